@@ -1,0 +1,73 @@
+package deputy_test
+
+import data.deputy
+
+test_a_row_with_a_key_left_out_matches_nothing if {
+	row_codes(wide, []) == []
+	every key, _ in wide {
+		row_codes(object.remove(wide, [key]), []) == ["no_grant"]
+	}
+}
+
+test_a_row_with_a_key_of_another_type_matches_nothing if {
+	every key, _ in wide {
+		row_codes(object.union(wide, {key: null}), []) == ["no_grant"]
+	}
+}
+
+row(key, value) := row_codes(object.union(object.remove(wide, [key]), {key: value}), [])
+
+test_operations_by_name_and_family if {
+	every names in [["issues.listForRepo"], ["a", "issues.*"], ["*"]] {
+		row("operations", names) == []
+	}
+	every names in [["issues"], ["issues.list"], ["issues.listForRepo.*"], ["issu*"], ["*.listForRepo"], []] {
+		row("operations", names) == ["no_grant"]
+	}
+	three := object.union(wide, {"operations": ["gmail.users.*"]})
+	row_codes(three, [set_to("/operation/id", "gmail.users.messages.send")]) == []
+	row_codes(three, [set_to("/operation/id", "gmail.user.messages.send")]) == ["no_grant"]
+}
+
+test_paths if {
+	every pattern in [
+		["**"], ["repos", "**"], ["repos", "acme", "*", "issues"], ["*", "*", "*", "*"],
+		["repos", "acme", "app", "issues", "**"],
+	] {
+		row("path", pattern) == []
+	}
+	every pattern in [
+		[], ["repos"], ["repos", "acme", "*"], ["*", "*", "*", "*", "*"], ["repos", "other", "**"],
+		["repos", "acme", "app", "issues", "*", "**"], ["**", "issues"], ["repos", "ACME", "**"],
+	] {
+		row("path", pattern) == ["no_grant"]
+	}
+}
+
+test_access_and_kind if {
+	row("access", ["write"]) == ["no_grant"]
+	row("kinds", ["graphql"]) == ["no_grant"]
+}
+
+test_agents if {
+	row("agents", ["agent:other", "agent:triage"]) == []
+	row("agents", ["agent:other"]) == ["no_grant"]
+	row("agents", ["agent:*"]) == ["no_grant"]
+}
+
+test_entitlement if {
+	row("entitlement", "github:read") == ["no_grant"]
+	named := object.union(wide, {"entitlement": "github:read"})
+	row_codes(named, [set_to("/user/entitlements", ["github:read"])]) == []
+}
+
+test_of_several_rows_the_strictest_counts if {
+	i := json.patch(base, [set_to("/user/groups", ["engineering", "staff"])])
+	d := deputy.decision with input as i
+		with data.deputy_data.grants.github as {
+			"gh-read": wide,
+			"gh-write": object.union(wide, {"max_entitlement_age_s": 5}),
+		}
+	d.grants == ["gh-read", "gh-write"]
+	d.max_entitlement_age_s == 5
+}

@@ -1,0 +1,150 @@
+# METADATA
+# description: Questions about the input that more than one package asks.
+package deputy.lib
+
+import future.keywords.not
+
+# Iteration and "in" work on objects too, so every list must be a list before anything is read from it.
+supported if {
+	input.version == 1
+	is_string(input.user.id)
+	is_array(input.user.groups)
+	is_array(input.user.roles)
+	is_array(input.user.entitlements)
+	is_string(input.agent.id)
+	is_array(input.provider.granted_scopes)
+	is_array(input.request.segments)
+	is_array(input.operation.required_scopes)
+	is_array(input.approvals)
+}
+
+# --- which operation -----------------------------------------------------------------------------
+
+default own_operation := false
+
+own_operation if input.operation.kind == "deputy"
+
+default asset := false
+
+asset if input.operation.kind == "asset"
+
+operation_known if {
+	is_string(input.operation.id)
+	input.operation.id != "unknown"
+	not own_operation
+}
+
+operation_known if {
+	own_operation
+	input.operation.id == "deputy.connect"
+}
+
+operation_known if {
+	own_operation
+	input.operation.id == "deputy.run"
+}
+
+# Downloads go without a credential, and deputy's own operations reach no provider.
+default needs_no_account := false
+
+needs_no_account if asset
+
+needs_no_account if own_operation
+
+# --- where to ------------------------------------------------------------------------------------
+
+provider := data.deputy_data.providers[input.provider.id]
+
+host_ok if {
+	not needs_no_account
+	input.request.host in provider.hosts
+}
+
+host_ok if {
+	asset
+	input.operation.access == "read"
+	input.request.host in provider.assets
+}
+
+host_ok if own_operation
+
+# --- account and scopes --------------------------------------------------------------------------
+
+connected if input.provider.connected == true
+
+# A set, so that comparing costs the sum of both lists and not their product.
+granted_scopes contains scope if some scope in input.provider.granted_scopes
+
+# --- body ----------------------------------------------------------------------------------------
+
+body_ok if input.request.body.state == "none"
+
+body_ok if input.request.body.state == "parsed"
+
+body_ok if {
+	input.request.body.state == "unparsed"
+	not must_inspect
+}
+
+# These two say that somebody wanted to read the body: only a plain "no, not this operation" helps.
+body_ok if {
+	input.request.body.state in ["too_large", "truncated"]
+	input.operation.inspects == false
+	not must_inspect
+}
+
+must_inspect if input.operation.inspects == true
+
+must_inspect if input.operation.kind in ["graphql", "mcp"]
+
+must_inspect if input.operation.access in provider.inspect_body
+
+# --- people --------------------------------------------------------------------------------------
+
+# Values of different types have an order in Rego (null < 1 < "1"), so the type is asked first.
+at_most(value, limit) if {
+	is_number(value)
+	value >= 0
+	value <= limit
+}
+
+stepped_up(need) if {
+	input.user.auth.acr in need.acr_values
+	at_most(input.user.auth.age_s, need.max_auth_age_s)
+}
+
+# deputy lists only approvals that it verified and that were given to this very call.
+approved(name) if {
+	some approval in input.approvals
+	approval.name == name
+	is_number(approval.expires_in_s)
+	approval.expires_in_s > 0
+}
+
+# --- patterns ------------------------------------------------------------------------------------
+
+# "*" stands for one segment, a last "**" for any rest, also none.
+path_match(["**"], _)
+
+path_match(pattern, segments) if {
+	last := count(pattern) - 1
+	pattern[last] != "**"
+	count(segments) == last + 1
+	every i, want in pattern {
+		segment_match(want, segments[i])
+	}
+}
+
+path_match(pattern, segments) if {
+	last := count(pattern) - 1
+	last > 0
+	pattern[last] == "**"
+	count(segments) >= last
+	every i, want in array.slice(pattern, 0, last) {
+		segment_match(want, segments[i])
+	}
+}
+
+segment_match("*", _)
+
+segment_match(want, want)

@@ -1,0 +1,223 @@
+package deputy_test
+
+import data.deputy
+
+test_engineering_reads if {
+	d := decide([])
+	d == {
+		"version": 1,
+		"allow": true,
+		"reasons": [],
+		"required_scopes": ["repo"],
+		"obligations": {},
+		"max_entitlement_age_s": 300,
+		"grants": ["gh-read"],
+	}
+}
+
+test_engineering_writes_with_fresher_facts if {
+	d := decide(write_ops)
+	d.allow
+	d.max_entitlement_age_s == 60
+	codes(array.concat(write_ops, [set_to("/user/entitlements_age_ms", 60001)])) == ["entitlements_stale"]
+}
+
+test_staff_reads_and_does_not_write if {
+	staff := set_to("/user/groups", ["staff"])
+	decide([staff]).allow
+	codes(array.concat(write_ops, [staff])) == ["no_grant"]
+}
+
+test_a_role_may_come_straight_from_the_identity_provider if {
+	decide([set_to("/user/groups", []), set_to("/user/roles", ["reader"])]).allow
+}
+
+test_nobody_without_a_role if {
+	codes([set_to("/user/groups", ["visitors"])]) == ["no_grant"]
+	codes([set_to("/user/groups", [])]) == ["no_grant"]
+}
+
+test_an_empty_input_is_refused_and_not_undefined if {
+	d := deputy.decision with input as {}
+	d.allow == false
+	[r.code | some r in d.reasons] == [
+		"body_opaque", "connection_missing", "entitlements_stale", "host_mismatch",
+		"input_unsupported", "no_grant", "operation_unknown", "user_inactive",
+	]
+}
+
+test_other_versions_are_refused if {
+	codes([set_to("/version", 2)]) == ["input_unsupported"]
+	codes([set_to("/version", "1")]) == ["input_unsupported"]
+	codes([without("/version")]) == ["input_unsupported"]
+}
+
+# Every field that is taken away or changes its type must turn the answer into a refusal.
+test_no_field_helps_by_being_missing if {
+	every path in read_paths {
+		decide([without(path)]).allow == false
+	}
+}
+
+test_no_field_helps_by_its_type if {
+	every path in read_paths {
+		every value in [null, 7, {}, {"a": "engineering", "b": "repo"}] {
+			decide([set_to(path, value)]).allow == false
+		}
+	}
+}
+
+read_paths := [
+	"/version", "/user", "/user/id", "/user/active", "/user/groups", "/user/roles", "/user/entitlements",
+	"/agent", "/agent/id",
+	"/provider", "/provider/id", "/provider/connected", "/provider/granted_scopes", "/request", "/request/host",
+	"/request/segments", "/request/body", "/request/body/state", "/operation", "/operation/id", "/operation/kind",
+	"/operation/access", "/operation/required_scopes", "/approvals",
+]
+
+test_age_of_facts_is_a_number_within_the_limit if {
+	decide([set_to("/user/entitlements_age_ms", 300000)]).allow
+	every value in [300001, -1, null, "5", true, []] {
+		codes([set_to("/user/entitlements_age_ms", value)]) == ["entitlements_stale"]
+	}
+	codes([without("/user/entitlements_age_ms")]) == ["entitlements_stale"]
+}
+
+test_inactive_people if {
+	codes([set_to("/user/active", false)]) == ["user_inactive"]
+	codes([set_to("/user/active", "true")]) == ["user_inactive"]
+}
+
+test_operations_outside_the_catalogue if codes([set_to("/operation/id", "unknown")]) == ["operation_unknown"]
+
+test_hosts if {
+	codes([set_to("/request/host", "api.github.com.evil.example")]) == ["host_mismatch"]
+	codes([set_to("/request/host", "codeload.github.com")]) == ["host_mismatch"]
+	codes([set_to("/provider/id", "gitlab")]) == ["host_mismatch", "no_grant"]
+}
+
+asset_ops := [
+	set_to("/operation/kind", "asset"),
+	set_to("/operation/id", "github.asset"),
+	set_to("/operation/required_scopes", []),
+	set_to("/request/host", "codeload.github.com"),
+	set_to("/provider/connected", false),
+	set_to("/provider/granted_scopes", []),
+]
+
+test_downloads_need_no_account if {
+	decide(asset_ops).allow
+	codes(array.concat(asset_ops, [set_to("/request/host", "api.github.com")])) == ["host_mismatch"]
+	codes(array.concat(asset_ops, [set_to("/operation/access", "write")])) == ["host_mismatch", "no_grant"]
+}
+
+test_consent_is_the_only_thing_missing if {
+	codes([set_to("/provider/connected", false), set_to("/provider/granted_scopes", [])]) == ["connection_missing"]
+	d := decide([set_to("/provider/granted_scopes", ["read:org"])])
+	d.reasons == [{"code": "scope_missing", "msg": "not granted by the person: repo"}]
+	d.required_scopes == ["repo"]
+}
+
+test_nobody_who_is_not_entitled_is_asked_to_connect if {
+	codes([set_to("/provider/connected", false), set_to("/user/groups", [])]) == ["connection_missing", "no_grant"]
+}
+
+test_a_row_may_ask_for_scopes if {
+	d := row_decision(object.union(wide, {"scopes": ["workflow"]}), [])
+	d.required_scopes == ["repo", "workflow"]
+	[r.code | some r in d.reasons] == ["scope_missing"]
+}
+
+test_bodies if {
+	state("none") == []
+	state("parsed") == []
+	state("unparsed") == []
+	state("too_large") == ["body_opaque"]
+	state("truncated") == ["body_opaque"]
+	state("anything") == ["body_opaque"]
+}
+
+state(s) := codes([set_to("/request/body/state", s)])
+
+test_bodies_that_had_to_be_inspected if {
+	wanted := set_to("/operation/inspects", true)
+	codes([wanted, set_to("/request/body/state", "parsed")]) == []
+	codes([wanted, set_to("/request/body/state", "none")]) == []
+	codes([wanted, set_to("/request/body/state", "unparsed")]) == ["body_opaque"]
+	unwanted := set_to("/operation/inspects", false)
+	codes([unwanted, set_to("/request/body/state", "too_large")]) == []
+	large := set_to("/request/body/state", "too_large")
+	row_codes(wide, [unwanted, large, set_to("/operation/kind", "graphql")]) == ["body_opaque"]
+	d := deputy.decision with input as json.patch(base, [unwanted, large])
+		with data.deputy_data.providers.github.inspect_body as ["read"]
+	[r.code | some r in d.reasons] == ["body_opaque"]
+}
+
+# --- deputy's own operations ---------------------------------------------------------------------
+
+own(id) := [
+	set_to("/operation/kind", "deputy"),
+	set_to("/operation/id", id),
+	set_to("/request/host", "localhost"),
+	set_to("/request/segments", []),
+	set_to("/provider/connected", false),
+	set_to("/provider/granted_scopes", []),
+]
+
+test_whoever_has_a_row_may_connect if {
+	d := decide(own("deputy.connect"))
+	d.allow
+	d.grants == ["role:developer"]
+	d.required_scopes == ["repo"]
+	codes(array.concat(own("deputy.connect"), [set_to("/user/groups", ["visitors"])])) == ["no_grant"]
+	codes(array.concat(own("deputy.connect"), [set_to("/provider/id", "slack")])) == ["no_grant"]
+	codes(array.concat(own("deputy.connect"), [set_to("/user/active", false)])) == ["user_inactive"]
+}
+
+test_runs_are_for_one_role_only if {
+	codes(own("deputy.run")) == ["no_grant"]
+	d := decide(array.concat(own("deputy.run"), [set_to("/user/roles", ["operator-run"])]))
+	d.allow
+	d.grants == ["role:operator-run"]
+}
+
+test_other_operations_of_deputy_do_not_exist if {
+	codes(own("deputy.else")) == ["no_grant", "operation_unknown"]
+	codes([set_to("/operation/id", "deputy.connect"), set_to("/operation/access", "write")]) == ["no_grant"]
+}
+
+# --- obligations ---------------------------------------------------------------------------------
+
+limited := object.union(wide, {"obligations": {"slow": {"type": "rate_limit", "properties": {"limit": 5, "window_s": 60}}}})
+
+test_obligations_come_with_an_allow_only if {
+	row_decision(limited, []).obligations == limited.obligations
+	row_decision(limited, [set_to("/user/active", false)]).obligations == {}
+}
+
+stronger := object.union(wide, {"step_up": {"mfa": {"acr_values": ["urn:acr:mfa"], "max_auth_age_s": 600}}})
+
+test_step_up if {
+	d := row_decision(stronger, [])
+	[r.code | some r in d.reasons] == ["step_up_required"]
+	d.obligations == {"mfa": {"type": "step-up", "properties": stronger.step_up.mfa}}
+	mfa := {"acr": "urn:acr:mfa", "amr": ["hwk"], "age_s": 30}
+	row_decision(stronger, [set_to("/user/auth", mfa)]).allow
+	every auth in [object.union(mfa, {"age_s": null}), object.union(mfa, {"age_s": 601}), null, {}] {
+		row_codes(stronger, [set_to("/user/auth", auth)]) == ["step_up_required"]
+	}
+	row_codes(stronger, [without("/user/auth")]) == ["step_up_required"]
+}
+
+careful := object.union(wide, {"approval": {"lead": {"approvers": ["group:leads"], "ttl_s": 900}}})
+
+test_approval if {
+	d := row_decision(careful, [])
+	[r.code | some r in d.reasons] == ["approval_required"]
+	d.obligations == {"lead": {"type": "approval", "properties": careful.approval.lead}}
+	yes := {"id": "ap-1", "name": "lead", "by": "bob", "expires_in_s": 600}
+	row_decision(careful, [set_to("/approvals", [yes])]).allow
+	every other in [{"expires_in_s": 0}, {"expires_in_s": "later"}, {"expires_in_s": null}, {"name": "x"}] {
+		row_codes(careful, [set_to("/approvals", [object.union(yes, other)])]) == ["approval_required"]
+	}
+}

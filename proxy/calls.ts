@@ -1,0 +1,74 @@
+// Calls in flight, by person, grant and agent: count, abort, drain.
+import type { Person } from './model.ts'
+import { Problem } from './problem.ts'
+
+export type LiveCall = {
+  readonly id: string
+  readonly person: Person
+  readonly agent: string
+  readonly connection: string
+  readonly abort: (reason: Problem) => void
+}
+export type CallRegistry = {
+  /** Bounded; throws too_many_calls. The returned function ends the entry. */
+  readonly enter: (call: LiveCall) => () => void
+  /** Aborts what matches all given members. @returns how many */
+  readonly abort: (
+    match: { readonly person?: Person; readonly agent?: string; readonly connection?: string },
+    reason: Problem,
+  ) => number
+  readonly size: () => number
+  /** Resolves when no call is left, or after `ms`. @returns how many were still running */
+  readonly drain: (ms: number) => Promise<number>
+}
+
+export const samePerson = (a: Person, b: Person): boolean =>
+  a.id === b.id && a.realm === b.realm && a.tenant === b.tenant
+
+export const createCalls = (limits: {
+  readonly calls: number
+  readonly perAgent: number
+}): CallRegistry => {
+  const live = new Set<LiveCall>()
+  const perAgent = new Map<string, number>()
+  let idle: (() => void) | null = null
+  return {
+    enter(call) {
+      const ofAgent = perAgent.get(call.agent) ?? 0
+      if (live.size >= limits.calls || ofAgent >= limits.perAgent)
+        throw new Problem('too_many_calls', 'too many calls are in flight', {
+          extra: { retry_after: 1 },
+        })
+      live.add(call)
+      perAgent.set(call.agent, ofAgent + 1)
+      return () => {
+        if (!live.delete(call)) return
+        const left = (perAgent.get(call.agent) ?? 1) - 1
+        if (left === 0) perAgent.delete(call.agent)
+        else perAgent.set(call.agent, left)
+        if (live.size === 0) idle?.()
+      }
+    },
+    abort(match, reason) {
+      const hit = [...live].filter(
+        (call) =>
+          (match.person === undefined || samePerson(match.person, call.person)) &&
+          (match.agent === undefined || match.agent === call.agent) &&
+          (match.connection === undefined || match.connection === call.connection),
+      )
+      for (const call of hit) call.abort(reason)
+      return hit.length
+    },
+    size: () => live.size,
+    drain: async (ms) => {
+      if (live.size > 0) {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        idle = resolve
+        const timer = setTimeout(resolve, ms)
+        await promise
+        clearTimeout(timer)
+      }
+      return live.size
+    },
+  }
+}

@@ -1,0 +1,105 @@
+// `deputy init`: a first configuration for a laptop, with keys and the starter policy beside it. Never overwrites.
+import { copyFileSync, constants, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { shipped } from '../config/load.ts'
+import { keygen } from './keys.ts'
+
+const text = (provider: string): string => {
+  const name = provider.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')
+  return `# deputy on a laptop: every process of this machine may name any user, so everything listens on loopback.
+# \`deputy validate\` checks this file; README.md explains every key.
+version: 1
+
+identity:
+  trust: plain            # asserted: tags are signed by an identity provider (for anything but a laptop)
+  realm: local
+
+entitlements:
+  source: file            # who is in which group; watched
+  file: ./people.yaml
+  max_age: { read: 30s, write: 0s, delete: 0s, admin: 0s }
+
+policy:
+  bundle: ./policies/bundle.tar.gz    # the starter policy: groups engineering (read, write) and staff (read)
+
+connections:
+  ${provider.replaceAll(/[^a-z0-9-]/g, '-')}:
+    provider: ${provider}
+    client_id: "\${env:${name}_CLIENT_ID:-register-an-oauth-app-first}"       # callback: http://localhost:7412/callback/${provider.replaceAll(/[^a-z0-9-]/g, '-')}
+    client_secret: "\${env:${name}_CLIENT_SECRET:-register-an-oauth-app-first}"
+    scopes: [${provider === 'github' ? ' repo, "read:org" ' : ''}]          # the most that may ever be asked for
+
+vault:
+  store: sqlite:deputy.db
+  keys: ./keys.json       # made by \`deputy keygen\`; without it nothing in the vault opens: keep a copy
+
+connect:
+  sign_in: local          # the page asks for the code that \`deputy serve\` prints
+
+audit:
+  sink: [ "file:audit.jsonl" ]
+`
+}
+
+const PEOPLE = `# Who is who, for entitlements.source: file. Edit while deputy serves: the next call sees it.
+people:
+  - { id: alice@example.com, groups: [ engineering ] }
+  - { id: bob@example.com, groups: [ staff ] }
+`
+
+/** @returns exit code: 0, or 1 when something was in the way (what was there stays as it is) */
+export const init = async (options: {
+  readonly provider: string
+  readonly dir: string
+  readonly print: (line: string) => void
+  readonly complain: (line: string) => void
+}): Promise<number> => {
+  const dir = resolve(options.dir)
+  if (
+    !existsSync(shipped(`providers/${options.provider}.yaml`)) ||
+    /[^a-z0-9_-]/.test(options.provider)
+  ) {
+    options.complain(
+      `there is no provider ${JSON.stringify(options.provider)}: \`deputy providers list\` names them`,
+    )
+    return 1
+  }
+  mkdirSync(join(dir, 'policies'), { recursive: true })
+  let failed = false
+  const write = (name: string, make: (path: string) => void): void => {
+    const path = join(dir, name)
+    try {
+      make(path)
+      options.print(`wrote ${path}`)
+    } catch (error) {
+      const exists = error instanceof Error && 'code' in error && error.code === 'EEXIST'
+      options.complain(
+        exists
+          ? `${path} exists and stays as it is`
+          : `${path}: ${error instanceof Error ? error.message : 'cannot be written'}`,
+      )
+      if (!exists) failed = true
+    }
+  }
+  write('deputy.yaml', (path) =>
+    writeFileSync(path, text(options.provider), { flag: 'wx', mode: 0o600 }),
+  )
+  write('people.yaml', (path) => writeFileSync(path, PEOPLE, { flag: 'wx', mode: 0o600 }))
+  write('policies/bundle.tar.gz', (path) =>
+    copyFileSync(shipped('policies/bundle.tar.gz'), path, constants.COPYFILE_EXCL),
+  )
+  if (existsSync(join(dir, 'keys.json')))
+    options.complain(`${join(dir, 'keys.json')} exists and stays as it is`)
+  else if (
+    (await keygen({
+      out: join(dir, 'keys.json'),
+      print: (line) => options.print(`wrote ${line}`),
+    })) !== 0
+  )
+    failed = true
+  if (failed) return 1
+  options.print(
+    `Next: register an OAuth app at the provider, set its id and secret, then \`deputy serve --config ${join(options.dir, 'deputy.yaml')}\``,
+  )
+  return 0
+}

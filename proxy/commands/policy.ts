@@ -1,0 +1,201 @@
+// `deputy policy build` and `deputy policy test`: the pinned opa, called so that the same sources give the same bytes.
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { constants } from 'node:fs'
+import { access, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { delimiter, join, relative, resolve } from 'node:path'
+import { tmpdir } from 'node:os'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+
+/** Older ones compile wasm that corrupts memory, newer ones were not compared with ours. */
+export const OPA_VERSION = '1.22.2'
+export const ENTRYPOINT = 'deputy/decision'
+
+const NATIVE = ['--capabilities', 'policies/capabilities.json', '--ignore', '*_test.rego']
+// Never more than -O 0: higher levels have turned refusals into permissions.
+const COMPILE = ['-t', 'wasm', '-O', '0', '-e', ENTRYPOINT, '-b', 'policies', ...NATIVE]
+
+type Print = (line: string) => void
+
+/** Where an `opa` may be; the first that exists is taken. */
+export type OpaPlaces = {
+  /** Named by the caller: nothing else is tried. */
+  readonly opa?: string | undefined
+  /** Value of DEPUTY_OPA: nothing else is tried. */
+  readonly named?: string | undefined
+  /** Value of PATH. */
+  readonly path?: string | undefined
+  /** Home directory, for the cache of continuous integration. */
+  readonly home?: string | undefined
+}
+
+const executable = async (file: string): Promise<boolean> =>
+  access(file, constants.X_OK).then(
+    () => true,
+    () => false,
+  )
+
+/** The path of the pinned `opa`. Throws an Error that says what to install when there is none or another version. */
+export const findOpa = async (places: OpaPlaces): Promise<string> => {
+  const named = places.opa ?? places.named
+  const candidates =
+    named === undefined
+      ? [
+          ...(places.path ?? '')
+            .split(delimiter)
+            .filter((folder) => folder !== '')
+            .map((folder) => join(folder, 'opa')),
+          ...(places.home === undefined
+            ? []
+            : [join(places.home, '.cache/deputy-ci', `opa-${OPA_VERSION}`, 'opa')]),
+        ]
+      : [resolve(named)]
+  const wrong: string[] = []
+  for (const file of candidates) {
+    if (!(await executable(file))) continue
+    const { stdout } = await run(file, ['version'])
+    const version = /^Version: (\S+)/m.exec(stdout)?.[1] ?? 'of unknown version'
+    if (version === OPA_VERSION) return file
+    wrong.push(`${file} is ${version}`)
+  }
+  throw new Error(
+    `opa ${OPA_VERSION} is needed${wrong.length === 0 ? ' and was not found' : `, but ${wrong.join(', ')}`}: ` +
+      `install it (go install github.com/open-policy-agent/opa@v${OPA_VERSION}) and name it with DEPUTY_OPA`,
+  )
+}
+
+/** Runs opa from the folder that contains `policies`: the path argument becomes part of the bundle's bytes. */
+const opaIn = async (
+  opa: string,
+  root: string,
+  args: readonly string[],
+): Promise<{ readonly code: number; readonly out: string }> => {
+  try {
+    const { stdout, stderr } = await run(opa, [...args], { cwd: root, maxBuffer: 64 * 1024 * 1024 })
+    return { code: 0, out: stdout + stderr }
+  } catch (error) {
+    const failed = error as { code?: unknown; stdout?: string; stderr?: string }
+    if (typeof failed.code !== 'number') throw error
+    return { code: failed.code, out: `${failed.stdout ?? ''}${failed.stderr ?? ''}` }
+  }
+}
+
+const isSource = (name: string): boolean =>
+  name === '.manifest' ||
+  /(^|\/)data\.(json|ya?ml)$/.test(name) ||
+  (name.endsWith('.rego') && !name.endsWith('_test.rego'))
+
+/** Revision of a bundle: a digest of its sources, so that equal sources give equal bytes at every commit. */
+export const contentRevision = async (policies: string): Promise<string> => {
+  const found = await readdir(policies, { recursive: true, withFileTypes: true })
+  const names = found
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(policies, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
+    .filter(isSource)
+    .sort()
+  const hash = createHash('sha256')
+  for (const name of names) {
+    const bytes = await readFile(join(policies, name))
+    hash.update(`${JSON.stringify(name)} ${bytes.length}\n`).update(bytes)
+  }
+  return hash.digest('hex').slice(0, 16)
+}
+
+type Options = {
+  /** Folder that contains `policies/`. */
+  readonly root: string
+  readonly places: OpaPlaces
+  readonly print: Print
+}
+
+const guarded = async (print: Print, work: () => Promise<number>): Promise<number> => {
+  try {
+    return await work()
+  } catch (error) {
+    print(error instanceof Error ? error.message : String(error))
+    return 1
+  }
+}
+
+/**
+ * Compiles `policies/` into `out` (default `policies/bundle.tar.gz`). With `check` nothing is written: the rebuild must
+ * equal the file that is there, byte by byte. Returns the exit code.
+ */
+export const policyBuild = (
+  options: Options & { readonly out?: string | undefined; readonly check?: boolean | undefined },
+): Promise<number> =>
+  guarded(options.print, async () => {
+    const { root, print } = options
+    const opa = await findOpa(options.places)
+    const out = resolve(root, options.out ?? 'policies/bundle.tar.gz')
+    const revision = await contentRevision(join(root, 'policies'))
+    const scratch = await mkdtemp(
+      options.check === true ? join(tmpdir(), 'deputy-policy-') : `${out}.`,
+    )
+    try {
+      const fresh = join(scratch, 'bundle.tar.gz')
+      const built = await opaIn(opa, root, ['build', ...COMPILE, '-r', revision, '-o', fresh])
+      if (built.code !== 0) {
+        print(built.out.trim())
+        return 1
+      }
+      if (options.check !== true) {
+        await rename(fresh, out)
+        print(`${relative(root, out)}: revision ${revision}`)
+        return 0
+      }
+      const [want, have] = await Promise.all([readFile(fresh), readFile(out)])
+      if (want.equals(have)) return 0
+      print(`${relative(root, out)} does not match its sources: run \`deputy policy build\``)
+      return 1
+    } finally {
+      await rm(scratch, { recursive: true, force: true })
+    }
+  })
+
+type Coverage = {
+  readonly coverage: number
+  readonly files: Readonly<
+    Record<
+      string,
+      {
+        readonly not_covered?: readonly {
+          readonly start: { readonly row: number }
+          readonly end: { readonly row: number }
+        }[]
+      }
+    >
+  >
+}
+
+/** Format, types against the schemas, tests, and coverage in per cent (default 100). Returns the exit code. */
+export const policyTest = (
+  options: Options & { readonly coverage?: number | undefined },
+): Promise<number> =>
+  guarded(options.print, async () => {
+    const { root, print } = options
+    const opa = await findOpa(options.places)
+    const strict = ['check', '--strict', '--schema', 'policies/schema', '-b', 'policies']
+    const steps: readonly (readonly [string, readonly string[]])[] = [
+      ['format', ['fmt', '--fail', '--list', 'policies']],
+      // What is compiled may use native builtins only; tests may use everything.
+      ['types', [...strict, ...NATIVE]],
+      ['types of the tests', strict],
+      ['tests', ['test', '-b', 'policies']],
+    ]
+    for (const [name, args] of steps) {
+      const { code, out } = await opaIn(opa, root, args)
+      if (code !== 0 || name === 'tests') print(`${name}: ${out.trim()}`)
+      if (code !== 0) return 1
+    }
+    const least = options.coverage ?? 100
+    const { out } = await opaIn(opa, root, ['test', '-b', 'policies', '--coverage'])
+    const report = JSON.parse(out) as Coverage
+    if (report.coverage >= least) return 0
+    print(`coverage is ${report.coverage} %, at least ${least} % is asked for; not covered:`)
+    for (const [file, { not_covered = [] }] of Object.entries(report.files))
+      for (const { start, end } of not_covered) print(`  ${file}:${start.row}-${end.row}`)
+    return 1
+  })

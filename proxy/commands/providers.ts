@@ -1,0 +1,117 @@
+// `deputy providers list | show`: what the shipped definitions say.
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parse } from 'yaml'
+import { compileProviders } from '../config/provider.ts'
+import type { OperationRow, Provider } from '../model.ts'
+
+export type Print = (line: string) => void
+
+/** The definitions and catalogues of a folder, parsed, by `providers/<name>`; throws on YAML that does not parse. */
+export const readProviderFiles = (dir: string): ReadonlyMap<string, unknown> =>
+  new Map(
+    readdirSync(dir)
+      .filter((name) => /\.(?:ya?ml|json)$/.test(name))
+      .sort()
+      .map((name): [string, unknown] => {
+        try {
+          return [`providers/${name}`, parse(readFileSync(join(dir, name), 'utf8'))]
+        } catch (cause) {
+          throw new Error(`${join(dir, name)}: ${String(cause)}`, { cause })
+        }
+      }),
+  )
+
+const columns = (rows: readonly (readonly string[])[]): string[] => {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)))
+  return rows.map((row) =>
+    row
+      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  )
+}
+
+const scopesOf = (row: OperationRow): string =>
+  row.scopes.map((set) => (set.length === 0 ? '-' : set.join('+'))).join(' | ')
+
+const facts = (provider: Provider): [string, string][] => {
+  const origins = (map: ReadonlyMap<string, string>): string =>
+    [...map].map(([name, at]) => (at === `https://${name}` ? name : `${name} at ${at}`)).join(', ')
+  const found: [string, string | null][] = [
+    ['id', provider.id],
+    ['name', provider.name],
+    ['credential', provider.credential],
+    ['hosts', origins(provider.hosts) || 'none: extend this definition and name your own'],
+    ['assets', origins(provider.assets)],
+    ['issuer', provider.issuer],
+    ['authorize', provider.authorize],
+    ['token', provider.token],
+    ['userinfo', provider.userinfo],
+    ['revoke', provider.revoke && `${provider.revoke} (${provider.revokeStyle})`],
+    ['client_auth', provider.clientAuth],
+    ['pkce', provider.pkce ? 'S256' : 'no'],
+    ['always asked for', (provider.scopeAlways ?? []).join(' ')],
+    ['refresh', `rotation ${provider.rotation}, lost answer recoverable: ${provider.lostResponse}`],
+    [
+      'present',
+      `${provider.present.header}: ${provider.present.scheme} {token}`.replace('  ', ' '),
+    ],
+    ['rewrite', provider.rewrite.join(', ')],
+  ]
+  return found.flatMap(([key, value]) => (value === null || value === '' ? [] : [[key, value]]))
+}
+
+const compiled = (dir: string, print: Print): ReadonlyMap<string, Provider> | null => {
+  const { providers, problems } = compileProviders(readProviderFiles(dir))
+  for (const problem of problems) print(problem)
+  return problems.length === 0 ? providers : null
+}
+
+/** Prints one line a provider. @returns the exit code: 1 when a definition has problems */
+export const providersList = ({ print, dir }: { print: Print; dir: string }): number => {
+  const providers = compiled(dir, print)
+  if (providers === null) return 1
+  const rows = [...providers.values()].map(({ id, name, hosts, operations }) => [
+    id,
+    name,
+    `${operations.length}`,
+    [...hosts.keys()].join(' '),
+  ])
+  columns([['ID', 'NAME', 'OPERATIONS', 'HOSTS'], ...rows]).forEach((line) => print(line))
+  return 0
+}
+
+/** Prints one provider with its catalogue. @returns the exit code: 1 when there is none of that id */
+export const providersShow = ({
+  id,
+  print,
+  dir,
+}: {
+  id: string
+  print: Print
+  dir: string
+}): number => {
+  const providers = compiled(dir, print)
+  if (providers === null) return 1
+  const provider = providers.get(id)
+  if (provider === undefined) {
+    print(
+      `there is no provider ${JSON.stringify(id)}; there are ${[...providers.keys()].join(', ')}`,
+    )
+    return 1
+  }
+  columns(facts(provider)).forEach((line) => print(line))
+  print('')
+  const rows = provider.operations.map((row) => [
+    row.id,
+    row.access,
+    row.method,
+    `${row.host ?? ''}${row.path}`,
+    scopesOf(row),
+  ])
+  columns([['OPERATION', 'ACCESS', 'METHOD', 'PATH', 'SCOPES'], ...rows]).forEach((line) =>
+    print(line),
+  )
+  return 0
+}

@@ -1,0 +1,70 @@
+// `deputy validate`: everything that `serve` would refuse, found without serving.
+import { lookup } from 'node:dns/promises'
+import { isIP } from 'node:net'
+import type { Loaded } from '../config/load.ts'
+import type { Log } from '../model.ts'
+import { createAddressRule } from '../net/dial.ts'
+import { prepare, systemClock } from '../serve.ts'
+
+const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+
+/** Hosts whose address needs `network.allow_private`, or that cannot be resolved now: told, with what to write. */
+const addressNotes = async (loaded: Loaded): Promise<readonly string[]> => {
+  const rule = createAddressRule(loaded.config.network.allow_private)
+  const wanted = new Map<string, string>()
+  for (const { name, provider } of loaded.connections.values())
+    for (const url of [
+      provider.authorize,
+      provider.token,
+      provider.userinfo,
+      provider.revoke,
+      ...provider.hosts.values(),
+    ])
+      // The person's browser, not deputy, opens the authorize address.
+      if (url !== null && url !== provider.authorize)
+        wanted.set(new URL(url).hostname.replace(/^\[|\]$/g, ''), `connections.${name}`)
+  for (const [i, { issuer }] of loaded.config.identity.issuers.entries())
+    wanted.set(new URL(issuer).hostname.replace(/^\[|\]$/g, ''), `identity.issuers.${i}`)
+  const notes: string[] = []
+  for (const [host, where] of wanted) {
+    const addresses =
+      isIP(host) !== 0
+        ? [host]
+        : await lookup(host, { all: true }).then(
+            (found) => found.map(({ address }) => address),
+            () => null,
+          )
+    if (addresses === null) notes.push(`${where}: ${host} cannot be resolved from here now`)
+    else if (!addresses.some((address) => rule(host, address)))
+      notes.push(
+        `${where}: ${host} is ${addresses.join(', ')}: add { host: ${host}, net: ${addresses[0] ?? ''}/${(addresses[0] ?? '').includes(':') ? 128 : 32} } under network.allow_private`,
+      )
+  }
+  return notes
+}
+
+/** @returns exit code: 0, or 78 with every problem */
+export const validate = async (options: {
+  readonly loaded: Loaded
+  readonly print: (line: string) => void
+  readonly complain: (line: string) => void
+}): Promise<number> => {
+  const { loaded } = options
+  const prepared = await prepare(loaded, systemClock, QUIET, () => {})
+  if ('problems' in prepared) {
+    options.complain(
+      `${loaded.path}: ${prepared.problems.length} problem${prepared.problems.length === 1 ? '' : 's'}`,
+    )
+    for (const problem of prepared.problems) options.complain(`  ${problem}`)
+    return 78
+  }
+  const { policy, directory } = prepared.parts
+  const engine = policy.current()
+  options.print(
+    `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connections`,
+  )
+  for (const note of await addressNotes(loaded)) options.print(`  note: ${note}`)
+  directory?.close()
+  await policy.close()
+  return 0
+}

@@ -1,0 +1,182 @@
+// The schema of a provider definition, and how readers of such files write a problem down.
+import { z } from 'zod'
+
+export type Report = (path: string, what: string) => void
+export type Fields = { readonly [key: string]: unknown }
+
+export const isFields = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+/** Keys and values come from files: a problem must not be able to write to a terminal. */
+const plain = (text: string): string =>
+  text.replace(/[\p{Cc}\p{Cf}]/gu, (c) => `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}`)
+export const reporter =
+  (problems: string[], where: string): Report =>
+  (path, what) =>
+    void problems.push(plain(`${where}: ${path === '' ? '' : `${path}: `}${what}`))
+
+export const explain = (
+  error: z.ZodError,
+  report: Report,
+  prefix: readonly PropertyKey[] = [],
+): void => {
+  for (const issue of error.issues) {
+    const path = [...prefix, ...issue.path].map(String)
+    if (issue.code === 'unrecognized_keys')
+      for (const key of issue.keys) report([...path, key].join('.'), 'unknown key')
+    else if (issue.code === 'invalid_key')
+      report(path.join('.'), issue.issues[0]?.message ?? 'invalid key')
+    else report(path.join('.'), issue.message)
+  }
+}
+
+/** `Authorization: Bearer {token}` → header, scheme. */
+export const PRESENT = /^([\w!#$%&'*+.^`|~-]+): (?:([\w!#$%&'*+.^`|~-]+) )?\{token\}$/
+
+export const line = z
+  .string()
+  .min(1)
+  .max(1000)
+  .regex(/^\P{Cc}*$/u, 'must hold no control characters')
+export const pointer = z
+  .string()
+  .max(500)
+  .regex(/^(?:\/(?:[^~/]|~[01])*)+$/, 'must be a JSON pointer, such as /user/id')
+export const pointers = z.array(pointer).max(100)
+const link = z.string().max(2000).nullable().default(null)
+const headerName = z
+  .string()
+  .max(200)
+  .regex(/^[\w!#$%&'*+.^`|~-]+$/, 'must be a header name')
+const names = z.array(line).max(200)
+const params = z.record(line, line).default({})
+const hostList = z.union([z.array(z.string()).max(1000), z.record(z.string(), z.string())], {
+  error: 'must be a list of host names, or a map from host name to origin',
+})
+export type HostList = readonly string[] | Readonly<Record<string, string>>
+const providerId = z.string().regex(/^[a-z0-9][a-z0-9_.-]{0,63}$/, 'may hold a-z, 0-9, _, . and -')
+/** `providers/<id>.yaml`; what a schema cannot say is checked by `parseProvider`. */
+export const definition = z.strictObject({
+  id: providerId,
+  name: line.optional(),
+  extends: providerId.optional(),
+  source: z.array(line).optional(),
+  insecure: z.boolean().default(false),
+  credential: z.enum(['oauth2', 'api_key']).default('oauth2'),
+  issuer: link,
+  authorize: link,
+  token: link,
+  userinfo: link,
+  revoke: z
+    .union(
+      [
+        z.null(),
+        z.string().max(2000),
+        z.strictObject({
+          url: z.string().max(2000),
+          style: z.enum(['rfc7009', 'bearer', 'github']),
+        }),
+      ],
+      { error: 'must be a URL, or { url, style: rfc7009 | bearer | github }' },
+    )
+    .default(null),
+  client_auth: z
+    .enum(['client_secret_post', 'client_secret_basic', 'raw_basic', 'private_key_jwt', 'none'])
+    .default('client_secret_basic'),
+  pkce: z.boolean().default(true),
+  scope: z
+    .strictObject({
+      param: line.default('scope'),
+      separator: z.string().min(1).max(3).default(' '),
+      always: names.default([]),
+    })
+    .nullable()
+    .prefault({}),
+  authorize_params: params,
+  token_params: params,
+  account: z
+    .strictObject({
+      from: z.enum(['userinfo', 'token']).default('userinfo'),
+      id: pointer,
+      label: pointer.optional(),
+    })
+    .nullable()
+    .default(null),
+  answer: z
+    .strictObject({
+      access_token: pointers.default(['/access_token']),
+      refresh_token: pointers.default(['/refresh_token']),
+      scope: pointers.default(['/scope']),
+      expires_in: pointers.default(['/expires_in']),
+      scope_separator: z.string().min(1).max(3).optional(),
+      zero_is_never: z.boolean().default(false),
+      errors: params,
+    })
+    .prefault({}),
+  rotation: z.enum(['none', 'always', 'sometimes', 'n/a']).default('sometimes'),
+  lost_response: z.enum(['yes', 'partly', 'no', 'unknown', 'n/a']).default('unknown'),
+  access_token_ttl: z.int().positive().nullable().default(null),
+  hosts: hostList.optional(),
+  assets: hostList.default([]),
+  present: z
+    .string()
+    .regex(PRESENT, 'must read `Header: Scheme {token}` or `Header: {token}`')
+    .default('Authorization: Bearer {token}'),
+  required_headers: z.record(headerName, line).default({}),
+  strip: z
+    .strictObject({
+      headers: z.array(headerName).max(200).default([]),
+      query: names.default([]),
+      body: names.default([]),
+    })
+    .prefault({}),
+  rewrite: pointers.default([]),
+  secret_segments: names.default([]),
+  operations: z
+    .union([
+      z.string().regex(/^[\w.-]{1,100}\.(?:ya?ml|json)$/, 'must be a file name in the same folder'),
+      z.array(z.unknown()),
+    ])
+    .default([]),
+})
+
+const HOST = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+$/
+const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/
+
+/** null, or what is wrong with an address: https, or plain http to loopback (or where `insecure` says so). */
+export const urlProblem = (text: string, insecure: boolean): string | null => {
+  const url = URL.parse(text)
+  if (url === null) return 'must be an absolute URL'
+  if (url.username !== '' || url.password !== '' || url.hash !== '')
+    return 'must have no user, password or fragment'
+  if (url.protocol === 'https:') return null
+  if (url.protocol !== 'http:') return 'must begin with https://'
+  return insecure || LOOPBACK.test(url.hostname)
+    ? null
+    : 'plain http goes to loopback only; `insecure: true` in this definition allows it'
+}
+
+/** Host names and the origins where they are reached; `https://<name>` where the file gives only names. */
+export const readHosts = (
+  hosts: HostList,
+  insecure: boolean,
+  report: Report,
+): Map<string, string> => {
+  const found = new Map<string, string>()
+  const pairs = Array.isArray(hosts)
+    ? hosts.map((name, i) => [String(i), name, `https://${name}`] as const)
+    : Object.entries(hosts).map(([name, origin]) => [name, name, origin] as const)
+  for (const [key, name, origin] of pairs) {
+    const url = URL.parse(origin)
+    if (!HOST.test(name))
+      report(key, `${name} is not a host name: lower case, at least one dot, no port`)
+    else if (found.has(name)) report(key, `${name} is named twice`)
+    else if (url === null || url.origin !== origin.replace(/\/$/, ''))
+      report(key, `${origin} is not an origin: scheme, host and port, without a path`)
+    else {
+      const problem = urlProblem(origin, insecure)
+      if (problem === null) found.set(name, url.origin)
+      else report(key, `${origin}: ${problem}`)
+    }
+  }
+  return found
+}

@@ -1,0 +1,231 @@
+// YAML and environment stop here: files → one frozen value, or all problems at once.
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { isAlias, isMap, isScalar, isSeq, parseDocument, type Node } from 'yaml'
+import type { Connection, Provider } from '../model.ts'
+import { parseConfig, type Config } from './config.ts'
+import { compileProviders, overrideProvider } from './provider.ts'
+
+export type Loaded = {
+  readonly config: Config
+  /** Absolute path of the configuration file. */
+  readonly path: string
+  readonly connections: ReadonlyMap<string, Connection>
+  readonly providers: ReadonlyMap<string, Provider>
+  /** Absolute form of a path that the file names. */
+  readonly at: (path: string) => string
+}
+export type Env = Readonly<Record<string, string | undefined>>
+type Result =
+  | { readonly loaded: Loaded }
+  | { readonly path: string | null; readonly problems: readonly string[] }
+
+const PLACES = ['./deputy.yaml', '/etc/deputy/deputy.yaml']
+const MOST_BYTES = 4 * 1024 ** 2
+/** Beside `proxy/` in a checkout and beside `dist/` in the package. */
+export const shipped = (name: string): string =>
+  fileURLToPath(new URL(`../../${name}`, import.meta.url))
+
+/** `--config`, else `DEPUTY_CONFIG`, else the first place that exists; null: nowhere. */
+export const findConfig = (flag: string | undefined, env: Env): string | null =>
+  flag ?? env['DEPUTY_CONFIG'] ?? PLACES.find((place) => existsSync(place)) ?? null
+
+const depthOf = (node: unknown, depth = 0): number =>
+  isMap(node)
+    ? Math.max(depth, ...node.items.map((pair) => depthOf(pair.value, depth + 1)))
+    : isSeq(node)
+      ? Math.max(depth, ...node.items.map((item) => depthOf(item, depth + 1)))
+      : depth
+
+/**
+ * One YAML document as plain data: duplicate keys, aliases that multiply, and nesting past 64 are refused.
+ * @throws Error whose message names file, line and what to do
+ */
+export const readYaml = (path: string): unknown => {
+  const text = readText(path)
+  const document = parseDocument(text, { uniqueKeys: true, merge: false })
+  const problem = document.errors[0]
+  if (problem !== undefined)
+    throw new Error(
+      `${path}:${problem.linePos?.[0].line ?? 1}: ${problem.message.split('\n')[0] ?? 'malformed YAML'}`,
+    )
+  if (depthOf(document.contents as Node | null) > 64)
+    throw new Error(`${path}: nesting is deeper than 64`)
+  if (isAlias(document.contents) || isScalar(document.contents))
+    throw new Error(`${path}: must hold keys and values`)
+  return document.toJS({ maxAliasCount: 100 }) as unknown
+}
+
+const readText = (path: string): string => {
+  let size: number
+  try {
+    size = statSync(path).size
+  } catch (error) {
+    throw new Error(
+      `${path}: cannot be read (${error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'})`,
+      { cause: error },
+    )
+  }
+  if (size > MOST_BYTES) throw new Error(`${path}: is larger than 4 MiB`)
+  return readFileSync(path, 'utf8')
+}
+
+/** Replaces `${env:NAME}`, `${env:NAME:-default}` and `${file:PATH}` in string values; what was put in is not expanded again. */
+const interpolate = (
+  value: unknown,
+  path: string,
+  env: Env,
+  at: (path: string) => string,
+  problems: string[],
+): unknown => {
+  if (typeof value === 'string')
+    return value.replaceAll(/\$\{([^}]*)\}/g, (whole, inner: string) => {
+      const variable = /^env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/s.exec(inner)
+      if (variable !== null) {
+        const found = env[variable[1] ?? ''] ?? variable[2]
+        if (found === undefined)
+          problems.push(
+            `${path}: the environment variable ${variable[1] ?? ''} is not set: set it, or write \${env:${variable[1] ?? ''}:-default}`,
+          )
+        return found ?? ''
+      }
+      if (inner.startsWith('file:')) {
+        try {
+          return readText(at(inner.slice(5))).replace(/\r?\n$/, '')
+        } catch (error) {
+          problems.push(
+            `${path}: ${error instanceof Error ? error.message : 'the file cannot be read'}`,
+          )
+          return ''
+        }
+      }
+      problems.push(`${path}: ${whole} is no substitution: write \${env:NAME} or \${file:PATH}`)
+      return ''
+    })
+  if (Array.isArray(value))
+    return value.map((item, i) =>
+      interpolate(item, `${path}${path === '' ? '' : '.'}${i}`, env, at, problems),
+    )
+  if (typeof value === 'object' && value !== null)
+    return Object.fromEntries(
+      Object.entries(value).map(([key, item]) => [
+        key,
+        interpolate(item, `${path}${path === '' ? '' : '.'}${key}`, env, at, problems),
+      ]),
+    )
+  return value
+}
+
+/** The shipped definitions, then the configuration's own: file names and inline objects. */
+const readProviders = (
+  config: Config,
+  at: (path: string) => string,
+  problems: string[],
+): ReadonlyMap<string, Provider> => {
+  const files = new Map<string, unknown>()
+  const add = (path: string): void => {
+    try {
+      const raw = readYaml(path)
+      files.set(path, raw)
+      const operations =
+        typeof raw === 'object' && raw !== null && 'operations' in raw ? raw.operations : undefined
+      if (typeof operations === 'string') {
+        const beside = join(dirname(path), operations)
+        if (!files.has(beside)) files.set(beside, readYaml(beside))
+      }
+    } catch (error) {
+      problems.push(error instanceof Error ? error.message : String(error))
+    }
+  }
+  const folder = shipped('providers')
+  for (const name of readdirSync(folder).sort())
+    if (name.endsWith('.yaml') && !name.endsWith('.operations.yaml')) add(join(folder, name))
+  config.providers.forEach((own, i) => {
+    if (typeof own === 'string') add(at(own))
+    else files.set(`providers.${i}`, own)
+  })
+  const compiled = compileProviders(files)
+  problems.push(...compiled.problems)
+  return compiled.providers
+}
+
+const connect = (
+  config: Config,
+  providers: ReadonlyMap<string, Provider>,
+  problems: string[],
+): ReadonlyMap<string, Connection> => {
+  const connections = new Map<string, Connection>()
+  for (const [name, entry] of Object.entries(config.connections)) {
+    const where = `connections.${name}`
+    const provider = providers.get(entry.provider)
+    if (provider === undefined) {
+      problems.push(
+        `${where}.provider: ${JSON.stringify(entry.provider)} is not known: one of ${[...providers.keys()].join(', ')}, or a file under providers:`,
+      )
+      continue
+    }
+    const { authorize, token, userinfo, revoke, issuer, hosts } = entry
+    const given = Object.fromEntries(
+      Object.entries({ authorize, token, userinfo, revoke, issuer, hosts }).filter(
+        ([, value]) => value !== undefined,
+      ),
+    )
+    const made =
+      Object.keys(given).length === 0 ? { provider } : overrideProvider(provider, given, where)
+    if ('problems' in made) {
+      problems.push(...made.problems)
+      continue
+    }
+    const use = made.provider
+    if (use.credential === 'api_key')
+      problems.push(
+        `${where}.provider: providers whose credential is an API key are not built in this version of deputy`,
+      )
+    if (entry.client_id === undefined)
+      problems.push(
+        `${where}.client_id: is missing: register deputy at ${use.name} and write the id here`,
+      )
+    if (entry.client_secret === undefined && use.clientAuth !== 'none')
+      problems.push(`${where}.client_secret: is missing: ${use.name} wants one (${use.clientAuth})`)
+    if (use.authorize === null || use.token === null)
+      problems.push(`${where}.provider: ${use.id} has no authorize and token endpoint`)
+    connections.set(name, {
+      name,
+      provider: use,
+      clientId: entry.client_id ?? '',
+      clientSecret: entry.client_secret ?? null,
+      scopes: entry.scopes,
+    })
+  }
+  return connections
+}
+
+/** Reads everything that the configuration names but state and policy. Never throws for bad input: every problem is listed. */
+export const load = (flag: string | undefined, env: Env): Result => {
+  const found = findConfig(flag, env)
+  if (found === null)
+    return {
+      path: null,
+      problems: [
+        `no configuration: neither --config, DEPUTY_CONFIG, ${PLACES.join(' nor ')}. \`deputy init\` writes one to begin with`,
+      ],
+    }
+  const path = resolve(found)
+  const at = (name: string): string => (isAbsolute(name) ? name : join(dirname(path), name))
+  const problems: string[] = []
+  let raw: unknown
+  try {
+    raw = readYaml(path)
+  } catch (error) {
+    return { path, problems: [error instanceof Error ? error.message : String(error)] }
+  }
+  const text = interpolate(raw, '', env, at, problems)
+  const parsed = parseConfig(text)
+  if ('problems' in parsed) return { path, problems: [...problems, ...parsed.problems] }
+  const { config } = parsed
+  const providers = readProviders(config, at, problems)
+  const connections = connect(config, providers, problems)
+  if (problems.length > 0) return { path, problems }
+  return { loaded: Object.freeze({ config, path, connections, providers, at }) }
+}

@@ -1,0 +1,143 @@
+// A catalogue of operations: rows, or groups of rows that share their scopes → OperationRow, or problems with their path.
+import { z } from 'zod'
+import type { OperationRow } from '../model.ts'
+import { explain, isFields, pointers } from './definition.ts'
+import type { Report } from './definition.ts'
+
+const ACCESS = ['read', 'write', 'delete', 'admin'] as const
+const MAX_ROWS = 20_000
+const PARAM = /^\{([A-Za-z_]\w*)(\+?)\}$/
+const LITERAL = /^(?!\.{1,2}$)[\w.~$@:=,()'!*+-]+$/
+
+const operationId = z.string().regex(/^[\w.:$/-]{1,200}$/, 'is not an operation id')
+
+const scopes = z
+  .array(z.array(z.string().regex(/^[!#-[\]-~]+$/, 'is not a scope (RFC 6749 3.3)')).max(50))
+  .min(1, 'needs at least one list; [[]] says that no scope is needed')
+  .max(20)
+const detail = {
+  inspect: pointers.default([]),
+  upload: z.boolean().default(false),
+  host: z.string().nullable().default(null),
+}
+const row = z.strictObject({
+  id: operationId,
+  method: z.string().regex(/^[A-Z]{1,20}$/, 'must be upper case'),
+  path: z.string().max(500),
+  access: z.enum(ACCESS),
+  scopes,
+  ...detail,
+})
+const CALL = 'must be `METHOD /path`, a list of them, or { call, inspect, upload, host }'
+const call = z
+  .string()
+  .max(500)
+  .regex(/^[A-Z]{1,20} \/\S*$/, CALL)
+const calls = z.union([call, z.array(call).min(1).max(20)])
+const entries = z
+  .record(
+    operationId,
+    z.union([calls, z.strictObject({ call: calls, ...detail })], {
+      error: CALL,
+    }),
+  )
+  .default({})
+/** Rows that share their scopes, by access: shorter to write and to check by eye. */
+const group = z.strictObject({
+  scopes,
+  read: entries,
+  write: entries,
+  delete: entries,
+  admin: entries,
+})
+
+/** Schema of `operations` where it is a list, for the generated JSON Schema. */
+export const catalogueSchema = z.array(z.union([row, group])).max(MAX_ROWS)
+
+const templateProblem = (path: string): string | null => {
+  if (!path.startsWith('/')) return 'must begin with /'
+  const segments = path.slice(1).split('/')
+  const seen = new Set<string>()
+  for (const [i, segment] of segments.entries()) {
+    const last = i === segments.length - 1
+    const param = PARAM.exec(segment)
+    if (param === null && !LITERAL.test(segment) && !(last && segment === ''))
+      return `segment "${segment}" is neither a literal nor one {name}`
+    if (param?.[1] !== undefined && seen.has(param[1])) return `{${param[1]}} stands twice`
+    seen.add(param?.[1] ?? '')
+  }
+  return null
+}
+
+/** Two rows of one shape would make an operation a matter of their order. */
+const shape = (path: string): string =>
+  path.replaceAll(/\{\w+(\+?)\}/g, (_, more: string) => `{${more}}`)
+
+type Placed = { readonly at: string; readonly row: OperationRow }
+
+const readRows = (raw: unknown, report: Report): Placed[] => {
+  if (!Array.isArray(raw)) {
+    report('', 'must be a list of operations')
+    return []
+  }
+  return raw.flatMap((item: unknown, i): Placed[] => {
+    const one = isFields(item) && Object.hasOwn(item, 'id')
+    const parsed = one ? row.safeParse(item) : group.safeParse(item)
+    if (!parsed.success) {
+      explain(parsed.error, report, [i])
+      return []
+    }
+    if ('id' in parsed.data) return [{ at: String(i), row: parsed.data }]
+    const shared = parsed.data
+    return ACCESS.flatMap((access) =>
+      Object.entries(shared[access]).flatMap(([id, entry]) => {
+        const { call: listed, ...rest } =
+          typeof entry === 'string' || Array.isArray(entry)
+            ? { call: entry, inspect: [], upload: false, host: null }
+            : entry
+        return [listed].flat().map((text): Placed => {
+          const space = text.indexOf(' ')
+          const method = text.slice(0, space)
+          const path = text.slice(space + 1)
+          const at = `${i}.${access}.${id}`
+          return { at, row: { id, access, method, path, scopes: shared.scopes, ...rest } }
+        })
+      }),
+    )
+  })
+}
+
+/**
+ * Reads a catalogue; the rows that hold are returned even when others do not.
+ * @param serves is this one of the provider’s hosts?
+ * @param inherited the catalogue is that of the base which `extends` names
+ */
+export const readCatalogue = (
+  raw: unknown,
+  provider: string,
+  serves: (host: string) => boolean,
+  inherited: boolean,
+  report: Report,
+): OperationRow[] => {
+  const shapes = new Map<string, string>()
+  const access = new Map<string, string>()
+  const rows = readRows(raw, report).filter(({ at, row: { id, host, ...rest } }) => {
+    // What was written for a host of the base stays behind when `hosts` was replaced.
+    if (host !== null && inherited && !serves(host)) return false
+    const key = JSON.stringify([host, rest.method, shape(rest.path)])
+    const problem = templateProblem(rest.path)
+    if (problem !== null) report(at, `${rest.path}: ${problem}`)
+    if (host !== null && !serves(host)) report(at, `${host} is not among this provider’s hosts`)
+    if (id === 'unknown' || id.startsWith('deputy.') || id === `${provider}.asset`)
+      report(at, `${id} is an id of deputy’s own`)
+    if (shapes.has(key))
+      report(at, `${rest.method} ${rest.path} has the shape of ${shapes.get(key) ?? ''}`)
+    if ((access.get(id) ?? rest.access) !== rest.access)
+      report(at, `${id} is listed with two kinds of access`)
+    shapes.set(key, id)
+    access.set(id, rest.access)
+    return true
+  })
+  if (rows.length > MAX_ROWS) report('', `more than ${MAX_ROWS} operations`)
+  return rows.map((placed) => placed.row)
+}

@@ -1,0 +1,582 @@
+// The vocabulary: types only. Names are those of the RFCs, of OPA and of OpenTelemetry.
+import type { Secret } from './secret.ts'
+
+export type Json =
+  null | boolean | number | string | readonly Json[] | { readonly [k: string]: Json }
+export type JsonObject = { readonly [k: string]: Json }
+
+export type Clock = {
+  /** Wall clock, ms since the epoch. */
+  readonly now: () => number
+  /** Monotonic clock, ms; only differences mean something. */
+  readonly mono: () => number
+}
+
+export type Access = 'read' | 'write' | 'delete' | 'admin'
+
+// --- who --------------------------------------------------------------------------------------
+
+/** (tenant, realm, id), compared byte for byte, everywhere (design 1). */
+export type Person = { readonly tenant: string; readonly realm: string; readonly id: string }
+
+/** The authenticated caller: an agent acting for a person (RFC 8693 actor and subject). */
+export type Principal = {
+  readonly person: Person
+  readonly agent: string
+  /** false under `identity.trust: plain`: the name was asserted by nobody. */
+  readonly verified: boolean
+  /** Verified claims of the assertion; null under `plain`. */
+  readonly claims: JsonObject | null
+  /** `iat` of the assertion, ms; null without one. */
+  readonly issuedAt: number | null
+  /** `exp` of the tag, ms; null without one. A hold ends here. */
+  readonly expiresAt: number | null
+  /** Id of the run, when the tag is a run token. */
+  readonly run: string | null
+}
+
+// --- where ------------------------------------------------------------------------------------
+
+export type QueryPair = {
+  /** Bytes as they came, `name=value` or `name`. */
+  readonly raw: string
+  readonly name: string
+  readonly value: string
+}
+
+/** The one reading of a request target (wire/canonical). */
+export type Target = {
+  readonly method: string
+  /** Path as it will be sent: begins with `/`, percent-encoding as it came. */
+  readonly path: string
+  /** Segments as they came, after splitting at `/`; no leading empty one; a trailing slash gives a last `''`. */
+  readonly raw: readonly string[]
+  /** The same, each percent-decoded after splitting. */
+  readonly segments: readonly string[]
+  readonly query: readonly QueryPair[]
+}
+
+/** How the call named its upstream; URLs in answers are rewritten the same way (design 2.1). */
+export type Addressing =
+  | { readonly kind: 'path'; readonly prefix: string }
+  | { readonly kind: 'host' }
+  | { readonly kind: 'absolute' }
+  | { readonly kind: 'listener' }
+
+export type Route = {
+  readonly connection: Connection
+  /** Host name as the provider file lists it, lower case, without port. */
+  readonly host: string
+  /** Where that name is reached: `https://api.github.com`, or what the configuration maps it to. */
+  readonly origin: string
+  /** true: a download host under `assets`, reached without a credential. */
+  readonly asset: boolean
+  readonly addressing: Addressing
+  /** The person named in the path or by the listener; trusted under `plain` only. */
+  readonly named: string | null
+  readonly target: Target
+}
+
+// --- providers ----------------------------------------------------------------------------------
+
+export type ClientAuth =
+  'client_secret_post' | 'client_secret_basic' | 'raw_basic' | 'private_key_jwt' | 'none'
+/** Can a lost token answer be recovered by sending the old refresh token again? (oauth.md 3.4) */
+export type LostResponse = 'yes' | 'partly' | 'no' | 'unknown' | 'n/a'
+
+export type Operation = {
+  readonly id: string
+  readonly access: Access
+  /** Lists of scopes that suffice, the least first; `[[]]` = none needed. */
+  readonly scopes: readonly (readonly string[])[]
+  /** JSON pointers of the body that policy needs. */
+  readonly inspect: readonly string[]
+  /** Bodies past `limits.inspected_body` may pass unread. */
+  readonly upload: boolean
+}
+
+export type OperationRow = Operation & {
+  readonly method: string
+  /** `/repos/{owner}/{repo}/contents/{path+}`: `{x}` one segment, a last `{x+}` one or more. */
+  readonly path: string
+  /** Limits the row to one host of the provider. */
+  readonly host: string | null
+}
+
+/** A third party, described by data: `providers/<id>.yaml` after parsing (config/provider). */
+export type Provider = {
+  readonly id: string
+  readonly name: string
+  readonly credential: 'oauth2' | 'api_key'
+  readonly issuer: string | null
+  readonly authorize: string | null
+  readonly token: string | null
+  readonly userinfo: string | null
+  readonly revoke: string | null
+  readonly revokeStyle: 'rfc7009' | 'bearer' | 'github' | 'none'
+  readonly clientAuth: ClientAuth
+  readonly pkce: boolean
+  readonly scopeParam: string | null
+  readonly scopeSeparator: string
+  /** Asked for with every consent, beside what the call needs (`offline_access`); no operation or connection lists them. */
+  readonly scopeAlways?: readonly string[]
+  readonly authorizeParams: Readonly<Record<string, string>>
+  readonly tokenParams: Readonly<Record<string, string>>
+  /** JSON pointers into the userinfo answer (or, with `from: token`, the token answer). */
+  readonly account: {
+    readonly from: 'userinfo' | 'token'
+    readonly id: string
+    readonly label: string
+  } | null
+  readonly answer: AnswerRules
+  readonly rotation: 'none' | 'always' | 'sometimes' | 'n/a'
+  readonly lostResponse: LostResponse
+  /** name → origin where it is reached. */
+  readonly hosts: ReadonlyMap<string, string>
+  /** Download hosts reachable without a credential. */
+  readonly assets: ReadonlyMap<string, string>
+  readonly present: { readonly header: string; readonly scheme: string }
+  readonly requiredHeaders: Readonly<Record<string, string>>
+  /** Lower-case names, on top of the list for every provider. */
+  readonly strip: {
+    readonly headers: readonly string[]
+    readonly query: readonly string[]
+    readonly body: readonly string[]
+  }
+  /** JSON pointers in answers that hold URLs to rewrite; `*` matches any key or index. */
+  readonly rewrite: readonly string[]
+  readonly operations: readonly OperationRow[]
+  /** Decoded path segments after which one is secret and is written as `hmac:…` (evidence). */
+  readonly secretSegments: readonly string[]
+}
+
+/** How a token answer of this provider reads (oauth.md 4.3). */
+export type AnswerRules = {
+  /** JSON pointers, tried in order. */
+  readonly accessToken: readonly string[]
+  readonly refreshToken: readonly string[]
+  readonly scope: readonly string[]
+  readonly expiresIn: readonly string[]
+  readonly scopeSeparator: string
+  /** Assumed lifetime in s when the answer has none; null: until a 401 says otherwise. */
+  readonly assumeTtl: number | null
+  /** `expires_in: 0` means never. */
+  readonly zeroIsNever: boolean
+  /** provider word → RFC 6749 error code. */
+  readonly errors: Readonly<Record<string, string>>
+}
+
+/** One configured client at a provider. */
+export type Connection = {
+  readonly name: string
+  readonly provider: Provider
+  readonly clientId: string
+  readonly clientSecret: Secret | null
+  /** The most that may ever be asked for. */
+  readonly scopes: readonly string[]
+}
+
+// --- what is known ------------------------------------------------------------------------------
+
+/** What the identity provider says about a person. */
+export type Entitlements = {
+  readonly active: boolean
+  readonly groups: readonly string[]
+  readonly roles: readonly string[]
+  readonly entitlements: readonly string[]
+  /** How and when (ms since the epoch; null: not told) the person signed in. */
+  readonly auth: {
+    readonly acr: string | null
+    readonly amr: readonly string[]
+    readonly at: number | null
+  } | null
+  readonly source: 'none' | 'claims' | 'file' | 'http' | 'scim'
+  /** sha256 of the canonical text of the facts above. */
+  readonly digest: string
+  /** Monotonic ms at which they were true: their age at the decision is `mono() - asOf`. null: always now. */
+  readonly asOf: number | null
+}
+
+/** What the vault knows about one person, agent and connection, without opening a secret. */
+export type Holding =
+  | { readonly kind: 'none' }
+  | {
+      readonly kind: 'held'
+      /** Row id of the credential. */
+      readonly credential: string
+      readonly status: 'active' | 'needs_reauth'
+      readonly account: string
+      readonly generation: number
+      /** Scopes that the stored token has. */
+      readonly scopes: readonly string[]
+      /** Scopes that this agent was allowed; null: this agent has no grant. */
+      readonly granted: readonly string[] | null
+    }
+
+// --- policy -----------------------------------------------------------------------------------
+
+export type Reason = { readonly code: string; readonly msg: string }
+export type Obligation = { readonly type: string; readonly properties: JsonObject }
+
+/** Decision document, version 1 (opa-wasm.md 7.2). Immutable: answers are shared between calls. */
+export type PolicyDecision = {
+  readonly version: 1
+  readonly allow: boolean
+  readonly reasons: readonly Reason[]
+  readonly required_scopes: readonly string[]
+  readonly obligations: Readonly<Record<string, Obligation>>
+  readonly max_entitlement_age_s: number
+  readonly grants: readonly string[]
+}
+
+export type PolicyFailure = {
+  readonly failed:
+    | 'policy_missing'
+    | 'policy_undefined'
+    | 'policy_malformed'
+    | 'policy_error'
+    | 'policy_timeout'
+    | 'policy_input_too_large'
+  readonly detail: string
+}
+
+/** A compiled policy that passed its self-test. */
+export type PolicyEngine = {
+  readonly revision: string
+  /** sha256 (hex, `sha256:` prefix) over module, data and overlay. */
+  readonly digest: string
+  /** Evaluates `deputy/decision`. Never throws; a promise only where the bundle runs in a worker. */
+  readonly evaluate: (
+    input: string,
+  ) => PolicyDecision | PolicyFailure | Promise<PolicyDecision | PolicyFailure>
+  readonly close: () => Promise<void>
+}
+
+export type Decision = {
+  readonly id: string
+  readonly effect:
+    'allow' | 'deny' | 'consent_required' | 'approval_required' | 'step_up_required' | 'error'
+  readonly reasons: readonly Reason[]
+  readonly requiredScopes: readonly string[]
+  readonly obligations: Readonly<Record<string, Obligation>>
+  readonly grants: readonly string[]
+  readonly revision: string
+  readonly digest: string
+  /** Monotonic ms. */
+  readonly decidedAt: number
+}
+
+// --- tokens -------------------------------------------------------------------------------------
+
+/** What a token endpoint gave, after normalising (oauth/answer). */
+export type TokenSet = {
+  readonly access: Secret
+  readonly refresh: Secret | null
+  /** Canonical set; null: the answer did not say (RFC 6749 5.1: as asked). */
+  readonly scopes: readonly string[] | null
+  /** Lifetime in s; null: not told. */
+  readonly expiresIn: number | null
+}
+
+/** An opened credential. */
+export type StoredCredential = {
+  readonly id: string
+  readonly person: Person
+  readonly connection: string
+  readonly account: string
+  readonly status: 'active' | 'needs_reauth'
+  readonly generation: number
+  readonly scopes: readonly string[]
+  readonly access: Secret
+  readonly refresh: Secret | null
+  /** ms since the epoch; null: no end known. */
+  readonly expiresAt: number | null
+  /** ms since the epoch of the last store. */
+  readonly storedAt: number
+}
+
+/** What goes on one upstream request. */
+export type Injected = {
+  readonly token: Secret
+  readonly credential: string
+  readonly generation: number
+  readonly account: string
+  readonly scopes: readonly string[]
+  readonly refreshed: boolean
+}
+
+// --- the vault and the store, as the rest of the house sees them --------------------------------
+
+export type Vault = {
+  readonly look: (person: Person, connection: string, agent: string) => Promise<Holding>
+  /** Opens the newest generation; null: gone. `fresh` reads past the cache. */
+  readonly open: (
+    credential: string,
+    options?: { readonly fresh?: boolean },
+  ) => Promise<StoredCredential | null>
+  /** Stores what a consent earned, in one transaction with the agent's grant. Returns the credential's id. */
+  readonly connect: (earned: {
+    readonly person: Person
+    readonly agent: string
+    readonly connection: string
+    readonly provider: string
+    readonly account: { readonly id: string; readonly label: string }
+    readonly tokens: TokenSet
+    /** Scopes asked for; what the agent is granted. */
+    readonly scopes: readonly string[]
+  }) => Promise<string>
+  /** One agent's grant on a credential that is already there (no round at the provider). */
+  readonly grant: (
+    person: Person,
+    agent: string,
+    connection: string,
+    scopes: readonly string[],
+  ) => Promise<void>
+  /**
+   * The lease on one refresh, journalled before the request leaves (oauth.md 3.2). `moved`: somebody else stored
+   * a newer generation; `busy`: somebody else holds the lease until `until` (ms).
+   */
+  readonly lease: (
+    credential: string,
+    generation: number,
+    ms: number,
+  ) => Promise<
+    | {
+        readonly kind: 'leased'
+        readonly lease: string
+        readonly credential: StoredCredential
+        readonly unknownBefore: boolean
+      }
+    | { readonly kind: 'busy'; readonly until: number }
+    | { readonly kind: 'moved' }
+    | { readonly kind: 'gone' }
+    | { readonly kind: 'cooling'; readonly until: number; readonly error: string }
+  >
+  /** Stores the rotated set under the lease; `lost`: the lease or the row is no longer ours. */
+  readonly rotate: (
+    credential: string,
+    lease: string,
+    tokens: TokenSet,
+  ) => Promise<'stored' | 'lost'>
+  /** Ends a lease without a new token. `unknown` keeps the mark that an answer may have been lost. */
+  readonly release: (
+    credential: string,
+    lease: string,
+    outcome: {
+      readonly kind: 'dead' | 'not_sent' | 'refused' | 'unknown'
+      readonly error: string
+      readonly coolDownMs: number
+    },
+  ) => Promise<void>
+  readonly list: (filter: {
+    readonly tenant?: string
+    readonly realm?: string
+    readonly id?: string
+    readonly connection?: string
+  }) => Promise<readonly HeldConnection[]>
+  /** Local revocation: the row's secrets are wiped, caches dropped. Returns what was held, to revoke at the provider. */
+  readonly revoke: (credential: string) => Promise<StoredCredential | null>
+  /** Cheap readiness check; throws when the store cannot be read. */
+  readonly check: () => Promise<void>
+}
+
+export type HeldConnection = {
+  readonly credential: string
+  readonly person: Person
+  readonly connection: string
+  readonly provider: string
+  readonly account: string
+  readonly status: 'active' | 'needs_reauth'
+  readonly scopes: readonly string[]
+  readonly agents: readonly {
+    readonly agent: string
+    readonly scopes: readonly string[]
+    readonly at: number
+  }[]
+  readonly storedAt: number
+}
+
+/** A consent under way. Its id is 128+ random bits, known to the link only; the row holds its SHA-256. */
+export type Flow = {
+  /** SHA-256 of the id, hex: safe to write into evidence. */
+  readonly hash: string
+  readonly person: Person
+  readonly agent: string
+  readonly connection: string
+  readonly scopes: readonly string[]
+  readonly reauthorization: boolean
+  readonly status: 'pending' | 'completed' | 'failed'
+  /** Why it failed: denied, expired, account_mismatch, provider_error… null otherwise. */
+  readonly failure: string | null
+  /** Scopes that were asked for and not granted; empty unless completed. */
+  readonly missing: readonly string[]
+  readonly nextUri: string | null
+  readonly createdAt: number
+  readonly expiresAt: number
+  /** The leg at the provider, once begun. */
+  readonly leg: {
+    readonly stateHash: string
+    readonly cookieHash: string
+    readonly verifier: Secret
+    readonly nonce: string
+    readonly expiresAt: number
+  } | null
+}
+
+/** Rows as the store keeps them; secrets are already sealed text here. SQL lives in store/ and nowhere else. */
+export type CredentialRow = {
+  readonly id: string
+  readonly tenant: string
+  readonly realm: string
+  readonly user: string
+  readonly connection: string
+  readonly provider: string
+  readonly slot: string
+  readonly accountId: string
+  readonly account: string
+  readonly status: 'active' | 'needs_reauth'
+  readonly generation: number
+  readonly scopes: readonly string[]
+  /** JWE of {access, refresh}. */
+  readonly sealed: string
+  readonly expiresAt: number | null
+  readonly storedAt: number
+  readonly lease: string | null
+  readonly leaseUntil: number | null
+  /** An earlier refresh was sent and its answer never stored. */
+  readonly unknownSince: number | null
+  readonly coolUntil: number | null
+  readonly coolError: string | null
+}
+export type GrantRow = {
+  readonly tenant: string
+  readonly realm: string
+  readonly user: string
+  readonly agent: string
+  readonly connection: string
+  readonly scopes: readonly string[]
+  readonly at: number
+}
+export type FlowRow = {
+  readonly hash: string
+  /** The id is HMAC(ring key, nonce): a concurrent request can be given the same link though only its hash is stored. */
+  readonly nonce: string
+  readonly tenant: string
+  readonly realm: string
+  readonly user: string
+  readonly agent: string
+  readonly connection: string
+  readonly scopes: readonly string[]
+  readonly reauthorization: boolean
+  readonly status: 'pending' | 'completed' | 'failed'
+  readonly failure: string | null
+  readonly nextUri: string | null
+  readonly createdAt: number
+  readonly expiresAt: number
+  readonly stateHash: string | null
+  readonly cookieHash: string | null
+  /** JWE of {verifier, nonce}, bound to the flow's hash. */
+  readonly sealedLeg: string | null
+  readonly legExpiresAt: number | null
+}
+
+export type Store = {
+  readonly credentials: {
+    readonly byId: (id: string) => Promise<CredentialRow | null>
+    readonly find: (person: Person, connection: string) => Promise<readonly CredentialRow[]>
+    readonly list: (filter: {
+      readonly tenant?: string
+      readonly realm?: string
+      readonly user?: string
+      readonly connection?: string
+    }) => Promise<readonly CredentialRow[]>
+    /**
+     * Insert or replace by (tenant, realm, user, connection, slot), together with the grant, in one transaction.
+     * A row of another provider account takes every earlier grant with it. false: the same row has reached this generation.
+     */
+    readonly put: (row: CredentialRow, grant: GrantRow) => Promise<boolean>
+    /** Takes the lease when nobody has a live one and the generation is still `generation`. */
+    readonly lease: (
+      id: string,
+      generation: number,
+      lease: string,
+      now: number,
+      until: number,
+    ) => Promise<CredentialRow | null>
+    /** Fenced by lease: stores the next generation and ends the lease. false: not ours any more. */
+    readonly rotate: (
+      id: string,
+      lease: string,
+      next: Pick<CredentialRow, 'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt'>,
+    ) => Promise<boolean>
+    readonly release: (
+      id: string,
+      lease: string,
+      set: Pick<CredentialRow, 'status' | 'unknownSince' | 'coolUntil' | 'coolError'>,
+    ) => Promise<boolean>
+    /** Takes the grants of its person and connection along and moves the person's epoch. */
+    readonly remove: (id: string) => Promise<CredentialRow | null>
+  }
+  readonly grants: {
+    readonly find: (person: Person, agent: string, connection: string) => Promise<GrantRow | null>
+    readonly list: (person: Person) => Promise<readonly GrantRow[]>
+    readonly put: (row: GrantRow) => Promise<void>
+    readonly remove: (person: Person, agent: string, connection: string) => Promise<boolean>
+  }
+  readonly flows: {
+    readonly byHash: (hash: string) => Promise<FlowRow | null>
+    readonly byState: (stateHash: string) => Promise<FlowRow | null>
+    /** A pending, unexpired flow of the same person, agent and connection with exactly these scopes. */
+    readonly pending: (
+      person: Person,
+      agent: string,
+      connection: string,
+      scopes: readonly string[],
+      now: number,
+    ) => Promise<FlowRow | null>
+    readonly insert: (row: FlowRow) => Promise<void>
+    /** Starts the leg at the provider; replaces an earlier leg of the same flow. */
+    readonly leg: (
+      hash: string,
+      leg: {
+        readonly stateHash: string
+        readonly cookieHash: string
+        readonly sealedLeg: string
+        readonly legExpiresAt: number
+      },
+    ) => Promise<boolean>
+    /** Single use: clears the state, in one atomic UPDATE. false: it was used before. */
+    readonly consume: (hash: string, stateHash: string) => Promise<boolean>
+    readonly finish: (
+      hash: string,
+      status: 'completed' | 'failed',
+      failure: string | null,
+    ) => Promise<boolean>
+    readonly sweep: (before: number) => Promise<number>
+  }
+  /** Revocation epoch of a person: whatever was remembered under a lower one is void. 0 until first moved. */
+  readonly epochs: {
+    readonly read: (person: Person) => Promise<number>
+    readonly move: (person: Person) => Promise<number>
+  }
+  readonly check: () => Promise<void>
+  readonly close: () => Promise<void>
+}
+
+// --- evidence -----------------------------------------------------------------------------------
+
+/** Appends one record. Resolves once `write` has returned without error for its line; rejects otherwise. */
+export type Journal = {
+  /** `fields` is the JSON text of the members after `event`, beginning with `,` or empty. */
+  readonly append: (event: string, fields: string) => Promise<void>
+  readonly healthy: () => boolean
+  readonly lines: () => number
+  readonly close: () => Promise<void>
+}
+
+export type Log = {
+  readonly debug: (fields: object, msg: string) => void
+  readonly info: (fields: object, msg: string) => void
+  readonly warn: (fields: object, msg: string) => void
+  readonly error: (fields: object, msg: string) => void
+}

@@ -1,0 +1,239 @@
+// The agent listener: limits, Host and browser rules (design 2.5), then the way or the API. Knows no provider and no policy.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
+import { chmodSync, existsSync, unlinkSync } from 'node:fs'
+import { createConnection } from 'node:net'
+import { Problem, problemAnswer, toProblem, type ProblemCode } from '../problem.ts'
+
+export type Listening = {
+  /** `http://127.0.0.1:7410` or `unix:PATH`. */
+  readonly address: string
+  /** Stops accepting, waits for what runs, ends idle connections; the rest is cut after `ms`. */
+  readonly close: (ms: number) => Promise<void>
+}
+
+/** What a dedicated listener fixes for every call that it takes. */
+export type Dedicated = { readonly upstream: string; readonly user: string | null }
+
+type Where = { readonly host: string; readonly port: number } | { readonly path: string }
+
+/** Host name of a Host header or authority, lower case, without port; null: malformed. */
+const hostname = (host: string): string | null => {
+  const match = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?$/.exec(host)
+  return match?.[1]?.toLowerCase() ?? null
+}
+
+export const startListener = async (options: {
+  /** The configuration key, for messages: `listeners.agent`. */
+  readonly key: string
+  readonly listen: Where
+  readonly tls: { readonly cert: string; readonly key: string } | null
+  readonly dedicated: Dedicated | null
+  readonly maxHeaderBytes: number
+  readonly names: readonly string[]
+  readonly origins: readonly string[]
+  /** Is this the name of a host that some connection serves? */
+  readonly serves: (host: string) => boolean
+  /** Base of problem types: `connect.url`. */
+  readonly typeBase: string
+  readonly newId: () => string
+  readonly call: (
+    req: IncomingMessage,
+    res: ServerResponse,
+    id: string,
+    dedicated: Dedicated | null,
+  ) => void
+  readonly api: (req: IncomingMessage, res: ServerResponse, id: string) => void
+  readonly refused: (code: ProblemCode, id: string) => void
+}): Promise<Listening> => {
+  const own = new Set([
+    'localhost',
+    '127.0.0.1',
+    '[::1]',
+    ...options.names.map((name) => name.toLowerCase()),
+  ])
+  if ('host' in options.listen)
+    own.add(
+      options.listen.host.includes(':')
+        ? `[${options.listen.host}]`
+        : options.listen.host.toLowerCase(),
+    )
+  const origins = new Set(options.origins)
+  /** Host headers already judged: agents repeat the same few. */
+  const judged = new Map<string, 'own' | 'served' | null>()
+  const judge = (host: string): 'own' | 'served' | null => {
+    const known = judged.get(host)
+    if (known !== undefined) return known
+    const name = hostname(host)
+    const verdict =
+      name === null
+        ? null
+        : own.has(name)
+          ? 'own'
+          : name.endsWith('.localhost') && options.serves(name.slice(0, -10))
+            ? 'served'
+            : null
+    if (verdict !== null && judged.size < 1_000) judged.set(host, verdict)
+    return verdict
+  }
+
+  const refuse = (res: ServerResponse, id: string, problem: Problem): void => {
+    options.refused(problem.code, id)
+    const answer = problemAnswer(problem, id, options.typeBase)
+    res.writeHead(answer.status, { ...answer.headers, connection: 'close' }).end(answer.body)
+  }
+  const admit = (req: IncomingMessage): 'call' | 'api' => {
+    const { origin, 'sec-fetch-site': site, host } = req.headers
+    if (
+      (origin !== undefined || site !== undefined) &&
+      !(origin !== undefined && origins.has(origin))
+    )
+      throw new Problem(
+        'browser_refused',
+        'the request comes from a page in a browser (Origin or Sec-Fetch-Site)',
+      )
+    const target = req.url ?? ''
+    if (target.startsWith('/')) {
+      if (options.dedicated !== null) {
+        if (host === undefined || judge(host) === null)
+          throw new Problem('host_refused', 'the Host header does not name this listener')
+        return 'call'
+      }
+      const verdict = host === undefined ? null : judge(host)
+      if (verdict === null)
+        throw new Problem(
+          'host_refused',
+          'the Host header names neither this listener nor {served host}.localhost',
+        )
+      return verdict === 'own' && (target.startsWith('/v1/') || target === '/v1') ? 'api' : 'call'
+    }
+    if (!/^http:\/\//i.test(target))
+      throw new Problem(
+        'request_invalid',
+        'the request target must begin with / or be an absolute http:// URL',
+      )
+    const authority = /^http:\/\/([^/?#]*)/i.exec(target)?.[1] ?? ''
+    const name = hostname(authority)
+    if (name === null || !options.serves(name))
+      throw new Problem('host_refused', 'the absolute request target names no served host')
+    if (host === undefined || hostname(host) !== name)
+      throw new Problem(
+        'request_invalid',
+        'the Host header and the absolute request target disagree',
+      )
+    return 'call'
+  }
+
+  const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
+    const id = options.newId()
+    try {
+      if (admit(req) === 'api') options.api(req, res, id)
+      else options.call(req, res, id, options.dedicated)
+    } catch (error) {
+      refuse(res, id, toProblem(error))
+    }
+  }
+  const limits = {
+    maxHeaderSize: options.maxHeaderBytes,
+    headersTimeout: 30_000,
+    // Uploads and held calls may be long; way/forward has the deadlines of a call.
+    requestTimeout: 0,
+    keepAliveTimeout: 65_000,
+    connectionsCheckingInterval: 10_000,
+    optimizeEmptyRequests: true,
+    insecureHTTPParser: false,
+    joinDuplicateHeaders: false,
+    requireHostHeader: false,
+    noDelay: true,
+  }
+  const server: Server =
+    options.tls === null
+      ? createServer(limits, onRequest)
+      : createTlsServer({ ...limits, ...options.tls, minVersion: 'TLSv1.2' }, onRequest)
+  // Node's default cap drops headers silently; the byte limit above is the one that counts.
+  server.maxHeadersCount = 0
+  server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {
+    res.writeContinue()
+    onRequest(req, res)
+  })
+  server.on('connect', (_req, socket) => {
+    const answer = problemAnswer(
+      new Problem(
+        'method_not_allowed',
+        'CONNECT tunnels would hide the call from policy: use http:// and the absolute form',
+      ),
+      options.newId(),
+      options.typeBase,
+    )
+    socket.end(
+      `HTTP/1.1 405 Method Not Allowed\r\n${Object.entries(answer.headers)
+        .map(([k, v]) => `${k}: ${v}`)
+        .join('\r\n')}\r\nconnection: close\r\n\r\n${answer.body}`,
+    )
+  })
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    if (!socket.writable || error.code === 'ECONNRESET') return socket.destroy()
+    const large = error.code === 'HPE_HEADER_OVERFLOW'
+    const id = options.newId()
+    const problem = large
+      ? new Problem(
+          'headers_too_large',
+          `the headers pass ${options.maxHeaderBytes} bytes (limits.headers)`,
+        )
+      : new Problem('request_invalid', 'the request is not valid HTTP/1.1')
+    options.refused(problem.code, id)
+    const answer = problemAnswer(problem, id, options.typeBase)
+    return socket.end(
+      `HTTP/1.1 ${answer.status} ${large ? 'Request Header Fields Too Large' : 'Bad Request'}\r\n${Object.entries(
+        answer.headers,
+      )
+        .map(([k, v]) => `${k}: ${v}`)
+        .join('\r\n')}\r\nconnection: close\r\n\r\n${answer.body}`,
+    )
+  })
+
+  if ('path' in options.listen) await clearStaleSocket(options.listen.path, options.key)
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        new Error(
+          `${options.key}: cannot listen on ${'path' in options.listen ? options.listen.path : `${options.listen.host}:${options.listen.port}`}: ${error.code === 'EADDRINUSE' ? 'the address is in use; choose another or stop what uses it' : error.message}`,
+        ),
+      ),
+    )
+    server.listen('path' in options.listen ? options.listen.path : options.listen, resolve)
+  })
+  if ('path' in options.listen) chmodSync(options.listen.path, 0o600)
+  const bound = server.address()
+  const scheme = options.tls === null ? 'http' : 'https'
+  return {
+    address:
+      bound === null || typeof bound === 'string'
+        ? `unix:${bound ?? ''}`
+        : `${scheme}://${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`,
+    close: (ms) =>
+      new Promise((resolve) => {
+        const timer = setTimeout(() => server.closeAllConnections(), ms)
+        server.close(() => {
+          clearTimeout(timer)
+          resolve()
+        })
+        server.closeIdleConnections()
+      }),
+  }
+}
+
+/** A socket file that nobody answers on is left over from a crash. */
+const clearStaleSocket = async (path: string, key: string): Promise<void> => {
+  if (!existsSync(path)) return
+  const alive = await new Promise<boolean>((resolve) => {
+    const probe = createConnection(path)
+    probe.once('connect', () => {
+      probe.destroy()
+      resolve(true)
+    })
+    probe.once('error', () => resolve(false))
+  })
+  if (alive) throw new Error(`${key}: ${path} is in use by another process`)
+  unlinkSync(path)
+}

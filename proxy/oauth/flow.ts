@@ -1,0 +1,508 @@
+// A consent from link to stored grant: who may finish it, in which order that is checked, and what is never burnt.
+import { createHash } from 'node:crypto'
+import type {
+  Clock,
+  Connection,
+  Flow,
+  FlowRow,
+  Holding,
+  Person,
+  Store,
+  TokenSet,
+  Vault,
+} from '../model.ts'
+import { Problem } from '../problem.ts'
+import { secret } from '../secret.ts'
+import type { Sealer } from '../vault/seal.ts'
+import type { OAuthClient } from './client.ts'
+
+export type FlowDeps = {
+  readonly store: Pick<Store, 'flows' | 'credentials'>
+  readonly vault: Pick<Vault, 'look' | 'connect' | 'grant'>
+  readonly sealer: Pick<Sealer, 'sealText' | 'openText' | 'hmac'>
+  readonly client: Pick<OAuthClient, 'authorizationUrl' | 'exchangeCode' | 'userinfo' | 'revoke'>
+  readonly connections: () => ReadonlyMap<string, Connection>
+  /** `connect.url`, without a trailing slash. */
+  readonly publicUrl: string
+  readonly linkTtlMs: number
+  /** How long the leg at the provider may take. */
+  readonly legTtlMs?: number
+  readonly clock: Clock
+  readonly randomBytes: (size: number) => Buffer
+  /** Evidence and notifications. Fields name the flow by its hash, never an id, code, state or token. */
+  readonly onEvent: (event: string, fields: object) => void | Promise<void>
+}
+
+/** What an agent is told of a flow. */
+export type Begun = {
+  readonly authorizationId: string
+  readonly url: string
+  readonly scopes: readonly string[]
+  /** ms since the epoch. */
+  readonly expiresAt: number
+}
+
+/** What is left to do for this flow. `grant`: the scopes are held, only this agent's yes is missing. */
+export type Plan =
+  | { readonly kind: 'grant' }
+  | { readonly kind: 'provider'; readonly asked: readonly string[] }
+  | { readonly kind: 'gone' }
+
+/** The first four say that the flow has ended; of the others nothing was touched, except that `used` was spent before. */
+export type Finished =
+  | { readonly kind: 'completed' | 'partial'; readonly flow: Flow; readonly account: string }
+  | { readonly kind: 'denied' | 'provider_error' | 'account_mismatch'; readonly flow: Flow }
+  | {
+      readonly kind:
+        | 'unknown_state'
+        | 'wrong_cookie'
+        | 'wrong_provider'
+        | 'expired'
+        | 'used'
+        | 'wrong_person'
+        | 'iss_mismatch'
+    }
+
+export type Flows = ReturnType<typeof createFlows>
+
+const LEG_MS = 600_000
+/** Where the provider file says no way to learn whose account it is. */
+const UNNAMED = { id: '', label: '' }
+const POLL_MS = 1_000
+const ID = /^[A-Za-z0-9_-]{43}$/
+const AUTHORIZATION_ID = /^ac_([0-9a-f]{64})$/
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
+const union = (...lists: readonly (readonly string[])[]): readonly string[] => [
+  ...new Set(lists.flat()),
+]
+/** Byte for byte: no folding, no trimming. */
+export const samePerson = (a: Person, b: Person): boolean =>
+  a.tenant === b.tenant && a.realm === b.realm && a.id === b.id
+
+export const createFlows = (deps: FlowDeps) => {
+  const { store, vault, sealer, client, clock, publicUrl } = deps
+  const legTtlMs = deps.legTtlMs ?? LEG_MS
+  const beginning = new Map<string, Promise<Begun>>()
+  const waiting = new Map<string, Set<() => void>>()
+
+  const toFlow = (row: FlowRow): Flow => {
+    const late = row.status === 'pending' && row.expiresAt <= clock.now()
+    return {
+      hash: row.hash,
+      person: { tenant: row.tenant, realm: row.realm, id: row.user },
+      agent: row.agent,
+      connection: row.connection,
+      scopes: row.scopes,
+      reauthorization: row.reauthorization,
+      status: late ? 'failed' : row.status,
+      failure: late ? 'expired' : row.status === 'failed' ? row.failure : null,
+      missing:
+        row.status === 'completed' && row.failure !== null
+          ? (JSON.parse(row.failure) as readonly string[])
+          : [],
+      nextUri: row.nextUri,
+      createdAt: row.createdAt,
+      expiresAt: row.expiresAt,
+      leg: null,
+    }
+  }
+  const byHash = async (hash: string): Promise<Flow | null> => {
+    const row = await store.flows.byHash(hash)
+    return row === null ? null : toFlow(row)
+  }
+
+  const event = (name: string, flow: Flow, more: object = {}): void | Promise<void> =>
+    deps.onEvent(`consent.${name}`, {
+      flow: flow.hash,
+      user: flow.person,
+      agent: flow.agent,
+      connection: flow.connection,
+      scopes: flow.scopes,
+      ...more,
+    })
+
+  const end = async (
+    flow: Flow,
+    outcome: { readonly failure: string } | { readonly missing: readonly string[] },
+  ): Promise<Flow> => {
+    const failed = 'failure' in outcome
+    const missing = failed ? [] : outcome.missing
+    const failure = failed ? outcome.failure : missing.length > 0 ? JSON.stringify(missing) : null
+    await store.flows.finish(flow.hash, failed ? 'failed' : 'completed', failure)
+    for (const wake of waiting.get(flow.hash) ?? []) wake()
+    return {
+      ...flow,
+      status: failed ? 'failed' : 'completed',
+      failure: failed ? outcome.failure : null,
+      missing,
+    }
+  }
+
+  /** Only the random nonce is stored: the id comes from it and a ring key, so that a link can be given out twice. */
+  const idOf = (nonce: string): string => sealer.hmac('flow', nonce)
+  const begun = (row: FlowRow): Begun => ({
+    authorizationId: `ac_${row.hash}`,
+    url: `${publicUrl}/connect/${idOf(row.nonce)}`,
+    scopes: row.scopes,
+    expiresAt: row.expiresAt,
+  })
+  const insert = async (
+    who: { readonly person: Person; readonly agent: string; readonly connection: string },
+    scopes: readonly string[],
+    set: Pick<FlowRow, 'nonce' | 'status' | 'reauthorization' | 'nextUri'>,
+  ): Promise<FlowRow> => {
+    const now = clock.now()
+    const row: FlowRow = {
+      ...set,
+      hash: sha256(idOf(set.nonce)),
+      tenant: who.person.tenant,
+      realm: who.person.realm,
+      user: who.person.id,
+      agent: who.agent,
+      connection: who.connection,
+      scopes,
+      failure: null,
+      createdAt: now,
+      expiresAt: now + deps.linkTtlMs,
+      stateHash: null,
+      cookieHash: null,
+      sealedLeg: null,
+      legExpiresAt: null,
+    }
+    await store.flows.insert(row)
+    return row
+  }
+
+  const start = async (
+    who: { readonly person: Person; readonly agent: string; readonly connection: string },
+    scopes: readonly string[],
+    options: { readonly reauthorization: boolean; readonly nextUri: string | null },
+  ): Promise<Begun> => {
+    const { person, agent, connection } = who
+    const pending = await store.flows.pending(person, agent, connection, scopes, clock.now())
+    // A row made under a hash key that the ring no longer uses cannot be turned into its link again.
+    if (pending !== null && sha256(idOf(pending.nonce)) === pending.hash) return begun(pending)
+    const nonce = deps.randomBytes(32).toString('base64url')
+    const row = await insert(who, scopes, { ...options, nonce, status: 'pending' })
+    await event('started', toFlow(row), { reauthorization: options.reauthorization })
+    return begun(row)
+  }
+
+  const holdingOf = (flow: Flow): Promise<Holding> =>
+    vault.look(flow.person, flow.connection, flow.agent)
+  const grantedTo = (holding: Holding): readonly string[] =>
+    holding.kind === 'held' ? (holding.granted ?? []) : []
+
+  const plan = async (flow: Flow): Promise<Plan> => {
+    const connection = deps.connections().get(flow.connection)
+    if (connection === undefined) return { kind: 'gone' }
+    // The configuration may ask for less than when the link was made.
+    if (!flow.scopes.every((scope) => connection.scopes.includes(scope))) return { kind: 'gone' }
+    const holding = await holdingOf(flow)
+    if (holding.kind === 'none') return { kind: 'provider', asked: flow.scopes }
+    const usable = holding.status === 'active' && !flow.reauthorization
+    if (usable && flow.scopes.every((scope) => holding.scopes.includes(scope)))
+      return { kind: 'grant' }
+    // A provider may replace the old grant by what is asked now: what was given before is asked again.
+    const before = holding.scopes.filter((scope) => connection.scopes.includes(scope))
+    return { kind: 'provider', asked: union(flow.scopes, before) }
+  }
+
+  /** Exchange, account, checks, store. What the provider got wrong ends the flow; what we got wrong throws. */
+  const redeem = async (
+    row: FlowRow,
+    flow: Flow,
+    connection: Connection,
+    code: string,
+    redirectUri: string,
+    actor: object,
+  ): Promise<Finished> => {
+    const leg = JSON.parse(
+      await sealer.openText('flow-leg', { flow: row.hash }, row.sealedLeg ?? ''),
+    ) as {
+      readonly verifier: string | null
+      readonly nonce: string | null
+      readonly asked: readonly string[]
+    }
+    let tokens: TokenSet
+    let account: { readonly id: string; readonly label: string }
+    try {
+      const earned = await client.exchangeCode(connection, {
+        code: secret(code),
+        redirectUri,
+        verifier: leg.verifier === null ? null : secret(leg.verifier),
+      })
+      tokens = { ...earned.tokens, scopes: earned.tokens.scopes ?? leg.asked }
+      account =
+        connection.provider.account === null
+          ? UNNAMED
+          : (earned.account ?? (await client.userinfo(connection, tokens.access)))
+    } catch (error) {
+      const failed = await end(flow, { failure: 'provider_error' })
+      await event('failed', flow, { ...actor, reason: 'provider_error', error: causeOf(error) })
+      return { kind: 'provider_error', flow: failed }
+    }
+    const stored = await store.credentials.find(flow.person, flow.connection)
+    if (stored.some((credential) => credential.accountId !== account.id)) {
+      const failed = await end(flow, { failure: 'account_mismatch' })
+      const revoked = await client.revoke(connection, tokens).then(
+        (result) => result,
+        () => 'failed',
+      )
+      await event('failed', flow, { ...actor, reason: 'account_mismatch', revoked })
+      return { kind: 'account_mismatch', flow: failed }
+    }
+    const granted = tokens.scopes ?? []
+    const missing = flow.scopes.filter((scope) => !granted.includes(scope))
+    const before = grantedTo(await holdingOf(flow))
+    await vault.connect({
+      person: flow.person,
+      agent: flow.agent,
+      connection: flow.connection,
+      provider: connection.provider.id,
+      account,
+      tokens,
+      scopes: union(flow.scopes, before).filter((scope) => granted.includes(scope)),
+    })
+    const done = await end(flow, { missing })
+    await event('completed', flow, { ...actor, account: account.label, missing })
+    return {
+      kind: missing.length > 0 ? 'partial' : 'completed',
+      flow: done,
+      account: account.label,
+    }
+  }
+
+  return {
+    /** The same person, agent, connection and scopes share one pending flow and its link. */
+    begin: (
+      person: Person,
+      agent: string,
+      connection: string,
+      scopes: readonly string[],
+      options: { readonly reauthorization?: boolean; readonly nextUri?: string | null } = {},
+    ): Promise<Begun> => {
+      const sorted = union(scopes).toSorted()
+      const key = JSON.stringify([
+        person.tenant,
+        person.realm,
+        person.id,
+        agent,
+        connection,
+        sorted,
+      ])
+      const running = beginning.get(key)
+      if (running !== undefined) return running
+      const started = start({ person, agent, connection }, sorted, {
+        reauthorization: options.reauthorization ?? false,
+        nextUri: options.nextUri ?? null,
+      }).finally(() => beginning.delete(key))
+      beginning.set(key, started)
+      return started
+    },
+
+    /** An authorization that needs no person any more: `status` answers `completed` for its id. */
+    completed: async (
+      person: Person,
+      agent: string,
+      connection: string,
+      scopes: readonly string[],
+    ): Promise<string> => {
+      const sorted = union(scopes).toSorted()
+      const what = [person.tenant, person.realm, person.id, agent, connection, sorted]
+      const nonce = `held:${sha256(JSON.stringify(what))}`
+      const hash = sha256(idOf(nonce))
+      if ((await store.flows.byHash(hash)) === null)
+        await insert({ person, agent, connection }, sorted, {
+          nonce,
+          status: 'completed',
+          reauthorization: false,
+          nextUri: null,
+        })
+      return `ac_${hash}`
+    },
+
+    /** @param id what the link ends with; null: no such flow */
+    find: (id: string): Promise<Flow | null> =>
+      ID.test(id) ? byHash(sha256(id)) : Promise.resolve(null),
+
+    byAuthorizationId: async (authorizationId: string): Promise<Flow | null> => {
+      const hash = AUTHORIZATION_ID.exec(authorizationId)?.[1]
+      return hash === undefined ? null : byHash(hash)
+    },
+
+    /**
+     * Waits at most `waitMs` for the flow to end. Throws Problem authorization_not_found
+     * unless this person and agent began it.
+     */
+    status: async (
+      authorizationId: string,
+      person: Person,
+      agent: string,
+      waitMs: number,
+      signal: AbortSignal,
+    ): Promise<Flow> => {
+      const hash = AUTHORIZATION_ID.exec(authorizationId)?.[1] ?? ''
+      const deadline = clock.mono() + waitMs
+      for (;;) {
+        const flow = hash === '' ? null : await byHash(hash)
+        if (flow === null || flow.agent !== agent || !samePerson(flow.person, person))
+          throw new Problem('authorization_not_found', 'you have begun no authorization of this id')
+        const left = deadline - clock.mono()
+        if (flow.status !== 'pending' || left <= 0 || signal.aborted) return flow
+        await pause(waiting, hash, Math.min(POLL_MS, left), signal)
+      }
+    },
+
+    plan,
+
+    /** Starts the leg at the provider; an earlier leg of the same flow ends. `cookie` binds it to this browser. */
+    leg: async (
+      flow: Flow,
+      redirectUri: string,
+    ): Promise<{ readonly location: URL; readonly cookie: string }> => {
+      const todo = await plan(flow)
+      const connection = deps.connections().get(flow.connection)
+      const open = flow.status === 'pending' && flow.expiresAt > clock.now()
+      if (!open || connection === undefined || todo.kind === 'gone')
+        throw new Problem('authorization_not_found', 'this authorization has ended')
+      const asked = todo.kind === 'provider' ? todo.asked : flow.scopes
+      const random = (): string => deps.randomBytes(32).toString('base64url')
+      const state = random()
+      const cookie = random()
+      const verifier = connection.provider.pkce ? random() : null
+      const nonce =
+        connection.provider.issuer !== null && asked.includes('openid') ? random() : null
+      const sealedLeg = await sealer.sealText(
+        'flow-leg',
+        { flow: flow.hash },
+        JSON.stringify({ verifier, nonce, asked }),
+      )
+      const begunLeg = await store.flows.leg(flow.hash, {
+        stateHash: sha256(state),
+        cookieHash: sha256(cookie),
+        sealedLeg,
+        legExpiresAt: clock.now() + legTtlMs,
+      })
+      if (!begunLeg) throw new Problem('authorization_not_found', 'this authorization has ended')
+      const location = client.authorizationUrl(connection, {
+        redirectUri,
+        state,
+        challenge:
+          verifier === null ? null : createHash('sha256').update(verifier).digest('base64url'), // RFC 7636 4.2, S256
+        scopes: asked,
+        nonce,
+      })
+      await event('at_provider', flow, { asked })
+      return { location, cookie }
+    },
+
+    /** This agent's own grant on what the person already gave; false: that is no longer so, ask the provider. */
+    grantOnly: async (flow: Flow, verified: boolean): Promise<boolean> => {
+      if (flow.status !== 'pending' || (await plan(flow)).kind !== 'grant') return false
+      const before = grantedTo(await holdingOf(flow))
+      await vault.grant(flow.person, flow.agent, flow.connection, union(before, flow.scopes))
+      await end(flow, { missing: [] })
+      await event('completed', flow, { verified, at_provider: false })
+      return true
+    },
+
+    /** The person said no on our own page. */
+    decline: async (flow: Flow, verified: boolean): Promise<void> => {
+      await end(flow, { failure: 'denied' })
+      await event('denied', flow, { verified })
+    },
+
+    /**
+     * The answer of a provider. Guards in this order: state, cookie, provider, expiry, person, `iss`; none of them
+     * touches the flow, so that a probe burns nothing. Then the state is spent, once, before the code is.
+     */
+    finish: async (answer: {
+      /** From the redirect path: each connection has a redirect URI of its own (RFC 9700 4.4.2). */
+      readonly connection: string
+      readonly params: URLSearchParams
+      readonly cookie: string | null
+      readonly person: Person
+      readonly verified: boolean
+      readonly redirectUri: string
+    }): Promise<Finished> => {
+      const { params } = answer
+      // RFC 6749 3.1: no parameter twice.
+      if (['state', 'code', 'error', 'iss'].some((name) => params.getAll(name).length > 1))
+        return { kind: 'unknown_state' }
+      const stateHash = sha256(params.get('state') ?? '')
+      const row = await store.flows.byState(stateHash)
+      if (row === null) return { kind: 'unknown_state' }
+      if (answer.cookie === null || row.cookieHash !== sha256(answer.cookie))
+        return { kind: 'wrong_cookie' }
+      const connection = deps.connections().get(row.connection)
+      if (row.connection !== answer.connection || connection === undefined)
+        return { kind: 'wrong_provider' }
+      const flow = toFlow(row)
+      if (flow.failure === 'expired' || (row.legExpiresAt ?? 0) <= clock.now())
+        return { kind: 'expired' }
+      if (flow.status !== 'pending') return { kind: 'used' }
+      const actor = { by: answer.person, verified: answer.verified }
+      if (!samePerson(flow.person, answer.person)) {
+        await event('user_mismatch', flow, { ...actor, at: 'callback' })
+        return { kind: 'wrong_person' }
+      }
+      // RFC 9207 2.4: plain strings; the distinct redirect URI is the defence where a provider sends none.
+      const iss = params.get('iss')
+      const { issuer } = connection.provider
+      if (iss !== null && issuer !== null && iss !== issuer) {
+        await event('failed', flow, { ...actor, reason: 'iss_mismatch', ended: false })
+        return { kind: 'iss_mismatch' }
+      }
+      if (!(await store.flows.consume(row.hash, stateHash))) return { kind: 'used' }
+
+      const error = params.get('error')
+      const code = params.get('code')
+      if (error === 'access_denied') {
+        const denied = await end(flow, { failure: 'denied' })
+        await event('denied', flow, actor)
+        return { kind: 'denied', flow: denied }
+      }
+      if (error !== null || code === null) {
+        const failed = await end(flow, { failure: 'provider_error' })
+        await event('failed', flow, { ...actor, reason: 'provider_error', error: word(error) })
+        return { kind: 'provider_error', flow: failed }
+      }
+      return redeem(row, flow, connection, code, answer.redirectUri, actor)
+    },
+
+    /** Drops flows that ended long ago. @returns how many */
+    sweep: (): Promise<number> => store.flows.sweep(clock.now() - deps.linkTtlMs),
+  }
+}
+
+/** An error word of the provider (RFC 6749 4.1.2.1), fit for evidence; anything else says only that it was none. */
+const word = (text: string | null): string =>
+  text !== null && /^[A-Za-z_]{1,64}$/.test(text) ? text : 'unspecified'
+const causeOf = (error: unknown): string => {
+  const cause =
+    error instanceof Problem ? (error.cause as { readonly error?: unknown } | null) : null
+  return word(typeof cause?.error === 'string' ? cause.error : null)
+}
+
+/** Until the flow ends in this process, `ms` pass or the caller leaves. */
+const pause = (
+  waiting: Map<string, Set<() => void>>,
+  hash: string,
+  ms: number,
+  signal: AbortSignal,
+): Promise<void> =>
+  new Promise((resolve) => {
+    const mine = waiting.get(hash) ?? new Set<() => void>()
+    const done = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      mine.delete(done)
+      if (mine.size === 0) waiting.delete(hash)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    signal.addEventListener('abort', done, { once: true })
+    waiting.set(hash, mine.add(done))
+  })

@@ -1,0 +1,55 @@
+// What a crash left open: calls that were allowed and have no outcome.
+import { closeSync, createReadStream, openSync, readSync, statSync } from 'node:fs'
+import type { Json } from '../model.ts'
+import type { Foreign } from './chain.ts'
+import { linesOf, record } from './chain.ts'
+
+export type OpenEnd = { readonly exchange: string; readonly part: Json; readonly proc: string }
+
+const STOPPED = '"event":"process.stopped"'
+const TAIL = 64 * 1024 * 1024
+
+/** Where to begin reading: behind the last orderly stop, at most 64 MiB from the end. */
+const lastStop = (path: string): number => {
+  const { size } = statSync(path)
+  const fd = openSync(path, 'r')
+  try {
+    const floor = Math.max(0, size - TAIL)
+    const chunk = Buffer.alloc(1024 * 1024)
+    for (let from = size; from > floor;) {
+      from = Math.max(floor, from - chunk.length + STOPPED.length)
+      const read = readSync(fd, chunk, 0, chunk.length, from)
+      // Quotes inside a value are escaped, so these bytes are a member and no text.
+      const at = chunk.subarray(0, read).lastIndexOf(STOPPED)
+      if (at >= 0) return from + at
+    }
+    return floor
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/**
+ * The calls that an earlier process allowed and left without an outcome when it crashed, oldest first.
+ * @param own the process that asks: its own calls are still under way
+ */
+export const openEnds = async (path: string, own: string): Promise<readonly OpenEnd[]> => {
+  const open = new Map<string, Map<string, OpenEnd>>()
+  for await (const { bytes, whole } of linesOf(createReadStream(path, { start: lastStop(path) }))) {
+    const decision = bytes.includes('"event":"decision"')
+    if (!whole || (!decision && !bytes.includes('"event":"outcome"'))) continue
+    const line = record(bytes)
+    const exchange = line?.['exchange']
+    if (typeof exchange !== 'string' || (decision && line?.['proc'] === own)) continue
+    const part = (line?.['part'] ?? null) as Json
+    const key = JSON.stringify(part)
+    const { effect } = (line?.['decision'] ?? {}) as Foreign
+    if (decision && effect === 'allow') {
+      const parts = open.get(exchange) ?? new Map<string, OpenEnd>()
+      parts.set(key, { exchange, part, proc: String(line?.['proc']) })
+      open.set(exchange, parts)
+    } else if (part === null && !decision) open.delete(exchange)
+    else open.get(exchange)?.delete(key)
+  }
+  return [...open.values()].flatMap((parts) => [...parts.values()])
+}

@@ -1,0 +1,277 @@
+// The evidence journal: hash-chained JSON lines; the lines of one turn of the event loop share one write.
+import { hash } from 'node:crypto'
+import type { Clock, Journal, Log } from '../model.ts'
+import { Problem } from '../problem.ts'
+import type { AnchorKey } from './chain.ts'
+import { anchorText, GENESIS, isoTime, lineAfter, member } from './chain.ts'
+import type { FileSink } from './sink.ts'
+import { openFile, openStream } from './sink.ts'
+
+export type JournalOptions = {
+  readonly sinks: readonly ('stdout' | { readonly file: string })[]
+  /** Files are flushed to the disk never on purpose, before each answer, or every so many ms. */
+  readonly fsync: 'never' | 'each' | number
+  readonly clock: Clock
+  /** Id of this process, in every line. */
+  readonly proc: string
+  readonly anchor: {
+    /** Ed25519 over the UTF-8 text by a ring key; `sig` in hex. */
+    readonly sign: (text: string) => AnchorKey
+    readonly everyLines: number
+    readonly everyMs: number
+  }
+  readonly log: Log
+  /** Further members of `process.started`: JSON text that begins with `,`. */
+  readonly about?: string
+}
+
+export type OpenJournal = Journal & {
+  /** Lines that wait for a write. */
+  readonly waiting: () => number
+  /** Appends that were refused, since the start. */
+  readonly refused: () => number
+}
+
+type Batch = {
+  readonly lines: { readonly time: string; readonly event: string; readonly fields: string }[]
+  readonly done: Promise<void>
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
+}
+
+const SLOW_MS = 10
+const CALM_MS = 5_000
+const STALLED_MS = 5_000
+const LATE = `a write has been under way for more than ${STALLED_MS} ms`
+/** Lines of one write: more would hold up the turn that hashes them. */
+const BATCH = 2_048
+const MOST_WAITING = 20_000
+const TICK_MS = 1_000
+
+const newBatch = (): Batch => {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  // Whoever appended hears of a failure; a batch of an anchor alone has nobody to tell.
+  promise.catch(() => undefined)
+  return { lines: [], done: promise, resolve, reject }
+}
+
+/**
+ * Opens every sink, writes `process.started`, returns the journal. Throws an Error that names the sink
+ * and says what to do. `append` rejects with Problem `audit_unavailable`.
+ */
+export const openJournal = async (options: JournalOptions): Promise<OpenJournal> => {
+  const { clock, proc, anchor, log, fsync } = options
+  const files: FileSink[] = []
+  try {
+    for (const sink of options.sinks) {
+      if (sink !== 'stdout') files.push(await openFile(sink.file, proc, log))
+    }
+  } catch (error) {
+    for (const file of files) file.close()
+    const what = error instanceof Error ? error.message : String(error)
+    throw new Error(`audit.sink: ${what}`, { cause: error })
+  }
+  const stream = options.sinks.includes('stdout') ? openStream(1) : null
+  const iso = isoTime()
+  /** The last line that was really written, and where the last anchor stood. */
+  let chain = { last: { proc, seq: 0, hash: GENESIS }, anchored: 0, anchoredAt: clock.mono() }
+  const queue: Batch[] = []
+  let writing: { readonly batch: Batch; readonly since: number } | null = null
+  let scheduled = false
+  let closing: Promise<void> | null = null
+  let refused = 0
+  let slowUntil = 0
+  let writeFault = false
+  let syncFault = false
+
+  const anchorDue = () => clock.mono() - chain.anchoredAt >= anchor.everyMs
+
+  const build = ({ lines }: Batch): { bytes: Buffer; next: typeof chain } => {
+    let { last, anchored, anchoredAt } = chain
+    let text = ''
+    const add = (time: string, event: string, fields: string) => {
+      const line = lineAfter(last, time, event, fields)
+      last = { proc, seq: last.seq + 1, hash: hash('sha256', line) }
+      text += line + '\n'
+    }
+    for (const { time, event, fields } of lines) add(time, event, fields)
+    const fresh = last.seq - anchored
+    if (fresh >= anchor.everyLines || (fresh > 0 && (closing !== null || anchorDue()))) {
+      try {
+        const { seq, hash } = last
+        const signed = { seq, hash, ...anchor.sign(anchorText(last)) }
+        add(iso(clock.now()), 'chain.anchor', member('anchor', signed))
+      } catch (error) {
+        log.error({ err: error }, 'the chain of evidence could not be anchored; tried again later')
+      }
+      anchored = last.seq
+      anchoredAt = clock.mono()
+    }
+    return { bytes: Buffer.from(text), next: { last, anchored, anchoredAt } }
+  }
+
+  const refuse = (batch: Batch, cause: unknown) => {
+    if (!writeFault) log.error({ err: cause }, 'evidence cannot be written; calls are refused')
+    writeFault = true
+    refused += batch.lines.splice(0).length
+    batch.reject(new Problem('audit_unavailable', 'the evidence could not be written', { cause }))
+  }
+
+  const keep = (next: typeof chain) => {
+    for (const file of files) file.keep()
+    chain = next
+  }
+
+  const written = (batch: Batch, next: typeof chain) => {
+    keep(next)
+    if (writeFault) log.info({ refused }, 'evidence is written again')
+    writeFault = false
+    batch.resolve()
+  }
+
+  const failed = (batch: Batch, next: typeof chain, cause: unknown) => {
+    // A stream cannot be cut back: what it began stays, everywhere, though the waiters are refused.
+    if (stream?.begun() === true) keep(next)
+    else for (const file of files) file.cut()
+    refuse(batch, cause)
+  }
+
+  const writeAll = async (bytes: Buffer) => {
+    for (const file of files) await file.write(bytes)
+    // After a failed fsync nobody knows what the disk has: each batch is flushed until one succeeds.
+    if (fsync === 'each' || syncFault) for (const file of files) await file.sync()
+    syncFault = false
+    if (stream !== null) await stream.write(bytes)
+  }
+
+  const schedule = () => {
+    if (scheduled || writing !== null) return
+    scheduled = true
+    setImmediate(flush)
+  }
+
+  const flush = () => {
+    scheduled = false
+    const batch = queue.shift() ?? newBatch()
+    const { bytes, next } = build(batch)
+    if (bytes.length === 0) return
+    const since = clock.mono()
+    const settle = (end: () => void) => {
+      if (clock.mono() - since > SLOW_MS) slowUntil = clock.mono() + CALM_MS
+      writing = null
+      end()
+      if (queue.length > 0) schedule()
+    }
+    // A write into the page cache costs half of a trip through the thread pool. A disk that shows any
+    // sign of being slow (an fsync under way, a slow write lately) is met from the pool only.
+    const calm = stream === null && fsync !== 'each' && !syncFault && since >= slowUntil
+    if (calm && files.every((file) => file.idle())) {
+      try {
+        for (const file of files) file.writeNow(bytes)
+        settle(() => written(batch, next))
+      } catch (error) {
+        settle(() => failed(batch, next, error))
+      }
+      return
+    }
+    writing = { batch, since }
+    void writeAll(bytes).then(
+      () => settle(() => written(batch, next)),
+      (error: unknown) => settle(() => failed(batch, next, error)),
+    )
+  }
+
+  const put = (event: string, fields: string): Promise<void> => {
+    let batch = queue.at(-1)
+    if (batch === undefined || batch.lines.length >= BATCH) queue.push((batch = newBatch()))
+    batch.lines.push({ time: iso(clock.now()), event, fields })
+    schedule()
+    return batch.done
+  }
+
+  const stalled = () => writing !== null && clock.mono() - writing.since > STALLED_MS
+
+  const objection = (fields: string): string | null => {
+    if (closing !== null) return 'the journal is closed'
+    if (stalled()) return LATE
+    if (queue.length * BATCH > MOST_WAITING) return 'too many records wait to be written'
+    return (fields === '' || fields.startsWith(',')) && !fields.includes('\n')
+      ? null
+      : 'the fields of a record begin with a comma and have no line end'
+  }
+
+  const append = (event: string, fields: string): Promise<void> => {
+    const why = objection(fields)
+    if (why === null) return put(event, fields)
+    refused++
+    const cause = new Error(why)
+    return Promise.reject(
+      new Problem('audit_unavailable', 'the evidence could not be written', { cause }),
+    )
+  }
+
+  /** Gives up on a stalled write, tries a failed one again, sets the anchor of quiet times. */
+  const tick = () => {
+    if (writing !== null) {
+      if (!stalled()) return
+      const late = new Error(LATE)
+      for (const batch of [writing.batch, ...queue.splice(0)]) refuse(batch, late)
+    } else if (writeFault || syncFault) void put('audit.recovered', member('refused', refused))
+    else if (chain.last.seq > chain.anchored && anchorDue()) schedule()
+  }
+
+  const syncAll = () => {
+    if (syncFault) return
+    for (const file of files) {
+      file.sync().catch((error: unknown) => {
+        syncFault = true
+        log.error({ err: error }, 'evidence did not reach the disk')
+      })
+    }
+  }
+
+  const timers = [setInterval(tick, Math.min(TICK_MS, anchor.everyMs))]
+  if (typeof fsync === 'number') timers.push(setInterval(syncAll, fsync))
+  for (const timer of timers) timer.unref()
+
+  const finish = async () => {
+    for (const timer of timers) clearInterval(timer)
+    // A stalled write still holds the descriptor; the lock is seen to be stale once the process is gone.
+    if (writing !== null) return
+    try {
+      // Twice: a flush that is under way does not cover the last lines, the one after it does.
+      const all = fsync === 'never' ? [] : [...files, ...files]
+      for (const file of all) await file.sync()
+    } finally {
+      for (const file of files) file.close()
+    }
+  }
+
+  const stop = async () => {
+    try {
+      await put('process.stopped', '')
+    } finally {
+      await finish()
+    }
+  }
+
+  const after = files.length > 0 ? files.flatMap(({ after }) => after ?? []) : null
+  const torn = files.flatMap(({ torn }) => torn ?? [])
+  try {
+    const found = member('after', after) + member('torn', torn)
+    await put('process.started', found + (options.about ?? ''))
+  } catch (error) {
+    await finish()
+    throw new Error('audit.sink: the first record could not be written', { cause: error })
+  }
+
+  return {
+    append,
+    healthy: () => !writeFault && !syncFault && closing === null && !stalled(),
+    lines: () => chain.last.seq,
+    waiting: () =>
+      [writing?.batch, ...queue].reduce((sum, batch) => sum + (batch?.lines.length ?? 0), 0),
+    refused: () => refused,
+    close: () => (closing ??= stop()),
+  }
+}

@@ -1,0 +1,84 @@
+// Policy decides before any flow begins: may this person connect this account, with these scopes?
+import type { Connection, Operation, PolicyEngine, Principal, Vault } from '../model.ts'
+import { Problem } from '../problem.ts'
+import type { Facts } from '../way/entitlements.ts'
+import { chooseScopes, usable, type Decide } from '../way/decide.ts'
+import type { Evidence } from '../way/evidence.ts'
+
+type Wanted = { readonly scopes: readonly string[] } | { readonly operation: string }
+
+/** @returns what to ask the person for; `held`: nothing is left to ask. Throws policy_denied and what its sources throw. */
+export const createPermit =
+  (deps: {
+    readonly connections: () => ReadonlyMap<string, Connection>
+    readonly policy: () => PolicyEngine | null
+    readonly entitlements: (
+      principal: Principal,
+      access: Operation['access'],
+    ) => Facts | Promise<Facts>
+    readonly vault: Pick<Vault, 'look'>
+    readonly decide: Decide
+    readonly evidence: Pick<Evidence, 'event'>
+    readonly newId: () => string
+  }) =>
+  async (
+    principal: Principal,
+    name: string,
+    wanted: Wanted,
+  ): Promise<{ readonly scopes: readonly string[]; readonly held: boolean }> => {
+    const connection = deps.connections().get(name)
+    if (connection === undefined)
+      throw new Problem('request_invalid', `no connection is called ${JSON.stringify(name)}`)
+    const operation = operationOf(connection, wanted)
+    const facts = await deps.entitlements(principal, operation.access)
+    const holding = await deps.vault.look(principal.person, connection.name, principal.agent)
+    const decision = await deps.decide(deps.policy(), {
+      id: deps.newId(),
+      principal,
+      route: {
+        connection,
+        host: connection.provider.hosts.keys().next().value ?? '',
+        target: { method: 'POST', path: '/', raw: [''], segments: [''], query: [] },
+      },
+      act: { operation, kind: 'deputy', segments: [] },
+      body: null,
+      stripped: [],
+      facts,
+      holding,
+    })
+    const reasons = decision.reasons.map(({ code }) => code)
+    await deps.evidence.event('consent.decided', {
+      user: { ...principal.person, verified: principal.verified },
+      agent: { id: principal.agent },
+      connection: connection.name,
+      operation: { id: operation.id, access: operation.access },
+      decision: { effect: decision.effect, id: decision.id, reasons },
+      policy: { revision: decision.revision, digest: decision.digest },
+    })
+    if (decision.effect === 'error')
+      throw new Problem('policy_unavailable', `no policy could decide (${reasons.join(', ')})`)
+    if (decision.effect !== 'allow' && decision.effect !== 'consent_required')
+      throw new Problem('policy_denied', `policy refused this connection: ${reasons.join(', ')}`, {
+        extra: { reasons, decision_id: decision.id },
+      })
+    const scopes = chooseScopes(operation, usable(holding), connection.scopes)
+    return { scopes, held: decision.effect === 'allow' }
+  }
+
+const operationOf = (connection: Connection, wanted: Wanted): Operation => {
+  if ('scopes' in wanted)
+    return {
+      id: 'deputy.connect',
+      access: 'read',
+      scopes: [wanted.scopes],
+      inspect: [],
+      upload: false,
+    }
+  const found = connection.provider.operations.find(({ id }) => id === wanted.operation)
+  if (found === undefined)
+    throw new Problem(
+      'request_invalid',
+      `${connection.provider.id} has no operation ${JSON.stringify(wanted.operation)}`,
+    )
+  return found
+}

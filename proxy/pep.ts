@@ -1,0 +1,380 @@
+// The policy enforcement point: the request's way through the house, top to bottom.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { CallRegistry } from './calls.ts'
+import type {
+  Clock,
+  Decision,
+  Holding,
+  Injected,
+  Log,
+  PolicyEngine,
+  Principal,
+  Route,
+  Vault,
+} from './model.ts'
+import { Problem, problemAnswer, toProblem, type ProblemCode } from './problem.ts'
+import type { Act, Classify } from './way/classify.ts'
+import type { Credentials } from './way/credential.ts'
+import type { Decide } from './way/decide.ts'
+import type { Facts } from './way/entitlements.ts'
+import type { Evidence } from './way/evidence.ts'
+import type { Forward, Outcome } from './way/forward.ts'
+import type { Identify } from './way/identify.ts'
+import { inspect, type Body } from './way/inspect.ts'
+import { obligations } from './way/obligations.ts'
+import { matchRoute, type RouteTable } from './way/route.ts'
+import { canonicalHeaders } from './wire/canonical.ts'
+import { stripQuery, strippedHeaders } from './wire/strip.ts'
+
+/** Everything that one call decides by, swapped whole at a reload; a call keeps the one it began with. */
+export type Snapshot = {
+  readonly routes: RouteTable
+  readonly classify: Classify
+  readonly served: (host: string) => boolean | string
+}
+
+export type Dedicated = { readonly upstream: string; readonly user: string | null }
+type Link = {
+  readonly authorizationId: string
+  readonly url: string
+  readonly scopes: readonly string[]
+  readonly expiresAt: number
+}
+
+export type PepDeps = {
+  readonly snapshot: () => Snapshot
+  readonly policy: () => PolicyEngine | null
+  readonly identify: Identify['identify']
+  readonly entitlements: (
+    principal: Principal,
+    access: Act['operation']['access'],
+  ) => Facts | Promise<Facts>
+  readonly vault: Pick<Vault, 'look'>
+  readonly decide: Decide
+  readonly credentials: Credentials
+  readonly forward: Forward
+  readonly evidence: Evidence
+  readonly calls: CallRegistry
+  /** Begins, or joins, the consent that the person must give. */
+  readonly link: (
+    principal: Principal,
+    connection: Route['connection'],
+    scopes: readonly string[],
+    again: boolean,
+  ) => Promise<Link>
+  readonly limits: { readonly requestBody: number; readonly inspectedBody: number }
+  readonly auditRequired: boolean
+  /** Lower case. */
+  readonly tagHeader: string
+  readonly typeBase: string
+  readonly clock: Clock
+  readonly log: Log
+  readonly observe: (call: Seen) => void
+}
+
+/** What metrics and the log learn of a call. */
+export type Seen = {
+  readonly id: string
+  readonly method: string
+  readonly provider: string | null
+  readonly operation: string | null
+  readonly effect: Decision['effect'] | null
+  readonly reason: string | null
+  readonly code: ProblemCode | null
+  readonly status: number
+  readonly durationMs: number
+}
+
+/** The one mutable record of a call: each station's value, once it has one. */
+type Call = {
+  readonly id: string
+  readonly snapshot: Snapshot
+  readonly began: number
+  route: Route | null
+  who: Principal | null
+  act: Act | null
+  stripped: readonly string[]
+  decision: Decision | null
+  /** An allow stands in the evidence and has no outcome yet. */
+  open: boolean
+  credential: Injected | null
+  outcome: Outcome | null
+}
+
+const STALE_MS = 1_000
+
+/** What is stripped from the query is gone before anybody looks: policy sees what is sent. */
+const cutQuery = (call: Call, route: Route): Route => {
+  const { target, stripped } = stripQuery(route.target, route.connection.provider)
+  call.stripped = stripped
+  return stripped.length === 0 ? route : { ...route, target }
+}
+
+export const createPep = (deps: PepDeps) => {
+  const { clock, evidence } = deps
+
+  /** The way. Throws the Problem that becomes the answer. */
+  const way = async (
+    call: Call,
+    req: IncomingMessage,
+    res: ServerResponse,
+    dedicated: Dedicated | null,
+  ): Promise<void> => {
+    canonicalHeaders(req.rawHeaders, deps.tagHeader) //                                     400
+    const route = (call.route = cutQuery(call, matchRoute(call.snapshot.routes, req, dedicated))) // 400 404 409
+    const who = (call.who = await deps.identify(req.rawHeaders, route.named)) //            401, before any body is read
+    const act = (call.act = call.snapshot.classify(route)) //                               400
+    const leave = deps.calls.enter({
+      id: call.id,
+      person: who.person,
+      agent: who.agent,
+      connection: route.connection.name,
+      abort: (reason) => abort(reason),
+    }) // 429
+    let abort = (reason: Problem): void => void res.destroy(reason)
+    try {
+      const body = await inspect(req, route, act, deps.limits) //                           400 413 415
+      call.stripped = [
+        ...strippedHeaders(req.rawHeaders, deps.tagHeader, route.connection.provider),
+        ...call.stripped,
+        ...body.stripped,
+      ]
+      for (let n = 1; ; n++) {
+        const { holding, decision } = await decided(call, req, who, route, act, body, n) //      503
+        await permit(who, route, holding, decision) //                                      403, with the link
+        obligations(decision) //                                                            403
+        call.credential =
+          act.kind === 'asset' ? null : await deps.credentials.take(holding, route.connection) // 403 502 503
+        // A refresh may have taken long: nothing leaves on a decision older than a second.
+        if (clock.mono() - decision.decidedAt <= STALE_MS) break
+      }
+      call.outcome = await deps.forward(
+        job(call, route, body, (stop) => (abort = stop)),
+        req,
+        res,
+      ) // 502 504
+    } finally {
+      leave()
+    }
+  }
+
+  /** Facts, decision and its record; on stale facts asks once more and decides again. */
+  const decided = async (
+    call: Call,
+    req: IncomingMessage,
+    who: Principal,
+    route: Route,
+    act: Act,
+    body: Body,
+    n: number,
+  ): Promise<{ holding: Holding; decision: Decision }> => {
+    const { connection } = route
+    for (let again = false; ; again = true) {
+      const facts = await deps.entitlements(who, act.operation.access)
+      const holding = await deps.vault.look(who.person, connection.name, who.agent)
+      const decision = await deps.decide(deps.policy(), {
+        id: call.id,
+        principal: who,
+        route,
+        act,
+        body,
+        stripped: call.stripped,
+        facts,
+        holding,
+      })
+      if (
+        !again &&
+        decision.effect === 'deny' &&
+        facts.entitlements.source !== 'claims' &&
+        decision.reasons.every(({ code }) => code === 'entitlements_stale')
+      )
+        continue
+      call.decision = decision
+      const { traceparent } = req.headers
+      const written = evidence.decided({
+        id: call.id,
+        n,
+        traceparent: typeof traceparent === 'string' ? traceparent : null,
+        principal: who,
+        route,
+        operation: act.operation,
+        body,
+        stripped: call.stripped,
+        facts,
+        holding,
+        decision,
+      })
+      call.open = decision.effect === 'allow'
+      await recorded(written)
+      return { holding, decision }
+    }
+  }
+
+  const recorded = async (written: Promise<void>): Promise<void> => {
+    try {
+      await written
+    } catch (error) {
+      if (deps.auditRequired)
+        throw new Problem('audit_unavailable', 'the record of the decision could not be written', {
+          cause: error,
+        })
+      deps.log.error({ err: error }, 'an evidence record could not be written')
+    }
+  }
+
+  /** Lets an allow pass; throws what the agent should hear otherwise. */
+  const permit = async (
+    who: Principal,
+    route: Route,
+    holding: Holding,
+    decision: Decision,
+  ): Promise<void> => {
+    const reasons = decision.reasons.map(({ code }) => code)
+    if (decision.effect === 'allow') return
+    if (decision.effect === 'error')
+      throw new Problem('policy_unavailable', `no policy could decide (${reasons.join(', ')})`, {
+        extra: { decision_id: decision.id },
+        cause: decision.reasons,
+      })
+    if (decision.effect !== 'consent_required')
+      throw new Problem('policy_denied', `policy refused this call: ${reasons.join(', ')}`, {
+        extra: { reasons, decision_id: decision.id },
+      })
+    throw await consent(
+      who,
+      route,
+      holding.kind === 'held' && holding.status === 'needs_reauth',
+      decision.requiredScopes,
+    )
+  }
+
+  const consent = async (
+    who: Principal,
+    route: Route,
+    again: boolean,
+    scopes: readonly string[],
+  ): Promise<Problem> => {
+    const { connection } = route
+    const link = await deps.link(who, connection, scopes, again)
+    return new Problem(
+      again ? 'reauthorization_required' : 'consent_required',
+      `To go on, ${again ? 'reconnect' : 'connect'} your ${connection.provider.name} account: ${link.url}`,
+      {
+        extra: {
+          authorization_id: link.authorizationId,
+          url: link.url,
+          scopes: link.scopes,
+          expires_at: new Date(link.expiresAt).toISOString(),
+          connection: connection.name,
+        },
+      },
+    )
+  }
+
+  const job = (
+    call: Call,
+    route: Route,
+    body: Body,
+    onAbort: (stop: (reason: Problem) => void) => void,
+  ) => ({
+    route,
+    body,
+    injected: call.credential,
+    pointers: call.act?.kind === 'rest' ? route.connection.provider.rewrite : [],
+    tagHeader: deps.tagHeader,
+    again: (used: Injected) => deps.credentials.again(used, route.connection),
+    served: call.snapshot.served,
+    onAbort,
+  })
+
+  const answer = async (call: Call, res: ServerResponse, thrown: unknown): Promise<Problem> => {
+    let problem = toProblem(thrown)
+    const { who, route } = call
+    // A grant that died at refresh: the person can renew it, so the answer carries the link.
+    if (
+      (problem.code === 'reauthorization_required' || problem.code === 'consent_required') &&
+      problem.extra['url'] === undefined &&
+      who !== null &&
+      route !== null
+    )
+      problem = await consent(
+        who,
+        route,
+        problem.code === 'reauthorization_required',
+        call.decision?.requiredScopes ?? [],
+      ).catch(toProblem)
+    if (problem.code === 'internal' || problem.cause !== undefined)
+      deps.log.warn({ err: problem.cause, exchange: call.id, code: problem.code }, problem.message)
+    if (!res.headersSent && !res.destroyed) {
+      const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase)
+      // What was not read of the body must not be taken for the next request.
+      res
+        .writeHead(status, res.req.complete ? headers : { ...headers, connection: 'close' })
+        .end(body)
+    }
+    return problem
+  }
+
+  return async (
+    req: IncomingMessage,
+    res: ServerResponse,
+    id: string,
+    dedicated: Dedicated | null,
+  ): Promise<void> => {
+    const call: Call = {
+      id,
+      snapshot: deps.snapshot(),
+      began: clock.mono(),
+      route: null,
+      who: null,
+      act: null,
+      stripped: [],
+      decision: null,
+      open: false,
+      credential: null,
+      outcome: null,
+    }
+    let problem: Problem | null = null
+    try {
+      await way(call, req, res, dedicated)
+    } catch (thrown) {
+      problem = await answer(call, res, thrown)
+      if (thrown instanceof Error && 'outcome' in thrown) call.outcome = thrown.outcome as Outcome
+    }
+    const durationMs = clock.mono() - call.began
+    if (call.open) {
+      const { outcome } = call
+      await evidence
+        .finished({
+          id,
+          connection: call.route?.connection.name ?? '',
+          durationMs,
+          ...(outcome ?? {
+            result: problem?.code ?? 'internal',
+            sent: false,
+            status: null,
+            bytesIn: 0,
+            bytesOut: 0,
+            credential: null,
+            masked: 0,
+            unrewritten: false,
+          }),
+        })
+        .catch((error: unknown) =>
+          deps.log.error({ err: error, exchange: id }, 'the outcome could not be written'),
+        )
+    } else if (call.decision === null && problem !== null)
+      evidence.refused(id, problem.code, call.who?.person ?? null)
+    deps.observe({
+      id,
+      method: req.method ?? '',
+      provider: call.route?.connection.provider.id ?? null,
+      operation: call.act?.operation.id ?? null,
+      effect: call.decision?.effect ?? null,
+      reason: call.decision?.reasons[0]?.code ?? null,
+      code: problem?.code ?? null,
+      status: res.statusCode,
+      durationMs,
+    })
+  }
+}

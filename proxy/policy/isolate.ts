@@ -1,0 +1,199 @@
+// A policy in worker threads. WebAssembly cannot be interrupted where it runs, a thread can be ended.
+import { Worker } from 'node:worker_threads'
+import type { PolicyFailure } from '../model.ts'
+import { messageOf } from './instance.ts'
+
+export type Start = {
+  readonly module: WebAssembly.Module
+  readonly data: Uint8Array<ArrayBuffer>
+  readonly inputLimit: number
+}
+export type Reply =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'refused'; readonly why: string }
+  | {
+      readonly kind: 'answer'
+      readonly answer: string | PolicyFailure
+      readonly ms: number
+      readonly broken: boolean
+    }
+
+export type Asked = { readonly answer: string | PolicyFailure; readonly ms: number }
+
+export type Isolate = {
+  /** One question at a time. After `deadline` ms the thread is ended and the isolate is dead. Never rejects. */
+  readonly ask: (input: string, deadline: number) => Promise<Asked>
+  readonly alive: () => boolean
+  readonly close: () => Promise<void>
+}
+
+// The built package holds .js beside .js; an import specifier is rewritten by the compiler, an address is not.
+const WORKER = new URL(
+  `./worker${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`,
+  import.meta.url,
+)
+
+/** Starts a thread and loads the policy there. Rejects with an Error when that fails or takes longer than `patience` ms. */
+export const openIsolate = (start: Start, patience: number): Promise<Isolate> =>
+  new Promise((resolve, reject) => {
+    // No environment and no arguments of ours: nothing there is the policy's business.
+    const worker = new Worker(WORKER, { workerData: start, env: {}, execArgv: [], argv: [] })
+    let alive = true
+    let answered: ((asked: Asked) => void) | null = null
+    let timer: NodeJS.Timeout | undefined
+    const end = (): Promise<unknown> => {
+      alive = false
+      clearTimeout(timer)
+      return worker.terminate()
+    }
+    const fail = (failed: PolicyFailure['failed'], detail: string, ms: number): void => {
+      void end()
+      reject(new Error(detail))
+      answered?.({ answer: { failed, detail }, ms })
+      answered = null
+    }
+    timer = setTimeout(
+      () => fail('policy_timeout', `the policy did not load in ${patience} ms`, 0),
+      patience,
+    )
+    worker.on('error', (error) => fail('policy_error', messageOf(error), 0))
+    worker.on('exit', () => fail('policy_error', 'the policy thread ended', 0))
+    worker.on('message', (reply: Reply) => {
+      clearTimeout(timer)
+      if (reply.kind === 'refused') fail('policy_error', reply.why, 0)
+      else if (reply.kind === 'ready') resolve(isolate)
+      else {
+        answered?.({ answer: reply.answer, ms: reply.ms })
+        answered = null
+        if (reply.broken) void end()
+      }
+    })
+    const isolate: Isolate = {
+      ask: (input, deadline) =>
+        new Promise((done) => {
+          if (!alive || answered !== null) {
+            const detail = alive ? 'the policy thread is busy' : 'the policy thread has ended'
+            done({ answer: { failed: 'policy_error', detail }, ms: 0 })
+            return
+          }
+          answered = done
+          timer = setTimeout(
+            () => fail('policy_timeout', `the policy took longer than ${deadline} ms`, deadline),
+            deadline,
+          )
+          worker.postMessage(input, [])
+        }),
+      alive: () => alive,
+      close: async () => {
+        await end()
+      },
+    }
+  })
+
+export type Pool = {
+  /** Never rejects. */
+  readonly ask: (input: string) => Promise<string | PolicyFailure>
+  readonly close: () => Promise<void>
+}
+
+export type PoolOptions = {
+  readonly threads: number
+  /** ms for one evaluation. */
+  readonly deadline: number
+  /** ms that a call may wait for a thread, and how many may wait. */
+  readonly wait: number
+  readonly queue: number
+  /** ms for loading. */
+  readonly patience: number
+  /** Told when a thread could not be replaced; the next call tries again. */
+  readonly onError: (error: Error) => void
+}
+
+/** Threads that serve one policy; one that is ended for its slowness is replaced. */
+export const createPool = (start: Start, options: PoolOptions): Pool => {
+  type Waiting = {
+    readonly input: string
+    readonly done: (answer: string | PolicyFailure) => void
+    readonly timer: NodeJS.Timeout
+  }
+  const waiting = new Set<Waiting>()
+  const idle: Isolate[] = []
+  const all = new Set<Isolate>()
+  let opening = 0
+  let closed = false
+
+  const refuse = (item: Waiting, failed: PolicyFailure['failed'], detail: string): void => {
+    if (!waiting.delete(item)) return
+    clearTimeout(item.timer)
+    item.done({ failed, detail })
+  }
+  const open = async (): Promise<void> => {
+    opening++
+    try {
+      const isolate = await openIsolate(start, options.patience)
+      all.add(isolate)
+      idle.push(isolate)
+      if (closed) await isolate.close()
+    } catch (error) {
+      if (!closed) options.onError(error instanceof Error ? error : new Error(String(error)))
+    }
+    opening--
+    if (!closed) serve()
+  }
+  const grow = (): void => {
+    if (!closed && all.size + opening < options.threads) void open()
+  }
+  const work = async (isolate: Isolate, item: Waiting): Promise<void> => {
+    waiting.delete(item)
+    clearTimeout(item.timer)
+    const { answer } = await isolate.ask(item.input, options.deadline)
+    item.done(answer)
+    if (isolate.alive()) idle.push(isolate)
+    else {
+      all.delete(isolate)
+      grow()
+    }
+    serve()
+  }
+  const serve = (): void => {
+    for (const item of waiting) {
+      const isolate = idle.pop()
+      if (isolate === undefined) return
+      if (!isolate.alive()) {
+        all.delete(isolate)
+        grow()
+        serve()
+        return
+      }
+      void work(isolate, item)
+    }
+  }
+  for (let i = 0; i < options.threads; i++) grow()
+
+  return {
+    ask: (input) =>
+      new Promise((done) => {
+        if (closed || waiting.size >= options.queue) {
+          const detail = closed ? 'this policy was replaced' : 'too many calls wait for the policy'
+          done({ failed: 'policy_timeout', detail })
+          return
+        }
+        const item: Waiting = {
+          input,
+          done,
+          timer: setTimeout(
+            () => refuse(item, 'policy_timeout', 'no policy thread was free in time'),
+            options.wait,
+          ),
+        }
+        waiting.add(item)
+        grow()
+        serve()
+      }),
+    close: async () => {
+      closed = true
+      for (const item of waiting) refuse(item, 'policy_timeout', 'this policy was replaced')
+      await Promise.all([...all].map((isolate) => isolate.close()))
+    },
+  }
+}

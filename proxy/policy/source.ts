@@ -1,0 +1,230 @@
+// Where the policy comes from: a bundle file or directory and a folder of tables, watched; the last good one stays.
+import { watch } from 'node:fs'
+import type { FSWatcher } from 'node:fs'
+import { readFile, readdir, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import type { Clock, JsonObject, Log, PolicyEngine } from '../model.ts'
+import { BUNDLE_LIMITS, bundleFromFiles, readBundle } from './bundle.ts'
+import type { Bundle } from './bundle.ts'
+import { isObject, parseNamed } from './strict.ts'
+import { activate } from './wasm.ts'
+import type { Tables } from './wasm.ts'
+
+export type PolicySource = {
+  /** The engine that serves; a call takes it once and keeps it. null: none was ever good. */
+  readonly current: () => PolicyEngine | null
+  /** Why the newest files do not serve; null: they do. */
+  readonly problem: () => string | null
+  /** Reads everything again now. Rejects when the files are no good; the last good engine stays. */
+  readonly reload: () => Promise<void>
+  readonly close: () => Promise<void>
+}
+
+export type PolicySourceOptions = {
+  /** Path of a .tar.gz, or of a directory that holds an unpacked bundle. */
+  readonly bundle: string
+  /** Folder of tables (.json, .yaml, .yml), or null. */
+  readonly data: string | null
+  /** Bytes. */
+  readonly inputLimit: number
+  readonly log: Log
+  readonly clock: Clock
+  readonly onChange: (engine: PolicyEngine) => void
+  /** ms between looks at the files where the watch is deaf; 2,000 unless told. */
+  readonly poll?: number
+}
+
+const SETTLE = 100
+/** ms that calls may go on with an engine that was replaced. */
+const GRACE = 60_000
+
+/** Files below a folder, relative names. Names that begin with `..` are the machinery of Kubernetes volumes. */
+const listing = async (folder: string, deep: boolean): Promise<string[]> => {
+  const names: string[] = []
+  const walk = async (prefix: string): Promise<void> => {
+    for (const name of (await readdir(join(folder, prefix))).sort()) {
+      if (name.startsWith('..')) continue
+      const path = prefix === '' ? name : `${prefix}/${name}`
+      const found = await stat(join(folder, path))
+      if (!found.isDirectory()) names.push(path)
+      else if (deep) await walk(path)
+      if (names.length > BUNDLE_LIMITS.entries)
+        throw new Error(`${folder}: more than ${BUNDLE_LIMITS.entries} files`)
+    }
+  }
+  await walk('')
+  return names
+}
+
+const loadBundle = async (path: string): Promise<Bundle> => {
+  if (!(await stat(path)).isDirectory()) return readBundle(await readFile(path))
+  const files: [string, Uint8Array][] = []
+  let size = 0
+  for (const name of await listing(path, true)) {
+    size += (await stat(join(path, name))).size
+    if (size > BUNDLE_LIMITS.bytes) throw new Error(`${path}: more than 16 MiB`)
+    files.push([name, await readFile(join(path, name))])
+  }
+  return bundleFromFiles(files)
+}
+
+/**
+ * The tables of a folder: `grants.yaml` is the table `grants`.
+ * Throws one Error that lists every file that is none, with the line where that is known.
+ */
+export const loadTables = async (folder: string | null): Promise<Tables> => {
+  const tables = new Map<string, JsonObject>()
+  if (folder === null) return tables
+  const problems: string[] = []
+  for (const name of await listing(folder, false)) {
+    const table = /^([A-Za-z_][A-Za-z0-9_]*)\.(json|yaml|yml)$/.exec(name)?.[1]
+    const where = join(folder, name)
+    if (table === undefined) problems.push(`${where}: not the name of a table (.json, .yaml, .yml)`)
+    else if (tables.has(table)) problems.push(`${where}: another file already holds ${table}`)
+    else
+      try {
+        const value = parseNamed(where, await readFile(where))
+        if (isObject(value)) tables.set(table, value)
+        else problems.push(`${where}: not an object`)
+      } catch (error) {
+        problems.push(error instanceof Error ? error.message : String(error))
+      }
+  }
+  if (problems.length > 0)
+    throw new Error(
+      `the policy tables cannot be used:\n${problems.map((line) => `- ${line}`).join('\n')}`,
+    )
+  return tables
+}
+
+/** Changes whenever a file does, also where a link is turned to another one. */
+const fingerprint = async (paths: readonly (string | null)[]): Promise<string> => {
+  const seen: string[] = []
+  for (const path of paths) {
+    if (path === null) continue
+    try {
+      const files = (await stat(path)).isDirectory()
+        ? (await listing(path, true)).map((name) => join(path, name))
+        : [path]
+      for (const file of files) {
+        const { ino, size, mtimeNs, ctimeNs } = await stat(file, { bigint: true })
+        seen.push(
+          JSON.stringify([file, String(ino), String(size), String(mtimeNs), String(ctimeNs)]),
+        )
+      }
+    } catch (error) {
+      seen.push(`${path}: ${error instanceof Error ? error.message : String(error)}`)
+    }
+  }
+  return seen.join('\n')
+}
+
+/**
+ * Opens, loads once and watches. Never rejects for a bad policy: then `current()` is null and `problem()` says why,
+ * nothing is allowed, and the next good file serves.
+ */
+export const openPolicySource = async (options: PolicySourceOptions): Promise<PolicySource> => {
+  const { bundle, data, inputLimit, log, clock, onChange } = options
+  let engine: PolicyEngine | null = null
+  let problem: string | null = null
+  let loaded = ''
+  let closed = false
+  let running: Promise<void> = Promise.resolve()
+  const retired = new Map<PolicyEngine, NodeJS.Timeout>()
+
+  const retire = (old: PolicyEngine): void => {
+    const timer = setTimeout(() => {
+      retired.delete(old)
+      void old.close()
+    }, GRACE)
+    timer.unref()
+    retired.set(old, timer)
+  }
+  const load = async (): Promise<void> => {
+    // Taken before reading: what changes meanwhile is seen as a change by the next look.
+    const mark = await fingerprint([bundle, data])
+    try {
+      const [read, tables] = await Promise.all([loadBundle(bundle), loadTables(data)])
+      const next = await activate(read, tables, { log, clock, inputLimit })
+      if (closed) {
+        await next.close()
+        return
+      }
+      const old = engine
+      engine = next
+      problem = null
+      loaded = mark
+      if (old !== null) retire(old)
+      log.info({ revision: next.revision, digest: next.digest }, 'policy loaded')
+      onChange(next)
+    } catch (error) {
+      problem = error instanceof Error ? error.message : String(error)
+      loaded = mark
+      log.error(
+        { err: error, serving: engine?.revision ?? null },
+        engine === null
+          ? 'no policy serves: every call is refused'
+          : 'the new policy is refused, the last good one serves on',
+      )
+      throw error
+    }
+  }
+  const inTurn = (work: () => Promise<void>): Promise<void> => {
+    const next = running.then(work)
+    running = next.catch(() => undefined)
+    return next
+  }
+  const look = (): void => {
+    void inTurn(async () => {
+      if (closed || (await fingerprint([bundle, data])) === loaded) return
+      // `load` has told the log, and `problem` keeps it.
+      await load().catch(() => undefined)
+    })
+  }
+
+  let settling: NodeJS.Timeout | undefined
+  const settle = (): void => {
+    clearTimeout(settling)
+    settling = setTimeout(look, SETTLE)
+  }
+  const watchers: FSWatcher[] = []
+  const watchFolder = (folder: string, only: string | null): void => {
+    try {
+      const watcher = watch(folder, { persistent: false }, (_event, name) => {
+        // A volume of Kubernetes changes by turning `..data`; a rename tells no name at all.
+        if (only === null || name === null || name === only || name.startsWith('..')) settle()
+      })
+      watcher.on('error', (error) =>
+        log.debug({ err: error, folder }, 'watch ended; polling goes on'),
+      )
+      watchers.push(watcher)
+    } catch (error) {
+      log.debug({ err: error, folder }, 'cannot watch; polling goes on')
+    }
+  }
+  watchFolder(dirname(bundle), basename(bundle))
+  watchFolder(bundle, null)
+  if (data !== null) watchFolder(data, null)
+  const poller = setInterval(look, options.poll ?? 2000)
+  poller.unref()
+
+  await inTurn(load).catch(() => undefined)
+
+  return {
+    current: () => engine,
+    problem: () => problem,
+    reload: () => inTurn(load),
+    close: async () => {
+      closed = true
+      clearTimeout(settling)
+      clearInterval(poller)
+      for (const watcher of watchers) watcher.close()
+      await running
+      for (const [old, timer] of retired) {
+        clearTimeout(timer)
+        await old.close()
+      }
+      await engine?.close()
+    },
+  }
+}

@@ -1,0 +1,167 @@
+// Activation: a bundle and its tables become an engine, or an Error. Everything is proved in a thread that can be ended.
+import type {
+  Clock,
+  Json,
+  JsonObject,
+  Log,
+  PolicyDecision,
+  PolicyEngine,
+  PolicyFailure,
+} from '../model.ts'
+import { createReader } from './answer.ts'
+import { digestOf } from './bundle.ts'
+import type { Bundle } from './bundle.ts'
+import { createInstance, messageOf } from './instance.ts'
+import type { Instance } from './instance.ts'
+import { createPool, openIsolate } from './isolate.ts'
+import type { Pool, Start } from './isolate.ts'
+import { SLOW, proveGolden, proveHostile, readGolden } from './probes.ts'
+import { isObject } from './strict.ts'
+
+/** Tables of the operator: name → table, each in place of a whole one of `data.deputy_data`. */
+export type Tables = ReadonlyMap<string, JsonObject>
+
+export type ActivateDeps = {
+  readonly log: Log
+  readonly clock: Clock
+  /** Bytes; 32 KiB unless told. */
+  readonly inputLimit?: number
+  /** ms for one evaluation in a worker; 50 unless told. */
+  readonly deadline?: number
+}
+
+const LOADING = 60_000
+const WARM_UP = 100
+
+/** The `data` document without the probes, which only the self-test reads. */
+const document = (data: JsonObject, tables: Tables): Uint8Array<ArrayBuffer> => {
+  const own = isObject(data['deputy_data']) ? data['deputy_data'] : {}
+  const merged = new Map<string, Json>([...Object.entries(own), ...tables])
+  merged.delete('probes')
+  const whole = new Map<string, Json>([
+    ...Object.entries(data),
+    ['deputy_data', Object.fromEntries(merged)],
+  ])
+  return new TextEncoder().encode(JSON.stringify(Object.fromEntries(whole)))
+}
+
+/** Proves a policy; true: it is quick enough for the serving thread. */
+const prove = async (start: Start, bundle: Bundle, tables: Tables): Promise<boolean> => {
+  const own = isObject(bundle.data['deputy_data'])
+    ? bundle.data['deputy_data']['probes']
+    : undefined
+  const [golden, mine] = [readGolden(own), readGolden(tables.get('probes'))]
+  let slowest = 0
+  // A bundle's probes speak of the bundle's own tables, an operator's of the operator's.
+  const alone = tables.size === 0
+  if (!alone && golden.length > 0) {
+    const isolate = await openIsolate({ ...start, data: document(bundle.data, new Map()) }, LOADING)
+    try {
+      slowest = await proveGolden(isolate, golden)
+    } finally {
+      await isolate.close()
+    }
+  }
+  const isolate = await openIsolate(start, LOADING)
+  try {
+    slowest = Math.max(slowest, await proveGolden(isolate, alone ? golden : mine))
+    slowest = Math.max(slowest, await proveHostile(isolate, start.inputLimit))
+  } finally {
+    await isolate.close()
+  }
+  return slowest <= SLOW
+}
+
+/**
+ * Compiles, proves and warms a policy. Throws an Error that says what is wrong with it. A policy that is right but slow
+ * serves from worker threads; one that becomes slow later moves there.
+ */
+export const activate = async (
+  bundle: Bundle,
+  tables: Tables,
+  deps: ActivateDeps,
+): Promise<PolicyEngine> => {
+  const { log, clock, inputLimit = 32 * 1024, deadline = 50 } = deps
+  const named = { revision: bundle.revision }
+  const module = await WebAssembly.compile(bundle.wasm).catch((error: unknown) => {
+    throw new Error(`policy.wasm cannot be compiled: ${messageOf(error)}`, { cause: error })
+  })
+  const start: Start = { module, data: document(bundle.data, tables), inputLimit }
+  const quick = await prove(start, bundle, tables)
+  const overlay = [...tables].sort(([a], [b]) => (a < b ? -1 : 1))
+  const digest = digestOf([bundle.wasm, JSON.stringify(bundle.data), JSON.stringify(overlay)])
+  const read = createReader()
+
+  let instance: Instance | null = null
+  let renewing = false
+  let pool: Pool | null = null
+  let late = 0
+
+  const moveAway = (): Pool => {
+    instance = null
+    pool ??= createPool(start, {
+      threads: 2,
+      deadline,
+      wait: 1000,
+      queue: 1000,
+      patience: LOADING,
+      onError: (error) =>
+        log.error({ ...named, err: error }, 'a policy thread could not be started'),
+    })
+    return pool
+  }
+  const renew = async (): Promise<void> => {
+    if (renewing) return
+    renewing = true
+    instance = null
+    try {
+      const fresh = await createInstance(module, start.data, inputLimit)
+      if (pool === null) instance = fresh
+    } catch (error) {
+      log.error({ ...named, err: error }, 'the policy trapped and could not be started again')
+    }
+    renewing = false
+  }
+  const here = (serving: Instance, input: string): PolicyDecision | PolicyFailure => {
+    const started = clock.mono()
+    const answer = serving.evaluate(input)
+    const ms = clock.mono() - started
+    if (ms <= SLOW) late = 0
+    else if (++late >= 2) {
+      log.warn(
+        { ...named, ms },
+        `the policy took longer than ${SLOW} ms twice: it moves to worker threads`,
+      )
+      moveAway()
+    }
+    if (serving.broken() && pool === null) void renew()
+    return typeof answer === 'string' ? read(answer) : answer
+  }
+
+  if (quick) {
+    const warm = await createInstance(module, start.data, inputLimit)
+    for (let i = 0; i < WARM_UP; i++) warm.evaluate('{"version":1}')
+    // A probe that trapped is the policy's own doing; it must not be the state that serves.
+    instance = warm.broken() ? await createInstance(module, start.data, inputLimit) : warm
+  } else {
+    log.warn(named, `the policy can take longer than ${SLOW} ms: it is served from worker threads`)
+    moveAway()
+  }
+
+  return {
+    revision: bundle.revision,
+    digest,
+    evaluate: (input) => {
+      if (pool !== null)
+        return pool
+          .ask(input)
+          .then((answer) => (typeof answer === 'string' ? read(answer) : answer))
+      if (instance === null)
+        return { failed: 'policy_error', detail: 'the policy trapped and is being started again' }
+      return here(instance, input)
+    },
+    close: async () => {
+      await pool?.close()
+    },
+  }
+}

@@ -1,0 +1,21 @@
+// The far side of policy/isolate: one policy in a thread of its own, where an evaluation can be ended from outside.
+import { parentPort, workerData } from 'node:worker_threads'
+import { createInstance } from './instance.ts'
+import type { Reply, Start } from './isolate.ts'
+
+const port = parentPort
+if (port === null) throw new Error('policy/worker runs as a worker thread only')
+const { module, data, inputLimit } = workerData as Start
+const say = (reply: Reply): void => port.postMessage(reply)
+
+try {
+  const instance = await createInstance(module, data, inputLimit)
+  port.on('message', (input: string) => {
+    const started = performance.now()
+    const answer = instance.evaluate(input)
+    say({ kind: 'answer', answer, ms: performance.now() - started, broken: instance.broken() })
+  })
+  say({ kind: 'ready' })
+} catch (error) {
+  say({ kind: 'refused', why: error instanceof Error ? error.message : String(error) })
+}

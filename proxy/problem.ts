@@ -1,0 +1,294 @@
+// The error catalogue: code, status, title, RFC 9209 error type, and what an agent should do. README lists the same rows.
+
+type Row = {
+  readonly status: number
+  readonly title: string
+  /** `error` parameter of Proxy-Status (RFC 9209 2.3). */
+  readonly proxy: string
+  /** What the agent, or its developer, should do: shown on `/problems/<code>`. */
+  readonly todo: string
+}
+
+const row = (status: number, title: string, proxy: string, todo: string): Row => ({
+  status,
+  title,
+  proxy,
+  todo,
+})
+
+export const CATALOGUE = {
+  request_invalid: row(
+    400,
+    'The request has more than one reading',
+    'http_request_error',
+    'Send one plain path, one length, no encoded separators. The detail names the part.',
+  ),
+  credential_in_body: row(
+    400,
+    'The body carries a credential',
+    'http_request_denied',
+    'Remove the named field: deputy supplies the credential.',
+  ),
+  unauthenticated: row(
+    401,
+    'Who is this call for?',
+    'http_request_denied',
+    'Send a tag that names the user; the detail says what was wrong with the one that came.',
+  ),
+  policy_denied: row(
+    403,
+    'Policy refused the call',
+    'http_request_denied',
+    'Do not retry unchanged. Show the reasons; an administrator can look up decision_id.',
+  ),
+  consent_required: row(
+    403,
+    'The user must connect the account first',
+    'http_request_denied',
+    'Show url to the user, then repeat the call (Prefer: wait=60 waits for them).',
+  ),
+  reauthorization_required: row(
+    403,
+    'The provider withdrew the grant',
+    'http_request_denied',
+    'Show url to the user, then repeat the call.',
+  ),
+  approval_required: row(
+    403,
+    'A named person must approve this call',
+    'http_request_denied',
+    'Show url to an approver, then repeat the very same call.',
+  ),
+  step_up_required: row(
+    403,
+    'A stronger sign-in is needed',
+    'http_request_denied',
+    'Show url to the user, then repeat the call.',
+  ),
+  obligation_refused: row(
+    403,
+    'Policy demands what deputy cannot do',
+    'http_request_denied',
+    'Tell the administrator: the policy names an obligation that this deputy cannot carry out.',
+  ),
+  browser_refused: row(
+    403,
+    'This listener serves programs, not pages',
+    'http_request_denied',
+    'Call from a program, or list the origin under listeners.origins.',
+  ),
+  route_not_found: row(
+    404,
+    'No provider serves this address',
+    'destination_not_found',
+    'Use /{host}/… with a host of a configured connection.',
+  ),
+  authorization_not_found: row(
+    404,
+    'No such authorization',
+    'http_request_denied',
+    'Use the id from your own authorize answer, with the tag that began it.',
+  ),
+  method_not_allowed: row(
+    405,
+    'The method is not allowed here',
+    'http_request_error',
+    'Use the method that the documentation names.',
+  ),
+  connection_ambiguous: row(
+    409,
+    'Several connections serve this host',
+    'http_request_error',
+    'Choose one: /{connection}@{host}/… or the Deputy-Connection header.',
+  ),
+  request_too_large: row(
+    413,
+    'The body is larger than allowed',
+    'http_request_error',
+    'Send less; limits.request_body and limits.inspected_body say how much.',
+  ),
+  unsupported_media_type: row(
+    415,
+    'The body cannot be inspected',
+    'http_request_error',
+    'Send the body without Content-Encoding, as JSON or a form.',
+  ),
+  host_refused: row(
+    421,
+    'This is not the address of this listener',
+    'http_request_denied',
+    'Use the listener’s own address, or list the name under listeners.names.',
+  ),
+  rate_limited: row(
+    429,
+    'A limit that policy sets is reached',
+    'http_request_denied',
+    'Wait retry_after seconds.',
+  ),
+  too_many_calls: row(
+    429,
+    'Too many calls at once',
+    'http_request_denied',
+    'Lower the concurrency; limits.calls and limits.calls_per_agent say how many.',
+  ),
+  headers_too_large: row(
+    431,
+    'The headers are larger than allowed',
+    'http_request_error',
+    'Send fewer headers; limits.headers says how many bytes.',
+  ),
+  internal: row(
+    500,
+    'deputy failed',
+    'proxy_internal_error',
+    'Nothing was sent unless the detail says so. Give the instance to the operator.',
+  ),
+  credential_unavailable: row(
+    502,
+    'The provider’s token endpoint failed',
+    'proxy_internal_error',
+    'Retry later; the operator’s log has the cause.',
+  ),
+  upstream_prohibited: row(
+    502,
+    'The provider’s address is not allowed',
+    'destination_ip_prohibited',
+    'The operator must list private addresses under network.allow_private.',
+  ),
+  upstream_unreachable: row(
+    502,
+    'The provider cannot be reached',
+    'connection_refused',
+    'Retry later.',
+  ),
+  answer_not_redactable: row(
+    502,
+    'The answer could not be redacted',
+    'http_response_incomplete',
+    'Ask for less in one call.',
+  ),
+  entitlements_unavailable: row(
+    503,
+    'The identity provider could not be asked',
+    'proxy_internal_error',
+    'Retry later; nothing is allowed on old facts.',
+  ),
+  policy_unavailable: row(
+    503,
+    'No policy could decide',
+    'proxy_configuration_error',
+    'Tell the operator: the policy is missing, broken, slow or malformed.',
+  ),
+  vault_unavailable: row(503, 'The vault cannot be read', 'proxy_internal_error', 'Retry later.'),
+  audit_unavailable: row(
+    503,
+    'The evidence cannot be written',
+    'proxy_internal_error',
+    'Tell the operator: without evidence nothing leaves.',
+  ),
+  refresh_in_progress: row(
+    503,
+    'The token is being refreshed',
+    'proxy_internal_response',
+    'Repeat the call after retry_after seconds.',
+  ),
+  too_many_held: row(
+    503,
+    'Too many calls are waiting',
+    'proxy_internal_response',
+    'Repeat the call after retry_after seconds.',
+  ),
+  draining: row(
+    503,
+    'deputy is shutting down',
+    'proxy_internal_response',
+    'Repeat the call after retry_after seconds.',
+  ),
+  upstream_timeout: row(
+    504,
+    'The provider took too long',
+    'connection_read_timeout',
+    'Retry if the call is safe to repeat.',
+  ),
+} as const satisfies Record<string, Row>
+
+export type ProblemCode = keyof typeof CATALOGUE
+
+/** Members beyond RFC 9457's own, as design 2.3 lists them by code. */
+export type ProblemExtra = Readonly<
+  Record<string, string | number | boolean | null | readonly unknown[]>
+>
+
+/**
+ * The one error that becomes an answer. `detail` is written by us and safe for an agent;
+ * what a provider said goes into `cause`, which only the log sees.
+ */
+export class Problem extends Error {
+  readonly code: ProblemCode
+  readonly extra: ProblemExtra
+  readonly headers: Readonly<Record<string, string>>
+  constructor(
+    code: ProblemCode,
+    detail: string,
+    options: {
+      extra?: ProblemExtra
+      headers?: Readonly<Record<string, string>>
+      cause?: unknown
+    } = {},
+  ) {
+    super(detail, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'Problem'
+    this.code = code
+    this.extra = options.extra ?? {}
+    this.headers = options.headers ?? {}
+  }
+}
+
+/** Anything thrown → a Problem; what is not ours is `internal` and says nothing of its cause. */
+export const toProblem = (error: unknown): Problem =>
+  error instanceof Problem
+    ? error
+    : new Problem('internal', 'deputy failed while handling this call', { cause: error })
+
+export type ProblemAnswer = {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+}
+
+/**
+ * The wire form: RFC 9457 body, RFC 9209 Proxy-Status and Deputy-Answer.
+ * @param typeBase `connect.url`, where `/problems/<code>` explains each code
+ * @param instance the exchange id
+ */
+export const problemAnswer = (
+  problem: Problem,
+  instance: string,
+  typeBase: string,
+): ProblemAnswer => {
+  const { status, title, proxy } = CATALOGUE[problem.code]
+  const body = JSON.stringify({
+    type: `${typeBase}/problems/${problem.code}`,
+    title,
+    status,
+    detail: problem.message,
+    instance,
+    code: problem.code,
+    ...problem.extra,
+  })
+  const retry = problem.extra['retry_after']
+  return {
+    status,
+    headers: {
+      'content-type': 'application/problem+json',
+      'content-length': String(Buffer.byteLength(body)),
+      'cache-control': 'no-store',
+      'proxy-status': `deputy; error=${proxy}; details="${problem.code}"`,
+      'deputy-answer': problem.code,
+      ...(status === 401 ? { 'www-authenticate': 'Bearer realm="deputy"' } : {}),
+      ...(typeof retry === 'number' ? { 'retry-after': String(Math.ceil(retry)) } : {}),
+      ...problem.headers,
+    },
+    body,
+  }
+}

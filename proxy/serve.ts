@@ -1,0 +1,534 @@
+// The composition root: builds every part, hands it to those who need it, listens, drains.
+import { randomBytes } from 'node:crypto'
+import { readFileSync, statSync } from 'node:fs'
+import { createServer as createHttpServer, type Server } from 'node:http'
+import { join } from 'node:path'
+import { getRequestListener } from '@hono/node-server'
+import { createCalls } from './calls.ts'
+import type { Config } from './config/config.ts'
+import type { Loaded } from './config/load.ts'
+import { openFileDirectory, type Directory } from './directory/file.ts'
+import type { Clock, Connection, Log } from './model.ts'
+import { startAdmin } from './net/admin.ts'
+import { createDial } from './net/dial.ts'
+import { startListener, type Listening } from './net/listener.ts'
+import { createOAuthClient } from './oauth/client.ts'
+import { createFlows } from './oauth/flow.ts'
+import { createRefresher } from './oauth/refresh.ts'
+import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
+import { openEnds } from './observe/ends.ts'
+import { openJournal } from './observe/journal.ts'
+import { createTelemetry } from './observe/telemetry.ts'
+import { createAuthApi } from './people/api.ts'
+import { createConnectApp } from './people/app.ts'
+import { createPermit } from './people/permit.ts'
+import { createPep, type Seen, type Snapshot } from './pep.ts'
+import { openPolicySource } from './policy/source.ts'
+import { Problem } from './problem.ts'
+import { openSqlite } from './store/sqlite.ts'
+import { createUlid } from './ulid.ts'
+import { createSealer, parseKeyRing, type KeyRing } from './vault/seal.ts'
+import { createVault } from './vault/vault.ts'
+import { createClassify } from './way/classify.ts'
+import { createCredentials } from './way/credential.ts'
+import { createDecide } from './way/decide.ts'
+import { createEntitlements, type PeopleSource } from './way/entitlements.ts'
+import { createEvidence } from './way/evidence.ts'
+import { createForward } from './way/forward.ts'
+import { createIdentify, type Issuer } from './way/identify.ts'
+import { buildRoutes } from './way/route.ts'
+
+export type Serving = {
+  readonly addresses: Readonly<Record<string, string>>
+  /** Stops accepting, lets calls end, stores what is unstored, closes the evidence. */
+  readonly close: () => Promise<void>
+}
+type Parts = {
+  readonly ring: KeyRing
+  readonly policy: Awaited<ReturnType<typeof openPolicySource>>
+  readonly issuers: readonly Issuer[]
+  readonly directory: Directory | null
+  readonly ca: string | null
+}
+
+const DRAIN_MS = 5_000
+const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+export const systemClock: Clock = { now: () => Date.now(), mono: () => performance.now() }
+
+const readRing = (path: string): KeyRing => {
+  const mode = statSync(path).mode & 0o777
+  if ((mode & 0o007) !== 0)
+    throw new Error(
+      `vault.keys: ${path} can be read by everybody (mode ${mode.toString(8)}): chmod 600 it, and make new keys if others use this machine`,
+    )
+  return parseKeyRing(readFileSync(path, 'utf8'))
+}
+
+const readIssuer = (
+  issuer: Config['identity']['issuers'][number],
+  at: (path: string) => string,
+): Issuer => {
+  let jwks: Issuer['jwks'] = null
+  if (issuer.jwks !== undefined) {
+    const parsed: unknown = JSON.parse(readFileSync(at(issuer.jwks), 'utf8'))
+    if (
+      typeof parsed !== 'object' ||
+      parsed === null ||
+      !('keys' in parsed) ||
+      !Array.isArray(parsed.keys)
+    )
+      throw new Error(`${issuer.jwks} is no JWKS: it needs a member keys`)
+    jwks = { keys: parsed.keys as object[] }
+  }
+  return {
+    issuer: issuer.issuer,
+    jwksUri: issuer.jwks_uri ?? null,
+    jwks,
+    realm: issuer.realm ?? issuer.issuer,
+    audience: issuer.audience,
+    user: issuer.user,
+    agent: issuer.agent,
+    tenant: issuer.tenant ?? null,
+    tenants: issuer.tenants ?? null,
+  }
+}
+
+/** Opens what the configuration names beside the vault: keys, policy, issuers, people. Every problem at once. */
+export const prepare = async (
+  loaded: Loaded,
+  clock: Clock,
+  log: Log,
+  onPeople: () => void,
+): Promise<{ readonly parts: Parts } | { readonly problems: readonly string[] }> => {
+  const { config, at } = loaded
+  const problems: string[] = []
+  const attempt = <T>(where: string, make: () => T): T | null => {
+    try {
+      return make()
+    } catch (error) {
+      problems.push(
+        ...message(error)
+          .split('\n')
+          .map((line) => (line.startsWith(where) ? line : `${where}: ${line}`)),
+      )
+      return null
+    }
+  }
+  const ring = attempt('vault.keys', () => readRing(at(config.vault.keys)))
+  const issuers = config.identity.issuers.map((issuer, i) =>
+    attempt(`identity.issuers.${i}.jwks`, () => readIssuer(issuer, at)),
+  )
+  const ca =
+    config.upstream.ca === undefined
+      ? null
+      : attempt('upstream.ca', () => readFileSync(at(config.upstream.ca ?? ''), 'utf8'))
+  const { entitlements, identity } = config
+  const realm = identity.trust === 'plain' ? identity.realm : (issuers[0]?.realm ?? '')
+  const directory =
+    entitlements?.source === 'file'
+      ? attempt('entitlements.file', () =>
+          openFileDirectory({
+            path: at(entitlements.file ?? ''),
+            realm,
+            clock,
+            log,
+            onChange: onPeople,
+          }),
+        )
+      : null
+  let policy: Parts['policy'] | null = null
+  try {
+    policy = await openPolicySource({
+      bundle: at(config.policy.bundle),
+      data: config.policy.data === undefined ? null : at(config.policy.data),
+      inputLimit: config.limits.policy_input,
+      log,
+      clock,
+      onChange: (engine) =>
+        log.info({ revision: engine.revision, digest: engine.digest }, 'policy loaded'),
+    })
+  } catch (error) {
+    problems.push(
+      ...message(error)
+        .split('\n')
+        .map((line) => `policy: ${line}`),
+    )
+  }
+  const known = issuers.filter((issuer) => issuer !== null)
+  if (problems.length > 0 || ring === null || policy === null) {
+    directory?.close()
+    await policy?.close()
+    return { problems }
+  }
+  return { parts: { ring, policy, issuers: known, directory, ca } }
+}
+
+const snapshotOf = (connections: ReadonlyMap<string, Connection>): Snapshot => {
+  const routes = buildRoutes(connections.values())
+  return {
+    routes,
+    classify: createClassify([...connections.values()].map(({ provider }) => provider)),
+    served: (host) => (routes.hosts.has(host) ? true : (routes.reached.get(host) ?? false)),
+  }
+}
+
+/** Binds the connect listener first: the pages' address is part of every link. */
+const startConnect = (listen: {
+  readonly host: string
+  readonly port: number
+}): Promise<{ server: Server; port: number }> =>
+  new Promise((resolve, reject) => {
+    const server = createHttpServer({
+      headersTimeout: 10_000,
+      requestTimeout: 30_000,
+      maxHeaderSize: 32_768,
+    })
+    server.once('error', (error) =>
+      reject(
+        new Error(
+          `listeners.connect: cannot listen on ${listen.host}:${listen.port}: ${error.message}`,
+        ),
+      ),
+    )
+    server.listen(listen, () => {
+      const bound = server.address()
+      resolve({
+        server,
+        port: bound === null || typeof bound === 'string' ? listen.port : bound.port,
+      })
+    })
+  })
+
+/**
+ * Starts everything. Rejects with one Error that lists every problem; nothing is left open then.
+ * @param print lines for the person at the terminal (the one-time code of `sign_in: local`)
+ */
+export const serve = async (
+  loaded: Loaded,
+  options: { readonly log: Log; readonly print: (line: string) => void; readonly version: string },
+): Promise<Serving> => {
+  const { config, at } = loaded
+  const { log } = options
+  const clock = systemClock
+  // What was opened, newest first: closed in that order, whether the start fails or the process ends.
+  const opened: (() => Promise<unknown> | void)[] = []
+  const closeAll = async (): Promise<void> => {
+    for (const close of opened.toReversed())
+      await Promise.resolve(close()).catch((error: unknown) =>
+        log.error({ err: error }, 'closing failed'),
+      )
+  }
+  let ready = false
+  let draining = false
+  try {
+    const prepared = await prepare(loaded, clock, log, () => log.info({}, 'entitlements changed'))
+    if ('problems' in prepared) throw new Error(prepared.problems.join('\n'))
+    const { ring, policy, issuers, directory, ca } = prepared.parts
+    opened.push(
+      () => policy.close(),
+      () => directory?.close(),
+    )
+
+    const sealer = createSealer(ring)
+    const newId = createUlid(clock.now)
+    const proc = newId()
+    const telemetry = createTelemetry({ version: options.version })
+    const calls = createCalls({
+      calls: config.limits.calls,
+      perAgent: config.limits.calls_per_agent,
+    })
+    const dial = createDial({
+      allowPrivate: config.network.allow_private,
+      connectTimeout: config.upstream.connect_timeout,
+      idleTimeout: config.upstream.idle_timeout,
+      ca,
+    })
+    opened.push(() => dial.close())
+
+    const store = await openSqlite(at(config.vault.store.slice('sqlite:'.length)))
+    opened.push(() => store.close())
+    const sinks = config.audit.sink.map((sink) =>
+      sink === 'stdout' ? ('stdout' as const) : { file: at(sink.slice('file:'.length)) },
+    )
+    const journal = await openJournal({
+      sinks,
+      fsync: config.audit.fsync,
+      clock,
+      proc,
+      anchor: { sign: sealer.sign, everyLines: 1_000, everyMs: 60_000 },
+      log,
+    })
+    opened.push(() => journal.close())
+    for (const sink of sinks)
+      if (sink !== 'stdout')
+        for (const end of await openEnds(sink.file, proc))
+          await journal.append(
+            'outcome',
+            `,"exchange":${JSON.stringify(end.exchange)},"result":"unknown","sent":null,"status":null`,
+          )
+    const evidence = createEvidence({
+      journal,
+      clock,
+      log,
+      hashed: config.audit.user_ids === 'hashed',
+      hmac: sealer.hmac,
+    })
+    opened.push(() => evidence.close())
+    const loadedPolicy = policy.current()
+    if (loadedPolicy !== null)
+      await evidence.event('policy.loaded', {
+        policy: { revision: loadedPolicy.revision, digest: loadedPolicy.digest },
+      })
+
+    const vault = createVault({
+      store,
+      sealer,
+      clock,
+      randomId: newId,
+      onRevoked: ({ person, connection }) =>
+        calls.abort(
+          { person, connection },
+          new Problem('reauthorization_required', 'the grant was revoked'),
+        ),
+    })
+    const client = createOAuthClient({ fetch: dial.fetch, clock })
+    const refresher = createRefresher({ vault, client, clock, log })
+    opened.push(() => refresher.drain())
+
+    const connect =
+      config.listeners.connect === null ? null : await startConnect(config.listeners.connect)
+    if (connect !== null) opened.push(() => closeServer(connect.server, DRAIN_MS))
+    const publicUrl = (config.connect.url ?? `http://localhost:${connect?.port ?? 0}`).replace(
+      /\/$/,
+      '',
+    )
+    const onEvent = (event: string, fields: object): Promise<void> =>
+      evidence.event(event, fields as Record<string, unknown>)
+    const flows = createFlows({
+      store,
+      vault,
+      sealer,
+      client,
+      connections: () => loaded.connections,
+      publicUrl,
+      linkTtlMs: config.connect.link_ttl,
+      clock,
+      randomBytes,
+      onEvent,
+    })
+    const sweep = setInterval(() => {
+      flows
+        .sweep()
+        .catch((error: unknown) => log.error({ err: error }, 'old consents could not be swept'))
+    }, 60_000)
+    sweep.unref()
+    opened.push(() => clearInterval(sweep))
+
+    const { sign_in: signIn } = config.connect
+    if (connect !== null && signIn !== undefined) {
+      const session = { sealer, clock, randomBytes, publicUrl }
+      const app = createConnectApp({
+        flows,
+        signIn:
+          signIn === 'local'
+            ? await createLocalSignIn({
+                ...session,
+                codeFile: join(at('.'), '.deputy-code'),
+                print: options.print,
+              })
+            : createSignIn(signIn, { ...session, fetch: dial.fetch }),
+        connections: () => loaded.connections,
+        publicUrl,
+        returnTo: config.connect.return_to,
+        onEvent,
+        log,
+      })
+      connect.server.on('request', getRequestListener(app.fetch))
+    }
+
+    const identify = createIdentify({
+      trust: config.identity.trust,
+      header: config.identity.header.toLowerCase(),
+      maxAge: config.identity.max_age,
+      issuers,
+      plainAgent: config.identity.agent,
+      plainRealm: config.identity.realm,
+      fetch: dial.fetch,
+      clock,
+      log,
+    })
+    opened.push(() => identify.close())
+    const entitlements = createEntitlements({
+      source: peopleOf(config, directory),
+      maxAge: config.entitlements?.max_age ?? { read: 0, write: 0, delete: 0, admin: 0 },
+      clock,
+    })
+    const decide = createDecide(clock, newId)
+    const forward = createForward({
+      dispatcher: dial.upstream,
+      idleTimeout: config.upstream.idle_timeout,
+      requestBody: config.limits.request_body,
+      rewrittenBody: config.limits.rewritten_body,
+    })
+    opened.push(() => forward.close())
+    const snapshot = snapshotOf(loaded.connections)
+    const tagHeader = config.identity.header.toLowerCase()
+    const pep = createPep({
+      snapshot: () => snapshot,
+      policy: () => policy.current(),
+      identify: identify.identify,
+      entitlements,
+      vault,
+      decide,
+      credentials: createCredentials({
+        vault,
+        fresh: refresher.fresh,
+        now: clock.now,
+        outcome: telemetry.credential,
+      }),
+      forward: forward.forward,
+      evidence,
+      calls,
+      link: (principal, connection, scopes, again) =>
+        flows.begin(principal.person, principal.agent, connection.name, scopes, {
+          reauthorization: again,
+          nextUri: null,
+        }),
+      limits: {
+        requestBody: config.limits.request_body,
+        inspectedBody: config.limits.inspected_body,
+      },
+      auditRequired: config.audit.required,
+      tagHeader,
+      typeBase: publicUrl,
+      clock,
+      log,
+      observe: (seen) => observe(seen, telemetry, log),
+    })
+    const api = createAuthApi({
+      identify: async (rawHeaders) => identify.identify(rawHeaders, null),
+      plainPerson:
+        config.identity.trust === 'plain'
+          ? (userId, rawHeaders) => identify.named(userId, rawHeaders)
+          : null,
+      permit: createPermit({
+        connections: () => loaded.connections,
+        policy: () => policy.current(),
+        entitlements,
+        vault,
+        decide,
+        evidence,
+        newId,
+      }),
+      flows,
+      connections: () => loaded.connections,
+      returnTo: config.connect.return_to,
+      publicUrl,
+      newId,
+      log,
+    })
+    const apiListener = getRequestListener(api.fetch)
+
+    const addresses: Record<string, string> = connect === null ? {} : { connect: publicUrl }
+    const listeners: Listening[] = []
+    const listen = async (
+      key: string,
+      where: Config['listeners']['agent'],
+      dedicated: { upstream: string; user: string | null } | null,
+      tls: { cert: string; key: string } | null,
+    ): Promise<void> => {
+      const listener = await startListener({
+        key,
+        listen: where,
+        tls,
+        dedicated,
+        maxHeaderBytes: config.limits.headers,
+        names: config.listeners.names,
+        origins: config.listeners.origins,
+        serves: (host) => snapshot.routes.hosts.has(host),
+        typeBase: publicUrl,
+        newId,
+        call: (req, res, id, fixed) => void pep(req, res, id, fixed),
+        api: (req, res) => void apiListener(req, res),
+        refused: (code, id) => evidence.refused(id, code, null),
+      })
+      listeners.push(listener)
+      addresses[key.replace(/^listeners\./, '').replace(/\.listen$/, '')] = listener.address
+    }
+    opened.push(async () => {
+      await Promise.all(listeners.map((listener) => listener.close(DRAIN_MS)))
+      // What was cut still has its outcome to write.
+      await calls.drain(1_000)
+    })
+    const admin = await startAdmin({
+      listen: config.listeners.admin,
+      checks: async () => [
+        { name: 'started', ok: ready, detail: ready ? '' : 'starting' },
+        { name: 'draining', ok: !draining, detail: '' },
+        {
+          name: 'policy',
+          ok: policy.current() !== null,
+          detail: policy.current()?.revision ?? 'none',
+        },
+        { name: 'audit', ok: journal.healthy(), detail: '' },
+        await store.check().then(
+          () => ({ name: 'vault', ok: true, detail: '' }),
+          (error: unknown) => ({ name: 'vault', ok: false, detail: message(error) }),
+        ),
+      ],
+      render: telemetry.render,
+      log,
+    })
+    opened.push(() => admin.close())
+    addresses['admin'] = admin.address
+    await listen('listeners.agent', config.listeners.agent, null, null)
+    const { agent_tls: tls } = config.listeners
+    if (tls !== undefined)
+      await listen('listeners.agent_tls.listen', tls.listen, null, {
+        cert: readFileSync(at(tls.cert), 'utf8'),
+        key: readFileSync(at(tls.key), 'utf8'),
+      })
+    for (const [i, extra] of config.listeners.extra.entries())
+      await listen(
+        `listeners.extra.${i}.listen`,
+        extra.listen,
+        { upstream: extra.upstream, user: extra.user ?? null },
+        null,
+      )
+    ready = true
+    log.info({ addresses, policy: policy.current()?.revision }, 'deputy serves')
+    return {
+      addresses,
+      close: async () => {
+        draining = true
+        await closeAll()
+      },
+    }
+  } catch (error) {
+    await closeAll()
+    throw error
+  }
+}
+
+const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {
+  if (directory !== null) return { kind: 'directory', ask: directory.ask }
+  return config.entitlements?.source === 'claims'
+    ? { kind: 'claims', ...config.entitlements.claims }
+    : { kind: 'none' }
+}
+
+const closeServer = (server: Server, ms: number): Promise<void> =>
+  new Promise((resolve) => {
+    const timer = setTimeout(() => server.closeAllConnections(), ms)
+    server.close(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+    server.closeIdleConnections()
+  })
+
+const observe = (seen: Seen, telemetry: ReturnType<typeof createTelemetry>, log: Log): void => {
+  telemetry.call(seen)
+  log.debug(seen, 'call')
+}

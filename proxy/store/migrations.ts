@@ -1,0 +1,150 @@
+// The embedded store's file: taking it for this process, and its schema.
+// Forward only: a released migration is never edited, the next one is appended.
+import { chmodSync, closeSync, openSync } from 'node:fs'
+import { DatabaseSync } from 'node:sqlite'
+import type { Log } from '../model.ts'
+
+/** `PRAGMA application_id` of our files ("dpty"): another program's database is refused. */
+const APPLICATION_ID = 0x64707479
+
+/** Entry n brings `PRAGMA user_version` from n to n + 1. A person is (tenant, realm, user) in every key. */
+const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE credentials (
+    id TEXT NOT NULL PRIMARY KEY,
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, user_id TEXT NOT NULL,
+    connection TEXT NOT NULL, provider TEXT NOT NULL, slot TEXT NOT NULL,
+    account_id TEXT NOT NULL, account TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('active', 'needs_reauth')),
+    generation INTEGER NOT NULL CHECK (generation > 0),
+    scopes TEXT NOT NULL, sealed TEXT NOT NULL,
+    expires_at INTEGER, stored_at INTEGER NOT NULL,
+    lease TEXT, lease_until INTEGER, unknown_since INTEGER,
+    cool_until INTEGER, cool_error TEXT,
+    UNIQUE (tenant, realm, user_id, connection, slot),
+    CHECK ((lease IS NULL) = (lease_until IS NULL))
+  ) STRICT;
+  CREATE TABLE grants (
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, user_id TEXT NOT NULL,
+    connection TEXT NOT NULL, agent TEXT NOT NULL,
+    scopes TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, realm, user_id, connection, agent)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE flows (
+    hash TEXT NOT NULL PRIMARY KEY, nonce TEXT NOT NULL,
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, user_id TEXT NOT NULL,
+    agent TEXT NOT NULL, connection TEXT NOT NULL, scopes TEXT NOT NULL,
+    reauthorization INTEGER NOT NULL CHECK (reauthorization IN (0, 1)),
+    status TEXT NOT NULL CHECK (status IN ('pending', 'completed', 'failed')),
+    failure TEXT, next_uri TEXT,
+    created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,
+    state_hash TEXT UNIQUE, cookie_hash TEXT, sealed_leg TEXT, leg_expires_at INTEGER
+  ) STRICT;
+  CREATE INDEX flows_person ON flows (tenant, realm, user_id, connection, agent) WHERE status = 'pending';
+  CREATE INDEX flows_end ON flows (expires_at);
+  CREATE TABLE refresh_journal (
+    lease TEXT NOT NULL PRIMARY KEY,
+    credential TEXT NOT NULL REFERENCES credentials (id) ON DELETE CASCADE,
+    generation INTEGER NOT NULL, started_at INTEGER NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('started', 'stored', 'released', 'unknown'))
+  ) STRICT;
+  CREATE INDEX refresh_journal_credential ON refresh_journal (credential, started_at);
+  CREATE TABLE person_epochs (
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, user_id TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    PRIMARY KEY (tenant, realm, user_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE runs (
+    token_hash TEXT NOT NULL PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, user_id TEXT NOT NULL,
+    agent TEXT NOT NULL, connections TEXT NOT NULL,
+    created_by TEXT NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,
+    revoked_at INTEGER
+  ) STRICT;
+  CREATE INDEX runs_person ON runs (tenant, realm, user_id);
+  `,
+]
+
+/**
+ * Opens (or creates) the file, takes it for this process and brings its schema up to date.
+ * Throws an Error that names the file and what to do.
+ */
+export const openDatabase = (path: string, log?: Log): DatabaseSync => {
+  const db = openFile(path)
+  try {
+    migrate(db, path, log)
+    return db
+  } catch (error) {
+    db.close()
+    throw explain(path, error)
+  }
+}
+
+const openFile = (path: string): DatabaseSync => {
+  try {
+    closeSync(openSync(path, 'a', 0o600)) // SQLite would create it with the umask's mode
+    chmodSync(path, 0o600)
+    return new DatabaseSync(path, { timeout: 2_000, enableForeignKeyConstraints: true })
+  } catch (error) {
+    throw explain(path, error)
+  }
+}
+
+const explain = (path: string, error: unknown): Error => {
+  const { code, errcode } = {
+    code: null,
+    errcode: 0,
+    ...(error as { code?: unknown; errcode?: number }),
+  }
+  const say = (what: string) => new Error(`vault.store: ${path} ${what}`, { cause: error })
+  if (code === 'ENOENT')
+    return say('cannot be created: its folder does not exist. Create the folder.')
+  if (code === 'EISDIR') return say('is a folder. Name a file.')
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS' || (errcode & 255) === 8)
+    return say(
+      'cannot be written. Make the file and its folder writable for the user that runs deputy.',
+    )
+  if ((errcode & 255) === 5 || (errcode & 255) === 6)
+    return say(
+      'is in use by another process. Stop it, or talk to it instead: one process has the file.',
+    )
+  if (errcode === 26)
+    return say('is not a database. Name another file, or restore it from a backup.')
+  if ((errcode & 255) === 11) return say('is damaged. Restore it from a backup.')
+  if ((errcode & 255) === 14)
+    return say('cannot be opened. Check the file, its folder and their owner.')
+  return error instanceof Error ? error : say('cannot be opened.')
+}
+
+const number = (db: DatabaseSync, pragma: string): number =>
+  Number(Object.values(db.prepare(`PRAGMA ${pragma}`).get() ?? {})[0])
+
+const migrate = (db: DatabaseSync, path: string, log?: Log): void => {
+  // EXCLUSIVE is the lock against a second process; the system drops it when this one dies.
+  db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
+  db.exec('PRAGMA secure_delete = ON; PRAGMA trusted_schema = OFF')
+  db.exec('BEGIN IMMEDIATE')
+  const version = number(db, 'user_version')
+  const tables = number(db, 'schema_version')
+  if (tables !== 0 && number(db, 'application_id') !== APPLICATION_ID)
+    throw new Error(`vault.store: ${path} is a database of another program. Name another file.`)
+  if (version > MIGRATIONS.length)
+    throw new Error(
+      `vault.store: ${path} was written by a newer deputy (schema ${version}, this one knows ${MIGRATIONS.length}). Run that version, or restore an older backup.`,
+    )
+  for (const migration of MIGRATIONS.slice(version)) db.exec(migration)
+  db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${MIGRATIONS.length}`)
+  // We alone have the file, so whoever held these leases is dead, and what it sent was perhaps answered.
+  db.exec(`UPDATE refresh_journal SET outcome = 'unknown' WHERE outcome = 'started'`)
+  const { changes } = db
+    .prepare(
+      'UPDATE credentials SET unknown_since = coalesce(unknown_since, lease_until), lease = NULL, lease_until = NULL WHERE lease IS NOT NULL',
+    )
+    .run()
+  db.exec('COMMIT')
+  if (version < MIGRATIONS.length)
+    log?.info({ path, from: version, to: MIGRATIONS.length }, 'vault schema migrated')
+  if (changes > 0)
+    log?.warn({ path, refreshes: changes }, 'refreshes were cut off when deputy last ended')
+}

@@ -1,0 +1,116 @@
+// Leases on refreshes: at most one holder at a time, journalled before the request leaves, fenced when it is stored.
+import type {
+  Clock,
+  CredentialRow,
+  Person,
+  Store,
+  StoredCredential,
+  TokenSet,
+  Vault,
+} from '../model.ts'
+import type { Bound, Sealer } from './seal.ts'
+
+export type LeaseDeps = {
+  readonly store: Pick<Store, 'credentials'>
+  readonly sealer: Pick<Sealer, 'seal'>
+  readonly clock: Clock
+  readonly randomId: () => string
+  readonly openRow: (row: CredentialRow) => Promise<StoredCredential>
+  /** Drops what is remembered of this place. */
+  readonly forget: (person: Person, connection: string, credential: string | null) => void
+}
+
+export const ownerOf = (row: CredentialRow): Person => ({
+  tenant: row.tenant,
+  realm: row.realm,
+  id: row.user,
+})
+
+/** What a sealed credential belongs to: copied to any other place or generation it does not open. */
+export const boundOf = (row: Omit<CredentialRow, 'sealed'>): Bound => ({
+  purpose: 'credential',
+  tenant: row.tenant,
+  realm: row.realm,
+  id: row.user,
+  connection: row.connection,
+  slot: row.slot,
+  generation: row.generation,
+  credential: row.id,
+  account: row.accountId,
+})
+
+/** The columns that a token answer decides; the scopes that it leaves out stay as they were (RFC 6749 6). */
+export const answered = (tokens: TokenSet, scopes: readonly string[], now: number) => ({
+  scopes: tokens.scopes ?? scopes,
+  expiresAt: tokens.expiresIn === null ? null : now + tokens.expiresIn * 1000,
+  storedAt: now,
+})
+
+/** The part of the vault that `oauth/refresh` works with; errors of the store pass through as they are. */
+export const createLeases = ({
+  store,
+  sealer,
+  clock,
+  randomId,
+  openRow,
+  forget,
+}: LeaseDeps): Pick<Vault, 'lease' | 'rotate' | 'release'> => ({
+  lease: async (id, generation, ms) => {
+    const now = clock.now()
+    const row = await store.credentials.byId(id)
+    if (row === null || row.status !== 'active') return { kind: 'gone' }
+    if (row.generation !== generation) return { kind: 'moved' }
+    if (row.coolUntil !== null && row.coolUntil > now)
+      return { kind: 'cooling', until: row.coolUntil, error: row.coolError ?? 'unknown' }
+    // Opened before the lease: a row that does not open must not look like a refresh that was cut off.
+    const credential = await openRow(row)
+    const lease = randomId()
+    const leased = await store.credentials.lease(id, generation, lease, now, now + ms)
+    if (leased !== null)
+      return { kind: 'leased', lease, credential, unknownBefore: leased.unknownSince !== null }
+    const after = await store.credentials.byId(id)
+    if (after === null || after.status !== 'active') return { kind: 'gone' }
+    return after.generation === generation
+      ? { kind: 'busy', until: after.leaseUntil ?? now }
+      : { kind: 'moved' }
+  },
+
+  rotate: async (id, lease, tokens) => {
+    const row = await store.credentials.byId(id)
+    if (row === null || row.lease !== lease) return 'lost'
+    const after = {
+      ...row,
+      ...answered(tokens, row.scopes, clock.now()),
+      generation: row.generation + 1,
+    }
+    const refresh = tokens.refresh ?? (await openRow(row)).refresh
+    const sealed = await sealer.seal({ access: tokens.access, refresh }, boundOf(after))
+    const { generation, scopes, expiresAt, storedAt } = after
+    const stored = await store.credentials.rotate(id, lease, {
+      sealed,
+      generation,
+      scopes,
+      expiresAt,
+      storedAt,
+    })
+    forget(ownerOf(row), row.connection, id)
+    return stored ? 'stored' : 'lost'
+  },
+
+  release: async (id, lease, { kind, error, coolDownMs }) => {
+    const row = await store.credentials.byId(id)
+    if (row === null) return
+    const dead = kind === 'dead'
+    await store.credentials.release(id, lease, {
+      status: dead ? 'needs_reauth' : row.status,
+      unknownSince: dead
+        ? null
+        : kind === 'unknown'
+          ? (row.unknownSince ?? clock.now())
+          : row.unknownSince,
+      coolUntil: dead || coolDownMs === 0 ? null : clock.now() + coolDownMs,
+      coolError: error,
+    })
+    forget(ownerOf(row), row.connection, id)
+  },
+})

@@ -1,0 +1,234 @@
+// What is at rest is JWE under a key of the ring; what it belongs to stands in the authenticated header (RFC 7516 4.3).
+import {
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  createSecretKey,
+  sign,
+  verify,
+} from 'node:crypto'
+import type { JsonWebKeyInput, KeyObject } from 'node:crypto'
+import { CompactEncrypt, compactDecrypt } from 'jose'
+import { secret } from '../secret.ts'
+import type { Secret } from '../secret.ts'
+
+type Use = 'seal' | 'sign' | 'hash'
+
+export type RingKey = {
+  readonly kid: string
+  readonly use: Use
+  /** Secret key (seal, hash) or private key (sign); prints nothing of itself. */
+  readonly key: KeyObject
+}
+
+export type KeyRing = {
+  /** Seals; every other seal key of the ring still opens. */
+  readonly current: RingKey
+  /** The last one in the file signs; all of them verify. */
+  readonly sign: readonly RingKey[]
+  /** The last one in the file hashes. */
+  readonly hash: readonly RingKey[]
+  readonly seal: ReadonlyMap<string, RingKey>
+}
+
+/** What a sealed text belongs to. Sealed for one, it opens for no other. */
+export type Bound = { readonly purpose: string; readonly [field: string]: string | number }
+
+export type Sealer = {
+  readonly seal: (plain: Readonly<Record<string, Secret | null>>, bound: Bound) => Promise<string>
+  /** Opens what `seal` made; a member that was null is absent. Throws when the key, the text or `bound` is not the one. */
+  readonly open: (text: string, bound: Bound) => Promise<ReadonlyMap<string, Secret>>
+  /** For texts that are no tokens: sessions, policy inputs. */
+  readonly sealText: (
+    purpose: string,
+    bound: Omit<Bound, 'purpose'>,
+    text: string,
+  ) => Promise<string>
+  readonly openText: (
+    purpose: string,
+    bound: Omit<Bound, 'purpose'>,
+    sealed: string,
+  ) => Promise<string>
+  /** Ed25519 over the UTF-8 bytes; base64url. */
+  readonly sign: (text: string) => { readonly kid: string; readonly signature: string }
+  readonly verify: (text: string, kid: string, signature: string) => boolean
+  /** HMAC-SHA256, base64url; different for every purpose. */
+  readonly hmac: (purpose: string, text: string) => string
+}
+
+const ALG = { seal: 'A256KW', sign: 'Ed25519', hash: 'HS256' } as const
+const NOT_A_RING = 'key ring: not a JSON object; make one with `deputy keygen`'
+const PKCS8_ED25519 = Buffer.from('302e020100300506032b657004220420', 'hex')
+
+/**
+ * Text of a new key ring: one key for each use.
+ * @param now ms since the epoch
+ */
+export const newKeyRing = (now: number, randomBytes: (size: number) => Buffer): string => {
+  const created = new Date(now).toISOString()
+  const kid = (use: Use) =>
+    `${use}-${created.slice(0, 10).replaceAll('-', '')}-${randomBytes(4).toString('hex')}`
+  const symmetric = (use: 'seal' | 'hash') => ({
+    kid: kid(use),
+    use,
+    kty: 'oct',
+    alg: ALG[use],
+    k: randomBytes(32).toString('base64url'),
+    created,
+  })
+  const der = Buffer.concat([PKCS8_ED25519, randomBytes(32)])
+  const pair = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }).export({
+    format: 'jwk',
+  })
+  const seal = symmetric('seal')
+  const keys = [
+    seal,
+    { kid: kid('sign'), use: 'sign', alg: ALG.sign, ...pair, created },
+    symmetric('hash'),
+  ]
+  return `${JSON.stringify({ version: 1, current: seal.kid, keys }, null, 2)}\n`
+}
+
+type Entry = Readonly<Record<string, unknown>>
+const isObject = (value: unknown): value is Entry =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+const isUse = (value: unknown): value is Use =>
+  typeof value === 'string' && Object.hasOwn(ALG, value)
+
+const symmetricKey = (entry: Entry): KeyObject => {
+  const bytes =
+    typeof entry['k'] === 'string' ? Buffer.from(entry['k'], 'base64url') : Buffer.alloc(0)
+  if (bytes.length !== 32) throw new Error('k must be 32 bytes in base64url')
+  return createSecretKey(bytes)
+}
+const signingKey = (entry: Entry): KeyObject => {
+  try {
+    return createPrivateKey({ key: entry as JsonWebKeyInput['key'], format: 'jwk' })
+  } catch {
+    throw new Error('kty, crv, x and d must be a private Ed25519 JWK') // the cause could quote the key
+  }
+}
+
+const parseKey = (entry: unknown): RingKey => {
+  if (!isObject(entry)) throw new Error('must be an object')
+  const { kid, use, alg } = entry
+  if (typeof kid !== 'string' || kid === '') throw new Error('kid is missing')
+  if (!isUse(use)) throw new Error('use must be seal, sign or hash')
+  if (alg !== ALG[use]) throw new Error(`alg must be ${ALG[use]}`)
+  const key = use === 'sign' ? signingKey(entry) : symmetricKey(entry)
+  if (use === 'sign' && key.asymmetricKeyType !== 'ed25519') throw new Error('crv must be Ed25519')
+  return { kid, use, key }
+}
+
+/** Reads a key ring file. Throws one Error that names every problem and quotes no key. */
+export const parseKeyRing = (text: string): KeyRing => {
+  const problems: string[] = []
+  const file = parseJson(text, NOT_A_RING)
+  if (!isObject(file)) throw new Error(NOT_A_RING)
+  if (file['version'] !== 1) problems.push('version must be 1')
+  const keys: RingKey[] = []
+  const entries = Array.isArray(file['keys']) ? (file['keys'] as readonly unknown[]) : []
+  if (entries.length === 0) problems.push('keys must be a list of keys')
+  for (const [at, entry] of entries.entries()) {
+    try {
+      const key = parseKey(entry)
+      if (keys.some(({ kid }) => kid === key.kid)) throw new Error(`kid ${key.kid} is there twice`)
+      keys.push(key)
+    } catch (error) {
+      problems.push(`keys.${at}: ${error instanceof Error ? error.message : 'unreadable'}`)
+    }
+  }
+  const of = (use: Use) => keys.filter((key) => key.use === use)
+  const seal = new Map(of('seal').map((key) => [key.kid, key]))
+  const current = typeof file['current'] === 'string' ? seal.get(file['current']) : undefined
+  if (current === undefined) problems.push('current must be the kid of a seal key')
+  for (const use of ['sign', 'hash'] as const)
+    if (of(use).length === 0) problems.push(`keys: none with use ${use}`)
+  if (current === undefined || problems.length > 0)
+    throw new Error(`key ring: ${problems.join('; ')}`)
+  return { current, seal, sign: of('sign'), hash: of('hash') }
+}
+
+const parseJson = (text: string, complaint: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new Error(complaint) // the cause quotes the text
+  }
+}
+
+const canonical = (bound: unknown): string =>
+  isObject(bound) ? JSON.stringify(Object.entries(bound).sort(([a], [b]) => (a < b ? -1 : 1))) : ''
+
+/** Seals and opens, signs and hashes with one key ring. */
+export const createSealer = (ring: KeyRing): Sealer => {
+  const signer = last(ring.sign)
+  const hasher = last(ring.hash)
+  const publicKeys = new Map(ring.sign.map(({ kid, key }) => [kid, createPublicKey(key)]))
+
+  const encrypt = (plain: string, bound: Bound): Promise<string> =>
+    new CompactEncrypt(Buffer.from(plain))
+      .setProtectedHeader({ alg: 'A256KW', enc: 'A256GCM', kid: ring.current.kid, bound })
+      .encrypt(ring.current.key)
+
+  const decrypt = async (text: string, bound: Bound): Promise<string> => {
+    const { plaintext, protectedHeader } = await compactDecrypt(
+      text,
+      ({ kid }) => {
+        const found = ring.seal.get(kid ?? '')
+        if (found === undefined)
+          throw new Error(
+            `sealed under key ${JSON.stringify(kid)}, which the key ring does not have`,
+          )
+        return found.key
+      },
+      { keyManagementAlgorithms: ['A256KW'], contentEncryptionAlgorithms: ['A256GCM'] },
+    )
+    if (canonical(protectedHeader['bound']) !== canonical(bound))
+      throw new Error(
+        `sealed text of purpose ${bound.purpose} belongs to somebody or something else`,
+      )
+    return Buffer.from(plaintext).toString()
+  }
+
+  return {
+    seal: (plain, bound) =>
+      encrypt(
+        JSON.stringify(
+          Object.entries(plain).flatMap(([name, value]) =>
+            value === null ? [] : [[name, value.reveal()]],
+          ),
+        ),
+        bound,
+      ),
+    open: async (text, bound) => {
+      const entries = parseJson(await decrypt(text, bound), 'sealed text: not made by seal')
+      return new Map(
+        (entries as readonly (readonly [string, string])[]).map(([k, v]) => [k, secret(v)]),
+      )
+    },
+    sealText: (purpose, bound, text) => encrypt(text, { ...bound, purpose }),
+    openText: (purpose, bound, sealed) => decrypt(sealed, { ...bound, purpose }),
+    sign: (text) => ({
+      kid: signer.kid,
+      signature: sign(null, Buffer.from(text), signer.key).toString('base64url'),
+    }),
+    verify: (text, kid, signature) => {
+      const key = publicKeys.get(kid)
+      return (
+        key !== undefined &&
+        verify(null, Buffer.from(text), key, Buffer.from(signature, 'base64url'))
+      )
+    },
+    hmac: (purpose, text) =>
+      createHmac('sha256', hasher.key)
+        .update(JSON.stringify([purpose, text]))
+        .digest('base64url'),
+  }
+}
+
+const last = (keys: readonly RingKey[]): RingKey => {
+  const key = keys.at(-1)
+  if (key === undefined) throw new Error('key ring: a use has no key')
+  return key
+}

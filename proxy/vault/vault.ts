@@ -1,0 +1,270 @@
+// Connections and grants: the whole public face. Tokens are opened once per generation and stay Secret.
+import { LRUCache } from 'lru-cache'
+import type {
+  Clock,
+  CredentialRow,
+  HeldConnection,
+  Holding,
+  Person,
+  Store,
+  StoredCredential,
+  Vault,
+} from '../model.ts'
+import { Problem } from '../problem.ts'
+import { answered, boundOf, createLeases, ownerOf } from './leases.ts'
+import type { Sealer } from './seal.ts'
+
+export type VaultDeps = {
+  readonly store: Pick<Store, 'credentials' | 'grants' | 'check'>
+  readonly sealer: Pick<Sealer, 'seal' | 'open'>
+  readonly clock: Clock
+  readonly randomId: () => string
+  /** After a local revocation: calls in flight are aborted here. */
+  readonly onRevoked?: (revoked: {
+    readonly credential: string
+    readonly person: Person
+    readonly connection: string
+  }) => void
+}
+
+/** What is stored for one person at one connection; a holding is that, seen by one agent. */
+type Place = {
+  readonly row: CredentialRow | null
+  readonly granted: ReadonlyMap<string, readonly string[]>
+}
+type Secrets = Pick<StoredCredential, 'access' | 'refresh'>
+
+const SLOT = 'default'
+const placeKey = ({ tenant, realm, id }: Person, connection: string): string =>
+  JSON.stringify([tenant, realm, id, connection])
+
+/** Everything here rejects with Problem vault_unavailable when the store fails or a row does not open. */
+export const createVault = ({ store, sealer, clock, randomId, onRevoked }: VaultDeps): Vault => {
+  const places = new LRUCache<string, Place>({ max: 50_000 })
+  const credentials = new LRUCache<string, StoredCredential>({ max: 20_000 })
+  const opening = new Map<string, Promise<Secrets>>()
+  // What was read before a change must not be remembered after it.
+  let changes = 0
+
+  const forget = (person: Person, connection: string, credential: string | null): void => {
+    changes += 1
+    places.delete(placeKey(person, connection))
+    if (credential !== null) credentials.delete(credential)
+  }
+  const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work()
+    } catch (error) {
+      if (error instanceof Problem) throw error
+      throw new Problem('vault_unavailable', 'the vault cannot be read or written now', {
+        cause: error,
+      })
+    }
+  }
+
+  const place = async (person: Person, connection: string): Promise<Place> => {
+    const key = placeKey(person, connection)
+    const known = places.get(key)
+    if (known !== undefined) return known
+    const seen = changes
+    const [rows, grants] = await Promise.all([
+      store.credentials.find(person, connection),
+      store.grants.list(person),
+    ])
+    const ours = grants.filter((grant) => grant.connection === connection)
+    const found = {
+      row: rows[0] ?? null,
+      granted: new Map(ours.map(({ agent, scopes }) => [agent, scopes])),
+    }
+    if (seen === changes) places.set(key, found)
+    return found
+  }
+
+  const unseal = (row: CredentialRow): Promise<Secrets> => {
+    const key = JSON.stringify([row.id, row.generation])
+    const running = opening.get(key)
+    if (running !== undefined) return running
+    const started = sealer
+      .open(row.sealed, boundOf(row))
+      .then((secrets) => {
+        const access = secrets.get('access')
+        if (access === undefined) throw new Error('a sealed credential holds no access token')
+        return { access, refresh: secrets.get('refresh') ?? null }
+      })
+      .finally(() => opening.delete(key))
+    opening.set(key, started)
+    return started
+  }
+  const openRow = async (row: CredentialRow): Promise<StoredCredential> => {
+    const known = credentials.get(row.id)
+    const { access, refresh } = known?.generation === row.generation ? known : await unseal(row)
+    const { id, connection, account, status, generation, scopes, expiresAt, storedAt } = row
+    return {
+      id,
+      person: ownerOf(row),
+      connection,
+      account,
+      status,
+      generation,
+      scopes,
+      access,
+      refresh,
+      expiresAt,
+      storedAt,
+    }
+  }
+
+  const leases = createLeases({ store, sealer, clock, randomId, openRow, forget })
+
+  const connect: Vault['connect'] = async ({
+    person,
+    agent,
+    connection,
+    provider,
+    account,
+    tokens,
+    scopes,
+  }) => {
+    const owner = { tenant: person.tenant, realm: person.realm, user: person.id, connection }
+    for (let tries = 0; tries < 5; tries += 1) {
+      const old = (await store.credentials.find(person, connection)).find(
+        ({ slot }) => slot === SLOT,
+      )
+      const same = old?.accountId === account.id ? old : undefined
+      const row = {
+        ...owner,
+        ...answered(tokens, scopes, clock.now()),
+        id: same?.id ?? randomId(),
+        provider,
+        slot: SLOT,
+        accountId: account.id,
+        account: account.label,
+        status: 'active' as const,
+        generation: (same?.generation ?? 0) + 1,
+        lease: null,
+        leaseUntil: null,
+        unknownSince: null,
+        coolUntil: null,
+        coolError: null,
+      }
+      const sealed = await sealer.seal(
+        { access: tokens.access, refresh: tokens.refresh },
+        boundOf(row),
+      )
+      const grant = { ...owner, agent, scopes, at: clock.now() }
+      const stored = await store.credentials.put({ ...row, sealed }, grant)
+      forget(person, connection, row.id)
+      if (stored && old !== undefined && old.id !== row.id) credentials.delete(old.id)
+      if (stored) return row.id
+    }
+    throw new Error('a credential changed five times while it was being replaced')
+  }
+
+  return {
+    look: (person, connection, agent) =>
+      guarded(async (): Promise<Holding> => {
+        const { row, granted } = await place(person, connection)
+        if (row === null) return { kind: 'none' }
+        const { id, status, account, generation, scopes } = row
+        return {
+          kind: 'held',
+          credential: id,
+          status,
+          account,
+          generation,
+          scopes,
+          granted: granted.get(agent) ?? null,
+        }
+      }),
+
+    open: async (id, options) => {
+      const known = options?.fresh === true ? undefined : credentials.get(id)
+      if (known !== undefined) return known
+      return guarded(async () => {
+        const seen = changes
+        const row = await store.credentials.byId(id)
+        if (row === null) {
+          credentials.delete(id)
+          return null
+        }
+        const remembered = places.peek(placeKey(ownerOf(row), row.connection))?.row
+        const credential = await openRow(row)
+        if (seen !== changes) return credential
+        credentials.set(id, credential)
+        // Another process moved it: what is remembered of this place is old.
+        if (
+          remembered &&
+          (remembered.generation !== row.generation || remembered.status !== row.status)
+        )
+          places.delete(placeKey(credential.person, row.connection))
+        return credential
+      })
+    },
+
+    connect: (earned) => guarded(() => connect(earned)),
+
+    grant: (person, agent, connection, scopes) =>
+      guarded(async () => {
+        if ((await store.credentials.find(person, connection)).length === 0)
+          throw new Problem('consent_required', 'the account is no longer connected')
+        const { tenant, realm, id } = person
+        await store.grants.put({
+          tenant,
+          realm,
+          user: id,
+          agent,
+          connection,
+          scopes,
+          at: clock.now(),
+        })
+        forget(person, connection, null)
+      }),
+
+    lease: (id, generation, ms) => guarded(() => leases.lease(id, generation, ms)),
+    rotate: (id, lease, tokens) => guarded(() => leases.rotate(id, lease, tokens)),
+    release: (id, lease, outcome) => guarded(() => leases.release(id, lease, outcome)),
+
+    list: ({ tenant, realm, id, connection }) =>
+      guarded(async () => {
+        const rows = await store.credentials.list({
+          ...(tenant === undefined ? {} : { tenant }),
+          ...(realm === undefined ? {} : { realm }),
+          ...(id === undefined ? {} : { user: id }),
+          ...(connection === undefined ? {} : { connection }),
+        })
+        const held: HeldConnection[] = []
+        for (const row of rows) {
+          const person = ownerOf(row)
+          const grants = (await store.grants.list(person)).filter(
+            (grant) => grant.connection === row.connection,
+          )
+          const agents = grants.map(({ agent, scopes, at }) => ({ agent, scopes, at }))
+          const { provider, account, status, scopes, storedAt } = row
+          held.push({
+            credential: row.id,
+            person,
+            connection: row.connection,
+            provider,
+            account,
+            status,
+            scopes,
+            agents,
+            storedAt,
+          })
+        }
+        return held
+      }),
+
+    revoke: (id) =>
+      guarded(async () => {
+        const row = await store.credentials.remove(id)
+        if (row === null) return null
+        const person = ownerOf(row)
+        forget(person, row.connection, id)
+        onRevoked?.({ credential: id, person, connection: row.connection })
+        return openRow(row) // gone here even if it does not open
+      }),
+
+    check: () => guarded(() => store.check()),
+  }
+}

@@ -1,0 +1,79 @@
+// Whose token? The person's own, fresh; never anybody else's.
+import type { Connection, Holding, Injected, StoredCredential, Vault } from '../model.ts'
+import { Problem } from '../problem.ts'
+
+type Fresh = (
+  credential: string,
+  connection: Connection,
+  want?: { readonly minGeneration?: number },
+) => Promise<{ readonly credential: StoredCredential; readonly refreshed: boolean }>
+
+export type Credentials = {
+  /** @throws Problem reauthorization_required, credential_unavailable, refresh_in_progress, vault_unavailable */
+  readonly take: (holding: Holding, connection: Connection) => Promise<Injected>
+  /** After a 401: a newer generation, or null where none can be had. */
+  readonly again: (used: Injected, connection: Connection) => Promise<Injected | null>
+}
+
+const injected = (credential: StoredCredential, refreshed: boolean): Injected => ({
+  token: credential.access,
+  credential: credential.id,
+  generation: credential.generation,
+  account: credential.account,
+  scopes: credential.scopes,
+  refreshed,
+})
+
+export const createCredentials = (deps: {
+  readonly vault: Vault
+  readonly fresh: Fresh
+  readonly now: () => number
+  readonly outcome: (
+    provider: string,
+    outcome: 'cached' | 'refreshed' | 'reconnect' | 'error',
+  ) => void
+}): Credentials => {
+  const ask = async (
+    id: string,
+    connection: Connection,
+    want?: { readonly minGeneration: number },
+  ): Promise<Injected> => {
+    try {
+      const { credential, refreshed } = await deps.fresh(id, connection, want)
+      deps.outcome(connection.provider.id, refreshed ? 'refreshed' : 'cached')
+      return injected(credential, refreshed)
+    } catch (error) {
+      deps.outcome(
+        connection.provider.id,
+        error instanceof Problem && error.code === 'reauthorization_required'
+          ? 'reconnect'
+          : 'error',
+      )
+      throw error
+    }
+  }
+  return {
+    take(holding, connection) {
+      // Policy allowed a call that nothing is stored for: the policy is wrong, and nothing leaves.
+      if (holding.kind === 'none' || holding.granted === null)
+        return Promise.reject(
+          new Problem('consent_required', 'the user has not connected this account for this agent'),
+        )
+      return ask(holding.credential, connection)
+    },
+    async again(used, connection) {
+      const current = await deps.vault.open(used.credential, { fresh: true })
+      if (current === null || current.status !== 'active') return null
+      if (current.generation > used.generation) return injected(current, true)
+      // A token stored moments ago that fails is no refresh problem: wrong audience, an app that was withdrawn.
+      if (current.refresh === null || deps.now() - current.storedAt < 30_000) return null
+      try {
+        return await ask(used.credential, connection, { minGeneration: used.generation + 1 })
+      } catch (error) {
+        // The provider's own 401 says more to the agent than our failure to refresh.
+        if (error instanceof Problem && error.code !== 'reauthorization_required') return null
+        throw error
+      }
+    },
+  }
+}

@@ -1,0 +1,232 @@
+// Input → WASM → checked decision. Fragments that repeat are prepared once; decisions are never cached.
+import type {
+  Clock,
+  Decision,
+  Entitlements,
+  Holding,
+  Operation,
+  PolicyEngine,
+  PolicyFailure,
+  Principal,
+  Reason,
+  Route,
+} from '../model.ts'
+import type { Act } from './classify.ts'
+import type { Facts } from './entitlements.ts'
+import type { Body } from './inspect.ts'
+
+/** What one decision is about. */
+export type Question = {
+  readonly id: string
+  readonly principal: Principal
+  readonly route: Pick<Route, 'connection' | 'host' | 'target'>
+  readonly act:
+    | Act
+    | {
+        readonly operation: Operation
+        readonly kind: 'deputy'
+        readonly segments: readonly string[]
+      }
+  readonly body: Body | null
+  readonly stripped: readonly string[]
+  readonly facts: Facts
+  readonly holding: Holding
+}
+
+/** The reasons that only the person can lift, by consenting; anything beside them refuses. */
+const CONSENT = new Set(['connection_missing', 'scope_missing'])
+const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
+
+/** What this agent may use of the stored scopes. */
+export const usable = (holding: Holding): readonly string[] => {
+  if (holding.kind === 'none' || holding.granted === null || holding.status !== 'active') return []
+  const { granted } = holding
+  return holding.scopes.filter((scope) => granted.includes(scope))
+}
+
+/** The scopes to demand: the first list that is held, else the least that the connection may ask for. */
+export const chooseScopes = (
+  operation: Operation,
+  held: readonly string[],
+  allowed: readonly string[],
+): readonly string[] =>
+  operation.scopes.find((list) => list.every((scope) => held.includes(scope))) ??
+  operation.scopes.find((list) => list.every((scope) => allowed.includes(scope))) ??
+  operation.scopes[0] ??
+  []
+
+export type Decide = (
+  engine: PolicyEngine | null,
+  question: Question,
+) => Promise<Decision> | Decision
+
+export const createDecide = (clock: Clock, newId: () => string): Decide => {
+  const users = new WeakMap<Entitlements, WeakMap<Principal, string>>()
+  const providers = new WeakMap<Holding, Map<string, string>>()
+  const operations = new WeakMap<Operation, Map<string, string>>()
+  let second = 0
+  let now = ''
+
+  const nowText = (): string => {
+    const at = Math.floor(clock.now() / 1_000)
+    if (at !== second) {
+      const date = new Date(at * 1_000)
+      second = at
+      now = `{"unix_s":${at},"weekday":"${DAYS[date.getUTCDay()] ?? ''}","hour":${date.getUTCHours()}}`
+    }
+    return now
+  }
+  const userText = ({ principal, facts }: Question): string => {
+    const { entitlements } = facts
+    const byPrincipal = users.get(entitlements) ?? new WeakMap<Principal, string>()
+    users.set(entitlements, byPrincipal)
+    let text = byPrincipal.get(principal)
+    if (text === undefined) {
+      const { person, verified, agent, run } = principal
+      const { active, groups, roles, entitlements: rights } = entitlements
+      const user = JSON.stringify({
+        id: person.id,
+        realm: person.realm,
+        tenant: person.tenant,
+        verified,
+        active,
+        groups,
+        roles,
+        entitlements: rights,
+      })
+      text = `"agent":${JSON.stringify({ id: agent })}${run === null ? '' : `,"run":${JSON.stringify(run)}`},"user":${user.slice(0, -1)}`
+      byPrincipal.set(principal, text)
+    }
+    const { auth } = entitlements
+    const signIn =
+      auth === null
+        ? ''
+        : `,"auth":${JSON.stringify({ acr: auth.acr, amr: auth.amr, age_s: auth.at === null ? null : Math.max(0, Math.round((clock.now() - auth.at) / 1_000)) })}`
+    return `${text}${signIn},"entitlements_age_ms":${Math.round(facts.ageMs())}}`
+  }
+  const providerText = ({ route, holding }: Question, held: readonly string[]): string => {
+    const { connection } = route
+    const byConnection = providers.get(holding) ?? new Map<string, string>()
+    providers.set(holding, byConnection)
+    let text = byConnection.get(connection.name)
+    if (text === undefined) {
+      const own = holding.kind === 'held' && holding.status === 'active' && holding.granted !== null
+      text = JSON.stringify({
+        id: connection.provider.id,
+        connection: connection.name,
+        connected: own,
+        account: holding.kind === 'held' ? holding.account : null,
+        granted_scopes: held,
+      })
+      byConnection.set(connection.name, text)
+    }
+    return text
+  }
+  const operationText = (operation: Operation, kind: string, scopes: readonly string[]): string => {
+    const byScopes = operations.get(operation) ?? new Map<string, string>()
+    operations.set(operation, byScopes)
+    const key = JSON.stringify([kind, scopes])
+    let text = byScopes.get(key)
+    if (text === undefined) {
+      text = JSON.stringify({
+        id: operation.id,
+        kind,
+        access: operation.access,
+        required_scopes: scopes,
+        scope_alternatives: operation.scopes,
+      })
+      byScopes.set(key, text)
+    }
+    return text
+  }
+  const queryText = (question: Question): string => {
+    const { query } = question.route.target
+    if (query.length === 0) return '{}'
+    const values = new Map<string, string[]>()
+    for (const { name, value } of query) {
+      const list = values.get(name)
+      if (list === undefined) values.set(name, [value])
+      else list.push(value)
+    }
+    return `{${[...values].map(([name, list]) => `${JSON.stringify(name)}:${JSON.stringify(list)}`).join(',')}}`
+  }
+  const bodyText = (body: Body | null): string =>
+    body === null || body.state === 'none'
+      ? '{"state":"none","bytes":0}'
+      : JSON.stringify({
+          state: body.state,
+          bytes: body.declared ?? -1,
+          content_type: body.contentType ?? '',
+          json: body.json,
+        })
+
+  const input = (
+    question: Question,
+    scopes: readonly string[],
+    held: readonly string[],
+  ): string => {
+    const { route, act } = question
+    return (
+      `{"version":1,"request_id":"${question.id}","now":${nowText()},${userText(question)},"provider":${providerText(question, held)},` +
+      `"request":{"method":"${route.target.method}","host":"${route.host}","segments":${JSON.stringify(act.segments)},"query":${queryText(question)},` +
+      `"stripped":${question.stripped.length === 0 ? '[]' : JSON.stringify(question.stripped)},"body":${bodyText(question.body)}},` +
+      `"operation":${operationText(act.operation, act.kind, scopes)},"approvals":[]}`
+    )
+  }
+
+  const settle = (
+    engine: PolicyEngine | null,
+    question: Question,
+    answer: Awaited<ReturnType<PolicyEngine['evaluate']>>,
+  ): Decision => {
+    const base = {
+      id: newId(),
+      revision: engine?.revision ?? '',
+      digest: engine?.digest ?? '',
+      decidedAt: clock.mono(),
+    }
+    if ('failed' in answer)
+      return {
+        ...base,
+        effect: 'error',
+        reasons: [{ code: answer.failed, msg: answer.detail }],
+        requiredScopes: [],
+        obligations: {},
+        grants: [],
+      }
+    const said = {
+      ...base,
+      requiredScopes: answer.required_scopes,
+      obligations: answer.obligations,
+      grants: answer.grants,
+    }
+    if (answer.allow === true && answer.reasons.length === 0) {
+      // The decision's own bound on the age of facts holds even where a policy forgot to compare.
+      const stale: readonly Reason[] = [
+        { code: 'entitlements_stale', msg: 'the facts are older than this decision allows' },
+      ]
+      return question.facts.ageMs() > answer.max_entitlement_age_s * 1_000 &&
+        question.facts.ageMs() > 0
+        ? { ...said, effect: 'deny', reasons: stale }
+        : { ...said, effect: 'allow', reasons: [] }
+    }
+    const { reasons } = answer
+    const consent = reasons.length > 0 && reasons.every(({ code }) => CONSENT.has(code))
+    return {
+      ...said,
+      effect: consent ? 'consent_required' : 'deny',
+      reasons:
+        reasons.length > 0 ? reasons : [{ code: 'not_allowed', msg: 'policy gave no reason' }],
+    }
+  }
+
+  return (engine, question) => {
+    const held = usable(question.holding)
+    const scopes = chooseScopes(question.act.operation, held, question.route.connection.scopes)
+    const missing: PolicyFailure = { failed: 'policy_missing', detail: 'no policy is loaded' }
+    const answer = engine === null ? missing : engine.evaluate(input(question, scopes, held))
+    return answer instanceof Promise
+      ? answer.then((late) => settle(engine, question, late))
+      : settle(engine, question, answer)
+  }
+}

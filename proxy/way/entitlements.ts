@@ -1,0 +1,121 @@
+// What does the identity provider say about this person, and how old is it? (PIP)
+import { createHash } from 'node:crypto'
+import type { Access, Clock, Entitlements, Person, Principal } from '../model.ts'
+import { Problem } from '../problem.ts'
+
+/** A source behind one interface: a file, a directory, pushed users. */
+type Ask = (person: Person) => Promise<Entitlements | null>
+
+export type Facts = {
+  readonly entitlements: Entitlements
+  /** Age at the decision, ms. */
+  readonly ageMs: () => number
+}
+
+export type PeopleSource =
+  | { readonly kind: 'none' }
+  | {
+      readonly kind: 'claims'
+      readonly groups: string
+      readonly roles: string
+      readonly entitlements: string
+    }
+  | { readonly kind: 'directory'; readonly ask: Ask }
+
+const UNKNOWN_PERSON: Entitlements = {
+  active: false,
+  groups: [],
+  roles: [],
+  entitlements: [],
+  auth: null,
+  source: 'none',
+  digest: 'sha256:none',
+  asOf: null,
+}
+const NOTHING_KNOWN: Entitlements = { ...UNKNOWN_PERSON, active: true }
+
+const pick = (claims: unknown, pointer: string): readonly string[] => {
+  let at = claims
+  for (const key of pointer.split('/').slice(1))
+    at =
+      typeof at === 'object' && at !== null && Object.hasOwn(at, key)
+        ? (at as Record<string, unknown>)[key]
+        : undefined
+  return Array.isArray(at)
+    ? at.filter((item) => typeof item === 'string')
+    : typeof at === 'string'
+      ? [at]
+      : []
+}
+
+export const createEntitlements = (options: {
+  readonly source: PeopleSource
+  /** ms by access. */
+  readonly maxAge: Readonly<Record<Access, number>>
+  readonly clock: Clock
+}): ((principal: Principal, access: Access) => Facts | Promise<Facts>) => {
+  const { source, clock, maxAge } = options
+  const zero = (): number => 0
+  const fromClaims = new WeakMap<Principal, Entitlements>()
+
+  if (source.kind === 'none') {
+    const facts: Facts = { entitlements: NOTHING_KNOWN, ageMs: zero }
+    return () => facts
+  }
+  if (source.kind === 'directory')
+    return async (principal) => {
+      let known: Entitlements | null
+      try {
+        known = await source.ask(principal.person)
+      } catch (error) {
+        throw new Problem(
+          'entitlements_unavailable',
+          'the source of entitlements could not be asked',
+          { cause: error },
+        )
+      }
+      const entitlements = known ?? UNKNOWN_PERSON
+      const { asOf } = entitlements
+      return { entitlements, ageMs: asOf === null ? zero : () => clock.mono() - asOf }
+    }
+  return (principal, access) => {
+    const { claims, issuedAt } = principal
+    if (claims === null || issuedAt === null)
+      throw new Problem(
+        'entitlements_unavailable',
+        'the tag carries no claims to read entitlements from',
+      )
+    // The age of claims is what has passed since `iat`; a clock behind the issuer's counts as 0.
+    const ageMs = (): number => Math.max(0, clock.now() - issuedAt)
+    if (ageMs() > maxAge[access])
+      throw new Problem(
+        'entitlements_unavailable',
+        `the assertion’s claims are ${Math.round(ageMs() / 1_000)} s old and this ${access} allows ${maxAge[access] / 1_000} s: send a fresher assertion`,
+      )
+    let entitlements = fromClaims.get(principal)
+    if (entitlements === undefined) {
+      const groups = pick(claims, source.groups)
+      const roles = pick(claims, source.roles)
+      const rights = pick(claims, source.entitlements)
+      const authTime = claims['auth_time']
+      entitlements = {
+        active: true,
+        groups,
+        roles,
+        entitlements: rights,
+        auth: {
+          acr: typeof claims['acr'] === 'string' ? claims['acr'] : null,
+          amr: pick(claims, '/amr'),
+          at: typeof authTime === 'number' ? authTime * 1_000 : null,
+        },
+        source: 'claims',
+        digest: `sha256:${createHash('sha256')
+          .update(JSON.stringify([groups.toSorted(), roles.toSorted(), rights.toSorted()]))
+          .digest('hex')}`,
+        asOf: null,
+      }
+      fromClaims.set(principal, entitlements)
+    }
+    return { entitlements, ageMs }
+  }
+}

@@ -1,0 +1,218 @@
+// Builds the records of one call: who did what for whom, under which policy, and why (design 10).
+import type {
+  Clock,
+  Decision,
+  Holding,
+  Injected,
+  Journal,
+  Log,
+  Person,
+  Principal,
+  Route,
+} from '../model.ts'
+import type { ProblemCode } from '../problem.ts'
+import type { Body } from './inspect.ts'
+import type { Facts } from './entitlements.ts'
+
+/** What the record of a decision is built from. */
+export type Decided = {
+  readonly id: string
+  readonly n: number
+  readonly traceparent: string | null
+  readonly principal: Principal
+  readonly route: Route
+  readonly operation: { readonly id: string; readonly access: string }
+  readonly body: Body | null
+  readonly stripped: readonly string[]
+  readonly facts: Facts
+  readonly holding: Holding
+  readonly decision: Decision
+}
+
+export type Finished = {
+  readonly id: string
+  readonly result: string
+  readonly sent: boolean
+  readonly status: number | null
+  readonly bytesIn: number
+  readonly bytesOut: number
+  readonly connection: string
+  readonly credential: Injected | null
+  readonly durationMs: number
+  readonly masked: number
+  readonly unrewritten: boolean
+}
+
+export type Evidence = {
+  /** Rejects when the record cannot be written. */
+  readonly decided: (what: Decided) => Promise<void>
+  readonly finished: (what: Finished) => Promise<void>
+  /** Refusals before policy: limited per second, then summed. */
+  readonly refused: (id: string, code: ProblemCode, person: Person | null) => void
+  /** Any other event. `fields` holds no secret. */
+  readonly event: (event: string, fields: Readonly<Record<string, unknown>>) => Promise<void>
+  readonly close: () => void
+}
+
+const REFUSED_PER_SECOND = 50
+const LONG = 128
+/** Prefixes of well-known credentials, JWTs, and long words without a vowel pattern that only machines make. */
+const CREDENTIAL =
+  /^(?:eyJ[\w-]{10,}|gh[opsru]_|github_pat_|glpat-|xox[abepr]|xapp-|sk[-_]|pk_live|AKIA|ya29\.|dpr_)|^[A-Fa-f0-9]{40,}$|^(?=.*\d)(?=.*[A-Z])(?=.*[a-z])[\w+/=-]{40,}$/
+const KEY = /^[A-Za-z$_][\w.$[\]-]{0,63}$/
+const TRACE = /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/
+
+export const createEvidence = (deps: {
+  readonly journal: Journal
+  readonly clock: Clock
+  readonly log: Log
+  /** `audit.user_ids: hashed`. */
+  readonly hashed: boolean
+  /** Keyed hash of the ring, hex. */
+  readonly hmac: (purpose: string, text: string) => string
+}): Evidence => {
+  const { journal } = deps
+  const json = (value: unknown): string => JSON.stringify(value) ?? 'null'
+  const masked = (purpose: string, text: string): string => `hmac:${deps.hmac(purpose, text)}`
+  const idOf = (id: string): string => (deps.hashed ? masked('user', id) : id)
+
+  const who = new WeakMap<Principal, string>()
+  const whoText = (principal: Principal): string => {
+    let text = who.get(principal)
+    if (text === undefined) {
+      const { person, verified, agent, run } = principal
+      text = `,"user":${json({ id: idOf(person.id), realm: person.realm, tenant: person.tenant, verified })},"agent":${json({ id: agent })},"run":${json(run)}`
+      who.set(principal, text)
+    }
+    return text
+  }
+  const pathText = (route: Route): string => {
+    const { secretSegments } = route.connection.provider
+    let changed = false
+    const segments = route.target.raw.map((raw, i) => {
+      const segment = route.target.segments[i] ?? ''
+      const secret = i > 0 && secretSegments.includes(route.target.segments[i - 1] ?? '')
+      if (
+        !secret &&
+        segment.length <= LONG &&
+        !(segment.length >= 20 && CREDENTIAL.test(segment)) &&
+        !(deps.hashed && segment.includes('@'))
+      )
+        return raw
+      changed = true
+      return masked('segment', segment)
+    })
+    return changed ? `/${segments.join('/')}` : route.target.path
+  }
+  const keysText = (route: Route): string => {
+    const { query } = route.target
+    if (query.length === 0) return '[]'
+    return json(
+      query.map(({ name }) =>
+        KEY.test(name) && !(name.length >= 20 && CREDENTIAL.test(name))
+          ? name
+          : masked('query', name),
+      ),
+    )
+  }
+  // What policy said repeats: its text is made once for each distinct answer, which the policy engine remembers by identity.
+  const said = new WeakMap<readonly string[], Map<string, string>>()
+  const saidText = ({
+    effect,
+    id,
+    reasons,
+    grants,
+    obligations,
+    revision,
+    digest,
+  }: Decision): string => {
+    const byEffect = said.get(grants) ?? new Map<string, string>()
+    said.set(grants, byEffect)
+    const key = json([effect, reasons.map(({ code }) => code), revision, digest])
+    let text = byEffect.get(key)
+    if (text === undefined) {
+      text = `"reasons":${json(reasons.map(({ code }) => code))},"grants":${json(grants)},"obligations":${json(Object.keys(obligations))}},"policy":${json({ revision, digest })}`
+      byEffect.set(key, text)
+    }
+    return `,"decision":{"effect":"${effect}","id":"${id}",${text}`
+  }
+
+  let second = 0
+  let count = 0
+  const summed = new Map<string, number>()
+  const lost = (error: unknown): void =>
+    deps.log.error({ err: error }, 'an evidence record could not be written')
+  const flush = (): void => {
+    if (summed.size === 0) return
+    const counts = Object.fromEntries(summed)
+    summed.clear()
+    journal.append('refused', `,"summed":${json(counts)}`).catch(lost)
+  }
+  const timer = setInterval(flush, 1_000)
+  timer.unref()
+
+  return {
+    decided(what) {
+      const { route, facts, principal } = what
+      const trace = what.traceparent === null ? null : (TRACE.exec(what.traceparent)?.[1] ?? null)
+      const { source, digest } = facts.entitlements
+      return journal.append(
+        'decision',
+        `,"exchange":"${what.id}","n":${what.n},"trace_id":${json(trace)}${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
+          `"operation":{"id":${json(what.operation.id)},"access":"${what.operation.access}"},` +
+          `"request":{"method":"${route.target.method}","host":"${route.host}","path":${json(pathText(route))},"query_keys":${keysText(route)},"body_digest":${json(what.body?.digest ?? null)}},` +
+          `"stripped":${what.stripped.length === 0 ? '[]' : json(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"}` +
+          saidText(what.decision),
+      )
+    },
+    finished(what) {
+      const { credential } = what
+      const used =
+        credential === null
+          ? 'null'
+          : json({
+              connection: what.connection,
+              generation: credential.generation,
+              account: deps.hashed ? masked('account', credential.account) : credential.account,
+              scopes: credential.scopes,
+              refreshed: credential.refreshed,
+            })
+      return journal.append(
+        'outcome',
+        `,"exchange":"${what.id}","result":"${what.result}","sent":${what.sent},"status":${what.status ?? 'null'},"credential":${used},` +
+          `"bytes_in":${what.bytesIn},"bytes_out":${what.bytesOut},"duration_ms":${what.durationMs.toFixed(1)}` +
+          `${what.masked > 0 ? `,"masked":${what.masked}` : ''}${what.unrewritten ? ',"unrewritten":true' : ''}`,
+      )
+    },
+    refused(id, code, person) {
+      const at = Math.floor(deps.clock.mono() / 1_000)
+      if (at !== second) {
+        second = at
+        count = 0
+      }
+      count++
+      if (count > REFUSED_PER_SECOND) summed.set(code, (summed.get(code) ?? 0) + 1)
+      else
+        journal
+          .append(
+            'refused',
+            `,"exchange":"${id}","code":"${code}"${person === null ? '' : `,"user":${json({ ...person, id: idOf(person.id) })}`}`,
+          )
+          .catch(lost)
+    },
+    event: (event, fields) =>
+      journal.append(
+        event,
+        Object.entries(fields)
+          .map(
+            ([name, value]) =>
+              `,${json(name)}:${json(name === 'user' && typeof value === 'object' && value !== null && 'id' in value ? { ...value, id: idOf(String(value.id)) } : value)}`,
+          )
+          .join(''),
+      ),
+    close() {
+      clearInterval(timer)
+      flush()
+    },
+  }
+}

@@ -1,0 +1,314 @@
+// Who is calling, and for whom? No anonymous, no default user (design 2.2).
+import { hash } from 'node:crypto'
+import {
+  createLocalJWKSet,
+  createRemoteJWKSet,
+  customFetch,
+  decodeJwt,
+  errors,
+  jwtVerify,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+} from 'jose'
+import { LRUCache } from 'lru-cache'
+import type { Clock, Json, JsonObject, Log, Principal } from '../model.ts'
+import { Problem } from '../problem.ts'
+import { validId } from '../wire/canonical.ts'
+
+/** Asymmetric only: with a shared secret anybody who verifies could also sign (RFC 8725 3.2). */
+const ALGORITHMS = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+]
+const SKEW_S = 60
+const KEYS_EVERY_MS = 60_000
+
+export type Issuer = {
+  readonly issuer: string
+  readonly jwksUri: string | null
+  /** Parsed JWKS of `jwks:`; null otherwise. */
+  readonly jwks: { readonly keys: readonly object[] } | null
+  readonly realm: string
+  readonly audience: string
+  readonly user: string
+  readonly agent: string
+  readonly tenant: string | null
+  readonly tenants: readonly string[] | null
+}
+
+/** RFC 6901. undefined: nothing there. Own properties only. */
+export const atPointer = (value: unknown, pointer: string): unknown => {
+  let at: unknown = value
+  for (const part of pointer.split('/').slice(1)) {
+    const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
+    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, key)) return undefined
+    at = (at as Record<string, unknown>)[key]
+  }
+  return at
+}
+
+const denied = (detail: string, cause?: unknown): Problem =>
+  new Problem('unauthenticated', detail, cause === undefined ? {} : { cause })
+
+export type Identify = {
+  /** Never a default user. Synchronous when the assertion was verified before. */
+  readonly identify: (
+    rawHeaders: readonly string[],
+    named: string | null,
+  ) => Principal | Promise<Principal>
+  /** Under `plain`: the name a body gives, for a request whose headers name nobody; null: they do. */
+  readonly named: (id: string, rawHeaders: readonly string[]) => Principal | null
+  /** Forgets verified assertions of everybody (a reload, a key that left). */
+  readonly forget: () => void
+  readonly close: () => void
+}
+
+type Tags = { readonly header: readonly string[]; readonly slot: readonly string[] }
+
+/** All values of the tag header and of Authorization, as they came. */
+const tagsOf = (rawHeaders: readonly string[], header: string): Tags => {
+  const tags: { header: string[]; slot: string[] } = { header: [], slot: [] }
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] ?? ''
+    if (name.length === header.length && name.toLowerCase() === header)
+      tags.header.push((rawHeaders[i + 1] ?? '').trim())
+    else if (name.length === 13 && name.toLowerCase() === 'authorization')
+      tags.slot.push((rawHeaders[i + 1] ?? '').trim())
+  }
+  return tags
+}
+
+/** What an SDK puts where its key goes: any scheme or none; in Basic, the password. */
+const slotValue = (value: string): string => {
+  const [scheme = '', rest] = value.split(/ +/, 2)
+  if (rest === undefined) return value
+  if (scheme.toLowerCase() !== 'basic') return rest
+  const pair = Buffer.from(rest, 'base64').toString('utf8')
+  return pair.slice(pair.indexOf(':') + 1)
+}
+
+const looksLikeJwt = (value: string): boolean => /^[\w-]+\.[\w-]+\.[\w-]*$/.test(value)
+
+export const createIdentify = (options: {
+  readonly trust: 'asserted' | 'plain'
+  /** Lower case. */
+  readonly header: string
+  /** Longest life of an assertion, ms. */
+  readonly maxAge: number
+  readonly issuers: readonly Issuer[]
+  readonly plainAgent: string
+  readonly plainRealm: string
+  readonly fetch: typeof fetch
+  readonly clock: Clock
+  readonly log: Log
+}): Identify => {
+  const { clock } = options
+  const verified = new LRUCache<string, Principal>({ max: 50_000 })
+  const keys = new Map<string, Promise<JWTVerifyGetKey>>()
+  const timers: NodeJS.Timeout[] = []
+
+  const jwksUriOf = async (issuer: Issuer): Promise<string> => {
+    if (issuer.jwksUri !== null) return issuer.jwksUri
+    const address = `${issuer.issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
+    const response = await options.fetch(address)
+    const metadata: unknown = response.ok ? await response.json() : null
+    const uri = atPointer(metadata, '/jwks_uri')
+    // OIDC Discovery 4.3: the document must be the issuer's own.
+    if (typeof uri !== 'string' || atPointer(metadata, '/issuer') !== issuer.issuer)
+      throw new Error(
+        `${address} answered ${response.status} without a jwks_uri of exactly this issuer`,
+      )
+    if (uri.startsWith('http:') && !issuer.issuer.startsWith('http:'))
+      throw new Error(`${address} names a plain http jwks_uri`)
+    return uri
+  }
+  const keysOf = (issuer: Issuer): Promise<JWTVerifyGetKey> => {
+    const known = keys.get(issuer.issuer)
+    if (known !== undefined) return known
+    const made = (async (): Promise<JWTVerifyGetKey> => {
+      if (issuer.jwks !== null)
+        return createLocalJWKSet({ keys: [...issuer.jwks.keys] } as Parameters<
+          typeof createLocalJWKSet
+        >[0])
+      const remote = createRemoteJWKSet(new URL(await jwksUriOf(issuer)), {
+        [customFetch]: options.fetch,
+        timeoutDuration: 5_000,
+        cooldownDuration: 10_000,
+        cacheMaxAge: 300_000,
+      })
+      let before = ''
+      // A verified assertion must not outlive its key: when the set changes, all of them are verified again.
+      const timer = setInterval(() => {
+        remote
+          .reload()
+          .then(() => {
+            const now = JSON.stringify(remote.jwks())
+            if (before !== '' && now !== before) verified.clear()
+            before = now
+          })
+          .catch((error: unknown) =>
+            options.log.warn(
+              { err: error, issuer: issuer.issuer },
+              'the issuer’s keys cannot be read',
+            ),
+          )
+      }, KEYS_EVERY_MS)
+      timer.unref()
+      timers.push(timer)
+      return remote
+    })()
+    // A failed discovery is asked again by the next call, not remembered.
+    made.catch(() => keys.delete(issuer.issuer))
+    keys.set(issuer.issuer, made)
+    return made
+  }
+
+  const issuerOf = (token: string): Issuer | null => {
+    try {
+      const { iss } = decodeJwt(token)
+      return options.issuers.find((issuer) => issuer.issuer === iss) ?? null
+    } catch (error) {
+      if (error instanceof errors.JWTInvalid) return null
+      throw error
+    }
+  }
+  /** In the SDK's slot a JWT is a tag only when it names a configured issuer and our audience; anything else is a credential. */
+  const isTag = (token: string): boolean => {
+    if (!looksLikeJwt(token)) return false
+    const issuer = issuerOf(token)
+    if (issuer === null) return false
+    const { aud } = decodeJwt(token)
+    return Array.isArray(aud) ? aud.includes(issuer.audience) : aud === issuer.audience
+  }
+
+  const text = (payload: JWTPayload, pointer: string, what: string): string => {
+    const value = atPointer(payload, pointer)
+    if (typeof value !== 'string') throw denied(`the assertion has no ${what} at ${pointer}`)
+    if (pointer === '/email' && payload['email_verified'] !== true)
+      throw denied('the assertion’s email is not verified (email_verified)')
+    if (!validId(value))
+      throw denied(`the assertion’s ${what} is longer than 256 bytes or has control characters`)
+    return value
+  }
+
+  const verify = async (token: string, digest: string): Promise<Principal> => {
+    const issuer = looksLikeJwt(token) ? issuerOf(token) : null
+    if (issuer === null) throw denied('the tag is no assertion of a configured issuer')
+    let payload: JWTPayload
+    try {
+      const result = await jwtVerify(token, await keysOf(issuer), {
+        issuer: issuer.issuer,
+        audience: issuer.audience,
+        algorithms: ALGORITHMS,
+        requiredClaims: ['exp', 'iat'],
+        clockTolerance: SKEW_S,
+        currentDate: new Date(clock.now()),
+      })
+      payload = result.payload
+    } catch (error) {
+      if (error instanceof errors.JOSEError)
+        throw denied(`the assertion does not verify: ${error.code}`, error)
+      throw new Problem('entitlements_unavailable', 'the issuer’s keys cannot be read', {
+        cause: error,
+      })
+    }
+    const { exp = 0, iat = 0 } = payload
+    const now = clock.now() / 1_000
+    // No tolerance at the end of an assertion's life, a minute at its beginning.
+    if (exp <= now) throw denied('the assertion has expired')
+    if (iat > now + SKEW_S) throw denied('the assertion was issued in the future')
+    if ((exp - iat) * 1_000 > options.maxAge)
+      throw denied(`the assertion lives longer than identity.max_age (${options.maxAge / 1_000} s)`)
+    const tenant = issuer.tenant === null ? 'default' : text(payload, issuer.tenant, 'tenant')
+    if (issuer.tenants !== null && !issuer.tenants.includes(tenant))
+      throw denied('the issuer may not speak for this tenant')
+    const principal: Principal = {
+      person: { tenant, realm: issuer.realm, id: text(payload, issuer.user, 'user') },
+      agent: text(payload, issuer.agent, 'agent'),
+      verified: true,
+      claims: payload as { [k: string]: Json } satisfies JsonObject,
+      issuedAt: iat * 1_000,
+      expiresAt: exp * 1_000,
+      run: null,
+    }
+    verified.set(digest, principal, { ttl: Math.max(1, Math.floor(exp * 1_000 - clock.now())) })
+    return principal
+  }
+
+  const asserted = (
+    rawHeaders: readonly string[],
+    named: string | null,
+  ): Principal | Promise<Principal> => {
+    if (named !== null)
+      throw denied('a name in the path is unsigned: this deputy takes signed tags only')
+    const tags = tagsOf(rawHeaders, options.header)
+    let tag: string | null = null
+    for (const value of tags.header) {
+      // A tag may be sent as it is, or as a bearer.
+      const token = value.replace(/^bearer +/i, '')
+      if (tag !== null && token !== tag) throw denied('two tags name different users')
+      tag = token
+    }
+    for (const value of tags.slot) {
+      const token = slotValue(value)
+      if (token.startsWith('dpr_'))
+        throw denied('run tokens are not served by this version of deputy')
+      if (!isTag(token)) continue
+      if (tag !== null && token !== tag) throw denied('two tags name different users')
+      tag = token
+    }
+    if (tag === null || tag === '')
+      throw denied(
+        `the call has no tag: send a signed assertion as ${options.header}, or where the SDK puts its key`,
+      )
+    if (tag.length > 16_384) throw denied('the tag is too long')
+    const digest = hash('sha256', tag, 'base64url')
+    const known = verified.get(digest)
+    if (known !== undefined && known.expiresAt !== null && known.expiresAt > clock.now())
+      return known
+    return verify(tag, digest)
+  }
+
+  const plain = (rawHeaders: readonly string[], named: string | null): Principal => {
+    let id = named
+    for (const latin of tagsOf(rawHeaders, options.header).header) {
+      // Header bytes arrive as latin1; a name may be UTF-8.
+      const value = Buffer.from(latin, 'latin1').toString('utf8')
+      if (id !== null && value !== id) throw denied('two tags name different users')
+      id = value
+    }
+    if (id === null || id === '')
+      throw denied(
+        `the call has no tag: name the user as ${options.header}, or as /~user/ in the path`,
+      )
+    if (!validId(id)) throw denied('the name is longer than 256 bytes or has control characters')
+    return {
+      person: { tenant: 'default', realm: options.plainRealm, id },
+      agent: options.plainAgent,
+      verified: false,
+      claims: null,
+      issuedAt: null,
+      expiresAt: null,
+      run: null,
+    }
+  }
+
+  return {
+    identify: options.trust === 'asserted' ? asserted : plain,
+    named: (id, rawHeaders) =>
+      tagsOf(rawHeaders, options.header).header.length > 0 ? null : plain([], id),
+    forget: () => verified.clear(),
+    close: () => {
+      for (const timer of timers) clearInterval(timer)
+    },
+  }
+}

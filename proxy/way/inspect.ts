@@ -1,0 +1,187 @@
+// Reads the body where provider or policy need it; the bytes kept are the bytes sent.
+import { hash } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { Json, Route } from '../model.ts'
+import { Problem } from '../problem.ts'
+import { parseStrict } from '../wire/json.ts'
+import { jsonCredential, multipartCredential, stripForm } from '../wire/strip.ts'
+import type { Act } from './classify.ts'
+
+export type Body = {
+  /** `too_large`: an upload that passes unread; `unparsed`: read or streamed, but not as JSON. */
+  readonly state: 'none' | 'parsed' | 'unparsed' | 'too_large'
+  /** Exactly what will be sent; null: stream the request. */
+  readonly bytes: Buffer | null
+  readonly declared: number | null
+  readonly contentType: string | null
+  /** JSON pointer → value, for the pointers that the operation names. */
+  readonly json: Readonly<Record<string, Json>>
+  /** `sha256:…` of `bytes`. */
+  readonly digest: string | null
+  readonly stripped: readonly string[]
+}
+
+const NONE: Body = {
+  state: 'none',
+  bytes: null,
+  declared: 0,
+  contentType: null,
+  json: {},
+  digest: null,
+  stripped: [],
+}
+
+type Limits = { readonly requestBody: number; readonly inspectedBody: number }
+
+/** Reads up to `cap` bytes. null: the body is longer; what was read is put back, so that it can stream. */
+const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | null> =>
+  new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let size = 0
+    const off = (): void => {
+      req.off('data', onData).off('end', onEnd).off('error', onError).off('close', onClose)
+    }
+    const onData = (chunk: Buffer): void => {
+      chunks.push(chunk)
+      size += chunk.length
+      if (size <= cap) return
+      off()
+      req.pause()
+      req.unshift(Buffer.concat(chunks))
+      resolve(null)
+    }
+    const onEnd = (): void => {
+      off()
+      resolve(Buffer.concat(chunks, size))
+    }
+    const onError = (error: Error): void => {
+      off()
+      reject(new Problem('request_invalid', 'the body could not be read', { cause: error }))
+    }
+    const onClose = (): void => onError(new Error('the caller left'))
+    req.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
+  })
+
+const atPointers = (value: unknown, pointers: readonly string[]): Record<string, Json> => {
+  const found: Record<string, Json> = {}
+  for (const pointer of pointers) {
+    let at: unknown = value
+    for (const part of pointer.split('/').slice(1)) {
+      const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
+      at =
+        typeof at === 'object' && at !== null && Object.hasOwn(at, key)
+          ? (at as Record<string, unknown>)[key]
+          : undefined
+    }
+    if (at !== undefined) found[pointer] = at as Json
+  }
+  return found
+}
+
+/**
+ * @throws Problem 413 request_too_large, 415 unsupported_media_type, 400 credential_in_body
+ */
+export const inspect = (
+  req: IncomingMessage,
+  route: Route,
+  act: Act,
+  limits: Limits,
+): Body | Promise<Body> => {
+  const length = req.headers['content-length']
+  const declared = length === undefined ? null : Number(length)
+  if (req.headers['transfer-encoding'] === undefined && (declared === null || declared === 0))
+    return NONE
+  if (declared !== null && declared > limits.requestBody)
+    throw new Problem(
+      'request_too_large',
+      `the body has ${declared} bytes; limits.request_body allows ${limits.requestBody}`,
+    )
+  const names = route.connection.provider.strip.body
+  const { operation } = act
+  const contentType = req.headers['content-type'] ?? null
+  const streamed: Body = {
+    state: 'unparsed',
+    bytes: null,
+    declared,
+    contentType,
+    json: {},
+    digest: null,
+    stripped: [],
+  }
+  if (act.kind === 'asset' || (names.length === 0 && operation.inspect.length === 0))
+    return streamed
+  const tooLarge = (): Body => {
+    if (operation.upload) return { ...streamed, state: 'too_large' }
+    throw new Problem(
+      'request_too_large',
+      `the body must be inspected, and limits.inspected_body allows ${limits.inspectedBody} bytes`,
+    )
+  }
+  if (declared !== null && declared > limits.inspectedBody) return tooLarge()
+  if ((req.headers['content-encoding'] ?? 'identity').toLowerCase() !== 'identity')
+    throw new Problem(
+      'unsupported_media_type',
+      'the body must be inspected, so it must come without Content-Encoding',
+    )
+  return read(req, streamed, names, operation.inspect, limits.inspectedBody, tooLarge)
+}
+
+const read = async (
+  req: IncomingMessage,
+  streamed: Body,
+  names: readonly string[],
+  pointers: readonly string[],
+  cap: number,
+  tooLarge: () => Body,
+): Promise<Body> => {
+  const bytes = await readUpTo(req, cap)
+  if (bytes === null) return tooLarge()
+  const media = (streamed.contentType ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
+  const kept = (body: Partial<Body>, sent = bytes): Body => ({
+    ...streamed,
+    bytes: sent,
+    declared: sent.length,
+    digest: `sha256:${hash('sha256', sent, 'hex')}`,
+    ...body,
+  })
+  const refuse = (name: string): never => {
+    throw new Problem(
+      'credential_in_body',
+      `the body has the field ${JSON.stringify(name)}, which is a credential: deputy supplies it`,
+    )
+  }
+  if (media === 'application/x-www-form-urlencoded') {
+    const form = stripForm(bytes, names)
+    return kept({ stripped: form.stripped }, form.bytes)
+  }
+  if (media === 'multipart/form-data') {
+    const name = await multipartCredential(bytes, streamed.contentType ?? '', names)
+    return name === null ? kept({}) : refuse(name)
+  }
+  // Servers read JSON whatever the type says, so every other body that is JSON is judged as JSON.
+  const json = parseJson(bytes)
+  if (json === null) return kept({})
+  if ('broken' in json)
+    throw new Problem('request_invalid', `the JSON body has more than one reading: ${json.broken}`)
+  const name = jsonCredential(json.value, names)
+  return name === null
+    ? kept({ state: 'parsed', json: atPointers(json.value, pointers) })
+    : refuse(name)
+}
+
+const parseJson = (
+  bytes: Buffer,
+): { readonly value: unknown } | { readonly broken: string } | null => {
+  const text = bytes.toString('utf8')
+  try {
+    JSON.parse(text)
+  } catch {
+    // Not JSON at all: state `unparsed`, which policy sees.
+    return null
+  }
+  try {
+    return { value: parseStrict(text) }
+  } catch (error) {
+    return { broken: error instanceof Error ? error.message : 'malformed' }
+  }
+}

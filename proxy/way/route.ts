@@ -1,0 +1,162 @@
+// Which host, provider, connection? Pure: one table built at load, one reading of the target.
+import type { IncomingMessage } from 'node:http'
+import type { Addressing, Connection, Route } from '../model.ts'
+import { Problem } from '../problem.ts'
+import { canonicalTarget, decodePathPerson } from '../wire/canonical.ts'
+
+type Entry = {
+  readonly connection: Connection
+  readonly host: string
+  readonly origin: string
+  readonly asset: boolean
+}
+export type RouteTable = {
+  /** host name → connections that serve it; credentialed ones win over assets. */
+  readonly hosts: ReadonlyMap<string, readonly Entry[]>
+  /** `host[:port]` where a name is reached → that name: URLs in answers may name either. */
+  readonly reached: ReadonlyMap<string, string>
+}
+
+export const buildRoutes = (connections: Iterable<Connection>): RouteTable => {
+  const hosts = new Map<string, Entry[]>()
+  const reached = new Map<string, string>()
+  for (const connection of connections)
+    for (const [map, asset] of [
+      [connection.provider.hosts, false],
+      [connection.provider.assets, true],
+    ] as const)
+      for (const [host, origin] of map) {
+        const entries = hosts.get(host) ?? []
+        entries.push({ connection, host, origin, asset })
+        hosts.set(host, entries)
+        reached.set(new URL(origin).host, host)
+      }
+  return { hosts, reached }
+}
+
+const notFound = (detail: string): Problem => new Problem('route_not_found', detail)
+
+/** One connection, or a refusal: an ambiguous call is never a guess. */
+const choose = (entries: readonly Entry[], host: string, wanted: string | null): Entry => {
+  const fit =
+    wanted === null ? entries : entries.filter((entry) => entry.connection.name === wanted)
+  if (fit.length === 0)
+    throw notFound(`connection ${JSON.stringify(wanted)} does not serve ${host}`)
+  const holding = fit.some((entry) => !entry.asset)
+    ? fit.filter((entry) => !entry.asset)
+    : fit.slice(0, 1)
+  const only = holding[0]
+  if (only === undefined || holding.length > 1)
+    throw new Problem(
+      'connection_ambiguous',
+      `several connections serve ${host}: use /{connection}@${host}/… or Deputy-Connection`,
+      {
+        extra: { connections: holding.map((entry) => entry.connection.name) },
+      },
+    )
+  return only
+}
+
+const lookUp = (table: RouteTable, host: string, wanted: string | null): Entry => {
+  const entries = table.hosts.get(host)
+  if (entries === undefined)
+    throw notFound(`no configured connection serves ${JSON.stringify(host)}`)
+  return choose(entries, host, wanted)
+}
+
+const FIRST = /^(?:([a-z0-9][a-z0-9-]*)@)?([A-Za-z0-9.-]+)(?::(\d{1,5}))?$/
+
+/** Cuts one segment off a path: `/a/b?c` → [`a`, `/b?c`]. */
+const cut = (target: string): readonly [string, string] => {
+  const mark = target.indexOf('?')
+  const pathEnd = mark === -1 ? target.length : mark
+  const slash = target.indexOf('/', 1)
+  return slash === -1 || slash > pathEnd
+    ? [target.slice(1, pathEnd), `/${target.slice(pathEnd)}`]
+    : [target.slice(1, slash), target.slice(slash)]
+}
+
+/**
+ * @param dedicated host and person that a dedicated listener fixes
+ * @throws Problem 400 request_invalid, 401 for a malformed `~person`, 404 route_not_found, 409 connection_ambiguous
+ */
+export const matchRoute = (
+  table: RouteTable,
+  req: Pick<IncomingMessage, 'url' | 'method' | 'headers'>,
+  dedicated: { readonly upstream: string; readonly user: string | null } | null,
+): Route => {
+  const url = req.url ?? ''
+  const selector = req.headers['deputy-connection']
+  const wanted = typeof selector === 'string' ? selector : null
+  const made = (
+    entry: Entry,
+    addressing: Addressing,
+    named: string | null,
+    rest: string,
+  ): Route => ({
+    ...entry,
+    addressing,
+    named,
+    target: canonicalTarget(req.method ?? '', rest),
+  })
+  if (dedicated !== null) {
+    const [name, host] = split(dedicated.upstream)
+    return made(lookUp(table, host, name ?? wanted), { kind: 'listener' }, dedicated.user, url)
+  }
+  if (!url.startsWith('/')) {
+    const absolute = /^http:\/\/([^/?#]*)(.*)$/i.exec(url)
+    const authority = absolute?.[1] ?? ''
+    const port = /:(\d+)$/.exec(authority)?.[1]
+    if (port !== undefined && port !== '80' && port !== '443')
+      throw notFound(`no configured connection serves port ${port}`)
+    const rest = absolute?.[2] ?? ''
+    const host = authority.replace(/:\d+$/, '').toLowerCase()
+    return made(
+      lookUp(table, host, wanted),
+      { kind: 'absolute' },
+      null,
+      rest.startsWith('/') ? rest : `/${rest}`,
+    )
+  }
+  const hostHeader = (req.headers.host ?? '').replace(/:\d+$/, '').toLowerCase()
+  const served = hostHeader.endsWith('.localhost') ? hostHeader.slice(0, -10) : null
+  let rest = url
+  let named: string | null = null
+  let prefix = '/'
+  if (rest.startsWith('/~')) {
+    const [person, after] = cut(rest)
+    named = decodePathPerson(person)
+    prefix = `/${person}/`
+    rest = after
+  }
+  if (served !== null && table.hosts.has(served))
+    return made(lookUp(table, served, wanted), { kind: 'host' }, named, rest)
+  const [first, after] = cut(rest)
+  const match = FIRST.exec(first)
+  const host = match?.[2]?.toLowerCase()
+  if (match === null || host === undefined || !host.includes('.'))
+    throw notFound(
+      'the path must begin with the provider’s host: /api.example.com/… or /{connection}@api.example.com/…',
+    )
+  const port = match[3]
+  if (port !== undefined && port !== '443' && port !== '80')
+    throw notFound(`no configured connection serves ${host}:${port}`)
+  const chosen = match[1] ?? null
+  if (chosen !== null && wanted !== null && chosen !== wanted)
+    throw new Problem(
+      'request_invalid',
+      'the path and Deputy-Connection name different connections',
+    )
+  const entry = lookUp(table, host, chosen ?? wanted)
+  return made(
+    entry,
+    { kind: 'path', prefix: `${prefix}${chosen === null ? '' : `${chosen}@`}` },
+    named,
+    after,
+  )
+}
+
+const split = (upstream: string): readonly [string | null, string] => {
+  const match = FIRST.exec(upstream)
+  return [match?.[1] ?? null, (match?.[2] ?? upstream).toLowerCase()]
+}

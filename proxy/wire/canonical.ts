@@ -1,0 +1,212 @@
+// One reading of a request, or a refusal: what policy decides on is, byte for byte, what is sent.
+import type { QueryPair, Target } from '../model.ts'
+import { Problem } from '../problem.ts'
+
+const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Z]+$/
+const PLAIN_NAME = /^[0-9a-z-]+$/
+const HEADER_NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/
+/** CONNECT asks for a tunnel; TRACE and TRACK echo the injected credential. */
+const FORBIDDEN_METHODS: ReadonlySet<string> = new Set(['CONNECT', 'TRACE', 'TRACK'])
+const NOT_PRINTABLE_ASCII = /[^\x21-\x7e]/
+// oxlint-disable-next-line no-control-regex
+const SEGMENT_REFUSED = /[\0-\x1f\x7f-\x9f\\;]/
+// oxlint-disable-next-line no-control-regex
+const CONTROL = /[\0-\x1f\x7f-\x9f]/
+const SCHEME = /^(?:https?|wss?|ftp|file):$/i
+// Line and paragraph separators count as controls: they split lines of a log.
+// oxlint-disable-next-line no-control-regex
+const ID_REFUSED = /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/
+// Field values: RFC 9110 5.5, obs-text as it came. A fold arrives here as CR, LF or NUL.
+// oxlint-disable-next-line no-control-regex
+const VALUE_REFUSED = /[^\t\x20-\x7e\x80-\xff]/
+
+const invalid = (detail: string): Problem => new Problem('request_invalid', detail)
+
+const decode = (raw: string, where: () => string): string => {
+  if (!raw.includes('%')) return raw
+  try {
+    return decodeURIComponent(raw)
+  } catch (cause) {
+    const detail = `${where()} has an invalid percent escape, or is not UTF-8 once decoded`
+    throw new Problem('request_invalid', detail, { cause })
+  }
+}
+
+// A server that decodes before it splits sees each part between encoded slashes as a segment of its own.
+const checkParts = (segment: string, where: () => string): void => {
+  for (const part of segment.includes('/') ? segment.split('/') : [segment]) {
+    const bare = part.trim() // some servers drop blanks at the end of a name
+    if (bare === '') throw invalid(`${where()} is empty, or is empty beside an encoded slash`)
+    if (bare === '.' || bare === '..') throw invalid(`${where()} is a dot segment`)
+    if (SCHEME.test(part)) throw invalid(`${where()} holds the scheme of another URL`)
+  }
+}
+
+const readSegment = (raw: string, index: number, last: boolean): string => {
+  if (raw === '' && last) return ''
+  const where = () => `segment ${index + 1} of the path`
+  const segment = decode(raw, where)
+  if (SEGMENT_REFUSED.test(segment)) {
+    throw invalid(`${where()} holds a backslash, a semicolon or a control character`)
+  }
+  checkParts(segment, where)
+  return segment
+}
+
+const readPair = (raw: string, index: number): QueryPair => {
+  const where = () => `parameter ${index + 1} of the query`
+  const plain = raw.includes('+') ? raw.replaceAll('+', ' ') : raw
+  const at = plain.indexOf('=')
+  const name = decode(at === -1 ? plain : plain.slice(0, at), where)
+  const value = at === -1 ? '' : decode(plain.slice(at + 1), where)
+  if (CONTROL.test(name)) throw invalid(`${where()} has a control character in its name`)
+  if (value.includes('\0')) throw invalid(`${where()} holds a zero byte`)
+  return { raw, name, value }
+}
+
+const readQuery = (text: string): readonly QueryPair[] => {
+  if (text === '') return []
+  // Half the servers of the world split at `;` as well (opa-wasm pitfalls; RFC 1866 8.2.1).
+  if (text.includes(';')) throw invalid('the query holds a semicolon; send it as %3B')
+  return text
+    .split('&')
+    .filter((pair) => pair !== '')
+    .map(readPair)
+}
+
+/**
+ * The one reading of a request line.
+ * @param pathAndQuery what will be sent to the provider: origin form, RFC 9112 3.2.1
+ * @throws Problem `request_invalid`; the detail names the part, never its content
+ */
+export const canonicalTarget = (method: string, pathAndQuery: string): Target => {
+  if (!METHOD.test(method)) throw invalid('the method is not a token in upper case')
+  if (FORBIDDEN_METHODS.has(method)) throw invalid(`the method ${method} is never forwarded`)
+  if (!pathAndQuery.startsWith('/')) throw invalid('the path does not begin with a slash')
+  if (NOT_PRINTABLE_ASCII.test(pathAndQuery) || pathAndQuery.includes('#')) {
+    throw invalid('the target holds a space, a control character, a byte outside ASCII or a #')
+  }
+  const mark = pathAndQuery.indexOf('?')
+  const path = mark === -1 ? pathAndQuery : pathAndQuery.slice(0, mark)
+  const raw = path.slice(1).split('/')
+  return {
+    method,
+    path,
+    raw,
+    segments: raw.map((segment, i) => readSegment(segment, i, i === raw.length - 1)),
+    query: mark === -1 ? [] : readQuery(pathAndQuery.slice(mark + 1)),
+  }
+}
+
+/** The bytes of a target as they are sent: path and query, escapes as they came. */
+export const targetText = (target: Target): string =>
+  target.query.length === 0
+    ? target.path
+    : `${target.path}?${target.query.map((pair) => pair.raw).join('&')}`
+
+/** Servers of the CGI family read `x_a`, `x.a` and `x-a` as one header; so do we, when it matters. */
+export const foldHeader = (lower: string): string =>
+  PLAIN_NAME.test(lower) ? lower : lower.replaceAll(/[^0-9a-z]/g, '-')
+
+/** Names in `Connection`, lower case; null when it names no header (the usual case). */
+export const nominatedHeaders = (rawHeaders: readonly string[]): ReadonlySet<string> | null => {
+  let names: Set<string> | null = null
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] ?? ''
+    if (name.length !== 10 || name.toLowerCase() !== 'connection') continue
+    for (const option of (rawHeaders[i + 1] ?? '').toLowerCase().split(',')) {
+      const bare = option.trim()
+      if (bare !== '' && bare !== 'close' && bare !== 'keep-alive') (names ??= new Set()).add(bare)
+    }
+  }
+  return names
+}
+
+/** Headers that deputy itself acts on: none may come twice, folded, or named in `Connection`. */
+const SINGLE: ReadonlySet<string> = new Set([
+  'host',
+  'content-length',
+  'transfer-encoding',
+  'content-type',
+  'content-encoding',
+  'deputy-connection',
+])
+const CONTROLS: ReadonlySet<string> = new Set([
+  ...SINGLE,
+  'connection',
+  'authorization',
+  'proxy-authorization',
+  'prefer',
+  'origin',
+])
+
+const checkNominated = (name: string, tag: string): void => {
+  const folded = foldHeader(name)
+  // A hop that obeys would eat the tag, and the call would be somebody else's (RFC 9110 7.6.1).
+  if (folded === tag || folded === 'authorization') {
+    throw new Problem('unauthenticated', 'the Connection header names the header of the tag')
+  }
+  if (CONTROLS.has(folded) || folded.startsWith('deputy-')) {
+    throw invalid(`the Connection header names ${folded}`)
+  }
+}
+
+/**
+ * Refuses header sections that two servers read differently.
+ * @param rawHeaders names and values in turn, as Node's `rawHeaders`
+ * @param tagHeader the configured header of the tag, in any case
+ * @throws Problem `request_invalid`; `unauthenticated` when `Connection` names the tag (design 2.2)
+ */
+export const canonicalHeaders = (rawHeaders: readonly string[], tagHeader: string): void => {
+  const own = tagHeader.toLowerCase()
+  const tag = foldHeader(own)
+  const seen = new Set<string>()
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = (rawHeaders[i] ?? '').toLowerCase()
+    const value = rawHeaders[i + 1] ?? ''
+    if (VALUE_REFUSED.test(value)) throw invalid('a header is folded or holds a control character')
+    if (name === own) continue
+    if (name === tag || !PLAIN_NAME.test(name)) {
+      if (!HEADER_NAME.test(name)) throw invalid('a header has a name that is not a token')
+      const folded = foldHeader(name)
+      if (folded === tag || CONTROLS.has(folded) || folded.startsWith('deputy-')) {
+        throw invalid(`a header reads as ${folded} on some servers and as another on others`)
+      }
+    } else if (SINGLE.has(name)) {
+      if (seen.has(name)) throw invalid(`the header ${name} came twice`)
+      seen.add(name)
+      if (name === 'content-length' && !/^[0-9]+$/.test(value)) {
+        throw invalid('the content-length is not a number')
+      }
+      if (name === 'transfer-encoding' && value.toLowerCase() !== 'chunked') {
+        throw invalid('the transfer-encoding is not chunked')
+      }
+    }
+  }
+  if (seen.has('content-length') && seen.has('transfer-encoding')) {
+    throw invalid('content-length and transfer-encoding came together') // RFC 9112 6.1
+  }
+  for (const name of nominatedHeaders(rawHeaders) ?? []) {
+    checkNominated(name, tag)
+  }
+}
+
+/** May this be a person's id? At most 256 bytes of UTF-8, no control or bidirectional characters (design 2.2). */
+export const validId = (id: string): boolean =>
+  id !== '' && id.isWellFormed() && Buffer.byteLength(id) <= 256 && !ID_REFUSED.test(id)
+
+/**
+ * The person in a first segment `~alice%40example.com`, decoded once.
+ * @throws Problem `unauthenticated`
+ */
+export const decodePathPerson = (segment: string): string => {
+  let id = ''
+  try {
+    if (segment.startsWith('~')) id = decodeURIComponent(segment.slice(1))
+  } catch (cause) {
+    const detail = 'the person in the path has an invalid percent escape'
+    throw new Problem('unauthenticated', detail, { cause })
+  }
+  if (!validId(id)) throw new Problem('unauthenticated', 'the person in the path is not a valid id')
+  return id
+}

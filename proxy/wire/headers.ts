@@ -1,0 +1,207 @@
+// Header sections built from nothing: what the agent may say to a provider, the credential once, and what of the answer comes back.
+import type { Provider } from '../model.ts'
+import { Problem } from '../problem.ts'
+import type { Secret } from '../secret.ts'
+import { nominatedHeaders } from './canonical.ts'
+import { createTokenScrubber, type TokenScrubber } from './scrub.ts'
+import { evidenceName, isCredentialHeader } from './strip.ts'
+
+/** Of one hop only (RFC 9110 7.6.1), of deputy, of the network behind it, or of a browser: never a provider's business. */
+const NEVER_SENT: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+  'host',
+  'content-length',
+  'expect',
+  'max-forwards',
+  'alt-used',
+  'early-data',
+  'origin',
+  'referer', // holds the URL at deputy, and with it the person's name
+  'via',
+  'forwarded',
+  'x-real-ip',
+  'x-client-ip',
+  'x-cluster-client-ip',
+  'true-client-ip',
+  'cf-connecting-ip',
+])
+const NEVER_SENT_FAMILY =
+  /^(?:deputy|sec|proxy|x[-_]forwarded|x[-_]original|access-control-request)[-_]/
+
+/** Passed without a closer look; everything else goes through the rules above. */
+const USUAL: ReadonlySet<string> = new Set([
+  'accept',
+  'accept-language',
+  'content-type',
+  'content-encoding',
+  'user-agent',
+  'cache-control',
+  'idempotency-key',
+])
+
+const NEVER_RETURNED: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'set-cookie',
+  'set-cookie2',
+  // These speak for deputy's own origin, not for the provider's.
+  'alt-svc',
+  'clear-site-data',
+  'strict-transport-security',
+  'public-key-pins',
+])
+// No CORS answer, ever (design 2.5); Proxy-Status and Deputy-* are deputy's word alone (2.3).
+const NEVER_RETURNED_FAMILY = /^(?:proxy|deputy|access-control)-/
+
+/** Headers that no longer tell the truth once an answer's body was rewritten or redacted. */
+export const REWRITTEN: ReadonlySet<string> = new Set([
+  'etag',
+  'digest',
+  'content-md5',
+  'content-digest',
+  'repr-digest',
+  'content-length',
+  'content-encoding',
+  'accept-ranges',
+])
+
+// RFC 7240: preferences are separated by commas outside quotes. `wait` is deputy's own budget (design 2.3).
+const withoutWait = (value: string): string => {
+  const kept: string[] = []
+  for (const [piece] of value.matchAll(/(?:"(?:\\.|[^"\\])*"?|[^",])+/g)) {
+    const bare = piece.trim()
+    if (bare !== '' && !/^wait[ \t]*(?:[=;]|$)/i.test(bare)) kept.push(bare)
+  }
+  return kept.join(', ')
+}
+
+// Of what the agent reads, the one coding that deputy can undo; a body past the cap passes as it came.
+const rewritable = (accepted: string): string =>
+  /(?:^|,)[ \t]*gzip[ \t]*(?:$|,|;[ \t]*q=(?!0(?:\.0*)?[ \t]*(?:,|$)))/i.test(accepted)
+    ? 'gzip'
+    : 'identity'
+
+const credentialValue = (provider: Provider, token: Secret): string => {
+  const { scheme } = provider.present
+  const bare = token.reveal()
+  if (!/^[\x21-\x7e]+$/.test(bare)) {
+    throw new Problem(
+      'credential_unavailable',
+      'the stored token is not one that a header can hold',
+    )
+  }
+  return scheme === '' ? bare : `${scheme} ${bare}`
+}
+
+export type UpstreamInput = {
+  /** Names and values in turn, as Node's `rawHeaders`, checked by `canonicalHeaders`. */
+  readonly rawHeaders: readonly string[]
+  readonly host: string
+  readonly tagHeader: string
+  readonly provider: Provider
+  /** null: a host without credential (assets). */
+  readonly token: Secret | null
+  readonly contentLength: number | null
+  /** A body of unknown length; the transport frames it itself. */
+  readonly chunked: boolean
+  /**
+   * What to ask the provider for. `as_asked`: the agent's `Accept-Encoding`; `identity`: bytes that can be searched;
+   * `rewritable`: the whole answer (no `Range`), plain or in the one coding that agent and deputy both read.
+   */
+  readonly coding: 'as_asked' | 'identity' | 'rewritable'
+}
+
+/**
+ * The header section of the upstream call, flat for undici's dispatch: lower-case names, values and their order as they came.
+ * Hop-by-hop, nominated, network, browser and deputy's own headers stay behind silently; credentials by name.
+ * @throws Problem `credential_unavailable` for a token that is no header value
+ */
+export const upstreamHeaders = (
+  input: UpstreamInput,
+): { readonly headers: string[]; readonly stripped: readonly string[] } => {
+  const { rawHeaders, provider, token, coding } = input
+  if (input.chunked && input.contentLength !== null) {
+    throw new Problem('internal', 'an upstream call cannot have a length and be chunked')
+  }
+  const tag = input.tagHeader.toLowerCase()
+  const nominated = nominatedHeaders(rawHeaders)
+  const headers = ['host', input.host]
+  const stripped = new Set<string>()
+  let accepted = ''
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = (rawHeaders[i] ?? '').toLowerCase()
+    const value = rawHeaders[i + 1] ?? ''
+    if (name === tag) continue
+    if (isCredentialHeader(name, provider)) {
+      stripped.add(evidenceName(name))
+      continue
+    }
+    if (nominated?.has(name)) continue
+    if (!USUAL.has(name)) {
+      if (NEVER_SENT.has(name) || NEVER_SENT_FAMILY.test(name)) continue
+      if (name === 'prefer') {
+        const preferences = withoutWait(value)
+        if (preferences !== '') headers.push(name, preferences)
+        continue
+      }
+      if (coding === 'rewritable' && (name === 'range' || name === 'if-range')) continue
+      if (coding !== 'as_asked' && name === 'accept-encoding') {
+        accepted = accepted === '' ? value : `${accepted}, ${value}`
+        continue
+      }
+    }
+    headers.push(name, value)
+  }
+  if (coding !== 'as_asked') {
+    headers.push('accept-encoding', coding === 'identity' ? 'identity' : rewritable(accepted))
+  }
+  for (const key of Object.keys(provider.requiredHeaders)) {
+    const name = key.toLowerCase()
+    let absent = true
+    for (let i = 0; i < headers.length; i += 2) if (headers[i] === name) absent = false
+    if (absent) headers.push(name, provider.requiredHeaders[key] ?? '')
+  }
+  if (token !== null) {
+    headers.push(provider.present.header.toLowerCase(), credentialValue(provider, token))
+  }
+  if (input.contentLength !== null) headers.push('content-length', String(input.contentLength))
+  return { headers, stripped: [...stripped] }
+}
+
+const latin1 = (part: string | Buffer | undefined): string =>
+  typeof part === 'string' ? part : (part?.toString('latin1') ?? '')
+
+/**
+ * The provider's header section as the agent gets it: names, values, order and duplicates as they came (latin1).
+ * @param rawHeaders names and values in turn
+ * @param drop further names to leave out, lower case: `REWRITTEN` when the body changes
+ */
+export const answerHeaders = (
+  rawHeaders: readonly (string | Buffer)[],
+  drop: ReadonlySet<string> | null = null,
+): string[] => {
+  const all = rawHeaders.map(latin1)
+  const nominated = nominatedHeaders(all)
+  const kept: string[] = []
+  for (let i = 0; i < all.length; i += 2) {
+    const name = all[i] ?? ''
+    const lower = name.toLowerCase()
+    if (NEVER_RETURNED.has(lower) || nominated?.has(lower) || drop?.has(lower)) continue
+    if (NEVER_RETURNED_FAMILY.test(lower)) continue
+    kept.push(name, all[i + 1] ?? '')
+  }
+  return kept
+}
+
+/** Watches an answer for the injected token. */
+export const scrubberFor = (token: Secret): TokenScrubber => createTokenScrubber(token.reveal())

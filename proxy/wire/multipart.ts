@@ -1,0 +1,84 @@
+// Field names of multipart/form-data by strict lines: a body that two servers would part differently is refused, not guessed.
+import { Problem } from '../problem.ts'
+
+const BOUNDARY = /;[ \t]*boundary[ \t]*=[ \t]*(?:"([^"\\]*)"|([^\s;"]+))/gi
+// RFC 2046 5.1.1, without the blank that only some readers trim.
+const BOUNDARY_FORM = /^[0-9A-Za-z'()+_,./:=?-]{1,70}$/
+// oxlint-disable-next-line no-control-regex
+const HEADER = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\r\n\0]*)$/
+const DISPOSITION = /^form-data((?:[ \t]*;[ \t]*[a-z0-9*_-]+=(?:"[^"]*"|[^\s";]+))*)[ \t]*$/i
+const PARAMETER = /;[ \t]*([a-z0-9*_-]+)=(?:"([^"]*)"|([^\s";]+))/gi
+
+const invalid = (detail: string): Problem =>
+  new Problem('request_invalid', `the multipart body ${detail}`)
+
+const boundaryOf = (contentType: string): string => {
+  const [first, ...more] = contentType.matchAll(BOUNDARY)
+  const boundary = first?.[1] ?? first?.[2] ?? ''
+  if (more.length > 0 || !BOUNDARY_FORM.test(boundary)) throw invalid('has no one plain boundary')
+  return boundary
+}
+
+// `name*` (RFC 5987), escapes and encoded words (RFC 2047) are read by some servers and not by others.
+const fieldName = (disposition: string): string => {
+  const match = DISPOSITION.exec(disposition)
+  if (match === null) throw invalid('has a part that is not plain form-data')
+  const names: string[] = []
+  for (const [, key = '', quoted, bare] of (match[1] ?? '').matchAll(PARAMETER)) {
+    if (key.toLowerCase().startsWith('name')) {
+      if (key.length > 4) throw invalid('has an extended field name')
+      names.push(quoted ?? bare ?? '')
+    }
+  }
+  const [name] = names
+  if (name === undefined || names.length > 1) throw invalid('has a part without one name')
+  if (name.includes('\\') || name.includes('=?')) throw invalid('has an escaped field name')
+  return name
+}
+
+const partName = (block: string): string => {
+  let name: string | null = null
+  for (const line of block.split('\r\n')) {
+    const [, key = '', value = ''] = HEADER.exec(line) ?? []
+    if (key === '') throw invalid('has a part with a malformed header')
+    const lower = key.toLowerCase()
+    if (lower === 'content-disposition') {
+      if (name !== null) throw invalid('has a part with two dispositions')
+      name = fieldName(value)
+    } else if (lower === 'content-type' && /^multipart\//i.test(value)) {
+      throw invalid('has a part with parts of its own')
+    }
+  }
+  if (name === null) throw invalid('has a part without a name')
+  return name
+}
+
+/**
+ * Names of the fields, in order, as latin1 text of their bytes.
+ * @param bytes the whole body
+ * @throws Problem `request_invalid` unless every reader would find these very parts (RFC 7578, RFC 2046 5.1)
+ */
+export const multipartFields = (bytes: Buffer, contentType: string): readonly string[] => {
+  const delimiter = `--${boundaryOf(contentType)}`
+  const text = bytes.toString('latin1')
+  const names: string[] = []
+  if (!text.startsWith(delimiter)) throw invalid('does not begin with its boundary')
+  let at = delimiter.length
+  for (;;) {
+    const after = text.slice(at, at + 2)
+    if (after === '--') {
+      const rest = text.slice(at + 2)
+      if (rest !== '' && rest !== '\r\n') throw invalid('goes on after its end')
+      return names
+    }
+    if (after !== '\r\n') throw invalid('has a delimiter that does not end its line')
+    const head = text.indexOf('\r\n\r\n', at)
+    const next = text.indexOf(delimiter, at)
+    // The boundary anywhere but on a line of its own is where lenient readers part ways.
+    if (head === -1 || next === -1 || next < head + 6 || text.slice(next - 2, next) !== '\r\n') {
+      throw invalid('is cut short, or holds its boundary in a part')
+    }
+    names.push(partName(text.slice(at + 2, head)))
+    at = next + delimiter.length
+  }
+}

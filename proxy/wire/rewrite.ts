@@ -1,0 +1,200 @@
+// URLs on their way back lead to deputy again; otherwise a client walks out of the policy on page 2.
+import type { Addressing } from '../model.ts'
+
+export type { TokenScrubber } from './scrub.ts'
+
+/** URL in, the one to write instead out; null: leave it. */
+export type Readdress = (url: string) => string | null
+
+// Bytes behind the authority stay as they came: `{?name,label}` is a template, not a URL.
+const ABSOLUTE = /^(?:(https?):)?\/\/(?:[^/?#\\@]*@)?([a-z0-9.-]+)(?::([0-9]*))?(?=[/?#{]|$)(.*)$/is
+
+type Way = (prefix: string, host: string, path: string, chosen: string) => string | null
+
+const WAYS: Readonly<Record<Addressing['kind'], Way>> = {
+  path: (prefix, host, path, chosen) => `${prefix}${chosen}${host}${path}`,
+  host: (prefix, host, path) => {
+    const own = /^(https?:\/\/)[^/]*?(:[0-9]+)?(\/.*?)?\/?$/i.exec(prefix)
+    // A Host header has room for one port, and that is deputy's.
+    if (own === null || host.includes(':')) return null
+    return `${own[1] ?? ''}${host}.localhost${own[2] ?? ''}${own[3] ?? ''}${path}`
+  },
+  // Plain http is what makes a client hand the call to its proxy instead of tunnelling past it.
+  absolute: (_prefix, host, path) => `http://${host}${path}`,
+  listener: (prefix, _host, path) => `${prefix.replace(/\/$/, '')}${path}`,
+}
+
+/**
+ * The same URL as the agent reaches it through deputy, or null when it is no absolute http(s) URL of a served host.
+ * @param served true, or the name that the agent uses for it; asked with lower-case `host`, or `host:port` off the default port
+ * @param prefix path addressing: all before the host, `http://127.0.0.1:7410/~alice/`; else the origin that the agent called,
+ *   with `/~alice` where the path named the person
+ * @param connection named before the host in path addressing, unless the prefix ends with one (`github@`); null: none
+ */
+export const rewriteUrl = (
+  url: string,
+  served: (host: string) => boolean | string,
+  prefix: string,
+  addressing: Addressing,
+  connection: string | null,
+): string | null => {
+  const [, scheme = 'https', authority = '', port = '', rest = ''] = ABSOLUTE.exec(url) ?? []
+  if (authority === '') return null
+  const name = authority.toLowerCase().replace(/\.$/, '')
+  const usual = port === '' || port === (scheme.toLowerCase() === 'http' ? '80' : '443')
+  const answer = served(usual ? name : `${name}:${port}`)
+  if (answer === false) return null
+  const host = answer === true ? (usual ? name : `${name}:${port}`) : answer
+  const chosen = connection === null || prefix.endsWith('@') ? '' : `${connection}@`
+  return WAYS[addressing.kind](prefix, host, rest.startsWith('/') ? rest : `/${rest}`, chosen)
+}
+
+/** For `Location` and `Link`: a path alone means the provider's host, not deputy's root (RFC 3986 5.2.2). */
+export const rewriteReference = (
+  reference: string,
+  host: string,
+  readdress: Readdress,
+): string | null =>
+  readdress(/^\/(?![/\\])/.test(reference) ? `https://${host}${reference}` : reference)
+
+/** A `Link` header value (RFC 8288 3) with each target readdressed; parameters keep their bytes. */
+export const rewriteLink = (value: string, readdress: Readdress): string =>
+  value.replaceAll(/"(?:\\.|[^"\\])*"?|<([^<>]*)>/g, (part: string, target: string | undefined) => {
+    const next = target === undefined ? null : readdress(target)
+    return next === null ? part : `<${next}>`
+  })
+
+// --- JSON -----------------------------------------------------------------------------------------
+
+type Node = { readonly keys: Map<string, Node>; leaf: boolean }
+
+const plant = (pointers: readonly string[]): Node => {
+  const root: Node = { keys: new Map(), leaf: false }
+  for (const pointer of pointers) {
+    let node = root
+    for (const part of pointer.split('/').slice(1)) {
+      const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
+      const next: Node = node.keys.get(key) ?? { keys: new Map(), leaf: false }
+      node.keys.set(key, next)
+      node = next
+    }
+    node.leaf = true
+  }
+  return root
+}
+
+const step = (nodes: readonly Node[], key: string): readonly Node[] => {
+  const next: Node[] = []
+  for (const { keys } of nodes) {
+    for (const found of key === '*' ? [keys.get('*')] : [keys.get(key), keys.get('*')]) {
+      if (found !== undefined) next.push(found)
+    }
+  }
+  return next
+}
+
+const BROKEN = -1
+
+/** Index behind the string that begins at `at`; BROKEN when it has no end. */
+const stringEnd = (text: string, at: number): number => {
+  for (let end = text.indexOf('"', at + 1); end !== -1; end = text.indexOf('"', end + 1)) {
+    let slashes = 0
+    while (text.charCodeAt(end - 1 - slashes) === 92) slashes++
+    if (slashes % 2 === 0) return end + 1
+  }
+  return BROKEN
+}
+
+const blank = (text: string, from: number): number => {
+  let at = from
+  while (at < text.length && ' \t\r\n'.includes(text.charAt(at))) at++
+  return at
+}
+
+/** Index behind any value, however deep, without a look inside. */
+const valueEnd = (text: string, from: number): number => {
+  const stop = /["[\]{},]/g
+  let depth = 0
+  stop.lastIndex = from
+  for (let hit = stop.exec(text); hit !== null; hit = stop.exec(text)) {
+    const [mark] = hit
+    if (mark === '"') {
+      const end = stringEnd(text, hit.index)
+      if (end === BROKEN || depth === 0) return end
+      stop.lastIndex = end
+    } else if (mark === '[' || mark === '{') depth++
+    else if (mark !== ',') {
+      if (depth === 0) return hit.index
+      if (--depth === 0) return hit.index + 1
+    } else if (depth === 0) return hit.index
+  }
+  return depth === 0 ? text.length : BROKEN
+}
+
+type Splice = { readonly from: number; readonly to: number; readonly text: string }
+
+const walk = (
+  text: string,
+  from: number,
+  nodes: readonly Node[],
+  readdress: Readdress,
+  splices: Splice[],
+): number => {
+  const at = blank(text, from)
+  const open = text.charAt(at)
+  if (nodes.length === 0) return valueEnd(text, at)
+  if (open === '"') {
+    const end = stringEnd(text, at)
+    if (end === BROKEN || !nodes.some((node) => node.leaf)) return end
+    const next = readdress(String(JSON.parse(text.slice(at, end))))
+    if (next !== null) splices.push({ from: at, to: end, text: JSON.stringify(next) })
+    return end
+  }
+  if (open !== '{' && open !== '[') return valueEnd(text, at)
+  const close = open === '{' ? '}' : ']'
+  let cursor = blank(text, at + 1)
+  if (text.charAt(cursor) === close) return cursor + 1
+  for (let index = 0; ; index++) {
+    let key = String(index)
+    if (open === '{') {
+      const end = text.charAt(cursor) === '"' ? stringEnd(text, cursor) : BROKEN
+      if (end === BROKEN) return BROKEN
+      key = String(JSON.parse(text.slice(cursor, end)))
+      cursor = blank(text, end)
+      if (text.charAt(cursor) !== ':') return BROKEN
+      cursor++
+    }
+    // Each level uses up a level of the pointers, so the recursion is as deep as the longest of them.
+    cursor = walk(text, cursor, step(nodes, key), readdress, splices)
+    if (cursor === BROKEN) return BROKEN
+    cursor = blank(text, cursor)
+    if (text.charAt(cursor) === close) return cursor + 1
+    if (text.charAt(cursor) !== ',') return BROKEN
+    cursor = blank(text, cursor + 1)
+  }
+}
+
+/**
+ * Readdresses the strings that JSON pointers name (RFC 6901; `*` is any key or index); every other byte stays, numbers too.
+ * What is not JSON comes back as it was.
+ */
+export const rewriteJson = (
+  text: string,
+  pointers: readonly string[],
+  readdress: Readdress,
+): string => {
+  const splices: Splice[] = []
+  try {
+    if (walk(text, 0, [plant(pointers)], readdress, splices) === BROKEN) return text
+  } catch (error) {
+    if (error instanceof SyntaxError) return text // a string with a broken escape
+    throw error
+  }
+  let done = 0
+  let out = ''
+  for (const splice of splices) {
+    out += text.slice(done, splice.from) + splice.text
+    done = splice.to
+  }
+  return out + text.slice(done)
+}

@@ -1,0 +1,136 @@
+// An echoed token is blotted out of an answer, whatever its chunks; the length never changes, so no framing does either.
+
+export type TokenScrubber = {
+  /** Bytes that may go on now; what could still begin the token is held back. The chunk itself is never written to. */
+  readonly push: (chunk: Buffer) => Buffer
+  /** What was held back, once the answer is whole. */
+  readonly end: () => Buffer
+  /** One text on its own, such as a header's value; bytes as latin1. */
+  readonly text: (value: string) => string
+  /** How often the token was found. */
+  readonly hits: number
+}
+
+const BLOT = '[redacted]'
+const NONE = Buffer.alloc(0)
+/** Bytes of a spelling that one native search looks for. */
+const HEAD = 16
+const ASCII = /^[\x20-\x7e]*$/
+
+const hex = (code: number): string => code.toString(16).padStart(4, '0')
+const lowerEscapes = (text: string): string =>
+  text.replaceAll(/%[0-9A-F]{2}/g, (escape) => escape.toLowerCase())
+const escapeEach = (text: string, unsafe: RegExp, escape: (code: number) => string): string =>
+  text.replaceAll(unsafe, (char) => escape(char.charCodeAt(0)))
+
+// Even what no URL needs to escape, some encoders do.
+const escapeUnreserved = (url: string): string =>
+  url.replaceAll('-', '%2D').replaceAll('.', '%2E').replaceAll('_', '%5F').replaceAll('~', '%7E')
+
+/** The token as a server may write it: raw, and as the usual encoders of JSON and URLs would; a byte a character, longest first. */
+const spellings = (token: string): readonly string[] => {
+  const texts = new Set([token])
+  let urls = [token]
+  if (!/^[0-9A-Za-z._~-]*$/.test(token)) {
+    const json = JSON.stringify(token).slice(1, -1)
+    // Encoders that fear HTML write these as \u0026; PHP's escapes the slash.
+    const html = escapeEach(json, /[<>&'+]/g, (code) => `\\u${hex(code)}`)
+    const upper = html.replaceAll(
+      /\\u[0-9a-f]{4}/g,
+      (found) => `\\u${found.slice(2).toUpperCase()}`,
+    )
+    for (const text of [json, html, upper]) texts.add(text).add(text.replaceAll('/', '\\/'))
+    const uri = encodeURIComponent(token.toWellFormed())
+    const strict = escapeEach(uri, /[!'()*]/g, (code) => `%${hex(code).slice(2).toUpperCase()}`)
+    urls = [uri, strict, new URLSearchParams([['', token]]).toString().slice(1)]
+  }
+  for (const url of urls) {
+    const escaped = escapeUnreserved(url)
+    if (escaped !== token)
+      texts.add(url).add(lowerEscapes(url)).add(escaped).add(lowerEscapes(escaped))
+  }
+  return [...texts]
+    .map((text) => (ASCII.test(text) ? text : Buffer.from(text).toString('latin1')))
+    .sort((a, b) => b.length - a.length)
+}
+
+/** Does `text` stand at `at`, as far as the bytes go? */
+const begins = (bytes: Buffer, at: number, text: string): boolean => {
+  const there = bytes.toString('latin1', at, at + text.length)
+  return there.length === text.length ? there === text : text.startsWith(there)
+}
+
+/**
+ * Watches a stream of bytes for a token. A find is overwritten in its own length: `[redacted]***`.
+ * @throws Error for an empty token, which would match everywhere
+ */
+export const createTokenScrubber = (token: string): TokenScrubber => {
+  if (token === '') throw new Error('a scrubber needs a token that is not empty')
+  // Encoders work character by character, so spellings of the beginning are beginnings of the spellings; a native
+  // search or three for them finds nothing, at memory speed, in nearly every chunk. The rest is built on a find.
+  const start = ASCII.test(token) ? token.slice(0, HEAD) : token
+  const heads = [...new Set(spellings(start).map((text) => text.slice(0, HEAD)))]
+  const longest = 6 * token.length
+  let all: readonly string[] | null = null
+  const needles = (): readonly string[] => (all ??= spellings(token))
+  let held: Buffer = NONE
+  let hits = 0
+
+  const blot = (bytes: Buffer): Buffer => {
+    let out: Buffer | null = null
+    for (const head of heads) {
+      let at = bytes.indexOf(head, 0, 'latin1')
+      while (at !== -1) {
+        const from = at
+        const found = needles().find(
+          (needle) => from + needle.length <= bytes.length && begins(bytes, from, needle),
+        )
+        if (found !== undefined) {
+          out ??= Buffer.from(bytes)
+          out.write(BLOT.slice(0, found.length).padEnd(found.length, '*'), at, 'latin1')
+          hits++
+        }
+        at = bytes.indexOf(head, at + (found?.length ?? 1), 'latin1')
+      }
+    }
+    return out ?? bytes
+  }
+
+  /** Where the longest end of `bytes` that could begin a spelling starts; their length when none does. */
+  const pending = (bytes: Buffer): number => {
+    const from = Math.max(0, bytes.length - longest + 1)
+    let first = bytes.length
+    for (const head of heads) {
+      let at = bytes.indexOf(head, from, 'latin1')
+      while (at !== -1 && at < first) {
+        const start = at
+        if (needles().some((needle) => begins(bytes, start, needle))) first = at
+        else at = bytes.indexOf(head, at + 1, 'latin1')
+      }
+      const initial = head.charCodeAt(0)
+      for (at = Math.max(from, bytes.length - head.length + 1); at < first; at++) {
+        if (bytes[at] === initial && begins(bytes, at, head)) first = at
+      }
+    }
+    return first
+  }
+
+  return {
+    push: (chunk) => {
+      const bytes = blot(held.length === 0 ? chunk : Buffer.concat([held, chunk]))
+      const keep = pending(bytes)
+      // Copied: the chunk's memory belongs to the socket and may be used again.
+      held = keep === bytes.length ? NONE : Buffer.from(bytes.subarray(keep))
+      return keep === bytes.length ? bytes : bytes.subarray(0, keep)
+    },
+    end: () => {
+      const rest = held
+      held = NONE
+      return rest
+    },
+    text: (value) => blot(Buffer.from(value, 'latin1')).toString('latin1'),
+    get hits() {
+      return hits
+    },
+  }
+}

@@ -1,0 +1,246 @@
+// Credentials that the agent supplied, in every place where a provider might look, cut out or refused, and named.
+import type { Provider, Target } from '../model.ts'
+import { Problem } from '../problem.ts'
+import { foldHeader } from './canonical.ts'
+import { multipartFields } from './multipart.ts'
+
+/** What is a credential, or changes what policy saw, at every provider. Names folded as `foldName` and `foldHeader` do. */
+export const EVERY_PROVIDER: {
+  readonly headers: ReadonlySet<string>
+  readonly query: ReadonlySet<string>
+  readonly form: ReadonlySet<string>
+  readonly override: ReadonlySet<string>
+} = {
+  headers: new Set([
+    'authorization',
+    'proxy-authorization',
+    'cookie',
+    'cookie2',
+    'x-api-key',
+    'api-key',
+    'apikey',
+    'x-auth-token',
+    'x-access-token',
+    'x-http-method-override',
+    'x-http-method',
+    'x-method-override',
+    'x-original-url',
+    'x-rewrite-url',
+    'x-original-host',
+  ]),
+  query: new Set([
+    'access_token',
+    'oauth_token',
+    'token',
+    'key',
+    'api_key',
+    'apikey',
+    'api_token',
+    'auth_token',
+    'auth',
+    'authorization',
+    'sid',
+    'session_id',
+    'client_secret',
+    'refresh_token',
+  ]),
+  // RFC 6750 2.2: the form field that carries a bearer token, wherever one is accepted.
+  form: new Set(['access_token']),
+  // Refused, not cut: what remained would still be another request than the agent meant.
+  override: new Set([
+    '_method',
+    '_httpmethod',
+    '$httpmethod',
+    '$httpheaders',
+    'x_http_method_override',
+    'x_http_method',
+    'x_method_override',
+  ]),
+}
+
+/** The headers of nearly every call: no credential unless a provider file says so. */
+const USUAL: ReadonlySet<string> = new Set([
+  'host',
+  'connection',
+  'accept',
+  'accept-encoding',
+  'accept-language',
+  'content-type',
+  'content-length',
+  'content-encoding',
+  'user-agent',
+  'transfer-encoding',
+  'cache-control',
+  'if-none-match',
+  'if-match',
+  'idempotency-key',
+  'prefer',
+  'range',
+  // Sessions of a protocol or of a document, not of a person: the injected token still decides.
+  'mcp-session-id',
+  'workbook-session-id',
+])
+
+// Vendors invent names faster than lists grow, so a name that speaks of a credential is one.
+const SPEAKS =
+  /token|secret|passw|credential|cookie|session|assertion|jwt|impersonat|api-?key|(?:access|account|client|functions|master|private|subscription)-key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature)/
+
+/** Is this header (lower case) a credential, or a way to change what policy saw? */
+export const isCredentialHeader = (name: string, provider: Provider): boolean => {
+  if (provider.strip.headers.includes(name)) return true
+  if (USUAL.has(name)) return false
+  const folded = foldHeader(name)
+  return (
+    EVERY_PROVIDER.headers.has(folded) ||
+    (folded.length === provider.present.header.length &&
+      folded === foldHeader(provider.present.header.toLowerCase())) ||
+    (folded !== name && provider.strip.headers.includes(folded)) ||
+    SPEAKS.test(folded)
+  )
+}
+
+/** Names of the credential headers that will not leave, as `header:authorization`, each once; the tag's own is not one. */
+export const strippedHeaders = (
+  rawHeaders: readonly string[],
+  tagHeader: string,
+  provider: Provider,
+): readonly string[] => {
+  const tag = tagHeader.toLowerCase()
+  const names = new Set<string>()
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = (rawHeaders[i] ?? '').toLowerCase()
+    if (name !== tag && isCredentialHeader(name, provider)) names.add(evidenceName(name))
+  }
+  return [...names]
+}
+
+/** The agent chose this name: it may be long. */
+export const evidenceName = (header: string): string => `header:${header.slice(0, 64)}`
+
+// PHP and its like read `access.token`, `access token` and `access[token` as `access_token`, and `token[]` as `token`.
+const foldName = (name: string): string =>
+  /^[0-9a-z_]+$/.test(name)
+    ? name
+    : name
+        .trim()
+        .toLowerCase()
+        .replaceAll(/[\s.-]/g, '_')
+
+const named = (name: string, has: (folded: string) => boolean): string | null => {
+  const folded = foldName(name)
+  const plain = folded.startsWith('$') ? folded.slice(1) : folded // Google takes `$key` for `key`
+  const bracket = plain.indexOf('[')
+  if (bracket === -1) return has(plain) ? plain : has(folded) ? folded : null
+  const [cut, joined] = [plain.slice(0, bracket), plain.replace('[', '_')]
+  return has(cut) ? cut : has(joined) ? joined : null
+}
+
+const listed =
+  (every: ReadonlySet<string>, names: readonly string[]) =>
+  (folded: string): boolean =>
+    every.has(folded) || names.some((name) => foldName(name) === folded)
+
+const refuseOverride = (name: string, where: string): void => {
+  if (EVERY_PROVIDER.override.has(foldName(name))) {
+    throw new Problem('request_invalid', `a parameter of the ${where} overrides method or headers`)
+  }
+}
+
+/**
+ * Cuts credentials out of the query; the bytes of the other pairs stay.
+ * @throws Problem `request_invalid` for a parameter that overrides the method
+ */
+export const stripQuery = (
+  target: Target,
+  provider: Provider,
+): { readonly target: Target; readonly stripped: readonly string[] } => {
+  if (target.query.length === 0) return { target, stripped: [] }
+  const has = listed(EVERY_PROVIDER.query, provider.strip.query)
+  const stripped = new Set<string>()
+  const query = target.query.filter((pair) => {
+    refuseOverride(pair.name, 'query')
+    const credential = named(pair.name, has)
+    if (credential !== null) stripped.add(`query:${credential}`)
+    return credential === null
+  })
+  return stripped.size === 0
+    ? { target, stripped: [] }
+    : { target: { ...target, query }, stripped: [...stripped] }
+}
+
+// Lenient on purpose: what a strict decoder would refuse, a lenient server still reads.
+const formName = (pair: string): string =>
+  (pair.split('=', 1)[0] ?? '')
+    .replaceAll('+', ' ')
+    .replaceAll(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)))
+
+/**
+ * Cuts credentials out of an `application/x-www-form-urlencoded` body; the bytes of the other pairs stay.
+ * @param names field names of the provider file (`strip.body`)
+ * @throws Problem `request_invalid` for an overriding field, and for a credential behind a `;`, which only some servers split at
+ */
+export const stripForm = (
+  bytes: Buffer,
+  names: readonly string[],
+): { readonly bytes: Buffer; readonly stripped: readonly string[] } => {
+  const has = listed(EVERY_PROVIDER.form, names)
+  const stripped = new Set<string>()
+  const kept = bytes
+    .toString('latin1')
+    .split('&')
+    .filter((pair) => {
+      const [first = '', ...rest] = pair.split(';').map(formName)
+      for (const name of [first, ...rest]) refuseOverride(name, 'body')
+      if (rest.some((name) => named(name, has) !== null)) {
+        throw new Problem('request_invalid', 'the body hides a credential behind a semicolon')
+      }
+      const credential = named(first, has)
+      if (credential !== null) stripped.add(`body:${credential}`)
+      return credential === null
+    })
+  return stripped.size === 0
+    ? { bytes, stripped: [] }
+    : { bytes: Buffer.from(kept.join('&'), 'latin1'), stripped: [...stripped] }
+}
+
+/** First key of a parsed JSON body, or of the objects of a top-level array, that is a listed credential; else null. */
+export const jsonCredential = (value: unknown, names: readonly string[]): string | null => {
+  const has = listed(new Set(), names)
+  for (const item of Array.isArray(value) ? value : [value]) {
+    if (typeof item !== 'object' || item === null) continue
+    for (const key of Object.keys(item)) {
+      const credential = named(key, has)
+      if (credential !== null) return credential
+    }
+  }
+  return null
+}
+
+/**
+ * First field of a `multipart/form-data` body that is a listed credential; else null.
+ * @throws Problem `request_invalid` for a body with more than one reading, and for an overriding field
+ */
+export const multipartCredential = (
+  bytes: Buffer,
+  contentType: string,
+  names: readonly string[],
+): string | null => {
+  const has = listed(EVERY_PROVIDER.form, names)
+  for (const field of multipartFields(bytes, contentType)) {
+    const name = formName(field)
+    refuseOverride(name, 'body')
+    const credential = named(name, has)
+    if (credential !== null) return credential
+  }
+  return null
+}
+
+/** Cuts `user:password@` out of an absolute-form target; what else is wrong with it, `canonicalTarget` says. */
+export const stripUserinfo = (
+  url: string,
+): { readonly url: string; readonly stripped: readonly string[] } => {
+  const match = /^([a-z][a-z0-9+.-]*:\/\/)[^/?#\\]*@([^/?#\\@]*.*)$/is.exec(url)
+  return match === null
+    ? { url, stripped: [] }
+    : { url: `${match[1] ?? ''}${match[2] ?? ''}`, stripped: ['url:userinfo'] }
+}

@@ -1,0 +1,384 @@
+// The consent flow against a real authorization server that demands PKCE, and a real database.
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { Person } from '../../proxy/model.ts'
+import { ALICE, BOB, PROVIDER_SECRET, startConsent } from '../support/consent.ts'
+import type { Consent } from '../support/consent.ts'
+
+const AGENT = 'agent:triage'
+const SCOPES = ['openid', 'repo']
+const idOf = (url: string): string => url.slice(url.lastIndexOf('/') + 1)
+const never = new AbortController().signal
+
+let house: Consent
+let count = 0
+/** A person of this test alone: the tests share one house. */
+let alice: Person = ALICE
+beforeAll(async () => {
+  house = await startConsent()
+})
+afterAll(() => house.close())
+beforeEach(() => {
+  count += 1
+  alice = { ...ALICE, id: `alice-${count}` }
+  house.provider.requests.length = 0
+  house.events.length = 0
+})
+
+const begin = async (person = alice, scopes = SCOPES, agent = AGENT, connection = 'acme') => {
+  const begun = await house.flows.begin(person, agent, connection, scopes)
+  const flow = await house.flows.find(idOf(begun.url))
+  if (flow === null) throw new Error('the flow that was begun cannot be found')
+  return { begun, flow }
+}
+const toProvider = async (person = alice, scopes = SCOPES, agent = AGENT) => {
+  const { begun, flow } = await begin(person, scopes, agent)
+  const { location, cookie } = await house.flows.leg(flow, house.redirectUri('acme'))
+  return { begun, flow, location, cookie }
+}
+const back = async (location: URL, login = 'alice-acme'): Promise<URLSearchParams> =>
+  new URL(await house.provider.consent(location, login)).searchParams
+type Answer = Parameters<Consent['flows']['finish']>[0]
+const finish = (params: URLSearchParams, cookie: string, change: Partial<Answer> = {}) =>
+  house.flows.finish({
+    connection: 'acme',
+    params,
+    cookie,
+    person: alice,
+    verified: true,
+    redirectUri: house.redirectUri('acme'),
+    ...change,
+  })
+const connect = async (person = alice, scopes = SCOPES, agent = AGENT, login = 'alice-acme') => {
+  const { location, cookie, begun } = await toProvider(person, scopes, agent)
+  const finished = await finish(await back(location, login), cookie, { person })
+  return { finished, begun, location }
+}
+const held = (person: Person, agent = AGENT) => house.vault.look(person, 'acme', agent)
+const tokenRequests = () => house.provider.requests.filter(({ path }) => path === '/token').length
+const names = () => house.events.map(({ event }) => event)
+
+describe('a consent', () => {
+  test('stores what was earned for the person and agent of the row, and for nobody else', async () => {
+    const { finished, begun } = await connect()
+    expect(finished).toMatchObject({ kind: 'completed', account: 'alice-acme' })
+    expect(await held(alice)).toMatchObject({
+      kind: 'held',
+      account: 'alice-acme',
+      granted: expect.arrayContaining(SCOPES),
+    })
+    expect(await held(alice, 'agent:other')).toMatchObject({ granted: null })
+    expect(await held({ ...alice, tenant: 'globex' })).toEqual({ kind: 'none' })
+    expect(await held({ ...alice, realm: 'other' })).toEqual({ kind: 'none' })
+    expect(await house.flows.find(idOf(begun.url))).toMatchObject({ status: 'completed' })
+    expect(names()).toEqual(['consent.started', 'consent.at_provider', 'consent.completed'])
+  })
+
+  test('goes out with S256 PKCE, and fails at the provider when the challenge is another', async () => {
+    const { location, cookie } = await toProvider()
+    expect(location.searchParams.get('code_challenge_method')).toBe('S256')
+    expect(location.searchParams.get('code_challenge')).toMatch(/^[A-Za-z0-9_-]{43}$/)
+    location.searchParams.set('code_challenge', 'A'.repeat(43))
+    const finished = await finish(await back(location), cookie)
+    expect(finished).toMatchObject({ kind: 'provider_error', flow: { failure: 'provider_error' } })
+    expect(await held(alice)).toEqual({ kind: 'none' })
+  })
+
+  test('is shared by the same person, agent, connection and scopes, and by nobody else', async () => {
+    const one = (
+      person = alice,
+      agent = AGENT,
+      connection = 'acme',
+      scopes: readonly string[] = SCOPES,
+    ) => house.flows.begin(person, agent, connection, scopes)
+    const same = await Promise.all([one(), one(), one(alice, AGENT, 'acme', ['repo', 'openid'])])
+    const others = await Promise.all([
+      one({ ...alice, tenant: 'globex' }),
+      one({ ...alice, realm: 'other' }),
+      one(alice, 'agent:other'),
+      one(alice, AGENT, 'second'),
+      one(alice, AGENT, 'acme', ['openid']),
+    ])
+    expect(new Set([...same, await one()].map(({ url }) => url)).size).toBe(1)
+    expect(new Set([...same, ...others].map(({ url }) => url)).size).toBe(6)
+    expect(names()).toHaveLength(6)
+    expect(same[0]?.authorizationId).toMatch(/^ac_[0-9a-f]{64}$/)
+    expect(idOf(same[0]?.url ?? '')).toMatch(/^[A-Za-z0-9_-]{43}$/)
+  })
+
+  test('asks again for what the person gave before, so that a second consent never shrinks the first', async () => {
+    await connect(alice, ['openid', 'repo'])
+    const { finished, location } = await connect(alice, ['openid', 'mail'])
+    expect(location.searchParams.get('scope')?.split(' ').toSorted()).toEqual([
+      'mail',
+      'openid',
+      'repo',
+    ])
+    expect(finished.kind).toBe('completed')
+    expect(await held(alice)).toMatchObject({
+      scopes: expect.arrayContaining(['mail', 'repo']),
+      granted: expect.arrayContaining(['mail', 'repo']),
+    })
+  })
+
+  test('that the provider grants in part is stored as granted and names what is missing', async () => {
+    const { finished, begun } = await connect(alice, ['openid', 'repo', 'unknown-there'])
+    expect(finished).toMatchObject({ kind: 'partial', flow: { missing: ['unknown-there'] } })
+    expect(await house.flows.find(idOf(begun.url))).toMatchObject({
+      status: 'completed',
+      missing: ['unknown-there'],
+    })
+    const holding = await held(alice)
+    expect(holding).toMatchObject({ granted: expect.not.arrayContaining(['unknown-there']) })
+    expect(holding).toMatchObject({ scopes: expect.not.arrayContaining(['unknown-there']) })
+  })
+
+  test('with another account than the stored one stores nothing and revokes the new tokens', async () => {
+    await connect()
+    const before = await held(alice)
+    const { finished } = await connect(alice, ['openid', 'mail'], AGENT, 'alice-private')
+    expect(finished).toMatchObject({ kind: 'account_mismatch' })
+    expect(await held(alice)).toEqual(before)
+    expect(house.provider.requests.some(({ path }) => path === '/token/revocation')).toBe(true)
+    expect(house.events.at(-1)).toMatchObject({
+      event: 'consent.failed',
+      fields: { reason: 'account_mismatch' },
+    })
+  })
+
+  test('of a second agent skips the provider when the scopes are held, and grants that agent alone', async () => {
+    await connect()
+    const { flow } = await begin(alice, SCOPES, 'agent:second')
+    expect(await house.flows.plan(flow)).toEqual({ kind: 'grant' })
+    house.provider.requests.length = 0
+    expect(await house.flows.grantOnly(flow, true)).toBe(true)
+    expect(house.provider.requests).toEqual([])
+    expect(await held(alice, 'agent:second')).toMatchObject({ granted: [...SCOPES].toSorted() })
+    expect(await held(alice, 'agent:third')).toMatchObject({ granted: null })
+  })
+
+  test('of a second agent goes to the provider when it wants more, or the grant must be renewed', async () => {
+    await connect()
+    const more = await begin(alice, ['openid', 'mail'], 'agent:second')
+    expect((await house.flows.plan(more.flow)).kind).toBe('provider')
+    expect(await house.flows.grantOnly(more.flow, true)).toBe(false)
+    const renew = await house.flows.begin(alice, 'agent:second', 'acme', SCOPES, {
+      reauthorization: true,
+    })
+    const flow = await house.flows.find(idOf(renew.url))
+    expect(flow === null ? null : (await house.flows.plan(flow)).kind).toBe('provider')
+    expect(await held(alice, 'agent:second')).toMatchObject({ granted: null })
+  })
+})
+
+describe('the answer of the provider', () => {
+  /** Every probe is followed by the true owner finishing: nothing was burnt. */
+  const burnsNothing = async (
+    kind: string,
+    probe: (params: URLSearchParams, cookie: string) => ReturnType<typeof finish>,
+  ): Promise<void> => {
+    const { location, cookie } = await toProvider()
+    const params = await back(location)
+    expect((await probe(params, cookie)).kind).toBe(kind)
+    expect(await held(alice)).toEqual({ kind: 'none' })
+    expect(tokenRequests()).toBe(0)
+    expect((await finish(params, cookie)).kind).toBe('completed')
+  }
+  const changed = (params: URLSearchParams, name: string, value: string): URLSearchParams => {
+    const copy = new URLSearchParams(params)
+    copy.set(name, value)
+    return copy
+  }
+
+  test('with an unknown state is refused and burns nothing', () =>
+    burnsNothing('unknown_state', (params, cookie) =>
+      finish(changed(params, 'state', 'x'.repeat(43)), cookie),
+    ))
+  test('with a parameter twice is refused and burns nothing', () =>
+    burnsNothing('unknown_state', (params, cookie) =>
+      finish(new URLSearchParams(`${params}&code=other`), cookie),
+    ))
+  test('without the cookie of the browser that began is refused and burns nothing', () =>
+    burnsNothing('wrong_cookie', (params, cookie) => finish(params, cookie, { cookie: null })))
+  test('with the cookie of another leg is refused and burns nothing', () =>
+    burnsNothing('wrong_cookie', async (params) => {
+      const other = await toProvider(BOB)
+      return finish(params, other.cookie)
+    }))
+  test('at the redirect address of another connection is refused and burns nothing', () =>
+    burnsNothing('wrong_provider', (params, cookie) =>
+      finish(params, cookie, { connection: 'second', redirectUri: house.redirectUri('second') }),
+    ))
+  test('for another person at the page is refused, said, and burns nothing', async () => {
+    await burnsNothing('wrong_person', (params, cookie) => finish(params, cookie, { person: BOB }))
+    expect(await held(BOB)).toEqual({ kind: 'none' })
+    expect(names()).toContain('consent.user_mismatch')
+  })
+  test.each(['tenant', 'realm', 'id'] as const)(
+    'for a person who differs only in %s is refused and burns nothing',
+    (part) =>
+      burnsNothing('wrong_person', (params, cookie) =>
+        finish(params, cookie, { person: { ...alice, [part]: alice[part].toUpperCase() } }),
+      ),
+  )
+  test('with an iss that differs by a slash is refused and burns nothing', () =>
+    burnsNothing('iss_mismatch', (params, cookie) =>
+      finish(changed(params, 'iss', `${house.provider.issuer}/`), cookie),
+    ))
+
+  test('is worth nothing after its leg has ended', async () => {
+    const { location, cookie } = await toProvider()
+    const params = await back(location)
+    house.advance(600_001)
+    expect((await finish(params, cookie)).kind).toBe('expired')
+    expect(tokenRequests()).toBe(0)
+  })
+
+  test('counts once, also when it comes twice at the same moment', async () => {
+    const { location, cookie } = await toProvider()
+    const params = await back(location)
+    const both = await Promise.all([finish(params, cookie), finish(params, cookie)])
+    expect(both.map(({ kind }) => kind).toSorted()).toEqual(['completed', 'used'])
+    expect(tokenRequests()).toBe(1)
+    expect((await finish(params, cookie)).kind).toBe('unknown_state')
+    expect(tokenRequests()).toBe(1)
+  })
+
+  test('of an earlier leg ends when a later one begins', async () => {
+    const first = await toProvider()
+    const second = await house.flows.leg(first.flow, house.redirectUri('acme'))
+    expect((await finish(await back(first.location), first.cookie)).kind).toBe('unknown_state')
+    expect((await finish(await back(second.location), second.cookie)).kind).toBe('completed')
+  })
+
+  test('that says no ends the flow as denied', async () => {
+    const { location, cookie, begun } = await toProvider()
+    const params = new URL(await house.provider.deny(location, 'alice-acme')).searchParams
+    expect(await finish(params, cookie)).toMatchObject({ kind: 'denied' })
+    expect(await house.flows.find(idOf(begun.url))).toMatchObject({
+      status: 'failed',
+      failure: 'denied',
+    })
+    expect(names()).toContain('consent.denied')
+  })
+
+  test('with a code that the provider refuses ends the flow and stores nothing', async () => {
+    const { location, cookie } = await toProvider()
+    const params = changed(await back(location), 'code', 'forged')
+    expect((await finish(params, cookie)).kind).toBe('provider_error')
+    expect(await held(alice)).toEqual({ kind: 'none' })
+  })
+
+  test('does not open with the verifier of another flow’s row', async () => {
+    const mine = await toProvider()
+    const other = await toProvider(BOB)
+    const row = await house.store.flows.byHash(mine.flow.hash)
+    await house.store.flows.leg(other.flow.hash, {
+      stateHash: 'copied',
+      cookieHash: row?.cookieHash ?? '',
+      sealedLeg: row?.sealedLeg ?? '',
+      legExpiresAt: row?.legExpiresAt ?? 0,
+    })
+    const sealed = (await house.store.flows.byHash(other.flow.hash))?.sealedLeg ?? ''
+    const open = (flow: string) => house.sealer.openText('flow-leg', { flow }, sealed)
+    await expect(open(other.flow.hash)).rejects.toThrow()
+    expect(JSON.parse(await open(mine.flow.hash))).toHaveProperty('verifier')
+  })
+})
+
+describe('status', () => {
+  const status = (id: string, person = alice, agent = AGENT, wait = 0) =>
+    house.flows.status(id, person, agent, wait, never)
+
+  test('answers only the person and the agent that began', async () => {
+    const { begun } = await begin()
+    const id = begun.authorizationId
+    expect((await status(id)).status).toBe('pending')
+    for (const other of [
+      status(id, BOB),
+      status(id, { ...alice, tenant: 'globex' }),
+      status(id, alice, 'agent:other'),
+      status('ac_nonsense'),
+      status(idOf(begun.url)),
+      status(`ac_${'0'.repeat(64)}`),
+    ])
+      await expect(other).rejects.toMatchObject({ code: 'authorization_not_found' })
+  })
+
+  test('wakes as soon as the flow ends in this process', async () => {
+    const { begun, flow } = await begin()
+    const from = performance.now()
+    const waiting = status(begun.authorizationId, alice, AGENT, 30_000)
+    setTimeout(() => void house.flows.decline(flow, true), 50)
+    expect(await waiting).toMatchObject({ status: 'failed', failure: 'denied' })
+    expect(performance.now() - from).toBeLessThan(900)
+  })
+
+  test('sees within a second what another process stored', async () => {
+    const { begun, flow } = await begin()
+    const waiting = status(begun.authorizationId, alice, AGENT, 5_000)
+    await house.store.flows.finish(flow.hash, 'completed', null)
+    expect(await waiting).toMatchObject({ status: 'completed' })
+  })
+
+  test('ends when the wait is over or the caller leaves', async () => {
+    const { begun } = await begin()
+    const from = performance.now()
+    expect((await status(begun.authorizationId, alice, AGENT, 100)).status).toBe('pending')
+    const left = house.flows.status(
+      begun.authorizationId,
+      alice,
+      AGENT,
+      30_000,
+      AbortSignal.timeout(50),
+    )
+    expect((await left).status).toBe('pending')
+    expect(performance.now() - from).toBeLessThan(900)
+  })
+
+  test('says completed for an authorization that needed nobody', async () => {
+    const id = await house.flows.completed(alice, AGENT, 'acme', SCOPES)
+    expect(await house.flows.completed(alice, AGENT, 'acme', SCOPES)).toBe(id)
+    expect(await status(id)).toMatchObject({ status: 'completed', missing: [] })
+  })
+})
+
+test('a link ends after its time, and ended flows are swept', async () => {
+  const { begun, flow } = await begin()
+  house.advance(86_400_001)
+  expect(await house.flows.find(idOf(begun.url))).toMatchObject({
+    status: 'failed',
+    failure: 'expired',
+  })
+  await expect(house.flows.leg(flow, house.redirectUri('acme'))).rejects.toMatchObject({
+    code: 'authorization_not_found',
+  })
+  house.advance(86_400_001)
+  expect(await house.flows.sweep()).toBeGreaterThan(0)
+  expect(await house.flows.find(idOf(begun.url))).toBeNull()
+})
+
+test('no row, event or log line holds an id, state, code, cookie, verifier or token in clear', async () => {
+  const { location, cookie, begun } = await toProvider()
+  const params = await back(location)
+  const finished = await finish(params, cookie)
+  expect(finished.kind).toBe('completed')
+  const holding = await held(alice)
+  const opened = holding.kind === 'held' ? await house.vault.open(holding.credential) : null
+  const secrets = {
+    id: idOf(begun.url),
+    state: location.searchParams.get('state') ?? '',
+    code: params.get('code') ?? '',
+    cookie,
+    access: opened?.access.reveal() ?? '',
+    refresh: opened?.refresh?.reveal() ?? '',
+    client: PROVIDER_SECRET,
+  }
+  const text = [JSON.stringify(house.events), house.logged.join('\n'), await house.stored()].join(
+    '',
+  )
+  expect(text).toContain(alice.id)
+  for (const [name, value] of Object.entries(secrets)) {
+    expect(value.length, name).toBeGreaterThan(20)
+    expect(text.includes(value), name).toBe(false)
+  }
+})

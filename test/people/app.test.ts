@@ -1,0 +1,373 @@
+// People's pages over real HTTP: a real IdP says who is there, a real provider grants, real browsers' cookies and forms.
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { readFile, stat } from 'node:fs/promises'
+import type { Person } from '../../proxy/model.ts'
+import { createBrowser } from '../support/browser.ts'
+import type { Browser, Visit } from '../support/browser.ts'
+import { ALICE, PAGES_SECRET, PROVIDER_SECRET, startConsent } from '../support/consent.ts'
+import type { Consent } from '../support/consent.ts'
+
+const AGENT = 'agent:triage'
+const SCOPES = ['openid', 'repo']
+
+const begin = (house: Consent, agent = AGENT, nextUri: string | null = null, person = ALICE) =>
+  house.flows.begin(person, agent, 'acme', SCOPES, { nextUri })
+const found = (house: Consent, url: string) => house.flows.find(url.slice(url.lastIndexOf('/') + 1))
+const held = (house: Consent, person: Person = ALICE, agent = AGENT) =>
+  house.vault.look(person, 'acme', agent)
+/** Clears what a test stored, so that each one starts with nothing connected. */
+const clear = async (house: Consent): Promise<void> => {
+  for (const { credential } of await house.vault.list({})) await house.vault.revoke(credential)
+  for (const { event: _ } of house.events.splice(0)) continue
+}
+
+describe('with an organisation’s sign-in', () => {
+  let house: Consent
+  beforeAll(async () => {
+    house = await startConsent({ returnTo: ['http://127.0.0.1:9'] })
+  })
+  afterAll(() => house.close())
+  beforeEach(() => clear(house))
+  const names = () => house.events.map(({ event }) => event)
+
+  /** Opens the link, signs in at the IdP, and comes back to the page of the link. */
+  const openAs = async (browser: Browser, url: string, login: string): Promise<Visit> => {
+    let page = await browser.open(url)
+    while (new URL(page.url).origin === house.idp.issuer)
+      page = await browser.submit(page, { login, password: 'x' })
+    return page
+  }
+  const atProvider = (url: URL): boolean => url.href.startsWith(house.redirectUri('acme'))
+  /** Presses the button, then signs in and says yes at the provider; stops before the callback. */
+  const go = async (browser: Browser, page: Visit, login = 'alice-acme'): Promise<Visit> => {
+    let there = await browser.submit(page, { answer: 'yes' }, { until: atProvider })
+    while (new URL(there.url).origin === house.provider.issuer)
+      there = await browser.submit(there, { login, password: 'x' }, { until: atProvider })
+    return there
+  }
+
+  test('a person signs in, sees what is asked, consents at the provider and is told as whom they are connected', async () => {
+    const browser = createBrowser()
+    const { url } = await begin(house)
+    const page = await openAs(browser, url, 'alice')
+    expect(page.url).toBe(url)
+    for (const said of ['agent:triage', 'Acme &lt;Code&gt;', 'alice (acme)', '<code>repo</code>'])
+      expect(page.text).toContain(said)
+    expect(page.text).toContain('Nobody should have sent you this link')
+    const done = await browser.open((await go(browser, page)).url)
+    expect(done.status).toBe(200)
+    expect(done.text).toContain('alice-acme')
+    expect(await held(house)).toMatchObject({ account: 'alice-acme' })
+    expect(names()).toEqual([
+      'consent.started',
+      'consent.opened',
+      'consent.at_provider',
+      'consent.completed',
+    ])
+  })
+
+  test('bob, who opens alice’s link, learns nothing and burns nothing: alice completes afterwards', async () => {
+    const { url } = await begin(house)
+    const bob = await openAs(createBrowser(), url, 'bob')
+    expect(bob.status).toBe(403)
+    for (const hidden of ['alice', 'Acme', AGENT, 'repo', 'acme'])
+      expect(bob.text).not.toContain(hidden)
+    expect(bob.text).not.toContain('<form')
+    expect(names()).toContain('consent.user_mismatch')
+    expect(house.events.at(-1)?.fields).toMatchObject({ by: { id: 'bob', realm: 'corp' } })
+
+    const alice = createBrowser()
+    const page = await openAs(alice, url, 'alice')
+    expect((await alice.open((await go(alice, page)).url)).text).toContain('alice-acme')
+    expect(await held(house)).toMatchObject({ kind: 'held' })
+    expect(await held(house, { ...ALICE, id: 'bob' })).toEqual({ kind: 'none' })
+  })
+
+  test('the same id in another tenant is another person', async () => {
+    const { url } = await begin(house, AGENT, null, { ...ALICE, id: 'carol' })
+    expect((await openAs(createBrowser(), url, 'carol')).status).toBe(403)
+  })
+
+  test('somebody whose token lacks the tenant claim is not signed in', async () => {
+    const { url } = await begin(house)
+    const page = await openAs(createBrowser(), url, 'dave')
+    expect(page.status).toBe(400)
+    expect(page.text).toContain('sign-in did not work')
+  })
+
+  test('bob cannot finish with alice’s answer, not even with her leg’s cookie; she still can', async () => {
+    const { url } = await begin(house)
+    const [alice, bob] = [createBrowser(), createBrowser()]
+    const callback = (await go(alice, await openAs(alice, url, 'alice'))).url
+    await openAs(bob, url, 'bob')
+    const own = await house.flows.begin({ ...ALICE, id: 'bob' }, AGENT, 'acme', SCOPES)
+    await openAs(bob, own.url, 'bob')
+    expect((await bob.open(callback)).status).toBe(400)
+    const host = new URL(url).host
+    for (const [name, value] of alice.cookies.get(host) ?? [])
+      if (name.startsWith('deputy-leg-')) bob.cookies.get(host)?.set(name, value)
+    expect((await bob.open(callback)).status).toBe(403)
+    expect(await held(house)).toEqual({ kind: 'none' })
+    expect((await alice.open(callback)).text).toContain('alice-acme')
+  })
+
+  test('an answer opened in a browser that is not signed in burns nothing', async () => {
+    const browser = createBrowser()
+    const { url } = await begin(house)
+    const callback = (await go(browser, await openAs(browser, url, 'alice'))).url
+    expect((await createBrowser().open(callback)).status).toBe(401)
+    expect((await browser.open(callback)).status).toBe(200)
+    expect((await browser.open(callback)).status).toBe(400)
+    expect(await held(house)).toMatchObject({ kind: 'held', generation: 1 })
+  })
+
+  test('opening the link any number of times, in any browser, changes nothing', async () => {
+    const { url } = await begin(house)
+    const before = await found(house, url)
+    const browser = createBrowser()
+    await openAs(browser, url, 'alice')
+    await browser.open(url)
+    await fetch(url, { method: 'HEAD', redirect: 'manual' })
+    await createBrowser().open(url)
+    expect(await found(house, url)).toEqual(before)
+    expect(names()).not.toContain('consent.at_provider')
+    expect(house.provider.requests.filter(({ path }) => path === '/token')).toEqual([])
+  })
+
+  test('a link that was completed shows that, and starts nothing anew', async () => {
+    const browser = createBrowser()
+    const { url } = await begin(house)
+    await browser.open((await go(browser, await openAs(browser, url, 'alice'))).url)
+    const again = await browser.open(url)
+    expect(again.text).toContain('is connected')
+    expect(again.text).not.toContain('<form')
+  })
+
+  test('a form without the token, with another flow’s token, or from another site is refused', async () => {
+    const browser = createBrowser()
+    const { url } = await begin(house)
+    const other = await begin(house, 'agent:other')
+    const page = await openAs(browser, url, 'alice')
+    const otherPage = await browser.open(other.url)
+    const token = /name="csrf" value="([^"]+)"/.exec(otherPage.text)?.[1] ?? ''
+    const send = (fields: Record<string, string>, headers: Record<string, string> = {}) =>
+      browser.submit(page, { answer: 'yes', ...fields }, { headers, until: () => true })
+    expect(token).not.toBe('')
+    expect((await send({ csrf: '' })).status).toBe(403)
+    expect((await send({ csrf: token })).status).toBe(403)
+    expect((await send({}, { 'sec-fetch-site': 'cross-site' })).status).toBe(403)
+    expect((await send({}, { 'sec-fetch-site': 'same-site' })).status).toBe(403)
+    expect((await send({}, { origin: 'https://evil.example' })).status).toBe(403)
+    expect(await found(house, url)).toMatchObject({ status: 'pending' })
+    expect(names()).not.toContain('consent.at_provider')
+    expect((await send({}, { origin: house.publicUrl })).status).toBe(303)
+  })
+
+  test('saying no on the page ends the flow, and saying no at the provider does too', async () => {
+    const browser = createBrowser()
+    const first = await begin(house)
+    const page = await openAs(browser, first.url, 'alice')
+    expect((await browser.submit(page, { answer: 'no' })).text).toContain('Nothing was connected')
+    expect(await found(house, first.url)).toMatchObject({ status: 'failed', failure: 'denied' })
+
+    const second = await begin(house)
+    expect(second.url).not.toBe(first.url)
+    const location = await browser.submit(
+      await browser.open(second.url),
+      { answer: 'yes' },
+      { until: () => true },
+    )
+    const callback = await house.provider.deny(location.url, 'alice-acme')
+    expect((await browser.open(callback)).text).toContain('Nothing was connected')
+    expect(await found(house, second.url)).toMatchObject({ failure: 'denied' })
+  })
+
+  test('a second agent gets its own page and its own grant without the provider', async () => {
+    const browser = createBrowser()
+    const first = await begin(house)
+    await browser.open((await go(browser, await openAs(browser, first.url, 'alice'))).url)
+    const { url } = await begin(house, 'agent:second')
+    expect(await held(house, ALICE, 'agent:second')).toMatchObject({ granted: null })
+    const page = await browser.open(url)
+    expect(page.text).toContain('Let agent:second use your')
+    house.provider.requests.length = 0
+    const done = await browser.submit(page, { answer: 'yes' })
+    expect(done.text).toContain('is connected')
+    expect(house.provider.requests).toEqual([])
+    expect(await held(house, ALICE, 'agent:second')).toMatchObject({ granted: SCOPES })
+  })
+
+  test('two links in two tabs of one browser both complete', async () => {
+    const browser = createBrowser()
+    const [one, two] = [await begin(house), await begin(house, 'agent:second')]
+    const first = await go(browser, await openAs(browser, one.url, 'alice'))
+    const second = await go(browser, await browser.open(two.url))
+    expect((await browser.open(first.url)).status).toBe(200)
+    expect((await browser.open(second.url)).status).toBe(200)
+  })
+
+  test('next_uri is followed after completion when its origin is listed, and never otherwise', async () => {
+    const browser = createBrowser()
+    const listed = await begin(house, 'agent:a', 'http://127.0.0.1:9/back?x=1')
+    const page = await openAs(browser, listed.url, 'alice')
+    expect(page.headers.get('content-security-policy')).toContain('http://127.0.0.1:9')
+    const away = await browser.open((await go(browser, page)).url, () => true)
+    expect(away.url).toBe('http://127.0.0.1:9/back?x=1')
+    const foreign = await begin(house, 'agent:b', 'https://evil.example/')
+    const done = await browser.submit(await browser.open(foreign.url), { answer: 'yes' })
+    expect(done.status).toBe(200)
+    expect(new URL(done.url).origin).toBe(house.publicUrl)
+  })
+
+  test('a sign-in answer without its cookie, replayed, or with a foreign state signs nobody in', async () => {
+    const browser = createBrowser()
+    const { url } = await begin(house)
+    let page = await browser.open(url)
+    const until = ({ pathname }: URL): boolean => pathname === '/sign-in/callback'
+    while (new URL(page.url).origin === house.idp.issuer)
+      page = await browser.submit(page, { login: 'alice', password: 'x' }, { until })
+    const stranger = createBrowser()
+    expect((await stranger.open(page.url)).status).toBe(400)
+    expect((await browser.open(page.url.replace(/state=[^&]+/, 'state=other'))).status).toBe(400)
+    expect(
+      (await browser.open(page.url.replace(/iss=[^&]+/, 'iss=https%3A%2F%2Fx.test'))).status,
+    ).toBe(400)
+    expect((await browser.open(page.url)).url).toBe(url)
+    expect((await browser.open(page.url)).status).toBe(400)
+  })
+
+  test('a session ends after an hour, and a cookie that was not sealed here is none', async () => {
+    const browser = createBrowser()
+    const { url } = await begin(house)
+    expect((await openAs(browser, url, 'alice')).text).toContain('<form')
+    const mine = browser.cookies.get(new URL(url).host)
+    const session = mine?.get('deputy-session') ?? ''
+    expect(session.split('.')).toHaveLength(5)
+    mine?.set('deputy-session', `${session.slice(0, -4)}AAAA`)
+    expect(new URL((await browser.open(url, () => true)).url).origin).toBe(house.idp.issuer)
+    mine?.set('deputy-session', session)
+    house.advance(3_600_001)
+    expect(new URL((await browser.open(url, () => true)).url).origin).toBe(house.idp.issuer)
+  })
+
+  test('an unknown or ended link says so without a sign-in', async () => {
+    const browser = createBrowser()
+    expect((await browser.open(`${house.publicUrl}/connect/${'A'.repeat(43)}`)).status).toBe(404)
+    expect((await browser.open(`${house.publicUrl}/connect/x`)).status).toBe(404)
+  })
+
+  test('every page carries the strict headers, and none may be framed, sniffed, kept or scripted', async () => {
+    const { url } = await begin(house)
+    const browser = createBrowser()
+    await openAs(browser, url, 'alice')
+    await browser.open(`${house.publicUrl}/`)
+    await browser.open(`${house.publicUrl}/nowhere`)
+    await browser.open(`${house.publicUrl}/problems/consent_required`)
+    await browser.open(`${house.publicUrl}/problems/__proto__`)
+    const ours = browser.seen.filter((visit) => new URL(visit.url).origin === house.publicUrl)
+    expect(ours.length).toBeGreaterThan(5)
+    for (const { headers, url: at } of ours) {
+      const policy = headers.get('content-security-policy') ?? ''
+      expect(policy, at).toContain("default-src 'none'")
+      expect(policy, at).toContain("frame-ancestors 'none'")
+      expect(policy, at).not.toContain('unsafe')
+      expect(headers.get('referrer-policy'), at).toBe('no-referrer')
+      expect(headers.get('x-content-type-options'), at).toBe('nosniff')
+      expect(headers.get('cache-control'), at).toBe('no-store')
+      expect(headers.get('cross-origin-opener-policy'), at).toBe('same-origin')
+    }
+    for (const cookie of ours.flatMap(({ headers }) => headers.getSetCookie()))
+      expect(cookie).toMatch(/; Path=\/; HttpOnly; SameSite=Lax/)
+  })
+
+  test('no page, event or log line shows a token, secret, code, state or cookie', async () => {
+    const browser = createBrowser()
+    const { url } = await begin(house)
+    const page = await openAs(browser, url, 'alice')
+    const callback = new URL((await go(browser, page)).url)
+    await browser.open(callback)
+    const holding = await held(house)
+    const opened = holding.kind === 'held' ? await house.vault.open(holding.credential) : null
+    const secrets: Record<string, string> = {
+      access: opened?.access.reveal() ?? '',
+      refresh: opened?.refresh?.reveal() ?? '',
+      code: callback.searchParams.get('code') ?? '',
+      state: callback.searchParams.get('state') ?? '',
+      provider: PROVIDER_SECRET,
+      pages: PAGES_SECRET,
+    }
+    const texts = browser.seen
+      .filter((visit) => new URL(visit.url).origin === house.publicUrl)
+      .map(({ text }) => text)
+    const all = [...texts, JSON.stringify(house.events), ...house.logged].join('\n')
+    for (const [name, value] of Object.entries(secrets)) {
+      expect(value.length, name).toBeGreaterThan(20)
+      expect(all.includes(value), name).toBe(false)
+    }
+    expect(JSON.stringify(house.events)).not.toContain(url.slice(url.lastIndexOf('/') + 1))
+  })
+})
+
+describe('with the local sign-in', () => {
+  let house: Consent
+  beforeAll(async () => {
+    house = await startConsent({ signIn: 'local' })
+  })
+  afterAll(() => house.close())
+  beforeEach(() => clear(house))
+  const code = async () => (await readFile(house.codeFile, 'utf8')).trim()
+
+  test('the code of the terminal opens the page once, and is replaced by a new one', async () => {
+    const { url } = await begin(house)
+    const browser = createBrowser()
+    const page = await browser.open(url)
+    expect(page.status).toBe(401)
+    expect(page.text).not.toContain('alice')
+    const first = await code()
+    expect(house.printed.join()).toContain(first)
+    expect((await stat(house.codeFile)).mode & 0o777).toBe(0o600)
+    const opened = await browser.submit(page, { code: ` ${first.toLowerCase()} ` })
+    expect(opened.url).toBe(url)
+    expect(opened.text).toContain('not verified')
+    expect(house.events.at(-1)).toMatchObject({
+      event: 'consent.opened',
+      fields: { verified: false },
+    })
+    expect(await code()).not.toBe(first)
+    const stranger = createBrowser()
+    expect((await stranger.submit(await stranger.open(url), { code: first })).status).toBe(401)
+  })
+
+  test('a code for alice opens no link of bob', async () => {
+    const browser = createBrowser()
+    const { url } = await begin(house)
+    await browser.submit(await browser.open(url), { code: await code() })
+    const bobs = await house.flows.begin({ ...ALICE, id: 'bob' }, AGENT, 'acme', SCOPES)
+    const page = await browser.open(bobs.url)
+    expect(page.status).toBe(401)
+    expect(page.text).toContain('name="code"')
+  })
+
+  test('five wrong codes in a minute are the last ones, even for the right code', async () => {
+    house.advance(120_000)
+    const { url } = await begin(house)
+    const browser = createBrowser()
+    const page = await browser.open(url)
+    for (let i = 0; i < 5; i += 1)
+      expect((await browser.submit(page, { code: 'WRONG' })).status).toBe(401)
+    expect((await browser.submit(page, { code: await code() })).status).toBe(429)
+    house.advance(60_001)
+    expect((await browser.submit(page, { code: await code() })).status).toBe(200)
+  })
+
+  test('a code sent from another site is not even looked at', async () => {
+    const { url } = await begin(house)
+    const browser = createBrowser()
+    const headers = { 'sec-fetch-site': 'cross-site' }
+    const right = await code()
+    expect(
+      (await browser.submit(await browser.open(url), { code: right }, { headers })).status,
+    ).toBe(403)
+    expect(await code()).toBe(right)
+  })
+})

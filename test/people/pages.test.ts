@@ -1,0 +1,150 @@
+import { expect, test } from 'vitest'
+import { CATALOGUE } from '../../proxy/problem.ts'
+import type { ProblemCode } from '../../proxy/problem.ts'
+import type { Connection, Operation, Provider } from '../../proxy/model.ts'
+import { parseProvider } from '../../proxy/config/provider.ts'
+import * as pages from '../../proxy/people/pages.ts'
+
+const parsed = parseProvider(
+  {
+    id: 'acme',
+    name: '<script>alert(1)</script>',
+    authorize: 'https://acme.test/authorize',
+    token: 'https://acme.test/token',
+    hosts: ['api.acme.test'],
+  },
+  'acme.yaml',
+)
+if ('problems' in parsed) throw new Error(parsed.problems.join('\n'))
+const operation = (id: string, access: Operation['access'], scope: string) => ({
+  id,
+  access,
+  scopes: [[scope]],
+  inspect: [],
+  upload: false,
+  method: 'GET',
+  path: '/',
+  host: null,
+})
+const provider: Provider = {
+  ...parsed.provider,
+  operations: [
+    operation('issues.list', 'read', 'repo'),
+    operation('issues.create', 'write', 'repo'),
+    operation('pulls.get', 'read', 'repo'),
+    operation('repos.delete', 'delete', 'delete_repo'),
+  ],
+}
+const connection: Connection = {
+  name: 'acme',
+  provider,
+  clientId: 'client',
+  clientSecret: null,
+  scopes: ['repo'],
+}
+const HOSTILE = '"><img src=x onerror=alert(1)>'
+const view: pages.ConnectView = {
+  connection,
+  agent: HOSTILE,
+  person: { tenant: HOSTILE, realm: 'r', id: HOSTILE },
+  verified: true,
+  scopes: ['repo', HOSTILE],
+  again: [HOSTILE],
+  step: 'provider',
+  reauthorization: true,
+  csrf: 'token',
+  action: '/connect/x',
+}
+const everyPage = (): Promise<readonly string[]> =>
+  Promise.all(
+    [
+      pages.indexPage(),
+      pages.connectPage(view),
+      pages.connectPage({ ...view, step: 'grant', verified: false }),
+      pages.donePage({ ...view, account: HOSTILE, missing: [HOSTILE] }),
+      pages.wrongPersonPage(),
+      pages.expiredPage(),
+      pages.deniedPage(),
+      pages.mismatchPage(HOSTILE),
+      pages.providerErrorPage(HOSTILE),
+      pages.brokenCallbackPage(),
+      pages.signInFailedPage(),
+      pages.refusedFormPage(),
+      pages.codePage({ back: HOSTILE, failed: true, wait: true }),
+      pages.notFoundPage(),
+      pages.failurePage(),
+      ...Object.entries(CATALOGUE).map(([code, row]) => pages.problemPage(code, row)),
+    ].map(async (markup) => String(await markup)),
+  )
+
+test('what a stranger named never becomes markup', async () => {
+  for (const text of await everyPage()) {
+    expect(text).not.toContain('<img')
+    expect(text).not.toContain('<script')
+    expect(text).not.toContain('javascript:')
+    expect(text).not.toMatch(/\son[a-z]+="/)
+  }
+})
+
+test('every page has a language, a title, one main, one h1, a viewport and no inline style', async () => {
+  for (const text of await everyPage()) {
+    expect(text).toMatch(/^<!doctype html>\s*<html lang="en">/)
+    for (const once of ['<main>', '<h1>', '<title>', 'name="viewport"'])
+      expect(text.split(once)).toHaveLength(2)
+    expect(text).not.toMatch(/<style|\sstyle="/)
+    expect(Buffer.byteLength(text) + Buffer.byteLength(pages.STYLE)).toBeLessThan(30_000)
+  }
+})
+
+test('every visible field has a label', async () => {
+  for (const text of await everyPage())
+    for (const [field] of text.matchAll(/<input(?![^>]*hidden)[^>]*>/g)) {
+      const id = /\bid="([^"]+)"/.exec(field)?.[1]
+      expect(text).toContain(`<label for="${id}">`)
+    }
+})
+
+test('a scope is told by what the provider’s operations need it for', () => {
+  expect(pages.scopeWords(provider, 'repo')).toBe('Read: issues, pulls. Create and change: issues')
+  expect(pages.scopeWords(provider, 'delete_repo')).toBe('Delete: repos')
+  expect(pages.scopeWords(provider, 'openid')).toBe('Know which account is yours')
+  expect(pages.scopeWords(provider, 'x')).toContain('names itself')
+})
+
+test('every problem code has a page that says what to do', async () => {
+  for (const code of Object.keys(CATALOGUE) as ProblemCode[]) {
+    const text = String(await pages.problemPage(code, CATALOGUE[code]))
+    expect(text).toContain(code)
+    expect(text).toContain(String(CATALOGUE[code].status))
+  }
+})
+
+/** WCAG 2.2 1.4.3 over the palette itself. */
+const luminance = (hex: string): number => {
+  const full = hex.length === 4 ? hex.replace(/[0-9a-f]/gi, '$&$&') : hex
+  const [r = 0, g = 0, b = 0] = [1, 3, 5].map((at) => {
+    const c = Number.parseInt(full.slice(at, at + 2), 16) / 255
+    return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4
+  })
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b
+}
+const contrast = (a: string, b: string): number => {
+  const [light = 0, dark = 0] = [luminance(a), luminance(b)].toSorted((x, y) => y - x)
+  return (light + 0.05) / (dark + 0.05)
+}
+test('text has a contrast of 4.5 or more, dark and light', () => {
+  const palettes = [...pages.STYLE.matchAll(/:root\{([^}]*)\}/g)].map(
+    ([, rules = '']) =>
+      new Map([...rules.matchAll(/(--\w+):(#[0-9a-f]+)/g)].map(([, k, v]) => [k, v ?? ''])),
+  )
+  expect(palettes).toHaveLength(2)
+  for (const palette of palettes)
+    for (const [text, back] of [
+      ['--ink', '--back'],
+      ['--soft', '--back'],
+      ['--act', '--back'],
+      ['--on', '--act'],
+      ['--ink', '--warn'],
+    ] as const)
+      expect(contrast(palette.get(text) ?? '', palette.get(back) ?? ''), text).toBeGreaterThan(4.5)
+})

@@ -1,0 +1,258 @@
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { CredentialRow, FlowRow, GrantRow, Person, Store } from '../../proxy/model.ts'
+import { openSqlite } from '../../proxy/store/sqlite.ts'
+
+// Every store passes the same tests: a further one is a further row.
+const stores: readonly { readonly name: string; readonly open: () => Promise<Store> }[] = [
+  {
+    name: 'sqlite',
+    open: () => openSqlite(join(mkdtempSync(join(tmpdir(), 'store-')), 'deputy.db')),
+  },
+]
+
+const alice: Person = { tenant: 'acme', realm: 'corp', id: 'alice' }
+const credential = (change: Partial<CredentialRow> = {}): CredentialRow => ({
+  id: 'c1',
+  tenant: 'acme',
+  realm: 'corp',
+  user: 'alice',
+  connection: 'github',
+  provider: 'github',
+  slot: 'default',
+  accountId: '7',
+  account: 'alice-gh',
+  status: 'active',
+  generation: 1,
+  scopes: ['repo', 'read:org'],
+  sealed: 'jwe-1',
+  expiresAt: 5_000,
+  storedAt: 1_000,
+  lease: null,
+  leaseUntil: null,
+  unknownSince: null,
+  coolUntil: null,
+  coolError: null,
+  ...change,
+})
+const grant = (change: Partial<GrantRow> = {}): GrantRow => ({
+  tenant: 'acme',
+  realm: 'corp',
+  user: 'alice',
+  agent: 'triage',
+  connection: 'github',
+  scopes: ['repo'],
+  at: 1_000,
+  ...change,
+})
+const flow = (change: Partial<FlowRow> = {}): FlowRow => ({
+  hash: 'f1',
+  nonce: 'n1',
+  tenant: 'acme',
+  realm: 'corp',
+  user: 'alice',
+  agent: 'triage',
+  connection: 'github',
+  scopes: ['repo', 'read:org'],
+  reauthorization: true,
+  status: 'pending',
+  failure: null,
+  nextUri: null,
+  createdAt: 1_000,
+  expiresAt: 9_000,
+  stateHash: null,
+  cookieHash: null,
+  sealedLeg: null,
+  legExpiresAt: null,
+  ...change,
+})
+const next = (generation: number) => ({
+  sealed: `jwe-${generation}`,
+  generation,
+  scopes: ['repo'],
+  expiresAt: null,
+  storedAt: 2_000,
+})
+
+describe.each(stores)('the $name store', ({ open }) => {
+  let store: Store
+  beforeEach(async () => {
+    store = await open()
+  })
+  afterEach(() => store.close())
+
+  test('gives back every field of what was put', async () => {
+    const row = credential({ unknownSince: 5, coolUntil: 6, coolError: 'busy' })
+    expect(await store.credentials.put(row, grant())).toBe(true)
+    expect(await store.credentials.byId('c1')).toEqual(row)
+    expect(await store.credentials.find(alice, 'github')).toEqual([row])
+    expect(await store.grants.find(alice, 'triage', 'github')).toEqual(grant())
+    await store.flows.insert(flow())
+    expect(await store.flows.byHash('f1')).toEqual(flow())
+    await store.check()
+  })
+
+  test('keeps people apart by tenant, realm and id, byte for byte', async () => {
+    await store.credentials.put(credential(), grant())
+    for (const person of [
+      { ...alice, tenant: 'evil' },
+      { ...alice, realm: 'other' },
+      { ...alice, id: 'Alice' },
+      { ...alice, id: 'alice ' },
+    ]) {
+      expect(await store.credentials.find(person, 'github')).toEqual([])
+      expect(await store.grants.find(person, 'triage', 'github')).toBeNull()
+    }
+    const composed = { ...alice, id: 'zo\u00eb' }
+    await store.grants.put(grant({ user: composed.id }))
+    expect(await store.grants.find({ ...alice, id: 'zoe\u0308' }, 'triage', 'github')).toBeNull()
+  })
+
+  test('refuses a name that is not well-formed, instead of folding two names into one', async () => {
+    await expect(store.grants.put(grant({ user: 'a\ud800' }))).rejects.toThrow('well-formed')
+    await expect(store.credentials.find({ ...alice, id: 'a\udfff' }, 'github')).rejects.toThrow(
+      'well-formed',
+    )
+  })
+
+  test('replaces a credential in its place, and only by a higher generation', async () => {
+    await store.credentials.put(credential({ generation: 2 }), grant())
+    expect(
+      await store.credentials.put(credential({ generation: 2, sealed: 'stale' }), grant()),
+    ).toBe(false)
+    expect(
+      await store.credentials.put(
+        credential({ generation: 3, sealed: 'new' }),
+        grant({ agent: 'b' }),
+      ),
+    ).toBe(true)
+    expect((await store.credentials.find(alice, 'github')).map((row) => row.sealed)).toEqual([
+      'new',
+    ])
+    expect((await store.grants.list(alice)).map(({ agent }) => agent)).toEqual(['b', 'triage'])
+  })
+
+  test('lets the grants of an account fall when another account takes its place', async () => {
+    await store.credentials.put(credential(), grant({ agent: 'other' }))
+    await store.credentials.put(credential({ id: 'c2', accountId: '8' }), grant())
+    expect(await store.credentials.byId('c1')).toBeNull()
+    expect((await store.grants.list(alice)).map(({ agent }) => agent)).toEqual(['triage'])
+  })
+
+  test('gives a lease to one taker, for one generation, until its time is over', async () => {
+    await store.credentials.put(credential(), grant())
+    expect(await store.credentials.lease('c1', 2, 'L0', 1_000, 2_000)).toBeNull()
+    expect(await store.credentials.lease('c1', 1, 'L1', 1_000, 2_000)).toMatchObject({
+      lease: 'L1',
+      unknownSince: null,
+    })
+    expect(await store.credentials.lease('c1', 1, 'L2', 1_999, 3_000)).toBeNull()
+    // the first holder never came back: its answer may be lost
+    expect(await store.credentials.lease('c1', 1, 'L3', 2_000, 3_000)).toMatchObject({
+      lease: 'L3',
+      unknownSince: 2_000,
+    })
+    expect(await store.credentials.rotate('c1', 'L1', next(2))).toBe(false)
+    expect(await store.credentials.rotate('c1', 'L3', next(2))).toBe(true)
+    expect(await store.credentials.byId('c1')).toMatchObject({
+      ...next(2),
+      lease: null,
+      unknownSince: null,
+    })
+    expect(await store.credentials.rotate('c1', 'L3', next(3))).toBe(false)
+  })
+
+  test('releases a lease only for its holder, with what was learnt', async () => {
+    await store.credentials.put(credential(), grant())
+    await store.credentials.lease('c1', 1, 'L1', 1_000, 2_000)
+    const set = {
+      status: 'needs_reauth',
+      unknownSince: null,
+      coolUntil: 9,
+      coolError: 'invalid_grant',
+    } as const
+    expect(await store.credentials.release('c1', 'L2', set)).toBe(false)
+    expect(await store.credentials.release('c1', 'L1', set)).toBe(true)
+    expect(await store.credentials.byId('c1')).toMatchObject({
+      ...set,
+      lease: null,
+      leaseUntil: null,
+    })
+    expect(await store.credentials.lease('c1', 1, 'L3', 5_000, 6_000)).toBeNull()
+  })
+
+  test('removes a credential with its grants and moves the person’s epoch, and a late rotation is lost', async () => {
+    await store.credentials.put(credential(), grant())
+    await store.grants.put(grant({ connection: 'gitlab' }))
+    await store.credentials.lease('c1', 1, 'L1', 1_000, 2_000)
+    expect(await store.epochs.read(alice)).toBe(0)
+    expect(await store.credentials.remove('c1')).toMatchObject({ id: 'c1', sealed: 'jwe-1' })
+    expect(await store.credentials.remove('c1')).toBeNull()
+    expect(await store.credentials.rotate('c1', 'L1', next(2))).toBe(false)
+    expect((await store.grants.list(alice)).map(({ connection }) => connection)).toEqual(['gitlab'])
+    expect(await store.epochs.read(alice)).toBe(1)
+    expect(await store.epochs.move(alice)).toBe(2)
+    expect(await store.epochs.read({ ...alice, realm: 'other' })).toBe(0)
+  })
+
+  test('lists by any part of the owner', async () => {
+    await store.credentials.put(credential(), grant())
+    await store.credentials.put(credential({ id: 'c2', user: 'bob' }), grant({ user: 'bob' }))
+    const ids = async (filter: Parameters<Store['credentials']['list']>[0]) =>
+      (await store.credentials.list(filter)).map(({ id }) => id)
+    expect(await ids({})).toEqual(['c1', 'c2'])
+    expect(await ids({ user: 'bob' })).toEqual(['c2'])
+    expect(await ids({ tenant: 'evil' })).toEqual([])
+    expect(await ids({ realm: 'corp', connection: 'github' })).toEqual(['c1', 'c2'])
+  })
+
+  test('uses up a state exactly once', async () => {
+    await store.flows.insert(flow())
+    const leg = { stateHash: 's1', cookieHash: 'k', sealedLeg: 'jwe', legExpiresAt: 3_000 }
+    expect(await store.flows.leg('f1', leg)).toBe(true)
+    expect(await store.flows.leg('f1', { ...leg, stateHash: 's2' })).toBe(true)
+    expect(await store.flows.byState('s1')).toBeNull()
+    expect(await store.flows.byState('s2')).toMatchObject({ hash: 'f1', sealedLeg: 'jwe' })
+    const used = await Promise.all([
+      store.flows.consume('f1', 's2'),
+      store.flows.consume('f1', 's2'),
+    ])
+    expect(used.sort()).toEqual([false, true])
+    expect(await store.flows.byState('s2')).toBeNull()
+  })
+
+  test('ends a flow once, wipes its leg, and starts no further one', async () => {
+    await store.flows.insert(flow())
+    await store.flows.leg('f1', {
+      stateHash: 's',
+      cookieHash: 'k',
+      sealedLeg: 'jwe',
+      legExpiresAt: 3_000,
+    })
+    expect(await store.flows.finish('f1', 'failed', 'denied')).toBe(true)
+    expect(await store.flows.finish('f1', 'completed', null)).toBe(false)
+    expect(await store.flows.byHash('f1')).toEqual(flow({ status: 'failed', failure: 'denied' }))
+    expect(
+      await store.flows.leg('f1', {
+        stateHash: 's3',
+        cookieHash: 'k',
+        sealedLeg: 'j',
+        legExpiresAt: 1,
+      }),
+    ).toBe(false)
+  })
+
+  test('finds a pending flow by owner, agent and exactly its scopes, while it lives', async () => {
+    await store.flows.insert(flow())
+    const find = (scopes: readonly string[], now = 2_000, agent = 'triage') =>
+      store.flows.pending(alice, agent, 'github', scopes, now)
+    expect(await find(['read:org', 'repo'])).toMatchObject({ hash: 'f1' })
+    expect(await find(['repo'])).toBeNull()
+    expect(await find(['read:org', 'repo'], 9_000)).toBeNull()
+    expect(await find(['read:org', 'repo'], 2_000, 'other')).toBeNull()
+    expect(await store.flows.sweep(9_000)).toBe(0)
+    expect(await store.flows.sweep(9_001)).toBe(1)
+  })
+})

@@ -1,10 +1,19 @@
 // The command line. The only process.exit; each command is imported when it is asked for.
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
 
 const EXIT = { usage: 64, config: 78, failed: 1 } as const
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 const complain = (line: string): void => void process.stderr.write(`${line}\n`)
+
+const opaPlaces = () => ({
+  named: process.env['DEPUTY_OPA'],
+  path: process.env['PATH'],
+  home: process.env['HOME'],
+})
+/** A folder or file that ships with deputy; `config/load` says the same for what it reads. */
+const shipped = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url))
 
 const version = (): string => {
   const parsed: unknown = JSON.parse(
@@ -163,7 +172,7 @@ const program = (done: (code: number) => void): Command => {
       done(
         await (
           await import('./commands/policy.ts')
-        ).policyBuild({ ...options, print, env: process.env }),
+        ).policyBuild({ ...options, root: process.cwd(), places: opaPlaces(), print }),
       ),
     )
   command(
@@ -171,17 +180,29 @@ const program = (done: (code: number) => void): Command => {
     'test',
     'format check, type check against the schemas, unit tests with coverage',
   ).action(async () =>
-    done(await (await import('./commands/policy.ts')).policyTest({ print, env: process.env })),
+    done(
+      await (
+        await import('./commands/policy.ts')
+      ).policyTest({ root: process.cwd(), places: opaPlaces(), print }),
+    ),
   )
 
   const providers = deputy.command('providers').description('provider definitions').exitOverride()
   command(providers, 'list', 'list the definitions that ship with deputy').action(async () =>
-    done(await (await import('./commands/providers.ts')).providersList({ print })),
+    done(
+      await (
+        await import('./commands/providers.ts')
+      ).providersList({ print, dir: shipped('providers') }),
+    ),
   )
   command(providers, 'show', 'print one definition')
     .argument('<id>')
     .action(async (id: string) =>
-      done(await (await import('./commands/providers.ts')).providersShow({ id, print })),
+      done(
+        await (
+          await import('./commands/providers.ts')
+        ).providersShow({ id, print, dir: shipped('providers') }),
+      ),
     )
 
   const connect = deputy.command('connect').description('the pages that people see').exitOverride()

@@ -93,11 +93,13 @@ export type Operation = {
   readonly inspect: readonly string[]
   /** Bodies past `limits.inspected_body` may pass unread. */
   readonly upload: boolean
+  /** JSON pointers of this operation's answers that hold URLs to rewrite, besides the provider's. */
+  readonly rewrite: readonly string[]
 }
 
 export type OperationRow = Operation & {
   readonly method: string
-  /** `/repos/{owner}/{repo}/contents/{path+}`: `{x}` one segment, a last `{x+}` one or more. */
+  /** `/repos/{owner}/{repo}/contents/{path+}`: `{x}` one segment; `{x+}` may hold encoded slashes, and a last one takes one or more. */
   readonly path: string
   /** Limits the row to one host of the provider. */
   readonly host: string | null

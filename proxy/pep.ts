@@ -280,7 +280,10 @@ export const createPep = (deps: PepDeps) => {
     route,
     body,
     injected: call.credential,
-    pointers: call.act?.kind === 'rest' ? route.connection.provider.rewrite : [],
+    pointers:
+      call.act?.kind === 'rest'
+        ? [...route.connection.provider.rewrite, ...call.act.operation.rewrite]
+        : [],
     tagHeader: deps.tagHeader,
     again: (used: Injected) => deps.credentials.again(used, route.connection),
     served: call.snapshot.served,

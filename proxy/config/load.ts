@@ -117,6 +117,9 @@ const interpolate = (
   return value
 }
 
+const idOf = (raw: unknown): unknown =>
+  typeof raw === 'object' && raw !== null && !Array.isArray(raw) && 'id' in raw ? raw.id : null
+
 /** The shipped definitions, then the configuration's own: file names and inline objects. */
 const readProviders = (
   config: Config,
@@ -141,10 +144,17 @@ const readProviders = (
   const folder = shipped('providers')
   for (const name of readdirSync(folder).sort())
     if (name.endsWith('.yaml') && !name.endsWith('.operations.yaml')) add(join(folder, name))
+  const isShipped = [...files.keys()]
   config.providers.forEach((own, i) => {
     if (typeof own === 'string') add(at(own))
     else files.set(`providers.${i}`, own)
   })
+  // An own definition with a shipped id takes its place.
+  const ownIds = new Set(
+    [...files].filter(([name]) => !isShipped.includes(name)).map(([, raw]) => idOf(raw)),
+  )
+  for (const name of isShipped)
+    if (ownIds.has(idOf(files.get(name))) && idOf(files.get(name)) !== null) files.delete(name)
   const compiled = compileProviders(files)
   problems.push(...compiled.problems)
   return compiled.providers
@@ -165,14 +175,12 @@ const connect = (
       )
       continue
     }
-    const { authorize, token, userinfo, revoke, issuer, hosts } = entry
-    const given = Object.fromEntries(
-      Object.entries({ authorize, token, userinfo, revoke, issuer, hosts }).filter(
-        ([, value]) => value !== undefined,
-      ),
+    const { authorize, token, userinfo, revoke, issuer, hosts, insecure } = entry
+    const made = overrideProvider(
+      provider,
+      { authorize, token, userinfo, revoke, issuer, hosts, insecure },
+      where,
     )
-    const made =
-      Object.keys(given).length === 0 ? { provider } : overrideProvider(provider, given, where)
     if ('problems' in made) {
       problems.push(...made.problems)
       continue

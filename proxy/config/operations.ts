@@ -18,6 +18,7 @@ const scopes = z
 const detail = {
   inspect: pointers.default([]),
   upload: z.boolean().default(false),
+  rewrite: pointers.default([]),
   host: z.string().nullable().default(null),
 }
 const row = z.strictObject({
@@ -28,7 +29,7 @@ const row = z.strictObject({
   scopes,
   ...detail,
 })
-const CALL = 'must be `METHOD /path`, a list of them, or { call, inspect, upload, host }'
+const CALL = 'must be `METHOD /path`, a list of them, or { call, inspect, upload, rewrite, host }'
 const call = z
   .string()
   .max(500)
@@ -93,7 +94,7 @@ const readRows = (raw: unknown, report: Report): Placed[] => {
       Object.entries(shared[access]).flatMap(([id, entry]) => {
         const { call: listed, ...rest } =
           typeof entry === 'string' || Array.isArray(entry)
-            ? { call: entry, inspect: [], upload: false, host: null }
+            ? { call: entry, inspect: [], upload: false, rewrite: [], host: null }
             : entry
         return [listed].flat().map((text): Placed => {
           const space = text.indexOf(' ')

@@ -75,7 +75,7 @@ export const readTokenAnswer = (
   const access = first(body, rules.accessToken)
   if (typeof access !== 'string' || access === '')
     return fail('unknown', body === null ? 'unreadable_answer' : 'no_token')
-  const type = String(at(body, '/token_type') ?? 'bearer').toLowerCase()
+  const type = word(at(body, '/token_type'))?.toLowerCase()
   // A sender-constrained token presented as a bearer token would be refused at every call (RFC 9449 5).
   if (type === 'dpop' || type === 'mac') return fail('our_fault', 'unsupported_token_type')
   const refresh = first(body, rules.refreshToken)

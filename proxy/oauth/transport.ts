@@ -35,7 +35,7 @@ const socketError = (error: unknown): Coded => {
     depth < 5 && typeof here.cause === 'object' && here.cause !== null;
     depth += 1
   )
-    here = here.cause as Coded
+    here = here.cause
   return here
 }
 const neverLeft = (error: Coded): boolean =>

@@ -6,7 +6,7 @@ import type { Json } from '../model.ts'
 
 /** Names one line: its process, its number there, the sha256 (hex) of its bytes without the line end. */
 export type Link = { readonly proc: string; readonly seq: number; readonly hash: string }
-export type AnchorKey = { readonly kid: string; readonly sig: string }
+export type Signature = { readonly kid: string; readonly signature: string }
 
 export type Verified = {
   readonly ok: boolean
@@ -182,7 +182,7 @@ export const verifyJournal = async (
       return report(line, `no public key ${kid} to check this anchor`)
     if (
       key !== undefined &&
-      !verify(null, Buffer.from(anchorText(link)), key, Buffer.from(sig, 'hex'))
+      !verify(null, Buffer.from(anchorText(link)), key, Buffer.from(sig, 'base64url'))
     ) {
       return report(line, `the signature of this anchor is not by key ${kid}`)
     }

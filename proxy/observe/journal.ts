@@ -2,7 +2,7 @@
 import { hash } from 'node:crypto'
 import type { Clock, Journal, Log } from '../model.ts'
 import { Problem } from '../problem.ts'
-import type { AnchorKey } from './chain.ts'
+import type { Signature } from './chain.ts'
 import { anchorText, GENESIS, isoTime, lineAfter, member } from './chain.ts'
 import type { FileSink } from './sink.ts'
 import { openFile, openStream } from './sink.ts'
@@ -15,8 +15,8 @@ export type JournalOptions = {
   /** Id of this process, in every line. */
   readonly proc: string
   readonly anchor: {
-    /** Ed25519 over the UTF-8 text by a ring key; `sig` in hex. */
-    readonly sign: (text: string) => AnchorKey
+    /** Ed25519 over the UTF-8 text by a ring key, base64url. */
+    readonly sign: (text: string) => Signature
     readonly everyLines: number
     readonly everyMs: number
   }
@@ -99,8 +99,9 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     if (fresh >= anchor.everyLines || (fresh > 0 && (closing !== null || anchorDue()))) {
       try {
         const { seq, hash } = last
-        const signed = { seq, hash, ...anchor.sign(anchorText(last)) }
-        add(iso(clock.now()), 'chain.anchor', member('anchor', signed))
+        const { kid, signature } = anchor.sign(anchorText(last))
+        const fields = member('anchor', { seq, hash, kid, sig: signature })
+        add(iso(clock.now()), 'chain.anchor', fields)
       } catch (error) {
         log.error({ err: error }, 'the chain of evidence could not be anchored; tried again later')
       }

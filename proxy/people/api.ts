@@ -15,9 +15,9 @@ const MAX_WAIT_S = 59
 
 export type ApiDeps = {
   /** Throws Problem unauthenticated. */
-  readonly identify: (rawHeaders: readonly string[]) => Promise<Principal>
+  readonly identify: (rawHeaders: readonly string[]) => Principal | Promise<Principal>
   /**
-   * Under `trust: plain` only, else null: the body's `user_id` as the tag of a request that names nobody.
+   * Under `trust: plain` only, else null: a user id as the tag of a request that names nobody.
    * It answers null when the request did name somebody, badly.
    */
   readonly plainPerson: ((userId: string, rawHeaders: readonly string[]) => Principal | null) | null
@@ -30,7 +30,7 @@ export type ApiDeps = {
     connection: string,
     wanted: { readonly scopes: readonly string[] } | { readonly operation: string },
   ) => Promise<{ readonly scopes: readonly string[]; readonly held: boolean }>
-  readonly flows: Pick<Flows, 'begin' | 'completed' | 'status'>
+  readonly flows: Pick<Flows, 'begin' | 'completed' | 'status' | 'byAuthorizationId'>
   readonly connections: () => ReadonlyMap<string, Connection>
   /** Origins that `next_uri` may name. */
   readonly returnTo: readonly string[]
@@ -104,11 +104,14 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     c.env?.incoming?.rawHeaders ?? [...c.req.raw.headers].flat()
 
   /** `message` repeats `detail`: existing clients show that member. */
-  const refuse = (c: Context<Env>, error: unknown): Response => {
+  const refuse = (error: unknown): Response => {
     const problem = toProblem(error)
     const id = deps.newId()
-    if (problem.code === 'internal')
-      deps.log.error({ err: named(error), instance: id }, 'the authorization API failed')
+    if (problem.cause !== undefined)
+      deps.log.warn(
+        { err: named(problem.cause), code: problem.code, instance: id },
+        problem.message,
+      )
     const extra = { ...problem.extra, message: problem.message }
     const { code, headers } = problem
     const answer = problemAnswer(
@@ -119,13 +122,25 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     return new Response(answer.body, { status: answer.status, headers: { ...answer.headers } })
   }
 
-  /** The tag decides; only under `plain`, and only without one, may the body's user_id stand for it. */
-  const tagged = (c: Context<Env>): Promise<Principal | Problem> =>
-    deps.identify(rawHeaders(c)).catch((error: unknown) => {
-      if (deps.plainPerson === null) throw error
-      if (error instanceof Problem && error.code === 'unauthenticated') return error
-      throw error
-    })
+  /**
+   * The tag decides. Only under `plain`, and only where a request names nobody, the user that it speaks of does:
+   * there any caller may name any user.
+   */
+  const callerOf = async (
+    c: Context<Env>,
+    spokenOf: () => Promise<string | null>,
+  ): Promise<Principal> => {
+    try {
+      return await deps.identify(rawHeaders(c))
+    } catch (error) {
+      const untagged = error instanceof Problem && error.code === 'unauthenticated'
+      if (!untagged || deps.plainPerson === null) throw error
+      const userId = await spokenOf()
+      const plain = userId === null ? null : deps.plainPerson(userId, rawHeaders(c))
+      if (plain === null) throw error
+      return plain
+    }
+  }
 
   app.use(async (c, next) => {
     await next()
@@ -134,16 +149,14 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
   app.use(
     bodyLimit({
       maxSize: BODY_BYTES,
-      onError: (c) => refuse(c, new Problem('request_too_large', 'the body may have 64 KiB')),
+      onError: () => refuse(new Problem('request_too_large', 'the body may have 64 KiB')),
     }),
   )
 
   app.post('/v1/auth/authorize', async (c) => {
-    const tag = await tagged(c)
+    // Who calls is known before the body is read, where the tag alone decides.
+    const principal = await callerOf(c, async () => (await readBody(c)).user_id)
     const body = await readBody(c)
-    const principal =
-      tag instanceof Problem ? (deps.plainPerson?.(body.user_id, rawHeaders(c)) ?? null) : tag
-    if (principal === null) throw tag
     if (body.user_id !== principal.person.id)
       throw invalid('user_id is not the user that the tag of this request names')
     const { id, provider_id, oauth2 } = body.auth_requirement
@@ -175,11 +188,14 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
   })
 
   app.get('/v1/auth/status', async (c) => {
-    const principal = await deps.identify(rawHeaders(c))
+    const id = c.req.query('id')
+    const principal = await callerOf(
+      c,
+      async () => (await deps.flows.byAuthorizationId(id ?? ''))?.person.id ?? null,
+    )
     const wait = c.req.query('wait') ?? '0'
     if (!/^\d{1,2}$/.test(wait) || Number(wait) > MAX_WAIT_S)
       throw invalid(`wait is a whole number of seconds from 0 to ${MAX_WAIT_S}`)
-    const id = c.req.query('id')
     if (id === undefined) throw invalid('id is missing')
     const { person, agent } = principal
     const flow = await deps.flows.status(id, person, agent, Number(wait) * 1_000, c.req.raw.signal)
@@ -196,15 +212,15 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     )
   })
 
-  const wrongMethod = (allow: string) => (): never => {
+  const only = (allow: string) => (): never => {
     throw new Problem('method_not_allowed', `only ${allow} is known here`, { headers: { allow } })
   }
-  app.all('/v1/auth/authorize', wrongMethod('POST'))
-  app.all('/v1/auth/status', wrongMethod('GET'))
-  app.notFound((c) =>
-    refuse(c, new Problem('route_not_found', 'deputy’s own API has nothing at this path')),
+  app.all('/v1/auth/authorize', only('POST'))
+  app.all('/v1/auth/status', only('GET'))
+  app.notFound(() =>
+    refuse(new Problem('route_not_found', 'deputy’s own API has nothing at this path')),
   )
-  app.onError((error, c) => refuse(c, error))
+  app.onError(refuse)
   return app
 }
 

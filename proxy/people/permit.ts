@@ -73,6 +73,7 @@ const operationOf = (connection: Connection, wanted: Wanted): Operation => {
       scopes: [wanted.scopes],
       inspect: [],
       upload: false,
+      rewrite: [],
     }
   const found = connection.provider.operations.find(({ id }) => id === wanted.operation)
   if (found === undefined)

@@ -7,7 +7,7 @@ import {
   sign,
   verify,
 } from 'node:crypto'
-import type { JsonWebKeyInput, KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { CompactEncrypt, compactDecrypt } from 'jose'
 import { secret } from '../secret.ts'
 import type { Secret } from '../secret.ts'
@@ -103,7 +103,7 @@ const symmetricKey = (entry: Entry): KeyObject => {
 }
 const signingKey = (entry: Entry): KeyObject => {
   try {
-    return createPrivateKey({ key: entry as JsonWebKeyInput['key'], format: 'jwk' })
+    return createPrivateKey({ key: entry, format: 'jwk' })
   } catch {
     throw new Error('kty, crv, x and d must be a private Ed25519 JWK') // the cause could quote the key
   }

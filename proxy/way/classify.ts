@@ -33,6 +33,7 @@ const UNKNOWN: Operation = {
   scopes: [[]],
   inspect: [],
   upload: false,
+  rewrite: [],
 }
 
 export type Classify = (route: Route) => Act
@@ -104,7 +105,7 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
         return { operation: UNKNOWN, kind: 'rest', segments: target.segments }
       const id = `${provider.id}.asset`
       return {
-        operation: { id, access: 'read', scopes: [[]], inspect: [], upload: false },
+        operation: { id, access: 'read', scopes: [[]], inspect: [], upload: false, rewrite: [] },
         kind: 'asset',
         segments: target.segments,
       }

@@ -1,7 +1,7 @@
 // A real, strict authorization server for tests: PKCE required, rotating refresh tokens, family revocation on reuse.
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import Provider from 'oidc-provider'
+import { Provider } from 'oidc-provider'
 import type { Configuration } from 'oidc-provider'
 
 export type SeenRequest = {

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Problem } from '../../proxy/problem.ts'
 import {
@@ -151,7 +151,6 @@ describe('canonicalTarget reads once', () => {
         }
         // A server of another make finds the same path.
         if (!text.includes('?')) {
-          expect(new URL(text, 'http://h').pathname.replaceAll('%7B', '{')).toBeTypeOf('string')
           expect(new URL(text, 'http://h').pathname.split('/').length - 1).toBe(target.raw.length)
           expect(new URL(text, 'http://h').host).toBe('h')
         }
@@ -180,7 +179,9 @@ describe('canonicalHeaders', () => {
   const plain = ['Host', 'h', 'Deputy-User', 'alice', 'Accept', '*/*', 'Connection', 'keep-alive']
 
   test('passes an ordinary header section', () => {
-    expect(codeOf(() => canonicalHeaders([...plain, 'Content-Length', '3'], 'Deputy-User'))).toBeNull()
+    expect(
+      codeOf(() => canonicalHeaders([...plain, 'Content-Length', '3'], 'Deputy-User')),
+    ).toBeNull()
   })
 
   test.each([

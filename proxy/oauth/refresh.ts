@@ -1,0 +1,307 @@
+// One refresh per credential: one promise in the process, one lease in the store, classes of failure, nothing rotated lost.
+import { setTimeout as pause } from 'node:timers/promises'
+import { LRUCache } from 'lru-cache'
+import type { Clock, Connection, Log, StoredCredential, Vault } from '../model.ts'
+import { Problem } from '../problem.ts'
+import type { TokenAnswer, TokenFailure } from './answer.ts'
+import type { OAuthClient } from './client.ts'
+import { createUnstored } from './unstored.ts'
+
+export type RefreshDeps = {
+  readonly vault: Pick<Vault, 'open' | 'lease' | 'rotate' | 'release'>
+  readonly client: Pick<OAuthClient, 'refresh' | 'revoke'>
+  readonly clock: Clock
+  readonly log: Log
+  /** Resolves after `ms`, or rejects when the signal is aborted. */
+  readonly sleep?: (ms: number, signal?: AbortSignal) => Promise<void>
+  /** In [0, 1). */
+  readonly random?: () => number
+}
+export type Fresh = { readonly credential: StoredCredential; readonly refreshed: boolean }
+export type Refresher = {
+  /**
+   * A token that can be used now.
+   * @param want.minGeneration the lowest generation that will do: one above that which just got a 401
+   * @throws Problem reauthorization_required, refresh_in_progress, credential_unavailable, vault_unavailable
+   */
+  readonly fresh: (
+    credential: string,
+    connection: Connection,
+    want?: { readonly minGeneration?: number },
+  ) => Promise<Fresh>
+  /** Ends what is under way and stores what is not stored yet. Rejects when something is left after `ms`. */
+  readonly drain: (ms?: number) => Promise<void>
+}
+
+/** Longer than every try of one refresh together. */
+const LEASE_MS = 60_000
+/** No further try begins later than this after the lease was taken: one takes at most 20 s. */
+const LAST_TRY_MS = 35_000
+const WAIT_MS = 8_000
+const POLL_MS = 250
+const SLOTS = 4
+const CIRCUIT_MS = 60_000
+
+type Leased = Extract<Awaited<ReturnType<Vault['lease']>>, { kind: 'leased' }>
+
+const reauthorize = (detail: string): Problem => new Problem('reauthorization_required', detail)
+const unavailable = (error: string, ms: number, cause?: unknown): Problem =>
+  new Problem('credential_unavailable', `the provider's token endpoint failed: ${error}`, {
+    extra: { retry_after: Math.max(1, Math.ceil(ms / 1000)) },
+    cause,
+  })
+
+/** At most `SLOTS` at once per key; the others queue. */
+const createSlots = () => {
+  const gates = new Map<string, { active: number; readonly queue: (() => void)[] }>()
+  return async <T>(key: string, work: () => Promise<T>): Promise<T> => {
+    const gate = gates.get(key) ?? { active: 0, queue: [] }
+    gates.set(key, gate)
+    if (gate.active < SLOTS) gate.active += 1
+    else await new Promise<void>((resolve) => gate.queue.push(resolve))
+    try {
+      return await work()
+    } finally {
+      const next = gate.queue.shift()
+      if (next === undefined) gate.active -= 1
+      else next() // takes the place over
+    }
+  }
+}
+
+export const createRefresher = (deps: RefreshDeps): Refresher => {
+  const { vault, client, clock, log, random = Math.random } = deps
+  const sleep =
+    deps.sleep ?? ((ms, signal) => pause(ms, undefined, signal === undefined ? {} : { signal }))
+  const flights = new Map<string, Promise<Fresh>>()
+  const unstored = createUnstored({ vault, client, clock, log, sleep })
+  const inSlot = createSlots()
+  /** Definitions whose client the provider refused, until when (monotonic ms). A reload makes new ones. */
+  const broken = new WeakMap<Connection, number>()
+  /** Credentials that are cooling down; saves asking the store at every call. */
+  const resting = new LRUCache<
+    string,
+    { readonly generation: number; readonly until: number; readonly error: string }
+  >({ max: 10_000 })
+  const spreads = new LRUCache<string, number>({ max: 10_000 })
+
+  const jittered = (ms: number): number => Math.round(ms * (0.8 + 0.4 * random()))
+  /** Credentials that were stored in one moment are not all refreshed in one moment. */
+  const spread = (id: string): number => {
+    const known = spreads.get(id) ?? 0.8 + 0.2 * random()
+    spreads.set(id, known)
+    return known
+  }
+  const lifeOf = ({ id, expiresAt, storedAt }: StoredCredential): 'fresh' | 'soft' | 'over' => {
+    if (expiresAt === null) return 'fresh'
+    const life = expiresAt - storedAt
+    const left = expiresAt - clock.now()
+    if (left <= Math.min(5_000, life * 0.05)) return 'over'
+    return left < Math.min(300_000, life * 0.1) * spread(id) ? 'soft' : 'fresh'
+  }
+  const current = async (id: string): Promise<StoredCredential> => {
+    const credential = await vault.open(id, { fresh: true })
+    if (credential === null) throw reauthorize('the account is no longer connected')
+    if (credential.status !== 'active') throw reauthorize('the provider withdrew the grant')
+    return credential
+  }
+
+  const ask = async (
+    connection: Connection,
+    { id, refresh }: StoredCredential,
+  ): Promise<TokenAnswer> => {
+    const said = (kind: 'dead' | 'unknown', error: string) => ({
+      kind,
+      error,
+      description: null,
+      retryAfterMs: null,
+    })
+    if (refresh === null) return said('dead', 'no_refresh_token')
+    try {
+      return await client.refresh(connection, refresh)
+    } catch (error) {
+      log.error(
+        {
+          credential: id,
+          connection: connection.name,
+          reason: error instanceof Error ? error.message : 'unknown',
+        },
+        'refresh could not be asked for',
+      )
+      return said('unknown', 'not_asked')
+    }
+  }
+
+  /** Sends the refresh token; again only where that cannot do harm, and never in a loop: replays may end the whole grant (RFC 9700 4.14.2). */
+  const send = async (connection: Connection, { credential, unknownBefore }: Leased) => {
+    const { lostResponse } = connection.provider
+    const recoverable = lostResponse === 'yes' || lostResponse === 'partly'
+    const began = clock.mono()
+    let unknown = false
+    for (let tries = 1; ; tries += 1) {
+      const answer = await ask(connection, credential)
+      const again =
+        answer.kind === 'not_sent'
+          ? tries < 3
+          : answer.kind === 'unknown' && !unknown && (recoverable || !unknownBefore)
+      unknown ||= answer.kind === 'unknown'
+      if (!again || clock.mono() - began > LAST_TRY_MS) return { answer, unknown }
+      await sleep(jittered(200 * 2 ** tries))
+    }
+  }
+
+  const coolDown = (
+    failure: TokenFailure,
+    connection: Connection,
+    unknownBefore: boolean,
+  ): number => {
+    if (failure.kind === 'busy')
+      return Math.min(Math.max(failure.retryAfterMs ?? jittered(5_000), 1_000), 3_600_000)
+    if (failure.kind === 'our_fault') return 0
+    if (failure.kind !== 'unknown') return jittered(failure.kind === 'not_sent' ? 3_000 : 10_000)
+    if (!unknownBefore) return jittered(3_000)
+    return connection.provider.lostResponse === 'no' ||
+      connection.provider.lostResponse === 'unknown'
+      ? 300_000
+      : 30_000
+  }
+
+  const failed = async (
+    failure: TokenFailure,
+    connection: Connection,
+    leased: Leased,
+    unknown: boolean,
+  ): Promise<Fresh> => {
+    const { credential, lease, unknownBefore } = leased
+    const { kind, error } = failure
+    const dead = kind === 'dead' || kind === 'step'
+    const coolDownMs = dead ? 0 : coolDown(failure, connection, unknownBefore)
+    const fields = {
+      credential: credential.id,
+      connection: connection.name,
+      kind,
+      error,
+      description: failure.description,
+    }
+    if (kind === 'our_fault') {
+      broken.set(connection, clock.mono() + CIRCUIT_MS)
+      log.error(
+        fields,
+        'the provider refuses this client: check client_id, client_secret and client_auth',
+      )
+    } else log.warn(fields, 'refresh failed')
+    const outcome = dead
+      ? 'dead'
+      : unknown
+        ? 'unknown'
+        : kind === 'not_sent'
+          ? 'not_sent'
+          : 'refused'
+    await vault.release(credential.id, lease, { kind: outcome, error, coolDownMs })
+    if (dead) {
+      // Fenced: if somebody stored a newer token meanwhile, the release changed nothing, and that token is good.
+      const now = await current(credential.id)
+      if (now.generation > credential.generation) return { credential: now, refreshed: false }
+      throw reauthorize('the provider withdrew the grant')
+    }
+    if (coolDownMs > 0)
+      resting.set(credential.id, {
+        generation: credential.generation,
+        until: clock.now() + coolDownMs,
+        error,
+      })
+    throw unavailable(error, kind === 'our_fault' ? CIRCUIT_MS : coolDownMs, failure)
+  }
+
+  /** One look at the lease, one refresh if it is ours; null: somebody else has it. */
+  const attempt = async (
+    id: string,
+    generation: number,
+    connection: Connection,
+  ): Promise<Fresh | null> => {
+    const until = (broken.get(connection) ?? 0) - clock.mono()
+    if (until > 0) throw unavailable('this client was refused moments ago', until)
+    const leased = await vault.lease(id, generation, LEASE_MS)
+    if (leased.kind === 'busy') return null
+    if (leased.kind === 'cooling') {
+      resting.set(id, { generation, until: leased.until, error: leased.error })
+      throw unavailable(leased.error, leased.until - clock.now())
+    }
+    if (leased.kind !== 'leased') {
+      const credential = await current(id)
+      if (leased.kind === 'gone') return null
+      if (lifeOf(credential) !== 'over') return { credential, refreshed: false }
+      return attempt(id, credential.generation, connection)
+    }
+    const { answer, unknown } = await send(connection, leased)
+    return answer.kind === 'tokens'
+      ? { credential: await unstored.store(connection, leased, answer.tokens), refreshed: true }
+      : failed(answer, connection, leased, unknown)
+  }
+
+  const fly = async (id: string, generation: number, connection: Connection): Promise<Fresh> => {
+    const giveUp = clock.mono() + WAIT_MS
+    for (;;) {
+      const done = await inSlot(connection.provider.id, () => attempt(id, generation, connection))
+      if (done !== null) return done
+      if (clock.mono() > giveUp) throw inProgress()
+      await sleep(POLL_MS)
+    }
+  }
+  const start = (id: string, generation: number, connection: Connection): Promise<Fresh> => {
+    const running = flights.get(id)
+    if (running !== undefined) return running
+    const rest = resting.get(id)
+    if (rest !== undefined && rest.generation === generation && rest.until > clock.now())
+      return Promise.reject(unavailable(rest.error, rest.until - clock.now()))
+    const started = fly(id, generation, connection).finally(() => flights.delete(id))
+    flights.set(id, started)
+    return started
+  }
+  const inProgress = (): Problem =>
+    new Problem('refresh_in_progress', 'the token is being refreshed', {
+      extra: { retry_after: 1 },
+    })
+  const patiently = async (flight: Promise<Fresh>): Promise<Fresh> => {
+    const done = new AbortController()
+    const late = sleep(WAIT_MS, done.signal).then(() => {
+      throw inProgress()
+    })
+    return Promise.race([flight, late]).finally(() => done.abort())
+  }
+
+  return {
+    fresh: async (id, connection, want = {}) => {
+      const kept = unstored.get(id)
+      const credential = kept ?? (await vault.open(id))
+      if (credential === null) throw reauthorize('the account is no longer connected')
+      if (credential.status !== 'active') throw reauthorize('the provider withdrew the grant')
+      const life = lifeOf(credential)
+      const good = life !== 'over' && credential.generation >= (want.minGeneration ?? 0)
+      if (kept !== null) {
+        if (good) return { credential, refreshed: false }
+        throw new Problem('vault_unavailable', 'a refreshed token cannot be stored now')
+      }
+      if (good && (life === 'fresh' || credential.refresh === null))
+        return { credential, refreshed: false }
+      if (good) {
+        // Nobody waits while the old token is good; what fails here was logged where it failed.
+        start(id, credential.generation, connection).catch((error: unknown) =>
+          log.debug(
+            { credential: id, reason: error instanceof Error ? error.message : 'unknown' },
+            'early refresh failed',
+          ),
+        )
+        return { credential, refreshed: false }
+      }
+      if (credential.refresh === null && life !== 'over')
+        throw reauthorize('the provider refuses the token')
+      return patiently(start(id, credential.generation, connection))
+    },
+
+    drain: async (ms = 10_000) => {
+      await Promise.allSettled(flights.values())
+      await unstored.drain(ms)
+    },
+  }
+}

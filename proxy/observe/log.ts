@@ -1,0 +1,131 @@
+// The log: one JSON object a line. Three nets keep secrets out: the Secret type prints [redacted], errors are
+// written from an allow-list, and names that carry credentials are redacted by path.
+import pino from 'pino'
+import type { Log } from '../model.ts'
+
+export type LogOptions = {
+  readonly level: string
+  /** File descriptor (1 or 2), or where to put each line. */
+  readonly destination: 1 | 2 | { readonly write: (line: string) => void }
+  readonly name: string
+  readonly version: string
+}
+
+const NAMES = [
+  'authorization',
+  'proxy-authorization',
+  'cookie',
+  'set-cookie',
+  'x-api-key',
+  'token',
+  'access_token',
+  'refresh_token',
+  'id_token',
+  'client_secret',
+  'secret',
+  'password',
+  'code_verifier',
+]
+const PLACES = ['', 'headers', 'req.headers', 'res.headers', 'body', 'fields', 'query', 'claims']
+const PATHS = PLACES.flatMap((place) =>
+  NAMES.map((name) => (/^\w+$/.test(name) ? (place && `${place}.`) + name : `${place}["${name}"]`)),
+)
+
+const LONGEST = 2_048
+const DEEPEST = 5
+const BEARER = /\b(Bearer|Basic|DPoP)\s+[\w.~+/=-]{6,}/gi
+const IN_URL =
+  /([?&](?:access_token|refresh_token|id_token|client_secret|code|state|token|key)=)[^&\s"']+/gi
+const RUN_TOKEN = /\bdpr_[\w-]+/g
+// What ends a line or turns the reading direction in some viewer, though JSON allows it raw.
+const UNSEEN = /[\p{Cc}\p{Cf}\u2028\u2029]/gu
+
+/** Control, format and bidirectional characters as `\uXXXX`: text that can be printed on a terminal. */
+export const visible = (text: string): string =>
+  text.replaceAll(UNSEEN, (char) =>
+    Array.from({ length: char.length }, (_, i) => char.charCodeAt(i).toString(16).padStart(4, '0'))
+      .map((hex) => `\\u${hex}`)
+      .join(''),
+  )
+
+const scrubbed = (text: string): string =>
+  text
+    .slice(0, LONGEST)
+    .replaceAll(BEARER, '$1 [redacted]')
+    .replaceAll(IN_URL, '$1[redacted]')
+    .replaceAll(RUN_TOKEN, '[redacted]')
+
+/** Type, code, message, stack and the same of causes; never `response`, bodies, headers or other members. */
+const errorFields = (error: Error, depth = 0): object => {
+  const { cause } = error
+  const code: unknown = 'code' in error ? error.code : undefined
+  const inner = error instanceof AggregateError ? error.errors : []
+  return {
+    type: error.name,
+    ...(typeof code === 'string' || typeof code === 'number' ? { code } : {}),
+    message: scrubbed(error.message),
+    ...(depth === 0 && error.stack !== undefined ? { stack: scrubbed(error.stack) } : {}),
+    ...(depth < DEEPEST && cause instanceof Error ? { cause: errorFields(cause, depth + 1) } : {}),
+    ...(depth < DEEPEST && inner.length > 0
+      ? { errors: inner.slice(0, 5).map((each) => plain(each, depth + 1)) }
+      : {}),
+  }
+}
+
+/** Errors at any depth become what may be said of them; what is thrown and no Error says only its type. */
+const plain = (value: unknown, depth: number): unknown => {
+  if (value instanceof Error) return errorFields(value, depth)
+  if (typeof value !== 'object' || value === null) return value
+  if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`
+  if ('toJSON' in value) return value
+  if (depth >= DEEPEST) return '[deeper]'
+  if (Array.isArray(value)) return value.slice(0, 100).map((each) => plain(each, depth + 1))
+  const proto: unknown = Object.getPrototypeOf(value)
+  if (proto !== Object.prototype && proto !== null) return `[${value.constructor.name}]`
+  return Object.fromEntries(Object.entries(value).map(([k, each]) => [k, plain(each, depth + 1)]))
+}
+
+const fieldsOf = (fields: object): Record<string, unknown> =>
+  fields instanceof Error
+    ? { err: errorFields(fields) }
+    : Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, plain(value, 0)]))
+
+const destinationOf = (fd: 1 | 2) => {
+  // Asynchronous, flushed at exit: a reader that stops reading must not stop the loop. Past 8 MiB lines are dropped.
+  const stream = pino.destination({ dest: fd, sync: false, maxLength: 8 * 1024 * 1024 })
+  // There is nowhere left to say that the log cannot be written; evidence has its own way and its own check.
+  stream.on('error', () => undefined)
+  return stream
+}
+
+/** A log whose `setLevel` takes effect at once. */
+export const createLog = (
+  options: LogOptions,
+): Log & { readonly setLevel: (level: string) => void } => {
+  const { destination, level, name, version } = options
+  const out = typeof destination === 'number' ? destinationOf(destination) : destination
+  const logger = pino(
+    {
+      level,
+      base: { service: name, version },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }), log: fieldsOf },
+      serializers: { err: (value: unknown) => value },
+      redact: { paths: PATHS, censor: '[redacted]' },
+    },
+    {
+      write: (line) => {
+        out.write(`${visible(line.slice(0, -1))}\n`)
+      },
+    },
+  )
+  return {
+    debug: (fields, msg) => logger.debug(fields, msg),
+    info: (fields, msg) => logger.info(fields, msg),
+    warn: (fields, msg) => logger.warn(fields, msg),
+    error: (fields, msg) => logger.error(fields, msg),
+    setLevel: (level) => {
+      logger.level = level
+    },
+  }
+}

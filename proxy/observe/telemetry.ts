@@ -1,0 +1,260 @@
+// Metrics in Prometheus text format 0.0.4, under OpenTelemetry's names. Labels come from closed sets only: never a
+// user, agent, path or connection id.
+type Labels = readonly string[]
+type Child<T> = { readonly labels: string; readonly value: T }
+type Branch<T> = Map<string, Branch<T> | Child<T>>
+
+type Family<T> = {
+  /** The child of these label values, in the order of the names; made once. */
+  readonly with: (...values: Labels) => T
+  readonly lines: () => string[]
+}
+export type Counter = { readonly add: (n?: number) => void }
+export type Histogram = { readonly observe: (seconds: number) => void }
+
+/** What a call looks like once it is over. */
+export type CallSeen = {
+  readonly method: string
+  readonly provider: string | null
+  readonly effect: string | null
+  readonly reason: string | null
+  readonly code: string | null
+  readonly status: number
+  readonly durationMs: number
+}
+
+const HTTP_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
+const POLICY_BOUNDS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05]
+const METHODS = new Set('GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE QUERY'.split(' '))
+/** More children than this mean that a label is not from a closed set after all. */
+const MOST_CHILDREN = 2_000
+const OTHER = '_OTHER'
+
+const methodLabel = (method: string): string => (METHODS.has(method) ? method : OTHER)
+const escaped = (text: string): string =>
+  text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('"', '\\"')
+const braces = (labels: string): string => (labels === '' ? '' : `{${labels}}`)
+
+const family = <T>(
+  head: { readonly name: string; readonly help: string; readonly type: string },
+  names: Labels,
+  make: () => { readonly value: T; readonly lines: (labels: string) => string[] },
+): Family<T> => {
+  const root: Branch<T> = new Map()
+  const printers: (() => string[])[] = []
+  const create = (values: Labels): Child<T> => {
+    // An empty label is the same as none.
+    const labels = names
+      .map((name, i) => `${name}="${escaped(values[i] ?? '')}"`)
+      .filter((_, i) => (values[i] ?? '') !== '')
+      .join(',')
+    const { value, lines } = make()
+    printers.push(() => lines(labels))
+    return { labels, value }
+  }
+  const find = (values: Labels): T => {
+    let branch = root
+    for (let i = 0; ; i++) {
+      const key = values[i] ?? ''
+      let next = branch.get(key)
+      if (next === undefined) {
+        if (printers.length >= MOST_CHILDREN && values.some((each) => each !== OTHER)) {
+          return find(names.map(() => OTHER))
+        }
+        next = i >= names.length - 1 ? create(values) : (new Map() as Branch<T>)
+        branch.set(key, next)
+      }
+      if (!(next instanceof Map)) return next.value
+      branch = next
+    }
+  }
+  return {
+    with: (...values) => find(values),
+    lines: () =>
+      printers.length === 0
+        ? []
+        : [
+            `# HELP ${head.name} ${head.help.replaceAll('\\', '\\\\').replaceAll('\n', '\\n')}`,
+            `# TYPE ${head.name} ${head.type}`,
+            ...printers.flatMap((print) => print()),
+          ],
+  }
+}
+
+const sum = (type: 'counter' | 'gauge') => (name: string, help: string, names: Labels) =>
+  family<Counter>({ name, help, type }, names, () => {
+    let total = 0
+    return {
+      value: { add: (n = 1) => void (total += n) },
+      lines: (labels) => [`${name}${braces(labels)} ${total}`],
+    }
+  })
+const counter = sum('counter')
+const gauge = sum('gauge')
+
+const histogram = (name: string, help: string, names: Labels, bounds: readonly number[]) =>
+  family<Histogram>({ name, help, type: 'histogram' }, names, () => {
+    const counts = new Float64Array(bounds.length + 1)
+    let total = 0
+    return {
+      value: {
+        observe: (seconds) => {
+          let i = 0
+          while (i < bounds.length && seconds > (bounds[i] ?? Infinity)) i++
+          counts[i] = (counts[i] ?? 0) + 1
+          total += seconds
+        },
+      },
+      lines: (labels) => {
+        const before = labels === '' ? '' : `${labels},`
+        let seen = 0
+        const buckets = [...counts].map((count, i) => {
+          seen += count
+          return `${name}_bucket{${before}le="${bounds[i] ?? '+Inf'}"} ${seen}`
+        })
+        return [
+          ...buckets,
+          `${name}_sum${braces(labels)} ${total}`,
+          `${name}_count${braces(labels)} ${seen}`,
+        ]
+      },
+    }
+  })
+
+type Read = () =>
+  number | readonly (readonly [labels: Readonly<Record<string, string>>, value: number])[]
+
+/** One process's metrics. `render` is the text of /metrics; the rest observes, cheaply. */
+export const createTelemetry = (about: { readonly version: string; readonly commit?: string }) => {
+  const request = ['http_request_method', 'http_response_status_code']
+  const server = histogram(
+    'http_server_request_duration_seconds',
+    'Duration of calls by agents, from their headers to the end of the answer.',
+    [...request, 'http_route', 'error_type'],
+    HTTP_BOUNDS,
+  )
+  const active = gauge('http_server_active_requests', 'Calls under way.', ['http_request_method'])
+  const client = histogram(
+    'http_client_request_duration_seconds',
+    'Duration of requests to providers.',
+    [...request, 'server_address', 'server_port', 'error_type'],
+    HTTP_BOUNDS,
+  )
+  const decisions = counter('deputy_decisions_total', 'Final answers of policy.', [
+    'provider',
+    'effect',
+    'reason',
+  ])
+  const evaluation = histogram(
+    'deputy_policy_evaluation_duration_seconds',
+    'Duration of one evaluation of the policy.',
+    [],
+    POLICY_BOUNDS,
+  )
+  const credentials = counter(
+    'deputy_credential_requests_total',
+    'Credentials asked for, by where they came from.',
+    ['provider', 'outcome'],
+  )
+  const families = [server, active, client, decisions, evaluation, credentials]
+  const evaluated = evaluation.with()
+  const watched = new Map<string, { help: string; type: string; read: Read }>()
+  /** A value that is read when somebody asks; a list gives one sample per set of labels. */
+  const watch = (name: string, type: 'counter' | 'gauge', help: string, read: Read) => {
+    watched.set(name, { help, type, read })
+  }
+  const watchedLines = () =>
+    [...watched].flatMap(([name, { help, type, read }]) => {
+      const value = read()
+      const samples = typeof value === 'number' ? [[{}, value] as const] : value
+      const lines = samples.map(([labels, n]) => {
+        const each = Object.entries(labels).map(([key, text]) => `${key}="${escaped(text)}"`)
+        return `${name}${braces(each.join(','))} ${n}`
+      })
+      return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines]
+    })
+
+  const { version, commit = '' } = about
+  const started = Date.now() / 1_000 - process.uptime()
+  watch('deputy_build_info', 'gauge', 'The running program.', () => [
+    [{ version, ...(commit === '' ? {} : { commit }) }, 1],
+  ])
+  watch('process_cpu_seconds_total', 'counter', 'User and system time of the process.', () => {
+    const { user, system } = process.cpuUsage()
+    return (user + system) / 1e6
+  })
+  watch('process_resident_memory_bytes', 'gauge', 'Resident memory.', () =>
+    process.memoryUsage.rss(),
+  )
+  watch('process_start_time_seconds', 'gauge', 'Start, in seconds since the epoch.', () => started)
+  watch('nodejs_heap_size_used_bytes', 'gauge', 'Used heap.', () => process.memoryUsage().heapUsed)
+
+  return {
+    /** A finished call: duration and decision. */
+    call: (seen: CallSeen): void => {
+      const { method, status, provider, effect, reason, code } = seen
+      server
+        .with(methodLabel(method), String(status), provider ?? '', code ?? '')
+        .observe(seen.durationMs / 1_000)
+      if (effect !== null) decisions.with(provider ?? '', effect, reason ?? '').add()
+    },
+    /** Counts a call as under way; the returned function ends that, once. */
+    begin: (method: string): (() => void) => {
+      const child = active.with(methodLabel(method))
+      child.add(1)
+      let ended = false
+      return () => {
+        if (!ended) child.add(-1)
+        ended = true
+      }
+    },
+    /** A request to a provider; `status` 0 and an error type when no answer came. */
+    upstream: (
+      method: string,
+      status: number,
+      address: string,
+      port: number,
+      errorType: string,
+      seconds: number,
+    ): void =>
+      client
+        .with(
+          methodLabel(method),
+          status === 0 ? '' : String(status),
+          address,
+          String(port),
+          errorType,
+        )
+        .observe(seconds),
+    evaluated: evaluated.observe,
+    credential: (provider: string, outcome: 'cached' | 'refreshed' | 'reconnect' | 'error'): void =>
+      credentials.with(provider, outcome).add(),
+    /** Shows the journal's own counts and, under `deputy_policy_info`, the policy in force. */
+    audit: (journal: {
+      readonly lines: () => number
+      readonly refused: () => number
+      readonly waiting: () => number
+    }): void => {
+      watch(
+        'deputy_audit_events_total',
+        'counter',
+        'Evidence records, by what became of them.',
+        () => [
+          [{ outcome: 'written' }, journal.lines()],
+          [{ outcome: 'refused' }, journal.refused()],
+        ],
+      )
+      watch('deputy_audit_queue_length', 'gauge', 'Evidence records that wait.', journal.waiting)
+    },
+    policy: (revision: () => string | null): void =>
+      watch('deputy_policy_info', 'gauge', 'The policy in force.', () => {
+        const current = revision()
+        return current === null ? [] : [[{ revision: current }, 1]]
+      }),
+    watch,
+    render: (): string =>
+      [...families.flatMap((each) => each.lines()), ...watchedLines(), ''].join('\n'),
+  }
+}
+
+export type Telemetry = ReturnType<typeof createTelemetry>

@@ -1,0 +1,205 @@
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Log, PolicyEngine } from '../../proxy/model.ts'
+import { loadTables, openPolicySource } from '../../proxy/policy/source.ts'
+import type { PolicySource, PolicySourceOptions } from '../../proxy/policy/source.ts'
+
+const shipped = fileURLToPath(new URL('../../policies/bundle.tar.gz', import.meta.url))
+const odd = fileURLToPath(new URL('../fixtures/policies/odd.tar.gz', import.meta.url))
+const open = fileURLToPath(new URL('../fixtures/policies/open.tar.gz', import.meta.url))
+const clock = { now: () => Date.now(), mono: () => performance.now() }
+
+let folder = ''
+let errors: string[] = []
+let changes: PolicyEngine[] = []
+let source: PolicySource | null = null
+const quiet = (): void => undefined
+const log: Log = {
+  debug: quiet,
+  info: quiet,
+  warn: quiet,
+  error: (_fields, msg) => void errors.push(msg),
+}
+
+const start = async (more: Partial<PolicySourceOptions> = {}): Promise<PolicySource> => {
+  source = await openPolicySource({
+    bundle: join(folder, 'bundle.tar.gz'),
+    data: null,
+    inputLimit: 32_768,
+    log,
+    clock,
+    onChange: (engine) => void changes.push(engine),
+    // Long, so that what a test sees is the watch unless it says otherwise.
+    poll: 600_000,
+    ...more,
+  })
+  return source
+}
+const revision = (): string | undefined => source?.current()?.revision
+const patient = { timeout: 8000, interval: 50 }
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'deputy-source-'))
+  errors = []
+  changes = []
+})
+afterEach(async () => {
+  await source?.close()
+  source = null
+  rmSync(folder, { recursive: true })
+})
+
+/** As a careful writer does it. */
+const put = (from: string): void => {
+  copyFileSync(from, join(folder, 'next'))
+  renameSync(join(folder, 'next'), join(folder, 'bundle.tar.gz'))
+}
+
+describe('a bundle file', () => {
+  test('serves, and its successor serves soon after it was put there', async () => {
+    put(shipped)
+    await start()
+    expect(changes.map((engine) => engine.revision)).toEqual([revision()])
+    put(odd)
+    await expect.poll(revision, patient).toBe('odd')
+    expect(changes).toHaveLength(2)
+    expect(source?.problem()).toBeNull()
+  })
+
+  test('that is bad changes nothing but the log, once; a good one serves again', async () => {
+    put(odd)
+    await start({ poll: 50 })
+    put(open)
+    await expect
+      .poll(() => errors, patient)
+      .toEqual(['the new policy is refused, the last good one serves on'])
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect(errors).toHaveLength(1)
+    expect(revision()).toBe('odd')
+    expect(source?.problem()).toMatch(/self-test/)
+    put(shipped)
+    await expect.poll(revision, patient).not.toBe('odd')
+    expect(source?.problem()).toBeNull()
+  })
+
+  test('that is missing leaves no policy, until it comes', async () => {
+    await start()
+    expect(source?.current()).toBeNull()
+    expect(errors).toEqual(['no policy serves: every call is refused'])
+    await expect(source?.reload()).rejects.toThrow(/ENOENT/)
+    put(odd)
+    await expect.poll(revision, patient).toBe('odd')
+  })
+
+  test('written in place over a longer time ends as the whole new file', async () => {
+    put(odd)
+    await start()
+    writeFileSync(join(folder, 'bundle.tar.gz'), 'half')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    copyFileSync(shipped, join(folder, 'bundle.tar.gz'))
+    await expect.poll(revision, patient).not.toBe('odd')
+  })
+
+  test('behind the turning links of a Kubernetes volume is seen to change', async () => {
+    for (const [name, from] of [
+      ['one', shipped],
+      ['two', odd],
+    ] as const) {
+      mkdirSync(join(folder, `..${name}`))
+      copyFileSync(from, join(folder, `..${name}`, 'bundle.tar.gz'))
+    }
+    symlinkSync('..one', join(folder, '..data'))
+    symlinkSync('..data/bundle.tar.gz', join(folder, 'bundle.tar.gz'))
+    await start()
+    expect(revision()).not.toBe('odd')
+    symlinkSync('..two', join(folder, '..tmp'))
+    renameSync(join(folder, '..tmp'), join(folder, '..data'))
+    await expect.poll(revision, patient).toBe('odd')
+  })
+
+  test('is found by the poll where no watch tells of it', async () => {
+    const other = mkdtempSync(join(tmpdir(), 'deputy-elsewhere-'))
+    copyFileSync(shipped, join(other, 'real.tar.gz'))
+    symlinkSync(join(other, 'real.tar.gz'), join(folder, 'bundle.tar.gz'))
+    await start({ poll: 100 })
+    copyFileSync(odd, join(other, 'real.tar.gz'))
+    await expect.poll(revision, patient).toBe('odd')
+    rmSync(other, { recursive: true })
+  })
+})
+
+test('an unpacked bundle serves from its directory', async () => {
+  execFileSync('tar', ['xzf', shipped, '-C', folder], { stdio: 'ignore' })
+  await start({ bundle: folder })
+  expect(source?.problem()).toBeNull()
+  expect(changes).toHaveLength(1)
+})
+
+describe('tables', () => {
+  const table = (name: string, text: string): void =>
+    writeFileSync(join(folder, 'tables', name), text)
+  beforeEach(() => mkdirSync(join(folder, 'tables')))
+
+  test('that change make a new engine with another digest', async () => {
+    put(shipped)
+    table('group_roles.yaml', 'staff: [reader]\n')
+    await start({ data: join(folder, 'tables') })
+    const first = source?.current()?.digest
+    table('group_roles.yaml', 'staff: [developer]\n')
+    await expect.poll(() => changes.length, patient).toBe(2)
+    expect(source?.current()?.digest).not.toBe(first)
+  })
+
+  test('that are bad are refused together, each with its file and where it can be with its line', async () => {
+    table('a.json', '{"x": 1,\n"y": {"k": 1, "k": 2}}')
+    table('b.yaml', 'x: 1\ny: 2\nx: 3\n')
+    table('c.yaml', '[1, 2]')
+    table('d.json', `{"x":${'['.repeat(80)}${']'.repeat(80)}}`)
+    table('e.yaml', `x: ${'['.repeat(80)}${']'.repeat(80)}`)
+    table('f.txt', '')
+    table('g.json', '{}')
+    table('g.yaml', '{}')
+    table('h.yaml', 'x: .inf')
+    table('i.yaml', 'x: !!js/function y')
+    table('j.json', '{"x": }')
+    const message = await loadTables(join(folder, 'tables')).then(
+      () => '',
+      (error: unknown) => String(error),
+    )
+    for (const part of [
+      /a\.json: line 2: key "k" is there twice/,
+      /b\.yaml: line 3: /,
+      /c\.yaml: not an object/,
+      /d\.json: line 1: nested deeper than 64/,
+      /e\.yaml: nested deeper than 64/,
+      /f\.txt: not the name of a table/,
+      /g\.yaml: another file already holds g/,
+      /h\.yaml: a number is not finite/,
+      /i\.yaml: line 1: /,
+      /j\.json: /,
+    ])
+      expect(message).toMatch(part)
+  })
+
+  test('with keys that JavaScript gives a meaning to are data like any other', async () => {
+    table('a.json', '{"__proto__": {"polluted": true}, "constructor": {}}')
+    table('b.yaml', '__proto__: {polluted: true}\n')
+    const tables = await loadTables(join(folder, 'tables'))
+    expect(JSON.stringify([...tables])).toBe(
+      '[["a",{"__proto__":{"polluted":true},"constructor":{}}],["b",{"__proto__":{"polluted":true}}]]',
+    )
+    expect('polluted' in {}).toBe(false)
+  })
+})

@@ -1,0 +1,332 @@
+import * as fc from 'fast-check'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Client } from 'undici'
+import { describe, expect, test } from 'vitest'
+import { secret } from '../../proxy/secret.ts'
+import {
+  answerHeaders,
+  REWRITTEN,
+  scrubberFor,
+  upstreamHeaders,
+  type UpstreamInput,
+} from '../../proxy/wire/headers.ts'
+import { EVERY_PROVIDER, strippedHeaders } from '../../proxy/wire/strip.ts'
+import { codeOf, provider } from './fixture.ts'
+
+const TOKEN = 'gho_16C7e42F292c6912E7710c838347Ae178B4a'
+
+const send = (rawHeaders: readonly string[], more: Partial<UpstreamInput> = {}) =>
+  upstreamHeaders({
+    rawHeaders,
+    host: 'api.acme.example',
+    tagHeader: 'Deputy-User',
+    provider,
+    token: secret(TOKEN),
+    contentLength: null,
+    chunked: false,
+    coding: 'as_asked',
+    ...more,
+  })
+const valuesOf = (headers: readonly string[], name: string): readonly string[] =>
+  headers.filter((_, i) => i % 2 === 1 && headers[i - 1] === name)
+
+describe('what the agent may say', () => {
+  test.each([
+    ['Accept', 'application/vnd.github+json'],
+    ['Accept-Encoding', 'gzip, br'],
+    ['Content-Type', 'application/json'],
+    ['User-Agent', 'octokit'],
+    ['If-None-Match', 'W/"x"'],
+    ['Range', 'bytes=0-1'],
+    ['Idempotency-Key', 'k'],
+    ['X-GitHub-Api-Version', '2022-11-28'],
+    ['X-Stainless-Lang', 'js'],
+    ['Notion-Version', '2026-01-01'],
+    ['Stripe-Version', '2026-01-01'],
+    ['ConsistencyLevel', 'eventual'],
+    ['Mcp-Session-Id', '1'],
+    ['Mcp-Protocol-Version', '2026-07-28'],
+    ['Workbook-Session-Id', 'cluster=1'],
+    ['Dropbox-API-Arg', '{}'],
+    ['X-Author', 'a'],
+    ['X-Goog-Upload-Command', 'start'],
+    ['Traceparent', '00-1-2-01'],
+    ['Prefer', 'respond-async'],
+  ])('%s passes', (name, value) => {
+    const { headers, stripped } = send([name, value])
+    expect(valuesOf(headers, name.toLowerCase())).toEqual([value])
+    expect(stripped).toEqual([])
+  })
+
+  test.each([
+    'Authorization',
+    'PROXY-Authorization',
+    'Cookie',
+    'X-Api-Key',
+    'x_api_key',
+    'X.Api.Key',
+    'Api-Key',
+    'Private-Token',
+    'X-Shopify-Access-Token',
+    'X-Figma-Token',
+    'X-Goog-Api-Key',
+    'X-Goog-IAM-Authorization-Token',
+    'X-Goog-AuthUser',
+    'Ocp-Apim-Subscription-Key',
+    'X-Acme-OTP',
+    'X-GitHub-OTP',
+    'As-User',
+    'as_user',
+    'Sudo',
+    'Impersonate-User',
+    'X-On-Behalf-Of',
+    'DPoP',
+    'PayPal-Auth-Assertion',
+    'X-Amz-Security-Token',
+    'X-SFDC-Session',
+    'X-CSRF-Token',
+    'X-My-Password',
+    'Signature',
+    'X-OAuth-Basic',
+    'X-HTTP-Method-Override',
+    'X-HTTP-Method',
+    'X_Method_Override',
+    'X-Original-URL',
+    'X-Rewrite-URL',
+  ])('%s is stripped, and named', (name) => {
+    const { headers, stripped } = send([name, 'S3CR', 'Accept', '*/*'])
+    expect(headers.join('\n')).not.toContain('S3CR')
+    expect(stripped).toEqual([`header:${name.toLowerCase()}`])
+    expect(strippedHeaders([name, 'S3CR'], 'Deputy-User', provider)).toEqual(stripped)
+  })
+
+  test.each([
+    'Deputy-User',
+    'Deputy-Connection',
+    'Deputy-Anything',
+    'Origin',
+    'Referer',
+    'Sec-Fetch-Mode',
+    'Sec-Fetch-Site',
+    'Via',
+    'Forwarded',
+    'X-Forwarded-For',
+    'X-Forwarded-Host',
+    'X_Forwarded_Host',
+    'X-Real-IP',
+    'Expect',
+    'TE',
+    'Trailer',
+    'Transfer-Encoding',
+    'Keep-Alive',
+    'Upgrade',
+    'Proxy-Connection',
+    'HTTP2-Settings',
+    'Content-Length',
+    'Host',
+  ])('%s stays behind silently', (name) => {
+    const { headers, stripped } = send([name, '77777'])
+    expect(headers.join('\n')).not.toContain('77777')
+    expect(stripped).toEqual([])
+  })
+
+  test('a header that Connection names stays behind', () => {
+    const { headers } = send(['Connection', 'close, X-Hop', 'X-Hop', '1', 'X-Stay', '2'])
+    expect(valuesOf(headers, 'x-hop')).toEqual([])
+    expect(valuesOf(headers, 'connection')).toEqual([])
+    expect(valuesOf(headers, 'x-stay')).toEqual(['2'])
+  })
+
+  test('the injected credential is there exactly once', () => {
+    const { headers } = send(['Authorization', 'Bearer a', 'authorization', 'token b'])
+    expect(valuesOf(headers, 'authorization')).toEqual([`Bearer ${TOKEN}`])
+  })
+
+  test('a header of another name carries the bare token where the provider wants it so', () => {
+    const shop = { ...provider, present: { header: 'X-Shop-Pass', scheme: '' } }
+    const { headers, stripped } = send(['X-Shop-Pass', 'mine', 'x_shop_pass', 'mine'], {
+      provider: shop,
+    })
+    expect(valuesOf(headers, 'x-shop-pass')).toEqual([TOKEN])
+    expect(headers.join()).not.toContain('mine')
+    expect(stripped).toEqual(['header:x-shop-pass', 'header:x_shop_pass'])
+  })
+
+  test('a download host gets no credential, and the agent’s is stripped all the same', () => {
+    const { headers } = send(['Authorization', 'Bearer a'], { token: null })
+    expect(headers.join()).not.toMatch(/bearer|gho_/i)
+  })
+
+  test.each(['a\r\nX: y', 'a b', 'é', ''])(
+    'a token that is no header value (%j) is refused',
+    (bad) => {
+      expect(codeOf(() => send([], { token: secret(bad) }))).toBe('credential_unavailable')
+    },
+  )
+
+  test('required headers fill in, and the agent’s own value wins', () => {
+    expect(valuesOf(send([]).headers, 'user-agent')).toEqual(['deputy'])
+    const { headers } = send(['USER-AGENT', 'mine'])
+    expect(valuesOf(headers, 'user-agent')).toEqual(['mine'])
+    expect(valuesOf(headers, 'acme-version')).toEqual(['2026-01-01'])
+  })
+
+  test('duplicates keep their order and their bytes', () => {
+    const { headers } = send(['X-A', '1', 'Accept', 'a', 'x-a', 'caf\xe9'])
+    expect(valuesOf(headers, 'x-a')).toEqual(['1', 'caf\xe9'])
+  })
+
+  test('host and length are ours', () => {
+    const { headers } = send(['Host', 'evil.test', 'Content-Length', '9'], { contentLength: 3 })
+    expect(valuesOf(headers, 'host')).toEqual(['api.acme.example'])
+    expect(valuesOf(headers, 'content-length')).toEqual(['3'])
+    expect(codeOf(() => send([], { contentLength: 3, chunked: true }))).toBe('internal')
+  })
+
+  test.each([
+    ['wait=60', []],
+    ['Wait = 60', []],
+    ['wait', []],
+    ['respond-async, wait=60', ['respond-async']],
+    ['wait=60; x=y, handling=lenient', ['handling=lenient']],
+    ['a="x, wait=1", wait=2', ['a="x, wait=1"']],
+    ['waiting=1', ['waiting=1']],
+    ['outlook.timezone="a\\", wait=3", WAIT=1', ['outlook.timezone="a\\", wait=3"']],
+    [',,wait=1,', []],
+  ])('of Prefer: %s only wait is deputy’s', (value, left) => {
+    expect(valuesOf(send(['Prefer', value]).headers, 'prefer')).toEqual(left)
+  })
+
+  test.each([
+    ['as_asked', 'gzip, br', ['gzip, br']],
+    ['identity', 'gzip, br', ['identity']],
+    ['identity', null, ['identity']],
+    ['rewritable', 'br, gzip;q=0.5', ['gzip']],
+    ['rewritable', 'br', ['identity']],
+    ['rewritable', 'gzip;q=0', ['identity']],
+    ['rewritable', 'gzip; q=0.000, br', ['identity']],
+    ['rewritable', null, ['identity']],
+  ] as const)('coding %s with %s asks for %j', (coding, asked, expected) => {
+    const raw = ['Range', 'bytes=0-1', 'If-Range', '"x"']
+    const { headers } = send(asked === null ? raw : [...raw, 'Accept-Encoding', asked], { coding })
+    expect(valuesOf(headers, 'accept-encoding')).toEqual(expected)
+    expect(valuesOf(headers, 'range').length).toBe(coding === 'rewritable' ? 0 : 1)
+    expect(valuesOf(headers, 'if-range').length).toBe(coding === 'rewritable' ? 0 : 1)
+  })
+
+  const credentials = [...EVERY_PROVIDER.headers, ...provider.strip.headers]
+  const spelled = fc
+    .tuple(fc.constantFrom(...credentials), fc.infiniteStream(fc.boolean()), fc.boolean())
+    .map(([name, upper, underscore]) => {
+      const mixed = name
+        .split('')
+        .map((c) => (upper.next().value === true ? c.toUpperCase() : c))
+        .join('')
+      return underscore ? mixed.replaceAll('-', '_') : mixed
+    })
+  const harmless = fc.constantFrom('Accept', 'X-Trace', 'Range', 'connection', 'X-A')
+
+  test('no listed credential survives, whatever its case, spelling or number', () => {
+    fc.assert(
+      fc.property(fc.array(fc.oneof(spelled, harmless), { maxLength: 12 }), (names) => {
+        const raw = names.flatMap((name) => [name, 'S3CR'])
+        const { headers, stripped } = send(raw)
+        const kept = headers.filter((_, i) => i % 2 === 0).map((n) => n.replaceAll('_', '-'))
+        for (const name of credentials.filter((n) => n !== 'authorization')) {
+          expect(kept).not.toContain(name)
+        }
+        expect(valuesOf(headers, 'authorization')).toEqual([`Bearer ${TOKEN}`])
+        expect(stripped).toEqual(strippedHeaders(raw, 'deputy-user', provider))
+        const again = send(headers.filter((_, i) => !/^(?:S3CR|Bearer.*)$/.test(headers[i] ?? '')))
+        expect(valuesOf(again.headers, 'authorization').length).toBe(1)
+      }),
+    )
+  })
+
+  test('undici sends them as they are', async () => {
+    let seen: IncomingMessage | null = null
+    const server = createServer((req, res) => {
+      seen = req
+      res.end()
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const client = new Client(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+    const { headers } = send(['X-A', '1', 'x-a', 'caf\xe9', 'Cookie', 'c', 'Connection', 'close'], {
+      contentLength: 2,
+    })
+    const { body } = await client.request({ path: '/', method: 'POST', headers, body: 'hi' })
+    await body.dump()
+    await client.close()
+    server.close()
+    const raw = (seen as IncomingMessage | null)?.rawHeaders ?? []
+    expect(raw).toEqual(expect.arrayContaining(['host', 'api.acme.example', 'content-length', '2']))
+    expect(valuesOf(raw, 'x-a')).toEqual(['1', 'caf\xe9'])
+    expect(valuesOf(raw, 'authorization')).toEqual([`Bearer ${TOKEN}`])
+    expect(raw).not.toContain('cookie')
+  })
+})
+
+describe('what of the answer comes back', () => {
+  test.each([
+    'Connection',
+    'Keep-Alive',
+    'Transfer-Encoding',
+    'Upgrade',
+    'Trailer',
+    'Set-Cookie',
+    'Proxy-Status',
+    'Proxy-Authenticate',
+    'Deputy-Answer',
+    'DEPUTY-User',
+    'Alt-Svc',
+    'Strict-Transport-Security',
+    'Clear-Site-Data',
+    'Access-Control-Allow-Origin',
+  ])('%s does not', (name) => {
+    expect(answerHeaders([name, 'x', 'Date', 'y'])).toEqual(['Date', 'y'])
+  })
+
+  test('everything else does, with case, order, duplicates and bytes', () => {
+    const raw = [
+      'ETag',
+      '"a"',
+      'X-B',
+      '1',
+      'Link',
+      '<a>',
+      'x-b',
+      'caf\xe9',
+      'WWW-Authenticate',
+      'Bearer',
+    ]
+    expect(answerHeaders(raw.map((text) => Buffer.from(text, 'latin1')))).toEqual(raw)
+    expect(answerHeaders(raw)).toEqual(raw)
+  })
+
+  test('what Connection names does not', () => {
+    expect(answerHeaders(['X-Hop', '1', 'Connection', 'x-hop', 'X-B', '2'])).toEqual(['X-B', '2'])
+  })
+
+  test('a rewritten body loses what spoke of its bytes', () => {
+    const raw = [
+      'ETag',
+      '"a"',
+      'Content-MD5',
+      'x',
+      'Content-Length',
+      '3',
+      'Content-Encoding',
+      'gzip',
+    ]
+    expect(answerHeaders([...raw, 'Date', 'x'], REWRITTEN)).toEqual(['Date', 'x'])
+  })
+})
+
+test('scrubberFor watches for the revealed token', () => {
+  const scrubber = scrubberFor(secret(TOKEN))
+  expect(scrubber.text(`Bearer ${TOKEN}`)).toBe(`Bearer [redacted]${'*'.repeat(30)}`)
+  expect(scrubber.hits).toBe(1)
+})

@@ -1,0 +1,246 @@
+import * as fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { Addressing } from '../../proxy/model.ts'
+import { rewriteJson, rewriteLink, rewriteReference, rewriteUrl } from '../../proxy/wire/rewrite.ts'
+
+const SERVED: ReadonlyMap<string, string> = new Map([
+  ['api.github.com', 'api.github.com'],
+  ['uploads.github.com', 'uploads.github.com'],
+  ['127.0.0.1:4101', 'api.github.com'],
+  ['git.corp:8443', 'git.corp:8443'],
+])
+const served = (host: string): string | false => SERVED.get(host) ?? false
+const path: Addressing = { kind: 'path', prefix: '/' }
+const base = 'http://127.0.0.1:7410/'
+const byPath = (url: string): string | null => rewriteUrl(url, served, base, path, null)
+
+describe('a URL of a served host leads to deputy', () => {
+  test.each([
+    ['https://api.github.com/x?page=2', 'api.github.com/x?page=2'],
+    ['HTTPS://API.GitHub.com/X', 'api.github.com/X'],
+    ['http://api.github.com/x', 'api.github.com/x'],
+    ['https://api.github.com', 'api.github.com/'],
+    ['https://api.github.com?a=1', 'api.github.com/?a=1'],
+    ['https://api.github.com:443/x', 'api.github.com/x'],
+    ['http://api.github.com:80/x', 'api.github.com/x'],
+    ['https://api.github.com./x', 'api.github.com/x'],
+    ['//api.github.com/x', 'api.github.com/x'],
+    ['https://u:p@api.github.com/x', 'api.github.com/x'],
+    ['http://127.0.0.1:4101/x', 'api.github.com/x'],
+    ['https://git.corp:8443/x', 'git.corp:8443/x'],
+    ['https://api.github.com/a%2Fb#c', 'api.github.com/a%2Fb#c'],
+    [
+      'https://uploads.github.com/repos/a/b/releases/1/assets{?name,label}',
+      'uploads.github.com/repos/a/b/releases/1/assets{?name,label}',
+    ],
+  ])('%s', (url, rest) => {
+    expect(byPath(url)).toBe(`${base}${rest}`)
+  })
+
+  test.each([
+    'https://evil.test/x',
+    'https://api.github.com.evil.test/x',
+    'https://evil.test/https://api.github.com/x',
+    'https://api.github.com@evil.test/x',
+    'https://evil.test\\@api.github.com/x',
+    'https://api.github.com:8443/x',
+    'http://api.github.com:443/x',
+    'ftp://api.github.com/x',
+    'mailto:a@api.github.com',
+    '/relative',
+    'api.github.com/x',
+    '',
+    ' https://api.github.com/x',
+  ])('%j is left as it is', (url) => {
+    expect(byPath(url)).toBeNull()
+  })
+
+  test.each([
+    [
+      'path',
+      'http://127.0.0.1:7410/~alice/',
+      'http://127.0.0.1:7410/~alice/github@api.github.com/x',
+    ],
+    [
+      'path',
+      'http://127.0.0.1:7410/~alice/gh@',
+      'http://127.0.0.1:7410/~alice/gh@api.github.com/x',
+    ],
+    ['host', 'http://uploads.github.com.localhost:7410', 'http://api.github.com.localhost:7410/x'],
+    [
+      'host',
+      'http://uploads.github.com.localhost:7410/~a/',
+      'http://api.github.com.localhost:7410/~a/x',
+    ],
+    ['host', 'https://uploads.github.com.localhost', 'https://api.github.com.localhost/x'],
+    ['listener', 'http://127.0.0.1:7420', 'http://127.0.0.1:7420/x'],
+    ['absolute', 'http://127.0.0.1:7410', 'http://api.github.com/x'],
+  ] as const)('in %s addressing from %s', (kind, prefix, expected) => {
+    const addressing: Addressing = kind === 'path' ? { kind, prefix: '/' } : { kind }
+    expect(rewriteUrl('https://api.github.com/x', served, prefix, addressing, 'github')).toBe(
+      expected,
+    )
+  })
+
+  test('a host with a port of its own does not fit a Host header', () => {
+    const prefix = 'http://api.github.com.localhost:7410'
+    expect(rewriteUrl('https://git.corp:8443/x', served, prefix, { kind: 'host' }, null)).toBeNull()
+  })
+})
+
+describe('headers', () => {
+  test('a path alone in Location means the provider, not deputy’s root', () => {
+    const read = (ref: string): string | null => rewriteReference(ref, 'api.github.com', byPath)
+    expect(read('/repositories/1')).toBe(`${base}api.github.com/repositories/1`)
+    expect(read('https://uploads.github.com/x')).toBe(`${base}uploads.github.com/x`)
+    expect(read('//evil.test/x')).toBeNull()
+    expect(read('?page=2')).toBeNull()
+  })
+
+  test.each([
+    [
+      '<https://api.github.com/x?page=2>; rel="next", <https://api.github.com/x?page=9>; rel="last"',
+      `<${base}api.github.com/x?page=2>; rel="next", <${base}api.github.com/x?page=9>; rel="last"`,
+    ],
+    ['<https://evil.test/x>; rel=next', '<https://evil.test/x>; rel=next'],
+    [
+      '<https://evil.test/>; title="<https://api.github.com/x>, \\" <https://api.github.com/>"',
+      '<https://evil.test/>; title="<https://api.github.com/x>, \\" <https://api.github.com/>"',
+    ],
+    ['<https://api.github.com/a,b;c>;rel=x', `<${base}api.github.com/a,b;c>;rel=x`],
+    ['<https://api.github.com/x', '<https://api.github.com/x'],
+    ['', ''],
+  ])('Link: %s', (value, expected) => {
+    expect(rewriteLink(value, byPath)).toBe(expected)
+  })
+})
+
+describe('JSON', () => {
+  const u = 'https://api.github.com/x'
+  const to = `${base}api.github.com/x`
+
+  test.each([
+    ['one key', `{"url":"${u}","other":"${u}"}`, ['/url'], `{"url":"${to}","other":"${u}"}`],
+    [
+      'numbers and blanks',
+      `{ "n" : 1.0e2, "id":12345678901234567890,\n"url" :\t"${u}" }`,
+      ['/url'],
+      `{ "n" : 1.0e2, "id":12345678901234567890,\n"url" :\t"${to}" }`,
+    ],
+    [
+      'any index',
+      `[{"url":"${u}"},{"url":null},{"url":"${u}"}]`,
+      ['/*/url'],
+      `[{"url":"${to}"},{"url":null},{"url":"${to}"}]`,
+    ],
+    ['one index', `["${u}","${u}"]`, ['/1'], `["${u}","${to}"]`],
+    [
+      'any key',
+      `{"a":{"url":"${u}"},"b":{"x":"${u}"}}`,
+      ['/*/url'],
+      `{"a":{"url":"${to}"},"b":{"x":"${u}"}}`,
+    ],
+    [
+      'two pointers that share a way',
+      `{"v":[{"a":"${u}","b":"${u}","c":"${u}"}]}`,
+      ['/v/*/a', '/v/0/b'],
+      `{"v":[{"a":"${to}","b":"${to}","c":"${u}"}]}`,
+    ],
+    [
+      'an OData name',
+      `{"@odata.nextLink":"${u}"}`,
+      ['/@odata.nextLink'],
+      `{"@odata.nextLink":"${to}"}`,
+    ],
+    ['an escaped pointer', `{"a/b~c":"${u}"}`, ['/a~1b~0c'], `{"a/b~c":"${to}"}`],
+    ['an escaped key', `{"\\u0075rl":"${u}"}`, ['/url'], `{"\\u0075rl":"${to}"}`],
+    ['escaped slashes', '{"url":"https:\\/\\/api.github.com\\/x"}', ['/url'], `{"url":"${to}"}`],
+    ['a key twice', `{"url":"${u}","url":"${u}"}`, ['/url'], `{"url":"${to}","url":"${to}"}`],
+    [
+      'a string that looks like JSON',
+      `{"t":"{\\"url\\":\\"${u}\\"}","url":"${u}"}`,
+      ['/url'],
+      `{"t":"{\\"url\\":\\"${u}\\"}","url":"${to}"}`,
+    ],
+    [
+      'nested look-alikes',
+      `{"a":{"url":"${u}"},"url":"${u}"}`,
+      ['/url'],
+      `{"a":{"url":"${u}"},"url":"${to}"}`,
+    ],
+    ['the whole document', `"${u}"`, [''], `"${to}"`],
+    ['not a string', '{"url":{"x":1}}', ['/url'], '{"url":{"x":1}}'],
+    ['a foreign host', '{"url":"https://evil.test"}', ['/url'], '{"url":"https://evil.test"}'],
+    ['no pointer', `{"url":"${u}"}`, [], `{"url":"${u}"}`],
+  ])('%s', (_what, text, pointers, expected) => {
+    expect(rewriteJson(text, pointers, byPath)).toBe(expected)
+  })
+
+  test.each([
+    '',
+    '{',
+    `{"url":"${u}"`,
+    `{"url" "${u}"}`,
+    `{"url":"${u}" 1}`,
+    '{"url":"',
+    '{"url":"\\x"}',
+    '<html>',
+    `{url:"${u}"}`,
+  ])('what is not JSON stays: %j', (text) => {
+    expect(rewriteJson(text, ['/url'], () => 'CHANGED')).toBe(text)
+  })
+
+  test('nesting deeper than any stack does no harm', () => {
+    const deep = `{"a":${'['.repeat(200_000)}${']'.repeat(200_000)},"url":"${u}"}`
+    expect(rewriteJson(deep, ['/url'], byPath).endsWith(`"url":"${to}"}`)).toBe(true)
+  })
+
+  test('it reads any JSON as JSON.parse does: only strings at the pointers change', () => {
+    const keys = fc.constantFrom('url', 'a', '*', '__proto__', '', 'a/b', '"', '\\')
+    const json = fc.letrec((tie) => ({
+      value: fc.oneof(
+        { maxDepth: 4 },
+        fc.constantFrom('U', 'x', '\\"', '{"url":"U"}', '\u2028'),
+        fc.double({ noNaN: true, noDefaultInfinity: true }),
+        fc.boolean(),
+        fc.constant(null),
+        fc.array(tie('value'), { maxLength: 3 }),
+        fc.array(fc.tuple(keys, tie('value')), { maxLength: 3 }).map(Object.fromEntries),
+      ),
+    })).value
+    const pointer = fc
+      .array(fc.constantFrom('url', 'a', '*', '0', '1', 'a~1b', ''), { maxLength: 4 })
+      .map((parts) => parts.map((part) => `/${part}`).join(''))
+    const model = (value: unknown, ways: readonly (readonly string[])[]): unknown => {
+      if (typeof value === 'string')
+        return ways.some((w) => w.length === 0) && value === 'U' ? 'V' : value
+      if (typeof value !== 'object' || value === null) return value
+      const next = (key: string): string[][] =>
+        ways.flatMap(([head, ...rest]) => (head === '*' || head === key ? [rest] : []))
+      return Array.isArray(value)
+        ? value.map((item: unknown, i) => model(item, next(String(i))))
+        : Object.fromEntries(Object.entries(value).map(([k, v]) => [k, model(v, next(k))]))
+    }
+    fc.assert(
+      fc.property(
+        json,
+        fc.array(pointer, { maxLength: 3 }),
+        fc.constantFrom(0, 2),
+        (value, pointers, indent) => {
+          const text = JSON.stringify(value, null, indent)
+          const ways = pointers.map((p) =>
+            p
+              .split('/')
+              .slice(1)
+              .map((k) => k.replaceAll('~1', '/')),
+          )
+          const out = rewriteJson(text, pointers, (s) => (s === 'U' ? 'V' : null))
+          expect(JSON.parse(out)).toEqual(model(JSON.parse(text), ways))
+          expect(out.length).toBe(text.length)
+          expect(out.replaceAll('"V"', '"U"')).toBe(text)
+        },
+      ),
+      { numRuns: 1000 },
+    )
+  })
+})

@@ -1,0 +1,127 @@
+import * as fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { createTokenScrubber } from '../../proxy/wire/scrub.ts'
+
+const feed = (
+  token: string,
+  chunks: readonly Buffer[],
+): { out: string; hits: number; held: number } => {
+  const scrubber = createTokenScrubber(token)
+  const pieces = chunks.map((chunk) => scrubber.push(chunk))
+  const rest = scrubber.end()
+  return {
+    out: Buffer.concat([...pieces, rest]).toString('latin1'),
+    hits: scrubber.hits,
+    held: rest.length,
+  }
+}
+const cutAt = (bytes: Buffer, cuts: readonly number[]): Buffer[] => {
+  const marks = [0, ...cuts.map((c) => c % (bytes.length + 1)).sort((a, b) => a - b), bytes.length]
+  return marks.slice(1).map((end, i) => bytes.subarray(marks[i], end))
+}
+
+const PLAIN = 'gho_16C7e42F292c6912E7710c838347Ae178B4a'
+const ODD = 'ab+cd/ef==&gh"ij<kl~mn.op'
+
+describe('an echoed token is blotted out', () => {
+  test.each([
+    ['raw', PLAIN, PLAIN],
+    ['URL-encoded by a nervous encoder', PLAIN, PLAIN.replace('_', '%5F')],
+    ['the same in lower case', PLAIN, PLAIN.replace('_', '%5f')],
+    ['raw, with signs', ODD, ODD],
+    ['in JSON', ODD, JSON.stringify(ODD).slice(1, -1)],
+    ['in JSON with escaped slashes', ODD, JSON.stringify(ODD).slice(1, -1).replaceAll('/', '\\/')],
+    ['in JSON safe for HTML', ODD, 'ab\\u002bcd/ef==\\u0026gh\\"ij\\u003ckl~mn.op'],
+    ['in JSON safe for HTML, upper case', ODD, 'ab\\u002Bcd/ef==\\u0026gh\\"ij\\u003Ckl~mn.op'],
+    ['URL-encoded', ODD, encodeURIComponent(ODD)],
+    ['URL-encoded in lower case', ODD, 'ab%2bcd%2fef%3d%3d%26gh%22ij%3ckl~mn.op'],
+    ['form-encoded', ODD, new URLSearchParams({ a: ODD }).toString().slice(2)],
+    ['every sign encoded', ODD, 'ab%2Bcd%2Fef%3D%3D%26gh%22ij%3Ckl%7Emn%2Eop'],
+  ])('%s', (_what, token, echo) => {
+    const { out, hits } = feed(token, [Buffer.from(`{"a":"${echo}","b":1}`)])
+    expect(out).toBe(`{"a":"${'[redacted]'.padEnd(echo.length, '*')}","b":1}`)
+    expect(hits).toBe(1)
+  })
+
+  test('one byte at a time', () => {
+    const { out, hits, held } = feed(
+      PLAIN,
+      `x${PLAIN}y${PLAIN}`.split('').map((c) => Buffer.from(c)),
+    )
+    expect(out).not.toContain('16C7')
+    expect(hits).toBe(2)
+    expect(held).toBe(0)
+  })
+
+  test('only a tail that could begin it is held back', () => {
+    const scrubber = createTokenScrubber(PLAIN)
+    expect(scrubber.push(Buffer.from('hello gho')).toString()).toBe('hello ')
+    expect(scrubber.push(Buffer.from('st')).toString()).toBe('ghost')
+    expect(scrubber.push(Buffer.from('gho_')).length).toBe(0)
+    expect(scrubber.end().toString()).toBe('gho_')
+    expect(scrubber.hits).toBe(0)
+  })
+
+  test('an innocent chunk is passed on uncopied, and no chunk is written to', () => {
+    const innocent = Buffer.from('nothing here')
+    expect(createTokenScrubber(PLAIN).push(innocent)).toBe(innocent)
+    const guilty = Buffer.from(PLAIN)
+    createTokenScrubber(PLAIN).push(guilty)
+    expect(guilty.toString()).toBe(PLAIN)
+  })
+
+  test('what is held back survives when the socket uses its memory again', () => {
+    const scrubber = createTokenScrubber(PLAIN)
+    const chunk = Buffer.from(PLAIN.slice(0, 20))
+    scrubber.push(chunk)
+    chunk.fill(0)
+    expect(scrubber.push(Buffer.from(PLAIN.slice(20))).toString()).toMatch(/^\[redacted\]\*+$/)
+  })
+
+  test('an empty token is refused', () => {
+    expect(() => createTokenScrubber('')).toThrow(/empty/)
+  })
+
+  const char = fc.constantFrom(...'abAB01-._~+/=%"\\&<> '.split(''))
+  const token = fc.array(char, { minLength: 8, maxLength: 40 }).map((c) => c.join(''))
+  const noise = fc.string({ unit: char, maxLength: 30 })
+
+  test('no chunking lets it through, and the length never changes', () => {
+    fc.assert(
+      fc.property(
+        token,
+        fc.array(fc.tuple(noise, fc.nat(5)), { minLength: 1, maxLength: 5 }),
+        fc.array(fc.nat(), { maxLength: 8 }),
+        (t, parts, cuts) => {
+          const json = JSON.stringify(t).slice(1, -1)
+          const echoes = [t, json, json.replaceAll('/', '\\/'), encodeURIComponent(t)]
+          echoes.push(new URLSearchParams([['', t]]).toString().slice(1), t.slice(0, -1))
+          const bytes = Buffer.from(parts.map(([text, i]) => text + (echoes[i] ?? '')).join(''))
+          const { out, hits } = feed(t, cutAt(bytes, cuts))
+          for (const echo of echoes.slice(0, -1)) expect(out).not.toContain(echo)
+          expect(out.length).toBe(bytes.length)
+          if (hits === 0) expect(out).toBe(bytes.toString('latin1'))
+        },
+      ),
+      { numRuns: 2000 },
+    )
+  })
+
+  test('bytes that are no text pass unchanged in any chunking', () => {
+    fc.assert(
+      fc.property(
+        fc.uint8Array({ maxLength: 200 }),
+        fc.array(fc.nat(), { maxLength: 5 }),
+        (raw, cuts) => {
+          const bytes = Buffer.from(raw)
+          expect(feed(PLAIN, cutAt(bytes, cuts)).out).toBe(bytes.toString('latin1'))
+        },
+      ),
+    )
+  })
+
+  test('a token that repeats itself is found at every turn', () => {
+    const { out } = feed('abababab', [Buffer.from('xababab'), Buffer.from('ababababy')])
+    expect(out).not.toContain('abababab')
+  })
+})

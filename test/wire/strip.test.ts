@@ -1,0 +1,297 @@
+import * as fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { canonicalTarget, targetText } from '../../proxy/wire/canonical.ts'
+import {
+  EVERY_PROVIDER,
+  jsonCredential,
+  multipartCredential,
+  stripForm,
+  strippedHeaders,
+  stripQuery,
+  stripUserinfo,
+} from '../../proxy/wire/strip.ts'
+import { codeOf, NAUGHTY, provider } from './fixture.ts'
+
+const query = (text: string): readonly [string, readonly string[]] => {
+  const { target, stripped } = stripQuery(canonicalTarget('GET', `/x?${text}`), provider)
+  return [targetText(target), stripped]
+}
+const form = (text: string): readonly [string, readonly string[]] => {
+  const { bytes, stripped } = stripForm(Buffer.from(text, 'latin1'), provider.strip.body)
+  return [bytes.toString('latin1'), stripped]
+}
+
+const percent = (text: string): string =>
+  [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('')
+
+describe('the query', () => {
+  test.each([
+    ['a=1&access_token=x&b=2', '/x?a=1&b=2', ['query:access_token']],
+    ['access_token=x', '/x', ['query:access_token']],
+    ['ACCESS_TOKEN=x', '/x', ['query:access_token']],
+    ['%61ccess%5ftoken=x', '/x', ['query:access_token']],
+    ['access.token=x', '/x', ['query:access_token']],
+    ['access+token=x', '/x', ['query:access_token']],
+    ['+access_token=x', '/x', ['query:access_token']],
+    ['access[token=x', '/x', ['query:access_token']],
+    ['token[]=x&token[a]=y', '/x', ['query:token']],
+    ['$key=x&%24key=y', '/x', ['query:key']],
+    ['api-key=x', '/x', ['query:api_key']],
+    ['key=a&key=b', '/x', ['query:key']],
+    ['token', '/x', ['query:token']],
+    ['sid=1&auth=2', '/x', ['query:sid', 'query:auth']],
+    ['client_id=1', '/x', ['query:client_id']],
+    ['teamId=1', '/x', ['query:teamid']],
+    ['a=%2f+b&c=%41&key=1', '/x?a=%2f+b&c=%41', ['query:key']],
+    ['state=open&keys=1&tokens=2&monkey=3', '/x?state=open&keys=1&tokens=2&monkey=3', []],
+    ['a=access_token=x', '/x?a=access_token=x', []],
+    ['%2561ccess_token=x', '/x?%2561ccess_token=x', []],
+  ])('%s leaves as %s', (text, left, stripped) => {
+    expect(query(text)).toEqual([left, stripped])
+  })
+
+  test.each([
+    '_method=DELETE',
+    '_HttpMethod=PATCH',
+    '$httpMethod=DELETE',
+    '%24httpHeaders=X-Goog-Api-Key:1',
+    'X-HTTP-Method-Override=PUT',
+    'a=1&x_http_method_override=PUT',
+  ])('%s would change what policy saw: refused', (text) => {
+    expect(codeOf(() => query(text))).toBe('request_invalid')
+  })
+
+  test('a query without credentials is the very same target', () => {
+    const target = canonicalTarget('GET', '/x?a=1')
+    expect(stripQuery(target, provider).target).toBe(target)
+  })
+
+  const names = [...EVERY_PROVIDER.query, ...provider.strip.query]
+  const disguise = fc.constantFrom(
+    (name: string) => name,
+    (name: string) => name.toUpperCase(),
+    percent,
+    (name: string) => `${name}[]`,
+    (name: string) => `$${name}`,
+    (name: string) => name.replace('_', '.'),
+    (name: string) => `%20${name}`,
+  )
+  const pair = fc.oneof(
+    fc.tuple(disguise, fc.constantFrom(...names)).map(([f, name]) => `${f(name)}=SECRET`),
+    fc.constantFrom('a=1', 'b=%2f', 'per_page=50', 'q=x+y', 'state', '%C3%A9='),
+  )
+
+  test('no listed name survives, nothing else is lost, and twice is as good as once', () => {
+    fc.assert(
+      fc.property(fc.array(pair, { maxLength: 8 }), (pairs) => {
+        const once = stripQuery(canonicalTarget('GET', `/x?${pairs.join('&')}`), provider)
+        expect(targetText(once.target)).not.toContain('SECRET')
+        expect(once.target.query.map(({ raw }) => raw)).toEqual(
+          pairs.filter((text) => !text.endsWith('=SECRET')),
+        )
+        expect(once.stripped.length > 0).toBe(pairs.some((text) => text.endsWith('=SECRET')))
+        const twice = stripQuery(once.target, provider)
+        expect(twice).toEqual({ target: once.target, stripped: [] })
+      }),
+    )
+  })
+})
+
+describe('a form body', () => {
+  test.each([
+    ['token=xoxb-1&channel=C1', 'channel=C1', ['body:token']],
+    ['channel=C1&TOKEN=x', 'channel=C1', ['body:token']],
+    ['text=a%20b+c&%74oken=x&blob=%FF\xe9', 'text=a%20b+c&blob=%FF\xe9', ['body:token']],
+    ['token=1&token=2', '', ['body:token']],
+    ['\r\ntoken=1', '', ['body:token']],
+    ['client_secret=1&access_token=2', '', ['body:client_secret', 'body:access_token']],
+    ['text=token', 'text=token', []],
+    ['text=a;b', 'text=a;b', []],
+    ['', '', []],
+    ['&&', '&&', []],
+    ['card[token]=1', 'card[token]=1', []],
+  ])('%j leaves as %j', (text, left, stripped) => {
+    expect(form(text)).toEqual([left, stripped])
+  })
+
+  test.each(['text=a;token=x', 'a=1&_method=DELETE', 'a;_method=PUT', '%5fmethod=PUT'])(
+    '%j has two readings: refused',
+    (text) => {
+      expect(codeOf(() => form(text))).toBe('request_invalid')
+    },
+  )
+
+  test('bytes without credentials are the very same buffer', () => {
+    const bytes = Buffer.from('a=1')
+    expect(stripForm(bytes, ['token']).bytes).toBe(bytes)
+  })
+
+  test('stripping twice is as good as once, whatever the bytes', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.oneof(fc.string(), fc.constantFrom('token=1', 'a=b', ''))),
+        (parts) => {
+          const text = Buffer.from(parts.join('&'))
+          if (codeOf(() => stripForm(text, ['token'])) !== null) return
+          const once = stripForm(text, ['token'])
+          expect(stripForm(once.bytes, ['token'])).toEqual({ bytes: once.bytes, stripped: [] })
+        },
+      ),
+    )
+  })
+})
+
+describe('a JSON body', () => {
+  test.each([
+    [{ token: 'x' }, 'token'],
+    [{ a: 1, Client_Secret: 'x' }, 'client_secret'],
+    [[{ a: 1 }, { TOKEN: 'x' }], 'token'],
+    [{ a: { token: 'x' } }, null],
+    [['token'], null],
+    ['token', null],
+    [null, null],
+    [42, null],
+    [JSON.parse('{"__proto__":{"token":1}}'), null],
+  ])('%j → %j', (value, name) => {
+    expect(jsonCredential(value, provider.strip.body)).toBe(name)
+  })
+})
+
+describe('a multipart body', () => {
+  const type = 'multipart/form-data; boundary=XX'
+  const part = (head: string, body = 'v'): string => `--XX\r\n${head}\r\n\r\n${body}\r\n`
+  const field = (name: string): string => part(`Content-Disposition: form-data; name="${name}"`)
+  const read = (text: string, contentType = type): string | null =>
+    multipartCredential(Buffer.from(text, 'latin1'), contentType, provider.strip.body)
+
+  test.each([
+    [field('channel'), null],
+    [field('token'), 'token'],
+    [field('a') + field('TOKEN'), 'token'],
+    [field('%74oken'), 'token'],
+    [part('content-disposition: form-data; name=token'), 'token'],
+    [
+      part('Content-Disposition: form-data; filename="t"; name="token"\r\nContent-Type: a/b'),
+      'token',
+    ],
+    [part('Content-Disposition: form-data; name="f"; filename="token"'), null],
+    [part('Content-Disposition: form-data; name="f"', 'name="token"\r\n-- XX'), null],
+    [part('Content-Disposition: form-data; name="f"', ''), null],
+    [field('access_token'), 'access_token'],
+    ['', null],
+  ])('%j → %j', (parts, name) => {
+    expect(read(`${parts}--XX--\r\n`)).toBe(name)
+  })
+
+  test("Node's own FormData is read", async () => {
+    const body = new FormData()
+    body.set('file', new Blob(['--x\r\n']), 'a "b".txt')
+    body.set('Token', 'x')
+    const request = new Response(body)
+    const bytes = Buffer.from(await request.arrayBuffer())
+    const contentType = request.headers.get('content-type') ?? ''
+    expect(multipartCredential(bytes, contentType, ['token'])).toBe('token')
+    expect(multipartCredential(bytes, contentType, ['other'])).toBeNull()
+  })
+
+  test.each([
+    ['a preamble', `x\r\n${field('a')}--XX--`],
+    ['an epilogue', `${field('a')}--XX--\r\n${field('token')}`],
+    ['no end', field('a')],
+    ['cut in a header', '--XX\r\nContent-Disposition: form-data; name="a"'],
+    ['bare line feeds', field('a').replaceAll('\r\n', '\n')],
+    [
+      'a delimiter with bare line feeds inside a part',
+      `${part('Content-Disposition: form-data; name="a"', 'x\n--XX\nContent-Disposition: form-data; name="token"\n\ny')}--XX--`,
+    ],
+    [
+      'a longer boundary inside a part',
+      `${part('Content-Disposition: form-data; name="a"', 'x\r\n--XXY\r\n')}--XX--`,
+    ],
+    [
+      'a header behind a bare line feed',
+      `${part('Content-Disposition: form-data; name="a"\nContent-Disposition: form-data; name="token"')}--XX--`,
+    ],
+    ['a folded header', `${part('Content-Disposition: form-data;\r\n name="token"')}--XX--`],
+    [
+      'two dispositions',
+      `${part('Content-Disposition: form-data; name="a"\r\nContent-Disposition: form-data; name="token"')}--XX--`,
+    ],
+    ['two names', `${part('Content-Disposition: form-data; name="a"; name="token"')}--XX--`],
+    ['an extended name', `${part("Content-Disposition: form-data; name*=utf-8''token")}--XX--`],
+    ['an escaped name', `${part('Content-Disposition: form-data; name="to\\ken"')}--XX--`],
+    [
+      'an encoded word',
+      `${part('Content-Disposition: form-data; name="=?utf-8?Q?token?="')}--XX--`,
+    ],
+    ['no name', `${part('Content-Disposition: form-data')}--XX--`],
+    ['no disposition', `${part('Content-Type: text/plain')}--XX--`],
+    ['no headers', '--XX\r\n\r\nv\r\n--XX--'],
+    ['an attachment', `${part('Content-Disposition: attachment; name="a"')}--XX--`],
+    [
+      'parts in a part',
+      `${part('Content-Disposition: form-data; name="a"\r\nContent-Type: multipart/mixed; boundary=YY')}--XX--`,
+    ],
+    ['an override', `${field('_method')}--XX--`],
+  ])('%s is refused', (_what, text) => {
+    expect(codeOf(() => read(text))).toBe('request_invalid')
+  })
+
+  test.each([
+    'multipart/form-data',
+    'multipart/form-data; boundary=',
+    'multipart/form-data; boundary=XX; boundary=YY',
+    'multipart/form-data; boundary="X X"',
+    `multipart/form-data; boundary=${'x'.repeat(71)}`,
+  ])('the type %s has no one boundary: refused', (contentType) => {
+    expect(codeOf(() => read(`${field('a')}--XX--`, contentType))).toBe('request_invalid')
+  })
+
+  test('a quoted boundary is read', () => {
+    expect(
+      read(`${field('token')}--XX--`, 'multipart/form-data; charset=utf-8; Boundary="XX"'),
+    ).toBe('token')
+  })
+
+  test('naughty names are refused or read, and never crash', () => {
+    for (const name of NAUGHTY) {
+      const text = `${field(name)}--XX--`
+      expect([null, 'request_invalid']).toContain(codeOf(() => read(text)))
+    }
+  })
+})
+
+describe('header names for the evidence', () => {
+  test('credentials are named once, the tag is not, and no value appears', () => {
+    const raw = ['Authorization', 'Bearer S3CR', 'authorization', 'x', 'Deputy-User', 'alice']
+    raw.push('COOKIE', 'S3CR', 'X-Acme-OTP', 'S3CR', 'Accept', '*/*', 'X_Api_Key', 'S3CR')
+    expect(strippedHeaders(raw, 'Deputy-User', provider)).toEqual([
+      'header:authorization',
+      'header:cookie',
+      'header:x-acme-otp',
+      'header:x_api_key',
+    ])
+  })
+
+  test('a long name is cut', () => {
+    const [name = ''] = strippedHeaders(
+      [`x-token-${'a'.repeat(999)}`, 'v'],
+      'deputy-user',
+      provider,
+    )
+    expect(name.length).toBe('header:'.length + 64)
+  })
+})
+
+describe('userinfo', () => {
+  test.each([
+    ['http://u:p@api.acme.example/x', 'http://api.acme.example/x', true],
+    ['HTTP://token@api.acme.example', 'HTTP://api.acme.example', true],
+    ['http://a@b@api.acme.example/x', 'http://api.acme.example/x', true],
+    ['http://api.acme.example/x@y', 'http://api.acme.example/x@y', false],
+    ['http://api.acme.example?a@b', 'http://api.acme.example?a@b', false],
+    ['/github@api.github.com/x', '/github@api.github.com/x', false],
+  ])('%s leaves as %s', (url, left, cut) => {
+    expect(stripUserinfo(url)).toEqual({ url: left, stripped: cut ? ['url:userinfo'] : [] })
+  })
+})

@@ -124,6 +124,7 @@ export const createPep = (deps: PepDeps) => {
     const route = (call.route = cutQuery(call, matchRoute(call.snapshot.routes, req, dedicated))) // 400 404 409
     const who = (call.who = await deps.identify(req.rawHeaders, route.named)) //            401, before any body is read
     const act = (call.act = call.snapshot.classify(route)) //                               400
+    let abort = (reason: Problem): void => void res.destroy(reason)
     const leave = deps.calls.enter({
       id: call.id,
       person: who.person,
@@ -131,7 +132,6 @@ export const createPep = (deps: PepDeps) => {
       connection: route.connection.name,
       abort: (reason) => abort(reason),
     }) // 429
-    let abort = (reason: Problem): void => void res.destroy(reason)
     try {
       const body = await inspect(req, route, act, deps.limits) //                           400 413 415
       call.stripped = [
@@ -190,6 +190,7 @@ export const createPep = (deps: PepDeps) => {
       )
         continue
       call.decision = decision
+      call.open = false
       const { traceparent } = req.headers
       const written = evidence.decided({
         id: call.id,
@@ -204,21 +205,22 @@ export const createPep = (deps: PepDeps) => {
         holding,
         decision,
       })
-      call.open = decision.effect === 'allow'
-      await recorded(written)
+      call.open = (await recorded(written)) && decision.effect === 'allow'
       return { holding, decision }
     }
   }
 
-  const recorded = async (written: Promise<void>): Promise<void> => {
+  const recorded = async (written: Promise<void>): Promise<boolean> => {
     try {
       await written
+      return true
     } catch (error) {
       if (deps.auditRequired)
         throw new Problem('audit_unavailable', 'the record of the decision could not be written', {
           cause: error,
         })
       deps.log.error({ err: error }, 'an evidence record could not be written')
+      return false
     }
   }
 

@@ -43,7 +43,7 @@ const report = (file: string, result: Verified, checked: boolean): readonly stri
         ? `BROKEN, ${many(found, 'problem')}`
         : checked
           ? 'whole'
-          : 'whole, as far as it shows without keys'),
+          : 'whole, as far as can be told without a signed anchor'),
   ]
 }
 
@@ -65,7 +65,9 @@ export const auditVerify = async (options: {
       ...(keys === undefined ? {} : { publicKeys: publicKeys(keys) }),
       ...(anchors === undefined ? {} : { held: await anchorsOf(anchors) }),
     })
-    for (const line of report(file, result, keys !== undefined)) print(line)
+    if (result.lines === 0) throw new Error('it holds no record')
+    const checked = result.lastAnchor?.signed === true
+    for (const line of report(file, result, checked)) print(line)
     return result.ok ? 0 : 1
   } catch (error) {
     print(

@@ -238,8 +238,7 @@ export const createSignIn = (
         readonly verifier: string
         readonly back: string
       } | null
-      if (leg === null || leg.state !== state)
-        return { kind: 'refused', reason: 'another browser, or too late' }
+      if (leg === null) return { kind: 'refused', reason: 'another browser, or too late' }
       let claims: Json
       try {
         const tokens = await exchange(new URL(`${redirectUri}?${query}`), {

@@ -211,13 +211,23 @@ export const createDecide = (clock: Clock, newId: () => string): Decide => {
         : { ...said, effect: 'allow', reasons: [] }
     }
     const { reasons } = answer
+    const { connection } = question.route
+    const unlisted = answer.required_scopes.filter((scope) => !connection.scopes.includes(scope))
     const consent = reasons.length > 0 && reasons.every(({ code }) => CONSENT.has(code))
-    return {
-      ...said,
-      effect: consent ? 'consent_required' : 'deny',
-      reasons:
-        reasons.length > 0 ? reasons : [{ code: 'not_allowed', msg: 'policy gave no reason' }],
-    }
+    // Nobody is sent to a page that may not ask for what is missing.
+    if (consent && unlisted.length === 0) return { ...said, effect: 'consent_required', reasons }
+    const why: readonly Reason[] = consent
+      ? [
+          ...reasons,
+          {
+            code: 'scope_not_listed',
+            msg: `connections.${connection.name}.scopes does not list ${unlisted.join(', ')}`,
+          },
+        ]
+      : reasons.length > 0
+        ? reasons
+        : [{ code: 'not_allowed', msg: 'policy gave no reason' }]
+    return { ...said, effect: 'deny', reasons: why }
   }
 
   return (engine, question) => {

@@ -86,7 +86,7 @@ const plant = (pointers: readonly string[]): Node => {
 const step = (nodes: readonly Node[], key: string): readonly Node[] => {
   const next: Node[] = []
   for (const { keys } of nodes) {
-    for (const found of key === '*' ? [keys.get('*')] : [keys.get(key), keys.get('*')]) {
+    for (const found of [keys.get(key), keys.get('*')]) {
       if (found !== undefined) next.push(found)
     }
   }

@@ -31,7 +31,7 @@ const escapeUnreserved = (url: string): string =>
 const spellings = (token: string): readonly string[] => {
   const texts = new Set([token])
   let urls = [token]
-  if (!/^[0-9A-Za-z._~-]*$/.test(token)) {
+  if (!/^[0-9A-Za-z._-]*$/.test(token)) {
     const json = JSON.stringify(token).slice(1, -1)
     // Encoders that fear HTML write these as \u0026; PHP's escapes the slash.
     const html = escapeEach(json, /[<>&'+]/g, (code) => `\\u${hex(code)}`)

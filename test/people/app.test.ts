@@ -309,6 +309,33 @@ describe('with an organisation’s sign-in', () => {
   })
 })
 
+test('an ID token whose signature is not the issuer’s signs nobody in', async () => {
+  let forged = 0
+  const house = await startConsent({
+    idpFetch: async (input, init) => {
+      const response = await fetch(input, init)
+      const body = await response.text()
+      const text = body.replace(
+        /("id_token":"[^"]*\.)([^".]+)"/,
+        (_, start: string, signature: string) => {
+          forged += 1
+          return `${start}${[...signature].reverse().join('')}"`
+        },
+      )
+      return new Response(text, { status: response.status, headers: response.headers })
+    },
+  })
+  const { url } = await begin(house)
+  const browser = createBrowser()
+  let page = await browser.open(url)
+  while (new URL(page.url).origin === house.idp.issuer)
+    page = await browser.submit(page, { login: 'alice', password: 'x' })
+  expect(forged).toBe(1)
+  expect(page.status).toBe(400)
+  expect(browser.cookies.get(new URL(url).host)?.has('deputy-session') ?? false).toBe(false)
+  await house.close()
+})
+
 describe('with the local sign-in', () => {
   let house: Consent
   beforeAll(async () => {

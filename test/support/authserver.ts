@@ -35,6 +35,8 @@ export type AuthServerOptions = Client & {
     readonly Interaction?: number
   }
   readonly clients?: readonly Client[]
+  /** Default: a free one. */
+  readonly port?: number
   readonly config?: Partial<Configuration>
 }
 
@@ -101,10 +103,13 @@ const configuration = (options: AuthServerOptions): Configuration => ({
   ...options.config,
 })
 
-/** Starts the server on a free port of 127.0.0.1. */
+/** Starts the server on 127.0.0.1. */
 export const startAuthServer = async (options: AuthServerOptions): Promise<AuthServer> => {
   const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(options.port ?? 0, '127.0.0.1', resolve)
+  })
   const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const provider = new Provider(issuer, configuration(options))
   const handle: AuthServer = {

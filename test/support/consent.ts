@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { parseProvider } from '../../proxy/config/provider.ts'
-import type { Connection, Log, Person, Store } from '../../proxy/model.ts'
+import type { Connection, Log, Person } from '../../proxy/model.ts'
 import { createOAuthClient } from '../../proxy/oauth/client.ts'
 import { createFlows } from '../../proxy/oauth/flow.ts'
 import { createLocalSignIn, createSignIn } from '../../proxy/oauth/sign_in.ts'
@@ -30,8 +30,8 @@ export const startConsent = async (
   options: {
     readonly signIn?: 'oidc' | 'local'
     readonly returnTo?: readonly string[]
-    /** Stands between the flows and the real store. */
-    readonly store?: (store: Store) => Store
+    /** Stands between the sign-in and the IdP. */
+    readonly idpFetch?: typeof fetch
   } = {},
 ) => {
   const folder = await mkdtemp(join(tmpdir(), 'deputy-consent-'))
@@ -97,7 +97,7 @@ export const startConsent = async (
 
   const client = createOAuthClient({ fetch, clock })
   const flows = createFlows({
-    store: options.store?.(store) ?? store,
+    store: store,
     vault,
     sealer,
     client,
@@ -128,7 +128,7 @@ export const startConsent = async (
             realm: 'corp',
             insecure: false,
           },
-          { ...session, fetch },
+          { ...session, fetch: options.idpFetch ?? fetch },
         )
   const app = createConnectApp({
     flows,

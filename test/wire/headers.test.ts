@@ -132,6 +132,12 @@ describe('what the agent may say', () => {
     expect(stripped).toEqual([])
   })
 
+  test('a tag header of another name stays behind, and is no stripped credential', () => {
+    const { headers, stripped } = send(['X-AGENT-User', 'alice'], { tagHeader: 'X-Agent-User' })
+    expect(headers.join()).not.toContain('alice')
+    expect(stripped).toEqual([])
+  })
+
   test('a header that Connection names stays behind', () => {
     const { headers } = send(['Connection', 'close, X-Hop', 'X-Hop', '1', 'X-Stay', '2'])
     expect(valuesOf(headers, 'x-hop')).toEqual([])

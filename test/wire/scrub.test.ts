@@ -28,6 +28,7 @@ describe('an echoed token is blotted out', () => {
     ['raw', PLAIN, PLAIN],
     ['URL-encoded by a nervous encoder', PLAIN, PLAIN.replace('_', '%5F')],
     ['the same in lower case', PLAIN, PLAIN.replace('_', '%5f')],
+    ['form-encoded, where only the tilde is', 'a_aa~aaa', 'a_aa%7Eaaa'],
     ['raw, with signs', ODD, ODD],
     ['in JSON', ODD, JSON.stringify(ODD).slice(1, -1)],
     ['in JSON with escaped slashes', ODD, JSON.stringify(ODD).slice(1, -1).replaceAll('/', '\\/')],

@@ -196,6 +196,14 @@ describe('a multipart body', () => {
 
   test.each([
     ['a preamble', `x\r\n${field('a')}--XX--`],
+    [
+      'a boundary in the middle of a line',
+      `${part('Content-Disposition: form-data; name="a"', 'xxx--XX\r\nContent-Disposition: form-data; name="b"\r\n\r\n')}--XX--`,
+    ],
+    [
+      'a delimiter with something behind it',
+      `${field('a')}--XXYYContent-Disposition: form-data; name="b"\r\n\r\nv\r\n--XX--`,
+    ],
     ['an epilogue', `${field('a')}--XX--\r\n${field('token')}`],
     ['no end', field('a')],
     ['cut in a header', '--XX\r\nContent-Disposition: form-data; name="a"'],

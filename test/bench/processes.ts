@@ -1,0 +1,99 @@
+// Child processes of the bench: pinned to a core, read, and ended by the handle that started them.
+import { spawn, spawnSync } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { fileURLToPath } from 'node:url'
+
+export type Core = 'proxy' | 'load'
+export type Child = {
+  readonly pid: number
+  /** Waits for one message. Rejects when the process ends first, with what it wrote to stderr. */
+  readonly next: <T>(send?: object) => Promise<T>
+  /** Resolves once stderr holds `text`. */
+  readonly says: (text: string) => Promise<void>
+  readonly stderr: () => string
+  readonly stop: () => Promise<void>
+}
+
+const START_MS = 120_000
+const STOP_MS = 10_000
+
+export const root = fileURLToPath(new URL('../../', import.meta.url))
+/** Is there a tool to pin with, and a second core to keep the load away from the proxy? */
+export const pinning = (): boolean =>
+  availableParallelism() > 1 && spawnSync('taskset', ['--version']).status === 0
+
+/** CPU of a process with all its threads since it began, µs, in steps of 10 ms. */
+export const cpuOf = (pid: number): number => {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * 10_000
+}
+/** Resident memory, MB. */
+export const memoryOf = (pid: number): number =>
+  Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) / 1_000
+export const measurable = (): boolean => existsSync('/proc/self/stat')
+
+/** Starts `node ARGS` on the core of the proxies (the last) or of the load (the first); null: wherever. */
+export const start = (args: readonly string[], core: Core | null): Child => {
+  const number = core === 'proxy' ? availableParallelism() - 1 : 0
+  const pinned = core !== null && pinning()
+  const [file, argv] = pinned
+    ? ['taskset', ['-c', String(number), process.execPath, ...args]]
+    : [process.execPath, args]
+  const child: ChildProcess = spawn(file, argv, {
+    cwd: root,
+    env: { ...process.env, NODE_ENV: 'production' },
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  })
+  let stderr = ''
+  let changed = (): void => {}
+  const ended = new Promise<void>((resolve) => {
+    child.once('close', () => resolve())
+    child.once('error', () => resolve())
+  })
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    stderr = (stderr + text).slice(-20_000)
+    changed()
+  })
+  const gone = (): Error => new Error(`node ${args.join(' ')} ended:\n${stderr.slice(-4_000)}`)
+  const within = async <T>(work: Promise<T>): Promise<T> => {
+    const timer = Promise.withResolvers<never>()
+    const late = setTimeout(
+      () => timer.reject(new Error(`node ${args.join(' ')} is silent:\n${stderr.slice(-4_000)}`)),
+      START_MS,
+    )
+    try {
+      return await Promise.race([work, timer.promise, ended.then(() => Promise.reject(gone()))])
+    } finally {
+      clearTimeout(late)
+    }
+  }
+  return {
+    pid: child.pid ?? 0,
+    next: <T>(send?: object) =>
+      within(
+        new Promise<T>((resolve) => {
+          child.once('message', (message) => resolve(message as T))
+          if (send !== undefined) child.send(send)
+        }),
+      ),
+    says: (text) =>
+      within(
+        new Promise<void>((resolve) => {
+          changed = () => {
+            if (stderr.includes(text)) resolve()
+          }
+          changed()
+        }),
+      ),
+    stderr: () => stderr,
+    stop: async () => {
+      child.kill('SIGTERM')
+      const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
+      await ended
+      clearTimeout(timer)
+    },
+  }
+}

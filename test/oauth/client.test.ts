@@ -1,0 +1,299 @@
+import { createServer } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createServer as createTcp } from 'node:net'
+import { inspect } from 'node:util'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { createOAuthClient } from '../../proxy/oauth/client.ts'
+import { secret } from '../../proxy/secret.ts'
+import { startAuthServer } from '../support/authserver.ts'
+import type { AuthServer } from '../support/authserver.ts'
+import { connectionOf, REDIRECT } from './fixtures.ts'
+
+const client = createOAuthClient({ fetch, clock: Date, timeoutMs: 2_000 })
+const rt = secret('the-refresh-token')
+
+const closers: (() => void)[] = []
+afterEach(() => closers.splice(0).forEach((close) => close()))
+type Seen = {
+  readonly method: string
+  readonly url: string
+  readonly headers: IncomingMessage['headers']
+  readonly body: string
+}
+/** A real server with a scripted answer. */
+const scripted = async (answer: (response: ServerResponse, seen: Seen) => void) => {
+  const seen: Seen[] = []
+  const server = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+    request.on('end', () => {
+      const one = {
+        method: request.method ?? '',
+        url: request.url ?? '',
+        headers: request.headers,
+        body,
+      }
+      seen.push(one)
+      answer(response, one)
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  closers.push(() => (server.close(), server.closeAllConnections()))
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, seen }
+}
+
+describe('against a strict authorization server', () => {
+  let server: AuthServer
+  beforeAll(async () => {
+    server = await startAuthServer({
+      accounts: { alice: { email: 'alice@example.com' } },
+      clientId: 'deputy-client_1',
+      clientSecret: 'the-client-secret',
+      redirectUris: [REDIRECT],
+      scopes: ['repo'],
+    })
+  })
+  afterAll(() => server.close())
+
+  test('a code becomes tokens, an account, fresh tokens, and is revoked', async () => {
+    const connection = connectionOf(server.endpoints)
+    const verifier = 'v'.repeat(43)
+    const challenge = Buffer.from(
+      await crypto.subtle.digest('SHA-256', Buffer.from(verifier)),
+    ).toString('base64url')
+    const url = client.authorizationUrl(connection, {
+      redirectUri: REDIRECT,
+      state: 's',
+      challenge,
+      scopes: ['openid'],
+      existingScopes: ['repo', 'not-listed'],
+    })
+    expect(url.searchParams.get('scope')).toBe('openid repo')
+    const callback = new URL(await server.consent(url, 'alice'))
+    const code = secret(callback.searchParams.get('code') ?? '')
+    const { tokens } = await client.exchangeCode(connection, {
+      code,
+      redirectUri: REDIRECT,
+      verifier: secret(verifier),
+    })
+    expect(tokens.scopes).toEqual(['openid', 'repo'])
+    expect(await client.userinfo(connection, tokens.access)).toEqual({
+      id: 'alice',
+      label: 'alice@example.com',
+    })
+    if (tokens.refresh === null) throw new Error('no refresh token')
+    const next = await client.refresh(connection, tokens.refresh)
+    if (next.kind !== 'tokens' || next.tokens.refresh === null) throw new Error(next.kind)
+    expect(await client.revoke(connection, next.tokens)).toBe('revoked')
+    expect(await client.refresh(connection, next.tokens.refresh)).toMatchObject({
+      kind: 'dead',
+      error: 'invalid_grant',
+    })
+  })
+
+  test('a code with another verifier is refused, and the error shows neither', async () => {
+    const connection = connectionOf(server.endpoints)
+    const exchange = client.exchangeCode(connection, {
+      code: secret('some-code'),
+      redirectUri: REDIRECT,
+      verifier: secret('w'.repeat(43)),
+    })
+    const error = await exchange.catch((thrown: unknown) => thrown)
+    expect(error).toMatchObject({ code: 'credential_unavailable', cause: { kind: 'dead' } })
+    expect(inspect(error, { depth: 9 })).not.toMatch(/some-code|wwww|the-client-secret/)
+  })
+
+  test('a wrong client secret is our fault', async () => {
+    const connection = connectionOf(server.endpoints, {}, { clientSecret: secret('wrong') })
+    expect(await client.refresh(connection, rt)).toMatchObject({
+      kind: 'our_fault',
+      error: 'invalid_client',
+    })
+  })
+})
+
+describe('the request', () => {
+  const good = (response: ServerResponse) => void response.end('{"access_token":"at"}')
+
+  test.each([
+    ['client_secret_post', undefined, /client_id=deputy-client_1&client_secret=the-client-secret$/],
+    [
+      'client_secret_basic',
+      'deputy-client_1:the-client-secret',
+      /refresh_token=the-refresh-token$/,
+    ],
+    ['none', undefined, /client_id=deputy-client_1$/],
+  ] as const)('authenticates by %s in one place only', async (clientAuth, basic, body) => {
+    const { url, seen } = await scripted(good)
+    await client.refresh(connectionOf({ token: url }, { clientAuth }), rt)
+    const header = seen[0]?.headers.authorization
+    expect(header && Buffer.from(header.slice(6), 'base64').toString()).toBe(basic)
+    expect(seen[0]?.body).toMatch(body)
+  })
+
+  test.each([
+    ['client_secret_basic', 'a%3Ab:p%2F%25'],
+    ['raw_basic', 'a:b:p/%'],
+  ] as const)('encodes id and secret as %s wants', async (clientAuth, pair) => {
+    const { url, seen } = await scripted(good)
+    await client.refresh(
+      connectionOf(
+        { token: url },
+        { clientAuth },
+        { clientId: 'a:b', clientSecret: secret('p/%') },
+      ),
+      rt,
+    )
+    expect(Buffer.from(seen[0]?.headers.authorization?.slice(6) ?? '', 'base64').toString()).toBe(
+      pair,
+    )
+  })
+
+  test('refuses scopes that the connection may not ask for', () => {
+    const ask = { redirectUri: REDIRECT, state: 's', challenge: null, scopes: ['admin:org'] }
+    expect(() =>
+      client.authorizationUrl(connectionOf({ authorize: 'https://a.example/auth' }), ask),
+    ).toThrow('does not list admin:org')
+  })
+
+  test('keeps the query of the endpoint, and the provider’s parameters never replace ours', () => {
+    const connection = connectionOf(
+      { authorize: 'https://a.example/auth?tenant=7' },
+      {
+        authorizeParams: { prompt: 'consent', state: 'evil' },
+        pkce: false,
+        scopeParam: 'user_scope',
+        scopeSeparator: ',',
+      },
+    )
+    const url = client.authorizationUrl(connection, {
+      redirectUri: REDIRECT,
+      state: 's',
+      challenge: 'c',
+      scopes: ['openid', 'repo'],
+    })
+    expect(Object.fromEntries(url.searchParams)).toEqual({
+      tenant: '7',
+      prompt: 'consent',
+      state: 's',
+      response_type: 'code',
+      client_id: 'deputy-client_1',
+      redirect_uri: REDIRECT,
+      user_scope: 'openid,repo',
+    })
+  })
+})
+
+describe('the answer', () => {
+  test('a redirect is not followed', async () => {
+    const other = await scripted((response) => void response.end('{"access_token":"stolen"}'))
+    const { url } = await scripted(
+      (response) => void response.writeHead(307, { location: other.url }).end(),
+    )
+    expect(await client.refresh(connectionOf({ token: url }), rt)).toMatchObject({
+      kind: 'transient',
+      error: 'http_307',
+    })
+    expect(other.seen).toEqual([])
+  })
+
+  test('an endless answer is cut off', async () => {
+    let sent = 0
+    const { url } = await scripted((response) => {
+      const more = () => {
+        while (!response.destroyed && response.write('a'.repeat(65_536))) sent += 65_536
+      }
+      response.on('drain', more)
+      more()
+    })
+    expect(await client.refresh(connectionOf({ token: url }), rt)).toMatchObject({
+      kind: 'unknown',
+    })
+    expect(sent).toBeLessThan(20_000_000)
+  })
+
+  test('one that never ends in time is unknown', async () => {
+    const { url } = await scripted((response) => void response.write('{'))
+    const quick = createOAuthClient({ fetch, clock: Date, timeoutMs: 200 })
+    expect(await quick.refresh(connectionOf({ token: url }), rt)).toMatchObject({
+      kind: 'unknown',
+      error: 'timeout',
+    })
+  })
+
+  test('a connection that breaks after the request is unknown', async () => {
+    const { url } = await scripted((response) => response.socket?.destroy())
+    expect(await client.refresh(connectionOf({ token: url }), rt)).toMatchObject({
+      kind: 'unknown',
+    })
+  })
+
+  test('a refused connection, a missing name and a wrong certificate mean that nothing was sent', async () => {
+    const tcp = createTcp((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
+    await new Promise<void>((resolve) => tcp.listen(0, '127.0.0.1', resolve))
+    const { port } = tcp.address() as AddressInfo
+    const ask = (token: string) => client.refresh(connectionOf({ token }), rt)
+    expect(await ask(`https://127.0.0.1:${port}`)).toMatchObject({ kind: 'not_sent' })
+    await new Promise((resolve) => tcp.close(resolve))
+    expect(await ask(`http://127.0.0.1:${port}`)).toMatchObject({
+      kind: 'not_sent',
+      error: 'ECONNREFUSED',
+    })
+    expect(await ask('http://nowhere.invalid')).toMatchObject({ kind: 'not_sent' })
+  })
+
+  test('a provider that quotes the token in its error is not quoted', async () => {
+    const body = JSON.stringify({
+      error: 'the-refresh-token',
+      error_description: 'unknown: the-refresh-token',
+    })
+    const { url } = await scripted((response) => void response.writeHead(400).end(body))
+    expect(JSON.stringify(await client.refresh(connectionOf({ token: url }), rt))).not.toContain(
+      'the-refresh',
+    )
+  })
+})
+
+describe('revocation', () => {
+  const tokens = { access: secret('at'), refresh: secret('rt') }
+  test.each([
+    ['rfc7009', 200, '', 'revoked'],
+    ['rfc7009', 204, '', 'revoked'],
+    ['rfc7009', 400, '{"error":"invalid_token"}', 'already_dead'],
+    ['rfc7009', 400, '{"error":"unsupported_token_type"}', 'not_supported'],
+    ['rfc7009', 503, '', 'failed'],
+    ['bearer', 200, '{"ok":true}', 'revoked'],
+    ['bearer', 200, '{"ok":false,"error":"token_revoked"}', 'already_dead'],
+    ['bearer', 200, '{"ok":false,"error":"fatal"}', 'failed'],
+    ['github', 204, '', 'revoked'],
+    ['github', 404, '', 'already_dead'],
+    ['github', 500, '', 'failed'],
+    ['none', 200, '', 'not_supported'],
+  ] as const)('by %s answered %i %s is %s', async (revokeStyle, status, body, result) => {
+    const { url } = await scripted(
+      (response) => void response.writeHead(status).end(status === 204 ? undefined : body),
+    )
+    expect(await client.revoke(connectionOf({ revoke: url }, { revokeStyle }), tokens)).toBe(result)
+  })
+
+  test('sends the refresh token first, then the access token', async () => {
+    const { url, seen } = await scripted((response) => void response.end())
+    await client.revoke(connectionOf({ revoke: url }), tokens)
+    expect(seen.map(({ body }) => new URLSearchParams(body).get('token'))).toEqual(['rt', 'at'])
+  })
+
+  test('at GitHub names the client in path and Basic, and the token in the body', async () => {
+    const { url, seen } = await scripted((response) => void response.writeHead(204).end())
+    await client.revoke(
+      connectionOf({ revoke: `${url}/applications/{client_id}/token` }, { revokeStyle: 'github' }),
+      tokens,
+    )
+    expect(seen[0]).toMatchObject({
+      method: 'DELETE',
+      url: '/applications/deputy-client_1/token',
+      body: '{"access_token":"at"}',
+    })
+    expect(seen[0]?.headers.authorization).toMatch(/^Basic /)
+  })
+})

@@ -59,7 +59,8 @@ export type Target = {
 /** How the call named its upstream; URLs in answers are rewritten the same way (design 2.1). */
 export type Addressing =
   | { readonly kind: 'path'; readonly prefix: string }
-  | { readonly kind: 'host' }
+  /** `prefix` names the person, `/~alice`, or is empty. */
+  | { readonly kind: 'host'; readonly prefix: string }
   | { readonly kind: 'absolute' }
   | { readonly kind: 'listener' }
 

@@ -4,6 +4,7 @@ import * as oidc from 'openid-client'
 import type { Clock, Connection, Provider, TokenSet } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Secret } from '../secret.ts'
+import { authorizationUrl } from './authorize.ts'
 import { accountAt, parseBody, readTokenAnswer } from './answer.ts'
 import type { Account, TokenAnswer, TokenFailure } from './answer.ts'
 import { createSend } from './transport.ts'
@@ -21,7 +22,7 @@ export type OAuthClient = ReturnType<typeof createOAuthClient>
 const TIMEOUT_MS = 20_000
 const FORM = 'application/x-www-form-urlencoded'
 
-const need = (connection: Connection, key: 'authorize' | 'token' | 'userinfo'): string => {
+const need = (connection: Connection, key: 'token' | 'userinfo'): string => {
   const url = connection.provider[key]
   if (url === null)
     throw new Error(
@@ -153,46 +154,7 @@ export const createOAuthClient = ({ fetch, clock, timeoutMs = TIMEOUT_MS }: Clie
   }
 
   return {
-    /** Where the person's browser goes. Throws when a scope is asked that the connection may not ask for. */
-    authorizationUrl: (
-      connection: Connection,
-      ask: {
-        readonly redirectUri: string
-        readonly state: string
-        /** S256 of the verifier (RFC 7636 4.2); null where the provider knows no PKCE. */
-        readonly challenge: string | null
-        readonly scopes: readonly string[]
-        /** Held already: asked for again, because some providers replace the old grant by the new one. */
-        readonly existingScopes?: readonly string[]
-        readonly nonce?: string | null
-        readonly extra?: Readonly<Record<string, string>>
-      },
-    ): URL => {
-      const { provider, name } = connection
-      const beyond = ask.scopes.filter((scope) => !connection.scopes.includes(scope))
-      if (beyond.length > 0)
-        throw new Error(`connections.${name}.scopes does not list ${beyond.join(', ')}`)
-      const held = (ask.existingScopes ?? []).filter((scope) => connection.scopes.includes(scope))
-      const scopes = [...new Set([...ask.scopes, ...held])]
-      const url = new URL(need(connection, 'authorize'))
-      const fields = {
-        ...provider.authorizeParams,
-        ...ask.extra,
-        response_type: 'code',
-        client_id: connection.clientId,
-        redirect_uri: ask.redirectUri,
-        state: ask.state,
-        ...(ask.nonce ? { nonce: ask.nonce } : {}),
-        ...(provider.scopeParam !== null && scopes.length > 0
-          ? { [provider.scopeParam]: scopes.join(provider.scopeSeparator) }
-          : {}),
-        ...(provider.pkce && ask.challenge !== null
-          ? { code_challenge: ask.challenge, code_challenge_method: 'S256' }
-          : {}),
-      }
-      for (const [field, value] of Object.entries(fields)) url.searchParams.set(field, value)
-      return url
-    },
+    authorizationUrl,
 
     /** Trades a code. Throws Problem credential_unavailable with a TokenFailure as its cause. */
     exchangeCode: async (

@@ -5,6 +5,14 @@ import type { Clock, Connection, Log, StoredCredential, Vault } from '../model.t
 import { Problem } from '../problem.ts'
 import type { TokenAnswer, TokenFailure } from './answer.ts'
 import type { OAuthClient } from './client.ts'
+import {
+  CIRCUIT_MS,
+  coolDown,
+  createSlots,
+  inProgress,
+  reauthorize,
+  unavailable,
+} from './patience.ts'
 import { createUnstored } from './unstored.ts'
 
 export type RefreshDeps = {
@@ -39,35 +47,8 @@ const LEASE_MS = 60_000
 const LAST_TRY_MS = 35_000
 const WAIT_MS = 8_000
 const POLL_MS = 250
-const SLOTS = 4
-const CIRCUIT_MS = 60_000
 
 type Leased = Extract<Awaited<ReturnType<Vault['lease']>>, { kind: 'leased' }>
-
-const reauthorize = (detail: string): Problem => new Problem('reauthorization_required', detail)
-const unavailable = (error: string, ms: number, cause?: unknown): Problem =>
-  new Problem('credential_unavailable', `the provider's token endpoint failed: ${error}`, {
-    extra: { retry_after: Math.max(1, Math.ceil(ms / 1000)) },
-    cause,
-  })
-
-/** At most `SLOTS` at once per key; the others queue. */
-const createSlots = () => {
-  const gates = new Map<string, { active: number; readonly queue: (() => void)[] }>()
-  return async <T>(key: string, work: () => Promise<T>): Promise<T> => {
-    const gate = gates.get(key) ?? { active: 0, queue: [] }
-    gates.set(key, gate)
-    if (gate.active < SLOTS) gate.active += 1
-    else await new Promise<void>((resolve) => gate.queue.push(resolve))
-    try {
-      return await work()
-    } finally {
-      const next = gate.queue.shift()
-      if (next === undefined) gate.active -= 1
-      else next() // takes the place over
-    }
-  }
-}
 
 export const createRefresher = (deps: RefreshDeps): Refresher => {
   const { vault, client, clock, log, random = Math.random } = deps
@@ -75,7 +56,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     deps.sleep ?? ((ms, signal) => pause(ms, undefined, signal === undefined ? {} : { signal }))
   const flights = new Map<string, Promise<Fresh>>()
   const unstored = createUnstored({ vault, client, clock, log, sleep })
-  const inSlot = createSlots()
+  const inSlot = createSlots(4)
   /** Definitions whose client the provider refused, until when (monotonic ms). A reload makes new ones. */
   const broken = new WeakMap<Connection, number>()
   /** Credentials that are cooling down; saves asking the store at every call. */
@@ -150,22 +131,6 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     }
   }
 
-  const coolDown = (
-    failure: TokenFailure,
-    connection: Connection,
-    unknownBefore: boolean,
-  ): number => {
-    if (failure.kind === 'busy')
-      return Math.min(Math.max(failure.retryAfterMs ?? jittered(5_000), 1_000), 3_600_000)
-    if (failure.kind === 'our_fault') return 0
-    if (failure.kind !== 'unknown') return jittered(failure.kind === 'not_sent' ? 3_000 : 10_000)
-    if (!unknownBefore) return jittered(3_000)
-    return connection.provider.lostResponse === 'no' ||
-      connection.provider.lostResponse === 'unknown'
-      ? 300_000
-      : 30_000
-  }
-
   const failed = async (
     failure: TokenFailure,
     connection: Connection,
@@ -175,7 +140,9 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     const { credential, lease, unknownBefore } = leased
     const { kind, error } = failure
     const dead = kind === 'dead' || kind === 'step'
-    const coolDownMs = dead ? 0 : coolDown(failure, connection, unknownBefore)
+    const coolDownMs = dead
+      ? 0
+      : coolDown(failure, connection.provider.lostResponse, unknownBefore, jittered)
     const fields = {
       credential: credential.id,
       connection: connection.name,
@@ -258,10 +225,6 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     flights.set(id, started)
     return started
   }
-  const inProgress = (): Problem =>
-    new Problem('refresh_in_progress', 'the token is being refreshed', {
-      extra: { retry_after: 1 },
-    })
   const patiently = async (flight: Promise<Fresh>): Promise<Fresh> => {
     const done = new AbortController()
     const late = sleep(WAIT_MS, done.signal).then(() => {

@@ -6,10 +6,12 @@ import { bodyLimit } from 'hono/body-limit'
 import { getCookie } from 'hono/cookie'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Connection, Flow, Log } from '../model.ts'
-import { samePerson } from '../oauth/flow.ts'
-import type { Finished, Flows } from '../oauth/flow.ts'
-import { createCookies } from '../oauth/sign_in.ts'
-import type { LocalSignIn, OidcSignIn, Session } from '../oauth/sign_in.ts'
+import { samePerson } from '../oauth/callback.ts'
+import type { Finished } from '../oauth/callback.ts'
+import type { Flows } from '../oauth/flow.ts'
+import { createCookies } from '../oauth/session.ts'
+import type { Session } from '../oauth/session.ts'
+import type { LocalSignIn, OidcSignIn } from '../oauth/sign_in.ts'
 import { CATALOGUE } from '../problem.ts'
 import type { ProblemCode } from '../problem.ts'
 import * as pages from './pages.ts'
@@ -262,6 +264,8 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       case 'iss_mismatch':
       case 'used':
         return show(c, pages.brokenCallbackPage(), 400)
+      default:
+        return finished satisfies never
     }
   }
 

@@ -30,7 +30,7 @@ export type ActivateDeps = {
   readonly deadline?: number
 }
 
-const LOADING = 60_000
+const LOADING = 15_000
 const WARM_UP = 100
 
 /** The `data` document without the probes, which only the self-test reads. */

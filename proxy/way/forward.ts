@@ -10,6 +10,7 @@ import {
 import type { Dispatcher } from 'undici'
 import type { Injected, Route } from '../model.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
+import { targetText } from '../wire/canonical.ts'
 import { answerHeaders, REWRITTEN, scrubberFor, upstreamHeaders } from '../wire/headers.ts'
 import {
   rewriteJson,
@@ -17,8 +18,8 @@ import {
   rewriteReference,
   rewriteUrl,
   type Readdress,
-  type TokenScrubber,
 } from '../wire/rewrite.ts'
+import type { TokenScrubber } from '../wire/scrub.ts'
 import type { Body } from './inspect.ts'
 
 export type Outcome = {
@@ -160,10 +161,6 @@ export const createForward = (deps: {
       const { route, body } = job
       const { provider } = route.connection
       const reached = new URL(route.origin)
-      const query =
-        route.target.query.length === 0
-          ? ''
-          : `?${route.target.query.map((pair) => pair.raw).join('&')}`
       const replayable = body.state === 'none' || body.bytes !== null
       let controller: Dispatcher.DispatchController | null = null
       let credential = job.injected
@@ -219,10 +216,10 @@ export const createForward = (deps: {
       res.on('close', onClose)
       job.onAbort(stop)
 
-      const base =
-        route.addressing.kind === 'path'
-          ? `${'encrypted' in req.socket ? 'https' : 'http'}://${req.headers.host ?? 'localhost'}${route.addressing.prefix}`
-          : `${'encrypted' in req.socket ? 'https' : 'http'}://${req.headers.host ?? 'localhost'}`
+      const { addressing } = route
+      const prefix = 'prefix' in addressing ? addressing.prefix : ''
+      const scheme = 'encrypted' in req.socket ? 'https' : 'http'
+      const base = `${scheme}://${req.headers.host ?? 'localhost'}${prefix}`
       const readdress: Readdress = (url) =>
         rewriteUrl(url, job.served, base, route.addressing, null)
 
@@ -291,7 +288,7 @@ export const createForward = (deps: {
             else if (name === 'location' || name === 'content-location')
               kept[i + 1] = rewriteReference(value, route.host, readdress) ?? value
             if (scrubber !== null && name !== 'content-length')
-              kept[i + 1] = maskHeader(kept[i + 1] ?? '', injected)
+              kept[i + 1] = scrubber.text(kept[i + 1] ?? '')
           }
           if (text === undefined) res.writeHead(code, kept)
           else res.writeHead(code, text, kept)
@@ -410,7 +407,7 @@ export const createForward = (deps: {
         deps.dispatcher.dispatch(
           {
             origin: route.origin,
-            path: route.target.path + query,
+            path: targetText(route.target),
             method: route.target.method as Dispatcher.HttpMethod,
             headers,
             body: body.state === 'none' ? null : (body.bytes ?? bounded(req, deps.requestBody)),
@@ -432,12 +429,4 @@ export const createForward = (deps: {
     })
 
   return { forward, close: () => clearInterval(timer) }
-}
-
-/** A header of the answer that echoes the token loses it. */
-const maskHeader = (value: string, injected: Injected | null): string => {
-  if (injected === null || value.length < 8) return value
-  const scrubber = scrubberFor(injected.token)
-  const bytes = Buffer.from(value, 'latin1')
-  return Buffer.concat([scrubber.push(bytes), scrubber.end()]).toString('latin1')
 }

@@ -123,6 +123,13 @@ export const inspect = (
       'unsupported_media_type',
       'the body must be inspected, so it must come without Content-Encoding',
     )
+  const charset =
+    /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(contentType ?? '')?.[1]?.toLowerCase() ?? 'utf-8'
+  if (!['utf-8', 'utf8', 'us-ascii', 'ascii', 'iso-8859-1', 'latin1'].includes(charset))
+    throw new Problem(
+      'unsupported_media_type',
+      `the body must be inspected, and its charset ${JSON.stringify(charset)} has readings that deputy does not know: send UTF-8`,
+    )
   return read(req, streamed, names, operation.inspect, limits.inspectedBody, tooLarge)
 }
 
@@ -155,7 +162,7 @@ const read = async (
     return kept({ stripped: form.stripped }, form.bytes)
   }
   if (media === 'multipart/form-data') {
-    const name = await multipartCredential(bytes, streamed.contentType ?? '', names)
+    const name = multipartCredential(bytes, streamed.contentType ?? '', names)
     return name === null ? kept({}) : refuse(name)
   }
   // Servers read JSON whatever the type says, so every other body that is JSON is judged as JSON.

@@ -130,7 +130,12 @@ export const matchRoute = (
     rest = after
   }
   if (served !== null && table.hosts.has(served))
-    return made(lookUp(table, served, wanted), { kind: 'host' }, named, rest)
+    return made(
+      lookUp(table, served, wanted),
+      { kind: 'host', prefix: prefix.slice(0, -1) },
+      named,
+      rest,
+    )
   const [first, after] = cut(rest)
   const match = FIRST.exec(first)
   const host = match?.[2]?.toLowerCase()

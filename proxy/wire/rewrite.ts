@@ -1,8 +1,6 @@
 // URLs on their way back lead to deputy again; otherwise a client walks out of the policy on page 2.
 import type { Addressing } from '../model.ts'
 
-export type { TokenScrubber } from './scrub.ts'
-
 /** URL in, the one to write instead out; null: leave it. */
 export type Readdress = (url: string) => string | null
 

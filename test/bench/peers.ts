@@ -3,7 +3,7 @@ import { Agent as HttpAgent, createServer, request } from 'node:http'
 import type { RequestListener, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createProxyServer } from 'http-proxy-3'
-import { Agent, type Dispatcher } from 'undici'
+import { Agent } from 'undici'
 
 export const PEERS = ['http-proxy-3', 'undici', 'node:http'] as const
 export type Peer = (typeof PEERS)[number]
@@ -25,10 +25,7 @@ const broken = (res: ServerResponse): void => {
 const httpProxy = (origin: string): RequestListener => {
   const agent = new HttpAgent({ keepAlive: true, maxSockets: 256 })
   const proxy = createProxyServer({ target: origin, agent })
-  return (req, res) =>
-    void proxy.web(req, res, {}, () => {
-      broken(res)
-    })
+  return (req, res) => proxy.web(req, res, {}, () => broken(res))
 }
 
 const undici = (origin: string): RequestListener => {
@@ -38,11 +35,13 @@ const undici = (origin: string): RequestListener => {
       {
         origin,
         path: req.url ?? '/',
-        method: (req.method ?? 'GET') as Dispatcher.HttpMethod,
+        method: req.method ?? 'GET',
         headers: endToEnd(req.rawHeaders),
         body: req.method === 'GET' || req.method === 'HEAD' ? null : req,
       },
       {
+        // undici takes a handler for one of the new kind by this method.
+        onRequestStart: () => {},
         onResponseStart(controller, status) {
           const raw = (controller.rawHeaders ?? []) as readonly (string | Buffer)[]
           res.writeHead(status, endToEnd(raw))

@@ -229,8 +229,11 @@ describe('the answer', () => {
     })
   })
 
-  test('a refused connection, a missing name and a wrong certificate mean that nothing was sent', async () => {
-    const tcp = createTcp((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
+  test('a refused connection, a missing name and a server without TLS mean that nothing was sent', async () => {
+    const tcp = createTcp((socket) => {
+      socket.on('error', () => {})
+      socket.end('HTTP/1.1 400 Bad Request\r\n\r\n', () => socket.destroy())
+    })
     await new Promise<void>((resolve) => tcp.listen(0, '127.0.0.1', resolve))
     const { port } = tcp.address() as AddressInfo
     const ask = (token: string) => client.refresh(connectionOf({ token }), rt)
@@ -241,6 +244,25 @@ describe('the answer', () => {
       error: 'ECONNREFUSED',
     })
     expect(await ask('http://nowhere.invalid')).toMatchObject({ kind: 'not_sent' })
+  })
+
+  test.each([
+    [{ code: 'DEPTH_ZERO_SELF_SIGNED_CERT' }, 'not_sent'],
+    [{ code: 'UND_ERR_CONNECT_TIMEOUT' }, 'not_sent'],
+    [{ code: 'DEPUTY_ADDRESS_PROHIBITED' }, 'not_sent'],
+    [{ code: 'ETIMEDOUT', syscall: 'connect' }, 'not_sent'],
+    [{ code: 'ETIMEDOUT', syscall: 'read' }, 'unknown'],
+    [{ code: 'ECONNRESET' }, 'unknown'],
+    [{ code: 'UND_ERR_SOCKET' }, 'unknown'],
+    [{ errors: [{ code: 'ECONNREFUSED' }, { code: 'ENETUNREACH' }] }, 'not_sent'],
+    [{ errors: [{ code: 'ECONNREFUSED' }, { code: 'ECONNRESET' }] }, 'unknown'],
+    [{}, 'unknown'],
+  ])('a request that failed with %o is %s', async (cause, kind) => {
+    const failing = () => Promise.reject(new TypeError('fetch failed', { cause }))
+    const other = createOAuthClient({ fetch: failing, clock: Date })
+    expect(await other.refresh(connectionOf({ token: 'https://a.example' }), rt)).toMatchObject({
+      kind,
+    })
   })
 
   test('a provider that quotes the token in its error is not quoted', async () => {

@@ -195,7 +195,7 @@ describe('the answer of the provider', () => {
     ))
   test('with a parameter twice is refused and burns nothing', () =>
     burnsNothing('unknown_state', (params, cookie) =>
-      finish(new URLSearchParams(`${params}&code=other`), cookie),
+      finish(new URLSearchParams(`${params.toString()}&code=other`), cookie),
     ))
   test('without the cookie of the browser that began is refused and burns nothing', () =>
     burnsNothing('wrong_cookie', (params, cookie) => finish(params, cookie, { cookie: null })))

@@ -319,7 +319,7 @@ test('an ID token whose signature is not the issuer’s signs nobody in', async 
         /("id_token":"[^"]*\.)([^".]+)"/,
         (_, start: string, signature: string) => {
           forged += 1
-          return `${start}${[...signature].reverse().join('')}"`
+          return `${start}${signature.split('').reverse().join('')}"`
         },
       )
       return new Response(text, { status: response.status, headers: response.headers })

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { CATALOGUE } from '../../proxy/problem.ts'
 import type { ProblemCode } from '../../proxy/problem.ts'
-import type { Connection, Operation, Provider } from '../../proxy/model.ts'
+import type { Connection, OperationRow, Provider } from '../../proxy/model.ts'
 import { parseProvider } from '../../proxy/config/provider.ts'
 import * as pages from '../../proxy/people/pages.ts'
 
@@ -16,11 +16,12 @@ const parsed = parseProvider(
   'acme.yaml',
 )
 if ('problems' in parsed) throw new Error(parsed.problems.join('\n'))
-const operation = (id: string, access: Operation['access'], scope: string) => ({
+const operation = (id: string, access: OperationRow['access'], scope: string): OperationRow => ({
   id,
   access,
   scopes: [[scope]],
   inspect: [],
+  rewrite: [],
   upload: false,
   method: 'GET',
   path: '/',

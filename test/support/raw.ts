@@ -87,7 +87,7 @@ export const sendRaw = async (
   bytes: string | Buffer,
   { ms = 5_000 }: { readonly ms?: number } = {},
 ): Promise<RawAnswer> => {
-  const text = typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes
+  const text: Buffer = typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes
   const method = text.toString('latin1', 0, text.indexOf(' '))
   const { socket, received, ended } = await dial(origin)
   try {

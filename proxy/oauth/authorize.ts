@@ -1,0 +1,45 @@
+// The authorization request (RFC 6749 4.1.1, RFC 7636): a URL, nothing secret in it.
+import type { Connection } from '../model.ts'
+
+/** Where the person's browser goes. Throws when a scope is asked that the connection may not ask for. */
+export const authorizationUrl = (
+  connection: Connection,
+  ask: {
+    readonly redirectUri: string
+    readonly state: string
+    /** S256 of the verifier (RFC 7636 4.2); null where the provider knows no PKCE. */
+    readonly challenge: string | null
+    readonly scopes: readonly string[]
+    /** Held already: asked for again, because some providers replace the old grant by the new one. */
+    readonly existingScopes?: readonly string[]
+    readonly nonce?: string | null
+    readonly extra?: Readonly<Record<string, string>>
+  },
+): URL => {
+  const { provider, name } = connection
+  if (provider.authorize === null)
+    throw new Error(`connections.${name}: provider ${provider.id} has no authorize endpoint`)
+  const beyond = ask.scopes.filter((scope) => !connection.scopes.includes(scope))
+  if (beyond.length > 0)
+    throw new Error(`connections.${name}.scopes does not list ${beyond.join(', ')}`)
+  const held = (ask.existingScopes ?? []).filter((scope) => connection.scopes.includes(scope))
+  const scopes = [...new Set([...ask.scopes, ...held])]
+  const url = new URL(provider.authorize)
+  const fields = {
+    ...provider.authorizeParams,
+    ...ask.extra,
+    response_type: 'code',
+    client_id: connection.clientId,
+    redirect_uri: ask.redirectUri,
+    state: ask.state,
+    ...(ask.nonce ? { nonce: ask.nonce } : {}),
+    ...(provider.scopeParam !== null && scopes.length > 0
+      ? { [provider.scopeParam]: scopes.join(provider.scopeSeparator) }
+      : {}),
+    ...(provider.pkce && ask.challenge !== null
+      ? { code_challenge: ask.challenge, code_challenge_method: 'S256' }
+      : {}),
+  }
+  for (const [field, value] of Object.entries(fields)) url.searchParams.set(field, value)
+  return url
+}

@@ -1,0 +1,56 @@
+// How long and how many: cool-downs, slots, and the problems that tell a caller to come back.
+import type { LostResponse } from '../model.ts'
+import { Problem } from '../problem.ts'
+import type { TokenFailure } from './answer.ts'
+
+/** After the provider refused our client, nobody asks with it for this long. */
+export const CIRCUIT_MS = 60_000
+
+export const reauthorize = (detail: string): Problem =>
+  new Problem('reauthorization_required', detail)
+export const unavailable = (error: string, ms: number, cause?: unknown): Problem =>
+  new Problem('credential_unavailable', `the provider's token endpoint failed: ${error}`, {
+    extra: { retry_after: Math.max(1, Math.ceil(ms / 1000)) },
+    cause,
+  })
+
+export const inProgress = (): Problem =>
+  new Problem('refresh_in_progress', 'the token is being refreshed', {
+    extra: { retry_after: 1 },
+  })
+
+/**
+ * How long a credential is left alone after a failure, ms.
+ * @param unknownBefore an earlier answer was lost already: replays may end the whole grant (RFC 9700 4.14.2)
+ */
+export const coolDown = (
+  failure: TokenFailure,
+  lostResponse: LostResponse,
+  unknownBefore: boolean,
+  jittered: (ms: number) => number,
+): number => {
+  if (failure.kind === 'busy')
+    return Math.min(Math.max(failure.retryAfterMs ?? jittered(5_000), 1_000), 3_600_000)
+  if (failure.kind === 'our_fault') return 0
+  if (failure.kind !== 'unknown') return jittered(failure.kind === 'not_sent' ? 3_000 : 10_000)
+  if (!unknownBefore) return jittered(3_000)
+  return lostResponse === 'no' || lostResponse === 'unknown' ? 300_000 : 30_000
+}
+
+/** At most `most` at once per key; the others queue. */
+export const createSlots = (most: number) => {
+  const gates = new Map<string, { active: number; readonly queue: (() => void)[] }>()
+  return async <T>(key: string, work: () => Promise<T>): Promise<T> => {
+    const gate = gates.get(key) ?? { active: 0, queue: [] }
+    gates.set(key, gate)
+    if (gate.active < most) gate.active += 1
+    else await new Promise<void>((resolve) => gate.queue.push(resolve))
+    try {
+      return await work()
+    } finally {
+      const next = gate.queue.shift()
+      if (next === undefined) gate.active -= 1
+      else next() // takes the place over
+    }
+  }
+}

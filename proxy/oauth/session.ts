@@ -1,0 +1,77 @@
+// Who is signed in at the pages: one sealed cookie, an hour long.
+import type { Clock, Person } from '../model.ts'
+import type { Sealer } from '../vault/seal.ts'
+
+const SESSION_MS = 3_600_000
+
+export type Session = {
+  readonly person: Person
+  /** false: nobody but the terminal vouches for the name. */
+  readonly verified: boolean
+  /** Random, known to the sealed cookie only: the key of this session's CSRF tokens. */
+  readonly key: string
+  readonly expiresAt: number
+}
+
+/** Reads one cookie of the request. */
+export type CookieReader = (name: string) => string | undefined
+
+export type SessionDeps = {
+  readonly sealer: Pick<Sealer, 'sealText' | 'openText'>
+  readonly clock: Clock
+  readonly randomBytes: (size: number) => Buffer
+  /** `connect.url`, without a trailing slash. */
+  readonly publicUrl: string
+}
+
+export type Cookies = {
+  /** `__Host-` over https (RFC 6265bis 4.1.3.2); over plain http browsers refuse that prefix. */
+  readonly name: (base: string) => string
+  /** A Set-Cookie value; `maxAgeMs` 0 deletes. */
+  readonly write: (base: string, value: string, maxAgeMs: number) => string
+}
+
+export const createCookies = (publicUrl: string): Cookies => {
+  const secure = publicUrl.startsWith('https:')
+  const name = (base: string): string => `${secure ? '__Host-' : ''}${base}`
+  return {
+    name,
+    write: (base, value, maxAgeMs) =>
+      `${name(base)}=${value}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${Math.floor(maxAgeMs / 1000)}${secure ? '; Secure' : ''}`,
+  }
+}
+
+export type Sessions = {
+  /** The signed-in person; null: nobody, or a cookie that does not open or has ended. */
+  readonly session: (read: CookieReader) => Promise<Session | null>
+  /** Set-Cookie value that ends the session in this browser. */
+  readonly end: () => string
+}
+
+export const createSessions = (deps: SessionDeps) => {
+  const cookies = createCookies(deps.publicUrl)
+  /** A cookie that was not sealed here is no cookie: it is foreign input, not a failure. */
+  const open = async (purpose: string, sealed: string | undefined): Promise<unknown> => {
+    if (sealed === undefined) return null
+    const text = await deps.sealer.openText(purpose, {}, sealed).catch(() => null)
+    const value = text === null ? null : (JSON.parse(text) as { readonly expiresAt: number })
+    return value !== null && value.expiresAt > deps.clock.now() ? value : null
+  }
+  return {
+    cookies,
+    open,
+    session: async (read: CookieReader): Promise<Session | null> =>
+      (await open('session', read(cookies.name('deputy-session')))) as Session | null,
+    end: (): string => cookies.write('deputy-session', '', 0),
+    begin: async (person: Person, verified: boolean): Promise<string> => {
+      const session: Session = {
+        person,
+        verified,
+        key: deps.randomBytes(32).toString('base64url'),
+        expiresAt: deps.clock.now() + SESSION_MS,
+      }
+      const sealed = await deps.sealer.sealText('session', {}, JSON.stringify(session))
+      return cookies.write('deputy-session', sealed, SESSION_MS)
+    },
+  }
+}

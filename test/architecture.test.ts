@@ -1,0 +1,223 @@
+// Arrows run down floors, powers stay where they belong, and files stay small: read from the sources themselves.
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+import { CATALOGUE } from '../proxy/problem.ts'
+
+const root = fileURLToPath(new URL('../proxy/', import.meta.url))
+const MOST_FILES = 75
+const MOST_LINES = 300
+
+type Arrow = { readonly to: string; readonly byValue: boolean }
+type Source = {
+  readonly path: string
+  readonly lines: number
+  /** Comments blotted out, so that words in them are no findings. */
+  readonly code: string
+  /** Files of the house that it imports. */
+  readonly arrows: readonly Arrow[]
+  /** Packages and `node:` modules, by value or as `import()`. */
+  readonly outside: readonly string[]
+}
+
+/** Strings stay, comments go: `//` inside a string or an expression of slashes is rare, and a blot there hides nothing we seek. */
+const withoutComments = (text: string): string =>
+  text
+    .replaceAll(/\/\*[\s\S]*?\*\//g, (found) => found.replaceAll(/[^\n]/g, ' '))
+    .replaceAll(/(^|[^:'"`\\/])\/\/[^\n]*/gm, '$1')
+
+const IMPORT =
+  /(?:^|\n)\s*(import|export)\s+(type\s+)?([^'";]*?)\s*from\s*'([^']+)'|\bimport\(\s*'([^']+)'|new URL\(\s*'(\.[^']+\.ts)'/g
+const byValueOf = (type: string | undefined, names: string): boolean =>
+  type === undefined &&
+  // `import { type A, type B }` brings nothing at run time either.
+  !/^\{(?:\s*type\s+[^,}]+,?)+\s*\}$/.test(names)
+
+const read = (path: string): Source => {
+  const text = readFileSync(join(root, path), 'utf8')
+  const code = withoutComments(text)
+  const arrows: Arrow[] = []
+  const outside: string[] = []
+  for (const [, , type, names = '', from, lazy, worker] of code.matchAll(IMPORT)) {
+    const target = from ?? lazy ?? worker ?? ''
+    const byValue = from === undefined || byValueOf(type, names)
+    if (target.startsWith('.')) arrows.push({ to: normalize(join(dirname(path), target)), byValue })
+    else if (byValue) outside.push(target)
+  }
+  return { path, lines: text.trimEnd().split('\n').length, code, arrows, outside }
+}
+const sources = readdirSync(root, { recursive: true, encoding: 'utf8' })
+  .filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'))
+  .sort()
+  .map(read)
+
+/** First match counts: single files before their folder. */
+const FLOORS: readonly (readonly [RegExp, number])[] = [
+  [/^(?:model|secret|problem|ulid)\.ts$/, 0],
+  [/^(?:wire|envelope)\//, 0],
+  [/^config\/load\.ts$/, 1],
+  [/^config\//, 0],
+  [/^vault\/seal\.ts$/, 0],
+  [/^calls\.ts$/, 1],
+  [/^(?:net|policy|directory|oauth|vault|store|observe)\//, 1],
+  [/^way\//, 2],
+  [/^(?:reload|pep)\.ts$/, 3],
+  [/^people\//, 3],
+  [/^(?:serve\.ts$|commands\/)/, 4],
+  [/^main\.ts$/, 5],
+]
+const floorOf = (path: string): number => FLOORS.find(([files]) => files.test(path))?.[1] ?? -1
+const roomOf = (path: string): string => (path.includes('/') ? dirname(path) : path)
+
+const offenders = (found: (source: Source) => readonly string[]): readonly string[] =>
+  sources.flatMap((source) => found(source).map((what) => `proxy/${source.path}: ${what}`))
+const where = (pattern: RegExp, allowed: readonly string[]): readonly string[] =>
+  offenders(({ path, code }) =>
+    allowed.includes(path)
+      ? []
+      : code
+          .split('\n')
+          .flatMap((line, i) => (pattern.test(line) ? [`line ${i + 1}: ${line.trim()}`] : [])),
+  )
+
+describe('the house', () => {
+  test('every file has a floor', () => {
+    expect(offenders(({ path }) => (floorOf(path) === -1 ? ['is on no floor'] : []))).toEqual([])
+  })
+
+  test('a file imports by value only from lower floors or from its own folder', () => {
+    expect(
+      offenders(({ path, arrows }) =>
+        arrows
+          .filter(
+            ({ to, byValue }) =>
+              byValue &&
+              floorOf(to) >= floorOf(path) &&
+              !(path.includes('/') && roomOf(to) === roomOf(path) && floorOf(to) <= floorOf(path)),
+          )
+          .map(({ to }) => `imports ${to} of floor ${floorOf(to)}`),
+      ),
+    ).toEqual([])
+  })
+
+  test('no station of the way imports another by value', () => {
+    expect(
+      offenders(({ path, arrows }) =>
+        path.startsWith('way/')
+          ? arrows
+              .filter(({ to, byValue }) => byValue && to.startsWith('way/'))
+              .map(({ to }) => `imports ${to}`)
+          : [],
+      ),
+    ).toEqual([])
+  })
+
+  test('rooms of floor 1 never import each other by value', () => {
+    expect(
+      offenders(({ path, arrows }) =>
+        arrows
+          .filter(
+            ({ to, byValue }) =>
+              byValue && floorOf(path) === 1 && floorOf(to) === 1 && roomOf(to) !== roomOf(path),
+          )
+          .map(({ to }) => `imports ${to}`),
+      ),
+    ).toEqual([])
+  })
+
+  test('no arrows run in a circle', () => {
+    const to = new Map(
+      sources.map(({ path, arrows }) => [
+        path,
+        arrows.filter(({ byValue }) => byValue).map((arrow) => arrow.to),
+      ]),
+    )
+    const circles: string[] = []
+    const done = new Set<string>()
+    const walk = (path: string, trail: readonly string[]): void => {
+      const at = trail.indexOf(path)
+      if (at !== -1) circles.push([...trail.slice(at), path].join(' → '))
+      if (at !== -1 || done.has(path)) return
+      for (const next of to.get(path) ?? []) walk(next, [...trail, path])
+      done.add(path)
+    }
+    for (const { path } of sources) walk(path, [])
+    expect(circles).toEqual([])
+  })
+
+  test('every import names a file that exists', () => {
+    const known = new Set(sources.map(({ path }) => path))
+    expect(
+      offenders(({ arrows }) =>
+        arrows.filter(({ to }) => !known.has(to)).map(({ to }) => `imports ${to}`),
+      ),
+    ).toEqual([])
+  })
+
+  test('floor 0 knows no machine: of node: only crypto, util and url', () => {
+    expect(
+      offenders(({ path, outside }) =>
+        floorOf(path) === 0
+          ? outside.filter(
+              (name) =>
+                name.startsWith('node:') &&
+                !['node:crypto', 'node:util', 'node:url'].includes(name),
+            )
+          : [],
+      ),
+    ).toEqual([])
+  })
+})
+
+describe('powers', () => {
+  test('the environment is read by main and config/load only', () => {
+    expect(where(/\bprocess\.env\b/, ['main.ts', 'config/load.ts'])).toEqual([])
+  })
+  test('only main ends the process', () => {
+    expect(where(/\bprocess\.(?:exit|abort|kill|reallyExit)\b/, ['main.ts'])).toEqual([])
+  })
+  test('nothing prints by console', () => {
+    expect(where(/\bconsole\./, [])).toEqual([])
+  })
+  test('a secret is revealed where it is sealed, sent to a token endpoint or put into a header', () => {
+    const allowed = ['vault/seal.ts', 'oauth/client.ts', 'wire/headers.ts']
+    expect(
+      where(/\.\s*reveal\b|\breveal\s*\(|\[\s*['"`]reveal/, [...allowed, 'secret.ts']),
+    ).toEqual([])
+    // Taken apart, `reveal` would escape the line above.
+    expect(where(/[{,]\s*reveal\s*[,}:]/, ['secret.ts', ...allowed])).toEqual([])
+  })
+  test('no any, no non-null assertion by a comment, no classes but errors', () => {
+    expect(where(/:\s*any\b|\bas any\b|@ts-(?:ignore|expect-error|nocheck)/, [])).toEqual([])
+    expect(where(/\bclass\s+\w+(?!\s+extends\s+\w*Error)\b(?!.*extends\s+\w*Error)/, [])).toEqual(
+      [],
+    )
+  })
+})
+
+describe('measure', () => {
+  test(`there are at most ${MOST_FILES} files`, () => {
+    expect(sources.length).toBeGreaterThan(40)
+    expect(sources.length).toBeLessThanOrEqual(MOST_FILES)
+  })
+  test(`a file has at most ${MOST_LINES} lines`, () => {
+    // The vocabulary and the composition root are lists, not ideas.
+    const lists = ['model.ts', 'serve.ts']
+    expect(
+      offenders(({ path, lines }) =>
+        lines > MOST_LINES && !lists.includes(path) ? [`${lines} lines`] : [],
+      ),
+    ).toEqual([])
+  })
+})
+
+test('the README lists every problem code with its status', () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  const rows = readme.split('\n')
+  const missing = Object.entries(CATALOGUE).filter(
+    ([code, { status }]) =>
+      !rows.some((row) => row.includes(`\`${code}\``) && row.includes(String(status))),
+  )
+  expect(missing.map(([code, { status }]) => `${code} ${status}`)).toEqual([])
+})

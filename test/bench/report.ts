@@ -1,0 +1,171 @@
+// Numbers → the table and the verdicts. Pure.
+import type { Evaluated } from './evaluate.ts'
+
+/** One contender's medians. */
+export type Row = {
+  readonly name: string
+  readonly requests: number
+  readonly errors: number
+  /** Calls that reached the upstream with a token that was not their person's. */
+  readonly foreign: number
+  readonly perSecond: number
+  /** CPU of the proxy for one request, µs. */
+  readonly cpu: number
+  /** Microseconds. */
+  readonly p50: number
+  readonly p99: number
+  /** How busy the proxy's core was, and the one of load and upstream together: 1 is full. */
+  readonly proxyBusy: number
+  readonly loadBusy: number
+}
+export type Growth = { readonly what: string; readonly base: number; readonly grown: number }
+export type Report = {
+  readonly machine: string
+  readonly pinned: boolean
+  readonly rows: readonly Row[]
+  /** 1 connection, µs. */
+  readonly single: readonly Pick<Row, 'name' | 'p50' | 'p99' | 'requests' | 'errors'>[]
+  readonly policy: Evaluated
+  readonly startMs: number
+  readonly idleMb: number
+  readonly loadedMb: number
+  /** CPU µs per call. */
+  readonly growth: readonly Growth[]
+  /** What was not compared, and why. */
+  readonly skipped: readonly string[]
+}
+
+export const median = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)] ?? NaN
+}
+
+/** Two rounds of one thing differ by so much on a quiet machine. */
+const NOISE = 1.15
+const n = (value: number, digits = 0): string => value.toFixed(digits)
+
+type Target = {
+  readonly what: string
+  readonly value: number
+  readonly unit: string
+  readonly digits: number
+  readonly least: number
+  readonly aim: number
+  readonly better: 'more' | 'less'
+}
+const verdict = ({ what, value, unit, digits, least, aim, better }: Target): string => {
+  const reaches = (bound: number): boolean => (better === 'more' ? value >= bound : value <= bound)
+  const word = reaches(aim) ? 'reached, and the aim' : reaches(least) ? 'reached' : 'NOT reached'
+  const sign = better === 'more' ? '≥' : '≤'
+  return `- ${what}: ${n(value, digits)}${unit} (${sign} ${least}, aim ${aim}): **${word}**`
+}
+
+const targets = (report: Report): readonly Target[] => {
+  const cpu = (name: string): number => report.rows.find((row) => row.name === name)?.cpu ?? NaN
+  const at = (name: string) => report.single.find((row) => row.name === name)
+  const added = (key: 'p50' | 'p99'): number =>
+    ((at('deputy, plain')?.[key] ?? NaN) - (at('no proxy')?.[key] ?? NaN)) / 1_000
+  const target =
+    (unit: string, digits: number, better: Target['better']) =>
+    (what: string, value: number, least: number, aim: number): Target => ({
+      what,
+      value,
+      unit,
+      digits,
+      least,
+      aim,
+      better,
+    })
+  const ratio = target(' ×', 2, 'more')
+  const ms = target(' ms', 2, 'less')
+  return [
+    ...['plain', 'asserted'].flatMap((trust) => [
+      ratio(
+        `requests per CPU-second, ${trust}, against http-proxy-3`,
+        cpu('http-proxy-3') / cpu(`deputy, ${trust}`),
+        1,
+        1.5,
+      ),
+      ratio(
+        `requests per CPU-second, ${trust}, against undici dispatch`,
+        cpu('undici') / cpu(`deputy, ${trust}`),
+        0.45,
+        0.65,
+      ),
+    ]),
+    target(' µs', 1, 'less')(
+      `policy, ${report.policy.bytes}-byte input, best decile`,
+      report.policy.bestDecile,
+      20,
+      12,
+    ),
+    ms('added latency at 1 connection, p50', added('p50'), 0.3, 0.15),
+    ms('added latency at 1 connection, p99', added('p99'), 1, 0.5),
+    target(' MB', 0, 'less')('resident memory, idle', report.idleMb, 120, 90),
+    target(' ms', 0, 'less')('start to ready', report.startMs, 500, 250),
+    ...report.growth.map(({ what, base, grown }) =>
+      target(' ×', 2, 'less')(`cost per call, ${what}`, grown / base, NOISE, 1.05),
+    ),
+  ]
+}
+
+/** Whatever makes the numbers less than they seem. */
+const doubts = (report: Report): readonly string[] => [
+  ...(report.pinned
+    ? []
+    : [
+        'NOT PINNED: taskset or a second core is missing, so proxy and load disturb each other; compare nothing',
+      ]),
+  ...report.rows
+    .filter((row) => row.loadBusy > 0.95 && row.proxyBusy < 0.95)
+    .map(
+      (row) =>
+        `THE LOAD WAS THE BOTTLENECK for ${row.name}: its requests/s are too low, its CPU per request holds`,
+    ),
+  ...report.rows
+    .filter((row) => row.errors > 0 || row.foreign > 0)
+    .map((row) => `${row.name}: ${row.errors} errors, ${row.foreign} calls with a foreign token`),
+  ...report.skipped,
+]
+
+/** The report as Markdown. */
+export const markdown = (report: Report): string => {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
+  const reference = (name: string): number => report.rows.find((row) => row.name === name)?.cpu ?? 0
+  const [old, floor] = [reference('http-proxy-3'), reference('undici')]
+  return [
+    report.machine,
+    '',
+    line('proxy|requests/s|CPU µs/request|p50 ms|p99 ms|× http-proxy-3|× undici'.split('|')),
+    line(['---', ...Array.from({ length: 6 }, () => '---:')]),
+    ...report.rows.map((row) =>
+      line([
+        row.name,
+        n(row.perSecond),
+        n(row.cpu, 1),
+        n(row.p50 / 1_000, 2),
+        n(row.p99 / 1_000, 2),
+        n(old / row.cpu, 2),
+        n(floor / row.cpu, 2),
+      ]),
+    ),
+    '',
+    '× is requests per CPU-second of the proxy, against the proxy named: more is better.',
+    '',
+    line(['1 connection', 'p50 ms', 'p99 ms']),
+    line(['---', '---:', '---:']),
+    ...report.single.map((row) => line([row.name, n(row.p50 / 1e3, 3), n(row.p99 / 1e3, 3)])),
+    '',
+    `Policy alone: median ${n(report.policy.median, 1)} µs. Memory after load: ${n(report.loadedMb)} MB.`,
+    '',
+    ...targets(report).map(verdict),
+    '',
+    ...doubts(report).map((doubt) => `- ${doubt}`),
+    '',
+  ].join('\n')
+}
+
+/** Did every call arrive, as the right person? Timing is no reason to fail. */
+export const sound = (report: Report): boolean =>
+  [...report.rows, ...report.single].every((row) => row.requests > 0 && row.errors === 0) &&
+  report.rows.every((row) => row.foreign === 0)

@@ -1,0 +1,499 @@
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Connection, Person, Provider, Store, Vault } from '../../proxy/model.ts'
+import type { TokenAnswer } from '../../proxy/oauth/answer.ts'
+import { createOAuthClient } from '../../proxy/oauth/client.ts'
+import type { OAuthClient } from '../../proxy/oauth/client.ts'
+import { createRefresher } from '../../proxy/oauth/refresh.ts'
+import type { Refresher } from '../../proxy/oauth/refresh.ts'
+import { createRevoker } from '../../proxy/oauth/revoke.ts'
+import { Problem } from '../../proxy/problem.ts'
+import { secret } from '../../proxy/secret.ts'
+import { openSqlite } from '../../proxy/store/sqlite.ts'
+import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
+import type { Sealer } from '../../proxy/vault/seal.ts'
+import { createVault } from '../../proxy/vault/vault.ts'
+import { startAuthServer } from '../support/authserver.ts'
+import type { AuthServer } from '../support/authserver.ts'
+import { connectionOf, REDIRECT } from './fixtures.ts'
+
+const alice: Person = { tenant: 'acme', realm: 'corp', id: 'alice' }
+const HOUR = 3_600_000
+
+let server: AuthServer
+let store: Store
+let sealer: Sealer
+let vault: Vault
+let client: OAuthClient
+let connection: Connection
+let refresher: Refresher
+let id: string
+let ahead = 0
+/** What the store does at a rotation; replaced by tests. */
+let beforeRotate: () => void | Promise<void> = () => {}
+const logged: string[] = []
+const write = (fields: object, msg: string) => void logged.push(`${msg} ${JSON.stringify(fields)}`)
+const log = { debug: write, info: write, warn: write, error: write }
+const clock = { now: () => Date.now() + ahead, mono: () => performance.now() + ahead }
+
+const build = (change: Partial<Parameters<typeof createRefresher>[0]> = {}): Refresher =>
+  createRefresher({ vault, client, clock, log, ...change })
+const tokenRequests = () =>
+  server.requests.filter(
+    ({ path, form }) => path === '/token' && form['grant_type'] !== 'authorization_code',
+  )
+const code = (error: unknown): string => (error instanceof Problem ? error.code : String(error))
+const failure = (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => 'no failure',
+    (error: unknown) => error,
+  )
+/** Is this access token good at the provider? */
+const works = async (access: { reveal: () => string }): Promise<boolean> =>
+  (
+    await fetch(server.endpoints.userinfo, {
+      headers: { authorization: `Bearer ${access.reveal()}` },
+    })
+  ).ok
+const setUp = (change: Partial<Provider> = {}): void => {
+  connection = connectionOf(server.endpoints, change)
+}
+
+beforeEach(async () => {
+  ahead = 0
+  logged.length = 0
+  beforeRotate = () => {}
+  server = await startAuthServer({
+    accounts: { alice: {} },
+    clientId: 'deputy-client_1',
+    clientSecret: 'the-client-secret',
+    redirectUris: [REDIRECT],
+    ttl: { AccessToken: 3600 },
+  })
+  setUp()
+  const sqlite = await openSqlite(join(mkdtempSync(join(tmpdir(), 'refresh-')), 'deputy.db'))
+  store = {
+    ...sqlite,
+    credentials: {
+      ...sqlite.credentials,
+      rotate: async (...what) => {
+        await beforeRotate()
+        return sqlite.credentials.rotate(...what)
+      },
+    },
+  }
+  sealer = createSealer(parseKeyRing(newKeyRing(0, randomBytes)))
+  vault = createVault({
+    store,
+    sealer,
+    clock,
+    randomId: randomUUID,
+  })
+  client = createOAuthClient({ fetch, clock, timeoutMs: 3_000 })
+  const verifier = randomBytes(32).toString('base64url')
+  const challenge = createHash('sha256').update(verifier).digest('base64url')
+  const url = client.authorizationUrl(connection, {
+    redirectUri: REDIRECT,
+    state: 's',
+    challenge,
+    scopes: ['openid'],
+  })
+  const callback = new URL(await server.consent(url, 'alice'))
+  const earned = await client.exchangeCode(connection, {
+    code: secret(callback.searchParams.get('code') ?? ''),
+    redirectUri: REDIRECT,
+    verifier: secret(verifier),
+  })
+  id = await vault.connect({
+    person: alice,
+    agent: 'triage',
+    connection: 'acme',
+    provider: 'acme',
+    account: { id: 'alice', label: 'alice' },
+    tokens: earned.tokens,
+    scopes: ['openid'],
+  })
+  refresher = build()
+})
+afterEach(async () => {
+  await server.close()
+  await store.close()
+})
+
+describe('one refresh', () => {
+  test('serves fifty callers of an expired token with one request, and the grant lives on', async () => {
+    ahead = 2 * HOUR
+    const all = await Promise.all(Array.from({ length: 50 }, () => refresher.fresh(id, connection)))
+    expect(tokenRequests()).toHaveLength(1)
+    expect(new Set(all.map(({ credential }) => credential.access.reveal())).size).toBe(1)
+    expect(all.every(({ credential, refreshed }) => refreshed && credential.generation === 2)).toBe(
+      true,
+    )
+    // The rotated refresh token was stored: the next round uses it, which the server would punish otherwise.
+    ahead = 4 * HOUR
+    const next = await refresher.fresh(id, connection)
+    expect(next.credential.generation).toBe(3)
+    expect(await works(next.credential.access)).toBe(true)
+    const sent = tokenRequests().map(({ form }) => form['refresh_token'])
+    expect(new Set(sent).size).toBe(2)
+  })
+
+  test('of another process is waited for, and its token used', async () => {
+    ahead = 2 * HOUR
+    const slow = new Promise<void>((resolve) => setTimeout(resolve, 400))
+    server.before = ({ path }) => (path === '/token' ? slow : undefined)
+    const other = createVault({ store, sealer, clock, randomId: randomUUID })
+    await other.open(id)
+    const [first, second] = await Promise.all([
+      refresher.fresh(id, connection),
+      build({ vault: other }).fresh(id, connection),
+    ])
+    expect(tokenRequests()).toHaveLength(1)
+    expect(second.credential.access.reveal()).toBe(first.credential.access.reveal())
+    expect(first.refreshed).not.toBe(second.refreshed)
+  })
+
+  test('does not begin while the token is good', async () => {
+    const { credential, refreshed } = await refresher.fresh(id, connection)
+    expect([credential.generation, refreshed, tokenRequests().length]).toEqual([1, false, 0])
+  })
+
+  test('begins early and nobody waits for it', async () => {
+    ahead = HOUR - 60_000
+    let go = () => {}
+    server.before = ({ path }) =>
+      path === '/token' ? new Promise((resolve) => (go = resolve)) : undefined
+    const early = await refresher.fresh(id, connection)
+    expect([early.credential.generation, early.refreshed]).toEqual([1, false])
+    await expect.poll(tokenRequests).toHaveLength(1)
+    go()
+    await refresher.drain()
+    expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)
+  })
+
+  test('is begun by a 401, once, and not again by a caller that used the older token', async () => {
+    const first = await refresher.fresh(id, connection, { minGeneration: 2 })
+    expect(first).toMatchObject({ refreshed: true, credential: { generation: 2 } })
+    const second = await refresher.fresh(id, connection, { minGeneration: 2 })
+    expect(second).toMatchObject({ refreshed: false, credential: { generation: 2 } })
+    expect(tokenRequests()).toHaveLength(1)
+  })
+
+  test('that takes too long makes its callers come back, and is not begun twice', async () => {
+    ahead = 2 * HOUR
+    const timed = build({
+      sleep: (ms, signal) =>
+        signal === undefined
+          ? Promise.resolve()
+          : new Promise((resolve) => setTimeout(resolve, ms / 40)),
+    })
+    server.before = ({ path }) =>
+      path === '/token' ? new Promise((resolve) => setTimeout(resolve, 600)) : undefined
+    expect(await failure(timed.fresh(id, connection))).toMatchObject({
+      code: 'refresh_in_progress',
+      extra: { retry_after: 1 },
+    })
+    await expect.poll(async () => (await vault.open(id))?.generation).toBe(2)
+    expect((await timed.fresh(id, connection)).credential.generation).toBe(2)
+    expect(tokenRequests()).toHaveLength(1)
+  })
+
+  test('runs at most four times at once for one provider', async () => {
+    ahead = 2 * HOUR
+    let active = 0
+    let most = 0
+    const busy: Pick<OAuthClient, 'refresh' | 'revoke'> = {
+      ...client,
+      refresh: async () => {
+        most = Math.max(most, (active += 1))
+        await new Promise((resolve) => setTimeout(resolve, 20))
+        active -= 1
+        return {
+          kind: 'tokens',
+          tokens: { access: secret('a'), refresh: null, scopes: null, expiresIn: 60 },
+          account: null,
+        }
+      },
+    }
+    const ids = await Promise.all(
+      Array.from({ length: 12 }, (_, n) =>
+        vault.connect({
+          person: { ...alice, id: `p${n}` },
+          agent: 'triage',
+          connection: 'acme',
+          provider: 'acme',
+          account: { id: `${n}`, label: 'x' },
+          tokens: { access: secret('a'), refresh: secret('r'), scopes: [], expiresIn: 1 },
+          scopes: [],
+        }),
+      ),
+    )
+    ahead = 3 * HOUR
+    const many = build({ client: busy })
+    await Promise.all(ids.map((each) => many.fresh(each, connection)))
+    expect(most).toBe(4)
+  })
+})
+
+describe('a lost token', () => {
+  test('is none: a store that fails after the provider rotated costs nothing', async () => {
+    ahead = 2 * HOUR
+    let failures = 2
+    beforeRotate = () => {
+      if ((failures -= 1) >= 0) throw new Error('disk full')
+    }
+    const served = await refresher.fresh(id, connection)
+    expect(await works(served.credential.access)).toBe(true)
+    expect((await refresher.fresh(id, connection)).credential.access.reveal()).toBe(
+      served.credential.access.reveal(),
+    )
+    await refresher.drain()
+    expect((await vault.open(id, { fresh: true }))?.access.reveal()).toBe(
+      served.credential.access.reveal(),
+    )
+    ahead = 4 * HOUR
+    expect(await works((await build().fresh(id, connection)).credential.access)).toBe(true)
+    expect(logged.join()).not.toContain(served.credential.access.reveal())
+  })
+
+  test('is named when the process must end before the store works again', async () => {
+    ahead = 2 * HOUR
+    beforeRotate = () => {
+      throw new Error('disk full')
+    }
+    await refresher.fresh(id, connection)
+    await expect(refresher.drain(300)).rejects.toThrow('1 refreshed tokens could not be stored')
+    beforeRotate = () => {}
+    await refresher.drain()
+  })
+
+  test('is stored under a new lease when the old one was taken over meanwhile', async () => {
+    ahead = 2 * HOUR
+    beforeRotate = async () => {
+      beforeRotate = () => {}
+      ahead += 61_000
+      const taken = await vault.lease(id, 1, 1_000)
+      if (taken.kind !== 'leased') throw new Error(taken.kind)
+      await vault.release(id, taken.lease, { kind: 'unknown', error: 'x', coolDownMs: 0 })
+    }
+    const { credential } = await refresher.fresh(id, connection)
+    expect((await vault.open(id, { fresh: true }))?.access.reveal()).toBe(
+      credential.access.reveal(),
+    )
+  })
+
+  test('is asked for once more when the answer was lost, and then the person must consent', async () => {
+    ahead = 2 * HOUR
+    let lose = 1
+    server.after = ({ path }) => (path === '/token' && (lose -= 1) >= 0 ? 'lose' : undefined)
+    // This server ends the family at the second use, so the person must be asked; what matters is: one retry.
+    expect(code(await failure(refresher.fresh(id, connection)))).toBe('reauthorization_required')
+    expect(tokenRequests()).toHaveLength(2)
+    expect(await vault.look(alice, 'acme', 'triage')).toMatchObject({ status: 'needs_reauth' })
+    expect(code(await failure(refresher.fresh(id, connection)))).toBe('reauthorization_required')
+    expect(tokenRequests()).toHaveLength(2)
+  })
+
+  test('of a request that never arrived is no loss', async () => {
+    ahead = 2 * HOUR
+    let cut = 1
+    const flaky = createOAuthClient({
+      clock,
+      fetch: (...what) =>
+        (cut -= 1) >= 0
+          ? Promise.reject(new TypeError('fetch failed', { cause: { code: 'ECONNRESET' } }))
+          : fetch(...what),
+    })
+    expect((await build({ client: flaky }).fresh(id, connection)).credential.generation).toBe(2)
+  })
+
+  test('after a crash is looked for once with the old refresh token', async () => {
+    ahead = 2 * HOUR
+    await vault.lease(id, 1, 1_000) // and the process dies before it sends
+    ahead += 2_000
+    const { credential } = await build().fresh(id, connection)
+    expect(await works(credential.access)).toBe(true)
+    expect(tokenRequests()).toHaveLength(1)
+  })
+
+  test('of a revoked grant is given back to the provider: the kill switch wins', async () => {
+    ahead = 2 * HOUR
+    beforeRotate = async () => {
+      beforeRotate = () => {}
+      await vault.revoke(id)
+    }
+    expect(code(await failure(refresher.fresh(id, connection)))).toBe('reauthorization_required')
+    expect(
+      server.requests
+        .filter(({ path }) => path === '/token/revocation')
+        .map(({ status }) => status),
+    ).toEqual([200, 200])
+    expect(await vault.open(id)).toBeNull()
+  })
+})
+
+describe('a failing provider', () => {
+  /** A client that gives these answers, then the real ones. */
+  const saying = (...answers: readonly Partial<TokenAnswer>[]) => {
+    const left = [...answers]
+    const asked = { times: 0 }
+    const fake: Pick<OAuthClient, 'refresh' | 'revoke'> = {
+      ...client,
+      refresh: (...what) => {
+        asked.times += 1
+        const next = left.shift()
+        return next === undefined
+          ? client.refresh(...what)
+          : Promise.resolve({
+              error: 'x',
+              description: null,
+              retryAfterMs: null,
+              ...next,
+            } as TokenAnswer)
+      },
+    }
+    return {
+      asked,
+      refresher: build({
+        client: fake,
+        sleep: (ms, signal) =>
+          new Promise((resolve) => setTimeout(resolve, signal === undefined ? 1 : ms).unref()),
+      }),
+    }
+  }
+  beforeEach(() => {
+    ahead = 2 * HOUR
+  })
+
+  test('with invalid_grant ends the grant, and is not asked again', async () => {
+    const { refresher, asked } = saying({ kind: 'dead', error: 'invalid_grant' })
+    expect(code(await failure(refresher.fresh(id, connection)))).toBe('reauthorization_required')
+    expect(code(await failure(refresher.fresh(id, connection)))).toBe('reauthorization_required')
+    expect(asked.times).toBe(1)
+    expect(await vault.look(alice, 'acme', 'triage')).toMatchObject({ status: 'needs_reauth' })
+  })
+
+  test('with invalid_client is not asked for anybody for a while, and nobody loses a grant', async () => {
+    const { refresher, asked } = saying({ kind: 'our_fault', error: 'invalid_client' })
+    expect(await failure(refresher.fresh(id, connection))).toMatchObject({
+      code: 'credential_unavailable',
+      extra: { retry_after: 60 },
+    })
+    expect(code(await failure(refresher.fresh(id, connection)))).toBe('credential_unavailable')
+    expect(asked.times).toBe(1)
+    ahead += 61_000
+    expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)
+  })
+
+  test('that is busy is left alone for as long as it says', async () => {
+    const { refresher, asked } = saying({ kind: 'busy', retryAfterMs: 30_000 })
+    expect(await failure(refresher.fresh(id, connection))).toMatchObject({
+      code: 'credential_unavailable',
+      extra: { retry_after: 30 },
+    })
+    await failure(refresher.fresh(id, connection))
+    await failure(build().fresh(id, connection)) // neither by another process
+    expect(asked.times).toBe(1)
+    ahead += 31_000
+    expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)
+  })
+
+  test('that was never reached is tried three times', async () => {
+    const { refresher, asked } = saying({ kind: 'not_sent' }, { kind: 'not_sent' })
+    expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)
+    expect(asked.times).toBe(3)
+  })
+
+  test('that answers 5xx is not tried again at once', async () => {
+    const { refresher, asked } = saying({ kind: 'transient' })
+    expect(code(await failure(refresher.fresh(id, connection)))).toBe('credential_unavailable')
+    expect(asked.times).toBe(1)
+  })
+
+  test('that loses answer after answer is asked twice, then once, and the grant stays', async () => {
+    const lost = { kind: 'unknown' } as const
+    const { refresher, asked } = saying(lost, lost, lost)
+    expect(code(await failure(refresher.fresh(id, connection)))).toBe('credential_unavailable')
+    expect(asked.times).toBe(2)
+    ahead += 10_000
+    expect(await failure(refresher.fresh(id, connection))).toMatchObject({
+      extra: { retry_after: 300 },
+    })
+    expect(asked.times).toBe(3)
+    ahead += 301_000
+    expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)
+  })
+
+  test('does not keep a token that is still good from being used', async () => {
+    ahead = HOUR - 60_000
+    const { refresher } = saying({ kind: 'transient' })
+    expect((await refresher.fresh(id, connection)).credential.generation).toBe(1)
+    await refresher.drain()
+    expect((await refresher.fresh(id, connection)).credential.generation).toBe(1)
+  })
+
+  test('without refresh tokens means a new consent once the token is over', async () => {
+    const bare = await vault.connect({
+      person: { ...alice, id: 'bob' },
+      agent: 'triage',
+      connection: 'acme',
+      provider: 'acme',
+      account: { id: 'b', label: 'b' },
+      tokens: { access: secret('a'), refresh: null, scopes: [], expiresIn: 60 },
+      scopes: [],
+    })
+    expect((await refresher.fresh(bare, connection)).credential.generation).toBe(1)
+    ahead += 61_000
+    expect(code(await failure(refresher.fresh(bare, connection)))).toBe('reauthorization_required')
+    expect(await vault.look({ ...alice, id: 'bob' }, 'acme', 'triage')).toMatchObject({
+      status: 'needs_reauth',
+    })
+    expect(tokenRequests()).toHaveLength(0)
+  })
+})
+
+describe('the kill switch', () => {
+  const revoker = (change: Partial<Parameters<typeof createRevoker>[0]> = {}) =>
+    createRevoker({
+      vault,
+      client,
+      connections: () => new Map([['acme', connection]]),
+      log,
+      ...change,
+    })
+
+  test('ends the grant here and at the provider, and says so', async () => {
+    const { access } = (await refresher.fresh(id, connection)).credential
+    const results = await revoker().revoke({ tenant: 'acme', id: 'alice' })
+    expect(results).toMatchObject([{ credential: id, connection: 'acme', result: 'revoked' }])
+    expect(await vault.look(alice, 'acme', 'triage')).toEqual({ kind: 'none' })
+    expect(await works(access)).toBe(false)
+    expect(await revoker().revoke({ tenant: 'acme', id: 'alice' })).toEqual([])
+  })
+
+  test('ends it here before the provider is asked, and is honest when the provider cannot be told', async () => {
+    const order: string[] = []
+    const watching = revoker({
+      vault: { ...vault, revoke: (what) => (order.push('here'), vault.revoke(what)) },
+      client: { revoke: () => (order.push('provider'), Promise.reject(new Error('down'))) },
+    })
+    expect(await watching.revoke({ connection: 'acme' })).toMatchObject([{ result: 'failed' }])
+    expect(order).toEqual(['here', 'provider'])
+    expect(await vault.open(id)).toBeNull()
+  })
+
+  test('works for a connection that is configured no more', async () => {
+    expect(await revoker({ connections: () => new Map() }).revoke({})).toMatchObject([
+      { result: 'failed' },
+    ])
+    expect(await vault.open(id)).toBeNull()
+  })
+
+  test('does not end what does not match', async () => {
+    expect(await revoker().revoke({ tenant: 'other' })).toEqual([])
+    expect(await vault.open(id)).not.toBeNull()
+  })
+})

@@ -1,0 +1,57 @@
+// What is published is what is tested: the packed tarball, installed in an empty folder.
+import { execFile, spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, expect, test } from 'vitest'
+
+const run = promisify(execFile)
+const dir = mkdtempSync(join(tmpdir(), 'deputy-pack-'))
+afterAll(() => rmSync(dir, { recursive: true, force: true }))
+
+test(
+  'the packed tarball, installed in an empty folder, has a version, a first configuration, and serves',
+  { timeout: 180_000 },
+  async () => {
+    await run('npm', ['pack', '--pack-destination', dir])
+    const tarball = readdirSync(dir).find((name) => name.endsWith('.tgz'))
+    expect(tarball).toBeDefined()
+    await run('npm', ['init', '-y'], { cwd: dir })
+    await run('npm', ['install', '--omit=dev', '--prefer-offline', `./${tarball ?? ''}`], {
+      cwd: dir,
+    })
+    const { stdout } = await run('npx', ['deputy', 'version'], { cwd: dir })
+    const wanted: unknown = JSON.parse(readFileSync('package.json', 'utf8'))
+    expect(wanted).toMatchObject({ version: stdout.trim() })
+    await run('npx', ['deputy', 'init'], { cwd: dir })
+
+    const child = spawn(process.execPath, ['node_modules/deputy/bin/deputy.js', 'serve'], {
+      cwd: dir,
+      env: { ...process.env, DEPUTY_CONFIG: await freePorts(join(dir, 'deputy.yaml')) },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    let said = ''
+    child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
+    const exited = new Promise((resolve) => child.once('exit', resolve))
+    try {
+      await expect.poll(() => said, { timeout: 30_000 }).toContain('deputy is ready')
+      const admin = /^admin: (\S+)$/m.exec(said)?.[1] ?? ''
+      const ready = await fetch(`${admin.startsWith('http') ? '' : 'http://'}${admin}/readyz`)
+      expect(ready.status).toBe(200)
+    } finally {
+      child.kill('SIGTERM')
+    }
+    expect(await exited).toBe(0)
+  },
+)
+
+/** The written configuration with free ports, so that it runs beside anything. */
+const freePorts = async (path: string): Promise<string> => {
+  const { writeFile } = await import('node:fs/promises')
+  await writeFile(
+    path,
+    `${readFileSync(path, 'utf8')}\nlisteners: { agent: "127.0.0.1:0", admin: "127.0.0.1:0", connect: "127.0.0.1:0" }\n`,
+  )
+  return path
+}

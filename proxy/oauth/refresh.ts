@@ -113,7 +113,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     }
   }
 
-  /** Sends the refresh token; again only where that cannot do harm, and never in a loop: replays may end the whole grant (RFC 9700 4.14.2). */
+  /** Sends the refresh token; again only where that does no harm: a replay may end the grant (RFC 9700 4.14.2). */
   const send = async (connection: Connection, { credential, unknownBefore }: Leased) => {
     const { lostResponse } = connection.provider
     const recoverable = lostResponse === 'yes' || lostResponse === 'partly'
@@ -166,10 +166,10 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
           : 'refused'
     await vault.release(credential.id, lease, { kind: outcome, error, coolDownMs })
     if (dead) {
-      // Fenced: if somebody stored a newer token meanwhile, the release changed nothing, and that token is good.
+      // Still active: the release was fenced off, so somebody else has the lease, or stored a newer token already.
       const now = await current(credential.id)
       if (now.generation > credential.generation) return { credential: now, refreshed: false }
-      throw reauthorize('the provider withdrew the grant')
+      throw inProgress()
     }
     if (coolDownMs > 0)
       resting.set(credential.id, {

@@ -126,7 +126,7 @@ export const createInstance = async (
     if (input.charCodeAt(0) !== 0x7b || input.charCodeAt(input.length - 1) !== 0x7d)
       return failure('policy_error', 'the input is not a JSON object')
     // The encoder would put U+FFFD in place of a lone surrogate: policy would see another text than the one it is given.
-    if (false)
+    if (!input.isWellFormed())
       return failure('policy_error', 'the input is not well-formed Unicode')
     try {
       if (target.buffer !== memory.buffer)

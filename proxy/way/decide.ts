@@ -134,6 +134,7 @@ export const createDecide = (clock: Clock, newId: () => string): Decide => {
         access: operation.access,
         required_scopes: scopes,
         scope_alternatives: operation.scopes,
+        inspects: operation.inspect.length > 0,
       })
       byScopes.set(key, text)
     }

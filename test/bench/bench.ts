@@ -1,14 +1,13 @@
 // `npm run bench`: deputy beside plain proxies in one run, in interleaved rounds. Loopback only, bounded in count and time.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import type { Evaluated } from './evaluate.ts'
 import type { Job, Round } from './load.ts'
 import { PEERS } from './peers.ts'
 import { measurable, memoryOf, pinning, root, start, type Child } from './processes.ts'
-import { markdown, median, sound, type Growth, type Report, type Row } from './report.ts'
+import { markdown, median, sound, type Report, type Row } from './report.ts'
 import { plainCalls, seed, type Plan } from './seed.ts'
 import { LAST, type Seen, type UpstreamAsk, type UpstreamSays } from './upstream.ts'
 
@@ -161,21 +160,16 @@ const measureAll = async (folder: string): Promise<Report> => {
 
   const few = { trust: 'asserted', people: 10, held: 10, operations: 10 } as const
   const many = flags.quick ? 100 : 5_000
-  const grown = [
+  const sizes = [
     await deputy('10 of everything', few),
     await deputy(`${MANY} people`, { ...few, people: MANY }),
     await deputy(`${MANY} credentials and grants`, { ...few, held: MANY }),
     await deputy(`${many} operations`, { ...few, operations: many }),
   ]
-  const [base, ...rest] = await interleaved(
-    grown.map(({ contender }) => contender),
+  const grown = await interleaved(
+    sizes.map(({ contender }) => contender),
     CONNECTIONS,
   )
-  const growth = rest.map((row): Growth => ({
-    what: `${row.name} against 10`,
-    base: base?.cpu ?? NaN,
-    grown: row.cpu,
-  }))
   return {
     machine: `${cpus()[0]?.model.trim() ?? 'unknown CPU'}, ${availableParallelism()} cores, Node ${process.version}, ${ROUNDS} rounds of ${WINDOW_MS} ms, ${CONNECTIONS} connections`,
     pinned: pinning(),
@@ -185,7 +179,7 @@ const measureAll = async (folder: string): Promise<Report> => {
     startMs: median(starts),
     idleMb,
     loadedMb,
-    growth,
+    grown,
     skipped: ['nginx', 'envoy'].map((name) =>
       (process.env['PATH'] ?? '').split(delimiter).some((path) => existsSync(join(path, name)))
         ? `${name} is here, but this bench does not drive it`

@@ -148,6 +148,10 @@ describe('an input', async () => {
   test('so deep that the module traps is refused, and the next call is served by a fresh instance', async () => {
     const deep = `{"a":${'['.repeat(15_000)}${']'.repeat(15_000)}}`
     expect(failed(await engine.evaluate(deep))).toBe('policy_error')
+    expect(await engine.evaluate(allowed)).toEqual({
+      failed: 'policy_error',
+      detail: 'the policy trapped and is being started again',
+    })
     await expect.poll(async () => failed(await engine.evaluate(allowed))).toBe('allow: true')
   })
 
@@ -226,6 +230,8 @@ describe('a slow policy', () => {
     ])
     expect(answers.map(failed)).toEqual(['policy_timeout', 'allow: false', 'allow: false'])
     expect(performance.now() - started).toBeLessThan(5000)
+    const endless = ['1', '2', '3'].map(async (n) => engine.evaluate(`{"case":"endless","n":${n}}`))
+    expect((await Promise.all(endless)).map(failed)).toEqual(Array(3).fill('policy_timeout'))
     expect(failed(await engine.evaluate('{}'))).toBe('allow: false')
     await engine.close()
     expect(failed(await engine.evaluate('{}'))).toBe('policy_timeout')

@@ -1,7 +1,6 @@
 // The organisation's OpenID provider: signs people in on deputy's pages, and signs the assertions that agents carry.
 import { randomUUID } from 'node:crypto'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
-import type { JWK } from 'oidc-provider'
 import { startAuthServer } from '../support/authserver.ts'
 
 export type Idp = {
@@ -26,7 +25,7 @@ export const startIdp = async (options: {
     auth: 'client_secret_basic',
     redirectUris: [`${options.pages.url}/sign-in/callback`],
     accounts: { alice: {}, bob: {} },
-    config: { jwks: { keys: [key as JWK] } },
+    config: { jwks: { keys: [key] } },
   })
   return {
     issuer: server.issuer,

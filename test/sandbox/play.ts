@@ -16,14 +16,14 @@ const REPO = { owner: 'alice-gh', repo: 'triage' } as const
 type Shown = {
   /** What the agent did. */
   readonly agent: string
-  /** The name in the provider's answer; null: nothing reached it. */
-  readonly provider: string | null
+  /** The name in the provider's answer; null: nothing reached it; absent: it was not asked. */
+  readonly provider?: string | null
   /** What an agent would show its user. */
   readonly user: string
 }
 export type Step = { readonly title: string; readonly run: () => Promise<Shown> }
-/** A person who clicks: gets the link and a promise that ends when they have answered. null: a script clicks. */
-export type ByHand = ((link: string, answered: Promise<void>) => Promise<void>) | null
+/** Shows the link to a person who clicks; null: a script clicks. */
+export type ByHand = ((link: string) => void) | null
 
 /** What deputy itself answered (RFC 9457), told from the provider's answers by the header Deputy-Answer alone. */
 type Answer = {
@@ -78,7 +78,7 @@ export const createPlay = (world: World, byHand: ByHand): readonly Step[] => {
     return answer
   }
   const linkOf = ({ url }: Answer): string => {
-    assert.ok(url?.startsWith(`${world.connect}/connect/`), `no link: ${url}`)
+    assert.ok(url !== undefined && url.startsWith(`${world.connect}/connect/`), `no link: ${url}`)
     return url
   }
   /** Does `work`; nothing may reach the provider meanwhile. */
@@ -99,14 +99,13 @@ export const createPlay = (world: World, byHand: ByHand): readonly Step[] => {
   }
   /** alice opens the link and says yes; returns the account that deputy now holds for her. */
   const consent = async (asked: Answer): Promise<string> => {
-    const done = answered(asked.authorization_id)
-    if (byHand !== null) await byHand(linkOf(asked), done)
+    if (byHand !== null) byHand(linkOf(asked))
     else {
       const alice = { login: 'alice', account: 'alice-gh' }
       const page = await clickThrough(createBrowser(), linkOf(asked), alice)
       assert.match(page.text, /alice-gh/, `the last page was ${page.status} ${page.url}`)
-      await done
     }
+    await answered(asked.authorization_id)
     return String(
       world.evidence().findLast(({ event }) => event === 'consent.completed')?.['account'],
     )
@@ -253,7 +252,6 @@ export const createPlay = (world: World, byHand: ByHand): readonly Step[] => {
         }
         return {
           agent: 'deputy audit verify .sandbox/audit.jsonl --keys .sandbox/keys.json',
-          provider: null,
           user: whole.text.split('\n').at(-1)?.replace(`${world.folder}/`, '') ?? '',
         }
       },

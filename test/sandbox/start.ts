@@ -11,15 +11,6 @@ import { parseArgs } from 'node:util'
 import type { Step } from './play.ts'
 import type { World } from './world.ts'
 
-const { values: flags } = parseArgs({
-  options: {
-    once: { type: 'boolean', default: false },
-    'by-hand': { type: 'boolean', default: false },
-    ports: { type: 'string', default: 'free' },
-    dir: { type: 'string', default: '.sandbox' },
-  },
-})
-
 const RENEW_MS = 300_000
 const terminal = process.stdout.isTTY
 const say = (line = ''): void => void process.stdout.write(`${line}\n`)
@@ -29,17 +20,20 @@ const bold = (text: string): string => (terminal ? `\u001b[1m${text}\u001b[22m` 
 const chatter = new PassThrough()
 globalThis.console = new Console(chatter, chatter)
 
-const play = async (world: World, steps: readonly Step[]): Promise<number> => {
+/** @param over an interrupted play says nothing more */
+const play = async (steps: readonly Step[], over: () => boolean): Promise<number> => {
   let held = 0
   for (const [i, { title, run }] of steps.entries()) {
     say(bold(`${i + 1}. ${title}`))
     try {
       const { agent, provider, user } = await run()
       say(`   agent     ${agent}`)
-      say(`   provider  ${provider === null ? 'saw nothing' : `saw ${provider}`}`)
+      if (provider !== undefined)
+        say(`   provider  ${provider === null ? 'saw nothing' : `saw ${provider}`}`)
       say(`   user      ${user}`)
       held += 1
     } catch (error) {
+      if (over()) return held
       say(`   FAILED    ${error instanceof Error ? error.message : String(error)}`)
     }
     say()
@@ -75,49 +69,63 @@ const offer = async (world: World): Promise<NodeJS.Timeout> => {
   return setInterval(() => void renew(), RENEW_MS)
 }
 
-const byHand = async (link: string, answered: Promise<void>): Promise<void> => {
+const byHand = (link: string): void => {
   say(`   open      ${link}`)
-  say('             sign in as alice with any password, then choose alice-gh; this waits')
-  await answered
+  say('             sign in as alice with any password, choose alice-gh; this waits')
 }
 
 const main = async (): Promise<number> => {
-  const ended = new Promise<number>((end) => {
-    for (const [signal, code] of [
-      ['SIGINT', 130],
-      ['SIGTERM', 143],
-      ['SIGHUP', 129],
-    ] as const)
-      process.once(signal, () => end(code))
+  const { values: flags } = parseArgs({
+    options: {
+      once: { type: 'boolean', default: false },
+      'by-hand': { type: 'boolean', default: false },
+      ports: { type: 'string', default: 'free' },
+      dir: { type: 'string', default: '.sandbox' },
+    },
   })
+  const signalled = new Promise<number>((end) => {
+    process.once('SIGINT', () => end(130))
+    process.once('SIGTERM', () => end(143))
+    process.once('SIGHUP', () => end(129))
+    // Nobody reads any more: `npm start | head`.
+    process.stdout.on('error', () => end(1))
+  })
+  say('Starting an OpenID provider, a GitHub and deputy on loopback …')
+  say()
   const { startWorld } = await import('./world.ts')
   const { createPlay } = await import('./play.ts')
   const world = await startWorld({ folder: flags.dir, fixedPorts: flags.ports === 'fixed' })
   chatter.pipe(createWriteStream(join(world.folder, 'servers.log'), { mode: 0o600 }))
+  const interrupted = Promise.race([
+    signalled,
+    world.died.then((why) => {
+      say(why)
+      return 1
+    }),
+  ])
   try {
-    const died = new Promise<number>((end) =>
-      world.onDeath((why) => {
-        say(why)
-        end(1)
-      }),
-    )
     const steps = createPlay(world, flags['by-hand'] ? byHand : null)
+    let over = false
     const held = await Promise.race([
-      play(world, steps),
-      ended.then(() => null),
-      died.then(() => null),
+      play(steps, () => over),
+      interrupted.then(() => {
+        over = true
+        return null
+      }),
     ])
-    if (held === null) return await Promise.race([ended, died])
-    if (!flags.once) {
-      say(bold(`${held} of ${steps.length} steps held`))
-      say()
-      const renewal = await offer(world)
-      const code = await Promise.race([ended, died])
-      clearInterval(renewal)
-      return code
+    if (held === null) return await interrupted
+    const sum = `${held} of ${steps.length} steps held`
+    if (flags.once) {
+      await world.close()
+      say(sum)
+      return held === steps.length ? 0 : 1
     }
-    process.once('exit', () => say(`${held} of ${steps.length} steps held`))
-    return held === steps.length ? 0 : 1
+    say(bold(sum))
+    say()
+    const renewal = await offer(world)
+    const code = await interrupted
+    clearInterval(renewal)
+    return code
   } finally {
     await world.close()
   }

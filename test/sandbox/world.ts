@@ -41,7 +41,8 @@ export type World = {
   readonly command: (
     ...args: readonly string[]
   ) => Promise<{ readonly code: number; readonly text: string }>
-  readonly onDeath: (then: (why: string) => void) => void
+  /** Why deputy ended although nobody asked it to; else it stays pending. */
+  readonly died: Promise<string>
   /** Ends what was started here, newest first. */
   readonly close: () => Promise<void>
 }
@@ -126,6 +127,10 @@ const startDeputy = async (config: string, log: string): Promise<ChildProcess> =
     ['--disable-sigusr1', DEPUTY, 'serve', '--config', config],
     { stdio: ['ignore', 'inherit', 'pipe'] },
   )
+  // Whatever ends this process, deputy does not outlive it.
+  const last = (): void => void child.kill('SIGTERM')
+  process.once('exit', last)
+  child.once('exit', () => process.removeListener('exit', last))
   const file = createWriteStream(log, { mode: 0o600 })
   child.stderr?.pipe(file)
   let said = ''
@@ -137,7 +142,6 @@ const startDeputy = async (config: string, log: string): Promise<ChildProcess> =
     child.once('error', fail)
     child.once('exit', (code) => fail(new Error(`deputy ended with status ${code}:\n${said}`)))
   })
-  child.removeAllListeners('exit')
   return child
 }
 
@@ -206,7 +210,16 @@ export const startWorld = async (options: {
     const keygen = await command('keygen', '--out', at('keys.json'))
     if (keygen.code !== 0) throw new Error(`deputy keygen failed: ${keygen.text}`)
     const child = await startDeputy(at('deputy.yaml'), at('deputy.log'))
-    opened.push(() => endChild(child))
+    let ending = false
+    opened.push(() => {
+      ending = true
+      return endChild(child)
+    })
+    const died = new Promise<string>((end) =>
+      child.once('exit', (code, signal) => {
+        if (!ending) end(`deputy ended by itself (${signal ?? code}): see ${at('deputy.log')}`)
+      }),
+    )
     return {
       folder,
       agent: `http://127.0.0.1:${ports.agent}`,
@@ -221,10 +234,7 @@ export const startWorld = async (options: {
           .filter((line) => line !== '')
           .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>),
       command,
-      onDeath: (then) =>
-        void child.once('exit', (code, signal) =>
-          then(`deputy ended by itself (${signal ?? code}); see ${at('deputy.log')}`),
-        ),
+      died,
       close,
     }
   } catch (error) {

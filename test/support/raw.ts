@@ -75,7 +75,7 @@ export const dial = (
     const ended = new Promise<void>((done) => {
       socket.on('close', () => done())
     })
-    socket.on('data', (chunk) => chunks.push(chunk))
+    socket.on('data', (chunk: Buffer) => chunks.push(chunk))
     socket.once('error', reject)
     socket.on('error', () => undefined)
     socket.once('connect', () => resolve({ socket, received: () => Buffer.concat(chunks), ended }))

@@ -1,14 +1,14 @@
 // The composition root: builds every part, hands it to those who need it, listens, drains.
 import { randomBytes } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { createServer as createHttpServer, type Server } from 'node:http'
 import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
-import { openFileDirectory, type Directory } from './directory/file.ts'
-import type { Clock, Connection, Log } from './model.ts'
+import type { Directory } from './directory/file.ts'
+import type { Clock, Log, PolicyEngine } from './model.ts'
 import { startAdmin } from './net/admin.ts'
 import { createDial } from './net/dial.ts'
 import { startListener, type Listening } from './net/listener.ts'
@@ -22,156 +22,29 @@ import { createTelemetry } from './observe/telemetry.ts'
 import { createAuthApi } from './people/api.ts'
 import { createConnectApp } from './people/app.ts'
 import { createPermit } from './people/permit.ts'
-import { createPep, type Seen, type Snapshot } from './pep.ts'
-import { openPolicySource } from './policy/source.ts'
+import { createPep, type Seen } from './pep.ts'
+import { prepare, snapshotOf } from './reload.ts'
 import { Problem } from './problem.ts'
 import { openSqlite } from './store/sqlite.ts'
 import { createUlid } from './ulid.ts'
-import { createSealer, parseKeyRing, type KeyRing } from './vault/seal.ts'
+import { createSealer } from './vault/seal.ts'
 import { createVault } from './vault/vault.ts'
-import { createClassify } from './way/classify.ts'
 import { createCredentials } from './way/credential.ts'
 import { createDecide } from './way/decide.ts'
 import { createEntitlements, type PeopleSource } from './way/entitlements.ts'
 import { createEvidence } from './way/evidence.ts'
 import { createForward } from './way/forward.ts'
-import { createIdentify, type Issuer } from './way/identify.ts'
-import { buildRoutes } from './way/route.ts'
+import { createIdentify } from './way/identify.ts'
 
 export type Serving = {
   readonly addresses: Readonly<Record<string, string>>
   /** Stops accepting, lets calls end, stores what is unstored, closes the evidence. */
   readonly close: () => Promise<void>
 }
-type Parts = {
-  readonly ring: KeyRing
-  readonly policy: Awaited<ReturnType<typeof openPolicySource>>
-  readonly issuers: readonly Issuer[]
-  readonly directory: Directory | null
-  readonly ca: string | null
-}
-
 const DRAIN_MS = 5_000
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 export const systemClock: Clock = { now: () => Date.now(), mono: () => performance.now() }
-
-const readRing = (path: string): KeyRing => {
-  const mode = statSync(path).mode & 0o777
-  if ((mode & 0o007) !== 0)
-    throw new Error(
-      `vault.keys: ${path} can be read by everybody (mode ${mode.toString(8)}): chmod 600 it, and make new keys if others use this machine`,
-    )
-  return parseKeyRing(readFileSync(path, 'utf8'))
-}
-
-const readIssuer = (
-  issuer: Config['identity']['issuers'][number],
-  at: (path: string) => string,
-): Issuer => {
-  let jwks: Issuer['jwks'] = null
-  if (issuer.jwks !== undefined) {
-    const parsed: unknown = JSON.parse(readFileSync(at(issuer.jwks), 'utf8'))
-    if (
-      typeof parsed !== 'object' ||
-      parsed === null ||
-      !('keys' in parsed) ||
-      !Array.isArray(parsed.keys)
-    )
-      throw new Error(`${issuer.jwks} is no JWKS: it needs a member keys`)
-    jwks = { keys: parsed.keys as object[] }
-  }
-  return {
-    issuer: issuer.issuer,
-    jwksUri: issuer.jwks_uri ?? null,
-    jwks,
-    realm: issuer.realm ?? issuer.issuer,
-    audience: issuer.audience,
-    user: issuer.user,
-    agent: issuer.agent,
-    tenant: issuer.tenant ?? null,
-    tenants: issuer.tenants ?? null,
-  }
-}
-
-/** Opens what the configuration names beside the vault: keys, policy, issuers, people. Every problem at once. */
-export const prepare = async (
-  loaded: Loaded,
-  clock: Clock,
-  log: Log,
-  onPeople: () => void,
-): Promise<{ readonly parts: Parts } | { readonly problems: readonly string[] }> => {
-  const { config, at } = loaded
-  const problems: string[] = []
-  const attempt = <T>(where: string, make: () => T): T | null => {
-    try {
-      return make()
-    } catch (error) {
-      problems.push(
-        ...message(error)
-          .split('\n')
-          .map((line) => (line.startsWith(where) ? line : `${where}: ${line}`)),
-      )
-      return null
-    }
-  }
-  const ring = attempt('vault.keys', () => readRing(at(config.vault.keys)))
-  const issuers = config.identity.issuers.map((issuer, i) =>
-    attempt(`identity.issuers.${i}.jwks`, () => readIssuer(issuer, at)),
-  )
-  const ca =
-    config.upstream.ca === undefined
-      ? null
-      : attempt('upstream.ca', () => readFileSync(at(config.upstream.ca ?? ''), 'utf8'))
-  const { entitlements, identity } = config
-  const realm = identity.trust === 'plain' ? identity.realm : (issuers[0]?.realm ?? '')
-  const directory =
-    entitlements?.source === 'file'
-      ? attempt('entitlements.file', () =>
-          openFileDirectory({
-            path: at(entitlements.file ?? ''),
-            realm,
-            clock,
-            log,
-            onChange: onPeople,
-          }),
-        )
-      : null
-  let policy: Parts['policy'] | null = null
-  try {
-    policy = await openPolicySource({
-      bundle: at(config.policy.bundle),
-      data: config.policy.data === undefined ? null : at(config.policy.data),
-      inputLimit: config.limits.policy_input,
-      log,
-      clock,
-      onChange: (engine) =>
-        log.info({ revision: engine.revision, digest: engine.digest }, 'policy loaded'),
-    })
-  } catch (error) {
-    problems.push(
-      ...message(error)
-        .split('\n')
-        .map((line) => `policy: ${line}`),
-    )
-  }
-  const known = issuers.filter((issuer) => issuer !== null)
-  if (problems.length > 0 || ring === null || policy === null) {
-    directory?.close()
-    await policy?.close()
-    return { problems }
-  }
-  return { parts: { ring, policy, issuers: known, directory, ca } }
-}
-
-const snapshotOf = (connections: ReadonlyMap<string, Connection>): Snapshot => {
-  const routes = buildRoutes(connections.values())
-  return {
-    routes,
-    classify: createClassify([...connections.values()].map(({ provider }) => provider)),
-    served: (host) => (routes.hosts.has(host) ? true : (routes.reached.get(host) ?? false)),
-  }
-}
 
 /** Binds the connect listener first: the pages' address is part of every link. */
 const startConnect = (listen: {
@@ -222,7 +95,11 @@ export const serve = async (
   let ready = false
   let draining = false
   try {
-    const prepared = await prepare(loaded, clock, log, () => log.info({}, 'entitlements changed'))
+    const told: { policy: (engine: PolicyEngine) => void } = { policy: () => {} }
+    const prepared = await prepare(loaded, clock, log, {
+      people: () => log.info({}, 'entitlements changed'),
+      policy: (engine) => told.policy(engine),
+    })
     if ('problems' in prepared) throw new Error(prepared.problems.join('\n'))
     const { ring, policy, issuers, directory, ca } = prepared.parts
     opened.push(
@@ -275,11 +152,21 @@ export const serve = async (
       hmac: sealer.hmac,
     })
     opened.push(() => evidence.close())
-    const loadedPolicy = policy.current()
-    if (loadedPolicy !== null)
-      await evidence.event('policy.loaded', {
-        policy: { revision: loadedPolicy.revision, digest: loadedPolicy.digest },
-      })
+    told.policy = (engine) => {
+      const { revision, digest } = engine
+      log.info({ revision, digest }, 'policy loaded')
+      evidence
+        .event('policy.loaded', { policy: { revision, digest } })
+        .catch((error: unknown) => log.error({ err: error }, 'policy.loaded could not be recorded'))
+    }
+    const engine = policy.current()
+    if (engine !== null) told.policy(engine)
+    // Without a policy deputy serves refusals, is not ready, and says why: the next good bundle ends that.
+    const broken = policy.problem()
+    if (broken !== null) {
+      log.error({ problem: broken }, 'no policy serves')
+      await evidence.event('policy.failed', { problem: broken })
+    }
 
     const vault = createVault({
       store,

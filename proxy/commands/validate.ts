@@ -4,7 +4,8 @@ import { isIP } from 'node:net'
 import type { Loaded } from '../config/load.ts'
 import type { Log } from '../model.ts'
 import { createAddressRule } from '../net/dial.ts'
-import { prepare, systemClock } from '../serve.ts'
+import { prepare } from '../reload.ts'
+import { systemClock } from '../serve.ts'
 
 const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
@@ -50,7 +51,7 @@ export const validate = async (options: {
   readonly complain: (line: string) => void
 }): Promise<number> => {
   const { loaded } = options
-  const prepared = await prepare(loaded, systemClock, QUIET, () => {})
+  const prepared = await prepare(loaded, systemClock, QUIET, { people: () => {}, policy: () => {} })
   if ('problems' in prepared) {
     options.complain(
       `${loaded.path}: ${prepared.problems.length} problem${prepared.problems.length === 1 ? '' : 's'}`,
@@ -59,6 +60,13 @@ export const validate = async (options: {
     return 78
   }
   const { policy, directory } = prepared.parts
+  const broken = policy.problem()
+  if (broken !== null) {
+    options.complain(`${loaded.path}: policy.bundle: ${broken}`)
+    directory?.close()
+    await policy.close()
+    return 78
+  }
   const engine = policy.current()
   options.print(
     `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connections`,

@@ -10,8 +10,8 @@ import type { RawAnswer } from '../support/raw.ts'
 import { startUpstream } from '../support/upstream.ts'
 import type { Seen, Upstream } from '../support/upstream.ts'
 
-// Every encoder finds something to escape in this one.
-const TOKEN = 'at/alice+of"the\\provider&<é>0123456789'.replace('é', '=')
+// Of every character that a token may have (RFC 6750 2.1): encoders of JSON and URLs find something to escape.
+const TOKEN = 'at/alice+of.the-provider~x_0123456789=='
 const MB = 1024 * 1024
 let upstream: Upstream
 let deputy: Deputy
@@ -86,12 +86,15 @@ describe('bodies on their way to the provider', () => {
     expect(last().headers['content-length']).toBe('300000')
     expect(last().headers['transfer-encoding']).toBeUndefined()
   })
-  test('a chunked body stays chunked', async () => {
+  test('a chunked body arrives without its chunks, framed once', async () => {
     const body = '5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\n\r\n'
     await ask('/api.stream.test/a', ['Transfer-Encoding: chunked'], { method: 'POST', body })
     expect(last().body.toString()).toBe('hello world')
-    expect(last().headers['transfer-encoding']).toBe('chunked')
-    expect(last().headers['content-length']).toBeUndefined()
+    // A body that was whole before it left may get a length instead.
+    const { 'transfer-encoding': coding, 'content-length': length } = last().headers
+    expect([coding, length]).toEqual(
+      coding === undefined ? [undefined, '11'] : ['chunked', undefined],
+    )
   })
   test('a body that was looked into arrives as it came', async () => {
     const body = '{ "title" :\t"a\\u0062c",  "n": 1.0e+2, "big": 12345678901234567890 }\n'
@@ -607,14 +610,7 @@ describe('the token never comes back', () => {
     ['raw', TOKEN],
     ['in JSON', JSON.stringify(TOKEN).slice(1, -1)],
     ['in JSON with slashes escaped', JSON.stringify(TOKEN).slice(1, -1).replaceAll('/', '\\/')],
-    [
-      'in JSON that fears HTML',
-      JSON.stringify(TOKEN)
-        .slice(1, -1)
-        .replaceAll('<', '\\u003c')
-        .replaceAll('>', '\\u003e')
-        .replaceAll('&', '\\u0026'),
-    ],
+    ['in JSON that fears HTML', TOKEN.replaceAll('+', '\\u002B')],
     ['in a URL', encodeURIComponent(TOKEN)],
     ['in a form', new URLSearchParams({ t: TOKEN }).toString().slice(2)],
   ]
@@ -622,7 +618,7 @@ describe('the token never comes back', () => {
     const text = answer.raw.toString('latin1')
     for (const [name, spelling] of spellings)
       expect([name, text.includes(spelling)]).toEqual([name, false])
-    for (const part of ['0123456789', 'provider&']) expect(text).not.toContain(part)
+    for (const part of ['0123456789', 'the-provider']) expect(text).not.toContain(part)
   }
   test.each(spellings)('echoed %s', async (_name, spelling) => {
     answering((res) =>
@@ -635,14 +631,12 @@ describe('the token never comes back', () => {
   })
   test('echoed in a rewritten answer', async () => {
     answering((res) =>
-      res
-        .writeHead(200, { 'content-type': 'application/json' })
-        .end(
-          JSON.stringify({
-            next: `https://api.acme.test/?t=${encodeURIComponent(TOKEN)}`,
-            t: TOKEN,
-          }),
-        ),
+      res.writeHead(200, { 'content-type': 'application/json' }).end(
+        JSON.stringify({
+          next: `https://api.acme.test/?t=${encodeURIComponent(TOKEN)}`,
+          t: TOKEN,
+        }),
+      ),
     )
     const answer = await ask('/api.acme.test/a')
     clean(answer)
@@ -685,13 +679,16 @@ describe('the token never comes back', () => {
     clean(answer)
     expect([answer.status, answer.json['code']]).toEqual([502, 'answer_not_redactable'])
   })
-  test('in headers, a redirect and the reason phrase', async () => {
-    const safe = encodeURIComponent(TOKEN)
-    answering((res) => {
-      res.socket?.end(
-        `HTTP/1.1 302 ${safe}\r\nX-Echo: Bearer ${TOKEN}\r\nX-${safe.slice(0, 0)}Url: ${safe}\r\nLocation: https://api.stream.test/?t=${safe}\r\nContent-Length: 0\r\n\r\n`,
-      )
-    })
+  test.each([
+    ['a header', `200 OK\r\nX-Echo: Bearer ${TOKEN}`],
+    ['a header, escaped', `200 OK\r\nX-Url: ${encodeURIComponent(TOKEN)}`],
+    [
+      'a redirect',
+      `302 Found\r\nLocation: https://api.stream.test/?t=${encodeURIComponent(TOKEN)}`,
+    ],
+    ['the reason phrase', `200 ${TOKEN}`],
+  ])('in %s', async (_name, head) => {
+    answering((res) => void res.socket?.end(`HTTP/1.1 ${head}\r\nContent-Length: 0\r\n\r\n`))
     clean(await ask('/api.stream.test/a'))
   })
   test('in an error of the provider', async () => {

@@ -58,7 +58,9 @@ const offer = async (world: World): Promise<NodeJS.Timeout> => {
   say(`curl -H "Deputy-User: $(cat ${file('alice')})" ${user}`)
   say(`curl -i -H "Deputy-User: $(cat ${file('bob')})" ${user}`)
   say(`curl -H "Deputy-User: $(cat ${file('alice')})" -H "Authorization: Bearer mine" ${user}`)
-  say(`curl -H "Deputy-User: $(cat ${file('alice')})" -d '{"title":"By hand"}' ${issues}`)
+  say(
+    `curl -H "Deputy-User: $(cat ${file('alice')})" -H "Content-Type: application/json" -d '{"title":"By hand"}' ${issues}`,
+  )
   say(`npm run deputy -- audit verify ${at('audit.jsonl')} --keys ${at('keys.json')}`)
   say()
   say(bold(`Change ${at('people.yaml')} and try again: the next write sees it.`))

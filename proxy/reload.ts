@@ -1,0 +1,139 @@
+// Files → what a call decides by: keys, issuers, people, policy, tables of hosts and operations; every problem at once.
+import { readFileSync, statSync } from 'node:fs'
+import type { Config } from './config/config.ts'
+import type { Loaded } from './config/load.ts'
+import { openFileDirectory, type Directory } from './directory/file.ts'
+import type { Clock, Connection, Log, PolicyEngine } from './model.ts'
+import type { Snapshot } from './pep.ts'
+import { openPolicySource, type PolicySource } from './policy/source.ts'
+import { parseKeyRing, type KeyRing } from './vault/seal.ts'
+import { createClassify } from './way/classify.ts'
+import type { Issuer } from './way/identify.ts'
+import { buildRoutes } from './way/route.ts'
+
+export type Parts = {
+  readonly ring: KeyRing
+  readonly policy: PolicySource
+  readonly issuers: readonly Issuer[]
+  readonly directory: Directory | null
+  readonly ca: string | null
+}
+
+const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+const readRing = (path: string): KeyRing => {
+  const mode = statSync(path).mode & 0o777
+  if ((mode & 0o007) !== 0)
+    throw new Error(
+      `vault.keys: ${path} can be read by everybody (mode ${mode.toString(8)}): chmod 600 it, and make new keys if others use this machine`,
+    )
+  return parseKeyRing(readFileSync(path, 'utf8'))
+}
+
+const readIssuer = (
+  issuer: Config['identity']['issuers'][number],
+  at: (path: string) => string,
+): Issuer => {
+  let jwks: Issuer['jwks'] = null
+  if (issuer.jwks !== undefined) {
+    const parsed: unknown = JSON.parse(readFileSync(at(issuer.jwks), 'utf8'))
+    if (
+      typeof parsed !== 'object' ||
+      parsed === null ||
+      !('keys' in parsed) ||
+      !Array.isArray(parsed.keys)
+    )
+      throw new Error(`${issuer.jwks} is no JWKS: it needs a member keys`)
+    jwks = { keys: parsed.keys as object[] }
+  }
+  return {
+    issuer: issuer.issuer,
+    jwksUri: issuer.jwks_uri ?? null,
+    jwks,
+    realm: issuer.realm ?? issuer.issuer,
+    audience: issuer.audience,
+    user: issuer.user,
+    agent: issuer.agent,
+    tenant: issuer.tenant ?? null,
+    tenants: issuer.tenants ?? null,
+  }
+}
+
+/** Opens what the configuration names beside the vault: keys, policy, issuers, people. Every problem at once. */
+export const prepare = async (
+  loaded: Loaded,
+  clock: Clock,
+  log: Log,
+  changed: { readonly people: () => void; readonly policy: (engine: PolicyEngine) => void },
+): Promise<{ readonly parts: Parts } | { readonly problems: readonly string[] }> => {
+  const { config, at } = loaded
+  const problems: string[] = []
+  const attempt = <T>(where: string, make: () => T): T | null => {
+    try {
+      return make()
+    } catch (error) {
+      problems.push(
+        ...message(error)
+          .split('\n')
+          .map((line) => (line.startsWith(where) ? line : `${where}: ${line}`)),
+      )
+      return null
+    }
+  }
+  const ring = attempt('vault.keys', () => readRing(at(config.vault.keys)))
+  const issuers = config.identity.issuers.map((issuer, i) =>
+    attempt(`identity.issuers.${i}.jwks`, () => readIssuer(issuer, at)),
+  )
+  const ca =
+    config.upstream.ca === undefined
+      ? null
+      : attempt('upstream.ca', () => readFileSync(at(config.upstream.ca ?? ''), 'utf8'))
+  const { entitlements, identity } = config
+  const realm = identity.trust === 'plain' ? identity.realm : (issuers[0]?.realm ?? '')
+  const directory =
+    entitlements?.source === 'file'
+      ? attempt('entitlements.file', () =>
+          openFileDirectory({
+            path: at(entitlements.file ?? ''),
+            realm,
+            clock,
+            log,
+            onChange: changed.people,
+          }),
+        )
+      : null
+  let policy: Parts['policy'] | null = null
+  try {
+    policy = await openPolicySource({
+      bundle: at(config.policy.bundle),
+      data: config.policy.data === undefined ? null : at(config.policy.data),
+      inputLimit: config.limits.policy_input,
+      log,
+      clock,
+      onChange: changed.policy,
+    })
+  } catch (error) {
+    problems.push(
+      ...message(error)
+        .split('\n')
+        .map((line) => `policy: ${line}`),
+    )
+  }
+  const known = issuers.filter((issuer) => issuer !== null)
+  if (problems.length > 0 || ring === null || policy === null) {
+    directory?.close()
+    await policy?.close()
+    return { problems }
+  }
+  return { parts: { ring, policy, issuers: known, directory, ca } }
+}
+
+/** The tables that one call decides by. */
+export const snapshotOf = (connections: ReadonlyMap<string, Connection>): Snapshot => {
+  const routes = buildRoutes(connections.values())
+  return {
+    routes,
+    classify: createClassify([...connections.values()].map(({ provider }) => provider)),
+    served: (host) => (routes.hosts.has(host) ? true : (routes.reached.get(host) ?? false)),
+  }
+}

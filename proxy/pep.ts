@@ -15,7 +15,7 @@ import type {
 import { Problem, problemAnswer, toProblem, type ProblemCode } from './problem.ts'
 import type { Act, Classify } from './way/classify.ts'
 import type { Credentials } from './way/credential.ts'
-import type { Decide } from './way/decide.ts'
+import { CONSENT, usable, type Decide } from './way/decide.ts'
 import type { Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
 import type { Forward, Outcome } from './way/forward.ts'
@@ -102,6 +102,10 @@ type Call = {
 }
 
 const STALE_MS = 1_000
+const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
+  'reauthorization_required',
+  'consent_required',
+])
 
 /** What is stripped from the query is gone before anybody looks: policy sees what is sent. */
 const cutQuery = (call: Call, route: Route): Route => {
@@ -109,6 +113,12 @@ const cutQuery = (call: Call, route: Route): Route => {
   call.stripped = stripped
   return stripped.length === 0 ? route : { ...route, target }
 }
+
+/** The tag stood where the SDK puts its key: that one Authorization header was no credential. */
+const tagInSlot = (req: IncomingMessage, tagHeader: string, who: Principal): boolean =>
+  who.verified &&
+  req.headers[tagHeader] === undefined &&
+  req.headersDistinct['authorization']?.length === 1
 
 export const createPep = (deps: PepDeps) => {
   const { clock, evidence } = deps
@@ -135,7 +145,9 @@ export const createPep = (deps: PepDeps) => {
     try {
       const body = await inspect(req, route, act, deps.limits) //                           400 413 415
       call.stripped = [
-        ...strippedHeaders(req.rawHeaders, deps.tagHeader, route.connection.provider),
+        ...strippedHeaders(req.rawHeaders, deps.tagHeader, route.connection.provider).filter(
+          (name) => name !== 'header:authorization' || !tagInSlot(req, deps.tagHeader, who),
+        ),
         ...call.stripped,
         ...body.stripped,
       ]
@@ -171,7 +183,7 @@ export const createPep = (deps: PepDeps) => {
     const { connection } = route
     for (let again = false; ; again = true) {
       const facts = await deps.entitlements(who, act.operation.access)
-      const holding = await deps.vault.look(who.person, connection.name, who.agent)
+      const holding = await held(who, route)
       const decision = await deps.decide(deps.policy(), {
         id: call.id,
         principal: who,
@@ -210,6 +222,14 @@ export const createPep = (deps: PepDeps) => {
     }
   }
 
+  const held = async (who: Principal, route: Route): Promise<Holding> => {
+    try {
+      return await deps.vault.look(who.person, route.connection.name, who.agent)
+    } catch (error) {
+      throw new Problem('vault_unavailable', 'the vault cannot be read', { cause: error })
+    }
+  }
+
   const recorded = async (written: Promise<void>): Promise<boolean> => {
     try {
       await written
@@ -231,36 +251,47 @@ export const createPep = (deps: PepDeps) => {
     holding: Holding,
     decision: Decision,
   ): Promise<void> => {
-    const reasons = decision.reasons.map(({ code }) => code)
     if (decision.effect === 'allow') return
+    if (decision.effect === 'consent_required')
+      throw await consent(who, route, holding, decision.requiredScopes)
+    const all = decision.reasons.map(({ code }) => code)
+    // What the person could lift by consenting is beside the point where policy refuses anyway.
+    const reasons = all.filter((code) => !CONSENT.has(code))
+    const extra = { reasons, decision_id: decision.id }
     if (decision.effect === 'error')
-      throw new Problem('policy_unavailable', `no policy could decide (${reasons.join(', ')})`, {
+      throw new Problem('policy_unavailable', `no policy could decide (${all.join(', ')})`, {
         extra: { decision_id: decision.id },
         cause: decision.reasons,
       })
-    if (decision.effect !== 'consent_required')
-      throw new Problem('policy_denied', `policy refused this call: ${reasons.join(', ')}`, {
-        extra: { reasons, decision_id: decision.id },
-      })
-    throw await consent(
-      who,
-      route,
-      holding.kind === 'held' && holding.status === 'needs_reauth',
-      decision.requiredScopes,
+    throw new Problem(
+      'policy_denied',
+      `The security policy does not allow this call (${reasons.join(', ')}).`,
+      { extra },
     )
   }
 
+  /** The refusal that a person can lift: a link, and a sentence to show them. */
   const consent = async (
     who: Principal,
     route: Route,
-    again: boolean,
+    holding: Holding,
     scopes: readonly string[],
   ): Promise<Problem> => {
     const { connection } = route
-    const link = await deps.link(who, connection, scopes, again)
+    const account = `your ${connection.provider.name} account`
+    const lost = holding.kind === 'held' && holding.status === 'needs_reauth'
+    const missing = scopes.filter((scope) => !usable(holding).includes(scope)).join(', ')
+    const link = await deps.link(who, connection, scopes, lost)
+    const ask = lost
+      ? `reconnect ${account}`
+      : holding.kind === 'held' && holding.granted !== null
+        ? `allow one thing more (${missing}) on ${account}`
+        : holding.kind === 'held'
+          ? `allow this agent to use ${account}`
+          : `connect ${account}`
     return new Problem(
-      again ? 'reauthorization_required' : 'consent_required',
-      `To go on, ${again ? 'reconnect' : 'connect'} your ${connection.provider.name} account: ${link.url}`,
+      lost ? 'reauthorization_required' : 'consent_required',
+      `To go on, ${ask}: ${link.url}`,
       {
         extra: {
           authorization_id: link.authorizationId,
@@ -295,19 +326,16 @@ export const createPep = (deps: PepDeps) => {
   const answer = async (call: Call, res: ServerResponse, thrown: unknown): Promise<Problem> => {
     let problem = toProblem(thrown)
     const { who, route } = call
-    // A grant that died at refresh: the person can renew it, so the answer carries the link.
+    // A grant that died on the way: the person can renew it, so the answer carries the link.
     if (
-      (problem.code === 'reauthorization_required' || problem.code === 'consent_required') &&
+      RENEWABLE.has(problem.code) &&
       problem.extra['url'] === undefined &&
       who !== null &&
       route !== null
     )
-      problem = await consent(
-        who,
-        route,
-        problem.code === 'reauthorization_required',
-        call.decision?.requiredScopes ?? [],
-      ).catch(toProblem)
+      problem = await held(who, route)
+        .then((holding) => consent(who, route, holding, call.decision?.requiredScopes ?? []))
+        .catch(toProblem)
     if (problem.code === 'internal' || problem.cause !== undefined)
       deps.log.warn({ err: problem.cause, exchange: call.id, code: problem.code }, problem.message)
     if (!res.headersSent && !res.destroyed) {

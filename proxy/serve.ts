@@ -152,8 +152,10 @@ export const serve = async (
       hmac: sealer.hmac,
     })
     opened.push(() => evidence.close())
-    told.policy = (engine) => {
-      const { revision, digest } = engine
+    let last = ''
+    told.policy = ({ revision, digest }) => {
+      if (digest === last) return
+      last = digest
       log.info({ revision, digest }, 'policy loaded')
       evidence
         .event('policy.loaded', { policy: { revision, digest } })

@@ -1,8 +1,17 @@
 // What is published is what is tested: the packed tarball, installed in an empty folder.
 import { execFile, spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, expect, test } from 'vitest'
 
@@ -14,7 +23,21 @@ test(
   'the packed tarball, installed in an empty folder, has a version, a first configuration, and serves',
   { timeout: 180_000 },
   async () => {
-    await run('npm', ['pack', '--pack-destination', dir])
+    // Packed from a copy: a half-built dist/ in the checkout would be taken for the command by whoever runs beside.
+    const copy = join(dir, 'copy')
+    const { stdout: files } = await run('git', [
+      'ls-files',
+      '-z',
+      '--cached',
+      '--others',
+      '--exclude-standard',
+    ])
+    for (const file of files.split('\0').filter((name) => name !== '' && existsSync(name))) {
+      mkdirSync(join(copy, dirname(file)), { recursive: true })
+      copyFileSync(file, join(copy, file))
+    }
+    symlinkSync(join(process.cwd(), 'node_modules'), join(copy, 'node_modules'))
+    await run('npm', ['pack', '--pack-destination', dir], { cwd: copy })
     const tarball = readdirSync(dir).find((name) => name.endsWith('.tgz'))
     expect(tarball).toBeDefined()
     await run('npm', ['init', '-y'], { cwd: dir })

@@ -34,7 +34,7 @@ export type Question = {
 }
 
 /** The reasons that only the person can lift, by consenting; anything beside them refuses. */
-const CONSENT = new Set(['connection_missing', 'scope_missing'])
+export const CONSENT: ReadonlySet<string> = new Set(['connection_missing', 'scope_missing'])
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
 
 /** What this agent may use of the stored scopes. */

@@ -180,7 +180,6 @@ export const createPep = (deps: PepDeps) => {
     body: Body,
     n: number,
   ): Promise<{ holding: Holding; decision: Decision }> => {
-    const { connection } = route
     for (let again = false; ; again = true) {
       const facts = await deps.entitlements(who, act.operation.access)
       const holding = await held(who, route)

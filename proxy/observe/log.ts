@@ -1,5 +1,6 @@
 // The log: one JSON object a line. Three nets keep secrets out: the Secret type prints [redacted], errors are
 // written from an allow-list, and names that carry credentials are redacted by path.
+import { write, writeSync } from 'node:fs'
 import pino from 'pino'
 import type { Log } from '../model.ts'
 
@@ -32,6 +33,8 @@ const PATHS = PLACES.flatMap((place) =>
 )
 
 const LONGEST = 2_048
+const MOST_WAITING = 8 * 1024 * 1024
+const AGAIN_MS = 20
 const DEEPEST = 5
 const BEARER = /\b(Bearer|Basic|DPoP)\s+[\w.~+/=-]{6,}/gi
 const IN_URL =
@@ -90,12 +93,44 @@ const fieldsOf = (fields: object): Record<string, unknown> =>
     ? { err: errorFields(fields) }
     : Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, plain(value, 0)]))
 
+/** Asynchronous, since a reader that stops reading must not stop the loop; what is left is written at exit. */
 const destinationOf = (fd: 1 | 2) => {
-  // Asynchronous, flushed at exit: a reader that stops reading must not stop the loop. Past 8 MiB lines are dropped.
-  const stream = pino.destination({ dest: fd, sync: false, maxLength: 8 * 1024 * 1024 })
-  // There is nowhere left to say that the log cannot be written; evidence has its own way and its own check.
-  stream.on('error', () => undefined)
-  return stream
+  let waiting = ''
+  let writing = false
+  // There is nowhere to say that the log cannot be written; evidence has its own way and its own check.
+  const send = (bytes: Buffer) => {
+    write(fd, bytes, (error, written) => {
+      const rest = error === null ? bytes.subarray(written) : bytes
+      if (error?.code === 'EAGAIN') setTimeout(send, AGAIN_MS, rest)
+      else if (error === null && rest.length > 0) send(rest)
+      else {
+        writing = false
+        next()
+      }
+    })
+  }
+  const next = () => {
+    if (writing || waiting === '') return
+    writing = true
+    const bytes = Buffer.from(waiting)
+    waiting = ''
+    send(bytes)
+  }
+  process.once('exit', () => {
+    // The thread that writes right now needs a moment; a second try would print its lines twice.
+    if (writing) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, AGAIN_MS)
+    try {
+      writeSync(fd, waiting)
+    } catch {
+      // the reader is gone, or full: nothing is left to try
+    }
+  })
+  return {
+    write: (line: string) => {
+      if (waiting.length < MOST_WAITING) waiting += line
+      next()
+    },
+  }
 }
 
 /** A log whose `setLevel` takes effect at once. */

@@ -115,27 +115,50 @@ export type Provider = {
   readonly authorize: string | null
   readonly token: string | null
   readonly userinfo: string | null
+  /** JSON text that userinfo is asked with, by POST (GraphQL); absent or null: a GET. */
+  readonly userinfoBody?: string | null
+  /** RFC 7662, or what stands for it: whose token it is, with which scopes, for how long. */
+  readonly introspect?: Introspection | null
+  /** RFC 9126: the authorization request is pushed there first. */
+  readonly par?: string | null
+  /** RFC 8707: sent with the authorization, token and refresh requests. */
+  readonly resource?: readonly string[]
   readonly revoke: string | null
-  readonly revokeStyle: 'rfc7009' | 'bearer' | 'github' | 'none'
+  readonly revokeStyle: 'rfc7009' | 'bearer' | 'github' | 'linear' | 'none'
+  /** The access token cannot be revoked: it lives on until it expires. */
+  readonly accessOutlivesRevoke?: boolean
   readonly clientAuth: ClientAuth
+  /** `aud` of a client assertion (RFC 7523 3): the issuer, the token endpoint, or what this says; absent: the issuer. */
+  readonly assertionAudience?: string
+  /** How token requests are written; absent: form. */
+  readonly tokenFormat?: 'form' | 'json'
+  /** How a refresh differs from a token request; null: refresh tokens are never used; absent: it does not. */
+  readonly refresh?: RefreshRules | null
   readonly pkce: boolean
   readonly scopeParam: string | null
   readonly scopeSeparator: string
   /** Asked for with every consent, beside what the call needs (`offline_access`); no operation or connection lists them. */
   readonly scopeAlways?: readonly string[]
+  /** Requests that name the scopes once more. */
+  readonly scopeRepeat?: readonly ('token' | 'refresh')[]
   readonly authorizeParams: Readonly<Record<string, string>>
   readonly tokenParams: Readonly<Record<string, string>>
-  /** JSON pointers into the userinfo answer (or, with `from: token`, the token answer). */
-  readonly account: {
-    readonly from: 'userinfo' | 'token'
-    readonly id: string
-    readonly label: string
-  } | null
+  readonly account: AccountRules | null
   readonly answer: AnswerRules
   readonly rotation: 'none' | 'always' | 'sometimes' | 'n/a'
   readonly lostResponse: LostResponse
+  /** A refresh token that nobody used for this long is gone; null or absent: not told. */
+  readonly refreshIdleDays?: number | null
   /** name → origin where it is reached. */
   readonly hosts: ReadonlyMap<string, string>
+  /** Every person has a host of their own: calls go to the one that their own token answer named, and to no other. */
+  readonly hostFromToken?: HostFromToken | null
+  /** One provider for each kind of token that it gives; a connection chooses with `slot`. */
+  readonly slots?: ReadonlyMap<string, Provider>
+  /** Client of a definition that brings its own; a connection's own wins. */
+  readonly client?: { readonly id: string | null; readonly secret: Secret | null } | null
+  /** What the provider's documentation shows, for `deputy providers test`. */
+  readonly example?: JsonObject | null
   /** Download hosts reachable without a credential. */
   readonly assets: ReadonlyMap<string, string>
   readonly present: { readonly header: string; readonly scheme: string }
@@ -153,14 +176,56 @@ export type Provider = {
   readonly secretSegments: readonly string[]
 }
 
+/** Where a value stands in an answer: a JSON pointer, or a claim of the JWT at a pointer (read, not verified). */
+export type Place = string | { readonly jwt: string; readonly claim: string }
+
+/** Whose account it is. JSON pointers into the answer that `from` names. */
+export type AccountRules = {
+  readonly from: 'userinfo' | 'token' | 'introspect'
+  /** One pointer, or several parts that make the id together, each with its alternatives. */
+  readonly id: string | readonly (string | readonly string[])[]
+  /** Tried in order; none leads anywhere: the id. */
+  readonly label: string | readonly string[]
+}
+
+export type HostFromToken = {
+  /** Where the token answer names it. */
+  readonly pointer: string
+  /** `.my.salesforce.com`: a host that fits none of them is refused. */
+  readonly suffixes: readonly string[]
+}
+
+export type Introspection = {
+  readonly url: string
+  /** Asked as the client, or with the access token itself. */
+  readonly auth: 'client' | 'bearer'
+  readonly at: readonly ('grant' | 'refresh')[]
+  readonly scope: readonly Place[]
+  readonly expiresIn: readonly Place[]
+}
+
+export type RefreshRules = {
+  /** null: the token endpoint. */
+  readonly url: string | null
+  /** `bearer`: with the old access token. */
+  readonly clientAuth: ClientAuth | 'bearer'
+  readonly params: Readonly<Record<string, string>>
+  readonly answer: AnswerRules
+}
+
 /** How a token answer of this provider reads (oauth.md 4.3). */
 export type AnswerRules = {
   /** JSON pointers, tried in order. */
   readonly accessToken: readonly string[]
   readonly refreshToken: readonly string[]
-  readonly scope: readonly string[]
-  readonly expiresIn: readonly string[]
+  readonly scope: readonly Place[]
+  readonly expiresIn: readonly Place[]
   readonly scopeSeparator: string
+  /** Cut off scopes that begin with it: the same scope in full and in short. */
+  readonly scopePrefix?: string | null
+  /** Pointer → value: an answer in which one is another is of another slot, and no token of ours. */
+  readonly onlyIf?: Readonly<Record<string, string>>
+  readonly host?: (HostFromToken & { readonly required: boolean }) | null
   /** Assumed lifetime in s when the answer has none; null: until a 401 says otherwise. */
   readonly assumeTtl: number | null
   /** `expires_in: 0` means never. */
@@ -175,6 +240,8 @@ export type Connection = {
   readonly provider: Provider
   readonly clientId: string
   readonly clientSecret: Secret | null
+  /** Private key of `private_key_jwt`: a JWK, or PEM. */
+  readonly clientKey?: Secret | null
   /** The most that may ever be asked for. */
   readonly scopes: readonly string[]
 }
@@ -279,6 +346,8 @@ export type TokenSet = {
   readonly scopes: readonly string[] | null
   /** Lifetime in s; null: not told. */
   readonly expiresIn: number | null
+  /** The host that this token is for, where the answer names one (`HostFromToken`). */
+  readonly host?: string | null
 }
 
 /** An opened credential. */
@@ -296,6 +365,8 @@ export type StoredCredential = {
   readonly expiresAt: number | null
   /** ms since the epoch of the last store. */
   readonly storedAt: number
+  /** The only host that it may be sent to; null or absent: the provider's hosts. */
+  readonly host?: string | null
 }
 
 /** What goes on one upstream request. */
@@ -306,6 +377,8 @@ export type Injected = {
   readonly account: string
   readonly scopes: readonly string[]
   readonly refreshed: boolean
+  /** As in `StoredCredential`. */
+  readonly host?: string | null
 }
 
 // --- the vault and the store, as the rest of the house sees them --------------------------------
@@ -437,6 +510,8 @@ export type CredentialRow = {
   readonly slot: string
   readonly accountId: string
   readonly account: string
+  /** Host that the credential is pinned to, authenticated with what is sealed; absent counts as null. */
+  readonly host?: string | null
   readonly status: 'active' | 'needs_reauth'
   readonly generation: number
   readonly scopes: readonly string[]

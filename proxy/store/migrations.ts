@@ -64,6 +64,7 @@ const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE INDEX runs_person ON runs (tenant, realm, user_id);
   `,
+  `ALTER TABLE credentials ADD COLUMN host TEXT;`,
 ]
 
 /**

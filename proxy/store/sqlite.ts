@@ -7,7 +7,7 @@ type Params = Record<string, SQLInputValue>
 type Raw = Record<string, unknown>
 
 const CREDENTIAL =
-  'id tenant realm user connection provider slot accountId account status generation scopes sealed expiresAt storedAt lease leaseUntil unknownSince coolUntil coolError'.split(
+  'id tenant realm user connection provider slot accountId account host status generation scopes sealed expiresAt storedAt lease leaseUntil unknownSince coolUntil coolError'.split(
     ' ',
   )
 const GRANT = 'tenant realm user agent connection scopes at'.split(' ')
@@ -42,6 +42,7 @@ const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
   checked({
     ...row,
     scopes: JSON.stringify(row.scopes),
+    ...('sealed' in row ? { host: row.host ?? null } : {}),
     ...('reauthorization' in row ? { reauthorization: row.reauthorization ? 1 : 0 } : {}),
   } as Params)
 const fromRaw = (raw: Raw): Raw => ({ ...raw, scopes: JSON.parse(String(raw['scopes'])) })

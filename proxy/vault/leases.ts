@@ -37,6 +37,7 @@ export const boundOf = (row: Omit<CredentialRow, 'sealed'>): Bound => ({
   generation: row.generation,
   credential: row.id,
   account: row.accountId,
+  ...(row.host ? { host: row.host } : {}),
 })
 
 /** The columns that a token answer decides; the scopes that it leaves out stay as they were (RFC 6749 6). */

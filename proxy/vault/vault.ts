@@ -111,6 +111,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
       refresh,
       expiresAt,
       storedAt,
+      host: row.host ?? null,
     }
   }
 
@@ -139,6 +140,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
         slot: SLOT,
         accountId: account.id,
         account: account.label,
+        host: tokens.host ?? null,
         status: 'active' as const,
         generation: (same?.generation ?? 0) + 1,
         lease: null,

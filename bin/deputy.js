@@ -5,7 +5,7 @@ if (Number(version[0]) < 24 || (Number(version[0]) === 24 && Number(version[1]) 
   process.stderr.write('deputy needs Node 24.12 or newer; this is ' + process.version + '\n')
   process.exitCode = 69
 } else {
-  import('node:fs')
+  void import('node:fs')
     .then(function (fs) {
       var built = new URL('../dist/main.js', import.meta.url)
       return import(fs.existsSync(built) ? built : new URL('../proxy/main.ts', import.meta.url))

@@ -8,7 +8,7 @@ if (Number(version[0]) < 24 || (Number(version[0]) === 24 && Number(version[1]) 
   )
   process.exitCode = 69
 } else {
-  import('node:url').then(function (url) {
+  void import('node:url').then(function (url) {
     process.argv.splice(1, 1)
     return import(url.pathToFileURL(process.argv[1]).href)
   })

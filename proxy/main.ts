@@ -190,18 +190,18 @@ const program = (done: (code: number) => void): Command => {
   const providers = deputy.command('providers').description('provider definitions').exitOverride()
   command(providers, 'list', 'list the definitions that ship with deputy').action(async () =>
     done(
-      await (
-        await import('./commands/providers.ts')
-      ).providersList({ print, dir: shipped('providers') }),
+      (await import('./commands/providers.ts')).providersList({ print, dir: shipped('providers') }),
     ),
   )
   command(providers, 'show', 'print one definition')
     .argument('<id>')
     .action(async (id: string) =>
       done(
-        await (
-          await import('./commands/providers.ts')
-        ).providersShow({ id, print, dir: shipped('providers') }),
+        (await import('./commands/providers.ts')).providersShow({
+          id,
+          print,
+          dir: shipped('providers'),
+        }),
       ),
     )
 

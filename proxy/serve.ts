@@ -233,7 +233,8 @@ export const serve = async (
         onEvent,
         log,
       })
-      connect.server.on('request', getRequestListener(app.fetch))
+      const pages = getRequestListener(app.fetch)
+      connect.server.on('request', (req, res) => void pages(req, res))
     }
 
     const identify = createIdentify({

@@ -42,6 +42,14 @@ export const pointer = z
   .max(500)
   .regex(/^(?:\/(?:[^~/]|~[01])*)+$/, 'must be a JSON pointer, such as /user/id')
 export const pointers = z.array(pointer).max(100)
+/** Where an answer holds a value: a pointer, or a claim of the JWT at a pointer. */
+const places = z
+  .array(
+    z.union([pointer, z.strictObject({ jwt: pointer, claim: pointer })], {
+      error: 'must be a JSON pointer, or { jwt, claim } of two',
+    }),
+  )
+  .max(100)
 const link = z.string().max(2000).nullable().default(null)
 const headerName = z
   .string()
@@ -53,6 +61,70 @@ const hostList = z.union([z.array(z.string()).max(1000), z.record(z.string(), z.
   error: 'must be a list of host names, or a map from host name to origin',
 })
 export type HostList = readonly string[] | Readonly<Record<string, string>>
+/** What a token answer looks like; `refresh.answer` says it again where a refresh looks different. */
+const answer = z.strictObject({
+  access_token: pointers.default(['/access_token']),
+  refresh_token: pointers.default(['/refresh_token']),
+  scope: places.default(['/scope']),
+  expires_in: places.default(['/expires_in', '/expires_at']),
+  scope_separator: z.string().min(1).max(3).optional(),
+  scope_prefix: line.optional(),
+  only_if: z.record(pointer, line).default({}),
+  zero_is_never: z.boolean().default(false),
+  errors: params,
+})
+export type AnswerDefinition = z.output<typeof answer>
+
+const clientAuth = z.enum([
+  'client_secret_post',
+  'client_secret_basic',
+  'raw_basic',
+  'private_key_jwt',
+  'none',
+])
+const REVOKE_STYLES = ['rfc7009', 'bearer', 'github', 'linear'] as const
+const scope = z
+  .strictObject({
+    param: line.default('scope'),
+    separator: z.string().min(1).max(3).default(' '),
+    always: names.default([]),
+    repeat: z.array(z.enum(['token', 'refresh'])).default([]),
+  })
+  .nullable()
+const account = z
+  .strictObject({
+    from: z.enum(['userinfo', 'token', 'introspect']).default('userinfo'),
+    id: z.union([pointer, z.array(z.union([pointer, pointers.min(1)])).min(1)], {
+      error: 'must be a JSON pointer, or a list of the parts that make the id together',
+    }),
+    label: z.union([pointer, pointers.min(1)]).optional(),
+  })
+  .nullable()
+const refresh = z
+  .strictObject({
+    url: link,
+    client_auth: z.union([clientAuth, z.literal('bearer')]).optional(),
+    params,
+    answer: answer.optional(),
+  })
+  .nullable()
+const userinfo = z
+  .union([
+    z.null(),
+    z.string().max(2000),
+    z.strictObject({ url: z.string().max(2000), post: z.record(z.string(), z.unknown()) }),
+  ])
+  .default(null)
+/** What one kind of token changes of the definition. */
+const slot = z.strictObject({
+  scope: z.unknown(),
+  account: z.unknown(),
+  answer: z.unknown(),
+  refresh: z.unknown(),
+  userinfo: z.unknown(),
+  example: z.unknown(),
+})
+
 const providerId = z.string().regex(/^[a-z0-9][a-z0-9_.-]{0,63}$/, 'may hold a-z, 0-9, _, . and -')
 /** `providers/<id>.yaml`; what a schema cannot say is checked by `parseProvider`. */
 export const definition = z.strictObject({
@@ -65,7 +137,22 @@ export const definition = z.strictObject({
   issuer: link,
   authorize: link,
   token: link,
-  userinfo: link,
+  userinfo,
+  introspect: z
+    .strictObject({
+      url: z.string().max(2000),
+      auth: z.enum(['client', 'bearer']).default('client'),
+      at: z
+        .array(z.enum(['grant', 'refresh']))
+        .min(1)
+        .default(['grant']),
+      scope: places.default(['/scope']),
+      expires_in: places.default([]),
+    })
+    .nullable()
+    .default(null),
+  par: link,
+  resource: z.array(z.string().max(2000)).max(20).default([]),
   revoke: z
     .union(
       [
@@ -73,48 +160,43 @@ export const definition = z.strictObject({
         z.string().max(2000),
         z.strictObject({
           url: z.string().max(2000),
-          style: z.enum(['rfc7009', 'bearer', 'github']),
+          style: z.enum(REVOKE_STYLES).default('rfc7009'),
+          access_outlives: z.boolean().default(false),
         }),
       ],
-      { error: 'must be a URL, or { url, style: rfc7009 | bearer | github }' },
+      { error: `must be a URL, or { url, style: ${REVOKE_STYLES.join(' | ')} }` },
     )
     .default(null),
-  client_auth: z
-    .enum(['client_secret_post', 'client_secret_basic', 'raw_basic', 'private_key_jwt', 'none'])
-    .default('client_secret_basic'),
+  client_auth: clientAuth.default('client_secret_basic'),
+  assertion_audience: line.default('issuer'),
+  token_format: z.enum(['form', 'json']).default('form'),
   pkce: z.boolean().default(true),
-  scope: z
-    .strictObject({
-      param: line.default('scope'),
-      separator: z.string().min(1).max(3).default(' '),
-      always: names.default([]),
-    })
-    .nullable()
-    .prefault({}),
+  scope: scope.prefault({}),
   authorize_params: params,
   token_params: params,
-  account: z
-    .strictObject({
-      from: z.enum(['userinfo', 'token']).default('userinfo'),
-      id: pointer,
-      label: pointer.optional(),
-    })
-    .nullable()
-    .default(null),
-  answer: z
-    .strictObject({
-      access_token: pointers.default(['/access_token']),
-      refresh_token: pointers.default(['/refresh_token']),
-      scope: pointers.default(['/scope']),
-      expires_in: pointers.default(['/expires_in']),
-      scope_separator: z.string().min(1).max(3).optional(),
-      zero_is_never: z.boolean().default(false),
-      errors: params,
-    })
-    .prefault({}),
+  account: account.default(null),
+  answer: answer.prefault({}),
+  refresh: refresh.optional(),
   rotation: z.enum(['none', 'always', 'sometimes', 'n/a']).default('sometimes'),
   lost_response: z.enum(['yes', 'partly', 'no', 'unknown', 'n/a']).default('unknown'),
   access_token_ttl: z.int().positive().nullable().default(null),
+  refresh_idle_days: z.int().positive().nullable().default(null),
+  slot: line.optional(),
+  slots: z.record(line, slot.partial()).optional(),
+  host_from_token: z
+    .strictObject({
+      pointer: pointer.default('/instance_url'),
+      suffixes: z
+        .array(
+          z
+            .string()
+            .max(200)
+            .regex(/^(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?){2,}$/, 'must read .example.com'),
+        )
+        .min(1),
+    })
+    .nullable()
+    .default(null),
   hosts: hostList.optional(),
   assets: hostList.default([]),
   present: z
@@ -137,9 +219,13 @@ export const definition = z.strictObject({
       z.array(z.unknown()),
     ])
     .default([]),
+  example: z.record(z.string(), z.unknown()).optional(),
 })
 
-const HOST = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+$/
+export type Definition = z.output<typeof definition>
+
+export const HOST =
+  /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+$/
 const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/
 
 /** null, or what is wrong with an address: https, or plain http to loopback (or where `insecure` says so). */

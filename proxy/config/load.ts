@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { isAlias, isMap, isScalar, isSeq, parseDocument, type Node } from 'yaml'
+import { isAlias, isMap, isScalar, isSeq, parseDocument } from 'yaml'
 import type { Connection, Provider } from '../model.ts'
 import { parseConfig, type Config } from './config.ts'
 import { compileProviders, overrideProvider } from './provider.ts'
@@ -50,8 +50,7 @@ export const readYaml = (path: string): unknown => {
     throw new Error(
       `${path}:${problem.linePos?.[0].line ?? 1}: ${problem.message.split('\n')[0] ?? 'malformed YAML'}`,
     )
-  if (depthOf(document.contents as Node | null) > 64)
-    throw new Error(`${path}: nesting is deeper than 64`)
+  if (depthOf(document.contents) > 64) throw new Error(`${path}: nesting is deeper than 64`)
   if (isAlias(document.contents) || isScalar(document.contents))
     throw new Error(`${path}: must hold keys and values`)
   return document.toJS({ maxAliasCount: 100 }) as unknown

@@ -1,6 +1,7 @@
 // Providers are data: a definition and its catalogue of operations → Provider, or every problem with its path.
 import { z } from 'zod'
 import type { Provider } from '../model.ts'
+import { assemble, revokeOf, userinfoUrl } from './assemble.ts'
 import {
   definition,
   explain,
@@ -10,7 +11,8 @@ import {
   reporter,
   urlProblem,
 } from './definition.ts'
-import type { Fields, HostList, Report } from './definition.ts'
+import type { Definition, Fields, HostList, Report } from './definition.ts'
+import { translate } from './foreign.ts'
 import { catalogueSchema, readCatalogue } from './operations.ts'
 
 export type Parsed = { readonly provider: Provider } | { readonly problems: readonly string[] }
@@ -22,6 +24,8 @@ export type ProviderOverrides = {
   readonly userinfo?: string | undefined
   readonly revoke?: string | undefined
   readonly hosts?: HostList | undefined
+  /** Which kind of token, where the definition has `slots`. */
+  readonly slot?: string | undefined
   readonly insecure?: boolean | undefined
 }
 
@@ -51,7 +55,9 @@ const inherit = (base: unknown, raw: unknown): unknown =>
   isFields(base) && isFields(raw) ? { ...base, ...raw } : raw
 
 const folderOf = (where: string): string => where.slice(0, where.lastIndexOf('/') + 1)
-const lower = (list: readonly string[]): string[] => list.map((name) => name.toLowerCase())
+/** `acme.my.salesforce.com` fits `.my.salesforce.com`. */
+const fits = (suffixes: readonly string[], host: string): boolean =>
+  suffixes.some((suffix) => host.endsWith(suffix) && host.length > suffix.length)
 
 /**
  * Reads one definition.
@@ -67,49 +73,25 @@ export const parseProvider = (
 ): Parsed => {
   const problems: string[] = []
   const report = reporter(problems, where)
-  const parsed = definition.safeParse(inherit(base, raw))
-  if (!parsed.success) {
-    explain(parsed.error, report)
-    return { problems }
-  }
+  const own = isFields(raw) && Object.hasOwn(raw, 'oauth2') ? translate(raw, report) : { raw }
+  const merged = inherit(base, own.raw)
+  const parsed = definition.safeParse(merged)
+  if (!parsed.success) explain(parsed.error, report)
+  if (!parsed.success || problems.length > 0) return { problems }
   const d = parsed.data
   if (d.extends !== undefined && base === undefined)
     report('extends', `there is no definition ${d.extends}`)
-  const revoke =
-    typeof d.revoke === 'string' ? { url: d.revoke, style: 'rfc7009' as const } : d.revoke
-  const endpoints = {
-    issuer: d.issuer,
-    authorize: d.authorize,
-    token: d.token,
-    userinfo: d.userinfo,
-    revoke: revoke?.url ?? null,
-  }
-  for (const [key, value] of Object.entries(endpoints)) {
-    const problem = value === null ? null : urlProblem(value, d.insecure)
-    if (problem !== null) report(key, problem)
-  }
-  for (const key of ['authorize', 'token'] as const) {
-    if (d.credential === 'oauth2' && d[key] === null)
-      report(key, 'is needed for credential: oauth2')
-    if (d.credential === 'api_key' && d[key] !== null) report(key, 'has no use with an api_key')
-  }
-  if (d.account?.from === 'userinfo' && d.userinfo === null)
-    report('account', 'reads userinfo, but userinfo has no URL')
-  for (const key of ['authorize_params', 'token_params'] as const)
-    for (const name of Object.keys(d[key]))
-      if (FLOW_PARAMS.has(name.toLowerCase())) report(`${key}.${name}`, 'is set by deputy itself')
-  for (const name of Object.keys(d.required_headers))
-    if (FRAMING.has(name.toLowerCase()))
-      report(`required_headers.${name}`, 'is set by deputy itself')
-  const [, header = '', scheme = ''] = PRESENT.exec(d.present) ?? []
-  if (FRAMING.has(header.toLowerCase()) && header.toLowerCase() !== 'authorization')
-    report('present', `${header} cannot carry a token`)
-
-  if (d.hosts === undefined) report('hosts', 'is needed; [] serves nothing')
+  checkEndpoints(d, report)
+  checkParams(d, report)
+  if (d.hosts === undefined && d.host_from_token === null)
+    report('hosts', 'is needed; [] serves nothing')
   const hosts = readHosts(d.hosts ?? [], d.insecure, (key, what) => report(`hosts.${key}`, what))
   const assets = readHosts(d.assets, d.insecure, (key, what) => report(`assets.${key}`, what))
   for (const name of assets.keys())
     if (hosts.has(name)) report('assets', `${name} is a host already: assets carry no credential`)
+  for (const name of hosts.keys())
+    if (d.host_from_token !== null && !fits(d.host_from_token.suffixes, name))
+      report('hosts', `${name} fits no suffix of host_from_token`)
 
   const file = typeof d.operations === 'string' ? d.operations : null
   const inherited = isFields(raw) && !Object.hasOwn(raw, 'operations')
@@ -123,50 +105,91 @@ export const parseProvider = (
       ? (at, what) => report(at === '' ? 'operations' : `operations.${at}`, what)
       : reporter(problems, folderOf(where) + file),
   )
+  const slots = readSlots(d, merged, (name, changed) => {
+    const read = parseProvider(changed, `${where}: slots.${name}`, operations ?? d.operations)
+    if ('problems' in read) problems.push(...read.problems)
+    return 'provider' in read ? read.provider : null
+  })
+  if (d.slot !== undefined && !slots.has(d.slot))
+    report(
+      'slot',
+      `${d.slot} is none of slots: ${[...slots.keys()].join(', ') || 'there are none'}`,
+    )
+  if (d.slot === undefined && d.slots !== undefined)
+    report('slot', 'is needed: which of slots is meant where a connection names none')
   if (problems.length > 0) return { problems }
-  const separator = d.scope?.separator ?? ' '
-  return {
-    provider: {
-      id: d.id,
-      name: d.name ?? d.id,
-      credential: d.credential,
-      ...endpoints,
-      revokeStyle: revoke?.style ?? 'none',
-      clientAuth: d.client_auth,
-      pkce: d.pkce,
-      scopeParam: d.scope?.param ?? null,
-      scopeSeparator: separator,
-      scopeAlways: d.scope?.always ?? [],
-      authorizeParams: d.authorize_params,
-      tokenParams: d.token_params,
-      account: d.account === null ? null : { ...d.account, label: d.account.label ?? d.account.id },
-      answer: {
-        accessToken: d.answer.access_token,
-        refreshToken: d.answer.refresh_token,
-        scope: d.answer.scope,
-        expiresIn: d.answer.expires_in,
-        scopeSeparator: d.answer.scope_separator ?? separator,
-        assumeTtl: d.access_token_ttl,
-        zeroIsNever: d.answer.zero_is_never,
-        errors: d.answer.errors,
-      },
-      rotation: d.rotation,
-      lostResponse: d.lost_response,
-      hosts,
-      assets,
-      present: { header: header.toLowerCase(), scheme },
-      requiredHeaders: d.required_headers,
-      strip: {
-        headers: lower(d.strip.headers),
-        query: lower(d.strip.query),
-        body: lower(d.strip.body),
-      },
-      rewrite: d.rewrite,
-      // Without scopes at the provider no row can ask for one (a GitHub App that extends the OAuth app).
-      operations: d.scope === null ? rows.map((one) => ({ ...one, scopes: [[]] })) : rows,
-      secretSegments: d.secret_segments,
-    },
+  const client = 'client' in own ? own.client : null
+  const provider = assemble(d, { hosts, assets, rows, slots, client })
+  const chosen = slots.get(d.slot ?? '')
+  return { provider: chosen === undefined ? provider : { ...chosen, slots, client } }
+}
+
+const checkEndpoints = (d: Definition, report: Report): void => {
+  const endpoints = {
+    issuer: d.issuer,
+    authorize: d.authorize,
+    token: d.token,
+    userinfo: userinfoUrl(d),
+    introspect: d.introspect?.url ?? null,
+    par: d.par,
+    revoke: revokeOf(d)?.url ?? null,
+    'refresh.url': d.refresh?.url ?? null,
   }
+  for (const [key, value] of Object.entries(endpoints)) {
+    const problem = value === null ? null : urlProblem(value, d.insecure)
+    if (problem !== null) report(key, problem)
+  }
+  for (const key of ['authorize', 'token'] as const) {
+    if (d.credential === 'oauth2' && d[key] === null)
+      report(key, 'is needed for credential: oauth2')
+    if (d.credential === 'api_key' && d[key] !== null) report(key, 'has no use with an api_key')
+  }
+  // RFC 8707 2
+  d.resource.forEach((resource, i) => {
+    const url = URL.parse(resource)
+    if (url === null || url.hash !== '')
+      report(`resource.${i}`, 'must be an absolute URI without a fragment')
+  })
+  if (d.account?.from === 'userinfo' && d.userinfo === null)
+    report('account', 'reads userinfo, but userinfo has no URL')
+  if (d.account?.from === 'introspect' && d.introspect === null)
+    report('account', 'reads introspect, but introspect has no URL')
+  const signs = d.client_auth === 'private_key_jwt' || d.refresh?.client_auth === 'private_key_jwt'
+  if (signs && d.assertion_audience === 'issuer' && d.issuer === null)
+    report(
+      'assertion_audience',
+      'is the issuer unless it says otherwise, and there is no issuer: write token, or the text that the provider wants',
+    )
+}
+
+const checkParams = (d: Definition, report: Report): void => {
+  const lists = { authorize_params: d.authorize_params, token_params: d.token_params }
+  const all = { ...lists, 'refresh.params': d.refresh?.params ?? {} }
+  for (const [key, params] of Object.entries(all))
+    for (const name of Object.keys(params))
+      if (FLOW_PARAMS.has(name.toLowerCase())) report(`${key}.${name}`, 'is set by deputy itself')
+  for (const name of Object.keys(d.required_headers))
+    if (FRAMING.has(name.toLowerCase()))
+      report(`required_headers.${name}`, 'is set by deputy itself')
+  const header = PRESENT.exec(d.present)?.[1]?.toLowerCase() ?? ''
+  if (FRAMING.has(header) && header !== 'authorization')
+    report('present', `${PRESENT.exec(d.present)?.[1]} cannot carry a token`)
+}
+
+/** Each slot is a whole provider: the definition with what the slot changes laid over it. */
+const readSlots = (
+  d: Definition,
+  merged: unknown,
+  read: (name: string, changed: Fields) => Provider | null,
+): ReadonlyMap<string, Provider> => {
+  const slots = new Map<string, Provider>()
+  if (!isFields(merged)) return slots
+  const { slots: _slots, slot: _slot, extends: _extends, ...plain } = merged
+  for (const [name, changes] of Object.entries(d.slots ?? {})) {
+    const provider = read(name, { ...plain, ...changes })
+    if (provider !== null) slots.set(name, provider)
+  }
+  return slots
 }
 
 /**
@@ -222,15 +245,18 @@ export const compileProviders = (
   return { providers, problems }
 }
 
-/** The provider as one connection sees it: other endpoints, fewer hosts, or hosts reached elsewhere. */
+/** The provider as one connection sees it: one of its slots, other endpoints, fewer hosts, or hosts reached elsewhere. */
 export const overrideProvider = (
-  provider: Provider,
+  whole: Provider,
   overrides: ProviderOverrides,
-  where = `provider ${provider.id}`,
+  where = `provider ${whole.id}`,
 ): Parsed => {
   const problems: string[] = []
   const report = reporter(problems, where)
-  const { hosts: wanted, insecure = false } = overrides
+  const { hosts: wanted, insecure = false, slot } = overrides
+  const provider = slot === undefined ? whole : (whole.slots?.get(slot) ?? whole)
+  if (slot !== undefined && !whole.slots?.has(slot))
+    report('slot', `${whole.id} has ${[...(whole.slots?.keys() ?? [])].join(', ') || 'no slots'}`)
   for (const key of ['issuer', 'authorize', 'token', 'userinfo', 'revoke'] as const) {
     const problem = overrides[key] === undefined ? null : urlProblem(overrides[key], insecure)
     if (problem !== null) report(key, problem)
@@ -238,17 +264,21 @@ export const overrideProvider = (
   const hosts = wanted === undefined ? new Map(provider.hosts) : new Map<string, string>()
   const assets = new Map(provider.assets)
   const bad: Report = (key, what) => report(`hosts.${key}`, what)
+  const suffixes = provider.hostFromToken?.suffixes ?? []
   for (const [name, origin] of readHosts(wanted ?? [], insecure, bad)) {
-    if (provider.hosts.has(name))
+    if (provider.hosts.has(name) || (provider.hosts.size === 0 && fits(suffixes, name)))
       hosts.set(name, Array.isArray(wanted) ? (provider.hosts.get(name) ?? origin) : origin)
     else if (provider.assets.has(name) && !Array.isArray(wanted)) assets.set(name, origin)
     else report('hosts', `${provider.id} does not serve ${name}`)
   }
-  if (hosts.size === 0 && problems.length === 0) report('hosts', 'no host is left')
+  const open = provider.hostFromToken !== null && provider.hostFromToken !== undefined
+  if (hosts.size === 0 && problems.length === 0 && !(open && wanted === undefined))
+    report('hosts', 'no host is left')
   if (problems.length > 0) return { problems }
   return {
     provider: {
       ...provider,
+      client: whole.client ?? null,
       issuer: overrides.issuer ?? provider.issuer,
       authorize: overrides.authorize ?? provider.authorize,
       token: overrides.token ?? provider.token,

@@ -165,14 +165,14 @@ export const createDial = (options: {
   })
   const checked = (input: string | URL | Request, init?: RequestInit): Promise<Response> =>
     // undici's fetch and the global one have the same wire types but distinct declarations.
-    undiciFetch(input as string, {
+    undiciFetch(input, {
       redirect: 'manual',
-      ...(init as object),
+      ...init,
       dispatcher: identity,
-    }) as unknown as Promise<Response>
+    })
   return {
     upstream,
-    fetch: checked as typeof fetch,
+    fetch: checked,
     close: async () => {
       await Promise.all([upstream.destroy(), identity.destroy()])
     },

@@ -54,7 +54,7 @@ const build = (rows: readonly OperationRow[]): Node => {
         at.literal.set(part, next)
         at = next
       }
-      if (last && !/\+\}$/.test(part)) at.rows.set(row.method, row)
+      if (last && !part.endsWith('+}')) at.rows.set(row.method, row)
     })
   }
   return root

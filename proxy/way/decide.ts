@@ -201,7 +201,7 @@ export const createDecide = (clock: Clock, newId: () => string): Decide => {
       obligations: answer.obligations,
       grants: answer.grants,
     }
-    if (answer.allow === true && answer.reasons.length === 0) {
+    if (answer.allow && answer.reasons.length === 0) {
       // The decision's own bound on the age of facts holds even where a policy forgot to compare.
       const stale: readonly Reason[] = [
         { code: 'entitlements_stale', msg: 'the facts are older than this decision allows' },

@@ -408,7 +408,7 @@ export const createForward = (deps: {
           {
             origin: route.origin,
             path: targetText(route.target),
-            method: route.target.method as Dispatcher.HttpMethod,
+            method: route.target.method,
             headers,
             body: body.state === 'none' ? null : (body.bytes ?? bounded(req, deps.requestBody)),
           },

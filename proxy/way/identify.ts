@@ -135,10 +135,7 @@ export const createIdentify = (options: {
     const known = keys.get(issuer.issuer)
     if (known !== undefined) return known
     const made = (async (): Promise<JWTVerifyGetKey> => {
-      if (issuer.jwks !== null)
-        return createLocalJWKSet({ keys: [...issuer.jwks.keys] } as Parameters<
-          typeof createLocalJWKSet
-        >[0])
+      if (issuer.jwks !== null) return createLocalJWKSet({ keys: [...issuer.jwks.keys] })
       const remote = createRemoteJWKSet(new URL(await jwksUriOf(issuer)), {
         [customFetch]: options.fetch,
         timeoutDuration: 5_000,

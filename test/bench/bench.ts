@@ -1,12 +1,21 @@
 // `npm run bench`: deputy beside plain proxies in one run, in interleaved rounds. Loopback only, bounded in count and time.
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { availableParallelism, cpus } from 'node:os'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { availableParallelism, cpus, loadavg } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Evaluated } from './evaluate.ts'
 import type { Job, Round } from './load.ts'
 import { PEERS } from './peers.ts'
 import { measurable, memoryOf, pinning, root, start, type Child } from './processes.ts'
+import { spent, type Profile } from './profile.ts'
 import { markdown, median, sound, type Report, type Row } from './report.ts'
 import { plainCalls, seed, type Plan } from './seed.ts'
 import { LAST, type Seen, type UpstreamAsk, type UpstreamSays } from './upstream.ts'
@@ -54,7 +63,23 @@ const startDeputy = async (
   return { child, port: Number(port), ms }
 }
 
+/** The functions that deputy spent most in; the files are for a viewer. */
+const printProfiles = (folder: string): void => {
+  for (const name of readdirSync(folder)) {
+    const file = join(folder, name)
+    say(`\n${file}\n  self  total`)
+    for (const { where, self, total } of spent(
+      JSON.parse(readFileSync(file, 'utf8')) as Profile,
+      root,
+    ).slice(0, 25))
+      say(
+        `${(100 * self).toFixed(1).padStart(5)}% ${(100 * total).toFixed(1).padStart(5)}% ${where}`,
+      )
+  }
+}
+
 const measureAll = async (folder: string): Promise<Report> => {
+  const before = loadavg()[0] ?? 0
   const upstream = kept(start([script('upstream.ts')], 'load'))
   const listening = await upstream.next<UpstreamSays>()
   if (listening.kind !== 'listening') throw new Error('the upstream does not listen')
@@ -142,7 +167,8 @@ const measureAll = async (folder: string): Promise<Report> => {
     starts.push(tried.ms)
     await tried.contender.child.stop()
   }
-  const profiling = flags.profile ? ['--cpu-prof', `--cpu-prof-dir=${join(root, '.sandbox')}`] : []
+  const profiles = join(root, '.sandbox', `profile-${process.pid}`)
+  const profiling = flags.profile ? ['--cpu-prof', `--cpu-prof-dir=${profiles}`] : []
   const plain = await deputy('deputy, plain', { ...small, trust: 'plain' }, profiling)
   const asserted = await deputy('deputy, asserted', { ...small, trust: 'asserted' })
   await new Promise((resolve) => setTimeout(resolve, 1_000))
@@ -154,6 +180,7 @@ const measureAll = async (folder: string): Promise<Report> => {
     1,
   )
   for (const { child } of [...peers, plain.contender, asserted.contender]) await child?.stop()
+  if (flags.profile) printProfiles(profiles)
 
   const evaluation = kept(start([script('evaluate.ts'), flags.quick ? '40' : '400'], 'proxy'))
   const policy = await evaluation.next<Evaluated>()
@@ -171,7 +198,7 @@ const measureAll = async (folder: string): Promise<Report> => {
     CONNECTIONS,
   )
   return {
-    machine: `${cpus()[0]?.model.trim() ?? 'unknown CPU'}, ${availableParallelism()} cores, Node ${process.version}, ${ROUNDS} rounds of ${WINDOW_MS} ms, ${CONNECTIONS} connections`,
+    machine: `${cpus()[0]?.model.trim() ?? 'unknown CPU'}, ${availableParallelism()} cores, Node ${process.version}, ${ROUNDS} rounds of ${WINDOW_MS} ms, ${CONNECTIONS} connections, load average before ${before.toFixed(1)}`,
     pinned: pinning(),
     rows,
     single,
@@ -180,11 +207,14 @@ const measureAll = async (folder: string): Promise<Report> => {
     idleMb,
     loadedMb,
     grown,
-    skipped: ['nginx', 'envoy'].map((name) =>
-      (process.env['PATH'] ?? '').split(delimiter).some((path) => existsSync(join(path, name)))
-        ? `${name} is here, but this bench does not drive it`
-        : `${name} is not on this machine: not compared`,
-    ),
+    skipped: [
+      ...(flags.profile ? ['PROFILED: `deputy, plain` is slower here than it is'] : []),
+      ...['nginx', 'envoy'].map((name) =>
+        (process.env['PATH'] ?? '').split(delimiter).some((path) => existsSync(join(path, name)))
+          ? `${name} is here, but this bench does not drive it`
+          : `${name} is not on this machine: not compared`,
+      ),
+    ],
   }
 }
 

@@ -209,6 +209,7 @@ describe('the answer', () => {
     })
     expect(await client.refresh(connectionOf({ token: url }), rt)).toMatchObject({
       kind: 'unknown',
+      error: 'unreadable_answer',
     })
     expect(sent).toBeLessThan(20_000_000)
   })

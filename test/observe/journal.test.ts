@@ -5,12 +5,13 @@ import { once } from 'node:events'
 import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { auditVerify } from '../../proxy/commands/audit.ts'
 import type { Log } from '../../proxy/model.ts'
-import { GENESIS, member, verifyJournal } from '../../proxy/observe/chain.ts'
+import { GENESIS, lineAfter, member, verifyJournal } from '../../proxy/observe/chain.ts'
 import { openEnds } from '../../proxy/observe/ends.ts'
 import type { JournalOptions } from '../../proxy/observe/journal.ts'
 import { openJournal } from '../../proxy/observe/journal.ts'
@@ -517,6 +518,14 @@ describe('verifying', () => {
     })
   })
 
+  test('what a collector took from stdout verifies, and a process that stands there twice does not', async () => {
+    const stream = (proc: string) =>
+      `${lineAfter({ proc, seq: 0, hash: GENESIS }, '2026-01-01T00:00:00.000Z', 'process.started', ',"after":null,"torn":[]')}\n`
+    const verified = (...procs: string[]) => verifyJournal(Readable.from(procs.map(stream)))
+    expect(await verified('P1', 'P2', 'P3')).toMatchObject({ ok: true, lines: 3, procs: 3 })
+    expect(await verified('P1', 'P2', 'P1')).toMatchObject({ ok: false, problems: [{ line: 3 }] })
+  })
+
   test('lines redone with matching hashes fail at an anchor, and at one that is held elsewhere', async () => {
     await filled()
     const anchors = join(folder, 'anchors.jsonl')
@@ -622,6 +631,8 @@ describe('open ends', () => {
       await append('decision', decision('batch', 'allow', ',"part":1'))
       await append('decision', decision('batch', 'allow', ',"part":2'))
       await append('outcome', member('exchange', 'batch') + member('part', 1))
+      await append('decision', decision('whole', 'allow', ',"part":1'))
+      await append('outcome', member('exchange', 'whole'))
     })
     expect(await openEnds(path, 'P2')).toEqual([
       { exchange: 'open', part: null, proc: 'P1' },

@@ -23,6 +23,7 @@ const credential = (change: Partial<CredentialRow> = {}): CredentialRow => ({
   provider: 'github',
   slot: 'default',
   accountId: '7',
+  host: null,
   account: 'alice-gh',
   status: 'active',
   generation: 1,

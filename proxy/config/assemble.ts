@@ -1,0 +1,129 @@
+// A definition that holds → Provider: names of YAML become names of the vocabulary, and what was left out gets its default.
+import type {
+  AnswerRules,
+  Json,
+  JsonObject,
+  OperationRow,
+  Provider,
+  RefreshRules,
+} from '../model.ts'
+import type { AnswerDefinition, Definition } from './definition.ts'
+import { PRESENT } from './definition.ts'
+
+/** What `parseProvider` has read with checks of its own. */
+export type Parts = {
+  readonly hosts: ReadonlyMap<string, string>
+  readonly assets: ReadonlyMap<string, string>
+  readonly rows: readonly OperationRow[]
+  readonly slots: ReadonlyMap<string, Provider>
+  readonly client: NonNullable<Provider['client']> | null
+}
+
+const lower = (list: readonly string[]): string[] => list.map((name) => name.toLowerCase())
+
+export const userinfoUrl = ({ userinfo }: Pick<Definition, 'userinfo'>): string | null =>
+  userinfo === null || typeof userinfo === 'string' ? userinfo : userinfo.url
+export const revokeOf = ({ revoke }: Pick<Definition, 'revoke'>) =>
+  typeof revoke === 'string'
+    ? { url: revoke, style: 'rfc7009' as const, access_outlives: false }
+    : revoke
+
+/** @param at a refresh need not name the host again: what was pinned stays */
+const answerRules = (d: Definition, answer: AnswerDefinition, at: 'grant' | 'refresh') =>
+  ({
+    accessToken: answer.access_token,
+    refreshToken: answer.refresh_token,
+    scope: answer.scope,
+    expiresIn: answer.expires_in,
+    scopeSeparator: answer.scope_separator ?? d.scope?.separator ?? ' ',
+    scopePrefix: answer.scope_prefix ?? null,
+    onlyIf: answer.only_if,
+    assumeTtl: d.access_token_ttl,
+    zeroIsNever: answer.zero_is_never,
+    errors: { ...d.answer.errors, ...answer.errors },
+    host: d.host_from_token === null ? null : { ...d.host_from_token, required: at === 'grant' },
+  }) satisfies AnswerRules
+
+const refreshOf = (d: Definition): RefreshRules | null =>
+  d.refresh === null
+    ? null
+    : {
+        url: d.refresh?.url ?? null,
+        clientAuth: d.refresh?.client_auth ?? d.client_auth,
+        params: d.refresh?.params ?? {},
+        answer: answerRules(d, d.refresh?.answer ?? d.answer, 'refresh'),
+      }
+
+export const assemble = (d: Definition, parts: Parts): Provider => {
+  const revoke = revokeOf(d)
+  const [, header = '', scheme = ''] = PRESENT.exec(d.present) ?? []
+  const { introspect } = d
+  return {
+    id: d.id,
+    name: d.name ?? d.id,
+    credential: d.credential,
+    issuer: d.issuer,
+    authorize: d.authorize,
+    token: d.token,
+    userinfo: userinfoUrl(d),
+    userinfoBody:
+      d.userinfo === null || typeof d.userinfo === 'string'
+        ? null
+        : JSON.stringify(d.userinfo.post),
+    introspect:
+      introspect === null
+        ? null
+        : {
+            url: introspect.url,
+            auth: introspect.auth,
+            at: introspect.at,
+            scope: introspect.scope,
+            expiresIn: introspect.expires_in,
+          },
+    par: d.par,
+    resource: d.resource,
+    revoke: revoke?.url ?? null,
+    revokeStyle: revoke?.style ?? 'none',
+    accessOutlivesRevoke: revoke?.access_outlives ?? false,
+    clientAuth: d.client_auth,
+    assertionAudience: d.assertion_audience,
+    tokenFormat: d.token_format,
+    refresh: refreshOf(d),
+    pkce: d.pkce,
+    scopeParam: d.scope?.param ?? null,
+    scopeSeparator: d.scope?.separator ?? ' ',
+    scopeAlways: d.scope?.always ?? [],
+    scopeRepeat: d.scope?.repeat ?? [],
+    authorizeParams: d.authorize_params,
+    tokenParams: d.token_params,
+    account:
+      d.account === null
+        ? null
+        : {
+            from: d.account.from,
+            id: d.account.id,
+            label: d.account.label ?? (typeof d.account.id === 'string' ? d.account.id : []),
+          },
+    answer: answerRules(d, d.answer, 'grant'),
+    rotation: d.rotation,
+    lostResponse: d.lost_response,
+    refreshIdleDays: d.refresh_idle_days,
+    hosts: parts.hosts,
+    hostFromToken: d.host_from_token,
+    slots: parts.slots,
+    assets: parts.assets,
+    present: { header: header.toLowerCase(), scheme },
+    requiredHeaders: d.required_headers,
+    strip: {
+      headers: lower(d.strip.headers),
+      query: lower(d.strip.query),
+      body: lower(d.strip.body),
+    },
+    rewrite: d.rewrite,
+    // Without scopes at the provider no row can ask for one (a GitHub App that extends the OAuth app).
+    operations: d.scope === null ? parts.rows.map((one) => ({ ...one, scopes: [[]] })) : parts.rows,
+    secretSegments: d.secret_segments,
+    client: parts.client,
+    example: d.example === undefined ? null : (d.example as JsonObject & Record<string, Json>),
+  }
+}

@@ -7,6 +7,7 @@ export type LiveCall = {
   readonly person: Person
   readonly agent: string
   readonly connection: string
+  readonly run?: string | null
   readonly abort: (reason: Problem) => void
 }
 export type CallRegistry = {
@@ -14,7 +15,12 @@ export type CallRegistry = {
   readonly enter: (call: LiveCall) => () => void
   /** Aborts what matches all given members. @returns how many */
   readonly abort: (
-    match: { readonly person?: Person; readonly agent?: string; readonly connection?: string },
+    match: {
+      readonly person?: Person
+      readonly agent?: string
+      readonly connection?: string
+      readonly run?: string
+    },
     reason: Problem,
   ) => number
   readonly size: () => number
@@ -54,7 +60,8 @@ export const createCalls = (limits: {
         (call) =>
           (match.person === undefined || samePerson(match.person, call.person)) &&
           (match.agent === undefined || match.agent === call.agent) &&
-          (match.connection === undefined || match.connection === call.connection),
+          (match.connection === undefined || match.connection === call.connection) &&
+          (match.run === undefined || match.run === call.run),
       )
       for (const call of hit) call.abort(reason)
       return hit.length

@@ -33,6 +33,14 @@ export type Principal = {
   readonly expiresAt: number | null
   /** Id of the run, when the tag is a run token. */
   readonly run: string | null
+  /** What the run may touch; whatever else policy would allow is refused. Absent: no run. */
+  readonly reach?: RunReach
+}
+
+/** `operations`: ids, or families such as `issues.*`; null: every operation that policy allows. */
+export type RunReach = {
+  readonly connections: readonly string[]
+  readonly operations: readonly string[] | null
 }
 
 // --- where ------------------------------------------------------------------------------------
@@ -408,6 +416,8 @@ export type Vault = {
     connection: string,
     scopes: readonly string[],
   ) => Promise<void>
+  /** Ends one agent's grant; what other agents were allowed stays. false: there was none. */
+  readonly disallow: (person: Person, agent: string, connection: string) => Promise<boolean>
   /**
    * The lease on one refresh, journalled before the request leaves (oauth.md 3.2). `moved`: somebody else stored
    * a newer generation; `busy`: somebody else holds the lease until `until` (ms).
@@ -486,6 +496,8 @@ export type Flow = {
   readonly failure: string | null
   /** Scopes that were asked for and not granted; empty unless completed. */
   readonly missing: readonly string[]
+  /** Pending, and done but for the application, which must say who was there. */
+  readonly awaiting?: boolean
   readonly nextUri: string | null
   readonly createdAt: number
   readonly expiresAt: number
@@ -553,9 +565,31 @@ export type FlowRow = {
   readonly expiresAt: number
   readonly stateHash: string | null
   readonly cookieHash: string | null
-  /** JWE of {verifier, nonce}, bound to the flow's hash. */
+  /** JWE of {verifier, nonce}, bound to the flow's hash; of {access, refresh} while the application is to confirm. */
   readonly sealedLeg: string | null
   readonly legExpiresAt: number | null
+  /** SHA-256 of the id that the application confirms; null or absent: nothing waits for it. */
+  readonly confirmHash?: string | null
+  /** JSON of what is held for the confirmation, no secret in it (oauth/confirm). */
+  readonly held?: string | null
+  /** ms since the epoch; later than that, what is held is revoked. */
+  readonly confirmUntil?: number | null
+}
+/** A run token's row: the token itself is shown once and never stored. */
+export type RunRow = {
+  readonly tokenHash: string
+  readonly id: string
+  readonly tenant: string
+  readonly realm: string
+  readonly user: string
+  readonly agent: string
+  readonly connections: readonly string[]
+  readonly operations: readonly string[] | null
+  /** Name of the operator. */
+  readonly createdBy: string
+  readonly createdAt: number
+  readonly expiresAt: number
+  readonly revokedAt: number | null
 }
 
 export type Store = {
@@ -631,6 +665,41 @@ export type Store = {
       failure: string | null,
     ) => Promise<boolean>
     readonly sweep: (before: number) => Promise<number>
+    /** Keeps what a consent earned until the application confirms; ends the leg. false: the flow is not pending, or holds already. */
+    readonly hold: (
+      hash: string,
+      held: {
+        readonly confirmHash: string
+        readonly held: string
+        readonly sealedLeg: string | null
+        readonly confirmUntil: number
+      },
+    ) => Promise<boolean>
+    readonly byConfirm: (confirmHash: string) => Promise<FlowRow | null>
+    /** Single use: clears the id to confirm, in one atomic UPDATE. What is held stays until `finish`. */
+    readonly claim: (hash: string, confirmHash: string) => Promise<boolean>
+    /** Pending flows whose confirmation is late. */
+    readonly overdue: (now: number) => Promise<readonly FlowRow[]>
+    /** Pending flows of a person. */
+    readonly open: (person: Person) => Promise<readonly FlowRow[]>
+    readonly erase: (person: Person) => Promise<number>
+  }
+  readonly runs: {
+    readonly insert: (row: RunRow) => Promise<void>
+    readonly byHash: (tokenHash: string) => Promise<RunRow | null>
+    /** The newest first. */
+    readonly list: (filter: {
+      readonly id?: string
+      readonly tenant?: string
+      readonly realm?: string
+      readonly user?: string
+      readonly agent?: string
+    }) => Promise<readonly RunRow[]>
+    /** false: there is none, or it was revoked before. */
+    readonly revoke: (id: string, at: number) => Promise<boolean>
+    /** Drops runs that ended before. @returns how many */
+    readonly sweep: (before: number) => Promise<number>
+    readonly erase: (person: Person) => Promise<number>
   }
   /** Revocation epoch of a person: whatever was remembered under a lower one is void. 0 until first moved. */
   readonly epochs: {

@@ -140,6 +140,7 @@ export const createPep = (deps: PepDeps) => {
       person: who.person,
       agent: who.agent,
       connection: route.connection.name,
+      run: who.run,
       abort: (reason) => abort(reason),
     }) // 429
     try {

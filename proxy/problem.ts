@@ -23,6 +23,12 @@ export const CATALOGUE = {
     'http_request_error',
     'Send one plain path, one length, no encoded separators. The detail names the part.',
   ),
+  user_mismatch: row(
+    400,
+    'The authorization is for somebody else',
+    'http_request_denied',
+    'Do not retry: whoever was at your page is not whom the link was made for. What was granted has been revoked.',
+  ),
   credential_in_body: row(
     400,
     'The body carries a credential',
@@ -65,6 +71,12 @@ export const CATALOGUE = {
     'http_request_denied',
     'Show url to the user, then repeat the call.',
   ),
+  operator_refused: row(
+    403,
+    'This operator may not do that',
+    'http_request_denied',
+    'Use an operator whose may and tenants cover it; the detail says what is missing.',
+  ),
   obligation_refused: row(
     403,
     'Policy demands what deputy cannot do',
@@ -82,6 +94,12 @@ export const CATALOGUE = {
     'No provider serves this address',
     'destination_not_found',
     'Use /{host}/… with a host of a configured connection.',
+  ),
+  not_found: row(
+    404,
+    'There is nothing of this id',
+    'http_request_denied',
+    'List what there is and use an id from there.',
   ),
   authorization_not_found: row(
     404,

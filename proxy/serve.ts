@@ -8,25 +8,30 @@ import { createCalls } from './calls.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import type { Directory } from './directory/file.ts'
-import type { Clock, Log, PolicyEngine } from './model.ts'
+import type { Clock, Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
 import { createDial } from './net/dial.ts'
 import { startListener, type Listening } from './net/listener.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createFlows } from './oauth/flow.ts'
 import { createRefresher } from './oauth/refresh.ts'
+import { createRevoker } from './oauth/revoke.ts'
+import { createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal } from './observe/journal.ts'
+import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
 import { createAuthApi } from './people/api.ts'
 import { createConnectApp } from './people/app.ts'
+import { createOperatorsApi } from './people/operators.ts'
 import { createPermit } from './people/permit.ts'
 import { createPep, type Seen } from './pep.ts'
 import { prepare, snapshotOf } from './reload.ts'
 import { Problem } from './problem.ts'
 import { openSqlite } from './store/sqlite.ts'
 import { createUlid } from './ulid.ts'
+import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
 import { createVault } from './vault/vault.ts'
 import { createCredentials } from './way/credential.ts'
@@ -46,11 +51,11 @@ const message = (error: unknown): string => (error instanceof Error ? error.mess
 
 export const systemClock: Clock = { now: () => Date.now(), mono: () => performance.now() }
 
-/** Binds the connect listener first: the pages' address is part of every link. */
-const startConnect = (listen: {
-  readonly host: string
-  readonly port: number
-}): Promise<{ server: Server; port: number }> =>
+/** Binds a listener for people or operators. The connect listener is first: the pages' address is part of every link. */
+const startConnect = (
+  key: string,
+  listen: { readonly host: string; readonly port: number },
+): Promise<{ server: Server; port: number }> =>
   new Promise((resolve, reject) => {
     const server = createHttpServer({
       headersTimeout: 10_000,
@@ -58,11 +63,7 @@ const startConnect = (listen: {
       maxHeaderSize: 32_768,
     })
     server.once('error', (error) =>
-      reject(
-        new Error(
-          `listeners.connect: cannot listen on ${listen.host}:${listen.port}: ${error.message}`,
-        ),
-      ),
+      reject(new Error(`${key}: cannot listen on ${listen.host}:${listen.port}: ${error.message}`)),
     )
     server.listen(listen, () => {
       const bound = server.address()
@@ -175,18 +176,28 @@ export const serve = async (
       sealer,
       clock,
       randomId: newId,
-      onRevoked: ({ person, connection }) =>
+      onRevoked: ({ person, connection, agent }) =>
         calls.abort(
-          { person, connection },
+          { person, connection, ...(agent === undefined ? {} : { agent }) },
           new Problem('reauthorization_required', 'the grant was revoked'),
         ),
+    })
+    const runs = createRuns({
+      store,
+      clock,
+      randomBytes,
+      newId,
+      onRevoked: (run) =>
+        calls.abort({ run }, new Problem('unauthenticated', 'the run was revoked')),
     })
     const client = createOAuthClient({ fetch: dial.fetch, clock })
     const refresher = createRefresher({ vault, client, clock, log })
     opened.push(() => refresher.drain())
 
     const connect =
-      config.listeners.connect === null ? null : await startConnect(config.listeners.connect)
+      config.listeners.connect === null
+        ? null
+        : await startConnect('listeners.connect', config.listeners.connect)
     if (connect !== null) opened.push(() => closeServer(connect.server, DRAIN_MS))
     const publicUrl = (config.connect.url ?? `http://localhost:${connect?.port ?? 0}`).replace(
       /\/$/,
@@ -194,6 +205,13 @@ export const serve = async (
     )
     const onEvent = (event: string, fields: object): Promise<void> =>
       evidence.event(event, fields as Record<string, unknown>)
+    const people = peopleOf(config, directory)
+    const { notify } = config.connect
+    const notifier =
+      notify === undefined
+        ? null
+        : createNotifier({ ...notify, fetch: dial.fetch, clock, log, onEvent })
+    opened.push(() => notifier?.close())
     const flows = createFlows({
       store,
       vault,
@@ -205,36 +223,54 @@ export const serve = async (
       clock,
       randomBytes,
       onEvent,
+      onLink: ({ authorizationId, url, expiresAt }, { person, agent, connection, scopes }) =>
+        notifier?.send({
+          event: 'authorization.required',
+          authorization_id: authorizationId,
+          url,
+          user_id: person.id,
+          tenant: person.tenant,
+          realm: person.realm,
+          agent,
+          connection,
+          scopes,
+          expires_at: new Date(expiresAt).toISOString(),
+        }),
+      active: async (person) =>
+        people.kind !== 'directory' || (await people.ask(person))?.active === true,
     })
     const sweep = setInterval(() => {
-      flows
-        .sweep()
-        .catch((error: unknown) => log.error({ err: error }, 'old consents could not be swept'))
+      for (const each of [flows.sweep(), runs.sweep()])
+        each.catch((error: unknown) =>
+          log.error({ err: error }, 'old consents and runs could not be swept'),
+        )
     }, 60_000)
     sweep.unref()
     opened.push(() => clearInterval(sweep))
 
-    const { sign_in: signIn } = config.connect
-    if (connect !== null && signIn !== undefined) {
+    const { sign_in: signIn, verifier } = config.connect
+    let pages: ReturnType<typeof getRequestListener> | null = null
+    if (connect !== null && (signIn !== undefined || verifier !== undefined)) {
       const session = { sealer, clock, randomBytes, publicUrl }
       const app = createConnectApp({
         flows,
         signIn:
-          signIn === 'local'
-            ? await createLocalSignIn({
-                ...session,
-                codeFile: join(at('.'), '.deputy-code'),
-                print: options.print,
-              })
-            : createSignIn(signIn, { ...session, fetch: dial.fetch }),
+          signIn === undefined
+            ? createVisits(verifier?.url ?? '', session)
+            : signIn === 'local'
+              ? await createLocalSignIn({
+                  ...session,
+                  codeFile: join(at('.'), '.deputy-code'),
+                  print: options.print,
+                })
+              : createSignIn(signIn, { ...session, fetch: dial.fetch }),
         connections: () => loaded.connections,
         publicUrl,
         returnTo: config.connect.return_to,
         onEvent,
         log,
       })
-      const pages = getRequestListener(app.fetch)
-      connect.server.on('request', (req, res) => void pages(req, res))
+      pages = getRequestListener(app.fetch)
     }
 
     const identify = createIdentify({
@@ -244,13 +280,14 @@ export const serve = async (
       issuers,
       plainAgent: config.identity.agent,
       plainRealm: config.identity.realm,
+      run: runs.verify,
       fetch: dial.fetch,
       clock,
       log,
     })
     opened.push(() => identify.close())
     const entitlements = createEntitlements({
-      source: peopleOf(config, directory),
+      source: people,
       maxAge: config.entitlements?.max_age ?? { read: 0, write: 0, delete: 0, admin: 0 },
       clock,
     })
@@ -296,21 +333,80 @@ export const serve = async (
       log,
       observe: (seen) => observe(seen, telemetry, log),
     })
+    const permit = createPermit({
+      connections: () => loaded.connections,
+      policy: () => policy.current(),
+      entitlements,
+      vault,
+      decide,
+      evidence,
+      newId,
+    })
+    const operatorsDeps = {
+      ...namingOf(config),
+      operators: config.operators,
+      verifier: verifier?.key ?? null,
+      connections: () => loaded.connections,
+      vault,
+      locate: async (id: string) => {
+        const row = await store.credentials.byId(id)
+        if (row === null) return null
+        const { tenant, realm, user, connection } = row
+        return { person: { tenant, realm, id: user }, connection }
+      },
+      revoker: createRevoker({ vault, client, connections: () => loaded.connections, log }),
+      flows,
+      runs,
+      maxRunMs: config.runs.max,
+      permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
+        const principal: Principal = {
+          person,
+          agent,
+          verified: true,
+          claims: null,
+          issuedAt: null,
+          expiresAt: null,
+          run: null,
+        }
+        const { held } = await permit(principal, connection, { run: operator })
+        if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
+      },
+      onEvent,
+      stranger: () => evidence.refused(newId(), 'unauthenticated', null),
+      clock,
+      publicUrl,
+      newId,
+      log,
+    }
+    let operatorsAddress: string | null = null
+    const apart = config.listeners.operators
+    if (connect !== null) {
+      // Without a listener of their own the operators are here, on loopback (the configuration's rule).
+      const beside = createOperatorsApi(
+        apart === undefined ? operatorsDeps : { ...operatorsDeps, operators: [] },
+      )
+      const besideListener = getRequestListener(beside.fetch)
+      const pagesListener = pages
+      connect.server.on('request', (req, res) => {
+        if (pagesListener === null || req.url?.startsWith('/v1/') === true)
+          void besideListener(req, res)
+        else void pagesListener(req, res)
+      })
+    }
+    if (apart !== undefined) {
+      const operators = await startConnect('listeners.operators', apart)
+      opened.push(() => closeServer(operators.server, DRAIN_MS))
+      const listener = getRequestListener(createOperatorsApi(operatorsDeps).fetch)
+      operators.server.on('request', (req, res) => void listener(req, res))
+      operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
+    }
     const api = createAuthApi({
       identify: async (rawHeaders) => identify.identify(rawHeaders, null),
       plainPerson:
         config.identity.trust === 'plain'
           ? (userId, rawHeaders) => identify.named(userId, rawHeaders)
           : null,
-      permit: createPermit({
-        connections: () => loaded.connections,
-        policy: () => policy.current(),
-        entitlements,
-        vault,
-        decide,
-        evidence,
-        newId,
-      }),
+      permit,
       flows,
       connections: () => loaded.connections,
       returnTo: config.connect.return_to,
@@ -320,7 +416,10 @@ export const serve = async (
     })
     const apiListener = getRequestListener(api.fetch)
 
-    const addresses: Record<string, string> = connect === null ? {} : { connect: publicUrl }
+    const addresses: Record<string, string> = {
+      ...(connect === null ? {} : { connect: publicUrl }),
+      ...(operatorsAddress === null ? {} : { operators: operatorsAddress }),
+    }
     const listeners: Listening[] = []
     const listen = async (
       key: string,
@@ -407,6 +506,17 @@ const peopleOf = (config: Config, directory: Directory | null): PeopleSource => 
     ? { kind: 'claims', ...config.entitlements.claims }
     : { kind: 'none' }
 }
+
+/** The tenants and realms that tags can name. */
+const namingOf = ({
+  identity,
+}: Config): { readonly tenants: readonly string[]; readonly realms: readonly string[] } =>
+  identity.trust === 'plain'
+    ? { tenants: ['default'], realms: [identity.realm] }
+    : {
+        tenants: [...new Set(identity.issuers.flatMap(({ tenants }) => tenants ?? ['default']))],
+        realms: [...new Set(identity.issuers.map(({ realm, issuer }) => realm ?? issuer))],
+      }
 
 const closeServer = (server: Server, ms: number): Promise<void> =>
   new Promise((resolve) => {

@@ -1,5 +1,5 @@
 // The configuration: unknown → Config, or every problem at once with its path. Names are a contract: add, never rename.
-import { createHash } from 'node:crypto'
+import { createHash, createSecretKey } from 'node:crypto'
 import { z } from 'zod'
 import type { Access } from '../model.ts'
 import { secret } from '../secret.ts'
@@ -51,7 +51,12 @@ const secretText = text.transform(secret)
 const bearer = z
   .string()
   .min(32, 'must be 32 bytes or more')
-  .transform((value) => createHash('sha256').update(value).digest())
+  .transform((value) =>
+    // As JSON it would still tell who holds the same bearer elsewhere.
+    Object.defineProperty(createHash('sha256').update(value).digest(), 'toJSON', {
+      value: () => '[redacted]',
+    }),
+  )
 
 /** An http(s) URL; plain http only to loopback, or with `insecure: true` at that entry (checked by the entry). */
 const url = z.string().transform((value, ctx) => {
@@ -202,7 +207,13 @@ const connect = z.strictObject({
   return_to: z.array(origin).default([]),
   sign_in: z.union([z.literal('local'), oidcPages]).optional(),
   verifier: z.strictObject({ url, key: bearer }).optional(),
-  notify: z.strictObject({ webhook: url, key: secretText }).optional(),
+  /** The key signs; as a KeyObject it prints nothing of itself. */
+  notify: z
+    .strictObject({
+      webhook: url,
+      key: text.transform((value) => createSecretKey(Buffer.from(value))),
+    })
+    .optional(),
 })
 
 const operator = z.strictObject({
@@ -371,11 +382,52 @@ const between = (config: Config): readonly string[] => {
     problems.push(
       'listeners.operators: the connect listener is not on loopback, so the operators’ API needs an address of its own',
     )
+  problems.push(...backendRules(config))
   for (const unsigned of config.policy.bundle.startsWith('https:') ? [config.policy] : [])
     if (unsigned.verification === undefined && !unsigned.unsigned)
       problems.push(
         'policy.verification: a bundle from a URL must be verified: name the keys, or say unsigned: true',
       )
+  return problems
+}
+
+/** The application's backend and the operators: who they are must be clear, and how they are reached. */
+const backendRules = ({
+  operators,
+  listeners,
+  connect,
+  entitlements,
+}: Config): readonly string[] => {
+  const problems: string[] = []
+  if (operators.length > 0 && listeners.connect === null && listeners.operators === undefined)
+    problems.push(
+      'listeners.operators: listeners.connect is off, so the operators’ API needs an address of its own',
+    )
+  if (operators.length === 0 && listeners.operators !== undefined)
+    problems.push('operators: listeners.operators is named, but no operator may call it: name one')
+  const known: { readonly path: string; readonly digest: Buffer }[] = []
+  const once = (path: string, digest: Buffer): void => {
+    const same = known.find((other) => other.digest.equals(digest))
+    if (same !== undefined)
+      problems.push(`${path}: is the same secret as ${same.path}: give each its own`)
+    known.push({ path, digest })
+  }
+  operators.forEach((operator, i) => {
+    if (operators.findIndex(({ name: other }) => other === operator.name) !== i)
+      problems.push(`operators.${i}.name: ${operator.name} is there twice`)
+    once(`operators.${i}.bearer`, operator.bearer)
+    if (operator.may.includes('runs') && entitlements?.source === 'claims')
+      problems.push(
+        `operators.${i}.may: runs go on without an assertion, so entitlements.source: claims would know nothing: use file, http or scim`,
+      )
+  })
+  if (connect.verifier !== undefined) {
+    once('connect.verifier.key', connect.verifier.key)
+    if (plainHttp(connect.verifier.url))
+      problems.push('connect.verifier.url: is plain http to another machine: use https')
+  }
+  if (connect.notify !== undefined && plainHttp(connect.notify.webhook))
+    problems.push('connect.notify.webhook: is plain http to another machine: use https')
   return problems
 }
 
@@ -395,13 +447,7 @@ const notBuilt = (config: Config): readonly string[] => {
       : [no('policy.verification', 'bundle signing')]),
     ...(config.policy.shadow === undefined ? [] : [no('policy.shadow', 'a shadow bundle')]),
     ...(config.signals.length === 0 ? [] : [no('signals', 'Shared Signals')]),
-    ...(config.connect.verifier === undefined ? [] : [no('connect.verifier', 'the verifier hook')]),
-    ...(config.connect.notify === undefined ? [] : [no('connect.notify', 'the webhook')]),
     ...(config.connect.hold === 0 ? [] : [no('connect.hold', 'holding calls')]),
-    ...(config.operators.length === 0 ? [] : [no('operators', 'the operators’ API')]),
-    ...(config.listeners.operators === undefined
-      ? []
-      : [no('listeners.operators', 'the operators’ API')]),
     ...(config.audit.sink.includes('otlp') ? [no('audit.sink', 'otlp')] : []),
     ...(config.audit.spool === undefined ? [] : [no('audit.spool', 'the spool')]),
     ...(config.audit.inputs === 'off' ? [] : [no('audit.inputs', 'sealed inputs')]),

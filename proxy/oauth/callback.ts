@@ -3,12 +3,17 @@ import { createHash } from 'node:crypto'
 import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { secret } from '../secret.ts'
-import type { FlowDeps } from './flow.ts'
+import { samePerson, type FlowParts, type Keeper } from './confirm.ts'
 
-/** The first four say that the flow has ended; of the others nothing was touched, except that `used` was spent before. */
+/** The first ones say that the flow has ended; of the others nothing was touched, except that `used` was spent before. */
 export type Finished =
   | { readonly kind: 'completed' | 'partial'; readonly flow: Flow; readonly account: string }
-  | { readonly kind: 'denied' | 'provider_error' | 'account_mismatch'; readonly flow: Flow }
+  | {
+      readonly kind: 'denied' | 'provider_error' | 'account_mismatch' | 'user_inactive'
+      readonly flow: Flow
+    }
+  /** The application is to say who was there, by this id. */
+  | { readonly kind: 'awaiting'; readonly flow: Flow; readonly flowId: string }
   | {
       readonly kind:
         | 'unknown_state'
@@ -26,37 +31,22 @@ export type Callback = {
   readonly connection: string
   readonly params: URLSearchParams
   readonly cookie: string | null
-  readonly person: Person
+  /** null: nobody signed in; the application confirms who it was. */
+  readonly person: Person | null
   readonly verified: boolean
   readonly redirectUri: string
-}
-
-type Deps = FlowDeps & {
-  readonly toFlow: (row: FlowRow) => Flow
-  /** Writes how it ended, and wakes who waits for it. */
-  readonly end: (
-    flow: Flow,
-    outcome: { readonly failure: string } | { readonly missing: readonly string[] },
-  ) => Promise<Flow>
-  readonly event: (name: string, flow: Flow, more?: object) => void | Promise<void>
-  /** Scopes that the flow's agent was granted before. */
-  readonly grantedTo: (flow: Flow) => Promise<readonly string[]>
 }
 
 /** Where the provider file says no way to learn whose account it is. */
 const UNNAMED = { id: '', label: '' }
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
-/** Byte for byte: no folding, no trimming. */
-export const samePerson = (a: Person, b: Person): boolean =>
-  a.tenant === b.tenant && a.realm === b.realm && a.id === b.id
-
 /**
  * The answer of a provider. Guards in this order: state, cookie, provider, expiry, person, `iss`; none of them
- * touches the flow, so that a probe burns nothing. Then the state is spent, once, before the code is.
+ * touches the flow, so that a probe burns nothing. Nobody who is suspended finishes an old link. Then the state is spent, once, before the code is.
  */
-export const createFinish = (deps: Deps) => {
-  const { store, vault, sealer, client, clock, toFlow, end, event } = deps
+export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hold'>) => {
+  const { store, sealer, client, clock, toFlow, end, event } = deps
 
   /** Exchange, account, checks, store. What the provider got wrong ends the flow; what we got wrong throws. */
   const redeem = async (
@@ -64,7 +54,7 @@ export const createFinish = (deps: Deps) => {
     flow: Flow,
     connection: Connection,
     code: string,
-    redirectUri: string,
+    answer: Callback,
     actor: object,
   ): Promise<Finished> => {
     const leg = JSON.parse(
@@ -79,7 +69,7 @@ export const createFinish = (deps: Deps) => {
     try {
       const earned = await client.exchangeCode(connection, {
         code: secret(code),
-        redirectUri,
+        redirectUri: answer.redirectUri,
         verifier: leg.verifier === null ? null : secret(leg.verifier),
       })
       tokens = { ...earned.tokens, scopes: earned.tokens.scopes ?? leg.asked }
@@ -92,35 +82,13 @@ export const createFinish = (deps: Deps) => {
       await event('failed', flow, { ...actor, reason: 'provider_error', error: causeOf(error) })
       return { kind: 'provider_error', flow: failed }
     }
-    const stored = await store.credentials.find(flow.person, flow.connection)
-    if (stored.some((credential) => credential.accountId !== account.id)) {
-      const failed = await end(flow, { failure: 'account_mismatch' })
-      const revoked = await client.revoke(connection, tokens).then(
-        (result) => result,
-        () => 'failed',
-      )
-      await event('failed', flow, { ...actor, reason: 'account_mismatch', revoked })
-      return { kind: 'account_mismatch', flow: failed }
-    }
-    const granted = tokens.scopes ?? []
-    const missing = flow.scopes.filter((scope) => !granted.includes(scope))
-    const before = await deps.grantedTo(flow)
-    await vault.connect({
-      person: flow.person,
-      agent: flow.agent,
-      connection: flow.connection,
-      provider: connection.provider.id,
-      account,
-      tokens,
-      scopes: [...new Set([...flow.scopes, ...before])].filter((scope) => granted.includes(scope)),
-    })
-    const done = await end(flow, { missing })
-    await event('completed', flow, { ...actor, account: account.label, missing })
-    return {
-      kind: missing.length > 0 ? 'partial' : 'completed',
-      flow: done,
-      account: account.label,
-    }
+    const earned = { tokens, account }
+    if (answer.person !== null) return keeper.keep(flow, connection, earned, actor)
+    const flowId = await keeper.hold(flow, earned)
+    if (flowId !== null) return { kind: 'awaiting', flow, flowId }
+    // Another leg of the same link was quicker, or the flow has ended.
+    await client.revoke(connection, tokens)
+    return { kind: 'used' }
   }
 
   return async (answer: Callback): Promise<Finished> => {
@@ -141,7 +109,7 @@ export const createFinish = (deps: Deps) => {
       return { kind: 'expired' }
     if (flow.status !== 'pending') return { kind: 'used' }
     const actor = { by: answer.person, verified: answer.verified }
-    if (!samePerson(flow.person, answer.person)) {
+    if (answer.person !== null && !samePerson(flow.person, answer.person)) {
       await event('user_mismatch', flow, { ...actor, at: 'callback' })
       return { kind: 'wrong_person' }
     }
@@ -151,6 +119,11 @@ export const createFinish = (deps: Deps) => {
     if (iss !== null && issuer !== null && iss !== issuer) {
       await event('failed', flow, { ...actor, reason: 'iss_mismatch', ended: false })
       return { kind: 'iss_mismatch' }
+    }
+    if ((await deps.active?.(flow.person)) === false) {
+      const failed = await end(flow, { failure: 'user_inactive' })
+      await event('failed', flow, { ...actor, reason: 'user_inactive' })
+      return { kind: 'user_inactive', flow: failed }
     }
     if (!(await store.flows.consume(row.hash, stateHash))) return { kind: 'used' }
 
@@ -166,7 +139,7 @@ export const createFinish = (deps: Deps) => {
       await event('failed', flow, { ...actor, reason: 'provider_error', error: word(error) })
       return { kind: 'provider_error', flow: failed }
     }
-    return redeem(row, flow, connection, code, answer.redirectUri, actor)
+    return redeem(row, flow, connection, code, answer, actor)
   }
 }
 

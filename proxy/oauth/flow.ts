@@ -3,13 +3,15 @@ import { createHash } from 'node:crypto'
 import type { Clock, Connection, Flow, FlowRow, Holding, Person, Store, Vault } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Sealer } from '../vault/seal.ts'
-import { createFinish, samePerson } from './callback.ts'
+import { createFinish } from './callback.ts'
+import { createKeeper, samePerson } from './confirm.ts'
+import { createQuota } from './quota.ts'
 import type { OAuthClient } from './client.ts'
 
 export type FlowDeps = {
   readonly store: Pick<Store, 'flows' | 'credentials'>
   readonly vault: Pick<Vault, 'look' | 'connect' | 'grant'>
-  readonly sealer: Pick<Sealer, 'sealText' | 'openText' | 'hmac'>
+  readonly sealer: Pick<Sealer, 'seal' | 'open' | 'sealText' | 'openText' | 'hmac'>
   readonly client: Pick<OAuthClient, 'authorizationUrl' | 'exchangeCode' | 'userinfo' | 'revoke'>
   readonly connections: () => ReadonlyMap<string, Connection>
   /** `connect.url`, without a trailing slash. */
@@ -21,6 +23,10 @@ export type FlowDeps = {
   readonly randomBytes: (size: number) => Buffer
   /** Evidence and notifications. Fields name the flow by its hash, never an id, code, state or token. */
   readonly onEvent: (event: string, fields: object) => void | Promise<void>
+  /** A link was made: for whoever delivers it. Never in a call's way. */
+  readonly onLink?: (begun: Begun, flow: Flow) => void
+  /** false: the identity provider does not list this person as active. Throws when it cannot be asked. */
+  readonly active?: (person: Person) => Promise<boolean>
 }
 
 /** What an agent is told of a flow. */
@@ -52,6 +58,7 @@ const union = (...lists: readonly (readonly string[])[]): readonly string[] => [
 export const createFlows = (deps: FlowDeps) => {
   const { store, vault, sealer, client, clock, publicUrl } = deps
   const legTtlMs = deps.legTtlMs ?? LEG_MS
+  const quota = createQuota(clock)
   const beginning = new Map<string, Promise<Begun>>()
   const waiting = new Map<string, Set<() => void>>()
 
@@ -70,6 +77,7 @@ export const createFlows = (deps: FlowDeps) => {
         row.status === 'completed' && row.failure !== null
           ? (JSON.parse(row.failure) as readonly string[])
           : [],
+      awaiting: row.held != null,
       nextUri: row.nextUri,
       createdAt: row.createdAt,
       expiresAt: row.expiresAt,
@@ -152,9 +160,11 @@ export const createFlows = (deps: FlowDeps) => {
     const pending = await store.flows.pending(person, agent, connection, scopes, clock.now())
     // A row made under a hash key that the ring no longer uses cannot be turned into its link again.
     if (pending !== null && sha256(idOf(pending.nonce)) === pending.hash) return begun(pending)
+    quota.take(person, agent)
     const nonce = deps.randomBytes(32).toString('base64url')
     const row = await insert(who, scopes, { ...options, nonce, status: 'pending' })
     await event('started', toFlow(row), { reauthorization: options.reauthorization })
+    deps.onLink?.(begun(row), toFlow(row))
     return begun(row)
   }
 
@@ -177,6 +187,14 @@ export const createFlows = (deps: FlowDeps) => {
     const before = holding.scopes.filter((scope) => connection.scopes.includes(scope))
     return { kind: 'provider', asked: union(flow.scopes, before) }
   }
+  const parts = {
+    ...deps,
+    toFlow,
+    end,
+    event,
+    grantedTo: async (flow: Flow) => grantedTo(await holdingOf(flow)),
+  }
+  const keeper = createKeeper(parts)
 
   return {
     /** The same person, agent, connection and scopes share one pending flow and its link. */
@@ -305,6 +323,11 @@ export const createFlows = (deps: FlowDeps) => {
     /** This agent's own grant on what the person already gave; false: that is no longer so, ask the provider. */
     grantOnly: async (flow: Flow, verified: boolean): Promise<boolean> => {
       if (flow.status !== 'pending' || (await plan(flow)).kind !== 'grant') return false
+      if ((await deps.active?.(flow.person)) === false) {
+        await end(flow, { failure: 'user_inactive' })
+        await event('failed', flow, { verified, reason: 'user_inactive' })
+        throw new Problem('policy_denied', 'this person is not active')
+      }
       const before = grantedTo(await holdingOf(flow))
       await vault.grant(flow.person, flow.agent, flow.connection, union(before, flow.scopes))
       await end(flow, { missing: [] })
@@ -318,16 +341,23 @@ export const createFlows = (deps: FlowDeps) => {
       await event('denied', flow, { verified })
     },
 
-    finish: createFinish({
-      ...deps,
-      toFlow,
-      end,
-      event,
-      grantedTo: async (flow) => grantedTo(await holdingOf(flow)),
-    }),
+    finish: createFinish(parts, keeper),
 
-    /** Drops flows that ended long ago. @returns how many */
-    sweep: (): Promise<number> => store.flows.sweep(clock.now() - deps.linkTtlMs),
+    /** `grantOnly` without a sign-in: the application must say who said yes. @returns the id to confirm */
+    askGrant: async (flow: Flow): Promise<string | null> =>
+      flow.status === 'pending' && (await plan(flow)).kind === 'grant'
+        ? keeper.hold(flow, null)
+        : null,
+    confirm: keeper.confirm,
+    cancel: keeper.cancel,
+    /** Drops every flow of a person. @returns how many */
+    erase: (person: Person): Promise<number> => store.flows.erase(person),
+
+    /** Gives back what nobody confirmed, drops flows that ended long ago. @returns how many */
+    sweep: async (): Promise<number> => {
+      await keeper.overdue()
+      return store.flows.sweep(clock.now() - deps.linkTtlMs)
+    },
   }
 }
 

@@ -57,23 +57,38 @@ export const createRevoker = ({ vault, client, connections, log }: RevokeDeps) =
     return { credential, person, connection: held.connection, provider, account, result }
   }
 
-  return {
-    revoke: async (filter: Parameters<Vault['list']>[0]): Promise<readonly Revocation[]> => {
-      const todo: (() => Promise<Revocation>)[] = []
-      let failure: unknown = null
-      for (const held of await vault.list(filter)) {
-        try {
-          const tokens = await locally(held.credential)
-          todo.push(() => atProvider(held, tokens))
-        } catch (error) {
-          failure ??= error
-        }
+  /** @param done told of each as soon as its provider has answered, also when another one fails */
+  const these = async (
+    list: readonly HeldConnection[],
+    done: (each: Revocation) => Promise<void> = async () => {},
+  ): Promise<readonly Revocation[]> => {
+    const todo: (() => Promise<Revocation>)[] = []
+    let failure: unknown = null
+    for (const held of list) {
+      try {
+        const tokens = await locally(held.credential)
+        todo.push(async () => {
+          const each = await atProvider(held, tokens)
+          // Evidence that fails must not keep the other providers from being told.
+          await done(each).catch((error: unknown) => void (failure ??= error))
+          return each
+        })
+      } catch (error) {
+        failure ??= error
       }
-      const done: Revocation[] = []
-      for (let from = 0; from < todo.length; from += 4)
-        done.push(...(await Promise.all(todo.slice(from, from + 4).map((each) => each()))))
-      if (failure !== null) throw failure
-      return done
-    },
+    }
+    const all: Revocation[] = []
+    for (let from = 0; from < todo.length; from += 4)
+      all.push(...(await Promise.all(todo.slice(from, from + 4).map((each) => each()))))
+    if (failure !== null) throw failure
+    return all
+  }
+
+  return {
+    revoke: async (filter: Parameters<Vault['list']>[0]): Promise<readonly Revocation[]> =>
+      these(await vault.list(filter)),
+    these,
   }
 }
+
+export type Revoker = ReturnType<typeof createRevoker>

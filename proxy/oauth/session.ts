@@ -48,6 +48,31 @@ export type Sessions = {
   readonly end: () => string
 }
 
+/** Nobody signs in: a cookie binds the browser to the page, and the application says later who was there. */
+export type Visits = {
+  readonly kind: 'visit'
+  /** Where the application confirms (`connect.verifier.url`). */
+  readonly url: string
+  readonly visit: (read: CookieReader) => Promise<{ readonly key: string } | null>
+  readonly begin: () => Promise<{ readonly key: string; readonly cookie: string }>
+}
+
+export const createVisits = (url: string, deps: SessionDeps): Visits => {
+  const { cookies, open } = createSessions(deps)
+  return {
+    kind: 'visit',
+    url,
+    visit: async (read) =>
+      (await open('visit', read(cookies.name('deputy-visit')))) as { readonly key: string } | null,
+    begin: async () => {
+      const key = deps.randomBytes(32).toString('base64url')
+      const visit = { key, expiresAt: deps.clock.now() + SESSION_MS }
+      const sealed = await deps.sealer.sealText('visit', {}, JSON.stringify(visit))
+      return { key, cookie: cookies.write('deputy-visit', sealed, SESSION_MS) }
+    },
+  }
+}
+
 export const createSessions = (deps: SessionDeps) => {
   const cookies = createCookies(deps.publicUrl)
   /** A cookie that was not sealed here is no cookie: it is foreign input, not a failure. */

@@ -1,19 +1,14 @@
 // The authorization API of the agent listener, in shapes that existing clients know; a token is never in an answer.
-import type { IncomingMessage } from 'node:http'
-import { Hono } from 'hono'
-import type { Context } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
+import type { Context, Hono } from 'hono'
 import { z } from 'zod'
-import type { Connection, Flow, Log, Principal } from '../model.ts'
+import type { Connection, Flow, Principal } from '../model.ts'
 import type { Begun, Flows } from '../oauth/flow.ts'
-import { Problem, problemAnswer, toProblem } from '../problem.ts'
-import { parseStrict } from '../wire/json.ts'
+import { Problem } from '../problem.ts'
 import { mayReturnTo } from './app.ts'
+import { openApi, type ApiRoute } from './openapi.ts'
+import { createRest, invalid, readBody, readQuery, short, type Env, type RestDeps } from './rest.ts'
 
-const BODY_BYTES = 65_536
-const MAX_WAIT_S = 59
-
-export type ApiDeps = {
+export type ApiDeps = RestDeps & {
   /** Throws Problem unauthenticated. */
   readonly identify: (rawHeaders: readonly string[]) => Principal | Promise<Principal>
   /**
@@ -34,17 +29,12 @@ export type ApiDeps = {
   readonly connections: () => ReadonlyMap<string, Connection>
   /** Origins that `next_uri` may name. */
   readonly returnTo: readonly string[]
-  /** `connect.url`: base of problem types. */
-  readonly publicUrl: string
-  /** Id of the exchange, for `instance`. */
-  readonly newId: () => string
-  readonly log: Log
 }
 
-const short = z.string().min(1).max(256)
-const authorizeBody = z.strictObject({
+const nextUri = z.string().max(2_048).optional()
+export const authorizeBody = z.strictObject({
   user_id: short,
-  next_uri: z.string().max(2_048).optional(),
+  next_uri: nextUri,
   auth_requirement: z
     .strictObject({
       id: short.optional(),
@@ -56,8 +46,60 @@ const authorizeBody = z.strictObject({
       error: 'needs id or provider_id',
     }),
 })
+const toolBody = z.strictObject({
+  /** An operation id, or `connection@operation` where several connections serve it. */
+  tool_name: short,
+  tool_version: short.optional(),
+  user_id: short.optional(),
+  next_uri: nextUri,
+})
+const statusQuery = z.strictObject({
+  id: z.string({ error: 'is missing' }).max(256),
+  wait: z
+    .string()
+    .regex(/^[0-5]?\d$/, 'is a whole number of seconds from 0 to 59')
+    .default('0')
+    .transform(Number),
+})
+const authorization = z.object({
+  id: z.string(),
+  status: z.enum(['pending', 'completed', 'failed']),
+  url: z.string().optional(),
+  expires_at: z.string().optional(),
+  provider_id: z.string(),
+  user_id: z.string(),
+  scopes: z.array(z.string()),
+  missing_scopes: z.array(z.string()).optional(),
+  failure: z.string().optional(),
+  context: z.strictObject({}),
+})
 
-const invalid = (detail: string): Problem => new Problem('request_invalid', detail)
+const AGENT_API: readonly ApiRoute[] = [
+  {
+    method: 'post',
+    path: '/v1/auth/authorize',
+    summary: 'Ask a person to connect an account, or learn that it is connected',
+    auth: 'tag',
+    body: authorizeBody,
+    answer: authorization,
+  },
+  {
+    method: 'post',
+    path: '/v1/tools/authorize',
+    summary: 'The same for one operation, with the least scopes that suffice',
+    auth: 'tag',
+    body: toolBody,
+    answer: authorization,
+  },
+  {
+    method: 'get',
+    path: '/v1/auth/status',
+    summary: 'How an authorization stands; wait holds the answer until it ends',
+    auth: 'tag',
+    query: statusQuery,
+    answer: authorization,
+  },
+]
 
 /** A connection by its name, or by a provider that has exactly one. */
 const connectionNamed = (
@@ -81,6 +123,32 @@ const connectionNamed = (
   return only
 }
 
+/** `issues.create`, or `github@issues.create`. */
+const operationNamed = (
+  connections: ReadonlyMap<string, Connection>,
+  wanted: string,
+): { readonly connection: Connection; readonly operation: string } => {
+  const at = wanted.indexOf('@')
+  const operation = wanted.slice(at + 1)
+  const serving = [...connections.values()].filter(
+    ({ name, provider }) =>
+      (at === -1 || name === wanted.slice(0, at)) &&
+      provider.operations.some(({ id }) => id === operation),
+  )
+  const [connection] = serving
+  if (connection === undefined)
+    throw invalid(`no connection has an operation ${JSON.stringify(wanted)}`)
+  if (serving.length > 1) {
+    const names = serving.map(({ name }) => name)
+    throw new Problem(
+      'connection_ambiguous',
+      `${operation} is served by several connections: write one of ${names.map((name) => `${name}@${operation}`).join(', ')}`,
+      { extra: { connections: names } },
+    )
+  }
+  return { connection, operation }
+}
+
 const shape = (
   connection: Pick<Connection, 'name'>,
   userId: string,
@@ -95,32 +163,11 @@ const shape = (
   context: {},
 })
 
-type Env = { readonly Bindings: { readonly incoming?: IncomingMessage } }
-
-/** Mounted under the agent listener: `POST /v1/auth/authorize`, `GET /v1/auth/status`. */
+/** Mounted under the agent listener: `/v1/auth/authorize`, `/v1/auth/status`, `/v1/tools/authorize`. */
 export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
-  const app = new Hono<Env>()
+  const { route, close } = createRest(deps)
   const rawHeaders = (c: Context<Env>): readonly string[] =>
     c.env?.incoming?.rawHeaders ?? [...c.req.raw.headers].flat()
-
-  /** `message` repeats `detail`: existing clients show that member. */
-  const refuse = (error: unknown): Response => {
-    const problem = toProblem(error)
-    const id = deps.newId()
-    if (problem.cause !== undefined)
-      deps.log.warn(
-        { err: named(problem.cause), code: problem.code, instance: id },
-        problem.message,
-      )
-    const extra = { ...problem.extra, message: problem.message }
-    const { code, headers } = problem
-    const answer = problemAnswer(
-      new Problem(code, problem.message, { extra, headers }),
-      id,
-      deps.publicUrl,
-    )
-    return new Response(answer.body, { status: answer.status, headers: { ...answer.headers } })
-  }
 
   /**
    * The tag decides. Only under `plain`, and only where a request names nobody, the user that it speaks of does:
@@ -142,63 +189,67 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     }
   }
 
-  app.use(async (c, next) => {
-    await next()
-    c.header('cache-control', 'no-store')
-  })
-  app.use(
-    bodyLimit({
-      maxSize: BODY_BYTES,
-      onError: () => refuse(new Problem('request_too_large', 'the body may have 64 KiB')),
-    }),
-  )
-
-  app.post('/v1/auth/authorize', async (c) => {
-    // Who calls is known before the body is read, where the tag alone decides.
-    const principal = await callerOf(c, async () => (await readBody(c)).user_id)
-    const body = await readBody(c)
-    if (body.user_id !== principal.person.id)
-      throw invalid('user_id is not the user that the tag of this request names')
-    const { id, provider_id, oauth2 } = body.auth_requirement
-    const connection = connectionNamed(deps.connections(), id ?? provider_id ?? '')
-    const asked = oauth2?.scopes ?? []
-    const outside = asked.filter((scope) => !connection.scopes.includes(scope))
-    if (outside.length > 0)
-      throw invalid(`connection ${connection.name} may not ask for ${outside.join(', ')}`)
-    if (body.next_uri !== undefined && !mayReturnTo(deps.returnTo, body.next_uri))
+  /** Policy first; then the link, or `completed` where nothing is left to ask the person for. */
+  const begin = async (
+    principal: Principal,
+    connection: Connection,
+    wanted: Parameters<ApiDeps['permit']>[2],
+    nextUri: string | undefined,
+  ): Promise<object> => {
+    if (nextUri !== undefined && !mayReturnTo(deps.returnTo, nextUri))
       throw invalid('next_uri must have an origin that connect.return_to lists')
-    const permitted = await deps.permit(principal, connection.name, { scopes: asked })
+    const permitted = await deps.permit(principal, connection.name, wanted)
     const { person, agent } = principal
     if (permitted.held) {
       const { scopes } = permitted
       const done = await deps.flows.completed(person, agent, connection.name, scopes)
-      return c.json(shape(connection, person.id, { id: done, status: 'completed', scopes }))
+      return shape(connection, person.id, { id: done, status: 'completed', scopes })
     }
     const begun: Begun = await deps.flows.begin(person, agent, connection.name, permitted.scopes, {
-      nextUri: body.next_uri ?? null,
+      nextUri: nextUri ?? null,
     })
-    return c.json(
-      shape(connection, person.id, {
-        id: begun.authorizationId,
-        status: 'pending',
-        scopes: begun.scopes,
-        more: { url: begun.url, expires_at: new Date(begun.expiresAt).toISOString() },
-      }),
-    )
+    return shape(connection, person.id, {
+      id: begun.authorizationId,
+      status: 'pending',
+      scopes: begun.scopes,
+      more: { url: begun.url, expires_at: new Date(begun.expiresAt).toISOString() },
+    })
+  }
+  const mine = (userId: string | undefined, { person }: Principal): void => {
+    if (userId !== undefined && userId !== person.id)
+      throw invalid('user_id is not the user that the tag of this request names')
+  }
+
+  route('POST', '/v1/auth/authorize', async (c) => {
+    // Who calls is known before the body is read, where the tag alone decides.
+    const principal = await callerOf(c, async () => (await readBody(c, authorizeBody)).user_id)
+    const body = await readBody(c, authorizeBody)
+    mine(body.user_id, principal)
+    const { id, provider_id, oauth2 } = body.auth_requirement
+    const connection = connectionNamed(deps.connections(), id ?? provider_id ?? '')
+    const scopes = oauth2?.scopes ?? []
+    const outside = scopes.filter((scope) => !connection.scopes.includes(scope))
+    if (outside.length > 0)
+      throw invalid(`connection ${connection.name} may not ask for ${outside.join(', ')}`)
+    return c.json(await begin(principal, connection, { scopes }, body.next_uri))
   })
 
-  app.get('/v1/auth/status', async (c) => {
-    const id = c.req.query('id')
+  route('POST', '/v1/tools/authorize', async (c) => {
+    const principal = await callerOf(c, async () => (await readBody(c, toolBody)).user_id ?? null)
+    const body = await readBody(c, toolBody)
+    mine(body.user_id, principal)
+    const { connection, operation } = operationNamed(deps.connections(), body.tool_name)
+    return c.json(await begin(principal, connection, { operation }, body.next_uri))
+  })
+
+  route('GET', '/v1/auth/status', async (c) => {
+    const { id, wait } = readQuery(c, statusQuery)
     const principal = await callerOf(
       c,
-      async () => (await deps.flows.byAuthorizationId(id ?? ''))?.person.id ?? null,
+      async () => (await deps.flows.byAuthorizationId(id))?.person.id ?? null,
     )
-    const wait = c.req.query('wait') ?? '0'
-    if (!/^\d{1,2}$/.test(wait) || Number(wait) > MAX_WAIT_S)
-      throw invalid(`wait is a whole number of seconds from 0 to ${MAX_WAIT_S}`)
-    if (id === undefined) throw invalid('id is missing')
     const { person, agent } = principal
-    const flow = await deps.flows.status(id, person, agent, Number(wait) * 1_000, c.req.raw.signal)
+    const flow = await deps.flows.status(id, person, agent, wait * 1_000, c.req.raw.signal)
     return c.json(
       shape({ name: flow.connection }, person.id, {
         id,
@@ -212,41 +263,8 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     )
   })
 
-  const only = (allow: string) => (): never => {
-    throw new Problem('method_not_allowed', `only ${allow} is known here`, { headers: { allow } })
-  }
-  app.all('/v1/auth/authorize', only('POST'))
-  app.all('/v1/auth/status', only('GET'))
-  app.notFound(() =>
-    refuse(new Problem('route_not_found', 'deputy’s own API has nothing at this path')),
+  route('GET', '/v1/openapi.json', (c) =>
+    c.json(openApi('deputy: the agent’s API', deps.publicUrl, AGENT_API)),
   )
-  app.onError(refuse)
-  return app
+  return close()
 }
-
-const readBody = async (c: Context): Promise<z.output<typeof authorizeBody>> => {
-  if (!/^application\/json\s*(?:;|$)/i.test(c.req.header('content-type') ?? ''))
-    throw new Problem('unsupported_media_type', 'the body must be application/json')
-  let value: unknown
-  try {
-    value = parseStrict(await c.req.text())
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error
-    throw new Problem('request_invalid', 'the body is not JSON with one reading', { cause: error })
-  }
-  const parsed = authorizeBody.safeParse(value)
-  if (parsed.success) return parsed.data
-  throw invalid(
-    parsed.error.issues
-      .map((issue) =>
-        issue.code === 'unrecognized_keys'
-          ? `${[...issue.path, issue.keys[0] ?? ''].join('.')}: is not known`
-          : `${issue.path.join('.') || 'body'}: ${issue.message}`,
-      )
-      .join('; '),
-  )
-}
-
-/** Name and message only: a cause may hold what a provider said. */
-const named = (error: unknown): object =>
-  error instanceof Error ? { name: error.name, message: error.message } : { name: 'unknown' }

@@ -6,22 +6,25 @@ import { bodyLimit } from 'hono/body-limit'
 import { getCookie } from 'hono/cookie'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Connection, Flow, Log } from '../model.ts'
-import { samePerson } from '../oauth/callback.ts'
 import type { Finished } from '../oauth/callback.ts'
+import { samePerson } from '../oauth/confirm.ts'
 import type { Flows } from '../oauth/flow.ts'
 import { createCookies } from '../oauth/session.ts'
-import type { Session } from '../oauth/session.ts'
+import type { Session, Visits } from '../oauth/session.ts'
 import type { LocalSignIn, OidcSignIn } from '../oauth/sign_in.ts'
-import { CATALOGUE } from '../problem.ts'
+import { CATALOGUE, Problem } from '../problem.ts'
 import type { ProblemCode } from '../problem.ts'
 import * as pages from './pages.ts'
 
+/** Nobody signed in: the callback has only the browser's cookie. */
+const UNNAMED = { person: null, verified: false }
 const FORM_BYTES = 16_384
 const LEG_MS = 600_000
 
 export type ConnectDeps = {
   readonly flows: Flows
-  readonly signIn: OidcSignIn | LocalSignIn
+  /** Who is at the page; `visit`: the application will say. */
+  readonly signIn: OidcSignIn | LocalSignIn | Visits
   readonly connections: () => ReadonlyMap<string, Connection>
   /** `connect.url`, without a trailing slash. */
   readonly publicUrl: string
@@ -101,10 +104,28 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   const ended = (c: Context, flow: Flow): Response | Promise<Response> => {
     if (flow.status === 'completed') return done(c, flow, null)
     const name = connections().get(flow.connection)?.provider.name ?? flow.connection
+    if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403)
     if (flow.failure === 'denied') return show(c, pages.deniedPage())
     if (flow.failure === 'account_mismatch') return show(c, pages.mismatchPage(name), 409)
     if (flow.failure === 'provider_error') return show(c, pages.providerErrorPage(name), 502)
     return show(c, pages.expiredPage(), 410)
+  }
+
+  /** The browser is bound by its cookie; nobody says yet that it is the flow's person who sits there. */
+  const visitOf = async (c: Context, visits: Visits, flow: Flow): Promise<Session> => {
+    let visit = await visits.visit(reader(c))
+    if (visit === null) {
+      const { key, cookie } = await visits.begin()
+      c.header('Set-Cookie', cookie, { append: true })
+      visit = { key }
+    }
+    return { person: flow.person, verified: false, key: visit.key, expiresAt: 0 }
+  }
+  /** The application's page, which signs the person in and confirms. */
+  const verifierAt = (url: string, flowId: string): string => {
+    const at = new URL(url)
+    at.searchParams.set('flow_id', flowId)
+    return at.href
   }
 
   /** The flow of this link and the person it is for, or the answer that ends the matter. */
@@ -114,6 +135,10 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   ): Promise<{ readonly flow: Flow; readonly session: Session } | Response> => {
     const flow = await flows.find(id)
     if (flow === null) return show(c, pages.expiredPage(), 404)
+    if (signIn.kind === 'visit') {
+      if (flow.awaiting === true) return show(c, pages.awaitingPage(), 409)
+      return { flow, session: await visitOf(c, signIn, flow) }
+    }
     const session = await signIn.session(reader(c))
     if (session === null || (signIn.kind === 'local' && !samePerson(session.person, flow.person))) {
       if (signIn.kind === 'local')
@@ -181,7 +206,8 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     })
     const asked = plan.kind === 'provider' ? plan.asked : []
     // Browsers apply form-action to every redirect that follows the form: the provider and next_uri are two of them.
-    const hops = [connection.provider.authorize, flow.nextUri].flatMap((uri) =>
+    const verifier = signIn.kind === 'visit' ? signIn.url : null
+    const hops = [connection.provider.authorize, flow.nextUri, verifier].flatMap((uri) =>
       uri !== null && URL.canParse(uri) ? [new URL(uri).origin] : [],
     )
     return show(
@@ -216,7 +242,10 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       return show(c, pages.deniedPage())
     }
     if (form['answer'] !== 'yes') return show(c, pages.refusedFormPage(), 400)
-    if (await flows.grantOnly(flow, session.verified))
+    if (signIn.kind === 'visit') {
+      const flowId = await flows.askGrant(flow)
+      if (flowId !== null) return see(c, verifierAt(signIn.url, flowId))
+    } else if (await flows.grantOnly(flow, session.verified))
       return leave(c, { ...flow, status: 'completed' }, null)
     const { location, cookie } = await flows.leg(flow, redirectUri(flow.connection))
     const base = legCookie(location.searchParams.get('state') ?? '')
@@ -227,7 +256,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   const redirectUri = (connection: string): string => `${publicUrl}/callback/${connection}`
 
   app.get('/callback/:connection', async (c) => {
-    const session = await signIn.session(reader(c))
+    const session = signIn.kind === 'visit' ? UNNAMED : await signIn.session(reader(c))
     // Without a session nobody can be compared: nothing is spent, the link works again.
     if (session === null) return show(c, pages.brokenCallbackPage(), 401)
     const params = new URL(c.req.url).searchParams
@@ -252,11 +281,16 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       case 'denied':
       case 'provider_error':
       case 'account_mismatch':
+      case 'user_inactive':
         return ended(c, finished.flow)
+      case 'awaiting':
+        return signIn.kind === 'visit'
+          ? see(c, verifierAt(signIn.url, finished.flowId))
+          : show(c, pages.failurePage(), 500)
       case 'expired':
         return show(c, pages.expiredPage(), 410)
       case 'wrong_person':
-        c.header('Set-Cookie', signIn.end(), { append: true })
+        if (signIn.kind !== 'visit') c.header('Set-Cookie', signIn.end(), { append: true })
         return show(c, pages.wrongPersonPage(), 403)
       case 'unknown_state':
       case 'wrong_cookie':
@@ -301,6 +335,8 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
 
   app.notFound((c) => show(c, pages.notFoundPage(), 404))
   app.onError((error, c) => {
+    if (error instanceof Problem && error.code === 'policy_denied')
+      return show(c, pages.inactivePage(), 403)
     deps.log.error({ err: { name: error.name, message: error.message } }, 'a page failed')
     return show(c, pages.failurePage(), 500)
   })

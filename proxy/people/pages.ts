@@ -241,6 +241,21 @@ export const expiredPage = (): Html =>
     'Go back to the agent and repeat what you asked for: it will give you a new link.',
   )
 
+export const inactivePage = (): Html =>
+  note(
+    'Your account is suspended',
+    'Your organisation does not list you as active, so nothing was connected.',
+    'Ask your administrator, then repeat what you asked the agent for.',
+  )
+
+/** Says nothing of the flow: without a sign-in nobody knows who looks. */
+export const awaitingPage = (): Html =>
+  note(
+    'Waiting for your application',
+    'This step is done. The application that you use the agent in has to confirm that it was you.',
+    'Go back to that application. Without its confirmation nothing is stored, and what was granted is given back.',
+  )
+
 export const deniedPage = (): Html =>
   note(
     'Nothing was connected',

@@ -1,11 +1,15 @@
 // Policy decides before any flow begins: may this person connect this account, with these scopes?
-import type { Connection, Operation, PolicyEngine, Principal, Vault } from '../model.ts'
+import type { Connection, OperationRow, PolicyEngine, Principal, Vault } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Facts } from '../way/entitlements.ts'
 import { chooseScopes, usable, type Decide } from '../way/decide.ts'
 import type { Evidence } from '../way/evidence.ts'
 
-type Wanted = { readonly scopes: readonly string[] } | { readonly operation: string }
+type Wanted =
+  | { readonly scopes: readonly string[] }
+  | { readonly operation: string }
+  /** A run token for this connection, with the operator that wants it. */
+  | { readonly run: string }
 
 /** @returns what to ask the person for; `held`: nothing is left to ask. Throws policy_denied and what its sources throw. */
 export const createPermit =
@@ -14,7 +18,7 @@ export const createPermit =
     readonly policy: () => PolicyEngine | null
     readonly entitlements: (
       principal: Principal,
-      access: Operation['access'],
+      access: OperationRow['access'],
     ) => Facts | Promise<Facts>
     readonly vault: Pick<Vault, 'look'>
     readonly decide: Decide
@@ -30,6 +34,8 @@ export const createPermit =
     if (connection === undefined)
       throw new Problem('request_invalid', `no connection is called ${JSON.stringify(name)}`)
     const operation = operationOf(connection, wanted)
+    const named = 'operation' in wanted
+    const segments = named ? operation.path.split('/').slice(1) : []
     const facts = await deps.entitlements(principal, operation.access)
     const holding = await deps.vault.look(principal.person, connection.name, principal.agent)
     const decision = await deps.decide(deps.policy(), {
@@ -37,17 +43,25 @@ export const createPermit =
       principal,
       route: {
         connection,
-        host: connection.provider.hosts.keys().next().value ?? '',
-        target: { method: 'POST', path: '/', raw: [''], segments: [''], query: [] },
+        host: operation.host ?? connection.provider.hosts.keys().next().value ?? '',
+        target: {
+          method: operation.method,
+          path: operation.path,
+          raw: segments,
+          segments,
+          query: [],
+        },
       },
-      act: { operation, kind: 'deputy', segments: [] },
+      // A named operation is judged as the call that it would be, with its path's template for segments.
+      act: { operation, kind: named ? 'rest' : 'deputy', segments },
       body: null,
       stripped: [],
       facts,
       holding,
     })
     const reasons = decision.reasons.map(({ code }) => code)
-    await deps.evidence.event('consent.decided', {
+    await deps.evidence.event('run' in wanted ? 'run.decided' : 'consent.decided', {
+      ...('run' in wanted ? { operator: wanted.run } : {}),
       user: { ...principal.person, verified: principal.verified },
       agent: { id: principal.agent },
       connection: connection.name,
@@ -58,23 +72,35 @@ export const createPermit =
     if (decision.effect === 'error')
       throw new Problem('policy_unavailable', `no policy could decide (${reasons.join(', ')})`)
     if (decision.effect !== 'allow' && decision.effect !== 'consent_required')
-      throw new Problem('policy_denied', `policy refused this connection: ${reasons.join(', ')}`, {
-        extra: { reasons, decision_id: decision.id },
-      })
+      throw new Problem(
+        'policy_denied',
+        `policy refused ${operation.id} at ${connection.name}: ${reasons.join(', ')}`,
+        { extra: { reasons, decision_id: decision.id } },
+      )
     const scopes = chooseScopes(operation, usable(holding), connection.scopes)
     return { scopes, held: decision.effect === 'allow' }
   }
 
-const operationOf = (connection: Connection, wanted: Wanted): Operation => {
-  if ('scopes' in wanted)
-    return {
-      id: 'deputy.connect',
-      access: 'read',
-      scopes: [wanted.scopes],
-      inspect: [],
-      upload: false,
-      rewrite: [],
-    }
+const own = (
+  id: string,
+  access: OperationRow['access'],
+  scopes: readonly string[],
+): OperationRow => ({
+  id,
+  access,
+  scopes: [scopes],
+  inspect: [],
+  upload: false,
+  rewrite: [],
+  method: 'POST',
+  path: '/',
+  host: null,
+})
+
+const operationOf = (connection: Connection, wanted: Wanted): OperationRow => {
+  if ('scopes' in wanted) return own('deputy.connect', 'read', wanted.scopes)
+  // What a run may do later is asked again at each of its calls; minting one needs facts as fresh as a write.
+  if ('run' in wanted) return own('deputy.run', 'write', [])
   const found = connection.provider.operations.find(({ id }) => id === wanted.operation)
   if (found === undefined)
     throw new Problem(

@@ -65,6 +65,14 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX runs_person ON runs (tenant, realm, user_id);
   `,
   `ALTER TABLE credentials ADD COLUMN host TEXT;`,
+  `
+  ALTER TABLE runs ADD COLUMN operations TEXT;
+  ALTER TABLE flows ADD COLUMN confirm_hash TEXT;
+  ALTER TABLE flows ADD COLUMN held TEXT;
+  ALTER TABLE flows ADD COLUMN confirm_until INTEGER;
+  CREATE UNIQUE INDEX flows_confirm ON flows (confirm_hash) WHERE confirm_hash IS NOT NULL;
+  CREATE INDEX flows_held ON flows (confirm_until) WHERE confirm_until IS NOT NULL;
+  `,
 ]
 
 /**

@@ -1,6 +1,6 @@
 // The embedded store: one SQLite file, held by one process. Opening it is in migrations.ts.
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
-import type { CredentialRow, FlowRow, GrantRow, Log, Person, Store } from '../model.ts'
+import type { CredentialRow, FlowRow, GrantRow, Log, Person, RunRow, Store } from '../model.ts'
 import { openDatabase } from './migrations.ts'
 
 type Params = Record<string, SQLInputValue>
@@ -12,7 +12,11 @@ const CREDENTIAL =
   )
 const GRANT = 'tenant realm user agent connection scopes at'.split(' ')
 const FLOW =
-  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt'.split(
+  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil'.split(
+    ' ',
+  )
+const RUN =
+  'tokenHash id tenant realm user agent connections operations createdBy createdAt expiresAt revokedAt'.split(
     ' ',
   )
 const PERSON = 'tenant = :tenant AND realm = :realm AND user_id = :user'
@@ -43,8 +47,21 @@ const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
     ...row,
     scopes: JSON.stringify(row.scopes),
     ...('sealed' in row ? { host: row.host ?? null } : {}),
-    ...('reauthorization' in row ? { reauthorization: row.reauthorization ? 1 : 0 } : {}),
+    ...('reauthorization' in row
+      ? {
+          reauthorization: row.reauthorization ? 1 : 0,
+          confirmHash: row.confirmHash ?? null,
+          held: row.held ?? null,
+          confirmUntil: row.confirmUntil ?? null,
+        }
+      : {}),
   } as Params)
+const runOf = (raw: Raw): RunRow =>
+  ({
+    ...raw,
+    connections: JSON.parse(raw['connections'] as string),
+    operations: JSON.parse((raw['operations'] ?? 'null') as string),
+  }) as RunRow
 const fromRaw = (raw: Raw): Raw => ({ ...raw, scopes: JSON.parse(String(raw['scopes'])) })
 const credentialOf = (raw: Raw | undefined): CredentialRow | null =>
   raw === undefined ? null : (fromRaw(raw) as CredentialRow)
@@ -118,15 +135,35 @@ const createStore = (db: DatabaseSync): Store => {
     ),
     begin: db.prepare(insert('flows', FLOW)),
     leg: db.prepare(
-      `UPDATE flows SET state_hash = :stateHash, cookie_hash = :cookieHash, sealed_leg = :sealedLeg, leg_expires_at = :legExpiresAt WHERE hash = :hash AND status = 'pending'`,
+      `UPDATE flows SET state_hash = :stateHash, cookie_hash = :cookieHash, sealed_leg = :sealedLeg, leg_expires_at = :legExpiresAt WHERE hash = :hash AND status = 'pending' AND held IS NULL`,
     ),
     consume: db.prepare(
       `UPDATE flows SET state_hash = NULL WHERE hash = ? AND state_hash = ? AND status = 'pending'`,
     ),
     finish: db.prepare(
-      `UPDATE flows SET status = ?, failure = ?, state_hash = NULL, cookie_hash = NULL, sealed_leg = NULL, leg_expires_at = NULL WHERE hash = ? AND status = 'pending'`,
+      `UPDATE flows SET status = ?, failure = ?, state_hash = NULL, cookie_hash = NULL, sealed_leg = NULL, leg_expires_at = NULL, confirm_hash = NULL, held = NULL, confirm_until = NULL WHERE hash = ? AND status = 'pending'`,
     ),
     sweep: db.prepare('DELETE FROM flows WHERE expires_at < ?'),
+    hold: db.prepare(
+      `UPDATE flows SET confirm_hash = :confirmHash, held = :held, sealed_leg = :sealedLeg, confirm_until = :confirmUntil, state_hash = NULL, cookie_hash = NULL, leg_expires_at = NULL WHERE hash = :hash AND status = 'pending' AND held IS NULL`,
+    ),
+    byConfirm: db.prepare(`SELECT ${select(FLOW)} FROM flows WHERE confirm_hash = ?`),
+    claim: db.prepare(
+      `UPDATE flows SET confirm_hash = NULL WHERE hash = ? AND confirm_hash = ? AND status = 'pending'`,
+    ),
+    overdue: db.prepare(
+      `SELECT ${select(FLOW)} FROM flows WHERE confirm_until <= ? AND status = 'pending'`,
+    ),
+    open: db.prepare(`SELECT ${select(FLOW)} FROM flows WHERE ${PERSON} AND status = 'pending'`),
+    eraseFlows: db.prepare(`DELETE FROM flows WHERE ${PERSON}`),
+    run: db.prepare(`SELECT ${select(RUN)} FROM runs WHERE token_hash = ?`),
+    runs: db.prepare(
+      `SELECT ${select(RUN)} FROM runs WHERE (:id IS NULL OR id = :id) AND (:tenant IS NULL OR tenant = :tenant) AND (:realm IS NULL OR realm = :realm) AND (:user IS NULL OR user_id = :user) AND (:agent IS NULL OR agent = :agent) ORDER BY created_at DESC, id DESC`,
+    ),
+    mint: db.prepare(insert('runs', RUN)),
+    revokeRun: db.prepare('UPDATE runs SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL'),
+    sweepRuns: db.prepare('DELETE FROM runs WHERE expires_at < ?'),
+    eraseRuns: db.prepare(`DELETE FROM runs WHERE ${PERSON}`),
     epoch: db.prepare(`SELECT epoch FROM person_epochs WHERE ${PERSON}`),
     moveEpoch: db.prepare(
       'INSERT INTO person_epochs VALUES (:tenant, :realm, :user, 1) ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch',
@@ -225,6 +262,31 @@ const createStore = (db: DatabaseSync): Store => {
       consume: async (hash, stateHash) => sql.consume.run(hash, stateHash).changes > 0,
       finish: async (hash, status, failure) => sql.finish.run(status, failure, hash).changes > 0,
       sweep: async (before) => Number(sql.sweep.run(before).changes),
+      hold: async (hash, held) => sql.hold.run({ ...held, hash }).changes > 0,
+      byConfirm: async (confirmHash) => flowOf(sql.byConfirm.get(confirmHash)),
+      claim: async (hash, confirmHash) => sql.claim.run(hash, confirmHash).changes > 0,
+      overdue: async (now) => sql.overdue.all(now).flatMap((raw) => flowOf(raw) ?? []),
+      open: async (person) => sql.open.all(personOf(person)).flatMap((raw) => flowOf(raw) ?? []),
+      erase: async (person) => Number(sql.eraseFlows.run(personOf(person)).changes),
+    },
+    runs: {
+      insert: async (row) =>
+        void sql.mint.run(
+          checked({
+            ...row,
+            connections: JSON.stringify(row.connections),
+            operations: row.operations === null ? null : JSON.stringify(row.operations),
+          }),
+        ),
+      byHash: async (tokenHash) => {
+        const raw = sql.run.get(tokenHash)
+        return raw === undefined ? null : runOf(raw)
+      },
+      list: async ({ id = null, tenant = null, realm = null, user = null, agent = null }) =>
+        sql.runs.all(checked({ id, tenant, realm, user, agent })).map(runOf),
+      revoke: async (id, at) => sql.revokeRun.run(at, id).changes > 0,
+      sweep: async (before) => Number(sql.sweepRuns.run(before).changes),
+      erase: async (person) => Number(sql.eraseRuns.run(personOf(person)).changes),
     },
     epochs: {
       read: async (person) => Number(sql.epoch.get(personOf(person))?.['epoch'] ?? 0),

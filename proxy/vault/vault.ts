@@ -21,8 +21,10 @@ export type VaultDeps = {
   readonly randomId: () => string
   /** After a local revocation: calls in flight are aborted here. */
   readonly onRevoked?: (revoked: {
-    readonly credential: string
+    /** null: only this agent's grant ended. */
+    readonly credential: string | null
     readonly person: Person
+    readonly agent?: string
     readonly connection: string
   }) => void
 }
@@ -220,6 +222,14 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
           at: clock.now(),
         })
         forget(person, connection, null)
+      }),
+
+    disallow: (person, agent, connection) =>
+      guarded(async () => {
+        const removed = await store.grants.remove(person, agent, connection)
+        forget(person, connection, null)
+        if (removed) onRevoked?.({ credential: null, person, agent, connection })
+        return removed
       }),
 
     lease: (id, generation, ms) => guarded(() => leases.lease(id, generation, ms)),

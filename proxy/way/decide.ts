@@ -5,11 +5,13 @@ import type {
   Entitlements,
   Holding,
   Operation,
+  PolicyDecision,
   PolicyEngine,
   PolicyFailure,
   Principal,
   Reason,
   Route,
+  RunReach,
 } from '../model.ts'
 import type { Act } from './classify.ts'
 import type { Facts } from './entitlements.ts'
@@ -54,6 +56,26 @@ export const chooseScopes = (
   operation.scopes.find((list) => list.every((scope) => allowed.includes(scope))) ??
   operation.scopes[0] ??
   []
+
+/** A run touches only what it was minted for, whatever policy says. */
+const reaches = ({ connections, operations }: RunReach, { route, act }: Question): boolean =>
+  connections.includes(route.connection.name) &&
+  (operations === null ||
+    act.kind === 'deputy' ||
+    operations.some((named) =>
+      named.endsWith('.*')
+        ? act.operation.id.startsWith(named.slice(0, -1))
+        : named === act.operation.id,
+    ))
+const OUT_OF_REACH: PolicyDecision = {
+  version: 1,
+  allow: false,
+  reasons: [{ code: 'run_scope', msg: 'the run was not minted for this connection and operation' }],
+  required_scopes: [],
+  obligations: {},
+  max_entitlement_age_s: 0,
+  grants: [],
+}
 
 export type Decide = (
   engine: PolicyEngine | null,
@@ -232,6 +254,9 @@ export const createDecide = (clock: Clock, newId: () => string): Decide => {
   }
 
   return (engine, question) => {
+    const { reach } = question.principal
+    if (reach !== undefined && !reaches(reach, question))
+      return settle(engine, question, OUT_OF_REACH)
     const held = usable(question.holding)
     const scopes = chooseScopes(question.act.operation, held, question.route.connection.scopes)
     const missing: PolicyFailure = { failed: 'policy_missing', detail: 'no policy is loaded' }

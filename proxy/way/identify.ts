@@ -96,7 +96,18 @@ const slotValue = (value: string): string => {
   return pair.slice(pair.indexOf(':') + 1)
 }
 
+/** A run token is a tag wherever a tag may stand. */
+const isRun = (value: string): boolean => value.startsWith('dpr_')
 const looksLikeJwt = (value: string): boolean => /^[\w-]+\.[\w-]+\.[\w-]*$/.test(value)
+
+/** A tag may be sent as it is, or as a bearer. */
+const unbeared = (value: string): string => value.replace(/^bearer +/i, '')
+/** The run token among the tags; null: none. Throws when there are two. */
+const runIn = ({ header, slot }: Tags): string | null => {
+  const found = new Set([...header.map(unbeared), ...slot.map(slotValue)].filter(isRun))
+  if (found.size > 1) throw denied('two tags name different users')
+  return found.values().next().value ?? null
+}
 
 export const createIdentify = (options: {
   readonly trust: 'asserted' | 'plain'
@@ -107,6 +118,8 @@ export const createIdentify = (options: {
   readonly issuers: readonly Issuer[]
   readonly plainAgent: string
   readonly plainRealm: string
+  /** Whose run this token is. Throws Problem unauthenticated. */
+  readonly run: (token: string) => Principal | Promise<Principal>
   readonly fetch: typeof fetch
   readonly clock: Clock
   readonly log: Log
@@ -250,16 +263,13 @@ export const createIdentify = (options: {
     const tags = tagsOf(rawHeaders, options.header)
     let tag: string | null = null
     for (const value of tags.header) {
-      // A tag may be sent as it is, or as a bearer.
-      const token = value.replace(/^bearer +/i, '')
+      const token = unbeared(value)
       if (tag !== null && token !== tag) throw denied('two tags name different users')
       tag = token
     }
     for (const value of tags.slot) {
       const token = slotValue(value)
-      if (token.startsWith('dpr_'))
-        throw denied('run tokens are not served by this version of deputy')
-      if (!isTag(token)) continue
+      if (!isRun(token) && !isTag(token)) continue
       if (tag !== null && token !== tag) throw denied('two tags name different users')
       tag = token
     }
@@ -267,6 +277,7 @@ export const createIdentify = (options: {
       throw denied(
         `the call has no tag: send a signed assertion as ${options.header}, or where the SDK puts its key`,
       )
+    if (isRun(tag)) return options.run(tag)
     if (tag.length > 16_384) throw denied('the tag is too long')
     const digest = hash('sha256', tag, 'base64url')
     const known = verified.get(digest)
@@ -275,9 +286,19 @@ export const createIdentify = (options: {
     return verify(tag, digest)
   }
 
-  const plain = (rawHeaders: readonly string[], named: string | null): Principal => {
+  const plain = (
+    rawHeaders: readonly string[],
+    named: string | null,
+  ): Principal | Promise<Principal> => {
     let id = named
-    for (const latin of tagsOf(rawHeaders, options.header).header) {
+    const tags = tagsOf(rawHeaders, options.header)
+    const run = runIn(tags)
+    if (run !== null) {
+      if (named !== null || tags.header.some((value) => unbeared(value) !== run))
+        throw denied('two tags name different users')
+      return options.run(run)
+    }
+    for (const latin of tags.header) {
       // Header bytes arrive as latin1; a name may be UTF-8.
       const value = Buffer.from(latin, 'latin1').toString('utf8')
       if (id !== null && value !== id) throw denied('two tags name different users')
@@ -287,7 +308,12 @@ export const createIdentify = (options: {
       throw denied(
         `the call has no tag: name the user as ${options.header}, or as /~user/ in the path`,
       )
+    return plainly(id)
+  }
+  const plainly = (id: string): Principal => {
     if (!validId(id)) throw denied('the name is longer than 256 bytes or has control characters')
+    // In a path or a body it would be written into the evidence as a name.
+    if (isRun(id)) throw denied('a run token goes into a header, never into a path or a body')
     return {
       person: { tenant: 'default', realm: options.plainRealm, id },
       agent: options.plainAgent,
@@ -301,8 +327,10 @@ export const createIdentify = (options: {
 
   return {
     identify: options.trust === 'asserted' ? asserted : plain,
-    named: (id, rawHeaders) =>
-      tagsOf(rawHeaders, options.header).header.length > 0 ? null : plain([], id),
+    named: (id, rawHeaders) => {
+      const tags = tagsOf(rawHeaders, options.header)
+      return tags.header.length > 0 || runIn(tags) !== null ? null : plainly(id)
+    },
     forget: () => verified.clear(),
     close: () => {
       for (const timer of timers) clearInterval(timer)

@@ -67,6 +67,9 @@ const flow = (change: Partial<FlowRow> = {}): FlowRow => ({
   cookieHash: null,
   sealedLeg: null,
   legExpiresAt: null,
+  confirmHash: null,
+  held: null,
+  confirmUntil: null,
   ...change,
 })
 const next = (generation: number) => ({

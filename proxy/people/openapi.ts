@@ -1,0 +1,118 @@
+// The OpenAPI document of deputy's own APIs, from the schemas that the routes check by.
+import { z } from 'zod'
+import { CATALOGUE } from '../problem.ts'
+
+export type ApiRoute = {
+  readonly method: 'get' | 'post' | 'delete'
+  /** `/v1/admin/runs/{id}` */
+  readonly path: string
+  readonly summary: string
+  readonly auth: 'tag' | 'operator' | 'verifier'
+  readonly query?: z.ZodObject
+  readonly body?: z.ZodType
+  /** null: 204. */
+  readonly answer: z.ZodType | null
+  /** Default 200. */
+  readonly status?: number
+}
+
+const SECURITY = {
+  tag: {
+    type: 'apiKey',
+    in: 'header',
+    name: 'Deputy-User',
+    description:
+      'The tag that names the user: a signed assertion, a run token, or a name under identity.trust: plain. Authorization takes a signed one as well.',
+  },
+  operator: { type: 'http', scheme: 'bearer', description: 'A bearer of operators.' },
+  verifier: { type: 'http', scheme: 'bearer', description: 'The key of connect.verifier.' },
+} as const
+
+const schemaOf = (schema: z.ZodType, io: 'input' | 'output'): object => {
+  const { $schema, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: 'any' })
+  void $schema
+  return rest
+}
+const json = (schema: object, type = 'application/json'): object => ({ [type]: { schema } })
+
+const parameters = (route: ApiRoute): readonly object[] => {
+  const query = route.query === undefined ? null : z.toJSONSchema(route.query, { io: 'input' })
+  const required = query?.required ?? []
+  return [
+    ...[...route.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+      name,
+      in: 'path',
+      required: true,
+      schema: { type: 'string' },
+    })),
+    ...Object.entries(query?.properties ?? {}).map(([name, schema]) => ({
+      name,
+      in: 'query',
+      required: required.includes(name),
+      schema,
+    })),
+  ]
+}
+
+const operation = (route: ApiRoute): object => ({
+  summary: route.summary,
+  security: [{ [route.auth]: [] }],
+  parameters: parameters(route),
+  ...(route.body === undefined
+    ? {}
+    : { requestBody: { required: true, content: json(schemaOf(route.body, 'input')) } }),
+  responses: {
+    ...(route.answer === null
+      ? { 204: { description: 'Done' } }
+      : {
+          [route.status ?? 200]: {
+            description: 'The answer',
+            content: json(schemaOf(route.answer, 'output')),
+          },
+        }),
+    default: { $ref: '#/components/responses/Problem' },
+  },
+})
+
+/** OpenAPI 3.1, which speaks JSON Schema 2020-12 as it is. */
+export const openApi = (
+  title: string,
+  publicUrl: string,
+  routes: readonly ApiRoute[],
+): Readonly<Record<string, unknown>> => {
+  const paths = new Map<string, Record<string, object>>()
+  for (const route of routes)
+    paths.set(route.path, {
+      ...paths.get(route.path),
+      [route.method]: operation(route),
+    })
+  const used = Object.entries(SECURITY).filter(([name]) => routes.some(({ auth }) => auth === name))
+  return {
+    openapi: '3.1.0',
+    info: { title, version: '1' },
+    paths: Object.fromEntries(paths),
+    components: {
+      securitySchemes: Object.fromEntries(used),
+      responses: {
+        Problem: {
+          description: `RFC 9457; each type is explained under ${publicUrl}/problems/`,
+          content: json(
+            {
+              type: 'object',
+              required: ['type', 'title', 'status', 'detail', 'instance', 'code'],
+              properties: {
+                type: { type: 'string' },
+                title: { type: 'string' },
+                status: { type: 'integer' },
+                detail: { type: 'string' },
+                instance: { type: 'string' },
+                code: { type: 'string', enum: Object.keys(CATALOGUE) },
+              },
+            },
+            'application/problem+json',
+          ),
+        },
+      },
+    },
+  }
+}

@@ -1,0 +1,224 @@
+// What goes in and out of the operators' API: zod schemas, and the list that its OpenAPI document is made from.
+import { z } from 'zod'
+import type { HeldConnection, RunRow } from '../model.ts'
+import type { ApiRoute } from './openapi.ts'
+import { short } from './rest.ts'
+
+const id = z.string().min(1).max(1_024)
+const whole = (most: number, fallback: number) =>
+  z
+    .string()
+    .regex(/^\d{1,9}$/, 'is a whole number')
+    .transform(Number)
+    .refine((value) => value <= most, `is at most ${most}`)
+    .default(fallback)
+const place = { tenant: short.optional(), realm: short.optional() }
+const paging = { limit: whole(100, 25), offset: whole(999_999_999, 0) }
+
+export const tenantQuery = z.strictObject({ tenant: short.optional() })
+export const personQuery = z.strictObject(place)
+export const revokeQuery = z.strictObject({ ...place, agent: short.optional() })
+export const connectionsQuery = z.strictObject({
+  user_id: id.optional(),
+  provider_id: short.optional(),
+  ...place,
+  ...paging,
+})
+export const runsQuery = z.strictObject({
+  user_id: id.optional(),
+  agent: short.optional(),
+  ...place,
+  ...paging,
+})
+export const runBody = z
+  .strictObject({
+    user_id: id,
+    ...place,
+    agent: short,
+    connections: z.array(short).min(1).max(100),
+    /** Ids, or families such as `issues.*`; absent: what policy allows. */
+    operations: z.array(short).min(1).max(1_000).optional(),
+    /** Seconds. */
+    expires_in: z.int().min(1).optional(),
+    expires_at: z.iso.datetime({ offset: true }).optional(),
+  })
+  .refine((body) => (body.expires_in === undefined) !== (body.expires_at === undefined), {
+    error: 'needs one of expires_in (seconds) and expires_at',
+  })
+export const confirmBody = z.strictObject({ flow_id: short, user_id: id, ...place })
+
+const listOf = (item: z.ZodType) =>
+  z.object({
+    items: z.array(item),
+    limit: z.int(),
+    offset: z.int(),
+    page_count: z.int(),
+    total_count: z.int(),
+  })
+const connectionItem = z.object({
+  id: z.string(),
+  connection_id: z.string(),
+  connection_status: z.enum(['active', 'needs_reauth']),
+  provider_id: z.string(),
+  provider_type: z.literal('oauth2'),
+  provider_description: z.string(),
+  provider_user_info: z.object({ account: z.string() }),
+  scopes: z.array(z.string()),
+  user_id: z.string(),
+  tenant: z.string(),
+  realm: z.string(),
+  agents: z.array(
+    z.object({ agent: z.string(), scopes: z.array(z.string()), granted_at: z.string() }),
+  ),
+  stored_at: z.string(),
+})
+const runItem = z.object({
+  id: z.string(),
+  user_id: z.string(),
+  tenant: z.string(),
+  realm: z.string(),
+  agent: z.string(),
+  connections: z.array(z.string()),
+  operations: z.array(z.string()).nullable(),
+  created_by: z.string(),
+  created_at: z.string(),
+  expires_at: z.string(),
+  revoked_at: z.string().nullable(),
+})
+/** `failed`: deputy forgot the token, the provider may still accept it. `grant_removed`: other agents keep the account. */
+const results = z.array(
+  z.object({
+    id: z.string(),
+    connection_id: z.string(),
+    provider: z.string(),
+    account: z.string(),
+    user_id: z.string(),
+    tenant: z.string(),
+    realm: z.string(),
+    result: z.enum(['revoked', 'already_dead', 'not_supported', 'failed', 'grant_removed']),
+  }),
+)
+const ended = z.object({
+  user_id: z.string(),
+  tenant: z.string(),
+  realm: z.string(),
+  agent: z.string().nullable(),
+  results,
+  runs_revoked: z.int(),
+  authorizations_ended: z.int(),
+})
+
+const iso = (ms: number): string => new Date(ms).toISOString()
+
+export const connectionShape = (
+  held: HeldConnection,
+  provider: string,
+): z.input<typeof connectionItem> => ({
+  id: held.credential,
+  connection_id: held.connection,
+  connection_status: held.status,
+  provider_id: held.connection,
+  provider_type: 'oauth2',
+  provider_description: provider,
+  provider_user_info: { account: held.account },
+  scopes: [...held.scopes],
+  user_id: held.person.id,
+  tenant: held.person.tenant,
+  realm: held.person.realm,
+  agents: held.agents.map(({ agent, scopes, at }) => ({
+    agent,
+    scopes: [...scopes],
+    granted_at: iso(at),
+  })),
+  stored_at: iso(held.storedAt),
+})
+/** Never the token or its hash. */
+export const runShape = (row: RunRow): z.input<typeof runItem> => ({
+  id: row.id,
+  user_id: row.user,
+  tenant: row.tenant,
+  realm: row.realm,
+  agent: row.agent,
+  connections: [...row.connections],
+  operations: row.operations === null ? null : [...row.operations],
+  created_by: row.createdBy,
+  created_at: iso(row.createdAt),
+  expires_at: iso(row.expiresAt),
+  revoked_at: row.revokedAt === null ? null : iso(row.revokedAt),
+})
+
+export const CONFIRM_API: readonly ApiRoute[] = [
+  {
+    method: 'post',
+    path: '/v1/auth/confirm_user',
+    summary: 'The application says who was at its page (connect.verifier)',
+    auth: 'verifier',
+    body: confirmBody,
+    answer: z.object({ auth_id: z.string(), next_uri: z.string().optional() }),
+  },
+]
+export const OPERATORS_API: readonly ApiRoute[] = [
+  {
+    method: 'get',
+    path: '/v1/admin/user_connections',
+    summary: 'Who is connected to what, and which agents may use it',
+    auth: 'operator',
+    query: connectionsQuery,
+    answer: listOf(connectionItem),
+  },
+  {
+    method: 'delete',
+    path: '/v1/admin/user_connections/{id}',
+    summary: 'Revoke one connection, here and then at the provider (Deputy-Revocation says how)',
+    auth: 'operator',
+    answer: null,
+  },
+  {
+    method: 'delete',
+    path: '/v1/admin/users/{id}/connections',
+    summary: 'Revoke everything of one person, or of one agent of theirs',
+    auth: 'operator',
+    query: revokeQuery,
+    answer: ended,
+  },
+  {
+    method: 'delete',
+    path: '/v1/admin/users/{id}',
+    summary: 'The same, and forget the person: authorizations and runs are deleted',
+    auth: 'operator',
+    query: personQuery,
+    answer: ended.extend({ erased: z.object({ authorizations: z.int(), runs: z.int() }) }),
+  },
+  {
+    method: 'delete',
+    path: '/v1/admin/connections/{name}/grants',
+    summary: 'Revoke what everybody granted at one connection',
+    auth: 'operator',
+    query: tenantQuery,
+    answer: z.object({ connection_id: z.string(), results }),
+  },
+  {
+    method: 'post',
+    path: '/v1/admin/runs',
+    summary: 'Mint a run token for a job; it is shown once',
+    auth: 'operator',
+    body: runBody,
+    answer: runItem.extend({ token: z.string() }),
+    status: 201,
+  },
+  {
+    method: 'get',
+    path: '/v1/admin/runs',
+    summary: 'Runs, the newest first',
+    auth: 'operator',
+    query: runsQuery,
+    answer: listOf(runItem),
+  },
+  {
+    method: 'delete',
+    path: '/v1/admin/runs/{id}',
+    summary: 'Revoke a run and abort what it has in flight',
+    auth: 'operator',
+    answer: null,
+  },
+]

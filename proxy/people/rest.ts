@@ -1,0 +1,154 @@
+// What deputy's own JSON APIs have in common: one reading of a body, problems as answers, nothing cached.
+import type { IncomingMessage } from 'node:http'
+import { Hono } from 'hono'
+import type { Context } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import { z } from 'zod'
+import type { Log } from '../model.ts'
+import { Problem, problemAnswer, toProblem } from '../problem.ts'
+import { parseStrict } from '../wire/json.ts'
+
+export type Env = { readonly Bindings: { readonly incoming?: IncomingMessage } }
+export type RestDeps = {
+  /** `connect.url`: base of problem types. */
+  readonly publicUrl: string
+  /** Id of the exchange, for `instance`. */
+  readonly newId: () => string
+  readonly log: Log
+}
+
+const BODY_BYTES = 65_536
+
+export const invalid = (detail: string): Problem => new Problem('request_invalid', detail)
+/** A name or id of somebody or something. */
+export const short = z.string().min(1).max(256)
+
+/** Name and message only: a cause may hold what a provider said. */
+const named = (error: unknown): object =>
+  error instanceof Error ? { name: error.name, message: error.message } : { name: 'unknown' }
+
+/** `message` repeats `detail`: existing clients show that member. */
+const refusal =
+  (deps: RestDeps) =>
+  (error: unknown): Response => {
+    const problem = toProblem(error)
+    const id = deps.newId()
+    if (problem.cause !== undefined)
+      deps.log.warn(
+        { err: named(problem.cause), code: problem.code, instance: id },
+        problem.message,
+      )
+    const extra = { ...problem.extra, message: problem.message }
+    const { code, headers } = problem
+    const answer = problemAnswer(
+      new Problem(code, problem.message, { extra, headers }),
+      id,
+      deps.publicUrl,
+    )
+    return new Response(answer.body, { status: answer.status, headers: { ...answer.headers } })
+  }
+
+/** An app that answers every failure as a problem. Routes are added to it; `close` ends the list. */
+export const createRest = (deps: RestDeps) => {
+  const app = new Hono<Env>()
+  const refuse = refusal(deps)
+  const known = new Map<string, Set<string>>()
+  app.use(async (c, next) => {
+    await next()
+    c.header('cache-control', 'no-store')
+  })
+  app.use(
+    bodyLimit({
+      maxSize: BODY_BYTES,
+      onError: () => refuse(new Problem('request_too_large', 'the body may have 64 KiB')),
+    }),
+  )
+  app.onError(refuse)
+  return {
+    app,
+    refuse,
+    route: (
+      method: 'GET' | 'POST' | 'DELETE',
+      path: string,
+      handle: (c: Context<Env>) => Response | Promise<Response>,
+    ): void => {
+      app.on(method, path, handle)
+      known.set(path, (known.get(path) ?? new Set()).add(method))
+    },
+    close: (): Hono<Env> => {
+      for (const [path, methods] of known) {
+        const allow = [...methods].join(', ')
+        app.all(path, () => {
+          throw new Problem('method_not_allowed', `only ${allow} is known here`, {
+            headers: { allow },
+          })
+        })
+      }
+      app.notFound(() =>
+        refuse(new Problem('route_not_found', 'deputy’s own API has nothing at this path')),
+      )
+      return app
+    },
+  }
+}
+
+/** Without what is undefined. */
+export const given = <T extends object>(
+  all: T,
+): { readonly [K in keyof T]?: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as {
+    readonly [K in keyof T]?: Exclude<T[K], undefined>
+  }
+
+export type Rest = ReturnType<typeof createRest>
+
+/** One page of a list, in the shape that existing clients walk by offset. */
+export const paged = <T>(
+  all: readonly T[],
+  limit: number,
+  offset: number,
+  shape: (one: T) => object,
+): object => {
+  const items = all.slice(offset, offset + limit).map(shape)
+  return { items, limit, offset, page_count: items.length, total_count: all.length }
+}
+
+const checked = <T extends z.ZodType>(schema: T, value: unknown, whole: string): z.output<T> => {
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  throw invalid(
+    parsed.error.issues
+      .map((issue) =>
+        issue.code === 'unrecognized_keys'
+          ? `${[...issue.path, issue.keys[0] ?? ''].join('.')}: is not known`
+          : `${issue.path.join('.') || whole}: ${issue.message}`,
+      )
+      .join('; '),
+  )
+}
+
+/** The body by its schema. Throws Problem unsupported_media_type or request_invalid with every fault. */
+export const readBody = async <T extends z.ZodType>(
+  c: Context,
+  schema: T,
+): Promise<z.output<T>> => {
+  if (!/^application\/json\s*(?:;|$)/i.test(c.req.header('content-type') ?? ''))
+    throw new Problem('unsupported_media_type', 'the body must be application/json')
+  let value: unknown
+  try {
+    value = parseStrict(await c.req.text())
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+    throw new Problem('request_invalid', 'the body is not JSON with one reading', { cause: error })
+  }
+  return checked(schema, value, 'body')
+}
+
+/** The query by its schema; a name that is there twice has no reading. */
+export const readQuery = <T extends z.ZodType>(c: Context, schema: T): z.output<T> => {
+  const values = c.req.queries()
+  const twice = Object.entries(values).find(([, list]) => list.length > 1)?.[0]
+  if (twice !== undefined) throw invalid(`${twice}: is there twice`)
+  const flat = Object.entries(values).map(([name, list]) => [name, list[0] ?? ''] as const)
+  return checked(schema, Object.fromEntries(flat), 'query')
+}

@@ -78,7 +78,10 @@ export const createPermit =
         { extra: { reasons, decision_id: decision.id } },
       )
     const scopes = chooseScopes(operation, usable(holding), connection.scopes)
-    return { scopes, held: decision.effect === 'allow' }
+    // An allow of deputy's own operation says that one may connect, not that one has.
+    const own = holding.kind === 'held' && holding.status === 'active' && holding.granted !== null
+    const has = own && scopes.every((scope) => usable(holding).includes(scope))
+    return { scopes, held: decision.effect === 'allow' && ('run' in wanted || has) }
   }
 
 const own = (

@@ -1,0 +1,184 @@
+// The application's own page says who was there: with the unmodified client, and against everybody else's links.
+import { readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { createBrowser } from '../support/browser.ts'
+import { until } from '../support/deputy.ts'
+import { BACKEND, startHouse, VERIFIER_KEY } from '../support/house.ts'
+import type { House } from '../support/house.ts'
+
+let house: House
+beforeAll(async () => {
+  house = await startHouse()
+})
+afterAll(() => house.close())
+beforeEach(async () => {
+  for (const user of ['alice', 'bob'])
+    await house.api('DELETE', `/v1/admin/users/${user}/connections`)
+  house.provider.requests.length = 0
+})
+
+const flowOf = async (link: string, account: string, browser = createBrowser()) =>
+  (await house.walk(browser, link, account)).searchParams.get('flow_id') ?? ''
+const revocations = () =>
+  house.provider.requests.filter(({ path }) => path === '/token/revocation').length
+const names = () =>
+  house.deputy.evidence().map(({ event, reason, failure }) => reason ?? failure ?? event)
+const stored = (): string =>
+  readdirSync(house.deputy.dir)
+    .filter((name) => name.startsWith('deputy.db'))
+    .map((name) => readFileSync(join(house.deputy.dir, name), 'latin1'))
+    .join('')
+
+test('after the provider the browser goes to the application, whose unmodified client confirms; only then the account may be used', async () => {
+  const started = await house.authorize('alice')
+  const browser = createBrowser()
+  const page = await browser.open(started.url ?? '')
+  expect(page.status).toBe(200)
+  for (const said of ['agent:triage', 'Acme', 'openid']) expect(page.text).toContain(said)
+  const at = await house.walk(browser, started.url ?? '', 'alice-acme')
+  expect([at.pathname, at.searchParams.get('app')]).toEqual(['/verify', '1'])
+  const flow_id = at.searchParams.get('flow_id') ?? ''
+  expect(started.url).not.toContain(flow_id)
+
+  const agent = await house.agentClient('alice')
+  expect(await agent.auth.status({ id: started.id ?? '' })).toMatchObject({ status: 'pending' })
+  const before = await house.call(await house.tag('alice'))
+  expect([before.status, before.headers.get('deputy-answer')]).toEqual([403, 'consent_required'])
+  expect((await browser.open(started.url ?? '')).text).toContain('Waiting for your application')
+
+  const waiting = agent.auth.waitForCompletion(started)
+  const confirmed = await house.verifier().auth.confirmUser({ flow_id, user_id: 'alice' })
+  expect(confirmed).toEqual({ auth_id: started.id })
+  expect(await waiting).toMatchObject({ status: 'completed', context: {} })
+  const after = await house.call(await house.tag('alice'))
+  expect([after.status, await after.json()]).toMatchObject([200, { sub: 'alice-acme' }])
+  expect(revocations()).toBe(0)
+})
+
+test('phishing: bob’s link, finished by alice, is confirmed as alice and ends: tokens revoked and deleted, nothing stored for either', async () => {
+  const started = await house.authorize('bob')
+  const flow_id = await flowOf(started.url ?? '', 'alice-acme')
+  const call = house.verifier().auth.confirmUser({ flow_id, user_id: 'alice' })
+  await expect(call).rejects.toMatchObject({
+    status: 400,
+    error: { code: 400, error: 'user_mismatch', msg: expect.any(String) },
+  })
+  expect(revocations()).toBe(2)
+  for (const user of ['alice', 'bob']) {
+    const answer = await house.call(await house.tag(user))
+    expect(answer.headers.get('deputy-answer')).toBe('consent_required')
+  }
+  const status = await (await house.agentClient('bob')).auth.status({ id: started.id ?? '' })
+  expect(status).toMatchObject({ status: 'failed', failure: 'user_mismatch' })
+  expect(names()).toEqual(expect.arrayContaining(['consent.user_mismatch', 'user_mismatch']))
+  // The id is spent: also the right person is too late now.
+  await expect(
+    house.verifier().auth.confirmUser({ flow_id, user_id: 'bob' }),
+  ).rejects.toMatchObject({ status: 404 })
+})
+
+test('a flow id confirms once; the link’s own id and a guess confirm nothing', async () => {
+  const started = await house.authorize('alice')
+  const flow_id = await flowOf(started.url ?? '', 'alice-acme')
+  const link = (started.url ?? '').split('/').at(-1) ?? ''
+  for (const wrong of [link, started.id ?? '', 'x'.repeat(43)])
+    await expect(
+      house.verifier().auth.confirmUser({ flow_id: wrong, user_id: 'alice' }),
+    ).rejects.toMatchObject({ status: 404 })
+  const both = await Promise.allSettled(
+    [1, 2].map(() => house.verifier().auth.confirmUser({ flow_id, user_id: 'alice' })),
+  )
+  expect(both.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected'])
+})
+
+test.each([
+  ['no bearer', ''],
+  ['a wrong one', 'x'.repeat(40)],
+  ['an operator’s', BACKEND],
+])('confirm_user takes its own key only: %s is 401', async (_name, key) => {
+  const body = { flow_id: 'x'.repeat(43), user_id: 'alice' }
+  const answer = await house.api('POST', '/v1/auth/confirm_user', body, key)
+  expect([answer.status, answer.headers.get('deputy-answer')]).toEqual([401, 'unauthenticated'])
+})
+
+test('the key of the verifier opens nothing else, and its scheme may be left out', async () => {
+  const answer = await house.api('GET', '/v1/admin/user_connections', undefined, VERIFIER_KEY)
+  expect(answer.status).toBe(401)
+  const bare = house.client(house.deputy.connect, VERIFIER_KEY)
+  await expect(
+    bare.auth.confirmUser({ flow_id: 'x'.repeat(43), user_id: 'alice' }),
+  ).rejects.toMatchObject({ status: 404 })
+})
+
+test('a second agent’s yes waits for the application too, though the provider is not asked again', async () => {
+  await house.connect('alice', 'alice-acme')
+  house.provider.requests.length = 0
+  const started = await house.authorize('alice', 'acme', 'agent:other')
+  const flow_id = await flowOf(started.url ?? '', 'alice-acme')
+  expect(house.provider.requests).toEqual([])
+  const other = await house.tag('alice', 'acme', 'agent:other')
+  expect((await house.call(other)).headers.get('deputy-answer')).toBe('consent_required')
+  // Whoever has the link, the agent itself too, can press the button: it is the application that says who did.
+  await expect(
+    house.verifier().auth.confirmUser({ flow_id, user_id: 'bob' }),
+  ).rejects.toMatchObject({ status: 400 })
+  expect((await house.call(other)).headers.get('deputy-answer')).toBe('consent_required')
+  const again = await house.authorize('alice', 'acme', 'agent:other')
+  const second = await flowOf(again.url ?? '', 'alice-acme')
+  await house.verifier().auth.confirmUser({ flow_id: second, user_id: 'alice' })
+  expect((await house.call(other)).status).toBe(200)
+  expect(revocations()).toBe(0)
+})
+
+test('a form from another page, or without the browser’s cookie, is refused', async () => {
+  const { url = '' } = await house.authorize('alice')
+  const browser = createBrowser()
+  const page = await browser.open(url)
+  const stranger = createBrowser()
+  expect((await stranger.submit(page, { answer: 'yes' })).status).toBe(403)
+  const cross = { headers: { 'sec-fetch-site': 'cross-site' } }
+  expect((await browser.submit(page, { answer: 'yes' }, cross)).status).toBe(403)
+})
+
+test('somebody who was suspended cannot finish an old link: nothing is stored and the agent is told', async () => {
+  const started = await house.authorize('bob')
+  const flow_id = await flowOf(started.url ?? '', 'bob-acme')
+  const late = await house.authorize('bob', 'acme', 'agent:late')
+  house.people((rows) => rows.map((row) => (row['id'] === 'bob' ? { ...row, active: false } : row)))
+  try {
+    await until(
+      () => house.deputy.logged().includes('entitlements file read'),
+      'the file is read again',
+    )
+    await expect(
+      house.verifier().auth.confirmUser({ flow_id, user_id: 'bob' }),
+    ).rejects.toMatchObject({ status: 403 })
+    expect(revocations()).toBe(2)
+    await expect(house.walk(createBrowser(), late.url ?? '', 'bob-acme')).rejects.toThrow(
+      /403.*suspended/s,
+    )
+    expect(names()).toContain('user_inactive')
+    const listed = await house.operator().admin.userConnections.list({ user_id: 'bob' })
+    expect(listed.items).toEqual([])
+  } finally {
+    house.people((rows) => rows)
+  }
+})
+
+test('nothing that waits for a confirmation shows a token: not the database, evidence, log, pages or addresses', async () => {
+  const seen: string[] = []
+  house.provider.after = () => {}
+  const started = await house.authorize('alice')
+  const browser = createBrowser()
+  const flow_id = await flowOf(started.url ?? '', 'alice-acme', browser)
+  await house.verifier().auth.confirmUser({ flow_id, user_id: 'alice' })
+  const held = house.provider.requests
+    .filter(({ path }) => path === '/me')
+    .map(({ headers }) => String(headers['authorization']).replace(/^bearer /i, ''))
+  expect(held.length).toBeGreaterThan(0)
+  seen.push(stored(), house.deputy.logged(), JSON.stringify(house.deputy.evidence()))
+  seen.push(JSON.stringify(browser.seen))
+  for (const text of seen) for (const token of held) expect(text).not.toContain(token)
+  for (const text of seen.slice(0, 3)) expect(text).not.toContain(flow_id)
+})

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
+import { addOperatorCommands } from './commands/operator_cli.ts'
 
 const EXIT = { usage: 64, config: 78, failed: 1 } as const
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
@@ -216,6 +217,12 @@ const program = (done: (code: number) => void): Command => {
           : (await import('./commands/connect.ts')).connectCode({ at: from.at, print, complain }),
       )
     })
+
+  addOperatorCommands(deputy, command, done, {
+    token: process.env['DEPUTY_OPERATOR_TOKEN'],
+    print,
+    complain,
+  })
 
   const audit = deputy.command('audit').description('the evidence').exitOverride()
   command(

@@ -1,0 +1,71 @@
+// The operator's commands and their options; what they do is imported when one is asked for.
+import type { Command } from 'commander'
+import type { Operate } from './operate.ts'
+
+/** @param io where the bearer comes from when no file is named, and where lines go */
+export const addOperatorCommands = (
+  deputy: Command,
+  command: (parent: Command, name: string, text: string) => Command,
+  done: (code: number) => void,
+  io: Pick<Operate, 'token' | 'print' | 'complain'>,
+): void => {
+  type Asked = { url: string; tokenFile?: string }
+  const operator = (parent: Command, name: string, text: string): Command =>
+    command(parent, name, text)
+      .option('--url <origin>', 'the operators’ API', 'http://127.0.0.1:7412')
+      .option('--token-file <file>', 'the operator’s bearer (else DEPUTY_OPERATOR_TOKEN)')
+  const asked = <T extends Asked>(options: T) => ({
+    ...options,
+    ...io,
+  })
+  const operate = () => import('./operate.ts')
+  const place = (made: Command): Command =>
+    made.option('--tenant <name>', 'of the person').option('--realm <name>', 'of the person')
+  const many = (value: string, before: readonly string[] = []): readonly string[] => [
+    ...before,
+    value,
+  ]
+  const runs = deputy.command('runs').description('run tokens for jobs').exitOverride()
+  place(operator(runs, 'create', 'mint a run token; it is printed once'))
+    .requiredOption('--user <id>', 'the person it acts for')
+    .requiredOption('--agent <name>', 'the agent that may use it')
+    .requiredOption('--connection <name>', 'a connection that it may use (again for more)', many)
+    .option('--operation <id>', 'an operation or family it is limited to (again for more)', many)
+    .requiredOption('--expires-in <seconds>', 'how long it lives', Number)
+    .action(
+      async (
+        options: Asked & {
+          user: string
+          agent: string
+          connection: readonly string[]
+          operation?: readonly string[]
+          expiresIn: number
+        },
+      ) => done(await (await operate()).runsCreate(asked(options))),
+    )
+  const connections = deputy.command('connections').description('connected accounts').exitOverride()
+  operator(connections, 'list', 'list connected accounts, without their tokens')
+    .option('--user <id>')
+    .option('--provider <id>', 'connection or provider')
+    .option('--tenant <name>')
+    .action(async (options: Asked & { user?: string; provider?: string; tenant?: string }) =>
+      done(await (await operate()).connectionsList(asked(options))),
+    )
+  place(operator(connections, 'revoke', 'revoke here, then at the provider'))
+    .argument('[id]', 'one connection, by the id that list prints')
+    .option('--user <id>', 'everything of a person')
+    .option('--agent <name>', 'with --user: only what this agent was allowed')
+    .option('--connection <name>', 'what everybody granted at a connection')
+    .action(
+      async (
+        id: string | undefined,
+        options: Asked & { user?: string; agent?: string; connection?: string },
+      ) => done(await (await operate()).connectionsRevoke({ ...asked(options), id })),
+    )
+  const people = deputy.command('people').description('people deputy acts for').exitOverride()
+  place(operator(people, 'erase', 'revoke everything of a person and forget them'))
+    .argument('<id>')
+    .action(async (user: string, options: Asked) =>
+      done(await (await operate()).peopleErase({ ...asked(options), user })),
+    )
+}

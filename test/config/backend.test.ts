@@ -1,0 +1,107 @@
+// Rules between values: how operators and the application's backend are reached, and that no secret stands for two.
+import { expect, test } from 'vitest'
+import { parseConfig } from '../../proxy/config/config.ts'
+
+const KEY = (letter: string): string => letter.repeat(32)
+const base = (more: object = {}): object => ({
+  version: 1,
+  identity: { trust: 'asserted', issuers: [{ issuer: 'https://idp.test', audience: 'deputy' }] },
+  policy: { bundle: './bundle.tar.gz' },
+  connections: { github: { provider: 'github' } },
+  vault: { keys: './keys.json' },
+  connect: { verifier: { url: 'https://app.test/verify', key: KEY('v') } },
+  operators: [{ name: 'backend', bearer: KEY('a'), may: ['runs', 'revoke'] }],
+  ...more,
+})
+const problems = (more: object): string => {
+  const parsed = parseConfig(base(more))
+  return 'problems' in parsed ? parsed.problems.join('\n') : 'fine'
+}
+const operator = (more: object = {}) => ({ name: 'two', bearer: KEY('b'), may: ['runs'], ...more })
+
+test('a verifier, a webhook and operators on loopback are fine', () => {
+  expect(problems({})).toBe('fine')
+  const notify = { webhook: 'https://app.test/hook', key: 'k' }
+  expect(
+    problems({ connect: { sign_in: { issuer: 'https://idp.test', client_id: 'x' }, notify } }),
+  ).toBe('fine')
+})
+
+test.each([
+  [
+    'operators where anybody reaches the pages',
+    { listeners: { connect: '0.0.0.0:7412' } },
+    'listeners.operators: the connect listener is not on loopback',
+  ],
+  [
+    'operators without any listener',
+    { listeners: { connect: 'off' }, connect: { url: 'https://deputy.test' } },
+    'listeners.operators: listeners.connect is off',
+  ],
+  [
+    'a listener without operators',
+    { listeners: { operators: '127.0.0.1:7413' }, operators: [] },
+    'operators: listeners.operators is named',
+  ],
+  [
+    'two operators of one name',
+    { operators: [operator(), operator({ bearer: KEY('c') })] },
+    'operators.1.name: two is there twice',
+  ],
+  [
+    'two operators of one bearer',
+    { operators: [operator(), operator({ name: 'three' })] },
+    'operators.1.bearer: is the same secret as operators.0.bearer',
+  ],
+  [
+    'an operator with the verifier’s key',
+    { operators: [operator({ bearer: KEY('v') })] },
+    'connect.verifier.key: is the same secret as operators.0.bearer',
+  ],
+  [
+    'a bearer that is too short',
+    { operators: [operator({ bearer: 'short' })] },
+    'operators.0.bearer: must be 32 bytes or more',
+  ],
+  [
+    'runs while entitlements come from claims',
+    {
+      entitlements: {
+        source: 'claims',
+        max_age: { read: '5m', write: '5m', delete: '5m', admin: '5m' },
+      },
+    },
+    'operators.0.may: runs go on without an assertion',
+  ],
+  ['nobody at the page', { connect: {} }, 'connect.sign_in: the pages must know who is there'],
+  [
+    'a verifier in the clear',
+    { connect: { verifier: { url: 'http://app.test/verify', key: KEY('v') } } },
+    'connect.verifier.url: is plain http',
+  ],
+  [
+    'a webhook in the clear',
+    {
+      connect: {
+        verifier: { url: 'https://app.test/verify', key: KEY('v') },
+        notify: { webhook: 'http://app.test/hook', key: 'k' },
+      },
+    },
+    'connect.notify.webhook: is plain http',
+  ],
+])('%s is refused, with what to do', (_name, more, said) => {
+  expect(problems(more)).toContain(said)
+})
+
+test('no secret, and no digest of one, is in the configuration that is printed', () => {
+  const notify = { webhook: 'https://app.test/hook', key: 'canary-hook' }
+  const verifier = { url: 'https://app.test/verify', key: KEY('v') }
+  const parsed = parseConfig(base({ connect: { verifier, notify } }))
+  if ('problems' in parsed) throw new Error(parsed.problems.join('\n'))
+  const printed = JSON.stringify(parsed.config)
+  expect(printed).not.toContain('canary-hook')
+  expect(JSON.parse(printed)).toMatchObject({
+    operators: [{ bearer: '[redacted]' }],
+    connect: { verifier: { key: '[redacted]' } },
+  })
+})

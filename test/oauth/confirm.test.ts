@@ -1,5 +1,6 @@
 // What waits for the application's word: late, twice, after a revocation, with another account.
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import type { Person } from '../../proxy/model.ts'
 import { ALICE, BOB, startConsent } from '../support/consent.ts'
 import type { Consent } from '../support/consent.ts'
 
@@ -24,7 +25,11 @@ const link = async (agent = 'agent:triage') => {
   return flow
 }
 /** A leg at the provider whose callback is still to come. */
-const leg = async (flow: Awaited<ReturnType<typeof link>>, account = 'alice-acme') => {
+const leg = async (
+  flow: Awaited<ReturnType<typeof link>>,
+  account = 'alice-acme',
+  person: Person | null = null,
+) => {
   const redirectUri = house.redirectUri('acme')
   const { location, cookie } = await house.flows.leg(flow, redirectUri)
   const params = new URL(await house.provider.consent(location, account)).searchParams
@@ -33,8 +38,8 @@ const leg = async (flow: Awaited<ReturnType<typeof link>>, account = 'alice-acme
       connection: 'acme',
       params,
       cookie,
-      person: null,
-      verified: false,
+      person,
+      verified: person !== null,
       redirectUri,
     })
 }
@@ -80,17 +85,23 @@ test('everything of the person is revoked while it waits: the held tokens go bac
   expect(await house.vault.list({})).toEqual([])
 })
 
-test('a person whose links are revoked while the provider is asked gets nothing stored', async () => {
-  const flow = await link()
-  const finish = await leg(flow)
-  house.provider.before = async ({ path }) => {
-    if (path === '/token') await house.flows.cancel(ALICE, null)
-  }
-  expect(await finish()).toEqual({ kind: 'used' })
-  house.provider.before = () => {}
-  expect(revocations()).toBe(2)
-  expect(await house.vault.list({})).toEqual([])
-})
+test.each([
+  ['to be confirmed', null],
+  ['by who signed in', ALICE],
+])(
+  'a link that is revoked while the provider is asked stores nothing: %s',
+  async (_name, person) => {
+    const flow = await link()
+    const finish = await leg(flow, 'alice-acme', person)
+    house.provider.before = async ({ path }) => {
+      if (path === '/token') await house.flows.cancel(ALICE, null)
+    }
+    expect(await finish()).toEqual({ kind: 'used' })
+    house.provider.before = () => {}
+    expect(revocations()).toBe(2)
+    expect(await house.vault.list({})).toEqual([])
+  },
+)
 
 test('while it waits no second leg begins, and another account than the connected one is given back', async () => {
   const first = await awaiting('alice-private')

@@ -225,7 +225,11 @@ const program = (done: (code: number) => void): Command => {
   )
     .argument('[file]', 'the evidence file', 'audit.jsonl')
     .option('--keys <file>', 'key ring that signed the anchors')
-    .action(async (file: string, options: { keys?: string }) =>
+    .option(
+      '--anchors <file>',
+      'a copy of the evidence that you hold elsewhere: its anchors must be found',
+    )
+    .action(async (file: string, options: { keys?: string; anchors?: string }) =>
       done(await (await import('./commands/audit.ts')).auditVerify({ file, ...options, print })),
     )
   return deputy

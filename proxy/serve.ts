@@ -137,12 +137,14 @@ export const serve = async (
       log,
     })
     opened.push(() => journal.close())
+    telemetry.audit(journal)
+    telemetry.policy(() => policy.current()?.revision ?? null)
     for (const sink of sinks)
       if (sink !== 'stdout')
         for (const end of await openEnds(sink.file, proc))
           await journal.append(
             'outcome',
-            `,"exchange":${JSON.stringify(end.exchange)},"result":"unknown","sent":null,"status":null`,
+            `,"exchange":${JSON.stringify(end.exchange)}${end.part === null ? '' : `,"part":${JSON.stringify(end.part)}`},"result":"unknown","sent":null,"status":null`,
           )
     const evidence = createEvidence({
       journal,
@@ -254,12 +256,14 @@ export const serve = async (
       maxAge: config.entitlements?.max_age ?? { read: 0, write: 0, delete: 0, admin: 0 },
       clock,
     })
-    const decide = createDecide(clock, newId)
+    const decide = createDecide(clock, newId, telemetry.evaluated)
     const forward = createForward({
       dispatcher: dial.upstream,
       idleTimeout: config.upstream.idle_timeout,
       requestBody: config.limits.request_body,
       rewrittenBody: config.limits.rewritten_body,
+      clock,
+      upstream: telemetry.upstream,
     })
     opened.push(() => forward.close())
     const snapshot = snapshotOf(loaded.connections)
@@ -339,7 +343,10 @@ export const serve = async (
         serves: (host) => snapshot.routes.hosts.has(host),
         typeBase: publicUrl,
         newId,
-        call: (req, res, id, fixed) => void pep(req, res, id, fixed),
+        call: (req, res, id, fixed) => {
+          const end = telemetry.begin(req.method ?? '')
+          void pep(req, res, id, fixed).then(end)
+        },
         api: (req, res) => void apiListener(req, res),
         refused: (code, id) => evidence.refused(id, code, null),
       })

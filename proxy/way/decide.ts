@@ -6,6 +6,7 @@ import type {
   Holding,
   Operation,
   PolicyEngine,
+  PolicyDecision,
   PolicyFailure,
   Principal,
   Reason,
@@ -60,7 +61,12 @@ export type Decide = (
   question: Question,
 ) => Promise<Decision> | Decision
 
-export const createDecide = (clock: Clock, newId: () => string): Decide => {
+/** @param evaluated learns the duration of each evaluation, in s */
+export const createDecide = (
+  clock: Clock,
+  newId: () => string,
+  evaluated: (seconds: number) => void,
+): Decide => {
   const users = new WeakMap<Entitlements, WeakMap<Principal, string>>()
   const providers = new WeakMap<Holding, Map<string, string>>()
   const operations = new WeakMap<Operation, Map<string, string>>()
@@ -235,9 +241,13 @@ export const createDecide = (clock: Clock, newId: () => string): Decide => {
     const held = usable(question.holding)
     const scopes = chooseScopes(question.act.operation, held, question.route.connection.scopes)
     const missing: PolicyFailure = { failed: 'policy_missing', detail: 'no policy is loaded' }
-    const answer = engine === null ? missing : engine.evaluate(input(question, scopes, held))
-    return answer instanceof Promise
-      ? answer.then((late) => settle(engine, question, late))
-      : settle(engine, question, answer)
+    if (engine === null) return settle(engine, question, missing)
+    const began = clock.mono()
+    const done = (answer: PolicyDecision | PolicyFailure): Decision => {
+      evaluated((clock.mono() - began) / 1_000)
+      return settle(engine, question, answer)
+    }
+    const answer = engine.evaluate(input(question, scopes, held))
+    return answer instanceof Promise ? answer.then(done) : done(answer)
   }
 }

@@ -8,7 +8,7 @@ import {
   createZstdDecompress,
 } from 'node:zlib'
 import type { Dispatcher } from 'undici'
-import type { Injected, Route } from '../model.ts'
+import type { Clock, Injected, Route } from '../model.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
 import { targetText } from '../wire/canonical.ts'
 import { answerHeaders, REWRITTEN, scrubberFor, upstreamHeaders } from '../wire/headers.ts'
@@ -145,6 +145,16 @@ export const createForward = (deps: {
   readonly idleTimeout: number
   readonly requestBody: number
   readonly rewrittenBody: number
+  readonly clock: Pick<Clock, 'mono'>
+  /** A finished request: status 0 where no answer came; duration in s. */
+  readonly upstream: (
+    method: string,
+    status: number,
+    host: string,
+    port: number,
+    error: string,
+    seconds: number,
+  ) => void
 }): { readonly forward: Forward; readonly close: () => void } => {
   // One timer for all calls instead of one each: a second's precision is enough for an idle deadline.
   const live = new Set<{ seen: number; expire: () => void }>()
@@ -162,6 +172,7 @@ export const createForward = (deps: {
       const { provider } = route.connection
       const reached = new URL(route.origin)
       const replayable = body.state === 'none' || body.bytes !== null
+      const began = deps.clock.mono()
       let controller: Dispatcher.DispatchController | null = null
       let credential = job.injected
       let status: number | null = null
@@ -196,6 +207,14 @@ export const createForward = (deps: {
         if (done) return false
         done = true
         live.delete(watch)
+        deps.upstream(
+          route.target.method,
+          status ?? 0,
+          route.host,
+          Number(reached.port) || (reached.protocol === 'https:' ? 443 : 80),
+          '',
+          (deps.clock.mono() - began) / 1_000,
+        )
         res.off('close', onClose)
         return true
       }

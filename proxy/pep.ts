@@ -156,7 +156,9 @@ export const createPep = (deps: PepDeps) => {
         await permit(who, route, holding, decision) //                                      403, with the link
         obligations(decision) //                                                            403
         call.credential =
-          act.kind === 'asset' ? null : await deps.credentials.take(holding, route.connection) // 403 502 503
+          act.kind === 'asset'
+            ? null
+            : await deps.credentials.take(holding, route.connection, route.host) // 403 502 503
         // A refresh may have taken long: nothing leaves on a decision older than a second.
         if (clock.mono() - decision.decidedAt <= STALE_MS) break
       }

@@ -25,8 +25,9 @@ import { createPermit } from './people/permit.ts'
 import { createPep, type Seen } from './pep.ts'
 import { prepare, snapshotOf } from './reload.ts'
 import { Problem } from './problem.ts'
-import { openSqlite } from './store/sqlite.ts'
+import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
+import { followRing } from './vault/rotate.ts'
 import { createSealer } from './vault/seal.ts'
 import { createVault } from './vault/vault.ts'
 import { createCredentials } from './way/credential.ts'
@@ -34,6 +35,7 @@ import { createDecide } from './way/decide.ts'
 import { createEntitlements, type PeopleSource } from './way/entitlements.ts'
 import { createEvidence } from './way/evidence.ts'
 import { createForward } from './way/forward.ts'
+import { serves } from './way/route.ts'
 import { createIdentify } from './way/identify.ts'
 
 export type Serving = {
@@ -107,7 +109,16 @@ export const serve = async (
       () => directory?.close(),
     )
 
-    const sealer = createSealer(ring)
+    const keys: { changed: (kid: string) => void } = { changed: () => {} }
+    const sealer = createSealer(
+      ring,
+      followRing({
+        path: at(config.vault.keys),
+        first: ring,
+        log,
+        onChange: ({ current }) => keys.changed(current.kid),
+      }),
+    )
     const newId = createUlid(clock.now)
     const proc = newId()
     const telemetry = createTelemetry({ version: options.version })
@@ -123,7 +134,7 @@ export const serve = async (
     })
     opened.push(() => dial.close())
 
-    const store = await openSqlite(at(config.vault.store.slice('sqlite:'.length)))
+    const store = await openStore(config.vault.store, at, log)
     opened.push(() => store.close())
     const sinks = config.audit.sink.map((sink) =>
       sink === 'stdout' ? ('stdout' as const) : { file: at(sink.slice('file:'.length)) },
@@ -154,6 +165,12 @@ export const serve = async (
       hmac: sealer.hmac,
     })
     opened.push(() => evidence.close())
+    keys.changed = (key) => {
+      log.info({ key }, 'key ring read again: another key seals now')
+      evidence
+        .event('key.rotated', { key })
+        .catch((error: unknown) => log.error({ err: error }, 'key.rotated could not be recorded'))
+    }
     let last = ''
     told.policy = ({ revision, digest }) => {
       if (digest === last) return
@@ -340,7 +357,7 @@ export const serve = async (
         maxHeaderBytes: config.limits.headers,
         names: config.listeners.names,
         origins: config.listeners.origins,
-        serves: (host) => snapshot.routes.hosts.has(host),
+        serves: (host) => serves(snapshot.routes, host),
         typeBase: publicUrl,
         newId,
         call: (req, res, id, fixed) => {

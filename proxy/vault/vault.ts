@@ -1,6 +1,7 @@
 // Connections and grants: the whole public face. Tokens are opened once per generation and stay Secret.
 import { LRUCache } from 'lru-cache'
 import type {
+  ChangedKey,
   Clock,
   CredentialRow,
   HeldConnection,
@@ -15,11 +16,11 @@ import { answered, boundOf, createLeases, ownerOf } from './leases.ts'
 import type { Sealer } from './seal.ts'
 
 export type VaultDeps = {
-  readonly store: Pick<Store, 'credentials' | 'grants' | 'check'>
+  readonly store: Pick<Store, 'credentials' | 'grants' | 'check' | 'subscribe'>
   readonly sealer: Pick<Sealer, 'seal' | 'open'>
   readonly clock: Clock
   readonly randomId: () => string
-  /** After a local revocation: calls in flight are aborted here. */
+  /** After a revocation, in whichever process: calls in flight are aborted here. May come twice. */
   readonly onRevoked?: (revoked: {
     readonly credential: string
     readonly person: Person
@@ -46,11 +47,23 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
   // What was read before a change must not be remembered after it.
   let changes = 0
 
-  const forget = (person: Person, connection: string, credential: string | null): void => {
+  // The store tells of every change with the change, ours too: what is remembered of it goes.
+  store.subscribe('credential', (key) => {
     changes += 1
-    places.delete(placeKey(person, connection))
+    if (key === '*') {
+      places.clear()
+      credentials.clear()
+      return
+    }
+    const [tenant, realm, id, connection, credential] = JSON.parse(key) as ChangedKey
+    places.delete(placeKey({ tenant, realm, id }, connection))
     if (credential !== null) credentials.delete(credential)
-  }
+  })
+  store.subscribe('revoked', (key) => {
+    if (key === '*') return
+    const [tenant, realm, id, connection, credential] = JSON.parse(key) as ChangedKey
+    if (credential !== null) onRevoked?.({ credential, person: { tenant, realm, id }, connection })
+  })
   const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work()
@@ -115,7 +128,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     }
   }
 
-  const leases = createLeases({ store, sealer, clock, randomId, openRow, forget })
+  const leases = createLeases({ store, sealer, clock, randomId, openRow })
 
   const connect: Vault['connect'] = async ({
     person,
@@ -155,8 +168,6 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
       )
       const grant = { ...owner, agent, scopes, at: clock.now() }
       const stored = await store.credentials.put({ ...row, sealed }, grant)
-      forget(person, connection, row.id)
-      if (stored && old !== undefined && old.id !== row.id) credentials.delete(old.id)
       if (stored) return row.id
     }
     throw new Error('a credential changed five times while it was being replaced')
@@ -219,7 +230,6 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
           scopes,
           at: clock.now(),
         })
-        forget(person, connection, null)
       }),
 
     lease: (id, generation, ms) => guarded(() => leases.lease(id, generation, ms)),
@@ -260,11 +270,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     revoke: (id) =>
       guarded(async () => {
         const row = await store.credentials.remove(id)
-        if (row === null) return null
-        const person = ownerOf(row)
-        forget(person, row.connection, id)
-        onRevoked?.({ credential: id, person, connection: row.connection })
-        return openRow(row) // gone here even if it does not open
+        return row === null ? null : openRow(row) // gone here even if it does not open
       }),
 
     check: () => guarded(() => store.check()),

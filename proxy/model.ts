@@ -646,10 +646,10 @@ export type Store = {
 
 // --- evidence -----------------------------------------------------------------------------------
 
-/** Appends one record. Resolves once `write` has returned without error for its line; rejects otherwise. */
+/** Appends one record; one that is not `urgent` may wait 1 ms for others. Resolves once `write` has returned without error for its line; rejects otherwise. */
 export type Journal = {
   /** `fields` is the JSON text of the members after `event`, beginning with `,` or empty. */
-  readonly append: (event: string, fields: string) => Promise<void>
+  readonly append: (event: string, fields: string, urgent?: boolean) => Promise<void>
   readonly healthy: () => boolean
   readonly lines: () => number
   readonly close: () => Promise<void>

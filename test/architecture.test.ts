@@ -55,7 +55,7 @@ const sources = readdirSync(root, { recursive: true, encoding: 'utf8' })
 
 /** First match counts: single files before their folder. */
 const FLOORS: readonly (readonly [RegExp, number])[] = [
-  [/^(?:model|secret|problem|ulid)\.ts$/, 0],
+  [/^(?:model|secret|problem|slots|ulid)\.ts$/, 0],
   [/^(?:wire|envelope)\//, 0],
   [/^config\/load\.ts$/, 1],
   [/^config\//, 0],

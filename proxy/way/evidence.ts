@@ -184,6 +184,8 @@ export const createEvidence = (deps: {
         `,"exchange":"${what.id}","result":"${what.result}","sent":${what.sent},"status":${what.status ?? 'null'},"credential":${usedText(what.credential, what.connection)},` +
           `"bytes_in":${what.bytesIn},"bytes_out":${what.bytesOut},"duration_ms":${what.durationMs.toFixed(1)}` +
           `${what.masked > 0 ? `,"masked":${what.masked}` : ''}${what.unrewritten ? ',"unrewritten":true' : ''}`,
+        // Nobody waits for an outcome: it shares the write of the next decision.
+        false,
       )
     },
     refused(id, code, person) {

@@ -1,16 +1,10 @@
 // Sends the call, streams the answer back with backpressure, retries one 401; redirects are passed on, never followed.
-import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Transform, type TransformCallback } from 'node:stream'
-import {
-  createBrotliDecompress,
-  createGunzip,
-  createInflate,
-  createZstdDecompress,
-} from 'node:zlib'
 import type { Dispatcher } from 'undici'
 import type { Clock, Injected, Route } from '../model.ts'
+import { bounded, decoded, decoderFor, held, type Sink } from '../net/sinks.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
+import { createSlots } from '../slots.ts'
 import { targetText } from '../wire/canonical.ts'
 import {
   answerHeaders,
@@ -19,7 +13,6 @@ import {
   upstreamHeaders,
   type Sifted,
 } from '../wire/headers.ts'
-import { createSlots } from '../slots.ts'
 import {
   rewriteJson,
   rewriteLink,
@@ -104,17 +97,6 @@ const fault = (error: unknown): Fault => {
   }
 }
 
-const decoderFor = (coding: string): Transform | null =>
-  coding === 'gzip' || coding === 'x-gzip'
-    ? createGunzip()
-    : coding === 'br'
-      ? createBrotliDecompress()
-      : coding === 'deflate'
-        ? createInflate()
-        : coding === 'zstd'
-          ? createZstdDecompress()
-          : null
-
 const valueOf = (raw: readonly (string | Buffer)[], name: string): string | null => {
   for (let i = 0; i < raw.length; i += 2) {
     const key = raw[i]
@@ -126,23 +108,6 @@ const valueOf = (raw: readonly (string | Buffer)[], name: string): string | null
       return raw[i + 1]?.toString('latin1') ?? ''
   }
   return null
-}
-
-/** Limits a streamed body, and keeps the caller's socket alive when the upstream breaks. */
-const bounded = (req: IncomingMessage, limit: number): Transform => {
-  let size = 0
-  const pipe = new Transform({
-    transform(chunk: Buffer, _encoding, done: TransformCallback) {
-      size += chunk.length
-      if (size > limit)
-        done(
-          new Problem('request_too_large', `the body passes limits.request_body (${limit} bytes)`),
-        )
-      else done(null, chunk)
-    },
-  })
-  req.on('error', (error) => pipe.destroy(error))
-  return req.pipe(pipe)
 }
 
 export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Outcome>
@@ -168,9 +133,6 @@ type Sending = {
   reject: (problem: Problem) => void
   leave: () => void
 }
-
-/** Where an answer's bytes go: `push` says whether there is room for more. */
-type Sink = { readonly push: (chunk: Buffer) => boolean; readonly end: () => void }
 
 /**
  * @param deps.idleTimeout ms without a byte from the provider
@@ -279,58 +241,6 @@ export const createForward = (deps: {
     return (url) => rewriteUrl(url, served, base, addressing, null)
   }
 
-  /** Holds a JSON answer up to the cap, to rewrite the URLs that the provider file names; a larger one passes as it is. */
-  const held = (call: Sending): Sink => {
-    let chunks: Buffer[] | null = []
-    let size = 0
-    return {
-      push(chunk) {
-        if (chunks === null) return scrubbed(call, chunk)
-        chunks.push(chunk)
-        size += chunk.length
-        if (size <= deps.rewrittenBody) return true
-        const all = Buffer.concat(chunks)
-        chunks = null
-        call.unrewritten = true
-        return scrubbed(call, all)
-      },
-      end() {
-        if (chunks !== null) {
-          const all = Buffer.concat(chunks)
-          // What is not UTF-8 would be changed by reading it as text.
-          call.unrewritten = !isUtf8(all)
-          scrubbed(
-            call,
-            call.unrewritten
-              ? all
-              : Buffer.from(
-                  rewriteJson(all.toString('utf8'), call.job.pointers, readdressOf(call)),
-                ),
-          )
-        }
-        end(call)
-      },
-    }
-  }
-
-  /** Undoes a content coding that came although none was asked for: an answer must be readable to be searched. */
-  const decoded = (call: Sending, decoder: Transform, into: Sink): Sink => {
-    decoder.on('data', (chunk: Buffer) => {
-      if (into.push(chunk)) return
-      decoder.pause()
-      call.res.once('drain', () => decoder.resume())
-    })
-    decoder.on('end', into.end)
-    decoder.on('error', () =>
-      stop(call, new Problem('upstream_unreachable', 'the answer’s content coding is broken')),
-    )
-    return {
-      push: (chunk) =>
-        decoder.write(chunk) || (decoder.once('drain', () => call.controller?.resume()), false),
-      end: () => void decoder.end(),
-    }
-  }
-
   const opened = (call: Sending): void => {
     if (call.bytesOut === 0 && !call.done && !call.res.writableEnded) call.res.flushHeaders()
   }
@@ -380,10 +290,24 @@ export const createForward = (deps: {
     else res.writeHead(code, scrubber === null ? text : scrubber.text(text), kept)
     // A stream may open long before its first byte; most answers bring both at once, in one write.
     process.nextTick(opened, call)
-    const into: Sink = json
-      ? held(call)
-      : { push: (chunk) => scrubbed(call, chunk), end: () => end(call) }
-    return decoder === null ? into : decoded(call, decoder, into)
+    const plain: Sink = { push: (chunk) => scrubbed(call, chunk), end: () => end(call) }
+    const rewrite = (body: string): string => rewriteJson(body, job.pointers, readdressOf(call))
+    const into = json
+      ? held(deps.rewrittenBody, plain, rewrite, () => (call.unrewritten = true))
+      : plain
+    return decoder === null
+      ? into
+      : decoded(
+          decoder,
+          into,
+          res,
+          () => call.controller?.resume(),
+          () =>
+            stop(
+              call,
+              new Problem('upstream_unreachable', 'the answer’s content coding is broken'),
+            ),
+        )
   }
 
   const attempt = (call: Sending, injected: Injected | null, mayRetry: boolean): void => {

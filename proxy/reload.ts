@@ -20,6 +20,8 @@ export type Parts = {
   readonly ca: string | null
 }
 
+export const systemClock: Clock = { now: () => Date.now(), mono: () => performance.now() }
+
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 const readIssuer = (

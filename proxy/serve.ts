@@ -8,7 +8,7 @@ import { createCalls } from './calls.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import type { Directory } from './directory/file.ts'
-import type { Clock, Log, PolicyEngine } from './model.ts'
+import type { Log, PolicyEngine } from './model.ts'
 import { startAdmin } from './net/admin.ts'
 import { createDial } from './net/dial.ts'
 import { startListener, type Listening } from './net/listener.ts'
@@ -23,7 +23,7 @@ import { createAuthApi } from './people/api.ts'
 import { createConnectApp } from './people/app.ts'
 import { createPermit } from './people/permit.ts'
 import { createPep, type Seen } from './pep.ts'
-import { prepare, snapshotOf } from './reload.ts'
+import { prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem } from './problem.ts'
 import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
@@ -36,6 +36,7 @@ import { createEntitlements, type PeopleSource } from './way/entitlements.ts'
 import { createEvidence } from './way/evidence.ts'
 import { createForward } from './way/forward.ts'
 import { serves } from './way/route.ts'
+import { createSift } from './wire/headers.ts'
 import { createIdentify } from './way/identify.ts'
 
 export type Serving = {
@@ -45,8 +46,6 @@ export type Serving = {
 }
 const DRAIN_MS = 5_000
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
-export const systemClock: Clock = { now: () => Date.now(), mono: () => performance.now() }
 
 /** Binds the connect listener first: the pages' address is part of every link. */
 const startConnect = (listen: {
@@ -312,6 +311,7 @@ export const serve = async (
       },
       auditRequired: config.audit.required,
       tagHeader,
+      sift: createSift(tagHeader),
       typeBase: publicUrl,
       clock,
       log,

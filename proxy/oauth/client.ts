@@ -43,7 +43,6 @@ type Options = {
   readonly auth?: RefreshRules['clientAuth']
   readonly format?: 'form' | 'json'
   readonly resource?: readonly string[]
-  /** For `auth: bearer`. */
   readonly access?: Secret
 }
 
@@ -180,16 +179,16 @@ export const createOAuthClient = ({
     /** Where the person's browser goes; pushed to the provider first where it takes that (RFC 9126). Throws credential_unavailable. */
     authorize: async (connection: Connection, ask: Ask): Promise<URL> => {
       const url = authorizationUrl(connection, ask)
-      const { par } = connection.provider
+      const { provider } = connection
+      const { par } = provider
       if (!par) return url
-      const fields = [...url.searchParams].filter(([name]) => name !== 'resource')
-      const { resource = [] } = connection.provider
-      const raw = await post(connection, par, Object.fromEntries(fields), { resource })
+      const { resource: _many, ...pushed } = Object.fromEntries(url.searchParams)
+      const raw = await post(connection, par, pushed, { resource: provider.resource ?? [] })
       const body = 'kind' in raw || raw.status < 200 || raw.status > 299 ? null : parseBody(raw)
       const uri = body?.['request_uri']
       if (typeof uri !== 'string')
         throw refused('the provider did not take the authorization request', raw)
-      const short = new URL(connection.provider.authorize ?? '')
+      const short = new URL(provider.authorize ?? '')
       short.searchParams.set('client_id', connection.clientId)
       short.searchParams.set('request_uri', uri)
       return short

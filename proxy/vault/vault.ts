@@ -32,12 +32,34 @@ export type VaultDeps = {
 type Place = {
   readonly row: CredentialRow | null
   readonly granted: ReadonlyMap<string, readonly string[]>
+  /** What each agent was told: one object as long as nothing changes, so that others may remember by it. */
+  readonly holdings: Map<string, Holding>
 }
 type Secrets = Pick<StoredCredential, 'access' | 'refresh'>
 
 const SLOT = 'default'
+const NOTHING: Holding = { kind: 'none' }
 const placeKey = ({ tenant, realm, id }: Person, connection: string): string =>
   JSON.stringify([tenant, realm, id, connection])
+
+const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding => {
+  if (row === null) return NOTHING
+  const known = holdings.get(agent)
+  if (known !== undefined) return known
+  const { id, status, account, generation, scopes } = row
+  const holding: Holding = {
+    kind: 'held',
+    credential: id,
+    status,
+    account,
+    generation,
+    scopes,
+    granted: granted.get(agent) ?? null,
+  }
+  // Agents name themselves: what is remembered for one place stays bounded.
+  if (holdings.size < 100) holdings.set(agent, holding)
+  return holding
+}
 
 /** Everything here rejects with Problem vault_unavailable when the store fails or a row does not open. */
 export const createVault = ({ store, sealer, clock, randomId, onRevoked }: VaultDeps): Vault => {
@@ -88,6 +110,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     const found = {
       row: rows[0] ?? null,
       granted: new Map(ours.map(({ agent, scopes }) => [agent, scopes])),
+      holdings: new Map<string, Holding>(),
     }
     if (seen === changes) places.set(key, found)
     return found
@@ -174,21 +197,12 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
   }
 
   return {
-    look: (person, connection, agent) =>
-      guarded(async (): Promise<Holding> => {
-        const { row, granted } = await place(person, connection)
-        if (row === null) return { kind: 'none' }
-        const { id, status, account, generation, scopes } = row
-        return {
-          kind: 'held',
-          credential: id,
-          status,
-          account,
-          generation,
-          scopes,
-          granted: granted.get(agent) ?? null,
-        }
-      }),
+    look: (person, connection, agent) => {
+      const known = places.get(placeKey(person, connection))
+      return known === undefined
+        ? guarded(async () => holdingOf(await place(person, connection), agent))
+        : Promise.resolve(holdingOf(known, agent))
+    },
 
     open: async (id, options) => {
       const known = options?.fresh === true ? undefined : credentials.get(id)

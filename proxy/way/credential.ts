@@ -43,6 +43,7 @@ export const createCredentials = (deps: {
     outcome: 'cached' | 'refreshed' | 'reconnect' | 'error',
   ) => void
 }): Credentials => {
+  const remembered = new WeakMap<StoredCredential, Injected>()
   const ask = async (
     id: string,
     connection: Connection,
@@ -51,7 +52,10 @@ export const createCredentials = (deps: {
     try {
       const { credential, refreshed } = await deps.fresh(id, connection, want)
       deps.outcome(connection.provider.id, refreshed ? 'refreshed' : 'cached')
-      return injected(credential, refreshed)
+      if (refreshed) return injected(credential, true)
+      const known = remembered.get(credential) ?? injected(credential, false)
+      remembered.set(credential, known)
+      return known
     } catch (error) {
       deps.outcome(
         connection.provider.id,

@@ -8,6 +8,8 @@ type Entry = {
   readonly connection: Connection
   readonly host: string
   readonly origin: string
+  readonly authority: string
+  readonly port: number
   readonly asset: boolean
 }
 export type RouteTable = {
@@ -41,9 +43,17 @@ export const buildRoutes = (connections: Iterable<Connection>): RouteTable => {
     ] as const)
       for (const [host, origin] of map) {
         const entries = hosts.get(host) ?? []
-        entries.push({ connection, host, origin, asset })
+        const { host: authority, port, protocol } = new URL(origin)
+        entries.push({
+          connection,
+          host,
+          origin,
+          authority,
+          port: Number(port) || (protocol === 'https:' ? 443 : 80),
+          asset,
+        })
         hosts.set(host, entries)
-        reached.set(new URL(origin).host, host)
+        reached.set(authority, host)
       }
   for (const connection of all)
     if (connection.provider.hostFromToken && connection.provider.hosts.size === 0)

@@ -112,7 +112,7 @@ describe('what is sent', () => {
             : generateKeyPairSync('ed25519')
       const text =
         form === 'pem'
-          ? privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+          ? privateKey.export({ type: 'pkcs8', format: 'pem' })
           : JSON.stringify({
               ...privateKey.export({ format: 'jwk' }),
               kid: 'k1',

@@ -21,10 +21,11 @@ const methods = async (
   { headers, form }: Request,
 ): Promise<readonly string[]> => {
   const header = headers.authorization ?? ''
-  if (/^Bearer /.test(header)) return ['bearer']
-  if (/^Basic /.test(header)) {
+  if (header.startsWith('Bearer ')) return ['bearer']
+  if (header.startsWith('Basic ')) {
     const text = Buffer.from(header.slice(6), 'base64').toString()
-    const [id = '', secret = ''] = [text.split(':')[0], text.slice(text.indexOf(':') + 1)]
+    const colon = text.indexOf(':')
+    const [id, secret] = [text.slice(0, colon), text.slice(colon + 1)] as const
     const raw = id === client.id && secret === client.secret
     const encoded = formDecoded(id) === client.id && formDecoded(secret) === client.secret
     return [...(encoded ? ['client_secret_basic'] : []), ...(raw ? ['raw_basic'] : [])]

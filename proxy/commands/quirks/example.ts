@@ -128,13 +128,16 @@ export const exampleOf = (provider: Provider): Example => {
 /** undefined: the member is left out. */
 export type Values = Readonly<Record<string, Json | undefined>>
 
+const asText = (value: Json | undefined): string =>
+  typeof value === 'string' ? value : JSON.stringify(value ?? '')
+
 /** A template with its `{names}` filled in: a text that is nothing but a name becomes the value itself. */
 export const render = (value: Json, values: Values): Json | undefined => {
   if (typeof value === 'string') {
     const whole = /^\{(\w+)\}$/.exec(value)?.[1]
     if (whole !== undefined && Object.hasOwn(values, whole)) return values[whole]
     return value.replaceAll(/\{(\w+)\}/g, (found, name: string) =>
-      Object.hasOwn(values, name) ? String(values[name]) : found,
+      Object.hasOwn(values, name) ? asText(values[name]) : found,
     )
   }
   if (Array.isArray(value)) return value.map((item: Json) => render(item, values) ?? null)
@@ -150,7 +153,7 @@ export const pointerTo = (body: Json, wanted: Json, at = ''): string | null => {
   if (JSON.stringify(body) === JSON.stringify(wanted)) return at
   if (typeof body !== 'object' || body === null) return null
   for (const [key, item] of Object.entries(body)) {
-    const found = pointerTo(item as Json, wanted, `${at}/${key}`)
+    const found = pointerTo(item, wanted, `${at}/${key}`)
     if (found !== null) return found
   }
   return null

@@ -42,7 +42,7 @@ export const startScripted = async (client: ClientFacts) => {
     for (const [name, value] of Object.entries(twist.members ?? {}))
       if (value === undefined) delete body[name]
       else body[name] = value
-    session.access.add(String(values.access_token))
+    if (typeof values.access_token === 'string') session.access.add(values.access_token)
     session.answer = body
     send(response, twist, 200, body)
   }

@@ -21,6 +21,12 @@ export type RouteTable = {
   readonly open: readonly Connection[]
 }
 
+const entryOf = (connection: Connection, host: string, origin: string, asset: boolean): Entry => {
+  const { host: authority, port, protocol } = new URL(origin)
+  const usual = protocol === 'https:' ? 443 : 80
+  return { connection, host, origin, authority, port: Number(port) || usual, asset }
+}
+
 const openTo = (table: RouteTable, host: string): readonly Connection[] =>
   table.open.filter((connection) =>
     connection.provider.hostFromToken?.suffixes.some(
@@ -43,17 +49,10 @@ export const buildRoutes = (connections: Iterable<Connection>): RouteTable => {
     ] as const)
       for (const [host, origin] of map) {
         const entries = hosts.get(host) ?? []
-        const { host: authority, port, protocol } = new URL(origin)
-        entries.push({
-          connection,
-          host,
-          origin,
-          authority,
-          port: Number(port) || (protocol === 'https:' ? 443 : 80),
-          asset,
-        })
+        const entry = entryOf(connection, host, origin, asset)
+        entries.push(entry)
         hosts.set(host, entries)
-        reached.set(authority, host)
+        reached.set(entry.authority, host)
       }
   for (const connection of all)
     if (connection.provider.hostFromToken && connection.provider.hosts.size === 0)
@@ -89,7 +88,7 @@ const lookUp = (table: RouteTable, host: string, wanted: string | null): Entry =
   const open = table.open.length === 0 ? [] : openTo(table, host)
   const entries = [
     ...listed,
-    ...open.map((connection) => ({ connection, host, origin: `https://${host}`, asset: false })),
+    ...open.map((connection) => entryOf(connection, host, `https://${host}`, false)),
   ]
   if (entries.length === 0)
     throw notFound(`no configured connection serves ${JSON.stringify(host)}`)

@@ -18,6 +18,7 @@ import { openSqlite } from '../../store/sqlite.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../vault/seal.ts'
 import { createVault } from '../../vault/vault.ts'
 import { createCredentials } from '../../way/credential.ts'
+import { createSift } from '../../wire/headers.ts'
 import { createForward } from '../../way/forward.ts'
 import { buildRoutes, matchRoute } from '../../way/route.ts'
 import type { Example } from './example.ts'
@@ -135,7 +136,7 @@ export const openWorld = async () => {
         body: { ...none, digest: null, stripped: [] },
         injected: await credentials.take(holding, used, route.host),
         pointers: [],
-        tagHeader: 'deputy-user',
+        sifted: createSift('deputy-user')(request.rawHeaders, used.provider),
         again: (taken) => credentials.again(taken, used),
         served: () => false,
         onAbort: () => {},

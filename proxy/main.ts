@@ -30,10 +30,12 @@ const loaded = async (flag: string | undefined) => {
   const { load } = await import('./config/load.ts')
   const result = load(flag, process.env)
   if ('loaded' in result) return result.loaded
+  const { ringProblems } = await import('./reload.ts')
+  const problems = [...result.problems, ...(result.rest === null ? [] : ringProblems(result.rest))]
   complain(
-    `${result.path ?? 'deputy'}: ${result.problems.length} problem${result.problems.length === 1 ? '' : 's'}`,
+    `${result.path ?? 'deputy'}: ${problems.length} problem${problems.length === 1 ? '' : 's'}`,
   )
-  for (const problem of result.problems) complain(`  ${problem}`)
+  for (const problem of problems) complain(`  ${problem}`)
   return null
 }
 

@@ -53,6 +53,17 @@ const readIssuer = (
   }
 }
 
+/** What is wrong with the key file, where the configuration is wrong too: both are told at once. */
+export const ringProblems = ({ config, at }: Loaded): readonly string[] => {
+  if (config.vault.keys === 'missing') return []
+  try {
+    readRing(at(config.vault.keys))
+    return []
+  } catch (error) {
+    return [message(error).replace(/^(?!vault\.keys)/, 'vault.keys: ')]
+  }
+}
+
 /** Opens what the configuration names beside the vault: keys, policy, issuers, people. Every problem at once. */
 export const prepare = async (
   loaded: Loaded,

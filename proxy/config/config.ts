@@ -280,7 +280,7 @@ export const withoutPassword = (value: string): string => {
 export const configSchema = z.strictObject({
   version: z.literal(1, { error: 'must be 1' }),
   listeners: listeners.prefault({}),
-  identity,
+  identity: identity.prefault({} as z.input<typeof identity>),
   entitlements: entitlements.optional(),
   policy,
   signals: z.array(z.looseObject({})).default([]),
@@ -449,23 +449,100 @@ const notBuilt = (config: Config): readonly string[] => {
   ]
 }
 
-/** @returns the configuration, or every problem as `path: message`. Pure. */
+type Issue = z.core.$ZodIssue
+
+/** zod's own words say little to somebody who writes YAML. */
+const said = (issue: Issue): readonly string[] => {
+  const at = (path: readonly PropertyKey[]): string => path.map(String).join('.') || 'configuration'
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => `${at([...issue.path, key])}: is no key that deputy knows`)
+  if (issue.code === 'invalid_key')
+    return [`${at(issue.path)}: ${issue.issues[0]?.message ?? 'is no valid name'}`]
+  if (issue.code !== 'invalid_type') return [`${at(issue.path)}: ${issue.message}`]
+  const wanted = issue.expected === 'object' ? 'keys and values' : issue.expected
+  return [
+    issue.message.endsWith('received undefined')
+      ? `${at(issue.path)}: is missing`
+      : `${at(issue.path)}: must be ${wanted === 'string' ? 'a text (durations and sizes carry a unit, such as 10s)' : wanted === 'array' ? 'a list' : wanted}`,
+  ]
+}
+
+type Tree = Record<PropertyKey, unknown>
+const isTree = (value: unknown): value is Tree => typeof value === 'object' && value !== null
+
+/** What stands in for a value that is required and missing, so that everything else can still be judged. */
+const STAND_IN: readonly (readonly [path: readonly string[], value: unknown])[] = [
+  [['version'], 1],
+  [['identity', 'trust'], 'plain'],
+  [['policy', 'bundle'], 'missing'],
+  [['vault', 'keys'], 'missing'],
+  [['connections'], { missing: { provider: 'missing' } }],
+]
+
+/** The configuration without what is wrong in it: only to find further problems, never to serve. null: nothing is left. */
+const salvage = (raw: unknown, issues: readonly Issue[]): Config | null => {
+  if (!isTree(raw)) return null
+  const copy = structuredClone(raw)
+  const parentOf = (path: readonly PropertyKey[], make: boolean): Tree | null => {
+    let at: Tree = copy
+    for (const key of path.slice(0, -1)) {
+      if (!isTree(at[key]) && make) at[key] = {}
+      const next = at[key]
+      if (!isTree(next)) return null
+      at = next
+    }
+    return at
+  }
+  const drop = (path: readonly PropertyKey[]): void => {
+    const last = path.at(-1)
+    const parent = parentOf(path, false)
+    if (last === undefined || parent === null) return
+    if (Array.isArray(parent)) parent.splice(Number(last), 1)
+    else delete parent[last]
+  }
+  let wrong = issues
+  // A list or entry that lost a required part goes as a whole, in the next turn.
+  for (let turn = 0; turn < 5; turn++) {
+    for (const issue of wrong.toReversed()) {
+      const { path } = issue
+      if (issue.code === 'unrecognized_keys') for (const key of issue.keys) drop([...path, key])
+      else if (turn > 0 && issue.message.includes('undefined')) drop(path.slice(0, -1))
+      else drop(path)
+    }
+    for (const [path, value] of STAND_IN) {
+      const parent = parentOf(path, true)
+      const last = path.at(-1) ?? ''
+      if (parent !== null && parent[last] === undefined) parent[last] = value
+    }
+    const parsed = configSchema.safeParse(copy)
+    if (parsed.success) return parsed.data
+    wrong = parsed.error.issues
+  }
+  return null
+}
+
+/**
+ * @returns the configuration, or every problem as `path: message`; `rest` is what could be read all the same, to look for
+ * further problems in what it names. Pure.
+ */
 export const parseConfig = (
   raw: unknown,
-): { readonly config: Config } | { readonly problems: readonly string[] } => {
+):
+  | { readonly config: Config }
+  | { readonly problems: readonly string[]; readonly rest: Config | null } => {
   const parsed = configSchema.safeParse(raw)
-  if (!parsed.success)
-    return {
-      problems: parsed.error.issues.flatMap((issue) =>
-        issue.code === 'unrecognized_keys'
-          ? issue.keys.map(
-              (key) => `${[...issue.path, key].join('.')}: is no key that deputy knows`,
-            )
-          : [`${issue.path.join('.') || 'configuration'}: ${issue.message}`],
-      ),
-    }
-  const problems = [...between(parsed.data), ...notBuilt(parsed.data)]
-  return problems.length > 0 ? { problems } : { config: parsed.data }
+  if (parsed.success) {
+    const problems = [...between(parsed.data), ...notBuilt(parsed.data)]
+    return problems.length > 0 ? { problems, rest: parsed.data } : { config: parsed.data }
+  }
+  const { issues } = parsed.error
+  const rest = salvage(raw, issues)
+  const first = issues.flatMap(said)
+  const more = rest === null ? [] : [...between(rest), ...notBuilt(rest)]
+  // What follows only from a missing or removed value is no problem of its own.
+  const wrong = first.map((problem) => problem.slice(0, problem.indexOf(':')))
+  const own = more.filter((problem) => !wrong.some((path) => problem.startsWith(path)))
+  return { problems: [...first, ...own], rest }
 }
 
 /** JSON Schema (draft 2020-12) of what people write. */

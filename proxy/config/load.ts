@@ -19,7 +19,12 @@ export type Loaded = {
 export type Env = Readonly<Record<string, string | undefined>>
 type Result =
   | { readonly loaded: Loaded }
-  | { readonly path: string | null; readonly problems: readonly string[] }
+  | {
+      readonly path: string | null
+      readonly problems: readonly string[]
+      /** What could be read all the same: to find further problems in, never to serve. */
+      readonly rest: Loaded | null
+    }
 
 const PLACES = ['./deputy.yaml', '/etc/deputy/deputy.yaml']
 const MOST_BYTES = 4 * 1024 ** 2
@@ -236,6 +241,7 @@ export const load = (flag: string | undefined, env: Env): Result => {
   if (found === null)
     return {
       path: null,
+      rest: null,
       problems: [
         `no configuration: neither --config, DEPUTY_CONFIG, ${PLACES.join(' nor ')}. \`deputy init\` writes one to begin with`,
       ],
@@ -247,14 +253,15 @@ export const load = (flag: string | undefined, env: Env): Result => {
   try {
     raw = readYaml(path)
   } catch (error) {
-    return { path, problems: [error instanceof Error ? error.message : String(error)] }
+    return { path, problems: [error instanceof Error ? error.message : String(error)], rest: null }
   }
   const text = interpolate(raw, '', env, at, problems)
   const parsed = parseConfig(text)
-  if ('problems' in parsed) return { path, problems: [...problems, ...parsed.problems] }
-  const { config } = parsed
+  const config = 'problems' in parsed ? parsed.rest : parsed.config
+  if ('problems' in parsed) problems.push(...parsed.problems)
+  if (config === null) return { path, problems, rest: null }
   const providers = readProviders(config, at, env, problems)
   const connections = connect(config, providers, problems)
-  if (problems.length > 0) return { path, problems }
-  return { loaded: Object.freeze({ config, path, connections, providers, at }) }
+  const loaded = Object.freeze({ config, path, connections, providers, at })
+  return problems.length > 0 ? { path, problems: [...new Set(problems)], rest: loaded } : { loaded }
 }

@@ -51,10 +51,8 @@ const textOf = (
   key: 'client_secret' | 'client_key',
   value: Secret | null | undefined,
 ): string => {
-  if (!value)
-    throw new Error(
-      `connections.${connection.name}: ${connection.provider.clientAuth} needs a ${key}`,
-    )
+  const { name, provider } = connection
+  if (!value) throw new Error(`connections.${name}: ${provider.clientAuth} needs a ${key}`)
   return value.reveal()
 }
 const clientOf = (connection: Connection) => {
@@ -180,10 +178,11 @@ export const createOAuthClient = ({
     authorize: async (connection: Connection, ask: Ask): Promise<URL> => {
       const url = authorizationUrl(connection, ask)
       const { provider } = connection
-      const { par } = provider
-      if (!par) return url
+      if (!provider.par) return url
       const { resource: _many, ...pushed } = Object.fromEntries(url.searchParams)
-      const raw = await post(connection, par, pushed, { resource: provider.resource ?? [] })
+      const raw = await post(connection, provider.par, pushed, {
+        resource: provider.resource ?? [],
+      })
       const body = 'kind' in raw || raw.status < 200 || raw.status > 299 ? null : parseBody(raw)
       const uri = body?.['request_uri']
       if (typeof uri !== 'string')

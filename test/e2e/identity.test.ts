@@ -383,6 +383,8 @@ describe('signed assertions', () => {
       const looks = rotating.asked.length
       vi.advanceTimersByTime(61_000)
       await expect.poll(() => rotating.asked.length).toBeGreaterThan(looks)
+      // That answer must be in before the next look, which would join a question still under way.
+      await new Promise((resolve) => setTimeout(resolve, 100))
       rotating.keep('k2')
       vi.advanceTimersByTime(61_000)
       await expect.poll(() => ask(first), { timeout: 2_000 }).toBe(401)

@@ -1,5 +1,5 @@
 // A real PostgreSQL for tests: the server that DEPUTY_POSTGRES names, or one of our own, started once per test file.
-import { chmodSync, mkdtempSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -78,7 +78,10 @@ const startServer = async (): Promise<string> => {
       { cause: error },
     )
   }
-  afterAll(() => server.stop())
+  afterAll(async () => {
+    await server.stop()
+    rmSync(folder, { recursive: true, force: true })
+  })
   return `postgres://postgres:pass%3Aword%2F1@127.0.0.1:${port}/postgres`
 }
 

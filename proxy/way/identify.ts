@@ -113,6 +113,12 @@ export const createIdentify = (options: {
 }): Identify => {
   const { clock } = options
   const verified = new LRUCache<string, Principal>({ max: 50_000 })
+  /** What began to verify before the keys changed is not remembered after. */
+  let changes = 0
+  const forget = (): void => {
+    changes++
+    verified.clear()
+  }
   const keys = new Map<string, Promise<JWTVerifyGetKey>>()
   const timers: NodeJS.Timeout[] = []
 
@@ -149,7 +155,7 @@ export const createIdentify = (options: {
           .reload()
           .then(() => {
             const now = JSON.stringify(remote.jwks())
-            if (now !== before) verified.clear()
+            if (now !== before) forget()
             before = now
           })
           .catch((error: unknown) =>
@@ -200,6 +206,7 @@ export const createIdentify = (options: {
   const verify = async (token: string, digest: string): Promise<Principal> => {
     const issuer = looksLikeJwt(token) ? issuerOf(token) : null
     if (issuer === null) throw denied('the tag is no assertion of a configured issuer')
+    const seen = changes
     let payload: JWTPayload
     try {
       const result = await jwtVerify(token, await keysOf(issuer), {
@@ -237,7 +244,8 @@ export const createIdentify = (options: {
       expiresAt: exp * 1_000,
       run: null,
     }
-    verified.set(digest, principal, { ttl: Math.max(1, Math.floor(exp * 1_000 - clock.now())) })
+    if (seen === changes)
+      verified.set(digest, principal, { ttl: Math.max(1, Math.floor(exp * 1_000 - clock.now())) })
     return principal
   }
 
@@ -310,7 +318,7 @@ export const createIdentify = (options: {
     identify: options.trust === 'asserted' ? asserted : plain,
     named: (id, rawHeaders) =>
       tagsOf(rawHeaders, options.header).header.length > 0 ? null : plain([], id),
-    forget: () => verified.clear(),
+    forget,
     close: () => {
       for (const timer of timers) clearInterval(timer)
     },

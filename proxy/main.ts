@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
 import { addOperatorCommands } from './commands/operator_cli.ts'
+import type { Config } from './config/config.ts'
 
 const EXIT = { usage: 64, config: 78, failed: 1 } as const
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
@@ -30,11 +31,20 @@ const loaded = async (flag: string | undefined) => {
   const { load } = await import('./config/load.ts')
   const result = load(flag, process.env)
   if ('loaded' in result) return result.loaded
+  const { ringProblems } = await import('./reload.ts')
+  const problems = [...result.problems, ...(result.rest === null ? [] : ringProblems(result.rest))]
   complain(
-    `${result.path ?? 'deputy'}: ${result.problems.length} problem${result.problems.length === 1 ? '' : 's'}`,
+    `${result.path ?? 'deputy'}: ${problems.length} problem${problems.length === 1 ? '' : 's'}`,
   )
-  for (const problem of result.problems) complain(`  ${problem}`)
+  for (const problem of problems) complain(`  ${problem}`)
   return null
+}
+
+/** The configuration as it may be shown: secrets print as such, a password inside a URL does not. */
+const shownConfig = async (config: Config): Promise<unknown> => {
+  const { withoutPassword } = await import('./config/config.ts')
+  const vault = { ...config.vault, store: withoutPassword(config.vault.store) }
+  return JSON.parse(JSON.stringify({ ...config, vault }))
 }
 
 const serveCommand = async (options: { readonly config?: string }): Promise<number> => {
@@ -138,8 +148,7 @@ const program = (done: (code: number) => void): Command => {
         return done(0)
       }
       const from = await loaded(options.config)
-      if (from !== null)
-        print((await import('yaml')).stringify(JSON.parse(JSON.stringify(from.config))))
+      if (from !== null) print((await import('yaml')).stringify(await shownConfig(from.config)))
       return done(from === null ? EXIT.config : 0)
     })
   command(deputy, 'keygen', 'make a key ring')
@@ -147,6 +156,21 @@ const program = (done: (code: number) => void): Command => {
     .action(async (options: { out: string }) =>
       done(await (await import('./commands/keys.ts')).keygen({ ...options, print })),
     )
+  const keys = deputy.command('keys').description('the key ring of the vault').exitOverride()
+  command(keys, 'rotate', 'seal everything anew under a new key, also while deputy serves')
+    .option(...config)
+    .option('--retire', 'add no key: remove the keys that nothing is sealed under any more')
+    .action(async (options: { config?: string; retire?: boolean }) => {
+      const from = await loaded(options.config)
+      const retire = options.retire === true
+      done(
+        from === null
+          ? EXIT.config
+          : await (
+              await import('./commands/keys.ts')
+            ).keysRotate({ loaded: from, retire, print, complain }),
+      )
+    })
   command(deputy, 'version', 'print the version')
     .option('--json', 'as JSON')
     .action((options: { json?: boolean }) => {
@@ -194,6 +218,20 @@ const program = (done: (code: number) => void): Command => {
       (await import('./commands/providers.ts')).providersList({ print, dir: shipped('providers') }),
     ),
   )
+  command(
+    providers,
+    'test',
+    'run a definition against a scripted provider that misbehaves in every way that applies',
+  )
+    .argument('<id>')
+    .option('--file <file>', 'a definition of your own; it may extend a shipped one')
+    .action(async (id: string, options: { file?: string }) =>
+      done(
+        await (
+          await import('./commands/quirks/command.ts')
+        ).providersTest({ id, ...options, print, dir: shipped('providers') }),
+      ),
+    )
   command(providers, 'show', 'print one definition')
     .argument('<id>')
     .action(async (id: string) =>
@@ -232,7 +270,11 @@ const program = (done: (code: number) => void): Command => {
   )
     .argument('[file]', 'the evidence file', 'audit.jsonl')
     .option('--keys <file>', 'key ring that signed the anchors')
-    .action(async (file: string, options: { keys?: string }) =>
+    .option(
+      '--anchors <file>',
+      'a copy of the evidence that you hold elsewhere: its anchors must be found',
+    )
+    .action(async (file: string, options: { keys?: string; anchors?: string }) =>
       done(await (await import('./commands/audit.ts')).auditVerify({ file, ...options, print })),
     )
   return deputy

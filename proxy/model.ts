@@ -78,6 +78,9 @@ export type Route = {
   readonly host: string
   /** Where that name is reached: `https://api.github.com`, or what the configuration maps it to. */
   readonly origin: string
+  /** `host[:port]` of `origin`, for the Host header. */
+  readonly authority: string
+  readonly port: number
   /** true: a download host under `assets`, reached without a credential. */
   readonly asset: boolean
   readonly addressing: Addressing
@@ -706,16 +709,44 @@ export type Store = {
     readonly read: (person: Person) => Promise<number>
     readonly move: (person: Person) => Promise<number>
   }
+  /** Every sealed text at rest, for the rotation of keys. */
+  readonly sealed: {
+    /** The next ones after `after`, in a fixed order; null: from the beginning. */
+    readonly page: (after: SealedRow | null, limit: number) => Promise<readonly SealedRow[]>
+    /** Fenced by generation and by the text that was read. false: the row changed meanwhile. */
+    readonly replace: (row: SealedRow, sealed: string) => Promise<boolean>
+  }
+  /**
+   * Tells every process on this store; heard here too. At least once, in no order, within a second. The store itself
+   * publishes, with the change: `credential` (a credential or grant changed; key `ChangedKey`) and `revoked` (the same).
+   */
+  readonly publish: (topic: string, key: string) => Promise<void>
+  /** `hear` gets the key; `*`: something may have been missed, so forget everything. Returns the end of it. */
+  readonly subscribe: (topic: string, hear: (key: string) => void) => () => void
   readonly check: () => Promise<void>
   readonly close: () => Promise<void>
+}
+/** JSON of this; the last is the credential's id, null when only a grant changed. */
+export type ChangedKey = readonly [
+  tenant: string,
+  realm: string,
+  user: string,
+  connection: string,
+  credential: string | null,
+]
+export type SealedRow = {
+  readonly table: 'credentials' | 'flows'
+  readonly id: string
+  readonly generation: number
+  readonly sealed: string
 }
 
 // --- evidence -----------------------------------------------------------------------------------
 
-/** Appends one record. Resolves once `write` has returned without error for its line; rejects otherwise. */
+/** Appends one record; one that is not `urgent` may wait 1 ms for others. Resolves once `write` has returned without error for its line; rejects otherwise. */
 export type Journal = {
   /** `fields` is the JSON text of the members after `event`, beginning with `,` or empty. */
-  readonly append: (event: string, fields: string) => Promise<void>
+  readonly append: (event: string, fields: string, urgent?: boolean) => Promise<void>
   readonly healthy: () => boolean
   readonly lines: () => number
   readonly close: () => Promise<void>

@@ -8,7 +8,7 @@ import { createCalls } from './calls.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import type { Directory } from './directory/file.ts'
-import type { Clock, Log, Person, PolicyEngine, Principal } from './model.ts'
+import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
 import { createDial } from './net/dial.ts'
 import { startListener, type Listening } from './net/listener.ts'
@@ -27,10 +27,11 @@ import { createConnectApp } from './people/app.ts'
 import { createOperatorsApi } from './people/operators.ts'
 import { createPermit } from './people/permit.ts'
 import { createPep, type Seen } from './pep.ts'
-import { prepare, snapshotOf } from './reload.ts'
+import { prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem } from './problem.ts'
-import { openSqlite } from './store/sqlite.ts'
+import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
+import { followRing } from './vault/rotate.ts'
 import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
 import { createVault } from './vault/vault.ts'
@@ -39,6 +40,8 @@ import { createDecide } from './way/decide.ts'
 import { createEntitlements, type PeopleSource } from './way/entitlements.ts'
 import { createEvidence } from './way/evidence.ts'
 import { createForward } from './way/forward.ts'
+import { serves } from './way/route.ts'
+import { createSift } from './wire/headers.ts'
 import { createIdentify } from './way/identify.ts'
 
 export type Serving = {
@@ -48,8 +51,6 @@ export type Serving = {
 }
 const DRAIN_MS = 5_000
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
-export const systemClock: Clock = { now: () => Date.now(), mono: () => performance.now() }
 
 /** Binds a listener for people or operators. The connect listener is first: the pages' address is part of every link. */
 const startConnect = (
@@ -108,7 +109,16 @@ export const serve = async (
       () => directory?.close(),
     )
 
-    const sealer = createSealer(ring)
+    const keys: { changed: (kid: string) => void } = { changed: () => {} }
+    const sealer = createSealer(
+      ring,
+      followRing({
+        path: at(config.vault.keys),
+        first: ring,
+        log,
+        onChange: ({ current }) => keys.changed(current.kid),
+      }),
+    )
     const newId = createUlid(clock.now)
     const proc = newId()
     const telemetry = createTelemetry({ version: options.version })
@@ -124,7 +134,7 @@ export const serve = async (
     })
     opened.push(() => dial.close())
 
-    const store = await openSqlite(at(config.vault.store.slice('sqlite:'.length)))
+    const store = await openStore(config.vault.store, at, log)
     opened.push(() => store.close())
     const sinks = config.audit.sink.map((sink) =>
       sink === 'stdout' ? ('stdout' as const) : { file: at(sink.slice('file:'.length)) },
@@ -138,12 +148,14 @@ export const serve = async (
       log,
     })
     opened.push(() => journal.close())
+    telemetry.audit(journal)
+    telemetry.policy(() => policy.current()?.revision ?? null)
     for (const sink of sinks)
       if (sink !== 'stdout')
         for (const end of await openEnds(sink.file, proc))
           await journal.append(
             'outcome',
-            `,"exchange":${JSON.stringify(end.exchange)},"result":"unknown","sent":null,"status":null`,
+            `,"exchange":${JSON.stringify(end.exchange)}${end.part === null ? '' : `,"part":${JSON.stringify(end.part)}`},"result":"unknown","sent":null,"status":null`,
           )
     const evidence = createEvidence({
       journal,
@@ -153,6 +165,12 @@ export const serve = async (
       hmac: sealer.hmac,
     })
     opened.push(() => evidence.close())
+    keys.changed = (key) => {
+      log.info({ key }, 'key ring read again: another key seals now')
+      evidence
+        .event('key.rotated', { key })
+        .catch((error: unknown) => log.error({ err: error }, 'key.rotated could not be recorded'))
+    }
     let last = ''
     told.policy = ({ revision, digest }) => {
       if (digest === last) return
@@ -291,12 +309,14 @@ export const serve = async (
       maxAge: config.entitlements?.max_age ?? { read: 0, write: 0, delete: 0, admin: 0 },
       clock,
     })
-    const decide = createDecide(clock, newId)
+    const decide = createDecide(clock, newId, telemetry.evaluated)
     const forward = createForward({
       dispatcher: dial.upstream,
       idleTimeout: config.upstream.idle_timeout,
       requestBody: config.limits.request_body,
       rewrittenBody: config.limits.rewritten_body,
+      clock,
+      upstream: telemetry.upstream,
     })
     opened.push(() => forward.close())
     const snapshot = snapshotOf(loaded.connections)
@@ -328,6 +348,7 @@ export const serve = async (
       },
       auditRequired: config.audit.required,
       tagHeader,
+      sift: createSift(tagHeader),
       typeBase: publicUrl,
       clock,
       log,
@@ -435,10 +456,13 @@ export const serve = async (
         maxHeaderBytes: config.limits.headers,
         names: config.listeners.names,
         origins: config.listeners.origins,
-        serves: (host) => snapshot.routes.hosts.has(host),
+        serves: (host) => serves(snapshot.routes, host),
         typeBase: publicUrl,
         newId,
-        call: (req, res, id, fixed) => void pep(req, res, id, fixed),
+        call: (req, res, id, fixed) => {
+          const end = telemetry.begin(req.method ?? '')
+          void pep(req, res, id, fixed).then(end)
+        },
         api: (req, res) => void apiListener(req, res),
         refused: (code, id) => evidence.refused(id, code, null),
       })

@@ -1,4 +1,4 @@
-// `deputy providers list | show`: what the shipped definitions say.
+// `deputy providers list | show`: what the shipped definitions say. `test` is in quirks/.
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'yaml'
@@ -35,6 +35,17 @@ const columns = (rows: readonly (readonly string[])[]): string[] => {
 const scopesOf = (row: OperationRow): string =>
   row.scopes.map((set) => (set.length === 0 ? '-' : set.join('+'))).join(' | ')
 
+/** `*.my.salesforce.com`: each person's own, told by the token. */
+const suffixes = ({ hostFromToken }: Provider): string =>
+  hostFromToken
+    ? `each person’s own: ${hostFromToken.suffixes.map((one) => `*${one}`).join(' ')}`
+    : ''
+
+const refreshing = ({ refresh, rotation, lostResponse, refreshIdleDays }: Provider): string =>
+  refresh === null
+    ? 'never'
+    : `rotation ${rotation}, lost answer recoverable: ${lostResponse}${refreshIdleDays ? `, unused for ${refreshIdleDays} days ends it` : ''}`
+
 const facts = (provider: Provider): [string, string][] => {
   const origins = (map: ReadonlyMap<string, string>): string =>
     [...map].map(([name, at]) => (at === `https://${name}` ? name : `${name} at ${at}`)).join(', ')
@@ -42,7 +53,7 @@ const facts = (provider: Provider): [string, string][] => {
     ['id', provider.id],
     ['name', provider.name],
     ['credential', provider.credential],
-    ['hosts', origins(provider.hosts) || 'none: extend this definition and name your own'],
+    ['hosts', origins(provider.hosts) || suffixes(provider) || 'none: name your own'],
     ['assets', origins(provider.assets)],
     ['issuer', provider.issuer],
     ['authorize', provider.authorize],
@@ -52,7 +63,10 @@ const facts = (provider: Provider): [string, string][] => {
     ['client_auth', provider.clientAuth],
     ['pkce', provider.pkce ? 'S256' : 'no'],
     ['always asked for', (provider.scopeAlways ?? []).join(' ')],
-    ['refresh', `rotation ${provider.rotation}, lost answer recoverable: ${provider.lostResponse}`],
+    ['slots', [...(provider.slots?.keys() ?? [])].join(', ')],
+    ['account', provider.account && `from ${provider.account.from}`],
+    ['refresh', refreshing(provider)],
+    ['pushed requests', provider.par ?? null],
     [
       'present',
       `${provider.present.header}: ${provider.present.scheme} {token}`.replace('  ', ' '),
@@ -72,11 +86,11 @@ const compiled = (dir: string, print: Print): ReadonlyMap<string, Provider> | nu
 export const providersList = ({ print, dir }: { print: Print; dir: string }): number => {
   const providers = compiled(dir, print)
   if (providers === null) return 1
-  const rows = [...providers.values()].map(({ id, name, hosts, operations }) => [
-    id,
-    name,
-    `${operations.length}`,
-    [...hosts.keys()].join(' '),
+  const rows = [...providers.values()].map((provider) => [
+    provider.id,
+    provider.name,
+    `${provider.operations.length}`,
+    [...provider.hosts.keys()].join(' ') || suffixes(provider),
   ])
   columns([['ID', 'NAME', 'OPERATIONS', 'HOSTS'], ...rows]).forEach((line) => print(line))
   return 0

@@ -1,5 +1,5 @@
 // The configuration: unknown → Config, or every problem at once with its path. Names are a contract: add, never rename.
-import { createHash, createSecretKey } from 'node:crypto'
+import { createHash, createPrivateKey, createSecretKey } from 'node:crypto'
 import { z } from 'zod'
 import type { Access } from '../model.ts'
 import { secret } from '../secret.ts'
@@ -171,11 +171,26 @@ const policy = z.strictObject({
   shadow: text.optional(),
 })
 
+/** A private key of our own, as JWK or PEM; what is wrong with it never quotes it. */
+const privateKey = text
+  .refine((value) => {
+    try {
+      return value.trim().startsWith('{')
+        ? createPrivateKey({ key: JSON.parse(value) as Record<string, unknown>, format: 'jwk' })
+            .type === 'private'
+        : createPrivateKey(value).type === 'private'
+    } catch {
+      return false
+    }
+  }, 'is no private key: name a file with a private JWK or an unencrypted PEM, ${file:./client.pem}')
+  .transform(secret)
+
 const hostMap = z.union([z.array(text), z.record(text, origin)])
 const connection = z.strictObject({
   provider: text,
   client_id: text.optional(),
   client_secret: secretText.optional(),
+  client_key: privateKey.optional(),
   scopes: z.array(text).default([]),
   hosts: hostMap.optional(),
   issuer: url.optional(),
@@ -249,18 +264,42 @@ const limits = z.strictObject({
   calls_per_agent: z.int().min(1).default(1_000),
 })
 
+/** A definition of one's own; the client secret that a foreign one brings must not be printed with the rest. */
+const ownProvider = z.looseObject({ id: text }).transform((entry) => {
+  const { oauth2 } = entry
+  if (typeof oauth2 !== 'object' || oauth2 === null || !('client_secret' in oauth2)) return entry
+  const { client_secret: value } = oauth2
+  return typeof value === 'string'
+    ? { ...entry, oauth2: { ...oauth2, client_secret: secret(value) } }
+    : entry
+})
+
+const store = text.refine(
+  (value) =>
+    /^sqlite:.+/.test(value) || (/^postgres(?:ql)?:\/\//.test(value) && URL.canParse(value)),
+  'is no store: write sqlite:PATH, or postgres://user:password@host:5432/database (percent-encode what is special in the password)',
+)
+/** `vault.store` as it may be shown. */
+export const withoutPassword = (value: string): string => {
+  if (value.startsWith('sqlite:')) return value
+  const shown = new URL(value)
+  if (shown.password !== '') shown.password = 'hidden'
+  shown.searchParams.delete('password')
+  return shown.href
+}
+
 export const configSchema = z.strictObject({
   version: z.literal(1, { error: 'must be 1' }),
   listeners: listeners.prefault({}),
-  identity,
+  identity: identity.prefault({} as z.input<typeof identity>),
   entitlements: entitlements.optional(),
   policy,
   signals: z.array(z.looseObject({})).default([]),
-  providers: z.array(z.union([text, z.looseObject({ id: text })])).default([]),
+  providers: z.array(z.union([text, ownProvider])).default([]),
   connections: z
     .record(name, connection)
     .refine((map) => Object.keys(map).length > 0, 'needs one connection at least'),
-  vault: z.strictObject({ store: text.default('sqlite:deputy.db'), keys: text }),
+  vault: z.strictObject({ store: store.default('sqlite:deputy.db'), keys: text }),
   connect: connect.prefault({}),
   operators: z.array(operator).default([]),
   runs: z.strictObject({ max: duration.default(UNITS.d) }).prefault({}),
@@ -453,32 +492,103 @@ const notBuilt = (config: Config): readonly string[] => {
     ...(config.audit.inputs === 'off' ? [] : [no('audit.inputs', 'sealed inputs')]),
     ...(config.telemetry.otlp === undefined ? [] : [no('telemetry.otlp', 'OTLP export')]),
     ...(config.upstream.proxy === undefined ? [] : [no('upstream.proxy', 'an egress proxy')]),
-    ...(/^sqlite:.+/.test(config.vault.store)
-      ? []
-      : [no('vault.store', config.vault.store.split(':')[0] ?? '')]),
-    ...Object.entries(config.connections).flatMap(([name, entry]) =>
-      entry.slot === undefined ? [] : [no(`connections.${name}.slot`, 'slot')],
-    ),
   ]
 }
 
-/** @returns the configuration, or every problem as `path: message`. Pure. */
+type Issue = z.core.$ZodIssue
+
+/** zod's own words say little to somebody who writes YAML. */
+const said = (issue: Issue): readonly string[] => {
+  const at = (path: readonly PropertyKey[]): string => path.map(String).join('.') || 'configuration'
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => `${at([...issue.path, key])}: is no key that deputy knows`)
+  if (issue.code === 'invalid_key')
+    return [`${at(issue.path)}: ${issue.issues[0]?.message ?? 'is no valid name'}`]
+  if (issue.code !== 'invalid_type') return [`${at(issue.path)}: ${issue.message}`]
+  const wanted = issue.expected === 'object' ? 'keys and values' : issue.expected
+  return [
+    issue.message.endsWith('received undefined')
+      ? `${at(issue.path)}: is missing`
+      : `${at(issue.path)}: must be ${wanted === 'string' ? 'a text (durations and sizes carry a unit, such as 10s)' : wanted === 'array' ? 'a list' : wanted}`,
+  ]
+}
+
+type Tree = Record<PropertyKey, unknown>
+const isTree = (value: unknown): value is Tree => typeof value === 'object' && value !== null
+
+/** What stands in for a value that is required and missing, so that everything else can still be judged. */
+const STAND_IN: readonly (readonly [path: readonly string[], value: unknown])[] = [
+  [['version'], 1],
+  [['identity', 'trust'], 'plain'],
+  [['policy', 'bundle'], 'missing'],
+  [['vault', 'keys'], 'missing'],
+  [['connections'], { missing: { provider: 'missing' } }],
+]
+
+/** The configuration without what is wrong in it: only to find further problems, never to serve. null: nothing is left. */
+const salvage = (raw: unknown, issues: readonly Issue[]): Config | null => {
+  if (!isTree(raw)) return null
+  const copy = structuredClone(raw)
+  const parentOf = (path: readonly PropertyKey[], make: boolean): Tree | null => {
+    let at: Tree = copy
+    for (const key of path.slice(0, -1)) {
+      if (!isTree(at[key]) && make) at[key] = {}
+      const next = at[key]
+      if (!isTree(next)) return null
+      at = next
+    }
+    return at
+  }
+  const drop = (path: readonly PropertyKey[]): void => {
+    const last = path.at(-1)
+    const parent = parentOf(path, false)
+    if (last === undefined || parent === null) return
+    if (Array.isArray(parent)) parent.splice(Number(last), 1)
+    else delete parent[last]
+  }
+  let wrong = issues
+  // A list or entry that lost a required part goes as a whole, in the next turn.
+  for (let turn = 0; turn < 5; turn++) {
+    for (const issue of wrong.toReversed()) {
+      const { path } = issue
+      if (issue.code === 'unrecognized_keys') for (const key of issue.keys) drop([...path, key])
+      else if (turn > 0 && issue.message.includes('undefined')) drop(path.slice(0, -1))
+      else drop(path)
+    }
+    for (const [path, value] of STAND_IN) {
+      const parent = parentOf(path, true)
+      const last = path.at(-1) ?? ''
+      if (parent !== null && parent[last] === undefined) parent[last] = value
+    }
+    const parsed = configSchema.safeParse(copy)
+    if (parsed.success) return parsed.data
+    wrong = parsed.error.issues
+  }
+  return null
+}
+
+/**
+ * @returns the configuration, or every problem as `path: message`; `rest` is what could be read all the same, to look for
+ * further problems in what it names. Pure.
+ */
 export const parseConfig = (
   raw: unknown,
-): { readonly config: Config } | { readonly problems: readonly string[] } => {
+):
+  | { readonly config: Config }
+  | { readonly problems: readonly string[]; readonly rest: Config | null } => {
   const parsed = configSchema.safeParse(raw)
-  if (!parsed.success)
-    return {
-      problems: parsed.error.issues.flatMap((issue) =>
-        issue.code === 'unrecognized_keys'
-          ? issue.keys.map(
-              (key) => `${[...issue.path, key].join('.')}: is no key that deputy knows`,
-            )
-          : [`${issue.path.join('.') || 'configuration'}: ${issue.message}`],
-      ),
-    }
-  const problems = [...between(parsed.data), ...notBuilt(parsed.data)]
-  return problems.length > 0 ? { problems } : { config: parsed.data }
+  if (parsed.success) {
+    const problems = [...between(parsed.data), ...notBuilt(parsed.data)]
+    return problems.length > 0 ? { problems, rest: parsed.data } : { config: parsed.data }
+  }
+  const { issues } = parsed.error
+  const rest = salvage(raw, issues)
+  const first = issues.flatMap(said)
+  const more = rest === null ? [] : [...between(rest), ...notBuilt(rest)]
+  // What follows only from a missing or removed value is no problem of its own.
+  const wrong = first.map((problem) => problem.slice(0, problem.indexOf(':')))
+  const own = more.filter((problem) => !wrong.some((path) => problem.startsWith(path)))
+  return { problems: [...first, ...own], rest }
 }
 
 /** JSON Schema (draft 2020-12) of what people write. */

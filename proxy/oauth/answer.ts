@@ -1,14 +1,8 @@
 // The normaliser: whatever a token endpoint said, as one of a few kinds. Pure; every provider's quirk ends here.
-import type { AnswerRules, TokenSet } from '../model.ts'
+import type { AccountRules, AnswerRules, Introspection, Provider, TokenSet } from '../model.ts'
 import { secret } from '../secret.ts'
-import { parseStrict } from '../wire/json.ts'
-
-/** What came over the wire. `body` is null when it was too large or broke off. */
-export type RawAnswer = {
-  readonly status: number
-  readonly headers: { readonly get: (name: string) => string | null }
-  readonly body: string | null
-}
+import { at, first, accountAt, hostAt, isFields, parseBody, word } from './body.ts'
+import type { Account, Fields, RawAnswer } from './body.ts'
 
 export type FailureKind =
   /** The grant is gone: the person must consent again. */
@@ -26,8 +20,6 @@ export type FailureKind =
   /** It may have worked, and the answer is lost. */
   | 'unknown'
 
-export type Account = { readonly id: string; readonly label: string }
-
 export type TokenFailure = {
   readonly kind: FailureKind
   /** The provider's word or ours; a plain word, never free text. */
@@ -39,8 +31,6 @@ export type TokenFailure = {
 export type TokenAnswer =
   | { readonly kind: 'tokens'; readonly tokens: TokenSet; readonly account: Account | null }
   | TokenFailure
-
-type Fields = Readonly<Record<string, unknown>>
 
 const KINDS: ReadonlyMap<string, FailureKind> = new Map(
   Object.entries({
@@ -66,83 +56,60 @@ export const readTokenAnswer = (
   rules: AnswerRules,
   raw: RawAnswer,
   now: number,
-  account: { readonly id: string; readonly label: string } | null = null,
+  account: Pick<AccountRules, 'id' | 'label'> | null = null,
 ): TokenAnswer => {
   const body = parseBody(raw)
-  const error = body === null ? null : errorOf(body, raw.status)
+  const error = body === null ? null : errorOf(body, raw.status, rules.errors)
   if (raw.status < 200 || raw.status > 299 || error !== null)
     return failureOf(rules, raw, body, error, now)
   const access = first(body, rules.accessToken)
   if (typeof access !== 'string' || access === '')
     return fail('unknown', body === null ? 'unreadable_answer' : 'no_token')
+  const other = Object.entries(rules.onlyIf ?? {}).find(([where, want]) => at(body, where) !== want)
+  if (other !== undefined) return fail('unknown', 'token_of_another_slot')
   const type = word(at(body, '/token_type'))?.toLowerCase()
   // A sender-constrained token presented as a bearer token would be refused at every call (RFC 9449 5).
   if (type === 'dpop' || type === 'mac') return fail('our_fault', 'unsupported_token_type')
+  const host = rules.host ? hostAt(body, rules.host) : null
+  // A token that names a host outside of the definition would be handed to whoever runs that host.
+  if (host === 'foreign') return fail('dead', 'foreign_host')
   const refresh = first(body, rules.refreshToken)
   return {
     kind: 'tokens',
     tokens: {
       access: secret(access),
       refresh: typeof refresh === 'string' && refresh !== '' ? secret(refresh) : null,
-      scopes: scopesOf(first(body, rules.scope), rules.scopeSeparator),
+      scopes: scopesOf(first(body, rules.scope), rules),
       expiresIn: lifetimeOf(first(body, rules.expiresIn), rules, now),
+      ...(host === null ? {} : { host: host.name }),
     },
     account: account === null ? null : accountAt(body, account),
   }
 }
 
-/** The account that an answer names; null when the pointer leads nowhere. */
-export const accountAt = (
-  body: unknown,
-  pointers: { readonly id: string; readonly label: string },
-): Account | null => {
-  const id = word(at(body, pointers.id))
-  return id === null ? null : { id, label: word(at(body, pointers.label)) ?? id }
-}
-
-/** A JSON body, or a form-encoded one; null when it is neither. Large numbers stay exact, as text. */
-export const parseBody = ({ body, headers }: RawAnswer): Fields | null => {
-  if (body === null) return null
-  try {
-    parseStrict(body)
-    const value: unknown = JSON.parse(body, exact)
-    return isFields(value) ? value : null
-  } catch {
-    const form =
-      headers.get('content-type')?.startsWith('application/x-www-form-urlencoded') ?? false
-    if (!form && !/^[\w.-]+=[^\s<>"&]*(?:&[\w.-]+=[^\s<>"&]*)*$/.test(body.trim())) return null
-    return Object.fromEntries(new URLSearchParams(body.trim()))
+/** What introspection adds to a token (RFC 7662 2.2); an answer that says nothing of it changes nothing. */
+export const readIntrospection = (
+  { account, answer }: Pick<Provider, 'account' | 'answer'>,
+  rules: Introspection,
+  raw: RawAnswer,
+  tokens: TokenSet,
+  now: number,
+): { readonly tokens: TokenSet; readonly account: Account | null } => {
+  const body = raw.status < 200 || raw.status > 299 ? null : parseBody(raw)
+  if (body === null || body['active'] === false) return { tokens, account: null }
+  const expires = first(body, rules.expiresIn)
+  return {
+    tokens: {
+      ...tokens,
+      scopes: scopesOf(first(body, rules.scope), answer) ?? tokens.scopes,
+      expiresIn: expires === undefined ? tokens.expiresIn : lifetimeOf(expires, answer, now),
+    },
+    account: account?.from === 'introspect' ? accountAt(body, account) : null,
   }
 }
-
-const exact = (_key: string, value: unknown, context?: { readonly source?: string }): unknown =>
-  typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value)
-    ? (context?.source ?? value)
-    : value
-const isFields = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-const word = (value: unknown): string | null => {
-  if (typeof value === 'number' && Number.isFinite(value)) return String(value)
-  return typeof value === 'string' && value !== '' && value.length <= 256 ? value : null
-}
-
-/** RFC 6901, own members only. */
-const at = (value: unknown, pointer: string): unknown => {
-  let here = value
-  for (const part of pointer.split('/').slice(1)) {
-    const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
-    if (typeof here !== 'object' || here === null || !Object.hasOwn(here, key)) return undefined
-    here = (here as Fields)[key]
-  }
-  return here
-}
-const first = (value: unknown, pointers: readonly string[]): unknown =>
-  pointers
-    .map((pointer) => at(value, pointer))
-    .find((found) => found !== undefined && found !== null)
 
 /** The provider's word for what went wrong, in the places where they put it; null: no error. */
-const errorOf = (body: Fields, status: number): string | null => {
+const errorOf = (body: Fields, status: number, known: AnswerRules['errors']): string | null => {
   const failed = status > 299 || body['ok'] === false || body['success'] === false
   const places = [
     '/error',
@@ -155,10 +122,12 @@ const errorOf = (body: Fields, status: number): string | null => {
   ]
   // These stand in good answers too.
   const more = failed ? ['/code', '/type', '/status', '/error/message', '/message'] : []
-  const found = [...places, ...more]
+  const said = [...places, ...more]
     .map((place) => at(body, place))
-    .find((value) => typeof value === 'string' && value !== '')
-  if (typeof found === 'string') return found
+    .filter((value): value is string => typeof value === 'string' && value !== '')
+  // A word that the definition knows says more than a general one beside it (HubSpot).
+  const found = said.find((value) => Object.hasOwn(known, value)) ?? said[0]
+  if (found !== undefined) return found
   return failed || body['error'] === true || isFields(body['error']) ? '' : null
 }
 
@@ -240,16 +209,24 @@ const printable = (text: string): string =>
     .replaceAll(/[\w.~+/=-]{16,}/g, '[…]')
     .slice(0, 200)
 
-const scopesOf = (value: unknown, separator: string): readonly string[] | null => {
-  const parts =
-    typeof value === 'string' ? value.split(separator).flatMap((part) => part.split(/\s+/)) : value
+/** A list, or a text with separators; null: not told. */
+export const scopesOf = (
+  value: unknown,
+  { scopeSeparator, scopePrefix }: Pick<AnswerRules, 'scopeSeparator' | 'scopePrefix'>,
+): readonly string[] | null => {
+  const parts = typeof value === 'string' ? value.split(scopeSeparator) : value
   if (!Array.isArray(parts)) return null
-  const scopes = parts.filter((part): part is string => typeof part === 'string')
-  return [...new Set(scopes.map((scope) => scope.trim()))].filter((scope) => scope !== '').sort()
+  const scopes = parts
+    .filter((part): part is string => typeof part === 'string')
+    .flatMap((part) => part.split(/\s+/))
+    .map((scope) =>
+      scopePrefix && scope.startsWith(scopePrefix) ? scope.slice(scopePrefix.length) : scope,
+    )
+  return [...new Set(scopes)].filter((scope) => scope !== '').sort()
 }
 
 /** Seconds; an absolute time is taken from now. What is absent, past or no number counts as not told. */
-const lifetimeOf = (value: unknown, rules: AnswerRules, now: number): number | null => {
+export const lifetimeOf = (value: unknown, rules: AnswerRules, now: number): number | null => {
   const text = typeof value === 'number' || typeof value === 'string' ? String(value).trim() : ''
   const date = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) / 1000 : Number.NaN
   const told = /^\d+(?:\.\d+)?$/.test(text) ? Number(text) : date

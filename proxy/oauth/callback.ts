@@ -71,6 +71,7 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
         code: secret(code),
         redirectUri: answer.redirectUri,
         verifier: leg.verifier === null ? null : secret(leg.verifier),
+        scopes: leg.asked,
       })
       tokens = { ...earned.tokens, scopes: earned.tokens.scopes ?? leg.asked }
       account =

@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto'
 import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
 import { Problem } from '../problem.ts'
-import type { Revoked } from './client.ts'
 import type { FlowDeps } from './flow.ts'
+import type { Revoked } from './revocation.ts'
 
 export type Earned = {
   readonly tokens: TokenSet

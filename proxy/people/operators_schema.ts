@@ -85,7 +85,7 @@ const runItem = z.object({
   expires_at: z.string(),
   revoked_at: z.string().nullable(),
 })
-/** `failed`: deputy forgot the token, the provider may still accept it. `grant_removed`: other agents keep the account. */
+/** `failed`: deputy forgot the token, the provider may still accept it; `access_outlives`: until it expires. `grant_removed`: other agents keep the account. */
 const results = z.array(
   z.object({
     id: z.string(),
@@ -95,7 +95,14 @@ const results = z.array(
     user_id: z.string(),
     tenant: z.string(),
     realm: z.string(),
-    result: z.enum(['revoked', 'already_dead', 'not_supported', 'failed', 'grant_removed']),
+    result: z.enum([
+      'revoked',
+      'already_dead',
+      'not_supported',
+      'access_outlives',
+      'failed',
+      'grant_removed',
+    ]),
   }),
 )
 const ended = z.object({

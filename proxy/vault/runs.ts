@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache'
 import type { Clock, Person, Principal, RunReach, RunRow, Store } from '../model.ts'
 import { Problem } from '../problem.ts'
 
-/** A revocation by another process is seen after this long at the latest. */
+/** A revocation by another process is seen after this long at the latest, though nobody tells of it. */
 const FRESH_MS = 1_000
 const TOKEN = /^dpr_[A-Za-z0-9_-]{43}$/
 /** Ended runs are listed this much longer. */
@@ -44,7 +44,7 @@ const principalOf = (row: RunRow): Principal => ({
 const denied = (detail: string): Problem => new Problem('unauthenticated', detail)
 
 export const createRuns = (deps: {
-  readonly store: Pick<Store, 'runs'>
+  readonly store: Pick<Store, 'runs' | 'publish' | 'subscribe'>
   readonly clock: Clock
   readonly randomBytes: (size: number) => Buffer
   readonly newId: () => string
@@ -55,6 +55,11 @@ export const createRuns = (deps: {
   const seen = new LRUCache<string, { readonly principal: Principal; readonly at: number }>({
     max: 10_000,
   })
+  const forget = (id: string): void => {
+    seen.clear()
+    if (id !== '*') deps.onRevoked(id)
+  }
+  store.subscribe('run', forget)
   const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work()
@@ -119,8 +124,8 @@ export const createRuns = (deps: {
     revoke: (id) =>
       guarded(async () => {
         const revoked = await store.runs.revoke(id, clock.now())
-        seen.clear()
-        deps.onRevoked(id)
+        forget(id)
+        await store.publish('run', id)
         return revoked
       }),
 

@@ -5,8 +5,8 @@ import type {
   Entitlements,
   Holding,
   Operation,
-  PolicyDecision,
   PolicyEngine,
+  PolicyDecision,
   PolicyFailure,
   Principal,
   Reason,
@@ -39,11 +39,15 @@ export type Question = {
 export const CONSENT: ReadonlySet<string> = new Set(['connection_missing', 'scope_missing'])
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
 
+const NO_SCOPES: readonly string[] = []
 /** What this agent may use of the stored scopes. */
 export const usable = (holding: Holding): readonly string[] => {
-  if (holding.kind === 'none' || holding.granted === null || holding.status !== 'active') return []
-  const { granted } = holding
-  return holding.scopes.filter((scope) => granted.includes(scope))
+  if (holding.kind === 'none' || holding.granted === null || holding.status !== 'active')
+    return NO_SCOPES
+  const { granted, scopes } = holding
+  return scopes.every((scope) => granted.includes(scope))
+    ? scopes
+    : scopes.filter((scope) => granted.includes(scope))
 }
 
 /** The scopes to demand: the first list that is held, else the least that the connection may ask for. */
@@ -55,7 +59,7 @@ export const chooseScopes = (
   operation.scopes.find((list) => list.every((scope) => held.includes(scope))) ??
   operation.scopes.find((list) => list.every((scope) => allowed.includes(scope))) ??
   operation.scopes[0] ??
-  []
+  NO_SCOPES
 
 /** A run touches only what it was minted for, whatever policy says. */
 const reaches = ({ connections, operations }: RunReach, { route, act }: Question): boolean =>
@@ -82,10 +86,15 @@ export type Decide = (
   question: Question,
 ) => Promise<Decision> | Decision
 
-export const createDecide = (clock: Clock, newId: () => string): Decide => {
+/** @param evaluated learns the duration of each evaluation, in s */
+export const createDecide = (
+  clock: Clock,
+  newId: () => string,
+  evaluated: (seconds: number) => void,
+): Decide => {
   const users = new WeakMap<Entitlements, WeakMap<Principal, string>>()
   const providers = new WeakMap<Holding, Map<string, string>>()
-  const operations = new WeakMap<Operation, Map<string, string>>()
+  const operations = new WeakMap<Operation, Map<readonly string[], string>>()
   let second = 0
   let now = ''
 
@@ -145,10 +154,10 @@ export const createDecide = (clock: Clock, newId: () => string): Decide => {
     return text
   }
   const operationText = (operation: Operation, kind: string, scopes: readonly string[]): string => {
-    const byScopes = operations.get(operation) ?? new Map<string, string>()
-    operations.set(operation, byScopes)
-    const key = JSON.stringify([kind, scopes])
-    let text = byScopes.get(key)
+    let byScopes = operations.get(operation)
+    if (byScopes === undefined) operations.set(operation, (byScopes = new Map()))
+    // The chosen list is one of the operation's own, so its identity is the key.
+    let text = byScopes.get(scopes)
     if (text === undefined) {
       text = JSON.stringify({
         id: operation.id,
@@ -158,7 +167,7 @@ export const createDecide = (clock: Clock, newId: () => string): Decide => {
         scope_alternatives: operation.scopes,
         inspects: operation.inspect.length > 0,
       })
-      byScopes.set(key, text)
+      byScopes.set(scopes, text)
     }
     return text
   }
@@ -231,7 +240,7 @@ export const createDecide = (clock: Clock, newId: () => string): Decide => {
       return question.facts.ageMs() > answer.max_entitlement_age_s * 1_000 &&
         question.facts.ageMs() > 0
         ? { ...said, effect: 'deny', reasons: stale }
-        : { ...said, effect: 'allow', reasons: [] }
+        : { ...said, effect: 'allow', reasons: answer.reasons }
     }
     const { reasons } = answer
     const { connection } = question.route
@@ -260,9 +269,13 @@ export const createDecide = (clock: Clock, newId: () => string): Decide => {
     const held = usable(question.holding)
     const scopes = chooseScopes(question.act.operation, held, question.route.connection.scopes)
     const missing: PolicyFailure = { failed: 'policy_missing', detail: 'no policy is loaded' }
-    const answer = engine === null ? missing : engine.evaluate(input(question, scopes, held))
-    return answer instanceof Promise
-      ? answer.then((late) => settle(engine, question, late))
-      : settle(engine, question, answer)
+    if (engine === null) return settle(engine, question, missing)
+    const began = clock.mono()
+    const done = (answer: PolicyDecision | PolicyFailure): Decision => {
+      evaluated((clock.mono() - began) / 1_000)
+      return settle(engine, question, answer)
+    }
+    const answer = engine.evaluate(input(question, scopes, held))
+    return answer instanceof Promise ? answer.then(done) : done(answer)
   }
 }

@@ -104,9 +104,15 @@ const looksLikeJwt = (value: string): boolean => /^[\w-]+\.[\w-]+\.[\w-]*$/.test
 const unbeared = (value: string): string => value.replace(/^bearer +/i, '')
 /** The run token among the tags; null: none. Throws when there are two. */
 const runIn = ({ header, slot }: Tags): string | null => {
-  const found = new Set([...header.map(unbeared), ...slot.map(slotValue)].filter(isRun))
-  if (found.size > 1) throw denied('two tags name different users')
-  return found.values().next().value ?? null
+  let run: string | null = null
+  const look = (value: string): void => {
+    if (!isRun(value)) return
+    if (run !== null && value !== run) throw denied('two tags name different users')
+    run = value
+  }
+  for (const value of header) look(unbeared(value))
+  for (const value of slot) look(slotValue(value))
+  return run
 }
 
 export const createIdentify = (options: {
@@ -126,6 +132,12 @@ export const createIdentify = (options: {
 }): Identify => {
   const { clock } = options
   const verified = new LRUCache<string, Principal>({ max: 50_000 })
+  /** What began to verify before the keys changed is not remembered after. */
+  let changes = 0
+  const forget = (): void => {
+    changes++
+    verified.clear()
+  }
   const keys = new Map<string, Promise<JWTVerifyGetKey>>()
   const timers: NodeJS.Timeout[] = []
 
@@ -162,7 +174,7 @@ export const createIdentify = (options: {
           .reload()
           .then(() => {
             const now = JSON.stringify(remote.jwks())
-            if (before !== '' && now !== before) verified.clear()
+            if (now !== before) forget()
             before = now
           })
           .catch((error: unknown) =>
@@ -213,6 +225,7 @@ export const createIdentify = (options: {
   const verify = async (token: string, digest: string): Promise<Principal> => {
     const issuer = looksLikeJwt(token) ? issuerOf(token) : null
     if (issuer === null) throw denied('the tag is no assertion of a configured issuer')
+    const seen = changes
     let payload: JWTPayload
     try {
       const result = await jwtVerify(token, await keysOf(issuer), {
@@ -250,7 +263,8 @@ export const createIdentify = (options: {
       expiresAt: exp * 1_000,
       run: null,
     }
-    verified.set(digest, principal, { ttl: Math.max(1, Math.floor(exp * 1_000 - clock.now())) })
+    if (seen === changes)
+      verified.set(digest, principal, { ttl: Math.max(1, Math.floor(exp * 1_000 - clock.now())) })
     return principal
   }
 
@@ -286,6 +300,7 @@ export const createIdentify = (options: {
     return verify(tag, digest)
   }
 
+  const plainPrincipals = new LRUCache<string, Principal>({ max: 10_000 })
   const plain = (
     rawHeaders: readonly string[],
     named: string | null,
@@ -300,7 +315,9 @@ export const createIdentify = (options: {
     }
     for (const latin of tags.header) {
       // Header bytes arrive as latin1; a name may be UTF-8.
-      const value = Buffer.from(latin, 'latin1').toString('utf8')
+      const value = /[\x80-\xff]/.test(latin)
+        ? Buffer.from(latin, 'latin1').toString('utf8')
+        : latin
       if (id !== null && value !== id) throw denied('two tags name different users')
       id = value
     }
@@ -311,10 +328,12 @@ export const createIdentify = (options: {
     return plainly(id)
   }
   const plainly = (id: string): Principal => {
+    const known = plainPrincipals.get(id)
+    if (known !== undefined) return known
     if (!validId(id)) throw denied('the name is longer than 256 bytes or has control characters')
     // In a path or a body it would be written into the evidence as a name.
     if (isRun(id)) throw denied('a run token goes into a header, never into a path or a body')
-    return {
+    const principal: Principal = {
       person: { tenant: 'default', realm: options.plainRealm, id },
       agent: options.plainAgent,
       verified: false,
@@ -323,6 +342,8 @@ export const createIdentify = (options: {
       expiresAt: null,
       run: null,
     }
+    plainPrincipals.set(id, principal)
+    return principal
   }
 
   return {
@@ -331,7 +352,7 @@ export const createIdentify = (options: {
       const tags = tagsOf(rawHeaders, options.header)
       return tags.header.length > 0 || runIn(tags) !== null ? null : plainly(id)
     },
-    forget: () => verified.clear(),
+    forget,
     close: () => {
       for (const timer of timers) clearInterval(timer)
     },

@@ -1,17 +1,7 @@
-import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { CredentialRow, FlowRow, GrantRow, Person, Store } from '../../proxy/model.ts'
-import { openSqlite } from '../../proxy/store/sqlite.ts'
-
-// Every store passes the same tests: a further one is a further row.
-const stores: readonly { readonly name: string; readonly open: () => Promise<Store> }[] = [
-  {
-    name: 'sqlite',
-    open: () => openSqlite(join(mkdtempSync(join(tmpdir(), 'store-')), 'deputy.db')),
-  },
-]
+import { kinds } from '../support/postgres.ts'
 
 const alice: Person = { tenant: 'acme', realm: 'corp', id: 'alice' }
 const credential = (change: Partial<CredentialRow> = {}): CredentialRow => ({
@@ -80,10 +70,13 @@ const next = (generation: number) => ({
   storedAt: 2_000,
 })
 
-describe.each(stores)('the $name store', ({ open }) => {
+const every = await kinds()
+
+describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
+  if (skip) return test.skip('is not here')
   let store: Store
   beforeEach(async () => {
-    store = await open()
+    store = await (await place()).open()
   })
   afterEach(() => store.close())
 
@@ -146,17 +139,17 @@ describe.each(stores)('the $name store', ({ open }) => {
   })
 
   test('gives a lease to one taker, for one generation, until its time is over', async () => {
+    const wait = () => pause(ownClock ? 150 : 0)
     await store.credentials.put(credential(), grant())
-    expect(await store.credentials.lease('c1', 2, 'L0', 1_000, 2_000)).toBeNull()
-    expect(await store.credentials.lease('c1', 1, 'L1', 1_000, 2_000)).toMatchObject({
-      lease: 'L1',
-      unknownSince: null,
-    })
-    expect(await store.credentials.lease('c1', 1, 'L2', 1_999, 3_000)).toBeNull()
+    expect(await store.credentials.lease('c1', 2, 'L0', 1_000, 1_100)).toBeNull()
+    const leased = await store.credentials.lease('c1', 1, 'L1', 1_000, 1_100)
+    expect(leased).toMatchObject({ lease: 'L1', unknownSince: null })
+    expect(await store.credentials.lease('c1', 1, 'L2', 1_050, 1_150)).toBeNull()
+    await wait()
     // the first holder never came back: its answer may be lost
-    expect(await store.credentials.lease('c1', 1, 'L3', 2_000, 3_000)).toMatchObject({
+    expect(await store.credentials.lease('c1', 1, 'L3', 1_100, 1_200)).toMatchObject({
       lease: 'L3',
-      unknownSince: 2_000,
+      unknownSince: leased?.leaseUntil,
     })
     expect(await store.credentials.rotate('c1', 'L1', next(2))).toBe(false)
     expect(await store.credentials.rotate('c1', 'L3', next(2))).toBe(true)
@@ -166,6 +159,28 @@ describe.each(stores)('the $name store', ({ open }) => {
       unknownSince: null,
     })
     expect(await store.credentials.rotate('c1', 'L3', next(3))).toBe(false)
+  })
+
+  test('gives a lease to exactly one of many who ask at once', async () => {
+    await store.credentials.put(credential(), grant())
+    const all = await Promise.all(
+      Array.from({ length: 20 }, (_, n) =>
+        store.credentials.lease('c1', 1, `L${n}`, 1_000, 61_000),
+      ),
+    )
+    expect(all.filter((row) => row !== null)).toHaveLength(1)
+  })
+
+  test('keeps one of two credentials that take the same place at once, with its grant', async () => {
+    const ids = ['c1', 'c2', 'c3', 'c4', 'c5', 'c6']
+    await Promise.all(
+      ids.map((id) =>
+        store.credentials.put(credential({ id, accountId: id }), grant({ agent: id })),
+      ),
+    )
+    const [kept, ...more] = await store.credentials.find(alice, 'github')
+    expect(more).toEqual([])
+    expect((await store.grants.list(alice)).map(({ agent }) => agent)).toEqual([kept?.id])
   })
 
   test('releases a lease only for its holder, with what was learnt', async () => {
@@ -258,5 +273,122 @@ describe.each(stores)('the $name store', ({ open }) => {
     expect(await find(['read:org', 'repo'], 2_000, 'other')).toBeNull()
     expect(await store.flows.sweep(9_000)).toBe(0)
     expect(await store.flows.sweep(9_001)).toBe(1)
+  })
+
+  test('tells of every change of a credential or grant, and of a revocation', async () => {
+    const heard: string[] = []
+    const end = store.subscribe('credential', (key) => void heard.push(key))
+    store.subscribe('revoked', (key) => void heard.push(`revoked ${key}`))
+    const credentialKey = JSON.stringify(['acme', 'corp', 'alice', 'github', 'c1'])
+    const grantKey = JSON.stringify(['acme', 'corp', 'alice', 'github', null])
+    const expectHeard = (...keys: string[]): void => {
+      expect(heard.splice(0)).toEqual(keys)
+    }
+    await store.credentials.put(credential(), grant())
+    expectHeard(credentialKey)
+    await store.credentials.put(credential(), grant()) // refused
+    expectHeard()
+    await store.credentials.lease('c1', 1, 'L1', 1_000, 61_000)
+    await store.credentials.rotate('c1', 'L1', next(2))
+    expectHeard(credentialKey)
+    await store.credentials.lease('c1', 2, 'L2', 1_000, 61_000)
+    const set = { status: 'active', unknownSince: null, coolUntil: null, coolError: null } as const
+    await store.credentials.release('c1', 'L2', set)
+    expectHeard(credentialKey)
+    await store.grants.put(grant({ agent: 'other' }))
+    expectHeard(grantKey)
+    await store.grants.remove(alice, 'other', 'github')
+    expectHeard(grantKey)
+    await store.grants.remove(alice, 'other', 'github')
+    expectHeard()
+    await store.credentials.remove('c1')
+    expectHeard(credentialKey, `revoked ${credentialKey}`)
+    store.subscribe('mine', (key) => void heard.push(key))
+    await store.publish('mine', 'here')
+    expectHeard('here')
+    end()
+    await store.grants.put(grant())
+    expectHeard()
+  })
+
+  test('shows every sealed text once, and replaces only what is still as it was', async () => {
+    for (const id of ['c1', 'c2', 'c3'])
+      await store.credentials.put(
+        credential({ id, user: id, sealed: `jwe-${id}` }),
+        grant({ user: id }),
+      )
+    await store.flows.insert(flow())
+    await store.flows.insert(flow({ hash: 'f2', sealedLeg: 'jwe-leg' }))
+    const found = []
+    for (let after = null; ; after = found.at(-1) ?? null) {
+      const page = await store.sealed.page(after, 2)
+      if (page.length === 0) break
+      found.push(...page)
+    }
+    expect(found.map(({ sealed }) => sealed)).toEqual(['jwe-c1', 'jwe-c2', 'jwe-c3', 'jwe-leg'])
+    const [one, two, , leg] = found
+    if (!one || !two || !leg) throw new Error('missing')
+    expect(await store.sealed.replace(one, 'new-c1')).toBe(true)
+    expect(await store.sealed.replace(one, 'again')).toBe(false)
+    expect(await store.sealed.replace({ ...two, generation: 9 }, 'again')).toBe(false)
+    expect(await store.sealed.replace(leg, 'new-leg')).toBe(true)
+    expect(await store.credentials.byId('c1')).toEqual(
+      credential({ id: 'c1', user: 'c1', sealed: 'new-c1' }),
+    )
+    expect(await store.flows.byHash('f2')).toMatchObject({ sealedLeg: 'new-leg' })
+  })
+
+  test('holds what a consent earned until it is claimed, once; while it holds no leg begins', async () => {
+    const held = { confirmHash: 'x1', held: '{}', sealedLeg: 'jwe-held', confirmUntil: 5_000 }
+    const begun = { stateHash: 's2', cookieHash: 'c', sealedLeg: 'jwe', legExpiresAt: 1 }
+    await store.flows.insert(flow({ stateHash: 's1' }))
+    expect(await store.flows.hold('f1', held)).toBe(true)
+    expect(await store.flows.hold('f1', { ...held, confirmHash: 'x2' })).toBe(false)
+    expect(await store.flows.leg('f1', begun)).toBe(false)
+    expect(await store.flows.byState('s1')).toBe(null)
+    expect(await store.flows.byConfirm('x1')).toEqual(flow(held))
+    expect(await store.flows.overdue(4_999)).toEqual([])
+    expect(await store.flows.overdue(5_000)).toEqual([flow(held)])
+    expect(await store.flows.open(alice)).toHaveLength(1)
+    expect(await store.flows.open({ ...alice, tenant: 'other' })).toEqual([])
+    const claims = await Promise.all([1, 2].map(() => store.flows.claim('f1', 'x1')))
+    expect(claims.toSorted()).toEqual([false, true])
+    expect(await store.flows.byHash('f1')).toEqual(flow({ ...held, confirmHash: null }))
+    expect(await store.flows.finish('f1', 'completed', null)).toBe(true)
+    expect(await store.flows.byHash('f1')).toEqual(flow({ status: 'completed' }))
+    expect(await store.flows.erase({ ...alice, id: 'Alice' })).toBe(0)
+    expect(await store.flows.erase(alice)).toBe(1)
+  })
+
+  test('keeps runs by the hash of their token, revokes each once, and finds them by any part', async () => {
+    const run = {
+      tokenHash: 'h1',
+      id: 'r1',
+      tenant: 'acme',
+      realm: 'corp',
+      user: 'alice',
+      agent: 'triage',
+      connections: ['github'],
+      operations: ['issues.*'],
+      createdBy: 'backend',
+      createdAt: 1_000,
+      expiresAt: 9_000,
+      revokedAt: null,
+    }
+    const other = { ...run, tokenHash: 'h2', id: 'r2', operations: null, createdAt: 2_000 }
+    await store.runs.insert(run)
+    await store.runs.insert(other)
+    await expect(store.runs.insert({ ...run, id: 'r3' })).rejects.toThrow()
+    expect(await store.runs.byHash('h1')).toEqual(run)
+    expect(await store.runs.byHash('r1')).toBe(null)
+    expect(await store.runs.list({})).toEqual([other, run])
+    expect(await store.runs.list({ user: 'alice', tenant: 'acme', id: 'r2' })).toEqual([other])
+    expect(await store.runs.list({ realm: 'Corp' })).toEqual([])
+    expect(await store.runs.revoke('r1', 3_000)).toBe(true)
+    expect(await store.runs.revoke('r1', 4_000)).toBe(false)
+    expect((await store.runs.byHash('h1'))?.revokedAt).toBe(3_000)
+    expect(await store.runs.sweep(9_000)).toBe(0)
+    expect(await store.runs.erase({ ...alice, realm: 'other' })).toBe(0)
+    expect(await store.runs.erase(alice)).toBe(2)
   })
 })

@@ -14,9 +14,10 @@ let store: Store
 let at = 1_000_000
 const clock = { now: () => at, mono: () => at }
 const revoked: string[] = []
-const runs = () =>
+/** `deaf`: the change bus does not reach this one. */
+const runs = (deaf = false) =>
   createRuns({
-    store,
+    store: deaf ? { ...store, subscribe: () => () => {} } : store,
     clock,
     randomBytes,
     newId: createUlid(clock.now),
@@ -40,8 +41,8 @@ const what = (ms = 60_000) => ({
 })
 const verified = async (who: ReturnType<typeof runs>, token: string) => who.verify(token)
 
-test('a revocation in one process is seen by the other after a second at most', async () => {
-  const [one, two] = [runs(), runs()]
+test('a revocation in one process is seen by the other, after a second at most where nobody tells it', async () => {
+  const [one, two] = [runs(true), runs(true)]
   const { token, row } = await one.mint(what())
   expect((await verified(two, token)).run).toBe(row.id)
   expect(await one.revoke(row.id)).toBe(true)
@@ -52,6 +53,13 @@ test('a revocation in one process is seen by the other after a second at most', 
   at += 1
   await expect(verified(two, token)).rejects.toThrow('revoked')
   expect(await two.revoke(row.id)).toBe(false)
+
+  const heard = runs()
+  const next = await one.mint(what())
+  await verified(heard, next.token)
+  await one.revoke(next.row.id)
+  await expect(verified(heard, next.token)).rejects.toThrow('revoked')
+  expect(revoked.filter((id) => id === next.row.id)).toHaveLength(2)
 })
 
 test('the end of a run counts to the millisecond, also while it is remembered', async () => {

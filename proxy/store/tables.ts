@@ -1,0 +1,322 @@
+// What every store does, statement by statement: one SQL and one set of rules; a database is handed in.
+import type {
+  ChangedKey,
+  CredentialRow,
+  FlowRow,
+  GrantRow,
+  Person,
+  RunRow,
+  SealedRow,
+  Store,
+} from '../model.ts'
+
+export type Value = string | number | null
+export type Params = Readonly<Record<string, Value>>
+export type Raw = Readonly<Record<string, unknown>>
+/** SQL with `:names`. */
+export type Statement = readonly [sql: string, params: Params]
+/** Yields statements and gets their rows: driven without a pause where the database answers at once. */
+export type Work<T> = Generator<Statement, T, readonly Raw[]>
+export type Tell = (topic: string, key: string) => void
+/** `refresh` has connections of its own: a rotated token must find its way in. */
+export type Lane = 'calls' | 'refresh'
+
+export type Database = {
+  /** The time in ms by which leases run, as SQL; `:now` is the caller's. */
+  readonly now: string
+  /** Lets one transaction at a time past this key; nothing where there is one writer anyway. */
+  readonly serialise: (key: string) => readonly Statement[]
+  readonly query: (statement: Statement) => Promise<readonly Raw[]>
+  /** All or nothing; what was told is heard everywhere once it is committed. */
+  readonly transact: <T>(work: (tell: Tell) => Work<T>, lane?: Lane) => Promise<T>
+  readonly publish: Store['publish']
+  readonly subscribe: Store['subscribe']
+  readonly close: () => Promise<void>
+}
+
+const CREDENTIAL =
+  'id tenant realm user connection provider slot accountId account host status generation scopes sealed expiresAt storedAt lease leaseUntil unknownSince coolUntil coolError'.split(
+    ' ',
+  )
+const GRANT = 'tenant realm user agent connection scopes at'.split(' ')
+const FLOW =
+  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil'.split(
+    ' ',
+  )
+const RUN =
+  'tokenHash id tenant realm user agent connections operations createdBy createdAt expiresAt revokedAt'.split(
+    ' ',
+  )
+const PERSON = 'tenant = :tenant AND realm = :realm AND user_id = :user'
+/** The journal of a credential's refreshes is kept this long, ms. */
+const JOURNAL_LIFE = 30 * 86_400_000
+
+const column = (name: string): string =>
+  name === 'user' ? 'user_id' : name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+const select = (names: readonly string[]): string =>
+  names.map((name) => `${column(name)} AS "${name}"`).join(', ')
+const insert = (table: string, names: readonly string[]): string =>
+  `INSERT INTO ${table} (${names.map(column).join(', ')}) VALUES (${names.map((name) => `:${name}`).join(', ')})`
+const overwrite = (names: readonly string[]): string =>
+  names.map((name) => `${column(name)} = excluded.${column(name)}`).join(', ')
+const matching = (name: string): string =>
+  `(CAST(:${name} AS TEXT) IS NULL OR ${column(name)} = :${name})`
+
+/** A lone surrogate would be written as U+FFFD, and two names would become one. */
+const checked = (values: Params): Params => {
+  for (const value of Object.values(values))
+    if (typeof value === 'string' && !value.isWellFormed())
+      throw new Error('the store refuses text that is not well-formed Unicode')
+  return values
+}
+const personOf = (person: Person): Params =>
+  checked({ tenant: person.tenant, realm: person.realm, user: person.id })
+const ownerOf = ({ tenant, realm, user }: GrantRow | CredentialRow): Params =>
+  checked({ tenant, realm, user })
+
+const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
+  checked({
+    ...row,
+    scopes: JSON.stringify(row.scopes),
+    ...('sealed' in row ? { host: row.host ?? null } : {}),
+    ...('reauthorization' in row
+      ? {
+          reauthorization: row.reauthorization ? 1 : 0,
+          confirmHash: row.confirmHash ?? null,
+          held: row.held ?? null,
+          confirmUntil: row.confirmUntil ?? null,
+        }
+      : {}),
+  } as Params)
+const runOf = (raw: Raw): RunRow =>
+  ({
+    ...raw,
+    connections: JSON.parse(raw['connections'] as string),
+    operations: JSON.parse((raw['operations'] ?? 'null') as string),
+  }) as RunRow
+const fromRaw = (raw: Raw): Raw => ({ ...raw, scopes: JSON.parse(String(raw['scopes'])) })
+const credentialOf = (raw: Raw): CredentialRow => fromRaw(raw) as CredentialRow
+const grantOf = (raw: Raw): GrantRow => fromRaw(raw) as GrantRow
+const flowOf = (raw: Raw): FlowRow =>
+  ({ ...fromRaw(raw), reauthorization: raw['reauthorization'] === 1 }) as FlowRow
+const first = <T>(rows: readonly Raw[], of: (raw: Raw) => T): T | null =>
+  rows[0] === undefined ? null : of(rows[0])
+const changed = (row: GrantRow | CredentialRow): string =>
+  JSON.stringify([
+    row.tenant,
+    row.realm,
+    row.user,
+    row.connection,
+    'id' in row ? row.id : null,
+  ] satisfies ChangedKey)
+
+const statements = (now: string) => {
+  const credentials = `SELECT ${select(CREDENTIAL)} FROM credentials`
+  const flows = `SELECT ${select(FLOW)} FROM flows`
+  const grants = `SELECT ${select(GRANT)} FROM grants WHERE ${PERSON}`
+  return {
+    byId: `${credentials} WHERE id = :id`,
+    find: `${credentials} WHERE ${PERSON} AND connection = :connection ORDER BY slot`,
+    list: `${credentials} WHERE ${['tenant', 'realm', 'user', 'connection'].map(matching).join(' AND ')} ORDER BY tenant, realm, user_id, connection, slot`,
+    same: `${credentials} WHERE ${PERSON} AND connection = :connection AND slot = :slot`,
+    put: `${insert('credentials', CREDENTIAL)} ON CONFLICT (id) DO UPDATE SET ${overwrite(CREDENTIAL)} WHERE credentials.generation < excluded.generation RETURNING id`,
+    lease: `UPDATE credentials SET unknown_since = CASE WHEN lease IS NULL THEN unknown_since ELSE coalesce(unknown_since, lease_until) END, lease = :lease, lease_until = ${now} + :ms WHERE id = :id AND generation = :generation AND status = 'active' AND (lease IS NULL OR lease_until <= ${now}) RETURNING ${select(CREDENTIAL)}`,
+    rotate: `UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, lease = NULL, lease_until = NULL, unknown_since = NULL, cool_until = NULL, cool_error = NULL WHERE id = :id AND lease = :lease AND generation + 1 = :generation AND status = 'active' RETURNING ${select(CREDENTIAL)}`,
+    release: `UPDATE credentials SET status = :status, unknown_since = :unknownSince, cool_until = :coolUntil, cool_error = :coolError, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease RETURNING ${select(CREDENTIAL)}`,
+    remove: `DELETE FROM credentials WHERE id = :id RETURNING ${select(CREDENTIAL)}`,
+    journal: `INSERT INTO refresh_journal (lease, credential, generation, started_at, outcome) VALUES (:lease, :id, :generation, ${now}, 'started')`,
+    trim: `DELETE FROM refresh_journal WHERE credential = :id AND started_at < ${now} - ${JOURNAL_LIFE}`,
+    ended: 'UPDATE refresh_journal SET outcome = :outcome WHERE lease = :lease',
+    grant: `${grants} AND connection = :connection AND agent = :agent`,
+    grants: `${grants} ORDER BY connection, agent`,
+    allow: `${insert('grants', GRANT)} ON CONFLICT (tenant, realm, user_id, connection, agent) DO UPDATE SET scopes = excluded.scopes, at = excluded.at`,
+    disallow: `DELETE FROM grants WHERE ${PERSON} AND connection = :connection AND agent = :agent RETURNING ${select(GRANT)}`,
+    disallowAll: `DELETE FROM grants WHERE ${PERSON} AND connection = :connection`,
+    flow: `${flows} WHERE hash = :hash`,
+    flowByState: `${flows} WHERE state_hash = :stateHash`,
+    pending: `${flows} WHERE ${PERSON} AND connection = :connection AND agent = :agent AND status = 'pending' AND expires_at > :now ORDER BY created_at DESC`,
+    begin: insert('flows', FLOW),
+    leg: `UPDATE flows SET state_hash = :stateHash, cookie_hash = :cookieHash, sealed_leg = :sealedLeg, leg_expires_at = :legExpiresAt WHERE hash = :hash AND status = 'pending' AND held IS NULL RETURNING hash`,
+    consume: `UPDATE flows SET state_hash = NULL WHERE hash = :hash AND state_hash = :stateHash AND status = 'pending' RETURNING hash`,
+    finish: `UPDATE flows SET status = :status, failure = :failure, state_hash = NULL, cookie_hash = NULL, sealed_leg = NULL, leg_expires_at = NULL, confirm_hash = NULL, held = NULL, confirm_until = NULL WHERE hash = :hash AND status = 'pending' RETURNING hash`,
+    sweep: 'DELETE FROM flows WHERE expires_at < :before RETURNING hash',
+    hold: `UPDATE flows SET confirm_hash = :confirmHash, held = :held, sealed_leg = :sealedLeg, confirm_until = :confirmUntil, state_hash = NULL, cookie_hash = NULL, leg_expires_at = NULL WHERE hash = :hash AND status = 'pending' AND held IS NULL RETURNING hash`,
+    byConfirm: `${flows} WHERE confirm_hash = :confirmHash`,
+    claim: `UPDATE flows SET confirm_hash = NULL WHERE hash = :hash AND confirm_hash = :confirmHash AND status = 'pending' RETURNING hash`,
+    overdue: `${flows} WHERE confirm_until <= :now AND status = 'pending'`,
+    open: `${flows} WHERE ${PERSON} AND status = 'pending'`,
+    eraseFlows: `DELETE FROM flows WHERE ${PERSON} RETURNING hash`,
+    run: `SELECT ${select(RUN)} FROM runs WHERE token_hash = :tokenHash`,
+    runs: `SELECT ${select(RUN)} FROM runs WHERE ${['id', 'tenant', 'realm', 'user', 'agent'].map(matching).join(' AND ')} ORDER BY created_at DESC, id DESC`,
+    mint: insert('runs', RUN),
+    revokeRun:
+      'UPDATE runs SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL RETURNING id',
+    sweepRuns: 'DELETE FROM runs WHERE expires_at < :before RETURNING id',
+    eraseRuns: `DELETE FROM runs WHERE ${PERSON} RETURNING id`,
+    epoch: `SELECT epoch FROM person_epochs WHERE ${PERSON}`,
+    moveEpoch:
+      'INSERT INTO person_epochs (tenant, realm, user_id, epoch) VALUES (:tenant, :realm, :user, 1) ON CONFLICT (tenant, realm, user_id) DO UPDATE SET epoch = person_epochs.epoch + 1 RETURNING epoch',
+    sealedCredentials: `SELECT 'credentials' AS "table", id, generation, sealed FROM credentials WHERE id > :after ORDER BY id LIMIT :most`,
+    sealedFlows: `SELECT 'flows' AS "table", hash AS id, 0 AS generation, sealed_leg AS sealed FROM flows WHERE hash > :after AND sealed_leg IS NOT NULL ORDER BY hash LIMIT :most`,
+    resealCredential:
+      'UPDATE credentials SET sealed = :after WHERE id = :id AND generation = :generation AND sealed = :before RETURNING id',
+    resealFlow:
+      'UPDATE flows SET sealed_leg = :after WHERE hash = :id AND sealed_leg = :before RETURNING hash',
+    check: 'SELECT count(*) AS n FROM (SELECT 1 FROM credentials LIMIT 1) AS one',
+  } as const
+}
+
+export const createTables = (db: Database): Store => {
+  const sql = statements(db.now)
+  /** The caller's clock, where leases run by it. */
+  const at = (now: number): Params => (db.now === ':now' ? { now } : {})
+  const rows = async <T>(
+    text: string,
+    params: Params,
+    of: (raw: Raw) => T,
+  ): Promise<readonly T[]> => (await db.query([text, checked(params)])).map(of)
+  const row = async <T>(text: string, params: Params, of: (raw: Raw) => T): Promise<T | null> =>
+    first(await db.query([text, checked(params)]), of)
+  const hit = async (text: string, params: Params): Promise<boolean> =>
+    (await db.query([text, checked(params)])).length > 0
+
+  return {
+    credentials: {
+      byId: (id) => row(sql.byId, { id }, credentialOf),
+      find: async (person, connection) =>
+        rows(sql.find, { ...personOf(person), connection }, credentialOf),
+      list: ({ tenant = null, realm = null, user = null, connection = null }) =>
+        rows(sql.list, { tenant, realm, user, connection }, credentialOf),
+      put: (next, grant) =>
+        db.transact(function* (tell): Work<boolean> {
+          const place = { ...ownerOf(next), connection: next.connection }
+          yield* db.serialise(changed({ ...next, id: next.slot }))
+          const old = first(yield [sql.same, { ...place, slot: next.slot }], credentialOf)
+          if (old?.id === next.id && old.generation >= next.generation) return false
+          if (old !== null && old.accountId !== next.accountId) yield [sql.disallowAll, place]
+          if (old !== null && old.id !== next.id) yield [sql.remove, { id: old.id }]
+          if ((yield [sql.put, toRaw(next)]).length === 0) return false
+          yield [sql.allow, toRaw(grant)]
+          if (old !== null && old.id !== next.id) tell('credential', changed(old))
+          tell('credential', changed(next))
+          return true
+        }),
+      lease: (id, generation, lease, now, until) =>
+        db.transact(function* (): Work<CredentialRow | null> {
+          const taken = { id, generation, lease, ms: until - now, ...at(now) }
+          const leased = first(yield [sql.lease, taken], credentialOf)
+          if (leased === null) return null
+          yield [sql.trim, { id, ...at(now) }]
+          yield [sql.journal, { lease, id, generation, ...at(now) }]
+          return leased
+        }, 'refresh'),
+      rotate: (id, lease, next) =>
+        db.transact(function* (tell): Work<boolean> {
+          const { sealed, generation, expiresAt, storedAt } = next
+          const scopes = JSON.stringify(next.scopes)
+          const after = { sealed, generation, scopes, expiresAt, storedAt, id, lease }
+          const stored = first(yield [sql.rotate, after], credentialOf)
+          if (stored === null) return false
+          yield [sql.ended, { outcome: 'stored', lease }]
+          tell('credential', changed(stored))
+          return true
+        }, 'refresh'),
+      release: (id, lease, set) =>
+        db.transact(function* (tell): Work<boolean> {
+          const { status, unknownSince, coolUntil, coolError } = set
+          const after = { status, unknownSince, coolUntil, coolError, id, lease }
+          const released = first(yield [sql.release, after], credentialOf)
+          if (released === null) return false
+          yield [sql.ended, { outcome: unknownSince === null ? 'released' : 'unknown', lease }]
+          tell('credential', changed(released))
+          return true
+        }, 'refresh'),
+      remove: (id) =>
+        db.transact(function* (tell): Work<CredentialRow | null> {
+          const old = first(yield [sql.remove, { id }], credentialOf)
+          if (old === null) return null
+          yield [sql.disallowAll, { ...ownerOf(old), connection: old.connection }]
+          yield [sql.moveEpoch, ownerOf(old)]
+          tell('credential', changed(old))
+          tell('revoked', changed(old))
+          return old
+        }),
+    },
+    grants: {
+      find: async (person, agent, connection) =>
+        row(sql.grant, { ...personOf(person), agent, connection }, grantOf),
+      list: async (person) => rows(sql.grants, personOf(person), grantOf),
+      put: (grant) =>
+        db.transact(function* (tell): Work<void> {
+          yield [sql.allow, toRaw(grant)]
+          tell('credential', changed(grant))
+        }),
+      remove: (person, agent, connection) =>
+        db.transact(function* (tell): Work<boolean> {
+          const whose = checked({ ...personOf(person), agent, connection })
+          const old = first(yield [sql.disallow, whose], grantOf)
+          if (old !== null) tell('credential', changed(old))
+          return old !== null
+        }),
+    },
+    flows: {
+      byHash: (hash) => row(sql.flow, { hash }, flowOf),
+      byState: (stateHash) => row(sql.flowByState, { stateHash }, flowOf),
+      pending: async (person, agent, connection, scopes, now) => {
+        const set = (of: readonly string[]): string => JSON.stringify([...new Set(of)].sort())
+        const whose = { ...personOf(person), agent, connection, now }
+        const found = await rows(sql.pending, whose, flowOf)
+        return found.find((flow) => set(flow.scopes) === set(scopes)) ?? null
+      },
+      insert: async (flow) => void (await db.query([sql.begin, toRaw(flow)])),
+      leg: (hash, { stateHash, cookieHash, sealedLeg, legExpiresAt }) =>
+        hit(sql.leg, { hash, stateHash, cookieHash, sealedLeg, legExpiresAt }),
+      consume: (hash, stateHash) => hit(sql.consume, { hash, stateHash }),
+      finish: (hash, status, failure) => hit(sql.finish, { hash, status, failure }),
+      sweep: async (before) => (await db.query([sql.sweep, { before }])).length,
+      hold: (hash, { confirmHash, held, sealedLeg, confirmUntil }) =>
+        hit(sql.hold, { hash, confirmHash, held, sealedLeg, confirmUntil }),
+      byConfirm: (confirmHash) => row(sql.byConfirm, { confirmHash }, flowOf),
+      claim: (hash, confirmHash) => hit(sql.claim, { hash, confirmHash }),
+      overdue: (now) => rows(sql.overdue, { now }, flowOf),
+      open: async (person) => rows(sql.open, personOf(person), flowOf),
+      erase: async (person) => (await db.query([sql.eraseFlows, personOf(person)])).length,
+    },
+    runs: {
+      insert: async (run) => {
+        const connections = JSON.stringify(run.connections)
+        const operations = run.operations === null ? null : JSON.stringify(run.operations)
+        await db.query([sql.mint, checked({ ...run, connections, operations })])
+      },
+      byHash: (tokenHash) => row(sql.run, { tokenHash }, runOf),
+      list: ({ id = null, tenant = null, realm = null, user = null, agent = null }) =>
+        rows(sql.runs, { id, tenant, realm, user, agent }, runOf),
+      revoke: (id, at) => hit(sql.revokeRun, { id, at }),
+      sweep: async (before) => (await db.query([sql.sweepRuns, { before }])).length,
+      erase: async (person) => (await db.query([sql.eraseRuns, personOf(person)])).length,
+    },
+    epochs: {
+      read: async (person) =>
+        (await row(sql.epoch, personOf(person), (raw) => Number(raw['epoch']))) ?? 0,
+      move: async (person) =>
+        (await row(sql.moveEpoch, personOf(person), (raw) => Number(raw['epoch']))) ?? 0,
+    },
+    sealed: {
+      page: async (after, most) => {
+        const of = (raw: Raw): SealedRow => raw as SealedRow
+        const next = { after: after?.id ?? '', most }
+        const found = after?.table === 'flows' ? [] : await rows(sql.sealedCredentials, next, of)
+        if (found.length > 0) return found
+        return rows(sql.sealedFlows, after?.table === 'flows' ? next : { ...next, after: '' }, of)
+      },
+      replace: ({ table, id, generation, sealed: before }, after) =>
+        table === 'flows'
+          ? hit(sql.resealFlow, { id, before, after })
+          : hit(sql.resealCredential, { id, generation, before, after }),
+    },
+    publish: db.publish,
+    subscribe: db.subscribe,
+    check: async () => void (await db.query([sql.check, {}])),
+    close: db.close,
+  }
+}

@@ -19,6 +19,7 @@ import { CONSENT, usable, type Decide } from './way/decide.ts'
 import type { Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
 import type { Forward, Outcome } from './way/forward.ts'
+import type { Hold } from './way/hold.ts'
 import type { Identify } from './way/identify.ts'
 import { inspect, type Body } from './way/inspect.ts'
 import { obligations } from './way/obligations.ts'
@@ -63,6 +64,14 @@ export type PepDeps = {
     scopes: readonly string[],
     again: boolean,
   ) => Promise<Link>
+  /** Waits for a consent to end; true: completed. */
+  readonly ended: (
+    who: Principal,
+    authorizationId: string,
+    ms: number,
+    signal: AbortSignal,
+  ) => Promise<boolean>
+  readonly hold: Hold
   readonly limits: { readonly requestBody: number; readonly inspectedBody: number }
   readonly auditRequired: boolean
   /** Lower case. */
@@ -170,6 +179,7 @@ export const createPep = (deps: PepDeps) => {
       name(call, sifted, body, tagInSlot(req, deps.tagHeader, who))
       for (let n = 1; ; n++) {
         const { holding, decision } = await decided(call, req, who, route, act, body, n) //      503
+        if (await answered(call, req, res, body, holding, decision)) continue //                  held until the person answered
         await permit(who, route, holding, decision) //                                      403, with the link
         obligations(decision) //                                                            403
         call.credential =
@@ -238,6 +248,26 @@ export const createPep = (deps: PepDeps) => {
       call.open = (await recorded(written)) && decision.effect === 'allow'
       return { holding, decision }
     }
+  }
+
+  /** Parks a call that only its person can help. true: they did, so everything is asked and decided anew. */
+  const answered = async (
+    call: Call,
+    req: IncomingMessage,
+    res: ServerResponse,
+    body: Body,
+    holding: Holding,
+    { effect, requiredScopes }: Decision,
+  ): Promise<boolean> => {
+    const { who, route } = call
+    if (effect !== 'consent_required' || who === null || route === null) return false
+    const left = deps.hold.budget(req, who.expiresAt) - (clock.mono() - call.began)
+    if (left <= 0) return false
+    const lost = holding.kind === 'held' && holding.status === 'needs_reauth'
+    const { authorizationId } = await deps.link(who, route.connection, requiredScopes, lost)
+    return deps.hold.wait(res, body, left, (ms, signal) =>
+      deps.ended(who, authorizationId, ms, signal),
+    )
   }
 
   const held = async (who: Principal, route: Route): Promise<Holding> => {

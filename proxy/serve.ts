@@ -37,6 +37,7 @@ import { createEvidence } from './way/evidence.ts'
 import { createForward } from './way/forward.ts'
 import { serves } from './way/route.ts'
 import { createSift } from './wire/headers.ts'
+import { createHold } from './way/hold.ts'
 import { createIdentify } from './way/identify.ts'
 
 export type Serving = {
@@ -284,6 +285,14 @@ export const serve = async (
     opened.push(() => forward.close())
     const snapshot = snapshotOf(loaded.connections)
     const tagHeader = config.identity.header.toLowerCase()
+    const hold = createHold({
+      calls: config.limits.held_calls,
+      bytes: config.limits.held_bytes,
+      max: config.limits.hold_max,
+      unasked: config.connect.hold,
+      now: clock.now,
+    })
+    telemetry.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
     const pep = createPep({
       snapshot: () => snapshot,
       policy: () => policy.current(),
@@ -305,6 +314,10 @@ export const serve = async (
           reauthorization: again,
           nextUri: null,
         }),
+      ended: async (who, authorizationId, ms, signal) =>
+        (await flows.status(authorizationId, who.person, who.agent, ms, signal)).status ===
+        'completed',
+      hold,
       limits: {
         requestBody: config.limits.request_body,
         inspectedBody: config.limits.inspected_body,
@@ -416,6 +429,8 @@ export const serve = async (
       addresses,
       close: async () => {
         draining = true
+        // A held call is answered with its link: the person's yes will count after the restart.
+        hold.release()
         await closeAll()
       },
     }

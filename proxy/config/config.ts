@@ -436,7 +436,6 @@ const notBuilt = (config: Config): readonly string[] => {
     ...(config.signals.length === 0 ? [] : [no('signals', 'Shared Signals')]),
     ...(config.connect.verifier === undefined ? [] : [no('connect.verifier', 'the verifier hook')]),
     ...(config.connect.notify === undefined ? [] : [no('connect.notify', 'the webhook')]),
-    ...(config.connect.hold === 0 ? [] : [no('connect.hold', 'holding calls')]),
     ...(config.operators.length === 0 ? [] : [no('operators', 'the operators’ API')]),
     ...(config.listeners.operators === undefined
       ? []

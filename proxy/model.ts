@@ -450,6 +450,8 @@ export type Vault = {
     readonly id?: string
     readonly connection?: string
   }) => Promise<readonly HeldConnection[]>
+  /** Takes back one agent's grant; the account stays. false: it had none. */
+  readonly disallow: (person: Person, agent: string, connection: string) => Promise<boolean>
   /** Local revocation: the row's secrets are wiped, caches dropped. Returns what was held, to revoke at the provider. */
   readonly revoke: (credential: string) => Promise<StoredCredential | null>
   /** Cheap readiness check; throws when the store cannot be read. */
@@ -468,6 +470,8 @@ export type HeldConnection = {
     readonly agent: string
     readonly scopes: readonly string[]
     readonly at: number
+    /** ms since the epoch, to the minute; null: no use recorded. */
+    readonly lastUsedAt: number | null
   }[]
   readonly storedAt: number
 }
@@ -533,6 +537,15 @@ export type GrantRow = {
   readonly agent: string
   readonly connection: string
   readonly scopes: readonly string[]
+  readonly at: number
+  /** Absent counts as null; a new yes keeps what is stored. */
+  readonly lastUsedAt?: number | null
+}
+export type GrantUse = {
+  readonly person: Person
+  readonly agent: string
+  readonly connection: string
+  /** ms since the epoch. */
   readonly at: number
 }
 export type FlowRow = {
@@ -600,6 +613,8 @@ export type Store = {
     readonly list: (person: Person) => Promise<readonly GrantRow[]>
     readonly put: (row: GrantRow) => Promise<void>
     readonly remove: (person: Person, agent: string, connection: string) => Promise<boolean>
+    /** When grants were last used, in one transaction; never goes back. Nothing happens where there is no grant. */
+    readonly touch: (uses: readonly GrantUse[]) => Promise<void>
   }
   readonly flows: {
     readonly byHash: (hash: string) => Promise<FlowRow | null>

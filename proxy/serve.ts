@@ -28,6 +28,7 @@ import { Problem } from './problem.ts'
 import { openSqlite } from './store/sqlite.ts'
 import { createUlid } from './ulid.ts'
 import { createSealer } from './vault/seal.ts'
+import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
 import { createCredentials } from './way/credential.ts'
 import { createDecide } from './way/decide.ts'
@@ -177,12 +178,14 @@ export const serve = async (
       sealer,
       clock,
       randomId: newId,
-      onRevoked: ({ person, connection }) =>
+      onRevoked: ({ person, connection, agent }) =>
         calls.abort(
-          { person, connection },
+          { person, connection, ...(agent === null ? {} : { agent }) },
           new Problem('reauthorization_required', 'the grant was revoked'),
         ),
     })
+    const used = createUsed({ grants: store.grants, clock, log })
+    opened.push(() => used.close())
     const client = createOAuthClient({ fetch: dial.fetch, clock })
     const refresher = createRefresher({ vault, client, clock, log })
     opened.push(() => refresher.drain())
@@ -282,6 +285,7 @@ export const serve = async (
         outcome: telemetry.credential,
       }),
       forward: forward.forward,
+      used: used.note,
       evidence,
       calls,
       link: (principal, connection, scopes, again) =>

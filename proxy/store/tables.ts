@@ -37,7 +37,7 @@ const CREDENTIAL =
   'id tenant realm user connection provider slot accountId account host status generation scopes sealed expiresAt storedAt lease leaseUntil unknownSince coolUntil coolError'.split(
     ' ',
   )
-const GRANT = 'tenant realm user agent connection scopes at'.split(' ')
+const GRANT = 'tenant realm user agent connection scopes at lastUsedAt'.split(' ')
 const FLOW =
   'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt'.split(
     ' ',
@@ -74,6 +74,7 @@ const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
     ...row,
     scopes: JSON.stringify(row.scopes),
     ...('sealed' in row ? { host: row.host ?? null } : {}),
+    ...('at' in row ? { lastUsedAt: row.lastUsedAt ?? null } : {}),
     ...('reauthorization' in row ? { reauthorization: row.reauthorization ? 1 : 0 } : {}),
   } as Params)
 const fromRaw = (raw: Raw): Raw => ({ ...raw, scopes: JSON.parse(String(raw['scopes'])) })
@@ -113,6 +114,7 @@ const statements = (now: string) => {
     grant: `${grants} AND connection = :connection AND agent = :agent`,
     grants: `${grants} ORDER BY connection, agent`,
     allow: `${insert('grants', GRANT)} ON CONFLICT (tenant, realm, user_id, connection, agent) DO UPDATE SET scopes = excluded.scopes, at = excluded.at`,
+    touch: `UPDATE grants SET last_used_at = :at WHERE ${PERSON} AND connection = :connection AND agent = :agent AND (last_used_at IS NULL OR last_used_at < :at)`,
     disallow: `DELETE FROM grants WHERE ${PERSON} AND connection = :connection AND agent = :agent RETURNING ${select(GRANT)}`,
     disallowAll: `DELETE FROM grants WHERE ${PERSON} AND connection = :connection`,
     flow: `${flows} WHERE hash = :hash`,
@@ -224,6 +226,11 @@ export const createTables = (db: Database): Store => {
           const old = first(yield [sql.disallow, whose], grantOf)
           if (old !== null) tell('credential', changed(old))
           return old !== null
+        }),
+      touch: (uses) =>
+        db.transact(function* (): Work<void> {
+          for (const { person, agent, connection, at } of uses)
+            yield [sql.touch, checked({ ...personOf(person), agent, connection, at })]
         }),
     },
     flows: {

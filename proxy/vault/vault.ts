@@ -19,11 +19,12 @@ export type VaultDeps = {
   readonly sealer: Pick<Sealer, 'seal' | 'open'>
   readonly clock: Clock
   readonly randomId: () => string
-  /** After a local revocation: calls in flight are aborted here. */
+  /** After a local revocation: calls in flight are aborted here. `agent`: of this one only; null: of all. */
   readonly onRevoked?: (revoked: {
-    readonly credential: string
+    readonly credential: string | null
     readonly person: Person
     readonly connection: string
+    readonly agent: string | null
   }) => void
 }
 
@@ -240,7 +241,12 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
           const grants = (await store.grants.list(person)).filter(
             (grant) => grant.connection === row.connection,
           )
-          const agents = grants.map(({ agent, scopes, at }) => ({ agent, scopes, at }))
+          const agents = grants.map(({ agent, scopes, at, lastUsedAt = null }) => ({
+            agent,
+            scopes,
+            at,
+            lastUsedAt,
+          }))
           const { provider, account, status, scopes, storedAt } = row
           held.push({
             credential: row.id,
@@ -257,13 +263,21 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
         return held
       }),
 
+    disallow: (person, agent, connection) =>
+      guarded(async () => {
+        const had = await store.grants.remove(person, agent, connection)
+        forget(person, connection, null)
+        if (had) onRevoked?.({ credential: null, person, connection, agent })
+        return had
+      }),
+
     revoke: (id) =>
       guarded(async () => {
         const row = await store.credentials.remove(id)
         if (row === null) return null
         const person = ownerOf(row)
         forget(person, row.connection, id)
-        onRevoked?.({ credential: id, person, connection: row.connection })
+        onRevoked?.({ credential: id, person, connection: row.connection, agent: null })
         return openRow(row) // gone here even if it does not open
       }),
 

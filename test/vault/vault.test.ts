@@ -145,9 +145,23 @@ describe('the vault', () => {
     expect(rotated?.refresh?.reveal()).toBe('refresh-1') // an answer without one keeps the old one
     expect(await look()).toMatchObject({ generation: 2, scopes: ['repo'] })
     expect((await vault.revoke(id))?.access.reveal()).toBe('access-2')
-    expect(revoked).toEqual([{ credential: id, person: alice, connection: 'github' }])
+    expect(revoked).toEqual([{ credential: id, person: alice, connection: 'github', agent: null }])
     expect(await look()).toEqual({ kind: 'none' })
     expect(await vault.open(id)).toBeNull()
+  })
+
+  test('takes back one agent’s grant at once, says so for that agent alone, and keeps the account', async () => {
+    await connect()
+    await vault.grant(alice, 'other', 'github', ['repo'])
+    await vault.look(alice, 'github', 'other')
+    expect(await vault.disallow(alice, 'other', 'github')).toBe(true)
+    expect(revoked).toEqual([
+      { credential: null, person: alice, connection: 'github', agent: 'other' },
+    ])
+    expect(await vault.look(alice, 'github', 'other')).toMatchObject({ granted: null })
+    expect(await vault.look(alice, 'github', 'triage')).toMatchObject({ granted: ['repo'] })
+    expect(await vault.disallow(alice, 'other', 'github')).toBe(false)
+    expect(revoked).toHaveLength(1)
   })
 
   test('keeps the credential at a new consent for the same account, and starts anew for another account', async () => {

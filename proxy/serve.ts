@@ -15,6 +15,7 @@ import { startListener, type Listening } from './net/listener.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createFlows } from './oauth/flow.ts'
 import { createRefresher } from './oauth/refresh.ts'
+import { createRevoker } from './oauth/revoke.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal } from './observe/journal.ts'
@@ -36,6 +37,7 @@ import { createEntitlements, type PeopleSource } from './way/entitlements.ts'
 import { createEvidence } from './way/evidence.ts'
 import { createForward } from './way/forward.ts'
 import { createIdentify } from './way/identify.ts'
+import { validId } from './wire/canonical.ts'
 
 export type Serving = {
   readonly addresses: Readonly<Record<string, string>>
@@ -232,8 +234,12 @@ export const serve = async (
                 print: options.print,
               })
             : createSignIn(signIn, { ...session, fetch: dial.fetch }),
+        localPerson: (id) =>
+          validId(id) ? { tenant: 'default', realm: config.identity.realm, id } : null,
+        session,
+        vault,
+        revoke: createRevoker({ vault, client, connections: () => loaded.connections, log }).revoke,
         connections: () => loaded.connections,
-        publicUrl,
         returnTo: config.connect.return_to,
         onEvent,
         log,

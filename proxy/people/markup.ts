@@ -11,7 +11,9 @@ export const STYLE = `:root{color-scheme:light dark;--ink:#1b1f24;--soft:#4d5661
 body{margin:0;background:var(--back);color:var(--ink);font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
 main{max-width:36rem;margin:0 auto;padding:1.5rem 1rem 3rem}
 h1{font-size:1.5rem;line-height:1.25;margin:0 0 1rem}
-h2{font-size:1.05rem;margin:1.5rem 0 .5rem}
+h2{font-size:1.15rem;margin:1.75rem 0 .5rem}
+h3{font-size:1rem;margin:0}
+h2+p{margin-top:0}
 a{color:var(--act)}
 ul,ol{padding-left:1.25rem;margin:.5rem 0}
 li{margin:.35rem 0}
@@ -21,9 +23,23 @@ dt{flex:0 0 9rem;color:var(--soft)}
 dd{flex:1 1 12rem;margin:0;font-weight:600}
 code{font:.9em ui-monospace,monospace;color:var(--soft)}
 .warn{background:var(--warn);border-left:4px solid var(--act);padding:.75rem 1rem;margin:1.25rem 0}
+.warn :first-child{margin-top:0}
+.warn :last-child{margin-bottom:0}
 .soft{color:var(--soft)}
+.line{display:block}
+section{border:1px solid var(--line);border-radius:.5rem;padding:0 1rem 1.25rem;margin:1.5rem 0}
+section h2{margin-top:1rem}
+.agents{list-style:none;padding:0;margin:0}
+.agents>li{border-top:1px solid var(--line);padding:1rem 0;margin:0}
+.agents dl{margin:.5rem 0 0;border:0}
+.agents dl div{border:0;padding:.15rem 0}
+.agents form{margin:0}
+summary{cursor:pointer;color:var(--act);padding:.5rem 0;min-height:1.5rem}
+.foot{border-top:1px solid var(--line);margin-top:2.5rem}
 form{margin:1.5rem 0 0}
+section>form{margin:0}
 label{display:block;font-weight:600;margin-bottom:.25rem}
+label+input{margin-bottom:1rem}
 input{font:1.1rem ui-monospace,monospace;width:100%;max-width:16rem;padding:.6rem;border:2px solid var(--line);border-radius:.35rem;background:var(--back);color:var(--ink)}
 button{font:inherit;font-weight:600;min-height:2.75rem;padding:.5rem 1.25rem;margin:.75rem .5rem 0 0;border:2px solid var(--act);border-radius:.35rem;background:var(--act);color:var(--on);cursor:pointer}
 button.quiet{background:transparent;color:var(--act)}
@@ -76,11 +92,11 @@ const listed = (names: readonly string[]): string =>
 
 /**
  * One scope in plain words: what the provider's operations say that this scope alone suffices for.
- * @returns a sentence without a full stop; the raw scope is shown beside it
+ * @returns lines, one for each kind of access; the raw scope is shown beside them
  */
-export const scopeWords = (provider: Provider, scope: string): string => {
+export const scopeWords = (provider: Provider, scope: string): readonly string[] => {
   const known = KNOWN.get(scope)
-  if (known !== undefined) return known
+  if (known !== undefined) return [known]
   const things = new Map<Access, Set<string>>()
   for (const operation of provider.operations)
     if (operation.scopes.some((list) => list.length === 1 && list[0] === scope)) {
@@ -91,14 +107,20 @@ export const scopeWords = (provider: Provider, scope: string): string => {
     const names = things.get(access)
     return names === undefined ? [] : [`${VERB[access]}: ${listed([...names])}`]
   })
-  return parts.length > 0 ? parts.join('. ') : `A permission that ${provider.name} names itself`
+  return parts.length > 0 ? parts : [`A permission that ${provider.name} names itself`]
 }
 
 export const scopeList = (provider: Provider, scopes: readonly string[]): Html =>
   scopes.length === 0
     ? html`<p>What ${provider.name} grants every application.</p>`
     : html`<ul>
-        ${scopes.map((scope) => html`<li>${scopeWords(provider, scope)} <code>${scope}</code></li>`)}
+        ${scopes.map(
+          (scope) =>
+            html`<li>
+              ${scopeWords(provider, scope).map((line) => html`<span class="line">${line}</span>`)}
+              <code>${scope}</code>
+            </li>`,
+        )}
       </ul>`
 
 /** A moment, to the minute. Without a script nobody knows the reader's time zone, so it is named. */

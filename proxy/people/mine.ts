@@ -53,11 +53,6 @@ const agentItem = (
 ): Html =>
   html`<li>
     <h3>${agent}</h3>
-    ${
-      connection === undefined
-        ? html`<p>${scopes.map((scope) => html`<code>${scope}</code> `)}</p>`
-        : scopeList(connection.provider, scopes)
-    }
     <dl>
       <div>
         <dt>Allowed</dt>
@@ -68,6 +63,14 @@ const agentItem = (
         <dd>${lastUsedAt === null ? 'Not yet' : when(lastUsedAt)}</dd>
       </div>
     </dl>
+    <details>
+      <summary>What ${agent} may do</summary>
+      ${
+        connection === undefined
+          ? html`<p>${scopes.map((scope) => html`<code>${scope}</code> `)}</p>`
+          : scopeList(connection.provider, scopes)
+      }
+    </details>
     ${
       held.agents.length > 1
         ? html`<form method="post" action="/connections">
@@ -87,7 +90,7 @@ const connectionItem = (view: ConnectionsView, held: HeldConnection): Html => {
     <h2>${name}</h2>
     <p>
       ${held.account === '' ? '' : html`Connected as <strong>${held.account}</strong>. `}
-      <span class="soft">Connection ${held.connection}</span>
+      ${held.connection === held.provider ? '' : html`<span class="soft">Connection ${held.connection}</span>`}
     </p>
     ${held.status === 'needs_reauth' ? html`<p class="warn">${name} has withdrawn this permission. An agent that needs it will give you a link to connect again.</p>` : ''}
     ${held.agents.length === 0 ? html`<p>No agent may use it.</p>` : ''}
@@ -97,7 +100,7 @@ const connectionItem = (view: ConnectionsView, held: HeldConnection): Html => {
     <form method="post" action="/connections">
       <input type="hidden" name="csrf" value="${view.csrf}" />
       <input type="hidden" name="credential" value="${held.credential}" />
-      <button>Disconnect ${name}</button>
+      <button class="quiet">Disconnect ${name}</button>
     </form>
   </section>`
 }
@@ -123,11 +126,14 @@ export const connectionsPage = (view: ConnectionsView): Html =>
               ${sentences(view.told).map((line) => html`<p>${line}</p>`)}
             </div>`
       }
-      <p>
-        These accounts of yours may be used by the agents below. Disconnecting works at once, also
-        for what an agent is doing right now.
-      </p>
-      ${view.held.length === 0 ? html`<p>No account is connected.</p>` : ''}
+      ${
+        view.held.length === 0
+          ? html`<p>No account is connected.</p>`
+          : html`<p>
+              These accounts of yours may be used by the agents below. Disconnecting works at once,
+              also for what an agent is doing right now.
+            </p>`
+      }
       ${view.held.map((held) => connectionItem(view, held))}
       <form class="foot" method="post" action="/sign-out">
         <input type="hidden" name="csrf" value="${view.signOut}" />

@@ -42,10 +42,14 @@ export const connectPage = (view: ConnectView): Html => {
           <dt>Provider</dt>
           <dd>${provider.name}</dd>
         </div>
-        <div>
-          <dt>Connection</dt>
-          <dd>${view.connection.name}</dd>
-        </div>
+        ${
+          view.connection.name === provider.id
+            ? ''
+            : html`<div>
+                <dt>Connection</dt>
+                <dd>${view.connection.name}</dd>
+              </div>`
+        }
         <div>
           <dt>Stored for</dt>
           <dd>${who(view.person)}${view.verified ? '' : ' (not verified)'}</dd>

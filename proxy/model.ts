@@ -408,6 +408,8 @@ export type Vault = {
     connection: string,
     scopes: readonly string[],
   ) => Promise<void>
+  /** Ends one agent's grant; what other agents were allowed stays. false: there was none. */
+  readonly disallow: (person: Person, agent: string, connection: string) => Promise<boolean>
   /**
    * The lease on one refresh, journalled before the request leaves (oauth.md 3.2). `moved`: somebody else stored
    * a newer generation; `busy`: somebody else holds the lease until `until` (ms).
@@ -450,8 +452,6 @@ export type Vault = {
     readonly id?: string
     readonly connection?: string
   }) => Promise<readonly HeldConnection[]>
-  /** Takes back one agent's grant; the account stays. false: it had none. */
-  readonly disallow: (person: Person, agent: string, connection: string) => Promise<boolean>
   /** Local revocation: the row's secrets are wiped, caches dropped. Returns what was held, to revoke at the provider. */
   readonly revoke: (credential: string) => Promise<StoredCredential | null>
   /** Cheap readiness check; throws when the store cannot be read. */

@@ -182,7 +182,7 @@ export const serve = async (
       randomId: newId,
       onRevoked: ({ person, connection, agent }) =>
         calls.abort(
-          { person, connection, ...(agent === null ? {} : { agent }) },
+          { person, connection, ...(agent === undefined ? {} : { agent }) },
           new Problem('reauthorization_required', 'the grant was revoked'),
         ),
     })

@@ -40,7 +40,7 @@ form{margin:1.5rem 0 0}
 section>form{margin:0}
 label{display:block;font-weight:600;margin-bottom:.25rem}
 label+input{margin-bottom:1rem}
-input{font:1.1rem ui-monospace,monospace;width:100%;max-width:16rem;padding:.6rem;border:2px solid var(--line);border-radius:.35rem;background:var(--back);color:var(--ink)}
+input{display:block;font:1.1rem ui-monospace,monospace;width:100%;max-width:16rem;padding:.6rem;border:2px solid var(--line);border-radius:.35rem;background:var(--back);color:var(--ink)}
 button{font:inherit;font-weight:600;min-height:2.75rem;padding:.5rem 1.25rem;margin:.75rem .5rem 0 0;border:2px solid var(--act);border-radius:.35rem;background:var(--act);color:var(--on);cursor:pointer}
 button.quiet{background:transparent;color:var(--act)}
 :focus-visible{outline:3px solid var(--act);outline-offset:3px}

@@ -19,12 +19,13 @@ export type VaultDeps = {
   readonly sealer: Pick<Sealer, 'seal' | 'open'>
   readonly clock: Clock
   readonly randomId: () => string
-  /** After a local revocation: calls in flight are aborted here. `agent`: of this one only; null: of all. */
+  /** After a local revocation: calls in flight are aborted here. */
   readonly onRevoked?: (revoked: {
+    /** null: only this agent's grant ended. */
     readonly credential: string | null
     readonly person: Person
+    readonly agent?: string
     readonly connection: string
-    readonly agent: string | null
   }) => void
 }
 
@@ -223,6 +224,14 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
         forget(person, connection, null)
       }),
 
+    disallow: (person, agent, connection) =>
+      guarded(async () => {
+        const removed = await store.grants.remove(person, agent, connection)
+        forget(person, connection, null)
+        if (removed) onRevoked?.({ credential: null, person, agent, connection })
+        return removed
+      }),
+
     lease: (id, generation, ms) => guarded(() => leases.lease(id, generation, ms)),
     rotate: (id, lease, tokens) => guarded(() => leases.rotate(id, lease, tokens)),
     release: (id, lease, outcome) => guarded(() => leases.release(id, lease, outcome)),
@@ -263,21 +272,13 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
         return held
       }),
 
-    disallow: (person, agent, connection) =>
-      guarded(async () => {
-        const had = await store.grants.remove(person, agent, connection)
-        forget(person, connection, null)
-        if (had) onRevoked?.({ credential: null, person, connection, agent })
-        return had
-      }),
-
     revoke: (id) =>
       guarded(async () => {
         const row = await store.credentials.remove(id)
         if (row === null) return null
         const person = ownerOf(row)
         forget(person, row.connection, id)
-        onRevoked?.({ credential: id, person, connection: row.connection, agent: null })
+        onRevoked?.({ credential: id, person, connection: row.connection })
         return openRow(row) // gone here even if it does not open
       }),
 

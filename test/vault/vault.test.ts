@@ -145,7 +145,7 @@ describe('the vault', () => {
     expect(rotated?.refresh?.reveal()).toBe('refresh-1') // an answer without one keeps the old one
     expect(await look()).toMatchObject({ generation: 2, scopes: ['repo'] })
     expect((await vault.revoke(id))?.access.reveal()).toBe('access-2')
-    expect(revoked).toEqual([{ credential: id, person: alice, connection: 'github', agent: null }])
+    expect(revoked).toEqual([{ credential: id, person: alice, connection: 'github' }])
     expect(await look()).toEqual({ kind: 'none' })
     expect(await vault.open(id)).toBeNull()
   })

@@ -390,7 +390,10 @@ export type Vault = {
     credential: string,
     options?: { readonly fresh?: boolean },
   ) => Promise<StoredCredential | null>
-  /** Stores what a consent earned, in one transaction with the agent's grant. Returns the credential's id. */
+  /**
+   * Stores what a consent earned, in one transaction with the agent's grant. Returns the credential's id.
+   * Rejects with AccountMismatch when another account is connected there, unless `replace`.
+   */
   readonly connect: (earned: {
     readonly person: Person
     readonly agent: string
@@ -400,6 +403,8 @@ export type Vault = {
     readonly tokens: TokenSet
     /** Scopes asked for; what the agent is granted. */
     readonly scopes: readonly string[]
+    /** Take the place of another account, and of every grant on it. */
+    readonly replace?: boolean
   }) => Promise<string>
   /** One agent's grant on a credential that is already there (no round at the provider). */
   readonly grant: (
@@ -583,9 +588,10 @@ export type Store = {
     }) => Promise<readonly CredentialRow[]>
     /**
      * Insert or replace by (tenant, realm, user, connection, slot), together with the grant, in one transaction.
-     * A row of another provider account takes every earlier grant with it. false: the same row has reached this generation.
+     * A row of another provider account takes every earlier grant with it. false: the same row has reached this generation,
+     * or `keepOther` and another account has the place.
      */
-    readonly put: (row: CredentialRow, grant: GrantRow) => Promise<boolean>
+    readonly put: (row: CredentialRow, grant: GrantRow, keepOther?: boolean) => Promise<boolean>
     /** Takes the lease when nobody has a live one and the generation is still `generation`. */
     readonly lease: (
       id: string,

@@ -156,13 +156,15 @@ export const createTables = (db: Database): Store => {
         rows(sql.find, { ...personOf(person), connection }, credentialOf),
       list: ({ tenant = null, realm = null, user = null, connection = null }) =>
         rows(sql.list, { tenant, realm, user, connection }, credentialOf),
-      put: (next, grant) =>
+      put: (next, grant, keepOther = false) =>
         db.transact(function* (tell): Work<boolean> {
           const place = { ...ownerOf(next), connection: next.connection }
           yield* db.serialise(changed({ ...next, id: next.slot }))
           const old = first(yield [sql.same, { ...place, slot: next.slot }], credentialOf)
           if (old?.id === next.id && old.generation >= next.generation) return false
-          if (old !== null && old.accountId !== next.accountId) yield [sql.disallowAll, place]
+          const other = old !== null && old.accountId !== next.accountId
+          if (other && keepOther) return false
+          if (other) yield [sql.disallowAll, place]
           if (old !== null && old.id !== next.id) yield [sql.remove, { id: old.id }]
           if ((yield [sql.put, toRaw(next)]).length === 0) return false
           yield [sql.allow, toRaw(grant)]

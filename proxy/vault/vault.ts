@@ -10,7 +10,7 @@ import type {
   StoredCredential,
   Vault,
 } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { AccountMismatch, Problem } from '../problem.ts'
 import { answered, boundOf, createLeases, ownerOf } from './leases.ts'
 import type { Sealer } from './seal.ts'
 
@@ -57,7 +57,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     try {
       return await work()
     } catch (error) {
-      if (error instanceof Problem) throw error
+      if (error instanceof Problem || error instanceof AccountMismatch) throw error
       throw new Problem('vault_unavailable', 'the vault cannot be read or written now', {
         cause: error,
       })
@@ -127,6 +127,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     account,
     tokens,
     scopes,
+    replace = false,
   }) => {
     const owner = { tenant: person.tenant, realm: person.realm, user: person.id, connection }
     for (let tries = 0; tries < 5; tries += 1) {
@@ -134,6 +135,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
         ({ slot }) => slot === SLOT,
       )
       const same = old?.accountId === account.id ? old : undefined
+      if (old !== undefined && same === undefined && !replace) throw new AccountMismatch()
       const row = {
         ...owner,
         ...answered(tokens, scopes, clock.now()),
@@ -156,7 +158,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
         boundOf(row),
       )
       const grant = { ...owner, agent, scopes, at: clock.now() }
-      const stored = await store.credentials.put({ ...row, sealed }, grant)
+      const stored = await store.credentials.put({ ...row, sealed }, grant, !replace)
       forget(person, connection, row.id)
       if (stored && old !== undefined && old.id !== row.id) credentials.delete(old.id)
       if (stored) return row.id

@@ -138,6 +138,10 @@ describe.each(stores)('the $name store', ({ open }) => {
 
   test('lets the grants of an account fall when another account takes its place', async () => {
     await store.credentials.put(credential(), grant({ agent: 'other' }))
+    expect(
+      await store.credentials.put(credential({ id: 'c2', accountId: '8' }), grant(), true),
+    ).toBe(false)
+    expect(await store.credentials.byId('c1')).toMatchObject({ accountId: '7' })
     await store.credentials.put(credential({ id: 'c2', accountId: '8' }), grant())
     expect(await store.credentials.byId('c1')).toBeNull()
     expect((await store.grants.list(alice)).map(({ agent }) => agent)).toEqual(['triage'])

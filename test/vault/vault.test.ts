@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { inspect } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Person, Store, TokenSet, Vault } from '../../proxy/model.ts'
-import { Problem } from '../../proxy/problem.ts'
+import { AccountMismatch, Problem } from '../../proxy/problem.ts'
 import { secret } from '../../proxy/secret.ts'
 import { openSqlite } from '../../proxy/store/sqlite.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
@@ -53,6 +53,7 @@ describe('the vault', () => {
     agent = 'triage',
     account = { id: '7', label: 'alice-gh' },
     n = 1,
+    replace = false,
   ) =>
     vault.connect({
       person,
@@ -62,6 +63,7 @@ describe('the vault', () => {
       account,
       tokens: tokens(n),
       scopes: ['repo'],
+      replace,
     })
 
   beforeEach(async () => {
@@ -173,7 +175,11 @@ describe('the vault', () => {
       account: 'renamed',
       granted: ['repo'],
     })
-    const other = await connect(alice, 'triage', { id: '8', label: 'work' }, 3)
+    await expect(connect(alice, 'triage', { id: '8', label: 'work' }, 3)).rejects.toThrow(
+      AccountMismatch,
+    )
+    expect(await vault.look(alice, 'github', 'other')).toMatchObject({ account: 'renamed' })
+    const other = await connect(alice, 'triage', { id: '8', label: 'work' }, 3, true)
     expect(other).not.toBe(id)
     expect(await vault.open(id)).toBeNull()
     expect(await vault.look(alice, 'github', 'other')).toMatchObject({

@@ -7,6 +7,7 @@ import { ALICE, BOB, startConsent } from '../support/consent.ts'
 import type { Consent } from '../support/consent.ts'
 
 const SCOPES = ['openid', 'repo']
+const AGENT = 'agent:triage'
 let house: Consent
 let agents = 0
 /** An agent of this test alone: the tests share one house, and flows are shared by agent. */
@@ -394,6 +395,33 @@ describe('an answer that somebody made up', () => {
     expect((await browser.open(`${house.publicUrl}/result`)).text).toContain('alice-acme')
   })
 })
+
+test('ten thousand links that nobody opened change nothing for the one that somebody does', async () => {
+  const crowd = await startConsent()
+  const before = performance.now()
+  for (let i = 0; i < 10_000; i += 1)
+    await crowd.flows.begin({ ...ALICE, id: `visitor-${i}` }, AGENT, 'acme', SCOPES)
+  const each = (performance.now() - before) / 10_000
+  const timed = async <T>(work: () => Promise<T>): Promise<readonly [T, number]> => {
+    const from = performance.now()
+    return [await work(), performance.now() - from]
+  }
+  const [begun, took] = await timed(() => crowd.flows.begin(ALICE, AGENT, 'acme', SCOPES))
+  expect(took).toBeLessThan(100 + 20 * each)
+  const [flow, finding] = await timed(() => crowd.flows.find(begun.url.slice(begun.url.lastIndexOf('/') + 1)))
+  expect(finding).toBeLessThan(50)
+  if (flow === null) throw new Error('not found')
+  const redirectUri = crowd.redirectUri('acme')
+  const { location, cookie } = await crowd.flows.leg(flow, redirectUri)
+  const params = new URL(await crowd.provider.consent(location, 'alice-acme')).searchParams
+  const finished = await crowd.flows.finish({ connection: 'acme', params, cookie, person: ALICE, verified: true, redirectUri })
+  expect(finished.kind).toBe('completed')
+  crowd.advance(2 * 86_400_001)
+  const [swept, sweeping] = await timed(() => crowd.flows.sweep())
+  expect(swept).toBe(10_001)
+  expect(sweeping).toBeLessThan(2_000)
+  await crowd.close()
+}, 120_000)
 
 const swapCase = (text: string): string =>
   [...text].map((c) => (c === c.toUpperCase() ? c.toLowerCase() : c.toUpperCase())).join('')

@@ -1,6 +1,7 @@
 // Calls in flight, by person, grant and agent: count, abort, drain.
 import type { Person } from './model.ts'
 import { Problem } from './problem.ts'
+import { createSlots } from './slots.ts'
 
 export type LiveCall = {
   readonly id: string
@@ -29,46 +30,51 @@ export const createCalls = (limits: {
   readonly calls: number
   readonly perAgent: number
 }): CallRegistry => {
-  const live = new Set<LiveCall>()
+  const live = createSlots<LiveCall>()
   const perAgent = new Map<string, number>()
   let idle: (() => void) | null = null
   return {
     enter(call) {
       const ofAgent = perAgent.get(call.agent) ?? 0
-      if (live.size >= limits.calls || ofAgent >= limits.perAgent)
+      if (live.size() >= limits.calls || ofAgent >= limits.perAgent)
         throw new Problem('too_many_calls', 'too many calls are in flight', {
           extra: { retry_after: 1 },
         })
-      live.add(call)
+      const slot = live.add(call)
+      let left = false
       perAgent.set(call.agent, ofAgent + 1)
       return () => {
-        if (!live.delete(call)) return
-        const left = (perAgent.get(call.agent) ?? 1) - 1
-        if (left === 0) perAgent.delete(call.agent)
-        else perAgent.set(call.agent, left)
-        if (live.size === 0) idle?.()
+        if (left) return
+        left = true
+        live.remove(slot)
+        const others = (perAgent.get(call.agent) ?? 1) - 1
+        if (others === 0) perAgent.delete(call.agent)
+        else perAgent.set(call.agent, others)
+        if (live.size() === 0) idle?.()
       }
     },
     abort(match, reason) {
-      const hit = [...live].filter(
-        (call) =>
-          (match.person === undefined || samePerson(match.person, call.person)) &&
-          (match.agent === undefined || match.agent === call.agent) &&
-          (match.connection === undefined || match.connection === call.connection),
-      )
+      const hit = live
+        .values()
+        .filter(
+          (call) =>
+            (match.person === undefined || samePerson(match.person, call.person)) &&
+            (match.agent === undefined || match.agent === call.agent) &&
+            (match.connection === undefined || match.connection === call.connection),
+        )
       for (const call of hit) call.abort(reason)
       return hit.length
     },
-    size: () => live.size,
+    size: live.size,
     drain: async (ms) => {
-      if (live.size > 0) {
+      if (live.size() > 0) {
         const { promise, resolve } = Promise.withResolvers<void>()
         idle = resolve
         const timer = setTimeout(resolve, ms)
         await promise
         clearTimeout(timer)
       }
-      return live.size
+      return live.size()
     },
   }
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
+import type { Config } from './config/config.ts'
 
 const EXIT = { usage: 64, config: 78, failed: 1 } as const
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
@@ -34,6 +35,13 @@ const loaded = async (flag: string | undefined) => {
   )
   for (const problem of result.problems) complain(`  ${problem}`)
   return null
+}
+
+/** The configuration as it may be shown: secrets print as such, a password inside a URL does not. */
+const shownConfig = async (config: Config): Promise<unknown> => {
+  const { withoutPassword } = await import('./config/config.ts')
+  const vault = { ...config.vault, store: withoutPassword(config.vault.store) }
+  return JSON.parse(JSON.stringify({ ...config, vault }))
 }
 
 const serveCommand = async (options: { readonly config?: string }): Promise<number> => {
@@ -137,8 +145,7 @@ const program = (done: (code: number) => void): Command => {
         return done(0)
       }
       const from = await loaded(options.config)
-      if (from !== null)
-        print((await import('yaml')).stringify(JSON.parse(JSON.stringify(from.config))))
+      if (from !== null) print((await import('yaml')).stringify(await shownConfig(from.config)))
       return done(from === null ? EXIT.config : 0)
     })
   command(deputy, 'keygen', 'make a key ring')
@@ -146,6 +153,21 @@ const program = (done: (code: number) => void): Command => {
     .action(async (options: { out: string }) =>
       done(await (await import('./commands/keys.ts')).keygen({ ...options, print })),
     )
+  const keys = deputy.command('keys').description('the key ring of the vault').exitOverride()
+  command(keys, 'rotate', 'seal everything anew under a new key, also while deputy serves')
+    .option(...config)
+    .option('--retire', 'add no key: remove the keys that nothing is sealed under any more')
+    .action(async (options: { config?: string; retire?: boolean }) => {
+      const from = await loaded(options.config)
+      const retire = options.retire === true
+      done(
+        from === null
+          ? EXIT.config
+          : await (
+              await import('./commands/keys.ts')
+            ).keysRotate({ loaded: from, retire, print, complain }),
+      )
+    })
   command(deputy, 'version', 'print the version')
     .option('--json', 'as JSON')
     .action((options: { json?: boolean }) => {
@@ -193,6 +215,20 @@ const program = (done: (code: number) => void): Command => {
       (await import('./commands/providers.ts')).providersList({ print, dir: shipped('providers') }),
     ),
   )
+  command(
+    providers,
+    'test',
+    'run a definition against a scripted provider that misbehaves in every way that applies',
+  )
+    .argument('<id>')
+    .option('--file <file>', 'a definition of your own; it may extend a shipped one')
+    .action(async (id: string, options: { file?: string }) =>
+      done(
+        await (
+          await import('./commands/quirks/command.ts')
+        ).providersTest({ id, ...options, print, dir: shipped('providers') }),
+      ),
+    )
   command(providers, 'show', 'print one definition')
     .argument('<id>')
     .action(async (id: string) =>

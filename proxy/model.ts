@@ -70,6 +70,9 @@ export type Route = {
   readonly host: string
   /** Where that name is reached: `https://api.github.com`, or what the configuration maps it to. */
   readonly origin: string
+  /** `host[:port]` of `origin`, for the Host header. */
+  readonly authority: string
+  readonly port: number
   /** true: a download host under `assets`, reached without a credential. */
   readonly asset: boolean
   readonly addressing: Addressing
@@ -682,6 +685,8 @@ export type ChangedKey = readonly [
   user: string,
   connection: string,
   credential: string | null,
+  /** Of `revoked`: only this agent's grant ended. */
+  agent?: string,
 ]
 export type SealedRow = {
   readonly table: 'credentials' | 'flows'
@@ -692,10 +697,10 @@ export type SealedRow = {
 
 // --- evidence -----------------------------------------------------------------------------------
 
-/** Appends one record. Resolves once `write` has returned without error for its line; rejects otherwise. */
+/** Appends one record; one that is not `urgent` may wait 1 ms for others. Resolves once `write` has returned without error for its line; rejects otherwise. */
 export type Journal = {
   /** `fields` is the JSON text of the members after `event`, beginning with `,` or empty. */
-  readonly append: (event: string, fields: string) => Promise<void>
+  readonly append: (event: string, fields: string, urgent?: boolean) => Promise<void>
   readonly healthy: () => boolean
   readonly lines: () => number
   readonly close: () => Promise<void>

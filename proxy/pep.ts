@@ -24,7 +24,8 @@ import { inspect, type Body } from './way/inspect.ts'
 import { obligations } from './way/obligations.ts'
 import { matchRoute, type RouteTable } from './way/route.ts'
 import { canonicalHeaders } from './wire/canonical.ts'
-import { stripQuery, strippedHeaders } from './wire/strip.ts'
+import type { Sifted } from './wire/headers.ts'
+import { stripQuery } from './wire/strip.ts'
 
 /** Everything that one call decides by, swapped whole at a reload; a call keeps the one it began with. */
 export type Snapshot = {
@@ -68,6 +69,10 @@ export type PepDeps = {
   readonly auditRequired: boolean
   /** Lower case. */
   readonly tagHeader: string
+  readonly sift: (
+    rawHeaders: readonly string[],
+    provider: Route['connection']['provider'],
+  ) => Sifted
   readonly typeBase: string
   readonly clock: Clock
   readonly log: Log
@@ -116,6 +121,23 @@ const cutQuery = (call: Call, route: Route): Route => {
   return stripped.length === 0 ? route : { ...route, target }
 }
 
+const NONE: readonly string[] = []
+/** The places of URLs in this operation's answers. */
+const rewritten = (
+  operation: Act['operation'],
+  everywhere: readonly string[],
+): readonly string[] =>
+  operation.rewrite.length === 0 ? everywhere : [...everywhere, ...operation.rewrite]
+
+/** Names what was cut out, for policy and evidence. */
+const name = (call: Call, sifted: Sifted, body: Body, tagged: boolean): void => {
+  const headers = tagged
+    ? sifted.stripped.filter((header) => header !== 'header:authorization')
+    : sifted.stripped
+  if (call.stripped.length === 0 && body.stripped.length === 0) call.stripped = headers
+  else call.stripped = [...headers, ...call.stripped, ...body.stripped]
+}
+
 /** The tag stood where the SDK puts its key: that one Authorization header was no credential. */
 const tagInSlot = (req: IncomingMessage, tagHeader: string, who: Principal): boolean =>
   who.verified &&
@@ -146,25 +168,22 @@ export const createPep = (deps: PepDeps) => {
     }) // 429
     try {
       const body = await inspect(req, route, act, deps.limits) //                           400 413 415
-      call.stripped = [
-        ...strippedHeaders(req.rawHeaders, deps.tagHeader, route.connection.provider).filter(
-          (name) => name !== 'header:authorization' || !tagInSlot(req, deps.tagHeader, who),
-        ),
-        ...call.stripped,
-        ...body.stripped,
-      ]
+      const sifted = deps.sift(req.rawHeaders, route.connection.provider)
+      name(call, sifted, body, tagInSlot(req, deps.tagHeader, who))
       for (let n = 1; ; n++) {
         const { holding, decision } = await decided(call, req, who, route, act, body, n) //      503
         await permit(who, route, holding, decision) //                                      403, with the link
         obligations(decision) //                                                            403
         call.credential =
-          act.kind === 'asset' ? null : await deps.credentials.take(holding, route.connection) // 403 502 503
+          act.kind === 'asset'
+            ? null
+            : await deps.credentials.take(holding, route.connection, route.host) // 403 502 503
         // A refresh may have taken long: nothing leaves on a decision older than a second.
         if (clock.mono() - decision.decidedAt <= STALE_MS) break
       }
       if (call.credential !== null) deps.used(who.person, who.agent, route.connection.name)
       call.outcome = await deps.forward(
-        job(call, route, body, (stop) => (abort = stop)),
+        job(call, route, body, sifted, (stop) => (abort = stop)),
         req,
         res,
       ) // 502 504
@@ -310,6 +329,7 @@ export const createPep = (deps: PepDeps) => {
     call: Call,
     route: Route,
     body: Body,
+    sifted: Sifted,
     onAbort: (stop: (reason: Problem) => void) => void,
   ) => ({
     route,
@@ -317,9 +337,9 @@ export const createPep = (deps: PepDeps) => {
     injected: call.credential,
     pointers:
       call.act?.kind === 'rest'
-        ? [...route.connection.provider.rewrite, ...call.act.operation.rewrite]
-        : [],
-    tagHeader: deps.tagHeader,
+        ? rewritten(call.act.operation, route.connection.provider.rewrite)
+        : NONE,
+    sifted,
     again: (used: Injected) => deps.credentials.again(used, route.connection),
     served: call.snapshot.served,
     onAbort,

@@ -1,15 +1,16 @@
 // Files → what a call decides by: keys, issuers, people, policy, tables of hosts and operations; every problem at once.
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import { openFileDirectory, type Directory } from './directory/file.ts'
 import type { Clock, Connection, Log, PolicyEngine } from './model.ts'
 import type { Snapshot } from './pep.ts'
 import { openPolicySource, type PolicySource } from './policy/source.ts'
-import { parseKeyRing, type KeyRing } from './vault/seal.ts'
+import { readRing } from './vault/rotate.ts'
+import type { KeyRing } from './vault/seal.ts'
 import { createClassify } from './way/classify.ts'
 import type { Issuer } from './way/identify.ts'
-import { buildRoutes } from './way/route.ts'
+import { buildRoutes, serves } from './way/route.ts'
 
 export type Parts = {
   readonly ring: KeyRing
@@ -19,16 +20,9 @@ export type Parts = {
   readonly ca: string | null
 }
 
-const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+export const systemClock: Clock = { now: () => Date.now(), mono: () => performance.now() }
 
-const readRing = (path: string): KeyRing => {
-  const mode = statSync(path).mode & 0o777
-  if ((mode & 0o007) !== 0)
-    throw new Error(
-      `vault.keys: ${path} can be read by everybody (mode ${mode.toString(8)}): chmod 600 it, and make new keys if others use this machine`,
-    )
-  return parseKeyRing(readFileSync(path, 'utf8'))
-}
+const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 const readIssuer = (
   issuer: Config['identity']['issuers'][number],
@@ -134,6 +128,6 @@ export const snapshotOf = (connections: ReadonlyMap<string, Connection>): Snapsh
   return {
     routes,
     classify: createClassify([...connections.values()].map(({ provider }) => provider)),
-    served: (host) => (routes.hosts.has(host) ? true : (routes.reached.get(host) ?? false)),
+    served: (host) => serves(routes, host) || (routes.reached.get(host) ?? false),
   }
 }

@@ -8,7 +8,7 @@ import { createCalls } from './calls.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import type { Directory } from './directory/file.ts'
-import type { Clock, Log, PolicyEngine } from './model.ts'
+import type { Log, PolicyEngine } from './model.ts'
 import { startAdmin } from './net/admin.ts'
 import { createDial } from './net/dial.ts'
 import { startListener, type Listening } from './net/listener.ts'
@@ -24,10 +24,11 @@ import { createAuthApi } from './people/api.ts'
 import { createConnectApp } from './people/app.ts'
 import { createPermit } from './people/permit.ts'
 import { createPep, type Seen } from './pep.ts'
-import { prepare, snapshotOf } from './reload.ts'
+import { prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem } from './problem.ts'
-import { openSqlite } from './store/sqlite.ts'
+import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
+import { followRing } from './vault/rotate.ts'
 import { createSealer } from './vault/seal.ts'
 import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
@@ -36,6 +37,8 @@ import { createDecide } from './way/decide.ts'
 import { createEntitlements, type PeopleSource } from './way/entitlements.ts'
 import { createEvidence } from './way/evidence.ts'
 import { createForward } from './way/forward.ts'
+import { serves } from './way/route.ts'
+import { createSift } from './wire/headers.ts'
 import { createIdentify } from './way/identify.ts'
 import { validId } from './wire/canonical.ts'
 
@@ -46,8 +49,6 @@ export type Serving = {
 }
 const DRAIN_MS = 5_000
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
-export const systemClock: Clock = { now: () => Date.now(), mono: () => performance.now() }
 
 /** Binds the connect listener first: the pages' address is part of every link. */
 const startConnect = (listen: {
@@ -110,7 +111,16 @@ export const serve = async (
       () => directory?.close(),
     )
 
-    const sealer = createSealer(ring)
+    const keys: { changed: (kid: string) => void } = { changed: () => {} }
+    const sealer = createSealer(
+      ring,
+      followRing({
+        path: at(config.vault.keys),
+        first: ring,
+        log,
+        onChange: ({ current }) => keys.changed(current.kid),
+      }),
+    )
     const newId = createUlid(clock.now)
     const proc = newId()
     const telemetry = createTelemetry({ version: options.version })
@@ -126,7 +136,7 @@ export const serve = async (
     })
     opened.push(() => dial.close())
 
-    const store = await openSqlite(at(config.vault.store.slice('sqlite:'.length)))
+    const store = await openStore(config.vault.store, at, log)
     opened.push(() => store.close())
     const sinks = config.audit.sink.map((sink) =>
       sink === 'stdout' ? ('stdout' as const) : { file: at(sink.slice('file:'.length)) },
@@ -157,6 +167,12 @@ export const serve = async (
       hmac: sealer.hmac,
     })
     opened.push(() => evidence.close())
+    keys.changed = (key) => {
+      log.info({ key }, 'key ring read again: another key seals now')
+      evidence
+        .event('key.rotated', { key })
+        .catch((error: unknown) => log.error({ err: error }, 'key.rotated could not be recorded'))
+    }
     let last = ''
     told.policy = ({ revision, digest }) => {
       if (digest === last) return
@@ -305,6 +321,7 @@ export const serve = async (
       },
       auditRequired: config.audit.required,
       tagHeader,
+      sift: createSift(tagHeader),
       typeBase: publicUrl,
       clock,
       log,
@@ -350,7 +367,7 @@ export const serve = async (
         maxHeaderBytes: config.limits.headers,
         names: config.listeners.names,
         origins: config.listeners.origins,
-        serves: (host) => snapshot.routes.hosts.has(host),
+        serves: (host) => serves(snapshot.routes, host),
         typeBase: publicUrl,
         newId,
         call: (req, res, id, fixed) => {

@@ -96,6 +96,21 @@ test_hosts if {
 	codes([set_to("/provider/id", "gitlab")]) == ["host_mismatch", "no_grant"]
 }
 
+test_hosts_that_each_person_has_fit_a_suffix if {
+	at(host) == []
+	every other in ["acme.my.salesforce.com.evil.example", "my-salesforce.com", "", "acme.my.salesforce.co"] {
+		at(other) == ["host_mismatch"]
+	}
+}
+
+host := "acme.my.salesforce.com"
+
+at(name) := codes([
+	set_to("/provider/id", "salesforce"),
+	set_to("/request/host", name),
+	set_to("/operation/id", "query"),
+])
+
 asset_ops := [
 	set_to("/operation/kind", "asset"),
 	set_to("/operation/id", "github.asset"),
@@ -170,7 +185,7 @@ test_whoever_has_a_row_may_connect if {
 	d.grants == ["role:developer"]
 	d.required_scopes == ["repo"]
 	codes(array.concat(own("deputy.connect"), [set_to("/user/groups", ["visitors"])])) == ["no_grant"]
-	codes(array.concat(own("deputy.connect"), [set_to("/provider/id", "slack")])) == ["no_grant"]
+	codes(array.concat(own("deputy.connect"), [set_to("/provider/id", "gitlab")])) == ["no_grant"]
 	codes(array.concat(own("deputy.connect"), [set_to("/user/active", false)])) == ["user_inactive"]
 }
 

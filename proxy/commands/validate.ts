@@ -4,8 +4,7 @@ import { isIP } from 'node:net'
 import type { Loaded } from '../config/load.ts'
 import type { Log } from '../model.ts'
 import { createAddressRule } from '../net/dial.ts'
-import { prepare } from '../reload.ts'
-import { systemClock } from '../serve.ts'
+import { prepare, systemClock } from '../reload.ts'
 
 const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 

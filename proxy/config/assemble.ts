@@ -50,7 +50,7 @@ const refreshOf = (d: Definition): RefreshRules | null =>
     : {
         url: d.refresh?.url ?? null,
         clientAuth: d.refresh?.client_auth ?? d.client_auth,
-        params: d.refresh?.params ?? {},
+        params: d.refresh?.params ?? d.token_params,
         answer: answerRules(d, d.refresh?.answer ?? d.answer, 'refresh'),
       }
 

@@ -1,5 +1,5 @@
 // The configuration: unknown → Config, or every problem at once with its path. Names are a contract: add, never rename.
-import { createHash } from 'node:crypto'
+import { createHash, createPrivateKey } from 'node:crypto'
 import { z } from 'zod'
 import type { Access } from '../model.ts'
 import { secret } from '../secret.ts'
@@ -166,11 +166,26 @@ const policy = z.strictObject({
   shadow: text.optional(),
 })
 
+/** A private key of our own, as JWK or PEM; what is wrong with it never quotes it. */
+const privateKey = text
+  .refine((value) => {
+    try {
+      return value.trim().startsWith('{')
+        ? createPrivateKey({ key: JSON.parse(value) as Record<string, unknown>, format: 'jwk' })
+            .type === 'private'
+        : createPrivateKey(value).type === 'private'
+    } catch {
+      return false
+    }
+  }, 'is no private key: name a file with a private JWK or an unencrypted PEM, ${file:./client.pem}')
+  .transform(secret)
+
 const hostMap = z.union([z.array(text), z.record(text, origin)])
 const connection = z.strictObject({
   provider: text,
   client_id: text.optional(),
   client_secret: secretText.optional(),
+  client_key: privateKey.optional(),
   scopes: z.array(text).default([]),
   hosts: hostMap.optional(),
   issuer: url.optional(),
@@ -238,6 +253,30 @@ const limits = z.strictObject({
   calls_per_agent: z.int().min(1).default(1_000),
 })
 
+/** A definition of one's own; the client secret that a foreign one brings must not be printed with the rest. */
+const ownProvider = z.looseObject({ id: text }).transform((entry) => {
+  const { oauth2 } = entry
+  if (typeof oauth2 !== 'object' || oauth2 === null || !('client_secret' in oauth2)) return entry
+  const { client_secret: value } = oauth2
+  return typeof value === 'string'
+    ? { ...entry, oauth2: { ...oauth2, client_secret: secret(value) } }
+    : entry
+})
+
+const store = text.refine(
+  (value) =>
+    /^sqlite:.+/.test(value) || (/^postgres(?:ql)?:\/\//.test(value) && URL.canParse(value)),
+  'is no store: write sqlite:PATH, or postgres://user:password@host:5432/database (percent-encode what is special in the password)',
+)
+/** `vault.store` as it may be shown. */
+export const withoutPassword = (value: string): string => {
+  if (value.startsWith('sqlite:')) return value
+  const shown = new URL(value)
+  if (shown.password !== '') shown.password = 'hidden'
+  shown.searchParams.delete('password')
+  return shown.href
+}
+
 export const configSchema = z.strictObject({
   version: z.literal(1, { error: 'must be 1' }),
   listeners: listeners.prefault({}),
@@ -245,11 +284,11 @@ export const configSchema = z.strictObject({
   entitlements: entitlements.optional(),
   policy,
   signals: z.array(z.looseObject({})).default([]),
-  providers: z.array(z.union([text, z.looseObject({ id: text })])).default([]),
+  providers: z.array(z.union([text, ownProvider])).default([]),
   connections: z
     .record(name, connection)
     .refine((map) => Object.keys(map).length > 0, 'needs one connection at least'),
-  vault: z.strictObject({ store: text.default('sqlite:deputy.db'), keys: text }),
+  vault: z.strictObject({ store: store.default('sqlite:deputy.db'), keys: text }),
   connect: connect.prefault({}),
   operators: z.array(operator).default([]),
   runs: z.strictObject({ max: duration.default(UNITS.d) }).prefault({}),
@@ -407,12 +446,6 @@ const notBuilt = (config: Config): readonly string[] => {
     ...(config.audit.inputs === 'off' ? [] : [no('audit.inputs', 'sealed inputs')]),
     ...(config.telemetry.otlp === undefined ? [] : [no('telemetry.otlp', 'OTLP export')]),
     ...(config.upstream.proxy === undefined ? [] : [no('upstream.proxy', 'an egress proxy')]),
-    ...(/^sqlite:.+/.test(config.vault.store)
-      ? []
-      : [no('vault.store', config.vault.store.split(':')[0] ?? '')]),
-    ...Object.entries(config.connections).flatMap(([name, entry]) =>
-      entry.slot === undefined ? [] : [no(`connections.${name}.slot`, 'slot')],
-    ),
   ]
 }
 

@@ -104,7 +104,7 @@ const refresh = z
   .strictObject({
     url: link,
     client_auth: z.union([clientAuth, z.literal('bearer')]).optional(),
-    params,
+    params: z.record(line, line).optional(),
     answer: answer.optional(),
   })
   .nullable()

@@ -123,12 +123,16 @@ const idOf = (raw: unknown): unknown =>
 const readProviders = (
   config: Config,
   at: (path: string) => string,
+  env: Env,
   problems: string[],
 ): ReadonlyMap<string, Provider> => {
   const files = new Map<string, unknown>()
-  const add = (path: string): void => {
+  const add = (path: string, own = false): void => {
     try {
-      const raw = readYaml(path)
+      const text = readYaml(path)
+      const unset: string[] = []
+      const raw = own ? interpolate(text, '', env, at, unset) : text
+      problems.push(...unset.map((problem) => `${path}: ${problem}`))
       files.set(path, raw)
       const operations =
         typeof raw === 'object' && raw !== null && 'operations' in raw ? raw.operations : undefined
@@ -145,7 +149,7 @@ const readProviders = (
     if (name.endsWith('.yaml') && !name.endsWith('.operations.yaml')) add(join(folder, name))
   const isShipped = [...files.keys()]
   config.providers.forEach((own, i) => {
-    if (typeof own === 'string') add(at(own))
+    if (typeof own === 'string') add(at(own), true)
     else files.set(`providers.${i}`, own)
   })
   // An own definition with a shipped id takes its place.
@@ -157,6 +161,14 @@ const readProviders = (
   const compiled = compileProviders(files)
   problems.push(...compiled.problems)
   return compiled.providers
+}
+
+/** A connection with a key of its own signs, whatever method the definition has. */
+const signing = (provider: Provider): Provider => {
+  const { refresh } = provider
+  const clientAuth = 'private_key_jwt' as const
+  const again = refresh ? { ...refresh, clientAuth } : refresh
+  return { ...provider, clientAuth, ...(again === undefined ? {} : { refresh: again }) }
 }
 
 const connect = (
@@ -174,34 +186,44 @@ const connect = (
       )
       continue
     }
-    const { authorize, token, userinfo, revoke, issuer, hosts, insecure } = entry
+    const { authorize, token, userinfo, revoke, issuer, hosts, slot, insecure } = entry
     const made = overrideProvider(
       provider,
-      { authorize, token, userinfo, revoke, issuer, hosts, insecure },
+      { authorize, token, userinfo, revoke, issuer, hosts, slot, insecure },
       where,
     )
     if ('problems' in made) {
       problems.push(...made.problems)
       continue
     }
-    const use = made.provider
+    const use = entry.client_key === undefined ? made.provider : signing(made.provider)
     if (use.credential === 'api_key')
       problems.push(
         `${where}.provider: providers whose credential is an API key are not built in this version of deputy`,
       )
-    if (entry.client_id === undefined)
+    const clientId = entry.client_id ?? use.client?.id ?? ''
+    const clientSecret = entry.client_secret ?? use.client?.secret ?? null
+    if (clientId === '')
       problems.push(
         `${where}.client_id: is missing: register deputy at ${use.name} and write the id here`,
       )
-    if (entry.client_secret === undefined && use.clientAuth !== 'none')
+    const signs = use.clientAuth === 'private_key_jwt'
+    if (signs && use.issuer === null && (use.assertionAudience ?? 'issuer') === 'issuer')
+      problems.push(`${where}.client_key: ${use.id} has neither issuer nor assertion_audience`)
+    if (signs && entry.client_key === undefined)
+      problems.push(
+        `${where}.client_key: is missing: ${use.name} wants a signed assertion (${use.clientAuth})`,
+      )
+    if (!signs && clientSecret === null && use.clientAuth !== 'none')
       problems.push(`${where}.client_secret: is missing: ${use.name} wants one (${use.clientAuth})`)
     if (use.authorize === null || use.token === null)
       problems.push(`${where}.provider: ${use.id} has no authorize and token endpoint`)
     connections.set(name, {
       name,
       provider: use,
-      clientId: entry.client_id ?? '',
-      clientSecret: entry.client_secret ?? null,
+      clientId,
+      clientSecret,
+      clientKey: entry.client_key ?? null,
       scopes: entry.scopes,
     })
   }
@@ -231,7 +253,7 @@ export const load = (flag: string | undefined, env: Env): Result => {
   const parsed = parseConfig(text)
   if ('problems' in parsed) return { path, problems: [...problems, ...parsed.problems] }
   const { config } = parsed
-  const providers = readProviders(config, at, problems)
+  const providers = readProviders(config, at, env, problems)
   const connections = connect(config, providers, problems)
   if (problems.length > 0) return { path, problems }
   return { loaded: Object.freeze({ config, path, connections, providers, at }) }

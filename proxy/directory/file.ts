@@ -53,7 +53,7 @@ export const factsDigest = (
 
 /**
  * `people: [{ id, realm?, tenant?, active?, groups, roles, entitlements }]`. Its own truth: age 0 while the watch is healthy.
- * Throws at start when the file is missing or malformed; later the last good one stays and the log says so.
+ * Throws at start when the file is missing or malformed; later nobody is known until it is mended, and the log says so.
  * @param options.realm realm of rows that name none
  */
 export const openFileDirectory = (options: {
@@ -103,9 +103,15 @@ export const openFileDirectory = (options: {
     timer = null
     try {
       people = read()
+      healthy = true
       options.log.info({ people: people.size }, 'entitlements file read')
     } catch (error) {
-      options.log.error({ err: error }, 'entitlements file is broken: the last good one stays')
+      // Old facts must not go on counting as new ones: nothing is known until the file can be read.
+      healthy = false
+      options.log.error(
+        { err: error },
+        'entitlements file is broken: nobody is known until it is mended',
+      )
     }
     options.onChange()
   }
@@ -122,7 +128,7 @@ export const openFileDirectory = (options: {
     ask: (person) =>
       healthy
         ? Promise.resolve(people.get(keyOf(person)) ?? null)
-        : Promise.reject(new Error('the watch on the entitlements file failed')),
+        : Promise.reject(new Error('the entitlements file cannot be read')),
     close: () => {
       watcher.close()
       if (timer !== null) clearTimeout(timer)

@@ -157,12 +157,14 @@ export const startListener = async (options: {
     onRequest(req, res)
   })
   server.on('connect', (_req, socket) => {
+    const id = options.newId()
+    options.refused('method_not_allowed', id)
     const answer = problemAnswer(
       new Problem(
         'method_not_allowed',
         'CONNECT tunnels would hide the call from policy: use http:// and the absolute form',
       ),
-      options.newId(),
+      id,
       options.typeBase,
     )
     socket.end(

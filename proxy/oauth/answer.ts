@@ -1,5 +1,5 @@
 // The normaliser: whatever a token endpoint said, as one of a few kinds. Pure; every provider's quirk ends here.
-import type { AccountRules, AnswerRules, TokenSet } from '../model.ts'
+import type { AccountRules, AnswerRules, Introspection, Provider, TokenSet } from '../model.ts'
 import { secret } from '../secret.ts'
 import { at, first, accountAt, hostAt, isFields, parseBody, word } from './body.ts'
 import type { Account, Fields, RawAnswer } from './body.ts'
@@ -56,10 +56,10 @@ export const readTokenAnswer = (
   rules: AnswerRules,
   raw: RawAnswer,
   now: number,
-  account: AccountRules | null = null,
+  account: Pick<AccountRules, 'id' | 'label'> | null = null,
 ): TokenAnswer => {
   const body = parseBody(raw)
-  const error = body === null ? null : errorOf(body, raw.status)
+  const error = body === null ? null : errorOf(body, raw.status, rules.errors)
   if (raw.status < 200 || raw.status > 299 || error !== null)
     return failureOf(rules, raw, body, error, now)
   const access = first(body, rules.accessToken)
@@ -87,8 +87,29 @@ export const readTokenAnswer = (
   }
 }
 
+/** What introspection adds to a token (RFC 7662 2.2); an answer that says nothing of it changes nothing. */
+export const readIntrospection = (
+  { account, answer }: Pick<Provider, 'account' | 'answer'>,
+  rules: Introspection,
+  raw: RawAnswer,
+  tokens: TokenSet,
+  now: number,
+): { readonly tokens: TokenSet; readonly account: Account | null } => {
+  const body = raw.status < 200 || raw.status > 299 ? null : parseBody(raw)
+  if (body === null || body['active'] === false) return { tokens, account: null }
+  const expires = first(body, rules.expiresIn)
+  return {
+    tokens: {
+      ...tokens,
+      scopes: scopesOf(first(body, rules.scope), answer) ?? tokens.scopes,
+      expiresIn: expires === undefined ? tokens.expiresIn : lifetimeOf(expires, answer, now),
+    },
+    account: account?.from === 'introspect' ? accountAt(body, account) : null,
+  }
+}
+
 /** The provider's word for what went wrong, in the places where they put it; null: no error. */
-const errorOf = (body: Fields, status: number): string | null => {
+const errorOf = (body: Fields, status: number, known: AnswerRules['errors']): string | null => {
   const failed = status > 299 || body['ok'] === false || body['success'] === false
   const places = [
     '/error',
@@ -101,10 +122,12 @@ const errorOf = (body: Fields, status: number): string | null => {
   ]
   // These stand in good answers too.
   const more = failed ? ['/code', '/type', '/status', '/error/message', '/message'] : []
-  const found = [...places, ...more]
+  const said = [...places, ...more]
     .map((place) => at(body, place))
-    .find((value) => typeof value === 'string' && value !== '')
-  if (typeof found === 'string') return found
+    .filter((value): value is string => typeof value === 'string' && value !== '')
+  // A word that the definition knows says more than a general one beside it (HubSpot).
+  const found = said.find((value) => Object.hasOwn(known, value)) ?? said[0]
+  if (found !== undefined) return found
   return failed || body['error'] === true || isFields(body['error']) ? '' : null
 }
 

@@ -1,21 +1,20 @@
 // The authorization request (RFC 6749 4.1.1, RFC 7636): a URL, nothing secret in it.
 import type { Connection } from '../model.ts'
 
+export type Ask = {
+  readonly redirectUri: string
+  readonly state: string
+  /** S256 of the verifier (RFC 7636 4.2); null where the provider knows no PKCE. */
+  readonly challenge: string | null
+  readonly scopes: readonly string[]
+  /** Held already: asked for again, because some providers replace the old grant by the new one. */
+  readonly existingScopes?: readonly string[]
+  readonly nonce?: string | null
+  readonly extra?: Readonly<Record<string, string>>
+}
+
 /** Where the person's browser goes. Throws when a scope is asked that the connection may not ask for. */
-export const authorizationUrl = (
-  connection: Connection,
-  ask: {
-    readonly redirectUri: string
-    readonly state: string
-    /** S256 of the verifier (RFC 7636 4.2); null where the provider knows no PKCE. */
-    readonly challenge: string | null
-    readonly scopes: readonly string[]
-    /** Held already: asked for again, because some providers replace the old grant by the new one. */
-    readonly existingScopes?: readonly string[]
-    readonly nonce?: string | null
-    readonly extra?: Readonly<Record<string, string>>
-  },
-): URL => {
+export const authorizationUrl = (connection: Connection, ask: Ask): URL => {
   const { provider, name } = connection
   if (provider.authorize === null)
     throw new Error(`connections.${name}: provider ${provider.id} has no authorize endpoint`)
@@ -23,7 +22,8 @@ export const authorizationUrl = (
   if (beyond.length > 0)
     throw new Error(`connections.${name}.scopes does not list ${beyond.join(', ')}`)
   const held = (ask.existingScopes ?? []).filter((scope) => connection.scopes.includes(scope))
-  const scopes = [...new Set([...ask.scopes, ...held])]
+  // What the definition always asks for is no right that an agent gets: no connection lists it.
+  const scopes = [...new Set([...(provider.scopeAlways ?? []), ...ask.scopes, ...held])]
   const url = new URL(provider.authorize)
   const fields = {
     ...provider.authorizeParams,
@@ -41,5 +41,7 @@ export const authorizationUrl = (
       : {}),
   }
   for (const [field, value] of Object.entries(fields)) url.searchParams.set(field, value)
+  // RFC 8707 2.1
+  for (const resource of provider.resource ?? []) url.searchParams.append('resource', resource)
   return url
 }

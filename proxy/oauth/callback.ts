@@ -81,6 +81,7 @@ export const createFinish = (deps: Deps) => {
         code: secret(code),
         redirectUri,
         verifier: leg.verifier === null ? null : secret(leg.verifier),
+        scopes: leg.asked,
       })
       tokens = { ...earned.tokens, scopes: earned.tokens.scopes ?? leg.asked }
       account =

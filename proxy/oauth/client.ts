@@ -1,12 +1,27 @@
 // The calls to a provider's authorization server: what is asked, and what may be learnt from the answer.
 // No error that leaves carries a body, a token or a secret: only kinds, words and statuses do.
+import { randomUUID } from 'node:crypto'
 import * as oidc from 'openid-client'
-import type { Clock, Connection, Provider, TokenSet } from '../model.ts'
-import { Problem } from '../problem.ts'
+import type { Clock, Connection, Provider, RefreshRules, TokenSet } from '../model.ts'
 import type { Secret } from '../secret.ts'
-import { authorizationUrl } from './authorize.ts'
-import { accountAt, parseBody, readTokenAnswer } from './answer.ts'
-import type { Account, TokenAnswer, TokenFailure } from './answer.ts'
+import { authenticate, basic } from './authenticate.ts'
+import { authorizationUrl, type Ask } from './authorize.ts'
+import { readIntrospection, readTokenAnswer } from './answer.ts'
+import type { TokenAnswer } from './answer.ts'
+import { accountAt, parseBody } from './body.ts'
+import type { Account } from './body.ts'
+import { revokeAt, type Revoked } from './revocation.ts'
+import {
+  FORM,
+  JSON_TYPE,
+  need,
+  refused,
+  rulesOf,
+  scopeField,
+  withoutEcho,
+  written,
+  type Fields,
+} from './request.ts'
 import { createSend } from './transport.ts'
 
 export type ClientDeps = {
@@ -15,61 +30,42 @@ export type ClientDeps = {
   readonly clock: Pick<Clock, 'now'>
   /** For one call, body included. */
   readonly timeoutMs?: number
+  /** `jti` of client assertions. */
+  readonly randomId?: () => string
 }
-export type Revoked = 'revoked' | 'already_dead' | 'not_supported' | 'failed'
+/** What the old tokens of a refresh say, where a provider wants to hear it again. */
+export type HeldTokens = { readonly access: Secret; readonly scopes: readonly string[] }
 export type OAuthClient = ReturnType<typeof createOAuthClient>
 
 const TIMEOUT_MS = 20_000
-const FORM = 'application/x-www-form-urlencoded'
 
-const need = (connection: Connection, key: 'token' | 'userinfo'): string => {
-  const url = connection.provider[key]
-  if (url === null)
-    throw new Error(
-      `connections.${connection.name}: provider ${connection.provider.id} has no ${key} endpoint`,
-    )
-  return url
+type Options = {
+  readonly auth?: RefreshRules['clientAuth']
+  readonly format?: 'form' | 'json'
+  readonly resource?: readonly string[]
+  readonly access?: Secret
 }
-const secretOf = (connection: Connection): string => {
-  if (connection.clientSecret === null)
-    throw new Error(
-      `connections.${connection.name}: ${connection.provider.clientAuth} needs a client_secret`,
-    )
-  return connection.clientSecret.reveal()
-}
-const basic = (id: string, password: string): string =>
-  `Basic ${Buffer.from(`${id}:${password}`).toString('base64')}`
-/** RFC 6749 2.3.1 and appendix B: form-encoded before they are joined. */
-const formEncoded = (text: string): string => new URLSearchParams([['', text]]).toString().slice(1)
 
-/** Adds who we are, in the one place that the provider reads. */
-const authenticate = (
+const textOf = (
   connection: Connection,
-  body: URLSearchParams,
-  headers: Record<string, string>,
-): void => {
-  const { clientId, provider } = connection
-  const method = provider.clientAuth
-  switch (method) {
-    case 'client_secret_basic':
-      headers['authorization'] = basic(formEncoded(clientId), formEncoded(secretOf(connection)))
-      return
-    case 'raw_basic':
-      headers['authorization'] = basic(clientId, secretOf(connection))
-      return
-    case 'client_secret_post':
-      body.set('client_id', clientId)
-      body.set('client_secret', secretOf(connection))
-      return
-    case 'none':
-      body.set('client_id', clientId)
-      return
-    case 'private_key_jwt':
-      throw new Error(
-        `connections.${connection.name}: client_auth private_key_jwt is not built yet`,
-      )
-    default:
-      method satisfies never
+  key: 'client_secret' | 'client_key',
+  value: Secret | null | undefined,
+): string => {
+  if (!value)
+    throw new Error(
+      `connections.${connection.name}: ${connection.provider.clientAuth} needs a ${key}`,
+    )
+  return value.reveal()
+}
+const clientOf = (connection: Connection) => {
+  const { provider, clientId } = connection
+  const wanted = provider.assertionAudience ?? 'issuer'
+  const named = { issuer: provider.issuer ?? '', token: provider.token ?? '' }
+  return {
+    id: clientId,
+    secret: () => textOf(connection, 'client_secret', connection.clientSecret),
+    key: () => textOf(connection, 'client_key', connection.clientKey),
+    audience: wanted === 'issuer' || wanted === 'token' ? named[wanted] : wanted,
   }
 }
 
@@ -92,69 +88,111 @@ const presented = (
   ...Object.fromEntries(
     Object.entries(requiredHeaders).map(([name, value]) => [name.toLowerCase(), value]),
   ),
-  accept: 'application/json',
+  accept: JSON_TYPE,
   [present.header.toLowerCase()]:
     present.scheme === '' ? access.reveal() : `${present.scheme} ${access.reveal()}`,
 })
-
-export const createOAuthClient = ({ fetch, clock, timeoutMs = TIMEOUT_MS }: ClientDeps) => {
+export const createOAuthClient = ({
+  fetch,
+  clock,
+  timeoutMs = TIMEOUT_MS,
+  randomId = randomUUID,
+}: ClientDeps) => {
   const send = createSend(fetch, timeoutMs)
 
-  const post = (connection: Connection, url: string, fields: Readonly<Record<string, string>>) => {
-    const body = new URLSearchParams(fields)
-    const headers: Record<string, string> = {
-      'content-type': FORM,
-      accept: 'application/json',
-      'user-agent': 'deputy',
-    }
-    authenticate(connection, body, headers)
-    return send(url, { method: 'POST', headers, body: body.toString() })
-  }
-
-  /** A word or sentence of the provider that quotes what we sent is not passed on. */
-  const withoutEcho = (failure: TokenFailure, sent: readonly string[]): TokenFailure => {
-    const echoes = (text: string) => sent.some((value) => value.length > 3 && text.includes(value))
-    return {
-      ...failure,
-      error: echoes(failure.error) ? 'unnamed_error' : failure.error,
-      description:
-        failure.description !== null && echoes(failure.description) ? null : failure.description,
-    }
-  }
-
-  const askToken = async (
-    connection: Connection,
-    fields: Readonly<Record<string, string>>,
-    secrets: readonly string[],
-  ): Promise<TokenAnswer> => {
-    const { provider } = connection
-    const raw = await post(connection, need(connection, 'token'), {
-      ...provider.tokenParams,
-      ...fields,
-    })
-    const account = provider.account?.from === 'token' ? provider.account : null
-    const answer = 'kind' in raw ? raw : readTokenAnswer(provider.answer, raw, clock.now(), account)
-    const known =
-      connection.clientSecret === null ? secrets : [...secrets, connection.clientSecret.reveal()]
-    return answer.kind === 'tokens' ? answer : withoutEcho(answer, known)
-  }
-
-  const revokeToken = async (
+  const post = async (
     connection: Connection,
     url: string,
-    token: Secret,
-    hint: string,
-  ): Promise<Revoked> => {
-    const raw = await post(connection, url, { token: token.reveal(), token_type_hint: hint })
-    if ('kind' in raw) return 'failed'
-    if (raw.status >= 200 && raw.status < 300) return 'revoked'
-    const error = parseBody(raw)?.['error']
-    if (error === 'invalid_token' || error === 'invalid_grant') return 'already_dead'
-    return error === 'unsupported_token_type' ? 'not_supported' : 'failed'
+    asked: Fields,
+    options: Options = {},
+  ) => {
+    const { auth = connection.provider.clientAuth, format = 'form', access } = options
+    const headers: Record<string, string> = {
+      'content-type': format === 'json' ? JSON_TYPE : FORM,
+      accept: JSON_TYPE,
+      'user-agent': 'deputy',
+    }
+    const fields = Object.entries(asked)
+    for (const resource of options.resource ?? []) fields.push(['resource', resource])
+    if (auth !== 'bearer')
+      await authenticate(
+        auth,
+        clientOf(connection),
+        { fields, headers },
+        { now: clock.now, randomId },
+      )
+    else if (access !== undefined) headers['authorization'] = `Bearer ${access.reveal()}`
+    return send(url, { method: 'POST', headers, body: written(fields, format) })
+  }
+
+  /** A token or refresh request. Never throws for what the provider or the network does. */
+  const askToken = async (
+    connection: Connection,
+    rules: RefreshRules,
+    fields: Fields,
+    secrets: readonly string[],
+    access?: Secret,
+  ): Promise<TokenAnswer> => {
+    const { provider } = connection
+    const raw = await post(
+      connection,
+      rules.url ?? need(connection, 'token'),
+      { ...rules.params, ...fields },
+      {
+        auth: rules.clientAuth,
+        format: provider.tokenFormat ?? 'form',
+        resource: provider.resource ?? [],
+        ...(access === undefined ? {} : { access }),
+      },
+    )
+    const account = provider.account?.from === 'token' ? provider.account : null
+    const answer = 'kind' in raw ? raw : readTokenAnswer(rules.answer, raw, clock.now(), account)
+    if (answer.kind === 'tokens')
+      // Where refresh tokens are never used, none is kept.
+      return provider.refresh === null
+        ? { ...answer, tokens: { ...answer.tokens, refresh: null } }
+        : answer
+    const known =
+      connection.clientSecret === null ? secrets : [...secrets, connection.clientSecret.reveal()]
+    return withoutEcho(answer, known)
+  }
+
+  /** What introspection adds, where the definition asks for it at this moment; a failure of it changes nothing. */
+  const introspected = async (
+    connection: Connection,
+    tokens: TokenSet,
+    when: 'grant' | 'refresh',
+  ): Promise<{ readonly tokens: TokenSet; readonly account: Account | null }> => {
+    const { introspect: rules } = connection.provider
+    if (!rules?.at.includes(when)) return { tokens, account: null }
+    const asked = { token: tokens.access.reveal(), token_type_hint: 'access_token' }
+    const options = rules.auth === 'bearer' ? { auth: rules.auth, access: tokens.access } : {}
+    const raw = await post(connection, rules.url, asked, options)
+    return 'kind' in raw
+      ? { tokens, account: null }
+      : readIntrospection(connection.provider, rules, raw, tokens, clock.now())
   }
 
   return {
     authorizationUrl,
+
+    /** Where the person's browser goes; pushed to the provider first where it takes that (RFC 9126). Throws credential_unavailable. */
+    authorize: async (connection: Connection, ask: Ask): Promise<URL> => {
+      const url = authorizationUrl(connection, ask)
+      const { provider } = connection
+      const { par } = provider
+      if (!par) return url
+      const { resource: _many, ...pushed } = Object.fromEntries(url.searchParams)
+      const raw = await post(connection, par, pushed, { resource: provider.resource ?? [] })
+      const body = 'kind' in raw || raw.status < 200 || raw.status > 299 ? null : parseBody(raw)
+      const uri = body?.['request_uri']
+      if (typeof uri !== 'string')
+        throw refused('the provider did not take the authorization request', raw)
+      const short = new URL(provider.authorize ?? '')
+      short.searchParams.set('client_id', connection.clientId)
+      short.searchParams.set('request_uri', uri)
+      return short
+    },
 
     /** Trades a code. Throws Problem credential_unavailable with a TokenFailure as its cause. */
     exchangeCode: async (
@@ -163,95 +201,101 @@ export const createOAuthClient = ({ fetch, clock, timeoutMs = TIMEOUT_MS }: Clie
         readonly code: Secret
         readonly redirectUri: string
         readonly verifier: Secret | null
+        /** What was asked for. */
+        readonly scopes?: readonly string[]
       },
     ): Promise<{ readonly tokens: TokenSet; readonly account: Account | null }> => {
+      const { provider } = connection
       const code = grant.code.reveal()
       const verifier = grant.verifier?.reveal()
-      const fields = {
-        grant_type: 'authorization_code',
-        code,
-        redirect_uri: grant.redirectUri,
-        ...(verifier === undefined ? {} : { code_verifier: verifier }),
-      }
       const answer = await askToken(
         connection,
-        fields,
+        rulesOf(provider, 'grant'),
+        {
+          grant_type: 'authorization_code',
+          code,
+          redirect_uri: grant.redirectUri,
+          ...(verifier === undefined ? {} : { code_verifier: verifier }),
+          ...scopeField(provider, 'token', grant.scopes ?? []),
+        },
         verifier === undefined ? [code] : [code, verifier],
       )
-      if (answer.kind === 'tokens') return answer
-      throw new Problem(
-        'credential_unavailable',
-        'the provider did not trade the code for a token',
-        { cause: answer },
-      )
+      if (answer.kind !== 'tokens')
+        throw refused('the provider did not trade the code for a token', answer)
+      const more = await introspected(connection, answer.tokens, 'grant')
+      return { tokens: more.tokens, account: more.account ?? answer.account }
     },
 
     /** RFC 6749 6. Never throws for what the provider or the network does. */
-    refresh: (connection: Connection, refreshToken: Secret): Promise<TokenAnswer> => {
+    refresh: async (
+      connection: Connection,
+      refreshToken: Secret,
+      held?: HeldTokens,
+    ): Promise<TokenAnswer> => {
+      const { provider } = connection
       const token = refreshToken.reveal()
-      return askToken(connection, { grant_type: 'refresh_token', refresh_token: token }, [token])
+      const scope = scopeField(provider, 'refresh', held?.scopes ?? [])
+      const fields = { grant_type: 'refresh_token', refresh_token: token, ...scope }
+      const rules = rulesOf(provider, 'refresh')
+      const answer = await askToken(connection, rules, fields, [token], held?.access)
+      if (answer.kind !== 'tokens') return answer
+      return {
+        ...answer,
+        tokens: (await introspected(connection, answer.tokens, 'refresh')).tokens,
+      }
     },
 
     /** Whose account it is. Throws Problem credential_unavailable. */
     userinfo: async (connection: Connection, access: Secret): Promise<Account> => {
       const { provider } = connection
       const url = need(connection, 'userinfo')
-      const raw = await send(url, { method: 'GET', headers: presented(provider, access) })
+      const headers = presented(provider, access)
+      const raw = await send(
+        url,
+        provider.userinfoBody
+          ? {
+              method: 'POST',
+              headers: { ...headers, 'content-type': JSON_TYPE },
+              body: provider.userinfoBody,
+            }
+          : { method: 'GET', headers },
+      )
       const good = !('kind' in raw) && raw.status === 200 && provider.account !== null
       const account =
         good && provider.account !== null ? accountAt(parseBody(raw), provider.account) : null
       if (account !== null) return account
-      const cause = 'kind' in raw ? raw : { kind: 'refused', error: `http_${raw.status}` }
-      throw new Problem(
-        'credential_unavailable',
-        'the provider did not say whose account this is',
-        { cause },
-      )
+      throw refused('the provider did not say whose account this is', raw)
     },
 
     /** Revokes at the provider, the refresh token first. Never throws for what the provider or the network does. */
-    revoke: async (
+    revoke: (
       connection: Connection,
-      tokens: Pick<TokenSet, 'access' | 'refresh'>,
+      { access, refresh }: Pick<TokenSet, 'access' | 'refresh'>,
     ): Promise<Revoked> => {
       const { provider, clientId } = connection
-      if (provider.revoke === null || provider.revokeStyle === 'none') return 'not_supported'
-      if (provider.revokeStyle === 'rfc7009') {
-        const first =
-          tokens.refresh === null
-            ? null
-            : await revokeToken(connection, provider.revoke, tokens.refresh, 'refresh_token')
-        const second = await revokeToken(connection, provider.revoke, tokens.access, 'access_token')
-        // Where access tokens cannot be revoked, or died with the other one, the refresh token's answer counts.
-        if (first !== null && (second === 'already_dead' || second === 'not_supported'))
-          return first
-        return first === 'failed' || first === 'not_supported' ? first : second
-      }
-      const github = provider.revokeStyle === 'github'
-      const url = provider.revoke.replaceAll('{client_id}', encodeURIComponent(clientId))
-      const raw = await send(url, {
-        method: github ? 'DELETE' : 'POST',
-        headers: {
-          ...presented(provider, tokens.access),
-          ...(github
-            ? {
-                authorization: basic(clientId, secretOf(connection)),
-                'content-type': 'application/json',
-              }
-            : {}),
+      const url = (provider.revoke ?? '').replaceAll('{client_id}', encodeURIComponent(clientId))
+      const headers = presented(provider, access)
+      return revokeAt(provider, {
+        hasRefresh: refresh !== null,
+        form: (which) =>
+          post(connection, url, {
+            token: ((which === 'refresh_token' ? refresh : access) ?? access).reveal(),
+            token_type_hint: which,
+          }),
+        holder: () => send(url, { method: 'POST', headers }),
+        github: () => {
+          const { id, secret } = clientOf(connection)
+          return send(url, {
+            method: 'DELETE',
+            headers: {
+              ...headers,
+              authorization: basic(id, secret()),
+              'content-type': JSON_TYPE,
+            },
+            body: JSON.stringify({ access_token: access.reveal() }),
+          })
         },
-        ...(github ? { body: JSON.stringify({ access_token: tokens.access.reveal() }) } : {}),
       })
-      if ('kind' in raw) return 'failed'
-      const body = parseBody(raw)
-      const dead = github
-        ? raw.status === 404 || raw.status === 422
-        : raw.status === 401 ||
-          /^(?:token_revoked|invalid_auth|account_inactive|invalid_token)$/.test(
-            String(body?.['error']),
-          )
-      if (dead) return 'already_dead'
-      return raw.status >= 200 && raw.status < 300 && body?.['ok'] !== false ? 'revoked' : 'failed'
     },
   }
 }

@@ -10,7 +10,7 @@ export type FlowDeps = {
   readonly store: Pick<Store, 'flows' | 'credentials'>
   readonly vault: Pick<Vault, 'look' | 'connect' | 'grant'>
   readonly sealer: Pick<Sealer, 'sealText' | 'openText' | 'hmac'>
-  readonly client: Pick<OAuthClient, 'authorizationUrl' | 'exchangeCode' | 'userinfo' | 'revoke'>
+  readonly client: Pick<OAuthClient, 'authorize' | 'exchangeCode' | 'userinfo' | 'revoke'>
   readonly connections: () => ReadonlyMap<string, Connection>
   /** `connect.url`, without a trailing slash. */
   readonly publicUrl: string
@@ -290,7 +290,7 @@ export const createFlows = (deps: FlowDeps) => {
         legExpiresAt: clock.now() + legTtlMs,
       })
       if (!begunLeg) throw new Problem('authorization_not_found', 'this authorization has ended')
-      const location = client.authorizationUrl(connection, {
+      const location = await client.authorize(connection, {
         redirectUri,
         state,
         challenge:

@@ -89,7 +89,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
 
   const ask = async (
     connection: Connection,
-    { id, refresh }: StoredCredential,
+    { id, refresh, access, scopes, host }: StoredCredential,
   ): Promise<TokenAnswer> => {
     const said = (kind: 'dead' | 'unknown', error: string) => ({
       kind,
@@ -99,7 +99,10 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     })
     if (refresh === null) return said('dead', 'no_refresh_token')
     try {
-      return await client.refresh(connection, refresh)
+      const answer = await client.refresh(connection, refresh, { access, scopes })
+      // Pinned at the consent: a token for another host is not one that this person agreed to.
+      const moved = answer.kind === 'tokens' && host && (answer.tokens.host ?? host) !== host
+      return moved ? said('dead', 'host_changed') : answer
     } catch (error) {
       log.error(
         {

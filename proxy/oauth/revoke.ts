@@ -1,6 +1,7 @@
 // The kill switch: local first, then the provider, and an honest word for each.
 import type { Connection, HeldConnection, Log, Vault } from '../model.ts'
-import type { OAuthClient, Revoked } from './client.ts'
+import type { OAuthClient } from './client.ts'
+import type { Revoked } from './revocation.ts'
 
 export type RevokeDeps = {
   readonly vault: Pick<Vault, 'open' | 'list' | 'revoke'>

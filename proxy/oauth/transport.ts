@@ -1,5 +1,6 @@
 // One request to an authorization server: no redirect, a deadline, a bounded answer, and whether anything left at all.
-import type { RawAnswer, TokenFailure } from './answer.ts'
+import type { TokenFailure } from './answer.ts'
+import type { RawAnswer } from './body.ts'
 
 /** Bytes of an answer that are read; a longer one counts as unreadable. */
 const MAX_BODY = 256 * 1024

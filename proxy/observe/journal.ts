@@ -37,6 +37,8 @@ type Batch = {
   readonly done: Promise<void>
   readonly resolve: () => void
   readonly reject: (error: Error) => void
+  /** Lines that a call waits for. */
+  urgent: number
 }
 
 const SLOW_MS = 10
@@ -47,12 +49,13 @@ const LATE = `a write has been under way for more than ${STALLED_MS} ms`
 const BATCH = 2_048
 const MOST_WAITING = 20_000
 const TICK_MS = 1_000
+const GATHER_MS = 0.8
 
 const newBatch = (): Batch => {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   // Whoever appended hears of a failure; a batch of an anchor alone has nobody to tell.
   promise.catch(() => undefined)
-  return { lines: [], done: promise, resolve, reject }
+  return { lines: [], done: promise, resolve, reject, urgent: 0 }
 }
 
 /**
@@ -78,6 +81,10 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
   const queue: Batch[] = []
   let writing: { readonly batch: Batch; readonly since: number } | null = null
   let scheduled = false
+  let lazy: NodeJS.Timeout | undefined
+  let began = 0
+  /** The last write served several calls at once. */
+  let crowd = false
   let closing: Promise<void> | null = null
   let refused = 0
   let slowUntil = 0
@@ -145,15 +152,34 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     if (stream !== null) await stream.write(bytes)
   }
 
-  const schedule = () => {
-    if (scheduled || writing !== null) return
+  /**
+   * Records that a call waits for are written at the end of the turn. Where calls come in crowds, up to GATHER_MS later:
+   * a write costs as much as all else of a record, and the crowd shares it. What nobody waits for goes along, or after 1 ms.
+   */
+  const schedule = (urgent: boolean) => {
+    if (writing !== null) return
+    if (!urgent) {
+      if (!scheduled) lazy ??= setTimeout(flush, 1)
+      return
+    }
+    if (scheduled) return
     scheduled = true
-    setImmediate(flush)
+    began = clock.mono()
+    setImmediate(due)
+  }
+
+  const due = () => {
+    if (crowd && clock.mono() - began < GATHER_MS) setImmediate(due)
+    else flush()
   }
 
   const flush = () => {
     scheduled = false
+    clearTimeout(lazy)
+    lazy = undefined
+    if (writing !== null) return
     const batch = queue.shift() ?? newBatch()
+    crowd = batch.urgent > 1
     const { bytes, next } = build(batch)
     if (bytes.length === 0) return
     const since = clock.mono()
@@ -161,7 +187,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
       if (clock.mono() - since > SLOW_MS) slowUntil = clock.mono() + CALM_MS
       writing = null
       end()
-      if (queue.length > 0) schedule()
+      if (queue.length > 0) schedule(true)
     }
     // A write into the page cache costs half of a trip through the thread pool. A disk that shows any
     // sign of being slow (an fsync under way, a slow write lately) is met from the pool only.
@@ -182,11 +208,12 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     )
   }
 
-  const put = (event: string, fields: string): Promise<void> => {
+  const put = (event: string, fields: string, urgent = true): Promise<void> => {
     let batch = queue.at(-1)
     if (batch === undefined || batch.lines.length >= BATCH) queue.push((batch = newBatch()))
     batch.lines.push({ time: iso(clock.now()), event, fields })
-    schedule()
+    if (urgent) batch.urgent++
+    schedule(urgent)
     return batch.done
   }
 
@@ -201,9 +228,9 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
       : 'the fields of a record begin with a comma and have no line end'
   }
 
-  const append = (event: string, fields: string): Promise<void> => {
+  const append = (event: string, fields: string, urgent = true): Promise<void> => {
     const why = objection(fields)
-    if (why === null) return put(event, fields)
+    if (why === null) return put(event, fields, urgent)
     refused++
     const cause = new Error(why)
     return Promise.reject(
@@ -218,7 +245,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
       const late = new Error(LATE)
       for (const batch of [writing.batch, ...queue.splice(0)]) refuse(batch, late)
     } else if (writeFault || syncFault) void put('audit.recovered', member('refused', refused))
-    else if (chain.last.seq > chain.anchored && anchorDue()) schedule()
+    else if (chain.last.seq > chain.anchored && anchorDue()) schedule(true)
   }
 
   const syncAll = () => {

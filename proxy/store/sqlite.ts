@@ -47,6 +47,7 @@ const createDatabase = (db: DatabaseSync, log?: Log): Database => {
       for (const [topic, key] of told) subscribers.tell(topic, key)
       return result
     },
+    publish: async (topic, key) => subscribers.tell(topic, key),
     subscribe: subscribers.subscribe,
     close: async () => db.close(),
   }

@@ -8,7 +8,6 @@ import type {
   SealedRow,
   Store,
 } from '../model.ts'
-import type { Subscribers } from './events.ts'
 
 export type Value = string | number | null
 export type Params = Readonly<Record<string, Value>>
@@ -26,10 +25,11 @@ export type Database = {
   readonly now: string
   /** Lets one transaction at a time past this key; nothing where there is one writer anyway. */
   readonly serialise: (key: string) => readonly Statement[]
-  readonly query: (statement: Statement, lane?: Lane) => Promise<readonly Raw[]>
+  readonly query: (statement: Statement) => Promise<readonly Raw[]>
   /** All or nothing; what was told is heard everywhere once it is committed. */
   readonly transact: <T>(work: (tell: Tell) => Work<T>, lane?: Lane) => Promise<T>
-  readonly subscribe: Subscribers['subscribe']
+  readonly publish: Store['publish']
+  readonly subscribe: Store['subscribe']
   readonly close: () => Promise<void>
 }
 
@@ -84,16 +84,14 @@ const flowOf = (raw: Raw): FlowRow =>
   ({ ...fromRaw(raw), reauthorization: raw['reauthorization'] === 1 }) as FlowRow
 const first = <T>(rows: readonly Raw[], of: (raw: Raw) => T): T | null =>
   rows[0] === undefined ? null : of(rows[0])
-const changed = (row: GrantRow | CredentialRow): string =>
-  JSON.stringify([
-    row.tenant,
-    row.realm,
-    row.user,
-    row.connection,
-    'id' in row ? row.id : null,
-  ] satisfies ChangedKey)
+const changed = (row: GrantRow | CredentialRow): string => {
+  const { tenant, realm, user, connection } = row
+  const id = 'id' in row ? row.id : null
+  return JSON.stringify([tenant, realm, user, connection, id] satisfies ChangedKey)
+}
+const ended = ({ tenant, realm, user, connection, agent }: GrantRow): string =>
+  JSON.stringify([tenant, realm, user, connection, null, agent] satisfies ChangedKey)
 
-/** The names in a row matter, their order does not; `table` is one of ours. */
 const statements = (now: string) => {
   const credentials = `SELECT ${select(CREDENTIAL)} FROM credentials`
   const flows = `SELECT ${select(FLOW)} FROM flows`
@@ -134,7 +132,7 @@ const statements = (now: string) => {
       'UPDATE credentials SET sealed = :after WHERE id = :id AND generation = :generation AND sealed = :before RETURNING id',
     resealFlow:
       'UPDATE flows SET sealed_leg = :after WHERE hash = :id AND sealed_leg = :before RETURNING hash',
-    check: 'SELECT count(*) AS n FROM (SELECT 1 FROM credentials LIMIT 1) AS some',
+    check: 'SELECT count(*) AS n FROM (SELECT 1 FROM credentials LIMIT 1) AS one',
   } as const
 }
 
@@ -142,12 +140,15 @@ export const createTables = (db: Database): Store => {
   const sql = statements(db.now)
   /** The caller's clock, where leases run by it. */
   const at = (now: number): Params => (db.now === ':now' ? { now } : {})
-  const rows = <T>(text: string, params: Params, of: (raw: Raw) => T): Promise<readonly T[]> =>
-    db.query([text, checked(params)]).then((found) => found.map(of))
-  const row = <T>(text: string, params: Params, of: (raw: Raw) => T): Promise<T | null> =>
-    db.query([text, checked(params)]).then((found) => first(found, of))
-  const hit = (text: string, params: Params): Promise<boolean> =>
-    db.query([text, checked(params)]).then((found) => found.length > 0)
+  const rows = async <T>(
+    text: string,
+    params: Params,
+    of: (raw: Raw) => T,
+  ): Promise<readonly T[]> => (await db.query([text, checked(params)])).map(of)
+  const row = async <T>(text: string, params: Params, of: (raw: Raw) => T): Promise<T | null> =>
+    first(await db.query([text, checked(params)]), of)
+  const hit = async (text: string, params: Params): Promise<boolean> =>
+    (await db.query([text, checked(params)])).length > 0
 
   return {
     credentials: {
@@ -226,8 +227,10 @@ export const createTables = (db: Database): Store => {
         db.transact(function* (tell): Work<boolean> {
           const whose = checked({ ...personOf(person), agent, connection })
           const old = first(yield [sql.disallow, whose], grantOf)
-          if (old !== null) tell('credential', changed(old))
-          return old !== null
+          if (old === null) return false
+          tell('credential', changed(old))
+          tell('revoked', ended(old))
+          return true
         }),
       touch: (uses) =>
         db.transact(function* (): Work<void> {
@@ -270,10 +273,7 @@ export const createTables = (db: Database): Store => {
           ? hit(sql.resealFlow, { id, before, after })
           : hit(sql.resealCredential, { id, generation, before, after }),
     },
-    publish: (topic, key) =>
-      db.transact(function* (tell): Work<void> {
-        tell(topic, key)
-      }),
+    publish: db.publish,
     subscribe: db.subscribe,
     check: async () => void (await db.query([sql.check, {}])),
     close: db.close,

@@ -16,8 +16,6 @@ export type LeaseDeps = {
   readonly clock: Clock
   readonly randomId: () => string
   readonly openRow: (row: CredentialRow) => Promise<StoredCredential>
-  /** Drops what is remembered of this place. */
-  readonly forget: (person: Person, connection: string, credential: string | null) => void
 }
 
 export const ownerOf = (row: CredentialRow): Person => ({
@@ -54,7 +52,6 @@ export const createLeases = ({
   clock,
   randomId,
   openRow,
-  forget,
 }: LeaseDeps): Pick<Vault, 'lease' | 'rotate' | 'release'> => ({
   lease: async (id, generation, ms) => {
     const now = clock.now()
@@ -94,7 +91,6 @@ export const createLeases = ({
       expiresAt,
       storedAt,
     })
-    forget(ownerOf(row), row.connection, id)
     return stored ? 'stored' : 'lost'
   },
 
@@ -112,6 +108,5 @@ export const createLeases = ({
       coolUntil: dead || coolDownMs === 0 ? null : clock.now() + coolDownMs,
       coolError: error,
     })
-    forget(ownerOf(row), row.connection, id)
   },
 })

@@ -8,7 +8,7 @@ import {
   verify,
 } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
-import { CompactEncrypt, compactDecrypt } from 'jose'
+import { CompactEncrypt, compactDecrypt, decodeProtectedHeader } from 'jose'
 import { secret } from '../secret.ts'
 import type { Secret } from '../secret.ts'
 
@@ -36,6 +36,8 @@ export type Bound = { readonly purpose: string; readonly [field: string]: string
 
 export type Sealer = {
   readonly seal: (plain: Readonly<Record<string, Secret | null>>, bound: Bound) => Promise<string>
+  /** The same text under the current key, bound as it was; null: it is under it already. */
+  readonly reseal: (text: string) => Promise<string | null>
   /** Opens what `seal` made; a member that was null is absent. Throws when the key, the text or `bound` is not the one. */
   readonly open: (text: string, bound: Bound) => Promise<ReadonlyMap<string, Secret>>
   /** For texts that are no tokens: sessions, policy inputs. */
@@ -60,33 +62,36 @@ const ALG = { seal: 'A256KW', sign: 'Ed25519', hash: 'HS256' } as const
 const NOT_A_RING = 'key ring: not a JSON object; make one with `deputy keygen`'
 const PKCS8_ED25519 = Buffer.from('302e020100300506032b657004220420', 'hex')
 
+type RandomBytes = (size: number) => Buffer
+const named = (use: Use, now: number, randomBytes: RandomBytes) => {
+  const created = new Date(now).toISOString()
+  const day = created.slice(0, 10).replaceAll('-', '')
+  return { kid: `${use}-${day}-${randomBytes(4).toString('hex')}`, use, created }
+}
+/** An entry of a key ring: a new symmetric key. */
+export const newKey = (use: 'seal' | 'hash', now: number, randomBytes: RandomBytes) => ({
+  ...named(use, now, randomBytes),
+  kty: 'oct',
+  alg: ALG[use],
+  k: randomBytes(32).toString('base64url'),
+})
+
+/** @returns the text of a ring file */
+export const ringText = (current: string, keys: readonly object[]): string =>
+  `${JSON.stringify({ version: 1, current, keys }, null, 2)}\n`
+
 /**
  * Text of a new key ring: one key for each use.
  * @param now ms since the epoch
  */
-export const newKeyRing = (now: number, randomBytes: (size: number) => Buffer): string => {
-  const created = new Date(now).toISOString()
-  const kid = (use: Use) =>
-    `${use}-${created.slice(0, 10).replaceAll('-', '')}-${randomBytes(4).toString('hex')}`
-  const symmetric = (use: 'seal' | 'hash') => ({
-    kid: kid(use),
-    use,
-    kty: 'oct',
-    alg: ALG[use],
-    k: randomBytes(32).toString('base64url'),
-    created,
-  })
+export const newKeyRing = (now: number, randomBytes: RandomBytes): string => {
   const der = Buffer.concat([PKCS8_ED25519, randomBytes(32)])
   const pair = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }).export({
     format: 'jwk',
   })
-  const seal = symmetric('seal')
-  const keys = [
-    seal,
-    { kid: kid('sign'), use: 'sign', alg: ALG.sign, ...pair, created },
-    symmetric('hash'),
-  ]
-  return `${JSON.stringify({ version: 1, current: seal.kid, keys }, null, 2)}\n`
+  const seal = newKey('seal', now, randomBytes)
+  const signing = { ...named('sign', now, randomBytes), alg: ALG.sign, ...pair }
+  return ringText(seal.kid, [seal, signing, newKey('hash', now, randomBytes)])
 }
 
 type Entry = Readonly<Record<string, unknown>>
@@ -160,30 +165,43 @@ const parseJson = (text: string, complaint: string): unknown => {
 const canonical = (bound: unknown): string =>
   isObject(bound) ? JSON.stringify(Object.entries(bound).sort(([a], [b]) => (a < b ? -1 : 1))) : ''
 
-/** Seals and opens, signs and hashes with one key ring. */
-export const createSealer = (ring: KeyRing): Sealer => {
-  const signer = last(ring.sign)
-  const hasher = last(ring.hash)
-  const publicKeys = new Map(ring.sign.map(({ kid, key }) => [kid, createPublicKey(key)]))
+/** The key that a sealed text names; null: it is no sealed text. Says nothing of whether it opens. */
+export const kidOf = (text: string): string | null => {
+  try {
+    const { kid } = decodeProtectedHeader(text)
+    return kid ?? null
+  } catch {
+    return null // not JWE: whoever opens it will say so
+  }
+}
 
-  const encrypt = (plain: string, bound: Bound): Promise<string> =>
-    new CompactEncrypt(Buffer.from(plain))
+/**
+ * Seals and opens, signs and hashes with a key ring.
+ * @param latest the ring as it is now: asked before anything is sealed and when a key is unknown, so that all
+ *   processes seal under a new key as soon as the ring has it, and none under one that was retired
+ */
+export const createSealer = (first: KeyRing, latest: () => KeyRing = () => first): Sealer => {
+  let ring = first
+  const encrypt = (plain: Uint8Array, bound: unknown): Promise<string> => {
+    ring = latest()
+    return new CompactEncrypt(plain)
       .setProtectedHeader({ alg: 'A256KW', enc: 'A256GCM', kid: ring.current.kid, bound })
       .encrypt(ring.current.key)
-
-  const decrypt = async (text: string, bound: Bound): Promise<string> => {
-    const { plaintext, protectedHeader } = await compactDecrypt(
-      text,
-      ({ kid }) => {
-        const found = ring.seal.get(kid ?? '')
-        if (found === undefined)
-          throw new Error(
-            `sealed under key ${JSON.stringify(kid)}, which the key ring does not have`,
-          )
-        return found.key
-      },
-      { keyManagementAlgorithms: ['A256KW'], contentEncryptionAlgorithms: ['A256GCM'] },
-    )
+  }
+  const keyOf = (kid: string | undefined): KeyObject => {
+    if (!ring.seal.has(kid ?? '')) ring = latest()
+    const found = ring.seal.get(kid ?? '')
+    if (found === undefined)
+      throw new Error(`sealed under key ${JSON.stringify(kid)}, which the key ring does not have`)
+    return found.key
+  }
+  const decrypt = (text: string) =>
+    compactDecrypt(text, ({ kid }) => keyOf(kid), {
+      keyManagementAlgorithms: ['A256KW'],
+      contentEncryptionAlgorithms: ['A256GCM'],
+    })
+  const openBound = async (text: string, bound: Bound): Promise<string> => {
+    const { plaintext, protectedHeader } = await decrypt(text)
     if (canonical(protectedHeader['bound']) !== canonical(bound))
       throw new Error(
         `sealed text of purpose ${bound.purpose} belongs to somebody or something else`,
@@ -194,34 +212,47 @@ export const createSealer = (ring: KeyRing): Sealer => {
   return {
     seal: (plain, bound) =>
       encrypt(
-        JSON.stringify(
-          Object.entries(plain).flatMap(([name, value]) =>
-            value === null ? [] : [[name, value.reveal()]],
+        Buffer.from(
+          JSON.stringify(
+            Object.entries(plain).flatMap(([name, value]) =>
+              value === null ? [] : [[name, value.reveal()]],
+            ),
           ),
         ),
         bound,
       ),
+    reseal: async (text) => {
+      ring = latest()
+      if (kidOf(text) === ring.current.kid) return null
+      const { plaintext, protectedHeader } = await decrypt(text)
+      return encrypt(plaintext, protectedHeader['bound'])
+    },
     open: async (text, bound) => {
-      const entries = parseJson(await decrypt(text, bound), 'sealed text: not made by seal')
+      const entries = parseJson(await openBound(text, bound), 'sealed text: not made by seal')
       return new Map(
         (entries as readonly (readonly [string, string])[]).map(([k, v]) => [k, secret(v)]),
       )
     },
-    sealText: (purpose, bound, text) => encrypt(text, { ...bound, purpose }),
-    openText: (purpose, bound, sealed) => decrypt(sealed, { ...bound, purpose }),
-    sign: (text) => ({
-      kid: signer.kid,
-      signature: sign(null, Buffer.from(text), signer.key).toString('base64url'),
-    }),
+    sealText: (purpose, bound, text) => encrypt(Buffer.from(text), { ...bound, purpose }),
+    openText: (purpose, bound, sealed) => openBound(sealed, { ...bound, purpose }),
+    sign: (text) => {
+      const { kid, key } = last(ring.sign)
+      return { kid, signature: sign(null, Buffer.from(text), key).toString('base64url') }
+    },
     verify: (text, kid, signature) => {
-      const key = publicKeys.get(kid)
+      const found = ring.sign.find((key) => key.kid === kid)
       return (
-        key !== undefined &&
-        verify(null, Buffer.from(text), key, Buffer.from(signature, 'base64url'))
+        found !== undefined &&
+        verify(
+          null,
+          Buffer.from(text),
+          createPublicKey(found.key),
+          Buffer.from(signature, 'base64url'),
+        )
       )
     },
     hmac: (purpose, text) =>
-      createHmac('sha256', hasher.key)
+      createHmac('sha256', last(ring.hash).key)
         .update(JSON.stringify([purpose, text]))
         .digest('base64url'),
   }

@@ -1,6 +1,7 @@
 // Connections and grants: the whole public face. Tokens are opened once per generation and stay Secret.
 import { LRUCache } from 'lru-cache'
 import type {
+  ChangedKey,
   Clock,
   CredentialRow,
   HeldConnection,
@@ -15,11 +16,11 @@ import { answered, boundOf, createLeases, ownerOf } from './leases.ts'
 import type { Sealer } from './seal.ts'
 
 export type VaultDeps = {
-  readonly store: Pick<Store, 'credentials' | 'grants' | 'check'>
+  readonly store: Pick<Store, 'credentials' | 'grants' | 'check' | 'subscribe'>
   readonly sealer: Pick<Sealer, 'seal' | 'open'>
   readonly clock: Clock
   readonly randomId: () => string
-  /** After a local revocation: calls in flight are aborted here. */
+  /** After a revocation, in whichever process: calls in flight are aborted here. May come twice. */
   readonly onRevoked?: (revoked: {
     /** null: only this agent's grant ended. */
     readonly credential: string | null
@@ -33,12 +34,34 @@ export type VaultDeps = {
 type Place = {
   readonly row: CredentialRow | null
   readonly granted: ReadonlyMap<string, readonly string[]>
+  /** What each agent was told: one object as long as nothing changes, so that others may remember by it. */
+  readonly holdings: Map<string, Holding>
 }
 type Secrets = Pick<StoredCredential, 'access' | 'refresh'>
 
 const SLOT = 'default'
+const NOTHING: Holding = { kind: 'none' }
 const placeKey = ({ tenant, realm, id }: Person, connection: string): string =>
   JSON.stringify([tenant, realm, id, connection])
+
+const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding => {
+  if (row === null) return NOTHING
+  const known = holdings.get(agent)
+  if (known !== undefined) return known
+  const { id, status, account, generation, scopes } = row
+  const holding: Holding = {
+    kind: 'held',
+    credential: id,
+    status,
+    account,
+    generation,
+    scopes,
+    granted: granted.get(agent) ?? null,
+  }
+  // Agents name themselves: what is remembered for one place stays bounded.
+  if (holdings.size < 100) holdings.set(agent, holding)
+  return holding
+}
 
 /** Everything here rejects with Problem vault_unavailable when the store fails or a row does not open. */
 export const createVault = ({ store, sealer, clock, randomId, onRevoked }: VaultDeps): Vault => {
@@ -48,11 +71,29 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
   // What was read before a change must not be remembered after it.
   let changes = 0
 
-  const forget = (person: Person, connection: string, credential: string | null): void => {
+  // The store tells of every change with the change, ours too: what is remembered of it goes.
+  store.subscribe('credential', (key) => {
     changes += 1
-    places.delete(placeKey(person, connection))
+    if (key === '*') {
+      places.clear()
+      credentials.clear()
+      return
+    }
+    const [tenant, realm, id, connection, credential] = JSON.parse(key) as ChangedKey
+    places.delete(placeKey({ tenant, realm, id }, connection))
     if (credential !== null) credentials.delete(credential)
-  }
+  })
+  store.subscribe('revoked', (key) => {
+    if (key === '*') return
+    const [tenant, realm, id, connection, credential, agent] = JSON.parse(key) as ChangedKey
+    if (credential === null && agent === undefined) return
+    onRevoked?.({
+      credential,
+      person: { tenant, realm, id },
+      connection,
+      ...(agent === undefined ? {} : { agent }),
+    })
+  })
   const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work()
@@ -77,6 +118,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     const found = {
       row: rows[0] ?? null,
       granted: new Map(ours.map(({ agent, scopes }) => [agent, scopes])),
+      holdings: new Map<string, Holding>(),
     }
     if (seen === changes) places.set(key, found)
     return found
@@ -117,7 +159,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     }
   }
 
-  const leases = createLeases({ store, sealer, clock, randomId, openRow, forget })
+  const leases = createLeases({ store, sealer, clock, randomId, openRow })
 
   const connect: Vault['connect'] = async ({
     person,
@@ -159,29 +201,18 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
       )
       const grant = { ...owner, agent, scopes, at: clock.now() }
       const stored = await store.credentials.put({ ...row, sealed }, grant, !replace)
-      forget(person, connection, row.id)
-      if (stored && old !== undefined && old.id !== row.id) credentials.delete(old.id)
       if (stored) return row.id
     }
     throw new Error('a credential changed five times while it was being replaced')
   }
 
   return {
-    look: (person, connection, agent) =>
-      guarded(async (): Promise<Holding> => {
-        const { row, granted } = await place(person, connection)
-        if (row === null) return { kind: 'none' }
-        const { id, status, account, generation, scopes } = row
-        return {
-          kind: 'held',
-          credential: id,
-          status,
-          account,
-          generation,
-          scopes,
-          granted: granted.get(agent) ?? null,
-        }
-      }),
+    look: (person, connection, agent) => {
+      const known = places.get(placeKey(person, connection))
+      return known === undefined
+        ? guarded(async () => holdingOf(await place(person, connection), agent))
+        : Promise.resolve(holdingOf(known, agent))
+    },
 
     open: async (id, options) => {
       const known = options?.fresh === true ? undefined : credentials.get(id)
@@ -223,16 +254,10 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
           scopes,
           at: clock.now(),
         })
-        forget(person, connection, null)
       }),
 
     disallow: (person, agent, connection) =>
-      guarded(async () => {
-        const removed = await store.grants.remove(person, agent, connection)
-        forget(person, connection, null)
-        if (removed) onRevoked?.({ credential: null, person, agent, connection })
-        return removed
-      }),
+      guarded(() => store.grants.remove(person, agent, connection)),
 
     lease: (id, generation, ms) => guarded(() => leases.lease(id, generation, ms)),
     rotate: (id, lease, tokens) => guarded(() => leases.rotate(id, lease, tokens)),
@@ -277,11 +302,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     revoke: (id) =>
       guarded(async () => {
         const row = await store.credentials.remove(id)
-        if (row === null) return null
-        const person = ownerOf(row)
-        forget(person, row.connection, id)
-        onRevoked?.({ credential: id, person, connection: row.connection })
-        return openRow(row) // gone here even if it does not open
+        return row === null ? null : openRow(row) // gone here even if it does not open
       }),
 
     check: () => guarded(() => store.check()),

@@ -94,6 +94,9 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
         host,
         build(provider.operations.filter((row) => row.host === null || row.host === host)),
       )
+    // Hosts that only a person's token tells.
+    if (provider.hostFromToken && provider.hosts.size === 0)
+      byHost.set('', build(provider.operations))
     tries.set(provider, byHost)
   }
   return (route) => {
@@ -110,7 +113,8 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
         segments: target.segments,
       }
     }
-    const root = tries.get(provider)?.get(route.host)
+    const byHost = tries.get(provider)
+    const root = byHost?.get(route.host) ?? byHost?.get('')
     const method = target.method === 'HEAD' ? 'GET' : target.method
     // A trailing slash is another resource to some servers: it never matches a template without one.
     const found = root === undefined ? null : find(root, target.segments, 0, method)

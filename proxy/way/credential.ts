@@ -10,7 +10,7 @@ type Fresh = (
 
 export type Credentials = {
   /** @throws Problem reauthorization_required, credential_unavailable, refresh_in_progress, vault_unavailable */
-  readonly take: (holding: Holding, connection: Connection) => Promise<Injected>
+  readonly take: (holding: Holding, connection: Connection, host: string) => Promise<Injected>
   /** After a 401: a newer generation, or null where none can be had. */
   readonly again: (used: Injected, connection: Connection) => Promise<Injected | null>
 }
@@ -22,7 +22,17 @@ const injected = (credential: StoredCredential, refreshed: boolean): Injected =>
   account: credential.account,
   scopes: credential.scopes,
   refreshed,
+  host: credential.host ?? null,
 })
+
+/** Where each person has a host of their own, the token goes to that one and to no other: the host decided whose data it is. */
+const pinned = (taken: Injected, { provider }: Connection, host: string): Injected => {
+  if (!provider.hostFromToken || taken.host === host) return taken
+  throw new Problem(
+    'route_not_found',
+    `the connected ${provider.name} account is not served at ${host}${taken.host ? ` but at ${taken.host}` : ''}`,
+  )
+}
 
 export const createCredentials = (deps: {
   readonly vault: Vault
@@ -33,6 +43,7 @@ export const createCredentials = (deps: {
     outcome: 'cached' | 'refreshed' | 'reconnect' | 'error',
   ) => void
 }): Credentials => {
+  const remembered = new WeakMap<StoredCredential, Injected>()
   const ask = async (
     id: string,
     connection: Connection,
@@ -41,7 +52,10 @@ export const createCredentials = (deps: {
     try {
       const { credential, refreshed } = await deps.fresh(id, connection, want)
       deps.outcome(connection.provider.id, refreshed ? 'refreshed' : 'cached')
-      return injected(credential, refreshed)
+      if (refreshed) return injected(credential, true)
+      const known = remembered.get(credential) ?? injected(credential, false)
+      remembered.set(credential, known)
+      return known
     } catch (error) {
       deps.outcome(
         connection.provider.id,
@@ -53,17 +67,18 @@ export const createCredentials = (deps: {
     }
   }
   return {
-    take(holding, connection) {
+    take(holding, connection, host) {
       // Policy allowed a call that nothing is stored for: the policy is wrong, and nothing leaves.
       if (holding.kind === 'none' || holding.granted === null)
         return Promise.reject(
           new Problem('consent_required', 'the user has not connected this account for this agent'),
         )
-      return ask(holding.credential, connection)
+      return ask(holding.credential, connection).then((taken) => pinned(taken, connection, host))
     },
     async again(used, connection) {
       const current = await deps.vault.open(used.credential, { fresh: true })
       if (current === null || current.status !== 'active') return null
+      if ((current.host ?? null) !== (used.host ?? null)) return null
       if (current.generation > used.generation) return injected(current, true)
       // A token stored moments ago that fails is no refresh problem: wrong audience, an app that was withdrawn.
       if (current.refresh === null || deps.now() - current.storedAt < 30_000) return null

@@ -38,11 +38,15 @@ export type Question = {
 export const CONSENT: ReadonlySet<string> = new Set(['connection_missing', 'scope_missing'])
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
 
+const NO_SCOPES: readonly string[] = []
 /** What this agent may use of the stored scopes. */
 export const usable = (holding: Holding): readonly string[] => {
-  if (holding.kind === 'none' || holding.granted === null || holding.status !== 'active') return []
-  const { granted } = holding
-  return holding.scopes.filter((scope) => granted.includes(scope))
+  if (holding.kind === 'none' || holding.granted === null || holding.status !== 'active')
+    return NO_SCOPES
+  const { granted, scopes } = holding
+  return scopes.every((scope) => granted.includes(scope))
+    ? scopes
+    : scopes.filter((scope) => granted.includes(scope))
 }
 
 /** The scopes to demand: the first list that is held, else the least that the connection may ask for. */
@@ -54,7 +58,7 @@ export const chooseScopes = (
   operation.scopes.find((list) => list.every((scope) => held.includes(scope))) ??
   operation.scopes.find((list) => list.every((scope) => allowed.includes(scope))) ??
   operation.scopes[0] ??
-  []
+  NO_SCOPES
 
 export type Decide = (
   engine: PolicyEngine | null,
@@ -69,7 +73,7 @@ export const createDecide = (
 ): Decide => {
   const users = new WeakMap<Entitlements, WeakMap<Principal, string>>()
   const providers = new WeakMap<Holding, Map<string, string>>()
-  const operations = new WeakMap<Operation, Map<string, string>>()
+  const operations = new WeakMap<Operation, Map<readonly string[], string>>()
   let second = 0
   let now = ''
 
@@ -129,10 +133,10 @@ export const createDecide = (
     return text
   }
   const operationText = (operation: Operation, kind: string, scopes: readonly string[]): string => {
-    const byScopes = operations.get(operation) ?? new Map<string, string>()
-    operations.set(operation, byScopes)
-    const key = JSON.stringify([kind, scopes])
-    let text = byScopes.get(key)
+    let byScopes = operations.get(operation)
+    if (byScopes === undefined) operations.set(operation, (byScopes = new Map()))
+    // The chosen list is one of the operation's own, so its identity is the key.
+    let text = byScopes.get(scopes)
     if (text === undefined) {
       text = JSON.stringify({
         id: operation.id,
@@ -142,7 +146,7 @@ export const createDecide = (
         scope_alternatives: operation.scopes,
         inspects: operation.inspect.length > 0,
       })
-      byScopes.set(key, text)
+      byScopes.set(scopes, text)
     }
     return text
   }
@@ -215,7 +219,7 @@ export const createDecide = (
       return question.facts.ageMs() > answer.max_entitlement_age_s * 1_000 &&
         question.facts.ageMs() > 0
         ? { ...said, effect: 'deny', reasons: stale }
-        : { ...said, effect: 'allow', reasons: [] }
+        : { ...said, effect: 'allow', reasons: answer.reasons }
     }
     const { reasons } = answer
     const { connection } = question.route

@@ -86,23 +86,20 @@ export const createEvidence = (deps: {
     }
     return text
   }
-  const pathText = (route: Route): string => {
-    const { secretSegments } = route.connection.provider
-    let changed = false
-    const segments = route.target.raw.map((raw, i) => {
-      const segment = route.target.segments[i] ?? ''
-      const secret = i > 0 && secretSegments.includes(route.target.segments[i - 1] ?? '')
-      if (
-        !secret &&
-        segment.length <= LONG &&
-        !(segment.length >= 20 && CREDENTIAL.test(segment)) &&
-        !(deps.hashed && segment.includes('@'))
-      )
-        return raw
-      changed = true
-      return masked('segment', segment)
-    })
-    return changed ? `/${segments.join('/')}` : route.target.path
+  const pathText = ({ connection, target }: Route): string => {
+    const { secretSegments } = connection.provider
+    const hidden = (segment: string, i: number): boolean =>
+      segment.length > LONG ||
+      (segment.length >= 20 && CREDENTIAL.test(segment)) ||
+      (deps.hashed && segment.includes('@')) ||
+      (i > 0 && secretSegments.includes(target.segments[i - 1] ?? ''))
+    if (!target.segments.some(hidden)) return target.path
+    return `/${target.raw
+      .map((raw, i) => {
+        const segment = target.segments[i] ?? ''
+        return hidden(segment, i) ? masked('segment', segment) : raw
+      })
+      .join('/')}`
   }
   const keysText = (route: Route): string => {
     const { query } = route.target
@@ -116,7 +113,7 @@ export const createEvidence = (deps: {
     )
   }
   // What policy said repeats: its text is made once for each distinct answer, which the policy engine remembers by identity.
-  const said = new WeakMap<readonly string[], Map<string, string>>()
+  const said = new WeakMap<Decision['reasons'], Map<Decision['effect'], string>>()
   const saidText = ({
     effect,
     id,
@@ -126,15 +123,31 @@ export const createEvidence = (deps: {
     revision,
     digest,
   }: Decision): string => {
-    const byEffect = said.get(grants) ?? new Map<string, string>()
-    said.set(grants, byEffect)
-    const key = json([effect, reasons.map(({ code }) => code), revision, digest])
-    let text = byEffect.get(key)
+    let byEffect = said.get(reasons)
+    if (byEffect === undefined) said.set(reasons, (byEffect = new Map()))
+    let text = byEffect.get(effect)
     if (text === undefined) {
       text = `"reasons":${json(reasons.map(({ code }) => code))},"grants":${json(grants)},"obligations":${json(Object.keys(obligations))}},"policy":${json({ revision, digest })}`
-      byEffect.set(key, text)
+      byEffect.set(effect, text)
     }
     return `,"decision":{"effect":"${effect}","id":"${id}",${text}`
+  }
+  const used = new WeakMap<Injected, string>()
+  const usedText = (credential: Injected | null, connection: string): string => {
+    if (credential === null) return 'null'
+    let text = used.get(credential)
+    if (text === undefined) {
+      const { generation, account, scopes, refreshed } = credential
+      text = json({
+        connection,
+        generation,
+        account: deps.hashed ? masked('account', account) : account,
+        scopes,
+        refreshed,
+      })
+      used.set(credential, text)
+    }
+    return text
   }
 
   let second = 0
@@ -166,22 +179,13 @@ export const createEvidence = (deps: {
       )
     },
     finished(what) {
-      const { credential } = what
-      const used =
-        credential === null
-          ? 'null'
-          : json({
-              connection: what.connection,
-              generation: credential.generation,
-              account: deps.hashed ? masked('account', credential.account) : credential.account,
-              scopes: credential.scopes,
-              refreshed: credential.refreshed,
-            })
       return journal.append(
         'outcome',
-        `,"exchange":"${what.id}","result":"${what.result}","sent":${what.sent},"status":${what.status ?? 'null'},"credential":${used},` +
+        `,"exchange":"${what.id}","result":"${what.result}","sent":${what.sent},"status":${what.status ?? 'null'},"credential":${usedText(what.credential, what.connection)},` +
           `"bytes_in":${what.bytesIn},"bytes_out":${what.bytesOut},"duration_ms":${what.durationMs.toFixed(1)}` +
           `${what.masked > 0 ? `,"masked":${what.masked}` : ''}${what.unrewritten ? ',"unrewritten":true' : ''}`,
+        // Nobody waits for an outcome: it shares the write of the next decision.
+        false,
       )
     },
     refused(id, code, person) {

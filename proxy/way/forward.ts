@@ -1,17 +1,18 @@
 // Sends the call, streams the answer back with backpressure, retries one 401; redirects are passed on, never followed.
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Transform, type TransformCallback } from 'node:stream'
-import {
-  createBrotliDecompress,
-  createGunzip,
-  createInflate,
-  createZstdDecompress,
-} from 'node:zlib'
 import type { Dispatcher } from 'undici'
 import type { Clock, Injected, Route } from '../model.ts'
+import { bounded, decoded, decoderFor, held, type Sink } from '../net/sinks.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
+import { createSlots } from '../slots.ts'
 import { targetText } from '../wire/canonical.ts'
-import { answerHeaders, REWRITTEN, scrubberFor, upstreamHeaders } from '../wire/headers.ts'
+import {
+  answerHeaders,
+  createScrubbers,
+  REWRITTEN,
+  upstreamHeaders,
+  type Sifted,
+} from '../wire/headers.ts'
 import {
   rewriteJson,
   rewriteLink,
@@ -42,8 +43,8 @@ export type Job = {
   readonly injected: Injected | null
   /** JSON pointers of this operation's answers that hold URLs. */
   readonly pointers: readonly string[]
-  /** Lower-case name of the tag header. */
-  readonly tagHeader: string
+  /** The agent's headers that may pass. */
+  readonly sifted: Sifted
   /** A newer token after a 401; null: none. */
   readonly again: (used: Injected) => Promise<Injected | null>
   /** `host[:port]` → the name that the agent uses; false: not served. */
@@ -51,6 +52,9 @@ export type Job = {
   /** Registers how the call is ended from outside (revocation, drain). */
   readonly onAbort: (abort: (reason: Problem) => void) => void
 }
+
+const JSON_TYPE = /^application\/(?:[\w.+-]*\+)?json/i
+const LOCATION = /^(?:content-)?location$/i
 
 type Fault = { readonly code: ProblemCode; readonly detail: string; readonly sent: boolean }
 
@@ -93,17 +97,6 @@ const fault = (error: unknown): Fault => {
   }
 }
 
-const decoderFor = (coding: string): Transform | null =>
-  coding === 'gzip' || coding === 'x-gzip'
-    ? createGunzip()
-    : coding === 'br'
-      ? createBrotliDecompress()
-      : coding === 'deflate'
-        ? createInflate()
-        : coding === 'zstd'
-          ? createZstdDecompress()
-          : null
-
 const valueOf = (raw: readonly (string | Buffer)[], name: string): string | null => {
   for (let i = 0; i < raw.length; i += 2) {
     const key = raw[i]
@@ -117,27 +110,33 @@ const valueOf = (raw: readonly (string | Buffer)[], name: string): string | null
   return null
 }
 
-/** Limits a streamed body, and keeps the caller's socket alive when the upstream breaks. */
-const bounded = (req: IncomingMessage, limit: number): Transform => {
-  let size = 0
-  const pipe = new Transform({
-    transform(chunk: Buffer, _encoding, done: TransformCallback) {
-      size += chunk.length
-      if (size > limit)
-        done(
-          new Problem('request_too_large', `the body passes limits.request_body (${limit} bytes)`),
-        )
-      else done(null, chunk)
-    },
-  })
-  req.on('error', (error) => pipe.destroy(error))
-  return req.pipe(pipe)
-}
-
 export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Outcome>
+
+/** One call on its way: what its callbacks share. */
+type Sending = {
+  readonly job: Job
+  readonly req: IncomingMessage
+  readonly res: ServerResponse
+  readonly began: number
+  /** Tick of the last byte from the provider. */
+  seen: number
+  slot: number
+  controller: Dispatcher.DispatchController | null
+  credential: Injected | null
+  scrubber: TokenScrubber | null
+  status: number | null
+  sent: boolean
+  done: boolean
+  bytesOut: number
+  unrewritten: boolean
+  resolve: (outcome: Outcome) => void
+  reject: (problem: Problem) => void
+  leave: () => void
+}
 
 /**
  * @param deps.idleTimeout ms without a byte from the provider
+ * @param deps.requestBody most bytes of a streamed body
  * @param deps.rewrittenBody bytes of an answer that may be held to rewrite URLs in it
  */
 export const createForward = (deps: {
@@ -156,290 +155,288 @@ export const createForward = (deps: {
     seconds: number,
   ) => void
 }): { readonly forward: Forward; readonly close: () => void } => {
+  const { clock, dispatcher } = deps
+  const scrubberFor = createScrubbers()
   // One timer for all calls instead of one each: a second's precision is enough for an idle deadline.
-  const live = new Set<{ seen: number; expire: () => void }>()
+  const live = createSlots<Sending>()
   let tick = 0
   const timer = setInterval(() => {
     tick++
-    for (const call of live) if ((tick - call.seen) * 1_000 > deps.idleTimeout) call.expire()
+    for (const call of live.values())
+      if ((tick - call.seen) * 1_000 > deps.idleTimeout)
+        stop(
+          call,
+          new Problem(
+            'upstream_timeout',
+            `the provider sent nothing for ${deps.idleTimeout / 1_000} s`,
+          ),
+        )
   }, 1_000)
   timer.unref()
 
-  const forward: Forward = (job, req, res) =>
-    // The executor ends in exactly one resolve or reject, whichever side ends first.
-    new Promise<Outcome>((resolve, reject) => {
-      const { route, body } = job
-      const { provider } = route.connection
-      const reached = new URL(route.origin)
-      const replayable = body.state === 'none' || body.bytes !== null
-      const began = deps.clock.mono()
-      let controller: Dispatcher.DispatchController | null = null
-      let credential = job.injected
-      let status: number | null = null
-      let sent = false
-      let done = false
-      let bytesOut = 0
-      let unrewritten = false
-      let scrubber: TokenScrubber | null = null
-      const watch = {
-        seen: tick,
-        expire: () =>
-          stop(
-            new Problem(
-              'upstream_timeout',
-              `the provider sent nothing for ${deps.idleTimeout / 1_000} s`,
+  const outcomeOf = (call: Sending, result: Outcome['result']): Outcome => ({
+    result,
+    sent: call.sent,
+    status: call.status,
+    bytesIn: call.job.body.bytes?.length ?? call.job.body.declared ?? 0,
+    bytesOut: call.bytesOut,
+    credential: call.credential,
+    masked: call.scrubber?.hits ?? 0,
+    unrewritten: call.unrewritten,
+  })
+  /** Ends the call once. false: it had ended before. */
+  const settle = (call: Sending, error: string): boolean => {
+    if (call.done) return false
+    call.done = true
+    live.remove(call.slot)
+    call.res.off('close', call.leave)
+    const { route } = call.job
+    deps.upstream(
+      route.target.method,
+      call.status ?? 0,
+      route.host,
+      route.port,
+      error,
+      (clock.mono() - call.began) / 1_000,
+    )
+    return true
+  }
+  /** Ends the call from our side: a problem while nothing was answered, a cut stream afterwards. */
+  const stop = (call: Sending, problem: Problem): void => {
+    if (!settle(call, problem.code)) return
+    call.controller?.abort(problem)
+    if (call.res.headersSent) {
+      call.res.destroy()
+      call.resolve(outcomeOf(call, 'interrupted'))
+    } else call.reject(Object.assign(problem, { outcome: outcomeOf(call, problem.code) }))
+  }
+
+  const write = (call: Sending, chunk: Buffer): boolean => {
+    if (chunk.length === 0) return true
+    call.bytesOut += chunk.length
+    return call.res.write(chunk)
+  }
+  const scrubbed = (call: Sending, chunk: Buffer): boolean =>
+    write(call, call.scrubber === null ? chunk : call.scrubber.push(chunk))
+  const end = (call: Sending): void => {
+    if (call.scrubber !== null) write(call, call.scrubber.end())
+    call.res.end(() => {
+      if (settle(call, '')) call.resolve(outcomeOf(call, 'ok'))
+    })
+  }
+
+  const readdressOf = ({ job, req }: Sending): Readdress => {
+    const { addressing } = job.route
+    const prefix = 'prefix' in addressing ? addressing.prefix : ''
+    const scheme = 'encrypted' in req.socket ? 'https' : 'http'
+    const base = `${scheme}://${req.headers.host ?? 'localhost'}${prefix}`
+    // A dedicated listener serves one host: what names another stays as it is.
+    const served: Job['served'] =
+      addressing.kind === 'listener'
+        ? (host) => {
+            const name = job.served(host)
+            return (name === true ? host : name) === job.route.host ? name : false
+          }
+        : job.served
+    return (url) => rewriteUrl(url, served, base, addressing, null)
+  }
+
+  const opened = (call: Sending): void => {
+    if (call.bytesOut === 0 && !call.done && !call.res.writableEnded) call.res.flushHeaders()
+  }
+
+  /** Sends the head of the answer. @returns where its body goes, or null when the call ended here */
+  const begin = (
+    call: Sending,
+    raw: readonly (string | Buffer)[],
+    code: number,
+    text: string | undefined,
+  ): Sink | null => {
+    const { job, req, res, scrubber } = call
+    call.status = code
+    res.sendDate = false
+    const bodyless = code === 204 || code === 304 || req.method === 'HEAD'
+    const coding = bodyless
+      ? 'identity'
+      : (valueOf(raw, 'content-encoding') ?? 'identity').trim().toLowerCase()
+    const json =
+      !bodyless &&
+      job.pointers.length > 0 &&
+      code < 300 &&
+      JSON_TYPE.test(valueOf(raw, 'content-type') ?? '')
+    const decoder =
+      coding === 'identity' || (job.injected === null && !json) ? null : decoderFor(coding)
+    if (coding !== 'identity' && decoder === null && job.injected !== null) {
+      stop(
+        call,
+        new Problem(
+          'answer_not_redactable',
+          'the answer has a content coding that deputy cannot read, so it cannot be searched for the token',
+        ),
+      )
+      return null
+    }
+    const kept = answerHeaders(raw, decoder !== null || json ? REWRITTEN : null)
+    for (let i = 0; i < kept.length; i += 2) {
+      const value = kept[i + 1] ?? ''
+      const name = kept[i] ?? ''
+      if (name.length === 4 && name.toLowerCase() === 'link')
+        kept[i + 1] = rewriteLink(value, readdressOf(call))
+      else if (LOCATION.test(name))
+        kept[i + 1] = rewriteReference(value, job.route.host, readdressOf(call)) ?? value
+      if (scrubber !== null) kept[i + 1] = scrubber.text(kept[i + 1] ?? '')
+    }
+    if (text === undefined) res.writeHead(code, kept)
+    else res.writeHead(code, scrubber === null ? text : scrubber.text(text), kept)
+    // A stream may open long before its first byte; most answers bring both at once, in one write.
+    process.nextTick(opened, call)
+    const plain: Sink = { push: (chunk) => scrubbed(call, chunk), end: () => end(call) }
+    const rewrite = (body: string): string => rewriteJson(body, job.pointers, readdressOf(call))
+    const into = json
+      ? held(deps.rewrittenBody, plain, rewrite, () => (call.unrewritten = true))
+      : plain
+    return decoder === null
+      ? into
+      : decoded(
+          decoder,
+          into,
+          res,
+          () => call.controller?.resume(),
+          () =>
+            stop(
+              call,
+              new Problem('upstream_unreachable', 'the answer’s content coding is broken'),
             ),
-          ),
-      }
-      live.add(watch)
-
-      const outcome = (result: Outcome['result']): Outcome => ({
-        result,
-        sent,
-        status,
-        bytesIn: body.bytes?.length ?? body.declared ?? req.socket.bytesRead,
-        bytesOut,
-        credential,
-        masked: scrubber?.hits ?? 0,
-        unrewritten,
-      })
-      const settle = (): boolean => {
-        if (done) return false
-        done = true
-        live.delete(watch)
-        deps.upstream(
-          route.target.method,
-          status ?? 0,
-          route.host,
-          Number(reached.port) || (reached.protocol === 'https:' ? 443 : 80),
-          '',
-          (deps.clock.mono() - began) / 1_000,
         )
-        res.off('close', onClose)
-        return true
-      }
-      /** Ends the call from our side: a problem while nothing was answered, a cut stream afterwards. */
-      const stop = (problem: Problem): void => {
-        if (!settle()) return
-        controller?.abort(problem)
-        if (res.headersSent) {
-          res.destroy()
-          resolve(outcome('interrupted'))
-        } else reject(Object.assign(problem, { outcome: outcome(problem.code) }))
-      }
-      const onClose = (): void => {
-        if (res.writableFinished || !settle()) return
-        controller?.abort(new Error('the caller left'))
-        resolve(outcome('interrupted'))
-      }
-      res.on('close', onClose)
-      job.onAbort(stop)
+  }
 
-      const { addressing } = route
-      const prefix = 'prefix' in addressing ? addressing.prefix : ''
-      const scheme = 'encrypted' in req.socket ? 'https' : 'http'
-      const base = `${scheme}://${req.headers.host ?? 'localhost'}${prefix}`
-      const readdress: Readdress = (url) =>
-        rewriteUrl(url, job.served, base, route.addressing, null)
+  const attempt = (call: Sending, injected: Injected | null, mayRetry: boolean): void => {
+    const { job, req, res } = call
+    const { route, body } = job
+    call.credential = injected
+    call.scrubber = injected === null ? null : scrubberFor(injected.token)
+    // A newer attempt took over: what still comes for this one is ignored.
+    let over = false
+    let sink: Sink | null = null
 
-      const attempt = (injected: Injected | null, mayRetry: boolean): void => {
-        credential = injected
-        scrubber = injected === null ? null : scrubberFor(injected.token)
-        let over = false
-        let sink: ((chunk: Buffer) => boolean) | null = null
-        let finish: (() => void) | null = null
-        const { headers } = upstreamHeaders({
-          rawHeaders: req.rawHeaders,
-          host: reached.host,
-          tagHeader: job.tagHeader,
-          provider,
+    const retry = (
+      started: Dispatcher.DispatchController,
+      used: Injected,
+      raw: readonly (string | Buffer)[],
+      text: string | undefined,
+    ): void => {
+      started.pause()
+      job.again(used).then(
+        (next) => {
+          if (call.done) return
+          if (next === null) {
+            sink = begin(call, raw, 401, text)
+            started.resume()
+            return
+          }
+          over = true
+          started.abort(new Error('superseded by a call with a newer token'))
+          attempt(call, next, false)
+        },
+        (error: unknown) =>
+          stop(
+            call,
+            error instanceof Problem
+              ? error
+              : new Problem('credential_unavailable', 'the token could not be refreshed', {
+                  cause: error,
+                }),
+          ),
+      )
+    }
+
+    call.sent = true
+    dispatcher.dispatch(
+      {
+        origin: route.origin,
+        path: targetText(route.target),
+        method: route.target.method,
+        headers: upstreamHeaders({
+          sifted: job.sifted,
+          host: route.authority,
+          provider: route.connection.provider,
           token: injected?.token ?? null,
           contentLength: body.state === 'none' ? null : (body.bytes?.length ?? body.declared),
           chunked: body.state !== 'none' && body.bytes === null && body.declared === null,
           coding:
             job.pointers.length > 0 ? 'rewritable' : injected === null ? 'as_asked' : 'identity',
-        })
+        }),
+        body: body.state === 'none' ? null : (body.bytes ?? bounded(req, deps.requestBody)),
+      },
+      {
+        onRequestStart(started) {
+          call.controller = started
+          if (call.done) started.abort(new Error('the call has ended'))
+        },
+        onResponseStart(started, code, _headers, text) {
+          if (code < 200 || call.done || over) return
+          call.seen = tick
+          const raw = (started.rawHeaders ?? []) as readonly (string | Buffer)[]
+          const replayable = body.state === 'none' || body.bytes !== null
+          if (code === 401 && mayRetry && replayable && injected !== null)
+            retry(started, injected, raw, text)
+          else sink = begin(call, raw, code, text)
+        },
+        onResponseData(started, chunk) {
+          if (call.done || over || sink === null) return
+          call.seen = tick
+          if (sink.push(chunk)) return
+          started.pause()
+          res.once('drain', () => started.resume())
+        },
+        onResponseEnd() {
+          if (!call.done && !over) sink?.end()
+        },
+        onResponseError(_started, error) {
+          if (call.done || over) return
+          if (error instanceof Problem) return stop(call, error)
+          const what = fault(error)
+          call.sent = what.sent
+          stop(call, new Problem(what.code, what.detail, { cause: error }))
+        },
+      },
+    )
+  }
 
-        const write = (chunk: Buffer): boolean => {
-          if (chunk.length === 0) return true
-          bytesOut += chunk.length
-          return res.write(chunk)
-        }
-        const scrubbed = (chunk: Buffer): boolean =>
-          write(scrubber === null ? chunk : scrubber.push(chunk))
-        const end = (): void => {
-          if (scrubber !== null) write(scrubber.end())
-          res.end(() => {
-            if (settle()) resolve(outcome('ok'))
-          })
-        }
-
-        const begin = (
-          raw: readonly (string | Buffer)[],
-          code: number,
-          text: string | undefined,
-        ): void => {
-          status = code
-          res.sendDate = false
-          const coding = (valueOf(raw, 'content-encoding') ?? 'identity').trim().toLowerCase()
-          const json =
-            job.pointers.length > 0 &&
-            code < 300 &&
-            /^application\/(?:[\w.+-]*\+)?json/i.test(valueOf(raw, 'content-type') ?? '')
-          const bodyless = code === 204 || code === 304 || req.method === 'HEAD'
-          const decoder =
-            bodyless || coding === 'identity' || (injected === null && !json)
-              ? null
-              : decoderFor(coding)
-          if (!bodyless && coding !== 'identity' && decoder === null && injected !== null)
-            return stop(
-              new Problem(
-                'answer_not_redactable',
-                'the answer has a content coding that deputy cannot read, so it cannot be searched for the token',
-              ),
-            )
-          const changes = decoder !== null || (json && !bodyless)
-          const kept = answerHeaders(raw, changes ? REWRITTEN : null)
-          for (let i = 0; i < kept.length; i += 2) {
-            const name = (kept[i] ?? '').toLowerCase()
-            const value = kept[i + 1] ?? ''
-            if (name === 'link') kept[i + 1] = rewriteLink(value, readdress)
-            else if (name === 'location' || name === 'content-location')
-              kept[i + 1] = rewriteReference(value, route.host, readdress) ?? value
-            if (scrubber !== null && name !== 'content-length')
-              kept[i + 1] = scrubber.text(kept[i + 1] ?? '')
-          }
-          if (text === undefined) res.writeHead(code, kept)
-          else res.writeHead(code, text, kept)
-
-          const deliver = json && !bodyless ? held() : { push: scrubbed, end }
-          if (decoder === null) {
-            sink = deliver.push
-            finish = deliver.end
-            return
-          }
-          decoder.on('data', (chunk: Buffer) => {
-            if (!deliver.push(chunk)) {
-              decoder.pause()
-              res.once('drain', () => decoder.resume())
-            }
-          })
-          decoder.on('end', deliver.end)
-          decoder.on('error', () =>
-            stop(new Problem('upstream_unreachable', 'the answer’s content coding is broken')),
-          )
-          sink = (chunk) => {
-            const more = decoder.write(chunk)
-            if (!more) decoder.once('drain', () => controller?.resume())
-            return more
-          }
-          finish = () => decoder.end()
-        }
-
-        /** Holds a JSON answer up to the cap, to rewrite the URLs that the provider file names; a larger one passes as it is. */
-        const held = (): { push: (chunk: Buffer) => boolean; end: () => void } => {
-          let chunks: Buffer[] | null = []
-          let size = 0
-          return {
-            push(chunk) {
-              if (chunks === null) return scrubbed(chunk)
-              chunks.push(chunk)
-              size += chunk.length
-              if (size <= deps.rewrittenBody) return true
-              const all = Buffer.concat(chunks)
-              chunks = null
-              unrewritten = true
-              return scrubbed(all)
-            },
-            end() {
-              if (chunks !== null)
-                scrubbed(
-                  Buffer.from(
-                    rewriteJson(Buffer.concat(chunks).toString('utf8'), job.pointers, readdress),
-                  ),
-                )
-              end()
-            },
-          }
-        }
-
-        const retry = (raw: readonly (string | Buffer)[], text: string | undefined): void => {
-          const used = injected
-          if (used === null) return
-          controller?.pause()
-          const paused = controller
-          job.again(used).then(
-            (next) => {
-              if (done) return
-              if (next === null) {
-                begin(raw, 401, text)
-                paused?.resume()
-                return
-              }
-              over = true
-              paused?.abort(new Error('superseded by a call with a newer token'))
-              attempt(next, false)
-            },
-            (error: unknown) =>
-              stop(
-                error instanceof Problem
-                  ? error
-                  : new Problem('credential_unavailable', 'the token could not be refreshed', {
-                      cause: error,
-                    }),
-              ),
-          )
-        }
-
-        const handler: Dispatcher.DispatchHandler = {
-          onRequestStart(started) {
-            controller = started
-            if (done) started.abort(new Error('the call has ended'))
-          },
-          onResponseStart(started, code, _headers, text) {
-            if (code < 200 || done || over) return
-            watch.seen = tick
-            const raw = (started.rawHeaders ?? []) as readonly (string | Buffer)[]
-            if (code === 401 && mayRetry && replayable && injected !== null) retry(raw, text)
-            else begin(raw, code, text)
-          },
-          onResponseData(started, chunk) {
-            if (done || over || sink === null) return
-            watch.seen = tick
-            if (!sink(chunk)) {
-              started.pause()
-              res.once('drain', () => started.resume())
-            }
-          },
-          onResponseEnd() {
-            if (!done && !over) finish?.()
-          },
-          onResponseError(_started, error) {
-            if (done || over) return
-            if (error instanceof Problem) return stop(error)
-            const what = fault(error)
-            sent = what.sent
-            stop(new Problem(what.code, what.detail, { cause: error }))
-          },
-        }
-        sent = true
-        deps.dispatcher.dispatch(
-          {
-            origin: route.origin,
-            path: targetText(route.target),
-            method: route.target.method,
-            headers,
-            body: body.state === 'none' ? null : (body.bytes ?? bounded(req, deps.requestBody)),
-          },
-          handler,
-        )
+  const forward: Forward = (job, req, res) =>
+    new Promise<Outcome>((resolve, reject) => {
+      const call: Sending = {
+        job,
+        req,
+        res,
+        began: clock.mono(),
+        seen: tick,
+        slot: -1,
+        controller: null,
+        credential: job.injected,
+        scrubber: null,
+        status: null,
+        sent: false,
+        done: false,
+        bytesOut: 0,
+        unrewritten: false,
+        resolve,
+        reject,
+        leave: () => {
+          if (res.writableFinished || !settle(call, 'aborted')) return
+          call.controller?.abort(new Error('the caller left'))
+          resolve(outcomeOf(call, 'interrupted'))
+        },
       }
-
+      call.slot = live.add(call)
+      res.on('close', call.leave)
+      job.onAbort((reason) => stop(call, reason))
       try {
-        attempt(job.injected, true)
+        attempt(call, job.injected, true)
       } catch (error) {
-        sent = false
+        call.sent = false
         stop(
+          call,
           error instanceof Problem
             ? error
             : new Problem('internal', 'the call could not be sent', { cause: error }),

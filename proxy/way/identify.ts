@@ -149,7 +149,7 @@ export const createIdentify = (options: {
           .reload()
           .then(() => {
             const now = JSON.stringify(remote.jwks())
-            if (before !== '' && now !== before) verified.clear()
+            if (now !== before) verified.clear()
             before = now
           })
           .catch((error: unknown) =>
@@ -275,11 +275,14 @@ export const createIdentify = (options: {
     return verify(tag, digest)
   }
 
+  const plainPrincipals = new LRUCache<string, Principal>({ max: 10_000 })
   const plain = (rawHeaders: readonly string[], named: string | null): Principal => {
     let id = named
     for (const latin of tagsOf(rawHeaders, options.header).header) {
       // Header bytes arrive as latin1; a name may be UTF-8.
-      const value = Buffer.from(latin, 'latin1').toString('utf8')
+      const value = /[\x80-\xff]/.test(latin)
+        ? Buffer.from(latin, 'latin1').toString('utf8')
+        : latin
       if (id !== null && value !== id) throw denied('two tags name different users')
       id = value
     }
@@ -287,8 +290,10 @@ export const createIdentify = (options: {
       throw denied(
         `the call has no tag: name the user as ${options.header}, or as /~user/ in the path`,
       )
+    const known = plainPrincipals.get(id)
+    if (known !== undefined) return known
     if (!validId(id)) throw denied('the name is longer than 256 bytes or has control characters')
-    return {
+    const principal: Principal = {
       person: { tenant: 'default', realm: options.plainRealm, id },
       agent: options.plainAgent,
       verified: false,
@@ -297,6 +302,8 @@ export const createIdentify = (options: {
       expiresAt: null,
       run: null,
     }
+    plainPrincipals.set(id, principal)
+    return principal
   }
 
   return {

@@ -176,19 +176,23 @@ const read = async (
     : refuse(name)
 }
 
+const strict = new TextDecoder('utf-8', { fatal: true })
+const lenient = new TextDecoder('utf-8')
+
+/** null: no JSON at all, state `unparsed`, which policy sees. A byte order mark is no way to hide JSON. */
 const parseJson = (
   bytes: Buffer,
 ): { readonly value: unknown } | { readonly broken: string } | null => {
-  const text = bytes.toString('utf8')
+  const text = lenient.decode(bytes)
   try {
     JSON.parse(text)
   } catch {
-    // Not JSON at all: state `unparsed`, which policy sees.
     return null
   }
   try {
-    return { value: parseStrict(text) }
+    return { value: parseStrict(strict.decode(bytes)) }
   } catch (error) {
+    if (error instanceof TypeError) return { broken: 'it is not UTF-8' }
     return { broken: error instanceof Error ? error.message : 'malformed' }
   }
 }

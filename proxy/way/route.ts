@@ -8,6 +8,8 @@ type Entry = {
   readonly connection: Connection
   readonly host: string
   readonly origin: string
+  readonly authority: string
+  readonly port: number
   readonly asset: boolean
 }
 export type RouteTable = {
@@ -15,23 +17,48 @@ export type RouteTable = {
   readonly hosts: ReadonlyMap<string, readonly Entry[]>
   /** `host[:port]` where a name is reached → that name: URLs in answers may name either. */
   readonly reached: ReadonlyMap<string, string>
+  /** Connections whose hosts come from each person's token: any name that fits, until the credential says which. */
+  readonly open: readonly Connection[]
 }
 
+const openTo = (table: RouteTable, host: string): readonly Connection[] =>
+  table.open.filter((connection) =>
+    connection.provider.hostFromToken?.suffixes.some(
+      (suffix) => host.endsWith(suffix) && /^[a-z0-9-]+(?:\.[a-z0-9-]+)*$/.test(host),
+    ),
+  )
+/** May a URL in an answer that names this host come back to deputy? */
+export const serves = (table: RouteTable, host: string): boolean =>
+  table.hosts.has(host) || openTo(table, host).length > 0
+
 export const buildRoutes = (connections: Iterable<Connection>): RouteTable => {
+  const all = [...connections]
   const hosts = new Map<string, Entry[]>()
   const reached = new Map<string, string>()
-  for (const connection of connections)
+  const open: Connection[] = []
+  for (const connection of all)
     for (const [map, asset] of [
       [connection.provider.hosts, false],
       [connection.provider.assets, true],
     ] as const)
       for (const [host, origin] of map) {
         const entries = hosts.get(host) ?? []
-        entries.push({ connection, host, origin, asset })
+        const { host: authority, port, protocol } = new URL(origin)
+        entries.push({
+          connection,
+          host,
+          origin,
+          authority,
+          port: Number(port) || (protocol === 'https:' ? 443 : 80),
+          asset,
+        })
         hosts.set(host, entries)
-        reached.set(new URL(origin).host, host)
+        reached.set(authority, host)
       }
-  return { hosts, reached }
+  for (const connection of all)
+    if (connection.provider.hostFromToken && connection.provider.hosts.size === 0)
+      open.push(connection)
+  return { hosts, reached, open }
 }
 
 const notFound = (detail: string): Problem => new Problem('route_not_found', detail)
@@ -58,8 +85,13 @@ const choose = (entries: readonly Entry[], host: string, wanted: string | null):
 }
 
 const lookUp = (table: RouteTable, host: string, wanted: string | null): Entry => {
-  const entries = table.hosts.get(host)
-  if (entries === undefined)
+  const listed = table.hosts.get(host) ?? []
+  const open = table.open.length === 0 ? [] : openTo(table, host)
+  const entries = [
+    ...listed,
+    ...open.map((connection) => ({ connection, host, origin: `https://${host}`, asset: false })),
+  ]
+  if (entries.length === 0)
     throw notFound(`no configured connection serves ${JSON.stringify(host)}`)
   return choose(entries, host, wanted)
 }
@@ -129,7 +161,7 @@ export const matchRoute = (
     prefix = `/${person}/`
     rest = after
   }
-  if (served !== null && table.hosts.has(served))
+  if (served !== null && serves(table, served))
     return made(
       lookUp(table, served, wanted),
       { kind: 'host', prefix: prefix.slice(0, -1) },

@@ -3,7 +3,7 @@ import type { Provider } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Secret } from '../secret.ts'
 import { nominatedHeaders } from './canonical.ts'
-import { createTokenScrubber, type TokenScrubber } from './scrub.ts'
+import { tokenScrubbers, type TokenScrubber } from './scrub.ts'
 import { evidenceName, isCredentialHeader } from './strip.ts'
 
 /** Of one hop only (RFC 9110 7.6.1), of deputy, of the network behind it, or of a browser: never a provider's business. */
@@ -103,11 +103,74 @@ const credentialValue = (provider: Provider, token: Secret): string => {
   return scheme === '' ? bare : `${scheme} ${bare}`
 }
 
+/** The agent's headers after the first rule of all: nothing passes that is not allowed to. */
+export type Sifted = {
+  /** Lower-case names and values in turn, as they came. */
+  readonly kept: readonly string[]
+  /** All that came as `Accept-Encoding`. */
+  readonly accepted: string
+  /** `header:authorization`, each once. */
+  readonly stripped: readonly string[]
+}
+
+type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding' | 'range'
+
+const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
+  if (name === tag) return 'drop'
+  if (isCredentialHeader(name, provider)) return 'credential'
+  if (USUAL.has(name)) return 'keep'
+  if (NEVER_SENT.has(name) || NEVER_SENT_FAMILY.test(name)) return 'drop'
+  if (name === 'prefer') return 'prefer'
+  if (name === 'accept-encoding') return 'encoding'
+  return name === 'range' || name === 'if-range' ? 'range' : 'keep'
+}
+
+/**
+ * Sorts an agent's headers (names and values in turn, as Node's `rawHeaders`, checked by `canonicalHeaders`).
+ * Hop-by-hop, nominated, network, browser and deputy's own headers stay behind silently; credentials by name.
+ * Agents repeat the same few names, so each name is judged once for each provider.
+ */
+export const createSift = (
+  tagHeader: string,
+): ((rawHeaders: readonly string[], provider: Provider) => Sifted) => {
+  const tag = tagHeader.toLowerCase()
+  const judged = new WeakMap<Provider, Map<string, readonly [string, Rule]>>()
+  return (rawHeaders, provider) => {
+    let known = judged.get(provider)
+    if (known === undefined) judged.set(provider, (known = new Map()))
+    const nominated = nominatedHeaders(rawHeaders)
+    const kept: string[] = []
+    let stripped: string[] | null = null
+    let accepted = ''
+    for (let i = 0; i < rawHeaders.length; i += 2) {
+      const raw = rawHeaders[i] ?? ''
+      const value = rawHeaders[i + 1] ?? ''
+      let verdict = known.get(raw)
+      if (verdict === undefined) {
+        const lower = raw.toLowerCase()
+        verdict = [lower, ruleOf(lower, tag, provider)]
+        if (known.size < 1_000) known.set(raw, verdict)
+      }
+      const [name, rule] = verdict
+      if (rule === 'credential') {
+        const said = evidenceName(name)
+        stripped ??= []
+        if (!stripped.includes(said)) stripped.push(said)
+      } else if (rule === 'drop' || nominated?.has(name) === true) continue
+      else if (rule === 'encoding') accepted = accepted === '' ? value : `${accepted}, ${value}`
+      else if (rule === 'prefer') {
+        const preferences = withoutWait(value)
+        if (preferences !== '') kept.push(name, preferences)
+      } else kept.push(name, value)
+    }
+    return { kept, accepted, stripped: stripped ?? NONE }
+  }
+}
+const NONE: readonly string[] = []
+
 export type UpstreamInput = {
-  /** Names and values in turn, as Node's `rawHeaders`, checked by `canonicalHeaders`. */
-  readonly rawHeaders: readonly string[]
+  readonly sifted: Sifted
   readonly host: string
-  readonly tagHeader: string
   readonly provider: Provider
   /** null: a host without credential (assets). */
   readonly token: Secret | null
@@ -123,49 +186,23 @@ export type UpstreamInput = {
 
 /**
  * The header section of the upstream call, flat for undici's dispatch: lower-case names, values and their order as they came.
- * Hop-by-hop, nominated, network, browser and deputy's own headers stay behind silently; credentials by name.
  * @throws Problem `credential_unavailable` for a token that is no header value
  */
-export const upstreamHeaders = (
-  input: UpstreamInput,
-): { readonly headers: string[]; readonly stripped: readonly string[] } => {
-  const { rawHeaders, provider, token, coding } = input
+export const upstreamHeaders = (input: UpstreamInput): string[] => {
+  const { sifted, provider, token, coding } = input
   if (input.chunked && input.contentLength !== null) {
     throw new Problem('internal', 'an upstream call cannot have a length and be chunked')
   }
-  const tag = input.tagHeader.toLowerCase()
-  const nominated = nominatedHeaders(rawHeaders)
   const headers = ['host', input.host]
-  const stripped = new Set<string>()
-  let accepted = ''
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = (rawHeaders[i] ?? '').toLowerCase()
-    const value = rawHeaders[i + 1] ?? ''
-    if (name === tag) continue
-    if (isCredentialHeader(name, provider)) {
-      stripped.add(evidenceName(name))
-      continue
-    }
-    if (nominated?.has(name)) continue
-    if (!USUAL.has(name)) {
-      if (NEVER_SENT.has(name) || NEVER_SENT_FAMILY.test(name)) continue
-      if (name === 'prefer') {
-        const preferences = withoutWait(value)
-        if (preferences !== '') headers.push(name, preferences)
-        continue
-      }
-      if (coding === 'rewritable' && (name === 'range' || name === 'if-range')) continue
-      if (coding !== 'as_asked' && name === 'accept-encoding') {
-        accepted = accepted === '' ? value : `${accepted}, ${value}`
-        continue
-      }
-    }
-    headers.push(name, value)
+  for (let i = 0; i < sifted.kept.length; i += 2) {
+    const name = sifted.kept[i] ?? ''
+    if (coding === 'rewritable' && (name === 'range' || name === 'if-range')) continue
+    headers.push(name, sifted.kept[i + 1] ?? '')
   }
-  if (coding !== 'as_asked') {
-    headers.push('accept-encoding', coding === 'identity' ? 'identity' : rewritable(accepted))
-  }
-  for (const key of Object.keys(provider.requiredHeaders)) {
+  if (coding === 'identity') headers.push('accept-encoding', 'identity')
+  else if (coding === 'rewritable') headers.push('accept-encoding', rewritable(sifted.accepted))
+  else if (sifted.accepted !== '') headers.push('accept-encoding', sifted.accepted)
+  for (const key in provider.requiredHeaders) {
     const name = key.toLowerCase()
     let absent = true
     for (let i = 0; i < headers.length; i += 2) if (headers[i] === name) absent = false
@@ -175,7 +212,7 @@ export const upstreamHeaders = (
     headers.push(provider.present.header.toLowerCase(), credentialValue(provider, token))
   }
   if (input.contentLength !== null) headers.push('content-length', String(input.contentLength))
-  return { headers, stripped: [...stripped] }
+  return headers
 }
 
 const latin1 = (part: string | Buffer | undefined): string =>
@@ -203,5 +240,12 @@ export const answerHeaders = (
   return kept
 }
 
-/** Watches an answer for the injected token. */
-export const scrubberFor = (token: Secret): TokenScrubber => createTokenScrubber(token.reveal())
+/** Watches answers for the injected token; what the search needs is made once for each token. */
+export const createScrubbers = (): ((token: Secret) => TokenScrubber) => {
+  const makers = new WeakMap<Secret, () => TokenScrubber>()
+  return (token) => {
+    let make = makers.get(token)
+    if (make === undefined) makers.set(token, (make = tokenScrubbers(token.reveal())))
+    return make()
+  }
+}

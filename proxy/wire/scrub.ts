@@ -61,18 +61,27 @@ const begins = (bytes: Buffer, at: number, text: string): boolean => {
 }
 
 /**
- * Watches a stream of bytes for a token. A find is overwritten in its own length: `[redacted]***`.
+ * Makes watchers of streams for one token. A find is overwritten in its own length: `[redacted]***`.
  * @throws Error for an empty token, which would match everywhere
  */
-export const createTokenScrubber = (token: string): TokenScrubber => {
+export const tokenScrubbers = (token: string): (() => TokenScrubber) => {
   if (token === '') throw new Error('a scrubber needs a token that is not empty')
   // Encoders work character by character, so spellings of the beginning are beginnings of the spellings; a native
   // search or three for them finds nothing, at memory speed, in nearly every chunk. The rest is built on a find.
   const start = ASCII.test(token) ? token.slice(0, HEAD) : token
   const heads = [...new Set(spellings(start).map((text) => text.slice(0, HEAD)))]
-  const longest = 6 * token.length
   let all: readonly string[] | null = null
-  const needles = (): readonly string[] => (all ??= spellings(token))
+  return () => createScrubber(heads, 6 * token.length, () => (all ??= spellings(token)))
+}
+
+/** One stream's watcher. */
+export const createTokenScrubber = (token: string): TokenScrubber => tokenScrubbers(token)()
+
+const createScrubber = (
+  heads: readonly string[],
+  longest: number,
+  needles: () => readonly string[],
+): TokenScrubber => {
   let held: Buffer = NONE
   let hits = 0
 
@@ -128,7 +137,10 @@ export const createTokenScrubber = (token: string): TokenScrubber => {
       held = NONE
       return rest
     },
-    text: (value) => blot(Buffer.from(value, 'latin1')).toString('latin1'),
+    text: (value) =>
+      heads.some((head) => value.includes(head))
+        ? blot(Buffer.from(value, 'latin1')).toString('latin1')
+        : value,
     get hits() {
       return hits
     },

@@ -120,7 +120,7 @@ describe('a definition', () => {
     [
       'a revocation that is no URL',
       { revoke: 7 },
-      'acme.yaml: revoke: must be a URL, or { url, style: rfc7009 | bearer | github }',
+      'acme.yaml: revoke: must be a URL, or { url, style: rfc7009 | bearer | github | linear }',
     ],
     [
       'hosts that are a number',
@@ -281,7 +281,7 @@ describe('a definition', () => {
     [
       'a group’s bad call',
       { operations: [{ scopes: [[]], read: { x: 'get /x' } }] },
-      'acme.yaml: operations.0.read.x: must be `METHOD /path`, a list of them, or { call, inspect, upload, host }',
+      'acme.yaml: operations.0.read.x: must be `METHOD /path`, a list of them, or { call, inspect, upload, rewrite, host }',
     ],
   ])('with %s is refused, and the problem names the place', (_, changes, problem) => {
     expect(parse(changes)).toContain(problem)
@@ -310,6 +310,149 @@ describe('a definition', () => {
     }))
     expect(parse({ operations })).toEqual(['acme.yaml: operations: more than 20000 operations'])
     expect(parse({ operations: operations.slice(1) })).toEqual([])
+  })
+})
+
+describe('slots', () => {
+  const slots = {
+    user: { scope: { param: 'user_scope' }, answer: { access_token: ['/user/token'] } },
+    bot: {
+      answer: { only_if: { '/token_type': 'bot' } },
+      account: { from: 'token', id: ['/team', '/bot'] },
+    },
+  }
+
+  test('are whole providers; the one that the definition names is meant where a connection names none', () => {
+    const provider = read({ slot: 'user', slots })
+    expect(provider).toMatchObject({
+      scopeParam: 'user_scope',
+      answer: { accessToken: ['/user/token'] },
+    })
+    const chosen = overrideProvider(provider, { slot: 'bot' })
+    expect(chosen).toMatchObject({
+      provider: {
+        scopeParam: 'scope',
+        answer: { accessToken: ['/access_token'], onlyIf: { '/token_type': 'bot' } },
+      },
+    })
+  })
+
+  test.each<[string, object, string]>([
+    [
+      'no choice',
+      { slots },
+      'acme.yaml: slot: is needed: which of slots is meant where a connection names none',
+    ],
+    [
+      'a choice that is none',
+      { slots, slot: 'app' },
+      'acme.yaml: slot: app is none of slots: user, bot',
+    ],
+    [
+      'a choice of nothing',
+      { slot: 'app' },
+      'acme.yaml: slot: app is none of slots: there are none',
+    ],
+    [
+      'a key that no slot changes',
+      { slot: 'a', slots: { a: { token: 'x' } } },
+      'acme.yaml: slots.a.token: unknown key',
+    ],
+    [
+      'a fault inside',
+      { slot: 'a', slots: { a: { scope: { parm: 'x' } } } },
+      'acme.yaml: slots.a: scope.parm: unknown key',
+    ],
+  ])('with %s are refused', (_, changes, problem) => {
+    expect(parse(changes)).toContain(problem)
+  })
+
+  test('a connection may name only a slot that there is', () => {
+    expect(overrideProvider(read({ slot: 'user', slots }), { slot: 'x' }, 'connections.c')).toEqual(
+      {
+        problems: ['connections.c: slot: acme has user, bot'],
+      },
+    )
+    expect(overrideProvider(read(), { slot: 'x' }, 'connections.c')).toEqual({
+      problems: ['connections.c: slot: acme has no slots'],
+    })
+  })
+})
+
+describe('hosts that come from the token', () => {
+  const host_from_token = { suffixes: ['.acme.example'] }
+  const open = read({ hosts: undefined, host_from_token })
+
+  test('need no list, and a connection may narrow and map them, within the suffixes', () => {
+    expect(open.hostFromToken).toEqual({ pointer: '/instance_url', suffixes: ['.acme.example'] })
+    expect(open.answer.host).toMatchObject({ required: true })
+    expect(open.refresh?.answer.host).toMatchObject({ required: false })
+    expect(overrideProvider(open, {})).toHaveProperty('provider')
+    expect(
+      overrideProvider(open, { hosts: { 'a.acme.example': 'http://127.0.0.1:1' } }),
+    ).toMatchObject({
+      provider: { hosts: new Map([['a.acme.example', 'http://127.0.0.1:1']]) },
+    })
+    for (const name of ['evil.example', 'acme.example', 'xacme.example'])
+      expect(overrideProvider(open, { hosts: [name] }, 'c')).toHaveProperty('problems')
+  })
+
+  test.each<[string, object, string]>([
+    [
+      'a suffix without a dot',
+      { host_from_token: { suffixes: ['acme.example'] } },
+      'must read .example.com',
+    ],
+    [
+      'a suffix that is a whole top level',
+      { host_from_token: { suffixes: ['.com'] } },
+      'must read .example.com',
+    ],
+    [
+      'a host outside',
+      { host_from_token, hosts: ['b.example'] },
+      'b.example fits no suffix of host_from_token',
+    ],
+  ])('with %s are refused', (_, changes, problem) => {
+    expect(parse(changes).join('\n')).toContain(problem)
+  })
+})
+
+describe('what a flow sends', () => {
+  test.each<[string, object, string]>([
+    [
+      'a resource with a fragment',
+      { resource: ['https://a.example/#x'] },
+      'resource.0: must be an absolute URI without a fragment',
+    ],
+    [
+      'a parameter of the flow at refresh',
+      { refresh: { params: { refresh_token: 'x' } } },
+      'refresh.params.refresh_token: is set by deputy itself',
+    ],
+    [
+      'an account by introspection without one',
+      { account: { from: 'introspect', id: '/id' } },
+      'account: reads introspect, but introspect has no URL',
+    ],
+    [
+      'an assertion for nobody',
+      { client_auth: 'private_key_jwt' },
+      'assertion_audience: is the issuer unless it says otherwise',
+    ],
+    [
+      'plain http for pushed requests',
+      { par: 'http://a.example/' },
+      'par: plain http goes to loopback only',
+    ],
+  ])('%s is refused', (_, changes, problem) => {
+    expect(parse(changes).join('\n')).toContain(problem)
+  })
+
+  test('refresh: null means never; a refresh repeats token_params unless it has its own', () => {
+    expect(read({ refresh: null }).refresh).toBeNull()
+    expect(read({ token_params: { a: '1' } }).refresh?.params).toEqual({ a: '1' })
+    expect(read({ token_params: { a: '1' }, refresh: { params: {} } }).refresh?.params).toEqual({})
   })
 })
 
@@ -482,6 +625,14 @@ describe('the shipped definitions', () => {
     expect(validate({ ...acme, tokn: 1 })).toBe(false)
   })
 
+  test('hold ten operations each, but Linear, whose one path is GraphQL', () => {
+    for (const { id, operations } of providers.values())
+      expect([
+        id,
+        new Set(operations.map((one) => one.id)).size >= (id === 'linear' ? 1 : 10),
+      ]).toEqual([id, true])
+  })
+
   test('send no credential to a host over anything but https', () => {
     for (const provider of providers.values())
       for (const origin of [...provider.hosts.values(), provider.token])
@@ -512,9 +663,7 @@ describe('the commands', () => {
   test('list has a line for each provider', () => {
     const { code, text } = run((print) => providersList({ print, dir: shipped }))
     expect(code).toBe(0)
-    expect(text).toMatch(
-      /^github +GitHub \(OAuth app\) +\d+ +api\.github\.com uploads\.github\.com$/m,
-    )
+    expect(text).toMatch(/^github +GitHub +\d+ +api\.github\.com uploads\.github\.com$/m)
     expect(text.split('\n')).toHaveLength(9)
   })
 

@@ -94,8 +94,8 @@ const balanced = async (deputy: Deputy): Promise<void> => {
           ? event === 'outcome'
           : event === 'decision' && (decision as { effect: string }).effect === 'allow',
       )
-      .map(({ exchange }) => exchange)
-      .toSorted()
+      .map(({ exchange }) => JSON.stringify(exchange))
+      .toSorted((a, b) => a.localeCompare(b))
   // It is written after the answer was.
   await expect
     .poll(() => exchanges('outcome'), { timeout: 2_000 })

@@ -111,7 +111,7 @@ describe('plain names', () => {
       .filter(({ event }) => event === 'decision')
       .map(({ user }) => user as { id: string; verified: boolean })
     expect(named.filter(({ id }) => id === 'bob')).toHaveLength(67)
-    expect(named.every(({ verified }) => verified === false)).toBe(true)
+    expect(named.some(({ verified }) => verified)).toBe(false)
   })
   test('the path names the person, and nothing of it reaches the provider', async () => {
     const answer = await get(deputy, '/~bob/acme@api.acme.test/a?b=c')
@@ -454,7 +454,8 @@ describe('signed assertions', () => {
     expect(await ask({ iat: now - 301 })).toEqual([503, 'entitlements_unavailable'])
     const decision = claims.evidence().findLast(({ event }) => event === 'decision')
     expect(decision?.['entitlements']).toMatchObject({ source: 'claims' })
-    expect((decision?.['entitlements'] as { age_ms: number }).age_ms).toBeGreaterThan(119_000)
+    const { age_ms: age } = (decision?.['entitlements'] ?? {}) as { age_ms?: number }
+    expect(age).toBeGreaterThan(119_000)
     await claims.close()
   })
   test('ID tokens of a real, certified issuer verify against its discovery and keys', async () => {

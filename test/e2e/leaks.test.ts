@@ -68,6 +68,7 @@ let deputy: Child
 const secrets = new Map<string, string>(Object.entries(SECRETS))
 /** What agents and browsers were answered. */
 const answers: Buffer[] = []
+let authorizeUrl = ''
 const sealed = new Map<string, Buffer>()
 let assertionOf: (sub: string) => Promise<string>
 
@@ -126,7 +127,11 @@ beforeAll(async () => {
   const [acme] = providersAt(upstream.origin)
   const setup = {
     upstream: upstream.origin,
-    people: ['alice', 'bob', 'carol'].map((id) => ({ id, realm: 'corp', groups: ['staff'] })),
+    people: ['alice', 'bob', 'carol', 'dave', 'erin'].map((id) => ({
+      id,
+      realm: 'corp',
+      groups: ['staff'],
+    })),
     held: [
       {
         person: { tenant: 'default', realm: 'corp', id: 'bob' },
@@ -136,14 +141,15 @@ beforeAll(async () => {
         agedMs: 600_000,
         expiresIn: 86_400,
       },
-      {
-        person: { tenant: 'default', realm: 'corp', id: 'carol' },
+      // Each of them fails at the token endpoint in a way of its own.
+      ...['carol', 'dave', 'erin'].map((id) => ({
+        person: { tenant: 'default', realm: 'corp', id },
         agent: 'agent',
         token: SECRETS.deadAccess,
         refresh: SECRETS.deadRefresh,
         agedMs: 600_000,
         expiresIn: -1,
-      },
+      })),
     ],
     config: {
       telemetry: { log_level: 'debug' },
@@ -175,7 +181,7 @@ beforeAll(async () => {
           userinfo: provider.endpoints.userinfo,
           issuer: provider.issuer,
           account: { from: 'userinfo', id: '/sub' },
-          scope: { always: ['openid'] },
+          scope: { always: ['offline_access'] },
           authorize_params: { prompt: 'consent' },
           operations: [
             {
@@ -183,7 +189,7 @@ beforeAll(async () => {
               method: 'GET',
               path: '/{rest+}',
               access: 'read',
-              scopes: [['notes']],
+              scopes: [['openid', 'notes']],
             },
           ],
         },
@@ -357,10 +363,10 @@ describe('a day in the life', () => {
         }),
       )
     expect((await call('/api.acme.test/a', await assertionOf('bob'))).json['login']).toBe('bob')
-    for (const [status, type, body] of [
-      [500, 'text/plain', 'down'],
-      [400, 'application/json', ''],
-      [200, 'text/html', '<h1>'],
+    for (const [person, status, type, body] of [
+      ['carol', 500, 'text/plain', 'down'],
+      ['dave', 400, 'application/json', ''],
+      ['erin', 200, 'text/html', '<h1>'],
     ] as const) {
       upstream.token = (form, res) =>
         void res.writeHead(status, { 'content-type': type }).end(
@@ -373,9 +379,10 @@ describe('a day in the life', () => {
               : form.toString()),
         )
       expect(
-        (await call('/api.acme.test/a', await assertionOf('carol'))).status,
+        (await call('/api.acme.test/a', await assertionOf(person))).status,
       ).toBeGreaterThanOrEqual(400)
     }
+    expect(upstream.refreshes.length).toBeGreaterThanOrEqual(4)
     upstream.token = null
   })
   test('a consent, with everything that went through the browser', async () => {
@@ -403,7 +410,9 @@ describe('a day in the life', () => {
     while (new URL(page.url).origin === idp.issuer)
       page = await browser.submit(page, { login: 'alice', password: 'x' })
     const back = (next: URL): boolean => next.origin === connect
-    let there = await browser.submit(page, { answer: 'yes' }, { until: back })
+    const leaving = (next: URL): boolean => next.origin === provider.issuer
+    authorizeUrl = (await browser.submit(page, { answer: 'yes' }, { until: leaving })).url
+    let there = await browser.open(authorizeUrl, back)
     while (new URL(there.url).origin === provider.issuer)
       there = await browser.submit(there, { login: 'alice-there', password: 'x' }, { until: back })
     const done = await browser.open(there.url)
@@ -462,6 +471,14 @@ describe('a day in the life', () => {
           false,
         ])
   }, 20_000)
+})
+
+test('what a definition always asks for is asked for with every consent', () => {
+  expect(new URL(authorizeUrl).searchParams.get('scope')?.split(' ').toSorted()).toEqual([
+    'notes',
+    'offline_access',
+    'openid',
+  ])
 })
 
 test('the search finds a secret however it was written down', () => {

@@ -1,17 +1,7 @@
-import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { CredentialRow, FlowRow, GrantRow, Person, Store } from '../../proxy/model.ts'
-import { openSqlite } from '../../proxy/store/sqlite.ts'
-
-// Every store passes the same tests: a further one is a further row.
-const stores: readonly { readonly name: string; readonly open: () => Promise<Store> }[] = [
-  {
-    name: 'sqlite',
-    open: () => openSqlite(join(mkdtempSync(join(tmpdir(), 'store-')), 'deputy.db')),
-  },
-]
+import { kinds } from '../support/postgres.ts'
 
 const alice: Person = { tenant: 'acme', realm: 'corp', id: 'alice' }
 const credential = (change: Partial<CredentialRow> = {}): CredentialRow => ({
@@ -78,10 +68,13 @@ const next = (generation: number) => ({
   storedAt: 2_000,
 })
 
-describe.each(stores)('the $name store', ({ open }) => {
+const every = await kinds()
+
+describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
+  if (skip) return test.skip('is not here')
   let store: Store
   beforeEach(async () => {
-    store = await open()
+    store = await (await place()).open()
   })
   afterEach(() => store.close())
 
@@ -165,17 +158,17 @@ describe.each(stores)('the $name store', ({ open }) => {
   })
 
   test('gives a lease to one taker, for one generation, until its time is over', async () => {
+    const wait = () => pause(ownClock ? 150 : 0)
     await store.credentials.put(credential(), grant())
-    expect(await store.credentials.lease('c1', 2, 'L0', 1_000, 2_000)).toBeNull()
-    expect(await store.credentials.lease('c1', 1, 'L1', 1_000, 2_000)).toMatchObject({
-      lease: 'L1',
-      unknownSince: null,
-    })
-    expect(await store.credentials.lease('c1', 1, 'L2', 1_999, 3_000)).toBeNull()
+    expect(await store.credentials.lease('c1', 2, 'L0', 1_000, 1_100)).toBeNull()
+    const leased = await store.credentials.lease('c1', 1, 'L1', 1_000, 1_100)
+    expect(leased).toMatchObject({ lease: 'L1', unknownSince: null })
+    expect(await store.credentials.lease('c1', 1, 'L2', 1_050, 1_150)).toBeNull()
+    await wait()
     // the first holder never came back: its answer may be lost
-    expect(await store.credentials.lease('c1', 1, 'L3', 2_000, 3_000)).toMatchObject({
+    expect(await store.credentials.lease('c1', 1, 'L3', 1_100, 1_200)).toMatchObject({
       lease: 'L3',
-      unknownSince: 2_000,
+      unknownSince: leased?.leaseUntil,
     })
     expect(await store.credentials.rotate('c1', 'L1', next(2))).toBe(false)
     expect(await store.credentials.rotate('c1', 'L3', next(2))).toBe(true)
@@ -185,6 +178,28 @@ describe.each(stores)('the $name store', ({ open }) => {
       unknownSince: null,
     })
     expect(await store.credentials.rotate('c1', 'L3', next(3))).toBe(false)
+  })
+
+  test('gives a lease to exactly one of many who ask at once', async () => {
+    await store.credentials.put(credential(), grant())
+    const all = await Promise.all(
+      Array.from({ length: 20 }, (_, n) =>
+        store.credentials.lease('c1', 1, `L${n}`, 1_000, 61_000),
+      ),
+    )
+    expect(all.filter((row) => row !== null)).toHaveLength(1)
+  })
+
+  test('keeps one of two credentials that take the same place at once, with its grant', async () => {
+    const ids = ['c1', 'c2', 'c3', 'c4', 'c5', 'c6']
+    await Promise.all(
+      ids.map((id) =>
+        store.credentials.put(credential({ id, accountId: id }), grant({ agent: id })),
+      ),
+    )
+    const [kept, ...more] = await store.credentials.find(alice, 'github')
+    expect(more).toEqual([])
+    expect((await store.grants.list(alice)).map(({ agent }) => agent)).toEqual([kept?.id])
   })
 
   test('releases a lease only for its holder, with what was learnt', async () => {
@@ -277,5 +292,69 @@ describe.each(stores)('the $name store', ({ open }) => {
     expect(await find(['read:org', 'repo'], 2_000, 'other')).toBeNull()
     expect(await store.flows.sweep(9_000)).toBe(0)
     expect(await store.flows.sweep(9_001)).toBe(1)
+  })
+
+  test('tells of every change of a credential or grant, and of a revocation', async () => {
+    const heard: string[] = []
+    const end = store.subscribe('credential', (key) => void heard.push(key))
+    store.subscribe('revoked', (key) => void heard.push(`revoked ${key}`))
+    const credentialKey = JSON.stringify(['acme', 'corp', 'alice', 'github', 'c1'])
+    const grantKey = JSON.stringify(['acme', 'corp', 'alice', 'github', null])
+    const expectHeard = (...keys: string[]): void => {
+      expect(heard.splice(0)).toEqual(keys)
+    }
+    await store.credentials.put(credential(), grant())
+    expectHeard(credentialKey)
+    await store.credentials.put(credential(), grant()) // refused
+    expectHeard()
+    await store.credentials.lease('c1', 1, 'L1', 1_000, 61_000)
+    await store.credentials.rotate('c1', 'L1', next(2))
+    expectHeard(credentialKey)
+    await store.credentials.lease('c1', 2, 'L2', 1_000, 61_000)
+    const set = { status: 'active', unknownSince: null, coolUntil: null, coolError: null } as const
+    await store.credentials.release('c1', 'L2', set)
+    expectHeard(credentialKey)
+    await store.grants.put(grant({ agent: 'other' }))
+    expectHeard(grantKey)
+    await store.grants.remove(alice, 'other', 'github')
+    const ended = JSON.stringify(['acme', 'corp', 'alice', 'github', null, 'other'])
+    expectHeard(grantKey, `revoked ${ended}`)
+    await store.grants.remove(alice, 'other', 'github')
+    expectHeard()
+    await store.credentials.remove('c1')
+    expectHeard(credentialKey, `revoked ${credentialKey}`)
+    store.subscribe('mine', (key) => void heard.push(key))
+    await store.publish('mine', 'here')
+    expectHeard('here')
+    end()
+    await store.grants.put(grant())
+    expectHeard()
+  })
+
+  test('shows every sealed text once, and replaces only what is still as it was', async () => {
+    for (const id of ['c1', 'c2', 'c3'])
+      await store.credentials.put(
+        credential({ id, user: id, sealed: `jwe-${id}` }),
+        grant({ user: id }),
+      )
+    await store.flows.insert(flow())
+    await store.flows.insert(flow({ hash: 'f2', sealedLeg: 'jwe-leg' }))
+    const found = []
+    for (let after = null; ; after = found.at(-1) ?? null) {
+      const page = await store.sealed.page(after, 2)
+      if (page.length === 0) break
+      found.push(...page)
+    }
+    expect(found.map(({ sealed }) => sealed)).toEqual(['jwe-c1', 'jwe-c2', 'jwe-c3', 'jwe-leg'])
+    const [one, two, , leg] = found
+    if (!one || !two || !leg) throw new Error('missing')
+    expect(await store.sealed.replace(one, 'new-c1')).toBe(true)
+    expect(await store.sealed.replace(one, 'again')).toBe(false)
+    expect(await store.sealed.replace({ ...two, generation: 9 }, 'again')).toBe(false)
+    expect(await store.sealed.replace(leg, 'new-leg')).toBe(true)
+    expect(await store.credentials.byId('c1')).toEqual(
+      credential({ id: 'c1', user: 'c1', sealed: 'new-c1' }),
+    )
+    expect(await store.flows.byHash('f2')).toMatchObject({ sealedLeg: 'new-leg' })
   })
 })

@@ -8,7 +8,8 @@ import { secret } from '../../proxy/secret.ts'
 import {
   answerHeaders,
   REWRITTEN,
-  scrubberFor,
+  createScrubbers,
+  createSift,
   upstreamHeaders,
   type UpstreamInput,
 } from '../../proxy/wire/headers.ts'
@@ -17,11 +18,13 @@ import { codeOf, provider } from './fixture.ts'
 
 const TOKEN = 'gho_16C7e42F292c6912E7710c838347Ae178B4a'
 
-const send = (rawHeaders: readonly string[], more: Partial<UpstreamInput> = {}) =>
-  upstreamHeaders({
-    rawHeaders,
+type More = Partial<UpstreamInput> & { readonly tagHeader?: string }
+
+const send = (rawHeaders: readonly string[], { tagHeader = 'Deputy-User', ...more }: More = {}) => {
+  const sifted = createSift(tagHeader)(rawHeaders, more.provider ?? provider)
+  const headers = upstreamHeaders({
+    sifted,
     host: 'api.acme.example',
-    tagHeader: 'Deputy-User',
     provider,
     token: secret(TOKEN),
     contentLength: null,
@@ -29,6 +32,8 @@ const send = (rawHeaders: readonly string[], more: Partial<UpstreamInput> = {}) 
     coding: 'as_asked',
     ...more,
   })
+  return { headers, stripped: sifted.stripped }
+}
 const valuesOf = (headers: readonly string[], name: string): readonly string[] =>
   headers.filter((_, i) => i % 2 === 1 && headers[i - 1] === name)
 
@@ -331,8 +336,8 @@ describe('what of the answer comes back', () => {
   })
 })
 
-test('scrubberFor watches for the revealed token', () => {
-  const scrubber = scrubberFor(secret(TOKEN))
+test('a scrubber watches for the revealed token', () => {
+  const scrubber = createScrubbers()(secret(TOKEN))
   expect(scrubber.text(`Bearer ${TOKEN}`)).toBe(`Bearer [redacted]${'*'.repeat(30)}`)
   expect(scrubber.hits).toBe(1)
 })

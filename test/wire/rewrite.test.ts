@@ -76,7 +76,8 @@ describe('a URL of a served host leads to deputy', () => {
     ['listener', 'http://127.0.0.1:7420', 'http://127.0.0.1:7420/x'],
     ['absolute', 'http://127.0.0.1:7410', 'http://api.github.com/x'],
   ] as const)('in %s addressing from %s', (kind, prefix, expected) => {
-    const addressing: Addressing = kind === 'path' ? { kind, prefix: '/' } : kind === 'host' ? { kind, prefix: '' } : { kind }
+    const addressing: Addressing =
+      kind === 'path' ? { kind, prefix: '/' } : kind === 'host' ? { kind, prefix: '' } : { kind }
     expect(rewriteUrl('https://api.github.com/x', served, prefix, addressing, 'github')).toBe(
       expected,
     )
@@ -84,7 +85,9 @@ describe('a URL of a served host leads to deputy', () => {
 
   test('a host with a port of its own does not fit a Host header', () => {
     const prefix = 'http://api.github.com.localhost:7410'
-    expect(rewriteUrl('https://git.corp:8443/x', served, prefix, { kind: 'host', prefix: '' }, null)).toBeNull()
+    expect(
+      rewriteUrl('https://git.corp:8443/x', served, prefix, { kind: 'host', prefix: '' }, null),
+    ).toBeNull()
   })
 })
 

@@ -1,0 +1,98 @@
+// Where an answer's bytes go on their way to the agent: held for rewriting, undone of a coding, bounded.
+import { isUtf8 } from 'node:buffer'
+import type { IncomingMessage } from 'node:http'
+import { Transform, type TransformCallback, type Writable } from 'node:stream'
+import {
+  createBrotliDecompress,
+  createGunzip,
+  createInflate,
+  createZstdDecompress,
+} from 'node:zlib'
+import { Problem } from '../problem.ts'
+
+/** `push` says whether there is room for more. */
+export type Sink = { readonly push: (chunk: Buffer) => boolean; readonly end: () => void }
+
+/** Limits a streamed body (bytes), and keeps the caller's socket alive when the upstream breaks. */
+export const bounded = (req: IncomingMessage, limit: number): Transform => {
+  let size = 0
+  const pipe = new Transform({
+    transform(chunk: Buffer, _encoding, done: TransformCallback) {
+      size += chunk.length
+      if (size <= limit) return done(null, chunk)
+      const what = `the body passes limits.request_body (${limit} bytes)`
+      return done(new Problem('request_too_large', what))
+    },
+  })
+  req.on('error', (error) => pipe.destroy(error))
+  return req.pipe(pipe)
+}
+
+/** Undoes one content coding (RFC 9110 8.4.1); null: not one that is known here. */
+export const decoderFor = (coding: string): Transform | null =>
+  coding === 'gzip' || coding === 'x-gzip'
+    ? createGunzip()
+    : coding === 'br'
+      ? createBrotliDecompress()
+      : coding === 'deflate'
+        ? createInflate()
+        : coding === 'zstd'
+          ? createZstdDecompress()
+          : null
+
+/** Holds a text of at most `limit` bytes to rewrite it as a whole; what is longer, or not UTF-8, passes as it is. */
+export const held = (
+  limit: number,
+  into: Sink,
+  rewrite: (text: string) => string,
+  unrewritten: () => void,
+): Sink => {
+  let chunks: Buffer[] | null = []
+  let size = 0
+  return {
+    push(chunk) {
+      if (chunks === null) return into.push(chunk)
+      chunks.push(chunk)
+      size += chunk.length
+      if (size <= limit) return true
+      const all = Buffer.concat(chunks)
+      chunks = null
+      unrewritten()
+      return into.push(all)
+    },
+    end() {
+      if (chunks !== null) {
+        const all = Buffer.concat(chunks)
+        const text = isUtf8(all)
+        if (!text) unrewritten()
+        into.push(text ? Buffer.from(rewrite(all.toString('utf8'))) : all)
+      }
+      into.end()
+    },
+  }
+}
+
+/** Sends bytes through a decoder into a sink, with backpressure from `out` and to `resume`. */
+export const decoded = (
+  decoder: Transform,
+  into: Sink,
+  out: Writable,
+  resume: () => void,
+  broken: () => void,
+): Sink => {
+  decoder.on('data', (chunk: Buffer) => {
+    if (into.push(chunk)) return
+    decoder.pause()
+    out.once('drain', () => decoder.resume())
+  })
+  decoder.on('end', into.end)
+  decoder.on('error', broken)
+  return {
+    push(chunk) {
+      const more = decoder.write(chunk)
+      if (!more) decoder.once('drain', resume)
+      return more
+    },
+    end: () => void decoder.end(),
+  }
+}

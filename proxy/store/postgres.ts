@@ -1,0 +1,210 @@
+// The fleet's store. No state in a session, so that a pooler in transaction mode may stand in between:
+// unnamed statements, SET LOCAL, locks that end with their transaction.
+import { Client, DatabaseError, Pool, types } from 'pg'
+import type { CustomTypesConfig, PoolClient } from 'pg'
+import type { Log, Store } from '../model.ts'
+import { createSubscribers, followEvents, TELL } from './events.ts'
+import { migratePostgres } from './postgres_schema.ts'
+import { createTables } from './tables.ts'
+import type { Database, Lane, Raw, Statement, Tell, Work } from './tables.ts'
+
+export type PostgresOptions = {
+  readonly log: Log
+  /** Most connections for calls. */
+  readonly poolSize?: number
+  /** Most connections for the leases of refreshes and for storing what they bring. */
+  readonly refreshPoolSize?: number
+}
+
+const TIMEOUT_MS = 10_000
+const OPEN = `BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '10s'`
+const TYPES: CustomTypesConfig = {
+  // Milliseconds and counts: all of them exact as numbers.
+  getTypeParser: (id, format) =>
+    id === types.builtins.INT8 ? Number : types.getTypeParser(id, format),
+}
+const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** `:name` → `$n`; a cast (`::text`) stays. */
+const numbered = (sql: string): { readonly text: string; readonly names: readonly string[] } => {
+  const names: string[] = []
+  const text = sql.replaceAll(/(?<!:):([a-z]\w*)/gi, (_, name: string) => {
+    if (!names.includes(name)) names.push(name)
+    return `$${names.indexOf(name) + 1}`
+  })
+  return { text, names }
+}
+
+const UNREACHABLE: ReadonlySet<string> = new Set(
+  'ECONNREFUSED ECONNRESET ENOTFOUND EAI_AGAIN ETIMEDOUT EHOSTUNREACH ENETUNREACH ENOENT'.split(
+    ' ',
+  ),
+)
+/** What to do about a database that cannot be opened; `where` has no password in it. */
+const explain = (where: string, error: unknown): Error => {
+  const { code, syscall, path } = {
+    ...(error as { code?: string; syscall?: string; path?: string }),
+  }
+  const say = (what: string) => new Error(`vault.store: ${where} ${what}`, { cause: error })
+  if (code === 'ENOENT' && syscall === 'open')
+    return say(`cannot be opened: its URL names ${path}, which does not exist.`)
+  if (code !== undefined && UNREACHABLE.has(code))
+    return say(`cannot be reached (${code}). Check host and port, and that the server runs.`)
+  if (code !== undefined && /CERT|VERIFY|ISSUER/.test(code))
+    return say(`is not trusted: ${message(error)}. Name its CA: &sslrootcert=FILE.`)
+  if (code === '28P01' || code === '28000')
+    return say('refuses this user or password. Check both in the URL.')
+  if (code === '3D000') return say('does not exist. Create the database.')
+  if (code === '42501')
+    return say(`refuses its tables to this user: ${message(error)}. Grant it CREATE on its schema.`)
+  if (code === '42P07')
+    return say('holds tables of another program with our names. Give deputy a database of its own.')
+  return error instanceof Error && code === undefined && /^(?:is|was) /.test(error.message)
+    ? say(error.message)
+    : say(`cannot be opened: ${message(error)}`)
+}
+
+/**
+ * Connects, brings the schema up to date (once, however many replicas start) and follows the changes of the others.
+ * Opens at most poolSize + refreshPoolSize + 1 connections. TLS is what the URL says: `?sslmode=verify-full`.
+ * Throws an Error that names the database without its password, and what to do.
+ */
+export const openPostgres = async (url: string, options: PostgresOptions): Promise<Store> => {
+  const { log, poolSize = 10, refreshPoolSize = 4 } = options
+  if (!URL.canParse(url))
+    throw new Error('vault.store: is no URL: write postgres://user:password@host:5432/database')
+  const { host, pathname, hostname } = new URL(url)
+  const where = `PostgreSQL ${host}${pathname}`
+  const config = {
+    connectionString: url,
+    connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+    application_name: 'deputy',
+    types: TYPES,
+  }
+  const pool = (max: number): Pool => {
+    const made = new Pool({ ...config, max, query_timeout: TIMEOUT_MS })
+    const lost = (error: Error): void =>
+      log.warn({ reason: error.message }, 'a connection to the vault was lost')
+    // Listened to for its whole life: one that is lost between two statements of ours has nobody else to tell.
+    made.on('connect', (client) => void client.on('error', lost))
+    made.on('error', () => {}) // the same, once more
+    return made
+  }
+  const pools: Readonly<Record<Lane, Pool>> = {
+    calls: pool(poolSize),
+    refresh: pool(refreshPoolSize),
+  }
+  const end = (): Promise<unknown> => Promise.all(Object.values(pools).map((made) => made.end()))
+  const subscribers = createSubscribers(log)
+  try {
+    await transaction(pools.calls, (client) =>
+      migratePostgres(
+        async (sql, values = []) =>
+          (await client.query<Raw>(sql, values.length === 0 ? undefined : [...values])).rows,
+        log,
+      ),
+    )
+    const probe = new Client(config)
+    if (!probe.ssl && !hostname.startsWith('/') && !LOOPBACK.has(hostname))
+      log.warn({ where }, 'the vault is reached without TLS: add ?sslmode=verify-full to its URL')
+    const events = await followEvents({
+      connect: async () => {
+        const client = new Client({
+          ...config,
+          connectionTimeoutMillis: 2_000,
+          query_timeout: 2_000,
+        })
+        await client.connect()
+        return client
+      },
+      subscribers,
+      log,
+    })
+    return createTables(createDatabase({ pools, subscribers, events, end }))
+  } catch (error) {
+    await end()
+    throw explain(where, error)
+  }
+}
+
+const LOOPBACK: ReadonlySet<string> = new Set(['', 'localhost', '127.0.0.1', '[::1]'])
+
+/** A connection that failed in any other way than by the server's word is not used again. */
+const transaction = async <T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> => {
+  const client = await pool.connect()
+  let broken = false
+  try {
+    await client.query(OPEN)
+    const result = await work(client)
+    await client.query('COMMIT')
+    return result
+  } catch (error) {
+    broken = !(error instanceof DatabaseError)
+    if (!broken) await client.query('ROLLBACK').catch(() => (broken = true))
+    throw error
+  } finally {
+    client.release(broken)
+  }
+}
+
+const createDatabase = (deps: {
+  readonly pools: Readonly<Record<Lane, Pool>>
+  readonly subscribers: ReturnType<typeof createSubscribers>
+  readonly events: Awaited<ReturnType<typeof followEvents>>
+  readonly end: () => Promise<unknown>
+}): Database => {
+  const { pools, subscribers, events, end } = deps
+  const known = new Map<string, ReturnType<typeof numbered>>()
+  const ask = async (on: Pool | PoolClient, [sql, params]: Statement): Promise<readonly Raw[]> => {
+    const { text, names } = known.get(sql) ?? numbered(sql)
+    known.set(sql, { text, names })
+    return (
+      await on.query<Raw>(
+        text,
+        names.map((name) => params[name] ?? null),
+      )
+    ).rows
+  }
+
+  type Told = readonly (readonly [topic: string, key: string])[]
+  const announce = async (on: Pool | PoolClient, told: Told): Promise<readonly string[]> =>
+    told.length === 0
+      ? []
+      : (
+          await on.query<{ id: string }>(TELL, [
+            told.map(([topic]) => topic),
+            told.map(([, key]) => key),
+          ])
+        ).rows.map(({ id }) => id)
+  /** Where the answer of the commit is lost we never come here, and hear of it as the others do. */
+  const hear = (told: Told, ids: readonly string[]): void => {
+    told.forEach(([topic, key], at) => {
+      if (events.take(ids[at] ?? '')) subscribers.tell(topic, key)
+    })
+  }
+
+  return {
+    now: '(extract(epoch FROM clock_timestamp()) * 1000)::bigint',
+    serialise: (key) => [['SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))', { key }]],
+    query: (statement) => ask(pools.calls, statement),
+    transact: async <T>(work: (tell: Tell) => Work<T>, lane: Lane = 'calls'): Promise<T> => {
+      const told: [topic: string, key: string][] = []
+      const [result, ids] = await transaction(pools[lane], async (client) => {
+        const steps = work((topic, key) => void told.push([topic, key]))
+        let step = steps.next()
+        while (step.done !== true) step = steps.next(await ask(client, step.value))
+        return [step.value, await announce(client, told)] as const
+      })
+      hear(told, ids)
+      return result
+    },
+    publish: async (topic, key) =>
+      hear([[topic, key]], await announce(pools.calls, [[topic, key]])),
+    subscribe: subscribers.subscribe,
+    close: async () => {
+      await events.close()
+      await end()
+    },
+  }
+}

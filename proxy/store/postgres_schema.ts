@@ -1,0 +1,105 @@
+// The tables in PostgreSQL: the same as in migrations.ts, and the changes that replicas tell each other.
+// Forward only: a released migration is never edited, the next one is appended.
+import type { Log } from '../model.ts'
+
+/** Entry n brings `deputy_schema.version` from n to n + 1. Names are compared byte for byte, so all text is COLLATE "C". */
+const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE credentials (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    tenant TEXT COLLATE "C" NOT NULL, realm TEXT COLLATE "C" NOT NULL, user_id TEXT COLLATE "C" NOT NULL,
+    connection TEXT COLLATE "C" NOT NULL, provider TEXT NOT NULL, slot TEXT COLLATE "C" NOT NULL,
+    account_id TEXT NOT NULL, account TEXT NOT NULL, host TEXT,
+    status TEXT NOT NULL CHECK (status IN ('active', 'needs_reauth')),
+    generation BIGINT NOT NULL CHECK (generation > 0),
+    scopes TEXT NOT NULL, sealed TEXT NOT NULL,
+    expires_at BIGINT, stored_at BIGINT NOT NULL,
+    lease TEXT, lease_until BIGINT, unknown_since BIGINT,
+    cool_until BIGINT, cool_error TEXT,
+    UNIQUE (tenant, realm, user_id, connection, slot),
+    CHECK ((lease IS NULL) = (lease_until IS NULL))
+  );
+  CREATE TABLE grants (
+    tenant TEXT COLLATE "C", realm TEXT COLLATE "C", user_id TEXT COLLATE "C",
+    connection TEXT COLLATE "C", agent TEXT COLLATE "C",
+    scopes TEXT NOT NULL, at BIGINT NOT NULL,
+    PRIMARY KEY (tenant, realm, user_id, connection, agent)
+  );
+  CREATE TABLE flows (
+    hash TEXT COLLATE "C" PRIMARY KEY, nonce TEXT NOT NULL,
+    tenant TEXT COLLATE "C" NOT NULL, realm TEXT COLLATE "C" NOT NULL, user_id TEXT COLLATE "C" NOT NULL,
+    agent TEXT COLLATE "C" NOT NULL, connection TEXT COLLATE "C" NOT NULL, scopes TEXT NOT NULL,
+    reauthorization INTEGER NOT NULL CHECK (reauthorization IN (0, 1)),
+    status TEXT NOT NULL CHECK (status IN ('pending', 'completed', 'failed')),
+    failure TEXT, next_uri TEXT,
+    created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL,
+    state_hash TEXT UNIQUE, cookie_hash TEXT, sealed_leg TEXT, leg_expires_at BIGINT
+  );
+  CREATE INDEX flows_person ON flows (tenant, realm, user_id, connection, agent) WHERE status = 'pending';
+  CREATE INDEX flows_end ON flows (expires_at);
+  CREATE TABLE refresh_journal (
+    lease TEXT PRIMARY KEY,
+    credential TEXT COLLATE "C" NOT NULL REFERENCES credentials (id) ON DELETE CASCADE,
+    generation BIGINT NOT NULL, started_at BIGINT NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('started', 'stored', 'released', 'unknown'))
+  );
+  CREATE INDEX refresh_journal_credential ON refresh_journal (credential, started_at);
+  CREATE TABLE person_epochs (
+    tenant TEXT COLLATE "C", realm TEXT COLLATE "C", user_id TEXT COLLATE "C",
+    epoch BIGINT NOT NULL,
+    PRIMARY KEY (tenant, realm, user_id)
+  );
+  CREATE TABLE runs (
+    token_hash TEXT COLLATE "C" PRIMARY KEY,
+    id TEXT COLLATE "C" NOT NULL UNIQUE,
+    tenant TEXT COLLATE "C" NOT NULL, realm TEXT COLLATE "C" NOT NULL, user_id TEXT COLLATE "C" NOT NULL,
+    agent TEXT COLLATE "C" NOT NULL, connections TEXT NOT NULL,
+    created_by TEXT NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL,
+    revoked_at BIGINT
+  );
+  CREATE INDEX runs_person ON runs (tenant, realm, user_id);
+  CREATE TABLE events (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    xact XID8 NOT NULL DEFAULT pg_current_xact_id(),
+    at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    topic TEXT NOT NULL, key TEXT NOT NULL
+  );
+  CREATE INDEX events_xact ON events (xact);
+  CREATE INDEX events_at ON events (at);
+  `,
+  `ALTER TABLE grants ADD COLUMN last_used_at BIGINT;`,
+]
+/** "dpty": the lock that lets one replica at a time migrate; it ends with the transaction. */
+const LOCK = 0x64707479
+
+type Ask = (
+  sql: string,
+  values?: readonly unknown[],
+) => Promise<readonly Readonly<Record<string, unknown>>[]>
+
+/** Runs inside one transaction. Throws an Error whose message goes behind the name of the database. */
+export const migratePostgres = async (ask: Ask, log: Log): Promise<void> => {
+  const [server] = await ask(
+    `SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS standby`,
+  )
+  if (Number(server?.['version']) < 150_000)
+    throw new Error('is older than PostgreSQL 15. Upgrade the server.')
+  if (server?.['standby'] === true)
+    throw new Error('is a read-only standby. Name the primary, or a host that follows it.')
+  await ask('SELECT pg_advisory_xact_lock($1)', [LOCK])
+  const [known] = await ask(`SELECT to_regclass('deputy_schema') IS NOT NULL AS known`)
+  if (known?.['known'] !== true) {
+    await ask('CREATE TABLE deputy_schema (version INTEGER NOT NULL)')
+    await ask('INSERT INTO deputy_schema VALUES (0)')
+  }
+  const [row] = await ask('SELECT version FROM deputy_schema')
+  const version = Number(row?.['version'])
+  if (version > MIGRATIONS.length)
+    throw new Error(
+      `was written by a newer deputy (schema ${version}, this one knows ${MIGRATIONS.length}). Run that version, or restore an older backup.`,
+    )
+  for (const migration of MIGRATIONS.slice(version)) await ask(migration)
+  if (version === MIGRATIONS.length) return
+  await ask('UPDATE deputy_schema SET version = $1', [MIGRATIONS.length])
+  log.info({ from: version, to: MIGRATIONS.length }, 'vault schema migrated')
+}

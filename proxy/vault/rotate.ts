@@ -1,0 +1,156 @@
+// The ring's file and its rotation: read again when it changed, extended, and everything sealed moved to its current key.
+import { randomBytes } from 'node:crypto'
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
+import type { Log, SealedRow, Store } from '../model.ts'
+import { kidOf, newKey, parseKeyRing, ringText } from './seal.ts'
+import type { KeyRing, Sealer } from './seal.ts'
+
+/** Reads the ring. Throws an Error that says what is wrong and quotes no key. */
+export const readRing = (path: string): KeyRing => {
+  const mode = statSync(path).mode & 0o777
+  if ((mode & 0o007) !== 0)
+    throw new Error(
+      `vault.keys: ${path} can be read by everybody (mode ${mode.toString(8)}): chmod 600 it, and make new keys if others use this machine`,
+    )
+  return parseKeyRing(readFileSync(path, 'utf8'))
+}
+
+/** The ring as its file is now; one that cannot be read is logged, and the last good one stays. */
+export const followRing = (deps: {
+  readonly path: string
+  readonly first: KeyRing
+  readonly log: Log
+  readonly onChange?: (ring: KeyRing) => void
+}): (() => KeyRing) => {
+  const { path, log } = deps
+  let ring = deps.first
+  let read = ''
+  return () => {
+    try {
+      const { ino, mtimeNs, size } = statSync(path, { bigint: true })
+      const file = [ino, mtimeNs, size].join()
+      if (file === read) return ring
+      const next = readRing(path)
+      read = file
+      const { kid } = ring.current
+      ring = next
+      if (ring.current.kid !== kid) deps.onChange?.(ring)
+    } catch (error) {
+      log.error(
+        { path, reason: error instanceof Error ? error.message : 'unknown' },
+        'the key ring cannot be read again: the last good one is used',
+      )
+    }
+    return ring
+  }
+}
+
+type RingFile = { readonly current: string; readonly keys: readonly Readonly<{ kid: string }>[] }
+
+/** Replaces the file in one step. One writer at a time: the new file beside it is the lock. */
+const rewrite = (path: string, change: (file: RingFile) => string): void => {
+  const beside = `${path}.new`
+  let out: number
+  try {
+    out = openSync(beside, 'wx', 0o600)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
+    throw new Error(
+      code === 'EEXIST'
+        ? `vault.keys: ${beside} exists: another rotation is under way. If none is, it was cut off: remove that file.`
+        : `vault.keys: ${beside} cannot be written (${code}). Where keys come from elsewhere, add the key there.`,
+      { cause: error },
+    )
+  }
+  try {
+    const { uid, gid, mode } = statSync(path)
+    const text = change(JSON.parse(readFileSync(path, 'utf8')) as RingFile)
+    parseKeyRing(text)
+    writeSync(out, text)
+    // Whoever could read the old ring must be able to read this one: running replicas among them.
+    if (uid !== statSync(beside).uid || gid !== statSync(beside).gid) chownSync(beside, uid, gid)
+    chmodSync(beside, mode & 0o640)
+    fsyncSync(out)
+    renameSync(beside, path)
+  } catch (error) {
+    rmSync(beside, { force: true })
+    throw error
+  } finally {
+    closeSync(out)
+  }
+}
+
+/** Adds a seal key and makes it the current one. @returns its id @param now ms since the epoch */
+export const addKey = (path: string, now: number): string => {
+  const key = newKey('seal', now, randomBytes)
+  rewrite(path, ({ keys }) => ringText(key.kid, [...keys, key]))
+  return key.kid
+}
+
+/** Removes keys; never the current one, for the ring would not load. */
+export const removeKeys = (path: string, kids: readonly string[]): void =>
+  rewrite(path, ({ current, keys }) =>
+    ringText(
+      current,
+      keys.filter(({ kid }) => !kids.includes(kid)),
+    ),
+  )
+
+export type Resealed = {
+  readonly moved: number
+  /** Rows that do not open: left as they are. */
+  readonly broken: readonly { readonly row: SealedRow; readonly reason: string }[]
+  /** key id → rows under it. */
+  readonly used: ReadonlyMap<string, number>
+}
+
+const PAGE = 200
+const PASSES = 10
+
+/**
+ * Seals everything anew under the current key while others work: a row that changed meanwhile is theirs, and is
+ * looked at again in the next pass. Ends when a pass found nothing to do.
+ */
+export const reseal = async (deps: {
+  readonly store: Pick<Store, 'sealed'>
+  readonly sealer: Pick<Sealer, 'reseal'>
+  readonly progress: (moved: number) => void
+  readonly page?: number
+}): Promise<Resealed> => {
+  const { store, sealer, progress, page = PAGE } = deps
+  let moved = 0
+  for (let pass = 1; ; pass += 1) {
+    const used = new Map<string, number>()
+    const broken: { readonly row: SealedRow; readonly reason: string }[] = []
+    let busy = false
+    for (let after: SealedRow | null = null; ;) {
+      const rows: readonly SealedRow[] = await store.sealed.page(after, page)
+      for (const row of rows) {
+        const next = await sealer.reseal(row.sealed).catch((error: unknown) => {
+          broken.push({ row, reason: error instanceof Error ? error.message : 'unknown' })
+          return null
+        })
+        const done = next !== null && (await store.sealed.replace(row, next))
+        busy ||= next !== null
+        moved += done ? 1 : 0
+        const kid = kidOf(done ? next : row.sealed) ?? 'unknown'
+        used.set(kid, (used.get(kid) ?? 0) + 1)
+      }
+      after = rows.at(-1) ?? null
+      if (after === null) break
+      progress(moved)
+    }
+    if (!busy || pass === PASSES) return { moved, broken, used }
+  }
+}

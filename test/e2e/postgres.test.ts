@@ -1,0 +1,153 @@
+// A fleet: several deputies on one PostgreSQL and one key ring.
+import { execFile } from 'node:child_process'
+import { randomBytes, randomUUID } from 'node:crypto'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { secret } from '../../proxy/secret.ts'
+import { readRing } from '../../proxy/vault/rotate.ts'
+import { createSealer, newKeyRing } from '../../proxy/vault/seal.ts'
+import { createVault } from '../../proxy/vault/vault.ts'
+import { openPostgres } from '../../proxy/store/postgres.ts'
+import { AGENT, startDeputy } from '../support/deputy.ts'
+import type { Deputy } from '../support/deputy.ts'
+import { postgres, QUIET } from '../support/postgres.ts'
+import { lines, sendRaw } from '../support/raw.ts'
+import type { RawAnswer } from '../support/raw.ts'
+import { startRelay } from '../support/relay.ts'
+import { startUpstream } from '../support/upstream.ts'
+import type { Upstream } from '../support/upstream.ts'
+
+const server = await postgres()
+const absent = 'absent' in server
+const TOKEN = 'at-alice-0123456789abcdef'
+let upstream: Upstream
+const open: (() => Promise<unknown>)[] = []
+beforeAll(async () => {
+  upstream = await startUpstream()
+  upstream.people.set(TOKEN, 'alice')
+})
+afterAll(() => upstream.close())
+afterEach(async () => {
+  upstream.handle = null
+  for (const close of open.splice(0).toReversed()) await close()
+})
+
+const call = (deputy: Pick<Deputy, 'agent'>): Promise<RawAnswer> =>
+  sendRaw(
+    deputy.agent,
+    lines(
+      'GET /api.acme.test/a HTTP/1.1',
+      `Host: ${new URL(deputy.agent).host}`,
+      'Deputy-User: alice',
+    ),
+  )
+const codeOf = (answer: RawAnswer): unknown => answer.headers.get('deputy-answer')?.[0] ?? null
+
+/** Two deputies behind a wire that can be cut, and alice's credential. */
+const fleet = async () => {
+  if (absent) throw new Error(server.absent)
+  const direct = await server.fresh()
+  const url = new URL(direct)
+  const relay = await startRelay({ host: url.hostname, port: Number(url.port) })
+  open.push(() => relay.close())
+  url.port = String(relay.port)
+  const keys = join(mkdtempSync(join(tmpdir(), 'fleet-')), 'keys.json')
+  writeFileSync(keys, newKeyRing(Date.now(), randomBytes), { mode: 0o600 })
+  const store = await openPostgres(direct, { log: QUIET })
+  open.push(() => store.close())
+  const vault = createVault({
+    store,
+    sealer: createSealer(readRing(keys), () => readRing(keys)),
+    clock: { now: () => Date.now(), mono: () => performance.now() },
+    randomId: randomUUID,
+  })
+  const credential = await vault.connect({
+    person: { tenant: 'default', realm: 'local', id: 'alice' },
+    agent: AGENT,
+    connection: 'acme',
+    provider: 'acme',
+    account: { id: 'alice', label: 'alice' },
+    tokens: { access: secret(TOKEN), refresh: null, scopes: ['notes'], expiresIn: 3600 },
+    scopes: ['notes'],
+  })
+  const config = { vault: { store: url.href, keys } }
+  const start = async (): Promise<Deputy> => {
+    const deputy = await startDeputy({ upstream: upstream.origin, config })
+    open.push(() => deputy.close())
+    return deputy
+  }
+  return { deputies: [await start(), await start()] as const, vault, credential, relay, keys }
+}
+
+describe.skipIf(absent)(
+  `deputies on one PostgreSQL${absent ? ` (SKIPPED: ${server.absent})` : ''}`,
+  { timeout: 30_000 },
+  () => {
+    test('share what a person connected, and a revocation stops calls of all of them within a second', async () => {
+      const { deputies, vault, credential } = await fleet()
+      for (const deputy of deputies) expect((await call(deputy)).json['login']).toBe('alice')
+      const arrived = Promise.withResolvers<void>()
+      upstream.handle = () => arrived.resolve() // and never answers
+      const flying = call(deputies[1])
+      await arrived.promise
+      const began = performance.now()
+      await vault.revoke(credential)
+      expect(codeOf(await flying)).toBe('consent_required')
+      expect(performance.now() - began).toBeLessThan(1_000)
+      for (const deputy of deputies) expect(codeOf(await call(deputy))).toBe('consent_required')
+    })
+
+    test('refuse everything while the database is away, are not ready, and recover by themselves', async () => {
+      const { deputies, relay } = await fleet()
+      const [deputy] = deputies
+      expect((await call(deputy)).status).toBe(200)
+      const left = upstream.seen.length
+      relay.set('cut')
+      await vi.waitFor(async () => expect(codeOf(await call(deputy))).toBe('vault_unavailable'), {
+        timeout: 1_500,
+      })
+      const ready = await fetch(`http://${deputy.admin}/readyz`)
+      expect(ready.status).toBe(503)
+      const refused = upstream.seen.length
+      expect(codeOf(await call(deputy))).toBe('vault_unavailable')
+      expect(upstream.seen.length).toBe(refused)
+      expect(refused).toBeGreaterThanOrEqual(left)
+      relay.set('open')
+      await vi.waitFor(async () => expect((await call(deputy)).status).toBe(200), {
+        timeout: 5_000,
+      })
+      expect((await fetch(`http://${deputy.admin}/readyz`)).status).toBe(200)
+    })
+
+    test('keep serving while keys rotate beside them, and show the password of the database nowhere', async () => {
+      const { deputies, keys, vault, credential } = await fleet()
+      const [{ dir }] = deputies
+      const before = readRing(keys).current.kid
+      const run = async (...args: readonly string[]): Promise<string> => {
+        const { stdout, stderr } = await promisify(execFile)(
+          process.execPath,
+          [
+            fileURLToPath(new URL('../../bin/deputy.js', import.meta.url)),
+            ...args,
+            '--config',
+            join(dir, 'deputy.yaml'),
+          ],
+          { cwd: dir, env: { PATH: process.env['PATH'] ?? '' } },
+        )
+        return stdout + stderr
+      }
+      const shown = [await run('print-config'), await run('keys', 'rotate')]
+      expect(shown[0]).toContain('postgres:hidden@')
+      expect(shown[1]).toContain('sealed anew: 1, all in all')
+      expect(shown[1]).toContain(`${before}: nothing is sealed under it`)
+      for (const deputy of deputies) expect((await call(deputy)).json['login']).toBe('alice')
+      expect((await vault.open(credential, { fresh: true }))?.access.reveal()).toBe(TOKEN)
+      for (const text of [...shown, ...deputies.map((deputy) => deputy.logged())])
+        for (const part of ['pass:word', 'pass%3Aword']) expect(text).not.toContain(part)
+    })
+  },
+)

@@ -1,0 +1,179 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { readProviderFiles } from '../../proxy/commands/providers.ts'
+import { providersTest, testProvider } from '../../proxy/commands/quirks/command.ts'
+import { compileProviders, parseProvider } from '../../proxy/config/provider.ts'
+import type { Provider } from '../../proxy/model.ts'
+
+const dir = join(import.meta.dirname, '../../providers')
+const { providers } = compileProviders(readProviderFiles(dir))
+const shipped: readonly (readonly [string, Provider])[] = [...providers].flatMap(
+  ([id, provider]): (readonly [string, Provider])[] =>
+    provider.slots?.size
+      ? [...provider.slots].map(([slot, one]) => [`${id} (slot ${slot})`, one])
+      : [[id, provider]],
+)
+const folder = mkdtempSync(join(tmpdir(), 'deputy-own-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const run = async (provider: Provider) => {
+  const lines: string[] = []
+  const result = await testProvider(provider, (line) => void lines.push(line))
+  return { ...result, lines }
+}
+const command = async (id: string, text: string) => {
+  const lines: string[] = []
+  const file = join(folder, 'own.yaml')
+  writeFileSync(file, text)
+  const code = await providersTest({ id, file, dir, print: (line) => void lines.push(line) })
+  return { code, failed: lines.filter((line) => line.startsWith('FAILED')), lines }
+}
+const acme = {
+  id: 'acme',
+  issuer: 'https://acme.example',
+  authorize: 'https://acme.example/authorize',
+  token: 'https://acme.example/token',
+  userinfo: 'https://acme.example/me',
+  account: { id: '/id', label: '/mail' },
+  hosts: ['api.acme.example'],
+}
+const own = (changes: object): Provider => {
+  const parsed = parseProvider({ ...acme, ...changes }, 'acme.yaml')
+  if ('problems' in parsed) throw new Error(parsed.problems.join('\n'))
+  return parsed.provider
+}
+
+describe('the scripted provider', () => {
+  test('plays every shipped provider, and each slot of one that has several', () => {
+    expect(shipped.map(([name]) => name)).toEqual([
+      'github',
+      'github_app',
+      'google',
+      'hubspot',
+      'linear',
+      'microsoft',
+      'salesforce',
+      'slack (slot user)',
+      'slack (slot bot)',
+    ])
+  })
+
+  test.each(shipped)(
+    '%s deals with every quirk that applies to it',
+    async (name, provider) => {
+      const { passed, failed, lines } = await run(provider)
+      expect(failed).toEqual([])
+      expect(passed).toBeGreaterThan(name === 'github' ? 40 : 70)
+      const has = (start: string) => lines.some((line) => line.startsWith(`ok      ${start}`))
+      expect(has('slots:')).toBe(name.startsWith('slack'))
+      expect(has('host from the token:')).toBe(name === 'salesforce')
+      expect(has('revocation: there is none')).toBe(name === 'microsoft')
+    },
+    60_000,
+  )
+
+  test('a plain definition of one’s own needs no example', async () => {
+    expect((await run(own({ revoke: 'https://acme.example/revoke' }))).failed).toEqual([])
+  }, 60_000)
+
+  test('signed assertions, pushed requests, JSON requests, resources and repeated scopes get through', async () => {
+    const provider = own({
+      client_auth: 'private_key_jwt',
+      par: 'https://acme.example/par',
+      resource: ['https://api.acme.example/'],
+      token_format: 'json',
+      scope: { repeat: ['token', 'refresh'] },
+      example: { token: { ...OAUTH }, client_auth: ['private_key_jwt'], pkce: 'required' },
+    })
+    expect((await run(provider)).failed).toEqual([])
+  }, 60_000)
+})
+
+const OAUTH = {
+  access_token: '{access_token}',
+  refresh_token: '{refresh_token}',
+  expires_in: '{expires_in}',
+  scope: '{scope}',
+  token_type: 'Bearer',
+}
+const head = `
+id: acme
+authorize: https://acme.example/authorize
+token: https://acme.example/token
+hosts: [api.acme.example]
+`
+
+describe('a definition that is wrong is told what it should say', () => {
+  test.each<[string, string, string]>([
+    [
+      'the way the client names itself',
+      `${head}client_auth: client_secret_basic\nexample: { token: ${JSON.stringify(OAUTH)}, client_auth: [raw_basic] }`,
+      'client_auth should be raw_basic',
+    ],
+    [
+      'where the token stands',
+      `${head}example: { token: { data: ${JSON.stringify(OAUTH)} } }`,
+      'answer.access_token should list /data/access_token',
+    ],
+    [
+      'the separator of scopes',
+      `${head}example: { token: ${JSON.stringify(OAUTH)}, scope_separator: ',' }`,
+      'scope.separator should be ","',
+    ],
+    [
+      'the parameter of scopes',
+      `${head}example: { token: ${JSON.stringify(OAUTH)}, scope_param: user_scope }`,
+      'scope.param should be user_scope',
+    ],
+    [
+      'a challenge that the provider demands',
+      `${head}pkce: false\nexample: { token: ${JSON.stringify(OAUTH)}, pkce: required }`,
+      'pkce should be true',
+    ],
+    [
+      'the provider’s words',
+      `${head}example: { token: ${JSON.stringify(OAUTH)}, dead: [TOKEN_GONE], client: [APP_UNKNOWN] }`,
+      'answer.errors should map TOKEN_GONE to invalid_grant',
+    ],
+    [
+      'the lifetime',
+      `${head}example: { token: ${JSON.stringify({ ...OAUTH, expires_in: undefined, expiresIn: '{expires_in}' })} }`,
+      'answer.expires_in should lead to it',
+    ],
+    [
+      'rotation',
+      `${head}rotation: none\nexample: { token: ${JSON.stringify(OAUTH)}, rotates: true, reuse: dead }`,
+      'rotation should be always',
+    ],
+    [
+      'what a lost answer means',
+      `${head}rotation: always\nlost_response: 'yes'\nexample: { token: ${JSON.stringify(OAUTH)}, rotates: true, reuse: kills }`,
+      "lost_response should be 'no'",
+    ],
+    [
+      'where the account stands',
+      `${head}userinfo: https://acme.example/me\naccount: { id: /uid }\nexample: { token: ${JSON.stringify(OAUTH)}, userinfo: { id: '{account}' } }`,
+      'account.id leads nowhere in what userinfo answers: "/uid"',
+    ],
+    [
+      'the account of an extended Slack',
+      'id: mine\nextends: slack\nslot: user\nslots: { user: { scope: { param: user_scope, separator: "," }, account: { from: token, id: /team/id }, answer: { access_token: [/authed_user/access_token] }, example: { token: { authed_user: { id: "{account}", access_token: "{access_token}" }, team: { id: "{tenant}" } }, scope_param: user_scope, scope_separator: "," } } }',
+      'account.id should tell two accounts apart',
+    ],
+  ])(
+    '%s',
+    async (_, text, advice) => {
+      const { code, failed } = await command(text.includes('id: mine') ? 'mine' : 'acme', text)
+      expect(failed.join('\n')).toContain(advice)
+      expect(code).toBe(1)
+    },
+    60_000,
+  )
+
+  test('an unknown id and a definition that does not parse end with 1', async () => {
+    expect(await command('nobody', head)).toMatchObject({ code: 1, failed: [] })
+    expect((await command('acme', `${head}tokn: 1`)).lines.join('\n')).toMatch(/tokn: unknown key/)
+  })
+})

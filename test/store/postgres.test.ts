@@ -1,0 +1,360 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { randomBytes, randomUUID } from 'node:crypto'
+import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import type { CredentialRow, GrantRow, Log, Store, Vault } from '../../proxy/model.ts'
+import { secret } from '../../proxy/secret.ts'
+import { openPostgres } from '../../proxy/store/postgres.ts'
+import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
+import { createVault } from '../../proxy/vault/vault.ts'
+import { freePort, postgres, QUIET } from '../support/postgres.ts'
+import { startRelay } from '../support/relay.ts'
+
+const server = await postgres()
+const absent = 'absent' in server
+const { fresh, sql } = absent
+  ? { fresh: () => Promise.reject(new Error(server.absent)), sql: () => Promise.resolve([]) }
+  : server
+
+const ends: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const end of ends.splice(0).toReversed()) await end()
+})
+const open = async (url: string, log: Log = QUIET, more: object = {}): Promise<Store> => {
+  const store = await openPostgres(url, { log, ...more })
+  ends.push(() => store.close())
+  return store
+}
+const relayed = async (url: string) => {
+  const through = new URL(url)
+  const relay = await startRelay({ host: through.hostname, port: Number(through.port) })
+  through.port = String(relay.port)
+  ends.push(() => relay.close())
+  return { relay, url: through.href }
+}
+const owner = { tenant: 'acme', realm: 'corp', user: 'alice', connection: 'github' }
+const alice = { tenant: 'acme', realm: 'corp', id: 'alice' }
+const row: CredentialRow = {
+  ...owner,
+  id: 'c1',
+  provider: 'github',
+  slot: 'default',
+  accountId: '7',
+  host: null,
+  account: 'a',
+  status: 'active',
+  generation: 1,
+  scopes: [],
+  sealed: 'jwe',
+  expiresAt: null,
+  storedAt: 1,
+  lease: null,
+  leaseUntil: null,
+  unknownSince: null,
+  coolUntil: null,
+  coolError: null,
+}
+const grant: GrantRow = { ...owner, agent: 'triage', scopes: [], at: 1 }
+const lines = () => {
+  const said: string[] = []
+  const write = (fields: object, msg: string) => void said.push(`${msg} ${JSON.stringify(fields)}`)
+  return { said, log: { debug: write, info: write, warn: write, error: write } }
+}
+const sealer = createSealer(parseKeyRing(newKeyRing(0, randomBytes)))
+const clock = { now: () => Date.now(), mono: () => performance.now() }
+const replica = (store: Store, revoked: string[] = []): Vault =>
+  createVault({
+    store,
+    sealer,
+    clock,
+    randomId: randomUUID,
+    onRevoked: ({ credential }) => void revoked.push(credential),
+  })
+const connect = (vault: Vault, n = 1): Promise<string> =>
+  vault.connect({
+    person: alice,
+    agent: 'triage',
+    connection: 'github',
+    provider: 'github',
+    account: { id: '7', label: 'alice-gh' },
+    tokens: {
+      access: secret(`access-${n}`),
+      refresh: secret('r'),
+      scopes: ['repo'],
+      expiresIn: 60,
+    },
+    scopes: ['repo'],
+  })
+const within = (ms: number, claim: () => void | Promise<void>): Promise<void> =>
+  vi.waitFor(claim, { timeout: ms, interval: 10 })
+
+describe.skipIf(absent)(
+  `PostgreSQL${absent ? ` (SKIPPED: ${server.absent})` : ''}`,
+  { timeout: 20_000 },
+  () => {
+    test('is brought up to date once, however many replicas start together', async () => {
+      const url = await fresh()
+      const { said, log } = lines()
+      const stores = await Promise.all(Array.from({ length: 6 }, () => open(url, log)))
+      expect(said.filter((line) => line.startsWith('vault schema migrated'))).toHaveLength(1)
+      await stores[0]?.credentials.put(row, grant)
+      expect(await stores[5]?.credentials.byId('c1')).toEqual(row)
+    })
+
+    test('is refused when a newer deputy wrote it, and left as it was', async () => {
+      const url = await fresh()
+      await (await openPostgres(url, { log: QUIET })).close()
+      await sql(url, 'UPDATE deputy_schema SET version = 99')
+      await expect(openPostgres(url, { log: QUIET })).rejects.toThrow(
+        /newer deputy \(schema 99, this one knows \d+\)\. Run that version/,
+      )
+      expect(await sql(url, 'SELECT version FROM deputy_schema')).toEqual([{ version: 99 }])
+    })
+
+    test('is refused when another program has tables of our names, and left as it was', async () => {
+      const url = await fresh()
+      await sql(url, 'CREATE TABLE grants (theirs text)')
+      await expect(openPostgres(url, { log: QUIET })).rejects.toThrow(
+        /Give deputy a database of its own/,
+      )
+      expect(
+        await sql(url, `SELECT to_regclass('credentials') AS c, to_regclass('deputy_schema') AS s`),
+      ).toEqual([{ c: null, s: null }])
+    })
+
+    test('that cannot be opened is named with what to do, without its password', async () => {
+      const url = new URL(await fresh())
+      const closed = new URL(url)
+      closed.port = String(await freePort())
+      const wrong = new URL(url)
+      wrong.password = 'not-the-password'
+      const missing = new URL(url)
+      missing.pathname = '/nowhere'
+      for (const [bad, says] of [
+        [closed, /cannot be reached \(ECONNREFUSED\)\. Check host and port/],
+        [wrong, /refuses this user or password/],
+        [missing, /\/nowhere does not exist\. Create the database/],
+      ] as const) {
+        const error = await openPostgres(bad.href, { log: QUIET }).catch(
+          (thrown: unknown) => thrown,
+        )
+        expect(String(error)).toMatch(says)
+        for (const part of [url.password, decodeURIComponent(url.password), wrong.password])
+          expect(String(error)).not.toContain(part)
+      }
+      await expect(openPostgres('postgres://u:sesame@h:port/x', { log: QUIET })).rejects.toThrow(
+        /is no URL: write postgres/,
+      )
+    })
+
+    test('gets no more connections than the pools allow, and answers everybody', async () => {
+      const { relay, url } = await relayed(await fresh())
+      const store = await open(url, QUIET, { poolSize: 3, refreshPoolSize: 2 })
+      await store.credentials.put(row, grant)
+      await Promise.all(
+        Array.from({ length: 60 }, (_, n) =>
+          n % 2 === 0
+            ? store.credentials.byId('c1')
+            : store.credentials.lease('c1', 1, `L${n}`, 0, 60_000),
+        ),
+      )
+      expect(relay.most()).toBe(3 + 2 + 1)
+    })
+
+    test('serves refreshes while every connection for calls is taken', async () => {
+      const url = await fresh()
+      const store = await open(url, QUIET, { poolSize: 2 })
+      await store.credentials.put(row, grant)
+      // Somebody holds this person's grants: what would change them waits.
+      const holding = sql(url, `BEGIN; LOCK TABLE grants; SELECT pg_sleep(1); COMMIT`)
+      await pause(200)
+      const waiting = [store.grants.list(alice), store.grants.list(alice), store.grants.list(alice)]
+      const began = performance.now()
+      expect(await store.credentials.lease('c1', 1, 'L', 0, 60_000)).not.toBeNull()
+      expect(performance.now() - began).toBeLessThan(400)
+      await Promise.all([...waiting, holding])
+    })
+
+    test('tells every replica of a change and of a revocation within a second', async () => {
+      const url = await fresh()
+      const revoked: string[] = []
+      const here = replica(await open(url))
+      const there = replica(await open(url), revoked)
+      const look = () => there.look(alice, 'github', 'triage')
+      expect(await look()).toEqual({ kind: 'none' })
+      const id = await connect(here)
+      await within(1_000, async () => expect(await look()).toMatchObject({ granted: ['repo'] }))
+      expect((await there.open(id))?.access.reveal()).toBe('access-1')
+      const lease = await here.lease(id, 1, 1_000)
+      if (lease.kind !== 'leased') throw new Error(lease.kind)
+      await here.rotate(id, lease.lease, {
+        access: secret('access-2'),
+        refresh: null,
+        scopes: null,
+        expiresIn: null,
+      })
+      await within(1_000, async () =>
+        expect((await there.open(id))?.access.reveal()).toBe('access-2'),
+      )
+      await here.revoke(id)
+      await within(1_000, async () => {
+        expect(revoked).toEqual([id])
+        expect(await there.open(id)).toBeNull()
+        expect(await look()).toEqual({ kind: 'none' })
+      })
+    })
+
+    test('tells at once where the server can be listened to, without waiting for the next look', async () => {
+      const url = await fresh()
+      const [here, there] = [await open(url), await open(url)]
+      const took: number[] = []
+      for (let n = 0; n < 9; n += 1) {
+        const began = performance.now()
+        const { promise, resolve } = Promise.withResolvers<void>()
+        const end = there.subscribe('t', () => resolve())
+        await here.publish('t', String(n))
+        await promise
+        end()
+        took.push(performance.now() - began)
+      }
+      expect(took.sort((a, b) => a - b)[4]).toBeLessThan(250)
+    })
+
+    test('tells of a change whose transaction began before that of one already told', async () => {
+      const url = await fresh()
+      const store = await open(url)
+      const heard: string[] = []
+      store.subscribe('t', (key) => void heard.push(key))
+      const event = (key: string) => `INSERT INTO events (topic, key) VALUES ('t', '${key}')`
+      const slow = sql(url, `BEGIN; ${event('slow')}; SELECT pg_sleep(1.5); COMMIT`)
+      await pause(200)
+      await sql(url, `BEGIN; ${event('fast')}; NOTIFY deputy_events; COMMIT`)
+      await within(600, () => expect(heard).toEqual(['fast']))
+      await slow
+      await within(1_000, () => expect(heard).toEqual(['fast', 'slow']))
+      await pause(800)
+      expect(heard).toEqual(['fast', 'slow'])
+    })
+
+    test('forgets everything while the database is away, serves nothing, and recovers by itself', async () => {
+      const direct = await fresh()
+      const { relay, url } = await relayed(direct)
+      const { said, log } = lines()
+      const vault = replica(await open(url, log))
+      const other = replica(await open(direct))
+      const id = await connect(vault)
+      for (const state of ['cut', 'freeze'] as const) {
+        await vault.open(id)
+        relay.set(state)
+        await pause(1_500)
+        const asked = vault.open(id).then(
+          () => 'served',
+          (error: unknown) => (error as { code?: string }).code,
+        )
+        await pause(200)
+        relay.set('cut')
+        expect(await asked).toBe('vault_unavailable')
+        relay.set('open')
+        await within(3_000, async () =>
+          expect((await vault.open(id))?.access.reveal()).toBe('access-1'),
+        )
+      }
+      // What happened meanwhile is heard afterwards.
+      await within(5_000, () => expect(said.at(-1)).toContain('heard again'))
+      relay.set('cut')
+      await other.revoke(id)
+      relay.set('open')
+      await within(3_000, async () => expect(await vault.open(id)).toBeNull())
+      expect(said.join('\n')).not.toContain('pass')
+    })
+
+    test('hears of its own change though the answer of the commit was lost', async () => {
+      const { relay, url } = await relayed(await fresh())
+      const store = await open(url)
+      await store.credentials.put(row, grant)
+      const heard: string[] = []
+      store.subscribe('revoked', (key) => void heard.push(key))
+      relay.trap('COMMIT')
+      await expect(store.credentials.remove('c1')).rejects.toThrow()
+      await within(1_000, () => expect(heard).toHaveLength(1))
+      expect(await store.credentials.byId('c1')).toBeNull()
+    })
+  },
+)
+
+const bouncer = ['/usr/sbin/pgbouncer', '/usr/bin/pgbouncer', '/usr/local/bin/pgbouncer'].find(
+  (path) => spawnSync(path, ['--version']).status === 0,
+)
+const lacking = absent ? server.absent : bouncer === undefined ? 'pgbouncer is not installed' : null
+
+/** PgBouncer with two server connections for everybody, in transaction mode. */
+const pooled = async (url: string): Promise<string> => {
+  const { hostname, port, username, password, pathname } = new URL(url)
+  const folder = mkdtempSync(join(tmpdir(), 'pgbouncer-'))
+  chmodSync(folder, 0o777)
+  const listen = await freePort()
+  const user = decodeURIComponent(username)
+  const ini = join(folder, 'pgbouncer.ini')
+  writeFileSync(join(folder, 'users'), `"${user}" "${decodeURIComponent(password)}"\n`)
+  writeFileSync(
+    ini,
+    `[databases]
+* = host=${hostname} port=${port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = ${listen}
+auth_type = plain
+auth_file = ${join(folder, 'users')}
+pool_mode = transaction
+default_pool_size = 2
+server_reset_query =
+unix_socket_dir =
+`,
+  )
+  const child = spawn(
+    bouncer ?? '',
+    [...(process.getuid?.() === 0 ? ['-u', 'postgres'] : []), ini],
+    { stdio: ['ignore', 'ignore', 'pipe'] },
+  )
+  let said = ''
+  child.stderr.on('data', (bytes) => (said += String(bytes)))
+  const gone = new Promise((resolve) => child.once('exit', resolve))
+  ends.push(async () => {
+    child.kill('SIGKILL')
+    await gone
+  })
+  await vi.waitFor(() => expect(said).toContain('process up'), { timeout: 5_000 })
+  return `postgres://${username}:${password}@127.0.0.1:${listen}${pathname}`
+}
+
+describe.skipIf(lacking !== null)(
+  `behind PgBouncer in transaction mode${lacking === null ? '' : ` (SKIPPED: ${lacking})`}`,
+  { timeout: 20_000 },
+  () => {
+    test('leases, transactions and changes work, over fewer connections than callers', async () => {
+      const url = await pooled(await fresh())
+      const { said, log } = lines()
+      const here = await open(url, log)
+      const there = await open(url, log)
+      expect(said.filter((line) => line.includes('behind a pooler'))).toHaveLength(2)
+      const revoked: string[] = []
+      const vaults = [replica(here), replica(there, revoked)] as const
+      const id = await connect(vaults[0])
+      const leases = await Promise.all(
+        Array.from({ length: 40 }, (_, n) =>
+          (n % 2 === 0 ? here : there).credentials.lease(id, 1, `L${n}`, 0, 60_000),
+        ),
+      )
+      expect(leases.filter((leased) => leased !== null)).toHaveLength(1)
+      expect((await vaults[1].open(id))?.access.reveal()).toBe('access-1')
+      await vaults[0].revoke(id)
+      await within(1_000, async () => {
+        expect(revoked).toEqual([id])
+        expect(await vaults[1].open(id)).toBeNull()
+      })
+    })
+  },
+)

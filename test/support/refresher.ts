@@ -1,0 +1,80 @@
+// A process of its own that refreshes: told by its parent where the vault is, who asks, and where to die.
+import { randomUUID } from 'node:crypto'
+import type { LostResponse, Store } from '../../proxy/model.ts'
+import { createOAuthClient } from '../../proxy/oauth/client.ts'
+import { createRefresher } from '../../proxy/oauth/refresh.ts'
+import { Problem } from '../../proxy/problem.ts'
+import { openStore } from '../../proxy/store/open.ts'
+import { readRing } from '../../proxy/vault/rotate.ts'
+import { createSealer } from '../../proxy/vault/seal.ts'
+import { createVault } from '../../proxy/vault/vault.ts'
+import { connectionOf } from '../oauth/fixtures.ts'
+
+export type Task = {
+  readonly where: string
+  readonly ring: string
+  readonly token: string
+  readonly credential: string
+  readonly lostResponse: LostResponse
+  /** Rounds of as many callers at once. */
+  readonly rounds: readonly number[]
+  readonly dieAt: 'before the request' | 'before the store' | 'after the store' | null
+}
+export type Told = {
+  /** One a caller: `2 access-2`, or the code of a problem. */
+  readonly rounds: readonly (readonly string[])[]
+}
+
+const HOUR = 3_600_000
+const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+
+const die = (): never => {
+  process.kill(process.pid, 'SIGKILL')
+  for (;;);
+}
+
+const run = async (task: Task): Promise<Told> => {
+  const opened = await openStore(task.where, (path) => path, log)
+  const store: Store = {
+    ...opened,
+    credentials: {
+      ...opened.credentials,
+      rotate: async (...what) => {
+        if (task.dieAt === 'before the store') die()
+        const stored = await opened.credentials.rotate(...what)
+        if (task.dieAt === 'after the store') die()
+        return stored
+      },
+    },
+  }
+  const clock = { now: () => Date.now() + 2 * HOUR, mono: () => performance.now() }
+  const sealer = createSealer(readRing(task.ring))
+  const vault = createVault({ store, sealer, clock, randomId: randomUUID })
+  const counted: typeof fetch = (...what) =>
+    task.dieAt === 'before the request' ? die() : fetch(...what)
+  const refresher = createRefresher({
+    vault,
+    client: createOAuthClient({ fetch: counted, clock }),
+    clock,
+    log,
+  })
+  const connection = connectionOf({ token: task.token }, { lostResponse: task.lostResponse })
+  const ask = (): Promise<string> =>
+    refresher.fresh(task.credential, connection).then(
+      ({ credential }) => `${credential.generation} ${credential.access.reveal()}`,
+      (error: unknown) => (error instanceof Problem ? error.code : String(error)),
+    )
+  const rounds: (readonly string[])[] = []
+  for (const callers of task.rounds)
+    rounds.push(await Promise.all(Array.from({ length: callers }, ask)))
+  await refresher.drain()
+  await store.close()
+  return { rounds }
+}
+
+process.once('message', (task: Task) => {
+  void run(task).then((told) => {
+    process.send?.(told)
+    process.disconnect?.()
+  })
+})

@@ -424,4 +424,4 @@ test('ten thousand links that nobody opened change nothing for the one that some
 }, 120_000)
 
 const swapCase = (text: string): string =>
-  [...text].map((c) => (c === c.toUpperCase() ? c.toLowerCase() : c.toUpperCase())).join('')
+  text.replaceAll(/[a-z]/gi, (c) => (c === c.toUpperCase() ? c.toLowerCase() : c.toUpperCase()))

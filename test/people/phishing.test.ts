@@ -150,6 +150,17 @@ describe('a link that was sent on', () => {
     expect(tokenRequests()).toBe(1)
   })
 
+  test('e: also when it comes twice at the same moment', async () => {
+    const browser = createBrowser()
+    const answer = await answerFor(browser, await begin())
+    const cookies = browser.cookies.get(new URL(answer).host) ?? []
+    const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+    const open = () => fetch(answer, { headers: { cookie }, redirect: 'manual' })
+    await Promise.all([open(), open(), open()])
+    expect(tokenRequests()).toBe(1)
+    expect(await held()).toMatchObject({ kind: 'held', generation: 1 })
+  })
+
   test('e: a code that bob earned, put into alice’s answer, does not fit her verifier', async () => {
     const browser = createBrowser()
     const url = await begin()
@@ -408,13 +419,22 @@ test('ten thousand links that nobody opened change nothing for the one that some
   }
   const [begun, took] = await timed(() => crowd.flows.begin(ALICE, AGENT, 'acme', SCOPES))
   expect(took).toBeLessThan(100 + 20 * each)
-  const [flow, finding] = await timed(() => crowd.flows.find(begun.url.slice(begun.url.lastIndexOf('/') + 1)))
+  const [flow, finding] = await timed(() =>
+    crowd.flows.find(begun.url.slice(begun.url.lastIndexOf('/') + 1)),
+  )
   expect(finding).toBeLessThan(50)
   if (flow === null) throw new Error('not found')
   const redirectUri = crowd.redirectUri('acme')
   const { location, cookie } = await crowd.flows.leg(flow, redirectUri)
   const params = new URL(await crowd.provider.consent(location, 'alice-acme')).searchParams
-  const finished = await crowd.flows.finish({ connection: 'acme', params, cookie, person: ALICE, verified: true, redirectUri })
+  const finished = await crowd.flows.finish({
+    connection: 'acme',
+    params,
+    cookie,
+    person: ALICE,
+    verified: true,
+    redirectUri,
+  })
   expect(finished.kind).toBe('completed')
   crowd.advance(2 * 86_400_001)
   const [swept, sweeping] = await timed(() => crowd.flows.sweep())

@@ -55,6 +55,8 @@ export type PepDeps = {
   readonly decide: Decide
   readonly credentials: Credentials
   readonly forward: Forward
+  /** A grant is being used; costs the call nothing. */
+  readonly used: (person: Principal['person'], agent: string, connection: string) => void
   readonly evidence: Evidence
   readonly calls: CallRegistry
   /** Begins, or joins, the consent that the person must give. */
@@ -189,6 +191,7 @@ export const createPep = (deps: PepDeps) => {
         // A refresh may have taken long: nothing leaves on a decision older than a second.
         if (clock.mono() - decision.decidedAt <= STALE_MS) break
       }
+      if (call.credential !== null) deps.used(who.person, who.agent, route.connection.name)
       call.outcome = await deps.forward(
         job(call, route, body, sifted, (stop) => (abort = stop)),
         req,

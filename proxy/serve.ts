@@ -15,6 +15,7 @@ import { startListener, type Listening } from './net/listener.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createFlows } from './oauth/flow.ts'
 import { createRefresher } from './oauth/refresh.ts'
+import { createRevoker } from './oauth/revoke.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal } from './observe/journal.ts'
@@ -29,6 +30,7 @@ import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
 import { followRing } from './vault/rotate.ts'
 import { createSealer } from './vault/seal.ts'
+import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
 import { createCredentials } from './way/credential.ts'
 import { createDecide } from './way/decide.ts'
@@ -39,6 +41,7 @@ import { serves } from './way/route.ts'
 import { createSift } from './wire/headers.ts'
 import { createHold } from './way/hold.ts'
 import { createIdentify } from './way/identify.ts'
+import { validId } from './wire/canonical.ts'
 
 export type Serving = {
   readonly addresses: Readonly<Record<string, string>>
@@ -194,12 +197,14 @@ export const serve = async (
       sealer,
       clock,
       randomId: newId,
-      onRevoked: ({ person, connection }) =>
+      onRevoked: ({ person, connection, agent }) =>
         calls.abort(
-          { person, connection },
+          { person, connection, ...(agent === undefined ? {} : { agent }) },
           new Problem('reauthorization_required', 'the grant was revoked'),
         ),
     })
+    const used = createUsed({ grants: store.grants, clock, log })
+    opened.push(() => used.close())
     const client = createOAuthClient({ fetch: dial.fetch, clock })
     const refresher = createRefresher({ vault, client, clock, log })
     opened.push(() => refresher.drain())
@@ -246,8 +251,12 @@ export const serve = async (
                 print: options.print,
               })
             : createSignIn(signIn, { ...session, fetch: dial.fetch }),
+        localPerson: (id) =>
+          validId(id) ? { tenant: 'default', realm: config.identity.realm, id } : null,
+        session,
+        vault,
+        revoke: createRevoker({ vault, client, connections: () => loaded.connections, log }).revoke,
         connections: () => loaded.connections,
-        publicUrl,
         returnTo: config.connect.return_to,
         onEvent,
         log,
@@ -307,6 +316,7 @@ export const serve = async (
         outcome: telemetry.credential,
       }),
       forward: forward.forward,
+      used: used.note,
       evidence,
       calls,
       link: (principal, connection, scopes, again) =>

@@ -1,7 +1,7 @@
 // The answer of a provider: who may finish a consent, in which order that is checked, and what is never burnt.
 import { createHash } from 'node:crypto'
 import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { AccountMismatch, Problem } from '../problem.ts'
 import { secret } from '../secret.ts'
 import type { FlowDeps } from './flow.ts'
 
@@ -93,8 +93,24 @@ export const createFinish = (deps: Deps) => {
       await event('failed', flow, { ...actor, reason: 'provider_error', error: causeOf(error) })
       return { kind: 'provider_error', flow: failed }
     }
-    const stored = await store.credentials.find(flow.person, flow.connection)
-    if (stored.some((credential) => credential.accountId !== account.id)) {
+    const granted = tokens.scopes ?? []
+    const missing = flow.scopes.filter((scope) => !granted.includes(scope))
+    const before = await deps.grantedTo(flow)
+    try {
+      await vault.connect({
+        person: flow.person,
+        agent: flow.agent,
+        connection: flow.connection,
+        provider: connection.provider.id,
+        account,
+        tokens,
+        scopes: [...new Set([...flow.scopes, ...before])].filter((scope) =>
+          granted.includes(scope),
+        ),
+      })
+    } catch (error) {
+      // Decided by the store, so that of two answers at one moment only one can have the place.
+      if (!(error instanceof AccountMismatch)) throw error
       const failed = await end(flow, { failure: 'account_mismatch' })
       const revoked = await client.revoke(connection, tokens).then(
         (result) => result,
@@ -103,18 +119,6 @@ export const createFinish = (deps: Deps) => {
       await event('failed', flow, { ...actor, reason: 'account_mismatch', revoked })
       return { kind: 'account_mismatch', flow: failed }
     }
-    const granted = tokens.scopes ?? []
-    const missing = flow.scopes.filter((scope) => !granted.includes(scope))
-    const before = await deps.grantedTo(flow)
-    await vault.connect({
-      person: flow.person,
-      agent: flow.agent,
-      connection: flow.connection,
-      provider: connection.provider.id,
-      account,
-      tokens,
-      scopes: [...new Set([...flow.scopes, ...before])].filter((scope) => granted.includes(scope)),
-    })
     const done = await end(flow, { missing })
     await event('completed', flow, { ...actor, account: account.label, missing })
     return {

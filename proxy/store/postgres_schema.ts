@@ -67,6 +67,7 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX events_xact ON events (xact);
   CREATE INDEX events_at ON events (at);
   `,
+  `ALTER TABLE grants ADD COLUMN last_used_at BIGINT;`,
 ]
 /** "dpty": the lock that lets one replica at a time migrate; it ends with the transaction. */
 const LOCK = 0x64707479

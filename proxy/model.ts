@@ -401,7 +401,10 @@ export type Vault = {
     credential: string,
     options?: { readonly fresh?: boolean },
   ) => Promise<StoredCredential | null>
-  /** Stores what a consent earned, in one transaction with the agent's grant. Returns the credential's id. */
+  /**
+   * Stores what a consent earned, in one transaction with the agent's grant. Returns the credential's id.
+   * Rejects with AccountMismatch when another account is connected there, unless `replace`.
+   */
   readonly connect: (earned: {
     readonly person: Person
     readonly agent: string
@@ -411,6 +414,8 @@ export type Vault = {
     readonly tokens: TokenSet
     /** Scopes asked for; what the agent is granted. */
     readonly scopes: readonly string[]
+    /** Take the place of another account, and of every grant on it. */
+    readonly replace?: boolean
   }) => Promise<string>
   /** One agent's grant on a credential that is already there (no round at the provider). */
   readonly grant: (
@@ -481,6 +486,8 @@ export type HeldConnection = {
     readonly agent: string
     readonly scopes: readonly string[]
     readonly at: number
+    /** ms since the epoch, to the minute; null: no use recorded. */
+    readonly lastUsedAt: number | null
   }[]
   readonly storedAt: number
 }
@@ -549,6 +556,15 @@ export type GrantRow = {
   readonly connection: string
   readonly scopes: readonly string[]
   readonly at: number
+  /** Absent counts as null; a new yes keeps what is stored. */
+  readonly lastUsedAt?: number | null
+}
+export type GrantUse = {
+  readonly person: Person
+  readonly agent: string
+  readonly connection: string
+  /** ms since the epoch. */
+  readonly at: number
 }
 export type FlowRow = {
   readonly hash: string
@@ -607,9 +623,10 @@ export type Store = {
     }) => Promise<readonly CredentialRow[]>
     /**
      * Insert or replace by (tenant, realm, user, connection, slot), together with the grant, in one transaction.
-     * A row of another provider account takes every earlier grant with it. false: the same row has reached this generation.
+     * A row of another provider account takes every earlier grant with it. false: the same row has reached this generation,
+     * or `keepOther` and another account has the place.
      */
-    readonly put: (row: CredentialRow, grant: GrantRow) => Promise<boolean>
+    readonly put: (row: CredentialRow, grant: GrantRow, keepOther?: boolean) => Promise<boolean>
     /** Takes the lease when nobody has a live one and the generation is still `generation`. */
     readonly lease: (
       id: string,
@@ -637,6 +654,8 @@ export type Store = {
     readonly list: (person: Person) => Promise<readonly GrantRow[]>
     readonly put: (row: GrantRow) => Promise<void>
     readonly remove: (person: Person, agent: string, connection: string) => Promise<boolean>
+    /** When grants were last used, in one transaction; never goes back. Nothing happens where there is no grant. */
+    readonly touch: (uses: readonly GrantUse[]) => Promise<void>
   }
   readonly flows: {
     readonly byHash: (hash: string) => Promise<FlowRow | null>
@@ -733,6 +752,8 @@ export type ChangedKey = readonly [
   user: string,
   connection: string,
   credential: string | null,
+  /** Of `revoked`: only this agent's grant ended. */
+  agent?: string,
 ]
 export type SealedRow = {
   readonly table: 'credentials' | 'flows'

@@ -19,6 +19,7 @@ import { CONSENT, usable, type Decide } from './way/decide.ts'
 import type { Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
 import type { Forward, Outcome } from './way/forward.ts'
+import type { Hold } from './way/hold.ts'
 import type { Identify } from './way/identify.ts'
 import { inspect, type Body } from './way/inspect.ts'
 import { obligations } from './way/obligations.ts'
@@ -54,6 +55,8 @@ export type PepDeps = {
   readonly decide: Decide
   readonly credentials: Credentials
   readonly forward: Forward
+  /** A grant is being used; costs the call nothing. */
+  readonly used: (person: Principal['person'], agent: string, connection: string) => void
   readonly evidence: Evidence
   readonly calls: CallRegistry
   /** Begins, or joins, the consent that the person must give. */
@@ -63,6 +66,14 @@ export type PepDeps = {
     scopes: readonly string[],
     again: boolean,
   ) => Promise<Link>
+  /** Waits for a consent to end; true: completed. */
+  readonly ended: (
+    who: Principal,
+    authorizationId: string,
+    ms: number,
+    signal: AbortSignal,
+  ) => Promise<boolean>
+  readonly hold: Hold
   readonly limits: { readonly requestBody: number; readonly inspectedBody: number }
   readonly auditRequired: boolean
   /** Lower case. */
@@ -171,6 +182,7 @@ export const createPep = (deps: PepDeps) => {
       name(call, sifted, body, tagInSlot(req, deps.tagHeader, who))
       for (let n = 1; ; n++) {
         const { holding, decision } = await decided(call, req, who, route, act, body, n) //      503
+        if (await answered(call, req, res, body, holding, decision)) continue //                  held until the person answered
         await permit(who, route, holding, decision) //                                      403, with the link
         obligations(decision) //                                                            403
         call.credential =
@@ -180,6 +192,7 @@ export const createPep = (deps: PepDeps) => {
         // A refresh may have taken long: nothing leaves on a decision older than a second.
         if (clock.mono() - decision.decidedAt <= STALE_MS) break
       }
+      if (call.credential !== null) deps.used(who.person, who.agent, route.connection.name)
       call.outcome = await deps.forward(
         job(call, route, body, sifted, (stop) => (abort = stop)),
         req,
@@ -239,6 +252,26 @@ export const createPep = (deps: PepDeps) => {
       call.open = (await recorded(written)) && decision.effect === 'allow'
       return { holding, decision }
     }
+  }
+
+  /** Parks a call that only its person can help. true: they did, so everything is asked and decided anew. */
+  const answered = async (
+    call: Call,
+    req: IncomingMessage,
+    res: ServerResponse,
+    body: Body,
+    holding: Holding,
+    { effect, requiredScopes }: Decision,
+  ): Promise<boolean> => {
+    const { who, route } = call
+    if (effect !== 'consent_required' || who === null || route === null) return false
+    const left = deps.hold.budget(req, who.expiresAt) - (clock.mono() - call.began)
+    if (left <= 0) return false
+    const lost = holding.kind === 'held' && holding.status === 'needs_reauth'
+    const { authorizationId } = await deps.link(who, route.connection, requiredScopes, lost)
+    return deps.hold.wait(res, body, left, (ms, signal) =>
+      deps.ended(who, authorizationId, ms, signal),
+    )
   }
 
   const held = async (who: Principal, route: Route): Promise<Holding> => {

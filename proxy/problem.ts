@@ -268,6 +268,14 @@ export const toProblem = (error: unknown): Problem =>
     ? error
     : new Problem('internal', 'deputy failed while handling this call', { cause: error })
 
+/** Another account of the provider is connected there already. Never reaches an agent: the flow ends by it. */
+export class AccountMismatch extends Error {
+  constructor() {
+    super('another account is connected there')
+    this.name = 'AccountMismatch'
+  }
+}
+
 export type ProblemAnswer = {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>

@@ -34,6 +34,7 @@ import { createUlid } from './ulid.ts'
 import { followRing } from './vault/rotate.ts'
 import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
+import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
 import { createCredentials } from './way/credential.ts'
 import { createDecide } from './way/decide.ts'
@@ -42,7 +43,9 @@ import { createEvidence } from './way/evidence.ts'
 import { createForward } from './way/forward.ts'
 import { serves } from './way/route.ts'
 import { createSift } from './wire/headers.ts'
+import { createHold } from './way/hold.ts'
 import { createIdentify } from './way/identify.ts'
+import { validId } from './wire/canonical.ts'
 
 export type Serving = {
   readonly addresses: Readonly<Record<string, string>>
@@ -208,6 +211,8 @@ export const serve = async (
       onRevoked: (run) =>
         calls.abort({ run }, new Problem('unauthenticated', 'the run was revoked')),
     })
+    const used = createUsed({ grants: store.grants, clock, log })
+    opened.push(() => used.close())
     const client = createOAuthClient({ fetch: dial.fetch, clock })
     const refresher = createRefresher({ vault, client, clock, log })
     opened.push(() => refresher.drain())
@@ -282,8 +287,12 @@ export const serve = async (
                   print: options.print,
                 })
               : createSignIn(signIn, { ...session, fetch: dial.fetch }),
+        localPerson: (id) =>
+          validId(id) ? { tenant: 'default', realm: config.identity.realm, id } : null,
+        session,
+        vault,
+        revoke: createRevoker({ vault, client, connections: () => loaded.connections, log }).revoke,
         connections: () => loaded.connections,
-        publicUrl,
         returnTo: config.connect.return_to,
         onEvent,
         log,
@@ -321,6 +330,14 @@ export const serve = async (
     opened.push(() => forward.close())
     const snapshot = snapshotOf(loaded.connections)
     const tagHeader = config.identity.header.toLowerCase()
+    const hold = createHold({
+      calls: config.limits.held_calls,
+      bytes: config.limits.held_bytes,
+      max: config.limits.hold_max,
+      unasked: config.connect.hold,
+      now: clock.now,
+    })
+    telemetry.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
     const pep = createPep({
       snapshot: () => snapshot,
       policy: () => policy.current(),
@@ -335,6 +352,7 @@ export const serve = async (
         outcome: telemetry.credential,
       }),
       forward: forward.forward,
+      used: used.note,
       evidence,
       calls,
       link: (principal, connection, scopes, again) =>
@@ -342,6 +360,10 @@ export const serve = async (
           reauthorization: again,
           nextUri: null,
         }),
+      ended: async (who, authorizationId, ms, signal) =>
+        (await flows.status(authorizationId, who.person, who.agent, ms, signal)).status ===
+        'completed',
+      hold,
       limits: {
         requestBody: config.limits.request_body,
         inspectedBody: config.limits.inspected_body,
@@ -515,6 +537,8 @@ export const serve = async (
       addresses,
       close: async () => {
         draining = true
+        // A held call is answered with its link: the person's yes will count after the restart.
+        hold.release()
         await closeAll()
       },
     }

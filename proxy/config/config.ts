@@ -3,6 +3,7 @@ import { createHash, createPrivateKey, createSecretKey } from 'node:crypto'
 import { z } from 'zod'
 import type { Access } from '../model.ts'
 import { secret } from '../secret.ts'
+import { backendRules } from './backend.ts'
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZES = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const
@@ -421,52 +422,12 @@ const between = (config: Config): readonly string[] => {
     problems.push(
       'listeners.operators: the connect listener is not on loopback, so the operators’ API needs an address of its own',
     )
-  problems.push(...backendRules(config))
+  problems.push(...backendRules(config, plainHttp))
   for (const unsigned of config.policy.bundle.startsWith('https:') ? [config.policy] : [])
     if (unsigned.verification === undefined && !unsigned.unsigned)
       problems.push(
         'policy.verification: a bundle from a URL must be verified: name the keys, or say unsigned: true',
       )
-  return problems
-}
-
-/** The application's backend and the operators: who they are must be clear, and how they are reached. */
-const backendRules = ({
-  operators,
-  listeners,
-  connect,
-  entitlements,
-}: Config): readonly string[] => {
-  const problems: string[] = []
-  if (operators.length > 0 && listeners.connect === null && listeners.operators === undefined)
-    problems.push(
-      'listeners.operators: listeners.connect is off, so the operators’ API needs an address of its own',
-    )
-  if (operators.length === 0 && listeners.operators !== undefined)
-    problems.push('operators: listeners.operators is named, but no operator may call it: name one')
-  const known: { readonly path: string; readonly digest: Buffer }[] = []
-  const once = (path: string, digest: Buffer): void => {
-    const same = known.find((other) => other.digest.equals(digest))
-    if (same !== undefined)
-      problems.push(`${path}: is the same secret as ${same.path}: give each its own`)
-    known.push({ path, digest })
-  }
-  operators.forEach((operator, i) => {
-    if (operators.findIndex(({ name: other }) => other === operator.name) !== i)
-      problems.push(`operators.${i}.name: ${operator.name} is there twice`)
-    once(`operators.${i}.bearer`, operator.bearer)
-    if (operator.may.includes('runs') && entitlements?.source === 'claims')
-      problems.push(
-        `operators.${i}.may: runs go on without an assertion, so entitlements.source: claims would know nothing: use file, http or scim`,
-      )
-  })
-  if (connect.verifier !== undefined) {
-    once('connect.verifier.key', connect.verifier.key)
-    if (plainHttp(connect.verifier.url))
-      problems.push('connect.verifier.url: is plain http to another machine: use https')
-  }
-  if (connect.notify !== undefined && plainHttp(connect.notify.webhook))
-    problems.push('connect.notify.webhook: is plain http to another machine: use https')
   return problems
 }
 
@@ -486,7 +447,6 @@ const notBuilt = (config: Config): readonly string[] => {
       : [no('policy.verification', 'bundle signing')]),
     ...(config.policy.shadow === undefined ? [] : [no('policy.shadow', 'a shadow bundle')]),
     ...(config.signals.length === 0 ? [] : [no('signals', 'Shared Signals')]),
-    ...(config.connect.hold === 0 ? [] : [no('connect.hold', 'holding calls')]),
     ...(config.audit.sink.includes('otlp') ? [no('audit.sink', 'otlp')] : []),
     ...(config.audit.spool === undefined ? [] : [no('audit.spool', 'the spool')]),
     ...(config.audit.inputs === 'off' ? [] : [no('audit.inputs', 'sealed inputs')]),

@@ -1,7 +1,7 @@
 // What a consent earned: stored for the person, or held until the application says who was at its page, or given back.
 import { createHash } from 'node:crypto'
 import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { AccountMismatch, Problem } from '../problem.ts'
 import type { FlowDeps } from './flow.ts'
 import type { Revoked } from './revocation.ts'
 
@@ -69,13 +69,6 @@ export const createKeeper = (parts: FlowParts) => {
     { tokens, account }: Earned,
     actor: object,
   ): Promise<Kept> => {
-    const stored = await store.credentials.find(flow.person, flow.connection)
-    if (stored.some((credential) => credential.accountId !== account.id)) {
-      const failed = await end(flow, { failure: 'account_mismatch' })
-      const revoked = await giveBack(connection, tokens)
-      await event('failed', flow, { ...actor, reason: 'account_mismatch', revoked })
-      return { kind: 'account_mismatch', flow: failed }
-    }
     // Somebody may have revoked everything of this person while the provider was asked.
     if ((await store.flows.byHash(flow.hash))?.status !== 'pending') {
       const revoked = await giveBack(connection, tokens)
@@ -85,15 +78,26 @@ export const createKeeper = (parts: FlowParts) => {
     const granted = tokens.scopes ?? []
     const missing = flow.scopes.filter((scope) => !granted.includes(scope))
     const before = await parts.grantedTo(flow)
-    await vault.connect({
-      person: flow.person,
-      agent: flow.agent,
-      connection: flow.connection,
-      provider: connection.provider.id,
-      account,
-      tokens,
-      scopes: [...new Set([...flow.scopes, ...before])].filter((scope) => granted.includes(scope)),
-    })
+    try {
+      await vault.connect({
+        person: flow.person,
+        agent: flow.agent,
+        connection: flow.connection,
+        provider: connection.provider.id,
+        account,
+        tokens,
+        scopes: [...new Set([...flow.scopes, ...before])].filter((scope) =>
+          granted.includes(scope),
+        ),
+      })
+    } catch (error) {
+      // Decided by the store, so that of two answers at one moment only one can have the place.
+      if (!(error instanceof AccountMismatch)) throw error
+      const failed = await end(flow, { failure: 'account_mismatch' })
+      const revoked = await giveBack(connection, tokens)
+      await event('failed', flow, { ...actor, reason: 'account_mismatch', revoked })
+      return { kind: 'account_mismatch', flow: failed }
+    }
     const done = await end(flow, { missing })
     await event('completed', flow, { ...actor, account: account.label, missing })
     return {

@@ -1,38 +1,35 @@
 // The connect listener: links, sign-in, the provider's answer. GET changes nothing that a link preview could reach.
-import { createHmac, createHash, timingSafeEqual } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { Hono } from 'hono'
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
-import { getCookie } from 'hono/cookie'
-import type { ContentfulStatusCode } from 'hono/utils/http-status'
-import type { Connection, Flow, Log } from '../model.ts'
+import type { Flow, Log } from '../model.ts'
 import type { Finished } from '../oauth/callback.ts'
 import { samePerson } from '../oauth/confirm.ts'
 import type { Flows } from '../oauth/flow.ts'
-import { createCookies } from '../oauth/session.ts'
-import type { Session, Visits } from '../oauth/session.ts'
-import type { LocalSignIn, OidcSignIn } from '../oauth/sign_in.ts'
+import type { Session, SessionDeps, Visits } from '../oauth/session.ts'
 import { CATALOGUE, Problem } from '../problem.ts'
 import type { ProblemCode } from '../problem.ts'
+import { createConnections, type ConnectionsDeps } from './connections.ts'
+import { createDoor, type DoorDeps } from './door.ts'
+import { createFrame } from './frame.ts'
+import { STYLE } from './markup.ts'
 import * as pages from './pages.ts'
 
-/** Nobody signed in: the callback has only the browser's cookie. */
-const UNNAMED = { person: null, verified: false }
 const FORM_BYTES = 16_384
 const LEG_MS = 600_000
 
-export type ConnectDeps = {
-  readonly flows: Flows
-  /** Who is at the page; `visit`: the application will say. */
-  readonly signIn: OidcSignIn | LocalSignIn | Visits
-  readonly connections: () => ReadonlyMap<string, Connection>
-  /** `connect.url`, without a trailing slash. */
-  readonly publicUrl: string
-  /** Origins that `next_uri` may name. */
-  readonly returnTo: readonly string[]
-  readonly onEvent: (event: string, fields: object) => void | Promise<void>
-  readonly log: Log
-}
+export type ConnectDeps = Omit<DoorDeps, 'signIn'> &
+  Omit<ConnectionsDeps, 'signIn'> & {
+    /** Who is at the page; `visit`: the application will say. */
+    readonly signIn: DoorDeps['signIn'] | Visits
+    readonly flows: Flows
+    /** What seals the pages' cookies; `publicUrl` is `connect.url`, without a trailing slash. */
+    readonly session: SessionDeps
+    /** Origins that `next_uri` may name. */
+    readonly returnTo: readonly string[]
+    readonly log: Log
+  }
 
 /** Is this next_uri one that the configuration allows? */
 export const mayReturnTo = (returnTo: readonly string[], nextUri: string): boolean =>
@@ -40,47 +37,18 @@ export const mayReturnTo = (returnTo: readonly string[], nextUri: string): boole
   /^https?:$/.test(new URL(nextUri).protocol) &&
   returnTo.includes(new URL(nextUri).origin)
 
+/** How a consent went, for the page that says so. */
+type After =
+  | { readonly kind: 'ended'; readonly flow: string; readonly account: string | null }
+  | { readonly kind: Exclude<Finished, { readonly flow: Flow }>['kind'] | 'nobody' }
+
 export const createConnectApp = (deps: ConnectDeps): Hono => {
-  const { flows, signIn, connections, publicUrl } = deps
-  const origin = new URL(publicUrl).origin
-  const cookies = createCookies(publicUrl)
+  const { flows, signIn, connections } = deps
+  const { publicUrl } = deps.session
+  const frame = createFrame(deps.session)
+  const { show, see, setCookie, reader, cookies, crossSite } = frame
+  const door = signIn.kind === 'visit' ? null : createDoor({ ...deps, signIn }, frame)
   const app = new Hono()
-
-  const show = (
-    c: Context,
-    markup: pages.Html,
-    status: ContentfulStatusCode = 200,
-    formAction: readonly string[] = [],
-  ): Response | Promise<Response> => {
-    const targets = ["'self'", ...formAction].join(' ')
-    c.header(
-      'Content-Security-Policy',
-      `default-src 'none'; style-src 'self'; img-src data:; form-action ${targets}; frame-ancestors 'none'; base-uri 'none'`,
-    )
-    return c.html(markup, status)
-  }
-  const see = (c: Context, location: string): Response => c.redirect(location, 303)
-  const reader =
-    (c: Context) =>
-    (name: string): string | undefined =>
-      getCookie(c, name)
-
-  /** Bound to this session and this flow; the key is known to the sealed cookie alone. */
-  const csrfOf = (session: Session, flow: Flow): string =>
-    createHmac('sha256', session.key).update(flow.hash).digest('base64url')
-
-  /**
-   * A page of another origin may not post here. Under `Referrer-Policy: no-referrer` browsers write `Origin: null`
-   * on our own forms, so that value says nothing and Sec-Fetch-Site and the token decide.
-   */
-  const crossSite = (c: Context): boolean => {
-    const from = c.req.header('origin')
-    const site = c.req.header('sec-fetch-site')
-    return (
-      (from !== undefined && from !== 'null' && from !== origin) ||
-      (site !== undefined && site !== 'same-origin' && site !== 'none')
-    )
-  }
 
   const done = (c: Context, flow: Flow, account: string | null): Response | Promise<Response> => {
     const connection = connections().get(flow.connection)
@@ -96,13 +64,13 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       }),
     )
   }
-  const leave = (c: Context, flow: Flow, account: string | null): Response | Promise<Response> =>
-    flow.nextUri !== null && flow.missing.length === 0 && mayReturnTo(deps.returnTo, flow.nextUri)
-      ? see(c, flow.nextUri)
-      : done(c, flow, account)
+  const mayLeave = ({ nextUri, missing }: Flow): string | null =>
+    nextUri !== null && missing.length === 0 && mayReturnTo(deps.returnTo, nextUri)
+      ? new URL(nextUri).href
+      : null
 
-  const ended = (c: Context, flow: Flow): Response | Promise<Response> => {
-    if (flow.status === 'completed') return done(c, flow, null)
+  const ended = (c: Context, flow: Flow, account: string | null): Response | Promise<Response> => {
+    if (flow.status === 'completed') return done(c, flow, account)
     const name = connections().get(flow.connection)?.provider.name ?? flow.connection
     if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403)
     if (flow.failure === 'denied') return show(c, pages.deniedPage())
@@ -116,7 +84,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     let visit = await visits.visit(reader(c))
     if (visit === null) {
       const { key, cookie } = await visits.begin()
-      c.header('Set-Cookie', cookie, { append: true })
+      setCookie(c, cookie)
       visit = { key }
     }
     return { person: flow.person, verified: false, key: visit.key, expiresAt: 0 }
@@ -127,6 +95,9 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     at.searchParams.set('flow_id', flowId)
     return at.href
   }
+  /** Who signed in; without a sign-in nobody, and the browser's own cookies are all there is. */
+  const personAt = async (c: Context): Promise<Pick<Session, 'person' | 'verified'> | null> =>
+    signIn.kind === 'visit' ? null : signIn.session(reader(c))
 
   /** The flow of this link and the person it is for, or the answer that ends the matter. */
   const enter = async (
@@ -135,22 +106,20 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   ): Promise<{ readonly flow: Flow; readonly session: Session } | Response> => {
     const flow = await flows.find(id)
     if (flow === null) return show(c, pages.expiredPage(), 404)
-    if (signIn.kind === 'visit') {
-      if (flow.awaiting === true) return show(c, pages.awaitingPage(), 409)
-      return { flow, session: await visitOf(c, signIn, flow) }
-    }
+    if (signIn.kind === 'visit' || door === null)
+      return signIn.kind === 'visit' && flow.awaiting !== true
+        ? { flow, session: await visitOf(c, signIn, flow) }
+        : show(c, pages.awaitingPage(), 409)
     const session = await signIn.session(reader(c))
-    if (session === null || (signIn.kind === 'local' && !samePerson(session.person, flow.person))) {
-      if (signIn.kind === 'local')
-        return show(c, pages.codePage({ back: `/connect/${id}`, failed: false, wait: false }), 401)
-      const { location, cookie } = await signIn.start(`/connect/${id}`)
-      c.header('Set-Cookie', cookie, { append: true })
-      return see(c, location.href)
-    }
+    if (session === null || (signIn.kind === 'local' && !samePerson(session.person, flow.person)))
+      // A form may not be redirected to another origin, so there the page is opened anew.
+      return c.req.method === 'POST' && signIn.kind === 'oidc'
+        ? show(c, pages.refusedFormPage(`/connect/${id}`), 401)
+        : door.ask(c, `/connect/${id}`)
     if (!samePerson(session.person, flow.person)) {
       await mismatch(flow, session)
       // Ended here, so that the same link asks again who is there.
-      c.header('Set-Cookie', signIn.end(), { append: true })
+      setCookie(c, signIn.end())
       return show(c, pages.wrongPersonPage(), 403)
     }
     return { flow, session }
@@ -174,12 +143,14 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     c.header('Content-Security-Policy', "default-src 'none'; frame-ancestors 'none'")
     await next()
   })
-  app.use(bodyLimit({ maxSize: FORM_BYTES, onError: (c) => show(c, pages.refusedFormPage(), 413) }))
+  app.use(
+    bodyLimit({ maxSize: FORM_BYTES, onError: (c) => show(c, pages.refusedFormPage(null), 413) }),
+  )
 
   app.get('/', (c) => show(c, pages.indexPage()))
   app.get('/style.css', (c) => {
     c.header('Cache-Control', 'public, max-age=3600')
-    return c.body(pages.STYLE, 200, { 'Content-Type': 'text/css; charset=utf-8' })
+    return c.body(STYLE, 200, { 'Content-Type': 'text/css; charset=utf-8' })
   })
   app.get('/problems/:code', (c) => {
     const code = c.req.param('code')
@@ -193,7 +164,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     const entered = await enter(c, id)
     if (entered instanceof Response) return entered
     const { flow, session } = entered
-    if (flow.status !== 'pending') return ended(c, flow)
+    if (flow.status !== 'pending') return ended(c, flow, null)
     const connection = connections().get(flow.connection)
     const plan = await flows.plan(flow)
     if (connection === undefined || plan.kind === 'gone') return show(c, pages.expiredPage(), 410)
@@ -205,11 +176,6 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       verified: session.verified,
     })
     const asked = plan.kind === 'provider' ? plan.asked : []
-    // Browsers apply form-action to every redirect that follows the form: the provider and next_uri are two of them.
-    const verifier = signIn.kind === 'visit' ? signIn.url : null
-    const hops = [connection.provider.authorize, flow.nextUri, verifier].flatMap((uri) =>
-      uri !== null && URL.canParse(uri) ? [new URL(uri).origin] : [],
-    )
     return show(
       c,
       pages.connectPage({
@@ -221,77 +187,99 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         again: asked.filter((scope) => !flow.scopes.includes(scope)),
         step: plan.kind,
         reauthorization: flow.reauthorization,
-        csrf: csrfOf(session, flow),
+        csrf: frame.csrf(session, flow.hash),
         action: `/connect/${id}`,
       }),
-      200,
-      hops,
     )
   })
 
   app.post('/connect/:id', async (c) => {
-    if (crossSite(c)) return show(c, pages.refusedFormPage(), 403)
+    if (crossSite(c)) return show(c, pages.refusedFormPage(null), 403)
     const entered = await enter(c, c.req.param('id'))
     if (entered instanceof Response) return entered
     const { flow, session } = entered
     const form = await c.req.parseBody()
-    if (!same(form['csrf'], csrfOf(session, flow))) return show(c, pages.refusedFormPage(), 403)
-    if (flow.status !== 'pending') return ended(c, flow)
+    if (!frame.same(form['csrf'], frame.csrf(session, flow.hash)))
+      return show(c, pages.refusedFormPage(null), 403)
+    const after: After = { kind: 'ended', flow: flow.hash, account: null }
+    const reads = signIn.kind === 'visit' ? null : session.person
+    const over = (): Promise<Response> => frame.tell(c, 'result', after, reads)
+    if (flow.status !== 'pending') return over()
     if (form['answer'] === 'no') {
       await flows.decline(flow, session.verified)
-      return show(c, pages.deniedPage())
+      return over()
     }
-    if (form['answer'] !== 'yes') return show(c, pages.refusedFormPage(), 400)
+    if (form['answer'] !== 'yes') return show(c, pages.refusedFormPage(null), 400)
     if (signIn.kind === 'visit') {
       const flowId = await flows.askGrant(flow)
-      if (flowId !== null) return see(c, verifierAt(signIn.url, flowId))
-    } else if (await flows.grantOnly(flow, session.verified))
-      return leave(c, { ...flow, status: 'completed' }, null)
+      const to = flowId === null ? null : verifierAt(signIn.url, flowId)
+      if (to !== null) return frame.goOn(c, new URL(to).host, to)
+    } else if (await flows.grantOnly(flow, session.verified)) {
+      const next = mayLeave({ ...flow, missing: [] })
+      return next === null ? over() : frame.goOn(c, new URL(next).host, next)
+    }
     const { location, cookie } = await flows.leg(flow, redirectUri(flow.connection))
     const base = legCookie(location.searchParams.get('state') ?? '')
-    c.header('Set-Cookie', cookies.write(base, cookie, LEG_MS), { append: true })
-    return see(c, location.href)
+    setCookie(c, cookies.write(base, cookie, LEG_MS))
+    const name = connections().get(flow.connection)?.provider.name ?? flow.connection
+    return frame.goOn(c, name, location.href)
   })
 
   const redirectUri = (connection: string): string => `${publicUrl}/callback/${connection}`
 
   app.get('/callback/:connection', async (c) => {
-    const session = signIn.kind === 'visit' ? UNNAMED : await signIn.session(reader(c))
+    const session = await personAt(c)
     // Without a session nobody can be compared: nothing is spent, the link works again.
-    if (session === null) return show(c, pages.brokenCallbackPage(), 401)
+    if (session === null && signIn.kind !== 'visit')
+      return frame.tell(c, 'result', { kind: 'nobody' } satisfies After, null)
     const params = new URL(c.req.url).searchParams
     const base = legCookie(params.get('state') ?? '')
     const connection = c.req.param('connection')
     const finished = await flows.finish({
       connection,
       params,
-      cookie: getCookie(c, cookies.name(base)) ?? null,
-      person: session.person,
-      verified: session.verified,
+      cookie: reader(c)(cookies.name(base)) ?? null,
+      person: session?.person ?? null,
+      verified: session?.verified ?? false,
       redirectUri: redirectUri(connection),
     })
-    return answer(c, finished, base)
+    if ('flow' in finished) setCookie(c, cookies.write(base, '', 0))
+    if (finished.kind === 'awaiting' && signIn.kind === 'visit')
+      return see(c, verifierAt(signIn.url, finished.flowId))
+    const completed = finished.kind === 'completed' || finished.kind === 'partial'
+    const next = completed ? mayLeave(finished.flow) : null
+    if (next !== null) return see(c, next)
+    if (finished.kind === 'wrong_person' && signIn.kind !== 'visit') setCookie(c, signIn.end())
+    // Code and state stay neither in the address nor in the history.
+    const after: After =
+      'flow' in finished
+        ? {
+            kind: 'ended',
+            flow: finished.flow.hash,
+            account: completed ? finished.account.slice(0, 256) : null,
+          }
+        : { kind: finished.kind }
+    return frame.tell(c, 'result', after, after.kind === 'ended' ? (session?.person ?? null) : null)
   })
-  const answer = (c: Context, finished: Finished, base: string): Response | Promise<Response> => {
-    if ('flow' in finished) c.header('Set-Cookie', cookies.write(base, '', 0), { append: true })
-    switch (finished.kind) {
-      case 'completed':
-      case 'partial':
-        return leave(c, finished.flow, finished.account === '' ? null : finished.account)
-      case 'denied':
-      case 'provider_error':
-      case 'account_mismatch':
-      case 'user_inactive':
-        return ended(c, finished.flow)
-      case 'awaiting':
-        return signIn.kind === 'visit'
-          ? see(c, verifierAt(signIn.url, finished.flowId))
-          : show(c, pages.failurePage(), 500)
+
+  app.get('/result', async (c) => {
+    const session = await personAt(c)
+    const after = (await frame.told(c, 'result', session?.person ?? null)) as After | null
+    switch (after?.kind) {
+      case undefined:
+        return show(c, pages.notFoundPage(), 404)
+      case 'ended': {
+        const flow = await flows.byAuthorizationId(`ac_${after.flow}`)
+        return flow === null
+          ? show(c, pages.expiredPage(), 410)
+          : ended(c, flow, after.account === '' ? null : after.account)
+      }
       case 'expired':
         return show(c, pages.expiredPage(), 410)
       case 'wrong_person':
-        if (signIn.kind !== 'visit') c.header('Set-Cookie', signIn.end(), { append: true })
         return show(c, pages.wrongPersonPage(), 403)
+      case 'nobody':
+        return show(c, pages.brokenCallbackPage(), 401)
       case 'unknown_state':
       case 'wrong_cookie':
       case 'wrong_provider':
@@ -299,39 +287,14 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       case 'used':
         return show(c, pages.brokenCallbackPage(), 400)
       default:
-        return finished satisfies never
+        return after satisfies never
     }
+  })
+
+  if (signIn.kind !== 'visit' && door !== null) {
+    app.route('/', door.app)
+    app.route('/', createConnections({ ...deps, signIn }, frame, door))
   }
-
-  app.get('/sign-in/callback', async (c) => {
-    if (signIn.kind !== 'oidc') return show(c, pages.notFoundPage(), 404)
-    const result = await signIn.finish(new URL(c.req.url).search.slice(1), reader(c))
-    if (result.kind === 'refused') {
-      deps.log.warn({ reason: result.reason }, 'sign-in refused')
-      return show(c, pages.signInFailedPage(), 400)
-    }
-    for (const cookie of result.cookies) c.header('Set-Cookie', cookie, { append: true })
-    return see(c, result.back)
-  })
-
-  app.post('/sign-in/local', async (c) => {
-    if (signIn.kind !== 'local') return show(c, pages.notFoundPage(), 404)
-    if (crossSite(c)) return show(c, pages.refusedFormPage(), 403)
-    const form = await c.req.parseBody()
-    const { back, code } = form
-    const id =
-      typeof back === 'string' ? /^\/connect\/([A-Za-z0-9_-]+)$/.exec(back)?.[1] : undefined
-    const flow = id === undefined ? null : await flows.find(id)
-    if (typeof back !== 'string' || typeof code !== 'string' || flow === null)
-      return show(c, pages.expiredPage(), 404)
-    const result = await signIn.enter(code, flow.person)
-    if (result.kind !== 'signed_in') {
-      const wait = result.kind === 'wait'
-      return show(c, pages.codePage({ back, failed: !wait, wait }), wait ? 429 : 401)
-    }
-    c.header('Set-Cookie', result.cookie, { append: true })
-    return see(c, back)
-  })
 
   app.notFound((c) => show(c, pages.notFoundPage(), 404))
   app.onError((error, c) => {
@@ -346,8 +309,3 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
 /** A cookie a leg, so that two links in two tabs do not disturb each other. */
 const legCookie = (state: string): string =>
   `deputy-leg-${createHash('sha256').update(state).digest('hex').slice(0, 16)}`
-
-const same = (given: unknown, expected: string): boolean => {
-  const [a, b] = [Buffer.from(typeof given === 'string' ? given : ''), Buffer.from(expected)]
-  return a.length === b.length && timingSafeEqual(a, b)
-}

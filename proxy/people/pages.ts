@@ -1,103 +1,7 @@
-// What a person sees: HTML only, no effects, no script. Everything foreign goes through `html`, which escapes.
+// What a person sees on the way of a consent: HTML only, no effects, no script.
 import { html } from 'hono/html'
-import type { Access, Connection, Person, Provider } from '../model.ts'
-
-export type Html = ReturnType<typeof html>
-
-/** Served at /style.css, so that the policy of the pages needs no inline styles. */
-export const STYLE = `:root{color-scheme:light dark;--ink:#1b1f24;--soft:#4d5661;--back:#fff;--line:#b5bdc7;--act:#0b57d0;--on:#fff;--warn:#fff4d6}
-@media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#b4bbc4;--back:#16191d;--line:#4d5661;--act:#a8c7fa;--on:#0b1a33;--warn:#3a2f10}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--back);color:var(--ink);font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
-main{max-width:36rem;margin:0 auto;padding:1.5rem 1rem 3rem}
-h1{font-size:1.5rem;line-height:1.25;margin:0 0 1rem}
-h2{font-size:1.05rem;margin:1.5rem 0 .5rem}
-a{color:var(--act)}
-ul,ol{padding-left:1.25rem;margin:.5rem 0}
-li{margin:.35rem 0}
-dl{margin:1rem 0;border-top:1px solid var(--line)}
-dl div{display:flex;flex-wrap:wrap;gap:0 1rem;padding:.5rem 0;border-bottom:1px solid var(--line)}
-dt{flex:0 0 9rem;color:var(--soft)}
-dd{flex:1 1 12rem;margin:0;font-weight:600}
-code{font:.9em ui-monospace,monospace;color:var(--soft)}
-.warn{background:var(--warn);border-left:4px solid var(--act);padding:.75rem 1rem;margin:1.25rem 0}
-.soft{color:var(--soft)}
-form{margin:1.5rem 0 0}
-label{display:block;font-weight:600;margin-bottom:.25rem}
-input{font:1.1rem ui-monospace,monospace;width:100%;max-width:16rem;padding:.6rem;border:2px solid var(--line);border-radius:.35rem;background:var(--back);color:var(--ink)}
-button{font:inherit;font-weight:600;min-height:2.75rem;padding:.5rem 1.25rem;margin:.75rem .5rem 0 0;border:2px solid var(--act);border-radius:.35rem;background:var(--act);color:var(--on);cursor:pointer}
-button.quiet{background:transparent;color:var(--act)}
-:focus-visible{outline:3px solid var(--act);outline-offset:3px}
-`
-
-const page = (title: string, body: Html): Html =>
-  html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <meta name="robots" content="noindex" />
-        <title>${title} · deputy</title>
-        <link rel="icon" href="data:," />
-        <link rel="stylesheet" href="/style.css" />
-      </head>
-      <body>
-        <main>
-          <h1>${title}</h1>
-          ${body}
-        </main>
-      </body>
-    </html>`
-
-const note = (title: string, ...lines: readonly string[]): Html =>
-  page(title, html`${lines.map((line) => html`<p>${line}</p>`)}`)
-
-const VERB = {
-  read: 'Read',
-  write: 'Create and change',
-  delete: 'Delete',
-  admin: 'Administer',
-} as const satisfies Record<Access, string>
-
-/** Scopes whose meaning OpenID Connect Core 5.4 and 11 fix for every provider. */
-const KNOWN: ReadonlyMap<string, string> = new Map([
-  ['openid', 'Know which account is yours'],
-  ['profile', 'See your name and picture'],
-  ['email', 'See your e-mail address'],
-  ['offline_access', 'Keep the connection while you are away'],
-])
-
-const listed = (names: readonly string[]): string =>
-  names.length > 6
-    ? `${names.slice(0, 6).join(', ')} and ${names.length - 6} more`
-    : names.join(', ')
-
-/**
- * One scope in plain words: what the provider's operations say that this scope alone suffices for.
- * @returns a sentence without a full stop; the raw scope is shown beside it
- */
-export const scopeWords = (provider: Provider, scope: string): string => {
-  const known = KNOWN.get(scope)
-  if (known !== undefined) return known
-  const things = new Map<Access, Set<string>>()
-  for (const operation of provider.operations)
-    if (operation.scopes.some((list) => list.length === 1 && list[0] === scope)) {
-      const thing = operation.id.split('.').slice(0, -1).join(' ') || operation.id
-      things.set(operation.access, (things.get(operation.access) ?? new Set()).add(thing))
-    }
-  const parts = (['read', 'write', 'delete', 'admin'] as const).flatMap((access) => {
-    const names = things.get(access)
-    return names === undefined ? [] : [`${VERB[access]}: ${listed([...names])}`]
-  })
-  return parts.length > 0 ? parts.join('. ') : `A permission that ${provider.name} names itself`
-}
-
-const scopeList = (provider: Provider, scopes: readonly string[]): Html =>
-  scopes.length === 0
-    ? html`<p>What ${provider.name} grants every application.</p>`
-    : html`<ul>
-        ${scopes.map((scope) => html`<li>${scopeWords(provider, scope)} <code>${scope}</code></li>`)}
-      </ul>`
+import type { Connection, Person } from '../model.ts'
+import { note, page, scopeList, who, type Html } from './markup.ts'
 
 export type ConnectView = {
   readonly connection: Connection
@@ -114,9 +18,6 @@ export type ConnectView = {
   /** Where the form goes: the page's own path. */
   readonly action: string
 }
-
-const who = (person: Person): string =>
-  person.tenant === 'default' ? person.id : `${person.id} (${person.tenant})`
 
 export const connectPage = (view: ConnectView): Html => {
   const { provider } = view.connection
@@ -141,10 +42,14 @@ export const connectPage = (view: ConnectView): Html => {
           <dt>Provider</dt>
           <dd>${provider.name}</dd>
         </div>
-        <div>
-          <dt>Connection</dt>
-          <dd>${view.connection.name}</dd>
-        </div>
+        ${
+          view.connection.name === provider.id
+            ? ''
+            : html`<div>
+                <dt>Connection</dt>
+                <dd>${view.connection.name}</dd>
+              </div>`
+        }
         <div>
           <dt>Stored for</dt>
           <dd>${who(view.person)}${view.verified ? '' : ' (not verified)'}</dd>
@@ -221,9 +126,18 @@ export const donePage = (view: {
             </div>`
           : ''
       }
-      <p>You can close this page and go back to the agent.</p>`,
+      <p>You can close this page and go back to the agent.</p>
+      <p><a href="/connections">See what is connected, and disconnect</a></p>`,
   )
 }
+
+/** Goes on by itself, without a script; whoever has that switched off has the link. */
+export const goOnPage = (name: string, location: string): Html =>
+  page(
+    `On to ${name}`,
+    html`<p>If nothing happens, <a href="${location}">go on to ${name}</a>.</p>`,
+    html`<meta http-equiv="refresh" content="0;url=${location}" />`,
+  )
 
 /** Says nothing about the flow: whoever sees this is not the person it is for. */
 export const wrongPersonPage = (): Html =>
@@ -291,18 +205,34 @@ export const signInFailedPage = (): Html =>
     'Nothing was changed. Open the link that the agent gave you again to start over.',
   )
 
-export const refusedFormPage = (): Html =>
-  note(
+/** @param again path of ours on which the form can be had anew; null: the link of the agent */
+export const refusedFormPage = (again: string | null): Html =>
+  page(
     'This form cannot be used any more',
-    'It was sent from another page, or your sign-in has changed since. Nothing was changed.',
-    'Open the link that the agent gave you again.',
+    html`<p>
+        It was sent from another page, or your sign-in has ended or changed since. Nothing was
+        changed.
+      </p>
+      ${again === null ? html`<p>Open the link that the agent gave you again.</p>` : html`<p><a href="${again}">Open the page again</a></p>`}`,
   )
 
-/** @param failed the last code was wrong; @param wait too many wrong codes */
+export const signedOutPage = (): Html =>
+  note(
+    'You are signed out here',
+    'Your organisation may still know this browser: on a computer that you share, sign out there too.',
+  )
+
+const CODE_PROBLEM = {
+  wrong: 'That is not the code. Each code works once.',
+  wait: 'Too many wrong codes. Wait a minute, then try again.',
+  name: 'That is not a name that an agent could use for you.',
+} as const
+
+/** @param own the person names themself: no link does */
 export const codePage = (view: {
   readonly back: string
-  readonly failed: boolean
-  readonly wait: boolean
+  readonly own: boolean
+  readonly problem: keyof typeof CODE_PROBLEM | null
 }): Html =>
   page(
     'Is that you at the terminal?',
@@ -310,10 +240,23 @@ export const codePage = (view: {
         The terminal in which deputy runs shows a code. You can also read it with
         <code>deputy connect code</code>.
       </p>
-      ${view.wait ? html`<p class="warn" role="alert">Too many wrong codes. Wait a minute, then try again.</p>` : ''}
-      ${view.failed ? html`<p class="warn" role="alert">That is not the code. Each code works once.</p>` : ''}
+      ${view.problem === null ? '' : html`<p class="warn" role="alert">${CODE_PROBLEM[view.problem]}</p>`}
       <form method="post" action="/sign-in/local">
         <input type="hidden" name="back" value="${view.back}" />
+        ${
+          view.own
+            ? html`<label for="user">Your name, as agents use it</label>
+                <input
+                  id="user"
+                  name="user"
+                  autocomplete="username"
+                  autocapitalize="none"
+                  spellcheck="false"
+                  maxlength="256"
+                  required
+                />`
+            : ''
+        }
         <label for="code">Code</label>
         <input
           id="code"
@@ -352,10 +295,14 @@ export const problemPage = (
   )
 
 export const indexPage = (): Html =>
-  note(
+  page(
     'deputy',
-    'Here people connect their own accounts, so that an agent may act for them without ever holding their credentials.',
-    'Open the link that your agent gave you. There is nothing else to do here.',
+    html`<p>
+        Here people connect their own accounts, so that an agent may act for them without ever
+        holding their credentials.
+      </p>
+      <p>To connect one, open the link that your agent gave you.</p>
+      <p><a href="/connections">See what is connected, and disconnect</a></p>`,
   )
 
 export const notFoundPage = (): Html => note('There is nothing here', 'Check the address.')

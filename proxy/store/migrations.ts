@@ -65,6 +65,7 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX runs_person ON runs (tenant, realm, user_id);
   `,
   `ALTER TABLE credentials ADD COLUMN host TEXT;`,
+  `ALTER TABLE grants ADD COLUMN last_used_at INTEGER;`,
   `
   ALTER TABLE runs ADD COLUMN operations TEXT;
   ALTER TABLE flows ADD COLUMN confirm_hash TEXT;

@@ -67,6 +67,7 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX events_xact ON events (xact);
   CREATE INDEX events_at ON events (at);
   `,
+  `ALTER TABLE grants ADD COLUMN last_used_at BIGINT;`,
   `
   ALTER TABLE runs ADD COLUMN operations TEXT;
   ALTER TABLE flows ADD COLUMN confirm_hash TEXT COLLATE "C";

@@ -38,7 +38,7 @@ const CREDENTIAL =
   'id tenant realm user connection provider slot accountId account host status generation scopes sealed expiresAt storedAt lease leaseUntil unknownSince coolUntil coolError'.split(
     ' ',
   )
-const GRANT = 'tenant realm user agent connection scopes at'.split(' ')
+const GRANT = 'tenant realm user agent connection scopes at lastUsedAt'.split(' ')
 const FLOW =
   'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil'.split(
     ' ',
@@ -79,6 +79,7 @@ const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
     ...row,
     scopes: JSON.stringify(row.scopes),
     ...('sealed' in row ? { host: row.host ?? null } : {}),
+    ...('at' in row ? { lastUsedAt: row.lastUsedAt ?? null } : {}),
     ...('reauthorization' in row
       ? {
           reauthorization: row.reauthorization ? 1 : 0,
@@ -101,14 +102,13 @@ const flowOf = (raw: Raw): FlowRow =>
   ({ ...fromRaw(raw), reauthorization: raw['reauthorization'] === 1 }) as FlowRow
 const first = <T>(rows: readonly Raw[], of: (raw: Raw) => T): T | null =>
   rows[0] === undefined ? null : of(rows[0])
-const changed = (row: GrantRow | CredentialRow): string =>
-  JSON.stringify([
-    row.tenant,
-    row.realm,
-    row.user,
-    row.connection,
-    'id' in row ? row.id : null,
-  ] satisfies ChangedKey)
+const changed = (row: GrantRow | CredentialRow): string => {
+  const { tenant, realm, user, connection } = row
+  const id = 'id' in row ? row.id : null
+  return JSON.stringify([tenant, realm, user, connection, id] satisfies ChangedKey)
+}
+const ended = ({ tenant, realm, user, connection, agent }: GrantRow): string =>
+  JSON.stringify([tenant, realm, user, connection, null, agent] satisfies ChangedKey)
 
 const statements = (now: string) => {
   const credentials = `SELECT ${select(CREDENTIAL)} FROM credentials`
@@ -130,6 +130,7 @@ const statements = (now: string) => {
     grant: `${grants} AND connection = :connection AND agent = :agent`,
     grants: `${grants} ORDER BY connection, agent`,
     allow: `${insert('grants', GRANT)} ON CONFLICT (tenant, realm, user_id, connection, agent) DO UPDATE SET scopes = excluded.scopes, at = excluded.at`,
+    touch: `UPDATE grants SET last_used_at = :at WHERE ${PERSON} AND connection = :connection AND agent = :agent AND (last_used_at IS NULL OR last_used_at < :at)`,
     disallow: `DELETE FROM grants WHERE ${PERSON} AND connection = :connection AND agent = :agent RETURNING ${select(GRANT)}`,
     disallowAll: `DELETE FROM grants WHERE ${PERSON} AND connection = :connection`,
     flow: `${flows} WHERE hash = :hash`,
@@ -187,13 +188,15 @@ export const createTables = (db: Database): Store => {
         rows(sql.find, { ...personOf(person), connection }, credentialOf),
       list: ({ tenant = null, realm = null, user = null, connection = null }) =>
         rows(sql.list, { tenant, realm, user, connection }, credentialOf),
-      put: (next, grant) =>
+      put: (next, grant, keepOther = false) =>
         db.transact(function* (tell): Work<boolean> {
           const place = { ...ownerOf(next), connection: next.connection }
           yield* db.serialise(changed({ ...next, id: next.slot }))
           const old = first(yield [sql.same, { ...place, slot: next.slot }], credentialOf)
           if (old?.id === next.id && old.generation >= next.generation) return false
-          if (old !== null && old.accountId !== next.accountId) yield [sql.disallowAll, place]
+          const other = old !== null && old.accountId !== next.accountId
+          if (other && keepOther) return false
+          if (other) yield [sql.disallowAll, place]
           if (old !== null && old.id !== next.id) yield [sql.remove, { id: old.id }]
           if ((yield [sql.put, toRaw(next)]).length === 0) return false
           yield [sql.allow, toRaw(grant)]
@@ -255,8 +258,15 @@ export const createTables = (db: Database): Store => {
         db.transact(function* (tell): Work<boolean> {
           const whose = checked({ ...personOf(person), agent, connection })
           const old = first(yield [sql.disallow, whose], grantOf)
-          if (old !== null) tell('credential', changed(old))
-          return old !== null
+          if (old === null) return false
+          tell('credential', changed(old))
+          tell('revoked', ended(old))
+          return true
+        }),
+      touch: (uses) =>
+        db.transact(function* (): Work<void> {
+          for (const { person, agent, connection, at } of uses)
+            yield [sql.touch, checked({ ...personOf(person), agent, connection, at })]
         }),
     },
     flows: {

@@ -11,7 +11,7 @@ import type {
   StoredCredential,
   Vault,
 } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { AccountMismatch, Problem } from '../problem.ts'
 import { answered, boundOf, createLeases, ownerOf } from './leases.ts'
 import type { Sealer } from './seal.ts'
 
@@ -85,14 +85,20 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
   })
   store.subscribe('revoked', (key) => {
     if (key === '*') return
-    const [tenant, realm, id, connection, credential] = JSON.parse(key) as ChangedKey
-    if (credential !== null) onRevoked?.({ credential, person: { tenant, realm, id }, connection })
+    const [tenant, realm, id, connection, credential, agent] = JSON.parse(key) as ChangedKey
+    if (credential === null && agent === undefined) return
+    onRevoked?.({
+      credential,
+      person: { tenant, realm, id },
+      connection,
+      ...(agent === undefined ? {} : { agent }),
+    })
   })
   const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work()
     } catch (error) {
-      if (error instanceof Problem) throw error
+      if (error instanceof Problem || error instanceof AccountMismatch) throw error
       throw new Problem('vault_unavailable', 'the vault cannot be read or written now', {
         cause: error,
       })
@@ -163,6 +169,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     account,
     tokens,
     scopes,
+    replace = false,
   }) => {
     const owner = { tenant: person.tenant, realm: person.realm, user: person.id, connection }
     for (let tries = 0; tries < 5; tries += 1) {
@@ -170,6 +177,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
         ({ slot }) => slot === SLOT,
       )
       const same = old?.accountId === account.id ? old : undefined
+      if (old !== undefined && same === undefined && !replace) throw new AccountMismatch()
       const row = {
         ...owner,
         ...answered(tokens, scopes, clock.now()),
@@ -192,7 +200,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
         boundOf(row),
       )
       const grant = { ...owner, agent, scopes, at: clock.now() }
-      const stored = await store.credentials.put({ ...row, sealed }, grant)
+      const stored = await store.credentials.put({ ...row, sealed }, grant, !replace)
       if (stored) return row.id
     }
     throw new Error('a credential changed five times while it was being replaced')
@@ -249,11 +257,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
       }),
 
     disallow: (person, agent, connection) =>
-      guarded(async () => {
-        const removed = await store.grants.remove(person, agent, connection)
-        if (removed) onRevoked?.({ credential: null, person, agent, connection })
-        return removed
-      }),
+      guarded(() => store.grants.remove(person, agent, connection)),
 
     lease: (id, generation, ms) => guarded(() => leases.lease(id, generation, ms)),
     rotate: (id, lease, tokens) => guarded(() => leases.rotate(id, lease, tokens)),
@@ -273,7 +277,12 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
           const grants = (await store.grants.list(person)).filter(
             (grant) => grant.connection === row.connection,
           )
-          const agents = grants.map(({ agent, scopes, at }) => ({ agent, scopes, at }))
+          const agents = grants.map(({ agent, scopes, at, lastUsedAt = null }) => ({
+            agent,
+            scopes,
+            at,
+            lastUsedAt,
+          }))
           const { provider, account, status, scopes, storedAt } = row
           held.push({
             credential: row.id,

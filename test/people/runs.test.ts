@@ -10,7 +10,7 @@ import type { House } from '../support/house.ts'
 
 let house: House
 beforeAll(async () => {
-  house = await startHouse({ accessTtl: 1 })
+  house = await startHouse({ accessTtl: 3 })
   await house.connect('alice', 'alice-acme')
 })
 afterAll(() => house.close())
@@ -50,7 +50,7 @@ test('a run acts as its person after the access token has expired, and the evide
     status: 200,
     body: { sub: 'alice-acme' },
   })
-  await sleep(1_200)
+  await sleep(3_200)
   expect(await answerOf(house.call(token))).toMatchObject({
     status: 200,
     body: { sub: 'alice-acme' },

@@ -27,6 +27,11 @@ export type Browser = {
   readonly seen: readonly Visit[]
 }
 
+/** Where a page goes on to by itself. */
+const refresh = (text: string): string | null =>
+  /<meta http-equiv="refresh" content="0;url=([^"]*)"/.exec(text)?.[1]?.replaceAll('&amp;', '&') ??
+  null
+
 export const createBrowser = (): Browser => {
   const jar = new Map<string, Map<string, string>>()
   const seen: Visit[] = []
@@ -64,7 +69,7 @@ export const createBrowser = (): Browser => {
         hops: [...hops],
       }
       seen.push(visit)
-      const location = response.headers.get('location')
+      const location = response.headers.get('location') ?? refresh(text)
       if (location === null) return visit
       const next = new URL(location, url)
       if (until(next)) return { ...visit, url: next.href }

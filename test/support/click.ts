@@ -6,6 +6,8 @@ export type Clicker = {
   readonly login: string
   /** The account to choose at the provider. */
   readonly account: string
+  /** What to say to deputy; yes unless told. */
+  readonly answer?: 'yes' | 'no'
 }
 
 /** The form of one account on the page where a provider asks which one. */
@@ -27,7 +29,7 @@ export const clickThrough = async (
     else if (page.text.includes('name="prompt" value="login"'))
       page = await browser.submit(page, { login: who.login, password: 'x' })
     else if (page.text.includes('name="prompt" value="consent"')) page = await browser.submit(page)
-    else if (page.text.includes('name="csrf"')) page = await browser.submit(page, { answer: 'yes' })
+    else if (page.text.includes('name="csrf"')) page = await browser.submit(page, { answer: who.answer ?? 'yes' })
     else return page
   }
   throw new Error(`the pages ask without end at ${page.url}`)

@@ -11,6 +11,7 @@ import { parseProvider } from '../../proxy/config/provider.ts'
 import type { Connection, Log, Person } from '../../proxy/model.ts'
 import { createOAuthClient } from '../../proxy/oauth/client.ts'
 import { createFlows } from '../../proxy/oauth/flow.ts'
+import { createRevoker } from '../../proxy/oauth/revoke.ts'
 import { createLocalSignIn, createSignIn } from '../../proxy/oauth/sign_in.ts'
 import { createConnectApp } from '../../proxy/people/app.ts'
 import { secret } from '../../proxy/secret.ts'
@@ -133,8 +134,11 @@ export const startConsent = async (
   const app = createConnectApp({
     flows,
     signIn,
+    localPerson: (id) => ({ tenant: 'acme', realm: 'corp', id }),
+    session,
+    vault,
+    revoke: createRevoker({ vault, client, connections: () => connections, log }).revoke,
     connections: () => connections,
-    publicUrl,
     returnTo: options.returnTo ?? [],
     onEvent,
     log,

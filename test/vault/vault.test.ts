@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Person, Store, TokenSet, Vault } from '../../proxy/model.ts'
-import { Problem } from '../../proxy/problem.ts'
+import { AccountMismatch, Problem } from '../../proxy/problem.ts'
 import { secret } from '../../proxy/secret.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 import type { Sealer } from '../../proxy/vault/seal.ts'
@@ -52,6 +52,7 @@ describe.each(await kinds())('the vault on $name', (kind) => {
     agent = 'triage',
     account = { id: '7', label: 'alice-gh' },
     n = 1,
+    replace = false,
   ) =>
     vault.connect({
       person,
@@ -61,6 +62,7 @@ describe.each(await kinds())('the vault on $name', (kind) => {
       account,
       tokens: tokens(n),
       scopes: ['repo'],
+      replace,
     })
 
   beforeEach(async () => {
@@ -149,6 +151,20 @@ describe.each(await kinds())('the vault on $name', (kind) => {
     expect(await vault.open(id)).toBeNull()
   })
 
+  test('takes back one agent’s grant at once, says so for that agent alone, and keeps the account', async () => {
+    await connect()
+    await vault.grant(alice, 'other', 'github', ['repo'])
+    await vault.look(alice, 'github', 'other')
+    expect(await vault.disallow(alice, 'other', 'github')).toBe(true)
+    expect(revoked).toEqual([
+      { credential: null, person: alice, connection: 'github', agent: 'other' },
+    ])
+    expect(await vault.look(alice, 'github', 'other')).toMatchObject({ granted: null })
+    expect(await vault.look(alice, 'github', 'triage')).toMatchObject({ granted: ['repo'] })
+    expect(await vault.disallow(alice, 'other', 'github')).toBe(false)
+    expect(revoked).toHaveLength(1)
+  })
+
   test('keeps the credential at a new consent for the same account, and starts anew for another account', async () => {
     const id = await connect()
     await vault.grant(alice, 'other', 'github', ['repo'])
@@ -158,7 +174,11 @@ describe.each(await kinds())('the vault on $name', (kind) => {
       account: 'renamed',
       granted: ['repo'],
     })
-    const other = await connect(alice, 'triage', { id: '8', label: 'work' }, 3)
+    await expect(connect(alice, 'triage', { id: '8', label: 'work' }, 3)).rejects.toThrow(
+      AccountMismatch,
+    )
+    expect(await vault.look(alice, 'github', 'other')).toMatchObject({ account: 'renamed' })
+    const other = await connect(alice, 'triage', { id: '8', label: 'work' }, 3, true)
     expect(other).not.toBe(id)
     expect(await vault.open(id)).toBeNull()
     expect(await vault.look(alice, 'github', 'other')).toMatchObject({

@@ -1,0 +1,40 @@
+// Rules between values: how operators and the application's backend are reached, and that no secret stands for two.
+import type { Config } from './config.ts'
+
+/** The application's backend and the operators: who they are must be clear, and how they are reached. */
+export const backendRules = (
+  { operators, listeners, connect, entitlements }: Config,
+  plainHttp: (url: string) => boolean,
+): readonly string[] => {
+  const problems: string[] = []
+  if (operators.length > 0 && listeners.connect === null && listeners.operators === undefined)
+    problems.push(
+      'listeners.operators: listeners.connect is off, so the operators’ API needs an address of its own',
+    )
+  if (operators.length === 0 && listeners.operators !== undefined)
+    problems.push('operators: listeners.operators is named, but no operator may call it: name one')
+  const known: { readonly path: string; readonly digest: Buffer }[] = []
+  const once = (path: string, digest: Buffer): void => {
+    const same = known.find((other) => other.digest.equals(digest))
+    if (same !== undefined)
+      problems.push(`${path}: is the same secret as ${same.path}: give each its own`)
+    known.push({ path, digest })
+  }
+  operators.forEach((operator, i) => {
+    if (operators.findIndex(({ name: other }) => other === operator.name) !== i)
+      problems.push(`operators.${i}.name: ${operator.name} is there twice`)
+    once(`operators.${i}.bearer`, operator.bearer)
+    if (operator.may.includes('runs') && entitlements?.source === 'claims')
+      problems.push(
+        `operators.${i}.may: runs go on without an assertion, so entitlements.source: claims would know nothing: use file, http or scim`,
+      )
+  })
+  if (connect.verifier !== undefined) {
+    once('connect.verifier.key', connect.verifier.key)
+    if (plainHttp(connect.verifier.url))
+      problems.push('connect.verifier.url: is plain http to another machine: use https')
+  }
+  if (connect.notify !== undefined && plainHttp(connect.notify.webhook))
+    problems.push('connect.notify.webhook: is plain http to another machine: use https')
+  return problems
+}

@@ -1,0 +1,74 @@
+// Parks a call until the person has answered, the deadline passes or the caller leaves (design 2.3). Bounded.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Body } from './inspect.ts'
+
+export type Hold = {
+  /** How long this call may wait for a person, ms: `Prefer: wait=` (RFC 7240 4.3), else `connect.hold`; never past its tag. */
+  readonly budget: (req: IncomingMessage, tagExpiresAt: number | null) => number
+  /** true: the person answered with yes. false: anything else, and the call is answered as it would have been at once. */
+  readonly wait: (
+    res: ServerResponse,
+    body: Body,
+    ms: number,
+    ended: (ms: number, signal: AbortSignal) => Promise<boolean>,
+  ) => Promise<boolean>
+  readonly count: () => number
+  /** Shutdown: every held call is answered now, and none is held any more. */
+  readonly release: () => void
+}
+
+const WAIT = /(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:[,;]|$)/i
+
+export const createHold = (options: {
+  readonly calls: number
+  readonly bytes: number
+  /** ms */
+  readonly max: number
+  /** `connect.hold`, ms: for callers that say nothing. */
+  readonly unasked: number
+  readonly now: () => number
+}): Hold => {
+  const releases = new Set<AbortController>()
+  let bytes = 0
+  let closed = false
+  return {
+    budget(req, tagExpiresAt) {
+      const { prefer } = req.headers
+      const asked =
+        prefer === undefined ? null : WAIT.exec(Array.isArray(prefer) ? prefer.join(',') : prefer)
+      const wanted = asked === null ? options.unasked : Number(asked[1]) * 1_000
+      const left = tagExpiresAt === null ? options.max : tagExpiresAt - options.now()
+      return Math.max(0, Math.min(wanted, options.max, left))
+    },
+    async wait(res, body, ms, ended) {
+      const size = body.bytes?.length ?? 0
+      // Behind a body that was not read nobody sees the caller leave.
+      const blind = body.state !== 'none' && body.bytes === null
+      if (
+        closed ||
+        ms <= 0 ||
+        blind ||
+        releases.size >= options.calls ||
+        bytes + size > options.bytes
+      )
+        return false
+      const controller = new AbortController()
+      const leave = (): void => controller.abort()
+      releases.add(controller)
+      bytes += size
+      res.once('close', leave)
+      try {
+        return (await ended(ms, controller.signal)) && !controller.signal.aborted
+      } finally {
+        res.off('close', leave)
+        releases.delete(controller)
+        bytes -= size
+      }
+    },
+    count: () => releases.size,
+    release() {
+      closed = true
+      for (const controller of releases) controller.abort()
+    },
+  }
+}

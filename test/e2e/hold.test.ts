@@ -1,0 +1,102 @@
+// Calls that wait for their person: `Prefer: wait=` (RFC 7240), against the whole sandbox.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { startWorld, type World } from '../sandbox/world.ts'
+import { createBrowser } from '../support/browser.ts'
+import { clickThrough } from '../support/click.ts'
+
+const dir = mkdtempSync(join(tmpdir(), 'deputy-hold-'))
+let world: World
+beforeAll(async () => {
+  world = await startWorld({ folder: dir, fixedPorts: false })
+}, 30_000)
+afterAll(async () => {
+  await world.close()
+  rmSync(dir, { recursive: true, force: true })
+})
+
+const call = async (agent: string, headers: Record<string, string>, signal?: AbortSignal) =>
+  fetch(`${world.agent}/api.github.com/user`, {
+    headers: { 'deputy-user': await world.idp.assertion('alice', agent), ...headers },
+    ...(signal === undefined ? {} : { signal }),
+  })
+const held = async (): Promise<number> => {
+  const metrics = await (await fetch(`${world.admin}/metrics`)).text()
+  return Number(/^deputy_held_calls (\d+)$/m.exec(metrics)?.[1])
+}
+/** The link of the flow that a held call waits for: the same person, agent and scopes share it. */
+const linkFor = async (agent: string): Promise<string> => {
+  const answer = await call(agent, {})
+  const { url } = (await answer.json()) as { url: string }
+  return url
+}
+
+test('a call with Prefer: wait goes on as the person once they have consented, and policy decides anew', async () => {
+  const waiting = call('patient', { prefer: 'respond-async, wait=30' })
+  await expect.poll(held).toBe(1)
+  await clickThrough(createBrowser(), await linkFor('patient'), {
+    login: 'alice',
+    account: 'alice-gh',
+  })
+  const answer = await waiting
+  expect(answer.status).toBe(200)
+  expect(await answer.json()).toMatchObject({ login: 'alice-gh' })
+  expect(await held()).toBe(0)
+  const decisions = world
+    .evidence()
+    .filter(
+      ({ event, agent }) => event === 'decision' && (agent as { id: string }).id === 'patient',
+    )
+    .map(({ n, decision }) => [n, (decision as { effect: string }).effect])
+  expect(decisions).toContainEqual([1, 'consent_required'])
+  expect(decisions).toContainEqual([2, 'allow'])
+}, 30_000)
+
+test('the deadline answers with the link', async () => {
+  const began = performance.now()
+  const answer = await call('hasty', { prefer: 'wait=1' })
+  expect(performance.now() - began).toBeGreaterThan(900)
+  expect(answer.headers.get('deputy-answer')).toBe('consent_required')
+  expect(await answer.json()).toMatchObject({ url: expect.stringContaining('/connect/') as string })
+})
+
+test('a caller that leaves is forgotten', async () => {
+  const controller = new AbortController()
+  const gone = call('leaver', { prefer: 'wait=30' }, controller.signal)
+  await expect.poll(held).toBe(1)
+  controller.abort()
+  await expect(gone).rejects.toThrow()
+  await expect.poll(held).toBe(0)
+})
+
+test('a person who says no ends the wait at once, with a fresh link', async () => {
+  const waiting = call('refused', { prefer: 'wait=30' })
+  await expect.poll(held).toBe(1)
+  const link = await linkFor('refused')
+  const browser = createBrowser()
+  await clickThrough(browser, link, { login: 'alice', account: 'alice-gh', answer: 'no' })
+  const answer = await waiting
+  expect(answer.headers.get('deputy-answer')).toBe('consent_required')
+  expect(((await answer.json()) as { url: string }).url).not.toBe(link)
+}, 20_000)
+
+test('a body that nobody has read is not held: its caller could leave unseen', async () => {
+  const tag = await world.idp.assertion('alice', 'uploader')
+  const status = await new Promise<number>((resolve, reject) => {
+    const upload = request(
+      `${world.agent}/api.github.com/repos/alice-gh/triage/contents/big.bin`,
+      {
+        method: 'PUT',
+        headers: { 'deputy-user': tag, prefer: 'wait=20', 'content-length': 5_000_000 },
+      },
+      (res) => resolve(res.statusCode ?? 0),
+    )
+    upload.on('error', reject)
+    upload.write(Buffer.alloc(1_000))
+  })
+  expect(status).toBe(403)
+  expect(await held()).toBe(0)
+})

@@ -1,0 +1,176 @@
+// Every page that a person can come to see, with plausible content, sent exactly as deputy sends it.
+import { randomBytes } from 'node:crypto'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { getRequestListener } from '@hono/node-server'
+import { Hono } from 'hono'
+import { readProviderFiles } from '../../proxy/commands/providers.ts'
+import { compileProviders } from '../../proxy/config/provider.ts'
+import type { Connection, HeldConnection, Person } from '../../proxy/model.ts'
+import { createFrame } from '../../proxy/people/frame.ts'
+import { STYLE, type Html } from '../../proxy/people/markup.ts'
+import {
+  connectionsPage,
+  type ConnectionsView,
+  type Disconnected,
+} from '../../proxy/people/mine.ts'
+import * as pages from '../../proxy/people/pages.ts'
+import { CATALOGUE } from '../../proxy/problem.ts'
+import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
+
+const { providers } = compileProviders(
+  readProviderFiles(join(import.meta.dirname, '../../providers')),
+)
+const connectionTo = (id: string, scopes: readonly string[]): Connection => {
+  const provider = providers.get(id)
+  if (provider === undefined) throw new Error(`no provider ${id}`)
+  return { name: id, provider, clientId: 'client', clientSecret: null, scopes }
+}
+const github = connectionTo('github', ['repo', 'read:org'])
+const google = connectionTo('google', ['https://www.googleapis.com/auth/gmail.readonly'])
+const alice: Person = { tenant: 'acme', realm: 'corp', id: 'alice@example.com' }
+const view: pages.ConnectView = {
+  connection: github,
+  agent: 'agent:triage',
+  person: alice,
+  verified: true,
+  scopes: ['repo'],
+  again: [],
+  step: 'provider',
+  reauthorization: false,
+  csrf: 'token',
+  action: '/connect/x',
+}
+const held = (change: Partial<HeldConnection>): HeldConnection => ({
+  credential: '01JB5',
+  person: alice,
+  connection: 'github',
+  provider: 'github',
+  account: 'alice-gh',
+  status: 'active',
+  scopes: ['repo'],
+  agents: [
+    {
+      agent: 'agent:triage',
+      scopes: ['repo', 'read:org'],
+      at: Date.UTC(2026, 8, 1, 9, 30),
+      lastUsedAt: Date.UTC(2026, 10, 22, 15, 4),
+    },
+    {
+      agent: 'agent:release-notes',
+      scopes: ['repo'],
+      at: Date.UTC(2026, 9, 11, 17, 2),
+      lastUsedAt: null,
+    },
+  ],
+  storedAt: 0,
+  ...change,
+})
+const mine: ConnectionsView = {
+  person: alice,
+  verified: true,
+  held: [
+    held({}),
+    held({
+      credential: '01JB6',
+      connection: 'google',
+      provider: 'google',
+      account: 'alice@example.com',
+      status: 'needs_reauth',
+      agents: [
+        {
+          agent: 'agent:calendar',
+          scopes: google.scopes,
+          at: Date.UTC(2026, 8, 1, 9, 30),
+          lastUsedAt: null,
+        },
+      ],
+    }),
+  ],
+  connections: new Map([github, google].map((connection) => [connection.name, connection])),
+  told: null,
+  csrf: 'token',
+  signOut: 'token',
+}
+const told = (ending: Disconnected['ending'], agent: string | null = null): Html =>
+  connectionsPage({
+    ...mine,
+    held: ending === 'agent' ? mine.held : [],
+    told: { ending, provider: 'GitHub', account: 'alice-gh', agent },
+  })
+const LONG = `agent:${'very-long-name-without-a-place-to-break-'.repeat(4)}`
+
+/** Name of the page → how it is made. */
+export const GALLERY: Readonly<Record<string, () => Html>> = {
+  index: pages.indexPage,
+  consent: () => pages.connectPage(view),
+  'consent-long': () =>
+    pages.connectPage({
+      ...view,
+      agent: LONG,
+      connection: google,
+      person: { ...alice, id: `${'a'.repeat(200)}@example.com` },
+      scopes: [...google.scopes, 'openid', 'offline_access', `${LONG}/scope`],
+      again: ['email', LONG],
+      verified: false,
+      reauthorization: true,
+    }),
+  'consent-second-agent': () =>
+    pages.connectPage({ ...view, agent: 'agent:release-notes', step: 'grant' }),
+  done: () => pages.donePage({ ...view, account: 'alice-gh', missing: [] }),
+  'done-partly': () => pages.donePage({ ...view, account: 'alice-gh', missing: ['read:org'] }),
+  'wrong-person': pages.wrongPersonPage,
+  expired: pages.expiredPage,
+  denied: pages.deniedPage,
+  'account-mismatch': () => pages.mismatchPage('GitHub'),
+  'provider-error': () => pages.providerErrorPage('GitHub'),
+  'broken-callback': pages.brokenCallbackPage,
+  'sign-in-failed': pages.signInFailedPage,
+  'go-on': () => pages.goOnPage('GitHub', '#on'),
+  'refused-form': () => pages.refusedFormPage('/connections'),
+  code: () => pages.codePage({ back: '/connect/x', own: false, problem: 'wrong' }),
+  'code-own': () => pages.codePage({ back: '/connections', own: true, problem: null }),
+  'signed-out': pages.signedOutPage,
+  connections: () => connectionsPage(mine),
+  'connections-none': () => connectionsPage({ ...mine, held: [], verified: false }),
+  'connections-revoked': () => told('revoked'),
+  'connections-failed': () => told('failed'),
+  'connections-unsupported': () => told('not_supported'),
+  'connections-stopped': () => told('agent', 'agent:release-notes'),
+  'not-found': pages.notFoundPage,
+  failure: pages.failurePage,
+  ...Object.fromEntries(
+    (['consent_required', 'upstream_prohibited'] as const).map((code) => [
+      `problem-${code}`,
+      () => pages.problemPage(code, CATALOGUE[code]),
+    ]),
+  ),
+}
+
+export const startGallery = async (): Promise<{
+  readonly url: string
+  readonly close: () => void
+}> => {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const frame = createFrame({
+    sealer: createSealer(parseKeyRing(newKeyRing(0, randomBytes))),
+    clock: { now: () => Date.now(), mono: () => performance.now() },
+    randomBytes,
+    publicUrl: url,
+  })
+  const app = new Hono()
+  app.get('/style.css', (c) => c.body(STYLE, 200, { 'Content-Type': 'text/css; charset=utf-8' }))
+  app.get('/:name', (c) => frame.show(c, (GALLERY[c.req.param('name')] ?? pages.notFoundPage)()))
+  const listener = getRequestListener(app.fetch)
+  server.on('request', (request, response) => void listener(request, response))
+  return {
+    url,
+    close: () => {
+      server.closeAllConnections()
+      server.close()
+    },
+  }
+}

@@ -71,7 +71,7 @@ const replica = (store: Store, revoked: string[] = []): Vault =>
     sealer,
     clock,
     randomId: randomUUID,
-    onRevoked: ({ credential }) => void revoked.push(credential ?? ''),
+    onRevoked: ({ credential }) => void (credential !== null && revoked.push(credential)),
   })
 const connect = (vault: Vault, n = 1): Promise<string> =>
   vault.connect({

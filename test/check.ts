@@ -10,7 +10,11 @@ const steps: readonly (readonly [string, string, readonly string[]])[] = [
   ['types', tool('tsc'), ['-p', 'tsconfig.json']],
   ['lint', tool('oxlint'), ['--type-aware', '--deny-warnings', 'proxy', 'test', 'bin']],
   ['format', tool('prettier'), [write ? '--write' : '--check', '--log-level', 'warn', '.']],
-  ['floors', process.execPath, ['node_modules/vitest/vitest.mjs', 'run', 'test/architecture.test.ts']],
+  [
+    'floors',
+    process.execPath,
+    ['node_modules/vitest/vitest.mjs', 'run', 'test/architecture.test.ts'],
+  ],
 ]
 const failed: string[] = []
 for (const [name, command, args] of steps) {

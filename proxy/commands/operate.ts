@@ -1,6 +1,6 @@
 // Commands that talk to a running deputy's operators' API. The bearer comes from a file or the environment, never as an argument.
 import { readFileSync } from 'node:fs'
-import { isLoopback } from '../config/config.ts'
+import { isLoopback } from '../config/address.ts'
 import { visible } from '../observe/log.ts'
 
 export type Operate = {

@@ -1,11 +1,14 @@
 // Rules between values: how operators and the application's backend are reached, and that no secret stands for two.
+import { plainHttp } from './address.ts'
 import type { Config } from './config.ts'
 
 /** The application's backend and the operators: who they are must be clear, and how they are reached. */
-export const backendRules = (
-  { operators, listeners, connect, entitlements }: Config,
-  plainHttp: (url: string) => boolean,
-): readonly string[] => {
+export const backendRules = ({
+  operators,
+  listeners,
+  connect,
+  entitlements,
+}: Config): readonly string[] => {
   const problems: string[] = []
   if (operators.length > 0 && listeners.connect === null && listeners.operators === undefined)
     problems.push(

@@ -3,7 +3,9 @@ import { createHash, createPrivateKey, createSecretKey } from 'node:crypto'
 import { z } from 'zod'
 import type { Access } from '../model.ts'
 import { secret } from '../secret.ts'
-import { backendRules } from './backend.ts'
+import { between, notBuilt } from './rules.ts'
+import { said, salvage } from './salvage.ts'
+import { plainHttp } from './address.ts'
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZES = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const
@@ -25,9 +27,6 @@ const duration = unit(UNITS, 'duration', '30s')
 const size = unit(SIZES, 'size', '1MiB')
 
 export type Listen = { readonly host: string; readonly port: number } | { readonly path: string }
-
-export const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host)
 
 const listen = z.string().transform((text, ctx): Listen => {
   if (text.startsWith('unix:') && text.length > 5) return { path: text.slice(5) }
@@ -72,10 +71,6 @@ const url = z.string().transform((value, ctx) => {
   }
   return value
 })
-const plainHttp = (value: string): boolean => {
-  const parsed = new URL(value)
-  return parsed.protocol === 'http:' && !isLoopback(parsed.hostname.replace(/^\[|\]$/g, ''))
-}
 const secure =
   <T extends { readonly insecure: boolean }>(pick: (entry: T) => readonly (string | undefined)[]) =>
   (entry: T, ctx: z.RefinementCtx): void => {
@@ -340,193 +335,6 @@ export type ConfigConnection = Config['connections'][string]
 export type IssuerConfig = Config['identity']['issuers'][number]
 export type SignInConfig = z.output<typeof oidcPages>
 
-/** What no single value can tell: rules between values. Each returns `path: message`. */
-const between = (config: Config): readonly string[] => {
-  const problems: string[] = []
-  const { identity, listeners, entitlements, connect, audit } = config
-  const open = (address: Listen): boolean => !('path' in address) && !isLoopback(address.host)
-  const agentSide = [
-    ['listeners.agent', listeners.agent] as const,
-    ...(listeners.agent_tls === undefined
-      ? []
-      : [['listeners.agent_tls.listen', listeners.agent_tls.listen] as const]),
-    ...listeners.extra.map((extra, i) => [`listeners.extra.${i}.listen`, extra.listen] as const),
-  ]
-  if (identity.trust === 'plain')
-    for (const [path, address] of agentSide)
-      if (open(address))
-        problems.push(
-          `${path}: identity.trust is plain, so anybody who reaches this address may name any user: listen on loopback, or use identity.trust: asserted`,
-        )
-  if (identity.trust === 'asserted') {
-    if (identity.issuers.length === 0)
-      problems.push('identity.issuers: identity.trust is asserted, which needs one issuer at least')
-    listeners.extra.forEach((extra, i) => {
-      if (extra.user !== undefined)
-        problems.push(
-          `listeners.extra.${i}.user: a name on a listener is unsigned: allowed only under identity.trust: plain`,
-        )
-    })
-  }
-  identity.issuers.forEach((issuer, i) => {
-    if (issuer.jwks !== undefined && issuer.jwks_uri !== undefined)
-      problems.push(`identity.issuers.${i}: has both jwks and jwks_uri: keep one`)
-    if (issuer.tenants !== undefined && issuer.tenant === undefined)
-      problems.push(
-        `identity.issuers.${i}.tenant: tenants are listed, but no pointer says where the assertion names its tenant`,
-      )
-    if (issuer.tenant !== undefined && issuer.tenants === undefined)
-      problems.push(
-        `identity.issuers.${i}.tenants: an issuer may speak only for the tenants that are listed: list them`,
-      )
-  })
-  if (entitlements?.source === 'file' && entitlements.file === undefined)
-    problems.push('entitlements.file: entitlements.source is file, but no file is named')
-  if (entitlements?.source === 'claims') {
-    if (identity.trust === 'plain')
-      problems.push('entitlements.source: claims need identity.trust: asserted')
-    for (const access of ['read', 'write', 'delete', 'admin'] as const)
-      if (entitlements.max_age[access] === 0)
-        problems.push(
-          `entitlements.max_age.${access}: is 0s, but claims are as old as their assertion: name an age, such as 5m`,
-        )
-  }
-  if (connect.sign_in === 'local') {
-    if (identity.trust !== 'plain')
-      problems.push('connect.sign_in: local is for a laptop: it needs identity.trust: plain')
-    const addresses = [...agentSide, ['listeners.connect', listeners.connect] as const]
-    for (const [path, address] of addresses)
-      if (address !== null && open(address))
-        problems.push(`${path}: connect.sign_in is local, so everything must listen on loopback`)
-  }
-  if (connect.url !== undefined && plainHttp(connect.url))
-    problems.push(`connect.url: ${connect.url} is plain http to another machine: use https`)
-  if (listeners.connect === null && connect.url === undefined)
-    problems.push(
-      'connect.url: listeners.connect is off, so say where the pages are that people are sent to',
-    )
-  if (listeners.connect !== null && connect.sign_in === undefined && connect.verifier === undefined)
-    problems.push(
-      'connect.sign_in: the pages must know who is there: name your OpenID provider, or say local on a laptop',
-    )
-  if (audit.required && audit.spool === undefined && !audit.sink.some((sink) => sink !== 'otlp'))
-    problems.push(
-      'audit.spool: audit.required is true and no sink is a file or stdout: name a spool folder',
-    )
-  if (
-    config.operators.length > 0 &&
-    listeners.connect !== null &&
-    open(listeners.connect) &&
-    listeners.operators === undefined
-  )
-    problems.push(
-      'listeners.operators: the connect listener is not on loopback, so the operators’ API needs an address of its own',
-    )
-  problems.push(...backendRules(config, plainHttp))
-  for (const unsigned of config.policy.bundle.startsWith('https:') ? [config.policy] : [])
-    if (unsigned.verification === undefined && !unsigned.unsigned)
-      problems.push(
-        'policy.verification: a bundle from a URL must be verified: name the keys, or say unsigned: true',
-      )
-  return problems
-}
-
-/** Parts of the contract that this version does not carry out: refused, never ignored. */
-const notBuilt = (config: Config): readonly string[] => {
-  const no = (path: string, what: string) =>
-    `${path}: ${what} is not built in this version of deputy: remove it`
-  return [
-    ...(config.entitlements?.source === 'http' || config.entitlements?.source === 'scim'
-      ? [no('entitlements.source', config.entitlements.source)]
-      : []),
-    ...(config.policy.bundle.startsWith('https:') || config.policy.bundle.startsWith('http:')
-      ? [no('policy.bundle', 'a bundle service')]
-      : []),
-    ...(config.policy.verification === undefined
-      ? []
-      : [no('policy.verification', 'bundle signing')]),
-    ...(config.policy.shadow === undefined ? [] : [no('policy.shadow', 'a shadow bundle')]),
-    ...(config.signals.length === 0 ? [] : [no('signals', 'Shared Signals')]),
-    ...(config.audit.sink.includes('otlp') ? [no('audit.sink', 'otlp')] : []),
-    ...(config.audit.spool === undefined ? [] : [no('audit.spool', 'the spool')]),
-    ...(config.audit.inputs === 'off' ? [] : [no('audit.inputs', 'sealed inputs')]),
-    ...(config.telemetry.otlp === undefined ? [] : [no('telemetry.otlp', 'OTLP export')]),
-    ...(config.upstream.proxy === undefined ? [] : [no('upstream.proxy', 'an egress proxy')]),
-  ]
-}
-
-type Issue = z.core.$ZodIssue
-
-/** zod's own words say little to somebody who writes YAML. */
-const said = (issue: Issue): readonly string[] => {
-  const at = (path: readonly PropertyKey[]): string => path.map(String).join('.') || 'configuration'
-  if (issue.code === 'unrecognized_keys')
-    return issue.keys.map((key) => `${at([...issue.path, key])}: is no key that deputy knows`)
-  if (issue.code === 'invalid_key')
-    return [`${at(issue.path)}: ${issue.issues[0]?.message ?? 'is no valid name'}`]
-  if (issue.code !== 'invalid_type') return [`${at(issue.path)}: ${issue.message}`]
-  const wanted = issue.expected === 'object' ? 'keys and values' : issue.expected
-  return [
-    issue.message.endsWith('received undefined')
-      ? `${at(issue.path)}: is missing`
-      : `${at(issue.path)}: must be ${wanted === 'string' ? 'a text (durations and sizes carry a unit, such as 10s)' : wanted === 'array' ? 'a list' : wanted}`,
-  ]
-}
-
-type Tree = Record<PropertyKey, unknown>
-const isTree = (value: unknown): value is Tree => typeof value === 'object' && value !== null
-
-/** What stands in for a value that is required and missing, so that everything else can still be judged. */
-const STAND_IN: readonly (readonly [path: readonly string[], value: unknown])[] = [
-  [['version'], 1],
-  [['identity', 'trust'], 'plain'],
-  [['policy', 'bundle'], 'missing'],
-  [['vault', 'keys'], 'missing'],
-  [['connections'], { missing: { provider: 'missing' } }],
-]
-
-/** The configuration without what is wrong in it: only to find further problems, never to serve. null: nothing is left. */
-const salvage = (raw: unknown, issues: readonly Issue[]): Config | null => {
-  if (!isTree(raw)) return null
-  const copy = structuredClone(raw)
-  const parentOf = (path: readonly PropertyKey[], make: boolean): Tree | null => {
-    let at: Tree = copy
-    for (const key of path.slice(0, -1)) {
-      if (!isTree(at[key]) && make) at[key] = {}
-      const next = at[key]
-      if (!isTree(next)) return null
-      at = next
-    }
-    return at
-  }
-  const drop = (path: readonly PropertyKey[]): void => {
-    const last = path.at(-1)
-    const parent = parentOf(path, false)
-    if (last === undefined || parent === null) return
-    if (Array.isArray(parent)) parent.splice(Number(last), 1)
-    else delete parent[last]
-  }
-  let wrong = issues
-  // A list or entry that lost a required part goes as a whole, in the next turn.
-  for (let turn = 0; turn < 5; turn++) {
-    for (const issue of wrong.toReversed()) {
-      const { path } = issue
-      if (issue.code === 'unrecognized_keys') for (const key of issue.keys) drop([...path, key])
-      else if (turn > 0 && issue.message.includes('undefined')) drop(path.slice(0, -1))
-      else drop(path)
-    }
-    for (const [path, value] of STAND_IN) {
-      const parent = parentOf(path, true)
-      const last = path.at(-1) ?? ''
-      if (parent !== null && parent[last] === undefined) parent[last] = value
-    }
-    const parsed = configSchema.safeParse(copy)
-    if (parsed.success) return parsed.data
-    wrong = parsed.error.issues
-  }
-  return null
-}
-
 /**
  * @returns the configuration, or every problem as `path: message`; `rest` is what could be read all the same, to look for
  * further problems in what it names. Pure.
@@ -542,7 +350,7 @@ export const parseConfig = (
     return problems.length > 0 ? { problems, rest: parsed.data } : { config: parsed.data }
   }
   const { issues } = parsed.error
-  const rest = salvage(raw, issues)
+  const rest = salvage(configSchema, raw, issues)
   const first = issues.flatMap(said)
   const more = rest === null ? [] : [...between(rest), ...notBuilt(rest)]
   // What follows only from a missing or removed value is no problem of its own.

@@ -29,7 +29,8 @@ export const clickThrough = async (
     else if (page.text.includes('name="prompt" value="login"'))
       page = await browser.submit(page, { login: who.login, password: 'x' })
     else if (page.text.includes('name="prompt" value="consent"')) page = await browser.submit(page)
-    else if (page.text.includes('name="csrf"')) page = await browser.submit(page, { answer: who.answer ?? 'yes' })
+    else if (page.text.includes('name="csrf"'))
+      page = await browser.submit(page, { answer: who.answer ?? 'yes' })
     else return page
   }
   throw new Error(`the pages ask without end at ${page.url}`)

@@ -1,0 +1,9 @@
+// Loopback, and plain http past it.
+export const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host)
+
+/** Plain http to another machine. */
+export const plainHttp = (value: string): boolean => {
+  const parsed = new URL(value)
+  return parsed.protocol === 'http:' && !isLoopback(parsed.hostname.replace(/^\[|\]$/g, ''))
+}

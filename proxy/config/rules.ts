@@ -1,0 +1,119 @@
+// Rules between values of the configuration, and parts of the contract that this version does not carry out.
+import { isLoopback, plainHttp } from './address.ts'
+import { backendRules } from './backend.ts'
+import type { Config, Listen } from './config.ts'
+
+/** What no single value can tell: rules between values. Each returns `path: message`. */
+export const between = (config: Config): readonly string[] => {
+  const problems: string[] = []
+  const { identity, listeners, entitlements, connect, audit } = config
+  const open = (address: Listen): boolean => !('path' in address) && !isLoopback(address.host)
+  const agentSide = [
+    ['listeners.agent', listeners.agent] as const,
+    ...(listeners.agent_tls === undefined
+      ? []
+      : [['listeners.agent_tls.listen', listeners.agent_tls.listen] as const]),
+    ...listeners.extra.map((extra, i) => [`listeners.extra.${i}.listen`, extra.listen] as const),
+  ]
+  if (identity.trust === 'plain')
+    for (const [path, address] of agentSide)
+      if (open(address))
+        problems.push(
+          `${path}: identity.trust is plain, so anybody who reaches this address may name any user: listen on loopback, or use identity.trust: asserted`,
+        )
+  if (identity.trust === 'asserted') {
+    if (identity.issuers.length === 0)
+      problems.push('identity.issuers: identity.trust is asserted, which needs one issuer at least')
+    listeners.extra.forEach((extra, i) => {
+      if (extra.user !== undefined)
+        problems.push(
+          `listeners.extra.${i}.user: a name on a listener is unsigned: allowed only under identity.trust: plain`,
+        )
+    })
+  }
+  identity.issuers.forEach((issuer, i) => {
+    if (issuer.jwks !== undefined && issuer.jwks_uri !== undefined)
+      problems.push(`identity.issuers.${i}: has both jwks and jwks_uri: keep one`)
+    if (issuer.tenants !== undefined && issuer.tenant === undefined)
+      problems.push(
+        `identity.issuers.${i}.tenant: tenants are listed, but no pointer says where the assertion names its tenant`,
+      )
+    if (issuer.tenant !== undefined && issuer.tenants === undefined)
+      problems.push(
+        `identity.issuers.${i}.tenants: an issuer may speak only for the tenants that are listed: list them`,
+      )
+  })
+  if (entitlements?.source === 'file' && entitlements.file === undefined)
+    problems.push('entitlements.file: entitlements.source is file, but no file is named')
+  if (entitlements?.source === 'claims') {
+    if (identity.trust === 'plain')
+      problems.push('entitlements.source: claims need identity.trust: asserted')
+    for (const access of ['read', 'write', 'delete', 'admin'] as const)
+      if (entitlements.max_age[access] === 0)
+        problems.push(
+          `entitlements.max_age.${access}: is 0s, but claims are as old as their assertion: name an age, such as 5m`,
+        )
+  }
+  if (connect.sign_in === 'local') {
+    if (identity.trust !== 'plain')
+      problems.push('connect.sign_in: local is for a laptop: it needs identity.trust: plain')
+    const addresses = [...agentSide, ['listeners.connect', listeners.connect] as const]
+    for (const [path, address] of addresses)
+      if (address !== null && open(address))
+        problems.push(`${path}: connect.sign_in is local, so everything must listen on loopback`)
+  }
+  if (connect.url !== undefined && plainHttp(connect.url))
+    problems.push(`connect.url: ${connect.url} is plain http to another machine: use https`)
+  if (listeners.connect === null && connect.url === undefined)
+    problems.push(
+      'connect.url: listeners.connect is off, so say where the pages are that people are sent to',
+    )
+  if (listeners.connect !== null && connect.sign_in === undefined && connect.verifier === undefined)
+    problems.push(
+      'connect.sign_in: the pages must know who is there: name your OpenID provider, or say local on a laptop',
+    )
+  if (audit.required && audit.spool === undefined && !audit.sink.some((sink) => sink !== 'otlp'))
+    problems.push(
+      'audit.spool: audit.required is true and no sink is a file or stdout: name a spool folder',
+    )
+  if (
+    config.operators.length > 0 &&
+    listeners.connect !== null &&
+    open(listeners.connect) &&
+    listeners.operators === undefined
+  )
+    problems.push(
+      'listeners.operators: the connect listener is not on loopback, so the operators’ API needs an address of its own',
+    )
+  problems.push(...backendRules(config))
+  for (const unsigned of config.policy.bundle.startsWith('https:') ? [config.policy] : [])
+    if (unsigned.verification === undefined && !unsigned.unsigned)
+      problems.push(
+        'policy.verification: a bundle from a URL must be verified: name the keys, or say unsigned: true',
+      )
+  return problems
+}
+
+/** Parts of the contract that this version does not carry out: refused, never ignored. */
+export const notBuilt = (config: Config): readonly string[] => {
+  const no = (path: string, what: string) =>
+    `${path}: ${what} is not built in this version of deputy: remove it`
+  return [
+    ...(config.entitlements?.source === 'http' || config.entitlements?.source === 'scim'
+      ? [no('entitlements.source', config.entitlements.source)]
+      : []),
+    ...(config.policy.bundle.startsWith('https:') || config.policy.bundle.startsWith('http:')
+      ? [no('policy.bundle', 'a bundle service')]
+      : []),
+    ...(config.policy.verification === undefined
+      ? []
+      : [no('policy.verification', 'bundle signing')]),
+    ...(config.policy.shadow === undefined ? [] : [no('policy.shadow', 'a shadow bundle')]),
+    ...(config.signals.length === 0 ? [] : [no('signals', 'Shared Signals')]),
+    ...(config.audit.sink.includes('otlp') ? [no('audit.sink', 'otlp')] : []),
+    ...(config.audit.spool === undefined ? [] : [no('audit.spool', 'the spool')]),
+    ...(config.audit.inputs === 'off' ? [] : [no('audit.inputs', 'sealed inputs')]),
+    ...(config.telemetry.otlp === undefined ? [] : [no('telemetry.otlp', 'OTLP export')]),
+    ...(config.upstream.proxy === undefined ? [] : [no('upstream.proxy', 'an egress proxy')]),
+  ]
+}

@@ -25,7 +25,7 @@ for (const [name, command, args] of steps) {
 const { writeFileSync } = await import('node:fs')
 for (const [file, make] of [
   ['proxy/config/config.schema.json', configJsonSchema],
-  ['providers/provider.schema.json', providerJsonSchema],
+  ['proxy/config/provider.schema.json', providerJsonSchema],
 ] as const) {
   const fresh = `${JSON.stringify(make(), null, 2)}\n`
   if (write) writeFileSync(file, fresh)

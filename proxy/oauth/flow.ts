@@ -9,7 +9,7 @@ import { createQuota } from './quota.ts'
 import type { OAuthClient } from './client.ts'
 
 export type FlowDeps = {
-  readonly store: Pick<Store, 'flows' | 'credentials'>
+  readonly store: Pick<Store, 'flows' | 'credentials' | 'publish' | 'subscribe'>
   readonly vault: Pick<Vault, 'look' | 'connect' | 'grant'>
   readonly sealer: Pick<Sealer, 'seal' | 'open' | 'sealText' | 'openText' | 'hmac'>
   readonly client: Pick<OAuthClient, 'authorize' | 'exchangeCode' | 'userinfo' | 'revoke'>
@@ -47,7 +47,8 @@ export type Plan =
 export type Flows = ReturnType<typeof createFlows>
 
 const LEG_MS = 600_000
-const POLL_MS = 1_000
+/** The bus tells within a second; this is for what it lost. */
+const POLL_MS = 5_000
 const ID = /^[A-Za-z0-9_-]{43}$/
 const AUTHORIZATION_ID = /^ac_([0-9a-f]{64})$/
 
@@ -61,6 +62,10 @@ export const createFlows = (deps: FlowDeps) => {
   const quota = createQuota(clock)
   const beginning = new Map<string, Promise<Begun>>()
   const waiting = new Map<string, Set<() => void>>()
+  store.subscribe('flow', (hash) => {
+    const woken = hash === '*' ? [...waiting.values()] : [waiting.get(hash) ?? []]
+    for (const each of woken) for (const wake of [...each]) wake()
+  })
 
   const toFlow = (row: FlowRow): Flow => {
     const late = row.status === 'pending' && row.expiresAt <= clock.now()
@@ -107,7 +112,8 @@ export const createFlows = (deps: FlowDeps) => {
     const missing = failed ? [] : outcome.missing
     const failure = failed ? outcome.failure : missing.length > 0 ? JSON.stringify(missing) : null
     await store.flows.finish(flow.hash, failed ? 'failed' : 'completed', failure)
-    for (const wake of waiting.get(flow.hash) ?? []) wake()
+    // Whoever waits for it, in any process on this store, looks now; a notice that is lost costs them a second look.
+    await store.publish('flow', flow.hash)
     return {
       ...flow,
       status: failed ? 'failed' : 'completed',
@@ -268,12 +274,21 @@ export const createFlows = (deps: FlowDeps) => {
       const hash = AUTHORIZATION_ID.exec(authorizationId)?.[1] ?? ''
       const deadline = clock.mono() + waitMs
       for (;;) {
-        const flow = hash === '' ? null : await byHash(hash)
-        if (flow === null || flow.agent !== agent || !samePerson(flow.person, person))
-          throw new Problem('authorization_not_found', 'you have begun no authorization of this id')
         const left = deadline - clock.mono()
-        if (flow.status !== 'pending' || left <= 0 || signal.aborted) return flow
-        await pause(waiting, hash, Math.min(POLL_MS, left), signal)
+        // Listening before looking: what ends in between is not missed.
+        const { woken, stop } = listen(waiting, hash, Math.max(0, Math.min(POLL_MS, left)), signal)
+        try {
+          const flow = hash === '' ? null : await byHash(hash)
+          if (flow === null || flow.agent !== agent || !samePerson(flow.person, person))
+            throw new Problem(
+              'authorization_not_found',
+              'you have begun no authorization of this id',
+            )
+          if (flow.status !== 'pending' || left <= 0 || signal.aborted) return flow
+          await woken
+        } finally {
+          stop()
+        }
       }
     },
 
@@ -361,23 +376,26 @@ export const createFlows = (deps: FlowDeps) => {
   }
 }
 
-/** Until the flow ends in this process, `ms` pass or the caller leaves. */
-const pause = (
+/** `woken`: the flow ended, `ms` passed or the caller left. `stop` must be called. */
+const listen = (
   waiting: Map<string, Set<() => void>>,
   hash: string,
   ms: number,
   signal: AbortSignal,
-): Promise<void> =>
-  new Promise((resolve) => {
-    const mine = waiting.get(hash) ?? new Set<() => void>()
-    const done = (): void => {
+): { readonly woken: Promise<void>; readonly stop: () => void } => {
+  const { promise: woken, resolve } = Promise.withResolvers<void>()
+  const mine = waiting.get(hash) ?? new Set<() => void>()
+  const wake = (): void => resolve()
+  const timer = setTimeout(wake, ms)
+  signal.addEventListener('abort', wake, { once: true })
+  waiting.set(hash, mine.add(wake))
+  return {
+    woken,
+    stop: () => {
       clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      mine.delete(done)
-      if (mine.size === 0) waiting.delete(hash)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done, { once: true })
-    waiting.set(hash, mine.add(done))
-  })
+      signal.removeEventListener('abort', wake)
+      mine.delete(wake)
+      if (mine.size === 0 && waiting.get(hash) === mine) waiting.delete(hash)
+    },
+  }
+}

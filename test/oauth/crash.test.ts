@@ -27,9 +27,14 @@ const start = (task: Task): Child => {
   child.once('message', (message) => (said = message as Told))
   const told = new Promise<Told | 'killed'>((resolve, reject) =>
     child.once('exit', (code, signal) => {
-      if (signal === 'SIGKILL') resolve('killed')
-      else if (said === null) reject(new Error(`the process ended with ${code} and said nothing`))
-      else resolve(said)
+      const settle = (): void => {
+        if (signal === 'SIGKILL') resolve('killed')
+        else if (said === null) reject(new Error(`the process ended with ${code} and said nothing`))
+        else resolve(said)
+      }
+      // What it said may still be in the channel when its end is known.
+      if (child.connected) child.once('disconnect', settle)
+      else setImmediate(settle)
     }),
   )
   return { process: child, told }

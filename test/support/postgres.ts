@@ -45,7 +45,8 @@ const sql: Postgres['sql'] = async (url, text, values = []) => {
   }
 }
 
-const startServer = async (): Promise<string> => {
+/** A server of its own; `onEnd` gets what stops it. */
+export const startServer = async (onEnd: (stop: () => Promise<void>) => void): Promise<string> => {
   const folder = mkdtempSync(join(tmpdir(), 'postgres-'))
   chmodSync(folder, 0o777) // user `postgres` puts its socket there
   const port = await freePort()
@@ -78,7 +79,7 @@ const startServer = async (): Promise<string> => {
       { cause: error },
     )
   }
-  afterAll(async () => {
+  onEnd(async () => {
     await server.stop()
     rmSync(folder, { recursive: true, force: true })
   })
@@ -88,7 +89,7 @@ const startServer = async (): Promise<string> => {
 const start = async (): Promise<Postgres | Absent> => {
   let base: string
   try {
-    base = process.env['DEPUTY_POSTGRES'] ?? (await startServer())
+    base = process.env['DEPUTY_POSTGRES'] ?? (await startServer(afterAll))
   } catch (error) {
     if (NO_SKIP) throw error
     return { absent: error instanceof Error ? error.message : String(error) }

@@ -124,6 +124,16 @@ const interpolate = (
 const idOf = (raw: unknown): unknown =>
   typeof raw === 'object' && raw !== null && !Array.isArray(raw) && 'id' in raw ? raw.id : null
 
+const extended = (raw: unknown): string =>
+  typeof raw === 'object' && raw !== null && 'extends' in raw && typeof raw.extends === 'string'
+    ? raw.extends
+    : ''
+const shippedIds = (): readonly string[] =>
+  readdirSync(shipped('providers'))
+    .filter((name) => name.endsWith('.yaml') && !name.endsWith('.operations.yaml'))
+    .map((name) => name.slice(0, -'.yaml'.length))
+    .sort()
+
 /** The shipped definitions, then the configuration's own: file names and inline objects. */
 const readProviders = (
   config: Config,
@@ -149,20 +159,21 @@ const readProviders = (
       problems.push(error instanceof Error ? error.message : String(error))
     }
   }
-  const folder = shipped('providers')
-  for (const name of readdirSync(folder).sort())
-    if (name.endsWith('.yaml') && !name.endsWith('.operations.yaml')) add(join(folder, name))
-  const isShipped = [...files.keys()]
   config.providers.forEach((own, i) => {
     if (typeof own === 'string') add(at(own), true)
     else files.set(`providers.${i}`, own)
   })
-  // An own definition with a shipped id takes its place.
-  const ownIds = new Set(
-    [...files].filter(([name]) => !isShipped.includes(name)).map(([, raw]) => idOf(raw)),
-  )
-  for (const name of isShipped)
-    if (ownIds.has(idOf(files.get(name))) && idOf(files.get(name)) !== null) files.delete(name)
+  // Of the shipped ones only those that are used are read: catalogues are long. An own definition takes its namesake's place.
+  const defined = new Set([...files.values()].map(idOf))
+  const wanted = Object.values(config.connections).map(({ provider }) => provider)
+  for (const raw of files.values()) wanted.push(extended(raw))
+  for (let id = wanted.pop(); id !== undefined; id = wanted.pop()) {
+    if (defined.has(id) || !shippedIds().includes(id)) continue
+    defined.add(id)
+    const path = join(shipped('providers'), `${id}.yaml`)
+    add(path)
+    wanted.push(extended(files.get(path)))
+  }
   const compiled = compileProviders(files)
   problems.push(...compiled.problems)
   return compiled.providers
@@ -187,7 +198,7 @@ const connect = (
     const provider = providers.get(entry.provider)
     if (provider === undefined) {
       problems.push(
-        `${where}.provider: ${JSON.stringify(entry.provider)} is not known: one of ${[...providers.keys()].join(', ')}, or a file under providers:`,
+        `${where}.provider: ${JSON.stringify(entry.provider)} is not known: one of ${[...new Set([...shippedIds(), ...providers.keys()])].join(', ')}, or a file under providers:`,
       )
       continue
     }

@@ -149,6 +149,10 @@ export const readQuery = <T extends z.ZodType>(c: Context, schema: T): z.output<
   const values = c.req.queries()
   const twice = Object.entries(values).find(([, list]) => list.length > 1)?.[0]
   if (twice !== undefined) throw invalid(`${twice}: is there twice`)
-  const flat = Object.entries(values).map(([name, list]) => [name, list[0] ?? ''] as const)
+  // Some clients write `user[id]` for `user_id`.
+  const flat = Object.entries(values).map(
+    ([name, list]) => [name.replace(/^([a-z]+)\[([a-z]+)\]$/, '$1_$2'), list[0] ?? ''] as const,
+  )
+  if (new Set(flat.map(([name]) => name)).size < flat.length) throw invalid('a name is there twice')
   return checked(schema, Object.fromEntries(flat), 'query')
 }

@@ -64,7 +64,7 @@ export const createFlows = (deps: FlowDeps) => {
   const waiting = new Map<string, Set<() => void>>()
   store.subscribe('flow', (hash) => {
     const woken = hash === '*' ? [...waiting.values()] : [waiting.get(hash) ?? []]
-    for (const each of woken) for (const wake of [...each]) wake()
+    for (const each of woken) for (const wake of each) wake()
   })
 
   const toFlow = (row: FlowRow): Flow => {

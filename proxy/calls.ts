@@ -2,6 +2,7 @@
 import type { Person } from './model.ts'
 import { Problem } from './problem.ts'
 import { createSlots } from './slots.ts'
+import { samePerson } from './wire/canonical.ts'
 
 export type LiveCall = {
   readonly id: string
@@ -28,9 +29,6 @@ export type CallRegistry = {
   /** Resolves when no call is left, or after `ms`. @returns how many were still running */
   readonly drain: (ms: number) => Promise<number>
 }
-
-export const samePerson = (a: Person, b: Person): boolean =>
-  a.id === b.id && a.realm === b.realm && a.tenant === b.tenant
 
 export const createCalls = (limits: {
   readonly calls: number

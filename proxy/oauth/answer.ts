@@ -1,7 +1,8 @@
 // The normaliser: whatever a token endpoint said, as one of a few kinds. Pure; every provider's quirk ends here.
+import { atPointer } from '../wire/json.ts'
 import type { AccountRules, AnswerRules, Introspection, Provider, TokenSet } from '../model.ts'
 import { secret } from '../secret.ts'
-import { at, first, accountAt, hostAt, isFields, parseBody, word } from './body.ts'
+import { first, accountAt, hostAt, isFields, parseBody, word } from './body.ts'
 import type { Account, Fields, RawAnswer } from './body.ts'
 
 export type FailureKind =
@@ -65,9 +66,11 @@ export const readTokenAnswer = (
   const access = first(body, rules.accessToken)
   if (typeof access !== 'string' || access === '')
     return fail('unknown', body === null ? 'unreadable_answer' : 'no_token')
-  const other = Object.entries(rules.onlyIf ?? {}).find(([where, want]) => at(body, where) !== want)
+  const other = Object.entries(rules.onlyIf ?? {}).find(
+    ([where, want]) => atPointer(body, where) !== want,
+  )
   if (other !== undefined) return fail('unknown', 'token_of_another_slot')
-  const type = word(at(body, '/token_type'))?.toLowerCase()
+  const type = word(atPointer(body, '/token_type'))?.toLowerCase()
   // A sender-constrained token presented as a bearer token would be refused at every call (RFC 9449 5).
   if (type === 'dpop' || type === 'mac') return fail('our_fault', 'unsupported_token_type')
   const host = rules.host ? hostAt(body, rules.host) : null
@@ -123,7 +126,7 @@ const errorOf = (body: Fields, status: number, known: AnswerRules['errors']): st
   // These stand in good answers too.
   const more = failed ? ['/code', '/type', '/status', '/error/message', '/message'] : []
   const said = [...places, ...more]
-    .map((place) => at(body, place))
+    .map((place) => atPointer(body, place))
     .filter((value): value is string => typeof value === 'string' && value !== '')
   // A word that the definition knows says more than a general one beside it (HubSpot).
   const found = said.find((value) => Object.hasOwn(known, value)) ?? said[0]
@@ -140,13 +143,17 @@ const failureOf = (
 ): TokenFailure => {
   const said = error === null || error === '' ? null : error
   const mapped = said !== null && Object.hasOwn(rules.errors, said) ? rules.errors[said] : undefined
-  const texts = [at(body, '/error_description'), at(body, '/error/message'), at(body, '/message')]
+  const texts = [
+    atPointer(body, '/error_description'),
+    atPointer(body, '/error/message'),
+    atPointer(body, '/message'),
+  ]
   const text = texts.find((value) => typeof value === 'string')
   const retryAfterMs = retryAfter(headers.get('retry-after'), now)
   const kind = kindOf(
     status,
     [mapped, said],
-    [at(body, '/error_subtype'), at(body, '/suberror')],
+    [atPointer(body, '/error_subtype'), atPointer(body, '/suberror')],
     `${said} ${text}`,
     retryAfterMs,
   )

@@ -1,6 +1,6 @@
 // Bodies of a provider, and what stands where in them. Pure; nothing here decides what an answer means.
 import type { AccountRules, HostFromToken, Place } from '../model.ts'
-import { parseStrict } from '../wire/json.ts'
+import { atPointer, parseStrict } from '../wire/json.ts'
 
 /** What came over the wire. `body` is null when it was too large or broke off. */
 export type RawAnswer = {
@@ -43,23 +43,15 @@ export const word = (value: unknown): string | null => {
   return typeof value === 'string' && value !== '' && value.length <= 256 ? value : null
 }
 
-/** RFC 6901, own members only. */
-export const at = (value: unknown, pointer: string): unknown => {
-  let here = value
-  for (const part of pointer.split('/').slice(1)) {
-    const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
-    if (typeof here !== 'object' || here === null || !Object.hasOwn(here, key)) return undefined
-    here = (here as Fields)[key]
-  }
-  return here
-}
 /** The claims of a JWT as they stand there: the token came from its issuer over TLS, and no signature is checked. */
 const claimsOf = (jwt: unknown): unknown =>
   typeof jwt === 'string'
     ? parseJson(Buffer.from(jwt.split('.')[1] ?? '', 'base64url').toString('utf8'))
     : undefined
 const placed = (value: unknown, place: Place): unknown =>
-  typeof place === 'string' ? at(value, place) : at(claimsOf(at(value, place.jwt)), place.claim)
+  typeof place === 'string'
+    ? atPointer(value, place)
+    : atPointer(claimsOf(atPointer(value, place.jwt)), place.claim)
 export const first = (value: unknown, places: readonly Place[]): unknown =>
   places.map((place) => placed(value, place)).find((found) => found !== undefined && found !== null)
 
@@ -83,7 +75,7 @@ export const hostAt = (
   body: unknown,
   { pointer, suffixes, required }: HostFromToken & { readonly required: boolean },
 ): { readonly name: string } | 'foreign' | null => {
-  const value = at(body, pointer)
+  const value = atPointer(body, pointer)
   if ((value === undefined || value === null) && !required) return null
   const url = typeof value === 'string' ? URL.parse(value) : null
   const plain = url !== null && url.protocol === 'https:' && url.port === '' && url.username === ''

@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto'
 import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { secret } from '../secret.ts'
-import { samePerson, type FlowParts, type Keeper } from './confirm.ts'
+import { samePerson } from '../wire/canonical.ts'
+import type { FlowParts, Keeper } from './confirm.ts'
 
 /** The first ones say that the flow has ended; of the others nothing was touched, except that `used` was spent before. */
 export type Finished =

@@ -1,4 +1,5 @@
 // What a consent earned: stored for the person, or held until the application says who was at its page, or given back.
+import { samePerson } from '../wire/canonical.ts'
 import { createHash } from 'node:crypto'
 import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
 import { AccountMismatch, Problem } from '../problem.ts'
@@ -50,10 +51,6 @@ const GRACE_MS = 60_000
 const FLOW_ID = /^[A-Za-z0-9_-]{43}$/
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
-/** Byte for byte: no folding, no trimming. */
-export const samePerson = (a: Person, b: Person): boolean =>
-  a.tenant === b.tenant && a.realm === b.realm && a.id === b.id
-
 export const createKeeper = (parts: FlowParts) => {
   const { store, vault, sealer, client, clock, toFlow, end, event } = parts
 

@@ -4,7 +4,8 @@ import type { Clock, Connection, Flow, FlowRow, Holding, Person, Store, Vault } 
 import { Problem } from '../problem.ts'
 import type { Sealer } from '../vault/seal.ts'
 import { createFinish } from './callback.ts'
-import { createKeeper, samePerson } from './confirm.ts'
+import { samePerson } from '../wire/canonical.ts'
+import { createKeeper } from './confirm.ts'
 import { createQuota } from './quota.ts'
 import type { OAuthClient } from './client.ts'
 

@@ -1,4 +1,5 @@
 // Who is at the page: the organisation's OpenID provider, or a one-time code from the terminal of a laptop.
+import { atPointer } from '../wire/json.ts'
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { chmod, rename, writeFile } from 'node:fs/promises'
 import * as oidc from 'openid-client'
@@ -29,23 +30,12 @@ export type OidcSignIn = Sessions & {
   >
 }
 
-/** RFC 6901 over own members only. */
-const claimAt = (claims: Json, pointer: string): Json | undefined => {
-  let value: Json | undefined = claims
-  for (const part of pointer.split('/').slice(1)) {
-    const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined
-    value = (value as Readonly<Record<string, Json>>)[key]
-  }
-  return value
-}
-
 const personOf = (claims: Json, config: SignInConfig): Person | string => {
-  const id = claimAt(claims, config.user)
+  const id = atPointer(claims, config.user)
   if (typeof id !== 'string' || !validId(id)) return `no usable claim at ${config.user}`
-  if (config.user === '/email' && claimAt(claims, '/email_verified') !== true)
+  if (config.user === '/email' && atPointer(claims, '/email_verified') !== true)
     return 'the e-mail address is not verified'
-  const tenant = config.tenant === undefined ? 'default' : claimAt(claims, config.tenant)
+  const tenant = config.tenant === undefined ? 'default' : atPointer(claims, config.tenant)
   if (typeof tenant !== 'string' || !validId(tenant)) return `no usable claim at ${config.tenant}`
   return { tenant, realm: config.realm ?? config.issuer, id }
 }

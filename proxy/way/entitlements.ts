@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { Access, Clock, Entitlements, Person, Principal } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { atPointer } from '../wire/json.ts'
 
 /** A source behind one interface: a file, a directory, pushed users. */
 type Ask = (person: Person) => Promise<Entitlements | null>
@@ -35,12 +36,7 @@ const UNKNOWN_PERSON: Entitlements = {
 const NOTHING_KNOWN: Entitlements = { ...UNKNOWN_PERSON, active: true }
 
 const pick = (claims: unknown, pointer: string): readonly string[] => {
-  let at = claims
-  for (const key of pointer.split('/').slice(1))
-    at =
-      typeof at === 'object' && at !== null && Object.hasOwn(at, key)
-        ? (at as Record<string, unknown>)[key]
-        : undefined
+  const at = atPointer(claims, pointer)
   return Array.isArray(at)
     ? at.filter((item) => typeof item === 'string')
     : typeof at === 'string'

@@ -14,6 +14,7 @@ import { LRUCache } from 'lru-cache'
 import type { Clock, Json, JsonObject, Log, Principal } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { validId } from '../wire/canonical.ts'
+import { atPointer } from '../wire/json.ts'
 
 /** Asymmetric only: with a shared secret anybody who verifies could also sign (RFC 8725 3.2). */
 const ALGORITHMS = [
@@ -43,17 +44,6 @@ export type Issuer = {
   readonly agent: string
   readonly tenant: string | null
   readonly tenants: readonly string[] | null
-}
-
-/** RFC 6901. undefined: nothing there. Own properties only. */
-export const atPointer = (value: unknown, pointer: string): unknown => {
-  let at: unknown = value
-  for (const part of pointer.split('/').slice(1)) {
-    const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
-    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, key)) return undefined
-    at = (at as Record<string, unknown>)[key]
-  }
-  return at
 }
 
 const denied = (detail: string, cause?: unknown): Problem =>

@@ -3,7 +3,7 @@ import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Json, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
-import { parseStrict } from '../wire/json.ts'
+import { atPointer, parseStrict } from '../wire/json.ts'
 import { jsonCredential, multipartCredential, stripForm } from '../wire/strip.ts'
 import type { Act } from './classify.ts'
 
@@ -65,14 +65,7 @@ const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | null> =>
 const atPointers = (value: unknown, pointers: readonly string[]): Record<string, Json> => {
   const found: Record<string, Json> = {}
   for (const pointer of pointers) {
-    let at: unknown = value
-    for (const part of pointer.split('/').slice(1)) {
-      const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
-      at =
-        typeof at === 'object' && at !== null && Object.hasOwn(at, key)
-          ? (at as Record<string, unknown>)[key]
-          : undefined
-    }
+    const at = atPointer(value, pointer)
     if (at !== undefined) found[pointer] = at as Json
   }
   return found

@@ -1,5 +1,5 @@
 // One reading of a request, or a refusal: what policy decides on is, byte for byte, what is sent.
-import type { QueryPair, Target } from '../model.ts'
+import type { Person, QueryPair, Target } from '../model.ts'
 import { Problem } from '../problem.ts'
 
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Z]+$/
@@ -194,6 +194,10 @@ export const canonicalHeaders = (rawHeaders: readonly string[], tagHeader: strin
 /** May this be a person's id? At most 256 bytes of UTF-8, no control or bidirectional characters (design 2.2). */
 export const validId = (id: string): boolean =>
   id !== '' && id.isWellFormed() && Buffer.byteLength(id) <= 256 && !ID_REFUSED.test(id)
+
+/** (tenant, realm, id), byte for byte: no folding, no trimming. */
+export const samePerson = (a: Person, b: Person): boolean =>
+  a.tenant === b.tenant && a.realm === b.realm && a.id === b.id
 
 /**
  * The person in a first segment `~alice%40example.com`, decoded once.

@@ -41,6 +41,17 @@ export const parseStrict = (text: string, depth = 64): unknown => {
   return done === 0 ? value : (JSON.parse(plain + text.slice(done)) as unknown)
 }
 
+/** RFC 6901 over own members only. undefined: nothing there. */
+export const atPointer = (value: unknown, pointer: string): unknown => {
+  let at = value
+  for (const part of pointer.split('/').slice(1)) {
+    const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
+    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, key)) return undefined
+    at = (at as Record<string, unknown>)[key]
+  }
+  return at
+}
+
 const isKey = (text: string, from: number): boolean => {
   let at = from
   while (text[at] === ' ' || text[at] === '\n' || text[at] === '\r' || text[at] === '\t') at++

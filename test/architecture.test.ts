@@ -219,6 +219,17 @@ describe('measure', () => {
   })
 })
 
+test('shipped data is ASCII: one wide character in a YAML file makes each string cut from it wide, and every record slower', () => {
+  for (const dir of ['../providers/', '../policies/deputy_data/']) {
+    const at = fileURLToPath(new URL(dir, import.meta.url))
+    for (const name of readdirSync(at).filter((file) => /\.(?:ya?ml|json)$/.test(file)))
+      expect(
+        [...readFileSync(join(at, name), 'utf8')].filter((c) => c > '\x7f'),
+        name,
+      ).toEqual([])
+  }
+})
+
 test('the README lists every problem code with its status', () => {
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
   const rows = readme.split('\n')

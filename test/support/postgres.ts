@@ -24,7 +24,7 @@ export type Postgres = {
 /** Why there is none; part of the name of what is skipped. */
 export type Absent = { readonly absent: string }
 
-const NO_SKIP = process.env['DEPUTY_NO_SKIP'] === '1'
+export const NO_SKIP = process.env['DEPUTY_NO_SKIP'] === '1'
 export const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
 export const freePort = async (): Promise<number> => {

@@ -452,6 +452,15 @@ export type Vault = {
     lease: string,
     tokens: TokenSet,
   ) => Promise<'stored' | 'lost'>
+  /**
+   * Stores the set that follows `generation` in a grant that was given up meanwhile: whoever was refused had the older
+   * token. `lost`: it was not given up, or is at another generation.
+   */
+  readonly revive: (
+    credential: string,
+    generation: number,
+    tokens: TokenSet,
+  ) => Promise<'stored' | 'lost'>
   /** Ends a lease without a new token. `unknown` keeps the mark that an answer may have been lost. */
   readonly release: (
     credential: string,
@@ -639,6 +648,11 @@ export type Store = {
     readonly rotate: (
       id: string,
       lease: string,
+      next: Pick<CredentialRow, 'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt'>,
+    ) => Promise<boolean>
+    /** The same for a row that needs a new consent and has no lease: it is active again. */
+    readonly revive: (
+      id: string,
       next: Pick<CredentialRow, 'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt'>,
     ) => Promise<boolean>
     readonly release: (

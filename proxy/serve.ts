@@ -34,6 +34,7 @@ import { createUlid } from './ulid.ts'
 import { followRing } from './vault/rotate.ts'
 import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
+import { createSpool } from './vault/spool.ts'
 import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
 import { createCredentials } from './way/credential.ts'
@@ -214,8 +215,10 @@ export const serve = async (
     const used = createUsed({ grants: store.grants, clock, log })
     opened.push(() => used.close())
     const client = createOAuthClient({ fetch: dial.fetch, clock })
-    const refresher = createRefresher({ vault, client, clock, log })
+    const spool = createSpool({ folder: at(config.vault.spool), sealer, log })
+    const refresher = createRefresher({ vault, client, clock, log, spool })
     opened.push(() => refresher.drain())
+    await refresher.resume(loaded.connections)
 
     const connect =
       config.listeners.connect === null
@@ -539,7 +542,8 @@ export const serve = async (
         draining = true
         // A held call is answered with its link: the person's yes will count after the restart.
         hold.release()
-        await closeAll()
+        // Begun first: a rotated token that is not stored is the one thing that cannot be had again.
+        await Promise.all([refresher.drain().catch(() => {}), closeAll()]) // told by closeAll, which drains once more
       },
     }
   } catch (error) {

@@ -8,6 +8,7 @@ import { openStore } from '../store/open.ts'
 import { addKey, readRing, removeKeys, reseal } from '../vault/rotate.ts'
 import type { Resealed } from '../vault/rotate.ts'
 import { createSealer, newKeyRing } from '../vault/seal.ts'
+import { spooled } from '../vault/spool.ts'
 
 type KeygenOptions = {
   /** Where the ring goes; a missing folder is made, an existing file is never overwritten. */
@@ -104,6 +105,13 @@ const rotate = async (
     print,
   )
   if (retire && unused.length > 0) {
+    const waiting = (await spooled(loaded.at(loaded.config.vault.spool))).length
+    if (waiting > 0) {
+      complain(
+        `${waiting} refreshed tokens wait in ${loaded.at(loaded.config.vault.spool)}, perhaps under an old key: nothing was removed. Start deputy, which stores them, and run ${AGAIN} again.`,
+      )
+      return 1
+    }
     if (settled < SETTLED_MS) {
       complain(
         `The ring changed less than ${SETTLED_MS / 60_000} minutes ago, and a running deputy may be about to store what it sealed before: nothing was removed. Run ${AGAIN} later.`,

@@ -261,6 +261,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
 
     lease: (id, generation, ms) => guarded(() => leases.lease(id, generation, ms)),
     rotate: (id, lease, tokens) => guarded(() => leases.rotate(id, lease, tokens)),
+    revive: (id, generation, tokens) => guarded(() => leases.revive(id, generation, tokens)),
     release: (id, lease, outcome) => guarded(() => leases.release(id, lease, outcome)),
 
     list: ({ tenant, realm, id, connection }) =>

@@ -477,6 +477,10 @@ export type Vault = {
     readonly id?: string
     readonly connection?: string
   }) => Promise<readonly HeldConnection[]>
+  /** Whose it is and where it is used; null: there is none. */
+  readonly locate: (
+    credential: string,
+  ) => Promise<{ readonly person: Person; readonly connection: string } | null>
   /** Local revocation: the row's secrets are wiped, caches dropped. Returns what was held, to revoke at the provider. */
   readonly revoke: (credential: string) => Promise<StoredCredential | null>
   /** Cheap readiness check; throws when the store cannot be read. */

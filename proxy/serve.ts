@@ -5,11 +5,14 @@ import { createServer as createHttpServer, type Server } from 'node:http'
 import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
+import { controlSocket } from './config/address.ts'
+import { naming } from './config/backend.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import type { Directory } from './directory/file.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
+import { startControl } from './net/control.ts'
 import { createDial } from './net/dial.ts'
 import { startListener, type Listening } from './net/listener.ts'
 import { createOAuthClient } from './oauth/client.ts'
@@ -19,7 +22,7 @@ import { createRevoker } from './oauth/revoke.ts'
 import { createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { openEnds } from './observe/ends.ts'
-import { openJournal } from './observe/journal.ts'
+import { openJournal, sinksOf } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
 import { createAuthApi } from './people/api.ts'
@@ -31,7 +34,7 @@ import { prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem } from './problem.ts'
 import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
-import { followRing } from './vault/rotate.ts'
+import { followRing, rotateKeys } from './vault/rotate.ts'
 import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
 import { createSpool } from './vault/spool.ts'
@@ -140,9 +143,7 @@ export const serve = async (
 
     const store = await openStore(config.vault.store, at, log)
     opened.push(() => store.close())
-    const sinks = config.audit.sink.map((sink) =>
-      sink === 'stdout' ? ('stdout' as const) : { file: at(sink.slice('file:'.length)) },
-    )
+    const sinks = sinksOf(config.audit.sink, at)
     const journal = await openJournal({
       sinks,
       fsync: config.audit.fsync,
@@ -389,17 +390,12 @@ export const serve = async (
       newId,
     })
     const operatorsDeps = {
-      ...namingOf(config),
+      ...naming(config),
       operators: config.operators,
       verifier: verifier?.key ?? null,
       connections: () => loaded.connections,
       vault,
-      locate: async (id: string) => {
-        const row = await store.credentials.byId(id)
-        if (row === null) return null
-        const { tenant, realm, user, connection } = row
-        return { person: { tenant, realm, id: user }, connection }
-      },
+      locate: vault.locate,
       revoker: createRevoker({ vault, client, connections: () => loaded.connections, log }),
       flows,
       runs,
@@ -446,6 +442,33 @@ export const serve = async (
       operators.server.on('request', (req, res) => void listener(req, res))
       operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
     }
+    const local = createOperatorsApi({
+      ...operatorsDeps,
+      operators: [],
+      verifier: null,
+      local: true,
+      rotate: async (retire) => {
+        const [printed, complaints]: [string[], string[]] = [[], []]
+        const code = await rotateKeys({
+          store,
+          path: at(config.vault.keys),
+          spool: at(config.vault.spool),
+          retire,
+          print: (line) => void printed.push(line),
+          complain: (line) => void complaints.push(line),
+          now: clock.now,
+        })
+        return { code, printed, complaints }
+      },
+    })
+    const localListener = getRequestListener(local.fetch)
+    opened.push(
+      await startControl(
+        controlSocket(config.vault.store, at),
+        (req, res) => void localListener(req, res),
+        log,
+      ),
+    )
     const api = createAuthApi({
       identify: async (rawHeaders) => identify.identify(rawHeaders, null),
       plainPerson:
@@ -558,17 +581,6 @@ const peopleOf = (config: Config, directory: Directory | null): PeopleSource => 
     ? { kind: 'claims', ...config.entitlements.claims }
     : { kind: 'none' }
 }
-
-/** The tenants and realms that tags can name. */
-const namingOf = ({
-  identity,
-}: Config): { readonly tenants: readonly string[]; readonly realms: readonly string[] } =>
-  identity.trust === 'plain'
-    ? { tenants: ['default'], realms: [identity.realm] }
-    : {
-        tenants: [...new Set(identity.issuers.flatMap(({ tenants }) => tenants ?? ['default']))],
-        realms: [...new Set(identity.issuers.map(({ realm, issuer }) => realm ?? issuer))],
-      }
 
 const closeServer = (server: Server, ms: number): Promise<void> =>
   new Promise((resolve) => {

@@ -300,6 +300,12 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
         return held
       }),
 
+    locate: (id) =>
+      guarded(async () => {
+        const row = await store.credentials.byId(id)
+        return row === null ? null : { person: ownerOf(row), connection: row.connection }
+      }),
+
     revoke: (id) =>
       guarded(async () => {
         const row = await store.credentials.remove(id)

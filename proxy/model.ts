@@ -481,6 +481,8 @@ export type Vault = {
   readonly locate: (
     credential: string,
   ) => Promise<{ readonly person: Person; readonly connection: string } | null>
+  /** false: nothing is stored of this person and nothing of theirs was ever revoked, as in a database that is new. */
+  readonly known: (person: Person) => Promise<boolean>
   /** Local revocation: the row's secrets are wiped, caches dropped. Returns what was held, to revoke at the provider. */
   readonly revoke: (credential: string) => Promise<StoredCredential | null>
   /** Cheap readiness check; throws when the store cannot be read. */

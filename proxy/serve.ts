@@ -34,7 +34,7 @@ import { prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem } from './problem.ts'
 import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
-import { followRing, rotateKeys } from './vault/rotate.ts'
+import { followRing, missingKeys, rotateKeys } from './vault/rotate.ts'
 import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
 import { createSpool } from './vault/spool.ts'
@@ -143,6 +143,12 @@ export const serve = async (
 
     const store = await openStore(config.vault.store, at, log)
     opened.push(() => store.close())
+    const missing = await missingKeys(store, ring)
+    if (missing.length > 0)
+      log.error(
+        { keys: missing },
+        `vault.keys: ${at(config.vault.keys)} lacks keys under which grants are sealed: bring them back into the ring from your copy; until then these people get vault_unavailable`,
+      )
     const sinks = sinksOf(config.audit.sink, at)
     const journal = await openJournal({
       sinks,

@@ -17,7 +17,7 @@ import {
 import { createUnstored } from './unstored.ts'
 
 export type RefreshDeps = {
-  readonly vault: Pick<Vault, 'open' | 'lease' | 'rotate' | 'revive' | 'release'>
+  readonly vault: Pick<Vault, 'open' | 'lease' | 'rotate' | 'revive' | 'known' | 'release'>
   readonly spool?: Spool
   readonly client: Pick<OAuthClient, 'refresh' | 'revoke'>
   readonly clock: Clock

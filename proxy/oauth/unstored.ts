@@ -5,7 +5,7 @@ import type { Spool } from '../vault/spool.ts'
 import type { OAuthClient } from './client.ts'
 
 type UnstoredDeps = {
-  readonly vault: Pick<Vault, 'open' | 'lease' | 'rotate' | 'revive'>
+  readonly vault: Pick<Vault, 'open' | 'lease' | 'rotate' | 'revive' | 'known'>
   /** Where an answer waits that outlives this process; null: in memory only. */
   readonly spool: Spool | null
   readonly client: Pick<OAuthClient, 'revoke'>
@@ -26,7 +26,11 @@ type Entry = {
 const LEASE_MS = 60_000
 /** Well within a lease: whoever takes the next one would send the old refresh token. */
 const LONGEST_MS = 5_000
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : 'unknown')
+/** What the database said, not what an agent would hear of it. */
+const reasonOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return 'unknown'
+  return error.cause instanceof Error ? error.cause.message : error.message
+}
 /** Nothing is left to store: the account is gone, or the grant ended. */
 const over = (error: unknown): boolean =>
   error instanceof Problem && error.code === 'reauthorization_required'
@@ -42,6 +46,8 @@ export const createUnstored = ({ vault, spool, client, clock, log, sleep }: Unst
     const fields = { credential: credential.id, connection: credential.connection }
     const now = await vault.open(credential.id, { fresh: true })
     if (now === null) {
+      if (!(await vault.known(credential.person)))
+        throw new Error('the vault knows nothing of this person: was the database replaced?')
       // The kill switch wins: what the provider just gave is given back.
       const revoked = connection === null ? 'failed' : await client.revoke(connection, tokens)
       log.warn({ ...fields, revoked }, 'revoked while it was being refreshed')

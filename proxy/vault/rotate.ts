@@ -156,6 +156,15 @@ export const reseal = async (deps: {
   }
 }
 
+/** Keys that sealed rows name and the ring lacks; the first rows stand for all. */
+export const missingKeys = async (
+  store: Pick<Store, 'sealed'>,
+  ring: KeyRing,
+): Promise<readonly string[]> => {
+  const kids = (await store.sealed.page(null, PAGE)).map(({ sealed }) => kidOf(sealed) ?? '')
+  return [...new Set(kids)].filter((kid) => kid !== '' && !ring.seal.has(kid))
+}
+
 /** A process that read the ring before this may still be about to store what it sealed. */
 const SETTLED_MS = 10 * 60_000
 export const ROTATE_AGAIN = '`deputy keys rotate --retire`'

@@ -16,7 +16,7 @@ import { answered, boundOf, createLeases, ownerOf } from './leases.ts'
 import type { Sealer } from './seal.ts'
 
 export type VaultDeps = {
-  readonly store: Pick<Store, 'credentials' | 'grants' | 'check' | 'subscribe'>
+  readonly store: Pick<Store, 'credentials' | 'grants' | 'epochs' | 'check' | 'subscribe'>
   readonly sealer: Pick<Sealer, 'seal' | 'open'>
   readonly clock: Clock
   readonly randomId: () => string
@@ -304,6 +304,13 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
       guarded(async () => {
         const row = await store.credentials.byId(id)
         return row === null ? null : { person: ownerOf(row), connection: row.connection }
+      }),
+
+    known: (person) =>
+      guarded(async () => {
+        const { tenant, realm, id: user } = person
+        const rows = store.credentials.list({ tenant, realm, user })
+        return (await store.epochs.read(person)) > 0 || (await rows).length > 0
       }),
 
     revoke: (id) =>

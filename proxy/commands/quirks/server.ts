@@ -143,7 +143,8 @@ export const startScripted = async (client: ClientFacts) => {
     if (twist.status !== undefined && (twist.status < 200 || twist.status > 204))
       return send(response, twist, twist.status, {})
     // Nothing was done where the answer is not the one that says so.
-    if (twist.size === 'endless' || twist.body !== undefined) return send(response, twist, 200, {})
+    if ((twist.size ?? 'large') !== 'large' || twist.body !== undefined)
+      return send(response, twist, 200, {})
     switch (seen.endpoint) {
       case 'authorize':
         return authorize(session, query, response)

@@ -74,7 +74,7 @@ const nearest = (key: string): string => {
   const known = new Set(keysIn(z.toJSONSchema(definition, { io: 'input', unrepresentable: 'any' })))
   const [best] = [...known]
     .map((name) => [distance(key.slice(0, 50), name), name] as const)
-    .sort(([one], [other]) => one - other)
+    .sort(([a, one], [b, other]) => a - b || other.length - one.length)
   // A known one that stands in the wrong place is no slip of the pen.
   return best !== undefined && best[0] > 0 && best[0] <= Math.max(1, Math.floor(key.length / 4))
     ? `: is ${best[1]} meant?`

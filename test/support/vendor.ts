@@ -57,7 +57,9 @@ export const startVendor = async (setup: {
   readonly connections: Readonly<Record<string, VendorConnection>>
   readonly held: readonly VendorHeld[]
   readonly config?: Fields
-  readonly listeners?: (upstream: Upstream) => Fields
+  readonly listeners?: () => Fields
+  /** Further keys of connections, by name. */
+  readonly override?: (upstream: Upstream) => Readonly<Record<string, Fields>>
 }): Promise<Vendor> => {
   const folder = mkdtempSync(join(tmpdir(), 'deputy-vendor-'))
   const { publicKey, privateKey } = await generateKeyPair('ES256')
@@ -77,6 +79,7 @@ export const startVendor = async (setup: {
         ? {}
         : { hosts: Object.fromEntries(one.hosts.map((host) => [host, upstream.origin])) }),
       ...one.more,
+      ...setup.override?.(upstream)[name],
     },
   ])
   const deputy = await startDeputy({
@@ -94,7 +97,7 @@ export const startVendor = async (setup: {
         agent: '127.0.0.1:0',
         admin: '127.0.0.1:0',
         connect: '127.0.0.1:0',
-        ...setup.listeners?.(upstream),
+        ...setup.listeners?.(),
       },
       identity: {
         trust: 'asserted',
@@ -151,7 +154,7 @@ export const startVendor = async (setup: {
       const exchanges = new Set(decisions.map(({ exchange }) => exchange))
       const ended = () =>
         lines(from, 'outcome').filter(({ exchange }) => exchanges.has(exchange)).length
-      await expect.poll(ended).toBe(operations.length)
+      await expect.poll(ended, { timeout: 5_000 }).toBe(operations.length)
       expect(decisions.map((line) => named(line, 'operation')['id'])).toEqual(operations)
       for (const line of decisions) {
         expect(named(line, 'user')).toMatchObject({ id: person, verified: true })

@@ -3,6 +3,7 @@ import { calendar as calendarApi } from '@googleapis/calendar'
 import { drive as driveApi } from '@googleapis/drive'
 import { auth, gmail as gmailApi } from '@googleapis/gmail'
 import { createEmulator } from 'emulate'
+import type { Emulator } from 'emulate'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { backlotMissing, startBacklot } from '../support/backlot.ts'
 import type { Backlot } from '../support/backlot.ts'
@@ -43,7 +44,7 @@ const mail = (to: string, subject: string): string =>
 
 describe('Google’s clients and an emulator that knows mail, calendar and files', () => {
   const [ALICE, BOB] = ['alice@corp.test', 'bob@corp.test']
-  let emulator: Awaited<ReturnType<typeof createEmulator>>
+  let emulator: Emulator
   let vendor: Vendor
   beforeAll(async () => {
     const message = (user_email: string, n: number) => ({
@@ -67,7 +68,12 @@ describe('Google’s clients and an emulator that knows mail, calendar and files
           // Whoever brings a token that it does not know is taken for the first one.
           users: [{ email: 'fallback@corp.test' }, { email: ALICE }, { email: BOB }],
           messages: [ALICE, BOB].flatMap((who) => [1, 2, 3, 4, 5].map((n) => message(who, n))),
-          calendars: [ALICE, BOB].map((who) => ({ id: who, user_email: who, summary: who, primary: true })),
+          calendars: [ALICE, BOB].map((who) => ({
+            id: who,
+            user_email: who,
+            summary: who,
+            primary: true,
+          })),
         },
       },
     })
@@ -105,9 +111,7 @@ describe('Google’s clients and an emulator that knows mail, calendar and files
     )
     const threads = await as('threads.list', () => gmail.users.threads.list({ userId }))
     expect(threads.data.threads?.length).toBeGreaterThan(0)
-    await as('threads.get', () =>
-      gmail.users.threads.get({ userId, id: got.data.threadId ?? '' }),
-    )
+    await as('threads.get', () => gmail.users.threads.get({ userId, id: got.data.threadId ?? '' }))
     const draft = await as('drafts.create', () =>
       gmail.users.drafts.create({
         userId,
@@ -124,11 +128,12 @@ describe('Google’s clients and an emulator that knows mail, calendar and files
     )
     await as('drafts.get', () => gmail.users.drafts.get({ userId, id: draftId }))
     await as('drafts.list', () => gmail.users.drafts.list({ userId }))
-    await as('drafts.send', () =>
-      gmail.users.drafts.send({ userId, requestBody: { id: draftId } }),
-    )
+    await as('drafts.send', () => gmail.users.drafts.send({ userId, requestBody: { id: draftId } }))
     const sent = await as('messages.send', () =>
-      gmail.users.messages.send({ userId, requestBody: { raw: mail('z@elsewhere.test', 'three') } }),
+      gmail.users.messages.send({
+        userId,
+        requestBody: { raw: mail('z@elsewhere.test', 'three') },
+      }),
     )
     expect(sent.data.labelIds).toContain('SENT')
     await as('history.list', () =>
@@ -141,18 +146,20 @@ describe('Google’s clients and an emulator that knows mail, calendar and files
     const whole = await gmail.users.messages.list({ userId: 'me', q: 'number' })
     const walked: (string | null | undefined)[] = []
     const pages = Math.ceil((whole.data.messages?.length ?? 0) / 2)
-    await vendor.through('alice', Array<string>(pages).fill('gmail.users.messages.list'), async () => {
-      for (let pageToken: string | undefined = ''; pageToken !== undefined;) {
-        const { data } = await gmail.users.messages.list({
-          userId: 'me',
-          q: 'number',
-          maxResults: 2,
-          ...(pageToken === '' ? {} : { pageToken }),
-        })
-        walked.push(...(data.messages ?? []).map(({ id }) => id))
-        pageToken = data.nextPageToken ?? undefined
-      }
-    })
+    await vendor.through(
+      'alice',
+      Array<string>(pages).fill('gmail.users.messages.list'),
+      async () => {
+        const page = { userId: 'me', q: 'number', maxResults: 2 }
+        let { data } = await gmail.users.messages.list(page)
+        for (;;) {
+          walked.push(...(data.messages ?? []).map(({ id }) => id))
+          const pageToken = data.nextPageToken
+          if (!pageToken) return
+          ;({ data } = await gmail.users.messages.list({ ...page, pageToken }))
+        }
+      },
+    )
     expect(pages).toBeGreaterThan(1)
     expect(walked).toEqual(whole.data.messages?.map(({ id }) => id))
   })
@@ -168,7 +175,10 @@ describe('Google’s clients and an emulator that knows mail, calendar and files
       { dateTime: '2030-01-01T11:00:00Z' },
     ]
     await as('calendar.events.insert', () =>
-      calendar.events.insert({ calendarId: 'primary', requestBody: { summary: 'talk', start, end } }),
+      calendar.events.insert({
+        calendarId: 'primary',
+        requestBody: { summary: 'talk', start, end },
+      }),
     )
     const events = await as('calendar.events.list', () =>
       calendar.events.list({ calendarId: 'primary' }),
@@ -223,7 +233,12 @@ describe('Google’s clients and an emulator that knows mail, calendar and files
   test('an API key of the agent’s goes nowhere', async () => {
     const { gmail } = clients(vendor, 'alice')
     const { data } = await vendor.through('alice', ['gmail.users.messages.list'], () =>
-      gmail.users.messages.list({ userId: 'me', q: 'number', key: 'AIza-dummy', quotaUser: 'dummy' }),
+      gmail.users.messages.list({
+        userId: 'me',
+        q: 'number',
+        key: 'AIza-dummy',
+        quotaUser: 'dummy',
+      }),
     )
     expect(data.messages?.[0]?.id).toContain(ALICE)
   })

@@ -182,52 +182,55 @@ describe('HubSpot’s client and a CRM that is written to', () => {
 })
 
 const missing = backlotMissing()
-describe.skipIf(missing !== '')(`HubSpot’s client and a HubSpot that refuses junk${missing}`, () => {
-  let backlot: Backlot
-  let vendor: Vendor
-  beforeAll(async () => {
-    backlot = await startBacklot()
-    vendor = await startVendor({
-      connections,
-      held: [
-        { person: 'alice', connection: 'hubspot', token: backlot.token('dana.whitfield') },
-        { person: 'bob', connection: 'hubspot', token: backlot.token('ava.chen') },
-        { person: 'rita', connection: 'hubspot', token: 'CJ-junk-0123456789' },
-      ],
+describe.skipIf(missing !== '')(
+  `HubSpot’s client and a HubSpot that refuses junk${missing}`,
+  () => {
+    let backlot: Backlot
+    let vendor: Vendor
+    beforeAll(async () => {
+      backlot = await startBacklot()
+      vendor = await startVendor({
+        connections,
+        held: [
+          { person: 'alice', connection: 'hubspot', token: backlot.token('dana.whitfield') },
+          { person: 'bob', connection: 'hubspot', token: backlot.token('ava.chen') },
+          { person: 'rita', connection: 'hubspot', token: 'CJ-junk-0123456789' },
+        ],
+      })
+      vendor.upstream.handle = relayed(backlot.origin, 'api.hubapi.com', '/hubspot')
+    }, 60_000)
+    afterAll(async () => {
+      await vendor?.close()
+      await backlot?.close()
     })
-    vendor.upstream.handle = relayed(backlot.origin, 'api.hubapi.com', '/hubspot')
-  }, 60_000)
-  afterAll(async () => {
-    await vendor?.close()
-    await backlot?.close()
-  })
 
-  test('each person sees what HubSpot shows to them, page by page', async () => {
-    for (const kind of ['contacts', 'companies', 'deals'] as const) {
-      const count = async (person: string, pages: number): Promise<number> => {
-        const api = client(vendor, person).crm[kind]
-        const operations = Array<string>(pages).fill(`crm.${kind}.basicApi.getPage`)
-        return (await vendor.through(person, operations, () => api.getAll(1))).length
+    test('each person sees what HubSpot shows to them, page by page', async () => {
+      for (const kind of ['contacts', 'companies', 'deals'] as const) {
+        const count = async (person: string, pages: number): Promise<number> => {
+          const api = client(vendor, person).crm[kind]
+          const operations = Array<string>(pages).fill(`crm.${kind}.basicApi.getPage`)
+          return (await vendor.through(person, operations, () => api.getAll(1))).length
+        }
+        expect(await count('alice', 3)).toBe(3)
+        expect(await count('bob', 1)).toBe(0)
       }
-      expect(await count('alice', 3)).toBe(3)
-      expect(await count('bob', 1)).toBe(0)
-    }
-    const { results } = await client(vendor, 'alice').crm.deals.basicApi.getPage(1)
-    const id = results[0]?.id ?? ''
-    const operation = 'crm.deals.basicApi.getById'
-    const got = await vendor.through('alice', [operation], () =>
-      client(vendor, 'alice').crm.deals.basicApi.getById(id),
-    )
-    expect(got.id).toBe(id)
-    const hidden = client(vendor, 'bob').crm.deals.basicApi.getById(id)
-    await expect(hidden).rejects.toMatchObject({ code: 404 })
-  })
-
-  test('a token that HubSpot does not know is refused in HubSpot’s words', async () => {
-    const call = client(vendor, 'rita').crm.contacts.basicApi.getPage()
-    await expect(call).rejects.toMatchObject({
-      code: 401,
-      body: { category: 'INVALID_AUTHENTICATION' },
+      const { results } = await client(vendor, 'alice').crm.deals.basicApi.getPage(1)
+      const id = results[0]?.id ?? ''
+      const operation = 'crm.deals.basicApi.getById'
+      const got = await vendor.through('alice', [operation], () =>
+        client(vendor, 'alice').crm.deals.basicApi.getById(id),
+      )
+      expect(got.id).toBe(id)
+      const hidden = client(vendor, 'bob').crm.deals.basicApi.getById(id)
+      await expect(hidden).rejects.toMatchObject({ code: 404 })
     })
-  })
-})
+
+    test('a token that HubSpot does not know is refused in HubSpot’s words', async () => {
+      const call = client(vendor, 'rita').crm.contacts.basicApi.getPage()
+      await expect(call).rejects.toMatchObject({
+        code: 401,
+        body: { category: 'INVALID_AUTHENTICATION' },
+      })
+    })
+  },
+)

@@ -22,7 +22,9 @@ const organisation = ({ who, method, url }: Seen, res: Parameters<typeof reply>[
   const { pathname } = new URL(url, 'https://x.test')
   const path = pathname.replace(DATA, '')
   if (who === null)
-    return reply(res, 401, [{ message: 'Session expired or invalid', errorCode: 'INVALID_SESSION_ID' }])
+    return reply(res, 401, [
+      { message: 'Session expired or invalid', errorCode: 'INVALID_SESSION_ID' },
+    ])
   const account = (n: number) => ({ Id: `001-${n}`, Name: `${who} ${n}` })
   const page = (from: number) => ({
     totalSize: 5,
@@ -52,7 +54,12 @@ beforeAll(async () => {
   vendor = await startVendor({
     connections,
     held: [
-      { person: 'alice', connection: 'salesforce', token: '00D-alice!0123456789', host: HOST.alice },
+      {
+        person: 'alice',
+        connection: 'salesforce',
+        token: '00D-alice!0123456789',
+        host: HOST.alice,
+      },
       {
         person: 'bob',
         connection: 'salesforce',
@@ -71,12 +78,14 @@ beforeEach(() => void (vendor.upstream.handle = organisation))
 test('fourteen operations arrive as the person’s, at the person’s own host', async () => {
   const salesforce = client(vendor, 'alice', HOST.alice)
   const account = salesforce.sobject('Account')
-  const as = <T>(operation: string, call: () => Promise<T>): Promise<T> =>
+  const as = <T>(operation: string, call: () => PromiseLike<T>): Promise<T> =>
     vendor.through('alice', [operation], call)
   expect(await as('userinfo', () => salesforce.request('/services/oauth2/userinfo'))).toEqual({
     user_id: 'alice',
   })
-  const first = await as('query', () => salesforce.query("SELECT Id FROM Account WHERE Name != 'a&b'"))
+  const first = await as('query', () =>
+    salesforce.query("SELECT Id FROM Account WHERE Name != 'a&b'"),
+  )
   expect(first.records[0]).toMatchObject({ Name: 'alice 1' })
   await as('queryAll', () => salesforce.query('SELECT Id FROM Account', { scanAll: true }))
   await as('search', () => salesforce.search('FIND {x} RETURNING Account(Id)'))
@@ -102,7 +111,10 @@ test('fourteen operations arrive as the person’s, at the person’s own host',
 test('a query over three pages follows the locators through deputy', async () => {
   const salesforce = client(vendor, 'alice', HOST.alice)
   const { records } = await vendor.through('alice', ['query', 'query.more', 'query.more'], () =>
-    salesforce.query<{ Name: string }>('SELECT Name FROM Account', { autoFetch: true, maxFetch: 100 }),
+    salesforce.query<{ Name: string }>('SELECT Name FROM Account', {
+      autoFetch: true,
+      maxFetch: 100,
+    }),
   )
   expect(records.map(({ Name }) => Name)).toEqual([1, 2, 3, 4, 5].map((n) => `alice ${n}`))
 })
@@ -147,7 +159,9 @@ test('calls inside a call, deleting, and what would carry the tag to Salesforce�
   const salesforce = client(vendor, 'alice', HOST.alice)
   const many = () => salesforce.sobject('Account').create([{ Name: 'a' }, { Name: 'b' }])
   await vendor.refused('alice', 'unknown', many)
-  await vendor.refused('alice', 'sobject.delete', () => salesforce.sobject('Account').delete('001-1'))
+  await vendor.refused('alice', 'sobject.delete', () =>
+    salesforce.sobject('Account').delete('001-1'),
+  )
   await vendor.refused('alice', 'unknown', () => salesforce.identity())
 })
 

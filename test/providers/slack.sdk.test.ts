@@ -30,136 +30,141 @@ const client = (vendor: Vendor, person: string, more: WebClientOptions = {}): We
   })
 
 const missing = backlotMissing()
-describe.skipIf(missing !== '')(`Slack’s client and a Slack that knows its people${missing}`, () => {
-  let backlot: Backlot
-  let vendor: Vendor
-  beforeAll(async () => {
-    backlot = await startBacklot()
-    const connections = { slack: { provider: 'slack', hosts: HOSTS, scopes: SCOPES } }
-    vendor = await startVendor({
-      connections,
-      held: [
-        { person: 'alice', connection: 'slack', token: backlot.token('ava.chen') },
-        { person: 'bob', connection: 'slack', token: backlot.token('bob.iyer') },
-        { person: 'rita', connection: 'slack', token: backlot.token('mia.okafor') },
-      ],
+describe.skipIf(missing !== '')(
+  `Slack’s client and a Slack that knows its people${missing}`,
+  () => {
+    let backlot: Backlot
+    let vendor: Vendor
+    beforeAll(async () => {
+      backlot = await startBacklot()
+      const connections = { slack: { provider: 'slack', hosts: HOSTS, scopes: SCOPES } }
+      vendor = await startVendor({
+        connections,
+        held: [
+          { person: 'alice', connection: 'slack', token: backlot.token('ava.chen') },
+          { person: 'bob', connection: 'slack', token: backlot.token('bob.iyer') },
+          { person: 'rita', connection: 'slack', token: backlot.token('mia.okafor') },
+        ],
+      })
+      vendor.upstream.handle = relayed(backlot.origin, 'slack.com', '/slack')
+    }, 60_000)
+    afterAll(async () => {
+      await vendor?.close()
+      await backlot?.close()
     })
-    vendor.upstream.handle = relayed(backlot.origin, 'slack.com', '/slack')
-  }, 60_000)
-  afterAll(async () => {
-    await vendor?.close()
-    await backlot?.close()
-  })
 
-  test.each([
-    ['alice', 'avachen'],
-    ['bob', 'bobiyer'],
-  ])('%s is %s there, whoever the client’s key slot says', async (person, user) => {
-    const slack = client(vendor, person)
-    const me = await vendor.through(person, ['auth.test'], () => slack.auth.test())
-    expect(me.user).toBe(user)
-  })
-
-  test('ten reads arrive as the operations that they are, and so does a walk over pages', async () => {
-    const slack = client(vendor, 'alice')
-    const as = <T>(operation: string, call: () => Promise<T>) =>
-      vendor.through('alice', [operation], call)
-    const { channels = [] } = await as('conversations.list', () => slack.conversations.list())
-    const channel = channels[0]?.id ?? ''
-    expect(channel).not.toBe('')
-    await as('conversations.info', () => slack.conversations.info({ channel }))
-    const { members = [] } = await as('conversations.members', () =>
-      slack.conversations.members({ channel }),
-    )
-    await as('users.info', () => slack.users.info({ user: members[0] ?? '' }))
-    const { messages = [] } = await as('conversations.history', () =>
-      slack.conversations.history({ channel }),
-    )
-    const ts = messages[0]?.ts ?? ''
-    await as('conversations.replies', () => slack.conversations.replies({ channel, ts }))
-    await as('chat.getPermalink', () => slack.chat.getPermalink({ channel, message_ts: ts }))
-    await as('search.messages', () => slack.search.messages({ query: 'the' }))
-    await as('reactions.get', () => slack.reactions.get({ channel, timestamp: ts }))
-
-    const all = await as('users.list', () => slack.users.list())
-    const walked: (string | undefined)[] = []
-    const pages = Math.ceil((all.members?.length ?? 0) / 4)
-    await vendor.through('alice', Array<string>(pages).fill('users.list'), async () => {
-      for await (const page of slack.paginate('users.list', { limit: 4 }))
-        walked.push(...((page as typeof all).members ?? []).map(({ id }) => id))
+    test.each([
+      ['alice', 'avachen'],
+      ['bob', 'bobiyer'],
+    ])('%s is %s there, whoever the client’s key slot says', async (person, user) => {
+      const slack = client(vendor, person)
+      const me = await vendor.through(person, ['auth.test'], () => slack.auth.test())
+      expect(me.user).toBe(user)
     })
-    expect(pages).toBeGreaterThan(1)
-    expect(walked).toEqual(all.members?.map(({ id }) => id))
-  })
 
-  test('writes are the person’s own: Slack names the author', async () => {
-    const slack = client(vendor, 'bob')
-    const as = <T>(operation: string, call: () => Promise<T>) =>
-      vendor.through('bob', [operation], call)
-    const { user_id = '' } = await slack.auth.test()
-    const { channels = [] } = await slack.conversations.list()
-    const channel = channels.find(({ is_member: member }) => member)?.id ?? ''
-    const posted = await as('chat.postMessage', () =>
-      slack.chat.postMessage({ channel, text: 'hello', blocks: [{ type: 'divider' }] }),
-    )
-    expect(posted.message?.user).toBe(user_id)
-    const ts = posted.ts ?? ''
-    await as('chat.update', () => slack.chat.update({ channel, ts, text: 'hello again' }))
-    await as('chat.postEphemeral', () =>
-      slack.chat.postEphemeral({ channel, user: user_id, text: 'psst' }),
-    )
-    await as('reactions.add', () => slack.reactions.add({ channel, timestamp: ts, name: 'eyes' }))
-    await as('reactions.remove', () =>
-      slack.reactions.remove({ channel, timestamp: ts, name: 'eyes' }),
-    )
-    const history = await slack.conversations.history({ channel, limit: 1 })
-    expect(history.messages?.[0]).toMatchObject({ text: 'hello again', user: user_id })
-  })
+    test('ten reads arrive as the operations that they are, and so does a walk over pages', async () => {
+      const slack = client(vendor, 'alice')
+      const as = <T>(operation: string, call: () => Promise<T>) =>
+        vendor.through('alice', [operation], call)
+      const { channels = [] } = await as('conversations.list', () => slack.conversations.list())
+      const channel = channels[0]?.id ?? ''
+      expect(channel).not.toBe('')
+      await as('conversations.info', () => slack.conversations.info({ channel }))
+      const { members = [] } = await as('conversations.members', () =>
+        slack.conversations.members({ channel }),
+      )
+      await as('users.info', () => slack.users.info({ user: members[0] ?? '' }))
+      const { messages = [] } = await as('conversations.history', () =>
+        slack.conversations.history({ channel }),
+      )
+      const ts = messages[0]?.ts ?? ''
+      await as('conversations.replies', () => slack.conversations.replies({ channel, ts }))
+      await as('chat.getPermalink', () => slack.chat.getPermalink({ channel, message_ts: ts }))
+      await as('search.messages', () => slack.search.messages({ query: 'the' }))
+      await as('reactions.get', () => slack.reactions.get({ channel, timestamp: ts }))
 
-  test('a token in the arguments goes into header and body, and leaves in neither', async () => {
-    const slack = client(vendor, 'alice')
-    const me = await vendor.through('alice', ['auth.test'], () =>
-      slack.auth.test({ token: vendor.tag('alice') }),
-    )
-    expect(me.user).toBe('avachen')
-    const forged = await vendor.through('alice', ['auth.test'], () =>
-      client(vendor, 'alice', { headers: { 'Deputy-User': vendor.tag('alice') } }).auth.test({
-        token: 'xoxp-dummy-of-the-model',
-      }),
-    )
-    expect(forged.user).toBe('avachen')
-  })
-
-  test('Slack’s own refusal reaches the caller as Slack worded it', async () => {
-    const call = client(vendor, 'alice').conversations.info({ channel: 'C0NOWHERE' })
-    await expect(call).rejects.toMatchObject({
-      code: 'slack_webapi_platform_error',
-      data: { ok: false, error: 'channel_not_found' },
+      const all = await as('users.list', () => slack.users.list({}))
+      const walked: (string | undefined)[] = []
+      const pages = Math.ceil((all.members?.length ?? 0) / 4)
+      await vendor.through('alice', Array<string>(pages).fill('users.list'), async () => {
+        for await (const page of slack.paginate('users.list', { limit: 4 }))
+          walked.push(...((page as typeof all).members ?? []).map(({ id }) => id))
+      })
+      expect(pages).toBeGreaterThan(1)
+      expect(walked).toEqual(all.members?.map(({ id }) => id))
     })
-  })
 
-  test.each([
-    ['carol', 'auth.test', 'policy_denied'],
-    ['dave', 'auth.test', 'consent_required'],
-  ])('for %s the error of the client tells %s’s %s', async (person, operation, code) => {
-    const error = await vendor.refused(person, operation, () => client(vendor, person).auth.test())
-    expect(error).toMatchObject({
-      code: 'slack_webapi_http_error',
-      statusCode: 403,
-      headers: { 'deputy-answer': code },
-      body: { code, ...(code === 'consent_required' ? { url: expect.any(String) } : {}) },
+    test('writes are the person’s own: Slack names the author', async () => {
+      const slack = client(vendor, 'bob')
+      const as = <T>(operation: string, call: () => Promise<T>) =>
+        vendor.through('bob', [operation], call)
+      const { user_id = '' } = await slack.auth.test()
+      const { channels = [] } = await slack.conversations.list()
+      const channel = channels.find(({ is_member: member }) => member)?.id ?? ''
+      const posted = await as('chat.postMessage', () =>
+        slack.chat.postMessage({ channel, text: 'hello', blocks: [{ type: 'divider' }] }),
+      )
+      expect(posted.message?.user).toBe(user_id)
+      const ts = posted.ts ?? ''
+      await as('chat.update', () => slack.chat.update({ channel, ts, text: 'hello again' }))
+      await as('chat.postEphemeral', () =>
+        slack.chat.postEphemeral({ channel, user: user_id, text: 'psst' }),
+      )
+      await as('reactions.add', () => slack.reactions.add({ channel, timestamp: ts, name: 'eyes' }))
+      await as('reactions.remove', () =>
+        slack.reactions.remove({ channel, timestamp: ts, name: 'eyes' }),
+      )
+      const history = await slack.conversations.history({ channel, limit: 1 })
+      expect(history.messages?.[0]).toMatchObject({ text: 'hello again', user: user_id })
     })
-  })
 
-  test('who may only read cannot post', async () => {
-    const slack = client(vendor, 'rita')
-    await vendor.through('rita', ['auth.test'], () => slack.auth.test())
-    const error = await vendor.refused('rita', 'chat.postMessage', () =>
-      slack.chat.postMessage({ channel: 'C1', text: 'x' }),
-    )
-    expect(error).toMatchObject({ headers: { 'deputy-answer': 'policy_denied' } })
-  })
-})
+    test('a token in the arguments goes into header and body, and leaves in neither', async () => {
+      const slack = client(vendor, 'alice')
+      const me = await vendor.through('alice', ['auth.test'], () =>
+        slack.auth.test({ token: vendor.tag('alice') }),
+      )
+      expect(me.user).toBe('avachen')
+      const forged = await vendor.through('alice', ['auth.test'], () =>
+        client(vendor, 'alice', { headers: { 'Deputy-User': vendor.tag('alice') } }).auth.test({
+          token: 'xoxp-dummy-of-the-model',
+        }),
+      )
+      expect(forged.user).toBe('avachen')
+    })
+
+    test('Slack’s own refusal reaches the caller as Slack worded it', async () => {
+      const call = client(vendor, 'alice').conversations.info({ channel: 'C0NOWHERE' })
+      await expect(call).rejects.toMatchObject({
+        code: 'slack_webapi_platform_error',
+        data: { ok: false, error: 'channel_not_found' },
+      })
+    })
+
+    test.each([
+      ['carol', 'auth.test', 'policy_denied'],
+      ['dave', 'auth.test', 'consent_required'],
+    ])('for %s the error of the client tells %s’s %s', async (person, operation, code) => {
+      const error = await vendor.refused(person, operation, () =>
+        client(vendor, person).auth.test(),
+      )
+      expect(error).toMatchObject({
+        code: 'slack_webapi_http_error',
+        statusCode: 403,
+        headers: { 'deputy-answer': code },
+        body: { code, ...(code === 'consent_required' ? { url: expect.any(String) } : {}) },
+      })
+    })
+
+    test('who may only read cannot post', async () => {
+      const slack = client(vendor, 'rita')
+      await vendor.through('rita', ['auth.test'], () => slack.auth.test())
+      const error = await vendor.refused('rita', 'chat.postMessage', () =>
+        slack.chat.postMessage({ channel: 'C1', text: 'x' }),
+      )
+      expect(error).toMatchObject({ headers: { 'deputy-answer': 'policy_denied' } })
+    })
+  },
+)
 
 describe('Slack’s two kinds of token, its files and its refresh', () => {
   const HELD = {
@@ -249,7 +254,9 @@ describe('Slack’s two kinds of token, its files and its refresh', () => {
     const evidence = JSON.stringify(vendor.deputy.evidence())
     expect(evidence).not.toContain('CwABAAAAXA')
 
-    const info = await vendor.through('alice', ['files.info'], () => slack.files.info({ file: 'F1' }))
+    const info = await vendor.through('alice', ['files.info'], () =>
+      slack.files.info({ file: 'F1' }),
+    )
     const text = await vendor.through('alice', ['files.content.download'], async () => {
       const answer = await fetch(info.file?.url_private_download ?? '', {
         headers: { authorization: `Bearer ${vendor.tag('alice')}` },

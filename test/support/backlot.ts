@@ -33,11 +33,9 @@ export const startBacklot = async (): Promise<Backlot> => {
   const { users } = parse(readFileSync(join(dir, 'tokens.yaml'), 'utf8')) as {
     readonly users: readonly { readonly email: string; readonly token: string }[]
   }
-  const child = spawn(
-    COMMAND,
-    ['serve', '--data-dir', dir, '--port', '0', '--disable-telemetry'],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  )
+  const child = spawn(COMMAND, ['serve', '--data-dir', dir, '--port', '0', '--disable-telemetry'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   const close = async (): Promise<void> => {
     child.kill('SIGTERM')

@@ -181,7 +181,9 @@ export const prepareFolder = async (setup: Setup): Promise<string> => {
   writeFileSync(join(dir, 'keys.json'), newKeyRing(Date.now(), randomBytes), { mode: 0o600 })
   writeFileSync(join(dir, 'people.yaml'), JSON.stringify({ people: setup.people ?? PEOPLE }))
   mkdirSync(join(dir, 'tables'))
-  for (const [name, table] of Object.entries(setup.tables === undefined ? TABLES : (setup.tables ?? {})))
+  for (const [name, table] of Object.entries(
+    setup.tables === undefined ? TABLES : (setup.tables ?? {}),
+  ))
     writeFileSync(join(dir, 'tables', `${name}.json`), JSON.stringify(table))
   writeFileSync(join(dir, 'deputy.yaml'), JSON.stringify(configOf(setup)), { mode: 0o600 })
   await seed(dir, setup.held ?? [])

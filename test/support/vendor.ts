@@ -41,13 +41,13 @@ export type Vendor = {
   readonly through: <T>(
     person: string,
     operations: readonly string[],
-    call: () => Promise<T>,
+    call: () => PromiseLike<T>,
   ) => Promise<T>
   /** The same for what must not leave: gives back what the SDK threw. */
   readonly refused: (
     person: string,
     operation: string,
-    call: () => Promise<unknown>,
+    call: () => PromiseLike<unknown>,
   ) => Promise<unknown>
   readonly close: () => Promise<void>
 }
@@ -113,7 +113,9 @@ export const startVendor = async (setup: {
       },
       providers: [],
       connections: Object.fromEntries(connections),
-      connect: { verifier: { url: 'http://127.0.0.1:9/', key: 'canary-verifier-key-000000000000000' } },
+      connect: {
+        verifier: { url: 'http://127.0.0.1:9/', key: 'canary-verifier-key-000000000000000' },
+      },
       ...setup.config,
     },
   })
@@ -121,14 +123,26 @@ export const startVendor = async (setup: {
   const tags = new Map<string, string>()
   for (const person of PEOPLE) {
     const id = String(person['id'])
-    const signed = new SignJWT({ act: { sub: AGENT } }).setProtectedHeader({ alg: 'ES256', kid: 'k' })
+    const signed = new SignJWT({ act: { sub: AGENT } }).setProtectedHeader({
+      alg: 'ES256',
+      kid: 'k',
+    })
     signed.setIssuer(ISSUER).setAudience('deputy').setSubject(id)
-    tags.set(id, await signed.setIssuedAt(now).setExpirationTime(now + 3_000).sign(privateKey))
+    tags.set(
+      id,
+      await signed
+        .setIssuedAt(now)
+        .setExpirationTime(now + 3_000)
+        .sign(privateKey),
+    )
   }
 
   const named = (line: EvidenceLine, name: string): Fields => (line[name] ?? {}) as Fields
   const lines = (from: number, event: string): readonly EvidenceLine[] =>
-    deputy.evidence().slice(from).filter((line) => line.event === event)
+    deputy
+      .evidence()
+      .slice(from)
+      .filter((line) => line.event === event)
   /** Nothing that the agent brought, and no other person's token, is in the bytes that the vendor got. */
   const clean = (person: string, seen: readonly Seen[]): void => {
     for (const call of seen) {
@@ -173,9 +187,9 @@ export const startVendor = async (setup: {
       }
       if (thrown === null) throw new Error('the SDK reported success for a call that was refused')
       expect(upstream.seen.slice(calls)).toEqual([])
-      expect(lines(from, 'decision').map((line) => named(line, 'operation')['id'])).toEqual([
-        operation,
-      ])
+      const decisions = lines(from, 'decision')
+      expect(decisions.map((line) => named(line, 'operation')['id'])).toEqual([operation])
+      expect(decisions.map((line) => named(line, 'user')['id'])).toEqual([person])
       return thrown
     },
     close: async () => {
@@ -220,7 +234,9 @@ export const relayed =
             const { 'content-length': _, 'transfer-encoding': __, ...kept } = answer.headers
             res.writeHead(answer.statusCode ?? 500, kept)
             res.end(
-              mount === '' ? body : body.toString().replaceAll(`https://${host}${mount}/`, `https://${host}/`),
+              mount === ''
+                ? body
+                : body.toString().replaceAll(`https://${host}${mount}/`, `https://${host}/`),
             )
             resolve()
           })

@@ -283,6 +283,19 @@ test('one listener for each host takes the place of the path: rootUrl for the AP
       gmail.users.getProfile({ userId: 'me' }),
     )
     expect(data.emailAddress).toBe('alice')
+
+    // Its uploads take no notice of that rootUrl: they would go to Google, with the tag.
+    const asked: string[] = []
+    const drive = driveApi({
+      version: 'v3',
+      rootUrl: vendor.deputy.addresses['extra.0'] ?? '',
+      fetchImplementation: (url: string | URL | Request) => {
+        asked.push(new URL(String(url)).host)
+        return Promise.resolve(Response.json({}))
+      },
+    })
+    await drive.files.create({ requestBody: {}, media: { body: 'a' } })
+    expect(asked).toEqual(['www.googleapis.com'])
   } finally {
     await vendor.close()
   }

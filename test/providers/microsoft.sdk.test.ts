@@ -180,23 +180,25 @@ describe.skipIf(needs !== '')(
     })
 
     test('a download elsewhere is followed by the client, with neither tag nor token', async () => {
-      const seen: (string | undefined)[] = []
+      const seen: (readonly unknown[])[] = []
       const elsewhere = createServer((req, res) => {
-        seen.push(req.headers.authorization)
+        seen.push([req.headers.authorization, req.headers['deputy-user']])
         res.end('nine byte')
       })
       await new Promise<void>((resolve) => elsewhere.listen(0, '127.0.0.1', resolve))
       const location = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/content?sig=1`
       vendor.upstream.handle = (_seen, res) => reply(res, 302, null, { location })
       try {
-        const content = (await vendor.through('alice', ['driveitem-get-content'], () =>
-          overTls(vendor, 'alice')
-            .api('/me/drive/items/i1/content')
-            .responseType(ResponseType.ARRAYBUFFER)
-            .get(),
-        )) as ArrayBuffer
+        const get = (client: Client): Promise<unknown> =>
+          vendor.through('alice', ['driveitem-get-content'], () =>
+            client.api('/me/drive/items/i1/content').responseType(ResponseType.ARRAYBUFFER).get(),
+          )
+        const content = (await get(overTls(vendor, 'alice'))) as ArrayBuffer
         expect(Buffer.from(content).toString()).toBe('nine byte')
-        expect(seen).toEqual([undefined])
+        expect(seen).toEqual([[undefined, undefined]])
+        // A header of one's own is carried along by the client: another reason for its key slot.
+        await get(overHttp(vendor, 'alice'))
+        expect(seen[1]).toEqual([undefined, vendor.tag('alice')])
       } finally {
         vendor.upstream.handle = graph
         elsewhere.close()

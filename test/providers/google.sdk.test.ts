@@ -1,4 +1,5 @@
 // Google's own clients for Gmail, Calendar and Drive, unmodified, through deputy and the starter policy.
+import { Agent } from 'node:http'
 import { calendar as calendarApi } from '@googleapis/calendar'
 import { drive as driveApi } from '@googleapis/drive'
 import { auth, gmail as gmailApi } from '@googleapis/gmail'
@@ -266,7 +267,7 @@ describe('Google’s clients and an emulator that knows mail, calendar and files
   })
 })
 
-test('one listener for each host takes the place of the path: rootUrl for the API as a whole', async () => {
+test('a listener for each host, or its name, takes the place of the path: rootUrl for the API as a whole', async () => {
   const vendor = await startVendor({
     connections,
     held: [{ person: 'alice', connection: 'google', token: 'ya29-alice-0123456789' }],
@@ -283,6 +284,20 @@ test('one listener for each host takes the place of the path: rootUrl for the AP
       gmail.users.getProfile({ userId: 'me' }),
     )
     expect(data.emailAddress).toBe('alice')
+
+    // The same by name, where the name resolves: here it is told to.
+    const named = gmailApi({
+      version: 'v1',
+      rootUrl: vendor.deputy.agent.replace('127.0.0.1', 'gmail.googleapis.com.localhost'),
+      agent: new Agent({
+        lookup: (_name, _options, done) => done(null, [{ address: '127.0.0.1', family: 4 }]),
+      }),
+      auth: slot(vendor, 'alice'),
+    })
+    const again = await vendor.through('alice', ['gmail.users.getProfile'], () =>
+      named.users.getProfile({ userId: 'me' }),
+    )
+    expect(again.data.emailAddress).toBe('alice')
 
     // Its uploads take no notice of that rootUrl: they would go to Google, with the tag.
     const asked: string[] = []

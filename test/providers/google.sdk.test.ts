@@ -25,7 +25,7 @@ const slot = (vendor: Vendor, person: string) => {
 const clients = (vendor: Vendor, person: string) => {
   const options = {
     auth: slot(vendor, person),
-    fetchImplementation: (url: string | URL | Request, init?: RequestInit) =>
+    fetchImplementation: (url: unknown, init?: RequestInit) =>
       fetch(String(url).replace('https://', `${vendor.deputy.agent}/`), init),
   }
   return {
@@ -304,7 +304,7 @@ test('a listener for each host, or its name, takes the place of the path: rootUr
     const drive = driveApi({
       version: 'v3',
       rootUrl: vendor.deputy.addresses['extra.0'] ?? '',
-      fetchImplementation: (url: string | URL | Request) => {
+      fetchImplementation: (url: unknown) => {
         asked.push(new URL(String(url)).host)
         return Promise.resolve(Response.json({}))
       },

@@ -1,4 +1,5 @@
 // Slack's own client, unmodified, through deputy and the starter policy.
+/* oxlint-disable unicorn/require-post-message-target-origin -- chat.postMessage is no window */
 import { WebClient } from '@slack/web-api'
 import type { WebClientOptions } from '@slack/web-api'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'

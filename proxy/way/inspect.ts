@@ -4,11 +4,11 @@ import type { IncomingMessage } from 'node:http'
 import type { Json, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { atPointer, parseStrict } from '../wire/json.ts'
-import { jsonCredential, multipartCredential, stripForm } from '../wire/strip.ts'
+import { formFields, jsonCredential, multipartCredential, stripForm } from '../wire/strip.ts'
 import type { Act } from './classify.ts'
 
 export type Body = {
-  /** `too_large`: an upload that passes unread; `unparsed`: read or streamed, but not as JSON. */
+  /** `too_large`: an upload that passes unread; `unparsed`: read or streamed, but neither JSON nor a form. */
   readonly state: 'none' | 'parsed' | 'unparsed' | 'too_large'
   /** Exactly what will be sent; null: stream the request. */
   readonly bytes: Buffer | null
@@ -152,7 +152,18 @@ const read = async (
   }
   if (media === 'application/x-www-form-urlencoded') {
     const form = stripForm(bytes, names)
-    return kept({ stripped: form.stripped }, form.bytes)
+    const { stripped } = form
+    // Fields have no depth: what stands deeper cannot be looked for here, and the body stays unparsed.
+    if (pointers.length === 0 || pointers.some((pointer) => !/^\/[^/~]+$/.test(pointer)))
+      return kept({ stripped }, form.bytes)
+    const fields = Object.entries(
+      formFields(
+        form.bytes,
+        pointers.map((pointer) => pointer.slice(1)),
+      ),
+    )
+    const json = Object.fromEntries(fields.map(([name, value]) => [`/${name}`, value]))
+    return kept({ state: 'parsed', json, stripped }, form.bytes)
   }
   if (media === 'multipart/form-data') {
     const name = multipartCredential(bytes, streamed.contentType ?? '', names)

@@ -1,6 +1,6 @@
 // What a GraphQL call really does, read from its document: nothing hides behind names, fragments, directives or a second reading.
 import { readFileSync } from 'node:fs'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import {
   buildSchema,
   execute,

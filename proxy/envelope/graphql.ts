@@ -75,7 +75,11 @@ const membersOf = (
 
 const documentOf = (query: string): DocumentNode => {
   try {
-    return parse(query, { maxLexicalTokens: MOST.tokens, maxComments: MOST.tokens })
+    return parse(query, {
+      maxLexicalTokens: MOST.tokens,
+      maxComments: MOST.tokens,
+      noLocation: true,
+    })
   } catch (error) {
     // The parser's own words quote the document: they stay out of answer and log.
     const [at] = (error instanceof GraphQLError ? error.locations : null) ?? []

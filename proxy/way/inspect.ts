@@ -145,6 +145,7 @@ const read = async (
   const bytes = await readUpTo(req, cap)
   if (bytes === null) return tooLarge()
   const media = mediaOf(streamed.contentType)
+  const pointers = operation.inspect
   const kept = (body: Partial<Body>, sent = bytes): Body => ({
     ...streamed,
     bytes: sent,
@@ -184,7 +185,7 @@ const read = async (
     throw new Problem('request_invalid', `the JSON body has more than one reading: ${json.broken}`)
   const name = jsonCredential(json.value, names)
   if (name !== null) refuse(name)
-  const pointed = atPointers(json.value, operation.inspect)
+  const pointed = atPointers(json.value, pointers)
   if (kind !== 'graphql') return kept({ state: 'parsed', json: pointed })
   // Loaded by the first GraphQL call: nobody else waits for a parser.
   const { readGraphql } = await import('../envelope/graphql.ts')

@@ -17,7 +17,10 @@ import {
 import { createUnstored } from './unstored.ts'
 
 export type RefreshDeps = {
-  readonly vault: Pick<Vault, 'open' | 'lease' | 'rotate' | 'revive' | 'known' | 'release'>
+  readonly vault: Pick<
+    Vault,
+    'open' | 'opened' | 'lease' | 'rotate' | 'revive' | 'known' | 'release'
+  >
   readonly spool?: Spool
   readonly client: Pick<OAuthClient, 'refresh' | 'revoke'>
   readonly clock: Clock
@@ -39,6 +42,8 @@ export type Refresher = {
     connection: Connection,
     want?: { readonly minGeneration?: number },
   ) => Promise<Fresh>
+  /** A token that is remembered and good for a while; null: ask `fresh`. */
+  readonly atHand: (credential: string) => StoredCredential | null
   /** Takes over what an earlier process left in the spool; before anything is refreshed. */
   readonly resume: (connections: ReadonlyMap<string, Connection>) => Promise<void>
   /** Stores what is not stored yet, then ends what is under way. Rejects when something is left after `ms`. */
@@ -246,6 +251,11 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   }
 
   return {
+    atHand: (id) => {
+      const known = unstored.get(id) === null ? vault.opened(id) : null
+      return known?.status === 'active' && lifeOf(known) === 'fresh' ? known : null
+    },
+
     fresh: async (id, connection, want = {}) => {
       const kept = unstored.get(id)
       const credential = kept ?? (await vault.open(id))

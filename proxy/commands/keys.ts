@@ -61,7 +61,7 @@ export const keysRotate = async (options: RotateOptions): Promise<number> => {
     if (beside !== null) {
       const answer = await beside
         .ask('POST', '/v1/admin/keys/rotate', { retire })
-        .finally(beside.close)
+        .finally(() => void beside.close())
       for (const line of listOf(member(answer.body, 'printed'))) print(line)
       for (const line of listOf(member(answer.body, 'complaints'))) complain(line)
       if (answer.status !== 200)

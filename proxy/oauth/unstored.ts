@@ -283,8 +283,14 @@ export const createSpool = (deps: {
       const { id, person, connection, generation, storedAt } = credential
       const { access, refresh, scopes, expiresIn } = tokens
       const head = {
-        ...{ credential: id, person, connection, generation },
-        ...{ lease, scopes, expiresIn, storedAt },
+        credential: id,
+        person,
+        connection,
+        generation,
+        lease,
+        scopes,
+        expiresIn,
+        storedAt,
       }
       const sealed = await sealer.seal({ access, refresh }, boundTo(head))
       await mkdir(folder, { recursive: true, mode: 0o700 })
@@ -298,7 +304,11 @@ export const createSpool = (deps: {
       }
       await rename(`${path}.new`, path)
       const whole = await open(folder, 'r')
-      await whole.sync().finally(() => whole.close())
+      try {
+        await whole.sync()
+      } finally {
+        await whole.close()
+      }
     },
     drop: (credential) => rm(fileOf(credential), { force: true }),
     left: async () => {

@@ -104,7 +104,7 @@ for (const kind of await kinds())
     )
     test.concurrent.for(cases)(
       '$point, where an answer that was lost is recoverable: $lostResponse',
-      { timeout: 20_000 },
+      { timeout: 60_000 }, // forty cases of two processes each share the machine
       async ({ point, lostResponse, habit }, { onTestFinished }) => {
         const { server, place, task } = await setUp(kind, habit, lostResponse, onTestFinished)
         const byParent = point === 'while the answer is under way'

@@ -105,6 +105,8 @@ export type Operation = {
   readonly inspect: readonly string[]
   /** Bodies past `limits.inspected_body` may pass unread. */
   readonly upload: boolean
+  /** The one media type of its bodies, which pass unread: no server reads it as a form. Another is 415. */
+  readonly opaque?: string | null
   /** JSON pointers of this operation's answers that hold URLs to rewrite, besides the provider's. */
   readonly rewrite: readonly string[]
 }
@@ -150,6 +152,10 @@ export type Provider = {
   readonly scopeSeparator: string
   /** Asked for with every consent, beside what the call needs (`offline_access`); no operation or connection lists them. */
   readonly scopeAlways?: readonly string[]
+  /** A first consent stays what it is: each asks for all that the connection may ever ask for. */
+  readonly scopeWhole?: boolean
+  /** All that there are; a connection that names another is refused at start. Absent or null: not told. */
+  readonly scopeKnown?: readonly string[] | null
   /** Requests that name the scopes once more. */
   readonly scopeRepeat?: readonly ('token' | 'refresh')[]
   readonly authorizeParams: Readonly<Record<string, string>>
@@ -241,7 +247,7 @@ export type AnswerRules = {
   readonly assumeTtl: number | null
   /** `expires_in: 0` means never. */
   readonly zeroIsNever: boolean
-  /** provider word → RFC 6749 error code. */
+  /** provider word, or whole description → RFC 6749 error code. */
   readonly errors: Readonly<Record<string, string>>
 }
 

@@ -1,7 +1,7 @@
 // Providers are data: a definition and its catalogue of operations → Provider, or every problem with its path.
 import { z } from 'zod'
 import type { Provider } from '../model.ts'
-import { assemble, revokeOf, userinfoUrl } from './assemble.ts'
+import { assemble, placed, placeUrl, revokeOf, userinfoUrl } from './assemble.ts'
 import {
   definition,
   explain,
@@ -119,7 +119,7 @@ export const parseProvider = (
     report('slot', 'is needed: which of slots is meant where a connection names none')
   if (problems.length > 0) return { problems }
   const client = 'client' in own ? own.client : null
-  const provider = assemble(d, { hosts, assets, rows, slots, client })
+  const provider = placed(assemble(d, { hosts, assets, rows, slots, client }))
   const chosen = slots.get(d.slot ?? '')
   return { provider: chosen === undefined ? provider : { ...chosen, slots, client } }
 }
@@ -136,7 +136,8 @@ const checkEndpoints = (d: Definition, report: Report): void => {
     'refresh.url': d.refresh?.url ?? null,
   }
   for (const [key, value] of Object.entries(endpoints)) {
-    const problem = value === null ? null : urlProblem(value, d.insecure)
+    const problem =
+      value === null ? null : urlProblem(placeUrl(value, 'https://a.host'), d.insecure)
     if (problem !== null) report(key, problem)
   }
   for (const key of ['authorize', 'token'] as const) {
@@ -264,7 +265,7 @@ export const overrideProvider = (
   const hosts = wanted === undefined ? new Map(provider.hosts) : new Map<string, string>()
   const assets = new Map(provider.assets)
   const bad: Report = (key, what) => report(`hosts.${key}`, what)
-  const suffixes = provider.hostFromToken?.suffixes ?? []
+  const suffixes = provider.hostFromToken?.suffixes ?? ['']
   for (const [name, origin] of readHosts(wanted ?? [], insecure, bad)) {
     if (provider.hosts.has(name) || (provider.hosts.size === 0 && fits(suffixes, name)))
       hosts.set(name, Array.isArray(wanted) ? (provider.hosts.get(name) ?? origin) : origin)
@@ -273,22 +274,27 @@ export const overrideProvider = (
   }
   const open = provider.hostFromToken !== null && provider.hostFromToken !== undefined
   if (hosts.size === 0 && problems.length === 0 && !(open && wanted === undefined))
-    report('hosts', 'no host is left')
+    report(
+      'hosts',
+      provider.hosts.size === 0
+        ? `${provider.name} has no host of its own: name yours, [git.example.com]`
+        : 'no host is left',
+    )
   if (problems.length > 0) return { problems }
+  const at = placed({ ...provider, hosts })
   return {
     provider: {
-      ...provider,
+      ...at,
       client: whole.client ?? null,
-      issuer: overrides.issuer ?? provider.issuer,
-      authorize: overrides.authorize ?? provider.authorize,
-      token: overrides.token ?? provider.token,
-      userinfo: overrides.userinfo ?? provider.userinfo,
-      revoke: overrides.revoke ?? provider.revoke,
+      issuer: overrides.issuer ?? at.issuer,
+      authorize: overrides.authorize ?? at.authorize,
+      token: overrides.token ?? at.token,
+      userinfo: overrides.userinfo ?? at.userinfo,
+      revoke: overrides.revoke ?? at.revoke,
       revokeStyle:
         overrides.revoke !== undefined && provider.revokeStyle === 'none'
           ? 'rfc7009'
           : provider.revokeStyle,
-      hosts,
       assets,
     },
   }

@@ -212,7 +212,8 @@ export const createFlows = (deps: FlowDeps) => {
       scopes: readonly string[],
       options: { readonly reauthorization?: boolean; readonly nextUri?: string | null } = {},
     ): Promise<Begun> => {
-      const sorted = union(scopes).toSorted()
+      const { provider, scopes: most = [] } = deps.connections().get(connection) ?? {}
+      const sorted = union(provider?.scopeWhole === true ? most : scopes).toSorted()
       const key = JSON.stringify([
         person.tenant,
         person.realm,

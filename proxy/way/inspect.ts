@@ -101,7 +101,13 @@ export const inspect = (
     digest: null,
     stripped: [],
   }
-  if (act.kind === 'asset' || (names.length === 0 && operation.inspect.length === 0))
+  const media = (contentType ?? '').split(';')[0]?.trim().toLowerCase()
+  if (operation.opaque && media !== operation.opaque)
+    throw new Problem(
+      'unsupported_media_type',
+      `${operation.id} takes bodies of ${operation.opaque} and no others`,
+    )
+  if (operation.opaque || act.kind === 'asset' || (names.length === 0 && operation.inspect.length === 0))
     return streamed
   const tooLarge = (): Body => {
     if (operation.upload) return { ...streamed, state: 'too_large' }

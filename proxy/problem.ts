@@ -311,7 +311,10 @@ export const problemAnswer = (
       'cache-control': 'no-store',
       'proxy-status': `deputy; error=${proxy}; details="${problem.code}"`,
       'deputy-answer': problem.code,
-      ...(status === 401 ? { 'www-authenticate': 'Bearer realm="deputy"' } : {}),
+      // Basic too: a client such as git sends the password slot only to a server that asks for it (RFC 9110 11.6.1).
+      ...(status === 401
+        ? { 'www-authenticate': 'Bearer realm="deputy", Basic realm="deputy", charset="UTF-8"' }
+        : {}),
       ...(typeof retry === 'number' ? { 'retry-after': String(Math.ceil(retry)) } : {}),
       ...problem.headers,
     },

@@ -77,8 +77,11 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     if (expiresAt === null) return 'fresh'
     const life = expiresAt - storedAt
     const left = expiresAt - clock.now()
-    if (left <= Math.min(5_000, life * 0.05)) return 'over'
-    return left < Math.min(300_000, life * 0.1) * spread(id) ? 'soft' : 'fresh'
+    // expires_in counts whole seconds, and servers round: of a short life the last one is not trusted.
+    const over = Math.min(5_000, Math.max(life * 0.05, Math.min(1_000, life * 0.2)))
+    if (left <= over) return 'over'
+    const soft = Math.min(300_000, Math.max(life * 0.1, over * 2)) * spread(id)
+    return left < soft ? 'soft' : 'fresh'
   }
   const current = async (id: string): Promise<StoredCredential> => {
     const credential = await vault.open(id, { fresh: true })

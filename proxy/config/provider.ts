@@ -277,7 +277,7 @@ export const overrideProvider = (
     report(
       'hosts',
       provider.hosts.size === 0
-        ? `${provider.name} has no host of its own: name yours, [git.example.com]`
+        ? `${provider.name} has no host of its own: name yours, such as [git.example.com]`
         : 'no host is left',
     )
   if (problems.length > 0) return { problems }

@@ -107,7 +107,11 @@ export const inspect = (
       'unsupported_media_type',
       `${operation.id} takes bodies of ${operation.opaque} and no others`,
     )
-  if (operation.opaque || act.kind === 'asset' || (names.length === 0 && operation.inspect.length === 0))
+  if (
+    operation.opaque ||
+    act.kind === 'asset' ||
+    (names.length === 0 && operation.inspect.length === 0)
+  )
     return streamed
   const tooLarge = (): Body => {
     if (operation.upload) return { ...streamed, state: 'too_large' }

@@ -216,6 +216,18 @@ describe('a bad answer', () => {
       { kind: 'dead', error: 'gone_fishing' },
     ],
     [
+      'a whole description of the provider file says more than the word beside it (Gitea)',
+      { error: 'unauthorized_client', error_description: 'token was already used' },
+      { status: 400, rules: { errors: { 'token was already used': 'invalid_grant' } } },
+      { kind: 'dead', error: 'unauthorized_client' },
+    ],
+    [
+      'another description beside that word is not it',
+      { error: 'unauthorized_client', error_description: 'invalid client secret' },
+      { status: 400, rules: { errors: { 'token was already used': 'invalid_grant' } } },
+      { kind: 'our_fault' },
+    ],
+    [
       'interaction_required is a step of the person',
       { error: 'interaction_required' },
       { status: 400 },

@@ -105,6 +105,16 @@ describe('a consent', () => {
     expect(idOf(same[0]?.url ?? '')).toMatch(/^[A-Za-z0-9_-]{43}$/)
   })
 
+  test('asks for all that the connection lists where the provider never widens a grant', async () => {
+    const known = house.connections.get('acme')
+    if (known === undefined) throw new Error('no connection')
+    const provider = { ...known.provider, scopeWhole: true }
+    house.connections.set('acme', { ...known, provider, scopes: ['openid', 'repo', 'mail'] })
+    const { begun } = await begin(alice, ['openid'])
+    house.connections.set('acme', known)
+    expect(begun.scopes).toEqual(['mail', 'openid', 'repo'])
+  })
+
   test('asks again for what the person gave before, so that a second consent never shrinks the first', async () => {
     await connect(alice, ['openid', 'repo'])
     const { finished, location } = await connect(alice, ['openid', 'mail'])

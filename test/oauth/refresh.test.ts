@@ -161,6 +161,33 @@ describe('one refresh', () => {
     expect([credential.generation, refreshed, tokenRequests().length]).toEqual([1, false, 0])
   })
 
+  test('of a life of six seconds the last one is not used, and the one before begins a refresh', async () => {
+    await vault.connect({
+      person: alice,
+      agent: 'triage',
+      connection: 'acme',
+      provider: 'acme',
+      account: { id: 'alice', label: 'alice' },
+      tokens: { access: secret('a'), refresh: secret('r'), scopes: [], expiresIn: 6 },
+      scopes: ['openid'],
+    })
+    const tokens = { access: secret('b'), refresh: secret('s'), scopes: null, expiresIn: 6 }
+    let asked = 0
+    const refresh = async () => {
+      asked += 1
+      return { kind: 'tokens', tokens, account: null } as const
+    }
+    const short = build({ client: { ...client, refresh } })
+    const at = async (ms: number): Promise<boolean> => {
+      ahead = ms
+      return (await short.fresh(id, connection)).refreshed
+    }
+    expect([await at(3_000), asked]).toEqual([false, 0])
+    expect([await at(5_200), asked]).toEqual([true, 1])
+    expect(await at(9_700)).toBe(false)
+    await expect.poll(() => asked).toBe(2)
+  })
+
   test('begins early and nobody waits for it', async () => {
     ahead = HOUR - 60_000
     let go = () => {}

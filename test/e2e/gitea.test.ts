@@ -1,0 +1,513 @@
+// A real forge from end to end: consent at its own pages, tokens that live for seconds, its API by Octokit, and git.
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { Octokit } from '@octokit/rest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { readProviderFiles } from '../../proxy/commands/providers.ts'
+import { compileProviders } from '../../proxy/config/provider.ts'
+import { startIdp, type Idp } from '../sandbox/idp.ts'
+import { createBrowser } from '../support/browser.ts'
+import { clickThrough } from '../support/click.ts'
+import { BUNDLE, startDeputy, until, type Deputy, type Fields } from '../support/deputy.ts'
+import { missingGitea, startGitea, type Gitea } from '../support/gitea.ts'
+import { freePort } from '../support/house.ts'
+
+const missing = missingGitea()
+const needs = missing === null ? '' : ` (SKIPPED: ${missing})`
+const ROOT = join(import.meta.dirname, '../..')
+const STARTER = JSON.parse(
+  readFileSync(join(ROOT, 'policies/deputy_data/data.json'), 'utf8'),
+) as Readonly<Record<string, Fields>>
+/** Seconds that Gitea's access tokens live. */
+const LIFE = 6
+const SCOPES = ['read:user', 'write:issue', 'write:repository']
+const PAGES_SECRET = randomBytes(24).toString('base64url')
+
+describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
+  let folder = ''
+  let gitea: Gitea
+  let idp: Idp
+  let app: { readonly id: string; readonly secret: string }
+  let deputy: Deputy
+  /** bob's own token, in the hands of the model. */
+  let found = ''
+  const tags = new Map<string, string>()
+  const tag = (person: string): string => tags.get(person) ?? ''
+
+  const call = (person: string, path: string, init: RequestInit = {}): Promise<Response> =>
+    fetch(`${deputy.agent}/git.test${path}`, {
+      ...init,
+      headers: { 'deputy-user': tag(person), ...init.headers },
+    })
+  const who = async (answer: Promise<Response>): Promise<unknown> => {
+    const { login } = (await (await answer).json()) as Fields
+    return login
+  }
+  const octokit = (person: string): Octokit =>
+    new Octokit({ baseUrl: `${deputy.agent}/git.test/api/v1`, auth: tag(person) })
+  const connect = async (person: string, link: string): Promise<string> => {
+    const browser = createBrowser()
+    const page = await clickThrough(browser, link, { login: person, account: '' })
+    return (await gitea.consent(browser, page, person)).text
+  }
+  /** One command of git; neither the user's own configuration nor a terminal is asked. */
+  const git = (
+    ...args: readonly string[]
+  ): Promise<{ readonly code: number; readonly out: string }> =>
+    new Promise((resolve) =>
+      execFile(
+        'git',
+        ['-c', 'user.name=alice', '-c', 'user.email=alice@x.test', ...args],
+        {
+          env: {
+            PATH: process.env['PATH'],
+            HOME: folder,
+            GIT_CONFIG_NOSYSTEM: '1',
+            GIT_TERMINAL_PROMPT: '0',
+            ...(args.includes('protocol.version=0')
+              ? { GIT_TRACE_CURL: '1', GIT_TRACE_CURL_NO_DATA: '1' }
+              : {}),
+            TAG: tag('alice'),
+          },
+        },
+        (error, out, err) =>
+          resolve({
+            code: error === null ? 0 : typeof error.code === 'number' ? error.code : -1,
+            out: `${out}${err}`,
+          }),
+      ),
+    )
+  const operations = (): readonly unknown[] =>
+    deputy
+      .evidence()
+      .filter(({ event }) => event === 'decision')
+      .map((line) => (line['operation'] as Fields)['id'])
+
+  const hosted = (hosts: string): Fields => ({
+    provider: 'gitea',
+    hosts: { [hosts]: gitea.origin },
+    client_id: app.id,
+    client_secret: app.secret,
+    scopes: SCOPES,
+  })
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'deputy-gitea-test-'))
+    const [idpPort, port, gone] = [await freePort(), await freePort(), await startGitea(LIFE)]
+    gitea = gone
+    const url = `http://localhost:${port}`
+    idp = await startIdp({
+      port: idpPort,
+      pages: { clientId: 'pages', clientSecret: PAGES_SECRET, url },
+    })
+    for (const person of ['alice', 'bob']) tags.set(person, await idp.assertion(person, 'triage'))
+    app = await gitea.app(`${url}/callback/gitea`)
+    found = await gitea.personalToken('bob')
+    await gitea.api('alice', 'POST', '/user/repos', {
+      name: 'app',
+      private: true,
+      auto_init: true,
+      default_branch: 'main',
+    })
+    await gitea.api('alice', 'PUT', '/repos/alice/app/collaborators/bob', { permission: 'write' })
+    deputy = await startDeputy({
+      upstream: gitea.origin,
+      tables: { grants: STARTER['grants'] ?? {} },
+      people: [
+        { id: 'alice', realm: 'corp', groups: ['engineering'] },
+        { id: 'bob', realm: 'corp', groups: ['staff'] },
+      ],
+      config: {
+        listeners: { agent: '127.0.0.1:0', admin: '127.0.0.1:0', connect: `127.0.0.1:${port}` },
+        identity: {
+          trust: 'asserted',
+          issuers: [
+            {
+              issuer: idp.issuer,
+              realm: 'corp',
+              audience: 'deputy',
+              user: '/sub',
+              agent: '/act/sub',
+            },
+          ],
+        },
+        policy: { bundle: BUNDLE, data: './tables' },
+        providers: [],
+        connections: { gitea: hosted('git.test') },
+        connect: {
+          url,
+          sign_in: {
+            issuer: idp.issuer,
+            client_id: 'pages',
+            client_secret: PAGES_SECRET,
+            user: '/sub',
+            realm: 'corp',
+          },
+        },
+      },
+    })
+  }, 60_000)
+  afterAll(async () => {
+    await deputy.close()
+    await idp.close()
+    await gitea.close()
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  test('one consent at Gitea’s own pages asks for all that the connection may ever ask for, because Gitea never widens it', async () => {
+    const asked = await call('alice', '/api/v1/user')
+    expect([asked.status, asked.headers.get('deputy-answer')]).toEqual([403, 'consent_required'])
+    const link = (await asked.json()) as { readonly url: string; readonly scopes: unknown }
+    expect(link.scopes).toEqual(SCOPES)
+    expect(await connect('alice', link.url)).toContain('connected')
+    expect(await who(call('alice', '/api/v1/user'))).toBe('alice')
+    const other = (await (await call('bob', '/api/v1/user')).json()) as { readonly url: string }
+    await connect('bob', other.url)
+    expect(await who(call('bob', '/api/v1/user'))).toBe('bob')
+    expect(await who(call('alice', '/api/v1/user'))).toBe('alice')
+    const used = deputy
+      .evidence()
+      .map((line) => line['credential'] as Fields | undefined)
+      .find((credential) => credential?.['account'] === 'alice')
+    // Gitea’s token answer tells no scopes: these come from its introspection.
+    expect(used?.['scopes']).toEqual([...SCOPES, 'read:misc'].toSorted())
+  }, 30_000)
+
+  test('Octokit opens an issue as alice, who is its author for everybody, and bob of staff may only read it', async () => {
+    const issue = { owner: 'alice', repo: 'app', title: 'from the agent' }
+    const made = await octokit('alice').rest.issues.create(issue)
+    expect([made.status, made.data.user?.login]).toEqual([201, 'alice'])
+    const seen = await gitea.api('bob', 'GET', `/repos/alice/app/issues/${made.data.number}`)
+    expect(seen).toMatchObject({ title: 'from the agent', user: { login: 'alice' } })
+    const read = await octokit('bob').rest.issues.get({ ...issue, issue_number: made.data.number })
+    expect(read.data.title).toBe('from the agent')
+    const refused = await call('bob', '/api/v1/repos/alice/app/issues', {
+      method: 'POST',
+      body: JSON.stringify({ title: 'by bob' }),
+      headers: { 'content-type': 'application/json' },
+    })
+    expect([refused.status, refused.headers.get('deputy-answer')]).toEqual([403, 'policy_denied'])
+  }, 20_000)
+
+  test('page 2 leads back through deputy: Gitea’s absolute Link headers are rewritten, and Octokit follows them', async () => {
+    for (const title of ['second', 'third'])
+      await gitea.api('alice', 'POST', '/repos/alice/app/issues', { title })
+    const path = '/api/v1/repos/alice/app/issues?limit=1&state=all'
+    const straight = await fetch(`${gitea.origin}${path}`, {
+      headers: { authorization: `token ${found}` },
+    })
+    expect(straight.headers.get('link')).toContain(`<${gitea.origin}/api/v1/`)
+    const link = (await call('alice', path)).headers.get('link') ?? ''
+    expect(link).toContain(`<${deputy.agent}/git.test/api/v1/repos/alice/app/issues?`)
+    expect(link).not.toContain(gitea.origin)
+    const pages: string[] = []
+    const client = octokit('alice')
+    const each = client.paginate.iterator('GET /repos/alice/app/issues', { limit: 1 })
+    for await (const page of each) pages.push(page.url)
+    expect(pages).toHaveLength(3)
+    for (const page of pages) expect(page.startsWith(`${deputy.agent}/git.test/`)).toBe(true)
+  }, 20_000)
+
+  test('a credential of bob’s acts nowhere in alice’s calls, in none of the places where Gitea looks for one first', async () => {
+    const issues = '/api/v1/repos/alice/app/issues'
+    const authorOf = async (answer: Response): Promise<unknown> =>
+      ((await answer.json()) as { readonly user?: { readonly login: string } }).user?.login
+    const form = () => new URLSearchParams({ title: 'form', token: found })
+    // What it is worth: Gitea takes the token of query and form before that of the header.
+    const straight = await fetch(`${gitea.origin}${issues}`, {
+      method: 'POST',
+      headers: { authorization: 'Bearer of-somebody-else' },
+      body: form(),
+    })
+    expect(await authorOf(straight)).toBe('bob')
+    expect(await authorOf(await call('alice', issues, { method: 'POST', body: form() }))).toBe(
+      'alice',
+    )
+    const basic = `Basic ${Buffer.from(`bob:${found}`).toString('base64')}`
+    for (const [path, headers] of [
+      ['/api/v1/user', { authorization: `token ${found}` }],
+      ['/api/v1/user', { authorization: basic }],
+      [`/api/v1/user?token=${found}`, {}],
+      [`/api/v1/user?access_token=${found}`, {}],
+      ['/api/v1/user?sudo=bob', {}],
+      ['/api/v1/user', { sudo: 'bob' }],
+      ['/api/v1/user', { cookie: `i_like_gitea=${found}` }],
+    ] as const)
+      expect(await who(call('alice', path, { headers }))).toBe('alice')
+    const nothing = await fetch(`${deputy.agent}/git.test/api/v1/user`, {
+      headers: { authorization: `token ${found}` },
+    })
+    expect([nothing.status, nothing.headers.get('deputy-answer')]).toEqual([401, 'unauthenticated'])
+    const stripped = deputy.evidence().flatMap((line) => line['stripped'] ?? [])
+    expect(new Set(stripped)).toEqual(
+      new Set([
+        'body:token',
+        'header:authorization',
+        'query:token',
+        'query:access_token',
+        'query:sudo',
+        'header:sudo',
+        'header:cookie',
+      ]),
+    )
+  }, 20_000)
+
+  test('git clones a private repository through deputy, by a header or by the tag as its password', async () => {
+    const remote = `${deputy.agent}/git.test/alice/app.git`
+    const refused = await git('clone', '-q', remote, join(folder, 'none'))
+    expect(refused.code).not.toBe(0)
+    const header = `http.extraHeader=Deputy-User: ${tag('alice')}`
+    const one = await git('-c', header, 'clone', '-q', remote, join(folder, 'one'))
+    expect(one).toEqual({ code: 0, out: '' })
+    expect(readFileSync(join(folder, 'one/README.md'), 'utf8')).toContain('app')
+    // What a credential helper says is asked for by a 401 that offers Basic.
+    const helper = 'credential.helper=!f() { echo username=x; echo "password=$TAG"; }; f'
+    const two = await git('-c', helper, 'clone', '-q', remote, join(folder, 'two'))
+    expect(two).toEqual({ code: 0, out: '' })
+    expect(readFileSync(join(folder, 'two/.git/config'), 'utf8')).not.toContain(tag('alice'))
+    expect(operations()).toEqual(expect.arrayContaining(['git.advertise', 'git.fetch']))
+  }, 30_000)
+
+  test('a push is refused by the starter policy, and passes once a table allows it', async () => {
+    const header = `http.extraHeader=Deputy-User: ${tag('alice')}`
+    const at = ['-c', header, '-C', join(folder, 'one')] as const
+    // Past what is inspected and past what git sends in one piece; it does not shrink.
+    const bytes = randomBytes(3 * 1024 ** 2)
+    writeFileSync(join(folder, 'one/data.bin'), bytes)
+    await git(...at, 'add', '.')
+    await git(...at, 'commit', '-q', '-m', 'by the agent')
+    const refused = await git(...at, 'push', '-q', 'origin', 'main')
+    expect([refused.code, refused.out]).toEqual([1, expect.stringContaining('403')])
+    expect(operations().at(-1)).toBe('git.push')
+
+    const grants = structuredClone(STARTER['grants']) as Record<string, Record<string, Fields>>
+    const row = grants['gitea']?.['gitea-write'] ?? {}
+    const wider = { ...row, operations: [...(row['operations'] as string[]), 'git.push'] }
+    grants['gitea'] = { ...grants['gitea'], 'gitea-write': wider }
+    writeFileSync(join(deputy.dir, 'tables/grants.json'), JSON.stringify(grants))
+    let pushed = refused
+    for (let tries = 0; pushed.code !== 0 && tries < 20; tries += 1) {
+      await pause(100)
+      pushed = await git(...at, 'push', '-q', 'origin', 'main')
+    }
+    expect([pushed.code, pushed.out]).toEqual([0, expect.stringContaining('Processed 1 ref')])
+    const feed = () => gitea.api('bob', 'GET', '/repos/alice/app/activities/feeds')
+    await expect
+      .poll(async () => JSON.stringify(Object.values(await feed())), { timeout: 10_000 })
+      .toMatch(/"op_type":"commit_repo"/)
+    const acts = Object.values(await feed()) as Fields[]
+    expect(acts.find((act) => act['op_type'] === 'commit_repo')).toMatchObject({
+      act_user: { login: 'alice' },
+    })
+
+    // Many refs make the question of a fetch so long that git compresses it.
+    for (let i = 0; i < 40; i += 1) {
+      await git(...at, 'commit', '-q', '--allow-empty', '-m', `${i}`)
+      await git(...at, 'branch', `b${i}`)
+    }
+    expect((await git(...at, 'push', '-q', 'origin', '--all')).code).toBe(0)
+    const three = join(folder, 'three')
+    const remote = `${deputy.agent}/git.test/alice/app.git`
+    const old = await git('-c', header, '-c', 'protocol.version=0', 'clone', remote, three)
+    expect(old.code).toBe(0)
+    expect(old.out).toMatch(/Send header: content-encoding: gzip/i)
+    expect(readFileSync(join(three, 'data.bin')).equals(bytes)).toBe(true)
+  }, 60_000)
+
+  test('a body that git’s own type does not name cannot pass unread: no form, no token in it', async () => {
+    const answer = await call('alice', '/alice/app.git/git-upload-pack', {
+      method: 'POST',
+      body: new URLSearchParams({ token: found }),
+    })
+    expect([answer.status, answer.headers.get('deputy-answer')]).toEqual([
+      415,
+      'unsupported_media_type',
+    ])
+  })
+
+  test('eight calls at the end of a token’s life make one refresh, and the grant lives on', async () => {
+    await call('alice', '/api/v1/user')
+    for (const round of [1, 2]) {
+      await pause(LIFE * 1_000)
+      const before = gitea.tokenRequests()
+      const names = await Promise.all(
+        Array.from({ length: 8 }, () => who(call('alice', '/api/v1/user'))),
+      )
+      expect(names).toEqual(Array.from({ length: 8 }, () => 'alice'))
+      await until(() => gitea.tokenRequests() > before, 'Gitea logs the refresh', 5_000)
+      await pause(200)
+      expect([round, gitea.tokenRequests() - before]).toEqual([round, 1])
+    }
+    expect(gitea.said()).not.toContain('was used twice')
+  }, 40_000)
+
+  test('Gitea does as its definition says: a spent refresh token is refused by a sentence alone, the grant survives, scopes stay', async () => {
+    const back = `http://127.0.0.1:9/callback`
+    const own = await gitea.app(back)
+    const browser = createBrowser()
+    const consent = async (scope: string): Promise<string> => {
+      const ask = new URL(`${gitea.origin}/login/oauth/authorize`)
+      ask.search = String(
+        new URLSearchParams({
+          client_id: own.id,
+          redirect_uri: back,
+          response_type: 'code',
+          state: 's',
+          scope,
+        }),
+      )
+      const stop = (url: URL): boolean => url.href.startsWith(back)
+      const page = await gitea.consent(browser, await browser.open(ask, stop), 'alice', stop)
+      return new URL(page.url).searchParams.get('code') ?? ''
+    }
+    const post = async (path: string, fields: Readonly<Record<string, string>>) => {
+      const basic = Buffer.from(`${own.id}:${own.secret}`).toString('base64')
+      const answer = await fetch(`${gitea.origin}/login/oauth/${path}`, {
+        method: 'POST',
+        headers: { authorization: `Basic ${basic}` },
+        body: new URLSearchParams(fields),
+      })
+      return {
+        status: answer.status,
+        body: (await answer.json()) as Readonly<Record<string, string>>,
+      }
+    }
+    const trade = async (scope: string) =>
+      (
+        await post('access_token', {
+          grant_type: 'authorization_code',
+          code: await consent(scope),
+          redirect_uri: back,
+        })
+      ).body
+    const refresh = (token = '') =>
+      post('access_token', { grant_type: 'refresh_token', refresh_token: token })
+
+    const first = await trade('read:user')
+    const four = await Promise.all([1, 2, 3, 4].map(() => refresh(first['refresh_token'])))
+    expect(four.map(({ status }) => status).toSorted()).toEqual([200, 400, 400, 400])
+    expect(four.find(({ status }) => status === 400)?.body).toEqual({
+      error: 'unauthorized_client',
+      error_description: expect.stringMatching(/^(?:token was already used|cannot increase)/),
+    })
+    const winner = four.find(({ status }) => status === 200)?.body['refresh_token']
+    expect((await refresh(first['refresh_token'])).body['error_description']).toBe(
+      'token was already used',
+    )
+    expect((await refresh(winner)).status).toBe(200)
+    expect((await refresh('x')).body['error_description']).toBe('unable to parse refresh token')
+
+    const wider = await trade('read:user write:repository')
+    const told = await post('introspect', { token: wider['access_token'] ?? '' })
+    expect(told.body['scope']).toBe('read:user')
+  }, 30_000)
+
+  test('a consent elsewhere ends alice’s refresh token: she gets a link, and bob’s calls go on', async () => {
+    const link = new URL(`${gitea.origin}/login/oauth/authorize`)
+    const back = `${deputy.connect.replace('127.0.0.1', 'localhost')}/callback/gitea`
+    link.search = String(
+      new URLSearchParams({
+        client_id: app.id,
+        redirect_uri: back,
+        response_type: 'code',
+        state: 's',
+      }),
+    )
+    const browser = createBrowser()
+    const stop = (url: URL): boolean => url.pathname.startsWith('/callback')
+    const page = await gitea.consent(browser, await browser.open(link, stop), 'alice', stop)
+    const code = new URL(page.url).searchParams.get('code') ?? ''
+    const traded = await fetch(`${gitea.origin}/login/oauth/access_token`, {
+      method: 'POST',
+      body: new URLSearchParams({
+        client_id: app.id,
+        client_secret: app.secret,
+        grant_type: 'authorization_code',
+        code,
+        redirect_uri: back,
+      }),
+    })
+    expect(traded.status).toBe(200)
+    await pause(LIFE * 1_000)
+    const lost = await call('alice', '/api/v1/user')
+    expect(lost.headers.get('deputy-answer')).toBe('reauthorization_required')
+    expect(await who(call('bob', '/api/v1/user'))).toBe('bob')
+    await connect('alice', ((await lost.json()) as { readonly url: string }).url)
+    expect(await who(call('alice', '/api/v1/user'))).toBe('alice')
+  }, 30_000)
+
+  test('what alice disconnects is gone here, and its record says that Gitea could not be told', async () => {
+    const browser = createBrowser()
+    const url = `${deputy.connect.replace('127.0.0.1', 'localhost')}/connections`
+    let page = await browser.open(url)
+    while (page.text.includes('name="prompt"'))
+      page = await browser.submit(page, { login: 'alice', password: 'x' })
+    expect(page.text).toContain('triage')
+    page = await browser.submit(page)
+    expect(page.text).toContain('Gitea offers no way to withdraw the access from here')
+    expect(page.text).toContain('No account is connected')
+    const [told] = deputy.evidence().filter(({ event }) => event === 'connection.disconnected')
+    expect(told).toMatchObject({ user: { id: 'alice' }, result: 'not_supported' })
+    const answer = await call('alice', '/api/v1/user')
+    expect(answer.headers.get('deputy-answer')).toBe('consent_required')
+    expect(await who(call('bob', '/api/v1/user'))).toBe('bob')
+  }, 20_000)
+
+  test('on a laptop the person stands in git’s address', async () => {
+    const port = await freePort()
+    const connectUrl = `http://127.0.0.1:${port}`
+    const shared = app
+    app = await gitea.app(`${connectUrl}/callback/forge`)
+    const laptop = await startDeputy({
+      upstream: gitea.origin,
+      tables: {},
+      people: [{ id: 'alice', groups: ['engineering'] }],
+      config: {
+        listeners: { agent: '127.0.0.1:0', admin: '127.0.0.1:0', connect: `127.0.0.1:${port}` },
+        policy: { bundle: BUNDLE },
+        providers: [],
+        connections: { forge: hosted('forge.test') },
+        connect: { url: connectUrl, sign_in: 'local' },
+      },
+    })
+    app = shared
+    try {
+      const remote = `${laptop.agent}/~alice/forge.test/alice/app.git`
+      const asked = await fetch(`${remote}/info/refs?service=git-upload-pack`)
+      const { url } = (await asked.json()) as { readonly url: string }
+      const browser = createBrowser()
+      const code = readFileSync(join(laptop.dir, '.deputy-code'), 'utf8').trim()
+      const page = await browser.submit(await browser.open(url), { code, user: 'alice' })
+      await gitea.consent(browser, await browser.submit(page, { answer: 'yes' }), 'alice')
+      const cloned = await git('clone', '-q', remote, join(folder, 'laptop'))
+      expect(cloned).toEqual({ code: 0, out: '' })
+      expect(readFileSync(join(folder, 'laptop/README.md'), 'utf8')).toContain('app')
+    } finally {
+      await laptop.close()
+    }
+  }, 30_000)
+
+  test('every row of the catalogue is a path of Gitea’s own specification, or git over HTTP', async () => {
+    const answer = await fetch(`${gitea.origin}/swagger.v1.json`)
+    const { paths } = (await answer.json()) as { readonly paths: Readonly<Record<string, object>> }
+    const shape = (path: string): string => path.replaceAll(/\{[^}]*\}/g, '{}')
+    const known = new Set(
+      Object.entries(paths).flatMap(([path, methods]) =>
+        Object.keys(methods).map((method) => `${method.toUpperCase()} /api/v1${shape(path)}`),
+      ),
+    )
+    const { providers } = compileProviders(readProviderFiles(join(ROOT, 'providers')))
+    const rows = providers.get('gitea')?.operations ?? []
+    const unknown = rows.map(({ method, path }) => `${method} ${shape(path)}`)
+    expect(unknown.filter((row) => !known.has(row))).toEqual([
+      'GET /{}/{}/info/refs',
+      'POST /{}/{}/git-upload-pack',
+      'POST /{}/{}/git-receive-pack',
+    ])
+    expect(rows.length).toBeGreaterThan(100)
+  })
+})

@@ -286,14 +286,17 @@ export type ProblemAnswer = {
  * The wire form: RFC 9457 body, RFC 9209 Proxy-Status and Deputy-Answer.
  * @param typeBase `connect.url`, where `/problems/<code>` explains each code
  * @param instance the exchange id
+ * @param agent `User-Agent`: of a refusal, git shows its user nothing but a text/plain body
  */
 export const problemAnswer = (
   problem: Problem,
   instance: string,
   typeBase: string,
+  agent?: string,
 ): ProblemAnswer => {
   const { status, title, proxy } = CATALOGUE[problem.code]
-  const body = JSON.stringify({
+  const plain = agent?.startsWith('git/') === true
+  const document = {
     type: `${typeBase}/problems/${problem.code}`,
     title,
     status,
@@ -301,12 +304,13 @@ export const problemAnswer = (
     instance,
     code: problem.code,
     ...problem.extra,
-  })
+  }
+  const body = plain ? `deputy: ${problem.message}\n` : JSON.stringify(document)
   const retry = problem.extra['retry_after']
   return {
     status,
     headers: {
-      'content-type': 'application/problem+json',
+      'content-type': plain ? 'text/plain; charset=utf-8' : 'application/problem+json',
       'content-length': String(Buffer.byteLength(body)),
       'cache-control': 'no-store',
       'proxy-status': `deputy; error=${proxy}; details="${problem.code}"`,

@@ -87,9 +87,13 @@ export const startGitea = async (accessTtl: number) => {
   let said = ''
   for (const stream of [child.stdout, child.stderr])
     stream.on('data', (chunk: Buffer) => void (said += chunk.toString()))
+  // Whatever ends this process, Gitea does not outlive it.
+  const last = (): void => void child.kill('SIGKILL')
+  process.once('exit', last)
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   const close = async (): Promise<void> => {
-    child.kill('SIGKILL')
+    process.removeListener('exit', last)
+    last()
     await ended
     rmSync(folder, { recursive: true, force: true })
   }

@@ -13,7 +13,7 @@ import { startIdp, type Idp } from '../sandbox/idp.ts'
 import { createBrowser } from '../support/browser.ts'
 import { clickThrough } from '../support/click.ts'
 import { BUNDLE, startDeputy, until, type Deputy, type Fields } from '../support/deputy.ts'
-import { missingGitea, startGitea, type Gitea } from '../support/gitea.ts'
+import { missingGitea, startGitea, type App, type Gitea } from '../support/gitea.ts'
 import { freePort } from '../support/house.ts'
 
 const missing = missingGitea()
@@ -31,7 +31,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
   let folder = ''
   let gitea: Gitea
   let idp: Idp
-  let app: { readonly id: string; readonly secret: string }
+  let app: App
   let deputy: Deputy
   /** bob's own token, in the hands of the model. */
   let found = ''
@@ -87,13 +87,43 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
       .filter(({ event }) => event === 'decision')
       .map((line) => (line['operation'] as Fields)['id'])
 
-  const hosted = (hosts: string): Fields => ({
+  const hosted = (host: string, client: App): Fields => ({
     provider: 'gitea',
-    hosts: { [hosts]: gitea.origin },
-    client_id: app.id,
-    client_secret: app.secret,
+    hosts: { [host]: gitea.origin },
+    client_id: client.id,
+    client_secret: client.secret,
     scopes: SCOPES,
   })
+  /** A deputy as `deputy init` writes one; alice and dora are its people. */
+  const startLaptop = async (name: string) => {
+    const port = await freePort()
+    const url = `http://127.0.0.1:${port}`
+    const client = await gitea.app(`${url}/callback/${name}`)
+    const laptop = await startDeputy({
+      upstream: gitea.origin,
+      tables: {},
+      people: ['alice', 'dora'].map((id) => ({ id, groups: ['engineering'] })),
+      config: {
+        listeners: { agent: '127.0.0.1:0', admin: '127.0.0.1:0', connect: `127.0.0.1:${port}` },
+        policy: { bundle: BUNDLE },
+        providers: [],
+        connections: { [name]: hosted(`${name}.test`, client) },
+        connect: { url, sign_in: 'local' },
+      },
+    })
+    return {
+      laptop,
+      client,
+      /** Says yes to deputy and at Gitea; returns the last page of deputy. */
+      connect: async (user: string, link: string, account: string): Promise<string> => {
+        const browser = createBrowser()
+        const code = readFileSync(join(laptop.dir, '.deputy-code'), 'utf8').trim()
+        const page = await browser.submit(await browser.open(link), { code, user })
+        const there = await browser.submit(page, { answer: 'yes' })
+        return (await gitea.consent(browser, there, account)).text
+      },
+    }
+  }
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'deputy-gitea-test-'))
@@ -137,7 +167,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
         },
         policy: { bundle: BUNDLE, data: './tables' },
         providers: [],
-        connections: { gitea: hosted('git.test') },
+        connections: { gitea: hosted('git.test', app) },
         connect: {
           url,
           sign_in: {
@@ -351,48 +381,11 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
   }, 40_000)
 
   test('Gitea does as its definition says: a spent refresh token is refused by a sentence alone, the grant survives, scopes stay', async () => {
-    const back = `http://127.0.0.1:9/callback`
-    const own = await gitea.app(back)
-    const browser = createBrowser()
-    const consent = async (scope: string): Promise<string> => {
-      const ask = new URL(`${gitea.origin}/login/oauth/authorize`)
-      ask.search = String(
-        new URLSearchParams({
-          client_id: own.id,
-          redirect_uri: back,
-          response_type: 'code',
-          state: 's',
-          scope,
-        }),
-      )
-      const stop = (url: URL): boolean => url.href.startsWith(back)
-      const page = await gitea.consent(browser, await browser.open(ask, stop), 'alice', stop)
-      return new URL(page.url).searchParams.get('code') ?? ''
-    }
-    const post = async (path: string, fields: Readonly<Record<string, string>>) => {
-      const basic = Buffer.from(`${own.id}:${own.secret}`).toString('base64')
-      const answer = await fetch(`${gitea.origin}/login/oauth/${path}`, {
-        method: 'POST',
-        headers: { authorization: `Basic ${basic}` },
-        body: new URLSearchParams(fields),
-      })
-      return {
-        status: answer.status,
-        body: (await answer.json()) as Readonly<Record<string, string>>,
-      }
-    }
-    const trade = async (scope: string) =>
-      (
-        await post('access_token', {
-          grant_type: 'authorization_code',
-          code: await consent(scope),
-          redirect_uri: back,
-        })
-      ).body
+    const own = await gitea.app('http://127.0.0.1:9/callback')
     const refresh = (token = '') =>
-      post('access_token', { grant_type: 'refresh_token', refresh_token: token })
+      gitea.oauth(own, 'access_token', { grant_type: 'refresh_token', refresh_token: token })
 
-    const first = await trade('read:user')
+    const first = await gitea.grant(own, 'alice', 'read:user')
     const four = await Promise.all([1, 2, 3, 4].map(() => refresh(first['refresh_token'])))
     expect(four.map(({ status }) => status).toSorted()).toEqual([200, 400, 400, 400])
     expect(four.find(({ status }) => status === 400)?.body).toEqual({
@@ -406,37 +399,13 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
     expect((await refresh(winner)).status).toBe(200)
     expect((await refresh('x')).body['error_description']).toBe('unable to parse refresh token')
 
-    const wider = await trade('read:user write:repository')
-    const told = await post('introspect', { token: wider['access_token'] ?? '' })
+    const wider = await gitea.grant(own, 'alice', 'read:user write:repository')
+    const told = await gitea.oauth(own, 'introspect', { token: wider['access_token'] ?? '' })
     expect(told.body['scope']).toBe('read:user')
   }, 30_000)
 
   test('a consent elsewhere ends alice’s refresh token: she gets a link, and bob’s calls go on', async () => {
-    const link = new URL(`${gitea.origin}/login/oauth/authorize`)
-    const back = `${deputy.connect.replace('127.0.0.1', 'localhost')}/callback/gitea`
-    link.search = String(
-      new URLSearchParams({
-        client_id: app.id,
-        redirect_uri: back,
-        response_type: 'code',
-        state: 's',
-      }),
-    )
-    const browser = createBrowser()
-    const stop = (url: URL): boolean => url.pathname.startsWith('/callback')
-    const page = await gitea.consent(browser, await browser.open(link, stop), 'alice', stop)
-    const code = new URL(page.url).searchParams.get('code') ?? ''
-    const traded = await fetch(`${gitea.origin}/login/oauth/access_token`, {
-      method: 'POST',
-      body: new URLSearchParams({
-        client_id: app.id,
-        client_secret: app.secret,
-        grant_type: 'authorization_code',
-        code,
-        redirect_uri: back,
-      }),
-    })
-    expect(traded.status).toBe(200)
+    expect(await gitea.grant(app, 'alice', '')).toHaveProperty('access_token')
     await pause(LIFE * 1_000)
     const lost = await call('alice', '/api/v1/user')
     expect(lost.headers.get('deputy-answer')).toBe('reauthorization_required')
@@ -462,37 +431,33 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
     expect(await who(call('bob', '/api/v1/user'))).toBe('bob')
   }, 20_000)
 
-  test('on a laptop the person stands in git’s address', async () => {
-    const port = await freePort()
-    const connectUrl = `http://127.0.0.1:${port}`
-    const shared = app
-    app = await gitea.app(`${connectUrl}/callback/forge`)
-    const laptop = await startDeputy({
-      upstream: gitea.origin,
-      tables: {},
-      people: [{ id: 'alice', groups: ['engineering'] }],
-      config: {
-        listeners: { agent: '127.0.0.1:0', admin: '127.0.0.1:0', connect: `127.0.0.1:${port}` },
-        policy: { bundle: BUNDLE },
-        providers: [],
-        connections: { forge: hosted('forge.test') },
-        connect: { url: connectUrl, sign_in: 'local' },
-      },
-    })
-    app = shared
+  test('on a laptop the person stands in git’s address, and git tells them the link', async () => {
+    const { laptop, connect: say } = await startLaptop('forge')
     try {
       const remote = `${laptop.agent}/~alice/forge.test/alice/app.git`
-      // git tells its user the sentence, and the link in it.
       const { out } = await git('clone', remote, join(folder, 'none'))
-      const url =
-        /remote: deputy: To go on, connect your Gitea account: (\S+)/.exec(out)?.[1] ?? out
-      const browser = createBrowser()
-      const code = readFileSync(join(laptop.dir, '.deputy-code'), 'utf8').trim()
-      const page = await browser.submit(await browser.open(url), { code, user: 'alice' })
-      await gitea.consent(browser, await browser.submit(page, { answer: 'yes' }), 'alice')
+      const link = /remote: deputy: To go on, connect your Gitea account: (\S+)/.exec(out)?.[1]
+      expect(await say('alice', link ?? out, 'alice')).toContain('connected')
       const cloned = await git('clone', '-q', remote, join(folder, 'laptop'))
       expect(cloned).toEqual({ code: 0, out: '' })
       expect(readFileSync(join(folder, 'laptop/README.md'), 'utf8')).toContain('app')
+    } finally {
+      await laptop.close()
+    }
+  }, 30_000)
+
+  test('an older and narrower yes at Gitea is not taken for the wider one: deputy says which scopes are missing', async () => {
+    const { laptop, client, connect: say } = await startLaptop('old')
+    try {
+      await gitea.grant(client, 'bob', 'read:user')
+      const ask = (path: string): Promise<Response> =>
+        fetch(`${laptop.agent}/~dora/old.test${path}`)
+      const { url } = (await (await ask('/api/v1/user')).json()) as { readonly url: string }
+      const page = await say('dora', url, 'bob')
+      expect(page).toContain('write:repository')
+      expect(await who(ask('/api/v1/user'))).toBe('bob')
+      const refused = await ask('/api/v1/repos/alice/app')
+      expect(refused.headers.get('deputy-answer')).toBe('consent_required')
     } finally {
       await laptop.close()
     }

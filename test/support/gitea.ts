@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { homedir, tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import type { Browser, Visit } from './browser.ts'
+import { createBrowser, type Browser, type Visit } from './browser.ts'
 import { freePort } from './house.ts'
 
 /** Binary, templates and locales; `.ci/run` makes it. */
@@ -66,6 +66,8 @@ ENABLED = false
 ENABLED = false
 `
 
+type Answer = Readonly<Record<string, string>>
+export type App = { readonly id: string; readonly secret: string; readonly redirectUri: string }
 export type Gitea = Awaited<ReturnType<typeof startGitea>>
 
 /** @param accessTtl seconds that an access token lives */
@@ -138,6 +140,33 @@ export const startGitea = async (accessTtl: number) => {
     throw error
   }
 
+  /** Signs in and says yes, as long as the page is one of Gitea; returns the first that is not. */
+  const consent = async (
+    browser: Browser,
+    start: Visit,
+    person: string,
+    until?: (url: URL) => boolean,
+  ): Promise<Visit> => {
+    let page = start
+    for (let pages = 0; pages < 5 && page.url.startsWith(`${origin}/`); pages += 1) {
+      const fields = page.url.includes('/user/login')
+        ? { user_name: person, password: passwordOf(person) }
+        : { granted: 'true' }
+      page = await browser.submit(page, fields, until === undefined ? {} : { until })
+    }
+    return page
+  }
+  /** A question to an OAuth endpoint as the application. */
+  const oauth = async (client: App, path: string, fields: Answer) => {
+    const basic = Buffer.from(`${client.id}:${client.secret}`).toString('base64')
+    const answer = await fetch(`${origin}/login/oauth/${path}`, {
+      method: 'POST',
+      headers: { authorization: `Basic ${basic}` },
+      body: new URLSearchParams(fields),
+    })
+    return { status: answer.status, body: (await answer.json()) as Answer }
+  }
+
   return {
     origin,
     api,
@@ -146,13 +175,13 @@ export const startGitea = async (accessTtl: number) => {
     tokenRequests: (): number =>
       said.match(/completed POST \/login\/oauth\/access_token/g)?.length ?? 0,
     /** Registers an OAuth application. */
-    app: async (redirectUri: string) => {
+    app: async (redirectUri: string): Promise<App> => {
       const made = await api('boss', 'POST', '/user/applications/oauth2', {
         name: 'deputy',
         redirect_uris: [redirectUri],
         confidential_client: true,
       })
-      return { id: String(made['client_id']), secret: String(made['client_secret']) }
+      return { id: String(made['client_id']), secret: String(made['client_secret']), redirectUri }
     },
     /** A token of one's own making, as an agent might have found it. */
     personalToken: async (person: string): Promise<string> => {
@@ -160,21 +189,27 @@ export const startGitea = async (accessTtl: number) => {
       const made = await api(person, 'POST', `/users/${person}/tokens`, { name: 'found', scopes })
       return String(made['sha1'])
     },
-    /** Signs in and says yes, as long as the page is Gitea's; returns the first that is not. */
-    consent: async (
-      browser: Browser,
-      start: Visit,
-      person: string,
-      until?: (url: URL) => boolean,
-    ): Promise<Visit> => {
-      let page = start
-      for (let pages = 0; pages < 5 && page.url.startsWith(`${origin}/`); pages += 1) {
-        const fields = page.url.includes('/user/login')
-          ? { user_name: person, password: passwordOf(person) }
-          : { granted: 'true' }
-        page = await browser.submit(page, fields, until === undefined ? {} : { until })
-      }
-      return page
+    consent,
+    oauth,
+    /** What a person grants an application without deputy: a consent at the pages, a code, its tokens. */
+    grant: async (client: App, person: string, scope: string): Promise<Answer> => {
+      const browser = createBrowser()
+      const ask = new URL(`${origin}/login/oauth/authorize`)
+      ask.search = String(
+        new URLSearchParams({
+          client_id: client.id,
+          redirect_uri: client.redirectUri,
+          response_type: 'code',
+          state: 's',
+          ...(scope === '' ? {} : { scope }),
+        }),
+      )
+      const back = (url: URL): boolean => url.href.startsWith(client.redirectUri)
+      const page = await consent(browser, await browser.open(ask, back), person, back)
+      const code = new URL(page.url).searchParams.get('code') ?? ''
+      const redirect_uri = client.redirectUri
+      const fields = { grant_type: 'authorization_code', code, redirect_uri }
+      return (await oauth(client, 'access_token', fields)).body
     },
     close,
   }

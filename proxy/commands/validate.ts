@@ -18,6 +18,9 @@ const addressNotes = async (loaded: Loaded): Promise<readonly string[]> => {
       provider.token,
       provider.userinfo,
       provider.revoke,
+      provider.introspect?.url ?? null,
+      provider.par ?? null,
+      provider.refresh?.url ?? null,
       ...provider.hosts.values(),
     ])
       // The person's browser, not deputy, opens the authorize address.
@@ -37,7 +40,7 @@ const addressNotes = async (loaded: Loaded): Promise<readonly string[]> => {
     if (addresses === null) notes.push(`${where}: ${host} cannot be resolved from here now`)
     else if (!addresses.some((address) => rule(host, address)))
       notes.push(
-        `${where}: ${host} is ${addresses.join(', ')}: add { host: ${host}, net: ${addresses[0] ?? ''}/${(addresses[0] ?? '').includes(':') ? 128 : 32} } under network.allow_private`,
+        `${where}: ${host === addresses[0] ? host : `${host}, at ${addresses.join(', ')},`} is private or local, and deputy will not go there: add { host: ${host}, net: ${addresses[0] ?? ''}/${(addresses[0] ?? '').includes(':') ? 128 : 32} } under network.allow_private`,
       )
   }
   return notes

@@ -35,6 +35,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
   let deputy: Deputy
   /** bob's own token, in the hands of the model. */
   let found = ''
+  const opened: (() => Promise<void>)[] = []
   const tags = new Map<string, string>()
   const tag = (person: string): string => tags.get(person) ?? ''
 
@@ -135,13 +136,15 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'deputy-gitea-test-'))
-    const [idpPort, port, gone] = [await freePort(), await freePort(), await startGitea(LIFE)]
-    gitea = gone
+    const [idpPort, port] = [await freePort(), await freePort()]
+    gitea = await startGitea(LIFE)
+    opened.push(gitea.close)
     const url = `http://localhost:${port}`
     idp = await startIdp({
       port: idpPort,
       pages: { clientId: 'pages', clientSecret: PAGES_SECRET, url },
     })
+    opened.push(idp.close)
     for (const person of ['alice', 'bob']) tags.set(person, await idp.assertion(person, 'triage'))
     app = await gitea.app(`${url}/callback/gitea`)
     found = await gitea.personalToken('bob')
@@ -188,11 +191,10 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
         },
       },
     })
+    opened.push(deputy.close)
   }, 60_000)
   afterAll(async () => {
-    await deputy.close()
-    await idp.close()
-    await gitea.close()
+    for (const close of opened.toReversed()) await close()
     rmSync(folder, { recursive: true, force: true })
   })
 
@@ -359,7 +361,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
     expect(old.code).toBe(0)
     expect(old.out).toMatch(/Send header: content-encoding: gzip/i)
     expect(readFileSync(join(three, 'data.bin')).equals(bytes)).toBe(true)
-  }, 60_000)
+  }, 120_000)
 
   test('a body that git’s own type does not name cannot pass unread: no form, no token in it', async () => {
     const answer = await call('alice', '/alice/app.git/git-upload-pack', {

@@ -230,11 +230,7 @@ export const serve = async (
       evidence.event(event, fields as Record<string, unknown>)
     const people = peopleOf(config, directory)
     const { notify } = config.connect
-    const notifier =
-      notify === undefined
-        ? null
-        : createNotifier({ ...notify, fetch: dial.fetch, clock, log, onEvent })
-    opened.push(() => notifier?.close())
+    const deliver: { wake: () => void } = { wake: () => {} }
     const flows = createFlows({
       store,
       vault,
@@ -246,22 +242,25 @@ export const serve = async (
       clock,
       randomBytes,
       onEvent,
-      onLink: ({ authorizationId, url, expiresAt }, { person, agent, connection, scopes }) =>
-        notifier?.send({
-          event: 'authorization.required',
-          authorization_id: authorizationId,
-          url,
-          user_id: person.id,
-          tenant: person.tenant,
-          realm: person.realm,
-          agent,
-          connection,
-          scopes,
-          expires_at: new Date(expiresAt).toISOString(),
-        }),
+      ...(notify === undefined ? {} : { onLink: () => deliver.wake() }),
       active: async (person) =>
         people.kind !== 'directory' || (await people.ask(person))?.active === true,
     })
+    if (notify !== undefined) {
+      const notifier = createNotifier({
+        ...notify,
+        due: flows.notices,
+        next: flows.notifyAt,
+        fetch: dial.fetch,
+        clock,
+        log,
+        onEvent,
+      })
+      opened.push(() => notifier.close())
+      deliver.wake = notifier.wake
+      // What an earlier process left behind.
+      notifier.wake()
+    }
     const sweep = setInterval(() => {
       for (const each of [flows.sweep(), runs.sweep()])
         each.catch((error: unknown) =>

@@ -16,7 +16,7 @@ import { createOAuthClient } from './oauth/client.ts'
 import { createFlows } from './oauth/flow.ts'
 import { createRefresher } from './oauth/refresh.ts'
 import { createRevoker } from './oauth/revoke.ts'
-import { createVisits } from './oauth/session.ts'
+import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal } from './observe/journal.ts'
@@ -271,9 +271,9 @@ export const serve = async (
     opened.push(() => clearInterval(sweep))
 
     const { sign_in: signIn, verifier } = config.connect
+    const session = { sealer, clock, randomBytes, publicUrl }
     let pages: ReturnType<typeof getRequestListener> | null = null
     if (connect !== null && (signIn !== undefined || verifier !== undefined)) {
-      const session = { sealer, clock, randomBytes, publicUrl }
       const app = createConnectApp({
         flows,
         signIn:
@@ -414,6 +414,7 @@ export const serve = async (
         if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
       },
       onEvent,
+      arrived: (flowId: string, person: Person) => confirmArrival(session, flowId, person),
       stranger: () => evidence.refused(newId(), 'unauthenticated', null),
       clock,
       publicUrl,

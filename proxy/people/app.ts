@@ -19,10 +19,9 @@ import * as pages from './pages.ts'
 const FORM_BYTES = 16_384
 const LEG_MS = 600_000
 
-export type ConnectDeps = Omit<DoorDeps, 'signIn'> &
-  Omit<ConnectionsDeps, 'signIn'> & {
-    /** Who is at the page; `visit`: the application will say. */
-    readonly signIn: DoorDeps['signIn'] | Visits
+/** `signIn`: who is at the page; `visit`: the application will say. */
+export type ConnectDeps = DoorDeps &
+  ConnectionsDeps & {
     readonly flows: Flows
     /** What seals the pages' cookies; `publicUrl` is `connect.url`, without a trailing slash. */
     readonly session: SessionDeps
@@ -47,7 +46,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   const { publicUrl } = deps.session
   const frame = createFrame(deps.session)
   const { show, see, setCookie, reader, cookies, crossSite } = frame
-  const door = signIn.kind === 'visit' ? null : createDoor({ ...deps, signIn }, frame)
+  const door = createDoor(deps, frame)
   const app = new Hono()
 
   const done = (c: Context, flow: Flow, account: string | null): Response | Promise<Response> => {
@@ -89,12 +88,6 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     }
     return { person: flow.person, verified: false, key: visit.key, expiresAt: 0 }
   }
-  /** The application's page, which signs the person in and confirms. */
-  const verifierAt = (url: string, flowId: string): string => {
-    const at = new URL(url)
-    at.searchParams.set('flow_id', flowId)
-    return at.href
-  }
   /** Who signed in; without a sign-in nobody, and the browser's own cookies are all there is. */
   const personAt = async (c: Context): Promise<Pick<Session, 'person' | 'verified'> | null> =>
     signIn.kind === 'visit' ? null : signIn.session(reader(c))
@@ -106,8 +99,8 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   ): Promise<{ readonly flow: Flow; readonly session: Session } | Response> => {
     const flow = await flows.find(id)
     if (flow === null) return show(c, pages.expiredPage(), 404)
-    if (signIn.kind === 'visit' || door === null)
-      return signIn.kind === 'visit' && flow.awaiting !== true
+    if (signIn.kind === 'visit')
+      return flow.awaiting !== true
         ? { flow, session: await visitOf(c, signIn, flow) }
         : show(c, pages.awaitingPage(), 409)
     const session = await signIn.session(reader(c))
@@ -212,7 +205,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     if (form['answer'] !== 'yes') return show(c, pages.refusedFormPage(null), 400)
     if (signIn.kind === 'visit') {
       const flowId = await flows.askGrant(flow)
-      const to = flowId === null ? null : verifierAt(signIn.url, flowId)
+      const to = flowId === null ? null : signIn.at(flowId)
       if (to !== null) return frame.goOn(c, new URL(to).host, to)
     } else if (await flows.grantOnly(flow, session.verified)) {
       const next = mayLeave({ ...flow, missing: [] })
@@ -245,7 +238,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     })
     if ('flow' in finished) setCookie(c, cookies.write(base, '', 0))
     if (finished.kind === 'awaiting' && signIn.kind === 'visit')
-      return see(c, verifierAt(signIn.url, finished.flowId))
+      return see(c, signIn.at(finished.flowId))
     const completed = finished.kind === 'completed' || finished.kind === 'partial'
     const next = completed ? mayLeave(finished.flow) : null
     if (next !== null) return see(c, next)
@@ -291,15 +284,17 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     }
   })
 
-  if (signIn.kind !== 'visit' && door !== null) {
-    app.route('/', door.app)
-    app.route('/', createConnections({ ...deps, signIn }, frame, door))
-  }
+  app.route('/', door.app)
+  app.route('/', createConnections(deps, frame, door))
 
   app.notFound((c) => show(c, pages.notFoundPage(), 404))
   app.onError((error, c) => {
-    if (error instanceof Problem && error.code === 'policy_denied')
-      return show(c, pages.inactivePage(), 403)
+    const code = error instanceof Problem ? error.code : null
+    if (code === 'policy_denied') return show(c, pages.inactivePage(), 403)
+    if (code === 'authorization_not_found') return show(c, pages.expiredPage(), 410)
+    // The provider did not take the request that was pushed to it (RFC 9126).
+    if (code === 'credential_unavailable')
+      return show(c, pages.providerErrorPage('The provider'), 502)
     deps.log.error({ err: { name: error.name, message: error.message } }, 'a page failed')
     return show(c, pages.failurePage(), 500)
   })

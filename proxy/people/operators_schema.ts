@@ -45,7 +45,11 @@ export const runBody = z
   .refine((body) => (body.expires_in === undefined) !== (body.expires_at === undefined), {
     error: 'needs one of expires_in (seconds) and expires_at',
   })
-export const confirmBody = z.strictObject({ flow_id: short, user_id: id, ...place })
+export const confirmBody = z.strictObject({
+  flow_id: z.string().min(1).max(1_024),
+  user_id: id,
+  ...place,
+})
 
 const listOf = (item: z.ZodType) =>
   z.object({

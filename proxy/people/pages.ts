@@ -216,6 +216,15 @@ export const refusedFormPage = (again: string | null): Html =>
       ${again === null ? html`<p>Open the link that the agent gave you again.</p>` : html`<p><a href="${again}">Open the page again</a></p>`}`,
   )
 
+/** The application named somebody to a browser that had not asked: said, and nothing is shown. */
+export const strayPage = (): Html =>
+  page(
+    'This browser did not ask for this page',
+    html`<p>Your sign-in was made for another browser, or took too long. Nothing was shown.</p>
+      <p>If somebody sent you here, tell your security team.</p>
+      <p><a href="/connections">See your own connections</a></p>`,
+  )
+
 export const signedOutPage = (): Html =>
   note(
     'You are signed out here',

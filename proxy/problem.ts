@@ -313,6 +313,13 @@ export type ProblemAnswer = {
   readonly body: string
 }
 
+const BEGINS = /^(?:the|an?|no|another|too|you|this|somebody|nobody|only|what|policy|send)(?= )/
+/** As it may be shown to a person: a capital letter, unless it begins with a name, and a full stop, unless it ends with an address. */
+export const sentence = (text: string): string => {
+  const begun = BEGINS.test(text) ? `${text.charAt(0).toUpperCase()}${text.slice(1)}` : text
+  return /(?:[.!?…]|:\/\/\S+)$/.test(begun) ? begun : `${begun}.`
+}
+
 /**
  * The wire form: RFC 9457 body, RFC 9209 Proxy-Status and Deputy-Answer.
  * @param typeBase `connect.url`, where `/problems/<code>` explains each code
@@ -330,7 +337,7 @@ export const problemAnswer = (
     type: `${typeBase}/problems/${problem.code}`,
     title,
     status,
-    detail: problem.message,
+    detail: sentence(problem.message),
     instance,
     code: problem.code,
     ...problem.extra,

@@ -7,6 +7,7 @@ import { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
+import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
@@ -270,6 +271,7 @@ export const serve = async (
     sweep.unref()
     opened.push(() => clearInterval(sweep))
 
+    for (const odd of oddities(config)) log.warn({}, odd)
     const { sign_in: signIn, verifier } = config.connect
     const session = { sealer, clock, randomBytes, publicUrl }
     let pages: ReturnType<typeof getRequestListener> | null = null

@@ -166,6 +166,15 @@ export const CONFIRM_API: readonly ApiRoute[] = [
     auth: 'verifier',
     body: confirmBody,
     answer: z.object({ auth_id: z.string(), next_uri: z.string().optional() }),
+    also: {
+      status: 400,
+      description: 'Somebody else was there: nothing is stored, what was granted is given back',
+      answer: z.object({
+        code: z.literal(400),
+        error: z.literal('user_mismatch'),
+        msg: z.string(),
+      }),
+    },
   },
 ]
 export const OPERATORS_API: readonly ApiRoute[] = [

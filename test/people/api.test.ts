@@ -10,6 +10,7 @@ import type { ApiDeps } from '../../proxy/people/api.ts'
 import { Problem } from '../../proxy/problem.ts'
 import { ALICE, startConsent } from '../support/consent.ts'
 import type { Consent } from '../support/consent.ts'
+import { conforming } from '../support/openapi.ts'
 
 const principal = (person: Person, agent = 'agent:triage'): Principal => ({
   person,
@@ -76,9 +77,10 @@ beforeEach(() => {
   })
 })
 
-const client = (apiKey = 'dpr_alice') => new Arcade({ apiKey, baseURL: base, maxRetries: 0 })
+const client = (apiKey = 'dpr_alice') =>
+  new Arcade({ apiKey, baseURL: base, maxRetries: 0, fetch: conforming })
 const authorize = (body: unknown, headers: Record<string, string> = {}) =>
-  fetch(`${base}/v1/auth/authorize`, {
+  conforming(`${base}/v1/auth/authorize`, {
     method: 'POST',
     headers: { authorization: 'dpr_alice', 'content-type': 'application/json', ...headers },
     body: typeof body === 'string' ? body : JSON.stringify(body),

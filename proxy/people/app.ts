@@ -15,6 +15,7 @@ import { createDoor, type DoorDeps } from './door.ts'
 import { createFrame } from './frame.ts'
 import { STYLE } from './markup.ts'
 import * as pages from './pages.ts'
+import type { Env } from './rest.ts'
 
 const FORM_BYTES = 16_384
 const LEG_MS = 600_000
@@ -110,14 +111,14 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         ? show(c, pages.refusedFormPage(`/connect/${id}`), 401)
         : door.ask(c, `/connect/${id}`)
     if (!samePerson(session.person, flow.person)) {
-      await mismatch(flow, session)
+      await mismatch(c, flow, session)
       // Ended here, so that the same link asks again who is there.
       setCookie(c, signIn.end())
       return show(c, pages.wrongPersonPage(), 403)
     }
     return { flow, session }
   }
-  const mismatch = (flow: Flow, session: Session): void | Promise<void> =>
+  const mismatch = (c: Context, flow: Flow, session: Session): void | Promise<void> =>
     deps.onEvent('consent.user_mismatch', {
       flow: flow.hash,
       user: flow.person,
@@ -125,6 +126,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       connection: flow.connection,
       by: session.person,
       verified: session.verified,
+      from: fromOf(c),
       at: 'link',
     })
 
@@ -167,6 +169,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       agent: flow.agent,
       connection: flow.connection,
       verified: session.verified,
+      from: fromOf(c),
     })
     const asked = plan.kind === 'provider' ? plan.asked : []
     return show(
@@ -235,6 +238,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       person: session?.person ?? null,
       verified: session?.verified ?? false,
       redirectUri: redirectUri(connection),
+      from: fromOf(c),
     })
     if ('flow' in finished) setCookie(c, cookies.write(base, '', 0))
     if (finished.kind === 'awaiting' && signIn.kind === 'visit')
@@ -300,6 +304,12 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   })
   return app
 }
+
+/** The browser, as far as the socket and its own word go. */
+const fromOf = (c: Context): object => ({
+  address: (c.env as Env['Bindings'] | undefined)?.incoming?.socket.remoteAddress ?? null,
+  user_agent: c.req.header('user-agent')?.slice(0, 256) ?? null,
+})
 
 /** A cookie a leg, so that two links in two tabs do not disturb each other. */
 const legCookie = (state: string): string =>

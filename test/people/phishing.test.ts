@@ -71,7 +71,7 @@ describe('a link that was sent on', () => {
     for (const hidden of ['bob', agent, 'repo', 'Acme']) expect(page.text).not.toContain(hidden)
     expect(house.events.at(-1)).toMatchObject({
       event: 'consent.user_mismatch',
-      fields: { user: BOB, by: ALICE, at: 'link' },
+      fields: { user: BOB, by: ALICE, at: 'link', from: { address: '127.0.0.1' } },
     })
     await nothingHappened(url)
   })
@@ -175,6 +175,33 @@ describe('a link that was sent on', () => {
     const page = await browser.open(changed(answer, 'code', code))
     expect(page.text).toContain('did not complete the connection')
     expect(await held()).toEqual({ kind: 'none' })
+  })
+
+  test('e: nor where the provider forgets to check the verifier: the ID token was made for another request', async () => {
+    const real = house.connections.get('acme')
+    if (real === undefined) throw new Error('no connection')
+    house.connections.set('acme', { ...real, provider: { ...real.provider, pkce: false } })
+    house.provider.pkce(false)
+    try {
+      const browser = createBrowser()
+      const url = await begin()
+      const answer = await answerFor(browser, url)
+      const bob = createBrowser()
+      const bobs = await atTheProvider(
+        await press(bob, await openAs(bob, await begin(BOB), 'bob')),
+        'bob-acme',
+      )
+      const code = new URL(bobs).searchParams.get('code') ?? ''
+      const page = await browser.open(changed(answer, 'code', code))
+      expect(page.text).toContain('did not complete the connection')
+      expect(await held()).toEqual({ kind: 'none' })
+      // Its own code would have done.
+      const next = createBrowser()
+      expect((await next.open(await answerFor(next, await begin()))).text).toContain('is connected')
+    } finally {
+      house.provider.pkce(true)
+      house.connections.set('acme', real)
+    }
   })
 
   test('e: an answer that another issuer says it is, or at another provider’s address, is none', async () => {

@@ -54,6 +54,13 @@ export type Serving = {
   readonly close: () => Promise<void>
 }
 const DRAIN_MS = 5_000
+/** Fields of `consent.user_mismatch`. */
+type Mismatch = {
+  readonly flow: string
+  readonly user: Person
+  readonly agent: string
+  readonly connection: string
+}
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 /** Binds a listener for people or operators. The connect listener is first: the pages' address is part of every link. */
@@ -227,11 +234,16 @@ export const serve = async (
       /\/$/,
       '',
     )
-    const onEvent = (event: string, fields: object): Promise<void> =>
-      evidence.event(event, fields as Record<string, unknown>)
+    const onEvent = (event: string, fields: object): Promise<void> => {
+      if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
+      return evidence.event(event, fields as Record<string, unknown>)
+    }
     const people = peopleOf(config, directory)
     const { notify } = config.connect
-    const deliver: { wake: () => void } = { wake: () => {} }
+    const deliver: { wake: () => void; mismatch: (of: Mismatch) => void } = {
+      wake: () => {},
+      mismatch: () => {},
+    }
     const flows = createFlows({
       store,
       vault,
@@ -259,6 +271,8 @@ export const serve = async (
       })
       opened.push(() => notifier.close())
       deliver.wake = notifier.wake
+      deliver.mismatch = ({ flow, user, ...of }) =>
+        notifier.mismatch({ ...of, hash: flow, person: user })
       // What an earlier process left behind.
       notifier.wake()
     }

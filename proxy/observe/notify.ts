@@ -1,5 +1,6 @@
 // The link, handed to the application that delivers it: a signed webhook, tried again, never in a call's way.
 import { createHmac, type KeyObject } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
 import type { Clock, Flow, Log } from '../model.ts'
 
 /** A link to deliver. */
@@ -13,6 +14,8 @@ export type Notice = {
 export type Notifier = {
   /** A link was made. Returns at once. */
   readonly wake: () => void
+  /** Somebody else was at a link: its owner is warned, once, if the webhook listens at this moment. */
+  readonly mismatch: (flow: Pick<Flow, 'hash' | 'person' | 'agent' | 'connection'>) => void
   /** Ends what is under way and leaves it to the next process. */
   readonly close: () => Promise<void>
 }
@@ -135,10 +138,32 @@ export const createNotifier = (deps: {
         if (again) wake()
       })
   }
+  const warned = new LRUCache<string, true>({ max: 10_000 })
+  const mismatch: Notifier['mismatch'] = ({ hash, person, agent, connection }) => {
+    if (warned.has(hash) || ending.signal.aborted) return
+    warned.set(hash, true)
+    const told = post(
+      JSON.stringify({
+        event: 'authorization.user_mismatch',
+        authorization_id: `ac_${hash}`,
+        user_id: person.id,
+        tenant: person.tenant,
+        realm: person.realm,
+        agent,
+        connection,
+      }),
+    ).then((reason) => {
+      running.delete(told)
+      if (reason !== null)
+        log.warn({ flow: hash, reason }, 'the webhook of connect.notify did not take a warning')
+    })
+    running.add(told)
+  }
   const timer = setInterval(wake, LOOK_MS)
   timer.unref()
   return {
     wake,
+    mismatch,
     close: async () => {
       clearInterval(timer)
       ending.abort()

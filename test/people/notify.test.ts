@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { createNotifier, type Notifier } from '../../proxy/observe/notify.ts'
 import type { Problem } from '../../proxy/problem.ts'
 import { ALICE, startConsent, type Consent } from '../support/consent.ts'
+import { createBrowser } from '../support/browser.ts'
 import { until } from '../support/deputy.ts'
 import { HOOK_KEY, startHouse } from '../support/house.ts'
 import type { House } from '../support/house.ts'
@@ -70,6 +71,29 @@ test('a call without consent tells the application the link, signed; a joined li
   )
   expect(got).toHaveLength(1)
   expect(JSON.stringify(house.deputy.evidence())).not.toContain(problem.url)
+})
+
+test('the owner of a link is warned of somebody else at it, once, without who that was', async () => {
+  const started = await house.authorize('bob', 'acme', 'agent:warned')
+  for (let i = 0; i < 2; i += 1) {
+    const { url = '' } = await house.authorize('bob', 'acme', 'agent:warned')
+    const at = await house.walk(createBrowser(), url, 'alice-acme')
+    const flow_id = at.searchParams.get('flow_id') ?? ''
+    const call = house.verifier().auth.confirmUser({ flow_id, user_id: 'alice' })
+    await expect(call).rejects.toMatchObject({ status: 400 })
+  }
+  const warnings = () => got.filter(({ body }) => body.includes('user_mismatch'))
+  await until(() => warnings().length === 2, 'the warnings')
+  expect(warnings().map(good)).toEqual([true, true])
+  expect(JSON.parse(warnings()[0]?.body ?? '')).toEqual({
+    event: 'authorization.user_mismatch',
+    authorization_id: started.id,
+    user_id: 'bob',
+    tenant: 'acme',
+    realm: 'corp',
+    agent: 'agent:warned',
+    connection: 'acme',
+  })
 })
 
 test('a webhook that is down or slow does not hold the call; it is tried again, and the log and evidence say so', async () => {

@@ -133,6 +133,22 @@ test('a second agent’s yes waits for the application too, though the provider 
   expect(revocations()).toBe(0)
 })
 
+test('a robot that previews the link uses nothing up, and nothing begins', async () => {
+  const { url = '', id = '' } = await house.authorize('alice')
+  for (const method of ['GET', 'HEAD'])
+    for (const headers of [
+      { 'user-agent': 'Slackbot-LinkExpanding 1.0' },
+      { 'sec-purpose': 'prefetch;prerender' },
+    ])
+      expect((await fetch(url, { method, headers, redirect: 'manual' })).status).toBe(200)
+  expect((await fetch(`${house.url}/connections`, { redirect: 'manual' })).status).toBe(303)
+  expect(house.provider.requests).toEqual([])
+  const flow_id = await flowOf(url, 'alice-acme')
+  expect(await house.verifier().auth.confirmUser({ flow_id, user_id: 'alice' })).toEqual({
+    auth_id: id,
+  })
+})
+
 test('a form from another page, or without the browser’s cookie, is refused', async () => {
   const { url = '' } = await house.authorize('alice')
   const browser = createBrowser()
@@ -245,6 +261,32 @@ describe('a person’s own connections', () => {
     for (const ticket of ['', 'x', flow_id, flow_id.slice(3)])
       expect((await browser.open(`${own()}?ticket=${ticket}`)).status, ticket).toBe(401)
   })
+})
+
+test('where people are hashed in the evidence, none stands there in clear: who it is for, who came, whose account', async () => {
+  const hashed = await startHouse({
+    config: { audit: { sink: ['file:audit.jsonl'], user_ids: 'hashed' } },
+  })
+  try {
+    const { url = '' } = await hashed.authorize('bob')
+    const at = await hashed.walk(createBrowser(), url, 'alice-acme')
+    const flow_id = at.searchParams.get('flow_id') ?? ''
+    const mismatch = hashed.verifier().auth.confirmUser({ flow_id, user_id: 'alice' })
+    await expect(mismatch).rejects.toMatchObject({ status: 400 })
+    await hashed.connect('alice', 'alice-acme')
+    expect((await hashed.call(await hashed.tag('alice'))).status).toBe(200)
+    const has = (name: string) => hashed.deputy.evidence().some(({ event }) => event === name)
+    await until(() => has('outcome'), 'the outcome')
+    for (const name of ['consent.user_mismatch', 'consent.completed']) expect(has(name)).toBe(true)
+    const lines = hashed.deputy.evidence()
+    expect(lines.find(({ event }) => event === 'consent.opened')).toMatchObject({
+      from: { address: expect.stringMatching(/^hmac:/) as string },
+    })
+    for (const hidden of ['alice', 'bob', '127.0.0.1:', '"127.0.0.1"'])
+      expect(JSON.stringify(lines)).not.toContain(hidden)
+  } finally {
+    await hashed.close()
+  }
 })
 
 test('a verifier beside a sign-in is not used, and the log and validate say so', async () => {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { Hono } from 'hono'
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import { LRUCache } from 'lru-cache'
 import type { Flow, Log } from '../model.ts'
 import type { Finished } from '../oauth/callback.ts'
 import { samePerson } from '../wire/canonical.ts'
@@ -19,6 +20,7 @@ import type { Env } from './rest.ts'
 
 const FORM_BYTES = 16_384
 const LEG_MS = 600_000
+const SAID_MS = 60_000
 
 /** `signIn`: who is at the page; `visit`: the application will say. */
 export type ConnectDeps = DoorDeps &
@@ -89,6 +91,14 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     }
     return { person: flow.person, verified: false, key: visit.key, expiresAt: 0 }
   }
+  const said = new LRUCache<string, true>({ max: 10_000, ttl: SAID_MS })
+  /** false: that was recorded a moment ago. Whoever reloads a page must not fill the disk with evidence of it. */
+  const seldom = (what: string, flow: Flow, { person }: Session): boolean => {
+    const key = JSON.stringify([what, flow.hash, person.tenant, person.realm, person.id])
+    const first = !said.has(key)
+    if (first) said.set(key, true)
+    return first
+  }
   /** Who signed in; without a sign-in nobody, and the browser's own cookies are all there is. */
   const personAt = async (c: Context): Promise<Pick<Session, 'person' | 'verified'> | null> =>
     signIn.kind === 'visit' ? null : signIn.session(reader(c))
@@ -118,8 +128,9 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     }
     return { flow, session }
   }
-  const mismatch = (c: Context, flow: Flow, session: Session): void | Promise<void> =>
-    deps.onEvent('consent.user_mismatch', {
+  const mismatch = async (c: Context, flow: Flow, session: Session): Promise<void> => {
+    if (!seldom('mismatch', flow, session)) return
+    await deps.onEvent('consent.user_mismatch', {
       flow: flow.hash,
       user: flow.person,
       agent: flow.agent,
@@ -129,6 +140,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       from: fromOf(c),
       at: 'link',
     })
+  }
 
   app.use(async (c, next) => {
     c.header('Referrer-Policy', 'no-referrer')
@@ -163,14 +175,15 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     const connection = connections().get(flow.connection)
     const plan = await flows.plan(flow)
     if (connection === undefined || plan.kind === 'gone') return show(c, pages.expiredPage(), 410)
-    await deps.onEvent('consent.opened', {
-      flow: flow.hash,
-      user: flow.person,
-      agent: flow.agent,
-      connection: flow.connection,
-      verified: session.verified,
-      from: fromOf(c),
-    })
+    if (seldom('opened', flow, session))
+      await deps.onEvent('consent.opened', {
+        flow: flow.hash,
+        user: flow.person,
+        agent: flow.agent,
+        connection: flow.connection,
+        verified: session.verified,
+        from: fromOf(c),
+      })
     const asked = plan.kind === 'provider' ? plan.asked : []
     return show(
       c,

@@ -136,6 +136,19 @@ describe('with an organisation’s sign-in', () => {
     expect(house.provider.requests.filter(({ path }) => path === '/token')).toEqual([])
   })
 
+  test('a page that is loaded again and again is evidence once, and so is somebody else at it', async () => {
+    const { url } = await begin(house, 'agent:reload')
+    const [browser, bob] = [createBrowser(), createBrowser()]
+    await openAs(browser, url, 'alice')
+    await openAs(bob, url, 'bob')
+    for (let i = 0; i < 5; i += 1) {
+      await browser.open(url)
+      await openAs(bob, url, 'bob')
+    }
+    const count = (name: string) => house.events.filter(({ event }) => event === name).length
+    expect([count('consent.opened'), count('consent.user_mismatch')]).toEqual([1, 1])
+  })
+
   test('a link that was completed shows that, and starts nothing anew', async () => {
     const browser = createBrowser()
     const { url } = await begin(house)

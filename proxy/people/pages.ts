@@ -178,10 +178,13 @@ export const deniedPage = (): Html =>
   )
 
 export const mismatchPage = (providerName: string): Html =>
-  note(
+  page(
     'That is another account',
-    `You connected a different ${providerName} account before, so the new one was not stored.`,
-    'Ask the agent again and choose the same account, or have the old connection removed first.',
+    html`<p>
+        You connected a different ${providerName} account before, so the new one was not stored.
+      </p>
+      <p>Ask the agent again and choose the same account, or disconnect the old one first.</p>
+      <p><a href="/connections">See what is connected, and disconnect</a></p>`,
   )
 
 export const providerErrorPage = (providerName: string): Html =>

@@ -110,7 +110,10 @@ describe('room', () => {
       config: { connect: { sign_in: 'local', hold: '20s' }, limits },
     })
   }
-  const ask = (user: string, init: RequestInit = {}) =>
+  const ask = (
+    user: string,
+    init: Omit<RequestInit, 'headers'> & { readonly headers?: Record<string, string> } = {},
+  ) =>
     fetch(`${deputy.agent}/api.acme.test/notes`, {
       ...init,
       headers: { 'deputy-user': user, ...init.headers },

@@ -235,7 +235,7 @@ test('thirty links are counted over all replicas and restarts, also when they ar
     const ask = (i: number) =>
       (flows[i % 2] ?? consent.flows).begin(ALICE, 'agent:eager', 'acme', [`scope-${i}`]).then(
         () => 'link',
-        ({ code, extra }: Problem) => `${code} ${extra['retry_after']}`,
+        ({ code, extra }: Problem) => `${code} ${Number(extra['retry_after'])}`,
       )
     const answers: string[] = []
     for (let i = 0; i < 20; i += 1) answers.push(await ask(i))

@@ -474,6 +474,15 @@ export type Vault = {
     lease: string,
     tokens: TokenSet,
   ) => Promise<'stored' | 'lost'>
+  /**
+   * Stores the set that follows `generation` in a grant that was given up meanwhile: whoever was refused had the older
+   * token. `lost`: it was not given up, or is at another generation.
+   */
+  readonly revive: (
+    credential: string,
+    generation: number,
+    tokens: TokenSet,
+  ) => Promise<'stored' | 'lost'>
   /** Ends a lease without a new token. `unknown` keeps the mark that an answer may have been lost. */
   readonly release: (
     credential: string,
@@ -490,6 +499,12 @@ export type Vault = {
     readonly id?: string
     readonly connection?: string
   }) => Promise<readonly HeldConnection[]>
+  /** Whose it is and where it is used; null: there is none. */
+  readonly locate: (
+    credential: string,
+  ) => Promise<{ readonly person: Person; readonly connection: string } | null>
+  /** false: nothing is stored of this person and nothing of theirs was ever revoked, as in a database that is new. */
+  readonly known: (person: Person) => Promise<boolean>
   /** Local revocation: the row's secrets are wiped, caches dropped. Returns what was held, to revoke at the provider. */
   readonly revoke: (credential: string) => Promise<StoredCredential | null>
   /** Cheap readiness check; throws when the store cannot be read. */
@@ -665,6 +680,11 @@ export type Store = {
     readonly rotate: (
       id: string,
       lease: string,
+      next: Pick<CredentialRow, 'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt'>,
+    ) => Promise<boolean>
+    /** The same for a row that needs a new consent and has no lease: it is active again. */
+    readonly revive: (
+      id: string,
       next: Pick<CredentialRow, 'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt'>,
     ) => Promise<boolean>
     readonly release: (

@@ -5,12 +5,15 @@ import { createServer as createHttpServer, type Server } from 'node:http'
 import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
+import { controlSocket } from './config/address.ts'
+import { naming } from './config/backend.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
+import { startControl } from './net/control.ts'
 import { createDial } from './net/dial.ts'
 import { startListener, type Listening } from './net/listener.ts'
 import { createOAuthClient } from './oauth/client.ts'
@@ -20,7 +23,7 @@ import { createRevoker } from './oauth/revoke.ts'
 import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { openEnds } from './observe/ends.ts'
-import { openJournal } from './observe/journal.ts'
+import { openJournal, sinksOf } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
 import { createAuthApi } from './people/api.ts'
@@ -32,9 +35,10 @@ import { prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem } from './problem.ts'
 import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
-import { followRing } from './vault/rotate.ts'
+import { followRing, missingKeys, rotateKeys } from './vault/rotate.ts'
 import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
+import { createSpool } from './vault/spool.ts'
 import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
 import { createCredentials } from './way/credential.ts'
@@ -147,9 +151,13 @@ export const serve = async (
 
     const store = await openStore(config.vault.store, at, log)
     opened.push(() => store.close())
-    const sinks = config.audit.sink.map((sink) =>
-      sink === 'stdout' ? ('stdout' as const) : { file: at(sink.slice('file:'.length)) },
-    )
+    const missing = await missingKeys(store, ring)
+    if (missing.length > 0)
+      log.error(
+        { keys: missing },
+        `vault.keys: ${at(config.vault.keys)} lacks keys under which grants are sealed: bring them back into the ring from your copy; until then these people get vault_unavailable`,
+      )
+    const sinks = sinksOf(config.audit.sink, at)
     const journal = await openJournal({
       sinks,
       fsync: config.audit.fsync,
@@ -222,8 +230,10 @@ export const serve = async (
     const used = createUsed({ grants: store.grants, clock, log })
     opened.push(() => used.close())
     const client = createOAuthClient({ fetch: dial.fetch, clock })
-    const refresher = createRefresher({ vault, client, clock, log })
+    const spool = createSpool({ folder: at(config.vault.spool), sealer, log })
+    const refresher = createRefresher({ vault, client, clock, log, spool })
     opened.push(() => refresher.drain())
+    await refresher.resume(loaded.connections)
 
     const connect =
       config.listeners.connect === null
@@ -402,17 +412,12 @@ export const serve = async (
       newId,
     })
     const operatorsDeps = {
-      ...namingOf(config),
+      ...naming(config),
       operators: config.operators,
       verifier: verifier?.key ?? null,
       connections: () => loaded.connections,
       vault,
-      locate: async (id: string) => {
-        const row = await store.credentials.byId(id)
-        if (row === null) return null
-        const { tenant, realm, user, connection } = row
-        return { person: { tenant, realm, id: user }, connection }
-      },
+      locate: vault.locate,
       revoker: createRevoker({ vault, client, connections: () => loaded.connections, log }),
       flows,
       runs,
@@ -460,6 +465,33 @@ export const serve = async (
       operators.server.on('request', (req, res) => void listener(req, res))
       operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
     }
+    const local = createOperatorsApi({
+      ...operatorsDeps,
+      operators: [],
+      verifier: null,
+      local: true,
+      rotate: async (retire) => {
+        const [printed, complaints]: [string[], string[]] = [[], []]
+        const code = await rotateKeys({
+          store,
+          path: at(config.vault.keys),
+          spool: at(config.vault.spool),
+          retire,
+          print: (line) => void printed.push(line),
+          complain: (line) => void complaints.push(line),
+          now: clock.now,
+        })
+        return { code, printed, complaints }
+      },
+    })
+    const localListener = getRequestListener(local.fetch)
+    opened.push(
+      await startControl(
+        controlSocket(config.vault.store, at),
+        (req, res) => void localListener(req, res),
+        log,
+      ),
+    )
     const api = createAuthApi({
       identify: async (rawHeaders) => identify.identify(rawHeaders, null),
       plainPerson:
@@ -556,7 +588,8 @@ export const serve = async (
         draining = true
         // A held call is answered with its link: the person's yes will count after the restart.
         hold.release()
-        await closeAll()
+        // Begun first: a rotated token that is not stored is the one thing that cannot be had again.
+        await Promise.all([refresher.drain().catch(() => {}), closeAll()]) // told by closeAll, which drains once more
       },
     }
   } catch (error) {
@@ -571,17 +604,6 @@ const peopleOf = (config: Config, directory: Directory | null): PeopleSource => 
     ? { kind: 'claims', ...config.entitlements.claims }
     : { kind: 'none' }
 }
-
-/** The tenants and realms that tags can name. */
-const namingOf = ({
-  identity,
-}: Config): { readonly tenants: readonly string[]; readonly realms: readonly string[] } =>
-  identity.trust === 'plain'
-    ? { tenants: ['default'], realms: [identity.realm] }
-    : {
-        tenants: [...new Set(identity.issuers.flatMap(({ tenants }) => tenants ?? ['default']))],
-        realms: [...new Set(identity.issuers.map(({ realm, issuer }) => realm ?? issuer))],
-      }
 
 const closeServer = (server: Server, ms: number): Promise<void> =>
   new Promise((resolve) => {

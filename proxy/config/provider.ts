@@ -14,6 +14,7 @@ import {
 import type { Definition, Fields, HostList, Report } from './definition.ts'
 import { translate } from './foreign.ts'
 import { catalogueSchema, readCatalogue } from './operations.ts'
+import { salvage } from './salvage.ts'
 
 export type Parsed = { readonly provider: Provider } | { readonly problems: readonly string[] }
 /** What one connection may change of its provider. A list of hosts narrows; a map narrows and maps. */
@@ -72,13 +73,23 @@ export const parseProvider = (
   base?: unknown,
 ): Parsed => {
   const problems: string[] = []
-  const report = reporter(problems, where)
+  const told = reporter(problems, where)
+  /** What is wrong already is not also missing. */
+  const wrong = new Set<string>()
+  const report: Report = (path, what) => {
+    if (!wrong.has(path.split('.')[0] ?? '')) told(path, what)
+  }
   const own = isFields(raw) && Object.hasOwn(raw, 'oauth2') ? translate(raw, report) : { raw }
   const merged = inherit(base, own.raw)
   const parsed = definition.safeParse(merged)
-  if (!parsed.success) explain(parsed.error, report)
-  if (!parsed.success || problems.length > 0) return { problems }
-  const d = parsed.data
+  if (!parsed.success) explain(parsed.error, told)
+  for (const { path } of parsed.error?.issues ?? []) wrong.add(String(path[0] ?? ''))
+  // With mistakes the rest is read all the same, to tell of as many as there are.
+  const d = parsed.success
+    ? parsed.data
+    : salvage(definition, merged, parsed.error.issues, [[['id'], 'missing']])
+  const foreign = own.raw !== raw
+  if (d === null || (foreign && problems.length > 0)) return { problems }
   if (d.extends !== undefined && base === undefined)
     report('extends', `there is no definition ${d.extends}`)
   checkEndpoints(d, report)
@@ -105,12 +116,12 @@ export const parseProvider = (
       ? (at, what) => report(at === '' ? 'operations' : `operations.${at}`, what)
       : reporter(problems, folderOf(where) + file),
   )
-  const slots = readSlots(d, merged, (name, changed) => {
+  const slots = readSlots(d, parsed.success ? merged : null, (name, changed) => {
     const read = parseProvider(changed, `${where}: slots.${name}`, operations ?? d.operations)
     if ('problems' in read) problems.push(...read.problems)
     return 'provider' in read ? read.provider : null
   })
-  if (d.slot !== undefined && !slots.has(d.slot))
+  if (parsed.success && d.slot !== undefined && !slots.has(d.slot))
     report(
       'slot',
       `${d.slot} is none of slots: ${[...slots.keys()].join(', ') || 'there are none'}`,

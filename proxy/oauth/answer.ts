@@ -45,6 +45,8 @@ const KINDS: ReadonlyMap<string, FailureKind> = new Map(
 /** Phrases of providers that have no word of their own for it; compared in lower case. */
 const PHRASES: readonly (readonly [string, FailureKind])[] = [
   ['already being processed', 'busy'],
+  // Salesforce, as invalid_grant: not from here, or not at this hour.
+  ['ip restricted or invalid login hours', 'busy'],
   ['value passed for the token was invalid', 'dead'],
   ['aadsts700082', 'dead'],
   ['aadsts50173', 'dead'],

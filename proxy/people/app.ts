@@ -77,6 +77,8 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403)
     if (flow.failure === 'denied') return show(c, pages.deniedPage())
     if (flow.failure === 'account_mismatch') return show(c, pages.mismatchPage(name), 409)
+    if (flow.failure === 'admin_consent_required') return show(c, pages.adminConsentPage(name), 403)
+    if (flow.failure === 'step_up_required') return show(c, pages.stepUpPage(name), 403)
     if (flow.failure === 'provider_error') return show(c, pages.providerErrorPage(name), 502)
     return show(c, pages.expiredPage(), 410)
   }

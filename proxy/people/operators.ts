@@ -14,6 +14,9 @@ export type OperatorsDeps = RestDeps &
   Omit<RunApiDeps, 'connections'> & {
     /** Empty: this listener does not serve them. */
     readonly operators: readonly Operator[]
+    readonly local?: boolean
+    /** `deputy keys rotate` beside a deputy that has the vault to itself; for `local` only. */
+    readonly rotate?: (retire: boolean) => Promise<object>
     /** Opens `confirm_user` and nothing else: SHA-256 of `connect.verifier.key`; null: no application confirms. */
     readonly verifier: Buffer | null
     readonly connections: () => ReadonlyMap<
@@ -193,6 +196,13 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
   })
 
   addRunRoutes(rest, gate, deps)
+
+  const { rotate } = deps
+  if (deps.local === true && rotate !== undefined)
+    route('POST', '/v1/admin/keys/rotate', async (c) => {
+      await gate.enter(c, 'revoke')
+      return c.json(await rotate((await readBody(c, shapes.rotateBody)).retire))
+    })
 
   route('POST', '/v1/auth/confirm_user', async (c) => {
     if (deps.verifier === null)

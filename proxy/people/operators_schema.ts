@@ -242,3 +242,6 @@ export const OPERATORS_API: readonly ApiRoute[] = [
     answer: null,
   },
 ]
+
+/** On the socket of the machine only. */
+export const rotateBody = z.strictObject({ retire: z.boolean() })

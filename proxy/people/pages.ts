@@ -194,6 +194,20 @@ export const providerErrorPage = (providerName: string): Html =>
     'Go back to the agent and repeat what you asked for. If it happens again, tell your administrator.',
   )
 
+export const adminConsentPage = (providerName: string): Html =>
+  note(
+    `Your organisation has not allowed this at ${providerName}`,
+    'Nothing was stored. You cannot give this permission yourself.',
+    `Ask whoever administers ${providerName} in your organisation to allow this application, then repeat what you asked the agent for.`,
+  )
+
+export const stepUpPage = (providerName: string): Html =>
+  note(
+    `${providerName} wants you to sign in again`,
+    'Nothing was stored. It asks for a stronger or a newer sign-in first.',
+    `Sign in at ${providerName} in this browser, then open the link that the agent gave you again or repeat what you asked for.`,
+  )
+
 /** The callback did not come from the browser, provider or moment that it should. */
 export const brokenCallbackPage = (): Html =>
   note(

@@ -124,6 +124,7 @@ const statements = (now: string) => {
     put: `${insert('credentials', CREDENTIAL)} ON CONFLICT (id) DO UPDATE SET ${overwrite(CREDENTIAL)} WHERE credentials.generation < excluded.generation RETURNING id`,
     lease: `UPDATE credentials SET unknown_since = CASE WHEN lease IS NULL THEN unknown_since ELSE coalesce(unknown_since, lease_until) END, lease = :lease, lease_until = ${now} + :ms WHERE id = :id AND generation = :generation AND status = 'active' AND (lease IS NULL OR lease_until <= ${now}) RETURNING ${select(CREDENTIAL)}`,
     rotate: `UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, lease = NULL, lease_until = NULL, unknown_since = NULL, cool_until = NULL, cool_error = NULL WHERE id = :id AND lease = :lease AND generation + 1 = :generation AND status = 'active' RETURNING ${select(CREDENTIAL)}`,
+    revive: `UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, status = 'active', unknown_since = NULL, cool_until = NULL, cool_error = NULL WHERE id = :id AND lease IS NULL AND generation + 1 = :generation AND status = 'needs_reauth' RETURNING ${select(CREDENTIAL)}`,
     release: `UPDATE credentials SET status = :status, unknown_since = :unknownSince, cool_until = :coolUntil, cool_error = :coolError, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease RETURNING ${select(CREDENTIAL)}`,
     remove: `DELETE FROM credentials WHERE id = :id RETURNING ${select(CREDENTIAL)}`,
     journal: `INSERT INTO refresh_journal (lease, credential, generation, started_at, outcome) VALUES (:lease, :id, :generation, ${now}, 'started')`,
@@ -226,6 +227,14 @@ export const createTables = (db: Database): Store => {
           const stored = first(yield [sql.rotate, after], credentialOf)
           if (stored === null) return false
           yield [sql.ended, { outcome: 'stored', lease }]
+          tell('credential', changed(stored))
+          return true
+        }, 'refresh'),
+      revive: (id, next) =>
+        db.transact(function* (tell): Work<boolean> {
+          const after = { ...next, scopes: JSON.stringify(next.scopes), id }
+          const stored = first(yield [sql.revive, after], credentialOf)
+          if (stored === null) return false
           tell('credential', changed(stored))
           return true
         }, 'refresh'),

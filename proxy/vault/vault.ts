@@ -16,7 +16,7 @@ import { answered, boundOf, createLeases, ownerOf } from './leases.ts'
 import type { Sealer } from './seal.ts'
 
 export type VaultDeps = {
-  readonly store: Pick<Store, 'credentials' | 'grants' | 'check' | 'subscribe'>
+  readonly store: Pick<Store, 'credentials' | 'grants' | 'epochs' | 'check' | 'subscribe'>
   readonly sealer: Pick<Sealer, 'seal' | 'open'>
   readonly clock: Clock
   readonly randomId: () => string
@@ -272,6 +272,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
 
     lease: (id, generation, ms) => guarded(() => leases.lease(id, generation, ms)),
     rotate: (id, lease, tokens) => guarded(() => leases.rotate(id, lease, tokens)),
+    revive: (id, generation, tokens) => guarded(() => leases.revive(id, generation, tokens)),
     release: (id, lease, outcome) => guarded(() => leases.release(id, lease, outcome)),
 
     list: ({ tenant, realm, id, connection }) =>
@@ -308,6 +309,19 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
           })
         }
         return held
+      }),
+
+    locate: (id) =>
+      guarded(async () => {
+        const row = await store.credentials.byId(id)
+        return row === null ? null : { person: ownerOf(row), connection: row.connection }
+      }),
+
+    known: (person) =>
+      guarded(async () => {
+        const { tenant, realm, id: user } = person
+        const rows = store.credentials.list({ tenant, realm, user })
+        return (await store.epochs.read(person)) > 0 || (await rows).length > 0
       }),
 
     revoke: (id) =>

@@ -28,7 +28,7 @@ const at = (sorted: readonly number[], part: number): number =>
 
 export const measureHeld = async (calls: number): Promise<Held> => {
   let stop = async (): Promise<void> => {}
-  const url = await startServer((end) => (stop = end))
+  const { url } = await startServer((end) => (stop = end))
   const upstream = await startUpstream()
   const names = Array.from({ length: calls }, (_, i) => `person-${i}`)
   for (const name of names) upstream.people.set(`token-of-${name}`, name)

@@ -92,7 +92,7 @@ describe('a definition', () => {
   })
 
   test.each<[string, object, string]>([
-    ['an unknown key', { tokn: 1 }, 'acme.yaml: tokn: unknown key'],
+    ['an unknown key', { tokn: 1 }, 'acme.yaml: tokn: unknown key: is token meant?'],
     ['an unknown key below', { strip: { cookies: [] } }, 'acme.yaml: strip.cookies: unknown key'],
     ['an id with capitals', { id: 'Acme' }, 'acme.yaml: id: may hold a-z, 0-9, _, . and -'],
     ['no token endpoint', { token: null }, 'acme.yaml: token: is needed for credential: oauth2'],
@@ -433,7 +433,7 @@ describe('slots', () => {
     [
       'a fault inside',
       { slot: 'a', slots: { a: { scope: { parm: 'x' } } } },
-      'acme.yaml: slots.a: scope.parm: unknown key',
+      'acme.yaml: slots.a: scope.parm: unknown key: is param meant?',
     ],
   ])('with %s are refused', (_, changes, problem) => {
     expect(parse(changes)).toContain(problem)

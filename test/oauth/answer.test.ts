@@ -289,6 +289,12 @@ describe('a bad answer', () => {
       { kind: 'busy' },
     ],
     [
+      'a refused address or hour is no dead grant (Salesforce)',
+      { error: 'invalid_grant', error_description: 'ip restricted or invalid login hours' },
+      { status: 400 },
+      { kind: 'busy' },
+    ],
+    [
       '503 with Retry-After is busy',
       '',
       { status: 503, headers: { 'retry-after': '1' } },

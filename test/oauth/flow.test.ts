@@ -305,6 +305,31 @@ describe('the answer of the provider', () => {
     expect(names()).toContain('consent.denied')
   })
 
+  test.each<[string, string, string | null]>([
+    ['admin_consent_required', 'admin_policy_enforced', null],
+    ['admin_consent_required', 'OAUTH_APP_BLOCKED', 'this app is blocked by admin'],
+    [
+      'admin_consent_required',
+      'access_denied',
+      'AADSTS90094: The grant requires admin permission.',
+    ],
+    ['step_up_required', 'interaction_required', 'AADSTS50076: use multi-factor authentication'],
+    ['step_up_required', 'login_required', null],
+    ['denied', 'access_denied', 'AADSTS65004: User declined to consent'],
+    ['provider_error', 'server_error', null],
+  ])('is told apart: %s, for %s (%s)', async (kind, error, description) => {
+    const { location, cookie, begun } = await toProvider()
+    const state = new URL(location).searchParams.get('state') ?? ''
+    const params = new URLSearchParams({ state, error })
+    if (description !== null) params.set('error_description', description)
+    expect(await finish(params, cookie)).toMatchObject({ kind })
+    expect(await house.flows.find(idOf(begun.url))).toMatchObject({
+      status: 'failed',
+      failure: kind,
+    })
+    expect(await held(alice)).toEqual({ kind: 'none' })
+  })
+
   test('with a code that the provider refuses ends the flow and stores nothing', async () => {
     const { location, cookie } = await toProvider()
     const params = changed(await back(location), 'code', 'forged')

@@ -119,6 +119,16 @@ describe('a definition that is wrong is told what it should say', () => {
       'answer.access_token should list /data/access_token',
     ],
     [
+      'where the refresh token stands',
+      `${head}example: { token: ${JSON.stringify({ ...OAUTH, refresh_token: undefined, renew: '{refresh_token}' })} }`,
+      'answer.refresh_token should list /renew',
+    ],
+    [
+      'how the token is sent',
+      `${head}present: 'X-Key: {token}'\nexample: { token: ${JSON.stringify(OAUTH)}, present: 'Authorization: Bearer {token}' }`,
+      'present should be Authorization: Bearer {token}',
+    ],
+    [
       'the separator of scopes',
       `${head}example: { token: ${JSON.stringify(OAUTH)}, scope_separator: ',' }`,
       'scope.separator should be ","',
@@ -172,6 +182,42 @@ describe('a definition that is wrong is told what it should say', () => {
     },
     60_000,
   )
+
+  test('every mistake of type is told at once, at its place, with what should stand there', async () => {
+    const { code, lines } = await command(
+      'acme',
+      `
+id: acme
+authorize: https://acme.example/authorize
+token: http://acme.example/token
+client_auth: basic
+pkce: "yes"
+scope: ','
+hosts: api.acme.example
+answer: { acess_token: [/token], errors: { GONE: 1 } }
+operations: [{ scopes: [notes], read: { notes.list: GET v1/notes } }]
+`,
+    )
+    expect(code).toBe(1)
+    for (const told of [
+      'client_auth: must be one of client_secret_post, client_secret_basic, raw_basic,',
+      'pkce: must be true or false, without quotes',
+      'scope: must be keys and values, such as { key: value }',
+      'hosts: must be a list of host names, or a map',
+      'answer.acess_token: unknown key: is access_token meant?',
+      'answer.errors.GONE: must be a text',
+      'token: plain http goes to loopback only',
+      'operations.0.scopes.0: must be a list, such as [a, b]',
+      'operations.0.read.notes.list: must be `METHOD /path`',
+    ])
+      expect(lines.join('\n')).toContain(told)
+    expect(lines).toHaveLength(9)
+    const example = await command('acme', `${head}example: { tokens: {}, reuse: kill }`)
+    expect(example.lines).toContain('acme: example.reuse: must be one of works, dead, kills')
+    expect(example.lines).toContain('acme: example.tokens: unknown key: is token meant?')
+    expect(example.code).toBe(1)
+    expect((await command('acme', 'id: [1')).lines.join()).toMatch(/own\.yaml:1: /)
+  })
 
   test('an unknown id and a definition that does not parse end with 1', async () => {
     expect(await command('nobody', head)).toMatchObject({ code: 1, failed: [] })

@@ -559,6 +559,14 @@ export type GrantRow = {
   /** Absent counts as null; a new yes keeps what is stored. */
   readonly lastUsedAt?: number | null
 }
+/** A credential that was last stored long ago, as far as its background refresh needs it. */
+export type IdleRow = Pick<
+  CredentialRow,
+  'id' | 'tenant' | 'realm' | 'user' | 'connection' | 'generation' | 'storedAt'
+> & {
+  /** ms since the epoch from which its idle time counts: `storedAt`, or later where it was put off. */
+  readonly from: number
+}
 export type GrantUse = {
   readonly person: Person
   readonly agent: string
@@ -646,6 +654,15 @@ export type Store = {
       lease: string,
       set: Pick<CredentialRow, 'status' | 'unknownSince' | 'coolUntil' | 'coolError'>,
     ) => Promise<boolean>
+    /** Active credentials of a connection whose idle time counts from `before` or earlier, the oldest first. By an index. */
+    readonly idle: (connection: string, before: number, most: number) => Promise<readonly IdleRow[]>
+    /**
+     * Lets their idle time count from `to`, until they are stored anew; null: they are not idle rows any more. In one
+     * transaction, each fenced by what was read. @returns the ids that nobody else was quicker with
+     */
+    readonly putOff: (
+      rows: readonly { readonly row: IdleRow; readonly to: number | null }[],
+    ) => Promise<readonly string[]>
     /** Takes the grants of its person and connection along and moves the person's epoch. */
     readonly remove: (id: string) => Promise<CredentialRow | null>
   }

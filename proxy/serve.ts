@@ -14,6 +14,7 @@ import { createDial } from './net/dial.ts'
 import { startListener, type Listening } from './net/listener.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createFlows } from './oauth/flow.ts'
+import { createIdle } from './oauth/idle.ts'
 import { createRefresher } from './oauth/refresh.ts'
 import { createRevoker } from './oauth/revoke.ts'
 import { createVisits } from './oauth/session.ts'
@@ -229,6 +230,8 @@ export const serve = async (
     const onEvent = (event: string, fields: object): Promise<void> =>
       evidence.event(event, fields as Record<string, unknown>)
     const people = peopleOf(config, directory)
+    const active = async (person: Person): Promise<boolean> =>
+      people.kind !== 'directory' || (await people.ask(person))?.active === true
     const { notify } = config.connect
     const notifier =
       notify === undefined
@@ -259,8 +262,7 @@ export const serve = async (
           scopes,
           expires_at: new Date(expiresAt).toISOString(),
         }),
-      active: async (person) =>
-        people.kind !== 'directory' || (await people.ask(person))?.active === true,
+      active,
     })
     const sweep = setInterval(() => {
       for (const each of [flows.sweep(), runs.sweep()])
@@ -385,6 +387,33 @@ export const serve = async (
       evidence,
       newId,
     })
+    const idle = createIdle({
+      store,
+      refresher,
+      connections: () => loaded.connections,
+      allowed: async (person, { agent, connection, scopes }) => {
+        if (!(await active(person))) return false
+        const verified = config.identity.trust === 'asserted'
+        return permit({ ...unattended(person, agent), verified }, connection, {
+          keep: scopes,
+        }).then(
+          () => true,
+          (error: unknown) => {
+            if (error instanceof Problem && error.code === 'policy_denied') return false
+            throw error
+          },
+        )
+      },
+      onEvent,
+      outcome: telemetry.idle,
+      clock,
+      log,
+    })
+    opened.push(() => idle.close())
+    // Claims come with a call only: nobody says that the owner of an idle grant is still active.
+    if (people.kind === 'claims')
+      log.info({}, 'idle grants are not refreshed: entitlements.source is claims')
+    else idle.start()
     const operatorsDeps = {
       ...namingOf(config),
       operators: config.operators,
@@ -402,16 +431,7 @@ export const serve = async (
       runs,
       maxRunMs: config.runs.max,
       permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
-        const principal: Principal = {
-          person,
-          agent,
-          verified: true,
-          claims: null,
-          issuedAt: null,
-          expiresAt: null,
-          run: null,
-        }
-        const { held } = await permit(principal, connection, { run: operator })
+        const { held } = await permit(unattended(person, agent), connection, { run: operator })
         if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
       },
       onEvent,
@@ -554,6 +574,17 @@ const peopleOf = (config: Config, directory: Directory | null): PeopleSource => 
     ? { kind: 'claims', ...config.entitlements.claims }
     : { kind: 'none' }
 }
+
+/** Somebody who is not there: named by deputy itself, for policy to judge. */
+const unattended = (person: Person, agent: string): Principal => ({
+  person,
+  agent,
+  verified: true,
+  claims: null,
+  issuedAt: null,
+  expiresAt: null,
+  run: null,
+})
 
 /** The tenants and realms that tags can name. */
 const namingOf = ({

@@ -1,5 +1,6 @@
-// How long and how many: cool-downs, slots, and the problems that tell a caller to come back.
-import type { LostResponse } from '../model.ts'
+// How long and how many: cool-downs, slots, links for one person, and the problems that tell a caller to come back.
+import { LRUCache } from 'lru-cache'
+import type { Clock, LostResponse, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { TokenFailure } from './answer.ts'
 
@@ -52,5 +53,29 @@ export const createSlots = (most: number) => {
       if (next === undefined) gate.active -= 1
       else next() // takes the place over
     }
+  }
+}
+
+/** Enough links for work, too few to wear somebody down. */
+const MOST = 30
+const WITHIN_MS = 600_000
+
+/** Links that are shared cost nothing; `take` throws Problem rate_limited. Counted in this process. */
+export const createQuota = (
+  clock: Clock,
+): { readonly take: (person: Person, agent: string) => void } => {
+  const made = new LRUCache<string, readonly number[]>({ max: 20_000 })
+  return {
+    take: ({ tenant, realm, id }, agent) => {
+      const key = JSON.stringify([tenant, realm, id, agent])
+      const now = clock.mono()
+      const recent = (made.get(key) ?? []).filter((at) => now - at < WITHIN_MS)
+      const oldest = recent.at(-MOST)
+      if (oldest !== undefined)
+        throw new Problem('rate_limited', 'too many authorizations were begun for this person', {
+          extra: { retry_after: Math.ceil((oldest + WITHIN_MS - now) / 1_000) },
+        })
+      made.set(key, [...recent, now])
+    },
   }
 }

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import type { LostResponse, Store } from '../../proxy/model.ts'
 import { createOAuthClient } from '../../proxy/oauth/client.ts'
+import { createIdle } from '../../proxy/oauth/idle.ts'
 import { createRefresher } from '../../proxy/oauth/refresh.ts'
 import { Problem } from '../../proxy/problem.ts'
 import { openStore } from '../../proxy/store/open.ts'
@@ -19,6 +20,8 @@ export type Task = {
   /** Rounds of as many callers at once. */
   readonly rounds: readonly number[]
   readonly dieAt: 'before the request' | 'before the store' | 'after the store' | null
+  /** Instead of callers: one pass over idle grants, that many days from now. */
+  readonly idle?: { readonly limitDays: number; readonly inDays: number }
 }
 export type Told = {
   /** One a caller: `2 access-2`, or the code of a problem. */
@@ -47,7 +50,8 @@ const run = async (task: Task): Promise<Told> => {
       },
     },
   }
-  const clock = { now: () => Date.now() + 2 * HOUR, mono: () => performance.now() }
+  const ahead = task.idle === undefined ? 2 * HOUR : task.idle.inDays * 24 * HOUR
+  const clock = { now: () => Date.now() + ahead, mono: () => performance.now() }
   const sealer = createSealer(readRing(task.ring))
   const vault = createVault({ store, sealer, clock, randomId: randomUUID })
   const counted: typeof fetch = (...what) =>
@@ -58,13 +62,30 @@ const run = async (task: Task): Promise<Told> => {
     clock,
     log,
   })
-  const connection = connectionOf({ token: task.token }, { lostResponse: task.lostResponse })
+  const connection = connectionOf(
+    { token: task.token },
+    { lostResponse: task.lostResponse, refreshIdleDays: task.idle?.limitDays ?? null },
+  )
   const ask = (): Promise<string> =>
     refresher.fresh(task.credential, connection).then(
       ({ credential }) => `${credential.generation} ${credential.access.reveal()}`,
       (error: unknown) => (error instanceof Problem ? error.code : String(error)),
     )
   const rounds: (readonly string[])[] = []
+  if (task.idle !== undefined) {
+    const ends: string[] = []
+    await createIdle({
+      store,
+      refresher,
+      connections: () => new Map([[connection.name, connection]]),
+      allowed: async () => true,
+      onEvent: async () => {},
+      outcome: (_, end) => void ends.push(end),
+      clock,
+      log,
+    }).pass()
+    rounds.push(ends)
+  }
   for (const callers of task.rounds)
     rounds.push(await Promise.all(Array.from({ length: callers }, ask)))
   await refresher.drain()

@@ -123,6 +123,10 @@ export type Provider = {
   readonly name: string
   readonly credential: 'oauth2' | 'api_key'
   readonly issuer: string | null
+  /** What the definition leaves out is asked of the issuer (oauth/discovery); null or absent: nothing is. */
+  readonly discover?: Discover | null
+  /** RFC 9207 3: the issuer names itself in every answer, so one without `iss` is not its. */
+  readonly issRequired?: boolean
   readonly authorize: string | null
   readonly token: string | null
   readonly userinfo: string | null
@@ -185,6 +189,15 @@ export type Provider = {
   readonly operations: readonly OperationRow[]
   /** Decoded path segments after which one is secret and is written as `hmac:…` (evidence). */
   readonly secretSegments: readonly string[]
+}
+
+export type Discover = {
+  /** Keys of the definition that are left out. */
+  readonly left: readonly string[]
+  /** Endpoints may be plain http on other machines. */
+  readonly insecure: boolean
+  /** Why they are not known; null: they are. */
+  readonly problem: string | null
 }
 
 /** Where a value stands in an answer: a JSON pointer, or a claim of the JWT at a pointer (read, not verified). */

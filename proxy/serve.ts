@@ -13,6 +13,7 @@ import { startAdmin } from './net/admin.ts'
 import { createDial } from './net/dial.ts'
 import { startListener, type Listening } from './net/listener.ts'
 import { createOAuthClient } from './oauth/client.ts'
+import { createDiscovery } from './oauth/discovery.ts'
 import { createFlows } from './oauth/flow.ts'
 import { createIdle } from './oauth/idle.ts'
 import { createRefresher } from './oauth/refresh.ts'
@@ -218,6 +219,26 @@ export const serve = async (
     const refresher = createRefresher({ vault, client, clock, log })
     opened.push(() => refresher.drain())
 
+    const discovery = createDiscovery({
+      connections: loaded.connections,
+      fetch: dial.fetch,
+      log,
+      onChange: (issuer, { authorize, token, userinfo, revoke }, names) => {
+        evidence
+          .event('provider.discovered', {
+            issuer,
+            connections: names,
+            endpoints: { authorize, token, userinfo, revoke },
+          })
+          .catch((error: unknown) =>
+            log.error({ err: error }, 'provider.discovered could not be recorded'),
+          )
+      },
+    })
+    opened.push(() => discovery.close())
+    await discovery.start()
+    const { connections } = discovery
+
     const connect =
       config.listeners.connect === null
         ? null
@@ -243,7 +264,7 @@ export const serve = async (
       vault,
       sealer,
       client,
-      connections: () => loaded.connections,
+      connections,
       publicUrl,
       linkTtlMs: config.connect.link_ttl,
       clock,
@@ -293,8 +314,8 @@ export const serve = async (
           validId(id) ? { tenant: 'default', realm: config.identity.realm, id } : null,
         session,
         vault,
-        revoke: createRevoker({ vault, client, connections: () => loaded.connections, log }).revoke,
-        connections: () => loaded.connections,
+        revoke: createRevoker({ vault, client, connections, log }).revoke,
+        connections,
         returnTo: config.connect.return_to,
         onEvent,
         log,
@@ -330,7 +351,13 @@ export const serve = async (
       upstream: telemetry.upstream,
     })
     opened.push(() => forward.close())
-    const snapshot = snapshotOf(loaded.connections)
+    // Calls see what an issuer says anew with the next one that comes.
+    let seen = connections()
+    let tables = snapshotOf(seen)
+    const snapshot = () => {
+      if (seen !== connections()) tables = snapshotOf((seen = connections()))
+      return tables
+    }
     const tagHeader = config.identity.header.toLowerCase()
     const hold = createHold({
       calls: config.limits.held_calls,
@@ -341,7 +368,7 @@ export const serve = async (
     })
     telemetry.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
     const pep = createPep({
-      snapshot: () => snapshot,
+      snapshot,
       policy: () => policy.current(),
       identify: identify.identify,
       entitlements,
@@ -379,7 +406,7 @@ export const serve = async (
       observe: (seen) => observe(seen, telemetry, log),
     })
     const permit = createPermit({
-      connections: () => loaded.connections,
+      connections,
       policy: () => policy.current(),
       entitlements,
       vault,
@@ -390,7 +417,7 @@ export const serve = async (
     const idle = createIdle({
       store,
       refresher,
-      connections: () => loaded.connections,
+      connections,
       allowed: async (person, { agent, connection, scopes }) => {
         if (!(await active(person))) return false
         const verified = config.identity.trust === 'asserted'
@@ -418,7 +445,7 @@ export const serve = async (
       ...namingOf(config),
       operators: config.operators,
       verifier: verifier?.key ?? null,
-      connections: () => loaded.connections,
+      connections,
       vault,
       locate: async (id: string) => {
         const row = await store.credentials.byId(id)
@@ -426,7 +453,7 @@ export const serve = async (
         const { tenant, realm, user, connection } = row
         return { person: { tenant, realm, id: user }, connection }
       },
-      revoker: createRevoker({ vault, client, connections: () => loaded.connections, log }),
+      revoker: createRevoker({ vault, client, connections, log }),
       flows,
       runs,
       maxRunMs: config.runs.max,
@@ -471,7 +498,7 @@ export const serve = async (
           : null,
       permit,
       flows,
-      connections: () => loaded.connections,
+      connections,
       returnTo: config.connect.return_to,
       publicUrl,
       newId,
@@ -498,7 +525,7 @@ export const serve = async (
         maxHeaderBytes: config.limits.headers,
         names: config.listeners.names,
         origins: config.listeners.origins,
-        serves: (host) => serves(snapshot.routes, host),
+        serves: (host) => serves(snapshot().routes, host),
         typeBase: publicUrl,
         newId,
         call: (req, res, id, fixed) => {

@@ -117,8 +117,9 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
     }
     // RFC 9207 2.4: plain strings; the distinct redirect URI is the defence where a provider sends none.
     const iss = params.get('iss')
-    const { issuer } = connection.provider
-    if (iss !== null && issuer !== null && iss !== issuer) {
+    const { issuer, issRequired } = connection.provider
+    const foreign = iss === null ? issRequired === true : iss !== issuer
+    if (issuer !== null && foreign) {
       await event('failed', flow, { ...actor, reason: 'iss_mismatch', ended: false })
       return { kind: 'iss_mismatch' }
     }

@@ -299,7 +299,12 @@ export const createFlows = (deps: FlowDeps) => {
     leg: async (
       flow: Flow,
       redirectUri: string,
-    ): Promise<{ readonly location: URL; readonly cookie: string }> => {
+    ): Promise<{
+      readonly location: URL
+      /** It stands in `location` only where that was not pushed (RFC 9126). */
+      readonly state: string
+      readonly cookie: string
+    }> => {
       const todo = await plan(flow)
       const connection = deps.connections().get(flow.connection)
       const open = flow.status === 'pending' && flow.expiresAt > clock.now()
@@ -333,7 +338,7 @@ export const createFlows = (deps: FlowDeps) => {
         nonce,
       })
       await event('at_provider', flow, { asked })
-      return { location, cookie }
+      return { location, state, cookie }
     },
 
     /** This agent's own grant on what the person already gave; false: that is no longer so, ask the provider. */

@@ -13,6 +13,7 @@ import {
   reauthorize,
   unavailable,
 } from './patience.ts'
+import { need } from './request.ts'
 import { createUnstored } from './unstored.ts'
 
 export type RefreshDeps = {
@@ -191,6 +192,8 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   ): Promise<Fresh | null> => {
     const until = (broken.get(connection) ?? 0) - clock.mono()
     if (until > 0) throw unavailable('this client was refused moments ago', until)
+    // Before the lease: nothing is asked, so nothing can be lost.
+    need(connection, 'token')
     const leased = await vault.lease(id, generation, LEASE_MS)
     if (leased.kind === 'busy') return null
     if (leased.kind === 'cooling') {

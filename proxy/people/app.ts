@@ -218,11 +218,17 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       const next = mayLeave({ ...flow, missing: [] })
       return next === null ? over() : frame.goOn(c, new URL(next).host, next)
     }
-    const { location, cookie } = await flows.leg(flow, redirectUri(flow.connection))
-    const base = legCookie(location.searchParams.get('state') ?? '')
-    setCookie(c, cookies.write(base, cookie, LEG_MS))
     const name = connections().get(flow.connection)?.provider.name ?? flow.connection
-    return frame.goOn(c, name, location.href)
+    try {
+      const { location, state, cookie } = await flows.leg(flow, redirectUri(flow.connection))
+      setCookie(c, cookies.write(legCookie(state), cookie, LEG_MS))
+      return frame.goOn(c, name, location.href)
+    } catch (error) {
+      // It did not take the request, or nobody knows where it is: the link stays good.
+      if (!(error instanceof Problem) || error.code !== 'credential_unavailable') throw error
+      deps.log.error({ connection: flow.connection, reason: error.message }, 'nobody can connect')
+      return show(c, pages.providerErrorPage(name), 502)
+    }
   })
 
   const redirectUri = (connection: string): string => `${publicUrl}/callback/${connection}`

@@ -220,6 +220,20 @@ describe('the answer of the provider', () => {
         finish(params, cookie, { person: { ...alice, [part]: alice[part].toUpperCase() } }),
       ),
   )
+  test('without iss is refused where the issuer always sends one, and burns nothing', async () => {
+    const acme = house.connections.get('acme')
+    if (acme === undefined) throw new Error('there is no acme')
+    house.connections.set('acme', { ...acme, provider: { ...acme.provider, issRequired: true } })
+    try {
+      await burnsNothing('iss_mismatch', (params, cookie) => {
+        const copy = new URLSearchParams(params)
+        copy.delete('iss')
+        return finish(copy, cookie)
+      })
+    } finally {
+      house.connections.set('acme', acme)
+    }
+  })
   test('with an iss that differs by a slash is refused and burns nothing', () =>
     burnsNothing('iss_mismatch', (params, cookie) =>
       finish(changed(params, 'iss', `${house.provider.issuer}/`), cookie),

@@ -62,8 +62,11 @@ export const testProvider = async (
   const failed: string[] = []
   let passed = 0
   try {
-    const example = exampleOf(provider)
-    const stage = { world, provider, example }
+    // Endpoints that the issuer has to say are asked of the scripted one; what it answers decides the rest.
+    const resolved = provider.discover
+      ? await world.discovered(provider, exampleOf(provider))
+      : provider
+    const stage = { world, provider: resolved, written: provider, example: exampleOf(resolved) }
     for (const quirk of [...CHAINS, ...PLACES, ...ANSWERS, ...failures(stage)]) {
       if (quirk.applies?.(stage) === false) continue
       const said = await runOne(quirk, stage)

@@ -305,6 +305,8 @@ export type Holding =
       readonly scopes: readonly string[]
       /** Scopes that this agent was allowed; null: this agent has no grant. */
       readonly granted: readonly string[] | null
+      /** Of `needs_reauth`: more than a new consent is needed; null or absent: that is all. */
+      readonly needs?: 'admin' | 'sign_in' | null
     }
 
 // --- policy -----------------------------------------------------------------------------------
@@ -505,6 +507,9 @@ export type HeldConnection = {
   readonly storedAt: number
 }
 
+/** What a provider demands of the next sign-in, as parameters of the authorization request (RFC 9470 4). */
+export type Challenge = Readonly<Partial<Record<'acr_values' | 'max_age' | 'claims', string>>>
+
 /** A consent under way. Its id is 128+ random bits, known to the link only; the row holds its SHA-256. */
 export type Flow = {
   /** SHA-256 of the id, hex: safe to write into evidence. */
@@ -515,13 +520,15 @@ export type Flow = {
   readonly scopes: readonly string[]
   readonly reauthorization: boolean
   readonly status: 'pending' | 'completed' | 'failed'
-  /** Why it failed: denied, expired, account_mismatch, provider_error… null otherwise. */
+  /** Why it failed: denied, expired, account_mismatch, admin_required, sign_in_required, provider_error… null otherwise. */
   readonly failure: string | null
   /** Scopes that were asked for and not granted; empty unless completed. */
   readonly missing: readonly string[]
   /** Pending, and done but for the application, which must say who was there. */
   readonly awaiting?: boolean
   readonly nextUri: string | null
+  /** How the provider wants the person to sign in. */
+  readonly challenge?: Challenge | null
   readonly createdAt: number
   readonly expiresAt: number
   /** The leg at the provider, once begun. */
@@ -614,6 +621,8 @@ export type FlowRow = {
   readonly held?: string | null
   /** ms since the epoch; later than that, what is held is revoked. */
   readonly confirmUntil?: number | null
+  /** JSON of a `Challenge`; null or absent: none. */
+  readonly challenge?: string | null
 }
 /** A run token's row: the token itself is shown once and never stored. */
 export type RunRow = {
@@ -690,14 +699,20 @@ export type Store = {
   readonly flows: {
     readonly byHash: (hash: string) => Promise<FlowRow | null>
     readonly byState: (stateHash: string) => Promise<FlowRow | null>
-    /** A pending, unexpired flow of the same person, agent and connection with exactly these scopes. */
+    /** A pending, unexpired flow of the same person, agent and connection with exactly these scopes, and this challenge if one is given. */
     readonly pending: (
       person: Person,
       agent: string,
       connection: string,
       scopes: readonly string[],
       now: number,
+      challenge?: string | null,
     ) => Promise<FlowRow | null>
+    /** How the newest flow of this person at this connection ended; null: none has. */
+    readonly ended: (
+      person: Person,
+      connection: string,
+    ) => Promise<{ readonly failure: string | null } | null>
     readonly insert: (row: FlowRow) => Promise<void>
     /** Starts the leg at the provider; replaces an earlier leg of the same flow. */
     readonly leg: (

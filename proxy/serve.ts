@@ -384,10 +384,10 @@ export const serve = async (
       used: used.note,
       evidence,
       calls,
-      link: (principal, connection, scopes, again) =>
+      link: (principal, connection, scopes, reauthorization, challenge = null) =>
         flows.begin(principal.person, principal.agent, connection.name, scopes, {
-          reauthorization: again,
-          nextUri: null,
+          reauthorization,
+          challenge,
         }),
       ended: async (who, authorizationId, ms, signal) =>
         (await flows.status(authorizationId, who.person, who.agent, ms, signal)).status ===

@@ -4,6 +4,7 @@ import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { secret } from '../secret.ts'
 import { samePerson } from '../wire/canonical.ts'
+import { refusesClient, stepOf, type Step, type TokenFailure } from './answer.ts'
 import type { FlowParts, Keeper } from './confirm.ts'
 
 /** The first ones say that the flow has ended; of the others nothing was touched, except that `used` was spent before. */
@@ -80,8 +81,9 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
           ? UNNAMED
           : (earned.account ?? (await client.userinfo(connection, tokens.access)))
     } catch (error) {
-      const failed = await end(flow, { failure: 'provider_error' })
-      await event('failed', flow, { ...actor, reason: 'provider_error', error: causeOf(error) })
+      const reason = reasonOf(error)
+      const failed = await end(flow, { failure: reason })
+      await event('failed', flow, { ...actor, reason, error: causeOf(error) })
       return { kind: 'provider_error', flow: failed }
     }
     const earned = { tokens, account }
@@ -132,14 +134,17 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
 
     const error = params.get('error')
     const code = params.get('code')
-    if (error === 'access_denied') {
+    const subcode = params.get('error_subcode')
+    const step = stepOf([subcode, error], params.get('error_description') ?? '')
+    if (error === 'access_denied' && step !== 'admin') {
       const denied = await end(flow, { failure: 'denied' })
       await event('denied', flow, actor)
       return { kind: 'denied', flow: denied }
     }
     if (error !== null || code === null) {
-      const failed = await end(flow, { failure: 'provider_error' })
-      await event('failed', flow, { ...actor, reason: 'provider_error', error: word(error) })
+      const reason = failureOf(step, refusesClient(error ?? ''))
+      const failed = await end(flow, { failure: reason })
+      await event('failed', flow, { ...actor, reason, error: word(error) })
       return { kind: 'provider_error', flow: failed }
     }
     return redeem(row, flow, connection, code, answer, actor)
@@ -149,6 +154,15 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
 /** An error word of the provider (RFC 6749 4.1.2.1), fit for evidence; anything else says only that it was none. */
 const word = (text: string | null): string =>
   text !== null && /^[A-Za-z_]{1,64}$/.test(text) ? text : 'unspecified'
+/** What the person is told: who has to do something before the same link can work. */
+const failureOf = (step: Step | null | undefined, refused: boolean): string => {
+  if (step === 'admin' || step === 'sign_in') return `${step}_required`
+  return refused && step == null ? 'client_refused' : 'provider_error'
+}
+const reasonOf = (error: unknown): string => {
+  const cause = error instanceof Problem ? (error.cause as Partial<TokenFailure> | null) : null
+  return failureOf(cause?.step, cause?.kind === 'our_fault')
+}
 const causeOf = (error: unknown): string => {
   const cause =
     error instanceof Problem ? (error.cause as { readonly error?: unknown } | null) : null

@@ -1,14 +1,14 @@
 // How long and how many: cool-downs, slots, links for one person, and the problems that tell a caller to come back.
 import { LRUCache } from 'lru-cache'
-import type { Clock, LostResponse, Person } from '../model.ts'
+import type { Challenge, Clock, LostResponse, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { TokenFailure } from './answer.ts'
 
 /** After the provider refused our client, nobody asks with it for this long. */
 export const CIRCUIT_MS = 60_000
 
-export const reauthorize = (detail: string): Problem =>
-  new Problem('reauthorization_required', detail)
+export const reauthorize = (detail: string, challenge: Challenge = {}): Problem =>
+  new Problem('reauthorization_required', detail, { extra: challenge })
 export const unavailable = (error: string, ms: number, cause?: unknown): Problem =>
   new Problem('credential_unavailable', `the provider's token endpoint failed: ${error}`, {
     extra: { retry_after: Math.max(1, Math.ceil(ms / 1000)) },

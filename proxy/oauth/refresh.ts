@@ -168,7 +168,15 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
         : kind === 'not_sent'
           ? 'not_sent'
           : 'refused'
-    await vault.release(credential.id, lease, { kind: outcome, error, coolDownMs })
+    // A step of an administrator or a stronger sign-in is told to whoever asks for the link.
+    const told =
+      failure.step === 'admin' || failure.step === 'sign_in' ? `${failure.step}_required` : error
+    await vault.release(credential.id, lease, { kind: outcome, error: told, coolDownMs })
+    if (failure.claims !== undefined) {
+      const now = await vault.open(credential.id, { fresh: true })
+      if (now?.status === 'needs_reauth')
+        throw reauthorize('the provider wants another sign-in', { claims: failure.claims })
+    }
     if (dead) {
       // Still active: the release was fenced off, so somebody else has the lease, or stored a newer token already.
       const now = await current(credential.id)

@@ -75,6 +75,9 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403)
     if (flow.failure === 'denied') return show(c, pages.deniedPage())
     if (flow.failure === 'account_mismatch') return show(c, pages.mismatchPage(name), 409)
+    if (flow.failure === 'admin_required') return show(c, pages.adminPage(name), 403)
+    if (flow.failure === 'sign_in_required') return show(c, pages.strongerPage(name), 403)
+    if (flow.failure === 'client_refused') return show(c, pages.clientRefusedPage(name), 502)
     if (flow.failure === 'provider_error') return show(c, pages.providerErrorPage(name), 502)
     return show(c, pages.expiredPage(), 410)
   }
@@ -187,6 +190,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         again: asked.filter((scope) => !flow.scopes.includes(scope)),
         step: plan.kind,
         reauthorization: flow.reauthorization,
+        stronger: flow.challenge != null,
         csrf: frame.csrf(session, flow.hash),
         action: `/connect/${id}`,
       }),

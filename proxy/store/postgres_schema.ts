@@ -80,7 +80,7 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE credentials ADD COLUMN idle_from BIGINT;
   CREATE INDEX credentials_idle ON credentials (connection, coalesce(idle_from, stored_at)) WHERE status = 'active';
   ALTER TABLE flows ADD COLUMN challenge TEXT;
-  CREATE INDEX flows_failed ON flows (tenant, realm, user_id, connection, agent) WHERE status = 'failed';
+  CREATE INDEX flows_ended ON flows (tenant, realm, user_id, connection, created_at) WHERE status <> 'pending';
   `,
 ]
 /** "dpty": the lock that lets one replica at a time migrate; it ends with the transaction. */

@@ -41,7 +41,7 @@ const CREDENTIAL =
   )
 const GRANT = 'tenant realm user agent connection scopes at lastUsedAt'.split(' ')
 const FLOW =
-  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil'.split(
+  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil challenge'.split(
     ' ',
   )
 const RUN =
@@ -91,6 +91,7 @@ const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
           confirmHash: row.confirmHash ?? null,
           held: row.held ?? null,
           confirmUntil: row.confirmUntil ?? null,
+          challenge: row.challenge ?? null,
         }
       : {}),
   } as Params)
@@ -143,6 +144,7 @@ const statements = (now: string) => {
     flow: `${flows} WHERE hash = :hash`,
     flowByState: `${flows} WHERE state_hash = :stateHash`,
     pending: `${flows} WHERE ${PERSON} AND connection = :connection AND agent = :agent AND status = 'pending' AND expires_at > :now ORDER BY created_at DESC`,
+    endedFlow: `SELECT failure FROM flows WHERE ${PERSON} AND connection = :connection AND status <> 'pending' ORDER BY created_at DESC LIMIT 1`,
     begin: insert('flows', FLOW),
     leg: `UPDATE flows SET state_hash = :stateHash, cookie_hash = :cookieHash, sealed_leg = :sealedLeg, leg_expires_at = :legExpiresAt WHERE hash = :hash AND status = 'pending' AND held IS NULL RETURNING hash`,
     consume: `UPDATE flows SET state_hash = NULL WHERE hash = :hash AND state_hash = :stateHash AND status = 'pending' RETURNING hash`,
@@ -291,12 +293,18 @@ export const createTables = (db: Database): Store => {
     flows: {
       byHash: (hash) => row(sql.flow, { hash }, flowOf),
       byState: (stateHash) => row(sql.flowByState, { stateHash }, flowOf),
-      pending: async (person, agent, connection, scopes, now) => {
+      pending: async (person, agent, connection, scopes, now, challenge = null) => {
         const set = (of: readonly string[]): string => JSON.stringify([...new Set(of)].sort())
         const whose = { ...personOf(person), agent, connection, now }
         const found = await rows(sql.pending, whose, flowOf)
-        return found.find((flow) => set(flow.scopes) === set(scopes)) ?? null
+        const fits = (flow: FlowRow): boolean =>
+          set(flow.scopes) === set(scopes) && (challenge === null || flow.challenge === challenge)
+        return found.find(fits) ?? null
       },
+      ended: async (person, connection) =>
+        row(sql.endedFlow, { ...personOf(person), connection }, (raw) => ({
+          failure: raw['failure'] as string | null,
+        })),
       insert: async (flow) => void (await db.query([sql.begin, toRaw(flow)])),
       leg: (hash, { stateHash, cookieHash, sealedLeg, legExpiresAt }) =>
         hit(sql.leg, { hash, stateHash, cookieHash, sealedLeg, legExpiresAt }),

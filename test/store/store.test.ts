@@ -61,6 +61,7 @@ const flow = (change: Partial<FlowRow> = {}): FlowRow => ({
   confirmHash: null,
   held: null,
   confirmUntil: null,
+  challenge: null,
   ...change,
 })
 const next = (generation: number) => ({

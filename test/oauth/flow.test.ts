@@ -170,6 +170,83 @@ describe('a consent', () => {
   })
 })
 
+describe('a provider that wants more than a yes', () => {
+  const answered = async (error: Readonly<Record<string, string>>) => {
+    const { location, cookie, begun } = await toProvider()
+    const state = location.searchParams.get('state') ?? ''
+    const finished = await finish(new URLSearchParams({ ...error, state }), cookie)
+    return { finished, begun, failure: (await house.flows.find(idOf(begun.url)))?.failure }
+  }
+
+  test.for<[string, Readonly<Record<string, string>>, string]>([
+    ['Google’s policy', { error: 'admin_policy_enforced' }, 'admin_required'],
+    ['Google’s internal app', { error: 'org_internal' }, 'admin_required'],
+    [
+      'Microsoft’s admin consent',
+      { error: 'access_denied', error_description: 'AADSTS90094: An administrator of Acme…' },
+      'admin_required',
+    ],
+    [
+      'Salesforce’s blocked app',
+      { error: 'OAUTH_APP_BLOCKED', error_description: 'this app is blocked by admin' },
+      'admin_required',
+    ],
+    [
+      'Salesforce’s app that is not installed',
+      { error: 'invalid_client', error_description: 'app must be installed into org' },
+      'admin_required',
+    ],
+    ['a second factor', { error: 'interaction_required' }, 'sign_in_required'],
+    [
+      'a level that was not reached',
+      { error: 'unmet_authentication_requirements' },
+      'sign_in_required',
+    ],
+    ['a client of another kind', { error: 'unauthorized_client' }, 'client_refused'],
+    ['a scope that it does not know', { error: 'invalid_scope' }, 'client_refused'],
+    ['patience', { error: 'temporarily_unavailable' }, 'provider_error'],
+    ['nothing, because the person said no', { error: 'access_denied' }, 'denied'],
+  ])('has what it wants told: %s', async ([, error, wanted]) => {
+    const { failure, finished } = await answered(error)
+    expect(failure).toBe(wanted)
+    expect(finished.kind).toBe(wanted === 'denied' ? 'denied' : 'provider_error')
+    expect(house.events.at(-1)?.fields).toMatchObject(wanted === 'denied' ? {} : { reason: wanted })
+    expect(JSON.stringify(house.events)).not.toContain('Acme…')
+  })
+
+  test('has the next link say that an administrator comes first, until somebody got through', async () => {
+    await answered({ error: 'admin_policy_enforced' })
+    expect(await house.flows.begin(alice, AGENT, 'acme', SCOPES)).toMatchObject({
+      after: 'admin_required',
+    })
+    expect(await house.flows.begin(alice, AGENT, 'second', SCOPES)).toMatchObject({ after: null })
+    expect(
+      await house.flows.begin({ ...alice, id: `${alice.id}x` }, AGENT, 'acme', SCOPES),
+    ).toMatchObject({ after: null })
+    house.advance(1_000)
+    await connect()
+    expect(await house.flows.begin(alice, AGENT, 'acme', ['openid', 'mail'])).toMatchObject({
+      after: null,
+    })
+  })
+
+  test('gets its challenge with the authorization request, though the account is connected', async () => {
+    await connect()
+    const challenge = { acr_values: 'urn:mfa urn:hw', max_age: '300', claims: '{"id_token":{}}' }
+    const plain = await house.flows.begin(alice, AGENT, 'acme', SCOPES, { reauthorization: true })
+    const options = { reauthorization: true, challenge }
+    const begun = await house.flows.begin(alice, AGENT, 'acme', SCOPES, options)
+    expect(begun.url).not.toBe(plain.url)
+    expect((await house.flows.begin(alice, AGENT, 'acme', SCOPES, options)).url).toBe(begun.url)
+    const flow = await house.flows.find(idOf(begun.url))
+    if (flow === null) throw new Error('the flow is gone')
+    expect((await house.flows.plan(flow)).kind).toBe('provider')
+    const { location } = await house.flows.leg(flow, house.redirectUri('acme'))
+    for (const [name, value] of Object.entries(challenge))
+      expect(location.searchParams.get(name)).toBe(value)
+  })
+})
+
 describe('the answer of the provider', () => {
   /** Every probe is followed by the true owner finishing: nothing was burnt. */
   const burnsNothing = async (

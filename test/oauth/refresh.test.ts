@@ -496,6 +496,23 @@ describe('a failing provider', () => {
     expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)
   })
 
+  test('whose endpoints its issuer has not said yet is not asked, and nobody loses a grant', async () => {
+    const discover = { left: ['token', 'revoke'], insecure: false, problem: 'it is down' }
+    const blind = connectionOf(
+      { userinfo: server.endpoints.userinfo },
+      { name: 'Acme', issuer: server.issuer, discover, revokeStyle: 'none' },
+    )
+    expect(await failure(refresher.fresh(id, blind))).toMatchObject({
+      code: 'credential_unavailable',
+      message: expect.stringMatching(/^the endpoints of Acme are not known now: .* it is down$/),
+      extra: { retry_after: 30 },
+    })
+    expect(await client.revoke(blind, { access: secret('a'), refresh: null })).toBe('failed')
+    // Nothing was begun, so nothing has to be waited for.
+    expect(await store.credentials.byId(id)).toMatchObject({ lease: null, coolUntil: null })
+    expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)
+  })
+
   test('that was never reached is tried three times', async () => {
     const { refresher, asked } = saying({ kind: 'not_sent' }, { kind: 'not_sent' })
     expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)

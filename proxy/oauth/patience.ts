@@ -1,13 +1,13 @@
 // How long and how many: cool-downs, slots, and the problems that tell a caller to come back.
-import type { LostResponse } from '../model.ts'
+import type { Challenge, LostResponse } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { TokenFailure } from './answer.ts'
 
 /** After the provider refused our client, nobody asks with it for this long. */
 export const CIRCUIT_MS = 60_000
 
-export const reauthorize = (detail: string): Problem =>
-  new Problem('reauthorization_required', detail)
+export const reauthorize = (detail: string, challenge: Challenge = {}): Problem =>
+  new Problem('reauthorization_required', detail, { extra: challenge })
 export const unavailable = (error: string, ms: number, cause?: unknown): Problem =>
   new Problem('credential_unavailable', `the provider's token endpoint failed: ${error}`, {
     extra: { retry_after: Math.max(1, Math.ceil(ms / 1000)) },

@@ -110,11 +110,24 @@ export type Operation = {
 }
 
 export type OperationRow = Operation & {
+  /** A root field of the GraphQL endpoint that stands at `path`: `mutation issueCreate`; absent: a call of its own. */
+  readonly graphql?: string
   readonly method: string
   /** `/repos/{owner}/{repo}/contents/{path+}`: `{x}` one segment; `{x+}` may hold encoded slashes, and a last one takes one or more. */
   readonly path: string
   /** Limits the row to one host of the provider. */
   readonly host: string | null
+}
+
+/** One root field of a GraphQL call, as policy sees it: a call inside the call (design 3). */
+export type RootField = {
+  readonly type: 'query' | 'mutation'
+  /** Name of the operation; '' for one without. */
+  readonly name: string
+  /** The one field, alias resolved. */
+  readonly fields: readonly [string]
+  /** Levels of fields, itself among them, fragments expanded. */
+  readonly depth: number
 }
 
 /** A third party, described by data: `providers/<id>.yaml` after parsing (config/provider). */

@@ -13,10 +13,10 @@ import type {
   Vault,
 } from './model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from './problem.ts'
-import type { Act, Classify } from './way/classify.ts'
+import { opened, type Act, type Classify } from './way/classify.ts'
 import type { Credentials } from './way/credential.ts'
-import { CONSENT, usable, type Decide } from './way/decide.ts'
-import type { Facts } from './way/entitlements.ts'
+import { CONSENT, decideEach, together, usable, type Decide } from './way/decide.ts'
+import { freshest, type Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
 import type { Forward, Outcome } from './way/forward.ts'
 import type { Hold } from './way/hold.ts'
@@ -180,7 +180,7 @@ export const createPep = (deps: PepDeps) => {
     canonicalHeaders(req.rawHeaders, deps.tagHeader) //                                     400
     const route = (call.route = cutQuery(call, matchRoute(call.snapshot.routes, req, dedicated))) // 400 404 409
     const who = (call.who = await deps.identify(req.rawHeaders, route.named)) //            401, before any body is read
-    const act = (call.act = call.snapshot.classify(route)) //                               400
+    const outer = (call.act = call.snapshot.classify(route)) //                             400
     let abort = (reason: Problem): void => void res.destroy(reason)
     const leave = deps.calls.enter({
       id: call.id,
@@ -191,7 +191,8 @@ export const createPep = (deps: PepDeps) => {
       abort: (reason) => abort(reason),
     }) // 429
     try {
-      const body = await inspect(req, route, act, deps.limits) //                           400 413 415
+      const body = await inspect(req, route, outer, deps.limits) //                         400 413 415
+      const act = (call.act = opened(outer, route, body.inner)) //                          400
       const sifted = deps.sift(req.rawHeaders, route.connection.provider)
       name(call, sifted, body, tagInSlot(req, deps.tagHeader, who))
       for (let n = 1; ; n++) {
@@ -230,18 +231,14 @@ export const createPep = (deps: PepDeps) => {
     n: number,
   ): Promise<{ holding: Holding; decision: Decision }> => {
     for (let again = false; ; again = true) {
-      const facts = await deps.entitlements(who, act.operation.access)
+      const facts = await (act.parts
+        ? freshest(deps.entitlements, who, act.parts)
+        : deps.entitlements(who, act.operation.access))
       const holding = await held(who, route)
-      const decision = await deps.decide(deps.policy(), {
-        id: call.id,
-        principal: who,
-        route,
-        act,
-        body,
-        stripped: call.stripped,
-        facts,
-        holding,
-      })
+      const { stripped } = call
+      const question = { id: call.id, principal: who, route, act, body, stripped, facts, holding }
+      const each = act.parts && (await decideEach(deps.decide, deps.policy(), question, act.parts))
+      const decision = each ? together(each) : await deps.decide(deps.policy(), question)
       if (
         !again &&
         decision.effect === 'deny' &&
@@ -252,22 +249,30 @@ export const createPep = (deps: PepDeps) => {
       call.decision = decision
       call.open = false
       const { traceparent } = req.headers
-      const written = evidence.decided({
-        id: call.id,
-        n,
-        traceparent: typeof traceparent === 'string' ? traceparent : null,
-        principal: who,
-        route,
-        operation: act.operation,
-        body,
-        stripped: call.stripped,
-        facts,
-        holding,
-        decision,
-      })
+      const record = (about: Act, said: Decision, part?: number): Promise<void> =>
+        evidence.decided({
+          id: call.id,
+          n,
+          traceparent: typeof traceparent === 'string' ? traceparent : null,
+          principal: who,
+          route,
+          operation: about.operation,
+          graphql: about.graphql,
+          part,
+          body,
+          stripped,
+          facts,
+          holding,
+          decision: said,
+        })
+      const written = each
+        ? Promise.all(each.map((said, i) => record(act.parts?.[i] ?? act, said, i + 1)))
+        : record(act, decision)
+      // A part that was allowed has its outcome, also where another kept the call from leaving.
+      const allowed = each?.some(({ effect }) => effect === 'allow') ?? decision.effect === 'allow'
       try {
         await written
-        call.open = decision.effect === 'allow'
+        call.open = allowed
       } catch (error) {
         unrecorded(error)
       }
@@ -378,7 +383,7 @@ export const createPep = (deps: PepDeps) => {
     body,
     injected: call.credential,
     pointers:
-      call.act?.kind === 'rest'
+      call.act !== null && call.act.kind !== 'asset'
         ? rewritten(call.act.operation, route.connection.provider.rewrite)
         : NONE,
     sifted,

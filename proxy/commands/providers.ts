@@ -121,7 +121,7 @@ export const providersShow = ({
     row.id,
     row.access,
     row.method,
-    `${row.host ?? ''}${row.path}`,
+    `${row.host ?? ''}${row.path}${row.graphql === undefined ? '' : ` ${row.graphql}`}`,
     scopesOf(row),
   ])
   columns([['OPERATION', 'ACCESS', 'METHOD', 'PATH', 'SCOPES'], ...rows]).forEach((line) =>

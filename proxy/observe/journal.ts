@@ -37,8 +37,6 @@ type Batch = {
   readonly done: Promise<void>
   readonly resolve: () => void
   readonly reject: (error: Error) => void
-  /** Lines that a call waits for. */
-  urgent: number
 }
 
 const SLOW_MS = 10
@@ -51,13 +49,12 @@ const MOST_WAITING = 20_000
 const TICK_MS = 1_000
 const COMMA = 44
 const LINE_END = 10
-const GATHER_MS = 0.8
 
 const newBatch = (): Batch => {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   // Whoever appended hears of a failure; a batch of an anchor alone has nobody to tell.
   promise.catch(() => undefined)
-  return { lines: [], done: promise, resolve, reject, urgent: 0 }
+  return { lines: [], done: promise, resolve, reject }
 }
 
 /**
@@ -84,9 +81,6 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
   let writing: { readonly batch: Batch; readonly since: number } | null = null
   let scheduled = false
   let lazy: NodeJS.Timeout | undefined
-  let began = 0
-  /** The last write served several calls at once. */
-  let crowd = false
   let closing: Promise<void> | null = null
   let refused = 0
   let slowUntil = 0
@@ -168,10 +162,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     if (stream !== null) await stream.write(bytes)
   }
 
-  /**
-   * Records that a call waits for are written at the end of the turn. Where calls come in crowds, up to GATHER_MS later:
-   * a write costs as much as all else of a record, and the crowd shares it. What nobody waits for goes along, or after 1 ms.
-   */
+  /** Records that a call waits for are written at the end of the turn; what nobody waits for goes along, or after 1 ms. */
   const schedule = (urgent: boolean) => {
     if (writing !== null) return
     if (!urgent) {
@@ -180,13 +171,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     }
     if (scheduled) return
     scheduled = true
-    began = clock.mono()
-    setImmediate(due)
-  }
-
-  const due = () => {
-    if (crowd && clock.mono() - began < GATHER_MS) setImmediate(due)
-    else flush()
+    setImmediate(flush)
   }
 
   const flush = () => {
@@ -195,7 +180,6 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     lazy = undefined
     if (writing !== null) return
     const batch = queue.shift() ?? newBatch()
-    crowd = batch.urgent > 1
     let built: ReturnType<typeof build>
     try {
       built = build(batch)
@@ -236,7 +220,6 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     let batch = queue.at(-1)
     if (batch === undefined || batch.lines.length >= BATCH) queue.push((batch = newBatch()))
     batch.lines.push({ time: iso(clock.now()), event, fields })
-    if (urgent) batch.urgent++
     schedule(urgent)
     return batch.done
   }

@@ -1,7 +1,7 @@
 // Reads the body where provider or policy need it; the bytes kept are the bytes sent.
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { Json, Route } from '../model.ts'
+import type { Json, RootField, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { atPointer, parseStrict } from '../wire/json.ts'
 import { formFields, jsonCredential, multipartCredential, stripForm } from '../wire/strip.ts'
@@ -19,6 +19,8 @@ export type Body = {
   /** `sha256:…` of `bytes`. */
   readonly digest: string | null
   readonly stripped: readonly string[]
+  /** The calls inside a GraphQL call. */
+  readonly inner?: readonly RootField[]
 }
 
 const NONE: Body = {
@@ -101,7 +103,8 @@ export const inspect = (
     digest: null,
     stripped: [],
   }
-  if (act.kind === 'asset' || (names.length === 0 && operation.inspect.length === 0))
+  const graphql = act.kind === 'graphql'
+  if (act.kind === 'asset' || (names.length === 0 && operation.inspect.length === 0 && !graphql))
     return streamed
   const tooLarge = (): Body => {
     if (operation.upload) return { ...streamed, state: 'too_large' }
@@ -123,20 +126,26 @@ export const inspect = (
       'unsupported_media_type',
       `the body must be inspected, and its charset ${JSON.stringify(charset)} has readings that deputy does not know: send UTF-8`,
     )
-  return read(req, streamed, names, operation.inspect, limits.inspectedBody, tooLarge)
+  if (graphql && mediaOf(contentType) !== 'application/json')
+    throw new Problem('unsupported_media_type', 'a GraphQL call comes as application/json')
+  return read(req, streamed, names, act, limits.inspectedBody, tooLarge)
 }
+
+const mediaOf = (contentType: string | null): string =>
+  (contentType ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
 
 const read = async (
   req: IncomingMessage,
   streamed: Body,
   names: readonly string[],
-  pointers: readonly string[],
+  { kind, operation }: Act,
   cap: number,
   tooLarge: () => Body,
 ): Promise<Body> => {
   const bytes = await readUpTo(req, cap)
   if (bytes === null) return tooLarge()
-  const media = (streamed.contentType ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
+  const media = mediaOf(streamed.contentType)
+  const pointers = operation.inspect
   const kept = (body: Partial<Body>, sent = bytes): Body => ({
     ...streamed,
     bytes: sent,
@@ -175,9 +184,12 @@ const read = async (
   if ('broken' in json)
     throw new Problem('request_invalid', `the JSON body has more than one reading: ${json.broken}`)
   const name = jsonCredential(json.value, names)
-  return name === null
-    ? kept({ state: 'parsed', json: atPointers(json.value, pointers) })
-    : refuse(name)
+  if (name !== null) refuse(name)
+  const pointed = atPointers(json.value, pointers)
+  if (kind !== 'graphql') return kept({ state: 'parsed', json: pointed })
+  // Loaded by the first GraphQL call: nobody else waits for a parser.
+  const { readGraphql } = await import('../envelope/graphql.ts')
+  return kept({ state: 'parsed', json: pointed, inner: readGraphql(json.value) })
 }
 
 const strict = new TextDecoder('utf-8', { fatal: true })

@@ -106,6 +106,25 @@ must_inspect if input.operation.kind in ["graphql", "mcp"]
 
 must_inspect if input.operation.access in provider.inspect_body
 
+# --- a call inside the call ----------------------------------------------------------------------
+
+# One root field that was read, and no mutation that calls itself a read.
+graphql_ok if {
+	input.operation.graphql.type == "query"
+	graphql_field
+}
+
+graphql_ok if {
+	input.operation.graphql.type == "mutation"
+	input.operation.access in ["write", "delete", "admin"]
+	graphql_field
+}
+
+graphql_field if {
+	[field] := input.operation.graphql.fields
+	is_string(field)
+}
+
 # --- people --------------------------------------------------------------------------------------
 
 # Values of different types have an order in Rego (null < 1 < "1"), so the type is asked first.

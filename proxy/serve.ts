@@ -1,7 +1,7 @@
 // The composition root: builds every part, hands it to those who need it, listens, drains.
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createServer as createHttpServer, type Server } from 'node:http'
+import type { Server } from 'node:http'
 import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
@@ -52,6 +52,8 @@ export type Serving = {
   /** Stops accepting, lets calls end, stores what is unstored, closes the evidence. */
   readonly close: () => Promise<void>
 }
+// Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
+const { createServer } = process.getBuiltinModule('node:http')
 const DRAIN_MS = 5_000
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
@@ -61,7 +63,7 @@ const startConnect = (
   listen: { readonly host: string; readonly port: number },
 ): Promise<{ server: Server; port: number }> =>
   new Promise((resolve, reject) => {
-    const server = createHttpServer({
+    const server = createServer({
       headersTimeout: 10_000,
       requestTimeout: 30_000,
       maxHeaderSize: 32_768,

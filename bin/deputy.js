@@ -17,9 +17,9 @@ if (Number(version[0]) < 24 || (Number(version[0]) === 24 && Number(version[1]) 
   }
   process.getBuiltinModule('node:module').enableCompileCache(cache)
   var built = new URL('../dist/main.js', import.meta.url)
-  void import(
-    fs.existsSync(built) ? built : new URL('../proxy/main.ts', import.meta.url)
-  ).then(function (main) {
-    return main.run(process.argv.slice(2))
-  })
+  void import(fs.existsSync(built) ? built : new URL('../proxy/main.ts', import.meta.url)).then(
+    function (main) {
+      return main.run(process.argv.slice(2))
+    },
+  )
 }

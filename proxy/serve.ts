@@ -1,9 +1,9 @@
 // The composition root: builds every part, hands it to those who need it, listens, drains.
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import type { Server } from 'node:http'
+import type { RequestListener, Server } from 'node:http'
 import { join } from 'node:path'
-import { getRequestListener } from '@hono/node-server'
+import type { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
@@ -22,9 +22,6 @@ import { openEnds } from './observe/ends.ts'
 import { openJournal } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
-import { createAuthApi } from './people/api.ts'
-import { createConnectApp } from './people/app.ts'
-import { createOperatorsApi } from './people/operators.ts'
 import { createPermit } from './people/permit.ts'
 import { createPep, type Seen } from './pep.ts'
 import { prepare, snapshotOf, systemClock } from './reload.ts'
@@ -274,22 +271,23 @@ export const serve = async (
     opened.push(() => clearInterval(sweep))
 
     const { sign_in: signIn, verifier } = config.connect
-    let pages: ReturnType<typeof getRequestListener> | null = null
+    let pages: RequestListener | null = null
     if (connect !== null && (signIn !== undefined || verifier !== undefined)) {
       const session = { sealer, clock, randomBytes, publicUrl }
-      const app = createConnectApp({
+      const atDoor =
+        signIn === undefined
+          ? createVisits(verifier?.url ?? '', session)
+          : signIn === 'local'
+            ? await createLocalSignIn({
+                ...session,
+                codeFile: join(at('.'), '.deputy-code'),
+                print: options.print,
+              })
+            : createSignIn(signIn, { ...session, fetch: dial.fetch })
+      const shown = {
         flows,
-        signIn:
-          signIn === undefined
-            ? createVisits(verifier?.url ?? '', session)
-            : signIn === 'local'
-              ? await createLocalSignIn({
-                  ...session,
-                  codeFile: join(at('.'), '.deputy-code'),
-                  print: options.print,
-                })
-              : createSignIn(signIn, { ...session, fetch: dial.fetch }),
-        localPerson: (id) =>
+        signIn: atDoor,
+        localPerson: (id: string) =>
           validId(id) ? { tenant: 'default', realm: config.identity.realm, id } : null,
         session,
         vault,
@@ -298,8 +296,8 @@ export const serve = async (
         returnTo: config.connect.return_to,
         onEvent,
         log,
-      })
-      pages = getRequestListener(app.fetch)
+      }
+      pages = whenAsked(log, async () => (await import('./people/app.ts')).createConnectApp(shown))
     }
 
     const identify = createIdentify({
@@ -423,33 +421,31 @@ export const serve = async (
       newId,
       log,
     }
+    const operatorsApi = (with_: typeof operatorsDeps): RequestListener =>
+      whenAsked(log, async () => (await import('./people/operators.ts')).createOperatorsApi(with_))
     let operatorsAddress: string | null = null
     const apart = config.listeners.operators
     if (connect !== null) {
       // Without a listener of their own the operators are here, on loopback (the configuration's rule).
-      const beside = createOperatorsApi(
+      const beside = operatorsApi(
         apart === undefined ? operatorsDeps : { ...operatorsDeps, operators: [] },
       )
-      const besideListener = getRequestListener(beside.fetch)
-      const pagesListener = pages
       connect.server.on('request', (req, res) => {
-        if (pagesListener === null || req.url?.startsWith('/v1/') === true)
-          void besideListener(req, res)
-        else void pagesListener(req, res)
+        if (pages === null || req.url?.startsWith('/v1/') === true) beside(req, res)
+        else pages(req, res)
       })
     }
     if (apart !== undefined) {
       const operators = await startConnect('listeners.operators', apart)
       opened.push(() => closeServer(operators.server, DRAIN_MS))
-      const listener = getRequestListener(createOperatorsApi(operatorsDeps).fetch)
-      operators.server.on('request', (req, res) => void listener(req, res))
+      operators.server.on('request', operatorsApi(operatorsDeps))
       operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
     }
-    const api = createAuthApi({
-      identify: async (rawHeaders) => identify.identify(rawHeaders, null),
+    const asked = {
+      identify: async (rawHeaders: readonly string[]) => identify.identify(rawHeaders, null),
       plainPerson:
         config.identity.trust === 'plain'
-          ? (userId, rawHeaders) => identify.named(userId, rawHeaders)
+          ? (userId: string, rawHeaders: readonly string[]) => identify.named(userId, rawHeaders)
           : null,
       permit,
       flows,
@@ -458,8 +454,8 @@ export const serve = async (
       publicUrl,
       newId,
       log,
-    })
-    const apiListener = getRequestListener(api.fetch)
+    }
+    const api = whenAsked(log, async () => (await import('./people/api.ts')).createAuthApi(asked))
 
     const addresses: Record<string, string> = {
       ...(connect === null ? {} : { connect: publicUrl }),
@@ -487,7 +483,7 @@ export const serve = async (
           const end = telemetry.begin(req.method ?? '')
           void pep(req, res, id, fixed).then(end)
         },
-        api: (req, res) => void apiListener(req, res),
+        api,
         refused: (code, id) => evidence.refused(id, code, null),
       })
       listeners.push(listener)
@@ -567,6 +563,27 @@ const namingOf = ({
         tenants: [...new Set(identity.issuers.flatMap(({ tenants }) => tenants ?? ['default']))],
         realms: [...new Set(identity.issuers.map(({ realm, issuer }) => realm ?? issuer))],
       }
+
+/** Pages and small APIs are loaded when one is first asked for: most sidecars never are. Whoever asks first waits. */
+const whenAsked = (
+  log: Log,
+  make: () => Promise<{ readonly fetch: Parameters<typeof getRequestListener>[0] }>,
+): RequestListener => {
+  let loading: Promise<ReturnType<typeof getRequestListener>> | null = null
+  const load = async (): Promise<ReturnType<typeof getRequestListener>> => {
+    const [server, app] = await Promise.all([import('@hono/node-server'), make()])
+    return server.getRequestListener(app.fetch)
+  }
+  return (req, res) => {
+    loading ??= load()
+    loading
+      .then((listener) => listener(req, res))
+      .catch((error: unknown) => {
+        log.error({ err: error }, 'a page or API could not be loaded')
+        res.destroy()
+      })
+  }
+}
 
 const closeServer = (server: Server, ms: number): Promise<void> =>
   new Promise((resolve) => {

@@ -41,7 +41,10 @@ const MOST_DEEP = 64
  * What two readers could understand differently, and its offset. The parser's own `uniqueKeys` compares each key with
  * every other: with the catalogues that ship, a fifth of the start.
  */
-const oddity = (node: unknown, depth = 0): { readonly at: number; readonly what: string } | null => {
+const oddity = (
+  node: unknown,
+  depth = 0,
+): { readonly at: number; readonly what: string } | null => {
   if (!isMap(node) && !isSeq(node)) return null
   const at = node.range?.[0] ?? 0
   if (depth >= MOST_DEEP) return { at, what: `nesting is deeper than ${MOST_DEEP}` }

@@ -1,8 +1,9 @@
 // One instance of a compiled policy: input text in, answer text out. The only file that touches the SDK and its memory.
 import { loadPolicy } from '@open-policy-agent/opa-wasm'
 import type { PolicyFailure } from '../model.ts'
-import { ENTRYPOINT } from './bundle.ts'
 
+/** Here and not in bundle.ts, so that a worker loads no readers of archives and YAML. */
+export const ENTRYPOINT = 'deputy/decision'
 const PAGE = 65_536
 /** What an evaluation may use beside the tables: 16 MiB. */
 const WORKING_PAGES = 256

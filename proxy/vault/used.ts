@@ -4,6 +4,8 @@ import type { Clock, GrantUse, Log, Person, Store } from '../model.ts'
 
 const EVERY_MS = 60_000
 const GATHER_MS = 2_000
+/** `max` would take the room of all at once: what is bounded by its size grows as it fills. */
+const one = (): number => 1
 
 export type Used = {
   /** Never throws, waits for nothing. */
@@ -18,7 +20,7 @@ export const createUsed = (deps: {
   readonly clock: Clock
   readonly log: Log
 }): Used => {
-  const noted = new LRUCache<string, number>({ max: 50_000 })
+  const noted = new LRUCache<string, number>({ maxSize: 50_000, sizeCalculation: one })
   let gathered = new Map<string, GrantUse>()
   let timer: NodeJS.Timeout | null = null
 

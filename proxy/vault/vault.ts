@@ -40,6 +40,8 @@ type Place = {
 type Secrets = Pick<StoredCredential, 'access' | 'refresh'>
 
 const SLOT = 'default'
+/** `max` would take the room of all at once: what is bounded by its size grows as it fills. */
+const one = (): number => 1
 const NOTHING: Holding = { kind: 'none' }
 const placeKey = ({ tenant, realm, id }: Person, connection: string): string =>
   JSON.stringify([tenant, realm, id, connection])
@@ -65,8 +67,11 @@ const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding =>
 
 /** Everything here rejects with Problem vault_unavailable when the store fails or a row does not open. */
 export const createVault = ({ store, sealer, clock, randomId, onRevoked }: VaultDeps): Vault => {
-  const places = new LRUCache<string, Place>({ max: 50_000 })
-  const credentials = new LRUCache<string, StoredCredential>({ max: 20_000 })
+  const places = new LRUCache<string, Place>({ maxSize: 50_000, sizeCalculation: one })
+  const credentials = new LRUCache<string, StoredCredential>({
+    maxSize: 20_000,
+    sizeCalculation: one,
+  })
   const opening = new Map<string, Promise<Secrets>>()
   // What was read before a change must not be remembered after it.
   let changes = 0

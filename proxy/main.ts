@@ -258,6 +258,7 @@ const program = (done: (code: number) => void): Command => {
 
   addOperatorCommands(deputy, command, done, {
     token: process.env['DEPUTY_OPERATOR_TOKEN'],
+    load: loaded,
     print,
     complain,
   })

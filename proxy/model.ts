@@ -105,16 +105,31 @@ export type Operation = {
   readonly inspect: readonly string[]
   /** Bodies past `limits.inspected_body` may pass unread. */
   readonly upload: boolean
+  /** The one media type of its bodies, which pass unread: no server reads it as a form. Another is 415. */
+  readonly opaque?: string | null
   /** JSON pointers of this operation's answers that hold URLs to rewrite, besides the provider's. */
   readonly rewrite: readonly string[]
 }
 
 export type OperationRow = Operation & {
+  /** A root field of the GraphQL endpoint that stands at `path`: `mutation issueCreate`; absent: a call of its own. */
+  readonly graphql?: string
   readonly method: string
   /** `/repos/{owner}/{repo}/contents/{path+}`: `{x}` one segment; `{x+}` may hold encoded slashes, and a last one takes one or more. */
   readonly path: string
   /** Limits the row to one host of the provider. */
   readonly host: string | null
+}
+
+/** One root field of a GraphQL call, as policy sees it: a call inside the call (design 3). */
+export type RootField = {
+  readonly type: 'query' | 'mutation'
+  /** Name of the operation; '' for one without. */
+  readonly name: string
+  /** The one field, alias resolved. */
+  readonly fields: readonly [string]
+  /** Levels of fields, itself among them, fragments expanded. */
+  readonly depth: number
 }
 
 /** A third party, described by data: `providers/<id>.yaml` after parsing (config/provider). */
@@ -150,6 +165,10 @@ export type Provider = {
   readonly scopeSeparator: string
   /** Asked for with every consent, beside what the call needs (`offline_access`); no operation or connection lists them. */
   readonly scopeAlways?: readonly string[]
+  /** A first consent stays what it is: each asks for all that the connection may ever ask for. */
+  readonly scopeWhole?: boolean
+  /** All that there are; a connection that names another is refused at start. Absent or null: not told. */
+  readonly scopeKnown?: readonly string[] | null
   /** Requests that name the scopes once more. */
   readonly scopeRepeat?: readonly ('token' | 'refresh')[]
   readonly authorizeParams: Readonly<Record<string, string>>
@@ -241,7 +260,7 @@ export type AnswerRules = {
   readonly assumeTtl: number | null
   /** `expires_in: 0` means never. */
   readonly zeroIsNever: boolean
-  /** provider word → RFC 6749 error code. */
+  /** provider word, or whole description → RFC 6749 error code. */
   readonly errors: Readonly<Record<string, string>>
 }
 
@@ -395,12 +414,15 @@ export type Injected = {
 // --- the vault and the store, as the rest of the house sees them --------------------------------
 
 export type Vault = {
-  readonly look: (person: Person, connection: string, agent: string) => Promise<Holding>
+  /** At once where it is remembered, as `open`. */
+  readonly look: (person: Person, connection: string, agent: string) => Holding | Promise<Holding>
   /** Opens the newest generation; null: gone. `fresh` reads past the cache. */
   readonly open: (
     credential: string,
     options?: { readonly fresh?: boolean },
   ) => Promise<StoredCredential | null>
+  /** What is open already; null: ask `open`. */
+  readonly opened: (credential: string) => StoredCredential | null
   /**
    * Stores what a consent earned, in one transaction with the agent's grant. Returns the credential's id.
    * Rejects with AccountMismatch when another account is connected there, unless `replace`.
@@ -452,6 +474,15 @@ export type Vault = {
     lease: string,
     tokens: TokenSet,
   ) => Promise<'stored' | 'lost'>
+  /**
+   * Stores the set that follows `generation` in a grant that was given up meanwhile: whoever was refused had the older
+   * token. `lost`: it was not given up, or is at another generation.
+   */
+  readonly revive: (
+    credential: string,
+    generation: number,
+    tokens: TokenSet,
+  ) => Promise<'stored' | 'lost'>
   /** Ends a lease without a new token. `unknown` keeps the mark that an answer may have been lost. */
   readonly release: (
     credential: string,
@@ -468,6 +499,12 @@ export type Vault = {
     readonly id?: string
     readonly connection?: string
   }) => Promise<readonly HeldConnection[]>
+  /** Whose it is and where it is used; null: there is none. */
+  readonly locate: (
+    credential: string,
+  ) => Promise<{ readonly person: Person; readonly connection: string } | null>
+  /** false: nothing is stored of this person and nothing of theirs was ever revoked, as in a database that is new. */
+  readonly known: (person: Person) => Promise<boolean>
   /** Local revocation: the row's secrets are wiped, caches dropped. Returns what was held, to revoke at the provider. */
   readonly revoke: (credential: string) => Promise<StoredCredential | null>
   /** Cheap readiness check; throws when the store cannot be read. */
@@ -593,6 +630,10 @@ export type FlowRow = {
   readonly held?: string | null
   /** ms since the epoch; later than that, what is held is revoked. */
   readonly confirmUntil?: number | null
+  /** ms since the epoch from which on the link is to be sent to `connect.notify`; null or absent: nothing is to be sent. */
+  readonly notifyAt?: number | null
+  /** Attempts to send it, counted when one begins; absent counts as 0. */
+  readonly notices?: number
 }
 /** A run token's row: the token itself is shown once and never stored. */
 export type RunRow = {
@@ -639,6 +680,11 @@ export type Store = {
     readonly rotate: (
       id: string,
       lease: string,
+      next: Pick<CredentialRow, 'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt'>,
+    ) => Promise<boolean>
+    /** The same for a row that needs a new consent and has no lease: it is active again. */
+    readonly revive: (
+      id: string,
       next: Pick<CredentialRow, 'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt'>,
     ) => Promise<boolean>
     readonly release: (
@@ -704,6 +750,17 @@ export type Store = {
     readonly overdue: (now: number) => Promise<readonly FlowRow[]>
     /** Pending flows of a person. */
     readonly open: (person: Person) => Promise<readonly FlowRow[]>
+    /** When the newest `most` flows of a person and agent were begun, since then; ms, the newest first. */
+    readonly begun: (
+      person: Person,
+      agent: string,
+      since: number,
+      most: number,
+    ) => Promise<readonly number[]>
+    /** Takes links that are to be sent now, each for one caller until `until`. */
+    readonly notices: (now: number, until: number, most: number) => Promise<readonly FlowRow[]>
+    /** When the link is to be sent (again); null: never. */
+    readonly notifyAt: (hash: string, at: number | null) => Promise<void>
     readonly erase: (person: Person) => Promise<number>
   }
   readonly runs: {

@@ -13,10 +13,10 @@ import type {
   Vault,
 } from './model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from './problem.ts'
-import type { Act, Classify } from './way/classify.ts'
+import { opened, type Act, type Classify } from './way/classify.ts'
 import type { Credentials } from './way/credential.ts'
-import { CONSENT, usable, type Decide } from './way/decide.ts'
-import type { Facts } from './way/entitlements.ts'
+import { CONSENT, decideEach, together, usable, type Decide } from './way/decide.ts'
+import { freshest, type Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
 import type { Forward, Outcome } from './way/forward.ts'
 import type { Hold } from './way/hold.ts'
@@ -117,6 +117,20 @@ type Call = {
   outcome: Outcome | null
 }
 
+const unreadable = (cause: unknown): never => {
+  throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
+}
+
+const NOTHING_SENT: Outcome = {
+  result: 'internal',
+  sent: false,
+  status: null,
+  bytesIn: 0,
+  bytesOut: 0,
+  credential: null,
+  masked: 0,
+  unrewritten: false,
+}
 const STALE_MS = 1_000
 const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'reauthorization_required',
@@ -166,7 +180,7 @@ export const createPep = (deps: PepDeps) => {
     canonicalHeaders(req.rawHeaders, deps.tagHeader) //                                     400
     const route = (call.route = cutQuery(call, matchRoute(call.snapshot.routes, req, dedicated))) // 400 404 409
     const who = (call.who = await deps.identify(req.rawHeaders, route.named)) //            401, before any body is read
-    const act = (call.act = call.snapshot.classify(route)) //                               400
+    const outer = (call.act = call.snapshot.classify(route)) //                             400
     let abort = (reason: Problem): void => void res.destroy(reason)
     const leave = deps.calls.enter({
       id: call.id,
@@ -177,13 +191,16 @@ export const createPep = (deps: PepDeps) => {
       abort: (reason) => abort(reason),
     }) // 429
     try {
-      const body = await inspect(req, route, act, deps.limits) //                           400 413 415
+      const body = await inspect(req, route, outer, deps.limits) //                         400 413 415
+      const act = (call.act = opened(outer, route, body.inner)) //                          400
       const sifted = deps.sift(req.rawHeaders, route.connection.provider)
       name(call, sifted, body, tagInSlot(req, deps.tagHeader, who))
       for (let n = 1; ; n++) {
         const { holding, decision } = await decided(call, req, who, route, act, body, n) //      503
-        if (await answered(call, req, res, body, holding, decision)) continue //                  held until the person answered
-        await permit(who, route, holding, decision) //                                      403, with the link
+        if (decision.effect !== 'allow') {
+          if (await answered(call, req, res, body, holding, decision)) continue //             held until the person answered
+          throw await refusal(who, route, holding, decision) //                             403, with the link
+        }
         obligations(decision) //                                                            403
         call.credential =
           act.kind === 'asset'
@@ -214,18 +231,14 @@ export const createPep = (deps: PepDeps) => {
     n: number,
   ): Promise<{ holding: Holding; decision: Decision }> => {
     for (let again = false; ; again = true) {
-      const facts = await deps.entitlements(who, act.operation.access)
+      const facts = await (act.parts
+        ? freshest(deps.entitlements, who, act.parts)
+        : deps.entitlements(who, act.operation.access))
       const holding = await held(who, route)
-      const decision = await deps.decide(deps.policy(), {
-        id: call.id,
-        principal: who,
-        route,
-        act,
-        body,
-        stripped: call.stripped,
-        facts,
-        holding,
-      })
+      const { stripped } = call
+      const question = { id: call.id, principal: who, route, act, body, stripped, facts, holding }
+      const each = act.parts && (await decideEach(deps.decide, deps.policy(), question, act.parts))
+      const decision = each ? together(each) : await deps.decide(deps.policy(), question)
       if (
         !again &&
         decision.effect === 'deny' &&
@@ -236,20 +249,33 @@ export const createPep = (deps: PepDeps) => {
       call.decision = decision
       call.open = false
       const { traceparent } = req.headers
-      const written = evidence.decided({
-        id: call.id,
-        n,
-        traceparent: typeof traceparent === 'string' ? traceparent : null,
-        principal: who,
-        route,
-        operation: act.operation,
-        body,
-        stripped: call.stripped,
-        facts,
-        holding,
-        decision,
-      })
-      call.open = (await recorded(written)) && decision.effect === 'allow'
+      const record = (about: Act, said: Decision, part?: number): Promise<void> =>
+        evidence.decided({
+          id: call.id,
+          n,
+          traceparent: typeof traceparent === 'string' ? traceparent : null,
+          principal: who,
+          route,
+          operation: about.operation,
+          graphql: about.graphql,
+          part,
+          body,
+          stripped,
+          facts,
+          holding,
+          decision: said,
+        })
+      const written = each
+        ? Promise.all(each.map((said, i) => record(act.parts?.[i] ?? act, said, i + 1)))
+        : record(act, decision)
+      // A part that was allowed has its outcome, also where another kept the call from leaving.
+      const allowed = each?.some(({ effect }) => effect === 'allow') ?? decision.effect === 'allow'
+      try {
+        await written
+        call.open = allowed
+      } catch (error) {
+        unrecorded(error)
+      }
       return { holding, decision }
     }
   }
@@ -274,48 +300,38 @@ export const createPep = (deps: PepDeps) => {
     )
   }
 
-  const held = async (who: Principal, route: Route): Promise<Holding> => {
-    try {
-      return await deps.vault.look(who.person, route.connection.name, who.agent)
-    } catch (error) {
-      throw new Problem('vault_unavailable', 'the vault cannot be read', { cause: error })
-    }
+  const held = (who: Principal, route: Route): Holding | Promise<Holding> => {
+    const holding = deps.vault.look(who.person, route.connection.name, who.agent)
+    return holding instanceof Promise ? holding.catch(unreadable) : holding
   }
 
-  const recorded = async (written: Promise<void>): Promise<boolean> => {
-    try {
-      await written
-      return true
-    } catch (error) {
-      if (deps.auditRequired)
-        throw new Problem('audit_unavailable', 'the record of the decision could not be written', {
-          cause: error,
-        })
-      deps.log.error({ err: error }, 'an evidence record could not be written')
-      return false
-    }
+  const unrecorded = (error: unknown): void => {
+    if (deps.auditRequired)
+      throw new Problem('audit_unavailable', 'the record of the decision could not be written', {
+        cause: error,
+      })
+    deps.log.error({ err: error }, 'an evidence record could not be written')
   }
 
-  /** Lets an allow pass; throws what the agent should hear otherwise. */
-  const permit = async (
+  /** What the agent should hear where policy does not allow. */
+  const refusal = async (
     who: Principal,
     route: Route,
     holding: Holding,
     decision: Decision,
-  ): Promise<void> => {
-    if (decision.effect === 'allow') return
+  ): Promise<Problem> => {
     if (decision.effect === 'consent_required')
-      throw await consent(who, route, holding, decision.requiredScopes)
+      return consent(who, route, holding, decision.requiredScopes)
     const all = decision.reasons.map(({ code }) => code)
     // What the person could lift by consenting is beside the point where policy refuses anyway.
     const reasons = all.filter((code) => !CONSENT.has(code))
     const extra = { reasons, decision_id: decision.id }
     if (decision.effect === 'error')
-      throw new Problem('policy_unavailable', `no policy could decide (${all.join(', ')})`, {
+      return new Problem('policy_unavailable', `no policy could decide (${all.join(', ')})`, {
         extra: { decision_id: decision.id },
         cause: decision.reasons,
       })
-    throw new Problem(
+    return new Problem(
       'policy_denied',
       `The security policy does not allow this call (${reasons.join(', ')}).`,
       { extra },
@@ -367,7 +383,7 @@ export const createPep = (deps: PepDeps) => {
     body,
     injected: call.credential,
     pointers:
-      call.act?.kind === 'rest'
+      call.act !== null && call.act.kind !== 'asset'
         ? rewritten(call.act.operation, route.connection.provider.rewrite)
         : NONE,
     sifted,
@@ -386,13 +402,14 @@ export const createPep = (deps: PepDeps) => {
       who !== null &&
       route !== null
     )
-      problem = await held(who, route)
+      problem = await Promise.resolve(held(who, route))
         .then((holding) => consent(who, route, holding, call.decision?.requiredScopes ?? []))
         .catch(toProblem)
     if (problem.code === 'internal' || problem.cause !== undefined)
       deps.log.warn({ err: problem.cause, exchange: call.id, code: problem.code }, problem.message)
     if (!res.headersSent && !res.destroyed) {
-      const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase)
+      const agent = res.req.headers['user-agent']
+      const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase, agent)
       // What was not read of the body must not be taken for the next request.
       res
         .writeHead(status, res.req.complete ? headers : { ...headers, connection: 'close' })
@@ -430,21 +447,13 @@ export const createPep = (deps: PepDeps) => {
     const durationMs = clock.mono() - call.began
     if (call.open) {
       const { outcome } = call
-      await evidence
+      // Nobody waits for it: the journal writes what it took, and says so where it cannot.
+      evidence
         .finished({
           id,
           connection: call.route?.connection.name ?? '',
           durationMs,
-          ...(outcome ?? {
-            result: problem?.code ?? 'internal',
-            sent: false,
-            status: null,
-            bytesIn: 0,
-            bytesOut: 0,
-            credential: null,
-            masked: 0,
-            unrewritten: false,
-          }),
+          outcome: outcome ?? { ...NOTHING_SENT, result: problem?.code ?? 'internal' },
         })
         .catch((error: unknown) =>
           deps.log.error({ err: error, exchange: id }, 'the outcome could not be written'),

@@ -5,32 +5,38 @@ import type { RequestListener, Server } from 'node:http'
 import { join } from 'node:path'
 import type { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
+import { controlSocket } from './config/address.ts'
+import { naming } from './config/backend.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
+import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
+import { startControl } from './net/control.ts'
 import { createDial } from './net/dial.ts'
 import { startListener, type Listening } from './net/listener.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createFlows } from './oauth/flow.ts'
 import { createRefresher } from './oauth/refresh.ts'
 import { createRevoker } from './oauth/revoke.ts'
-import { createVisits } from './oauth/session.ts'
+import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { openEnds } from './observe/ends.ts'
-import { openJournal } from './observe/journal.ts'
+import { openJournal, sinksOf } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
+import type { createOperatorsApi } from './people/operators.ts'
 import { createPermit } from './people/permit.ts'
 import { createPep, type Seen } from './pep.ts'
 import { prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem } from './problem.ts'
 import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
-import { followRing } from './vault/rotate.ts'
+import { followRing, missingKeys, rotateKeys } from './vault/rotate.ts'
 import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
+import { createSpool } from './vault/spool.ts'
 import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
 import { createCredentials } from './way/credential.ts'
@@ -52,6 +58,13 @@ export type Serving = {
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
 const { createServer } = process.getBuiltinModule('node:http')
 const DRAIN_MS = 5_000
+/** Fields of `consent.user_mismatch`. */
+type Mismatch = {
+  readonly flow: string
+  readonly user: Person
+  readonly agent: string
+  readonly connection: string
+}
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 /** Binds a listener for people or operators. The connect listener is first: the pages' address is part of every link. */
@@ -138,9 +151,13 @@ export const serve = async (
 
     const store = await openStore(config.vault.store, at, log)
     opened.push(() => store.close())
-    const sinks = config.audit.sink.map((sink) =>
-      sink === 'stdout' ? ('stdout' as const) : { file: at(sink.slice('file:'.length)) },
-    )
+    const missing = await missingKeys(store, ring)
+    if (missing.length > 0)
+      log.error(
+        { keys: missing },
+        `vault.keys: ${at(config.vault.keys)} lacks keys under which grants are sealed: bring them back into the ring from your copy; until then these people get vault_unavailable`,
+      )
+    const sinks = sinksOf(config.audit.sink, at)
     const journal = await openJournal({
       sinks,
       fsync: config.audit.fsync,
@@ -213,8 +230,10 @@ export const serve = async (
     const used = createUsed({ grants: store.grants, clock, log })
     opened.push(() => used.close())
     const client = createOAuthClient({ fetch: dial.fetch, clock })
-    const refresher = createRefresher({ vault, client, clock, log })
+    const spool = createSpool({ folder: at(config.vault.spool), sealer, log })
+    const refresher = createRefresher({ vault, client, clock, log, spool })
     opened.push(() => refresher.drain())
+    await refresher.resume(loaded.connections)
 
     const connect =
       config.listeners.connect === null
@@ -225,15 +244,16 @@ export const serve = async (
       /\/$/,
       '',
     )
-    const onEvent = (event: string, fields: object): Promise<void> =>
-      evidence.event(event, fields as Record<string, unknown>)
+    const onEvent = (event: string, fields: object): Promise<void> => {
+      if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
+      return evidence.event(event, fields as Record<string, unknown>)
+    }
     const people = peopleOf(config, directory)
     const { notify } = config.connect
-    const notifier =
-      notify === undefined
-        ? null
-        : createNotifier({ ...notify, fetch: dial.fetch, clock, log, onEvent })
-    opened.push(() => notifier?.close())
+    const deliver: { wake: () => void; mismatch: (of: Mismatch) => void } = {
+      wake: () => {},
+      mismatch: () => {},
+    }
     const flows = createFlows({
       store,
       vault,
@@ -245,22 +265,27 @@ export const serve = async (
       clock,
       randomBytes,
       onEvent,
-      onLink: ({ authorizationId, url, expiresAt }, { person, agent, connection, scopes }) =>
-        notifier?.send({
-          event: 'authorization.required',
-          authorization_id: authorizationId,
-          url,
-          user_id: person.id,
-          tenant: person.tenant,
-          realm: person.realm,
-          agent,
-          connection,
-          scopes,
-          expires_at: new Date(expiresAt).toISOString(),
-        }),
+      ...(notify === undefined ? {} : { onLink: () => deliver.wake() }),
       active: async (person) =>
         people.kind !== 'directory' || (await people.ask(person))?.active === true,
     })
+    if (notify !== undefined) {
+      const notifier = createNotifier({
+        ...notify,
+        due: flows.notices,
+        next: flows.notifyAt,
+        fetch: dial.fetch,
+        clock,
+        log,
+        onEvent,
+      })
+      opened.push(() => notifier.close())
+      deliver.wake = notifier.wake
+      deliver.mismatch = ({ flow, user, ...of }) =>
+        notifier.mismatch({ ...of, hash: flow, person: user })
+      // What an earlier process left behind.
+      notifier.wake()
+    }
     const sweep = setInterval(() => {
       for (const each of [flows.sweep(), runs.sweep()])
         each.catch((error: unknown) =>
@@ -270,10 +295,11 @@ export const serve = async (
     sweep.unref()
     opened.push(() => clearInterval(sweep))
 
+    for (const odd of oddities(config)) log.warn({}, odd)
     const { sign_in: signIn, verifier } = config.connect
+    const session = { sealer, clock, randomBytes, publicUrl }
     let pages: RequestListener | null = null
     if (connect !== null && (signIn !== undefined || verifier !== undefined)) {
-      const session = { sealer, clock, randomBytes, publicUrl }
       const atDoor =
         signIn === undefined
           ? createVisits(verifier?.url ?? '', session)
@@ -348,6 +374,7 @@ export const serve = async (
       credentials: createCredentials({
         vault,
         fresh: refresher.fresh,
+        atHand: refresher.atHand,
         now: clock.now,
         outcome: telemetry.credential,
       }),
@@ -386,17 +413,12 @@ export const serve = async (
       newId,
     })
     const operatorsDeps = {
-      ...namingOf(config),
+      ...naming(config),
       operators: config.operators,
       verifier: verifier?.key ?? null,
       connections: () => loaded.connections,
       vault,
-      locate: async (id: string) => {
-        const row = await store.credentials.byId(id)
-        if (row === null) return null
-        const { tenant, realm, user, connection } = row
-        return { person: { tenant, realm, id: user }, connection }
-      },
+      locate: vault.locate,
       revoker: createRevoker({ vault, client, connections: () => loaded.connections, log }),
       flows,
       runs,
@@ -415,14 +437,15 @@ export const serve = async (
         if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
       },
       onEvent,
+      arrived: (flowId: string, person: Person) => confirmArrival(session, flowId, person),
       stranger: () => evidence.refused(newId(), 'unauthenticated', null),
       clock,
       publicUrl,
       newId,
       log,
     }
-    const operatorsApi = (with_: typeof operatorsDeps): RequestListener =>
-      whenAsked(log, async () => (await import('./people/operators.ts')).createOperatorsApi(with_))
+    const operatorsApi = (parts: Parameters<typeof createOperatorsApi>[0]): RequestListener =>
+      whenAsked(log, async () => (await import('./people/operators.ts')).createOperatorsApi(parts))
     let operatorsAddress: string | null = null
     const apart = config.listeners.operators
     if (connect !== null) {
@@ -441,6 +464,26 @@ export const serve = async (
       operators.server.on('request', operatorsApi(operatorsDeps))
       operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
     }
+    const local = operatorsApi({
+      ...operatorsDeps,
+      operators: [],
+      verifier: null,
+      local: true,
+      rotate: async (retire) => {
+        const [printed, complaints]: [string[], string[]] = [[], []]
+        const code = await rotateKeys({
+          store,
+          path: at(config.vault.keys),
+          spool: at(config.vault.spool),
+          retire,
+          print: (line) => void printed.push(line),
+          complain: (line) => void complaints.push(line),
+          now: clock.now,
+        })
+        return { code, printed, complaints }
+      },
+    })
+    opened.push(await startControl(controlSocket(config.vault.store, at), local, log))
     const asked = {
       identify: async (rawHeaders: readonly string[]) => identify.identify(rawHeaders, null),
       plainPerson:
@@ -537,7 +580,8 @@ export const serve = async (
         draining = true
         // A held call is answered with its link: the person's yes will count after the restart.
         hold.release()
-        await closeAll()
+        // Begun first: a rotated token that is not stored is the one thing that cannot be had again.
+        await Promise.all([refresher.drain().catch(() => {}), closeAll()]) // told by closeAll, which drains once more
       },
     }
   } catch (error) {
@@ -552,17 +596,6 @@ const peopleOf = (config: Config, directory: Directory | null): PeopleSource => 
     ? { kind: 'claims', ...config.entitlements.claims }
     : { kind: 'none' }
 }
-
-/** The tenants and realms that tags can name. */
-const namingOf = ({
-  identity,
-}: Config): { readonly tenants: readonly string[]; readonly realms: readonly string[] } =>
-  identity.trust === 'plain'
-    ? { tenants: ['default'], realms: [identity.realm] }
-    : {
-        tenants: [...new Set(identity.issuers.flatMap(({ tenants }) => tenants ?? ['default']))],
-        realms: [...new Set(identity.issuers.map(({ realm, issuer }) => realm ?? issuer))],
-      }
 
 /** Pages and small APIs are loaded when one is first asked for: most sidecars never are. Whoever asks first waits. */
 const whenAsked = (

@@ -240,6 +240,11 @@ const connect = (
       )
     const clientId = entry.client_id ?? use.client?.id ?? ''
     const clientSecret = entry.client_secret ?? use.client?.secret ?? null
+    for (const scope of entry.scopes)
+      if (use.scopeKnown?.includes(scope) === false)
+        problems.push(
+          `${where}.scopes: ${JSON.stringify(scope)} is no scope of ${use.name}: one of ${use.scopeKnown.join(', ')}`,
+        )
     if (clientId === '')
       problems.push(
         `${where}.client_id: is missing: register deputy at ${use.name} and write the id here`,

@@ -45,6 +45,8 @@ const KINDS: ReadonlyMap<string, FailureKind> = new Map(
 /** Phrases of providers that have no word of their own for it; compared in lower case. */
 const PHRASES: readonly (readonly [string, FailureKind])[] = [
   ['already being processed', 'busy'],
+  // Salesforce, as invalid_grant: not from here, or not at this hour.
+  ['ip restricted or invalid login hours', 'busy'],
   ['value passed for the token was invalid', 'dead'],
   ['aadsts700082', 'dead'],
   ['aadsts50173', 'dead'],
@@ -142,13 +144,16 @@ const failureOf = (
   now: number,
 ): TokenFailure => {
   const said = error === null || error === '' ? null : error
-  const mapped = said !== null && Object.hasOwn(rules.errors, said) ? rules.errors[said] : undefined
   const texts = [
     atPointer(body, '/error_description'),
     atPointer(body, '/error/message'),
     atPointer(body, '/message'),
   ]
   const text = texts.find((value) => typeof value === 'string')
+  // One word for a dead grant and for a wrong client: only the description tells (Gitea).
+  const [mapped] = [text, said].flatMap((key) =>
+    key != null && Object.hasOwn(rules.errors, key) ? [rules.errors[key]] : [],
+  )
   const retryAfterMs = retryAfter(headers.get('retry-after'), now)
   const kind = kindOf(
     status,

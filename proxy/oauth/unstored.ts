@@ -1,10 +1,13 @@
 // Between the provider's answer and the store: a rotated token that is not stored yet may be the only one that lives.
 import type { Clock, Connection, Log, StoredCredential, TokenSet, Vault } from '../model.ts'
 import { Problem } from '../problem.ts'
+import type { Spool } from '../vault/spool.ts'
 import type { OAuthClient } from './client.ts'
 
 type UnstoredDeps = {
-  readonly vault: Pick<Vault, 'open' | 'lease' | 'rotate'>
+  readonly vault: Pick<Vault, 'open' | 'lease' | 'rotate' | 'revive' | 'known'>
+  /** Where an answer waits that outlives this process; null: in memory only. */
+  readonly spool: Spool | null
   readonly client: Pick<OAuthClient, 'revoke'>
   readonly clock: Clock
   readonly log: Log
@@ -12,7 +15,8 @@ type UnstoredDeps = {
 }
 type Leased = { readonly lease: string; readonly credential: StoredCredential }
 type Entry = {
-  readonly connection: Connection
+  /** null: configured no more. */
+  readonly connection: Connection | null
   readonly tokens: TokenSet
   /** Served from memory meanwhile. */
   readonly credential: StoredCredential
@@ -20,28 +24,46 @@ type Entry = {
 }
 
 const LEASE_MS = 60_000
-const LONGEST_MS = 30_000
+/** Well within a lease: whoever takes the next one would send the old refresh token. */
+const LONGEST_MS = 5_000
+/** What the database said, not what an agent would hear of it. */
+const reasonOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return 'unknown'
+  return error.cause instanceof Error ? error.cause.message : error.message
+}
+/** Nothing is left to store: the account is gone, or the grant ended. */
+const over = (error: unknown): boolean =>
+  error instanceof Problem && error.code === 'reauthorization_required'
 
-export const createUnstored = ({ vault, client, clock, log, sleep }: UnstoredDeps) => {
+export const createUnstored = ({ vault, spool, client, clock, log, sleep }: UnstoredDeps) => {
   const entries = new Map<string, Entry>()
   const commits = new Map<string, Promise<void>>()
   const hurry = new AbortController()
 
-  /** The lease is not ours any more. The newer credential, or null: try again under a new lease. */
-  const lost = async ({
-    credential,
-    connection,
-    tokens,
-  }: Entry): Promise<StoredCredential | null> => {
-    const fields = { credential: credential.id, connection: connection.name }
+  /** The lease is not ours any more. The credential that counts, or the generation to take a new lease on. */
+  const lost = async (entry: Entry, aged: TokenSet): Promise<StoredCredential | number> => {
+    const { credential, connection, tokens } = entry
+    const fields = { credential: credential.id, connection: credential.connection }
     const now = await vault.open(credential.id, { fresh: true })
     if (now === null) {
+      if (!(await vault.known(credential.person)))
+        throw new Error('the vault knows nothing of this person: was the database replaced?')
       // The kill switch wins: what the provider just gave is given back.
-      const revoked = await client.revoke(connection, tokens)
+      const revoked = connection === null ? 'failed' : await client.revoke(connection, tokens)
       log.warn({ ...fields, revoked }, 'revoked while it was being refreshed')
       throw new Problem('reauthorization_required', 'the account was disconnected meanwhile')
     }
-    if (now.generation < credential.generation && now.status === 'active') return null
+    const before = credential.generation - 1
+    // A lower one than that which we refreshed: the database was restored, and only we know the newer token.
+    if (now.generation <= before && now.status === 'active') return now.generation
+    // Given up by somebody who was refused with the older refresh token: ours may be the one that lives.
+    if (
+      now.generation === before &&
+      (await vault.revive(credential.id, before, aged)) === 'stored'
+    ) {
+      log.warn(fields, 'a grant that was given up lives on: a newer token of it was stored')
+      return credential
+    }
     log.warn(
       { ...fields, generation: now.generation },
       'a refreshed token was superseded and dropped',
@@ -57,9 +79,9 @@ export const createUnstored = ({ vault, client, clock, log, sleep }: UnstoredDep
     const expiresIn = tokens.expiresIn === null ? null : Math.max(1, tokens.expiresIn - passed)
     const aged = { ...tokens, expiresIn }
     if ((await vault.rotate(credential.id, entry.lease, aged)) === 'stored') return credential
-    const other = await lost(entry)
-    if (other !== null) return other
-    const again = await vault.lease(credential.id, credential.generation - 1, LEASE_MS)
+    const other = await lost(entry, aged)
+    if (typeof other !== 'number') return other
+    const again = await vault.lease(credential.id, other, LEASE_MS)
     if (again.kind !== 'leased') return null
     return (await vault.rotate(credential.id, again.lease, aged)) === 'stored' ? credential : null
   }
@@ -73,15 +95,27 @@ export const createUnstored = ({ vault, client, clock, log, sleep }: UnstoredDep
       try {
         if ((await commit(entry)) !== null) break
       } catch (error) {
-        if (error instanceof Problem && error.code === 'reauthorization_required') break
+        if (over(error)) break
         log.error(
-          { credential: id, reason: error instanceof Error ? error.message : 'unknown' },
+          { credential: id, reason: reasonOf(error) },
           'a refreshed token is still not stored',
         )
       }
     }
+    await spool
+      ?.drop(id)
+      .catch((error: unknown) =>
+        log.error({ credential: id, reason: reasonOf(error) }, 'the spool keeps what is stored'),
+      )
     entries.delete(id)
     commits.delete(id)
+  }
+
+  /** Serves it from memory, and from now on tries to store it. */
+  const keep = (entry: Entry): void => {
+    const { id } = entry.credential
+    entries.set(id, entry)
+    commits.set(id, keepTrying(id, entry))
   }
 
   return {
@@ -109,15 +143,54 @@ export const createUnstored = ({ vault, client, clock, log, sleep }: UnstoredDep
         const stored = await commit(entry)
         if (stored !== null) return stored
       } catch (error) {
-        if (error instanceof Problem && error.code === 'reauthorization_required') throw error
+        if (over(error)) throw error
         log.error(
-          { credential: old.id, reason: error instanceof Error ? error.message : 'unknown' },
+          { credential: old.id, reason: reasonOf(error) },
           'a refreshed token could not be stored',
         )
       }
-      entries.set(old.id, entry)
-      commits.set(old.id, keepTrying(old.id, entry))
+      await spool
+        ?.keep(entry)
+        .catch((error: unknown) =>
+          log.error(
+            { credential: old.id, reason: reasonOf(error) },
+            'a refreshed token is in memory only: neither the vault nor vault.spool can be written',
+          ),
+        )
+      keep(entry)
       return credential
+    },
+
+    /** Takes over what an earlier process could not store, before anything of it is refreshed. */
+    resume: async (connections: ReadonlyMap<string, Connection>): Promise<void> => {
+      for (const { lease, tokens, credential } of (await spool?.left()) ?? []) {
+        const { id, storedAt } = credential
+        // What is not among the tokens is as it was; a row that is gone is given back all the same.
+        const row = await vault.open(id, { fresh: true }).catch((error: unknown) => {
+          log.error(
+            { credential: id, reason: reasonOf(error) },
+            'the vault does not open a credential',
+          )
+          return null
+        })
+        const { expiresIn } = tokens
+        keep({
+          connection: connections.get(credential.connection) ?? null,
+          lease,
+          tokens,
+          credential: {
+            account: row?.account ?? '',
+            host: row?.host ?? null,
+            ...credential,
+            status: 'active',
+            scopes: tokens.scopes ?? row?.scopes ?? [],
+            access: tokens.access,
+            refresh: tokens.refresh ?? row?.refresh ?? null,
+            expiresAt: expiresIn === null ? null : storedAt + expiresIn * 1000,
+          },
+        })
+        log.warn({ credential: id }, 'a refreshed token of an earlier process is being stored')
+      }
     },
 
     drain: async (ms: number): Promise<void> => {
@@ -129,7 +202,9 @@ export const createUnstored = ({ vault, client, clock, log, sleep }: UnstoredDep
       done.abort()
       if (entries.size > 0)
         throw new Error(
-          `${entries.size} refreshed tokens could not be stored and are lost when this process ends`,
+          spool === null
+            ? `${entries.size} refreshed tokens could not be stored and are lost when this process ends`
+            : `${entries.size} refreshed tokens could not be stored: keep vault.spool, the next start stores what is in it`,
         )
     },
   }

@@ -178,10 +178,13 @@ export const deniedPage = (): Html =>
   )
 
 export const mismatchPage = (providerName: string): Html =>
-  note(
+  page(
     'That is another account',
-    `You connected a different ${providerName} account before, so the new one was not stored.`,
-    'Ask the agent again and choose the same account, or have the old connection removed first.',
+    html`<p>
+        You connected a different ${providerName} account before, so the new one was not stored.
+      </p>
+      <p>Ask the agent again and choose the same account, or disconnect the old one first.</p>
+      <p><a href="/connections">See what is connected, and disconnect</a></p>`,
   )
 
 export const providerErrorPage = (providerName: string): Html =>
@@ -189,6 +192,20 @@ export const providerErrorPage = (providerName: string): Html =>
     `${providerName} did not complete the connection`,
     'Nothing was stored. This is usually temporary.',
     'Go back to the agent and repeat what you asked for. If it happens again, tell your administrator.',
+  )
+
+export const adminConsentPage = (providerName: string): Html =>
+  note(
+    `Your organisation has not allowed this at ${providerName}`,
+    'Nothing was stored. You cannot give this permission yourself.',
+    `Ask whoever administers ${providerName} in your organisation to allow this application, then repeat what you asked the agent for.`,
+  )
+
+export const stepUpPage = (providerName: string): Html =>
+  note(
+    `${providerName} wants you to sign in again`,
+    'Nothing was stored. It asks for a stronger or a newer sign-in first.',
+    `Sign in at ${providerName} in this browser, then open the link that the agent gave you again or repeat what you asked for.`,
   )
 
 /** The callback did not come from the browser, provider or moment that it should. */
@@ -214,6 +231,15 @@ export const refusedFormPage = (again: string | null): Html =>
         changed.
       </p>
       ${again === null ? html`<p>Open the link that the agent gave you again.</p>` : html`<p><a href="${again}">Open the page again</a></p>`}`,
+  )
+
+/** The application named somebody to a browser that had not asked: said, and nothing is shown. */
+export const strayPage = (): Html =>
+  page(
+    'This browser did not ask for this page',
+    html`<p>Your sign-in was made for another browser, or took too long. Nothing was shown.</p>
+      <p>If somebody sent you here, tell your security team.</p>
+      <p><a href="/connections">See your own connections</a></p>`,
   )
 
 export const signedOutPage = (): Html =>

@@ -1,6 +1,7 @@
 // Policy decides before any flow begins: may this person connect this account, with these scopes?
 import type { Connection, OperationRow, PolicyEngine, Principal, Vault } from '../model.ts'
 import { Problem } from '../problem.ts'
+import type { Act } from '../way/classify.ts'
 import type { Facts } from '../way/entitlements.ts'
 import { chooseScopes, usable, type Decide } from '../way/decide.ts'
 import type { Evidence } from '../way/evidence.ts'
@@ -53,7 +54,7 @@ export const createPermit =
         },
       },
       // A named operation is judged as the call that it would be, with its path's template for segments.
-      act: { operation, kind: named ? 'rest' : 'deputy', segments },
+      act: named ? actOf(operation, segments) : { operation, kind: 'deputy', segments },
       body: null,
       stripped: [],
       facts,
@@ -74,7 +75,7 @@ export const createPermit =
     if (decision.effect !== 'allow' && decision.effect !== 'consent_required')
       throw new Problem(
         'policy_denied',
-        `policy refused ${operation.id} at ${connection.name}: ${reasons.join(', ')}`,
+        `The security policy does not allow ${operation.id} at ${connection.name} (${reasons.join(', ')}).`,
         { extra: { reasons, decision_id: decision.id } },
       )
     const scopes = chooseScopes(operation, usable(holding), connection.scopes)
@@ -83,6 +84,18 @@ export const createPermit =
     const has = own && scopes.every((scope) => usable(holding).includes(scope))
     return { scopes, held: decision.effect === 'allow' && ('run' in wanted || has) }
   }
+
+const actOf = (operation: OperationRow, segments: readonly string[]): Act => {
+  const [type, field = ''] = operation.graphql?.split(' ', 2) ?? []
+  return type === 'query' || type === 'mutation'
+    ? {
+        operation,
+        kind: 'graphql',
+        segments,
+        graphql: { type, name: '', fields: [field], depth: 1 },
+      }
+    : { operation, kind: 'rest', segments }
+}
 
 const own = (
   id: string,

@@ -40,7 +40,7 @@ const CREDENTIAL =
   )
 const GRANT = 'tenant realm user agent connection scopes at lastUsedAt'.split(' ')
 const FLOW =
-  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil'.split(
+  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil notifyAt notices'.split(
     ' ',
   )
 const RUN =
@@ -86,6 +86,8 @@ const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
           confirmHash: row.confirmHash ?? null,
           held: row.held ?? null,
           confirmUntil: row.confirmUntil ?? null,
+          notifyAt: row.notifyAt ?? null,
+          notices: row.notices ?? 0,
         }
       : {}),
   } as Params)
@@ -122,6 +124,7 @@ const statements = (now: string) => {
     put: `${insert('credentials', CREDENTIAL)} ON CONFLICT (id) DO UPDATE SET ${overwrite(CREDENTIAL)} WHERE credentials.generation < excluded.generation RETURNING id`,
     lease: `UPDATE credentials SET unknown_since = CASE WHEN lease IS NULL THEN unknown_since ELSE coalesce(unknown_since, lease_until) END, lease = :lease, lease_until = ${now} + :ms WHERE id = :id AND generation = :generation AND status = 'active' AND (lease IS NULL OR lease_until <= ${now}) RETURNING ${select(CREDENTIAL)}`,
     rotate: `UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, lease = NULL, lease_until = NULL, unknown_since = NULL, cool_until = NULL, cool_error = NULL WHERE id = :id AND lease = :lease AND generation + 1 = :generation AND status = 'active' RETURNING ${select(CREDENTIAL)}`,
+    revive: `UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, status = 'active', unknown_since = NULL, cool_until = NULL, cool_error = NULL WHERE id = :id AND lease IS NULL AND generation + 1 = :generation AND status = 'needs_reauth' RETURNING ${select(CREDENTIAL)}`,
     release: `UPDATE credentials SET status = :status, unknown_since = :unknownSince, cool_until = :coolUntil, cool_error = :coolError, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease RETURNING ${select(CREDENTIAL)}`,
     remove: `DELETE FROM credentials WHERE id = :id RETURNING ${select(CREDENTIAL)}`,
     journal: `INSERT INTO refresh_journal (lease, credential, generation, started_at, outcome) VALUES (:lease, :id, :generation, ${now}, 'started')`,
@@ -146,6 +149,9 @@ const statements = (now: string) => {
     claim: `UPDATE flows SET confirm_hash = NULL WHERE hash = :hash AND confirm_hash = :confirmHash AND status = 'pending' RETURNING hash`,
     overdue: `${flows} WHERE confirm_until <= :now AND status = 'pending'`,
     open: `${flows} WHERE ${PERSON} AND status = 'pending'`,
+    begun: `SELECT created_at AS "createdAt" FROM flows WHERE ${PERSON} AND agent = :agent AND created_at > :since AND nonce NOT LIKE 'held:%' ORDER BY created_at DESC LIMIT :most`,
+    notices: `UPDATE flows SET notify_at = :until, notices = notices + 1 WHERE hash IN (SELECT hash FROM flows WHERE notify_at <= :now AND status = 'pending' AND expires_at > :now ORDER BY notify_at LIMIT :most) AND notify_at <= :now RETURNING ${select(FLOW)}`,
+    notifyAt: 'UPDATE flows SET notify_at = :at WHERE hash = :hash',
     eraseFlows: `DELETE FROM flows WHERE ${PERSON} RETURNING hash`,
     run: `SELECT ${select(RUN)} FROM runs WHERE token_hash = :tokenHash`,
     runs: `SELECT ${select(RUN)} FROM runs WHERE ${['id', 'tenant', 'realm', 'user', 'agent'].map(matching).join(' AND ')} ORDER BY created_at DESC, id DESC`,
@@ -224,6 +230,14 @@ export const createTables = (db: Database): Store => {
           tell('credential', changed(stored))
           return true
         }, 'refresh'),
+      revive: (id, next) =>
+        db.transact(function* (tell): Work<boolean> {
+          const after = { ...next, scopes: JSON.stringify(next.scopes), id }
+          const stored = first(yield [sql.revive, after], credentialOf)
+          if (stored === null) return false
+          tell('credential', changed(stored))
+          return true
+        }, 'refresh'),
       release: (id, lease, set) =>
         db.transact(function* (tell): Work<boolean> {
           const { status, unknownSince, coolUntil, coolError } = set
@@ -290,6 +304,12 @@ export const createTables = (db: Database): Store => {
       claim: (hash, confirmHash) => hit(sql.claim, { hash, confirmHash }),
       overdue: (now) => rows(sql.overdue, { now }, flowOf),
       open: async (person) => rows(sql.open, personOf(person), flowOf),
+      begun: async (person, agent, since, most) =>
+        rows(sql.begun, { ...personOf(person), agent, since, most }, (raw) =>
+          Number(raw['createdAt']),
+        ),
+      notices: (now, until, most) => rows(sql.notices, { now, until, most }, flowOf),
+      notifyAt: async (hash, at) => void (await db.query([sql.notifyAt, { hash, at }])),
       erase: async (person) => (await db.query([sql.eraseFlows, personOf(person)])).length,
     },
     runs: {

@@ -16,7 +16,7 @@ import { answered, boundOf, createLeases, ownerOf } from './leases.ts'
 import type { Sealer } from './seal.ts'
 
 export type VaultDeps = {
-  readonly store: Pick<Store, 'credentials' | 'grants' | 'check' | 'subscribe'>
+  readonly store: Pick<Store, 'credentials' | 'grants' | 'epochs' | 'check' | 'subscribe'>
   readonly sealer: Pick<Sealer, 'seal' | 'open'>
   readonly clock: Clock
   readonly randomId: () => string
@@ -118,6 +118,15 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
       ...(agent === undefined ? {} : { agent }),
     })
   })
+  /** Made once for each person that callers hold. */
+  const keys = new WeakMap<Person, Map<string, string>>()
+  const keyOf = (person: Person, connection: string): string => {
+    let own = keys.get(person)
+    if (own === undefined) keys.set(person, (own = new Map()))
+    let key = own.get(connection)
+    if (key === undefined) own.set(connection, (key = placeKey(person, connection)))
+    return key
+  }
   const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work()
@@ -254,11 +263,13 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
 
   return {
     look: (person, connection, agent) => {
-      const known = places.get(placeKey(person, connection))
+      const known = places.get(keyOf(person, connection))
       return known === undefined
         ? guarded(async () => holdingOf(await place(person, connection), agent))
-        : Promise.resolve(holdingOf(known, agent))
+        : holdingOf(known, agent)
     },
+
+    opened: (id) => credentials.get(id) ?? null,
 
     open: async (id, options) => {
       if (options?.fresh === true) return guarded(() => open(id))
@@ -288,6 +299,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
 
     lease: (id, generation, ms) => guarded(() => leases.lease(id, generation, ms)),
     rotate: (id, lease, tokens) => guarded(() => leases.rotate(id, lease, tokens)),
+    revive: (id, generation, tokens) => guarded(() => leases.revive(id, generation, tokens)),
     release: (id, lease, outcome) => guarded(() => leases.release(id, lease, outcome)),
 
     list: ({ tenant, realm, id, connection }) =>
@@ -324,6 +336,19 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
           })
         }
         return held
+      }),
+
+    locate: (id) =>
+      guarded(async () => {
+        const row = await store.credentials.byId(id)
+        return row === null ? null : { person: ownerOf(row), connection: row.connection }
+      }),
+
+    known: (person) =>
+      guarded(async () => {
+        const { tenant, realm, id: user } = person
+        const rows = store.credentials.list({ tenant, realm, user })
+        return (await store.epochs.read(person)) > 0 || (await rows).length > 0
       }),
 
     revoke: (id) =>

@@ -39,6 +39,9 @@ export type Question = {
 export const CONSENT: ReadonlySet<string> = new Set(['connection_missing', 'scope_missing'])
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
 
+const STALE: readonly Reason[] = [
+  { code: 'entitlements_stale', msg: 'the facts are older than this decision allows' },
+]
 const NO_SCOPES: readonly string[] = []
 /** What this agent may use of the stored scopes. */
 export const usable = (holding: Holding): readonly string[] => {
@@ -85,6 +88,58 @@ export type Decide = (
   engine: PolicyEngine | null,
   question: Question,
 ) => Promise<Decision> | Decision
+
+/** Decides each part of a call that is several. */
+export const decideEach = async (
+  decide: Decide,
+  engine: PolicyEngine | null,
+  question: Question,
+  [first, ...rest]: readonly [Act, ...Act[]],
+): Promise<readonly [Decision, ...Decision[]]> => {
+  const said: [Decision, ...Decision[]] = [await decide(engine, { ...question, act: first })]
+  for (const act of rest) said.push(await decide(engine, { ...question, act }))
+  return said
+}
+
+const union = <T>(lists: readonly (readonly T[])[]): readonly T[] => [...new Set(lists.flat())]
+/** How hard each answer refuses. */
+const RANK: Readonly<Record<Decision['effect'], number>> = {
+  allow: 0,
+  consent_required: 1,
+  step_up_required: 2,
+  approval_required: 3,
+  deny: 4,
+  error: 5,
+}
+
+/**
+ * One answer for a call of several parts: what refuses hardest wins, so that all must be allowed;
+ * its id is that of the first part that was refused that hard.
+ */
+export const together = (decisions: readonly [Decision, ...Decision[]]): Decision => {
+  const [first, ...rest] = decisions
+  const hardest = rest.reduce(
+    (worst, one) => (RANK[one.effect] > RANK[worst.effect] ? one : worst),
+    first,
+  )
+  const reasons = decisions.flatMap((one) => one.reasons)
+  return {
+    ...hardest,
+    reasons: reasons.filter(({ code }, i) => reasons.findIndex((r) => r.code === code) === i),
+    requiredScopes: union(decisions.map((one) => one.requiredScopes)),
+    // Every part's own: a limit that counts calls counts each.
+    obligations: Object.fromEntries(
+      decisions.flatMap(({ obligations }, i) =>
+        Object.entries(obligations).map(([name, one]) => [
+          i === 0 ? name : `${name}#${i + 1}`,
+          one,
+        ]),
+      ),
+    ),
+    grants: union(decisions.map((one) => one.grants)),
+    decidedAt: Math.min(...decisions.map((one) => one.decidedAt)),
+  }
+}
 
 /** @param evaluated learns the duration of each evaluation, in s */
 export const createDecide = (
@@ -171,9 +226,14 @@ export const createDecide = (
     }
     return text
   }
+  /** The same with what the document says: design 3, `operation.graphql`. */
+  const graphqlText = ({ operation, kind, graphql }: Act, scopes: readonly string[]): string =>
+    `${operationText(operation, kind, scopes).slice(0, -1)},"graphql":${JSON.stringify(graphql ?? null)}}`
   const queryText = (question: Question): string => {
     const { query } = question.route.target
-    if (query.length === 0) return '{}'
+    const [only] = query
+    if (only === undefined) return '{}'
+    if (query.length === 1) return `{${JSON.stringify(only.name)}:[${JSON.stringify(only.value)}]}`
     const values = new Map<string, string[]>()
     for (const { name, value } of query) {
       const list = values.get(name)
@@ -202,7 +262,7 @@ export const createDecide = (
       `{"version":1,"request_id":"${question.id}","now":${nowText()},${userText(question)},"provider":${providerText(question, held)},` +
       `"request":{"method":"${route.target.method}","host":"${route.host}","segments":${JSON.stringify(act.segments)},"query":${queryText(question)},` +
       `"stripped":${question.stripped.length === 0 ? '[]' : JSON.stringify(question.stripped)},"body":${bodyText(question.body)}},` +
-      `"operation":${operationText(act.operation, act.kind, scopes)},"approvals":[]}`
+      `"operation":${'graphql' in act ? graphqlText(act, scopes) : operationText(act.operation, act.kind, scopes)},"approvals":[]}`
     )
   }
 
@@ -211,43 +271,36 @@ export const createDecide = (
     question: Question,
     answer: Awaited<ReturnType<PolicyEngine['evaluate']>>,
   ): Decision => {
-    const base = {
+    const said = (
+      effect: Decision['effect'],
+      reasons: readonly Reason[],
+      answered: PolicyDecision | null,
+    ): Decision => ({
       id: newId(),
+      effect,
+      reasons,
+      requiredScopes: answered?.required_scopes ?? NO_SCOPES,
+      obligations: answered?.obligations ?? {},
+      grants: answered?.grants ?? NO_SCOPES,
       revision: engine?.revision ?? '',
       digest: engine?.digest ?? '',
       decidedAt: clock.mono(),
-    }
+    })
     if ('failed' in answer)
-      return {
-        ...base,
-        effect: 'error',
-        reasons: [{ code: answer.failed, msg: answer.detail }],
-        requiredScopes: [],
-        obligations: {},
-        grants: [],
-      }
-    const said = {
-      ...base,
-      requiredScopes: answer.required_scopes,
-      obligations: answer.obligations,
-      grants: answer.grants,
-    }
-    if (answer.allow && answer.reasons.length === 0) {
-      // The decision's own bound on the age of facts holds even where a policy forgot to compare.
-      const stale: readonly Reason[] = [
-        { code: 'entitlements_stale', msg: 'the facts are older than this decision allows' },
-      ]
-      return question.facts.ageMs() > answer.max_entitlement_age_s * 1_000 &&
-        question.facts.ageMs() > 0
-        ? { ...said, effect: 'deny', reasons: stale }
-        : { ...said, effect: 'allow', reasons: answer.reasons }
-    }
+      return said('error', [{ code: answer.failed, msg: answer.detail }], null)
     const { reasons } = answer
+    if (answer.allow && reasons.length === 0) {
+      // The decision's own bound on the age of facts holds even where a policy forgot to compare.
+      const age = question.facts.ageMs()
+      return age > answer.max_entitlement_age_s * 1_000 && age > 0
+        ? said('deny', STALE, answer)
+        : said('allow', reasons, answer)
+    }
     const { connection } = question.route
     const unlisted = answer.required_scopes.filter((scope) => !connection.scopes.includes(scope))
     const consent = reasons.length > 0 && reasons.every(({ code }) => CONSENT.has(code))
     // Nobody is sent to a page that may not ask for what is missing.
-    if (consent && unlisted.length === 0) return { ...said, effect: 'consent_required', reasons }
+    if (consent && unlisted.length === 0) return said('consent_required', reasons, answer)
     const why: readonly Reason[] = consent
       ? [
           ...reasons,
@@ -259,7 +312,7 @@ export const createDecide = (
       : reasons.length > 0
         ? reasons
         : [{ code: 'not_allowed', msg: 'policy gave no reason' }]
-    return { ...said, effect: 'deny', reasons: why }
+    return said('deny', why, answer)
   }
 
   return (engine, question) => {

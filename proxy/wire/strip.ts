@@ -118,15 +118,19 @@ export const strippedHeaders = (
 export const evidenceName = (header: string): string => `header:${header.slice(0, 64)}`
 
 // PHP and its like read `access.token`, `access token` and `access[token` as `access_token`, and `token[]` as `token`.
+const PLAIN_NAME = /^[0-9a-z_]+$/
 const foldName = (name: string): string =>
-  /^[0-9a-z_]+$/.test(name)
+  PLAIN_NAME.test(name)
     ? name
     : name
         .trim()
         .toLowerCase()
         .replaceAll(/[\s.-]/g, '_')
 
+const NONE: readonly string[] = []
+
 const named = (name: string, has: (folded: string) => boolean): string | null => {
+  if (PLAIN_NAME.test(name)) return has(name) ? name : null
   const folded = foldName(name)
   const plain = folded.startsWith('$') ? folded.slice(1) : folded // Google takes `$key` for `key`
   const bracket = plain.indexOf('[')
@@ -154,18 +158,17 @@ export const stripQuery = (
   target: Target,
   provider: Provider,
 ): { readonly target: Target; readonly stripped: readonly string[] } => {
-  if (target.query.length === 0) return { target, stripped: [] }
+  if (target.query.length === 0) return { target, stripped: NONE }
   const has = listed(EVERY_PROVIDER.query, provider.strip.query)
-  const stripped = new Set<string>()
-  const query = target.query.filter((pair) => {
+  let stripped: Set<string> | null = null
+  for (const pair of target.query) {
     refuseOverride(pair.name, 'query')
     const credential = named(pair.name, has)
-    if (credential !== null) stripped.add(`query:${credential}`)
-    return credential === null
-  })
-  return stripped.size === 0
-    ? { target, stripped: [] }
-    : { target: { ...target, query }, stripped: [...stripped] }
+    if (credential !== null) (stripped ??= new Set()).add(`query:${credential}`)
+  }
+  if (stripped === null) return { target, stripped: NONE }
+  const query = target.query.filter((pair) => named(pair.name, has) === null)
+  return { target: { ...target, query }, stripped: [...stripped] }
 }
 
 // Lenient on purpose: what a strict decoder would refuse, a lenient server still reads.
@@ -201,6 +204,33 @@ export const stripForm = (
   return stripped.size === 0
     ? { bytes, stripped: [] }
     : { bytes: Buffer.from(kept.join('&'), 'latin1'), stripped: [...stripped] }
+}
+
+/**
+ * The named fields of an `application/x-www-form-urlencoded` body, decoded; one that is absent is left out.
+ * @throws Problem `request_invalid` where servers would not all read the same value: twice, spelt otherwise, beside a `;`, not UTF-8
+ */
+export const formFields = (
+  bytes: Buffer,
+  names: readonly string[],
+): Readonly<Record<string, string>> => {
+  const has = listed(new Set(), names)
+  const found: Record<string, string> = {}
+  for (const pair of bytes.toString('latin1').split('&')) {
+    const pieces = pair.split(';')
+    if (!pieces.some((piece) => named(formName(piece), has) !== null)) continue
+    const name = formName(pair)
+    if (pieces.length > 1 || !names.includes(name) || Object.hasOwn(found, name)) {
+      throw new Problem('request_invalid', 'a field of the body has more than one reading')
+    }
+    try {
+      const at = pair.indexOf('=')
+      found[name] = at === -1 ? '' : decodeURIComponent(pair.slice(at + 1).replaceAll('+', ' '))
+    } catch (cause) {
+      throw new Problem('request_invalid', 'a field of the body is not UTF-8', { cause })
+    }
+  }
+  return found
 }
 
 /** First key of a parsed JSON body, or of the objects of a top-level array, that is a listed credential; else null. */

@@ -194,7 +194,7 @@ export const measureRefresh = async (size: Size): Promise<Section> => {
   let stop = async (): Promise<void> => {}
   let url: string | null = null
   try {
-    url = await startServer((end) => (stop = end))
+    url = (await startServer((end) => (stop = end))).url
   } catch (error) {
     if (process.env['DEPUTY_NO_SKIP'] === '1') throw error
     skipped.push(`PostgreSQL does not start: ${String(error)}`)

@@ -119,11 +119,14 @@ const fill = async (
 /** What one call does to get its token. */
 const fetcher = (vault: Vault) => {
   const client = createOAuthClient({ fetch, clock })
-  const { fresh } = createRefresher({ vault, client, clock, log: QUIET })
-  const credentials = createCredentials({ vault, fresh, now: clock.now, outcome: () => {} })
+  const { fresh, atHand } = createRefresher({ vault, client, clock, log: QUIET })
+  const credentials = createCredentials({ vault, fresh, atHand, now: clock.now, outcome: () => {} })
   return async (i: number): Promise<string> => {
-    const holding = await vault.look(personOf(i), 'github', AGENT)
-    return (await credentials.take(holding, connection, HOST)).token.reveal()
+    // As pep.ts does: what is at hand is not waited for.
+    const looked = vault.look(personOf(i), 'github', AGENT)
+    const holding = looked instanceof Promise ? await looked : looked
+    const taken = credentials.take(holding, connection, HOST)
+    return (taken instanceof Promise ? await taken : taken).token.reveal()
   }
 }
 
@@ -171,7 +174,7 @@ export const measureVault = async ({ quick, folder }: Size): Promise<Section> =>
     }
     let server: string | null = null
     try {
-      server = await startServer((stop) => closing.unshift(stop))
+      server = (await startServer((stop) => closing.unshift(stop))).url
     } catch (error) {
       if (process.env['DEPUTY_NO_SKIP'] === '1') throw error
       skipped.push(`PostgreSQL does not start: ${String(error)}`)

@@ -10,7 +10,7 @@ import { secret } from '../../proxy/secret.ts'
 import { openPostgres } from '../../proxy/store/postgres.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
-import { freePort, postgres, QUIET } from '../support/postgres.ts'
+import { freePort, NO_SKIP, postgres, QUIET } from '../support/postgres.ts'
 import { startRelay } from '../support/relay.ts'
 
 const server = await postgres()
@@ -296,10 +296,11 @@ describe.skipIf(absent)(
   },
 )
 
-const bouncer = ['/usr/sbin/pgbouncer', '/usr/bin/pgbouncer', '/usr/local/bin/pgbouncer'].find(
+const bouncer = ['/usr/sbin/pgbouncer', '/usr/bin/pgbouncerX', '/usr/local/bin/pgbouncer'].find(
   (path) => spawnSync(path, ['--version']).status === 0,
 )
 const lacking = absent ? server.absent : bouncer === undefined ? 'pgbouncer is not installed' : null
+if (lacking !== null && NO_SKIP) throw new Error(`DEPUTY_NO_SKIP is 1, and ${lacking}`)
 
 /** PgBouncer with two server connections for everybody, in transaction mode. */
 const pooled = async (url: string): Promise<string> => {

@@ -7,6 +7,7 @@ import { Problem } from '../../proxy/problem.ts'
 import { openStore } from '../../proxy/store/open.ts'
 import { readRing } from '../../proxy/vault/rotate.ts'
 import { createSealer } from '../../proxy/vault/seal.ts'
+import { createSpool } from '../../proxy/vault/spool.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { connectionOf } from '../oauth/fixtures.ts'
 
@@ -18,7 +19,10 @@ export type Task = {
   readonly lostResponse: LostResponse
   /** Rounds of as many callers at once. */
   readonly rounds: readonly number[]
-  readonly dieAt: 'before the request' | 'before the store' | 'after the store' | null
+  readonly dieAt:
+    'before the request' | 'before the store' | 'after the store' | 'after the store failed' | null
+  /** Folder of what could not be stored. */
+  readonly spool: string
 }
 export type Told = {
   /** One a caller: `2 access-2`, or the code of a problem. */
@@ -41,6 +45,7 @@ const run = async (task: Task): Promise<Told> => {
       ...opened.credentials,
       rotate: async (...what) => {
         if (task.dieAt === 'before the store') die()
+        if (task.dieAt === 'after the store failed') throw new Error('disk full')
         const stored = await opened.credentials.rotate(...what)
         if (task.dieAt === 'after the store') die()
         return stored
@@ -57,8 +62,10 @@ const run = async (task: Task): Promise<Told> => {
     client: createOAuthClient({ fetch: counted, clock }),
     clock,
     log,
+    spool: createSpool({ folder: task.spool, sealer, log }),
   })
   const connection = connectionOf({ token: task.token }, { lostResponse: task.lostResponse })
+  await refresher.resume(new Map([['acme', connection]]))
   const ask = (): Promise<string> =>
     refresher.fresh(task.credential, connection).then(
       ({ credential }) => `${credential.generation} ${credential.access.reveal()}`,
@@ -67,6 +74,7 @@ const run = async (task: Task): Promise<Told> => {
   const rounds: (readonly string[])[] = []
   for (const callers of task.rounds)
     rounds.push(await Promise.all(Array.from({ length: callers }, ask)))
+  if (task.dieAt === 'after the store failed') die() // all were served
   await refresher.drain()
   await store.close()
   return { rounds }

@@ -37,7 +37,8 @@ export type Attempt = ReturnType<World['attempt']>
 const moved = (provider: Provider, example: Example, origin: string, session: string): Provider => {
   const at = (place: string): string => `${origin}/${session}/${place}`
   const own = [example.host, example.other_host].filter((name) => name !== undefined)
-  const names = provider.hostFromToken ? own : [...provider.hosts.keys()]
+  const listed = provider.hosts.size > 0 ? [...provider.hosts.keys()] : ['git.example.com']
+  const names = provider.hostFromToken ? own : listed
   const { introspect, refresh } = provider
   return {
     ...provider,
@@ -106,6 +107,7 @@ export const openWorld = async () => {
   const credentials = createCredentials({
     vault,
     fresh: refresher.fresh,
+    atHand: refresher.atHand,
     now: clock.now,
     outcome: () => {},
   })
@@ -169,7 +171,7 @@ export const openWorld = async () => {
     }
     connections.set(name, connection)
     const person = personOf(name)
-    const held = (): Promise<Holding> => vault.look(person, name, AGENT)
+    const held = async (): Promise<Holding> => vault.look(person, name, AGENT)
     const redirectUri = `${publicUrl}/callback/${name}`
 
     return {

@@ -615,6 +615,10 @@ export type FlowRow = {
   readonly held?: string | null
   /** ms since the epoch; later than that, what is held is revoked. */
   readonly confirmUntil?: number | null
+  /** ms since the epoch from which on the link is to be sent to `connect.notify`; null or absent: nothing is to be sent. */
+  readonly notifyAt?: number | null
+  /** Attempts to send it, counted when one begins; absent counts as 0. */
+  readonly notices?: number
 }
 /** A run token's row: the token itself is shown once and never stored. */
 export type RunRow = {
@@ -726,6 +730,17 @@ export type Store = {
     readonly overdue: (now: number) => Promise<readonly FlowRow[]>
     /** Pending flows of a person. */
     readonly open: (person: Person) => Promise<readonly FlowRow[]>
+    /** When the newest `most` flows of a person and agent were begun, since then; ms, the newest first. */
+    readonly begun: (
+      person: Person,
+      agent: string,
+      since: number,
+      most: number,
+    ) => Promise<readonly number[]>
+    /** Takes links that are to be sent now, each for one caller until `until`. */
+    readonly notices: (now: number, until: number, most: number) => Promise<readonly FlowRow[]>
+    /** When the link is to be sent (again); null: never. */
+    readonly notifyAt: (hash: string, at: number | null) => Promise<void>
     readonly erase: (person: Person) => Promise<number>
   }
   readonly runs: {

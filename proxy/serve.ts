@@ -7,6 +7,7 @@ import { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
+import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
@@ -16,7 +17,7 @@ import { createOAuthClient } from './oauth/client.ts'
 import { createFlows } from './oauth/flow.ts'
 import { createRefresher } from './oauth/refresh.ts'
 import { createRevoker } from './oauth/revoke.ts'
-import { createVisits } from './oauth/session.ts'
+import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal } from './observe/journal.ts'
@@ -53,6 +54,13 @@ export type Serving = {
   readonly close: () => Promise<void>
 }
 const DRAIN_MS = 5_000
+/** Fields of `consent.user_mismatch`. */
+type Mismatch = {
+  readonly flow: string
+  readonly user: Person
+  readonly agent: string
+  readonly connection: string
+}
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 /** Binds a listener for people or operators. The connect listener is first: the pages' address is part of every link. */
@@ -226,15 +234,16 @@ export const serve = async (
       /\/$/,
       '',
     )
-    const onEvent = (event: string, fields: object): Promise<void> =>
-      evidence.event(event, fields as Record<string, unknown>)
+    const onEvent = (event: string, fields: object): Promise<void> => {
+      if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
+      return evidence.event(event, fields as Record<string, unknown>)
+    }
     const people = peopleOf(config, directory)
     const { notify } = config.connect
-    const notifier =
-      notify === undefined
-        ? null
-        : createNotifier({ ...notify, fetch: dial.fetch, clock, log, onEvent })
-    opened.push(() => notifier?.close())
+    const deliver: { wake: () => void; mismatch: (of: Mismatch) => void } = {
+      wake: () => {},
+      mismatch: () => {},
+    }
     const flows = createFlows({
       store,
       vault,
@@ -246,22 +255,27 @@ export const serve = async (
       clock,
       randomBytes,
       onEvent,
-      onLink: ({ authorizationId, url, expiresAt }, { person, agent, connection, scopes }) =>
-        notifier?.send({
-          event: 'authorization.required',
-          authorization_id: authorizationId,
-          url,
-          user_id: person.id,
-          tenant: person.tenant,
-          realm: person.realm,
-          agent,
-          connection,
-          scopes,
-          expires_at: new Date(expiresAt).toISOString(),
-        }),
+      ...(notify === undefined ? {} : { onLink: () => deliver.wake() }),
       active: async (person) =>
         people.kind !== 'directory' || (await people.ask(person))?.active === true,
     })
+    if (notify !== undefined) {
+      const notifier = createNotifier({
+        ...notify,
+        due: flows.notices,
+        next: flows.notifyAt,
+        fetch: dial.fetch,
+        clock,
+        log,
+        onEvent,
+      })
+      opened.push(() => notifier.close())
+      deliver.wake = notifier.wake
+      deliver.mismatch = ({ flow, user, ...of }) =>
+        notifier.mismatch({ ...of, hash: flow, person: user })
+      // What an earlier process left behind.
+      notifier.wake()
+    }
     const sweep = setInterval(() => {
       for (const each of [flows.sweep(), runs.sweep()])
         each.catch((error: unknown) =>
@@ -271,10 +285,11 @@ export const serve = async (
     sweep.unref()
     opened.push(() => clearInterval(sweep))
 
+    for (const odd of oddities(config)) log.warn({}, odd)
     const { sign_in: signIn, verifier } = config.connect
+    const session = { sealer, clock, randomBytes, publicUrl }
     let pages: ReturnType<typeof getRequestListener> | null = null
     if (connect !== null && (signIn !== undefined || verifier !== undefined)) {
-      const session = { sealer, clock, randomBytes, publicUrl }
       const app = createConnectApp({
         flows,
         signIn:
@@ -416,6 +431,7 @@ export const serve = async (
         if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
       },
       onEvent,
+      arrived: (flowId: string, person: Person) => confirmArrival(session, flowId, person),
       stranger: () => evidence.refused(newId(), 'unauthenticated', null),
       clock,
       publicUrl,

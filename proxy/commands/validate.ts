@@ -2,11 +2,14 @@
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import type { Loaded } from '../config/load.ts'
+import { oddities } from '../config/rules.ts'
 import type { Log } from '../model.ts'
 import { createAddressRule } from '../net/dial.ts'
 import { prepare, systemClock } from '../reload.ts'
 
 const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+
+const hostOf = (url: string): string => new URL(url).hostname.replace(/^\[|\]$/g, '')
 
 /** Hosts whose address needs `network.allow_private`, or that cannot be resolved now: told, with what to write. */
 const addressNotes = async (loaded: Loaded): Promise<readonly string[]> => {
@@ -24,10 +27,12 @@ const addressNotes = async (loaded: Loaded): Promise<readonly string[]> => {
       ...provider.hosts.values(),
     ])
       // The person's browser, not deputy, opens the authorize address.
-      if (url !== null && url !== provider.authorize)
-        wanted.set(new URL(url).hostname.replace(/^\[|\]$/g, ''), `connections.${name}`)
+      if (url !== null && url !== provider.authorize) wanted.set(hostOf(url), `connections.${name}`)
   for (const [i, { issuer }] of loaded.config.identity.issuers.entries())
-    wanted.set(new URL(issuer).hostname.replace(/^\[|\]$/g, ''), `identity.issuers.${i}`)
+    wanted.set(hostOf(issuer), `identity.issuers.${i}`)
+  const { sign_in: signIn, notify } = loaded.config.connect
+  if (typeof signIn === 'object') wanted.set(hostOf(signIn.issuer), 'connect.sign_in')
+  if (notify !== undefined) wanted.set(hostOf(notify.webhook), 'connect.notify')
   const notes: string[] = []
   for (const [host, where] of wanted) {
     const addresses =
@@ -73,7 +78,8 @@ export const validate = async (options: {
   options.print(
     `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connections`,
   )
-  for (const note of await addressNotes(loaded)) options.print(`  note: ${note}`)
+  for (const note of [...oddities(loaded.config), ...(await addressNotes(loaded))])
+    options.print(`  note: ${note}`)
   directory?.close()
   await policy.close()
   return 0

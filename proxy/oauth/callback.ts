@@ -36,6 +36,8 @@ export type Callback = {
   readonly person: Person | null
   readonly verified: boolean
   readonly redirectUri: string
+  /** The browser, for evidence. */
+  readonly from?: object
 }
 
 /** Where the provider file says no way to learn whose account it is. */
@@ -65,7 +67,7 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
       readonly nonce: string | null
       readonly asked: readonly string[]
     }
-    let tokens: TokenSet
+    let tokens: TokenSet | null = null
     let account: { readonly id: string; readonly label: string }
     try {
       const earned = await client.exchangeCode(connection, {
@@ -73,6 +75,7 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
         redirectUri: answer.redirectUri,
         verifier: leg.verifier === null ? null : secret(leg.verifier),
         scopes: leg.asked,
+        nonce: leg.nonce,
       })
       tokens = { ...earned.tokens, scopes: earned.tokens.scopes ?? leg.asked }
       account =
@@ -81,7 +84,10 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
           : (earned.account ?? (await client.userinfo(connection, tokens.access)))
     } catch (error) {
       const failed = await end(flow, { failure: 'provider_error' })
-      await event('failed', flow, { ...actor, reason: 'provider_error', error: causeOf(error) })
+      // Whose account it is was never said: what was earned is given back.
+      const revoked = tokens === null ? {} : { revoked: await client.revoke(connection, tokens) }
+      const told = { reason: 'provider_error', error: causeOf(error), ...revoked }
+      await event('failed', flow, { ...actor, ...told })
       return { kind: 'provider_error', flow: failed }
     }
     const earned = { tokens, account }
@@ -110,7 +116,8 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
     if (flow.failure === 'expired' || (row.legExpiresAt ?? 0) <= clock.now())
       return { kind: 'expired' }
     if (flow.status !== 'pending') return { kind: 'used' }
-    const actor = { by: answer.person, verified: answer.verified }
+    const { person: by, verified, from } = answer
+    const actor = { by, verified, ...(from === undefined ? {} : { from }) }
     if (answer.person !== null && !samePerson(flow.person, answer.person)) {
       await event('user_mismatch', flow, { ...actor, at: 'callback' })
       return { kind: 'wrong_person' }

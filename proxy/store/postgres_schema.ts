@@ -76,6 +76,12 @@ const MIGRATIONS: readonly string[] = [
   CREATE UNIQUE INDEX flows_confirm ON flows (confirm_hash) WHERE confirm_hash IS NOT NULL;
   CREATE INDEX flows_held ON flows (confirm_until) WHERE confirm_until IS NOT NULL;
   `,
+  `
+  ALTER TABLE flows ADD COLUMN notify_at BIGINT;
+  ALTER TABLE flows ADD COLUMN notices INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX flows_notify ON flows (notify_at) WHERE notify_at IS NOT NULL;
+  CREATE INDEX flows_begun ON flows (tenant, realm, user_id, agent, created_at);
+  `,
 ]
 /** "dpty": the lock that lets one replica at a time migrate; it ends with the transaction. */
 const LOCK = 0x64707479

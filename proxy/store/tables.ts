@@ -40,7 +40,7 @@ const CREDENTIAL =
   )
 const GRANT = 'tenant realm user agent connection scopes at lastUsedAt'.split(' ')
 const FLOW =
-  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil'.split(
+  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil notifyAt notices'.split(
     ' ',
   )
 const RUN =
@@ -86,6 +86,8 @@ const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
           confirmHash: row.confirmHash ?? null,
           held: row.held ?? null,
           confirmUntil: row.confirmUntil ?? null,
+          notifyAt: row.notifyAt ?? null,
+          notices: row.notices ?? 0,
         }
       : {}),
   } as Params)
@@ -146,6 +148,9 @@ const statements = (now: string) => {
     claim: `UPDATE flows SET confirm_hash = NULL WHERE hash = :hash AND confirm_hash = :confirmHash AND status = 'pending' RETURNING hash`,
     overdue: `${flows} WHERE confirm_until <= :now AND status = 'pending'`,
     open: `${flows} WHERE ${PERSON} AND status = 'pending'`,
+    begun: `SELECT created_at AS "createdAt" FROM flows WHERE ${PERSON} AND agent = :agent AND created_at > :since AND nonce NOT LIKE 'held:%' ORDER BY created_at DESC LIMIT :most`,
+    notices: `UPDATE flows SET notify_at = :until, notices = notices + 1 WHERE hash IN (SELECT hash FROM flows WHERE notify_at <= :now AND status = 'pending' AND expires_at > :now ORDER BY notify_at LIMIT :most) AND notify_at <= :now RETURNING ${select(FLOW)}`,
+    notifyAt: 'UPDATE flows SET notify_at = :at WHERE hash = :hash',
     eraseFlows: `DELETE FROM flows WHERE ${PERSON} RETURNING hash`,
     run: `SELECT ${select(RUN)} FROM runs WHERE token_hash = :tokenHash`,
     runs: `SELECT ${select(RUN)} FROM runs WHERE ${['id', 'tenant', 'realm', 'user', 'agent'].map(matching).join(' AND ')} ORDER BY created_at DESC, id DESC`,
@@ -290,6 +295,12 @@ export const createTables = (db: Database): Store => {
       claim: (hash, confirmHash) => hit(sql.claim, { hash, confirmHash }),
       overdue: (now) => rows(sql.overdue, { now }, flowOf),
       open: async (person) => rows(sql.open, personOf(person), flowOf),
+      begun: async (person, agent, since, most) =>
+        rows(sql.begun, { ...personOf(person), agent, since, most }, (raw) =>
+          Number(raw['createdAt']),
+        ),
+      notices: (now, until, most) => rows(sql.notices, { now, until, most }, flowOf),
+      notifyAt: async (hash, at) => void (await db.query([sql.notifyAt, { hash, at }])),
       erase: async (person) => (await db.query([sql.eraseFlows, personOf(person)])).length,
     },
     runs: {

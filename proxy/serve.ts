@@ -13,9 +13,8 @@ import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
-import { startControl } from './net/control.ts'
 import { createDial } from './net/dial.ts'
-import { startListener, type Listening } from './net/listener.ts'
+import { startControl, startListener, type Listening } from './net/listener.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createDiscovery } from './oauth/discovery.ts'
 import { createFlows } from './oauth/flow.ts'
@@ -24,6 +23,7 @@ import { createRefresher } from './oauth/refresh.ts'
 import { createRevoker } from './oauth/revoke.ts'
 import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
+import { createSpool, spooled } from './oauth/unstored.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal, sinksOf } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
@@ -38,7 +38,6 @@ import { createUlid } from './ulid.ts'
 import { followRing, missingKeys, rotateKeys } from './vault/rotate.ts'
 import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
-import { createSpool } from './vault/spool.ts'
 import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
 import { createCredentials } from './way/credential.ts'
@@ -521,7 +520,7 @@ export const serve = async (
         const code = await rotateKeys({
           store,
           path: at(config.vault.keys),
-          spool: at(config.vault.spool),
+          waiting: async () => (await spooled(at(config.vault.spool))).length,
           retire,
           print: (line) => void printed.push(line),
           complain: (line) => void complaints.push(line),

@@ -395,12 +395,15 @@ export type Injected = {
 // --- the vault and the store, as the rest of the house sees them --------------------------------
 
 export type Vault = {
-  readonly look: (person: Person, connection: string, agent: string) => Promise<Holding>
+  /** At once where it is remembered, as `open`. */
+  readonly look: (person: Person, connection: string, agent: string) => Holding | Promise<Holding>
   /** Opens the newest generation; null: gone. `fresh` reads past the cache. */
   readonly open: (
     credential: string,
     options?: { readonly fresh?: boolean },
   ) => Promise<StoredCredential | null>
+  /** What is open already; null: ask `open`. */
+  readonly opened: (credential: string) => StoredCredential | null
   /**
    * Stores what a consent earned, in one transaction with the agent's grant. Returns the credential's id.
    * Rejects with AccountMismatch when another account is connected there, unless `replace`.

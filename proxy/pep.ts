@@ -117,6 +117,20 @@ type Call = {
   outcome: Outcome | null
 }
 
+const unreadable = (cause: unknown): never => {
+  throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
+}
+
+const NOTHING_SENT: Outcome = {
+  result: 'internal',
+  sent: false,
+  status: null,
+  bytesIn: 0,
+  bytesOut: 0,
+  credential: null,
+  masked: 0,
+  unrewritten: false,
+}
 const STALE_MS = 1_000
 const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'reauthorization_required',
@@ -182,8 +196,10 @@ export const createPep = (deps: PepDeps) => {
       name(call, sifted, body, tagInSlot(req, deps.tagHeader, who))
       for (let n = 1; ; n++) {
         const { holding, decision } = await decided(call, req, who, route, act, body, n) //      503
-        if (await answered(call, req, res, body, holding, decision)) continue //                  held until the person answered
-        await permit(who, route, holding, decision) //                                      403, with the link
+        if (decision.effect !== 'allow') {
+          if (await answered(call, req, res, body, holding, decision)) continue //             held until the person answered
+          throw await refusal(who, route, holding, decision) //                             403, with the link
+        }
         obligations(decision) //                                                            403
         call.credential =
           act.kind === 'asset'
@@ -249,7 +265,12 @@ export const createPep = (deps: PepDeps) => {
         holding,
         decision,
       })
-      call.open = (await recorded(written)) && decision.effect === 'allow'
+      try {
+        await written
+        call.open = decision.effect === 'allow'
+      } catch (error) {
+        unrecorded(error)
+      }
       return { holding, decision }
     }
   }
@@ -274,48 +295,38 @@ export const createPep = (deps: PepDeps) => {
     )
   }
 
-  const held = async (who: Principal, route: Route): Promise<Holding> => {
-    try {
-      return await deps.vault.look(who.person, route.connection.name, who.agent)
-    } catch (error) {
-      throw new Problem('vault_unavailable', 'the vault cannot be read', { cause: error })
-    }
+  const held = (who: Principal, route: Route): Holding | Promise<Holding> => {
+    const holding = deps.vault.look(who.person, route.connection.name, who.agent)
+    return holding instanceof Promise ? holding.catch(unreadable) : holding
   }
 
-  const recorded = async (written: Promise<void>): Promise<boolean> => {
-    try {
-      await written
-      return true
-    } catch (error) {
-      if (deps.auditRequired)
-        throw new Problem('audit_unavailable', 'the record of the decision could not be written', {
-          cause: error,
-        })
-      deps.log.error({ err: error }, 'an evidence record could not be written')
-      return false
-    }
+  const unrecorded = (error: unknown): void => {
+    if (deps.auditRequired)
+      throw new Problem('audit_unavailable', 'the record of the decision could not be written', {
+        cause: error,
+      })
+    deps.log.error({ err: error }, 'an evidence record could not be written')
   }
 
-  /** Lets an allow pass; throws what the agent should hear otherwise. */
-  const permit = async (
+  /** What the agent should hear where policy does not allow. */
+  const refusal = async (
     who: Principal,
     route: Route,
     holding: Holding,
     decision: Decision,
-  ): Promise<void> => {
-    if (decision.effect === 'allow') return
+  ): Promise<Problem> => {
     if (decision.effect === 'consent_required')
-      throw await consent(who, route, holding, decision.requiredScopes)
+      return consent(who, route, holding, decision.requiredScopes)
     const all = decision.reasons.map(({ code }) => code)
     // What the person could lift by consenting is beside the point where policy refuses anyway.
     const reasons = all.filter((code) => !CONSENT.has(code))
     const extra = { reasons, decision_id: decision.id }
     if (decision.effect === 'error')
-      throw new Problem('policy_unavailable', `no policy could decide (${all.join(', ')})`, {
+      return new Problem('policy_unavailable', `no policy could decide (${all.join(', ')})`, {
         extra: { decision_id: decision.id },
         cause: decision.reasons,
       })
-    throw new Problem(
+    return new Problem(
       'policy_denied',
       `The security policy does not allow this call (${reasons.join(', ')}).`,
       { extra },
@@ -386,7 +397,7 @@ export const createPep = (deps: PepDeps) => {
       who !== null &&
       route !== null
     )
-      problem = await held(who, route)
+      problem = await Promise.resolve(held(who, route))
         .then((holding) => consent(who, route, holding, call.decision?.requiredScopes ?? []))
         .catch(toProblem)
     if (problem.code === 'internal' || problem.cause !== undefined)
@@ -430,21 +441,13 @@ export const createPep = (deps: PepDeps) => {
     const durationMs = clock.mono() - call.began
     if (call.open) {
       const { outcome } = call
-      await evidence
+      // Nobody waits for it: the journal writes what it took, and says so where it cannot.
+      evidence
         .finished({
           id,
           connection: call.route?.connection.name ?? '',
           durationMs,
-          ...(outcome ?? {
-            result: problem?.code ?? 'internal',
-            sent: false,
-            status: null,
-            bytesIn: 0,
-            bytesOut: 0,
-            credential: null,
-            masked: 0,
-            unrewritten: false,
-          }),
+          outcome: outcome ?? { ...NOTHING_SENT, result: problem?.code ?? 'internal' },
         })
         .catch((error: unknown) =>
           deps.log.error({ err: error, exchange: id }, 'the outcome could not be written'),

@@ -348,6 +348,7 @@ export const serve = async (
       credentials: createCredentials({
         vault,
         fresh: refresher.fresh,
+        atHand: refresher.atHand,
         now: clock.now,
         outcome: telemetry.credential,
       }),

@@ -3,6 +3,9 @@ import { randomBytes } from 'node:crypto'
 
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 
+/** Ten random bits → two characters. */
+const PAIRS = Array.from(ALPHABET, (a) => Array.from(ALPHABET, (b) => a + b)).flat()
+
 const encode = (value: number, digits: number): string => {
   let text = ''
   for (let rest = value; text.length < digits; rest = Math.floor(rest / 32))
@@ -16,6 +19,7 @@ export const createUlid = (now: () => number): (() => string) => {
   let used = 0
   let at = 0
   let prefix = ''
+  const pair = (): string => PAIRS[(((pool[used++] ?? 0) << 8) | (pool[used++] ?? 0)) & 1023] ?? ''
   return () => {
     const time = now()
     if (time !== at) {
@@ -26,9 +30,7 @@ export const createUlid = (now: () => number): (() => string) => {
       pool = randomBytes(4_096)
       used = 0
     }
-    let text = prefix
-    // Five bits of a byte each: 256 is a multiple of 32, so nothing is biased.
-    for (const end = used + 16; used < end; used++) text += ALPHABET[(pool[used] ?? 0) & 31]
-    return text
+    // Ten bits of two bytes each: nothing is biased.
+    return `${prefix}${pair()}${pair()}${pair()}${pair()}${pair()}${pair()}${pair()}${pair()}`
   }
 }

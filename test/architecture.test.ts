@@ -222,11 +222,10 @@ describe('measure', () => {
 test('shipped data is ASCII: one wide character in a YAML file makes each string cut from it wide, and every record slower', () => {
   for (const dir of ['../providers/', '../policies/deputy_data/']) {
     const at = fileURLToPath(new URL(dir, import.meta.url))
-    for (const name of readdirSync(at).filter((file) => /\.(?:ya?ml|json)$/.test(file)))
-      expect(
-        [...readFileSync(join(at, name), 'utf8')].filter((c) => c > '\x7f'),
-        name,
-      ).toEqual([])
+    for (const name of readdirSync(at).filter((file) => /\.(?:ya?ml|json)$/.test(file))) {
+      const text = readFileSync(join(at, name), 'utf8')
+      expect(/[^\t\n\r\x20-\x7e]/.exec(text)?.[0], name).toBeUndefined()
+    }
   }
 })
 

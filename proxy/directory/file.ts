@@ -8,7 +8,7 @@ import type { Clock, Entitlements, Log, Person } from '../model.ts'
 
 export type Directory = {
   /** What is known about a person; null: nothing, so nothing is allowed. Throws when the source cannot be asked. */
-  readonly ask: (person: Person) => Promise<Entitlements | null>
+  readonly ask: (person: Person) => Entitlements | null | Promise<Entitlements | null>
   readonly close: () => void
 }
 
@@ -96,6 +96,7 @@ export const openFileDirectory = (options: {
     }
     return people
   }
+  const keys = new WeakMap<Person, string>()
   let people = read()
   let healthy = true
   let timer: NodeJS.Timeout | null = null
@@ -125,10 +126,12 @@ export const openFileDirectory = (options: {
     options.log.error({ err: error }, 'the watch on the entitlements file failed')
   })
   return {
-    ask: (person) =>
-      healthy
-        ? Promise.resolve(people.get(keyOf(person)) ?? null)
-        : Promise.reject(new Error('the entitlements file cannot be read')),
+    ask: (person) => {
+      if (!healthy) throw new Error('the entitlements file cannot be read')
+      let key = keys.get(person)
+      if (key === undefined) keys.set(person, (key = keyOf(person)))
+      return people.get(key) ?? null
+    },
     close: () => {
       watcher.close()
       if (timer !== null) clearTimeout(timer)

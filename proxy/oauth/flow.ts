@@ -175,7 +175,7 @@ export const createFlows = (deps: FlowDeps) => {
     return begun(row)
   }
 
-  const holdingOf = (flow: Flow): Promise<Holding> =>
+  const holdingOf = (flow: Flow): Holding | Promise<Holding> =>
     vault.look(flow.person, flow.connection, flow.agent)
   const grantedTo = (holding: Holding): readonly string[] =>
     holding.kind === 'held' ? (holding.granted ?? []) : []

@@ -16,7 +16,7 @@ import {
 import { createUnstored } from './unstored.ts'
 
 export type RefreshDeps = {
-  readonly vault: Pick<Vault, 'open' | 'lease' | 'rotate' | 'release'>
+  readonly vault: Pick<Vault, 'open' | 'opened' | 'lease' | 'rotate' | 'release'>
   readonly client: Pick<OAuthClient, 'refresh' | 'revoke'>
   readonly clock: Clock
   readonly log: Log
@@ -37,6 +37,8 @@ export type Refresher = {
     connection: Connection,
     want?: { readonly minGeneration?: number },
   ) => Promise<Fresh>
+  /** A token that is remembered and good for a while; null: ask `fresh`. */
+  readonly atHand: (credential: string) => StoredCredential | null
   /** Ends what is under way and stores what is not stored yet. Rejects when something is left after `ms`. */
   readonly drain: (ms?: number) => Promise<void>
 }
@@ -237,6 +239,11 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   }
 
   return {
+    atHand: (id) => {
+      const known = unstored.get(id) === null ? vault.opened(id) : null
+      return known?.status === 'active' && lifeOf(known) === 'fresh' ? known : null
+    },
+
     fresh: async (id, connection, want = {}) => {
       const kept = unstored.get(id)
       const credential = kept ?? (await vault.open(id))

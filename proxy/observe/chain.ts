@@ -33,14 +33,16 @@ export const GENESIS = '0'.repeat(64)
 export const anchorText = ({ proc, seq, hash }: Link): string =>
   `deputy chain.anchor 1\n${proc}\n${seq}\n${hash}`
 
-/** ISO text of a time in ms; most lines share their ms with the one before. */
+/** ISO text of a time in ms; most lines share their second with the one before. */
 export const isoTime = (): ((now: number) => string) => {
-  let at = 0
+  let second = -1
   let text = ''
   return (now) => {
-    if (now !== at) text = new Date(now).toISOString()
-    at = now
-    return text
+    const whole = Math.floor(now)
+    const at = Math.floor(whole / 1_000)
+    if (at !== second) text = new Date(at * 1_000).toISOString().slice(0, 20)
+    second = at
+    return `${text}${String(whole - at * 1_000).padStart(3, '0')}Z`
   }
 }
 

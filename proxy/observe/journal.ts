@@ -37,8 +37,6 @@ type Batch = {
   readonly done: Promise<void>
   readonly resolve: () => void
   readonly reject: (error: Error) => void
-  /** Lines that a call waits for. */
-  urgent: number
 }
 
 const SLOW_MS = 10
@@ -49,13 +47,14 @@ const LATE = `a write has been under way for more than ${STALLED_MS} ms`
 const BATCH = 2_048
 const MOST_WAITING = 20_000
 const TICK_MS = 1_000
-const GATHER_MS = 0.8
+const COMMA = 44
+const LINE_END = 10
 
 const newBatch = (): Batch => {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   // Whoever appended hears of a failure; a batch of an anchor alone has nobody to tell.
   promise.catch(() => undefined)
-  return { lines: [], done: promise, resolve, reject, urgent: 0 }
+  return { lines: [], done: promise, resolve, reject }
 }
 
 /**
@@ -82,9 +81,6 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
   let writing: { readonly batch: Batch; readonly since: number } | null = null
   let scheduled = false
   let lazy: NodeJS.Timeout | undefined
-  let began = 0
-  /** The last write served several calls at once. */
-  let crowd = false
   let closing: Promise<void> | null = null
   let refused = 0
   let slowUntil = 0
@@ -95,13 +91,25 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
 
   const build = ({ lines }: Batch): { bytes: Buffer; next: typeof chain } => {
     let { last, anchored, anchoredAt } = chain
-    let text = ''
+    let bytes = Buffer.allocUnsafe(
+      lines.reduce((sum, { fields }) => sum + fields.length + 300, 600),
+    )
+    let end = 0
     const add = (time: string, event: string, fields: string) => {
       const line = lineAfter(last, time, event, fields)
-      // Looked for here, where the text is whole anyway: a line end inside a record would forge the next one.
-      if (line.includes('\n')) throw new Error(`a record of ${event} holds a line end`)
-      last = { proc, seq: last.seq + 1, hash: hash('sha256', line) }
-      text += line + '\n'
+      const most = end + 3 * line.length + 1
+      if (most > bytes.length && end + Buffer.byteLength(line) + 1 > bytes.length)
+        bytes = Buffer.concat([bytes.subarray(0, end)], 2 * most)
+      // Each text is made whole once, as the bytes that are written: what is asked of it is asked of them.
+      const written = bytes.subarray(end, end + bytes.write(line, end))
+      const first = written[line.length - fields.length - 1]
+      if (fields !== '' && first !== COMMA)
+        throw new Error('the fields of a record begin with a comma')
+      // A line end inside a record would forge the next one.
+      if (written.includes(LINE_END)) throw new Error(`a record of ${event} holds a line end`)
+      last = { proc, seq: last.seq + 1, hash: hash('sha256', written) }
+      end += written.length
+      bytes[end++] = LINE_END
     }
     for (const { time, event, fields } of lines) add(time, event, fields)
     const fresh = last.seq - anchored
@@ -117,7 +125,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
       anchored = last.seq
       anchoredAt = clock.mono()
     }
-    return { bytes: Buffer.from(text), next: { last, anchored, anchoredAt } }
+    return { bytes: bytes.subarray(0, end), next: { last, anchored, anchoredAt } }
   }
 
   const refuse = (batch: Batch, cause: unknown) => {
@@ -154,10 +162,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     if (stream !== null) await stream.write(bytes)
   }
 
-  /**
-   * Records that a call waits for are written at the end of the turn. Where calls come in crowds, up to GATHER_MS later:
-   * a write costs as much as all else of a record, and the crowd shares it. What nobody waits for goes along, or after 1 ms.
-   */
+  /** Records that a call waits for are written at the end of the turn; what nobody waits for goes along, or after 1 ms. */
   const schedule = (urgent: boolean) => {
     if (writing !== null) return
     if (!urgent) {
@@ -166,13 +171,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     }
     if (scheduled) return
     scheduled = true
-    began = clock.mono()
-    setImmediate(due)
-  }
-
-  const due = () => {
-    if (crowd && clock.mono() - began < GATHER_MS) setImmediate(due)
-    else flush()
+    setImmediate(flush)
   }
 
   const flush = () => {
@@ -181,7 +180,6 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     lazy = undefined
     if (writing !== null) return
     const batch = queue.shift() ?? newBatch()
-    crowd = batch.urgent > 1
     let built: ReturnType<typeof build>
     try {
       built = build(batch)
@@ -222,24 +220,20 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     let batch = queue.at(-1)
     if (batch === undefined || batch.lines.length >= BATCH) queue.push((batch = newBatch()))
     batch.lines.push({ time: iso(clock.now()), event, fields })
-    if (urgent) batch.urgent++
     schedule(urgent)
     return batch.done
   }
 
   const stalled = () => writing !== null && clock.mono() - writing.since > STALLED_MS
 
-  const objection = (fields: string): string | null => {
+  const objection = (): string | null => {
     if (closing !== null) return 'the journal is closed'
     if (stalled()) return LATE
-    if (queue.length * BATCH > MOST_WAITING) return 'too many records wait to be written'
-    return fields === '' || fields.startsWith(',')
-      ? null
-      : 'the fields of a record begin with a comma'
+    return queue.length * BATCH > MOST_WAITING ? 'too many records wait to be written' : null
   }
 
   const append = (event: string, fields: string, urgent = true): Promise<void> => {
-    const why = objection(fields)
+    const why = objection()
     if (why === null) return put(event, fields, urgent)
     refused++
     const cause = new Error(why)

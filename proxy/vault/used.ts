@@ -1,5 +1,4 @@
 // When grants were last used: gathered in passing, written together, at most once a minute for each.
-import { LRUCache } from 'lru-cache'
 import type { Clock, GrantUse, Log, Person, Store } from '../model.ts'
 
 const EVERY_MS = 60_000
@@ -18,7 +17,11 @@ export const createUsed = (deps: {
   readonly clock: Clock
   readonly log: Log
 }): Used => {
-  const noted = new LRUCache<string, number>({ max: 50_000 })
+  /** By the person as callers hold it, then by connection: whoever is forgotten there is written once more. */
+  const noted = new WeakMap<
+    Person,
+    Map<string, { readonly agent: string; readonly mono: number }>
+  >()
   let gathered = new Map<string, GrantUse>()
   let timer: NodeJS.Timeout | null = null
 
@@ -30,7 +33,7 @@ export const createUsed = (deps: {
     try {
       await deps.grants.touch([...uses.values()])
     } catch (error) {
-      for (const key of uses.keys()) noted.delete(key)
+      for (const { person, connection } of uses.values()) noted.get(person)?.delete(connection)
       deps.log.warn(
         { err: error, grants: uses.size },
         'the last use of grants could not be written',
@@ -40,10 +43,13 @@ export const createUsed = (deps: {
 
   return {
     note: (person, agent, connection) => {
-      const key = JSON.stringify([person.tenant, person.realm, person.id, agent, connection])
       const mono = deps.clock.mono()
-      if (mono - (noted.get(key) ?? -Infinity) < EVERY_MS) return
-      noted.set(key, mono)
+      let own = noted.get(person)
+      if (own === undefined) noted.set(person, (own = new Map()))
+      const last = own.get(connection)
+      if (last !== undefined && last.agent === agent && mono - last.mono < EVERY_MS) return
+      own.set(connection, { agent, mono })
+      const key = JSON.stringify([person.tenant, person.realm, person.id, agent, connection])
       gathered.set(key, { person, agent, connection, at: deps.clock.now() })
       timer ??= setTimeout(() => void write(), GATHER_MS).unref()
     },

@@ -94,6 +94,15 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
       ...(agent === undefined ? {} : { agent }),
     })
   })
+  /** Made once for each person that callers hold. */
+  const keys = new WeakMap<Person, Map<string, string>>()
+  const keyOf = (person: Person, connection: string): string => {
+    let own = keys.get(person)
+    if (own === undefined) keys.set(person, (own = new Map()))
+    let key = own.get(connection)
+    if (key === undefined) own.set(connection, (key = placeKey(person, connection)))
+    return key
+  }
   const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work()
@@ -208,11 +217,13 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
 
   return {
     look: (person, connection, agent) => {
-      const known = places.get(placeKey(person, connection))
+      const known = places.get(keyOf(person, connection))
       return known === undefined
         ? guarded(async () => holdingOf(await place(person, connection), agent))
-        : Promise.resolve(holdingOf(known, agent))
+        : holdingOf(known, agent)
     },
+
+    opened: (id) => credentials.get(id) ?? null,
 
     open: async (id, options) => {
       const known = options?.fresh === true ? undefined : credentials.get(id)

@@ -10,7 +10,11 @@ type Fresh = (
 
 export type Credentials = {
   /** @throws Problem reauthorization_required, credential_unavailable, refresh_in_progress, vault_unavailable */
-  readonly take: (holding: Holding, connection: Connection, host: string) => Promise<Injected>
+  readonly take: (
+    holding: Holding,
+    connection: Connection,
+    host: string,
+  ) => Injected | Promise<Injected>
   /** After a 401: a newer generation, or null where none can be had. */
   readonly again: (used: Injected, connection: Connection) => Promise<Injected | null>
 }
@@ -37,6 +41,8 @@ const pinned = (taken: Injected, { provider }: Connection, host: string): Inject
 export const createCredentials = (deps: {
   readonly vault: Vault
   readonly fresh: Fresh
+  /** A token that is remembered and good for a while. */
+  readonly atHand: (credential: string) => StoredCredential | null
   readonly now: () => number
   readonly outcome: (
     provider: string,
@@ -44,6 +50,12 @@ export const createCredentials = (deps: {
   ) => void
 }): Credentials => {
   const remembered = new WeakMap<StoredCredential, Injected>()
+  const cached = (credential: StoredCredential, { provider }: Connection): Injected => {
+    deps.outcome(provider.id, 'cached')
+    let known = remembered.get(credential)
+    if (known === undefined) remembered.set(credential, (known = injected(credential, false)))
+    return known
+  }
   const ask = async (
     id: string,
     connection: Connection,
@@ -51,11 +63,9 @@ export const createCredentials = (deps: {
   ): Promise<Injected> => {
     try {
       const { credential, refreshed } = await deps.fresh(id, connection, want)
-      deps.outcome(connection.provider.id, refreshed ? 'refreshed' : 'cached')
-      if (refreshed) return injected(credential, true)
-      const known = remembered.get(credential) ?? injected(credential, false)
-      remembered.set(credential, known)
-      return known
+      if (!refreshed) return cached(credential, connection)
+      deps.outcome(connection.provider.id, 'refreshed')
+      return injected(credential, true)
     } catch (error) {
       deps.outcome(
         connection.provider.id,
@@ -70,9 +80,12 @@ export const createCredentials = (deps: {
     take(holding, connection, host) {
       // Policy allowed a call that nothing is stored for: the policy is wrong, and nothing leaves.
       if (holding.kind === 'none' || holding.granted === null)
-        return Promise.reject(
-          new Problem('consent_required', 'the user has not connected this account for this agent'),
+        throw new Problem(
+          'consent_required',
+          'the user has not connected this account for this agent',
         )
+      const known = deps.atHand(holding.credential)
+      if (known !== null) return pinned(cached(known, connection), connection, host)
       return ask(holding.credential, connection).then((taken) => pinned(taken, connection, host))
     },
     async again(used, connection) {

@@ -39,6 +39,9 @@ export type Question = {
 export const CONSENT: ReadonlySet<string> = new Set(['connection_missing', 'scope_missing'])
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
 
+const STALE: readonly Reason[] = [
+  { code: 'entitlements_stale', msg: 'the facts are older than this decision allows' },
+]
 const NO_SCOPES: readonly string[] = []
 /** What this agent may use of the stored scopes. */
 export const usable = (holding: Holding): readonly string[] => {
@@ -173,7 +176,9 @@ export const createDecide = (
   }
   const queryText = (question: Question): string => {
     const { query } = question.route.target
-    if (query.length === 0) return '{}'
+    const [only] = query
+    if (only === undefined) return '{}'
+    if (query.length === 1) return `{${JSON.stringify(only.name)}:[${JSON.stringify(only.value)}]}`
     const values = new Map<string, string[]>()
     for (const { name, value } of query) {
       const list = values.get(name)
@@ -211,43 +216,36 @@ export const createDecide = (
     question: Question,
     answer: Awaited<ReturnType<PolicyEngine['evaluate']>>,
   ): Decision => {
-    const base = {
+    const said = (
+      effect: Decision['effect'],
+      reasons: readonly Reason[],
+      answered: PolicyDecision | null,
+    ): Decision => ({
       id: newId(),
+      effect,
+      reasons,
+      requiredScopes: answered?.required_scopes ?? NO_SCOPES,
+      obligations: answered?.obligations ?? {},
+      grants: answered?.grants ?? NO_SCOPES,
       revision: engine?.revision ?? '',
       digest: engine?.digest ?? '',
       decidedAt: clock.mono(),
-    }
+    })
     if ('failed' in answer)
-      return {
-        ...base,
-        effect: 'error',
-        reasons: [{ code: answer.failed, msg: answer.detail }],
-        requiredScopes: [],
-        obligations: {},
-        grants: [],
-      }
-    const said = {
-      ...base,
-      requiredScopes: answer.required_scopes,
-      obligations: answer.obligations,
-      grants: answer.grants,
-    }
-    if (answer.allow && answer.reasons.length === 0) {
-      // The decision's own bound on the age of facts holds even where a policy forgot to compare.
-      const stale: readonly Reason[] = [
-        { code: 'entitlements_stale', msg: 'the facts are older than this decision allows' },
-      ]
-      return question.facts.ageMs() > answer.max_entitlement_age_s * 1_000 &&
-        question.facts.ageMs() > 0
-        ? { ...said, effect: 'deny', reasons: stale }
-        : { ...said, effect: 'allow', reasons: answer.reasons }
-    }
+      return said('error', [{ code: answer.failed, msg: answer.detail }], null)
     const { reasons } = answer
+    if (answer.allow && reasons.length === 0) {
+      // The decision's own bound on the age of facts holds even where a policy forgot to compare.
+      const age = question.facts.ageMs()
+      return age > answer.max_entitlement_age_s * 1_000 && age > 0
+        ? said('deny', STALE, answer)
+        : said('allow', reasons, answer)
+    }
     const { connection } = question.route
     const unlisted = answer.required_scopes.filter((scope) => !connection.scopes.includes(scope))
     const consent = reasons.length > 0 && reasons.every(({ code }) => CONSENT.has(code))
     // Nobody is sent to a page that may not ask for what is missing.
-    if (consent && unlisted.length === 0) return { ...said, effect: 'consent_required', reasons }
+    if (consent && unlisted.length === 0) return said('consent_required', reasons, answer)
     const why: readonly Reason[] = consent
       ? [
           ...reasons,
@@ -259,7 +257,7 @@ export const createDecide = (
       : reasons.length > 0
         ? reasons
         : [{ code: 'not_allowed', msg: 'policy gave no reason' }]
-    return { ...said, effect: 'deny', reasons: why }
+    return said('deny', why, answer)
   }
 
   return (engine, question) => {

@@ -5,7 +5,7 @@ import { Problem } from '../problem.ts'
 import { atPointer } from '../wire/json.ts'
 
 /** A source behind one interface: a file, a directory, pushed users. */
-type Ask = (person: Person) => Promise<Entitlements | null>
+type Ask = (person: Person) => Entitlements | null | Promise<Entitlements | null>
 
 export type Facts = {
   readonly entitlements: Entitlements
@@ -35,6 +35,12 @@ const UNKNOWN_PERSON: Entitlements = {
 }
 const NOTHING_KNOWN: Entitlements = { ...UNKNOWN_PERSON, active: true }
 
+const unanswered = (cause: unknown): never => {
+  throw new Problem('entitlements_unavailable', 'the source of entitlements could not be asked', {
+    cause,
+  })
+}
+
 const pick = (claims: unknown, pointer: string): readonly string[] => {
   const at = atPointer(claims, pointer)
   return Array.isArray(at)
@@ -54,25 +60,27 @@ export const createEntitlements = (options: {
   const zero = (): number => 0
   const fromClaims = new WeakMap<Principal, Entitlements>()
 
+  const timeless = new WeakMap<Entitlements, Facts>()
+  const factsOf = (known: Entitlements | null): Facts => {
+    const entitlements = known ?? UNKNOWN_PERSON
+    const { asOf } = entitlements
+    if (asOf !== null) return { entitlements, ageMs: () => clock.mono() - asOf }
+    let facts = timeless.get(entitlements)
+    if (facts === undefined) timeless.set(entitlements, (facts = { entitlements, ageMs: zero }))
+    return facts
+  }
   if (source.kind === 'none') {
     const facts: Facts = { entitlements: NOTHING_KNOWN, ageMs: zero }
     return () => facts
   }
   if (source.kind === 'directory')
-    return async (principal) => {
-      let known: Entitlements | null
+    return (principal) => {
       try {
-        known = await source.ask(principal.person)
+        const known = source.ask(principal.person)
+        return known instanceof Promise ? known.then(factsOf, unanswered) : factsOf(known)
       } catch (error) {
-        throw new Problem(
-          'entitlements_unavailable',
-          'the source of entitlements could not be asked',
-          { cause: error },
-        )
+        return unanswered(error)
       }
-      const entitlements = known ?? UNKNOWN_PERSON
-      const { asOf } = entitlements
-      return { entitlements, ageMs: asOf === null ? zero : () => clock.mono() - asOf }
     }
   return (principal, access) => {
     const { claims, issuedAt } = principal

@@ -13,6 +13,7 @@ import type {
 import type { ProblemCode } from '../problem.ts'
 import type { Body } from './inspect.ts'
 import type { Facts } from './entitlements.ts'
+import type { Outcome } from './forward.ts'
 
 /** What the record of a decision is built from. */
 export type Decided = {
@@ -31,16 +32,9 @@ export type Decided = {
 
 export type Finished = {
   readonly id: string
-  readonly result: string
-  readonly sent: boolean
-  readonly status: number | null
-  readonly bytesIn: number
-  readonly bytesOut: number
   readonly connection: string
-  readonly credential: Injected | null
   readonly durationMs: number
-  readonly masked: number
-  readonly unrewritten: boolean
+  readonly outcome: Outcome
 }
 
 export type Evidence = {
@@ -59,6 +53,7 @@ const LONG = 128
 /** Prefixes of well-known credentials, JWTs, and long words without a vowel pattern that only machines make. */
 const CREDENTIAL =
   /^(?:eyJ[\w-]{10,}|gh[opsru]_|github_pat_|glpat-|xox[abepr]|xapp-|sk[-_]|pk_live|AKIA|ya29\.|dpr_)|^[A-Fa-f0-9]{40,}$|^(?=.*\d)(?=.*[A-Z])(?=.*[a-z])[\w+/=-]{40,}$/
+/** Such a name needs no escape in JSON either. */
 const KEY = /^[A-Za-z$_][\w.$[\]-]{0,63}$/
 const TRACE = /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/
 
@@ -103,14 +98,15 @@ export const createEvidence = (deps: {
   }
   const keysText = (route: Route): string => {
     const { query } = route.target
-    if (query.length === 0) return '[]'
-    return json(
-      query.map(({ name }) =>
+    let text = ''
+    for (const { name } of query) {
+      const said =
         KEY.test(name) && !(name.length >= 20 && CREDENTIAL.test(name))
           ? name
-          : masked('query', name),
-      ),
-    )
+          : masked('query', name)
+      text += text === '' ? `"${said}"` : `,"${said}"`
+    }
+    return `[${text}]`
   }
   // What policy said repeats: its text is made once for each distinct answer, which the policy engine remembers by identity.
   const said = new WeakMap<Decision['reasons'], Map<Decision['effect'], string>>()
@@ -171,19 +167,20 @@ export const createEvidence = (deps: {
       const { source, digest } = facts.entitlements
       return journal.append(
         'decision',
-        `,"exchange":"${what.id}","n":${what.n},"trace_id":${json(trace)}${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
+        `,"exchange":"${what.id}","n":${what.n},"trace_id":${trace === null ? 'null' : `"${trace}"`}${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
           `"operation":{"id":${json(what.operation.id)},"access":"${what.operation.access}"},` +
-          `"request":{"method":"${route.target.method}","host":"${route.host}","path":${json(pathText(route))},"query_keys":${keysText(route)},"body_digest":${json(what.body?.digest ?? null)}},` +
+          `"request":{"method":"${route.target.method}","host":"${route.host}","path":${json(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
           `"stripped":${what.stripped.length === 0 ? '[]' : json(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"}` +
           saidText(what.decision),
       )
     },
-    finished(what) {
+    finished({ id, connection, durationMs, outcome }) {
+      const { result, sent, status, bytesIn, bytesOut, credential, masked, unrewritten } = outcome
       return journal.append(
         'outcome',
-        `,"exchange":"${what.id}","result":"${what.result}","sent":${what.sent},"status":${what.status ?? 'null'},"credential":${usedText(what.credential, what.connection)},` +
-          `"bytes_in":${what.bytesIn},"bytes_out":${what.bytesOut},"duration_ms":${what.durationMs.toFixed(1)}` +
-          `${what.masked > 0 ? `,"masked":${what.masked}` : ''}${what.unrewritten ? ',"unrewritten":true' : ''}`,
+        `,"exchange":"${id}","result":"${result}","sent":${sent},"status":${status ?? 'null'},"credential":${usedText(credential, connection)},` +
+          `"bytes_in":${bytesIn},"bytes_out":${bytesOut},"duration_ms":${Math.round(durationMs * 10) / 10}` +
+          `${masked > 0 ? `,"masked":${masked}` : ''}${unrewritten ? ',"unrewritten":true' : ''}`,
         // Nobody waits for an outcome: it shares the write of the next decision.
         false,
       )

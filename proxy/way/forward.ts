@@ -7,9 +7,8 @@ import { Problem, type ProblemCode } from '../problem.ts'
 import { createSlots } from '../slots.ts'
 import { targetText } from '../wire/canonical.ts'
 import {
-  answerHeaders,
+  createAnswerHeaders,
   createScrubbers,
-  REWRITTEN,
   upstreamHeaders,
   type Sifted,
 } from '../wire/headers.ts'
@@ -54,7 +53,6 @@ export type Job = {
 }
 
 const JSON_TYPE = /^application\/(?:[\w.+-]*\+)?json/i
-const LOCATION = /^(?:content-)?location$/i
 
 type Fault = { readonly code: ProblemCode; readonly detail: string; readonly sent: boolean }
 
@@ -157,6 +155,7 @@ export const createForward = (deps: {
 }): { readonly forward: Forward; readonly close: () => void } => {
   const { clock, dispatcher } = deps
   const scrubberFor = createScrubbers()
+  const answerHeaders = createAnswerHeaders()
   // One timer for all calls instead of one each: a second's precision is enough for an idle deadline.
   const live = createSlots<Sending>()
   let tick = 0
@@ -220,9 +219,7 @@ export const createForward = (deps: {
     write(call, call.scrubber === null ? chunk : call.scrubber.push(chunk))
   const end = (call: Sending): void => {
     if (call.scrubber !== null) write(call, call.scrubber.end())
-    call.res.end(() => {
-      if (settle(call, '')) call.resolve(outcomeOf(call, 'ok'))
-    })
+    call.res.end()
   }
 
   const readdressOf = ({ job, req }: Sending): Readdress => {
@@ -241,8 +238,12 @@ export const createForward = (deps: {
     return (url) => rewriteUrl(url, served, base, addressing, null)
   }
 
-  const opened = (call: Sending): void => {
-    if (call.bytesOut === 0 && !call.done && !call.res.writableEnded) call.res.flushHeaders()
+  let opening: Sending[] = []
+  const openAll = (): void => {
+    const begun = opening
+    opening = []
+    for (const { bytesOut, done, res } of begun)
+      if (bytesOut === 0 && !done && !res.writableEnded) res.flushHeaders()
   }
 
   /** Sends the head of the answer. @returns where its body goes, or null when the call ended here */
@@ -276,20 +277,19 @@ export const createForward = (deps: {
       )
       return null
     }
-    const kept = answerHeaders(raw, decoder !== null || json ? REWRITTEN : null)
-    for (let i = 0; i < kept.length; i += 2) {
-      const value = kept[i + 1] ?? ''
-      const name = kept[i] ?? ''
-      if (name.length === 4 && name.toLowerCase() === 'link')
-        kept[i + 1] = rewriteLink(value, readdressOf(call))
-      else if (LOCATION.test(name))
-        kept[i + 1] = rewriteReference(value, job.route.host, readdressOf(call)) ?? value
-      if (scrubber !== null) kept[i + 1] = scrubber.text(kept[i + 1] ?? '')
-    }
+    const kept = answerHeaders(raw, decoder !== null || json, (value, rule) => {
+      const told =
+        rule === 'links'
+          ? rewriteLink(value, readdressOf(call))
+          : rule === 'url'
+            ? (rewriteReference(value, job.route.host, readdressOf(call)) ?? value)
+            : value
+      return scrubber === null ? told : scrubber.text(told)
+    })
     if (text === undefined) res.writeHead(code, kept)
     else res.writeHead(code, scrubber === null ? text : scrubber.text(text), kept)
     // A stream may open long before its first byte; most answers bring both at once, in one write.
-    process.nextTick(opened, call)
+    if (opening.push(call) === 1) process.nextTick(openAll)
     const plain: Sink = { push: (chunk) => scrubbed(call, chunk), end: () => end(call) }
     const rewrite = (body: string): string => rewriteJson(body, job.pointers, readdressOf(call))
     const into = json
@@ -423,9 +423,10 @@ export const createForward = (deps: {
         resolve,
         reject,
         leave: () => {
-          if (res.writableFinished || !settle(call, 'aborted')) return
-          call.controller?.abort(new Error('the caller left'))
-          resolve(outcomeOf(call, 'interrupted'))
+          const whole = res.writableFinished
+          if (!settle(call, whole ? '' : 'aborted')) return
+          if (!whole) call.controller?.abort(new Error('the caller left'))
+          resolve(outcomeOf(call, whole ? 'ok' : 'interrupted'))
         },
       }
       call.slot = live.add(call)

@@ -79,9 +79,10 @@ const tagsOf = (rawHeaders: readonly string[], header: string): Tags => {
 
 /** What an SDK puts where its key goes: any scheme or none; in Basic, the password. */
 const slotValue = (value: string): string => {
-  const [scheme = '', rest] = value.split(/ +/, 2)
-  if (rest === undefined) return value
-  if (scheme.toLowerCase() !== 'basic') return rest
+  const space = value.indexOf(' ')
+  if (space === -1) return value
+  const [rest = ''] = value.slice(space).trimStart().split(' ', 1)
+  if (value.slice(0, space).toLowerCase() !== 'basic') return rest
   const pair = Buffer.from(rest, 'base64').toString('utf8')
   return pair.slice(pair.indexOf(':') + 1)
 }

@@ -83,8 +83,13 @@ const choose = (entries: readonly Entry[], host: string, wanted: string | null):
   return only
 }
 
+const NONE: readonly Entry[] = []
+
 const lookUp = (table: RouteTable, host: string, wanted: string | null): Entry => {
-  const listed = table.hosts.get(host) ?? []
+  const listed = table.hosts.get(host) ?? NONE
+  const [only] = listed
+  if (only !== undefined && listed.length === 1 && table.open.length === 0 && wanted === null)
+    return only
   const open = table.open.length === 0 ? [] : openTo(table, host)
   const entries = [
     ...listed,
@@ -95,6 +100,8 @@ const lookUp = (table: RouteTable, host: string, wanted: string | null): Entry =
   return choose(entries, host, wanted)
 }
 
+/** `{served host}.localhost`, with or without port. */
+const SERVED = /^(.+)\.localhost(?::\d+)?$/i
 const FIRST = /^(?:([a-z0-9][a-z0-9-]*)@)?([A-Za-z0-9.-]+)(?::(\d{1,5}))?$/
 
 /** Cuts one segment off a path: `/a/b?c` → [`a`, `/b?c`]. */
@@ -120,12 +127,17 @@ export const matchRoute = (
   const selector = req.headers['deputy-connection']
   const wanted = typeof selector === 'string' ? selector : null
   const made = (
-    entry: Entry,
+    { connection, host, origin, authority, port, asset }: Entry,
     addressing: Addressing,
     named: string | null,
     rest: string,
   ): Route => ({
-    ...entry,
+    connection,
+    host,
+    origin,
+    authority,
+    port,
+    asset,
     addressing,
     named,
     target: canonicalTarget(req.method ?? '', rest),
@@ -149,8 +161,7 @@ export const matchRoute = (
       rest.startsWith('/') ? rest : `/${rest}`,
     )
   }
-  const hostHeader = (req.headers.host ?? '').replace(/:\d+$/, '').toLowerCase()
-  const served = hostHeader.endsWith('.localhost') ? hostHeader.slice(0, -10) : null
+  const served = SERVED.exec(req.headers.host ?? '')?.[1]?.toLowerCase() ?? null
   let rest = url
   let named: string | null = null
   let prefix = '/'

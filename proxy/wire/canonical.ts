@@ -42,8 +42,11 @@ const checkParts = (segment: string, where: () => string): void => {
   }
 }
 
+/** What needs no second look: nothing escaped, no dots alone, no scheme. */
+const PLAIN_SEGMENT = /^[\w-][\w.-]*$/
+
 const readSegment = (raw: string, index: number, last: boolean): string => {
-  if (raw === '' && last) return ''
+  if (PLAIN_SEGMENT.test(raw) || (raw === '' && last)) return raw
   const where = () => `segment ${index + 1} of the path`
   const segment = decode(raw, where)
   if (SEGMENT_REFUSED.test(segment)) {
@@ -53,7 +56,13 @@ const readSegment = (raw: string, index: number, last: boolean): string => {
   return segment
 }
 
+const PLAIN_PAIR = /^[\w-]+=[\w.,-]*$/
+
 const readPair = (raw: string, index: number): QueryPair => {
+  if (PLAIN_PAIR.test(raw)) {
+    const at = raw.indexOf('=')
+    return { raw, name: raw.slice(0, at), value: raw.slice(at + 1) }
+  }
   const where = () => `parameter ${index + 1} of the query`
   const plain = raw.includes('+') ? raw.replaceAll('+', ' ') : raw
   const at = plain.indexOf('=')

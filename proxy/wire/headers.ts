@@ -64,7 +64,7 @@ const NEVER_RETURNED: ReadonlySet<string> = new Set([
 const NEVER_RETURNED_FAMILY = /^(?:proxy|deputy|access-control)-/
 
 /** Headers that no longer tell the truth once an answer's body was rewritten or redacted. */
-export const REWRITTEN: ReadonlySet<string> = new Set([
+const REWRITTEN: ReadonlySet<string> = new Set([
   'etag',
   'digest',
   'content-md5',
@@ -218,26 +218,44 @@ export const upstreamHeaders = (input: UpstreamInput): string[] => {
 const latin1 = (part: string | Buffer | undefined): string =>
   typeof part === 'string' ? part : (part?.toString('latin1') ?? '')
 
+/** `url`: its value is a URL (`Location`), `links`: a list of them (`Link`, RFC 8288). */
+export type AnswerRule = 'keep' | 'drop' | 'rewritten' | 'url' | 'links'
+const answerRule = (lower: string): AnswerRule => {
+  if (NEVER_RETURNED.has(lower) || NEVER_RETURNED_FAMILY.test(lower)) return 'drop'
+  if (lower === 'link') return 'links'
+  if (lower === 'location' || lower === 'content-location') return 'url'
+  return REWRITTEN.has(lower) ? 'rewritten' : 'keep'
+}
+
 /**
- * The provider's header section as the agent gets it: names, values, order and duplicates as they came (latin1).
- * @param rawHeaders names and values in turn
- * @param drop further names to leave out, lower case: `REWRITTEN` when the body changes
+ * The provider's header section as the agent gets it: names, order and duplicates as they came (latin1).
+ * Providers repeat the same few names, so each is judged once.
  */
-export const answerHeaders = (
+export const createAnswerHeaders = (): ((
+  /** Names and values in turn. */
   rawHeaders: readonly (string | Buffer)[],
-  drop: ReadonlySet<string> | null = null,
-): string[] => {
-  const all = rawHeaders.map(latin1)
-  const nominated = nominatedHeaders(all)
-  const kept: string[] = []
-  for (let i = 0; i < all.length; i += 2) {
-    const name = all[i] ?? ''
-    const lower = name.toLowerCase()
-    if (NEVER_RETURNED.has(lower) || nominated?.has(lower) || drop?.has(lower)) continue
-    if (NEVER_RETURNED_FAMILY.test(lower)) continue
-    kept.push(name, all[i + 1] ?? '')
+  /** The body changes: what speaks of the old one is left out. */
+  changed: boolean,
+  edit: (value: string, rule: AnswerRule) => string,
+) => string[]) => {
+  const judged = new Map<string, AnswerRule>()
+  return (rawHeaders, changed, edit) => {
+    const all = rawHeaders.map(latin1)
+    const nominated = nominatedHeaders(all)
+    const kept: string[] = []
+    for (let i = 0; i < all.length; i += 2) {
+      const name = all[i] ?? ''
+      let rule = judged.get(name)
+      if (rule === undefined) {
+        rule = answerRule(name.toLowerCase())
+        if (judged.size < 1_000) judged.set(name, rule)
+      }
+      if (rule === 'drop' || (rule === 'rewritten' && changed)) continue
+      if (nominated?.has(name.toLowerCase()) === true) continue
+      kept.push(name, edit(all[i + 1] ?? '', rule))
+    }
+    return kept
   }
-  return kept
 }
 
 /** Watches answers for the injected token; what the search needs is made once for each token. */

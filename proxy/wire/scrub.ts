@@ -82,10 +82,12 @@ const createScrubber = (
   longest: number,
   needles: () => readonly string[],
 ): TokenScrubber => {
+  const shortest = Math.min(...heads.map((head) => head.length))
   let held: Buffer = NONE
   let hits = 0
 
-  const blot = (bytes: Buffer): Buffer => {
+  /** @param open gets where a head stands and no whole spelling does */
+  const blot = (bytes: Buffer, open: number[] | null): Buffer => {
     let out: Buffer | null = null
     for (const head of heads) {
       let at = bytes.indexOf(head, 0, 'latin1')
@@ -98,7 +100,7 @@ const createScrubber = (
           out ??= Buffer.from(bytes)
           out.write(BLOT.slice(0, found.length).padEnd(found.length, '*'), at, 'latin1')
           hits++
-        }
+        } else open?.push(at)
         at = bytes.indexOf(head, at + (found?.length ?? 1), 'latin1')
       }
     }
@@ -106,18 +108,15 @@ const createScrubber = (
   }
 
   /** Where the longest end of `bytes` that could begin a spelling starts; their length when none does. */
-  const pending = (bytes: Buffer): number => {
+  const pending = (bytes: Buffer, open: readonly number[]): number => {
     const from = Math.max(0, bytes.length - longest + 1)
     let first = bytes.length
+    for (const at of open)
+      if (at >= from && at < first && needles().some((needle) => begins(bytes, at, needle)))
+        first = at
     for (const head of heads) {
-      let at = bytes.indexOf(head, from, 'latin1')
-      while (at !== -1 && at < first) {
-        const start = at
-        if (needles().some((needle) => begins(bytes, start, needle))) first = at
-        else at = bytes.indexOf(head, at + 1, 'latin1')
-      }
       const initial = head.charCodeAt(0)
-      for (at = Math.max(from, bytes.length - head.length + 1); at < first; at++) {
+      for (let at = Math.max(from, bytes.length - head.length + 1); at < first; at++) {
         if (bytes[at] === initial && begins(bytes, at, head)) first = at
       }
     }
@@ -126,8 +125,9 @@ const createScrubber = (
 
   return {
     push: (chunk) => {
-      const bytes = blot(held.length === 0 ? chunk : Buffer.concat([held, chunk]))
-      const keep = pending(bytes)
+      const open: number[] = []
+      const bytes = blot(held.length === 0 ? chunk : Buffer.concat([held, chunk]), open)
+      const keep = pending(bytes, open)
       // Copied: the chunk's memory belongs to the socket and may be used again.
       held = keep === bytes.length ? NONE : Buffer.from(bytes.subarray(keep))
       return keep === bytes.length ? bytes : bytes.subarray(0, keep)
@@ -138,8 +138,8 @@ const createScrubber = (
       return rest
     },
     text: (value) =>
-      heads.some((head) => value.includes(head))
-        ? blot(Buffer.from(value, 'latin1')).toString('latin1')
+      value.length >= shortest && heads.some((head) => value.includes(head))
+        ? blot(Buffer.from(value, 'latin1'), null).toString('latin1')
         : value,
     get hits() {
       return hits

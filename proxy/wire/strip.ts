@@ -118,15 +118,19 @@ export const strippedHeaders = (
 export const evidenceName = (header: string): string => `header:${header.slice(0, 64)}`
 
 // PHP and its like read `access.token`, `access token` and `access[token` as `access_token`, and `token[]` as `token`.
+const PLAIN_NAME = /^[0-9a-z_]+$/
 const foldName = (name: string): string =>
-  /^[0-9a-z_]+$/.test(name)
+  PLAIN_NAME.test(name)
     ? name
     : name
         .trim()
         .toLowerCase()
         .replaceAll(/[\s.-]/g, '_')
 
+const NONE: readonly string[] = []
+
 const named = (name: string, has: (folded: string) => boolean): string | null => {
+  if (PLAIN_NAME.test(name)) return has(name) ? name : null
   const folded = foldName(name)
   const plain = folded.startsWith('$') ? folded.slice(1) : folded // Google takes `$key` for `key`
   const bracket = plain.indexOf('[')
@@ -154,18 +158,17 @@ export const stripQuery = (
   target: Target,
   provider: Provider,
 ): { readonly target: Target; readonly stripped: readonly string[] } => {
-  if (target.query.length === 0) return { target, stripped: [] }
+  if (target.query.length === 0) return { target, stripped: NONE }
   const has = listed(EVERY_PROVIDER.query, provider.strip.query)
-  const stripped = new Set<string>()
-  const query = target.query.filter((pair) => {
+  let stripped: Set<string> | null = null
+  for (const pair of target.query) {
     refuseOverride(pair.name, 'query')
     const credential = named(pair.name, has)
-    if (credential !== null) stripped.add(`query:${credential}`)
-    return credential === null
-  })
-  return stripped.size === 0
-    ? { target, stripped: [] }
-    : { target: { ...target, query }, stripped: [...stripped] }
+    if (credential !== null) (stripped ??= new Set()).add(`query:${credential}`)
+  }
+  if (stripped === null) return { target, stripped: NONE }
+  const query = target.query.filter((pair) => named(pair.name, has) === null)
+  return { target: { ...target, query }, stripped: [...stripped] }
 }
 
 // Lenient on purpose: what a strict decoder would refuse, a lenient server still reads.

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { auditVerify } from '../../proxy/commands/audit.ts'
 import type { Log } from '../../proxy/model.ts'
-import { GENESIS, lineAfter, member, verifyJournal } from '../../proxy/observe/chain.ts'
+import { GENESIS, isoTime, lineAfter, member, verifyJournal } from '../../proxy/observe/chain.ts'
 import { openEnds } from '../../proxy/observe/ends.ts'
 import type { JournalOptions } from '../../proxy/observe/journal.ts'
 import { openJournal } from '../../proxy/observe/journal.ts'
@@ -83,6 +83,27 @@ ${body}`,
 }
 
 describe('writing', () => {
+  test('a record that would forge the next line, or is no list of members, is refused and the chain goes on', async () => {
+    const journal = await open('P1')
+    for (const fields of [',"a":"\n"', '"a":1', '}{'])
+      await expect(journal.append('decision', fields), fields).rejects.toMatchObject({
+        code: 'audit_unavailable',
+      })
+    await journal.append('decision', member('wide', `\u00e9\u20ac\u{1f600}`.repeat(4_000)))
+    await journal.append('outcome', '')
+    await journal.close()
+    const found = records().map(({ event }) => event)
+    expect(found).toContain('outcome')
+    expect(found.filter((event) => event === 'decision')).toHaveLength(1)
+    expect((await verifyJournal(path, { publicKeys: keys })).problems).toEqual([])
+  })
+
+  test('the time of a record is what toISOString says', () => {
+    const iso = isoTime()
+    for (const at of [0, 1, 999, 1_000, 1_790_000_000_123.7, 1_790_000_000_999, 1_790_000_001_000])
+      expect(iso(at)).toBe(new Date(Math.floor(at)).toISOString())
+  })
+
   test('every line is a record whose prev is the hash of the line before it', async () => {
     const journal = await open('P1', { about: ',"version":"1"' })
     await journal.append('decision', member('exchange', 'x1'))

@@ -256,7 +256,9 @@ describe.each(await kinds())('the vault on $name', (kind) => {
 
   test('says vault_unavailable when the store fails, and nothing of why', async () => {
     await store.close()
-    const error = await vault.look(alice, 'github', 'triage').catch((thrown: unknown) => thrown)
+    const error = await Promise.resolve(vault.look(alice, 'github', 'triage')).catch(
+      (thrown: unknown) => thrown,
+    )
     expect(error).toBeInstanceOf(Problem)
     expect(error).toMatchObject({
       code: 'vault_unavailable',

@@ -88,6 +88,7 @@ test('the token goes to the person’s own host only, before and after a 401', a
   const credentials = createCredentials({
     vault: vault as unknown as Parameters<typeof createCredentials>[0]['vault'],
     fresh: () => Promise.resolve({ credential: now, refreshed: false }),
+    atHand: () => null,
     now: () => 1_000_000,
     outcome: () => {},
   })

@@ -6,8 +6,7 @@ import { Client } from 'undici'
 import { describe, expect, test } from 'vitest'
 import { secret } from '../../proxy/secret.ts'
 import {
-  answerHeaders,
-  REWRITTEN,
+  createAnswerHeaders,
   createScrubbers,
   createSift,
   upstreamHeaders,
@@ -36,6 +35,9 @@ const send = (rawHeaders: readonly string[], { tagHeader = 'Deputy-User', ...mor
 }
 const valuesOf = (headers: readonly string[], name: string): readonly string[] =>
   headers.filter((_, i) => i % 2 === 1 && headers[i - 1] === name)
+
+const answerHeaders = (raw: readonly (string | Buffer)[], changed = false): string[] =>
+  createAnswerHeaders()(raw, changed, (value) => value)
 
 describe('what the agent may say', () => {
   test.each([
@@ -332,8 +334,14 @@ describe('what of the answer comes back', () => {
       'Content-Encoding',
       'gzip',
     ]
-    expect(answerHeaders([...raw, 'Date', 'x'], REWRITTEN)).toEqual(['Date', 'x'])
+    expect(answerHeaders([...raw, 'Date', 'x'], true)).toEqual(['Date', 'x'])
   })
+})
+
+test('a value that holds URLs is edited by its rule, whatever the case of its name', () => {
+  const raw = ['LINK', '<a>', 'location', 'b', 'Content-Location', 'c', 'X-Location', 'd']
+  const seen = createAnswerHeaders()(raw, false, (value, rule) => `${rule} ${value}`)
+  expect(seen.filter((_, i) => i % 2 === 1)).toEqual(['links <a>', 'url b', 'url c', 'keep d'])
 })
 
 test('a scrubber watches for the revealed token', () => {

@@ -106,6 +106,7 @@ export const openWorld = async () => {
   const credentials = createCredentials({
     vault,
     fresh: refresher.fresh,
+    atHand: refresher.atHand,
     now: clock.now,
     outcome: () => {},
   })
@@ -169,7 +170,7 @@ export const openWorld = async () => {
     }
     connections.set(name, connection)
     const person = personOf(name)
-    const held = (): Promise<Holding> => vault.look(person, name, AGENT)
+    const held = async (): Promise<Holding> => vault.look(person, name, AGENT)
     const redirectUri = `${publicUrl}/callback/${name}`
 
     return {

@@ -85,7 +85,7 @@ export const hydra = (grace: string): Kind => ({
       args: ['serve', 'all', '--dev', '--sqa-opt-out', '-c', file],
       env,
       ready: `${admin}/health/ready`,
-      withinMs: 30_000,
+      withinMs: 60_000,
     })
     for (const client of clients)
       await ask('POST', `${admin}/admin/clients`, {

@@ -16,7 +16,7 @@ import type { Sealer } from '../vault/seal.ts'
 import { createFinish } from './callback.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createKeeper } from './confirm.ts'
-import { createQuota, QUOTA_MS } from './quota.ts'
+import { createQuota, QUOTA_MS } from './patience.ts'
 import type { OAuthClient } from './client.ts'
 
 export type FlowDeps = {

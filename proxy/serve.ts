@@ -1,9 +1,9 @@
 // The composition root: builds every part, hands it to those who need it, listens, drains.
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createServer as createHttpServer, type Server } from 'node:http'
+import type { RequestListener, Server } from 'node:http'
 import { join } from 'node:path'
-import { getRequestListener } from '@hono/node-server'
+import type { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
 import { controlSocket } from './config/address.ts'
 import { naming } from './config/backend.ts'
@@ -13,9 +13,8 @@ import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
-import { startControl } from './net/control.ts'
 import { createDial } from './net/dial.ts'
-import { startListener, type Listening } from './net/listener.ts'
+import { startControl, startListener, type Listening } from './net/listener.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createDiscovery } from './oauth/discovery.ts'
 import { createFlows } from './oauth/flow.ts'
@@ -24,13 +23,12 @@ import { createRefresher } from './oauth/refresh.ts'
 import { createRevoker } from './oauth/revoke.ts'
 import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
+import { createSpool, spooled } from './oauth/unstored.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal, sinksOf } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
-import { createAuthApi } from './people/api.ts'
-import { createConnectApp } from './people/app.ts'
-import { createOperatorsApi } from './people/operators.ts'
+import type { createOperatorsApi } from './people/operators.ts'
 import { createPermit } from './people/permit.ts'
 import { createPep, type Seen } from './pep.ts'
 import { prepare, snapshotOf, systemClock } from './reload.ts'
@@ -40,7 +38,6 @@ import { createUlid } from './ulid.ts'
 import { followRing, missingKeys, rotateKeys } from './vault/rotate.ts'
 import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
-import { createSpool } from './vault/spool.ts'
 import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
 import { createCredentials } from './way/credential.ts'
@@ -59,6 +56,8 @@ export type Serving = {
   /** Stops accepting, lets calls end, stores what is unstored, closes the evidence. */
   readonly close: () => Promise<void>
 }
+// Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
+const { createServer } = process.getBuiltinModule('node:http')
 const DRAIN_MS = 5_000
 /** Fields of `consent.user_mismatch`. */
 type Mismatch = {
@@ -75,7 +74,7 @@ const startConnect = (
   listen: { readonly host: string; readonly port: number },
 ): Promise<{ server: Server; port: number }> =>
   new Promise((resolve, reject) => {
-    const server = createHttpServer({
+    const server = createServer({
       headersTimeout: 10_000,
       requestTimeout: 30_000,
       maxHeaderSize: 32_768,
@@ -321,21 +320,22 @@ export const serve = async (
     for (const odd of oddities(config)) log.warn({}, odd)
     const { sign_in: signIn, verifier } = config.connect
     const session = { sealer, clock, randomBytes, publicUrl }
-    let pages: ReturnType<typeof getRequestListener> | null = null
+    let pages: RequestListener | null = null
     if (connect !== null && (signIn !== undefined || verifier !== undefined)) {
-      const app = createConnectApp({
+      const atDoor =
+        signIn === undefined
+          ? createVisits(verifier?.url ?? '', session)
+          : signIn === 'local'
+            ? await createLocalSignIn({
+                ...session,
+                codeFile: join(at('.'), '.deputy-code'),
+                print: options.print,
+              })
+            : createSignIn(signIn, { ...session, fetch: dial.fetch })
+      const shown = {
         flows,
-        signIn:
-          signIn === undefined
-            ? createVisits(verifier?.url ?? '', session)
-            : signIn === 'local'
-              ? await createLocalSignIn({
-                  ...session,
-                  codeFile: join(at('.'), '.deputy-code'),
-                  print: options.print,
-                })
-              : createSignIn(signIn, { ...session, fetch: dial.fetch }),
-        localPerson: (id) =>
+        signIn: atDoor,
+        localPerson: (id: string) =>
           validId(id) ? { tenant: 'default', realm: config.identity.realm, id } : null,
         session,
         vault,
@@ -344,8 +344,8 @@ export const serve = async (
         returnTo: config.connect.return_to,
         onEvent,
         log,
-      })
-      pages = getRequestListener(app.fetch)
+      }
+      pages = whenAsked(log, async () => (await import('./people/app.ts')).createConnectApp(shown))
     }
 
     const identify = createIdentify({
@@ -490,29 +490,27 @@ export const serve = async (
       newId,
       log,
     }
+    const operatorsApi = (parts: Parameters<typeof createOperatorsApi>[0]): RequestListener =>
+      whenAsked(log, async () => (await import('./people/operators.ts')).createOperatorsApi(parts))
     let operatorsAddress: string | null = null
     const apart = config.listeners.operators
     if (connect !== null) {
       // Without a listener of their own the operators are here, on loopback (the configuration's rule).
-      const beside = createOperatorsApi(
+      const beside = operatorsApi(
         apart === undefined ? operatorsDeps : { ...operatorsDeps, operators: [] },
       )
-      const besideListener = getRequestListener(beside.fetch)
-      const pagesListener = pages
       connect.server.on('request', (req, res) => {
-        if (pagesListener === null || req.url?.startsWith('/v1/') === true)
-          void besideListener(req, res)
-        else void pagesListener(req, res)
+        if (pages === null || req.url?.startsWith('/v1/') === true) beside(req, res)
+        else pages(req, res)
       })
     }
     if (apart !== undefined) {
       const operators = await startConnect('listeners.operators', apart)
       opened.push(() => closeServer(operators.server, DRAIN_MS))
-      const listener = getRequestListener(createOperatorsApi(operatorsDeps).fetch)
-      operators.server.on('request', (req, res) => void listener(req, res))
+      operators.server.on('request', operatorsApi(operatorsDeps))
       operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
     }
-    const local = createOperatorsApi({
+    const local = operatorsApi({
       ...operatorsDeps,
       operators: [],
       verifier: null,
@@ -522,7 +520,7 @@ export const serve = async (
         const code = await rotateKeys({
           store,
           path: at(config.vault.keys),
-          spool: at(config.vault.spool),
+          waiting: async () => (await spooled(at(config.vault.spool))).length,
           retire,
           print: (line) => void printed.push(line),
           complain: (line) => void complaints.push(line),
@@ -531,19 +529,12 @@ export const serve = async (
         return { code, printed, complaints }
       },
     })
-    const localListener = getRequestListener(local.fetch)
-    opened.push(
-      await startControl(
-        controlSocket(config.vault.store, at),
-        (req, res) => void localListener(req, res),
-        log,
-      ),
-    )
-    const api = createAuthApi({
-      identify: async (rawHeaders) => identify.identify(rawHeaders, null),
+    opened.push(await startControl(controlSocket(config.vault.store, at), local, log))
+    const asked = {
+      identify: async (rawHeaders: readonly string[]) => identify.identify(rawHeaders, null),
       plainPerson:
         config.identity.trust === 'plain'
-          ? (userId, rawHeaders) => identify.named(userId, rawHeaders)
+          ? (userId: string, rawHeaders: readonly string[]) => identify.named(userId, rawHeaders)
           : null,
       permit,
       flows,
@@ -552,8 +543,8 @@ export const serve = async (
       publicUrl,
       newId,
       log,
-    })
-    const apiListener = getRequestListener(api.fetch)
+    }
+    const api = whenAsked(log, async () => (await import('./people/api.ts')).createAuthApi(asked))
 
     const addresses: Record<string, string> = {
       ...(connect === null ? {} : { connect: publicUrl }),
@@ -581,7 +572,7 @@ export const serve = async (
           const end = telemetry.begin(req.method ?? '')
           void pep(req, res, id, fixed).then(end)
         },
-        api: (req, res) => void apiListener(req, res),
+        api,
         refused: (code, id) => evidence.refused(id, code, null),
       })
       listeners.push(listener)
@@ -662,6 +653,28 @@ const unattended = (person: Person, agent: string): Principal => ({
   expiresAt: null,
   run: null,
 })
+
+/** Pages and small APIs are loaded when one is first asked for: most sidecars never are. Whoever asks first waits. */
+const whenAsked = (
+  log: Log,
+  make: () => Promise<{ readonly fetch: Parameters<typeof getRequestListener>[0] }>,
+): RequestListener => {
+  let loading: Promise<ReturnType<typeof getRequestListener>> | null = null
+  const load = async (): Promise<ReturnType<typeof getRequestListener>> => {
+    const [server, app] = await Promise.all([import('@hono/node-server'), make()])
+    return server.getRequestListener(app.fetch)
+  }
+  return (req, res) => {
+    loading ??= load()
+    loading
+      .then((listener) => listener(req, res))
+      .catch((error: unknown) => {
+        loading = null
+        log.error({ err: error }, 'a page or API could not be loaded')
+        res.destroy()
+      })
+  }
+}
 
 const closeServer = (server: Server, ms: number): Promise<void> =>
   new Promise((resolve) => {

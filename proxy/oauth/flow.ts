@@ -67,6 +67,8 @@ const LEG_MS = 600_000
 const STUCK: ReadonlySet<string> = new Set(['admin_required', 'client_refused'])
 /** The bus tells within a second; this is for what it lost. */
 const POLL_MS = 5_000
+/** Flows that are waited for are looked at one by one, this far apart: a thousand held calls are no load of their own. */
+const SPREAD_MS = 30
 const ID = /^[A-Za-z0-9_-]{43}$/
 const AUTHORIZATION_ID = /^ac_([0-9a-f]{64})$/
 
@@ -333,7 +335,8 @@ export const createFlows = (deps: FlowDeps) => {
       for (;;) {
         const left = deadline - clock.mono()
         // Listening before looking: what ends in between is not missed.
-        const { woken, stop } = listen(waiting, hash, Math.max(0, Math.min(POLL_MS, left)), signal)
+        const poll = Math.max(POLL_MS, waiting.size * SPREAD_MS)
+        const { woken, stop } = listen(waiting, hash, Math.max(0, Math.min(poll, left)), signal)
         try {
           const flow = hash === '' ? null : await byHash(hash)
           if (flow === null || flow.agent !== agent || !samePerson(flow.person, person))

@@ -50,7 +50,7 @@ const SPREAD = 2 / 15
 /** Refreshes chains at about two thirds of `refresh_idle_days`, once over all processes, while their owner may have them. */
 export const createIdle = (deps: IdleDeps): Idle => {
   const { store, refresher, clock, log, random = Math.random } = deps
-  let closed = false
+  const ended = new AbortController()
   let timer: NodeJS.Timeout | null = null
   let running: Promise<void> | null = null
 
@@ -137,7 +137,7 @@ export const createIdle = (deps: IdleDeps): Idle => {
       .filter(({ row, claimed }) => claimed && ours.has(row.id))
       .map(({ row, to }) => ({ ...row, from: to }))
     const worker = async (): Promise<void> => {
-      for (let row = todo.pop(); row !== undefined && !closed; row = todo.pop())
+      for (let row = todo.pop(); row !== undefined && !ended.signal.aborted; row = todo.pop())
         await work(row, connection, due).catch((error: unknown) => failed(row, error))
     }
     await Promise.all(Array.from({ length: AT_ONCE }, worker))
@@ -149,7 +149,7 @@ export const createIdle = (deps: IdleDeps): Idle => {
       const { refreshIdleDays, refresh: rules } = connection.provider
       if (!refreshIdleDays || rules === null) continue
       try {
-        for (let n = 0; n < BATCHES && !closed; n += 1)
+        for (let n = 0; n < BATCHES && !ended.signal.aborted; n += 1)
           if (!(await batch(connection, refreshIdleDays * DAY_MS))) break
       } catch (error) {
         log.error(
@@ -164,7 +164,7 @@ export const createIdle = (deps: IdleDeps): Idle => {
   }
   const pass = (): Promise<void> => (running ??= look().finally(() => (running = null)))
   const after = (ms: number): void => {
-    if (closed) return
+    if (ended.signal.aborted) return
     // Replicas that started together drift apart.
     timer = setTimeout(() => void pass().then(() => after(EVERY_MS)), ms * (0.5 + random()))
     timer.unref()
@@ -174,7 +174,7 @@ export const createIdle = (deps: IdleDeps): Idle => {
     pass,
     start: () => after(FIRST_MS),
     close: async () => {
-      closed = true
+      ended.abort()
       if (timer !== null) clearTimeout(timer)
       await running
     },

@@ -3,7 +3,6 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import type { Clock, Connection, Log, StoredCredential, Vault } from '../model.ts'
 import { Problem } from '../problem.ts'
-import type { Spool } from '../vault/spool.ts'
 import type { TokenAnswer, TokenFailure } from './answer.ts'
 import type { OAuthClient } from './client.ts'
 import {
@@ -16,6 +15,7 @@ import {
 } from './patience.ts'
 import { need } from './request.ts'
 import { createUnstored } from './unstored.ts'
+import type { Spool } from './unstored.ts'
 
 export type RefreshDeps = {
   readonly vault: Pick<

@@ -170,7 +170,7 @@ export const startScripted = async (client: ClientFacts) => {
       return send(response, twist, 200, {})
     switch (seen.endpoint) {
       case 'metadata':
-        return send(response, twist, 200, { ...metadata(session), ...twist.members } as Json)
+        return send(response, twist, 200, { ...metadata(session), ...twist.members })
       case 'authorize':
         return authorize(session, query, response)
       case 'par': {

@@ -354,7 +354,7 @@ describe('a definition', () => {
     [
       'a root field without its endpoint',
       [{ scopes: [[]], read: { a: 'query a' } }],
-      'operations.0.read.a: must be `METHOD /path`, a list of them, or { call, inspect, upload, rewrite, host }',
+      'operations.0.read.a: must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, host }',
     ],
     [
       'pointers into a body whose places the caller chooses',

@@ -105,6 +105,8 @@ export type Operation = {
   readonly inspect: readonly string[]
   /** Bodies past `limits.inspected_body` may pass unread. */
   readonly upload: boolean
+  /** The one media type of its bodies, which pass unread: no server reads it as a form. Another is 415. */
+  readonly opaque?: string | null
   /** JSON pointers of this operation's answers that hold URLs to rewrite, besides the provider's. */
   readonly rewrite: readonly string[]
 }
@@ -167,6 +169,10 @@ export type Provider = {
   readonly scopeSeparator: string
   /** Asked for with every consent, beside what the call needs (`offline_access`); no operation or connection lists them. */
   readonly scopeAlways?: readonly string[]
+  /** A first consent stays what it is: each asks for all that the connection may ever ask for. */
+  readonly scopeWhole?: boolean
+  /** All that there are; a connection that names another is refused at start. Absent or null: not told. */
+  readonly scopeKnown?: readonly string[] | null
   /** Requests that name the scopes once more. */
   readonly scopeRepeat?: readonly ('token' | 'refresh')[]
   readonly authorizeParams: Readonly<Record<string, string>>
@@ -267,7 +273,7 @@ export type AnswerRules = {
   readonly assumeTtl: number | null
   /** `expires_in: 0` means never. */
   readonly zeroIsNever: boolean
-  /** provider word → RFC 6749 error code. */
+  /** provider word, or whole description → RFC 6749 error code. */
   readonly errors: Readonly<Record<string, string>>
 }
 
@@ -483,6 +489,15 @@ export type Vault = {
     lease: string,
     tokens: TokenSet,
   ) => Promise<'stored' | 'lost'>
+  /**
+   * Stores the set that follows `generation` in a grant that was given up meanwhile: whoever was refused had the older
+   * token. `lost`: it was not given up, or is at another generation.
+   */
+  readonly revive: (
+    credential: string,
+    generation: number,
+    tokens: TokenSet,
+  ) => Promise<'stored' | 'lost'>
   /** Ends a lease without a new token. `unknown` keeps the mark that an answer may have been lost. */
   readonly release: (
     credential: string,
@@ -499,6 +514,12 @@ export type Vault = {
     readonly id?: string
     readonly connection?: string
   }) => Promise<readonly HeldConnection[]>
+  /** Whose it is and where it is used; null: there is none. */
+  readonly locate: (
+    credential: string,
+  ) => Promise<{ readonly person: Person; readonly connection: string } | null>
+  /** false: nothing is stored of this person and nothing of theirs was ever revoked, as in a database that is new. */
+  readonly known: (person: Person) => Promise<boolean>
   /** Local revocation: the row's secrets are wiped, caches dropped. Returns what was held, to revoke at the provider. */
   readonly revoke: (credential: string) => Promise<StoredCredential | null>
   /** Cheap readiness check; throws when the store cannot be read. */
@@ -637,6 +658,10 @@ export type FlowRow = {
   readonly held?: string | null
   /** ms since the epoch; later than that, what is held is revoked. */
   readonly confirmUntil?: number | null
+  /** ms since the epoch from which on the link is to be sent to `connect.notify`; null or absent: nothing is to be sent. */
+  readonly notifyAt?: number | null
+  /** Attempts to send it, counted when one begins; absent counts as 0. */
+  readonly notices?: number
   /** JSON of a `Challenge`; null or absent: none. */
   readonly challenge?: string | null
 }
@@ -685,6 +710,11 @@ export type Store = {
     readonly rotate: (
       id: string,
       lease: string,
+      next: Pick<CredentialRow, 'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt'>,
+    ) => Promise<boolean>
+    /** The same for a row that needs a new consent and has no lease: it is active again. */
+    readonly revive: (
+      id: string,
       next: Pick<CredentialRow, 'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt'>,
     ) => Promise<boolean>
     readonly release: (
@@ -765,6 +795,17 @@ export type Store = {
     readonly overdue: (now: number) => Promise<readonly FlowRow[]>
     /** Pending flows of a person. */
     readonly open: (person: Person) => Promise<readonly FlowRow[]>
+    /** When the newest `most` flows of a person and agent were begun, since then; ms, the newest first. */
+    readonly begun: (
+      person: Person,
+      agent: string,
+      since: number,
+      most: number,
+    ) => Promise<readonly number[]>
+    /** Takes links that are to be sent now, each for one caller until `until`. */
+    readonly notices: (now: number, until: number, most: number) => Promise<readonly FlowRow[]>
+    /** When the link is to be sent (again); null: never. */
+    readonly notifyAt: (hash: string, at: number | null) => Promise<void>
     readonly erase: (person: Person) => Promise<number>
   }
   readonly runs: {

@@ -411,7 +411,8 @@ export const createPep = (deps: PepDeps) => {
     if (problem.code === 'internal' || problem.cause !== undefined)
       deps.log.warn({ err: problem.cause, exchange: call.id, code: problem.code }, problem.message)
     if (!res.headersSent && !res.destroyed) {
-      const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase)
+      const agent = res.req.headers['user-agent']
+      const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase, agent)
       // What was not read of the body must not be taken for the next request.
       res
         .writeHead(status, res.req.complete ? headers : { ...headers, connection: 'close' })

@@ -2,12 +2,15 @@
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import type { Loaded } from '../config/load.ts'
+import { oddities } from '../config/rules.ts'
 import type { Connection, Log } from '../model.ts'
 import { createAddressRule, createDial } from '../net/dial.ts'
 import { createDiscovery } from '../oauth/discovery.ts'
 import { prepare, systemClock } from '../reload.ts'
 
 const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+
+const hostOf = (url: string): string => new URL(url).hostname.replace(/^\[|\]$/g, '')
 
 /** Hosts whose address needs `network.allow_private`, or that cannot be resolved now: told, with what to write. */
 const addressNotes = async (
@@ -23,13 +26,18 @@ const addressNotes = async (
       provider.token,
       provider.userinfo,
       provider.revoke,
+      provider.introspect?.url ?? null,
+      provider.par ?? null,
+      provider.refresh?.url ?? null,
       ...provider.hosts.values(),
     ])
       // The person's browser, not deputy, opens the authorize address.
-      if (url !== null && url !== provider.authorize)
-        wanted.set(new URL(url).hostname.replace(/^\[|\]$/g, ''), `connections.${name}`)
+      if (url !== null && url !== provider.authorize) wanted.set(hostOf(url), `connections.${name}`)
   for (const [i, { issuer }] of loaded.config.identity.issuers.entries())
-    wanted.set(new URL(issuer).hostname.replace(/^\[|\]$/g, ''), `identity.issuers.${i}`)
+    wanted.set(hostOf(issuer), `identity.issuers.${i}`)
+  const { sign_in: signIn, notify } = loaded.config.connect
+  if (typeof signIn === 'object') wanted.set(hostOf(signIn.issuer), 'connect.sign_in')
+  if (notify !== undefined) wanted.set(hostOf(notify.webhook), 'connect.notify')
   const notes: string[] = []
   for (const [host, where] of wanted) {
     const addresses =
@@ -42,7 +50,7 @@ const addressNotes = async (
     if (addresses === null) notes.push(`${where}: ${host} cannot be resolved from here now`)
     else if (!addresses.some((address) => rule(host, address)))
       notes.push(
-        `${where}: ${host} is ${addresses.join(', ')}: add { host: ${host}, net: ${addresses[0] ?? ''}/${(addresses[0] ?? '').includes(':') ? 128 : 32} } under network.allow_private`,
+        `${where}: ${host === addresses[0] ? host : `${host}, at ${addresses.join(', ')},`} is private or local, and deputy will not go there: add { host: ${host}, net: ${addresses[0] ?? ''}/${(addresses[0] ?? '').includes(':') ? 128 : 32} } under network.allow_private`,
       )
   }
   return notes
@@ -104,8 +112,8 @@ export const validate = async (options: {
     `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connections`,
   )
   const { connections, notes } = await discovered(loaded, prepared.parts.ca)
-  for (const note of [...notes, ...(await addressNotes(loaded, connections))])
-    options.print(`  note: ${note}`)
+  const about = [...oddities(loaded.config), ...notes, ...(await addressNotes(loaded, connections))]
+  for (const note of about) options.print(`  note: ${note}`)
   directory?.close()
   await policy.close()
   return 0

@@ -195,13 +195,16 @@ const failureOf = (
   now: number,
 ): TokenFailure => {
   const said = error === null || error === '' ? null : error
-  const mapped = said !== null && Object.hasOwn(rules.errors, said) ? rules.errors[said] : undefined
   const texts = [
     atPointer(body, '/error_description'),
     atPointer(body, '/error/message'),
     atPointer(body, '/message'),
   ]
   const text = texts.find((value) => typeof value === 'string')
+  // One word for a dead grant and for a wrong client: only the description tells (Gitea).
+  const [mapped] = [text, said].flatMap((key) =>
+    key != null && Object.hasOwn(rules.errors, key) ? [rules.errors[key]] : [],
+  )
   const retryAfterMs = retryAfter(headers.get('retry-after'), now)
   const subtypes = [atPointer(body, '/error_subtype'), atPointer(body, '/suberror')]
   const saying = `${said} ${text}`

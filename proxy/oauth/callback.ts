@@ -37,6 +37,8 @@ export type Callback = {
   readonly person: Person | null
   readonly verified: boolean
   readonly redirectUri: string
+  /** The browser, for evidence. */
+  readonly from?: object
 }
 
 /** Where the provider file says no way to learn whose account it is. */
@@ -66,7 +68,7 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
       readonly nonce: string | null
       readonly asked: readonly string[]
     }
-    let tokens: TokenSet
+    let tokens: TokenSet | null = null
     let account: { readonly id: string; readonly label: string }
     try {
       const earned = await client.exchangeCode(connection, {
@@ -74,6 +76,7 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
         redirectUri: answer.redirectUri,
         verifier: leg.verifier === null ? null : secret(leg.verifier),
         scopes: leg.asked,
+        nonce: leg.nonce,
       })
       tokens = { ...earned.tokens, scopes: earned.tokens.scopes ?? leg.asked }
       account =
@@ -83,7 +86,9 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
     } catch (error) {
       const reason = reasonOf(error)
       const failed = await end(flow, { failure: reason })
-      await event('failed', flow, { ...actor, reason, error: causeOf(error) })
+      // Whose account it is was never said: what was earned is given back.
+      const revoked = tokens === null ? {} : { revoked: await client.revoke(connection, tokens) }
+      await event('failed', flow, { ...actor, reason, error: causeOf(error), ...revoked })
       return { kind: 'provider_error', flow: failed }
     }
     const earned = { tokens, account }
@@ -112,7 +117,8 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
     if (flow.failure === 'expired' || (row.legExpiresAt ?? 0) <= clock.now())
       return { kind: 'expired' }
     if (flow.status !== 'pending') return { kind: 'used' }
-    const actor = { by: answer.person, verified: answer.verified }
+    const { person: by, verified, from } = answer
+    const actor = { by, verified, ...(from === undefined ? {} : { from }) }
     if (answer.person !== null && !samePerson(flow.person, answer.person)) {
       await event('user_mismatch', flow, { ...actor, at: 'callback' })
       return { kind: 'wrong_person' }

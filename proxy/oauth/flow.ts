@@ -16,7 +16,7 @@ import type { Sealer } from '../vault/seal.ts'
 import { createFinish } from './callback.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createKeeper } from './confirm.ts'
-import { createQuota } from './patience.ts'
+import { createQuota, QUOTA_MS } from './patience.ts'
 import type { OAuthClient } from './client.ts'
 
 export type FlowDeps = {
@@ -34,8 +34,8 @@ export type FlowDeps = {
   readonly randomBytes: (size: number) => Buffer
   /** Evidence and notifications. Fields name the flow by its hash, never an id, code, state or token. */
   readonly onEvent: (event: string, fields: object) => void | Promise<void>
-  /** A link was made: for whoever delivers it. Never in a call's way. */
-  readonly onLink?: (begun: Begun, flow: Flow) => void
+  /** Links are to be delivered (`notices`), and one was made just now. Never in a call's way. */
+  readonly onLink?: () => void
   /** false: the identity provider does not list this person as active. Throws when it cannot be asked. */
   readonly active?: (person: Person) => Promise<boolean>
 }
@@ -51,6 +51,9 @@ export type Begun = {
   readonly after?: string | null
 }
 
+/** A link to deliver; `attempt` counts from 1. */
+export type Notice = { readonly flow: Flow; readonly url: string; readonly attempt: number }
+
 /** What is left to do for this flow. `grant`: the scopes are held, only this agent's yes is missing. */
 export type Plan =
   | { readonly kind: 'grant' }
@@ -64,6 +67,8 @@ const LEG_MS = 600_000
 const STUCK: ReadonlySet<string> = new Set(['admin_required', 'client_refused'])
 /** The bus tells within a second; this is for what it lost. */
 const POLL_MS = 5_000
+/** Flows that are waited for are looked at one by one, this far apart: a thousand held calls are no load of their own. */
+const SPREAD_MS = 30
 const ID = /^[A-Za-z0-9_-]{43}$/
 const AUTHORIZATION_ID = /^ac_([0-9a-f]{64})$/
 
@@ -74,7 +79,7 @@ const union = (...lists: readonly (readonly string[])[]): readonly string[] => [
 export const createFlows = (deps: FlowDeps) => {
   const { store, vault, sealer, client, clock, publicUrl } = deps
   const legTtlMs = deps.legTtlMs ?? LEG_MS
-  const quota = createQuota(clock)
+  const quota = createQuota(store, clock)
   const beginning = new Map<string, Promise<Begun>>()
   const waiting = new Map<string, Set<() => void>>()
   store.subscribe('flow', (hash) => {
@@ -130,11 +135,28 @@ export const createFlows = (deps: FlowDeps) => {
     await store.flows.finish(flow.hash, failed ? 'failed' : 'completed', failure)
     // Whoever waits for it, in any process on this store, looks now; a notice that is lost costs them a second look.
     await store.publish('flow', flow.hash)
+    if (!failed) await settle(flow)
     return {
       ...flow,
       status: failed ? 'failed' : 'completed',
       failure: failed ? outcome.failure : null,
       missing,
+    }
+  }
+
+  /** Other links of this agent that ask for nothing more have nothing left to ask: whoever waits for them goes on. */
+  const settle = async (flow: Flow): Promise<void> => {
+    const holding = await holdingOf(flow)
+    if (holding.kind !== 'held' || holding.status !== 'active') return
+    const has = new Set(holding.scopes.filter((scope) => holding.granted?.includes(scope)))
+    for (const row of await store.flows.open(flow.person)) {
+      const same = row.agent === flow.agent && row.connection === flow.connection
+      // Somebody is at the provider, or the application is to confirm: that goes its own way.
+      const busy = row.held != null || (row.legExpiresAt ?? 0) > clock.now()
+      if (!same || busy || !row.scopes.every((scope) => has.has(scope))) continue
+      await store.flows.finish(row.hash, 'completed', null)
+      await store.publish('flow', row.hash)
+      await event('completed', toFlow(row), { at_provider: false, by_flow: flow.hash })
     }
   }
 
@@ -149,7 +171,10 @@ export const createFlows = (deps: FlowDeps) => {
   const insert = async (
     who: { readonly person: Person; readonly agent: string; readonly connection: string },
     scopes: readonly string[],
-    set: Pick<FlowRow, 'nonce' | 'status' | 'reauthorization' | 'nextUri' | 'challenge'>,
+    set: Pick<
+      FlowRow,
+      'nonce' | 'status' | 'reauthorization' | 'nextUri' | 'notifyAt' | 'challenge'
+    >,
   ): Promise<FlowRow> => {
     const now = clock.now()
     const row: FlowRow = {
@@ -189,11 +214,13 @@ export const createFlows = (deps: FlowDeps) => {
     // A row made under a hash key that the ring no longer uses cannot be turned into its link again.
     if (pending !== null && sha256(idOf(pending.nonce)) === pending.hash)
       return { ...begun(pending), after }
-    quota.take(person, agent)
     const nonce = deps.randomBytes(32).toString('base64url')
-    const row = await insert(who, scopes, { ...options, nonce, status: 'pending' })
+    const notifyAt = deps.onLink === undefined ? null : clock.now()
+    const row = await quota.take(person, agent, () =>
+      insert(who, scopes, { ...options, nonce, status: 'pending', notifyAt }),
+    )
     await event('started', toFlow(row), { reauthorization: options.reauthorization })
-    deps.onLink?.(begun(row), toFlow(row))
+    deps.onLink?.()
     return { ...begun(row), after }
   }
 
@@ -239,7 +266,8 @@ export const createFlows = (deps: FlowDeps) => {
         readonly challenge?: Challenge | null
       } = {},
     ): Promise<Begun> => {
-      const sorted = union(scopes).toSorted()
+      const { provider, scopes: most = [] } = deps.connections().get(connection) ?? {}
+      const sorted = union(provider?.scopeWhole === true ? most : scopes).toSorted()
       const challenge = options.challenge ? JSON.stringify(options.challenge) : null
       const key = JSON.stringify([
         person.tenant,
@@ -307,7 +335,8 @@ export const createFlows = (deps: FlowDeps) => {
       for (;;) {
         const left = deadline - clock.mono()
         // Listening before looking: what ends in between is not missed.
-        const { woken, stop } = listen(waiting, hash, Math.max(0, Math.min(POLL_MS, left)), signal)
+        const poll = Math.max(POLL_MS, waiting.size * SPREAD_MS)
+        const { woken, stop } = listen(waiting, hash, Math.max(0, Math.min(poll, left)), signal)
         try {
           const flow = hash === '' ? null : await byHash(hash)
           if (flow === null || flow.agent !== agent || !samePerson(flow.person, person))
@@ -402,13 +431,22 @@ export const createFlows = (deps: FlowDeps) => {
         : null,
     confirm: keeper.confirm,
     cancel: keeper.cancel,
+    /** Links that are to be delivered now, each taken for this caller until `until` (ms). */
+    notices: async (until: number, most: number): Promise<readonly Notice[]> =>
+      (await store.flows.notices(clock.now(), until, most))
+        // Made under a hash key that the ring no longer uses: nobody knows that link any more.
+        .filter((row) => sha256(idOf(row.nonce)) === row.hash)
+        .map((row) => ({ flow: toFlow(row), url: begun(row).url, attempt: row.notices ?? 1 })),
+    /** It was delivered or given up (null), or is to be tried again. */
+    notifyAt: store.flows.notifyAt,
+
     /** Drops every flow of a person. @returns how many */
     erase: (person: Person): Promise<number> => store.flows.erase(person),
 
     /** Gives back what nobody confirmed, drops flows that ended long ago. @returns how many */
     sweep: async (): Promise<number> => {
       await keeper.overdue()
-      return store.flows.sweep(clock.now() - deps.linkTtlMs)
+      return store.flows.sweep(clock.now() - Math.max(deps.linkTtlMs, QUOTA_MS))
     },
   }
 }

@@ -192,10 +192,13 @@ export const deniedPage = (): Html =>
   )
 
 export const mismatchPage = (providerName: string): Html =>
-  note(
+  page(
     'That is another account',
-    `You connected a different ${providerName} account before, so the new one was not stored.`,
-    'Ask the agent again and choose the same account, or have the old connection removed first.',
+    html`<p>
+        You connected a different ${providerName} account before, so the new one was not stored.
+      </p>
+      <p>Ask the agent again and choose the same account, or disconnect the old one first.</p>
+      <p><a href="/connections">See what is connected, and disconnect</a></p>`,
   )
 
 export const providerErrorPage = (providerName: string): Html =>
@@ -250,6 +253,15 @@ export const refusedFormPage = (again: string | null): Html =>
         changed.
       </p>
       ${again === null ? html`<p>Open the link that the agent gave you again.</p>` : html`<p><a href="${again}">Open the page again</a></p>`}`,
+  )
+
+/** The application named somebody to a browser that had not asked: said, and nothing is shown. */
+export const strayPage = (): Html =>
+  page(
+    'This browser did not ask for this page',
+    html`<p>Your sign-in was made for another browser, or took too long. Nothing was shown.</p>
+      <p>If somebody sent you here, tell your security team.</p>
+      <p><a href="/connections">See your own connections</a></p>`,
   )
 
 export const signedOutPage = (): Html =>

@@ -78,7 +78,7 @@ export const createPermit =
     if (decision.effect !== 'allow' && decision.effect !== 'consent_required')
       throw new Problem(
         'policy_denied',
-        `policy refused ${operation.id} at ${connection.name}: ${reasons.join(', ')}`,
+        `The security policy does not allow ${operation.id} at ${connection.name} (${reasons.join(', ')}).`,
         { extra: { reasons, decision_id: decision.id } },
       )
     const scopes = chooseScopes(operation, usable(holding), connection.scopes)

@@ -41,7 +41,7 @@ const CREDENTIAL =
   )
 const GRANT = 'tenant realm user agent connection scopes at lastUsedAt'.split(' ')
 const FLOW =
-  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil challenge'.split(
+  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil notifyAt notices challenge'.split(
     ' ',
   )
 const RUN =
@@ -91,6 +91,8 @@ const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
           confirmHash: row.confirmHash ?? null,
           held: row.held ?? null,
           confirmUntil: row.confirmUntil ?? null,
+          notifyAt: row.notifyAt ?? null,
+          notices: row.notices ?? 0,
           challenge: row.challenge ?? null,
         }
       : {}),
@@ -128,6 +130,7 @@ const statements = (now: string) => {
     put: `${insert('credentials', CREDENTIAL)} ON CONFLICT (id) DO UPDATE SET ${overwrite(CREDENTIAL)}, idle_from = NULL WHERE credentials.generation < excluded.generation RETURNING id`,
     lease: `UPDATE credentials SET unknown_since = CASE WHEN lease IS NULL THEN unknown_since ELSE coalesce(unknown_since, lease_until) END, lease = :lease, lease_until = ${now} + :ms WHERE id = :id AND generation = :generation AND status = 'active' AND (lease IS NULL OR lease_until <= ${now}) RETURNING ${select(CREDENTIAL)}`,
     rotate: `UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, lease = NULL, lease_until = NULL, unknown_since = NULL, cool_until = NULL, cool_error = NULL, idle_from = NULL WHERE id = :id AND lease = :lease AND generation + 1 = :generation AND status = 'active' RETURNING ${select(CREDENTIAL)}`,
+    revive: `UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, status = 'active', unknown_since = NULL, cool_until = NULL, cool_error = NULL, idle_from = NULL WHERE id = :id AND lease IS NULL AND generation + 1 = :generation AND status = 'needs_reauth' RETURNING ${select(CREDENTIAL)}`,
     release: `UPDATE credentials SET status = :status, unknown_since = :unknownSince, cool_until = :coolUntil, cool_error = :coolError, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease RETURNING ${select(CREDENTIAL)}`,
     idle: `SELECT ${select('id tenant realm user connection generation storedAt'.split(' '))}, ${IDLE_FROM} AS "from" FROM credentials WHERE status = 'active' AND connection = :connection AND ${IDLE_FROM} <= :before ORDER BY ${IDLE_FROM} LIMIT :most`,
     putOff: `UPDATE credentials SET idle_from = :to WHERE id = :id AND status = 'active' AND ${IDLE_FROM} = :from RETURNING id`,
@@ -155,6 +158,9 @@ const statements = (now: string) => {
     claim: `UPDATE flows SET confirm_hash = NULL WHERE hash = :hash AND confirm_hash = :confirmHash AND status = 'pending' RETURNING hash`,
     overdue: `${flows} WHERE confirm_until <= :now AND status = 'pending'`,
     open: `${flows} WHERE ${PERSON} AND status = 'pending'`,
+    begun: `SELECT created_at AS "createdAt" FROM flows WHERE ${PERSON} AND agent = :agent AND created_at > :since AND nonce NOT LIKE 'held:%' ORDER BY created_at DESC LIMIT :most`,
+    notices: `UPDATE flows SET notify_at = :until, notices = notices + 1 WHERE hash IN (SELECT hash FROM flows WHERE notify_at <= :now AND status = 'pending' AND expires_at > :now ORDER BY notify_at LIMIT :most) AND notify_at <= :now RETURNING ${select(FLOW)}`,
+    notifyAt: 'UPDATE flows SET notify_at = :at WHERE hash = :hash',
     eraseFlows: `DELETE FROM flows WHERE ${PERSON} RETURNING hash`,
     run: `SELECT ${select(RUN)} FROM runs WHERE token_hash = :tokenHash`,
     runs: `SELECT ${select(RUN)} FROM runs WHERE ${['id', 'tenant', 'realm', 'user', 'agent'].map(matching).join(' AND ')} ORDER BY created_at DESC, id DESC`,
@@ -230,6 +236,14 @@ export const createTables = (db: Database): Store => {
           const stored = first(yield [sql.rotate, after], credentialOf)
           if (stored === null) return false
           yield [sql.ended, { outcome: 'stored', lease }]
+          tell('credential', changed(stored))
+          return true
+        }, 'refresh'),
+      revive: (id, next) =>
+        db.transact(function* (tell): Work<boolean> {
+          const after = { ...next, scopes: JSON.stringify(next.scopes), id }
+          const stored = first(yield [sql.revive, after], credentialOf)
+          if (stored === null) return false
           tell('credential', changed(stored))
           return true
         }, 'refresh'),
@@ -317,6 +331,12 @@ export const createTables = (db: Database): Store => {
       claim: (hash, confirmHash) => hit(sql.claim, { hash, confirmHash }),
       overdue: (now) => rows(sql.overdue, { now }, flowOf),
       open: async (person) => rows(sql.open, personOf(person), flowOf),
+      begun: async (person, agent, since, most) =>
+        rows(sql.begun, { ...personOf(person), agent, since, most }, (raw) =>
+          Number(raw['createdAt']),
+        ),
+      notices: (now, until, most) => rows(sql.notices, { now, until, most }, flowOf),
+      notifyAt: async (hash, at) => void (await db.query([sql.notifyAt, { hash, at }])),
       erase: async (person) => (await db.query([sql.eraseFlows, personOf(person)])).length,
     },
     runs: {

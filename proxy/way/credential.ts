@@ -94,7 +94,9 @@ export const createCredentials = (deps: {
       if ((current.host ?? null) !== (used.host ?? null)) return null
       if (current.generation > used.generation) return injected(current, true)
       // A token stored moments ago that fails is no refresh problem: wrong audience, an app that was withdrawn.
-      if (current.refresh === null || deps.now() - current.storedAt < 30_000) return null
+      const life = (current.expiresAt ?? Infinity) - current.storedAt
+      const young = deps.now() - current.storedAt < Math.min(30_000, life / 2)
+      if (current.refresh === null || young) return null
       try {
         return await ask(used.credential, connection, { minGeneration: used.generation + 1 })
       } catch (error) {

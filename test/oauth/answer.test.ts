@@ -216,6 +216,18 @@ describe('a bad answer', () => {
       { kind: 'dead', error: 'gone_fishing' },
     ],
     [
+      'a whole description of the provider file says more than the word beside it (Gitea)',
+      { error: 'unauthorized_client', error_description: 'token was already used' },
+      { status: 400, rules: { errors: { 'token was already used': 'invalid_grant' } } },
+      { kind: 'dead', error: 'unauthorized_client' },
+    ],
+    [
+      'another description beside that word is not it',
+      { error: 'unauthorized_client', error_description: 'invalid client secret' },
+      { status: 400, rules: { errors: { 'token was already used': 'invalid_grant' } } },
+      { kind: 'our_fault' },
+    ],
+    [
       'interaction_required is a step of the person',
       { error: 'interaction_required' },
       { status: 400 },
@@ -353,6 +365,12 @@ describe('a bad answer', () => {
     [
       'a parallel refresh is busy (Salesforce)',
       { error: 'invalid_grant', error_description: 'Token request is already being processed' },
+      { status: 400 },
+      { kind: 'busy' },
+    ],
+    [
+      'a refused address or hour is no dead grant (Salesforce)',
+      { error: 'invalid_grant', error_description: 'ip restricted or invalid login hours' },
       { status: 400 },
       { kind: 'busy' },
     ],

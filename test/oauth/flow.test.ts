@@ -105,6 +105,50 @@ describe('a consent', () => {
     expect(idOf(same[0]?.url ?? '')).toMatch(/^[A-Za-z0-9_-]{43}$/)
   })
 
+  test('asks for all that the connection lists where the provider never widens a grant', async () => {
+    const known = house.connections.get('acme')
+    if (known === undefined) throw new Error('no connection')
+    const provider = { ...known.provider, scopeWhole: true }
+    house.connections.set('acme', { ...known, provider, scopes: ['openid', 'repo', 'mail'] })
+    const { begun } = await begin(alice, ['openid'])
+    house.connections.set('acme', known)
+    expect(begun.scopes).toEqual(['mail', 'openid', 'repo'])
+  })
+
+  test('ends every other link of the same agent that asks for nothing more, begun by any replica, and no other', async () => {
+    const { url } = await house.replica().begin(alice, AGENT, 'acme', ['openid'])
+    const renewal = await house.replica().begin(alice, AGENT, 'acme', ['repo'], {
+      reauthorization: true,
+    })
+    const more = await house.flows.begin(alice, AGENT, 'acme', ['openid', 'mail'])
+    const other = await house.flows.begin(alice, 'agent:other', 'acme', ['openid'])
+    const waiting = house.flows.status(
+      `ac_${(await house.flows.find(idOf(url)))?.hash ?? ''}`,
+      alice,
+      AGENT,
+      20_000,
+      new AbortController().signal,
+    )
+    const began = performance.now()
+    await connect()
+    expect(await waiting).toMatchObject({ status: 'completed', missing: [] })
+    expect(performance.now() - began).toBeLessThan(4_000)
+    expect(await house.flows.find(idOf(renewal.url))).toMatchObject({ status: 'completed' })
+    for (const open of [more, other])
+      expect(await house.flows.find(idOf(open.url))).toMatchObject({ status: 'pending' })
+    expect(await held(alice, 'agent:other')).toMatchObject({ granted: null })
+    expect(house.events.filter(({ fields }) => 'by_flow' in fields)).toHaveLength(2)
+  })
+
+  test('leaves a link alone whose person is at the provider for it', async () => {
+    const busy = await toProvider(alice, ['openid'])
+    await connect()
+    expect(await house.flows.find(idOf(busy.begun.url))).toMatchObject({ status: 'pending' })
+    expect(await finish(await back(busy.location), busy.cookie)).toMatchObject({
+      kind: 'completed',
+    })
+  })
+
   test('asks again for what the person gave before, so that a second consent never shrinks the first', async () => {
     await connect(alice, ['openid', 'repo'])
     const { finished, location } = await connect(alice, ['openid', 'mail'])

@@ -3,7 +3,7 @@ import { fork } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Connection, Person, Provider, Store, Vault } from '../../proxy/model.ts'
 import { createOAuthClient } from '../../proxy/oauth/client.ts'
@@ -419,6 +419,7 @@ for (const kind of (await kinds()).filter(({ ownClock }) => ownClock))
         lostResponse: 'no',
         rounds: [],
         dieAt: null,
+        spool: join(dirname(ring), 'vault-spool'),
         idle: { limitDays: LIMIT, inDays: 45 },
       }
       const told = await Promise.all(

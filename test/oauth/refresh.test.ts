@@ -1,5 +1,5 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -15,6 +15,7 @@ import { secret } from '../../proxy/secret.ts'
 import { openSqlite } from '../../proxy/store/sqlite.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 import type { Sealer } from '../../proxy/vault/seal.ts'
+import { createSpool, spooled } from '../../proxy/oauth/unstored.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { startAuthServer } from '../support/authserver.ts'
 import type { AuthServer } from '../support/authserver.ts'
@@ -159,6 +160,33 @@ describe('one refresh', () => {
   test('does not begin while the token is good', async () => {
     const { credential, refreshed } = await refresher.fresh(id, connection)
     expect([credential.generation, refreshed, tokenRequests().length]).toEqual([1, false, 0])
+  })
+
+  test('of a life of six seconds the last one is not used, and the one before begins a refresh', async () => {
+    await vault.connect({
+      person: alice,
+      agent: 'triage',
+      connection: 'acme',
+      provider: 'acme',
+      account: { id: 'alice', label: 'alice' },
+      tokens: { access: secret('a'), refresh: secret('r'), scopes: [], expiresIn: 6 },
+      scopes: ['openid'],
+    })
+    const tokens = { access: secret('b'), refresh: secret('s'), scopes: null, expiresIn: 6 }
+    let asked = 0
+    const refresh = async () => {
+      asked += 1
+      return { kind: 'tokens', tokens, account: null } as const
+    }
+    const short = build({ client: { ...client, refresh } })
+    const at = async (ms: number): Promise<boolean> => {
+      ahead = ms
+      return (await short.fresh(id, connection)).refreshed
+    }
+    expect([await at(3_000), asked]).toEqual([false, 0])
+    expect([await at(5_200), asked]).toEqual([true, 1])
+    expect(await at(9_700)).toBe(false)
+    await expect.poll(() => asked).toBe(2)
   })
 
   test('begins early and nobody waits for it', async () => {
@@ -338,6 +366,143 @@ describe('a lost token', () => {
     const { credential } = await build().fresh(id, connection)
     expect(await works(credential.access)).toBe(true)
     expect(tokenRequests()).toHaveLength(1)
+  })
+
+  test('is kept sealed in the spool when the store fails, and stored by the next process, which asks for nothing', async () => {
+    ahead = 2 * HOUR
+    const folder = join(mkdtempSync(join(tmpdir(), 'spool-')), 'vault-spool')
+    const spool = () => createSpool({ folder, sealer, log })
+    beforeRotate = () => {
+      throw new Error('disk full')
+    }
+    // Waits for ever between its tries: as good as killed.
+    const dead = build({ spool: spool(), sleep: () => new Promise(() => {}) })
+    const served = await dead.fresh(id, connection)
+    const [file = ''] = await spooled(folder)
+    expect(file).toBe(`${id}.json`)
+    const text = readFileSync(join(folder, file), 'utf8')
+    expect(statSync(join(folder, file)).mode & 0o777).toBe(0o600)
+    for (const token of [served.credential.access, served.credential.refresh])
+      expect(text).not.toContain(token?.reveal())
+    // Somebody writes another owner into it: it does not open, is told, and stays.
+    writeFileSync(join(folder, 'other.json'), text.replace('"alice"', '"bobby"'))
+
+    beforeRotate = () => {}
+    const next = build({ spool: spool() })
+    await next.resume(new Map([['acme', connection]]))
+    expect(await next.fresh(id, connection)).toMatchObject({
+      refreshed: false,
+      credential: { generation: 2 },
+    })
+    await next.drain()
+    expect((await vault.open(id, { fresh: true }))?.access.reveal()).toBe(
+      served.credential.access.reveal(),
+    )
+    expect(tokenRequests()).toHaveLength(1)
+    expect(await spooled(folder)).toEqual(['other.json'])
+    expect(logged.join()).toContain('bring back the key that it names')
+    ahead = 4 * HOUR
+    expect(await works((await next.fresh(id, connection)).credential.access)).toBe(true)
+  })
+
+  test('that waits in the spool of a revoked account is given back to the provider', async () => {
+    ahead = 2 * HOUR
+    const folder = mkdtempSync(join(tmpdir(), 'spool-'))
+    const spool = createSpool({ folder, sealer, log })
+    beforeRotate = () => {
+      throw new Error('disk full')
+    }
+    await build({ spool, sleep: () => new Promise(() => {}) }).fresh(id, connection)
+    beforeRotate = () => {}
+    await vault.revoke(id)
+    const next = build({ spool })
+    await next.resume(new Map([['acme', connection]]))
+    await next.drain()
+    expect(server.requests.filter(({ path }) => path === '/token/revocation')).toHaveLength(2)
+    expect(await spooled(folder)).toEqual([])
+    expect(await vault.open(id)).toBeNull()
+  })
+
+  test('brings a grant back that another process gave up because it was refused with the older one', async () => {
+    ahead = 2 * HOUR
+    beforeRotate = async () => {
+      // The store was away for longer than the lease, and somebody else was quicker when it came back.
+      beforeRotate = () => {}
+      ahead += 61_000
+      const taken = await vault.lease(id, 1, 1_000)
+      if (taken.kind !== 'leased') throw new Error(taken.kind)
+      await vault.release(id, taken.lease, { kind: 'dead', error: 'invalid_grant', coolDownMs: 0 })
+    }
+    const { credential } = await refresher.fresh(id, connection)
+    const stored = await vault.open(id, { fresh: true })
+    expect(stored).toMatchObject({ status: 'active', generation: 2 })
+    expect(stored?.access.reveal()).toBe(credential.access.reveal())
+    ahead = 4 * HOUR
+    expect(await works((await refresher.fresh(id, connection)).credential.access)).toBe(true)
+  })
+
+  test('that only memory knows is stored into a database that was restored meanwhile', async () => {
+    for (const hours of [2, 4]) {
+      ahead = hours * HOUR
+      await refresher.fresh(id, connection)
+    }
+    const yesterday = await store.credentials.byId(id)
+    if (yesterday === null) throw new Error('no row')
+    ahead = 6 * HOUR
+    await refresher.fresh(id, connection)
+    ahead = 8 * HOUR
+    let left = 1
+    beforeRotate = async () => {
+      if ((left -= 1) >= 0) throw new Error('the database is being restored')
+    }
+    const served = await refresher.fresh(id, connection)
+    await store.credentials.remove(id)
+    await store.credentials.put(yesterday, {
+      tenant: alice.tenant,
+      realm: alice.realm,
+      user: alice.id,
+      agent: 'triage',
+      connection: 'acme',
+      scopes: ['openid'],
+      at: 0,
+    })
+    await refresher.drain()
+    expect((await vault.open(id, { fresh: true }))?.access.reveal()).toBe(
+      served.credential.access.reveal(),
+    )
+    ahead = 10 * HOUR
+    expect(await works((await build().fresh(id, connection)).credential.access)).toBe(true)
+  })
+
+  test('of a restored database is told as such, and the person asked again; nothing is sent twice', async () => {
+    const yesterday = await store.credentials.byId(id)
+    if (yesterday === null) throw new Error('no row')
+    ahead = 2 * HOUR
+    await refresher.fresh(id, connection)
+    ahead = 4 * HOUR
+    const current = await vault.open(id)
+    expect(current?.generation).toBe(2)
+    await store.credentials.remove(id)
+    await store.credentials.put(yesterday, {
+      tenant: alice.tenant,
+      realm: alice.realm,
+      user: alice.id,
+      agent: 'triage',
+      connection: 'acme',
+      scopes: ['openid'],
+      at: 0,
+    })
+    const stale = { ...vault, open: async () => current } // as it was remembered
+    const remembering = build({
+      vault: {
+        ...vault,
+        open: (which, options) =>
+          options?.fresh === true ? vault.open(which, options) : stale.open(),
+      },
+    })
+    expect(code(await failure(remembering.fresh(id, connection)))).toBe('reauthorization_required')
+    expect(tokenRequests()).toHaveLength(2)
+    expect(logged.join()).toContain('was the database restored?')
   })
 
   test('of a revoked grant is given back to the provider: the kill switch wins', async () => {

@@ -209,6 +209,8 @@ export type Deputy = {
   readonly evidence: () => readonly EvidenceLine[]
   /** What was logged (in process), or standard error (child). */
   readonly logged: () => string
+  /** Ends it; the folder stays until `close`. */
+  readonly stop: () => Promise<unknown>
   readonly close: () => Promise<void>
 }
 
@@ -237,6 +239,8 @@ export const startDeputy = async (setup: Setup, dir?: string): Promise<Deputy> =
       print: (line) => void logged.push(line),
       version: '0.0.0',
     })
+    let stopped: Promise<void> | null = null
+    const stop = (): Promise<void> => (stopped ??= serving.close())
     return {
       agent: serving.addresses['agent'] ?? '',
       connect: serving.addresses['connect'] ?? '',
@@ -245,8 +249,9 @@ export const startDeputy = async (setup: Setup, dir?: string): Promise<Deputy> =
       dir: folder,
       evidence: () => evidenceOf(folder),
       logged: () => logged.join('\n'),
+      stop,
       close: async () => {
-        await serving.close()
+        await stop()
         remove(folder)
       },
     }
@@ -286,7 +291,7 @@ export const startChild = async (setup: Setup, dir?: string): Promise<Child> => 
     child.once('exit', (code) => resolve(code))
   })
   await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`deputy is not ready: ${text()}`)), 15_000)
+    const timer = setTimeout(() => reject(new Error(`deputy is not ready: ${text()}`)), 60_000)
     child.stderr.on('data', (chunk: Buffer) => {
       err.push(chunk)
       if (!text().includes('deputy is ready')) return

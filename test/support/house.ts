@@ -11,6 +11,7 @@ import type { AuthServer } from './authserver.ts'
 import { createBrowser } from './browser.ts'
 import type { Browser } from './browser.ts'
 import { startDeputy, TABLES } from './deputy.ts'
+import { conforming } from './openapi.ts'
 import type { Fields } from './deputy.ts'
 
 export const BACKEND = 'canary-backend-bearer-00000000000000000'
@@ -155,9 +156,10 @@ export const startHouse = async (
       .setExpirationTime(now + ttl)
       .sign(privateKey)
   }
-  const client = (baseURL: string, apiKey: string) => new Arcade({ apiKey, baseURL, maxRetries: 0 })
+  const client = (baseURL: string, apiKey: string) =>
+    new Arcade({ apiKey, baseURL, maxRetries: 0, fetch: conforming })
   const api = (method: string, path: string, body?: object, bearer = BACKEND) =>
-    fetch(`${deputy.addresses['operators'] ?? deputy.connect}${path}`, {
+    conforming(`${deputy.addresses['operators'] ?? deputy.connect}${path}`, {
       method,
       headers: {
         authorization: `Bearer ${bearer}`,

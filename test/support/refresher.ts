@@ -8,6 +8,7 @@ import { Problem } from '../../proxy/problem.ts'
 import { openStore } from '../../proxy/store/open.ts'
 import { readRing } from '../../proxy/vault/rotate.ts'
 import { createSealer } from '../../proxy/vault/seal.ts'
+import { createSpool } from '../../proxy/oauth/unstored.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { connectionOf } from '../oauth/fixtures.ts'
 
@@ -19,7 +20,10 @@ export type Task = {
   readonly lostResponse: LostResponse
   /** Rounds of as many callers at once. */
   readonly rounds: readonly number[]
-  readonly dieAt: 'before the request' | 'before the store' | 'after the store' | null
+  readonly dieAt:
+    'before the request' | 'before the store' | 'after the store' | 'after the store failed' | null
+  /** Folder of what could not be stored. */
+  readonly spool: string
   /** Instead of callers: one pass over idle grants, that many days from now. */
   readonly idle?: { readonly limitDays: number; readonly inDays: number }
 }
@@ -44,6 +48,7 @@ const run = async (task: Task): Promise<Told> => {
       ...opened.credentials,
       rotate: async (...what) => {
         if (task.dieAt === 'before the store') die()
+        if (task.dieAt === 'after the store failed') throw new Error('disk full')
         const stored = await opened.credentials.rotate(...what)
         if (task.dieAt === 'after the store') die()
         return stored
@@ -61,11 +66,13 @@ const run = async (task: Task): Promise<Told> => {
     client: createOAuthClient({ fetch: counted, clock }),
     clock,
     log,
+    spool: createSpool({ folder: task.spool, sealer, log }),
   })
   const connection = connectionOf(
     { token: task.token },
     { lostResponse: task.lostResponse, refreshIdleDays: task.idle?.limitDays ?? null },
   )
+  await refresher.resume(new Map([['acme', connection]]))
   const ask = (): Promise<string> =>
     refresher.fresh(task.credential, connection).then(
       ({ credential }) => `${credential.generation} ${credential.access.reveal()}`,
@@ -88,6 +95,7 @@ const run = async (task: Task): Promise<Told> => {
   }
   for (const callers of task.rounds)
     rounds.push(await Promise.all(Array.from({ length: callers }, ask)))
+  if (task.dieAt === 'after the store failed') die() // all were served
   await refresher.drain()
   await store.close()
   return { rounds }

@@ -153,12 +153,21 @@ export const startScripted = async (client: ClientFacts) => {
     response: ServerResponse,
   ): void => {
     const { example } = session
+    const [header = '', value = ''] = (example.present ?? '').split(/: (.*)/)
+    const shown =
+      example.present === undefined ||
+      seen.headers[header.toLowerCase()] === value.replace('{token}', seen.token ?? '')
     const holds = seen.token !== null && session.access.has(seen.token)
+    if (holds && !shown && seen.endpoint === 'api') {
+      session.complaints.push(`present should be ${example.present}`)
+      return send(response, twist, 401, {})
+    }
     if (twist.error !== undefined) return failed(session, response, twist.error, twist)
     if (twist.status !== undefined && (twist.status < 200 || twist.status > 204))
       return send(response, twist, twist.status, {})
     // Nothing was done where the answer is not the one that says so.
-    if (twist.size === 'endless' || twist.body !== undefined) return send(response, twist, 200, {})
+    if ((twist.size ?? 'large') !== 'large' || twist.body !== undefined)
+      return send(response, twist, 200, {})
     switch (seen.endpoint) {
       case 'metadata':
         return send(response, twist, 200, { ...metadata(session), ...twist.members })

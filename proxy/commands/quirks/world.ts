@@ -38,7 +38,8 @@ export type Attempt = ReturnType<World['attempt']>
 const moved = (provider: Provider, example: Example, origin: string, session: string): Provider => {
   const at = (place: string): string => `${origin}/${session}/${place}`
   const own = [example.host, example.other_host].filter((name) => name !== undefined)
-  const names = provider.hostFromToken ? own : [...provider.hosts.keys()]
+  const listed = provider.hosts.size > 0 ? [...provider.hosts.keys()] : ['git.example.com']
+  const names = provider.hostFromToken ? own : listed
   const { introspect, refresh } = provider
   return {
     ...provider,

@@ -203,7 +203,8 @@ describe.each(await kinds())('idle grants in the $name store', ({ place, skip })
       active -= 1
     }
     await idleOf().pass()
-    expect([server.came.length, most]).toEqual([8, 2])
+    expect(server.came).toHaveLength(8)
+    expect(most).toBeLessThanOrEqual(2)
   })
 
   test('end with the person’s right to them: nothing is asked while the source says no, and it may say yes later', async () => {
@@ -369,9 +370,14 @@ describe.each(await kinds())('idle grants in the $name store', ({ place, skip })
     const idle = idleOf()
     await idle.pass()
     expect(server.came).toEqual(['refresh-1'])
-    const began = performance.now()
-    for (let n = 0; n < 100; n += 1) await store.credentials.idle('acme', clock.now() - DAY, 50)
-    expect((performance.now() - began) / 100).toBeLessThan(5)
+    const took: number[] = []
+    for (let n = 0; n < 100; n += 1) {
+      const began = performance.now()
+      await store.credentials.idle('acme', clock.now() - DAY, 50)
+      took.push(performance.now() - began)
+    }
+    // The quickest, because others use this machine too; a scan of the table takes several times as long.
+    expect(Math.min(...took)).toBeLessThan(2)
   })
 })
 

@@ -154,7 +154,8 @@ export const createFlows = (deps: FlowDeps) => {
       // Somebody is at the provider, or the application is to confirm: that goes its own way.
       const busy = row.held != null || (row.legExpiresAt ?? 0) > clock.now()
       if (!same || busy || !row.scopes.every((scope) => has.has(scope))) continue
-      await store.flows.finish(row.hash, 'completed', null)
+      // It ended by itself meanwhile, here or at another replica.
+      if (!(await store.flows.finish(row.hash, 'completed', null))) continue
       await store.publish('flow', row.hash)
       await event('completed', toFlow(row), { at_provider: false, by_flow: flow.hash })
     }

@@ -102,7 +102,7 @@ test('a body that nobody has read is not held: its caller could leave unseen', a
   expect(await held()).toBe(0)
 })
 
-describe('room', () => {
+describe('room', { timeout: 20_000 }, () => {
   let deputy: Deputy
   const start = async (limits: object = {}): Promise<void> => {
     deputy = await startDeputy({
@@ -174,7 +174,7 @@ describe('room', () => {
   })
 })
 
-test('a hold ends with the tag that it was asked with', async () => {
+test('a hold ends with the tag that it was asked with', { timeout: 20_000 }, async () => {
   const began = performance.now()
   const tag = await world.idp.assertion('alice', 'short-lived', 3)
   const answer = await fetch(`${world.agent}/api.github.com/user`, {

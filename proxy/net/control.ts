@@ -1,8 +1,11 @@
 // The socket by which commands on the same machine talk to a running deputy: whoever may open the file is the operator.
 import { chmodSync, rmSync } from 'node:fs'
-import { createServer, type RequestListener } from 'node:http'
+import type { RequestListener } from 'node:http'
 import { connect } from 'node:net'
 import type { Log } from '../model.ts'
+
+// As in net/listener.
+const { createServer } = process.getBuiltinModule('node:http')
 
 /** Does anybody answer at this socket? Throws an Error when it belongs to somebody else. */
 export const answers = (path: string): Promise<boolean> =>

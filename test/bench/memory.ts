@@ -7,7 +7,7 @@ import { startChild } from '../support/deputy.ts'
 import { startUpstream } from '../support/upstream.ts'
 import { say, type Size } from './calls.ts'
 import { holdCalls, holder, namesOf, residentOf } from './held.ts'
-import { agentPort, memoryOf, start } from './processes.ts'
+import { agentPort, memoryOf, start, watching } from './processes.ts'
 import { median, n, verdict, type Section } from './report.ts'
 import { seed } from './seed.ts'
 
@@ -69,15 +69,10 @@ const streaming = async (
     held: [{ person: 'alice', connection: 'stream', token: 'at-alice-0123456789' }],
   })
   let mb = 0
-  let watching = true
-  const watch = async (): Promise<void> => {
-    while (watching) {
-      mb = Math.max(mb, await residentOf(deputy))
-      await pause(100)
-    }
-  }
+  const stop = watching(100, async () => {
+    mb = Math.max(mb, await residentOf(deputy))
+  })
   try {
-    const watched = watch()
     const began = performance.now()
     const answer = await fetch(`${deputy.agent}/api.stream.test/big`, {
       headers: { 'deputy-user': 'alice' },
@@ -85,8 +80,7 @@ const streaming = async (
     let got = 0
     for await (const part of answer.body ?? []) got += (part as Uint8Array).length
     const seconds = (performance.now() - began) / 1_000
-    watching = false
-    await watched
+    await stop()
     return {
       mb,
       perSecond: got / 1e6 / seconds,
@@ -96,7 +90,7 @@ const streaming = async (
           : [`streaming: ${answer.status}, ${got} bytes of ${bytes}`],
     }
   } finally {
-    watching = false
+    await stop().catch(() => {}) // told already, or the rest failed first
     await deputy.close()
     await upstream.close()
   }

@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 export type Core = 'proxy' | 'load'
@@ -106,5 +107,22 @@ export const start = (
       await ended
       clearTimeout(timer)
     },
+  }
+}
+
+/** Looks every `ms` until the returned function is called; that one rejects when a look failed. */
+export const watching = (ms: number, look: () => Promise<void>): (() => Promise<void>) => {
+  const ending = new AbortController()
+  const looks = (async () => {
+    while (!ending.signal.aborted) {
+      await look()
+      await pause(ms)
+    }
+  })()
+  // Heard by whoever stops it.
+  looks.catch(() => {})
+  return () => {
+    ending.abort()
+    return looks
   }
 }

@@ -13,15 +13,16 @@ import { AGENT, startChild, type Child, type Held } from '../support/deputy.ts'
 import { QUIET, startServer } from '../support/postgres.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 import { say, type Size } from './calls.ts'
+import { watching } from './processes.ts'
 import { n, part, type Section } from './report.ts'
 
 /** openPostgres: 10 for calls, 4 for refreshes, 1 that listens. */
 const BOUND = 15
 const NEW = 'at-alice-refreshed-0123456789'
-const HELD: readonly Held[] = [
+const HELD = [
   { person: 'alice', token: 'at-alice-ended', refresh: 'rt-alice-1', expiresIn: 1, agedMs: 60_000 },
-  { person: 'bob', token: 'at-bob-0123456789', expiresIn: 36_000 },
-]
+  { person: 'bob', token: 'at-bob-0123456789', refresh: null, expiresIn: 36_000, agedMs: 0 },
+] as const satisfies readonly Held[]
 
 /** A provider whose token endpoint takes `ms`. */
 const slowly = async (ms: number): Promise<Upstream> => {
@@ -81,24 +82,19 @@ const run = async (
   const watcher = url === null ? null : new Client(url)
   await watcher?.connect()
   let connections = 0
-  let watching = true
-  const watch = async (): Promise<void> => {
-    while (watching && watcher !== null) {
-      const { rows } = await watcher.query<{ most: string }>(
+  const stop = watching(50, async () => {
+    const { rows = [] } =
+      (await watcher?.query<{ most: string | null }>(
         `SELECT max(n) AS most FROM (SELECT count(*) AS n FROM pg_stat_activity WHERE application_name LIKE 'deputy-%' GROUP BY application_name) AS each`,
-      )
-      connections = Math.max(connections, Number(rows[0]?.most ?? 0))
-      await pause(50)
-    }
-  }
+      )) ?? {}
+    connections = Math.max(connections, Number(rows[0]?.most ?? 0))
+  })
   try {
     // Sockets are opened and code is compiled by calls of somebody else.
     const warm = await storm(deputies, callers, 'bob', dispatcher)
     say(`refresh: ${name}, ${callers} callers`)
-    const watched = watch()
     const { took, wrong } = await storm(deputies, callers, 'alice', dispatcher)
-    watching = false
-    await watched
+    await stop()
     const requests = upstream.refreshes.length
     return {
       name,
@@ -113,7 +109,7 @@ const run = async (
       ],
     }
   } finally {
-    watching = false
+    await stop().catch(() => {}) // told already, or the rest failed first
     await watcher?.end()
     await dispatcher.destroy()
   }
@@ -142,15 +138,14 @@ const onPostgres = async (url: string, size: Size, callers: number, ms: number):
   const keys = join(size.folder, 'refresh-keys.json')
   writeFileSync(keys, ring, { mode: 0o600 })
   const store = await openPostgres(url, { log: QUIET })
-  for (const { person, token, refresh, expiresIn, agedMs } of HELD) {
-    const now = Date.now() - (agedMs ?? 0)
+  for (const { person: id, token, refresh, expiresIn, agedMs } of HELD) {
+    const now = Date.now() - agedMs
     const vault = createVault({
       store,
       sealer: createSealer(parseKeyRing(ring)),
       clock: { now: () => now, mono: () => performance.now() },
       randomId: randomUUID,
     })
-    const id = String(person)
     await vault.connect({
       person: { tenant: 'default', realm: 'local', id },
       agent: AGENT,
@@ -159,9 +154,9 @@ const onPostgres = async (url: string, size: Size, callers: number, ms: number):
       account: { id, label: id },
       tokens: {
         access: secret(token),
-        refresh: refresh == null ? null : secret(refresh),
+        refresh: refresh === null ? null : secret(refresh),
         scopes: ['notes'],
-        expiresIn: expiresIn ?? null,
+        expiresIn,
       },
       scopes: ['notes'],
     })

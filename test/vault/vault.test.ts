@@ -82,7 +82,7 @@ describe.each(await kinds())('the vault on $name', (kind) => {
     vault = build()
     reads = 0
     const everybody = Array.from({ length: 1_000 })
-    const first = everybody.map(() => vault.look(alice, 'github', 'triage'))
+    const first = everybody.map(async () => vault.look(alice, 'github', 'triage'))
     expect((await Promise.all(first)).every(({ kind }) => kind === 'held')).toBe(true)
     expect(reads).toBe(1)
     await Promise.all(everybody.map(() => vault.open(id)))

@@ -252,12 +252,13 @@ const program = (done: (code: number) => void): Command => {
       done(
         from === null
           ? EXIT.config
-          : (await import('./commands/connect.ts')).connectCode({ at: from.at, print, complain }),
+          : (await import('./commands/local.ts')).connectCode({ at: from.at, print, complain }),
       )
     })
 
   addOperatorCommands(deputy, command, done, {
     token: process.env['DEPUTY_OPERATOR_TOKEN'],
+    load: loaded,
     print,
     complain,
   })

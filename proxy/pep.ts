@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { CallRegistry } from './calls.ts'
 import type {
+  Challenge,
   Clock,
   Decision,
   Holding,
@@ -13,10 +14,10 @@ import type {
   Vault,
 } from './model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from './problem.ts'
-import type { Act, Classify } from './way/classify.ts'
-import type { Credentials } from './way/credential.ts'
-import { CONSENT, usable, type Decide } from './way/decide.ts'
-import type { Facts } from './way/entitlements.ts'
+import { opened, type Act, type Classify } from './way/classify.ts'
+import { asking, challengeOf, type Credentials } from './way/credential.ts'
+import { CONSENT, decideEach, together, usable, type Decide } from './way/decide.ts'
+import { freshest, type Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
 import type { Forward, Outcome } from './way/forward.ts'
 import type { Hold } from './way/hold.ts'
@@ -41,6 +42,8 @@ type Link = {
   readonly url: string
   readonly scopes: readonly string[]
   readonly expiresAt: number
+  /** Why the last try there could not succeed; null: nothing is in its way. */
+  readonly after?: string | null
 }
 
 export type PepDeps = {
@@ -65,6 +68,7 @@ export type PepDeps = {
     connection: Route['connection'],
     scopes: readonly string[],
     again: boolean,
+    challenge?: Challenge | null,
   ) => Promise<Link>
   /** Waits for a consent to end; true: completed. */
   readonly ended: (
@@ -135,8 +139,8 @@ const STALE_MS = 1_000
 const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'reauthorization_required',
   'consent_required',
+  'step_up_required',
 ])
-
 /** What is stripped from the query is gone before anybody looks: policy sees what is sent. */
 const cutQuery = (call: Call, route: Route): Route => {
   const { target, stripped } = stripQuery(route.target, route.connection.provider)
@@ -180,7 +184,7 @@ export const createPep = (deps: PepDeps) => {
     canonicalHeaders(req.rawHeaders, deps.tagHeader) //                                     400
     const route = (call.route = cutQuery(call, matchRoute(call.snapshot.routes, req, dedicated))) // 400 404 409
     const who = (call.who = await deps.identify(req.rawHeaders, route.named)) //            401, before any body is read
-    const act = (call.act = call.snapshot.classify(route)) //                               400
+    const outer = (call.act = call.snapshot.classify(route)) //                             400
     let abort = (reason: Problem): void => void res.destroy(reason)
     const leave = deps.calls.enter({
       id: call.id,
@@ -191,7 +195,8 @@ export const createPep = (deps: PepDeps) => {
       abort: (reason) => abort(reason),
     }) // 429
     try {
-      const body = await inspect(req, route, act, deps.limits) //                           400 413 415
+      const body = await inspect(req, route, outer, deps.limits) //                         400 413 415
+      const act = (call.act = opened(outer, route, body.inner)) //                          400
       const sifted = deps.sift(req.rawHeaders, route.connection.provider)
       name(call, sifted, body, tagInSlot(req, deps.tagHeader, who))
       for (let n = 1; ; n++) {
@@ -230,18 +235,14 @@ export const createPep = (deps: PepDeps) => {
     n: number,
   ): Promise<{ holding: Holding; decision: Decision }> => {
     for (let again = false; ; again = true) {
-      const facts = await deps.entitlements(who, act.operation.access)
+      const facts = await (act.parts
+        ? freshest(deps.entitlements, who, act.parts)
+        : deps.entitlements(who, act.operation.access))
       const holding = await held(who, route)
-      const decision = await deps.decide(deps.policy(), {
-        id: call.id,
-        principal: who,
-        route,
-        act,
-        body,
-        stripped: call.stripped,
-        facts,
-        holding,
-      })
+      const { stripped } = call
+      const question = { id: call.id, principal: who, route, act, body, stripped, facts, holding }
+      const each = act.parts && (await decideEach(deps.decide, deps.policy(), question, act.parts))
+      const decision = each ? together(each) : await deps.decide(deps.policy(), question)
       if (
         !again &&
         decision.effect === 'deny' &&
@@ -252,22 +253,30 @@ export const createPep = (deps: PepDeps) => {
       call.decision = decision
       call.open = false
       const { traceparent } = req.headers
-      const written = evidence.decided({
-        id: call.id,
-        n,
-        traceparent: typeof traceparent === 'string' ? traceparent : null,
-        principal: who,
-        route,
-        operation: act.operation,
-        body,
-        stripped: call.stripped,
-        facts,
-        holding,
-        decision,
-      })
+      const record = (about: Act, said: Decision, part?: number): Promise<void> =>
+        evidence.decided({
+          id: call.id,
+          n,
+          traceparent: typeof traceparent === 'string' ? traceparent : null,
+          principal: who,
+          route,
+          operation: about.operation,
+          graphql: about.graphql,
+          part,
+          body,
+          stripped,
+          facts,
+          holding,
+          decision: said,
+        })
+      const written = each
+        ? Promise.all(each.map((said, i) => record(act.parts?.[i] ?? act, said, i + 1)))
+        : record(act, decision)
+      // A part that was allowed has its outcome, also where another kept the call from leaving.
+      const allowed = each?.some(({ effect }) => effect === 'allow') ?? decision.effect === 'allow'
       try {
         await written
-        call.open = decision.effect === 'allow'
+        call.open = allowed
       } catch (error) {
         unrecorded(error)
       }
@@ -339,32 +348,28 @@ export const createPep = (deps: PepDeps) => {
     route: Route,
     holding: Holding,
     scopes: readonly string[],
+    challenge: Challenge | null = null,
   ): Promise<Problem> => {
     const { connection } = route
-    const account = `your ${connection.provider.name} account`
     const lost = holding.kind === 'held' && holding.status === 'needs_reauth'
-    const missing = scopes.filter((scope) => !usable(holding).includes(scope)).join(', ')
-    const link = await deps.link(who, connection, scopes, lost)
-    const ask = lost
-      ? `reconnect ${account}`
-      : holding.kind === 'held' && holding.granted !== null
-        ? `allow one thing more (${missing}) on ${account}`
-        : holding.kind === 'held'
-          ? `allow this agent to use ${account}`
-          : `connect ${account}`
-    return new Problem(
-      lost ? 'reauthorization_required' : 'consent_required',
-      `To go on, ${ask}: ${link.url}`,
-      {
-        extra: {
-          authorization_id: link.authorizationId,
-          url: link.url,
-          scopes: link.scopes,
-          expires_at: new Date(link.expiresAt).toISOString(),
-          connection: connection.name,
-        },
+    const missing = scopes.filter((scope) => !usable(holding).includes(scope))
+    const again = lost || challenge !== null
+    const link = await deps.link(who, connection, scopes, again, challenge)
+    const { code, detail, extra } = asking(holding, connection.provider.name, missing, {
+      url: link.url,
+      after: link.after ?? null,
+      challenge,
+    })
+    return new Problem(code, detail, {
+      extra: {
+        authorization_id: link.authorizationId,
+        url: link.url,
+        scopes: link.scopes,
+        expires_at: new Date(link.expiresAt).toISOString(),
+        connection: connection.name,
+        ...extra,
       },
-    )
+    })
   }
 
   const job = (
@@ -378,7 +383,7 @@ export const createPep = (deps: PepDeps) => {
     body,
     injected: call.credential,
     pointers:
-      call.act?.kind === 'rest'
+      call.act !== null && call.act.kind !== 'asset'
         ? rewritten(call.act.operation, route.connection.provider.rewrite)
         : NONE,
     sifted,
@@ -398,12 +403,16 @@ export const createPep = (deps: PepDeps) => {
       route !== null
     )
       problem = await Promise.resolve(held(who, route))
-        .then((holding) => consent(who, route, holding, call.decision?.requiredScopes ?? []))
+        .then((holding) => {
+          const scopes = call.decision?.requiredScopes ?? []
+          return consent(who, route, holding, scopes, challengeOf(problem))
+        })
         .catch(toProblem)
     if (problem.code === 'internal' || problem.cause !== undefined)
       deps.log.warn({ err: problem.cause, exchange: call.id, code: problem.code }, problem.message)
     if (!res.headersSent && !res.destroyed) {
-      const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase)
+      const agent = res.req.headers['user-agent']
+      const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase, agent)
       // What was not read of the body must not be taken for the next request.
       res
         .writeHead(status, res.req.complete ? headers : { ...headers, connection: 'close' })

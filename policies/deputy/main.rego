@@ -57,6 +57,11 @@ deny contains {"code": "host_mismatch", "msg": "the host does not belong to the 
 
 deny contains {"code": "body_opaque", "msg": "the body had to be inspected and could not be"} if not lib.body_ok
 
+deny contains {"code": "graphql_unread", "msg": "the document was not read, or is not what it is called"} if {
+	input.operation.kind == "graphql"
+	not lib.graphql_ok
+}
+
 deny contains {"code": "entitlements_stale", "msg": "what the identity provider said is too old"} if {
 	not lib.at_most(input.user.entitlements_age_ms, max_entitlement_age_s * 1000)
 }

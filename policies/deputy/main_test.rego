@@ -162,10 +162,39 @@ test_bodies_that_had_to_be_inspected if {
 	unwanted := set_to("/operation/inspects", false)
 	codes([unwanted, set_to("/request/body/state", "too_large")]) == []
 	large := set_to("/request/body/state", "too_large")
-	row_codes(wide, [unwanted, large, set_to("/operation/kind", "graphql")]) == ["body_opaque"]
+	row_codes(wide, array.concat(read_graphql, [unwanted, large])) == ["body_opaque"]
 	d := deputy.decision with input as json.patch(base, [unwanted, large])
 		with data.deputy_data.providers.github.inspect_body as ["read"]
 	[r.code | some r in d.reasons] == ["body_opaque"]
+}
+
+# --- GraphQL ---------------------------------------------------------------------------------------
+
+read_graphql := [
+	set_to("/operation/kind", "graphql"),
+	set_to("/operation/graphql", {"type": "query", "name": "", "fields": ["viewer"], "depth": 2}),
+]
+
+gql(ops) := row_codes(wide, array.concat(read_graphql, ops))
+
+test_graphql_is_one_root_field_that_was_read if {
+	gql([]) == []
+	gql([without("/operation/graphql")]) == ["graphql_unread"]
+	every type in ["subscription", "Query", "", null] {
+		gql([set_to("/operation/graphql/type", type)]) == ["graphql_unread"]
+	}
+	every fields in [[], ["viewer", "issues"], [7], "viewer", {}, null] {
+		gql([set_to("/operation/graphql/fields", fields)]) == ["graphql_unread"]
+	}
+	codes(read_graphql) == ["no_grant"]
+}
+
+test_a_mutation_is_no_read if {
+	mutation := set_to("/operation/graphql/type", "mutation")
+	gql([mutation]) == ["graphql_unread"]
+	every access in ["write", "delete", "admin"] {
+		gql([mutation, set_to("/operation/access", access)]) == []
+	}
 }
 
 # --- deputy's own operations ---------------------------------------------------------------------

@@ -1,11 +1,76 @@
-// Commands that talk to a running deputy's operators' API. The bearer comes from a file or the environment, never as an argument.
+// Commands that talk to the operators' API: over HTTP with a bearer from a file or the environment, never an argument, or by the socket of a deputy on this machine.
 import { readFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { text } from 'node:stream/consumers'
 import { isLoopback } from '../config/address.ts'
+import { answers } from '../net/listener.ts'
 import { visible } from '../observe/log.ts'
 
+export type Answer = {
+  readonly status: number
+  readonly headers: { readonly get: (name: string) => string | null }
+  readonly body: unknown
+}
+/** The operators' API, wherever it is. */
+export type Reach = {
+  /** @param path with its query */
+  readonly ask: (method: string, path: string, body?: object) => Promise<Answer>
+  readonly close: () => Promise<void>
+}
+
+export const member = (value: unknown, name: string): unknown =>
+  typeof value === 'object' && value !== null && Object.hasOwn(value, name)
+    ? (value as Readonly<Record<string, unknown>>)[name]
+    : undefined
+
+/** Any answer of ours: JSON or nothing. */
+export const readAnswer = async (response: {
+  readonly status: number
+  readonly headers: Answer['headers']
+  readonly text: () => Promise<string>
+}): Promise<Answer> => {
+  const text = await response.text()
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: text === '' ? null : (JSON.parse(text) as unknown),
+  }
+}
+export const written = (method: string, body: object | undefined) => ({
+  method,
+  ...(body === undefined
+    ? {}
+    : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+})
+
+/** null: nobody serves there. Throws an Error when the socket is another user's. */
+export const overSocket = async (socketPath: string): Promise<Reach | null> =>
+  (await answers(socketPath))
+    ? {
+        ask: (method, path, body) =>
+          new Promise((resolve, reject) => {
+            const { headers = {}, body: sent } = written(method, body)
+            const asked = request({ socketPath, path, method, headers }, (answer) => {
+              const got = answer.headers
+              const get = (name: string): string | null => got[name]?.toString() ?? null
+              const { statusCode: status = 0 } = answer
+              readAnswer({ status, headers: { get }, text: () => text(answer) }).then(
+                resolve,
+                reject,
+              )
+            })
+            asked.once('error', reject)
+            asked.end(sent)
+          }),
+        close: () => Promise.resolve(),
+      }
+    : null
+
 export type Operate = {
-  /** Where the operators' API is. */
-  readonly url: string
+  /** Where the operators' API is; absent: this machine's deputy, unless a bearer says otherwise. */
+  readonly url?: string | undefined
+  /** The API without a bearer, for whoever may open the socket or the vault; null: no configuration. */
+  readonly local: () => Promise<Reach | null>
   readonly tokenFile?: string | undefined
   /** DEPUTY_OPERATOR_TOKEN. */
   readonly token: string | undefined
@@ -13,7 +78,6 @@ export type Operate = {
   readonly complain: (line: string) => void
 }
 type Params = Readonly<Record<string, string | undefined>>
-type Answer = { readonly status: number; readonly headers: Headers; readonly body: unknown }
 
 const bearerOf = ({ tokenFile, token }: Operate): string => {
   if (tokenFile === undefined) {
@@ -25,10 +89,6 @@ const bearerOf = ({ tokenFile, token }: Operate): string => {
   }
   return readFileSync(tokenFile, 'utf8').trim()
 }
-const member = (value: unknown, name: string): unknown =>
-  typeof value === 'object' && value !== null && Object.hasOwn(value, name)
-    ? (value as Readonly<Record<string, unknown>>)[name]
-    : undefined
 const textOf = (value: unknown, name: string): string => {
   const found = member(value, name)
   return typeof found === 'string' || typeof found === 'number' ? String(found) : ''
@@ -37,45 +97,55 @@ const textOf = (value: unknown, name: string): string => {
 /** What is foreign cannot move the cursor or look like another column. */
 const line = (fields: readonly string[]): string => fields.map(visible).join('\t')
 
-/** Throws an Error with what deputy said, or why it cannot be asked. */
-const ask = async (
-  options: Operate,
-  method: string,
-  path: string,
-  query: Params = {},
-  body?: object,
-): Promise<Answer> => {
-  const url = new URL(path, options.url)
-  if (url.protocol !== 'https:' && !isLoopback(url.hostname.replace(/^\[|\]$/g, '')))
-    throw new Error(`${url.origin}: the token would travel in the clear: use https`)
-  for (const [name, value] of Object.entries(query))
-    if (value !== undefined) url.searchParams.set(name, value)
-  const response = await fetch(url, {
-    method,
-    redirect: 'error',
-    headers: {
-      authorization: `Bearer ${bearerOf(options)}`,
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-    },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  }).catch((error: unknown) => {
-    throw new Error(`${url.origin} cannot be reached: is \`deputy serve\` running there?`, {
-      cause: error,
+const DEFAULT = 'http://127.0.0.1:7412'
+
+/** The operators' API over HTTP, with the operator's bearer. */
+const remote = (options: Operate): Reach => ({
+  ask: async (method, path, body) => {
+    const url = new URL(path, options.url ?? DEFAULT)
+    if (url.protocol !== 'https:' && !isLoopback(url.hostname.replace(/^\[|\]$/g, '')))
+      throw new Error(`${url.origin}: the token would travel in the clear: use https`)
+    const response = await fetch(url, {
+      method,
+      redirect: 'error',
+      headers: {
+        authorization: `Bearer ${bearerOf(options)}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    }).catch((error: unknown) => {
+      throw new Error(`${url.origin} cannot be reached: is \`deputy serve\` running there?`, {
+        cause: error,
+      })
     })
-  })
-  const text = await response.text()
-  const value: unknown = text === '' ? null : JSON.parse(text)
-  if (!response.ok) throw new Error(`${response.status}: ${textOf(value, 'detail')}`)
-  return { status: response.status, headers: response.headers, body: value }
-}
+    return readAnswer(response)
+  },
+  close: () => Promise.resolve(),
+})
+
+type Ask = (method: string, path: string, query?: Params, body?: object) => Promise<Answer>
 
 /** Prints what deputy did, and 1 instead of a stack when it refused. */
-const carried = async (options: Operate, work: () => Promise<number>): Promise<number> => {
+const carried = async (options: Operate, work: (ask: Ask) => Promise<number>): Promise<number> => {
+  const { url, token, tokenFile } = options
+  let reach: Reach | null = null
   try {
-    return await work()
+    const bearer = tokenFile !== undefined || (token !== undefined && token !== '')
+    reach = (url === undefined && !bearer ? await options.local() : null) ?? remote(options)
+    const { ask } = reach
+    return await work(async (method, path, query = {}, body) => {
+      const params = Object.entries(query).filter(([, value]) => value !== undefined)
+      const search = new URLSearchParams(params as [string, string][]).toString()
+      const answer = await ask(method, search === '' ? path : `${path}?${search}`, body)
+      if (answer.status < 200 || answer.status > 299)
+        throw new Error(`${answer.status}: ${textOf(answer.body, 'detail')}`)
+      return answer
+    })
   } catch (error) {
     options.complain(visible(error instanceof Error ? error.message : String(error)))
     return 1
+  } finally {
+    await reach?.close()
   }
 }
 const listed = (value: unknown, name: string): readonly unknown[] => {
@@ -106,9 +176,8 @@ export const runsCreate = (
     readonly realm?: string | undefined
   },
 ): Promise<number> =>
-  carried(options, async () => {
+  carried(options, async (ask) => {
     const { body } = await ask(
-      options,
       'POST',
       '/v1/admin/runs',
       {},
@@ -135,12 +204,12 @@ export const connectionsList = (
     readonly tenant?: string | undefined
   },
 ): Promise<number> =>
-  carried(options, async () => {
+  carried(options, async (ask) => {
     for (let offset = 0; ;) {
       const { user, provider, tenant } = options
       const query = { user_id: user, provider_id: provider, tenant }
       const page = { ...query, limit: '100', offset: String(offset) }
-      const { body } = await ask(options, 'GET', '/v1/admin/user_connections', page)
+      const { body } = await ask('GET', '/v1/admin/user_connections', page)
       const items = listed(body, 'items')
       for (const each of items)
         options.print(
@@ -171,14 +240,13 @@ export const connectionsRevoke = (
     readonly realm?: string | undefined
   },
 ): Promise<number> =>
-  carried(options, async () => {
+  carried(options, async (ask) => {
     const { id, user, agent, connection, tenant, realm } = options
     if ([id, user, connection].filter((each) => each !== undefined).length !== 1)
       throw new Error('name one of: an id, --user, --connection')
     if (agent !== undefined && user === undefined) throw new Error('--agent needs --user')
     if (id !== undefined) {
       const { headers } = await ask(
-        options,
         'DELETE',
         `/v1/admin/user_connections/${encodeURIComponent(id)}`,
       )
@@ -188,13 +256,12 @@ export const connectionsRevoke = (
     }
     const { body } =
       user !== undefined
-        ? await ask(options, 'DELETE', `/v1/admin/users/${encodeURIComponent(user)}/connections`, {
+        ? await ask('DELETE', `/v1/admin/users/${encodeURIComponent(user)}/connections`, {
             tenant,
             realm,
             agent,
           })
         : await ask(
-            options,
             'DELETE',
             `/v1/admin/connections/${encodeURIComponent(connection ?? '')}/grants`,
             { tenant },
@@ -210,10 +277,10 @@ export const peopleErase = (
     readonly realm?: string | undefined
   },
 ): Promise<number> =>
-  carried(options, async () => {
+  carried(options, async (ask) => {
     const { user, tenant, realm } = options
     const path = `/v1/admin/users/${encodeURIComponent(user)}`
-    const { body } = await ask(options, 'DELETE', path, { tenant, realm })
+    const { body } = await ask('DELETE', path, { tenant, realm })
     const code = results(options, body)
     const erased = member(body, 'erased')
     options.complain(

@@ -1,5 +1,6 @@
 // The operator's commands and their options; what they do is imported when one is asked for.
 import type { Command } from 'commander'
+import type { Loaded } from '../config/load.ts'
 import type { Operate } from './operate.ts'
 
 /** @param io where the bearer comes from when no file is named, and where lines go */
@@ -7,16 +8,26 @@ export const addOperatorCommands = (
   deputy: Command,
   command: (parent: Command, name: string, text: string) => Command,
   done: (code: number) => void,
-  io: Pick<Operate, 'token' | 'print' | 'complain'>,
+  io: Pick<Operate, 'token' | 'print' | 'complain'> & {
+    readonly load: (flag: string | undefined) => Promise<Loaded | null>
+  },
 ): void => {
-  type Asked = { url: string; tokenFile?: string }
+  type Asked = { url?: string; tokenFile?: string; config?: string }
   const operator = (parent: Command, name: string, text: string): Command =>
     command(parent, name, text)
-      .option('--url <origin>', 'the operators’ API', 'http://127.0.0.1:7412')
+      .option('--url <origin>', 'the operators’ API (with a bearer: http://127.0.0.1:7412)')
       .option('--token-file <file>', 'the operator’s bearer (else DEPUTY_OPERATOR_TOKEN)')
+      .option(
+        '--config <file>',
+        'without a bearer: the deputy of this configuration, running or not',
+      )
   const asked = <T extends Asked>(options: T) => ({
     ...options,
     ...io,
+    local: async () => {
+      const loaded = await io.load(options.config)
+      return loaded === null ? null : (await import('./local.ts')).reachLocal(loaded, io.complain)
+    },
   })
   const operate = () => import('./operate.ts')
   const place = (made: Command): Command =>

@@ -7,3 +7,9 @@ export const plainHttp = (value: string): boolean => {
   const parsed = new URL(value)
   return parsed.protocol === 'http:' && !isLoopback(parsed.hostname.replace(/^\[|\]$/g, ''))
 }
+
+/** Where commands on this machine reach a running deputy: beside the vault's file, else beside the configuration. */
+export const controlSocket = (store: string, at: (path: string) => string): string =>
+  at(
+    `${store.startsWith('sqlite:') ? store.slice('sqlite:'.length).replace(/[^/]*$/, '') : ''}deputy.sock`,
+  )

@@ -41,3 +41,14 @@ export const backendRules = ({
     problems.push('connect.notify.webhook: is plain http to another machine: use https')
   return problems
 }
+
+/** The tenants and realms that tags can name. */
+export const naming = ({
+  identity,
+}: Config): { readonly tenants: readonly string[]; readonly realms: readonly string[] } =>
+  identity.trust === 'plain'
+    ? { tenants: ['default'], realms: [identity.realm] }
+    : {
+        tenants: [...new Set(identity.issuers.flatMap(({ tenants }) => tenants ?? ['default']))],
+        realms: [...new Set(identity.issuers.map(({ realm, issuer }) => realm ?? issuer))],
+      }

@@ -295,7 +295,11 @@ export const configSchema = z.strictObject({
   connections: z
     .record(name, connection)
     .refine((map) => Object.keys(map).length > 0, 'needs one connection at least'),
-  vault: z.strictObject({ store: store.default('sqlite:deputy.db'), keys: text }),
+  vault: z.strictObject({
+    store: store.default('sqlite:deputy.db'),
+    keys: text,
+    spool: text.default('./vault-spool'),
+  }),
   connect: connect.prefault({}),
   operators: z.array(operator).default([]),
   runs: z.strictObject({ max: duration.default(UNITS.d) }).prefault({}),

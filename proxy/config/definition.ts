@@ -14,6 +14,24 @@ export const reporter =
   (path, what) =>
     void problems.push(plain(`${where}: ${path === '' ? '' : `${path}: `}${what}`))
 
+/** What a type is called in a file, and how it is written there. */
+const WRITTEN: Readonly<Record<string, string>> = {
+  string: 'a text',
+  boolean: 'true or false, without quotes',
+  number: 'a number',
+  int: 'a whole number',
+  array: 'a list, such as [a, b]',
+  object: 'keys and values, such as { key: value }',
+  record: 'keys and values, such as { key: value }',
+}
+const told = (issue: z.core.$ZodIssue): string => {
+  if (issue.code === 'invalid_value') return `must be one of ${issue.values.map(String).join(', ')}`
+  if (issue.code !== 'invalid_type') return issue.message
+  return issue.message.endsWith('received undefined')
+    ? 'is missing'
+    : `must be ${WRITTEN[issue.expected] ?? issue.expected}`
+}
+
 export const explain = (
   error: z.ZodError,
   report: Report,
@@ -22,11 +40,45 @@ export const explain = (
   for (const issue of error.issues) {
     const path = [...prefix, ...issue.path].map(String)
     if (issue.code === 'unrecognized_keys')
-      for (const key of issue.keys) report([...path, key].join('.'), 'unknown key')
+      for (const key of issue.keys) report([...path, key].join('.'), `unknown key${nearest(key)}`)
     else if (issue.code === 'invalid_key')
       report(path.join('.'), issue.issues[0]?.message ?? 'invalid key')
-    else report(path.join('.'), issue.message)
+    else report(path.join('.'), told(issue))
   }
+}
+
+/** How many letters differ, wherever they stand (Levenshtein). */
+const distance = (a: string, b: string): number => {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (const [i, letter] of Array.from(a).entries()) {
+    const next = [i + 1]
+    for (let j = 0; j < b.length; j += 1)
+      next.push(
+        Math.min(
+          (next[j] ?? 0) + 1,
+          (row[j + 1] ?? 0) + 1,
+          (row[j] ?? 0) + (letter === b[j] ? 0 : 1),
+        ),
+      )
+    row = next
+  }
+  return row[b.length] ?? 0
+}
+/** Every key that a definition can have, wherever it stands. */
+const keysIn = (schema: unknown): readonly string[] => {
+  if (typeof schema !== 'object' || schema === null) return []
+  const own = 'properties' in schema && isFields(schema.properties) ? schema.properties : {}
+  return [...Object.keys(own), ...Object.values(schema).flatMap(keysIn)]
+}
+const nearest = (key: string): string => {
+  const known = new Set(keysIn(z.toJSONSchema(definition, { io: 'input', unrepresentable: 'any' })))
+  const [best] = [...known]
+    .map((name) => [distance(key.slice(0, 50), name), name] as const)
+    .sort(([a, one], [b, other]) => a - b || other.length - one.length)
+  // A known one that stands in the wrong place is no slip of the pen.
+  return best !== undefined && best[0] > 0 && best[0] <= Math.max(1, Math.floor(key.length / 4))
+    ? `: is ${best[1]} meant?`
+    : ''
 }
 
 /** `Authorization: Bearer {token}` → header, scheme. */
@@ -88,6 +140,8 @@ const scope = z
     param: line.default('scope'),
     separator: z.string().min(1).max(3).default(' '),
     always: names.default([]),
+    whole: z.boolean().default(false),
+    known: names.optional(),
     repeat: z.array(z.enum(['token', 'refresh'])).default([]),
   })
   .nullable()

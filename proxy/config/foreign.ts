@@ -11,6 +11,7 @@ import { placeOf } from './jsonpath.ts'
 const text = z.string().max(2000)
 const optional = text.nullish()
 const request = z.strictObject({
+  enabled: z.boolean().nullish(),
   endpoint: text,
   method: optional,
   auth_method: optional,
@@ -31,6 +32,8 @@ type Request = z.output<typeof request>
 const section = z.strictObject({
   client_id: optional,
   client_secret: z.unknown().optional(),
+  /** deputy has its own. */
+  redirect_uri: optional,
   scope_delimiter: z.enum([' ', ',']).nullish(),
   pkce: z
     .strictObject({
@@ -48,7 +51,11 @@ const section = z.strictObject({
 type Client = NonNullable<Provider['client']>
 
 /** Of the whole entry; they say nothing that deputy acts on. */
-const LABELS = new Set(['oauth2', 'type', 'description', 'status', 'external_id', 'provider_id'])
+const LABELS = new Set(
+  'oauth2 type description status enabled external_id provider_id binding created_at updated_at client_id client_secret'.split(
+    ' ',
+  ),
+)
 const FORM = 'application/x-www-form-urlencoded'
 const JSON_TYPE = 'application/json'
 
@@ -89,6 +96,11 @@ const methodIs = ({ method }: Request, wanted: string, report: Report): void => 
   if ((method ?? wanted).toUpperCase() !== wanted) report('method', `must be ${wanted}`)
 }
 
+/** A header as it would be written anyway. */
+const plainHeader = ({ auth_header_value_format: format, auth_method: method }: Request): boolean =>
+  format == null ||
+  (method === 'bearer_access_token' && /^Bearer \{\{\s*access_token\s*\}\}$/.test(format))
+
 /** How the client names itself; what is left of the parameters is sent as it is. */
 const clientAuth = (
   asked: Request,
@@ -99,16 +111,12 @@ const clientAuth = (
     params.some(([key, value]) => key === name && only(value, name))
   const method = asked.auth_method ?? ''
   const basic = method === 'client_secret_basic'
-  if (asked.auth_header_value_format != null)
+  if (!plainHeader(asked))
     report(
       'auth_header_value_format',
       'cannot be expressed: client_auth has raw_basic and client_secret_basic',
     )
-  if (basic && (has('client_id') || has('client_secret')))
-    report(
-      'params',
-      'names the client in the body beside client_secret_basic: deputy names it in one place',
-    )
+  // Named in the body beside Basic, as these files often have it: said once all the same (RFC 6749 2.3).
   const auth = basic
     ? 'client_secret_basic'
     : method === 'bearer_access_token'
@@ -185,10 +193,20 @@ const userinfoOf = (asked: Request, report: Report): Fields => {
   for (const [name, value] of params)
     if (placeholders(value).length > 0)
       report(`params.${name}`, `${value} cannot be sent: the token goes into the header`)
+  if (!plainHeader({ auth_method: 'bearer_access_token', ...asked }))
+    report('auth_header_value_format', 'must be Bearer {{access_token}}: `present` says otherwise')
+  const mapped: Record<string, string[]> = { id: [], label: [] }
+  for (const [key, expression] of Object.entries(asked.response_map ?? {})) {
+    const place = placeOf(expression)
+    if (typeof place === 'string')
+      mapped[/^(?:user_?)?id$|^sub$/i.test(key) ? 'id' : 'label']?.push(place)
+    else report(`response_map.${key}`, place === null ? PLAIN : 'cannot stand inside a JWT')
+  }
+  const { id = [], label = [] } = mapped
   const account = {
     from: 'userinfo',
-    id: [['/sub', '/id', '/user_id', '/data/id', '/user/id']],
-    label: ['/email', '/preferred_username', '/login', '/username', '/name'],
+    id: [id.length > 0 ? id : ['/sub', '/id', '/user_id', '/data/id', '/user/id']],
+    label: [...label, '/email', '/preferred_username', '/login', '/username', '/name'],
   }
   if ((asked.method ?? 'GET').toUpperCase() === 'POST') {
     if (formatOf(asked, report) === 'form' && params.length > 0)
@@ -203,6 +221,7 @@ const userinfoOf = (asked: Request, report: Report): Fields => {
 }
 
 const introspectOf = (asked: Request, report: Report): Fields => {
+  if (asked.enabled === false) return {}
   methodIs(asked, 'POST', report)
   const { auth, params } = clientAuth(asked, report)
   for (const [name, value] of params)
@@ -228,6 +247,7 @@ export const translate = (
   const beside = Object.fromEntries(Object.entries(raw).filter(([key]) => !LABELS.has(key)))
   if ((raw['type'] ?? 'oauth2') !== 'oauth2') report('type', 'must be oauth2')
   if ((raw['status'] ?? 'active') !== 'active') report('status', 'must be active')
+  if ((raw['enabled'] ?? true) !== true) report('enabled', 'must be true: leave the entry out')
   if (Object.hasOwn(raw, 'extends')) report('extends', 'cannot stand beside oauth2')
   if (!parsed.success) {
     explain(parsed.error, at)
@@ -243,7 +263,7 @@ export const translate = (
   const sent = tokenParams(client.params, 'authorization_code', atToken)
   const format = formatOf(token, atToken)
   const again =
-    refresh == null
+    refresh == null || refresh.enabled === false
       ? null
       : refreshOf(refresh, token, format, separator, below(at, 'refresh_request'))
   const repeat = [...(sent.scopes ? ['token'] : []), ...(again?.scopes === true ? ['refresh'] : [])]
@@ -260,16 +280,18 @@ export const translate = (
     answer: answerOf(token, separator, atToken),
     // No refresh_request: refresh tokens are never used.
     refresh: again?.refresh ?? null,
-    ...(info == null || info.triggers?.on_token_grant === false
+    ...(info == null || info.enabled === false || info.triggers?.on_token_grant === false
       ? {}
       : userinfoOf(info, below(at, 'user_info_request'))),
     ...(introspection == null
       ? {}
       : introspectOf(introspection, below(at, 'token_introspection_request'))),
   }
-  const { client_id: id, client_secret: key } = asked
+  // Files of one kind have the client in `oauth2`, others beside it.
+  const id = asked.client_id ?? (typeof raw['client_id'] === 'string' ? raw['client_id'] : null)
+  const key = asked.client_secret ?? raw['client_secret']
   const known = typeof key === 'string' ? secret(key) : isSecret(key) ? key : null
-  return { raw: { ...definition, ...beside }, client: { id: id ?? null, secret: known } }
+  return { raw: { ...definition, ...beside }, client: { id, secret: known } }
 }
 
 const refreshOf = (

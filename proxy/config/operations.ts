@@ -15,9 +15,17 @@ const scopes = z
   .array(z.array(z.string().regex(/^[!#-[\]-~]+$/, 'is not a scope (RFC 6749 3.3)')).max(50))
   .min(1, 'needs at least one list; [[]] says that no scope is needed')
   .max(20)
+/** What servers take fields from, and with them credentials. */
+const FORMS = /^(?:application\/x-www-form-urlencoded|multipart\/|text\/|.*json)/
 const detail = {
   inspect: pointers.default([]),
   upload: z.boolean().default(false),
+  opaque: z
+    .string()
+    .regex(/^[a-z0-9.+-]{1,100}\/[a-z0-9.+-]{1,100}$/, 'must be a media type')
+    .refine((type) => !FORMS.test(type), 'is read by servers: it cannot pass unread')
+    .nullable()
+    .default(null),
   rewrite: pointers.default([]),
   host: z.string().nullable().default(null),
 }
@@ -29,7 +37,8 @@ const row = z.strictObject({
   scopes,
   ...detail,
 })
-const CALL = 'must be `METHOD /path`, a list of them, or { call, inspect, upload, rewrite, host }'
+const CALL =
+  'must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, host }'
 const call = z
   .string()
   .max(500)
@@ -51,9 +60,26 @@ const group = z.strictObject({
   delete: entries,
   admin: entries,
 })
+const FIELD = 'must be `query field` or `mutation field`, or a list of them'
+const field = z
+  .string()
+  .max(140)
+  .regex(/^(?:query|mutation) [_A-Za-z][_0-9A-Za-z]*$/, FIELD)
+const fields = z
+  .record(operationId, z.union([field, z.array(field).min(1).max(20)], { error: FIELD }))
+  .default({})
+/** The same for root fields behind one GraphQL endpoint. */
+const graphqlGroup = group.extend({
+  graphql: call.regex(/^POST \/[^+]*$/, 'must be `POST /path` of the endpoint, without {x+}'),
+  host: detail.host,
+  read: fields,
+  write: fields,
+  delete: fields,
+  admin: fields,
+})
 
 /** Schema of `operations` where it is a list, for the generated JSON Schema. */
-export const catalogueSchema = z.array(z.union([row, group])).max(MAX_ROWS)
+export const catalogueSchema = z.array(z.union([row, group, graphqlGroup])).max(MAX_ROWS)
 
 const templateProblem = (path: string): string | null => {
   if (!path.startsWith('/')) return 'must begin with /'
@@ -82,6 +108,7 @@ const readRows = (raw: unknown, report: Report): Placed[] => {
     return []
   }
   return raw.flatMap((item: unknown, i): Placed[] => {
+    if (isFields(item) && Object.hasOwn(item, 'graphql')) return readFields(item, i, report)
     const one = isFields(item) && Object.hasOwn(item, 'id')
     const parsed = one ? row.safeParse(item) : group.safeParse(item)
     if (!parsed.success) {
@@ -94,7 +121,7 @@ const readRows = (raw: unknown, report: Report): Placed[] => {
       Object.entries(shared[access]).flatMap(([id, entry]) => {
         const { call: listed, ...rest } =
           typeof entry === 'string' || Array.isArray(entry)
-            ? { call: entry, inspect: [], upload: false, rewrite: [], host: null }
+            ? { call: entry, inspect: [], upload: false, opaque: null, rewrite: [], host: null }
             : entry
         return [listed].flat().map((text): Placed => {
           const space = text.indexOf(' ')
@@ -106,6 +133,26 @@ const readRows = (raw: unknown, report: Report): Placed[] => {
       }),
     )
   })
+}
+
+/** Rows of root fields: all of them stand where their endpoint is. */
+const readFields = (item: unknown, i: number, report: Report): Placed[] => {
+  const parsed = graphqlGroup.safeParse(item)
+  if (!parsed.success) {
+    explain(parsed.error, report, [i])
+    return []
+  }
+  const { graphql: endpoint, host, scopes, ...listed } = parsed.data
+  const at = { method: 'POST', path: endpoint.slice('POST '.length), host }
+  const rest = { inspect: [], upload: false, rewrite: [] }
+  return ACCESS.flatMap((access) =>
+    Object.entries(listed[access]).flatMap(([id, entry]) =>
+      [entry].flat().map((graphql): Placed => {
+        const named = { id, access, scopes, graphql }
+        return { at: `${i}.${access}.${id}`, row: { ...named, ...at, ...rest } }
+      }),
+    ),
+  )
 }
 
 /**
@@ -122,17 +169,29 @@ export const readCatalogue = (
 ): OperationRow[] => {
   const shapes = new Map<string, string>()
   const access = new Map<string, string>()
+  const endpoints = new Map<string, boolean>()
   const rows = readRows(raw, report).filter(({ at, row: { id, host, ...rest } }) => {
     // What was written for a host of the base stays behind when `hosts` was replaced.
     if (host !== null && inherited && !serves(host)) return false
-    const key = JSON.stringify([host, rest.method, shape(rest.path)])
+    const key = JSON.stringify([host, rest.method, shape(rest.path), rest.graphql])
+    // Where GraphQL is served, a call of its own (a GET with its query in the URL) would be GraphQL that nobody read.
+    const where = shape(rest.path)
+    const inner = rest.graphql !== undefined
+    if ((endpoints.get(where) ?? inner) !== inner)
+      report(at, `${rest.path} is a GraphQL endpoint: list its root fields only`)
+    endpoints.set(where, inner)
+    if (rest.graphql?.startsWith('mutation ') === true && rest.access === 'read')
+      report(at, `${rest.graphql}: a mutation is no read`)
     const problem = templateProblem(rest.path)
     if (problem !== null) report(at, `${rest.path}: ${problem}`)
     if (host !== null && !serves(host)) report(at, `${host} is not among this provider’s hosts`)
     if (id === 'unknown' || id.startsWith('deputy.') || id === `${provider}.asset`)
       report(at, `${id} is an id of deputy’s own`)
     if (shapes.has(key))
-      report(at, `${rest.method} ${rest.path} has the shape of ${shapes.get(key) ?? ''}`)
+      report(
+        at,
+        `${rest.graphql ?? `${rest.method} ${rest.path}`} has the shape of ${shapes.get(key) ?? ''}`,
+      )
     if ((access.get(id) ?? rest.access) !== rest.access)
       report(at, `${id} is listed with two kinds of access`)
     shapes.set(key, id)

@@ -23,7 +23,8 @@ type Tree = Record<PropertyKey, unknown>
 const isTree = (value: unknown): value is Tree => typeof value === 'object' && value !== null
 
 /** What stands in for a value that is required and missing, so that everything else can still be judged. */
-const STAND_IN: readonly (readonly [path: readonly string[], value: unknown])[] = [
+type StandIns = readonly (readonly [path: readonly string[], value: unknown])[]
+const STAND_IN: StandIns = [
   [['version'], 1],
   [['identity', 'trust'], 'plain'],
   [['policy', 'bundle'], 'missing'],
@@ -36,6 +37,7 @@ export const salvage = <T>(
   schema: z.ZodType<T>,
   raw: unknown,
   issues: readonly Issue[],
+  standIns: StandIns = STAND_IN,
 ): T | null => {
   if (!isTree(raw)) return null
   const copy = structuredClone(raw)
@@ -65,7 +67,7 @@ export const salvage = <T>(
       else if (turn > 0 && issue.message.includes('undefined')) drop(path.slice(0, -1))
       else drop(path)
     }
-    for (const [path, value] of STAND_IN) {
+    for (const [path, value] of standIns) {
       const parent = parentOf(path, true)
       const last = path.at(-1) ?? ''
       if (parent !== null && parent[last] === undefined) parent[last] = value

@@ -4,6 +4,7 @@ import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { secret } from '../secret.ts'
 import { samePerson } from '../wire/canonical.ts'
+import { refusesClient, stepOf, type Step, type TokenFailure } from './answer.ts'
 import type { FlowParts, Keeper } from './confirm.ts'
 
 /** The first ones say that the flow has ended; of the others nothing was touched, except that `used` was spent before. */
@@ -36,6 +37,8 @@ export type Callback = {
   readonly person: Person | null
   readonly verified: boolean
   readonly redirectUri: string
+  /** The browser, for evidence. */
+  readonly from?: object
 }
 
 /** Where the provider file says no way to learn whose account it is. */
@@ -65,7 +68,7 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
       readonly nonce: string | null
       readonly asked: readonly string[]
     }
-    let tokens: TokenSet
+    let tokens: TokenSet | null = null
     let account: { readonly id: string; readonly label: string }
     try {
       const earned = await client.exchangeCode(connection, {
@@ -73,6 +76,7 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
         redirectUri: answer.redirectUri,
         verifier: leg.verifier === null ? null : secret(leg.verifier),
         scopes: leg.asked,
+        nonce: leg.nonce,
       })
       tokens = { ...earned.tokens, scopes: earned.tokens.scopes ?? leg.asked }
       account =
@@ -80,8 +84,11 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
           ? UNNAMED
           : (earned.account ?? (await client.userinfo(connection, tokens.access)))
     } catch (error) {
-      const failed = await end(flow, { failure: 'provider_error' })
-      await event('failed', flow, { ...actor, reason: 'provider_error', error: causeOf(error) })
+      const reason = reasonOf(error)
+      const failed = await end(flow, { failure: reason })
+      // Whose account it is was never said: what was earned is given back.
+      const revoked = tokens === null ? {} : { revoked: await client.revoke(connection, tokens) }
+      await event('failed', flow, { ...actor, reason, error: causeOf(error), ...revoked })
       return { kind: 'provider_error', flow: failed }
     }
     const earned = { tokens, account }
@@ -110,15 +117,17 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
     if (flow.failure === 'expired' || (row.legExpiresAt ?? 0) <= clock.now())
       return { kind: 'expired' }
     if (flow.status !== 'pending') return { kind: 'used' }
-    const actor = { by: answer.person, verified: answer.verified }
+    const { person: by, verified, from } = answer
+    const actor = { by, verified, ...(from === undefined ? {} : { from }) }
     if (answer.person !== null && !samePerson(flow.person, answer.person)) {
       await event('user_mismatch', flow, { ...actor, at: 'callback' })
       return { kind: 'wrong_person' }
     }
     // RFC 9207 2.4: plain strings; the distinct redirect URI is the defence where a provider sends none.
     const iss = params.get('iss')
-    const { issuer } = connection.provider
-    if (iss !== null && issuer !== null && iss !== issuer) {
+    const { issuer, issRequired } = connection.provider
+    const foreign = iss === null ? issRequired === true : iss !== issuer
+    if (issuer !== null && foreign) {
       await event('failed', flow, { ...actor, reason: 'iss_mismatch', ended: false })
       return { kind: 'iss_mismatch' }
     }
@@ -131,14 +140,17 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
 
     const error = params.get('error')
     const code = params.get('code')
-    if (error === 'access_denied') {
+    const subcode = params.get('error_subcode')
+    const step = stepOf([subcode, error], params.get('error_description') ?? '')
+    if (error === 'access_denied' && step !== 'admin') {
       const denied = await end(flow, { failure: 'denied' })
       await event('denied', flow, actor)
       return { kind: 'denied', flow: denied }
     }
     if (error !== null || code === null) {
-      const failed = await end(flow, { failure: 'provider_error' })
-      await event('failed', flow, { ...actor, reason: 'provider_error', error: word(error) })
+      const reason = failureOf(step, refusesClient(error ?? ''))
+      const failed = await end(flow, { failure: reason })
+      await event('failed', flow, { ...actor, reason, error: word(error) })
       return { kind: 'provider_error', flow: failed }
     }
     return redeem(row, flow, connection, code, answer, actor)
@@ -148,6 +160,15 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
 /** An error word of the provider (RFC 6749 4.1.2.1), fit for evidence; anything else says only that it was none. */
 const word = (text: string | null): string =>
   text !== null && /^[A-Za-z_]{1,64}$/.test(text) ? text : 'unspecified'
+/** What the person is told: who has to do something before the same link can work. */
+const failureOf = (step: Step | null | undefined, refused: boolean): string => {
+  if (step === 'admin' || step === 'sign_in') return `${step}_required`
+  return refused && step == null ? 'client_refused' : 'provider_error'
+}
+const reasonOf = (error: unknown): string => {
+  const cause = error instanceof Problem ? (error.cause as Partial<TokenFailure> | null) : null
+  return failureOf(cause?.step, cause?.kind === 'our_fault')
+}
 const causeOf = (error: unknown): string => {
   const cause =
     error instanceof Problem ? (error.cause as { readonly error?: unknown } | null) : null

@@ -13,10 +13,16 @@ import {
   reauthorize,
   unavailable,
 } from './patience.ts'
+import { need } from './request.ts'
 import { createUnstored } from './unstored.ts'
+import type { Spool } from './unstored.ts'
 
 export type RefreshDeps = {
-  readonly vault: Pick<Vault, 'open' | 'opened' | 'lease' | 'rotate' | 'release'>
+  readonly vault: Pick<
+    Vault,
+    'open' | 'opened' | 'lease' | 'rotate' | 'revive' | 'known' | 'release'
+  >
+  readonly spool?: Spool
   readonly client: Pick<OAuthClient, 'refresh' | 'revoke'>
   readonly clock: Clock
   readonly log: Log
@@ -39,7 +45,9 @@ export type Refresher = {
   ) => Promise<Fresh>
   /** A token that is remembered and good for a while; null: ask `fresh`. */
   readonly atHand: (credential: string) => StoredCredential | null
-  /** Ends what is under way and stores what is not stored yet. Rejects when something is left after `ms`. */
+  /** Takes over what an earlier process left in the spool; before anything is refreshed. */
+  readonly resume: (connections: ReadonlyMap<string, Connection>) => Promise<void>
+  /** Stores what is not stored yet, then ends what is under way. Rejects when something is left after `ms`. */
   readonly drain: (ms?: number) => Promise<void>
 }
 
@@ -57,7 +65,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   const sleep =
     deps.sleep ?? ((ms, signal) => pause(ms, undefined, signal === undefined ? {} : { signal }))
   const flights = new Map<string, Promise<Fresh>>()
-  const unstored = createUnstored({ vault, client, clock, log, sleep })
+  const unstored = createUnstored({ vault, spool: deps.spool ?? null, client, clock, log, sleep })
   const inSlot = createSlots(4)
   /** Definitions whose client the provider refused, until when (monotonic ms). A reload makes new ones. */
   const broken = new WeakMap<Connection, number>()
@@ -79,8 +87,11 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     if (expiresAt === null) return 'fresh'
     const life = expiresAt - storedAt
     const left = expiresAt - clock.now()
-    if (left <= Math.min(5_000, life * 0.05)) return 'over'
-    return left < Math.min(300_000, life * 0.1) * spread(id) ? 'soft' : 'fresh'
+    // expires_in counts whole seconds, and servers round: of a short life the last one is not trusted.
+    const over = Math.min(5_000, Math.max(life * 0.05, Math.min(1_000, life * 0.2)))
+    if (left <= over) return 'over'
+    const soft = Math.min(300_000, Math.max(life * 0.1, over * 2)) * spread(id)
+    return left < soft ? 'soft' : 'fresh'
   }
   const current = async (id: string): Promise<StoredCredential> => {
     const credential = await vault.open(id, { fresh: true })
@@ -169,7 +180,15 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
         : kind === 'not_sent'
           ? 'not_sent'
           : 'refused'
-    await vault.release(credential.id, lease, { kind: outcome, error, coolDownMs })
+    // A step of an administrator or a stronger sign-in is told to whoever asks for the link.
+    const told =
+      failure.step === 'admin' || failure.step === 'sign_in' ? `${failure.step}_required` : error
+    await vault.release(credential.id, lease, { kind: outcome, error: told, coolDownMs })
+    if (failure.claims !== undefined) {
+      const now = await vault.open(credential.id, { fresh: true })
+      if (now?.status === 'needs_reauth')
+        throw reauthorize('the provider wants another sign-in', { claims: failure.claims })
+    }
     if (dead) {
       // Still active: the release was fenced off, so somebody else has the lease, or stored a newer token already.
       const now = await current(credential.id)
@@ -193,6 +212,8 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   ): Promise<Fresh | null> => {
     const until = (broken.get(connection) ?? 0) - clock.mono()
     if (until > 0) throw unavailable('this client was refused moments ago', until)
+    // Before the lease: nothing is asked, so nothing can be lost.
+    need(connection, 'token')
     const leased = await vault.lease(id, generation, LEASE_MS)
     if (leased.kind === 'busy') return null
     if (leased.kind === 'cooling') {
@@ -202,6 +223,11 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     if (leased.kind !== 'leased') {
       const credential = await current(id)
       if (leased.kind === 'gone') return null
+      if (credential.generation < generation)
+        log.error(
+          { credential: id, stored: credential.generation, seen: generation },
+          'the vault holds an older token than it did: was the database restored? Where refresh tokens rotate, people will be asked to consent again',
+        )
       if (lifeOf(credential) !== 'over') return { credential, refreshed: false }
       return attempt(id, credential.generation, connection)
     }
@@ -272,9 +298,13 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
       return patiently(start(id, credential.generation, connection))
     },
 
+    resume: unstored.resume,
+
     drain: async (ms = 10_000) => {
-      await Promise.allSettled(flights.values())
-      await unstored.drain(ms)
+      const end = clock.mono() + ms
+      // First what the provider gave and nobody has stored: a process that ends slowly may be killed.
+      await Promise.allSettled([unstored.drain(ms), ...flights.values()])
+      await unstored.drain(Math.max(0, end - clock.mono()))
     },
   }
 }

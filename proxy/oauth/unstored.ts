@@ -1,10 +1,16 @@
 // Between the provider's answer and the store: a rotated token that is not stored yet may be the only one that lives.
-import type { Clock, Connection, Log, StoredCredential, TokenSet, Vault } from '../model.ts'
+// What the store does not take is sealed into a spool, one file each, and outlives the process.
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Clock, Connection, Log, Person, StoredCredential, TokenSet, Vault } from '../model.ts'
 import { Problem } from '../problem.ts'
+import type { Sealer } from '../vault/seal.ts'
 import type { OAuthClient } from './client.ts'
 
 type UnstoredDeps = {
-  readonly vault: Pick<Vault, 'open' | 'lease' | 'rotate'>
+  readonly vault: Pick<Vault, 'open' | 'lease' | 'rotate' | 'revive' | 'known'>
+  /** Where an answer waits that outlives this process; null: in memory only. */
+  readonly spool: Spool | null
   readonly client: Pick<OAuthClient, 'revoke'>
   readonly clock: Clock
   readonly log: Log
@@ -12,7 +18,8 @@ type UnstoredDeps = {
 }
 type Leased = { readonly lease: string; readonly credential: StoredCredential }
 type Entry = {
-  readonly connection: Connection
+  /** null: configured no more. */
+  readonly connection: Connection | null
   readonly tokens: TokenSet
   /** Served from memory meanwhile. */
   readonly credential: StoredCredential
@@ -20,28 +27,46 @@ type Entry = {
 }
 
 const LEASE_MS = 60_000
-const LONGEST_MS = 30_000
+/** Well within a lease: whoever takes the next one would send the old refresh token. */
+const LONGEST_MS = 5_000
+/** What the database said, not what an agent would hear of it. */
+const reasonOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return 'unknown'
+  return error.cause instanceof Error ? error.cause.message : error.message
+}
+/** Nothing is left to store: the account is gone, or the grant ended. */
+const over = (error: unknown): boolean =>
+  error instanceof Problem && error.code === 'reauthorization_required'
 
-export const createUnstored = ({ vault, client, clock, log, sleep }: UnstoredDeps) => {
+export const createUnstored = ({ vault, spool, client, clock, log, sleep }: UnstoredDeps) => {
   const entries = new Map<string, Entry>()
   const commits = new Map<string, Promise<void>>()
   const hurry = new AbortController()
 
-  /** The lease is not ours any more. The newer credential, or null: try again under a new lease. */
-  const lost = async ({
-    credential,
-    connection,
-    tokens,
-  }: Entry): Promise<StoredCredential | null> => {
-    const fields = { credential: credential.id, connection: connection.name }
+  /** The lease is not ours any more. The credential that counts, or the generation to take a new lease on. */
+  const lost = async (entry: Entry, aged: TokenSet): Promise<StoredCredential | number> => {
+    const { credential, connection, tokens } = entry
+    const fields = { credential: credential.id, connection: credential.connection }
     const now = await vault.open(credential.id, { fresh: true })
     if (now === null) {
+      if (!(await vault.known(credential.person)))
+        throw new Error('the vault knows nothing of this person: was the database replaced?')
       // The kill switch wins: what the provider just gave is given back.
-      const revoked = await client.revoke(connection, tokens)
+      const revoked = connection === null ? 'failed' : await client.revoke(connection, tokens)
       log.warn({ ...fields, revoked }, 'revoked while it was being refreshed')
       throw new Problem('reauthorization_required', 'the account was disconnected meanwhile')
     }
-    if (now.generation < credential.generation && now.status === 'active') return null
+    const before = credential.generation - 1
+    // A lower one than that which we refreshed: the database was restored, and only we know the newer token.
+    if (now.generation <= before && now.status === 'active') return now.generation
+    // Given up by somebody who was refused with the older refresh token: ours may be the one that lives.
+    if (
+      now.generation === before &&
+      (await vault.revive(credential.id, before, aged)) === 'stored'
+    ) {
+      log.warn(fields, 'a grant that was given up lives on: a newer token of it was stored')
+      return credential
+    }
     log.warn(
       { ...fields, generation: now.generation },
       'a refreshed token was superseded and dropped',
@@ -57,9 +82,9 @@ export const createUnstored = ({ vault, client, clock, log, sleep }: UnstoredDep
     const expiresIn = tokens.expiresIn === null ? null : Math.max(1, tokens.expiresIn - passed)
     const aged = { ...tokens, expiresIn }
     if ((await vault.rotate(credential.id, entry.lease, aged)) === 'stored') return credential
-    const other = await lost(entry)
-    if (other !== null) return other
-    const again = await vault.lease(credential.id, credential.generation - 1, LEASE_MS)
+    const other = await lost(entry, aged)
+    if (typeof other !== 'number') return other
+    const again = await vault.lease(credential.id, other, LEASE_MS)
     if (again.kind !== 'leased') return null
     return (await vault.rotate(credential.id, again.lease, aged)) === 'stored' ? credential : null
   }
@@ -73,15 +98,27 @@ export const createUnstored = ({ vault, client, clock, log, sleep }: UnstoredDep
       try {
         if ((await commit(entry)) !== null) break
       } catch (error) {
-        if (error instanceof Problem && error.code === 'reauthorization_required') break
+        if (over(error)) break
         log.error(
-          { credential: id, reason: error instanceof Error ? error.message : 'unknown' },
+          { credential: id, reason: reasonOf(error) },
           'a refreshed token is still not stored',
         )
       }
     }
+    await spool
+      ?.drop(id)
+      .catch((error: unknown) =>
+        log.error({ credential: id, reason: reasonOf(error) }, 'the spool keeps what is stored'),
+      )
     entries.delete(id)
     commits.delete(id)
+  }
+
+  /** Serves it from memory, and from now on tries to store it. */
+  const keep = (entry: Entry): void => {
+    const { id } = entry.credential
+    entries.set(id, entry)
+    commits.set(id, keepTrying(id, entry))
   }
 
   return {
@@ -109,15 +146,54 @@ export const createUnstored = ({ vault, client, clock, log, sleep }: UnstoredDep
         const stored = await commit(entry)
         if (stored !== null) return stored
       } catch (error) {
-        if (error instanceof Problem && error.code === 'reauthorization_required') throw error
+        if (over(error)) throw error
         log.error(
-          { credential: old.id, reason: error instanceof Error ? error.message : 'unknown' },
+          { credential: old.id, reason: reasonOf(error) },
           'a refreshed token could not be stored',
         )
       }
-      entries.set(old.id, entry)
-      commits.set(old.id, keepTrying(old.id, entry))
+      await spool
+        ?.keep(entry)
+        .catch((error: unknown) =>
+          log.error(
+            { credential: old.id, reason: reasonOf(error) },
+            'a refreshed token is in memory only: neither the vault nor vault.spool can be written',
+          ),
+        )
+      keep(entry)
       return credential
+    },
+
+    /** Takes over what an earlier process could not store, before anything of it is refreshed. */
+    resume: async (connections: ReadonlyMap<string, Connection>): Promise<void> => {
+      for (const { lease, tokens, credential } of (await spool?.left()) ?? []) {
+        const { id, storedAt } = credential
+        // What is not among the tokens is as it was; a row that is gone is given back all the same.
+        const row = await vault.open(id, { fresh: true }).catch((error: unknown) => {
+          log.error(
+            { credential: id, reason: reasonOf(error) },
+            'the vault does not open a credential',
+          )
+          return null
+        })
+        const { expiresIn } = tokens
+        keep({
+          connection: connections.get(credential.connection) ?? null,
+          lease,
+          tokens,
+          credential: {
+            account: row?.account ?? '',
+            host: row?.host ?? null,
+            ...credential,
+            status: 'active',
+            scopes: tokens.scopes ?? row?.scopes ?? [],
+            access: tokens.access,
+            refresh: tokens.refresh ?? row?.refresh ?? null,
+            expiresAt: expiresIn === null ? null : storedAt + expiresIn * 1000,
+          },
+        })
+        log.warn({ credential: id }, 'a refreshed token of an earlier process is being stored')
+      }
     },
 
     drain: async (ms: number): Promise<void> => {
@@ -129,8 +205,127 @@ export const createUnstored = ({ vault, client, clock, log, sleep }: UnstoredDep
       done.abort()
       if (entries.size > 0)
         throw new Error(
-          `${entries.size} refreshed tokens could not be stored and are lost when this process ends`,
+          spool === null
+            ? `${entries.size} refreshed tokens could not be stored and are lost when this process ends`
+            : `${entries.size} refreshed tokens could not be stored: keep vault.spool, the next start stores what is in it`,
         )
+    },
+  }
+}
+
+/** What a refresh brought: all that is needed to store it later, under its lease or a new one. */
+export type Unstored = {
+  readonly lease: string
+  readonly tokens: TokenSet
+  /** As it is served meanwhile; its generation is the one to come. */
+  readonly credential: Pick<
+    StoredCredential,
+    'id' | 'person' | 'connection' | 'generation' | 'storedAt'
+  >
+}
+export type Spool = {
+  /** Resolves once the file is on the disk. Rejects when it cannot be written. */
+  readonly keep: (entry: Unstored) => Promise<void>
+  readonly drop: (credential: string) => Promise<void>
+  /** What earlier processes left. A file that does not open is told, and stays. */
+  readonly left: () => Promise<readonly Unstored[]>
+}
+
+type Head = {
+  readonly credential: string
+  readonly person: Person
+  readonly connection: string
+  readonly generation: number
+  readonly lease: string
+  readonly scopes: readonly string[] | null
+  readonly expiresIn: number | null
+  readonly storedAt: number
+}
+const NAME = /^[\w-]{1,64}\.json$/
+/** Everything beside the tokens is authenticated with them. */
+const boundTo = (head: Head) => ({ purpose: 'unstored', head: JSON.stringify(head) })
+
+/** Files in a spool; none where there is no folder. */
+export const spooled = async (folder: string): Promise<readonly string[]> =>
+  (
+    await readdir(folder).catch((error: NodeJS.ErrnoException): string[] => {
+      if (error.code === 'ENOENT') return []
+      throw error
+    })
+  ).filter((name) => NAME.test(name))
+
+/** @param folder made when the first file is written; a rename within it is the commit */
+export const createSpool = (deps: {
+  readonly folder: string
+  readonly sealer: Pick<Sealer, 'seal' | 'open'>
+  readonly log: Log
+}): Spool => {
+  const { folder, sealer, log } = deps
+  const fileOf = (credential: string): string => join(folder, `${credential}.json`)
+  const read = async (path: string): Promise<Unstored> => {
+    const { head, sealed } = JSON.parse(await readFile(path, 'utf8')) as {
+      readonly head: Head
+      readonly sealed: string
+    }
+    const secrets = await sealer.open(sealed, boundTo(head))
+    const access = secrets.get('access')
+    if (access === undefined) throw new Error('it holds no access token')
+    const { credential: id, person, connection, generation, storedAt, lease } = head
+    const { scopes, expiresIn } = head
+    return {
+      lease,
+      tokens: { access, refresh: secrets.get('refresh') ?? null, scopes, expiresIn },
+      credential: { id, person, connection, generation, storedAt },
+    }
+  }
+  return {
+    keep: async ({ lease, tokens, credential }) => {
+      const { id, person, connection, generation, storedAt } = credential
+      const { access, refresh, scopes, expiresIn } = tokens
+      const head = {
+        credential: id,
+        person,
+        connection,
+        generation,
+        lease,
+        scopes,
+        expiresIn,
+        storedAt,
+      }
+      const sealed = await sealer.seal({ access, refresh }, boundTo(head))
+      await mkdir(folder, { recursive: true, mode: 0o700 })
+      const path = fileOf(id)
+      const beside = await open(`${path}.new`, 'w', 0o600)
+      try {
+        await beside.writeFile(JSON.stringify({ head, sealed }))
+        await beside.sync()
+      } finally {
+        await beside.close()
+      }
+      await rename(`${path}.new`, path)
+      const whole = await open(folder, 'r')
+      try {
+        await whole.sync()
+      } finally {
+        await whole.close()
+      }
+    },
+    drop: (credential) => rm(fileOf(credential), { force: true }),
+    left: async () => {
+      const found: Unstored[] = []
+      for (const name of await spooled(folder))
+        try {
+          found.push(await read(join(folder, name)))
+        } catch (error) {
+          log.error(
+            {
+              file: join(folder, name),
+              reason: error instanceof Error ? error.message : 'unknown',
+            },
+            'a refreshed token in the spool does not open: bring back the key that it names; it stays where it is',
+          )
+        }
+      return found
     },
   }
 }

@@ -25,6 +25,13 @@ export type JournalOptions = {
   readonly about?: string
 }
 
+/** `audit.sink` as the configuration writes it. @param at resolves a path */
+export const sinksOf = (
+  sinks: readonly string[],
+  at: (path: string) => string,
+): JournalOptions['sinks'] =>
+  sinks.map((sink) => (sink === 'stdout' ? sink : { file: at(sink.slice('file:'.length)) }))
+
 export type OpenJournal = Journal & {
   /** Lines that wait for a write. */
   readonly waiting: () => number

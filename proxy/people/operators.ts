@@ -14,6 +14,9 @@ export type OperatorsDeps = RestDeps &
   Omit<RunApiDeps, 'connections'> & {
     /** Empty: this listener does not serve them. */
     readonly operators: readonly Operator[]
+    readonly local?: boolean
+    /** `deputy keys rotate` beside a deputy that has the vault to itself; for `local` only. */
+    readonly rotate?: (retire: boolean) => Promise<object>
     /** Opens `confirm_user` and nothing else: SHA-256 of `connect.verifier.key`; null: no application confirms. */
     readonly verifier: Buffer | null
     readonly connections: () => ReadonlyMap<
@@ -33,6 +36,8 @@ export type OperatorsDeps = RestDeps &
     readonly revoker: Revoker
     readonly flows: Pick<Flows, 'cancel' | 'confirm' | 'erase'>
     readonly stranger: () => void
+    /** Who is at a person's own pages; the address to go on to, or null: the id is of something else. */
+    readonly arrived: (flowId: string, person: Person) => Promise<string | null>
   }
 
 const resultShape = (
@@ -192,6 +197,13 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
 
   addRunRoutes(rest, gate, deps)
 
+  const { rotate } = deps
+  if (deps.local === true && rotate !== undefined)
+    route('POST', '/v1/admin/keys/rotate', async (c) => {
+      await gate.enter(c, 'revoke')
+      return c.json(await rotate((await readBody(c, shapes.rotateBody)).retire))
+    })
+
   route('POST', '/v1/auth/confirm_user', async (c) => {
     if (deps.verifier === null)
       throw new Problem('route_not_found', 'connect.verifier is not configured')
@@ -201,6 +213,8 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     }
     const body = await readBody(c, shapes.confirmBody)
     const person = personNamed(deps, body.user_id, body)
+    const own = await deps.arrived(body.flow_id, person)
+    if (own !== null) return c.json({ auth_id: 'connections', next_uri: own })
     const confirmed = await flows.confirm(body.flow_id, person)
     if (confirmed.kind === 'confirmed')
       return c.json({

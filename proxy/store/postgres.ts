@@ -1,5 +1,6 @@
 // The fleet's store. No state in a session, so that a pooler in transaction mode may stand in between:
 // unnamed statements, SET LOCAL, locks that end with their transaction.
+import { setTimeout as pause } from 'node:timers/promises'
 import { Client, DatabaseError, Pool, types } from 'pg'
 import type { CustomTypesConfig, PoolClient } from 'pg'
 import type { Log, Store } from '../model.ts'
@@ -17,6 +18,10 @@ export type PostgresOptions = {
 }
 
 const TIMEOUT_MS = 10_000
+const [POOL, REFRESH_POOL] = [10, 4]
+const MOST = POOL + REFRESH_POOL + 1
+/** A server without a connection to spare is asked again this often, for at most the time of a query. */
+const CROWDED_MS = 100
 const OPEN = `BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '10s'`
 const TYPES: CustomTypesConfig = {
   // Milliseconds and counts: all of them exact as numbers.
@@ -55,6 +60,10 @@ const explain = (where: string, error: unknown): Error => {
   if (code === '28P01' || code === '28000')
     return say('refuses this user or password. Check both in the URL.')
   if (code === '3D000') return say('does not exist. Create the database.')
+  if (code === '53300')
+    return say(
+      `has no connection left: ${message(error)}. A deputy takes at most ${MOST}: raise max_connections or the role's limit, or put a pooler in between.`,
+    )
   if (code === '42501')
     return say(`refuses its tables to this user: ${message(error)}. Grant it CREATE on its schema.`)
   if (code === '42P07')
@@ -70,7 +79,7 @@ const explain = (where: string, error: unknown): Error => {
  * Throws an Error that names the database without its password, and what to do.
  */
 export const openPostgres = async (url: string, options: PostgresOptions): Promise<Store> => {
-  const { log, poolSize = 10, refreshPoolSize = 4 } = options
+  const { log, poolSize = POOL, refreshPoolSize = REFRESH_POOL } = options
   if (!URL.canParse(url))
     throw new Error('vault.store: is no URL: write postgres://user:password@host:5432/database')
   const { host, pathname, hostname } = new URL(url)
@@ -130,9 +139,21 @@ export const openPostgres = async (url: string, options: PostgresOptions): Promi
 
 const LOOPBACK: ReadonlySet<string> = new Set(['', 'localhost', '127.0.0.1', '[::1]'])
 
+/** Others hold every connection that the server has: one of ours may be free in a moment. */
+const take = async (pool: Pool): Promise<PoolClient> => {
+  for (let tries = 1; ; tries += 1)
+    try {
+      return await pool.connect()
+    } catch (error) {
+      const crowded = error instanceof DatabaseError && error.code === '53300'
+      if (!crowded || tries > 50) throw error
+      await pause(CROWDED_MS)
+    }
+}
+
 /** A connection that failed in any other way than by the server's word is not used again. */
 const transaction = async <T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> => {
-  const client = await pool.connect()
+  const client = await take(pool)
   let broken = false
   try {
     await client.query(OPEN)
@@ -156,7 +177,7 @@ const createDatabase = (deps: {
 }): Database => {
   const { pools, subscribers, events, end } = deps
   const known = new Map<string, ReturnType<typeof numbered>>()
-  const ask = async (on: Pool | PoolClient, [sql, params]: Statement): Promise<readonly Raw[]> => {
+  const ask = async (on: PoolClient, [sql, params]: Statement): Promise<readonly Raw[]> => {
     const { text, names } = known.get(sql) ?? numbered(sql)
     known.set(sql, { text, names })
     return (
@@ -166,9 +187,24 @@ const createDatabase = (deps: {
       )
     ).rows
   }
+  /** One statement on a connection of its own. */
+  const once = async <T>(work: (client: PoolClient) => Promise<T>): Promise<T> => {
+    const client = await take(pools.calls)
+    let broken = true
+    try {
+      const result = await work(client)
+      broken = false
+      return result
+    } catch (error) {
+      broken = !(error instanceof DatabaseError)
+      throw error
+    } finally {
+      client.release(broken)
+    }
+  }
 
   type Told = readonly (readonly [topic: string, key: string])[]
-  const announce = async (on: Pool | PoolClient, told: Told): Promise<readonly string[]> =>
+  const announce = async (on: PoolClient, told: Told): Promise<readonly string[]> =>
     told.length === 0
       ? []
       : (
@@ -187,7 +223,7 @@ const createDatabase = (deps: {
   return {
     now: '(extract(epoch FROM clock_timestamp()) * 1000)::bigint',
     serialise: (key) => [['SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))', { key }]],
-    query: (statement) => ask(pools.calls, statement),
+    query: (statement) => once((client) => ask(client, statement)),
     transact: async <T>(work: (tell: Tell) => Work<T>, lane: Lane = 'calls'): Promise<T> => {
       const told: [topic: string, key: string][] = []
       const [result, ids] = await transaction(pools[lane], async (client) => {
@@ -200,7 +236,7 @@ const createDatabase = (deps: {
       return result
     },
     publish: async (topic, key) =>
-      hear([[topic, key]], await announce(pools.calls, [[topic, key]])),
+      hear([[topic, key]], await once((client) => announce(client, [[topic, key]]))),
     subscribe: subscribers.subscribe,
     close: async () => {
       await events.close()

@@ -1,4 +1,5 @@
 // The embedded store: one SQLite file, held by one process. Opening it is in migrations.ts.
+import { statSync } from 'node:fs'
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
 import type { Log, Store } from '../model.ts'
 import { createSubscribers } from './events.ts'
@@ -10,9 +11,21 @@ import type { Database, Raw, Statement, Tell, Work } from './tables.ts'
 export const openSqlite = async (
   path: string,
   options: { readonly log?: Log } = {},
-): Promise<Store> => createTables(createDatabase(openDatabase(path, options.log), options.log))
+): Promise<Store> =>
+  createTables(createDatabase(openDatabase(path, options.log), path, options.log))
 
-const createDatabase = (db: DatabaseSync, log?: Log): Database => {
+const inode = (path: string): bigint | undefined =>
+  statSync(path, { bigint: true, throwIfNoEntry: false })?.ino
+
+const createDatabase = (db: DatabaseSync, path: string, log?: Log): Database => {
+  const ours = inode(path)
+  /** What is written into a file that has no name any more is lost when this process ends. */
+  const present = (): void => {
+    if (inode(path) !== ours)
+      throw new Error(
+        `vault.store: ${path} was removed or replaced while deputy runs: nothing is written any more. Put the file back, or end deputy first when you restore a backup.`,
+      )
+  }
   const subscribers = createSubscribers(log)
   const prepared = new Map<string, StatementSync>()
   const all = ([sql, params]: Statement): readonly Raw[] => {
@@ -23,6 +36,7 @@ const createDatabase = (db: DatabaseSync, log?: Log): Database => {
 
   /** Never pauses between its statements, so no other caller gets in between. */
   const atomically = <T>(work: Work<T>): T => {
+    present()
     db.exec('BEGIN IMMEDIATE')
     try {
       let step = work.next()
@@ -39,7 +53,10 @@ const createDatabase = (db: DatabaseSync, log?: Log): Database => {
   return {
     now: ':now',
     serialise: () => [],
-    query: async (statement) => all(statement),
+    query: async (statement) => {
+      present()
+      return all(statement)
+    },
     transact: async (work) => {
       const told: (readonly [topic: string, key: string])[] = []
       const tell: Tell = (topic, key) => void told.push([topic, key])

@@ -52,30 +52,9 @@ export const createLeases = ({
   clock,
   randomId,
   openRow,
-}: LeaseDeps): Pick<Vault, 'lease' | 'rotate' | 'release'> => ({
-  lease: async (id, generation, ms) => {
-    const now = clock.now()
-    const row = await store.credentials.byId(id)
-    if (row === null || row.status !== 'active') return { kind: 'gone' }
-    if (row.generation !== generation) return { kind: 'moved' }
-    if (row.coolUntil !== null && row.coolUntil > now)
-      return { kind: 'cooling', until: row.coolUntil, error: row.coolError ?? 'unknown' }
-    // Opened before the lease: a row that does not open must not look like a refresh that was cut off.
-    const credential = await openRow(row)
-    const lease = randomId()
-    const leased = await store.credentials.lease(id, generation, lease, now, now + ms)
-    if (leased !== null)
-      return { kind: 'leased', lease, credential, unknownBefore: leased.unknownSince !== null }
-    const after = await store.credentials.byId(id)
-    if (after === null || after.status !== 'active') return { kind: 'gone' }
-    return after.generation === generation
-      ? { kind: 'busy', until: after.leaseUntil ?? now }
-      : { kind: 'moved' }
-  },
-
-  rotate: async (id, lease, tokens) => {
-    const row = await store.credentials.byId(id)
-    if (row === null || row.lease !== lease) return 'lost'
+}: LeaseDeps): Pick<Vault, 'lease' | 'rotate' | 'revive' | 'release'> => {
+  /** The row as it will be, sealed for it. */
+  const nextOf = async (row: CredentialRow, tokens: TokenSet) => {
     const after = {
       ...row,
       ...answered(tokens, row.scopes, clock.now()),
@@ -84,29 +63,57 @@ export const createLeases = ({
     const refresh = tokens.refresh ?? (await openRow(row)).refresh
     const sealed = await sealer.seal({ access: tokens.access, refresh }, boundOf(after))
     const { generation, scopes, expiresAt, storedAt } = after
-    const stored = await store.credentials.rotate(id, lease, {
-      sealed,
-      generation,
-      scopes,
-      expiresAt,
-      storedAt,
-    })
-    return stored ? 'stored' : 'lost'
-  },
+    return { sealed, generation, scopes, expiresAt, storedAt }
+  }
 
-  release: async (id, lease, { kind, error, coolDownMs }) => {
-    const row = await store.credentials.byId(id)
-    if (row === null) return
-    const dead = kind === 'dead'
-    await store.credentials.release(id, lease, {
-      status: dead ? 'needs_reauth' : row.status,
-      unknownSince: dead
-        ? null
-        : kind === 'unknown'
-          ? (row.unknownSince ?? clock.now())
-          : row.unknownSince,
-      coolUntil: dead || coolDownMs === 0 ? null : clock.now() + coolDownMs,
-      coolError: error,
-    })
-  },
-})
+  return {
+    lease: async (id, generation, ms) => {
+      const now = clock.now()
+      const row = await store.credentials.byId(id)
+      if (row === null || row.status !== 'active') return { kind: 'gone' }
+      if (row.generation !== generation) return { kind: 'moved' }
+      if (row.coolUntil !== null && row.coolUntil > now)
+        return { kind: 'cooling', until: row.coolUntil, error: row.coolError ?? 'unknown' }
+      // Opened before the lease: a row that does not open must not look like a refresh that was cut off.
+      const credential = await openRow(row)
+      const lease = randomId()
+      const leased = await store.credentials.lease(id, generation, lease, now, now + ms)
+      if (leased !== null)
+        return { kind: 'leased', lease, credential, unknownBefore: leased.unknownSince !== null }
+      const after = await store.credentials.byId(id)
+      if (after === null || after.status !== 'active') return { kind: 'gone' }
+      return after.generation === generation
+        ? { kind: 'busy', until: after.leaseUntil ?? now }
+        : { kind: 'moved' }
+    },
+
+    rotate: async (id, lease, tokens) => {
+      const row = await store.credentials.byId(id)
+      if (row === null || row.lease !== lease) return 'lost'
+      const stored = await store.credentials.rotate(id, lease, await nextOf(row, tokens))
+      return stored ? 'stored' : 'lost'
+    },
+
+    revive: async (id, generation, tokens) => {
+      const row = await store.credentials.byId(id)
+      if (row === null || row.status === 'active' || row.generation !== generation) return 'lost'
+      return (await store.credentials.revive(id, await nextOf(row, tokens))) ? 'stored' : 'lost'
+    },
+
+    release: async (id, lease, { kind, error, coolDownMs }) => {
+      const row = await store.credentials.byId(id)
+      if (row === null) return
+      const dead = kind === 'dead'
+      await store.credentials.release(id, lease, {
+        status: dead ? 'needs_reauth' : row.status,
+        unknownSince: dead
+          ? null
+          : kind === 'unknown'
+            ? (row.unknownSince ?? clock.now())
+            : row.unknownSince,
+        coolUntil: dead || coolDownMs === 0 ? null : clock.now() + coolDownMs,
+        coolError: error,
+      })
+    },
+  }
+}

@@ -13,7 +13,7 @@ import {
   writeSync,
 } from 'node:fs'
 import type { Log, SealedRow, Store } from '../model.ts'
-import { kidOf, newKey, parseKeyRing, ringText } from './seal.ts'
+import { createSealer, kidOf, newKey, parseKeyRing, ringText } from './seal.ts'
 import type { KeyRing, Sealer } from './seal.ts'
 
 /** Reads the ring. Throws an Error that says what is wrong and quotes no key. */
@@ -153,4 +153,89 @@ export const reseal = async (deps: {
     }
     if (!busy || pass === PASSES) return { moved, broken, used }
   }
+}
+
+/** Keys that sealed rows name and the ring lacks; the first rows stand for all. */
+export const missingKeys = async (
+  store: Pick<Store, 'sealed'>,
+  ring: KeyRing,
+): Promise<readonly string[]> => {
+  const kids = (await store.sealed.page(null, PAGE)).map(({ sealed }) => kidOf(sealed) ?? '')
+  return [...new Set(kids)].filter((kid) => kid !== '' && !ring.seal.has(kid))
+}
+
+/** A process that read the ring before this may still be about to store what it sealed. */
+const SETTLED_MS = 10 * 60_000
+export const ROTATE_AGAIN = '`deputy keys rotate --retire`'
+
+/**
+ * The whole command: adds a key and seals everything anew under it, or removes what nothing needs.
+ * @returns exit code: 0, or 1 with what is wrong and what to do
+ */
+export const rotateKeys = async (options: {
+  readonly store: Pick<Store, 'sealed'>
+  /** The ring's file. */
+  readonly path: string
+  /** How many refreshed tokens wait for the store, sealed. */
+  readonly waiting: () => Promise<number>
+  readonly retire: boolean
+  readonly print: (line: string) => void
+  readonly complain: (line: string) => void
+  readonly now: () => number
+}): Promise<number> => {
+  const { store, path, retire, print, complain, now } = options
+  const settled = now() - statSync(path).mtimeMs
+  if (!retire) print(`${addKey(path, now())} was added to ${path} and seals from now on`)
+  const ring = readRing(path)
+  const result = await reseal({
+    store,
+    sealer: createSealer(ring, () => readRing(path)),
+    progress: (moved) => print(`sealed anew: ${moved}`),
+  })
+  const { moved, broken, used } = result
+  print(
+    `sealed anew: ${moved}, all in all; under ${ring.current.kid} now: ${used.get(ring.current.kid) ?? 0}`,
+  )
+  for (const { row, reason } of broken)
+    complain(`${row.table} ${row.id} does not open and stays as it is: ${reason}`)
+  const unused = report(
+    [...ring.seal.keys()].filter((kid) => kid !== ring.current.kid),
+    result,
+    print,
+  )
+  if (retire && unused.length > 0) {
+    const waiting = await options.waiting()
+    if (waiting > 0) {
+      complain(
+        `${waiting} refreshed tokens wait in vault.spool, perhaps under an old key: nothing was removed. Start deputy, which stores them, and run ${ROTATE_AGAIN} again.`,
+      )
+      return 1
+    }
+    if (settled < SETTLED_MS) {
+      complain(
+        `The ring changed less than ${SETTLED_MS / 60_000} minutes ago, and a running deputy may be about to store what it sealed before: nothing was removed. Run ${ROTATE_AGAIN} later.`,
+      )
+      return 1
+    }
+    removeKeys(path, unused)
+    print(`removed: ${unused.join(', ')}`)
+  }
+  return broken.length === 0 ? 0 : 1
+}
+
+/** @returns the old keys that nothing is sealed under */
+const report = (
+  old: readonly string[],
+  { used }: Resealed,
+  print: (line: string) => void,
+): readonly string[] => {
+  for (const kid of old) {
+    const rows = used.get(kid) ?? 0
+    print(
+      rows === 0
+        ? `${kid}: nothing is sealed under it; ${ROTATE_AGAIN} removes it`
+        : `${kid}: still needed by ${rows} row${rows === 1 ? '' : 's'}`,
+    )
+  }
+  return old.filter((kid) => (used.get(kid) ?? 0) === 0)
 }

@@ -1,12 +1,18 @@
 // Which operation is this? A trie of decoded segments per provider; pure.
-import type { Operation, OperationRow, Provider, Route } from '../model.ts'
+import type { Operation, OperationRow, Provider, RootField, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
 
 export type Act = {
   readonly operation: Operation
-  readonly kind: 'rest' | 'asset'
+  readonly kind: 'rest' | 'asset' | 'graphql'
   /** Segments as policy sees them: an encoded slash inside `{x+}` separates, as it does at the provider. */
   readonly segments: readonly string[]
+  /** Of an endpoint whose body is still to be read: `query issues` → its row. */
+  readonly fields?: ReadonlyMap<string, OperationRow>
+  /** Of one root field of a GraphQL call. */
+  readonly graphql?: RootField
+  /** Several calls inside one: each is decided, and all must be allowed. */
+  readonly parts?: readonly [Act, ...Act[]]
 }
 
 type Node = {
@@ -15,6 +21,8 @@ type Node = {
   /** A last `{x+}`: method → row. */
   readonly rest: Map<string, OperationRow>
   readonly rows: Map<string, OperationRow>
+  /** A GraphQL endpoint: root field → row. */
+  fields: Map<string, OperationRow> | null
   /** A `{x+}` before the end: one segment that may hold encoded slashes. */
   slashes: Node | null
 }
@@ -23,6 +31,7 @@ const node = (): Node => ({
   one: null,
   rest: new Map(),
   rows: new Map(),
+  fields: null,
   slashes: null,
 })
 
@@ -35,6 +44,8 @@ const UNKNOWN: Operation = {
   upload: false,
   rewrite: [],
 }
+/** The same of a GraphQL call; with an identity of its own, since texts are remembered by it. */
+const UNKNOWN_FIELD: Operation = { ...UNKNOWN }
 
 export type Classify = (route: Route) => Act
 
@@ -54,20 +65,26 @@ const build = (rows: readonly OperationRow[]): Node => {
         at.literal.set(part, next)
         at = next
       }
-      if (last && !part.endsWith('+}')) at.rows.set(row.method, row)
+      if (!last || part.endsWith('+}')) return
+      at.rows.set(row.method, row)
+      if (row.graphql !== undefined) (at.fields ??= new Map()).set(row.graphql, row)
     })
   }
   return root
 }
 
-type Found = { readonly row: OperationRow; readonly splitFrom: number | null }
+type Found = {
+  readonly row: OperationRow
+  readonly splitFrom: number | null
+  readonly fields?: Node['fields']
+}
 
 /** Literals win over parameters, parameters over rests; HEAD reads what GET reads. */
 const find = (at: Node, segments: readonly string[], i: number, method: string): Found | null => {
   const segment = segments[i]
   if (segment === undefined) {
     const row = at.rows.get(method)
-    return row === undefined ? null : { row, splitFrom: null }
+    return row === undefined ? null : { row, splitFrom: null, fields: at.fields }
   }
   const plain = !segment.includes('/')
   if (plain) {
@@ -126,7 +143,8 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
         )
       return { operation: UNKNOWN, kind: 'rest', segments: target.segments }
     }
-    const { splitFrom } = found
+    const { splitFrom, fields } = found
+    if (fields) return { operation: UNKNOWN, kind: 'graphql', segments: target.segments, fields }
     return {
       operation: found.row,
       kind: 'rest',
@@ -139,4 +157,30 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
           : target.segments,
     }
   }
+}
+
+/** A GraphQL call of several fields as metrics name it; policy never sees it. */
+const SEVERAL: Operation = { ...UNKNOWN, id: 'graphql' }
+
+/**
+ * The call, once its body is read: that of its one root field, or its parts.
+ * @throws Problem request_invalid where the URL might be read as a second call
+ */
+export const opened = (act: Act, route: Route, inner: readonly RootField[] | undefined): Act => {
+  const { fields, segments } = act
+  if (fields === undefined) return act
+  if (inner === undefined) throw new Problem('request_invalid', 'a GraphQL call needs a JSON body')
+  // Servers prefer the `query` of the URL to that of the body (GraphQL over HTTP 4.3).
+  if (route.target.query.length > 0)
+    throw new Problem(
+      'request_invalid',
+      'a GraphQL call has no query in its URL: it would be read twice',
+    )
+  const [first, ...rest] = inner.map((graphql): Act => {
+    const operation = fields.get(`${graphql.type} ${graphql.fields[0]}`) ?? UNKNOWN_FIELD
+    return { operation, kind: 'graphql', segments, graphql }
+  })
+  if (first === undefined) return { operation: UNKNOWN_FIELD, kind: 'graphql', segments }
+  if (rest.length === 0) return first
+  return { operation: SEVERAL, kind: 'graphql', segments, parts: [first, ...rest] }
 }

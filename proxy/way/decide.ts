@@ -89,6 +89,58 @@ export type Decide = (
   question: Question,
 ) => Promise<Decision> | Decision
 
+/** Decides each part of a call that is several. */
+export const decideEach = async (
+  decide: Decide,
+  engine: PolicyEngine | null,
+  question: Question,
+  [first, ...rest]: readonly [Act, ...Act[]],
+): Promise<readonly [Decision, ...Decision[]]> => {
+  const said: [Decision, ...Decision[]] = [await decide(engine, { ...question, act: first })]
+  for (const act of rest) said.push(await decide(engine, { ...question, act }))
+  return said
+}
+
+const union = <T>(lists: readonly (readonly T[])[]): readonly T[] => [...new Set(lists.flat())]
+/** How hard each answer refuses. */
+const RANK: Readonly<Record<Decision['effect'], number>> = {
+  allow: 0,
+  consent_required: 1,
+  step_up_required: 2,
+  approval_required: 3,
+  deny: 4,
+  error: 5,
+}
+
+/**
+ * One answer for a call of several parts: what refuses hardest wins, so that all must be allowed;
+ * its id is that of the first part that was refused that hard.
+ */
+export const together = (decisions: readonly [Decision, ...Decision[]]): Decision => {
+  const [first, ...rest] = decisions
+  const hardest = rest.reduce(
+    (worst, one) => (RANK[one.effect] > RANK[worst.effect] ? one : worst),
+    first,
+  )
+  const reasons = decisions.flatMap((one) => one.reasons)
+  return {
+    ...hardest,
+    reasons: reasons.filter(({ code }, i) => reasons.findIndex((r) => r.code === code) === i),
+    requiredScopes: union(decisions.map((one) => one.requiredScopes)),
+    // Every part's own: a limit that counts calls counts each.
+    obligations: Object.fromEntries(
+      decisions.flatMap(({ obligations }, i) =>
+        Object.entries(obligations).map(([name, one]) => [
+          i === 0 ? name : `${name}#${i + 1}`,
+          one,
+        ]),
+      ),
+    ),
+    grants: union(decisions.map((one) => one.grants)),
+    decidedAt: Math.min(...decisions.map((one) => one.decidedAt)),
+  }
+}
+
 /** @param evaluated learns the duration of each evaluation, in s */
 export const createDecide = (
   clock: Clock,
@@ -174,6 +226,9 @@ export const createDecide = (
     }
     return text
   }
+  /** The same with what the document says: design 3, `operation.graphql`. */
+  const graphqlText = ({ operation, kind, graphql }: Act, scopes: readonly string[]): string =>
+    `${operationText(operation, kind, scopes).slice(0, -1)},"graphql":${JSON.stringify(graphql ?? null)}}`
   const queryText = (question: Question): string => {
     const { query } = question.route.target
     const [only] = query
@@ -207,7 +262,7 @@ export const createDecide = (
       `{"version":1,"request_id":"${question.id}","now":${nowText()},${userText(question)},"provider":${providerText(question, held)},` +
       `"request":{"method":"${route.target.method}","host":"${route.host}","segments":${JSON.stringify(act.segments)},"query":${queryText(question)},` +
       `"stripped":${question.stripped.length === 0 ? '[]' : JSON.stringify(question.stripped)},"body":${bodyText(question.body)}},` +
-      `"operation":${operationText(act.operation, act.kind, scopes)},"approvals":[]}`
+      `"operation":${'graphql' in act ? graphqlText(act, scopes) : operationText(act.operation, act.kind, scopes)},"approvals":[]}`
     )
   }
 

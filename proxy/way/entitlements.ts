@@ -123,3 +123,21 @@ export const createEntitlements = (options: {
     return { entitlements, ageMs }
   }
 }
+
+type Wanted = { readonly operation: { readonly access: Access } }
+/** Facts for several calls at once: each kind of access is asked for, and the youngest serve all (design 3). */
+export const freshest = async (
+  ask: (principal: Principal, access: Access) => Facts | Promise<Facts>,
+  principal: Principal,
+  [first, ...rest]: readonly [Wanted, ...Wanted[]],
+): Promise<Facts> => {
+  const asked = new Set([first.operation.access])
+  let facts = await ask(principal, first.operation.access)
+  for (const { operation } of rest) {
+    if (asked.has(operation.access)) continue
+    asked.add(operation.access)
+    const next = await ask(principal, operation.access)
+    if (next.ageMs() < facts.ageMs()) facts = next
+  }
+  return facts
+}

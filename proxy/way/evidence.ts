@@ -8,6 +8,7 @@ import type {
   Log,
   Person,
   Principal,
+  RootField,
   Route,
 } from '../model.ts'
 import type { ProblemCode } from '../problem.ts'
@@ -23,6 +24,10 @@ export type Decided = {
   readonly principal: Principal
   readonly route: Route
   readonly operation: { readonly id: string; readonly access: string }
+  /** Of a root field of a GraphQL call. */
+  readonly graphql?: RootField | undefined
+  /** Which of several calls inside the call, from 1. */
+  readonly part?: number | undefined
   readonly body: Body | null
   readonly stripped: readonly string[]
   readonly facts: Facts
@@ -108,6 +113,11 @@ export const createEvidence = (deps: {
     }
     return `[${text}]`
   }
+  const graphqlText = ({ type, fields }: RootField): string => {
+    const [field] = fields
+    const named = field.length >= 20 && CREDENTIAL.test(field) ? masked('field', field) : field
+    return `,"graphql":${json({ type, field: named })}`
+  }
   // What policy said repeats: its text is made once for each distinct answer, which the policy engine remembers by identity.
   const said = new WeakMap<Decision['reasons'], Map<Decision['effect'], string>>()
   const saidText = ({
@@ -146,6 +156,18 @@ export const createEvidence = (deps: {
     return text
   }
 
+  /** A member of an event: under `hashed` no person, account or address in clear. */
+  const shown = (name: string, value: unknown): unknown => {
+    if (!deps.hashed || value === null) return value
+    if (name === 'account') return typeof value === 'string' ? masked('account', value) : value
+    if (typeof value !== 'object') return value
+    if ((name === 'user' || name === 'by') && 'id' in value)
+      return { ...value, id: idOf(String(value.id)) }
+    if (name === 'from' && 'address' in value)
+      return { ...value, address: masked('address', String(value.address)) }
+    return value
+  }
+
   let second = 0
   let count = 0
   const summed = new Map<string, number>()
@@ -167,8 +189,8 @@ export const createEvidence = (deps: {
       const { source, digest } = facts.entitlements
       return journal.append(
         'decision',
-        `,"exchange":"${what.id}","n":${what.n},"trace_id":${trace === null ? 'null' : `"${trace}"`}${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
-          `"operation":{"id":${json(what.operation.id)},"access":"${what.operation.access}"},` +
+        `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`},"trace_id":${trace === null ? 'null' : `"${trace}"`}${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
+          `"operation":{"id":${json(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}},` +
           `"request":{"method":"${route.target.method}","host":"${route.host}","path":${json(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
           `"stripped":${what.stripped.length === 0 ? '[]' : json(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"}` +
           saidText(what.decision),
@@ -205,10 +227,7 @@ export const createEvidence = (deps: {
       journal.append(
         event,
         Object.entries(fields)
-          .map(
-            ([name, value]) =>
-              `,${json(name)}:${json(name === 'user' && typeof value === 'object' && value !== null && 'id' in value ? { ...value, id: idOf(String(value.id)) } : value)}`,
-          )
+          .map(([name, value]) => `,${json(name)}:${json(shown(name, value))}`)
           .join(''),
       ),
     close() {

@@ -1,14 +1,14 @@
 // Reads the body where provider or policy need it; the bytes kept are the bytes sent.
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { Json, Route } from '../model.ts'
+import type { Json, RootField, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { atPointer, parseStrict } from '../wire/json.ts'
-import { jsonCredential, multipartCredential, stripForm } from '../wire/strip.ts'
+import { formFields, jsonCredential, multipartCredential, stripForm } from '../wire/strip.ts'
 import type { Act } from './classify.ts'
 
 export type Body = {
-  /** `too_large`: an upload that passes unread; `unparsed`: read or streamed, but not as JSON. */
+  /** `too_large`: an upload that passes unread; `unparsed`: read or streamed, but neither JSON nor a form. */
   readonly state: 'none' | 'parsed' | 'unparsed' | 'too_large'
   /** Exactly what will be sent; null: stream the request. */
   readonly bytes: Buffer | null
@@ -19,6 +19,8 @@ export type Body = {
   /** `sha256:…` of `bytes`. */
   readonly digest: string | null
   readonly stripped: readonly string[]
+  /** The calls inside a GraphQL call. */
+  readonly inner?: readonly RootField[]
 }
 
 const NONE: Body = {
@@ -101,8 +103,14 @@ export const inspect = (
     digest: null,
     stripped: [],
   }
-  if (act.kind === 'asset' || (names.length === 0 && operation.inspect.length === 0))
-    return streamed
+  const graphql = act.kind === 'graphql'
+  if (operation.opaque && mediaOf(contentType) !== operation.opaque)
+    throw new Problem(
+      'unsupported_media_type',
+      `${operation.id} takes bodies of ${operation.opaque} and no others`,
+    )
+  const unread = names.length === 0 && operation.inspect.length === 0 && !graphql
+  if (operation.opaque || act.kind === 'asset' || unread) return streamed
   const tooLarge = (): Body => {
     if (operation.upload) return { ...streamed, state: 'too_large' }
     throw new Problem(
@@ -123,20 +131,26 @@ export const inspect = (
       'unsupported_media_type',
       `the body must be inspected, and its charset ${JSON.stringify(charset)} has readings that deputy does not know: send UTF-8`,
     )
-  return read(req, streamed, names, operation.inspect, limits.inspectedBody, tooLarge)
+  if (graphql && mediaOf(contentType) !== 'application/json')
+    throw new Problem('unsupported_media_type', 'a GraphQL call comes as application/json')
+  return read(req, streamed, names, act, limits.inspectedBody, tooLarge)
 }
+
+const mediaOf = (contentType: string | null): string =>
+  (contentType ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
 
 const read = async (
   req: IncomingMessage,
   streamed: Body,
   names: readonly string[],
-  pointers: readonly string[],
+  { kind, operation }: Act,
   cap: number,
   tooLarge: () => Body,
 ): Promise<Body> => {
   const bytes = await readUpTo(req, cap)
   if (bytes === null) return tooLarge()
-  const media = (streamed.contentType ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
+  const media = mediaOf(streamed.contentType)
+  const pointers = operation.inspect
   const kept = (body: Partial<Body>, sent = bytes): Body => ({
     ...streamed,
     bytes: sent,
@@ -152,7 +166,18 @@ const read = async (
   }
   if (media === 'application/x-www-form-urlencoded') {
     const form = stripForm(bytes, names)
-    return kept({ stripped: form.stripped }, form.bytes)
+    const { stripped } = form
+    // Fields have no depth: what stands deeper cannot be looked for here, and the body stays unparsed.
+    if (pointers.length === 0 || pointers.some((pointer) => !/^\/[^/~]+$/.test(pointer)))
+      return kept({ stripped }, form.bytes)
+    const fields = Object.entries(
+      formFields(
+        form.bytes,
+        pointers.map((pointer) => pointer.slice(1)),
+      ),
+    )
+    const json = Object.fromEntries(fields.map(([name, value]) => [`/${name}`, value]))
+    return kept({ state: 'parsed', json, stripped }, form.bytes)
   }
   if (media === 'multipart/form-data') {
     const name = multipartCredential(bytes, streamed.contentType ?? '', names)
@@ -164,9 +189,12 @@ const read = async (
   if ('broken' in json)
     throw new Problem('request_invalid', `the JSON body has more than one reading: ${json.broken}`)
   const name = jsonCredential(json.value, names)
-  return name === null
-    ? kept({ state: 'parsed', json: atPointers(json.value, pointers) })
-    : refuse(name)
+  if (name !== null) refuse(name)
+  const pointed = atPointers(json.value, pointers)
+  if (kind !== 'graphql') return kept({ state: 'parsed', json: pointed })
+  // Loaded by the first GraphQL call: nobody else waits for a parser.
+  const { readGraphql } = await import('../envelope/graphql.ts')
+  return kept({ state: 'parsed', json: pointed, inner: readGraphql(json.value) })
 }
 
 const strict = new TextDecoder('utf-8', { fatal: true })

@@ -33,10 +33,21 @@ export const cpuOf = (pid: number): number => {
 /** Resident memory, MB. */
 export const memoryOf = (pid: number): number =>
   Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) / 1_000
+/** Waits until a deputy serves; the port of its agent listener. */
+export const agentPort = async (deputy: Child): Promise<number> => {
+  await deputy.says('deputy is ready')
+  const port = /^agent: http:\/\/127\.0\.0\.1:(\d+)$/m.exec(deputy.stderr())?.[1]
+  if (port === undefined) throw new Error(`deputy names no port:\n${deputy.stderr()}`)
+  return Number(port)
+}
 export const measurable = (): boolean => existsSync('/proc/self/stat')
 
 /** Starts `node ARGS` on the core of the proxies (the last) or of the load (the first); null: wherever. */
-export const start = (args: readonly string[], core: Core | null): Child => {
+export const start = (
+  args: readonly string[],
+  core: Core | null,
+  env: Readonly<Record<string, string>> = {},
+): Child => {
   const number = core === 'proxy' ? availableParallelism() - 1 : 0
   const pinned = core !== null && pinning()
   const [file, argv] = pinned
@@ -44,7 +55,7 @@ export const start = (args: readonly string[], core: Core | null): Child => {
     : [process.execPath, args]
   const child: ChildProcess = spawn(file, argv, {
     cwd: root,
-    env: { ...process.env, NODE_ENV: 'production' },
+    env: { ...process.env, NODE_ENV: 'production', ...env },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   })
   let stderr = ''

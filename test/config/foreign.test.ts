@@ -155,6 +155,49 @@ describe('a provider in the other vocabulary', () => {
     expect(read(map).answer.scope).toEqual([place])
   })
 
+  test('may name the client beside `oauth2`, and in the body beside Basic: it is said once, by Basic', () => {
+    const { client_id: _id, client_secret: _secret, ...rest } = oauth2
+    const parsed = parseProvider(
+      {
+        ...entry,
+        enabled: true,
+        client_id: 'outer',
+        client_secret: 'outer-secret',
+        oauth2: {
+          ...rest,
+          ...params('token_request', {
+            client_id: '{{client_id}}',
+            client_secret: '{{client_secret}}',
+          }),
+          token_introspection_request: { ...oauth2.token_introspection_request, enabled: false },
+        },
+      },
+      'h.yaml',
+    )
+    if ('problems' in parsed) throw new Error(parsed.problems.join('\n'))
+    const { provider } = parsed
+    expect(provider).toMatchObject({
+      clientAuth: 'client_secret_basic',
+      tokenParams: { audience: 'api' },
+      introspect: null,
+      client: { id: 'outer' },
+    })
+    expect(provider.client?.secret?.reveal()).toBe('outer-secret')
+  })
+
+  test('says with response_map whose account it is, and a plain header format is no news', () => {
+    const info = within('user_info_request', {
+      response_map: { user_id: '$.profile.mail', display: '$.profile.name' },
+      auth_header_value_format: 'Bearer {{access_token}}',
+    })
+    expect(read(info).account).toMatchObject({
+      id: [['/profile/mail']],
+      label: expect.arrayContaining(['/profile/name', '/email']),
+    })
+    const odd = within('user_info_request', { auth_header_value_format: 'X {{access_token}}' })
+    expect(problems(odd).join()).toContain('user_info_request.auth_header_value_format')
+  })
+
   test('keeps what stands beside it, and that wins', () => {
     const provider = read({}, { account: { id: '/uid' }, present: 'X-Token: {token}' })
     expect(provider).toMatchObject({ account: { id: '/uid' }, present: { header: 'x-token' } })
@@ -186,11 +229,6 @@ describe('a provider in the other vocabulary', () => {
       'scopes in two parameters',
       params('authorize_request', { user_scope: '{{scopes}}' }),
       'params.user_scope: is a second parameter of scopes',
-    ],
-    [
-      'the client in two places',
-      params('token_request', { client_secret: '{{client_secret}}' }),
-      'token_request.params: names the client in the body',
     ],
     [
       'a GET for tokens',
@@ -288,6 +326,28 @@ describe('a provider in the other vocabulary', () => {
     expect(failed).toEqual([])
     expect(passed).toBeGreaterThan(70)
   }, 60_000)
+})
+
+test('a scope that the definition does not know is refused at start, where it might mean everything', () => {
+  const path = join(folder, 'known.yaml')
+  const connection = { provider: 'gitea', hosts: ['git.corp.example'], client_id: 'i' }
+  writeFileSync(
+    path,
+    stringify({
+      version: 1,
+      identity: { trust: 'plain' },
+      policy: { bundle: './bundle.tar.gz' },
+      vault: { keys: './keys.json' },
+      connect: { sign_in: 'local' },
+      connections: { gitea: { ...connection, client_secret: 's', scopes: ['read:user', 'repo'] } },
+    }),
+  )
+  const result = load(path, {})
+  expect('problems' in result && result.problems).toEqual([
+    expect.stringMatching(
+      /^connections\.gitea\.scopes: "repo" is no scope of Gitea: one of public-only,/,
+    ),
+  ])
 })
 
 describe('in a configuration', () => {

@@ -1,9 +1,15 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { createServer as createTls } from 'node:https'
 import { createServer as createTcp } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { createDial } from '../../proxy/net/dial.ts'
 import { createOAuthClient } from '../../proxy/oauth/client.ts'
 import { secret } from '../../proxy/secret.ts'
 import { startAuthServer } from '../support/authserver.ts'
@@ -12,6 +18,9 @@ import { connectionOf, REDIRECT } from './fixtures.ts'
 
 const client = createOAuthClient({ fetch, clock: Date, timeoutMs: 2_000 })
 const rt = secret('the-refresh-token')
+const openssl = spawnSync('openssl', ['version']).status === 0
+if (!openssl && process.env['DEPUTY_NO_SKIP'] === '1')
+  throw new Error('DEPUTY_NO_SKIP is 1, and openssl is not installed')
 
 const closers: (() => void)[] = []
 afterEach(() => closers.splice(0).forEach((close) => close()))
@@ -246,6 +255,53 @@ describe('the answer', () => {
     })
     expect(await ask('http://nowhere.invalid')).toMatchObject({ kind: 'not_sent' })
   })
+
+  test.skipIf(!openssl)(
+    `a certificate that does not verify, or is of another name, gets no token${openssl ? '' : ' (SKIPPED: no openssl)'}`,
+    async () => {
+      const folder = mkdtempSync(join(tmpdir(), 'cert-'))
+      const [keyFile, certFile] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
+      const how = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2'
+      const made = spawnSync('openssl', [
+        ...how.split(' '),
+        '-keyout',
+        keyFile,
+        '-out',
+        certFile,
+        '-subj',
+        '/CN=other.example',
+      ])
+      expect(made.status, String(made.stderr)).toBe(0)
+      const [key, cert] = [readFileSync(keyFile), readFileSync(certFile)]
+      const seen: string[] = []
+      const tls = createTls({ key, cert }, (req, res) => {
+        seen.push(req.url ?? '')
+        res.end('{}')
+      })
+      await new Promise<void>((resolve) => tls.listen(0, '127.0.0.1', resolve))
+      const token = `https://127.0.0.1:${(tls.address() as AddressInfo).port}/token`
+      for (const [ca, error] of [
+        [null, 'DEPTH_ZERO_SELF_SIGNED_CERT'],
+        // Trusted, but for another name.
+        [cert.toString(), 'ERR_TLS_CERT_ALTNAME_INVALID'],
+      ] as const) {
+        const dial = createDial({
+          allowPrivate: [{ net: '127.0.0.0/8' }],
+          connectTimeout: 2_000,
+          idleTimeout: 2_000,
+          ca,
+        })
+        const other = createOAuthClient({ fetch: dial.fetch, clock: Date })
+        expect(await other.refresh(connectionOf({ token }), rt)).toMatchObject({
+          kind: 'not_sent',
+          error,
+        })
+        await dial.close()
+      }
+      expect(seen).toEqual([])
+      await new Promise((resolve) => tls.close(resolve))
+    },
+  )
 
   test.each([
     [{ code: 'DEPTH_ZERO_SELF_SIGNED_CERT' }, 'not_sent'],

@@ -4,12 +4,13 @@ import type { ChildProcess } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { LostResponse } from '../../proxy/model.ts'
 import { secret } from '../../proxy/secret.ts'
 import { readRing } from '../../proxy/vault/rotate.ts'
 import { createSealer, newKeyRing } from '../../proxy/vault/seal.ts'
+import { spooled } from '../../proxy/oauth/unstored.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { kinds } from '../support/postgres.ts'
 import type { Kind } from '../support/postgres.ts'
@@ -76,6 +77,7 @@ const setUp = async (kind: Kind, habit: Habit, lostResponse: LostResponse, onEnd
     lostResponse,
     rounds: [1, 1],
     dieAt: null,
+    spool: join(dirname(ring), 'vault-spool'),
   }
   return { server, place, task }
 }
@@ -86,6 +88,7 @@ const POINTS = [
   'while the answer is under way',
   'before the store',
   'after the store',
+  'after the store failed',
 ] as const
 const CLASSES: readonly (readonly [LostResponse, Habit])[] = [
   ['yes', 'stable'],
@@ -124,10 +127,11 @@ for (const kind of await kinds())
         if (told === 'killed') throw new Error('killed')
         const [[first = ''] = [], [second] = []] = told.rounds
         expect(second).toBe(first)
-        if (point === 'after the store') {
-          // Stored: nothing is asked again.
+        if (point === 'after the store' || point === 'after the store failed') {
+          // Stored, or sealed in the spool: nothing is asked again, and nothing is lost.
           expect(first).toBe('2 access-2')
           expect(server.came).toEqual(['refresh-1'])
+          expect(await spooled(task.spool)).toEqual([])
           return
         }
         // The old one is sent once more and never a third time, whatever comes of it.

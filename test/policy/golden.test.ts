@@ -50,6 +50,7 @@ describe('the shipped policy, compiled', async () => {
       'empty',
       'facts-of-negative-age',
       'facts-of-no-age',
+      'graphql-subscription',
       'groups-as-object',
       'scopes-as-object',
       'user-inactive-by-type',

@@ -48,6 +48,7 @@ const own = (changes: object): Provider => {
 describe('the scripted provider', () => {
   test('plays every shipped provider, and each slot of one that has several', () => {
     expect(shipped.map(([name]) => name)).toEqual([
+      'gitea',
       'github',
       'github_app',
       'google',
@@ -69,7 +70,7 @@ describe('the scripted provider', () => {
       const has = (start: string) => lines.some((line) => line.startsWith(`ok      ${start}`))
       expect(has('slots:')).toBe(name.startsWith('slack'))
       expect(has('host from the token:')).toBe(name === 'salesforce')
-      expect(has('revocation: there is none')).toBe(name === 'microsoft')
+      expect(has('revocation: there is none')).toBe(['gitea', 'microsoft'].includes(name))
     },
     60_000,
   )
@@ -116,6 +117,16 @@ describe('a definition that is wrong is told what it should say', () => {
       'where the token stands',
       `${head}example: { token: { data: ${JSON.stringify(OAUTH)} } }`,
       'answer.access_token should list /data/access_token',
+    ],
+    [
+      'where the refresh token stands',
+      `${head}example: { token: ${JSON.stringify({ ...OAUTH, refresh_token: undefined, renew: '{refresh_token}' })} }`,
+      'answer.refresh_token should list /renew',
+    ],
+    [
+      'how the token is sent',
+      `${head}present: 'X-Key: {token}'\nexample: { token: ${JSON.stringify(OAUTH)}, present: 'Authorization: Bearer {token}' }`,
+      'present should be Authorization: Bearer {token}',
     ],
     [
       'the separator of scopes',
@@ -171,6 +182,42 @@ describe('a definition that is wrong is told what it should say', () => {
     },
     60_000,
   )
+
+  test('every mistake of type is told at once, at its place, with what should stand there', async () => {
+    const { code, lines } = await command(
+      'acme',
+      `
+id: acme
+authorize: https://acme.example/authorize
+token: http://acme.example/token
+client_auth: basic
+pkce: "yes"
+scope: ','
+hosts: api.acme.example
+answer: { acess_token: [/token], errors: { GONE: 1 } }
+operations: [{ scopes: [notes], read: { notes.list: GET v1/notes } }]
+`,
+    )
+    expect(code).toBe(1)
+    for (const told of [
+      'client_auth: must be one of client_secret_post, client_secret_basic, raw_basic,',
+      'pkce: must be true or false, without quotes',
+      'scope: must be keys and values, such as { key: value }',
+      'hosts: must be a list of host names, or a map',
+      'answer.acess_token: unknown key: is access_token meant?',
+      'answer.errors.GONE: must be a text',
+      'token: plain http goes to loopback only',
+      'operations.0.scopes.0: must be a list, such as [a, b]',
+      'operations.0.read.notes.list: must be `METHOD /path`',
+    ])
+      expect(lines.join('\n')).toContain(told)
+    expect(lines).toHaveLength(9)
+    const example = await command('acme', `${head}example: { tokens: {}, reuse: kill }`)
+    expect(example.lines).toContain('acme: example.reuse: must be one of works, dead, kills')
+    expect(example.lines).toContain('acme: example.tokens: unknown key: is token meant?')
+    expect(example.code).toBe(1)
+    expect((await command('acme', 'id: [1')).lines.join()).toMatch(/own\.yaml:1: /)
+  })
 
   test('an unknown id and a definition that does not parse end with 1', async () => {
     expect(await command('nobody', head)).toMatchObject({ code: 1, failed: [] })

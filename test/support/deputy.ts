@@ -27,6 +27,8 @@ export type Held = {
   readonly expiresIn?: number | null
   /** Stored that long ago, ms: a 401 refreshes only what was not stored just now. */
   readonly agedMs?: number
+  /** Where each person has a host of their own. */
+  readonly host?: string
 }
 export type Setup = {
   /** Where every host of the providers is reached. */
@@ -34,8 +36,8 @@ export type Setup = {
   /** Laid over the configuration, a whole top-level key at a time. */
   readonly config?: Fields
   readonly held?: readonly Held[]
-  /** Policy tables by name, instead of those below. */
-  readonly tables?: Readonly<Record<string, Fields>>
+  /** Policy tables by name, instead of those below; null: the starter bundle's own. */
+  readonly tables?: Readonly<Record<string, Fields>> | null
   readonly people?: readonly Fields[]
 }
 
@@ -126,7 +128,7 @@ const configOf = (setup: Setup): Fields => ({
   listeners: { agent: '127.0.0.1:0', admin: '127.0.0.1:0', connect: '127.0.0.1:0' },
   identity: { trust: 'plain', agent: AGENT },
   entitlements: { source: 'file', file: './people.yaml' },
-  policy: { bundle: BUNDLE, data: './tables' },
+  policy: setup.tables === null ? { bundle: BUNDLE } : { bundle: BUNDLE, data: './tables' },
   providers: providersAt(setup.upstream),
   connections: Object.fromEntries(
     ['acme', 'stream'].map((provider) => [
@@ -165,6 +167,7 @@ export const seed = async (dir: string, held: readonly Held[]): Promise<void> =>
         refresh: one.refresh == null ? null : secret(one.refresh),
         scopes: one.scopes ?? ['notes'],
         expiresIn: one.expiresIn === undefined ? 3600 : one.expiresIn,
+        ...(one.host === undefined ? {} : { host: one.host }),
       },
       scopes: one.scopes ?? ['notes'],
     })
@@ -178,7 +181,9 @@ export const prepareFolder = async (setup: Setup): Promise<string> => {
   writeFileSync(join(dir, 'keys.json'), newKeyRing(Date.now(), randomBytes), { mode: 0o600 })
   writeFileSync(join(dir, 'people.yaml'), JSON.stringify({ people: setup.people ?? PEOPLE }))
   mkdirSync(join(dir, 'tables'))
-  for (const [name, table] of Object.entries(setup.tables ?? TABLES))
+  for (const [name, table] of Object.entries(
+    setup.tables === undefined ? TABLES : (setup.tables ?? {}),
+  ))
     writeFileSync(join(dir, 'tables', `${name}.json`), JSON.stringify(table))
   writeFileSync(join(dir, 'deputy.yaml'), JSON.stringify(configOf(setup)), { mode: 0o600 })
   await seed(dir, setup.held ?? [])
@@ -204,6 +209,8 @@ export type Deputy = {
   readonly evidence: () => readonly EvidenceLine[]
   /** What was logged (in process), or standard error (child). */
   readonly logged: () => string
+  /** Ends it; the folder stays until `close`. */
+  readonly stop: () => Promise<unknown>
   readonly close: () => Promise<void>
 }
 
@@ -232,6 +239,8 @@ export const startDeputy = async (setup: Setup, dir?: string): Promise<Deputy> =
       print: (line) => void logged.push(line),
       version: '0.0.0',
     })
+    let stopped: Promise<void> | null = null
+    const stop = (): Promise<void> => (stopped ??= serving.close())
     return {
       agent: serving.addresses['agent'] ?? '',
       connect: serving.addresses['connect'] ?? '',
@@ -240,8 +249,9 @@ export const startDeputy = async (setup: Setup, dir?: string): Promise<Deputy> =
       dir: folder,
       evidence: () => evidenceOf(folder),
       logged: () => logged.join('\n'),
+      stop,
       close: async () => {
-        await serving.close()
+        await stop()
         remove(folder)
       },
     }

@@ -24,7 +24,7 @@ export type Postgres = {
 /** Why there is none; part of the name of what is skipped. */
 export type Absent = { readonly absent: string }
 
-const NO_SKIP = process.env['DEPUTY_NO_SKIP'] === '1'
+export const NO_SKIP = process.env['DEPUTY_NO_SKIP'] === '1'
 export const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
 export const freePort = async (): Promise<number> => {
@@ -45,8 +45,14 @@ const sql: Postgres['sql'] = async (url, text, values = []) => {
   }
 }
 
-/** A server of its own; `onEnd` gets what stops it. */
-export const startServer = async (onEnd: (stop: () => Promise<void>) => void): Promise<string> => {
+/** A server of its own that can be ended and started again; `onEnd` gets what stops it. */
+export const startServer = async (
+  onEnd: (stop: () => Promise<void>) => void,
+): Promise<{
+  readonly url: string
+  readonly stop: () => Promise<void>
+  readonly start: () => Promise<void>
+}> => {
   const folder = mkdtempSync(join(tmpdir(), 'postgres-'))
   chmodSync(folder, 0o777) // user `postgres` puts its socket there
   const port = await freePort()
@@ -56,7 +62,7 @@ export const startServer = async (onEnd: (stop: () => Promise<void>) => void): P
     port,
     user: 'postgres',
     password: 'pass:word/1',
-    persistent: false,
+    persistent: true, // `rmSync` below takes it away
     createPostgresUser: process.getuid?.() === 0,
     initdbFlags: ['--no-sync', '--locale=C', '--encoding=UTF8'],
     postgresFlags: [
@@ -83,13 +89,17 @@ export const startServer = async (onEnd: (stop: () => Promise<void>) => void): P
     await server.stop()
     rmSync(folder, { recursive: true, force: true })
   })
-  return `postgres://postgres:pass%3Aword%2F1@127.0.0.1:${port}/postgres`
+  return {
+    url: `postgres://postgres:pass%3Aword%2F1@127.0.0.1:${port}/postgres`,
+    stop: () => server.stop(),
+    start: () => server.start(),
+  }
 }
 
 const start = async (): Promise<Postgres | Absent> => {
   let base: string
   try {
-    base = process.env['DEPUTY_POSTGRES'] ?? (await startServer(afterAll))
+    base = process.env['DEPUTY_POSTGRES'] ?? (await startServer(afterAll)).url
   } catch (error) {
     if (NO_SKIP) throw error
     return { absent: error instanceof Error ? error.message : String(error) }

@@ -118,9 +118,12 @@ describe.each(await kinds())('rotation on $name', (kind) => {
   const rotate = async (retire = false): Promise<number> => {
     if (kind.name === 'sqlite') await store.close()
     said = []
-    const config = { vault: { store: place.where, keys: path } }
+    const config = { vault: { store: place.where, keys: path, spool: `${path}.spool` } }
     const code = await keysRotate({
-      loaded: { config, at: (name: string) => name } as unknown as Loaded,
+      loaded: {
+        config,
+        at: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name),
+      } as unknown as Loaded,
       retire,
       print: (line) => void said.push(line),
       complain: (line) => void said.push(`! ${line}`),
@@ -274,15 +277,18 @@ describe.each(await kinds())('rotation on $name', (kind) => {
     test('is refused while another process has the file, and adds no key then', async () => {
       const before = readFileSync(path, 'utf8')
       const complaints: string[] = []
-      const config = { vault: { store: place.where, keys: path } }
+      const config = { vault: { store: place.where, keys: path, spool: `${path}.spool` } }
       const code = await keysRotate({
-        loaded: { config, at: (name: string) => name } as unknown as Loaded,
+        loaded: {
+          config,
+          at: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name),
+        } as unknown as Loaded,
         retire: false,
         print: () => {},
         complain: (line) => void complaints.push(line),
       })
       expect(code).toBe(1)
-      expect(complaints.at(-1)).toMatch(/stop `deputy serve`, run this again, start it again/)
+      expect(complaints.at(-1)).toMatch(/is in use by another process. Stop it/)
       expect(readFileSync(path, 'utf8')).toBe(before)
     })
   else

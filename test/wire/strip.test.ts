@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { canonicalTarget, targetText } from '../../proxy/wire/canonical.ts'
 import {
   EVERY_PROVIDER,
+  formFields,
   jsonCredential,
   multipartCredential,
   stripForm,
@@ -138,6 +139,38 @@ describe('a form body', () => {
         },
       ),
     )
+  })
+})
+
+describe('the fields of a form that policy wants to see', () => {
+  const fields = (text: string) =>
+    formFields(Buffer.from(text, 'latin1'), ['channel', 'channel_id'])
+
+  test.each([
+    ['channel=C1&text=a%26channel%3DC2', { channel: 'C1' }],
+    ['text=%FF;&channel=C+1%2b', { channel: 'C 1+' }],
+    ['%63hannel=C1', { channel: 'C1' }],
+    ['channel&channel_id=', { channel: '', channel_id: '' }],
+    ['text=channel&channels=C1', {}],
+    ['', {}],
+  ])('%s → %j', (text, found) => {
+    expect(fields(text)).toEqual(found)
+  })
+
+  test.each([
+    'channel=C1&channel=C2',
+    'channel=C1&%63hannel=C2',
+    'Channel=C1',
+    'channel[]=C1',
+    'channel[0]=C1&channel=C1',
+    '+channel=C1',
+    'channel.id=C1',
+    'text=a;channel=C1',
+    'channel=C1;x',
+    'channel=%FF',
+    'channel=%',
+  ])('%s has more than one reading, and is refused', (text) => {
+    expect(codeOf(() => fields(text))).toBe('request_invalid')
   })
 })
 

@@ -60,6 +60,12 @@ host_ok if {
 	input.request.host in provider.hosts
 }
 
+# What people host themselves has the hosts that the configuration gives it; name them here to narrow that.
+host_ok if {
+	not needs_no_account
+	"*" in provider.hosts
+}
+
 # Where every customer has a host of its own: deputy itself sends to none but the person's.
 host_ok if {
 	not needs_no_account
@@ -105,6 +111,25 @@ must_inspect if input.operation.inspects == true
 must_inspect if input.operation.kind in ["graphql", "mcp"]
 
 must_inspect if input.operation.access in provider.inspect_body
+
+# --- a call inside the call ----------------------------------------------------------------------
+
+# One root field that was read, and no mutation that calls itself a read.
+graphql_ok if {
+	input.operation.graphql.type == "query"
+	graphql_field
+}
+
+graphql_ok if {
+	input.operation.graphql.type == "mutation"
+	input.operation.access in ["write", "delete", "admin"]
+	graphql_field
+}
+
+graphql_field if {
+	[field] := input.operation.graphql.fields
+	is_string(field)
+}
 
 # --- people --------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ import type { Attempt, World } from './world.ts'
 export type Stage = {
   readonly world: World
   readonly provider: Provider
+  /** As the definition writes it: `provider` has what its issuer said besides. */
+  readonly written: Provider
   readonly example: Example
 }
 export type Quirk = {
@@ -87,14 +89,20 @@ export const calls = async (attempt: Attempt): Promise<string | null> => {
   if (status === 200) return null
   return first.token?.startsWith('xt-') === true
     ? 'answer.access_token leads to the token of another slot'
-    : `a call with the stored token ended with ${status}: present should say how the token is sent${session.complaints[0] === undefined ? '' : `; ${session.complaints[0]}`}`
+    : (session.complaints[0] ??
+        `a call with the stored token ended with ${status}: present should say how the token is sent`)
 }
 
 export const refreshed = async (attempt: Attempt, stage: Stage): Promise<string | null> => {
-  const before = attempt.session.answer
+  const { session } = attempt
+  const before = session.answer
+  const given =
+    before === null || session.refresh === null ? null : pointerTo(before, session.refresh)
   const how = await attempt.refresh()
   if (how === 'refreshed') return null
-  const { session } = attempt
+  const { refreshToken } = stage.provider.answer
+  if (session.answer === before && given !== null && !refreshToken.includes(given))
+    return `answer.refresh_token should list ${given}`
   const [complaint] = session.complaints
   if (complaint !== undefined) return complaint
   const token =

@@ -58,12 +58,20 @@ export const testProvider = async (
   provider: Provider,
   print: Print,
 ): Promise<{ readonly passed: number; readonly failed: readonly string[] }> => {
+  const read = exampleOf(provider)
+  if ('problems' in read) {
+    for (const problem of read.problems) print(problem)
+    return { passed: 0, failed: read.problems }
+  }
   const world = await openWorld()
   const failed: string[] = []
   let passed = 0
   try {
-    const example = exampleOf(provider)
-    const stage = { world, provider, example }
+    // Endpoints that the issuer has to say are asked of the scripted one; what it answers decides the rest.
+    const resolved = provider.discover ? await world.discovered(provider, read.example) : provider
+    const told = exampleOf(resolved)
+    const { example } = 'problems' in told ? read : told
+    const stage = { world, provider: resolved, written: provider, example }
     for (const quirk of [...CHAINS, ...PLACES, ...ANSWERS, ...failures(stage)]) {
       if (quirk.applies?.(stage) === false) continue
       const said = await runOne(quirk, stage)
@@ -92,13 +100,20 @@ export const providersTest = async (options: {
   readonly print: Print
 }): Promise<number> => {
   const { print } = options
-  const { providers, problems } = compileProviders(readFiles(options.dir, options.file))
+  let files: ReturnType<typeof readFiles>
+  try {
+    files = readFiles(options.dir, options.file)
+  } catch (error) {
+    print(error instanceof Error ? error.message : String(error))
+    return 1
+  }
+  const { providers, problems } = compileProviders(files)
   for (const problem of problems) print(problem)
   if (problems.length > 0) return 1
   const provider = providers.get(options.id)
   if (provider === undefined) {
     print(
-      `there is no provider ${JSON.stringify(options.id)}; there are ${[...providers.keys()].join(', ')}`,
+      `there is no provider ${JSON.stringify(options.id)}; there are ${[...providers.keys()].join(', ')}${options.file === undefined ? '. Name the file of your own: --file acme.yaml' : ''}`,
     )
     return 1
   }

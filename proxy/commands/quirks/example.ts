@@ -1,6 +1,7 @@
 // What a provider's own documentation shows (`example:` of a definition): the shape of its answers and how it behaves.
 // The scripted provider plays it, so a definition is held against the vendor's words and not against itself.
 import { z } from 'zod'
+import { explain, reporter } from '../../config/definition.ts'
 import type { Json, Provider } from '../../model.ts'
 
 const template = z.record(z.string(), z.json())
@@ -49,6 +50,8 @@ export const exampleSchema = z.strictObject({
       dead: reply.default({ status: 400, body: { error: 'invalid_token' } }),
     })
     .optional(),
+  /** `Authorization: Bearer {token}`: how its documentation shows a call; absent: in any header. */
+  present: z.string().optional(),
   host: z.string().optional(),
   other_host: z.string().optional(),
 })
@@ -115,14 +118,15 @@ const plain = (provider: Provider): Record<string, unknown> => {
   }
 }
 
-/** The example of a definition over what is plain. Throws an Error that names what is wrong in it. */
-export const exampleOf = (provider: Provider): Example => {
+/** The example of a definition over what is plain, or what is wrong in it. */
+export const exampleOf = (
+  provider: Provider,
+): { readonly example: Example } | { readonly problems: readonly string[] } => {
   const parsed = exampleSchema.safeParse({ ...plain(provider), ...provider.example })
-  if (parsed.success) return parsed.data
-  const issues = parsed.error.issues.map(
-    ({ path, message }) => `example.${path.join('.')}: ${message}`,
-  )
-  throw new Error(`${provider.id}: ${issues.join('; ')}`)
+  if (parsed.success) return { example: parsed.data }
+  const problems: string[] = []
+  explain(parsed.error, reporter(problems, provider.id), ['example'])
+  return { problems }
 }
 
 /** undefined: the member is left out. */

@@ -50,6 +50,8 @@ const HARMLESS: readonly (readonly [string, Make])[] = [
   ],
   ['an answer of 4 MB', () => ({ size: 'large' })],
   ['an answer without end', () => ({ size: 'endless' })],
+  ['an answer that grows a thousand times when it is unpacked', () => ({ size: 'bomb' })],
+  ['an answer that comes a byte at a time', () => ({ size: 'drip' })],
   ['200 without a token', () => ({ body: '{"hello":"world"}' })],
   ['200, HTML', () => html(200)],
   ['JSON with the token twice', () => ({ body: '{"access_token":"a","access_token":"b"}' })],

@@ -1,6 +1,6 @@
 // What the scripted provider knows of one person's dealings with it, and how it writes an answer.
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { gzipSync } from 'node:zlib'
+import { createGzip, gzipSync } from 'node:zlib'
 import type { Json } from '../../model.ts'
 import type { Example, Values } from './example.ts'
 
@@ -18,12 +18,22 @@ export type Twist = {
   readonly as?: 'form' | 'html' | 'gzip'
   /** A word of the provider instead of tokens. */
   readonly error?: string
-  readonly size?: 'large' | 'endless'
+  /** `bomb`: a gigabyte that is a megabyte on the wire; `drip`: a byte now and then, without end. */
+  readonly size?: 'large' | 'endless' | 'bomb' | 'drip'
   /** The work is done, and the answer never arrives. */
   readonly lose?: boolean
 }
 export type Endpoint =
-  'authorize' | 'par' | 'token' | 'refresh' | 'userinfo' | 'introspect' | 'revoke' | 'api' | 'other'
+  | 'metadata'
+  | 'authorize'
+  | 'par'
+  | 'token'
+  | 'refresh'
+  | 'userinfo'
+  | 'introspect'
+  | 'revoke'
+  | 'api'
+  | 'other'
 /** For each endpoint the twists of its first requests, in order; afterwards it behaves. `always` stands for all of them. */
 export type Script = Partial<Record<Endpoint, readonly Twist[] | { readonly always: Twist }>>
 
@@ -44,6 +54,8 @@ type Code = {
 export type Session = {
   readonly id: string
   readonly example: Example
+  /** It names itself in its answers (RFC 9207). */
+  readonly issuer: string | null
   readonly seen: Seen[]
   /** What the definition got wrong, as the provider sees it: what it should say. */
   readonly complaints: string[]
@@ -61,6 +73,7 @@ export type Session = {
   readonly pushed: Map<string, URLSearchParams>
 }
 
+const MEBIBYTE = Buffer.alloc(1_048_576, ' ')
 const LARGE = 4 * 1024 * 1024
 export const readAll = async (request: IncomingMessage): Promise<string> => {
   const chunks: Buffer[] = []
@@ -100,6 +113,28 @@ export const valuesOf = (session: Session): Record<string, Json | undefined> => 
 /** Writes an answer, with what the twist changes of it. */
 export const send = (response: ServerResponse, twist: Twist, status: number, body: Json): void => {
   if (twist.lose === true) return void response.destroy()
+  if (twist.size === 'drip') {
+    response.writeHead(200, { 'content-type': 'application/json' })
+    const timer = setInterval(() => response.write(' '), 100)
+    response.on('close', () => clearInterval(timer))
+    return
+  }
+  if (twist.size === 'bomb') {
+    const gzip = createGzip()
+    response.writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' })
+    gzip.pipe(response)
+    let left = 1_024
+    const more = (): void => {
+      while (left > 0 && !response.destroyed) {
+        left -= 1
+        if (!gzip.write(MEBIBYTE)) return
+      }
+      gzip.end()
+    }
+    gzip.on('drain', more)
+    response.on('close', () => gzip.destroy())
+    return more()
+  }
   if (twist.size === 'endless') {
     response.writeHead(200, { 'content-type': 'application/json' })
     const more = (): void => {

@@ -35,5 +35,5 @@ test_a_file_may_be_called_hooks if {
 
 test_graphql_must_be_read_as_graphql if {
 	gh("POST", "graphql") == ["github_graphql"]
-	row_codes(wide, array.concat(call("POST", "GraphQL"), [set_to("/operation/kind", "graphql")])) == []
+	row_codes(wide, array.concat(call("POST", "GraphQL"), read_graphql)) == []
 }

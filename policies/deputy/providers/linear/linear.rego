@@ -1,23 +1,27 @@
 # METADATA
 # description: |
-#   Linear is one GraphQL endpoint, and the catalogue sees one operation. Until calls inside the call
-#   are told apart, only documents pass that can be no mutation: its keyword cannot be written in
-#   another way, so a text without the word has none.
+#   Linear is one GraphQL endpoint. The catalogue knows its root fields, and each field of a call is
+#   decided as a call of its own. What no agent does there, whatever the tables say, asks the field
+#   and not the catalogue.
 package deputy.providers.linear
 
 import future.keywords.not
 
 import data.deputy.lib
 
-deny contains {"code": "linear_write", "msg": "only GraphQL queries pass, without the word mutation or subscription"} if {
+deny contains {"code": "linear_graphql", "msg": "the call was not read as GraphQL"} if {
 	not lib.own_operation
-	not reads
+	not input.operation.kind == "graphql"
 }
 
-reads if {
-	count(input.request.query) == 0
-	document := input.request.body.json["/query"]
-	is_string(document)
-	not contains(document, "mutation")
-	not contains(document, "subscription")
+deny contains {"code": "linear_protected", "msg": "agents do not change who has access, nor where data goes"} if {
+	input.operation.graphql.type == "mutation"
+	some field in input.operation.graphql.fields
+	some family in protected
+	startswith(lower(field), family)
 }
+
+protected := [
+	"apikey", "emailintake", "emailtoken", "emailuser", "googleuser", "integration", "logout", "oauth",
+	"organization", "passkey", "resendorganization", "saml", "user", "webhook",
+]

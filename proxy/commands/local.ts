@@ -1,0 +1,134 @@
+// Commands on deputy's own machine: through the socket of a running one, else on the vault itself while nobody serves.
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { controlSocket } from '../config/address.ts'
+import { naming } from '../config/backend.ts'
+import type { Loaded } from '../config/load.ts'
+import type { Log } from '../model.ts'
+import { createDial } from '../net/dial.ts'
+import { createOAuthClient } from '../oauth/client.ts'
+import { createFlows } from '../oauth/flow.ts'
+import { createRevoker } from '../oauth/revoke.ts'
+import { openJournal, sinksOf } from '../observe/journal.ts'
+import { createOperatorsApi } from '../people/operators.ts'
+import { Problem } from '../problem.ts'
+import { systemClock } from '../reload.ts'
+import { openStore } from '../store/open.ts'
+import { createUlid } from '../ulid.ts'
+import { readRing } from '../vault/rotate.ts'
+import { createRuns } from '../vault/runs.ts'
+import { createSealer } from '../vault/seal.ts'
+import { createVault } from '../vault/vault.ts'
+import { createEvidence } from '../way/evidence.ts'
+import { overSocket, readAnswer, written, type Reach } from './operate.ts'
+
+/** The same API on the vault itself. Throws an Error that says what is wrong with the vault, the keys or the evidence. */
+const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
+  const { config, at, connections } = loaded
+  const clock = systemClock
+  const newId = createUlid(clock.now)
+  const sealer = createSealer(readRing(at(config.vault.keys)))
+  const opened: (() => Promise<unknown>)[] = []
+  const close = async (): Promise<void> => {
+    for (const each of opened.toReversed()) await each()
+  }
+  try {
+    const store = await openStore(config.vault.store, at, log)
+    opened.push(() => store.close())
+    const journal = await openJournal({
+      sinks: sinksOf(config.audit.sink, at),
+      fsync: config.audit.fsync,
+      clock,
+      proc: newId(),
+      anchor: { sign: sealer.sign, everyLines: 1_000, everyMs: 60_000 },
+      log,
+    })
+    opened.push(() => journal.close())
+    const hashed = config.audit.user_ids === 'hashed'
+    const evidence = createEvidence({ journal, clock, log, hashed, hmac: sealer.hmac })
+    opened.push(async () => evidence.close())
+    const dial = createDial({
+      allowPrivate: config.network.allow_private,
+      connectTimeout: config.upstream.connect_timeout,
+      idleTimeout: config.upstream.idle_timeout,
+      ca: config.upstream.ca === undefined ? null : readFileSync(at(config.upstream.ca), 'utf8'),
+    })
+    opened.push(() => dial.close())
+    const vault = createVault({ store, sealer, clock, randomId: newId })
+    const client = createOAuthClient({ fetch: dial.fetch, clock })
+    const publicUrl = config.connect.url ?? 'http://localhost'
+    const onEvent = (event: string, fields: object): Promise<void> =>
+      evidence.event(event, fields as Record<string, unknown>)
+    const app = createOperatorsApi({
+      ...naming(config),
+      operators: [],
+      local: true,
+      verifier: null,
+      arrived: async () => null,
+      connections: () => connections,
+      vault,
+      locate: vault.locate,
+      revoker: createRevoker({ vault, client, connections: () => connections, log }),
+      flows: createFlows({
+        store,
+        vault,
+        sealer,
+        client,
+        publicUrl,
+        clock,
+        randomBytes,
+        onEvent,
+        connections: () => connections,
+        linkTtlMs: config.connect.link_ttl,
+      }),
+      runs: createRuns({ store, clock, randomBytes, newId, onRevoked: () => {} }),
+      maxRunMs: config.runs.max,
+      permitRun: () => {
+        throw new Problem(
+          'policy_unavailable',
+          'policy decides whether a run may be, and `deputy serve` asks it: start it',
+        )
+      },
+      onEvent,
+      stranger: () => {},
+      clock,
+      publicUrl,
+      newId,
+      log,
+    })
+    return {
+      ask: async (method, path, body) =>
+        readAnswer(await app.request(`http://localhost${path}`, written(method, body))),
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** @param say where warnings go */
+export const reachLocal = async (loaded: Loaded, say: (line: string) => void): Promise<Reach> => {
+  const path = controlSocket(loaded.config.vault.store, loaded.at)
+  const warn = (fields: object, msg: string): void => say(`${msg} ${JSON.stringify(fields)}`)
+  const log = { debug: () => {}, info: () => {}, warn, error: warn }
+  return (await overSocket(path)) ?? onVault(loaded, log)
+}
+
+/** `deputy connect code`: the one-time code of `sign_in: local`, from the 0600 file that `serve` keeps. @returns exit code: 0, or 1 when nobody serves here */
+export const connectCode = (options: {
+  readonly at: (path: string) => string
+  readonly print: (line: string) => void
+  readonly complain: (line: string) => void
+}): number => {
+  const file = options.at('.deputy-code')
+  try {
+    options.print(readFileSync(file, 'utf8').trim())
+    return 0
+  } catch (error) {
+    options.complain(
+      `no code at ${file}: is \`deputy serve\` running there with connect.sign_in: local? (${error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'})`,
+    )
+    return 1
+  }
+}

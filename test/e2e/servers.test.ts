@@ -6,23 +6,20 @@ import { postgres } from '../support/postgres.ts'
 import { hydra } from '../support/servers/hydra.ts'
 import { keycloak } from '../support/servers/keycloak.ts'
 import { oidcProvider } from '../support/servers/oidc.ts'
-import { startWorld, TTL } from '../support/servers/world.ts'
+import { EARLY, lifeOf, startWorld } from '../support/servers/world.ts'
 import type { Passed, World } from '../support/servers/world.ts'
 
 const until = (at: number): Promise<void> => sleep(Math.max(0, at - Date.now()))
 const database = await postgres()
 const noDatabase = 'absent' in database ? ` (SKIPPED: ${database.absent})` : ''
 
-/**
- * Each token was refreshed once, towards the end of its life, by what the answer before had brought: none lost, none twice.
- * Servers count whole seconds, so the end may be one earlier than said.
- */
+/** Each token was refreshed once, towards the end of its life, by what the answer before had brought: none lost, none twice. */
 const expectOneChain = (chain: readonly Passed[]): void => {
   for (const [i, { sent, status, at }] of chain.entries()) {
     const before = i === 0 ? undefined : chain[i - 1]
     expect(status).toBe(200)
     expect(sent.get('refresh_token')).toBe(before?.answer['refresh_token'] ?? null)
-    if (before !== undefined) expect(at - before.at).toBeGreaterThan((TTL * 1_000) / 2)
+    if (before !== undefined) expect(at - before.at).toBeGreaterThan(lifeOf(before) / 2)
   }
 }
 const tokenOf = (chain: readonly Passed[], kind: 'access_token' | 'refresh_token'): string =>
@@ -40,7 +37,7 @@ describe.concurrent.each([hydra('5s'), hydra('0s'), keycloak, oidcProvider])(
       if (kind.missing !== null) return
       world = await startWorld(kind)
       deputy = await world.single()
-    }, 240_000)
+    }, 300_000)
     afterAll(() => world?.close())
     /** Calls in turn for alice and for bob: each must be answered as the one it was for. */
     const crowd = async (of: readonly Child[], count: number, overMs = 0): Promise<void> => {
@@ -49,7 +46,11 @@ describe.concurrent.each([hydra('5s'), hydra('0s'), keycloak, oidcProvider])(
           await sleep((overMs * i) / count)
           const who = i % 2 === 0 ? 'alice' : 'bob'
           const from = of[Math.floor(i / 2) % of.length]
-          return from === undefined ? null : { of: who, ...(await world.call(from, who)) }
+          if (from === undefined) return null
+          const answer = await world.call(from, who)
+          // On a busy machine deputy may say to come again; nothing was sent then.
+          const again = answer.code === 'refresh_in_progress'
+          return { of: who, ...(again ? await world.call(from, who) : answer) }
         }),
       )
       for (const answer of answers)
@@ -63,8 +64,8 @@ describe.concurrent.each([hydra('5s'), hydra('0s'), keycloak, oidcProvider])(
     }
     const crowdAtTheEnd = async (of: readonly Child[], count: number): Promise<void> => {
       const [first, last] = ends()
-      await until(first - (TTL * 1_000) / 2)
-      await crowd(of, count, last + 300 - Date.now())
+      await until(first - 2_000)
+      await crowd(of, count, last + 500 - Date.now())
     }
 
     claim(
@@ -99,7 +100,7 @@ describe.concurrent.each([hydra('5s'), hydra('0s'), keycloak, oidcProvider])(
         const flying = world.call(deputy, 'alice', 'long', '&held')
         await expect.poll(() => api.gate.waiting, { timeout: 5_000 }).toBe(1)
         // At the server the token lives on; deputy's definition says that it does not.
-        await sleep(TTL * 1_000)
+        await sleep(EARLY * 1_000)
         expect((await world.call(deputy, 'alice', 'long')).who).toBe('alice')
         const chain = world.chain('alice', 'long')
         expect(chain).toHaveLength(2)
@@ -125,14 +126,15 @@ describe.concurrent.each([hydra('5s'), hydra('0s'), keycloak, oidcProvider])(
         const before = world.chain('bob').length
         const theirs = await world.spend(tokenOf(world.chain('bob'), 'refresh_token'))
         expect(theirs.status).toBe(200)
-        await until(world.endOf('bob'))
+        await until(world.endOf('bob') + 500)
         const answers = await Promise.all(
           Array.from({ length: 10 }, () => world.call(deputy, 'bob')),
         )
         expect(world.chain('bob')).toHaveLength(before + 1)
-        if (server.habits.reuse === 'survives')
+        if (server.habits.reuse === 'survives') {
           for (const answer of answers) expect(answer).toMatchObject({ status: 200, who: 'bob' })
-        else {
+          await until(world.endOf('bob') + 500)
+        } else {
           for (const answer of answers) expect(answer.code).toBe('reauthorization_required')
           // The family died, the successor that somebody else holds too.
           const successor = String(theirs.answer['access_token'])
@@ -141,7 +143,6 @@ describe.concurrent.each([hydra('5s'), hydra('0s'), keycloak, oidcProvider])(
           await world.consent(deputy, 'bob')
         }
         expect(await world.call(deputy, 'alice')).toMatchObject({ status: 200, who: 'alice' })
-        await until(world.endOf('bob'))
         expect(await world.call(deputy, 'bob')).toMatchObject({ status: 200, who: 'bob' })
         expect(api.visits.filter((one) => one.who !== null && one.who !== one.for)).toEqual([])
         expect(api.visits.map(({ token }) => token)).not.toContain(theirs.answer['access_token'])

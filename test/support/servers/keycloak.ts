@@ -55,7 +55,7 @@ export const keycloak: Kind = {
         JAVA_OPTS_APPEND: '-XX:TieredStopAtLevel=1',
       },
       ready: `http://127.0.0.1:${management}/health/ready`,
-      withinMs: 120_000,
+      withinMs: 240_000,
     })
     const login = new URLSearchParams({
       grant_type: 'password',

@@ -13,8 +13,10 @@ import { lines, sendRaw } from '../raw.ts'
 import { basic, post, quietPort } from './server.ts'
 import type { AuthorizationServer, Kind, Posted } from './server.ts'
 
-/** Seconds that deputy takes access tokens to live. Those of `long` live longer, and their definition does not read it. */
-export const TTL = 4
+/** Life of the access tokens of `short`, in seconds: a machine that is busy must not eat it up. */
+const TTL = 8
+/** Those of `long` live longer, but their definition says this and reads nothing from the answer. */
+export const EARLY = 4
 const SECRET = 'canary-client-secret-00000000000000000'
 const CONNECTIONS = { short: 'api.acme.test', long: 'api.stream.test' } as const
 export type ConnectionName = keyof typeof CONNECTIONS
@@ -42,6 +44,9 @@ export type Passed = {
   /** When the answer came, ms. */
   readonly at: number
 }
+
+/** What the server says, ms: a slow one has less left to say than TTL. */
+export const lifeOf = ({ answer }: Passed): number => Number(answer['expires_in']) * 1_000
 
 const startGlass = async (server: AuthorizationServer, slowMs: () => number) => {
   const passed: Passed[] = []
@@ -164,7 +169,7 @@ export const startWorld = async (kind: Kind) => {
           provider('acme', 'short', {}),
           provider('stream', 'long', {
             answer: { expires_in: ['/not_told'] },
-            access_token_ttl: TTL,
+            access_token_ttl: EARLY,
           }),
         ],
         connections: { short: connection('short', 'acme'), long: connection('long', 'stream') },
@@ -266,8 +271,10 @@ export const startWorld = async (kind: Kind) => {
       return [first, second]
     },
     /** When the newest access token ends by what the server said, ms. */
-    endOf: (who: string): number =>
-      (chain(who).findLast(({ status }) => status === 200)?.at ?? 0) + TTL * 1_000,
+    endOf: (who: string): number => {
+      const last = chain(who).findLast(({ status }) => status === 200)
+      return last === undefined ? 0 : last.at + lifeOf(last)
+    },
     /** Spends a refresh token as somebody who has the client's secret would, past deputy and its glass. */
     spend: (refresh_token: string): Promise<Posted> =>
       post(

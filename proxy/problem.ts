@@ -7,14 +7,20 @@ type Row = {
   readonly proxy: string
   /** What the agent, or its developer, should do: shown on `/problems/<code>`. */
   readonly todo: string
+  /** `Retry-After` in s where waiting makes sense and the answer knows no better; null: it does not. */
+  readonly retry: number | null
 }
 
-const row = (status: number, title: string, proxy: string, todo: string): Row => ({
-  status,
-  title,
-  proxy,
-  todo,
-})
+const row = (
+  status: number,
+  title: string,
+  proxy: string,
+  todo: string,
+  retry: number | null = null,
+): Row => ({ status, title, proxy, todo, retry })
+
+/** A person takes about as long; the call is repeated, or waits with `Prefer: wait=`. */
+const PERSON_S = 15
 
 export const CATALOGUE = {
   request_invalid: row(
@@ -52,24 +58,28 @@ export const CATALOGUE = {
     'The user must connect the account first',
     'http_request_denied',
     'Show url to the user, then repeat the call (Prefer: wait=60 waits for them).',
+    PERSON_S,
   ),
   reauthorization_required: row(
     403,
     'The provider withdrew the grant',
     'http_request_denied',
     'Show url to the user, then repeat the call.',
+    PERSON_S,
   ),
   approval_required: row(
     403,
     'A named person must approve this call',
     'http_request_denied',
     'Show url to an approver, then repeat the very same call.',
+    PERSON_S,
   ),
   step_up_required: row(
     403,
     'A stronger sign-in is needed',
     'http_request_denied',
     'Show url to the user, then repeat the call.',
+    PERSON_S,
   ),
   operator_refused: row(
     403,
@@ -119,6 +129,12 @@ export const CATALOGUE = {
     'http_request_error',
     'Choose one: /{connection}@{host}/… or the Deputy-Connection header.',
   ),
+  authorization_failed: row(
+    410,
+    'Nobody will complete this authorization',
+    'http_request_denied',
+    'Stop waiting: it has ended without a yes. Begin a new one, or repeat the call, for a new link.',
+  ),
   request_too_large: row(
     413,
     'The body is larger than allowed',
@@ -142,12 +158,14 @@ export const CATALOGUE = {
     'A limit that policy sets is reached',
     'http_request_denied',
     'Wait retry_after seconds.',
+    60,
   ),
   too_many_calls: row(
     429,
     'Too many calls at once',
     'http_request_denied',
     'Lower the concurrency; limits.calls and limits.calls_per_agent say how many.',
+    1,
   ),
   headers_too_large: row(
     431,
@@ -166,6 +184,7 @@ export const CATALOGUE = {
     'The provider’s token endpoint failed',
     'proxy_internal_error',
     'Retry later; the operator’s log has the cause.',
+    5,
   ),
   upstream_prohibited: row(
     502,
@@ -190,37 +209,49 @@ export const CATALOGUE = {
     'The identity provider could not be asked',
     'proxy_internal_error',
     'Retry later; nothing is allowed on old facts.',
+    5,
   ),
   policy_unavailable: row(
     503,
     'No policy could decide',
     'proxy_configuration_error',
     'Tell the operator: the policy is missing, broken, slow or malformed.',
+    10,
   ),
-  vault_unavailable: row(503, 'The vault cannot be read', 'proxy_internal_error', 'Retry later.'),
+  vault_unavailable: row(
+    503,
+    'The vault cannot be read',
+    'proxy_internal_error',
+    'Retry later.',
+    5,
+  ),
   audit_unavailable: row(
     503,
     'The evidence cannot be written',
     'proxy_internal_error',
     'Tell the operator: without evidence nothing leaves.',
+    5,
   ),
   refresh_in_progress: row(
     503,
     'The token is being refreshed',
     'proxy_internal_response',
     'Repeat the call after retry_after seconds.',
+    1,
   ),
   too_many_held: row(
     503,
     'Too many calls are waiting',
     'proxy_internal_response',
     'Repeat the call after retry_after seconds.',
+    5,
   ),
   draining: row(
     503,
     'deputy is shutting down',
     'proxy_internal_response',
     'Repeat the call after retry_after seconds.',
+    1,
   ),
   upstream_timeout: row(
     504,
@@ -282,37 +313,53 @@ export type ProblemAnswer = {
   readonly body: string
 }
 
+const BEGINS = /^(?:the|an?|no|another|too|you|this|somebody|nobody|only|what|policy|send)(?= )/
+/** As it may be shown to a person: a capital letter, unless it begins with a name, and a full stop, unless it ends with an address. */
+export const sentence = (text: string): string => {
+  const begun = BEGINS.test(text) ? `${text.charAt(0).toUpperCase()}${text.slice(1)}` : text
+  return /(?:[.!?…]|:\/\/\S+)$/.test(begun) ? begun : `${begun}.`
+}
+
 /**
  * The wire form: RFC 9457 body, RFC 9209 Proxy-Status and Deputy-Answer.
  * @param typeBase `connect.url`, where `/problems/<code>` explains each code
  * @param instance the exchange id
+ * @param agent `User-Agent`: of a refusal, git shows its user nothing but a text/plain body
  */
 export const problemAnswer = (
   problem: Problem,
   instance: string,
   typeBase: string,
+  agent?: string,
 ): ProblemAnswer => {
-  const { status, title, proxy } = CATALOGUE[problem.code]
-  const body = JSON.stringify({
+  const { status, title, proxy, retry: usual } = CATALOGUE[problem.code]
+  const { retry_after: known } = problem.extra
+  const retry = typeof known === 'number' ? known : usual
+  const plain = agent?.startsWith('git/') === true
+  const document = {
     type: `${typeBase}/problems/${problem.code}`,
     title,
     status,
-    detail: problem.message,
+    detail: sentence(problem.message),
     instance,
     code: problem.code,
     ...problem.extra,
-  })
-  const retry = problem.extra['retry_after']
+    ...(retry !== null && status !== 403 ? { retry_after: retry } : {}),
+  }
+  const body = plain ? `deputy: ${problem.message}\n` : JSON.stringify(document)
   return {
     status,
     headers: {
-      'content-type': 'application/problem+json',
+      'content-type': plain ? 'text/plain; charset=utf-8' : 'application/problem+json',
       'content-length': String(Buffer.byteLength(body)),
       'cache-control': 'no-store',
       'proxy-status': `deputy; error=${proxy}; details="${problem.code}"`,
       'deputy-answer': problem.code,
-      ...(status === 401 ? { 'www-authenticate': 'Bearer realm="deputy"' } : {}),
-      ...(typeof retry === 'number' ? { 'retry-after': String(Math.ceil(retry)) } : {}),
+      // Basic too: a client such as git sends the password slot only to a server that asks for it (RFC 9110 11.6.1).
+      ...(status === 401
+        ? { 'www-authenticate': 'Bearer realm="deputy", Basic realm="deputy", charset="UTF-8"' }
+        : {}),
+      ...(retry !== null ? { 'retry-after': String(Math.ceil(retry)) } : {}),
       ...problem.headers,
     },
     body,

@@ -1,33 +1,34 @@
 // The composition root: builds every part, hands it to those who need it, listens, drains.
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createServer as createHttpServer, type Server } from 'node:http'
+import type { RequestListener, Server } from 'node:http'
 import { join } from 'node:path'
-import { getRequestListener } from '@hono/node-server'
+import type { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
 import { controlSocket } from './config/address.ts'
 import { naming } from './config/backend.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
+import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
 import { createDial } from './net/dial.ts'
 import { startControl, startListener, type Listening } from './net/listener.ts'
 import { createOAuthClient } from './oauth/client.ts'
+import { createDiscovery } from './oauth/discovery.ts'
 import { createFlows } from './oauth/flow.ts'
+import { createIdle } from './oauth/idle.ts'
 import { createRefresher } from './oauth/refresh.ts'
 import { createRevoker } from './oauth/revoke.ts'
-import { createVisits } from './oauth/session.ts'
+import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { createSpool, spooled } from './oauth/unstored.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal, sinksOf } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
-import { createAuthApi } from './people/api.ts'
-import { createConnectApp } from './people/app.ts'
-import { createOperatorsApi } from './people/operators.ts'
+import type { createOperatorsApi } from './people/operators.ts'
 import { createPermit } from './people/permit.ts'
 import { createPep, type Seen } from './pep.ts'
 import { prepare, snapshotOf, systemClock } from './reload.ts'
@@ -55,7 +56,16 @@ export type Serving = {
   /** Stops accepting, lets calls end, stores what is unstored, closes the evidence. */
   readonly close: () => Promise<void>
 }
+// Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
+const { createServer } = process.getBuiltinModule('node:http')
 const DRAIN_MS = 5_000
+/** Fields of `consent.user_mismatch`. */
+type Mismatch = {
+  readonly flow: string
+  readonly user: Person
+  readonly agent: string
+  readonly connection: string
+}
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 /** Binds a listener for people or operators. The connect listener is first: the pages' address is part of every link. */
@@ -64,7 +74,7 @@ const startConnect = (
   listen: { readonly host: string; readonly port: number },
 ): Promise<{ server: Server; port: number }> =>
   new Promise((resolve, reject) => {
-    const server = createHttpServer({
+    const server = createServer({
       headersTimeout: 10_000,
       requestTimeout: 30_000,
       maxHeaderSize: 32_768,
@@ -224,7 +234,27 @@ export const serve = async (
     const spool = createSpool({ folder: at(config.vault.spool), sealer, log })
     const refresher = createRefresher({ vault, client, clock, log, spool })
     opened.push(() => refresher.drain())
-    await refresher.resume(loaded.connections)
+
+    const discovery = createDiscovery({
+      connections: loaded.connections,
+      fetch: dial.fetch,
+      log,
+      onChange: (issuer, { authorize, token, userinfo, revoke }, names) => {
+        evidence
+          .event('provider.discovered', {
+            issuer,
+            connections: names,
+            endpoints: { authorize, token, userinfo, revoke },
+          })
+          .catch((error: unknown) =>
+            log.error({ err: error }, 'provider.discovered could not be recorded'),
+          )
+      },
+    })
+    opened.push(() => discovery.close())
+    await discovery.start()
+    const { connections } = discovery
+    await refresher.resume(connections())
 
     const connect =
       config.listeners.connect === null
@@ -235,42 +265,49 @@ export const serve = async (
       /\/$/,
       '',
     )
-    const onEvent = (event: string, fields: object): Promise<void> =>
-      evidence.event(event, fields as Record<string, unknown>)
+    const onEvent = (event: string, fields: object): Promise<void> => {
+      if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
+      return evidence.event(event, fields as Record<string, unknown>)
+    }
     const people = peopleOf(config, directory)
+    const active = async (person: Person): Promise<boolean> =>
+      people.kind !== 'directory' || (await people.ask(person))?.active === true
     const { notify } = config.connect
-    const notifier =
-      notify === undefined
-        ? null
-        : createNotifier({ ...notify, fetch: dial.fetch, clock, log, onEvent })
-    opened.push(() => notifier?.close())
+    const deliver: { wake: () => void; mismatch: (of: Mismatch) => void } = {
+      wake: () => {},
+      mismatch: () => {},
+    }
     const flows = createFlows({
       store,
       vault,
       sealer,
       client,
-      connections: () => loaded.connections,
+      connections,
       publicUrl,
       linkTtlMs: config.connect.link_ttl,
       clock,
       randomBytes,
       onEvent,
-      onLink: ({ authorizationId, url, expiresAt }, { person, agent, connection, scopes }) =>
-        notifier?.send({
-          event: 'authorization.required',
-          authorization_id: authorizationId,
-          url,
-          user_id: person.id,
-          tenant: person.tenant,
-          realm: person.realm,
-          agent,
-          connection,
-          scopes,
-          expires_at: new Date(expiresAt).toISOString(),
-        }),
-      active: async (person) =>
-        people.kind !== 'directory' || (await people.ask(person))?.active === true,
+      ...(notify === undefined ? {} : { onLink: () => deliver.wake() }),
+      active,
     })
+    if (notify !== undefined) {
+      const notifier = createNotifier({
+        ...notify,
+        due: flows.notices,
+        next: flows.notifyAt,
+        fetch: dial.fetch,
+        clock,
+        log,
+        onEvent,
+      })
+      opened.push(() => notifier.close())
+      deliver.wake = notifier.wake
+      deliver.mismatch = ({ flow, user, ...of }) =>
+        notifier.mismatch({ ...of, hash: flow, person: user })
+      // What an earlier process left behind.
+      notifier.wake()
+    }
     const sweep = setInterval(() => {
       for (const each of [flows.sweep(), runs.sweep()])
         each.catch((error: unknown) =>
@@ -280,33 +317,35 @@ export const serve = async (
     sweep.unref()
     opened.push(() => clearInterval(sweep))
 
+    for (const odd of oddities(config)) log.warn({}, odd)
     const { sign_in: signIn, verifier } = config.connect
-    let pages: ReturnType<typeof getRequestListener> | null = null
+    const session = { sealer, clock, randomBytes, publicUrl }
+    let pages: RequestListener | null = null
     if (connect !== null && (signIn !== undefined || verifier !== undefined)) {
-      const session = { sealer, clock, randomBytes, publicUrl }
-      const app = createConnectApp({
+      const atDoor =
+        signIn === undefined
+          ? createVisits(verifier?.url ?? '', session)
+          : signIn === 'local'
+            ? await createLocalSignIn({
+                ...session,
+                codeFile: join(at('.'), '.deputy-code'),
+                print: options.print,
+              })
+            : createSignIn(signIn, { ...session, fetch: dial.fetch })
+      const shown = {
         flows,
-        signIn:
-          signIn === undefined
-            ? createVisits(verifier?.url ?? '', session)
-            : signIn === 'local'
-              ? await createLocalSignIn({
-                  ...session,
-                  codeFile: join(at('.'), '.deputy-code'),
-                  print: options.print,
-                })
-              : createSignIn(signIn, { ...session, fetch: dial.fetch }),
-        localPerson: (id) =>
+        signIn: atDoor,
+        localPerson: (id: string) =>
           validId(id) ? { tenant: 'default', realm: config.identity.realm, id } : null,
         session,
         vault,
-        revoke: createRevoker({ vault, client, connections: () => loaded.connections, log }).revoke,
-        connections: () => loaded.connections,
+        revoke: createRevoker({ vault, client, connections, log }).revoke,
+        connections,
         returnTo: config.connect.return_to,
         onEvent,
         log,
-      })
-      pages = getRequestListener(app.fetch)
+      }
+      pages = whenAsked(log, async () => (await import('./people/app.ts')).createConnectApp(shown))
     }
 
     const identify = createIdentify({
@@ -337,7 +376,13 @@ export const serve = async (
       upstream: telemetry.upstream,
     })
     opened.push(() => forward.close())
-    const snapshot = snapshotOf(loaded.connections)
+    // Calls see what an issuer says anew with the next one that comes.
+    let seen = connections()
+    let tables = snapshotOf(seen)
+    const snapshot = () => {
+      if (seen !== connections()) tables = snapshotOf((seen = connections()))
+      return tables
+    }
     const tagHeader = config.identity.header.toLowerCase()
     const hold = createHold({
       calls: config.limits.held_calls,
@@ -348,7 +393,7 @@ export const serve = async (
     })
     telemetry.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
     const pep = createPep({
-      snapshot: () => snapshot,
+      snapshot,
       policy: () => policy.current(),
       identify: identify.identify,
       entitlements,
@@ -365,10 +410,10 @@ export const serve = async (
       used: used.note,
       evidence,
       calls,
-      link: (principal, connection, scopes, again) =>
+      link: (principal, connection, scopes, reauthorization, challenge = null) =>
         flows.begin(principal.person, principal.agent, connection.name, scopes, {
-          reauthorization: again,
-          nextUri: null,
+          reauthorization,
+          challenge,
         }),
       ended: async (who, authorizationId, ms, signal) =>
         (await flows.status(authorizationId, who.person, who.agent, ms, signal)).status ===
@@ -387,7 +432,7 @@ export const serve = async (
       observe: (seen) => observe(seen, telemetry, log),
     })
     const permit = createPermit({
-      connections: () => loaded.connections,
+      connections,
       policy: () => policy.current(),
       entitlements,
       vault,
@@ -395,60 +440,77 @@ export const serve = async (
       evidence,
       newId,
     })
+    const idle = createIdle({
+      store,
+      refresher,
+      connections,
+      allowed: async (person, { agent, connection, scopes }) => {
+        if (!(await active(person))) return false
+        const verified = config.identity.trust === 'asserted'
+        return permit({ ...unattended(person, agent), verified }, connection, {
+          keep: scopes,
+        }).then(
+          () => true,
+          (error: unknown) => {
+            if (error instanceof Problem && error.code === 'policy_denied') return false
+            throw error
+          },
+        )
+      },
+      onEvent,
+      outcome: telemetry.idle,
+      clock,
+      log,
+    })
+    opened.push(() => idle.close())
+    // Claims come with a call only: nobody says that the owner of an idle grant is still active.
+    if (people.kind === 'claims')
+      log.info({}, 'idle grants are not refreshed: entitlements.source is claims')
+    else idle.start()
     const operatorsDeps = {
       ...naming(config),
       operators: config.operators,
       verifier: verifier?.key ?? null,
-      connections: () => loaded.connections,
+      connections,
       vault,
       locate: vault.locate,
-      revoker: createRevoker({ vault, client, connections: () => loaded.connections, log }),
+      revoker: createRevoker({ vault, client, connections, log }),
       flows,
       runs,
       maxRunMs: config.runs.max,
       permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
-        const principal: Principal = {
-          person,
-          agent,
-          verified: true,
-          claims: null,
-          issuedAt: null,
-          expiresAt: null,
-          run: null,
-        }
-        const { held } = await permit(principal, connection, { run: operator })
+        const { held } = await permit(unattended(person, agent), connection, { run: operator })
         if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
       },
       onEvent,
+      arrived: (flowId: string, person: Person) => confirmArrival(session, flowId, person),
       stranger: () => evidence.refused(newId(), 'unauthenticated', null),
       clock,
       publicUrl,
       newId,
       log,
     }
+    const operatorsApi = (parts: Parameters<typeof createOperatorsApi>[0]): RequestListener =>
+      whenAsked(log, async () => (await import('./people/operators.ts')).createOperatorsApi(parts))
     let operatorsAddress: string | null = null
     const apart = config.listeners.operators
     if (connect !== null) {
       // Without a listener of their own the operators are here, on loopback (the configuration's rule).
-      const beside = createOperatorsApi(
+      const beside = operatorsApi(
         apart === undefined ? operatorsDeps : { ...operatorsDeps, operators: [] },
       )
-      const besideListener = getRequestListener(beside.fetch)
-      const pagesListener = pages
       connect.server.on('request', (req, res) => {
-        if (pagesListener === null || req.url?.startsWith('/v1/') === true)
-          void besideListener(req, res)
-        else void pagesListener(req, res)
+        if (pages === null || req.url?.startsWith('/v1/') === true) beside(req, res)
+        else pages(req, res)
       })
     }
     if (apart !== undefined) {
       const operators = await startConnect('listeners.operators', apart)
       opened.push(() => closeServer(operators.server, DRAIN_MS))
-      const listener = getRequestListener(createOperatorsApi(operatorsDeps).fetch)
-      operators.server.on('request', (req, res) => void listener(req, res))
+      operators.server.on('request', operatorsApi(operatorsDeps))
       operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
     }
-    const local = createOperatorsApi({
+    const local = operatorsApi({
       ...operatorsDeps,
       operators: [],
       verifier: null,
@@ -467,29 +529,22 @@ export const serve = async (
         return { code, printed, complaints }
       },
     })
-    const localListener = getRequestListener(local.fetch)
-    opened.push(
-      await startControl(
-        controlSocket(config.vault.store, at),
-        (req, res) => void localListener(req, res),
-        log,
-      ),
-    )
-    const api = createAuthApi({
-      identify: async (rawHeaders) => identify.identify(rawHeaders, null),
+    opened.push(await startControl(controlSocket(config.vault.store, at), local, log))
+    const asked = {
+      identify: async (rawHeaders: readonly string[]) => identify.identify(rawHeaders, null),
       plainPerson:
         config.identity.trust === 'plain'
-          ? (userId, rawHeaders) => identify.named(userId, rawHeaders)
+          ? (userId: string, rawHeaders: readonly string[]) => identify.named(userId, rawHeaders)
           : null,
       permit,
       flows,
-      connections: () => loaded.connections,
+      connections,
       returnTo: config.connect.return_to,
       publicUrl,
       newId,
       log,
-    })
-    const apiListener = getRequestListener(api.fetch)
+    }
+    const api = whenAsked(log, async () => (await import('./people/api.ts')).createAuthApi(asked))
 
     const addresses: Record<string, string> = {
       ...(connect === null ? {} : { connect: publicUrl }),
@@ -510,14 +565,14 @@ export const serve = async (
         maxHeaderBytes: config.limits.headers,
         names: config.listeners.names,
         origins: config.listeners.origins,
-        serves: (host) => serves(snapshot.routes, host),
+        serves: (host) => serves(snapshot().routes, host),
         typeBase: publicUrl,
         newId,
         call: (req, res, id, fixed) => {
           const end = telemetry.begin(req.method ?? '')
           void pep(req, res, id, fixed).then(end)
         },
-        api: (req, res) => void apiListener(req, res),
+        api,
         refused: (code, id) => evidence.refused(id, code, null),
       })
       listeners.push(listener)
@@ -586,6 +641,39 @@ const peopleOf = (config: Config, directory: Directory | null): PeopleSource => 
   return config.entitlements?.source === 'claims'
     ? { kind: 'claims', ...config.entitlements.claims }
     : { kind: 'none' }
+}
+
+/** Somebody who is not there: named by deputy itself, for policy to judge. */
+const unattended = (person: Person, agent: string): Principal => ({
+  person,
+  agent,
+  verified: true,
+  claims: null,
+  issuedAt: null,
+  expiresAt: null,
+  run: null,
+})
+
+/** Pages and small APIs are loaded when one is first asked for: most sidecars never are. Whoever asks first waits. */
+const whenAsked = (
+  log: Log,
+  make: () => Promise<{ readonly fetch: Parameters<typeof getRequestListener>[0] }>,
+): RequestListener => {
+  let loading: Promise<ReturnType<typeof getRequestListener>> | null = null
+  const load = async (): Promise<ReturnType<typeof getRequestListener>> => {
+    const [server, app] = await Promise.all([import('@hono/node-server'), make()])
+    return server.getRequestListener(app.fetch)
+  }
+  return (req, res) => {
+    loading ??= load()
+    loading
+      .then((listener) => listener(req, res))
+      .catch((error: unknown) => {
+        loading = null
+        log.error({ err: error }, 'a page or API could not be loaded')
+        res.destroy()
+      })
+  }
 }
 
 const closeServer = (server: Server, ms: number): Promise<void> =>

@@ -1,10 +1,18 @@
 // `deputy init`: a first configuration for a laptop, with keys and the starter policy beside it. Never overwrites.
 import { copyFileSync, constants, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { shipped } from '../config/load.ts'
+import { isFields } from '../config/definition.ts'
+import { readYaml, shipped } from '../config/load.ts'
 import { keygen } from './keys.ts'
 
-const text = (provider: string): string => {
+/** What most begin with; for others the catalogue tells (`deputy providers show`). */
+const SCOPES: ReadonlyMap<string, string> = new Map([
+  ['github', ' repo, "read:org" '],
+  ['gitea', ' "read:user", "write:issue", "write:repository" '],
+])
+
+/** @param own people host it themselves: the connection names where */
+const text = (provider: string, own: boolean): string => {
   const name = provider.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')
   return `# deputy on a laptop: every process of this machine may name any user, so everything listens on loopback.
 # \`deputy validate\` checks this file; README.md explains every key.
@@ -24,10 +32,10 @@ policy:
 
 connections:
   ${provider.replaceAll(/[^a-z0-9-]/g, '-')}:
-    provider: ${provider}
+    provider: ${provider}${own ? '\n    hosts: [ git.example.com ]    # yours; agents call http://127.0.0.1:7410/git.example.com/…' : ''}
     client_id: "\${env:${name}_CLIENT_ID:-register-an-oauth-app-first}"       # callback: http://localhost:7412/callback/${provider.replaceAll(/[^a-z0-9-]/g, '-')}
     client_secret: "\${env:${name}_CLIENT_SECRET:-register-an-oauth-app-first}"
-    scopes: [${provider === 'github' ? ' repo, "read:org" ' : ''}]          # the most that may ever be asked for
+    scopes: [${SCOPES.get(provider) ?? ''}]          # the most that may ever be asked for
 
 vault:
   store: sqlite:deputy.db
@@ -64,6 +72,10 @@ export const init = async (options: {
     )
     return 1
   }
+  const definition = readYaml(shipped(`providers/${options.provider}.yaml`))
+  const hosts =
+    isFields(definition) && !isFields(definition['host_from_token']) ? definition['hosts'] : null
+  const own = Array.isArray(hosts) && hosts.length === 0
   mkdirSync(join(dir, 'policies'), { recursive: true })
   let failed = false
   const write = (name: string, make: (path: string) => void): void => {
@@ -82,7 +94,7 @@ export const init = async (options: {
     }
   }
   write('deputy.yaml', (path) =>
-    writeFileSync(path, text(options.provider), { flag: 'wx', mode: 0o600 }),
+    writeFileSync(path, text(options.provider, own), { flag: 'wx', mode: 0o600 }),
   )
   write('people.yaml', (path) => writeFileSync(path, PEOPLE, { flag: 'wx', mode: 0o600 }))
   write('policies/bundle.tar.gz', (path) =>

@@ -64,6 +64,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
       operators: [],
       local: true,
       verifier: null,
+      arrived: async () => null,
       connections: () => connections,
       vault,
       locate: vault.locate,

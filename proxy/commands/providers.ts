@@ -35,6 +35,7 @@ const columns = (rows: readonly (readonly string[])[]): string[] => {
 const scopesOf = (row: OperationRow): string =>
   row.scopes.map((set) => (set.length === 0 ? '-' : set.join('+'))).join(' | ')
 
+const OWN = 'none: the connection names yours'
 /** `*.my.salesforce.com`: each person's own, told by the token. */
 const suffixes = ({ hostFromToken }: Provider): string =>
   hostFromToken
@@ -53,7 +54,7 @@ const facts = (provider: Provider): [string, string][] => {
     ['id', provider.id],
     ['name', provider.name],
     ['credential', provider.credential],
-    ['hosts', origins(provider.hosts) || suffixes(provider) || 'none: name your own'],
+    ['hosts', origins(provider.hosts) || suffixes(provider) || OWN],
     ['assets', origins(provider.assets)],
     ['issuer', provider.issuer],
     ['authorize', provider.authorize],
@@ -67,6 +68,7 @@ const facts = (provider: Provider): [string, string][] => {
     ['account', provider.account && `from ${provider.account.from}`],
     ['refresh', refreshing(provider)],
     ['pushed requests', provider.par ?? null],
+    ['asked of the issuer', (provider.discover?.left ?? []).join(', ')],
     [
       'present',
       `${provider.present.header}: ${provider.present.scheme} {token}`.replace('  ', ' '),
@@ -90,7 +92,7 @@ export const providersList = ({ print, dir }: { print: Print; dir: string }): nu
     provider.id,
     provider.name,
     `${provider.operations.length}`,
-    [...provider.hosts.keys()].join(' ') || suffixes(provider),
+    [...provider.hosts.keys()].join(' ') || suffixes(provider) || OWN,
   ])
   columns([['ID', 'NAME', 'OPERATIONS', 'HOSTS'], ...rows]).forEach((line) => print(line))
   return 0

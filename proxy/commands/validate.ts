@@ -2,29 +2,42 @@
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import type { Loaded } from '../config/load.ts'
-import type { Log } from '../model.ts'
-import { createAddressRule } from '../net/dial.ts'
+import { oddities } from '../config/rules.ts'
+import type { Connection, Log } from '../model.ts'
+import { createAddressRule, createDial } from '../net/dial.ts'
+import { createDiscovery } from '../oauth/discovery.ts'
 import { prepare, systemClock } from '../reload.ts'
 
 const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
+const hostOf = (url: string): string => new URL(url).hostname.replace(/^\[|\]$/g, '')
+
 /** Hosts whose address needs `network.allow_private`, or that cannot be resolved now: told, with what to write. */
-const addressNotes = async (loaded: Loaded): Promise<readonly string[]> => {
+const addressNotes = async (
+  loaded: Loaded,
+  connections: ReadonlyMap<string, Connection>,
+): Promise<readonly string[]> => {
   const rule = createAddressRule(loaded.config.network.allow_private)
   const wanted = new Map<string, string>()
-  for (const { name, provider } of loaded.connections.values())
+  for (const { name, provider } of connections.values())
     for (const url of [
+      provider.discover ? provider.issuer : null,
       provider.authorize,
       provider.token,
       provider.userinfo,
       provider.revoke,
+      provider.introspect?.url ?? null,
+      provider.par ?? null,
+      provider.refresh?.url ?? null,
       ...provider.hosts.values(),
     ])
       // The person's browser, not deputy, opens the authorize address.
-      if (url !== null && url !== provider.authorize)
-        wanted.set(new URL(url).hostname.replace(/^\[|\]$/g, ''), `connections.${name}`)
+      if (url !== null && url !== provider.authorize) wanted.set(hostOf(url), `connections.${name}`)
   for (const [i, { issuer }] of loaded.config.identity.issuers.entries())
-    wanted.set(new URL(issuer).hostname.replace(/^\[|\]$/g, ''), `identity.issuers.${i}`)
+    wanted.set(hostOf(issuer), `identity.issuers.${i}`)
+  const { sign_in: signIn, notify } = loaded.config.connect
+  if (typeof signIn === 'object') wanted.set(hostOf(signIn.issuer), 'connect.sign_in')
+  if (notify !== undefined) wanted.set(hostOf(notify.webhook), 'connect.notify')
   const notes: string[] = []
   for (const [host, where] of wanted) {
     const addresses =
@@ -37,10 +50,38 @@ const addressNotes = async (loaded: Loaded): Promise<readonly string[]> => {
     if (addresses === null) notes.push(`${where}: ${host} cannot be resolved from here now`)
     else if (!addresses.some((address) => rule(host, address)))
       notes.push(
-        `${where}: ${host} is ${addresses.join(', ')}: add { host: ${host}, net: ${addresses[0] ?? ''}/${(addresses[0] ?? '').includes(':') ? 128 : 32} } under network.allow_private`,
+        `${where}: ${host === addresses[0] ? host : `${host}, at ${addresses.join(', ')},`} is private or local, and deputy will not go there: add { host: ${host}, net: ${addresses[0] ?? ''}/${(addresses[0] ?? '').includes(':') ? 128 : 32} } under network.allow_private`,
       )
   }
   return notes
+}
+
+/** What issuers say of themselves now; what they do not say is told, and ends nothing: others are served meanwhile. */
+const discovered = async (
+  { config, connections }: Loaded,
+  ca: string | null,
+): Promise<{
+  readonly connections: ReadonlyMap<string, Connection>
+  readonly notes: readonly string[]
+}> => {
+  const dial = createDial({
+    allowPrivate: config.network.allow_private,
+    connectTimeout: config.upstream.connect_timeout,
+    idleTimeout: config.upstream.idle_timeout,
+    ca,
+  })
+  const discovery = createDiscovery({ connections, fetch: dial.fetch, log: QUIET })
+  await discovery.start()
+  discovery.close()
+  await dial.close()
+  const notes = [...discovery.connections().values()].flatMap(({ name, provider }) => {
+    const { discover, issuer, authorize, token, clientAuth } = provider
+    if (!discover) return []
+    return discover.problem === null
+      ? `connections.${name}: ${issuer} says authorize ${authorize}, token ${token}; client_auth ${clientAuth}`
+      : `connections.${name}: nobody can connect or refresh there until ${issuer} says its endpoints: ${discover.problem}`
+  })
+  return { connections: discovery.connections(), notes }
 }
 
 /** @returns exit code: 0, or 78 with every problem */
@@ -70,7 +111,9 @@ export const validate = async (options: {
   options.print(
     `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connections`,
   )
-  for (const note of await addressNotes(loaded)) options.print(`  note: ${note}`)
+  const { connections, notes } = await discovered(loaded, prepared.parts.ca)
+  const about = [...oddities(loaded.config), ...notes, ...(await addressNotes(loaded, connections))]
+  for (const note of about) options.print(`  note: ${note}`)
   directory?.close()
   await policy.close()
   return 0

@@ -1,6 +1,7 @@
 // A definition that holds → Provider: names of YAML become names of the vocabulary, and what was left out gets its default.
 import type {
   AnswerRules,
+  Discover,
   Json,
   JsonObject,
   OperationRow,
@@ -17,6 +18,7 @@ export type Parts = {
   readonly rows: readonly OperationRow[]
   readonly slots: ReadonlyMap<string, Provider>
   readonly client: NonNullable<Provider['client']> | null
+  readonly discover: Discover | null
 }
 
 const lower = (list: readonly string[]): string[] => list.map((name) => name.toLowerCase())
@@ -54,6 +56,30 @@ const refreshOf = (d: Definition): RefreshRules | null =>
         answer: answerRules(d, d.refresh?.answer ?? d.answer, 'refresh'),
       }
 
+const PLACE = '{origin}'
+/** An endpoint of a product that people host themselves: `{origin}` is where its first host is reached. */
+export const placeUrl = <T extends string | null>(url: T, origin: string): T | string =>
+  url?.startsWith(`${PLACE}/`) === true ? origin + url.slice(PLACE.length) : url
+
+/** All endpoints at the origin of the first host; without a host they wait for a connection that names one. */
+export const placed = (provider: Provider): Provider => {
+  const [origin] = provider.hosts.values()
+  if (origin === undefined) return provider
+  const at = <T extends string | null>(url: T): T | string => placeUrl(url, origin)
+  const { introspect, refresh } = provider
+  return {
+    ...provider,
+    issuer: at(provider.issuer),
+    authorize: at(provider.authorize),
+    token: at(provider.token),
+    userinfo: at(provider.userinfo),
+    par: at(provider.par ?? null),
+    revoke: at(provider.revoke),
+    introspect: introspect ? { ...introspect, url: at(introspect.url) } : null,
+    ...(refresh ? { refresh: { ...refresh, url: at(refresh.url) } } : {}),
+  }
+}
+
 export const assemble = (d: Definition, parts: Parts): Provider => {
   const revoke = revokeOf(d)
   const [, header = '', scheme = ''] = PRESENT.exec(d.present) ?? []
@@ -63,6 +89,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     name: d.name ?? d.id,
     credential: d.credential,
     issuer: d.issuer,
+    discover: parts.discover,
     authorize: d.authorize,
     token: d.token,
     userinfo: userinfoUrl(d),
@@ -93,6 +120,8 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     scopeParam: d.scope?.param ?? null,
     scopeSeparator: d.scope?.separator ?? ' ',
     scopeAlways: d.scope?.always ?? [],
+    scopeWhole: d.scope?.whole ?? false,
+    scopeKnown: d.scope?.known ?? null,
     scopeRepeat: d.scope?.repeat ?? [],
     authorizeParams: d.authorize_params,
     tokenParams: d.token_params,

@@ -140,6 +140,8 @@ const scope = z
     param: line.default('scope'),
     separator: z.string().min(1).max(3).default(' '),
     always: names.default([]),
+    whole: z.boolean().default(false),
+    known: names.optional(),
     repeat: z.array(z.enum(['token', 'refresh'])).default([]),
   })
   .nullable()

@@ -15,9 +15,17 @@ const scopes = z
   .array(z.array(z.string().regex(/^[!#-[\]-~]+$/, 'is not a scope (RFC 6749 3.3)')).max(50))
   .min(1, 'needs at least one list; [[]] says that no scope is needed')
   .max(20)
+/** What servers take fields from, and with them credentials. */
+const FORMS = /^(?:application\/x-www-form-urlencoded|multipart\/|text\/|.*json)/
 const detail = {
   inspect: pointers.default([]),
   upload: z.boolean().default(false),
+  opaque: z
+    .string()
+    .regex(/^[a-z0-9.+-]{1,100}\/[a-z0-9.+-]{1,100}$/, 'must be a media type')
+    .refine((type) => !FORMS.test(type), 'is read by servers: it cannot pass unread')
+    .nullable()
+    .default(null),
   rewrite: pointers.default([]),
   host: z.string().nullable().default(null),
 }
@@ -29,7 +37,8 @@ const row = z.strictObject({
   scopes,
   ...detail,
 })
-const CALL = 'must be `METHOD /path`, a list of them, or { call, inspect, upload, rewrite, host }'
+const CALL =
+  'must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, host }'
 const call = z
   .string()
   .max(500)
@@ -112,7 +121,7 @@ const readRows = (raw: unknown, report: Report): Placed[] => {
       Object.entries(shared[access]).flatMap(([id, entry]) => {
         const { call: listed, ...rest } =
           typeof entry === 'string' || Array.isArray(entry)
-            ? { call: entry, inspect: [], upload: false, rewrite: [], host: null }
+            ? { call: entry, inspect: [], upload: false, opaque: null, rewrite: [], host: null }
             : entry
         return [listed].flat().map((text): Placed => {
           const space = text.indexOf(' ')

@@ -94,6 +94,14 @@ export const between = (config: Config): readonly string[] => {
   return problems
 }
 
+/** What is allowed and yet not what it looks like: said aloud by `serve` and `validate`. */
+export const oddities = ({ connect }: Config): readonly string[] =>
+  connect.sign_in === undefined || connect.verifier === undefined
+    ? []
+    : [
+        'connect.verifier: is not used, because connect.sign_in says who is at the page: keep the one that knows your people',
+      ]
+
 /** Parts of the contract that this version does not carry out: refused, never ignored. */
 export const notBuilt = (config: Config): readonly string[] => {
   const no = (path: string, what: string) =>

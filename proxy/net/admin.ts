@@ -1,9 +1,11 @@
 // The admin listener: /livez, /readyz, /metrics and nothing else, apart from traffic so that no probe is a call.
 import { chmodSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { createServer } from 'node:http'
 import type { ListenOptions } from 'node:net'
 import type { Log } from '../model.ts'
+
+// Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
+const { createServer } = process.getBuiltinModule('node:http')
 
 export type Check = { readonly name: string; readonly ok: boolean; readonly detail: string }
 

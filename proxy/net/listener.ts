@@ -1,16 +1,13 @@
 // The agent listener: limits, Host and browser rules (design 2.5), then the way or the API. Knows no provider and no policy.
-import {
-  createServer,
-  type IncomingMessage,
-  type RequestListener,
-  type Server,
-  type ServerResponse,
-} from 'node:http'
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import { chmodSync, existsSync, unlinkSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import type { Log } from '../model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from '../problem.ts'
+
+// Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
+const { createServer } = process.getBuiltinModule('node:http')
 
 export type Listening = {
   /** `http://127.0.0.1:7410` or `unix:PATH`. */

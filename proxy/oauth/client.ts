@@ -1,6 +1,7 @@
 // The calls to a provider's authorization server: what is asked, and what may be learnt from the answer.
 // No error that leaves carries a body, a token or a secret: only kinds, words and statuses do.
 import { randomUUID } from 'node:crypto'
+import { decodeJwt } from 'jose'
 import * as oidc from 'openid-client'
 import type { Clock, Connection, Provider, RefreshRules, TokenSet } from '../model.ts'
 import type { Secret } from '../secret.ts'
@@ -90,6 +91,23 @@ const presented = (
   [present.header.toLowerCase()]:
     present.scheme === '' ? access.reveal() : `${present.scheme} ${access.reveal()}`,
 })
+/**
+ * The code belongs to this request, also where a provider forgets PKCE (RFC 9700 4.5.3.2). No ID token: nothing to compare.
+ * It came from the token endpoint itself, so its signature adds nothing (OpenID Connect Core 3.1.3.7, 6).
+ */
+const sameNonce = (
+  body: Readonly<Record<string, unknown>> | null,
+  nonce: string | null,
+): boolean => {
+  const token = body?.['id_token']
+  if (nonce === null || typeof token !== 'string') return true
+  try {
+    return decodeJwt(token)['nonce'] === nonce
+  } catch {
+    return false
+  }
+}
+
 export const createOAuthClient = ({
   fetch,
   clock,
@@ -130,6 +148,7 @@ export const createOAuthClient = ({
     fields: Fields,
     secrets: readonly string[],
     access?: Secret,
+    nonce: string | null = null,
   ): Promise<TokenAnswer> => {
     const { provider } = connection
     const raw = await post(
@@ -145,6 +164,8 @@ export const createOAuthClient = ({
     )
     const account = provider.account?.from === 'token' ? provider.account : null
     const answer = 'kind' in raw ? raw : readTokenAnswer(rules.answer, raw, clock.now(), account)
+    if (!('kind' in raw) && answer.kind === 'tokens' && !sameNonce(parseBody(raw), nonce))
+      throw refused('the ID token was made for another request', raw)
     if (answer.kind === 'tokens')
       // Where refresh tokens are never used, none is kept.
       return provider.refresh === null
@@ -202,6 +223,8 @@ export const createOAuthClient = ({
         readonly verifier: Secret | null
         /** What was asked for. */
         readonly scopes?: readonly string[]
+        /** What the authorization request carried, where the provider speaks OpenID Connect. */
+        readonly nonce?: string | null
       },
     ): Promise<{ readonly tokens: TokenSet; readonly account: Account | null }> => {
       const { provider } = connection
@@ -218,6 +241,8 @@ export const createOAuthClient = ({
           ...scopeField(provider, 'token', grant.scopes ?? []),
         },
         verifier === undefined ? [code] : [code, verifier],
+        undefined,
+        grant.nonce,
       )
       if (answer.kind !== 'tokens')
         throw refused('the provider did not trade the code for a token', answer)
@@ -272,6 +297,8 @@ export const createOAuthClient = ({
       { access, refresh }: Pick<TokenSet, 'access' | 'refresh'>,
     ): Promise<Revoked> => {
       const { provider, clientId } = connection
+      // Nobody knows whether it could have been done.
+      if (provider.revoke === null && provider.discover?.problem) return Promise.resolve('failed')
       const url = (provider.revoke ?? '').replaceAll('{client_id}', encodeURIComponent(clientId))
       const headers = presented(provider, access)
       return revokeAt(provider, {

@@ -1,12 +1,22 @@
 // A consent from link to stored grant: begun, shared, shown, sent to the provider, waited for.
 import { createHash } from 'node:crypto'
-import type { Clock, Connection, Flow, FlowRow, Holding, Person, Store, Vault } from '../model.ts'
+import type {
+  Challenge,
+  Clock,
+  Connection,
+  Flow,
+  FlowRow,
+  Holding,
+  Person,
+  Store,
+  Vault,
+} from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Sealer } from '../vault/seal.ts'
 import { createFinish } from './callback.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createKeeper } from './confirm.ts'
-import { createQuota } from './quota.ts'
+import { createQuota, QUOTA_MS } from './patience.ts'
 import type { OAuthClient } from './client.ts'
 
 export type FlowDeps = {
@@ -24,8 +34,8 @@ export type FlowDeps = {
   readonly randomBytes: (size: number) => Buffer
   /** Evidence and notifications. Fields name the flow by its hash, never an id, code, state or token. */
   readonly onEvent: (event: string, fields: object) => void | Promise<void>
-  /** A link was made: for whoever delivers it. Never in a call's way. */
-  readonly onLink?: (begun: Begun, flow: Flow) => void
+  /** Links are to be delivered (`notices`), and one was made just now. Never in a call's way. */
+  readonly onLink?: () => void
   /** false: the identity provider does not list this person as active. Throws when it cannot be asked. */
   readonly active?: (person: Person) => Promise<boolean>
 }
@@ -37,7 +47,12 @@ export type Begun = {
   readonly scopes: readonly string[]
   /** ms since the epoch. */
   readonly expiresAt: number
+  /** How the last try of this person there failed, where that was not to be; null: it did not. */
+  readonly after?: string | null
 }
+
+/** A link to deliver; `attempt` counts from 1. */
+export type Notice = { readonly flow: Flow; readonly url: string; readonly attempt: number }
 
 /** What is left to do for this flow. `grant`: the scopes are held, only this agent's yes is missing. */
 export type Plan =
@@ -48,8 +63,12 @@ export type Plan =
 export type Flows = ReturnType<typeof createFlows>
 
 const LEG_MS = 600_000
+/** Ends after which the same link again leads to the same end, unless somebody else does something. */
+const STUCK: ReadonlySet<string> = new Set(['admin_required', 'client_refused'])
 /** The bus tells within a second; this is for what it lost. */
 const POLL_MS = 5_000
+/** Flows that are waited for are looked at one by one, this far apart: a thousand held calls are no load of their own. */
+const SPREAD_MS = 30
 const ID = /^[A-Za-z0-9_-]{43}$/
 const AUTHORIZATION_ID = /^ac_([0-9a-f]{64})$/
 
@@ -60,7 +79,7 @@ const union = (...lists: readonly (readonly string[])[]): readonly string[] => [
 export const createFlows = (deps: FlowDeps) => {
   const { store, vault, sealer, client, clock, publicUrl } = deps
   const legTtlMs = deps.legTtlMs ?? LEG_MS
-  const quota = createQuota(clock)
+  const quota = createQuota(store, clock)
   const beginning = new Map<string, Promise<Begun>>()
   const waiting = new Map<string, Set<() => void>>()
   store.subscribe('flow', (hash) => {
@@ -84,6 +103,7 @@ export const createFlows = (deps: FlowDeps) => {
           ? (JSON.parse(row.failure) as readonly string[])
           : [],
       awaiting: row.held != null,
+      challenge: row.challenge == null ? null : (JSON.parse(row.challenge) as Challenge),
       nextUri: row.nextUri,
       createdAt: row.createdAt,
       expiresAt: row.expiresAt,
@@ -115,11 +135,29 @@ export const createFlows = (deps: FlowDeps) => {
     await store.flows.finish(flow.hash, failed ? 'failed' : 'completed', failure)
     // Whoever waits for it, in any process on this store, looks now; a notice that is lost costs them a second look.
     await store.publish('flow', flow.hash)
+    if (!failed) await settle(flow)
     return {
       ...flow,
       status: failed ? 'failed' : 'completed',
       failure: failed ? outcome.failure : null,
       missing,
+    }
+  }
+
+  /** Other links of this agent that ask for nothing more have nothing left to ask: whoever waits for them goes on. */
+  const settle = async (flow: Flow): Promise<void> => {
+    const holding = await holdingOf(flow)
+    if (holding.kind !== 'held' || holding.status !== 'active') return
+    const has = new Set(holding.scopes.filter((scope) => holding.granted?.includes(scope)))
+    for (const row of await store.flows.open(flow.person)) {
+      const same = row.agent === flow.agent && row.connection === flow.connection
+      // Somebody is at the provider, or the application is to confirm: that goes its own way.
+      const busy = row.held != null || (row.legExpiresAt ?? 0) > clock.now()
+      if (!same || busy || !row.scopes.every((scope) => has.has(scope))) continue
+      // It ended by itself meanwhile, here or at another replica.
+      if (!(await store.flows.finish(row.hash, 'completed', null))) continue
+      await store.publish('flow', row.hash)
+      await event('completed', toFlow(row), { at_provider: false, by_flow: flow.hash })
     }
   }
 
@@ -134,7 +172,10 @@ export const createFlows = (deps: FlowDeps) => {
   const insert = async (
     who: { readonly person: Person; readonly agent: string; readonly connection: string },
     scopes: readonly string[],
-    set: Pick<FlowRow, 'nonce' | 'status' | 'reauthorization' | 'nextUri'>,
+    set: Pick<
+      FlowRow,
+      'nonce' | 'status' | 'reauthorization' | 'nextUri' | 'notifyAt' | 'challenge'
+    >,
   ): Promise<FlowRow> => {
     const now = clock.now()
     const row: FlowRow = {
@@ -161,18 +202,27 @@ export const createFlows = (deps: FlowDeps) => {
   const start = async (
     who: { readonly person: Person; readonly agent: string; readonly connection: string },
     scopes: readonly string[],
-    options: { readonly reauthorization: boolean; readonly nextUri: string | null },
+    options: Pick<FlowRow, 'reauthorization' | 'nextUri'> & { readonly challenge: string | null },
   ): Promise<Begun> => {
     const { person, agent, connection } = who
-    const pending = await store.flows.pending(person, agent, connection, scopes, clock.now())
+    const { challenge } = options
+    const now = clock.now()
+    const [pending, last] = await Promise.all([
+      store.flows.pending(person, agent, connection, scopes, now, challenge),
+      store.flows.ended(person, connection),
+    ])
+    const after = last?.failure != null && STUCK.has(last.failure) ? last.failure : null
     // A row made under a hash key that the ring no longer uses cannot be turned into its link again.
-    if (pending !== null && sha256(idOf(pending.nonce)) === pending.hash) return begun(pending)
-    quota.take(person, agent)
+    if (pending !== null && sha256(idOf(pending.nonce)) === pending.hash)
+      return { ...begun(pending), after }
     const nonce = deps.randomBytes(32).toString('base64url')
-    const row = await insert(who, scopes, { ...options, nonce, status: 'pending' })
+    const notifyAt = deps.onLink === undefined ? null : clock.now()
+    const row = await quota.take(person, agent, () =>
+      insert(who, scopes, { ...options, nonce, status: 'pending', notifyAt }),
+    )
     await event('started', toFlow(row), { reauthorization: options.reauthorization })
-    deps.onLink?.(begun(row), toFlow(row))
-    return begun(row)
+    deps.onLink?.()
+    return { ...begun(row), after }
   }
 
   const holdingOf = (flow: Flow): Holding | Promise<Holding> =>
@@ -210,9 +260,16 @@ export const createFlows = (deps: FlowDeps) => {
       agent: string,
       connection: string,
       scopes: readonly string[],
-      options: { readonly reauthorization?: boolean; readonly nextUri?: string | null } = {},
+      options: {
+        readonly reauthorization?: boolean
+        readonly nextUri?: string | null
+        /** How the provider wants the person to sign in this time. */
+        readonly challenge?: Challenge | null
+      } = {},
     ): Promise<Begun> => {
-      const sorted = union(scopes).toSorted()
+      const { provider, scopes: most = [] } = deps.connections().get(connection) ?? {}
+      const sorted = union(provider?.scopeWhole === true ? most : scopes).toSorted()
+      const challenge = options.challenge ? JSON.stringify(options.challenge) : null
       const key = JSON.stringify([
         person.tenant,
         person.realm,
@@ -220,12 +277,14 @@ export const createFlows = (deps: FlowDeps) => {
         agent,
         connection,
         sorted,
+        challenge,
       ])
       const running = beginning.get(key)
       if (running !== undefined) return running
       const started = start({ person, agent, connection }, sorted, {
         reauthorization: options.reauthorization ?? false,
         nextUri: options.nextUri ?? null,
+        challenge,
       }).finally(() => beginning.delete(key))
       beginning.set(key, started)
       return started
@@ -277,7 +336,8 @@ export const createFlows = (deps: FlowDeps) => {
       for (;;) {
         const left = deadline - clock.mono()
         // Listening before looking: what ends in between is not missed.
-        const { woken, stop } = listen(waiting, hash, Math.max(0, Math.min(POLL_MS, left)), signal)
+        const poll = Math.max(POLL_MS, waiting.size * SPREAD_MS)
+        const { woken, stop } = listen(waiting, hash, Math.max(0, Math.min(poll, left)), signal)
         try {
           const flow = hash === '' ? null : await byHash(hash)
           if (flow === null || flow.agent !== agent || !samePerson(flow.person, person))
@@ -299,7 +359,12 @@ export const createFlows = (deps: FlowDeps) => {
     leg: async (
       flow: Flow,
       redirectUri: string,
-    ): Promise<{ readonly location: URL; readonly cookie: string }> => {
+    ): Promise<{
+      readonly location: URL
+      /** It stands in `location` only where that was not pushed (RFC 9126). */
+      readonly state: string
+      readonly cookie: string
+    }> => {
       const todo = await plan(flow)
       const connection = deps.connections().get(flow.connection)
       const open = flow.status === 'pending' && flow.expiresAt > clock.now()
@@ -331,9 +396,10 @@ export const createFlows = (deps: FlowDeps) => {
           verifier === null ? null : createHash('sha256').update(verifier).digest('base64url'), // RFC 7636 4.2, S256
         scopes: asked,
         nonce,
+        ...(flow.challenge ? { extra: flow.challenge } : {}),
       })
       await event('at_provider', flow, { asked })
-      return { location, cookie }
+      return { location, state, cookie }
     },
 
     /** This agent's own grant on what the person already gave; false: that is no longer so, ask the provider. */
@@ -366,13 +432,22 @@ export const createFlows = (deps: FlowDeps) => {
         : null,
     confirm: keeper.confirm,
     cancel: keeper.cancel,
+    /** Links that are to be delivered now, each taken for this caller until `until` (ms). */
+    notices: async (until: number, most: number): Promise<readonly Notice[]> =>
+      (await store.flows.notices(clock.now(), until, most))
+        // Made under a hash key that the ring no longer uses: nobody knows that link any more.
+        .filter((row) => sha256(idOf(row.nonce)) === row.hash)
+        .map((row) => ({ flow: toFlow(row), url: begun(row).url, attempt: row.notices ?? 1 })),
+    /** It was delivered or given up (null), or is to be tried again. */
+    notifyAt: store.flows.notifyAt,
+
     /** Drops every flow of a person. @returns how many */
     erase: (person: Person): Promise<number> => store.flows.erase(person),
 
     /** Gives back what nobody confirmed, drops flows that ended long ago. @returns how many */
     sweep: async (): Promise<number> => {
       await keeper.overdue()
-      return store.flows.sweep(clock.now() - deps.linkTtlMs)
+      return store.flows.sweep(clock.now() - Math.max(deps.linkTtlMs, QUOTA_MS))
     },
   }
 }

@@ -13,6 +13,7 @@ import {
   reauthorize,
   unavailable,
 } from './patience.ts'
+import { need } from './request.ts'
 import { createUnstored } from './unstored.ts'
 import type { Spool } from './unstored.ts'
 
@@ -86,8 +87,11 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     if (expiresAt === null) return 'fresh'
     const life = expiresAt - storedAt
     const left = expiresAt - clock.now()
-    if (left <= Math.min(5_000, life * 0.05)) return 'over'
-    return left < Math.min(300_000, life * 0.1) * spread(id) ? 'soft' : 'fresh'
+    // expires_in counts whole seconds, and servers round: of a short life the last one is not trusted.
+    const over = Math.min(5_000, Math.max(life * 0.05, Math.min(1_000, life * 0.2)))
+    if (left <= over) return 'over'
+    const soft = Math.min(300_000, Math.max(life * 0.1, over * 2)) * spread(id)
+    return left < soft ? 'soft' : 'fresh'
   }
   const current = async (id: string): Promise<StoredCredential> => {
     const credential = await vault.open(id, { fresh: true })
@@ -176,7 +180,15 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
         : kind === 'not_sent'
           ? 'not_sent'
           : 'refused'
-    await vault.release(credential.id, lease, { kind: outcome, error, coolDownMs })
+    // A step of an administrator or a stronger sign-in is told to whoever asks for the link.
+    const told =
+      failure.step === 'admin' || failure.step === 'sign_in' ? `${failure.step}_required` : error
+    await vault.release(credential.id, lease, { kind: outcome, error: told, coolDownMs })
+    if (failure.claims !== undefined) {
+      const now = await vault.open(credential.id, { fresh: true })
+      if (now?.status === 'needs_reauth')
+        throw reauthorize('the provider wants another sign-in', { claims: failure.claims })
+    }
     if (dead) {
       // Still active: the release was fenced off, so somebody else has the lease, or stored a newer token already.
       const now = await current(credential.id)
@@ -200,6 +212,8 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   ): Promise<Fresh | null> => {
     const until = (broken.get(connection) ?? 0) - clock.mono()
     if (until > 0) throw unavailable('this client was refused moments ago', until)
+    // Before the lease: nothing is asked, so nothing can be lost.
+    need(connection, 'token')
     const leased = await vault.lease(id, generation, LEASE_MS)
     if (leased.kind === 'busy') return null
     if (leased.kind === 'cooling') {

@@ -1,4 +1,5 @@
 // Who is signed in at the pages: one sealed cookie, an hour long.
+import { createHash } from 'node:crypto'
 import type { Clock, Person } from '../model.ts'
 import type { Sealer } from '../vault/seal.ts'
 
@@ -55,15 +56,66 @@ export type Visits = {
   readonly url: string
   readonly visit: (read: CookieReader) => Promise<{ readonly key: string } | null>
   readonly begin: () => Promise<{ readonly key: string; readonly cookie: string }>
+  /** The application's page, which signs the person in and confirms this id. */
+  readonly at: (flowId: string) => string
+  /** An id by which the application says who is at this visit's browser: for the person's own pages, not for a consent. */
+  readonly arrival: (visit: { readonly key: string }) => Promise<string>
+  /** Signs in whom the application named. null: the ticket is none, too old, or was made for another browser. */
+  readonly enter: (ticket: string, read: CookieReader) => Promise<string | null>
+} & Sessions
+
+const ARRIVAL = 'my_'
+const ARRIVAL_MS = 600_000
+const TICKET_MS = 60_000
+type Arrival = { readonly visit: string }
+type Ticket = Arrival & { readonly person: Person }
+const digest = (text: string): string => createHash('sha256').update(text).digest('hex')
+
+/**
+ * The application's answer to an arrival id: where it must send the browser that it has just asked. The ticket in it
+ * opens only beside the cookie of the browser that began, so that nobody signs in by an id that somebody else confirmed.
+ * @returns null: it is no arrival id, or too old
+ */
+export const confirmArrival = async (
+  deps: SessionDeps,
+  flowId: string,
+  person: Person,
+): Promise<string | null> => {
+  if (!flowId.startsWith(ARRIVAL)) return null
+  const { open } = createSessions(deps)
+  const arrival = (await open('arrival', flowId.slice(ARRIVAL.length))) as Arrival | null
+  if (arrival === null) return null
+  const ticket = { visit: arrival.visit, person, expiresAt: deps.clock.now() + TICKET_MS }
+  const sealed = await deps.sealer.sealText('arrival-ticket', {}, JSON.stringify(ticket))
+  return `${deps.publicUrl}/connections?ticket=${sealed}`
 }
 
 export const createVisits = (url: string, deps: SessionDeps): Visits => {
-  const { cookies, open } = createSessions(deps)
+  const { cookies, open, session, end, begin } = createSessions(deps)
+  const visit = async (read: CookieReader): Promise<{ readonly key: string } | null> =>
+    (await open('visit', read(cookies.name('deputy-visit')))) as { readonly key: string } | null
   return {
     kind: 'visit',
     url,
-    visit: async (read) =>
-      (await open('visit', read(cookies.name('deputy-visit')))) as { readonly key: string } | null,
+    session,
+    end,
+    at: (flowId) => {
+      const at = new URL(url)
+      at.searchParams.set('flow_id', flowId)
+      return at.href
+    },
+    arrival: async ({ key }) => {
+      const arrival = { visit: digest(key), expiresAt: deps.clock.now() + ARRIVAL_MS }
+      return ARRIVAL + (await deps.sealer.sealText('arrival', {}, JSON.stringify(arrival)))
+    },
+    enter: async (sealed, read) => {
+      const ticket = (await open('arrival-ticket', sealed)) as Ticket | null
+      const here = await visit(read)
+      return ticket === null || here === null || digest(here.key) !== ticket.visit
+        ? null
+        : begin(ticket.person, true)
+    },
+    visit,
     begin: async () => {
       const key = deps.randomBytes(32).toString('base64url')
       const visit = { key, expiresAt: deps.clock.now() + SESSION_MS }

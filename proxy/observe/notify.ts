@@ -1,32 +1,31 @@
 // The link, handed to the application that delivers it: a signed webhook, tried again, never in a call's way.
 import { createHmac, type KeyObject } from 'node:crypto'
-import type { Clock, Log } from '../model.ts'
+import { LRUCache } from 'lru-cache'
+import type { Clock, Flow, Log } from '../model.ts'
 
-/** What the application needs to show the link to the right person. */
+/** A link to deliver. */
 export type Notice = {
-  readonly event: string
-  readonly authorization_id: string
+  readonly flow: Pick<Flow, 'hash' | 'person' | 'agent' | 'connection' | 'scopes' | 'expiresAt'>
   readonly url: string
-  readonly user_id: string
-  readonly tenant: string
-  readonly realm: string
-  readonly agent: string
-  readonly connection: string
-  readonly scopes: readonly string[]
-  /** ISO 8601. */
-  readonly expires_at: string
+  /** From 1. */
+  readonly attempt: number
 }
 
 export type Notifier = {
-  /** Returns at once. */
-  readonly send: (notice: Notice) => void
-  /** Gives up on what is under way. */
-  readonly close: () => void
+  /** A link was made. Returns at once. */
+  readonly wake: () => void
+  /** Somebody else was at a link: its owner is warned, once, if the webhook listens at this moment. */
+  readonly mismatch: (flow: Pick<Flow, 'hash' | 'person' | 'agent' | 'connection'>) => void
+  /** Ends what is under way and leaves it to the next process. */
+  readonly close: () => Promise<void>
 }
 
 const WAITS_MS = [1_000, 5_000, 25_000, 120_000, 600_000]
 const TIMEOUT_MS = 10_000
-const MOST_WAITING = 1_000
+/** What a process that died had taken is taken over after this time. */
+const LEASE_MS = 30_000
+const LOOK_MS = 5_000
+const AT_ONCE = 100
 
 /** `t` and the body are signed together, so that an old notice cannot be sent again as a new one. */
 export const signature = (key: KeyObject, atMs: number, body: string): string => {
@@ -34,22 +33,29 @@ export const signature = (key: KeyObject, atMs: number, body: string): string =>
   return `t=${t},v1=${createHmac('sha256', key).update(`${t}.${body}`).digest('hex')}`
 }
 
+/** What waits is in the store, so that a restart loses nothing and replicas share the work: at least once each. */
 export const createNotifier = (deps: {
   readonly webhook: string
   readonly key: KeyObject
+  /** Links that wait, at most `most`, each taken for this process until `until` (ms). */
+  readonly due: (until: number, most: number) => Promise<readonly Notice[]>
+  /** Delivered or given up (null), or to be tried again then. */
+  readonly next: (hash: string, at: number | null) => Promise<void>
   /** Checks every address that it dials. */
   readonly fetch: typeof fetch
   readonly clock: Clock
   readonly log: Log
-  /** Told once of each notice: delivered, or given up. Fields never hold the link. */
+  /** Told once of each link: delivered, or given up. Fields never hold the link. */
   readonly onEvent: (event: string, fields: object) => Promise<void>
   /** Pauses between attempts, ms. */
   readonly waits?: readonly number[]
 }): Notifier => {
+  const { clock, log } = deps
   const waits = deps.waits ?? WAITS_MS
-  const pauses = new Set<() => void>()
   const ending = new AbortController()
-  let waiting = 0
+  const running = new Set<Promise<void>>()
+  let looking: Promise<void> | null = null
+  let again = false
 
   /** null: taken. */
   const post = async (body: string): Promise<string | null> => {
@@ -58,7 +64,7 @@ export const createNotifier = (deps: {
         method: 'POST',
         headers: {
           'content-type': 'application/json',
-          'deputy-signature': signature(deps.key, deps.clock.now(), body),
+          'deputy-signature': signature(deps.key, clock.now(), body),
         },
         body,
         signal: AbortSignal.any([ending.signal, AbortSignal.timeout(TIMEOUT_MS)]),
@@ -71,61 +77,98 @@ export const createNotifier = (deps: {
       return typeof code === 'string' ? code : (name ?? 'unknown')
     }
   }
-  const pause = (ms: number): Promise<void> =>
-    new Promise((resolve) => {
-      const done = (): void => {
-        clearTimeout(timer)
-        pauses.delete(done)
-        resolve()
-      }
-      const timer = setTimeout(done, ms)
-      timer.unref()
-      pauses.add(done)
+
+  const deliver = async ({ flow, url, attempt }: Notice): Promise<void> => {
+    const { hash, person, agent, connection, scopes, expiresAt } = flow
+    const reason = await post(
+      JSON.stringify({
+        event: 'authorization.required',
+        authorization_id: `ac_${hash}`,
+        url,
+        user_id: person.id,
+        tenant: person.tenant,
+        realm: person.realm,
+        agent,
+        connection,
+        scopes,
+        expires_at: new Date(expiresAt).toISOString(),
+      }),
+    )
+    const about = { flow: hash, user: person, agent, connection }
+    if (reason === null) {
+      await deps.next(hash, null)
+      return deps.onEvent('consent.notified', about)
+    }
+    if (ending.signal.aborted) return deps.next(hash, clock.now())
+    const wait = waits[attempt - 1]
+    const last = wait === undefined || clock.now() + wait >= expiresAt
+    const told = { flow: hash, reason, attempt, last }
+    if (last) {
+      log.error(told, 'the webhook of connect.notify did not take a link: given up')
+      await deps.next(hash, null)
+      return deps.onEvent('consent.notify_failed', { ...about, reason })
+    }
+    log.warn(told, 'the webhook of connect.notify did not take a link')
+    await deps.next(hash, clock.now() + wait)
+    setTimeout(wake, wait).unref()
+  }
+  const begin = (notice: Notice): void => {
+    const done = deliver(notice)
+      .catch((error: unknown) => log.error({ err: error }, 'a notice could not be recorded'))
+      .then(() => {
+        running.delete(done)
+        if (running.size === AT_ONCE - 1) wake()
+      })
+    running.add(done)
+  }
+  const look = async (): Promise<void> => {
+    do {
+      again = false
+      const room = AT_ONCE - running.size
+      if (room > 0) for (const notice of await deps.due(clock.now() + LEASE_MS, room)) begin(notice)
+    } while (again && !ending.signal.aborted)
+  }
+  const wake = (): void => {
+    again = true
+    if (ending.signal.aborted) return
+    looking ??= look()
+      .catch((error: unknown) => log.error({ err: error }, 'links to deliver cannot be read'))
+      .finally(() => {
+        looking = null
+        if (again) wake()
+      })
+  }
+  const warned = new LRUCache<string, true>({ max: 10_000 })
+  const mismatch: Notifier['mismatch'] = ({ hash, person, agent, connection }) => {
+    if (warned.has(hash) || ending.signal.aborted) return
+    warned.set(hash, true)
+    const told = post(
+      JSON.stringify({
+        event: 'authorization.user_mismatch',
+        authorization_id: `ac_${hash}`,
+        user_id: person.id,
+        tenant: person.tenant,
+        realm: person.realm,
+        agent,
+        connection,
+      }),
+    ).then((reason) => {
+      running.delete(told)
+      if (reason !== null)
+        log.warn({ flow: hash, reason }, 'the webhook of connect.notify did not take a warning')
     })
-
-  const deliver = async (notice: Notice): Promise<void> => {
-    const body = JSON.stringify(notice)
-    const about = {
-      flow: notice.authorization_id.replace(/^ac_/, ''),
-      user: { tenant: notice.tenant, realm: notice.realm, id: notice.user_id },
-      agent: notice.agent,
-      connection: notice.connection,
-    }
-    for (let attempt = 0; ; attempt += 1) {
-      const reason = await post(body)
-      if (reason === null) return deps.onEvent('consent.notified', about)
-      const wait = waits[attempt]
-      const late = wait === undefined || deps.clock.now() + wait >= Date.parse(notice.expires_at)
-      const last = late || ending.signal.aborted
-      const told = { flow: about.flow, reason, attempt: attempt + 1, last }
-      if (last) deps.log.error(told, 'the webhook of connect.notify did not take a link: given up')
-      else deps.log.warn(told, 'the webhook of connect.notify did not take a link')
-      if (last) return deps.onEvent('consent.notify_failed', { ...about, reason })
-      await pause(wait)
-    }
+    running.add(told)
   }
-
-  const run = (notice: Notice): void => {
-    waiting += 1
-    deliver(notice)
-      .catch((error: unknown) => deps.log.error({ err: error }, 'a notice could not be recorded'))
-      .finally(() => (waiting -= 1))
-      .catch(() => undefined)
-  }
+  const timer = setInterval(wake, LOOK_MS)
+  timer.unref()
   return {
-    send: (notice) => {
-      if (waiting < MOST_WAITING) return run(notice)
-      deps.log.error({ waiting }, 'too many links wait for the webhook: one was not sent')
-      deps
-        .onEvent('consent.notify_failed', {
-          flow: notice.authorization_id.replace(/^ac_/, ''),
-          reason: 'too_many_waiting',
-        })
-        .catch((error: unknown) => deps.log.error({ err: error }, 'a notice could not be recorded'))
-    },
-    close: () => {
+    wake,
+    mismatch,
+    close: async () => {
+      clearInterval(timer)
       ending.abort()
-      for (const done of pauses) done()
+      await looking
+      await Promise.all(running)
     },
   }
 }

@@ -1,5 +1,6 @@
 // The authorization API of the agent listener, in shapes that existing clients know; a token is never in an answer.
 import type { Context, Hono } from 'hono'
+import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import type { Connection, Flow, Principal } from '../model.ts'
 import type { Begun, Flows } from '../oauth/flow.ts'
@@ -71,6 +72,8 @@ const authorization = z.object({
   scopes: z.array(z.string()),
   missing_scopes: z.array(z.string()).optional(),
   failure: z.string().optional(),
+  /** A sentence about the failure, to show to the user. */
+  detail: z.string().optional(),
   context: z.strictObject({}),
 })
 
@@ -100,6 +103,21 @@ const AGENT_API: readonly ApiRoute[] = [
     answer: authorization,
   },
 ]
+
+/** Why nothing came of it, as a person may be told. */
+const WHY: ReadonlyMap<string | null, string> = new Map([
+  ['denied', 'the request was declined'],
+  ['expired', 'nobody used the link in time'],
+  ['account_mismatch', 'a different account is connected already'],
+  ['user_mismatch', 'somebody else than the user was at the page'],
+  ['user_inactive', 'the user’s organisation does not list them as active'],
+  ['provider_error', 'the provider did not complete it'],
+  ['revoked', 'access was revoked meanwhile'],
+])
+const whyNot = ({ failure }: Flow): string =>
+  `Nothing was connected: ${WHY.get(failure) ?? 'the authorization has ended'}. Ask for a new link to try again.`
+/** A client that waits again so soon after it was told `failed` does not look at it. */
+const DEAF_MS = 10_000
 
 /** A connection by its name, or by a provider that has exactly one. */
 const connectionNamed = (
@@ -166,6 +184,7 @@ const shape = (
 /** Mounted under the agent listener: `/v1/auth/authorize`, `/v1/auth/status`, `/v1/tools/authorize`. */
 export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
   const { route, close } = createRest(deps)
+  const told = new LRUCache<string, true>({ max: 10_000, ttl: DEAF_MS })
   const rawHeaders = (c: Context<Env>): readonly string[] =>
     c.env?.incoming?.rawHeaders ?? [...c.req.raw.headers].flat()
 
@@ -250,13 +269,17 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     )
     const { person, agent } = principal
     const flow = await deps.flows.status(id, person, agent, wait * 1_000, c.req.raw.signal)
+    const failed = flow.status === 'failed'
+    // Clients that wait for `completed` alone would ask for ever: an error is what ends their wait.
+    if (failed && wait > 0 && told.has(id)) throw new Problem('authorization_failed', whyNot(flow))
+    if (failed && wait > 0) told.set(id, true)
     return c.json(
       shape({ name: flow.connection }, person.id, {
         id,
         status: flow.status,
         scopes: flow.scopes.filter((scope) => !flow.missing.includes(scope)),
         more: {
-          ...(flow.failure === null ? {} : { failure: flow.failure }),
+          ...(failed ? { failure: flow.failure ?? 'failed', detail: whyNot(flow) } : {}),
           ...(flow.missing.length > 0 ? { missing_scopes: flow.missing } : {}),
         },
       }),

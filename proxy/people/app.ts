@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { Hono } from 'hono'
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import { LRUCache } from 'lru-cache'
 import type { Flow, Log } from '../model.ts'
 import type { Finished } from '../oauth/callback.ts'
 import { samePerson } from '../wire/canonical.ts'
@@ -15,14 +16,15 @@ import { createDoor, type DoorDeps } from './door.ts'
 import { createFrame } from './frame.ts'
 import { STYLE } from './markup.ts'
 import * as pages from './pages.ts'
+import type { Env } from './rest.ts'
 
 const FORM_BYTES = 16_384
 const LEG_MS = 600_000
+const SAID_MS = 60_000
 
-export type ConnectDeps = Omit<DoorDeps, 'signIn'> &
-  Omit<ConnectionsDeps, 'signIn'> & {
-    /** Who is at the page; `visit`: the application will say. */
-    readonly signIn: DoorDeps['signIn'] | Visits
+/** `signIn`: who is at the page; `visit`: the application will say. */
+export type ConnectDeps = DoorDeps &
+  ConnectionsDeps & {
     readonly flows: Flows
     /** What seals the pages' cookies; `publicUrl` is `connect.url`, without a trailing slash. */
     readonly session: SessionDeps
@@ -47,7 +49,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   const { publicUrl } = deps.session
   const frame = createFrame(deps.session)
   const { show, see, setCookie, reader, cookies, crossSite } = frame
-  const door = signIn.kind === 'visit' ? null : createDoor({ ...deps, signIn }, frame)
+  const door = createDoor(deps, frame)
   const app = new Hono()
 
   const done = (c: Context, flow: Flow, account: string | null): Response | Promise<Response> => {
@@ -75,8 +77,9 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403)
     if (flow.failure === 'denied') return show(c, pages.deniedPage())
     if (flow.failure === 'account_mismatch') return show(c, pages.mismatchPage(name), 409)
-    if (flow.failure === 'admin_consent_required') return show(c, pages.adminConsentPage(name), 403)
-    if (flow.failure === 'step_up_required') return show(c, pages.stepUpPage(name), 403)
+    if (flow.failure === 'admin_required') return show(c, pages.adminPage(name), 403)
+    if (flow.failure === 'sign_in_required') return show(c, pages.strongerPage(name), 403)
+    if (flow.failure === 'client_refused') return show(c, pages.clientRefusedPage(name), 502)
     if (flow.failure === 'provider_error') return show(c, pages.providerErrorPage(name), 502)
     return show(c, pages.expiredPage(), 410)
   }
@@ -91,11 +94,13 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     }
     return { person: flow.person, verified: false, key: visit.key, expiresAt: 0 }
   }
-  /** The application's page, which signs the person in and confirms. */
-  const verifierAt = (url: string, flowId: string): string => {
-    const at = new URL(url)
-    at.searchParams.set('flow_id', flowId)
-    return at.href
+  const said = new LRUCache<string, true>({ max: 10_000, ttl: SAID_MS })
+  /** false: that was recorded a moment ago. Whoever reloads a page must not fill the disk with evidence of it. */
+  const seldom = (what: string, flow: Flow, { person }: Session): boolean => {
+    const key = JSON.stringify([what, flow.hash, person.tenant, person.realm, person.id])
+    const first = !said.has(key)
+    if (first) said.set(key, true)
+    return first
   }
   /** Who signed in; without a sign-in nobody, and the browser's own cookies are all there is. */
   const personAt = async (c: Context): Promise<Pick<Session, 'person' | 'verified'> | null> =>
@@ -108,8 +113,8 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   ): Promise<{ readonly flow: Flow; readonly session: Session } | Response> => {
     const flow = await flows.find(id)
     if (flow === null) return show(c, pages.expiredPage(), 404)
-    if (signIn.kind === 'visit' || door === null)
-      return signIn.kind === 'visit' && flow.awaiting !== true
+    if (signIn.kind === 'visit')
+      return flow.awaiting !== true
         ? { flow, session: await visitOf(c, signIn, flow) }
         : show(c, pages.awaitingPage(), 409)
     const session = await signIn.session(reader(c))
@@ -119,23 +124,26 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         ? show(c, pages.refusedFormPage(`/connect/${id}`), 401)
         : door.ask(c, `/connect/${id}`)
     if (!samePerson(session.person, flow.person)) {
-      await mismatch(flow, session)
+      await mismatch(c, flow, session)
       // Ended here, so that the same link asks again who is there.
       setCookie(c, signIn.end())
       return show(c, pages.wrongPersonPage(), 403)
     }
     return { flow, session }
   }
-  const mismatch = (flow: Flow, session: Session): void | Promise<void> =>
-    deps.onEvent('consent.user_mismatch', {
+  const mismatch = async (c: Context, flow: Flow, session: Session): Promise<void> => {
+    if (!seldom('mismatch', flow, session)) return
+    await deps.onEvent('consent.user_mismatch', {
       flow: flow.hash,
       user: flow.person,
       agent: flow.agent,
       connection: flow.connection,
       by: session.person,
       verified: session.verified,
+      from: fromOf(c),
       at: 'link',
     })
+  }
 
   app.use(async (c, next) => {
     c.header('Referrer-Policy', 'no-referrer')
@@ -170,13 +178,15 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     const connection = connections().get(flow.connection)
     const plan = await flows.plan(flow)
     if (connection === undefined || plan.kind === 'gone') return show(c, pages.expiredPage(), 410)
-    await deps.onEvent('consent.opened', {
-      flow: flow.hash,
-      user: flow.person,
-      agent: flow.agent,
-      connection: flow.connection,
-      verified: session.verified,
-    })
+    if (seldom('opened', flow, session))
+      await deps.onEvent('consent.opened', {
+        flow: flow.hash,
+        user: flow.person,
+        agent: flow.agent,
+        connection: flow.connection,
+        verified: session.verified,
+        from: fromOf(c),
+      })
     const asked = plan.kind === 'provider' ? plan.asked : []
     return show(
       c,
@@ -189,6 +199,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         again: asked.filter((scope) => !flow.scopes.includes(scope)),
         step: plan.kind,
         reauthorization: flow.reauthorization,
+        stronger: flow.challenge != null,
         csrf: frame.csrf(session, flow.hash),
         action: `/connect/${id}`,
       }),
@@ -214,17 +225,23 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     if (form['answer'] !== 'yes') return show(c, pages.refusedFormPage(null), 400)
     if (signIn.kind === 'visit') {
       const flowId = await flows.askGrant(flow)
-      const to = flowId === null ? null : verifierAt(signIn.url, flowId)
+      const to = flowId === null ? null : signIn.at(flowId)
       if (to !== null) return frame.goOn(c, new URL(to).host, to)
     } else if (await flows.grantOnly(flow, session.verified)) {
       const next = mayLeave({ ...flow, missing: [] })
       return next === null ? over() : frame.goOn(c, new URL(next).host, next)
     }
-    const { location, cookie } = await flows.leg(flow, redirectUri(flow.connection))
-    const base = legCookie(location.searchParams.get('state') ?? '')
-    setCookie(c, cookies.write(base, cookie, LEG_MS))
     const name = connections().get(flow.connection)?.provider.name ?? flow.connection
-    return frame.goOn(c, name, location.href)
+    try {
+      const { location, state, cookie } = await flows.leg(flow, redirectUri(flow.connection))
+      setCookie(c, cookies.write(legCookie(state), cookie, LEG_MS))
+      return frame.goOn(c, name, location.href)
+    } catch (error) {
+      // It did not take the request, or nobody knows where it is: the link stays good.
+      if (!(error instanceof Problem) || error.code !== 'credential_unavailable') throw error
+      deps.log.error({ connection: flow.connection, reason: error.message }, 'nobody can connect')
+      return show(c, pages.providerErrorPage(name), 502)
+    }
   })
 
   const redirectUri = (connection: string): string => `${publicUrl}/callback/${connection}`
@@ -244,10 +261,11 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       person: session?.person ?? null,
       verified: session?.verified ?? false,
       redirectUri: redirectUri(connection),
+      from: fromOf(c),
     })
     if ('flow' in finished) setCookie(c, cookies.write(base, '', 0))
     if (finished.kind === 'awaiting' && signIn.kind === 'visit')
-      return see(c, verifierAt(signIn.url, finished.flowId))
+      return see(c, signIn.at(finished.flowId))
     const completed = finished.kind === 'completed' || finished.kind === 'partial'
     const next = completed ? mayLeave(finished.flow) : null
     if (next !== null) return see(c, next)
@@ -293,20 +311,28 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     }
   })
 
-  if (signIn.kind !== 'visit' && door !== null) {
-    app.route('/', door.app)
-    app.route('/', createConnections({ ...deps, signIn }, frame, door))
-  }
+  app.route('/', door.app)
+  app.route('/', createConnections(deps, frame, door))
 
   app.notFound((c) => show(c, pages.notFoundPage(), 404))
   app.onError((error, c) => {
-    if (error instanceof Problem && error.code === 'policy_denied')
-      return show(c, pages.inactivePage(), 403)
+    const code = error instanceof Problem ? error.code : null
+    if (code === 'policy_denied') return show(c, pages.inactivePage(), 403)
+    if (code === 'authorization_not_found') return show(c, pages.expiredPage(), 410)
+    // The provider did not take the request that was pushed to it (RFC 9126).
+    if (code === 'credential_unavailable')
+      return show(c, pages.providerErrorPage('The provider'), 502)
     deps.log.error({ err: { name: error.name, message: error.message } }, 'a page failed')
     return show(c, pages.failurePage(), 500)
   })
   return app
 }
+
+/** The browser, as far as the socket and its own word go. */
+const fromOf = (c: Context): object => ({
+  address: (c.env as Env['Bindings'] | undefined)?.incoming?.socket.remoteAddress ?? null,
+  user_agent: c.req.header('user-agent')?.slice(0, 256) ?? null,
+})
 
 /** A cookie a leg, so that two links in two tabs do not disturb each other. */
 const legCookie = (state: string): string =>

@@ -3,7 +3,7 @@ import { Hono } from 'hono'
 import type { Context } from 'hono'
 import type { Connection, HeldConnection, Log, Person, Vault } from '../model.ts'
 import type { Revocation } from '../oauth/revoke.ts'
-import type { Session } from '../oauth/session.ts'
+import type { Session, Visits } from '../oauth/session.ts'
 import type { LocalSignIn, OidcSignIn } from '../oauth/sign_in.ts'
 import { OWN, type Door } from './door.ts'
 import type { Frame } from './frame.ts'
@@ -11,7 +11,7 @@ import { connectionsPage, type Disconnected, type Ending } from './mine.ts'
 import * as pages from './pages.ts'
 
 export type ConnectionsDeps = {
-  readonly signIn: OidcSignIn | LocalSignIn
+  readonly signIn: OidcSignIn | LocalSignIn | Visits
   readonly vault: Pick<Vault, 'list' | 'disallow'>
   /** Ends all that matches: here first, then at the provider, with an honest word for each. */
   readonly revoke: (
@@ -72,6 +72,13 @@ export const createConnections = (deps: ConnectionsDeps, frame: Frame, door: Doo
   const sessionOf = (c: Context): Promise<Session | null> => signIn.session(frame.reader(c))
 
   app.get(OWN, async (c) => {
+    const ticket = c.req.query('ticket')
+    if (signIn.kind === 'visit' && ticket !== undefined) {
+      const cookie = await signIn.enter(ticket, frame.reader(c))
+      if (cookie === null) return frame.show(c, pages.strayPage(), 401)
+      frame.setCookie(c, cookie)
+      return frame.see(c, OWN)
+    }
     const session = await sessionOf(c)
     if (session === null) return door.ask(c, OWN)
     const told = (await frame.told(c, 'connections', session.person)) as Disconnected | null

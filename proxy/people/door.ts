@@ -3,12 +3,13 @@ import { Hono } from 'hono'
 import type { Context } from 'hono'
 import type { Log, Person } from '../model.ts'
 import type { Flows } from '../oauth/flow.ts'
+import type { Visits } from '../oauth/session.ts'
 import type { LocalSignIn, OidcSignIn } from '../oauth/sign_in.ts'
 import type { Frame } from './frame.ts'
 import * as pages from './pages.ts'
 
 export type DoorDeps = {
-  readonly signIn: OidcSignIn | LocalSignIn
+  readonly signIn: OidcSignIn | LocalSignIn | Visits
   readonly flows: Pick<Flows, 'find'>
   /** Under `sign_in: local`: the person of a plain name; null where the name is none. */
   readonly localPerson: (id: string) => Person | null
@@ -77,6 +78,15 @@ export const createDoor = (deps: DoorDeps, frame: Frame) => {
     app,
     /** Asks who is there; the browser comes back to `back`, a path of ours. */
     ask: async (c: Context, back: string): Promise<Response> => {
+      if (signIn.kind === 'visit') {
+        let visit = await signIn.visit(frame.reader(c))
+        if (visit === null) {
+          const { key, cookie } = await signIn.begin()
+          setCookie(c, cookie)
+          visit = { key }
+        }
+        return see(c, signIn.at(await signIn.arrival(visit)))
+      }
       if (signIn.kind === 'local')
         return show(c, pages.codePage({ back, own: back === OWN, problem: null }), 401)
       const { location, cookie } = await signIn.start(back)

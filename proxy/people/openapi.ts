@@ -14,6 +14,12 @@ export type ApiRoute = {
   readonly answer: z.ZodType | null
   /** Default 200. */
   readonly status?: number
+  /** An answer beside the problems of its status. */
+  readonly also?: {
+    readonly status: number
+    readonly description: string
+    readonly answer: z.ZodType
+  }
 }
 
 const SECURITY = {
@@ -34,6 +40,28 @@ const schemaOf = (schema: z.ZodType, io: 'input' | 'output'): object => {
   return rest
 }
 const json = (schema: object, type = 'application/json'): object => ({ [type]: { schema } })
+
+const text = { type: 'string' } as const
+const PROBLEM = json({ $ref: '#/components/schemas/Problem' }, 'application/problem+json')
+const PROBLEM_SCHEMA = {
+  type: 'object',
+  required: ['type', 'title', 'status', 'detail', 'instance', 'code', 'message'],
+  properties: {
+    type: text,
+    title: text,
+    status: { type: 'integer' },
+    detail: { ...text, description: 'A sentence that may be shown to the user as it stands.' },
+    instance: text,
+    code: { type: 'string', enum: Object.keys(CATALOGUE) },
+    message: { ...text, description: 'The same as detail.' },
+    url: { ...text, description: 'A link for the user alone.' },
+    retry_after: { type: 'number', description: 'Seconds.' },
+  },
+} as const
+const PROBLEM_HEADERS = {
+  'Deputy-Answer': { description: 'The code.', schema: text },
+  'Retry-After': { description: 'Seconds, where waiting makes sense.', schema: text },
+}
 
 const parameters = (route: ApiRoute): readonly object[] => {
   const query = route.query === undefined ? null : z.toJSONSchema(route.query, { io: 'input' })
@@ -70,6 +98,14 @@ const operation = (route: ApiRoute): object => ({
             content: json(schemaOf(route.answer, 'output')),
           },
         }),
+    ...(route.also === undefined
+      ? {}
+      : {
+          [route.also.status]: {
+            description: route.also.description,
+            content: { ...json(schemaOf(route.also.answer, 'output')), ...PROBLEM },
+          },
+        }),
     default: { $ref: '#/components/responses/Problem' },
   },
 })
@@ -92,25 +128,13 @@ export const openApi = (
     info: { title, version: '1' },
     paths: Object.fromEntries(paths),
     components: {
+      schemas: { Problem: PROBLEM_SCHEMA },
       securitySchemes: Object.fromEntries(used),
       responses: {
         Problem: {
           description: `RFC 9457; each type is explained under ${publicUrl}/problems/`,
-          content: json(
-            {
-              type: 'object',
-              required: ['type', 'title', 'status', 'detail', 'instance', 'code'],
-              properties: {
-                type: { type: 'string' },
-                title: { type: 'string' },
-                status: { type: 'integer' },
-                detail: { type: 'string' },
-                instance: { type: 'string' },
-                code: { type: 'string', enum: Object.keys(CATALOGUE) },
-              },
-            },
-            'application/problem+json',
-          ),
+          headers: PROBLEM_HEADERS,
+          content: PROBLEM,
         },
       },
     },

@@ -36,6 +36,8 @@ export type OperatorsDeps = RestDeps &
     readonly revoker: Revoker
     readonly flows: Pick<Flows, 'cancel' | 'confirm' | 'erase'>
     readonly stranger: () => void
+    /** Who is at a person's own pages; the address to go on to, or null: the id is of something else. */
+    readonly arrived: (flowId: string, person: Person) => Promise<string | null>
   }
 
 const resultShape = (
@@ -211,6 +213,8 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     }
     const body = await readBody(c, shapes.confirmBody)
     const person = personNamed(deps, body.user_id, body)
+    const own = await deps.arrived(body.flow_id, person)
+    if (own !== null) return c.json({ auth_id: 'connections', next_uri: own })
     const confirmed = await flows.confirm(body.flow_id, person)
     if (confirmed.kind === 'confirmed')
       return c.json({

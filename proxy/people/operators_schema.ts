@@ -45,7 +45,11 @@ export const runBody = z
   .refine((body) => (body.expires_in === undefined) !== (body.expires_at === undefined), {
     error: 'needs one of expires_in (seconds) and expires_at',
   })
-export const confirmBody = z.strictObject({ flow_id: short, user_id: id, ...place })
+export const confirmBody = z.strictObject({
+  flow_id: z.string().min(1).max(1_024),
+  user_id: id,
+  ...place,
+})
 
 const listOf = (item: z.ZodType) =>
   z.object({
@@ -162,6 +166,15 @@ export const CONFIRM_API: readonly ApiRoute[] = [
     auth: 'verifier',
     body: confirmBody,
     answer: z.object({ auth_id: z.string(), next_uri: z.string().optional() }),
+    also: {
+      status: 400,
+      description: 'Somebody else was there: nothing is stored, what was granted is given back',
+      answer: z.object({
+        code: z.literal(400),
+        error: z.literal('user_mismatch'),
+        msg: z.string(),
+      }),
+    },
   },
 ]
 export const OPERATORS_API: readonly ApiRoute[] = [

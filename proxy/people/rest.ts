@@ -5,7 +5,7 @@ import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { z } from 'zod'
 import type { Log } from '../model.ts'
-import { Problem, problemAnswer, toProblem } from '../problem.ts'
+import { Problem, problemAnswer, sentence, toProblem } from '../problem.ts'
 import { parseStrict } from '../wire/json.ts'
 
 export type Env = { readonly Bindings: { readonly incoming?: IncomingMessage } }
@@ -38,7 +38,7 @@ const refusal =
         { err: named(problem.cause), code: problem.code, instance: id },
         problem.message,
       )
-    const extra = { ...problem.extra, message: problem.message }
+    const extra = { ...problem.extra, message: sentence(problem.message) }
     const { code, headers } = problem
     const answer = problemAnswer(
       new Problem(code, problem.message, { extra, headers }),

@@ -4,9 +4,9 @@ import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { unpackTar } from 'modern-tar'
 import type { Json, JsonObject } from '../model.ts'
+import { ENTRYPOINT } from './instance.ts'
 import { isObject, parseNamed } from './strict.ts'
 
-export const ENTRYPOINT = 'deputy/decision'
 const ROOTS = ['deputy', 'deputy_data', 'deputy_test']
 const MAX_BYTES = 16 * 1024 * 1024
 const MAX_ENTRIES = 1000

@@ -39,6 +39,8 @@ export type Event = { readonly id: string; readonly topic: string; readonly key:
 
 /** Asked this often even where LISTEN works: a connection that died in silence is found out. */
 const POLL_MS = 700
+/** How long a look may take that is under way when the next one is due; with POLL_MS, a second. */
+const PATIENCE_MS = 300
 const SWEEP_EVERY = 100
 /**
  * Numbers are given before their transaction commits, so "greater than the last one seen" would miss some:
@@ -144,8 +146,13 @@ export const followEvents = async (deps: {
 
   await look()
   const timer = setInterval(() => {
-    // Still at the last one: whoever hangs knows nothing.
-    if (looking !== null || lost) subscribers.tellAll()
+    const before = looking
+    // Still at the same one: whoever hangs knows nothing. Busy is not hanging: what was remembered stays.
+    if (before !== null)
+      setTimeout(() => {
+        if (looking === before) subscribers.tellAll()
+      }, PATIENCE_MS).unref()
+    if (lost) subscribers.tellAll()
     void look()
   }, POLL_MS)
   timer.unref()

@@ -76,6 +76,18 @@ const MIGRATIONS: readonly string[] = [
   CREATE UNIQUE INDEX flows_confirm ON flows (confirm_hash) WHERE confirm_hash IS NOT NULL;
   CREATE INDEX flows_held ON flows (confirm_until) WHERE confirm_until IS NOT NULL;
   `,
+  `
+  ALTER TABLE flows ADD COLUMN notify_at BIGINT;
+  ALTER TABLE flows ADD COLUMN notices INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX flows_notify ON flows (notify_at) WHERE notify_at IS NOT NULL;
+  CREATE INDEX flows_begun ON flows (tenant, realm, user_id, agent, created_at);
+  `,
+  `
+  ALTER TABLE credentials ADD COLUMN idle_from BIGINT;
+  CREATE INDEX credentials_idle ON credentials (connection, coalesce(idle_from, stored_at)) WHERE status = 'active';
+  ALTER TABLE flows ADD COLUMN challenge TEXT;
+  CREATE INDEX flows_ended ON flows (tenant, realm, user_id, connection, created_at) WHERE status <> 'pending';
+  `,
 ]
 /** "dpty": the lock that lets one replica at a time migrate; it ends with the transaction. */
 const LOCK = 0x64707479

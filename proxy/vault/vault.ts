@@ -40,7 +40,31 @@ type Place = {
 type Secrets = Pick<StoredCredential, 'access' | 'refresh'>
 
 const SLOT = 'default'
+/** What a refresh ended with, where the provider wants more than a new consent (oauth/refresh). */
+const NEEDS: ReadonlyMap<string, 'admin' | 'sign_in'> = new Map([
+  ['admin_required', 'admin'],
+  ['sign_in_required', 'sign_in'],
+])
+/** `max` would take the room of all at once: what is bounded by its size grows as it fills. */
+const one = (): number => 1
 const NOTHING: Holding = { kind: 'none' }
+/**
+ * One read for all who want the same at once: after a consent or a refresh a thousand calls do. Whoever comes after a
+ * change reads anew.
+ */
+const createReads = <T>(changes: () => number) => {
+  const running = new Map<string, { readonly at: number; readonly work: Promise<T> }>()
+  return (key: string, read: () => Promise<T>): Promise<T> => {
+    const known = running.get(key)
+    if (known?.at === changes()) return known.work
+    const work = read().finally(() => {
+      if (running.get(key)?.work === work) running.delete(key)
+    })
+    running.set(key, { at: changes(), work })
+    return work
+  }
+}
+
 const placeKey = ({ tenant, realm, id }: Person, connection: string): string =>
   JSON.stringify([tenant, realm, id, connection])
 
@@ -48,7 +72,8 @@ const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding =>
   if (row === null) return NOTHING
   const known = holdings.get(agent)
   if (known !== undefined) return known
-  const { id, status, account, generation, scopes } = row
+  const { id, status, account, generation, scopes, coolError } = row
+  const needs = status === 'needs_reauth' ? NEEDS.get(coolError ?? '') : undefined
   const holding: Holding = {
     kind: 'held',
     credential: id,
@@ -57,6 +82,7 @@ const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding =>
     generation,
     scopes,
     granted: granted.get(agent) ?? null,
+    ...(needs === undefined ? {} : { needs }),
   }
   // Agents name themselves: what is remembered for one place stays bounded.
   if (holdings.size < 100) holdings.set(agent, holding)
@@ -65,11 +91,16 @@ const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding =>
 
 /** Everything here rejects with Problem vault_unavailable when the store fails or a row does not open. */
 export const createVault = ({ store, sealer, clock, randomId, onRevoked }: VaultDeps): Vault => {
-  const places = new LRUCache<string, Place>({ max: 50_000 })
-  const credentials = new LRUCache<string, StoredCredential>({ max: 20_000 })
+  const places = new LRUCache<string, Place>({ maxSize: 50_000, sizeCalculation: one })
+  const credentials = new LRUCache<string, StoredCredential>({
+    maxSize: 20_000,
+    sizeCalculation: one,
+  })
   const opening = new Map<string, Promise<Secrets>>()
   // What was read before a change must not be remembered after it.
   let changes = 0
+  const placeReads = createReads<Place>(() => changes)
+  const openReads = createReads<StoredCredential | null>(() => changes)
 
   // The store tells of every change with the change, ours too: what is remembered of it goes.
   store.subscribe('credential', (key) => {
@@ -117,7 +148,9 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
   const place = async (person: Person, connection: string): Promise<Place> => {
     const key = placeKey(person, connection)
     const known = places.get(key)
-    if (known !== undefined) return known
+    return known ?? placeReads(key, () => readPlace(person, connection, key))
+  }
+  const readPlace = async (person: Person, connection: string, key: string): Promise<Place> => {
     const seen = changes
     const [rows, grants] = await Promise.all([
       store.credentials.find(person, connection),
@@ -166,6 +199,26 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
       storedAt,
       host: row.host ?? null,
     }
+  }
+
+  const open = async (id: string): Promise<StoredCredential | null> => {
+    const seen = changes
+    const row = await store.credentials.byId(id)
+    if (row === null) {
+      credentials.delete(id)
+      return null
+    }
+    const remembered = places.peek(placeKey(ownerOf(row), row.connection))?.row
+    const credential = await openRow(row)
+    if (seen !== changes) return credential
+    credentials.set(id, credential)
+    // Another process moved it: what is remembered of this place is old.
+    if (
+      remembered &&
+      (remembered.generation !== row.generation || remembered.status !== row.status)
+    )
+      places.delete(placeKey(credential.person, row.connection))
+    return credential
   }
 
   const leases = createLeases({ store, sealer, clock, randomId, openRow })
@@ -226,27 +279,8 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     opened: (id) => credentials.get(id) ?? null,
 
     open: async (id, options) => {
-      const known = options?.fresh === true ? undefined : credentials.get(id)
-      if (known !== undefined) return known
-      return guarded(async () => {
-        const seen = changes
-        const row = await store.credentials.byId(id)
-        if (row === null) {
-          credentials.delete(id)
-          return null
-        }
-        const remembered = places.peek(placeKey(ownerOf(row), row.connection))?.row
-        const credential = await openRow(row)
-        if (seen !== changes) return credential
-        credentials.set(id, credential)
-        // Another process moved it: what is remembered of this place is old.
-        if (
-          remembered &&
-          (remembered.generation !== row.generation || remembered.status !== row.status)
-        )
-          places.delete(placeKey(credential.person, row.connection))
-        return credential
-      })
+      if (options?.fresh === true) return guarded(() => open(id))
+      return credentials.get(id) ?? guarded(() => openReads(id, () => open(id)))
     },
 
     connect: (earned) => guarded(() => connect(earned)),

@@ -156,6 +156,18 @@ export const createEvidence = (deps: {
     return text
   }
 
+  /** A member of an event: under `hashed` no person, account or address in clear. */
+  const shown = (name: string, value: unknown): unknown => {
+    if (!deps.hashed || value === null) return value
+    if (name === 'account') return typeof value === 'string' ? masked('account', value) : value
+    if (typeof value !== 'object') return value
+    if ((name === 'user' || name === 'by') && 'id' in value)
+      return { ...value, id: idOf(String(value.id)) }
+    if (name === 'from' && 'address' in value)
+      return { ...value, address: masked('address', String(value.address)) }
+    return value
+  }
+
   let second = 0
   let count = 0
   const summed = new Map<string, number>()
@@ -215,10 +227,7 @@ export const createEvidence = (deps: {
       journal.append(
         event,
         Object.entries(fields)
-          .map(
-            ([name, value]) =>
-              `,${json(name)}:${json(name === 'user' && typeof value === 'object' && value !== null && 'id' in value ? { ...value, id: idOf(String(value.id)) } : value)}`,
-          )
+          .map(([name, value]) => `,${json(name)}:${json(shown(name, value))}`)
           .join(''),
       ),
     close() {

@@ -32,6 +32,8 @@ const ALGORITHMS = [
 ]
 const SKEW_S = 60
 const KEYS_EVERY_MS = 60_000
+/** `max` would take the room of all at once: what is bounded by its size grows as it fills. */
+const one = (): number => 1
 
 export type Issuer = {
   readonly issuer: string
@@ -122,7 +124,7 @@ export const createIdentify = (options: {
   readonly log: Log
 }): Identify => {
   const { clock } = options
-  const verified = new LRUCache<string, Principal>({ max: 50_000 })
+  const verified = new LRUCache<string, Principal>({ maxSize: 50_000, sizeCalculation: one })
   /** What began to verify before the keys changed is not remembered after. */
   let changes = 0
   const forget = (): void => {

@@ -104,8 +104,13 @@ export const inspect = (
     stripped: [],
   }
   const graphql = act.kind === 'graphql'
-  if (act.kind === 'asset' || (names.length === 0 && operation.inspect.length === 0 && !graphql))
-    return streamed
+  if (operation.opaque && mediaOf(contentType) !== operation.opaque)
+    throw new Problem(
+      'unsupported_media_type',
+      `${operation.id} takes bodies of ${operation.opaque} and no others`,
+    )
+  const unread = names.length === 0 && operation.inspect.length === 0 && !graphql
+  if (operation.opaque || act.kind === 'asset' || unread) return streamed
   const tooLarge = (): Body => {
     if (operation.upload) return { ...streamed, state: 'too_large' }
     throw new Problem(

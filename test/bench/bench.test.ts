@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { measurable, root } from './processes.ts'
 import { spent } from './profile.ts'
-import { markdown, sound, type Report } from './report.ts'
+import { markdown, page, right, sound, type Report, type Section, type Whole } from './report.ts'
 
 test.skipIf(!measurable())(
   'every contender answers every call, and the upstream sees exactly the token of the person that each call is for',
@@ -16,11 +16,15 @@ test.skipIf(!measurable())(
       const json = join(folder, 'report.json')
       const run = spawnSync(
         process.execPath,
-        ['bin/run.js', 'test/bench/bench.ts', '--quick', '--window', '200', '--json', json],
+        'bin/run.js test/bench/bench.ts --quick --only calls --window 200 --json'
+          .split(' ')
+          .concat(json),
         { cwd: root, encoding: 'utf8', timeout: 110_000 },
       )
       expect(run.status, run.stderr).toBe(0)
-      const report = JSON.parse(readFileSync(json, 'utf8')) as Report
+      const whole = JSON.parse(readFileSync(json, 'utf8')) as Whole
+      const report = whole.calls
+      if (report === null) throw new Error('no calls were measured')
       expect(report.rows.map(({ name }) => name)).toEqual([
         'http-proxy-3',
         'undici',
@@ -33,7 +37,7 @@ test.skipIf(!measurable())(
         // A call without its person's own token, or with the forged one or the tag still on it, counts as foreign.
         expect(row, row.name).toMatchObject({ errors: 0, foreign: 0 })
       }
-      expect(run.stdout).toBe(markdown(report))
+      expect(run.stdout).toBe(page(whole))
     } finally {
       rmSync(folder, { recursive: true })
     }
@@ -54,14 +58,12 @@ test('a run in which one call went out as somebody else is not sound, and the re
     loadBusy: 0.5,
   }
   const report: Report = {
-    machine: 'a machine',
+    how: 'at once',
     pinned: true,
     rows: [row],
     single: [],
     grown: [],
     policy: { bytes: 712, bestDecile: 15, median: 16 },
-    startMs: 200,
-    idleMb: 80,
     loadedMb: 100,
     skipped: [],
   }
@@ -72,6 +74,49 @@ test('a run in which one call went out as somebody else is not sound, and the re
   expect(sound(foreign)).toBe(false)
   expect(markdown(foreign)).toContain('deputy, plain: 0 errors, 1 calls with a foreign token')
 })
+
+test('a part that got something wrong is not right, and the report says what', () => {
+  const section: Section = {
+    title: 'Refresh storm',
+    columns: ['store', 'requests'],
+    rows: [['SQLite', '2']],
+    notes: ['all at once'],
+    wrong: [],
+    skipped: ['PostgreSQL does not start'],
+  }
+  const whole: Whole = { machine: 'a machine', calls: null, sections: [section] }
+  expect(right(whole)).toBe(true)
+  expect(page(whole)).toBe(
+    'a machine\n\n## Refresh storm\n\n| store | requests |\n| --- | ---: |\n| SQLite | 2 |\n\n- all at once\n- SKIPPED: PostgreSQL does not start\n',
+  )
+  const bad = { ...whole, sections: [{ ...section, wrong: ['2 requests, not 1'] }] }
+  expect(right(bad)).toBe(false)
+  expect(page(bad)).toContain('- WRONG: 2 requests, not 1')
+})
+
+test.skipIf(!measurable())(
+  'each further part does its work and finds nothing wrong with it; a part of no such name is refused',
+  { timeout: 180_000 },
+  () => {
+    const run = (...args: readonly string[]) =>
+      spawnSync(process.execPath, ['bin/run.js', 'test/bench/bench.ts', ...args], {
+        cwd: root,
+        encoding: 'utf8',
+        timeout: 170_000,
+      })
+    const done = run('--quick', '--only', 'memory,vault,refresh,consent,pages')
+    expect(done.status, done.stdout + done.stderr).toBe(0)
+    expect([...done.stdout.matchAll(/^## (.*)$/gm)].map(([, title]) => title)).toEqual([
+      'Memory and start',
+      'Vault',
+      'Refresh storm',
+      'Consent',
+      'Pages',
+    ])
+    expect(done.stdout).toMatch(/^\| SQLite, 1 \| 40 \| 1 \|/m)
+    expect(run('--only', 'vaults').status).toBe(64)
+  },
+)
 
 test('time in a profile belongs to the function itself and to all that called it, recursion once', () => {
   const frame = (functionName: string) => ({ functionName, url: 'file:///x/a.ts', lineNumber: 4 })

@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 export type Core = 'proxy' | 'load'
@@ -33,10 +34,21 @@ export const cpuOf = (pid: number): number => {
 /** Resident memory, MB. */
 export const memoryOf = (pid: number): number =>
   Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) / 1_000
+/** Waits until a deputy serves; the port of its agent listener. */
+export const agentPort = async (deputy: Child): Promise<number> => {
+  await deputy.says('deputy is ready')
+  const port = /^agent: http:\/\/127\.0\.0\.1:(\d+)$/m.exec(deputy.stderr())?.[1]
+  if (port === undefined) throw new Error(`deputy names no port:\n${deputy.stderr()}`)
+  return Number(port)
+}
 export const measurable = (): boolean => existsSync('/proc/self/stat')
 
 /** Starts `node ARGS` on the core of the proxies (the last) or of the load (the first); null: wherever. */
-export const start = (args: readonly string[], core: Core | null): Child => {
+export const start = (
+  args: readonly string[],
+  core: Core | null,
+  env: Readonly<Record<string, string>> = {},
+): Child => {
   const number = core === 'proxy' ? availableParallelism() - 1 : 0
   const pinned = core !== null && pinning()
   const [file, argv] = pinned
@@ -44,7 +56,7 @@ export const start = (args: readonly string[], core: Core | null): Child => {
     : [process.execPath, args]
   const child: ChildProcess = spawn(file, argv, {
     cwd: root,
-    env: { ...process.env, NODE_ENV: 'production' },
+    env: { ...process.env, NODE_ENV: 'production', ...env },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   })
   let stderr = ''
@@ -95,5 +107,22 @@ export const start = (args: readonly string[], core: Core | null): Child => {
       await ended
       clearTimeout(timer)
     },
+  }
+}
+
+/** Looks every `ms` until the returned function is called; that one rejects when a look failed. */
+export const watching = (ms: number, look: () => Promise<void>): (() => Promise<void>) => {
+  const ending = new AbortController()
+  const looks = (async () => {
+    while (!ending.signal.aborted) {
+      await look()
+      await pause(ms)
+    }
+  })()
+  // Heard by whoever stops it.
+  looks.catch(() => {})
+  return () => {
+    ending.abort()
+    return looks
   }
 }

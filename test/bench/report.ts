@@ -18,8 +18,9 @@ export type Row = {
   readonly proxyBusy: number
   readonly loadBusy: number
 }
+/** What calls cost. */
 export type Report = {
-  readonly machine: string
+  readonly how: string
   readonly pinned: boolean
   readonly rows: readonly Row[]
   /** 1 connection, µs. */
@@ -27,11 +28,27 @@ export type Report = {
   /** The base first, then one row for each thing that there is more of. */
   readonly grown: readonly Row[]
   readonly policy: Evaluated
-  readonly startMs: number
-  readonly idleMb: number
   readonly loadedMb: number
   /** What was not compared, and why. */
   readonly skipped: readonly string[]
+}
+
+/** One table about something else. */
+export type Section = {
+  readonly title: string
+  readonly columns: readonly string[]
+  readonly rows: readonly (readonly string[])[]
+  /** Below the table: how it was measured, verdicts. */
+  readonly notes: readonly string[]
+  /** What the work itself got wrong: then no number of it counts. */
+  readonly wrong: readonly string[]
+  /** What was not measured, and why. */
+  readonly skipped: readonly string[]
+}
+export type Whole = {
+  readonly machine: string
+  readonly calls: Report | null
+  readonly sections: readonly Section[]
 }
 
 export const median = (values: readonly number[]): number => {
@@ -40,12 +57,12 @@ export const median = (values: readonly number[]): number => {
 }
 
 /** Two rounds of one thing differ by so much on a quiet machine. */
-const NOISE = 1.15
-const n = (value: number, digits = 0): string => value.toFixed(digits)
+export const NOISE = 1.15
+export const n = (value: number, digits = 0): string => value.toFixed(digits)
 
 const all = (report: Report): readonly Row[] => [...report.rows, ...report.single, ...report.grown]
 
-type Target = {
+export type Target = {
   readonly what: string
   readonly value: number
   readonly unit: string
@@ -54,11 +71,12 @@ type Target = {
   readonly aim: number
   readonly better: 'more' | 'less'
 }
-const verdict = ({ what, value, unit, digits, least, aim, better }: Target): string => {
+/** One line about a target of the design. */
+export const verdict = ({ what, value, unit, digits, least, aim, better }: Target): string => {
   const reaches = (bound: number): boolean => (better === 'more' ? value >= bound : value <= bound)
   const word = reaches(aim) ? 'reached, and the aim' : reaches(least) ? 'reached' : 'NOT reached'
   const sign = better === 'more' ? '≥' : '≤'
-  return `- ${what}: ${n(value, digits)}${unit} (${sign} ${least}, aim ${aim}): **${word}**`
+  return `${what}: ${n(value, digits)}${unit} (${sign} ${least}, aim ${aim}): **${word}**`
 }
 
 const targets = (report: Report): readonly Target[] => {
@@ -102,8 +120,6 @@ const targets = (report: Report): readonly Target[] => {
     ),
     ms('added latency at 1 connection, p50', added('p50'), 0.3, 0.15),
     ms('added latency at 1 connection, p99', added('p99'), 1, 0.5),
-    target(' MB', 0, 'less')('resident memory, idle', report.idleMb, 120, 90),
-    target(' ms', 0, 'less')('start to ready', report.startMs, 500, 250),
     ...report.grown.slice(1).map((row) => {
       const times = row.cpu / (report.grown[0]?.cpu ?? NaN)
       return target(' ×', 2, 'less')(`cost per call, ${row.name} against 10`, times, NOISE, 1.05)
@@ -130,13 +146,14 @@ const doubts = (report: Report): readonly string[] => [
   ...report.skipped,
 ]
 
-/** The report as Markdown. */
+const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
+
+/** What calls cost, as Markdown. */
 export const markdown = (report: Report): string => {
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
   const reference = (name: string): number => report.rows.find((row) => row.name === name)?.cpu ?? 0
   const [old, floor] = [reference('http-proxy-3'), reference('undici')]
   return [
-    report.machine,
+    `${report.how}:`,
     '',
     line('proxy|requests/s|CPU µs/request|p50 ms|p99 ms|× http-proxy-3|× undici'.split('|')),
     line(['---', ...Array.from({ length: 6 }, () => '---:')]),
@@ -160,12 +177,47 @@ export const markdown = (report: Report): string => {
     '',
     `Policy alone: median ${n(report.policy.median, 1)} µs. Memory after load: ${n(report.loadedMb)} MB.`,
     '',
-    ...targets(report).map(verdict),
+    ...targets(report).map((target) => `- ${verdict(target)}`),
     '',
     ...doubts(report).map((doubt) => `- ${doubt}`),
     '',
   ].join('\n')
 }
+
+const shown = ({ title, columns, rows, notes, wrong, skipped }: Section): string =>
+  [
+    `## ${title}`,
+    '',
+    ...(rows.length === 0
+      ? []
+      : [
+          line(columns),
+          line(['---', ...columns.slice(1).map(() => '---:')]),
+          ...rows.map((row) => line(row)),
+          '',
+        ]),
+    ...notes.map((note) => `- ${note}`),
+    ...wrong.map((what) => `- WRONG: ${what}`),
+    ...skipped.map((what) => `- SKIPPED: ${what}`),
+    '',
+  ].join('\n')
+
+/** Everything that was measured, as Markdown. */
+export const page = ({ machine, calls, sections }: Whole): string =>
+  [
+    `${machine}\n`,
+    ...(calls === null ? [] : [`## Calls\n\n${markdown(calls)}`]),
+    ...sections.map(shown),
+  ].join('\n')
+
+/** Was everything done right? Timing is no reason to fail. */
+export const right = ({ calls, sections }: Whole): boolean =>
+  (calls === null || sound(calls)) && sections.every(({ wrong }) => wrong.length === 0)
+
+/** The part `p` of values, 0.99 for p99; NaN of nothing. */
+export const part = (values: readonly number[], p: number): number =>
+  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * p))] ??
+  NaN
 
 /** Did every call arrive, as the right person? Timing is no reason to fail. */
 export const sound = (report: Report): boolean =>

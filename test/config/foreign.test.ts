@@ -328,6 +328,28 @@ describe('a provider in the other vocabulary', () => {
   }, 60_000)
 })
 
+test('a scope that the definition does not know is refused at start, where it might mean everything', () => {
+  const path = join(folder, 'known.yaml')
+  const connection = { provider: 'gitea', hosts: ['git.corp.example'], client_id: 'i' }
+  writeFileSync(
+    path,
+    stringify({
+      version: 1,
+      identity: { trust: 'plain' },
+      policy: { bundle: './bundle.tar.gz' },
+      vault: { keys: './keys.json' },
+      connect: { sign_in: 'local' },
+      connections: { gitea: { ...connection, client_secret: 's', scopes: ['read:user', 'repo'] } },
+    }),
+  )
+  const result = load(path, {})
+  expect('problems' in result && result.problems).toEqual([
+    expect.stringMatching(
+      /^connections\.gitea\.scopes: "repo" is no scope of Gitea: one of public-only,/,
+    ),
+  ])
+})
+
 describe('in a configuration', () => {
   const base = {
     version: 1,

@@ -95,7 +95,11 @@ describe('a definition', () => {
     ['an unknown key', { tokn: 1 }, 'acme.yaml: tokn: unknown key: is token meant?'],
     ['an unknown key below', { strip: { cookies: [] } }, 'acme.yaml: strip.cookies: unknown key'],
     ['an id with capitals', { id: 'Acme' }, 'acme.yaml: id: may hold a-z, 0-9, _, . and -'],
-    ['no token endpoint', { token: null }, 'acme.yaml: token: is needed for credential: oauth2'],
+    [
+      'no token endpoint',
+      { token: null },
+      'acme.yaml: token: is needed for credential: oauth2, or an issuer that can be asked for it',
+    ],
     [
       'an api_key with OAuth endpoints',
       { credential: 'api_key', authorize: null },
@@ -281,7 +285,7 @@ describe('a definition', () => {
     [
       'a group’s bad call',
       { operations: [{ scopes: [[]], read: { x: 'get /x' } }] },
-      'acme.yaml: operations.0.read.x: must be `METHOD /path`, a list of them, or { call, inspect, upload, rewrite, host }',
+      'acme.yaml: operations.0.read.x: must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, host }',
     ],
   ])('with %s is refused, and the problem names the place', (_, changes, problem) => {
     expect(parse(changes)).toContain(problem)
@@ -350,7 +354,7 @@ describe('a definition', () => {
     [
       'a root field without its endpoint',
       [{ scopes: [[]], read: { a: 'query a' } }],
-      'operations.0.read.a: must be `METHOD /path`, a list of them, or { call, inspect, upload, rewrite, host }',
+      'operations.0.read.a: must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, host }',
     ],
     [
       'pointers into a body whose places the caller chooses',
@@ -672,6 +676,85 @@ describe('what one connection overrides', () => {
   })
 })
 
+describe('a product that people host themselves', () => {
+  const forge = {
+    authorize: '{origin}/authorize',
+    token: '{origin}/token',
+    userinfo: '{origin}/me',
+    introspect: { url: '{origin}/introspect' },
+    revoke: '{origin}/revoke',
+    refresh: { url: '{origin}/refresh' },
+    hosts: [],
+  }
+  const at = (origin: string): object => ({
+    authorize: `${origin}/authorize`,
+    token: `${origin}/token`,
+    userinfo: `${origin}/me`,
+    introspect: { url: `${origin}/introspect` },
+    revoke: `${origin}/revoke`,
+    refresh: { url: `${origin}/refresh` },
+  })
+
+  test('has its endpoints where the connection’s first host is reached', () => {
+    expect(overrideProvider(read(forge), { hosts: ['git.corp.example'] })).toMatchObject({
+      provider: at('https://git.corp.example'),
+    })
+    const made = overrideProvider(read(forge), {
+      hosts: { 'git.corp.example': 'http://127.0.0.1:3000' },
+      authorize: 'https://git.corp.example/authorize',
+    })
+    expect(made).toMatchObject({
+      provider: {
+        ...at('http://127.0.0.1:3000'),
+        authorize: 'https://git.corp.example/authorize',
+        hosts: new Map([['git.corp.example', 'http://127.0.0.1:3000']]),
+      },
+    })
+  })
+
+  test('is served nowhere until a connection, or a definition that extends it, names the host', () => {
+    expect(overrideProvider(read(forge), {}, 'connections.x')).toEqual({
+      problems: [
+        'connections.x: hosts: acme has no host of its own: name yours, such as [git.example.com]',
+      ],
+    })
+    const { providers, problems } = compileProviders(
+      new Map<string, unknown>([
+        ['base.yaml', { ...forge, id: 'forge' }],
+        ['own.yaml', { id: 'own', extends: 'forge', hosts: ['git.corp.example'] }],
+      ]),
+    )
+    expect(problems).toEqual([])
+    expect(providers.get('own')).toMatchObject(at('https://git.corp.example'))
+  })
+
+  test('is not spared its bodies by a media type that servers take fields from', () => {
+    const opaque = (type: string): readonly string[] =>
+      parse({
+        operations: [{ scopes: [[]], write: { 'git.push': { call: 'POST /push', opaque: type } } }],
+      })
+    expect(opaque('application/x-git-receive-pack-request')).toEqual([])
+    for (const type of [
+      'application/x-www-form-urlencoded',
+      'multipart/form-data',
+      'text/plain',
+      'application/json',
+      'application/vnd.x+json',
+      '*/*',
+    ])
+      expect([type, opaque(type)]).not.toEqual([type, []])
+  })
+
+  test('may not hide plain http or a foreign scheme behind the place', () => {
+    expect(parse({ ...forge, token: 'x{origin}/token' })).toEqual([
+      'acme.yaml: token: must be an absolute URL',
+    ])
+    expect(
+      overrideProvider(read(forge), { hosts: { 'git.corp.example': 'http://10.1.2.3' } }),
+    ).toHaveProperty('problems')
+  })
+})
+
 describe('the shipped definitions', () => {
   const files = readProviderFiles(shipped)
   const { providers, problems } = compileProviders(files)
@@ -679,6 +762,7 @@ describe('the shipped definitions', () => {
   test('all parse', () => {
     expect(problems).toEqual([])
     expect([...providers.keys()]).toEqual([
+      'gitea',
       'github',
       'github_app',
       'google',
@@ -705,7 +789,7 @@ describe('the shipped definitions', () => {
   test('send no credential to a host over anything but https', () => {
     for (const provider of providers.values())
       for (const origin of [...provider.hosts.values(), provider.token])
-        expect(origin).toMatch(/^https:/)
+        expect(origin).toMatch(provider.id === 'gitea' ? /^\{origin\}\// : /^https:/)
   })
 
   test('never list a GET as a write, except for Slack, whose methods take both', () => {
@@ -715,7 +799,7 @@ describe('the shipped definitions', () => {
       .filter((one) => one.method === 'GET' && (one.access === 'write' || one.access === 'delete'))
     expect(wrong).toEqual([])
     const slack = providers.get('slack')?.operations ?? []
-    for (const one of slack.filter(({ method }) => method === 'GET'))
+    for (const one of slack.filter(({ method, host }) => method === 'GET' && host === null))
       expect(slack).toContainEqual({ ...one, method: 'POST' })
   })
 })
@@ -733,7 +817,8 @@ describe('the commands', () => {
     const { code, text } = run((print) => providersList({ print, dir: shipped }))
     expect(code).toBe(0)
     expect(text).toMatch(/^github +GitHub +\d+ +api\.github\.com uploads\.github\.com$/m)
-    expect(text.split('\n')).toHaveLength(9)
+    expect(text).toMatch(/^gitea +Gitea +\d+ +none: the connection names yours$/m)
+    expect(text.split('\n')).toHaveLength(10)
   })
 
   test('show prints endpoints and the catalogue', () => {
@@ -748,7 +833,7 @@ describe('the commands', () => {
   test('show of an unknown id says which there are, and fails', () => {
     const { code, text } = run((print) => providersShow({ id: 'gh\u001b', print, dir: shipped }))
     expect(code).toBe(1)
-    expect(text).toContain('there is no provider "gh\\u001b"; there are github, github_app')
+    expect(text).toContain('there is no provider "gh\\u001b"; there are gitea, github,')
   })
 
   test('a folder with a broken definition fails, and every problem is printed', () => {

@@ -3,10 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startWorld, type World } from '../sandbox/world.ts'
 import { createBrowser } from '../support/browser.ts'
 import { clickThrough } from '../support/click.ts'
+import { startDeputy, type Deputy } from '../support/deputy.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'deputy-hold-'))
 let world: World
@@ -99,4 +100,86 @@ test('a body that nobody has read is not held: its caller could leave unseen', a
   })
   expect(status).toBe(403)
   expect(await held()).toBe(0)
+})
+
+describe('room', { timeout: 20_000 }, () => {
+  let deputy: Deputy
+  const start = async (limits: object = {}): Promise<void> => {
+    deputy = await startDeputy({
+      upstream: 'http://127.0.0.1:9',
+      config: { connect: { sign_in: 'local', hold: '20s' }, limits },
+    })
+  }
+  const ask = (
+    user: string,
+    init: Omit<RequestInit, 'headers'> & { readonly headers?: Record<string, string> } = {},
+  ) =>
+    fetch(`${deputy.agent}/api.acme.test/notes`, {
+      ...init,
+      headers: { 'deputy-user': user, ...init.headers },
+    })
+  const waiting = async (): Promise<number> => {
+    const metrics = await (await fetch(`http://${deputy.admin}/metrics`)).text()
+    return Number(/^deputy_held_calls (\d+)$/m.exec(metrics)?.[1])
+  }
+  const code = (answer: Response): string | null => answer.headers.get('deputy-answer')
+
+  test('connect.hold parks callers that say nothing, Prefer: wait=0 does not; past limits.held_calls the link comes at once', async () => {
+    await start({ held_calls: 2 })
+    const controller = new AbortController()
+    const parked = ['alice', 'bob'].map((user) => ask(user, { signal: controller.signal }))
+    await expect.poll(waiting).toBe(2)
+    const began = performance.now()
+    const answer = await ask('alice')
+    expect([code(answer), answer.headers.get('retry-after')]).toEqual(['consent_required', '15'])
+    controller.abort()
+    await Promise.allSettled(parked)
+    await expect.poll(waiting).toBe(0)
+    expect(code(await ask('alice', { headers: { prefer: 'wait=0' } }))).toBe('consent_required')
+    expect(performance.now() - began).toBeLessThan(5_000)
+    await deputy.close()
+  })
+
+  test('bodies that do not fit limits.held_bytes are not held', async () => {
+    await start({ held_bytes: '1KiB' })
+    const send = (size: number, signal?: AbortSignal) =>
+      ask('alice', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ title: 'x'.repeat(size) }),
+        ...(signal === undefined ? {} : { signal }),
+      })
+    const controller = new AbortController()
+    const parked = send(600, controller.signal)
+    await expect.poll(waiting).toBe(1)
+    expect(code(await send(600))).toBe('consent_required')
+    expect(await waiting()).toBe(1)
+    controller.abort()
+    await Promise.allSettled([parked])
+    await deputy.close()
+  })
+
+  test('at shutdown every held call is answered with its link', async () => {
+    await start()
+    const parked = ['alice', 'bob'].map((user) => ask(user))
+    await expect.poll(waiting).toBe(2)
+    const closing = deputy.close()
+    for (const answer of await Promise.all(parked)) {
+      expect(code(answer)).toBe('consent_required')
+      expect(await answer.json()).toMatchObject({
+        url: expect.stringContaining('/connect/') as string,
+      })
+    }
+    await closing
+  })
+})
+
+test('a hold ends with the tag that it was asked with', { timeout: 20_000 }, async () => {
+  const began = performance.now()
+  const tag = await world.idp.assertion('alice', 'short-lived', 3)
+  const answer = await fetch(`${world.agent}/api.github.com/user`, {
+    headers: { 'deputy-user': tag, prefer: 'wait=60' },
+  })
+  expect(answer.headers.get('deputy-answer')).toBe('consent_required')
+  expect(performance.now() - began).toBeLessThan(4_500)
 })

@@ -1,7 +1,7 @@
 // A fleet: several deputies on one PostgreSQL and one key ring.
 import { execFile } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -13,7 +13,8 @@ import { createSealer, newKeyRing } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { openPostgres } from '../../proxy/store/postgres.ts'
 import { AGENT, startDeputy } from '../support/deputy.ts'
-import type { Deputy } from '../support/deputy.ts'
+import type { Deputy, Fields } from '../support/deputy.ts'
+import { createBrowser } from '../support/browser.ts'
 import { postgres, QUIET } from '../support/postgres.ts'
 import { lines, sendRaw } from '../support/raw.ts'
 import type { RawAnswer } from '../support/raw.ts'
@@ -36,19 +37,24 @@ afterEach(async () => {
   for (const close of open.splice(0).toReversed()) await close()
 })
 
-const call = (deputy: Pick<Deputy, 'agent'>): Promise<RawAnswer> =>
+const call = (
+  deputy: Pick<Deputy, 'agent'>,
+  user = 'alice',
+  ...more: readonly string[]
+): Promise<RawAnswer> =>
   sendRaw(
     deputy.agent,
     lines(
       'GET /api.acme.test/a HTTP/1.1',
       `Host: ${new URL(deputy.agent).host}`,
-      'Deputy-User: alice',
+      `Deputy-User: ${user}`,
+      ...more,
     ),
   )
 const codeOf = (answer: RawAnswer): unknown => answer.headers.get('deputy-answer')?.[0] ?? null
 
 /** Two deputies behind a wire that can be cut, and alice's credential. */
-const fleet = async () => {
+const fleet = async (more: Fields = {}) => {
   if (absent) throw new Error(server.absent)
   const direct = await server.fresh()
   const url = new URL(direct)
@@ -74,9 +80,13 @@ const fleet = async () => {
     tokens: { access: secret(TOKEN), refresh: null, scopes: ['notes'], expiresIn: 3600 },
     scopes: ['notes'],
   })
-  const config = { vault: { store: url.href, keys } }
+  const config = { vault: { store: url.href, keys }, ...more }
   const start = async (): Promise<Deputy> => {
-    const deputy = await startDeputy({ upstream: upstream.origin, config })
+    const deputy = await startDeputy({
+      upstream: upstream.origin,
+      config,
+      people: [{ id: 'alice', groups: ['staff'], roles: ['operator-run'] }],
+    })
     open.push(() => deputy.close())
     return deputy
   }
@@ -99,6 +109,62 @@ describe.skipIf(absent)(
       expect(codeOf(await flying)).toBe('consent_required')
       expect(performance.now() - began).toBeLessThan(1_000)
       for (const deputy of deputies) expect(codeOf(await call(deputy))).toBe('consent_required')
+    })
+
+    test('let a held call go on when its person says yes at another replica, and share one link', async () => {
+      const { deputies } = await fleet({ identity: { trust: 'plain', agent: 'agent:second' } })
+      const [here, there] = deputies
+      const held = [1, 2].map(() => call(here, 'alice', 'Prefer: wait=20'))
+      const { url } = (await call(there)).json as { url: string }
+      await vi.waitFor(async () => {
+        const metrics = await (await fetch(`http://${here.admin}/metrics`)).text()
+        expect(metrics).toMatch(/^deputy_held_calls 2$/m)
+      })
+      // The page of the other replica; on a laptop its own terminal shows the code.
+      const browser = createBrowser()
+      const code = readFileSync(join(there.dir, '.deputy-code'), 'utf8').trim()
+      const asked = await browser.open(there.connect + new URL(url).pathname)
+      const page = await browser.submit(asked, { code })
+      const began = performance.now()
+      expect((await browser.submit(page, { answer: 'yes' })).text).toContain('is connected')
+      for (const answer of await Promise.all(held)) expect(answer.json['login']).toBe('alice')
+      expect(performance.now() - began).toBeLessThan(2_000)
+    })
+
+    test('refuse a run that one of them revoked within a second, and cut what it has in flight there', async () => {
+      const bearer = 'operator-bearer-000000000000000000000'
+      const { deputies } = await fleet({ operators: [{ name: 'me', bearer, may: ['runs'] }] })
+      const [here, there] = deputies
+      const api = async (method: string, path: string, body?: object) => {
+        const headers = { authorization: `Bearer ${bearer}`, 'content-type': 'application/json' }
+        const answer = await fetch(`${here.connect}/v1/admin/runs${path}`, {
+          method,
+          headers,
+          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        })
+        const text = await answer.text()
+        if (!answer.ok) throw new Error(text)
+        return text
+      }
+      const run = JSON.parse(
+        await api('POST', '', {
+          user_id: 'alice',
+          agent: AGENT,
+          connections: ['acme'],
+          expires_in: 60,
+        }),
+      ) as { readonly id: string; readonly token: string }
+      for (const deputy of deputies)
+        expect((await call(deputy, run.token)).json['login']).toBe('alice')
+      const arrived = Promise.withResolvers<void>()
+      upstream.handle = () => arrived.resolve() // and never answers
+      const flying = call(there, run.token)
+      await arrived.promise
+      const began = performance.now()
+      await api('DELETE', `/${run.id}`)
+      expect(codeOf(await flying)).toBe('unauthenticated')
+      expect(codeOf(await call(there, run.token))).toBe('unauthenticated')
+      expect(performance.now() - began).toBeLessThan(1_000)
     })
 
     test('refuse everything while the database is away, are not ready, and recover by themselves', async () => {

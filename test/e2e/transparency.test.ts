@@ -733,7 +733,7 @@ describe('a 401 of the provider', () => {
       ) + body,
     )
   beforeAll(async () => {
-    const people = ['ann', 'ben', 'cid', 'dan', 'eve', 'fay', 'gus']
+    const people = ['ann', 'ben', 'cid', 'dan', 'eve', 'fay', 'gus', 'hal']
     second = await startDeputy({
       upstream: upstream.origin,
       people: people.map((id) => ({ id, groups: ['staff'] })),
@@ -743,8 +743,9 @@ describe('a 401 of the provider', () => {
           connection,
           token: old(person),
           refresh: person === 'cid' ? null : `rt-${person}-1`,
-          expiresIn: 86_400,
-          agedMs: 600_000,
+          // Past half of a short life, or ten minutes of a day.
+          expiresIn: person === 'hal' ? 40 : 86_400,
+          agedMs: person === 'hal' ? 22_000 : 600_000,
         })),
       ),
     })
@@ -772,6 +773,10 @@ describe('a 401 of the provider', () => {
           ),
       'the evidence says so',
     )
+  })
+  test('of a token that lives for 40 seconds leads to a refresh after half of them', async () => {
+    expect((await call('hal')).status).toBe(200)
+    expect(upstream.refreshes).toHaveLength(1)
   })
   test('with a body that was read, the same bytes go twice', async () => {
     const body = '{"title":"x"}'

@@ -10,6 +10,7 @@ import type { ApiDeps } from '../../proxy/people/api.ts'
 import { Problem } from '../../proxy/problem.ts'
 import { ALICE, startConsent } from '../support/consent.ts'
 import type { Consent } from '../support/consent.ts'
+import { conforming } from '../support/openapi.ts'
 
 const principal = (person: Person, agent = 'agent:triage'): Principal => ({
   person,
@@ -37,30 +38,27 @@ let plainPerson: ApiDeps['plainPerson'] = null
 const server = createServer()
 beforeAll(async () => {
   house = await startConsent()
-  const listener = (
-    request: Parameters<ReturnType<typeof getRequestListener>>[0],
-    response: Parameters<ReturnType<typeof getRequestListener>>[1],
-  ) => {
-    const app = createAuthApi({
-      identify: async (rawHeaders) => {
-        const who = TAGS.get(slot(rawHeaders) ?? '')
-        if (who === undefined) throw new Problem('unauthenticated', 'the call has no tag')
-        return who
-      },
-      plainPerson,
-      permit: async (who, connection, wanted) => {
-        permitted = [...permitted, { who, connection, wanted }]
-        return permit(who, connection, wanted)
-      },
-      flows: house.flows,
-      connections: () => house.connections,
-      returnTo: ['https://app.example'],
-      publicUrl: house.publicUrl,
-      newId: () => 'exchange-1',
-      log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
-    })
-    return getRequestListener(app.fetch)(request, response)
-  }
+  const app = createAuthApi({
+    identify: async (rawHeaders) => {
+      const who = TAGS.get(slot(rawHeaders) ?? '')
+      if (who === undefined) throw new Problem('unauthenticated', 'the call has no tag')
+      return who
+    },
+    get plainPerson() {
+      return plainPerson
+    },
+    permit: async (who, connection, wanted) => {
+      permitted = [...permitted, { who, connection, wanted }]
+      return permit(who, connection, wanted)
+    },
+    flows: house.flows,
+    connections: () => house.connections,
+    returnTo: ['https://app.example'],
+    publicUrl: house.publicUrl,
+    newId: () => 'exchange-1',
+    log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
+  })
+  const listener = getRequestListener(app.fetch)
   server.on('request', (request, response) => void listener(request, response))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
@@ -79,9 +77,10 @@ beforeEach(() => {
   })
 })
 
-const client = (apiKey = 'dpr_alice') => new Arcade({ apiKey, baseURL: base, maxRetries: 0 })
+const client = (apiKey = 'dpr_alice') =>
+  new Arcade({ apiKey, baseURL: base, maxRetries: 0, fetch: conforming })
 const authorize = (body: unknown, headers: Record<string, string> = {}) =>
-  fetch(`${base}/v1/auth/authorize`, {
+  conforming(`${base}/v1/auth/authorize`, {
     method: 'POST',
     headers: { authorization: 'dpr_alice', 'content-type': 'application/json', ...headers },
     body: typeof body === 'string' ? body : JSON.stringify(body),
@@ -160,6 +159,27 @@ test('a failed authorization says failed and why', async () => {
   if (flow !== null) await house.flows.decline(flow, true)
   const answer = await client().auth.status({ id, wait: 59 })
   expect(answer).toMatchObject({ status: 'failed', failure: 'denied' })
+})
+
+test('the unmodified client that waits for nothing but completed hears an error after failed, and stops', async () => {
+  const started = await client().auth.start('alice', 'acme', { scopes: ['openid', 'mail'] })
+  const waiting = client().auth.waitForCompletion(started)
+  const flow = await house.flows.byAuthorizationId(started.id ?? '')
+  if (flow !== null) await house.flows.decline(flow, true)
+  const began = performance.now()
+  await expect(waiting).rejects.toMatchObject({
+    status: 410,
+    message: expect.stringContaining('Nothing was connected: the request was declined.'),
+    error: { code: 'authorization_failed' },
+  })
+  expect(performance.now() - began).toBeLessThan(2_000)
+  // Whoever asks how it stands is told so, as often as they like.
+  for (let i = 0; i < 3; i += 1)
+    expect(await client().auth.status({ id: started.id ?? '' })).toMatchObject({
+      status: 'failed',
+      failure: 'denied',
+      detail: expect.stringMatching(/^Nothing was connected: .*\.$/),
+    })
 })
 
 const REFUSED: readonly (readonly [string, unknown, number, string])[] = [

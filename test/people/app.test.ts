@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { readFile, stat } from 'node:fs/promises'
 import type { Person } from '../../proxy/model.ts'
+import { CATALOGUE } from '../../proxy/problem.ts'
 import { createBrowser } from '../support/browser.ts'
 import type { Browser, Visit } from '../support/browser.ts'
 import { ALICE, PAGES_SECRET, PROVIDER_SECRET, startConsent } from '../support/consent.ts'
@@ -135,6 +136,19 @@ describe('with an organisation’s sign-in', () => {
     expect(house.provider.requests.filter(({ path }) => path === '/token')).toEqual([])
   })
 
+  test('a page that is loaded again and again is evidence once, and so is somebody else at it', async () => {
+    const { url } = await begin(house, 'agent:reload')
+    const [browser, bob] = [createBrowser(), createBrowser()]
+    await openAs(browser, url, 'alice')
+    await openAs(bob, url, 'bob')
+    for (let i = 0; i < 5; i += 1) {
+      await browser.open(url)
+      await openAs(bob, url, 'bob')
+    }
+    const count = (name: string) => house.events.filter(({ event }) => event === name).length
+    expect([count('consent.opened'), count('consent.user_mismatch')]).toEqual([1, 1])
+  })
+
   test('a link that was completed shows that, and starts nothing anew', async () => {
     const browser = createBrowser()
     const { url } = await begin(house)
@@ -181,6 +195,41 @@ describe('with an organisation’s sign-in', () => {
     const callback = await house.provider.deny(location.url, 'alice-acme')
     expect((await browser.open(callback)).text).toContain('Nothing was connected')
     expect(await found(house, second.url)).toMatchObject({ failure: 'denied' })
+  })
+
+  test.for<[string, string, number, string]>([
+    ['admin_policy_enforced', '', 403, 'Ask an administrator of your organisation at Acme'],
+    ['access_denied', 'AADSTS90094: canary', 403, 'Ask an administrator of your organisation'],
+    ['interaction_required', '', 403, 'Acme &lt;Code&gt; wants another sign-in'],
+    ['unauthorized_client', '', 502, 'Tell your administrator'],
+    ['server_error', '', 502, 'usually temporary'],
+  ])(
+    'what the provider wants (%s %s) is said in words that say what to do',
+    async ([error, text, status, said]) => {
+      const browser = createBrowser()
+      const { url } = await begin(house)
+      const page = await openAs(browser, url, 'alice')
+      const { url: location } = await browser.submit(page, { answer: 'yes' }, { until: () => true })
+      const callback = new URL(house.redirectUri('acme'))
+      const state = new URL(location).searchParams.get('state') ?? ''
+      callback.search = new URLSearchParams({ error, error_description: text, state }).toString()
+      const result = await browser.open(callback.href)
+      expect([result.status, result.text]).toEqual([status, expect.stringContaining(said)])
+      expect(result.text).not.toContain('canary')
+      expect(await held(house)).toEqual({ kind: 'none' })
+    },
+  )
+
+  test('a link for a stronger sign-in says so, and takes the demand to the provider', async () => {
+    const browser = createBrowser()
+    const { url } = await house.flows.begin(ALICE, AGENT, 'acme', SCOPES, {
+      reauthorization: true,
+      challenge: { acr_values: 'urn:mfa' },
+    })
+    const page = await openAs(browser, url, 'alice')
+    expect(page.text).toContain('asks you to sign in there again')
+    const { url: location } = await browser.submit(page, { answer: 'yes' }, { until: () => true })
+    expect(new URL(location).searchParams.get('acr_values')).toBe('urn:mfa')
   })
 
   test('a second agent gets its own page and its own grant without the provider', async () => {
@@ -287,6 +336,51 @@ describe('with an organisation’s sign-in', () => {
     }
     for (const cookie of ours.flatMap(({ headers }) => headers.getSetCookie()))
       expect(cookie).toMatch(/; Path=\/; HttpOnly; SameSite=Lax/)
+  })
+
+  test('every problem code is explained at the address that its answers name', async () => {
+    for (const code of Object.keys(CATALOGUE)) {
+      const answer = await fetch(`${house.publicUrl}/problems/${code}`)
+      expect([code, answer.status]).toEqual([code, 200])
+      expect(await answer.text()).toContain('What to do')
+    }
+  })
+
+  test('a provider that does not take what is pushed to it is said to have failed, and the link works again', async () => {
+    const real = house.connections.get('acme')
+    if (real === undefined) throw new Error('no connection')
+    const par = 'http://127.0.0.1:9/par'
+    house.connections.set('acme', { ...real, provider: { ...real.provider, par } })
+    const { url } = await begin(house)
+    const browser = createBrowser()
+    const page = await openAs(browser, url, 'alice')
+    const failed = await browser.submit(page, { answer: 'yes' })
+    house.connections.set('acme', real)
+    expect(failed.status).toBe(502)
+    expect(failed.text).toContain('did not complete the connection')
+    const again = await browser.open((await go(browser, await browser.open(url))).url)
+    expect(again.text).toContain('is connected')
+  })
+
+  test('a provider that does not say whose account it is gets its tokens back', async () => {
+    const real = house.connections.get('acme')
+    if (real === undefined) throw new Error('no connection')
+    const userinfo = 'http://127.0.0.1:9/me'
+    house.connections.set('acme', { ...real, provider: { ...real.provider, userinfo } })
+    const { url } = await begin(house)
+    const browser = createBrowser()
+    house.provider.requests.length = 0
+    const at = await go(browser, await openAs(browser, url, 'alice'))
+    const page = await browser.open(at.url)
+    house.connections.set('acme', real)
+    expect(page.text).toContain('did not complete the connection')
+    const revoked = house.provider.requests.filter(({ path }) => path === '/token/revocation')
+    expect(revoked.length).toBeGreaterThan(0)
+    expect(await held(house)).toEqual({ kind: 'none' })
+    expect(house.events.at(-1)).toMatchObject({
+      event: 'consent.failed',
+      fields: { reason: 'provider_error', revoked: 'revoked' },
+    })
   })
 
   test('no page, event or log line shows a token, secret, code, state or cookie', async () => {

@@ -97,6 +97,19 @@ describe.skipIf(missing !== null)(`arcadepy${needs}`, () => {
     for (const token of tokens) expect(agent.said()).not.toContain(token)
   }, 30_000)
 
+  test('a person who says no ends the client’s wait, in a sentence and without a link', async () => {
+    const tag = await house.tag('carol')
+    const agent = python(house.deputy.agent, tag, 'agent', 'carol', 'acme', 'openid')
+    const { url } = await agent.waiting()
+    const browser = createBrowser()
+    const page = await browser.submit(await browser.open(url), { answer: 'no' })
+    expect(page.text).toContain('Nothing was connected')
+    expect(await agent.ended).toBe(1)
+    expect(agent.said()).toMatch(
+      /arcadepy\.APIStatusError: Error code: 410 .*Nothing was connected: the request was declined/,
+    )
+  }, 30_000)
+
   test('what policy refuses is the client’s PermissionDeniedError with the reason, and no link', async () => {
     const tag = await world.idp.assertion('bob', 'py')
     const agent = python(world.agent, tag, 'agent', 'bob', 'github', 'repo')

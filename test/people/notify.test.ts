@@ -2,8 +2,11 @@
 import { createHmac, createSecretKey } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { createNotifier } from '../../proxy/observe/notify.ts'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createNotifier, type Notifier } from '../../proxy/observe/notify.ts'
+import type { Problem } from '../../proxy/problem.ts'
+import { ALICE, startConsent, type Consent } from '../support/consent.ts'
+import { createBrowser } from '../support/browser.ts'
 import { until } from '../support/deputy.ts'
 import { HOOK_KEY, startHouse } from '../support/house.ts'
 import type { House } from '../support/house.ts'
@@ -70,6 +73,29 @@ test('a call without consent tells the application the link, signed; a joined li
   expect(JSON.stringify(house.deputy.evidence())).not.toContain(problem.url)
 })
 
+test('the owner of a link is warned of somebody else at it, once, without who that was', async () => {
+  const started = await house.authorize('bob', 'acme', 'agent:warned')
+  for (let i = 0; i < 2; i += 1) {
+    const { url = '' } = await house.authorize('bob', 'acme', 'agent:warned')
+    const at = await house.walk(createBrowser(), url, 'alice-acme')
+    const flow_id = at.searchParams.get('flow_id') ?? ''
+    const call = house.verifier().auth.confirmUser({ flow_id, user_id: 'alice' })
+    await expect(call).rejects.toMatchObject({ status: 400 })
+  }
+  const warnings = () => got.filter(({ body }) => body.includes('user_mismatch'))
+  await until(() => warnings().length === 2, 'the warnings')
+  expect(warnings().map(good)).toEqual([true, true])
+  expect(JSON.parse(warnings()[0]?.body ?? '')).toEqual({
+    event: 'authorization.user_mismatch',
+    authorization_id: started.id,
+    user_id: 'bob',
+    tenant: 'acme',
+    realm: 'corp',
+    agent: 'agent:warned',
+    connection: 'acme',
+  })
+})
+
 test('a webhook that is down or slow does not hold the call; it is tried again, and the log and evidence say so', async () => {
   const began = performance.now()
   answers = [503, 200]
@@ -82,37 +108,45 @@ test('a webhook that is down or slow does not hold the call; it is tried again, 
 
 describe('a notifier', () => {
   const key = createSecretKey(Buffer.from(HOOK_KEY))
-  const notice = {
-    event: 'authorization.required',
-    authorization_id: 'ac_00',
-    url: 'http://localhost/connect/secret-link',
-    user_id: 'alice',
-    tenant: 'acme',
-    realm: 'corp',
-    agent: 'job',
-    connection: 'acme',
-    scopes: [],
-    expires_at: '2999-01-01T00:00:00Z',
-  }
-  const make = (fetcher: typeof fetch) => {
-    const events: { readonly event: string; readonly fields: object }[] = []
-    const logged: string[] = []
-    const write = (fields: object, msg: string): void =>
-      void logged.push(`${msg} ${JSON.stringify(fields)}`)
+  let consent: Consent
+  const closing: (() => Promise<void>)[] = []
+  const events: { readonly event: string; readonly fields: object }[] = []
+  const logged: string[] = []
+  beforeEach(async () => {
+    consent = await startConsent({ onLink: () => {} })
+    events.length = 0
+    logged.length = 0
+  })
+  afterEach(async () => {
+    for (const close of closing.splice(0)) await close()
+    await consent.close()
+  })
+  const begin = (agent = 'job') => consent.flows.begin(ALICE, agent, 'acme', ['openid'])
+  const write = (fields: object, msg: string): void =>
+    void logged.push(`${msg} ${JSON.stringify(fields)}`)
+  /** One of a process of its own: only the store is shared. */
+  const make = (fetcher: typeof fetch = fetch, waits: readonly number[] = [5, 5]): Notifier => {
+    const flows = consent.replica()
     const notifier = createNotifier({
       webhook,
       key,
+      due: flows.notices,
+      next: flows.notifyAt,
       fetch: fetcher,
-      clock: { now: () => Date.now(), mono: () => performance.now() },
+      clock: consent.clock,
       log: { debug: write, info: write, warn: write, error: write },
       onEvent: async (event, fields) => void events.push({ event, fields }),
-      waits: [5, 5],
+      waits,
     })
-    return { notifier, events, logged }
+    closing.push(notifier.close)
+    notifier.wake()
+    return notifier
   }
+
   test('gives up after its attempts, once, and says why without the link', async () => {
+    const { url } = await begin()
     let asked = 0
-    const { notifier, events, logged } = make(() => {
+    make(() => {
       asked += 1
       return Promise.reject(
         new TypeError('fetch failed', {
@@ -120,28 +154,99 @@ describe('a notifier', () => {
         }),
       )
     })
-    notifier.send(notice)
     await until(() => events.length > 0, 'giving up')
     expect(asked).toBe(3)
     expect(events).toMatchObject([
-      { event: 'consent.notify_failed', fields: { flow: '00', reason: 'ECONNREFUSED' } },
+      { event: 'consent.notify_failed', fields: { user: ALICE, reason: 'ECONNREFUSED' } },
     ])
     expect(logged).toHaveLength(3)
-    expect(JSON.stringify([events, logged])).not.toContain('secret-link')
+    expect(JSON.stringify([events, logged])).not.toContain(url)
   })
-  test('a redirect is no yes, and closing ends what waits', async () => {
-    const { notifier, events } = make(async () => new Response(null, { status: 302 }))
-    notifier.send(notice)
-    notifier.close()
+
+  test('a redirect is no yes', async () => {
+    await begin()
+    make(async () => new Response(null, { status: 302 }), [])
     await until(() => events.length > 0, 'giving up')
     expect(events).toMatchObject([{ fields: { reason: 'http_302' } }])
   })
-  test('no more than a thousand wait: the next is refused and recorded', async () => {
-    const { notifier, events } = make(() => new Promise(() => {}))
-    for (let i = 0; i < 1_001; i += 1) notifier.send(notice)
-    await until(() => events.length > 0, 'the one too many')
-    expect(events).toMatchObject([{ fields: { reason: 'too_many_waiting' } }])
+
+  test('what a process had not delivered when it ended, the next one delivers', async () => {
+    const { url } = await begin()
+    let asked = 0
+    const first = make((_url, init) => {
+      asked += 1
+      return new Promise((_resolve, reject) =>
+        init?.signal?.addEventListener('abort', () => reject(new Error('ended'))),
+      )
+    })
+    await until(() => asked === 1, 'an attempt')
+    await first.close()
+    expect(events).toEqual([])
+    make()
+    await until(() => events.length > 0, 'the record')
+    expect(got.map(({ body }) => (JSON.parse(body) as { url: string }).url)).toEqual([url])
+    expect(events).toMatchObject([{ event: 'consent.notified' }])
   })
+
+  test('what a process took with it when it died is taken over after half a minute', async () => {
+    await begin()
+    await consent.replica().notices(consent.clock.now() + 30_000, 9)
+    const notifier = make()
+    notifier.wake()
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(got).toEqual([])
+    consent.advance(30_001)
+    notifier.wake()
+    await until(() => events.length > 0, 'the record')
+    expect(got).toHaveLength(1)
+  })
+
+  test('replicas share the work: of 300 links each is sent once, and no more than a hundred at a time', async () => {
+    for (let i = 0; i < 300; i += 1) await begin(`job-${i}`)
+    let [now, most] = [0, 0]
+    const counted: typeof fetch = async (...args) => {
+      most = Math.max(most, (now += 1))
+      const response = await fetch(...args)
+      now -= 1
+      return response
+    }
+    make(counted)
+    make()
+    await until(() => events.length === 300, 'every link', 20_000)
+    expect(new Set(got.map(({ body }) => (JSON.parse(body) as { url: string }).url)).size).toBe(300)
+    expect(got).toHaveLength(300)
+    expect(most).toBeLessThanOrEqual(100)
+  }, 30_000)
+
+  test('a link that was used meanwhile is sent to nobody', async () => {
+    const { url } = await begin()
+    const flow = await consent.flows.find(url.slice(url.lastIndexOf('/') + 1))
+    if (flow !== null) await consent.flows.decline(flow, true)
+    make()
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(got).toEqual([])
+  })
+})
+
+test('thirty links are counted over all replicas and restarts, also when they are asked for at once', async () => {
+  const consent = await startConsent()
+  try {
+    const flows = [consent.replica(), consent.replica()]
+    const ask = (i: number) =>
+      (flows[i % 2] ?? consent.flows).begin(ALICE, 'agent:eager', 'acme', [`scope-${i}`]).then(
+        () => 'link',
+        ({ code, extra }: Problem) => `${code} ${Number(extra['retry_after'])}`,
+      )
+    const answers: string[] = []
+    for (let i = 0; i < 20; i += 1) answers.push(await ask(i))
+    answers.push(...(await Promise.all(Array.from({ length: 12 }, (_, i) => ask(20 + 2 * i)))))
+    expect(answers.filter((answer) => answer === 'link')).toHaveLength(30)
+    expect(answers.at(-1)).toMatch(/^rate_limited (?:600|59\d)$/)
+    consent.advance(600_001)
+    expect(await ask(99)).toBe('link')
+  } finally {
+    await consent.close()
+  }
 })
 
 describe('tools/authorize and links', () => {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { CATALOGUE } from '../../proxy/problem.ts'
+import { CATALOGUE, Problem, problemAnswer, sentence } from '../../proxy/problem.ts'
 import type { ProblemCode } from '../../proxy/problem.ts'
 import type { Connection, HeldConnection, OperationRow, Provider } from '../../proxy/model.ts'
 import { parseProvider } from '../../proxy/config/provider.ts'
@@ -105,6 +105,10 @@ const everyPage = (): Promise<readonly string[]> =>
       pages.deniedPage(),
       pages.mismatchPage(HOSTILE),
       pages.providerErrorPage(HOSTILE),
+      pages.adminPage(HOSTILE),
+      pages.strongerPage(HOSTILE),
+      pages.clientRefusedPage(HOSTILE),
+      pages.connectPage({ ...view, reauthorization: true, stronger: true }),
       pages.brokenCallbackPage(),
       pages.signInFailedPage(),
       pages.refusedFormPage(null),
@@ -162,6 +166,31 @@ test('every problem code has a page that says what to do', async () => {
     expect(text).toContain(code)
     expect(text).toContain(String(CATALOGUE[code].status))
   }
+})
+
+test('an answer that a wait can change says how long, in the header and where it is read', () => {
+  for (const [code, { status }] of Object.entries(CATALOGUE)) {
+    const { headers, body } = problemAnswer(new Problem(code as ProblemCode, 'no'), 'x', 'http://y')
+    const waits =
+      status === 429 ||
+      status === 503 ||
+      /(?:consent|authorization|approval|step_up)_required/.test(code)
+    if (waits) expect(Number(headers['retry-after']), code).toBeGreaterThan(0)
+    const told = (JSON.parse(body) as { retry_after?: number }).retry_after
+    if (status === 429 || status === 503) expect(told, code).toBe(Number(headers['retry-after']))
+    // What would be refused again is not worth a wait.
+    if (status < 429 && !waits) expect(headers['retry-after'], code).toBeUndefined()
+  }
+  const own = new Problem('rate_limited', 'no', { extra: { retry_after: 7.2 } })
+  expect(problemAnswer(own, 'x', 'http://y').headers['retry-after']).toBe('8')
+})
+
+test('what an answer says is a sentence, and names and addresses in it stay as they are', () => {
+  expect(sentence('the run is over')).toBe('The run is over.')
+  expect(sentence('user_id: is missing')).toBe('user_id: is missing.')
+  expect(sentence('acme has several connections')).toBe('acme has several connections.')
+  expect(sentence('nobody-at-all is unknown')).toBe('nobody-at-all is unknown.')
+  expect(sentence('To go on, connect it: http://localhost/connect/x')).toMatch(/connect\/x$/)
 })
 
 /** WCAG 2.2 1.4.3 over the palette itself. */

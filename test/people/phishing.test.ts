@@ -18,6 +18,7 @@ beforeAll(async () => {
 afterAll(() => house.close())
 beforeEach(async () => {
   agent = `agent:${(agents += 1)}`
+  house.suspended.clear()
   for (const { credential } of await house.vault.list({})) await house.vault.revoke(credential)
   house.events.length = 0
   house.provider.requests.length = 0
@@ -70,7 +71,7 @@ describe('a link that was sent on', () => {
     for (const hidden of ['bob', agent, 'repo', 'Acme']) expect(page.text).not.toContain(hidden)
     expect(house.events.at(-1)).toMatchObject({
       event: 'consent.user_mismatch',
-      fields: { user: BOB, by: ALICE, at: 'link' },
+      fields: { user: BOB, by: ALICE, at: 'link', from: { address: '127.0.0.1' } },
     })
     await nothingHappened(url)
   })
@@ -174,6 +175,33 @@ describe('a link that was sent on', () => {
     const page = await browser.open(changed(answer, 'code', code))
     expect(page.text).toContain('did not complete the connection')
     expect(await held()).toEqual({ kind: 'none' })
+  })
+
+  test('e: nor where the provider forgets to check the verifier: the ID token was made for another request', async () => {
+    const real = house.connections.get('acme')
+    if (real === undefined) throw new Error('no connection')
+    house.connections.set('acme', { ...real, provider: { ...real.provider, pkce: false } })
+    house.provider.pkce(false)
+    try {
+      const browser = createBrowser()
+      const url = await begin()
+      const answer = await answerFor(browser, url)
+      const bob = createBrowser()
+      const bobs = await atTheProvider(
+        await press(bob, await openAs(bob, await begin(BOB), 'bob')),
+        'bob-acme',
+      )
+      const code = new URL(bobs).searchParams.get('code') ?? ''
+      const page = await browser.open(changed(answer, 'code', code))
+      expect(page.text).toContain('did not complete the connection')
+      expect(await held()).toEqual({ kind: 'none' })
+      // Its own code would have done.
+      const next = createBrowser()
+      expect((await next.open(await answerFor(next, await begin()))).text).toContain('is connected')
+    } finally {
+      house.provider.pkce(true)
+      house.connections.set('acme', real)
+    }
   })
 
   test('e: an answer that another issuer says it is, or at another provider’s address, is none', async () => {
@@ -317,6 +345,42 @@ describe('a link that was sent on', () => {
     const page = await browser.open(await begin())
     expect(page.text).toContain(`Let ${agent} use your`)
     expect(await held()).toMatchObject({ granted: null })
+  })
+
+  test('k: a provider’s device flow, in which a code alone decides, is asked of nobody', async () => {
+    const url = await begin()
+    const browser = createBrowser()
+    await browser.open(await answerFor(browser, url))
+    const asked = house.provider.requests.map(({ path, form }) => `${path} ${form['grant_type']}`)
+    expect(asked.filter((line) => line.startsWith('/token '))).toEqual([
+      '/token authorization_code',
+    ])
+    expect(asked.join()).not.toContain('device')
+  })
+
+  test('l: somebody who was suspended after the link was made finishes it no more, and what was earned is nothing', async () => {
+    const url = await begin()
+    const browser = createBrowser()
+    const answer = await answerFor(browser, url)
+    house.suspended.add('alice')
+    const page = await browser.open(answer)
+    expect(page.status).toBe(403)
+    expect(page.text).toContain('Your account is suspended')
+    expect(tokenRequests()).toBe(0)
+    expect(await held()).toEqual({ kind: 'none' })
+    expect(await flowOf(url)).toMatchObject({ status: 'failed', failure: 'user_inactive' })
+  })
+
+  test('l: nor do they give a second agent what they gave the first', async () => {
+    const browser = createBrowser()
+    await browser.open(await answerFor(browser, await begin()))
+    agent = `agent:${(agents += 1)}`
+    const url = await begin()
+    const page = await browser.open(url)
+    house.suspended.add('alice')
+    expect((await browser.submit(page, { answer: 'yes' })).status).toBe(403)
+    expect(await held()).toMatchObject({ granted: null })
+    expect(await flowOf(url)).toMatchObject({ status: 'failed', failure: 'user_inactive' })
   })
 
   test('m: of two tabs with two accounts the first one stays, and the second is told', async () => {

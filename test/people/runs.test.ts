@@ -123,7 +123,7 @@ test('a run that is over is refused', async () => {
   await sleep(1_050)
   expect(await answerOf(house.call(token))).toMatchObject({
     status: 401,
-    body: { detail: 'the run is over' },
+    body: { detail: 'The run is over.' },
   })
 })
 

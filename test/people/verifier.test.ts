@@ -1,8 +1,10 @@
 // The application's own page says who was there: with the unmodified client, and against everybody else's links.
+import { execFile } from 'node:child_process'
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { createBrowser } from '../support/browser.ts'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createBrowser, type Browser } from '../support/browser.ts'
 import { until } from '../support/deputy.ts'
 import { BACKEND, startHouse, VERIFIER_KEY } from '../support/house.ts'
 import type { House } from '../support/house.ts'
@@ -131,6 +133,22 @@ test('a second agent’s yes waits for the application too, though the provider 
   expect(revocations()).toBe(0)
 })
 
+test('a robot that previews the link uses nothing up, and nothing begins', async () => {
+  const { url = '', id = '' } = await house.authorize('alice')
+  for (const method of ['GET', 'HEAD'])
+    for (const headers of [
+      { 'user-agent': 'Slackbot-LinkExpanding 1.0' },
+      { 'sec-purpose': 'prefetch;prerender' },
+    ])
+      expect((await fetch(url, { method, headers, redirect: 'manual' })).status).toBe(200)
+  expect((await fetch(`${house.url}/connections`, { redirect: 'manual' })).status).toBe(303)
+  expect(house.provider.requests).toEqual([])
+  const flow_id = await flowOf(url, 'alice-acme')
+  expect(await house.verifier().auth.confirmUser({ flow_id, user_id: 'alice' })).toEqual({
+    auth_id: id,
+  })
+})
+
 test('a form from another page, or without the browser’s cookie, is refused', async () => {
   const { url = '' } = await house.authorize('alice')
   const browser = createBrowser()
@@ -182,3 +200,117 @@ test('nothing that waits for a confirmation shows a token: not the database, evi
   for (const text of seen) for (const token of held) expect(text).not.toContain(token)
   for (const text of seen.slice(0, 3)) expect(text).not.toContain(flow_id)
 })
+
+describe('a person’s own connections', () => {
+  const own = () => `${house.url}/connections`
+  const atVerifier = (to: URL): boolean => to.href.startsWith('http://127.0.0.1:9/')
+  /** Opens the page; the id that the application is asked to confirm. */
+  const ask = async (browser: Browser): Promise<string> => {
+    const { searchParams } = new URL((await browser.open(own(), atVerifier)).url)
+    return searchParams.get('flow_id') ?? ''
+  }
+  const confirm = async (flow_id: string, user_id: string): Promise<string> =>
+    (await house.verifier().auth.confirmUser({ flow_id, user_id })).next_uri ?? ''
+
+  test('are shown to whom the application names, in the browser that asked, and can be disconnected there', async () => {
+    await house.connect('alice', 'alice-acme')
+    const browser = createBrowser()
+    const page = await browser.open(await confirm(await ask(browser), 'alice'))
+    expect(page.url).toBe(own())
+    for (const said of ['agent:triage', 'alice-acme', 'alice (acme)'])
+      expect(page.text).toContain(said)
+    expect((await browser.open(own())).text).toContain('alice-acme')
+    const gone = await browser.submit(page)
+    expect(gone.text).toContain('has confirmed that the access is withdrawn')
+    expect((await house.call(await house.tag('alice'))).status).toBe(403)
+    expect((await browser.submit(gone)).text).toContain('You are signed out here')
+    expect(await ask(browser)).toMatch(/^my_/)
+  })
+
+  test('phishing: an address that mallory asked for and alice’s application confirmed opens for neither', async () => {
+    await house.connect('alice', 'alice-acme')
+    const mallory = createBrowser()
+    const next = await confirm(await ask(mallory), 'alice')
+    const alice = createBrowser()
+    await ask(alice)
+    for (const stranger of [alice, createBrowser()]) {
+      const page = await stranger.open(next)
+      expect(page.status).toBe(401)
+      expect(page.text).not.toContain('alice')
+    }
+    // The ticket went to alice's browser alone: mallory's has the cookie and nothing to show with it.
+    expect(await ask(mallory)).toMatch(/^my_/)
+  })
+
+  test('a session there is no yes: a link still waits for the application', async () => {
+    const browser = createBrowser()
+    await browser.open(await confirm(await ask(browser), 'alice'))
+    const started = await house.authorize('bob')
+    const at = await house.walk(browser, started.url ?? '', 'alice-acme')
+    expect(at.searchParams.get('flow_id')).toMatch(/^[\w-]{43}$/)
+    expect((await house.call(await house.tag('bob'))).status).toBe(403)
+  })
+
+  test('made-up ids and tickets are none', async () => {
+    const browser = createBrowser()
+    const flow_id = await ask(browser)
+    for (const wrong of ['my_', 'my_x', `${flow_id.slice(0, -4)}AAAA`, flow_id.slice(3)])
+      await expect(
+        house.verifier().auth.confirmUser({ flow_id: wrong, user_id: 'alice' }),
+      ).rejects.toMatchObject({ status: 404 })
+    for (const ticket of ['', 'x', flow_id, flow_id.slice(3)])
+      expect((await browser.open(`${own()}?ticket=${ticket}`)).status, ticket).toBe(401)
+  })
+})
+
+test('where people are hashed in the evidence, none stands there in clear: who it is for, who came, whose account', async () => {
+  const hashed = await startHouse({
+    config: { audit: { sink: ['file:audit.jsonl'], user_ids: 'hashed' } },
+  })
+  try {
+    const { url = '' } = await hashed.authorize('bob')
+    const at = await hashed.walk(createBrowser(), url, 'alice-acme')
+    const flow_id = at.searchParams.get('flow_id') ?? ''
+    const mismatch = hashed.verifier().auth.confirmUser({ flow_id, user_id: 'alice' })
+    await expect(mismatch).rejects.toMatchObject({ status: 400 })
+    await hashed.connect('alice', 'alice-acme')
+    expect((await hashed.call(await hashed.tag('alice'))).status).toBe(200)
+    const has = (name: string) => hashed.deputy.evidence().some(({ event }) => event === name)
+    await until(() => has('outcome'), 'the outcome')
+    for (const name of ['consent.user_mismatch', 'consent.completed']) expect(has(name)).toBe(true)
+    const lines = hashed.deputy.evidence()
+    expect(lines.find(({ event }) => event === 'consent.opened')).toMatchObject({
+      from: { address: expect.stringMatching(/^hmac:/) as string },
+    })
+    for (const hidden of ['alice', 'bob', '127.0.0.1:', '"127.0.0.1"'])
+      expect(JSON.stringify(lines)).not.toContain(hidden)
+  } finally {
+    await hashed.close()
+  }
+}, 30_000)
+
+test('a verifier beside a sign-in is not used, and the log and validate say so', async () => {
+  const both = await startHouse({
+    connect: {
+      sign_in: {
+        issuer: 'http://127.0.0.1:9',
+        client_id: 'pages',
+        client_secret: 'x'.repeat(32),
+        tenant: '/org',
+        realm: 'corp',
+        insecure: true,
+      },
+    },
+  })
+  try {
+    expect(both.deputy.logged()).toContain('connect.verifier: is not used')
+    const bin = fileURLToPath(new URL('../../bin/deputy.js', import.meta.url))
+    const args = [bin, 'validate', '--config', join(both.deputy.dir, 'deputy.yaml')]
+    const said = await new Promise<string>((resolve) =>
+      execFile(process.execPath, args, (_error, out, err) => resolve(out + err)),
+    )
+    expect(said).toContain('note: connect.verifier: is not used, because connect.sign_in')
+  } finally {
+    await both.close()
+  }
+}, 30_000)

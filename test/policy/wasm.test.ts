@@ -148,11 +148,7 @@ describe('an input', async () => {
   test('so deep that the module traps is refused, and the next call is served by a fresh instance', async () => {
     const deep = `{"a":${'['.repeat(15_000)}${']'.repeat(15_000)}}`
     expect(failed(await engine.evaluate(deep))).toBe('policy_error')
-    expect(await engine.evaluate(allowed)).toEqual({
-      failed: 'policy_error',
-      detail: 'the policy trapped and is being started again',
-    })
-    await expect.poll(async () => failed(await engine.evaluate(allowed))).toBe('allow: true')
+    expect(failed(await engine.evaluate(allowed))).toBe('allow: true')
   })
 
   test('gets the same answer a thousand times, with other answers between', async () => {

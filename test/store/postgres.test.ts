@@ -239,6 +239,17 @@ describe.skipIf(absent)(
       expect(heard).toEqual(['fast', 'slow'])
     })
 
+    test('forgets nothing because it is busy: a thousand changes are no sign that one was missed', async () => {
+      const url = await fresh()
+      const [here, there] = [await open(url), await open(url)]
+      const heard = new Set<string>()
+      there.subscribe('t', (key) => void heard.add(key))
+      for (let n = 0; n < 1_000; n += 1) await here.publish('t', String(n))
+      await within(2_000, () => expect(heard.has('999')).toBe(true))
+      expect(heard.has('*')).toBe(false)
+      expect(heard.size).toBe(1_000)
+    })
+
     test('forgets everything while the database is away, serves nothing, and recovers by itself', async () => {
       const direct = await fresh()
       const { relay, url } = await relayed(direct)

@@ -61,6 +61,9 @@ const flow = (change: Partial<FlowRow> = {}): FlowRow => ({
   confirmHash: null,
   held: null,
   confirmUntil: null,
+  notifyAt: null,
+  notices: 0,
+  challenge: null,
   ...change,
 })
 const next = (generation: number) => ({
@@ -381,6 +384,38 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expect(await store.flows.byHash('f1')).toEqual(flow({ status: 'completed' }))
     expect(await store.flows.erase({ ...alice, id: 'Alice' })).toBe(0)
     expect(await store.flows.erase(alice)).toBe(1)
+  })
+
+  test('gives each link that is to be delivered to one caller at a time, and counts the attempts', async () => {
+    await store.flows.insert(flow({ notifyAt: 2_000 }))
+    await store.flows.insert(flow({ hash: 'f2', notifyAt: 2_500 }))
+    await store.flows.insert(flow({ hash: 'f3' }))
+    await store.flows.insert(flow({ hash: 'f4', notifyAt: 1, expiresAt: 1_500 }))
+    expect(await store.flows.notices(1_999, 5_000, 9)).toEqual([])
+    const both = await Promise.all([1, 2].map(() => store.flows.notices(2_500, 5_000, 9)))
+    expect(both.flat().map(({ hash, notices }) => [hash, notices])).toHaveLength(2)
+    expect(new Set(both.flat().map(({ hash }) => hash))).toEqual(new Set(['f1', 'f2']))
+    await store.flows.notifyAt('f1', null)
+    await store.flows.finish('f2', 'completed', null)
+    expect(await store.flows.notices(8_000, 8_500, 9)).toEqual([])
+    await store.flows.insert(flow({ hash: 'f5', notifyAt: 1 }))
+    expect(await store.flows.notices(2_000, 2_100, 0)).toEqual([])
+    expect(await store.flows.notices(2_000, 2_100, 1)).toMatchObject([{ hash: 'f5', notices: 1 }])
+    expect(await store.flows.notices(2_100, 2_200, 1)).toMatchObject([{ hash: 'f5', notices: 2 }])
+  })
+
+  test('counts the links of one person and agent, ended ones too, but none that needed nobody', async () => {
+    for (const [hash, more] of [
+      ['f1', { createdAt: 1_000 }],
+      ['f2', { createdAt: 2_000, status: 'failed' }],
+      ['f3', { createdAt: 3_000, connection: 'google' }],
+      ['f4', { createdAt: 3_000, agent: 'other' }],
+      ['f5', { createdAt: 3_000, tenant: 'other' }],
+      ['f6', { createdAt: 3_000, status: 'completed', nonce: 'held:x' }],
+    ] as const)
+      await store.flows.insert(flow({ hash, ...more }))
+    expect(await store.flows.begun(alice, 'triage', 1_000, 9)).toEqual([3_000, 2_000])
+    expect(await store.flows.begun(alice, 'triage', 0, 2)).toEqual([3_000, 2_000])
   })
 
   test('keeps runs by the hash of their token, revokes each once, and finds them by any part', async () => {

@@ -59,6 +59,8 @@ export type AuthServer = {
   readonly consent: (url: string | URL, login: string) => Promise<string>
   /** Signs in and says no; returns the callback URL with `error=access_denied`. */
   readonly deny: (url: string | URL, login: string) => Promise<string>
+  /** Does it demand PKCE, as it does from the start? */
+  readonly pkce: (demanded: boolean) => void
   readonly close: () => Promise<void>
 }
 
@@ -74,7 +76,6 @@ const metadata = (client: Client) => ({
 
 const configuration = (options: AuthServerOptions): Configuration => ({
   clients: [options, ...(options.clients ?? [])].map(metadata),
-  pkce: { required: () => true },
   rotateRefreshToken: true,
   issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
   clockTolerance: 0,
@@ -111,7 +112,11 @@ export const startAuthServer = async (options: AuthServerOptions): Promise<AuthS
     server.listen(options.port ?? 0, '127.0.0.1', resolve)
   })
   const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const provider = new Provider(issuer, configuration(options))
+  let pkce = true
+  const provider = new Provider(issuer, {
+    ...configuration(options),
+    pkce: { required: () => pkce },
+  })
   const handle: AuthServer = {
     issuer,
     endpoints: {
@@ -126,6 +131,7 @@ export const startAuthServer = async (options: AuthServerOptions): Promise<AuthS
     after: () => {},
     consent: (url, login) => walk(url, login, true),
     deny: (url, login) => walk(url, login, false),
+    pkce: (demanded) => void (pkce = demanded),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())

@@ -57,7 +57,9 @@ export const createBrowser = (): Browser => {
     for (let i = 0; i < 20; i += 1) {
       hops.push(url.href)
       const cookie = [...(jar.get(url.host) ?? [])].map(([k, v]) => `${k}=${v}`).join('; ')
-      const headers = { ...(init.headers as Record<string, string> | undefined), cookie }
+      // A person takes their time: a connection that was kept may just be closing when the next click comes.
+      const own = { cookie, connection: 'close' }
+      const headers = { ...(init.headers as Record<string, string> | undefined), ...own }
       const response = await fetch(url, { ...init, headers, redirect: 'manual' })
       keep(url, response)
       const text = await response.text()
@@ -98,7 +100,7 @@ export const createBrowser = (): Browser => {
         ...options.headers,
       }
       return go(
-        new URL(form[1] ?? '', page.url),
+        new URL((form[1] ?? '').replaceAll('&amp;', '&'), page.url),
         { method: 'POST', body: body.toString(), headers },
         options.until ?? (() => false),
       )

@@ -31,6 +31,8 @@ export const startConsent = async (
   options: {
     readonly signIn?: 'oidc' | 'local'
     readonly returnTo?: readonly string[]
+    /** Links are to be delivered. */
+    readonly onLink?: () => void
     /** Stands between the sign-in and the IdP. */
     readonly idpFetch?: typeof fetch
   } = {},
@@ -97,8 +99,9 @@ export const startConsent = async (
     void events.push({ event, fields: fields as Readonly<Record<string, unknown>> })
 
   const client = createOAuthClient({ fetch, clock })
-  const flows = createFlows({
-    store: store,
+  const suspended = new Set<string>()
+  const parts = {
+    store,
     vault,
     sealer,
     client,
@@ -108,7 +111,10 @@ export const startConsent = async (
     clock,
     randomBytes,
     onEvent,
-  })
+    active: async ({ id }: Person) => !suspended.has(id),
+    ...(options.onLink === undefined ? {} : { onLink: options.onLink }),
+  }
+  const flows = createFlows(parts)
   const session = { sealer, clock, randomBytes, publicUrl }
   const codeFile = join(folder, 'code')
   const signIn =
@@ -152,6 +158,10 @@ export const startConsent = async (
     provider,
     connections,
     flows,
+    /** Another replica's: the same store and keys, nothing else in common. */
+    replica: () => createFlows(parts),
+    /** Ids that the identity provider lists as not active. */
+    suspended,
     vault,
     store,
     sealer,

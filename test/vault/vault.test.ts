@@ -77,6 +77,26 @@ describe.each(await kinds())('the vault on $name', (kind) => {
   })
   afterEach(() => store.close())
 
+  test('reads the store once for a thousand calls at once, and anew for whoever comes after a change', async () => {
+    const id = await connect()
+    vault = build()
+    reads = 0
+    const everybody = Array.from({ length: 1_000 })
+    const first = everybody.map(async () => vault.look(alice, 'github', 'triage'))
+    expect((await Promise.all(first)).every(({ kind }) => kind === 'held')).toBe(true)
+    expect(reads).toBe(1)
+    await Promise.all(everybody.map(() => vault.open(id)))
+    expect(reads).toBe(2)
+    expect(opened).toBe(1)
+
+    vault = build()
+    const before = vault.open(id)
+    const revoking = vault.revoke(id)
+    await revoking
+    expect(await vault.open(id)).toBeNull()
+    await before
+  })
+
   test('stores what a consent earned, for this person and this agent only', async () => {
     expect(await vault.look(alice, 'github', 'triage')).toEqual({ kind: 'none' })
     const id = await connect()

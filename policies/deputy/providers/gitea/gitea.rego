@@ -1,0 +1,75 @@
+# METADATA
+# description: |
+#   What no agent does at Gitea, whatever the tables say. It asks the path that will be sent and not the
+#   catalogue, in lower case because Gitea does not tell owner A from a.
+package deputy.providers.gitea
+
+import future.keywords.not
+
+deny contains {"code": "gitea_repo_delete", "msg": "agents do not delete or give away repositories"} if {
+	changes
+	repo_gone
+}
+
+deny contains {"code": "gitea_protected", "msg": "agents do not change secrets, keys, hooks or who has access"} if {
+	changes
+	protected
+}
+
+# A fetch is a POST that changes nothing; it lies outside of the API.
+changes if not reads
+
+reads if input.request.method == "GET"
+
+reads if input.request.method == "HEAD"
+
+path := [lower(segment) | some segment in input.request.segments]
+
+# What follows /api/v1.
+api := array.slice(path, 2, count(path)) if array.slice(path, 0, 2) == ["api", "v1"]
+
+# What follows the name of the repository.
+repo := array.slice(api, 3, count(api)) if api[0] == "repos"
+
+repo_gone if {
+	input.request.method == "DELETE"
+	repo in [[], [""]]
+}
+
+repo_gone if repo[0] == "transfer"
+
+protected if api[0] == "admin"
+
+protected if repo[0] in ["keys", "hooks", "collaborators", "teams", "push_mirrors", "branch_protections", "tag_protections"]
+
+protected if {
+	repo[0] == "actions"
+	repo[1] in keepers
+}
+
+protected if {
+	api[0] == "orgs"
+	api[2] in ["hooks", "members", "teams", "blocks"]
+}
+
+protected if {
+	api[0] in ["orgs", "user"]
+	"actions" in [api[1], api[2]]
+}
+
+protected if {
+	api[0] == "teams"
+	api[2] in ["members", "repos"]
+}
+
+protected if {
+	api[0] == "user"
+	api[1] in ["keys", "gpg_keys", "hooks", "applications", "emails"]
+}
+
+protected if {
+	api[0] == "users"
+	api[2] == "tokens"
+}
+
+keepers := ["secrets", "variables", "runners"]

@@ -1,0 +1,46 @@
+package deputy_test
+
+import data.deputy
+
+gitea_decision(ops) := d if {
+	d := deputy.decision with input as json.patch(base, array.concat([set_to("/provider/id", "gitea")], ops))
+		with data.deputy_data.grants.gitea as {"gitea-read": wide}
+}
+
+tea(method, path) := [r.code | some r in gitea_decision(call(method, path)).reasons]
+
+test_gitea_repositories_stay if {
+	every path in ["api/v1/repos/acme/app", "api/v1/repos/acme/app/", "API/v1/Repos/acme/app"] {
+		tea("DELETE", path) == ["gitea_repo_delete"]
+		tea("PATCH", path) == []
+	}
+	tea("POST", "api/v1/repos/acme/app/transfer") == ["gitea_repo_delete"]
+	tea("DELETE", "api/v1/repos/acme/app/issues/comments/9") == []
+}
+
+test_gitea_secrets_keys_hooks_and_access_stay if {
+	every path in [
+		"api/v1/repos/acme/app/keys", "api/v1/repos/acme/app/Hooks/1", "api/v1/repos/acme/app/collaborators/bob",
+		"api/v1/repos/acme/app/actions/secrets/A", "api/v1/repos/acme/app/actions/runners/registration-token",
+		"api/v1/orgs/acme/hooks", "api/v1/orgs/acme/actions/secrets/A", "api/v1/user/actions/secrets/A",
+		"api/v1/teams/4/members/bob", "api/v1/user/keys", "api/v1/users/alice/tokens", "api/v1/admin/users",
+	] {
+		every method in ["POST", "PUT", "PATCH", "DELETE", "LINK"] {
+			tea(method, path) == ["gitea_protected"]
+		}
+		tea("GET", path) == []
+		tea("HEAD", path) == []
+	}
+}
+
+test_a_gitea_file_may_be_called_hooks if {
+	tea("PUT", "api/v1/repos/acme/app/contents/keys/hooks/secrets") == []
+	tea("POST", "acme/hooks/git-upload-pack") == []
+	tea("POST", "api/v1/repos/keys/secrets/issues") == []
+}
+
+test_a_host_of_ones_own_is_gitea_and_no_other_provider if {
+	own := array.concat(call("GET", "api/v1/user"), [set_to("/request/host", "git.example.com")])
+	[r.code | some r in gitea_decision(own).reasons] == []
+	row_codes(wide, own) == ["host_mismatch"]
+}

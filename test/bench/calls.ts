@@ -1,0 +1,192 @@
+// Calls: deputy beside plain proxies in one run, in interleaved rounds. Loopback only, bounded in count and time.
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import type { Evaluated } from './evaluate.ts'
+import type { Job, Round } from './load.ts'
+import { PEERS } from './peers.ts'
+import { agentPort, memoryOf, pinning, root, start, type Child } from './processes.ts'
+import { spent, type Profile } from './profile.ts'
+import { median, type Report, type Row } from './report.ts'
+import { plainCalls, seed, type Plan } from './seed.ts'
+import { LAST, type Seen, type UpstreamAsk, type UpstreamSays } from './upstream.ts'
+
+export type Size = {
+  /** Little of everything: to see that it works. */
+  readonly quick: boolean
+  /** Writes V8 profiles of deputy, and prints where its time went. */
+  readonly profile: boolean
+  readonly rounds: number
+  readonly windowMs: number
+  /** An empty folder, removed by the caller. */
+  readonly folder: string
+}
+const CONNECTIONS = 32
+export const say = (text: string): void => void process.stderr.write(`${text}\n`)
+
+type Contender = {
+  readonly name: string
+  readonly child: Child | null
+  readonly port: number
+  readonly requests: readonly string[]
+}
+const script = (name: string): string => join(root, 'test/bench', name)
+
+/** The functions that deputy spent most in; the files are for a viewer. */
+const printProfiles = (folder: string): void => {
+  for (const name of readdirSync(folder)) {
+    const file = join(folder, name)
+    say(`\n${file}\n  self  total`)
+    for (const { where, self, total } of spent(
+      JSON.parse(readFileSync(file, 'utf8')) as Profile,
+      root,
+    ).slice(0, 25))
+      say(
+        `${(100 * self).toFixed(1).padStart(5)}% ${(100 * total).toFixed(1).padStart(5)}% ${where}`,
+      )
+  }
+}
+
+export const measureCalls = async (size: Size): Promise<Report> => {
+  const children: Child[] = []
+  try {
+    return await measure(size, (child) => {
+      children.push(child)
+      return child
+    })
+  } finally {
+    await Promise.all(children.map((child) => child.stop()))
+  }
+}
+
+const measure = async (size: Size, kept: (child: Child) => Child): Promise<Report> => {
+  const { folder, rounds: ROUNDS, windowMs: WINDOW_MS } = size
+  const WARM_MS = size.quick ? WINDOW_MS : Math.max(8_000, WINDOW_MS)
+  const MANY = size.quick ? 1_000 : 100_000
+  const upstream = kept(start([script('upstream.ts')], 'load'))
+  const listening = await upstream.next<UpstreamSays>()
+  if (listening.kind !== 'listening') throw new Error('the upstream does not listen')
+  const origin = `http://127.0.0.1:${listening.port}`
+  const load = kept(start([script('load.ts')], 'load'))
+  const direct: Contender = {
+    name: 'no proxy',
+    child: null,
+    port: listening.port,
+    requests: plainCalls(),
+  }
+
+  const round = async (
+    contender: Contender,
+    connections: number,
+    warmMs: number,
+    ms: number,
+  ): Promise<Round & { seen: Seen }> => {
+    const job: Job = {
+      port: contender.port,
+      requests: contender.requests,
+      pids: [contender.child?.pid ?? load.pid, upstream.pid],
+      last: LAST,
+      connections,
+      warmMs,
+      ms,
+    }
+    const result = await load.next<Round>(job)
+    const ask: UpstreamAsk = { kind: 'seen' }
+    const said = await upstream.next<UpstreamSays>(ask)
+    if (said.kind !== 'seen') throw new Error('the upstream does not answer')
+    if (result.example !== null) say(`${contender.name}: ${result.example}`)
+    if (said.seen.example !== null) say(`${contender.name}: ${said.seen.example}`)
+    return { ...result, seen: said.seen }
+  }
+  /** Every contender in turn, again and again: what disturbs the machine disturbs all of them. */
+  const interleaved = async (
+    contenders: readonly Contender[],
+    connections: number,
+  ): Promise<readonly Row[]> => {
+    const rounds = new Map(
+      contenders.map(({ name }) => [name, [] as Awaited<ReturnType<typeof round>>[]]),
+    )
+    for (let i = 0; i < ROUNDS; i++)
+      for (const contender of contenders) {
+        say(`round ${i + 1} of ${ROUNDS}, ${connections} connections: ${contender.name}`)
+        // Code that runs for the first time is compiled for a while: what is compared is the steady state.
+        const warm = i === 0 ? WARM_MS : WINDOW_MS / 6
+        rounds.get(contender.name)?.push(await round(contender, connections, warm, WINDOW_MS))
+      }
+    return [...rounds].map(([name, all]) => {
+      const of = (pick: (one: (typeof all)[number]) => number): number => median(all.map(pick))
+      const sum = (pick: (one: (typeof all)[number]) => number): number =>
+        all.reduce((total, one) => total + pick(one), 0)
+      return {
+        name,
+        requests: sum((one) => one.requests),
+        errors: sum((one) => one.errors),
+        foreign: sum((one) => one.seen.foreign + one.seen.tagged),
+        perSecond: of((one) => (one.requests * 1_000) / one.ms),
+        cpu: of((one) => (one.cpu[0] ?? NaN) / one.requests),
+        p50: of((one) => one.p50),
+        p99: of((one) => one.p99),
+        proxyBusy: of((one) => (one.cpu[0] ?? NaN) / one.ms / 1_000),
+        loadBusy: of((one) => (one.own + (one.cpu[1] ?? NaN)) / one.ms / 1_000),
+      }
+    })
+  }
+  const deputy = async (name: string, plan: Plan, more: readonly string[] = []) => {
+    const home = await seed(join(folder, name.replaceAll(/\W+/g, '-')), plan, origin)
+    say(`starting ${name}`)
+    const child = kept(start([...more, 'bin/deputy.js', 'serve', '--config', home.config], 'proxy'))
+    const port = await agentPort(child)
+    return { contender: { name, child, port, requests: home.requests } }
+  }
+
+  const peers: Contender[] = []
+  for (const name of PEERS) {
+    const child = kept(start([script('peers.ts'), name, origin], 'proxy'))
+    peers.push({ name, child, port: await child.next<number>(), requests: plainCalls() })
+  }
+  const small = { people: 10, held: 10, operations: null } as const
+  const profiles = join(root, '.sandbox', `profile-${process.pid}`)
+  const profiling = size.profile ? ['--cpu-prof', `--cpu-prof-dir=${profiles}`] : []
+  const plain = await deputy('deputy, plain', { ...small, trust: 'plain' }, profiling)
+  const asserted = await deputy('deputy, asserted', { ...small, trust: 'asserted' })
+  const rows = await interleaved([...peers, plain.contender, asserted.contender], CONNECTIONS)
+  const loadedMb = memoryOf(plain.contender.child.pid)
+  const single = await interleaved(
+    [direct, ...peers.filter(({ name }) => name === 'undici'), plain.contender],
+    1,
+  )
+  for (const { child } of [...peers, plain.contender, asserted.contender]) await child?.stop()
+  if (size.profile) printProfiles(profiles)
+
+  const evaluation = kept(start([script('evaluate.ts'), size.quick ? '40' : '400'], 'proxy'))
+  const policy = await evaluation.next<Evaluated>()
+
+  const few = { trust: 'asserted', people: 10, held: 10, operations: 10 } as const
+  const many = size.quick ? 100 : 5_000
+  const sizes = [
+    await deputy('10 of everything', few),
+    await deputy(`${MANY} people`, { ...few, people: MANY }),
+    await deputy(`${MANY} credentials and grants`, { ...few, held: MANY }),
+    await deputy(`${many} operations`, { ...few, operations: many }),
+  ]
+  const grown = await interleaved(
+    sizes.map(({ contender }) => contender),
+    CONNECTIONS,
+  )
+  return {
+    how: `${ROUNDS} rounds of ${WINDOW_MS} ms, ${CONNECTIONS} connections`,
+    pinned: pinning(),
+    rows,
+    single,
+    policy,
+    loadedMb,
+    grown,
+    skipped: [
+      ...(size.profile ? ['PROFILED: `deputy, plain` is slower here than it is'] : []),
+      ...['nginx', 'envoy'].map((name) =>
+        (process.env['PATH'] ?? '').split(delimiter).some((path) => existsSync(join(path, name)))
+          ? `${name} is here, but this bench does not drive it`
+          : `${name} is not on this machine: not compared`,
+      ),
+    ],
+  }
+}

@@ -252,7 +252,7 @@ const program = (done: (code: number) => void): Command => {
       done(
         from === null
           ? EXIT.config
-          : (await import('./commands/connect.ts')).connectCode({ at: from.at, print, complain }),
+          : (await import('./commands/local.ts')).connectCode({ at: from.at, print, complain }),
       )
     })
 

@@ -138,6 +138,10 @@ export type Provider = {
   readonly name: string
   readonly credential: 'oauth2' | 'api_key'
   readonly issuer: string | null
+  /** What the definition leaves out is asked of the issuer (oauth/discovery); null or absent: nothing is. */
+  readonly discover?: Discover | null
+  /** RFC 9207 3: the issuer names itself in every answer, so one without `iss` is not its. */
+  readonly issRequired?: boolean
   readonly authorize: string | null
   readonly token: string | null
   readonly userinfo: string | null
@@ -204,6 +208,15 @@ export type Provider = {
   readonly operations: readonly OperationRow[]
   /** Decoded path segments after which one is secret and is written as `hmac:…` (evidence). */
   readonly secretSegments: readonly string[]
+}
+
+export type Discover = {
+  /** Keys of the definition that are left out. */
+  readonly left: readonly string[]
+  /** Endpoints may be plain http on other machines. */
+  readonly insecure: boolean
+  /** Why they are not known; null: they are. */
+  readonly problem: string | null
 }
 
 /** Where a value stands in an answer: a JSON pointer, or a claim of the JWT at a pointer (read, not verified). */
@@ -311,6 +324,8 @@ export type Holding =
       readonly scopes: readonly string[]
       /** Scopes that this agent was allowed; null: this agent has no grant. */
       readonly granted: readonly string[] | null
+      /** Of `needs_reauth`: more than a new consent is needed; null or absent: that is all. */
+      readonly needs?: 'admin' | 'sign_in' | null
     }
 
 // --- policy -----------------------------------------------------------------------------------
@@ -529,6 +544,9 @@ export type HeldConnection = {
   readonly storedAt: number
 }
 
+/** What a provider demands of the next sign-in, as parameters of the authorization request (RFC 9470 4). */
+export type Challenge = Readonly<Partial<Record<'acr_values' | 'max_age' | 'claims', string>>>
+
 /** A consent under way. Its id is 128+ random bits, known to the link only; the row holds its SHA-256. */
 export type Flow = {
   /** SHA-256 of the id, hex: safe to write into evidence. */
@@ -539,13 +557,15 @@ export type Flow = {
   readonly scopes: readonly string[]
   readonly reauthorization: boolean
   readonly status: 'pending' | 'completed' | 'failed'
-  /** Why it failed: denied, expired, account_mismatch, provider_error… null otherwise. */
+  /** Why it failed: denied, expired, account_mismatch, admin_required, sign_in_required, provider_error… null otherwise. */
   readonly failure: string | null
   /** Scopes that were asked for and not granted; empty unless completed. */
   readonly missing: readonly string[]
   /** Pending, and done but for the application, which must say who was there. */
   readonly awaiting?: boolean
   readonly nextUri: string | null
+  /** How the provider wants the person to sign in. */
+  readonly challenge?: Challenge | null
   readonly createdAt: number
   readonly expiresAt: number
   /** The leg at the provider, once begun. */
@@ -596,6 +616,14 @@ export type GrantRow = {
   /** Absent counts as null; a new yes keeps what is stored. */
   readonly lastUsedAt?: number | null
 }
+/** A credential that was last stored long ago, as far as its background refresh needs it. */
+export type IdleRow = Pick<
+  CredentialRow,
+  'id' | 'tenant' | 'realm' | 'user' | 'connection' | 'generation' | 'storedAt'
+> & {
+  /** ms since the epoch from which its idle time counts: `storedAt`, or later where it was put off. */
+  readonly from: number
+}
 export type GrantUse = {
   readonly person: Person
   readonly agent: string
@@ -634,6 +662,8 @@ export type FlowRow = {
   readonly notifyAt?: number | null
   /** Attempts to send it, counted when one begins; absent counts as 0. */
   readonly notices?: number
+  /** JSON of a `Challenge`; null or absent: none. */
+  readonly challenge?: string | null
 }
 /** A run token's row: the token itself is shown once and never stored. */
 export type RunRow = {
@@ -692,6 +722,15 @@ export type Store = {
       lease: string,
       set: Pick<CredentialRow, 'status' | 'unknownSince' | 'coolUntil' | 'coolError'>,
     ) => Promise<boolean>
+    /** Active credentials of a connection whose idle time counts from `before` or earlier, the oldest first. By an index. */
+    readonly idle: (connection: string, before: number, most: number) => Promise<readonly IdleRow[]>
+    /**
+     * Lets their idle time count from `to`, until they are stored anew; null: they are not idle rows any more. In one
+     * transaction, each fenced by what was read. @returns the ids that nobody else was quicker with
+     */
+    readonly putOff: (
+      rows: readonly { readonly row: IdleRow; readonly to: number | null }[],
+    ) => Promise<readonly string[]>
     /** Takes the grants of its person and connection along and moves the person's epoch. */
     readonly remove: (id: string) => Promise<CredentialRow | null>
   }
@@ -706,14 +745,20 @@ export type Store = {
   readonly flows: {
     readonly byHash: (hash: string) => Promise<FlowRow | null>
     readonly byState: (stateHash: string) => Promise<FlowRow | null>
-    /** A pending, unexpired flow of the same person, agent and connection with exactly these scopes. */
+    /** A pending, unexpired flow of the same person, agent and connection with exactly these scopes, and this challenge if one is given. */
     readonly pending: (
       person: Person,
       agent: string,
       connection: string,
       scopes: readonly string[],
       now: number,
+      challenge?: string | null,
     ) => Promise<FlowRow | null>
+    /** How the newest flow of this person at this connection ended; null: none has. */
+    readonly ended: (
+      person: Person,
+      connection: string,
+    ) => Promise<{ readonly failure: string | null } | null>
     readonly insert: (row: FlowRow) => Promise<void>
     /** Starts the leg at the provider; replaces an earlier leg of the same flow. */
     readonly leg: (

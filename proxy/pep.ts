@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { CallRegistry } from './calls.ts'
 import type {
+  Challenge,
   Clock,
   Decision,
   Holding,
@@ -14,7 +15,7 @@ import type {
 } from './model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from './problem.ts'
 import { opened, type Act, type Classify } from './way/classify.ts'
-import type { Credentials } from './way/credential.ts'
+import { asking, challengeOf, type Credentials } from './way/credential.ts'
 import { CONSENT, decideEach, together, usable, type Decide } from './way/decide.ts'
 import { freshest, type Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
@@ -41,6 +42,8 @@ type Link = {
   readonly url: string
   readonly scopes: readonly string[]
   readonly expiresAt: number
+  /** Why the last try there could not succeed; null: nothing is in its way. */
+  readonly after?: string | null
 }
 
 export type PepDeps = {
@@ -65,6 +68,7 @@ export type PepDeps = {
     connection: Route['connection'],
     scopes: readonly string[],
     again: boolean,
+    challenge?: Challenge | null,
   ) => Promise<Link>
   /** Waits for a consent to end; true: completed. */
   readonly ended: (
@@ -135,8 +139,8 @@ const STALE_MS = 1_000
 const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'reauthorization_required',
   'consent_required',
+  'step_up_required',
 ])
-
 /** What is stripped from the query is gone before anybody looks: policy sees what is sent. */
 const cutQuery = (call: Call, route: Route): Route => {
   const { target, stripped } = stripQuery(route.target, route.connection.provider)
@@ -344,32 +348,28 @@ export const createPep = (deps: PepDeps) => {
     route: Route,
     holding: Holding,
     scopes: readonly string[],
+    challenge: Challenge | null = null,
   ): Promise<Problem> => {
     const { connection } = route
-    const account = `your ${connection.provider.name} account`
     const lost = holding.kind === 'held' && holding.status === 'needs_reauth'
-    const missing = scopes.filter((scope) => !usable(holding).includes(scope)).join(', ')
-    const link = await deps.link(who, connection, scopes, lost)
-    const ask = lost
-      ? `reconnect ${account}`
-      : holding.kind === 'held' && holding.granted !== null
-        ? `allow one thing more (${missing}) on ${account}`
-        : holding.kind === 'held'
-          ? `allow this agent to use ${account}`
-          : `connect ${account}`
-    return new Problem(
-      lost ? 'reauthorization_required' : 'consent_required',
-      `To go on, ${ask}: ${link.url}`,
-      {
-        extra: {
-          authorization_id: link.authorizationId,
-          url: link.url,
-          scopes: link.scopes,
-          expires_at: new Date(link.expiresAt).toISOString(),
-          connection: connection.name,
-        },
+    const missing = scopes.filter((scope) => !usable(holding).includes(scope))
+    const again = lost || challenge !== null
+    const link = await deps.link(who, connection, scopes, again, challenge)
+    const { code, detail, extra } = asking(holding, connection.provider.name, missing, {
+      url: link.url,
+      after: link.after ?? null,
+      challenge,
+    })
+    return new Problem(code, detail, {
+      extra: {
+        authorization_id: link.authorizationId,
+        url: link.url,
+        scopes: link.scopes,
+        expires_at: new Date(link.expiresAt).toISOString(),
+        connection: connection.name,
+        ...extra,
       },
-    )
+    })
   }
 
   const job = (
@@ -403,7 +403,10 @@ export const createPep = (deps: PepDeps) => {
       route !== null
     )
       problem = await Promise.resolve(held(who, route))
-        .then((holding) => consent(who, route, holding, call.decision?.requiredScopes ?? []))
+        .then((holding) => {
+          const scopes = call.decision?.requiredScopes ?? []
+          return consent(who, route, holding, scopes, challengeOf(problem))
+        })
         .catch(toProblem)
     if (problem.code === 'internal' || problem.cause !== undefined)
       deps.log.warn({ err: problem.cause, exchange: call.id, code: problem.code }, problem.message)

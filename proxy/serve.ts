@@ -13,15 +13,17 @@ import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
-import { startControl } from './net/control.ts'
 import { createDial } from './net/dial.ts'
-import { startListener, type Listening } from './net/listener.ts'
+import { startControl, startListener, type Listening } from './net/listener.ts'
 import { createOAuthClient } from './oauth/client.ts'
+import { createDiscovery } from './oauth/discovery.ts'
 import { createFlows } from './oauth/flow.ts'
+import { createIdle } from './oauth/idle.ts'
 import { createRefresher } from './oauth/refresh.ts'
 import { createRevoker } from './oauth/revoke.ts'
 import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
+import { createSpool, spooled } from './oauth/unstored.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal, sinksOf } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
@@ -36,7 +38,6 @@ import { createUlid } from './ulid.ts'
 import { followRing, missingKeys, rotateKeys } from './vault/rotate.ts'
 import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
-import { createSpool } from './vault/spool.ts'
 import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
 import { createCredentials } from './way/credential.ts'
@@ -233,7 +234,27 @@ export const serve = async (
     const spool = createSpool({ folder: at(config.vault.spool), sealer, log })
     const refresher = createRefresher({ vault, client, clock, log, spool })
     opened.push(() => refresher.drain())
-    await refresher.resume(loaded.connections)
+
+    const discovery = createDiscovery({
+      connections: loaded.connections,
+      fetch: dial.fetch,
+      log,
+      onChange: (issuer, { authorize, token, userinfo, revoke }, names) => {
+        evidence
+          .event('provider.discovered', {
+            issuer,
+            connections: names,
+            endpoints: { authorize, token, userinfo, revoke },
+          })
+          .catch((error: unknown) =>
+            log.error({ err: error }, 'provider.discovered could not be recorded'),
+          )
+      },
+    })
+    opened.push(() => discovery.close())
+    await discovery.start()
+    const { connections } = discovery
+    await refresher.resume(connections())
 
     const connect =
       config.listeners.connect === null
@@ -249,6 +270,8 @@ export const serve = async (
       return evidence.event(event, fields as Record<string, unknown>)
     }
     const people = peopleOf(config, directory)
+    const active = async (person: Person): Promise<boolean> =>
+      people.kind !== 'directory' || (await people.ask(person))?.active === true
     const { notify } = config.connect
     const deliver: { wake: () => void; mismatch: (of: Mismatch) => void } = {
       wake: () => {},
@@ -259,15 +282,14 @@ export const serve = async (
       vault,
       sealer,
       client,
-      connections: () => loaded.connections,
+      connections,
       publicUrl,
       linkTtlMs: config.connect.link_ttl,
       clock,
       randomBytes,
       onEvent,
       ...(notify === undefined ? {} : { onLink: () => deliver.wake() }),
-      active: async (person) =>
-        people.kind !== 'directory' || (await people.ask(person))?.active === true,
+      active,
     })
     if (notify !== undefined) {
       const notifier = createNotifier({
@@ -317,8 +339,8 @@ export const serve = async (
           validId(id) ? { tenant: 'default', realm: config.identity.realm, id } : null,
         session,
         vault,
-        revoke: createRevoker({ vault, client, connections: () => loaded.connections, log }).revoke,
-        connections: () => loaded.connections,
+        revoke: createRevoker({ vault, client, connections, log }).revoke,
+        connections,
         returnTo: config.connect.return_to,
         onEvent,
         log,
@@ -354,7 +376,13 @@ export const serve = async (
       upstream: telemetry.upstream,
     })
     opened.push(() => forward.close())
-    const snapshot = snapshotOf(loaded.connections)
+    // Calls see what an issuer says anew with the next one that comes.
+    let seen = connections()
+    let tables = snapshotOf(seen)
+    const snapshot = () => {
+      if (seen !== connections()) tables = snapshotOf((seen = connections()))
+      return tables
+    }
     const tagHeader = config.identity.header.toLowerCase()
     const hold = createHold({
       calls: config.limits.held_calls,
@@ -365,7 +393,7 @@ export const serve = async (
     })
     telemetry.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
     const pep = createPep({
-      snapshot: () => snapshot,
+      snapshot,
       policy: () => policy.current(),
       identify: identify.identify,
       entitlements,
@@ -382,10 +410,10 @@ export const serve = async (
       used: used.note,
       evidence,
       calls,
-      link: (principal, connection, scopes, again) =>
+      link: (principal, connection, scopes, reauthorization, challenge = null) =>
         flows.begin(principal.person, principal.agent, connection.name, scopes, {
-          reauthorization: again,
-          nextUri: null,
+          reauthorization,
+          challenge,
         }),
       ended: async (who, authorizationId, ms, signal) =>
         (await flows.status(authorizationId, who.person, who.agent, ms, signal)).status ===
@@ -404,7 +432,7 @@ export const serve = async (
       observe: (seen) => observe(seen, telemetry, log),
     })
     const permit = createPermit({
-      connections: () => loaded.connections,
+      connections,
       policy: () => policy.current(),
       entitlements,
       vault,
@@ -412,28 +440,46 @@ export const serve = async (
       evidence,
       newId,
     })
+    const idle = createIdle({
+      store,
+      refresher,
+      connections,
+      allowed: async (person, { agent, connection, scopes }) => {
+        if (!(await active(person))) return false
+        const verified = config.identity.trust === 'asserted'
+        return permit({ ...unattended(person, agent), verified }, connection, {
+          keep: scopes,
+        }).then(
+          () => true,
+          (error: unknown) => {
+            if (error instanceof Problem && error.code === 'policy_denied') return false
+            throw error
+          },
+        )
+      },
+      onEvent,
+      outcome: telemetry.idle,
+      clock,
+      log,
+    })
+    opened.push(() => idle.close())
+    // Claims come with a call only: nobody says that the owner of an idle grant is still active.
+    if (people.kind === 'claims')
+      log.info({}, 'idle grants are not refreshed: entitlements.source is claims')
+    else idle.start()
     const operatorsDeps = {
       ...naming(config),
       operators: config.operators,
       verifier: verifier?.key ?? null,
-      connections: () => loaded.connections,
+      connections,
       vault,
       locate: vault.locate,
-      revoker: createRevoker({ vault, client, connections: () => loaded.connections, log }),
+      revoker: createRevoker({ vault, client, connections, log }),
       flows,
       runs,
       maxRunMs: config.runs.max,
       permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
-        const principal: Principal = {
-          person,
-          agent,
-          verified: true,
-          claims: null,
-          issuedAt: null,
-          expiresAt: null,
-          run: null,
-        }
-        const { held } = await permit(principal, connection, { run: operator })
+        const { held } = await permit(unattended(person, agent), connection, { run: operator })
         if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
       },
       onEvent,
@@ -474,7 +520,7 @@ export const serve = async (
         const code = await rotateKeys({
           store,
           path: at(config.vault.keys),
-          spool: at(config.vault.spool),
+          waiting: async () => (await spooled(at(config.vault.spool))).length,
           retire,
           print: (line) => void printed.push(line),
           complain: (line) => void complaints.push(line),
@@ -492,7 +538,7 @@ export const serve = async (
           : null,
       permit,
       flows,
-      connections: () => loaded.connections,
+      connections,
       returnTo: config.connect.return_to,
       publicUrl,
       newId,
@@ -519,7 +565,7 @@ export const serve = async (
         maxHeaderBytes: config.limits.headers,
         names: config.listeners.names,
         origins: config.listeners.origins,
-        serves: (host) => serves(snapshot.routes, host),
+        serves: (host) => serves(snapshot().routes, host),
         typeBase: publicUrl,
         newId,
         call: (req, res, id, fixed) => {
@@ -597,6 +643,17 @@ const peopleOf = (config: Config, directory: Directory | null): PeopleSource => 
     : { kind: 'none' }
 }
 
+/** Somebody who is not there: named by deputy itself, for policy to judge. */
+const unattended = (person: Person, agent: string): Principal => ({
+  person,
+  agent,
+  verified: true,
+  claims: null,
+  issuedAt: null,
+  expiresAt: null,
+  run: null,
+})
+
 /** Pages and small APIs are loaded when one is first asked for: most sidecars never are. Whoever asks first waits. */
 const whenAsked = (
   log: Log,
@@ -612,6 +669,7 @@ const whenAsked = (
     loading
       .then((listener) => listener(req, res))
       .catch((error: unknown) => {
+        loading = null
         log.error({ err: error }, 'a page or API could not be loaded')
         res.destroy()
       })

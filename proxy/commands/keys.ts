@@ -5,10 +5,11 @@ import { dirname, resolve } from 'node:path'
 import { controlSocket } from '../config/address.ts'
 import type { Loaded } from '../config/load.ts'
 import type { Log, Store } from '../model.ts'
+import { spooled } from '../oauth/unstored.ts'
 import { openStore } from '../store/open.ts'
 import { readRing, ROTATE_AGAIN, rotateKeys } from '../vault/rotate.ts'
 import { newKeyRing } from '../vault/seal.ts'
-import { member, overSocket } from './reach.ts'
+import { member, overSocket } from './operate.ts'
 
 type KeygenOptions = {
   /** Where the ring goes; a missing folder is made, an existing file is never overwritten. */
@@ -60,7 +61,7 @@ export const keysRotate = async (options: RotateOptions): Promise<number> => {
     if (beside !== null) {
       const answer = await beside
         .ask('POST', '/v1/admin/keys/rotate', { retire })
-        .finally(beside.close)
+        .finally(() => void beside.close())
       for (const line of listOf(member(answer.body, 'printed'))) print(line)
       for (const line of listOf(member(answer.body, 'complaints'))) complain(line)
       if (answer.status !== 200)
@@ -73,8 +74,9 @@ export const keysRotate = async (options: RotateOptions): Promise<number> => {
     return 1
   }
   try {
-    const [path, spool] = [at(config.vault.keys), at(config.vault.spool)]
-    return await rotateKeys({ store, path, spool, retire, print, complain, now })
+    const path = at(config.vault.keys)
+    const waiting = async () => (await spooled(at(config.vault.spool))).length
+    return await rotateKeys({ store, path, waiting, retire, print, complain, now })
   } catch (error) {
     complain(error instanceof Error ? error.message : String(error))
     complain(`Nothing is lost: what was sealed anew stays so. ${ROTATE_AGAIN} goes on.`)

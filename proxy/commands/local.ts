@@ -20,7 +20,7 @@ import { createRuns } from '../vault/runs.ts'
 import { createSealer } from '../vault/seal.ts'
 import { createVault } from '../vault/vault.ts'
 import { createEvidence } from '../way/evidence.ts'
-import { overSocket, readAnswer, written, type Reach } from './reach.ts'
+import { overSocket, readAnswer, written, type Reach } from './operate.ts'
 
 /** The same API on the vault itself. Throws an Error that says what is wrong with the vault, the keys or the evidence. */
 const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
@@ -64,12 +64,20 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
       operators: [],
       local: true,
       verifier: null,
+      arrived: async () => null,
       connections: () => connections,
       vault,
       locate: vault.locate,
       revoker: createRevoker({ vault, client, connections: () => connections, log }),
       flows: createFlows({
-        ...{ store, vault, sealer, client, publicUrl, clock, randomBytes, onEvent },
+        store,
+        vault,
+        sealer,
+        client,
+        publicUrl,
+        clock,
+        randomBytes,
+        onEvent,
         connections: () => connections,
         linkTtlMs: config.connect.link_ttl,
       }),
@@ -105,4 +113,22 @@ export const reachLocal = async (loaded: Loaded, say: (line: string) => void): P
   const warn = (fields: object, msg: string): void => say(`${msg} ${JSON.stringify(fields)}`)
   const log = { debug: () => {}, info: () => {}, warn, error: warn }
   return (await overSocket(path)) ?? onVault(loaded, log)
+}
+
+/** `deputy connect code`: the one-time code of `sign_in: local`, from the 0600 file that `serve` keeps. @returns exit code: 0, or 1 when nobody serves here */
+export const connectCode = (options: {
+  readonly at: (path: string) => string
+  readonly print: (line: string) => void
+  readonly complain: (line: string) => void
+}): number => {
+  const file = options.at('.deputy-code')
+  try {
+    options.print(readFileSync(file, 'utf8').trim())
+    return 0
+  } catch (error) {
+    options.complain(
+      `no code at ${file}: is \`deputy serve\` running there with connect.sign_in: local? (${error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'})`,
+    )
+    return 1
+  }
 }

@@ -1,8 +1,70 @@
-// Commands that talk to a running deputy's operators' API. The bearer comes from a file or the environment, never as an argument.
+// Commands that talk to the operators' API: over HTTP with a bearer from a file or the environment, never an argument, or by the socket of a deputy on this machine.
 import { readFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { text } from 'node:stream/consumers'
 import { isLoopback } from '../config/address.ts'
+import { answers } from '../net/listener.ts'
 import { visible } from '../observe/log.ts'
-import { member, readAnswer, type Answer, type Reach } from './reach.ts'
+
+export type Answer = {
+  readonly status: number
+  readonly headers: { readonly get: (name: string) => string | null }
+  readonly body: unknown
+}
+/** The operators' API, wherever it is. */
+export type Reach = {
+  /** @param path with its query */
+  readonly ask: (method: string, path: string, body?: object) => Promise<Answer>
+  readonly close: () => Promise<void>
+}
+
+export const member = (value: unknown, name: string): unknown =>
+  typeof value === 'object' && value !== null && Object.hasOwn(value, name)
+    ? (value as Readonly<Record<string, unknown>>)[name]
+    : undefined
+
+/** Any answer of ours: JSON or nothing. */
+export const readAnswer = async (response: {
+  readonly status: number
+  readonly headers: Answer['headers']
+  readonly text: () => Promise<string>
+}): Promise<Answer> => {
+  const text = await response.text()
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: text === '' ? null : (JSON.parse(text) as unknown),
+  }
+}
+export const written = (method: string, body: object | undefined) => ({
+  method,
+  ...(body === undefined
+    ? {}
+    : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+})
+
+/** null: nobody serves there. Throws an Error when the socket is another user's. */
+export const overSocket = async (socketPath: string): Promise<Reach | null> =>
+  (await answers(socketPath))
+    ? {
+        ask: (method, path, body) =>
+          new Promise((resolve, reject) => {
+            const { headers = {}, body: sent } = written(method, body)
+            const asked = request({ socketPath, path, method, headers }, (answer) => {
+              const got = answer.headers
+              const get = (name: string): string | null => got[name]?.toString() ?? null
+              const { statusCode: status = 0 } = answer
+              readAnswer({ status, headers: { get }, text: () => text(answer) }).then(
+                resolve,
+                reject,
+              )
+            })
+            asked.once('error', reject)
+            asked.end(sent)
+          }),
+        close: () => Promise.resolve(),
+      }
+    : null
 
 export type Operate = {
   /** Where the operators' API is; absent: this machine's deputy, unless a bearer says otherwise. */

@@ -68,6 +68,7 @@ const facts = (provider: Provider): [string, string][] => {
     ['account', provider.account && `from ${provider.account.from}`],
     ['refresh', refreshing(provider)],
     ['pushed requests', provider.par ?? null],
+    ['asked of the issuer', (provider.discover?.left ?? []).join(', ')],
     [
       'present',
       `${provider.present.header}: ${provider.present.scheme} {token}`.replace('  ', ' '),

@@ -3,8 +3,9 @@ import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import type { Loaded } from '../config/load.ts'
 import { oddities } from '../config/rules.ts'
-import type { Log } from '../model.ts'
-import { createAddressRule } from '../net/dial.ts'
+import type { Connection, Log } from '../model.ts'
+import { createAddressRule, createDial } from '../net/dial.ts'
+import { createDiscovery } from '../oauth/discovery.ts'
 import { prepare, systemClock } from '../reload.ts'
 
 const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
@@ -12,11 +13,15 @@ const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () 
 const hostOf = (url: string): string => new URL(url).hostname.replace(/^\[|\]$/g, '')
 
 /** Hosts whose address needs `network.allow_private`, or that cannot be resolved now: told, with what to write. */
-const addressNotes = async (loaded: Loaded): Promise<readonly string[]> => {
+const addressNotes = async (
+  loaded: Loaded,
+  connections: ReadonlyMap<string, Connection>,
+): Promise<readonly string[]> => {
   const rule = createAddressRule(loaded.config.network.allow_private)
   const wanted = new Map<string, string>()
-  for (const { name, provider } of loaded.connections.values())
+  for (const { name, provider } of connections.values())
     for (const url of [
+      provider.discover ? provider.issuer : null,
       provider.authorize,
       provider.token,
       provider.userinfo,
@@ -51,6 +56,34 @@ const addressNotes = async (loaded: Loaded): Promise<readonly string[]> => {
   return notes
 }
 
+/** What issuers say of themselves now; what they do not say is told, and ends nothing: others are served meanwhile. */
+const discovered = async (
+  { config, connections }: Loaded,
+  ca: string | null,
+): Promise<{
+  readonly connections: ReadonlyMap<string, Connection>
+  readonly notes: readonly string[]
+}> => {
+  const dial = createDial({
+    allowPrivate: config.network.allow_private,
+    connectTimeout: config.upstream.connect_timeout,
+    idleTimeout: config.upstream.idle_timeout,
+    ca,
+  })
+  const discovery = createDiscovery({ connections, fetch: dial.fetch, log: QUIET })
+  await discovery.start()
+  discovery.close()
+  await dial.close()
+  const notes = [...discovery.connections().values()].flatMap(({ name, provider }) => {
+    const { discover, issuer, authorize, token, clientAuth } = provider
+    if (!discover) return []
+    return discover.problem === null
+      ? `connections.${name}: ${issuer} says authorize ${authorize}, token ${token}; client_auth ${clientAuth}`
+      : `connections.${name}: nobody can connect or refresh there until ${issuer} says its endpoints: ${discover.problem}`
+  })
+  return { connections: discovery.connections(), notes }
+}
+
 /** @returns exit code: 0, or 78 with every problem */
 export const validate = async (options: {
   readonly loaded: Loaded
@@ -78,8 +111,9 @@ export const validate = async (options: {
   options.print(
     `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connections`,
   )
-  for (const note of [...oddities(loaded.config), ...(await addressNotes(loaded))])
-    options.print(`  note: ${note}`)
+  const { connections, notes } = await discovered(loaded, prepared.parts.ca)
+  const about = [...oddities(loaded.config), ...notes, ...(await addressNotes(loaded, connections))]
+  for (const note of about) options.print(`  note: ${note}`)
   directory?.close()
   await policy.close()
   return 0

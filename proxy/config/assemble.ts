@@ -1,6 +1,7 @@
 // A definition that holds → Provider: names of YAML become names of the vocabulary, and what was left out gets its default.
 import type {
   AnswerRules,
+  Discover,
   Json,
   JsonObject,
   OperationRow,
@@ -17,6 +18,7 @@ export type Parts = {
   readonly rows: readonly OperationRow[]
   readonly slots: ReadonlyMap<string, Provider>
   readonly client: NonNullable<Provider['client']> | null
+  readonly discover: Discover | null
 }
 
 const lower = (list: readonly string[]): string[] => list.map((name) => name.toLowerCase())
@@ -87,6 +89,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     name: d.name ?? d.id,
     credential: d.credential,
     issuer: d.issuer,
+    discover: parts.discover,
     authorize: d.authorize,
     token: d.token,
     userinfo: userinfoUrl(d),

@@ -256,9 +256,11 @@ const connect = (
       problems.push(
         `${where}.client_key: is missing: ${use.name} wants a signed assertion (${use.clientAuth})`,
       )
-    if (!signs && clientSecret === null && use.clientAuth !== 'none')
+    // Where the issuer says how clients name themselves, it is asked first.
+    const told = use.discover?.left.includes('client_auth') === true
+    if (!signs && !told && clientSecret === null && use.clientAuth !== 'none')
       problems.push(`${where}.client_secret: is missing: ${use.name} wants one (${use.clientAuth})`)
-    if (use.authorize === null || use.token === null)
+    if (!use.discover && (use.authorize === null || use.token === null))
       problems.push(`${where}.provider: ${use.id} has no authorize and token endpoint`)
     connections.set(name, {
       name,

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import type { Provider } from '../model.ts'
 import { assemble, placed, placeUrl, revokeOf, userinfoUrl } from './assemble.ts'
+import type { Parts } from './assemble.ts'
 import {
   definition,
   explain,
@@ -92,7 +93,8 @@ export const parseProvider = (
   if (d === null || (foreign && problems.length > 0)) return { problems }
   if (d.extends !== undefined && base === undefined)
     report('extends', `there is no definition ${d.extends}`)
-  checkEndpoints(d, report)
+  const discover = discoverOf(d, merged)
+  checkEndpoints(d, discover, report)
   checkParams(d, report)
   if (d.hosts === undefined && d.host_from_token === null)
     report('hosts', 'is needed; [] serves nothing')
@@ -130,12 +132,32 @@ export const parseProvider = (
     report('slot', 'is needed: which of slots is meant where a connection names none')
   if (problems.length > 0) return { problems }
   const client = 'client' in own ? own.client : null
-  const provider = placed(assemble(d, { hosts, assets, rows, slots, client }))
+  const provider = placed(assemble(d, { hosts, assets, rows, slots, client, discover }))
   const chosen = slots.get(d.slot ?? '')
   return { provider: chosen === undefined ? provider : { ...chosen, slots, client } }
 }
 
-const checkEndpoints = (d: Definition, report: Report): void => {
+/** Keys that an issuer's metadata can fill in. */
+const DISCOVERED =
+  'authorize token userinfo revoke par client_auth refresh.client_auth pkce account scope.always authorize_params'.split(
+    ' ',
+  )
+/** An issuer whose authorize or token endpoint nobody wrote down is asked for what is left out. */
+const discoverOf = (d: Definition, merged: unknown): Parts['discover'] => {
+  if (d.credential !== 'oauth2' || d.issuer === null) return null
+  if (d.authorize !== null && d.token !== null) return null
+  const has = (within: unknown, [key = '', ...rest]: readonly string[]): boolean =>
+    isFields(within) &&
+    Object.hasOwn(within, key) &&
+    (rest.length === 0 || within[key] === null || has(within[key], rest))
+  return {
+    left: DISCOVERED.filter((key) => !has(merged, key.split('.'))),
+    insecure: d.insecure,
+    problem: 'it was not asked yet',
+  }
+}
+
+const checkEndpoints = (d: Definition, discover: Parts['discover'], report: Report): void => {
   const endpoints = {
     issuer: d.issuer,
     authorize: d.authorize,
@@ -152,8 +174,8 @@ const checkEndpoints = (d: Definition, report: Report): void => {
     if (problem !== null) report(key, problem)
   }
   for (const key of ['authorize', 'token'] as const) {
-    if (d.credential === 'oauth2' && d[key] === null)
-      report(key, 'is needed for credential: oauth2')
+    if (d.credential === 'oauth2' && d[key] === null && !discover?.left.includes(key))
+      report(key, 'is needed for credential: oauth2, or an issuer that can be asked for it')
     if (d.credential === 'api_key' && d[key] !== null) report(key, 'has no use with an api_key')
   }
   // RFC 8707 2
@@ -162,7 +184,9 @@ const checkEndpoints = (d: Definition, report: Report): void => {
     if (url === null || url.hash !== '')
       report(`resource.${i}`, 'must be an absolute URI without a fragment')
   })
-  if (d.account?.from === 'userinfo' && d.userinfo === null)
+  if (discover !== null && URL.parse(d.issuer ?? '')?.search)
+    report('issuer', 'must have no query (RFC 8414 2)')
+  if (d.account?.from === 'userinfo' && d.userinfo === null && !discover?.left.includes('userinfo'))
     report('account', 'reads userinfo, but userinfo has no URL')
   if (d.account?.from === 'introspect' && d.introspect === null)
     report('account', 'reads introspect, but introspect has no URL')
@@ -297,6 +321,7 @@ export const overrideProvider = (
     provider: {
       ...at,
       client: whole.client ?? null,
+      discover: at.discover ? { ...at.discover, insecure: at.discover.insecure || insecure } : null,
       issuer: overrides.issuer ?? at.issuer,
       authorize: overrides.authorize ?? at.authorize,
       token: overrides.token ?? at.token,

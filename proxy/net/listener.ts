@@ -1,8 +1,9 @@
 // The agent listener: limits, Host and browser rules (design 2.5), then the way or the API. Knows no provider and no policy.
-import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import { chmodSync, existsSync, unlinkSync } from 'node:fs'
 import { createConnection } from 'node:net'
+import type { Log } from '../model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from '../problem.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
@@ -251,4 +252,48 @@ const clearStaleSocket = async (path: string, key: string): Promise<void> => {
   })
   if (alive) throw new Error(`${key}: ${path} is in use by another process`)
   unlinkSync(path)
+}
+
+/** Does anybody answer at this socket? Throws an Error when it belongs to somebody else. */
+export const answers = (path: string): Promise<boolean> =>
+  new Promise((resolve, reject) => {
+    const socket = createConnection(path)
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', (error: NodeJS.ErrnoException) =>
+      error.code === 'EACCES' || error.code === 'EPERM'
+        ? reject(new Error(`${path} is another user's: run this as the user that runs deputy`))
+        : resolve(false),
+    )
+  })
+
+/** The socket by which commands on the same machine talk to deputy: whoever may open the file is the operator. Mode 0600; where that cannot be, it is logged, and commands need the operators' API. */
+export const startControl = async (
+  path: string,
+  listener: RequestListener,
+  log: Log,
+): Promise<() => Promise<void>> => {
+  const none = (reason: string) => {
+    log.warn({ path, reason }, 'commands on this machine cannot reach this deputy')
+    return () => Promise.resolve()
+  }
+  try {
+    await clearStaleSocket(path, 'deputy.sock')
+  } catch (error) {
+    return none(error instanceof Error ? error.message : 'unknown')
+  }
+  const server = createServer(listener)
+  const problem = await new Promise<string | null>((resolve) => {
+    server.once('error', (error) => resolve(error.message))
+    server.listen(path, () => resolve(null))
+  })
+  if (problem !== null) return none(problem)
+  chmodSync(path, 0o600)
+  return () =>
+    new Promise((resolve) => {
+      server.close(() => resolve())
+      server.closeAllConnections()
+    })
 }

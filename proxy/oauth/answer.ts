@@ -2,7 +2,7 @@
 import { atPointer } from '../wire/json.ts'
 import type { AccountRules, AnswerRules, Introspection, Provider, TokenSet } from '../model.ts'
 import { secret } from '../secret.ts'
-import { first, accountAt, hostAt, isFields, parseBody, word } from './body.ts'
+import { first, accountAt, hostAt, isFields, parseBody, parseJson, word } from './body.ts'
 import type { Account, Fields, RawAnswer } from './body.ts'
 
 export type FailureKind =
@@ -21,8 +21,15 @@ export type FailureKind =
   /** It may have worked, and the answer is lost. */
   | 'unknown'
 
+/** What a step is: an administrator there must approve, the person must sign in more strongly, or say yes again. */
+export type Step = 'admin' | 'sign_in' | 'consent'
+
 export type TokenFailure = {
   readonly kind: FailureKind
+  /** Of kind `step`. */
+  readonly step?: Step
+  /** The provider's claims request for the next sign-in (OpenID Connect Core 5.5), JSON; absent: none. */
+  readonly claims?: string
   /** The provider's word or ours; a plain word, never free text. */
   readonly error: string
   /** Short, printable, without anything that looks like a token; for logs only. */
@@ -36,20 +43,64 @@ export type TokenAnswer =
 const KINDS: ReadonlyMap<string, FailureKind> = new Map(
   Object.entries({
     dead: 'invalid_grant bad_refresh_token invalid_refresh_token token_revoked token_expired expired_token account_inactive invalid_code bad_verification_code code_already_used',
-    step: 'interaction_required login_required consent_required account_selection_required insufficient_claims invalid_rapt access_denied admin_policy_enforced mfa_required',
+    step: 'access_denied',
     our_fault:
       'invalid_client unauthorized_client incorrect_client_credentials bad_client_secret bad_client_id invalid_client_id invalid_redirect invalid_redirect_uri bad_redirect_uri redirect_uri_mismatch unsupported_grant_type unsupported_token_type',
     busy: 'slow_down ratelimited rate_limited rate_limit_exceeded too_many_requests temporarily_unavailable authorization_pending',
   }).flatMap(([kind, words]) => words.split(' ').map((word) => [word, kind as FailureKind])),
 )
-/** Phrases of providers that have no word of their own for it; compared in lower case. */
+/** Steps in the words of RFC 6749, OpenID Connect, RFC 9470, Google, Microsoft and Salesforce. */
+const STEPS: ReadonlyMap<string, Step> = new Map(
+  Object.entries({
+    admin:
+      'admin_policy_enforced org_internal admin_consent_required oauth_app_blocked oauth_app_access_denied oauth_approval_error_generic invalid_app_access inactive_user',
+    sign_in:
+      'interaction_required login_required account_selection_required insufficient_claims invalid_rapt mfa_required unmet_authentication_requirements insufficient_user_authentication',
+    consent: 'consent_required',
+  }).flatMap(([step, words]) => words.split(' ').map((word) => [word, step as Step])),
+)
+/** Said in text only, beside a general word; the first that is found counts. */
+const STEP_PHRASES: readonly (readonly [string, Step])[] = [
+  ['aadsts90094', 'admin'],
+  ['aadsts90093', 'admin'],
+  ['aadsts50105', 'admin'],
+  ['aadsts53003', 'admin'],
+  ['must be installed into org', 'admin'],
+  ['not admin approved', 'admin'],
+  ['aadsts65001', 'consent'],
+  ['aadsts50074', 'sign_in'],
+  ['aadsts50076', 'sign_in'],
+  ['aadsts50078', 'sign_in'],
+  ['aadsts50079', 'sign_in'],
+  ['aadsts50158', 'sign_in'],
+]
+/** Who has to do what, by the words and the text of an error; null: nobody can help it by a step. */
+export const stepOf = (words: readonly unknown[], text: string): Step | null => {
+  const lower = text.toLowerCase()
+  const phrase = STEP_PHRASES.find(([known]) => lower.includes(known))?.[1]
+  if (phrase !== undefined) return phrase
+  for (const word of words) {
+    const step = typeof word === 'string' ? STEPS.get(word.toLowerCase()) : undefined
+    if (step !== undefined) return step
+  }
+  return null
+}
+/** Words by which an authorization endpoint refuses the client, not the person (RFC 6749 4.1.2.1). */
+export const refusesClient = (word: string): boolean =>
+  KINDS.get(word) === 'our_fault' ||
+  ['invalid_request', 'invalid_scope', 'unsupported_response_type'].includes(word)
+
+/** Phrases of providers that have no word of their own for it; compared in lower case. The first kinds beat a word. */
 const PHRASES: readonly (readonly [string, FailureKind])[] = [
   ['already being processed', 'busy'],
-  // Salesforce, as invalid_grant: not from here, or not at this hour.
-  ['ip restricted or invalid login hours', 'busy'],
+  ['aadsts50196', 'busy'],
+  ['ip restricted', 'transient'],
+  ['invalid login hours', 'transient'],
   ['value passed for the token was invalid', 'dead'],
   ['aadsts700082', 'dead'],
   ['aadsts50173', 'dead'],
+  ['aadsts700084', 'dead'],
+  ['aadsts70008', 'dead'],
   ['invalid refresh token', 'dead'],
 ]
 const DAY_MS = 86_400_000
@@ -155,13 +206,10 @@ const failureOf = (
     key != null && Object.hasOwn(rules.errors, key) ? [rules.errors[key]] : [],
   )
   const retryAfterMs = retryAfter(headers.get('retry-after'), now)
-  const kind = kindOf(
-    status,
-    [mapped, said],
-    [atPointer(body, '/error_subtype'), atPointer(body, '/suberror')],
-    `${said} ${text}`,
-    retryAfterMs,
-  )
+  const subtypes = [atPointer(body, '/error_subtype'), atPointer(body, '/suberror')]
+  const saying = `${said} ${text}`
+  const kind = kindOf(status, [mapped, said], subtypes, saying, retryAfterMs)
+  const claims = claimsRequest(atPointer(body, '/claims'))
   return {
     kind:
       kind === 'transient' && body === null && (status === 502 || status === 504)
@@ -170,6 +218,8 @@ const failureOf = (
     error: /^[\w.:-]{1,64}$/.test(said ?? '') ? String(said) : `http_${status}`,
     description: text === undefined ? null : printable(text),
     retryAfterMs,
+    ...(kind === 'step' ? { step: stepOf([...subtypes, mapped, said], saying) ?? 'consent' } : {}),
+    ...(kind === 'step' && claims !== null ? { claims } : {}),
   }
 }
 
@@ -184,19 +234,20 @@ const kindOf = (
   if (status === 429 || status === 409 || (status === 503 && retryAfterMs !== null)) return 'busy'
   const lower = text.toLowerCase()
   const phrase = PHRASES.find(([phrase]) => lower.includes(phrase))?.[1]
-  if (phrase === 'busy') return phrase
+  if (phrase === 'busy' || phrase === 'transient') return phrase
   if (status >= 500) return 'transient'
-  if (
-    subtypes.some(
-      (subtype) => typeof subtype === 'string' && KINDS.get(subtype.toLowerCase()) === 'step',
-    )
-  )
-    return 'step'
+  if (phrase !== 'dead' && stepOf([...subtypes, ...words], text) !== null) return 'step'
   for (const word of words) {
     const kind = KINDS.get(word?.toLowerCase() ?? '')
     if (kind !== undefined) return kind
   }
   return phrase ?? 'transient'
+}
+
+/** JSON text of an object, small enough for a URL; null: it is none. */
+export const claimsRequest = (value: unknown): string | null => {
+  const parsed = typeof value === 'string' && value.length <= 4_096 ? parseJson(value) : undefined
+  return isFields(parsed) ? JSON.stringify(parsed) : null
 }
 
 const fail = (kind: FailureKind, error: string): TokenFailure => ({

@@ -1,5 +1,6 @@
 // The authorization request (RFC 6749 4.1.1, RFC 7636): a URL, nothing secret in it.
 import type { Connection } from '../model.ts'
+import { absent } from './request.ts'
 
 export type Ask = {
   readonly redirectUri: string
@@ -16,8 +17,7 @@ export type Ask = {
 /** Where the person's browser goes. Throws when a scope is asked that the connection may not ask for. */
 export const authorizationUrl = (connection: Connection, ask: Ask): URL => {
   const { provider, name } = connection
-  if (provider.authorize === null)
-    throw new Error(`connections.${name}: provider ${provider.id} has no authorize endpoint`)
+  if (provider.authorize === null) throw absent(connection, 'authorize')
   const beyond = ask.scopes.filter((scope) => !connection.scopes.includes(scope))
   if (beyond.length > 0)
     throw new Error(`connections.${name}.scopes does not list ${beyond.join(', ')}`)

@@ -24,7 +24,7 @@ export const parseBody = ({ body, headers }: RawAnswer): Fields | null => {
 }
 
 /** undefined: no JSON, or JSON with more than one reading. */
-const parseJson = (text: string): unknown => {
+export const parseJson = (text: string): unknown => {
   try {
     parseStrict(text)
     return JSON.parse(text, exact) as unknown

@@ -4,33 +4,14 @@ import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { secret } from '../secret.ts'
 import { samePerson } from '../wire/canonical.ts'
+import { refusesClient, stepOf, type Step, type TokenFailure } from './answer.ts'
 import type { FlowParts, Keeper } from './confirm.ts'
-
-/** What a provider says instead of a code: the person would not, an administrator must, the person must sign in otherwise, or it failed. */
-type Refusal = 'denied' | 'admin_consent_required' | 'step_up_required' | 'provider_error'
-const REFUSALS: ReadonlyMap<string, Refusal> = new Map(
-  Object.entries({
-    denied: 'access_denied',
-    // Google, Salesforce and others: the organisation has not let this app in.
-    admin_consent_required:
-      'admin_policy_enforced org_internal admin_consent_required oauth_app_blocked oauth_app_access_denied',
-    // OpenID Connect Core 3.1.2.6, and OIDC's unmet authentication requirements.
-    step_up_required:
-      'interaction_required login_required account_selection_required consent_required mfa_required unmet_authentication_requirements insufficient_claims invalid_rapt',
-  }).flatMap(([kind, words]) => words.split(' ').map((each) => [each, kind as Refusal])),
-)
-/** Entra says `access_denied` or `consent_required` there, and only its number says who can help. */
-const ENTRA_ADMIN = /AADSTS(?:50105|9009[345])\b/
-const refusalOf = (error: string, description: string | null): Refusal =>
-  ENTRA_ADMIN.test(description ?? '')
-    ? 'admin_consent_required'
-    : (REFUSALS.get(error.toLowerCase()) ?? 'provider_error')
 
 /** The first ones say that the flow has ended; of the others nothing was touched, except that `used` was spent before. */
 export type Finished =
   | { readonly kind: 'completed' | 'partial'; readonly flow: Flow; readonly account: string }
   | {
-      readonly kind: Refusal | 'account_mismatch' | 'user_inactive'
+      readonly kind: 'denied' | 'provider_error' | 'account_mismatch' | 'user_inactive'
       readonly flow: Flow
     }
   /** The application is to say who was there, by this id. */
@@ -103,14 +84,12 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
           ? UNNAMED
           : (earned.account ?? (await client.userinfo(connection, tokens.access)))
     } catch (error) {
-      const said = causeOf(error)
-      const refusal = refusalOf(said, null)
-      const kind = refusal === 'denied' ? 'provider_error' : refusal
-      const failed = await end(flow, { failure: kind })
+      const reason = reasonOf(error)
+      const failed = await end(flow, { failure: reason })
       // Whose account it is was never said: what was earned is given back.
       const revoked = tokens === null ? {} : { revoked: await client.revoke(connection, tokens) }
-      await event('failed', flow, { ...actor, reason: kind, error: said, ...revoked })
-      return { kind, flow: failed }
+      await event('failed', flow, { ...actor, reason, error: causeOf(error), ...revoked })
+      return { kind: 'provider_error', flow: failed }
     }
     const earned = { tokens, account }
     if (answer.person !== null) return keeper.keep(flow, connection, earned, actor)
@@ -146,8 +125,9 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
     }
     // RFC 9207 2.4: plain strings; the distinct redirect URI is the defence where a provider sends none.
     const iss = params.get('iss')
-    const { issuer } = connection.provider
-    if (iss !== null && issuer !== null && iss !== issuer) {
+    const { issuer, issRequired } = connection.provider
+    const foreign = iss === null ? issRequired === true : iss !== issuer
+    if (issuer !== null && foreign) {
       await event('failed', flow, { ...actor, reason: 'iss_mismatch', ended: false })
       return { kind: 'iss_mismatch' }
     }
@@ -160,12 +140,18 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
 
     const error = params.get('error')
     const code = params.get('code')
+    const subcode = params.get('error_subcode')
+    const step = stepOf([subcode, error], params.get('error_description') ?? '')
+    if (error === 'access_denied' && step !== 'admin') {
+      const denied = await end(flow, { failure: 'denied' })
+      await event('denied', flow, actor)
+      return { kind: 'denied', flow: denied }
+    }
     if (error !== null || code === null) {
-      const kind = refusalOf(error ?? '', params.get('error_description'))
-      const ended = await end(flow, { failure: kind })
-      if (kind === 'denied') await event('denied', flow, actor)
-      else await event('failed', flow, { ...actor, reason: kind, error: word(error) })
-      return { kind, flow: ended }
+      const reason = failureOf(step, refusesClient(error ?? ''))
+      const failed = await end(flow, { failure: reason })
+      await event('failed', flow, { ...actor, reason, error: word(error) })
+      return { kind: 'provider_error', flow: failed }
     }
     return redeem(row, flow, connection, code, answer, actor)
   }
@@ -174,6 +160,15 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
 /** An error word of the provider (RFC 6749 4.1.2.1), fit for evidence; anything else says only that it was none. */
 const word = (text: string | null): string =>
   text !== null && /^[A-Za-z_]{1,64}$/.test(text) ? text : 'unspecified'
+/** What the person is told: who has to do something before the same link can work. */
+const failureOf = (step: Step | null | undefined, refused: boolean): string => {
+  if (step === 'admin' || step === 'sign_in') return `${step}_required`
+  return refused && step == null ? 'client_refused' : 'provider_error'
+}
+const reasonOf = (error: unknown): string => {
+  const cause = error instanceof Problem ? (error.cause as Partial<TokenFailure> | null) : null
+  return failureOf(cause?.step, cause?.kind === 'our_fault')
+}
 const causeOf = (error: unknown): string => {
   const cause =
     error instanceof Problem ? (error.cause as { readonly error?: unknown } | null) : null

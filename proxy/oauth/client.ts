@@ -297,6 +297,8 @@ export const createOAuthClient = ({
       { access, refresh }: Pick<TokenSet, 'access' | 'refresh'>,
     ): Promise<Revoked> => {
       const { provider, clientId } = connection
+      // Nobody knows whether it could have been done.
+      if (provider.revoke === null && provider.discover?.problem) return Promise.resolve('failed')
       const url = (provider.revoke ?? '').replaceAll('{client_id}', encodeURIComponent(clientId))
       const headers = presented(provider, access)
       return revokeAt(provider, {

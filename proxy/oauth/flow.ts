@@ -1,12 +1,22 @@
 // A consent from link to stored grant: begun, shared, shown, sent to the provider, waited for.
 import { createHash } from 'node:crypto'
-import type { Clock, Connection, Flow, FlowRow, Holding, Person, Store, Vault } from '../model.ts'
+import type {
+  Challenge,
+  Clock,
+  Connection,
+  Flow,
+  FlowRow,
+  Holding,
+  Person,
+  Store,
+  Vault,
+} from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Sealer } from '../vault/seal.ts'
 import { createFinish } from './callback.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createKeeper } from './confirm.ts'
-import { createQuota, QUOTA_MS } from './quota.ts'
+import { createQuota, QUOTA_MS } from './patience.ts'
 import type { OAuthClient } from './client.ts'
 
 export type FlowDeps = {
@@ -37,6 +47,8 @@ export type Begun = {
   readonly scopes: readonly string[]
   /** ms since the epoch. */
   readonly expiresAt: number
+  /** How the last try of this person there failed, where that was not to be; null: it did not. */
+  readonly after?: string | null
 }
 
 /** A link to deliver; `attempt` counts from 1. */
@@ -51,6 +63,8 @@ export type Plan =
 export type Flows = ReturnType<typeof createFlows>
 
 const LEG_MS = 600_000
+/** Ends after which the same link again leads to the same end, unless somebody else does something. */
+const STUCK: ReadonlySet<string> = new Set(['admin_required', 'client_refused'])
 /** The bus tells within a second; this is for what it lost. */
 const POLL_MS = 5_000
 /** Flows that are waited for are looked at one by one, this far apart: a thousand held calls are no load of their own. */
@@ -89,6 +103,7 @@ export const createFlows = (deps: FlowDeps) => {
           ? (JSON.parse(row.failure) as readonly string[])
           : [],
       awaiting: row.held != null,
+      challenge: row.challenge == null ? null : (JSON.parse(row.challenge) as Challenge),
       nextUri: row.nextUri,
       createdAt: row.createdAt,
       expiresAt: row.expiresAt,
@@ -156,7 +171,10 @@ export const createFlows = (deps: FlowDeps) => {
   const insert = async (
     who: { readonly person: Person; readonly agent: string; readonly connection: string },
     scopes: readonly string[],
-    set: Pick<FlowRow, 'nonce' | 'status' | 'reauthorization' | 'nextUri' | 'notifyAt'>,
+    set: Pick<
+      FlowRow,
+      'nonce' | 'status' | 'reauthorization' | 'nextUri' | 'notifyAt' | 'challenge'
+    >,
   ): Promise<FlowRow> => {
     const now = clock.now()
     const row: FlowRow = {
@@ -183,12 +201,19 @@ export const createFlows = (deps: FlowDeps) => {
   const start = async (
     who: { readonly person: Person; readonly agent: string; readonly connection: string },
     scopes: readonly string[],
-    options: { readonly reauthorization: boolean; readonly nextUri: string | null },
+    options: Pick<FlowRow, 'reauthorization' | 'nextUri'> & { readonly challenge: string | null },
   ): Promise<Begun> => {
     const { person, agent, connection } = who
-    const pending = await store.flows.pending(person, agent, connection, scopes, clock.now())
+    const { challenge } = options
+    const now = clock.now()
+    const [pending, last] = await Promise.all([
+      store.flows.pending(person, agent, connection, scopes, now, challenge),
+      store.flows.ended(person, connection),
+    ])
+    const after = last?.failure != null && STUCK.has(last.failure) ? last.failure : null
     // A row made under a hash key that the ring no longer uses cannot be turned into its link again.
-    if (pending !== null && sha256(idOf(pending.nonce)) === pending.hash) return begun(pending)
+    if (pending !== null && sha256(idOf(pending.nonce)) === pending.hash)
+      return { ...begun(pending), after }
     const nonce = deps.randomBytes(32).toString('base64url')
     const notifyAt = deps.onLink === undefined ? null : clock.now()
     const row = await quota.take(person, agent, () =>
@@ -196,7 +221,7 @@ export const createFlows = (deps: FlowDeps) => {
     )
     await event('started', toFlow(row), { reauthorization: options.reauthorization })
     deps.onLink?.()
-    return begun(row)
+    return { ...begun(row), after }
   }
 
   const holdingOf = (flow: Flow): Holding | Promise<Holding> =>
@@ -234,10 +259,16 @@ export const createFlows = (deps: FlowDeps) => {
       agent: string,
       connection: string,
       scopes: readonly string[],
-      options: { readonly reauthorization?: boolean; readonly nextUri?: string | null } = {},
+      options: {
+        readonly reauthorization?: boolean
+        readonly nextUri?: string | null
+        /** How the provider wants the person to sign in this time. */
+        readonly challenge?: Challenge | null
+      } = {},
     ): Promise<Begun> => {
       const { provider, scopes: most = [] } = deps.connections().get(connection) ?? {}
       const sorted = union(provider?.scopeWhole === true ? most : scopes).toSorted()
+      const challenge = options.challenge ? JSON.stringify(options.challenge) : null
       const key = JSON.stringify([
         person.tenant,
         person.realm,
@@ -245,12 +276,14 @@ export const createFlows = (deps: FlowDeps) => {
         agent,
         connection,
         sorted,
+        challenge,
       ])
       const running = beginning.get(key)
       if (running !== undefined) return running
       const started = start({ person, agent, connection }, sorted, {
         reauthorization: options.reauthorization ?? false,
         nextUri: options.nextUri ?? null,
+        challenge,
       }).finally(() => beginning.delete(key))
       beginning.set(key, started)
       return started
@@ -325,7 +358,12 @@ export const createFlows = (deps: FlowDeps) => {
     leg: async (
       flow: Flow,
       redirectUri: string,
-    ): Promise<{ readonly location: URL; readonly cookie: string }> => {
+    ): Promise<{
+      readonly location: URL
+      /** It stands in `location` only where that was not pushed (RFC 9126). */
+      readonly state: string
+      readonly cookie: string
+    }> => {
       const todo = await plan(flow)
       const connection = deps.connections().get(flow.connection)
       const open = flow.status === 'pending' && flow.expiresAt > clock.now()
@@ -357,9 +395,10 @@ export const createFlows = (deps: FlowDeps) => {
           verifier === null ? null : createHash('sha256').update(verifier).digest('base64url'), // RFC 7636 4.2, S256
         scopes: asked,
         nonce,
+        ...(flow.challenge ? { extra: flow.challenge } : {}),
       })
       await event('at_provider', flow, { asked })
-      return { location, cookie }
+      return { location, state, cookie }
     },
 
     /** This agent's own grant on what the person already gave; false: that is no longer so, ask the provider. */

@@ -3,7 +3,6 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import type { Clock, Connection, Log, StoredCredential, Vault } from '../model.ts'
 import { Problem } from '../problem.ts'
-import type { Spool } from '../vault/spool.ts'
 import type { TokenAnswer, TokenFailure } from './answer.ts'
 import type { OAuthClient } from './client.ts'
 import {
@@ -14,7 +13,9 @@ import {
   reauthorize,
   unavailable,
 } from './patience.ts'
+import { need } from './request.ts'
 import { createUnstored } from './unstored.ts'
+import type { Spool } from './unstored.ts'
 
 export type RefreshDeps = {
   readonly vault: Pick<
@@ -179,7 +180,15 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
         : kind === 'not_sent'
           ? 'not_sent'
           : 'refused'
-    await vault.release(credential.id, lease, { kind: outcome, error, coolDownMs })
+    // A step of an administrator or a stronger sign-in is told to whoever asks for the link.
+    const told =
+      failure.step === 'admin' || failure.step === 'sign_in' ? `${failure.step}_required` : error
+    await vault.release(credential.id, lease, { kind: outcome, error: told, coolDownMs })
+    if (failure.claims !== undefined) {
+      const now = await vault.open(credential.id, { fresh: true })
+      if (now?.status === 'needs_reauth')
+        throw reauthorize('the provider wants another sign-in', { claims: failure.claims })
+    }
     if (dead) {
       // Still active: the release was fenced off, so somebody else has the lease, or stored a newer token already.
       const now = await current(credential.id)
@@ -203,6 +212,8 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   ): Promise<Fresh | null> => {
     const until = (broken.get(connection) ?? 0) - clock.mono()
     if (until > 0) throw unavailable('this client was refused moments ago', until)
+    // Before the lease: nothing is asked, so nothing can be lost.
+    need(connection, 'token')
     const leased = await vault.lease(id, generation, LEASE_MS)
     if (leased.kind === 'busy') return null
     if (leased.kind === 'cooling') {

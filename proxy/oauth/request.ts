@@ -8,12 +8,23 @@ export const FORM = 'application/x-www-form-urlencoded'
 export const JSON_TYPE = 'application/json'
 export type Fields = Readonly<Record<string, string>>
 
+/** Why an endpoint is not there: its issuer could not be asked, or nobody wrote it down. */
+export const absent = (
+  { name, provider }: Connection,
+  key: 'authorize' | 'token' | 'userinfo',
+): Error => {
+  const { issuer, discover } = provider
+  return discover?.problem
+    ? new Problem(
+        'credential_unavailable',
+        `the endpoints of ${provider.name} are not known now: its issuer ${issuer} has to say them, and ${discover.problem}`,
+        { extra: { retry_after: 30 } },
+      )
+    : new Error(`connections.${name}: provider ${provider.id} has no ${key} endpoint`)
+}
 export const need = (connection: Connection, key: 'token' | 'userinfo'): string => {
   const url = connection.provider[key]
-  if (url === null)
-    throw new Error(
-      `connections.${connection.name}: provider ${connection.provider.id} has no ${key} endpoint`,
-    )
+  if (url === null) throw absent(connection, key)
   return url
 }
 /** How this provider is asked for a token, and how its answer reads. */

@@ -156,7 +156,12 @@ export const createTelemetry = (about: { readonly version: string; readonly comm
     'Credentials asked for, by where they came from.',
     ['provider', 'outcome'],
   )
-  const families = [server, active, client, decisions, evaluation, credentials]
+  const idle = counter(
+    'deputy_idle_refreshes_total',
+    'Refreshes of grants that nobody used for long, by what became of them.',
+    ['provider', 'outcome'],
+  )
+  const families = [server, active, client, decisions, evaluation, credentials, idle]
   const evaluated = evaluation.with()
   const watched = new Map<string, { help: string; type: string; read: Read }>()
   /** A value that is read when somebody asks; a list gives one sample per set of labels. */
@@ -229,6 +234,8 @@ export const createTelemetry = (about: { readonly version: string; readonly comm
     evaluated: evaluated.observe,
     credential: (provider: string, outcome: 'cached' | 'refreshed' | 'reconnect' | 'error'): void =>
       credentials.with(provider, outcome).add(),
+    idle: (provider: string, outcome: 'refreshed' | 'dead' | 'failed' | 'not_allowed'): void =>
+      idle.with(provider, outcome).add(),
     /** Shows the journal's own counts and, under `deputy_policy_info`, the policy in force. */
     audit: (journal: {
       readonly lines: () => number

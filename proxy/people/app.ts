@@ -77,8 +77,9 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403)
     if (flow.failure === 'denied') return show(c, pages.deniedPage())
     if (flow.failure === 'account_mismatch') return show(c, pages.mismatchPage(name), 409)
-    if (flow.failure === 'admin_consent_required') return show(c, pages.adminConsentPage(name), 403)
-    if (flow.failure === 'step_up_required') return show(c, pages.stepUpPage(name), 403)
+    if (flow.failure === 'admin_required') return show(c, pages.adminPage(name), 403)
+    if (flow.failure === 'sign_in_required') return show(c, pages.strongerPage(name), 403)
+    if (flow.failure === 'client_refused') return show(c, pages.clientRefusedPage(name), 502)
     if (flow.failure === 'provider_error') return show(c, pages.providerErrorPage(name), 502)
     return show(c, pages.expiredPage(), 410)
   }
@@ -198,6 +199,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         again: asked.filter((scope) => !flow.scopes.includes(scope)),
         step: plan.kind,
         reauthorization: flow.reauthorization,
+        stronger: flow.challenge != null,
         csrf: frame.csrf(session, flow.hash),
         action: `/connect/${id}`,
       }),
@@ -229,11 +231,17 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       const next = mayLeave({ ...flow, missing: [] })
       return next === null ? over() : frame.goOn(c, new URL(next).host, next)
     }
-    const { location, cookie } = await flows.leg(flow, redirectUri(flow.connection))
-    const base = legCookie(location.searchParams.get('state') ?? '')
-    setCookie(c, cookies.write(base, cookie, LEG_MS))
     const name = connections().get(flow.connection)?.provider.name ?? flow.connection
-    return frame.goOn(c, name, location.href)
+    try {
+      const { location, state, cookie } = await flows.leg(flow, redirectUri(flow.connection))
+      setCookie(c, cookies.write(legCookie(state), cookie, LEG_MS))
+      return frame.goOn(c, name, location.href)
+    } catch (error) {
+      // It did not take the request, or nobody knows where it is: the link stays good.
+      if (!(error instanceof Problem) || error.code !== 'credential_unavailable') throw error
+      deps.log.error({ connection: flow.connection, reason: error.message }, 'nobody can connect')
+      return show(c, pages.providerErrorPage(name), 502)
+    }
   })
 
   const redirectUri = (connection: string): string => `${publicUrl}/callback/${connection}`

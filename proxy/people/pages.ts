@@ -14,6 +14,8 @@ export type ConnectView = {
   /** `grant`: the account is connected already, only this agent's permission is missing. */
   readonly step: 'provider' | 'grant'
   readonly reauthorization: boolean
+  /** The provider demands a stronger or fresher sign-in. */
+  readonly stronger?: boolean
   readonly csrf: string
   /** Where the form goes: the page's own path. */
   readonly action: string
@@ -32,7 +34,19 @@ export const connectPage = (view: ConnectView): Html => {
         <strong>${provider.name}</strong>. It never sees your password or your access token, and
         your organisation's policy decides on every single call.
       </p>
-      ${view.reauthorization ? html`<p>You connected this account before, and ${provider.name} has withdrawn the permission since.</p>` : ''}
+      ${
+        view.stronger === true
+          ? html`<p>
+              ${provider.name} asks you to sign in there again, more strongly or more recently than
+              before, until it lets the agent go on.
+            </p>`
+          : view.reauthorization
+            ? html`<p>
+                You connected this account before, and ${provider.name} has withdrawn the permission
+                since.
+              </p>`
+            : ''
+      }
       <dl>
         <div>
           <dt>Agent</dt>
@@ -194,18 +208,26 @@ export const providerErrorPage = (providerName: string): Html =>
     'Go back to the agent and repeat what you asked for. If it happens again, tell your administrator.',
   )
 
-export const adminConsentPage = (providerName: string): Html =>
+/** Nothing that the person can do themself. */
+export const adminPage = (providerName: string): Html =>
   note(
-    `Your organisation has not allowed this at ${providerName}`,
-    'Nothing was stored. You cannot give this permission yourself.',
-    `Ask whoever administers ${providerName} in your organisation to allow this application, then repeat what you asked the agent for.`,
+    'An administrator has to approve this first',
+    `Your organisation at ${providerName} lets only approved applications in, and this one is not among them for you. Nothing was stored.`,
+    `Ask an administrator of your organisation at ${providerName} to approve it, then go back to the agent and repeat what you asked for.`,
   )
 
-export const stepUpPage = (providerName: string): Html =>
+export const strongerPage = (providerName: string): Html =>
   note(
-    `${providerName} wants you to sign in again`,
-    'Nothing was stored. It asks for a stronger or a newer sign-in first.',
-    `Sign in at ${providerName} in this browser, then open the link that the agent gave you again or repeat what you asked for.`,
+    `${providerName} wants another sign-in`,
+    `${providerName} did not accept the way you signed in: it may want a second factor, or a device that your organisation manages. Nothing was stored.`,
+    'Open the link that the agent gives you again, and sign in the way it is asked for there.',
+  )
+
+export const clientRefusedPage = (providerName: string): Html =>
+  note(
+    `${providerName} does not accept this application`,
+    'It is not registered there as it is set up here, so nothing was stored. You cannot mend this, and trying again does not help.',
+    'Tell your administrator, who finds the cause in the record of this authorization.',
   )
 
 /** The callback did not come from the browser, provider or moment that it should. */

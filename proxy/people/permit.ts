@@ -11,6 +11,8 @@ type Wanted =
   | { readonly operation: string }
   /** A run token for this connection, with the operator that wants it. */
   | { readonly run: string }
+  /** What was granted long ago, and nobody used since. */
+  | { readonly keep: readonly string[] }
 
 /** @returns what to ask the person for; `held`: nothing is left to ask. Throws policy_denied and what its sources throw. */
 export const createPermit =
@@ -61,7 +63,8 @@ export const createPermit =
       holding,
     })
     const reasons = decision.reasons.map(({ code }) => code)
-    await deps.evidence.event('run' in wanted ? 'run.decided' : 'consent.decided', {
+    const about = 'run' in wanted ? 'run' : 'keep' in wanted ? 'connection' : 'consent'
+    await deps.evidence.event(`${about}.decided`, {
       ...('run' in wanted ? { operator: wanted.run } : {}),
       user: { ...principal.person, verified: principal.verified },
       agent: { id: principal.agent },
@@ -115,6 +118,8 @@ const own = (
 
 const operationOf = (connection: Connection, wanted: Wanted): OperationRow => {
   if ('scopes' in wanted) return own('deputy.connect', 'read', wanted.scopes)
+  // Who may not connect it any more has no use for it either.
+  if ('keep' in wanted) return own('deputy.connect', 'read', wanted.keep)
   // What a run may do later is asked again at each of its calls; minting one needs facts as fresh as a write.
   if ('run' in wanted) return own('deputy.run', 'write', [])
   const found = connection.provider.operations.find(({ id }) => id === wanted.operation)

@@ -80,6 +80,12 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX flows_notify ON flows (notify_at) WHERE notify_at IS NOT NULL;
   CREATE INDEX flows_begun ON flows (tenant, realm, user_id, agent, created_at);
   `,
+  `
+  ALTER TABLE credentials ADD COLUMN idle_from INTEGER;
+  CREATE INDEX credentials_idle ON credentials (connection, coalesce(idle_from, stored_at)) WHERE status = 'active';
+  ALTER TABLE flows ADD COLUMN challenge TEXT;
+  CREATE INDEX flows_ended ON flows (tenant, realm, user_id, connection, created_at) WHERE status <> 'pending';
+  `,
 ]
 
 /**

@@ -4,6 +4,7 @@ import type {
   CredentialRow,
   FlowRow,
   GrantRow,
+  IdleRow,
   Person,
   RunRow,
   SealedRow,
@@ -40,13 +41,17 @@ const CREDENTIAL =
   )
 const GRANT = 'tenant realm user agent connection scopes at lastUsedAt'.split(' ')
 const FLOW =
-  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil notifyAt notices'.split(
+  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil notifyAt notices challenge'.split(
     ' ',
   )
 const RUN =
   'tokenHash id tenant realm user agent connections operations createdBy createdAt expiresAt revokedAt'.split(
     ' ',
   )
+/** Background refreshes: `idle_from` where it was put off since the last store. */
+const IDLE_FROM = 'coalesce(idle_from, stored_at)'
+/** The idle time of what has no refresh token never counts; exact as a number in both databases. */
+const NEVER = Number.MAX_SAFE_INTEGER
 const PERSON = 'tenant = :tenant AND realm = :realm AND user_id = :user'
 /** The journal of a credential's refreshes is kept this long, ms. */
 const JOURNAL_LIFE = 30 * 86_400_000
@@ -88,6 +93,7 @@ const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
           confirmUntil: row.confirmUntil ?? null,
           notifyAt: row.notifyAt ?? null,
           notices: row.notices ?? 0,
+          challenge: row.challenge ?? null,
         }
       : {}),
   } as Params)
@@ -121,11 +127,13 @@ const statements = (now: string) => {
     find: `${credentials} WHERE ${PERSON} AND connection = :connection ORDER BY slot`,
     list: `${credentials} WHERE ${['tenant', 'realm', 'user', 'connection'].map(matching).join(' AND ')} ORDER BY tenant, realm, user_id, connection, slot`,
     same: `${credentials} WHERE ${PERSON} AND connection = :connection AND slot = :slot`,
-    put: `${insert('credentials', CREDENTIAL)} ON CONFLICT (id) DO UPDATE SET ${overwrite(CREDENTIAL)} WHERE credentials.generation < excluded.generation RETURNING id`,
+    put: `${insert('credentials', CREDENTIAL)} ON CONFLICT (id) DO UPDATE SET ${overwrite(CREDENTIAL)}, idle_from = NULL WHERE credentials.generation < excluded.generation RETURNING id`,
     lease: `UPDATE credentials SET unknown_since = CASE WHEN lease IS NULL THEN unknown_since ELSE coalesce(unknown_since, lease_until) END, lease = :lease, lease_until = ${now} + :ms WHERE id = :id AND generation = :generation AND status = 'active' AND (lease IS NULL OR lease_until <= ${now}) RETURNING ${select(CREDENTIAL)}`,
-    rotate: `UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, lease = NULL, lease_until = NULL, unknown_since = NULL, cool_until = NULL, cool_error = NULL WHERE id = :id AND lease = :lease AND generation + 1 = :generation AND status = 'active' RETURNING ${select(CREDENTIAL)}`,
-    revive: `UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, status = 'active', unknown_since = NULL, cool_until = NULL, cool_error = NULL WHERE id = :id AND lease IS NULL AND generation + 1 = :generation AND status = 'needs_reauth' RETURNING ${select(CREDENTIAL)}`,
+    rotate: `UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, lease = NULL, lease_until = NULL, unknown_since = NULL, cool_until = NULL, cool_error = NULL, idle_from = NULL WHERE id = :id AND lease = :lease AND generation + 1 = :generation AND status = 'active' RETURNING ${select(CREDENTIAL)}`,
+    revive: `UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, status = 'active', unknown_since = NULL, cool_until = NULL, cool_error = NULL, idle_from = NULL WHERE id = :id AND lease IS NULL AND generation + 1 = :generation AND status = 'needs_reauth' RETURNING ${select(CREDENTIAL)}`,
     release: `UPDATE credentials SET status = :status, unknown_since = :unknownSince, cool_until = :coolUntil, cool_error = :coolError, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease RETURNING ${select(CREDENTIAL)}`,
+    idle: `SELECT ${select('id tenant realm user connection generation storedAt'.split(' '))}, ${IDLE_FROM} AS "from" FROM credentials WHERE status = 'active' AND connection = :connection AND ${IDLE_FROM} <= :before ORDER BY ${IDLE_FROM} LIMIT :most`,
+    putOff: `UPDATE credentials SET idle_from = :to WHERE id = :id AND status = 'active' AND ${IDLE_FROM} = :from RETURNING id`,
     remove: `DELETE FROM credentials WHERE id = :id RETURNING ${select(CREDENTIAL)}`,
     journal: `INSERT INTO refresh_journal (lease, credential, generation, started_at, outcome) VALUES (:lease, :id, :generation, ${now}, 'started')`,
     trim: `DELETE FROM refresh_journal WHERE credential = :id AND started_at < ${now} - ${JOURNAL_LIFE}`,
@@ -139,6 +147,7 @@ const statements = (now: string) => {
     flow: `${flows} WHERE hash = :hash`,
     flowByState: `${flows} WHERE state_hash = :stateHash`,
     pending: `${flows} WHERE ${PERSON} AND connection = :connection AND agent = :agent AND status = 'pending' AND expires_at > :now ORDER BY created_at DESC`,
+    endedFlow: `SELECT failure FROM flows WHERE ${PERSON} AND connection = :connection AND status <> 'pending' ORDER BY created_at DESC LIMIT 1`,
     begin: insert('flows', FLOW),
     leg: `UPDATE flows SET state_hash = :stateHash, cookie_hash = :cookieHash, sealed_leg = :sealedLeg, leg_expires_at = :legExpiresAt WHERE hash = :hash AND status = 'pending' AND held IS NULL RETURNING hash`,
     consume: `UPDATE flows SET state_hash = NULL WHERE hash = :hash AND state_hash = :stateHash AND status = 'pending' RETURNING hash`,
@@ -248,6 +257,18 @@ export const createTables = (db: Database): Store => {
           tell('credential', changed(released))
           return true
         }, 'refresh'),
+      idle: (connection, before, most) =>
+        rows(sql.idle, { connection, before, most }, (raw) => raw as IdleRow),
+      putOff: (list) =>
+        db.transact(function* (): Work<readonly string[]> {
+          const ours: string[] = []
+          // In one order everywhere: two replicas never wait for each other's rows.
+          for (const { row, to } of list.toSorted((a, b) => (a.row.id < b.row.id ? -1 : 1))) {
+            const { id, from } = row
+            if ((yield [sql.putOff, { id, from, to: to ?? NEVER }]).length > 0) ours.push(id)
+          }
+          return ours
+        }),
       remove: (id) =>
         db.transact(function* (tell): Work<CredentialRow | null> {
           const old = first(yield [sql.remove, { id }], credentialOf)
@@ -286,12 +307,18 @@ export const createTables = (db: Database): Store => {
     flows: {
       byHash: (hash) => row(sql.flow, { hash }, flowOf),
       byState: (stateHash) => row(sql.flowByState, { stateHash }, flowOf),
-      pending: async (person, agent, connection, scopes, now) => {
+      pending: async (person, agent, connection, scopes, now, challenge = null) => {
         const set = (of: readonly string[]): string => JSON.stringify([...new Set(of)].sort())
         const whose = { ...personOf(person), agent, connection, now }
         const found = await rows(sql.pending, whose, flowOf)
-        return found.find((flow) => set(flow.scopes) === set(scopes)) ?? null
+        const fits = (flow: FlowRow): boolean =>
+          set(flow.scopes) === set(scopes) && (challenge === null || flow.challenge === challenge)
+        return found.find(fits) ?? null
       },
+      ended: async (person, connection) =>
+        row(sql.endedFlow, { ...personOf(person), connection }, (raw) => ({
+          failure: raw['failure'] as string | null,
+        })),
       insert: async (flow) => void (await db.query([sql.begin, toRaw(flow)])),
       leg: (hash, { stateHash, cookieHash, sealedLeg, legExpiresAt }) =>
         hit(sql.leg, { hash, stateHash, cookieHash, sealedLeg, legExpiresAt }),

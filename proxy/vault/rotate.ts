@@ -15,7 +15,6 @@ import {
 import type { Log, SealedRow, Store } from '../model.ts'
 import { createSealer, kidOf, newKey, parseKeyRing, ringText } from './seal.ts'
 import type { KeyRing, Sealer } from './seal.ts'
-import { spooled } from './spool.ts'
 
 /** Reads the ring. Throws an Error that says what is wrong and quotes no key. */
 export const readRing = (path: string): KeyRing => {
@@ -177,14 +176,14 @@ export const rotateKeys = async (options: {
   readonly store: Pick<Store, 'sealed'>
   /** The ring's file. */
   readonly path: string
-  /** Folder of refreshed tokens that wait for the store. */
-  readonly spool: string
+  /** How many refreshed tokens wait for the store, sealed. */
+  readonly waiting: () => Promise<number>
   readonly retire: boolean
   readonly print: (line: string) => void
   readonly complain: (line: string) => void
   readonly now: () => number
 }): Promise<number> => {
-  const { store, path, spool, retire, print, complain, now } = options
+  const { store, path, retire, print, complain, now } = options
   const settled = now() - statSync(path).mtimeMs
   if (!retire) print(`${addKey(path, now())} was added to ${path} and seals from now on`)
   const ring = readRing(path)
@@ -205,10 +204,10 @@ export const rotateKeys = async (options: {
     print,
   )
   if (retire && unused.length > 0) {
-    const waiting = (await spooled(spool)).length
+    const waiting = await options.waiting()
     if (waiting > 0) {
       complain(
-        `${waiting} refreshed tokens wait in ${spool}, perhaps under an old key: nothing was removed. Start deputy, which stores them, and run ${ROTATE_AGAIN} again.`,
+        `${waiting} refreshed tokens wait in vault.spool, perhaps under an old key: nothing was removed. Start deputy, which stores them, and run ${ROTATE_AGAIN} again.`,
       )
       return 1
     }

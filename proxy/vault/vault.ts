@@ -40,6 +40,11 @@ type Place = {
 type Secrets = Pick<StoredCredential, 'access' | 'refresh'>
 
 const SLOT = 'default'
+/** What a refresh ended with, where the provider wants more than a new consent (oauth/refresh). */
+const NEEDS: ReadonlyMap<string, 'admin' | 'sign_in'> = new Map([
+  ['admin_required', 'admin'],
+  ['sign_in_required', 'sign_in'],
+])
 /** `max` would take the room of all at once: what is bounded by its size grows as it fills. */
 const one = (): number => 1
 const NOTHING: Holding = { kind: 'none' }
@@ -67,7 +72,8 @@ const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding =>
   if (row === null) return NOTHING
   const known = holdings.get(agent)
   if (known !== undefined) return known
-  const { id, status, account, generation, scopes } = row
+  const { id, status, account, generation, scopes, coolError } = row
+  const needs = status === 'needs_reauth' ? NEEDS.get(coolError ?? '') : undefined
   const holding: Holding = {
     kind: 'held',
     credential: id,
@@ -76,6 +82,7 @@ const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding =>
     generation,
     scopes,
     granted: granted.get(agent) ?? null,
+    ...(needs === undefined ? {} : { needs }),
   }
   // Agents name themselves: what is remembered for one place stays bounded.
   if (holdings.size < 100) holdings.set(agent, holding)

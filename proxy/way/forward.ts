@@ -7,6 +7,7 @@ import { Problem, type ProblemCode } from '../problem.ts'
 import { createSlots } from '../slots.ts'
 import { targetText } from '../wire/canonical.ts'
 import {
+  challengeIn,
   createAnswerHeaders,
   createScrubbers,
   upstreamHeaders,
@@ -106,6 +107,14 @@ const valueOf = (raw: readonly (string | Buffer)[], name: string): string | null
       return raw[i + 1]?.toString('latin1') ?? ''
   }
   return null
+}
+
+const all = (raw: readonly (string | Buffer)[], name: string): string => {
+  const values: string[] = []
+  for (let i = 0; i < raw.length; i += 2)
+    if (raw[i]?.toString('latin1').toLowerCase() === name)
+      values.push(raw[i + 1]?.toString('latin1') ?? '')
+  return values.join(', ')
 }
 
 export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Outcome>
@@ -377,6 +386,19 @@ export const createForward = (deps: {
           if (code < 200 || call.done || over) return
           call.seen = tick
           const raw = (started.rawHeaders ?? []) as readonly (string | Buffer)[]
+          const asked =
+            code === 401 && injected !== null ? challengeIn(all(raw, 'www-authenticate')) : null
+          if (asked !== null) {
+            // No refresh helps: the provider wants the person (RFC 9470).
+            call.status = code
+            stop(
+              call,
+              new Problem('step_up_required', 'the provider demands another sign-in', {
+                extra: asked,
+              }),
+            )
+            return
+          }
           const replayable = body.state === 'none' || body.bytes !== null
           if (code === 401 && mayRetry && replayable && injected !== null)
             retry(started, injected, raw, text)

@@ -110,8 +110,7 @@ export const inspect = (
       `${operation.id} takes bodies of ${operation.opaque} and no others`,
     )
   const unread = names.length === 0 && operation.inspect.length === 0 && !graphql
-  if (operation.opaque || act.kind === 'asset' || unread)
-    return streamed
+  if (operation.opaque || act.kind === 'asset' || unread) return streamed
   const tooLarge = (): Body => {
     if (operation.upload) return { ...streamed, state: 'too_large' }
     throw new Problem(

@@ -1,8 +1,9 @@
 // Header sections built from nothing: what the agent may say to a provider, the credential once, and what of the answer comes back.
-import type { Provider } from '../model.ts'
+import type { Challenge, Provider } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Secret } from '../secret.ts'
 import { nominatedHeaders } from './canonical.ts'
+import { parseStrict } from './json.ts'
 import { tokenScrubbers, type TokenScrubber } from './scrub.ts'
 import { evidenceName, isCredentialHeader } from './strip.ts'
 
@@ -265,5 +266,35 @@ export const createScrubbers = (): ((token: Secret) => TokenScrubber) => {
     let make = makers.get(token)
     if (make === undefined) makers.set(token, (make = tokenScrubbers(token.reveal())))
     return make()
+  }
+}
+
+const AUTH_PARAM = /(?<![a-z_])([a-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))/gi
+/** Visible ASCII and blanks: goes into an authorization request. */
+const PLAIN = /^[\x20-\x7e]{1,500}$/
+
+/** The sign-in that an API demands by its 401 (RFC 9470 3, Microsoft's claims challenge); null: none. */
+export const challengeIn = (wwwAuthenticate: string): Challenge | null => {
+  const params = new Map<string, string>()
+  for (const [, name = '', quoted, bare] of wwwAuthenticate.slice(0, 16_384).matchAll(AUTH_PARAM))
+    params.set(name.toLowerCase(), (quoted ?? bare ?? '').replaceAll(/\\(.)/g, '$1'))
+  const error = params.get('error')
+  if (error === 'insufficient_user_authentication') {
+    const acr = params.get('acr_values') ?? ''
+    const age = params.get('max_age') ?? ''
+    return {
+      ...(PLAIN.test(acr) ? { acr_values: acr } : {}),
+      ...(/^\d{1,9}$/.test(age) ? { max_age: age } : {}),
+    }
+  }
+  if (error !== 'insufficient_claims') return null
+  const encoded = params.get('claims') ?? ''
+  const claims = encoded.length > 6_000 ? '' : Buffer.from(encoded, 'base64').toString('utf8')
+  try {
+    const parsed = parseStrict(claims)
+    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) return {}
+    return { claims: JSON.stringify(parsed) }
+  } catch {
+    return {} // It wants another sign-in all the same.
   }
 }

@@ -88,7 +88,7 @@ const noDisk = probe === null ? ' (SKIPPED: no file system can be mounted here)'
 if (probe === null && NO_SKIP) throw new Error(`DEPUTY_NO_SKIP is 1${noDisk}`)
 const fill = (at: string): void => {
   const { bavail, bsize } = statfsSync(at)
-  writeFileSync(join(at, 'ballast'), Buffer.alloc(Number(bavail) * Number(bsize)))
+  writeFileSync(join(at, 'ballast'), Buffer.alloc(bavail * bsize))
 }
 
 describe.skipIf(probe === null)(`the disk of the vault is full${noDisk}`, () => {

@@ -240,6 +240,86 @@ describe('a bad answer', () => {
       { kind: 'step' },
     ],
     [
+      'AADSTS90094 is a step of an administrator (Microsoft)',
+      {
+        error: 'invalid_grant',
+        error_description: 'AADSTS90094: An administrator of Acme has set a policy.',
+        error_codes: [90094],
+      },
+      { status: 400 },
+      { kind: 'step', step: 'admin' },
+    ],
+    [
+      'AADSTS65001 is a consent that is missing (Microsoft)',
+      {
+        error: 'invalid_grant',
+        error_description: 'AADSTS65001: The user or administrator has not consented.',
+        suberror: 'consent_required',
+      },
+      { status: 400 },
+      { kind: 'step', step: 'consent' },
+    ],
+    [
+      'AADSTS50076 is a sign-in, with the claims that it must bring (Microsoft)',
+      {
+        error: 'invalid_grant',
+        error_description: 'AADSTS50076: you must use multi-factor authentication',
+        suberror: 'basic_action',
+        claims: '{"access_token": {"acrs": {"essential": true, "value": "c1"}}}',
+      },
+      { status: 400 },
+      {
+        kind: 'step',
+        step: 'sign_in',
+        claims: '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}',
+      },
+    ],
+    [
+      'interaction_required that needs consent is no sign-in',
+      { error: 'interaction_required', error_description: 'AADSTS65001: not consented' },
+      { status: 400 },
+      { kind: 'step', step: 'consent' },
+    ],
+    [
+      'admin_policy_enforced is a step of an administrator (Google)',
+      { error: 'admin_policy_enforced' },
+      { status: 400 },
+      { kind: 'step', step: 'admin' },
+    ],
+    [
+      'an app that is not installed is a step of an administrator (Salesforce)',
+      { error: 'invalid_client', error_description: 'app must be installed into org' },
+      { status: 400 },
+      { kind: 'step', step: 'admin' },
+    ],
+    [
+      'a user whom no administrator approved is one too (Salesforce)',
+      {
+        error: 'invalid_app_access',
+        error_description: 'user is not admin approved to access this app',
+      },
+      { status: 400 },
+      { kind: 'step', step: 'admin' },
+    ],
+    [
+      'an address that the organisation does not let in is no dead grant (Salesforce)',
+      { error: 'invalid_grant', error_description: 'ip restricted' },
+      { status: 400 },
+      { kind: 'transient' },
+    ],
+    [
+      'a loop that the provider throttles is busy (Microsoft)',
+      { error: 'invalid_grant', error_description: 'AADSTS50196: a client request loop' },
+      { status: 400 },
+      { kind: 'busy' },
+    ],
+    [
+      'an expired refresh token is dead whatever else is said (Microsoft)',
+      { error: 'interaction_required', error_description: 'AADSTS700082: expired' },
+      { status: 400 },
+      { kind: 'dead' },
+    ],
+    [
       'invalid_client is our fault',
       { error: 'invalid_client' },
       { status: 401, headers: { 'www-authenticate': 'Basic' } },
@@ -361,6 +441,17 @@ describe('a bad answer', () => {
     ],
   ])('%s', (_name, body, options, expected) => {
     expect(read(body, options)).toMatchObject(expected)
+  })
+
+  test('passes on no claims request that is none, and none beside an error that no sign-in can help', () => {
+    const step = { error: 'interaction_required' }
+    const all = [
+      read({ ...step, claims: 'x' }, { status: 400 }),
+      read({ ...step, claims: '[]' }, { status: 400 }),
+      read({ ...step, claims: JSON.stringify({ a: 'x'.repeat(5_000) }) }, { status: 400 }),
+      read({ error: 'invalid_grant', claims: '{"a":1}' }, { status: 400 }),
+    ]
+    expect(all.map((answer) => 'claims' in answer)).toEqual([false, false, false, false])
   })
 
   test('gives a description that is one short line without anything like a token', () => {

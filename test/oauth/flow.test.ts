@@ -214,6 +214,83 @@ describe('a consent', () => {
   })
 })
 
+describe('a provider that wants more than a yes', () => {
+  const answered = async (error: Readonly<Record<string, string>>) => {
+    const { location, cookie, begun } = await toProvider()
+    const state = location.searchParams.get('state') ?? ''
+    const finished = await finish(new URLSearchParams({ ...error, state }), cookie)
+    return { finished, begun, failure: (await house.flows.find(idOf(begun.url)))?.failure }
+  }
+
+  test.for<[string, Readonly<Record<string, string>>, string]>([
+    ['Google’s policy', { error: 'admin_policy_enforced' }, 'admin_required'],
+    ['Google’s internal app', { error: 'org_internal' }, 'admin_required'],
+    [
+      'Microsoft’s admin consent',
+      { error: 'access_denied', error_description: 'AADSTS90094: An administrator of Acme…' },
+      'admin_required',
+    ],
+    [
+      'Salesforce’s blocked app',
+      { error: 'OAUTH_APP_BLOCKED', error_description: 'this app is blocked by admin' },
+      'admin_required',
+    ],
+    [
+      'Salesforce’s app that is not installed',
+      { error: 'invalid_client', error_description: 'app must be installed into org' },
+      'admin_required',
+    ],
+    ['a second factor', { error: 'interaction_required' }, 'sign_in_required'],
+    [
+      'a level that was not reached',
+      { error: 'unmet_authentication_requirements' },
+      'sign_in_required',
+    ],
+    ['a client of another kind', { error: 'unauthorized_client' }, 'client_refused'],
+    ['a scope that it does not know', { error: 'invalid_scope' }, 'client_refused'],
+    ['patience', { error: 'temporarily_unavailable' }, 'provider_error'],
+    ['nothing, because the person said no', { error: 'access_denied' }, 'denied'],
+  ])('has what it wants told: %s', async ([, error, wanted]) => {
+    const { failure, finished } = await answered(error)
+    expect(failure).toBe(wanted)
+    expect(finished.kind).toBe(wanted === 'denied' ? 'denied' : 'provider_error')
+    expect(house.events.at(-1)?.fields).toMatchObject(wanted === 'denied' ? {} : { reason: wanted })
+    expect(JSON.stringify(house.events)).not.toContain('Acme…')
+  })
+
+  test('has the next link say that an administrator comes first, until somebody got through', async () => {
+    await answered({ error: 'admin_policy_enforced' })
+    expect(await house.flows.begin(alice, AGENT, 'acme', SCOPES)).toMatchObject({
+      after: 'admin_required',
+    })
+    expect(await house.flows.begin(alice, AGENT, 'second', SCOPES)).toMatchObject({ after: null })
+    expect(
+      await house.flows.begin({ ...alice, id: `${alice.id}x` }, AGENT, 'acme', SCOPES),
+    ).toMatchObject({ after: null })
+    house.advance(1_000)
+    await connect()
+    expect(await house.flows.begin(alice, AGENT, 'acme', ['openid', 'mail'])).toMatchObject({
+      after: null,
+    })
+  })
+
+  test('gets its challenge with the authorization request, though the account is connected', async () => {
+    await connect()
+    const challenge = { acr_values: 'urn:mfa urn:hw', max_age: '300', claims: '{"id_token":{}}' }
+    const plain = await house.flows.begin(alice, AGENT, 'acme', SCOPES, { reauthorization: true })
+    const options = { reauthorization: true, challenge }
+    const begun = await house.flows.begin(alice, AGENT, 'acme', SCOPES, options)
+    expect(begun.url).not.toBe(plain.url)
+    expect((await house.flows.begin(alice, AGENT, 'acme', SCOPES, options)).url).toBe(begun.url)
+    const flow = await house.flows.find(idOf(begun.url))
+    if (flow === null) throw new Error('the flow is gone')
+    expect((await house.flows.plan(flow)).kind).toBe('provider')
+    const { location } = await house.flows.leg(flow, house.redirectUri('acme'))
+    for (const [name, value] of Object.entries(challenge))
+      expect(location.searchParams.get(name)).toBe(value)
+  })
+})
+
 describe('the answer of the provider', () => {
   /** Every probe is followed by the true owner finishing: nothing was burnt. */
   const burnsNothing = async (
@@ -264,6 +341,20 @@ describe('the answer of the provider', () => {
         finish(params, cookie, { person: { ...alice, [part]: alice[part].toUpperCase() } }),
       ),
   )
+  test('without iss is refused where the issuer always sends one, and burns nothing', async () => {
+    const acme = house.connections.get('acme')
+    if (acme === undefined) throw new Error('there is no acme')
+    house.connections.set('acme', { ...acme, provider: { ...acme.provider, issRequired: true } })
+    try {
+      await burnsNothing('iss_mismatch', (params, cookie) => {
+        const copy = new URLSearchParams(params)
+        copy.delete('iss')
+        return finish(copy, cookie)
+      })
+    } finally {
+      house.connections.set('acme', acme)
+    }
+  })
   test('with an iss that differs by a slash is refused and burns nothing', () =>
     burnsNothing('iss_mismatch', (params, cookie) =>
       finish(changed(params, 'iss', `${house.provider.issuer}/`), cookie),
@@ -303,31 +394,6 @@ describe('the answer of the provider', () => {
       failure: 'denied',
     })
     expect(names()).toContain('consent.denied')
-  })
-
-  test.each<[string, string, string | null]>([
-    ['admin_consent_required', 'admin_policy_enforced', null],
-    ['admin_consent_required', 'OAUTH_APP_BLOCKED', 'this app is blocked by admin'],
-    [
-      'admin_consent_required',
-      'access_denied',
-      'AADSTS90094: The grant requires admin permission.',
-    ],
-    ['step_up_required', 'interaction_required', 'AADSTS50076: use multi-factor authentication'],
-    ['step_up_required', 'login_required', null],
-    ['denied', 'access_denied', 'AADSTS65004: User declined to consent'],
-    ['provider_error', 'server_error', null],
-  ])('is told apart: %s, for %s (%s)', async (kind, error, description) => {
-    const { location, cookie, begun } = await toProvider()
-    const state = new URL(location).searchParams.get('state') ?? ''
-    const params = new URLSearchParams({ state, error })
-    if (description !== null) params.set('error_description', description)
-    expect(await finish(params, cookie)).toMatchObject({ kind })
-    expect(await house.flows.find(idOf(begun.url))).toMatchObject({
-      status: 'failed',
-      failure: kind,
-    })
-    expect(await held(alice)).toEqual({ kind: 'none' })
   })
 
   test('with a code that the provider refuses ends the flow and stores nothing', async () => {

@@ -15,7 +15,7 @@ import { secret } from '../../proxy/secret.ts'
 import { openSqlite } from '../../proxy/store/sqlite.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 import type { Sealer } from '../../proxy/vault/seal.ts'
-import { createSpool, spooled } from '../../proxy/vault/spool.ts'
+import { createSpool, spooled } from '../../proxy/oauth/unstored.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { startAuthServer } from '../support/authserver.ts'
 import type { AuthServer } from '../support/authserver.ts'
@@ -200,6 +200,27 @@ describe('one refresh', () => {
     go()
     await refresher.drain()
     expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)
+  })
+
+  // 300 s before the end at the earliest, 240 s at the latest, as chance has it for each.
+  test.for<[number, readonly boolean[]]>([
+    [0.999, [false, true, true, true]],
+    [0, [false, false, false, true]],
+  ])('begins early at a moment of its own: chance is %d', async ([random, expected]) => {
+    let began = 0
+    const refresh: OAuthClient['refresh'] = async () => {
+      began += 1
+      return { kind: 'transient', error: 'x', description: null, retryAfterMs: null }
+    }
+    const one = build({ random: () => random, client: { ...client, refresh } })
+    const seen: boolean[] = []
+    for (const left of [310, 290, 250, 235]) {
+      ahead = HOUR - left * 1_000
+      await one.fresh(id, connection)
+      await one.drain()
+      seen.push(began > 0)
+    }
+    expect(seen).toEqual(expected)
   })
 
   test('is begun by a 401, once, and not again by a caller that used the older token', async () => {
@@ -553,6 +574,80 @@ describe('a failing provider', () => {
     expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)
   })
 
+  test('with invalid_client is asked by nobody else of the same connection, and by others of another', async () => {
+    const bob = await vault.connect({
+      person: { ...alice, id: 'bob' },
+      agent: 'triage',
+      connection: 'acme',
+      provider: 'acme',
+      account: { id: 'b', label: 'b' },
+      tokens: { access: secret('a'), refresh: secret('r'), scopes: [], expiresIn: 60 },
+      scopes: [],
+    })
+    ahead += 2 * HOUR
+    const { refresher, asked } = saying({ kind: 'our_fault', error: 'invalid_client' })
+    await failure(refresher.fresh(id, connection))
+    expect(code(await failure(refresher.fresh(bob, connection)))).toBe('credential_unavailable')
+    expect(asked.times).toBe(1)
+    // The same provider by another client: its own circuit.
+    const other = connectionOf(server.endpoints, {}, { name: 'second' })
+    expect((await refresher.fresh(id, other)).credential.generation).toBe(2)
+    expect(await vault.look({ ...alice, id: 'bob' }, 'acme', 'triage')).toMatchObject({
+      status: 'active',
+    })
+  })
+
+  test.for<[string, Partial<TokenAnswer>, 'admin' | 'sign_in' | undefined]>([
+    ['an administrator', { kind: 'step', error: 'invalid_grant', step: 'admin' }, 'admin'],
+    ['a stronger sign-in', { kind: 'step', error: 'mfa_required', step: 'sign_in' }, 'sign_in'],
+    ['the person’s yes', { kind: 'step', error: 'consent_required', step: 'consent' }, undefined],
+  ])(
+    'that wants %s is remembered with the grant, which stays the agent’s',
+    async ([, answer, needs]) => {
+      const { refresher, asked } = saying(answer)
+      expect(code(await failure(refresher.fresh(id, connection)))).toBe('reauthorization_required')
+      expect(code(await failure(refresher.fresh(id, connection)))).toBe('reauthorization_required')
+      expect(asked.times).toBe(1)
+      const holding = await vault.look(alice, 'acme', 'triage')
+      expect(holding).toMatchObject({ status: 'needs_reauth', granted: ['openid'] })
+      expect(holding.kind === 'held' ? holding.needs : null).toBe(needs)
+    },
+  )
+
+  test('that names the claims it wants has them told to whoever makes the link', async () => {
+    const claims = '{"access_token":{}}'
+    const { refresher } = saying({
+      kind: 'step',
+      error: 'interaction_required',
+      step: 'sign_in',
+      claims,
+    })
+    expect(await failure(refresher.fresh(id, connection))).toMatchObject({
+      code: 'reauthorization_required',
+      extra: { claims },
+    })
+  })
+
+  test('that grants less at a refresh leaves the grant with what is left', async () => {
+    const tokens = { access: secret('a2'), refresh: secret('r2'), scopes: [], expiresIn: 60 }
+    const { refresher } = saying({ kind: 'tokens', tokens, account: null })
+    expect((await refresher.fresh(id, connection)).credential.scopes).toEqual([])
+    expect(await vault.look(alice, 'acme', 'triage')).toMatchObject({
+      scopes: [],
+      granted: ['openid'],
+    })
+  })
+
+  test('that is busy is not waited for while the old token is good, and not asked again meanwhile', async () => {
+    ahead = HOUR - 60_000
+    const { refresher, asked } = saying({ kind: 'busy', retryAfterMs: 50_000 })
+    for (let n = 0; n < 3; n += 1) {
+      expect((await refresher.fresh(id, connection)).refreshed).toBe(false)
+      await refresher.drain()
+    }
+    expect(asked.times).toBe(1)
+  })
+
   test('that is busy is left alone for as long as it says', async () => {
     const { refresher, asked } = saying({ kind: 'busy', retryAfterMs: 30_000 })
     expect(await failure(refresher.fresh(id, connection))).toMatchObject({
@@ -563,6 +658,23 @@ describe('a failing provider', () => {
     await failure(build().fresh(id, connection)) // neither by another process
     expect(asked.times).toBe(1)
     ahead += 31_000
+    expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)
+  })
+
+  test('whose endpoints its issuer has not said yet is not asked, and nobody loses a grant', async () => {
+    const discover = { left: ['token', 'revoke'], insecure: false, problem: 'it is down' }
+    const blind = connectionOf(
+      { userinfo: server.endpoints.userinfo },
+      { name: 'Acme', issuer: server.issuer, discover, revokeStyle: 'none' },
+    )
+    expect(await failure(refresher.fresh(id, blind))).toMatchObject({
+      code: 'credential_unavailable',
+      message: expect.stringMatching(/^the endpoints of Acme are not known now: .* it is down$/),
+      extra: { retry_after: 30 },
+    })
+    expect(await client.revoke(blind, { access: secret('a'), refresh: null })).toBe('failed')
+    // Nothing was begun, so nothing has to be waited for.
+    expect(await store.credentials.byId(id)).toMatchObject({ lease: null, coolUntil: null })
     expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)
   })
 

@@ -197,6 +197,41 @@ describe('with an organisation’s sign-in', () => {
     expect(await found(house, second.url)).toMatchObject({ failure: 'denied' })
   })
 
+  test.for<[string, string, number, string]>([
+    ['admin_policy_enforced', '', 403, 'Ask an administrator of your organisation at Acme'],
+    ['access_denied', 'AADSTS90094: canary', 403, 'Ask an administrator of your organisation'],
+    ['interaction_required', '', 403, 'Acme &lt;Code&gt; wants another sign-in'],
+    ['unauthorized_client', '', 502, 'Tell your administrator'],
+    ['server_error', '', 502, 'usually temporary'],
+  ])(
+    'what the provider wants (%s %s) is said in words that say what to do',
+    async ([error, text, status, said]) => {
+      const browser = createBrowser()
+      const { url } = await begin(house)
+      const page = await openAs(browser, url, 'alice')
+      const { url: location } = await browser.submit(page, { answer: 'yes' }, { until: () => true })
+      const callback = new URL(house.redirectUri('acme'))
+      const state = new URL(location).searchParams.get('state') ?? ''
+      callback.search = new URLSearchParams({ error, error_description: text, state }).toString()
+      const result = await browser.open(callback.href)
+      expect([result.status, result.text]).toEqual([status, expect.stringContaining(said)])
+      expect(result.text).not.toContain('canary')
+      expect(await held(house)).toEqual({ kind: 'none' })
+    },
+  )
+
+  test('a link for a stronger sign-in says so, and takes the demand to the provider', async () => {
+    const browser = createBrowser()
+    const { url } = await house.flows.begin(ALICE, AGENT, 'acme', SCOPES, {
+      reauthorization: true,
+      challenge: { acr_values: 'urn:mfa' },
+    })
+    const page = await openAs(browser, url, 'alice')
+    expect(page.text).toContain('asks you to sign in there again')
+    const { url: location } = await browser.submit(page, { answer: 'yes' }, { until: () => true })
+    expect(new URL(location).searchParams.get('acr_values')).toBe('urn:mfa')
+  })
+
   test('a second agent gets its own page and its own grant without the provider', async () => {
     const browser = createBrowser()
     const first = await begin(house)

@@ -5,11 +5,13 @@ import { drive as driveApi } from '@googleapis/drive'
 import { auth, gmail as gmailApi } from '@googleapis/gmail'
 import { createEmulator } from 'emulate'
 import type { Emulator } from 'emulate'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { backlotMissing, startBacklot } from '../support/backlot.ts'
 import type { Backlot } from '../support/backlot.ts'
 import { relayed, reply, startVendor } from '../support/vendor.ts'
 import type { Vendor } from '../support/vendor.ts'
+
+vi.setConfig({ testTimeout: 30_000, hookTimeout: 60_000 })
 
 const G = 'https://www.googleapis.com/auth'
 const SCOPES = [`${G}/gmail.modify`, `${G}/calendar`, `${G}/drive`]
@@ -336,7 +338,7 @@ describe.skipIf(missing !== '')(`Google’s clients and a Google that refuses ju
       ],
     })
     vendor.upstream.handle = relayed(backlot.origin, 'www.googleapis.com')
-  }, 60_000)
+  })
   afterAll(async () => {
     await vendor?.close()
     await backlot?.close()

@@ -2,11 +2,13 @@
 /* oxlint-disable unicorn/require-post-message-target-origin -- chat.postMessage is no window */
 import { WebClient } from '@slack/web-api'
 import type { WebClientOptions } from '@slack/web-api'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { backlotMissing, startBacklot } from '../support/backlot.ts'
 import type { Backlot } from '../support/backlot.ts'
 import { relayed, reply, startVendor } from '../support/vendor.ts'
 import type { Vendor } from '../support/vendor.ts'
+
+vi.setConfig({ testTimeout: 30_000, hookTimeout: 60_000 })
 
 const HOSTS = ['slack.com', 'files.slack.com']
 const SCOPES = [
@@ -48,7 +50,7 @@ describe.skipIf(missing !== '')(
         ],
       })
       vendor.upstream.handle = relayed(backlot.origin, 'slack.com', '/slack')
-    }, 60_000)
+    })
     afterAll(async () => {
       await vendor?.close()
       await backlot?.close()

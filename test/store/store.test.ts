@@ -63,6 +63,7 @@ const flow = (change: Partial<FlowRow> = {}): FlowRow => ({
   confirmUntil: null,
   notifyAt: null,
   notices: 0,
+  challenge: null,
   ...change,
 })
 const next = (generation: number) => ({

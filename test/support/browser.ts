@@ -98,7 +98,7 @@ export const createBrowser = (): Browser => {
         ...options.headers,
       }
       return go(
-        new URL(form[1] ?? '', page.url),
+        new URL((form[1] ?? '').replaceAll('&amp;', '&'), page.url),
         { method: 'POST', body: body.toString(), headers },
         options.until ?? (() => false),
       )

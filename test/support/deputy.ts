@@ -291,7 +291,7 @@ export const startChild = async (setup: Setup, dir?: string): Promise<Child> => 
     child.once('exit', (code) => resolve(code))
   })
   await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`deputy is not ready: ${text()}`)), 15_000)
+    const timer = setTimeout(() => reject(new Error(`deputy is not ready: ${text()}`)), 60_000)
     child.stderr.on('data', (chunk: Buffer) => {
       err.push(chunk)
       if (!text().includes('deputy is ready')) return

@@ -118,6 +118,7 @@ export const GALLERY: Readonly<Record<string, () => Html>> = {
     }),
   'consent-second-agent': () =>
     pages.connectPage({ ...view, agent: 'agent:release-notes', step: 'grant' }),
+  'consent-stronger': () => pages.connectPage({ ...view, reauthorization: true, stronger: true }),
   done: () => pages.donePage({ ...view, account: 'alice-gh', missing: [] }),
   'done-partly': () => pages.donePage({ ...view, account: 'alice-gh', missing: ['read:org'] }),
   'wrong-person': pages.wrongPersonPage,
@@ -125,6 +126,9 @@ export const GALLERY: Readonly<Record<string, () => Html>> = {
   denied: pages.deniedPage,
   'account-mismatch': () => pages.mismatchPage('GitHub'),
   'provider-error': () => pages.providerErrorPage('GitHub'),
+  'admin-first': () => pages.adminPage('GitHub'),
+  'another-sign-in': () => pages.strongerPage('GitHub'),
+  'client-refused': () => pages.clientRefusedPage('GitHub'),
   'broken-callback': pages.brokenCallbackPage,
   'sign-in-failed': pages.signInFailedPage,
   'go-on': () => pages.goOnPage('GitHub', '#on'),

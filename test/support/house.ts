@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import Arcade from '@arcadeai/arcadejs'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { startAuthServer } from './authserver.ts'
+import type { AuthServer } from './authserver.ts'
 import { createBrowser } from './browser.ts'
 import type { Browser } from './browser.ts'
 import { startDeputy, TABLES } from './deputy.ts'
@@ -45,6 +46,10 @@ export const startHouse = async (
     /** Seconds that an access token of the provider lives. */
     readonly accessTtl?: number
     readonly config?: Fields
+    /** How the provider wants its client to name itself. */
+    readonly auth?: 'client_secret_post' | 'client_secret_basic'
+    /** The definition, instead of the long one below; hosts and operations are added. */
+    readonly definition?: (provider: AuthServer) => Fields
     readonly connect?: Fields
     readonly listeners?: Fields
   } = {},
@@ -62,6 +67,7 @@ export const startHouse = async (
     clientSecret: CLIENT,
     redirectUris: names.map((name) => `${url}/callback/${name}`),
     scopes: ['notes', 'mail'],
+    ...(options.auth === undefined ? {} : { auth: options.auth }),
     accounts: { 'alice-acme': {}, 'bob-acme': {}, mallory: {} },
     ...(options.accessTtl === undefined ? {} : { ttl: { AccessToken: options.accessTtl } }),
   })
@@ -98,16 +104,18 @@ export const startHouse = async (
       providers: [
         {
           id: 'acme',
-          name: 'Acme',
-          issuer: provider.issuer,
-          authorize: provider.endpoints.authorize,
-          token: provider.endpoints.token,
-          userinfo: provider.endpoints.userinfo,
-          revoke: provider.endpoints.revoke,
-          client_auth: 'client_secret_post',
-          rotation: 'always',
-          account: { from: 'userinfo', id: '/sub' },
-          authorize_params: { prompt: 'consent' },
+          ...(options.definition?.(provider) ?? {
+            name: 'Acme',
+            issuer: provider.issuer,
+            authorize: provider.endpoints.authorize,
+            token: provider.endpoints.token,
+            userinfo: provider.endpoints.userinfo,
+            revoke: provider.endpoints.revoke,
+            client_auth: 'client_secret_post',
+            rotation: 'always',
+            account: { from: 'userinfo', id: '/sub' },
+            authorize_params: { prompt: 'consent' },
+          }),
           hosts: { 'api.acme.test': provider.issuer },
           operations: [row('GET', '/me', 'acme.me.read'), row('POST', '/me', 'acme.me.write')],
         },

@@ -2,12 +2,13 @@
 import { randomUUID } from 'node:crypto'
 import type { LostResponse, Store } from '../../proxy/model.ts'
 import { createOAuthClient } from '../../proxy/oauth/client.ts'
+import { createIdle } from '../../proxy/oauth/idle.ts'
 import { createRefresher } from '../../proxy/oauth/refresh.ts'
 import { Problem } from '../../proxy/problem.ts'
 import { openStore } from '../../proxy/store/open.ts'
 import { readRing } from '../../proxy/vault/rotate.ts'
 import { createSealer } from '../../proxy/vault/seal.ts'
-import { createSpool } from '../../proxy/vault/spool.ts'
+import { createSpool } from '../../proxy/oauth/unstored.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { connectionOf } from '../oauth/fixtures.ts'
 
@@ -23,6 +24,8 @@ export type Task = {
     'before the request' | 'before the store' | 'after the store' | 'after the store failed' | null
   /** Folder of what could not be stored. */
   readonly spool: string
+  /** Instead of callers: one pass over idle grants, that many days from now. */
+  readonly idle?: { readonly limitDays: number; readonly inDays: number }
 }
 export type Told = {
   /** One a caller: `2 access-2`, or the code of a problem. */
@@ -52,7 +55,8 @@ const run = async (task: Task): Promise<Told> => {
       },
     },
   }
-  const clock = { now: () => Date.now() + 2 * HOUR, mono: () => performance.now() }
+  const ahead = task.idle === undefined ? 2 * HOUR : task.idle.inDays * 24 * HOUR
+  const clock = { now: () => Date.now() + ahead, mono: () => performance.now() }
   const sealer = createSealer(readRing(task.ring))
   const vault = createVault({ store, sealer, clock, randomId: randomUUID })
   const counted: typeof fetch = (...what) =>
@@ -64,7 +68,10 @@ const run = async (task: Task): Promise<Told> => {
     log,
     spool: createSpool({ folder: task.spool, sealer, log }),
   })
-  const connection = connectionOf({ token: task.token }, { lostResponse: task.lostResponse })
+  const connection = connectionOf(
+    { token: task.token },
+    { lostResponse: task.lostResponse, refreshIdleDays: task.idle?.limitDays ?? null },
+  )
   await refresher.resume(new Map([['acme', connection]]))
   const ask = (): Promise<string> =>
     refresher.fresh(task.credential, connection).then(
@@ -72,6 +79,20 @@ const run = async (task: Task): Promise<Told> => {
       (error: unknown) => (error instanceof Problem ? error.code : String(error)),
     )
   const rounds: (readonly string[])[] = []
+  if (task.idle !== undefined) {
+    const ends: string[] = []
+    await createIdle({
+      store,
+      refresher,
+      connections: () => new Map([[connection.name, connection]]),
+      allowed: async () => true,
+      onEvent: async () => {},
+      outcome: (_, end) => void ends.push(end),
+      clock,
+      log,
+    }).pass()
+    rounds.push(ends)
+  }
   for (const callers of task.rounds)
     rounds.push(await Promise.all(Array.from({ length: callers }, ask)))
   if (task.dieAt === 'after the store failed') die() // all were served

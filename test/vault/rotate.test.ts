@@ -120,7 +120,10 @@ describe.each(await kinds())('rotation on $name', (kind) => {
     said = []
     const config = { vault: { store: place.where, keys: path, spool: `${path}.spool` } }
     const code = await keysRotate({
-      loaded: { config, at: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name) } as unknown as Loaded,
+      loaded: {
+        config,
+        at: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name),
+      } as unknown as Loaded,
       retire,
       print: (line) => void said.push(line),
       complain: (line) => void said.push(`! ${line}`),
@@ -276,7 +279,10 @@ describe.each(await kinds())('rotation on $name', (kind) => {
       const complaints: string[] = []
       const config = { vault: { store: place.where, keys: path, spool: `${path}.spool` } }
       const code = await keysRotate({
-        loaded: { config, at: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name) } as unknown as Loaded,
+        loaded: {
+          config,
+          at: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name),
+        } as unknown as Loaded,
         retire: false,
         print: () => {},
         complain: (line) => void complaints.push(line),

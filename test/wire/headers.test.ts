@@ -6,6 +6,7 @@ import { Client } from 'undici'
 import { describe, expect, test } from 'vitest'
 import { secret } from '../../proxy/secret.ts'
 import {
+  challengeIn,
   createAnswerHeaders,
   createScrubbers,
   createSift,
@@ -348,4 +349,58 @@ test('a scrubber watches for the revealed token', () => {
   const scrubber = createScrubbers()(secret(TOKEN))
   expect(scrubber.text(`Bearer ${TOKEN}`)).toBe(`Bearer [redacted]${'*'.repeat(30)}`)
   expect(scrubber.hits).toBe(1)
+})
+
+describe('a challenge of an API', () => {
+  const b64 = (text: string): string => Buffer.from(text).toString('base64')
+  test.for<[string, string, object | null]>([
+    [
+      'of RFC 9470 is read',
+      'Bearer realm="x", error="insufficient_user_authentication", error_description="a, \\"b\\"", acr_values="urn:mfa urn:hw", max_age=300',
+      { acr_values: 'urn:mfa urn:hw', max_age: '300' },
+    ],
+    [
+      'of RFC 9470 may ask for an age alone',
+      'DPoP error="insufficient_user_authentication", max_age="0"',
+      { max_age: '0' },
+    ],
+    [
+      'of Microsoft is read',
+      `Bearer realm="", authorization_uri="https://x.example/authorize", error="insufficient_claims", claims="${b64('{"access_token": {"nbf": {"essential": true}}}')}"`,
+      { claims: '{"access_token":{"nbf":{"essential":true}}}' },
+    ],
+    [
+      'with claims that are none is one all the same',
+      'Bearer error="insufficient_claims", claims="!"',
+      {},
+    ],
+    [
+      'with claims of two readings brings none of them',
+      `Bearer error="insufficient_claims", claims="${b64('{"a":1,"a":2}')}"`,
+      {},
+    ],
+    [
+      'with a level in control characters brings none',
+      'Bearer error="insufficient_user_authentication", acr_values="a\u0007b"',
+      {},
+    ],
+    ['of an expired token is none', 'Bearer error="invalid_token"', null],
+    ['that is only quoted is none', 'Bearer error_description="error=insufficient_claims"', null],
+    ['of another scheme is none', 'Basic realm="insufficient_claims"', null],
+    ['that is empty is none', '', null],
+  ])('%s', ([, value, expected]) => {
+    expect(challengeIn(value)).toEqual(expected)
+  })
+
+  test('that is long is read in no time', () => {
+    const began = performance.now()
+    for (const text of [
+      'a'.repeat(16_384),
+      'a '.repeat(8_192),
+      'a="'.repeat(5_000),
+      `a${' '.repeat(16_000)}`,
+    ])
+      challengeIn(text)
+    expect(performance.now() - began).toBeLessThan(200)
+  })
 })

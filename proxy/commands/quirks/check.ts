@@ -7,6 +7,8 @@ import type { Attempt, World } from './world.ts'
 export type Stage = {
   readonly world: World
   readonly provider: Provider
+  /** As the definition writes it: `provider` has what its issuer said besides. */
+  readonly written: Provider
   readonly example: Example
 }
 export type Quirk = {

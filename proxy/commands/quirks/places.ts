@@ -10,6 +10,7 @@ import {
   type Quirk,
   type Stage,
 } from './check.ts'
+import type { Values } from './example.ts'
 import type { Twist } from './session.ts'
 
 const FOREIGN = (host: string): readonly string[] => [
@@ -170,4 +171,25 @@ const REVOCATIONS: readonly Quirk[] = [
   },
 ]
 
-export const PLACES: readonly Quirk[] = [...HOSTS, ...ACCOUNTS, ...REVOCATIONS]
+const METADATA: readonly (readonly [string, Values, string | null])[] = [
+  ['is laid under the definition', {}, null],
+  ['of another issuer', { issuer: 'https://evil.example' }, null],
+  ['with an endpoint in plain http', { token_endpoint: 'http://evil.example/token' }, 'token'],
+  ['without PKCE', { code_challenge_methods_supported: ['plain'] }, 'pkce'],
+]
+/** What an issuer says of itself: what does not fit makes no endpoint of it known. */
+const ISSUERS = METADATA.map(([what, members, key]): Quirk => {
+  const bad = Object.keys(members).length > 0
+  return {
+    id: `metadata ${what}`,
+    applies: ({ written }) =>
+      Boolean(written.discover) && (key === null || written.discover?.left.includes(key) === true),
+    run: async ({ world, written, example }) => {
+      const { discover, token } = await world.discovered(written, example, members)
+      if (!bad) return discover?.problem ?? (token === null ? 'token is not known' : null)
+      return discover?.problem ? null : 'it was believed'
+    },
+  }
+})
+
+export const PLACES: readonly Quirk[] = [...ISSUERS, ...HOSTS, ...ACCOUNTS, ...REVOCATIONS]

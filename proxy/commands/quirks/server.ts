@@ -111,6 +111,7 @@ export const startScripted = async (client: ClientFacts) => {
       location.searchParams.set('error', 'invalid_request')
     }
     location.searchParams.set('state', query.get('state') ?? '')
+    if (session.issuer !== null) location.searchParams.set('iss', session.issuer)
     response.writeHead(302, { location: location.href }).end()
   }
 
@@ -129,6 +130,20 @@ export const startScripted = async (client: ClientFacts) => {
       session.refresh = null
     send(response, twist, about.status, about.body ?? {})
   }
+
+  /** RFC 8414 2, of a server that has everything. */
+  const metadata = ({ issuer, example }: Session) => ({
+    issuer,
+    authorization_endpoint: `${issuer}/authorize`,
+    token_endpoint: `${issuer}/token`,
+    userinfo_endpoint: `${issuer}/userinfo`,
+    revocation_endpoint: `${issuer}/revoke`,
+    pushed_authorization_request_endpoint: `${issuer}/par`,
+    authorization_response_iss_parameter_supported: true,
+    token_endpoint_auth_methods_supported: example.client_auth,
+    code_challenge_methods_supported: ['S256'],
+    scopes_supported: ['openid', 'offline_access'],
+  })
 
   const route = (
     session: Session,
@@ -154,6 +169,8 @@ export const startScripted = async (client: ClientFacts) => {
     if ((twist.size ?? 'large') !== 'large' || twist.body !== undefined)
       return send(response, twist, 200, {})
     switch (seen.endpoint) {
+      case 'metadata':
+        return send(response, twist, 200, { ...metadata(session), ...twist.members })
       case 'authorize':
         return authorize(session, query, response)
       case 'par': {
@@ -200,10 +217,19 @@ export const startScripted = async (client: ClientFacts) => {
     const session =
       sessions.get(name) ?? sessions.get(token?.split('-').slice(1, -1).join('-') ?? '')
     if (session === undefined) return void response.writeHead(404).end('{}')
+    const about = place === '.well-known' && url.pathname.endsWith('/openid-configuration')
     const again = place === 'token' && form.get('grant_type') === 'refresh_token'
     const known = ['authorize', 'par', 'token', 'userinfo', 'introspect', 'revoke']
     const endpoint = (
-      !sessions.has(name) ? 'api' : again ? 'refresh' : known.includes(place) ? place : 'other'
+      !sessions.has(name)
+        ? 'api'
+        : about
+          ? 'metadata'
+          : again
+            ? 'refresh'
+            : known.includes(place)
+              ? place
+              : 'other'
     ) as Endpoint
     const seen = { endpoint, method: request.method ?? '', headers: request.headers, form, token }
     session.seen.push(seen)
@@ -227,9 +253,10 @@ export const startScripted = async (client: ClientFacts) => {
     )
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
+  const scripted = {
     origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    open: (id: string, example: Example, script: Script): Session => {
+    /** @param named it has an issuer, and says so */
+    open: (id: string, example: Example, script: Script, named = false): Session => {
       const fresh = {
         id,
         example,
@@ -247,7 +274,8 @@ export const startScripted = async (client: ClientFacts) => {
         spent: new Set<string>(),
         alive: true,
       }
-      const session: Session = { ...fresh, ...state, codes: new Map(), pushed: new Map() }
+      const issuer = named ? `${scripted.origin}/${id}` : null
+      const session: Session = { ...fresh, issuer, ...state, codes: new Map(), pushed: new Map() }
       sessions.set(id, session)
       return session
     },
@@ -257,4 +285,5 @@ export const startScripted = async (client: ClientFacts) => {
         server.closeAllConnections()
       }),
   }
+  return scripted
 }

@@ -24,7 +24,16 @@ export type Twist = {
   readonly lose?: boolean
 }
 export type Endpoint =
-  'authorize' | 'par' | 'token' | 'refresh' | 'userinfo' | 'introspect' | 'revoke' | 'api' | 'other'
+  | 'metadata'
+  | 'authorize'
+  | 'par'
+  | 'token'
+  | 'refresh'
+  | 'userinfo'
+  | 'introspect'
+  | 'revoke'
+  | 'api'
+  | 'other'
 /** For each endpoint the twists of its first requests, in order; afterwards it behaves. `always` stands for all of them. */
 export type Script = Partial<Record<Endpoint, readonly Twist[] | { readonly always: Twist }>>
 
@@ -45,6 +54,8 @@ type Code = {
 export type Session = {
   readonly id: string
   readonly example: Example
+  /** It names itself in its answers (RFC 9207). */
+  readonly issuer: string | null
   readonly seen: Seen[]
   /** What the definition got wrong, as the provider sees it: what it should say. */
   readonly complaints: string[]

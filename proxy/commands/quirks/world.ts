@@ -9,6 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Connection, Holding, Log, Person, Provider } from '../../model.ts'
 import { createDial } from '../../net/dial.ts'
 import { createOAuthClient } from '../../oauth/client.ts'
+import { askIssuer, laidUnder } from '../../oauth/discovery.ts'
 import { createFlows } from '../../oauth/flow.ts'
 import { createRefresher } from '../../oauth/refresh.ts'
 import { createRevoker } from '../../oauth/revoke.ts'
@@ -21,7 +22,7 @@ import { createCredentials } from '../../way/credential.ts'
 import { createSift } from '../../wire/headers.ts'
 import { createForward } from '../../way/forward.ts'
 import { buildRoutes, matchRoute } from '../../way/route.ts'
-import type { Example } from './example.ts'
+import type { Example, Values } from './example.ts'
 import { startScripted } from './server.ts'
 import type { Script, Session } from './session.ts'
 
@@ -47,6 +48,7 @@ const moved = (provider: Provider, example: Example, origin: string, session: st
     userinfo: provider.userinfo === null ? null : at('userinfo'),
     revoke: provider.revoke === null ? null : at('revoke'),
     par: provider.par ? at('par') : null,
+    ...(provider.discover ? { issuer: `${origin}/${session}` } : {}),
     introspect: introspect ? { ...introspect, url: at('introspect') } : null,
     ...(refresh ? { refresh: { ...refresh, url: null } } : {}),
     hosts: new Map(names.map((name) => [name, origin])),
@@ -159,7 +161,7 @@ export const openWorld = async () => {
   let count = 0
   const attempt = (provider: Provider, example: Example, script: Script) => {
     const name = `s${(count += 1)}`
-    const session: Session = scripted.open(name, example, script)
+    const session: Session = scripted.open(name, example, script, Boolean(provider.discover))
     const scopes = scopesOf(provider)
     const connection: Connection = {
       name,
@@ -237,6 +239,26 @@ export const openWorld = async () => {
 
   return {
     attempt,
+    /** What is asked of the issuer, asked of the scripted one. @param members over what that one says of itself */
+    discovered: async (
+      provider: Provider,
+      example: Example,
+      members: Values = {},
+    ): Promise<Provider> => {
+      const name = `s${(count += 1)}`
+      const script = { metadata: { always: { members } } }
+      const { issuer } = scripted.open(name, example, script, true)
+      const connection: Connection = {
+        name,
+        provider: { ...provider, issuer },
+        clientId: CLIENT.id,
+        clientSecret: secret(CLIENT.secret),
+        clientKey: secret(keys.privateKey),
+        scopes: [],
+      }
+      const found = await askIssuer(dial.fetch, issuer ?? '', false)
+      return laidUnder(connection, found).provider
+    },
     now: clock.now,
     /** Lets time pass: past a cool-down, past the life of a token. */
     later: (ms: number): void => void (ahead += ms),

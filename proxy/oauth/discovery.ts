@@ -1,0 +1,268 @@
+// What an issuer says of itself (OpenID Connect Discovery 1.0, RFC 8414), laid under what its definition says.
+import { urlProblem } from '../config/definition.ts'
+import type { ClientAuth, Connection, Log, Provider } from '../model.ts'
+import { isFields, parseBody, type Fields } from './body.ts'
+import { createSend } from './transport.ts'
+
+export type Metadata = {
+  readonly authorize: string | null
+  readonly token: string | null
+  readonly userinfo: string | null
+  readonly revoke: string | null
+  /** RFC 9126 5. */
+  readonly par: string | null
+  /** RFC 9207 3. */
+  readonly issRequired: boolean
+  /** null: not told, which means client_secret_basic (RFC 8414 2). */
+  readonly clientAuth: readonly string[] | null
+  /** null: not told. */
+  readonly challenges: readonly string[] | null
+  readonly scopes: readonly string[]
+}
+type Found = { readonly metadata: Metadata } | { readonly problem: string }
+
+const TIMEOUT_MS = 5_000
+const EVERY_MS = 3_600_000
+/** After a failure: doubled up to `EVERY_MS / 12`. */
+const AGAIN_MS = 5_000
+
+/** Discovery 4.1 appends, RFC 8414 3.1 puts it between host and path. */
+const wellKnown = (issuer: string): readonly string[] => {
+  const { origin, pathname } = new URL(issuer)
+  const path = pathname.replace(/\/$/, '')
+  return [
+    `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`,
+    `${origin}/.well-known/oauth-authorization-server${path}`,
+  ]
+}
+
+const words = (value: unknown): readonly string[] | null =>
+  Array.isArray(value) ? value.filter((item): item is string => typeof item === 'string') : null
+
+/** Checks a metadata document. @param insecure plain http to other machines is allowed */
+export const readMetadata = (body: Fields, issuer: string, insecure: boolean): Found => {
+  // Discovery 4.3, RFC 8414 3.3: identical, so that nobody speaks for another.
+  if (body['issuer'] !== issuer)
+    return {
+      problem: 'the document names another issuer: write `issuer` exactly as it stands there',
+    }
+  const problems: string[] = []
+  const at = (key: string): string | null => {
+    const value = body[key]
+    if (value === undefined || value === null) return null
+    if (typeof value !== 'string' || value.length > 2_000) {
+      problems.push(`${key} is no URL`)
+      return null
+    }
+    // An issuer under TLS has no reason to name an endpoint without it, on loopback neither.
+    const plain = issuer.startsWith('https:') && !insecure && !value.startsWith('https:')
+    const problem = plain ? 'must begin with https://' : urlProblem(value, insecure)
+    if (problem !== null) problems.push(`${key} ${problem}`)
+    return value
+  }
+  const metadata: Metadata = {
+    authorize: at('authorization_endpoint'),
+    token: at('token_endpoint'),
+    userinfo: at('userinfo_endpoint'),
+    revoke: at('revocation_endpoint'),
+    par: at('pushed_authorization_request_endpoint'),
+    issRequired: body['authorization_response_iss_parameter_supported'] === true,
+    clientAuth: words(body['token_endpoint_auth_methods_supported']),
+    challenges: words(body['code_challenge_methods_supported']),
+    scopes: words(body['scopes_supported']) ?? [],
+  }
+  return problems.length > 0 ? { problem: problems.join('; ') } : { metadata }
+}
+
+/** Asks an issuer. Never throws for what it or the network does. */
+export const askIssuer = async (
+  fetch: typeof globalThis.fetch,
+  issuer: string,
+  insecure: boolean,
+): Promise<Found> => {
+  const send = createSend(fetch, TIMEOUT_MS)
+  const said: string[] = []
+  for (const url of wellKnown(issuer)) {
+    const headers = { accept: 'application/json', 'user-agent': 'deputy' }
+    const raw = await send(url, { method: 'GET', headers })
+    if ('kind' in raw)
+      return {
+        problem:
+          raw.error === 'DEPUTY_ADDRESS_PROHIBITED'
+            ? 'its address is private: list it under network.allow_private if it is meant'
+            : `it cannot be reached (${raw.error})`,
+      }
+    const body = raw.status === 200 ? parseBody(raw) : null
+    if (isFields(body)) return readMetadata(body, issuer, insecure)
+    said.push(`${url} answers ${raw.status === 200 ? 'no JSON object' : raw.status}`)
+  }
+  return { problem: said.join(', ') }
+}
+
+const methodOf = (connection: Connection, offered: readonly string[]): ClientAuth | null => {
+  const able: readonly ClientAuth[] =
+    connection.clientSecret === null ? ['none'] : ['client_secret_basic', 'client_secret_post']
+  return able.find((method) => offered.includes(method)) ?? null
+}
+
+/** The connection with what its definition left out; `problem` in `discover` says what does not fit. Pure. */
+export const laidUnder = (connection: Connection, found: Found): Connection => {
+  const { provider } = connection
+  const { discover } = provider
+  if (!discover) return connection
+  const failed = (problem: string): Connection => ({
+    ...connection,
+    provider: { ...provider, discover: { ...discover, problem } },
+  })
+  if ('problem' in found) return failed(found.problem)
+  const { metadata: m } = found
+  const left = new Set(discover.left)
+  const filled = <K extends 'authorize' | 'token' | 'userinfo' | 'par'>(key: K): string | null =>
+    provider[key] ?? (left.has(key) ? m[key] : null)
+  const authorize = filled('authorize')
+  const token = filled('token')
+  if (authorize === null) return failed('it names no authorization_endpoint: write `authorize`')
+  if (token === null) return failed('it names no token_endpoint: write `token`')
+  // A list without S256 would have us go without PKCE in silence (RFC 9700 4.8.2).
+  if (provider.pkce && left.has('pkce') && m.challenges?.includes('S256') === false)
+    return failed('it offers no PKCE with S256: write `pkce: false` to go without')
+  const signs = provider.clientAuth === 'private_key_jwt' || !left.has('client_auth')
+  const offered = m.clientAuth ?? ['client_secret_basic']
+  const method = signs ? provider.clientAuth : methodOf(connection, offered)
+  if (method === null)
+    return failed(
+      `it takes ${offered.join(', ')}, and the connection has ${connection.clientSecret === null ? 'no client_secret' : 'a client_secret'}: give it what is wanted, or write \`client_auth\``,
+    )
+  const userinfo = filled('userinfo')
+  const openid = m.scopes.includes('openid') || (m.scopes.length === 0 && userinfo !== null)
+  const always = ['openid', 'offline_access'].filter((scope) =>
+    scope === 'openid' ? openid : m.scopes.includes(scope),
+  )
+  const account: Provider['account'] =
+    left.has('account') && userinfo !== null && openid
+      ? { from: 'userinfo', id: '/sub', label: ['/email', '/preferred_username', '/name'] }
+      : provider.account
+  const revoke = provider.revoke ?? (left.has('revoke') ? m.revoke : null)
+  const { refresh } = provider
+  return {
+    ...connection,
+    provider: {
+      ...provider,
+      authorize,
+      token,
+      userinfo,
+      par: filled('par'),
+      revoke,
+      revokeStyle: provider.revoke === null && revoke !== null ? 'rfc7009' : provider.revokeStyle,
+      issRequired: m.issRequired,
+      clientAuth: method,
+      ...(refresh && left.has('refresh.client_auth')
+        ? { refresh: { ...refresh, clientAuth: method } }
+        : {}),
+      account,
+      scopeAlways: left.has('scope.always') ? always : (provider.scopeAlways ?? []),
+      // OpenID Connect Core 11: without it there is no offline access; and nobody is connected in silence.
+      authorizeParams:
+        openid && left.has('authorize_params') ? { prompt: 'consent' } : provider.authorizeParams,
+      discover: { ...discover, problem: null },
+    },
+  }
+}
+
+export type Discovery = {
+  /** The same map as long as nothing changes. */
+  readonly connections: () => ReadonlyMap<string, Connection>
+  /** Asks every issuer once, at the same time; goes on asking until `close`. Never throws. */
+  readonly start: () => Promise<void>
+  readonly close: () => void
+}
+
+/** Follows the issuers of connections whose definitions leave endpoints out; one that cannot be asked concerns no other. */
+export const createDiscovery = (deps: {
+  readonly connections: ReadonlyMap<string, Connection>
+  /** Checks addresses when it dials (net/dial). */
+  readonly fetch: typeof fetch
+  readonly log: Log
+  /** An issuer said something new. */
+  readonly onChange?: (issuer: string, metadata: Metadata, names: readonly string[]) => void
+  /** In [0, 1). */
+  readonly random?: () => number
+  readonly after?: (ms: number, work: () => void) => NodeJS.Timeout
+}): Discovery => {
+  const { log, random = Math.random } = deps
+  const after = deps.after ?? ((ms, work) => setTimeout(work, ms).unref())
+  const issuers = new Map<string, { readonly issuer: string; readonly insecure: boolean }>()
+  for (const { provider } of deps.connections.values()) {
+    const { discover, issuer } = provider
+    if (discover && issuer !== null) {
+      const { insecure } = discover
+      issuers.set(JSON.stringify([issuer, insecure]), { issuer, insecure })
+    }
+  }
+  const keyOf = ({ provider }: Connection): string =>
+    JSON.stringify([provider.issuer, provider.discover?.insecure])
+  const known = new Map<string, string>()
+  const timers = new Map<string, NodeJS.Timeout>()
+  let current = deps.connections
+  let closed = false
+
+  const learn = (key: string, found: Found): void => {
+    const text = JSON.stringify(found)
+    if (known.get(key) === text) return
+    known.set(key, text)
+    const ours = [...deps.connections].filter(
+      ([, connection]) => connection.provider.discover && keyOf(connection) === key,
+    )
+    const next = new Map(current)
+    for (const [name, connection] of ours) {
+      const made = laidUnder(connection, found)
+      next.set(name, made)
+      const problem = made.provider.discover?.problem ?? null
+      if (problem !== null)
+        log.error(
+          { connection: name, issuer: connection.provider.issuer, problem },
+          'the endpoints of a provider are not known: nobody can connect or refresh there',
+        )
+    }
+    current = next
+    const issuer = issuers.get(key)?.issuer ?? ''
+    if ('metadata' in found)
+      deps.onChange?.(
+        issuer,
+        found.metadata,
+        ours.map(([name]) => name),
+      )
+  }
+
+  const round = async (key: string, failures: number): Promise<void> => {
+    const issuer = issuers.get(key)
+    if (issuer === undefined || closed) return
+    const found = await askIssuer(deps.fetch, issuer.issuer, issuer.insecure)
+    const good = 'metadata' in found
+    // What was known stays: an issuer that is down for an hour has not moved.
+    const kept = !good && known.get(key)?.startsWith('{"metadata"') === true
+    if (!kept) learn(key, found)
+    else
+      log.warn(
+        { ...issuer, ...found },
+        'an issuer cannot be asked again: what it said before counts',
+      )
+    const ms = good ? EVERY_MS : Math.min(AGAIN_MS * 2 ** failures, EVERY_MS / 12)
+    if (!closed)
+      timers.set(
+        key,
+        after(ms * (0.8 + 0.4 * random()), () => void round(key, good ? 0 : failures + 1)),
+      )
+  }
+
+  return {
+    connections: () => current,
+    start: async () => {
+      await Promise.all([...issuers.keys()].map((key) => round(key, 0)))
+    },
+    close: () => {
+      closed = true
+      for (const timer of timers.values()) clearTimeout(timer)
+    },
+  }
+}

@@ -1,5 +1,5 @@
 // The embedded store: one SQLite file, held by one process. Opening it is in migrations.ts.
-import { statSync } from 'node:fs'
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
 import type { Log, Store } from '../model.ts'
 import { createSubscribers } from './events.ts'
@@ -16,6 +16,18 @@ export const openSqlite = async (
 
 const inode = (path: string): bigint | undefined =>
   statSync(path, { bigint: true, throwIfNoEntry: false })?.ino
+
+/** What every database begins with (SQLite file format 1.3). */
+const MAGIC = 'SQLite format 3\0'
+const beginning = (path: string): string => {
+  const fd = openSync(path, 'r')
+  try {
+    const bytes = Buffer.alloc(MAGIC.length)
+    return bytes.toString('latin1', 0, readSync(fd, bytes))
+  } finally {
+    closeSync(fd)
+  }
+}
 
 const createDatabase = (db: DatabaseSync, path: string, log?: Log): Database => {
   const ours = inode(path)
@@ -66,6 +78,13 @@ const createDatabase = (db: DatabaseSync, path: string, log?: Log): Database => 
     },
     publish: async (topic, key) => subscribers.tell(topic, key),
     subscribe: subscribers.subscribe,
+    intact: () => {
+      present()
+      if (beginning(path) !== MAGIC)
+        throw new Error(
+          `vault.store: ${path} is no SQLite database any more: something else wrote to it. End deputy and restore a backup.`,
+        )
+    },
     close: async () => db.close(),
   }
 }

@@ -32,6 +32,8 @@ export type Database = {
   readonly transact: <T>(work: (tell: Tell) => Work<T>, lane?: Lane) => Promise<T>
   readonly publish: Store['publish']
   readonly subscribe: Store['subscribe']
+  /** Throws when what lies under the store is not what was opened; pages in a cache would not tell. */
+  readonly intact?: () => void
   readonly close: () => Promise<void>
 }
 
@@ -373,7 +375,10 @@ export const createTables = (db: Database): Store => {
     },
     publish: db.publish,
     subscribe: db.subscribe,
-    check: async () => void (await db.query([sql.check, {}])),
+    check: async () => {
+      db.intact?.()
+      await db.query([sql.check, {}])
+    },
     close: db.close,
   }
 }

@@ -372,7 +372,7 @@ describe('a bad answer', () => {
       'a refused address or hour is no dead grant (Salesforce)',
       { error: 'invalid_grant', error_description: 'ip restricted or invalid login hours' },
       { status: 400 },
-      { kind: 'busy' },
+      { kind: 'transient' },
     ],
     [
       '503 with Retry-After is busy',

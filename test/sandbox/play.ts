@@ -246,7 +246,12 @@ export const createPlay = (world: World, byHand: ByHand): readonly Step[] => {
         assert.equal(changed.code, 1, changed.text)
         const tokens = new Set(provider.seen.map((call) => call.authorization?.split(' ')[1] ?? ''))
         assert.ok(tokens.size > 1, 'no token was ever used')
-        for (const name of readdirSync(world.folder)) {
+        // Files only: deputy.sock is none.
+        const files = readdirSync(world.folder, { withFileTypes: true }).filter((one) =>
+          one.isFile(),
+        )
+        assert.ok(files.length > 3, 'the files of deputy are missing')
+        for (const { name } of files) {
           const text = readFileSync(join(world.folder, name), 'latin1')
           for (const token of tokens) assert.ok(!text.includes(token), `a token lies in ${name}`)
         }

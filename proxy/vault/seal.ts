@@ -4,6 +4,7 @@ import {
   createPrivateKey,
   createPublicKey,
   createSecretKey,
+  hkdfSync,
   sign,
   verify,
 } from 'node:crypto'
@@ -58,6 +59,8 @@ export type Sealer = {
   readonly hmac: (purpose: string, text: string) => string
 }
 
+/** Derived keys that are remembered for one ring key. */
+const MOST_TENANTS = 1_000
 const ALG = { seal: 'A256KW', sign: 'Ed25519', hash: 'HS256' } as const
 const NOT_A_RING = 'key ring: not a JSON object; make one with `deputy keygen`'
 const PKCS8_ED25519 = Buffer.from('302e020100300506032b657004220420', 'hex')
@@ -182,11 +185,26 @@ export const kidOf = (text: string): string | null => {
  */
 export const createSealer = (first: KeyRing, latest: () => KeyRing = () => first): Sealer => {
   let ring = first
+  const derived = new WeakMap<KeyObject, Map<string, KeyObject>>()
+  /** Each tenant's values are under a key of its own, derived from the ring's (RFC 5869). */
+  const tenantKey = (key: KeyObject, bound: unknown): KeyObject => {
+    const tenant = isObject(bound) ? bound['tenant'] : undefined
+    if (typeof tenant !== 'string') return key
+    let own = derived.get(key)
+    if (own === undefined) derived.set(key, (own = new Map()))
+    const known = own.get(tenant)
+    if (known !== undefined) return known
+    const info = JSON.stringify(['deputy tenant', tenant])
+    const made = createSecretKey(Buffer.from(hkdfSync('sha256', key, '', info, 32)))
+    if (own.size < MOST_TENANTS) own.set(tenant, made)
+    return made
+  }
   const encrypt = (plain: Uint8Array, bound: unknown): Promise<string> => {
     ring = latest()
+    const { kid, key } = ring.current
     return new CompactEncrypt(plain)
-      .setProtectedHeader({ alg: 'A256KW', enc: 'A256GCM', kid: ring.current.kid, bound })
-      .encrypt(ring.current.key)
+      .setProtectedHeader({ alg: 'A256KW', enc: 'A256GCM', kid, bound })
+      .encrypt(tenantKey(key, bound))
   }
   const keyOf = (kid: string | undefined): KeyObject => {
     if (!ring.seal.has(kid ?? '')) ring = latest()
@@ -196,7 +214,7 @@ export const createSealer = (first: KeyRing, latest: () => KeyRing = () => first
     return found.key
   }
   const decrypt = (text: string) =>
-    compactDecrypt(text, ({ kid }) => keyOf(kid), {
+    compactDecrypt(text, ({ kid, bound }) => tenantKey(keyOf(kid), bound), {
       keyManagementAlgorithms: ['A256KW'],
       contentEncryptionAlgorithms: ['A256GCM'],
     })

@@ -1,5 +1,6 @@
-import { randomBytes } from 'node:crypto'
+import { createSecretKey, hkdfSync, randomBytes } from 'node:crypto'
 import { inspect } from 'node:util'
+import { compactDecrypt } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { secret } from '../../proxy/secret.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
@@ -45,6 +46,20 @@ describe('sealing', () => {
     const [, ...rest] = (await sealer.seal({ access: secret('gho_1') }, bound)).split('.')
     const [other] = (await sealer.seal({ access: secret('x') }, { ...bound, id: 'bob' })).split('.')
     await expect(sealer.open([other, ...rest].join('.'), { ...bound, id: 'bob' })).rejects.toThrow()
+  })
+
+  test('each tenant has a key of its own, derived from the ring: no other opens what is sealed for it', async () => {
+    const ring = parseKeyRing(ringText())
+    const text = await createSealer(ring).seal({ access: secret('gho_1') }, bound)
+    const keyOf = (tenant: string) =>
+      createSecretKey(
+        Buffer.from(
+          hkdfSync('sha256', ring.current.key, '', JSON.stringify(['deputy tenant', tenant]), 32),
+        ),
+      )
+    expect((await compactDecrypt(text, keyOf('acme'))).plaintext.length).toBeGreaterThan(0)
+    for (const key of [ring.current.key, keyOf('evil')])
+      await expect(compactDecrypt(text, key)).rejects.toThrow('decryption operation failed')
   })
 
   test('after a rotation old keys open and the new one seals', async () => {

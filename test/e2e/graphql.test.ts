@@ -218,7 +218,15 @@ describe('the official SDK', () => {
     const linear = linearOf('bob')
     expect((await linear.viewer).email).toBe('bob@linear.example')
     wire.seen.length = 0
-    await expect(linear.createIssue({ teamId: team, title: 'by bob' })).rejects.toThrow()
+    const refused: unknown = await linear
+      .createIssue({ teamId: team, title: 'by bob' })
+      .catch((error: unknown) => error)
+    expect(refused).toMatchObject({
+      status: 403,
+      raw: { response: { error: expect.stringContaining('"code":"policy_denied"') } },
+    })
+    const { headers } = (refused as { raw: { response: { headers: Headers } } }).raw.response
+    expect(headers.get('deputy-answer')).toBe('policy_denied')
     await expect(linear.deleteIssue(issue)).rejects.toThrow()
     expect(wire.seen).toEqual([])
     expect(await titles()).not.toContain('by bob')

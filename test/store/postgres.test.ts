@@ -296,7 +296,7 @@ describe.skipIf(absent)(
   },
 )
 
-const bouncer = ['/usr/sbin/pgbouncer', '/usr/bin/pgbouncerX', '/usr/local/bin/pgbouncer'].find(
+const bouncer = ['/usr/sbin/pgbouncer', '/usr/bin/pgbouncer', '/usr/local/bin/pgbouncer'].find(
   (path) => spawnSync(path, ['--version']).status === 0,
 )
 const lacking = absent ? server.absent : bouncer === undefined ? 'pgbouncer is not installed' : null

@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest'
 import { CATALOGUE } from '../proxy/problem.ts'
 
 const root = fileURLToPath(new URL('../proxy/', import.meta.url))
-/** About seventy-five: before one more, merge or delete. */
+/** Before one more, merge or delete. */
 const MOST_FILES = 130
 const MOST_LINES = 480
 

@@ -214,11 +214,18 @@ export const serve = async (
       sealer,
       clock,
       randomId: newId,
-      onRevoked: ({ person, connection, agent }) =>
+      onRevoked: ({ person, connection, agent, credential }) => {
         calls.abort(
           { person, connection, ...(agent === undefined ? {} : { agent }) },
           new Problem('reauthorization_required', 'the grant was revoked'),
-        ),
+        )
+        if (credential === null) return
+        refresher
+          .discard(credential, connections().get(connection) ?? null)
+          .catch((error: unknown) =>
+            log.error({ err: error, credential }, 'what the spool keeps could not be given back'),
+          )
+      },
     })
     const runs = createRuns({
       store,

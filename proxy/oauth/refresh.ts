@@ -45,6 +45,8 @@ export type Refresher = {
   ) => Promise<Fresh>
   /** A token that is remembered and good for a while; null: ask `fresh`. */
   readonly atHand: (credential: string) => StoredCredential | null
+  /** After a revocation: gives back what was kept of the grant beside the vault. */
+  readonly discard: (credential: string, connection: Connection | null) => Promise<void>
   /** Takes over what an earlier process left in the spool; before anything is refreshed. */
   readonly resume: (connections: ReadonlyMap<string, Connection>) => Promise<void>
   /** Stores what is not stored yet, then ends what is under way. Rejects when something is left after `ms`. */
@@ -232,9 +234,27 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
       return attempt(id, credential.generation, connection)
     }
     const { answer, unknown } = await send(connection, leased)
-    return answer.kind === 'tokens'
-      ? { credential: await unstored.store(connection, leased, answer.tokens), refreshed: true }
-      : failed(answer, connection, leased, unknown)
+    if (answer.kind === 'tokens')
+      return {
+        credential: await unstored.store(connection, leased, answer.tokens),
+        refreshed: true,
+      }
+    return (
+      (answer.kind === 'dead' ? await rival(leased, connection) : null) ??
+      failed(answer, connection, leased, unknown)
+    )
+  }
+
+  /** Before a grant is given up: a token of it that lost a race may be the one that lives. null: none, or dead as well. */
+  const rival = async (leased: Leased, connection: Connection): Promise<Fresh | null> => {
+    const { id } = leased.credential
+    const refresh = await unstored.rival(id)
+    if (refresh === null) return null
+    const answer = await ask(connection, { ...leased.credential, refresh })
+    const stored =
+      answer.kind === 'tokens' ? await unstored.store(connection, leased, answer.tokens) : null
+    if (answer.kind === 'tokens' || answer.kind === 'dead') await unstored.forgetRival(id)
+    return stored === null ? null : { credential: stored, refreshed: true }
   }
 
   const fly = async (id: string, generation: number, connection: Connection): Promise<Fresh> => {
@@ -299,6 +319,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     },
 
     resume: unstored.resume,
+    discard: unstored.discard,
 
     drain: async (ms = 10_000) => {
       const end = clock.mono() + ms

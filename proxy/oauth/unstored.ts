@@ -4,6 +4,7 @@ import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock, Connection, Log, Person, StoredCredential, TokenSet, Vault } from '../model.ts'
 import { Problem } from '../problem.ts'
+import type { Secret } from '../secret.ts'
 import type { Sealer } from '../vault/seal.ts'
 import type { OAuthClient } from './client.ts'
 
@@ -67,9 +68,11 @@ export const createUnstored = ({ vault, spool, client, clock, log, sleep }: Unst
       log.warn(fields, 'a grant that was given up lives on: a newer token of it was stored')
       return credential
     }
-    log.warn(
+    // Somebody refreshed with the older token, and who of us holds the one that lives is not known.
+    await spool?.keep(entry, 'conflict')
+    log.error(
       { ...fields, generation: now.generation },
-      'a refreshed token was superseded and dropped',
+      'two processes refreshed one grant: what came second is kept sealed in vault.spool, and tried if the first one dies',
     )
     if (now.status === 'active') return now
     throw new Problem('reauthorization_required', 'the provider withdrew the grant')
@@ -164,6 +167,19 @@ export const createUnstored = ({ vault, spool, client, clock, log, sleep }: Unst
       return credential
     },
 
+    /** A refresh token that lost a race, kept for the day when the other one is refused; null: none. */
+    rival: async (id: string): Promise<Secret | null> =>
+      (await spool?.conflict(id))?.tokens.refresh ?? null,
+    forgetRival: async (id: string): Promise<void> => spool?.drop(id, 'conflict'),
+    /** The grant was revoked: what was kept of it is given back too. */
+    discard: async (id: string, connection: Connection | null): Promise<void> => {
+      const kept = (await spool?.conflict(id)) ?? null
+      if (kept === null) return
+      const revoked = connection === null ? 'failed' : await client.revoke(connection, kept.tokens)
+      await spool?.drop(id, 'conflict')
+      log.warn({ credential: id, revoked }, 'a token kept from a conflict was given back')
+    },
+
     /** Takes over what an earlier process could not store, before anything of it is refreshed. */
     resume: async (connections: ReadonlyMap<string, Connection>): Promise<void> => {
       for (const { lease, tokens, credential } of (await spool?.left()) ?? []) {
@@ -224,9 +240,11 @@ export type Unstored = {
   >
 }
 export type Spool = {
-  /** Resolves once the file is on the disk. Rejects when it cannot be written. */
-  readonly keep: (entry: Unstored) => Promise<void>
-  readonly drop: (credential: string) => Promise<void>
+  /** Resolves once the file is on the disk. Rejects when it cannot be written. `conflict`: a store has another one. */
+  readonly keep: (entry: Unstored, kind?: 'conflict') => Promise<void>
+  readonly drop: (credential: string, kind?: 'conflict') => Promise<void>
+  /** What came second, of this credential; null: nothing. */
+  readonly conflict: (credential: string) => Promise<Unstored | null>
   /** What earlier processes left. A file that does not open is told, and stays. */
   readonly left: () => Promise<readonly Unstored[]>
 }
@@ -261,7 +279,8 @@ export const createSpool = (deps: {
   readonly log: Log
 }): Spool => {
   const { folder, sealer, log } = deps
-  const fileOf = (credential: string): string => join(folder, `${credential}.json`)
+  const fileOf = (credential: string, kind?: 'conflict'): string =>
+    join(folder, `${credential}${kind === undefined ? '' : `.${kind}`}.json`)
   const read = async (path: string): Promise<Unstored> => {
     const { head, sealed } = JSON.parse(await readFile(path, 'utf8')) as {
       readonly head: Head
@@ -279,7 +298,7 @@ export const createSpool = (deps: {
     }
   }
   return {
-    keep: async ({ lease, tokens, credential }) => {
+    keep: async ({ lease, tokens, credential }, kind) => {
       const { id, person, connection, generation, storedAt } = credential
       const { access, refresh, scopes, expiresIn } = tokens
       const head = {
@@ -294,7 +313,7 @@ export const createSpool = (deps: {
       }
       const sealed = await sealer.seal({ access, refresh }, boundTo(head))
       await mkdir(folder, { recursive: true, mode: 0o700 })
-      const path = fileOf(id)
+      const path = fileOf(id, kind)
       const beside = await open(`${path}.new`, 'w', 0o600)
       try {
         await beside.writeFile(JSON.stringify({ head, sealed }))
@@ -310,7 +329,12 @@ export const createSpool = (deps: {
         await whole.close()
       }
     },
-    drop: (credential) => rm(fileOf(credential), { force: true }),
+    drop: (credential, kind) => rm(fileOf(credential, kind), { force: true }),
+    conflict: (credential) =>
+      read(fileOf(credential, 'conflict')).catch((error: NodeJS.ErrnoException) => {
+        if (error.code === 'ENOENT') return null
+        throw error
+      }),
     left: async () => {
       const found: Unstored[] = []
       for (const name of await spooled(folder))

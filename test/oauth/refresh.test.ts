@@ -1,5 +1,5 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
-import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -439,6 +439,65 @@ describe('a lost token', () => {
     expect(stored?.access.reveal()).toBe(credential.access.reveal())
     ahead = 4 * HOUR
     expect(await works((await refresher.fresh(id, connection)).credential.access)).toBe(true)
+  })
+
+  describe('that came second, after another process had stored one', () => {
+    let folder: string
+    let ours: Refresher
+    const kept = () => readdirSync(folder)
+    beforeEach(async () => {
+      ahead = 2 * HOUR
+      folder = mkdtempSync(join(tmpdir(), 'spool-'))
+      ours = build({ spool: createSpool({ folder, sealer, log }) })
+      beforeRotate = async () => {
+        beforeRotate = () => {}
+        ahead += 61_000
+        const taken = await vault.lease(id, 1, 1_000)
+        if (taken.kind !== 'leased') throw new Error(taken.kind)
+        const refresh = secret('not-a-token-of-this-server')
+        const tokens = { access: secret('theirs'), refresh, scopes: null, expiresIn: 3600 }
+        await vault.rotate(id, taken.lease, tokens)
+      }
+      expect((await ours.fresh(id, connection)).credential.access.reveal()).toBe('theirs')
+    })
+
+    test('is kept sealed, and saves the grant when the first one is refused', async () => {
+      expect(kept()).toEqual([`${id}.conflict.json`])
+      expect(logged.join()).toContain('two processes refreshed one grant')
+      ahead += 2 * HOUR
+      const { credential } = await ours.fresh(id, connection)
+      expect(credential.generation).toBe(3)
+      expect(await works(credential.access)).toBe(true)
+      expect(kept()).toEqual([])
+    })
+
+    test('is forgotten when it is refused as well, and the person is asked', async () => {
+      ahead += 2 * HOUR
+      const sent: string[] = []
+      const refusing = build({
+        spool: createSpool({ folder, sealer, log }),
+        client: {
+          ...client,
+          refresh: async (_, { reveal }) => {
+            sent.push(reveal())
+            return { kind: 'dead', error: 'invalid_grant', description: null, retryAfterMs: null }
+          },
+        },
+      })
+      expect(code(await failure(refusing.fresh(id, connection)))).toBe('reauthorization_required')
+      expect(sent).toHaveLength(2)
+      expect(sent[0]).toBe('not-a-token-of-this-server')
+      expect(kept()).toEqual([])
+      expect((await vault.open(id, { fresh: true }))?.status).toBe('needs_reauth')
+    })
+
+    test('is given back when the grant is revoked', async () => {
+      await vault.revoke(id)
+      await ours.discard(id, connection)
+      expect(server.requests.filter(({ path }) => path === '/token/revocation')).toHaveLength(2)
+      expect(kept()).toEqual([])
+      await ours.discard(id, connection)
+    })
   })
 
   test('that only memory knows is stored into a database that was restored meanwhile', async () => {

@@ -168,8 +168,18 @@ export const createUnstored = ({ vault, spool, client, clock, log, sleep }: Unst
     },
 
     /** A refresh token that lost a race, kept for the day when the other one is refused; null: none. */
-    rival: async (id: string): Promise<Secret | null> =>
-      (await spool?.conflict(id))?.tokens.refresh ?? null,
+    rival: async (id: string): Promise<Secret | null> => {
+      try {
+        return (await spool?.conflict(id))?.tokens.refresh ?? null
+      } catch (error) {
+        // Its key may come back: the file stays, and the grant ends as it would have without it.
+        log.error(
+          { credential: id, reason: reasonOf(error) },
+          'a token kept from a conflict does not open',
+        )
+        return null
+      }
+    },
     forgetRival: async (id: string): Promise<void> => spool?.drop(id, 'conflict'),
     /** The grant was revoked: what was kept of it is given back too. */
     discard: async (id: string, connection: Connection | null): Promise<void> => {

@@ -491,6 +491,15 @@ describe('a lost token', () => {
       expect((await vault.open(id, { fresh: true }))?.status).toBe('needs_reauth')
     })
 
+    test('that does not open any more keeps no grant from ending, and stays where it is', async () => {
+      writeFileSync(join(folder, `${id}.conflict.json`), '{"head":{},"sealed":"x"}')
+      ahead += 2 * HOUR
+      expect(code(await failure(ours.fresh(id, connection)))).toBe('reauthorization_required')
+      expect((await vault.open(id, { fresh: true }))?.status).toBe('needs_reauth')
+      expect(logged.join()).toContain('does not open')
+      expect(kept()).toHaveLength(1)
+    })
+
     test('is given back when the grant is revoked', async () => {
       await vault.revoke(id)
       await ours.discard(id, connection)

@@ -15,7 +15,7 @@ import type {
 } from './model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from './problem.ts'
 import { opened, type Act, type Classify } from './way/classify.ts'
-import { asking, challengeOf, type Credentials } from './way/credential.ts'
+import { asking, challengeOf, lapsed, type Credentials } from './way/credential.ts'
 import { CONSENT, decideEach, together, usable, type Decide } from './way/decide.ts'
 import { freshest, type Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
@@ -297,8 +297,8 @@ export const createPep = (deps: PepDeps) => {
     if (effect !== 'consent_required' || who === null || route === null) return false
     const left = deps.hold.budget(req, who.expiresAt) - (clock.mono() - call.began)
     if (left <= 0) return false
-    const lost = holding.kind === 'held' && holding.status === 'needs_reauth'
-    const { authorizationId } = await deps.link(who, route.connection, requiredScopes, lost)
+    const again = lapsed(holding)
+    const { authorizationId } = await deps.link(who, route.connection, requiredScopes, again)
     return deps.hold.wait(res, body, left, (ms, signal) =>
       deps.ended(who, authorizationId, ms, signal),
     )
@@ -351,9 +351,8 @@ export const createPep = (deps: PepDeps) => {
     challenge: Challenge | null = null,
   ): Promise<Problem> => {
     const { connection } = route
-    const lost = holding.kind === 'held' && holding.status === 'needs_reauth'
     const missing = scopes.filter((scope) => !usable(holding).includes(scope))
-    const again = lost || challenge !== null
+    const again = lapsed(holding) || challenge !== null
     const link = await deps.link(who, connection, scopes, again, challenge)
     const { code, detail, extra } = asking(holding, connection.provider.name, missing, {
       url: link.url,

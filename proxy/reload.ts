@@ -4,6 +4,7 @@ import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import { openFileDirectory, type Directory } from './directory/file.ts'
 import type { Clock, Connection, Log, PolicyEngine } from './model.ts'
+import { createDial } from './net/dial.ts'
 import type { Snapshot } from './pep.ts'
 import { openPolicySource, type PolicySource } from './policy/source.ts'
 import { readRing } from './vault/rotate.ts'
@@ -63,6 +64,15 @@ export const ringProblems = ({ config, at }: Loaded): readonly string[] => {
     return [message(error).replace(/^(?!vault\.keys)/, 'vault.keys: ')]
   }
 }
+
+/** Connections out, as the configuration allows them. */
+export const dialOf = ({ network, upstream }: Config, ca: string | null) =>
+  createDial({
+    allowPrivate: network.allow_private,
+    connectTimeout: upstream.connect_timeout,
+    idleTimeout: upstream.idle_timeout,
+    ca,
+  })
 
 /** Opens what the configuration names beside the vault: keys, policy, issuers, people. Every problem at once. */
 export const prepare = async (

@@ -13,7 +13,6 @@ import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
-import { createDial } from './net/dial.ts'
 import { startControl, startListener, type Listening } from './net/listener.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createDiscovery } from './oauth/discovery.ts'
@@ -31,7 +30,7 @@ import { createTelemetry } from './observe/telemetry.ts'
 import type { createOperatorsApi } from './people/operators.ts'
 import { createPermit } from './people/permit.ts'
 import { createPep, type Seen } from './pep.ts'
-import { prepare, snapshotOf, systemClock } from './reload.ts'
+import { dialOf, prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem } from './problem.ts'
 import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
@@ -142,12 +141,7 @@ export const serve = async (
       calls: config.limits.calls,
       perAgent: config.limits.calls_per_agent,
     })
-    const dial = createDial({
-      allowPrivate: config.network.allow_private,
-      connectTimeout: config.upstream.connect_timeout,
-      idleTimeout: config.upstream.idle_timeout,
-      ca,
-    })
+    const dial = dialOf(config, ca)
     opened.push(() => dial.close())
 
     const store = await openStore(config.vault.store, at, log)
@@ -259,8 +253,9 @@ export const serve = async (
       },
     })
     opened.push(() => discovery.close())
-    await discovery.start()
+    // Before anything is waited for: a revocation elsewhere may be told from now on, and asks for them.
     const { connections } = discovery
+    await discovery.start()
     await refresher.resume(connections())
 
     const connect =
@@ -276,6 +271,7 @@ export const serve = async (
       if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
       return evidence.event(event, fields as Record<string, unknown>)
     }
+    const revoker = createRevoker({ vault, client, connections, log })
     const people = peopleOf(config, directory)
     const active = async (person: Person): Promise<boolean> =>
       people.kind !== 'directory' || (await people.ask(person))?.active === true
@@ -346,7 +342,7 @@ export const serve = async (
           validId(id) ? { tenant: 'default', realm: config.identity.realm, id } : null,
         session,
         vault,
-        revoke: createRevoker({ vault, client, connections, log }).revoke,
+        revoke: revoker.revoke,
         connections,
         returnTo: config.connect.return_to,
         onEvent,
@@ -481,7 +477,7 @@ export const serve = async (
       connections,
       vault,
       locate: vault.locate,
-      revoker: createRevoker({ vault, client, connections, log }),
+      revoker,
       flows,
       runs,
       maxRunMs: config.runs.max,

@@ -5,14 +5,13 @@ import { controlSocket } from '../config/address.ts'
 import { naming } from '../config/backend.ts'
 import type { Loaded } from '../config/load.ts'
 import type { Log } from '../model.ts'
-import { createDial } from '../net/dial.ts'
 import { createOAuthClient } from '../oauth/client.ts'
 import { createFlows } from '../oauth/flow.ts'
 import { createRevoker } from '../oauth/revoke.ts'
 import { openJournal, sinksOf } from '../observe/journal.ts'
 import { createOperatorsApi } from '../people/operators.ts'
 import { Problem } from '../problem.ts'
-import { systemClock } from '../reload.ts'
+import { dialOf, systemClock } from '../reload.ts'
 import { openStore } from '../store/open.ts'
 import { createUlid } from '../ulid.ts'
 import { readRing } from '../vault/rotate.ts'
@@ -47,12 +46,8 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
     const hashed = config.audit.user_ids === 'hashed'
     const evidence = createEvidence({ journal, clock, log, hashed, hmac: sealer.hmac })
     opened.push(async () => evidence.close())
-    const dial = createDial({
-      allowPrivate: config.network.allow_private,
-      connectTimeout: config.upstream.connect_timeout,
-      idleTimeout: config.upstream.idle_timeout,
-      ca: config.upstream.ca === undefined ? null : readFileSync(at(config.upstream.ca), 'utf8'),
-    })
+    const { ca } = config.upstream
+    const dial = dialOf(config, ca === undefined ? null : readFileSync(at(ca), 'utf8'))
     opened.push(() => dial.close())
     const vault = createVault({ store, sealer, clock, randomId: newId })
     const client = createOAuthClient({ fetch: dial.fetch, clock })

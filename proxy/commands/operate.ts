@@ -105,14 +105,11 @@ const remote = (options: Operate): Reach => ({
     const url = new URL(path, options.url ?? DEFAULT)
     if (url.protocol !== 'https:' && !isLoopback(url.hostname.replace(/^\[|\]$/g, '')))
       throw new Error(`${url.origin}: the token would travel in the clear: use https`)
+    const sent = written(method, body)
     const response = await fetch(url, {
-      method,
+      ...sent,
       redirect: 'error',
-      headers: {
-        authorization: `Bearer ${bearerOf(options)}`,
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      headers: { ...sent.headers, authorization: `Bearer ${bearerOf(options)}` },
     }).catch((error: unknown) => {
       throw new Error(`${url.origin} cannot be reached: is \`deputy serve\` running there?`, {
         cause: error,

@@ -4,9 +4,9 @@ import { isIP } from 'node:net'
 import type { Loaded } from '../config/load.ts'
 import { oddities } from '../config/rules.ts'
 import type { Connection, Log } from '../model.ts'
-import { createAddressRule, createDial } from '../net/dial.ts'
+import { createAddressRule } from '../net/dial.ts'
 import { createDiscovery } from '../oauth/discovery.ts'
-import { prepare, systemClock } from '../reload.ts'
+import { dialOf, prepare, systemClock } from '../reload.ts'
 
 const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
@@ -64,12 +64,7 @@ const discovered = async (
   readonly connections: ReadonlyMap<string, Connection>
   readonly notes: readonly string[]
 }> => {
-  const dial = createDial({
-    allowPrivate: config.network.allow_private,
-    connectTimeout: config.upstream.connect_timeout,
-    idleTimeout: config.upstream.idle_timeout,
-    ca,
-  })
+  const dial = dialOf(config, ca)
   const discovery = createDiscovery({ connections, fetch: dial.fetch, log: QUIET })
   await discovery.start()
   discovery.close()

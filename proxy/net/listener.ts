@@ -242,32 +242,28 @@ export const startListener = async (options: {
 /** A socket file that nobody answers on is left over from a crash. */
 const clearStaleSocket = async (path: string, key: string): Promise<void> => {
   if (!existsSync(path)) return
-  const alive = await new Promise<boolean>((resolve) => {
-    const probe = createConnection(path)
-    probe.once('connect', () => {
-      probe.destroy()
-      resolve(true)
-    })
-    probe.once('error', () => resolve(false))
-  })
-  if (alive) throw new Error(`${key}: ${path} is in use by another process`)
+  if ((await probe(path)) === null) throw new Error(`${key}: ${path} is in use by another process`)
   unlinkSync(path)
 }
 
-/** Does anybody answer at this socket? Throws an Error when it belongs to somebody else. */
-export const answers = (path: string): Promise<boolean> =>
-  new Promise((resolve, reject) => {
+/** null: somebody answers at this socket; else why nobody does. */
+const probe = (path: string): Promise<NodeJS.ErrnoException | null> =>
+  new Promise((resolve) => {
     const socket = createConnection(path)
     socket.once('connect', () => {
       socket.destroy()
-      resolve(true)
+      resolve(null)
     })
-    socket.once('error', (error: NodeJS.ErrnoException) =>
-      error.code === 'EACCES' || error.code === 'EPERM'
-        ? reject(new Error(`${path} is another user's: run this as the user that runs deputy`))
-        : resolve(false),
-    )
+    socket.once('error', resolve)
   })
+
+/** Does anybody answer at this socket? Throws an Error when it belongs to somebody else. */
+export const answers = async (path: string): Promise<boolean> => {
+  const error = await probe(path)
+  if (error?.code === 'EACCES' || error?.code === 'EPERM')
+    throw new Error(`${path} is another user's: run this as the user that runs deputy`)
+  return error === null
+}
 
 /** The socket by which commands on the same machine talk to deputy: whoever may open the file is the operator. Mode 0600; where that cannot be, it is logged, and commands need the operators' API. */
 export const startControl = async (

@@ -12,7 +12,7 @@ import type { Session, SessionDeps, Visits } from '../oauth/session.ts'
 import { CATALOGUE, Problem } from '../problem.ts'
 import type { ProblemCode } from '../problem.ts'
 import { createConnections, type ConnectionsDeps } from './connections.ts'
-import { createDoor, type DoorDeps } from './door.ts'
+import { createDoor, visitAt, type DoorDeps } from './door.ts'
 import { createFrame } from './frame.ts'
 import { STYLE } from './markup.ts'
 import * as pages from './pages.ts'
@@ -86,13 +86,8 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
 
   /** The browser is bound by its cookie; nobody says yet that it is the flow's person who sits there. */
   const visitOf = async (c: Context, visits: Visits, flow: Flow): Promise<Session> => {
-    let visit = await visits.visit(reader(c))
-    if (visit === null) {
-      const { key, cookie } = await visits.begin()
-      setCookie(c, cookie)
-      visit = { key }
-    }
-    return { person: flow.person, verified: false, key: visit.key, expiresAt: 0 }
+    const { key } = await visitAt(c, visits, frame)
+    return { person: flow.person, verified: false, key, expiresAt: 0 }
   }
   const said = new LRUCache<string, true>({ max: 10_000, ttl: SAID_MS })
   /** false: that was recorded a moment ago. Whoever reloads a page must not fill the disk with evidence of it. */

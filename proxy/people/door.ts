@@ -20,6 +20,19 @@ export type Door = ReturnType<typeof createDoor>
 const LINK = /^\/connect\/([A-Za-z0-9_-]+)$/
 export const OWN = '/connections'
 
+/** The visit of this browser, begun where there is none. */
+export const visitAt = async (
+  c: Context,
+  visits: Visits,
+  { reader, setCookie }: Pick<Frame, 'reader' | 'setCookie'>,
+): Promise<{ readonly key: string }> => {
+  const known = await visits.visit(reader(c))
+  if (known !== null) return known
+  const { key, cookie } = await visits.begin()
+  setCookie(c, cookie)
+  return { key }
+}
+
 export const createDoor = (deps: DoorDeps, frame: Frame) => {
   const { signIn, flows } = deps
   const { show, see, setCookie } = frame
@@ -78,15 +91,8 @@ export const createDoor = (deps: DoorDeps, frame: Frame) => {
     app,
     /** Asks who is there; the browser comes back to `back`, a path of ours. */
     ask: async (c: Context, back: string): Promise<Response> => {
-      if (signIn.kind === 'visit') {
-        let visit = await signIn.visit(frame.reader(c))
-        if (visit === null) {
-          const { key, cookie } = await signIn.begin()
-          setCookie(c, cookie)
-          visit = { key }
-        }
-        return see(c, signIn.at(await signIn.arrival(visit)))
-      }
+      if (signIn.kind === 'visit')
+        return see(c, signIn.at(await signIn.arrival(await visitAt(c, signIn, frame))))
       if (signIn.kind === 'local')
         return show(c, pages.codePage({ back, own: back === OWN, problem: null }), 401)
       const { location, cookie } = await signIn.start(back)

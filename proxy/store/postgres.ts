@@ -152,22 +152,34 @@ const take = async (pool: Pool): Promise<PoolClient> => {
 }
 
 /** A connection that failed in any other way than by the server's word is not used again. */
-const transaction = async <T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> => {
+const withClient = async <T>(
+  pool: Pool,
+  work: (client: PoolClient) => Promise<T>,
+  undo: (client: PoolClient) => Promise<unknown> = () => Promise.resolve(),
+): Promise<T> => {
   const client = await take(pool)
   let broken = false
   try {
-    await client.query(OPEN)
-    const result = await work(client)
-    await client.query('COMMIT')
-    return result
+    return await work(client)
   } catch (error) {
     broken = !(error instanceof DatabaseError)
-    if (!broken) await client.query('ROLLBACK').catch(() => (broken = true))
+    if (!broken) await undo(client).catch(() => (broken = true))
     throw error
   } finally {
     client.release(broken)
   }
 }
+const transaction = <T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> =>
+  withClient(
+    pool,
+    async (client) => {
+      await client.query(OPEN)
+      const result = await work(client)
+      await client.query('COMMIT')
+      return result
+    },
+    (client) => client.query('ROLLBACK'),
+  )
 
 const createDatabase = (deps: {
   readonly pools: Readonly<Record<Lane, Pool>>
@@ -187,22 +199,6 @@ const createDatabase = (deps: {
       )
     ).rows
   }
-  /** One statement on a connection of its own. */
-  const once = async <T>(work: (client: PoolClient) => Promise<T>): Promise<T> => {
-    const client = await take(pools.calls)
-    let broken = true
-    try {
-      const result = await work(client)
-      broken = false
-      return result
-    } catch (error) {
-      broken = !(error instanceof DatabaseError)
-      throw error
-    } finally {
-      client.release(broken)
-    }
-  }
-
   type Told = readonly (readonly [topic: string, key: string])[]
   const announce = async (on: PoolClient, told: Told): Promise<readonly string[]> =>
     told.length === 0
@@ -223,7 +219,7 @@ const createDatabase = (deps: {
   return {
     now: '(extract(epoch FROM clock_timestamp()) * 1000)::bigint',
     serialise: (key) => [['SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))', { key }]],
-    query: (statement) => once((client) => ask(client, statement)),
+    query: (statement) => withClient(pools.calls, (client) => ask(client, statement)),
     transact: async <T>(work: (tell: Tell) => Work<T>, lane: Lane = 'calls'): Promise<T> => {
       const told: [topic: string, key: string][] = []
       const [result, ids] = await transaction(pools[lane], async (client) => {
@@ -236,7 +232,10 @@ const createDatabase = (deps: {
       return result
     },
     publish: async (topic, key) =>
-      hear([[topic, key]], await once((client) => announce(client, [[topic, key]]))),
+      hear(
+        [[topic, key]],
+        await withClient(pools.calls, (client) => announce(client, [[topic, key]])),
+      ),
     subscribe: subscribers.subscribe,
     close: async () => {
       await events.close()

@@ -121,6 +121,8 @@ const ended = ({ tenant, realm, user, connection, agent }: GrantRow): string =>
   JSON.stringify([tenant, realm, user, connection, null, agent] satisfies ChangedKey)
 
 const statements = (now: string) => {
+  const renew =
+    'UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, unknown_since = NULL, cool_until = NULL, cool_error = NULL, idle_from = NULL'
   const credentials = `SELECT ${select(CREDENTIAL)} FROM credentials`
   const flows = `SELECT ${select(FLOW)} FROM flows`
   const grants = `SELECT ${select(GRANT)} FROM grants WHERE ${PERSON}`
@@ -131,8 +133,8 @@ const statements = (now: string) => {
     same: `${credentials} WHERE ${PERSON} AND connection = :connection AND slot = :slot`,
     put: `${insert('credentials', CREDENTIAL)} ON CONFLICT (id) DO UPDATE SET ${overwrite(CREDENTIAL)}, idle_from = NULL WHERE credentials.generation < excluded.generation RETURNING id`,
     lease: `UPDATE credentials SET unknown_since = CASE WHEN lease IS NULL THEN unknown_since ELSE coalesce(unknown_since, lease_until) END, lease = :lease, lease_until = ${now} + :ms WHERE id = :id AND generation = :generation AND status = 'active' AND (lease IS NULL OR lease_until <= ${now}) RETURNING ${select(CREDENTIAL)}`,
-    rotate: `UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, lease = NULL, lease_until = NULL, unknown_since = NULL, cool_until = NULL, cool_error = NULL, idle_from = NULL WHERE id = :id AND lease = :lease AND generation + 1 = :generation AND status = 'active' RETURNING ${select(CREDENTIAL)}`,
-    revive: `UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, status = 'active', unknown_since = NULL, cool_until = NULL, cool_error = NULL, idle_from = NULL WHERE id = :id AND lease IS NULL AND generation + 1 = :generation AND status = 'needs_reauth' RETURNING ${select(CREDENTIAL)}`,
+    rotate: `${renew}, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease AND generation + 1 = :generation AND status = 'active' RETURNING ${select(CREDENTIAL)}`,
+    revive: `${renew}, status = 'active' WHERE id = :id AND lease IS NULL AND generation + 1 = :generation AND status = 'needs_reauth' RETURNING ${select(CREDENTIAL)}`,
     release: `UPDATE credentials SET status = :status, unknown_since = :unknownSince, cool_until = :coolUntil, cool_error = :coolError, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease RETURNING ${select(CREDENTIAL)}`,
     idle: `SELECT ${select('id tenant realm user connection generation storedAt'.split(' '))}, ${IDLE_FROM} AS "from" FROM credentials WHERE status = 'active' AND connection = :connection AND ${IDLE_FROM} <= :before ORDER BY ${IDLE_FROM} LIMIT :most`,
     putOff: `UPDATE credentials SET idle_from = :to WHERE id = :id AND status = 'active' AND ${IDLE_FROM} = :from RETURNING id`,
@@ -232,9 +234,7 @@ export const createTables = (db: Database): Store => {
         }, 'refresh'),
       rotate: (id, lease, next) =>
         db.transact(function* (tell): Work<boolean> {
-          const { sealed, generation, expiresAt, storedAt } = next
-          const scopes = JSON.stringify(next.scopes)
-          const after = { sealed, generation, scopes, expiresAt, storedAt, id, lease }
+          const after = { ...next, scopes: JSON.stringify(next.scopes), id, lease }
           const stored = first(yield [sql.rotate, after], credentialOf)
           if (stored === null) return false
           yield [sql.ended, { outcome: 'stored', lease }]

@@ -116,6 +116,10 @@ export const challengeOf = ({ code, extra }: Problem): Challenge | null => {
   return code === 'step_up_required' || asked.length > 0 ? Object.fromEntries(asked) : null
 }
 
+/** The provider withdrew it, or it died: only the person can renew it. */
+export const lapsed = (holding: Holding): boolean =>
+  holding.kind === 'held' && holding.status === 'needs_reauth'
+
 /** What the person, or somebody before them, has to do so that there is a token: one sentence to show, with the link. */
 export const asking = (
   holding: Holding,
@@ -133,7 +137,7 @@ export const asking = (
   readonly extra: ProblemExtra
 } => {
   const held = holding.kind === 'held' ? holding : null
-  const lost = held?.status === 'needs_reauth'
+  const lost = lapsed(holding)
   const stronger = link.challenge !== null || held?.needs === 'sign_in'
   const admin = link.after === 'admin_required' || held?.needs === 'admin'
   const account = `your ${name} account`

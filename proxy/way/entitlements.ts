@@ -70,7 +70,7 @@ export const createEntitlements = (options: {
     return facts
   }
   if (source.kind === 'none') {
-    const facts: Facts = { entitlements: NOTHING_KNOWN, ageMs: zero }
+    const facts = factsOf(NOTHING_KNOWN)
     return () => facts
   }
   if (source.kind === 'directory')

@@ -96,25 +96,14 @@ const fault = (error: unknown): Fault => {
   }
 }
 
-const valueOf = (raw: readonly (string | Buffer)[], name: string): string | null => {
+const valuesOf = (raw: readonly (string | Buffer)[], name: string): readonly string[] => {
+  const values: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const key = raw[i]
-    if (
-      key !== undefined &&
-      key.length === name.length &&
-      key.toString('latin1').toLowerCase() === name
-    )
-      return raw[i + 1]?.toString('latin1') ?? ''
-  }
-  return null
-}
-
-const all = (raw: readonly (string | Buffer)[], name: string): string => {
-  const values: string[] = []
-  for (let i = 0; i < raw.length; i += 2)
-    if (raw[i]?.toString('latin1').toLowerCase() === name)
+    if (key?.length === name.length && key.toString('latin1').toLowerCase() === name)
       values.push(raw[i + 1]?.toString('latin1') ?? '')
-  return values.join(', ')
+  }
+  return values
 }
 
 export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Outcome>
@@ -268,12 +257,12 @@ export const createForward = (deps: {
     const bodyless = code === 204 || code === 304 || req.method === 'HEAD'
     const coding = bodyless
       ? 'identity'
-      : (valueOf(raw, 'content-encoding') ?? 'identity').trim().toLowerCase()
+      : (valuesOf(raw, 'content-encoding')[0] ?? 'identity').trim().toLowerCase()
     const json =
       !bodyless &&
       job.pointers.length > 0 &&
       code < 300 &&
-      JSON_TYPE.test(valueOf(raw, 'content-type') ?? '')
+      JSON_TYPE.test(valuesOf(raw, 'content-type')[0] ?? '')
     const decoder =
       coding === 'identity' || (job.injected === null && !json) ? null : decoderFor(coding)
     if (coding !== 'identity' && decoder === null && job.injected !== null) {
@@ -387,7 +376,9 @@ export const createForward = (deps: {
           call.seen = tick
           const raw = (started.rawHeaders ?? []) as readonly (string | Buffer)[]
           const asked =
-            code === 401 && injected !== null ? challengeIn(all(raw, 'www-authenticate')) : null
+            code === 401 && injected !== null
+              ? challengeIn(valuesOf(raw, 'www-authenticate').join(', '))
+              : null
           if (asked !== null) {
             // No refresh helps: the provider wants the person (RFC 9470).
             call.status = code

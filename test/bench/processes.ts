@@ -1,7 +1,7 @@
 // Child processes of the bench: pinned to a core, read, and ended by the handle that started them.
 import { spawn, spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -25,12 +25,11 @@ export const root = fileURLToPath(new URL('../../', import.meta.url))
 export const pinning = (): boolean =>
   availableParallelism() > 1 && spawnSync('taskset', ['--version']).status === 0
 
-/** CPU of a process with all its threads since it began, µs, in steps of 10 ms. */
-export const cpuOf = (pid: number): number => {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return (Number(fields[11]) + Number(fields[12])) * 10_000
-}
+/** CPU of a process with all its live threads, µs. */
+export const cpuOf = (pid: number): number =>
+  readdirSync(`/proc/${pid}/task`)
+    .map((task) => readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'latin1'))
+    .reduce((sum, stat) => sum + Number.parseInt(stat, 10) / 1_000, 0)
 /** Resident memory, MB. */
 export const memoryOf = (pid: number): number =>
   Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) / 1_000

@@ -173,6 +173,7 @@ const tagInSlot = (req: IncomingMessage, tagHeader: string, who: Principal): boo
 
 export const createPep = (deps: PepDeps) => {
   const { clock, evidence } = deps
+  const checkHeaders = canonicalHeaders(deps.tagHeader)
 
   /** The way. Throws the Problem that becomes the answer. */
   const way = async (
@@ -181,7 +182,7 @@ export const createPep = (deps: PepDeps) => {
     res: ServerResponse,
     dedicated: Dedicated | null,
   ): Promise<void> => {
-    canonicalHeaders(req.rawHeaders, deps.tagHeader) //                                     400
+    checkHeaders(req.rawHeaders) //                                                         400
     const route = (call.route = cutQuery(call, matchRoute(call.snapshot.routes, req, dedicated))) // 400 404 409
     const who = (call.who = await deps.identify(req.rawHeaders, route.named)) //            401, before any body is read
     const outer = (call.act = call.snapshot.classify(route)) //                             400

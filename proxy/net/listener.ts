@@ -5,6 +5,8 @@ import { chmodSync, existsSync, unlinkSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import type { Log } from '../model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from '../problem.ts'
+import { remembered } from '../remember.ts'
+import { inTurn } from './turn.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
 const { createServer } = process.getBuiltinModule('node:http')
@@ -63,22 +65,12 @@ export const startListener = async (options: {
         : options.listen.host.toLowerCase(),
     )
   const origins = new Set(options.origins)
-  /** Host headers already judged: agents repeat the same few. */
-  const judged = new Map<string, 'own' | 'served' | null>()
+  const named = remembered(hostname)
   const judge = (host: string): 'own' | 'served' | null => {
-    const known = judged.get(host)
-    if (known !== undefined) return known
-    const name = hostname(host)
-    const verdict =
-      name === null
-        ? null
-        : own.has(name)
-          ? 'own'
-          : name.endsWith('.localhost') && options.serves(name.slice(0, -10))
-            ? 'served'
-            : null
-    if (verdict !== null && judged.size < 1_000) judged.set(host, verdict)
-    return verdict
+    const name = named(host)
+    if (name === null) return null
+    if (own.has(name)) return 'own'
+    return name.endsWith('.localhost') && options.serves(name.slice(0, -10)) ? 'served' : null
   }
 
   const refuse = (res: ServerResponse, id: string, problem: Problem): void => {
@@ -145,7 +137,7 @@ export const startListener = async (options: {
     }
   }
   const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
-    if (arrived.push({ req, res }) === 1) setImmediate(admitAll)
+    if (arrived.push({ req, res }) === 1) inTurn(admitAll)
   }
   const limits = {
     maxHeaderSize: options.maxHeaderBytes,

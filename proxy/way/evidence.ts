@@ -12,6 +12,7 @@ import type {
   Route,
 } from '../model.ts'
 import type { ProblemCode } from '../problem.ts'
+import { quoted, quotedList } from '../wire/json.ts'
 import type { Body } from './inspect.ts'
 import type { Facts } from './entitlements.ts'
 import type { Outcome } from './forward.ts'
@@ -190,9 +191,9 @@ export const createEvidence = (deps: {
       return journal.append(
         'decision',
         `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`},"trace_id":${trace === null ? 'null' : `"${trace}"`}${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
-          `"operation":{"id":${json(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}},` +
-          `"request":{"method":"${route.target.method}","host":"${route.host}","path":${json(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
-          `"stripped":${what.stripped.length === 0 ? '[]' : json(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"}` +
+          `"operation":{"id":${quoted(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}},` +
+          `"request":{"method":"${route.target.method}","host":"${route.host}","path":${quoted(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
+          `"stripped":${quotedList(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"}` +
           saidText(what.decision),
       )
     },

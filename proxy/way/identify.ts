@@ -83,28 +83,33 @@ const tagsOf = (rawHeaders: readonly string[], header: string): Tags => {
 const slotValue = (value: string): string => {
   const space = value.indexOf(' ')
   if (space === -1) return value
-  const [rest = ''] = value.slice(space).trimStart().split(' ', 1)
-  if (value.slice(0, space).toLowerCase() !== 'basic') return rest
+  const after = value.slice(space + 1).trimStart()
+  const end = after.indexOf(' ')
+  const rest = end === -1 ? after : after.slice(0, end)
+  if (space !== 5 || value.slice(0, space).toLowerCase() !== 'basic') return rest
   const pair = Buffer.from(rest, 'base64').toString('utf8')
   return pair.slice(pair.indexOf(':') + 1)
 }
 
 /** A run token is a tag wherever a tag may stand. */
 const isRun = (value: string): boolean => value.startsWith('dpr_')
+/** Keys that SDKs send are many, runs among them few: in the clear, or a password of Basic. */
+const MAYBE_RUN = /dpr_|^basic\b/i
 const looksLikeJwt = (value: string): boolean => /^[\w-]+\.[\w-]+\.[\w-]*$/.test(value)
 
 /** A tag may be sent as it is, or as a bearer. */
-const unbeared = (value: string): string => value.replace(/^bearer +/i, '')
+const BEARER = /^bearer +/i
+const unbeared = (value: string): string => (BEARER.test(value) ? value.replace(BEARER, '') : value)
+const sameRun = (run: string | null, value: string): string | null => {
+  if (!isRun(value)) return run
+  if (run !== null && value !== run) throw denied('two tags name different users')
+  return value
+}
 /** The run token among the tags; null: none. Throws when there are two. */
 const runIn = ({ header, slot }: Tags): string | null => {
   let run: string | null = null
-  const look = (value: string): void => {
-    if (!isRun(value)) return
-    if (run !== null && value !== run) throw denied('two tags name different users')
-    run = value
-  }
-  for (const value of header) look(unbeared(value))
-  for (const value of slot) look(slotValue(value))
+  for (const value of header) run = sameRun(run, unbeared(value))
+  for (const value of slot) if (MAYBE_RUN.test(value)) run = sameRun(run, slotValue(value))
   return run
 }
 

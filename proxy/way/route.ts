@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Addressing, Connection, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { remembered } from '../remember.ts'
 import { canonicalTarget, decodePathPerson } from '../wire/canonical.ts'
 
 type Entry = {
@@ -103,6 +104,11 @@ const lookUp = (table: RouteTable, host: string, wanted: string | null): Entry =
 /** `{served host}.localhost`, with or without port. */
 const SERVED = /^(.+)\.localhost(?::\d+)?$/i
 const FIRST = /^(?:([a-z0-9][a-z0-9-]*)@)?([A-Za-z0-9.-]+)(?::(\d{1,5}))?$/
+const servedIn = remembered((host) => SERVED.exec(host)?.[1]?.toLowerCase() ?? null)
+const readFirst = remembered((first) => {
+  const match = FIRST.exec(first)
+  return { chosen: match?.[1] ?? null, host: match?.[2]?.toLowerCase() ?? null, port: match?.[3] }
+})
 
 /** Cuts one segment off a path: `/a/b?c` → [`a`, `/b?c`]. */
 const cut = (target: string): readonly [string, string] => {
@@ -161,7 +167,7 @@ export const matchRoute = (
       rest.startsWith('/') ? rest : `/${rest}`,
     )
   }
-  const served = SERVED.exec(req.headers.host ?? '')?.[1]?.toLowerCase() ?? null
+  const served = servedIn(req.headers.host ?? '')
   let rest = url
   let named: string | null = null
   let prefix = '/'
@@ -179,16 +185,13 @@ export const matchRoute = (
       rest,
     )
   const [first, after] = cut(rest)
-  const match = FIRST.exec(first)
-  const host = match?.[2]?.toLowerCase()
-  if (match === null || host === undefined || !host.includes('.'))
+  const { chosen, host, port } = readFirst(first)
+  if (host === null || !host.includes('.'))
     throw notFound(
       'the path must begin with the provider’s host: /api.example.com/… or /{connection}@api.example.com/…',
     )
-  const port = match[3]
   if (port !== undefined && port !== '443' && port !== '80')
     throw notFound(`no configured connection serves ${host}:${port}`)
-  const chosen = match[1] ?? null
   if (chosen !== null && wanted !== null && chosen !== wanted)
     throw new Problem(
       'request_invalid',
@@ -204,6 +207,6 @@ export const matchRoute = (
 }
 
 const split = (upstream: string): readonly [string | null, string] => {
-  const match = FIRST.exec(upstream)
-  return [match?.[1] ?? null, (match?.[2] ?? upstream).toLowerCase()]
+  const { chosen, host } = readFirst(upstream)
+  return [chosen, host ?? upstream.toLowerCase()]
 }

@@ -1,6 +1,7 @@
 // One reading of a request, or a refusal: what policy decides on is, byte for byte, what is sent.
 import type { Person, QueryPair, Target } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { remembered } from '../remember.ts'
 
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Z]+$/
 const PLAIN_NAME = /^[0-9a-z-]+$/
@@ -44,6 +45,7 @@ const checkParts = (segment: string, where: () => string): void => {
 
 /** What needs no second look: nothing escaped, no dots alone, no scheme. */
 const PLAIN_SEGMENT = /^[\w-][\w.-]*$/
+const PLAIN_PATH = /^(?:\/[\w-][\w.-]*)+$/
 
 const readSegment = (raw: string, index: number, last: boolean): string => {
   if (PLAIN_SEGMENT.test(raw) || (raw === '' && last)) return raw
@@ -102,7 +104,9 @@ export const canonicalTarget = (method: string, pathAndQuery: string): Target =>
     method,
     path,
     raw,
-    segments: raw.map((segment, i) => readSegment(segment, i, i === raw.length - 1)),
+    segments: PLAIN_PATH.test(path)
+      ? raw
+      : raw.map((segment, i) => readSegment(segment, i, i === raw.length - 1)),
     query: mark === -1 ? [] : readQuery(pathAndQuery.slice(mark + 1)),
   }
 }
@@ -131,17 +135,22 @@ export const nominatedHeaders = (rawHeaders: readonly string[]): ReadonlySet<str
   return names
 }
 
-/** Headers that deputy itself acts on: none may come twice, folded, or named in `Connection`. */
-const SINGLE: ReadonlySet<string> = new Set([
-  'host',
-  'content-length',
-  'transfer-encoding',
-  'content-type',
-  'content-encoding',
-  'deputy-connection',
-])
+/** Headers that deputy itself acts on, each with its bit: none may come twice, folded, or named in `Connection`. */
+const SINGLE: ReadonlyMap<string, number> = new Map(
+  [
+    'content-length',
+    'transfer-encoding',
+    'host',
+    'content-type',
+    'content-encoding',
+    'deputy-connection',
+  ].map((name, i) => [name, 1 << i]),
+)
+const LENGTH = 1
+const CODING = 2
+const CONNECTION = 1 << SINGLE.size
 const CONTROLS: ReadonlySet<string> = new Set([
-  ...SINGLE,
+  ...SINGLE.keys(),
   'connection',
   'authorization',
   'proxy-authorization',
@@ -162,41 +171,48 @@ const checkNominated = (name: string, tag: string): void => {
 
 /**
  * Refuses header sections that two servers read differently.
- * @param rawHeaders names and values in turn, as Node's `rawHeaders`
  * @param tagHeader the configured header of the tag, in any case
- * @throws Problem `request_invalid`; `unauthenticated` when `Connection` names the tag (design 2.2)
+ * @returns a check of names and values in turn, as Node's `rawHeaders`. It throws Problem `request_invalid`;
+ * `unauthenticated` when `Connection` names the tag (design 2.2)
  */
-export const canonicalHeaders = (rawHeaders: readonly string[], tagHeader: string): void => {
+export const canonicalHeaders = (tagHeader: string): ((rawHeaders: readonly string[]) => void) => {
   const own = tagHeader.toLowerCase()
   const tag = foldHeader(own)
-  const seen = new Set<string>()
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = (rawHeaders[i] ?? '').toLowerCase()
-    const value = rawHeaders[i + 1] ?? ''
-    if (VALUE_REFUSED.test(value)) throw invalid('a header is folded or holds a control character')
-    if (name === own) continue
-    if (name === tag || !PLAIN_NAME.test(name)) {
-      if (!HEADER_NAME.test(name)) throw invalid('a header has a name that is not a token')
-      const folded = foldHeader(name)
-      if (folded === tag || CONTROLS.has(folded) || folded.startsWith('deputy-')) {
-        throw invalid(`a header reads as ${folded} on some servers and as another on others`)
-      }
-    } else if (SINGLE.has(name)) {
-      if (seen.has(name)) throw invalid(`the header ${name} came twice`)
-      seen.add(name)
-      if (name === 'content-length' && !/^[0-9]+$/.test(value)) {
-        throw invalid('the content-length is not a number')
-      }
-      if (name === 'transfer-encoding' && value.toLowerCase() !== 'chunked') {
-        throw invalid('the transfer-encoding is not chunked')
-      }
+  const bitOf = remembered((raw: string): number => {
+    const name = raw.toLowerCase()
+    let bit = name === 'connection' ? CONNECTION : 0
+    if (name !== own) {
+      if (name === tag || !PLAIN_NAME.test(name)) {
+        if (!HEADER_NAME.test(name)) throw invalid('a header has a name that is not a token')
+        const folded = foldHeader(name)
+        if (folded === tag || CONTROLS.has(folded) || folded.startsWith('deputy-')) {
+          throw invalid(`a header reads as ${folded} on some servers and as another on others`)
+        }
+      } else bit = SINGLE.get(name) ?? bit
     }
-  }
-  if (seen.has('content-length') && seen.has('transfer-encoding')) {
-    throw invalid('content-length and transfer-encoding came together') // RFC 9112 6.1
-  }
-  for (const name of nominatedHeaders(rawHeaders) ?? []) {
-    checkNominated(name, tag)
+    return bit
+  })
+  return (rawHeaders) => {
+    let seen = 0
+    for (let i = 0; i < rawHeaders.length; i += 2) {
+      const raw = rawHeaders[i] ?? ''
+      const value = rawHeaders[i + 1] ?? ''
+      if (VALUE_REFUSED.test(value))
+        throw invalid('a header is folded or holds a control character')
+      const bit = bitOf(raw)
+      if (bit === 0) continue
+      if ((seen & bit) !== 0 && bit !== CONNECTION)
+        throw invalid(`the header ${raw.toLowerCase()} came twice`)
+      seen |= bit
+      if (bit === LENGTH && !/^[0-9]+$/.test(value))
+        throw invalid('the content-length is not a number')
+      if (bit === CODING && value.toLowerCase() !== 'chunked')
+        throw invalid('the transfer-encoding is not chunked')
+    }
+    if ((seen & LENGTH) !== 0 && (seen & CODING) !== 0)
+      throw invalid('content-length and transfer-encoding came together') // RFC 9112 6.1
+    if ((seen & CONNECTION) === 0) return
+    for (const name of nominatedHeaders(rawHeaders) ?? []) checkNominated(name, tag)
   }
 }
 

@@ -1,6 +1,7 @@
 // Header sections built from nothing: what the agent may say to a provider, the credential once, and what of the answer comes back.
 import type { Challenge, Provider } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { remembered } from '../remember.ts'
 import type { Secret } from '../secret.ts'
 import { nominatedHeaders } from './canonical.ts'
 import { parseStrict } from './json.ts'
@@ -129,30 +130,28 @@ const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
 /**
  * Sorts an agent's headers (names and values in turn, as Node's `rawHeaders`, checked by `canonicalHeaders`).
  * Hop-by-hop, nominated, network, browser and deputy's own headers stay behind silently; credentials by name.
- * Agents repeat the same few names, so each name is judged once for each provider.
  */
 export const createSift = (
   tagHeader: string,
 ): ((rawHeaders: readonly string[], provider: Provider) => Sifted) => {
   const tag = tagHeader.toLowerCase()
-  const judged = new WeakMap<Provider, Map<string, readonly [string, Rule]>>()
+  const judges = new WeakMap<Provider, (raw: string) => readonly [string, Rule]>()
   return (rawHeaders, provider) => {
-    let known = judged.get(provider)
-    if (known === undefined) judged.set(provider, (known = new Map()))
+    let judge = judges.get(provider)
+    if (judge === undefined) {
+      judge = remembered((raw) => {
+        const lower = raw.toLowerCase()
+        return [lower, ruleOf(lower, tag, provider)]
+      })
+      judges.set(provider, judge)
+    }
     const nominated = nominatedHeaders(rawHeaders)
     const kept: string[] = []
     let stripped: string[] | null = null
     let accepted = ''
     for (let i = 0; i < rawHeaders.length; i += 2) {
-      const raw = rawHeaders[i] ?? ''
       const value = rawHeaders[i + 1] ?? ''
-      let verdict = known.get(raw)
-      if (verdict === undefined) {
-        const lower = raw.toLowerCase()
-        verdict = [lower, ruleOf(lower, tag, provider)]
-        if (known.size < 1_000) known.set(raw, verdict)
-      }
-      const [name, rule] = verdict
+      const [name, rule] = judge(rawHeaders[i] ?? '')
       if (rule === 'credential') {
         const said = evidenceName(name)
         stripped ??= []
@@ -228,35 +227,59 @@ const answerRule = (lower: string): AnswerRule => {
   return REWRITTEN.has(lower) ? 'rewritten' : 'keep'
 }
 
+type Judged = { readonly lower: string; readonly rule: AnswerRule }
+/** A provider's header section, read once. */
+export type AnswerHead = {
+  /** Names and values in turn, as they came (latin1). */
+  readonly section: readonly string[]
+  readonly judged: readonly Judged[]
+  /** `Content-Encoding`, lower case; `identity` where there is none. */
+  readonly coding: string
+  /** `Content-Type` as it came, or empty. */
+  readonly type: string
+}
+
+/** Reads the head of an answer. Providers repeat the same few names, so each is judged once. */
+export const createAnswerReader = (): ((raw: readonly (string | Buffer)[]) => AnswerHead) => {
+  const judge = remembered((name): Judged => {
+    const lower = name.toLowerCase()
+    return { lower, rule: answerRule(lower) }
+  })
+  return (raw) => {
+    const section: string[] = []
+    const judged: Judged[] = []
+    let coding: string | null = null
+    let type: string | null = null
+    for (let i = 0; i < raw.length; i += 2) {
+      const name = latin1(raw[i])
+      const value = latin1(raw[i + 1])
+      const verdict = judge(name)
+      section.push(name, value)
+      judged.push(verdict)
+      if (verdict.lower === 'content-encoding') coding ??= value.trim().toLowerCase()
+      else if (verdict.lower === 'content-type') type ??= value
+    }
+    return { section, judged, coding: coding ?? 'identity', type: type ?? '' }
+  }
+}
+
 /**
- * The provider's header section as the agent gets it: names, order and duplicates as they came (latin1).
- * Providers repeat the same few names, so each is judged once.
+ * The head as the agent gets it: names, order and duplicates as they came.
+ * @param changed the body changes: what speaks of the old one is left out
  */
-export const createAnswerHeaders = (): ((
-  /** Names and values in turn. */
-  rawHeaders: readonly (string | Buffer)[],
-  /** The body changes: what speaks of the old one is left out. */
+export const answerHeaders = (
+  { section, judged }: AnswerHead,
   changed: boolean,
   edit: (value: string, rule: AnswerRule) => string,
-) => string[]) => {
-  const judged = new Map<string, AnswerRule>()
-  return (rawHeaders, changed, edit) => {
-    const all = rawHeaders.map(latin1)
-    const nominated = nominatedHeaders(all)
-    const kept: string[] = []
-    for (let i = 0; i < all.length; i += 2) {
-      const name = all[i] ?? ''
-      let rule = judged.get(name)
-      if (rule === undefined) {
-        rule = answerRule(name.toLowerCase())
-        if (judged.size < 1_000) judged.set(name, rule)
-      }
-      if (rule === 'drop' || (rule === 'rewritten' && changed)) continue
-      if (nominated?.has(name.toLowerCase()) === true) continue
-      kept.push(name, edit(all[i + 1] ?? '', rule))
-    }
-    return kept
-  }
+): string[] => {
+  const nominated = nominatedHeaders(section)
+  const kept: string[] = []
+  judged.forEach(({ lower, rule }, i) => {
+    if (rule === 'drop' || (rule === 'rewritten' && changed)) return
+    if (nominated?.has(lower) === true) return
+    kept.push(section[2 * i] ?? '', edit(section[2 * i + 1] ?? '', rule))
+  })
+  return kept
 }
 
 /** Watches answers for the injected token; what the search needs is made once for each token. */

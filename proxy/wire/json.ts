@@ -41,6 +41,18 @@ export const parseStrict = (text: string, depth = 64): unknown => {
   return done === 0 ? value : (JSON.parse(plain + text.slice(done)) as unknown)
 }
 
+/** Needs no escape, and no second look. */
+const PLAIN = /^[\w ./:;,@+*~=-]*$/
+/** A string as JSON. Most are plain, and a look costs less than the general way. */
+export const quoted = (text: string): string =>
+  PLAIN.test(text) ? `"${text}"` : JSON.stringify(text)
+/** Strings as a JSON list. */
+export const quotedList = (texts: readonly string[]): string => {
+  let list = ''
+  for (const text of texts) list += list === '' ? quoted(text) : `,${quoted(text)}`
+  return `[${list}]`
+}
+
 /** RFC 6901 over own members only. undefined: nothing there. */
 export const atPointer = (value: unknown, pointer: string): unknown => {
   let at = value

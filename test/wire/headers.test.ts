@@ -7,7 +7,8 @@ import { describe, expect, test } from 'vitest'
 import { secret } from '../../proxy/secret.ts'
 import {
   challengeIn,
-  createAnswerHeaders,
+  answerHeaders as edited,
+  createAnswerReader,
   createScrubbers,
   createSift,
   upstreamHeaders,
@@ -38,7 +39,7 @@ const valuesOf = (headers: readonly string[], name: string): readonly string[] =
   headers.filter((_, i) => i % 2 === 1 && headers[i - 1] === name)
 
 const answerHeaders = (raw: readonly (string | Buffer)[], changed = false): string[] =>
-  createAnswerHeaders()(raw, changed, (value) => value)
+  edited(createAnswerReader()(raw), changed, (value) => value)
 
 describe('what the agent may say', () => {
   test.each([
@@ -341,7 +342,7 @@ describe('what of the answer comes back', () => {
 
 test('a value that holds URLs is edited by its rule, whatever the case of its name', () => {
   const raw = ['LINK', '<a>', 'location', 'b', 'Content-Location', 'c', 'X-Location', 'd']
-  const seen = createAnswerHeaders()(raw, false, (value, rule) => `${rule} ${value}`)
+  const seen = edited(createAnswerReader()(raw), false, (value, rule) => `${rule} ${value}`)
   expect(seen.filter((_, i) => i % 2 === 1)).toEqual(['links <a>', 'url b', 'url c', 'keep d'])
 })
 

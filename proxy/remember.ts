@@ -1,0 +1,22 @@
+// The few texts that agents and providers repeat are judged once: a pure function with a bounded memory.
+
+/** Whoever sends ever new or very long texts costs a look at each, and little memory. */
+const MOST = 200
+const LONGEST = 256
+
+export const remembered = <T>(
+  judge: (text: string) => T,
+  most = MOST,
+  longest = LONGEST,
+): ((text: string) => T) => {
+  const known = new Map<string, T>()
+  return (text) => {
+    if (text.length > longest) return judge(text)
+    const found = known.get(text)
+    if (found !== undefined) return found
+    const judgement = judge(text)
+    if (known.size >= most) known.clear()
+    known.set(text, judgement)
+    return judgement
+  }
+}

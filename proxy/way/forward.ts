@@ -2,25 +2,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type { Clock, Injected, Route } from '../model.ts'
-import { bounded, decoded, decoderFor, held, type Sink } from '../net/sinks.ts'
+import { createAnswers, unanswered, type About, type Answer } from '../net/answer.ts'
+import { bounded } from '../net/sinks.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
 import { createSlots } from '../slots.ts'
 import { targetText } from '../wire/canonical.ts'
-import {
-  challengeIn,
-  createAnswerHeaders,
-  createScrubbers,
-  upstreamHeaders,
-  type Sifted,
-} from '../wire/headers.ts'
-import {
-  rewriteJson,
-  rewriteLink,
-  rewriteReference,
-  rewriteUrl,
-  type Readdress,
-} from '../wire/rewrite.ts'
-import type { TokenScrubber } from '../wire/scrub.ts'
+import { challengeIn, createScrubbers, upstreamHeaders, type Sifted } from '../wire/headers.ts'
 import type { Body } from './inspect.ts'
 
 export type Outcome = {
@@ -37,23 +24,16 @@ export type Outcome = {
   readonly unrewritten: boolean
 }
 
-export type Job = {
+export type Job = About & {
   readonly route: Route
   readonly body: Body
-  readonly injected: Injected | null
-  /** JSON pointers of this operation's answers that hold URLs. */
-  readonly pointers: readonly string[]
   /** The agent's headers that may pass. */
   readonly sifted: Sifted
   /** A newer token after a 401; null: none. */
   readonly again: (used: Injected) => Promise<Injected | null>
-  /** `host[:port]` → the name that the agent uses; false: not served. */
-  readonly served: (host: string) => boolean | string
   /** Registers how the call is ended from outside (revocation, drain). */
   readonly onAbort: (abort: (reason: Problem) => void) => void
 }
-
-const JSON_TYPE = /^application\/(?:[\w.+-]*\+)?json/i
 
 type Fault = { readonly code: ProblemCode; readonly detail: string; readonly sent: boolean }
 
@@ -108,26 +88,24 @@ const valuesOf = (raw: readonly (string | Buffer)[], name: string): readonly str
 
 export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Outcome>
 
-/** One call on its way: what its callbacks share. */
-type Sending = {
+/** One call on its way: what its tries share. */
+type Sending = Answer & {
   readonly job: Job
-  readonly req: IncomingMessage
-  readonly res: ServerResponse
   readonly began: number
   /** Tick of the last byte from the provider. */
   seen: number
   slot: number
-  controller: Dispatcher.DispatchController | null
   credential: Injected | null
-  scrubber: TokenScrubber | null
-  status: number | null
   sent: boolean
-  done: boolean
-  bytesOut: number
-  unrewritten: boolean
   resolve: (outcome: Outcome) => void
   reject: (problem: Problem) => void
   leave: () => void
+}
+
+type Try = {
+  readonly call: Sending
+  readonly options: Dispatcher.DispatchOptions
+  readonly handler: Dispatcher.DispatchHandler
 }
 
 /**
@@ -153,7 +131,6 @@ export const createForward = (deps: {
 }): { readonly forward: Forward; readonly close: () => void } => {
   const { clock, dispatcher } = deps
   const scrubberFor = createScrubbers()
-  const answerHeaders = createAnswerHeaders()
   // One timer for all calls instead of one each: a second's precision is enough for an idle deadline.
   const live = createSlots<Sending>()
   let tick = 0
@@ -208,127 +185,24 @@ export const createForward = (deps: {
     } else call.reject(Object.assign(problem, { outcome: outcomeOf(call, problem.code) }))
   }
 
-  const write = (call: Sending, chunk: Buffer): boolean => {
-    if (chunk.length === 0) return true
-    call.bytesOut += chunk.length
-    return call.res.write(chunk)
-  }
-  const scrubbed = (call: Sending, chunk: Buffer): boolean =>
-    write(call, call.scrubber === null ? chunk : call.scrubber.push(chunk))
-  const end = (call: Sending): void => {
-    if (call.scrubber !== null) write(call, call.scrubber.end())
-    call.res.end()
-  }
+  const answers = createAnswers<Sending>({ rewrittenBody: deps.rewrittenBody, stop })
 
-  const readdressOf = ({ job, req }: Sending): Readdress => {
-    const { addressing } = job.route
-    const prefix = 'prefix' in addressing ? addressing.prefix : ''
-    const scheme = 'encrypted' in req.socket ? 'https' : 'http'
-    const base = `${scheme}://${req.headers.host ?? 'localhost'}${prefix}`
-    // A dedicated listener serves one host: what names another stays as it is.
-    const served: Job['served'] =
-      addressing.kind === 'listener'
-        ? (host) => {
-            const name = job.served(host)
-            return (name === true ? host : name) === job.route.host ? name : false
-          }
-        : job.served
-    return (url) => rewriteUrl(url, served, base, addressing, null)
-  }
-
-  let opening: Sending[] = []
-  const openAll = (): void => {
-    const begun = opening
-    opening = []
-    for (const { bytesOut, done, res } of begun)
-      if (bytesOut === 0 && !done && !res.writableEnded) res.flushHeaders()
-  }
-
-  /** Sends the head of the answer. @returns where its body goes, or null when the call ended here */
-  const begin = (
-    call: Sending,
-    raw: readonly (string | Buffer)[],
-    code: number,
-    text: string | undefined,
-  ): Sink | null => {
-    const { job, req, res, scrubber } = call
-    call.status = code
-    res.sendDate = false
-    const bodyless = code === 204 || code === 304 || req.method === 'HEAD'
-    const coding = bodyless
-      ? 'identity'
-      : (valuesOf(raw, 'content-encoding')[0] ?? 'identity').trim().toLowerCase()
-    const json =
-      !bodyless &&
-      job.pointers.length > 0 &&
-      code < 300 &&
-      JSON_TYPE.test(valuesOf(raw, 'content-type')[0] ?? '')
-    const decoder =
-      coding === 'identity' || (job.injected === null && !json) ? null : decoderFor(coding)
-    if (coding !== 'identity' && decoder === null && job.injected !== null) {
-      stop(
-        call,
-        new Problem(
-          'answer_not_redactable',
-          'the answer has a content coding that deputy cannot read, so it cannot be searched for the token',
-        ),
-      )
-      return null
-    }
-    const kept = answerHeaders(raw, decoder !== null || json, (value, rule) => {
-      const told =
-        rule === 'links'
-          ? rewriteLink(value, readdressOf(call))
-          : rule === 'url'
-            ? (rewriteReference(value, job.route.host, readdressOf(call)) ?? value)
-            : value
-      return scrubber === null ? told : scrubber.text(told)
-    })
-    if (text === undefined) res.writeHead(code, kept)
-    else res.writeHead(code, scrubber === null ? text : scrubber.text(text), kept)
-    // A stream may open long before its first byte; most answers bring both at once, in one write.
-    if (opening.push(call) === 1) process.nextTick(openAll)
-    const plain: Sink = { push: (chunk) => scrubbed(call, chunk), end: () => end(call) }
-    const rewrite = (body: string): string => rewriteJson(body, job.pointers, readdressOf(call))
-    const into = json
-      ? held(deps.rewrittenBody, plain, rewrite, () => (call.unrewritten = true))
-      : plain
-    return decoder === null
-      ? into
-      : decoded(
-          decoder,
-          into,
-          res,
-          () => call.controller?.resume(),
-          () =>
-            stop(
-              call,
-              new Problem('upstream_unreachable', 'the answer’s content coding is broken'),
-            ),
-        )
-  }
-
-  const attempt = (call: Sending, injected: Injected | null, mayRetry: boolean): void => {
-    const { job, req, res } = call
-    const { route, body } = job
-    call.credential = injected
-    call.scrubber = injected === null ? null : scrubberFor(injected.token)
-    // A newer attempt took over: what still comes for this one is ignored.
+  /** One try: what undici tells of it goes into its call, until that has ended or a newer try took over. */
+  const tryOf = (call: Sending, injected: Injected | null, mayRetry: boolean): Try => {
+    const { body, route, pointers, sifted, again } = call.job
+    const replayable = body.state === 'none' || body.bytes !== null
     let over = false
-    let sink: Sink | null = null
-
     const retry = (
       started: Dispatcher.DispatchController,
       used: Injected,
-      raw: readonly (string | Buffer)[],
-      text: string | undefined,
+      giveUp: () => void,
     ): void => {
       started.pause()
-      job.again(used).then(
+      again(used).then(
         (next) => {
           if (call.done) return
           if (next === null) {
-            sink = begin(call, raw, 401, text)
+            giveUp()
             started.resume()
             return
           }
@@ -347,26 +221,24 @@ export const createForward = (deps: {
           ),
       )
     }
-
-    call.sent = true
-    dispatcher.dispatch(
-      {
+    return {
+      call,
+      options: {
         origin: route.origin,
         path: targetText(route.target),
         method: route.target.method,
         headers: upstreamHeaders({
-          sifted: job.sifted,
+          sifted,
           host: route.authority,
           provider: route.connection.provider,
           token: injected?.token ?? null,
           contentLength: body.state === 'none' ? null : (body.bytes?.length ?? body.declared),
           chunked: body.state !== 'none' && body.bytes === null && body.declared === null,
-          coding:
-            job.pointers.length > 0 ? 'rewritable' : injected === null ? 'as_asked' : 'identity',
+          coding: pointers.length > 0 ? 'rewritable' : injected === null ? 'as_asked' : 'identity',
         }),
-        body: body.state === 'none' ? null : (body.bytes ?? bounded(req, deps.requestBody)),
+        body: body.state === 'none' ? null : (body.bytes ?? bounded(call.req, deps.requestBody)),
       },
-      {
+      handler: {
         onRequestStart(started) {
           call.controller = started
           if (call.done) started.abort(new Error('the call has ended'))
@@ -382,28 +254,23 @@ export const createForward = (deps: {
           if (asked !== null) {
             // No refresh helps: the provider wants the person (RFC 9470).
             call.status = code
-            stop(
-              call,
-              new Problem('step_up_required', 'the provider demands another sign-in', {
-                extra: asked,
-              }),
-            )
-            return
+            const what = 'the provider demands another sign-in'
+            return stop(call, new Problem('step_up_required', what, { extra: asked }))
           }
-          const replayable = body.state === 'none' || body.bytes !== null
+          const pass = (): void => answers.head(call, raw, code, text)
           if (code === 401 && mayRetry && replayable && injected !== null)
-            retry(started, injected, raw, text)
-          else sink = begin(call, raw, code, text)
+            retry(started, injected, pass)
+          else pass()
         },
         onResponseData(started, chunk) {
-          if (call.done || over || sink === null) return
+          if (call.done || over) return
           call.seen = tick
-          if (sink.push(chunk)) return
+          if (answers.data(call, chunk)) return
           started.pause()
-          res.once('drain', () => started.resume())
+          call.res.once('drain', () => started.resume())
         },
         onResponseEnd() {
-          if (!call.done && !over) sink?.end()
+          if (!call.done && !over) answers.end(call)
         },
         onResponseError(_started, error) {
           if (call.done || over) return
@@ -413,26 +280,53 @@ export const createForward = (deps: {
           stop(call, new Problem(what.code, what.detail, { cause: error }))
         },
       },
+    }
+  }
+
+  const attempt = (call: Sending, injected: Injected | null, mayRetry: boolean): void => {
+    call.credential = injected
+    call.scrubber = injected === null ? null : scrubberFor(injected.token)
+    try {
+      if (leaving.push(tryOf(call, injected, mayRetry)) === 1) process.nextTick(leaveAll)
+    } catch (error) {
+      unsent(call, error)
+    }
+  }
+  const unsent = (call: Sending, error: unknown): void => {
+    call.sent = false
+    stop(
+      call,
+      error instanceof Problem
+        ? error
+        : new Problem('internal', 'the call could not be sent', { cause: error }),
     )
+  }
+  // Calls that were allowed together leave together, for the same reason as in net/answer.
+  let leaving: Try[] = []
+  const leaveAll = (): void => {
+    const batch = leaving
+    leaving = []
+    for (const { call, options, handler } of batch) {
+      if (call.done) continue
+      call.sent = true
+      try {
+        dispatcher.dispatch(options, handler)
+      } catch (error) {
+        unsent(call, error)
+      }
+    }
   }
 
   const forward: Forward = (job, req, res) =>
     new Promise<Outcome>((resolve, reject) => {
       const call: Sending = {
+        ...unanswered(job, req, res),
         job,
-        req,
-        res,
         began: clock.mono(),
         seen: tick,
         slot: -1,
-        controller: null,
         credential: job.injected,
-        scrubber: null,
-        status: null,
         sent: false,
-        done: false,
-        bytesOut: 0,
-        unrewritten: false,
         resolve,
         reject,
         leave: () => {
@@ -445,17 +339,7 @@ export const createForward = (deps: {
       call.slot = live.add(call)
       res.on('close', call.leave)
       job.onAbort((reason) => stop(call, reason))
-      try {
-        attempt(call, job.injected, true)
-      } catch (error) {
-        call.sent = false
-        stop(
-          call,
-          error instanceof Problem
-            ? error
-            : new Problem('internal', 'the call could not be sent', { cause: error }),
-        )
-      }
+      attempt(call, job.injected, true)
     })
 
   return { forward, close: () => clearInterval(timer) }

@@ -356,13 +356,19 @@ export type PolicyFailure = {
 }
 
 /** A compiled policy that passed its self-test. */
+/** A member of policy's input: its name and its JSON text. */
+export type InputMember = readonly [name: string, text: string]
 export type PolicyEngine = {
   readonly revision: string
   /** sha256 (hex, `sha256:` prefix) over module, data and overlay. */
   readonly digest: string
-  /** Evaluates `deputy/decision`. Never throws; a promise only where the bundle runs in a worker. */
+  /**
+   * Evaluates `deputy/decision` for a JSON object. `repeated` are further members of it, which many calls share: what
+   * was parsed of them is kept. Never throws; a promise only where the bundle runs in a worker.
+   */
   readonly evaluate: (
     input: string,
+    repeated?: readonly InputMember[],
   ) => PolicyDecision | PolicyFailure | Promise<PolicyDecision | PolicyFailure>
   readonly close: () => Promise<void>
 }

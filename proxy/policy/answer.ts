@@ -1,6 +1,6 @@
 // The answer of a policy: text → a decision that is exactly of the promised shape, or a failure. Pure.
-import { LRUCache } from 'lru-cache'
 import type { PolicyDecision, PolicyFailure } from '../model.ts'
+import { remembered } from '../remember.ts'
 import { isObject } from './strict.ts'
 
 const FIELDS = [
@@ -85,13 +85,5 @@ const LONGEST = 16_384
  * `readAnswer` with a memory: most calls get one of few answers, and equal texts are equal decisions. This remembers
  * how a text reads, never what a call was answered.
  */
-export const createReader = (): ((text: string) => PolicyDecision | PolicyFailure) => {
-  const seen = new LRUCache<string, PolicyDecision | PolicyFailure>({ max: REMEMBERED })
-  return (text) => {
-    const known = seen.get(text)
-    if (known !== undefined) return known
-    const answer = readAnswer(text)
-    if (text.length <= LONGEST) seen.set(text, answer)
-    return answer
-  }
-}
+export const createReader = (): ((text: string) => PolicyDecision | PolicyFailure) =>
+  remembered(readAnswer, REMEMBERED, LONGEST)

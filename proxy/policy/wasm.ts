@@ -1,6 +1,7 @@
 // Activation: a bundle and its tables become an engine, or an Error. Everything is proved in a thread that can be ended.
 import type {
   Clock,
+  InputMember,
   Json,
   JsonObject,
   Log,
@@ -11,7 +12,7 @@ import type {
 import { createReader } from './answer.ts'
 import { digestOf } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
-import { createInstance, messageOf } from './instance.ts'
+import { createInstance, messageOf, whole } from './instance.ts'
 import type { Instance } from './instance.ts'
 import { createPool, openIsolate } from './isolate.ts'
 import type { Pool, Start } from './isolate.ts'
@@ -31,6 +32,8 @@ export type ActivateDeps = {
   /** Time of this thread on the processor, ms. */
   readonly cpu?: () => number
 }
+
+type Repeated = readonly InputMember[]
 
 const LOADING = 15_000
 const WARM_UP = 100
@@ -129,17 +132,21 @@ export const activate = async (
     }
     renewing = false
   }
-  const again = (serving: Instance, input: string): number => {
+  const again = (serving: Instance, input: string, repeated: Repeated): number => {
     const before = cpu()
-    serving.evaluate(input)
+    serving.evaluate(input, repeated)
     return cpu() - before
   }
-  const here = (serving: Instance, input: string): PolicyDecision | PolicyFailure => {
+  const here = (
+    serving: Instance,
+    input: string,
+    repeated: Repeated,
+  ): PolicyDecision | PolicyFailure => {
     const started = clock.mono()
-    const answer = serving.evaluate(input)
+    const answer = serving.evaluate(input, repeated)
     const ms = clock.mono() - started
     // A busy machine takes the thread away for longer than that: only time on the processor counts against a policy.
-    if (ms > SLOW && pool === null && !serving.broken() && again(serving, input) > SLOW) {
+    if (ms > SLOW && pool === null && !serving.broken() && again(serving, input, repeated) > SLOW) {
       log.warn(
         { ...named, ms },
         `the policy took longer than ${SLOW} ms: it moves to worker threads`,
@@ -163,14 +170,14 @@ export const activate = async (
   return {
     revision: bundle.revision,
     digest,
-    evaluate: (input) => {
+    evaluate: (input, repeated = []) => {
       if (pool !== null)
         return pool
-          .ask(input)
+          .ask(whole(input, repeated))
           .then((answer) => (typeof answer === 'string' ? read(answer) : answer))
       if (instance === null)
         return { failed: 'policy_error', detail: 'the policy trapped and is being started again' }
-      return here(instance, input)
+      return here(instance, input, repeated)
     },
     close: async () => {
       await pool?.close()

@@ -4,6 +4,7 @@ import type {
   Decision,
   Entitlements,
   Holding,
+  InputMember,
   Operation,
   PolicyEngine,
   PolicyDecision,
@@ -15,6 +16,7 @@ import type {
 } from '../model.ts'
 import type { Act } from './classify.ts'
 import type { Facts } from './entitlements.ts'
+import { quoted, quotedList } from '../wire/json.ts'
 import type { Body } from './inspect.ts'
 
 /** What one decision is about. */
@@ -43,6 +45,8 @@ const STALE: readonly Reason[] = [
   { code: 'entitlements_stale', msg: 'the facts are older than this decision allows' },
 ]
 const NO_SCOPES: readonly string[] = []
+/** Parameters of a query that are compared with each other rather than sorted into a table. */
+const FEW = 8
 /** What this agent may use of the stored scopes. */
 export const usable = (holding: Holding): readonly string[] => {
   if (holding.kind === 'none' || holding.granted === null || holding.status !== 'active')
@@ -141,33 +145,40 @@ export const together = (decisions: readonly [Decision, ...Decision[]]): Decisio
   }
 }
 
+type Who = { readonly agent: InputMember; readonly user: InputMember; readonly run: string }
+const NO_APPROVALS: InputMember = ['approvals', '[]']
+
 /** @param evaluated learns the duration of each evaluation, in s */
 export const createDecide = (
   clock: Clock,
   newId: () => string,
   evaluated: (seconds: number) => void,
 ): Decide => {
-  const users = new WeakMap<Entitlements, WeakMap<Principal, string>>()
-  const providers = new WeakMap<Holding, Map<string, string>>()
-  const operations = new WeakMap<Operation, Map<readonly string[], string>>()
+  const users = new WeakMap<Entitlements, WeakMap<Principal, Who>>()
+  const providers = new WeakMap<Holding, Map<string, InputMember>>()
+  const operations = new WeakMap<Operation, Map<readonly string[], InputMember>>()
   let second = 0
-  let now = ''
+  let now: InputMember = ['now', '']
 
-  const nowText = (): string => {
+  const nowMember = (): InputMember => {
     const at = Math.floor(clock.now() / 1_000)
     if (at !== second) {
       const date = new Date(at * 1_000)
       second = at
-      now = `{"unix_s":${at},"weekday":"${DAYS[date.getUTCDay()] ?? ''}","hour":${date.getUTCHours()}}`
+      now = [
+        'now',
+        `{"unix_s":${at},"weekday":"${DAYS[date.getUTCDay()] ?? ''}","hour":${date.getUTCHours()}}`,
+      ]
     }
     return now
   }
-  const userText = ({ principal, facts }: Question): string => {
+  /** Who, so far as it does not change with time. */
+  const userOf = ({ principal, facts }: Question): Who => {
     const { entitlements } = facts
-    const byPrincipal = users.get(entitlements) ?? new WeakMap<Principal, string>()
+    const byPrincipal = users.get(entitlements) ?? new WeakMap<Principal, Who>()
     users.set(entitlements, byPrincipal)
-    let text = byPrincipal.get(principal)
-    if (text === undefined) {
+    let who = byPrincipal.get(principal)
+    if (who === undefined) {
       const { person, verified, agent, run } = principal
       const { active, groups, roles, entitlements: rights } = entitlements
       const user = JSON.stringify({
@@ -179,42 +190,54 @@ export const createDecide = (
         groups,
         roles,
         entitlements: rights,
+        entitlements_age_ms: 0,
       })
-      text = `"agent":${JSON.stringify({ id: agent })}${run === null ? '' : `,"run":${JSON.stringify(run)}`},"user":${user.slice(0, -1)}`
-      byPrincipal.set(principal, text)
+      who = {
+        agent: ['agent', JSON.stringify({ id: agent })],
+        run: run === null ? '' : `,"run":${JSON.stringify(run)}`,
+        user: ['user', user],
+      }
+      byPrincipal.set(principal, who)
     }
-    const { auth } = entitlements
+    return who
+  }
+  /** The same at this moment, where it does. */
+  const aged = ([name, user]: InputMember, { facts }: Question, age: number): InputMember => {
+    const { auth } = facts.entitlements
     const signIn =
       auth === null
         ? ''
         : `,"auth":${JSON.stringify({ acr: auth.acr, amr: auth.amr, age_s: auth.at === null ? null : Math.max(0, Math.round((clock.now() - auth.at) / 1_000)) })}`
-    return `${text}${signIn},"entitlements_age_ms":${Math.round(facts.ageMs())}}`
+    return [name, `${user.slice(0, -'0}'.length)}${age}${signIn}}`]
   }
-  const providerText = ({ route, holding }: Question, held: readonly string[]): string => {
+  const providerMember = ({ route, holding }: Question, held: readonly string[]): InputMember => {
     const { connection } = route
-    const byConnection = providers.get(holding) ?? new Map<string, string>()
+    const byConnection = providers.get(holding) ?? new Map<string, InputMember>()
     providers.set(holding, byConnection)
-    let text = byConnection.get(connection.name)
-    if (text === undefined) {
+    let member = byConnection.get(connection.name)
+    if (member === undefined) {
       const own = holding.kind === 'held' && holding.status === 'active' && holding.granted !== null
-      text = JSON.stringify({
+      const provider = JSON.stringify({
         id: connection.provider.id,
         connection: connection.name,
         connected: own,
         account: holding.kind === 'held' ? holding.account : null,
         granted_scopes: held,
       })
-      byConnection.set(connection.name, text)
+      byConnection.set(connection.name, (member = ['provider', provider]))
     }
-    return text
+    return member
   }
-  const operationText = (operation: Operation, kind: string, scopes: readonly string[]): string => {
+  const operationMember = (
+    { operation, kind }: Question['act'],
+    scopes: readonly string[],
+  ): InputMember => {
     let byScopes = operations.get(operation)
     if (byScopes === undefined) operations.set(operation, (byScopes = new Map()))
     // The chosen list is one of the operation's own, so its identity is the key.
-    let text = byScopes.get(scopes)
-    if (text === undefined) {
-      text = JSON.stringify({
+    let member = byScopes.get(scopes)
+    if (member === undefined) {
+      const text = JSON.stringify({
         id: operation.id,
         kind,
         access: operation.access,
@@ -222,25 +245,29 @@ export const createDecide = (
         scope_alternatives: operation.scopes,
         inspects: operation.inspect.length > 0,
       })
-      byScopes.set(scopes, text)
+      byScopes.set(scopes, (member = ['operation', text]))
     }
-    return text
+    return member
   }
   /** The same with what the document says: design 3, `operation.graphql`. */
-  const graphqlText = ({ operation, kind, graphql }: Act, scopes: readonly string[]): string =>
-    `${operationText(operation, kind, scopes).slice(0, -1)},"graphql":${JSON.stringify(graphql ?? null)}}`
-  const queryText = (question: Question): string => {
-    const { query } = question.route.target
-    const [only] = query
-    if (only === undefined) return '{}'
-    if (query.length === 1) return `{${JSON.stringify(only.name)}:[${JSON.stringify(only.value)}]}`
-    const values = new Map<string, string[]>()
-    for (const { name, value } of query) {
-      const list = values.get(name)
-      if (list === undefined) values.set(name, [value])
-      else list.push(value)
+  const graphqlMember = ([name, text]: InputMember, { graphql }: Act): InputMember => [
+    name,
+    `${text.slice(0, -1)},"graphql":${JSON.stringify(graphql ?? null)}}`,
+  ]
+  const queryText = ({ route }: Question): string => {
+    const { query } = route.target
+    let text = ''
+    const add = (name: string, values: string): void => {
+      text += `${text === '' ? '' : ','}${quoted(name)}:${values}`
     }
-    return `{${[...values].map(([name, list]) => `${JSON.stringify(name)}:${JSON.stringify(list)}`).join(',')}}`
+    const first = (name: string, i: number): boolean =>
+      query.findIndex((pair) => pair.name === name) === i
+    if (query.length <= FEW && query.every(({ name }, i) => first(name, i)))
+      for (const { name, value } of query) add(name, `[${quoted(value)}]`)
+    else
+      for (const [name, pairs] of Map.groupBy(query, (pair) => pair.name))
+        add(name, quotedList(pairs.map(({ value }) => value)))
+    return `{${text}}`
   }
   const bodyText = (body: Body | null): string =>
     body === null || body.state === 'none'
@@ -252,18 +279,28 @@ export const createDecide = (
           json: body.json,
         })
 
+  /** What is new in this call, and the members that it shares with others. */
   const input = (
     question: Question,
     scopes: readonly string[],
     held: readonly string[],
-  ): string => {
-    const { route, act } = question
-    return (
-      `{"version":1,"request_id":"${question.id}","now":${nowText()},${userText(question)},"provider":${providerText(question, held)},` +
-      `"request":{"method":"${route.target.method}","host":"${route.host}","segments":${JSON.stringify(act.segments)},"query":${queryText(question)},` +
-      `"stripped":${question.stripped.length === 0 ? '[]' : JSON.stringify(question.stripped)},"body":${bodyText(question.body)}},` +
-      `"operation":${'graphql' in act ? graphqlText(act, scopes) : operationText(act.operation, act.kind, scopes)},"approvals":[]}`
-    )
+  ): readonly [string, readonly InputMember[]] => {
+    const { route, act, facts } = question
+    const { agent, user, run } = userOf(question)
+    const operation = operationMember(act, scopes)
+    const shared = [nowMember(), agent, NO_APPROVALS, providerMember(question, held)]
+    const own: InputMember[] = []
+    const age = Math.round(facts.ageMs())
+    if (age === 0 && facts.entitlements.auth === null) shared.push(user)
+    else own.push(aged(user, question, age))
+    if ('graphql' in act) own.push(graphqlMember(operation, act))
+    else shared.push(operation)
+    let text =
+      `{"version":1,"request_id":"${question.id}"${run},` +
+      `"request":{"method":"${route.target.method}","host":"${route.host}","segments":${quotedList(act.segments)},"query":${queryText(question)},` +
+      `"stripped":${quotedList(question.stripped)},"body":${bodyText(question.body)}}`
+    for (const [name, value] of own) text += `,"${name}":${value}`
+    return [`${text}}`, shared]
   }
 
   const settle = (
@@ -328,7 +365,7 @@ export const createDecide = (
       evaluated((clock.mono() - began) / 1_000)
       return settle(engine, question, answer)
     }
-    const answer = engine.evaluate(input(question, scopes, held))
+    const answer = engine.evaluate(...input(question, scopes, held))
     return answer instanceof Promise ? answer.then(done) : done(answer)
   }
 }

@@ -1,7 +1,9 @@
 // Policy alone, in a process of its own: the committed bundle, an input of the size that a call has.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { InputMember } from '../../proxy/model.ts'
 import { readBundle } from '../../proxy/policy/bundle.ts'
+import { whole } from '../../proxy/policy/instance.ts'
 import { activate } from '../../proxy/policy/wasm.ts'
 import { root } from './processes.ts'
 
@@ -14,31 +16,43 @@ export type Evaluated = {
 
 const BATCH = 50
 
-/** A call as policy sees it; the id differs each time, so that nothing can be remembered by its text. */
+const members = (value: object): InputMember[] =>
+  Object.entries(value).map(([name, member]) => [name, JSON.stringify(member)])
+/** What calls share, given as deputy gives it. */
+const SHARED = members({
+  now: { unix_s: 1_790_000_000, weekday: 'mon', hour: 14 },
+  agent: { id: 'agent:bench' },
+  user: {
+    id: 'person-3',
+    realm: 'corp',
+    tenant: 'default',
+    verified: true,
+    active: true,
+    groups: ['engineering'],
+    roles: [],
+    entitlements: [],
+    entitlements_age_ms: 0,
+  },
+  provider: {
+    id: 'github',
+    connection: 'github',
+    connected: true,
+    account: 'person-3',
+    granted_scopes: ['repo', 'read:org'],
+  },
+  operation: {
+    id: 'issues.listForRepo',
+    kind: 'rest',
+    access: 'read',
+    required_scopes: ['repo'],
+  },
+  approvals: [],
+})
+/** The rest of a call as policy sees it; the id differs each time, so that nothing can be remembered by its text. */
 const input = (id: string): string =>
   JSON.stringify({
     version: 1,
     request_id: id,
-    now: { unix_s: 1_790_000_000, weekday: 'mon', hour: 14 },
-    agent: { id: 'agent:bench' },
-    user: {
-      id: 'person-3',
-      realm: 'corp',
-      tenant: 'default',
-      verified: true,
-      active: true,
-      groups: ['engineering'],
-      roles: [],
-      entitlements: [],
-      entitlements_age_ms: 0,
-    },
-    provider: {
-      id: 'github',
-      connection: 'github',
-      connected: true,
-      account: 'person-3',
-      granted_scopes: ['repo', 'read:org'],
-    },
     request: {
       method: 'GET',
       host: 'api.github.com',
@@ -47,13 +61,6 @@ const input = (id: string): string =>
       stripped: ['header:authorization'],
       body: { state: 'none', bytes: 0 },
     },
-    operation: {
-      id: 'issues.listForRepo',
-      kind: 'rest',
-      access: 'read',
-      required_scopes: ['repo'],
-    },
-    approvals: [],
   })
 
 const run = async (batches: number): Promise<Evaluated> => {
@@ -71,7 +78,7 @@ const run = async (batches: number): Promise<Evaluated> => {
     const inputs = Array.from({ length: BATCH }, (_, j) => input(`01JB5${i + batches}-${j}`))
     const began = performance.now()
     for (const one of inputs) {
-      const answer = await engine.evaluate(one)
+      const answer = await engine.evaluate(one, SHARED)
       if ('failed' in answer || !answer.allow)
         throw new Error(`the starter policy does not allow the call: ${JSON.stringify(answer)}`)
     }
@@ -81,7 +88,7 @@ const run = async (batches: number): Promise<Evaluated> => {
   times.sort()
   await engine.close()
   return {
-    bytes: Buffer.byteLength(input('01JB5000000000000000000000')),
+    bytes: Buffer.byteLength(whole(input('01JB5000000000000000000000'), SHARED)),
     bestDecile: times[Math.floor(batches * 0.1)] ?? NaN,
     median: times[Math.floor(batches * 0.5)] ?? NaN,
   }

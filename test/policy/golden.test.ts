@@ -39,6 +39,22 @@ describe('the shipped policy, compiled', async () => {
     expect(await engine.evaluate(JSON.stringify(input))).toEqual(decision)
   })
 
+  test.each([...golden])(
+    'decides the same when members come apart: %s',
+    async (_name, { input, decision }) => {
+      const members = Object.entries(input).map(
+        ([name, value]) => [name, JSON.stringify(value)] as const,
+      )
+      const apart = [members, ...members.map((one) => [one])]
+      for (const shared of apart) {
+        const own = Object.fromEntries(
+          Object.entries(input).filter(([name]) => !shared.some(([other]) => other === name)),
+        )
+        expect(await engine.evaluate(JSON.stringify(own), shared)).toEqual(decision)
+      }
+    },
+  )
+
   test('is fed inputs of the published schema, and so are its tables', () => {
     const ajv = new Ajv({ strict: false })
     const input = ajv.compile(read('policies/schema/input.json') as object)

@@ -213,6 +213,65 @@ describe('tables', () => {
   })
 })
 
+describe('members that inputs share', async () => {
+  const engine = await activate(await shipped(), none, deps)
+  const { user, request, ...rest } = JSON.parse(golden('read-allowed')) as Record<string, object>
+  const own = JSON.stringify(rest)
+  const asked = async (who: unknown, what: unknown = request): Promise<string> =>
+    failed(
+      await engine.evaluate(own, [
+        ['user', typeof who === 'string' ? who : JSON.stringify(who)],
+        ['request', JSON.stringify(what)],
+      ]),
+    )
+  const visitor = { ...user, groups: [], roles: [] }
+
+  test('never answer for each other, also when more came by than are kept', async () => {
+    for (let i = 0; i < 3_000; i++) {
+      const name = `person ${i} ${'x'.repeat(i % 700)}`
+      const pair = await Promise.all([
+        asked({ ...user, id: name }),
+        asked({ ...visitor, id: name }),
+      ])
+      expect(pair).toEqual(['allow: true', 'allow: false'])
+    }
+    expect([await asked(user), await asked(visitor)]).toEqual(['allow: true', 'allow: false'])
+  })
+
+  test('may stand where another stood under another name', async () => {
+    const same = JSON.stringify({ ...user, ...request })
+    const both = [
+      ['user', same],
+      ['request', same],
+    ] as const
+    expect(failed(await engine.evaluate(own, both))).toBe('allow: true')
+  })
+
+  test('are read like the rest of the input: too long for being kept, broken, not Unicode', async () => {
+    const long = { ...user, groups: ['engineering', ...Array(700).fill('another group')] }
+    expect(JSON.stringify(long).length).toBeGreaterThan(8_192)
+    expect(await asked(long)).toBe('allow: true')
+    expect(await asked({ ...long, groups: long.groups.slice(1) })).toBe('allow: false')
+    expect(await asked('{"id":')).toBe('policy_error')
+    expect(await asked(JSON.stringify(user).replace('"id":"', '"id":"\ud800'))).toBe('policy_error')
+    expect(await asked(user)).toBe('allow: true')
+  })
+
+  test('count for the size of the input', async () => {
+    const small = await activate(await shipped(), none, { ...deps, inputLimit: 2_000 })
+    const size = Buffer.byteLength(`${own.slice(0, -1)},"user":${JSON.stringify(user)}}`)
+    const sized = async (bytes: number): Promise<string> =>
+      failed(
+        await small.evaluate(own, [
+          ['user', JSON.stringify(user)],
+          ['x', JSON.stringify('x'.repeat(bytes - size - ',"x":""'.length))],
+        ]),
+      )
+    expect(await sized(2_000)).not.toBe('policy_input_too_large')
+    expect(await sized(2_001)).toBe('policy_input_too_large')
+  })
+})
+
 describe('a slow policy', () => {
   test('is served from threads, where an endless evaluation ends in policy_timeout and the rest go on', async () => {
     said.length = 0

@@ -48,8 +48,9 @@ ids contains "role:operator-run" if {
 
 # Every key of a row is read here, so that a row with a key left out or misspelt matches nothing.
 covers(row) if {
-	input.operation.kind in row.kinds
-	input.operation.access in row.access
+	operation := input.operation
+	operation.kind in row.kinds
+	operation.access in row.access
 	operation_ok(row.operations)
 	lib.path_match(row.path, input.request.segments)
 	agent_ok(row.agents)
@@ -76,34 +77,40 @@ families contains concat("", [concat(".", array.slice(parts, 0, i)), ".*"]) if {
 	some i in numbers.range(1, count(parts) - 1)
 }
 
-agent_ok(agents) if "*" in agents
+agent_ok(agents) if {
+	"*" in agents
+} else if {
+	input.agent.id in agents
+}
 
-agent_ok(agents) if input.agent.id in agents
-
-entitled("*")
-
-entitled(name) if name in input.user.entitlements
+entitled(name) if {
+	name == "*"
+} else if {
+	name in input.user.entitlements
+}
 
 # --- what the matching rows ask for, together ----------------------------------------------------
 
+matching := [rows[id] | some id in ids]
+
 scopes contains scope if {
-	some id in ids
-	some scope in rows[id].scopes
+	some row in matching
+	some scope in row.scopes
 }
 
-max_ages contains rows[id].max_entitlement_age_s if some id in ids
+max_ages contains row.max_entitlement_age_s if some row in matching
 
 obligations[name] := obligation if {
-	some id in ids
-	some name, obligation in rows[id].obligations
+	some row in matching
+	some name, obligation in row.obligations
 }
 
 step_up[name] := need if {
-	some id in ids
-	some name, need in rows[id].step_up
+	some row in matching
+	some name, need in row.step_up
 }
 
 approval[name] := need if {
-	some id in ids
-	some name, need in rows[id].approval
+	some row in matching
+	some name, need in row.approval
 }

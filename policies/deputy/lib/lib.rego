@@ -7,16 +7,19 @@ import future.keywords.not
 # Iteration and "in" work on objects too, so every list must be a list before anything is read from it.
 supported if {
 	input.version == 1
-	is_string(input.user.id)
-	is_array(input.user.groups)
-	is_array(input.user.roles)
-	is_array(input.user.entitlements)
+	user := input.user
+	is_string(user.id)
+	is_array(user.groups)
+	is_array(user.roles)
+	is_array(user.entitlements)
 	is_string(input.agent.id)
 	is_array(input.provider.granted_scopes)
 	is_array(input.request.segments)
 	is_array(input.operation.required_scopes)
 	is_array(input.approvals)
 }
+
+# Several bodies of one rule are all evaluated, also where the first already holds: "else" spares the rest.
 
 # --- which operation -----------------------------------------------------------------------------
 
@@ -29,27 +32,22 @@ default asset := false
 asset if input.operation.kind == "asset"
 
 operation_known if {
+	not own_operation
 	is_string(input.operation.id)
 	input.operation.id != "unknown"
-	not own_operation
-}
-
-operation_known if {
+} else if {
 	own_operation
-	input.operation.id == "deputy.connect"
-}
-
-operation_known if {
-	own_operation
-	input.operation.id == "deputy.run"
+	input.operation.id in ["deputy.connect", "deputy.run"]
 }
 
 # Downloads go without a credential, and deputy's own operations reach no provider.
 default needs_no_account := false
 
-needs_no_account if asset
-
-needs_no_account if own_operation
+needs_no_account if {
+	asset
+} else if {
+	own_operation
+}
 
 # --- where to ------------------------------------------------------------------------------------
 
@@ -57,29 +55,25 @@ provider := data.deputy_data.providers[input.provider.id]
 
 host_ok if {
 	not needs_no_account
-	input.request.host in provider.hosts
-}
-
-# What people host themselves has the hosts that the configuration gives it; name them here to narrow that.
-host_ok if {
-	not needs_no_account
-	"*" in provider.hosts
-}
-
-# Where every customer has a host of its own: deputy itself sends to none but the person's.
-host_ok if {
-	not needs_no_account
-	some suffix in provider.host_suffixes
-	endswith(input.request.host, suffix)
-}
-
-host_ok if {
+	host_served
+} else if {
 	asset
 	input.operation.access == "read"
 	input.request.host in provider.assets
+} else if {
+	own_operation
 }
 
-host_ok if own_operation
+host_served if {
+	input.request.host in provider.hosts
+} else if {
+	# What people host themselves has the hosts that the configuration gives it; name them here to narrow that.
+	"*" in provider.hosts
+} else if {
+	# Where every customer has a host of its own: deputy itself sends to none but the person's.
+	some suffix in provider.host_suffixes
+	endswith(input.request.host, suffix)
+}
 
 # --- account and scopes --------------------------------------------------------------------------
 
@@ -90,17 +84,15 @@ granted_scopes contains scope if some scope in input.provider.granted_scopes
 
 # --- body ----------------------------------------------------------------------------------------
 
-body_ok if input.request.body.state == "none"
-
-body_ok if input.request.body.state == "parsed"
-
 body_ok if {
+	input.request.body.state == "none"
+} else if {
+	input.request.body.state == "parsed"
+} else if {
 	input.request.body.state == "unparsed"
 	not must_inspect
-}
-
-# These two say that somebody wanted to read the body: only a plain "no, not this operation" helps.
-body_ok if {
+} else if {
+	# These two say that somebody wanted to read the body: only a plain "no, not this operation" helps.
 	input.request.body.state in ["too_large", "truncated"]
 	input.operation.inspects == false
 	not must_inspect
@@ -156,18 +148,16 @@ approved(name) if {
 # --- patterns ------------------------------------------------------------------------------------
 
 # "*" stands for one segment, a last "**" for any rest, also none.
-path_match(["**"], _)
-
 path_match(pattern, segments) if {
+	pattern == ["**"]
+} else if {
 	last := count(pattern) - 1
 	pattern[last] != "**"
 	count(segments) == last + 1
 	every i, want in pattern {
 		segment_match(want, segments[i])
 	}
-}
-
-path_match(pattern, segments) if {
+} else if {
 	last := count(pattern) - 1
 	last > 0
 	pattern[last] == "**"

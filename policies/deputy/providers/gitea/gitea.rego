@@ -19,9 +19,11 @@ deny contains {"code": "gitea_protected", "msg": "agents do not change secrets, 
 # A fetch is a POST that changes nothing; it lies outside of the API.
 changes if not reads
 
-reads if input.request.method == "GET"
-
-reads if input.request.method == "HEAD"
+reads if {
+	input.request.method == "GET"
+} else if {
+	input.request.method == "HEAD"
+}
 
 path := [lower(segment) | some segment in input.request.segments]
 

@@ -26,9 +26,11 @@ deny contains {"code": "github_graphql", "msg": "the call was not read as GraphQ
 # The method is upper case (deputy refuses others); whatever is not a plain read changes something.
 changes if not reads
 
-reads if input.request.method == "GET"
-
-reads if input.request.method == "HEAD"
+reads if {
+	input.request.method == "GET"
+} else if {
+	input.request.method == "HEAD"
+}
 
 path := [lower(segment) | some segment in input.request.segments]
 

@@ -20,6 +20,7 @@ const { values: flags } = parseArgs({
     profile: { type: 'boolean', default: false },
     rounds: { type: 'string' },
     window: { type: 'string' },
+    connections: { type: 'string' },
     json: { type: 'string' },
   },
 })
@@ -67,6 +68,7 @@ if (unknown.length > 0) {
     profile: flags.profile,
     rounds: Math.min(20, Number(flags.rounds ?? (flags.quick ? 1 : 5))),
     windowMs: Math.min(60_000, Number(flags.window ?? (flags.quick ? 2_000 : 3_000))),
+    connections: Math.min(256, Number(flags.connections ?? 32)),
     folder,
   }
   try {

@@ -17,10 +17,11 @@ export type Size = {
   readonly profile: boolean
   readonly rounds: number
   readonly windowMs: number
+  /** Calls under way at once. */
+  readonly connections: number
   /** An empty folder, removed by the caller. */
   readonly folder: string
 }
-const CONNECTIONS = 32
 export const say = (text: string): void => void process.stderr.write(`${text}\n`)
 
 type Contender = {
@@ -59,7 +60,7 @@ export const measureCalls = async (size: Size): Promise<Report> => {
 }
 
 const measure = async (size: Size, kept: (child: Child) => Child): Promise<Report> => {
-  const { folder, rounds: ROUNDS, windowMs: WINDOW_MS } = size
+  const { folder, rounds: ROUNDS, windowMs: WINDOW_MS, connections: CONNECTIONS } = size
   const WARM_MS = size.quick ? WINDOW_MS : Math.max(8_000, WINDOW_MS)
   const MANY = size.quick ? 1_000 : 100_000
   const upstream = kept(start([script('upstream.ts')], 'load'))

@@ -450,17 +450,12 @@ export const createPep = (deps: PepDeps) => {
     const durationMs = clock.mono() - call.began
     if (call.open) {
       const { outcome } = call
-      // Nobody waits for it: the journal writes what it took, and says so where it cannot.
-      evidence
-        .finished({
-          id,
-          connection: call.route?.connection.name ?? '',
-          durationMs,
-          outcome: outcome ?? { ...NOTHING_SENT, result: problem?.code ?? 'internal' },
-        })
-        .catch((error: unknown) =>
-          deps.log.error({ err: error, exchange: id }, 'the outcome could not be written'),
-        )
+      evidence.finished({
+        id,
+        connection: call.route?.connection.name ?? '',
+        durationMs,
+        outcome: outcome ?? { ...NOTHING_SENT, result: problem?.code ?? 'internal' },
+      })
     } else if (call.decision === null && problem !== null)
       evidence.refused(id, problem.code, call.who?.person ?? null)
     deps.observe({

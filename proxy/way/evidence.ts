@@ -46,7 +46,8 @@ export type Finished = {
 export type Evidence = {
   /** Rejects when the record cannot be written. */
   readonly decided: (what: Decided) => Promise<void>
-  readonly finished: (what: Finished) => Promise<void>
+  /** Nobody waits for it: the journal writes what it took, and says so where it cannot. */
+  readonly finished: (what: Finished) => void
   /** Refusals before policy: limited per second, then summed. */
   readonly refused: (id: string, code: ProblemCode, person: Person | null) => void
   /** Any other event. `fields` holds no secret. */
@@ -169,6 +170,7 @@ export const createEvidence = (deps: {
     return value
   }
 
+  let heard: Promise<void> | null = null
   let second = 0
   let count = 0
   const summed = new Map<string, number>()
@@ -199,14 +201,16 @@ export const createEvidence = (deps: {
     },
     finished({ id, connection, durationMs, outcome }) {
       const { result, sent, status, bytesIn, bytesOut, credential, masked, unrewritten } = outcome
-      return journal.append(
+      const written = journal.append(
         'outcome',
         `,"exchange":"${id}","result":"${result}","sent":${sent},"status":${status ?? 'null'},"credential":${usedText(credential, connection)},` +
           `"bytes_in":${bytesIn},"bytes_out":${bytesOut},"duration_ms":${Math.round(durationMs * 10) / 10}` +
           `${masked > 0 ? `,"masked":${masked}` : ''}${unrewritten ? ',"unrewritten":true' : ''}`,
-        // Nobody waits for an outcome: it shares the write of the next decision.
+        // It shares the write of the next decision.
         false,
       )
+      // Records of one write share its promise.
+      if (written !== heard) (heard = written).catch(lost)
     },
     refused(id, code, person) {
       const at = Math.floor(deps.clock.mono() / 1_000)

@@ -163,7 +163,6 @@ export const createForward = (deps: {
     if (call.done) return false
     call.done = true
     live.remove(call.slot)
-    call.res.off('close', call.leave)
     const { route } = call.job
     deps.upstream(
       route.target.method,

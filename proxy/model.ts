@@ -355,9 +355,10 @@ export type PolicyFailure = {
   readonly detail: string
 }
 
-/** A compiled policy that passed its self-test. */
 /** A member of policy's input: its name and its JSON text. */
 export type InputMember = readonly [name: string, text: string]
+
+/** A compiled policy that passed its self-test. */
 export type PolicyEngine = {
   readonly revision: string
   /** sha256 (hex, `sha256:` prefix) over module, data and overlay. */

@@ -62,8 +62,6 @@ export const unanswered = (job: About, req: IncomingMessage, res: ServerResponse
   whole: false,
 })
 
-/** Bytes of an answer that is sent as one text. */
-const SHORT = 16_384
 const JSON_TYPE = /^application\/(?:[\w.+-]*\+)?json/i
 
 const readdressOf = ({ job, req }: Answer): Readdress => {
@@ -173,10 +171,7 @@ export const createAnswers = <A extends Answer>(deps: {
     answer.first = null
     if (answer.done) return
     try {
-      // One text with the head: half the way through the stream that bytes beside it take. latin1 keeps each byte.
-      if (answer.whole && first !== null && first.length <= SHORT)
-        res.end(first.toString('latin1'), 'latin1')
-      else if (answer.whole) res.end(first ?? undefined)
+      if (answer.whole) res.end(first ?? undefined)
       else if (first !== null) res.write(first)
       else res.flushHeaders()
     } catch (cause) {

@@ -45,8 +45,6 @@ const STALE: readonly Reason[] = [
   { code: 'entitlements_stale', msg: 'the facts are older than this decision allows' },
 ]
 const NO_SCOPES: readonly string[] = []
-/** Parameters of a query that are compared with each other rather than sorted into a table. */
-const FEW = 8
 /** What this agent may use of the stored scopes. */
 export const usable = (holding: Holding): readonly string[] => {
   if (holding.kind === 'none' || holding.granted === null || holding.status !== 'active')
@@ -255,18 +253,11 @@ export const createDecide = (
     `${text.slice(0, -1)},"graphql":${JSON.stringify(graphql ?? null)}}`,
   ]
   const queryText = ({ route }: Question): string => {
-    const { query } = route.target
     let text = ''
-    const add = (name: string, values: string): void => {
+    for (const [name, pairs] of Map.groupBy(route.target.query, (pair) => pair.name)) {
+      const values = quotedList(pairs.map(({ value }) => value))
       text += `${text === '' ? '' : ','}${quoted(name)}:${values}`
     }
-    const first = (name: string, i: number): boolean =>
-      query.findIndex((pair) => pair.name === name) === i
-    if (query.length <= FEW && query.every(({ name }, i) => first(name, i)))
-      for (const { name, value } of query) add(name, `[${quoted(value)}]`)
-    else
-      for (const [name, pairs] of Map.groupBy(query, (pair) => pair.name))
-        add(name, quotedList(pairs.map(({ value }) => value)))
     return `{${text}}`
   }
   const bodyText = (body: Body | null): string =>

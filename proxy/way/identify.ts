@@ -93,13 +93,10 @@ const slotValue = (value: string): string => {
 
 /** A run token is a tag wherever a tag may stand. */
 const isRun = (value: string): boolean => value.startsWith('dpr_')
-/** Keys that SDKs send are many, runs among them few: in the clear, or a password of Basic. */
-const MAYBE_RUN = /dpr_|^basic\b/i
 const looksLikeJwt = (value: string): boolean => /^[\w-]+\.[\w-]+\.[\w-]*$/.test(value)
 
 /** A tag may be sent as it is, or as a bearer. */
-const BEARER = /^bearer +/i
-const unbeared = (value: string): string => (BEARER.test(value) ? value.replace(BEARER, '') : value)
+const unbeared = (value: string): string => value.replace(/^bearer +/i, '')
 const sameRun = (run: string | null, value: string): string | null => {
   if (!isRun(value)) return run
   if (run !== null && value !== run) throw denied('two tags name different users')
@@ -109,7 +106,7 @@ const sameRun = (run: string | null, value: string): string | null => {
 const runIn = ({ header, slot }: Tags): string | null => {
   let run: string | null = null
   for (const value of header) run = sameRun(run, unbeared(value))
-  for (const value of slot) if (MAYBE_RUN.test(value)) run = sameRun(run, slotValue(value))
+  for (const value of slot) run = sameRun(run, slotValue(value))
   return run
 }
 

@@ -21,7 +21,7 @@ import data.deputy.lib
 decision := {
 	"version": 1,
 	"allow": allow,
-	"reasons": sort(reasons),
+	"reasons": sort(deny),
 	"required_scopes": sort(required_scopes),
 	"obligations": obligations,
 	"max_entitlement_age_s": max_entitlement_age_s,
@@ -30,36 +30,31 @@ decision := {
 
 default allow := false
 
-allow if {
-	grants.matched
-	count(deny) == 0
-}
-
-reasons contains reason if some reason in deny
-
-reasons contains {"code": "no_grant", "msg": "no grant covers this person, agent and operation"} if {
-	not grants.matched
-}
+allow if count(deny) == 0
 
 # --- refusals: a field that is missing or of another type must make these fire -------------------
 
-deny contains {"code": "input_unsupported", "msg": "the input is not a version 1 document"} if {
-	not lib.supported
-}
+deny contains {"code": "no_grant", "msg": "no grant covers this person, agent and operation"} if count(grants.ids) == 0
+
+deny contains {"code": "input_unsupported", "msg": "the input is not a version 1 document"} if not lib.supported(input)
 
 deny contains {"code": "user_inactive", "msg": "the identity provider does not list this person as active"} if {
 	not input.user.active == true
 }
 
-deny contains {"code": "operation_unknown", "msg": "the catalogue has no such operation"} if not lib.operation_known
+deny contains {"code": "operation_unknown", "msg": "the catalogue has no such operation"} if {
+	not lib.operation_known(input.operation)
+}
 
-deny contains {"code": "host_mismatch", "msg": "the host does not belong to the provider"} if not lib.host_ok
+deny contains {"code": "host_mismatch", "msg": "the host does not belong to the provider"} if not lib.host_ok(input.operation, input.request)
 
-deny contains {"code": "body_opaque", "msg": "the body had to be inspected and could not be"} if not lib.body_ok
+deny contains {"code": "body_opaque", "msg": "the body had to be inspected and could not be"} if {
+	not lib.body_ok(input.operation, input.request.body.state)
+}
 
 deny contains {"code": "graphql_unread", "msg": "the document was not read, or is not what it is called"} if {
 	input.operation.kind == "graphql"
-	not lib.graphql_ok
+	not lib.graphql_ok(input.operation)
 }
 
 deny contains {"code": "entitlements_stale", "msg": "what the identity provider said is too old"} if {
@@ -67,23 +62,25 @@ deny contains {"code": "entitlements_stale", "msg": "what the identity provider 
 }
 
 deny contains {"code": "connection_missing", "msg": "the person has not connected the account"} if {
-	not lib.needs_no_account
-	not lib.connected
+	not lib.needs_no_account(input.operation.kind)
+	not input.provider.connected == true
 }
 
 deny contains {"code": "scope_missing", "msg": $"not granted by the person: {concat(", ", sort(missing_scopes))}"} if {
-	not lib.needs_no_account
-	lib.connected
+	not lib.needs_no_account(input.operation.kind)
+	input.provider.connected == true
 	count(missing_scopes) > 0
 }
 
 deny contains {"code": "step_up_required", "msg": "a stronger or fresher sign-in is needed"} if {
-	some need in grants.step_up
+	some row in grants.matching
+	some need in row.step_up
 	not lib.stepped_up(need)
 }
 
 deny contains {"code": "approval_required", "msg": "a person must approve this very call"} if {
-	some name, _ in grants.approval
+	some row in grants.matching
+	some name, _ in row.approval
 	not lib.approved(name)
 }
 
@@ -94,28 +91,35 @@ deny contains reason if some reason in data.deputy.providers[input.provider.id].
 
 required_scopes contains scope if some scope in input.operation.required_scopes
 
-required_scopes contains scope if some scope in grants.scopes
+required_scopes contains scope if {
+	some row in grants.matching
+	some scope in row.scopes
+}
 
-missing_scopes := required_scopes - lib.granted_scopes
+# Sets, so that comparing costs the sum of both lists and not their product.
+missing_scopes := required_scopes - {scope | some scope in input.provider.granted_scopes}
 
 default max_entitlement_age_s := 300
 
 # Of several rows the strictest counts.
-max_entitlement_age_s := min(grants.max_ages) if count(grants.max_ages) > 0
+max_entitlement_age_s := min([row.max_entitlement_age_s | some row in grants.matching])
 
 # --- what deputy must do with an allow, and what would lift a refusal ----------------------------
 
 obligations[name] := obligation if {
 	allow
-	some name, obligation in grants.obligations
+	some row in grants.matching
+	some name, obligation in row.obligations
 }
 
 obligations[name] := {"type": "step-up", "properties": need} if {
-	some name, need in grants.step_up
+	some row in grants.matching
+	some name, need in row.step_up
 	not lib.stepped_up(need)
 }
 
 obligations[name] := {"type": "approval", "properties": need} if {
-	some name, need in grants.approval
+	some row in grants.matching
+	some name, need in row.approval
 	not lib.approved(name)
 }

@@ -155,7 +155,7 @@ export const createForward = (deps: {
     bytesIn: call.job.body.bytes?.length ?? call.job.body.declared ?? 0,
     bytesOut: call.bytesOut,
     credential: call.credential,
-    masked: call.scrubber?.hits ?? 0,
+    masked: call.scrubber?.hits() ?? 0,
     unrewritten: call.unrewritten,
   })
   /** Ends the call once. false: it had ended before. */

@@ -349,7 +349,7 @@ test('a value that holds URLs is edited by its rule, whatever the case of its na
 test('a scrubber watches for the revealed token', () => {
   const scrubber = createScrubbers()(secret(TOKEN))
   expect(scrubber.text(`Bearer ${TOKEN}`)).toBe(`Bearer [redacted]${'*'.repeat(30)}`)
-  expect(scrubber.hits).toBe(1)
+  expect(scrubber.hits()).toBe(1)
 })
 
 describe('a challenge of an API', () => {

@@ -1,127 +1,103 @@
 # METADATA
-# description: Questions about the input that more than one package asks.
+# description: |
+#   Questions about the input that more than one place asks, or that are longer than a line. They are functions: what a
+#   rule says is kept in a table while a decision is made, and that costs more than most of them.
 package deputy.lib
 
 import future.keywords.not
 
 # Iteration and "in" work on objects too, so every list must be a list before anything is read from it.
-supported if {
-	input.version == 1
-	user := input.user
+supported(document) if {
+	document.version == 1
+	user := document.user
 	is_string(user.id)
 	is_array(user.groups)
 	is_array(user.roles)
 	is_array(user.entitlements)
-	is_string(input.agent.id)
-	is_array(input.provider.granted_scopes)
-	is_array(input.request.segments)
-	is_array(input.operation.required_scopes)
-	is_array(input.approvals)
+	is_string(document.agent.id)
+	is_array(document.provider.granted_scopes)
+	is_array(document.request.segments)
+	is_array(document.operation.required_scopes)
+	is_array(document.approvals)
 }
 
 # Several bodies of one rule are all evaluated, also where the first already holds: "else" spares the rest.
 
 # --- which operation -----------------------------------------------------------------------------
 
-default own_operation := false
-
-own_operation if input.operation.kind == "deputy"
-
-default asset := false
-
-asset if input.operation.kind == "asset"
-
-operation_known if {
-	not own_operation
-	is_string(input.operation.id)
-	input.operation.id != "unknown"
+operation_known(operation) if {
+	operation.kind != "deputy"
+	is_string(operation.id)
+	operation.id != "unknown"
 } else if {
-	own_operation
-	input.operation.id in ["deputy.connect", "deputy.run"]
+	operation.kind == "deputy"
+	operation.id in ["deputy.connect", "deputy.run"]
 }
 
 # Downloads go without a credential, and deputy's own operations reach no provider.
-default needs_no_account := false
+needs_no_account("asset")
 
-needs_no_account if {
-	asset
-} else if {
-	own_operation
-}
+needs_no_account("deputy")
 
 # --- where to ------------------------------------------------------------------------------------
 
-provider := data.deputy_data.providers[input.provider.id]
-
-host_ok if {
-	not needs_no_account
-	host_served
+host_ok(operation, request) if {
+	not needs_no_account(operation.kind)
+	host_served(data.deputy_data.providers[input.provider.id], request.host)
 } else if {
-	asset
-	input.operation.access == "read"
-	input.request.host in provider.assets
+	operation.kind == "asset"
+	operation.access == "read"
+	request.host in data.deputy_data.providers[input.provider.id].assets
 } else if {
-	own_operation
+	operation.kind == "deputy"
 }
 
-host_served if {
-	input.request.host in provider.hosts
+host_served(provider, host) if {
+	host in provider.hosts
 } else if {
 	# What people host themselves has the hosts that the configuration gives it; name them here to narrow that.
 	"*" in provider.hosts
 } else if {
 	# Where every customer has a host of its own: deputy itself sends to none but the person's.
 	some suffix in provider.host_suffixes
-	endswith(input.request.host, suffix)
+	endswith(host, suffix)
 }
-
-# --- account and scopes --------------------------------------------------------------------------
-
-connected if input.provider.connected == true
-
-# A set, so that comparing costs the sum of both lists and not their product.
-granted_scopes contains scope if some scope in input.provider.granted_scopes
 
 # --- body ----------------------------------------------------------------------------------------
 
-body_ok if {
-	input.request.body.state == "none"
+body_ok(operation, state) if {
+	state in ["none", "parsed"]
 } else if {
-	input.request.body.state == "parsed"
-} else if {
-	input.request.body.state == "unparsed"
-	not must_inspect
+	state == "unparsed"
+	not must_inspect(operation)
 } else if {
 	# These two say that somebody wanted to read the body: only a plain "no, not this operation" helps.
-	input.request.body.state in ["too_large", "truncated"]
-	input.operation.inspects == false
-	not must_inspect
+	state in ["too_large", "truncated"]
+	operation.inspects == false
+	not must_inspect(operation)
 }
 
-must_inspect if input.operation.inspects == true
+must_inspect(operation) if operation.inspects == true
 
-must_inspect if input.operation.kind in ["graphql", "mcp"]
+must_inspect(operation) if operation.kind in ["graphql", "mcp"]
 
-must_inspect if input.operation.access in provider.inspect_body
+must_inspect(operation) if operation.access in data.deputy_data.providers[input.provider.id].inspect_body
 
 # --- a call inside the call ----------------------------------------------------------------------
 
 # One root field that was read, and no mutation that calls itself a read.
-graphql_ok if {
-	input.operation.graphql.type == "query"
-	graphql_field
+graphql_ok(operation) if {
+	operation.graphql.type == "query"
+	one_field(operation.graphql.fields)
 }
 
-graphql_ok if {
-	input.operation.graphql.type == "mutation"
-	input.operation.access in ["write", "delete", "admin"]
-	graphql_field
+graphql_ok(operation) if {
+	operation.graphql.type == "mutation"
+	operation.access in ["write", "delete", "admin"]
+	one_field(operation.graphql.fields)
 }
 
-graphql_field if {
-	[field] := input.operation.graphql.fields
-	is_string(field)
-}
+one_field([field]) if is_string(field)
 
 # --- people --------------------------------------------------------------------------------------
 

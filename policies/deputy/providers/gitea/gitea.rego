@@ -7,23 +7,19 @@ package deputy.providers.gitea
 import future.keywords.not
 
 deny contains {"code": "gitea_repo_delete", "msg": "agents do not delete or give away repositories"} if {
-	changes
+	not reads(input.request.method)
 	repo_gone
 }
 
 deny contains {"code": "gitea_protected", "msg": "agents do not change secrets, keys, hooks or who has access"} if {
-	changes
+	not reads(input.request.method)
 	protected
 }
 
 # A fetch is a POST that changes nothing; it lies outside of the API.
-changes if not reads
+reads("GET")
 
-reads if {
-	input.request.method == "GET"
-} else if {
-	input.request.method == "HEAD"
-}
+reads("HEAD")
 
 path := [lower(segment) | some segment in input.request.segments]
 

@@ -8,12 +8,12 @@ package deputy.providers.github
 import future.keywords.not
 
 deny contains {"code": "github_repo_delete", "msg": "agents do not delete or give away repositories"} if {
-	changes
+	not reads(input.request.method)
 	repo_gone
 }
 
 deny contains {"code": "github_protected", "msg": "agents do not change secrets, keys, hooks or who has access"} if {
-	changes
+	not reads(input.request.method)
 	protected
 }
 
@@ -24,13 +24,9 @@ deny contains {"code": "github_graphql", "msg": "the call was not read as GraphQ
 }
 
 # The method is upper case (deputy refuses others); whatever is not a plain read changes something.
-changes if not reads
+reads("GET")
 
-reads if {
-	input.request.method == "GET"
-} else if {
-	input.request.method == "HEAD"
-}
+reads("HEAD")
 
 path := [lower(segment) | some segment in input.request.segments]
 

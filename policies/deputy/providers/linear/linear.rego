@@ -7,10 +7,8 @@ package deputy.providers.linear
 
 import future.keywords.not
 
-import data.deputy.lib
-
 deny contains {"code": "linear_graphql", "msg": "the call was not read as GraphQL"} if {
-	not lib.own_operation
+	not input.operation.kind == "deputy"
 	not input.operation.kind == "graphql"
 }
 

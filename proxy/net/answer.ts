@@ -13,7 +13,7 @@ import {
 } from '../wire/rewrite.ts'
 import type { TokenScrubber } from '../wire/scrub.ts'
 import { decoded, decoderFor, held, type Sink } from './sinks.ts'
-import { inTurn } from './turn.ts'
+import { gather } from './turn.ts'
 
 /** What an answer belongs to. */
 export type About = {
@@ -179,16 +179,11 @@ export const createAnswers = <A extends Answer>(deps: {
     }
   }
   // One after the other each step stays in the processor's caches, and whoever waits for several is woken once.
-  let due: A[] = []
-  const sendAll = (): void => {
-    const batch = due
-    due = []
-    for (const answer of batch) send(answer)
-  }
+  const due = gather<A>((batch) => batch.forEach(send))
   const queue = (answer: A): void => {
     if (answer.due) return
     answer.due = true
-    if (due.push(answer) === 1) inTurn(sendAll)
+    due(answer)
   }
 
   return {

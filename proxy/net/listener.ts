@@ -6,7 +6,7 @@ import { createConnection } from 'node:net'
 import type { Log } from '../model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from '../problem.ts'
 import { remembered } from '../remember.ts'
-import { inTurn } from './turn.ts'
+import { gather } from './turn.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
 const { createServer } = process.getBuiltinModule('node:http')
@@ -121,24 +121,18 @@ export const startListener = async (options: {
   }
 
   type Arrival = { readonly req: IncomingMessage; readonly res: ServerResponse }
-  let arrived: Arrival[] = []
-  /** Calls that arrived in one turn of the event loop go their way together: each station stays in the processor's caches. */
-  const admitAll = (): void => {
-    const batch = arrived
-    arrived = []
-    for (const { req, res } of batch) {
-      const id = options.newId()
-      try {
-        if (admit(req) === 'api') options.api(req, res, id)
-        else options.call(req, res, id, options.dedicated)
-      } catch (error) {
-        refuse(res, id, toProblem(error))
-      }
+  const begin = ({ req, res }: Arrival): void => {
+    const id = options.newId()
+    try {
+      if (admit(req) === 'api') options.api(req, res, id)
+      else options.call(req, res, id, options.dedicated)
+    } catch (error) {
+      refuse(res, id, toProblem(error))
     }
   }
-  const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
-    if (arrived.push({ req, res }) === 1) inTurn(admitAll)
-  }
+  // Calls that arrive together go their way together: each station stays in the processor's caches.
+  const arrived = gather<Arrival>((batch) => batch.forEach(begin))
+  const onRequest = (req: IncomingMessage, res: ServerResponse): void => arrived({ req, res })
   const limits = {
     maxHeaderSize: options.maxHeaderBytes,
     headersTimeout: 30_000,

@@ -1,15 +1,48 @@
 // One kind of work in each turn of the event loop: what waits meanwhile gathers, and is done in one go, while its code
-// and data are in the processor's caches. Under load that is worth more than any single step; alone, nothing waits.
-// The list is the module's own because the event loop is: there is one in a process.
+// and data are in the processor's caches. Under load that is worth more than any single step; alone, a call waits for a
+// turn or two in which nothing else comes. The queue is the module's own because the event loop is: one in a process.
 
-const waiting: (() => void)[] = []
-const next = (): void => {
-  const work = waiting.shift()
-  if (waiting.length > 0) setImmediate(next)
-  work?.()
+type Gathering = {
+  readonly size: () => number
+  readonly work: () => void
+  /** Its size at the last turn, and the turns that it has waited because it grew. */
+  seen: number
+  waited: number
 }
 
-/** Runs `work` in a turn of its own, after what waits already. */
-export const inTurn = (work: () => void): void => {
-  if (waiting.push(work) === 1) setImmediate(next)
+/** Work that still grows waits so many turns more: whoever sends much sends the rest meanwhile. */
+const MOST_TURNS = 4
+const queue: Gathering[] = []
+const next = (): void => {
+  const [first] = queue
+  if (first === undefined) return
+  const size = first.size()
+  if (size > first.seen && first.waited < MOST_TURNS) {
+    first.seen = size
+    first.waited++
+    setImmediate(next)
+    return
+  }
+  queue.shift()
+  if (queue.length > 0) setImmediate(next)
+  first.work()
+}
+
+/**
+ * Gathers items and hands them over together, in a turn that no other gathering works in.
+ * @param work must not throw
+ * @returns takes an item
+ */
+export const gather = <T>(work: (batch: readonly T[]) => void): ((item: T) => void) => {
+  let items: T[] = []
+  const size = (): number => items.length
+  const all = (): void => {
+    const batch = items
+    items = []
+    work(batch)
+  }
+  return (item) => {
+    if (items.push(item) > 1) return
+    if (queue.push({ size, work: all, seen: 0, waited: 0 }) === 1) setImmediate(next)
+  }
 }

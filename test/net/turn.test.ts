@@ -1,29 +1,66 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { inTurn } from '../../proxy/net/turn.ts'
+import { gather } from '../../proxy/net/turn.ts'
 
-test('each kind of work has a turn of its own, in the order in which it came', async () => {
+const turns = async (count: number): Promise<void> => {
+  for (let i = 0; i < count; i++) await turn()
+}
+
+test('what comes together is handed over together, once nothing more comes', async () => {
+  const batches: (readonly string[])[] = []
+  const take = gather<string>((batch) => batches.push(batch))
+  take('a')
+  take('b')
+  expect(batches).toEqual([])
+  await turn()
+  expect(batches).toEqual([])
+  take('c')
+  await turn()
+  expect(batches).toEqual([])
+  await turn()
+  expect(batches).toEqual([['a', 'b', 'c']])
+  take('d')
+  await turns(2)
+  expect(batches).toEqual([['a', 'b', 'c'], ['d']])
+})
+
+test('what never stops to come is handed over all the same', async () => {
+  const batches: (readonly number[])[] = []
+  const take = gather<number>((batch) => batches.push(batch))
+  for (let i = 0; i < 20; i++) {
+    take(i)
+    await turn()
+  }
+  await turns(2)
+  expect(batches.flat()).toEqual(Array.from({ length: 20 }, (_, i) => i))
+  for (const batch of batches) expect(batch.length).toBeLessThanOrEqual(6)
+})
+
+test('each kind of work has a turn of its own, in the order in which it came; the later one gathers meanwhile', async () => {
   const done: string[] = []
-  inTurn(() => done.push('a'))
-  inTurn(() => done.push('b'))
-  expect(done).toEqual([])
-  await turn()
-  expect(done).toEqual(['a'])
-  inTurn(() => done.push('c'))
-  await turn()
-  expect(done).toEqual(['a', 'b'])
-  await turn()
-  expect(done).toEqual(['a', 'b', 'c'])
+  const one = gather<string>((batch) => done.push(`one ${batch.join('')}`))
+  const other = gather<string>((batch) => done.push(`other ${batch.join('')}`))
+  one('a')
+  other('b')
+  await turns(2)
+  expect(done).toEqual(['one a'])
+  other('c')
+  one('d')
+  for (let i = 0; i < 9 && done.length === 1; i++) await turn()
+  expect(done).toEqual(['one a', 'other bc'])
+  await turns(3)
+  expect(done).toEqual(['one a', 'other bc', 'one d'])
 })
 
 test('work that asks for more gets it in a later turn', async () => {
   const done: number[] = []
-  inTurn(() => {
-    done.push(1)
-    inTurn(() => done.push(2))
+  const take = gather<number>((batch) => {
+    done.push(...batch)
+    if (batch[0] === 1) take(2)
   })
-  await turn()
+  take(1)
+  await turns(2)
   expect(done).toEqual([1])
-  await turn()
+  await turns(2)
   expect(done).toEqual([1, 2])
 })

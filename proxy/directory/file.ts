@@ -1,7 +1,7 @@
-// Entitlements from a watched YAML file: for development, and the simplest truth there is.
+// Entitlements from a YAML file that is looked at: for development, and the simplest truth there is.
 import { createHash } from 'node:crypto'
-import { readFileSync, watch, type FSWatcher } from 'node:fs'
-import { basename, dirname } from 'node:path'
+import { readFileSync, statSync, type BigIntStats } from 'node:fs'
+import { readFile, stat } from 'node:fs/promises'
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
 import type { Clock, Entitlements, Log, Person } from '../model.ts'
@@ -51,8 +51,19 @@ export const factsDigest = (
     )
     .digest('hex')}`
 
+/** How often the file is looked at, and after how long without an answer it is not known any more what it says. */
+const LOOK_MS = 250
+const LOST_MS = 5_000
+/** Time stamps may be so coarse that a second write leaves no trace: what is that fresh is read again. */
+const COARSE_MS = 50
+const mark = ({ ino, size, mtimeNs, mtimeMs, ctimeNs }: BigIntStats): string => {
+  const now = Date.now()
+  return [ino, size, mtimeNs, ctimeNs, now - Number(mtimeMs) < COARSE_MS ? now : ''].join()
+}
+
 /**
- * `people: [{ id, realm?, tenant?, active?, groups, roles, entitlements }]`. Its own truth: age 0 while the watch is healthy.
+ * `people: [{ id, realm?, tenant?, active?, groups, roles, entitlements }]`. Its own truth: age 0 while it can be read,
+ * and a change counts within half a second.
  * Throws at start when the file is missing or malformed; later nobody is known until it is mended, and the log says so.
  * @param options.realm realm of rows that name none
  */
@@ -63,8 +74,8 @@ export const openFileDirectory = (options: {
   readonly log: Log
   readonly onChange: () => void
 }): Directory => {
-  const read = (): ReadonlyMap<string, Entitlements> => {
-    const document = parseDocument(readFileSync(options.path, 'utf8'), { uniqueKeys: true })
+  const read = (text: string): ReadonlyMap<string, Entitlements> => {
+    const document = parseDocument(text, { uniqueKeys: true })
     const broken = document.errors[0]
     if (broken !== undefined) throw new Error(`${options.path}: ${broken.message}`)
     const parsed = schema.safeParse(document.toJS({ maxAliasCount: 100 }))
@@ -97,13 +108,18 @@ export const openFileDirectory = (options: {
     return people
   }
   const keys = new WeakMap<Person, string>()
-  let people = read()
+  // Looked at, not watched: inotify is deaf on some volumes and hears every write beside the file, evidence among them.
+  // Taken before reading, so that what changes meanwhile is a change.
+  let seen = mark(statSync(options.path, { bigint: true }))
+  let text = readFileSync(options.path, 'utf8')
+  let people = read(text)
   let healthy = true
-  let timer: NodeJS.Timeout | null = null
-  const reload = (): void => {
-    timer = null
+  const reload = async (): Promise<void> => {
     try {
-      people = read()
+      const now = await readFile(options.path, 'utf8')
+      if (healthy && now === text) return
+      people = read(now)
+      text = now
       healthy = true
       options.log.info({ people: people.size }, 'entitlements file read')
     } catch (error) {
@@ -116,25 +132,31 @@ export const openFileDirectory = (options: {
     }
     options.onChange()
   }
-  // The directory is watched, because a ConfigMap update is a rename beside the file.
-  const watcher: FSWatcher = watch(dirname(options.path), (_event, name) => {
-    if (name !== null && name !== basename(options.path) && !name.startsWith('..')) return
-    timer ??= setTimeout(reload, 20)
-  })
-  watcher.on('error', (error) => {
-    healthy = false
-    options.log.error({ err: error }, 'the watch on the entitlements file failed')
-  })
+  let looking = false
+  let looked = options.clock.mono()
+  const look = async (): Promise<void> => {
+    if (looking) return
+    looking = true
+    const now = await stat(options.path, { bigint: true }).then(mark, (error: unknown) =>
+      error instanceof Error ? error.message : 'unreadable',
+    )
+    if (now !== seen) {
+      seen = now
+      await reload()
+    }
+    looked = options.clock.mono()
+    looking = false
+  }
+  const timer = setInterval(() => void look(), LOOK_MS)
+  timer.unref()
   return {
     ask: (person) => {
-      if (!healthy) throw new Error('the entitlements file cannot be read')
+      if (!healthy || options.clock.mono() - looked > LOST_MS)
+        throw new Error('the entitlements file cannot be read')
       let key = keys.get(person)
       if (key === undefined) keys.set(person, (key = keyOf(person)))
       return people.get(key) ?? null
     },
-    close: () => {
-      watcher.close()
-      if (timer !== null) clearTimeout(timer)
-    },
+    close: () => clearInterval(timer),
   }
 }

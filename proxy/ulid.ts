@@ -2,9 +2,9 @@
 import { randomBytes } from 'node:crypto'
 
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
-
-/** Ten random bits → two characters. */
-const PAIRS = Array.from(ALPHABET, (a) => Array.from(ALPHABET, (b) => a + b)).flat()
+const LETTERS = Buffer.from(ALPHABET)
+/** Letters made in advance, those of 256 ids. */
+const POOL = 16 * 256
 
 const encode = (value: number, digits: number): string => {
   let text = ''
@@ -15,22 +15,24 @@ const encode = (value: number, digits: number): string => {
 
 /** @param now ms since the epoch */
 export const createUlid = (now: () => number): (() => string) => {
-  let pool = randomBytes(0)
+  let pool = ''
   let used = 0
   let at = 0
   let prefix = ''
-  const pair = (): string => PAIRS[(((pool[used++] ?? 0) << 8) | (pool[used++] ?? 0)) & 1023] ?? ''
   return () => {
     const time = now()
     if (time !== at) {
       at = time
       prefix = encode(time, 10)
     }
-    if (used + 16 > pool.length) {
-      pool = randomBytes(4_096)
+    if (used === pool.length) {
+      // Five bits of each byte: nothing is biased.
+      pool = Buffer.from(randomBytes(POOL).map((byte) => LETTERS[byte & 31] ?? 0)).toString(
+        'latin1',
+      )
       used = 0
     }
-    // Ten bits of two bytes each: nothing is biased.
-    return `${prefix}${pair()}${pair()}${pair()}${pair()}${pair()}${pair()}${pair()}${pair()}`
+    used += 16
+    return prefix + pool.slice(used - 16, used)
   }
 }

@@ -1,6 +1,6 @@
 // One kind of work in each turn of the event loop: what waits meanwhile gathers, and is done in one go, while its code
-// and data are in the processor's caches. Under load that is worth more than any single step; alone, a call waits for a
-// turn or two in which nothing else comes. The queue is the module's own because the event loop is: one in a process.
+// and data are in the processor's caches. Under load that is worth more than any single step; alone, nothing waits.
+// The queue is the module's own because the event loop is: there is one in a process.
 
 type Gathering = {
   readonly size: () => number
@@ -10,14 +10,14 @@ type Gathering = {
   waited: number
 }
 
-/** Work that still grows waits so many turns more: whoever sends much sends the rest meanwhile. */
+/** Several items that still become more wait so many turns: the rest is on its way. */
 const MOST_TURNS = 4
 const queue: Gathering[] = []
 const next = (): void => {
   const [first] = queue
   if (first === undefined) return
   const size = first.size()
-  if (size > first.seen && first.waited < MOST_TURNS) {
+  if (size > 1 && size > first.seen && first.waited < MOST_TURNS) {
     first.seen = size
     first.waited++
     setImmediate(next)

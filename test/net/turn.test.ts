@@ -19,21 +19,27 @@ test('what comes together is handed over together, once nothing more comes', asy
   expect(batches).toEqual([])
   await turn()
   expect(batches).toEqual([['a', 'b', 'c']])
-  take('d')
-  await turns(2)
-  expect(batches).toEqual([['a', 'b', 'c'], ['d']])
+})
+
+test('what comes alone does not wait', async () => {
+  const batches: (readonly string[])[] = []
+  const take = gather<string>((batch) => batches.push(batch))
+  take('a')
+  await turn()
+  expect(batches).toEqual([['a']])
 })
 
 test('what never stops to come is handed over all the same', async () => {
   const batches: (readonly number[])[] = []
   const take = gather<number>((batch) => batches.push(batch))
   for (let i = 0; i < 20; i++) {
-    take(i)
+    take(2 * i)
+    take(2 * i + 1)
     await turn()
   }
   await turns(2)
-  expect(batches.flat()).toEqual(Array.from({ length: 20 }, (_, i) => i))
-  for (const batch of batches) expect(batch.length).toBeLessThanOrEqual(6)
+  expect(batches.flat()).toEqual(Array.from({ length: 40 }, (_, i) => i))
+  for (const batch of batches) expect(batch.length).toBeLessThanOrEqual(12)
 })
 
 test('each kind of work has a turn of its own, in the order in which it came; the later one gathers meanwhile', async () => {
@@ -42,13 +48,15 @@ test('each kind of work has a turn of its own, in the order in which it came; th
   const other = gather<string>((batch) => done.push(`other ${batch.join('')}`))
   one('a')
   other('b')
-  await turns(2)
+  await turn()
   expect(done).toEqual(['one a'])
-  other('c')
   one('d')
-  for (let i = 0; i < 9 && done.length === 1; i++) await turn()
+  other('c')
+  await turn()
+  expect(done).toEqual(['one a'])
+  await turn()
   expect(done).toEqual(['one a', 'other bc'])
-  await turns(3)
+  await turn()
   expect(done).toEqual(['one a', 'other bc', 'one d'])
 })
 
@@ -59,8 +67,8 @@ test('work that asks for more gets it in a later turn', async () => {
     if (batch[0] === 1) take(2)
   })
   take(1)
-  await turns(2)
+  await turn()
   expect(done).toEqual([1])
-  await turns(2)
+  await turn()
   expect(done).toEqual([1, 2])
 })

@@ -1,8 +1,6 @@
-// Where the policy comes from: a bundle file or directory and a folder of tables, watched; the last good one stays.
-import { watch } from 'node:fs'
-import type { FSWatcher } from 'node:fs'
+// Where the policy comes from: a bundle file or directory and a folder of tables, looked at again and again; the last good one stays.
 import { readFile, readdir, stat } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import type { Clock, JsonObject, Log, PolicyEngine } from '../model.ts'
 import { BUNDLE_LIMITS, bundleFromFiles, readBundle } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
@@ -30,11 +28,12 @@ export type PolicySourceOptions = {
   readonly log: Log
   readonly clock: Clock
   readonly onChange: (engine: PolicyEngine) => void
-  /** ms between looks at the files where the watch is deaf; 2,000 unless told. */
+  /** ms between looks at the files; 500 unless told. */
   readonly poll?: number
 }
 
-const SETTLE = 100
+// inotify is deaf on some volumes, runs out on a busy node, and hears of every write beside a file.
+const LOOK = 500
 /** ms that calls may go on with an engine that was replaced. */
 const GRACE = 60_000
 
@@ -120,7 +119,7 @@ const fingerprint = async (paths: readonly (string | null)[]): Promise<string> =
 }
 
 /**
- * Opens, loads once and watches. Never rejects for a bad policy: then `current()` is null and `problem()` says why,
+ * Opens, loads once and looks for changes. Never rejects for a bad policy: then `current()` is null and `problem()` says why,
  * nothing is allowed, and the next good file serves.
  */
 export const openPolicySource = async (options: PolicySourceOptions): Promise<PolicySource> => {
@@ -174,39 +173,19 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
     running = next.catch(() => undefined)
     return next
   }
+  let glimpsed = ''
   const look = (): void => {
     void inTurn(async () => {
-      if (closed || (await fingerprint([bundle, data])) === loaded) return
+      const now = await fingerprint([bundle, data])
+      if (closed || now === loaded) return
+      // Whoever writes may not be done: what two looks saw alike is read.
+      if (now !== glimpsed) glimpsed = now
       // `load` has told the log, and `problem` keeps it.
-      await load().catch(() => undefined)
+      else await load().catch(() => undefined)
     })
   }
-
-  let settling: NodeJS.Timeout | undefined
-  const settle = (): void => {
-    clearTimeout(settling)
-    settling = setTimeout(look, SETTLE)
-  }
-  const watchers: FSWatcher[] = []
-  const watchFolder = (folder: string, only: string | null): void => {
-    try {
-      const watcher = watch(folder, { persistent: false }, (_event, name) => {
-        // A volume of Kubernetes changes by turning `..data`; a rename tells no name at all.
-        if (only === null || name === null || name === only || name.startsWith('..')) settle()
-      })
-      watcher.on('error', (error) =>
-        log.debug({ err: error, folder }, 'watch ended; polling goes on'),
-      )
-      watchers.push(watcher)
-    } catch (error) {
-      log.debug({ err: error, folder }, 'cannot watch; polling goes on')
-    }
-  }
-  watchFolder(dirname(bundle), basename(bundle))
-  watchFolder(bundle, null)
-  if (data !== null) watchFolder(data, null)
-  const poller = setInterval(look, options.poll ?? 2000)
-  poller.unref()
+  const looking = setInterval(look, options.poll ?? LOOK)
+  looking.unref()
 
   await inTurn(load).catch(() => undefined)
 
@@ -216,9 +195,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
     reload: () => inTurn(load),
     close: async () => {
       closed = true
-      clearTimeout(settling)
-      clearInterval(poller)
-      for (const watcher of watchers) watcher.close()
+      clearInterval(looking)
       await running
       for (const [old, timer] of retired) {
         clearTimeout(timer)

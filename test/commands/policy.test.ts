@@ -45,6 +45,23 @@ const needs = opa === null ? ` (SKIPPED: needs opa ${OPA_VERSION}, name it with 
 describe.skipIf(opa === null)(`a build${needs}`, () => {
   beforeEach(() => cpSync(policies, join(root, 'policies'), { recursive: true }))
 
+  test('takes the refusal that the README adds, and its test', async () => {
+    const readme = readFileSync(join(policies, '../README.md'), 'utf8')
+    const [rule = '', proof = '', ...rest] = [...readme.matchAll(/```rego\n(.*?)```/gs)].map(
+      ([, rego = '']) => rego,
+    )
+    expect(rest).toEqual([])
+    const at = join(root, 'policies/deputy/providers/github')
+    writeFileSync(join(at, 'freeze.rego'), rule)
+    writeFileSync(join(at, 'freeze_test.rego'), proof)
+    expect([await policyTest({ root, places, print }), said]).toEqual([
+      0,
+      [expect.stringMatching(/PASS/)],
+    ])
+    writeFileSync(join(at, 'freeze.rego'), rule.replace('"sat", "sun"', '"sat"'))
+    expect(await policyTest({ root, places, print })).toBe(1)
+  })
+
   test('in another folder gives the committed bytes', async () => {
     rmSync(join(root, 'policies/bundle.tar.gz'))
     expect(await policyBuild({ root, places, print })).toBe(0)

@@ -122,6 +122,8 @@ export const startListener = async (options: {
 
   type Arrival = { readonly req: IncomingMessage; readonly res: ServerResponse }
   const begin = ({ req, res }: Arrival): void => {
+    // Whoever left while the call waited for its turn gets no answer.
+    if (res.closed) return
     const id = options.newId()
     try {
       if (admit(req) === 'api') options.api(req, res, id)

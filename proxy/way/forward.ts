@@ -336,8 +336,10 @@ export const createForward = (deps: {
         },
       }
       call.slot = live.add(call)
-      res.on('close', call.leave)
       job.onAbort((reason) => stop(call, reason))
+      // Who left before now does not leave again.
+      if (res.closed) return call.leave()
+      res.on('close', call.leave)
       attempt(call, job.injected, true)
     })
 

@@ -46,6 +46,7 @@ export const createHold = (options: {
       const blind = body.state !== 'none' && body.bytes === null
       if (
         closed ||
+        res.closed ||
         ms <= 0 ||
         blind ||
         releases.size >= options.calls ||

@@ -61,6 +61,8 @@ const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | null> =>
       reject(new Problem('request_invalid', 'the body could not be read', { cause: error }))
     }
     const onClose = (): void => onError(new Error('the caller left'))
+    // Who left before now does not leave again.
+    if (req.destroyed) return onClose()
     req.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
   })
 

@@ -66,8 +66,9 @@ if (unknown.length > 0) {
   const size: Size = {
     quick: flags.quick,
     profile: flags.profile,
-    rounds: Math.min(20, Number(flags.rounds ?? (flags.quick ? 1 : 5))),
-    windowMs: Math.min(60_000, Number(flags.window ?? (flags.quick ? 2_000 : 3_000))),
+    // Many short rounds: what a neighbour of the machine does for a while touches few of them.
+    rounds: Math.min(60, Number(flags.rounds ?? (flags.quick ? 1 : 15))),
+    windowMs: Math.min(60_000, Number(flags.window ?? (flags.quick ? 2_000 : 1_000))),
     connections: Math.min(256, Number(flags.connections ?? 32)),
     folder,
   }

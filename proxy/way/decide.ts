@@ -253,11 +253,13 @@ export const createDecide = (
     `${text.slice(0, -1)},"graphql":${JSON.stringify(graphql ?? null)}}`,
   ]
   const queryText = ({ route }: Question): string => {
-    let text = ''
-    for (const [name, pairs] of Map.groupBy(route.target.query, (pair) => pair.name)) {
-      const values = quotedList(pairs.map(({ value }) => value))
-      text += `${text === '' ? '' : ','}${quoted(name)}:${values}`
+    const lists = new Map<string, string>()
+    for (const { name, value } of route.target.query) {
+      const before = lists.get(name)
+      lists.set(name, before === undefined ? quoted(value) : `${before},${quoted(value)}`)
     }
+    let text = ''
+    for (const [name, list] of lists) text += `${text === '' ? '' : ','}${quoted(name)}:[${list}]`
     return `{${text}}`
   }
   const bodyText = (body: Body | null): string =>

@@ -127,7 +127,9 @@ export const nominatedHeaders = (rawHeaders: readonly string[]): ReadonlySet<str
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] ?? ''
     if (name.length !== 10 || name.toLowerCase() !== 'connection') continue
-    for (const option of (rawHeaders[i + 1] ?? '').toLowerCase().split(',')) {
+    const value = rawHeaders[i + 1] ?? ''
+    if (value === 'keep-alive') continue
+    for (const option of value.toLowerCase().split(',')) {
       const bare = option.trim()
       if (bare !== '' && bare !== 'close' && bare !== 'keep-alive') (names ??= new Set()).add(bare)
     }

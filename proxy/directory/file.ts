@@ -113,18 +113,23 @@ export const openFileDirectory = (options: {
   let seen = mark(statSync(options.path, { bigint: true }))
   let text = readFileSync(options.path, 'utf8')
   let people = read(text)
-  let healthy = true
+  /** Why nobody is known; null: people are. */
+  let problem: string | null = null
   const reload = async (): Promise<void> => {
     try {
       const now = await readFile(options.path, 'utf8')
-      if (healthy && now === text) return
+      if (problem === null && now === text) return
       people = read(now)
       text = now
-      healthy = true
+      problem = null
       options.log.info({ people: people.size }, 'entitlements file read')
     } catch (error) {
+      // What could not be read may be readable at the next look; what is no list of people stays so until it changes.
+      if (error instanceof Error && 'code' in error) seen = ''
+      const said = error instanceof Error ? error.message : 'it cannot be read'
+      if (said === problem) return
       // Old facts must not go on counting as new ones: nothing is known until the file can be read.
-      healthy = false
+      problem = said
       options.log.error(
         { err: error },
         'entitlements file is broken: nobody is known until it is mended',
@@ -151,7 +156,7 @@ export const openFileDirectory = (options: {
   timer.unref()
   return {
     ask: (person) => {
-      if (!healthy || options.clock.mono() - looked > LOST_MS)
+      if (problem !== null || options.clock.mono() - looked > LOST_MS)
         throw new Error('the entitlements file cannot be read')
       let key = keys.get(person)
       if (key === undefined) keys.set(person, (key = keyOf(person)))

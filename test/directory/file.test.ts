@@ -5,7 +5,13 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { openFileDirectory, type Directory } from '../../proxy/directory/file.ts'
 
 const quiet = (): void => {}
-const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
+let errors: string[]
+const log = {
+  debug: quiet,
+  info: quiet,
+  warn: quiet,
+  error: (_fields: object, msg: string) => void errors.push(msg),
+}
 const alice = { tenant: 'default', realm: 'corp', id: 'alice' }
 const rows = (group: string): string =>
   JSON.stringify({ people: [{ id: 'alice', groups: [group] }] })
@@ -20,6 +26,7 @@ beforeEach(() => {
   path = join(dir, 'people.yaml')
   now = 0
   changes = 0
+  errors = []
   open = []
 })
 afterEach(() => {
@@ -69,13 +76,27 @@ test('a volume that turns a link, and a file that is moved over it', async () =>
   await soon(directory, 'c')
 })
 
-test('without the file nobody is known, until it is back', async () => {
+test('without the file nobody is known, until it is back; the log says so once', async () => {
   writeFileSync(path, rows('a'))
   const directory = begin()
-  rmSync(path)
+  renameSync(path, join(dir, 'away'))
   await vi.waitFor(() => expect(() => directory.ask(alice)).toThrow('cannot be read'), 2_000)
-  writeFileSync(path, rows('a'))
+  await new Promise((done) => setTimeout(done, 800))
+  expect(errors).toHaveLength(1)
+  // The very same file: its content and its times say that nothing happened.
+  renameSync(join(dir, 'away'), path)
   await soon(directory, 'a')
+})
+
+test('a file that is no list of people is reported once, and read again when it changes', async () => {
+  writeFileSync(path, rows('a'))
+  const directory = begin()
+  writeFileSync(path, 'people: [')
+  await vi.waitFor(() => expect(() => directory.ask(alice)).toThrow('cannot be read'), 2_000)
+  await new Promise((done) => setTimeout(done, 800))
+  expect(errors).toHaveLength(1)
+  writeFileSync(path, rows('b'))
+  await soon(directory, 'b')
 })
 
 test('what was written beside it changes nothing', async () => {

@@ -1,8 +1,8 @@
 # METADATA
 # description: |
 #   Who may do what, by tables: group -> roles -> rows. No person and no team is named here. Only the
-#   rows of the caller's own roles are ever looked at, and sets hold ids, because putting a whole
-#   row into a set costs more than looking it up again.
+#   rows of the caller's own roles are ever looked at, and rows are kept by id, because putting a
+#   whole row into a set costs more.
 package deputy.grants
 
 import future.keywords.not

@@ -63,6 +63,13 @@ host_served(provider, host) if {
 	endswith(host, suffix)
 }
 
+# --- method --------------------------------------------------------------------------------------
+
+# The method is upper case (deputy refuses others); whatever is not a plain read changes something.
+reads("GET")
+
+reads("HEAD")
+
 # --- body ----------------------------------------------------------------------------------------
 
 body_ok(operation, state) if {

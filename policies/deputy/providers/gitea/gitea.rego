@@ -6,24 +6,21 @@ package deputy.providers.gitea
 
 import future.keywords.not
 
+import data.deputy.lib
+
 deny contains {"code": "gitea_repo_delete", "msg": "agents do not delete or give away repositories"} if {
-	not reads(input.request.method)
+	not lib.reads(input.request.method)
 	repo_gone
 }
 
 deny contains {"code": "gitea_protected", "msg": "agents do not change secrets, keys, hooks or who has access"} if {
-	not reads(input.request.method)
+	not lib.reads(input.request.method)
 	protected
 }
 
-# A fetch is a POST that changes nothing; it lies outside of the API.
-reads("GET")
-
-reads("HEAD")
-
 path := [lower(segment) | some segment in input.request.segments]
 
-# What follows /api/v1.
+# What follows /api/v1. A fetch is a POST that changes nothing: it lies outside.
 api := array.slice(path, 2, count(path)) if array.slice(path, 0, 2) == ["api", "v1"]
 
 # What follows the name of the repository.

@@ -7,13 +7,15 @@ package deputy.providers.github
 
 import future.keywords.not
 
+import data.deputy.lib
+
 deny contains {"code": "github_repo_delete", "msg": "agents do not delete or give away repositories"} if {
-	not reads(input.request.method)
+	not lib.reads(input.request.method)
 	repo_gone
 }
 
 deny contains {"code": "github_protected", "msg": "agents do not change secrets, keys, hooks or who has access"} if {
-	not reads(input.request.method)
+	not lib.reads(input.request.method)
 	protected
 }
 
@@ -22,11 +24,6 @@ deny contains {"code": "github_graphql", "msg": "the call was not read as GraphQ
 	lower(input.request.segments[0]) == "graphql"
 	not input.operation.kind == "graphql"
 }
-
-# The method is upper case (deputy refuses others); whatever is not a plain read changes something.
-reads("GET")
-
-reads("HEAD")
 
 path := [lower(segment) | some segment in input.request.segments]
 

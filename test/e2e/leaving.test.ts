@@ -55,7 +55,7 @@ test.each([
     const { socket } = await dial(deputy.agent)
     socket.on('error', () => undefined)
     await new Promise((sent) => socket.write(text(), sent))
-    for (let wait = i % 4; wait > 1; wait--) await turn()
+    for (let wait = i % 3; wait > 0; wait--) await turn()
     if (i % 2 === 0) socket.destroy()
     else socket.resetAndDestroy()
   }

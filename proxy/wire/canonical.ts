@@ -127,9 +127,7 @@ export const nominatedHeaders = (rawHeaders: readonly string[]): ReadonlySet<str
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] ?? ''
     if (name.length !== 10 || name.toLowerCase() !== 'connection') continue
-    const value = rawHeaders[i + 1] ?? ''
-    if (value === 'keep-alive') continue
-    for (const option of value.toLowerCase().split(',')) {
+    for (const option of (rawHeaders[i + 1] ?? '').toLowerCase().split(',')) {
       const bare = option.trim()
       if (bare !== '' && bare !== 'close' && bare !== 'keep-alive') (names ??= new Set()).add(bare)
     }

@@ -115,6 +115,14 @@ export type Sifted = {
   readonly stripped: readonly string[]
 }
 
+type Judged<R> = { readonly lower: string; readonly rule: R }
+/** Agents and providers repeat the same few header names, so each is judged once. */
+const judging = <R>(ruleOf: (lower: string) => R): ((raw: string) => Judged<R>) =>
+  remembered((raw) => {
+    const lower = raw.toLowerCase()
+    return { lower, rule: ruleOf(lower) }
+  })
+
 type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding' | 'range'
 
 const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
@@ -135,14 +143,11 @@ export const createSift = (
   tagHeader: string,
 ): ((rawHeaders: readonly string[], provider: Provider) => Sifted) => {
   const tag = tagHeader.toLowerCase()
-  const judges = new WeakMap<Provider, (raw: string) => readonly [string, Rule]>()
+  const judges = new WeakMap<Provider, (raw: string) => Judged<Rule>>()
   return (rawHeaders, provider) => {
     let judge = judges.get(provider)
     if (judge === undefined) {
-      judge = remembered((raw) => {
-        const lower = raw.toLowerCase()
-        return [lower, ruleOf(lower, tag, provider)]
-      })
+      judge = judging((lower) => ruleOf(lower, tag, provider))
       judges.set(provider, judge)
     }
     const nominated = nominatedHeaders(rawHeaders)
@@ -151,7 +156,7 @@ export const createSift = (
     let accepted = ''
     for (let i = 0; i < rawHeaders.length; i += 2) {
       const value = rawHeaders[i + 1] ?? ''
-      const [name, rule] = judge(rawHeaders[i] ?? '')
+      const { lower: name, rule } = judge(rawHeaders[i] ?? '')
       if (rule === 'credential') {
         const said = evidenceName(name)
         stripped ??= []
@@ -227,27 +232,23 @@ const answerRule = (lower: string): AnswerRule => {
   return REWRITTEN.has(lower) ? 'rewritten' : 'keep'
 }
 
-type Judged = { readonly lower: string; readonly rule: AnswerRule }
 /** A provider's header section, read once. */
 export type AnswerHead = {
   /** Names and values in turn, as they came (latin1). */
   readonly section: readonly string[]
-  readonly judged: readonly Judged[]
+  readonly judged: readonly Judged<AnswerRule>[]
   /** `Content-Encoding`, lower case; `identity` where there is none. */
   readonly coding: string
   /** `Content-Type` as it came, or empty. */
   readonly type: string
 }
 
-/** Reads the head of an answer. Providers repeat the same few names, so each is judged once. */
+/** Reads the head of an answer. */
 export const createAnswerReader = (): ((raw: readonly (string | Buffer)[]) => AnswerHead) => {
-  const judge = remembered((name): Judged => {
-    const lower = name.toLowerCase()
-    return { lower, rule: answerRule(lower) }
-  })
+  const judge = judging(answerRule)
   return (raw) => {
     const section: string[] = []
-    const judged: Judged[] = []
+    const judged: Judged<AnswerRule>[] = []
     let coding: string | null = null
     let type: string | null = null
     for (let i = 0; i < raw.length; i += 2) {

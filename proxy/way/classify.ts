@@ -57,15 +57,18 @@ const build = (rows: readonly OperationRow[]): Node => {
     parts.forEach((part, i) => {
       const last = i === parts.length - 1
       if (/^\{[^}]+\+\}$/.test(part)) {
-        if (last) at.rest.set(row.method, row)
-        else at = at.slashes ??= node()
+        if (last) {
+          at.rest.set(row.method, row)
+          return
+        }
+        at = at.slashes ??= node()
       } else if (part.startsWith('{')) at = at.one ??= node()
       else {
         const next = at.literal.get(part) ?? node()
         at.literal.set(part, next)
         at = next
       }
-      if (!last || part.endsWith('+}')) return
+      if (!last) return
       at.rows.set(row.method, row)
       if (row.graphql !== undefined) (at.fields ??= new Map()).set(row.graphql, row)
     })

@@ -155,7 +155,7 @@ export const createDecide = (
   const users = new WeakMap<Entitlements, WeakMap<Principal, Who>>()
   const providers = new WeakMap<Holding, Map<string, InputMember>>()
   const operations = new WeakMap<Operation, Map<readonly string[], InputMember>>()
-  let second = 0
+  let second = -1
   let now: InputMember = ['now', '']
 
   const nowMember = (): InputMember => {
@@ -321,8 +321,7 @@ export const createDecide = (
     const { reasons } = answer
     if (answer.allow && reasons.length === 0) {
       // The decision's own bound on the age of facts holds even where a policy forgot to compare.
-      const age = question.facts.ageMs()
-      return age > answer.max_entitlement_age_s * 1_000 && age > 0
+      return question.facts.ageMs() > answer.max_entitlement_age_s * 1_000
         ? said('deny', STALE, answer)
         : said('allow', reasons, answer)
     }

@@ -177,6 +177,10 @@ export const mutantsOf = (path: string, text: string): readonly Mutant[] => {
         parent.type === node.type &&
         parent['operator'] === node['operator']) ||
         entries(parent).length > 0 ||
+        // A pair inside a function is a value, not a list.
+        (parent.type !== 'NewExpression' &&
+          up.some(isFunction) &&
+          entries(node).length === 2) ||
         (parent.type === 'ForStatement' && parent['test'] === node) ||
         (node.type === 'ThrowStatement' &&
           (parent.type === 'BlockStatement' ? grand : parent)?.type === 'IfStatement'))

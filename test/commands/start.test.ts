@@ -31,7 +31,7 @@ const loadedBy = async (dir: string, during: (said: string) => Promise<void> = a
   child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
   const exited = new Promise((resolve) => child.once('exit', resolve))
   try {
-    await expect.poll(() => said, { timeout: 30_000 }).toContain('deputy is ready')
+    await expect.poll(() => said).toContain('deputy is ready')
     await during(said)
   } finally {
     child.kill('SIGTERM')
@@ -42,7 +42,7 @@ const loadedBy = async (dir: string, during: (said: string) => Promise<void> = a
 
 test(
   'a start loads neither the pages nor a client that no call needs; the first visitor loads them',
-  { timeout: 60_000 },
+  { timeout: 120_000 },
   async () => {
     const dir = await prepareFolder({ upstream: 'http://127.0.0.1:9' })
     dirs.push(dir)

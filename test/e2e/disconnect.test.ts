@@ -7,6 +7,7 @@ import { startDeputy, until } from '../support/deputy.ts'
 import type { Deputy } from '../support/deputy.ts'
 import { startUpstream } from '../support/upstream.ts'
 import type { Upstream } from '../support/upstream.ts'
+import { paced } from '../support/pace.ts'
 
 const TOKEN = 'token-of-alice-0123456789'
 let upstream: Upstream
@@ -40,7 +41,7 @@ test('a person sees that the agent used their account, disconnects it, and the c
   const look = setInterval(() => {
     void browser.open(`${deputy.connect}/connections`).then(({ text }) => (shown = text))
   }, 200)
-  await until(() => shown !== '' && !shown.includes('Not yet'), 'the last use is shown', 5_000)
+  await until(() => shown !== '' && !shown.includes('Not yet'), 'the last use is shown')
   clearInterval(look)
   expect(shown).toContain(`Last used</dt>`)
   expect(shown).not.toContain(TOKEN)
@@ -58,7 +59,7 @@ test('a person sees that the agent used their account, disconnects it, and the c
   const from = performance.now()
   const after = await browser.submit(page)
   expect(await rest).toBe('cut')
-  expect(performance.now() - from).toBeLessThan(1_000)
+  expect(performance.now() - from).toBeLessThan(paced(1_000))
   expect(after.text).toContain('deputy has deleted its access')
   expect(after.text).toContain('No account is connected')
   upstream.handle = null
@@ -72,4 +73,4 @@ test('a person sees that the agent used their account, disconnects it, and the c
       result: 'not_supported',
     },
   ])
-}, 20_000)
+})

@@ -192,7 +192,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
       },
     })
     opened.push(deputy.close)
-  }, 60_000)
+  })
   afterAll(async () => {
     for (const close of opened.toReversed()) await close()
     rmSync(folder, { recursive: true, force: true })
@@ -215,7 +215,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
       .find((credential) => credential?.['account'] === 'alice')
     // Gitea’s token answer tells no scopes: these come from its introspection.
     expect(used?.['scopes']).toEqual([...SCOPES, 'read:misc'].toSorted())
-  }, 30_000)
+  })
 
   test('Octokit opens an issue as alice, who is its author for everybody, and bob of staff may only read it', async () => {
     const issue = { owner: 'alice', repo: 'app', title: 'from the agent' }
@@ -231,7 +231,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
       headers: { 'content-type': 'application/json' },
     })
     expect([refused.status, refused.headers.get('deputy-answer')]).toEqual([403, 'policy_denied'])
-  }, 20_000)
+  })
 
   test('page 2 leads back through deputy: Gitea’s absolute Link headers are rewritten, and Octokit follows them', async () => {
     for (const title of ['second', 'third'])
@@ -250,7 +250,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
     for await (const page of each) pages.push(page.url)
     expect(pages).toHaveLength(3)
     for (const page of pages) expect(page.startsWith(`${deputy.agent}/git.test/`)).toBe(true)
-  }, 20_000)
+  })
 
   test('a credential of bob’s acts nowhere in alice’s calls, in none of the places where Gitea looks for one first', async () => {
     const issues = '/api/v1/repos/alice/app/issues'
@@ -294,7 +294,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
         'header:cookie',
       ]),
     )
-  }, 20_000)
+  })
 
   test('git clones a private repository through deputy, by a header or by the tag as its password', async () => {
     const remote = `${deputy.agent}/git.test/alice/app.git`
@@ -310,7 +310,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
     expect(two).toEqual({ code: 0, out: '' })
     expect(readFileSync(join(folder, 'two/.git/config'), 'utf8')).not.toContain(tag('alice'))
     expect(operations()).toEqual(expect.arrayContaining(['git.advertise', 'git.fetch']))
-  }, 30_000)
+  })
 
   test('a push is refused by the starter policy, and passes once a table allows it', async () => {
     const header = `http.extraHeader=Deputy-User: ${tag('alice')}`
@@ -338,7 +338,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
     expect([pushed.code, pushed.out]).toEqual([0, expect.stringContaining('Processed 1 ref')])
     const feed = () => gitea.api('bob', 'GET', '/repos/alice/app/activities/feeds')
     await expect
-      .poll(async () => JSON.stringify(Object.values(await feed())), { timeout: 10_000 })
+      .poll(async () => JSON.stringify(Object.values(await feed())))
       .toMatch(/"op_type":"commit_repo"/)
     const acts = Object.values(await feed()) as Fields[]
     expect(acts.find((act) => act['op_type'] === 'commit_repo')).toMatchObject({
@@ -383,12 +383,12 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
         Array.from({ length: 8 }, () => who(call('alice', '/api/v1/user'))),
       )
       expect(names).toEqual(Array.from({ length: 8 }, () => 'alice'))
-      await until(() => gitea.tokenRequests() > before, 'Gitea logs the refresh', 5_000)
+      await until(() => gitea.tokenRequests() > before, 'Gitea logs the refresh')
       await pause(200)
       expect([round, gitea.tokenRequests() - before]).toEqual([round, 1])
     }
     expect(gitea.said()).not.toContain('was used twice')
-  }, 40_000)
+  })
 
   test('Gitea does as its definition says: a spent refresh token is refused by a sentence alone, the grant survives, scopes stay', async () => {
     const own = await gitea.app('http://127.0.0.1:9/callback')
@@ -410,7 +410,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
     const wider = await gitea.grant(own, 'alice', 'read:user write:repository')
     const told = await gitea.oauth(own, 'introspect', { token: wider['access_token'] ?? '' })
     expect(told.body['scope']).toBe('read:user')
-  }, 30_000)
+  })
 
   test('a consent elsewhere ends alice’s refresh token: she gets a link, and bob’s calls go on', async () => {
     expect(await gitea.grant(app, 'alice', '')).toHaveProperty('access_token')
@@ -420,7 +420,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
     expect(await who(call('bob', '/api/v1/user'))).toBe('bob')
     await connect('alice', ((await lost.json()) as { readonly url: string }).url)
     expect(await who(call('alice', '/api/v1/user'))).toBe('alice')
-  }, 30_000)
+  })
 
   test('what alice disconnects is gone here, and its record says that Gitea could not be told', async () => {
     const browser = createBrowser()
@@ -437,7 +437,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
     const answer = await call('alice', '/api/v1/user')
     expect(answer.headers.get('deputy-answer')).toBe('consent_required')
     expect(await who(call('bob', '/api/v1/user'))).toBe('bob')
-  }, 20_000)
+  })
 
   test('on a laptop the person stands in git’s address, and git tells them the link', async () => {
     const { laptop, connect: say } = await startLaptop('forge')
@@ -452,7 +452,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
     } finally {
       await laptop.close()
     }
-  }, 30_000)
+  })
 
   test('an older and narrower yes at Gitea is not taken for the wider one: deputy says which scopes are missing', async () => {
     const { laptop, client, connect: say } = await startLaptop('old')
@@ -469,7 +469,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
     } finally {
       await laptop.close()
     }
-  }, 30_000)
+  })
 
   test('every row of the catalogue is a path of Gitea’s own specification, or git over HTTP', async () => {
     const answer = await fetch(`${gitea.origin}/swagger.v1.json`)

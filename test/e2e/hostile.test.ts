@@ -13,6 +13,7 @@ import { startUpstream } from '../support/upstream.ts'
 import type { Upstream } from '../support/upstream.ts'
 import type { ProblemCode } from '../../proxy/problem.ts'
 import { CATALOGUE } from '../../proxy/problem.ts'
+import { paced } from '../support/pace.ts'
 
 const TOKEN = 'at-alice-of-the-provider-0123456789'
 let upstream: Upstream
@@ -691,7 +692,7 @@ describe('many at once', () => {
     )
     const began = performance.now()
     await passed(ask('/api.acme.test/good'))
-    expect(performance.now() - began).toBeLessThan(1_000)
+    expect(performance.now() - began).toBeLessThan(paced(1_000))
     for (const { socket, received, text } of open) {
       if (text.startsWith('\0')) await expect.poll(() => parseAnswer(received())?.status).toBe(400)
       socket.destroy()
@@ -724,8 +725,6 @@ describe('many at once', () => {
       'request_too_large',
       'method_not_allowed',
     ]
-    await expect
-      .poll(() => wanted.filter((code) => !codes().includes(code)), { timeout: 2_500 })
-      .toEqual([])
+    await expect.poll(() => wanted.filter((code) => !codes().includes(code))).toEqual([])
   })
 })

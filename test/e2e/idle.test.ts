@@ -38,7 +38,7 @@ test('a whole deputy refreshes idle grants of people whom source and policy allo
   onTestFinished(() => deputy.close())
   const decided = () =>
     deputy.evidence().filter(({ event }) => event === 'connection.decided').length
-  await until(() => decided() === 2 && upstream.refreshes.length === 1, 'a pass', 8_000)
+  await until(() => decided() === 2 && upstream.refreshes.length === 1, 'a pass')
   await until(
     () => deputy.evidence().some(({ event }) => event === 'connection.refreshed'),
     'the record',

@@ -228,7 +228,7 @@ beforeAll(async () => {
     sealed.set(use, Buffer.from(text, 'base64url'))
   }
   deputy = await startChild({ ...setup, tables }, dir)
-}, 30_000)
+})
 afterAll(async () => {
   await deputy.close()
   await Promise.all([upstream.close(), provider.close(), idp.close()])
@@ -470,7 +470,7 @@ describe('a day in the life', () => {
           place,
           false,
         ])
-  }, 20_000)
+  })
 })
 
 test('what a definition always asks for is asked for with every consent', () => {

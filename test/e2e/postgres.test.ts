@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { secret } from '../../proxy/secret.ts'
 import { readRing } from '../../proxy/vault/rotate.ts'
 import { createSealer, newKeyRing } from '../../proxy/vault/seal.ts'
@@ -21,6 +21,7 @@ import type { RawAnswer } from '../support/raw.ts'
 import { startRelay } from '../support/relay.ts'
 import { startUpstream } from '../support/upstream.ts'
 import type { Upstream } from '../support/upstream.ts'
+import { paced } from '../support/pace.ts'
 
 const server = await postgres()
 const absent = 'absent' in server
@@ -95,7 +96,7 @@ const fleet = async (more: Fields = {}) => {
 
 describe.skipIf(absent)(
   `deputies on one PostgreSQL${absent ? ` (SKIPPED: ${server.absent})` : ''}`,
-  { timeout: 30_000 },
+  { timeout: 120_000 },
   () => {
     test('share what a person connected, and a revocation stops calls of all of them within a second', async () => {
       const { deputies, vault, credential } = await fleet()
@@ -107,7 +108,7 @@ describe.skipIf(absent)(
       const began = performance.now()
       await vault.revoke(credential)
       expect(codeOf(await flying)).toBe('consent_required')
-      expect(performance.now() - began).toBeLessThan(1_000)
+      expect(performance.now() - began).toBeLessThan(paced(1_000))
       for (const deputy of deputies) expect(codeOf(await call(deputy))).toBe('consent_required')
     })
 
@@ -116,10 +117,9 @@ describe.skipIf(absent)(
       const [here, there] = deputies
       const held = [1, 2].map(() => call(here, 'alice', 'Prefer: wait=20'))
       const { url } = (await call(there)).json as { url: string }
-      await vi.waitFor(async () => {
-        const metrics = await (await fetch(`http://${here.admin}/metrics`)).text()
-        expect(metrics).toMatch(/^deputy_held_calls 2$/m)
-      })
+      await expect
+        .poll(async () => (await fetch(`http://${here.admin}/metrics`)).text())
+        .toMatch(/^deputy_held_calls 2$/m)
       // The page of the other replica; on a laptop its own terminal shows the code.
       const browser = createBrowser()
       const code = readFileSync(join(there.dir, '.deputy-code'), 'utf8').trim()
@@ -128,7 +128,7 @@ describe.skipIf(absent)(
       const began = performance.now()
       expect((await browser.submit(page, { answer: 'yes' })).text).toContain('is connected')
       for (const answer of await Promise.all(held)) expect(answer.json['login']).toBe('alice')
-      expect(performance.now() - began).toBeLessThan(2_000)
+      expect(performance.now() - began).toBeLessThan(paced(2_000))
     })
 
     test('refuse a run that one of them revoked within a second, and cut what it has in flight there', async () => {
@@ -164,7 +164,7 @@ describe.skipIf(absent)(
       await api('DELETE', `/${run.id}`)
       expect(codeOf(await flying)).toBe('unauthenticated')
       expect(codeOf(await call(there, run.token))).toBe('unauthenticated')
-      expect(performance.now() - began).toBeLessThan(1_000)
+      expect(performance.now() - began).toBeLessThan(paced(1_000))
     })
 
     test('refuse everything while the database is away, are not ready, and recover by themselves', async () => {
@@ -173,9 +173,7 @@ describe.skipIf(absent)(
       expect((await call(deputy)).status).toBe(200)
       const left = upstream.seen.length
       relay.set('cut')
-      await vi.waitFor(async () => expect(codeOf(await call(deputy))).toBe('vault_unavailable'), {
-        timeout: 1_500,
-      })
+      await expect.poll(async () => codeOf(await call(deputy))).toBe('vault_unavailable')
       const ready = await fetch(`http://${deputy.admin}/readyz`)
       expect(ready.status).toBe(503)
       const refused = upstream.seen.length
@@ -183,9 +181,7 @@ describe.skipIf(absent)(
       expect(upstream.seen.length).toBe(refused)
       expect(refused).toBeGreaterThanOrEqual(left)
       relay.set('open')
-      await vi.waitFor(async () => expect((await call(deputy)).status).toBe(200), {
-        timeout: 5_000,
-      })
+      await expect.poll(async () => (await call(deputy)).status).toBe(200)
       expect((await fetch(`http://${deputy.admin}/readyz`)).status).toBe(200)
     })
 

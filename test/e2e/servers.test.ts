@@ -70,7 +70,7 @@ describe.concurrent.each([hydra('5s'), hydra('0s'), keycloak, oidcProvider])(
 
     claim(
       `people consent on its pages, and 50 calls while their tokens end make one token request a person${skip}`,
-      { concurrent: false, timeout: 120_000 },
+      { concurrent: false },
       async () => {
         for (const who of people) await world.consent(deputy, who)
         await crowd([deputy], 4)
@@ -90,7 +90,7 @@ describe.concurrent.each([hydra('5s'), hydra('0s'), keycloak, oidcProvider])(
 
     claim(
       `a call in flight survives the refresh that another call makes${skip}`,
-      { concurrent: false, timeout: 30_000 },
+      { concurrent: false },
       async () => {
         const { server, api } = world
         await world.consent(deputy, 'alice', 'long')
@@ -98,7 +98,7 @@ describe.concurrent.each([hydra('5s'), hydra('0s'), keycloak, oidcProvider])(
         const gate = Promise.withResolvers<void>()
         api.gate.opens = gate.promise
         const flying = world.call(deputy, 'alice', 'long', '&held')
-        await expect.poll(() => api.gate.waiting, { timeout: 5_000 }).toBe(1)
+        await expect.poll(() => api.gate.waiting).toBe(1)
         // At the server the token lives on; deputy's definition says that it does not.
         await sleep(EARLY * 1_000)
         expect((await world.call(deputy, 'alice', 'long')).who).toBe('alice')
@@ -116,7 +116,7 @@ describe.concurrent.each([hydra('5s'), hydra('0s'), keycloak, oidcProvider])(
 
     claim(
       `a refresh token that was spent behind deputy’s back is survived or asked for anew, and nobody else’s is used${skip}`,
-      { concurrent: false, timeout: 120_000 },
+      { concurrent: false },
       async () => {
         const { server, api } = world
         // A new token, so that nothing is under way; it ends well inside the grace.
@@ -151,7 +151,7 @@ describe.concurrent.each([hydra('5s'), hydra('0s'), keycloak, oidcProvider])(
 
     claim(
       `a person who disconnects is told \`revoked\`, and the server says so too${skip}`,
-      { concurrent: false, timeout: 30_000 },
+      { concurrent: false },
       async () => {
         expect((await world.call(deputy, 'alice')).who).toBe('alice')
         const chain = world.chain('alice')
@@ -169,7 +169,7 @@ describe.concurrent.each([hydra('5s'), hydra('0s'), keycloak, oidcProvider])(
 
     test.skipIf(kind.missing !== null || 'absent' in database)(
       `two deputies on one PostgreSQL with 100 callers go on in one chain${skip}${noDatabase}`,
-      { concurrent: false, timeout: 120_000 },
+      { concurrent: false },
       async () => {
         if ('absent' in database) throw new Error(database.absent)
         const pair = await world.pair(await database.fresh())

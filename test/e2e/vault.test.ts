@@ -255,23 +255,15 @@ describe.skipIf(absent)(`PostgreSQL${absent ? ` (SKIPPED: ${server.absent})` : '
     }
     await new Promise((resolve) => setTimeout(resolve, 1_100)) // alice's token ends
     expect(await verdict(deputy, 'alice')).toBe('alice')
-    await vi.waitFor(
-      async () => expect(await verdict(deputy, 'bob')).toBe('vault_unavailable'),
-      5_000,
-    )
+    await expect.poll(() => verdict(deputy, 'bob')).toBe('vault_unavailable')
     expect((await health(deputy))[0]).toBe(503)
     await own.start()
-    await vi.waitFor(async () => expect(await verdict(deputy, 'bob')).toBe('bob'), 10_000)
+    await expect.poll(() => verdict(deputy, 'bob')).toBe('bob')
     expect(await verdict(deputy, 'alice')).toBe('alice')
-    await vi.waitFor(
-      async () =>
-        expect(
-          await (absent
-            ? []
-            : server.sql(own.url, `SELECT generation FROM credentials WHERE user_id = 'alice'`)),
-        ).toEqual([{ generation: '2' }]),
-      10_000,
-    )
+    const select = `SELECT generation FROM credentials WHERE user_id = 'alice'`
+    await expect
+      .poll(() => (absent ? [] : server.sql(own.url, select)))
+      .toEqual([{ generation: '2' }])
     expect(upstream.refreshes).toHaveLength(1)
   })
 

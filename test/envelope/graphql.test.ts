@@ -14,6 +14,7 @@ import { compileProviders } from '../../proxy/config/provider.ts'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
 import { MOST, readGraphql } from '../../proxy/envelope/graphql.ts'
 import { Problem } from '../../proxy/problem.ts'
+import { cpuMs } from '../support/pace.ts'
 
 const fieldsOf = (query: string, more: object = {}): readonly string[] =>
   readGraphql({ query, ...more }).map(({ type, fields }) => `${type} ${fields[0]}`)
@@ -85,12 +86,10 @@ describe('root fields', () => {
       { length: 60 },
       (_, i) => `fragment F${i} on X { x ...F${i + 1} ...F${i + 1} }`,
     )
-    const began = performance.now()
-    expect(fieldsOf(`{ ...F0 } ${doubled.join(' ')} fragment F60 on X { y }`)).toEqual([
-      'query x',
-      'query y',
-    ])
-    expect(performance.now() - began).toBeLessThan(1_000)
+    let found: readonly string[] = []
+    const query60 = `{ ...F0 } ${doubled.join(' ')} fragment F60 on X { y }`
+    expect(cpuMs(() => (found = fieldsOf(query60)))).toBeLessThan(1_000)
+    expect(found).toEqual(['query x', 'query y'])
   })
 
   test('a tool’s introspection query fits the limits', () => {

@@ -96,7 +96,11 @@ const cuts = (node: Node, text: string): readonly Cut[] => {
       if (by === undefined || !left || !right) return []
       // A node's own text has no parentheses around it.
       return [
-        { at: node, by: `(${source(left)}) ${by} (${source(right)})`, what: `${by}: ${source(node)}` },
+        {
+          at: node,
+          by: `(${source(left)}) ${by} (${source(right)})`,
+          what: `${by}: ${source(node)}`,
+        },
       ]
     }
     case 'CallExpression':
@@ -127,7 +131,9 @@ const cutsOfCall = (node: Node, source: (one: Node) => string): readonly Cut[] =
   const looks = LOOKS.get(name)
   if (looks !== undefined) return [{ at: node, by: looks, what: `${looks}: ${source(node)}` }]
   if (name === 'filter')
-    return [{ at: node, by: `(${source(object)})`, what: `without: .filter(${args.map(source).join()})` }]
+    return [
+      { at: node, by: `(${source(object)})`, what: `without: .filter(${args.map(source).join()})` },
+    ]
   if (source(object) !== 'Math' || !/^(?:min|max)$/.test(name) || args.length < 2) return []
   return args.map((arg) => ({
     at: node,
@@ -178,9 +184,7 @@ export const mutantsOf = (path: string, text: string): readonly Mutant[] => {
         parent['operator'] === node['operator']) ||
         entries(parent).length > 0 ||
         // A pair inside a function is a value, not a list.
-        (parent.type !== 'NewExpression' &&
-          up.some(isFunction) &&
-          entries(node).length === 2) ||
+        (parent.type !== 'NewExpression' && up.some(isFunction) && entries(node).length === 2) ||
         (parent.type === 'ForStatement' && parent['test'] === node) ||
         (node.type === 'ThrowStatement' &&
           (parent.type === 'BlockStatement' ? grand : parent)?.type === 'IfStatement'))

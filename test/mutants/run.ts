@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join, relative } from 'node:path'
+import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { createVitest } from 'vitest/node'
@@ -116,7 +116,9 @@ const copyTree = (name: string): string => {
 // --- tests ----------------------------------------------------------------------------------------
 
 type Ran = 'passed' | 'hung' | { readonly failed: readonly string[] }
-type Report = { readonly testResults: readonly { readonly name: string; readonly status: string }[] }
+type Report = {
+  readonly testResults: readonly { readonly name: string; readonly status: string }[]
+}
 
 /** Runs these test files in a copy. `failed` is empty where the run itself broke. */
 const runTests = async (dir: string, files: readonly string[], ms: number): Promise<Ran> => {

@@ -4,6 +4,7 @@ import type { AnswerRules } from '../../proxy/model.ts'
 import { readTokenAnswer } from '../../proxy/oauth/answer.ts'
 import type { TokenAnswer } from '../../proxy/oauth/answer.ts'
 import { RULES } from './fixtures.ts'
+import { cpuMs } from '../support/pace.ts'
 
 const NOW = Date.UTC(2026, 10, 22, 12)
 const read = (
@@ -468,8 +469,6 @@ describe('a bad answer', () => {
   })
 
   test('that is 256 KiB of key=value pairs is read in no time', () => {
-    const began = performance.now()
-    read(`${'a=&'.repeat(80_000)} `, {})
-    expect(performance.now() - began).toBeLessThan(500)
+    expect(cpuMs(() => read(`${'a=&'.repeat(80_000)} `, {}))).toBeLessThan(500)
   })
 })

@@ -104,7 +104,6 @@ for (const kind of await kinds())
     )
     test.concurrent.for(cases)(
       '$point, where an answer that was lost is recoverable: $lostResponse',
-      { timeout: 60_000 }, // forty cases of two processes each share the machine
       async ({ point, lostResponse, habit }, { onTestFinished }) => {
         const { server, place, task } = await setUp(kind, habit, lostResponse, onTestFinished)
         const byParent = point === 'while the answer is under way'
@@ -149,7 +148,6 @@ for (const kind of await kinds())
 for (const kind of (await kinds()).filter(({ ownClock }) => ownClock))
   test.skipIf(kind.skip)(
     `two processes with fifty callers each ask once, on ${kind.name}, and the token serves all`,
-    { timeout: 30_000 },
     async ({ onTestFinished }) => {
       const { server, task } = await setUp(kind, 'punish', 'no', onTestFinished)
       server.after = () => new Promise((resolve) => setTimeout(resolve, 1_500))

@@ -302,7 +302,7 @@ describe('an issuer', () => {
   })
 })
 
-describe('two lines', { timeout: 30_000 }, () => {
+describe('two lines', () => {
   test('suffice for a consent, a call, a refresh and a revocation at a real, strict provider', async () => {
     const house = await startHouse({
       auth: 'client_secret_basic',

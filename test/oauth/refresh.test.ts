@@ -239,12 +239,13 @@ describe('one refresh', () => {
           ? Promise.resolve()
           : new Promise((resolve) => setTimeout(resolve, ms / 40)),
     })
-    server.before = ({ path }) =>
-      path === '/token' ? new Promise((resolve) => setTimeout(resolve, 600)) : undefined
+    const { promise: held, resolve: release } = Promise.withResolvers<void>()
+    server.before = ({ path }) => (path === '/token' ? held : undefined)
     expect(await failure(timed.fresh(id, connection))).toMatchObject({
       code: 'refresh_in_progress',
       extra: { retry_after: 1 },
     })
+    release()
     await expect.poll(async () => (await vault.open(id))?.generation).toBe(2)
     expect((await timed.fresh(id, connection)).credential.generation).toBe(2)
     expect(tokenRequests()).toHaveLength(1)
@@ -254,10 +255,14 @@ describe('one refresh', () => {
     ahead = 2 * HOUR
     let active = 0
     let most = 0
+    const full = Promise.withResolvers<void>()
     const busy: Pick<OAuthClient, 'refresh' | 'revoke'> = {
       ...client,
       refresh: async () => {
         most = Math.max(most, (active += 1))
+        if (active >= 4) full.resolve()
+        await full.promise
+        // A fifth would come meanwhile.
         await new Promise((resolve) => setTimeout(resolve, 20))
         active -= 1
         return {

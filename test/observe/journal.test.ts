@@ -443,7 +443,7 @@ process.exit(0)`)
       result: [true, 'audit_unavailable', false, 'audit_unavailable', true],
       longest: true,
     })
-  }, 15_000)
+  })
 
   test('who lost the lock writes nothing more', async () => {
     const journal = await open('P1')

@@ -44,7 +44,7 @@ const python = (baseUrl: string, apiKey: string, ...args: readonly string[]) => 
     ended,
     /** The first answer, once the client waits for what comes after it. */
     waiting: async (): Promise<Answer & { readonly url: string }> => {
-      await expect.poll(() => log, { timeout: 10_000 }).toContain('Sending HTTP Request: GET')
+      await expect.poll(() => log).toContain('Sending HTTP Request: GET')
       return JSON.parse(out) as Answer & { readonly url: string }
     },
   }
@@ -59,7 +59,7 @@ describe.skipIf(missing !== null)(`arcadepy${needs}`, () => {
     folder = mkdtempSync(join(tmpdir(), 'deputy-arcadepy-'))
     world = await startWorld({ folder, fixedPorts: false })
     house = await startHouse()
-  }, 30_000)
+  })
   // Nothing else ends a client that waits: it asks again without end.
   afterEach(() => running.forEach((child) => child.kill('SIGKILL')))
   afterAll(async () => {
@@ -95,7 +95,7 @@ describe.skipIf(missing !== null)(`arcadepy${needs}`, () => {
     )
     expect(tokens.size).toBeGreaterThan(0)
     for (const token of tokens) expect(agent.said()).not.toContain(token)
-  }, 30_000)
+  })
 
   test('a person who says no ends the client’s wait, in a sentence and without a link', async () => {
     const tag = await house.tag('carol')
@@ -108,7 +108,7 @@ describe.skipIf(missing !== null)(`arcadepy${needs}`, () => {
     expect(agent.said()).toMatch(
       /arcadepy\.APIStatusError: Error code: 410 .*Nothing was connected: the request was declined/,
     )
-  }, 30_000)
+  })
 
   test('what policy refuses is the client’s PermissionDeniedError with the reason, and no link', async () => {
     const tag = await world.idp.assertion('bob', 'py')
@@ -116,7 +116,7 @@ describe.skipIf(missing !== null)(`arcadepy${needs}`, () => {
     expect(await agent.ended).toBe(1)
     expect(agent.said()).toMatch(/arcadepy\.PermissionDeniedError: Error code: 403 .*policy_denied/)
     expect(agent.said()).not.toContain('/connect/')
-  }, 30_000)
+  })
 
   test('the application confirms who was there, and an operator lists page by page and deletes', async () => {
     const agent = python(
@@ -156,5 +156,5 @@ describe.skipIf(missing !== null)(`arcadepy${needs}`, () => {
     expect(tokens).toHaveLength(4)
     for (const { said } of [agent, application, operator])
       for (const token of tokens) expect(said()).not.toContain(token)
-  }, 30_000)
+  })
 })

@@ -202,7 +202,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
       await page.getByText('has confirmed that the access is withdrawn').waitFor()
       expect(await held()).toEqual({ kind: 'none' })
       expect(said.filter((line) => /Content.Security.Policy|Refused to/i.test(line))).toEqual([])
-    }, 60_000)
+    })
 
     test('needs no JavaScript, from the link to the disconnection', async () => {
       context = await chromium.newContext({ javaScriptEnabled: false })
@@ -220,7 +220,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
       await page.getByRole('button', { name: 'Disconnect Acme' }).click()
       await page.getByText('No account is connected').waitFor()
       expect(await held()).toEqual({ kind: 'none' })
-    }, 60_000)
+    })
 
     test('leaves neither code nor state in the addresses that the browser remembers of deputy', async () => {
       context = await chromium.newContext()
@@ -249,7 +249,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
       await page.goto(url)
       expect(await page.locator('form').count()).toBe(0)
       expect(await page.locator('h1').textContent()).toContain('is connected')
-    }, 60_000)
+    })
 
     test('reaches a provider that hands people on to hosts which nobody could list', async () => {
       const real = house.connections.get('acme')
@@ -272,7 +272,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
       await page.waitForURL(`${house.provider.issuer}/interaction/**`)
       house.connections.set('acme', real)
       front.close()
-    }, 60_000)
+    })
 
     test('is refused in a frame of another page', async () => {
       context = await chromium.newContext()
@@ -294,6 +294,6 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
       for (const frame of page.frames().slice(1))
         expect(await frame.locator('main').count()).toBe(0)
       outer.close()
-    }, 60_000)
+    })
   })
 })

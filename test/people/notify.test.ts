@@ -101,7 +101,7 @@ test('a webhook that is down or slow does not hold the call; it is tried again, 
   answers = [503, 200]
   const answer = await house.call(await house.tag('bob'))
   expect([answer.status, performance.now() - began < 900]).toEqual([403, true])
-  await until(() => got.length === 2, 'a second attempt', 4_000)
+  await until(() => got.length === 2, 'a second attempt')
   expect(got.map(good)).toEqual([true, true])
   expect(house.deputy.logged()).toContain('http_503')
 })
@@ -216,7 +216,7 @@ describe('a notifier', () => {
     expect(new Set(got.map(({ body }) => (JSON.parse(body) as { url: string }).url)).size).toBe(300)
     expect(got).toHaveLength(300)
     expect(most).toBeLessThanOrEqual(100)
-  }, 30_000)
+  })
 
   test('a link that was used meanwhile is sent to nobody', async () => {
     const { url } = await begin()

@@ -287,7 +287,7 @@ test('where people are hashed in the evidence, none stands there in clear: who i
   } finally {
     await hashed.close()
   }
-}, 30_000)
+})
 
 test('a verifier beside a sign-in is not used, and the log and validate say so', async () => {
   const both = await startHouse({
@@ -313,4 +313,4 @@ test('a verifier beside a sign-in is not used, and the log and validate say so',
   } finally {
     await both.close()
   }
-}, 30_000)
+})

@@ -47,7 +47,7 @@ const start = async (more: Partial<PolicySourceOptions> = {}): Promise<PolicySou
   return source
 }
 const revision = (): string | undefined => source?.current()?.revision
-const patient = { timeout: 8000, interval: 50 }
+const patient = { interval: 50 }
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'deputy-source-'))

@@ -77,7 +77,7 @@ describe('the scripted provider', () => {
 
   test('a plain definition of one’s own needs no example', async () => {
     expect((await run(own({ revoke: 'https://acme.example/revoke' }))).failed).toEqual([])
-  }, 60_000)
+  })
 
   test('signed assertions, pushed requests, JSON requests, resources and repeated scopes get through', async () => {
     const provider = own({
@@ -89,7 +89,7 @@ describe('the scripted provider', () => {
       example: { token: { ...OAUTH }, client_auth: ['private_key_jwt'], pkce: 'required' },
     })
     expect((await run(provider)).failed).toEqual([])
-  }, 60_000)
+  })
 })
 
 const OAUTH = {

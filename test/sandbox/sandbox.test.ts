@@ -25,7 +25,7 @@ const start = (...flags: readonly string[]): Promise<number | null> => {
   return new Promise((ended) => started.once('close', ended))
 }
 const said = async (text: string): Promise<void> => {
-  await expect.poll(() => transcript, { timeout: 40_000, interval: 50 }).toContain(text)
+  await expect.poll(() => transcript, { timeout: 60_000, interval: 50 }).toContain(text)
 }
 /** Which of the addresses in the sandbox's configuration still answer. */
 const listening = async (): Promise<readonly number[]> => {
@@ -72,7 +72,7 @@ test('the play holds from consent to evidence, always under alice’s own name, 
   expect(transcript).not.toContain('fallback')
   expect(transcript).not.toContain('\u001b')
   expect(await listening()).toEqual([])
-}, 60_000)
+})
 
 test.skipIf(noCurl)(
   'afterwards it stays up, its curl lines work when pasted, and Ctrl-C ends everything',
@@ -105,4 +105,4 @@ test('a folder that is not a sandbox’s is never cleared', async () => {
   expect(status).toBe(1)
   expect(transcript).toContain('name another --dir')
   expect(readFileSync(join(folder, 'thesis.txt'), 'utf8')).toBe('years of work')
-}, 60_000)
+})

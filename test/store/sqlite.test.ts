@@ -112,7 +112,7 @@ describe('the SQLite file', () => {
       await gone
     }
     await (await openSqlite(path)).close()
-  }, 20_000)
+  })
 
   test('is refused with a clear sentence when it is none of ours', async () => {
     const dir = folder()

@@ -331,7 +331,7 @@ export const startChild = async (setup: Setup, dir?: string): Promise<Child> => 
 }
 
 /** Polls until `check` is true; rejects after `ms`. */
-export const until = async (check: () => boolean, what: string, ms = 3_000): Promise<void> => {
+export const until = async (check: () => boolean, what: string, ms = 30_000): Promise<void> => {
   for (const end = Date.now() + ms; !check();) {
     if (Date.now() > end) throw new Error(`did not happen: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 10))

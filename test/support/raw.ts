@@ -85,7 +85,7 @@ export const dial = (
 export const sendRaw = async (
   origin: string,
   bytes: string | Buffer,
-  { ms = 5_000 }: { readonly ms?: number } = {},
+  { ms = 20_000 }: { readonly ms?: number } = {},
 ): Promise<RawAnswer> => {
   const text: Buffer = typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes
   const method = text.toString('latin1', 0, text.indexOf(' '))

@@ -76,7 +76,11 @@ const run = async (task: Task): Promise<Told> => {
   const ask = (): Promise<string> =>
     refresher.fresh(task.credential, connection).then(
       ({ credential }) => `${credential.generation} ${credential.access.reveal()}`,
-      (error: unknown) => (error instanceof Problem ? error.code : String(error)),
+      (error: unknown) => {
+        // Where others have the machine, too, a caller is told to come back, and does.
+        if (error instanceof Problem && error.code === 'refresh_in_progress') return ask()
+        return error instanceof Problem ? error.code : String(error)
+      },
     )
   const rounds: (readonly string[])[] = []
   if (task.idle !== undefined) {

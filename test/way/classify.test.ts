@@ -113,11 +113,7 @@ describe('an encoded slash', () => {
   test('separates segments within a last rest, as at the provider, and nowhere else', () => {
     expect(classify(routeTo('GET', '/files/a%2Fb/c')).segments).toEqual(['files', 'a', 'b', 'c'])
     expect(classify(routeTo('GET', '/files/a/b')).segments).toEqual(['files', 'a', 'b'])
-    expect(classify(routeTo('GET', '/labels/a%2Fb/use')).segments).toEqual([
-      'labels',
-      'a/b',
-      'use',
-    ])
+    expect(classify(routeTo('GET', '/labels/a%2Fb/use')).segments).toEqual(['labels', 'a/b', 'use'])
   })
 
   test.each(['/users/a%2Fb', '/users%2Fme', '/nowhere/a%2Fb', '/users/a%2Fb/address'])(
@@ -180,7 +176,10 @@ describe('a GraphQL call', () => {
     expect(act.graphql).toEqual(field('query', 'issues'))
   })
   test('of a field without a row is unknown, also where the other kind has one of that name', () => {
-    expect(open(field('query', 'close')).operation).toMatchObject({ id: 'unknown', access: 'admin' })
+    expect(open(field('query', 'close')).operation).toMatchObject({
+      id: 'unknown',
+      access: 'admin',
+    })
     expect(open().operation).toMatchObject({ id: 'unknown', access: 'admin' })
   })
   test('of several is each of them', () => {

@@ -223,7 +223,7 @@ describe('policy is asked', () => {
       entitlements_age_ms: 1_235,
     })
     const auth = { acr: 'high', amr: ['otp'], at: SATURDAY - 90_000 }
-    const signedIn = { entitlements: { ...entitlements, auth }, ageMs: () => 0 }
+    const signedIn: Question['facts'] = { entitlements: { ...entitlements, auth }, ageMs: () => 0 }
     const user = async (facts = signedIn) => (await input({ facts }))['user']
     expect(await user()).toMatchObject({
       entitlements_age_ms: 0,
@@ -233,7 +233,7 @@ describe('policy is asked', () => {
     expect(await user()).toMatchObject({ auth: { age_s: 100 } })
     at(SATURDAY - 100_000) // signed in by a clock that is ahead of ours
     expect(await user()).toMatchObject({ auth: { age_s: 0 } })
-    const untold = { ...signedIn.entitlements, auth: { ...auth, at: null } }
+    const untold = { ...entitlements, auth: { ...auth, at: null } }
     expect(await user({ entitlements: untold, ageMs: () => 0 })).toMatchObject({
       auth: { age_s: null },
     })
@@ -295,14 +295,17 @@ describe('a holding', () => {
     ['without a grant of this agent', { ...held, granted: null }, []],
     ['of this agent', held, ['read', 'write']],
     ['granted in part', { ...held, granted: ['write', 'more'] }, ['write']],
-  ])('%s lets the agent use its scopes, and says whether it is connected', async (_, holding, scopes) => {
-    expect(usable(holding)).toEqual(scopes)
-    expect((await house().input({ holding }))['provider']).toMatchObject({
-      connected: scopes.length > 0,
-      account: holding.kind === 'held' ? 'alice-at-acme' : null,
-      granted_scopes: scopes,
-    })
-  })
+  ])(
+    '%s lets the agent use its scopes, and says whether it is connected',
+    async (_, holding, scopes) => {
+      expect(usable(holding)).toEqual(scopes)
+      expect((await house().input({ holding }))['provider']).toMatchObject({
+        connected: scopes.length > 0,
+        account: holding.kind === 'held' ? 'alice-at-acme' : null,
+        granted_scopes: scopes,
+      })
+    },
+  )
   test.each([
     [['all'], ['read', 'all'], ['all']],
     [[], ['all'], ['all']],
@@ -323,21 +326,24 @@ describe('the answer', () => {
   const said = (more: Partial<PolicyDecision>, ask: Partial<Question> = {}, later = false) =>
     house({ ...ALLOW, allow: false, ...more }, later).on(ask)
 
-  test.each([false, true])('is what policy said, with the bundle’s name (a worker: %s)', async (later) => {
-    const { on, took } = house(ALLOW, later)
-    expect(await on()).toEqual({
-      id: 'd-1',
-      effect: 'allow',
-      reasons: [],
-      requiredScopes: ['read'],
-      obligations: ALLOW.obligations,
-      grants: ['use'],
-      revision: 'rev',
-      digest: 'sha256:rev',
-      decidedAt: 2_005,
-    })
-    expect(took).toEqual([2])
-  })
+  test.each([false, true])(
+    'is what policy said, with the bundle’s name (a worker: %s)',
+    async (later) => {
+      const { on, took } = house(ALLOW, later)
+      expect(await on()).toEqual({
+        id: 'd-1',
+        effect: 'allow',
+        reasons: [],
+        requiredScopes: ['read'],
+        obligations: ALLOW.obligations,
+        grants: ['use'],
+        revision: 'rev',
+        digest: 'sha256:rev',
+        decidedAt: 2_005,
+      })
+      expect(took).toEqual([2])
+    },
+  )
 
   test('is no allow beside a reason against it, nor without allow', async () => {
     expect(await said({ allow: true, reasons: [reason('hours')] })).toMatchObject({

@@ -19,7 +19,7 @@ const body = (state: string, bytes: number | null): Body =>
   ({ state, bytes: bytes === null ? null : Buffer.alloc(bytes) }) as unknown as Body
 /** A person who answers when told to. */
 const person = () => {
-  let answer = (_: boolean): void => {}
+  let answer: (yes: boolean) => void = () => {}
   let signal: AbortSignal | null = null
   const ended = (_: number, given: AbortSignal): Promise<boolean> => {
     signal = given

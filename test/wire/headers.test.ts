@@ -16,6 +16,7 @@ import {
 } from '../../proxy/wire/headers.ts'
 import { EVERY_PROVIDER, strippedHeaders } from '../../proxy/wire/strip.ts'
 import { codeOf, provider } from './fixture.ts'
+import { cpuMs } from '../support/pace.ts'
 
 const TOKEN = 'gho_16C7e42F292c6912E7710c838347Ae178B4a'
 
@@ -394,14 +395,12 @@ describe('a challenge of an API', () => {
   })
 
   test('that is long is read in no time', () => {
-    const began = performance.now()
     for (const text of [
       'a'.repeat(16_384),
       'a '.repeat(8_192),
       'a="'.repeat(5_000),
       `a${' '.repeat(16_000)}`,
     ])
-      challengeIn(text)
-    expect(performance.now() - began).toBeLessThan(200)
+      expect(cpuMs(() => challengeIn(text))).toBeLessThan(200)
   })
 })

@@ -97,8 +97,7 @@ const find = (at: Node, segments: readonly string[], i: number, method: string):
     const byOne = at.one === null || segment === '' ? null : find(at.one, segments, i + 1, method)
     if (byOne !== null) return byOne
   }
-  const bySlashes =
-    at.slashes === null || segment === '' ? null : find(at.slashes, segments, i + 1, method)
+  const bySlashes = at.slashes === null ? null : find(at.slashes, segments, i + 1, method)
   if (bySlashes !== null) return bySlashes
   const rest = at.rest.get(method)
   return rest === undefined || segment === '' ? null : { row: rest, splitFrom: i }

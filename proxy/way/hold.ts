@@ -33,9 +33,7 @@ export const createHold = (options: {
   let closed = false
   return {
     budget(req, tagExpiresAt) {
-      const { prefer } = req.headers
-      const asked =
-        prefer === undefined ? null : WAIT.exec(Array.isArray(prefer) ? prefer.join(',') : prefer)
+      const asked = WAIT.exec(String(req.headers['prefer'] ?? ''))
       const wanted = asked === null ? options.unasked : Number(asked[1]) * 1_000
       const left = tagExpiresAt === null ? options.max : tagExpiresAt - options.now()
       return Math.max(0, Math.min(wanted, options.max, left))

@@ -91,7 +91,7 @@ test('a body that nobody has read is not held: its caller could leave unseen', a
       `${world.agent}/api.github.com/repos/alice-gh/triage/contents/big.bin`,
       {
         method: 'PUT',
-        headers: { 'deputy-user': tag, prefer: 'wait=20', 'content-length': 5_000_000 },
+        headers: { 'deputy-user': tag, prefer: 'wait=500', 'content-length': 5_000_000 },
       },
       (res) => resolve(res.statusCode ?? 0),
     )

@@ -89,7 +89,10 @@ describe('claims', () => {
   test('that a tag does not carry, or does not date, are unavailable', () => {
     for (const principal of [who(null), who({}, null), who(null, null)])
       expect(() => sourceOf(CLAIMS)(principal, 'read')).toThrow(
-        expect.objectContaining({ code: 'entitlements_unavailable' }),
+        expect.objectContaining({
+          code: 'entitlements_unavailable',
+          message: 'the tag carries no claims to read entitlements from',
+        }),
       )
   })
 })

@@ -75,6 +75,13 @@ describe('the answer', () => {
       }
   })
 
+  test('has the id of the first part that was refused that hard', () => {
+    const ids = (...parts: readonly [Decision, ...Decision[]]) => together(parts).id
+    const [one, two] = [decision('deny', { id: 'one' }), decision('deny', { id: 'two' })]
+    expect(ids(decision('allow'), one, two)).toBe('one')
+    expect(ids(two, one, decision('consent_required'))).toBe('two')
+  })
+
   test('names every scope, reason and grant once, and keeps each part’s obligations and the oldest time', () => {
     const limit = { type: 'rate_limit', properties: { limit: 5 } }
     expect(

@@ -124,7 +124,10 @@ type Report = {
 const runTests = async (dir: string, files: readonly string[], ms: number): Promise<Ran> => {
   const report = join(dir, 'node_modules', 'report.json')
   rmSync(report, { force: true })
-  const args = ['run', '--bail', '1', '--reporter', 'json', '--outputFile', report, ...files]
+  // A fact that a mutant keeps from coming is not waited for as long as a busy machine may need.
+  const patience = ['--testTimeout=30000', '--hookTimeout=60000', '--expect.poll.timeout=10000']
+  const output = ['--reporter', 'json', '--outputFile', report]
+  const args = ['run', '--bail', '1', ...patience, ...output, ...files]
   const child = spawn(process.execPath, ['node_modules/vitest/vitest.mjs', ...args], {
     cwd: dir,
     stdio: 'ignore',

@@ -1,5 +1,5 @@
 // `npm run mutants`: takes the checks of proxy/ out, one at a time, in copies of the tree, and prints those that no test misses.
-// A mutant meets the test of its file's name, then the related tests that start no deputy, then the rest of the related ones.
+// A mutant meets the test of its file's name, then the related tests of the same folder, then all others that are related.
 import { execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, relative } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { createVitest } from 'vitest/node'
@@ -26,7 +26,7 @@ const USAGE = `npm run mutants -- [options]
   --seed TEXT      which of them
   --jobs N         at a time, each in a copy of its own (1)
   --timeout S      the least that a run of tests may take before it counts as hung (120)
-  --quick          without the tests that start a whole deputy
+  --quick          with the tests of the same folder only
   --list           prints the mutants and runs nothing`
 const { values: options } = parseArgs({
   options: {
@@ -198,13 +198,12 @@ const sound = async (dir: string, wanted: readonly string[]): Promise<Stage> => 
 const stagesOf = (stage: (files: readonly string[]) => Promise<Stage>) =>
   async function* (path: string): AsyncGenerator<Stage> {
     const files = await related(path)
-    const whole = await related('serve.ts')
     const own = join('test', path.replace(/\.ts$/, '.test.ts'))
-    const others = files.filter((file) => file !== own)
+    const near = (file: string): boolean => file !== own && dirname(file) === dirname(own)
     const parts = [
       files.filter((file) => file === own),
-      others.filter((file) => !whole.includes(file)),
-      options.quick ? [] : others.filter((file) => whole.includes(file)),
+      files.filter(near),
+      options.quick ? [] : files.filter((file) => file !== own && !near(file)),
     ]
     for (const part of parts) {
       const { files: left, ms } = part.length === 0 ? { files: part, ms: 0 } : await stage(part)

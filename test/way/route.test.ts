@@ -94,6 +94,12 @@ describe('by path', () => {
   ])('%j leads nowhere', (url) => {
     expect(refused(url)).toBe('route_not_found')
   })
+  test.each(['/x/y', '/localhost/y', '/a%20b/y'])(
+    '%s has no host, and is told how to name one',
+    (url) => {
+      expect(() => at(url)).toThrow('the path must begin with the provider’s host')
+    },
+  )
   test('a person may stand before the host', () => {
     expect(at('/~alice%40b.example/work@api.acme.example/x')).toMatchObject({
       named: 'alice@b.example',

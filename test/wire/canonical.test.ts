@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { Problem } from '../../proxy/problem.ts'
 import {
   canonicalHeaders,
+  nominatedHeaders,
   canonicalTarget,
   decodePathPerson,
   targetText,
@@ -291,4 +292,20 @@ describe('the person in the path', () => {
   test('half a surrogate pair is no id', () => {
     expect(validId('\ud800')).toBe(false)
   })
+})
+
+test('a target without a question mark has no query', () => {
+  expect(canonicalTarget('GET', '/a=b').query).toEqual([])
+})
+
+test('only Connection nominates headers, and what it says of the connection itself is none', () => {
+  expect(nominatedHeaders(['User-Agent', 'curl', 'X-Names', 'host'])).toBeNull()
+  expect(nominatedHeaders(['Connection', 'close, keep-alive, ,'])).toBeNull()
+  expect([...(nominatedHeaders(['connection', 'X-A, close']) ?? [])]).toEqual(['x-a'])
+})
+
+test.each(['content-encoding', 'content-type', 'host'])('%s twice is refused', (name) => {
+  expect(codeOf(() => canonicalHeaders('deputy-user')([name, 'a', name, 'a']))).toBe(
+    'request_invalid',
+  )
 })

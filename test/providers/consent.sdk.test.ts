@@ -79,7 +79,8 @@ const CASES: readonly Case[] = [
       try {
         return ((await graph.api('/me').get()) as { readonly mail: string }).mail
       } catch (error) {
-        return new Response((error as { readonly body: ReadableStream }).body).json()
+        const { code, message } = error as Error & { readonly code: string }
+        return { code, url: /http:\S+/.exec(message)?.[0] }
       }
     },
   },

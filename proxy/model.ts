@@ -203,8 +203,14 @@ export type Provider = {
     readonly query: readonly string[]
     readonly body: readonly string[]
   }
-  /** JSON pointers in answers that hold URLs to rewrite; `*` matches any key or index. */
+  /** JSON pointers in answers that hold URLs to rewrite; `*` is any key or index, `**` any depth, `*_url` an ending. */
   readonly rewrite: readonly string[]
+  /** The vendor's error shape, in which deputy's refusals are told; null or absent: RFC 9457. */
+  readonly errors?: Json | null
+  /** A slash behind the last segment names the same resource. */
+  readonly trailingSlash?: boolean
+  /** Beginnings of paths by which some clients reach the same API → what stands there instead. */
+  readonly prefixes?: Readonly<Record<string, string>>
   readonly operations: readonly OperationRow[]
   /** Decoded path segments after which one is secret and is written as `hmac:…` (evidence). */
   readonly secretSegments: readonly string[]

@@ -20,12 +20,13 @@ import { CONSENT, decideEach, together, usable, type Decide } from './way/decide
 import { freshest, type Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
 import type { Forward, Outcome } from './way/forward.ts'
-import type { Hold } from './way/hold.ts'
+import { asksToWait, type Hold } from './way/hold.ts'
 import type { Identify } from './way/identify.ts'
 import { inspect, type Body } from './way/inspect.ts'
 import { obligations } from './way/obligations.ts'
 import { matchRoute, type RouteTable } from './way/route.ts'
 import { canonicalHeaders } from './wire/canonical.ts'
+import { inShape } from './wire/error_shape.ts'
 import type { Sifted } from './wire/headers.ts'
 import { stripQuery } from './wire/strip.ts'
 
@@ -166,8 +167,14 @@ const name = (call: Call, sifted: Sifted, body: Body, tagged: boolean): void => 
 }
 
 /** The tag stood where the SDK puts its key: that one Authorization header was no credential. */
-const tagInSlot = (req: IncomingMessage, tagHeader: string, who: Principal): boolean =>
-  who.verified &&
+const tagInSlot = (
+  req: IncomingMessage,
+  tagHeader: string,
+  who: Principal,
+  route: Route,
+): boolean =>
+  // Under `plain` a call that names its person nowhere else named them there.
+  (who.verified || route.named === null) &&
   req.headers[tagHeader] === undefined &&
   req.headersDistinct['authorization']?.length === 1
 
@@ -199,7 +206,7 @@ export const createPep = (deps: PepDeps) => {
       const body = await inspect(req, route, outer, deps.limits) //                         400 413 415
       const act = (call.act = opened(outer, route, body.inner)) //                          400
       const sifted = deps.sift(req.rawHeaders, route.connection.provider)
-      name(call, sifted, body, tagInSlot(req, deps.tagHeader, who))
+      name(call, sifted, body, tagInSlot(req, deps.tagHeader, who, route))
       for (let n = 1; ; n++) {
         const { holding, decision } = await decided(call, req, who, route, act, body, n) //      503
         if (decision.effect !== 'allow') {
@@ -411,8 +418,12 @@ export const createPep = (deps: PepDeps) => {
     if (problem.code === 'internal' || problem.cause !== undefined)
       deps.log.warn({ err: problem.cause, exchange: call.id, code: problem.code }, problem.message)
     if (!res.headersSent && !res.destroyed) {
-      const agent = res.req.headers['user-agent']
-      const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase, agent)
+      const errors = route?.connection.provider.errors ?? null
+      const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase, {
+        agent: res.req.headers['user-agent'],
+        waits: asksToWait(res.req),
+        shape: errors === null ? undefined : (document) => inShape(errors, document),
+      })
       // What was not read of the body must not be taken for the next request.
       res
         .writeHead(status, res.req.complete ? headers : { ...headers, connection: 'close' })

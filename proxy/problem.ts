@@ -35,6 +35,12 @@ export const CATALOGUE = {
     'http_request_denied',
     'Do not retry: whoever was at your page is not whom the link was made for. What was granted has been revoked.',
   ),
+  user_id_mismatch: row(
+    400,
+    'The body names another user than the tag',
+    'http_request_error',
+    'Leave user_id out, or let it be the user that the tag names.',
+  ),
   credential_in_body: row(
     400,
     'The body carries a credential',
@@ -320,23 +326,44 @@ export const sentence = (text: string): string => {
   return /(?:[.!?…]|:\/\/\S+)$/.test(begun) ? begun : `${begun}.`
 }
 
+/** RFC 9457 3, with `code` and what belongs to it. */
+export type ProblemDocument = {
+  readonly type: string
+  readonly title: string
+  readonly status: number
+  readonly detail: string
+  readonly instance: string
+  readonly code: string
+  readonly [member: string]: unknown
+}
+
+/** Who reads the answer, and how. */
+export type Reader = {
+  /** `User-Agent`: of a refusal, git shows its user nothing but a text/plain body. */
+  readonly agent?: string | undefined
+  /** The caller asked to wait (`Prefer: wait`), so it may be told how long. */
+  readonly waits?: boolean
+  /** Puts the document into the vendor's error shape; absent: RFC 9457 as it is. */
+  readonly shape?: ((document: ProblemDocument) => unknown) | undefined
+}
+
 /**
- * The wire form: RFC 9457 body, RFC 9209 Proxy-Status and Deputy-Answer.
+ * The wire form: RFC 9457 body, or the vendor's shape with the same members; RFC 9209 Proxy-Status and Deputy-Answer.
  * @param typeBase `connect.url`, where `/problems/<code>` explains each code
  * @param instance the exchange id
- * @param agent `User-Agent`: of a refusal, git shows its user nothing but a text/plain body
  */
 export const problemAnswer = (
   problem: Problem,
   instance: string,
   typeBase: string,
-  agent?: string,
+  { agent, waits = false, shape }: Reader = {},
 ): ProblemAnswer => {
   const { status, title, proxy, retry: usual } = CATALOGUE[problem.code]
   const { retry_after: known } = problem.extra
-  const retry = typeof known === 'number' ? known : usual
+  // Of a 403 with Retry-After, clients of GitHub wait and repeat, and never show the link.
+  const retry = status === 403 && !waits ? null : typeof known === 'number' ? known : usual
   const plain = agent?.startsWith('git/') === true
-  const document = {
+  const document: ProblemDocument = {
     type: `${typeBase}/problems/${problem.code}`,
     title,
     status,
@@ -346,11 +373,13 @@ export const problemAnswer = (
     ...problem.extra,
     ...(retry !== null && status !== 403 ? { retry_after: retry } : {}),
   }
-  const body = plain ? `deputy: ${problem.message}\n` : JSON.stringify(document)
+  const told = shape === undefined ? document : shape(document)
+  const body = plain ? `deputy: ${problem.message}\n` : JSON.stringify(told)
+  const type = shape === undefined ? 'application/problem+json' : 'application/json'
   return {
     status,
     headers: {
-      'content-type': plain ? 'text/plain; charset=utf-8' : 'application/problem+json',
+      'content-type': plain ? 'text/plain; charset=utf-8' : type,
       'content-length': String(Buffer.byteLength(body)),
       'cache-control': 'no-store',
       'proxy-status': `deputy; error=${proxy}; details="${problem.code}"`,

@@ -49,7 +49,7 @@ test(
     expect(wanted).toMatchObject({ version: stdout.trim() })
     await run('npx', ['deputy', 'init'], { cwd: dir })
 
-    const child = spawn(process.execPath, ['node_modules/deputy/bin/deputy.js', 'serve'], {
+    const child = spawn(process.execPath, ['node_modules/deputy-proxy/bin/deputy.js', 'serve'], {
       cwd: dir,
       env: { ...process.env, DEPUTY_CONFIG: await freePorts(join(dir, 'deputy.yaml')) },
       stdio: ['ignore', 'ignore', 'pipe'],

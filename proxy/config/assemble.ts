@@ -149,6 +149,9 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
       body: lower(d.strip.body),
     },
     rewrite: d.rewrite,
+    errors: (d.errors as Json | undefined) ?? null,
+    trailingSlash: d.trailing_slash === 'ignored',
+    prefixes: d.prefixes,
     // Without scopes at the provider no row can ask for one (a GitHub App that extends the OAuth app).
     operations: d.scope === null ? parts.rows.map((one) => ({ ...one, scopes: [[]] })) : parts.rows,
     secretSegments: d.secret_segments,

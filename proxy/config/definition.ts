@@ -179,6 +179,31 @@ const slot = z.strictObject({
   example: z.unknown(),
 })
 
+const ERROR_WORDS = ['detail', 'code', 'CODE', 'status', 'grpc', 'type', 'title', 'instance']
+/** Is there a text in it that shows `detail`? Without one a person would never read our sentence. */
+const showsDetail = (template: unknown): boolean =>
+  typeof template === 'string'
+    ? template.includes('{detail}')
+    : typeof template === 'object' && template !== null && Object.values(template).some(showsDetail)
+/** The vendor's error shape: any JSON whose texts may hold {detail} and the other words. */
+const errors = z
+  .union([z.record(z.string(), z.json()), z.array(z.record(z.string(), z.json())).min(1).max(5)], {
+    error:
+      'must be the JSON that the vendor answers an error with, such as { message: "{detail}" }',
+  })
+  .refine(showsDetail, 'must have a text with {detail}, which clients show')
+  .refine(
+    (shape) =>
+      [...JSON.stringify(shape).matchAll(/\{(\w+)\}/g)].every(([, word = '']) =>
+        ERROR_WORDS.includes(word),
+      ),
+    `may hold ${ERROR_WORDS.map((word) => `{${word}}`).join(', ')} and no other {word}`,
+  )
+const pathPrefix = z
+  .string()
+  .max(200)
+  .regex(/^(?:\/[\w.~-]+)+$/, 'must be a path such as /api/v3')
+
 const providerId = z.string().regex(/^[a-z0-9][a-z0-9_.-]{0,63}$/, 'may hold a-z, 0-9, _, . and -')
 /** `providers/<id>.yaml`; what a schema cannot say is checked by `parseProvider`. */
 export const definition = z.strictObject({
@@ -266,6 +291,9 @@ export const definition = z.strictObject({
     })
     .prefault({}),
   rewrite: pointers.default([]),
+  errors: errors.optional(),
+  trailing_slash: z.enum(['ignored', 'significant']).default('significant'),
+  prefixes: z.record(pathPrefix, z.union([z.literal(''), pathPrefix])).default({}),
   secret_segments: names.default([]),
   operations: z
     .union([

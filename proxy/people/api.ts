@@ -236,7 +236,10 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
   }
   const mine = (userId: string | undefined, { person }: Principal): void => {
     if (userId !== undefined && userId !== person.id)
-      throw invalid('user_id is not the user that the tag of this request names')
+      throw new Problem(
+        'user_id_mismatch',
+        'user_id is not the user that the tag of this request names',
+      )
   }
 
   route('POST', '/v1/auth/authorize', async (c) => {

@@ -135,8 +135,12 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
     const byHost = tries.get(provider)
     const root = byHost?.get(route.host) ?? byHost?.get('')
     const method = target.method === 'HEAD' ? 'GET' : target.method
-    // A trailing slash is another resource to some servers: it never matches a template without one.
-    const found = root === undefined ? null : find(root, target.segments, 0, method)
+    // A trailing slash is another resource to some servers: without their word it matches no template without one.
+    const segments =
+      provider.trailingSlash === true && target.segments.length > 1 && target.segments.at(-1) === ''
+        ? target.segments.slice(0, -1)
+        : target.segments
+    const found = root === undefined ? null : find(root, segments, 0, method)
     if (found === null) {
       if (encoded)
         throw new Problem(
@@ -146,17 +150,17 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
       return { operation: UNKNOWN, kind: 'rest', segments: target.segments }
     }
     const { splitFrom, fields } = found
-    if (fields) return { operation: UNKNOWN, kind: 'graphql', segments: target.segments, fields }
+    if (fields) return { operation: UNKNOWN, kind: 'graphql', segments, fields }
     return {
       operation: found.row,
       kind: 'rest',
       segments:
         encoded && splitFrom !== null
           ? [
-              ...target.segments.slice(0, splitFrom),
-              ...target.segments.slice(splitFrom).flatMap((segment) => segment.split('/')),
+              ...segments.slice(0, splitFrom),
+              ...segments.slice(splitFrom).flatMap((segment) => segment.split('/')),
             ]
-          : target.segments,
+          : segments,
     }
   }
 }

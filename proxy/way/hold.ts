@@ -19,6 +19,13 @@ export type Hold = {
 
 const WAIT = /(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:[,;]|$)/i
 
+const askedWait = ({ prefer }: IncomingMessage['headers']): number | null => {
+  const asked = WAIT.exec(String(prefer ?? ''))
+  return asked === null ? null : Number(asked[1]) * 1_000
+}
+/** Did the caller say `Prefer: wait=` (RFC 7240 4.3)? */
+export const asksToWait = (req: IncomingMessage): boolean => askedWait(req.headers) !== null
+
 export const createHold = (options: {
   readonly calls: number
   readonly bytes: number
@@ -33,8 +40,7 @@ export const createHold = (options: {
   let closed = false
   return {
     budget(req, tagExpiresAt) {
-      const asked = WAIT.exec(String(req.headers['prefer'] ?? ''))
-      const wanted = asked === null ? options.unasked : Number(asked[1]) * 1_000
+      const wanted = askedWait(req.headers) ?? options.unasked
       const left = tagExpiresAt === null ? options.max : tagExpiresAt - options.now()
       return Math.max(0, Math.min(wanted, options.max, left))
     },

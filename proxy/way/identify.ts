@@ -95,6 +95,10 @@ const slotValue = (value: string): string => {
 const isRun = (value: string): boolean => value.startsWith('dpr_')
 const looksLikeJwt = (value: string): boolean => /^[\w-]+\.[\w-]+\.[\w-]*$/.test(value)
 
+/** `user:alice@example.com` in the key slot names a person under `plain`; anything else there is a credential. */
+const slotName = (value: string): string | null =>
+  value.startsWith('user:') ? value.slice('user:'.length) : null
+
 /** A tag may be sent as it is, or as a bearer. */
 const unbeared = (value: string): string => value.replace(/^bearer +/i, '')
 const sameRun = (run: string | null, value: string): string | null => {
@@ -316,9 +320,15 @@ export const createIdentify = (options: {
       if (id !== null && value !== id) throw denied('two tags name different users')
       id = value
     }
+    for (const value of tags.slot) {
+      const name = slotName(slotValue(value))
+      if (name === null) continue
+      if (id !== null && name !== id) throw denied('two tags name different users')
+      id = name
+    }
     if (id === null || id === '')
       throw denied(
-        `the call has no tag: name the user as ${options.header}, or as /~user/ in the path`,
+        `the call has no tag: name the user as ${options.header}, as user:NAME where the SDK puts its key, or as /~NAME/ in the path`,
       )
     return plainly(id)
   }

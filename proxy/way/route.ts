@@ -1,6 +1,6 @@
 // Which host, provider, connection? Pure: one table built at load, one reading of the target.
 import type { IncomingMessage } from 'node:http'
-import type { Addressing, Connection, Route } from '../model.ts'
+import type { Addressing, Connection, Provider, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { remembered } from '../remember.ts'
 import { canonicalTarget, decodePathPerson } from '../wire/canonical.ts'
@@ -120,6 +120,16 @@ const cut = (target: string): readonly [string, string] => {
     : [target.slice(1, slash), target.slice(slash)]
 }
 
+/** `/api/v3/user` → `/user`, where the definition says that it is the same. */
+const unprefixed = (target: string, prefixes: Provider['prefixes']): string => {
+  for (const prefix in prefixes)
+    if (target.startsWith(prefix) && /^[/?]?$/.test(target.charAt(prefix.length))) {
+      const rest = (prefixes[prefix] ?? '') + target.slice(prefix.length)
+      return rest.startsWith('/') ? rest : `/${rest}`
+    }
+  return target
+}
+
 /**
  * @param dedicated host and person that a dedicated listener fixes
  * @throws Problem 400 request_invalid, 401 for a malformed `~person`, 404 route_not_found, 409 connection_ambiguous
@@ -146,7 +156,7 @@ export const matchRoute = (
     asset,
     addressing,
     named,
-    target: canonicalTarget(req.method ?? '', rest),
+    target: canonicalTarget(req.method ?? '', unprefixed(rest, connection.provider.prefixes)),
   })
   if (dedicated !== null) {
     const [name, host] = split(dedicated.upstream)

@@ -64,16 +64,28 @@ export const rewriteLink = (value: string, readdress: Readdress): string =>
 
 // --- JSON -----------------------------------------------------------------------------------------
 
-type Node = { readonly keys: Map<string, Node>; leaf: boolean }
+type Node = {
+  readonly keys: Map<string, Node>
+  /** Of a part such as `*_url`: what a key must end with. */
+  readonly endings: [string, Node][]
+  /** `**`: stands at every depth below. */
+  deep: boolean
+  leaf: boolean
+}
+const made = (): Node => ({ keys: new Map(), endings: [], deep: false, leaf: false })
 
 const plant = (pointers: readonly string[]): Node => {
-  const root: Node = { keys: new Map(), leaf: false }
+  const root = made()
   for (const pointer of pointers) {
     let node = root
     for (const part of pointer.split('/').slice(1)) {
       const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
-      const next: Node = node.keys.get(key) ?? { keys: new Map(), leaf: false }
-      node.keys.set(key, next)
+      const ending = key.startsWith('*') && key.length > 1 && key !== '**' ? key.slice(1) : null
+      const next: Node =
+        node.keys.get(key) ?? node.endings.find(([end]) => end === ending)?.[1] ?? made()
+      if (key === '**') next.deep = true
+      if (ending === null) node.keys.set(key, next)
+      else if (!node.endings.some(([, one]) => one === next)) node.endings.push([ending, next])
       node = next
     }
     node.leaf = true
@@ -83,15 +95,24 @@ const plant = (pointers: readonly string[]): Node => {
 
 const step = (nodes: readonly Node[], key: string): readonly Node[] => {
   const next: Node[] = []
-  for (const { keys } of nodes) {
-    for (const found of [keys.get(key), keys.get('*')]) {
-      if (found !== undefined) next.push(found)
-    }
+  const enter = (node: Node | undefined): void => {
+    if (node === undefined || next.includes(node)) return
+    next.push(node)
+    // `**` is also no level at all: what follows it may stand right here.
+    enter(node.keys.get('**'))
+  }
+  for (const node of nodes) {
+    enter(node.keys.get(key))
+    enter(node.keys.get('*'))
+    for (const [ending, found] of node.endings) if (key.endsWith(ending)) enter(found)
+    if (node.deep) enter(node)
   }
   return next
 }
 
 const BROKEN = -1
+/** Levels of an answer; deeper ones are no vendor's, and would use up the stack. */
+const DEEPEST = 200
 
 /** Index behind the string that begins at `at`; BROKEN when it has no end. */
 const stringEnd = (text: string, at: number): number => {
@@ -131,13 +152,14 @@ const valueEnd = (text: string, from: number): number => {
 
 type Splice = { readonly from: number; readonly to: number; readonly text: string }
 
-const walk = (
-  text: string,
-  from: number,
-  nodes: readonly Node[],
-  readdress: Readdress,
-  splices: Splice[],
-): number => {
+type Walk = {
+  readonly text: string
+  readonly readdress: Readdress
+  readonly splices: Splice[]
+}
+
+const walk = (walking: Walk, from: number, nodes: readonly Node[], depth: number): number => {
+  const { text, readdress, splices } = walking
   const at = blank(text, from)
   const open = text.charAt(at)
   if (nodes.length === 0) return valueEnd(text, at)
@@ -149,6 +171,7 @@ const walk = (
     return end
   }
   if (open !== '{' && open !== '[') return valueEnd(text, at)
+  if (depth === DEEPEST) return BROKEN
   const close = open === '{' ? '}' : ']'
   let cursor = blank(text, at + 1)
   if (text.charAt(cursor) === close) return cursor + 1
@@ -162,8 +185,7 @@ const walk = (
       if (text.charAt(cursor) !== ':') return BROKEN
       cursor++
     }
-    // Each level uses up a level of the pointers, so the recursion is as deep as the longest of them.
-    cursor = walk(text, cursor, step(nodes, key), readdress, splices)
+    cursor = walk(walking, cursor, step(nodes, key), depth + 1)
     if (cursor === BROKEN) return BROKEN
     cursor = blank(text, cursor)
     if (text.charAt(cursor) === close) return cursor + 1
@@ -173,7 +195,8 @@ const walk = (
 }
 
 /**
- * Readdresses the strings that JSON pointers name (RFC 6901; `*` is any key or index); every other byte stays, numbers too.
+ * Readdresses the strings that JSON pointers name (RFC 6901; `*` is any key or index, `**` any depth, `*_url` any
+ * key of that ending); every other byte stays, numbers too.
  * What is not JSON comes back as it was.
  */
 export const rewriteJson = (
@@ -183,7 +206,10 @@ export const rewriteJson = (
 ): string => {
   const splices: Splice[] = []
   try {
-    if (walk(text, 0, [plant(pointers)], readdress, splices) === BROKEN) return text
+    const root = plant(pointers)
+    const deep = root.keys.get('**')
+    const roots = deep === undefined ? [root] : [root, deep]
+    if (walk({ text, readdress, splices }, 0, roots, 0) === BROKEN) return text
   } catch (error) {
     if (error instanceof SyntaxError) return text // a string with a broken escape
     throw error

@@ -223,7 +223,8 @@ describe('the official SDK', () => {
       .catch((error: unknown) => error)
     expect(refused).toMatchObject({
       status: 403,
-      raw: { response: { error: expect.stringContaining('"code":"policy_denied"') } },
+      message: expect.stringContaining('The security policy does not allow'),
+      raw: { response: { code: 'policy_denied' } },
     })
     const { headers } = (refused as { raw: { response: { headers: Headers } } }).raw.response
     expect(headers.get('deputy-answer')).toBe('policy_denied')

@@ -170,12 +170,16 @@ test('every problem code has a page that says what to do', async () => {
 
 test('an answer that a wait can change says how long, in the header and where it is read', () => {
   for (const [code, { status }] of Object.entries(CATALOGUE)) {
-    const { headers, body } = problemAnswer(new Problem(code as ProblemCode, 'no'), 'x', 'http://y')
+    const problem = new Problem(code as ProblemCode, 'no')
+    const { headers, body } = problemAnswer(problem, 'x', 'http://y', { waits: true })
     const waits =
       status === 429 ||
       status === 503 ||
       /(?:consent|authorization|approval|step_up)_required/.test(code)
     if (waits) expect(Number(headers['retry-after']), code).toBeGreaterThan(0)
+    // Clients of GitHub obey it at a 403 without showing the link: only who asked to wait hears it.
+    const unasked = problemAnswer(problem, 'x', 'http://y').headers['retry-after']
+    expect(unasked, code).toBe(status === 403 ? undefined : headers['retry-after'])
     const told = (JSON.parse(body) as { retry_after?: number }).retry_after
     if (status === 429 || status === 503) expect(told, code).toBe(Number(headers['retry-after']))
     // What would be refused again is not worth a wait.

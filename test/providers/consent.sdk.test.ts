@@ -54,8 +54,7 @@ const CASES: readonly Case[] = [
         const got = await gmail.users.messages.get({ userId: 'me', id }, root)
         return got.data.payload?.headers?.find(({ name }) => name === 'To')?.value
       } catch (error) {
-        const { response } = error as { readonly response: { readonly data: Blob } }
-        return JSON.parse(await response.data.text())
+        return (error as { readonly response: { readonly data: unknown } }).response.data
       }
     },
   },
@@ -80,7 +79,8 @@ const CASES: readonly Case[] = [
       try {
         return ((await graph.api('/me').get()) as { readonly mail: string }).mail
       } catch (error) {
-        return new Response((error as { readonly body: ReadableStream }).body).json()
+        const { code, message } = error as Error & { readonly code: string }
+        return { code, url: /http:\S+/.exec(message)?.[0] }
       }
     },
   },

@@ -30,8 +30,10 @@ const byNumber = (text: string): string =>
     .replace('/users/{username}', '/user/{account_id}')
     .replace('/orgs/{org}/teams/{team_slug}', '/organizations/{organization_id}/team/{team_id}')
     .replace('/orgs/{org}', '/organizations/{organization_id}')
-/** A listing of the root folder has no path: Octokit then leaves the segment empty. */
-const ROOT = ['GET /repos/{owner}/{repo}/contents', 'GET /repos/{owner}/{repo}/contents/']
+/** A listing of the root folder has no path: Octokit then leaves the segment empty. An archive without a ref is the default branch's. */
+const ROOT = ['contents', 'contents/', 'tarball', 'zipball'].map(
+  (last) => `GET /repos/{owner}/{repo}/${last}`,
+)
 
 describe('the catalogue of GitHub against Octokit’s own table', () => {
   test('every id is a method of Octokit', () => {

@@ -46,10 +46,7 @@ const ask = async <T>(call: Promise<T>): Promise<{ readonly value: T } | Answer>
   } catch (error) {
     const { response } = error as Failure
     if (response?.headers['deputy-answer'] === undefined) throw error
-    // Octokit leaves application/problem+json as bytes.
-    const { data } = response
-    const text = data instanceof ArrayBuffer ? new TextDecoder().decode(data) : String(data)
-    return JSON.parse(text) as Answer
+    return response.data as Answer
   }
 }
 

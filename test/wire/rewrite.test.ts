@@ -248,3 +248,42 @@ describe('JSON', () => {
     )
   })
 })
+
+describe('any depth and any ending', () => {
+  const urls = ['/**/url', '/**/*_url']
+  const at = (name: string): string => `https://api.github.com/${name}`
+  const rewritten = (value: unknown): unknown =>
+    JSON.parse(rewriteJson(JSON.stringify(value), urls, byPath))
+  test('every member of the name or ending is rewritten, wherever it stands, and no other', () => {
+    expect(
+      rewritten([
+        { url: at('a'), owner: { repos_url: at('b'), name: at('c'), _url: at('d') } },
+        {
+          items: [{ deep: { er: { url: at('e') } } }],
+          urls: at('f'),
+          html_url: 'https://github.com/x',
+        },
+      ]),
+    ).toEqual([
+      {
+        url: `${base}api.github.com/a`,
+        owner: {
+          repos_url: `${base}api.github.com/b`,
+          name: at('c'),
+          _url: `${base}api.github.com/d`,
+        },
+      },
+      {
+        items: [{ deep: { er: { url: `${base}api.github.com/e` } } }],
+        urls: at('f'),
+        html_url: 'https://github.com/x',
+      },
+    ])
+  })
+  test('every other byte stays, and what is nested without end comes back as it was', () => {
+    const text = ` {"n": 1e400, "url" :"${at('a')}", "x":[ ] }`
+    expect(rewriteJson(text, urls, byPath)).toBe(text.replace(at('a'), `${base}api.github.com/a`))
+    const deep = `${'['.repeat(100_000)}{"url":"${at('a')}"}${']'.repeat(100_000)}`
+    expect(rewriteJson(deep, urls, byPath)).toBe(deep)
+  })
+})

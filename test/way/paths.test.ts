@@ -1,0 +1,58 @@
+import { expect, test } from 'vitest'
+import { parseProvider } from '../../proxy/config/provider.ts'
+import { createClassify } from '../../proxy/way/classify.ts'
+import { buildRoutes, matchRoute } from '../../proxy/way/route.ts'
+
+const readNotes = (extra: object) => {
+  const parsed = parseProvider(
+    {
+      id: 'acme',
+      authorize: 'https://acme.example/a',
+      token: 'https://acme.example/t',
+      hosts: ['api.acme.example'],
+      operations: [
+        { id: 'notes.list', method: 'GET', path: '/notes', access: 'read', scopes: [[]] },
+        { id: 'graph', method: 'POST', path: '/graph', access: 'read', scopes: [[]] },
+      ],
+      ...extra,
+    },
+    'acme.yaml',
+  )
+  if ('problems' in parsed) throw new Error(parsed.problems.join('\n'))
+  const connection = {
+    name: 'acme',
+    provider: parsed.provider,
+    clientId: 'c',
+    clientSecret: null,
+    scopes: [],
+  }
+  const table = buildRoutes([connection])
+  const classify = createClassify([parsed.provider])
+  return (path: string, method = 'GET') => {
+    const headers = { host: '127.0.0.1:7410' }
+    const route = matchRoute(table, { url: `/api.acme.example${path}`, method, headers }, null)
+    return [classify(route).operation.id, route.target.path]
+  }
+}
+
+test('a prefix that the definition names leads to the same operation, and is not sent on', () => {
+  const read = readNotes({ prefixes: { '/api/v3': '', '/api/graph': '/graph' } })
+  expect(read('/api/v3/notes?page=2')).toEqual(['notes.list', '/notes'])
+  expect(read('/api/graph', 'POST')).toEqual(['graph', '/graph'])
+  // Only whole segments, once, and as they are written.
+  for (const other of [
+    '/api/v30/notes',
+    '/api/v3/api/v3/notes',
+    '/API/v3/notes',
+    '/api/%763/notes',
+  ])
+    expect(read(other)[0], other).toBe('unknown')
+  expect(readNotes({})('/api/v3/notes')[0]).toBe('unknown')
+})
+
+test('a slash at the end is another resource unless the definition says that it is ignored', () => {
+  expect(readNotes({})('/notes/')).toEqual(['unknown', '/notes/'])
+  const lenient = readNotes({ trailing_slash: 'ignored' })
+  expect(lenient('/notes/')).toEqual(['notes.list', '/notes/'])
+  expect(() => lenient('/notes//')).toThrow('segment 2 of the path is empty')
+})

@@ -6,7 +6,7 @@ export type Json =
 export type JsonObject = { readonly [k: string]: Json }
 
 export type Clock = {
-  /** Wall clock, ms since the epoch. */
+  /** ms since the epoch; a running deputy's never goes back with the wall clock (clock.ts). */
   readonly now: () => number
   /** Monotonic clock, ms; only differences mean something. */
   readonly mono: () => number

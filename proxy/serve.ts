@@ -1,10 +1,11 @@
 // The composition root: builds every part, hands it to those who need it, listens, drains.
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import type { RequestListener, Server } from 'node:http'
+import type { RequestListener, Server, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
+import type { GuardedClock } from './clock.ts'
 import { controlSocket } from './config/address.ts'
 import { naming } from './config/backend.ts'
 import type { Config } from './config/config.ts'
@@ -100,7 +101,7 @@ export const serve = async (
 ): Promise<Serving> => {
   const { config, at } = loaded
   const { log } = options
-  const clock = systemClock
+  const clock = systemClock()
   // What was opened, newest first: closed in that order, whether the start fails or the process ends.
   const opened: (() => Promise<unknown> | void)[] = []
   const closeAll = async (): Promise<void> => {
@@ -162,6 +163,13 @@ export const serve = async (
       log,
     })
     opened.push(() => journal.close())
+    opened.push(watchClock(clock, log))
+    telemetry.watch(
+      'deputy_clock_lead_seconds',
+      'gauge',
+      'Wall clock minus the time that has passed since the start; beyond 60 either way no call is let through.',
+      () => clock.lead() / 1_000,
+    )
     telemetry.audit(journal)
     telemetry.policy(() => policy.current()?.revision ?? null)
     for (const sink of sinks)
@@ -312,6 +320,8 @@ export const serve = async (
       notifier.wake()
     }
     const sweep = setInterval(() => {
+      // By a wrong clock everything would be old.
+      if (clock.wrong() !== null) return
       for (const each of [flows.sweep(), runs.sweep()])
         each.catch((error: unknown) =>
           log.error({ err: error }, 'old consents and runs could not be swept'),
@@ -359,6 +369,7 @@ export const serve = async (
       plainAgent: config.identity.agent,
       plainRealm: config.identity.realm,
       run: runs.verify,
+      keysGrace: config.identity.jwks_grace,
       fetch: dial.fetch,
       clock,
       log,
@@ -448,6 +459,7 @@ export const serve = async (
       refresher,
       connections,
       allowed: async (person, { agent, connection, scopes }) => {
+        if (clock.wrong() !== null) throw new Problem('clock_wrong', clockSentence(clock))
         if (!(await active(person))) return false
         const verified = config.identity.trust === 'asserted'
         return permit({ ...unattended(person, agent), verified }, connection, {
@@ -482,6 +494,8 @@ export const serve = async (
       runs,
       maxRunMs: config.runs.max,
       permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
+        // What is minted by a wrong clock would end too late by the right one.
+        if (clock.wrong() !== null) throw new Problem('clock_wrong', clockSentence(clock))
         const { held } = await permit(unattended(person, agent), connection, { run: operator })
         if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
       },
@@ -504,6 +518,8 @@ export const serve = async (
       )
       connect.server.on('request', (req, res) => {
         if (pages === null || req.url?.startsWith('/v1/') === true) beside(req, res)
+        // A session that begins by a clock that is ahead would outlive its hour.
+        else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
         else pages(req, res)
       })
     }
@@ -597,6 +613,11 @@ export const serve = async (
           detail: policy.current()?.revision ?? 'none',
         },
         { name: 'audit', ok: journal.healthy(), detail: '' },
+        {
+          name: 'clock',
+          ok: clock.wrong() === null,
+          detail: clock.wrong() === null ? '' : clockSentence(clock),
+        },
         await store.check().then(
           () => ({ name: 'vault', ok: true, detail: '' }),
           (error: unknown) => ({ name: 'vault', ok: false, detail: message(error) }),
@@ -637,6 +658,28 @@ export const serve = async (
     await closeAll()
     throw error
   }
+}
+
+const clockSentence = (clock: GuardedClock): string => {
+  const s = Math.round(clock.lead() / 1_000)
+  return s > 0
+    ? `the wall clock is ${s} s ahead of the time that has passed: it is believed once it has stayed so for a minute`
+    : `the wall clock is ${-s} s behind the time that has passed: set it right; if it was ahead when deputy started, restart deputy`
+}
+const unsure = (res: ServerResponse, sentence: string): void => {
+  res.writeHead(503, { 'content-type': 'text/plain; charset=utf-8', 'retry-after': '30' })
+  res.end(`${sentence}\n`)
+}
+/** Tells the log when the clock goes wrong and when it is right again; looks often enough to know since when. */
+const watchClock = (clock: GuardedClock, log: Log): (() => void) => {
+  let before: ReturnType<GuardedClock['wrong']> = null
+  const timer = setInterval(() => {
+    const wrong = clock.wrong()
+    if (wrong !== null && wrong !== before) log.error({}, `no call is let through: ${clockSentence(clock)}`)
+    if (wrong === null && before !== null) log.info({}, 'the clocks agree again')
+    before = wrong
+  }, 1_000).unref()
+  return () => clearInterval(timer)
 }
 
 const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {

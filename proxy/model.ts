@@ -832,6 +832,13 @@ export type Store = {
     readonly sweep: (before: number) => Promise<number>
     readonly erase: (person: Person) => Promise<number>
   }
+  /** Sessions at the pages that were ended before their hour, by the hash of their key. */
+  readonly sessions: {
+    /** @param expiresAt ms since the epoch; the cookie opens no longer than that anyway */
+    readonly end: (hash: string, expiresAt: number) => Promise<void>
+    readonly ended: (hash: string) => Promise<boolean>
+    readonly sweep: (before: number) => Promise<number>
+  }
   /** Revocation epoch of a person: whatever was remembered under a lower one is void. 0 until first moved. */
   readonly epochs: {
     readonly read: (person: Person) => Promise<number>

@@ -59,6 +59,8 @@ export type Serving = {
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
 const { createServer } = process.getBuiltinModule('node:http')
 const DRAIN_MS = 5_000
+/** By how much the clocks of replicas on one store may differ. */
+const SKEW_MS = 600_000
 /** Fields of `consent.user_mismatch`. */
 type Mismatch = {
   readonly flow: string
@@ -322,9 +324,9 @@ export const serve = async (
     const sweep = setInterval(() => {
       // By a wrong clock everything would be old.
       if (clock.wrong() !== null) return
-      for (const each of [flows.sweep(), runs.sweep()])
+      for (const each of [flows.sweep(), runs.sweep(), store.sessions.sweep(clock.now() - SKEW_MS)])
         each.catch((error: unknown) =>
-          log.error({ err: error }, 'old consents and runs could not be swept'),
+          log.error({ err: error }, 'old consents, runs and sessions could not be swept'),
         )
     }, 60_000)
     sweep.unref()
@@ -332,7 +334,7 @@ export const serve = async (
 
     for (const odd of oddities(config)) log.warn({}, odd)
     const { sign_in: signIn, verifier } = config.connect
-    const session = { sealer, clock, randomBytes, publicUrl }
+    const session = { sealer, clock, store, randomBytes, publicUrl }
     let pages: RequestListener | null = null
     if (connect !== null && (signIn !== undefined || verifier !== undefined)) {
       const atDoor =
@@ -675,7 +677,8 @@ const watchClock = (clock: GuardedClock, log: Log): (() => void) => {
   let before: ReturnType<GuardedClock['wrong']> = null
   const timer = setInterval(() => {
     const wrong = clock.wrong()
-    if (wrong !== null && wrong !== before) log.error({}, `no call is let through: ${clockSentence(clock)}`)
+    if (wrong !== null && wrong !== before)
+      log.error({}, `no call is let through: ${clockSentence(clock)}`)
     if (wrong === null && before !== null) log.info({}, 'the clocks agree again')
     before = wrong
   }, 1_000).unref()

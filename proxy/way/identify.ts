@@ -256,7 +256,11 @@ export const createIdentify = (options: {
       run: null,
     }
     if (seen === changes)
-      verified.set(digest, { principal, by, from }, { ttl: Math.max(1, Math.floor(exp * 1_000 - clock.now())) })
+      verified.set(
+        digest,
+        { principal, by, from },
+        { ttl: Math.max(1, Math.floor(exp * 1_000 - clock.now())) },
+      )
     return principal
   }
 
@@ -344,7 +348,10 @@ export const createIdentify = (options: {
   }
 
   const clockWrong = (): Problem =>
-    new Problem('clock_wrong', 'the clock of deputy’s machine was set, so nothing that ends is sure')
+    new Problem(
+      'clock_wrong',
+      'the clock of deputy’s machine was set, so nothing that ends is sure',
+    )
   const timely = (who: Principal): Principal => {
     if (clock.wrong() !== null) throw clockWrong()
     return who

@@ -1,6 +1,4 @@
 // Everybody gets their own account, whatever the way in which a call names its person.
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { Octokit } from '@octokit/rest'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { startAuthServer } from '../support/authserver.ts'

@@ -1,9 +1,11 @@
 // The wall clock is set while deputy serves: nothing that has ended begins again, no call goes by a wrong clock, and it heals.
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { createBrowser } from '../support/browser.ts'
 import { moveClocks } from '../support/clocks.ts'
 import type { Clocks } from '../support/clocks.ts'
 import { CLIENT_SECRET, startDeputy } from '../support/deputy.ts'
 import type { Deputy } from '../support/deputy.ts'
+import { startHouse } from '../support/house.ts'
 import { AUDIENCE, startIssuer } from '../support/issuer.ts'
 import type { Issuer } from '../support/issuer.ts'
 import { startUpstream } from '../support/upstream.ts'
@@ -166,4 +168,47 @@ describe('set forward by a day', () => {
       .poll(() => deputy.logged(), { timeout: 10_000 })
       .toContain('the clocks agree again')
   })
+})
+
+test('a call that waits for its person does not go on by a clock that went wrong meanwhile', async () => {
+  const house = await startHouse()
+  try {
+    const { url = '' } = await house.authorize('alice')
+    const waiting = fetch(`${house.deputy.agent}/acme@api.acme.test/me`, {
+      headers: { 'deputy-user': await house.tag('alice'), prefer: 'wait=30' },
+    })
+    const metrics = async (): Promise<string> =>
+      (await fetch(`http://${house.deputy.admin}/metrics`)).text()
+    await expect.poll(metrics, { timeout: 10_000 }).toMatch(/^deputy_held_calls 1$/m)
+    clocks.set(-120_000)
+    const came = await house.walk(createBrowser(), url, 'alice-acme')
+    const flow_id = came.searchParams.get('flow_id') ?? ''
+    await house
+      .verifier()
+      .post('/v1/auth/confirm_user', { body: { flow_id, user_id: 'alice', tenant: 'acme' } })
+    const answer = await waiting
+    expect([answer.status, answer.headers.get('deputy-answer')]).toEqual([503, 'clock_wrong'])
+    clocks.set(120_000)
+    expect((await house.call(await house.tag('alice'))).status).toBe(200)
+  } finally {
+    await house.close()
+  }
+})
+
+test('nothing is swept away as old by a clock that is ahead', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+  const house = await startHouse()
+  try {
+    const { id = '' } = await house.authorize('alice')
+    const status = async (): Promise<string | undefined> =>
+      (await (await house.agentClient('alice')).auth.status({ id })).status
+    expect(await status()).toBe('pending')
+    clocks.set(10 * 86_400_000)
+    vi.advanceTimersByTime(61_000)
+    clocks.set(-10 * 86_400_000)
+    expect(await status()).toBe('pending')
+  } finally {
+    vi.useRealTimers()
+    await house.close()
+  }
 })

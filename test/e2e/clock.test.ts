@@ -199,14 +199,14 @@ test('nothing is swept away as old by a clock that is ahead', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
   const house = await startHouse()
   try {
-    const { id = '' } = await house.authorize('alice')
-    const status = async (): Promise<string | undefined> =>
-      (await (await house.agentClient('alice')).auth.status({ id })).status
-    expect(await status()).toBe('pending')
-    clocks.set(10 * 86_400_000)
+    await house.connect('alice', 'alice-acme')
+    const run = { user_id: 'alice', agent: 'agent:triage', connections: ['acme'], expires_in: 600 }
+    const minted = await house.api('POST', '/v1/admin/runs', run)
+    const { token } = (await minted.json()) as { readonly token: string }
+    clocks.set(100 * 86_400_000)
     vi.advanceTimersByTime(61_000)
-    clocks.set(-10 * 86_400_000)
-    expect(await status()).toBe('pending')
+    clocks.set(-100 * 86_400_000)
+    expect((await house.call(token)).status).toBe(200)
   } finally {
     vi.useRealTimers()
     await house.close()

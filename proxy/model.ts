@@ -6,7 +6,7 @@ export type Json =
 export type JsonObject = { readonly [k: string]: Json }
 
 export type Clock = {
-  /** Wall clock, ms since the epoch. */
+  /** ms since the epoch; a running deputy's never goes back with the wall clock (clock.ts). */
   readonly now: () => number
   /** Monotonic clock, ms; only differences mean something. */
   readonly mono: () => number
@@ -837,6 +837,13 @@ export type Store = {
     /** Drops runs that ended before. @returns how many */
     readonly sweep: (before: number) => Promise<number>
     readonly erase: (person: Person) => Promise<number>
+  }
+  /** Sessions at the pages that were ended before their hour, by the hash of their key. */
+  readonly sessions: {
+    /** @param expiresAt ms since the epoch; the cookie opens no longer than that anyway */
+    readonly end: (hash: string, expiresAt: number) => Promise<void>
+    readonly ended: (hash: string) => Promise<boolean>
+    readonly sweep: (before: number) => Promise<number>
   }
   /** Revocation epoch of a person: whatever was remembered under a lower one is void. 0 until first moved. */
   readonly epochs: {

@@ -191,7 +191,7 @@ export const createPep = (deps: PepDeps) => {
   ): Promise<void> => {
     checkHeaders(req.rawHeaders) //                                                         400
     const route = (call.route = cutQuery(call, matchRoute(call.snapshot.routes, req, dedicated))) // 400 404 409
-    const who = (call.who = await deps.identify(req.rawHeaders, route.named)) //            401, before any body is read
+    let who = (call.who = await deps.identify(req.rawHeaders, route.named)) //            401, before any body is read
     const outer = (call.act = call.snapshot.classify(route)) //                             400
     let abort = (reason: Problem): void => void res.destroy(reason)
     const leave = deps.calls.enter({
@@ -208,6 +208,8 @@ export const createPep = (deps: PepDeps) => {
       const sifted = deps.sift(req.rawHeaders, route.connection.provider)
       name(call, sifted, body, tagInSlot(req, deps.tagHeader, who, route))
       for (let n = 1; ; n++) {
+        // While it waited, its run or its key may have ended, or the clock gone wrong.
+        if (n > 1) who = call.who = await deps.identify(req.rawHeaders, route.named) //    401 503
         const { holding, decision } = await decided(call, req, who, route, act, body, n) //      503
         if (decision.effect !== 'allow') {
           if (await answered(call, req, res, body, holding, decision)) continue //             held until the person answered

@@ -217,6 +217,20 @@ export const CATALOGUE = {
     'Retry later; nothing is allowed on old facts.',
     5,
   ),
+  issuer_unavailable: row(
+    503,
+    'The keys of the tag’s issuer cannot be read',
+    'proxy_internal_error',
+    'Retry later with the same tag; nothing is wrong with it. The operator’s log has the cause.',
+    5,
+  ),
+  clock_wrong: row(
+    503,
+    'The clock of deputy’s machine is wrong',
+    'proxy_internal_error',
+    'Tell the operator: the clock must be set right, and deputy restarted if it was ahead before.',
+    30,
+  ),
   policy_unavailable: row(
     503,
     'No policy could decide',

@@ -1,10 +1,13 @@
 // Files → what a call decides by: keys, issuers, people, policy, tables of hosts and operations; every problem at once.
 import { readFileSync } from 'node:fs'
+import { uptime } from 'node:os'
+import { createClock, type GuardedClock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import { openFileDirectory, type Directory } from './directory/file.ts'
 import type { Clock, Connection, Log, PolicyEngine } from './model.ts'
 import { createDial } from './net/dial.ts'
+import { readJwks } from './oauth/issuer_keys.ts'
 import type { Snapshot } from './pep.ts'
 import { openPolicySource, type PolicySource } from './policy/source.ts'
 import { readRing } from './vault/rotate.ts'
@@ -21,7 +24,13 @@ export type Parts = {
   readonly ca: string | null
 }
 
-export const systemClock: Clock = { now: () => Date.now(), mono: () => performance.now() }
+/** Looked up at each question: that is how a test moves them. */
+export const systemClock = (): GuardedClock =>
+  createClock({
+    wall: () => Date.now(),
+    mono: () => performance.now(),
+    boot: () => uptime() * 1_000,
+  })
 
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
@@ -29,22 +38,17 @@ const readIssuer = (
   issuer: Config['identity']['issuers'][number],
   at: (path: string) => string,
 ): Issuer => {
-  let jwks: Issuer['jwks'] = null
-  if (issuer.jwks !== undefined) {
-    const parsed: unknown = JSON.parse(readFileSync(at(issuer.jwks), 'utf8'))
-    if (
-      typeof parsed !== 'object' ||
-      parsed === null ||
-      !('keys' in parsed) ||
-      !Array.isArray(parsed.keys)
-    )
-      throw new Error(`${issuer.jwks} is no JWKS: it needs a member keys`)
-    jwks = { keys: parsed.keys as object[] }
-  }
+  const jwksFile = issuer.jwks === undefined ? null : at(issuer.jwks)
+  if (jwksFile !== null)
+    try {
+      readJwks(readFileSync(jwksFile, 'utf8'))
+    } catch (error) {
+      throw new Error(`${issuer.jwks} is no JWKS: ${message(error)}`, { cause: error })
+    }
   return {
     issuer: issuer.issuer,
     jwksUri: issuer.jwks_uri ?? null,
-    jwks,
+    jwksFile,
     realm: issuer.realm ?? issuer.issuer,
     audience: issuer.audience,
     user: issuer.user,

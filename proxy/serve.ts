@@ -1,10 +1,11 @@
 // The composition root: builds every part, hands it to those who need it, listens, drains.
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import type { RequestListener, Server } from 'node:http'
+import type { RequestListener, Server, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
+import type { GuardedClock } from './clock.ts'
 import { controlSocket } from './config/address.ts'
 import { naming } from './config/backend.ts'
 import type { Config } from './config/config.ts'
@@ -58,6 +59,8 @@ export type Serving = {
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
 const { createServer } = process.getBuiltinModule('node:http')
 const DRAIN_MS = 5_000
+/** By how much the clocks of replicas on one store may differ. */
+const SKEW_MS = 600_000
 /** Fields of `consent.user_mismatch`. */
 type Mismatch = {
   readonly flow: string
@@ -100,7 +103,7 @@ export const serve = async (
 ): Promise<Serving> => {
   const { config, at } = loaded
   const { log } = options
-  const clock = systemClock
+  const clock = systemClock()
   // What was opened, newest first: closed in that order, whether the start fails or the process ends.
   const opened: (() => Promise<unknown> | void)[] = []
   const closeAll = async (): Promise<void> => {
@@ -162,6 +165,13 @@ export const serve = async (
       log,
     })
     opened.push(() => journal.close())
+    opened.push(watchClock(clock, log))
+    telemetry.watch(
+      'deputy_clock_lead_seconds',
+      'gauge',
+      'Wall clock minus the time that has passed since the start; beyond 60 either way no call is let through.',
+      () => clock.lead() / 1_000,
+    )
     telemetry.audit(journal)
     telemetry.policy(() => policy.current()?.revision ?? null)
     for (const sink of sinks)
@@ -312,9 +322,11 @@ export const serve = async (
       notifier.wake()
     }
     const sweep = setInterval(() => {
-      for (const each of [flows.sweep(), runs.sweep()])
+      // By a wrong clock everything would be old.
+      if (clock.wrong() !== null) return
+      for (const each of [flows.sweep(), runs.sweep(), store.sessions.sweep(clock.now() - SKEW_MS)])
         each.catch((error: unknown) =>
-          log.error({ err: error }, 'old consents and runs could not be swept'),
+          log.error({ err: error }, 'old consents, runs and sessions could not be swept'),
         )
     }, 60_000)
     sweep.unref()
@@ -322,7 +334,7 @@ export const serve = async (
 
     for (const odd of oddities(config)) log.warn({}, odd)
     const { sign_in: signIn, verifier } = config.connect
-    const session = { sealer, clock, randomBytes, publicUrl }
+    const session = { sealer, clock, store, randomBytes, publicUrl }
     let pages: RequestListener | null = null
     if (connect !== null && (signIn !== undefined || verifier !== undefined)) {
       const atDoor =
@@ -359,6 +371,7 @@ export const serve = async (
       plainAgent: config.identity.agent,
       plainRealm: config.identity.realm,
       run: runs.verify,
+      keysGrace: config.identity.jwks_grace,
       fetch: dial.fetch,
       clock,
       log,
@@ -446,7 +459,8 @@ export const serve = async (
     const idle = createIdle({
       store,
       refresher,
-      connections,
+      // By a wrong clock all would be due, or put off for as long as it is wrong.
+      connections: () => (clock.wrong() === null ? connections() : new Map()),
       allowed: async (person, { agent, connection, scopes }) => {
         if (!(await active(person))) return false
         const verified = config.identity.trust === 'asserted'
@@ -482,6 +496,8 @@ export const serve = async (
       runs,
       maxRunMs: config.runs.max,
       permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
+        // What is minted by a wrong clock would end too late by the right one.
+        if (clock.wrong() !== null) throw new Problem('clock_wrong', clockSentence(clock))
         const { held } = await permit(unattended(person, agent), connection, { run: operator })
         if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
       },
@@ -504,6 +520,8 @@ export const serve = async (
       )
       connect.server.on('request', (req, res) => {
         if (pages === null || req.url?.startsWith('/v1/') === true) beside(req, res)
+        // A session that begins by a clock that is ahead would outlive its hour.
+        else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
         else pages(req, res)
       })
     }
@@ -597,6 +615,11 @@ export const serve = async (
           detail: policy.current()?.revision ?? 'none',
         },
         { name: 'audit', ok: journal.healthy(), detail: '' },
+        {
+          name: 'clock',
+          ok: clock.wrong() === null,
+          detail: clock.wrong() === null ? '' : clockSentence(clock),
+        },
         await store.check().then(
           () => ({ name: 'vault', ok: true, detail: '' }),
           (error: unknown) => ({ name: 'vault', ok: false, detail: message(error) }),
@@ -637,6 +660,29 @@ export const serve = async (
     await closeAll()
     throw error
   }
+}
+
+const clockSentence = (clock: GuardedClock): string => {
+  const s = Math.round(clock.lead() / 1_000)
+  return s > 0
+    ? `the wall clock is ${s} s ahead of the time that has passed: it is believed once it has stayed so for a minute`
+    : `the wall clock is ${-s} s behind the time that has passed: set it right; if it was ahead when deputy started, restart deputy`
+}
+const unsure = (res: ServerResponse, sentence: string): void => {
+  res.writeHead(503, { 'content-type': 'text/plain; charset=utf-8', 'retry-after': '30' })
+  res.end(`${sentence}\n`)
+}
+/** Tells the log when the clock goes wrong and when it is right again; looks often enough to know since when. */
+const watchClock = (clock: GuardedClock, log: Log): (() => void) => {
+  let before: ReturnType<GuardedClock['wrong']> = null
+  const timer = setInterval(() => {
+    const wrong = clock.wrong()
+    if (wrong !== null && wrong !== before)
+      log.error({}, `no call is let through: ${clockSentence(clock)}`)
+    if (wrong === null && before !== null) log.info({}, 'the clocks agree again')
+    before = wrong
+  }, 1_000).unref()
+  return () => clearInterval(timer)
 }
 
 const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {

@@ -53,7 +53,7 @@ const sources = readdirSync(root, { recursive: true, encoding: 'utf8' })
 
 /** First match counts: single files before their folder. */
 const FLOORS: readonly (readonly [RegExp, number])[] = [
-  [/^(?:model|remember|secret|problem|slots|ulid)\.ts$/, 0],
+  [/^(?:clock|model|remember|secret|problem|slots|ulid)\.ts$/, 0],
   [/^(?:wire|envelope)\//, 0],
   [/^config\/load\.ts$/, 1],
   [/^config\//, 0],

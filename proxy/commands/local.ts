@@ -24,7 +24,7 @@ import { overSocket, readAnswer, written, type Reach } from './operate.ts'
 /** The same API on the vault itself. Throws an Error that says what is wrong with the vault, the keys or the evidence. */
 const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
   const { config, at, connections } = loaded
-  const clock = systemClock
+  const clock = systemClock()
   const newId = createUlid(clock.now)
   const sealer = createSealer(readRing(at(config.vault.keys)))
   const opened: (() => Promise<unknown>)[] = []

@@ -86,7 +86,10 @@ export const validate = async (options: {
   readonly complain: (line: string) => void
 }): Promise<number> => {
   const { loaded } = options
-  const prepared = await prepare(loaded, systemClock, QUIET, { people: () => {}, policy: () => {} })
+  const prepared = await prepare(loaded, systemClock(), QUIET, {
+    people: () => {},
+    policy: () => {},
+  })
   if ('problems' in prepared) {
     options.complain(
       `${loaded.path}: ${prepared.problems.length} problem${prepared.problems.length === 1 ? '' : 's'}`,

@@ -124,6 +124,7 @@ const identity = z.strictObject({
     .regex(/^[A-Za-z][A-Za-z0-9-]*$/, 'is no header name')
     .default('Deputy-User'),
   max_age: duration.default(UNITS.h),
+  jwks_grace: duration.default(5 * UNITS.m),
   issuers: z.array(issuer).default([]),
   agent: text.default('agent'),
   realm: text.default('local'),

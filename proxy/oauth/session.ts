@@ -1,6 +1,6 @@
-// Who is signed in at the pages: one sealed cookie, an hour long.
+// Who is signed in at the pages: one sealed cookie, an hour long; the store remembers what was ended before that.
 import { createHash } from 'node:crypto'
-import type { Clock, Person } from '../model.ts'
+import type { Clock, Person, Store } from '../model.ts'
 import type { Sealer } from '../vault/seal.ts'
 
 const SESSION_MS = 3_600_000
@@ -20,6 +20,7 @@ export type CookieReader = (name: string) => string | undefined
 export type SessionDeps = {
   readonly sealer: Pick<Sealer, 'sealText' | 'openText'>
   readonly clock: Clock
+  readonly store: Pick<Store, 'sessions'>
   readonly randomBytes: (size: number) => Buffer
   /** `connect.url`, without a trailing slash. */
   readonly publicUrl: string
@@ -45,8 +46,8 @@ export const createCookies = (publicUrl: string): Cookies => {
 export type Sessions = {
   /** The signed-in person; null: nobody, or a cookie that does not open or has ended. */
   readonly session: (read: CookieReader) => Promise<Session | null>
-  /** Set-Cookie value that ends the session in this browser. */
-  readonly end: () => string
+  /** Ends the session, also in a copy of its cookie. @returns the Set-Cookie value for this browser */
+  readonly end: (session: Session) => Promise<string>
 }
 
 /** Nobody signs in: a cookie binds the browser to the page, and the application says later who was there. */
@@ -82,7 +83,7 @@ export const confirmArrival = async (
   person: Person,
 ): Promise<string | null> => {
   if (!flowId.startsWith(ARRIVAL)) return null
-  const { open } = createSessions(deps)
+  const { open } = createSealedCookies(deps)
   const arrival = (await open('arrival', flowId.slice(ARRIVAL.length))) as Arrival | null
   if (arrival === null) return null
   const ticket = { visit: arrival.visit, person, expiresAt: deps.clock.now() + TICKET_MS }
@@ -125,7 +126,8 @@ export const createVisits = (url: string, deps: SessionDeps): Visits => {
   }
 }
 
-export const createSessions = (deps: SessionDeps) => {
+/** Cookies that only deputy can read, each for its purpose and until it ends. */
+export const createSealedCookies = (deps: Pick<SessionDeps, 'sealer' | 'clock' | 'publicUrl'>) => {
   const cookies = createCookies(deps.publicUrl)
   /** A cookie that was not sealed here is no cookie: it is foreign input, not a failure. */
   const open = async (purpose: string, sealed: string | undefined): Promise<unknown> => {
@@ -134,12 +136,25 @@ export const createSessions = (deps: SessionDeps) => {
     const value = text === null ? null : (JSON.parse(text) as { readonly expiresAt: number })
     return value !== null && value.expiresAt > deps.clock.now() ? value : null
   }
+  return { cookies, open }
+}
+
+export const createSessions = (deps: SessionDeps) => {
+  const { cookies, open } = createSealedCookies(deps)
   return {
     cookies,
     open,
-    session: async (read: CookieReader): Promise<Session | null> =>
-      (await open('session', read(cookies.name('deputy-session')))) as Session | null,
-    end: (): string => cookies.write('deputy-session', '', 0),
+    session: async (read: CookieReader): Promise<Session | null> => {
+      const sealed = read(cookies.name('deputy-session'))
+      const session = (await open('session', sealed)) as Session | null
+      return session === null || (await deps.store.sessions.ended(digest(session.key)))
+        ? null
+        : session
+    },
+    end: async ({ key, expiresAt }: Session): Promise<string> => {
+      await deps.store.sessions.end(digest(key), expiresAt)
+      return cookies.write('deputy-session', '', 0)
+    },
     begin: async (person: Person, verified: boolean): Promise<string> => {
       const session: Session = {
         person,

@@ -1,5 +1,6 @@
 // Who is at the page: the organisation's OpenID provider, or a one-time code from the terminal of a laptop.
 import { atPointer } from '../wire/json.ts'
+import { assertOneReading } from '../wire/jwt.ts'
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { chmod, rename, writeFile } from 'node:fs/promises'
 import * as oidc from 'openid-client'
@@ -165,6 +166,7 @@ export const createSignIn = (
           pkceCodeVerifier: leg.verifier,
           idTokenExpected: true,
         })
+        assertOneReading(tokens.id_token ?? '')
         claims = (tokens.claims() ?? null) as Json
       } catch (error) {
         return { kind: 'refused', reason: named(error) }

@@ -98,7 +98,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     return first
   }
   /** Who signed in; without a sign-in nobody, and the browser's own cookies are all there is. */
-  const personAt = async (c: Context): Promise<Pick<Session, 'person' | 'verified'> | null> =>
+  const personAt = async (c: Context): Promise<Session | null> =>
     signIn.kind === 'visit' ? null : signIn.session(reader(c))
 
   /** The flow of this link and the person it is for, or the answer that ends the matter. */
@@ -121,7 +121,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     if (!samePerson(session.person, flow.person)) {
       await mismatch(c, flow, session)
       // Ended here, so that the same link asks again who is there.
-      setCookie(c, signIn.end())
+      setCookie(c, await signIn.end(session))
       return show(c, pages.wrongPersonPage(), 403)
     }
     return { flow, session }
@@ -264,7 +264,8 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     const completed = finished.kind === 'completed' || finished.kind === 'partial'
     const next = completed ? mayLeave(finished.flow) : null
     if (next !== null) return see(c, next)
-    if (finished.kind === 'wrong_person' && signIn.kind !== 'visit') setCookie(c, signIn.end())
+    if (finished.kind === 'wrong_person' && session !== null)
+      setCookie(c, await signIn.end(session))
     // Code and state stay neither in the address nor in the history.
     const after: After =
       'flow' in finished

@@ -83,7 +83,7 @@ export const createDoor = (deps: DoorDeps, frame: Frame) => {
     const { csrf } = await c.req.parseBody()
     const ours = session !== null && frame.same(csrf, frame.csrf(session, 'sign-out'))
     if (frame.crossSite(c) || !ours) return show(c, pages.refusedFormPage(OWN), 403)
-    setCookie(c, signIn.end())
+    setCookie(c, await signIn.end(session))
     return show(c, pages.signedOutPage())
   })
 

@@ -5,7 +5,7 @@ import { getCookie } from 'hono/cookie'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Person } from '../model.ts'
 import { samePerson } from '../wire/canonical.ts'
-import { createSessions } from '../oauth/session.ts'
+import { createSealedCookies } from '../oauth/session.ts'
 import type { CookieReader, Session, SessionDeps } from '../oauth/session.ts'
 import { goOnPage } from './pages.ts'
 import type { Html } from './markup.ts'
@@ -18,8 +18,8 @@ type Told = { readonly what: object; readonly person: Person | null; readonly ex
 
 export type Frame = ReturnType<typeof createFrame>
 
-export const createFrame = (deps: SessionDeps) => {
-  const { cookies, open } = createSessions(deps)
+export const createFrame = (deps: Pick<SessionDeps, 'sealer' | 'clock' | 'publicUrl'>) => {
+  const { cookies, open } = createSealedCookies(deps)
   const origin = new URL(deps.publicUrl).origin
 
   const reader =

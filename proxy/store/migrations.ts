@@ -86,6 +86,7 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE flows ADD COLUMN challenge TEXT;
   CREATE INDEX flows_ended ON flows (tenant, realm, user_id, connection, created_at) WHERE status <> 'pending';
   `,
+  `CREATE TABLE ended_sessions (hash TEXT NOT NULL PRIMARY KEY, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;`,
 ]
 
 /**

@@ -88,6 +88,7 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE flows ADD COLUMN challenge TEXT;
   CREATE INDEX flows_ended ON flows (tenant, realm, user_id, connection, created_at) WHERE status <> 'pending';
   `,
+  `CREATE TABLE ended_sessions (hash TEXT COLLATE "C" NOT NULL PRIMARY KEY, expires_at BIGINT NOT NULL);`,
 ]
 /** "dpty": the lock that lets one replica at a time migrate; it ends with the transaction. */
 const LOCK = 0x64707479

@@ -173,6 +173,10 @@ const statements = (now: string) => {
       'UPDATE runs SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL RETURNING id',
     sweepRuns: 'DELETE FROM runs WHERE expires_at < :before RETURNING id',
     eraseRuns: `DELETE FROM runs WHERE ${PERSON} RETURNING id`,
+    endSession:
+      'INSERT INTO ended_sessions (hash, expires_at) VALUES (:hash, :expiresAt) ON CONFLICT (hash) DO NOTHING',
+    endedSession: 'SELECT hash FROM ended_sessions WHERE hash = :hash',
+    sweepSessions: 'DELETE FROM ended_sessions WHERE expires_at < :before RETURNING hash',
     epoch: `SELECT epoch FROM person_epochs WHERE ${PERSON}`,
     moveEpoch:
       'INSERT INTO person_epochs (tenant, realm, user_id, epoch) VALUES (:tenant, :realm, :user, 1) ON CONFLICT (tenant, realm, user_id) DO UPDATE SET epoch = person_epochs.epoch + 1 RETURNING epoch',
@@ -353,6 +357,11 @@ export const createTables = (db: Database): Store => {
       revoke: (id, at) => hit(sql.revokeRun, { id, at }),
       sweep: async (before) => (await db.query([sql.sweepRuns, { before }])).length,
       erase: async (person) => (await db.query([sql.eraseRuns, personOf(person)])).length,
+    },
+    sessions: {
+      end: async (hash, expiresAt) => void (await db.query([sql.endSession, { hash, expiresAt }])),
+      ended: (hash) => hit(sql.endedSession, { hash }),
+      sweep: async (before) => (await db.query([sql.sweepSessions, { before }])).length,
     },
     epochs: {
       read: async (person) =>

@@ -1,20 +1,19 @@
 // Who is calling, and for whom? No anonymous, no default user (design 2.2).
 import { hash } from 'node:crypto'
-import {
-  createLocalJWKSet,
-  createRemoteJWKSet,
-  customFetch,
-  decodeJwt,
-  errors,
-  jwtVerify,
-  type JWTPayload,
-  type JWTVerifyGetKey,
-} from 'jose'
+import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
 import { LRUCache } from 'lru-cache'
-import type { Clock, Json, JsonObject, Log, Principal } from '../model.ts'
+import type { GuardedClock } from '../clock.ts'
+import type { Json, JsonObject, Log, Principal } from '../model.ts'
+import {
+  createIssuerKeys,
+  type IssuerKeys,
+  type KeySet,
+  type KeySource,
+} from '../oauth/issuer_keys.ts'
 import { Problem } from '../problem.ts'
 import { validId } from '../wire/canonical.ts'
 import { atPointer } from '../wire/json.ts'
+import { assertOneReading } from '../wire/jwt.ts'
 
 /** Asymmetric only: with a shared secret anybody who verifies could also sign (RFC 8725 3.2). */
 const ALGORITHMS = [
@@ -31,15 +30,10 @@ const ALGORITHMS = [
   'Ed25519',
 ]
 const SKEW_S = 60
-const KEYS_EVERY_MS = 60_000
 /** `max` would take the room of all at once: what is bounded by its size grows as it fills. */
 const one = (): number => 1
 
-export type Issuer = {
-  readonly issuer: string
-  readonly jwksUri: string | null
-  /** Parsed JWKS of `jwks:`; null otherwise. */
-  readonly jwks: { readonly keys: readonly object[] } | null
+export type Issuer = KeySource & {
   readonly realm: string
   readonly audience: string
   readonly user: string
@@ -59,7 +53,7 @@ export type Identify = {
   ) => Principal | Promise<Principal>
   /** Under `plain`: the name a body gives, for a request whose headers name nobody; null: they do. */
   readonly named: (id: string, rawHeaders: readonly string[]) => Principal | null
-  /** Forgets verified assertions of everybody (a reload, a key that left). */
+  /** Forgets verified assertions of everybody (a reload). */
   readonly forget: () => void
   readonly close: () => void
 }
@@ -114,6 +108,73 @@ const runIn = ({ header, slot }: Tags): string | null => {
   return run
 }
 
+/** A verified assertion, and the keys that it was verified by. */
+type Verified = { readonly principal: Principal; readonly by: KeySet; readonly from: IssuerKeys }
+
+/** Each key that fits is tried: an issuer may publish several without `kid` (RFC 7517 4.5). */
+const signedBy = async (
+  token: string,
+  keys: KeySet,
+  rules: NonNullable<Parameters<typeof jwtVerify>[2]>,
+): Promise<JWTPayload> => {
+  try {
+    return (await jwtVerify(token, keys, rules)).payload
+  } catch (error) {
+    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error
+    for await (const key of error)
+      try {
+        return (await jwtVerify(token, key, rules)).payload
+      } catch (wrong) {
+        if (!(wrong instanceof errors.JWSSignatureVerificationFailed)) throw wrong
+      }
+    throw new errors.JWSSignatureVerificationFailed()
+  }
+}
+/** It may be signed by a key that the issuer has published since. */
+const byUnknownKey = (error: unknown, token: string): boolean =>
+  error instanceof errors.JWKSNoMatchingKey ||
+  (error instanceof errors.JWSSignatureVerificationFailed &&
+    decodeProtectedHeader(token).kid === undefined)
+
+/** Claims of an assertion whose signature, issuer, audience and times verify. Throws Problem. */
+const createCheck =
+  (clock: GuardedClock) =>
+  async (
+    token: string,
+    { issuer, audience }: Issuer,
+    from: IssuerKeys,
+  ): Promise<{ readonly payload: JWTPayload; readonly by: KeySet }> => {
+    const rules = {
+      issuer,
+      audience,
+      algorithms: ALGORITHMS,
+      requiredClaims: ['exp', 'iat'],
+      clockTolerance: SKEW_S,
+      currentDate: new Date(clock.now()),
+    }
+    try {
+      assertOneReading(token)
+      const by = await from.serving()
+      try {
+        return { payload: await signedBy(token, by, rules), by }
+      } catch (error) {
+        const newer = byUnknownKey(error, token) ? await from.newer(by) : null
+        if (newer === null) throw error
+        return { payload: await signedBy(token, newer, rules), by: newer }
+      }
+    } catch (error) {
+      if (error instanceof SyntaxError)
+        throw denied(`the assertion cannot be read in one way: ${error.message}`, error)
+      if (error instanceof errors.JWKSInvalid)
+        throw new Problem('issuer_unavailable', 'the issuer publishes keys that cannot be used', {
+          cause: error,
+        })
+      if (error instanceof errors.JOSEError)
+        throw denied(`the assertion does not verify: ${error.code}`, error)
+      throw error
+    }
+  }
+
 export const createIdentify = (options: {
   readonly trust: 'asserted' | 'plain'
   /** Lower case. */
@@ -125,73 +186,24 @@ export const createIdentify = (options: {
   readonly plainRealm: string
   /** Whose run this token is. Throws Problem unauthenticated. */
   readonly run: (token: string) => Principal | Promise<Principal>
+  /** How long known keys serve while their issuer cannot be asked, ms. */
+  readonly keysGrace: number
   readonly fetch: typeof fetch
-  readonly clock: Clock
+  readonly clock: GuardedClock
   readonly log: Log
 }): Identify => {
   const { clock } = options
-  const verified = new LRUCache<string, Principal>({ maxSize: 50_000, sizeCalculation: one })
-  /** What began to verify before the keys changed is not remembered after. */
+  const checked = createCheck(clock)
+  const verified = new LRUCache<string, Verified>({ maxSize: 50_000, sizeCalculation: one })
+  /** What began to verify before everything was forgotten is not remembered after. */
   let changes = 0
   const forget = (): void => {
     changes++
     verified.clear()
   }
-  const keys = new Map<string, Promise<JWTVerifyGetKey>>()
-  const timers: NodeJS.Timeout[] = []
-
-  const jwksUriOf = async (issuer: Issuer): Promise<string> => {
-    if (issuer.jwksUri !== null) return issuer.jwksUri
-    const address = `${issuer.issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
-    const response = await options.fetch(address)
-    const metadata: unknown = response.ok ? await response.json() : null
-    const uri = atPointer(metadata, '/jwks_uri')
-    // OIDC Discovery 4.3: the document must be the issuer's own.
-    if (typeof uri !== 'string' || atPointer(metadata, '/issuer') !== issuer.issuer)
-      throw new Error(
-        `${address} answered ${response.status} without a jwks_uri of exactly this issuer`,
-      )
-    if (uri.startsWith('http:') && !issuer.issuer.startsWith('http:'))
-      throw new Error(`${address} names a plain http jwks_uri`)
-    return uri
-  }
-  const keysOf = (issuer: Issuer): Promise<JWTVerifyGetKey> => {
-    const known = keys.get(issuer.issuer)
-    if (known !== undefined) return known
-    const made = (async (): Promise<JWTVerifyGetKey> => {
-      if (issuer.jwks !== null) return createLocalJWKSet({ keys: [...issuer.jwks.keys] })
-      const remote = createRemoteJWKSet(new URL(await jwksUriOf(issuer)), {
-        [customFetch]: options.fetch,
-        timeoutDuration: 5_000,
-        cooldownDuration: 10_000,
-        cacheMaxAge: 300_000,
-      })
-      let before = ''
-      // A verified assertion must not outlive its key: when the set changes, all of them are verified again.
-      const timer = setInterval(() => {
-        remote
-          .reload()
-          .then(() => {
-            const now = JSON.stringify(remote.jwks())
-            if (now !== before) forget()
-            before = now
-          })
-          .catch((error: unknown) =>
-            options.log.warn(
-              { err: error, issuer: issuer.issuer },
-              'the issuer’s keys cannot be read',
-            ),
-          )
-      }, KEYS_EVERY_MS)
-      timer.unref()
-      timers.push(timer)
-      return remote
-    })()
-    // A failed discovery is asked again by the next call, not remembered.
-    made.catch(() => keys.delete(issuer.issuer))
-    keys.set(issuer.issuer, made)
-    return made
-  }
+  const keys = new Map<string, IssuerKeys>()
+  for (const source of options.issuers)
+    keys.set(source.issuer, createIssuerKeys(source, { ...options, grace: options.keysGrace }))
 
   const issuerOf = (token: string): Issuer | null => {
     try {
@@ -223,26 +235,11 @@ export const createIdentify = (options: {
 
   const verify = async (token: string, digest: string): Promise<Principal> => {
     const issuer = looksLikeJwt(token) ? issuerOf(token) : null
-    if (issuer === null) throw denied('the tag is no assertion of a configured issuer')
+    const from = keys.get(issuer?.issuer ?? '')
+    if (issuer === null || from === undefined)
+      throw denied('the tag is no assertion of a configured issuer')
     const seen = changes
-    let payload: JWTPayload
-    try {
-      const result = await jwtVerify(token, await keysOf(issuer), {
-        issuer: issuer.issuer,
-        audience: issuer.audience,
-        algorithms: ALGORITHMS,
-        requiredClaims: ['exp', 'iat'],
-        clockTolerance: SKEW_S,
-        currentDate: new Date(clock.now()),
-      })
-      payload = result.payload
-    } catch (error) {
-      if (error instanceof errors.JOSEError)
-        throw denied(`the assertion does not verify: ${error.code}`, error)
-      throw new Problem('entitlements_unavailable', 'the issuer’s keys cannot be read', {
-        cause: error,
-      })
-    }
+    const { payload, by } = await checked(token, issuer, from)
     const { exp = 0, iat = 0 } = payload
     const now = clock.now() / 1_000
     // No tolerance at the end of an assertion's life, a minute at its beginning.
@@ -263,7 +260,11 @@ export const createIdentify = (options: {
       run: null,
     }
     if (seen === changes)
-      verified.set(digest, principal, { ttl: Math.max(1, Math.floor(exp * 1_000 - clock.now())) })
+      verified.set(
+        digest,
+        { principal, by, from },
+        { ttl: Math.max(1, Math.floor(exp * 1_000 - clock.now())) },
+      )
     return principal
   }
 
@@ -294,8 +295,13 @@ export const createIdentify = (options: {
     if (tag.length > 16_384) throw denied('the tag is too long')
     const digest = hash('sha256', tag, 'base64url')
     const known = verified.get(digest)
-    if (known !== undefined && known.expiresAt !== null && known.expiresAt > clock.now())
-      return known
+    // What its key no longer verifies, or may not any more, is asked of the issuer like what is new.
+    if (
+      known !== undefined &&
+      (known.principal.expiresAt ?? 0) > clock.now() &&
+      known.from.current() === known.by
+    )
+      return known.principal
     return verify(tag, digest)
   }
 
@@ -351,15 +357,31 @@ export const createIdentify = (options: {
     return principal
   }
 
+  const clockWrong = (): Problem =>
+    new Problem(
+      'clock_wrong',
+      'the clock of deputy’s machine was set, so nothing that ends is sure',
+    )
+  const timely = (who: Principal): Principal => {
+    if (clock.wrong() !== null) throw clockWrong()
+    return who
+  }
+  const identify = options.trust === 'asserted' ? asserted : plain
   return {
-    identify: options.trust === 'asserted' ? asserted : plain,
+    identify: (rawHeaders, named) => {
+      // A clock that is ahead would call good tags expired; one that is behind is made good by the other.
+      if (clock.wrong() === 'ahead') throw clockWrong()
+      const who = identify(rawHeaders, named)
+      return who instanceof Promise ? who.then(timely) : timely(who)
+    },
     named: (id, rawHeaders) => {
+      if (clock.wrong() !== null) throw clockWrong()
       const tags = tagsOf(rawHeaders, options.header)
       return tags.header.length > 0 || runIn(tags) !== null ? null : plainly(id)
     },
     forget,
     close: () => {
-      for (const timer of timers) clearInterval(timer)
+      for (const each of keys.values()) each.close()
     },
   }
 }

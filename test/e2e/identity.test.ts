@@ -1,13 +1,11 @@
 // Everybody gets their own account, whatever the way in which a call names its person.
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { Octokit } from '@octokit/rest'
-import { exportJWK, generateKeyPair, SignJWT } from 'jose'
-import type { CryptoKey, JWK } from 'jose'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { startAuthServer } from '../support/authserver.ts'
 import { CLIENT_SECRET, startDeputy } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
+import { AUDIENCE, startIssuer } from '../support/issuer.ts'
+import type { Issuer } from '../support/issuer.ts'
 import { lines, sendRaw } from '../support/raw.ts'
 import type { RawAnswer } from '../support/raw.ts'
 import { startUpstream } from '../support/upstream.ts'
@@ -15,7 +13,6 @@ import type { Upstream } from '../support/upstream.ts'
 
 const tokenOf = (person: string, connection = 'acme'): string =>
   `at-${person}-${connection}-0123456789`
-const AUDIENCE = 'deputy'
 let upstream: Upstream
 
 beforeAll(async () => {
@@ -165,64 +162,10 @@ describe('plain names', () => {
   })
 })
 
+/** Both clocks: deputy believes neither alone. */
+const FAKED = ['Date', 'performance', 'setInterval', 'clearInterval'] as const
+
 describe('signed assertions', () => {
-  type Issuer = {
-    url: string
-    rotate: (kid: string) => Promise<void>
-    keep: (kid: string) => void
-    sign: (claims: Fields, kid?: string) => Promise<string>
-    asked: string[]
-    down: boolean
-    close: () => void
-  }
-  /** An issuer with discovery and a key set that can change. */
-  const startIssuer = async (): Promise<Issuer> => {
-    const keys = new Map<string, { jwk: JWK; privateKey: CryptoKey }>()
-    let current = ''
-    const issuer: Issuer = {
-      url: '',
-      asked: [],
-      down: false,
-      rotate: async (kid) => {
-        const { publicKey, privateKey } = await generateKeyPair('RS256', { extractable: true })
-        keys.set(kid, { jwk: { ...(await exportJWK(publicKey)), kid, alg: 'RS256' }, privateKey })
-        current = kid
-      },
-      keep: (kid) => {
-        for (const other of keys.keys()) if (other !== kid) keys.delete(other)
-      },
-      sign: (claims, kid = current) => {
-        const key = keys.get(kid)
-        if (key === undefined) throw new Error(`no key ${kid}`)
-        const now = Math.floor(Date.now() / 1_000)
-        return new SignJWT({
-          iss: issuer.url,
-          aud: AUDIENCE,
-          act: { sub: 'agent-1' },
-          iat: now,
-          exp: now + 900,
-          ...claims,
-        })
-          .setProtectedHeader({ alg: 'RS256', kid })
-          .sign(key.privateKey)
-      },
-      close: () => {
-        server.closeAllConnections()
-        server.close()
-      },
-    }
-    const server = createServer((req, res) => {
-      issuer.asked.push(req.url ?? '')
-      if (issuer.down) res.writeHead(503).end()
-      else if (req.url === '/.well-known/openid-configuration')
-        res.end(JSON.stringify({ issuer: issuer.url, jwks_uri: `${issuer.url}/keys` }))
-      else res.end(JSON.stringify({ keys: [...keys.values()].map(({ jwk }) => jwk) }))
-    })
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    issuer.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    await issuer.rotate('k1')
-    return issuer
-  }
   const start = (issuer: Issuer, config: Fields = {}, more: Fields = {}) =>
     startDeputy({
       upstream: upstream.origin,
@@ -368,7 +311,7 @@ describe('signed assertions', () => {
     await byMail.close()
   })
   test('a new key of the issuer is found, and a removed one ends what it signed', async () => {
-    vi.useFakeTimers({ toFake: ['Date', 'setInterval', 'clearInterval'], now: Date.now() })
+    vi.useFakeTimers({ toFake: [...FAKED], now: Date.now() })
     const rotating = await startIssuer()
     const own = await start(rotating)
     try {
@@ -396,7 +339,7 @@ describe('signed assertions', () => {
     }
   })
   test('a removed key ends what it signed also when it leaves before the first look at the keys', async () => {
-    vi.useFakeTimers({ toFake: ['Date', 'setInterval', 'clearInterval'], now: Date.now() })
+    vi.useFakeTimers({ toFake: [...FAKED], now: Date.now() })
     const rotating = await startIssuer()
     const own = await start(rotating)
     try {
@@ -419,7 +362,7 @@ describe('signed assertions', () => {
     const own = await start(away)
     const tag = await away.sign(alice)
     const answer = await get(own, target, `Deputy-User: ${tag}`)
-    expect([answer.status, answer.json['code']]).toEqual([503, 'entitlements_unavailable'])
+    expect([answer.status, answer.json['code']]).toEqual([503, 'issuer_unavailable'])
     away.down = false
     expect((await get(own, target, `Deputy-User: ${tag}`)).status).toBe(200)
     await own.close()

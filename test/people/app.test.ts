@@ -7,6 +7,7 @@ import { createBrowser } from '../support/browser.ts'
 import type { Browser, Visit } from '../support/browser.ts'
 import { ALICE, PAGES_SECRET, PROVIDER_SECRET, startConsent } from '../support/consent.ts'
 import type { Consent } from '../support/consent.ts'
+import { startIssuer } from '../support/issuer.ts'
 
 const AGENT = 'agent:triage'
 const SCOPES = ['openid', 'repo']
@@ -439,6 +440,41 @@ test('an ID token whose signature is not the issuer’s signs nobody in', async 
   expect(page.status).toBe(400)
   expect(browser.cookies.get(new URL(url).host)?.has('deputy-session') ?? false).toBe(false)
   await house.close()
+})
+
+test.for([
+  ['once', '', 200],
+  ['twice', '"sub":"bob",', 400],
+  ['twice, once with an escape', '"s\\u0075b":"bob",', 400],
+] as const)('an ID token that names its person %s', async ([, more, status]) => {
+  const signer = await startIssuer()
+  let resigned = 0
+  const house = await startConsent({
+    idpFetch: async (input, init) => {
+      const response = await fetch(input, init)
+      let body = await response.text()
+      if (body.startsWith('{"keys":')) body = signer.published()
+      const token = /"id_token":"[^".]*\.([^".]*)/.exec(body)
+      if (token !== null) {
+        resigned += 1
+        const claims = Buffer.from(token[1] ?? '', 'base64url').toString()
+        const made = await signer.signText(claims.replace('{', `{${more}`))
+        body = body.replace(/"id_token":"[^"]*"/, `"id_token":"${made}"`)
+      }
+      return new Response(body, { status: response.status, headers: response.headers })
+    },
+  })
+  const { url } = await begin(house)
+  const browser = createBrowser()
+  let page = await browser.open(url)
+  while (new URL(page.url).origin === house.idp.issuer)
+    page = await browser.submit(page, { login: 'alice', password: 'x' })
+  expect([resigned, page.status]).toEqual([1, status])
+  expect(browser.cookies.get(new URL(url).host)?.has('deputy-session') ?? false).toBe(
+    status === 200,
+  )
+  await house.close()
+  signer.close()
 })
 
 describe('with the local sign-in', () => {

@@ -171,6 +171,37 @@ describe('my connections', () => {
     expect(await held()).toMatchObject({ kind: 'held' })
   })
 
+  test('a cookie that was copied before the sign-out opens nothing after it, nor does that of a wrong person', async () => {
+    const name = 'deputy-session'
+    const at = (browser: Browser): Map<string, string> => {
+      const mine = browser.cookies.get(new URL(page()).host)
+      if (mine === undefined) throw new Error('no cookies')
+      return mine
+    }
+    const opened = async (copy: string): Promise<number> => {
+      const response = await fetch(page(), {
+        headers: { cookie: `${name}=${copy}` },
+        redirect: 'manual',
+      })
+      await response.body?.cancel()
+      return response.status
+    }
+    const [leaving, staying] = [createBrowser(), createBrowser()]
+    await signIn(leaving, 'alice')
+    await signIn(staying, 'alice')
+    const copies = [leaving, staying].map((browser) => at(browser).get(name) ?? '')
+    expect(await Promise.all(copies.map(opened))).toEqual([200, 200])
+    const out = form(await leaving.open(page()), 'Sign out')
+    await leaving.submit(out)
+    expect(await Promise.all(copies.map(opened))).toEqual([303, 200])
+    at(leaving).set(name, copies[0] ?? '')
+    expect((await leaving.submit(out)).status).toBe(403)
+
+    const { url } = await house.flows.begin(BOB, FIRST, 'acme', ['openid', 'repo'])
+    expect((await staying.open(url)).status).toBe(403)
+    expect(await opened(copies[1] ?? '')).toBe(303)
+  })
+
   test('names agents and accounts that look like markup as text', async () => {
     const hostile = '<img src=x onerror=alert(1)>'
     await house.vault.connect({

@@ -449,4 +449,20 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expect(await store.runs.erase({ ...alice, realm: 'other' })).toBe(0)
     expect(await store.runs.erase(alice)).toBe(2)
   })
+
+  test('remembers which sessions were ended, until they would have ended by themselves', async () => {
+    expect(await store.sessions.ended('s1')).toBe(false)
+    await store.sessions.end('s1', 5_000)
+    await store.sessions.end('s1', 5_000)
+    await store.sessions.end('s2', 6_000)
+    expect([await store.sessions.ended('s1'), await store.sessions.ended('S1')]).toEqual([
+      true,
+      false,
+    ])
+    expect(await store.sessions.sweep(6_000)).toBe(1)
+    expect([await store.sessions.ended('s1'), await store.sessions.ended('s2')]).toEqual([
+      false,
+      true,
+    ])
+  })
 })

@@ -115,7 +115,7 @@ export const startConsent = async (
     ...(options.onLink === undefined ? {} : { onLink: options.onLink }),
   }
   const flows = createFlows(parts)
-  const session = { sealer, clock, randomBytes, publicUrl }
+  const session = { sealer, clock, store, randomBytes, publicUrl }
   const codeFile = join(folder, 'code')
   const signIn =
     options.signIn === 'local'

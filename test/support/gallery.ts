@@ -165,7 +165,6 @@ export const startGallery = async (): Promise<{
   const frame = createFrame({
     sealer: createSealer(parseKeyRing(newKeyRing(0, randomBytes))),
     clock: { now: () => Date.now(), mono: () => performance.now() },
-    randomBytes,
     publicUrl: url,
   })
   const app = new Hono()

@@ -29,10 +29,13 @@ const version = (): string => {
 /** Loads the configuration or prints every problem. */
 const loaded = async (flag: string | undefined) => {
   const { load } = await import('./config/load.ts')
-  const result = load(flag, process.env)
+  const result = await load(flag, process.env)
   if ('loaded' in result) return result.loaded
   const { ringProblems } = await import('./reload.ts')
-  const problems = [...result.problems, ...(result.rest === null ? [] : ringProblems(result.rest))]
+  const problems = [
+    ...result.problems,
+    ...(result.rest === null ? [] : await ringProblems(result.rest)),
+  ]
   complain(
     `${result.path ?? 'deputy'}: ${problems.length} problem${problems.length === 1 ? '' : 's'}`,
   )
@@ -252,7 +255,7 @@ const program = (done: (code: number) => void): Command => {
       done(
         from === null
           ? EXIT.config
-          : (await import('./commands/local.ts')).connectCode({ at: from.at, print, complain }),
+          : (await import('./commands/local.ts')).connectCode({ ...from, print, complain }),
       )
     })
 

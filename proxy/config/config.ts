@@ -286,6 +286,7 @@ export const withoutPassword = (value: string): string => {
 
 export const configSchema = z.strictObject({
   version: z.literal(1, { error: 'must be 1' }),
+  state: text.default('.'),
   listeners: listeners.prefault({}),
   identity: identity.prefault({} as z.input<typeof identity>),
   entitlements: entitlements.optional(),

@@ -3,6 +3,7 @@
 import { chmodSync, closeSync, openSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import type { Log } from '../model.ts'
+import { pseudonym } from './tables.ts'
 
 /** `PRAGMA application_id` of our files ("dpty"): another program's database is refused. */
 const APPLICATION_ID = 0x64707479
@@ -86,6 +87,17 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE flows ADD COLUMN challenge TEXT;
   CREATE INDEX flows_ended ON flows (tenant, realm, user_id, connection, created_at) WHERE status <> 'pending';
   `,
+  // Who was erased is not named any more, and what was remembered of them stays void.
+  `
+  CREATE TABLE write_probe (at INTEGER NOT NULL) STRICT;
+  INSERT INTO write_probe VALUES (0);
+  CREATE TABLE pseudonyms (key TEXT NOT NULL) STRICT;
+  INSERT INTO pseudonyms VALUES (lower(hex(randomblob(32))));
+  CREATE TABLE epochs (person TEXT NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  INSERT INTO epochs SELECT pseudonym(key, tenant, realm, user_id), epoch FROM person_epochs, pseudonyms;
+  DROP TABLE person_epochs;
+  ALTER TABLE epochs RENAME TO person_epochs;
+  `,
 ]
 
 /**
@@ -146,6 +158,9 @@ const migrate = (db: DatabaseSync, path: string, log?: Log): void => {
   // EXCLUSIVE is the lock against a second process; the system drops it when this one dies.
   db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
   db.exec('PRAGMA secure_delete = ON; PRAGMA trusted_schema = OFF')
+  db.function('pseudonym', (key, tenant, realm, id) =>
+    pseudonym(String(key), { tenant: String(tenant), realm: String(realm), id: String(id) }),
+  )
   db.exec('BEGIN IMMEDIATE')
   const version = number(db, 'user_version')
   const tables = number(db, 'schema_version')

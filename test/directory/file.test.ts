@@ -33,8 +33,8 @@ afterEach(() => {
   for (const directory of open) directory.close()
   rmSync(dir, { recursive: true })
 })
-const begin = (): Directory => {
-  const directory = openFileDirectory({
+const begin = async (): Promise<Directory> => {
+  const directory = await openFileDirectory({
     path,
     realm: 'corp',
     clock: { now: () => Date.now(), mono: () => now },
@@ -51,7 +51,7 @@ const soon = (directory: Directory, wanted: string): Promise<void> =>
 
 test('each of two changes at one moment counts, also where none changes the size', async () => {
   writeFileSync(path, rows('a'))
-  const directory = begin()
+  const directory = await begin()
   expect(await groups(directory)).toEqual(['a'])
   writeFileSync(path, rows('b'))
   await soon(directory, 'b')
@@ -67,7 +67,7 @@ test('a volume that turns a link, and a file that is moved over it', async () =>
   }
   symlinkSync('..a', join(dir, '..data'))
   symlinkSync('..data/people.yaml', path)
-  const directory = begin()
+  const directory = await begin()
   symlinkSync('..b', join(dir, '..next'))
   renameSync(join(dir, '..next'), join(dir, '..data'))
   await soon(directory, 'b')
@@ -78,7 +78,7 @@ test('a volume that turns a link, and a file that is moved over it', async () =>
 
 test('without the file nobody is known, until it is back; the log says so once', async () => {
   writeFileSync(path, rows('a'))
-  const directory = begin()
+  const directory = await begin()
   renameSync(path, join(dir, 'away'))
   await vi.waitFor(() => expect(() => directory.ask(alice)).toThrow('cannot be read'), 2_000)
   await new Promise((done) => setTimeout(done, 800))
@@ -90,7 +90,7 @@ test('without the file nobody is known, until it is back; the log says so once',
 
 test('a file that is no list of people is reported once, and read again when it changes', async () => {
   writeFileSync(path, rows('a'))
-  const directory = begin()
+  const directory = await begin()
   writeFileSync(path, 'people: [')
   await vi.waitFor(() => expect(() => directory.ask(alice)).toThrow('cannot be read'), 2_000)
   await new Promise((done) => setTimeout(done, 800))
@@ -111,7 +111,7 @@ test('what was written beside it changes nothing', async () => {
 
 test('facts from a file that could not be looked at for long are no facts', async () => {
   writeFileSync(path, rows('a'))
-  const directory = begin()
+  const directory = await begin()
   now = 4_000
   expect(await groups(directory)).toEqual(['a'])
   directory.close()

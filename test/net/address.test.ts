@@ -149,9 +149,7 @@ describe('an IPv4 address inside an IPv6 one', () => {
     expect(listed('h', '2002:a01:203::')).toBe(false)
   })
   test('a public one is public behind the well-known translation only', () => {
-    expect(forms('8.8.8.8').filter((address) => nobody('h', address))).toEqual([
-      '64:ff9b::8.8.8.8',
-    ])
+    expect(forms('8.8.8.8').filter((address) => nobody('h', address))).toEqual(['64:ff9b::8.8.8.8'])
   })
 })
 

@@ -2,7 +2,7 @@
 // Forward only: a released migration is never edited, the next one is appended.
 import { chmodSync, closeSync, openSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
-import type { Log } from '../model.ts'
+import type { Log, Person } from '../model.ts'
 import { pseudonym } from './tables.ts'
 
 /** `PRAGMA application_id` of our files ("dpty"): another program's database is refused. */
@@ -93,10 +93,8 @@ const MIGRATIONS: readonly string[] = [
   INSERT INTO write_probe VALUES (0);
   CREATE TABLE pseudonyms (key TEXT NOT NULL) STRICT;
   INSERT INTO pseudonyms VALUES (lower(hex(randomblob(32))));
-  CREATE TABLE epochs (person TEXT NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-  INSERT INTO epochs SELECT pseudonym(key, tenant, realm, user_id), epoch FROM person_epochs, pseudonyms;
-  DROP TABLE person_epochs;
-  ALTER TABLE epochs RENAME TO person_epochs;
+  ALTER TABLE person_epochs RENAME TO named_epochs;
+  CREATE TABLE person_epochs (person TEXT NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   `,
 ]
 
@@ -151,6 +149,19 @@ const explain = (path: string, error: unknown): Error => {
   return error instanceof Error ? error : say('cannot be opened.')
 }
 
+/** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
+const hideEpochs = (db: DatabaseSync): void => {
+  if (db.prepare(`SELECT 1 FROM sqlite_schema WHERE name = 'named_epochs'`).get() === undefined)
+    return
+  const key = String(db.prepare('SELECT key FROM pseudonyms').get()?.['key'])
+  const put = db.prepare('INSERT INTO person_epochs (person, epoch) VALUES (?, ?)')
+  for (const row of db.prepare('SELECT tenant, realm, user_id, epoch FROM named_epochs').all()) {
+    const [tenant, realm, id] = [row['tenant'], row['realm'], row['user_id']].map(String)
+    put.run(pseudonym(key, { tenant, realm, id } as Person), Number(row['epoch']))
+  }
+  db.exec('DROP TABLE named_epochs')
+}
+
 const number = (db: DatabaseSync, pragma: string): number =>
   Number(Object.values(db.prepare(`PRAGMA ${pragma}`).get() ?? {})[0])
 
@@ -158,9 +169,6 @@ const migrate = (db: DatabaseSync, path: string, log?: Log): void => {
   // EXCLUSIVE is the lock against a second process; the system drops it when this one dies.
   db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
   db.exec('PRAGMA secure_delete = ON; PRAGMA trusted_schema = OFF')
-  db.function('pseudonym', (key, tenant, realm, id) =>
-    pseudonym(String(key), { tenant: String(tenant), realm: String(realm), id: String(id) }),
-  )
   db.exec('BEGIN IMMEDIATE')
   const version = number(db, 'user_version')
   const tables = number(db, 'schema_version')
@@ -171,6 +179,7 @@ const migrate = (db: DatabaseSync, path: string, log?: Log): void => {
       `vault.store: ${path} was written by a newer deputy (schema ${version}, this one knows ${MIGRATIONS.length}). Run that version, or restore an older backup.`,
     )
   for (const migration of MIGRATIONS.slice(version)) db.exec(migration)
+  hideEpochs(db)
   db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${MIGRATIONS.length}`)
   // We alone have the file, so whoever held these leases is dead, and what it sent was perhaps answered.
   db.exec(`UPDATE refresh_journal SET outcome = 'unknown' WHERE outcome = 'started'`)

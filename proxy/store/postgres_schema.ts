@@ -95,8 +95,8 @@ const MIGRATIONS: readonly string[] = [
   INSERT INTO write_probe VALUES (0);
   CREATE TABLE pseudonyms (key TEXT NOT NULL);
   INSERT INTO pseudonyms VALUES (replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''));
-  CREATE TABLE named_epochs AS SELECT * FROM person_epochs;
-  DROP TABLE person_epochs;
+  ALTER TABLE person_epochs RENAME TO named_epochs;
+  ALTER INDEX person_epochs_pkey RENAME TO named_epochs_pkey;
   CREATE TABLE person_epochs (person TEXT COLLATE "C" PRIMARY KEY, epoch BIGINT NOT NULL);
   `,
 ]

@@ -123,7 +123,8 @@ describe.each(await kinds())('rotation on $name', (kind) => {
     const code = await keysRotate({
       loaded: {
         config,
-        at: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name),
+        at: (name: string) => name,
+        written: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name),
       } as unknown as Loaded,
       retire,
       print: (line) => void said.push(line),
@@ -282,7 +283,8 @@ describe.each(await kinds())('rotation on $name', (kind) => {
       const code = await keysRotate({
         loaded: {
           config,
-          at: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name),
+          at: (name: string) => name,
+          written: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name),
         } as unknown as Loaded,
         retire: false,
         print: () => {},

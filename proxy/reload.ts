@@ -67,25 +67,25 @@ export const ringProblems = async ({ config, at }: Loaded): Promise<readonly str
   }
 }
 
-/** What deputy writes, each with the key of the configuration that names it. */
-const writes = ({ config, written }: Loaded): readonly (readonly [key: string, path: string])[] => {
+/** What deputy writes: the key of the configuration that names it, its path, and what it is. */
+const writes = ({ config, written }: Loaded): readonly (readonly [string, string, string])[] => {
   const { listeners, vault, audit, connect } = config
   const sockets = [listeners.agent, ...listeners.extra.map(({ listen }) => listen)]
+  const file = (name: string, scheme: string): readonly string[] =>
+    name.startsWith(scheme) ? [written(name.slice(scheme.length))] : []
   return [
-    ['vault.spool', join(written(vault.spool), 'token')],
-    ...(vault.store.startsWith('sqlite:')
-      ? [['vault.store', written(vault.store.slice('sqlite:'.length))] as const]
-      : []),
+    ['vault.spool', join(written(vault.spool), '*'), 'tokens that the vault cannot take'] as const,
+    ...file(vault.store, 'sqlite:').map((at) => ['vault.store', at, 'the vault'] as const),
     ...audit.sink.flatMap((sink) =>
-      sink.startsWith('file:')
-        ? [['audit.sink', written(sink.slice('file:'.length))] as const]
-        : [],
+      file(sink, 'file:').map((at) => ['audit.sink', at, 'the evidence'] as const),
     ),
-    ['state', controlSocket(vault.store, written)],
-    ...(connect.sign_in === 'local' ? [['state', written('.deputy-code')] as const] : []),
     ...sockets.flatMap((listen) =>
-      'path' in listen ? [['listeners', written(listen.path)] as const] : [],
+      'path' in listen ? [['listeners', written(listen.path), 'a socket'] as const] : [],
     ),
+    ['state', controlSocket(vault.store, written), 'deputy.sock'],
+    ...(connect.sign_in === 'local'
+      ? [['state', written('.deputy-code'), 'the one-time code'] as const]
+      : []),
   ]
 }
 const codeOf = (error: unknown): string =>
@@ -103,7 +103,7 @@ const tryMade = (folder: string, made: boolean): Promise<void> =>
 const unwritable = async (loaded: Loaded): Promise<readonly string[]> => {
   const tried = new Set<string>()
   const problems: string[] = []
-  for (const [key, path] of writes(loaded)) {
+  for (const [key, path, what] of writes(loaded)) {
     const folder = dirname(path)
     if (tried.has(folder)) continue
     tried.add(folder)
@@ -112,7 +112,7 @@ const unwritable = async (loaded: Loaded): Promise<readonly string[]> => {
       problems.push(
         code === 'ENOENT'
           ? `${key}: the folder ${folder} does not exist: create it`
-          : `${key}: the folder ${folder} cannot be written to (${code}), and ${path} goes there: make it writable for the user that runs deputy, or name a writable folder as state: in the configuration`,
+          : `${key}: the folder ${folder} cannot be written to (${code}), and deputy keeps ${what} there: make it writable for the user that runs deputy, or name a writable folder as state: in the configuration`,
       )
     })
   }

@@ -525,6 +525,9 @@ export const serve = async (
           print: (line) => void printed.push(line),
           complain: (line) => void complaints.push(line),
           now: clock.now,
+        }).catch((error: unknown) => {
+          complaints.push(message(error))
+          return 1
         })
         return { code, printed, complaints }
       },
@@ -590,21 +593,26 @@ export const serve = async (
       )
     const admin = await startAdmin({
       listen: config.listeners.admin,
-      checks: async () => [
-        { name: 'started', ok: ready, detail: ready ? '' : 'starting' },
-        { name: 'draining', ok: !draining, detail: '' },
-        {
-          name: 'policy',
-          ok: policy.current() !== null,
-          detail: [policy.current()?.revision ?? 'none', policy.problem() ?? []].flat().join('; '),
-        },
-        ...unread(),
-        { name: 'audit', ok: journal.healthy(), detail: '' },
-        await store.check().then(
-          () => ({ name: 'vault', ok: true, detail: '' }),
-          (error: unknown) => ({ name: 'vault', ok: false, detail: message(error) }),
-        ),
-      ],
+      checks: async () => {
+        void followed.latest() // looks; what it finds is told by the next probe at the latest
+        return [
+          { name: 'started', ok: ready, detail: ready ? '' : 'starting' },
+          { name: 'draining', ok: !draining, detail: '' },
+          {
+            name: 'policy',
+            ok: policy.current() !== null,
+            detail: [policy.current()?.revision ?? 'none', policy.problem() ?? []]
+              .flat()
+              .join('; '),
+          },
+          ...unread(),
+          { name: 'audit', ok: journal.healthy(), detail: '' },
+          await store.check().then(
+            () => ({ name: 'vault', ok: true, detail: '' }),
+            (error: unknown) => ({ name: 'vault', ok: false, detail: message(error) }),
+          ),
+        ]
+      },
       render: telemetry.render,
       log,
     })

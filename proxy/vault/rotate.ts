@@ -19,12 +19,13 @@ import type { KeyRing, Sealer } from './seal.ts'
 
 /** Reads the ring. Throws an Error that says what is wrong and quotes no key. */
 export const readRing = async (path: string): Promise<KeyRing> => {
+  const text = await readText(path)
   const mode = Number((await statOf(path)).mode) & 0o777
   if ((mode & 0o007) !== 0)
     throw new Error(
       `vault.keys: ${path} can be read by everybody (mode ${mode.toString(8)}): chmod 600 it, and make new keys if others use this machine`,
     )
-  return parseKeyRing(await readText(path))
+  return parseKeyRing(text)
 }
 
 /** The ring as its file is now; one that cannot be read is logged, and the last good one stays. */

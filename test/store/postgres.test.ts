@@ -385,9 +385,7 @@ describe.skipIf(absent)('a database that cannot be written', { timeout: 30_000 }
     const store = await open(own.href)
     await store.check()
     await sql(own.href, `REVOKE ${right} ON ${table} FROM ${role}`)
-    await until(() =>
-      expect(store.check()).rejects.toThrow(`permission denied for table ${table}`),
-    )
+    await until(() => expect(store.check()).rejects.toThrow(`permission denied for table ${table}`))
     await sql(own.href, `GRANT ${right} ON ${table} TO ${role}`)
     await until(() => store.check())
   })

@@ -5,7 +5,7 @@ import type { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
 import { controlSocket } from './config/address.ts'
 import { naming } from './config/backend.ts'
-import type { Config } from './config/config.ts'
+import { USUAL_CLAIMS, type Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
@@ -653,7 +653,7 @@ export const serve = async (
 const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {
   if (directory !== null) return { kind: 'directory', ask: directory.ask }
   return config.entitlements?.source === 'claims'
-    ? { kind: 'claims', ...config.entitlements.claims }
+    ? { kind: 'claims', ...(config.entitlements.claims ?? USUAL_CLAIMS) }
     : { kind: 'none' }
 }
 

@@ -86,7 +86,9 @@ const createDatabase = (db: DatabaseSync, path: string, log?: Log): Database => 
         )
     },
     // Deleted rows are overwritten (secure_delete), in the log of changes too once that is empty.
-    forget: async () => void db.exec('PRAGMA wal_checkpoint(TRUNCATE)'),
+    forget: async () => {
+      db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+    },
     close: async () => db.close(),
   }
 }

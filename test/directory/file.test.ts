@@ -101,7 +101,7 @@ test('a file that is no list of people is reported once, and read again when it 
 
 test('what was written beside it changes nothing', async () => {
   writeFileSync(path, rows('a'))
-  begin()
+  await begin()
   for (let i = 0; i < 8; i++) {
     writeFileSync(join(dir, 'audit.jsonl'), String(i), { flag: 'a' })
     await new Promise((done) => setTimeout(done, 100))

@@ -10,7 +10,7 @@ export const unbuilt = <T extends z.ZodType>(
   schema: T,
   what: string | ((value: unknown) => string | null),
 ): T => {
-  const own = schema.clone() as T // one schema may stand at many keys
+  const own = schema.clone() // one schema may stand at many keys
   marks.add(own, { what: typeof what === 'string' ? () => what : what })
   return own
 }

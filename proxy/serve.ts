@@ -14,6 +14,7 @@ import type { Directory } from './directory/file.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
 import { startControl, startListener, type Listening } from './net/listener.ts'
+import { guarded } from './net/sockets.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createDiscovery } from './oauth/discovery.ts'
 import { createFlows } from './oauth/flow.ts'
@@ -23,13 +24,14 @@ import { createRevoker } from './oauth/revoke.ts'
 import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { createSpool, spooled } from './oauth/unstored.ts'
+import type { Seen } from './exchange.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal, sinksOf } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
 import type { createOperatorsApi } from './people/operators.ts'
 import { createPermit } from './people/permit.ts'
-import { createPep, type Seen } from './pep.ts'
+import { createPep } from './pep.ts'
 import { dialOf, prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem } from './problem.ts'
 import { openStore } from './store/open.ts'
@@ -73,11 +75,9 @@ const startConnect = (
   listen: { readonly host: string; readonly port: number },
 ): Promise<{ server: Server; port: number }> =>
   new Promise((resolve, reject) => {
-    const server = createServer({
-      headersTimeout: 10_000,
-      requestTimeout: 30_000,
-      maxHeaderSize: 32_768,
-    })
+    const server = guarded(
+      createServer({ headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 32_768 }),
+    )
     server.once('error', (error) =>
       reject(new Error(`${key}: cannot listen on ${listen.host}:${listen.port}: ${error.message}`)),
     )
@@ -577,6 +577,7 @@ export const serve = async (
         },
         api,
         refused: (code, id) => evidence.refused(id, code, null),
+        log,
       })
       listeners.push(listener)
       addresses[key.replace(/^listeners\./, '').replace(/\.listen$/, '')] = listener.address

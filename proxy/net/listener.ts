@@ -3,9 +3,11 @@ import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'n
 import { createServer as createTlsServer } from 'node:https'
 import { chmodSync, existsSync, unlinkSync } from 'node:fs'
 import { createConnection } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { Log } from '../model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from '../problem.ts'
 import { remembered } from '../remember.ts'
+import { guarded } from './sockets.ts'
 import { gather } from './turn.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
@@ -51,6 +53,7 @@ export const startListener = async (options: {
   ) => void
   readonly api: (req: IncomingMessage, res: ServerResponse, id: string) => void
   readonly refused: (code: ProblemCode, id: string) => void
+  readonly log: Log
 }): Promise<Listening> => {
   const own = new Set([
     'localhost',
@@ -124,12 +127,18 @@ export const startListener = async (options: {
   const begin = ({ req, res }: Arrival): void => {
     // Whoever left while the call waited for its turn gets no answer.
     if (res.closed) return
-    const id = options.newId()
     try {
-      if (admit(req) === 'api') options.api(req, res, id)
-      else options.call(req, res, id, options.dedicated)
+      const id = options.newId()
+      try {
+        if (admit(req) === 'api') options.api(req, res, id)
+        else options.call(req, res, id, options.dedicated)
+      } catch (error) {
+        refuse(res, id, toProblem(error))
+      }
     } catch (error) {
-      refuse(res, id, toProblem(error))
+      // The others of this turn go on.
+      options.log.error({ err: error }, 'a request could not be refused')
+      res.destroy()
     }
   }
   // Calls that arrive together go their way together: each station stays in the processor's caches.
@@ -148,17 +157,7 @@ export const startListener = async (options: {
     requireHostHeader: false,
     noDelay: true,
   }
-  const server: Server =
-    options.tls === null
-      ? createServer(limits, onRequest)
-      : createTlsServer({ ...limits, ...options.tls, minVersion: 'TLSv1.2' }, onRequest)
-  // Node's default cap drops headers silently; the byte limit above is the one that counts.
-  server.maxHeadersCount = 0
-  server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {
-    res.writeContinue()
-    onRequest(req, res)
-  })
-  server.on('connect', (_req, socket) => {
+  const tunnel = (stream: Duplex): void => {
     const id = options.newId()
     options.refused('method_not_allowed', id)
     const answer = problemAnswer(
@@ -169,11 +168,23 @@ export const startListener = async (options: {
       id,
       options.typeBase,
     )
-    socket.end(
+    stream.end(
       `HTTP/1.1 405 Method Not Allowed\r\n${Object.entries(answer.headers)
         .map(([k, v]) => `${k}: ${v}`)
         .join('\r\n')}\r\nconnection: close\r\n\r\n${answer.body}`,
     )
+  }
+  const server: Server = guarded(
+    options.tls === null
+      ? createServer(limits, onRequest)
+      : createTlsServer({ ...limits, ...options.tls, minVersion: 'TLSv1.2' }, onRequest),
+    tunnel,
+  )
+  // Node's default cap drops headers silently; the byte limit above is the one that counts.
+  server.maxHeadersCount = 0
+  server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {
+    res.writeContinue()
+    onRequest(req, res)
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     if (!socket.writable || error.code === 'ECONNRESET') return socket.destroy()
@@ -268,7 +279,7 @@ export const startControl = async (
   } catch (error) {
     return none(error instanceof Error ? error.message : 'unknown')
   }
-  const server = createServer(listener)
+  const server = guarded(createServer(listener))
   const problem = await new Promise<string | null>((resolve) => {
     server.once('error', (error) => resolve(error.message))
     server.listen(path, () => resolve(null))

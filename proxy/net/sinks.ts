@@ -25,7 +25,8 @@ export const bounded = (req: IncomingMessage, limit: number): Transform => {
     },
   })
   req.on('error', (error) => pipe.destroy(error))
-  return req.pipe(pipe)
+  // undici stops listening when the answer has come; what breaks after that concerns nobody.
+  return req.pipe(pipe).on('error', () => req.unpipe(pipe))
 }
 
 /** Undoes one content coding (RFC 9110 8.4.1); null: not one that is known here. */
@@ -80,12 +81,25 @@ export const decoded = (
   resume: () => void,
   broken: () => void,
 ): Sink => {
-  decoder.on('data', (chunk: Buffer) => {
-    if (into.push(chunk)) return
-    decoder.pause()
-    out.once('drain', () => decoder.resume())
-  })
-  decoder.on('end', into.end)
+  // An event has no caller: what a step throws here would end the process.
+  const guarded = <T>(step: (given: T) => void): ((given: T) => void) => {
+    return (given) => {
+      try {
+        step(given)
+      } catch {
+        broken()
+      }
+    }
+  }
+  decoder.on(
+    'data',
+    guarded((chunk: Buffer) => {
+      if (into.push(chunk)) return
+      decoder.pause()
+      out.once('drain', () => decoder.resume())
+    }),
+  )
+  decoder.on('end', guarded(into.end))
   decoder.on('error', broken)
   return {
     push(chunk) {

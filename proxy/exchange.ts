@@ -1,7 +1,7 @@
 // What surrounds a call's way: its last answer, its record, and an end for whatever it throws.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Clock, Decision, Injected, Log, Principal, Route } from './model.ts'
-import { problemAnswer, toProblem, type Problem, type ProblemCode } from './problem.ts'
+import { CallerLeft, problemAnswer, toProblem, type Problem, type ProblemCode } from './problem.ts'
 import type { Act, Classify } from './way/classify.ts'
 import type { Evidence } from './way/evidence.ts'
 import type { Outcome } from './way/forward.ts'
@@ -118,7 +118,7 @@ export const createExchange = (
         durationMs,
         outcome: outcome ?? { ...NOTHING_SENT, result: problem?.code ?? 'internal' },
       })
-    else if (call.decision === null && problem !== null)
+    else if (call.decision === null && problem !== null && !(problem instanceof CallerLeft))
       evidence.refused(id, problem.code, call.who?.person ?? null)
     deps.observe({
       id,

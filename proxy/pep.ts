@@ -26,7 +26,6 @@ import type { Identify } from './way/identify.ts'
 import { inspect, type Body } from './way/inspect.ts'
 import { obligations } from './way/obligations.ts'
 import { matchRoute } from './way/route.ts'
-import { canonicalHeaders } from './wire/canonical.ts'
 import type { Sifted } from './wire/headers.ts'
 import { stripQuery } from './wire/strip.ts'
 
@@ -127,7 +126,6 @@ const tagInSlot = (req: IncomingMessage, tagHeader: string, who: Principal): boo
 
 export const createPep = (deps: PepDeps) => {
   const { clock, evidence } = deps
-  const checkHeaders = canonicalHeaders(deps.tagHeader)
 
   /** The way. Throws the Problem that becomes the answer. */
   const way = async (
@@ -136,7 +134,6 @@ export const createPep = (deps: PepDeps) => {
     res: ServerResponse,
     dedicated: Dedicated | null,
   ): Promise<void> => {
-    checkHeaders(req.rawHeaders) //                                                         400
     const route = (call.route = cutQuery(call, matchRoute(call.snapshot.routes, req, dedicated))) // 400 404 409
     const who = (call.who = await deps.identify(req.rawHeaders, route.named)) //            401, before any body is read
     const outer = (call.act = call.snapshot.classify(route)) //                             400

@@ -14,7 +14,7 @@ import type { Directory } from './directory/file.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
 import { startControl, startListener, type Listening } from './net/listener.ts'
-import { guarded } from './net/sockets.ts'
+import { closing, mannerly } from './net/sockets.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createDiscovery } from './oauth/discovery.ts'
 import { createFlows } from './oauth/flow.ts'
@@ -50,7 +50,7 @@ import { serves } from './way/route.ts'
 import { createSift } from './wire/headers.ts'
 import { createHold } from './way/hold.ts'
 import { createIdentify } from './way/identify.ts'
-import { validId } from './wire/canonical.ts'
+import { canonicalHeaders, validId } from './wire/canonical.ts'
 
 export type Serving = {
   readonly addresses: Readonly<Record<string, string>>
@@ -73,10 +73,12 @@ const message = (error: unknown): string => (error instanceof Error ? error.mess
 const startConnect = (
   key: string,
   listen: { readonly host: string; readonly port: number },
-): Promise<{ server: Server; port: number }> =>
+): Promise<{ server: Server; port: number; serve: (listener: RequestListener) => void }> =>
   new Promise((resolve, reject) => {
-    const server = guarded(
+    let call: RequestListener = (_req, res) => void res.destroy()
+    const server = mannerly(
       createServer({ headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 32_768 }),
+      { call: (req, res) => call(req, res) },
     )
     server.once('error', (error) =>
       reject(new Error(`${key}: cannot listen on ${listen.host}:${listen.port}: ${error.message}`)),
@@ -86,6 +88,7 @@ const startConnect = (
       resolve({
         server,
         port: bound === null || typeof bound === 'string' ? listen.port : bound.port,
+        serve: (listener) => (call = listener),
       })
     })
   })
@@ -262,7 +265,7 @@ export const serve = async (
       config.listeners.connect === null
         ? null
         : await startConnect('listeners.connect', config.listeners.connect)
-    if (connect !== null) opened.push(() => closeServer(connect.server, DRAIN_MS))
+    if (connect !== null) opened.push(() => closing(connect.server, DRAIN_MS))
     const publicUrl = (config.connect.url ?? `http://localhost:${connect?.port ?? 0}`).replace(
       /\/$/,
       '',
@@ -502,15 +505,15 @@ export const serve = async (
       const beside = operatorsApi(
         apart === undefined ? operatorsDeps : { ...operatorsDeps, operators: [] },
       )
-      connect.server.on('request', (req, res) => {
+      connect.serve((req, res) => {
         if (pages === null || req.url?.startsWith('/v1/') === true) beside(req, res)
         else pages(req, res)
       })
     }
     if (apart !== undefined) {
       const operators = await startConnect('listeners.operators', apart)
-      opened.push(() => closeServer(operators.server, DRAIN_MS))
-      operators.server.on('request', operatorsApi(operatorsDeps))
+      opened.push(() => closing(operators.server, DRAIN_MS))
+      operators.serve(operatorsApi(operatorsDeps))
       operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
     }
     const local = operatorsApi({
@@ -568,6 +571,7 @@ export const serve = async (
         maxHeaderBytes: config.limits.headers,
         names: config.listeners.names,
         origins: config.listeners.origins,
+        check: canonicalHeaders(tagHeader),
         serves: (host) => serves(snapshot().routes, host),
         typeBase: publicUrl,
         newId,
@@ -679,16 +683,6 @@ const whenAsked = (
       })
   }
 }
-
-const closeServer = (server: Server, ms: number): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(() => server.closeAllConnections(), ms)
-    server.close(() => {
-      clearTimeout(timer)
-      resolve()
-    })
-    server.closeIdleConnections()
-  })
 
 const observe = (seen: Seen, telemetry: ReturnType<typeof createTelemetry>, log: Log): void => {
   telemetry.call(seen)

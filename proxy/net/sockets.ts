@@ -68,8 +68,8 @@ const discard = (socket: Socket, connection: Connection): void => {
   connection.over = true
   const { req } = connection
   if (req !== null && !req.complete) {
-    req.unpipe()
-    req.resume()
+    // Whoever read it has stopped; a listener left over would pause it again.
+    req.unpipe().removeAllListeners('data').resume()
     req.once('end', () => socket.destroy())
   }
   linger(socket, () => socket.bytesRead)

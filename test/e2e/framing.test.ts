@@ -16,6 +16,8 @@ const folder = mkdtempSync(join(tmpdir(), 'deputy-framing-'))
 let upstream: Upstream
 let deputy: Deputy
 let host: string
+/** Tables are written before there is a deputy. */
+const HERE = '{here}'
 
 beforeAll(async () => {
   upstream = await startUpstream()
@@ -48,7 +50,7 @@ beforeEach(() => {
 })
 
 const head = (start: string, ...more: readonly string[]): string =>
-  lines(start, `Host: ${host}`, 'Deputy-User: alice', ...more)
+  lines(start, `Host: ${HERE}`, 'Deputy-User: alice', ...more)
 const GET = (path: string, ...more: readonly string[]): string =>
   head(`GET /api.acme.test/${path} HTTP/1.1`, ...more)
 const POST = (at: 'acme' | 'stream', ...more: readonly string[]): string =>
@@ -61,7 +63,7 @@ const said = async (
 ) => {
   const before = deputy.evidence().length
   const { socket, received, ended } = await dial(deputy.agent)
-  socket.write(Buffer.from(text, 'latin1'))
+  socket.write(Buffer.from(text.replaceAll(HERE, host), 'latin1'))
   const bytes = (): string => received().toString('latin1')
   await then(socket, bytes)
   await ended
@@ -272,11 +274,11 @@ describe('Expect', () => {
   test('100-continue, refused for its size, its person or by policy: no 100', async () => {
     const large = POST('acme', 'Expect: 100-continue', 'Content-Length: 5000000')
     expect((await said(large)).statuses).toEqual([413])
-    const nobody = lines('POST /api.acme.test/a HTTP/1.1', `Host: ${host}`)
+    const nobody = lines('POST /api.acme.test/a HTTP/1.1', `Host: ${HERE}`)
     expect((await said(expecting(nobody))).statuses).toEqual([401])
     const stranger = lines(
       'POST /api.stream.test/a HTTP/1.1',
-      `Host: ${host}`,
+      `Host: ${HERE}`,
       'Deputy-User: mallory',
     )
     expect((await said(expecting(stranger))).statuses).toEqual([403])

@@ -73,6 +73,21 @@ describe('a socket that Node hands over', () => {
       socket.destroy()
     }
   })
+  test('may be reset also where somebody else took it over', async () => {
+    const { server, origin } = await started({})
+    let taken = 0
+    server.on('upgrade', () => taken++)
+    const { socket, ended } = await dial(origin)
+    socket.write(GET('/', 'Connection: upgrade', 'Upgrade: websocket'))
+    await expect.poll(() => taken).toBe(1)
+    socket.resetAndDestroy()
+    await ended
+    // The reset has been heard once another connection was served.
+    const next = await dial(origin)
+    next.socket.write(GET('/after'))
+    await expect.poll(() => next.received().toString()).toContain('fine')
+    next.socket.destroy()
+  })
   test('does not keep the server from closing', async () => {
     const { server, origin } = await started({ tunnel: () => written(405, {}, 'no') })
     const { received, ended } = await dial(origin).then((one) => {

@@ -108,11 +108,11 @@ const onClientError = (error: Broken, socket: Duplex, manners: Manners): void =>
       res.once('close', () => discard(tcp, connection))
       return
     }
-    // The caller left, or has begun to read an answer: nothing may be written into it.
-    if (error.code === 'HPE_INVALID_EOF_STATE' || res.headersSent) return void socket.destroy()
+    // The caller left.
+    if (error.code === 'HPE_INVALID_EOF_STATE') return void socket.destroy()
     if (manners.broken !== undefined) return manners.broken(connection, error)
-    // Answers to earlier requests stand before this one.
-    if (res.socket === null) return void socket.destroy()
+    // Nothing may be written into an answer, this one or an earlier one.
+    if (res.headersSent || res.socket === null) return void socket.destroy()
   }
   // Who never said anything is told nothing.
   if (tcp.bytesRead === 0) return void socket.destroy()
@@ -148,6 +148,8 @@ export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
     connection.req = req
     connection.res = res
     connection.id = ''
+    // A proxy keeps no connection of HTTP/1.0 (RFC 9112 9.3).
+    if (req.httpVersion !== '1.1') res.shouldKeepAlive = false
     if (connection.over || before?.shouldKeepAlive === false) unheard(req, res)
     else call(req, res, connection, before)
   }
@@ -162,8 +164,6 @@ export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
   server.on('checkExpectation', arrived)
   server.on('clientError', (error: Broken, socket) => onClientError(error, socket, manners))
   server.on('connect', (_req, stream) => {
-    // Of a CONNECT with a body this is not the connection itself.
-    stream.on('error', closed)
     if (tunnel === undefined) return void stream.destroy()
     stream.write(tunnel())
     stream.resume()

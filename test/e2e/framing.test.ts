@@ -94,8 +94,11 @@ describe('what follows is not carried out', () => {
     expect([statuses, paths()]).toEqual([[200], ['GET /one']])
   })
   test('after a request of HTTP/1.0', async () => {
-    const one = head('GET /api.acme.test/one HTTP/1.0')
-    expect([(await said(one + GET('two'))).statuses, paths()]).toEqual([[200], ['GET /one']])
+    for (const more of [[], ['Connection: keep-alive']]) {
+      upstream.seen.length = 0
+      const one = head('GET /api.acme.test/one HTTP/1.0', ...more)
+      expect([(await said(one + GET('two'))).statuses, paths()]).toEqual([[200], ['GET /one']])
+    }
   })
   test.each([
     ['two lengths', POST('acme', 'Content-Length: 0', 'Content-Length: 0')],

@@ -113,6 +113,24 @@ describe('the last request of a connection', () => {
         .match(/HTTP\/1.1/g),
     ).toHaveLength(1)
   })
+  test('is any of HTTP/1.0', async () => {
+    const { origin, seen } = await started({})
+    const { socket, ended } = await dial(origin)
+    const old = lines('GET /one HTTP/1.0', 'Host: a', 'Connection: keep-alive')
+    socket.write(old + GET('/two'))
+    await ended
+    expect(seen).toEqual(['GET /one'])
+  })
+  test('is one whose body breaks after its answer began: nothing is written into that', async () => {
+    const { origin, refused } = await started({ call: (_req, res) => void res.write('half') })
+    const { socket, received, ended } = await dial(origin)
+    socket.write(lines('POST / HTTP/1.1', 'Host: a', 'Transfer-Encoding: chunked'))
+    await expect.poll(() => received().toString()).toContain('half')
+    socket.write('zz\r\n')
+    await ended
+    expect(refused).toEqual([])
+    expect(received().toString()).toMatch(/half\r\n$/)
+  })
   test('is the one before nonsense: it has its answer, and nothing else is said', async () => {
     let finish: () => void = () => undefined
     const { origin, refused } = await started({
@@ -180,6 +198,7 @@ test('100 Continue is said when the body is wanted, and not after a final answer
   const { origin } = await started({
     call: (req, res) => {
       if (req.url === '/refused') res.writeHead(401).end()
+      else if (req.url === '/refused-later') setTimeout(() => res.writeHead(401).end(), 50)
       else req.on('data', () => undefined).on('end', () => res.end('read'))
     },
   })
@@ -197,7 +216,8 @@ test('100 Continue is said when the body is wanted, and not after a final answer
       .match(/HTTP\/1.1 \d+/g)
   }
   expect(await ask('/wanted')).toEqual(['HTTP/1.1 100', 'HTTP/1.1 200'])
-  expect(await ask('/refused')).toEqual(['HTTP/1.1 401'])
+  for (const path of ['/refused', '/refused-later'])
+    expect(await ask(path)).toEqual(['HTTP/1.1 401'])
 })
 
 describe('the deadline of a body', () => {

@@ -118,7 +118,7 @@ export const createExchange = (
         durationMs,
         outcome: outcome ?? { ...NOTHING_SENT, result: problem?.code ?? 'internal' },
       })
-    else if (call.decision === null && problem !== null && !(problem instanceof CallerLeft))
+    else if (call.decision === null && problem !== null && !(problem.cause instanceof CallerLeft))
       evidence.refused(id, problem.code, call.who?.person ?? null)
     deps.observe({
       id,

@@ -311,10 +311,10 @@ export class Problem extends Error {
   }
 }
 
-/** The caller went away before the request was whole: nobody is there to be refused. */
-export class CallerLeft extends Problem {
+/** Cause of a problem: the caller went away before the request was whole, so nobody is there to be refused. */
+export class CallerLeft extends Error {
   constructor(cause: unknown) {
-    super('request_invalid', 'the caller left before the body was whole', { cause })
+    super('the caller left before the body was whole', { cause })
     this.name = 'CallerLeft'
   }
 }

@@ -113,7 +113,9 @@ test.each([
 })
 
 test('whoever left in mid-body was not refused', async () => {
-  const { ask, kept } = await around(() => Promise.reject(new CallerLeft(new Error('gone'))))
+  const cause = new CallerLeft(new Error('reset'))
+  const gone = new Problem('request_invalid', 'gone', { cause })
+  const { ask, kept } = await around(() => Promise.reject(gone))
   await ask()
   expect(kept.refused).toEqual([])
 })

@@ -66,7 +66,10 @@ const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | null> =>
     }
     const onError = (error: Error): void => {
       off()
-      reject(error instanceof Problem ? error : new CallerLeft(error))
+      const cause = new CallerLeft(error)
+      reject(
+        error instanceof Problem ? error : new Problem('request_invalid', cause.message, { cause }),
+      )
     }
     const onClose = (): void => onError(new Error('the caller left'))
     // Who left before now does not leave again.

@@ -25,8 +25,7 @@ export const bounded = (req: IncomingMessage, limit: number): Transform => {
     },
   })
   req.on('error', (error) => pipe.destroy(error))
-  // undici stops listening when the answer has come; what breaks after that concerns nobody.
-  return req.pipe(pipe).on('error', () => req.unpipe(pipe))
+  return req.pipe(pipe)
 }
 
 /** Undoes one content coding (RFC 9110 8.4.1); null: not one that is known here. */

@@ -164,10 +164,12 @@ export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
   server.on('checkExpectation', arrived)
   server.on('clientError', (error: Broken, socket) => onClientError(error, socket, manners))
   server.on('connect', (_req, stream) => {
-    if (tunnel === undefined) return void stream.destroy()
-    stream.write(tunnel())
-    stream.resume()
-    linger(stream, () => 0)
+    if (tunnel === undefined) stream.destroy()
+    else {
+      stream.write(tunnel())
+      stream.resume()
+      linger(stream, () => 0)
+    }
   })
   return server
 }

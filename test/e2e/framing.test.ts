@@ -345,7 +345,7 @@ print(r.status, r.headers['deputy-answer'])
   const run = (code: string): Promise<string> =>
     new Promise((resolve) => {
       execFile('python3', ['-c', code], (error, out) =>
-        resolve(error === null ? out.trim() : String(error)),
+        resolve(error === null ? out.trim() : error.message),
       )
     })
   test.each(refusals)(

@@ -115,34 +115,30 @@ const HEADERS = [
 const JSON_ANSWER =
   '{"login":"mallory","next":"https://api.acme.test/x","items":[{"url":"https://api.acme.test/y"}]}'
 const STARTS = [
-  ...[
-    '200 OK',
-    '200',
-    '200 ',
-    '204 No Content',
-    '206 x',
-    '301 x',
-    '304 x',
-    '401 x',
-    '404 Non trouv\xe9',
-    '200 \xe6\x88\x90\xe5\x8a\x9f',
-    '500 x',
-  ],
-  ...[
-    '000 x',
-    '099 x',
-    '100 x',
-    '101 Switching Protocols',
-    '103 Early Hints',
-    '199 x',
-    '600 x',
-    '999 x',
-    '1000 x',
-    '-1 x',
-    '2e2 x',
-    'OK',
-    '',
-  ],
+  '200 OK',
+  '200',
+  '200 ',
+  '204 No Content',
+  '206 x',
+  '301 x',
+  '304 x',
+  '401 x',
+  '404 Non trouv\xe9',
+  '200 \xe6\x88\x90\xe5\x8a\x9f',
+  '500 x',
+  '000 x',
+  '099 x',
+  '100 x',
+  '101 Switching Protocols',
+  '103 Early Hints',
+  '199 x',
+  '600 x',
+  '999 x',
+  '1000 x',
+  '-1 x',
+  '2e2 x',
+  'OK',
+  '',
 ].map((status) => `HTTP/1.1 ${status}`)
 const VERSIONS = [
   'HTTP/1.0 200 OK',
@@ -350,7 +346,8 @@ describe('while a second person works', () => {
       await sendRaw(deputy.agent, text + body, { ms: 2_000 }).catch(() => undefined)
     }
     await besides(async () => {
-      while (said < ANSWERS) await inTurns(200, call)
+      // A call that is refused, or that finds a connection gone, draws no answer.
+      for (const enough = () => said >= ANSWERS; !enough();) await inTurns(200, call)
     })
     expect(said).toBeGreaterThanOrEqual(ANSWERS)
   })

@@ -13,31 +13,22 @@ import type {
   Route,
   Vault,
 } from './model.ts'
-import { Problem, problemAnswer, toProblem, type ProblemCode } from './problem.ts'
-import { opened, type Act, type Classify } from './way/classify.ts'
+import { createExchange, type Call, type Dedicated, type Seen, type Snapshot } from './exchange.ts'
+import { Problem, toProblem, type ProblemCode } from './problem.ts'
+import { opened, type Act } from './way/classify.ts'
 import { asking, challengeOf, lapsed, type Credentials } from './way/credential.ts'
 import { CONSENT, decideEach, together, usable, type Decide } from './way/decide.ts'
 import { freshest, type Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
-import type { Forward, Outcome } from './way/forward.ts'
-import { asksToWait, type Hold } from './way/hold.ts'
+import type { Forward } from './way/forward.ts'
+import type { Hold } from './way/hold.ts'
 import type { Identify } from './way/identify.ts'
 import { inspect, type Body } from './way/inspect.ts'
 import { obligations } from './way/obligations.ts'
-import { matchRoute, type RouteTable } from './way/route.ts'
-import { canonicalHeaders } from './wire/canonical.ts'
-import { inShape } from './wire/error_shape.ts'
+import { matchRoute } from './way/route.ts'
 import type { Sifted } from './wire/headers.ts'
 import { stripQuery } from './wire/strip.ts'
 
-/** Everything that one call decides by, swapped whole at a reload; a call keeps the one it began with. */
-export type Snapshot = {
-  readonly routes: RouteTable
-  readonly classify: Classify
-  readonly served: (host: string) => boolean | string
-}
-
-export type Dedicated = { readonly upstream: string; readonly user: string | null }
 type Link = {
   readonly authorizationId: string
   readonly url: string
@@ -93,49 +84,10 @@ export type PepDeps = {
   readonly observe: (call: Seen) => void
 }
 
-/** What metrics and the log learn of a call. */
-export type Seen = {
-  readonly id: string
-  readonly method: string
-  readonly provider: string | null
-  readonly operation: string | null
-  readonly effect: Decision['effect'] | null
-  readonly reason: string | null
-  readonly code: ProblemCode | null
-  readonly status: number
-  readonly durationMs: number
-}
-
-/** The one mutable record of a call: each station's value, once it has one. */
-type Call = {
-  readonly id: string
-  readonly snapshot: Snapshot
-  readonly began: number
-  route: Route | null
-  who: Principal | null
-  act: Act | null
-  stripped: readonly string[]
-  decision: Decision | null
-  /** An allow stands in the evidence and has no outcome yet. */
-  open: boolean
-  credential: Injected | null
-  outcome: Outcome | null
-}
-
 const unreadable = (cause: unknown): never => {
   throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
 }
 
-const NOTHING_SENT: Outcome = {
-  result: 'internal',
-  sent: false,
-  status: null,
-  bytesIn: 0,
-  bytesOut: 0,
-  credential: null,
-  masked: 0,
-  unrewritten: false,
-}
 const STALE_MS = 1_000
 const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'reauthorization_required',
@@ -180,7 +132,6 @@ const tagInSlot = (
 
 export const createPep = (deps: PepDeps) => {
   const { clock, evidence } = deps
-  const checkHeaders = canonicalHeaders(deps.tagHeader)
 
   /** The way. Throws the Problem that becomes the answer. */
   const way = async (
@@ -189,7 +140,6 @@ export const createPep = (deps: PepDeps) => {
     res: ServerResponse,
     dedicated: Dedicated | null,
   ): Promise<void> => {
-    checkHeaders(req.rawHeaders) //                                                         400
     const route = (call.route = cutQuery(call, matchRoute(call.snapshot.routes, req, dedicated))) // 400 404 409
     let who = (call.who = await deps.identify(req.rawHeaders, route.named)) //            401, before any body is read
     const outer = (call.act = call.snapshot.classify(route)) //                             400
@@ -401,86 +351,22 @@ export const createPep = (deps: PepDeps) => {
     onAbort,
   })
 
-  const answer = async (call: Call, res: ServerResponse, thrown: unknown): Promise<Problem> => {
-    let problem = toProblem(thrown)
+  /** A grant that died on the way: the person can renew it, so the answer carries the link. */
+  const told = (call: Call, problem: Problem): Problem | Promise<Problem> => {
     const { who, route } = call
-    // A grant that died on the way: the person can renew it, so the answer carries the link.
     if (
-      RENEWABLE.has(problem.code) &&
-      problem.extra['url'] === undefined &&
-      who !== null &&
-      route !== null
+      who === null ||
+      route === null ||
+      !RENEWABLE.has(problem.code) ||
+      problem.extra['url'] !== undefined
     )
-      problem = await Promise.resolve(held(who, route))
-        .then((holding) => {
-          const scopes = call.decision?.requiredScopes ?? []
-          return consent(who, route, holding, scopes, challengeOf(problem))
-        })
-        .catch(toProblem)
-    if (problem.code === 'internal' || problem.cause !== undefined)
-      deps.log.warn({ err: problem.cause, exchange: call.id, code: problem.code }, problem.message)
-    if (!res.headersSent && !res.destroyed) {
-      const errors = route?.connection.provider.errors ?? null
-      const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase, {
-        agent: res.req.headers['user-agent'],
-        waits: asksToWait(res.req),
-        shape: errors === null ? undefined : (document) => inShape(errors, document),
-      })
-      // What was not read of the body must not be taken for the next request.
-      res
-        .writeHead(status, res.req.complete ? headers : { ...headers, connection: 'close' })
-        .end(body)
+      return problem
+    const renewed = async (): Promise<Problem> => {
+      const scopes = call.decision?.requiredScopes ?? []
+      return consent(who, route, await held(who, route), scopes, challengeOf(problem))
     }
-    return problem
+    return renewed().catch(toProblem)
   }
 
-  return async (
-    req: IncomingMessage,
-    res: ServerResponse,
-    id: string,
-    dedicated: Dedicated | null,
-  ): Promise<void> => {
-    const call: Call = {
-      id,
-      snapshot: deps.snapshot(),
-      began: clock.mono(),
-      route: null,
-      who: null,
-      act: null,
-      stripped: [],
-      decision: null,
-      open: false,
-      credential: null,
-      outcome: null,
-    }
-    let problem: Problem | null = null
-    try {
-      await way(call, req, res, dedicated)
-    } catch (thrown) {
-      problem = await answer(call, res, thrown)
-      if (thrown instanceof Error && 'outcome' in thrown) call.outcome = thrown.outcome as Outcome
-    }
-    const durationMs = clock.mono() - call.began
-    if (call.open) {
-      const { outcome } = call
-      evidence.finished({
-        id,
-        connection: call.route?.connection.name ?? '',
-        durationMs,
-        outcome: outcome ?? { ...NOTHING_SENT, result: problem?.code ?? 'internal' },
-      })
-    } else if (call.decision === null && problem !== null)
-      evidence.refused(id, problem.code, call.who?.person ?? null)
-    deps.observe({
-      id,
-      method: req.method ?? '',
-      provider: call.route?.connection.provider.id ?? null,
-      operation: call.act?.operation.id ?? null,
-      effect: call.decision?.effect ?? null,
-      reason: call.decision?.reasons[0]?.code ?? null,
-      code: problem?.code ?? null,
-      status: res.statusCode,
-      durationMs,
-    })
-  }
+  return createExchange(deps, way, told)
 }

@@ -14,6 +14,7 @@ import { readText } from './files.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
 import { startControl, startListener, type Listening } from './net/listener.ts'
+import { closing, mannerly } from './net/sockets.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createDiscovery } from './oauth/discovery.ts'
 import { createFlows } from './oauth/flow.ts'
@@ -23,13 +24,14 @@ import { createRevoker } from './oauth/revoke.ts'
 import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { createSpool, spooled } from './oauth/unstored.ts'
+import type { Seen } from './exchange.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal, sinksOf } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
 import type { createOperatorsApi } from './people/operators.ts'
 import { createPermit } from './people/permit.ts'
-import { createPep, type Seen } from './pep.ts'
+import { createPep } from './pep.ts'
 import { dialOf, prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem } from './problem.ts'
 import { openStore } from './store/open.ts'
@@ -48,7 +50,7 @@ import { serves } from './way/route.ts'
 import { createSift } from './wire/headers.ts'
 import { createHold } from './way/hold.ts'
 import { createIdentify } from './way/identify.ts'
-import { validId } from './wire/canonical.ts'
+import { canonicalHeaders, validId } from './wire/canonical.ts'
 
 export type Serving = {
   readonly addresses: Readonly<Record<string, string>>
@@ -73,13 +75,13 @@ const message = (error: unknown): string => (error instanceof Error ? error.mess
 const startConnect = (
   key: string,
   listen: { readonly host: string; readonly port: number },
-): Promise<{ server: Server; port: number }> =>
+): Promise<{ server: Server; port: number; serve: (listener: RequestListener) => void }> =>
   new Promise((resolve, reject) => {
-    const server = createServer({
-      headersTimeout: 10_000,
-      requestTimeout: 30_000,
-      maxHeaderSize: 32_768,
-    })
+    let call: RequestListener = (_req, res) => void res.destroy()
+    const server = mannerly(
+      createServer({ headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 32_768 }),
+      { call: (req, res) => call(req, res) },
+    )
     server.once('error', (error) =>
       reject(new Error(`${key}: cannot listen on ${listen.host}:${listen.port}: ${error.message}`)),
     )
@@ -88,6 +90,7 @@ const startConnect = (
       resolve({
         server,
         port: bound === null || typeof bound === 'string' ? listen.port : bound.port,
+        serve: (listener) => (call = listener),
       })
     })
   })
@@ -269,7 +272,7 @@ export const serve = async (
       config.listeners.connect === null
         ? null
         : await startConnect('listeners.connect', config.listeners.connect)
-    if (connect !== null) opened.push(() => closeServer(connect.server, DRAIN_MS))
+    if (connect !== null) opened.push(() => closing(connect.server, DRAIN_MS))
     const publicUrl = (config.connect.url ?? `http://localhost:${connect?.port ?? 0}`).replace(
       /\/$/,
       '',
@@ -515,7 +518,7 @@ export const serve = async (
       const beside = operatorsApi(
         apart === undefined ? operatorsDeps : { ...operatorsDeps, operators: [] },
       )
-      connect.server.on('request', (req, res) => {
+      connect.serve((req, res) => {
         if (pages === null || req.url?.startsWith('/v1/') === true) beside(req, res)
         // A session that begins by a clock that is ahead would outlive its hour.
         else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
@@ -524,8 +527,8 @@ export const serve = async (
     }
     if (apart !== undefined) {
       const operators = await startConnect('listeners.operators', apart)
-      opened.push(() => closeServer(operators.server, DRAIN_MS))
-      operators.server.on('request', operatorsApi(operatorsDeps))
+      opened.push(() => closing(operators.server, DRAIN_MS))
+      operators.serve(operatorsApi(operatorsDeps))
       operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
     }
     const local = operatorsApi({
@@ -586,6 +589,7 @@ export const serve = async (
         maxHeaderBytes: config.limits.headers,
         names: config.listeners.names,
         origins: config.listeners.origins,
+        check: canonicalHeaders(tagHeader),
         serves: (host) => serves(snapshot().routes, host),
         typeBase: publicUrl,
         newId,
@@ -595,6 +599,7 @@ export const serve = async (
         },
         api,
         refused: (code, id) => evidence.refused(id, code, null),
+        log,
       })
       listeners.push(listener)
       addresses[key.replace(/^listeners\./, '').replace(/\.listen$/, '')] = listener.address
@@ -735,16 +740,6 @@ const whenAsked = (
       })
   }
 }
-
-const closeServer = (server: Server, ms: number): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(() => server.closeAllConnections(), ms)
-    server.close(() => {
-      clearTimeout(timer)
-      resolve()
-    })
-    server.closeIdleConnections()
-  })
 
 const observe = (seen: Seen, telemetry: ReturnType<typeof createTelemetry>, log: Log): void => {
   telemetry.call(seen)

@@ -62,7 +62,7 @@ const FLOORS: readonly (readonly [RegExp, number])[] = [
   [/^vault\/seal\.ts$/, 0],
   [/^calls\.ts$/, 1],
   [/^(?:net|policy|directory|oauth|vault|store|observe)\//, 1],
-  [/^way\//, 2],
+  [/^(?:way\/|exchange\.ts$)/, 2],
   [/^(?:reload|pep)\.ts$/, 3],
   [/^people\//, 3],
   [/^(?:serve\.ts$|commands\/)/, 4],

@@ -104,12 +104,7 @@ export const createAnswers = <A extends Answer>(deps: {
   const readAnswer = createAnswerReader()
 
   /** Makes the head. @returns where the body goes, or null when the call ended here */
-  const begin = (
-    answer: A,
-    raw: readonly (string | Buffer)[],
-    code: number,
-    text: string | undefined,
-  ): Sink | null => {
+  const begin = (answer: A, raw: readonly (string | Buffer)[], code: number): Sink | null => {
     const { job, req, res, scrubber } = answer
     const head = readAnswer(raw)
     const bodyless = code === 204 || code === 304 || req.method === 'HEAD'
@@ -137,8 +132,8 @@ export const createAnswers = <A extends Answer>(deps: {
       return scrubber === null ? told : scrubber.text(told)
     })
     res.sendDate = false
-    if (text === undefined) res.writeHead(code, kept)
-    else res.writeHead(code, scrubber === null ? text : scrubber.text(text), kept)
+    // The provider's reason phrase stays behind: it is any bytes, and means nothing (RFC 9112 4).
+    res.writeHead(code, kept)
     const plain: Sink = {
       push: (chunk) => write(answer, scrubber === null ? chunk : scrubber.push(chunk)),
       end: () => {
@@ -188,14 +183,9 @@ export const createAnswers = <A extends Answer>(deps: {
 
   return {
     /** The head has come. */
-    head: (
-      answer: A,
-      raw: readonly (string | Buffer)[],
-      code: number,
-      text: string | undefined,
-    ): void => {
+    head: (answer: A, raw: readonly (string | Buffer)[], code: number): void => {
       answer.status = code
-      answer.sink = begin(answer, raw, code, text)
+      answer.sink = begin(answer, raw, code)
       queue(answer)
     },
     /** @returns whether there is room for more */

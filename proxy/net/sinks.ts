@@ -80,12 +80,25 @@ export const decoded = (
   resume: () => void,
   broken: () => void,
 ): Sink => {
-  decoder.on('data', (chunk: Buffer) => {
-    if (into.push(chunk)) return
-    decoder.pause()
-    out.once('drain', () => decoder.resume())
-  })
-  decoder.on('end', into.end)
+  // An event has no caller: what a step throws here would end the process.
+  const guarded = <T>(step: (given: T) => void): ((given: T) => void) => {
+    return (given) => {
+      try {
+        step(given)
+      } catch {
+        broken()
+      }
+    }
+  }
+  decoder.on(
+    'data',
+    guarded((chunk: Buffer) => {
+      if (into.push(chunk)) return
+      decoder.pause()
+      out.once('drain', () => decoder.resume())
+    }),
+  )
+  decoder.on('end', guarded(into.end))
   decoder.on('error', broken)
   return {
     push(chunk) {

@@ -197,8 +197,8 @@ export const createForward = (deps: {
       giveUp: () => void,
     ): void => {
       started.pause()
-      again(used).then(
-        (next) => {
+      again(used)
+        .then((next) => {
           if (call.done) return
           if (next === null) {
             giveUp()
@@ -208,8 +208,8 @@ export const createForward = (deps: {
           over = true
           started.abort(new Error('superseded by a call with a newer token'))
           attempt(call, next, false)
-        },
-        (error: unknown) =>
+        })
+        .catch((error: unknown) =>
           stop(
             call,
             error instanceof Problem
@@ -218,7 +218,7 @@ export const createForward = (deps: {
                   cause: error,
                 }),
           ),
-      )
+        )
     }
     return {
       call,
@@ -242,7 +242,7 @@ export const createForward = (deps: {
           call.controller = started
           if (call.done) started.abort(new Error('the call has ended'))
         },
-        onResponseStart(started, code, _headers, text) {
+        onResponseStart(started, code) {
           if (code < 200 || call.done || over) return
           call.seen = tick
           const raw = (started.rawHeaders ?? []) as readonly (string | Buffer)[]
@@ -256,7 +256,7 @@ export const createForward = (deps: {
             const what = 'the provider demands another sign-in'
             return stop(call, new Problem('step_up_required', what, { extra: asked }))
           }
-          const pass = (): void => answers.head(call, raw, code, text)
+          const pass = (): void => answers.head(call, raw, code)
           if (code === 401 && mayRetry && replayable && injected !== null)
             retry(started, injected, pass)
           else pass()

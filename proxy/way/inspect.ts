@@ -2,7 +2,7 @@
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Json, RootField, Route } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { CallerLeft, Problem } from '../problem.ts'
 import { atPointer, parseStrict } from '../wire/json.ts'
 import { formFields, jsonCredential, multipartCredential, stripForm } from '../wire/strip.ts'
 import type { Act } from './classify.ts'
@@ -35,12 +35,20 @@ const NONE: Body = {
 
 type Limits = { readonly requestBody: number; readonly inspectedBody: number }
 
+/** How long a body that must be read as a whole may take, ms. */
+const WHOLE_MS = 60_000
+const LATE = `the body was not whole after ${WHOLE_MS / 1_000} s, and must be read before the call may leave`
+
 /** Reads up to `cap` bytes. null: the body is longer; what was read is put back, so that it can stream. */
 const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | null> =>
   new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let size = 0
+    // Whoever lets a body drip holds what was read of it in memory.
+    const late = (): void => onError(new Problem('request_timeout', LATE))
+    const timer = req.complete ? undefined : setTimeout(late, WHOLE_MS)
     const off = (): void => {
+      clearTimeout(timer)
       req.off('data', onData).off('end', onEnd).off('error', onError).off('close', onClose)
     }
     const onData = (chunk: Buffer): void => {
@@ -58,7 +66,10 @@ const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | null> =>
     }
     const onError = (error: Error): void => {
       off()
-      reject(new Problem('request_invalid', 'the body could not be read', { cause: error }))
+      const cause = new CallerLeft(error)
+      reject(
+        error instanceof Problem ? error : new Problem('request_invalid', cause.message, { cause }),
+      )
     }
     const onClose = (): void => onError(new Error('the caller left'))
     // Who left before now does not leave again.

@@ -241,8 +241,19 @@ describe('answers on their way back', () => {
     })
     const answer = await ask('/api.stream.test/a')
     const head = answer.raw.toString('latin1')
-    expect(head).toContain('HTTP/1.1 200 Fine Indeed\r\n')
+    expect(head).toContain('HTTP/1.1 200 OK\r\n')
     expect(head).toMatch(/X-One: a\r\nX-TWO: \xe9\r\nX-One: b\r\nVary: x\r\nvary: y\r\n/)
+  })
+  test.each([
+    ['404 Non trouv\xe9', 404],
+    [Buffer.from('200 成功').toString('latin1'), 200],
+    [`500 ${'\x80'.repeat(999)}`, 500],
+  ])('a reason phrase stays behind, whatever it is: %s', async (line, status) => {
+    answering((res) => {
+      res.socket?.end(`HTTP/1.1 ${line}\r\nContent-Length: 0\r\n\r\n`, 'latin1')
+    })
+    const answer = await ask('/api.stream.test/a')
+    expect([answer.status, answer.headers.get('deputy-answer')]).toEqual([status, undefined])
   })
   test('what belongs to one hop, and what would speak for deputy’s origin, stays behind', async () => {
     answering((res) => {

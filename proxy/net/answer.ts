@@ -184,8 +184,7 @@ export const createAnswers = <A extends Answer>(deps: {
         res.end(first ?? undefined)
         // The provider answered before it had read everything: a caller that still writes would never look.
         if (!req.complete) req.unpipe().resume()
-      }
-      else if (first !== null) res.write(first)
+      } else if (first !== null) res.write(first)
       else res.flushHeaders()
     } catch (cause) {
       deps.stop(answer, new Problem('internal', 'the answer could not be sent', { cause }))

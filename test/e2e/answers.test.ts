@@ -119,7 +119,7 @@ test('a provider that answers before it has read the upload does not leave the c
   const body = Buffer.alloc(8 * 1024 * 1024, 'x')
   const { socket, received } = await dial(deputy.agent)
   socket.write(
-    `POST /api.acme.test/files HTTP/1.1\r\nHost: 127.0.0.1\r\nDeputy-User: alice\r\nContent-Type: application/octet-stream\r\nContent-Length: ${body.length}\r\n\r\n`,
+    `POST /api.acme.test/upload/x HTTP/1.1\r\nHost: 127.0.0.1\r\nDeputy-User: alice\r\nContent-Type: application/octet-stream\r\nContent-Length: ${body.length}\r\n\r\n`,
   )
   // As a client does that looks at the answer only once its body has left.
   await new Promise((resolve, reject) =>

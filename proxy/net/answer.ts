@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type { Injected, Route } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { Problem, type ProblemCode } from '../problem.ts'
 import { answerHeaders, createAnswerReader } from '../wire/headers.ts'
 import {
   rewriteJson,
@@ -62,6 +62,10 @@ export const unanswered = (job: About, req: IncomingMessage, res: ServerResponse
   whole: false,
 })
 
+const codingFault = (code: ProblemCode) => ({
+  'proxy-status': `deputy; error=http_response_content_coding; details="${code}"`,
+})
+
 const JSON_TYPE = /^application\/(?:[\w.+-]*\+)?json/i
 
 const readdressOf = ({ job, req }: Answer): Readdress => {
@@ -118,11 +122,14 @@ export const createAnswers = <A extends Answer>(deps: {
         new Problem(
           'answer_not_redactable',
           'the answer has a content coding that deputy cannot read, so it cannot be searched for the token',
+          { headers: codingFault('answer_not_redactable') },
         ),
       )
       return null
     }
-    const kept = answerHeaders(head, decoder !== null || json, (value, rule) => {
+    // RFC 9110 8.6: a 204 has no length, and a 304 speaks of another answer's.
+    const changed = decoder !== null || json
+    const kept = answerHeaders(head, changed, code === 204 || code === 304, (value, rule) => {
       const told =
         rule === 'links'
           ? rewriteLink(value, readdressOf(answer))
@@ -156,18 +163,23 @@ export const createAnswers = <A extends Answer>(deps: {
           () =>
             deps.stop(
               answer,
-              new Problem('upstream_unreachable', 'the answer’s content coding is broken'),
+              new Problem('upstream_unreachable', 'the answer’s content coding is broken', {
+                headers: codingFault('upstream_unreachable'),
+              }),
             ),
         )
   }
   const send = (answer: A): void => {
-    const { res, first } = answer
+    const { req, res, first } = answer
     answer.due = false
     answer.first = null
     if (answer.done) return
     try {
-      if (answer.whole) res.end(first ?? undefined)
-      else if (first !== null) res.write(first)
+      if (answer.whole) {
+        res.end(first ?? undefined)
+        // The provider answered before it had read everything: a caller that still writes would never look.
+        if (!req.complete) req.unpipe().resume()
+      } else if (first !== null) res.write(first)
       else res.flushHeaders()
     } catch (cause) {
       deps.stop(answer, new Problem('internal', 'the answer could not be sent', { cause }))

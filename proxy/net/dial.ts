@@ -10,6 +10,10 @@ import { createAddressRule, type AllowPrivate } from './address.ts'
 // its `fetch`, loaded when an identity provider is first asked.
 const part = createRequire(import.meta.url)
 const Agent = part('undici/lib/dispatcher/agent.js') as typeof undici.Agent
+const symbols = part('undici/lib/core/symbols.js') as {
+  readonly kSocket: symbol
+  readonly kParser: symbol
+}
 const buildConnector = part('undici/lib/core/connect.js') as typeof undici.buildConnector
 
 type Dial = {
@@ -28,6 +32,26 @@ const prohibited = (host: string, addresses: readonly string[]): Error =>
     ),
     { code: PROHIBITED },
   )
+
+type Parser = {
+  onHeadersComplete: (status: number, upgrade: boolean, keepAlive: boolean) => number
+}
+let tolerant = false
+/**
+ * RFC 9110 15.2: a client takes interim answers it did not ask for. undici ends the connection at a 100, and treats every
+ * other one as it should; its parser is reached by the first connection that stands.
+ */
+const tolerateContinue = (client: unknown): void => {
+  const socket = (client as Record<symbol, Record<symbol, Parser> | null>)[symbols.kSocket]
+  const parser = socket?.[symbols.kParser]
+  if (tolerant || parser === undefined) return
+  tolerant = true
+  const prototype = Object.getPrototypeOf(parser) as Parser
+  const { onHeadersComplete } = prototype
+  prototype.onHeadersComplete = function (this: Parser, status, upgrade, keepAlive) {
+    return onHeadersComplete.call(this, status === 100 ? 102 : status, upgrade, keepAlive)
+  }
+}
 
 /**
  * @param options.connectTimeout ms until a connection must stand
@@ -70,6 +94,8 @@ export const createDial = (options: {
     if (isIP(host) !== 0 && !permitted(host, host)) return callback(prohibited(host, [host]), null)
     return connector(target, callback)
   }
+  // No bound on connections: calls have theirs (`limits.calls`, and a share of each agent), and who waited for a socket
+  // would wait silently behind whoever hangs there.
   // Deadlines of a call are our own (way/forward): undici's timers cost and would end long streams.
   const upstream = new Agent({
     connect,
@@ -77,8 +103,8 @@ export const createDial = (options: {
     bodyTimeout: 0,
     keepAliveTimeout: 30_000,
     maxHeaderSize: 65_536,
-    connections: 256,
   })
+  upstream.once('connect', (_origin, targets) => tolerateContinue(targets.at(-1)))
   const identity = new Agent({
     connect,
     headersTimeout: 20_000,

@@ -13,12 +13,16 @@ import { Problem } from '../problem.ts'
 /** `push` says whether there is room for more. */
 export type Sink = { readonly push: (chunk: Buffer) => boolean; readonly end: () => void }
 
-/** Limits a streamed body (bytes), and keeps the caller's socket alive when the upstream breaks. */
-export const bounded = (req: IncomingMessage, limit: number): Transform => {
+/**
+ * Limits a streamed body (bytes), and keeps the caller's socket alive when the upstream breaks.
+ * @param moved some of it went on
+ */
+export const bounded = (req: IncomingMessage, limit: number, moved: () => void): Transform => {
   let size = 0
   const pipe = new Transform({
     transform(chunk: Buffer, _encoding, done: TransformCallback) {
       size += chunk.length
+      moved()
       if (size <= limit) return done(null, chunk)
       const what = `the body passes limits.request_body (${limit} bytes)`
       return done(new Problem('request_too_large', what))

@@ -148,6 +148,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
       query: lower(d.strip.query),
       body: lower(d.strip.body),
     },
+    names: { insensitive: d.names === 'insensitive', spellings: d.spellings },
     rewrite: d.rewrite,
     // Without scopes at the provider no row can ask for one (a GitHub App that extends the OAuth app).
     operations: d.scope === null ? parts.rows.map((one) => ({ ...one, scopes: [[]] })) : parts.rows,

@@ -265,6 +265,8 @@ export const definition = z.strictObject({
       body: names.default([]),
     })
     .prefault({}),
+  names: z.enum(['exact', 'insensitive']).default('exact'),
+  spellings: z.array(line).max(200).default([]),
   rewrite: pointers.default([]),
   secret_segments: names.default([]),
   operations: z

@@ -1,8 +1,10 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { canonicalTarget, targetText } from '../../proxy/wire/canonical.ts'
+import { multipartFields } from '../../proxy/wire/multipart.ts'
 import {
   EVERY_PROVIDER,
+  fieldsOf,
   formFields,
   jsonCredential,
   multipartCredential,
@@ -144,7 +146,7 @@ describe('a form body', () => {
 
 describe('the fields of a form that policy wants to see', () => {
   const fields = (text: string) =>
-    formFields(Buffer.from(text, 'latin1'), ['channel', 'channel_id'])
+    fieldsOf(formFields(Buffer.from(text, 'latin1')), ['channel', 'channel_id'])
 
   test.each([
     ['channel=C1&text=a%26channel%3DC2', { channel: 'C1' }],
@@ -195,7 +197,10 @@ describe('a multipart body', () => {
   const part = (head: string, body = 'v'): string => `--XX\r\n${head}\r\n\r\n${body}\r\n`
   const field = (name: string): string => part(`Content-Disposition: form-data; name="${name}"`)
   const read = (text: string, contentType = type): string | null =>
-    multipartCredential(Buffer.from(text, 'latin1'), contentType, provider.strip.body)
+    multipartCredential(
+      multipartFields(Buffer.from(text, 'latin1'), contentType),
+      provider.strip.body,
+    )
 
   test.each([
     [field('channel'), null],
@@ -223,8 +228,8 @@ describe('a multipart body', () => {
     const request = new Response(body)
     const bytes = Buffer.from(await request.arrayBuffer())
     const contentType = request.headers.get('content-type') ?? ''
-    expect(multipartCredential(bytes, contentType, ['token'])).toBe('token')
-    expect(multipartCredential(bytes, contentType, ['other'])).toBeNull()
+    expect(multipartCredential(multipartFields(bytes, contentType), ['token'])).toBe('token')
+    expect(multipartCredential(multipartFields(bytes, contentType), ['other'])).toBeNull()
   })
 
   test.each([

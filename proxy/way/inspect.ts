@@ -11,7 +11,9 @@ import type { Media } from '../wire/media.ts'
 import type { Act } from './classify.ts'
 
 export type Body = {
-  /** `too_large`: an upload that passes unread; `unparsed`: read or streamed, but neither JSON nor a form. */
+  /**
+   * `too_large`: an upload that passes unread; `unparsed`: streamed, or searched and without members that policy needs.
+   */
   readonly state: 'none' | 'parsed' | 'unparsed' | 'too_large'
   /** Exactly what will be sent; null: stream the request. */
   readonly bytes: Buffer | null

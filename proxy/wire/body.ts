@@ -66,14 +66,24 @@ const checkCharset = (bytes: Buffer, { charset }: Media): void => {
   )
 }
 
-/** Marks and blanks that a reader of JSON may skip, UTF-16 and UTF-32 among them, and what begins a document. */
-// oxlint-disable-next-line no-control-regex
-const BEGINS_JSON = /^(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff|[\0\s])*[{[]/
-const beginsJson = (bytes: Buffer): boolean =>
-  BEGINS_JSON.test(bytes.toString('latin1', 0, Math.min(bytes.length, 64))) ||
-  BEGINS_JSON.test(bytes.toString('latin1').trimStart())
+/** Bytes of marks and blanks that a reader of JSON may skip, UTF-16 and UTF-32 among them. */
+const SKIPPED: ReadonlySet<number | undefined> = new Set([
+  ...[0x00, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x20, 0x85, 0xa0],
+  ...[0xc2, 0xef, 0xbb, 0xbf, 0xfe, 0xff],
+])
+const beginsJson = (bytes: Buffer): boolean => {
+  let at = 0
+  while (SKIPPED.has(bytes[at])) at++
+  return bytes[at] === 0x7b || bytes[at] === 0x5b
+}
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+const isBroken = (error: unknown): boolean =>
+  error instanceof Problem && error.cause instanceof SyntaxError
+/** A file may be what its type does not say, as long as nobody needs a member of it. */
+const passesBroken = (error: unknown, { upload, inspect }: BodyRules): boolean =>
+  upload && inspect.length === 0 && isBroken(error)
 
 type Document = { readonly value: unknown; readonly text: string }
 const parseDocument = (bytes: Buffer, { names }: BodyRules): Document => {
@@ -106,8 +116,8 @@ const membersOf = ({ value, text }: Document, rules: BodyRules): Record<string, 
     // Numbers are rare here, so the second look at the text is as well.
     const exact = hasNumber(at.value)
       ? memberAt((marked ??= markNumbers(text)), pointer, rules.names)
-      : undefined
-    if (exact !== undefined && 'value' in exact && isMarked(exact.value))
+      : at
+    if (exact === undefined || 'clash' in exact || isMarked(exact.value))
       throw invalid(`${pointer} holds a number that other readers round otherwise (RFC 7493 2.2)`)
     found[pointer] = at.value as Json
   }
@@ -185,8 +195,8 @@ const readAny = (bytes: Buffer, rules: BodyRules): Read => {
     try {
       return readDisguised(bytes, rules)
     } catch (error) {
-      const broken = error instanceof Problem && error.cause instanceof SyntaxError
-      if (!broken || !rules.upload || rules.inspect.length > 0) throw error
+      // Without a brace no reader finds members: text may begin with a link in brackets.
+      if (!passesBroken(error, rules) && (!isBroken(error) || bytes.includes('{'))) throw error
     }
   }
   if (rules.inspect.length > 0)
@@ -214,8 +224,7 @@ export const readBody = (
   try {
     return readJson(bytes, rules)
   } catch (error) {
-    const broken = error instanceof Problem && error.cause instanceof SyntaxError
-    if (!broken || !rules.upload || rules.inspect.length > 0) throw error
+    if (!passesBroken(error, rules)) throw error
     return { state: 'unparsed', bytes, json: {}, stripped: [] }
   }
 }

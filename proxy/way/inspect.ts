@@ -169,8 +169,7 @@ const read = async (
     names: provider.names ?? EXACT,
   }
   const found = readBody(bytes, media, streamed.contentType ?? '', rules)
-  if (operation.inspect.length > 0)
-    queryMembers(route.target.query, operation.inspect, found.json)
+  if (operation.inspect.length > 0) queryMembers(route.target.query, operation.inspect, found.json)
   const body: Body = {
     ...streamed,
     state: found.state,

@@ -68,8 +68,7 @@ const checkCharset = (bytes: Buffer, { charset }: Media): void => {
 
 /** Bytes of marks and blanks that a reader of JSON may skip, UTF-16 and UTF-32 among them. */
 const SKIPPED: ReadonlySet<number | undefined> = new Set([
-  ...[0x00, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x20, 0x85, 0xa0],
-  ...[0xc2, 0xef, 0xbb, 0xbf, 0xfe, 0xff],
+  0x00, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x20, 0x85, 0xa0, 0xc2, 0xef, 0xbb, 0xbf, 0xfe, 0xff,
 ])
 const beginsJson = (bytes: Buffer): boolean => {
   let at = 0
@@ -176,16 +175,14 @@ const readMultipart = (bytes: Buffer, contentType: string, rules: BodyRules): Re
   const names = fieldNames(rules.inspect)
   if (parts.some(({ type }) => /json/i.test(type)))
     throw unsupported('policy needs members of the body, and a part of it is JSON: send only JSON')
-  const fields = parts.map(
-    ({ name, value, file }): Field => ({
-      pieces: [name],
-      name,
-      value: () => {
-        if (file) throw invalid(`a file stands where policy needs the field ${name}`)
-        return utf8Text(value)
-      },
-    }),
-  )
+  const fields = parts.map(({ name, value, file }): Field => ({
+    pieces: [name],
+    name,
+    value: () => {
+      if (file) throw invalid(`a file stands where policy needs the field ${name}`)
+      return utf8Text(value)
+    },
+  }))
   return { ...read, state: 'parsed', json: pointed(fieldsOf(fields, names)) }
 }
 

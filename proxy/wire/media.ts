@@ -17,11 +17,20 @@ export const MEDIA: readonly (readonly [RegExp, Reading])[] = [
   [/json|javascript|ecmascript|^application\/csp-report$/, 'json'],
   [/^(?:application|text)\/(?:.*\+)?(?:xml|xml-dtd|soap|wbxml)$/, 'refused'],
   [/\/(?:.*\+)?(?:x-)?(?:graphql|ya?ml|toml|x-?www-form.*|form-data|php-serialized)$/, 'refused'],
-  [/\/(?:.*[+.-])?(?:cbor|msgpack|messagepack|bson|smile|ion|amf|protobuf|protobuffer)$/, 'refused'],
+  [
+    /\/(?:.*[+.-])?(?:cbor|msgpack|messagepack|bson|smile|ion|amf|protobuf|protobuffer)$/,
+    'refused',
+  ],
   [/^application\/(?:grpc|thrift|avro|hessian)|\/vnd\.(?:google\.protobuf|apache\.)/, 'refused'],
   [/^(?:image|audio|video|font|model)\//, 'stream'],
-  [/^application\/(?:octet-stream|pdf|postscript|rtf|epub\+zip|wasm|java-archive|msword)$/, 'stream'],
-  [/^application\/(?:x-)?(?:zip|zip-compressed|gzip|tar|gtar|bzip2?|xz|zstd|7z-compressed)$/, 'stream'],
+  [
+    /^application\/(?:octet-stream|pdf|postscript|rtf|epub\+zip|wasm|java-archive|msword)$/,
+    'stream',
+  ],
+  [
+    /^application\/(?:x-)?(?:zip|zip-compressed|gzip|tar|gtar|bzip2?|xz|zstd|7z-compressed)$/,
+    'stream',
+  ],
   [/^application\/(?:vnd\.(?:rar|ms-|openxmlformats-|oasis\.opendocument)|x-git-)/, 'stream'],
 ]
 
@@ -50,7 +59,7 @@ export const readMedia = (contentType: string | null): Media => {
   const essence = ESSENCE.exec(text)?.[0].toLowerCase()
   if (essence === undefined) throw unsupported('Content-Type is no media type (RFC 9110 8.3.1)')
   const parameters = new Map<string, string>()
-  for (let rest = text.slice(essence.length); rest !== ''; ) {
+  for (let rest = text.slice(essence.length); rest !== '';) {
     const match = PARAMETER.exec(rest)
     if (match === null)
       throw unsupported('Content-Type is not one media type with parameters (RFC 9110 8.3.1)')

@@ -201,9 +201,7 @@ describe('members that policy needs', () => {
       ),
       400,
     )
-    await arrives(
-      send('/api.graph.test/send', JSON_TYPE, `{"Message":{"ToRecipients":${to}}}`),
-    )
+    await arrives(send('/api.graph.test/send', JSON_TYPE, `{"Message":{"ToRecipients":${to}}}`))
   })
 })
 

@@ -77,10 +77,12 @@ describe('bodies on their way to the provider', () => {
     const answer = await sendRaw(
       deputy.agent,
       Buffer.concat([
-        Buffer.from(request('PUT', '/api.stream.test/a', [
+        Buffer.from(
+          request('PUT', '/api.stream.test/a', [
             'Content-Type: application/octet-stream',
             `Content-Length: ${bytes.length}`,
-          ])),
+          ]),
+        ),
         bytes,
       ]),
     )
@@ -363,10 +365,12 @@ describe('big answers and broken ones', () => {
       return true
     }
     const { socket, received } = await dial(deputy.agent)
-    socket.write(request('PUT', '/api.stream.test/a', [
+    socket.write(
+      request('PUT', '/api.stream.test/a', [
         'Content-Type: application/octet-stream',
         `Content-Length: ${40 * MB}`,
-      ]))
+      ]),
+    )
     const block = Buffer.alloc(MB)
     for (let i = 0; i < 40; i++) socket.write(block)
     await new Promise((resolve) => setTimeout(resolve, 300))

@@ -91,7 +91,13 @@ describe('policy sees the same members whatever the type says', () => {
   test('text that is no JSON has no members to see', () => {
     for (const type of ['text/plain', null])
       expect(code('labels=a', type, labels)).toBe('unsupported_media_type')
-    expect(code(`${part('a', '{}').replace('\r\n\r\n', '\r\nContent-Type: application/json\r\n\r\n')}--XX--`, PARTS, labels)).toBe('unsupported_media_type')
+    expect(
+      code(
+        `${part('a', '{}').replace('\r\n\r\n', '\r\nContent-Type: application/json\r\n\r\n')}--XX--`,
+        PARTS,
+        labels,
+      ),
+    ).toBe('unsupported_media_type')
   })
 })
 

@@ -105,11 +105,12 @@ export const memberAt = (
   for (const part of pointer.split('/').slice(1)) {
     const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
     if (typeof at !== 'object' || at === null) return undefined
-    if (Array.isArray(at) && !/^\d+$/.test(key)) return { clash: '[' }
+    if (Array.isArray(at) && !/^\d+$/.test(key)) return { clash: 'a list' }
     let own: string | undefined
     for (const name of Object.keys(at)) {
       if (name === key || (names.insensitive && folded(name) === folded(key))) own = name
-      else if (alike(name) === alike(key)) return { clash: name }
+      else if (alike(name) === alike(key))
+        return { clash: `the member ${JSON.stringify(name.slice(0, 64))}` }
     }
     if (own === undefined) return undefined
     at = (at as Record<string, unknown>)[own]

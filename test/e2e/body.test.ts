@@ -137,6 +137,16 @@ describe('a definition that says nothing about bodies', () => {
   ])('%s', async (_name, type, body, status) => {
     await refused(send('/api.stream.test/notes/7', type, body), status)
   })
+  test('fields that say they are too long are refused before one of them is sent', async () => {
+    const head = lines(
+      'POST /api.stream.test/a HTTP/1.1',
+      `Host: ${new URL(deputy.agent).host}`,
+      'Deputy-User: alice',
+      `Content-Type: ${FORM}`,
+      'Content-Length: 70000',
+    )
+    await refused(sendRaw(deputy.agent, head), 413)
+  })
   test('a coded form is refused', async () => {
     const coding = ['Content-Encoding: gzip']
     await refused(send('/api.stream.test/a', FORM, gzipSync('_method=DELETE'), coding), 415)

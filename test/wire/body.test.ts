@@ -61,6 +61,11 @@ describe('policy sees the same members whatever the type says', () => {
       PARTS,
       `--XX\r\nContent-Disposition: form-data; name="labels"\r\nContent-Transfer-Encoding: base64\r\n\r\nYQ==\r\n--XX--`,
     ],
+    [
+      'a part of two types',
+      PARTS,
+      `--XX\r\nContent-Disposition: form-data; name="labels"\r\nContent-Type: text/plain\r\nContent-Type: application/json\r\n\r\na\r\n--XX--`,
+    ],
     ['a field twice', FORM, 'labels=a&labels=b'],
     ['a field of a list', FORM, 'labels[]=a'],
     ['a number that rounds', JSON_TYPE, '{"labels":9007199254740993}'],

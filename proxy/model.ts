@@ -203,6 +203,8 @@ export type Provider = {
     readonly query: readonly string[]
     readonly body: readonly string[]
   }
+  /** Absent: names of members are told apart by case. */
+  readonly names?: Names
   /** JSON pointers in answers that hold URLs to rewrite; `*` is any key or index, `**` any depth, `*_url` an ending. */
   readonly rewrite: readonly string[]
   /** The vendor's error shape, in which deputy's refusals are told; null or absent: RFC 9457. */
@@ -214,6 +216,13 @@ export type Provider = {
   readonly operations: readonly OperationRow[]
   /** Decoded path segments after which one is secret and is written as `hmac:…` (evidence). */
   readonly secretSegments: readonly string[]
+}
+
+/** How a provider compares the names of a body's members. */
+export type Names = {
+  readonly insensitive: boolean
+  /** Beneath what policy needs of such a provider: the one spelling that policy sees. */
+  readonly spellings: readonly string[]
 }
 
 export type Discover = {

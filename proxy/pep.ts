@@ -96,6 +96,8 @@ const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
 ])
 /** What is stripped from the query is gone before anybody looks: policy sees what is sent. */
 const cutQuery = (call: Call, route: Route): Route => {
+  // A download gets no credential of ours, and its address is signed by the provider, not by the agent.
+  if (route.asset) return route
   const { target, stripped } = stripQuery(route.target, route.connection.provider)
   call.stripped = stripped
   return stripped.length === 0 ? route : { ...route, target }

@@ -148,6 +148,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
       query: lower(d.strip.query),
       body: lower(d.strip.body),
     },
+    names: { insensitive: d.names === 'insensitive', spellings: d.spellings },
     rewrite: d.rewrite,
     errors: (d.errors as Json | undefined) ?? null,
     trailingSlash: d.trailing_slash === 'ignored',

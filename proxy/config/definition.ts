@@ -290,6 +290,8 @@ export const definition = z.strictObject({
       body: names.default([]),
     })
     .prefault({}),
+  names: z.enum(['exact', 'insensitive']).default('exact'),
+  spellings: z.array(line).max(200).default([]),
   rewrite: pointers.default([]),
   errors: errors.optional(),
   trailing_slash: z.enum(['ignored', 'significant']).default('significant'),

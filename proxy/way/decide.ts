@@ -263,7 +263,7 @@ export const createDecide = (
     return `{${text}}`
   }
   const bodyText = (body: Body | null): string =>
-    body === null || body.state === 'none'
+    body === null || (body.state === 'none' && Object.keys(body.json).length === 0)
       ? '{"state":"none","bytes":0}'
       : JSON.stringify({
           state: body.state,

@@ -81,6 +81,9 @@ const embedded = (address: string): string => {
   return address
 }
 
+/** Before the connection stands, its TLS with it, no byte of a request has left: a reset then is not one of an answer. */
+const notSent = (error: Error): Error => Object.assign(error, { notSent: true })
+
 /** Thrown (as an error with this code) when no resolved address may be dialled. */
 export const PROHIBITED = 'DEPUTY_ADDRESS_PROHIBITED'
 const prohibited = (host: string, addresses: readonly string[]): Error =>
@@ -153,7 +156,9 @@ export const createDial = (options: {
     const host = target.hostname.replace(/^\[|\]$/g, '')
     // A literal address is never looked up, so it is judged here.
     if (isIP(host) !== 0 && !permitted(host, host)) return callback(prohibited(host, [host]), null)
-    return connector(target, callback)
+    return connector(target, (...end) =>
+      end[0] === null ? callback(...end) : callback(notSent(end[0]), null),
+    )
   }
   // Deadlines of a call are our own (way/forward): undici's timers cost and would end long streams.
   const upstream = new Agent({

@@ -168,9 +168,14 @@ export const createOAuthClient = ({
       throw refused('the ID token was made for another request', raw)
     if (answer.kind === 'tokens')
       // Where refresh tokens are never used, none is kept.
-      return provider.refresh === null
-        ? { ...answer, tokens: { ...answer.tokens, refresh: null } }
-        : answer
+      return {
+        ...answer,
+        tokens: {
+          ...answer.tokens,
+          clientId: connection.clientId,
+          ...(provider.refresh === null ? { refresh: null } : {}),
+        },
+      }
     const known =
       connection.clientSecret === null ? secrets : [...secrets, connection.clientSecret.reveal()]
     return withoutEcho(answer, known)

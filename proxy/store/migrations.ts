@@ -86,6 +86,13 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE flows ADD COLUMN challenge TEXT;
   CREATE INDEX flows_ended ON flows (tenant, realm, user_id, connection, created_at) WHERE status <> 'pending';
   `,
+  `
+  ALTER TABLE credentials ADD COLUMN client_id TEXT;
+  ALTER TABLE credentials ADD COLUMN refused_since INTEGER;
+  ALTER TABLE credentials ADD COLUMN refused_times INTEGER;
+  ALTER TABLE credentials ADD COLUMN doubtful_since INTEGER;
+  CREATE INDEX refresh_journal_stored ON refresh_journal (started_at) WHERE outcome = 'stored';
+  `,
 ]
 
 /**

@@ -88,6 +88,13 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE flows ADD COLUMN challenge TEXT;
   CREATE INDEX flows_ended ON flows (tenant, realm, user_id, connection, created_at) WHERE status <> 'pending';
   `,
+  `
+  ALTER TABLE credentials ADD COLUMN client_id TEXT COLLATE "C";
+  ALTER TABLE credentials ADD COLUMN refused_since BIGINT;
+  ALTER TABLE credentials ADD COLUMN refused_times INTEGER;
+  ALTER TABLE credentials ADD COLUMN doubtful_since BIGINT;
+  CREATE INDEX refresh_journal_stored ON refresh_journal (started_at) WHERE outcome = 'stored';
+  `,
 ]
 /** "dpty": the lock that lets one replica at a time migrate; it ends with the transaction. */
 const LOCK = 0x64707479

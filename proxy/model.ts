@@ -173,6 +173,10 @@ export type Provider = {
   readonly scopeWhole?: boolean
   /** All that there are; a connection that names another is refused at start. Absent or null: not told. */
   readonly scopeKnown?: readonly string[] | null
+  /** Scopes that contain others, or have two names (wire/scopes); null or absent: none. */
+  readonly scopeReach?: ReadonlyMap<string, readonly string[]> | null
+  /** Answers that mean 401 whatever their status; null or absent: none. */
+  readonly unauthorized?: Unauthorized | null
   /** Requests that name the scopes once more. */
   readonly scopeRepeat?: readonly ('token' | 'refresh')[]
   readonly authorizeParams: Readonly<Record<string, string>>
@@ -221,6 +225,9 @@ export type Discover = {
 
 /** Where a value stands in an answer: a JSON pointer, or a claim of the JWT at a pointer (read, not verified). */
 export type Place = string | { readonly jwt: string; readonly claim: string }
+
+/** A small JSON answer with one of these values there says that the token is not accepted. */
+export type Unauthorized = { readonly pointer: string; readonly values: readonly string[] }
 
 /** Whose account it is. JSON pointers into the answer that `from` names. */
 export type AccountRules = {
@@ -756,16 +763,9 @@ export type Store = {
       until: number,
     ) => Promise<CredentialRow | null>
     /** Fenced by lease: stores the next generation and ends the lease. false: not ours any more. */
-    readonly rotate: (
-      id: string,
-      lease: string,
-      next: NextRow,
-    ) => Promise<boolean>
+    readonly rotate: (id: string, lease: string, next: NextRow) => Promise<boolean>
     /** The same for a row that needs a new consent and has no lease: it is active again. */
-    readonly revive: (
-      id: string,
-      next: NextRow,
-    ) => Promise<boolean>
+    readonly revive: (id: string, next: NextRow) => Promise<boolean>
     readonly release: (
       id: string,
       lease: string,

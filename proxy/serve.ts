@@ -39,7 +39,7 @@ import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
 import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
-import { createCredentials } from './way/credential.ts'
+import { createCredentials, lookAgain } from './way/credential.ts'
 import { createDecide } from './way/decide.ts'
 import { createEntitlements, type PeopleSource } from './way/entitlements.ts'
 import { createEvidence } from './way/evidence.ts'
@@ -400,10 +400,18 @@ export const serve = async (
       policy: () => policy.current(),
       identify: identify.identify,
       entitlements,
-      vault,
+      vault: {
+        look: lookAgain({
+          look: vault.look,
+          fresh: refresher.fresh,
+          connections,
+          now: clock.now,
+        }),
+      },
       decide,
       credentials: createCredentials({
         vault,
+        alive: client.alive,
         fresh: refresher.fresh,
         atHand: refresher.atHand,
         now: clock.now,

@@ -10,6 +10,7 @@ import type {
 } from '../model.ts'
 import type { AnswerDefinition, Definition } from './definition.ts'
 import { PRESENT } from './definition.ts'
+import { scopeReach } from '../wire/scopes.ts'
 
 /** What `parseProvider` has read with checks of its own. */
 export type Parts = {
@@ -122,6 +123,8 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     scopeAlways: d.scope?.always ?? [],
     scopeWhole: d.scope?.whole ?? false,
     scopeKnown: d.scope?.known ?? null,
+    scopeReach: d.scope === null ? null : scopeReach(d.scope.implies, d.scope.aliases),
+    unauthorized: d.unauthorized,
     scopeRepeat: d.scope?.repeat ?? [],
     authorizeParams: d.authorize_params,
     tokenParams: d.token_params,

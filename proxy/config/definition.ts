@@ -142,6 +142,8 @@ const scope = z
     always: names.default([]),
     whole: z.boolean().default(false),
     known: names.optional(),
+    implies: z.record(line, names).default({}),
+    aliases: z.record(line, line).default({}),
     repeat: z.array(z.enum(['token', 'refresh'])).default([]),
   })
   .nullable()
@@ -265,6 +267,10 @@ export const definition = z.strictObject({
       body: names.default([]),
     })
     .prefault({}),
+  unauthorized: z
+    .strictObject({ pointer, values: names.min(1) })
+    .nullable()
+    .default(null),
   rewrite: pointers.default([]),
   secret_segments: names.default([]),
   operations: z

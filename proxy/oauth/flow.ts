@@ -14,6 +14,7 @@ import type {
 import { Problem } from '../problem.ts'
 import type { Sealer } from '../vault/seal.ts'
 import { createFinish } from './callback.ts'
+import { lacking, widened } from '../wire/scopes.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createKeeper } from './confirm.ts'
 import { createQuota, QUOTA_MS } from './patience.ts'
@@ -148,7 +149,9 @@ export const createFlows = (deps: FlowDeps) => {
   const settle = async (flow: Flow): Promise<void> => {
     const holding = await holdingOf(flow)
     if (holding.kind !== 'held' || holding.status !== 'active') return
-    const has = new Set(holding.scopes.filter((scope) => holding.granted?.includes(scope)))
+    const provider = deps.connections().get(flow.connection)?.provider ?? {}
+    const granted = widened(provider, holding.granted ?? [])
+    const has = new Set(widened(provider, holding.scopes).filter((one) => granted.includes(one)))
     for (const row of await store.flows.open(flow.person)) {
       const same = row.agent === flow.agent && row.connection === flow.connection
       // Somebody is at the provider, or the application is to confirm: that goes its own way.
@@ -238,10 +241,12 @@ export const createFlows = (deps: FlowDeps) => {
     const holding = await holdingOf(flow)
     if (holding.kind === 'none') return { kind: 'provider', asked: flow.scopes }
     const usable = holding.status === 'active' && !flow.reauthorization
-    if (usable && flow.scopes.every((scope) => holding.scopes.includes(scope)))
+    if (usable && lacking(connection.provider, holding.scopes, flow.scopes).length === 0)
       return { kind: 'grant' }
     // A provider may replace the old grant by what is asked now: what was given before is asked again.
-    const before = holding.scopes.filter((scope) => connection.scopes.includes(scope))
+    const before = widened(connection.provider, holding.scopes).filter((scope) =>
+      connection.scopes.includes(scope),
+    )
     return { kind: 'provider', asked: union(flow.scopes, before) }
   }
   const parts = {

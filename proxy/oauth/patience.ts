@@ -58,7 +58,11 @@ export const refusals = async (
   before: { readonly since: number; readonly times: number } | null,
   at: { readonly now: number; readonly clientBlamed: boolean },
   renewed: (ms: number) => Promise<boolean>,
-): Promise<{ readonly since: number; readonly times: number; readonly lasting: boolean } | null> => {
+): Promise<{
+  readonly since: number
+  readonly times: number
+  readonly lasting: boolean
+} | null> => {
   if (kind !== 'refused' && kind !== 'our_fault') return null
   // Some say it of one dead grant (Atlassian). Any other word for a wrong client counts only where others fare better.
   const ours = kind === 'our_fault' && (at.clientBlamed || error !== 'unauthorized_client')

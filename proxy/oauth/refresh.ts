@@ -22,15 +22,7 @@ import type { Spool } from './unstored.ts'
 export type RefreshDeps = {
   readonly vault: Pick<
     Vault,
-    | 'open'
-    | 'opened'
-    | 'lease'
-    | 'rotate'
-    | 'revive'
-    | 'known'
-    | 'release'
-    | 'doubt'
-    | 'renewed'
+    'open' | 'opened' | 'lease' | 'rotate' | 'revive' | 'known' | 'release' | 'doubt' | 'renewed'
   >
   readonly spool?: Spool
   readonly client: Pick<OAuthClient, 'refresh' | 'revoke'>
@@ -187,8 +179,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     const spent = kind === 'unread' && lostResponse !== 'yes' && lostResponse !== 'partly'
     if (kind === 'dead' || kind === 'step' || spent)
       return { dead: true, refused: null, coolDownMs: 0 } as const
-    const clientBlamed =
-      kind === 'our_fault' && circuitOf(connection).refuses(credential.id, error)
+    const clientBlamed = kind === 'our_fault' && circuitOf(connection).refuses(credential.id, error)
     const counted = await refusals(failure, refused, { now: clock.now(), clientBlamed }, (ms) =>
       vault.renewed(connection.name, credential.id, ms),
     )
@@ -203,7 +194,12 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
         { connection: connection.name, error },
         'the provider refuses this client: check client_id, client_secret and client_auth',
       )
-    return { dead: false, refused: counted && { ...counted, doubtful }, doubtful, coolDownMs } as const
+    return {
+      dead: false,
+      refused: counted && { ...counted, doubtful },
+      doubtful,
+      coolDownMs,
+    } as const
   }
 
   const failed = async (
@@ -217,7 +213,10 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     const { id, generation } = credential
     const { kind, error, description } = failure
     const said = await judged(failure, connection, leased, asked)
-    log.warn({ credential: id, connection: connection.name, kind, error, description }, 'refresh failed')
+    log.warn(
+      { credential: id, connection: connection.name, kind, error, description },
+      'refresh failed',
+    )
     const outcome = said.dead
       ? 'dead'
       : unknown

@@ -299,9 +299,7 @@ const PLAIN = /^[\x20-\x7e]{1,500}$/
 
 /** The sign-in that an API demands by its 401 (RFC 9470 3, Microsoft's claims challenge); null: none. */
 export const challengeIn = (wwwAuthenticate: string): Challenge | null => {
-  const params = new Map<string, string>()
-  for (const [, name = '', quoted, bare] of wwwAuthenticate.slice(0, 16_384).matchAll(AUTH_PARAM))
-    params.set(name.toLowerCase(), (quoted ?? bare ?? '').replaceAll(/\\(.)/g, '$1'))
+  const params = authParams(wwwAuthenticate)
   const error = params.get('error')
   if (error === 'insufficient_user_authentication') {
     const acr = params.get('acr_values') ?? ''
@@ -321,4 +319,18 @@ export const challengeIn = (wwwAuthenticate: string): Challenge | null => {
   } catch {
     return {} // It wants another sign-in all the same.
   }
+}
+
+const authParams = (wwwAuthenticate: string): ReadonlyMap<string, string> => {
+  const params = new Map<string, string>()
+  for (const [, name = '', quoted, bare] of wwwAuthenticate.slice(0, 16_384).matchAll(AUTH_PARAM))
+    params.set(name.toLowerCase(), (quoted ?? bare ?? '').replaceAll(/\\(.)/g, '$1'))
+  return params
+}
+
+/** The scopes that a 403 says the token lacks (RFC 6750 3.1); empty: it does not say. */
+export const scopesLacking = (wwwAuthenticate: string): readonly string[] => {
+  const params = authParams(wwwAuthenticate)
+  if (params.get('error') !== 'insufficient_scope') return []
+  return (params.get('scope') ?? '').split(/\s+/).filter((scope) => scope !== '')
 }

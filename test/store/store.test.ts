@@ -26,6 +26,10 @@ const credential = (change: Partial<CredentialRow> = {}): CredentialRow => ({
   unknownSince: null,
   coolUntil: null,
   coolError: null,
+  clientId: null,
+  refusedSince: null,
+  refusedTimes: null,
+  doubtfulSince: null,
   ...change,
 })
 const grant = (change: Partial<GrantRow> = {}): GrantRow => ({

@@ -108,6 +108,7 @@ export const openWorld = async () => {
   const revoker = createRevoker({ vault, client, connections: () => connections, log })
   const credentials = createCredentials({
     vault,
+    alive: client.alive,
     fresh: refresher.fresh,
     atHand: refresher.atHand,
     now: clock.now,

@@ -235,6 +235,9 @@ const failureOf = (
   }
 }
 
+/** Said of the address or the moment, not of what was asked. */
+const ELSEWHERE: ReadonlySet<number> = new Set([404, 405, 408, 425])
+
 /** Decided on the parsed word; a status alone is never a dead grant. A gateway's 502 or 504 says nothing of the provider. */
 const kindOf = (
   status: number,
@@ -254,7 +257,7 @@ const kindOf = (
     if (kind !== undefined) return kind
   }
   const spoken = words.some((word) => word != null && word !== '')
-  const refusal = spoken && status !== 408 && status !== 425 && (status < 300 || status >= 400)
+  const refusal = spoken && (status < 300 || status >= 400) && !ELSEWHERE.has(status)
   return phrase ?? (refusal ? 'refused' : 'transient')
 }
 

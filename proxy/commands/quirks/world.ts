@@ -142,7 +142,7 @@ export const openWorld = async () => {
         injected: await credentials.take(holding, used, route.host),
         pointers: [],
         sifted: createSift('deputy-user')(request.rawHeaders, used.provider),
-        again: (taken) => credentials.again(taken, used),
+        again: (taken, said) => credentials.again(taken, used, said),
         served: () => false,
         onAbort: () => {},
       },

@@ -56,7 +56,7 @@ export const DOUBTFUL_MS = 300_000
 export const refusals = async (
   { kind, error }: TokenFailure,
   before: { readonly since: number; readonly times: number } | null,
-  at: { readonly now: number; readonly clientBlamed: boolean },
+  at: { readonly now: number; readonly blamed: boolean; readonly alone: boolean },
   renewed: (ms: number) => Promise<boolean>,
 ): Promise<{
   readonly since: number
@@ -64,13 +64,14 @@ export const refusals = async (
   readonly lasting: boolean
 } | null> => {
   if (kind !== 'refused' && kind !== 'our_fault') return null
-  // Some say it of one dead grant (Atlassian). Any other word for a wrong client counts only where others fare better.
-  const ours = kind === 'our_fault' && (at.clientBlamed || error !== 'unauthorized_client')
+  // Some say unauthorized_client of one dead grant (Atlassian). Any other word for a wrong client lasts only where
+  // others fared better since.
+  const ours = kind === 'our_fault' && (at.blamed || error !== 'unauthorized_client')
   const since = before?.since ?? at.now
   const times = (before?.times ?? 0) + 1
   const long = !ours && times >= LASTING_TIMES && at.now - since >= LASTING_MS
-  const lasting = long || (await renewed(Math.max(LASTING_MS, at.now - since)))
-  return ours && !lasting ? null : { since, times, lasting }
+  const window = ours ? at.now - since : Math.max(LASTING_MS, at.now - since)
+  return { since, times, lasting: long || (at.alone && (await renewed(window))) }
 }
 
 /** Whether a provider refuses our client, or only some grants of it. Ends with the process; one a connection. */
@@ -95,13 +96,14 @@ export const createCircuit = (mono: () => number) => {
       refused.clear()
       until = 0
     },
-    /** @returns whether it is the client that is refused */
-    refuses: (credential: string, error: string): boolean => {
+    /** @returns `blamed`: it is the client; `alone`: no other grant was refused since one was renewed */
+    refuses: (credential: string, { kind, error }: TokenFailure) => {
       if (error !== word) refused.clear()
       word = error
       refused.add(credential)
-      if (refused.size >= ALIKE) until = mono() + CIRCUIT_MS
-      return refused.size >= ALIKE
+      const blamed = kind === 'our_fault' && refused.size >= ALIKE
+      if (blamed) until = mono() + CIRCUIT_MS
+      return { blamed, alone: refused.size === 1 }
     },
   }
 }

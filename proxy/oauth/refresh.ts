@@ -69,6 +69,7 @@ type Rest = {
   readonly error: string
   readonly doubtful: boolean
 }
+const NEITHER = { blamed: false, alone: false }
 const DOUBTFUL = 'the provider refuses to renew the grant'
 /** What a caller is asked: which token will not do any more, and whether the API itself refused it. */
 type Asked = { readonly id: string; readonly generation: number; readonly refused: boolean }
@@ -179,8 +180,9 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     const spent = kind === 'unread' && lostResponse !== 'yes' && lostResponse !== 'partly'
     if (kind === 'dead' || kind === 'step' || spent)
       return { dead: true, refused: null, coolDownMs: 0 } as const
-    const clientBlamed = kind === 'our_fault' && circuitOf(connection).refuses(credential.id, error)
-    const counted = await refusals(failure, refused, { now: clock.now(), clientBlamed }, (ms) =>
+    const refusal = kind === 'refused' || kind === 'our_fault'
+    const known = refusal ? circuitOf(connection).refuses(credential.id, failure) : NEITHER
+    const counted = await refusals(failure, refused, { now: clock.now(), ...known }, (ms) =>
       vault.renewed(connection.name, credential.id, ms),
     )
     // Nobody is asked for anything while the access token is good.
@@ -189,7 +191,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     const coolDownMs = doubtful
       ? Math.max(DOUBTFUL_MS, failure.retryAfterMs ?? 0)
       : coolDown(failure, lostResponse, unknownBefore, jittered)
-    if (clientBlamed)
+    if (known.blamed)
       log.error(
         { connection: connection.name, error },
         'the provider refuses this client: check client_id, client_secret and client_auth',

@@ -257,6 +257,14 @@ export const serve = async (
     const { connections } = discovery
     await discovery.start()
     await refresher.resume(connections())
+    for (const { connection, clientId, grants } of await vault.clients()) {
+      const now = connections().get(connection)?.clientId
+      if (now === undefined || now === clientId) continue
+      log.warn(
+        { connection, client_id: clientId, configured: now, grants },
+        'grants belong to a client that is not configured: they wait until it is again, or until their people consent anew',
+      )
+    }
 
     const connect =
       config.listeners.connect === null

@@ -70,13 +70,11 @@ const STUCK: ReadonlySet<string> = new Set(['admin_required', 'client_refused'])
 const POLL_MS = 5_000
 /** Flows that are waited for are looked at one by one, this far apart: a thousand held calls are no load of their own. */
 const SPREAD_MS = 30
-const ID = /^[A-Za-z0-9_-]{43}$/
+const ID = /^[\w-]{43}$/
 const AUTHORIZATION_ID = /^ac_([0-9a-f]{64})$/
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
-const union = (...lists: readonly (readonly string[])[]): readonly string[] => [
-  ...new Set(lists.flat()),
-]
+const union = (...lists: readonly (readonly string[])[]) => [...new Set(lists.flat())]
 export const createFlows = (deps: FlowDeps) => {
   const { store, vault, sealer, client, clock, publicUrl } = deps
   const legTtlMs = deps.legTtlMs ?? LEG_MS
@@ -150,13 +148,14 @@ export const createFlows = (deps: FlowDeps) => {
     const holding = await holdingOf(flow)
     if (holding.kind !== 'held' || holding.status !== 'active') return
     const provider = deps.connections().get(flow.connection)?.provider ?? {}
-    const granted = widened(provider, holding.granted ?? [])
-    const has = new Set(widened(provider, holding.scopes).filter((one) => granted.includes(one)))
+    const lacks = (held: readonly string[] | null, scopes: readonly string[]) =>
+      lacking(provider, held ?? [], scopes).length > 0
     for (const row of await store.flows.open(flow.person)) {
       const same = row.agent === flow.agent && row.connection === flow.connection
       // Somebody is at the provider, or the application is to confirm: that goes its own way.
       const busy = row.held != null || (row.legExpiresAt ?? 0) > clock.now()
-      if (!same || busy || !row.scopes.every((scope) => has.has(scope))) continue
+      if (!same || busy || lacks(holding.scopes, row.scopes) || lacks(holding.granted, row.scopes))
+        continue
       // It ended by itself meanwhile, here or at another replica.
       if (!(await store.flows.finish(row.hash, 'completed', null))) continue
       await store.publish('flow', row.hash)
@@ -228,8 +227,7 @@ export const createFlows = (deps: FlowDeps) => {
     return { ...begun(row), after }
   }
 
-  const holdingOf = (flow: Flow): Holding | Promise<Holding> =>
-    vault.look(flow.person, flow.connection, flow.agent)
+  const holdingOf = (flow: Flow) => vault.look(flow.person, flow.connection, flow.agent)
   const grantedTo = (holding: Holding): readonly string[] =>
     holding.kind === 'held' ? (holding.granted ?? []) : []
 

@@ -3,32 +3,6 @@
 /** Scope → all that it stands for, itself among them; what is not listed stands for itself. */
 export type ScopeReach = ReadonlyMap<string, readonly string[]>
 
-/**
- * @param implies wider scope → narrower ones; followed to the end, circles too
- * @param aliases other name → the name that operations and connections use
- */
-export const scopeReach = (
-  implies: Readonly<Record<string, readonly string[]>>,
-  aliases: Readonly<Record<string, string>>,
-): ScopeReach => {
-  const next = new Map<string, Set<string>>()
-  const add = (from: string, to: string): void =>
-    void next.set(from, (next.get(from) ?? new Set<string>()).add(to))
-  for (const [wide, list] of Object.entries(implies)) for (const one of list) add(wide, one)
-  for (const [alias, name] of Object.entries(aliases)) {
-    add(alias, name)
-    add(name, alias)
-  }
-  const reach = new Map<string, readonly string[]>()
-  for (const from of next.keys()) {
-    // A set grows while it is walked: what is reached is walked too.
-    const all = new Set([from])
-    for (const scope of all) for (const to of next.get(scope) ?? []) all.add(to)
-    reach.set(from, [...all])
-  }
-  return reach
-}
-
 type Named = { readonly scopeReach?: ScopeReach | null }
 const known = new WeakMap<ScopeReach, WeakMap<readonly string[], readonly string[]>>()
 

@@ -61,7 +61,8 @@ beforeEach(async () => {
     if (req.url === '/userinfo') {
       asked += 1
       res.writeHead(alive ? 200 : 401, { 'content-type': 'application/json' })
-      return void res.end(alive ? '{"sub":"alice"}' : '{}')
+      res.end(alive ? '{"sub":"alice"}' : '{}')
+      return
     }
     res.writeHead(api.status, { 'content-type': 'application/json', ...api.headers })
     res.end(api.body)

@@ -1,8 +1,9 @@
 import { readFileSync, readdirSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
+import { scopeReach } from '../../proxy/config/assemble.ts'
 import { compileProviders } from '../../proxy/config/provider.ts'
-import { lacking, scopeReach, widened } from '../../proxy/wire/scopes.ts'
+import { lacking, widened } from '../../proxy/wire/scopes.ts'
 
 const reach = (implies: Record<string, string[]>, aliases: Record<string, string> = {}) => ({
   scopeReach: scopeReach(implies, aliases),

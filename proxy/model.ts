@@ -173,6 +173,10 @@ export type Provider = {
   readonly scopeWhole?: boolean
   /** All that there are; a connection that names another is refused at start. Absent or null: not told. */
   readonly scopeKnown?: readonly string[] | null
+  /** Scopes that contain others, or have two names (wire/scopes); null or absent: none. */
+  readonly scopeReach?: ReadonlyMap<string, readonly string[]> | null
+  /** Answers that mean 401 whatever their status; null or absent: none. */
+  readonly unauthorized?: Unauthorized | null
   /** Requests that name the scopes once more. */
   readonly scopeRepeat?: readonly ('token' | 'refresh')[]
   readonly authorizeParams: Readonly<Record<string, string>>
@@ -236,6 +240,9 @@ export type Discover = {
 
 /** Where a value stands in an answer: a JSON pointer, or a claim of the JWT at a pointer (read, not verified). */
 export type Place = string | { readonly jwt: string; readonly claim: string }
+
+/** A small JSON answer with one of these values there says that the token is not accepted. */
+export type Unauthorized = { readonly pointer: string; readonly values: readonly string[] }
 
 /** Whose account it is. JSON pointers into the answer that `from` names. */
 export type AccountRules = {
@@ -341,6 +348,8 @@ export type Holding =
       readonly granted: readonly string[] | null
       /** Of `needs_reauth`: more than a new consent is needed; null or absent: that is all. */
       readonly needs?: 'admin' | 'sign_in' | null
+      /** Of `needs_reauth` where nobody said that the grant ended: ms since the epoch from which it may be tried again. */
+      readonly retryAt?: number
     }
 
 // --- policy -----------------------------------------------------------------------------------
@@ -415,6 +424,8 @@ export type TokenSet = {
   readonly expiresIn: number | null
   /** The host that this token is for, where the answer names one (`HostFromToken`). */
   readonly host?: string | null
+  /** Whose tokens they are; absent: not told. */
+  readonly clientId?: string
 }
 
 /** An opened credential. */
@@ -434,6 +445,10 @@ export type StoredCredential = {
   readonly storedAt: number
   /** The only host that it may be sent to; null or absent: the provider's hosts. */
   readonly host?: string | null
+  /** The client that its tokens belong to; null or absent: not known. */
+  readonly clientId?: string | null
+  /** The person is asked to renew it, though nobody said that it ended. */
+  readonly doubtful?: boolean
 }
 
 /** What goes on one upstream request. */
@@ -499,11 +514,18 @@ export type Vault = {
         readonly lease: string
         readonly credential: StoredCredential
         readonly unknownBefore: boolean
+        /** Refusals so far in words that no one knows. */
+        readonly refused: { readonly since: number; readonly times: number } | null
       }
     | { readonly kind: 'busy'; readonly until: number }
     | { readonly kind: 'moved' }
     | { readonly kind: 'gone' }
-    | { readonly kind: 'cooling'; readonly until: number; readonly error: string }
+    | {
+        readonly kind: 'cooling'
+        readonly until: number
+        readonly error: string
+        readonly doubtful: boolean
+      }
   >
   /** Stores the rotated set under the lease; `lost`: the lease or the row is no longer ours. */
   readonly rotate: (
@@ -528,8 +550,24 @@ export type Vault = {
       readonly kind: 'dead' | 'not_sent' | 'refused' | 'unknown'
       readonly error: string
       readonly coolDownMs: number
+      /** The provider refused in words that no one knows; `doubtful`: so often that the person is asked. */
+      readonly refused?: {
+        readonly since: number
+        readonly times: number
+        readonly doubtful: boolean
+      }
     },
   ) => Promise<void>
+  /** Without a lease: the grant ended (`needs_reauth`), or only the person can renew it as things are (`active`). */
+  readonly doubt: (
+    credential: string,
+    generation: number,
+    status: CredentialRow['status'],
+    error: string,
+  ) => Promise<void>
+  /** Did another grant of this connection get a new token within the last `ms`? */
+  readonly renewed: (connection: string, besides: string, ms: number) => Promise<boolean>
+  readonly clients: Store['credentials']['clients']
   readonly list: (filter: {
     readonly tenant?: string
     readonly realm?: string
@@ -628,7 +666,18 @@ export type CredentialRow = {
   readonly unknownSince: number | null
   readonly coolUntil: number | null
   readonly coolError: string | null
+  /** The client that its tokens were given to; absent or null: stored before that was kept. */
+  readonly clientId?: string | null
+  /** The provider refuses to renew it in words that no one knows: since when (ms), and how often. */
+  readonly refusedSince?: number | null
+  readonly refusedTimes?: number | null
+  /** From then on (ms) the person is asked to renew it; what is stored is kept until they did. */
+  readonly doubtfulSince?: number | null
 }
+export type NextRow = Pick<
+  CredentialRow,
+  'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt' | 'clientId'
+>
 export type GrantRow = {
   readonly tenant: string
   readonly realm: string
@@ -731,21 +780,40 @@ export type Store = {
       until: number,
     ) => Promise<CredentialRow | null>
     /** Fenced by lease: stores the next generation and ends the lease. false: not ours any more. */
-    readonly rotate: (
-      id: string,
-      lease: string,
-      next: Pick<CredentialRow, 'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt'>,
-    ) => Promise<boolean>
+    readonly rotate: (id: string, lease: string, next: NextRow) => Promise<boolean>
     /** The same for a row that needs a new consent and has no lease: it is active again. */
-    readonly revive: (
-      id: string,
-      next: Pick<CredentialRow, 'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt'>,
-    ) => Promise<boolean>
+    readonly revive: (id: string, next: NextRow) => Promise<boolean>
     readonly release: (
       id: string,
       lease: string,
-      set: Pick<CredentialRow, 'status' | 'unknownSince' | 'coolUntil' | 'coolError'>,
+      set: Pick<
+        CredentialRow,
+        | 'status'
+        | 'unknownSince'
+        | 'coolUntil'
+        | 'coolError'
+        | 'refusedSince'
+        | 'refusedTimes'
+        | 'doubtfulSince'
+      >,
     ) => Promise<boolean>
+    /** Without a lease: the grant ended (`needs_reauth`), or is doubtful from now on (`active`). false: nothing changed. */
+    readonly doubt: (
+      id: string,
+      generation: number,
+      set: Pick<CredentialRow, 'status'> & { readonly error: string; readonly now: number },
+    ) => Promise<boolean>
+    /** Another grant of this connection was refreshed within the last `ms`. */
+    readonly renewed: (
+      connection: string,
+      besides: string,
+      ms: number,
+      now: number,
+    ) => Promise<boolean>
+    /** How many active credentials belong to which client. */
+    readonly clients: () => Promise<
+      readonly { readonly connection: string; readonly clientId: string; readonly grants: number }[]
+    >
     /** Active credentials of a connection whose idle time counts from `before` or earlier, the oldest first. By an index. */
     readonly idle: (connection: string, before: number, most: number) => Promise<readonly IdleRow[]>
     /**

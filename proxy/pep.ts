@@ -313,7 +313,8 @@ export const createPep = (deps: PepDeps) => {
     challenge: Challenge | null = null,
   ): Promise<Problem> => {
     const { connection } = route
-    const missing = scopes.filter((scope) => !usable(holding).includes(scope))
+    const held = usable(holding, connection.provider)
+    const missing = scopes.filter((scope) => !held.includes(scope))
     const again = lapsed(holding) || challenge !== null
     const link = await deps.link(who, connection, scopes, again, challenge)
     const { code, detail, extra } = asking(holding, connection.provider.name, missing, {
@@ -348,7 +349,8 @@ export const createPep = (deps: PepDeps) => {
         ? rewritten(call.act.operation, route.connection.provider.rewrite)
         : NONE,
     sifted,
-    again: (used: Injected) => deps.credentials.again(used, route.connection),
+    again: (used: Injected, said: 'status' | 'body') =>
+      deps.credentials.again(used, route.connection, said),
     served: call.snapshot.served,
     onAbort,
   })
@@ -364,7 +366,9 @@ export const createPep = (deps: PepDeps) => {
     )
       return problem
     const renewed = async (): Promise<Problem> => {
-      const scopes = call.decision?.requiredScopes ?? []
+      const more = problem.extra['scopes']
+      const required = call.decision?.requiredScopes ?? []
+      const scopes = Array.isArray(more) ? [...new Set([...required, ...more])] : required
       return consent(who, route, await held(who, route), scopes, challengeOf(problem))
     }
     return renewed().catch(toProblem)

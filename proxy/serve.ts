@@ -41,7 +41,7 @@ import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
 import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
-import { createCredentials } from './way/credential.ts'
+import { createCredentials, lookAgain } from './way/credential.ts'
 import { createDecide } from './way/decide.ts'
 import { createEntitlements, type PeopleSource } from './way/entitlements.ts'
 import { createEvidence } from './way/evidence.ts'
@@ -267,6 +267,14 @@ export const serve = async (
     const { connections } = discovery
     await discovery.start()
     await refresher.resume(connections())
+    for (const { connection, clientId, grants } of await vault.clients()) {
+      const now = connections().get(connection)?.clientId
+      if (now === undefined || now === clientId) continue
+      log.warn(
+        { connection, client_id: clientId, configured: now, grants },
+        'grants belong to a client that is not configured: they wait until it is again, or until their people consent anew',
+      )
+    }
 
     const connect =
       config.listeners.connect === null
@@ -413,10 +421,18 @@ export const serve = async (
       policy: () => policy.current(),
       identify: identify.identify,
       entitlements,
-      vault,
+      vault: {
+        look: lookAgain({
+          look: vault.look,
+          fresh: refresher.fresh,
+          connections,
+          now: clock.now,
+        }),
+      },
       decide,
       credentials: createCredentials({
         vault,
+        alive: client.alive,
         fresh: refresher.fresh,
         atHand: refresher.atHand,
         now: clock.now,

@@ -23,6 +23,9 @@ type Dial = {
   readonly fetch: typeof fetch
   readonly close: () => Promise<void>
 }
+/** Before the connection stands, its TLS with it, no byte of a request has left: a reset then is not one of an answer. */
+const notSent = (error: Error): Error => Object.assign(error, { notSent: true })
+
 /** Thrown (as an error with this code) when no resolved address may be dialled. */
 export const PROHIBITED = 'DEPUTY_ADDRESS_PROHIBITED'
 const prohibited = (host: string, addresses: readonly string[]): Error =>
@@ -92,7 +95,9 @@ export const createDial = (options: {
     const host = target.hostname.replace(/^\[|\]$/g, '')
     // A literal address is never looked up, so it is judged here.
     if (isIP(host) !== 0 && !permitted(host, host)) return callback(prohibited(host, [host]), null)
-    return connector(target, callback)
+    return connector(target, (...end) =>
+      end[0] === null ? callback(...end) : callback(notSent(end[0]), null),
+    )
   }
   // No bound on connections: calls have theirs (`limits.calls`, and a share of each agent), and who waited for a socket
   // would wait silently behind whoever hangs there.

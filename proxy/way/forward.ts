@@ -3,11 +3,19 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type { Clock, Injected, Route } from '../model.ts'
 import { createAnswers, unanswered, type About, type Answer } from '../net/answer.ts'
+import { peekAt, type Peek } from '../net/peek.ts'
 import { bounded } from '../net/sinks.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
 import { createSlots } from '../slots.ts'
 import { targetText } from '../wire/canonical.ts'
-import { challengeIn, createScrubbers, upstreamHeaders, type Sifted } from '../wire/headers.ts'
+import { lacking } from '../wire/scopes.ts'
+import {
+  challengeIn,
+  createScrubbers,
+  scopesLacking,
+  upstreamHeaders,
+  type Sifted,
+} from '../wire/headers.ts'
 import type { Body } from './inspect.ts'
 
 export type Outcome = {
@@ -30,7 +38,7 @@ export type Job = About & {
   /** The agent's headers that may pass. */
   readonly sifted: Sifted
   /** A newer token after a 401; null: none. */
-  readonly again: (used: Injected) => Promise<Injected | null>
+  readonly again: (used: Injected, said: 'status' | 'body') => Promise<Injected | null>
   /** Registers how the call is ended from outside (revocation, drain). */
   readonly onAbort: (abort: (reason: Problem) => void) => void
 }
@@ -113,6 +121,18 @@ const OF_THE_PROVIDER: ReadonlySet<ProblemCode> = new Set([
   'upstream_timeout',
   'answer_not_redactable',
 ])
+
+/** Scopes that a 403 names, that the token lacks and that the connection may ask for; empty: no consent would help. */
+const scopesToAsk = (
+  injected: Injected | null,
+  { connection }: Route,
+  raw: readonly (string | Buffer)[],
+): readonly string[] => {
+  if (injected === null) return []
+  const named = scopesLacking(valuesOf(raw, 'www-authenticate').join(', '))
+  const missing = lacking(connection.provider, injected.scopes, named)
+  return missing.every((scope) => connection.scopes.includes(scope)) ? missing : []
+}
 
 export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Outcome>
 
@@ -235,13 +255,15 @@ export const createForward = (deps: {
     const { body, route, pointers, sifted, again } = call.job
     const replayable = body.state === 'none' || body.bytes !== null
     let over = false
+    let peek: (Peek & { readonly pass: () => void }) | null = null
     const retry = (
       started: Dispatcher.DispatchController,
       used: Injected,
+      said: 'status' | 'body',
       giveUp: () => void,
     ): void => {
       started.pause()
-      again(used)
+      again(used, said)
         .then((next) => {
           if (call.done) return
           if (next === null) {
@@ -263,6 +285,18 @@ export const createForward = (deps: {
                 }),
           ),
         )
+    }
+    const flow = (started: Dispatcher.DispatchController | null, chunk: Buffer): void => {
+      if (answers.data(call, chunk) || started === null) return
+      started.pause()
+      call.res.once('drain', () => started.resume())
+    }
+    /** What was held back passes. */
+    const release = (started: Dispatcher.DispatchController | null): void => {
+      const looked = peek
+      peek = null
+      looked?.pass()
+      for (const chunk of looked?.held ?? []) flow(started, chunk)
     }
     return {
       call,
@@ -314,18 +348,31 @@ export const createForward = (deps: {
             return stop(call, new Problem('step_up_required', what, { extra: asked }))
           }
           const pass = (): void => answers.head(call, raw, code)
-          if (code === 401 && mayRetry && replayable && injected !== null)
-            retry(started, injected, pass)
-          else pass()
+          const more = code === 403 ? scopesToAsk(injected, route, raw) : []
+          if (more.length > 0) {
+            call.status = code
+            const what = `the provider demands more: ${more.join(', ')}`
+            return stop(call, new Problem('consent_required', what, { extra: { scopes: more } }))
+          }
+          if (!mayRetry || !replayable || injected === null) return pass()
+          if (code === 401) return retry(started, injected, 'status', pass)
+          const looking = peekAt(route.connection.provider.unauthorized, (name) =>
+            valuesOf(raw, name),
+          )
+          if (looking === null) pass()
+          else peek = { ...looking, pass }
         },
         onResponseData(started, chunk) {
           if (call.done || over) return
           call.seen = tick
-          if (answers.data(call, chunk)) return
-          started.pause()
-          call.res.once('drain', () => started.resume())
+          if (peek === null) return flow(started, chunk)
+          const looked = peek.chunk(chunk)
+          if (looked === 'pass') release(started)
+          else if (looked === 'unauthorized' && injected !== null)
+            retry(started, injected, 'body', () => release(started))
         },
         onResponseEnd() {
+          if (!call.done && !over && peek !== null) release(null)
           if (!call.done && !over) answers.end(call)
         },
         onResponseError(_started, error) {

@@ -323,9 +323,7 @@ export const challengeIn = (
 }
 
 const demanded = (wwwAuthenticate: string): Challenge | null => {
-  const params = new Map<string, string>()
-  for (const [, name = '', quoted, bare] of wwwAuthenticate.slice(0, 16_384).matchAll(AUTH_PARAM))
-    params.set(name.toLowerCase(), (quoted ?? bare ?? '').replaceAll(/\\(.)/g, '$1'))
+  const params = authParams(wwwAuthenticate)
   const error = params.get('error')
   if (error === 'insufficient_user_authentication') {
     const acr = params.get('acr_values') ?? ''
@@ -345,4 +343,18 @@ const demanded = (wwwAuthenticate: string): Challenge | null => {
   } catch {
     return {} // It wants another sign-in all the same.
   }
+}
+
+const authParams = (wwwAuthenticate: string): ReadonlyMap<string, string> => {
+  const params = new Map<string, string>()
+  for (const [, name = '', quoted, bare] of wwwAuthenticate.slice(0, 16_384).matchAll(AUTH_PARAM))
+    params.set(name.toLowerCase(), (quoted ?? bare ?? '').replaceAll(/\\(.)/g, '$1'))
+  return params
+}
+
+/** The scopes that a 403 says the token lacks (RFC 6750 3.1); empty: it does not say. */
+export const scopesLacking = (wwwAuthenticate: string): readonly string[] => {
+  const params = authParams(wwwAuthenticate)
+  if (params.get('error') !== 'insufficient_scope') return []
+  return (params.get('scope') ?? '').split(/\s+/).filter((scope) => scope !== '')
 }

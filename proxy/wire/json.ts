@@ -150,3 +150,12 @@ const isKey = (text: string, from: number): boolean => {
   while (text[at] === ' ' || text[at] === '\n' || text[at] === '\r' || text[at] === '\t') at++
   return text[at] === ':'
 }
+
+/** An answer that says, whatever its status, that the token is not accepted (`unauthorized:` of a definition). */
+export const meansUnauthorized = (
+  rules: { readonly pointer: string; readonly values: readonly string[] } | null | undefined,
+  body: unknown,
+): boolean => {
+  const said = rules == null ? undefined : atPointer(body, rules.pointer)
+  return typeof said === 'string' && rules?.values.includes(said) === true
+}

@@ -108,6 +108,7 @@ export const openWorld = async () => {
   const revoker = createRevoker({ vault, client, connections: () => connections, log })
   const credentials = createCredentials({
     vault,
+    alive: client.alive,
     fresh: refresher.fresh,
     atHand: refresher.atHand,
     now: clock.now,
@@ -141,7 +142,7 @@ export const openWorld = async () => {
         injected: await credentials.take(holding, used, route.host),
         pointers: [],
         sifted: createSift('deputy-user')(request.rawHeaders, used.provider),
-        again: (taken) => credentials.again(taken, used),
+        again: (taken, said) => credentials.again(taken, used, said),
         served: () => false,
         onAbort: () => {},
       },

@@ -5,7 +5,10 @@ import { createTokenScrubber } from '../../proxy/wire/scrub.ts'
 
 const hex = (char: string): string => char.charCodeAt(0).toString(16).padStart(2, '0')
 const mixed = (text: string, n: number): string =>
-  text.split('').map((c, i) => ((n >> (i % 8)) & 1 ? c.toUpperCase() : c)).join('')
+  text
+    .split('')
+    .map((c, i) => ((n >> (i % 8)) & 1 ? c.toUpperCase() : c))
+    .join('')
 /** One character as some encoder writes it. */
 const written = (char: string, way: number, n: number): string =>
   [
@@ -33,7 +36,10 @@ test('whatever characters are escaped, and wherever the chunks end, the token do
       fc.array(fc.tuple(fc.nat(5), fc.nat(255)), { minLength: 40, maxLength: 40 }),
       fc.array(fc.nat(), { maxLength: 6 }),
       (t, ways, cuts) => {
-        const echo = t.split('').map((c, i) => written(c, ...(ways[i] ?? [0, 0]))).join('')
+        const echo = t
+          .split('')
+          .map((c, i) => written(c, ...(ways[i] ?? [0, 0])))
+          .join('')
         const whole = Buffer.from(`<<${echo}>>`, 'latin1')
         const { out, hits } = through(t, whole, cuts)
         expect(out).not.toContain(echo)

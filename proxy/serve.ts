@@ -13,6 +13,7 @@ import type { Directory } from './directory/file.ts'
 import { readText } from './files.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
+import { createHostRule, ownNames } from './net/host.ts'
 import { startControl, startListener, type Listening } from './net/listener.ts'
 import { closing, mannerly } from './net/sockets.ts'
 import { createOAuthClient } from './oauth/client.ts'
@@ -33,7 +34,7 @@ import type { createOperatorsApi } from './people/operators.ts'
 import { createPermit } from './people/permit.ts'
 import { createPep } from './pep.ts'
 import { dialOf, prepare, snapshotOf, systemClock } from './reload.ts'
-import { Problem } from './problem.ts'
+import { Problem, problemAnswer } from './problem.ts'
 import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
 import { followRing, missingKeys, rotateKeys } from './vault/rotate.ts'
@@ -62,7 +63,6 @@ export type Serving = {
 }
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
 const { createServer } = process.getBuiltinModule('node:http')
-const DRAIN_MS = 5_000
 /** By how much the clocks of replicas on one store may differ. */
 const SKEW_MS = 600_000
 /** Fields of `consent.user_mismatch`. */
@@ -74,11 +74,27 @@ type Mismatch = {
 }
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
+type Connect = {
+  readonly server: Server
+  readonly port: number
+  /** @param names further ones that a Host header may have */
+  readonly serve: (listener: RequestListener, names: readonly string[], typeBase: string) => void
+}
+const misdirected = (res: ServerResponse, typeBase: string): void => {
+  const what = 'the Host header does not name this listener'
+  const { status, headers, body } = problemAnswer(
+    new Problem('host_refused', what),
+    'none',
+    typeBase,
+  )
+  res.writeHead(status, { ...headers, connection: 'close' }).end(body)
+}
+
 /** Binds a listener for people or operators. The connect listener is first: the pages' address is part of every link. */
 const startConnect = (
   key: string,
   listen: { readonly host: string; readonly port: number },
-): Promise<{ server: Server; port: number; serve: (listener: RequestListener) => void }> =>
+): Promise<Connect> =>
   new Promise((resolve, reject) => {
     let call: RequestListener = (_req, res) => void res.destroy()
     const server = mannerly(
@@ -93,7 +109,10 @@ const startConnect = (
       resolve({
         server,
         port: bound === null || typeof bound === 'string' ? listen.port : bound.port,
-        serve: (listener) => (call = listener),
+        serve: (listener, names, typeBase) => {
+          const ours = createHostRule(ownNames(listen, names))
+          call = (req, res) => (ours(req) ? listener(req, res) : misdirected(res, typeBase))
+        },
       })
     })
   })
@@ -119,6 +138,11 @@ export const serve = async (
   }
   let ready = false
   let draining = false
+  let drained = Infinity
+  /** What is left of the drain, ms; a second at least, for what is cut at its end. */
+  const left = (): number => Math.max(1_000, drained - clock.mono())
+  /** Closed last: until then it says that this deputy drains. */
+  const atLast: { admin: (() => Promise<void>) | null } = { admin: null }
   try {
     const told: { policy: (engine: PolicyEngine) => void } = { policy: () => {} }
     const prepared = await prepare(loaded, clock, log, {
@@ -283,7 +307,7 @@ export const serve = async (
       config.listeners.connect === null
         ? null
         : await startConnect('listeners.connect', config.listeners.connect)
-    if (connect !== null) opened.push(() => closing(connect.server, DRAIN_MS))
+    if (connect !== null) opened.push(() => closing(connect.server, left()))
     const publicUrl = (config.connect.url ?? `http://localhost:${connect?.port ?? 0}`).replace(
       /\/$/,
       '',
@@ -550,17 +574,21 @@ export const serve = async (
       const beside = operatorsApi(
         apart === undefined ? operatorsDeps : { ...operatorsDeps, operators: [] },
       )
-      connect.serve((req, res) => {
-        if (pages === null || req.url?.startsWith('/v1/') === true) beside(req, res)
-        // A session that begins by a clock that is ahead would outlive its hour.
-        else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
-        else pages(req, res)
-      })
+      connect.serve(
+        (req, res) => {
+          if (pages === null || req.url?.startsWith('/v1/') === true) beside(req, res)
+          // A session that begins by a clock that is ahead would outlive its hour.
+          else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
+          else pages(req, res)
+        },
+        [...config.listeners.names, hostOf(publicUrl)],
+        publicUrl,
+      )
     }
     if (apart !== undefined) {
       const operators = await startConnect('listeners.operators', apart)
-      opened.push(() => closing(operators.server, DRAIN_MS))
-      operators.serve(operatorsApi(operatorsDeps))
+      opened.push(() => closing(operators.server, left()))
+      operators.serve(operatorsApi(operatorsDeps), config.listeners.names, publicUrl)
       operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
     }
     const local = operatorsApi({
@@ -637,7 +665,7 @@ export const serve = async (
       addresses[key.replace(/^listeners\./, '').replace(/\.listen$/, '')] = listener.address
     }
     opened.push(async () => {
-      await Promise.all(listeners.map((listener) => listener.close(DRAIN_MS)))
+      await Promise.all(listeners.map((listener) => listener.close(left())))
       // What was cut still has its outcome to write.
       await calls.drain(1_000)
     })
@@ -648,11 +676,14 @@ export const serve = async (
       )
     const admin = await startAdmin({
       listen: config.listeners.admin,
+      names: config.listeners.names,
       checks: async () => {
+        // What the other checks ask is being closed.
+        if (draining) return [{ name: 'draining', ok: false, detail: 'deputy is shutting down' }]
         void followed.latest() // looks; what it finds is told by the next probe at the latest
         return [
           { name: 'started', ok: ready, detail: ready ? '' : 'starting' },
-          { name: 'draining', ok: !draining, detail: '' },
+          { name: 'draining', ok: true, detail: '' },
           {
             name: 'policy',
             ok: policy.current() !== null,
@@ -676,7 +707,7 @@ export const serve = async (
       render: telemetry.render,
       log,
     })
-    opened.push(() => admin.close())
+    atLast.admin = admin.close
     addresses['admin'] = admin.address
     await listen('listeners.agent', config.listeners.agent, null, null)
     const { agent_tls: tls } = config.listeners
@@ -698,17 +729,23 @@ export const serve = async (
       addresses,
       close: async () => {
         draining = true
+        drained = clock.mono() + config.limits.drain
         // A held call is answered with its link: the person's yes will count after the restart.
         hold.release()
         // Begun first: a rotated token that is not stored is the one thing that cannot be had again.
         await Promise.all([refresher.drain().catch(() => {}), closeAll()]) // told by closeAll, which drains once more
+        await atLast.admin?.()
       },
     }
   } catch (error) {
     await closeAll()
+    await atLast.admin?.()
     throw error
   }
 }
+
+/** The host name of an address, as a Host header has it. */
+const hostOf = (url: string): string => URL.parse(url)?.hostname ?? ''
 
 const clockSentence = (clock: GuardedClock): string => {
   const s = Math.round(clock.lead() / 1_000)

@@ -274,6 +274,7 @@ const audit = z.strictObject({
 })
 
 const limits = z.strictObject({
+  drain: duration.default(30 * UNITS.s),
   request_body: size.default(100 * SIZES.MiB),
   inspected_body: size.default(SIZES.MiB),
   rewritten_body: size.default(4 * SIZES.MiB),

@@ -3,6 +3,7 @@ import { chmodSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { ListenOptions } from 'node:net'
 import type { Log } from '../model.ts'
+import { createHostRule, ownNames } from './host.ts'
 import { closing, mannerly } from './sockets.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
@@ -15,8 +16,13 @@ export type AdminOptions = {
   /** Is everything there that a call needs? Asked on every /readyz. */
   readonly checks: () => readonly Check[] | Promise<readonly Check[]>
   readonly render: () => string
+  /** Further names that a Host header may have, beside this machine's and the address at which the request came in. */
+  readonly names?: readonly string[]
   readonly log: Log
 }
+
+const FOREIGN =
+  'the Host header does not name this listener: use its address, or list the name under listeners.names\n'
 
 const CHECK_MS = 2_000
 const HEADER_BYTES = 8_192
@@ -94,13 +100,16 @@ export const startAdmin = async (
     }
   }
 
+  const ours = 'path' in listen ? () => true : createHostRule(ownNames(listen, options.names ?? []))
   const handle = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
     const [path = '', query = ''] = (req.url ?? '').split('?', 2)
     const known = req.method === 'GET' || req.method === 'HEAD'
     const verbose = new URLSearchParams(query).has('verbose')
-    const { status, body, type } = known
-      ? await answer(path, verbose)
-      : { status: 405, body: 'only GET and HEAD\n', type: TEXT }
+    const { status, body, type }: Answer = !ours(req)
+      ? { status: 421, body: FOREIGN, type: TEXT }
+      : known
+        ? await answer(path, verbose)
+        : { status: 405, body: 'only GET and HEAD\n', type: TEXT }
     // A probe has no body; one that was sent is not read, so the connection cannot be used again.
     if (
       req.headers['content-length'] !== undefined ||

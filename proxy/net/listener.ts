@@ -17,6 +17,7 @@ import {
   type Broken,
   type Connection,
 } from './sockets.ts'
+import { hostname, ownNames } from './host.ts'
 import { gather } from './turn.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
@@ -33,12 +34,6 @@ export type Listening = {
 export type Dedicated = { readonly upstream: string; readonly user: string | null }
 
 type Where = { readonly host: string; readonly port: number } | { readonly path: string }
-
-/** Host name of a Host header or authority, lower case, without port; null: malformed. */
-const hostname = (host: string): string | null => {
-  const match = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?$/.exec(host)
-  return match?.[1]?.toLowerCase() ?? null
-}
 
 /** Until the headers are whole, ms. */
 const HEADERS_MS = 30_000
@@ -79,18 +74,7 @@ export const startListener = async (options: {
   readonly refused: (code: ProblemCode, id: string) => void
   readonly log: Log
 }): Promise<Listening> => {
-  const own = new Set([
-    'localhost',
-    '127.0.0.1',
-    '[::1]',
-    ...options.names.map((name) => name.toLowerCase()),
-  ])
-  if ('host' in options.listen)
-    own.add(
-      options.listen.host.includes(':')
-        ? `[${options.listen.host}]`
-        : options.listen.host.toLowerCase(),
-    )
+  const own = ownNames(options.listen, options.names)
   const origins = new Set(options.origins)
   const named = remembered(hostname)
   const judge = (host: string): 'own' | 'served' | null => {

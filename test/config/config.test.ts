@@ -75,7 +75,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'runs.max',
     ...['fsync', 'required', 'user_ids'].map((key) => `audit.${key}`),
     'upstream.idle_timeout',
-    ...['request_body', 'inspected_body', 'rewritten_body', 'headers', 'held_calls'].map(
+    ...['drain', 'request_body', 'inspected_body', 'rewritten_body', 'headers', 'held_calls'].map(
       (key) => `limits.${key}`,
     ),
     ...['held_bytes', 'hold_max', 'calls', 'calls_per_agent'].map((key) => `limits.${key}`),

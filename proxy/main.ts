@@ -87,6 +87,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     }
     process.on('SIGTERM', end('SIGTERM', 143))
     process.on('SIGINT', end('SIGINT', 130))
+    process.on('SIGHUP', () => serving.reopen())
     // A fault that nobody expected: say so and end; what was allowed and is open is closed at the next start.
     process.on('uncaughtException', (error) => {
       log.error({ err: error }, 'uncaught')
@@ -267,16 +268,16 @@ const program = (done: (code: number) => void): Command => {
   command(
     audit,
     'verify',
-    'prove that no line was changed, removed, inserted or reordered up to the last anchor',
+    'prove by signed anchors that no line was changed, removed, inserted or reordered (exit 0; 1 broken; 2 whole, but nothing signed)',
   )
-    .argument('[file]', 'the evidence file', 'audit.jsonl')
+    .argument('[files...]', 'files of evidence, or folders of them', ['audit.jsonl'])
     .option('--keys <file>', 'key ring that signed the anchors')
     .option(
       '--anchors <file>',
       'a copy of the evidence that you hold elsewhere: its anchors must be found',
     )
-    .action(async (file: string, options: { keys?: string; anchors?: string }) =>
-      done(await (await import('./commands/audit.ts')).auditVerify({ file, ...options, print })),
+    .action(async (files: string[], options: { keys?: string; anchors?: string }) =>
+      done(await (await import('./commands/audit.ts')).auditVerify({ files, ...options, print })),
     )
   return deputy
 }

@@ -4,10 +4,17 @@ import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
 import { addOperatorCommands } from './commands/operator_cli.ts'
 import type { Config } from './config/config.ts'
+import { stuck } from './files.ts'
 
 const EXIT = { usage: 64, config: 78, failed: 1 } as const
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 const complain = (line: string): void => void process.stderr.write(`${line}\n`)
+
+/** An ordinary exit waits for the threads that a dead mount keeps; to become another program does not. */
+const leave = (code: number): never => {
+  if (stuck()) process.execve?.(process.execPath, [process.execPath, '-e', `process.exit(${code})`])
+  process.exit(code)
+}
 
 const opaPlaces = () => ({
   named: process.env['DEPUTY_OPA'],
@@ -29,10 +36,13 @@ const version = (): string => {
 /** Loads the configuration or prints every problem. */
 const loaded = async (flag: string | undefined) => {
   const { load } = await import('./config/load.ts')
-  const result = load(flag, process.env)
+  const result = await load(flag, process.env)
   if ('loaded' in result) return result.loaded
   const { ringProblems } = await import('./reload.ts')
-  const problems = [...result.problems, ...(result.rest === null ? [] : ringProblems(result.rest))]
+  const problems = [
+    ...result.problems,
+    ...(result.rest === null ? [] : await ringProblems(result.rest)),
+  ]
   complain(
     `${result.path ?? 'deputy'}: ${problems.length} problem${problems.length === 1 ? '' : 's'}`,
   )
@@ -74,7 +84,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
   return new Promise((resolve) => {
     let ending = false
     const end = (signal: NodeJS.Signals, code: number) => () => {
-      if (ending) process.exit(code)
+      if (ending) leave(code)
       ending = true
       log.info({ signal }, 'deputy stops')
       serving.close().then(
@@ -91,7 +101,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     // A fault that nobody expected: say so and end; what was allowed and is open is closed at the next start.
     process.on('uncaughtException', (error) => {
       log.error({ err: error }, 'uncaught')
-      process.exit(EXIT.failed)
+      leave(EXIT.failed)
     })
   })
 }
@@ -253,7 +263,7 @@ const program = (done: (code: number) => void): Command => {
       done(
         from === null
           ? EXIT.config
-          : (await import('./commands/local.ts')).connectCode({ at: from.at, print, complain }),
+          : (await import('./commands/local.ts')).connectCode({ ...from, print, complain }),
       )
     })
 
@@ -288,7 +298,7 @@ export const run = async (argv: readonly string[]): Promise<void> => {
   const command = program((result) => (code = result))
   if (argv.length === 0) {
     complain(command.helpInformation())
-    process.exit(EXIT.usage)
+    leave(EXIT.usage)
   }
   try {
     await command.parseAsync(argv, { from: 'user' })
@@ -299,5 +309,5 @@ export const run = async (argv: readonly string[]): Promise<void> => {
       code = EXIT.failed
     }
   }
-  process.exit(code)
+  leave(code)
 }

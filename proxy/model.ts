@@ -535,7 +535,9 @@ export type Vault = {
   readonly known: (person: Person) => Promise<boolean>
   /** Local revocation: the row's secrets are wiped, caches dropped. Returns what was held, to revoke at the provider. */
   readonly revoke: (credential: string) => Promise<StoredCredential | null>
-  /** Cheap readiness check; throws when the store cannot be read. */
+  /** Forgets a person whose accounts were disconnected: see `Store.erase`. */
+  readonly erase: (person: Person) => Promise<void>
+  /** Cheap readiness check; throws when the store cannot be read or written. */
   readonly check: () => Promise<void>
 }
 
@@ -850,6 +852,8 @@ export type Store = {
     readonly read: (person: Person) => Promise<number>
     readonly move: (person: Person) => Promise<number>
   }
+  /** Removes what is left of a person whose accounts were disconnected: no row names them afterwards. */
+  readonly erase: (person: Person) => Promise<void>
   /** Every sealed text at rest, for the rotation of keys. */
   readonly sealed: {
     /** The next ones after `after`, in a fixed order; null: from the beginning. */

@@ -1,17 +1,16 @@
 // The composition root: builds every part, hands it to those who need it, listens, drains.
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import type { RequestListener, Server, ServerResponse } from 'node:http'
-import { join } from 'node:path'
 import type { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
 import type { GuardedClock } from './clock.ts'
 import { controlSocket } from './config/address.ts'
 import { naming } from './config/backend.ts'
-import type { Config } from './config/config.ts'
+import { USUAL_CLAIMS, type Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
+import { readText } from './files.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
 import { startControl, startListener, type Listening } from './net/listener.ts'
@@ -101,7 +100,7 @@ export const serve = async (
   loaded: Loaded,
   options: { readonly log: Log; readonly print: (line: string) => void; readonly version: string },
 ): Promise<Serving> => {
-  const { config, at } = loaded
+  const { config, at, written } = loaded
   const { log } = options
   const clock = systemClock()
   // What was opened, newest first: closed in that order, whether the start fails or the process ends.
@@ -128,15 +127,13 @@ export const serve = async (
     )
 
     const keys: { changed: (kid: string) => void } = { changed: () => {} }
-    const sealer = createSealer(
-      ring,
-      followRing({
-        path: at(config.vault.keys),
-        first: ring,
-        log,
-        onChange: ({ current }) => keys.changed(current.kid),
-      }),
-    )
+    const followed = followRing({
+      path: at(config.vault.keys),
+      first: ring,
+      log,
+      onChange: ({ current }) => keys.changed(current.kid),
+    })
+    const sealer = createSealer(ring, followed.latest)
     const newId = createUlid(clock.now)
     const proc = newId()
     const telemetry = createTelemetry({ version: options.version })
@@ -147,7 +144,7 @@ export const serve = async (
     const dial = dialOf(config, ca)
     opened.push(() => dial.close())
 
-    const store = await openStore(config.vault.store, at, log)
+    const store = await openStore(config.vault.store, written, log)
     opened.push(() => store.close())
     const missing = await missingKeys(store, ring)
     if (missing.length > 0)
@@ -155,7 +152,7 @@ export const serve = async (
         { keys: missing },
         `vault.keys: ${at(config.vault.keys)} lacks keys under which grants are sealed: bring them back into the ring from your copy; until then these people get vault_unavailable`,
       )
-    const sinks = sinksOf(config.audit.sink, at)
+    const sinks = sinksOf(config.audit.sink, written)
     const journal = await openJournal({
       sinks,
       fsync: config.audit.fsync,
@@ -242,7 +239,7 @@ export const serve = async (
     const used = createUsed({ grants: store.grants, clock, log })
     opened.push(() => used.close())
     const client = createOAuthClient({ fetch: dial.fetch, clock })
-    const spool = createSpool({ folder: at(config.vault.spool), sealer, log })
+    const spool = createSpool({ folder: written(config.vault.spool), sealer, log })
     const refresher = createRefresher({ vault, client, clock, log, spool })
     opened.push(() => refresher.drain())
 
@@ -343,7 +340,7 @@ export const serve = async (
           : signIn === 'local'
             ? await createLocalSignIn({
                 ...session,
-                codeFile: join(at('.'), '.deputy-code'),
+                codeFile: written('.deputy-code'),
                 print: options.print,
               })
             : createSignIn(signIn, { ...session, fetch: dial.fetch })
@@ -541,16 +538,19 @@ export const serve = async (
         const code = await rotateKeys({
           store,
           path: at(config.vault.keys),
-          waiting: async () => (await spooled(at(config.vault.spool))).length,
+          waiting: async () => (await spooled(written(config.vault.spool))).length,
           retire,
           print: (line) => void printed.push(line),
           complain: (line) => void complaints.push(line),
           now: clock.now,
+        }).catch((error: unknown) => {
+          complaints.push(message(error))
+          return 1
         })
         return { code, printed, complaints }
       },
     })
-    opened.push(await startControl(controlSocket(config.vault.store, at), local, log))
+    opened.push(await startControl(controlSocket(config.vault.store, written), local, log))
     const asked = {
       identify: async (rawHeaders: readonly string[]) => identify.identify(rawHeaders, null),
       plainPerson:
@@ -580,7 +580,7 @@ export const serve = async (
     ): Promise<void> => {
       const listener = await startListener({
         key,
-        listen: where,
+        listen: 'path' in where ? { path: written(where.path) } : where,
         tls,
         dedicated,
         maxHeaderBytes: config.limits.headers,
@@ -604,27 +604,38 @@ export const serve = async (
       // What was cut still has its outcome to write.
       await calls.drain(1_000)
     })
+    /** What is looked at and does not answer: what it says by now is not known. */
+    const unread = () =>
+      [policy.unread(), directory?.unread() ?? null, followed.unread()].flatMap((detail) =>
+        detail === null ? [] : [{ name: 'file', ok: false, detail }],
+      )
     const admin = await startAdmin({
       listen: config.listeners.admin,
-      checks: async () => [
-        { name: 'started', ok: ready, detail: ready ? '' : 'starting' },
-        { name: 'draining', ok: !draining, detail: '' },
-        {
-          name: 'policy',
-          ok: policy.current() !== null,
-          detail: policy.current()?.revision ?? 'none',
-        },
-        { name: 'audit', ok: journal.healthy(), detail: '' },
-        {
-          name: 'clock',
-          ok: clock.wrong() === null,
-          detail: clock.wrong() === null ? '' : clockSentence(clock),
-        },
-        await store.check().then(
-          () => ({ name: 'vault', ok: true, detail: '' }),
-          (error: unknown) => ({ name: 'vault', ok: false, detail: message(error) }),
-        ),
-      ],
+      checks: async () => {
+        void followed.latest() // looks; what it finds is told by the next probe at the latest
+        return [
+          { name: 'started', ok: ready, detail: ready ? '' : 'starting' },
+          { name: 'draining', ok: !draining, detail: '' },
+          {
+            name: 'policy',
+            ok: policy.current() !== null,
+            detail: [policy.current()?.revision ?? 'none', policy.problem() ?? []]
+              .flat()
+              .join('; '),
+          },
+          ...unread(),
+          { name: 'audit', ok: journal.healthy(), detail: '' },
+          {
+            name: 'clock',
+            ok: clock.wrong() === null,
+            detail: clock.wrong() === null ? '' : clockSentence(clock),
+          },
+          await store.check().then(
+            () => ({ name: 'vault', ok: true, detail: '' }),
+            (error: unknown) => ({ name: 'vault', ok: false, detail: message(error) }),
+          ),
+        ]
+      },
       render: telemetry.render,
       log,
     })
@@ -634,8 +645,8 @@ export const serve = async (
     const { agent_tls: tls } = config.listeners
     if (tls !== undefined)
       await listen('listeners.agent_tls.listen', tls.listen, null, {
-        cert: readFileSync(at(tls.cert), 'utf8'),
-        key: readFileSync(at(tls.key), 'utf8'),
+        cert: await readText(at(tls.cert)),
+        key: await readText(at(tls.key)),
       })
     for (const [i, extra] of config.listeners.extra.entries())
       await listen(
@@ -688,7 +699,7 @@ const watchClock = (clock: GuardedClock, log: Log): (() => void) => {
 const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {
   if (directory !== null) return { kind: 'directory', ask: directory.ask }
   return config.entitlements?.source === 'claims'
-    ? { kind: 'claims', ...config.entitlements.claims }
+    ? { kind: 'claims', ...(config.entitlements.claims ?? USUAL_CLAIMS) }
     : { kind: 'none' }
 }
 

@@ -16,7 +16,7 @@ import { answered, boundOf, createLeases, ownerOf } from './leases.ts'
 import type { Sealer } from './seal.ts'
 
 export type VaultDeps = {
-  readonly store: Pick<Store, 'credentials' | 'grants' | 'epochs' | 'check' | 'subscribe'>
+  readonly store: Pick<Store, 'credentials' | 'grants' | 'epochs' | 'erase' | 'check' | 'subscribe'>
   readonly sealer: Pick<Sealer, 'seal' | 'open'>
   readonly clock: Clock
   readonly randomId: () => string
@@ -363,6 +363,8 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
         const row = await store.credentials.remove(id)
         return row === null ? null : openRow(row) // gone here even if it does not open
       }),
+
+    erase: (person) => guarded(() => store.erase(person)),
 
     check: () => guarded(() => store.check()),
   }

@@ -51,7 +51,7 @@ const setUp = async (kind: Kind, habit: Habit, lostResponse: LostResponse, onEnd
   const store = await place.open()
   const credential = await createVault({
     store,
-    sealer: createSealer(readRing(ring)),
+    sealer: createSealer(await readRing(ring)),
     clock: { now: () => Date.now(), mono: () => performance.now() },
     randomId: randomUUID,
   }).connect({

@@ -57,7 +57,7 @@ const run = async (task: Task): Promise<Told> => {
   }
   const ahead = task.idle === undefined ? 2 * HOUR : task.idle.inDays * 24 * HOUR
   const clock = { now: () => Date.now() + ahead, mono: () => performance.now() }
-  const sealer = createSealer(readRing(task.ring))
+  const sealer = createSealer(await readRing(task.ring))
   const vault = createVault({ store, sealer, clock, randomId: randomUUID })
   const counted: typeof fetch = (...what) =>
     task.dieAt === 'before the request' ? die() : fetch(...what)

@@ -71,7 +71,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'connect.notify.webhook',
     'connect.notify.key',
     'runs.max',
-    ...['fsync', 'required', 'user_ids'].map((key) => `audit.${key}`),
+    ...['fsync', 'required', 'user_ids', 'rotate', 'rotate.size', 'rotate.every', 'retention'].map((key) => `audit.${key}`),
     'upstream.idle_timeout',
     ...['request_body', 'inspected_body', 'rewritten_body', 'headers', 'held_calls'].map(
       (key) => `limits.${key}`,
@@ -96,7 +96,6 @@ const WHOLE = /^(?:entitlements\.(?:claims|max_age)|connect\.notify|network\.all
 /** A value of each key that is refused, whole or for this value only. */
 const REFUSED: Readonly<Record<string, unknown>> = {
   'audit.inputs': 'sealed',
-  'audit.retention': '400d',
   'audit.sink': ['file:a.jsonl', 'otlp'],
   'audit.spool': './spool',
   'entitlements.http': { preset: 'okta' },

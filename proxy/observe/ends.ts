@@ -40,7 +40,10 @@ const sinceStop = async (
   for (const file of files.toReversed()) {
     const { size } = statSync(file.path)
     const stop = packed(file.path) ? null : lastStop(file.path, size, left)
-    parts.unshift({ path: file.path, start: stop ?? (packed(file.path) ? 0 : Math.max(0, size - left)) })
+    parts.unshift({
+      path: file.path,
+      start: stop ?? (packed(file.path) ? 0 : Math.max(0, size - left)),
+    })
     left -= size
     if (stop !== null || left <= 0) break
   }

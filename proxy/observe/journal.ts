@@ -174,7 +174,8 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
 
   const refuse = (batch: Batch, cause: unknown) => {
     const why = cause instanceof Error ? cause.message : String(cause)
-    if (writeFault !== why) log.error({ err: cause }, 'evidence cannot be written; calls are refused')
+    if (writeFault !== why)
+      log.error({ err: cause }, 'evidence cannot be written; calls are refused')
     writeFault = why
     refused += batch.lines.splice(0).length
     batch.reject(new Problem('audit_unavailable', 'the evidence could not be written', { cause }))
@@ -355,7 +356,10 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
       for (const each of expired(path, before)) {
         const segment = await readSegment(each)
         if (segment === null) throw new Error(`${each} is no evidence, and stays`)
-        await append('segment.removed', member('segment', { file: basename(each), ...segment.last }))
+        await append(
+          'segment.removed',
+          member('segment', { file: basename(each), ...segment.last }),
+        )
         unlinkSync(each)
       }
   }

@@ -143,8 +143,7 @@ export const beside = async (path: string): Promise<readonly Segment[]> => {
 export const ending = (
   segments: readonly Segment[],
   before: readonly Link[],
-): Segment | undefined =>
-  segments.find(({ last }) => before.some((link) => sameLink(link, last)))
+): Segment | undefined => segments.find(({ last }) => before.some((link) => sameLink(link, last)))
 
 /** `path` and what it continues, oldest first, as far as it is among `others`. */
 export const lineage = (newest: Segment, others: readonly Segment[]): readonly Segment[] => {

@@ -147,7 +147,8 @@ const sequence = (found: Findings) => {
   }
   const follows = (at: Place, before: Link, link: Link, prev: unknown) => {
     const due = before.seq + 1
-    if (link.seq > due) found.broken(at, `lines ${due} to ${link.seq - 1} of ${link.proc} are missing`)
+    if (link.seq > due)
+      found.broken(at, `lines ${due} to ${link.seq - 1} of ${link.proc} are missing`)
     else if (link.seq < due)
       found.broken(
         at,
@@ -207,6 +208,13 @@ const anchorIn = (
   return { proc: link.proc, seq: link.seq, hash: link.hash, ...at, kid, signed: key !== undefined }
 }
 
+/** Half a line in the middle is one that the next start names. */
+const names = (fields: Foreign, torn: Buffer): boolean => {
+  const named = fields['event'] === 'process.started' ? fields['torn'] : []
+  const sha256 = hash('sha256', torn)
+  return Array.isArray(named) && named.some((each: Foreign | null) => each?.['sha256'] === sha256)
+}
+
 /**
  * Reads files or streams once, in the order of the evidence. `publicKeys` (by kid) check the signatures
  * of anchors; `held` are anchors from elsewhere, to see that nothing was cut short or redone.
@@ -230,21 +238,14 @@ export const verifyJournal = async (
   let lines = 0
   let torn: Buffer = Buffer.alloc(0)
 
-  /** Half a line in the middle is one that the next start names. */
-  const mended = (at: Place, fields: Foreign) => {
-    const named = fields['event'] === 'process.started' ? fields['torn'] : []
-    const sha256 = hash('sha256', torn)
-    if (!Array.isArray(named) || !named.some((each: Foreign | null) => each?.['sha256'] === sha256))
-      found.broken(at, `half a line of ${torn.length} bytes stands before this one: it was cut`)
-    torn = Buffer.alloc(0)
-  }
-
   const read = (at: Place, bytes: Buffer) => {
     const fields = record(bytes)
     const link = { proc: fields?.['proc'], seq: fields?.['seq'], hash: hash('sha256', bytes) }
     if (fields === null || fields['v'] !== 1 || !isLink(link))
       return found.broken(at, 'this is no record of the journal')
-    if (torn.length > 0) mended(at, fields)
+    if (torn.length > 0 && !names(fields, torn))
+      found.broken(at, `half a line of ${torn.length} bytes stands before this one: it was cut`)
+    torn = Buffer.alloc(0)
     const { before, fresh } = order.line(at, fields, link)
     close.line(at, fields, fresh)
     if (fields['event'] === 'chain.anchor') {

@@ -141,10 +141,13 @@ export const createEvidence = (deps: {
   const messagesText = ({ reasons }: Decision, { person }: Principal): string => {
     if (reasons.length === 0) return ''
     const safe = (text: string): string =>
-      (deps.hashed ? text.replaceAll(person.id, idOf(person.id)) : text).replaceAll(WORD, (word) => {
-        if (word.length >= 20 && CREDENTIAL.test(word)) return masked('message', word)
-        return deps.hashed && word.includes('@') ? masked('message', word) : word
-      })
+      (deps.hashed ? text.replaceAll(person.id, idOf(person.id)) : text).replaceAll(
+        WORD,
+        (word) => {
+          if (word.length >= 20 && CREDENTIAL.test(word)) return masked('message', word)
+          return deps.hashed && word.includes('@') ? masked('message', word) : word
+        },
+      )
     return `"messages":${json(reasons.map(({ msg }) => Array.from(safe(msg)).slice(0, MESSAGE).join('')))},`
   }
   const used = new WeakMap<Injected, string>()

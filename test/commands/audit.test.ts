@@ -128,7 +128,12 @@ const at = (ms: number) => new Date(Date.now() + ms).toISOString()
 describe('one file', () => {
   test.each<[string, number, RegExp, () => readonly string[]]>([
     ['as deputy wrote it', 0, /40 lines after it, not yet anchored\n.*whole/, () => genuine],
-    ['processes that all stopped', 0, /0 lines after it\n.*: whole/, () => [...of('P1'), ...of('P2')]],
+    [
+      'processes that all stopped',
+      0,
+      /0 lines after it\n.*: whole/,
+      () => [...of('P1'), ...of('P2')],
+    ],
     [
       'a chain redone without anchors',
       2,
@@ -157,7 +162,12 @@ describe('one file', () => {
       /no anchor follows process.started of P3/,
       () => genuine.slice(0, -41),
     ],
-    ['an end without its anchor', 1, /no anchor follows process.stopped/, () => of('P1').slice(0, -1)],
+    [
+      'an end without its anchor',
+      1,
+      /no anchor follows process.stopped/,
+      () => of('P1').slice(0, -1),
+    ],
     [
       'a first process that was removed',
       1,
@@ -170,7 +180,12 @@ describe('one file', () => {
       /signature of this anchor/,
       () => redone([...of('P2'), ...of('P3')], true),
     ],
-    ['a process removed from the middle', 1, /P3 did not start after/, () => [...of('P1'), ...of('P3')]],
+    [
+      'a process removed from the middle',
+      1,
+      /P3 did not start after/,
+      () => [...of('P1'), ...of('P3')],
+    ],
     [
       'one anchor, and 5,000 forged lines',
       1,
@@ -310,7 +325,11 @@ describe('several files', () => {
     [
       'a line of an old one changed',
       /came before|is not the one that was written/,
-      () => put(parts()[0].map((line) => line.replace('"n":4', '"n":7')), `${path}.2`),
+      () =>
+        put(
+          parts()[0].map((line) => line.replace('"n":4', '"n":7')),
+          `${path}.2`,
+        ),
     ],
     [
       'half a line at the end of an old one',

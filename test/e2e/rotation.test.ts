@@ -75,7 +75,8 @@ const decisions = (dir: string): number =>
     .filter((name) => name.startsWith('audit') && !/\.(?:lock|torn|gz)$/.test(name))
     .flatMap((name) => fs.readFileSync(join(dir, name), 'utf8').split('\n'))
     .filter((line) => line.includes('"event":"decision"')).length
-const linked = (child: Child, event: string) => child.evidence().filter((one) => one.event === event)
+const linked = (child: Child, event: string) =>
+  child.evidence().filter((one) => one.event === event)
 
 describe('without a word to deputy', () => {
   test.each<[string, RegExp, (file: string) => void]>([
@@ -104,30 +105,33 @@ describe('without a word to deputy', () => {
         fs.renameSync(`${file}-new`, file)
       },
     ],
-  ])('%s: the very next call is refused, and /readyz and the metric say so', async (_, why, harm) => {
-    const child = await start()
-    expect(await call(child)).toBe(200)
-    expect(await healthy(child)).toBe('1')
-    const copy = fs.readFileSync(fileOf(child))
-    upstream.seen.length = 0
-    harm(fileOf(child))
-    const told = await ready(child)
-    expect(told.status).toBe(503)
-    expect(told.text).toMatch(why)
-    expect(await call(child)).toBe(503)
-    expect(upstream.seen).toEqual([])
-    expect(await healthy(child)).toBe('0')
-    expect((await ready(child)).text).toMatch(/Bring the file back|Move it away/)
-    // What was written is back as it was: deputy goes on by itself.
-    fs.writeFileSync(`${fileOf(child)}-back`, copy)
-    const { length } = copy
-    fs.renameSync(`${fileOf(child)}-back`, fileOf(child))
-    await expect.poll(() => ready(child), { timeout: 10_000 }).toMatchObject({ status: 200 })
-    expect(await call(child)).toBe(200)
-    expect(fs.readFileSync(fileOf(child)).subarray(0, length)).toEqual(copy)
-    await child.stop()
-    expect(await verified(child.dir)).toMatchObject({ code: 0 })
-  })
+  ])(
+    '%s: the very next call is refused, and /readyz and the metric say so',
+    async (_, why, harm) => {
+      const child = await start()
+      expect(await call(child)).toBe(200)
+      expect(await healthy(child)).toBe('1')
+      const copy = fs.readFileSync(fileOf(child))
+      upstream.seen.length = 0
+      harm(fileOf(child))
+      const told = await ready(child)
+      expect(told.status).toBe(503)
+      expect(told.text).toMatch(why)
+      expect(await call(child)).toBe(503)
+      expect(upstream.seen).toEqual([])
+      expect(await healthy(child)).toBe('0')
+      expect((await ready(child)).text).toMatch(/Bring the file back|Move it away/)
+      // What was written is back as it was: deputy goes on by itself.
+      fs.writeFileSync(`${fileOf(child)}-back`, copy)
+      const { length } = copy
+      fs.renameSync(`${fileOf(child)}-back`, fileOf(child))
+      await expect.poll(() => ready(child), { timeout: 10_000 }).toMatchObject({ status: 200 })
+      expect(await call(child)).toBe(200)
+      expect(fs.readFileSync(fileOf(child)).subarray(0, length)).toEqual(copy)
+      await child.stop()
+      expect(await verified(child.dir)).toMatchObject({ code: 0 })
+    },
+  )
 
   test('removed: SIGHUP goes on in a new file, and verify says what is missing', async () => {
     const child = await start()
@@ -269,9 +273,11 @@ describe('deputy itself', () => {
     const closed = () => fs.readdirSync(dir).filter((name) => /\.jsonl\.\d{8}T/.test(name))
     const all = closed().sort()
     // The oldest two become older than the retention.
-    all.slice(0, 2).forEach((name, n) =>
-      fs.renameSync(join(dir, name), join(dir, `audit.jsonl.20200101T00000${n}.000Z`)),
-    )
+    all
+      .slice(0, 2)
+      .forEach((name, n) =>
+        fs.renameSync(join(dir, name), join(dir, `audit.jsonl.20200101T00000${n}.000Z`)),
+      )
     const file = join(dir, 'deputy.yaml')
     const config = JSON.parse(fs.readFileSync(file, 'utf8'))
     const audit = { sink: ['file:audit.jsonl'], retention: '30d' }

@@ -214,6 +214,30 @@ describe('writing', () => {
     await journal.close()
   })
 
+  test('no run of lines without an anchor is longer than said, by number or by the times in them', async () => {
+    let now = Date.parse('2026-11-28T12:00:00.000Z')
+    const clock = { now: () => now, mono: () => performance.now() }
+    const journal = await open('P1', { clock })
+    // One write of all of them.
+    await Promise.all(Array.from({ length: 2_500 }, () => journal.append('decision', '')))
+    const runs = () => {
+      const found = [0]
+      for (const { event } of records())
+        if (event === 'chain.anchor') found.push(0)
+        else found.push((found.pop() ?? 0) + 1)
+      return found
+    }
+    expect(runs()).toEqual([1, 1_000, 1_000, 500])
+    // The machine sleeps, or its clock steps back: the lines before are signed before the next one.
+    for (const step of [3_600_000, -120_000]) {
+      now += step
+      await journal.append('decision', '')
+    }
+    expect(runs()).toEqual([1, 1_000, 1_000, 500, 1, 1])
+    await journal.close()
+    expect(await verifyJournal(path, { publicKeys: keys })).toMatchObject({ ok: true, found: 0 })
+  })
+
   test('a key that cannot sign costs the anchor, not the records', async () => {
     const sign = () => {
       throw new Error('no key')
@@ -488,11 +512,14 @@ describe('verifying', () => {
     })
   })
 
-  test.each([0, 1, 2, 6, 11, 12, 13, 14, 15, 16, 24, 26])('line index %i cannot be removed', async (gone) => {
-    const all = await filled()
-    write(all.filter((_, i) => i !== gone))
-    expect((await found()).ok).toBe(false)
-  })
+  test.each([0, 1, 2, 6, 11, 12, 13, 14, 15, 16, 24, 26])(
+    'line index %i cannot be removed',
+    async (gone) => {
+      const all = await filled()
+      write(all.filter((_, i) => i !== gone))
+      expect((await found()).ok).toBe(false)
+    },
+  )
 
   test('each single byte that changes before the last anchor is seen', async () => {
     const all = await filled()

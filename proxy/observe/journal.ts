@@ -269,6 +269,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     if (writing !== null) return
     const due =
       rotate !== undefined &&
+      chain.last.seq > 0 &&
       clock.mono() >= rotateFrom &&
       files.some((file) => file.due(rotate, clock.now()))
     const unsealed = chain.last.seq > chain.anchored

@@ -72,7 +72,7 @@ import { createPrivateKey, sign } from 'node:crypto'
 const key = createPrivateKey({ key: ${key}, format: 'jwk' })
 const path = ${JSON.stringify(path)}
 const quiet = () => {}
-const open = (proc, sinks) => openJournal({ sinks, fsync: 'never', proc,
+const open = (proc, sinks, more = {}) => openJournal({ sinks, fsync: 'never', proc, ...more,
   clock: { now: Date.now, mono: () => performance.now() },
   log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
   anchor: { everyLines: 1000, everyMs: 60000,
@@ -487,6 +487,89 @@ process.exit(0)`)
 const raise = (error: Error): never => {
   throw error
 }
+
+describe('segments', () => {
+  const closed = () =>
+    fs
+      .readdirSync(folder)
+      .filter((name) => /^audit\.jsonl\.\d{8}T/.test(name))
+      .toSorted()
+  const whole = async () => {
+    const files = [...closed().map((name) => join(folder, name)), path]
+    return verifyJournal(files, { publicKeys: keys })
+  }
+
+  test('are closed by their age, counted from their first line, also over a restart', async () => {
+    let now = Date.parse('2026-11-28T12:00:00.000Z')
+    const more = {
+      clock: { now: () => now, mono: () => performance.now() },
+      rotate: { size: 1e9, everyMs: 3_600_000 },
+    }
+    const first = await open('P1', more)
+    now += 3_500_000
+    await first.append('decision', '')
+    await first.close()
+    expect(closed()).toEqual([])
+    now += 200_000
+    const second = await open('P2', more)
+    await second.append('decision', '')
+    await second.append('decision', '')
+    await second.close()
+    expect(closed()).toEqual(['audit.jsonl.20261128T130140.000Z'])
+    expect(records()[0]).toMatchObject({
+      event: 'segment.started',
+      why: 'rotate',
+      continues: { file: 'audit.jsonl.20261128T130140.000Z', proc: 'P2' },
+    })
+    expect(await whole()).toMatchObject({ ok: true, found: 0, procs: 2 })
+  })
+
+  test.each(['never', 'each', 20] as const)(
+    'with fsync %s every record that was acknowledged is in one of them, once',
+    async (fsync) => {
+      const journal = await open('P1', { fsync, rotate: { size: 20_000, everyMs: 1e9 } })
+      const kept: Promise<unknown>[] = []
+      for (let turn = 0; turn < 60; turn++) {
+        for (let i = 0; i < 20; i++)
+          kept.push(journal.append('decision', member('exchange', `${turn}.${i}`)))
+        if (turn % 3 === 0) await kept.at(-1)
+        else await new Promise((resolve) => setImmediate(resolve))
+      }
+      await Promise.all(kept)
+      await journal.close()
+      expect(closed().length).toBeGreaterThan(5)
+      const text = [...closed().map((name) => join(folder, name)), path]
+        .map((file) => fs.readFileSync(file, 'utf8'))
+        .join('')
+      expect(text.match(/"exchange":"[\d.]+"/g)).toHaveLength(1_200)
+      expect(new Set(text.match(/"exchange":"[\d.]+"/g)).size).toBe(1_200)
+      expect(await whole()).toMatchObject({ ok: true, found: 0 })
+      expect(journal.refused()).toBe(0)
+    },
+  )
+
+  test('that cannot be closed go on, and are closed later', () => {
+    const file = program(`import { openSync, closeSync } from 'node:fs'
+const journal = await open('P1', [{ file: path }], { rotate: { size: 2000, everyMs: 1e9 } })
+const many = []
+try { for (;;) many.push(openSync('/dev/null', 'r')) } catch {}
+const result = []
+for (let i = 0; i < 9; i++) result.push(await outcome(journal.append('decision', ',"size":"' + 'a'.repeat(900) + '"')))
+result.push(journal.healthy())
+for (const fd of many) closeSync(fd)
+await journal.close()
+console.log(JSON.stringify(result))`)
+    const { stdout, stderr } = spawnSync(
+      'bash',
+      ['-c', `ulimit -n 64; exec "$0" "$1"`, process.execPath, file],
+      { encoding: 'utf8' },
+    )
+    expect(stderr).toBe('')
+    expect(JSON.parse(stdout)).toEqual([...Array.from({ length: 9 }, () => 'written'), true])
+    expect(closed()).toEqual([])
+    expect(records().filter(({ event }) => event === 'decision')).toHaveLength(9)
+  })
+})
 
 describe('verifying', () => {
   const filled = async () => {

@@ -180,6 +180,21 @@ describe('without a word to deputy', () => {
     expect(await verified(child.dir)).toMatchObject({ code: 0 })
   })
 
+  test('somebody else writes a record into it: nothing leaves until that file is moved away', async () => {
+    const child = await start()
+    expect(await call(child)).toBe(200)
+    const [first = ''] = fs.readFileSync(fileOf(child), 'utf8').split('\n')
+    fs.appendFileSync(fileOf(child), `${first}\n`)
+    expect(await call(child)).toBe(503)
+    expect((await ready(child)).text).toMatch(/holds other lines than those that deputy wrote/)
+    hangUp(child)
+    expect(await call(child)).toBe(503)
+    fs.renameSync(fileOf(child), `${fileOf(child)}.forged`)
+    await expect.poll(() => call(child), { timeout: 10_000 }).toBe(200)
+    await child.stop()
+    expect(await verified(child.dir)).toMatchObject({ code: 1 })
+  })
+
   test('`required: false`: the call passes, and /readyz says what is wrong', async () => {
     const child = await start({ required: false })
     fs.rmSync(fileOf(child))

@@ -4,7 +4,7 @@ import { createPublicKey } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { visible } from '../observe/log.ts'
-import type { Segment } from '../observe/segments.ts'
+import type { Beside, Segment } from '../observe/segments.ts'
 import { beside, ending, lineage, readSegment } from '../observe/segments.ts'
 import type { Verified } from '../observe/verify.ts'
 import { anchorsOf, verifyJournal } from '../observe/verify.ts'
@@ -35,11 +35,11 @@ type Chain = readonly string[]
  */
 const chainsOf = async (paths: readonly string[]): Promise<readonly Chain[]> => {
   const named = new Set<string>()
-  const others: Segment[] = []
+  const others: Beside[] = []
   for (const path of paths) {
     if (!statSync(path).isDirectory()) {
       named.add(path)
-      others.push(...(await beside(path)))
+      others.push(beside(path))
       continue
     }
     const before = named.size
@@ -55,10 +55,17 @@ const chainsOf = async (paths: readonly string[]): Promise<readonly Chain[]> => 
     if (segment === null) chains.push([path])
     else segments.push(segment)
   }
-  const rest = others.filter((one) => !named.has(one.path))
+  const find = async (before: Segment['before']) => {
+    let found = ending(segments, before)
+    for (const each of others) found ??= await each.ending(before)
+    return found
+  }
   const continued = new Set(segments.flatMap((one) => ending(segments, one.before)?.path ?? []))
-  for (const newest of segments.filter(({ path }) => !continued.has(path)))
-    chains.push(lineage(newest, [...segments, ...rest]).map(({ path }) => path))
+  for (const newest of segments.filter(({ path }) => !continued.has(path))) {
+    const chain: string[] = []
+    for await (const { path } of lineage(newest, find)) chain.unshift(path)
+    chains.push(chain)
+  }
   return chains
 }
 

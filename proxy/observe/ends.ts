@@ -34,10 +34,10 @@ const sinceStop = async (
   path: string,
 ): Promise<readonly { readonly path: string; readonly start: number }[]> => {
   const newest = await readSegment(path)
-  const files = newest === null ? [] : lineage(newest, await beside(path))
   const parts: { path: string; start: number }[] = []
   let left = TAIL
-  for (const file of files.toReversed()) {
+  if (newest === null) return parts
+  for await (const file of lineage(newest, beside(path).ending)) {
     const { size } = statSync(file.path)
     const stop = packed(file.path) ? null : lastStop(file.path, size, left)
     parts.unshift({

@@ -126,17 +126,60 @@ export const readSegment = async (path: string): Promise<Segment | null> => {
   }
 }
 
-/** Other files of evidence in the folder of `path` whose names begin like its own. */
-export const beside = async (path: string): Promise<readonly Segment[]> => {
+export type Beside = {
+  /** The one that ends with what `before` names; the newest is looked at first. */
+  readonly ending: (before: readonly Link[]) => Promise<Segment | undefined>
+  readonly newest: () => Promise<Segment | undefined>
+}
+
+/**
+ * Other files of evidence in the folder of `path` whose names begin like its own, read as they are asked for.
+ * @param packed how many packed ones, the newest: each must be unpacked to its end
+ * @param seen what was read before, for who asks again and again
+ */
+export const beside = (
+  path: string,
+  {
+    packed: most = Infinity,
+    seen = new Map<string, Segment | null>(),
+  }: { readonly packed?: number; readonly seen?: Map<string, Segment | null> } = {},
+): Beside => {
   const name = basename(path)
   const stem = basename(name, extname(name))
-  const found: Segment[] = []
-  for (const entry of fs.readdirSync(dirname(path), { withFileTypes: true })) {
-    if (!entry.isFile() || entry.name === name || !entry.name.startsWith(stem)) continue
-    const each = await readSegment(join(dirname(path), entry.name))
-    if (each !== null) found.push(each)
+  const files = fs
+    .readdirSync(dirname(path), { withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name !== name && entry.name.startsWith(stem))
+    .flatMap((entry) => {
+      const at = join(dirname(path), entry.name)
+      const stat = fs.statSync(at, { throwIfNoEntry: false })
+      return stat === undefined ? [] : [{ at, stat }]
+    })
+    .sort((a, b) => b.stat.mtimeMs - a.stat.mtimeMs)
+  const segments = async function* () {
+    let unpacked = 0
+    for (const { at, stat } of files) {
+      // It was moved on since the folder was read.
+      if (!fs.existsSync(at) || (packed(at) && ++unpacked > most)) continue
+      const key = `${at} ${stat.ino} ${stat.size} ${stat.mtimeMs}`
+      if (!seen.has(key)) seen.set(key, await readSegment(at))
+      const found = seen.get(key)
+      if (found != null) yield found
+    }
   }
-  return found
+  return {
+    async ending(before) {
+      for await (const each of segments()) if (ending([each], before) !== undefined) return each
+      return undefined
+    },
+    async newest() {
+      const all: Segment[] = []
+      for await (const each of segments()) all.push(each)
+      // Two may end in one millisecond: what another one continues is older.
+      const older = new Set(all.map(({ before }) => ending(all, before)))
+      const last = all.filter((each) => !older.has(each))
+      return last.toSorted((a, b) => (a.ended < b.ended ? 1 : -1))[0]
+    },
+  }
 }
 
 /** The one of them that ends with what `before` names. */
@@ -145,14 +188,16 @@ export const ending = (
   before: readonly Link[],
 ): Segment | undefined => segments.find(({ last }) => before.some((link) => sameLink(link, last)))
 
-/** `path` and what it continues, oldest first, as far as it is among `others`. */
-export const lineage = (newest: Segment, others: readonly Segment[]): readonly Segment[] => {
-  const found = [newest]
-  for (let at = newest; ;) {
-    const older = ending(others, at.before)
-    if (older === undefined || found.includes(older)) return found
-    found.unshift(older)
-    at = older
+/** `newest` and what it continues, newest first, as far as `find` has it. */
+export const lineage = async function* (
+  newest: Segment,
+  find: Beside['ending'],
+): AsyncGenerator<Segment> {
+  const seen = new Set<string>()
+  for (let at: Segment | undefined = newest; at !== undefined && !seen.has(at.path);) {
+    seen.add(at.path)
+    yield at
+    at = at.before.length === 0 ? undefined : await find(at.before)
   }
 }
 

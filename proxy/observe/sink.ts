@@ -8,8 +8,8 @@ import type { Log } from '../model.ts'
 import type { Link } from './chain.ts'
 import { linkOf, sameLink } from './chain.ts'
 import { lockFile } from './lock.ts'
-import type { Torn } from './segments.ts'
-import { began, beside, ending, readSegment, segmentName, tail, tornOf } from './segments.ts'
+import type { Segment, Torn } from './segments.ts'
+import { began, beside, readSegment, segmentName, tail, tornOf } from './segments.ts'
 
 export type FileSink = {
   /** The last line that was there before; null: the file was empty. */
@@ -125,7 +125,7 @@ const found = async (
   const good = size - rest.length
   const torn = rest.length > 0 ? putAside(fd, good, path, log) : null
   if (good > 0) return { after: linkIn(tail(fd, good - 1, path), path), torn, good }
-  const [newest] = (await beside(path)).toSorted((a, b) => (a.ended < b.ended ? 1 : -1))
+  const newest = await beside(path, { packed: 1 }).newest()
   if (newest === undefined) return { after: null, torn, good }
   log.info({ file: path, after: newest.path }, 'the evidence goes on after a rotated file')
   const half = newest.torn.length > 0 ? tornOf(newest.path, newest.torn) : null
@@ -148,6 +148,7 @@ export const openFile = async (path: string, proc: string, log: Log): Promise<Fi
     let dirty = false
     let changed = false
     let since: number | null = null
+    const seen = new Map<string, Segment | null>()
     let syncing: Promise<void> | null = null
     const check = () => {
       if (!lock.held()) throw new Error(`${path} was taken over by another process`)
@@ -238,7 +239,7 @@ export const openFile = async (path: string, proc: string, log: Log): Promise<Fi
             `${path} holds other lines than those that deputy wrote. Move it away (keep it), and send SIGHUP to go on in a new file`,
           )
         const needs = held === null ? [last] : held.before
-        const older = ending(await beside(path), needs)
+        const older = await beside(path, { packed: 1, seen }).ending(needs)
         if (needs.length > 0 && size !== good && older === undefined && !forced)
           throw new Error(
             `${path} was moved, removed or cut, and no file beside it ends with the last line that was written. ${GO_ON}`,
@@ -250,6 +251,7 @@ export const openFile = async (path: string, proc: string, log: Log): Promise<Fi
         }
         syncFolder(path)
         swap(next, size)
+        seen.clear()
         if (held !== null) return 'same'
         return { file: older === undefined ? null : basename(older.path) }
       },

@@ -214,10 +214,22 @@ describe('one file', () => {
       },
     ],
     [
-      'a forged start that says it follows half an anchor',
+      'a forged start and what is said to have happened after it',
       1,
-      /no anchor follows process.started of P9/,
-      () => [...genuine, started('P8', lastOf(genuine)), started('P9', lastOf(genuine))],
+      /audit.jsonl:132: no anchor follows process.started of P9/,
+      () => {
+        const start = started('P9', lastOf(genuine))
+        return [...genuine, start, ...forged(linkOf(start), 3)]
+      },
+    ],
+    [
+      'two forged starts',
+      1,
+      /audit.jsonl:132: no anchor follows process.started of P8/,
+      () => {
+        const start = started('P8', lastOf(genuine))
+        return [...genuine, start, started('P9', linkOf(start))]
+      },
     ],
     [
       'lines after a stop',

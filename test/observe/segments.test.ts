@@ -6,14 +6,7 @@ import { gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { GENESIS, lineAfter } from '../../proxy/observe/chain.ts'
 import type { Link } from '../../proxy/observe/chain.ts'
-import {
-  beside,
-  ending,
-  expired,
-  lineage,
-  readSegment,
-  segmentName,
-} from '../../proxy/observe/segments.ts'
+import { beside, expired, lineage, readSegment, segmentName } from '../../proxy/observe/segments.ts'
 
 let folder = ''
 let path = ''
@@ -83,17 +76,35 @@ test('files are put in order by what they say; a copy of one makes no second way
   fs.writeFileSync(join(folder, 'audit.jsonl.lock'), '{"proc":"P1","pid":1}')
   fs.writeFileSync(join(folder, 'other.jsonl'), b.text)
   fs.writeFileSync(path, c.text)
-  const others = await beside(path)
-  expect(others.map((one) => one.path.slice(folder.length + 1)).sort()).toEqual([
-    'audit-z.jsonl',
-    'audit.jsonl.9',
-    'audit.jsonl.copy',
-  ])
-  expect(ending(others, [a.last])?.path).toBe(join(folder, 'audit-z.jsonl'))
+  const others = beside(path)
+  expect((await others.newest())?.last).toEqual(b.last)
+  expect((await others.ending([a.last]))?.path).toBe(join(folder, 'audit-z.jsonl'))
+  expect(await others.ending([c.last])).toBe(undefined)
   const newest = await readSegment(path)
   if (newest === null) throw new Error('no segment')
-  const order = lineage(newest, others).map(({ last }) => last.seq)
-  expect(order).toEqual([3, 6, 9])
+  const order: number[] = []
+  for await (const { last } of lineage(newest, others.ending)) order.push(last.seq)
+  expect(order).toEqual([9, 6, 3])
+})
+
+test('of packed files no more are unpacked than asked for, the newest first, and once', async () => {
+  const files = [chained(genesis, 3), chained(genesis, 5), chained(genesis, 7)]
+  for (const [n, { text }] of files.entries()) {
+    const file = `${path}.${n}.gz`
+    fs.writeFileSync(file, gzipSync(text))
+    fs.utimesSync(file, n, n)
+  }
+  const seen = new Map()
+  const found = await beside(path, { packed: 1, seen }).ending([files[1]?.last ?? genesis])
+  expect(found).toBe(undefined)
+  expect([...seen.values()].map(({ last }) => last.seq)).toEqual([7])
+  // A file that cannot be unpacked any more and looks the same is not read again.
+  const newest = `${path}.2.gz`
+  const { length } = fs.readFileSync(newest)
+  fs.writeFileSync(newest, Buffer.concat([Buffer.from([0x1f, 0x8b]), Buffer.alloc(length - 2)]))
+  fs.utimesSync(newest, 2, 2)
+  const again = beside(path, { packed: 1, seen })
+  expect((await again.ending([files[2]?.last ?? genesis]))?.path).toBe(newest)
 })
 
 test('names of closed segments sort in the order of closing, also where the clock goes back', () => {

@@ -57,7 +57,29 @@ const shownConfig = async (config: Config): Promise<unknown> => {
   return JSON.parse(JSON.stringify({ ...config, vault }))
 }
 
+/** Drain, then end; the second one ends at once, with this exit code. */
+const STOPPING = { SIGTERM: 143, SIGINT: 130, SIGQUIT: 131 } as const
+/**
+ * They end a process unless somebody listens, and mean nothing here. Left out are those that cannot be caught, those that
+ * Node ignores (SIGPIPE, SIGXFSZ), and faults of the process itself (SIGABRT, SIGSEGV, SIGTRAP and theirs), which must end it.
+ */
+const IGNORED = [
+  'SIGUSR1', // Node would open its inspector, which reads memory and files
+  'SIGUSR2',
+  'SIGALRM',
+  'SIGVTALRM',
+  'SIGPROF',
+  'SIGIO',
+  'SIGPWR',
+  'SIGSTKFLT',
+  'SIGXCPU',
+] as const
+/** How long a start that is told to stop, and a drain after a fault, may take. */
+const START_MS = 5_000
+const FAULT_MS = 15_000
+
 const serveCommand = async (options: { readonly config?: string }): Promise<number> => {
+  for (const signal of [...IGNORED, 'SIGHUP'] as const) process.on(signal, () => undefined)
   const from = await loaded(options.config)
   if (from === null) return EXIT.config
   // Files that hold secrets are for this user alone; a crash must not write memory to disk.
@@ -70,9 +92,48 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     version: version(),
   })
   const { serve } = await import('./serve.ts')
-  let serving: Awaited<ReturnType<typeof serve>>
+  const ended = Promise.withResolvers<number>()
+  let [ready, ending] = [false, false]
+  const stop = (result: number, late: number | null): void => {
+    ending = true
+    if (late !== null) setTimeout(() => leave(EXIT.failed), late).unref()
+    starting
+      .then((serving) => serving.close())
+      .then(
+        () => ended.resolve(result),
+        (error: unknown) => {
+          log.error({ err: error }, 'stopping failed')
+          ended.resolve(EXIT.failed)
+        },
+      )
+  }
+  for (const [signal, code] of Object.entries(STOPPING))
+    process.on(signal, () => {
+      if (ending) leave(code)
+      log.info({ signal }, 'deputy stops')
+      stop(0, ready ? null : START_MS)
+    })
+  for (const signal of IGNORED)
+    process.on(signal, () => log.warn({ signal }, 'this signal means nothing to deputy'))
+  // Somebody rotated the evidence. A start that fails tells so itself.
+  process.on('SIGHUP', (signal) => {
+    log.info({ signal }, 'the evidence goes on in the file at its path')
+    starting.then(
+      (serving) => serving.reopen(),
+      () => undefined,
+    )
+  })
+  // A promise that nobody waited for is one call's or one task's: the others go on.
+  process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled'))
+  // Nobody knows what such a fault left half done: no new call, what runs may end, and the evidence is closed.
+  process.on('uncaughtException', (error) => {
+    log.error({ err: error }, 'uncaught')
+    if (!ending) stop(EXIT.failed, FAULT_MS)
+  })
+  const starting = serve(from, { log, print: complain, version: version() })
+  let serving: Awaited<typeof starting>
   try {
-    serving = await serve(from, { log, print: complain, version: version() })
+    serving = await starting
   } catch (error) {
     complain(`deputy does not start:`)
     for (const line of (error instanceof Error ? error.message : String(error)).split('\n'))
@@ -81,29 +142,8 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
   }
   for (const [name, address] of Object.entries(serving.addresses)) complain(`${name}: ${address}`)
   complain('deputy is ready')
-  return new Promise((resolve) => {
-    let ending = false
-    const end = (signal: NodeJS.Signals, code: number) => () => {
-      if (ending) leave(code)
-      ending = true
-      log.info({ signal }, 'deputy stops')
-      serving.close().then(
-        () => resolve(0),
-        (error: unknown) => {
-          log.error({ err: error }, 'stopping failed')
-          resolve(EXIT.failed)
-        },
-      )
-    }
-    process.on('SIGTERM', end('SIGTERM', 143))
-    process.on('SIGINT', end('SIGINT', 130))
-    process.on('SIGHUP', () => serving.reopen())
-    // A fault that nobody expected: say so and end; what was allowed and is open is closed at the next start.
-    process.on('uncaughtException', (error) => {
-      log.error({ err: error }, 'uncaught')
-      leave(EXIT.failed)
-    })
-  })
+  ready = true
+  return ended.promise
 }
 
 const program = (done: (code: number) => void): Command => {

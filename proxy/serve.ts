@@ -14,6 +14,7 @@ import { readText } from './files.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
 import { startControl, startListener, type Listening } from './net/listener.ts'
+import { closing, mannerly } from './net/sockets.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createDiscovery } from './oauth/discovery.ts'
 import { createFlows } from './oauth/flow.ts'
@@ -24,13 +25,14 @@ import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { createSpool, spooled } from './oauth/unstored.ts'
 import { ANCHORED } from './observe/chain.ts'
+import type { Seen } from './exchange.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal, sinksOf } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
 import type { createOperatorsApi } from './people/operators.ts'
 import { createPermit } from './people/permit.ts'
-import { createPep, type Seen } from './pep.ts'
+import { createPep } from './pep.ts'
 import { dialOf, prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem } from './problem.ts'
 import { openStore } from './store/open.ts'
@@ -40,7 +42,7 @@ import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
 import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
-import { createCredentials } from './way/credential.ts'
+import { createCredentials, lookAgain } from './way/credential.ts'
 import { createDecide } from './way/decide.ts'
 import { createEntitlements, type PeopleSource } from './way/entitlements.ts'
 import { createEvidence } from './way/evidence.ts'
@@ -49,7 +51,10 @@ import { serves } from './way/route.ts'
 import { createSift } from './wire/headers.ts'
 import { createHold } from './way/hold.ts'
 import { createIdentify } from './way/identify.ts'
-import { validId } from './wire/canonical.ts'
+import { readUpTo } from './way/inspect.ts'
+import { createTagged } from './way/tags.ts'
+import { createAddressTags } from './wire/address_tag.ts'
+import { canonicalHeaders, validId } from './wire/canonical.ts'
 
 export type Serving = {
   readonly addresses: Readonly<Record<string, string>>
@@ -76,13 +81,13 @@ const message = (error: unknown): string => (error instanceof Error ? error.mess
 const startConnect = (
   key: string,
   listen: { readonly host: string; readonly port: number },
-): Promise<{ server: Server; port: number }> =>
+): Promise<{ server: Server; port: number; serve: (listener: RequestListener) => void }> =>
   new Promise((resolve, reject) => {
-    const server = createServer({
-      headersTimeout: 10_000,
-      requestTimeout: 30_000,
-      maxHeaderSize: 32_768,
-    })
+    let call: RequestListener = (_req, res) => void res.destroy()
+    const server = mannerly(
+      createServer({ headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 32_768 }),
+      { call: (req, res) => call(req, res) },
+    )
     server.once('error', (error) =>
       reject(new Error(`${key}: cannot listen on ${listen.host}:${listen.port}: ${error.message}`)),
     )
@@ -91,6 +96,7 @@ const startConnect = (
       resolve({
         server,
         port: bound === null || typeof bound === 'string' ? listen.port : bound.port,
+        serve: (listener) => (call = listener),
       })
     })
   })
@@ -268,12 +274,20 @@ export const serve = async (
     const { connections } = discovery
     await discovery.start()
     await refresher.resume(connections())
+    for (const { connection, clientId, grants } of await vault.clients()) {
+      const now = connections().get(connection)?.clientId
+      if (now === undefined || now === clientId) continue
+      log.warn(
+        { connection, client_id: clientId, configured: now, grants },
+        'grants belong to a client that is not configured: they wait until it is again, or until their people consent anew',
+      )
+    }
 
     const connect =
       config.listeners.connect === null
         ? null
         : await startConnect('listeners.connect', config.listeners.connect)
-    if (connect !== null) opened.push(() => closeServer(connect.server, DRAIN_MS))
+    if (connect !== null) opened.push(() => closing(connect.server, DRAIN_MS))
     const publicUrl = (config.connect.url ?? `http://localhost:${connect?.port ?? 0}`).replace(
       /\/$/,
       '',
@@ -409,15 +423,36 @@ export const serve = async (
       now: clock.now,
     })
     telemetry.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
+    const addressTags = createAddressTags({
+      key: Buffer.from(sealer.hmac('address', 'tag'), 'base64url'),
+      randomBytes,
+      now: clock.now,
+    })
     const pep = createPep({
       snapshot,
       policy: () => policy.current(),
+      tagged: createTagged({
+        tagHeader,
+        addressTags,
+        tagged: identify.tagged,
+        read: (req) => readUpTo(req, config.limits.inspected_body),
+      }),
       identify: identify.identify,
+      tag: identify.tag,
+      addressTags,
       entitlements,
-      vault,
+      vault: {
+        look: lookAgain({
+          look: vault.look,
+          fresh: refresher.fresh,
+          connections,
+          now: clock.now,
+        }),
+      },
       decide,
       credentials: createCredentials({
         vault,
+        alive: client.alive,
         fresh: refresher.fresh,
         atHand: refresher.atHand,
         now: clock.now,
@@ -519,7 +554,7 @@ export const serve = async (
       const beside = operatorsApi(
         apart === undefined ? operatorsDeps : { ...operatorsDeps, operators: [] },
       )
-      connect.server.on('request', (req, res) => {
+      connect.serve((req, res) => {
         if (pages === null || req.url?.startsWith('/v1/') === true) beside(req, res)
         // A session that begins by a clock that is ahead would outlive its hour.
         else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
@@ -528,8 +563,8 @@ export const serve = async (
     }
     if (apart !== undefined) {
       const operators = await startConnect('listeners.operators', apart)
-      opened.push(() => closeServer(operators.server, DRAIN_MS))
-      operators.server.on('request', operatorsApi(operatorsDeps))
+      opened.push(() => closing(operators.server, DRAIN_MS))
+      operators.serve(operatorsApi(operatorsDeps))
       operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
     }
     const local = operatorsApi({
@@ -590,6 +625,7 @@ export const serve = async (
         maxHeaderBytes: config.limits.headers,
         names: config.listeners.names,
         origins: config.listeners.origins,
+        check: canonicalHeaders(tagHeader),
         serves: (host) => serves(snapshot().routes, host),
         typeBase: publicUrl,
         newId,
@@ -599,6 +635,7 @@ export const serve = async (
         },
         api,
         refused: (code, id) => evidence.refused(id, code, null),
+        log,
       })
       listeners.push(listener)
       addresses[key.replace(/^listeners\./, '').replace(/\.listen$/, '')] = listener.address
@@ -750,16 +787,6 @@ const whenAsked = (
       })
   }
 }
-
-const closeServer = (server: Server, ms: number): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(() => server.closeAllConnections(), ms)
-    server.close(() => {
-      clearTimeout(timer)
-      resolve()
-    })
-    server.closeIdleConnections()
-  })
 
 const observe = (seen: Seen, telemetry: ReturnType<typeof createTelemetry>, log: Log): void => {
   telemetry.call(seen)

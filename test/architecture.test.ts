@@ -63,6 +63,7 @@ const FLOORS: readonly (readonly [RegExp, number])[] = [
   [/^calls\.ts$/, 1],
   [/^(?:net|policy|directory|oauth|vault|store|observe)\//, 1],
   [/^way\//, 2],
+  [/^exchange\.ts$/, 2.5],
   [/^(?:reload|pep)\.ts$/, 3],
   [/^people\//, 3],
   [/^(?:serve\.ts$|commands\/)/, 4],

@@ -10,6 +10,10 @@ import { createAddressRule, type AllowPrivate } from './address.ts'
 // its `fetch`, loaded when an identity provider is first asked.
 const part = createRequire(import.meta.url)
 const Agent = part('undici/lib/dispatcher/agent.js') as typeof undici.Agent
+const symbols = part('undici/lib/core/symbols.js') as {
+  readonly kSocket: symbol
+  readonly kParser: symbol
+}
 const buildConnector = part('undici/lib/core/connect.js') as typeof undici.buildConnector
 
 type Dial = {
@@ -19,6 +23,9 @@ type Dial = {
   readonly fetch: typeof fetch
   readonly close: () => Promise<void>
 }
+/** Before the connection stands, its TLS with it, no byte of a request has left: a reset then is not one of an answer. */
+const notSent = (error: Error): Error => Object.assign(error, { notSent: true })
+
 /** Thrown (as an error with this code) when no resolved address may be dialled. */
 export const PROHIBITED = 'DEPUTY_ADDRESS_PROHIBITED'
 const prohibited = (host: string, addresses: readonly string[]): Error =>
@@ -28,6 +35,26 @@ const prohibited = (host: string, addresses: readonly string[]): Error =>
     ),
     { code: PROHIBITED },
   )
+
+type Parser = {
+  onHeadersComplete: (status: number, upgrade: boolean, keepAlive: boolean) => number
+}
+let tolerant = false
+/**
+ * RFC 9110 15.2: a client takes interim answers it did not ask for. undici ends the connection at a 100, and treats every
+ * other one as it should; its parser is reached by the first connection that stands.
+ */
+const tolerateContinue = (client: unknown): void => {
+  const socket = (client as Record<symbol, Record<symbol, Parser> | null>)[symbols.kSocket]
+  const parser = socket?.[symbols.kParser]
+  if (tolerant || parser === undefined) return
+  tolerant = true
+  const prototype = Object.getPrototypeOf(parser) as Parser
+  const { onHeadersComplete } = prototype
+  prototype.onHeadersComplete = function (this: Parser, status, upgrade, keepAlive) {
+    return onHeadersComplete.call(this, status === 100 ? 102 : status, upgrade, keepAlive)
+  }
+}
 
 /**
  * @param options.connectTimeout ms until a connection must stand
@@ -68,8 +95,12 @@ export const createDial = (options: {
     const host = target.hostname.replace(/^\[|\]$/g, '')
     // A literal address is never looked up, so it is judged here.
     if (isIP(host) !== 0 && !permitted(host, host)) return callback(prohibited(host, [host]), null)
-    return connector(target, callback)
+    return connector(target, (...end) =>
+      end[0] === null ? callback(...end) : callback(notSent(end[0]), null),
+    )
   }
+  // No bound on connections: calls have theirs (`limits.calls`, and a share of each agent), and who waited for a socket
+  // would wait silently behind whoever hangs there.
   // Deadlines of a call are our own (way/forward): undici's timers cost and would end long streams.
   const upstream = new Agent({
     connect,
@@ -77,8 +108,8 @@ export const createDial = (options: {
     bodyTimeout: 0,
     keepAliveTimeout: 30_000,
     maxHeaderSize: 65_536,
-    connections: 256,
   })
+  upstream.once('connect', (_origin, targets) => tolerateContinue(targets.at(-1)))
   const identity = new Agent({
     connect,
     headersTimeout: 20_000,

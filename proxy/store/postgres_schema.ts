@@ -90,6 +90,13 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX flows_ended ON flows (tenant, realm, user_id, connection, created_at) WHERE status <> 'pending';
   `,
   `CREATE TABLE ended_sessions (hash TEXT COLLATE "C" NOT NULL PRIMARY KEY, expires_at BIGINT NOT NULL);`,
+  `
+  ALTER TABLE credentials ADD COLUMN client_id TEXT COLLATE "C";
+  ALTER TABLE credentials ADD COLUMN refused_since BIGINT;
+  ALTER TABLE credentials ADD COLUMN refused_times INTEGER;
+  ALTER TABLE credentials ADD COLUMN doubtful_since BIGINT;
+  CREATE INDEX refresh_journal_stored ON refresh_journal (started_at) WHERE outcome = 'stored';
+  `,
   // Who was erased is not named any more, and what was remembered of them stays void.
   `
   CREATE TABLE write_probe (at BIGINT NOT NULL);

@@ -41,7 +41,7 @@ export type Database = {
 }
 
 const CREDENTIAL =
-  'id tenant realm user connection provider slot accountId account host status generation scopes sealed expiresAt storedAt lease leaseUntil unknownSince coolUntil coolError'.split(
+  'id tenant realm user connection provider slot accountId account host status generation scopes sealed expiresAt storedAt lease leaseUntil unknownSince coolUntil coolError clientId refusedSince refusedTimes doubtfulSince'.split(
     ' ',
   )
 const GRANT = 'tenant realm user agent connection scopes at lastUsedAt'.split(' ')
@@ -108,7 +108,15 @@ const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
   checked({
     ...row,
     scopes: JSON.stringify(row.scopes),
-    ...('sealed' in row ? { host: row.host ?? null } : {}),
+    ...('sealed' in row
+      ? {
+          host: row.host ?? null,
+          clientId: row.clientId ?? null,
+          refusedSince: row.refusedSince ?? null,
+          refusedTimes: row.refusedTimes ?? null,
+          doubtfulSince: row.doubtfulSince ?? null,
+        }
+      : {}),
     ...('at' in row ? { lastUsedAt: row.lastUsedAt ?? null } : {}),
     ...('reauthorization' in row
       ? {
@@ -145,7 +153,7 @@ const ended = ({ tenant, realm, user, connection, agent }: GrantRow): string =>
 
 const statements = (now: string) => {
   const renew =
-    'UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, unknown_since = NULL, cool_until = NULL, cool_error = NULL, idle_from = NULL'
+    'UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, client_id = coalesce(CAST(:clientId AS TEXT), client_id), unknown_since = NULL, cool_until = NULL, cool_error = NULL, refused_since = NULL, refused_times = NULL, doubtful_since = NULL, idle_from = NULL'
   const credentials = `SELECT ${select(CREDENTIAL)} FROM credentials`
   const flows = `SELECT ${select(FLOW)} FROM flows`
   const grants = `SELECT ${select(GRANT)} FROM grants WHERE ${PERSON}`
@@ -158,7 +166,10 @@ const statements = (now: string) => {
     lease: `UPDATE credentials SET unknown_since = CASE WHEN lease IS NULL THEN unknown_since ELSE coalesce(unknown_since, lease_until) END, lease = :lease, lease_until = ${now} + :ms WHERE id = :id AND generation = :generation AND status = 'active' AND (lease IS NULL OR lease_until <= ${now}) RETURNING ${select(CREDENTIAL)}`,
     rotate: `${renew}, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease AND generation + 1 = :generation AND status = 'active' RETURNING ${select(CREDENTIAL)}`,
     revive: `${renew}, status = 'active' WHERE id = :id AND lease IS NULL AND generation + 1 = :generation AND status = 'needs_reauth' RETURNING ${select(CREDENTIAL)}`,
-    release: `UPDATE credentials SET status = :status, unknown_since = :unknownSince, cool_until = :coolUntil, cool_error = :coolError, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease RETURNING ${select(CREDENTIAL)}`,
+    release: `UPDATE credentials SET status = :status, unknown_since = :unknownSince, cool_until = :coolUntil, cool_error = :coolError, refused_since = :refusedSince, refused_times = :refusedTimes, doubtful_since = :doubtfulSince, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease RETURNING ${select(CREDENTIAL)}`,
+    doubt: `UPDATE credentials SET status = :status, cool_error = :error, doubtful_since = ${now} WHERE id = :id AND generation = :generation AND status = 'active' AND (:status <> 'active' OR doubtful_since IS NULL) RETURNING ${select(CREDENTIAL)}`,
+    renewed: `SELECT 1 AS one FROM refresh_journal JOIN credentials ON credentials.id = refresh_journal.credential WHERE outcome = 'stored' AND started_at >= ${now} - :ms AND connection = :connection AND credentials.id <> :id LIMIT 1`,
+    clients: `SELECT connection, client_id AS "clientId", count(*) AS n FROM credentials WHERE status = 'active' AND client_id IS NOT NULL GROUP BY connection, client_id ORDER BY connection, client_id`,
     idle: `SELECT ${select('id tenant realm user connection generation storedAt'.split(' '))}, ${IDLE_FROM} AS "from" FROM credentials WHERE status = 'active' AND connection = :connection AND ${IDLE_FROM} <= :before ORDER BY ${IDLE_FROM} LIMIT :most`,
     putOff: `UPDATE credentials SET idle_from = :to WHERE id = :id AND status = 'active' AND ${IDLE_FROM} = :from RETURNING id`,
     remove: `DELETE FROM credentials WHERE id = :id RETURNING ${select(CREDENTIAL)}`,
@@ -300,7 +311,8 @@ export const createTables = (db: Database): Store => {
         }, 'refresh'),
       rotate: (id, lease, next) =>
         db.transact(function* (tell): Work<boolean> {
-          const after = { ...next, scopes: JSON.stringify(next.scopes), id, lease }
+          const { clientId = null } = next
+          const after = { ...next, clientId, scopes: JSON.stringify(next.scopes), id, lease }
           const stored = first(yield [sql.rotate, after], credentialOf)
           if (stored === null) return false
           yield [sql.ended, { outcome: 'stored', lease }]
@@ -309,7 +321,8 @@ export const createTables = (db: Database): Store => {
         }, 'refresh'),
       revive: (id, next) =>
         db.transact(function* (tell): Work<boolean> {
-          const after = { ...next, scopes: JSON.stringify(next.scopes), id }
+          const { clientId = null } = next
+          const after = { ...next, clientId, scopes: JSON.stringify(next.scopes), id }
           const stored = first(yield [sql.revive, after], credentialOf)
           if (stored === null) return false
           tell('credential', changed(stored))
@@ -318,13 +331,30 @@ export const createTables = (db: Database): Store => {
       release: (id, lease, set) =>
         db.transact(function* (tell): Work<boolean> {
           const { status, unknownSince, coolUntil, coolError } = set
-          const after = { status, unknownSince, coolUntil, coolError, id, lease }
+          const { refusedSince = null, refusedTimes = null, doubtfulSince = null } = set
+          const refused = { refusedSince, refusedTimes, doubtfulSince }
+          const after = { status, unknownSince, coolUntil, coolError, ...refused, id, lease }
           const released = first(yield [sql.release, after], credentialOf)
           if (released === null) return false
           yield [sql.ended, { outcome: unknownSince === null ? 'released' : 'unknown', lease }]
           tell('credential', changed(released))
           return true
         }, 'refresh'),
+      doubt: (id, generation, { status, error, now }) =>
+        db.transact(function* (tell): Work<boolean> {
+          const set = { id, generation, status, error, ...at(now) }
+          const doubted = first(yield [sql.doubt, set], credentialOf)
+          if (doubted !== null) tell('credential', changed(doubted))
+          return doubted !== null
+        }, 'refresh'),
+      renewed: async (connection, besides, ms, now) =>
+        hit(sql.renewed, { connection, id: besides, ms, ...at(now) }),
+      clients: () =>
+        rows(sql.clients, {}, (raw) => ({
+          connection: String(raw['connection']),
+          clientId: String(raw['clientId']),
+          grants: Number(raw['n']),
+        })),
       idle: (connection, before, most) =>
         rows(sql.idle, { connection, before, most }, (raw) => raw as IdleRow),
       putOff: (list) =>

@@ -10,12 +10,14 @@ import type {
   PolicyDecision,
   PolicyFailure,
   Principal,
+  Provider,
   Reason,
   Route,
   RunReach,
 } from '../model.ts'
 import type { Act } from './classify.ts'
 import type { Facts } from './entitlements.ts'
+import { widened } from '../wire/scopes.ts'
 import { quoted, quotedList } from '../wire/json.ts'
 import type { Body } from './inspect.ts'
 
@@ -45,11 +47,15 @@ const STALE: readonly Reason[] = [
   { code: 'entitlements_stale', msg: 'the facts are older than this decision allows' },
 ]
 const NO_SCOPES: readonly string[] = []
-/** What this agent may use of the stored scopes. */
-export const usable = (holding: Holding): readonly string[] => {
+/** What this agent may use of the stored scopes, with all that they contain, by every name. */
+export const usable = (
+  holding: Holding,
+  provider: Pick<Provider, 'scopeReach'>,
+): readonly string[] => {
   if (holding.kind === 'none' || holding.granted === null || holding.status !== 'active')
     return NO_SCOPES
-  const { granted, scopes } = holding
+  const granted = widened(provider, holding.granted)
+  const scopes = widened(provider, holding.scopes)
   return scopes.every((scope) => granted.includes(scope))
     ? scopes
     : scopes.filter((scope) => granted.includes(scope))
@@ -263,7 +269,7 @@ export const createDecide = (
     return `{${text}}`
   }
   const bodyText = (body: Body | null): string =>
-    body === null || body.state === 'none'
+    body === null || (body.state === 'none' && Object.keys(body.json).length === 0)
       ? '{"state":"none","bytes":0}'
       : JSON.stringify({
           state: body.state,
@@ -348,7 +354,7 @@ export const createDecide = (
     const { reach } = question.principal
     if (reach !== undefined && !reaches(reach, question))
       return settle(engine, question, OUT_OF_REACH)
-    const held = usable(question.holding)
+    const held = usable(question.holding, question.route.connection.provider)
     const scopes = chooseScopes(question.act.operation, held, question.route.connection.scopes)
     const missing: PolicyFailure = { failed: 'policy_missing', detail: 'no policy is loaded' }
     if (engine === null) return settle(engine, question, missing)

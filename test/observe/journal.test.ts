@@ -548,11 +548,23 @@ describe('segments', () => {
     },
   )
 
+  test('begin where a file was moved, also while no call comes', async () => {
+    const journal = await open('P1')
+    const moved = join(folder, 'audit-1.jsonl')
+    fs.renameSync(path, moved)
+    await expect.poll(() => fs.existsSync(path), { timeout: 10_000 }).toBe(true)
+    await expect.poll(() => records()[0]?.['event']).toBe('segment.started')
+    await journal.close()
+    expect(await verifyJournal([moved, path], { publicKeys: keys })).toMatchObject({ ok: true })
+  })
+
   test('that cannot be closed go on, and are closed later', () => {
     const file = program(`import { openSync, closeSync } from 'node:fs'
 const journal = await open('P1', [{ file: path }], { rotate: { size: 2000, everyMs: 1e9 } })
 const many = []
 try { for (;;) many.push(openSync('/dev/null', 'r')) } catch {}
+// One is left: it opens the new file, and its folder cannot be flushed.
+closeSync(many.pop())
 const result = []
 for (let i = 0; i < 9; i++) result.push(await outcome(journal.append('decision', ',"size":"' + 'a'.repeat(900) + '"')))
 result.push(journal.healthy())

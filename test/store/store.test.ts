@@ -26,6 +26,10 @@ const credential = (change: Partial<CredentialRow> = {}): CredentialRow => ({
   unknownSince: null,
   coolUntil: null,
   coolError: null,
+  clientId: null,
+  refusedSince: null,
+  refusedTimes: null,
+  doubtfulSince: null,
   ...change,
 })
 const grant = (change: Partial<GrantRow> = {}): GrantRow => ({
@@ -284,7 +288,7 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       'DROP TABLE write_probe',
       'CREATE TABLE person_epochs (tenant TEXT, realm TEXT, user_id TEXT, epoch BIGINT, PRIMARY KEY (tenant, realm, user_id))',
       `INSERT INTO person_epochs VALUES ('acme', 'corp', 'zoe-old', 4)`,
-      ownClock ? 'UPDATE deputy_schema SET version = 6' : 'PRAGMA user_version = 7',
+      ownClock ? 'UPDATE deputy_schema SET version = 7' : 'PRAGMA user_version = 8',
     ])
       await at.sql(text)
     store = await at.open()

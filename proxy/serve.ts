@@ -25,6 +25,7 @@ import { createRevoker } from './oauth/revoke.ts'
 import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { createSpool, spooled } from './oauth/unstored.ts'
+import { ANCHORED } from './observe/chain.ts'
 import type { Seen } from './exchange.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal, sinksOf } from './observe/journal.ts'
@@ -58,6 +59,8 @@ import { canonicalHeaders, validId } from './wire/canonical.ts'
 
 export type Serving = {
   readonly addresses: Readonly<Record<string, string>>
+  /** Goes on in the evidence files that are at their paths now: somebody rotated them. */
+  readonly reopen: () => void
   /** Stops accepting, lets calls end, stores what is unstored, closes the evidence. */
   readonly close: () => Promise<void>
 }
@@ -188,7 +191,8 @@ export const serve = async (
       fsync: config.audit.fsync,
       clock,
       proc,
-      anchor: { sign: sealer.sign, everyLines: 1_000, everyMs: 60_000 },
+      anchor: { sign: sealer.sign, ...ANCHORED },
+      ...rotationOf(config.audit),
       log,
     })
     opened.push(() => journal.close())
@@ -692,7 +696,7 @@ export const serve = async (
               .join('; '),
           },
           ...unread(),
-          { name: 'audit', ok: journal.healthy(), detail: '' },
+          { name: 'audit', ok: journal.healthy(), detail: journal.fault() ?? '' },
           {
             name: 'clock',
             ok: clock.wrong() === null,
@@ -727,6 +731,7 @@ export const serve = async (
     log.info({ addresses, policy: policy.current()?.revision }, 'deputy serves')
     return {
       addresses,
+      reopen: journal.reopen,
       close: async () => {
         draining = true
         drained = clock.mono() + config.limits.drain
@@ -769,6 +774,16 @@ const watchClock = (clock: GuardedClock, log: Log): (() => void) => {
   }, 1_000).unref()
   return () => clearInterval(timer)
 }
+
+const DAY_MS = 86_400_000
+/** When evidence files are closed, and how long they are kept after. */
+const rotationOf = ({ rotate, retention }: Config['audit']) =>
+  rotate === 'off'
+    ? {}
+    : {
+        rotate: { size: rotate?.size ?? 256 * 1024 ** 2, everyMs: rotate?.every ?? DAY_MS },
+        retentionMs: retention ?? 400 * DAY_MS,
+      }
 
 const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {
   if (directory !== null) return { kind: 'directory', ask: directory.ask }

@@ -37,6 +37,7 @@ const start = async (more: Partial<PolicySourceOptions> = {}): Promise<PolicySou
   source = await openPolicySource({
     bundle: join(folder, 'bundle.tar.gz'),
     data: null,
+    providers: [],
     inputLimit: 32_768,
     log,
     clock,

@@ -1,6 +1,8 @@
 // An index over the rows of the grants table, so that a decision costs the same whatever a role holds. Pure.
 import type { Grants, RoleGrants } from './tables.ts'
 
+/** Fewer rows of a role are compared one by one: that costs less than looking for those that fit. */
+const FEW = 8
 /** Deeper places are not told apart: there are at most 2^8 sets of places for each operation, agent and entitlement. */
 const PLACES = 8
 
@@ -17,13 +19,14 @@ const bare = <T>(): Record<string, T> => Object.create(null) as Record<string, T
 
 /**
  * The index that `deputy.grants` asks for the rows which may cover a call; it still compares each of them whole.
- * Rows that no role has are not in it.
+ * Roles of few rows are not in it.
  */
 export const indexOf = (grants: Grants, roleGrants: RoleGrants): Index => {
   const index: Index = bare()
   for (const [provider, byRole] of Object.entries(roleGrants)) {
     const rows = new Map(Object.hasOwn(grants, provider) ? Object.entries(grants[provider] ?? {}) : [])
     for (const [role, ids] of Object.entries(byRole)) {
+      if (ids.length <= FEW) continue
       const byName = ((index[provider] ??= bare())[role] ??= bare())
       for (const id of new Set(ids)) {
         const row = rows.get(id)

@@ -27,19 +27,20 @@ matching[id] := row if {
 	covers(row, operation)
 }
 
-# Rows that may cover the call; "covers" decides. Without an index (opa itself, tests) all of the role.
-candidates(role, operation) := data.deputy_data.role_grants[input.provider.id][role] if {
-	not data.deputy_data.grant_index
-} else := [id |
-	by_name := data.deputy_data.grant_index[input.provider.id][role]
+# Rows that may cover the call; "covers" decides. A role of few rows has no index: all of them are compared.
+candidates(role, operation) := [id |
 	some name in names(operation)
+	by_agent := by_name[name]
 	some agent in ["*", input.agent.id]
+	by_entitlement := by_agent[agent]
 	some entitlement in array.concat(["*"], input.user.entitlements)
-	some shape in by_name[name][agent][entitlement]
+	some shape in by_entitlement[entitlement]
 
 	# What the paths of these rows say is the same at the same places; a call that is shorter finds nothing.
 	some id in shape.rows[concat("/", [input.request.segments[i] | some i in shape.at])]
-]
+] if {
+	by_name := data.deputy_data.grant_index[input.provider.id][role]
+} else := data.deputy_data.role_grants[input.provider.id][role]
 
 ids contains id if some id, _ in matching
 

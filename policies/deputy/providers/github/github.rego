@@ -40,13 +40,17 @@ deny contains {"code": "github_force_push", "msg": "agents do not rewrite or del
 
 # GraphQL reaches everything through one path: only a call that was read as GraphQL may take it.
 deny contains {"code": "github_graphql", "msg": "the call was not read as GraphQL"} if {
-	graphql_path
 	not input.operation.kind == "graphql"
+	graphql_path(input.request.segments)
 }
 
-graphql_path if path[0] == "graphql"
-
-graphql_path if array.slice(path, 0, 2) == ["api", "graphql"]
+# Asked of every call: a look at its beginning costs least.
+graphql_path(segments) if {
+	lower(segments[0]) == "graphql"
+} else if {
+	lower(segments[0]) == "api"
+	lower(segments[1]) == "graphql"
+}
 
 sent := [lower(segment) | some segment in input.request.segments]
 

@@ -28,9 +28,13 @@ export const indexOf = (grants: Grants, roleGrants: RoleGrants): Index => {
     for (const [role, ids] of Object.entries(byRole)) {
       if (ids.length <= FEW) continue
       const byName = ((index[provider] ??= bare())[role] ??= bare())
-      for (const id of new Set(ids)) {
+      const said = new Set<string>()
+      for (const id of ids) {
         const row = rows.get(id)
-        if (row === undefined) continue
+        // Of rows that say the same the first stands for all: thousands of copies cost no more than one.
+        const text = JSON.stringify(row)
+        if (row === undefined || said.has(text)) continue
+        said.add(text)
         const at = [...row.path.slice(0, PLACES).keys()].filter(
           (i) => row.path[i] !== '*' && row.path[i] !== '**',
         )

@@ -9,10 +9,7 @@ const PLACES = 8
 /** Rows whose paths say a segment at the same places: their ids by what they say there. */
 type Shape = { readonly at: readonly number[]; readonly rows: Record<string, string[]> }
 /** provider → role → operation as a row names it → agent → entitlement → shapes */
-type Index = Record<
-  string,
-  Record<string, Record<string, Record<string, Record<string, Shape[]>>>>
->
+type Index = Record<string, Record<string, Record<string, Record<string, Record<string, Shape[]>>>>>
 
 /** Tables may hold a key like `__proto__`. */
 const bare = <T>(): Record<string, T> => Object.create(null) as Record<string, T>
@@ -24,7 +21,9 @@ const bare = <T>(): Record<string, T> => Object.create(null) as Record<string, T
 export const indexOf = (grants: Grants, roleGrants: RoleGrants): Index => {
   const index: Index = bare()
   for (const [provider, byRole] of Object.entries(roleGrants)) {
-    const rows = new Map(Object.hasOwn(grants, provider) ? Object.entries(grants[provider] ?? {}) : [])
+    const rows = new Map(
+      Object.hasOwn(grants, provider) ? Object.entries(grants[provider] ?? {}) : [],
+    )
     for (const [role, ids] of Object.entries(byRole)) {
       if (ids.length <= FEW) continue
       const byName = ((index[provider] ??= bare())[role] ??= bare())

@@ -74,9 +74,7 @@ const loadBundle = async (path: string): Promise<Bundle> => {
 }
 
 const refuse = (problems: readonly string[]): Error =>
-  new Error(
-    `the policy tables cannot be used:\n${problems.map((line) => `- ${line}`).join('\n')}`,
-  )
+  new Error(`the policy tables cannot be used:\n${problems.map((line) => `- ${line}`).join('\n')}`)
 
 /**
  * The tables of a folder: `grants.yaml` is the table `grants`.
@@ -188,7 +186,9 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
     try {
       const [read, folder] = await Promise.all([loadBundle(bundle), loadTables(data)])
       const found = vainRows(checkTables(read, bundle, folder), providers)
-      const tables = new Map<string, JsonObject>([...folder].map(([name, { value }]) => [name, value]))
+      const tables = new Map<string, JsonObject>(
+        [...folder].map(([name, { value }]) => [name, value]),
+      )
       const next = await activate(read, tables, { log, clock, inputLimit })
       if (closed) {
         await next.close()

@@ -166,8 +166,7 @@ const rowProblems = (found: Row): readonly string[] => {
     const said = `path.${i}: ${JSON.stringify(segment)}`
     if (segment === '**' && i < found.path.length - 1)
       problems.push(`${said} matches nothing here: ** stands last`)
-    else if (segment.includes('/'))
-      problems.push(`${said} is no segment: write one entry for each`)
+    else if (segment.includes('/')) problems.push(`${said} is no segment: write one entry for each`)
     else if (segment.includes('*') && segment !== '*' && segment !== '**')
       problems.push(`${said} matches nothing: * is a whole segment`)
   }

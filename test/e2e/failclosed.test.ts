@@ -17,14 +17,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { newKeyRing } from '../../proxy/vault/seal.ts'
-import {
-  BUNDLE,
-  PEOPLE,
-  prepareFolder,
-  startChild,
-  startDeputy,
-  until,
-} from '../support/deputy.ts'
+import { BUNDLE, PEOPLE, prepareFolder, startChild, startDeputy, until } from '../support/deputy.ts'
 import type { Deputy, Fields, Setup } from '../support/deputy.ts'
 import { lines, sendRaw } from '../support/raw.ts'
 import type { RawAnswer } from '../support/raw.ts'

@@ -122,18 +122,18 @@ const at = (path: readonly PropertyKey[]): string =>
   path.length === 0 ? 'the table' : path.map(String).join('.')
 
 const issueText = ({ path, ...issue }: z.core.$ZodIssue): string => {
-  switch (issue.code) {
-    case 'unrecognized_keys':
-      return `${at(path)}: there is no member ${issue.keys.map((key) => JSON.stringify(key)).join(', ')}`
-    case 'invalid_type':
+  const said = (): string => {
+    if (issue.code === 'unrecognized_keys')
+      return `there is no member ${issue.keys.map((key) => JSON.stringify(key)).join(', ')}`
+    if (issue.code === 'invalid_type')
       return issue.input === undefined
-        ? `${at(path)}: is missing`
-        : `${at(path)}: must be ${WANTED[issue.expected] ?? issue.expected}`
-    case 'invalid_value':
-      return `${at(path)}: must be one of ${issue.values.map(String).join(', ')}`
-    default:
-      return `${at(path)}: ${issue.message}`
+        ? 'is missing'
+        : `must be ${WANTED[issue.expected] ?? issue.expected}`
+    if (issue.code === 'invalid_value')
+      return `must be one of ${issue.values.map(String).join(', ')}`
+    return issue.message
   }
+  return `${at(path)}: ${said()}`
 }
 
 /** `*`, `a.b.c`, `a.b.*`; anything else looks like a pattern and matches nothing. */

@@ -74,7 +74,7 @@ describe('a wrong table is named with its file, row and member', () => {
     ],
     [
       'a list for a provider',
-      { grants: { acme: [row] } as Json },
+      { grants: { acme: [row] } },
       ['t/grants.json: acme: must be an object'],
     ],
     [

@@ -288,6 +288,9 @@ test_a_guard_is_lifted_at_the_provider_that_the_table_names if {
 	merge := call("PUT", "repos/acme/app/pulls/7/merge")
 	extended(["ghe", "github"], merge) == ["github_merge"] with data.deputy_data.guards as {"github": {"merge": true}}
 	extended(["ghe", "github"], merge) == [] with data.deputy_data.guards as {"ghe": {"merge": true}}
+	every value in ["no", 1, {}] {
+		extended(["ghe", "github"], merge) == ["github_merge"] with data.deputy_data.guards as {"ghe": {"merge": value}}
+	}
 }
 
 test_bodies_that_an_ancestor_wants_read_are_read if {

@@ -5,6 +5,8 @@ if (Number(version[0]) < 24 || (Number(version[0]) === 24 && Number(version[1]) 
   process.stderr.write('deputy needs Node 24.12 or newer; this is ' + process.version + '\n')
   process.exitCode = 69
 } else {
+  // Before anything else: Node would open its inspector, through which others on this machine read memory and files.
+  process.on('SIGUSR1', function () {})
   var fs = process.getBuiltinModule('node:fs')
   var url = process.getBuiltinModule('node:url')
   // Compiled code is kept in the package's own folder, for whoever owns it alone: half of the start. Where nothing may

@@ -4,10 +4,17 @@ import { fileURLToPath } from 'node:url'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { addOperatorCommands } from './commands/operator_cli.ts'
 import type { Config } from './config/config.ts'
+import { stuck } from './files.ts'
 
 const EXIT = { usage: 64, config: 78, failed: 1 } as const
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 const complain = (line: string): void => void process.stderr.write(`${line}\n`)
+
+/** An ordinary exit waits for the threads that a dead mount keeps; to become another program does not. */
+const leave = (code: number): never => {
+  if (stuck()) process.execve?.(process.execPath, [process.execPath, '-e', `process.exit(${code})`])
+  process.exit(code)
+}
 
 const opaPlaces = () => ({
   named: process.env['DEPUTY_OPA'],
@@ -35,10 +42,13 @@ const version = (): string => {
 /** Loads the configuration or prints every problem. */
 const loaded = async (flag: string | undefined) => {
   const { load } = await import('./config/load.ts')
-  const result = load(flag, process.env)
+  const result = await load(flag, process.env)
   if ('loaded' in result) return result.loaded
   const { ringProblems } = await import('./reload.ts')
-  const problems = [...result.problems, ...(result.rest === null ? [] : ringProblems(result.rest))]
+  const problems = [
+    ...result.problems,
+    ...(result.rest === null ? [] : await ringProblems(result.rest)),
+  ]
   complain(
     `${result.path ?? 'deputy'}: ${problems.length} problem${problems.length === 1 ? '' : 's'}`,
   )
@@ -53,7 +63,29 @@ const shownConfig = async (config: Config): Promise<unknown> => {
   return JSON.parse(JSON.stringify({ ...config, vault }))
 }
 
+/** Drain, then end; the second one ends at once, with this exit code. */
+const STOPPING = { SIGTERM: 143, SIGINT: 130, SIGQUIT: 131 } as const
+/**
+ * They end a process unless somebody listens, and mean nothing here. Left out are those that cannot be caught, those that
+ * Node ignores (SIGPIPE, SIGXFSZ), and faults of the process itself (SIGABRT, SIGSEGV, SIGTRAP and theirs), which must end it.
+ */
+const IGNORED = [
+  'SIGUSR1', // Node would open its inspector, which reads memory and files
+  'SIGUSR2',
+  'SIGALRM',
+  'SIGVTALRM',
+  'SIGPROF',
+  'SIGIO',
+  'SIGPWR',
+  'SIGSTKFLT',
+  'SIGXCPU',
+] as const
+/** How long a start that is told to stop, and a drain after a fault, may take. */
+const START_MS = 5_000
+const FAULT_MS = 15_000
+
 const serveCommand = async (options: { readonly config?: string }): Promise<number> => {
+  for (const signal of [...IGNORED, 'SIGHUP'] as const) process.on(signal, () => undefined)
   const from = await loaded(options.config)
   if (from === null) return EXIT.config
   // Files that hold secrets are for this user alone; a crash must not write memory to disk.
@@ -66,9 +98,48 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     version: version(),
   })
   const { serve } = await import('./serve.ts')
-  let serving: Awaited<ReturnType<typeof serve>>
+  const ended = Promise.withResolvers<number>()
+  let [ready, ending] = [false, false]
+  const stop = (result: number, late: number | null): void => {
+    ending = true
+    if (late !== null) setTimeout(() => leave(EXIT.failed), late).unref()
+    starting
+      .then((serving) => serving.close())
+      .then(
+        () => ended.resolve(result),
+        (error: unknown) => {
+          log.error({ err: error }, 'stopping failed')
+          ended.resolve(EXIT.failed)
+        },
+      )
+  }
+  for (const [signal, code] of Object.entries(STOPPING))
+    process.on(signal, () => {
+      if (ending) leave(code)
+      log.info({ signal }, 'deputy stops')
+      stop(0, ready ? null : START_MS)
+    })
+  for (const signal of IGNORED)
+    process.on(signal, () => log.warn({ signal }, 'this signal means nothing to deputy'))
+  // Somebody rotated the evidence. A start that fails tells so itself.
+  process.on('SIGHUP', (signal) => {
+    log.info({ signal }, 'the evidence goes on in the file at its path')
+    starting.then(
+      (serving) => serving.reopen(),
+      () => undefined,
+    )
+  })
+  // A promise that nobody waited for is one call's or one task's: the others go on.
+  process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled'))
+  // Nobody knows what such a fault left half done: no new call, what runs may end, and the evidence is closed.
+  process.on('uncaughtException', (error) => {
+    log.error({ err: error }, 'uncaught')
+    if (!ending) stop(EXIT.failed, FAULT_MS)
+  })
+  const starting = serve(from, { log, print: complain, version: version() })
+  let serving: Awaited<typeof starting>
   try {
-    serving = await serve(from, { log, print: complain, version: version() })
+    serving = await starting
   } catch (error) {
     complain(`deputy does not start:`)
     for (const line of (error instanceof Error ? error.message : String(error)).split('\n'))
@@ -77,28 +148,8 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
   }
   for (const [name, address] of Object.entries(serving.addresses)) complain(`${name}: ${address}`)
   complain('deputy is ready')
-  return new Promise((resolve) => {
-    let ending = false
-    const end = (signal: NodeJS.Signals, code: number) => () => {
-      if (ending) process.exit(code)
-      ending = true
-      log.info({ signal }, 'deputy stops')
-      serving.close().then(
-        () => resolve(0),
-        (error: unknown) => {
-          log.error({ err: error }, 'stopping failed')
-          resolve(EXIT.failed)
-        },
-      )
-    }
-    process.on('SIGTERM', end('SIGTERM', 143))
-    process.on('SIGINT', end('SIGINT', 130))
-    // A fault that nobody expected: say so and end; what was allowed and is open is closed at the next start.
-    process.on('uncaughtException', (error) => {
-      log.error({ err: error }, 'uncaught')
-      process.exit(EXIT.failed)
-    })
-  })
+  ready = true
+  return ended.promise
 }
 
 const program = (done: (code: number) => void): Command => {
@@ -260,7 +311,7 @@ const program = (done: (code: number) => void): Command => {
       done(
         from === null
           ? EXIT.config
-          : (await import('./commands/local.ts')).connectCode({ at: from.at, print, complain }),
+          : (await import('./commands/local.ts')).connectCode({ ...from, print, complain }),
       )
     })
 
@@ -275,16 +326,16 @@ const program = (done: (code: number) => void): Command => {
   command(
     audit,
     'verify',
-    'prove that no line was changed, removed, inserted or reordered up to the last anchor',
+    'prove by signed anchors that no line was changed, removed, inserted or reordered (exit 0; 1 broken; 2 whole, but nothing signed)',
   )
-    .argument('[file]', 'the evidence file', 'audit.jsonl')
+    .argument('[files...]', 'files of evidence, or folders of them', ['audit.jsonl'])
     .option('--keys <file>', 'key ring that signed the anchors')
     .option(
       '--anchors <file>',
       'a copy of the evidence that you hold elsewhere: its anchors must be found',
     )
-    .action(async (file: string, options: { keys?: string; anchors?: string }) =>
-      done(await (await import('./commands/audit.ts')).auditVerify({ file, ...options, print })),
+    .action(async (files: string[], options: { keys?: string; anchors?: string }) =>
+      done(await (await import('./commands/audit.ts')).auditVerify({ files, ...options, print })),
     )
   return deputy
 }
@@ -295,7 +346,7 @@ export const run = async (argv: readonly string[]): Promise<void> => {
   const command = program((result) => (code = result))
   if (argv.length === 0) {
     complain(command.helpInformation())
-    process.exit(EXIT.usage)
+    leave(EXIT.usage)
   }
   try {
     await command.parseAsync(argv, { from: 'user' })
@@ -306,5 +357,5 @@ export const run = async (argv: readonly string[]): Promise<void> => {
       code = EXIT.failed
     }
   }
-  process.exit(code)
+  leave(code)
 }

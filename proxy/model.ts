@@ -109,6 +109,8 @@ export type Operation = {
   readonly opaque?: string | null
   /** JSON pointers of this operation's answers that hold URLs to rewrite, besides the provider's. */
   readonly rewrite: readonly string[]
+  /** The same of URLs that clients follow without a key: the address carries a sealed tag. */
+  readonly signed?: readonly string[]
 }
 
 export type OperationRow = Operation & {
@@ -175,6 +177,10 @@ export type Provider = {
   readonly scopeWhole?: boolean
   /** All that there are; a connection that names another is refused at start. Absent or null: not told. */
   readonly scopeKnown?: readonly string[] | null
+  /** Scopes that contain others, or have two names (wire/scopes); null or absent: none. */
+  readonly scopeReach?: ReadonlyMap<string, readonly string[]> | null
+  /** Answers that mean 401 whatever their status; null or absent: none. */
+  readonly unauthorized?: Unauthorized | null
   /** Requests that name the scopes once more. */
   readonly scopeRepeat?: readonly ('token' | 'refresh')[]
   readonly authorizeParams: Readonly<Record<string, string>>
@@ -205,6 +211,8 @@ export type Provider = {
     readonly query: readonly string[]
     readonly body: readonly string[]
   }
+  /** Absent: names of members are told apart by case. */
+  readonly names?: Names
   /** JSON pointers in answers that hold URLs to rewrite; `*` is any key or index, `**` any depth, `*_url` an ending. */
   readonly rewrite: readonly string[]
   /** The vendor's error shape, in which deputy's refusals are told; null or absent: RFC 9457. */
@@ -218,6 +226,13 @@ export type Provider = {
   readonly secretSegments: readonly string[]
 }
 
+/** How a provider compares the names of a body's members. */
+export type Names = {
+  readonly insensitive: boolean
+  /** Beneath what policy needs of such a provider: the one spelling that policy sees. */
+  readonly spellings: readonly string[]
+}
+
 export type Discover = {
   /** Keys of the definition that are left out. */
   readonly left: readonly string[]
@@ -229,6 +244,9 @@ export type Discover = {
 
 /** Where a value stands in an answer: a JSON pointer, or a claim of the JWT at a pointer (read, not verified). */
 export type Place = string | { readonly jwt: string; readonly claim: string }
+
+/** A small JSON answer with one of these values there says that the token is not accepted. */
+export type Unauthorized = { readonly pointer: string; readonly values: readonly string[] }
 
 /** Whose account it is. JSON pointers into the answer that `from` names. */
 export type AccountRules = {
@@ -334,6 +352,8 @@ export type Holding =
       readonly granted: readonly string[] | null
       /** Of `needs_reauth`: more than a new consent is needed; null or absent: that is all. */
       readonly needs?: 'admin' | 'sign_in' | null
+      /** Of `needs_reauth` where nobody said that the grant ended: ms since the epoch from which it may be tried again. */
+      readonly retryAt?: number
     }
 
 // --- policy -----------------------------------------------------------------------------------
@@ -408,6 +428,8 @@ export type TokenSet = {
   readonly expiresIn: number | null
   /** The host that this token is for, where the answer names one (`HostFromToken`). */
   readonly host?: string | null
+  /** Whose tokens they are; absent: not told. */
+  readonly clientId?: string
 }
 
 /** An opened credential. */
@@ -427,6 +449,10 @@ export type StoredCredential = {
   readonly storedAt: number
   /** The only host that it may be sent to; null or absent: the provider's hosts. */
   readonly host?: string | null
+  /** The client that its tokens belong to; null or absent: not known. */
+  readonly clientId?: string | null
+  /** The person is asked to renew it, though nobody said that it ended. */
+  readonly doubtful?: boolean
 }
 
 /** What goes on one upstream request. */
@@ -492,11 +518,18 @@ export type Vault = {
         readonly lease: string
         readonly credential: StoredCredential
         readonly unknownBefore: boolean
+        /** Refusals so far in words that no one knows. */
+        readonly refused: { readonly since: number; readonly times: number } | null
       }
     | { readonly kind: 'busy'; readonly until: number }
     | { readonly kind: 'moved' }
     | { readonly kind: 'gone' }
-    | { readonly kind: 'cooling'; readonly until: number; readonly error: string }
+    | {
+        readonly kind: 'cooling'
+        readonly until: number
+        readonly error: string
+        readonly doubtful: boolean
+      }
   >
   /** Stores the rotated set under the lease; `lost`: the lease or the row is no longer ours. */
   readonly rotate: (
@@ -521,8 +554,24 @@ export type Vault = {
       readonly kind: 'dead' | 'not_sent' | 'refused' | 'unknown'
       readonly error: string
       readonly coolDownMs: number
+      /** The provider refused in words that no one knows; `doubtful`: so often that the person is asked. */
+      readonly refused?: {
+        readonly since: number
+        readonly times: number
+        readonly doubtful: boolean
+      }
     },
   ) => Promise<void>
+  /** Without a lease: the grant ended (`needs_reauth`), or only the person can renew it as things are (`active`). */
+  readonly doubt: (
+    credential: string,
+    generation: number,
+    status: CredentialRow['status'],
+    error: string,
+  ) => Promise<void>
+  /** Did another grant of this connection get a new token within the last `ms`? */
+  readonly renewed: (connection: string, besides: string, ms: number) => Promise<boolean>
+  readonly clients: Store['credentials']['clients']
   readonly list: (filter: {
     readonly tenant?: string
     readonly realm?: string
@@ -537,7 +586,9 @@ export type Vault = {
   readonly known: (person: Person) => Promise<boolean>
   /** Local revocation: the row's secrets are wiped, caches dropped. Returns what was held, to revoke at the provider. */
   readonly revoke: (credential: string) => Promise<StoredCredential | null>
-  /** Cheap readiness check; throws when the store cannot be read. */
+  /** Forgets a person whose accounts were disconnected: see `Store.erase`. */
+  readonly erase: (person: Person) => Promise<void>
+  /** Cheap readiness check; throws when the store cannot be read or written. */
   readonly check: () => Promise<void>
 }
 
@@ -619,7 +670,18 @@ export type CredentialRow = {
   readonly unknownSince: number | null
   readonly coolUntil: number | null
   readonly coolError: string | null
+  /** The client that its tokens were given to; absent or null: stored before that was kept. */
+  readonly clientId?: string | null
+  /** The provider refuses to renew it in words that no one knows: since when (ms), and how often. */
+  readonly refusedSince?: number | null
+  readonly refusedTimes?: number | null
+  /** From then on (ms) the person is asked to renew it; what is stored is kept until they did. */
+  readonly doubtfulSince?: number | null
 }
+export type NextRow = Pick<
+  CredentialRow,
+  'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt' | 'clientId'
+>
 export type GrantRow = {
   readonly tenant: string
   readonly realm: string
@@ -722,21 +784,40 @@ export type Store = {
       until: number,
     ) => Promise<CredentialRow | null>
     /** Fenced by lease: stores the next generation and ends the lease. false: not ours any more. */
-    readonly rotate: (
-      id: string,
-      lease: string,
-      next: Pick<CredentialRow, 'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt'>,
-    ) => Promise<boolean>
+    readonly rotate: (id: string, lease: string, next: NextRow) => Promise<boolean>
     /** The same for a row that needs a new consent and has no lease: it is active again. */
-    readonly revive: (
-      id: string,
-      next: Pick<CredentialRow, 'sealed' | 'generation' | 'scopes' | 'expiresAt' | 'storedAt'>,
-    ) => Promise<boolean>
+    readonly revive: (id: string, next: NextRow) => Promise<boolean>
     readonly release: (
       id: string,
       lease: string,
-      set: Pick<CredentialRow, 'status' | 'unknownSince' | 'coolUntil' | 'coolError'>,
+      set: Pick<
+        CredentialRow,
+        | 'status'
+        | 'unknownSince'
+        | 'coolUntil'
+        | 'coolError'
+        | 'refusedSince'
+        | 'refusedTimes'
+        | 'doubtfulSince'
+      >,
     ) => Promise<boolean>
+    /** Without a lease: the grant ended (`needs_reauth`), or is doubtful from now on (`active`). false: nothing changed. */
+    readonly doubt: (
+      id: string,
+      generation: number,
+      set: Pick<CredentialRow, 'status'> & { readonly error: string; readonly now: number },
+    ) => Promise<boolean>
+    /** Another grant of this connection was refreshed within the last `ms`. */
+    readonly renewed: (
+      connection: string,
+      besides: string,
+      ms: number,
+      now: number,
+    ) => Promise<boolean>
+    /** How many active credentials belong to which client. */
+    readonly clients: () => Promise<
+      readonly { readonly connection: string; readonly clientId: string; readonly grants: number }[]
+    >
     /** Active credentials of a connection whose idle time counts from `before` or earlier, the oldest first. By an index. */
     readonly idle: (connection: string, before: number, most: number) => Promise<readonly IdleRow[]>
     /**
@@ -852,6 +933,8 @@ export type Store = {
     readonly read: (person: Person) => Promise<number>
     readonly move: (person: Person) => Promise<number>
   }
+  /** Removes what is left of a person whose accounts were disconnected: no row names them afterwards. */
+  readonly erase: (person: Person) => Promise<void>
   /** Every sealed text at rest, for the rotation of keys. */
   readonly sealed: {
     /** The next ones after `after`, in a fixed order; null: from the beginning. */

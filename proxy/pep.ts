@@ -6,38 +6,30 @@ import type {
   Clock,
   Decision,
   Holding,
-  Injected,
   Log,
   PolicyEngine,
   Principal,
   Route,
   Vault,
 } from './model.ts'
-import { Problem, problemAnswer, toProblem, type ProblemCode } from './problem.ts'
-import { opened, type Act, type Classify } from './way/classify.ts'
+import { createExchange, type Call, type Dedicated, type Seen, type Snapshot } from './exchange.ts'
+import { Problem, toProblem, type ProblemCode } from './problem.ts'
+import { opened, type Act } from './way/classify.ts'
 import { asking, challengeOf, lapsed, type Credentials } from './way/credential.ts'
 import { CONSENT, decideEach, together, toldReasons, usable, type Decide } from './way/decide.ts'
 import { freshest, type Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
-import type { Forward, Outcome } from './way/forward.ts'
-import { asksToWait, type Hold } from './way/hold.ts'
+import type { Forward, Job } from './way/forward.ts'
+import type { Hold } from './way/hold.ts'
 import type { Identify } from './way/identify.ts'
 import { inspect, type Body } from './way/inspect.ts'
 import { obligations } from './way/obligations.ts'
-import { matchRoute, type RouteTable } from './way/route.ts'
-import { canonicalHeaders } from './wire/canonical.ts'
-import { inShape } from './wire/error_shape.ts'
+import { matchRoute } from './way/route.ts'
+import type { Tagged } from './way/tags.ts'
+import type { AddressTags } from './wire/address_tag.ts'
 import type { Sifted } from './wire/headers.ts'
 import { stripQuery } from './wire/strip.ts'
 
-/** Everything that one call decides by, swapped whole at a reload; a call keeps the one it began with. */
-export type Snapshot = {
-  readonly routes: RouteTable
-  readonly classify: Classify
-  readonly served: (host: string) => boolean | string
-}
-
-export type Dedicated = { readonly upstream: string; readonly user: string | null }
 type Link = {
   readonly authorizationId: string
   readonly url: string
@@ -50,7 +42,10 @@ type Link = {
 export type PepDeps = {
   readonly snapshot: () => Snapshot
   readonly policy: () => PolicyEngine | null
+  readonly tagged: (req: IncomingMessage, route: Route) => Tagged | Promise<Tagged>
   readonly identify: Identify['identify']
+  readonly tag: Identify['tag']
+  readonly addressTags: AddressTags
   readonly entitlements: (
     principal: Principal,
     access: Act['operation']['access'],
@@ -93,49 +88,10 @@ export type PepDeps = {
   readonly observe: (call: Seen) => void
 }
 
-/** What metrics and the log learn of a call. */
-export type Seen = {
-  readonly id: string
-  readonly method: string
-  readonly provider: string | null
-  readonly operation: string | null
-  readonly effect: Decision['effect'] | null
-  readonly reason: string | null
-  readonly code: ProblemCode | null
-  readonly status: number
-  readonly durationMs: number
-}
-
-/** The one mutable record of a call: each station's value, once it has one. */
-type Call = {
-  readonly id: string
-  readonly snapshot: Snapshot
-  readonly began: number
-  route: Route | null
-  who: Principal | null
-  act: Act | null
-  stripped: readonly string[]
-  decision: Decision | null
-  /** An allow stands in the evidence and has no outcome yet. */
-  open: boolean
-  credential: Injected | null
-  outcome: Outcome | null
-}
-
 const unreadable = (cause: unknown): never => {
   throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
 }
 
-const NOTHING_SENT: Outcome = {
-  result: 'internal',
-  sent: false,
-  status: null,
-  bytesIn: 0,
-  bytesOut: 0,
-  credential: null,
-  masked: 0,
-  unrewritten: false,
-}
 const STALE_MS = 1_000
 const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'reauthorization_required',
@@ -143,7 +99,10 @@ const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'step_up_required',
 ])
 /** What is stripped from the query is gone before anybody looks: policy sees what is sent. */
-const cutQuery = (call: Call, route: Route): Route => {
+const cutQuery = (call: Call, { route, place }: Tagged): Route => {
+  // A download gets no credential of ours, and its address is signed by the provider, not by the agent.
+  // An address that deputy sealed is the provider's to the letter.
+  if (route.asset || place === 'address') return route
   const { target, stripped } = stripQuery(route.target, route.connection.provider)
   call.stripped = stripped
   return stripped.length === 0 ? route : { ...route, target }
@@ -171,16 +130,22 @@ const tagInSlot = (
   req: IncomingMessage,
   tagHeader: string,
   who: Principal,
-  route: Route,
+  { named, place }: Tagged,
 ): boolean =>
   // Under `plain` a call that names its person nowhere else named them there.
-  (who.verified || route.named === null) &&
+  place === null &&
+  (who.verified || named === null) &&
   req.headers[tagHeader] === undefined &&
   req.headersDistinct['authorization']?.length === 1
 
+/** The tag stood in the form, in the field of the SDK's key: that one was no credential. */
+const withoutSlot = (body: Body, { place }: Tagged): Body =>
+  place === 'form'
+    ? { ...body, stripped: body.stripped.filter((one) => one !== 'body:token') }
+    : body
+
 export const createPep = (deps: PepDeps) => {
   const { clock, evidence } = deps
-  const checkHeaders = canonicalHeaders(deps.tagHeader)
 
   /** The way. Throws the Problem that becomes the answer. */
   const way = async (
@@ -189,9 +154,10 @@ export const createPep = (deps: PepDeps) => {
     res: ServerResponse,
     dedicated: Dedicated | null,
   ): Promise<void> => {
-    checkHeaders(req.rawHeaders) //                                                         400
-    const route = (call.route = cutQuery(call, matchRoute(call.snapshot.routes, req, dedicated))) // 400 404 409
-    let who = (call.who = await deps.identify(req.rawHeaders, route.named)) //            401, before any body is read
+    const matched = (call.route = matchRoute(call.snapshot.routes, req, dedicated)) //      400 404 409
+    const tagged = await deps.tagged(req, matched) //                                       401
+    const route = (call.route = cutQuery(call, tagged)) //                                  400
+    let who = (call.who = await deps.identify(tagged.rawHeaders, tagged.named)) //          401, before other bodies are read
     const outer = (call.act = call.snapshot.classify(route)) //                             400
     let abort = (reason: Problem): void => void res.destroy(reason)
     const leave = deps.calls.enter({
@@ -203,13 +169,13 @@ export const createPep = (deps: PepDeps) => {
       abort: (reason) => abort(reason),
     }) // 429
     try {
-      const body = await inspect(req, route, outer, deps.limits) //                         400 413 415
+      const body = await inspect(req, route, outer, deps.limits, tagged.read) //            400 413 415
       const act = (call.act = opened(outer, route, body.inner)) //                          400
       const sifted = deps.sift(req.rawHeaders, route.connection.provider)
-      name(call, sifted, body, tagInSlot(req, deps.tagHeader, who, route))
+      name(call, sifted, withoutSlot(body, tagged), tagInSlot(req, deps.tagHeader, who, tagged))
       for (let n = 1; ; n++) {
         // While it waited, its run or its key may have ended, or the clock gone wrong.
-        if (n > 1) who = call.who = await deps.identify(req.rawHeaders, route.named) //    401 503
+        if (n > 1) who = call.who = await deps.identify(tagged.rawHeaders, tagged.named) // 401 503
         const { holding, decision } = await decided(call, req, who, route, act, body, n) //      503
         if (decision.effect !== 'allow') {
           if (await answered(call, req, res, body, holding, decision)) continue //             held until the person answered
@@ -225,7 +191,7 @@ export const createPep = (deps: PepDeps) => {
       }
       if (call.credential !== null) deps.used(who.person, who.agent, route.connection.name)
       call.outcome = await deps.forward(
-        job(call, route, body, sifted, (stop) => (abort = stop)),
+        job(call, tagged, { body, sifted }, (stop) => (abort = stop)),
         req,
         res,
       ) // 502 504
@@ -361,7 +327,8 @@ export const createPep = (deps: PepDeps) => {
     challenge: Challenge | null = null,
   ): Promise<Problem> => {
     const { connection } = route
-    const missing = scopes.filter((scope) => !usable(holding).includes(scope))
+    const held = usable(holding, connection.provider)
+    const missing = scopes.filter((scope) => !held.includes(scope))
     const again = lapsed(holding) || challenge !== null
     const link = await deps.link(who, connection, scopes, again, challenge)
     const { code, detail, extra } = asking(holding, connection.provider.name, missing, {
@@ -381,106 +348,56 @@ export const createPep = (deps: PepDeps) => {
     })
   }
 
+  /** URLs that the client will follow without a key get what named its person, sealed for that address. */
+  const signedOf = (call: Call, { rawHeaders, named }: Tagged): Job['signed'] => {
+    const pointers = call.act?.operation.signed ?? NONE
+    if (pointers.length === 0) return null
+    const tag = deps.tag(rawHeaders, named)
+    return { pointers, seal: (host, target) => deps.addressTags.seal(tag, host, target) }
+  }
+
   const job = (
     call: Call,
-    route: Route,
-    body: Body,
-    sifted: Sifted,
-    onAbort: (stop: (reason: Problem) => void) => void,
-  ) => ({
-    route,
-    body,
-    injected: call.credential,
-    pointers:
-      call.act !== null && call.act.kind !== 'asset'
-        ? rewritten(call.act.operation, route.connection.provider.rewrite)
-        : NONE,
-    sifted,
-    again: (used: Injected) => deps.credentials.again(used, route.connection),
-    served: call.snapshot.served,
-    onAbort,
-  })
+    tagged: Tagged,
+    { body, sifted }: { readonly body: Body; readonly sifted: Sifted },
+    onAbort: Job['onAbort'],
+  ): Job => {
+    const route = call.route ?? tagged.route
+    const { connection } = route
+    return {
+      route,
+      body,
+      injected: call.credential,
+      pointers:
+        call.act !== null && call.act.kind !== 'asset'
+          ? rewritten(call.act.operation, connection.provider.rewrite)
+          : NONE,
+      signed: signedOf(call, tagged),
+      sifted,
+      again: (used, said) => deps.credentials.again(used, connection, said),
+      served: call.snapshot.served,
+      onAbort,
+    }
+  }
 
-  const answer = async (call: Call, res: ServerResponse, thrown: unknown): Promise<Problem> => {
-    let problem = toProblem(thrown)
+  /** A grant that died on the way: the person can renew it, so the answer carries the link. */
+  const told = (call: Call, problem: Problem): Problem | Promise<Problem> => {
     const { who, route } = call
-    // A grant that died on the way: the person can renew it, so the answer carries the link.
     if (
-      RENEWABLE.has(problem.code) &&
-      problem.extra['url'] === undefined &&
-      who !== null &&
-      route !== null
+      who === null ||
+      route === null ||
+      !RENEWABLE.has(problem.code) ||
+      problem.extra['url'] !== undefined
     )
-      problem = await Promise.resolve(held(who, route))
-        .then((holding) => {
-          const scopes = call.decision?.requiredScopes ?? []
-          return consent(who, route, holding, scopes, challengeOf(problem))
-        })
-        .catch(toProblem)
-    if (problem.code === 'internal' || problem.cause !== undefined)
-      deps.log.warn({ err: problem.cause, exchange: call.id, code: problem.code }, problem.message)
-    if (!res.headersSent && !res.destroyed) {
-      const errors = route?.connection.provider.errors ?? null
-      const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase, {
-        agent: res.req.headers['user-agent'],
-        waits: asksToWait(res.req),
-        shape: errors === null ? undefined : (document) => inShape(errors, document),
-      })
-      // What was not read of the body must not be taken for the next request.
-      res
-        .writeHead(status, res.req.complete ? headers : { ...headers, connection: 'close' })
-        .end(body)
+      return problem
+    const renewed = async (): Promise<Problem> => {
+      const more = problem.extra['scopes']
+      const required = call.decision?.requiredScopes ?? []
+      const scopes = Array.isArray(more) ? [...new Set([...required, ...more])] : required
+      return consent(who, route, await held(who, route), scopes, challengeOf(problem))
     }
-    return problem
+    return renewed().catch(toProblem)
   }
 
-  return async (
-    req: IncomingMessage,
-    res: ServerResponse,
-    id: string,
-    dedicated: Dedicated | null,
-  ): Promise<void> => {
-    const call: Call = {
-      id,
-      snapshot: deps.snapshot(),
-      began: clock.mono(),
-      route: null,
-      who: null,
-      act: null,
-      stripped: [],
-      decision: null,
-      open: false,
-      credential: null,
-      outcome: null,
-    }
-    let problem: Problem | null = null
-    try {
-      await way(call, req, res, dedicated)
-    } catch (thrown) {
-      problem = await answer(call, res, thrown)
-      if (thrown instanceof Error && 'outcome' in thrown) call.outcome = thrown.outcome as Outcome
-    }
-    const durationMs = clock.mono() - call.began
-    if (call.open) {
-      const { outcome } = call
-      evidence.finished({
-        id,
-        connection: call.route?.connection.name ?? '',
-        durationMs,
-        outcome: outcome ?? { ...NOTHING_SENT, result: problem?.code ?? 'internal' },
-      })
-    } else if (call.decision === null && problem !== null)
-      evidence.refused(id, problem.code, call.who?.person ?? null)
-    deps.observe({
-      id,
-      method: req.method ?? '',
-      provider: call.route?.connection.provider.id ?? null,
-      operation: call.act?.operation.id ?? null,
-      effect: call.decision?.effect ?? null,
-      reason: call.decision?.reasons[0]?.code ?? null,
-      code: problem?.code ?? null,
-      status: res.statusCode,
-      durationMs,
-    })
-  }
+  return createExchange(deps, way, told)
 }

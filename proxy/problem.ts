@@ -129,6 +129,12 @@ export const CATALOGUE = {
     'http_request_error',
     'Use the method that the documentation names.',
   ),
+  request_timeout: row(
+    408,
+    'The request did not come in time',
+    'http_request_error',
+    'Send it again, and go on sending: what stands still for too long is given up.',
+  ),
   connection_ambiguous: row(
     409,
     'Several connections serve this host',
@@ -152,6 +158,12 @@ export const CATALOGUE = {
     'The body cannot be inspected',
     'http_request_error',
     'Send the body without Content-Encoding, as JSON or a form.',
+  ),
+  expectation_failed: row(
+    417,
+    'The expectation cannot be met',
+    'http_request_error',
+    'Send no Expect, or Expect: 100-continue.',
   ),
   host_refused: row(
     421,
@@ -279,6 +291,12 @@ export const CATALOGUE = {
     'connection_read_timeout',
     'Retry if the call is safe to repeat.',
   ),
+  http_version_unsupported: row(
+    505,
+    'This version of HTTP is not spoken here',
+    'http_request_error',
+    'Speak HTTP/1.1.',
+  ),
 } as const satisfies Record<string, Row>
 
 export type ProblemCode = keyof typeof CATALOGUE
@@ -310,6 +328,14 @@ export class Problem extends Error {
     this.code = code
     this.extra = options.extra ?? {}
     this.headers = options.headers ?? {}
+  }
+}
+
+/** Cause of a problem: the caller went away before the request was whole, so nobody is there to be refused. */
+export class CallerLeft extends Error {
+  constructor(cause: unknown) {
+    super('the caller left before the body was whole', { cause })
+    this.name = 'CallerLeft'
   }
 }
 

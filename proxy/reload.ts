@@ -1,14 +1,16 @@
 // Files → what a call decides by: keys, issuers, people, policy, tables of hosts and operations; every problem at once.
-import { readFileSync } from 'node:fs'
 import { uptime } from 'node:os'
+import { dirname, join } from 'node:path'
 import { createClock, type GuardedClock } from './clock.ts'
+import { controlSocket } from './config/address.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import { openFileDirectory, type Directory } from './directory/file.ts'
+import { readText, tryFolder } from './files.ts'
 import type { Clock, Connection, Log, PolicyEngine } from './model.ts'
 import { createDial } from './net/dial.ts'
+import type { Snapshot } from './exchange.ts'
 import { readJwks } from './oauth/issuer_keys.ts'
-import type { Snapshot } from './pep.ts'
 import { openPolicySource, type PolicySource } from './policy/source.ts'
 import { readRing } from './vault/rotate.ts'
 import type { KeyRing } from './vault/seal.ts'
@@ -34,14 +36,14 @@ export const systemClock = (): GuardedClock =>
 
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-const readIssuer = (
+const readIssuer = async (
   issuer: Config['identity']['issuers'][number],
   at: (path: string) => string,
-): Issuer => {
+): Promise<Issuer> => {
   const jwksFile = issuer.jwks === undefined ? null : at(issuer.jwks)
   if (jwksFile !== null)
     try {
-      readJwks(readFileSync(jwksFile, 'utf8'))
+      readJwks(await readText(jwksFile))
     } catch (error) {
       throw new Error(`${issuer.jwks} is no JWKS: ${message(error)}`, { cause: error })
     }
@@ -59,14 +61,66 @@ const readIssuer = (
 }
 
 /** What is wrong with the key file, where the configuration is wrong too: both are told at once. */
-export const ringProblems = ({ config, at }: Loaded): readonly string[] => {
+export const ringProblems = async ({ config, at }: Loaded): Promise<readonly string[]> => {
   if (config.vault.keys === 'missing') return []
   try {
-    readRing(at(config.vault.keys))
+    await readRing(at(config.vault.keys))
     return []
   } catch (error) {
     return [message(error).replace(/^(?!vault\.keys)/, 'vault.keys: ')]
   }
+}
+
+/** What deputy writes: the key of the configuration that names it, its path, and what it is. */
+const writes = ({ config, written }: Loaded): readonly (readonly [string, string, string])[] => {
+  const { listeners, vault, audit, connect } = config
+  const sockets = [listeners.agent, ...listeners.extra.map(({ listen }) => listen)]
+  const file = (name: string, scheme: string): readonly string[] =>
+    name.startsWith(scheme) ? [written(name.slice(scheme.length))] : []
+  return [
+    ['vault.spool', join(written(vault.spool), '*'), 'tokens that the vault cannot take'] as const,
+    ...file(vault.store, 'sqlite:').map((at) => ['vault.store', at, 'the vault'] as const),
+    ...audit.sink.flatMap((sink) =>
+      file(sink, 'file:').map((at) => ['audit.sink', at, 'the evidence'] as const),
+    ),
+    ...sockets.flatMap((listen) =>
+      'path' in listen ? [['listeners', written(listen.path), 'a socket'] as const] : [],
+    ),
+    ['state', controlSocket(vault.store, written), 'deputy.sock'],
+    ...(connect.sign_in === 'local'
+      ? [['state', written('.deputy-code'), 'the one-time code'] as const]
+      : []),
+  ]
+}
+const codeOf = (error: unknown): string =>
+  error instanceof Error && 'errno' in error && 'code' in error
+    ? String(error.code)
+    : message(error)
+/** @param made it is made when it is needed, in what is there */
+const tryMade = (folder: string, made: boolean): Promise<void> =>
+  tryFolder(folder).catch((error: unknown) => {
+    if (made && codeOf(error) === 'ENOENT' && dirname(folder) !== folder)
+      return tryMade(dirname(folder), true)
+    throw error
+  })
+/** Folders that deputy will have to write to and cannot: found out now, not when there is a token to keep. */
+const unwritable = async (loaded: Loaded): Promise<readonly string[]> => {
+  const tried = new Set<string>()
+  const problems: string[] = []
+  for (const [key, path, what] of writes(loaded)) {
+    const folder = dirname(path)
+    if (tried.has(folder)) continue
+    tried.add(folder)
+    await tryMade(folder, key === 'vault.spool').catch((error: unknown) => {
+      const code = codeOf(error)
+      problems.push(
+        code === 'ENOENT'
+          ? `${key}: the folder ${folder} does not exist: create it`
+          : `${key}: the folder ${folder} cannot be written to (${code}), and deputy keeps ${what} there: make it writable for the user that runs deputy, or name a writable folder as state: in the configuration`,
+      )
+    })
+  }
+  return problems
 }
 
 /** Connections out, as the configuration allows them. */
@@ -87,9 +141,9 @@ export const prepare = async (
 ): Promise<{ readonly parts: Parts } | { readonly problems: readonly string[] }> => {
   const { config, at } = loaded
   const problems: string[] = []
-  const attempt = <T>(where: string, make: () => T): T | null => {
+  const attempt = async <T>(where: string, make: () => Promise<T>): Promise<T | null> => {
     try {
-      return make()
+      return await make()
     } catch (error) {
       problems.push(
         ...message(error)
@@ -99,19 +153,21 @@ export const prepare = async (
       return null
     }
   }
-  const ring = attempt('vault.keys', () => readRing(at(config.vault.keys)))
-  const issuers = config.identity.issuers.map((issuer, i) =>
-    attempt(`identity.issuers.${i}.jwks`, () => readIssuer(issuer, at)),
+  const ring = await attempt('vault.keys', () => readRing(at(config.vault.keys)))
+  const issuers = await Promise.all(
+    config.identity.issuers.map((issuer, i) =>
+      attempt(`identity.issuers.${i}.jwks`, () => readIssuer(issuer, at)),
+    ),
   )
   const ca =
     config.upstream.ca === undefined
       ? null
-      : attempt('upstream.ca', () => readFileSync(at(config.upstream.ca ?? ''), 'utf8'))
+      : await attempt('upstream.ca', () => readText(at(config.upstream.ca ?? '')))
   const { entitlements, identity } = config
   const realm = identity.trust === 'plain' ? identity.realm : (issuers[0]?.realm ?? '')
   const directory =
     entitlements?.source === 'file'
-      ? attempt('entitlements.file', () =>
+      ? await attempt('entitlements.file', () =>
           openFileDirectory({
             path: at(entitlements.file ?? ''),
             realm,
@@ -139,6 +195,7 @@ export const prepare = async (
         .map((line) => `policy: ${line}`),
     )
   }
+  problems.push(...(await unwritable(loaded)))
   const known = issuers.filter((issuer) => issuer !== null)
   if (problems.length > 0 || ring === null || policy === null) {
     directory?.close()

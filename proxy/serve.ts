@@ -1,20 +1,20 @@
 // The composition root: builds every part, hands it to those who need it, listens, drains.
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import type { RequestListener, Server, ServerResponse } from 'node:http'
-import { join } from 'node:path'
 import type { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
 import type { GuardedClock } from './clock.ts'
 import { controlSocket } from './config/address.ts'
 import { naming } from './config/backend.ts'
-import type { Config } from './config/config.ts'
+import { USUAL_CLAIMS, type Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
+import { readText } from './files.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
 import { startControl, startListener, type Listening } from './net/listener.ts'
+import { closing, mannerly } from './net/sockets.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createDiscovery } from './oauth/discovery.ts'
 import { createFlows } from './oauth/flow.ts'
@@ -24,13 +24,15 @@ import { createRevoker } from './oauth/revoke.ts'
 import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { createSpool, spooled } from './oauth/unstored.ts'
+import { ANCHORED } from './observe/chain.ts'
+import type { Seen } from './exchange.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal, sinksOf } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
 import type { createOperatorsApi } from './people/operators.ts'
 import { createPermit } from './people/permit.ts'
-import { createPep, type Seen } from './pep.ts'
+import { createPep } from './pep.ts'
 import { dialOf, prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem } from './problem.ts'
 import { openStore } from './store/open.ts'
@@ -40,7 +42,7 @@ import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
 import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
-import { createCredentials } from './way/credential.ts'
+import { createCredentials, lookAgain } from './way/credential.ts'
 import { createDecide } from './way/decide.ts'
 import { createEntitlements, type PeopleSource } from './way/entitlements.ts'
 import { createEvidence } from './way/evidence.ts'
@@ -49,10 +51,15 @@ import { serves } from './way/route.ts'
 import { createSift } from './wire/headers.ts'
 import { createHold } from './way/hold.ts'
 import { createIdentify } from './way/identify.ts'
-import { validId } from './wire/canonical.ts'
+import { readUpTo } from './way/inspect.ts'
+import { createTagged } from './way/tags.ts'
+import { createAddressTags } from './wire/address_tag.ts'
+import { canonicalHeaders, validId } from './wire/canonical.ts'
 
 export type Serving = {
   readonly addresses: Readonly<Record<string, string>>
+  /** Goes on in the evidence files that are at their paths now: somebody rotated them. */
+  readonly reopen: () => void
   /** Stops accepting, lets calls end, stores what is unstored, closes the evidence. */
   readonly close: () => Promise<void>
 }
@@ -74,13 +81,13 @@ const message = (error: unknown): string => (error instanceof Error ? error.mess
 const startConnect = (
   key: string,
   listen: { readonly host: string; readonly port: number },
-): Promise<{ server: Server; port: number }> =>
+): Promise<{ server: Server; port: number; serve: (listener: RequestListener) => void }> =>
   new Promise((resolve, reject) => {
-    const server = createServer({
-      headersTimeout: 10_000,
-      requestTimeout: 30_000,
-      maxHeaderSize: 32_768,
-    })
+    let call: RequestListener = (_req, res) => void res.destroy()
+    const server = mannerly(
+      createServer({ headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 32_768 }),
+      { call: (req, res) => call(req, res) },
+    )
     server.once('error', (error) =>
       reject(new Error(`${key}: cannot listen on ${listen.host}:${listen.port}: ${error.message}`)),
     )
@@ -89,6 +96,7 @@ const startConnect = (
       resolve({
         server,
         port: bound === null || typeof bound === 'string' ? listen.port : bound.port,
+        serve: (listener) => (call = listener),
       })
     })
   })
@@ -101,7 +109,7 @@ export const serve = async (
   loaded: Loaded,
   options: { readonly log: Log; readonly print: (line: string) => void; readonly version: string },
 ): Promise<Serving> => {
-  const { config, at } = loaded
+  const { config, at, written } = loaded
   const { log } = options
   const clock = systemClock()
   // What was opened, newest first: closed in that order, whether the start fails or the process ends.
@@ -128,15 +136,13 @@ export const serve = async (
     )
 
     const keys: { changed: (kid: string) => void } = { changed: () => {} }
-    const sealer = createSealer(
-      ring,
-      followRing({
-        path: at(config.vault.keys),
-        first: ring,
-        log,
-        onChange: ({ current }) => keys.changed(current.kid),
-      }),
-    )
+    const followed = followRing({
+      path: at(config.vault.keys),
+      first: ring,
+      log,
+      onChange: ({ current }) => keys.changed(current.kid),
+    })
+    const sealer = createSealer(ring, followed.latest)
     const newId = createUlid(clock.now)
     const proc = newId()
     const telemetry = createTelemetry({ version: options.version })
@@ -147,7 +153,7 @@ export const serve = async (
     const dial = dialOf(config, ca)
     opened.push(() => dial.close())
 
-    const store = await openStore(config.vault.store, at, log)
+    const store = await openStore(config.vault.store, written, log)
     opened.push(() => store.close())
     const missing = await missingKeys(store, ring)
     if (missing.length > 0)
@@ -155,13 +161,14 @@ export const serve = async (
         { keys: missing },
         `vault.keys: ${at(config.vault.keys)} lacks keys under which grants are sealed: bring them back into the ring from your copy; until then these people get vault_unavailable`,
       )
-    const sinks = sinksOf(config.audit.sink, at)
+    const sinks = sinksOf(config.audit.sink, written)
     const journal = await openJournal({
       sinks,
       fsync: config.audit.fsync,
       clock,
       proc,
-      anchor: { sign: sealer.sign, everyLines: 1_000, everyMs: 60_000 },
+      anchor: { sign: sealer.sign, ...ANCHORED },
+      ...rotationOf(config.audit),
       log,
     })
     opened.push(() => journal.close())
@@ -242,7 +249,7 @@ export const serve = async (
     const used = createUsed({ grants: store.grants, clock, log })
     opened.push(() => used.close())
     const client = createOAuthClient({ fetch: dial.fetch, clock })
-    const spool = createSpool({ folder: at(config.vault.spool), sealer, log })
+    const spool = createSpool({ folder: written(config.vault.spool), sealer, log })
     const refresher = createRefresher({ vault, client, clock, log, spool })
     opened.push(() => refresher.drain())
 
@@ -267,12 +274,20 @@ export const serve = async (
     const { connections } = discovery
     await discovery.start()
     await refresher.resume(connections())
+    for (const { connection, clientId, grants } of await vault.clients()) {
+      const now = connections().get(connection)?.clientId
+      if (now === undefined || now === clientId) continue
+      log.warn(
+        { connection, client_id: clientId, configured: now, grants },
+        'grants belong to a client that is not configured: they wait until it is again, or until their people consent anew',
+      )
+    }
 
     const connect =
       config.listeners.connect === null
         ? null
         : await startConnect('listeners.connect', config.listeners.connect)
-    if (connect !== null) opened.push(() => closeServer(connect.server, DRAIN_MS))
+    if (connect !== null) opened.push(() => closing(connect.server, DRAIN_MS))
     const publicUrl = (config.connect.url ?? `http://localhost:${connect?.port ?? 0}`).replace(
       /\/$/,
       '',
@@ -343,7 +358,7 @@ export const serve = async (
           : signIn === 'local'
             ? await createLocalSignIn({
                 ...session,
-                codeFile: join(at('.'), '.deputy-code'),
+                codeFile: written('.deputy-code'),
                 print: options.print,
               })
             : createSignIn(signIn, { ...session, fetch: dial.fetch })
@@ -408,15 +423,36 @@ export const serve = async (
       now: clock.now,
     })
     telemetry.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
+    const addressTags = createAddressTags({
+      key: Buffer.from(sealer.hmac('address', 'tag'), 'base64url'),
+      randomBytes,
+      now: clock.now,
+    })
     const pep = createPep({
       snapshot,
       policy: () => policy.current(),
+      tagged: createTagged({
+        tagHeader,
+        addressTags,
+        tagged: identify.tagged,
+        read: (req) => readUpTo(req, config.limits.inspected_body),
+      }),
       identify: identify.identify,
+      tag: identify.tag,
+      addressTags,
       entitlements,
-      vault,
+      vault: {
+        look: lookAgain({
+          look: vault.look,
+          fresh: refresher.fresh,
+          connections,
+          now: clock.now,
+        }),
+      },
       decide,
       credentials: createCredentials({
         vault,
+        alive: client.alive,
         fresh: refresher.fresh,
         atHand: refresher.atHand,
         now: clock.now,
@@ -518,7 +554,7 @@ export const serve = async (
       const beside = operatorsApi(
         apart === undefined ? operatorsDeps : { ...operatorsDeps, operators: [] },
       )
-      connect.server.on('request', (req, res) => {
+      connect.serve((req, res) => {
         if (pages === null || req.url?.startsWith('/v1/') === true) beside(req, res)
         // A session that begins by a clock that is ahead would outlive its hour.
         else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
@@ -527,8 +563,8 @@ export const serve = async (
     }
     if (apart !== undefined) {
       const operators = await startConnect('listeners.operators', apart)
-      opened.push(() => closeServer(operators.server, DRAIN_MS))
-      operators.server.on('request', operatorsApi(operatorsDeps))
+      opened.push(() => closing(operators.server, DRAIN_MS))
+      operators.serve(operatorsApi(operatorsDeps))
       operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
     }
     const local = operatorsApi({
@@ -541,16 +577,19 @@ export const serve = async (
         const code = await rotateKeys({
           store,
           path: at(config.vault.keys),
-          waiting: async () => (await spooled(at(config.vault.spool))).length,
+          waiting: async () => (await spooled(written(config.vault.spool))).length,
           retire,
           print: (line) => void printed.push(line),
           complain: (line) => void complaints.push(line),
           now: clock.now,
+        }).catch((error: unknown) => {
+          complaints.push(message(error))
+          return 1
         })
         return { code, printed, complaints }
       },
     })
-    opened.push(await startControl(controlSocket(config.vault.store, at), local, log))
+    opened.push(await startControl(controlSocket(config.vault.store, written), local, log))
     const asked = {
       identify: async (rawHeaders: readonly string[]) => identify.identify(rawHeaders, null),
       plainPerson:
@@ -580,12 +619,13 @@ export const serve = async (
     ): Promise<void> => {
       const listener = await startListener({
         key,
-        listen: where,
+        listen: 'path' in where ? { path: written(where.path) } : where,
         tls,
         dedicated,
         maxHeaderBytes: config.limits.headers,
         names: config.listeners.names,
         origins: config.listeners.origins,
+        check: canonicalHeaders(tagHeader),
         serves: (host) => serves(snapshot().routes, host),
         typeBase: publicUrl,
         newId,
@@ -595,6 +635,7 @@ export const serve = async (
         },
         api,
         refused: (code, id) => evidence.refused(id, code, null),
+        log,
       })
       listeners.push(listener)
       addresses[key.replace(/^listeners\./, '').replace(/\.listen$/, '')] = listener.address
@@ -604,27 +645,38 @@ export const serve = async (
       // What was cut still has its outcome to write.
       await calls.drain(1_000)
     })
+    /** What is looked at and does not answer: what it says by now is not known. */
+    const unread = () =>
+      [policy.unread(), directory?.unread() ?? null, followed.unread()].flatMap((detail) =>
+        detail === null ? [] : [{ name: 'file', ok: false, detail }],
+      )
     const admin = await startAdmin({
       listen: config.listeners.admin,
-      checks: async () => [
-        { name: 'started', ok: ready, detail: ready ? '' : 'starting' },
-        { name: 'draining', ok: !draining, detail: '' },
-        {
-          name: 'policy',
-          ok: policy.current() !== null,
-          detail: policy.current()?.revision ?? 'none',
-        },
-        { name: 'audit', ok: journal.healthy(), detail: '' },
-        {
-          name: 'clock',
-          ok: clock.wrong() === null,
-          detail: clock.wrong() === null ? '' : clockSentence(clock),
-        },
-        await store.check().then(
-          () => ({ name: 'vault', ok: true, detail: '' }),
-          (error: unknown) => ({ name: 'vault', ok: false, detail: message(error) }),
-        ),
-      ],
+      checks: async () => {
+        void followed.latest() // looks; what it finds is told by the next probe at the latest
+        return [
+          { name: 'started', ok: ready, detail: ready ? '' : 'starting' },
+          { name: 'draining', ok: !draining, detail: '' },
+          {
+            name: 'policy',
+            ok: policy.current() !== null,
+            detail: [policy.current()?.revision ?? 'none', policy.problem() ?? []]
+              .flat()
+              .join('; '),
+          },
+          ...unread(),
+          { name: 'audit', ok: journal.healthy(), detail: journal.fault() ?? '' },
+          {
+            name: 'clock',
+            ok: clock.wrong() === null,
+            detail: clock.wrong() === null ? '' : clockSentence(clock),
+          },
+          await store.check().then(
+            () => ({ name: 'vault', ok: true, detail: '' }),
+            (error: unknown) => ({ name: 'vault', ok: false, detail: message(error) }),
+          ),
+        ]
+      },
       render: telemetry.render,
       log,
     })
@@ -634,8 +686,8 @@ export const serve = async (
     const { agent_tls: tls } = config.listeners
     if (tls !== undefined)
       await listen('listeners.agent_tls.listen', tls.listen, null, {
-        cert: readFileSync(at(tls.cert), 'utf8'),
-        key: readFileSync(at(tls.key), 'utf8'),
+        cert: await readText(at(tls.cert)),
+        key: await readText(at(tls.key)),
       })
     for (const [i, extra] of config.listeners.extra.entries())
       await listen(
@@ -648,6 +700,7 @@ export const serve = async (
     log.info({ addresses, policy: policy.current()?.revision }, 'deputy serves')
     return {
       addresses,
+      reopen: journal.reopen,
       close: async () => {
         draining = true
         // A held call is answered with its link: the person's yes will count after the restart.
@@ -685,10 +738,20 @@ const watchClock = (clock: GuardedClock, log: Log): (() => void) => {
   return () => clearInterval(timer)
 }
 
+const DAY_MS = 86_400_000
+/** When evidence files are closed, and how long they are kept after. */
+const rotationOf = ({ rotate, retention }: Config['audit']) =>
+  rotate === 'off'
+    ? {}
+    : {
+        rotate: { size: rotate?.size ?? 256 * 1024 ** 2, everyMs: rotate?.every ?? DAY_MS },
+        retentionMs: retention ?? 400 * DAY_MS,
+      }
+
 const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {
   if (directory !== null) return { kind: 'directory', ask: directory.ask }
   return config.entitlements?.source === 'claims'
-    ? { kind: 'claims', ...config.entitlements.claims }
+    ? { kind: 'claims', ...(config.entitlements.claims ?? USUAL_CLAIMS) }
     : { kind: 'none' }
 }
 
@@ -724,16 +787,6 @@ const whenAsked = (
       })
   }
 }
-
-const closeServer = (server: Server, ms: number): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(() => server.closeAllConnections(), ms)
-    server.close(() => {
-      clearTimeout(timer)
-      resolve()
-    })
-    server.closeIdleConnections()
-  })
 
 const observe = (seen: Seen, telemetry: ReturnType<typeof createTelemetry>, log: Log): void => {
   telemetry.call(seen)

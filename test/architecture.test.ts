@@ -54,6 +54,8 @@ const sources = readdirSync(root, { recursive: true, encoding: 'utf8' })
 /** First match counts: single files before their folder. */
 const FLOORS: readonly (readonly [RegExp, number])[] = [
   [/^(?:clock|model|remember|secret|problem|slots|ulid)\.ts$/, 0],
+  // Below the rooms, since all of them look at files; above the rules, which know no machine.
+  [/^files\.ts$/, 0.5],
   [/^(?:wire|envelope)\//, 0],
   [/^config\/load\.ts$/, 1],
   [/^config\//, 0],
@@ -61,6 +63,7 @@ const FLOORS: readonly (readonly [RegExp, number])[] = [
   [/^calls\.ts$/, 1],
   [/^(?:net|policy|directory|oauth|vault|store|observe)\//, 1],
   [/^way\//, 2],
+  [/^exchange\.ts$/, 2.5],
   [/^(?:reload|pep)\.ts$/, 3],
   [/^people\//, 3],
   [/^(?:serve\.ts$|commands\/)/, 4],

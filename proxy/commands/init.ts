@@ -81,7 +81,7 @@ export const init = async (options: {
     )
     return 1
   }
-  const definition = readYaml(shipped(`providers/${options.provider}.yaml`))
+  const definition = await readYaml(shipped(`providers/${options.provider}.yaml`))
   const hosts =
     isFields(definition) && !isFields(definition['host_from_token']) ? definition['hosts'] : null
   const own = Array.isArray(hosts) && hosts.length === 0

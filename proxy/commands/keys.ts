@@ -39,7 +39,7 @@ export const keygen = async ({ out, print, now = Date.now }: KeygenOptions): Pro
 }
 
 type RotateOptions = {
-  readonly loaded: Pick<Loaded, 'config' | 'at'>
+  readonly loaded: Pick<Loaded, 'config' | 'at' | 'written'>
   /** Adds no key; removes those that nothing is sealed under. */
   readonly retire: boolean
   readonly print: (line: string) => void
@@ -50,14 +50,14 @@ type RotateOptions = {
 /** @returns exit code: 0, or 1 with what is wrong and what to do */
 export const keysRotate = async (options: RotateOptions): Promise<number> => {
   const { loaded, retire, print, complain, now = Date.now } = options
-  const { config, at } = loaded
+  const { config, at, written } = loaded
   const say = (fields: object, msg: string): void => complain(`${msg} ${JSON.stringify(fields)}`)
   const log: Log = { debug: () => {}, info: () => {}, warn: say, error: say }
   let store: Store
   try {
-    readRing(at(config.vault.keys))
+    await readRing(at(config.vault.keys))
     // A deputy that has the file to itself does it, while it serves.
-    const beside = await overSocket(controlSocket(config.vault.store, at))
+    const beside = await overSocket(controlSocket(config.vault.store, written))
     if (beside !== null) {
       const answer = await beside
         .ask('POST', '/v1/admin/keys/rotate', { retire })
@@ -68,14 +68,14 @@ export const keysRotate = async (options: RotateOptions): Promise<number> => {
         complain(`${answer.status}: ${String(member(answer.body, 'detail'))}`)
       return answer.status === 200 ? Number(member(answer.body, 'code')) : 1
     }
-    store = await openStore(config.vault.store, at, log)
+    store = await openStore(config.vault.store, written, log)
   } catch (error) {
     complain(error instanceof Error ? error.message : String(error))
     return 1
   }
   try {
     const path = at(config.vault.keys)
-    const waiting = async () => (await spooled(at(config.vault.spool))).length
+    const waiting = async () => (await spooled(written(config.vault.spool))).length
     return await rotateKeys({ store, path, waiting, retire, print, complain, now })
   } catch (error) {
     complain(error instanceof Error ? error.message : String(error))

@@ -4,10 +4,12 @@ import { readFileSync } from 'node:fs'
 import { controlSocket } from '../config/address.ts'
 import { naming } from '../config/backend.ts'
 import type { Loaded } from '../config/load.ts'
+import { readText } from '../files.ts'
 import type { Log } from '../model.ts'
 import { createOAuthClient } from '../oauth/client.ts'
 import { createFlows } from '../oauth/flow.ts'
 import { createRevoker } from '../oauth/revoke.ts'
+import { ANCHORED } from '../observe/chain.ts'
 import { openJournal, sinksOf } from '../observe/journal.ts'
 import { createOperatorsApi } from '../people/operators.ts'
 import { Problem } from '../problem.ts'
@@ -23,23 +25,23 @@ import { overSocket, readAnswer, written, type Reach } from './operate.ts'
 
 /** The same API on the vault itself. Throws an Error that says what is wrong with the vault, the keys or the evidence. */
 const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
-  const { config, at, connections } = loaded
+  const { config, at, written: inState, connections } = loaded
   const clock = systemClock()
   const newId = createUlid(clock.now)
-  const sealer = createSealer(readRing(at(config.vault.keys)))
+  const sealer = createSealer(await readRing(at(config.vault.keys)))
   const opened: (() => Promise<unknown>)[] = []
   const close = async (): Promise<void> => {
     for (const each of opened.toReversed()) await each()
   }
   try {
-    const store = await openStore(config.vault.store, at, log)
+    const store = await openStore(config.vault.store, inState, log)
     opened.push(() => store.close())
     const journal = await openJournal({
-      sinks: sinksOf(config.audit.sink, at),
+      sinks: sinksOf(config.audit.sink, inState),
       fsync: config.audit.fsync,
       clock,
       proc: newId(),
-      anchor: { sign: sealer.sign, everyLines: 1_000, everyMs: 60_000 },
+      anchor: { sign: sealer.sign, ...ANCHORED },
       log,
     })
     opened.push(() => journal.close())
@@ -47,7 +49,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
     const evidence = createEvidence({ journal, clock, log, hashed, hmac: sealer.hmac })
     opened.push(async () => evidence.close())
     const { ca } = config.upstream
-    const dial = dialOf(config, ca === undefined ? null : readFileSync(at(ca), 'utf8'))
+    const dial = dialOf(config, ca === undefined ? null : await readText(at(ca)))
     opened.push(() => dial.close())
     const vault = createVault({ store, sealer, clock, randomId: newId })
     const client = createOAuthClient({ fetch: dial.fetch, clock })
@@ -104,7 +106,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
 
 /** @param say where warnings go */
 export const reachLocal = async (loaded: Loaded, say: (line: string) => void): Promise<Reach> => {
-  const path = controlSocket(loaded.config.vault.store, loaded.at)
+  const path = controlSocket(loaded.config.vault.store, loaded.written)
   const warn = (fields: object, msg: string): void => say(`${msg} ${JSON.stringify(fields)}`)
   const log = { debug: () => {}, info: () => {}, warn, error: warn }
   return (await overSocket(path)) ?? onVault(loaded, log)
@@ -112,11 +114,11 @@ export const reachLocal = async (loaded: Loaded, say: (line: string) => void): P
 
 /** `deputy connect code`: the one-time code of `sign_in: local`, from the 0600 file that `serve` keeps. @returns exit code: 0, or 1 when nobody serves here */
 export const connectCode = (options: {
-  readonly at: (path: string) => string
+  readonly written: (path: string) => string
   readonly print: (line: string) => void
   readonly complain: (line: string) => void
 }): number => {
-  const file = options.at('.deputy-code')
+  const file = options.written('.deputy-code')
   try {
     options.print(readFileSync(file, 'utf8').trim())
     return 0

@@ -4,7 +4,7 @@ import { isIP } from 'node:net'
 import type { Loaded } from '../config/load.ts'
 import { oddities } from '../config/rules.ts'
 import type { Connection, Log } from '../model.ts'
-import { createAddressRule } from '../net/dial.ts'
+import { createAddressRule } from '../net/address.ts'
 import { createDiscovery } from '../oauth/discovery.ts'
 import { dialOf, prepare, systemClock } from '../reload.ts'
 

@@ -8,7 +8,7 @@ export const plainHttp = (value: string): boolean => {
   return parsed.protocol === 'http:' && !isLoopback(parsed.hostname.replace(/^\[|\]$/g, ''))
 }
 
-/** Where commands on this machine reach a running deputy: beside the vault's file, else beside the configuration. */
+/** Where commands on this machine reach a running deputy: beside the vault's file, else in the folder of the state. */
 export const controlSocket = (store: string, at: (path: string) => string): string =>
   at(
     `${store.startsWith('sqlite:') ? store.slice('sqlite:'.length).replace(/[^/]*$/, '') : ''}deputy.sock`,

@@ -10,6 +10,7 @@ import type {
 } from '../model.ts'
 import type { AnswerDefinition, Definition } from './definition.ts'
 import { PRESENT } from './definition.ts'
+import type { ScopeReach } from '../wire/scopes.ts'
 
 /** What `parseProvider` has read with checks of its own. */
 export type Parts = {
@@ -29,6 +30,32 @@ export const revokeOf = ({ revoke }: Pick<Definition, 'revoke'>) =>
   typeof revoke === 'string'
     ? { url: revoke, style: 'rfc7009' as const, access_outlives: false }
     : revoke
+
+/**
+ * @param implies wider scope → narrower ones; followed to the end, circles too
+ * @param aliases other name → the name that operations and connections use
+ */
+export const scopeReach = (
+  implies: Readonly<Record<string, readonly string[]>>,
+  aliases: Readonly<Record<string, string>>,
+): ScopeReach => {
+  const next = new Map<string, Set<string>>()
+  const add = (from: string, to: string): void =>
+    void next.set(from, (next.get(from) ?? new Set<string>()).add(to))
+  for (const [wide, list] of Object.entries(implies)) for (const one of list) add(wide, one)
+  for (const [alias, name] of Object.entries(aliases)) {
+    add(alias, name)
+    add(name, alias)
+  }
+  const reach = new Map<string, readonly string[]>()
+  for (const from of next.keys()) {
+    // A set grows while it is walked: what is reached is walked too.
+    const all = new Set([from])
+    for (const scope of all) for (const to of next.get(scope) ?? []) all.add(to)
+    reach.set(from, [...all])
+  }
+  return reach
+}
 
 /** @param at a refresh need not name the host again: what was pinned stays */
 const answerRules = (d: Definition, answer: AnswerDefinition, at: 'grant' | 'refresh') =>
@@ -123,6 +150,8 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     scopeAlways: d.scope?.always ?? [],
     scopeWhole: d.scope?.whole ?? false,
     scopeKnown: d.scope?.known ?? null,
+    scopeReach: d.scope === null ? null : scopeReach(d.scope.implies, d.scope.aliases),
+    unauthorized: d.unauthorized,
     scopeRepeat: d.scope?.repeat ?? [],
     authorizeParams: d.authorize_params,
     tokenParams: d.token_params,
@@ -149,6 +178,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
       query: lower(d.strip.query),
       body: lower(d.strip.body),
     },
+    names: { insensitive: d.names === 'insensitive', spellings: d.spellings },
     rewrite: d.rewrite,
     errors: (d.errors as Json | undefined) ?? null,
     trailingSlash: d.trailing_slash === 'ignored',

@@ -3,9 +3,10 @@ import { createHash, createPrivateKey, createSecretKey } from 'node:crypto'
 import { z } from 'zod'
 import type { Access } from '../model.ts'
 import { secret } from '../secret.ts'
-import { between, notBuilt } from './rules.ts'
+import { between } from './rules.ts'
 import { said, salvage } from './salvage.ts'
 import { plainHttp } from './address.ts'
+import { refusals, unbuilt } from './unbuilt.ts'
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZES = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const
@@ -25,6 +26,10 @@ const unit = <T extends Record<string, number>>(units: T, what: string, example:
 const duration = unit(UNITS, 'duration', '30s')
 /** `1MiB` → bytes. */
 const size = unit(SIZES, 'size', '1MiB')
+
+/** More than nothing. */
+const some = (schema: typeof duration) =>
+  schema.refine((value) => value > 0, 'must be more than nothing')
 
 export type Listen = { readonly host: string; readonly port: number } | { readonly path: string }
 
@@ -143,29 +148,48 @@ const maxAge = z
   })
   .prefault({})
 
+const claims = z.strictObject({
+  groups: pointer.default('/groups'),
+  roles: pointer.default('/roles'),
+  entitlements: pointer.default('/entitlements'),
+})
+/** Where `entitlements.source: claims` finds them unless told. */
+export const USUAL_CLAIMS = claims.parse({})
+
 const entitlements = z.strictObject({
-  source: z.enum(['claims', 'file', 'http', 'scim']),
+  source: unbuilt(z.enum(['claims', 'file', 'http', 'scim']), (value) =>
+    value === 'http' || value === 'scim' ? value : null,
+  ),
   file: text.optional(),
-  claims: z
-    .strictObject({
-      groups: pointer.default('/groups'),
-      roles: pointer.default('/roles'),
-      entitlements: pointer.default('/entitlements'),
-    })
-    .prefault({}),
-  scim: z.strictObject({ bearer, trust_push: z.boolean().default(false) }).optional(),
-  http: z.looseObject({}).optional(),
+  claims: claims.optional(),
+  scim: unbuilt(
+    z.strictObject({ bearer, trust_push: z.boolean().default(false) }).optional(),
+    'scim',
+  ),
+  http: unbuilt(z.looseObject({}).optional(), 'http'),
   max_age: maxAge,
 })
 
+const unlessEmpty =
+  (what: string) =>
+  (value: unknown): string | null =>
+    Array.isArray(value) && value.length === 0 ? null : what
+const unlessFalse = (value: unknown): string | null => (value === false ? null : 'bundle signing')
+
 const policy = z.strictObject({
-  bundle: text,
+  bundle: unbuilt(text, (value) => (/^https?:/.test(String(value)) ? 'a bundle service' : null)),
   data: text.optional(),
-  bundle_auth: z.strictObject({ bearer: secretText }).optional(),
-  verification: z.strictObject({ keys: z.record(z.string(), text) }).optional(),
-  unsigned: z.boolean().default(false),
-  data_unsigned: z.boolean().default(false),
-  shadow: text.optional(),
+  bundle_auth: unbuilt(
+    z.strictObject({ bearer: secretText }).optional(),
+    'authentication at a bundle service',
+  ),
+  verification: unbuilt(
+    z.strictObject({ keys: z.record(z.string(), text) }).optional(),
+    'bundle signing',
+  ),
+  unsigned: unbuilt(z.boolean().default(false), unlessFalse),
+  data_unsigned: unbuilt(z.boolean().default(false), unlessFalse),
+  shadow: unbuilt(text.optional(), 'a shadow bundle'),
 })
 
 /** A private key of our own, as JWK or PEM; what is wrong with it never quotes it. */
@@ -236,16 +260,27 @@ const operator = z.strictObject({
 })
 
 const audit = z.strictObject({
-  sink: z
-    .array(z.string().regex(/^(?:stdout|otlp|file:.+)$/, 'is no sink: stdout, file:PATH or otlp'))
-    .min(1)
-    .default(['file:audit.jsonl']),
-  spool: text.optional(),
+  sink: unbuilt(
+    z
+      .array(z.string().regex(/^(?:stdout|otlp|file:.+)$/, 'is no sink: stdout, file:PATH or otlp'))
+      .min(1)
+      .default(['file:audit.jsonl']),
+    (value) => (Array.isArray(value) && value.includes('otlp') ? 'otlp' : null),
+  ),
+  spool: unbuilt(text.optional(), 'the spool'),
   fsync: z.union([z.enum(['never', 'each']), duration]).default(1_000),
   required: z.boolean().default(true),
   user_ids: z.enum(['plain', 'hashed']).default('plain'),
-  inputs: z.enum(['off', 'sealed']).default('off'),
-  retention: duration.default(400 * UNITS.d),
+  inputs: unbuilt(z.enum(['off', 'sealed']).default('off'), (value) =>
+    value === 'off' ? null : 'sealed inputs',
+  ),
+  rotate: z
+    .union([
+      z.literal('off'),
+      z.strictObject({ size: some(size).optional(), every: some(duration).optional() }),
+    ])
+    .optional(),
+  retention: some(duration).optional(),
 })
 
 const limits = z.strictObject({
@@ -287,11 +322,12 @@ export const withoutPassword = (value: string): string => {
 
 export const configSchema = z.strictObject({
   version: z.literal(1, { error: 'must be 1' }),
+  state: text.default('.'),
   listeners: listeners.prefault({}),
   identity: identity.prefault({} as z.input<typeof identity>),
   entitlements: entitlements.optional(),
   policy,
-  signals: z.array(z.looseObject({})).default([]),
+  signals: unbuilt(z.array(z.looseObject({})).default([]), unlessEmpty('Shared Signals')),
   providers: z.array(z.union([text, ownProvider])).default([]),
   connections: z
     .record(name, connection)
@@ -307,15 +343,15 @@ export const configSchema = z.strictObject({
   audit: audit.prefault({}),
   telemetry: z
     .strictObject({
-      otlp: url.optional(),
+      otlp: unbuilt(url.optional(), 'OTLP export'),
       log_level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
     })
     .prefault({}),
   upstream: z
     .strictObject({
       ca: text.optional(),
-      proxy: url.optional(),
-      no_proxy: z.array(text).default([]),
+      proxy: unbuilt(url.optional(), 'an egress proxy'),
+      no_proxy: unbuilt(z.array(text).default([]), unlessEmpty('an egress proxy')),
       connect_timeout: duration.default(5_000),
       idle_timeout: duration.default(120_000),
     })
@@ -351,13 +387,13 @@ export const parseConfig = (
   | { readonly problems: readonly string[]; readonly rest: Config | null } => {
   const parsed = configSchema.safeParse(raw)
   if (parsed.success) {
-    const problems = [...between(parsed.data), ...notBuilt(parsed.data)]
+    const problems = [...between(parsed.data), ...refusals(configSchema, raw)]
     return problems.length > 0 ? { problems, rest: parsed.data } : { config: parsed.data }
   }
   const { issues } = parsed.error
   const rest = salvage(configSchema, raw, issues)
   const first = issues.flatMap(said)
-  const more = rest === null ? [] : [...between(rest), ...notBuilt(rest)]
+  const more = rest === null ? [] : [...between(rest), ...refusals(configSchema, raw)]
   // What follows only from a missing or removed value is no problem of its own.
   const wrong = first.map((problem) => problem.slice(0, problem.indexOf(':')))
   const own = more.filter((problem) => !wrong.some((path) => problem.startsWith(path)))

@@ -142,6 +142,8 @@ const scope = z
     always: names.default([]),
     whole: z.boolean().default(false),
     known: names.optional(),
+    implies: z.record(line, names).default({}),
+    aliases: z.record(line, line).default({}),
     repeat: z.array(z.enum(['token', 'refresh'])).default([]),
   })
   .nullable()
@@ -290,6 +292,12 @@ export const definition = z.strictObject({
       body: names.default([]),
     })
     .prefault({}),
+  names: z.enum(['exact', 'insensitive']).default('exact'),
+  spellings: z.array(line).max(200).default([]),
+  unauthorized: z
+    .strictObject({ pointer, values: names.min(1) })
+    .nullable()
+    .default(null),
   rewrite: pointers.default([]),
   errors: errors.optional(),
   trailing_slash: z.enum(['ignored', 'significant']).default('significant'),

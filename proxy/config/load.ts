@@ -1,8 +1,9 @@
 // YAML and environment stop here: files → one frozen value, or all problems at once.
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isAlias, isMap, isPair, isScalar, isSeq, parseDocument } from 'yaml'
+import { readText } from '../files.ts'
 import type { Connection, Provider } from '../model.ts'
 import { parseConfig, type Config } from './config.ts'
 import { compileProviders, overrideProvider } from './provider.ts'
@@ -13,8 +14,10 @@ export type Loaded = {
   readonly path: string
   readonly connections: ReadonlyMap<string, Connection>
   readonly providers: ReadonlyMap<string, Provider>
-  /** Absolute form of a path that the file names. */
+  /** Absolute form of a path that deputy reads: relative to the configuration file. */
   readonly at: (path: string) => string
+  /** Absolute form of a path that deputy writes: relative to `state`. */
+  readonly written: (path: string) => string
 }
 export type Env = Readonly<Record<string, string | undefined>>
 type Result =
@@ -66,8 +69,8 @@ const oddity = (
  * One YAML document as plain data: duplicate keys, aliases that multiply, and nesting past 64 are refused.
  * @throws Error whose message names file, line and what to do
  */
-export const readYaml = (path: string): unknown => {
-  const text = readText(path)
+export const readYaml = async (path: string): Promise<unknown> => {
+  const text = await contentOf(path)
   const document = parseDocument(text, { uniqueKeys: false, merge: false })
   const problem = document.errors[0]
   if (problem !== undefined)
@@ -82,30 +85,53 @@ export const readYaml = (path: string): unknown => {
   return document.toJS({ maxAliasCount: 100 }) as unknown
 }
 
-const readText = (path: string): string => {
-  let size: number
-  try {
-    size = statSync(path).size
-  } catch (error) {
-    throw new Error(
-      `${path}: cannot be read (${error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'})`,
-      { cause: error },
-    )
+const contentOf = (path: string): Promise<string> =>
+  readText(path, MOST_BYTES).catch((error: unknown) => {
+    // What the system says names no remedy; what we say does.
+    if (!(error instanceof Error) || !('errno' in error)) throw error
+    const code = 'code' in error ? String(error.code) : 'unknown error'
+    throw new Error(`${path}: cannot be read (${code})`, { cause: error })
+  })
+
+const SUBSTITUTION = /\$\{([^}]*)\}/g
+type Named = ReadonlyMap<string, string | Error>
+/** What `${file:PATH}` anywhere in a value names, read once each. */
+const filesNamedIn = async (value: unknown, at: (path: string) => string): Promise<Named> => {
+  const named = new Map<string, string | Error>()
+  const walk = (part: unknown): void => {
+    if (typeof part === 'string')
+      for (const [, inner = ''] of part.matchAll(SUBSTITUTION))
+        if (inner.startsWith('file:')) named.set(inner.slice(5), '')
+    if (typeof part === 'object' && part !== null) Object.values(part).forEach(walk)
   }
-  if (size > MOST_BYTES) throw new Error(`${path}: is larger than 4 MiB`)
-  return readFileSync(path, 'utf8')
+  walk(value)
+  for (const name of named.keys())
+    named.set(
+      name,
+      await contentOf(at(name)).catch((error: unknown) =>
+        error instanceof Error ? error : new Error(String(error)),
+      ),
+    )
+  return named
 }
 
 /** Replaces `${env:NAME}`, `${env:NAME:-default}` and `${file:PATH}` in string values; what was put in is not expanded again. */
-const interpolate = (
+const interpolate = async (
   value: unknown,
-  path: string,
   env: Env,
   at: (path: string) => string,
   problems: string[],
+): Promise<unknown> => replaced(value, '', env, await filesNamedIn(value, at), problems)
+
+const replaced = (
+  value: unknown,
+  path: string,
+  env: Env,
+  files: Named,
+  problems: string[],
 ): unknown => {
   if (typeof value === 'string')
-    return value.replaceAll(/\$\{([^}]*)\}/g, (whole, inner: string) => {
+    return value.replaceAll(SUBSTITUTION, (whole, inner: string) => {
       const variable = /^env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/s.exec(inner)
       if (variable !== null) {
         const found = env[variable[1] ?? ''] ?? variable[2]
@@ -116,27 +142,23 @@ const interpolate = (
         return found ?? ''
       }
       if (inner.startsWith('file:')) {
-        try {
-          return readText(at(inner.slice(5))).replace(/\r?\n$/, '')
-        } catch (error) {
-          problems.push(
-            `${path}: ${error instanceof Error ? error.message : 'the file cannot be read'}`,
-          )
-          return ''
-        }
+        const text = files.get(inner.slice(5)) ?? ''
+        if (typeof text === 'string') return text.replace(/\r?\n$/, '')
+        problems.push(`${path}: ${text.message}`)
+        return ''
       }
       problems.push(`${path}: ${whole} is no substitution: write \${env:NAME} or \${file:PATH}`)
       return ''
     })
   if (Array.isArray(value))
     return value.map((item, i) =>
-      interpolate(item, `${path}${path === '' ? '' : '.'}${i}`, env, at, problems),
+      replaced(item, `${path}${path === '' ? '' : '.'}${i}`, env, files, problems),
     )
   if (typeof value === 'object' && value !== null)
     return Object.fromEntries(
       Object.entries(value).map(([key, item]) => [
         key,
-        interpolate(item, `${path}${path === '' ? '' : '.'}${key}`, env, at, problems),
+        replaced(item, `${path}${path === '' ? '' : '.'}${key}`, env, files, problems),
       ]),
     )
   return value
@@ -156,34 +178,33 @@ const shippedIds = (): readonly string[] =>
     .sort()
 
 /** The shipped definitions, then the configuration's own: file names and inline objects. */
-const readProviders = (
+const readProviders = async (
   config: Config,
   at: (path: string) => string,
   env: Env,
   problems: string[],
-): ReadonlyMap<string, Provider> => {
+): Promise<ReadonlyMap<string, Provider>> => {
   const files = new Map<string, unknown>()
-  const add = (path: string, own = false): void => {
+  const add = async (path: string, own = false): Promise<void> => {
     try {
-      const text = readYaml(path)
+      const text = await readYaml(path)
       const unset: string[] = []
-      const raw = own ? interpolate(text, '', env, at, unset) : text
+      const raw = own ? await interpolate(text, env, at, unset) : text
       problems.push(...unset.map((problem) => `${path}: ${problem}`))
       files.set(path, raw)
       const operations =
         typeof raw === 'object' && raw !== null && 'operations' in raw ? raw.operations : undefined
       if (typeof operations === 'string') {
         const beside = join(dirname(path), operations)
-        if (!files.has(beside)) files.set(beside, readYaml(beside))
+        if (!files.has(beside)) files.set(beside, await readYaml(beside))
       }
     } catch (error) {
       problems.push(error instanceof Error ? error.message : String(error))
     }
   }
-  config.providers.forEach((own, i) => {
-    if (typeof own === 'string') add(at(own), true)
+  for (const [i, own] of config.providers.entries())
+    if (typeof own === 'string') await add(at(own), true)
     else files.set(`providers.${i}`, own)
-  })
   // Of the shipped ones only those that are used are read: catalogues are long. An own definition takes its namesake's place.
   const defined = new Set([...files.values()].map(idOf))
   const wanted = Object.values(config.connections).map(({ provider }) => provider)
@@ -192,7 +213,7 @@ const readProviders = (
     if (defined.has(id) || !shippedIds().includes(id)) continue
     defined.add(id)
     const path = join(shipped('providers'), `${id}.yaml`)
-    add(path)
+    await add(path)
     wanted.push(extended(files.get(path)))
   }
   const compiled = compileProviders(files)
@@ -275,7 +296,7 @@ const connect = (
 }
 
 /** Reads everything that the configuration names but state and policy. Never throws for bad input: every problem is listed. */
-export const load = (flag: string | undefined, env: Env): Result => {
+export const load = async (flag: string | undefined, env: Env): Promise<Result> => {
   const found = findConfig(flag, env)
   if (found === null)
     return {
@@ -290,17 +311,18 @@ export const load = (flag: string | undefined, env: Env): Result => {
   const problems: string[] = []
   let raw: unknown
   try {
-    raw = readYaml(path)
+    raw = await readYaml(path)
   } catch (error) {
     return { path, problems: [error instanceof Error ? error.message : String(error)], rest: null }
   }
-  const text = interpolate(raw, '', env, at, problems)
+  const text = await interpolate(raw, env, at, problems)
   const parsed = parseConfig(text)
   const config = 'problems' in parsed ? parsed.rest : parsed.config
   if ('problems' in parsed) problems.push(...parsed.problems)
   if (config === null) return { path, problems, rest: null }
-  const providers = readProviders(config, at, env, problems)
+  const providers = await readProviders(config, at, env, problems)
   const connections = connect(config, providers, problems)
-  const loaded = Object.freeze({ config, path, connections, providers, at })
+  const written = (name: string): string => (isAbsolute(name) ? name : join(at(config.state), name))
+  const loaded = Object.freeze({ config, path, connections, providers, at, written })
   return problems.length > 0 ? { path, problems: [...new Set(problems)], rest: loaded } : { loaded }
 }

@@ -1,4 +1,4 @@
-// Rules between values of the configuration, and parts of the contract that this version does not carry out.
+// Rules between values of the configuration.
 import { isLoopback, plainHttp } from './address.ts'
 import { backendRules } from './backend.ts'
 import type { Config, Listen } from './config.ts'
@@ -45,6 +45,18 @@ export const between = (config: Config): readonly string[] => {
   })
   if (entitlements?.source === 'file' && entitlements.file === undefined)
     problems.push('entitlements.file: entitlements.source is file, but no file is named')
+  if (
+    entitlements !== undefined &&
+    entitlements.source !== 'file' &&
+    entitlements.file !== undefined
+  )
+    problems.push(
+      `entitlements.file: is not read, because entitlements.source is ${entitlements.source}: remove it`,
+    )
+  if (entitlements?.claims !== undefined && entitlements.source !== 'claims')
+    problems.push(
+      `entitlements.claims: are not read, because entitlements.source is ${entitlements.source}: remove them`,
+    )
   if (entitlements?.source === 'claims') {
     if (identity.trust === 'plain')
       problems.push('entitlements.source: claims need identity.trust: asserted')
@@ -76,6 +88,15 @@ export const between = (config: Config): readonly string[] => {
     problems.push(
       'audit.spool: audit.required is true and no sink is a file or stdout: name a spool folder',
     )
+  const kept = audit.sink.some((sink) => sink.startsWith('file:'))
+  if (!kept && (audit.rotate !== undefined || audit.retention !== undefined))
+    problems.push(
+      'audit.sink: names no file, so audit.rotate and audit.retention have nothing to do: leave them out',
+    )
+  else if (audit.rotate === 'off' && audit.retention !== undefined)
+    problems.push(
+      'audit.retention: with rotate: off deputy closes no file and removes none: leave it out, and let whoever rotates the files remove them',
+    )
   if (
     config.operators.length > 0 &&
     listeners.connect !== null &&
@@ -101,27 +122,3 @@ export const oddities = ({ connect }: Config): readonly string[] =>
     : [
         'connect.verifier: is not used, because connect.sign_in says who is at the page: keep the one that knows your people',
       ]
-
-/** Parts of the contract that this version does not carry out: refused, never ignored. */
-export const notBuilt = (config: Config): readonly string[] => {
-  const no = (path: string, what: string) =>
-    `${path}: ${what} is not built in this version of deputy: remove it`
-  return [
-    ...(config.entitlements?.source === 'http' || config.entitlements?.source === 'scim'
-      ? [no('entitlements.source', config.entitlements.source)]
-      : []),
-    ...(config.policy.bundle.startsWith('https:') || config.policy.bundle.startsWith('http:')
-      ? [no('policy.bundle', 'a bundle service')]
-      : []),
-    ...(config.policy.verification === undefined
-      ? []
-      : [no('policy.verification', 'bundle signing')]),
-    ...(config.policy.shadow === undefined ? [] : [no('policy.shadow', 'a shadow bundle')]),
-    ...(config.signals.length === 0 ? [] : [no('signals', 'Shared Signals')]),
-    ...(config.audit.sink.includes('otlp') ? [no('audit.sink', 'otlp')] : []),
-    ...(config.audit.spool === undefined ? [] : [no('audit.spool', 'the spool')]),
-    ...(config.audit.inputs === 'off' ? [] : [no('audit.inputs', 'sealed inputs')]),
-    ...(config.telemetry.otlp === undefined ? [] : [no('telemetry.otlp', 'OTLP export')]),
-    ...(config.upstream.proxy === undefined ? [] : [no('upstream.proxy', 'an egress proxy')]),
-  ]
-}

@@ -1,14 +1,16 @@
 // Entitlements from a YAML file that is looked at: for development, and the simplest truth there is.
 import { createHash } from 'node:crypto'
-import { readFileSync, statSync, type BigIntStats } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
+import type { BigIntStats } from 'node:fs'
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
+import { mayHeal, readText, statOf, Unreadable } from '../files.ts'
 import type { Clock, Entitlements, Log, Person } from '../model.ts'
 
 export type Directory = {
   /** What is known about a person; null: nothing, so nothing is allowed. Throws when the source cannot be asked. */
   readonly ask: (person: Person) => Entitlements | null | Promise<Entitlements | null>
+  /** Why the file cannot be looked at; null: it can. */
+  readonly unread: () => string | null
   readonly close: () => void
 }
 
@@ -64,16 +66,16 @@ const mark = ({ ino, size, mtimeNs, mtimeMs, ctimeNs }: BigIntStats): string => 
 /**
  * `people: [{ id, realm?, tenant?, active?, groups, roles, entitlements }]`. Its own truth: age 0 while it can be read,
  * and a change counts within half a second.
- * Throws at start when the file is missing or malformed; later nobody is known until it is mended, and the log says so.
+ * Rejects at start when the file is missing or malformed; later nobody is known until it is mended, and the log says so.
  * @param options.realm realm of rows that name none
  */
-export const openFileDirectory = (options: {
+export const openFileDirectory = async (options: {
   readonly path: string
   readonly realm: string
   readonly clock: Clock
   readonly log: Log
   readonly onChange: () => void
-}): Directory => {
+}): Promise<Directory> => {
   const read = (text: string): ReadonlyMap<string, Entitlements> => {
     const document = parseDocument(text, { uniqueKeys: true })
     const broken = document.errors[0]
@@ -110,22 +112,24 @@ export const openFileDirectory = (options: {
   const keys = new WeakMap<Person, string>()
   // Looked at, not watched: inotify is deaf on some volumes and hears every write beside the file, evidence among them.
   // Taken before reading, so that what changes meanwhile is a change.
-  let seen = mark(statSync(options.path, { bigint: true }))
-  let text = readFileSync(options.path, 'utf8')
+  let seen = mark(await statOf(options.path))
+  let text = await readText(options.path)
   let people = read(text)
   /** Why nobody is known; null: people are. */
   let problem: string | null = null
+  let unread: string | null = null
   const reload = async (): Promise<void> => {
     try {
-      const now = await readFile(options.path, 'utf8')
+      const now = await readText(options.path)
+      unread = null
       if (problem === null && now === text) return
       people = read(now)
       text = now
       problem = null
       options.log.info({ people: people.size }, 'entitlements file read')
     } catch (error) {
-      // What could not be read may be readable at the next look; what is no list of people stays so until it changes.
-      if (error instanceof Error && 'code' in error) seen = ''
+      if (mayHeal(error)) seen = ''
+      unread = error instanceof Unreadable ? error.message : null
       const said = error instanceof Error ? error.message : 'it cannot be read'
       if (said === problem) return
       // Old facts must not go on counting as new ones: nothing is known until the file can be read.
@@ -142,7 +146,7 @@ export const openFileDirectory = (options: {
   const look = async (): Promise<void> => {
     if (looking) return
     looking = true
-    const now = await stat(options.path, { bigint: true }).then(mark, (error: unknown) =>
+    const now = await statOf(options.path).then(mark, (error: unknown) =>
       error instanceof Error ? error.message : 'unreadable',
     )
     if (now !== seen) {
@@ -162,6 +166,7 @@ export const openFileDirectory = (options: {
       if (key === undefined) keys.set(person, (key = keyOf(person)))
       return people.get(key) ?? null
     },
+    unread: () => unread,
     close: () => clearInterval(timer),
   }
 }

@@ -3,6 +3,7 @@ import { chmodSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { ListenOptions } from 'node:net'
 import type { Log } from '../model.ts'
+import { closing, mannerly } from './sockets.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
 const { createServer } = process.getBuiltinModule('node:http')
@@ -117,20 +118,22 @@ export const startAdmin = async (
     res.end(req.method === 'HEAD' ? undefined : body)
   }
 
-  const server = createServer(
-    {
+  const server = mannerly(
+    createServer({
       maxHeaderSize: HEADER_BYTES,
       headersTimeout: 5_000,
       requestTimeout: 10_000,
       keepAliveTimeout: 15_000,
       connectionsCheckingInterval: 1_000,
-    },
-    (req, res) => {
-      handle(req, res).catch((error: unknown) => {
-        log.error({ err: error }, 'the admin listener could not answer')
-        if (!res.headersSent) res.writeHead(500, { 'content-type': TEXT })
-        res.end()
-      })
+    }),
+    {
+      call: (req, res) => {
+        handle(req, res).catch((error: unknown) => {
+          log.error({ err: error }, 'the admin listener could not answer')
+          if (res.headersSent) res.destroy()
+          else res.writeHead(500, { 'content-type': TEXT }).end()
+        })
+      },
     },
   )
   server.maxConnections = MOST_CONNECTIONS
@@ -150,14 +153,6 @@ export const startAdmin = async (
       : `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`
   return {
     address,
-    close: () =>
-      new Promise((resolve) => {
-        const force = setTimeout(() => server.closeAllConnections(), 1_000)
-        server.close(() => {
-          clearTimeout(force)
-          resolve()
-        })
-        server.closeIdleConnections()
-      }),
+    close: () => closing(server, 1_000),
   }
 }

@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type { Injected, Route } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { Problem, type ProblemCode } from '../problem.ts'
 import { answerHeaders, createAnswerReader } from '../wire/headers.ts'
 import {
   rewriteJson,
@@ -21,6 +21,11 @@ export type About = {
   readonly injected: Injected | null
   /** JSON pointers of this operation's answers that hold URLs. */
   readonly pointers: readonly string[]
+  /** URLs that clients follow without a key, and what seals a tag into their address; null: none. */
+  readonly signed: {
+    readonly pointers: readonly string[]
+    readonly seal: (host: string, target: string) => string
+  } | null
   /** `host[:port]` → the name that the agent uses; false: not served. */
   readonly served: (host: string) => boolean | string
 }
@@ -62,6 +67,10 @@ export const unanswered = (job: About, req: IncomingMessage, res: ServerResponse
   whole: false,
 })
 
+const codingFault = (code: ProblemCode) => ({
+  'proxy-status': `deputy; error=http_response_content_coding; details="${code}"`,
+})
+
 const JSON_TYPE = /^application\/(?:[\w.+-]*\+)?json/i
 
 const readdressOf = ({ job, req }: Answer): Readdress => {
@@ -78,6 +87,33 @@ const readdressOf = ({ job, req }: Answer): Readdress => {
         }
       : job.served
   return (url) => rewriteUrl(url, served, base, addressing, null)
+}
+
+/** The same with a sealed tag in the path, where the way of addressing has room for one. */
+const readdressSigned = (
+  answer: Answer,
+  seal: (host: string, target: string) => string,
+): Readdress => {
+  const { addressing } = answer.job.route
+  const plain = readdressOf(answer)
+  if (addressing.kind !== 'path' && addressing.kind !== 'host') return plain
+  const { req, job } = answer
+  const origin = `${'encrypted' in req.socket ? 'https' : 'http'}://${req.headers.host ?? 'localhost'}`
+  const chosen = /[^/]*@$/.exec(addressing.prefix)?.[0] ?? ''
+  return (url) => {
+    const there = rewriteUrl(url, job.served, '', { kind: 'path', prefix: '' }, null)
+    const slash = there?.indexOf('/') ?? -1
+    if (there === null || slash === -1) return plain(url)
+    const [host, target] = [there.slice(0, slash), there.slice(slash)]
+    const prefix = `${origin}/~${seal(host, target)}`
+    return rewriteUrl(
+      url,
+      job.served,
+      addressing.kind === 'path' ? `${prefix}/${chosen}` : prefix,
+      addressing,
+      null,
+    )
+  }
 }
 
 const write = (answer: Answer, chunk: Buffer): boolean => {
@@ -104,17 +140,16 @@ export const createAnswers = <A extends Answer>(deps: {
   const readAnswer = createAnswerReader()
 
   /** Makes the head. @returns where the body goes, or null when the call ended here */
-  const begin = (
-    answer: A,
-    raw: readonly (string | Buffer)[],
-    code: number,
-    text: string | undefined,
-  ): Sink | null => {
+  const begin = (answer: A, raw: readonly (string | Buffer)[], code: number): Sink | null => {
     const { job, req, res, scrubber } = answer
     const head = readAnswer(raw)
     const bodyless = code === 204 || code === 304 || req.method === 'HEAD'
     const coding = bodyless ? 'identity' : head.coding
-    const json = !bodyless && job.pointers.length > 0 && code < 300 && JSON_TYPE.test(head.type)
+    const json =
+      !bodyless &&
+      (job.pointers.length > 0 || job.signed !== null) &&
+      code < 300 &&
+      JSON_TYPE.test(head.type)
     const decoder =
       coding === 'identity' || (job.injected === null && !json) ? null : decoderFor(coding)
     if (coding !== 'identity' && decoder === null && job.injected !== null) {
@@ -123,11 +158,14 @@ export const createAnswers = <A extends Answer>(deps: {
         new Problem(
           'answer_not_redactable',
           'the answer has a content coding that deputy cannot read, so it cannot be searched for the token',
+          { headers: codingFault('answer_not_redactable') },
         ),
       )
       return null
     }
-    const kept = answerHeaders(head, decoder !== null || json, (value, rule) => {
+    // RFC 9110 8.6: a 204 has no length, and a 304 speaks of another answer's.
+    const changed = decoder !== null || json
+    const kept = answerHeaders(head, changed, code === 204 || code === 304, (value, rule) => {
       const told =
         rule === 'links'
           ? rewriteLink(value, readdressOf(answer))
@@ -137,8 +175,8 @@ export const createAnswers = <A extends Answer>(deps: {
       return scrubber === null ? told : scrubber.text(told)
     })
     res.sendDate = false
-    if (text === undefined) res.writeHead(code, kept)
-    else res.writeHead(code, scrubber === null ? text : scrubber.text(text), kept)
+    // The provider's reason phrase stays behind: it is any bytes, and means nothing (RFC 9112 4).
+    res.writeHead(code, kept)
     const plain: Sink = {
       push: (chunk) => write(answer, scrubber === null ? chunk : scrubber.push(chunk)),
       end: () => {
@@ -147,7 +185,13 @@ export const createAnswers = <A extends Answer>(deps: {
         queue(answer)
       },
     }
-    const rewrite = (body: string): string => rewriteJson(body, job.pointers, readdressOf(answer))
+    const rewrite = (body: string): string => {
+      const { signed } = job
+      const text = rewriteJson(body, job.pointers, readdressOf(answer))
+      return signed === null
+        ? text
+        : rewriteJson(text, signed.pointers, readdressSigned(answer, signed.seal))
+    }
     const into = json
       ? held(deps.rewrittenBody, plain, rewrite, () => (answer.unrewritten = true))
       : plain
@@ -161,18 +205,23 @@ export const createAnswers = <A extends Answer>(deps: {
           () =>
             deps.stop(
               answer,
-              new Problem('upstream_unreachable', 'the answer’s content coding is broken'),
+              new Problem('upstream_unreachable', 'the answer’s content coding is broken', {
+                headers: codingFault('upstream_unreachable'),
+              }),
             ),
         )
   }
   const send = (answer: A): void => {
-    const { res, first } = answer
+    const { req, res, first } = answer
     answer.due = false
     answer.first = null
     if (answer.done) return
     try {
-      if (answer.whole) res.end(first ?? undefined)
-      else if (first !== null) res.write(first)
+      if (answer.whole) {
+        res.end(first ?? undefined)
+        // The provider answered before it had read everything: a caller that still writes would never look.
+        if (!req.complete) req.unpipe().resume()
+      } else if (first !== null) res.write(first)
       else res.flushHeaders()
     } catch (cause) {
       deps.stop(answer, new Problem('internal', 'the answer could not be sent', { cause }))
@@ -188,14 +237,9 @@ export const createAnswers = <A extends Answer>(deps: {
 
   return {
     /** The head has come. */
-    head: (
-      answer: A,
-      raw: readonly (string | Buffer)[],
-      code: number,
-      text: string | undefined,
-    ): void => {
+    head: (answer: A, raw: readonly (string | Buffer)[], code: number): void => {
       answer.status = code
-      answer.sink = begin(answer, raw, code, text)
+      answer.sink = begin(answer, raw, code)
       queue(answer)
     },
     /** @returns whether there is room for more */

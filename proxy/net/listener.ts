@@ -6,6 +6,17 @@ import { createConnection } from 'node:net'
 import type { Log } from '../model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from '../problem.ts'
 import { remembered } from '../remember.ts'
+import {
+  closing,
+  createBodies,
+  mannerly,
+  STILL_MS,
+  TIMED_OUT,
+  unheard,
+  written,
+  type Broken,
+  type Connection,
+} from './sockets.ts'
 import { gather } from './turn.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
@@ -29,6 +40,19 @@ const hostname = (host: string): string | null => {
   return match?.[1]?.toLowerCase() ?? null
 }
 
+/** Until the headers are whole, ms. */
+const HEADERS_MS = 30_000
+
+/** @throws Problem 505 http_version_unsupported, 400 request_invalid */
+const checkVersion = ({ httpVersion, headers }: IncomingMessage): void => {
+  if (httpVersion === '1.1') return
+  if (httpVersion !== '1.0')
+    throw new Problem('http_version_unsupported', 'this listener speaks HTTP/1.1 and HTTP/1.0')
+  if (headers['transfer-encoding'] !== undefined)
+    // RFC 9112 6.1
+    throw new Problem('request_invalid', 'HTTP/1.0 has no transfer-encoding: its framing is faulty')
+}
+
 export const startListener = async (options: {
   /** The configuration key, for messages: `listeners.agent`. */
   readonly key: string
@@ -38,6 +62,8 @@ export const startListener = async (options: {
   readonly maxHeaderBytes: number
   readonly names: readonly string[]
   readonly origins: readonly string[]
+  /** Throws the Problem of a header section with more than one reading. */
+  readonly check: (rawHeaders: readonly string[]) => void
   /** Is this the name of a host that some connection serves? */
   readonly serves: (host: string) => boolean
   /** Base of problem types: `connect.url`. */
@@ -51,6 +77,7 @@ export const startListener = async (options: {
   ) => void
   readonly api: (req: IncomingMessage, res: ServerResponse, id: string) => void
   readonly refused: (code: ProblemCode, id: string) => void
+  readonly log: Log
 }): Promise<Listening> => {
   const own = new Set([
     'localhost',
@@ -73,13 +100,35 @@ export const startListener = async (options: {
     return name.endsWith('.localhost') && options.serves(name.slice(0, -10)) ? 'served' : null
   }
 
+  /** Refuses, and reads no further request on this connection. */
   const refuse = (res: ServerResponse, id: string, problem: Problem): void => {
-    options.refused(problem.code, id)
-    const answer = problemAnswer(problem, id, options.typeBase)
-    res.writeHead(answer.status, { ...answer.headers, connection: 'close' }).end(answer.body)
+    const { status, headers, body } = problemAnswer(problem, id, options.typeBase)
+    res.shouldKeepAlive = false
+    res.writeHead(status, headers).end(body)
   }
+  /** The same where Node offers no response. */
+  const refusal = (problem: Problem): string => {
+    const id = options.newId()
+    options.refused(problem.code, id)
+    const { status, headers, body } = problemAnswer(problem, id, options.typeBase)
+    return written(status, headers, body)
+  }
+  const problemOf = (error: Broken): Problem =>
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? new Problem(
+          'headers_too_large',
+          `the headers pass ${options.maxHeaderBytes} bytes (limits.headers)`,
+        )
+      : error.code === TIMED_OUT
+        ? new Problem('request_timeout', `the headers were not whole after ${HEADERS_MS / 1_000} s`)
+        : new Problem('request_invalid', 'the request is not valid HTTP/1.1')
   const admit = (req: IncomingMessage): 'call' | 'api' => {
-    const { origin, 'sec-fetch-site': site, host } = req.headers
+    const { origin, 'sec-fetch-site': site, host, expect } = req.headers
+    checkVersion(req)
+    options.check(req.rawHeaders)
+    // HTTP/1.0 has no expectations (RFC 9110 10.1.1).
+    if (expect !== undefined && req.httpVersionMinor === 1 && !/^100-continue$/i.test(expect))
+      throw new Problem('expectation_failed', 'of expectations only 100-continue is met here')
     if (
       (origin !== undefined || site !== undefined) &&
       !(origin !== undefined && origins.has(origin))
@@ -120,24 +169,58 @@ export const startListener = async (options: {
     return 'call'
   }
 
-  type Arrival = { readonly req: IncomingMessage; readonly res: ServerResponse }
-  const begin = ({ req, res }: Arrival): void => {
-    // Whoever left while the call waited for its turn gets no answer.
-    if (res.closed) return
+  type Arrival = {
+    readonly req: IncomingMessage
+    readonly res: ServerResponse
+    readonly connection: Connection
+    /** The answer to the request before it on its connection. */
+    readonly before: ServerResponse | null
+  }
+  const begin = ({ req, res, connection, before }: Arrival): void => {
+    // Whoever left while the call waited for its turn gets no answer; who sent nonsense has one.
+    if (res.closed || res.writableEnded) return
+    if (before?.shouldKeepAlive === false) return unheard(req, res)
     const id = options.newId()
+    if (connection.res === res) connection.id = id
     try {
-      if (admit(req) === 'api') options.api(req, res, id)
-      else options.call(req, res, id, options.dedicated)
+      try {
+        const kind = admit(req)
+        if (!req.complete) bodies.watch(connection)
+        if (kind === 'api') options.api(req, res, id)
+        else options.call(req, res, id, options.dedicated)
+      } catch (error) {
+        const problem = toProblem(error)
+        options.refused(problem.code, id)
+        refuse(res, id, problem)
+      }
     } catch (error) {
-      refuse(res, id, toProblem(error))
+      // The others of this turn go on.
+      options.log.error({ err: error }, 'a request could not be refused')
+      res.destroy()
     }
   }
+  /** The body of the latest request will not come: whoever reads it answers, else it is answered here. */
+  const fail = ({ req, res, id }: Connection, problem: Problem): void => {
+    if (req === null || res === null) return
+    if (res.headersSent) req.socket.destroy()
+    else if (id === '') {
+      const own = options.newId()
+      options.refused(problem.code, own)
+      refuse(res, own, problem)
+    } else if (req.listenerCount('error') > 0) req.emit('error', problem)
+    else refuse(res, id, problem)
+  }
+  const bodies = createBodies((connection) =>
+    fail(
+      connection,
+      new Problem('request_timeout', `nothing came of the body for ${STILL_MS / 1_000} s`),
+    ),
+  )
   // Calls that arrive together go their way together: each station stays in the processor's caches.
   const arrived = gather<Arrival>((batch) => batch.forEach(begin))
-  const onRequest = (req: IncomingMessage, res: ServerResponse): void => arrived({ req, res })
   const limits = {
     maxHeaderSize: options.maxHeaderBytes,
-    headersTimeout: 30_000,
+    headersTimeout: HEADERS_MS,
     // Uploads and held calls may be long; way/forward has the deadlines of a call.
     requestTimeout: 0,
     keepAliveTimeout: 65_000,
@@ -148,54 +231,25 @@ export const startListener = async (options: {
     requireHostHeader: false,
     noDelay: true,
   }
-  const server: Server =
+  const server: Server = mannerly(
     options.tls === null
-      ? createServer(limits, onRequest)
-      : createTlsServer({ ...limits, ...options.tls, minVersion: 'TLSv1.2' }, onRequest)
+      ? createServer(limits)
+      : createTlsServer({ ...limits, ...options.tls, minVersion: 'TLSv1.2' }),
+    {
+      call: (req, res, connection, before) => arrived({ req, res, connection, before }),
+      refusal: (error) => refusal(problemOf(error)),
+      broken: (connection, error) => fail(connection, problemOf(error)),
+      tunnel: () =>
+        refusal(
+          new Problem(
+            'method_not_allowed',
+            'CONNECT tunnels would hide the call from policy: give the client http:// addresses (HTTP_PROXY, not HTTPS_PROXY), or set its base URL to this deputy followed by the host, such as http://127.0.0.1:7410/api.github.com',
+          ),
+        ),
+    },
+  )
   // Node's default cap drops headers silently; the byte limit above is the one that counts.
   server.maxHeadersCount = 0
-  server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {
-    res.writeContinue()
-    onRequest(req, res)
-  })
-  server.on('connect', (_req, socket) => {
-    const id = options.newId()
-    options.refused('method_not_allowed', id)
-    const answer = problemAnswer(
-      new Problem(
-        'method_not_allowed',
-        'CONNECT tunnels would hide the call from policy: use http:// and the absolute form',
-      ),
-      id,
-      options.typeBase,
-    )
-    socket.end(
-      `HTTP/1.1 405 Method Not Allowed\r\n${Object.entries(answer.headers)
-        .map(([k, v]) => `${k}: ${v}`)
-        .join('\r\n')}\r\nconnection: close\r\n\r\n${answer.body}`,
-    )
-  })
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    if (!socket.writable || error.code === 'ECONNRESET') return socket.destroy()
-    const large = error.code === 'HPE_HEADER_OVERFLOW'
-    const id = options.newId()
-    const problem = large
-      ? new Problem(
-          'headers_too_large',
-          `the headers pass ${options.maxHeaderBytes} bytes (limits.headers)`,
-        )
-      : new Problem('request_invalid', 'the request is not valid HTTP/1.1')
-    options.refused(problem.code, id)
-    const answer = problemAnswer(problem, id, options.typeBase)
-    return socket.end(
-      `HTTP/1.1 ${answer.status} ${large ? 'Request Header Fields Too Large' : 'Bad Request'}\r\n${Object.entries(
-        answer.headers,
-      )
-        .map(([k, v]) => `${k}: ${v}`)
-        .join('\r\n')}\r\nconnection: close\r\n\r\n${answer.body}`,
-    )
-  })
-
   if ('path' in options.listen) await clearStaleSocket(options.listen.path, options.key)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
@@ -215,15 +269,10 @@ export const startListener = async (options: {
       bound === null || typeof bound === 'string'
         ? `unix:${bound ?? ''}`
         : `${scheme}://${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`,
-    close: (ms) =>
-      new Promise((resolve) => {
-        const timer = setTimeout(() => server.closeAllConnections(), ms)
-        server.close(() => {
-          clearTimeout(timer)
-          resolve()
-        })
-        server.closeIdleConnections()
-      }),
+    close: (ms) => {
+      bodies.close()
+      return closing(server, ms)
+    },
   }
 }
 
@@ -268,16 +317,12 @@ export const startControl = async (
   } catch (error) {
     return none(error instanceof Error ? error.message : 'unknown')
   }
-  const server = createServer(listener)
+  const server = mannerly(createServer(), { call: listener })
   const problem = await new Promise<string | null>((resolve) => {
     server.once('error', (error) => resolve(error.message))
     server.listen(path, () => resolve(null))
   })
   if (problem !== null) return none(problem)
   chmodSync(path, 0o600)
-  return () =>
-    new Promise((resolve) => {
-      server.close(() => resolve())
-      server.closeAllConnections()
-    })
+  return () => closing(server, 0)
 }

@@ -13,12 +13,16 @@ import { Problem } from '../problem.ts'
 /** `push` says whether there is room for more. */
 export type Sink = { readonly push: (chunk: Buffer) => boolean; readonly end: () => void }
 
-/** Limits a streamed body (bytes), and keeps the caller's socket alive when the upstream breaks. */
-export const bounded = (req: IncomingMessage, limit: number): Transform => {
+/**
+ * Limits a streamed body (bytes), and keeps the caller's socket alive when the upstream breaks.
+ * @param moved some of it went on
+ */
+export const bounded = (req: IncomingMessage, limit: number, moved: () => void): Transform => {
   let size = 0
   const pipe = new Transform({
     transform(chunk: Buffer, _encoding, done: TransformCallback) {
       size += chunk.length
+      moved()
       if (size <= limit) return done(null, chunk)
       const what = `the body passes limits.request_body (${limit} bytes)`
       return done(new Problem('request_too_large', what))
@@ -80,12 +84,25 @@ export const decoded = (
   resume: () => void,
   broken: () => void,
 ): Sink => {
-  decoder.on('data', (chunk: Buffer) => {
-    if (into.push(chunk)) return
-    decoder.pause()
-    out.once('drain', () => decoder.resume())
-  })
-  decoder.on('end', into.end)
+  // An event has no caller: what a step throws here would end the process.
+  const guarded = <T>(step: (given: T) => void): ((given: T) => void) => {
+    return (given) => {
+      try {
+        step(given)
+      } catch {
+        broken()
+      }
+    }
+  }
+  decoder.on(
+    'data',
+    guarded((chunk: Buffer) => {
+      if (into.push(chunk)) return
+      decoder.pause()
+      out.once('drain', () => decoder.resume())
+    }),
+  )
+  decoder.on('end', guarded(into.end))
   decoder.on('error', broken)
   return {
     push(chunk) {

@@ -18,8 +18,12 @@ export type FailureKind =
   | 'transient'
   /** The request never left. */
   | 'not_sent'
+  /** The provider refused, in words that say neither of the grant nor of the client that it is at fault. */
+  | 'refused'
   /** It may have worked, and the answer is lost. */
   | 'unknown'
+  /** It probably worked: the whole answer came, or came while this process stood still, and could not be read. */
+  | 'unread'
 
 /** What a step is: an administrator there must approve, the person must sign in more strongly, or say yes again. */
 export type Step = 'admin' | 'sign_in' | 'consent'
@@ -47,6 +51,8 @@ const KINDS: ReadonlyMap<string, FailureKind> = new Map(
     our_fault:
       'invalid_client unauthorized_client incorrect_client_credentials bad_client_secret bad_client_id invalid_client_id invalid_redirect invalid_redirect_uri bad_redirect_uri redirect_uri_mismatch unsupported_grant_type unsupported_token_type',
     busy: 'slow_down ratelimited rate_limited rate_limit_exceeded too_many_requests temporarily_unavailable authorization_pending',
+    transient:
+      'server_error internal_error internal_server_error fatal_error service_unavailable request_timeout unknown_error',
   }).flatMap(([kind, words]) => words.split(' ').map((word) => [word, kind as FailureKind])),
 )
 /** Steps in the words of RFC 6749, OpenID Connect, RFC 9470, Google, Microsoft and Salesforce. */
@@ -118,11 +124,13 @@ export const readTokenAnswer = (
     return failureOf(rules, raw, body, error, now)
   const access = first(body, rules.accessToken)
   if (typeof access !== 'string' || access === '')
-    return fail('unknown', body === null ? 'unreadable_answer' : 'no_token')
+    return body === null
+      ? fail(isWhole(raw) ? 'unread' : 'unknown', 'unreadable_answer')
+      : fail('unread', 'no_token')
   const other = Object.entries(rules.onlyIf ?? {}).find(
     ([where, want]) => atPointer(body, where) !== want,
   )
-  if (other !== undefined) return fail('unknown', 'token_of_another_slot')
+  if (other !== undefined) return fail('unread', 'token_of_another_slot')
   const type = word(atPointer(body, '/token_type'))?.toLowerCase()
   // A sender-constrained token presented as a bearer token would be refused at every call (RFC 9449 5).
   if (type === 'dpop' || type === 'mac') return fail('our_fault', 'unsupported_token_type')
@@ -142,6 +150,10 @@ export const readTokenAnswer = (
     account: account === null ? null : accountAt(body, account),
   }
 }
+
+/** An answer of the token endpoint itself, not a page of something before it: too long, or JSON with no one reading. */
+const isWhole = ({ body }: RawAnswer): boolean =>
+  body === null || /^[\s\uFEFF]*[{[]/.test(body.slice(0, 1_000))
 
 /** What introspection adds to a token (RFC 7662 2.2); an answer that says nothing of it changes nothing. */
 export const readIntrospection = (
@@ -223,6 +235,9 @@ const failureOf = (
   }
 }
 
+/** Said of the address or the moment, not of what was asked. */
+const ELSEWHERE: ReadonlySet<number> = new Set([404, 405, 408, 425])
+
 /** Decided on the parsed word; a status alone is never a dead grant. A gateway's 502 or 504 says nothing of the provider. */
 const kindOf = (
   status: number,
@@ -241,7 +256,9 @@ const kindOf = (
     const kind = KINDS.get(word?.toLowerCase() ?? '')
     if (kind !== undefined) return kind
   }
-  return phrase ?? 'transient'
+  const spoken = words.some((word) => word != null && word !== '')
+  const refusal = spoken && (status < 300 || status >= 400) && !ELSEWHERE.has(status)
+  return phrase ?? (refusal ? 'refused' : 'transient')
 }
 
 /** JSON text of an object, small enough for a URL; null: it is none. */

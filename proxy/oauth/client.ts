@@ -10,6 +10,7 @@ import { authorizationUrl, type Ask } from './authorize.ts'
 import { readIntrospection, readTokenAnswer } from './answer.ts'
 import type { TokenAnswer } from './answer.ts'
 import { accountAt, parseBody } from './body.ts'
+import { meansUnauthorized } from '../wire/json.ts'
 import type { Account } from './body.ts'
 import { revokeAt, type Revoked } from './revocation.ts'
 import {
@@ -168,9 +169,14 @@ export const createOAuthClient = ({
       throw refused('the ID token was made for another request', raw)
     if (answer.kind === 'tokens')
       // Where refresh tokens are never used, none is kept.
-      return provider.refresh === null
-        ? { ...answer, tokens: { ...answer.tokens, refresh: null } }
-        : answer
+      return {
+        ...answer,
+        tokens: {
+          ...answer.tokens,
+          clientId: connection.clientId,
+          ...(provider.refresh === null ? { refresh: null } : {}),
+        },
+      }
     const known =
       connection.clientSecret === null ? secrets : [...secrets, connection.clientSecret.reveal()]
     return withoutEcho(answer, known)
@@ -289,6 +295,45 @@ export const createOAuthClient = ({
         good && provider.account !== null ? accountAt(parseBody(raw), provider.account) : null
       if (account !== null) return account
       throw refused('the provider did not say whose account this is', raw)
+    },
+
+    /**
+     * Does the provider still know this access token? Asked of introspection, or of userinfo; `unknown` where neither
+     * says. Never throws for what the provider or the network does.
+     */
+    alive: async (
+      connection: Connection,
+      access: Secret,
+    ): Promise<'alive' | 'dead' | 'unknown'> => {
+      const { introspect, userinfo, userinfoBody, unauthorized } = connection.provider
+      const headers = presented(connection.provider, access)
+      const asked =
+        introspect && introspect.auth === 'client'
+          ? post(connection, introspect.url, {
+              token: access.reveal(),
+              token_type_hint: 'access_token',
+            })
+          : userinfo === null
+            ? null
+            : send(
+                userinfo,
+                userinfoBody
+                  ? {
+                      method: 'POST',
+                      headers: { ...headers, 'content-type': JSON_TYPE },
+                      body: userinfoBody,
+                    }
+                  : { method: 'GET', headers },
+              )
+      const raw = await asked
+      if (raw === null || 'kind' in raw) return 'unknown'
+      const body = parseBody(raw)
+      if (introspect && introspect.auth === 'client') {
+        const active = raw.status === 200 ? body?.['active'] : undefined
+        return active === false ? 'dead' : active === true ? 'alive' : 'unknown'
+      }
+      if (raw.status === 401 || meansUnauthorized(unauthorized, body)) return 'dead'
+      return raw.status === 200 ? 'alive' : 'unknown'
     },
 
     /** Revokes at the provider, the refresh token first. Never throws for what the provider or the network does. */

@@ -1,4 +1,5 @@
 // What a consent earned: stored for the person, or held until the application says who was at its page, or given back.
+import { lacking, widened } from '../wire/scopes.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createHash } from 'node:crypto'
 import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
@@ -72,8 +73,9 @@ export const createKeeper = (parts: FlowParts) => {
       await event('failed', flow, { ...actor, reason: 'ended_meanwhile', revoked })
       return { kind: 'used' }
     }
-    const granted = tokens.scopes ?? []
-    const missing = flow.scopes.filter((scope) => !granted.includes(scope))
+    // What was granted, and all that it contains (RFC 6749 3.3).
+    const granted = widened(connection.provider, tokens.scopes ?? [])
+    const missing = lacking(connection.provider, granted, flow.scopes)
     const before = await parts.grantedTo(flow)
     try {
       await vault.connect({

@@ -14,6 +14,7 @@ import type {
 import { Problem } from '../problem.ts'
 import type { Sealer } from '../vault/seal.ts'
 import { createFinish } from './callback.ts'
+import { askable, lacking, widened } from '../wire/scopes.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createKeeper } from './confirm.ts'
 import { createQuota, QUOTA_MS } from './patience.ts'
@@ -69,13 +70,11 @@ const STUCK: ReadonlySet<string> = new Set(['admin_required', 'client_refused'])
 const POLL_MS = 5_000
 /** Flows that are waited for are looked at one by one, this far apart: a thousand held calls are no load of their own. */
 const SPREAD_MS = 30
-const ID = /^[A-Za-z0-9_-]{43}$/
+const ID = /^[\w-]{43}$/
 const AUTHORIZATION_ID = /^ac_([0-9a-f]{64})$/
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
-const union = (...lists: readonly (readonly string[])[]): readonly string[] => [
-  ...new Set(lists.flat()),
-]
+const union = (...lists: readonly (readonly string[])[]) => [...new Set(lists.flat())]
 export const createFlows = (deps: FlowDeps) => {
   const { store, vault, sealer, client, clock, publicUrl } = deps
   const legTtlMs = deps.legTtlMs ?? LEG_MS
@@ -148,12 +147,15 @@ export const createFlows = (deps: FlowDeps) => {
   const settle = async (flow: Flow): Promise<void> => {
     const holding = await holdingOf(flow)
     if (holding.kind !== 'held' || holding.status !== 'active') return
-    const has = new Set(holding.scopes.filter((scope) => holding.granted?.includes(scope)))
+    const provider = deps.connections().get(flow.connection)?.provider ?? {}
+    const lacks = (held: readonly string[] | null, scopes: readonly string[]) =>
+      lacking(provider, held ?? [], scopes).length > 0
     for (const row of await store.flows.open(flow.person)) {
       const same = row.agent === flow.agent && row.connection === flow.connection
       // Somebody is at the provider, or the application is to confirm: that goes its own way.
       const busy = row.held != null || (row.legExpiresAt ?? 0) > clock.now()
-      if (!same || busy || !row.scopes.every((scope) => has.has(scope))) continue
+      if (!same || busy || lacks(holding.scopes, row.scopes) || lacks(holding.granted, row.scopes))
+        continue
       // It ended by itself meanwhile, here or at another replica.
       if (!(await store.flows.finish(row.hash, 'completed', null))) continue
       await store.publish('flow', row.hash)
@@ -225,8 +227,7 @@ export const createFlows = (deps: FlowDeps) => {
     return { ...begun(row), after }
   }
 
-  const holdingOf = (flow: Flow): Holding | Promise<Holding> =>
-    vault.look(flow.person, flow.connection, flow.agent)
+  const holdingOf = (flow: Flow) => vault.look(flow.person, flow.connection, flow.agent)
   const grantedTo = (holding: Holding): readonly string[] =>
     holding.kind === 'held' ? (holding.granted ?? []) : []
 
@@ -238,10 +239,12 @@ export const createFlows = (deps: FlowDeps) => {
     const holding = await holdingOf(flow)
     if (holding.kind === 'none') return { kind: 'provider', asked: flow.scopes }
     const usable = holding.status === 'active' && !flow.reauthorization
-    if (usable && flow.scopes.every((scope) => holding.scopes.includes(scope)))
+    if (usable && lacking(connection.provider, holding.scopes, flow.scopes).length === 0)
       return { kind: 'grant' }
     // A provider may replace the old grant by what is asked now: what was given before is asked again.
-    const before = holding.scopes.filter((scope) => connection.scopes.includes(scope))
+    const before = widened(connection.provider, holding.scopes).filter((scope) =>
+      connection.scopes.includes(scope),
+    )
     return { kind: 'provider', asked: union(flow.scopes, before) }
   }
   const parts = {
@@ -268,7 +271,8 @@ export const createFlows = (deps: FlowDeps) => {
       } = {},
     ): Promise<Begun> => {
       const { provider, scopes: most = [] } = deps.connections().get(connection) ?? {}
-      const sorted = union(provider?.scopeWhole === true ? most : scopes).toSorted()
+      const asked = provider === undefined ? scopes : askable(provider, most, scopes)
+      const sorted = union(provider?.scopeWhole === true ? most : asked).toSorted()
       const challenge = options.challenge ? JSON.stringify(options.challenge) : null
       const key = JSON.stringify([
         person.tenant,

@@ -1,6 +1,6 @@
 // The keys by which an issuer's assertions are verified: asked, followed, and for how long they serve unasked.
-import { readFile, stat } from 'node:fs/promises'
 import { createLocalJWKSet, type JSONWebKeySet } from 'jose'
+import { readText } from '../files.ts'
 import type { Clock, Log } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { atPointer, parseStrict } from '../wire/json.ts'
@@ -51,14 +51,6 @@ export const readJwks = (text: string): KeySet => {
   return createLocalJWKSet(parsed as JSONWebKeySet)
 }
 
-const within = async <T>(ms: number, work: Promise<T>): Promise<T> => {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms)
-  })
-  return Promise.race([work, late]).finally(() => clearTimeout(timer))
-}
-
 /** Reads from the issuer, or from the file. @returns the text of the key set, each time anew */
 const createReader = (
   { issuer, jwksUri, jwksFile }: KeySource,
@@ -88,17 +80,7 @@ const createReader = (
     found = { uri, at }
     return uri
   }
-  if (jwksFile !== null) {
-    // A read that hangs is not begun twice: each takes a thread of the pool.
-    let hanging: Promise<string> | null = null
-    const read = async (): Promise<string> => {
-      const about = await stat(jwksFile)
-      if (!about.isFile() || about.size > MAX_JWKS)
-        throw new Error(`${jwksFile} is no file of at most 256 kB`)
-      return readFile(jwksFile, 'utf8')
-    }
-    return () => within(DEADLINE_MS, (hanging ??= read().finally(() => (hanging = null))))
-  }
+  if (jwksFile !== null) return () => readText(jwksFile, MAX_JWKS)
   return async (again) => {
     const end = clock.mono() + DEADLINE_MS
     const known = found !== null && !again && clock.mono() - found.at < DISCOVERY_EVERY_MS

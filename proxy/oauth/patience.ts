@@ -5,6 +5,10 @@ import type { TokenFailure } from './answer.ts'
 
 /** After the provider refused our client, nobody asks with it for this long. */
 export const CIRCUIT_MS = 60_000
+/** While nobody asks, one grant after the other may try, this far apart. */
+const PROBE_MS = 1_000
+/** So many grants that are refused in one word, and none that is renewed between them: it is the client. */
+const ALIKE = 3
 
 export const reauthorize = (detail: string, challenge: Challenge = {}): Problem =>
   new Problem('reauthorization_required', detail, { extra: challenge })
@@ -31,10 +35,77 @@ export const coolDown = (
 ): number => {
   if (failure.kind === 'busy')
     return Math.min(Math.max(failure.retryAfterMs ?? jittered(5_000), 1_000), 3_600_000)
-  if (failure.kind === 'our_fault') return 0
-  if (failure.kind !== 'unknown') return jittered(failure.kind === 'not_sent' ? 3_000 : 10_000)
+  if (failure.kind === 'our_fault') return jittered(15_000)
+  if (failure.kind !== 'unknown' && failure.kind !== 'unread')
+    return jittered(failure.kind === 'not_sent' ? 3_000 : 10_000)
   if (!unknownBefore) return jittered(3_000)
   return lostResponse === 'no' || lostResponse === 'unknown' ? 300_000 : 30_000
+}
+
+/** A refusal that lasts this long, ms, and came this often does not heal by waiting. */
+const LASTING_MS = 300_000
+const LASTING_TIMES = 3
+/** What persists is tried again this often, ms. */
+export const DOUBTFUL_MS = 300_000
+
+/**
+ * Counts a refusal in words that blame neither the grant nor the client; null: not one of those.
+ * @param renewed did another grant of the connection get a token within so many ms?
+ * @returns `lasting`: only the person can help, as far as anybody knows
+ */
+export const refusals = async (
+  { kind, error }: TokenFailure,
+  before: { readonly since: number; readonly times: number } | null,
+  at: { readonly now: number; readonly blamed: boolean; readonly alone: boolean },
+  renewed: (ms: number) => Promise<boolean>,
+): Promise<{
+  readonly since: number
+  readonly times: number
+  readonly lasting: boolean
+} | null> => {
+  if (kind !== 'refused' && kind !== 'our_fault') return null
+  // Some say unauthorized_client of one dead grant (Atlassian). Any other word for a wrong client lasts only where
+  // others fared better since.
+  const ours = kind === 'our_fault' && (at.blamed || error !== 'unauthorized_client')
+  const since = before?.since ?? at.now
+  const times = (before?.times ?? 0) + 1
+  const long = !ours && times >= LASTING_TIMES && at.now - since >= LASTING_MS
+  const window = ours ? at.now - since : Math.max(LASTING_MS, at.now - since)
+  return { since, times, lasting: long || (at.alone && (await renewed(window))) }
+}
+
+/** Whether a provider refuses our client, or only some grants of it. Ends with the process; one a connection. */
+export const createCircuit = (mono: () => number) => {
+  let word = ''
+  let until = 0
+  let probedAt = -PROBE_MS
+  let probing = false
+  const refused = new Set<string>()
+  return {
+    /** ms for which this caller may not ask; 0: it may, and tells `left` when it is done. */
+    enter: (): number => {
+      const left = until - mono()
+      if (left <= 0) return 0
+      if (probing || mono() - probedAt < PROBE_MS) return left
+      probing = true
+      probedAt = mono()
+      return 0
+    },
+    left: (): void => void (probing = false),
+    works: (): void => {
+      refused.clear()
+      until = 0
+    },
+    /** @returns `blamed`: it is the client; `alone`: no other grant was refused since one was renewed */
+    refuses: (credential: string, { kind, error }: TokenFailure) => {
+      if (error !== word) refused.clear()
+      word = error
+      refused.add(credential)
+      const blamed = kind === 'our_fault' && refused.size >= ALIKE
+      if (blamed) until = mono() + CIRCUIT_MS
+      return { blamed, alone: refused.size === 1 }
+    },
+  }
 }
 
 /** At most `most` at once per key; the others queue. */

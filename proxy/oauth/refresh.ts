@@ -6,11 +6,13 @@ import { Problem } from '../problem.ts'
 import type { TokenAnswer, TokenFailure } from './answer.ts'
 import type { OAuthClient } from './client.ts'
 import {
-  CIRCUIT_MS,
   coolDown,
+  createCircuit,
   createSlots,
+  DOUBTFUL_MS,
   inProgress,
   reauthorize,
+  refusals,
   unavailable,
 } from './patience.ts'
 import { need } from './request.ts'
@@ -20,7 +22,7 @@ import type { Spool } from './unstored.ts'
 export type RefreshDeps = {
   readonly vault: Pick<
     Vault,
-    'open' | 'opened' | 'lease' | 'rotate' | 'revive' | 'known' | 'release'
+    'open' | 'opened' | 'lease' | 'rotate' | 'revive' | 'known' | 'release' | 'doubt' | 'renewed'
   >
   readonly spool?: Spool
   readonly client: Pick<OAuthClient, 'refresh' | 'revoke'>
@@ -55,11 +57,22 @@ export type Refresher = {
 
 /** Longer than every try of one refresh together. */
 const LEASE_MS = 60_000
-/** No further try begins later than this after the lease was taken: one takes at most 20 s. */
+/** No further try begins later than this after the lease was taken: one takes at most 20 s, longer than callers wait. */
 const LAST_TRY_MS = 35_000
 const WAIT_MS = 8_000
 const POLL_MS = 250
 
+/** A credential that is left alone until `until`, ms since the epoch. */
+type Rest = {
+  readonly generation: number
+  readonly until: number
+  readonly error: string
+  readonly doubtful: boolean
+}
+const NEITHER = { blamed: false, alone: false }
+const DOUBTFUL = 'the provider refuses to renew the grant'
+/** What a caller is asked: which token will not do any more, and whether the API itself refused it. */
+type Asked = { readonly id: string; readonly generation: number; readonly refused: boolean }
 type Leased = Extract<Awaited<ReturnType<Vault['lease']>>, { kind: 'leased' }>
 
 export const createRefresher = (deps: RefreshDeps): Refresher => {
@@ -69,13 +82,15 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   const flights = new Map<string, Promise<Fresh>>()
   const unstored = createUnstored({ vault, spool: deps.spool ?? null, client, clock, log, sleep })
   const inSlot = createSlots(4)
-  /** Definitions whose client the provider refused, until when (monotonic ms). A reload makes new ones. */
-  const broken = new WeakMap<Connection, number>()
+  /** A reload makes new ones. */
+  const circuits = new WeakMap<Connection, ReturnType<typeof createCircuit>>()
+  const circuitOf = (connection: Connection) => {
+    const circuit = circuits.get(connection) ?? createCircuit(clock.mono)
+    circuits.set(connection, circuit)
+    return circuit
+  }
   /** Credentials that are cooling down; saves asking the store at every call. */
-  const resting = new LRUCache<
-    string,
-    { readonly generation: number; readonly until: number; readonly error: string }
-  >({ max: 10_000 })
+  const resting = new LRUCache<string, Rest>({ max: 10_000 })
   const spreads = new LRUCache<string, number>({ max: 10_000 })
 
   const jittered = (ms: number): number => Math.round(ms * (0.8 + 0.4 * random()))
@@ -117,7 +132,11 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
       const answer = await client.refresh(connection, refresh, { access, scopes })
       // Pinned at the consent: a token for another host is not one that this person agreed to.
       const moved = answer.kind === 'tokens' && host && (answer.tokens.host ?? host) !== host
-      return moved ? said('dead', 'host_changed') : answer
+      if (moved) return said('dead', 'host_changed')
+      // A whole answer that nobody can use: what it replaced is spent.
+      return answer.kind === 'our_fault' && answer.error === 'unsupported_token_type'
+        ? { ...answer, kind: 'unread' }
+        : answer
     } catch (error) {
       log.error(
         {
@@ -149,33 +168,58 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     }
   }
 
+  /** What the store is told of a failure, and whether only the person can help. */
+  const judged = async (
+    failure: TokenFailure,
+    connection: Connection,
+    { credential, refused, unknownBefore }: Leased,
+    asked: Asked,
+  ) => {
+    const { kind, error } = failure
+    const { lostResponse } = connection.provider
+    const spent = kind === 'unread' && lostResponse !== 'yes' && lostResponse !== 'partly'
+    if (kind === 'dead' || kind === 'step' || spent)
+      return { dead: true, refused: null, coolDownMs: 0 } as const
+    const refusal = kind === 'refused' || kind === 'our_fault'
+    const known = refusal ? circuitOf(connection).refuses(credential.id, failure) : NEITHER
+    const counted = await refusals(failure, refused, { now: clock.now(), ...known }, (ms) =>
+      vault.renewed(connection.name, credential.id, ms),
+    )
+    // Nobody is asked for anything while the access token is good.
+    const needed = asked.refused || lifeOf(credential) === 'over'
+    const doubtful = credential.doubtful === true || (needed && counted?.lasting === true)
+    const coolDownMs = doubtful
+      ? Math.max(DOUBTFUL_MS, failure.retryAfterMs ?? 0)
+      : coolDown(failure, lostResponse, unknownBefore, jittered)
+    if (known.blamed)
+      log.error(
+        { connection: connection.name, error },
+        'the provider refuses this client: check client_id, client_secret and client_auth',
+      )
+    return {
+      dead: false,
+      refused: counted && { ...counted, doubtful },
+      doubtful,
+      coolDownMs,
+    } as const
+  }
+
   const failed = async (
     failure: TokenFailure,
     connection: Connection,
     leased: Leased,
     unknown: boolean,
+    asked: Asked,
   ): Promise<Fresh> => {
-    const { credential, lease, unknownBefore } = leased
-    const { kind, error } = failure
-    const dead = kind === 'dead' || kind === 'step'
-    const coolDownMs = dead
-      ? 0
-      : coolDown(failure, connection.provider.lostResponse, unknownBefore, jittered)
-    const fields = {
-      credential: credential.id,
-      connection: connection.name,
-      kind,
-      error,
-      description: failure.description,
-    }
-    if (kind === 'our_fault') {
-      broken.set(connection, clock.mono() + CIRCUIT_MS)
-      log.error(
-        fields,
-        'the provider refuses this client: check client_id, client_secret and client_auth',
-      )
-    } else log.warn(fields, 'refresh failed')
-    const outcome = dead
+    const { credential, lease } = leased
+    const { id, generation } = credential
+    const { kind, error, description } = failure
+    const said = await judged(failure, connection, leased, asked)
+    log.warn(
+      { credential: id, connection: connection.name, kind, error, description },
+      'refresh failed',
+    )
+    const outcome = said.dead
       ? 'dead'
       : unknown
         ? 'unknown'
@@ -185,42 +229,58 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     // A step of an administrator or a stronger sign-in is told to whoever asks for the link.
     const told =
       failure.step === 'admin' || failure.step === 'sign_in' ? `${failure.step}_required` : error
-    await vault.release(credential.id, lease, { kind: outcome, error: told, coolDownMs })
+    await vault.release(id, lease, {
+      kind: outcome,
+      error: told,
+      coolDownMs: said.coolDownMs,
+      ...(said.refused === null ? {} : { refused: said.refused }),
+    })
     if (failure.claims !== undefined) {
-      const now = await vault.open(credential.id, { fresh: true })
+      const now = await vault.open(id, { fresh: true })
       if (now?.status === 'needs_reauth')
         throw reauthorize('the provider wants another sign-in', { claims: failure.claims })
     }
-    if (dead) {
+    if (said.dead) {
       // Still active: the release was fenced off, so somebody else has the lease, or stored a newer token already.
-      const now = await current(credential.id)
-      if (now.generation > credential.generation) return { credential: now, refreshed: false }
+      const now = await current(id)
+      if (now.generation > generation) return { credential: now, refreshed: false }
       throw inProgress()
     }
-    if (coolDownMs > 0)
-      resting.set(credential.id, {
-        generation: credential.generation,
-        until: clock.now() + coolDownMs,
-        error,
-      })
-    throw unavailable(error, kind === 'our_fault' ? CIRCUIT_MS : coolDownMs, failure)
+    const { doubtful, coolDownMs } = said
+    resting.set(id, { generation, until: clock.now() + coolDownMs, error, doubtful })
+    if (doubtful) throw reauthorize(DOUBTFUL)
+    throw unavailable(error, coolDownMs, failure)
   }
 
+  /** A refresh token is spent by the client that it was given to, and by no other: that may end the grant for good. */
+  const ofThisClient = async ({ id, generation, refused }: Asked, connection: Connection) => {
+    const { clientId, expiresAt, refresh, ...credential } = await current(id)
+    if (clientId == null || refresh === null || clientId === connection.clientId) return
+    if (credential.generation !== generation) return
+    log.error(
+      { credential: id, connection: connection.name, client_id: clientId },
+      'this grant belongs to another client: it waits until that one is configured again, or the person consents anew',
+    )
+    if (!refused && expiresAt !== null && expiresAt > clock.now())
+      throw unavailable('the grant belongs to another client', DOUBTFUL_MS)
+    await vault.doubt(id, generation, 'active', 'other_client')
+    throw reauthorize('the grant belongs to another client of this application')
+  }
+  const rested = ({ until, error, doubtful }: Omit<Rest, 'generation'>): Problem =>
+    doubtful ? reauthorize(DOUBTFUL) : unavailable(error, until - clock.now())
+
   /** One look at the lease, one refresh if it is ours; null: somebody else has it. */
-  const attempt = async (
-    id: string,
-    generation: number,
-    connection: Connection,
-  ): Promise<Fresh | null> => {
-    const until = (broken.get(connection) ?? 0) - clock.mono()
-    if (until > 0) throw unavailable('this client was refused moments ago', until)
+  const attempt = async (asked: Asked, connection: Connection): Promise<Fresh | null> => {
+    const { id, generation } = asked
     // Before the lease: nothing is asked, so nothing can be lost.
     need(connection, 'token')
+    await ofThisClient(asked, connection)
     const leased = await vault.lease(id, generation, LEASE_MS)
     if (leased.kind === 'busy') return null
     if (leased.kind === 'cooling') {
-      resting.set(id, { generation, until: leased.until, error: leased.error })
-      throw unavailable(leased.error, leased.until - clock.now())
+      const { until, error, doubtful } = leased
+      resting.set(id, { generation, until, error, doubtful })
+      throw rested({ until, error, doubtful })
     }
     if (leased.kind !== 'leased') {
       const credential = await current(id)
@@ -231,17 +291,19 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
           'the vault holds an older token than it did: was the database restored? Where refresh tokens rotate, people will be asked to consent again',
         )
       if (lifeOf(credential) !== 'over') return { credential, refreshed: false }
-      return attempt(id, credential.generation, connection)
+      return attempt({ ...asked, generation: credential.generation }, connection)
     }
     const { answer, unknown } = await send(connection, leased)
-    if (answer.kind === 'tokens')
+    if (answer.kind === 'tokens') {
+      circuitOf(connection).works()
       return {
         credential: await unstored.store(connection, leased, answer.tokens),
         refreshed: true,
       }
+    }
     return (
       (answer.kind === 'dead' ? await rival(leased, connection) : null) ??
-      failed(answer, connection, leased, unknown)
+      failed(answer, connection, leased, unknown, asked)
     )
   }
 
@@ -257,22 +319,34 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     return stored === null ? null : { credential: stored, refreshed: true }
   }
 
-  const fly = async (id: string, generation: number, connection: Connection): Promise<Fresh> => {
+  /** The attempt, unless the provider refuses this client: then one after the other. */
+  const admitted = async (asked: Asked, connection: Connection): Promise<Fresh | null> => {
+    const circuit = circuitOf(connection)
+    const ms = circuit.enter()
+    if (ms > 0) throw unavailable('this client was refused moments ago', ms)
+    try {
+      return await attempt(asked, connection)
+    } finally {
+      circuit.left()
+    }
+  }
+  const fly = async (asked: Asked, connection: Connection): Promise<Fresh> => {
     const giveUp = clock.mono() + WAIT_MS
     for (;;) {
-      const done = await inSlot(connection.provider.id, () => attempt(id, generation, connection))
+      const done = await inSlot(connection.provider.id, () => admitted(asked, connection))
       if (done !== null) return done
       if (clock.mono() > giveUp) throw inProgress()
       await sleep(POLL_MS)
     }
   }
-  const start = (id: string, generation: number, connection: Connection): Promise<Fresh> => {
+  const start = (asked: Asked, connection: Connection): Promise<Fresh> => {
+    const { id, generation } = asked
     const running = flights.get(id)
     if (running !== undefined) return running
     const rest = resting.get(id)
     if (rest !== undefined && rest.generation === generation && rest.until > clock.now())
-      return Promise.reject(unavailable(rest.error, rest.until - clock.now()))
-    const started = fly(id, generation, connection).finally(() => flights.delete(id))
+      return Promise.reject(rested(rest))
+    const started = fly(asked, connection).finally(() => flights.delete(id))
     flights.set(id, started)
     return started
   }
@@ -296,7 +370,9 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
       if (credential === null) throw reauthorize('the account is no longer connected')
       if (credential.status !== 'active') throw reauthorize('the provider withdrew the grant')
       const life = lifeOf(credential)
-      const good = life !== 'over' && credential.generation >= (want.minGeneration ?? 0)
+      const { generation } = credential
+      const refused = generation < (want.minGeneration ?? 0)
+      const good = life !== 'over' && !refused
       if (kept !== null) {
         if (good) return { credential, refreshed: false }
         throw new Problem('vault_unavailable', 'a refreshed token cannot be stored now')
@@ -305,7 +381,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
         return { credential, refreshed: false }
       if (good) {
         // Nobody waits while the old token is good; what fails here was logged where it failed.
-        start(id, credential.generation, connection).catch((error: unknown) =>
+        start({ id, generation, refused }, connection).catch((error: unknown) =>
           log.debug(
             { credential: id, reason: error instanceof Error ? error.message : 'unknown' },
             'early refresh failed',
@@ -315,7 +391,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
       }
       if (credential.refresh === null && life !== 'over')
         throw reauthorize('the provider refuses the token')
-      return patiently(start(id, credential.generation, connection))
+      return patiently(start({ id, generation, refused }, connection))
     },
 
     resume: unstored.resume,

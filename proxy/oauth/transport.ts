@@ -4,6 +4,11 @@ import type { RawAnswer } from './body.ts'
 
 /** Bytes of an answer that are read; a longer one counts as unreadable. */
 const MAX_BODY = 256 * 1024
+const TICK_MS = 500
+/** A tick that is later by this much: not the provider was slow, but this process stood still. */
+const STALL_MS = 2_000
+/** After that: time enough to read what came meanwhile. */
+const GRACE_MS = 2_000
 
 type Request = {
   readonly method: string
@@ -26,6 +31,8 @@ type Coded = {
   readonly cause?: unknown
   readonly errors?: unknown
   readonly name?: unknown
+  /** Of net/dial. */
+  readonly notSent?: unknown
 }
 
 /** Down to the error of the socket: fetch wraps it, and several addresses make an AggregateError. */
@@ -42,16 +49,17 @@ const socketError = (error: unknown): Coded => {
 const neverLeft = (error: Coded): boolean =>
   Array.isArray(error.errors) && error.errors.length > 0
     ? error.errors.every((each) => neverLeft(each as Coded))
-    : NOT_SENT.has(String(error.code)) ||
+    : error.notSent === true ||
+      NOT_SENT.has(String(error.code)) ||
       (error.code === 'ETIMEDOUT' && error.syscall === 'connect')
 
-const lost = (error: unknown): TokenFailure => {
+const lost = (error: unknown, stalled: boolean): TokenFailure => {
   const socket = socketError(error)
   const code = /^[A-Z][A-Z0-9_]{2,63}$/.test(String(socket.code))
     ? String(socket.code)
     : 'request_failed'
   return {
-    kind: neverLeft(socket) ? 'not_sent' : 'unknown',
+    kind: neverLeft(socket) ? 'not_sent' : stalled ? 'unread' : 'unknown',
     error: (error as Coded).name === 'TimeoutError' ? 'timeout' : code,
     description: null,
     retryAfterMs: null,
@@ -75,15 +83,44 @@ const readBody = async (response: Response): Promise<string | null> => {
   }
 }
 
+/**
+ * A deadline that counts only while this process runs. Stopped and continued, its timers fire before its sockets are
+ * read, though the answer lies in there: it is read first.
+ */
+const deadline = (ms: number) => {
+  const over = new AbortController()
+  let left = ms
+  let last = performance.now()
+  let stalled = false
+  const every = Math.min(TICK_MS, ms)
+  const timer = setInterval(() => {
+    const passed = performance.now() - last
+    last += passed
+    if (passed > every + STALL_MS) {
+      stalled = true
+      left = Math.max(left, GRACE_MS)
+    } else left -= passed
+    if (left <= 0) over.abort(new DOMException('the deadline has passed', 'TimeoutError'))
+  }, every)
+  return {
+    signal: over.signal,
+    stop: () => clearInterval(timer),
+    // It may be asked before the tick that would have noticed.
+    stalled: () => stalled || performance.now() - last > every + STALL_MS,
+  }
+}
+
 /** @param timeoutMs for the whole exchange, body included. Failures are values: nothing of the request is in them. */
 export const createSend =
   (fetch: typeof globalThis.fetch, timeoutMs: number) =>
   async (url: string, request: Request): Promise<RawAnswer | TokenFailure> => {
+    const { signal, stop, stalled } = deadline(timeoutMs)
     try {
-      const signal = AbortSignal.timeout(timeoutMs)
       const response = await fetch(url, { ...request, redirect: 'manual', signal })
       return { status: response.status, headers: response.headers, body: await readBody(response) }
     } catch (error) {
-      return lost(error)
+      return lost(error, stalled())
+    } finally {
+      stop()
     }
   }

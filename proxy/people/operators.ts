@@ -28,7 +28,7 @@ export type OperatorsDeps = RestDeps &
         }
       }
     >
-    readonly vault: Pick<Vault, 'list' | 'disallow'>
+    readonly vault: Pick<Vault, 'list' | 'disallow' | 'erase'>
     /** Where a credential is kept; null: nowhere. */
     readonly locate: (
       credential: string,
@@ -179,6 +179,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     await gate.mustServe(operator, person.tenant)
     const ended = await endAll(operator, person, null)
     const erased = { authorizations: await flows.erase(person), runs: await runs.erase(person) }
+    await vault.erase(person)
     await onEvent('operator.erased', { operator: operator.name, user: person, ...erased })
     return c.json({ ...ended, erased })
   })

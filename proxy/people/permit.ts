@@ -81,10 +81,11 @@ export const createPermit =
         `The security policy does not allow ${operation.id} at ${connection.name}: ${toldReasons(decision.reasons)}.`,
         { extra: { reasons, decision_id: decision.id } },
       )
-    const scopes = chooseScopes(operation, usable(holding), connection.scopes)
+    const may = usable(holding, connection.provider)
+    const scopes = chooseScopes(operation, may, connection.scopes)
     // An allow of deputy's own operation says that one may connect, not that one has.
     const own = holding.kind === 'held' && holding.status === 'active' && holding.granted !== null
-    const has = own && scopes.every((scope) => usable(holding).includes(scope))
+    const has = own && scopes.every((scope) => may.includes(scope))
     return { scopes, held: decision.effect === 'allow' && ('run' in wanted || has) }
   }
 

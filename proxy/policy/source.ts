@@ -1,6 +1,6 @@
 // Where the policy comes from: a bundle file or directory and a folder of tables, looked at again and again; the last good one stays.
-import { readFile, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { mayHeal, namesIn, readWhole, statOf, Unreadable } from '../files.ts'
 import type { Clock, JsonObject, Log, PolicyEngine, Provider } from '../model.ts'
 import { BUNDLE_LIMITS, bundleFromFiles, readBundle } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
@@ -17,6 +17,8 @@ export type PolicySource = {
   readonly problem: () => string | null
   /** Rows of the tables in use that never match a call. */
   readonly vain: () => readonly string[]
+  /** Why the files cannot be looked at; null: they can. */
+  readonly unread: () => string | null
   /** Reads everything again now. Rejects when the files are no good; the last good engine stays. */
   readonly reload: () => Promise<void>
   readonly close: () => Promise<void>
@@ -47,10 +49,10 @@ const GRACE = 60_000
 const listing = async (folder: string, deep: boolean): Promise<string[]> => {
   const names: string[] = []
   const walk = async (prefix: string): Promise<void> => {
-    for (const name of (await readdir(join(folder, prefix))).sort()) {
+    for (const name of await namesIn(join(folder, prefix))) {
       if (name.startsWith('..')) continue
       const path = prefix === '' ? name : `${prefix}/${name}`
-      const found = await stat(join(folder, path))
+      const found = await statOf(join(folder, path))
       if (!found.isDirectory()) names.push(path)
       else if (deep) await walk(path)
       if (names.length > BUNDLE_LIMITS.entries)
@@ -62,13 +64,13 @@ const listing = async (folder: string, deep: boolean): Promise<string[]> => {
 }
 
 const loadBundle = async (path: string): Promise<Bundle> => {
-  if (!(await stat(path)).isDirectory()) return readBundle(await readFile(path))
+  if (!(await statOf(path)).isDirectory()) return readBundle(await readWhole(path))
   const files: [string, Uint8Array][] = []
   let size = 0
   for (const name of await listing(path, true)) {
-    size += (await stat(join(path, name))).size
+    size += Number((await statOf(join(path, name))).size)
     if (size > BUNDLE_LIMITS.bytes) throw new Error(`${path}: more than 16 MiB`)
-    files.push([name, await readFile(join(path, name))])
+    files.push([name, await readWhole(join(path, name))])
   }
   return bundleFromFiles(files)
 }
@@ -91,10 +93,11 @@ export const loadTables = async (folder: string | null): Promise<ReadonlyMap<str
     else if (tables.has(table)) problems.push(`${where}: another file already holds ${table}`)
     else
       try {
-        const value = parseNamed(where, await readFile(where))
+        const value = parseNamed(where, await readWhole(where))
         if (isObject(value)) tables.set(table, { where, value, own: true })
         else problems.push(`${where}: not an object`)
       } catch (error) {
+        if (mayHeal(error)) throw error
         problems.push(error instanceof Error ? error.message : String(error))
       }
   }
@@ -142,11 +145,11 @@ const fingerprint = async (paths: readonly (string | null)[]): Promise<string> =
   for (const path of paths) {
     if (path === null) continue
     try {
-      const files = (await stat(path)).isDirectory()
+      const files = (await statOf(path)).isDirectory()
         ? (await listing(path, true)).map((name) => join(path, name))
         : [path]
       for (const file of files) {
-        const { ino, size, mtimeNs, ctimeNs } = await stat(file, { bigint: true })
+        const { ino, size, mtimeNs, ctimeNs } = await statOf(file)
         seen.push(
           JSON.stringify([file, String(ino), String(size), String(mtimeNs), String(ctimeNs)]),
         )
@@ -167,6 +170,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
   let engine: PolicyEngine | null = null
   let problem: string | null = null
   let vain: readonly string[] = []
+  let unread: string | null = null
   let loaded = ''
   let closed = false
   let running: Promise<void> = Promise.resolve()
@@ -198,20 +202,24 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
       engine = next
       problem = null
       vain = found
+      unread = null
       loaded = mark
       if (old !== null) retire(old)
       log.info({ revision: next.revision, digest: next.digest }, 'policy loaded')
       for (const row of vain) log.warn({ row }, 'a row of the policy tables never matches a call')
       onChange(next)
     } catch (error) {
-      problem = error instanceof Error ? error.message : String(error)
-      loaded = mark
-      log.error(
-        { err: error, serving: engine?.revision ?? null },
-        engine === null
-          ? 'no policy serves: every call is refused'
-          : 'the new policy is refused, the last good one serves on',
-      )
+      const said = error instanceof Error ? error.message : String(error)
+      if (said !== problem)
+        log.error(
+          { err: error, serving: engine?.revision ?? null },
+          engine === null
+            ? 'no policy serves: every call is refused'
+            : 'the new policy is refused, the last good one serves on',
+        )
+      problem = said
+      unread = error instanceof Unreadable ? said : null
+      loaded = mayHeal(error) ? '' : mark
       throw error
     }
   }
@@ -240,6 +248,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
     current: () => engine,
     problem: () => problem,
     vain: () => vain,
+    unread: () => unread,
     reload: () => inTurn(load),
     close: async () => {
       closed = true

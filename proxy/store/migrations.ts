@@ -2,7 +2,8 @@
 // Forward only: a released migration is never edited, the next one is appended.
 import { chmodSync, closeSync, openSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
-import type { Log } from '../model.ts'
+import type { Log, Person } from '../model.ts'
+import { pseudonym } from './tables.ts'
 
 /** `PRAGMA application_id` of our files ("dpty"): another program's database is refused. */
 const APPLICATION_ID = 0x64707479
@@ -87,6 +88,22 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX flows_ended ON flows (tenant, realm, user_id, connection, created_at) WHERE status <> 'pending';
   `,
   `CREATE TABLE ended_sessions (hash TEXT NOT NULL PRIMARY KEY, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;`,
+  `
+  ALTER TABLE credentials ADD COLUMN client_id TEXT;
+  ALTER TABLE credentials ADD COLUMN refused_since INTEGER;
+  ALTER TABLE credentials ADD COLUMN refused_times INTEGER;
+  ALTER TABLE credentials ADD COLUMN doubtful_since INTEGER;
+  CREATE INDEX refresh_journal_stored ON refresh_journal (started_at) WHERE outcome = 'stored';
+  `,
+  // Who was erased is not named any more, and what was remembered of them stays void.
+  `
+  CREATE TABLE write_probe (at INTEGER NOT NULL) STRICT;
+  INSERT INTO write_probe VALUES (0);
+  CREATE TABLE pseudonyms (key TEXT NOT NULL) STRICT;
+  INSERT INTO pseudonyms VALUES (lower(hex(randomblob(32))));
+  ALTER TABLE person_epochs RENAME TO named_epochs;
+  CREATE TABLE person_epochs (person TEXT NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  `,
 ]
 
 /**
@@ -140,6 +157,19 @@ const explain = (path: string, error: unknown): Error => {
   return error instanceof Error ? error : say('cannot be opened.')
 }
 
+/** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
+const hideEpochs = (db: DatabaseSync): void => {
+  if (db.prepare(`SELECT 1 FROM sqlite_schema WHERE name = 'named_epochs'`).get() === undefined)
+    return
+  const key = String(db.prepare('SELECT key FROM pseudonyms').get()?.['key'])
+  const put = db.prepare('INSERT INTO person_epochs (person, epoch) VALUES (?, ?)')
+  for (const row of db.prepare('SELECT tenant, realm, user_id, epoch FROM named_epochs').all()) {
+    const [tenant, realm, id] = [row['tenant'], row['realm'], row['user_id']].map(String)
+    put.run(pseudonym(key, { tenant, realm, id } as Person), Number(row['epoch']))
+  }
+  db.exec('DROP TABLE named_epochs')
+}
+
 const number = (db: DatabaseSync, pragma: string): number =>
   Number(Object.values(db.prepare(`PRAGMA ${pragma}`).get() ?? {})[0])
 
@@ -157,6 +187,7 @@ const migrate = (db: DatabaseSync, path: string, log?: Log): void => {
       `vault.store: ${path} was written by a newer deputy (schema ${version}, this one knows ${MIGRATIONS.length}). Run that version, or restore an older backup.`,
     )
   for (const migration of MIGRATIONS.slice(version)) db.exec(migration)
+  hideEpochs(db)
   db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${MIGRATIONS.length}`)
   // We alone have the file, so whoever held these leases is dead, and what it sent was perhaps answered.
   db.exec(`UPDATE refresh_journal SET outcome = 'unknown' WHERE outcome = 'started'`)

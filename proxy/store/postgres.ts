@@ -22,6 +22,9 @@ const [POOL, REFRESH_POOL] = [10, 4]
 const MOST = POOL + REFRESH_POOL + 1
 /** A server without a connection to spare is asked again this often, for at most the time of a query. */
 const CROWDED_MS = 100
+/** Events are heard within a second; whoever was stopped for longer hears `*` instead. */
+const HEARD_MS = 2_000
+const FORGET = `UPDATE events SET key = '*' WHERE starts_with(key, $1)`
 const OPEN = `BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '10s'`
 const TYPES: CustomTypesConfig = {
   // Milliseconds and counts: all of them exact as numbers.
@@ -237,6 +240,11 @@ const createDatabase = (deps: {
         await withClient(pools.calls, (client) => announce(client, [[topic, key]])),
       ),
     subscribe: subscribers.subscribe,
+    // Everybody has heard of the change by then, or hears `*`, and forgets everything.
+    forget: async (key) => {
+      await pause(HEARD_MS)
+      await withClient(pools.calls, (client) => client.query(FORGET, [key]))
+    },
     close: async () => {
       await events.close()
       await end()

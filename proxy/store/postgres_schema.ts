@@ -1,6 +1,7 @@
 // The tables in PostgreSQL: the same as in migrations.ts, and the changes that replicas tell each other.
 // Forward only: a released migration is never edited, the next one is appended.
 import type { Log } from '../model.ts'
+import { pseudonym } from './tables.ts'
 
 /** Entry n brings `deputy_schema.version` from n to n + 1. Names are compared byte for byte, so all text is COLLATE "C". */
 const MIGRATIONS: readonly string[] = [
@@ -89,7 +90,38 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX flows_ended ON flows (tenant, realm, user_id, connection, created_at) WHERE status <> 'pending';
   `,
   `CREATE TABLE ended_sessions (hash TEXT COLLATE "C" NOT NULL PRIMARY KEY, expires_at BIGINT NOT NULL);`,
+  `
+  ALTER TABLE credentials ADD COLUMN client_id TEXT COLLATE "C";
+  ALTER TABLE credentials ADD COLUMN refused_since BIGINT;
+  ALTER TABLE credentials ADD COLUMN refused_times INTEGER;
+  ALTER TABLE credentials ADD COLUMN doubtful_since BIGINT;
+  CREATE INDEX refresh_journal_stored ON refresh_journal (started_at) WHERE outcome = 'stored';
+  `,
+  // Who was erased is not named any more, and what was remembered of them stays void.
+  `
+  CREATE TABLE write_probe (at BIGINT NOT NULL);
+  INSERT INTO write_probe VALUES (0);
+  CREATE TABLE pseudonyms (key TEXT NOT NULL);
+  INSERT INTO pseudonyms VALUES (replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''));
+  ALTER TABLE person_epochs RENAME TO named_epochs;
+  ALTER INDEX person_epochs_pkey RENAME TO named_epochs_pkey;
+  CREATE TABLE person_epochs (person TEXT COLLATE "C" PRIMARY KEY, epoch BIGINT NOT NULL);
+  `,
 ]
+/** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
+const hideEpochs = async (ask: Ask): Promise<void> => {
+  const [row] = await ask('SELECT key FROM pseudonyms')
+  for (const { tenant, realm, user_id: id, epoch } of await ask('SELECT * FROM named_epochs'))
+    await ask('INSERT INTO person_epochs (person, epoch) VALUES ($1, $2)', [
+      pseudonym(String(row?.['key']), {
+        tenant: String(tenant),
+        realm: String(realm),
+        id: String(id),
+      }),
+      epoch,
+    ])
+  await ask('DROP TABLE named_epochs')
+}
 /** "dpty": the lock that lets one replica at a time migrate; it ends with the transaction. */
 const LOCK = 0x64707479
 
@@ -119,8 +151,10 @@ export const migratePostgres = async (ask: Ask, log: Log): Promise<void> => {
     throw new Error(
       `was written by a newer deputy (schema ${version}, this one knows ${MIGRATIONS.length}). Run that version, or restore an older backup.`,
     )
-  for (const migration of MIGRATIONS.slice(version)) await ask(migration)
   if (version === MIGRATIONS.length) return
+  for (const migration of MIGRATIONS.slice(version)) await ask(migration)
+  const [left] = await ask(`SELECT to_regclass('named_epochs') IS NOT NULL AS named`)
+  if (left?.['named'] === true) await hideEpochs(ask)
   await ask('UPDATE deputy_schema SET version = $1', [MIGRATIONS.length])
   log.info({ from: version, to: MIGRATIONS.length }, 'vault schema migrated')
 }

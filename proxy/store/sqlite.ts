@@ -85,6 +85,10 @@ const createDatabase = (db: DatabaseSync, path: string, log?: Log): Database => 
           `vault.store: ${path} is no SQLite database any more: something else wrote to it. End deputy and restore a backup.`,
         )
     },
+    // Deleted rows are overwritten (secure_delete), in the log of changes too once that is empty.
+    forget: async () => {
+      db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+    },
     close: async () => db.close(),
   }
 }

@@ -1,4 +1,5 @@
 // What every store does, statement by statement: one SQL and one set of rules; a database is handed in.
+import { createHmac } from 'node:crypto'
 import type {
   ChangedKey,
   CredentialRow,
@@ -34,11 +35,13 @@ export type Database = {
   readonly subscribe: Store['subscribe']
   /** Throws when what lies under the store is not what was opened; pages in a cache would not tell. */
   readonly intact?: () => void
+  /** What was deleted is nowhere any more: `key` begins the events about whom it concerned. */
+  readonly forget: (key: string) => Promise<void>
   readonly close: () => Promise<void>
 }
 
 const CREDENTIAL =
-  'id tenant realm user connection provider slot accountId account host status generation scopes sealed expiresAt storedAt lease leaseUntil unknownSince coolUntil coolError'.split(
+  'id tenant realm user connection provider slot accountId account host status generation scopes sealed expiresAt storedAt lease leaseUntil unknownSince coolUntil coolError clientId refusedSince refusedTimes doubtfulSince'.split(
     ' ',
   )
 const GRANT = 'tenant realm user agent connection scopes at lastUsedAt'.split(' ')
@@ -55,6 +58,26 @@ const IDLE_FROM = 'coalesce(idle_from, stored_at)'
 /** The idle time of what has no refresh token never counts; exact as a number in both databases. */
 const NEVER = Number.MAX_SAFE_INTEGER
 const PERSON = 'tenant = :tenant AND realm = :realm AND user_id = :user'
+/** Whether they can be written is proved at most this often, ms. */
+const PROVED_MS = 2_000
+const TABLES = [
+  'credentials',
+  'grants',
+  'flows',
+  'runs',
+  'refresh_journal',
+  'person_epochs',
+  'ended_sessions',
+]
+const CHANGED = [
+  ['credentials', 'sealed'],
+  ['grants', 'scopes'],
+  ['flows', 'status'],
+  ['runs', 'revoked_at'],
+  ['refresh_journal', 'outcome'],
+  ['person_epochs', 'epoch'],
+  ['ended_sessions', 'expires_at'],
+]
 /** The journal of a credential's refreshes is kept this long, ms. */
 const JOURNAL_LIFE = 30 * 86_400_000
 
@@ -85,7 +108,15 @@ const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
   checked({
     ...row,
     scopes: JSON.stringify(row.scopes),
-    ...('sealed' in row ? { host: row.host ?? null } : {}),
+    ...('sealed' in row
+      ? {
+          host: row.host ?? null,
+          clientId: row.clientId ?? null,
+          refusedSince: row.refusedSince ?? null,
+          refusedTimes: row.refusedTimes ?? null,
+          doubtfulSince: row.doubtfulSince ?? null,
+        }
+      : {}),
     ...('at' in row ? { lastUsedAt: row.lastUsedAt ?? null } : {}),
     ...('reauthorization' in row
       ? {
@@ -122,7 +153,7 @@ const ended = ({ tenant, realm, user, connection, agent }: GrantRow): string =>
 
 const statements = (now: string) => {
   const renew =
-    'UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, unknown_since = NULL, cool_until = NULL, cool_error = NULL, idle_from = NULL'
+    'UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, client_id = coalesce(CAST(:clientId AS TEXT), client_id), unknown_since = NULL, cool_until = NULL, cool_error = NULL, refused_since = NULL, refused_times = NULL, doubtful_since = NULL, idle_from = NULL'
   const credentials = `SELECT ${select(CREDENTIAL)} FROM credentials`
   const flows = `SELECT ${select(FLOW)} FROM flows`
   const grants = `SELECT ${select(GRANT)} FROM grants WHERE ${PERSON}`
@@ -135,7 +166,10 @@ const statements = (now: string) => {
     lease: `UPDATE credentials SET unknown_since = CASE WHEN lease IS NULL THEN unknown_since ELSE coalesce(unknown_since, lease_until) END, lease = :lease, lease_until = ${now} + :ms WHERE id = :id AND generation = :generation AND status = 'active' AND (lease IS NULL OR lease_until <= ${now}) RETURNING ${select(CREDENTIAL)}`,
     rotate: `${renew}, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease AND generation + 1 = :generation AND status = 'active' RETURNING ${select(CREDENTIAL)}`,
     revive: `${renew}, status = 'active' WHERE id = :id AND lease IS NULL AND generation + 1 = :generation AND status = 'needs_reauth' RETURNING ${select(CREDENTIAL)}`,
-    release: `UPDATE credentials SET status = :status, unknown_since = :unknownSince, cool_until = :coolUntil, cool_error = :coolError, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease RETURNING ${select(CREDENTIAL)}`,
+    release: `UPDATE credentials SET status = :status, unknown_since = :unknownSince, cool_until = :coolUntil, cool_error = :coolError, refused_since = :refusedSince, refused_times = :refusedTimes, doubtful_since = :doubtfulSince, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease RETURNING ${select(CREDENTIAL)}`,
+    doubt: `UPDATE credentials SET status = :status, cool_error = :error, doubtful_since = ${now} WHERE id = :id AND generation = :generation AND status = 'active' AND (:status <> 'active' OR doubtful_since IS NULL) RETURNING ${select(CREDENTIAL)}`,
+    renewed: `SELECT 1 AS one FROM refresh_journal JOIN credentials ON credentials.id = refresh_journal.credential WHERE outcome = 'stored' AND started_at >= ${now} - :ms AND connection = :connection AND credentials.id <> :id LIMIT 1`,
+    clients: `SELECT connection, client_id AS "clientId", count(*) AS n FROM credentials WHERE status = 'active' AND client_id IS NOT NULL GROUP BY connection, client_id ORDER BY connection, client_id`,
     idle: `SELECT ${select('id tenant realm user connection generation storedAt'.split(' '))}, ${IDLE_FROM} AS "from" FROM credentials WHERE status = 'active' AND connection = :connection AND ${IDLE_FROM} <= :before ORDER BY ${IDLE_FROM} LIMIT :most`,
     putOff: `UPDATE credentials SET idle_from = :to WHERE id = :id AND status = 'active' AND ${IDLE_FROM} = :from RETURNING id`,
     remove: `DELETE FROM credentials WHERE id = :id RETURNING ${select(CREDENTIAL)}`,
@@ -177,9 +211,11 @@ const statements = (now: string) => {
       'INSERT INTO ended_sessions (hash, expires_at) VALUES (:hash, :expiresAt) ON CONFLICT (hash) DO NOTHING',
     endedSession: 'SELECT hash FROM ended_sessions WHERE hash = :hash',
     sweepSessions: 'DELETE FROM ended_sessions WHERE expires_at < :before RETURNING hash',
-    epoch: `SELECT epoch FROM person_epochs WHERE ${PERSON}`,
+    eraseGrants: `DELETE FROM grants WHERE ${PERSON}`,
+    pseudonyms: 'SELECT key FROM pseudonyms',
+    epoch: 'SELECT epoch FROM person_epochs WHERE person = :person',
     moveEpoch:
-      'INSERT INTO person_epochs (tenant, realm, user_id, epoch) VALUES (:tenant, :realm, :user, 1) ON CONFLICT (tenant, realm, user_id) DO UPDATE SET epoch = person_epochs.epoch + 1 RETURNING epoch',
+      'INSERT INTO person_epochs (person, epoch) VALUES (:person, 1) ON CONFLICT (person) DO UPDATE SET epoch = person_epochs.epoch + 1 RETURNING epoch',
     sealedCredentials: `SELECT 'credentials' AS "table", id, generation, sealed FROM credentials WHERE id > :after ORDER BY id LIMIT :most`,
     sealedFlows: `SELECT 'flows' AS "table", hash AS id, 0 AS generation, sealed_leg AS sealed FROM flows WHERE hash > :after AND sealed_leg IS NOT NULL ORDER BY hash LIMIT :most`,
     resealCredential:
@@ -187,11 +223,48 @@ const statements = (now: string) => {
     resealFlow:
       'UPDATE flows SET sealed_leg = :after WHERE hash = :id AND sealed_leg = :before RETURNING hash',
     check: 'SELECT count(*) AS n FROM (SELECT 1 FROM credentials LIMIT 1) AS one',
+    probe: `UPDATE write_probe SET at = ${now}`,
   } as const
 }
 
+/**
+ * What stands for a person where only "has something of theirs been revoked?" is asked, also after they were erased.
+ * The key is the database's own: it tells nothing to whoever does not hold the database.
+ */
+export const pseudonym = (key: string, { tenant, realm, id }: Person): string =>
+  createHmac('sha256', key)
+    .update(JSON.stringify([tenant, realm, id]))
+    .digest('base64url')
+
 export const createTables = (db: Database): Store => {
   const sql = statements(db.now)
+  let known: string | null = null
+  const pseudonymKey = async (): Promise<string> =>
+    (known ??= String((await db.query([sql.pseudonyms, {}]))[0]?.['key']))
+  const hidden = async (person: Person): Promise<Params> => {
+    personOf(person)
+    return { person: pseudonym(await pseudonymKey(), person) }
+  }
+  let proof: { readonly at: number; readonly work: Promise<void> } | null = null
+  /** That every table may be changed, and that a change reaches the disk: a database that only reads is no vault. */
+  const prove = (): Promise<void> =>
+    db
+      .transact(function* (): Work<void> {
+        for (const table of TABLES) {
+          yield [`INSERT INTO ${table} SELECT * FROM ${table} WHERE 1 = 0`, {}]
+          yield [`DELETE FROM ${table} WHERE 1 = 0`, {}]
+        }
+        for (const [table, column] of CHANGED)
+          yield [`UPDATE ${table} SET ${column} = ${column} WHERE 1 = 0`, {}]
+        yield [sql.probe, at(Date.now())]
+      })
+      .catch((error: unknown) => {
+        throw new Error(
+          `vault.store: cannot be written: ${error instanceof Error ? error.message : String(error)}. No grant can be stored or revoked: make the database writable for deputy again.`,
+          { cause: error },
+        )
+      })
+  const epochOf = (raw: Raw): number => Number(raw['epoch'])
   /** The caller's clock, where leases run by it. */
   const at = (now: number): Params => (db.now === ':now' ? { now } : {})
   const rows = async <T>(
@@ -238,7 +311,8 @@ export const createTables = (db: Database): Store => {
         }, 'refresh'),
       rotate: (id, lease, next) =>
         db.transact(function* (tell): Work<boolean> {
-          const after = { ...next, scopes: JSON.stringify(next.scopes), id, lease }
+          const { clientId = null } = next
+          const after = { ...next, clientId, scopes: JSON.stringify(next.scopes), id, lease }
           const stored = first(yield [sql.rotate, after], credentialOf)
           if (stored === null) return false
           yield [sql.ended, { outcome: 'stored', lease }]
@@ -247,7 +321,8 @@ export const createTables = (db: Database): Store => {
         }, 'refresh'),
       revive: (id, next) =>
         db.transact(function* (tell): Work<boolean> {
-          const after = { ...next, scopes: JSON.stringify(next.scopes), id }
+          const { clientId = null } = next
+          const after = { ...next, clientId, scopes: JSON.stringify(next.scopes), id }
           const stored = first(yield [sql.revive, after], credentialOf)
           if (stored === null) return false
           tell('credential', changed(stored))
@@ -256,13 +331,30 @@ export const createTables = (db: Database): Store => {
       release: (id, lease, set) =>
         db.transact(function* (tell): Work<boolean> {
           const { status, unknownSince, coolUntil, coolError } = set
-          const after = { status, unknownSince, coolUntil, coolError, id, lease }
+          const { refusedSince = null, refusedTimes = null, doubtfulSince = null } = set
+          const refused = { refusedSince, refusedTimes, doubtfulSince }
+          const after = { status, unknownSince, coolUntil, coolError, ...refused, id, lease }
           const released = first(yield [sql.release, after], credentialOf)
           if (released === null) return false
           yield [sql.ended, { outcome: unknownSince === null ? 'released' : 'unknown', lease }]
           tell('credential', changed(released))
           return true
         }, 'refresh'),
+      doubt: (id, generation, { status, error, now }) =>
+        db.transact(function* (tell): Work<boolean> {
+          const set = { id, generation, status, error, ...at(now) }
+          const doubted = first(yield [sql.doubt, set], credentialOf)
+          if (doubted !== null) tell('credential', changed(doubted))
+          return doubted !== null
+        }, 'refresh'),
+      renewed: async (connection, besides, ms, now) =>
+        hit(sql.renewed, { connection, id: besides, ms, ...at(now) }),
+      clients: () =>
+        rows(sql.clients, {}, (raw) => ({
+          connection: String(raw['connection']),
+          clientId: String(raw['clientId']),
+          grants: Number(raw['n']),
+        })),
       idle: (connection, before, most) =>
         rows(sql.idle, { connection, before, most }, (raw) => raw as IdleRow),
       putOff: (list) =>
@@ -275,16 +367,19 @@ export const createTables = (db: Database): Store => {
           }
           return ours
         }),
-      remove: (id) =>
-        db.transact(function* (tell): Work<CredentialRow | null> {
+      remove: async (id) => {
+        const key = await pseudonymKey()
+        return db.transact(function* (tell): Work<CredentialRow | null> {
           const old = first(yield [sql.remove, { id }], credentialOf)
           if (old === null) return null
           yield [sql.disallowAll, { ...ownerOf(old), connection: old.connection }]
-          yield [sql.moveEpoch, ownerOf(old)]
+          const { tenant, realm, user } = old
+          yield [sql.moveEpoch, { person: pseudonym(key, { tenant, realm, id: user }) }]
           tell('credential', changed(old))
           tell('revoked', changed(old))
           return old
-        }),
+        })
+      },
     },
     grants: {
       find: async (person, agent, connection) =>
@@ -364,10 +459,15 @@ export const createTables = (db: Database): Store => {
       sweep: async (before) => (await db.query([sql.sweepSessions, { before }])).length,
     },
     epochs: {
-      read: async (person) =>
-        (await row(sql.epoch, personOf(person), (raw) => Number(raw['epoch']))) ?? 0,
-      move: async (person) =>
-        (await row(sql.moveEpoch, personOf(person), (raw) => Number(raw['epoch']))) ?? 0,
+      read: async (person) => (await row(sql.epoch, await hidden(person), epochOf)) ?? 0,
+      move: async (person) => (await row(sql.moveEpoch, await hidden(person), epochOf)) ?? 0,
+    },
+    erase: async (person) => {
+      await db.query([sql.eraseGrants, personOf(person)])
+      await db.query([sql.eraseFlows, personOf(person)])
+      await db.query([sql.eraseRuns, personOf(person)])
+      const { tenant, realm, id } = person
+      await db.forget(`${JSON.stringify([tenant, realm, id]).slice(0, -1)},`)
     },
     sealed: {
       page: async (after, most) => {
@@ -387,6 +487,9 @@ export const createTables = (db: Database): Store => {
     check: async () => {
       db.intact?.()
       await db.query([sql.check, {}])
+      if (proof === null || performance.now() - proof.at > PROVED_MS)
+        proof = { at: performance.now(), work: prove() }
+      await proof.work
     },
     close: db.close,
   }

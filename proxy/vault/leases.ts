@@ -43,6 +43,7 @@ export const answered = (tokens: TokenSet, scopes: readonly string[], now: numbe
   scopes: tokens.scopes ?? scopes,
   expiresAt: tokens.expiresIn === null ? null : now + tokens.expiresIn * 1000,
   storedAt: now,
+  ...(tokens.clientId === undefined ? {} : { clientId: tokens.clientId }),
 })
 
 /** The part of the vault that `oauth/refresh` works with; errors of the store pass through as they are. */
@@ -52,7 +53,7 @@ export const createLeases = ({
   clock,
   randomId,
   openRow,
-}: LeaseDeps): Pick<Vault, 'lease' | 'rotate' | 'revive' | 'release'> => {
+}: LeaseDeps): Pick<Vault, 'lease' | 'rotate' | 'revive' | 'release' | 'doubt' | 'renewed'> => {
   /** The row as it will be, sealed for it. */
   const nextOf = async (row: CredentialRow, tokens: TokenSet) => {
     const after = {
@@ -62,8 +63,8 @@ export const createLeases = ({
     }
     const refresh = tokens.refresh ?? (await openRow(row)).refresh
     const sealed = await sealer.seal({ access: tokens.access, refresh }, boundOf(after))
-    const { generation, scopes, expiresAt, storedAt } = after
-    return { sealed, generation, scopes, expiresAt, storedAt }
+    const { generation, scopes, expiresAt, storedAt, clientId = null } = after
+    return { sealed, generation, scopes, expiresAt, storedAt, clientId }
   }
 
   return {
@@ -73,13 +74,27 @@ export const createLeases = ({
       if (row === null || row.status !== 'active') return { kind: 'gone' }
       if (row.generation !== generation) return { kind: 'moved' }
       if (row.coolUntil !== null && row.coolUntil > now)
-        return { kind: 'cooling', until: row.coolUntil, error: row.coolError ?? 'unknown' }
+        return {
+          kind: 'cooling',
+          until: row.coolUntil,
+          error: row.coolError ?? 'unknown',
+          doubtful: row.doubtfulSince != null,
+        }
       // Opened before the lease: a row that does not open must not look like a refresh that was cut off.
       const credential = await openRow(row)
       const lease = randomId()
       const leased = await store.credentials.lease(id, generation, lease, now, now + ms)
       if (leased !== null)
-        return { kind: 'leased', lease, credential, unknownBefore: leased.unknownSince !== null }
+        return {
+          kind: 'leased',
+          lease,
+          credential,
+          unknownBefore: leased.unknownSince !== null,
+          refused:
+            leased.refusedSince == null
+              ? null
+              : { since: leased.refusedSince, times: leased.refusedTimes ?? 1 },
+        }
       const after = await store.credentials.byId(id)
       if (after === null || after.status !== 'active') return { kind: 'gone' }
       return after.generation === generation
@@ -100,7 +115,7 @@ export const createLeases = ({
       return (await store.credentials.revive(id, await nextOf(row, tokens))) ? 'stored' : 'lost'
     },
 
-    release: async (id, lease, { kind, error, coolDownMs }) => {
+    release: async (id, lease, { kind, error, coolDownMs, refused }) => {
       const row = await store.credentials.byId(id)
       if (row === null) return
       const dead = kind === 'dead'
@@ -113,7 +128,17 @@ export const createLeases = ({
             : row.unknownSince,
         coolUntil: dead || coolDownMs === 0 ? null : clock.now() + coolDownMs,
         coolError: error,
+        refusedSince: dead ? null : (refused?.since ?? row.refusedSince ?? null),
+        refusedTimes: dead ? null : (refused?.times ?? row.refusedTimes ?? null),
+        doubtfulSince: dead
+          ? null
+          : (row.doubtfulSince ?? (refused?.doubtful === true ? clock.now() : null)),
       })
     },
+
+    doubt: async (id, generation, status, error) =>
+      void (await store.credentials.doubt(id, generation, { status, error, now: clock.now() })),
+    renewed: (connection, besides, ms) =>
+      store.credentials.renewed(connection, besides, ms, clock.now()),
   }
 }

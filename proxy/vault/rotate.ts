@@ -13,17 +13,19 @@ import {
   writeSync,
 } from 'node:fs'
 import type { Log, SealedRow, Store } from '../model.ts'
+import { readText, statOf, Unreadable } from '../files.ts'
 import { createSealer, kidOf, newKey, parseKeyRing, ringText } from './seal.ts'
 import type { KeyRing, Sealer } from './seal.ts'
 
 /** Reads the ring. Throws an Error that says what is wrong and quotes no key. */
-export const readRing = (path: string): KeyRing => {
-  const mode = statSync(path).mode & 0o777
+export const readRing = async (path: string): Promise<KeyRing> => {
+  const text = await readText(path)
+  const mode = Number((await statOf(path)).mode) & 0o777
   if ((mode & 0o007) !== 0)
     throw new Error(
       `vault.keys: ${path} can be read by everybody (mode ${mode.toString(8)}): chmod 600 it, and make new keys if others use this machine`,
     )
-  return parseKeyRing(readFileSync(path, 'utf8'))
+  return parseKeyRing(text)
 }
 
 /** The ring as its file is now; one that cannot be read is logged, and the last good one stays. */
@@ -32,28 +34,32 @@ export const followRing = (deps: {
   readonly first: KeyRing
   readonly log: Log
   readonly onChange?: (ring: KeyRing) => void
-}): (() => KeyRing) => {
+}): { readonly latest: () => Promise<KeyRing>; readonly unread: () => string | null } => {
   const { path, log } = deps
   let ring = deps.first
   let read = ''
-  return () => {
+  let problem: string | null = null
+  let unread: string | null = null
+  const latest = async (): Promise<KeyRing> => {
     try {
-      const { ino, mtimeNs, size } = statSync(path, { bigint: true })
+      const { ino, mtimeNs, size } = await statOf(path)
       const file = [ino, mtimeNs, size].join()
-      if (file === read) return ring
-      const next = readRing(path)
+      const next = file === read ? ring : await readRing(path)
+      problem = unread = null
       read = file
       const { kid } = ring.current
       ring = next
       if (ring.current.kid !== kid) deps.onChange?.(ring)
     } catch (error) {
-      log.error(
-        { path, reason: error instanceof Error ? error.message : 'unknown' },
-        'the key ring cannot be read again: the last good one is used',
-      )
+      const reason = error instanceof Error ? error.message : 'unknown'
+      unread = error instanceof Unreadable ? reason : null
+      if (reason !== problem)
+        log.error({ path, reason }, 'the key ring cannot be read again: the last good one is used')
+      problem = reason
     }
     return ring
   }
+  return { latest, unread: () => unread }
 }
 
 type RingFile = { readonly current: string; readonly keys: readonly Readonly<{ kid: string }>[] }
@@ -186,7 +192,7 @@ export const rotateKeys = async (options: {
   const { store, path, retire, print, complain, now } = options
   const settled = now() - statSync(path).mtimeMs
   if (!retire) print(`${addKey(path, now())} was added to ${path} and seals from now on`)
-  const ring = readRing(path)
+  const ring = await readRing(path)
   const result = await reseal({
     store,
     sealer: createSealer(ring, () => readRing(path)),

@@ -183,7 +183,10 @@ export const kidOf = (text: string): string | null => {
  * @param latest the ring as it is now: asked before anything is sealed and when a key is unknown, so that all
  *   processes seal under a new key as soon as the ring has it, and none under one that was retired
  */
-export const createSealer = (first: KeyRing, latest: () => KeyRing = () => first): Sealer => {
+export const createSealer = (
+  first: KeyRing,
+  latest: () => Promise<KeyRing> = () => Promise.resolve(first),
+): Sealer => {
   let ring = first
   const derived = new WeakMap<KeyObject, Map<string, KeyObject>>()
   /** Each tenant's values are under a key of its own, derived from the ring's (RFC 5869). */
@@ -199,22 +202,22 @@ export const createSealer = (first: KeyRing, latest: () => KeyRing = () => first
     if (own.size < MOST_TENANTS) own.set(tenant, made)
     return made
   }
-  const encrypt = (plain: Uint8Array, bound: unknown): Promise<string> => {
-    ring = latest()
+  const encrypt = async (plain: Uint8Array, bound: unknown): Promise<string> => {
+    ring = await latest()
     const { kid, key } = ring.current
     return new CompactEncrypt(plain)
       .setProtectedHeader({ alg: 'A256KW', enc: 'A256GCM', kid, bound })
       .encrypt(tenantKey(key, bound))
   }
-  const keyOf = (kid: string | undefined): KeyObject => {
-    if (!ring.seal.has(kid ?? '')) ring = latest()
+  const keyOf = async (kid: string | undefined): Promise<KeyObject> => {
+    if (!ring.seal.has(kid ?? '')) ring = await latest()
     const found = ring.seal.get(kid ?? '')
     if (found === undefined)
       throw new Error(`sealed under key ${JSON.stringify(kid)}, which the key ring does not have`)
     return found.key
   }
   const decrypt = (text: string) =>
-    compactDecrypt(text, ({ kid, bound }) => tenantKey(keyOf(kid), bound), {
+    compactDecrypt(text, async ({ kid, bound }) => tenantKey(await keyOf(kid), bound), {
       keyManagementAlgorithms: ['A256KW'],
       contentEncryptionAlgorithms: ['A256GCM'],
     })
@@ -240,7 +243,7 @@ export const createSealer = (first: KeyRing, latest: () => KeyRing = () => first
         bound,
       ),
     reseal: async (text) => {
-      ring = latest()
+      ring = await latest()
       if (kidOf(text) === ring.current.kid) return null
       const { plaintext, protectedHeader } = await decrypt(text)
       return encrypt(plaintext, protectedHeader['bound'])

@@ -16,7 +16,7 @@ import { answered, boundOf, createLeases, ownerOf } from './leases.ts'
 import type { Sealer } from './seal.ts'
 
 export type VaultDeps = {
-  readonly store: Pick<Store, 'credentials' | 'grants' | 'epochs' | 'check' | 'subscribe'>
+  readonly store: Pick<Store, 'credentials' | 'grants' | 'epochs' | 'erase' | 'check' | 'subscribe'>
   readonly sealer: Pick<Sealer, 'seal' | 'open'>
   readonly clock: Clock
   readonly randomId: () => string
@@ -68,11 +68,15 @@ const createReads = <T>(changes: () => number) => {
 const placeKey = ({ tenant, realm, id }: Person, connection: string): string =>
   JSON.stringify([tenant, realm, id, connection])
 
+/** A grant that the provider refuses to renew is the person's to renew, though nothing of it is given up. */
+const statusOf = ({ status, doubtfulSince }: CredentialRow): CredentialRow['status'] =>
+  doubtfulSince == null ? status : 'needs_reauth'
 const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding => {
   if (row === null) return NOTHING
   const known = holdings.get(agent)
   if (known !== undefined) return known
-  const { id, status, account, generation, scopes, coolError } = row
+  const { id, account, generation, scopes, coolError, coolUntil } = row
+  const status = statusOf(row)
   const needs = status === 'needs_reauth' ? NEEDS.get(coolError ?? '') : undefined
   const holding: Holding = {
     kind: 'held',
@@ -83,6 +87,7 @@ const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding =>
     scopes,
     granted: granted.get(agent) ?? null,
     ...(needs === undefined ? {} : { needs }),
+    ...(status === row.status ? {} : { retryAt: coolUntil ?? 0 }),
   }
   // Agents name themselves: what is remembered for one place stays bounded.
   if (holdings.size < 100) holdings.set(agent, holding)
@@ -198,6 +203,8 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
       expiresAt,
       storedAt,
       host: row.host ?? null,
+      clientId: row.clientId ?? null,
+      doubtful: row.doubtfulSince != null,
     }
   }
 
@@ -215,7 +222,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     // Another process moved it: what is remembered of this place is old.
     if (
       remembered &&
-      (remembered.generation !== row.generation || remembered.status !== row.status)
+      (remembered.generation !== row.generation || statusOf(remembered) !== statusOf(row))
     )
       places.delete(placeKey(credential.person, row.connection))
     return credential
@@ -249,6 +256,10 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
         accountId: account.id,
         account: account.label,
         host: tokens.host ?? null,
+        clientId: tokens.clientId ?? null,
+        refusedSince: null,
+        refusedTimes: null,
+        doubtfulSince: null,
         status: 'active' as const,
         generation: (same?.generation ?? 0) + 1,
         lease: null,
@@ -308,6 +319,10 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     rotate: (id, lease, tokens) => guarded(() => leases.rotate(id, lease, tokens)),
     revive: (id, generation, tokens) => guarded(() => leases.revive(id, generation, tokens)),
     release: (id, lease, outcome) => guarded(() => leases.release(id, lease, outcome)),
+    doubt: (id, generation, status, error) =>
+      guarded(() => leases.doubt(id, generation, status, error)),
+    renewed: (connection, besides, ms) => guarded(() => leases.renewed(connection, besides, ms)),
+    clients: () => guarded(() => store.credentials.clients()),
 
     list: ({ tenant, realm, id, connection }) =>
       guarded(async () => {
@@ -329,7 +344,8 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
             at,
             lastUsedAt,
           }))
-          const { provider, account, status, scopes, storedAt } = row
+          const { provider, account, scopes, storedAt } = row
+          const status = statusOf(row)
           held.push({
             credential: row.id,
             person,
@@ -363,6 +379,8 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
         const row = await store.credentials.remove(id)
         return row === null ? null : openRow(row) // gone here even if it does not open
       }),
+
+    erase: (person) => guarded(() => store.erase(person)),
 
     check: () => guarded(() => store.check()),
   }

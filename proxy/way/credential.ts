@@ -1,5 +1,7 @@
 // Whose token? The person's own, fresh; never anybody else's.
+import { LRUCache } from 'lru-cache'
 import type { Challenge, Connection, Holding, Injected, StoredCredential, Vault } from '../model.ts'
+import type { OAuthClient } from '../oauth/client.ts'
 import { Problem, type ProblemExtra } from '../problem.ts'
 
 type Fresh = (
@@ -16,8 +18,15 @@ export type Credentials = {
     host: string,
   ) => Injected | Promise<Injected>
   /** After a 401: a newer generation, or null where none can be had. */
-  readonly again: (used: Injected, connection: Connection) => Promise<Injected | null>
+  readonly again: (
+    used: Injected,
+    connection: Connection,
+    said?: 'status' | 'body',
+  ) => Promise<Injected | null>
 }
+
+/** A 401 for a token that its provider knows is no reason to ask again for this long, ms. */
+const CHECKED_MS = 300_000
 
 const injected = (credential: StoredCredential, refreshed: boolean): Injected => ({
   token: credential.access,
@@ -41,6 +50,8 @@ const pinned = (taken: Injected, { provider }: Connection, host: string): Inject
 export const createCredentials = (deps: {
   readonly vault: Vault
   readonly fresh: Fresh
+  /** Does the provider still know the token? */
+  readonly alive: OAuthClient['alive']
   /** A token that is remembered and good for a while. */
   readonly atHand: (credential: string) => StoredCredential | null
   readonly now: () => number
@@ -76,6 +87,24 @@ export const createCredentials = (deps: {
       throw error
     }
   }
+  /** What the provider said of tokens that no refresh can replace: asked once for many calls. */
+  const checked = new LRUCache<string, Promise<'alive' | 'dead' | 'unknown'>>({
+    max: 10_000,
+    ttl: CHECKED_MS,
+    perf: { now: deps.now },
+  })
+  const withdrawn = async (
+    { id, generation, access }: StoredCredential,
+    connection: Connection,
+    said: 'status' | 'body',
+  ): Promise<boolean> => {
+    const key = JSON.stringify([id, generation])
+    const asked = checked.get(key) ?? deps.alive(connection, access)
+    checked.set(key, asked, { noUpdateTTL: true })
+    const answer = await asked
+    // Where nobody can be asked, a word of the definition is as good as an answer; a status is not.
+    return answer === 'dead' || (answer === 'unknown' && said === 'body')
+  }
   return {
     take(holding, connection, host) {
       // Policy allowed a call that nothing is stored for: the policy is wrong, and nothing leaves.
@@ -88,7 +117,7 @@ export const createCredentials = (deps: {
       if (known !== null) return pinned(cached(known, connection), connection, host)
       return ask(holding.credential, connection).then((taken) => pinned(taken, connection, host))
     },
-    async again(used, connection) {
+    async again(used, connection, said = 'status') {
       const current = await deps.vault.open(used.credential, { fresh: true })
       if (current === null || current.status !== 'active') return null
       if ((current.host ?? null) !== (used.host ?? null)) return null
@@ -96,13 +125,26 @@ export const createCredentials = (deps: {
       // A token stored moments ago that fails is no refresh problem: wrong audience, an app that was withdrawn.
       const life = (current.expiresAt ?? Infinity) - current.storedAt
       const young = deps.now() - current.storedAt < Math.min(30_000, life / 2)
-      if (current.refresh === null || young) return null
+      if (current.refresh === null) {
+        if (!(await withdrawn(current, connection, said))) return null
+        await deps.vault.doubt(current.id, current.generation, 'needs_reauth', 'token_withdrawn')
+        deps.outcome(connection.provider.id, 'reconnect')
+        throw new Problem('reauthorization_required', 'the provider withdrew the token')
+      }
+      if (young) return null
       try {
         return await ask(used.credential, connection, { minGeneration: used.generation + 1 })
       } catch (error) {
+        if (!(error instanceof Problem) || error.code === 'reauthorization_required') throw error
+        const seconds = error.extra['retry_after']
+        // Its 401 would tell an agent to give up, though the token is only not renewed yet.
+        if (seconds !== undefined)
+          throw new Problem('refresh_in_progress', 'the token cannot be refreshed just now', {
+            extra: { retry_after: seconds },
+            cause: error,
+          })
         // The provider's own 401 says more to the agent than our failure to refresh.
-        if (error instanceof Problem && error.code !== 'reauthorization_required') return null
-        throw error
+        return null
       }
     },
   }
@@ -171,3 +213,34 @@ export const asking = (
     },
   }
 }
+
+/**
+ * A look that gives a doubtful grant another try first: its provider never said that it ended, and what works again
+ * needs nobody's consent.
+ */
+export const lookAgain =
+  (deps: {
+    readonly look: Vault['look']
+    readonly fresh: Fresh
+    readonly connections: () => ReadonlyMap<string, Connection>
+    readonly now: () => number
+  }): Vault['look'] =>
+  (person, name, agent) => {
+    const look = (): Holding | Promise<Holding> => deps.look(person, name, agent)
+    const retried = async (holding: Holding): Promise<Holding> => {
+      const connection = deps.connections().get(name)
+      if (holding.kind !== 'held' || connection === undefined) return holding
+      try {
+        await deps.fresh(holding.credential, connection, { minGeneration: holding.generation + 1 })
+      } catch (error) {
+        if (!(error instanceof Problem)) throw error // what a problem says was logged where it failed
+      }
+      return look()
+    }
+    const due = (holding: Holding): boolean =>
+      holding.kind === 'held' && holding.retryAt !== undefined && holding.retryAt <= deps.now()
+    const found = look()
+    if (found instanceof Promise)
+      return found.then((holding) => (due(holding) ? retried(holding) : holding))
+    return due(found) ? retried(found) : found
+  }

@@ -10,12 +10,14 @@ import type {
   PolicyDecision,
   PolicyFailure,
   Principal,
+  Provider,
   Reason,
   Route,
   RunReach,
 } from '../model.ts'
 import type { Act } from './classify.ts'
 import type { Facts } from './entitlements.ts'
+import { lacking, widened } from '../wire/scopes.ts'
 import { quoted, quotedList } from '../wire/json.ts'
 import type { Body } from './inspect.ts'
 
@@ -45,11 +47,15 @@ const STALE: readonly Reason[] = [
   { code: 'entitlements_stale', msg: 'the facts are older than this decision allows' },
 ]
 const NO_SCOPES: readonly string[] = []
-/** What this agent may use of the stored scopes. */
-export const usable = (holding: Holding): readonly string[] => {
+/** What this agent may use of the stored scopes, with all that they contain, by every name. */
+export const usable = (
+  holding: Holding,
+  provider: Pick<Provider, 'scopeReach'>,
+): readonly string[] => {
   if (holding.kind === 'none' || holding.granted === null || holding.status !== 'active')
     return NO_SCOPES
-  const { granted, scopes } = holding
+  const granted = widened(provider, holding.granted)
+  const scopes = widened(provider, holding.scopes)
   return scopes.every((scope) => granted.includes(scope))
     ? scopes
     : scopes.filter((scope) => granted.includes(scope))
@@ -268,7 +274,7 @@ export const createDecide = (
     return `{${text}}`
   }
   const bodyText = (body: Body | null): string =>
-    body === null || body.state === 'none'
+    body === null || (body.state === 'none' && Object.keys(body.json).length === 0)
       ? '{"state":"none","bytes":0}'
       : JSON.stringify({
           state: body.state,
@@ -331,7 +337,7 @@ export const createDecide = (
         : said('allow', reasons, answer)
     }
     const { connection } = question.route
-    const unlisted = answer.required_scopes.filter((scope) => !connection.scopes.includes(scope))
+    const unlisted = lacking(connection.provider, connection.scopes, answer.required_scopes)
     const consent = reasons.length > 0 && reasons.every(({ code }) => CONSENT.has(code))
     // Nobody is sent to a page that may not ask for what is missing.
     if (consent && unlisted.length === 0) return said('consent_required', reasons, answer)
@@ -353,8 +359,9 @@ export const createDecide = (
     const { reach } = question.principal
     if (reach !== undefined && !reaches(reach, question))
       return settle(engine, question, OUT_OF_REACH)
-    const held = usable(question.holding)
-    const scopes = chooseScopes(question.act.operation, held, question.route.connection.scopes)
+    const { provider, scopes: listed } = question.route.connection
+    const held = usable(question.holding, provider)
+    const scopes = chooseScopes(question.act.operation, held, widened(provider, listed))
     const missing: PolicyFailure = { failed: 'policy_missing', detail: 'no policy is loaded' }
     if (engine === null) return settle(engine, question, missing)
     const began = clock.mono()

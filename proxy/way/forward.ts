@@ -3,11 +3,19 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type { Clock, Injected, Route } from '../model.ts'
 import { createAnswers, unanswered, type About, type Answer } from '../net/answer.ts'
+import { peekAt, type Peek } from '../net/peek.ts'
 import { bounded } from '../net/sinks.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
 import { createSlots } from '../slots.ts'
 import { targetText } from '../wire/canonical.ts'
-import { challengeIn, createScrubbers, upstreamHeaders, type Sifted } from '../wire/headers.ts'
+import { lacking } from '../wire/scopes.ts'
+import {
+  challengeIn,
+  createScrubbers,
+  scopesLacking,
+  upstreamHeaders,
+  type Sifted,
+} from '../wire/headers.ts'
 import type { Body } from './inspect.ts'
 
 export type Outcome = {
@@ -30,50 +38,71 @@ export type Job = About & {
   /** The agent's headers that may pass. */
   readonly sifted: Sifted
   /** A newer token after a 401; null: none. */
-  readonly again: (used: Injected) => Promise<Injected | null>
+  readonly again: (used: Injected, said: 'status' | 'body') => Promise<Injected | null>
   /** Registers how the call is ended from outside (revocation, drain). */
   readonly onAbort: (abort: (reason: Problem) => void) => void
 }
 
-type Fault = { readonly code: ProblemCode; readonly detail: string; readonly sent: boolean }
+/** `error` of Proxy-Status (RFC 9209 2.3) and our sentence, by what the transport's code begins with. */
+const FAULTS: readonly (readonly [RegExp, string, string])[] = [
+  [/^(?:ENOTFOUND|EAI_)/, 'dns_error', 'the provider’s name could not be resolved'],
+  [/^ECONNREFUSED/, 'connection_refused', 'the provider refused the connection'],
+  [/^(?:EHOST|ENET)UNREACH/, 'destination_ip_unroutable', 'there is no way to the provider'],
+  [
+    /CERT|SELF_SIGNED|UNABLE_TO_|ALTNAME/,
+    'tls_certificate_error',
+    'the provider’s TLS certificate does not verify',
+  ],
+  [/TLS|SSL|^EPROTO/, 'tls_protocol_error', 'TLS with the provider failed'],
+  [
+    /^UND_ERR_RES_CONTENT_LENGTH/,
+    'http_response_incomplete',
+    'the provider’s answer ended before its length',
+  ],
+  [
+    /^UND_ERR_HEADERS_OVERFLOW/,
+    'http_response_header_section_size',
+    'the provider’s headers are larger than 64 kB',
+  ],
+  [/^HPE_/, 'http_protocol_error', 'the provider’s answer is not HTTP/1.1'],
+]
 
-const NOT_SENT = new Set([
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'ECONNREFUSED',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'UND_ERR_CONNECT_TIMEOUT',
-  'ETIMEDOUT',
-])
+/** A Problem that names its own error type. */
+const proxyStatus = (code: ProblemCode, error: string) => ({
+  'proxy-status': `deputy; error=${error}; details="${code}"`,
+})
 
 /** What went wrong on the way to the provider; the cause itself is for the log. */
-const fault = (error: unknown): Fault => {
+const fault = (error: unknown, sent: boolean): Problem => {
   const code =
     error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+  const named = (which: ProblemCode, type: string, detail: string): Problem =>
+    new Problem(which, detail, { cause: error, headers: proxyStatus(which, type) })
   if (code === 'DEPUTY_ADDRESS_PROHIBITED')
-    return {
-      code: 'upstream_prohibited',
-      detail: 'the provider’s address is private or local and not allowed',
-      sent: false,
-    }
-  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT')
-    return {
-      code: 'upstream_timeout',
-      detail: 'the provider could not be connected in time',
-      sent: false,
-    }
-  if (/CERT|SELF_SIGNED|UNABLE_TO_|TLS|SSL/.test(code))
-    return {
-      code: 'upstream_unreachable',
-      detail: 'the provider’s TLS certificate does not verify, or TLS failed',
-      sent: false,
-    }
-  return {
-    code: 'upstream_unreachable',
-    detail: `the connection to the provider failed${code === '' ? '' : ` (${code})`}`,
-    sent: !NOT_SENT.has(code),
-  }
+    return named(
+      'upstream_prohibited',
+      'destination_ip_prohibited',
+      'the provider’s address is private or local and not allowed',
+    )
+  if (!sent && (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT'))
+    return named(
+      'upstream_timeout',
+      'connection_timeout',
+      'the provider could not be connected in time',
+    )
+  const known = FAULTS.find(([pattern]) => pattern.test(code))
+  if (known !== undefined) return named('upstream_unreachable', known[1], known[2])
+  if (error instanceof Error && /^bad (?:response|upgrade)$/.test(error.message))
+    return named(
+      'upstream_unreachable',
+      'http_protocol_error',
+      'the provider sent an answer that nobody asked for',
+    )
+  return named(
+    'upstream_unreachable',
+    sent ? 'connection_terminated' : 'destination_unavailable',
+    `the connection to the provider failed${code === '' ? '' : ` (${code})`}`,
+  )
 }
 
 const valuesOf = (raw: readonly (string | Buffer)[], name: string): readonly string[] => {
@@ -86,13 +115,32 @@ const valuesOf = (raw: readonly (string | Buffer)[], name: string): readonly str
   return values
 }
 
+const OF_THE_PROVIDER: ReadonlySet<ProblemCode> = new Set([
+  'upstream_prohibited',
+  'upstream_unreachable',
+  'upstream_timeout',
+  'answer_not_redactable',
+])
+
+/** Scopes that a 403 names, that the token lacks and that the connection may ask for; empty: no consent would help. */
+const scopesToAsk = (
+  injected: Injected | null,
+  { connection }: Route,
+  raw: readonly (string | Buffer)[],
+): readonly string[] => {
+  if (injected === null) return []
+  const named = scopesLacking(valuesOf(raw, 'www-authenticate').join(', '))
+  const missing = lacking(connection.provider, injected.scopes, named)
+  return missing.every((scope) => connection.scopes.includes(scope)) ? missing : []
+}
+
 export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Outcome>
 
 /** One call on its way: what its tries share. */
 type Sending = Answer & {
   readonly job: Job
   readonly began: number
-  /** Tick of the last byte from the provider. */
+  /** Tick of the last byte to or from the provider. */
   seen: number
   slot: number
   credential: Injected | null
@@ -109,7 +157,7 @@ type Try = {
 }
 
 /**
- * @param deps.idleTimeout ms without a byte from the provider
+ * @param deps.idleTimeout ms without a byte to or from the provider
  * @param deps.requestBody most bytes of a streamed body
  * @param deps.rewrittenBody bytes of an answer that may be held to rewrite URLs in it
  */
@@ -142,7 +190,13 @@ export const createForward = (deps: {
           call,
           new Problem(
             'upstream_timeout',
-            `the provider sent nothing for ${deps.idleTimeout / 1_000} s`,
+            `nothing moved to or from the provider for ${deps.idleTimeout / 1_000} s`,
+            {
+              headers: proxyStatus(
+                'upstream_timeout',
+                call.sent ? 'http_response_timeout' : 'connection_timeout',
+              ),
+            },
           ),
         )
   }, 1_000)
@@ -174,6 +228,16 @@ export const createForward = (deps: {
     )
     return true
   }
+  /** Whoever may repeat the call has to know whether the provider may have carried it out. */
+  const told = (call: Sending, problem: Problem): Problem => {
+    const { sent } = call
+    if (OF_THE_PROVIDER.has(problem.code))
+      problem.message += sent
+        ? '; the request was sent, and the provider may have carried it out'
+        : '; the request was not sent'
+    const extra = { ...problem.extra, sent }
+    return Object.assign(problem, { extra, outcome: outcomeOf(call, problem.code) })
+  }
   /** Ends the call from our side: a problem while nothing was answered, a cut stream afterwards. */
   const stop = (call: Sending, problem: Problem): void => {
     if (!settle(call, problem.code)) return
@@ -181,24 +245,26 @@ export const createForward = (deps: {
     if (call.res.headersSent) {
       call.res.destroy()
       call.resolve(outcomeOf(call, 'interrupted'))
-    } else call.reject(Object.assign(problem, { outcome: outcomeOf(call, problem.code) }))
+    } else call.reject(told(call, problem))
   }
 
   const answers = createAnswers<Sending>({ rewrittenBody: deps.rewrittenBody, stop })
 
   /** One try: what undici tells of it goes into its call, until that has ended or a newer try took over. */
   const tryOf = (call: Sending, injected: Injected | null, mayRetry: boolean): Try => {
-    const { body, route, pointers, sifted, again } = call.job
+    const { body, route, pointers, signed, sifted, again } = call.job
     const replayable = body.state === 'none' || body.bytes !== null
     let over = false
+    let peek: (Peek & { readonly pass: () => void }) | null = null
     const retry = (
       started: Dispatcher.DispatchController,
       used: Injected,
+      said: 'status' | 'body',
       giveUp: () => void,
     ): void => {
       started.pause()
-      again(used).then(
-        (next) => {
+      again(used, said)
+        .then((next) => {
           if (call.done) return
           if (next === null) {
             giveUp()
@@ -208,8 +274,8 @@ export const createForward = (deps: {
           over = true
           started.abort(new Error('superseded by a call with a newer token'))
           attempt(call, next, false)
-        },
-        (error: unknown) =>
+        })
+        .catch((error: unknown) =>
           stop(
             call,
             error instanceof Problem
@@ -218,7 +284,19 @@ export const createForward = (deps: {
                   cause: error,
                 }),
           ),
-      )
+        )
+    }
+    const flow = (started: Dispatcher.DispatchController | null, chunk: Buffer): void => {
+      if (answers.data(call, chunk) || started === null) return
+      started.pause()
+      call.res.once('drain', () => started.resume())
+    }
+    /** What was held back passes. */
+    const release = (started: Dispatcher.DispatchController | null): void => {
+      const looked = peek
+      peek = null
+      looked?.pass()
+      for (const chunk of looked?.held ?? []) flow(started, chunk)
     }
     return {
       call,
@@ -233,22 +311,40 @@ export const createForward = (deps: {
           token: injected?.token ?? null,
           contentLength: body.state === 'none' ? null : (body.bytes?.length ?? body.declared),
           chunked: body.state !== 'none' && body.bytes === null && body.declared === null,
-          coding: pointers.length > 0 ? 'rewritable' : injected === null ? 'as_asked' : 'identity',
+          coding:
+            pointers.length > 0 || signed !== null
+              ? 'rewritable'
+              : injected === null
+                ? 'as_asked'
+                : 'identity',
         }),
-        body: body.state === 'none' ? null : (body.bytes ?? bounded(call.req, deps.requestBody)),
+        body:
+          body.state === 'none'
+            ? null
+            : (body.bytes ??
+              bounded(call.req, deps.requestBody, () => {
+                call.seen = tick
+              })),
       },
       handler: {
         onRequestStart(started) {
           call.controller = started
+          // Its connection stands, and the first bytes follow at once.
+          call.sent = true
           if (call.done) started.abort(new Error('the call has ended'))
         },
-        onResponseStart(started, code, _headers, text) {
-          if (code < 200 || call.done || over) return
+        onResponseStart(started, code) {
+          if (call.done || over) return
+          if (code === 101) return stop(call, fault(new Error('bad upgrade'), call.sent))
+          // Interim answers are of one hop (RFC 9110 15.2).
+          if (code < 200) return
           call.seen = tick
           const raw = (started.rawHeaders ?? []) as readonly (string | Buffer)[]
           const asked =
             code === 401 && injected !== null
-              ? challengeIn(valuesOf(raw, 'www-authenticate').join(', '))
+              ? challengeIn(valuesOf(raw, 'www-authenticate').join(', '), (said) =>
+                  call.scrubber === null ? said : call.scrubber.text(said),
+                )
               : null
           if (asked !== null) {
             // No refresh helps: the provider wants the person (RFC 9470).
@@ -256,27 +352,38 @@ export const createForward = (deps: {
             const what = 'the provider demands another sign-in'
             return stop(call, new Problem('step_up_required', what, { extra: asked }))
           }
-          const pass = (): void => answers.head(call, raw, code, text)
-          if (code === 401 && mayRetry && replayable && injected !== null)
-            retry(started, injected, pass)
-          else pass()
+          const pass = (): void => answers.head(call, raw, code)
+          const more = code === 403 ? scopesToAsk(injected, route, raw) : []
+          if (more.length > 0) {
+            call.status = code
+            const what = `the provider demands more: ${more.join(', ')}`
+            return stop(call, new Problem('consent_required', what, { extra: { scopes: more } }))
+          }
+          if (!mayRetry || !replayable || injected === null) return pass()
+          if (code === 401) return retry(started, injected, 'status', pass)
+          const looking = peekAt(route.connection.provider.unauthorized, (name) =>
+            valuesOf(raw, name),
+          )
+          if (looking === null) pass()
+          else peek = { ...looking, pass }
         },
         onResponseData(started, chunk) {
           if (call.done || over) return
           call.seen = tick
-          if (answers.data(call, chunk)) return
-          started.pause()
-          call.res.once('drain', () => started.resume())
+          if (peek === null) return flow(started, chunk)
+          const looked = peek.chunk(chunk)
+          if (looked === 'pass') release(started)
+          else if (looked === 'unauthorized' && injected !== null)
+            retry(started, injected, 'body', () => release(started))
         },
         onResponseEnd() {
+          if (!call.done && !over && peek !== null) release(null)
           if (!call.done && !over) answers.end(call)
         },
         onResponseError(_started, error) {
           if (call.done || over) return
           if (error instanceof Problem) return stop(call, error)
-          const what = fault(error)
-          call.sent = what.sent
-          stop(call, new Problem(what.code, what.detail, { cause: error }))
+          stop(call, fault(error, call.sent))
         },
       },
     }
@@ -292,7 +399,6 @@ export const createForward = (deps: {
     }
   }
   const unsent = (call: Sending, error: unknown): void => {
-    call.sent = false
     stop(
       call,
       error instanceof Problem
@@ -307,7 +413,6 @@ export const createForward = (deps: {
     leaving = []
     for (const { call, options, handler } of batch) {
       if (call.done) continue
-      call.sent = true
       try {
         dispatcher.dispatch(options, handler)
       } catch (error) {

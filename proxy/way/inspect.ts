@@ -1,14 +1,19 @@
-// Reads the body where provider or policy need it; the bytes kept are the bytes sent.
+// Reads every body that some server reads as fields; the bytes kept are the bytes sent.
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Json, RootField, Route } from '../model.ts'
-import { Problem } from '../problem.ts'
-import { atPointer, parseStrict } from '../wire/json.ts'
-import { formFields, jsonCredential, multipartCredential, stripForm } from '../wire/strip.ts'
+import { CallerLeft, Problem } from '../problem.ts'
+import { queryMembers, readBody } from '../wire/body.ts'
+import type { BodyRules } from '../wire/body.ts'
+import { EXACT } from '../wire/json.ts'
+import { readMedia } from '../wire/media.ts'
+import type { Media } from '../wire/media.ts'
 import type { Act } from './classify.ts'
 
 export type Body = {
-  /** `too_large`: an upload that passes unread; `unparsed`: read or streamed, but neither JSON nor a form. */
+  /**
+   * `too_large`: an upload that passes unread; `unparsed`: streamed, or searched and without members that policy needs.
+   */
   readonly state: 'none' | 'parsed' | 'unparsed' | 'too_large'
   /** Exactly what will be sent; null: stream the request. */
   readonly bytes: Buffer | null
@@ -35,12 +40,20 @@ const NONE: Body = {
 
 type Limits = { readonly requestBody: number; readonly inspectedBody: number }
 
+/** How long a body that must be read as a whole may take, ms. */
+const WHOLE_MS = 60_000
+const LATE = `the body was not whole after ${WHOLE_MS / 1_000} s, and must be read before the call may leave`
+
 /** Reads up to `cap` bytes. null: the body is longer; what was read is put back, so that it can stream. */
-const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | null> =>
+export const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | null> =>
   new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let size = 0
+    // Whoever lets a body drip holds what was read of it in memory.
+    const late = (): void => onError(new Problem('request_timeout', LATE))
+    const timer = req.complete ? undefined : setTimeout(late, WHOLE_MS)
     const off = (): void => {
+      clearTimeout(timer)
       req.off('data', onData).off('end', onEnd).off('error', onError).off('close', onClose)
     }
     const onData = (chunk: Buffer): void => {
@@ -58,7 +71,10 @@ const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | null> =>
     }
     const onError = (error: Error): void => {
       off()
-      reject(new Problem('request_invalid', 'the body could not be read', { cause: error }))
+      const cause = new CallerLeft(error)
+      reject(
+        error instanceof Problem ? error : new Problem('request_invalid', cause.message, { cause }),
+      )
     }
     const onClose = (): void => onError(new Error('the caller left'))
     // Who left before now does not leave again.
@@ -66,36 +82,42 @@ const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | null> =>
     req.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
   })
 
-const atPointers = (value: unknown, pointers: readonly string[]): Record<string, Json> => {
-  const found: Record<string, Json> = {}
-  for (const pointer of pointers) {
-    const at = atPointer(value, pointer)
-    if (at !== undefined) found[pointer] = at as Json
-  }
-  return found
+/** Without a body, the query is the only place that a server can look in. */
+const bodiless = (route: Route, { operation }: Act): Body => {
+  const { query } = route.target
+  if (operation.inspect.length === 0 || query.length === 0) return NONE
+  return { ...NONE, json: queryMembers(query, operation.inspect, null) }
 }
 
+const tooLong = (cap: number): Problem =>
+  new Problem(
+    'request_too_large',
+    `the body must be inspected, and limits.inspected_body allows ${cap} bytes`,
+  )
+
 /**
- * @throws Problem 413 request_too_large, 415 unsupported_media_type, 400 credential_in_body
+ * @param early the whole body, where it was read before
+ * @throws Problem 413 request_too_large, 415 unsupported_media_type, 400 credential_in_body and request_invalid
  */
 export const inspect = (
   req: IncomingMessage,
   route: Route,
   act: Act,
   limits: Limits,
+  early: Buffer | null = null,
 ): Body | Promise<Body> => {
   const length = req.headers['content-length']
   const declared = length === undefined ? null : Number(length)
   if (req.headers['transfer-encoding'] === undefined && (declared === null || declared === 0))
-    return NONE
+    return bodiless(route, act)
   if (declared !== null && declared > limits.requestBody)
     throw new Problem(
       'request_too_large',
       `the body has ${declared} bytes; limits.request_body allows ${limits.requestBody}`,
     )
-  const names = route.connection.provider.strip.body
   const { operation } = act
   const contentType = req.headers['content-type'] ?? null
+  const media = readMedia(contentType)
   const streamed: Body = {
     state: 'unparsed',
     bytes: null,
@@ -105,117 +127,73 @@ export const inspect = (
     digest: null,
     stripped: [],
   }
-  const graphql = act.kind === 'graphql'
-  if (operation.opaque && mediaOf(contentType) !== operation.opaque)
+  if (operation.opaque && media.essence !== operation.opaque)
     throw new Problem(
       'unsupported_media_type',
       `${operation.id} takes bodies of ${operation.opaque} and no others`,
     )
-  const unread = names.length === 0 && operation.inspect.length === 0 && !graphql
-  if (operation.opaque || act.kind === 'asset' || unread) return streamed
-  const tooLarge = (): Body => {
+  if (operation.opaque || act.kind === 'asset') return streamed
+  const needed = operation.inspect.length > 0 || act.kind === 'graphql'
+  if (act.kind === 'graphql' && media.essence !== 'application/json')
+    throw new Problem('unsupported_media_type', 'a GraphQL call comes as application/json')
+  const passes = media.reading === 'stream' || (media.reading === 'refused' && operation.upload)
+  if (passes && !needed) return streamed
+  if (passes || media.reading === 'refused') throw unreadable(media, needed)
+  if (declared !== null && declared > limits.inspectedBody) {
     if (operation.upload) return { ...streamed, state: 'too_large' }
-    throw new Problem(
-      'request_too_large',
-      `the body must be inspected, and limits.inspected_body allows ${limits.inspectedBody} bytes`,
-    )
+    throw tooLong(limits.inspectedBody)
   }
-  if (declared !== null && declared > limits.inspectedBody) return tooLarge()
   if ((req.headers['content-encoding'] ?? 'identity').toLowerCase() !== 'identity')
     throw new Problem(
       'unsupported_media_type',
       'the body must be inspected, so it must come without Content-Encoding',
     )
-  const charset =
-    /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(contentType ?? '')?.[1]?.toLowerCase() ?? 'utf-8'
-  if (!['utf-8', 'utf8', 'us-ascii', 'ascii', 'iso-8859-1', 'latin1'].includes(charset))
-    throw new Problem(
-      'unsupported_media_type',
-      `the body must be inspected, and its charset ${JSON.stringify(charset)} has readings that deputy does not know: send UTF-8`,
-    )
-  if (graphql && mediaOf(contentType) !== 'application/json')
-    throw new Problem('unsupported_media_type', 'a GraphQL call comes as application/json')
-  return read(req, streamed, names, act, limits.inspectedBody, tooLarge)
+  const cap = limits.inspectedBody
+  const bytes = early ?? readUpTo(req, cap)
+  return read(bytes, streamed, media, { route, act, cap })
 }
 
-const mediaOf = (contentType: string | null): string =>
-  (contentType ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
+const unreadable = ({ essence }: Media, needed: boolean): Problem =>
+  new Problem(
+    'unsupported_media_type',
+    needed
+      ? `policy needs members of the body, and ${essence ?? 'this'} has none that deputy can read: send application/json`
+      : `servers read fields out of ${essence ?? 'this'}, and deputy cannot: send JSON or a form, or let the operation say upload or opaque`,
+  )
 
 const read = async (
-  req: IncomingMessage,
+  coming: Buffer | Promise<Buffer | null>,
   streamed: Body,
-  names: readonly string[],
-  { kind, operation }: Act,
-  cap: number,
-  tooLarge: () => Body,
+  media: Media,
+  { route, act, cap }: { readonly route: Route; readonly act: Act; readonly cap: number },
 ): Promise<Body> => {
-  const bytes = await readUpTo(req, cap)
-  if (bytes === null) return tooLarge()
-  const media = mediaOf(streamed.contentType)
-  const pointers = operation.inspect
-  const kept = (body: Partial<Body>, sent = bytes): Body => ({
+  const { operation, kind } = act
+  const bytes = await coming
+  if (bytes === null) {
+    if (operation.upload) return { ...streamed, state: 'too_large' }
+    throw tooLong(cap)
+  }
+  if (bytes.length === 0) return bodiless(route, act)
+  const { provider } = route.connection
+  const rules: BodyRules = {
+    credentials: provider.strip.body,
+    inspect: operation.inspect,
+    upload: operation.upload && kind !== 'graphql',
+    names: provider.names ?? EXACT,
+  }
+  const found = readBody(bytes, media, streamed.contentType ?? '', rules)
+  if (operation.inspect.length > 0) queryMembers(route.target.query, operation.inspect, found.json)
+  const body: Body = {
     ...streamed,
-    bytes: sent,
-    declared: sent.length,
-    digest: `sha256:${hash('sha256', sent, 'hex')}`,
-    ...body,
-  })
-  const refuse = (name: string): never => {
-    throw new Problem(
-      'credential_in_body',
-      `the body has the field ${JSON.stringify(name)}, which is a credential: deputy supplies it`,
-    )
+    state: found.state,
+    bytes: found.bytes,
+    declared: found.bytes.length,
+    json: found.json,
+    digest: `sha256:${hash('sha256', found.bytes, 'hex')}`,
+    stripped: found.stripped,
   }
-  if (media === 'application/x-www-form-urlencoded') {
-    const form = stripForm(bytes, names)
-    const { stripped } = form
-    // Fields have no depth: what stands deeper cannot be looked for here, and the body stays unparsed.
-    if (pointers.length === 0 || pointers.some((pointer) => !/^\/[^/~]+$/.test(pointer)))
-      return kept({ stripped }, form.bytes)
-    const fields = Object.entries(
-      formFields(
-        form.bytes,
-        pointers.map((pointer) => pointer.slice(1)),
-      ),
-    )
-    const json = Object.fromEntries(fields.map(([name, value]) => [`/${name}`, value]))
-    return kept({ state: 'parsed', json, stripped }, form.bytes)
-  }
-  if (media === 'multipart/form-data') {
-    const name = multipartCredential(bytes, streamed.contentType ?? '', names)
-    return name === null ? kept({}) : refuse(name)
-  }
-  // Servers read JSON whatever the type says, so every other body that is JSON is judged as JSON.
-  const json = parseJson(bytes)
-  if (json === null) return kept({})
-  if ('broken' in json)
-    throw new Problem('request_invalid', `the JSON body has more than one reading: ${json.broken}`)
-  const name = jsonCredential(json.value, names)
-  if (name !== null) refuse(name)
-  const pointed = atPointers(json.value, pointers)
-  if (kind !== 'graphql') return kept({ state: 'parsed', json: pointed })
+  if (kind !== 'graphql') return body
   // Loaded by the first GraphQL call: nobody else waits for a parser.
   const { readGraphql } = await import('../envelope/graphql.ts')
-  return kept({ state: 'parsed', json: pointed, inner: readGraphql(json.value) })
-}
-
-const strict = new TextDecoder('utf-8', { fatal: true })
-const lenient = new TextDecoder('utf-8')
-
-/** null: no JSON at all, state `unparsed`, which policy sees. A byte order mark is no way to hide JSON. */
-const parseJson = (
-  bytes: Buffer,
-): { readonly value: unknown } | { readonly broken: string } | null => {
-  const text = lenient.decode(bytes)
-  try {
-    JSON.parse(text)
-  } catch {
-    return null
-  }
-  try {
-    return { value: parseStrict(strict.decode(bytes)) }
-  } catch (error) {
-    if (error instanceof TypeError) return { broken: 'it is not UTF-8' }
-    return { broken: error instanceof Error ? error.message : 'malformed' }
-  }
+  return { ...body, inner: readGraphql(found.value) }
 }

@@ -146,6 +146,9 @@ const SINGLE: ReadonlyMap<string, number> = new Map(
     'deputy-connection',
   ].map((name, i) => [name, 1 << i]),
 )
+/** Policy would judge one method, and the provider run another. */
+const OVERRIDES_METHOD =
+  /^(?:x-)?(?:http-)?(?:method|verb)-?override$|^(?:x-)?http-(?:method|verb)$|^x-(?:http-)?(?:method|verb|original-method|rewrite-method|forwarded-method|request-method)$/
 const LENGTH = 1
 const CODING = 2
 const CONNECTION = 1 << SINGLE.size
@@ -181,6 +184,8 @@ export const canonicalHeaders = (tagHeader: string): ((rawHeaders: readonly stri
   const bitOf = remembered((raw: string): number => {
     const name = raw.toLowerCase()
     let bit = name === 'connection' ? CONNECTION : 0
+    if (name !== own && OVERRIDES_METHOD.test(foldHeader(name)))
+      throw invalid('a header overrides the method: send the method itself')
     if (name !== own) {
       if (name === tag || !PLAIN_NAME.test(name)) {
         if (!HEADER_NAME.test(name)) throw invalid('a header has a name that is not a token')
@@ -229,6 +234,8 @@ export const samePerson = (a: Person, b: Person): boolean =>
  * @throws Problem `unauthenticated`
  */
 export const decodePathPerson = (segment: string): string => {
+  // A sealed tag (wire/address_tag) is longer than an id, and is opened later.
+  if (/^~dps_[\w-]{1,32000}$/.test(segment)) return segment.slice(1)
   let id = ''
   try {
     if (segment.startsWith('~')) id = decodeURIComponent(segment.slice(1))

@@ -237,7 +237,7 @@ export type AnswerHead = {
   /** Names and values in turn, as they came (latin1). */
   readonly section: readonly string[]
   readonly judged: readonly Judged<AnswerRule>[]
-  /** `Content-Encoding`, lower case; `identity` where there is none. */
+  /** All content codings of all lines but `identity`, lower case; `identity` where there is none. */
   readonly coding: string
   /** `Content-Type` as it came, or empty. */
   readonly type: string
@@ -249,7 +249,7 @@ export const createAnswerReader = (): ((raw: readonly (string | Buffer)[]) => An
   return (raw) => {
     const section: string[] = []
     const judged: Judged<AnswerRule>[] = []
-    let coding: string | null = null
+    const codings: string[] = []
     let type: string | null = null
     for (let i = 0; i < raw.length; i += 2) {
       const name = latin1(raw[i])
@@ -257,28 +257,40 @@ export const createAnswerReader = (): ((raw: readonly (string | Buffer)[]) => An
       const verdict = judge(name)
       section.push(name, value)
       judged.push(verdict)
-      if (verdict.lower === 'content-encoding') coding ??= value.trim().toLowerCase()
-      else if (verdict.lower === 'content-type') type ??= value
+      if (verdict.lower === 'content-encoding' || verdict.lower === 'transfer-encoding') {
+        for (const piece of value.split(',')) {
+          const coding = piece.trim().toLowerCase()
+          // `chunked` is framing, which the transport has undone; any other transfer coding it has not.
+          const undone = coding === 'chunked' && verdict.lower === 'transfer-encoding'
+          if (coding !== '' && coding !== 'identity' && !undone) codings.push(coding)
+        }
+      } else if (verdict.lower === 'content-type') type ??= value
     }
-    return { section, judged, coding: coding ?? 'identity', type: type ?? '' }
+    const coding = codings.length === 0 ? 'identity' : codings.join(', ')
+    return { section, judged, coding, type: type ?? '' }
   }
 }
 
 /**
  * The head as the agent gets it: names, order and duplicates as they came.
  * @param changed the body changes: what speaks of the old one is left out
+ * @param unsized no `Content-Length`, whatever came
+ * @param edit what may be repeated of a value, and of a `name`: a field whose name would change is left out
  */
 export const answerHeaders = (
   { section, judged }: AnswerHead,
   changed: boolean,
-  edit: (value: string, rule: AnswerRule) => string,
+  unsized: boolean,
+  edit: (value: string, rule: AnswerRule | 'name') => string,
 ): string[] => {
   const nominated = nominatedHeaders(section)
   const kept: string[] = []
   judged.forEach(({ lower, rule }, i) => {
     if (rule === 'drop' || (rule === 'rewritten' && changed)) return
-    if (nominated?.has(lower) === true) return
-    kept.push(section[2 * i] ?? '', edit(section[2 * i + 1] ?? '', rule))
+    if (nominated?.has(lower) === true || (unsized && lower === 'content-length')) return
+    const name = section[2 * i] ?? ''
+    // A name that would have to be altered says nothing that is worth repeating.
+    if (edit(name, 'name') === name) kept.push(name, edit(section[2 * i + 1] ?? '', rule))
   })
   return kept
 }
@@ -297,11 +309,21 @@ const AUTH_PARAM = /(?<![a-z_])([a-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)
 /** Visible ASCII and blanks: goes into an authorization request. */
 const PLAIN = /^[\x20-\x7e]{1,500}$/
 
-/** The sign-in that an API demands by its 401 (RFC 9470 3, Microsoft's claims challenge); null: none. */
-export const challengeIn = (wwwAuthenticate: string): Challenge | null => {
-  const params = new Map<string, string>()
-  for (const [, name = '', quoted, bare] of wwwAuthenticate.slice(0, 16_384).matchAll(AUTH_PARAM))
-    params.set(name.toLowerCase(), (quoted ?? bare ?? '').replaceAll(/\\(.)/g, '$1'))
+/**
+ * The sign-in that an API demands by its 401 (RFC 9470 3, Microsoft's claims challenge); null: none.
+ * @param clean leaves of a text what may be repeated: a member that echoes the token is left out, decoded as it is
+ */
+export const challengeIn = (
+  wwwAuthenticate: string,
+  clean: (text: string) => string,
+): Challenge | null => {
+  const asked = demanded(wwwAuthenticate)
+  if (asked === null) return null
+  return Object.fromEntries(Object.entries(asked).filter(([, text]) => clean(text) === text))
+}
+
+const demanded = (wwwAuthenticate: string): Challenge | null => {
+  const params = authParams(wwwAuthenticate)
   const error = params.get('error')
   if (error === 'insufficient_user_authentication') {
     const acr = params.get('acr_values') ?? ''
@@ -321,4 +343,18 @@ export const challengeIn = (wwwAuthenticate: string): Challenge | null => {
   } catch {
     return {} // It wants another sign-in all the same.
   }
+}
+
+const authParams = (wwwAuthenticate: string): ReadonlyMap<string, string> => {
+  const params = new Map<string, string>()
+  for (const [, name = '', quoted, bare] of wwwAuthenticate.slice(0, 16_384).matchAll(AUTH_PARAM))
+    params.set(name.toLowerCase(), (quoted ?? bare ?? '').replaceAll(/\\(.)/g, '$1'))
+  return params
+}
+
+/** The scopes that a 403 says the token lacks (RFC 6750 3.1); empty: it does not say. */
+export const scopesLacking = (wwwAuthenticate: string): readonly string[] => {
+  const params = authParams(wwwAuthenticate)
+  if (params.get('error') !== 'insufficient_scope') return []
+  return (params.get('scope') ?? '').split(/\s+/).filter((scope) => scope !== '')
 }

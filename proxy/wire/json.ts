@@ -1,12 +1,20 @@
 // JSON from outside, with one reading: no duplicate keys, bounded nesting (RFC 8259 4 leaves duplicates open).
+import type { Names } from '../model.ts'
+
+export const EXACT: Names = { insensitive: false, spellings: [] }
+
+/** Upper case first: `\u017f` is an s, and the Kelvin sign a k, to readers that fold as Unicode does. */
+const folded = (name: string): string => name.toUpperCase().toLowerCase()
 
 /**
  * Keys written with escapes are written out before the text is parsed: V8 compares an escaped key with the one that
  * earlier objects had there by its raw characters, and may take `"tok\u0065n"` for a key of another text.
  * @throws SyntaxError that names the place: not JSON, a key twice in one object, a key that holds a quote, backslash or
  * control character, or nesting deeper than `depth`
+ * @param names of a body that a provider will read: its spellings of one key are one key, and lone surrogates are refused
  */
-export const parseStrict = (text: string, depth = 64): unknown => {
+export const parseStrict = (text: string, names: Names | null = null, depth = 64): unknown => {
+  const surrogates = names !== null && SURROGATE.test(text)
   const value: unknown = JSON.parse(text)
   const stack: (Set<string> | null)[] = []
   let plain = ''
@@ -19,13 +27,16 @@ export const parseStrict = (text: string, depth = 64): unknown => {
     else if (c === '"') {
       let end = i + 1
       while (text[end] !== '"') end += text[end] === '\\' ? 2 : 1
+      if (surrogates && !(JSON.parse(text.slice(i, end + 1)) as string).isWellFormed())
+        throw new SyntaxError('a text holds half of a surrogate pair (RFC 7493 2.1)')
       const keys = stack.at(-1)
       if (keys !== null && keys !== undefined && isKey(text, end + 1)) {
         const raw = text.slice(i, end + 1)
         const key = JSON.parse(raw) as string
-        if (keys.has(key))
+        const one = names?.insensitive === true ? folded(key) : key
+        if (keys.has(one))
           throw new SyntaxError(`the key ${JSON.stringify(key)} stands twice in one object`)
-        keys.add(key)
+        keys.add(one)
         if (raw.includes('\\')) {
           const written = JSON.stringify(key)
           if (written.includes('\\'))
@@ -40,6 +51,8 @@ export const parseStrict = (text: string, depth = 64): unknown => {
   }
   return done === 0 ? value : (JSON.parse(plain + text.slice(done)) as unknown)
 }
+
+const SURROGATE = /\\u[dD][89a-fA-F]/
 
 /** Needs no escape, and no second look. */
 const PLAIN = /^[\w ./:;,@+*~=-]*$/
@@ -64,8 +77,85 @@ export const atPointer = (value: unknown, pointer: string): unknown => {
   return at
 }
 
+/** Separators that some readers ignore: proto3 JSON takes `email_address` for `emailAddress`. */
+const alike = (name: string): string => folded(name).replaceAll(/[-_.\s]/g, '')
+
+/** The names beneath a value as policy knows them: as listed, else in camel case. */
+const spelt = (value: unknown, names: Names): unknown => {
+  if (!names.insensitive || typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map((item: unknown) => spelt(item, names))
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => {
+      const listed = names.spellings.find((name) => folded(name) === folded(key))
+      return [listed ?? `${key.slice(0, 1).toLowerCase()}${key.slice(1)}`, spelt(item, names)]
+    }),
+  )
+}
+
+/**
+ * What the provider will find at a pointer (RFC 6901), as it compares names. undefined: nothing; `clash`: a member, or a list,
+ * that another reader takes for the one that the pointer means.
+ */
+export const memberAt = (
+  value: unknown,
+  pointer: string,
+  names: Names,
+): { readonly value: unknown } | { readonly clash: string } | undefined => {
+  let at = value
+  for (const part of pointer.split('/').slice(1)) {
+    const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
+    if (typeof at !== 'object' || at === null) return undefined
+    if (Array.isArray(at) && !/^\d+$/.test(key)) return { clash: 'a list' }
+    let own: string | undefined
+    for (const name of Object.keys(at)) {
+      if (name === key || (names.insensitive && folded(name) === folded(key))) own = name
+      else if (alike(name) === alike(key))
+        return { clash: `the member ${JSON.stringify(name.slice(0, 64))}` }
+    }
+    if (own === undefined) return undefined
+    at = (at as Record<string, unknown>)[own]
+  }
+  return { value: spelt(at, names) }
+}
+
+/** Digits and exponent of a JSON number, without what does not change its value. */
+const decimal = (text: string): string => {
+  const [, whole = '', fraction = '', exponent = '0'] =
+    /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? []
+  const digits = `${whole}${fraction}`.replace(/^0+/, '')
+  const short = digits.replace(/0+$/, '')
+  if (short === '') return '0'
+  return `${short}e${Number(exponent) - fraction.length + digits.length - short.length}`
+}
+
+const LOST = Symbol('a number that does not survive')
+type Source = { readonly source?: string }
+/** The same document with a mark for each number that comes out of a reader of doubles as another (RFC 7493 2.2). */
+export const markNumbers = (text: string): unknown =>
+  JSON.parse(text, (_key, value: unknown, context?: Source) =>
+    typeof value === 'number' && decimal(context?.source ?? '') !== decimal(String(value))
+      ? LOST
+      : value,
+  )
+/** Is there such a mark? */
+export const isMarked = (value: unknown): boolean =>
+  value === LOST ||
+  (typeof value === 'object' && value !== null && Object.values(value).some(isMarked))
+export const hasNumber = (value: unknown): boolean =>
+  typeof value === 'number' ||
+  (typeof value === 'object' && value !== null && Object.values(value).some(hasNumber))
+
 const isKey = (text: string, from: number): boolean => {
   let at = from
   while (text[at] === ' ' || text[at] === '\n' || text[at] === '\r' || text[at] === '\t') at++
   return text[at] === ':'
+}
+
+/** An answer that says, whatever its status, that the token is not accepted (`unauthorized:` of a definition). */
+export const meansUnauthorized = (
+  rules: { readonly pointer: string; readonly values: readonly string[] } | null | undefined,
+  body: unknown,
+): boolean => {
+  const said = rules == null ? undefined : atPointer(body, rules.pointer)
+  return typeof said === 'string' && rules?.values.includes(said) === true
 }

@@ -1,4 +1,4 @@
-// Field names of multipart/form-data by strict lines: a body that two servers would part differently is refused, not guessed.
+// Fields of multipart/form-data by strict lines: a body that two servers would part differently is refused, not guessed.
 import { Problem } from '../problem.ts'
 
 const BOUNDARY = /;[ \t]*boundary[ \t]*=[ \t]*(?:"([^"\\]*)"|([^\s;"]+))/gi
@@ -8,6 +8,8 @@ const BOUNDARY_FORM = /^[0-9A-Za-z'()+_,./:=?-]{1,70}$/
 const HEADER = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\r\n\0]*)$/
 const DISPOSITION = /^form-data((?:[ \t]*;[ \t]*[a-z0-9*_-]+=(?:"[^"]*"|[^\s";]+))*)[ \t]*$/i
 const PARAMETER = /;[ \t]*([a-z0-9*_-]+)=(?:"([^"]*)"|([^\s";]+))/gi
+
+const PLAIN_CODING = /^(?:7bit|8bit|binary)[ \t]*$/i
 
 const invalid = (detail: string): Problem =>
   new Problem('request_invalid', `the multipart body ${detail}`)
@@ -36,8 +38,19 @@ const fieldName = (disposition: string): string => {
   return name
 }
 
-const partName = (block: string): string => {
+export type Part = {
+  /** As latin1 text of their bytes. */
+  readonly name: string
+  readonly value: string
+  readonly file: boolean
+  /** Its Content-Type, or empty. */
+  readonly type: string
+}
+
+const partOf = (block: string): Omit<Part, 'value'> => {
   let name: string | null = null
+  let file = false
+  let type = ''
   for (const line of block.split('\r\n')) {
     const [, key = '', value = ''] = HEADER.exec(line) ?? []
     if (key === '') throw invalid('has a part with a malformed header')
@@ -45,23 +58,28 @@ const partName = (block: string): string => {
     if (lower === 'content-disposition') {
       if (name !== null) throw invalid('has a part with two dispositions')
       name = fieldName(value)
-    } else if (lower === 'content-type' && /^multipart\//i.test(value)) {
-      throw invalid('has a part with parts of its own')
+      file = /;[ \t]*filename\*?=/i.test(value)
+    } else if (lower === 'content-type') {
+      if (type !== '') throw invalid('has a part with two types')
+      if (/^multipart\//i.test(value)) throw invalid('has a part with parts of its own')
+      type = value
+    } else if (lower === 'content-transfer-encoding' && !PLAIN_CODING.test(value)) {
+      throw invalid('has a part in a transfer encoding, which only some servers undo')
     }
   }
   if (name === null) throw invalid('has a part without a name')
-  return name
+  return { name, file, type }
 }
 
 /**
- * Names of the fields, in order, as latin1 text of their bytes.
+ * The fields, in order.
  * @param bytes the whole body
  * @throws Problem `request_invalid` unless every reader would find these very parts (RFC 7578, RFC 2046 5.1)
  */
-export const multipartFields = (bytes: Buffer, contentType: string): readonly string[] => {
+export const multipartFields = (bytes: Buffer, contentType: string): readonly Part[] => {
   const delimiter = `--${boundaryOf(contentType)}`
   const text = bytes.toString('latin1')
-  const names: string[] = []
+  const parts: Part[] = []
   if (!text.startsWith(delimiter)) throw invalid('does not begin with its boundary')
   let at = delimiter.length
   for (;;) {
@@ -69,7 +87,7 @@ export const multipartFields = (bytes: Buffer, contentType: string): readonly st
     if (after === '--') {
       const rest = text.slice(at + 2)
       if (rest !== '' && rest !== '\r\n') throw invalid('goes on after its end')
-      return names
+      return parts
     }
     if (after !== '\r\n') throw invalid('has a delimiter that does not end its line')
     const head = text.indexOf('\r\n\r\n', at)
@@ -78,7 +96,8 @@ export const multipartFields = (bytes: Buffer, contentType: string): readonly st
     if (head === -1 || next === -1 || next < head + 6 || text.slice(next - 2, next) !== '\r\n') {
       throw invalid('is cut short, or holds its boundary in a part')
     }
-    names.push(partName(text.slice(at + 2, head)))
+    const value = text.slice(head + 4, next - 2)
+    parts.push({ ...partOf(text.slice(at + 2, head)), value })
     at = next + delimiter.length
   }
 }

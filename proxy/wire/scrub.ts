@@ -1,5 +1,7 @@
 // An echoed token is blotted out of an answer, whatever its chunks; the length never changes, so no framing does either.
 
+import { escapedText, type EscapedText } from './escape.ts'
+
 export type TokenScrubber = {
   /** Bytes that may go on now; what could still begin the token is held back. The chunk itself is never written to. */
   readonly push: (chunk: Buffer) => Buffer
@@ -54,6 +56,24 @@ const spellings = (token: string): readonly string[] => {
     .sort((a, b) => b.length - a.length)
 }
 
+/** Characters of base64 that say enough to be taken for the token. */
+const ENOUGH = 10
+/**
+ * What base64 of any text that holds the token holds (`user:token` of Basic, a JSON, the token alone): at each of the
+ * three places where a group of bytes may begin, the characters that depend on the token only.
+ */
+const base64Needles = (token: string): readonly string[] => {
+  const bytes = Buffer.from(token)
+  const found = [0, 1, 2].flatMap((shift) =>
+    (['base64', 'base64url'] as const).map((code) =>
+      Buffer.concat([Buffer.alloc(shift), bytes])
+        .toString(code)
+        .slice(Math.ceil((8 * shift) / 6), Math.floor((8 * (shift + bytes.length)) / 6)),
+    ),
+  )
+  return [...new Set(found)].filter((text) => text.length >= ENOUGH)
+}
+
 /** Does `text` stand at `at`, as far as the bytes go? */
 const begins = (bytes: Buffer, at: number, text: string): boolean => {
   const there = bytes.toString('latin1', at, at + text.length)
@@ -69,9 +89,12 @@ export const tokenScrubbers = (token: string): (() => TokenScrubber) => {
   // Encoders work character by character, so spellings of the beginning are beginnings of the spellings; a native
   // search or three for them finds nothing, at memory speed, in nearly every chunk. The rest is built on a find.
   const start = ASCII.test(token) ? token.slice(0, HEAD) : token
-  const heads = [...new Set(spellings(start).map((text) => text.slice(0, HEAD)))]
+  const encoded = base64Needles(token)
+  const heads = [...new Set([...spellings(start), ...encoded].map((text) => text.slice(0, HEAD)))]
   let all: readonly string[] | null = null
-  return () => createScrubber(heads, 6 * token.length, () => (all ??= spellings(token)))
+  const needles = () => (all ??= [...spellings(token), ...encoded])
+  const escaped = escapedText(Buffer.from(token).toString('latin1'))
+  return () => createScrubber(heads, 6 * token.length, needles, escaped)
 }
 
 /** One stream's watcher. */
@@ -81,6 +104,7 @@ const createScrubber = (
   heads: readonly string[],
   longest: number,
   needles: () => readonly string[],
+  escaped: EscapedText,
 ): TokenScrubber => {
   const shortest = Math.min(...heads.map((head) => head.length))
   let held: Buffer = NONE
@@ -107,6 +131,17 @@ const createScrubber = (
     return out ?? bytes
   }
 
+  /** As `blot`, where characters are escaped that need not be. */
+  const blotEscaped = (bytes: Buffer): Buffer => {
+    const found = escaped.find(bytes)
+    if (found.length === 0) return bytes
+    const out = Buffer.from(bytes)
+    for (const [from, to] of found)
+      out.write(BLOT.slice(0, to - from).padEnd(to - from, '*'), from, 'latin1')
+    hits += found.length
+    return out
+  }
+
   /** Where the longest end of `bytes` that could begin a spelling starts; their length when none does. */
   const pending = (bytes: Buffer, open: readonly number[]): number => {
     const from = Math.max(0, bytes.length - longest + 1)
@@ -126,8 +161,12 @@ const createScrubber = (
   return {
     push: (chunk) => {
       const open: number[] = []
-      const bytes = blot(held.length === 0 ? chunk : Buffer.concat([held, chunk]), open)
-      const keep = pending(bytes, open)
+      let bytes = blot(held.length === 0 ? chunk : Buffer.concat([held, chunk]), open)
+      let keep = pending(bytes, open)
+      if (escaped.possible(bytes)) {
+        bytes = blotEscaped(bytes)
+        keep = Math.min(keep, escaped.open(bytes))
+      }
       // Copied: the chunk's memory belongs to the socket and may be used again.
       held = keep === bytes.length ? NONE : Buffer.from(bytes.subarray(keep))
       return keep === bytes.length ? bytes : bytes.subarray(0, keep)
@@ -137,10 +176,16 @@ const createScrubber = (
       held = NONE
       return rest
     },
-    text: (value) =>
-      value.length >= shortest && heads.some((head) => value.includes(head))
+    text: (value) => {
+      if (value.length < shortest) return value
+      const plain = heads.some((head) => value.includes(head))
         ? blot(Buffer.from(value, 'latin1'), null).toString('latin1')
-        : value,
+        : value
+      if (!/[%\\&]/.test(plain)) return plain
+      const bytes = Buffer.from(plain, 'latin1')
+      const clean = escaped.possible(bytes) ? blotEscaped(bytes) : bytes
+      return clean === bytes ? plain : clean.toString('latin1')
+    },
     // Not a getter: a literal with one gets a hidden class of its own each time, which stays for ever.
     hits: () => hits,
   }

@@ -2,7 +2,7 @@
 import type { Provider, Target } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { foldHeader } from './canonical.ts'
-import { multipartFields } from './multipart.ts'
+import type { Part } from './multipart.ts'
 
 /** What is a credential, or changes what policy saw, at every provider. Names folded as `foldName` and `foldHeader` do. */
 export const EVERY_PROVIDER: {
@@ -21,15 +21,17 @@ export const EVERY_PROVIDER: {
     'apikey',
     'x-auth-token',
     'x-access-token',
-    'x-http-method-override',
-    'x-http-method',
-    'x-method-override',
     'x-original-url',
     'x-rewrite-url',
     'x-original-host',
   ]),
   query: new Set([
     'access_token',
+    'accesstoken',
+    'bearer_token',
+    'bearer',
+    'id_token',
+    'jwt',
     'oauth_token',
     'token',
     'key',
@@ -44,8 +46,8 @@ export const EVERY_PROVIDER: {
     'client_secret',
     'refresh_token',
   ]),
-  // RFC 6750 2.2: the form field that carries a bearer token, wherever one is accepted.
-  form: new Set(['access_token']),
+  // RFC 6750 2.2: the field that carries a bearer token, wherever one is accepted, and its kin; JSON members too.
+  form: new Set(['access_token', 'bearer_token', 'oauth_token']),
   // Refused, not cut: what remained would still be another request than the agent meant.
   override: new Set([
     '_method',
@@ -81,6 +83,13 @@ const USUAL: ReadonlySet<string> = new Set([
   'workbook-session-id',
 ])
 
+// What a front server writes when it has signed somebody in, or read their certificate: a server behind it may believe.
+const NAMES_USER =
+  /^(?:x-)?(?:ssl-client|tls-client|client-?cert|arr-client-?cert|ssl-cert|forwarded-(?:user|email|groups?|preferred-username|client-cert|tls|ssl)|remote-(?:user|email|name|groups?|extra)|webauth|ms-client-principal|auth-(?:request|user|email|groups?|name)|authenticated|authentik|authelia|amzn-(?:oidc|mtls)|goog-(?:authenticated|iap)|cf-access|tailscale-user|consumer|anonymous-consumer|pomerium|vouch|sso|saml|shib|ldap|krb5|spiffe|iap|sm-?user|iv-(?:user|groups|creds)|oam-remote|ct-remote|endpoint-api-userinfo|apigateway-api-userinfo)(?:-|$)/
+/** These alone: `x-user-agent` is nobody. */
+const NAMES_USER_EXACTLY =
+  /^(?:x-)?(?:user(?:-?(?:id|name|email|groups?|roles?|principal|identity))?|email|login|principal|eppn|groups?|roles?)$/
+
 // Vendors invent names faster than lists grow, so a name that speaks of a credential is one.
 const SPEAKS =
   /token|secret|passw|credential|cookie|session|assertion|jwt|impersonat|api-?key|(?:access|account|client|functions|master|private|subscription)-key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature)/
@@ -95,7 +104,9 @@ export const isCredentialHeader = (name: string, provider: Provider): boolean =>
     (folded.length === provider.present.header.length &&
       folded === foldHeader(provider.present.header.toLowerCase())) ||
     (folded !== name && provider.strip.headers.includes(folded)) ||
-    SPEAKS.test(folded)
+    SPEAKS.test(folded) ||
+    NAMES_USER.test(folded) ||
+    NAMES_USER_EXACTLY.test(folded)
   )
 }
 
@@ -124,6 +135,7 @@ const foldName = (name: string): string =>
     ? name
     : name
         .trim()
+        .toUpperCase()
         .toLowerCase()
         .replaceAll(/[\s.-]/g, '_')
 
@@ -206,39 +218,65 @@ export const stripForm = (
     : { bytes: Buffer.from(kept.join('&'), 'latin1'), stripped: [...stripped] }
 }
 
+export type Field = {
+  readonly name: string
+  /** Every name that some server reads here; only some split at a `;`. */
+  readonly pieces: readonly string[]
+  readonly value: () => string
+}
+
+/** The fields of an `application/x-www-form-urlencoded` body; a value is decoded when it is asked for. */
+export const formFields = (bytes: Buffer): readonly Field[] =>
+  bytes
+    .toString('latin1')
+    .split('&')
+    .map((pair) => ({
+      name: formName(pair),
+      pieces: pair.split(';').map(formName),
+      value: () => {
+        const at = pair.indexOf('=')
+        try {
+          return at === -1 ? '' : decodeURIComponent(pair.slice(at + 1).replaceAll('+', ' '))
+        } catch (cause) {
+          throw new Problem('request_invalid', 'a field of the body is not UTF-8', { cause })
+        }
+      },
+    }))
+
+const loose = (name: string): string => foldName(name).replaceAll('_', '')
+/** Would some server take a field of this name for one of these? */
+export const sameField = (name: string, names: readonly string[]): boolean =>
+  named(name, (folded) => names.some((one) => loose(one) === folded.replaceAll('_', ''))) !== null
+
 /**
- * The named fields of an `application/x-www-form-urlencoded` body, decoded; one that is absent is left out.
+ * The named fields, decoded; one that is absent is left out.
  * @throws Problem `request_invalid` where servers would not all read the same value: twice, spelt otherwise, beside a `;`, not UTF-8
  */
-export const formFields = (
-  bytes: Buffer,
+export const fieldsOf = (
+  fields: readonly Field[],
   names: readonly string[],
 ): Readonly<Record<string, string>> => {
-  const has = listed(new Set(), names)
   const found: Record<string, string> = {}
-  for (const pair of bytes.toString('latin1').split('&')) {
-    const pieces = pair.split(';')
-    if (!pieces.some((piece) => named(formName(piece), has) !== null)) continue
-    const name = formName(pair)
+  for (const { name, pieces, value } of fields) {
+    if (!pieces.some((piece) => sameField(piece, names))) continue
     if (pieces.length > 1 || !names.includes(name) || Object.hasOwn(found, name)) {
       throw new Problem('request_invalid', 'a field of the body has more than one reading')
     }
-    try {
-      const at = pair.indexOf('=')
-      found[name] = at === -1 ? '' : decodeURIComponent(pair.slice(at + 1).replaceAll('+', ' '))
-    } catch (cause) {
-      throw new Problem('request_invalid', 'a field of the body is not UTF-8', { cause })
-    }
+    found[name] = value()
   }
   return found
 }
 
-/** First key of a parsed JSON body, or of the objects of a top-level array, that is a listed credential; else null. */
+/**
+ * First key of a parsed JSON body, or of the objects of a top-level array, that is a listed credential; else null.
+ * @throws Problem `request_invalid` for an overriding member
+ */
 export const jsonCredential = (value: unknown, names: readonly string[]): string | null => {
-  const has = listed(new Set(), names)
+  const has = listed(EVERY_PROVIDER.form, names)
   for (const item of Array.isArray(value) ? value : [value]) {
     if (typeof item !== 'object' || item === null) continue
     for (const key of Object.keys(item)) {
+      refuseOverride(key, 'body')
       const credential = named(key, has)
       if (credential !== null) return credential
     }
@@ -248,16 +286,15 @@ export const jsonCredential = (value: unknown, names: readonly string[]): string
 
 /**
  * First field of a `multipart/form-data` body that is a listed credential; else null.
- * @throws Problem `request_invalid` for a body with more than one reading, and for an overriding field
+ * @throws Problem `request_invalid` for an overriding field
  */
 export const multipartCredential = (
-  bytes: Buffer,
-  contentType: string,
+  parts: readonly Part[],
   names: readonly string[],
 ): string | null => {
   const has = listed(EVERY_PROVIDER.form, names)
-  for (const field of multipartFields(bytes, contentType)) {
-    const name = formName(field)
+  for (const part of parts) {
+    const name = formName(part.name)
     refuseOverride(name, 'body')
     const credential = named(name, has)
     if (credential !== null) return credential

@@ -120,7 +120,14 @@ const fill = async (
 const fetcher = (vault: Vault) => {
   const client = createOAuthClient({ fetch, clock })
   const { fresh, atHand } = createRefresher({ vault, client, clock, log: QUIET })
-  const credentials = createCredentials({ vault, fresh, atHand, now: clock.now, outcome: () => {} })
+  const credentials = createCredentials({
+    alive: () => Promise.resolve('unknown'),
+    vault,
+    fresh,
+    atHand,
+    now: clock.now,
+    outcome: () => {},
+  })
   return async (i: number): Promise<string> => {
     // As pep.ts does: what is at hand is not waited for.
     const looked = vault.look(personOf(i), 'github', AGENT)

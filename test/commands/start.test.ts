@@ -74,23 +74,25 @@ test(
   },
 )
 
-test('a key given twice is found wherever it stands, with its line, also where two spellings are one key', () => {
+test('a key given twice is found wherever it stands, with its line, also where two spellings are one key', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'deputy-yaml-'))
   dirs.push(dir)
   mkdirSync(dir, { recursive: true })
-  const problemsOf = (text: string): string => {
+  const problemsOf = async (text: string): Promise<string> => {
     const path = join(dir, 'deputy.yaml')
     writeFileSync(path, text)
-    const result = load(path, {})
+    const result = await load(path, {})
     return 'problems' in result ? result.problems.join('\n') : ''
   }
-  expect(problemsOf('version: 1\nvault:\n  keys: a\n  store: b\n  keys: c\n')).toMatch(
+  expect(await problemsOf('version: 1\nvault:\n  keys: a\n  store: b\n  keys: c\n')).toMatch(
     /deputy\.yaml:5: .*unique.*keys/,
   )
-  expect(problemsOf('version: 1\nproviders:\n  - id: a\n    1: x\n    "1": y\n')).toMatch(
+  expect(await problemsOf('version: 1\nproviders:\n  - id: a\n    1: x\n    "1": y\n')).toMatch(
     /deputy\.yaml:5: .*unique/,
   )
-  expect(problemsOf('a: [{ b: 1, b: 2 }]\n')).toMatch(/deputy\.yaml:1: .*unique.*b/)
-  expect(problemsOf(`a: ${'['.repeat(63)}${']'.repeat(63)}\n`)).not.toMatch(/nesting/)
-  expect(problemsOf(`a: ${'['.repeat(64)}${']'.repeat(64)}\n`)).toMatch(/nesting is deeper than 64/)
+  expect(await problemsOf('a: [{ b: 1, b: 2 }]\n')).toMatch(/deputy\.yaml:1: .*unique.*b/)
+  expect(await problemsOf(`a: ${'['.repeat(63)}${']'.repeat(63)}\n`)).not.toMatch(/nesting/)
+  expect(await problemsOf(`a: ${'['.repeat(64)}${']'.repeat(64)}\n`)).toMatch(
+    /nesting is deeper than 64/,
+  )
 })

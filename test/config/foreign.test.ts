@@ -328,7 +328,7 @@ describe('a provider in the other vocabulary', () => {
   })
 })
 
-test('a scope that the definition does not know is refused at start, where it might mean everything', () => {
+test('a scope that the definition does not know is refused at start, where it might mean everything', async () => {
   const path = join(folder, 'known.yaml')
   const connection = { provider: 'gitea', hosts: ['git.corp.example'], client_id: 'i' }
   writeFileSync(
@@ -342,7 +342,7 @@ test('a scope that the definition does not know is refused at start, where it mi
       connections: { gitea: { ...connection, client_secret: 's', scopes: ['read:user', 'repo'] } },
     }),
   )
-  const result = load(path, {})
+  const result = await load(path, {})
   expect('problems' in result && result.problems).toEqual([
     expect.stringMatching(
       /^connections\.gitea\.scopes: "repo" is no scope of Gitea: one of public-only,/,
@@ -365,11 +365,11 @@ describe('in a configuration', () => {
     return path
   }
 
-  test('inline or in a file it brings its client, and the secret is printed nowhere', () => {
+  test('inline or in a file it brings its client, and the secret is printed nowhere', async () => {
     const own = { ...entry, oauth2: { ...oauth2, client_secret: '${env:HOOLI_SECRET}' } }
     write('hooli.yaml', own)
     for (const providers of [[own], ['./hooli.yaml']]) {
-      const result = load(write('deputy.yaml', { ...base, providers }), {
+      const result = await load(write('deputy.yaml', { ...base, providers }), {
         HOOLI_SECRET: 'canary-secret',
       })
       if (!('loaded' in result)) throw new Error(result.problems.join('\n'))
@@ -380,19 +380,19 @@ describe('in a configuration', () => {
     }
   })
 
-  test('a variable that is not set is named with its file', () => {
+  test('a variable that is not set is named with its file', async () => {
     write('hooli.yaml', { ...entry, oauth2: { ...oauth2, client_secret: '${env:HOOLI_SECRET}' } })
-    const result = load(write('deputy.yaml', { ...base, providers: ['./hooli.yaml'] }), {})
+    const result = await load(write('deputy.yaml', { ...base, providers: ['./hooli.yaml'] }), {})
     expect('problems' in result && result.problems.join('\n')).toMatch(
       /hooli\.yaml: oauth2\.client_secret: the environment variable HOOLI_SECRET is not set/,
     )
   })
 
-  test('a connection’s own client wins', () => {
+  test('a connection’s own client wins', async () => {
     const connections = {
       hooli: { ...base.connections.hooli, client_id: 'mine', client_secret: 'other' },
     }
-    const result = load(
+    const result = await load(
       write('deputy.yaml', { ...base, connections, providers: [{ ...entry, oauth2 }] }),
       {},
     )

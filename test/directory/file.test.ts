@@ -33,8 +33,8 @@ afterEach(() => {
   for (const directory of open) directory.close()
   rmSync(dir, { recursive: true })
 })
-const begin = (): Directory => {
-  const directory = openFileDirectory({
+const begin = async (): Promise<Directory> => {
+  const directory = await openFileDirectory({
     path,
     realm: 'corp',
     clock: { now: () => Date.now(), mono: () => now },
@@ -56,7 +56,7 @@ const soon = (directory: Directory, wanted: string): Promise<void> =>
 
 test('each of two changes at one moment counts, also where none changes the size', async () => {
   writeFileSync(path, rows('a'))
-  const directory = begin()
+  const directory = await begin()
   expect(await groups(directory)).toEqual(['a'])
   writeFileSync(path, rows('b'))
   await soon(directory, 'b')
@@ -72,7 +72,7 @@ test('a volume that turns a link, and a file that is moved over it', async () =>
   }
   symlinkSync('..a', join(dir, '..data'))
   symlinkSync('..data/people.yaml', path)
-  const directory = begin()
+  const directory = await begin()
   symlinkSync('..b', join(dir, '..next'))
   renameSync(join(dir, '..next'), join(dir, '..data'))
   await soon(directory, 'b')
@@ -83,7 +83,7 @@ test('a volume that turns a link, and a file that is moved over it', async () =>
 
 test('without the file nobody is known, until it is back; the log says so once', async () => {
   writeFileSync(path, rows('a'))
-  const directory = begin()
+  const directory = await begin()
   renameSync(path, join(dir, 'away'))
   await expect.poll(() => failure(directory)).toContain('cannot be read')
   await new Promise((done) => setTimeout(done, 800))
@@ -95,7 +95,7 @@ test('without the file nobody is known, until it is back; the log says so once',
 
 test('a file that is no list of people is reported once, and read again when it changes', async () => {
   writeFileSync(path, rows('a'))
-  const directory = begin()
+  const directory = await begin()
   writeFileSync(path, 'people: [')
   await expect.poll(() => failure(directory)).toContain('cannot be read')
   await new Promise((done) => setTimeout(done, 800))
@@ -106,7 +106,7 @@ test('a file that is no list of people is reported once, and read again when it 
 
 test('what was written beside it changes nothing', async () => {
   writeFileSync(path, rows('a'))
-  begin()
+  await begin()
   for (let i = 0; i < 8; i++) {
     writeFileSync(join(dir, 'audit.jsonl'), String(i), { flag: 'a' })
     await new Promise((done) => setTimeout(done, 100))
@@ -116,7 +116,7 @@ test('what was written beside it changes nothing', async () => {
 
 test('facts from a file that could not be looked at for long are no facts', async () => {
   writeFileSync(path, rows('a'))
-  const directory = begin()
+  const directory = await begin()
   now = 4_000
   expect(await groups(directory)).toEqual(['a'])
   directory.close()

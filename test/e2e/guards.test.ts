@@ -143,7 +143,7 @@ describe('deputy validate', () => {
   const validated = async (): Promise<readonly [number, string]> => {
     const said: string[] = []
     const print = (line: string): void => void said.push(line)
-    const code = await validate({ loaded: loadFolder(deputy.dir), print, complain: print })
+    const code = await validate({ loaded: await loadFolder(deputy.dir), print, complain: print })
     return [code, said.join('\n')]
   }
   const write = (name: string, value: Fields): void =>

@@ -68,7 +68,7 @@ const fleet = async (more: Fields = {}) => {
   open.push(() => store.close())
   const vault = createVault({
     store,
-    sealer: createSealer(readRing(keys), () => readRing(keys)),
+    sealer: createSealer(await readRing(keys), () => readRing(keys)),
     clock: { now: () => Date.now(), mono: () => performance.now() },
     randomId: randomUUID,
   })
@@ -188,7 +188,7 @@ describe.skipIf(absent)(
     test('keep serving while keys rotate beside them, and show the password of the database nowhere', async () => {
       const { deputies, keys, vault, credential } = await fleet()
       const [{ dir }] = deputies
-      const before = readRing(keys).current.kid
+      const before = (await readRing(keys)).current.kid
       const run = async (...args: readonly string[]): Promise<string> => {
         const { stdout, stderr } = await promisify(execFile)(
           process.execPath,

@@ -77,7 +77,12 @@ describe('bodies on their way to the provider', () => {
     const answer = await sendRaw(
       deputy.agent,
       Buffer.concat([
-        Buffer.from(request('PUT', '/api.stream.test/a', [`Content-Length: ${bytes.length}`])),
+        Buffer.from(
+          request('PUT', '/api.stream.test/a', [
+            'Content-Type: application/octet-stream',
+            `Content-Length: ${bytes.length}`,
+          ]),
+        ),
         bytes,
       ]),
     )
@@ -109,6 +114,7 @@ describe('bodies on their way to the provider', () => {
       Buffer.concat([
         Buffer.from(
           request('POST', '/api.stream.test/a', [
+            'Content-Type: application/octet-stream',
             'Content-Encoding: gzip',
             `Content-Length: ${bytes.length}`,
           ]),
@@ -127,7 +133,12 @@ describe('bodies on their way to the provider', () => {
       return true
     }
     const { socket, received } = await dial(deputy.agent)
-    socket.write(request('POST', '/api.stream.test/a', ['Transfer-Encoding: chunked']))
+    socket.write(
+      request('POST', '/api.stream.test/a', [
+        'Content-Type: application/octet-stream',
+        'Transfer-Encoding: chunked',
+      ]),
+    )
     socket.write('5\r\nearly\r\n')
     await until(() => first === 'early', 'the first chunk arrives')
     socket.write('4\r\nlate\r\n0\r\n\r\n')
@@ -241,8 +252,19 @@ describe('answers on their way back', () => {
     })
     const answer = await ask('/api.stream.test/a')
     const head = answer.raw.toString('latin1')
-    expect(head).toContain('HTTP/1.1 200 Fine Indeed\r\n')
+    expect(head).toContain('HTTP/1.1 200 OK\r\n')
     expect(head).toMatch(/X-One: a\r\nX-TWO: \xe9\r\nX-One: b\r\nVary: x\r\nvary: y\r\n/)
+  })
+  test.each([
+    ['404 Non trouv\xe9', 404],
+    [Buffer.from('200 成功').toString('latin1'), 200],
+    [`500 ${'\x80'.repeat(999)}`, 500],
+  ])('a reason phrase stays behind, whatever it is: %s', async (line, status) => {
+    answering((res) => {
+      res.socket?.end(`HTTP/1.1 ${line}\r\nContent-Length: 0\r\n\r\n`, 'latin1')
+    })
+    const answer = await ask('/api.stream.test/a')
+    expect([answer.status, answer.headers.get('deputy-answer')]).toEqual([status, undefined])
   })
   test('what belongs to one hop, and what would speak for deputy’s origin, stays behind', async () => {
     answering((res) => {
@@ -354,7 +376,12 @@ describe('big answers and broken ones', () => {
       return true
     }
     const { socket, received } = await dial(deputy.agent)
-    socket.write(request('PUT', '/api.stream.test/a', [`Content-Length: ${40 * MB}`]))
+    socket.write(
+      request('PUT', '/api.stream.test/a', [
+        'Content-Type: application/octet-stream',
+        `Content-Length: ${40 * MB}`,
+      ]),
+    )
     const block = Buffer.alloc(MB)
     for (let i = 0; i < 40; i++) socket.write(block)
     await new Promise((resolve) => setTimeout(resolve, 300))
@@ -404,7 +431,8 @@ describe('big answers and broken ones', () => {
     for (const framing of ['Content-Length: 100', 'Transfer-Encoding: chunked']) {
       begun = cut = false
       const { socket } = await dial(deputy.agent)
-      socket.write(`${request('POST', '/api.stream.test/a', [framing])}5\r\nhello\r\n`)
+      const headers = ['Content-Type: application/octet-stream', framing]
+      socket.write(`${request('POST', '/api.stream.test/a', headers)}5\r\nhello\r\n`)
       await until(() => begun, 'the provider sees the beginning')
       socket.destroy()
       await until(() => cut, 'the provider sees the cut')
@@ -445,7 +473,8 @@ describe('big answers and broken ones', () => {
       return true
     }
     const { socket, received } = await dial(deputy.agent)
-    socket.write(request('PUT', '/api.stream.test/a', ['Content-Length: 1000000']) + 'abc')
+    const headers = ['Content-Type: application/octet-stream', 'Content-Length: 1000000']
+    socket.write(request('PUT', '/api.stream.test/a', headers) + 'abc')
     await until(() => received().toString().includes('too much'), 'the answer arrives')
     expect(parseAnswer(received())?.status).toBe(413)
     socket.destroy()
@@ -809,7 +838,13 @@ describe('a 401 of the provider', () => {
     ]).toEqual([401, 'no', 2, 1])
   })
   test('to a streamed body passes as it came, since that body is gone', async () => {
-    const answer = await call('eve', 'POST', ['Content-Length: 5'], 'hello', '/api.stream.test/a')
+    const answer = await call(
+      'eve',
+      'POST',
+      ['Content-Type: application/octet-stream', 'Content-Length: 5'],
+      'hello',
+      '/api.stream.test/a',
+    )
     expect([answer.status, upstream.seen.length]).toEqual([401, 1])
   })
   test('whose refresh is refused for good asks the person', async () => {

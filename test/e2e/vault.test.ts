@@ -178,7 +178,7 @@ test('a key that the ring lacks costs those under it a call, and the log says wh
   const setup = { upstream: upstream.origin, held: HELD }
   const dir = await prepareFolder(setup)
   const keys = join(dir, 'keys.json')
-  const old = readRing(keys).current.kid
+  const old = (await readRing(keys)).current.kid
   addKey(keys, Date.now())
   const ring = JSON.parse(readFileSync(keys, 'utf8')) as {
     readonly current: string
@@ -213,7 +213,7 @@ describe.skipIf(absent)(`PostgreSQL${absent ? ` (SKIPPED: ${server.absent})` : '
       config: { vault: { store: url, keys: './keys.json' } },
     })
     const store = await openPostgres(url, { log: QUIET })
-    const ring = readRing(join(dir, 'keys.json'))
+    const ring = await readRing(join(dir, 'keys.json'))
     for (const person of ['alice', 'bob'])
       await createVault({
         store,

@@ -217,7 +217,7 @@ describe('the answer', () => {
       more()
     })
     expect(await client.refresh(connectionOf({ token: url }), rt)).toMatchObject({
-      kind: 'unknown',
+      kind: 'unread',
       error: 'unreadable_answer',
     })
     expect(sent).toBeLessThan(20_000_000)

@@ -358,7 +358,7 @@ describe('two lines', () => {
       expect((await browser.open(link)).status).toBe(200)
       const lines: string[] = []
       const print = (line: string): void => void lines.push(line)
-      const loaded = loadFolder(house.deputy.dir)
+      const loaded = await loadFolder(house.deputy.dir)
       expect(await validate({ loaded, print, complain: print })).toBe(0)
       expect(lines.join('\n')).toContain(
         `note: connections.acme: nobody can connect or refresh there until ${issuer} says its endpoints: it cannot be reached (ECONNREFUSED)`,
@@ -373,7 +373,7 @@ describe('two lines', () => {
     const lines: string[] = []
     const print = (line: string): void => void lines.push(line)
     try {
-      const loaded = loadFolder(house.deputy.dir)
+      const loaded = await loadFolder(house.deputy.dir)
       expect(await validate({ loaded, print, complain: print })).toBe(0)
       expect(lines.join('\n')).toContain(`token ${house.provider.endpoints.token}; client_auth`)
     } finally {

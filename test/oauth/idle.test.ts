@@ -46,8 +46,8 @@ describe.each(await kinds())('idle grants in the $name store', ({ place, skip })
   const reach = (change: Partial<Provider> = {}): void => {
     connection = connectionOf({ token: server.url }, { refreshIdleDays: LIMIT, ...change })
   }
-  const openVault = (): void => {
-    const sealer = createSealer(readRing(ring))
+  const openVault = async (): Promise<void> => {
+    const sealer = createSealer(await readRing(ring))
     vault = createVault({ store, sealer, clock, randomId: randomUUID })
   }
   const idleOf = (change: Partial<IdleDeps> = {}): Idle =>
@@ -100,7 +100,7 @@ describe.each(await kinds())('idle grants in the $name store', ({ place, skip })
     ring = join(mkdtempSync(join(tmpdir(), 'ring-')), 'keys.json')
     writeFileSync(ring, newKeyRing(0, randomBytes), { mode: 0o600 })
     store = await where.open()
-    openVault()
+    await openVault()
     server = await tokenServer('punish')
     reach()
   })
@@ -296,7 +296,7 @@ describe.each(await kinds())('idle grants in the $name store', ({ place, skip })
     await store.close()
     await where.sql(sql)
     store = await where.open()
-    openVault()
+    await openVault()
   }
 
   test('that died all the same are marked, so that their person hears of it before an agent does', async () => {
@@ -395,7 +395,7 @@ for (const kind of (await kinds()).filter(({ ownClock }) => ownClock))
       const clock = { now: () => Date.now(), mono: () => performance.now() }
       const vault = createVault({
         store,
-        sealer: createSealer(readRing(ring)),
+        sealer: createSealer(await readRing(ring)),
         clock,
         randomId: randomUUID,
       })

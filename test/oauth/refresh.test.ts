@@ -635,39 +635,170 @@ describe('a failing provider', () => {
     expect(await vault.look(alice, 'acme', 'triage')).toMatchObject({ status: 'needs_reauth' })
   })
 
-  test('with invalid_client is not asked for anybody for a while, and nobody loses a grant', async () => {
-    const { refresher, asked } = saying({ kind: 'our_fault', error: 'invalid_client' })
-    expect(await failure(refresher.fresh(id, connection))).toMatchObject({
-      code: 'credential_unavailable',
-      extra: { retry_after: 60 },
+  /** Another person's grant at the same connection, expired. */
+  const also = (name: string, expiresIn = 60): Promise<string> =>
+    vault.connect({
+      person: { ...alice, id: name },
+      agent: 'triage',
+      connection: 'acme',
+      provider: 'acme',
+      account: { id: name, label: name },
+      tokens: { access: secret(`a-${name}`), refresh: secret(`r-${name}`), scopes: [], expiresIn },
+      scopes: [],
     })
+  const good = (word: string): Partial<TokenAnswer> => ({
+    kind: 'tokens',
+    tokens: { access: secret(word), refresh: secret(`r-${word}`), scopes: [], expiresIn: 60 },
+    account: null,
+  })
+  const REFUSED = { kind: 'refused', error: 'invalid_request' } as const
+  const statusOf = async (name = 'alice') => {
+    const holding = await vault.look({ ...alice, id: name }, 'acme', 'triage')
+    return holding.kind === 'held' ? holding.status : 'none'
+  }
+
+  test('with invalid_client is not asked for this grant for a while, and nobody loses it', async () => {
+    const { refresher, asked } = saying({ kind: 'our_fault', error: 'invalid_client' })
+    expect(code(await failure(refresher.fresh(id, connection)))).toBe('credential_unavailable')
     expect(code(await failure(refresher.fresh(id, connection)))).toBe('credential_unavailable')
     expect(asked.times).toBe(1)
     ahead += 61_000
     expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)
   })
 
-  test('with invalid_client is asked by nobody else of the same connection, and by others of another', async () => {
-    const bob = await vault.connect({
-      person: { ...alice, id: 'bob' },
-      agent: 'triage',
-      connection: 'acme',
-      provider: 'acme',
-      account: { id: 'b', label: 'b' },
-      tokens: { access: secret('a'), refresh: secret('r'), scopes: [], expiresIn: 60 },
-      scopes: [],
-    })
+  test('that refuses the client for one grant serves the others, and three alike close it to all but one at a time', async () => {
+    const ids = await Promise.all(['b', 'c', 'd', 'e', 'f'].map((name) => also(name)))
+    const [b = '', c = '', d = '', e = '', f = ''] = ids
     ahead += 2 * HOUR
-    const { refresher, asked } = saying({ kind: 'our_fault', error: 'invalid_client' })
+    const no = { kind: 'our_fault', error: 'invalid_client' } as const
+    const answers = [no, no, good('x'), no, no, no, no, good('z'), good('y'), good('w')]
+    const { refresher, asked } = saying(...answers)
     await failure(refresher.fresh(id, connection))
-    expect(code(await failure(refresher.fresh(bob, connection)))).toBe('credential_unavailable')
-    expect(asked.times).toBe(1)
+    await failure(refresher.fresh(b, connection))
+    // A success between them: it is not the client.
+    expect((await refresher.fresh(c, connection)).credential.generation).toBe(2)
+    expect(logged.join()).not.toContain('the provider refuses this client')
+    ahead += 60_000
+    for (const one of [b, d, e]) await failure(refresher.fresh(one, connection))
+    expect(asked.times).toBe(6)
+    expect(logged.join()).toContain('the provider refuses this client')
+    // One probes; the next is told to wait, and asks nobody.
+    await failure(refresher.fresh(id, connection))
+    expect(asked.times).toBe(7)
+    expect(await failure(refresher.fresh(f, connection))).toMatchObject({
+      code: 'credential_unavailable',
+      message: expect.stringContaining('this client was refused moments ago'),
+    })
+    expect(asked.times).toBe(7)
+    ahead += 20_000
     // The same provider by another client: its own circuit.
     const other = connectionOf(server.endpoints, {}, { name: 'second' })
-    expect((await refresher.fresh(id, other)).credential.generation).toBe(2)
-    expect(await vault.look({ ...alice, id: 'bob' }, 'acme', 'triage')).toMatchObject({
-      status: 'active',
+    expect((await refresher.fresh(e, other)).credential.generation).toBe(2)
+    // Any success closes it, at once, for all.
+    expect((await refresher.fresh(f, connection)).credential.generation).toBe(2)
+    expect((await refresher.fresh(d, connection)).credential.generation).toBe(2)
+    expect(asked.times).toBe(10)
+    expect(await statusOf()).toBe('active')
+  })
+
+  test.for<[string, Partial<TokenAnswer>]>([
+    ['in words that no one knows', REFUSED],
+    ['with unauthorized_client', { kind: 'our_fault', error: 'unauthorized_client' }],
+  ])(
+    'that refuses %s for five minutes is left to the person, and the grant is kept',
+    async ([, no]) => {
+      const { refresher, asked } = saying(no, no, no, no)
+      expect(code(await failure(refresher.fresh(id, connection)))).toBe('credential_unavailable')
+      ahead += 150_000
+      // Another process: what was refused before stands in the store.
+      const second = saying(no, no)
+      expect(code(await failure(second.refresher.fresh(id, connection)))).toBe(
+        'credential_unavailable',
+      )
+      expect(await statusOf()).toBe('active')
+      ahead += 151_000
+      expect(code(await failure(refresher.fresh(id, connection)))).toBe('reauthorization_required')
+      expect(await statusOf()).toBe('needs_reauth')
+      expect((await vault.list({ id: 'alice' }))[0]?.status).toBe('needs_reauth')
+      const before = asked.times
+      expect(code(await failure(refresher.fresh(id, connection)))).toBe('reauthorization_required')
+      expect(asked.times).toBe(before)
+      // It was an illness of the provider: the old grant was kept, and works again.
+      ahead += 301_000
+      expect((await build().fresh(id, connection)).credential.generation).toBe(2)
+      expect(await statusOf()).toBe('active')
+    },
+  )
+
+  test('that refuses one grant and renews another leaves the one to the person at once', async () => {
+    const b = await also('b')
+    ahead += 2 * HOUR
+    const { refresher } = saying(good('x'), REFUSED)
+    expect((await refresher.fresh(b, connection)).credential.generation).toBe(2)
+    expect(code(await failure(refresher.fresh(id, connection)))).toBe('reauthorization_required')
+    expect(await statusOf()).toBe('needs_reauth')
+    expect(await statusOf('b')).toBe('active')
+  })
+
+  test('that refuses an early refresh asks nobody while the token is good', async () => {
+    const b = await also('b', 10)
+    ahead = HOUR - 60_000
+    const { refresher } = saying(good('x'), REFUSED)
+    await refresher.fresh(b, connection)
+    expect((await refresher.fresh(id, connection)).refreshed).toBe(false)
+    await refresher.drain()
+    expect(await statusOf()).toBe('active')
+  })
+
+  test.for<[string, Partial<TokenAnswer>]>([
+    ['fails with 5xx', { kind: 'transient', error: 'http_500' }],
+    ['is busy', { kind: 'busy', error: 'slow_down' }],
+    ['is not reached', { kind: 'not_sent', error: 'ECONNREFUSED' }],
+  ])('that %s for an hour is waited for', async ([, no]) => {
+    const { refresher } = saying(...Array.from({ length: 40 }, () => no))
+    for (let n = 0; n < 6; n += 1) {
+      expect(code(await failure(refresher.fresh(id, connection)))).toBe('credential_unavailable')
+      ahead += 600_000
+    }
+    expect(await statusOf()).toBe('active')
+  })
+
+  test('whose whole answer cannot be read never gets the refresh token again', async () => {
+    const { refresher, asked } = saying({ kind: 'unread', error: 'unreadable_answer' })
+    expect(code(await failure(refresher.fresh(id, connection)))).toBe('reauthorization_required')
+    ahead += HOUR
+    expect(code(await failure(refresher.fresh(id, connection)))).toBe('reauthorization_required')
+    expect(asked.times).toBe(1)
+  })
+
+  test('never gets the refresh token of another client, and the grant waits for its own', async () => {
+    expect(await store.credentials.byId(id)).toMatchObject({ clientId: 'deputy-client_1' })
+    const wrong = connectionOf(server.endpoints, {}, { clientId: 'somebody-else' })
+    const sent = tokenRequests().length
+    for (let n = 0; n < 2; n += 1)
+      expect(code(await failure(refresher.fresh(id, wrong)))).toBe('reauthorization_required')
+    expect(tokenRequests()).toHaveLength(sent)
+    expect(await statusOf()).toBe('needs_reauth')
+    expect(logged.join()).toContain('this grant belongs to another client')
+    expect(await vault.clients()).toEqual([
+      { connection: 'acme', clientId: 'deputy-client_1', grants: 1 },
+    ])
+    expect((await refresher.fresh(id, connection)).credential.generation).toBe(2)
+    expect(await statusOf()).toBe('active')
+  })
+
+  test('is asked for a grant stored before clients were kept, which belongs to who renews it', async () => {
+    const old = await also('old')
+    expect(await store.credentials.byId(old)).toMatchObject({ clientId: null })
+    ahead += 2 * HOUR
+    const tokens = { access: secret('n'), refresh: secret('r'), scopes: [], expiresIn: 60 }
+    const { refresher } = saying({
+      kind: 'tokens',
+      tokens: { ...tokens, clientId: 'deputy-client_1' },
+      account: null,
     })
+    await refresher.fresh(old, connection)
+    expect(await store.credentials.byId(old)).toMatchObject({ clientId: 'deputy-client_1' })
   })
 
   test.for<[string, Partial<TokenAnswer>, 'admin' | 'sign_in' | undefined]>([

@@ -1,6 +1,8 @@
 // Operators: who is connected, revocation here and at the provider, each with its honest word; with the unmodified client.
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { BACKEND, freePort, READER, startHouse } from '../support/house.ts'
@@ -154,6 +156,20 @@ describe('revoking a person', () => {
     expect(body['erased']).toMatchObject({ authorizations: expect.any(Number), runs: 0 })
     expect((body['erased'] as { authorizations: number }).authorizations).toBeGreaterThan(0)
     expect(events('operator.erased').at(-1)).toMatchObject({ user: { id: 'bob' } })
+  })
+
+  test('an erased person’s id is in no byte of the store', async () => {
+    const { dir } = house.deputy
+    const stored = (): string =>
+      ['deputy.db', 'deputy.db-wal'].map((name) => readFileSync(join(dir, name), 'latin1')).join()
+    // Columns lie side by side: tenant, realm, id.
+    await house.connect('bob', 'bob-acme')
+    for (const named of ['acmecorpbob', 'bob-acme'])
+      expect(stored().includes(named), named).toBe(true)
+    expect((await house.api('DELETE', '/v1/admin/users/bob?tenant=acme')).status).toBe(200)
+    // The bob of another tenant is somebody else.
+    for (const named of ['acmecorpbob', 'bob-acme'])
+      expect(stored().includes(named), named).toBe(false)
   })
 })
 

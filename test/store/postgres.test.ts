@@ -57,6 +57,10 @@ const row: CredentialRow = {
   unknownSince: null,
   coolUntil: null,
   coolError: null,
+  clientId: null,
+  refusedSince: null,
+  refusedTimes: null,
+  doubtfulSince: null,
 }
 const grant: GrantRow = { ...owner, agent: 'triage', scopes: [], at: 1 }
 const lines = () => {
@@ -342,6 +346,55 @@ unix_socket_dir =
   await expect.poll(() => said).toContain('process up')
   return `postgres://${username}:${password}@127.0.0.1:${listen}${pathname}`
 }
+
+describe.skipIf(absent)('a database that cannot be written', { timeout: 30_000 }, () => {
+  const until = (work: () => Promise<unknown>): Promise<unknown> =>
+    vi.waitFor(work, { timeout: 15_000, interval: 300 })
+
+  test('is not ready after a failover to a server that only reads, and ready again after the next', async () => {
+    const url = await fresh()
+    const [name, base] = [new URL(url).pathname.slice(1), new URL(url)]
+    base.pathname = '/postgres'
+    const store = await open(url)
+    await store.check()
+    const turn = async (text: string): Promise<void> => {
+      await sql(base.href, text)
+      await sql(
+        base.href,
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
+      )
+    }
+    await turn(`ALTER DATABASE ${name} SET default_transaction_read_only = on`)
+    await until(() =>
+      expect(store.check()).rejects.toThrow(
+        /^vault\.store: cannot be written: cannot execute .* in a read-only transaction\. No grant can be stored/,
+      ),
+    )
+    await turn(`ALTER DATABASE ${name} RESET default_transaction_read_only`)
+    await until(() => store.check())
+  })
+
+  test.each([
+    ['INSERT', 'credentials'],
+    ['UPDATE', 'flows'],
+    ['DELETE', 'grants'],
+    ['UPDATE', 'person_epochs'],
+  ])('is not ready without the right to %s on %s', async (right, table) => {
+    const url = await fresh()
+    const role = `limited_${randomUUID().replaceAll('-', '')}`
+    await sql(url, `CREATE ROLE ${role} LOGIN PASSWORD 'p'`)
+    await sql(url, `GRANT ALL ON SCHEMA public TO ${role}`)
+    const own = new URL(url)
+    own.username = role
+    own.password = 'p'
+    const store = await open(own.href)
+    await store.check()
+    await sql(own.href, `REVOKE ${right} ON ${table} FROM ${role}`)
+    await until(() => expect(store.check()).rejects.toThrow(`permission denied for table ${table}`))
+    await sql(own.href, `GRANT ${right} ON ${table} TO ${role}`)
+    await until(() => store.check())
+  })
+})
 
 describe.skipIf(lacking !== null)(
   `behind PgBouncer in transaction mode${lacking === null ? '' : ` (SKIPPED: ${lacking})`}`,

@@ -1,19 +1,24 @@
 import { spawn, spawnSync } from 'node:child_process'
 import {
   chmodSync,
+  closeSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { CredentialRow, GrantRow } from '../../proxy/model.ts'
 import { openSqlite } from '../../proxy/store/sqlite.ts'
+import { mount, NO_MOUNT } from '../support/mount.ts'
 
 const folder = (): string => mkdtempSync(join(tmpdir(), 'sqlite-'))
 const owner = { tenant: 'acme', realm: 'corp', user: 'alice', connection: 'github' }
@@ -36,6 +41,10 @@ const row: CredentialRow = {
   unknownSince: null,
   coolUntil: null,
   coolError: null,
+  clientId: null,
+  refusedSince: null,
+  refusedTimes: null,
+  doubtfulSince: null,
 }
 const grant: GrantRow = { ...owner, agent: 'triage', scopes: [], at: 1 }
 const moduleUrl = new URL('../../proxy/store/sqlite.ts', import.meta.url).href
@@ -73,6 +82,32 @@ describe('the SQLite file', () => {
     for (const name of readdirSync(join(path, '..')))
       expect(readFileSync(join(path, '..', name)).includes('sealed-text-to-be-wiped')).toBe(false)
   })
+
+  test.skipIf(NO_MOUNT !== null)(
+    `is not ready while its disk is full${NO_MOUNT === null ? '' : ` (SKIPPED: ${NO_MOUNT})`}`,
+    async () => {
+      const dir = folder()
+      const mounted = mount('-t', 'tmpfs', '-o', 'size=1m', 'none', dir)
+      try {
+        const store = await openSqlite(join(dir, 'deputy.db'))
+        await store.check()
+        const filler = openSync(join(dir, 'filler'), 'w')
+        expect(() => {
+          for (;;) writeSync(filler, Buffer.alloc(4_096))
+        }).toThrow(/ENOSPC/)
+        closeSync(filler)
+        await vi.waitFor(() => expect(store.check()).rejects.toThrow(/cannot be written: .*full/), {
+          timeout: 10_000,
+          interval: 500,
+        })
+        rmSync(join(dir, 'filler'))
+        await vi.waitFor(() => store.check(), { timeout: 10_000, interval: 500 })
+        await store.close()
+      } finally {
+        mounted()
+      }
+    },
+  )
 
   test('marks refreshes that a crash cut off as perhaps answered', async () => {
     const path = join(folder(), 'deputy.db')

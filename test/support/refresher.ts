@@ -24,6 +24,8 @@ export type Task = {
     'before the request' | 'before the store' | 'after the store' | 'after the store failed' | null
   /** Folder of what could not be stored. */
   readonly spool: string
+  /** ms that one token request may take; absent: as ever. */
+  readonly timeoutMs?: number
   /** Instead of callers: one pass over idle grants, that many days from now. */
   readonly idle?: { readonly limitDays: number; readonly inDays: number }
 }
@@ -57,13 +59,17 @@ const run = async (task: Task): Promise<Told> => {
   }
   const ahead = task.idle === undefined ? 2 * HOUR : task.idle.inDays * 24 * HOUR
   const clock = { now: () => Date.now() + ahead, mono: () => performance.now() }
-  const sealer = createSealer(readRing(task.ring))
+  const sealer = createSealer(await readRing(task.ring))
   const vault = createVault({ store, sealer, clock, randomId: randomUUID })
   const counted: typeof fetch = (...what) =>
     task.dieAt === 'before the request' ? die() : fetch(...what)
   const refresher = createRefresher({
     vault,
-    client: createOAuthClient({ fetch: counted, clock }),
+    client: createOAuthClient({
+      fetch: counted,
+      clock,
+      ...(task.timeoutMs === undefined ? {} : { timeoutMs: task.timeoutMs }),
+    }),
     clock,
     log,
     spool: createSpool({ folder: task.spool, sealer, log }),

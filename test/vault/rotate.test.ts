@@ -15,9 +15,9 @@ import { keysRotate } from '../../proxy/commands/keys.ts'
 import type { Loaded } from '../../proxy/config/load.ts'
 import type { Store, Vault } from '../../proxy/model.ts'
 import { secret } from '../../proxy/secret.ts'
-import { addKey, followRing, readRing, removeKeys, reseal } from '../../proxy/vault/rotate.ts'
-import { createSealer, kidOf, newKeyRing } from '../../proxy/vault/seal.ts'
-import type { Sealer } from '../../proxy/vault/seal.ts'
+import { addKey, followRing, removeKeys, reseal } from '../../proxy/vault/rotate.ts'
+import { createSealer, kidOf, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
+import type { KeyRing, Sealer } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { kinds, QUIET } from '../support/postgres.ts'
 import type { Place } from '../support/postgres.ts'
@@ -28,10 +28,11 @@ const newRing = (): string => {
   writeFileSync(path, newKeyRing(0, randomBytes), { mode: 0o600 })
   return path
 }
-const current = (path: string): string => readRing(path).current.kid
+const ringAt = (path: string): KeyRing => parseKeyRing(readFileSync(path, 'utf8'))
+const current = (path: string): string => ringAt(path).current.kid
 const follow = (path: string): Sealer => {
-  const first = readRing(path)
-  return createSealer(first, followRing({ path, first, log: QUIET }))
+  const first = ringAt(path)
+  return createSealer(first, followRing({ path, first, log: QUIET }).latest)
 }
 
 describe('the ring file', () => {
@@ -42,7 +43,7 @@ describe('the ring file', () => {
     const added = addKey(path, Date.now())
     expect(statSync(path).mode & 0o777).toBe(0o600)
     expect(current(path)).toBe(added)
-    expect([...readRing(path).seal.keys()]).toEqual([before, added])
+    expect([...ringAt(path).seal.keys()]).toEqual([before, added])
     expect(await follow(path).openText('p', {}, sealed)).toBe('x')
     chmodSync(path, 0o640)
     addKey(path, Date.now())
@@ -122,7 +123,8 @@ describe.each(await kinds())('rotation on $name', (kind) => {
     const code = await keysRotate({
       loaded: {
         config,
-        at: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name),
+        at: (name: string) => name,
+        written: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name),
       } as unknown as Loaded,
       retire,
       print: (line) => void said.push(line),
@@ -159,10 +161,10 @@ describe.each(await kinds())('rotation on $name', (kind) => {
     // A process with the old ring may still be writing.
     expect(await rotate(true)).toBe(1)
     expect(said.at(-1)).toMatch(/nothing was removed/)
-    expect([...readRing(path).seal.keys()]).toEqual([old, added])
+    expect([...ringAt(path).seal.keys()]).toEqual([old, added])
     settle()
     expect(await rotate(true)).toBe(0)
-    expect([...readRing(path).seal.keys()]).toEqual([added])
+    expect([...ringAt(path).seal.keys()]).toEqual([added])
     vault = build()
     expect(await Promise.all(ids.map(token))).toEqual(['alice-1', 'bob-1', 'carol-1'])
   })
@@ -180,7 +182,7 @@ describe.each(await kinds())('rotation on $name', (kind) => {
     expect(await rotate(true)).toBe(0)
     vault = build()
     expect(await token(late)).toBe('bob-1')
-    expect(readRing(path).seal.size).toBe(1)
+    expect(ringAt(path).seal.size).toBe(1)
   })
 
   test('keeps a row bound to its place: what was moved before does not open after', async () => {
@@ -212,7 +214,7 @@ describe.each(await kinds())('rotation on $name', (kind) => {
     expect(said.at(-1)).toBe(`${old}: still needed by 1 row`)
     settle()
     expect(await rotate(true)).toBe(1)
-    expect(readRing(path).seal.has(old)).toBe(true)
+    expect(ringAt(path).seal.has(old)).toBe(true)
     expect((await store.credentials.byId(id))?.sealed).toBe(damaged)
   })
 
@@ -281,7 +283,8 @@ describe.each(await kinds())('rotation on $name', (kind) => {
       const code = await keysRotate({
         loaded: {
           config,
-          at: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name),
+          at: (name: string) => name,
+          written: (name: string) => (name === 'deputy.sock' ? `${path}.sock` : name),
         } as unknown as Loaded,
         retire: false,
         print: () => {},
@@ -314,7 +317,7 @@ describe.each(await kinds())('rotation on $name', (kind) => {
       expect(failures).toEqual([])
       const rows = await store.credentials.list({})
       expect(new Set(rows.map(({ sealed }) => kidOf(sealed)))).toEqual(new Set([current(path)]))
-      expect(readRing(path).seal.size).toBe(1)
+      expect(ringAt(path).seal.size).toBe(1)
       expect(await token(ids[29] ?? '')).toMatch(/^user-29-/)
     })
 })

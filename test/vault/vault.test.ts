@@ -233,6 +233,7 @@ describe.each(await kinds())('the vault on $name', (kind) => {
     expect(await vault.lease(id, 1, 1_000)).toEqual({
       kind: 'cooling',
       until: 1_000_700,
+      doubtful: false,
       error: 'busy',
     })
     now += 500

@@ -299,7 +299,7 @@ describe('a holding', () => {
   ])(
     '%s lets the agent use its scopes, and says whether it is connected',
     async (_, holding, scopes) => {
-      expect(usable(holding)).toEqual(scopes)
+      expect(usable(holding, provider)).toEqual(scopes)
       expect((await house().input({ holding }))['provider']).toMatchObject({
         connected: scopes.length > 0,
         account: holding.kind === 'held' ? 'alice-at-acme' : null,

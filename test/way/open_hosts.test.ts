@@ -86,6 +86,7 @@ test('the token goes to the person’s own host only, before and after a 401', a
   let now: typeof stored = stored
   const vault = { open: () => Promise.resolve(now) }
   const credentials = createCredentials({
+    alive: () => Promise.resolve('unknown'),
     vault: vault as unknown as Parameters<typeof createCredentials>[0]['vault'],
     fresh: () => Promise.resolve({ credential: now, refreshed: false }),
     atHand: () => null,

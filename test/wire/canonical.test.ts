@@ -209,6 +209,11 @@ describe('canonicalHeaders', () => {
     ['the length in Connection', ['Connection', 'x, Content-Length']],
     ['the framing in Connection', ['Connection', 'transfer-encoding']],
     ['deputy headers in Connection', ['Connection', 'Deputy-Connection']],
+    ['a method override', ['X-HTTP-Method-Override', 'DELETE']],
+    ['a method override of another vendor', ['X-HTTP-Method', 'DELETE']],
+    ['a method override with underscores', ['X_Method_Override', 'DELETE']],
+    ['a method override without its X', ['HTTP-Method-Override', 'DELETE']],
+    ['a verb that overrides', ['X-HTTP-Verb-Override', 'GET']],
     ['two selectors', ['Deputy-Connection', 'a', 'Deputy-Connection', 'b']],
   ])('refuses %s', (_what, more) => {
     expect(codeOf(() => canonicalHeaders('Deputy-User')([...plain, ...more]))).toBe(

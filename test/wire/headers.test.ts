@@ -40,7 +40,7 @@ const valuesOf = (headers: readonly string[], name: string): readonly string[] =
   headers.filter((_, i) => i % 2 === 1 && headers[i - 1] === name)
 
 const answerHeaders = (raw: readonly (string | Buffer)[], changed = false): string[] =>
-  edited(createAnswerReader()(raw), changed, (value) => value)
+  edited(createAnswerReader()(raw), changed, false, (value) => value)
 
 describe('what the agent may say', () => {
   test.each([
@@ -100,9 +100,38 @@ describe('what the agent may say', () => {
     'X-My-Password',
     'Signature',
     'X-OAuth-Basic',
-    'X-HTTP-Method-Override',
-    'X-HTTP-Method',
-    'X_Method_Override',
+    'Client-Cert',
+    'Client-Cert-Chain',
+    'X-Client-Cert',
+    'X-SSL-Client-S-DN',
+    'SSL-Client-Verify',
+    'X-ARR-ClientCert',
+    'X-Forwarded-Client-Cert',
+    'Remote-User',
+    'REMOTE_USER',
+    'X-Remote-User',
+    'X-Remote-Group',
+    'X-Remote-Extra-Scopes',
+    'X-WEBAUTH-USER',
+    'X-MS-CLIENT-PRINCIPAL',
+    'X-MS-CLIENT-PRINCIPAL-ID',
+    'X-Forwarded-User',
+    'X-Forwarded-Email',
+    'X-Forwarded-Preferred-Username',
+    'X-Auth-Request-User',
+    'X-Authenticated-User',
+    'X-Authentik-Username',
+    'X-Amzn-Oidc-Identity',
+    'X-Goog-Authenticated-User-Email',
+    'Cf-Access-Authenticated-User-Email',
+    'Tailscale-User-Login',
+    'X-Consumer-Username',
+    'X-User',
+    'X-User-Id',
+    'X-Email',
+    'SM_USER',
+    'iv-user',
+    'OAM_REMOTE_USER',
     'X-Original-URL',
     'X-Rewrite-URL',
   ])('%s is stripped, and named', (name) => {
@@ -343,8 +372,31 @@ describe('what of the answer comes back', () => {
 
 test('a value that holds URLs is edited by its rule, whatever the case of its name', () => {
   const raw = ['LINK', '<a>', 'location', 'b', 'Content-Location', 'c', 'X-Location', 'd']
-  const seen = edited(createAnswerReader()(raw), false, (value, rule) => `${rule} ${value}`)
+  const seen = edited(createAnswerReader()(raw), false, false, (value, rule) =>
+    rule === 'name' ? value : `${rule} ${value}`,
+  )
   expect(seen.filter((_, i) => i % 2 === 1)).toEqual(['links <a>', 'url b', 'url c', 'keep d'])
+})
+
+test.each([
+  [['Content-Encoding', 'identity', 'Content-Encoding', 'GZIP'], 'gzip'],
+  [['Content-Encoding', 'gzip, identity'], 'gzip'],
+  [['Content-Encoding', 'gzip', 'Content-Encoding', 'br'], 'gzip, br'],
+  [['Transfer-Encoding', 'gzip, chunked'], 'gzip'],
+  [['Transfer-Encoding', 'chunked', 'Content-Encoding', 'identity'], 'identity'],
+])('every line and list of codings is read: %j', (raw, coding) => {
+  expect(createAnswerReader()(raw).coding).toBe(coding)
+})
+
+test('a name that holds the token is left out, and so is the length of what has none', () => {
+  const head = createAnswerReader()(['X-Secret', '1', 'Content-Length', '3', 'X-B', '2'])
+  const clean = (text: string): string => text.replace('Secret', '***')
+  expect(edited(head, false, true, clean)).toEqual(['X-B', '2'])
+})
+
+test('of a challenge, a member that echoes the token is left out', () => {
+  const said = 'Bearer error="insufficient_user_authentication", acr_values="to\\ken", max_age=5'
+  expect(challengeIn(said, (text) => text.replace('token', '***'))).toEqual({ max_age: '5' })
 })
 
 test('a scrubber watches for the revealed token', () => {
@@ -391,7 +443,7 @@ describe('a challenge of an API', () => {
     ['of another scheme is none', 'Basic realm="insufficient_claims"', null],
     ['that is empty is none', '', null],
   ])('%s', ([, value, expected]) => {
-    expect(challengeIn(value)).toEqual(expected)
+    expect(challengeIn(value, (text) => text)).toEqual(expected)
   })
 
   test('that is long is read in no time', () => {
@@ -401,6 +453,6 @@ describe('a challenge of an API', () => {
       'a="'.repeat(5_000),
       `a${' '.repeat(16_000)}`,
     ])
-      expect(cpuMs(() => challengeIn(text))).toBeLessThan(200)
+      expect(cpuMs(() => challengeIn(text, (said) => said))).toBeLessThan(200)
   })
 })

@@ -1,8 +1,10 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { canonicalTarget, targetText } from '../../proxy/wire/canonical.ts'
+import { multipartFields } from '../../proxy/wire/multipart.ts'
 import {
   EVERY_PROVIDER,
+  fieldsOf,
   formFields,
   jsonCredential,
   multipartCredential,
@@ -40,6 +42,7 @@ describe('the query', () => {
     ['api-key=x', '/x', ['query:api_key']],
     ['key=a&key=b', '/x', ['query:key']],
     ['token', '/x', ['query:token']],
+    ['bearer_token=1&Bearer-Token=2', '/x', ['query:bearer_token']],
     ['sid=1&auth=2', '/x', ['query:sid', 'query:auth']],
     ['client_id=1', '/x', ['query:client_id']],
     ['teamId=1', '/x', ['query:teamid']],
@@ -144,7 +147,7 @@ describe('a form body', () => {
 
 describe('the fields of a form that policy wants to see', () => {
   const fields = (text: string) =>
-    formFields(Buffer.from(text, 'latin1'), ['channel', 'channel_id'])
+    fieldsOf(formFields(Buffer.from(text, 'latin1')), ['channel', 'channel_id'])
 
   test.each([
     ['channel=C1&text=a%26channel%3DC2', { channel: 'C1' }],
@@ -180,6 +183,8 @@ describe('a JSON body', () => {
     [{ a: 1, Client_Secret: 'x' }, 'client_secret'],
     [[{ a: 1 }, { TOKEN: 'x' }], 'token'],
     [{ a: { token: 'x' } }, null],
+    [{ Access_Token: 'x' }, 'access_token'],
+    [{ bearer_token: 'x' }, 'bearer_token'],
     [['token'], null],
     ['token', null],
     [null, null],
@@ -195,7 +200,10 @@ describe('a multipart body', () => {
   const part = (head: string, body = 'v'): string => `--XX\r\n${head}\r\n\r\n${body}\r\n`
   const field = (name: string): string => part(`Content-Disposition: form-data; name="${name}"`)
   const read = (text: string, contentType = type): string | null =>
-    multipartCredential(Buffer.from(text, 'latin1'), contentType, provider.strip.body)
+    multipartCredential(
+      multipartFields(Buffer.from(text, 'latin1'), contentType),
+      provider.strip.body,
+    )
 
   test.each([
     [field('channel'), null],
@@ -223,8 +231,8 @@ describe('a multipart body', () => {
     const request = new Response(body)
     const bytes = Buffer.from(await request.arrayBuffer())
     const contentType = request.headers.get('content-type') ?? ''
-    expect(multipartCredential(bytes, contentType, ['token'])).toBe('token')
-    expect(multipartCredential(bytes, contentType, ['other'])).toBeNull()
+    expect(multipartCredential(multipartFields(bytes, contentType), ['token'])).toBe('token')
+    expect(multipartCredential(multipartFields(bytes, contentType), ['other'])).toBeNull()
   })
 
   test.each([

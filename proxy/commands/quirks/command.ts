@@ -15,12 +15,15 @@ import { openWorld } from './world.ts'
 type Print = (line: string) => void
 
 /** The shipped definitions, and one of the user's own over them. */
-const readFiles = (dir: string, file: string | undefined): ReadonlyMap<string, unknown> => {
+const readFiles = async (
+  dir: string,
+  file: string | undefined,
+): Promise<ReadonlyMap<string, unknown>> => {
   const files = new Map<string, unknown>()
   for (const name of readdirSync(dir).sort())
-    if (/\.ya?ml$/.test(name)) files.set(`providers/${name}`, readYaml(join(dir, name)))
+    if (/\.ya?ml$/.test(name)) files.set(`providers/${name}`, await readYaml(join(dir, name)))
   if (file === undefined) return files
-  const own = readYaml(resolve(file))
+  const own = await readYaml(resolve(file))
   const id = typeof own === 'object' && own !== null && 'id' in own ? own.id : null
   for (const [where, raw] of files)
     if (typeof raw === 'object' && raw !== null && 'id' in raw && raw.id === id) files.delete(where)
@@ -32,7 +35,7 @@ const readFiles = (dir: string, file: string | undefined): ReadonlyMap<string, u
     typeof own.operations === 'string'
   ) {
     const beside = join(dirname(resolve(file)), own.operations)
-    if (existsSync(beside)) files.set(join(dirname(file), own.operations), readYaml(beside))
+    if (existsSync(beside)) files.set(join(dirname(file), own.operations), await readYaml(beside))
   }
   return files
 }
@@ -100,9 +103,9 @@ export const providersTest = async (options: {
   readonly print: Print
 }): Promise<number> => {
   const { print } = options
-  let files: ReturnType<typeof readFiles>
+  let files: Awaited<ReturnType<typeof readFiles>>
   try {
-    files = readFiles(options.dir, options.file)
+    files = await readFiles(options.dir, options.file)
   } catch (error) {
     print(error instanceof Error ? error.message : String(error))
     return 1

@@ -75,17 +75,22 @@ const survives = (id: string, make: Make): Quirk => ({
   applies: refreshes,
   run: async (stage) => {
     const attempt = begin(stage, (one) => ({ refresh: [make(one, stage)] }))
-    // A provider that rotated into an answer that nobody could read may have ended the grant itself.
+    const { size, body } = make(attempt, stage)
+    // A whole answer that nobody could read may have spent the refresh token: sent again, it may end everything.
+    const unread =
+      size === 'large' || size === 'bomb' || size === 'endless' || body?.startsWith('{')
+    const { lostResponse } = stage.provider
+    const single = lostResponse !== 'yes' && lostResponse !== 'partly'
+    // The scripted provider rotates into the long ones.
+    const rotated = size === 'large' && stage.example.rotates && stage.example.reuse !== 'works'
     const ended = (how: string): boolean =>
-      make(attempt, stage).size === 'large' &&
-      stage.example.rotates &&
-      stage.example.reuse !== 'works' &&
-      how === 'reauthorization_required'
+      ((unread === true && single) || rotated) && how === 'reauthorization_required'
     return each(
       () => connects(attempt, stage),
       async () => {
         const how = await attempt.refresh()
-        if (ended(how)) return null
+        if (ended(how))
+          return count(attempt, 'refresh') === 1 ? null : 'a refresh token was sent again'
         if (how !== 'credential_unavailable' && how !== 'refreshed')
           return `a refresh ended as ${how}`
         return (await statusOf(attempt)) === 'active'
@@ -152,6 +157,39 @@ const ofClient = (word: string, twist: Twist): Quirk => ({
   },
 })
 
+/** Refused in words that say nothing (Dex says invalid_request of a dead grant), it does not heal by waiting. */
+const persists = (word: string): Quirk => ({
+  id: `refused for five minutes: ${word}`,
+  applies: refreshes,
+  run: async (stage) => {
+    const twist = plainly(word, { status: 400 })
+    const attempt = begin(stage, () => ({ refresh: [twist, twist, twist] }))
+    return each(
+      () => connects(attempt, stage),
+      async () => {
+        for (const ms of [0, 150_000, 151_000]) {
+          stage.world.later(ms)
+          const how = await attempt.refresh()
+          if (how === 'reauthorization_required') break
+          if (how !== 'credential_unavailable') return `a refresh ended as ${how}`
+        }
+        return (await statusOf(attempt)) === 'needs_reauth'
+          ? null
+          : `the person was not asked, though ${word} did not go away`
+      },
+      async () => {
+        // The old grant was kept.
+        stage.world.later(3_700_000)
+        const how = await attempt.refresh()
+        if (how === 'reauthorization_required') return null // a word of its own for a dead grant
+        return how === 'refreshed' && (await statusOf(attempt)) === 'active'
+          ? null
+          : `a grant that works again ended as ${how}`
+      },
+    )
+  },
+})
+
 const CHALLENGE: Twist = { status: 401, headers: { 'www-authenticate': 'Basic realm="token"' } }
 
 /** In the words of RFC 6749 5.2, however the provider itself would say it. */
@@ -190,5 +228,7 @@ export const failures = (stage: Stage): readonly Quirk[] => [
     ? []
     : [dies(`the person must come by: ${stage.example.step}`, stage.example.step, {})]),
   ...stage.example.client.map((word) => ofClient(word, {})),
+  persists('invalid_request'),
+  persists('a_word_of_its_own'),
   ofClient('invalid_client', plainly('invalid_client', CHALLENGE)),
 ]

@@ -108,6 +108,7 @@ export const openWorld = async () => {
   const revoker = createRevoker({ vault, client, connections: () => connections, log })
   const credentials = createCredentials({
     vault,
+    alive: client.alive,
     fresh: refresher.fresh,
     atHand: refresher.atHand,
     now: clock.now,
@@ -140,8 +141,9 @@ export const openWorld = async () => {
         body: { ...none, digest: null, stripped: [] },
         injected: await credentials.take(holding, used, route.host),
         pointers: [],
+        signed: null,
         sifted: createSift('deputy-user')(request.rawHeaders, used.provider),
-        again: (taken) => credentials.again(taken, used),
+        again: (taken, said) => credentials.again(taken, used, said),
         served: () => false,
         onAbort: () => {},
       },

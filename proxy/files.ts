@@ -1,0 +1,120 @@
+// A file that is looked at: never waited for longer than a deadline, and read only if it is a file.
+import { constants, type BigIntStats } from 'node:fs'
+import { open, readdir, stat, unlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+
+/** ms after which the file system counts as silent: a dead mount answers never. */
+const DEADLINE_MS = 2_000
+/** Of the four threads that all calls of the system share, names and keys of this process keep one. */
+const MOST_AT_ONCE = 3
+const MOST_BYTES = 64 * 1024 ** 2
+
+/** It could not be looked at, whatever is in it; another look may find it well. `code` as in errors of the system. */
+export class Unreadable extends Error {
+  readonly code = 'DEPUTY_UNREADABLE'
+}
+
+/** What could not be read may be readable at the next look; what was read and is wrong stays so until it changes. */
+export const mayHeal = (error: unknown): boolean => error instanceof Error && 'code' in error
+
+/** Calls that did not come back in time, and keep their threads: what lies beside these paths is not asked for. */
+const silent = new Set<{ readonly path: string }>()
+const waiting: (() => void)[] = []
+let active = 0
+
+/** Is a thread of this process kept by a file system that does not answer? Then an ordinary exit waits for it. */
+export const stuck = (): boolean => silent.size > 0
+
+const inTime = <T>(path: string, work: () => Promise<T>): Promise<T> =>
+  new Promise((resolve, reject) => {
+    const late = (): void =>
+      reject(
+        new Unreadable(
+          `${path}: the file system does not answer: is it on a mount that is gone? Mount it again, or name another file`,
+        ),
+      )
+    const call = { path }
+    if ([...silent].some((other) => dirname(other.path) === dirname(path))) return late()
+    let state: 'waits' | 'runs' | 'given up' = 'waits'
+    const timer = setTimeout(() => {
+      if (state === 'runs') silent.add(call)
+      state = 'given up'
+      late()
+    }, DEADLINE_MS)
+    const begin = async (): Promise<void> => {
+      if (state === 'given up') return waiting.shift()?.()
+      active += 1
+      state = 'runs'
+      try {
+        resolve(await work())
+      } catch (error) {
+        reject(error instanceof Error ? error : new Error(String(error)))
+      } finally {
+        clearTimeout(timer)
+        silent.delete(call)
+        active -= 1
+        waiting.shift()?.()
+      }
+    }
+    if (active < MOST_AT_ONCE) void begin()
+    else waiting.push(() => void begin())
+  })
+
+/** Throws what the system throws, or Unreadable within two seconds. */
+export const statOf = (path: string): Promise<BigIntStats> =>
+  inTime(path, () => stat(path, { bigint: true }))
+
+/** Names in a folder, sorted. Throws as `statOf`. */
+export const namesIn = async (path: string): Promise<readonly string[]> =>
+  (await inTime(path, () => readdir(path))).sort()
+
+/**
+ * The whole of a file. Throws as `statOf`; Unreadable also for a pipe, device, socket or folder, which are not waited for.
+ * @param most bytes
+ */
+export const readWhole = (path: string, most = MOST_BYTES): Promise<Buffer> =>
+  inTime(path, async () => {
+    // Without O_NONBLOCK, opening a pipe waits for its writer.
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    try {
+      const found = await file.stat()
+      if (!found.isFile()) throw new Unreadable(`${path}: is no file: ${kindOf(found)} is there`)
+      if (found.size > most) throw new Error(`${path}: is larger than ${most / 1024 ** 2} MiB`)
+      return await file.readFile()
+    } finally {
+      await file.close()
+    }
+  })
+
+export const readText = async (path: string, most?: number): Promise<string> =>
+  (await readWhole(path, most)).toString('utf8')
+
+/**
+ * Proves that a folder can be written to, by writing a file and taking it away again.
+ * Throws what the system throws, or Unreadable within two seconds.
+ */
+export const tryFolder = (folder: string): Promise<void> =>
+  inTime(join(folder, '.'), async () => {
+    const path = join(folder, `.deputy-try-${process.pid}-${Date.now()}`)
+    const file = await open(path, 'wx', 0o600)
+    try {
+      await file.writeFile('deputy tries whether this folder can be written to')
+      await file.sync()
+    } finally {
+      await file.close()
+      await unlink(path)
+    }
+  })
+
+const kindOf = (found: {
+  readonly isFIFO: () => boolean
+  readonly isSocket: () => boolean
+  readonly isDirectory: () => boolean
+}): string =>
+  found.isFIFO()
+    ? 'a pipe'
+    : found.isSocket()
+      ? 'a socket'
+      : found.isDirectory()
+        ? 'a folder'
+        : 'a device'

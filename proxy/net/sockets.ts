@@ -1,0 +1,238 @@
+// What every HTTP server of this process does with its connections: no fault of one ends the process, none is closed
+// before its last answer has arrived, nothing is said into the middle of an answer, and all of them end with the server.
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+
+// Not `import`: see net/listener.
+const { STATUS_CODES } = process.getBuiltinModule('node:http')
+
+/** One connection, and the latest request on it: the only one that can be unfinished. */
+export type Connection = {
+  req: IncomingMessage | null
+  res: ServerResponse | null
+  /** Id of the latest request's call; empty: it has not begun. */
+  id: string
+  /** What still comes is read and thrown away. */
+  over: boolean
+}
+export type Broken = Error & { readonly code?: string }
+
+export type Manners = {
+  /** A request has come; `before` is the answer to the one before it on this connection. */
+  readonly call: (
+    req: IncomingMessage,
+    res: ServerResponse,
+    connection: Connection,
+    before: ServerResponse | null,
+  ) => void
+  /** The answer to what is no request, as it is written. */
+  readonly refusal?: (error: Broken) => string
+  /** The request that is under way cannot be read to its end. Without it, it gets `refusal`. */
+  readonly broken?: (connection: Connection, error: Broken) => void
+  /** The answer to a CONNECT, as it is written; without one the connection is cut. */
+  readonly tunnel?: () => string
+}
+
+/** How long, and how much, is read of a caller who may still be sending while the last answer is on its way. */
+const LINGER = { ms: 30_000, idleMs: 5_000, bytes: 512 * 1024 * 1024 } as const
+const TICK_MS = 1_000
+/** After its error a socket is closed, and by that its call hears of it: there is nothing left to do. */
+const closed = (): void => undefined
+
+/**
+ * Ends a connection so that what was said last arrives: whoever closes a socket with unread bytes in it sends a reset, and
+ * a reset takes away what the other side has not read yet (RFC 9112 9.6).
+ */
+const linger = (socket: Socket | Duplex, read: () => number): void => {
+  socket.end()
+  let [ticks, idle, before] = [0, 0, read()]
+  const first = before
+  const timer = setInterval(() => {
+    const now = read()
+    idle = now === before ? idle + 1 : 0
+    before = now
+    const late = ++ticks * TICK_MS >= LINGER.ms || idle * TICK_MS >= LINGER.idleMs
+    if (late || now - first > LINGER.bytes) socket.destroy()
+  }, TICK_MS)
+  timer.unref()
+  socket.once('close', () => clearInterval(timer))
+}
+
+const connections = new WeakMap<Duplex, Connection>()
+const sockets = new WeakMap<Server, Set<Socket>>()
+
+/** From now on what comes is read and thrown away. */
+const discard = (socket: Socket, connection: Connection): void => {
+  if (socket.writableEnded || socket.destroyed) return
+  connection.over = true
+  const { req } = connection
+  if (req !== null && !req.complete) {
+    // Whoever read it has stopped; a listener left over would pause it again.
+    req.unpipe().removeAllListeners('data').resume()
+    req.once('end', () => socket.destroy())
+  }
+  linger(socket, () => socket.bytesRead)
+}
+
+const opened = (socket: Socket, all: Set<Socket>): void => {
+  const connection: Connection = { req: null, res: null, id: '', over: false }
+  connections.set(socket, connection)
+  all.add(socket)
+  socket.on('close', () => all.delete(socket))
+  // Node ends a connection by this after its last answer.
+  const atOnce = socket.destroySoon.bind(socket)
+  socket.destroySoon = () => {
+    if (connection.over || connection.req?.complete === false) discard(socket, connection)
+    else atOnce()
+  }
+}
+
+/** What Node's parser refuses, and what ends a connection too early. */
+/** Node's code for headers that did not come in time. */
+export const TIMED_OUT = 'ERR_HTTP_REQUEST_TIMEOUT'
+
+const onClientError = (error: Broken, socket: Duplex, manners: Manners): void => {
+  const connection = connections.get(socket)
+  // A failed handshake; a connection that is gone.
+  if (connection === undefined || !('bytesRead' in socket)) return void socket.destroy()
+  if (connection.over && !socket.destroyed) return
+  if (!socket.writable || error.code === 'ECONNRESET' || error.code === 'EPIPE')
+    return void socket.destroy()
+  const { req, res } = connection
+  const tcp = socket as Socket
+  if (req !== null && res !== null && !res.writableFinished) {
+    if (req.complete) {
+      // It belongs to what follows: the request before it was good and gets its answer, then this connection ends.
+      connection.over = true
+      res.once('close', () => discard(tcp, connection))
+      return
+    }
+    // The caller left.
+    if (error.code === 'HPE_INVALID_EOF_STATE') return void socket.destroy()
+    if (manners.broken !== undefined) return manners.broken(connection, error)
+    // Nothing may be written into an answer, this one or an earlier one.
+    if (res.headersSent || res.socket === null) return void socket.destroy()
+  }
+  // Who never said anything is told nothing.
+  if (tcp.bytesRead === 0) return void socket.destroy()
+  socket.write((manners.refusal ?? plainly)(error))
+  discard(tcp, connection)
+}
+const plainly = ({ code }: Broken): string =>
+  written(code === 'HPE_HEADER_OVERFLOW' ? 431 : code === TIMED_OUT ? 408 : 400, {}, '')
+
+/** What follows the last request of a connection is not carried out (RFC 9112 9.6), nor what follows that. */
+export const unheard = (req: IncomingMessage, res: ServerResponse): void => {
+  res.shouldKeepAlive = false
+  req.resume()
+}
+
+/** For every HTTP server of this process, before it listens. */
+export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
+  const all = new Set<Socket>()
+  sockets.set(server, all)
+  const { call, tunnel } = manners
+  const opening = (socket: Socket): void => {
+    // Before Node's own listeners: what it hands over later has none, and an error that nobody hears ends the process.
+    socket.on('error', closed)
+    opened(socket, all)
+  }
+  server.prependListener('connection', opening)
+  // What runs inside the connection under TLS.
+  server.prependListener('secureConnection', opening)
+  const arrived = (req: IncomingMessage, res: ServerResponse): void => {
+    const connection = connections.get(req.socket)
+    if (connection === undefined) return void res.destroy()
+    const before = connection.res
+    connection.req = req
+    connection.res = res
+    connection.id = ''
+    // A proxy keeps no connection of HTTP/1.0 (RFC 9112 9.3).
+    if (req.httpVersion !== '1.1') res.shouldKeepAlive = false
+    if (connection.over || before?.shouldKeepAlive === false) unheard(req, res)
+    else call(req, res, connection, before)
+  }
+  server.on('request', arrived)
+  server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {
+    // Whoever asks first is told when the body is wanted: it then begins to flow.
+    req.once('resume', () => {
+      if (!res.headersSent && !res.destroyed) res.writeContinue()
+    })
+    arrived(req, res)
+  })
+  server.on('checkExpectation', arrived)
+  server.on('clientError', (error: Broken, socket) => onClientError(error, socket, manners))
+  server.on('connect', (_req, stream) => {
+    if (tunnel === undefined) stream.destroy()
+    else {
+      stream.write(tunnel())
+      stream.resume()
+      linger(stream, () => 0)
+    }
+  })
+  return server
+}
+
+/** Stops accepting, waits for what runs, ends idle connections; the rest is cut after `ms`. */
+export const closing = (server: Server, ms: number): Promise<void> =>
+  new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      // Also those that Node has handed over and forgotten.
+      for (const socket of sockets.get(server) ?? []) socket.destroy()
+      server.closeAllConnections()
+    }, ms)
+    server.close(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+    server.closeIdleConnections()
+  })
+
+/** An answer as it is written where Node offers no response to write it by. */
+export const written = (
+  status: number,
+  headers: Readonly<Record<string, string>>,
+  body: string,
+): string =>
+  `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${Object.entries(headers)
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join('')}connection: close\r\n\r\n${body}`
+
+/** How long a caller may let a body stand still while somebody waits for it, ms. */
+export const STILL_MS = 60_000
+const SWEEP_MS = 5_000
+
+/** The deadline of request bodies: one timer for those that were not whole when their call began. */
+export const createBodies = (late: (connection: Connection) => void) => {
+  type Waiting = {
+    readonly connection: Connection
+    readonly req: IncomingMessage
+    bytes: number
+    still: number
+  }
+  const waiting = new Set<Waiting>()
+  const timer = setInterval(() => {
+    for (const each of waiting) {
+      const { connection, req } = each
+      const { bytesRead } = req.socket
+      if (req.complete || req.destroyed || connection.req !== req) waiting.delete(each)
+      // A body that nobody asks for just now, or that the provider does not take, waits for us.
+      else if (req.readableFlowing !== true || bytesRead !== each.bytes) {
+        each.bytes = bytesRead
+        each.still = 0
+      } else if ((each.still += SWEEP_MS) >= STILL_MS) {
+        waiting.delete(each)
+        late(connection)
+      }
+    }
+  }, SWEEP_MS)
+  timer.unref()
+  return {
+    watch: (connection: Connection): void => {
+      if (connection.req !== null)
+        waiting.add({ connection, req: connection.req, bytes: 0, still: 0 })
+    },
+    close: (): void => clearInterval(timer),
+  }
+}

@@ -1,0 +1,95 @@
+// A text of which a server escaped whichever characters it liked (RFC 8259 7: any of them may be): found without decoding.
+
+export type EscapedText = {
+  /** Does any escape stand here that could be part of the text? Cheap: what escapes nothing of it is not searched. */
+  readonly possible: (bytes: Buffer) => boolean
+  /** `[from, to)` of each place where the whole text stands, escaped or not. */
+  readonly find: (bytes: Buffer) => readonly (readonly [number, number])[]
+  /** Where the longest end that could begin the text starts; the length when none does. */
+  readonly open: (bytes: Buffer) => number
+}
+
+const OPENERS = ['%', '\\u00', '\\x', '&#']
+/** Most bytes of one escape: `\u003d`, `&#x3d;`. */
+const LONGEST = 6
+
+/** The ways to write one byte: itself, and each escape (as JSON, JavaScript, URLs and HTML do), in any case of its digits. */
+const ways = (byte: number): readonly string[] => {
+  const hex = byte.toString(16).padStart(2, '0')
+  const char = String.fromCharCode(byte)
+  return [
+    `%${hex}`,
+    `\\u00${hex}`,
+    `\\x${hex}`,
+    `&#x${hex};`,
+    `&#${byte};`,
+    ...('/"\\'.includes(char) ? [`\\${char}`] : []),
+  ]
+}
+
+/** @param text bytes as latin1, not empty */
+export const escapedText = (text: string): EscapedText => {
+  const bytes = Buffer.from(text, 'latin1')
+  const spelled = new Map([...new Set(bytes)].map((byte) => [byte, ways(byte)]))
+  const escapes = [...spelled.values()].flat()
+  const openers = [...OPENERS, ...escapes.filter((way) => way.length === 2)]
+  const firsts = new Set([bytes[0], 0x25, 0x5c, 0x26])
+  const longest = bytes.length * LONGEST
+
+  /** End of the text that begins at `at`; -1: none does; null: the bytes end before it does. */
+  const match = (from: Buffer, at: number, n = 0): number | null => {
+    for (let i = n; ; i++) {
+      const byte = bytes[i]
+      if (byte === undefined) return at
+      if (at >= from.length) return null
+      const here = from[at]
+      let open = false
+      if (here === 0x25 || here === 0x5c || here === 0x26) {
+        const there = from.toString('latin1', at, at + LONGEST).toLowerCase()
+        for (const way of spelled.get(byte) ?? []) {
+          if (there.startsWith(way)) {
+            const end = match(from, at + way.length, i + 1)
+            if (end !== -1) return end
+          } else if (at + there.length === from.length && way.startsWith(there)) open = true
+        }
+      }
+      if (here !== byte) return open ? null : -1
+      if (open) return null
+      at++
+    }
+  }
+
+  return {
+    possible(from) {
+      for (const opener of openers) {
+        let at = from.indexOf(opener, 0, 'latin1')
+        while (at !== -1) {
+          const there = from.toString('latin1', at, at + LONGEST).toLowerCase()
+          const cut = at + LONGEST > from.length
+          if (escapes.some((way) => there.startsWith(way) || (cut && way.startsWith(there))))
+            return true
+          at = from.indexOf(opener, at + 1, 'latin1')
+        }
+      }
+      const last = from.toString('latin1', Math.max(0, from.length - LONGEST)).toLowerCase()
+      const at = Math.max(last.lastIndexOf('\\'), last.lastIndexOf('&'))
+      return at !== -1 && escapes.some((way) => way.startsWith(last.slice(at)))
+    },
+    find(from) {
+      const found: [number, number][] = []
+      for (let at = 0; at < from.length; at++) {
+        if (!firsts.has(from[at])) continue
+        const end = match(from, at)
+        if (end === null || end === -1) continue
+        found.push([at, end])
+        at = end - 1
+      }
+      return found
+    },
+    open(from) {
+      for (let at = Math.max(0, from.length - longest + 1); at < from.length; at++)
+        if (firsts.has(from[at]) && match(from, at) === null) return at
+      return from.length
+    },
+  }
+}

@@ -1,0 +1,74 @@
+import { spawnSync } from 'node:child_process'
+import { lookup } from 'node:dns/promises'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { namesIn, readText, statOf, stuck, tryFolder, Unreadable } from '../proxy/files.ts'
+import { mountDead, NO_MOUNT } from './support/mount.ts'
+
+let dir: string
+beforeEach(() => void (dir = mkdtempSync(join(tmpdir(), 'deputy-files-'))))
+afterEach(() => rmSync(dir, { recursive: true }))
+const ms = async (work: Promise<unknown>): Promise<number> => {
+  const begun = performance.now()
+  await expect(work).rejects.toThrow(Unreadable)
+  return performance.now() - begun
+}
+
+test('a file is read; what is none is refused without waiting for it', async () => {
+  const path = join(dir, 'file')
+  writeFileSync(path, 'text')
+  expect(await readText(path)).toBe('text')
+  expect(await namesIn(dir)).toEqual(['file'])
+  await expect(readText(path, 3)).rejects.toThrow(/is larger than/)
+  await expect(readText(join(dir, 'none'))).rejects.toThrow(/ENOENT/)
+  await expect(readText(dir)).rejects.toThrow(`${dir}: is no file: a folder is there`)
+  await expect(readText('/dev/zero')).rejects.toThrow('/dev/zero: is no file: a device is there')
+  const pipe = join(dir, 'pipe')
+  spawnSync('mkfifo', [pipe])
+  await expect(readText(pipe)).rejects.toThrow(`${pipe}: is no file: a pipe is there`)
+  const socket = join(dir, 'socket')
+  const server = createServer().listen(socket)
+  await new Promise((resolve) => server.once('listening', resolve))
+  await expect(readText(socket)).rejects.toThrow()
+  server.close()
+  expect(stuck()).toBe(false)
+})
+
+test('a folder that can be written to is left as it was', async () => {
+  await tryFolder(dir)
+  expect(await namesIn(dir)).toEqual([])
+  await expect(tryFolder(join(dir, 'none'))).rejects.toThrow(/ENOENT/)
+  await expect(tryFolder('/proc')).rejects.toThrow()
+})
+
+test.skipIf(NO_MOUNT !== null)(
+  `a file system that does not answer is given up, takes one thread a folder and leaves one for others, and heals${NO_MOUNT === null ? '' : ` (SKIPPED: ${NO_MOUNT})`}`,
+  async () => {
+    const fine = join(dir, 'fine')
+    writeFileSync(fine, 'text')
+    const dead = join(dir, 'dead')
+    mkdirSync(dead)
+    const revive = await mountDead(dead)
+    try {
+      const first = ms(statOf(join(dead, 'a', 'x')))
+      expect(await readText(fine)).toBe('text')
+      expect(await first).toBeGreaterThan(1_900)
+      expect(stuck()).toBe(true)
+      // Beside it nothing is tried again.
+      for (const name of ['x', 'y'])
+        expect(await ms(readText(join(dead, 'a', name)))).toBeLessThan(900)
+      await Promise.all(['b', 'c', 'd', 'e'].map((name) => ms(tryFolder(join(dead, name, 'x')))))
+      // Names are looked up on the same threads.
+      expect((await lookup('127.0.0.1')).address).toBe('127.0.0.1')
+      expect((await lookup('localhost')).address).toMatch(/127\.0\.0\.1|::1/)
+    } finally {
+      await revive()
+    }
+    await expect.poll(stuck, { timeout: 5_000 }).toBe(false)
+    expect(await readText(fine)).toBe('text')
+    await expect(readText(join(dead, 'a', 'x'))).rejects.toThrow(/ENOENT/)
+  },
+)

@@ -1,7 +1,7 @@
 // The command line. The only process.exit; each command is imported when it is asked for.
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { addOperatorCommands } from './commands/operator_cli.ts'
 import type { Config } from './config/config.ts'
 import { stuck } from './files.ts'
@@ -21,6 +21,12 @@ const opaPlaces = () => ({
   path: process.env['PATH'],
   home: process.env['HOME'],
 })
+const percent = (text: string): number => {
+  const value = Number(text)
+  if (text.trim() === '' || !(value >= 0 && value <= 100))
+    throw new InvalidArgumentError('It must be a number from 0 to 100.')
+  return value
+}
 /** A folder or file that ships with deputy; `config/load` says the same for what it reads. */
 const shipped = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url))
 
@@ -240,7 +246,7 @@ const program = (done: (code: number) => void): Command => {
   command(
     policy,
     'build',
-    'compile policies/ to policies/bundle.tar.gz, byte for byte reproducible',
+    'compile policies/ to policies/bundle.tar.gz, byte for byte reproducible, and ask it its probes',
   )
     .option('--out <file>', 'where to write it')
     .option('--check', 'compare a rebuild with the committed bundle instead of writing')
@@ -254,14 +260,16 @@ const program = (done: (code: number) => void): Command => {
   command(
     policy,
     'test',
-    'format check, type check against the schemas, unit tests with coverage',
-  ).action(async () =>
-    done(
-      await (
-        await import('./commands/policy.ts')
-      ).policyTest({ root: process.cwd(), places: opaPlaces(), print }),
-    ),
+    'format check, type check against the schemas, unit tests and what they cover',
   )
+    .option('--coverage <percent>', 'fail when the tests cover less', percent)
+    .action(async (options: { coverage?: number }) =>
+      done(
+        await (
+          await import('./commands/policy.ts')
+        ).policyTest({ ...options, root: process.cwd(), places: opaPlaces(), print }),
+      ),
+    )
 
   const providers = deputy.command('providers').description('provider definitions').exitOverride()
   command(providers, 'list', 'list the definitions that ship with deputy').action(async () =>

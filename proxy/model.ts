@@ -137,6 +137,8 @@ export type RootField = {
 /** A third party, described by data: `providers/<id>.yaml` after parsing (config/provider). */
 export type Provider = {
   readonly id: string
+  /** Its id, then those of the definitions that it extends, nearest first: their policy packages hold for it too. */
+  readonly lineage: readonly string[]
   readonly name: string
   readonly credential: 'oauth2' | 'api_key'
   readonly issuer: string | null

@@ -16,7 +16,7 @@ import { createExchange, type Call, type Dedicated, type Seen, type Snapshot } f
 import { Problem, toProblem, type ProblemCode } from './problem.ts'
 import { opened, type Act } from './way/classify.ts'
 import { asking, challengeOf, lapsed, type Credentials } from './way/credential.ts'
-import { CONSENT, decideEach, together, usable, type Decide } from './way/decide.ts'
+import { CONSENT, decideEach, together, toldReasons, usable, type Decide } from './way/decide.ts'
 import { freshest, type Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
 import type { Forward, Job } from './way/forward.ts'
@@ -302,19 +302,19 @@ export const createPep = (deps: PepDeps) => {
   ): Promise<Problem> => {
     if (decision.effect === 'consent_required')
       return consent(who, route, holding, decision.requiredScopes)
-    const all = decision.reasons.map(({ code }) => code)
-    // What the person could lift by consenting is beside the point where policy refuses anyway.
-    const reasons = all.filter((code) => !CONSENT.has(code))
-    const extra = { reasons, decision_id: decision.id }
-    if (decision.effect === 'error')
-      return new Problem('policy_unavailable', `no policy could decide (${all.join(', ')})`, {
+    if (decision.effect === 'error') {
+      const codes = decision.reasons.map(({ code }) => code)
+      return new Problem('policy_unavailable', `no policy could decide (${codes.join(', ')})`, {
         extra: { decision_id: decision.id },
         cause: decision.reasons,
       })
+    }
+    // What the person could lift by consenting is beside the point where policy refuses anyway.
+    const against = decision.reasons.filter(({ code }) => !CONSENT.has(code))
     return new Problem(
       'policy_denied',
-      `The security policy does not allow this call (${reasons.join(', ')}).`,
-      { extra },
+      `The security policy does not allow this call: ${toldReasons(against)}.`,
+      { extra: { reasons: against.map(({ code }) => code), decision_id: decision.id } },
     )
   }
 

@@ -182,6 +182,7 @@ export const prepare = async (
     policy = await openPolicySource({
       bundle: at(config.policy.bundle),
       data: config.policy.data === undefined ? null : at(config.policy.data),
+      providers: [...loaded.connections.values()].map(({ provider }) => provider),
       inputLimit: config.limits.policy_input,
       log,
       clock,

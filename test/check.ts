@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { configJsonSchema } from '../proxy/config/config.ts'
 import { providerJsonSchema } from '../proxy/config/provider.ts'
+import { tablesJsonSchema } from '../proxy/policy/tables.ts'
 
 const write = process.argv.includes('--write')
 const tool = (name: string): string => `node_modules/.bin/${name}`
@@ -26,6 +27,7 @@ const { writeFileSync } = await import('node:fs')
 for (const [file, make] of [
   ['proxy/config/config.schema.json', configJsonSchema],
   ['proxy/config/provider.schema.json', providerJsonSchema],
+  ['policies/schema/tables.json', tablesJsonSchema],
 ] as const) {
   const fresh = `${JSON.stringify(make(), null, 2)}\n`
   if (write) writeFileSync(file, fresh)

@@ -87,6 +87,13 @@ deny contains {"code": "approval_required", "msg": "a person must approve this v
 # A package per provider may add refusals; nothing here has to know of them.
 deny contains reason if some reason in data.deputy.providers[input.provider.id].deny
 
+# A definition that extends another reaches what that one reaches: what its ancestors refuse, it refuses.
+deny contains reason if {
+	some ancestor in input.provider.lineage
+	ancestor != input.provider.id
+	some reason in data.deputy.providers[ancestor].deny
+}
+
 # --- what the call needs -------------------------------------------------------------------------
 
 required_scopes contains scope if some scope in input.operation.required_scopes

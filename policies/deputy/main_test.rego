@@ -265,3 +265,42 @@ test_approval if {
 		row_codes(careful, [set_to("/approvals", [object.union(yes, other)])]) == ["approval_required"]
 	}
 }
+
+extended(lineage, ops) := [r.code | some r in d.reasons] if {
+	own := [set_to("/provider/id", "ghe"), set_to("/provider/lineage", lineage), set_to("/request/host", "ghe.example")]
+	d := deputy.decision with input as json.patch(base, array.concat(own, ops))
+		with data.deputy_data.grants.ghe as {"all": wide}
+		with data.deputy_data.role_grants.ghe as {"developer": ["all"]}
+		with data.deputy_data.providers.ghe as {"hosts": ["ghe.example"], "assets": [], "inspect_body": []}
+}
+
+test_what_an_ancestor_refuses_is_refused if {
+	every lineage in [["ghe", "github"], ["ghe", "our_base", "github"]] {
+		extended(lineage, []) == []
+		extended(lineage, call("DELETE", "repos/acme/app")) == ["github_repo_delete"]
+		extended(lineage, call("PUT", "repos/acme/app/keys")) == ["github_protected"]
+		extended(lineage, call("PUT", "repos/acme/app/pulls/7/merge")) == ["github_merge"]
+	}
+	extended(["ghe"], call("DELETE", "repos/acme/app")) == []
+}
+
+test_a_guard_is_lifted_at_the_provider_that_the_table_names if {
+	merge := call("PUT", "repos/acme/app/pulls/7/merge")
+	extended(["ghe", "github"], merge) == ["github_merge"] with data.deputy_data.guards as {"github": {"merge": true}}
+	extended(["ghe", "github"], merge) == [] with data.deputy_data.guards as {"ghe": {"merge": true}}
+	every value in ["no", 1, {}] {
+		extended(["ghe", "github"], merge) == ["github_merge"] with data.deputy_data.guards as {"ghe": {"merge": value}}
+	}
+}
+
+test_bodies_that_an_ancestor_wants_read_are_read if {
+	unread := [set_to("/request/body/state", "unparsed")]
+	extended(["ghe", "github"], unread) == []
+	extended(["ghe", "github"], unread) == ["body_opaque"] with data.deputy_data.providers.github.inspect_body as ["read"]
+}
+
+test_a_lineage_is_a_list_where_there_is_one if {
+	every lineage in [{"a": "github"}, "github", null] {
+		extended(lineage, []) == ["input_unsupported"]
+	}
+}

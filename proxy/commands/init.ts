@@ -1,6 +1,6 @@
 // `deputy init`: a first configuration for a laptop, with keys and the starter policy beside it. Never overwrites.
-import { copyFileSync, constants, existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { copyFileSync, constants, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
 import { isFields } from '../config/definition.ts'
 import { readYaml, shipped } from '../config/load.ts'
 import { keygen } from './keys.ts'
@@ -28,7 +28,7 @@ entitlements:
   max_age: { read: 30s, write: 0s, delete: 0s, admin: 0s }
 
 policy:
-  bundle: ./policies/bundle.tar.gz    # the starter policy: groups engineering (read, write) and staff (read)
+  bundle: ./policies/bundle.tar.gz    # the starter policy: groups engineering (read, write) and staff (read); its sources are beside it
 
 connections:
   ${provider.replaceAll(/[^a-z0-9-]/g, '-')}:
@@ -55,6 +55,15 @@ people:
   - { id: bob@example.com, groups: [ staff ] }
 `
 
+/** Files of the policy as it ships: what is compiled, its tests, schemas and probes, and the bundle; relative names. */
+const policyFiles = (): readonly string[] => {
+  const from = shipped('policies')
+  return readdirSync(from, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name !== 'capabilities.ts')
+    .map((entry) => relative(from, join(entry.parentPath, entry.name)))
+    .sort()
+}
+
 /** @returns exit code: 0, or 1 when something was in the way (what was there stays as it is) */
 export const init = async (options: {
   readonly provider: string
@@ -76,13 +85,13 @@ export const init = async (options: {
   const hosts =
     isFields(definition) && !isFields(definition['host_from_token']) ? definition['hosts'] : null
   const own = Array.isArray(hosts) && hosts.length === 0
-  mkdirSync(join(dir, 'policies'), { recursive: true })
+  mkdirSync(dir, { recursive: true })
   let failed = false
-  const write = (name: string, make: (path: string) => void): void => {
+  const write = (name: string, make: (path: string) => void, tell = true): void => {
     const path = join(dir, name)
     try {
       make(path)
-      options.print(`wrote ${path}`)
+      if (tell) options.print(`wrote ${path}`)
     } catch (error) {
       const exists = error instanceof Error && 'code' in error && error.code === 'EEXIST'
       options.complain(
@@ -97,9 +106,24 @@ export const init = async (options: {
     writeFileSync(path, text(options.provider, own), { flag: 'wx', mode: 0o600 }),
   )
   write('people.yaml', (path) => writeFileSync(path, PEOPLE, { flag: 'wx', mode: 0o600 }))
-  write('policies/bundle.tar.gz', (path) =>
-    copyFileSync(shipped('policies/bundle.tar.gz'), path, constants.COPYFILE_EXCL),
-  )
+  // A policy of one's own has no use for the files that it left out.
+  if (existsSync(join(dir, 'policies/.manifest')))
+    options.complain(`${join(dir, 'policies')} exists and stays as it is`)
+  else {
+    const names = policyFiles()
+    for (const name of names)
+      write(
+        join('policies', name),
+        (path) => {
+          mkdirSync(dirname(path), { recursive: true })
+          copyFileSync(shipped(`policies/${name}`), path, constants.COPYFILE_EXCL)
+        },
+        false,
+      )
+    options.print(
+      `wrote ${join(dir, 'policies')}: the starter policy with its sources; after a change run \`deputy policy test\` and \`deputy policy build\` in ${dir}`,
+    )
+  }
   if (existsSync(join(dir, 'keys.json')))
     options.complain(`${join(dir, 'keys.json')} exists and stays as it is`)
   else if (

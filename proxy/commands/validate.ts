@@ -99,8 +99,9 @@ export const validate = async (options: {
   }
   const { policy, directory } = prepared.parts
   const broken = policy.problem()
-  if (broken !== null) {
-    options.complain(`${loaded.path}: policy.bundle: ${broken}`)
+  if (broken !== null || policy.vain().length > 0) {
+    if (broken !== null) options.complain(`${loaded.path}: policy.bundle: ${broken}`)
+    for (const row of policy.vain()) options.complain(`${loaded.path}: policy: ${row}`)
     directory?.close()
     await policy.close()
     return 78

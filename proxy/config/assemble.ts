@@ -113,6 +113,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
   const { introspect } = d
   return {
     id: d.id,
+    lineage: [d.id],
     name: d.name ?? d.id,
     credential: d.credential,
     issuer: d.issuer,

@@ -228,6 +228,15 @@ const readSlots = (
   return slots
 }
 
+/** With its ancestors, in each of its slots. */
+const descended = (provider: Provider, lineage: readonly string[]): Provider => ({
+  ...provider,
+  lineage,
+  ...(provider.slots
+    ? { slots: new Map([...provider.slots].map(([name, one]) => [name, { ...one, lineage }])) }
+    : {}),
+})
+
 /**
  * Compiles definitions and catalogues together.
  * @param files parsed YAML or JSON by label (`providers/github.yaml`); a list is a catalogue, an object a definition.
@@ -272,7 +281,7 @@ export const compileProviders = (
       typeof file === 'string' && owner !== undefined ? folderOf(owner.where) + file : null
     if (label !== null) used.add(label)
     const parsed = parseProvider(raw, where, label === null ? undefined : files.get(label), base)
-    if ('provider' in parsed) providers.set(id, parsed.provider)
+    if ('provider' in parsed) providers.set(id, descended(parsed.provider, [...seen]))
     else problems.push(...parsed.problems)
   }
   for (const [where, raw] of files)

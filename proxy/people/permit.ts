@@ -3,7 +3,7 @@ import type { Connection, OperationRow, PolicyEngine, Principal, Vault } from '.
 import { Problem } from '../problem.ts'
 import type { Act } from '../way/classify.ts'
 import type { Facts } from '../way/entitlements.ts'
-import { chooseScopes, usable, type Decide } from '../way/decide.ts'
+import { chooseScopes, toldReasons, usable, type Decide } from '../way/decide.ts'
 import type { Evidence } from '../way/evidence.ts'
 
 type Wanted =
@@ -78,7 +78,7 @@ export const createPermit =
     if (decision.effect !== 'allow' && decision.effect !== 'consent_required')
       throw new Problem(
         'policy_denied',
-        `The security policy does not allow ${operation.id} at ${connection.name} (${reasons.join(', ')}).`,
+        `The security policy does not allow ${operation.id} at ${connection.name}: ${toldReasons(decision.reasons)}.`,
         { extra: { reasons, decision_id: decision.id } },
       )
     const may = usable(holding, connection.provider)

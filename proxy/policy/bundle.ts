@@ -104,6 +104,10 @@ export const bundleFromFiles = (files: Iterable<readonly [string, Uint8Array]>):
     else found.set(name, bytes)
   }
   if (found.size > MAX_ENTRIES) problems.push(`more than ${MAX_ENTRIES} files`)
+  if (found.has('.signatures.json'))
+    problems.push(
+      'it is signed (.signatures.json), and this version of deputy cannot check signatures: build it without --signing-key',
+    )
   if (found.has('patch.json')) problems.push('it is a delta bundle: ask the server for snapshots')
   if ([...found.keys()].some((name) => name.startsWith('optimized/')))
     problems.push('it holds /optimized/ entries: build it with -O 0')

@@ -1,18 +1,22 @@
 // Where the policy comes from: a bundle file or directory and a folder of tables, looked at again and again; the last good one stays.
 import { join } from 'node:path'
 import { mayHeal, namesIn, readWhole, statOf, Unreadable } from '../files.ts'
-import type { Clock, JsonObject, Log, PolicyEngine } from '../model.ts'
+import type { Clock, JsonObject, Log, PolicyEngine, Provider } from '../model.ts'
 import { BUNDLE_LIMITS, bundleFromFiles, readBundle } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
+import { unreachable } from './reach.ts'
 import { isObject, parseNamed } from './strict.ts'
+import { few, tableProblems } from './tables.ts'
+import type { Grants, Table } from './tables.ts'
 import { activate } from './wasm.ts'
-import type { Tables } from './wasm.ts'
 
 export type PolicySource = {
   /** The engine that serves; a call takes it once and keeps it. null: none was ever good. */
   readonly current: () => PolicyEngine | null
   /** Why the newest files do not serve; null: they do. */
   readonly problem: () => string | null
+  /** Rows of the tables in use that never match a call. */
+  readonly vain: () => readonly string[]
   /** Why the files cannot be looked at; null: they can. */
   readonly unread: () => string | null
   /** Reads everything again now. Rejects when the files are no good; the last good engine stays. */
@@ -25,6 +29,8 @@ export type PolicySourceOptions = {
   readonly bundle: string
   /** Folder of tables (.json, .yaml, .yml), or null. */
   readonly data: string | null
+  /** Whose catalogues rows are compared with, to name those that never match. */
+  readonly providers: Iterable<Provider>
   /** Bytes. */
   readonly inputLimit: number
   readonly log: Log
@@ -69,12 +75,15 @@ const loadBundle = async (path: string): Promise<Bundle> => {
   return bundleFromFiles(files)
 }
 
+const refuse = (problems: readonly string[]): Error =>
+  new Error(`the policy tables cannot be used:\n${problems.map((line) => `- ${line}`).join('\n')}`)
+
 /**
  * The tables of a folder: `grants.yaml` is the table `grants`.
  * Throws one Error that lists every file that is none, with the line where that is known.
  */
-export const loadTables = async (folder: string | null): Promise<Tables> => {
-  const tables = new Map<string, JsonObject>()
+export const loadTables = async (folder: string | null): Promise<ReadonlyMap<string, Table>> => {
+  const tables = new Map<string, Table>()
   if (folder === null) return tables
   const problems: string[] = []
   for (const name of await listing(folder, false)) {
@@ -85,18 +94,49 @@ export const loadTables = async (folder: string | null): Promise<Tables> => {
     else
       try {
         const value = parseNamed(where, await readWhole(where))
-        if (isObject(value)) tables.set(table, value)
+        if (isObject(value)) tables.set(table, { where, value, own: true })
         else problems.push(`${where}: not an object`)
       } catch (error) {
         if (mayHeal(error)) throw error
         problems.push(error instanceof Error ? error.message : String(error))
       }
   }
-  if (problems.length > 0)
-    throw new Error(
-      `the policy tables cannot be used:\n${problems.map((line) => `- ${line}`).join('\n')}`,
-    )
+  if (problems.length > 0) throw refuse(problems)
   return tables
+}
+
+/**
+ * The tables that a bundle decides by, those of the folder in place of its own. Throws one Error that lists everything
+ * that is wrong with them.
+ * @param where the bundle, named in problems
+ */
+export const checkTables = (
+  bundle: Bundle,
+  where: string,
+  folder: ReadonlyMap<string, Table>,
+): ReadonlyMap<string, Table> => {
+  const { deputy_data: bundled = {} } = bundle.data
+  if (!isObject(bundled)) throw refuse([`${where}: deputy_data is not an object`])
+  const problems: string[] = []
+  const tables = new Map<string, Table>()
+  for (const [name, value] of Object.entries(bundled))
+    if (isObject(value))
+      tables.set(name, { where: `${where}: deputy_data.${name}`, value, own: false })
+    else problems.push(`${where}: deputy_data.${name} is not an object`)
+  for (const [name, table] of folder) tables.set(name, table)
+  problems.push(...tableProblems(tables, new Set(Object.keys(bundled))))
+  if (problems.length > 0) throw refuse(problems)
+  return tables
+}
+
+const vainRows = (
+  tables: ReadonlyMap<string, Table>,
+  providers: Iterable<Provider>,
+): readonly string[] => {
+  const grants = tables.get('grants')
+  return grants === undefined
+    ? []
+    : few(unreachable(grants.value as Grants, providers)).map((one) => `${grants.where}: ${one}`)
 }
 
 /** Changes whenever a file does, also where a link is turned to another one. */
@@ -126,9 +166,10 @@ const fingerprint = async (paths: readonly (string | null)[]): Promise<string> =
  * nothing is allowed, and the next good file serves.
  */
 export const openPolicySource = async (options: PolicySourceOptions): Promise<PolicySource> => {
-  const { bundle, data, inputLimit, log, clock, onChange } = options
+  const { bundle, data, providers, inputLimit, log, clock, onChange } = options
   let engine: PolicyEngine | null = null
   let problem: string | null = null
+  let vain: readonly string[] = []
   let unread: string | null = null
   let loaded = ''
   let closed = false
@@ -147,7 +188,11 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
     // Taken before reading: what changes meanwhile is seen as a change by the next look.
     const mark = await fingerprint([bundle, data])
     try {
-      const [read, tables] = await Promise.all([loadBundle(bundle), loadTables(data)])
+      const [read, folder] = await Promise.all([loadBundle(bundle), loadTables(data)])
+      const found = vainRows(checkTables(read, bundle, folder), providers)
+      const tables = new Map<string, JsonObject>(
+        [...folder].map(([name, { value }]) => [name, value]),
+      )
       const next = await activate(read, tables, { log, clock, inputLimit })
       if (closed) {
         await next.close()
@@ -156,10 +201,12 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
       const old = engine
       engine = next
       problem = null
+      vain = found
       unread = null
       loaded = mark
       if (old !== null) retire(old)
       log.info({ revision: next.revision, digest: next.digest }, 'policy loaded')
+      for (const row of vain) log.warn({ row }, 'a row of the policy tables never matches a call')
       onChange(next)
     } catch (error) {
       const said = error instanceof Error ? error.message : String(error)
@@ -200,6 +247,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
   return {
     current: () => engine,
     problem: () => problem,
+    vain: () => vain,
     unread: () => unread,
     reload: () => inTurn(load),
     close: async () => {

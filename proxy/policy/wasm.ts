@@ -17,7 +17,10 @@ import type { Instance } from './instance.ts'
 import { createPool, openIsolate } from './isolate.ts'
 import type { Pool, Start } from './isolate.ts'
 import { SLOW, proveGolden, proveHostile, readGolden } from './probes.ts'
+import { indexOf } from './rows.ts'
 import { isObject } from './strict.ts'
+import { INDEX } from './tables.ts'
+import type { Grants, RoleGrants } from './tables.ts'
 
 /** Tables of the operator: name → table, each in place of a whole one of `data.deputy_data`. */
 export type Tables = ReadonlyMap<string, JsonObject>
@@ -38,11 +41,14 @@ type Repeated = readonly InputMember[]
 const LOADING = 15_000
 const WARM_UP = 100
 
-/** The `data` document without the probes, which only the self-test reads. */
+/** The `data` document without the probes, which only the self-test reads, and with the index of its rows. */
 const document = (data: JsonObject, tables: Tables): Uint8Array<ArrayBuffer> => {
   const own = isObject(data['deputy_data']) ? data['deputy_data'] : {}
   const merged = new Map<string, Json>([...Object.entries(own), ...tables])
   merged.delete('probes')
+  const [grants, roles] = [merged.get('grants'), merged.get('role_grants')]
+  if (isObject(grants) && isObject(roles))
+    merged.set(INDEX, indexOf(grants as unknown as Grants, roles as unknown as RoleGrants))
   const whole = new Map<string, Json>([
     ...Object.entries(data),
     ['deputy_data', Object.fromEntries(merged)],

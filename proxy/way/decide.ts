@@ -72,6 +72,10 @@ export const chooseScopes = (
   operation.scopes[0] ??
   NO_SCOPES
 
+/** Why policy refuses, as its authors worded it, for whoever reads the answer: `what it says (its_code)`. */
+export const toldReasons = (reasons: readonly Reason[]): string =>
+  reasons.map(({ code, msg }) => (msg === '' ? code : `${msg} (${code})`)).join('; ')
+
 /** A run touches only what it was minted for, whatever policy says. */
 const reaches = ({ connections, operations }: RunReach, { route, act }: Question): boolean =>
   connections.includes(route.connection.name) &&
@@ -223,6 +227,7 @@ export const createDecide = (
       const own = holding.kind === 'held' && holding.status === 'active' && holding.granted !== null
       const provider = JSON.stringify({
         id: connection.provider.id,
+        lineage: connection.provider.lineage,
         connection: connection.name,
         connected: own,
         account: holding.kind === 'held' ? holding.account : null,

@@ -1,4 +1,13 @@
-import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -35,8 +44,27 @@ describe('the compiler', () => {
   })
 
   test('that is nowhere is an exit code and one line', async () => {
+    mkdirSync(join(root, 'policies'))
+    writeFileSync(join(root, 'policies/.manifest'), '{}')
     expect(await policyBuild({ root, places: { path: root }, print })).toBe(1)
-    expect(said).toEqual([expect.stringMatching(/was not found: install it/)])
+    expect(said).toEqual([
+      expect.stringMatching(/was not found: install it \(go install .*, or a binary of https:/),
+    ])
+    said = []
+    const named = join(root, 'no-opa')
+    expect(await policyTest({ root, places: { named }, print })).toBe(1)
+    expect(said).toEqual([expect.stringContaining(`${named} cannot be run`)])
+  })
+
+  test('is not asked where there is no policy: the message names the folder and what writes one', async () => {
+    for (const command of [policyBuild, policyTest]) {
+      said = []
+      expect(await command({ root, places, print })).toBe(1)
+      expect(said).toEqual([
+        expect.stringMatching(/policies is no folder of policy sources: `deputy init` writes one/),
+      ])
+      expect(said[0]).toContain(root)
+    }
   })
 })
 
@@ -54,9 +82,9 @@ describe.skipIf(opa === null)(`a build${needs}`, () => {
     const at = join(root, 'policies/deputy/providers/github')
     writeFileSync(join(at, 'freeze.rego'), rule)
     writeFileSync(join(at, 'freeze_test.rego'), proof)
-    expect([await policyTest({ root, places, print }), said]).toEqual([
+    expect([await policyTest({ root, places, print, coverage: 100 }), said]).toEqual([
       0,
-      [expect.stringMatching(/PASS/)],
+      [expect.stringMatching(/PASS/), 'coverage: 100 %'],
     ])
     writeFileSync(join(at, 'freeze.rego'), rule.replace('"sat", "sun"', '"sat"'))
     expect(await policyTest({ root, places, print })).toBe(1)
@@ -83,6 +111,28 @@ describe.skipIf(opa === null)(`a build${needs}`, () => {
     ])
   })
 
+  test('that answers a probe wrongly, or has a wrong table, replaces nothing', async () => {
+    const bundle = join(root, 'policies/bundle.tar.gz')
+    const before = readFileSync(bundle)
+    const change = (file: string, from: string, to: string): void => {
+      const path = join(root, 'policies/deputy_data', file)
+      const text = readFileSync(path, 'utf8')
+      expect(text).toContain(from)
+      writeFileSync(path, text.replace(from, to))
+    }
+    change('probes/data.json', '"allow": true', '"allow": false')
+    expect(await policyBuild({ root, places, print })).toBe(1)
+    expect(said).toEqual([expect.stringMatching(/own probe "engineering reads" gave allow/)])
+    change('probes/data.json', '"allow": false', '"allow": true')
+    change('data.json', '"agents"', '"agent"')
+    said = []
+    expect(await policyBuild({ root, places, print })).toBe(1)
+    expect(said.join()).toMatch(
+      /policies: deputy_data\.grants: github\.gh-read: there is no member "agent"/,
+    )
+    expect(readFileSync(bundle).equals(before)).toBe(true)
+  })
+
   test('refuses a function that WebAssembly would have to call out for', async () => {
     appendFileSync(join(root, 'policies/deputy/main.rego'), '\nlate if time.now_ns() > 0\n')
     expect(await policyBuild({ root, places, print })).toBe(1)
@@ -92,16 +142,17 @@ describe.skipIf(opa === null)(`a build${needs}`, () => {
 
 describe.skipIf(opa === null)(`the policy's own tests${needs}`, () => {
   beforeEach(() => cpSync(policies, join(root, 'policies'), { recursive: true }))
-  const tested = (): Promise<number> => policyTest({ root, places, print })
+  const tested = (coverage?: number): Promise<number> =>
+    policyTest({ root, places, print, coverage })
   const add = (file: string, text: string): void =>
     appendFileSync(join(root, 'policies/deputy', file), text)
 
   test('pass for the shipped policy', async () => {
-    expect(await tested()).toBe(0)
-    expect(said).toEqual([expect.stringMatching(/^tests: PASS: \d+\/\d+$/)])
+    expect(await tested(100)).toBe(0)
+    expect(said).toEqual([expect.stringMatching(/^tests: PASS: \d+\/\d+$/), 'coverage: 100 %'])
   })
 
-  test('fail for a format, a field that no input has, a failing test, and a line without a test', async () => {
+  test('fail for a format, a field that no input has, and a failing test', async () => {
     add('main.rego', '\nx   := 1\n')
     expect([await tested(), said.at(-1)]).toEqual([1, expect.stringMatching(/^format: /)])
     cpSync(join(policies, 'deputy/main.rego'), join(root, 'policies/deputy/main.rego'))
@@ -111,12 +162,24 @@ describe.skipIf(opa === null)(`the policy's own tests${needs}`, () => {
       expect.stringMatching(/^types: [^]*undefined ref: input\.user\.salary/),
     ])
     cpSync(join(policies, 'deputy/main.rego'), join(root, 'policies/deputy/main.rego'))
-    add('main.rego', '\nuntested if input.version == 3\n')
-    expect([await tested(), said.at(-1)]).toEqual([1, expect.stringMatching(/main\.rego:\d+-\d+/)])
     add('main_test.rego', '\ntest_wrong := false\n')
     expect([await tested(), said.at(-1)]).toEqual([
       1,
-      expect.stringMatching(/^tests: [^]*test_wrong/),
+      expect.stringMatching(/^tests: policies\/deputy\/main_test\.rego[^]*test_wrong/),
     ])
+  })
+
+  test('tell what no test reaches, which fails only where a figure is asked for', async () => {
+    add('main.rego', '\nuntested if input.version == 3\n')
+    const told = [
+      expect.stringMatching(/PASS/),
+      expect.stringMatching(/^coverage: 9\d\.\d+ %; no test reaches:$/),
+      expect.stringMatching(/^ {2}policies\/deputy\/main\.rego:\d+-\d+$/),
+    ]
+    expect([await tested(), said]).toEqual([0, told])
+    const [, file = ''] = /^ {2}(.*):/.exec(said.at(-1) ?? '') ?? []
+    expect(existsSync(join(root, file))).toBe(true)
+    said = []
+    expect([await tested(100), said]).toEqual([1, [...told, 'at least 100 % is asked for']])
   })
 })

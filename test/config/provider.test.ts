@@ -579,6 +579,32 @@ describe('definitions compiled together', () => {
     expect(sandbox?.operations).toEqual(github?.operations.filter((one) => one.host === null))
   })
 
+  test('whoever extends has all ancestors in its lineage, in every slot and as a connection sees it', () => {
+    const slots = { bot: {}, user: {} }
+    const { providers, problems } = compileProviders(
+      new Map<string, unknown>([
+        ['c.yaml', { id: 'ghe', extends: 'base', slot: 'bot', slots }],
+        ['b.yaml', { id: 'base', extends: 'acme' }],
+        ['a.yaml', acme],
+      ]),
+    )
+    expect(problems).toEqual([])
+    const ghe = providers.get('ghe')
+    const lineage = ['ghe', 'base', 'acme']
+    expect(providers.get('acme')?.lineage).toEqual(['acme'])
+    expect(providers.get('base')?.lineage).toEqual(['base', 'acme'])
+    expect(ghe?.lineage).toEqual(lineage)
+    expect([...(ghe?.slots?.values() ?? [])].map((slot) => slot.lineage)).toEqual([
+      lineage,
+      lineage,
+    ])
+    if (ghe === undefined) throw new Error('there is no ghe')
+    for (const slot of ['bot', 'user'])
+      expect(overrideProvider(ghe, { slot, token: 'https://t.example/' })).toMatchObject({
+        provider: { lineage },
+      })
+  })
+
   test.each<[string, [string, unknown][], string]>([
     [
       'the same id twice',

@@ -27,6 +27,7 @@ export const connectionOf = (
   ...more,
   provider: {
     id: 'acme',
+    lineage: ['acme'],
     name: 'Acme',
     credential: 'oauth2',
     issuer: null,

@@ -88,6 +88,11 @@ describe('a bundle is refused', () => {
         /data\.kube lies outside/,
       ],
       ['with optimised entries', [...good, ['/optimized/deputy.rego', bytes('')]], /-O 0/],
+      [
+        'that is signed, whatever the signature says, while nobody checks it',
+        [...good, ['/.signatures.json', bytes({ signatures: ['eyJ'] })]],
+        /it is signed \(\.signatures\.json\), and this version of deputy cannot check signatures/,
+      ],
       ['that is a delta', [...good, ['/patch.json', bytes({ data: [] })]], /delta bundle/],
       ['with an entry twice', [...good, ['data.json', bytes({})]], /data\.json is there twice/],
       ['with a name that leaves it', [...good, ['../x', bytes('')]], /not a name inside/],

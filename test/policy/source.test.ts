@@ -2,6 +2,7 @@ import {
   copyFileSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -12,6 +13,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { readProviderFiles } from '../../proxy/commands/providers.ts'
+import { compileProviders } from '../../proxy/config/provider.ts'
 import type { Log, PolicyEngine } from '../../proxy/model.ts'
 import { loadTables, openPolicySource } from '../../proxy/policy/source.ts'
 import type { PolicySource, PolicySourceOptions } from '../../proxy/policy/source.ts'
@@ -19,17 +22,19 @@ import type { PolicySource, PolicySourceOptions } from '../../proxy/policy/sourc
 const shipped = fileURLToPath(new URL('../../policies/bundle.tar.gz', import.meta.url))
 const odd = fileURLToPath(new URL('../fixtures/policies/odd.tar.gz', import.meta.url))
 const open = fileURLToPath(new URL('../fixtures/policies/open.tar.gz', import.meta.url))
+const definitions = fileURLToPath(new URL('../../providers', import.meta.url))
 const clock = { now: () => Date.now(), mono: () => performance.now() }
 
 let folder = ''
 let errors: string[] = []
+let warnings: string[] = []
 let changes: PolicyEngine[] = []
 let source: PolicySource | null = null
 const quiet = (): void => undefined
 const log: Log = {
   debug: quiet,
   info: quiet,
-  warn: quiet,
+  warn: (fields) => void warnings.push('row' in fields ? String(fields.row) : ''),
   error: (_fields, msg) => void errors.push(msg),
 }
 
@@ -37,6 +42,7 @@ const start = async (more: Partial<PolicySourceOptions> = {}): Promise<PolicySou
   source = await openPolicySource({
     bundle: join(folder, 'bundle.tar.gz'),
     data: null,
+    providers: [],
     inputLimit: 32_768,
     log,
     clock,
@@ -52,6 +58,7 @@ const patient = { interval: 50 }
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'deputy-source-'))
   errors = []
+  warnings = []
   changes = []
 })
 afterEach(async () => {
@@ -161,6 +168,75 @@ describe('tables', () => {
     expect(source?.current()?.digest).not.toBe(first)
   })
 
+  const row = {
+    kinds: ['rest'],
+    access: ['read'],
+    operations: ['*'],
+    path: ['**'],
+    agents: ['*'],
+    entitlement: '*',
+    scopes: [],
+    max_entitlement_age_s: 300,
+    obligations: {},
+    step_up: {},
+    approval: {},
+  }
+  const grants = (changes: object): void =>
+    table('grants.json', JSON.stringify({ github: { 'gh-read': { ...row, ...changes } } }))
+
+  test('that are wrong are refused with file, row and member; the last good ones serve on', async () => {
+    put(shipped)
+    grants({})
+    await start({ data: join(folder, 'tables') })
+    const first = source?.current()?.digest
+    expect(first).toBeDefined()
+    grants({ acess: ['read'], approval: { boss: { approvers: [], ttl_s: 1 } } })
+    await expect
+      .poll(() => errors, patient)
+      .toEqual(['the new policy is refused, the last good one serves on'])
+    expect(source?.problem()).toContain(
+      `${join(folder, 'tables/grants.json')}: github.gh-read: there is no member "acess"`,
+    )
+    grants({ approval: { boss: { approvers: [], ttl_s: 1 } } })
+    await expect
+      .poll(() => source?.problem(), patient)
+      .toContain('grants.json: github.gh-read.approval: this version of deputy cannot ask')
+    expect([source?.current()?.digest, changes.length]).toEqual([first, 1])
+    table('grant.yaml', '{}')
+    grants({ access: ['read', 'write'] })
+    await expect.poll(() => source?.problem(), patient).toContain('there is no table "grant"')
+    rmSync(join(folder, 'tables/grant.yaml'))
+    await expect.poll(() => changes.length, patient).toBe(2)
+    expect(source?.problem()).toBeNull()
+  })
+
+  test('of a bundle are looked at like those of a folder', async () => {
+    execFileSync('tar', ['xzf', shipped, '-C', folder], { stdio: 'ignore' })
+    const data = JSON.parse(readFileSync(join(folder, 'data.json'), 'utf8')) as {
+      deputy_data: { group_roles: object }
+    }
+    data.deputy_data.group_roles = { staff: 'reader' }
+    writeFileSync(join(folder, 'data.json'), JSON.stringify(data))
+    rmSync(join(folder, 'tables'), { recursive: true })
+    await start({ bundle: folder })
+    expect(source?.current()).toBeNull()
+    expect(source?.problem()).toContain('deputy_data.group_roles: staff: must be a list')
+  })
+
+  test('with a row that never matches serve, and the log and `vain` name it', async () => {
+    put(shipped)
+    grants({ path: ['repo', '**'] })
+    const { providers } = compileProviders(readProviderFiles(definitions))
+    await start({ data: join(folder, 'tables'), providers: providers.values() })
+    expect(source?.problem()).toBeNull()
+    expect(warnings).toEqual([
+      expect.stringContaining('grants.json: github.gh-read.path: no operation of github fits'),
+    ])
+    expect(source?.vain()).toEqual(warnings)
+    grants({})
+    await expect.poll(() => source?.vain(), patient).toEqual([])
+  })
+
   test('that are bad are refused together, each with its file and where it can be with its line', async () => {
     table('a.json', '{"x": 1,\n"y": {"k": 1, "k": 2}}')
     table('b.yaml', 'x: 1\ny: 2\nx: 3\n')
@@ -195,8 +271,8 @@ describe('tables', () => {
   test('with keys that JavaScript gives a meaning to are data like any other', async () => {
     table('a.json', '{"__proto__": {"polluted": true}, "constructor": {}}')
     table('b.yaml', '__proto__: {polluted: true}\n')
-    const tables = await loadTables(join(folder, 'tables'))
-    expect(JSON.stringify([...tables])).toBe(
+    const tables = [...(await loadTables(join(folder, 'tables')))]
+    expect(JSON.stringify(tables.map(([name, { value }]) => [name, value]))).toBe(
       '[["a",{"__proto__":{"polluted":true},"constructor":{}}],["b",{"__proto__":{"polluted":true}}]]',
     )
     expect('polluted' in {}).toBe(false)

@@ -149,6 +149,7 @@ describe('policy is asked', () => {
         connected: true,
         account: 'alice-at-acme',
         granted_scopes: ['read', 'write'],
+        lineage: ['acme'],
       },
       operation: {
         id: 'issues.list',

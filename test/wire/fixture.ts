@@ -3,6 +3,7 @@ import type { Provider } from '../../proxy/model.ts'
 
 export const provider: Provider = {
   id: 'acme',
+  lineage: ['acme'],
   name: 'Acme',
   credential: 'oauth2',
   issuer: null,

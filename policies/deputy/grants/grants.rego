@@ -1,8 +1,8 @@
 # METADATA
 # description: |
-#   Who may do what, by tables: group -> roles -> rows. No person and no team is named here. Only the
-#   rows of the caller's own roles are ever looked at, and rows are kept by id, because putting a
-#   whole row into a set costs more.
+#   Who may do what, by tables: group -> roles -> rows. No person and no team is named here. Only
+#   rows of the caller's own roles are ever looked at, found through an index that deputy makes when
+#   it loads the tables, and rows are kept by id, because putting a whole row into a set costs more.
 package deputy.grants
 
 import future.keywords.not
@@ -20,13 +20,27 @@ roles contains role if {
 matching[id] := row if {
 	operation := input.operation
 	operation.kind != "deputy"
-	role_grants := data.deputy_data.role_grants[input.provider.id]
 	rows := data.deputy_data.grants[input.provider.id]
 	some role in roles
-	some id in role_grants[role]
+	some id in candidates(role, operation.id)
 	row := rows[id]
 	covers(row, operation)
 }
+
+# Rows that may cover the call; "covers" decides. A role of few rows has no index: all of them are compared.
+candidates(role, operation) := [id |
+	some name in names(operation)
+	by_agent := by_name[name]
+	some agent in ["*", input.agent.id]
+	by_entitlement := by_agent[agent]
+	some entitlement in array.concat(["*"], input.user.entitlements)
+	some shape in by_entitlement[entitlement]
+
+	# What the paths of these rows say is the same at the same places; a call that is shorter finds nothing.
+	some id in shape.rows[concat("/", [input.request.segments[i] | some i in shape.at])]
+] if {
+	by_name := data.deputy_data.grant_index[input.provider.id][role]
+} else := data.deputy_data.role_grants[input.provider.id][role]
 
 ids contains id if some id, _ in matching
 
@@ -69,6 +83,8 @@ operation_ok(names, id) if {
 	some family in families(id)
 	family in names
 }
+
+names(id) := array.concat(["*", id], [family | some family in families(id)])
 
 families(id) := {concat("", [concat(".", array.slice(parts, 0, i)), ".*"]) |
 	parts := split(id, ".")

@@ -71,3 +71,40 @@ test_of_several_rows_the_strictest_counts if {
 	d.grants == ["gh-read", "gh-write"]
 	d.max_entitlement_age_s == 5
 }
+
+# As deputy writes it for a role of many rows: operation, agent, entitlement, places of the path.
+indexed(index, ops) := d.grants if {
+	d := deputy.decision with input as json.patch(base, ops)
+		with data.deputy_data.grants.github as {"gh-read": wide, "other": wide}
+		with data.deputy_data.role_grants.github as {"developer": ["gh-read", "other"]}
+		with data.deputy_data.grant_index as {"github": {"developer": index}}
+}
+
+shapes(at, key, ids) := [{"at": [], "rows": {}}, {"at": at, "rows": {key: ids}}]
+
+test_an_index_names_the_rows_that_are_compared if {
+	every name in ["*", "issues.*", "issues.listForRepo"] {
+		indexed({name: {"*": {"*": shapes([], "", ["gh-read"])}}}, []) == ["gh-read"]
+	}
+	indexed({"*": {"agent:triage": {"*": shapes([], "", ["other"])}}}, []) == ["other"]
+	indexed({"*": {"*": {"*": shapes([0, 2], "repos/app", ["other"])}}}, []) == ["other"]
+	entitled := [set_to("/user/entitlements", ["x", "y"])]
+	indexed({"*": {"*": {"y": shapes([], "", ["other"])}}}, entitled) == ["other"]
+}
+
+test_what_an_index_does_not_name_is_not_granted if {
+	indexed({}, []) == []
+	every name in ["issues", "pulls.*", "issues.create"] {
+		indexed({name: {"*": {"*": shapes([], "", ["gh-read"])}}}, []) == []
+	}
+	indexed({"*": {"agent:other": {"*": shapes([], "", ["gh-read"])}}}, []) == []
+	indexed({"*": {"*": {"x": shapes([], "", ["gh-read"])}}}, []) == []
+	indexed({"*": {"*": {"*": shapes([0, 9], "repos", ["none"])}}}, []) == []
+	indexed({"*": {"*": {"*": shapes([1], "beta", ["gh-read"])}}}, []) == []
+}
+
+test_an_index_grants_nothing_that_a_row_does_not if {
+	all := {"*": {"*": {"*": shapes([], "", ["gh-read", "other", "none"])}}}
+	indexed(all, []) == ["gh-read", "other"]
+	indexed(all, [set_to("/operation/access", "other")]) == []
+}

@@ -16,6 +16,7 @@ supported(document) if {
 	is_array(user.entitlements)
 	is_string(document.agent.id)
 	is_array(document.provider.granted_scopes)
+	is_array(object.get(document.provider, "lineage", []))
 	is_array(document.request.segments)
 	is_array(document.operation.required_scopes)
 	is_array(document.approvals)
@@ -89,6 +90,28 @@ must_inspect(operation) if operation.inspects == true
 must_inspect(operation) if operation.kind in ["graphql", "mcp"]
 
 must_inspect(operation) if operation.access in data.deputy_data.providers[input.provider.id].inspect_body
+
+must_inspect(operation) if {
+	some ancestor in input.provider.lineage
+	operation.access in data.deputy_data.providers[ancestor].inspect_body
+}
+
+# A body that was read, and says one of these at this place.
+says(pointer, values) if {
+	input.request.body.state == "parsed"
+	input.request.body.json[pointer] in values
+}
+
+# A body that was read, and has nothing at this place; no body has nothing either.
+says_nothing(pointer) if {
+	input.request.body.state in ["none", "parsed"]
+	not pointer in object.keys(object.get(input.request.body, "json", {}))
+}
+
+# --- what the tables leave to agents ---------------------------------------------------------------
+
+# What a guard refuses unless the table guards says true for this very provider.
+guard_lifted(name) if data.deputy_data.guards[input.provider.id][name] == true
 
 # --- a call inside the call ----------------------------------------------------------------------
 

@@ -33,6 +33,13 @@ repo_gone if {
 
 repo_gone if repo[0] == "transfer"
 
+# An organisation takes its repositories along.
+repo_gone if {
+	input.request.method == "DELETE"
+	api[0] == "orgs"
+	array.slice(api, 2, count(api)) in [[], [""]]
+}
+
 protected if api[0] == "admin"
 
 protected if repo[0] in ["keys", "hooks", "collaborators", "teams", "push_mirrors", "branch_protections", "tag_protections"]

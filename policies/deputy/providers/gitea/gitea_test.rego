@@ -16,6 +16,7 @@ test_gitea_repositories_stay if {
 	}
 	tea("POST", "api/v1/repos/acme/app/transfer") == ["gitea_repo_delete"]
 	tea("DELETE", "api/v1/repos/acme/app/issues/comments/9") == []
+	tea("DELETE", "api/v1/orgs/acme") == ["gitea_repo_delete"]
 }
 
 test_gitea_secrets_keys_hooks_and_access_stay if {

@@ -1,8 +1,9 @@
 # METADATA
 # description: |
-#   What no agent does at GitHub, whatever the tables say. It asks the path that will be sent and
-#   not the catalogue, in lower case because GitHub does not tell A from a, and knows the numeric
-#   name of a repository (/repositories/{id}) besides the usual one.
+#   What no agent does at GitHub, whatever the tables say, and what it does only where the table guards
+#   says so. It asks the path that will be sent and not the catalogue, in lower case because GitHub does
+#   not tell A from a, and knows the numeric names (/repositories/{id}, /organizations/{id}) and the
+#   prefix of GitHub Enterprise Server besides the usual ones.
 package deputy.providers.github
 
 import future.keywords.not
@@ -19,18 +20,56 @@ deny contains {"code": "github_protected", "msg": "agents do not change secrets,
 	protected
 }
 
-# GraphQL reaches everything through one path: only a call that was read as GraphQL may take it.
-deny contains {"code": "github_graphql", "msg": "the call was not read as GraphQL"} if {
-	lower(input.request.segments[0]) == "graphql"
-	not input.operation.kind == "graphql"
+deny contains {"code": "github_approve", "msg": "agents do not approve what waits for a person"} if {
+	not lib.reads(input.request.method)
+	approves
+	not lib.guard_lifted("approve")
 }
 
-path := [lower(segment) | some segment in input.request.segments]
+deny contains {"code": "github_merge", "msg": "agents do not merge"} if {
+	not lib.reads(input.request.method)
+	merges
+	not lib.guard_lifted("merge")
+}
 
-# What follows the name of the repository.
+deny contains {"code": "github_force_push", "msg": "agents do not rewrite or delete what branches and tags hold"} if {
+	not lib.reads(input.request.method)
+	forces
+	not lib.guard_lifted("force_push")
+}
+
+# GraphQL reaches everything through one path: only a call that was read as GraphQL may take it.
+deny contains {"code": "github_graphql", "msg": "the call was not read as GraphQL"} if {
+	not input.operation.kind == "graphql"
+	graphql_path(input.request.segments)
+}
+
+# Asked of every call: a look at its beginning costs least.
+graphql_path(segments) if {
+	lower(segments[0]) == "graphql"
+} else if {
+	lower(segments[0]) == "api"
+	lower(segments[1]) == "graphql"
+}
+
+sent := [lower(segment) | some segment in input.request.segments]
+
+# A server of one's own has the same paths below /api/v3.
+path := array.slice(sent, 2, count(sent)) if {
+	array.slice(sent, 0, 2) == ["api", "v3"]
+} else := sent
+
+# What follows the name of the repository, of the organisation.
 repo := array.slice(path, 3, count(path)) if path[0] == "repos"
 
 repo := array.slice(path, 2, count(path)) if path[0] == "repositories"
+
+org := array.slice(path, 2, count(path)) if path[0] in ["orgs", "organizations"]
+
+# The one field of a mutation.
+field := lower(input.operation.graphql.fields[0]) if input.operation.graphql.type == "mutation"
+
+# --- repositories ------------------------------------------------------------------------------------
 
 repo_gone if {
 	input.request.method == "DELETE"
@@ -39,43 +78,45 @@ repo_gone if {
 
 repo_gone if repo[0] == "transfer"
 
-protected if repo[0] in ["keys", "hooks", "collaborators", "invitations"]
-
-protected if {
-	repo[0] == "environments"
-	repo[2] == "secrets"
+# An organisation takes its repositories along.
+repo_gone if {
+	input.request.method == "DELETE"
+	org in [[], [""]]
 }
 
-protected if {
-	repo[0] in secret_keepers
-	repo[1] == "secrets"
-}
+# --- secrets, keys, hooks, access, and the rules that keep others out ----------------------------------
 
 protected if {
-	path[0] == "orgs"
-	path[2] in ["hooks", "invitations", "members", "memberships", "outside_collaborators"]
+	repo[0] in [
+		"keys", "hooks", "collaborators", "invitations", "environments", "rulesets", "properties", "interaction-limits",
+		"branches", "vulnerability-alerts", "automated-security-fixes", "private-vulnerability-reporting",
+		"immutable-releases",
+	]
 }
 
-protected if {
-	path[0] == "orgs"
-	path[2] in secret_keepers
-	path[3] == "secrets"
-}
+protected if array.slice(repo, 0, 2) == ["tags", "protection"]
 
 protected if {
-	path[0] == "orgs"
-	path[2] == "teams"
-	path[4] in team_access
+	repo[0] in keepers
+	repo[1] in kept
 }
 
+# Defaults of all members, teams, apps, rules: beside its repositories, nothing of an organisation is an agent's to change.
+protected if org in [[], [""]]
+
 protected if {
-	path[0] == "teams"
-	path[2] in team_access
+	org[0]
+	not org[0] in ["repos", "projects", "projectsv2", "packages", "public_members"]
 }
+
+protected if path[0] in ["teams", "enterprises", "scim", "app", "applications", "installation", "admin", "setup", "manage"]
 
 protected if {
 	path[0] == "user"
-	path[1] in ["keys", "gpg_keys", "ssh_signing_keys", "repository_invitations"]
+	path[1] in [
+		"keys", "gpg_keys", "ssh_signing_keys", "emails", "email", "repository_invitations", "memberships",
+		"installations", "blocks", "interaction-limits",
+	]
 }
 
 protected if {
@@ -84,6 +125,84 @@ protected if {
 	path[2] == "secrets"
 }
 
-secret_keepers := ["actions", "agents", "codespaces", "dependabot"]
+protected if {
+	some part in [
+		"branchprotection", "ruleset", "deploykey", "environment", "collaborator", "enterprise", "ipallowlist",
+		"organization", "membership", "invitation", "verifiabledomain", "customproperty", "team", "blockuser",
+	]
+	contains(field, part)
+}
 
-team_access := ["invitations", "members", "memberships", "repos"]
+keepers := ["actions", "agents", "codespaces", "dependabot"]
+
+kept := ["secrets", "variables", "runners", "permissions", "oidc"]
+
+# --- what a person may leave to agents, by the table guards --------------------------------------------
+
+# What stands in the body counts only where it was read: all but a review that says nothing is taken for a yes.
+approves if {
+	review
+	input.request.method == "POST"
+	not lib.says("/event", ["COMMENT", "REQUEST_CHANGES"])
+	not pending
+}
+
+# Taking back what somebody else refused is a yes too.
+approves if {
+	review
+	repo[4] == "dismissals"
+}
+
+approves if {
+	repo[0] == "actions"
+	repo[1] == "runs"
+	repo[3] in ["approve", "pending_deployments", "deployment_protection_rule"]
+}
+
+approves if field in ["addpullrequestreview", "submitpullrequestreview", "dismisspullrequestreview", "approvedeployments"]
+
+review if {
+	repo[0] == "pulls"
+	repo[2] == "reviews"
+}
+
+# Only the row pulls.createReview of the catalogue is known to look for the event.
+pending if {
+	input.operation.id == "pulls.createReview"
+	count(repo) == 3
+	lib.says_nothing("/event")
+}
+
+merges if {
+	repo[0] == "pulls"
+	repo[2] == "merge"
+}
+
+merges if repo[0] in ["merges", "merge-upstream"]
+
+merges if field in ["mergepullrequest", "mergebranch", "enablepullrequestautomerge", "enqueuepullrequest"]
+
+forces if {
+	array.slice(repo, 0, 2) == ["git", "refs"]
+	not creates_ref
+	not forward
+}
+
+forces if field in ["updateref", "updaterefs", "deleteref"]
+
+creates_ref if {
+	input.request.method == "POST"
+	repo == ["git", "refs"]
+}
+
+# Only the row git.updateRef of the catalogue is known to look for force.
+forward if {
+	input.request.method == "PATCH"
+	lib.says("/force", [false])
+}
+
+forward if {
+	input.request.method == "PATCH"
+	input.operation.id == "git.updateRef"
+	lib.says_nothing("/force")
+}

@@ -9,6 +9,16 @@ test_repositories_stay if {
 	}
 	gh("POST", "repos/acme/app/transfer") == ["github_repo_delete"]
 	gh("DELETE", "repos/acme/app/issues/comments/9") == []
+	every path in ["orgs/acme", "orgs/acme/", "organizations/9"] {
+		"github_repo_delete" in gh("DELETE", path)
+	}
+}
+
+test_a_server_of_ones_own_has_a_prefix if {
+	gh("DELETE", "api/v3/repos/acme/app") == ["github_repo_delete"]
+	gh("PUT", "API/V3/user/emails") == ["github_protected"]
+	gh("POST", "api/graphql") == ["github_graphql"]
+	gh("POST", "api/v3/repos/acme/app/issues") == []
 }
 
 test_secrets_keys_hooks_and_access_stay if {
@@ -17,13 +27,21 @@ test_secrets_keys_hooks_and_access_stay if {
 		"repositories/17/invitations/3", "repos/acme/app/actions/secrets/A", "repos/acme/app/dependabot/secrets/A",
 		"repositories/17/environments/prod/secrets/A", "orgs/acme/hooks", "orgs/acme/memberships/bob",
 		"orgs/acme/actions/secrets/A", "orgs/acme/teams/t/repos/acme/app", "teams/4/members/bob",
-		"user/keys", "user/codespaces/secrets/A",
+		"user/keys", "user/codespaces/secrets/A", "user/emails", "user/email/visibility", "user/memberships/orgs/acme",
+		"user/installations/3/repositories/17", "repos/acme/app/branches/main/protection",
+		"repos/acme/app/branches/release/1/protection/required_status_checks", "repos/acme/app/rulesets/4",
+		"repos/acme/app/tags/protection/4", "repos/acme/app/actions/variables/A", "repos/acme/app/actions/runners/3",
+		"repos/acme/app/actions/permissions", "repos/acme/app/environments/prod", "organizations/9/memberships/bob",
+		"orgs/acme/teams", "orgs/acme/rulesets", "orgs/acme/actions/variables/A", "orgs/acme/blocks/bob",
+		"orgs/acme/personal-access-token-requests/3", "enterprises/e/actions/permissions", "scim/v2/organizations/acme/Users",
+		"applications/abc/grant", "admin/users",
 	] {
 		every method in ["POST", "PUT", "PATCH", "DELETE", "LINK"] {
 			gh(method, path) == ["github_protected"]
 		}
 		gh("GET", path) == []
 		gh("HEAD", path) == []
+		gh("PUT", sprintf("api/v3/%s", [path])) == ["github_protected"]
 	}
 }
 
@@ -31,9 +49,105 @@ test_a_file_may_be_called_hooks if {
 	gh("PUT", "repos/acme/app/contents/keys/hooks/secrets") == []
 	gh("PUT", "repos/acme/hooks/contents/a") == []
 	gh("POST", "repos/keys/secrets/issues") == []
+	gh("POST", "orgs/acme/repos") == []
+	gh("POST", "repos/acme/app/actions/runs/3/cancel") == []
+	gh("PATCH", "orgs/acme") == ["github_protected"]
 }
 
 test_graphql_must_be_read_as_graphql if {
 	gh("POST", "graphql") == ["github_graphql"]
 	row_codes(wide, array.concat(call("POST", "GraphQL"), read_graphql)) == []
+}
+
+body(value) := [set_to("/request/body", {"state": "parsed", "bytes": 64, "json": value})]
+
+named(id) := [set_to("/operation/id", id)]
+
+# What the guard says to a call whose body says that.
+told(method, path, ops) := row_codes(wide, array.concat(call(method, path), ops))
+
+lifted(name, method, path, ops) := [r.code | some r in d.reasons] if {
+	d := row_decision(wide, array.concat(call(method, path), ops)) with data.deputy_data.guards.github as {name: true}
+}
+
+reviews := "repos/acme/app/pulls/7/reviews"
+
+test_agents_do_not_approve if {
+	told("POST", reviews, body({"/event": "APPROVE"})) == ["github_approve"]
+	told("POST", "repos/acme/app/pulls/7/reviews/3/events", body({"/event": "APPROVE"})) == ["github_approve"]
+	every path in ["pulls/7/reviews/3/dismissals", "actions/runs/3/approve", "actions/runs/3/pending_deployments"] {
+		told("PUT", sprintf("repos/acme/app/%s", [path]), []) == ["github_approve"]
+	}
+	told("GET", reviews, []) == []
+}
+
+test_agents_review_without_approving if {
+	every event in ["COMMENT", "REQUEST_CHANGES"] {
+		told("POST", reviews, body({"/event": event})) == []
+	}
+	told("PUT", "repos/acme/app/pulls/7/reviews/3", []) == []
+	told("POST", reviews, array.concat(named("pulls.createReview"), body({}))) == []
+	told("POST", reviews, named("pulls.createReview")) == []
+}
+
+test_a_review_that_was_not_read_is_taken_for_a_yes if {
+	told("POST", reviews, body({})) == ["github_approve"]
+	told("POST", reviews, body({"/event": ["COMMENT"]})) == ["github_approve"]
+	told("POST", reviews, array.concat(named("pulls.createReview"), body({"/event": "approve"}))) == ["github_approve"]
+	unread := [set_to("/request/body", {"state": "unparsed", "bytes": 64, "json": {"/event": "COMMENT"}})]
+	told("POST", reviews, array.concat(named("pulls.createReview"), unread)) == ["github_approve"]
+	submitted := array.concat(named("pulls.createReview"), body({}))
+	told("POST", "repos/acme/app/pulls/7/reviews/3/events", submitted) == ["github_approve"]
+}
+
+test_agents_do_not_merge if {
+	gh("PUT", "repos/acme/app/pulls/7/merge") == ["github_merge"]
+	gh("POST", "repositories/17/merges") == ["github_merge"]
+	gh("POST", "repos/acme/app/merge-upstream") == ["github_merge"]
+	gh("GET", "repos/acme/app/pulls/7/merge") == []
+	gh("PUT", "repos/acme/app/pulls/7/update-branch") == []
+}
+
+refs := "repos/acme/app/git/refs/heads/main"
+
+test_agents_do_not_force if {
+	update := named("git.updateRef")
+	told("PATCH", refs, array.concat(update, body({"/force": true}))) == ["github_force_push"]
+	told("PATCH", refs, array.concat(update, body({"/force": "false"}))) == ["github_force_push"]
+	told("PATCH", refs, body({})) == ["github_force_push"]
+	told("POST", refs, array.concat(update, body({"/force": false}))) == ["github_force_push"]
+	told("DELETE", refs, array.concat(update, body({"/force": false}))) == ["github_force_push"]
+	told("PATCH", refs, array.concat(update, body({}))) == []
+	told("PATCH", refs, body({"/force": false})) == []
+	gh("POST", "repos/acme/app/git/refs") == []
+}
+
+test_the_table_guards_leaves_it_to_agents_one_by_one if {
+	lifted("approve", "POST", reviews, body({"/event": "APPROVE"})) == []
+	lifted("merge", "PUT", "repos/acme/app/pulls/7/merge", []) == []
+	lifted("force_push", "DELETE", refs, []) == []
+	lifted("approve", "PUT", "repos/acme/app/pulls/7/merge", []) == ["github_merge"]
+	lifted("merge", "DELETE", refs, []) == ["github_force_push"]
+	lifted("force_push", "DELETE", "repos/acme/app", []) == ["github_repo_delete"]
+}
+
+mutation(name) := told("POST", "graphql", [
+	set_to("/request/body", {"state": "parsed", "bytes": 64, "json": {}}),
+	set_to("/operation", {
+		"id": "x.y",
+		"kind": "graphql",
+		"access": "write",
+		"required_scopes": [],
+		"graphql": {"type": "mutation", "name": "", "fields": [name], "depth": 2},
+	}),
+])
+
+test_graphql_is_refused_the_same if {
+	mutation("addComment") == []
+	mutation("mergePullRequest") == ["github_merge"]
+	mutation("addPullRequestReview") == ["github_approve"]
+	mutation("updateRef") == ["github_force_push"]
+	every name in ["createBranchProtectionRule", "UpdateEnvironment", "updateEnterpriseProfile"] {
+		mutation(name) == ["github_protected"]
+	}
 }

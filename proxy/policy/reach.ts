@@ -1,0 +1,96 @@
+// Rows that cover no call at all: what they ask for, the catalogues of the providers in use do not have. Pure.
+import type { OperationRow, Provider } from '../model.ts'
+import { remembered } from '../remember.ts'
+import type { Grants, Row } from './tables.ts'
+
+type Kind = Row['kinds'][number]
+type Known = {
+  readonly id: string
+  readonly kind: Kind
+  readonly access: OperationRow['access']
+  readonly template: readonly string[]
+}
+type Member = 'kinds' | 'access' | 'path'
+
+/**
+ * Is there a path that both allow? `template` as the catalogue writes it (`a`, `{b}`, `{c+}`); in `pattern` a `*` is any
+ * segment, a last `**` any rest, also none.
+ */
+const meet = (template: readonly string[], pattern: readonly string[]): boolean => {
+  const [want, ...others] = pattern
+  const [has, ...after] = template
+  if (want === '**' && others.length === 0) return true
+  if (want === undefined || has === undefined) return want === has
+  if (want !== '*' && has !== want && !(has.startsWith('{') && want !== '')) return false
+  // `{c+}` takes one segment or more.
+  return meet(after, others) || (has.endsWith('+}') && meet(template, others))
+}
+
+const FITS: Readonly<Record<Member, (row: Row, one: Known) => boolean>> = {
+  kinds: (row, { kind }) => row.kinds.includes(kind),
+  access: (row, { access }) => row.access.includes(access),
+  path: (row, { template }) => meet(template, row.path),
+}
+const MEMBERS: readonly Member[] = ['kinds', 'access', 'path']
+
+const knownOf = ({ id, operations, assets }: Provider): readonly Known[] => {
+  const calls = operations.map((one): Known => ({
+    id: one.id,
+    kind: one.graphql === undefined ? 'rest' : 'graphql',
+    access: one.access,
+    template: one.path.slice(1).split('/'),
+  }))
+  const download = { kind: 'asset', access: 'read', template: ['{rest+}'] } as const
+  return assets.size === 0 ? calls : [...calls, { id: `${id}.asset`, ...download }]
+}
+
+/** What in one row never matches, as `member: why`. */
+const vain = (
+  row: Row,
+  provider: string,
+  having: (name: string) => readonly Known[],
+): readonly string[] => {
+  const dead = row.operations
+    .filter((name) => having(name).length === 0)
+    .map((name) => `operations: the catalogue of ${provider} has no ${JSON.stringify(name)}`)
+  const fitting = (one: Known): boolean => MEMBERS.every((member) => FITS[member](row, one))
+  if (row.operations.some((name) => having(name).some(fitting))) return dead
+  let left = row.operations.flatMap(having)
+  for (const member of MEMBERS) {
+    if (left.length === 0) break
+    left = left.filter((one) => FITS[member](row, one))
+    if (left.length === 0)
+      return [
+        ...dead,
+        `${member}: no operation of ${provider} fits ${JSON.stringify(row[member])} and the rest of the row, so it never matches`,
+      ]
+  }
+  return dead
+}
+
+/**
+ * What in these rows never matches a call, as `provider.row.member: why`.
+ * @param providers those that connections use; rows of others are not judged
+ */
+export const unreachable = (grants: Grants, providers: Iterable<Provider>): readonly string[] => {
+  const byId = new Map([...providers].map((provider) => [provider.id, provider]))
+  return Object.entries(grants).flatMap(([id, rows]) => {
+    const provider = byId.get(id)
+    if (provider === undefined) return []
+    const known = knownOf(provider)
+    // Thousands of rows name the same few operations.
+    const having = remembered(
+      (name: string): readonly Known[] =>
+        name === '*'
+          ? known
+          : known.filter((one) =>
+              name.endsWith('.*') ? one.id.startsWith(name.slice(0, -1)) : one.id === name,
+            ),
+      1_000,
+      200,
+    )
+    return Object.entries(rows).flatMap(([name, row]) =>
+      vain(row, id, having).map((what) => `${id}.${name}.${what}`),
+    )
+  })
+}

@@ -1,0 +1,52 @@
+// An index over the rows of the grants table, so that a decision costs the same whatever a role holds. Pure.
+import type { Grants, RoleGrants } from './tables.ts'
+
+/** Fewer rows of a role are compared one by one: that costs less than looking for those that fit. */
+const FEW = 8
+/** Deeper places are not told apart: there are at most 2^8 sets of places for each operation, agent and entitlement. */
+const PLACES = 8
+
+/** Rows whose paths say a segment at the same places: their ids by what they say there. */
+type Shape = { readonly at: readonly number[]; readonly rows: Record<string, string[]> }
+/** provider → role → operation as a row names it → agent → entitlement → shapes */
+type Index = Record<string, Record<string, Record<string, Record<string, Record<string, Shape[]>>>>>
+
+/** Tables may hold a key like `__proto__`. */
+const bare = <T>(): Record<string, T> => Object.create(null) as Record<string, T>
+
+/**
+ * The index that `deputy.grants` asks for the rows which may cover a call; it still compares each of them whole.
+ * Roles of few rows are not in it.
+ */
+export const indexOf = (grants: Grants, roleGrants: RoleGrants): Index => {
+  const index: Index = bare()
+  for (const [provider, byRole] of Object.entries(roleGrants)) {
+    const rows = new Map(
+      Object.hasOwn(grants, provider) ? Object.entries(grants[provider] ?? {}) : [],
+    )
+    for (const [role, ids] of Object.entries(byRole)) {
+      if (ids.length <= FEW) continue
+      const byName = ((index[provider] ??= bare())[role] ??= bare())
+      const said = new Set<string>()
+      for (const id of ids) {
+        const row = rows.get(id)
+        // Of rows that say the same the first stands for all: thousands of copies cost no more than one.
+        const text = JSON.stringify(row)
+        if (row === undefined || said.has(text)) continue
+        said.add(text)
+        const at = [...row.path.slice(0, PLACES).keys()].filter(
+          (i) => row.path[i] !== '*' && row.path[i] !== '**',
+        )
+        const key = at.map((i) => row.path[i]).join('/')
+        for (const name of new Set(row.operations))
+          for (const agent of new Set(row.agents)) {
+            const shapes = (((byName[name] ??= bare())[agent] ??= bare())[row.entitlement] ??= [])
+            let shape = shapes.find((one) => one.at.join() === at.join())
+            if (shape === undefined) shapes.push((shape = { at, rows: bare() }))
+            ;(shape.rows[key] ??= []).push(id)
+          }
+      }
+    }
+  }
+  return index
+}

@@ -1,0 +1,237 @@
+// The tables of the starter policy, `data.deputy_data`: their schema, and everything that is wrong with some. Pure.
+import { z } from 'zod'
+import type { JsonObject } from '../model.ts'
+
+const texts = z.array(z.string())
+const access = z.enum(['read', 'write', 'delete', 'admin'])
+
+const row = z
+  .strictObject({
+    kinds: z.array(z.enum(['rest', 'graphql', 'mcp', 'asset'])),
+    access: z.array(access),
+    operations: texts.describe('a.b.c, a.b.*, a.* or *'),
+    path: texts.describe('one entry a segment; * is any one, a last ** any rest'),
+    agents: texts,
+    entitlement: z.string().describe('* or one the person must have'),
+    scopes: texts,
+    max_entitlement_age_s: z.number().min(0),
+    obligations: z.record(
+      z.string(),
+      z.strictObject({ type: z.string(), properties: z.record(z.string(), z.unknown()) }),
+    ),
+    step_up: z.record(
+      z.string(),
+      z.strictObject({ acr_values: texts, max_auth_age_s: z.number() }),
+    ),
+    approval: z.record(
+      z.string(),
+      z.strictObject({ approvers: texts, ttl_s: z.number(), self: z.boolean().optional() }),
+    ),
+  })
+  .describe('all keys are needed')
+
+const byProvider = <T extends z.ZodType>(value: T) => z.record(z.string(), value)
+
+const TABLES = {
+  group_roles: z.record(z.string(), texts).describe('group of the identity provider to roles'),
+  role_grants: byProvider(z.record(z.string(), texts)).describe('provider to role to ids of rows'),
+  grants: byProvider(z.record(z.string(), row)).describe('provider to id to row'),
+  providers: byProvider(
+    z.strictObject({
+      hosts: texts,
+      assets: texts.describe('download hosts, reached without a credential'),
+      host_suffixes: texts
+        .describe("for hosts that each person's own token names; deputy compares the whole name")
+        .optional(),
+      inspect_body: z.array(access).describe('access whose bodies must have been read'),
+    }),
+  ),
+  guards: byProvider(
+    z.strictObject({
+      approve: z.boolean().optional(),
+      merge: z.boolean().optional(),
+      force_push: z.boolean().optional(),
+    }),
+  ).describe('what agents may do at a provider though its guard says no; false unless told'),
+  probes: z
+    .record(
+      z.string(),
+      z.strictObject({
+        input: z.record(z.string(), z.unknown()),
+        allow: z.boolean(),
+        codes: texts.optional(),
+      }),
+    )
+    .describe('asked of every compiled bundle before it may serve; codes: the reasons, sorted'),
+} as const
+
+const NEEDED = ['group_roles', 'role_grants', 'grants', 'providers'] as const
+type Name = keyof typeof TABLES
+const isName = (name: string): name is Name => Object.hasOwn(TABLES, name)
+
+export type Row = z.output<typeof row>
+export type Grants = z.output<typeof TABLES.grants>
+export type RoleGrants = z.output<typeof TABLES.role_grants>
+
+/** deputy makes this table itself, when it loads the others (policy/rows). */
+export const INDEX = 'grant_index'
+const index = byProvider(
+  // role, operation as a row names it, agent, entitlement
+  z.record(
+    z.string(),
+    z.record(
+      z.string(),
+      z.record(
+        z.string(),
+        z.record(
+          z.string(),
+          z.array(z.strictObject({ at: z.array(z.number()), rows: z.record(z.string(), texts) })),
+        ),
+      ),
+    ),
+  ),
+).describe('made by deputy when it loads the tables: ids of rows, by all that a row asks for')
+
+/** JSON Schema of `data.deputy_data`, generated from the parser; opa checks the Rego's types against it. */
+export const tablesJsonSchema = (): Record<string, unknown> => {
+  const optional = Object.fromEntries(
+    Object.entries({ ...TABLES, [INDEX]: index }).map(([name, table]) => [
+      name,
+      NEEDED.some((needed) => needed === name) ? table : table.optional(),
+    ]),
+  )
+  return {
+    title: 'Tables of the starter policy (data.deputy_data)',
+    ...z.toJSONSchema(z.strictObject(optional), { target: 'draft-7', io: 'input' }),
+  }
+}
+
+/** A table and the file, or the place in the bundle, that it stands in. */
+export type Table = { readonly where: string; readonly value: JsonObject; readonly own: boolean }
+
+const WANTED: Readonly<Record<string, string>> = {
+  string: 'a text',
+  boolean: 'true or false',
+  number: 'a number',
+  array: 'a list',
+  object: 'an object',
+  record: 'an object',
+}
+
+const at = (path: readonly PropertyKey[]): string =>
+  path.length === 0 ? 'the table' : path.map(String).join('.')
+
+const issueText = ({ path, ...issue }: z.core.$ZodIssue): string => {
+  const said = (): string => {
+    if (issue.code === 'unrecognized_keys')
+      return `there is no member ${issue.keys.map((key) => JSON.stringify(key)).join(', ')}`
+    if (issue.code === 'invalid_type')
+      return issue.input === undefined
+        ? 'is missing'
+        : `must be ${WANTED[issue.expected] ?? issue.expected}`
+    if (issue.code === 'invalid_value')
+      return `must be one of ${issue.values.map(String).join(', ')}`
+    return issue.message
+  }
+  return `${at(path)}: ${said()}`
+}
+
+/** `*`, `a.b.c`, `a.b.*`; anything else looks like a pattern and matches nothing. */
+const OPERATION = /^(?:\*|[^.*\s]+(?:\.[^.*\s]+)*(?:\.\*)?)$/
+
+const CANNOT = {
+  obligations: 'this version of deputy carries out no obligations',
+  step_up: 'this version of deputy cannot ask for another sign-in',
+  approval: 'this version of deputy cannot ask for approvals',
+} as const
+
+/** What a row of the right shape says in vain, or asks of deputy that it cannot do. */
+const rowProblems = (found: Row): readonly string[] => {
+  const problems: string[] = []
+  for (const [member, why] of Object.entries(CANNOT)) {
+    const names = Object.keys(found[member as keyof typeof CANNOT])
+    if (names.length > 0)
+      problems.push(
+        `${member}: ${why}, so every call that the row covers would be refused: leave it {} (${names.join(', ')})`,
+      )
+  }
+  for (const member of ['kinds', 'access', 'operations', 'agents', 'path'] as const)
+    if (found[member].length === 0) problems.push(`${member}: [] matches nothing`)
+  for (const [i, name] of found.operations.entries())
+    if (!OPERATION.test(name))
+      problems.push(
+        `operations.${i}: ${JSON.stringify(name)} matches nothing: write a.b.c, a.b.*, a.* or *`,
+      )
+  for (const [i, segment] of found.path.entries()) {
+    const said = `path.${i}: ${JSON.stringify(segment)}`
+    if (segment === '**' && i < found.path.length - 1)
+      problems.push(`${said} matches nothing here: ** stands last`)
+    else if (segment.includes('/')) problems.push(`${said} is no segment: write one entry for each`)
+    else if (segment.includes('*') && segment !== '*' && segment !== '**')
+      problems.push(`${said} matches nothing: * is a whole segment`)
+  }
+  return problems
+}
+
+const MOST = 20
+/** The first 20, and how many there are beside. */
+export const few = (problems: readonly string[]): readonly string[] =>
+  problems.length <= MOST
+    ? problems
+    : [...problems.slice(0, MOST), `and ${problems.length - MOST} more`]
+
+/** Ids that a role names and no row has; a bundle's roles may outlive the rows that a folder replaced. */
+const dangling = (roles: Table, role_grants: RoleGrants, grants: Grants): readonly string[] =>
+  Object.entries(role_grants).flatMap(([provider, byRole]) =>
+    Object.entries(byRole).flatMap(([role, ids]) =>
+      ids.flatMap((id, i) =>
+        Object.hasOwn(grants, provider) && Object.hasOwn(grants[provider] ?? {}, id)
+          ? []
+          : [
+              `${roles.where}: ${provider}.${role}.${i}: grants.${provider} has no row ${JSON.stringify(id)}`,
+            ],
+      ),
+    ),
+  )
+
+/**
+ * Everything that is wrong with the tables, each with its file, row and member; the first 20 of a table.
+ * @param bundled names of the tables that the bundle brings; a folder may replace those, and those that are known here
+ */
+export const tableProblems = (
+  tables: ReadonlyMap<string, Table>,
+  bundled: ReadonlySet<string>,
+): readonly string[] => {
+  const problems: string[] = []
+  let sound = true
+  for (const [name, { where, value, own }] of tables) {
+    const report = (found: readonly string[]): void =>
+      void problems.push(...few(found).map((one) => `${where}: ${one}`))
+    if (name === INDEX) report([`deputy makes the table ${INDEX} itself`])
+    else if (!isName(name)) {
+      if (own && !bundled.has(name))
+        report([
+          `there is no table ${JSON.stringify(name)}: the bundle has ${[...new Set([...bundled, ...Object.keys(TABLES)])].toSorted().join(', ')}`,
+        ])
+    } else {
+      const parsed = TABLES[name].safeParse(value, { reportInput: true })
+      if (!parsed.success) {
+        sound = false
+        report(parsed.error.issues.map(issueText))
+      }
+    }
+  }
+  const grants = tables.get('grants')
+  const roles = tables.get('role_grants')
+  if (!sound || grants === undefined) return problems
+  const rows = grants.value as Grants
+  const odd = Object.entries(rows).flatMap(([provider, byId]) =>
+    Object.entries(byId).flatMap(([id, one]) =>
+      rowProblems(one).map((what) => `${provider}.${id}.${what}`),
+    ),
+  )
+  problems.push(...few(odd).map((one) => `${grants.where}: ${one}`))
+  if (roles !== undefined && (roles.own || !grants.own))
+    problems.push(...few(dangling(roles, roles.value as RoleGrants, rows)))
+  return problems
+}

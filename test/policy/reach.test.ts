@@ -1,0 +1,107 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+import { readProviderFiles } from '../../proxy/commands/providers.ts'
+import { compileProviders } from '../../proxy/config/provider.ts'
+import { unreachable } from '../../proxy/policy/reach.ts'
+import type { Grants, Row } from '../../proxy/policy/tables.ts'
+
+const { providers } = compileProviders(
+  readProviderFiles(fileURLToPath(new URL('../../providers', import.meta.url))),
+)
+const row: Row = {
+  kinds: ['rest'],
+  access: ['read'],
+  operations: ['*'],
+  path: ['**'],
+  agents: ['*'],
+  entitlement: '*',
+  scopes: [],
+  max_entitlement_age_s: 300,
+  obligations: {},
+  step_up: {},
+  approval: {},
+}
+const said = (changes: Partial<Row>, provider = 'github'): readonly string[] =>
+  unreachable({ [provider]: { r: { ...row, ...changes } } }, providers.values())
+
+test('every row that ships matches some call of its provider', () => {
+  const { grants } = JSON.parse(
+    readFileSync(new URL('../../policies/deputy_data/data.json', import.meta.url), 'utf8'),
+  ) as { grants: Grants }
+  expect(Object.keys(grants).every((id) => providers.has(id))).toBe(true)
+  expect(unreachable(grants, providers.values())).toEqual([])
+})
+
+describe('a row matches where the catalogue has an operation that fits all of it', () => {
+  test.each<[string, Partial<Row>]>([
+    ['a path of one repository', { path: ['repos', 'acme', 'app', '**'] }],
+    ['a whole path', { path: ['repos', 'acme', 'app', 'issues', '7'] }],
+    ['a file deep below', { path: ['repos', '*', '*', 'contents', 'a', 'b', 'c'] }],
+    ['a branch with a slash', { path: ['repos', '*', '*', 'branches', 'a', 'b', '**'] }],
+    ['the root', { path: [''] }],
+    ['a family', { operations: ['issues.*'], access: ['write'] }],
+    ['a download', { kinds: ['asset'], operations: ['github.asset'] }],
+  ])('%s', (_name, changes) => {
+    expect(said(changes)).toEqual([])
+  })
+
+  test('a GraphQL field, which stands at one path', () => {
+    expect(said({ kinds: ['graphql'], operations: ['issue.*'] }, 'linear')).toEqual([])
+    expect(said({ operations: ['issue.*'] }, 'linear')).toEqual([
+      'linear.r.kinds: no operation of linear fits ["rest"] and the rest of the row, so it never matches',
+    ])
+  })
+})
+
+describe('a row that matches nothing is named with the member that is in the way', () => {
+  test.each<[string, Partial<Row>, string]>([
+    [
+      'a path that the API has not',
+      { path: ['repo', 'acme', '**'], operations: ['issues.*'] },
+      'path: no operation of github fits ["repo","acme","**"]',
+    ],
+    ['a path too short', { path: ['repos', 'acme'] }, 'path: no operation'],
+    ['a prefix that is cut', { path: ['api', 'v3', '**'] }, 'path: no operation'],
+    [
+      'a path of another operation',
+      { path: ['gists', '**'], operations: ['issues.*'] },
+      'path: no operation',
+    ],
+    [
+      'an access that the operation has not',
+      { operations: ['issues.create'] },
+      'access: no operation of github fits ["read"]',
+    ],
+    [
+      'a kind that the provider has not',
+      { kinds: ['mcp'] },
+      'kinds: no operation of github fits ["mcp"]',
+    ],
+    [
+      'an operation misspelt',
+      { operations: ['issues.craete'], access: ['write'] },
+      'operations: the catalogue of github has no "issues.craete"',
+    ],
+    [
+      'a family misspelt',
+      { operations: ['isues.*'] },
+      'operations: the catalogue of github has no "isues.*"',
+    ],
+  ])('%s', (_name, changes, what) => {
+    expect(said(changes)).toEqual([expect.stringMatching(/^github\.r\./)])
+    expect(said(changes)[0]).toContain(`github.r.${what}`)
+  })
+
+  test('one name of several too, and the rest of the row is left alone', () => {
+    expect(said({ operations: ['issues.*', 'isues.*'] })).toEqual([
+      'github.r.operations: the catalogue of github has no "isues.*"',
+    ])
+  })
+
+  test('but not where no connection uses the provider', () => {
+    expect(unreachable({ acme: { r: { ...row, operations: ['x'] } } }, providers.values())).toEqual(
+      [],
+    )
+  })
+})

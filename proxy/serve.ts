@@ -27,7 +27,7 @@ import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { createSpool, spooled } from './oauth/unstored.ts'
 import { ANCHORED } from './observe/chain.ts'
 import type { Seen } from './exchange.ts'
-import { openEnds } from './observe/ends.ts'
+import { closeEnds } from './observe/ends.ts'
 import { openJournal, sinksOf } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
@@ -205,13 +205,7 @@ export const serve = async (
     )
     telemetry.audit(journal)
     telemetry.policy(() => policy.current()?.revision ?? null)
-    for (const sink of sinks)
-      if (sink !== 'stdout')
-        for (const end of await openEnds(sink.file, proc))
-          await journal.append(
-            'outcome',
-            `,"exchange":${JSON.stringify(end.exchange)}${end.part === null ? '' : `,"part":${JSON.stringify(end.part)}`},"result":"unknown","sent":null,"status":null`,
-          )
+    await closeEnds(journal, sinks, proc)
     const evidence = createEvidence({
       journal,
       clock,

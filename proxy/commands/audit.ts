@@ -3,9 +3,10 @@ import type { JsonWebKeyInput, KeyObject } from 'node:crypto'
 import { createPublicKey } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { writerOf } from '../observe/lock.ts'
 import { visible } from '../observe/log.ts'
 import type { Beside, Segment } from '../observe/segments.ts'
-import { beside, ending, lineage, readSegment } from '../observe/segments.ts'
+import { beside, endingWith, lineage, readSegment } from '../observe/segments.ts'
 import type { Verified } from '../observe/verify.ts'
 import { anchorsOf, verifyJournal } from '../observe/verify.ts'
 
@@ -56,11 +57,11 @@ const chainsOf = async (paths: readonly string[]): Promise<readonly Chain[]> => 
     else segments.push(segment)
   }
   const find = async (before: Segment['before']) => {
-    let found = ending(segments, before)
+    let found = endingWith(segments, before)
     for (const each of others) found ??= await each.ending(before)
     return found
   }
-  const continued = new Set(segments.flatMap((one) => ending(segments, one.before)?.path ?? []))
+  const continued = new Set(segments.flatMap((one) => endingWith(segments, one.before)?.path ?? []))
   for (const newest of segments.filter(({ path }) => !continued.has(path))) {
     const chain: string[] = []
     for await (const { path } of lineage(newest, find)) chain.unshift(path)
@@ -98,17 +99,35 @@ const report = (result: Verified, name: string): readonly string[] => {
   ]
 }
 
-const verdict = ({ found, lines, procs, lastAnchor }: Verified, missing: number): string =>
+/**
+ * What the anchors say of the end: `proved`, an orderly stop was the last thing signed; `under way`, the process that holds
+ * the file may not have signed its last lines yet; `open`, it crashed or the end was cut off, and nothing tells which.
+ */
+type End = 'proved' | 'under way' | 'open'
+const endOf = ({ lastAnchor, running, unanchored, torn }: Verified, newest: string): End => {
+  if (lastAnchor?.signed !== true) return 'open'
+  if (running === null && unanchored === 0 && torn === 0) return 'proved'
+  return running !== null && writerOf(newest) === running ? 'under way' : 'open'
+}
+
+const verdict = (
+  { found, lines, procs, lastAnchor }: Verified,
+  end: End,
+  missing: number,
+): string =>
   `${many(lines, 'line')} of ${many(procs, 'process', 'processes')}: ` +
   (found + missing > 0
     ? `BROKEN, ${many(found + missing, 'problem')}`
-    : lastAnchor?.signed === true
-      ? 'whole'
-      : 'whole, but nothing proves it: no signature was checked')
+    : lastAnchor?.signed !== true
+      ? 'whole, but nothing proves it: no signature was checked'
+      : end === 'open'
+        ? 'whole up to the last anchor, but its end is not proved: it crashed or was cut off'
+        : 'whole')
 
 /**
- * Verifies evidence; prints what was found, escaped. Exit code 0: proved by signed anchors; 1: broken or
- * unreadable; 2: whole, but no signature was checked, so whoever can write the files could have made it.
+ * Verifies evidence; prints what was found, escaped. Exit code 0: proved by signed anchors, to an orderly stop or as far
+ * as the process that writes it now has signed; 1: broken or unreadable; 2: whole, but no signature was checked, so whoever
+ * can write the files could have made it, or it ends in the middle, so that they could have cut it.
  * @param files files or folders
  * @param keys path of the key ring, to check the signatures of anchors
  * @param anchors path of a copy of the evidence, or of its anchors, kept elsewhere
@@ -128,13 +147,13 @@ export const auditVerify = async (options: {
     }
     if (anchors !== undefined && checks.held.length === 0)
       throw new Error(`${anchors} holds no anchor`)
-    const results: { readonly name: string; readonly result: Verified }[] = []
+    const results: { readonly name: string; readonly result: Verified; readonly end: End }[] = []
     for (const chain of await chainsOf(files)) {
       const result = await verifyJournal(chain, checks)
       const name = chain.at(-1) ?? ''
       if (result.lines === 0) throw new Error(`${name} holds no record`)
       const more = chain.length > 1 ? ` and ${many(chain.length - 1, 'file')} before it` : ''
-      results.push({ name: `${name}${more}`, result })
+      results.push({ name: `${name}${more}`, result, end: endOf(result, name) })
     }
     // Of several journals one holds the line that a copy names.
     const missing = checks.held.filter((link) =>
@@ -144,12 +163,12 @@ export const auditVerify = async (options: {
       print(
         `line ${seq} of ${proc}, which an anchor held elsewhere names, is missing or was changed`,
       )
-    for (const { name, result } of results) {
+    for (const { name, result, end } of results) {
       for (const line of report(result, name)) print(line)
-      print(`${name}: ${verdict(result, missing.length)}`)
+      print(`${name}: ${verdict(result, end, missing.length)}`)
     }
     if (missing.length > 0 || results.some(({ result }) => !result.ok)) return 1
-    return results.every(({ result }) => result.lastAnchor?.signed === true) ? 0 : 2
+    return results.every(({ end }) => end !== 'open') ? 0 : 2
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
     print(`${files.join(', ')} could not be verified: ${why}`)

@@ -10,6 +10,7 @@ import { createOAuthClient } from '../oauth/client.ts'
 import { createFlows } from '../oauth/flow.ts'
 import { createRevoker } from '../oauth/revoke.ts'
 import { ANCHORED } from '../observe/chain.ts'
+import { closeEnds } from '../observe/ends.ts'
 import { openJournal, sinksOf } from '../observe/journal.ts'
 import { createOperatorsApi } from '../people/operators.ts'
 import { Problem } from '../problem.ts'
@@ -36,15 +37,17 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
   try {
     const store = await openStore(config.vault.store, inState, log)
     opened.push(() => store.close())
+    const [sinks, proc] = [sinksOf(config.audit.sink, inState), newId()]
     const journal = await openJournal({
-      sinks: sinksOf(config.audit.sink, inState),
+      sinks,
       fsync: config.audit.fsync,
       clock,
-      proc: newId(),
+      proc,
       anchor: { sign: sealer.sign, ...ANCHORED },
       log,
     })
     opened.push(() => journal.close())
+    await closeEnds(journal, sinks, proc)
     const hashed = config.audit.user_ids === 'hashed'
     const evidence = createEvidence({ journal, clock, log, hashed, hmac: sealer.hmac })
     opened.push(async () => evidence.close())

@@ -79,3 +79,23 @@ export const openEnds = async (path: string, own: string): Promise<readonly Open
   }
   return [...open.values()].flatMap((parts) => [...parts.values()])
 }
+
+/**
+ * Records those calls as `unknown`: whoever writes an orderly stop behind them must do so first, because a search for them
+ * ends at that stop.
+ */
+export const closeEnds = async (
+  journal: { readonly append: (event: string, fields: string) => Promise<void> },
+  sinks: readonly ('stdout' | { readonly file: string })[],
+  own: string,
+): Promise<void> => {
+  for (const sink of sinks)
+    if (sink !== 'stdout')
+      for (const { exchange, part } of await openEnds(sink.file, own)) {
+        const which = part === null ? '' : `,"part":${JSON.stringify(part)}`
+        await journal.append(
+          'outcome',
+          `,"exchange":${JSON.stringify(exchange)}${which},"result":"unknown","sent":null,"status":null`,
+        )
+      }
+}

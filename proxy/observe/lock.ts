@@ -96,6 +96,18 @@ const abandoned = async (path: string, holder: Holder | null, silenceMs: number)
   return true
 }
 
+/** The process that writes this file now, by its lock; null: none that is known to live. */
+export const writerOf = (path: string): string | null => {
+  const file = `${path}.lock`
+  const holder = holderIn(look(file) ?? '')
+  if (holder === null) return null
+  if (holder.space === space() && holder.space !== '')
+    return alive(holder.pid) && startOf(holder.pid) === holder.start ? holder.proc : null
+  // Elsewhere a pid means nothing: whoever lives touches the lock.
+  const touched = statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0
+  return Date.now() - touched < SILENCE_MS ? holder.proc : null
+}
+
 /**
  * Takes `<path>.lock`. Throws an Error that says who has it; waits up to 10 s where the holder lived
  * in another container or on another host and may have crashed.

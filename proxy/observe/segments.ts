@@ -145,10 +145,18 @@ export const beside = (
   }: { readonly packed?: number; readonly seen?: Map<string, Segment | null> } = {},
 ): Beside => {
   const name = basename(path)
-  const stem = basename(name, extname(name))
+  const [ending, stem] = [extname(name), basename(name, extname(name))]
+  /** `audit.jsonl.1.gz`, `audit.jsonl-20261128`, `audit-20261128.jsonl`; `audit-b.jsonl` is another journal. */
+  const rotated = (other: string): boolean =>
+    other.startsWith(`${name}.`) ||
+    other.startsWith(`${name}-`) ||
+    (other.startsWith(stem) &&
+      /^[-.]\d[\dTZ.-]*$/.test(
+        other.replace(/\.gz$/, '').slice(stem.length, -ending.length || undefined),
+      ))
   const files = fs
     .readdirSync(dirname(path), { withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name !== name && entry.name.startsWith(stem))
+    .filter((entry) => entry.isFile() && entry.name !== name && rotated(entry.name))
     .flatMap((entry) => {
       const at = join(dirname(path), entry.name)
       const stat = fs.statSync(at, { throwIfNoEntry: false })
@@ -168,14 +176,14 @@ export const beside = (
   }
   return {
     async ending(before) {
-      for await (const each of segments()) if (ending([each], before) !== undefined) return each
+      for await (const each of segments()) if (endingWith([each], before) !== undefined) return each
       return undefined
     },
     async newest() {
       const all: Segment[] = []
       for await (const each of segments()) all.push(each)
       // Two may end in one millisecond: what another one continues is older.
-      const older = new Set(all.map(({ before }) => ending(all, before)))
+      const older = new Set(all.map(({ before }) => endingWith(all, before)))
       const last = all.filter((each) => !older.has(each))
       return last.toSorted((a, b) => (a.ended < b.ended ? 1 : -1))[0]
     },
@@ -183,7 +191,7 @@ export const beside = (
 }
 
 /** The one of them that ends with what `before` names. */
-export const ending = (
+export const endingWith = (
   segments: readonly Segment[],
   before: readonly Link[],
 ): Segment | undefined => segments.find(({ last }) => before.some((link) => sameLink(link, last)))

@@ -135,7 +135,9 @@ const found = async (
 const GO_ON = 'Bring the file back, or send SIGHUP to go on in a new one'
 
 /** Opens or continues a file; a torn last line is moved to `<path>.torn`. Throws what to do. */
-export const openFile = async (path: string, proc: string, log: Log): Promise<FileSink> => {
+export const openFile = async (named: string, proc: string, log: Log): Promise<FileSink> => {
+  // Of a symbolic link the file is meant: a rotation would move the link away.
+  const path = fs.existsSync(named) ? fs.realpathSync(named) : named
   const lock = await lockFile(path, proc, log)
   let fd = -1
   try {

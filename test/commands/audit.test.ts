@@ -127,7 +127,18 @@ const at = (ms: number) => new Date(Date.now() + ms).toISOString()
 
 describe('one file', () => {
   test.each<[string, number, RegExp, () => readonly string[]]>([
-    ['as deputy wrote it', 0, /40 lines after it, not yet anchored\n.*whole/, () => genuine],
+    [
+      'one that crashed, or whose end was cut off',
+      2,
+      /40 lines after it, not yet anchored\n.*whole up to the last anchor, but its end is not proved/,
+      () => genuine,
+    ],
+    [
+      'the orderly stop and its anchor cut off',
+      2,
+      /process P2 has not stopped: .*its end was cut off/,
+      () => [...of('P1'), ...of('P2').slice(0, -2)],
+    ],
     [
       'processes that all stopped',
       0,
@@ -152,7 +163,7 @@ describe('one file', () => {
     ],
     [
       'a tail that was cut',
-      0,
+      2,
       /process P3 has not stopped: .*its end was cut off/,
       () => genuine.slice(0, -20),
     ],
@@ -279,6 +290,8 @@ describe('one file', () => {
     const held = join(folder, 'held')
     put([...of('P1'), ...of('P2')], held)
     put(genuine)
+    expect(await verified([path, '--anchors', held])).toMatchObject({ code: 2 })
+    put([...of('P1'), ...of('P2')])
     expect(await verified([path, '--anchors', held])).toMatchObject({ code: 0 })
     put(of('P1'))
     const cut = await verified([path, '--anchors', held])
@@ -294,7 +307,35 @@ describe('one file', () => {
     fs.writeFileSync(path, `${genuine.join('\n')}\n{"v":1,"pr`)
     const { code, out } = await verified()
     expect(out).toContain('the last line is torn (10 bytes)')
+    expect(out).not.toContain('BROKEN')
+    expect(code).toBe(2)
+  })
+
+  test('a forged start and half a line prove nothing', async () => {
+    fs.writeFileSync(path, `${[...genuine, started('P9', lastOf(genuine))].join('\n')}\n{"v":1`)
+    expect((await verified()).code).not.toBe(0)
+  })
+
+  test('the process that holds the file may not have signed its last lines yet: exit 0 while it lives', async () => {
+    put(genuine)
+    const stat = fs.readFileSync('/proc/self/stat', 'utf8')
+    const start = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+    const space = `${fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${fs.readlinkSync('/proc/self/ns/pid')}`
+    const lock = (proc: string, pid: number, began = start) =>
+      fs.writeFileSync(`${path}.lock`, JSON.stringify({ proc, pid, space, start: began }))
+    lock('P3', process.pid)
+    const { code, out } = await verified()
+    expect(out).toMatch(/40 lines after it, not yet anchored\n.*: whole\n$/)
     expect(code).toBe(0)
+    // Another process, a pid that came back, one that is gone.
+    for (const [proc, pid, began] of [
+      ['P9', process.pid, start],
+      ['P3', process.pid, '1'],
+      ['P3', 4_194_300, start],
+    ] as const) {
+      lock(proc, pid, began)
+      expect((await verified()).code, `${proc} ${pid}`).toBe(2)
+    }
   })
 })
 
@@ -316,8 +357,8 @@ describe('several files', () => {
     fs.writeFileSync(join(folder, 'audit.db'), 'SQLite')
     for (const args of [[path], [folder], [path, `${path}.2.gz`, `${path}.1`]]) {
       const { code, out } = await verified(args)
-      expect(out).toMatch(/ and 2 files before it: 130 lines of 3 processes: whole\n$/)
-      expect(code).toBe(0)
+      expect(out).toMatch(/ and 2 files before it: 130 lines of 3 processes: whole up to the last/)
+      expect(code).toBe(2)
     }
   })
 

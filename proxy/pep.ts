@@ -28,6 +28,7 @@ import { obligations } from './way/obligations.ts'
 import { matchRoute } from './way/route.ts'
 import type { Sifted } from './wire/headers.ts'
 import { stripQuery } from './wire/strip.ts'
+import type { TagSearch } from './wire/tags.ts'
 
 type Link = {
   readonly authorizationId: string
@@ -42,6 +43,7 @@ export type PepDeps = {
   readonly snapshot: () => Snapshot
   readonly policy: () => PolicyEngine | null
   readonly identify: Identify['identify']
+  readonly tags: TagSearch
   readonly entitlements: (
     principal: Principal,
     access: Act['operation']['access'],
@@ -88,6 +90,7 @@ const unreadable = (cause: unknown): never => {
   throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
 }
 
+const NONE: readonly string[] = []
 const STALE_MS = 1_000
 const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'reauthorization_required',
@@ -95,15 +98,16 @@ const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'step_up_required',
 ])
 /** What is stripped from the query is gone before anybody looks: policy sees what is sent. */
-const cutQuery = (call: Call, route: Route): Route => {
+const cutQuery = (call: Call, route: Route, tags: TagSearch): Route => {
+  const untagged = tags.target(route.target)
   // A download gets no credential of ours, and its address is signed by the provider, not by the agent.
-  if (route.asset) return route
-  const { target, stripped } = stripQuery(route.target, route.connection.provider)
-  call.stripped = stripped
-  return stripped.length === 0 ? route : { ...route, target }
+  const cut = route.asset ? null : stripQuery(untagged.target, route.connection.provider)
+  const { target } = cut ?? untagged
+  if (target === route.target) return route
+  call.stripped = [...untagged.stripped, ...(cut?.stripped ?? NONE)]
+  return { ...route, target }
 }
 
-const NONE: readonly string[] = []
 /** The places of URLs in this operation's answers. */
 const rewritten = (
   operation: Act['operation'],
@@ -142,7 +146,8 @@ export const createPep = (deps: PepDeps) => {
     res: ServerResponse,
     dedicated: Dedicated | null,
   ): Promise<void> => {
-    const route = (call.route = cutQuery(call, matchRoute(call.snapshot.routes, req, dedicated))) // 400 404 409
+    const matched = matchRoute(call.snapshot.routes, req, dedicated) //                     400 404 409
+    const route = (call.route = cutQuery(call, matched, deps.tags)) //                      400
     let who = (call.who = await deps.identify(req.rawHeaders, route.named)) //            401, before any body is read
     const outer = (call.act = call.snapshot.classify(route)) //                             400
     let abort = (reason: Problem): void => void res.destroy(reason)
@@ -156,6 +161,7 @@ export const createPep = (deps: PepDeps) => {
     }) // 429
     try {
       const body = await inspect(req, route, outer, deps.limits) //                         400 413 415
+      if (body.bytes !== null) deps.tags.body(body.bytes) //                                400
       const act = (call.act = opened(outer, route, body.inner)) //                          400
       const sifted = deps.sift(req.rawHeaders, route.connection.provider)
       name(call, sifted, body, tagInSlot(req, deps.tagHeader, who, route))

@@ -45,7 +45,7 @@ export const CATALOGUE = {
     400,
     'The body carries a credential',
     'http_request_denied',
-    'Remove the named field: deputy supplies the credential.',
+    'Remove the named field, or the tag: deputy supplies the credential.',
   ),
   unauthenticated: row(
     401,

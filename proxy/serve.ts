@@ -420,6 +420,7 @@ export const serve = async (
       snapshot,
       policy: () => policy.current(),
       identify: identify.identify,
+      tags: identify.tags,
       entitlements,
       vault: {
         look: lookAgain({
@@ -457,7 +458,7 @@ export const serve = async (
       },
       auditRequired: config.audit.required,
       tagHeader,
-      sift: createSift(tagHeader),
+      sift: createSift(tagHeader, identify.tags.holds),
       typeBase: publicUrl,
       clock,
       log,

@@ -117,10 +117,10 @@ export type Sifted = {
 
 type Judged<R> = { readonly lower: string; readonly rule: R }
 /** Agents and providers repeat the same few header names, so each is judged once. */
-const judging = <R>(ruleOf: (lower: string) => R): ((raw: string) => Judged<R>) =>
+const judging = <R>(ruleOf: (lower: string, raw: string) => R): ((raw: string) => Judged<R>) =>
   remembered((raw) => {
     const lower = raw.toLowerCase()
-    return { lower, rule: ruleOf(lower) }
+    return { lower, rule: ruleOf(lower, raw) }
   })
 
 type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding' | 'range'
@@ -137,17 +137,28 @@ const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
 
 /**
  * Sorts an agent's headers (names and values in turn, as Node's `rawHeaders`, checked by `canonicalHeaders`).
- * Hop-by-hop, nominated, network, browser and deputy's own headers stay behind silently; credentials by name.
+ * Hop-by-hop, nominated, network, browser and deputy's own headers stay behind silently; credentials, and what holds a
+ * tag, by name.
+ * @param holdsTag does a tag stand in this text?
+ * @throws Problem `request_invalid` for a name that holds one
  */
 export const createSift = (
   tagHeader: string,
+  holdsTag: (text: string) => boolean,
 ): ((rawHeaders: readonly string[], provider: Provider) => Sifted) => {
   const tag = tagHeader.toLowerCase()
   const judges = new WeakMap<Provider, (raw: string) => Judged<Rule>>()
   return (rawHeaders, provider) => {
     let judge = judges.get(provider)
     if (judge === undefined) {
-      judge = judging((lower) => ruleOf(lower, tag, provider))
+      judge = judging((lower, raw) => {
+        if (holdsTag(raw))
+          throw new Problem(
+            'request_invalid',
+            'a tag of deputy (a run token or an assertion) is the name of a header: it is a value, and the provider must not see it',
+          )
+        return ruleOf(lower, tag, provider)
+      })
       judges.set(provider, judge)
     }
     const nominated = nominatedHeaders(rawHeaders)
@@ -157,7 +168,7 @@ export const createSift = (
     for (let i = 0; i < rawHeaders.length; i += 2) {
       const value = rawHeaders[i + 1] ?? ''
       const { lower: name, rule } = judge(rawHeaders[i] ?? '')
-      if (rule === 'credential') {
+      if (rule === 'credential' || (rule !== 'drop' && holdsTag(value))) {
         const said = evidenceName(name)
         stripped ??= []
         if (!stripped.includes(said)) stripped.push(said)

@@ -141,7 +141,7 @@ export const openWorld = async () => {
         body: { ...none, digest: null, stripped: [] },
         injected: await credentials.take(holding, used, route.host),
         pointers: [],
-        sifted: createSift('deputy-user')(request.rawHeaders, used.provider),
+        sifted: createSift('deputy-user', () => false)(request.rawHeaders, used.provider),
         again: (taken, said) => credentials.again(taken, used, said),
         served: () => false,
         onAbort: () => {},

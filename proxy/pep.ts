@@ -26,7 +26,7 @@ import type { Identify } from './way/identify.ts'
 import { inspect, type Body } from './way/inspect.ts'
 import { obligations } from './way/obligations.ts'
 import { matchRoute } from './way/route.ts'
-import type { Sifted } from './wire/headers.ts'
+import { namedTrailers, type Sifted } from './wire/headers.ts'
 import { stripQuery } from './wire/strip.ts'
 import type { TagSearch } from './wire/tags.ts'
 
@@ -115,11 +115,12 @@ const rewritten = (
 ): readonly string[] =>
   operation.rewrite.length === 0 ? everywhere : [...everywhere, ...operation.rewrite]
 
-/** Names what was cut out, for policy and evidence. */
-const name = (call: Call, sifted: Sifted, body: Body, tagged: boolean): void => {
-  const headers = tagged
-    ? sifted.stripped.filter((header) => header !== 'header:authorization')
-    : sifted.stripped
+const withoutSlot = ({ stripped }: Sifted, tagged: boolean): readonly string[] =>
+  tagged ? stripped.filter((header) => header !== 'header:authorization') : stripped
+/** Names what was cut out, for policy and evidence. What follows a body that was read is known by now. */
+const name = (call: Call, cut: readonly string[], body: Body, trailers: readonly string[]): void => {
+  const headers =
+    body.bytes === null || trailers.length === 0 ? cut : [...cut, ...namedTrailers(trailers)]
   if (call.stripped.length === 0 && body.stripped.length === 0) call.stripped = headers
   else call.stripped = [...headers, ...call.stripped, ...body.stripped]
 }
@@ -164,7 +165,8 @@ export const createPep = (deps: PepDeps) => {
       if (body.bytes !== null) deps.tags.body(body.bytes) //                                400
       const act = (call.act = opened(outer, route, body.inner)) //                          400
       const sifted = deps.sift(req.rawHeaders, route.connection.provider)
-      name(call, sifted, body, tagInSlot(req, deps.tagHeader, who, route))
+      const tagged = tagInSlot(req, deps.tagHeader, who, route)
+      name(call, withoutSlot(sifted, tagged), body, req.rawTrailers)
       for (let n = 1; ; n++) {
         // While it waited, its run or its key may have ended, or the clock gone wrong.
         if (n > 1) who = call.who = await deps.identify(req.rawHeaders, route.named) //    401 503

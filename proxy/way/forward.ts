@@ -12,6 +12,7 @@ import { lacking } from '../wire/scopes.ts'
 import {
   challengeIn,
   createScrubbers,
+  namedTrailers,
   scopesLacking,
   upstreamHeaders,
   type Sifted,
@@ -30,6 +31,10 @@ export type Outcome = {
   readonly masked: number
   /** A URL in the answer was left as it came, because the answer passes `limits.rewritten_body`. */
   readonly unrewritten: boolean
+  /** Trailers of a streamed body, which could not be named before it came: none is sent on. */
+  readonly stripped: readonly string[]
+  /** Trailers of the provider that the agent did not get. */
+  readonly dropped: readonly string[]
 }
 
 export type Job = About & {
@@ -122,6 +127,7 @@ const OF_THE_PROVIDER: ReadonlySet<ProblemCode> = new Set([
   'answer_not_redactable',
 ])
 
+const NONE: readonly string[] = []
 /** Scopes that a 403 names, that the token lacks and that the connection may ask for; empty: no consent would help. */
 const scopesToAsk = (
   injected: Injected | null,
@@ -211,6 +217,8 @@ export const createForward = (deps: {
     credential: call.credential,
     masked: call.scrubber?.hits() ?? 0,
     unrewritten: call.unrewritten,
+    stripped: call.job.body.bytes === null ? namedTrailers(call.req.rawTrailers) : NONE,
+    dropped: call.dropped,
   })
   /** Ends the call once. false: it had ended before. */
   const settle = (call: Sending, error: string): boolean => {
@@ -371,9 +379,10 @@ export const createForward = (deps: {
           else if (looked === 'unauthorized' && injected !== null)
             retry(started, injected, 'body', () => release(started))
         },
-        onResponseEnd() {
+        onResponseEnd(ended) {
           if (!call.done && !over && peek !== null) release(null)
-          if (!call.done && !over) answers.end(call)
+          const trailers = (ended.rawTrailers ?? []) as readonly (string | Buffer)[]
+          if (!call.done && !over) answers.end(call, trailers)
         },
         onResponseError(_started, error) {
           if (call.done || over) return

@@ -306,6 +306,54 @@ export const answerHeaders = (
   return kept
 }
 
+/** What a trailer may not say (RFC 9110 6.5.1): how to frame, route, cache, read or believe what came before it. */
+const NEVER_TRAILS =
+  /auth|cookie|token|session|secret|^(?:content-(?!digest$|md5$)|if-|x-(?:forwarded|original)-|sec-)|^(?:host|age|cache-control|date|expires|vary|warning|retry-after|range|te|expect|etag|last-modified|refresh|accept-ranges|max-forwards)$/
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$/
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+/** As `header:x` for what was not sent on; a name that could be a token is not repeated. */
+const trailerName = (name: string): string =>
+  name.length > 40 || /dpr_|eyj/i.test(name)
+    ? 'trailer:[redacted]'
+    : evidenceName(name.toLowerCase(), 'trailer')
+
+/** Names of an agent's trailers, each once. None is sent on: the transport has no way to. */
+export const namedTrailers = (rawTrailers: readonly string[]): readonly string[] => [
+  ...new Set(rawTrailers.flatMap((name, i) => (i % 2 === 0 ? [trailerName(name)] : []))),
+]
+
+/**
+ * A provider's trailers: those that the agent gets, and the names of the others.
+ * @param changed the body changed: a digest of it is not true any more
+ * @param edit what may be repeated of a text
+ */
+export const answerTrailers = (
+  raw: readonly (string | Buffer)[],
+  changed: boolean,
+  edit: (text: string) => string,
+): {
+  readonly kept: readonly [string, string][]
+  readonly dropped: readonly string[]
+} => {
+  const kept: [string, string][] = []
+  const dropped = new Set<string>()
+  for (let i = 0; i < raw.length; i += 2) {
+    const [name, value] = [latin1(raw[i]), latin1(raw[i + 1]).trim()]
+    const lower = name.toLowerCase()
+    const rule = answerRule(lower)
+    const harmless =
+      (rule === 'keep' || (rule === 'rewritten' && !changed)) &&
+      TOKEN.test(name) &&
+      VALUE.test(value) &&
+      !NEVER_TRAILS.test(lower)
+    if (edit(name) !== name) dropped.add('trailer:[redacted]')
+    else if (harmless) kept.push([name, edit(value)])
+    else dropped.add(trailerName(name))
+  }
+  return { kept, dropped: [...dropped] }
+}
+
 /** Watches answers for the injected token; what the search needs is made once for each token. */
 export const createScrubbers = (): ((token: Secret) => TokenScrubber) => {
   const makers = new WeakMap<Secret, () => TokenScrubber>()

@@ -179,7 +179,7 @@ export const createPep = (deps: PepDeps) => {
         call.credential =
           act.kind === 'asset'
             ? null
-            : await deps.credentials.take(holding, route.connection, route.host) // 403 502 503
+            : await deps.credentials.take(holding, route.connection, route.host, who.agent) // 403 502 503
         // A refresh may have taken long: nothing leaves on a decision older than a second.
         if (clock.mono() - decision.decidedAt <= STALE_MS) break
       }
@@ -269,7 +269,7 @@ export const createPep = (deps: PepDeps) => {
     if (left <= 0) return false
     const again = lapsed(holding)
     const { authorizationId } = await deps.link(who, route.connection, requiredScopes, again)
-    return deps.hold.wait(res, body, left, (ms, signal) =>
+    return deps.hold.wait(res, body, { agent: who.agent, ms: left }, (ms, signal) =>
       deps.ended(who, authorizationId, ms, signal),
     )
   }
@@ -358,7 +358,7 @@ export const createPep = (deps: PepDeps) => {
         : NONE,
     sifted,
     again: (used: Injected, said: 'status' | 'body') =>
-      deps.credentials.again(used, route.connection, said),
+      deps.credentials.again(used, route.connection, said, call.who?.agent ?? ''),
     served: call.snapshot.served,
     onAbort,
   })

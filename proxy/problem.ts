@@ -264,6 +264,13 @@ export const CATALOGUE = {
     'Tell the operator: without evidence nothing leaves.',
     5,
   ),
+  share_used_up: row(
+    503,
+    'This agent has used up its share',
+    'proxy_internal_response',
+    'Repeat the call after retry_after seconds, with fewer at once: what does not end keeps the share.',
+    1,
+  ),
   refresh_in_progress: row(
     503,
     'The token is being refreshed',

@@ -139,10 +139,10 @@ export const openWorld = async () => {
       {
         route,
         body: { ...none, digest: null, stripped: [] },
-        injected: await credentials.take(holding, used, route.host),
+        injected: await credentials.take(holding, used, route.host, AGENT),
         pointers: [],
         sifted: createSift('deputy-user', () => false)(request.rawHeaders, used.provider),
-        again: (taken, said) => credentials.again(taken, used, said),
+        again: (taken, said) => credentials.again(taken, used, said, AGENT),
         served: () => false,
         onAbort: () => {},
       },

@@ -51,6 +51,9 @@ import { serves } from './way/route.ts'
 import { createSift } from './wire/headers.ts'
 import { createHold } from './way/hold.ts'
 import { createIdentify } from './way/identify.ts'
+import { readUpTo } from './way/inspect.ts'
+import { createTagged } from './way/tags.ts'
+import { createAddressTags } from './wire/address_tag.ts'
 import { canonicalHeaders, validId } from './wire/canonical.ts'
 
 export type Serving = {
@@ -419,11 +422,24 @@ export const serve = async (
       now: clock.now,
     })
     telemetry.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
+    const addressTags = createAddressTags({
+      key: Buffer.from(sealer.hmac('address', 'tag'), 'base64url'),
+      randomBytes,
+      now: clock.now,
+    })
     const pep = createPep({
       snapshot,
       policy: () => policy.current(),
+      tagged: createTagged({
+        tagHeader,
+        addressTags,
+        tagged: identify.tagged,
+        read: (req) => readUpTo(req, config.limits.inspected_body),
+      }),
       identify: identify.identify,
       tags: identify.tags,
+      tag: identify.tag,
+      addressTags,
       entitlements,
       vault: {
         look: lookAgain({

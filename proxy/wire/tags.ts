@@ -18,13 +18,16 @@ export type TagSearch = {
   readonly body: (bytes: Buffer) => void
 }
 
-/** Whole ones have 43 characters after the prefix; a file may well be called `dpr_notes`. */
-const RUN = /dpr_[\w-]{20}/
+/**
+ * A run token, or the seal of an address (wire/address_tag). Whole ones have 43 characters and more after the prefix; a
+ * file may well be called `dpr_notes`.
+ */
+const RUN = /dp[rs]_[\w-]{20}/
 /** JSON in base64url begins so, and with it every JWT that is made by a library. */
 const JWT = /eyJ[\w-]+\.[\w-]+\.[\w-]*/g
 const SHORTEST = 24
 /** One look at what nearly every text has none of: a beginning, one of its characters as URLs and JSON escape it, Basic. */
-const SUSPECT = /dpr_|eyJ|(?:%|\\u00)(?:2e|4a|5f|6[45]|7[029])|basic /i
+const SUSPECT = /dp[rs]_|eyJ|(?:%|\\u00)(?:2e|4a|5f|6[45]|7[029])|basic /i
 const ESCAPE = /(?:%|\\u00)([0-9a-f]{2})/gi
 const BASIC = /basic +([\w+/=-]+)/gi
 const NONE: readonly string[] = []

@@ -60,7 +60,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     ...['listen', 'cert', 'key'].map((key) => `listeners.agent_tls.${key}`),
     ...['admin', 'connect', 'operators', 'names.*', 'origins.*'].map((key) => `listeners.${key}`),
     ...['listen', 'upstream', 'user'].map((key) => `listeners.extra.*.${key}`),
-    ...['trust', 'header', 'max_age', 'agent', 'realm'].map((key) => `identity.${key}`),
+    ...['trust', 'header', 'max_age', 'jwks_grace', 'agent', 'realm'].map(
+      (key) => `identity.${key}`,
+    ),
     ...['groups', 'roles', 'entitlements'].map((key) => `entitlements.claims.${key}`),
     ...['read', 'write', 'delete', 'admin'].map((key) => `entitlements.max_age.${key}`),
     'vault.store',

@@ -124,7 +124,12 @@ const rewritten = (
 const cutHeaders = ({ stripped }: Sifted, slot: boolean): readonly string[] =>
   slot ? stripped.filter((header) => header !== 'header:authorization') : stripped
 /** Names what was cut out, for policy and evidence. What follows a body that was read is known by now. */
-const name = (call: Call, cut: readonly string[], body: Body, trailers: readonly string[]): void => {
+const name = (
+  call: Call,
+  cut: readonly string[],
+  body: Body,
+  trailers: readonly string[],
+): void => {
   const headers =
     body.bytes === null || trailers.length === 0 ? cut : [...cut, ...namedTrailers(trailers)]
   if (call.stripped.length === 0 && body.stripped.length === 0) call.stripped = headers

@@ -48,9 +48,13 @@ export const createTurns = <T>(): Turns<T> => {
 }
 
 const usedUp = (what: string): Problem =>
-  new Problem('share_used_up', `this agent’s share of ${what} is used up, and nothing of it came free`, {
-    extra: { retry_after: 1 },
-  })
+  new Problem(
+    'share_used_up',
+    `this agent’s share of ${what} is used up, and nothing of it came free`,
+    {
+      extra: { retry_after: 1 },
+    },
+  )
 
 export type Shares = {
   /**

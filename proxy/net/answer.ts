@@ -144,7 +144,9 @@ const trail = (answer: Answer, changed: boolean): void => {
   )
   const chunked = req.httpVersionMinor === 1 && req.method !== 'HEAD'
   if (chunked) res.addTrailers(kept)
-  answer.dropped = chunked ? dropped : [...dropped, ...kept.map(([name]) => evidenceName(name.toLowerCase(), 'trailer'))]
+  answer.dropped = chunked
+    ? dropped
+    : [...dropped, ...kept.map(([name]) => evidenceName(name.toLowerCase(), 'trailer'))]
 }
 
 /**

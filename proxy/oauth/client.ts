@@ -111,7 +111,10 @@ const sameNonce = (
 }
 
 /** What a provider knows of us, as it stands and as Basic encodes it (RFC 6749 2.3.1). */
-const ownSecrets = ({ clientSecret }: Connection, ...held: readonly (Secret | null | undefined)[]) =>
+const ownSecrets = (
+  { clientSecret }: Connection,
+  ...held: readonly (Secret | null | undefined)[]
+) =>
   [clientSecret, ...held].flatMap((each) => {
     const text = each?.reveal()
     return text === undefined ? [] : [text, encodeURIComponent(text)]

@@ -77,10 +77,15 @@ const proxyStatus = (code: ProblemCode, error: string) => ({
   'proxy-status': `deputy; error=${error}; details="${code}"`,
 })
 
+const codeOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return ''
+  if ('code' in error && typeof error.code === 'string') return error.code
+  // undici's parser knows a code for some of its errors only.
+  return error.name === 'HTTPParserError' ? 'HPE_UNKNOWN' : ''
+}
 /** What went wrong on the way to the provider; the cause itself is for the log. */
 const fault = (error: unknown, sent: boolean): Problem => {
-  const code =
-    error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+  const code = codeOf(error)
   const named = (which: ProblemCode, type: string, detail: string): Problem =>
     new Problem(which, detail, { cause: error, headers: proxyStatus(which, type) })
   if (code === 'DEPUTY_ADDRESS_PROHIBITED')

@@ -383,7 +383,11 @@ describe('a day in the life', () => {
         `401 X\r\nWWW-Authenticate: Bearer error="insufficient_user_authentication", acr_values="${SECRETS.access}"`,
         '',
       ],
-      [403, `403 X\r\nWWW-Authenticate: Bearer error="insufficient_scope", scope="${SECRETS.access}"`, ''],
+      [
+        403,
+        `403 X\r\nWWW-Authenticate: Bearer error="insufficient_scope", scope="${SECRETS.access}"`,
+        '',
+      ],
       [200, `200 X\r\nx-${encodeURIComponent(SECRETS.access)}: 1`, 'ok'],
       [200, `200 X\r\nX-Echo: ${Buffer.from(`user:${SECRETS.access}`).toString('base64')}`, 'ok'],
       [200, '200 X\r\nContent-Encoding: identity\r\nContent-Encoding: gzip', zipped],

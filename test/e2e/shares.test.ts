@@ -55,7 +55,8 @@ afterAll(async () => {
   await upstream.close()
 })
 
-const call = (tag: string, path = '/api.acme.test/a', init: RequestInit = {}): Promise<Response> =>
+type Init = Omit<RequestInit, 'headers'> & { readonly headers?: Readonly<Record<string, string>> }
+const call = (tag: string, path = '/api.acme.test/a', init: Init = {}): Promise<Response> =>
   fetch(deputy.agent + path, { ...init, headers: { 'deputy-user': tag, ...init.headers } })
 /** Hundreds of one agent; ended by `leave`. */
 const hanging = (one: (i: number, signal: AbortSignal) => Promise<Response>) => {
@@ -84,13 +85,20 @@ test('300 refreshes at a token endpoint that never answers: another agent’s go
     if (!token.startsWith('rt-bob')) return
     upstream.people.set('new-token-of-bob-0123456789', 'bob')
     res.writeHead(200, { 'content-type': 'application/json' }).end(
-      JSON.stringify({ access_token: 'new-token-of-bob-0123456789', expires_in: 3600, token_type: 'bearer' }),
+      JSON.stringify({
+        access_token: 'new-token-of-bob-0123456789',
+        expires_in: 3600,
+        token_type: 'bearer',
+      }),
     )
   }
   const many = hanging((i, signal) => call(tags[i] ?? '', undefined, { signal }))
   await expect.poll(() => asked.length).toBe(4)
   const answer = await call(other)
-  expect([answer.status, await answer.json()]).toEqual([200, expect.objectContaining({ login: 'bob' })])
+  expect([answer.status, await answer.json()]).toEqual([
+    200,
+    expect.objectContaining({ login: 'bob' }),
+  ])
   // Of the hanging ones no more were asked for meanwhile: bob did not wait for any of them.
   expect(asked.filter((token) => !token.startsWith('rt-bob'))).toHaveLength(4)
   // Who comes when nothing moves any more is told, and when to come again.

@@ -49,7 +49,9 @@ const get = (version = '1.1') =>
 const outcome = (): unknown => deputy.evidence().findLast(({ event }) => event === 'outcome')
 const chunked = (head: string, body: Buffer, trailers: string): Buffer =>
   Buffer.concat([
-    Buffer.from(`HTTP/1.1 200 OK\r\n${head}Transfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n`),
+    Buffer.from(
+      `HTTP/1.1 200 OK\r\n${head}Transfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n`,
+    ),
     body,
     Buffer.from(`\r\n0\r\n${trailers}\r\n`, 'latin1'),
   ])

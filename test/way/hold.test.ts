@@ -62,8 +62,11 @@ describe('who waits', () => {
     readonly agent?: string
     readonly hold?: ReturnType<typeof createHold>
   }): Promise<boolean> =>
-    (more.hold ?? make()).wait(more.res ?? response(), more.body ?? NONE, { agent: more.agent ?? 'a', ms: more.ms ?? 1 }, () =>
-      Promise.resolve(true),
+    (more.hold ?? make()).wait(
+      more.res ?? response(),
+      more.body ?? NONE,
+      { agent: more.agent ?? 'a', ms: more.ms ?? 1 },
+      () => Promise.resolve(true),
     )
 
   test('a call without a body, and one whose body was read', async () => {
@@ -131,12 +134,16 @@ describe('what ends it', () => {
   })
   test('a failure, which takes up no room afterwards', async () => {
     const hold = make({ calls: 1 })
-    const held = hold.wait(response(), body('parsed', 100), { agent: 'a', ms: 1 }, () => Promise.reject(new Error('x')))
+    const held = hold.wait(response(), body('parsed', 100), { agent: 'a', ms: 1 }, () =>
+      Promise.reject(new Error('x')),
+    )
     await expect(held).rejects.toThrow('x')
     expect(hold.count()).toBe(0)
-    expect(await hold.wait(response(), body('parsed', 100), { agent: 'a', ms: 1 }, () => Promise.resolve(true))).toBe(
-      true,
-    )
+    expect(
+      await hold.wait(response(), body('parsed', 100), { agent: 'a', ms: 1 }, () =>
+        Promise.resolve(true),
+      ),
+    ).toBe(true)
   })
   test('shutdown, after which nothing is held any more', async () => {
     const hold = make()
@@ -144,6 +151,8 @@ describe('what ends it', () => {
     const held = hold.wait(response(), NONE, { agent: 'a', ms: 1 }, waiting.ended)
     hold.release()
     expect(await held).toBe(false)
-    expect(await hold.wait(response(), NONE, { agent: 'a', ms: 1 }, () => Promise.resolve(true))).toBe(false)
+    expect(
+      await hold.wait(response(), NONE, { agent: 'a', ms: 1 }, () => Promise.resolve(true)),
+    ).toBe(false)
   })
 })

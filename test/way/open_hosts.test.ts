@@ -117,5 +117,7 @@ test('the token goes to the person’s own host only, before and after a 401', a
   now = { ...stored, generation: 2, host: 'globex.my.crm.example' }
   expect(await credentials.again(taken, connection('crm'), 'status', 'a')).toBeNull()
   now = { ...stored, generation: 2 }
-  expect(await credentials.again(taken, connection('crm'), 'status', 'a')).toMatchObject({ generation: 2 })
+  expect(await credentials.again(taken, connection('crm'), 'status', 'a')).toMatchObject({
+    generation: 2,
+  })
 })

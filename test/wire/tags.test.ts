@@ -45,10 +45,19 @@ describe.each([
 })
 
 test('what only looks like one passes, as the same object', () => {
-  for (const text of ['dpr_notes', 'files/dpr_2026-01-01.csv', THEIRS, `Bearer ${THEIRS}`, 'eyJ.a.b']) {
+  for (const text of [
+    'dpr_notes',
+    'files/dpr_2026-01-01.csv',
+    THEIRS,
+    `Bearer ${THEIRS}`,
+    'eyJ.a.b',
+  ]) {
     expect(search.holds(text)).toBe(false)
     expect(codeOf(() => search.body(Buffer.from(text)))).toBe(null)
-    const target = canonicalTarget('GET', `/a/${encodeURIComponent(text).replaceAll('%2F', '-')}?q=1`)
+    const target = canonicalTarget(
+      'GET',
+      `/a/${encodeURIComponent(text).replaceAll('%2F', '-')}?q=1`,
+    )
     expect(search.target(target).target).toBe(target)
   }
 })

@@ -43,7 +43,7 @@ beforeAll(async () => {
       : await listen(
           createTlsServer({ cert: bad.pem, key: readFileSync(bad.key, 'utf8') }, (_req, res) =>
             res.end('never'),
-          ) as unknown as Server,
+          ),
         )
   const at = async (act: (socket: Socket) => void) => `http://127.0.0.1:${await scripted(act)}`
   const hosts: Record<string, string> = {

@@ -65,6 +65,8 @@ const NOTHING_SENT: Outcome = {
   credential: null,
   masked: 0,
   unrewritten: false,
+  stripped: [],
+  dropped: [],
 }
 
 /**

@@ -393,11 +393,12 @@ export type PolicyEngine = {
   readonly digest: string
   /**
    * Evaluates `deputy/decision` for a JSON object. `repeated` are further members of it, which many calls share: what
-   * was parsed of them is kept. Never throws; a promise only where the bundle runs in a worker.
+   * was parsed of them is kept. Never throws; a promise only where the bundle runs in a worker, which agents take turns at.
    */
   readonly evaluate: (
     input: string,
     repeated?: readonly InputMember[],
+    agent?: string,
   ) => PolicyDecision | PolicyFailure | Promise<PolicyDecision | PolicyFailure>
   readonly close: () => Promise<void>
 }

@@ -27,8 +27,9 @@ import { obligations } from './way/obligations.ts'
 import { matchRoute } from './way/route.ts'
 import type { Tagged } from './way/tags.ts'
 import type { AddressTags } from './wire/address_tag.ts'
-import type { Sifted } from './wire/headers.ts'
+import { namedTrailers, type Sifted } from './wire/headers.ts'
 import { stripQuery } from './wire/strip.ts'
+import type { TagSearch } from './wire/tags.ts'
 
 type Link = {
   readonly authorizationId: string
@@ -44,6 +45,7 @@ export type PepDeps = {
   readonly policy: () => PolicyEngine | null
   readonly tagged: (req: IncomingMessage, route: Route) => Tagged | Promise<Tagged>
   readonly identify: Identify['identify']
+  readonly tags: TagSearch
   readonly tag: Identify['tag']
   readonly addressTags: AddressTags
   readonly entitlements: (
@@ -92,6 +94,7 @@ const unreadable = (cause: unknown): never => {
   throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
 }
 
+const NONE: readonly string[] = []
 const STALE_MS = 1_000
 const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'reauthorization_required',
@@ -99,16 +102,18 @@ const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'step_up_required',
 ])
 /** What is stripped from the query is gone before anybody looks: policy sees what is sent. */
-const cutQuery = (call: Call, { route, place }: Tagged): Route => {
+const cutQuery = (call: Call, { route, place }: Tagged, tags: TagSearch): Route => {
+  const untagged = tags.target(route.target)
   // A download gets no credential of ours, and its address is signed by the provider, not by the agent.
   // An address that deputy sealed is the provider's to the letter.
-  if (route.asset || place === 'address') return route
-  const { target, stripped } = stripQuery(route.target, route.connection.provider)
-  call.stripped = stripped
-  return stripped.length === 0 ? route : { ...route, target }
+  const provided = route.asset || place === 'address'
+  const cut = provided ? null : stripQuery(untagged.target, route.connection.provider)
+  const { target } = cut ?? untagged
+  if (target === route.target) return route
+  call.stripped = [...untagged.stripped, ...(cut?.stripped ?? NONE)]
+  return { ...route, target }
 }
 
-const NONE: readonly string[] = []
 /** The places of URLs in this operation's answers. */
 const rewritten = (
   operation: Act['operation'],
@@ -116,11 +121,17 @@ const rewritten = (
 ): readonly string[] =>
   operation.rewrite.length === 0 ? everywhere : [...everywhere, ...operation.rewrite]
 
-/** Names what was cut out, for policy and evidence. */
-const name = (call: Call, sifted: Sifted, body: Body, tagged: boolean): void => {
-  const headers = tagged
-    ? sifted.stripped.filter((header) => header !== 'header:authorization')
-    : sifted.stripped
+const cutHeaders = ({ stripped }: Sifted, slot: boolean): readonly string[] =>
+  slot ? stripped.filter((header) => header !== 'header:authorization') : stripped
+/** Names what was cut out, for policy and evidence. What follows a body that was read is known by now. */
+const name = (
+  call: Call,
+  cut: readonly string[],
+  body: Body,
+  trailers: readonly string[],
+): void => {
+  const headers =
+    body.bytes === null || trailers.length === 0 ? cut : [...cut, ...namedTrailers(trailers)]
   if (call.stripped.length === 0 && body.stripped.length === 0) call.stripped = headers
   else call.stripped = [...headers, ...call.stripped, ...body.stripped]
 }
@@ -156,7 +167,7 @@ export const createPep = (deps: PepDeps) => {
   ): Promise<void> => {
     const matched = (call.route = matchRoute(call.snapshot.routes, req, dedicated)) //      400 404 409
     const tagged = await deps.tagged(req, matched) //                                       401
-    const route = (call.route = cutQuery(call, tagged)) //                                  400
+    const route = (call.route = cutQuery(call, tagged, deps.tags)) //                       400
     let who = (call.who = await deps.identify(tagged.rawHeaders, tagged.named)) //          401, before other bodies are read
     const outer = (call.act = call.snapshot.classify(route)) //                             400
     let abort = (reason: Problem): void => void res.destroy(reason)
@@ -170,9 +181,11 @@ export const createPep = (deps: PepDeps) => {
     }) // 429
     try {
       const body = await inspect(req, route, outer, deps.limits, tagged.read) //            400 413 415
+      if (body.bytes !== null) deps.tags.body(body.bytes) //                                400
       const act = (call.act = opened(outer, route, body.inner)) //                          400
       const sifted = deps.sift(req.rawHeaders, route.connection.provider)
-      name(call, sifted, withoutSlot(body, tagged), tagInSlot(req, deps.tagHeader, who, tagged))
+      const slot = tagInSlot(req, deps.tagHeader, who, tagged)
+      name(call, cutHeaders(sifted, slot), withoutSlot(body, tagged), req.rawTrailers)
       for (let n = 1; ; n++) {
         // While it waited, its run or its key may have ended, or the clock gone wrong.
         if (n > 1) who = call.who = await deps.identify(tagged.rawHeaders, tagged.named) // 401 503
@@ -185,7 +198,7 @@ export const createPep = (deps: PepDeps) => {
         call.credential =
           act.kind === 'asset'
             ? null
-            : await deps.credentials.take(holding, route.connection, route.host) // 403 502 503
+            : await deps.credentials.take(holding, route.connection, route.host, who.agent) // 403 502 503
         // A refresh may have taken long: nothing leaves on a decision older than a second.
         if (clock.mono() - decision.decidedAt <= STALE_MS) break
       }
@@ -275,7 +288,7 @@ export const createPep = (deps: PepDeps) => {
     if (left <= 0) return false
     const again = lapsed(holding)
     const { authorizationId } = await deps.link(who, route.connection, requiredScopes, again)
-    return deps.hold.wait(res, body, left, (ms, signal) =>
+    return deps.hold.wait(res, body, { agent: who.agent, ms: left }, (ms, signal) =>
       deps.ended(who, authorizationId, ms, signal),
     )
   }
@@ -374,7 +387,7 @@ export const createPep = (deps: PepDeps) => {
           : NONE,
       signed: signedOf(call, tagged),
       sifted,
-      again: (used, said) => deps.credentials.again(used, connection, said),
+      again: (used, said) => deps.credentials.again(used, connection, said, call.who?.agent ?? ''),
       served: call.snapshot.served,
       onAbort,
     }

@@ -45,7 +45,7 @@ export const CATALOGUE = {
     400,
     'The body carries a credential',
     'http_request_denied',
-    'Remove the named field: deputy supplies the credential.',
+    'Remove the named field, or the tag: deputy supplies the credential.',
   ),
   unauthenticated: row(
     401,
@@ -263,6 +263,13 @@ export const CATALOGUE = {
     'proxy_internal_error',
     'Tell the operator: without evidence nothing leaves.',
     5,
+  ),
+  share_used_up: row(
+    503,
+    'This agent has used up its share',
+    'proxy_internal_response',
+    'Repeat the call after retry_after seconds, with fewer at once: what does not end keeps the share.',
+    1,
   ),
   refresh_in_progress: row(
     503,

@@ -36,6 +36,7 @@ import { createPermit } from './people/permit.ts'
 import { createPep } from './pep.ts'
 import { dialOf, prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem, problemAnswer } from './problem.ts'
+import { createPlaces } from './shares.ts'
 import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
 import { followRing, missingKeys, rotateKeys } from './vault/rotate.ts'
@@ -436,6 +437,8 @@ export const serve = async (
     const hold = createHold({
       calls: config.limits.held_calls,
       bytes: config.limits.held_bytes,
+      // Under `plain` there is one agent, and nobody to share with.
+      share: config.identity.trust === 'plain' ? 1 : 0.5,
       max: config.limits.hold_max,
       unasked: config.connect.hold,
       now: clock.now,
@@ -456,6 +459,7 @@ export const serve = async (
         read: (req) => readUpTo(req, config.limits.inspected_body),
       }),
       identify: identify.identify,
+      tags: identify.tags,
       tag: identify.tag,
       addressTags,
       entitlements,
@@ -495,7 +499,7 @@ export const serve = async (
       },
       auditRequired: config.audit.required,
       tagHeader,
-      sift: createSift(tagHeader),
+      sift: createSift(tagHeader, identify.tags.holds),
       typeBase: publicUrl,
       clock,
       log,
@@ -619,6 +623,11 @@ export const serve = async (
           ? (userId: string, rawHeaders: readonly string[]) => identify.named(userId, rawHeaders)
           : null,
       permit,
+      polls: createPlaces({
+        what: 'the polls that wait',
+        most: config.limits.calls,
+        each: config.limits.calls_per_agent,
+      }),
       flows,
       connections,
       returnTo: config.connect.return_to,

@@ -53,7 +53,7 @@ const sources = readdirSync(root, { recursive: true, encoding: 'utf8' })
 
 /** First match counts: single files before their folder. */
 const FLOORS: readonly (readonly [RegExp, number])[] = [
-  [/^(?:clock|model|remember|secret|problem|slots|ulid)\.ts$/, 0],
+  [/^(?:clock|model|remember|secret|problem|shares|slots|ulid)\.ts$/, 0],
   // Below the rooms, since all of them look at files; above the rules, which know no machine.
   [/^files\.ts$/, 0.5],
   [/^(?:wire|envelope)\//, 0],

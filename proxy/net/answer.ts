@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type { Injected, Route } from '../model.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
-import { answerHeaders, createAnswerReader } from '../wire/headers.ts'
+import { answerHeaders, answerTrailers, createAnswerReader } from '../wire/headers.ts'
 import {
   rewriteJson,
   rewriteLink,
@@ -11,6 +11,7 @@ import {
   rewriteUrl,
   type Readdress,
 } from '../wire/rewrite.ts'
+import { evidenceName } from '../wire/strip.ts'
 import type { TokenScrubber } from '../wire/scrub.ts'
 import { decoded, decoderFor, held, type Sink } from './sinks.ts'
 import { gather } from './turn.ts'
@@ -44,6 +45,10 @@ export type Answer = {
   /** A URL was left as it came, because the answer passes `limits.rewritten_body`. */
   unrewritten: boolean
   sink: Sink | null
+  /** Of the provider, names and values in turn. */
+  trailers: readonly (string | Buffer)[]
+  /** Names of those that the agent did not get. */
+  dropped: readonly string[]
   /** Stands among those that are sent at the end of this turn, with `first` and, if `whole`, the end. */
   due: boolean
   first: Buffer | null
@@ -62,6 +67,8 @@ export const unanswered = (job: About, req: IncomingMessage, res: ServerResponse
   bytesOut: 0,
   unrewritten: false,
   sink: null,
+  trailers: [],
+  dropped: [],
   due: false,
   first: null,
   whole: false,
@@ -129,6 +136,19 @@ const write = (answer: Answer, chunk: Buffer): boolean => {
   return res.write(chunk)
 }
 
+/** Trailers stand behind a chunked body only, which HTTP/1.0 does not have (RFC 9112 7.1.2). */
+const trail = (answer: Answer, changed: boolean): void => {
+  const { req, res, scrubber } = answer
+  const { kept, dropped } = answerTrailers(answer.trailers, changed, (text) =>
+    scrubber === null ? text : scrubber.text(text),
+  )
+  const chunked = req.httpVersionMinor === 1 && req.method !== 'HEAD'
+  if (chunked) res.addTrailers(kept)
+  answer.dropped = chunked
+    ? dropped
+    : [...dropped, ...kept.map(([name]) => evidenceName(name.toLowerCase(), 'trailer'))]
+}
+
 /**
  * @param deps.rewrittenBody bytes of an answer that may be held to rewrite URLs in it
  * @param deps.stop ends a call that cannot be answered
@@ -181,6 +201,7 @@ export const createAnswers = <A extends Answer>(deps: {
       push: (chunk) => write(answer, scrubber === null ? chunk : scrubber.push(chunk)),
       end: () => {
         if (scrubber !== null) write(answer, scrubber.end())
+        if (answer.trailers.length > 0) trail(answer, changed)
         answer.whole = true
         queue(answer)
       },
@@ -244,6 +265,9 @@ export const createAnswers = <A extends Answer>(deps: {
     },
     /** @returns whether there is room for more */
     data: (answer: A, chunk: Buffer): boolean => answer.sink?.push(chunk) ?? true,
-    end: (answer: A): void => answer.sink?.end(),
+    end: (answer: A, trailers: readonly (string | Buffer)[]): void => {
+      answer.trailers = trailers
+      answer.sink?.end()
+    },
   }
 }

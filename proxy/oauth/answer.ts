@@ -286,7 +286,8 @@ const printable = (text: string): string =>
   text
     .slice(0, 2_000)
     .replaceAll(/[^\x20-\x7e]+/g, ' ')
-    .replaceAll(/[\w.~+/=-]{16,}/g, '[…]')
+    // With the signs by which URLs, JSON and HTML escape: a token in pieces is one all the same.
+    .replaceAll(/[\w.~+/=%\\&#;-]{16,}/g, '[…]')
     .slice(0, 200)
 
 /** A list, or a text with separators; null: not told. */

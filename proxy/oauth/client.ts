@@ -17,6 +17,7 @@ import {
   FORM,
   JSON_TYPE,
   need,
+  quoting,
   refused,
   rulesOf,
   scopeField,
@@ -109,6 +110,30 @@ const sameNonce = (
   }
 }
 
+/** What a provider knows of us, as it stands and as Basic encodes it (RFC 6749 2.3.1). */
+const ownSecrets = (
+  { clientSecret }: Connection,
+  ...held: readonly (Secret | null | undefined)[]
+) =>
+  [clientSecret, ...held].flatMap((each) => {
+    const text = each?.reveal()
+    return text === undefined ? [] : [text, encodeURIComponent(text)]
+  })
+
+/** What is kept and shown of a good answer holds nothing secret: a scope or a name that quotes it is none. */
+const unquoted = <A extends { readonly tokens: TokenSet; readonly account: Account | null }>(
+  connection: Connection,
+  { tokens, account }: A,
+  sent: readonly string[],
+): { readonly tokens: TokenSet; readonly account: Account | null } => {
+  const quotes = quoting([...sent, ...ownSecrets(connection, tokens.access, tokens.refresh)])
+  const named = account !== null && (quotes(account.id) || quotes(account.label))
+  return {
+    tokens: { ...tokens, scopes: tokens.scopes?.filter((scope) => !quotes(scope)) ?? null },
+    account: named ? null : account,
+  }
+}
+
 export const createOAuthClient = ({
   fetch,
   clock,
@@ -177,9 +202,7 @@ export const createOAuthClient = ({
           ...(provider.refresh === null ? { refresh: null } : {}),
         },
       }
-    const known =
-      connection.clientSecret === null ? secrets : [...secrets, connection.clientSecret.reveal()]
-    return withoutEcho(answer, known)
+    return withoutEcho(answer, [...secrets, ...ownSecrets(connection, access)])
   }
 
   /** What introspection adds, where the definition asks for it at this moment; a failure of it changes nothing. */
@@ -253,7 +276,8 @@ export const createOAuthClient = ({
       if (answer.kind !== 'tokens')
         throw refused('the provider did not trade the code for a token', answer)
       const more = await introspected(connection, answer.tokens, 'grant')
-      return { tokens: more.tokens, account: more.account ?? answer.account }
+      const earned = { tokens: more.tokens, account: more.account ?? answer.account }
+      return unquoted(connection, earned, verifier === undefined ? [code] : [code, verifier])
     },
 
     /** RFC 6749 6. Never throws for what the provider or the network does. */
@@ -269,10 +293,8 @@ export const createOAuthClient = ({
       const rules = rulesOf(provider, 'refresh')
       const answer = await askToken(connection, rules, fields, [token], held?.access)
       if (answer.kind !== 'tokens') return answer
-      return {
-        ...answer,
-        tokens: (await introspected(connection, answer.tokens, 'refresh')).tokens,
-      }
+      const more = await introspected(connection, answer.tokens, 'refresh')
+      return { ...answer, tokens: unquoted(connection, more, [token]).tokens }
     },
 
     /** Whose account it is. Throws Problem credential_unavailable. */
@@ -293,7 +315,8 @@ export const createOAuthClient = ({
       const good = !('kind' in raw) && raw.status === 200 && provider.account !== null
       const account =
         good && provider.account !== null ? accountAt(parseBody(raw), provider.account) : null
-      if (account !== null) return account
+      const quotes = quoting(ownSecrets(connection, access))
+      if (account !== null && !quotes(account.id) && !quotes(account.label)) return account
       throw refused('the provider did not say whose account this is', raw)
     },
 

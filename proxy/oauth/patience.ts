@@ -108,24 +108,6 @@ export const createCircuit = (mono: () => number) => {
   }
 }
 
-/** At most `most` at once per key; the others queue. */
-export const createSlots = (most: number) => {
-  const gates = new Map<string, { active: number; readonly queue: (() => void)[] }>()
-  return async <T>(key: string, work: () => Promise<T>): Promise<T> => {
-    const gate = gates.get(key) ?? { active: 0, queue: [] }
-    gates.set(key, gate)
-    if (gate.active < most) gate.active += 1
-    else await new Promise<void>((resolve) => gate.queue.push(resolve))
-    try {
-      return await work()
-    } finally {
-      const next = gate.queue.shift()
-      if (next === undefined) gate.active -= 1
-      else next() // takes the place over
-    }
-  }
-}
-
 /** Enough links of one agent for one person, too few to wear somebody down. */
 const MOST = 30
 export const QUOTA_MS = 600_000

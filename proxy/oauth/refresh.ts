@@ -3,12 +3,12 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import type { Clock, Connection, Log, StoredCredential, Vault } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { createShares, type Shares } from '../shares.ts'
 import type { TokenAnswer, TokenFailure } from './answer.ts'
 import type { OAuthClient } from './client.ts'
 import {
   coolDown,
   createCircuit,
-  createSlots,
   DOUBTFUL_MS,
   inProgress,
   reauthorize,
@@ -38,12 +38,13 @@ export type Refresher = {
   /**
    * A token that can be used now.
    * @param want.minGeneration the lowest generation that will do: one above that which just got a 401
-   * @throws Problem reauthorization_required, refresh_in_progress, credential_unavailable, vault_unavailable
+   * @param want.agent for whom; absent: for deputy itself
+   * @throws Problem reauthorization_required, refresh_in_progress, share_used_up, credential_unavailable, vault_unavailable
    */
   readonly fresh: (
     credential: string,
     connection: Connection,
-    want?: { readonly minGeneration?: number },
+    want?: { readonly minGeneration?: number; readonly agent?: string },
   ) => Promise<Fresh>
   /** A token that is remembered and good for a while; null: ask `fresh`. */
   readonly atHand: (credential: string) => StoredCredential | null
@@ -61,6 +62,8 @@ const LEASE_MS = 60_000
 const LAST_TRY_MS = 35_000
 const WAIT_MS = 8_000
 const POLL_MS = 250
+/** Refreshes at one provider. */
+const AT_ONCE = { most: 32, each: 4, patience: 2_000 } as const
 
 /** A credential that is left alone until `until`, ms since the epoch. */
 type Rest = {
@@ -72,7 +75,12 @@ type Rest = {
 const NEITHER = { blamed: false, alone: false }
 const DOUBTFUL = 'the provider refuses to renew the grant'
 /** What a caller is asked: which token will not do any more, and whether the API itself refused it. */
-type Asked = { readonly id: string; readonly generation: number; readonly refused: boolean }
+type Asked = {
+  readonly id: string
+  readonly generation: number
+  readonly refused: boolean
+  readonly agent: string
+}
 type Leased = Extract<Awaited<ReturnType<Vault['lease']>>, { kind: 'leased' }>
 
 export const createRefresher = (deps: RefreshDeps): Refresher => {
@@ -81,7 +89,15 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     deps.sleep ?? ((ms, signal) => pause(ms, undefined, signal === undefined ? {} : { signal }))
   const flights = new Map<string, Promise<Fresh>>()
   const unstored = createUnstored({ vault, spool: deps.spool ?? null, client, clock, log, sleep })
-  const inSlot = createSlots(4)
+  /** By provider. An agent whose refreshes do not end keeps nobody else's waiting. */
+  const shares = new Map<string, Shares>()
+  const sharesOf = (provider: string): Shares => {
+    const known =
+      shares.get(provider) ??
+      createShares({ what: 'the refreshes at this provider', ...AT_ONCE, mono: clock.mono })
+    shares.set(provider, known)
+    return known
+  }
   /** A reload makes new ones. */
   const circuits = new WeakMap<Connection, ReturnType<typeof createCircuit>>()
   const circuitOf = (connection: Connection) => {
@@ -333,7 +349,9 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   const fly = async (asked: Asked, connection: Connection): Promise<Fresh> => {
     const giveUp = clock.mono() + WAIT_MS
     for (;;) {
-      const done = await inSlot(connection.provider.id, () => admitted(asked, connection))
+      const done = await sharesOf(connection.provider.id).run(asked.agent, () =>
+        admitted(asked, connection),
+      )
       if (done !== null) return done
       if (clock.mono() > giveUp) throw inProgress()
       await sleep(POLL_MS)
@@ -373,6 +391,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
       const { generation } = credential
       const refused = generation < (want.minGeneration ?? 0)
       const good = life !== 'over' && !refused
+      const asked = { id, generation, refused, agent: want.agent ?? '' }
       if (kept !== null) {
         if (good) return { credential, refreshed: false }
         throw new Problem('vault_unavailable', 'a refreshed token cannot be stored now')
@@ -381,7 +400,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
         return { credential, refreshed: false }
       if (good) {
         // Nobody waits while the old token is good; what fails here was logged where it failed.
-        start({ id, generation, refused }, connection).catch((error: unknown) =>
+        start(asked, connection).catch((error: unknown) =>
           log.debug(
             { credential: id, reason: error instanceof Error ? error.message : 'unknown' },
             'early refresh failed',
@@ -391,7 +410,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
       }
       if (credential.refresh === null && life !== 'over')
         throw reauthorize('the provider refuses the token')
-      return patiently(start({ id, generation, refused }, connection))
+      return patiently(start(asked, connection))
     },
 
     resume: unstored.resume,

@@ -1,6 +1,7 @@
 // What goes into requests to an authorization server, and what is said when one fails. Pure: no secret comes by here as one.
 import type { Connection, Provider, RefreshRules } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { tokenScrubbers } from '../wire/scrub.ts'
 import type { TokenFailure } from './answer.ts'
 import type { RawAnswer } from './body.ts'
 
@@ -55,13 +56,28 @@ export const refused = (detail: string, raw: RawAnswer | TokenFailure): Problem 
   new Problem('credential_unavailable', detail, {
     cause: 'kind' in raw ? raw : { kind: 'refused', error: `http_${raw.status}` },
   })
-/** A word or sentence of the provider that quotes what we sent is not passed on. */
+/** Does a text quote one of these, in whichever way it is escaped or encoded? */
+export const quoting = (secrets: readonly string[]): ((text: string) => boolean) => {
+  const searches = secrets.filter(({ length }) => length > 3).map(tokenScrubbers)
+  return (text) =>
+    searches.some((search) => {
+      const scrubber = search()
+      scrubber.text(text)
+      return scrubber.hits() > 0
+    })
+}
+/** A word or sentence of the provider that quotes what we sent is not passed on, nor a word that could be a token. */
 export const withoutEcho = (failure: TokenFailure, sent: readonly string[]): TokenFailure => {
-  const echoes = (text: string) => sent.some((value) => value.length > 3 && text.includes(value))
+  const echoes = quoting(sent)
+  const { claims, ...rest } = failure
+  const { error, description } = rest
   return {
-    ...failure,
-    error: echoes(failure.error) ? 'unnamed_error' : failure.error,
-    description:
-      failure.description !== null && echoes(failure.description) ? null : failure.description,
+    ...rest,
+    error: echoes(error) || /^(?=.*\d)[\w.:-]{20,}$/.test(error) ? 'unnamed_error' : error,
+    description: description !== null && echoes(description) ? null : description,
+    // An escape inside of a JSON text is escaped once more.
+    ...(claims === undefined || echoes(claims) || echoes(claims.replaceAll('\\\\', '\\'))
+      ? {}
+      : { claims }),
   }
 }

@@ -45,10 +45,12 @@ type Method = 'client_secret_basic' | 'client_secret_post' | 'none'
 const refusedClient = (error: unknown): boolean =>
   error instanceof oidc.WWWAuthenticateChallengeError ||
   (error instanceof oidc.ResponseBodyError && error.error === 'invalid_client')
-/** Library errors carry token answers in `cause`: only names leave. */
+/** Library errors carry token answers in `cause`: only names leave, and no word that could be what we sent. */
 const named = (error: unknown): string =>
   error instanceof oidc.ResponseBodyError || error instanceof oidc.AuthorizationResponseError
-    ? error.error
+    ? /^[a-z_]{1,64}$/i.test(error.error)
+      ? error.error
+      : 'unspecified'
     : error instanceof Error
       ? ((error as { readonly code?: string }).code ?? error.name)
       : 'unknown'

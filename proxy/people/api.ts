@@ -10,6 +10,8 @@ import { openApi, type ApiRoute } from './openapi.ts'
 import { createRest, invalid, readBody, readQuery, short, type Env, type RestDeps } from './rest.ts'
 
 export type ApiDeps = RestDeps & {
+  /** Polls that may wait at once. Throws Problem share_used_up. */
+  readonly polls: { readonly enter: (agent: string) => () => void }
   /** Throws Problem unauthenticated. */
   readonly identify: (rawHeaders: readonly string[]) => Principal | Promise<Principal>
   /**
@@ -271,7 +273,10 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
       async () => (await deps.flows.byAuthorizationId(id))?.person.id ?? null,
     )
     const { person, agent } = principal
-    const flow = await deps.flows.status(id, person, agent, wait * 1_000, c.req.raw.signal)
+    const leave = wait > 0 ? deps.polls.enter(agent) : null
+    const flow = await deps.flows
+      .status(id, person, agent, wait * 1_000, c.req.raw.signal)
+      .finally(() => leave?.())
     const failed = flow.status === 'failed'
     // Clients that wait for `completed` alone would ask for ever: an error is what ends their wait.
     if (failed && wait > 0 && told.has(id)) throw new Problem('authorization_failed', whyNot(flow))

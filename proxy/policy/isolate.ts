@@ -3,6 +3,7 @@ import { getCompileCacheDir } from 'node:module'
 import { dirname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { PolicyFailure } from '../model.ts'
+import { createTurns } from '../shares.ts'
 import { messageOf } from './instance.ts'
 
 export type Start = {
@@ -96,8 +97,8 @@ export const openIsolate = (start: Start, patience: number): Promise<Isolate> =>
   })
 
 export type Pool = {
-  /** Never rejects. */
-  readonly ask: (input: string) => Promise<string | PolicyFailure>
+  /** In the agent's turn. Never rejects. */
+  readonly ask: (input: string, agent: string) => Promise<string | PolicyFailure>
   readonly close: () => Promise<void>
 }
 
@@ -105,7 +106,7 @@ export type PoolOptions = {
   readonly threads: number
   /** ms for one evaluation. */
   readonly deadline: number
-  /** ms that a call may wait for a thread, and how many may wait. */
+  /** ms that a call may wait for a thread, and how many may wait; half of them of one agent. */
   readonly wait: number
   readonly queue: number
   /** ms for loading. */
@@ -117,18 +118,19 @@ export type PoolOptions = {
 /** Threads that serve one policy; one that is ended for its slowness is replaced. */
 export const createPool = (start: Start, options: PoolOptions): Pool => {
   type Waiting = {
+    readonly agent: string
     readonly input: string
     readonly done: (answer: string | PolicyFailure) => void
     readonly timer: NodeJS.Timeout
   }
-  const waiting = new Set<Waiting>()
+  const waiting = createTurns<Waiting>()
   const idle: Isolate[] = []
   const all = new Set<Isolate>()
   let opening = 0
   let closed = false
 
   const refuse = (item: Waiting, failed: PolicyFailure['failed'], detail: string): void => {
-    if (!waiting.delete(item)) return
+    if (!waiting.remove(item.agent, item)) return
     clearTimeout(item.timer)
     item.done({ failed, detail })
   }
@@ -149,7 +151,6 @@ export const createPool = (start: Start, options: PoolOptions): Pool => {
     if (!closed && all.size + opening < options.threads) void open()
   }
   const work = async (isolate: Isolate, item: Waiting): Promise<void> => {
-    waiting.delete(item)
     clearTimeout(item.timer)
     const { answer } = await isolate.ask(item.input, options.deadline)
     item.done(answer)
@@ -161,29 +162,32 @@ export const createPool = (start: Start, options: PoolOptions): Pool => {
     serve()
   }
   const serve = (): void => {
-    for (const item of waiting) {
+    while (waiting.size() > 0) {
       const isolate = idle.pop()
       if (isolate === undefined) return
       if (!isolate.alive()) {
         all.delete(isolate)
         grow()
-        serve()
-        return
+        continue
       }
-      void work(isolate, item)
+      const next = waiting.next()
+      if (next !== null) void work(isolate, next.item)
     }
   }
   for (let i = 0; i < options.threads; i++) grow()
 
   return {
-    ask: (input) =>
+    ask: (input, agent) =>
       new Promise((done) => {
-        if (closed || waiting.size >= options.queue) {
+        const full =
+          waiting.size() >= options.queue || waiting.sizeOf(agent) >= Math.ceil(options.queue / 2)
+        if (closed || full) {
           const detail = closed ? 'this policy was replaced' : 'too many calls wait for the policy'
           done({ failed: 'policy_timeout', detail })
           return
         }
         const item: Waiting = {
+          agent,
           input,
           done,
           timer: setTimeout(
@@ -191,13 +195,16 @@ export const createPool = (start: Start, options: PoolOptions): Pool => {
             options.wait,
           ),
         }
-        waiting.add(item)
+        waiting.add(agent, item)
         grow()
         serve()
       }),
     close: async () => {
       closed = true
-      for (const item of waiting) refuse(item, 'policy_timeout', 'this policy was replaced')
+      for (let left = waiting.next(); left !== null; left = waiting.next()) {
+        clearTimeout(left.item.timer)
+        left.item.done({ failed: 'policy_timeout', detail: 'this policy was replaced' })
+      }
       await Promise.all([...all].map((isolate) => isolate.close()))
     },
   }

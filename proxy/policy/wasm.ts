@@ -176,10 +176,10 @@ export const activate = async (
   return {
     revision: bundle.revision,
     digest,
-    evaluate: (input, repeated = []) => {
+    evaluate: (input, repeated = [], agent = '') => {
       if (pool !== null)
         return pool
-          .ask(whole(input, repeated))
+          .ask(whole(input, repeated), agent)
           .then((answer) => (typeof answer === 'string' ? read(answer) : answer))
       if (instance === null)
         return { failed: 'policy_error', detail: 'the policy trapped and is being started again' }

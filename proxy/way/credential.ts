@@ -7,7 +7,7 @@ import { Problem, type ProblemExtra } from '../problem.ts'
 type Fresh = (
   credential: string,
   connection: Connection,
-  want?: { readonly minGeneration?: number },
+  want?: { readonly minGeneration?: number; readonly agent?: string },
 ) => Promise<{ readonly credential: StoredCredential; readonly refreshed: boolean }>
 
 export type Credentials = {
@@ -16,12 +16,14 @@ export type Credentials = {
     holding: Holding,
     connection: Connection,
     host: string,
+    agent: string,
   ) => Injected | Promise<Injected>
   /** After a 401: a newer generation, or null where none can be had. */
   readonly again: (
     used: Injected,
     connection: Connection,
-    said?: 'status' | 'body',
+    said: 'status' | 'body',
+    agent: string,
   ) => Promise<Injected | null>
 }
 
@@ -70,7 +72,7 @@ export const createCredentials = (deps: {
   const ask = async (
     id: string,
     connection: Connection,
-    want?: { readonly minGeneration: number },
+    want: { readonly minGeneration?: number; readonly agent: string },
   ): Promise<Injected> => {
     try {
       const { credential, refreshed } = await deps.fresh(id, connection, want)
@@ -106,7 +108,7 @@ export const createCredentials = (deps: {
     return answer === 'dead' || (answer === 'unknown' && said === 'body')
   }
   return {
-    take(holding, connection, host) {
+    take(holding, connection, host, agent) {
       // Policy allowed a call that nothing is stored for: the policy is wrong, and nothing leaves.
       if (holding.kind === 'none' || holding.granted === null)
         throw new Problem(
@@ -115,9 +117,11 @@ export const createCredentials = (deps: {
         )
       const known = deps.atHand(holding.credential)
       if (known !== null) return pinned(cached(known, connection), connection, host)
-      return ask(holding.credential, connection).then((taken) => pinned(taken, connection, host))
+      return ask(holding.credential, connection, { agent }).then((taken) =>
+        pinned(taken, connection, host),
+      )
     },
-    async again(used, connection, said = 'status') {
+    async again(used, connection, said, agent) {
       const current = await deps.vault.open(used.credential, { fresh: true })
       if (current === null || current.status !== 'active') return null
       if ((current.host ?? null) !== (used.host ?? null)) return null
@@ -133,7 +137,10 @@ export const createCredentials = (deps: {
       }
       if (young) return null
       try {
-        return await ask(used.credential, connection, { minGeneration: used.generation + 1 })
+        return await ask(used.credential, connection, {
+          minGeneration: used.generation + 1,
+          agent,
+        })
       } catch (error) {
         if (!(error instanceof Problem) || error.code === 'reauthorization_required') throw error
         const seconds = error.extra['retry_after']
@@ -231,7 +238,10 @@ export const lookAgain =
       const connection = deps.connections().get(name)
       if (holding.kind !== 'held' || connection === undefined) return holding
       try {
-        await deps.fresh(holding.credential, connection, { minGeneration: holding.generation + 1 })
+        await deps.fresh(holding.credential, connection, {
+          minGeneration: holding.generation + 1,
+          agent,
+        })
       } catch (error) {
         if (!(error instanceof Problem)) throw error // what a problem says was logged where it failed
       }

@@ -369,7 +369,7 @@ export const createDecide = (
       evaluated((clock.mono() - began) / 1_000)
       return settle(engine, question, answer)
     }
-    const answer = engine.evaluate(...input(question, scopes, held))
+    const answer = engine.evaluate(...input(question, scopes, held), question.principal.agent)
     return answer instanceof Promise ? answer.then(done) : done(answer)
   }
 }

@@ -211,11 +211,13 @@ export const createEvidence = (deps: {
     },
     finished({ id, connection, durationMs, outcome }) {
       const { result, sent, status, bytesIn, bytesOut, credential, masked, unrewritten } = outcome
+      const { stripped, dropped } = outcome
       const written = journal.append(
         'outcome',
         `,"exchange":"${id}","result":"${result}","sent":${sent},"status":${status ?? 'null'},"credential":${usedText(credential, connection)},` +
           `"bytes_in":${bytesIn},"bytes_out":${bytesOut},"duration_ms":${Math.round(durationMs * 10) / 10}` +
-          `${masked > 0 ? `,"masked":${masked}` : ''}${unrewritten ? ',"unrewritten":true' : ''}`,
+          `${masked > 0 ? `,"masked":${masked}` : ''}${unrewritten ? ',"unrewritten":true' : ''}` +
+          `${stripped.length > 0 ? `,"stripped":${quotedList(stripped)}` : ''}${dropped.length > 0 ? `,"dropped":${quotedList(dropped)}` : ''}`,
         // It shares the write of the next decision.
         false,
       )

@@ -12,6 +12,7 @@ import { lacking } from '../wire/scopes.ts'
 import {
   challengeIn,
   createScrubbers,
+  namedTrailers,
   scopesLacking,
   upstreamHeaders,
   type Sifted,
@@ -30,6 +31,10 @@ export type Outcome = {
   readonly masked: number
   /** A URL in the answer was left as it came, because the answer passes `limits.rewritten_body`. */
   readonly unrewritten: boolean
+  /** Trailers of a streamed body, which could not be named before it came: none is sent on. */
+  readonly stripped: readonly string[]
+  /** Trailers of the provider that the agent did not get. */
+  readonly dropped: readonly string[]
 }
 
 export type Job = About & {
@@ -72,10 +77,15 @@ const proxyStatus = (code: ProblemCode, error: string) => ({
   'proxy-status': `deputy; error=${error}; details="${code}"`,
 })
 
+const codeOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return ''
+  if ('code' in error && typeof error.code === 'string') return error.code
+  // undici's parser knows a code for some of its errors only.
+  return error.name === 'HTTPParserError' ? 'HPE_UNKNOWN' : ''
+}
 /** What went wrong on the way to the provider; the cause itself is for the log. */
 const fault = (error: unknown, sent: boolean): Problem => {
-  const code =
-    error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+  const code = codeOf(error)
   const named = (which: ProblemCode, type: string, detail: string): Problem =>
     new Problem(which, detail, { cause: error, headers: proxyStatus(which, type) })
   if (code === 'DEPUTY_ADDRESS_PROHIBITED')
@@ -122,6 +132,7 @@ const OF_THE_PROVIDER: ReadonlySet<ProblemCode> = new Set([
   'answer_not_redactable',
 ])
 
+const NONE: readonly string[] = []
 /** Scopes that a 403 names, that the token lacks and that the connection may ask for; empty: no consent would help. */
 const scopesToAsk = (
   injected: Injected | null,
@@ -211,6 +222,8 @@ export const createForward = (deps: {
     credential: call.credential,
     masked: call.scrubber?.hits() ?? 0,
     unrewritten: call.unrewritten,
+    stripped: call.job.body.bytes === null ? namedTrailers(call.req.rawTrailers) : NONE,
+    dropped: call.dropped,
   })
   /** Ends the call once. false: it had ended before. */
   const settle = (call: Sending, error: string): boolean => {
@@ -376,9 +389,10 @@ export const createForward = (deps: {
           else if (looked === 'unauthorized' && injected !== null)
             retry(started, injected, 'body', () => release(started))
         },
-        onResponseEnd() {
+        onResponseEnd(ended) {
           if (!call.done && !over && peek !== null) release(null)
-          if (!call.done && !over) answers.end(call)
+          const trailers = (ended.rawTrailers ?? []) as readonly (string | Buffer)[]
+          if (!call.done && !over) answers.end(call, trailers)
         },
         onResponseError(_started, error) {
           if (call.done || over) return

@@ -9,7 +9,7 @@ export type Hold = {
   readonly wait: (
     res: ServerResponse,
     body: Body,
-    ms: number,
+    by: { readonly agent: string; readonly ms: number },
     ended: (ms: number, signal: AbortSignal) => Promise<boolean>,
   ) => Promise<boolean>
   readonly count: () => number
@@ -29,6 +29,8 @@ export const asksToWait = (req: IncomingMessage): boolean => askedWait(req.heade
 export const createHold = (options: {
   readonly calls: number
   readonly bytes: number
+  /** What one agent may have of both, from 0 to 1. */
+  readonly share: number
   /** ms */
   readonly max: number
   /** `connect.hold`, ms: for callers that say nothing. */
@@ -37,6 +39,7 @@ export const createHold = (options: {
 }): Hold => {
   const releases = new Set<AbortController>()
   let bytes = 0
+  const held = new Map<string, { calls: number; bytes: number }>()
   let closed = false
   return {
     budget(req, tagExpiresAt) {
@@ -44,7 +47,7 @@ export const createHold = (options: {
       const left = tagExpiresAt === null ? options.max : tagExpiresAt - options.now()
       return Math.max(0, Math.min(wanted, options.max, left))
     },
-    async wait(res, body, ms, ended) {
+    async wait(res, body, { agent, ms }, ended) {
       const size = body.bytes?.length ?? 0
       // Behind a body that was not read nobody sees the caller leave.
       const blind = body.state !== 'none' && body.bytes === null
@@ -57,6 +60,13 @@ export const createHold = (options: {
         bytes + size > options.bytes
       )
         return false
+      const mine = held.get(agent) ?? { calls: 0, bytes: 0 }
+      // The link comes at once, which is more than a refusal, and the others keep their room.
+      const room = mine.calls < options.calls * options.share
+      if (!room || mine.bytes + size > options.bytes * options.share) return false
+      held.set(agent, mine)
+      mine.calls++
+      mine.bytes += size
       const controller = new AbortController()
       const leave = (): void => controller.abort()
       releases.add(controller)
@@ -68,6 +78,9 @@ export const createHold = (options: {
         res.off('close', leave)
         releases.delete(controller)
         bytes -= size
+        mine.calls--
+        mine.bytes -= size
+        if (mine.calls === 0) held.delete(agent)
       }
     },
     count: () => releases.size,

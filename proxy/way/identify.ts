@@ -14,6 +14,7 @@ import { Problem } from '../problem.ts'
 import { validId } from '../wire/canonical.ts'
 import { atPointer } from '../wire/json.ts'
 import { assertOneReading } from '../wire/jwt.ts'
+import { createTagSearch, type TagSearch } from '../wire/tags.ts'
 
 /** Asymmetric only: with a shared secret anybody who verifies could also sign (RFC 8725 3.2). */
 const ALGORITHMS = [
@@ -60,6 +61,8 @@ export type Identify = {
   readonly tagged: (rawHeaders: readonly string[]) => boolean
   /** Under `plain`: the name a body gives, for a request whose headers name nobody; null: they do. */
   readonly named: (id: string, rawHeaders: readonly string[]) => Principal | null
+  /** Finds tags where none belong. */
+  readonly tags: TagSearch
   /** Forgets verified assertions of everybody (a reload). */
   readonly forget: () => void
   readonly close: () => void
@@ -405,6 +408,7 @@ export const createIdentify = (options: {
       const tags = tagsOf(rawHeaders, options.header)
       return tags.header.length > 0 || runIn(tags) !== null ? null : plainly(id)
     },
+    tags: createTagSearch(isTag),
     forget,
     close: () => {
       for (const each of keys.values()) each.close()

@@ -117,10 +117,10 @@ export type Sifted = {
 
 type Judged<R> = { readonly lower: string; readonly rule: R }
 /** Agents and providers repeat the same few header names, so each is judged once. */
-const judging = <R>(ruleOf: (lower: string) => R): ((raw: string) => Judged<R>) =>
+const judging = <R>(ruleOf: (lower: string, raw: string) => R): ((raw: string) => Judged<R>) =>
   remembered((raw) => {
     const lower = raw.toLowerCase()
-    return { lower, rule: ruleOf(lower) }
+    return { lower, rule: ruleOf(lower, raw) }
   })
 
 type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding' | 'range'
@@ -137,17 +137,28 @@ const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
 
 /**
  * Sorts an agent's headers (names and values in turn, as Node's `rawHeaders`, checked by `canonicalHeaders`).
- * Hop-by-hop, nominated, network, browser and deputy's own headers stay behind silently; credentials by name.
+ * Hop-by-hop, nominated, network, browser and deputy's own headers stay behind silently; credentials, and what holds a
+ * tag, by name.
+ * @param holdsTag does a tag stand in this text?
+ * @throws Problem `request_invalid` for a name that holds one
  */
 export const createSift = (
   tagHeader: string,
+  holdsTag: (text: string) => boolean,
 ): ((rawHeaders: readonly string[], provider: Provider) => Sifted) => {
   const tag = tagHeader.toLowerCase()
   const judges = new WeakMap<Provider, (raw: string) => Judged<Rule>>()
   return (rawHeaders, provider) => {
     let judge = judges.get(provider)
     if (judge === undefined) {
-      judge = judging((lower) => ruleOf(lower, tag, provider))
+      judge = judging((lower, raw) => {
+        if (holdsTag(raw))
+          throw new Problem(
+            'request_invalid',
+            'a tag of deputy (a run token or an assertion) is the name of a header: it is a value, and the provider must not see it',
+          )
+        return ruleOf(lower, tag, provider)
+      })
       judges.set(provider, judge)
     }
     const nominated = nominatedHeaders(rawHeaders)
@@ -157,7 +168,7 @@ export const createSift = (
     for (let i = 0; i < rawHeaders.length; i += 2) {
       const value = rawHeaders[i + 1] ?? ''
       const { lower: name, rule } = judge(rawHeaders[i] ?? '')
-      if (rule === 'credential') {
+      if (rule === 'credential' || (rule !== 'drop' && holdsTag(value))) {
         const said = evidenceName(name)
         stripped ??= []
         if (!stripped.includes(said)) stripped.push(said)
@@ -293,6 +304,54 @@ export const answerHeaders = (
     if (edit(name, 'name') === name) kept.push(name, edit(section[2 * i + 1] ?? '', rule))
   })
   return kept
+}
+
+/** What a trailer may not say (RFC 9110 6.5.1): how to frame, route, cache, read or believe what came before it. */
+const NEVER_TRAILS =
+  /auth|cookie|token|session|secret|^(?:content-(?!digest$|md5$)|if-|x-(?:forwarded|original)-|sec-)|^(?:host|age|cache-control|date|expires|vary|warning|retry-after|range|te|expect|etag|last-modified|refresh|accept-ranges|max-forwards)$/
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$/
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+/** As `header:x` for what was not sent on; a name that could be a token is not repeated. */
+const trailerName = (name: string): string =>
+  name.length > 40 || /dpr_|eyj/i.test(name)
+    ? 'trailer:[redacted]'
+    : evidenceName(name.toLowerCase(), 'trailer')
+
+/** Names of an agent's trailers, each once. None is sent on: the transport has no way to. */
+export const namedTrailers = (rawTrailers: readonly string[]): readonly string[] => [
+  ...new Set(rawTrailers.flatMap((name, i) => (i % 2 === 0 ? [trailerName(name)] : []))),
+]
+
+/**
+ * A provider's trailers: those that the agent gets, and the names of the others.
+ * @param changed the body changed: a digest of it is not true any more
+ * @param edit what may be repeated of a text
+ */
+export const answerTrailers = (
+  raw: readonly (string | Buffer)[],
+  changed: boolean,
+  edit: (text: string) => string,
+): {
+  readonly kept: readonly [string, string][]
+  readonly dropped: readonly string[]
+} => {
+  const kept: [string, string][] = []
+  const dropped = new Set<string>()
+  for (let i = 0; i < raw.length; i += 2) {
+    const [name, value] = [latin1(raw[i]), latin1(raw[i + 1]).trim()]
+    const lower = name.toLowerCase()
+    const rule = answerRule(lower)
+    const harmless =
+      (rule === 'keep' || (rule === 'rewritten' && !changed)) &&
+      TOKEN.test(name) &&
+      VALUE.test(value) &&
+      !NEVER_TRAILS.test(lower)
+    if (edit(name) !== name) dropped.add('trailer:[redacted]')
+    else if (harmless) kept.push([name, edit(value)])
+    else dropped.add(trailerName(name))
+  }
+  return { kept, dropped: [...dropped] }
 }
 
 /** Watches answers for the injected token; what the search needs is made once for each token. */

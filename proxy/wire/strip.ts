@@ -126,7 +126,10 @@ export const strippedHeaders = (
 }
 
 /** The agent chose this name: it may be long. */
-export const evidenceName = (header: string): string => `header:${header.slice(0, 64)}`
+export const evidenceName = (
+  name: string,
+  place: 'header' | 'query' | 'trailer' = 'header',
+): string => `${place}:${name.slice(0, 64)}`
 
 // PHP and its like read `access.token`, `access token` and `access[token` as `access_token`, and `token[]` as `token`.
 const PLAIN_NAME = /^[0-9a-z_]+$/

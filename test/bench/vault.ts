@@ -132,7 +132,7 @@ const fetcher = (vault: Vault) => {
     // As pep.ts does: what is at hand is not waited for.
     const looked = vault.look(personOf(i), 'github', AGENT)
     const holding = looked instanceof Promise ? await looked : looked
-    const taken = credentials.take(holding, connection, HOST)
+    const taken = credentials.take(holding, connection, HOST, AGENT)
     return (taken instanceof Promise ? await taken : taken).token.reveal()
   }
 }

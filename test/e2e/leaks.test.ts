@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { createServer as createHttpServer } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -34,7 +35,17 @@ const SECRETS = {
   forgedPath: 'cnryforgedpath7Qz9Kf2LmW8pTr4VbxxxxYYYY1234',
   foreignBearer: canary('operator-like'),
   providerError: canary('provider-error-description'),
+  forgedRun: `dpr_${'cnryRun7Qz9Kf2LmW8pTr4Vb'.padEnd(43, 'x')}`,
 }
+/** Each character as JSON, URLs or HTML may escape it. */
+const ESCAPES = [
+  (hex: string) => `\\u00${hex}`,
+  (hex: string) => `%${hex}`,
+  (hex: string) => `%${hex.toUpperCase()}`,
+  (hex: string) => `&#x${hex};`,
+] as const
+const escapeEach = (text: string, escape: (hex: string) => string): string =>
+  [...Buffer.from(text)].map((byte) => escape(byte.toString(16).padStart(2, '0'))).join('')
 /** Every way in which a secret may have been written down. */
 const spellings = (secret: string): readonly Buffer[] => {
   const bytes = Buffer.from(secret)
@@ -56,10 +67,13 @@ const spellings = (secret: string): readonly Buffer[] => {
       encodeURIComponent(secret),
       JSON.stringify(secret).slice(1, -1),
       new URLSearchParams([['', secret]]).toString().slice(1),
+      ...ESCAPES.map((escape) => escapeEach(secret, escape)),
     ]),
   ].map((text) => Buffer.from(text))
 }
 
+/** Their grants cannot be renewed. */
+const DEAD = ['carol', 'dave', 'erin', 'frank', 'grace', 'heidi', 'ivan', 'judy']
 let upstream: Upstream
 let provider: AuthServer
 let idp: AuthServer
@@ -127,7 +141,7 @@ beforeAll(async () => {
   const [acme] = providersAt(upstream.origin)
   const setup = {
     upstream: upstream.origin,
-    people: ['alice', 'bob', 'carol', 'dave', 'erin'].map((id) => ({
+    people: ['alice', 'bob', ...DEAD].map((id) => ({
       id,
       realm: 'corp',
       groups: ['staff'],
@@ -142,7 +156,7 @@ beforeAll(async () => {
         expiresIn: 86_400,
       },
       // Each of them fails at the token endpoint in a way of its own.
-      ...['carol', 'dave', 'erin'].map((id) => ({
+      ...DEAD.map((id) => ({
         person: { tenant: 'default', realm: 'corp', id },
         agent: 'agent',
         token: SECRETS.deadAccess,
@@ -316,6 +330,19 @@ describe('a day in the life', () => {
     ).toBe(400)
     // From here on the provider repeats nothing of the call.
     upstream.handle = (_seen, res) => void res.end('ok')
+    // A run token where it is no tag.
+    for (const [target, header] of [
+      ['/api.acme.test/a', `X-Note: ${SECRETS.forgedRun}`],
+      ['/api.acme.test/a', `User-Agent: sdk (${SECRETS.forgedRun})`],
+      [`/api.acme.test/a?note=${SECRETS.forgedRun}`, 'Accept: */*'],
+    ] as const)
+      expect((await call(target, bob, [header])).status).toBe(200)
+    for (const [target, header] of [
+      ['/api.acme.test/a', `${SECRETS.forgedRun}: 1`],
+      [`/api.acme.test/a/${SECRETS.forgedRun}`, 'Accept: */*'],
+      [`/api.acme.test/a?${SECRETS.forgedRun}=1`, 'Accept: */*'],
+    ] as const)
+      expect((await call(target, bob, [header])).status).toBe(400)
     // A segment that the definition calls secret, and one that looks like a credential.
     expect((await call(`/api.acme.test/hooks/${SECRETS.forgedPath}`, bob)).status).toBe(200)
     expect((await call(`/api.acme.test/x/${SECRETS.forgedPath}`, bob)).status).toBe(200)
@@ -349,6 +376,32 @@ describe('a day in the life', () => {
     expect((await call('/api.acme.test/a', bob)).status).toBe(500)
     upstream.handle = (_seen, res) => void res.socket?.destroy()
     expect((await call('/api.acme.test/a', bob)).status).toBe(502)
+    const zipped = gzipSync(`{"a":"${SECRETS.access}"}`)
+    for (const [status, head, body] of [
+      [
+        403,
+        `401 X\r\nWWW-Authenticate: Bearer error="insufficient_user_authentication", acr_values="${SECRETS.access}"`,
+        '',
+      ],
+      [
+        403,
+        `403 X\r\nWWW-Authenticate: Bearer error="insufficient_scope", scope="${SECRETS.access}"`,
+        '',
+      ],
+      [200, `200 X\r\nx-${encodeURIComponent(SECRETS.access)}: 1`, 'ok'],
+      [200, `200 X\r\nX-Echo: ${Buffer.from(`user:${SECRETS.access}`).toString('base64')}`, 'ok'],
+      [200, '200 X\r\nContent-Encoding: identity\r\nContent-Encoding: gzip', zipped],
+      [502, '200 X\r\nContent-Encoding: compress', SECRETS.access],
+      [200, '200 X', Buffer.from(`{"me":"${SECRETS.access}"}`).toString('base64')],
+      ...ESCAPES.map((escape) => [200, '200 X', escapeEach(SECRETS.access, escape)] as const),
+    ] as const) {
+      upstream.handle = (_seen, res) => {
+        const length = Buffer.byteLength(body)
+        res.socket?.write(`HTTP/1.1 ${head}\r\nContent-Length: ${length}\r\n\r\n`)
+        res.socket?.end(body)
+      }
+      expect([head, (await call('/api.acme.test/a', bob)).status]).toEqual([head, status])
+    }
     upstream.handle = null
   })
   test('a refresh, and one whose failure quotes everything it was sent', async () => {
@@ -382,7 +435,29 @@ describe('a day in the life', () => {
         (await call('/api.acme.test/a', await assertionOf(person))).status,
       ).toBeGreaterThanOrEqual(400)
     }
-    expect(upstream.refreshes.length).toBeGreaterThanOrEqual(4)
+    // The same in words and spellings that no plain search finds.
+    const spelled: readonly ((text: string) => object)[] = [
+      ...ESCAPES.map((escape) => (text: string) => ({
+        error: 'invalid_request',
+        error_description: `no: ${escapeEach(text, escape)}`,
+        error_uri: `https://x.test/${escapeEach(text, escape)}`,
+      })),
+      (text) => ({
+        error: Buffer.from(text).toString('base64url').slice(0, 64),
+        error_description: Buffer.from(`u:${text}`).toString('base64'),
+        claims: JSON.stringify({ access_token: { acr: { value: text } } }),
+        suberror: 'interaction_required',
+      }),
+    ]
+    for (const [i, say] of spelled.entries()) {
+      upstream.token = (form, res) =>
+        void res
+          .writeHead(400, { 'content-type': 'application/json' })
+          .end(JSON.stringify(say(form.get('refresh_token') ?? '')))
+      const { status } = await call('/api.acme.test/a', await assertionOf(DEAD[i + 3] ?? ''))
+      expect(status).toBeGreaterThanOrEqual(400)
+    }
+    expect(upstream.refreshes.length).toBeGreaterThanOrEqual(9)
     upstream.token = null
   })
   test('a consent, with everything that went through the browser', async () => {

@@ -332,6 +332,47 @@ describe('the answer', () => {
       'the-refresh',
     )
   })
+  const odd = 'r1/t+x=9'
+  test.each([
+    ['\\u', (text: string) => text.replaceAll(/./g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`)],
+    ['%', (text: string) => text.replaceAll(/./g, (c) => `%${c.charCodeAt(0).toString(16)}`)],
+    ['&#', (text: string) => text.replaceAll(/./g, (c) => `&#${c.charCodeAt(0)};`)],
+    ['base64', (text: string) => Buffer.from(`me:${text}`).toString('base64url')],
+  ])('nor where it is spelt with %s, in any word', async (_how, spell) => {
+    const quoted = spell(odd)
+    const body = JSON.stringify({
+      error: quoted.replaceAll('=', ''),
+      error_description: `no: ${quoted}`,
+      suberror: 'interaction_required',
+      claims: JSON.stringify({ a: quoted }),
+    })
+    const { url } = await scripted((response) => void response.writeHead(400).end(body))
+    const answer = await client.refresh(connectionOf({ token: url }), secret(odd))
+    expect(answer).toMatchObject({ kind: 'step' })
+    expect(answer).not.toHaveProperty('claims')
+    expect(JSON.stringify(answer)).not.toContain(quoted.slice(0, 8))
+  })
+  test('a good answer that quotes a token as scope or account keeps it nowhere', async () => {
+    const { url } = await scripted((response, { url: path }) => {
+      const token = { access_token: 'the-new-access', refresh_token: 'the-new-refresh' }
+      response.end(
+        JSON.stringify(
+          path === '/me'
+            ? { id: '1', name: 'Bearer the-new-access' }
+            : { ...token, scope: 'notes the-new-refresh the-refresh-token' },
+        ),
+      )
+    })
+    const base = connectionOf({ token: url, userinfo: `${new URL(url).origin}/me` })
+    const account = { from: 'userinfo', id: '/id', label: '/name' } as const
+    const connection = { ...base, provider: { ...base.provider, account } }
+    const answer = await client.refresh(connection, rt)
+    expect(answer).toMatchObject({ kind: 'tokens', tokens: { scopes: ['notes'] } })
+    await expect(client.userinfo(connection, secret('the-new-access'))).rejects.toThrow(
+      'did not say whose account',
+    )
+    expect(await client.userinfo(connection, secret('another'))).toMatchObject({ id: '1' })
+  })
 })
 
 describe('revocation', () => {

@@ -40,6 +40,7 @@ const server = createServer()
 beforeAll(async () => {
   house = await startConsent()
   const app = createAuthApi({
+    polls: { enter: () => () => undefined },
     identify: async (rawHeaders) => {
       const who = TAGS.get(slot(rawHeaders) ?? '')
       if (who === undefined) throw new Problem('unauthenticated', 'the call has no tag')

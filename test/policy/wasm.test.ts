@@ -293,6 +293,19 @@ describe('a slow policy', () => {
     expect(failed(await engine.evaluate('{}'))).toBe('policy_timeout')
   })
 
+  test('serves agents in turn: one that asks much keeps no other waiting', async () => {
+    const engine = await activate(await fixture('slow'), none, { ...deps, deadline: 300 })
+    const order: string[] = []
+    const ask = async (agent: string): Promise<void> => {
+      await engine.evaluate('{}', [], agent)
+      order.push(agent)
+    }
+    await Promise.all([...Array.from({ length: 40 }, () => ask('much')), ask('other')])
+    expect(order).toHaveLength(41)
+    expect(order.indexOf('other')).toBeLessThan(8)
+    await engine.close()
+  })
+
   test('that shows it only when it serves moves to threads after one slow call; a thread that was only kept waiting does not count', async () => {
     said.length = 0
     let now = 0

@@ -7,7 +7,7 @@ import type { Body } from '../../proxy/way/inspect.ts'
 
 const NOW = 1_000_000
 const make = (more: Partial<Parameters<typeof createHold>[0]> = {}) =>
-  createHold({ calls: 2, bytes: 100, max: 60_000, unasked: 0, now: () => NOW, ...more })
+  createHold({ calls: 2, bytes: 100, share: 1, max: 60_000, unasked: 0, now: () => NOW, ...more })
 const asking = (...prefer: readonly string[]): IncomingMessage =>
   ({
     headers: prefer.length === 0 ? {} : { prefer: prefer.length === 1 ? prefer[0] : prefer },
@@ -59,10 +59,14 @@ describe('who waits', () => {
     readonly body?: Body
     readonly res?: ServerResponse
     readonly ms?: number
+    readonly agent?: string
     readonly hold?: ReturnType<typeof createHold>
   }): Promise<boolean> =>
-    (more.hold ?? make()).wait(more.res ?? response(), more.body ?? NONE, more.ms ?? 1, () =>
-      Promise.resolve(true),
+    (more.hold ?? make()).wait(
+      more.res ?? response(),
+      more.body ?? NONE,
+      { agent: more.agent ?? 'a', ms: more.ms ?? 1 },
+      () => Promise.resolve(true),
     )
 
   test('a call without a body, and one whose body was read', async () => {
@@ -81,9 +85,9 @@ describe('who waits', () => {
   test('nor one more than the limits of calls and of bytes, which come free again', async () => {
     const hold = make()
     const [one, two] = [person(), person()]
-    const first = hold.wait(response(), body('parsed', 60), 1, one.ended)
+    const first = hold.wait(response(), body('parsed', 60), { agent: 'a', ms: 1 }, one.ended)
     expect(await waits({ hold, body: body('parsed', 41) })).toBe(false)
-    const second = hold.wait(response(), body('parsed', 40), 1, two.ended)
+    const second = hold.wait(response(), body('parsed', 40), { agent: 'a', ms: 1 }, two.ended)
     expect(hold.count()).toBe(2)
     expect(await waits({ hold })).toBe(false)
     one.answer(true)
@@ -95,12 +99,32 @@ describe('who waits', () => {
   })
 })
 
+test('of both limits one agent has its share, and gives it back', async () => {
+  const hold = make({ calls: 4, share: 0.5 })
+  const [one, two] = [person(), person()]
+  const by = { agent: 'a', ms: 1 }
+  const first = hold.wait(response(), body('parsed', 30), by, one.ended)
+  const wait = (agent: string, size: number): Promise<boolean> =>
+    hold.wait(response(), body('parsed', size), { agent, ms: 1 }, () => Promise.resolve(true))
+  expect(await Promise.all([wait('a', 21), wait('b', 50), wait('a', 20)])).toEqual([
+    false,
+    true,
+    true,
+  ])
+  const second = hold.wait(response(), body('parsed', 0), by, two.ended)
+  expect(await Promise.all([wait('a', 0), wait('b', 0)])).toEqual([false, true])
+  one.answer(true)
+  two.answer(true)
+  await Promise.all([first, second])
+  expect(await wait('a', 50)).toBe(true)
+})
+
 describe('what ends it', () => {
   test('the caller, who is listened to no longer than the call waits', async () => {
     const hold = make()
     const res = response()
     const waiting = person()
-    const held = hold.wait(res, NONE, 1, waiting.ended)
+    const held = hold.wait(res, NONE, { agent: 'a', ms: 1 }, waiting.ended)
     expect(res.listenerCount('close')).toBe(1)
     res.emit('close')
     // Even a yes that comes at that moment is of no use to anybody.
@@ -110,19 +134,25 @@ describe('what ends it', () => {
   })
   test('a failure, which takes up no room afterwards', async () => {
     const hold = make({ calls: 1 })
-    const held = hold.wait(response(), body('parsed', 100), 1, () => Promise.reject(new Error('x')))
+    const held = hold.wait(response(), body('parsed', 100), { agent: 'a', ms: 1 }, () =>
+      Promise.reject(new Error('x')),
+    )
     await expect(held).rejects.toThrow('x')
     expect(hold.count()).toBe(0)
-    expect(await hold.wait(response(), body('parsed', 100), 1, () => Promise.resolve(true))).toBe(
-      true,
-    )
+    expect(
+      await hold.wait(response(), body('parsed', 100), { agent: 'a', ms: 1 }, () =>
+        Promise.resolve(true),
+      ),
+    ).toBe(true)
   })
   test('shutdown, after which nothing is held any more', async () => {
     const hold = make()
     const waiting = person()
-    const held = hold.wait(response(), NONE, 1, waiting.ended)
+    const held = hold.wait(response(), NONE, { agent: 'a', ms: 1 }, waiting.ended)
     hold.release()
     expect(await held).toBe(false)
-    expect(await hold.wait(response(), NONE, 1, () => Promise.resolve(true))).toBe(false)
+    expect(
+      await hold.wait(response(), NONE, { agent: 'a', ms: 1 }, () => Promise.resolve(true)),
+    ).toBe(false)
   })
 })

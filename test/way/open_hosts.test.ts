@@ -102,15 +102,22 @@ test('the token goes to the person’s own host only, before and after a 401', a
     scopes: [],
     granted: [],
   } as const
-  const taken: Injected = await credentials.take(held, connection('crm'), 'acme.my.crm.example')
+  const taken: Injected = await credentials.take(
+    held,
+    connection('crm'),
+    'acme.my.crm.example',
+    'a',
+  )
   expect(taken.host).toBe('acme.my.crm.example')
   for (const host of ['globex.my.crm.example', 'ACME.my.crm.example', ''])
-    await expect(credentials.take(held, connection('crm'), host)).rejects.toMatchObject({
+    await expect(credentials.take(held, connection('crm'), host, 'a')).rejects.toMatchObject({
       code: 'route_not_found',
     })
   // Connected anew meanwhile, at another host: what was routed to the old one gets no new token.
   now = { ...stored, generation: 2, host: 'globex.my.crm.example' }
-  expect(await credentials.again(taken, connection('crm'))).toBeNull()
+  expect(await credentials.again(taken, connection('crm'), 'status', 'a')).toBeNull()
   now = { ...stored, generation: 2 }
-  expect(await credentials.again(taken, connection('crm'))).toMatchObject({ generation: 2 })
+  expect(await credentials.again(taken, connection('crm'), 'status', 'a')).toMatchObject({
+    generation: 2,
+  })
 })

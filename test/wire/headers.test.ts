@@ -23,7 +23,7 @@ const TOKEN = 'gho_16C7e42F292c6912E7710c838347Ae178B4a'
 type More = Partial<UpstreamInput> & { readonly tagHeader?: string }
 
 const send = (rawHeaders: readonly string[], { tagHeader = 'Deputy-User', ...more }: More = {}) => {
-  const sifted = createSift(tagHeader)(rawHeaders, more.provider ?? provider)
+  const sifted = createSift(tagHeader, () => false)(rawHeaders, more.provider ?? provider)
   const headers = upstreamHeaders({
     sifted,
     host: 'api.acme.example',

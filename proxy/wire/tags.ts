@@ -1,0 +1,77 @@
+// A tag in a place where it is none: it would leave with the call, and whoever reads it there could speak for its user.
+import type { Target } from '../model.ts'
+import { Problem } from '../problem.ts'
+import { evidenceName } from './strip.ts'
+
+export type TagSearch = {
+  /** Does a run token stand in this text, or an assertion that is meant for us? Escaped and as Basic too. */
+  readonly holds: (text: string) => boolean
+  /**
+   * The target without query parameters that hold a tag.
+   * @throws Problem `request_invalid`: one stands in the path or in a parameter's name, where nothing can be cut out
+   */
+  readonly target: (target: Target) => {
+    readonly target: Target
+    readonly stripped: readonly string[]
+  }
+  /** @throws Problem `credential_in_body` */
+  readonly body: (bytes: Buffer) => void
+}
+
+/**
+ * A run token, or the seal of an address (wire/address_tag). Whole ones have 43 characters and more after the prefix; a
+ * file may well be called `dpr_notes`.
+ */
+const RUN = /dp[rs]_[\w-]{20}/
+/** JSON in base64url begins so, and with it every JWT that is made by a library. */
+const JWT = /eyJ[\w-]+\.[\w-]+\.[\w-]*/g
+const SHORTEST = 24
+/** One look at what nearly every text has none of: a beginning, one of its characters as URLs and JSON escape it, Basic. */
+const SUSPECT = /dp[rs]_|eyJ|(?:%|\\u00)(?:2e|4a|5f|6[45]|7[029])|basic /i
+const ESCAPE = /(?:%|\\u00)([0-9a-f]{2})/gi
+const BASIC = /basic +([\w+/=-]+)/gi
+const NONE: readonly string[] = []
+
+const unescaped = (text: string): string =>
+  text.replaceAll(ESCAPE, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)))
+const pairs = (text: string): readonly string[] =>
+  [...text.matchAll(BASIC)].map(([, pair = '']) => Buffer.from(pair, 'base64').toString('latin1'))
+
+/** @param isAssertion is this JWT of a configured issuer, and meant for us? */
+export const createTagSearch = (isAssertion: (jwt: string) => boolean): TagSearch => {
+  const bare = (text: string): boolean =>
+    RUN.test(text) || (text.match(JWT) ?? NONE).some(isAssertion)
+  const holds = (text: string): boolean =>
+    text.length >= SHORTEST &&
+    SUSPECT.test(text) &&
+    [text, unescaped(text), ...pairs(text)].some(bare)
+  return {
+    holds,
+    target(target) {
+      if (target.segments.some(holds))
+        throw new Problem(
+          'request_invalid',
+          'a tag of deputy (a run token or an assertion) stands in the path: it belongs into a header, and the provider must not see it',
+        )
+      let stripped: Set<string> | null = null
+      for (const { name, value } of target.query) {
+        if (holds(name))
+          throw new Problem(
+            'request_invalid',
+            'a tag of deputy (a run token or an assertion) is the name of a query parameter: it belongs into a header, and the provider must not see it',
+          )
+        if (holds(value)) (stripped ??= new Set()).add(evidenceName(name, 'query'))
+      }
+      if (stripped === null) return { target, stripped: NONE }
+      const query = target.query.filter(({ value }) => !holds(value))
+      return { target: { ...target, query }, stripped: [...stripped] }
+    },
+    body(bytes) {
+      if (holds(bytes.toString('latin1')))
+        throw new Problem(
+          'credential_in_body',
+          'a tag of deputy (a run token or an assertion) stands in the body: it belongs into a header, and the provider must not see it',
+        )
+    },
+  }
+}

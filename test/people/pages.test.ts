@@ -259,7 +259,7 @@ test('every scope that a shipped definition names has words, and they are its ow
         ...(one.scopeKnown ?? []),
         ...[...(one.scopeReach ?? [])].flat(2),
         ...(SCOPES.get(one.id) ?? '').split(',').filter((scope) => scope !== ''),
-      ].map((scope) => scope.replaceAll("'", '').trim())
+      ].map((scope) => scope.replaceAll(/['"]/g, '').trim())
       for (const scope of new Set(named))
         expect(hasWords(one, scope), `${one.id}: ${scope}`).toBe(true)
     }

@@ -179,6 +179,8 @@ export type Provider = {
   readonly scopeKnown?: readonly string[] | null
   /** Scopes that contain others, or have two names (wire/scopes); null or absent: none. */
   readonly scopeReach?: ReadonlyMap<string, readonly string[]> | null
+  /** Scope → what it lets an agent do, in words for the person who is asked. Absent: none has words. */
+  readonly scopeWords?: ReadonlyMap<string, string>
   /** Answers that mean 401 whatever their status; null or absent: none. */
   readonly unauthorized?: Unauthorized | null
   /** Requests that name the scopes once more. */

@@ -1,4 +1,5 @@
 // Files → what a call decides by: keys, issuers, people, policy, tables of hosts and operations; every problem at once.
+import { readFile } from 'node:fs/promises'
 import { uptime } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createClock, type GuardedClock } from './clock.ts'
@@ -7,6 +8,7 @@ import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import { openFileDirectory, type Directory } from './directory/file.ts'
 import { readText, tryFolder } from './files.ts'
+import { readLogo, type Logo } from './config/logo.ts'
 import type { Clock, Connection, Log, PolicyEngine } from './model.ts'
 import { createDial } from './net/dial.ts'
 import type { Snapshot } from './exchange.ts'
@@ -24,6 +26,7 @@ export type Parts = {
   readonly issuers: readonly Issuer[]
   readonly directory: Directory | null
   readonly ca: string | null
+  readonly logo: Logo | null
 }
 
 /** Looked up at each question: that is how a test moves them. */
@@ -163,6 +166,15 @@ export const prepare = async (
     config.upstream.ca === undefined
       ? null
       : await attempt('upstream.ca', () => readText(at(config.upstream.ca ?? '')))
+  const logoFile = config.connect.brand?.logo
+  const logo =
+    logoFile === undefined
+      ? null
+      : await attempt('connect.brand.logo', async () => {
+          const read = readLogo(await readFile(at(logoFile)))
+          if (typeof read === 'string') throw new Error(`${logoFile} ${read}`)
+          return read
+        })
   const { entitlements, identity } = config
   const realm = identity.trust === 'plain' ? identity.realm : (issuers[0]?.realm ?? '')
   const directory =
@@ -202,7 +214,7 @@ export const prepare = async (
     await policy?.close()
     return { problems }
   }
-  return { parts: { ring, policy, issuers: known, directory, ca } }
+  return { parts: { ring, policy, issuers: known, directory, ca, logo } }
 }
 
 /** The tables that one call decides by. */

@@ -31,6 +31,7 @@ import { closeEnds } from './observe/ends.ts'
 import { openJournal, sinksOf } from './observe/journal.ts'
 import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
+import type { Logo } from './config/logo.ts'
 import type { createOperatorsApi } from './people/operators.ts'
 import { createPermit } from './people/permit.ts'
 import { createPep } from './pep.ts'
@@ -154,7 +155,7 @@ export const serve = async (
       policy: (engine) => told.policy(engine),
     })
     if ('problems' in prepared) throw new Error(prepared.problems.join('\n'))
-    const { ring, policy, issuers, directory, ca } = prepared.parts
+    const { ring, policy, issuers, directory, ca, logo } = prepared.parts
     opened.push(
       () => policy.close(),
       () => directory?.close(),
@@ -391,6 +392,7 @@ export const serve = async (
         revoke: revoker.revoke,
         connections,
         returnTo: config.connect.return_to,
+        brand: brandOf(config, logo),
         onEvent,
         log,
       }
@@ -780,6 +782,14 @@ const watchClock = (clock: GuardedClock, log: Log): (() => void) => {
 
 const DAY_MS = 86_400_000
 /** When evidence files are closed, and how long they are kept after. */
+/** Whose pages these are, as the pages take it. */
+const brandOf = ({ connect: { brand } }: Config, logo: Logo | null) =>
+  brand === undefined
+    ? null
+    : {
+        words: { name: brand.name, logo: logo !== null, support: brand.support ?? null },
+        logo,
+      }
 const rotationOf = ({ rotate, retention }: Config['audit']) =>
   rotate === 'off'
     ? {}

@@ -6,7 +6,8 @@ import { readYaml, shipped } from '../config/load.ts'
 import { keygen } from './keys.ts'
 
 /** What most begin with; for others the catalogue tells (`deputy providers show`). */
-const SCOPES: ReadonlyMap<string, string> = new Map([
+/** Provider → the scopes that a first configuration names. */
+export const SCOPES: ReadonlyMap<string, string> = new Map([
   ['github', ' repo, "read:org" '],
   ['gitea', ' "read:user", "write:issue", "write:repository" '],
 ])

@@ -151,6 +151,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     scopeWhole: d.scope?.whole ?? false,
     scopeKnown: d.scope?.known ?? null,
     scopeReach: d.scope === null ? null : scopeReach(d.scope.implies, d.scope.aliases),
+    scopeWords: new Map(Object.entries(d.scopes)),
     unauthorized: d.unauthorized,
     scopeRepeat: d.scope?.repeat ?? [],
     authorizeParams: d.authorize_params,

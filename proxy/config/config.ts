@@ -240,6 +240,19 @@ const connect = z.strictObject({
   url: origin.optional(),
   hold: duration.default(0),
   link_ttl: duration.default(UNITS.d),
+  /** Whose pages these are. */
+  brand: z
+    .strictObject({
+      name: text,
+      logo: text.optional(),
+      support: text
+        .refine(
+          (value) => /^(?:https:|mailto:)$/.test(URL.parse(value)?.protocol ?? ''),
+          'must be an address that begins with https:// or mailto:',
+        )
+        .optional(),
+    })
+    .optional(),
   return_to: z.array(origin).default([]),
   sign_in: z.union([z.literal('local'), oidcPages]).optional(),
   verifier: z.strictObject({ url, key: bearer }).optional(),

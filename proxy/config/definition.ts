@@ -253,6 +253,7 @@ export const definition = z.strictObject({
   token_format: z.enum(['form', 'json']).default('form'),
   pkce: z.boolean().default(true),
   scope: scope.prefault({}),
+  scopes: z.record(line, line).default({}),
   authorize_params: params,
   token_params: params,
   account: account.default(null),

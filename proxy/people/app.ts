@@ -1,5 +1,5 @@
 // The connect listener: links, sign-in, the provider's answer. GET changes nothing that a link preview could reach.
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { Hono } from 'hono'
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
@@ -14,7 +14,8 @@ import type { ProblemCode } from '../problem.ts'
 import { createConnections, type ConnectionsDeps } from './connections.ts'
 import { createDoor, visitAt, type DoorDeps } from './door.ts'
 import { createFrame } from './frame.ts'
-import { STYLE } from './markup.ts'
+import type { Logo } from '../config/logo.ts'
+import { STYLE, type Brand } from './markup.ts'
 import * as pages from './pages.ts'
 import type { Env } from './rest.ts'
 
@@ -30,6 +31,8 @@ export type ConnectDeps = DoorDeps &
     readonly session: SessionDeps
     /** Origins that `next_uri` may name. */
     readonly returnTo: readonly string[]
+    /** `connect.brand`, and the mark itself; null or absent: the pages bear nobody's. */
+    readonly brand?: { readonly words: Brand; readonly logo: Logo | null } | null
     readonly log: Log
   }
 
@@ -47,7 +50,7 @@ type After =
 export const createConnectApp = (deps: ConnectDeps): Hono => {
   const { flows, signIn, connections } = deps
   const { publicUrl } = deps.session
-  const frame = createFrame(deps.session)
+  const frame = createFrame({ ...deps.session, brand: deps.brand?.words ?? null })
   const { show, see, setCookie, reader, cookies, crossSite } = frame
   const door = createDoor(deps, frame)
   const app = new Hono()
@@ -72,16 +75,17 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       : null
 
   const ended = (c: Context, flow: Flow, account: string | null): Response | Promise<Response> => {
+    const { hash } = flow
     if (flow.status === 'completed') return done(c, flow, account)
     const name = connections().get(flow.connection)?.provider.name ?? flow.connection
-    if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403)
+    if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403, hash)
     if (flow.failure === 'denied') return show(c, pages.deniedPage())
-    if (flow.failure === 'account_mismatch') return show(c, pages.mismatchPage(name), 409)
-    if (flow.failure === 'admin_required') return show(c, pages.adminPage(name), 403)
-    if (flow.failure === 'sign_in_required') return show(c, pages.strongerPage(name), 403)
-    if (flow.failure === 'client_refused') return show(c, pages.clientRefusedPage(name), 502)
-    if (flow.failure === 'provider_error') return show(c, pages.providerErrorPage(name), 502)
-    return show(c, pages.expiredPage(), 410)
+    if (flow.failure === 'account_mismatch') return show(c, pages.mismatchPage(name), 409, hash)
+    if (flow.failure === 'admin_required') return show(c, pages.adminPage(name), 403, hash)
+    if (flow.failure === 'sign_in_required') return show(c, pages.strongerPage(name), 403, hash)
+    if (flow.failure === 'client_refused') return show(c, pages.clientRefusedPage(name), 502, hash)
+    if (flow.failure === 'provider_error') return show(c, pages.providerErrorPage(name), 502, hash)
+    return show(c, pages.expiredPage(), 410, hash)
   }
 
   /** The browser is bound by its cookie; nobody says yet that it is the flow's person who sits there. */
@@ -122,7 +126,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       await mismatch(c, flow, session)
       // Ended here, so that the same link asks again who is there.
       setCookie(c, await signIn.end(session))
-      return show(c, pages.wrongPersonPage(), 403)
+      return show(c, pages.wrongPersonPage(), 403, flow.hash)
     }
     return { flow, session }
   }
@@ -156,6 +160,14 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   app.get('/style.css', (c) => {
     c.header('Cache-Control', 'public, max-age=3600')
     return c.body(STYLE, 200, { 'Content-Type': 'text/css; charset=utf-8' })
+  })
+  app.get('/logo', (c) => {
+    const logo = deps.brand?.logo ?? null
+    if (logo === null) return show(c, pages.notFoundPage(), 404)
+    c.header('Cache-Control', 'public, max-age=3600')
+    // Opened on its own an SVG is a document: sandboxed, it runs nothing and loads nothing.
+    c.header('Content-Security-Policy', "default-src 'none'; style-src 'unsafe-inline'; sandbox")
+    return c.body(logo.bytes, 200, { 'Content-Type': logo.type })
   })
   app.get('/problems/:code', (c) => {
     const code = c.req.param('code')
@@ -235,7 +247,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       // It did not take the request, or nobody knows where it is: the link stays good.
       if (!(error instanceof Problem) || error.code !== 'credential_unavailable') throw error
       deps.log.error({ connection: flow.connection, reason: error.message }, 'nobody can connect')
-      return show(c, pages.providerErrorPage(name), 502)
+      return show(c, pages.providerErrorPage(name), 502, flow.hash)
     }
   })
 
@@ -318,8 +330,12 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     // The provider did not take the request that was pushed to it (RFC 9126).
     if (code === 'credential_unavailable')
       return show(c, pages.providerErrorPage('The provider'), 502)
-    deps.log.error({ err: { name: error.name, message: error.message } }, 'a page failed')
-    return show(c, pages.failurePage(), 500)
+    const reference = randomUUID()
+    deps.log.error(
+      { reference, err: { name: error.name, message: error.message } },
+      'a page failed',
+    )
+    return show(c, pages.failurePage(), 500, reference)
   })
   return app
 }

@@ -7,7 +7,8 @@ import type { Session, Visits } from '../oauth/session.ts'
 import type { LocalSignIn, OidcSignIn } from '../oauth/sign_in.ts'
 import { OWN, type Door } from './door.ts'
 import type { Frame } from './frame.ts'
-import { connectionsPage, type Disconnected, type Ending } from './mine.ts'
+import { connectionsPage, surePage, type Disconnected, type Ending } from './mine.ts'
+import type { Page } from './markup.ts'
 import * as pages from './pages.ts'
 
 export type ConnectionsDeps = {
@@ -69,6 +70,27 @@ export const createConnections = (deps: ConnectionsDeps, frame: Frame, door: Doo
     }
   }
 
+  const ask = (session: Session, held: HeldConnection, agent: string | null): Page => {
+    const name = deps.connections().get(held.connection)?.provider.name ?? held.provider
+    const account = held.account === '' ? name : `${name} (${held.account.slice(0, 256)})`
+    const credential = { csrf: frame.csrf(session, OWN), credential: held.credential }
+    return agent === null
+      ? surePage({
+          action: OWN,
+          title: `Disconnect ${name}?`,
+          told: `No agent can use ${account} any more, and what they are doing there stops. To use it again you connect it anew.`,
+          button: `Disconnect ${name}`,
+          fields: credential,
+        })
+      : surePage({
+          action: OWN,
+          title: `Stop ${agent}?`,
+          told: `${agent} can no longer use ${account}, and what it is doing there stops. Other agents go on.`,
+          button: `Stop ${agent}`,
+          fields: { ...credential, agent },
+        })
+  }
+
   const sessionOf = (c: Context): Promise<Session | null> => signIn.session(frame.reader(c))
 
   app.get(OWN, async (c) => {
@@ -109,6 +131,7 @@ export const createConnections = (deps: ConnectionsDeps, frame: Frame, door: Doo
     const agent = typeof form['agent'] === 'string' ? form['agent'] : null
     const gone: Disconnected = { ending: 'gone', provider: null, account: null, agent: null }
     if (held === undefined) return frame.tell(c, 'connections', gone, person)
+    if (form['sure'] !== 'yes') return frame.show(c, ask(session, held, agent))
     const ending = await end(person, held, agent)
     if (ending !== 'gone') await record(session, held, agent, ending)
     const provider = deps.connections().get(held.connection)?.provider

@@ -6,6 +6,7 @@ import type { Flows } from '../oauth/flow.ts'
 import type { Visits } from '../oauth/session.ts'
 import type { LocalSignIn, OidcSignIn } from '../oauth/sign_in.ts'
 import type { Frame } from './frame.ts'
+import { surePage } from './mine.ts'
 import * as pages from './pages.ts'
 
 export type DoorDeps = {
@@ -80,9 +81,20 @@ export const createDoor = (deps: DoorDeps, frame: Frame) => {
 
   app.post('/sign-out', async (c) => {
     const session = await signIn.session(frame.reader(c))
-    const { csrf } = await c.req.parseBody()
+    const { csrf, sure } = await c.req.parseBody()
     const ours = session !== null && frame.same(csrf, frame.csrf(session, 'sign-out'))
     if (frame.crossSite(c) || !ours) return show(c, pages.refusedFormPage(OWN), 403)
+    if (sure !== 'yes')
+      return show(
+        c,
+        surePage({
+          action: '/sign-out',
+          title: 'Sign out here?',
+          told: 'Your connections stay, and your agents go on. To see them here you sign in again.',
+          button: 'Sign out',
+          fields: { csrf: frame.csrf(session, 'sign-out') },
+        }),
+      )
     setCookie(c, await signIn.end(session))
     return show(c, pages.signedOutPage())
   })

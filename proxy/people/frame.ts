@@ -8,7 +8,7 @@ import { samePerson } from '../wire/canonical.ts'
 import { createSealedCookies } from '../oauth/session.ts'
 import type { CookieReader, Session, SessionDeps } from '../oauth/session.ts'
 import { goOnPage } from './pages.ts'
-import type { Html } from './markup.ts'
+import { render, type Brand, type Page } from './markup.ts'
 
 const TOLD_MS = 600_000
 
@@ -18,7 +18,9 @@ type Told = { readonly what: object; readonly person: Person | null; readonly ex
 
 export type Frame = ReturnType<typeof createFrame>
 
-export const createFrame = (deps: Pick<SessionDeps, 'sealer' | 'clock' | 'publicUrl'>) => {
+export const createFrame = (
+  deps: Pick<SessionDeps, 'sealer' | 'clock' | 'publicUrl'> & { readonly brand?: Brand | null },
+) => {
   const { cookies, open } = createSealedCookies(deps)
   const origin = new URL(deps.publicUrl).origin
 
@@ -31,14 +33,15 @@ export const createFrame = (deps: Pick<SessionDeps, 'sealer' | 'clock' | 'public
 
   const show = (
     c: Context,
-    markup: Html,
+    page: Page,
     status: ContentfulStatusCode = 200,
+    reference: string | null = null,
   ): Response | Promise<Response> => {
     c.header(
       'Content-Security-Policy',
-      "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+      "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     )
-    return c.html(markup, status)
+    return c.html(render(page, deps.brand ?? null, reference), status)
   }
   const see = (c: Context, location: string): Response => c.redirect(location, 303)
 

@@ -5,8 +5,8 @@ import type { Access, Person, Provider } from '../model.ts'
 export type Html = ReturnType<typeof html>
 
 /** Served at /style.css, so that the policy of the pages needs no inline styles. */
-export const STYLE = `:root{color-scheme:light dark;--ink:#1b1f24;--soft:#4d5661;--back:#fff;--line:#b5bdc7;--act:#0b57d0;--on:#fff;--warn:#fff4d6}
-@media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#b4bbc4;--back:#16191d;--line:#4d5661;--act:#a8c7fa;--on:#0b1a33;--warn:#3a2f10}}
+export const STYLE = `:root{color-scheme:light dark;--ink:#1b1f24;--soft:#4d5661;--back:#fff;--line:#b5bdc7;--field:#737d89;--act:#0b57d0;--on:#fff;--warn:#fff4d6;--alert:#8a5a00;--good:#1a6b34;--bad:#b3261e}
+@media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#b4bbc4;--back:#16191d;--line:#4d5661;--field:#8a94a0;--act:#a8c7fa;--on:#0b1a33;--warn:#3a2f10;--alert:#f2c14e;--good:#81c995;--bad:#f6aea9}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--back);color:var(--ink);font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
 main{max-width:36rem;margin:0 auto;padding:1.5rem 1rem 3rem}
@@ -22,9 +22,23 @@ dl div{display:flex;flex-wrap:wrap;gap:0 1rem;padding:.5rem 0;border-bottom:1px 
 dt{flex:0 0 9rem;color:var(--soft)}
 dd{flex:1 1 12rem;margin:0;font-weight:600}
 code{font:.9em ui-monospace,monospace;color:var(--soft)}
-.warn{background:var(--warn);border-left:4px solid var(--act);padding:.75rem 1rem;margin:1.25rem 0}
+.good h1,.bad h1,.alert h1{border-left:.35rem solid;padding-left:.75rem}
+.good h1{border-color:var(--good)}
+.bad h1{border-color:var(--bad)}
+.alert h1{border-color:var(--alert)}
+.good h1::before{content:'✓' / '';color:var(--good);margin-right:.5rem}
+.bad h1::before{content:'✕' / '';color:var(--bad);margin-right:.5rem}
+.alert h1::before{content:'!' / '';color:var(--alert);margin-right:.5rem}
+.house{display:flex;flex-wrap:wrap;align-items:center;gap:.75rem;margin:0 auto;padding:1rem 1rem 0;max-width:36rem;font-weight:600}
+.house img{height:2.5rem;width:auto;max-width:10rem;object-fit:contain}
+.ref{border-top:1px solid var(--line);margin-top:2rem;padding-top:.75rem;font-size:.9rem}
+.told{border-left:4px solid var(--good);padding:.25rem 1rem;margin:1.25rem 0}
+.told.part{border-color:var(--alert)}
+.told.bad{border-color:var(--bad)}
+.warn{background:var(--warn);border-left:4px solid var(--alert);padding:.75rem 1rem;margin:1.25rem 0}
 .warn :first-child{margin-top:0}
 .warn :last-child{margin-bottom:0}
+.group{margin:1rem 0 0;font-weight:600}
 .soft{color:var(--soft)}
 .line{display:block}
 section{border:1px solid var(--line);border-radius:.5rem;padding:0 1rem 1.25rem;margin:1.5rem 0}
@@ -40,35 +54,80 @@ form{margin:1.5rem 0 0}
 section>form{margin:0}
 label{display:block;font-weight:600;margin-bottom:.25rem}
 label+input{margin-bottom:1rem}
-input{display:block;font:1.1rem ui-monospace,monospace;width:100%;max-width:16rem;padding:.6rem;border:2px solid var(--line);border-radius:.35rem;background:var(--back);color:var(--ink)}
+input{display:block;font:1.1rem ui-monospace,monospace;width:100%;max-width:16rem;padding:.6rem;border:2px solid var(--field);border-radius:.35rem;background:var(--back);color:var(--ink)}
 button{font:inherit;font-weight:600;min-height:2.75rem;padding:.5rem 1.25rem;margin:.75rem .5rem 0 0;border:2px solid var(--act);border-radius:.35rem;background:var(--act);color:var(--on);cursor:pointer}
 button.quiet{background:transparent;color:var(--act)}
+button.end{border-color:var(--bad);background:transparent;color:var(--bad)}
+a.button{display:inline-block;font-weight:600;padding:.5rem 1.25rem;margin:.75rem .5rem 0 0}
 :focus-visible{outline:3px solid var(--act);outline-offset:3px}
 `
 
-/** @param head further elements of the head */
-export const page = (title: string, body: Html, head: Html | '' = ''): Html =>
+/** How a page looks: `good` and `bad` say how something ended, `alert` that something is left to do. */
+export type Tone = 'plain' | 'good' | 'bad' | 'alert'
+export type Page = {
+  readonly title: string
+  readonly body: Html
+  readonly tone: Tone
+  /** Further elements of the head. */
+  readonly head: Html | ''
+}
+/** `connect.brand`: whose pages these are. */
+export type Brand = {
+  readonly name: string
+  /** Is there a mark at /logo? */
+  readonly logo: boolean
+  /** https: or mailto:, checked where the configuration is read. */
+  readonly support: string | null
+}
+
+export const page = (
+  title: string,
+  body: Html,
+  { tone = 'plain', head = '' }: { readonly tone?: Tone; readonly head?: Html | '' } = {},
+): Page => ({ title, body, tone, head })
+
+/** @param reference what the evidence or the log calls this matter; null: it has no name there */
+export const render = (
+  { title, body, tone, head }: Page,
+  brand: Brand | null = null,
+  reference: string | null = null,
+): Html =>
   html`<!doctype html>
     <html lang="en">
       <head>
         <meta charset="utf-8" />
         <meta name="viewport" content="width=device-width, initial-scale=1" />
         <meta name="robots" content="noindex" />
-        <title>${title} · deputy</title>
+        <title>${title} · ${brand?.name ?? 'deputy'}</title>
         <link rel="icon" href="data:," />
         <link rel="stylesheet" href="/style.css" />
         ${head}
       </head>
-      <body>
+      <body class="${tone}">
+        ${
+          brand === null
+            ? ''
+            : html`<header class="house">
+                ${brand.logo ? html`<img src="/logo" alt="" />` : ''}<span>${brand.name}</span>
+              </header>`
+        }
         <main>
           <h1>${title}</h1>
           ${body}
+          ${
+            reference === null
+              ? ''
+              : html`<p class="soft ref">
+                  Reference for your administrator: <code>${reference}</code>
+                </p>`
+          }
+          ${brand?.support ? html`<p class="soft"><a href="${brand.support}">Get help</a></p>` : ''}
         </main>
       </body>
     </html>`
 
-export const note = (title: string, ...lines: readonly string[]): Html =>
-  page(title, html`${lines.map((line) => html`<p>${line}</p>`)}`)
+export const note = (tone: Tone, title: string, ...lines: readonly string[]): Page =>
+  page(title, html`${lines.map((line) => html`<p>${line}</p>`)}`, { tone })
 
 const VERB = {
   read: 'Read',
@@ -85,17 +144,23 @@ const KNOWN: ReadonlyMap<string, string> = new Map([
   ['offline_access', 'Keep the connection while you are away'],
 ])
 
+const told = (provider: Provider, scope: string): string | undefined =>
+  provider.scopeWords?.get(scope) ?? KNOWN.get(scope)
+/** Does anybody say in a sentence what this scope is for? */
+export const hasWords = (provider: Provider, scope: string): boolean =>
+  told(provider, scope) !== undefined
+
 const listed = (names: readonly string[]): string =>
   names.length > 6
     ? `${names.slice(0, 6).join(', ')} and ${names.length - 6} more`
     : names.join(', ')
 
 /**
- * One scope in plain words: what the provider's operations say that this scope alone suffices for.
+ * One scope in plain words: the definition's own, or what its operations say that this scope alone suffices for.
  * @returns lines, one for each kind of access; the raw scope is shown beside them
  */
 export const scopeWords = (provider: Provider, scope: string): readonly string[] => {
-  const known = KNOWN.get(scope)
+  const known = told(provider, scope)
   if (known !== undefined) return [known]
   const things = new Map<Access, Set<string>>()
   for (const operation of provider.operations)
@@ -110,18 +175,40 @@ export const scopeWords = (provider: Provider, scope: string): readonly string[]
   return parts.length > 0 ? parts : [`A permission that ${provider.name} names itself`]
 }
 
-export const scopeList = (provider: Provider, scopes: readonly string[]): Html =>
-  scopes.length === 0
-    ? html`<p>What ${provider.name} grants every application.</p>`
-    : html`<ul>
-        ${scopes.map(
-          (scope) =>
-            html`<li>
-              ${scopeWords(provider, scope).map((line) => html`<span class="line">${line}</span>`)}
-              <code>${scope}</code>
-            </li>`,
-        )}
-      </ul>`
+const WIDEST = ['admin', 'delete', 'write', 'read'] as const satisfies readonly Access[]
+/** The most that this scope alone lets an agent do; null: no operation says, so it is about the account. */
+const reach = (provider: Provider, scope: string): Access | null =>
+  WIDEST.find((access) =>
+    provider.operations.some(
+      (one) =>
+        one.access === access && one.scopes.some((list) => list.length === 1 && list[0] === scope),
+    ),
+  ) ?? null
+
+const scopeItems = (provider: Provider, scopes: readonly string[]): Html =>
+  html`<ul>
+    ${scopes.map(
+      (scope) =>
+        html`<li>
+          ${scopeWords(provider, scope).map((line) => html`<span class="line">${line}</span>`)}
+          <code>${scope}</code>
+        </li>`,
+    )}
+  </ul>`
+
+/** Grouped by the most that each scope opens, the least first. */
+export const scopeList = (provider: Provider, scopes: readonly string[]): Html => {
+  if (scopes.length === 0) return html`<p>What ${provider.name} grants every application.</p>`
+  const groups = ([...WIDEST].toReversed() as readonly (Access | null)[]).concat(null)
+  const filled = groups
+    .map((access) => [access, scopes.filter((one) => reach(provider, one) === access)] as const)
+    .filter(([, list]) => list.length > 0)
+  return html`${filled.map(
+    ([access, list]) =>
+      html`${filled.length === 1 && access === null ? '' : html`<p class="group">${access === null ? 'Also' : VERB[access]}</p>`}
+      ${scopeItems(provider, list)}`,
+  )}`
+}
 
 /** A moment, to the minute. Without a script nobody knows the reader's time zone, so it is named. */
 export const when = (at: number): Html => {

@@ -2,7 +2,7 @@
 import { html } from 'hono/html'
 import type { Connection, HeldConnection, Person } from '../model.ts'
 import type { Revocation } from '../oauth/revoke.ts'
-import { page, scopeList, when, who, type Html } from './markup.ts'
+import { page, scopeList, when, who, type Html, type Page } from './markup.ts'
 
 /** How a disconnection went. `agent`: one agent's permission, the account stays; `gone`: it had ended before. */
 export type Ending = Revocation['result'] | 'agent' | 'gone'
@@ -45,6 +45,17 @@ const sentences = (told: Disconnected): readonly string[] => {
   }
 }
 
+/** What is certain looks certain, and what is left to do does not. */
+const LOOK = {
+  revoked: '',
+  access_outlives: '',
+  already_dead: '',
+  agent: '',
+  gone: '',
+  not_supported: 'part',
+  failed: 'bad',
+} as const satisfies Record<Ending, string>
+
 const agentItem = (
   view: ConnectionsView,
   held: HeldConnection,
@@ -77,7 +88,7 @@ const agentItem = (
             <input type="hidden" name="csrf" value="${view.csrf}" />
             <input type="hidden" name="credential" value="${held.credential}" />
             <input type="hidden" name="agent" value="${agent}" />
-            <button class="quiet">Stop ${agent}</button>
+            <button class="end">Stop ${agent}</button>
           </form>`
         : ''
     }
@@ -100,7 +111,7 @@ const connectionItem = (view: ConnectionsView, held: HeldConnection): Html => {
     <form method="post" action="/connections">
       <input type="hidden" name="csrf" value="${view.csrf}" />
       <input type="hidden" name="credential" value="${held.credential}" />
-      <button class="quiet">Disconnect ${name}</button>
+      <button class="end">Disconnect ${name}</button>
     </form>
   </section>`
 }
@@ -116,13 +127,13 @@ export type ConnectionsView = {
   readonly signOut: string
 }
 
-export const connectionsPage = (view: ConnectionsView): Html =>
+export const connectionsPage = (view: ConnectionsView): Page =>
   page(
     'My connections',
     html`${
         view.told === null
           ? ''
-          : html`<div class="warn" role="status">
+          : html`<div class="told ${LOOK[view.told.ending]}" role="status">
               ${sentences(view.told).map((line) => html`<p>${line}</p>`)}
             </div>`
       }
@@ -143,4 +154,26 @@ export const connectionsPage = (view: ConnectionsView): Html =>
         </p>
         <button class="quiet">Sign out</button>
       </form>`,
+  )
+
+/** Asked before anything ends; what is sent is the form that asked, and `sure`. */
+export const surePage = (view: {
+  readonly action: string
+  readonly title: string
+  readonly told: string
+  readonly button: string
+  readonly fields: Readonly<Record<string, string>>
+}): Page =>
+  page(
+    view.title,
+    html`<p>${view.told}</p>
+      <form method="post" action="${view.action}">
+        ${Object.entries(view.fields).map(
+          ([name, value]) => html`<input type="hidden" name="${name}" value="${value}" />`,
+        )}
+        <input type="hidden" name="sure" value="yes" />
+        <button class="end">${view.button}</button>
+        <a class="button" href="/connections">Cancel</a>
+      </form>`,
+    { tone: 'alert' },
   )

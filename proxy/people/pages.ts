@@ -1,7 +1,7 @@
 // What a person sees on the way of a consent: HTML only, no effects, no script.
 import { html } from 'hono/html'
 import type { Connection, Person } from '../model.ts'
-import { note, page, scopeList, who, type Html } from './markup.ts'
+import { note, page, scopeList, who, type Page } from './markup.ts'
 
 export type ConnectView = {
   readonly connection: Connection
@@ -21,7 +21,7 @@ export type ConnectView = {
   readonly action: string
 }
 
-export const connectPage = (view: ConnectView): Html => {
+export const connectPage = (view: ConnectView): Page => {
   const { provider } = view.connection
   const title =
     view.step === 'grant'
@@ -80,8 +80,8 @@ export const connectPage = (view: ConnectView): Html => {
           : ''
       }
       <p class="warn">
-        Nobody should have sent you this link. Go on only if you are using ${view.agent} yourself
-        and expected this page. If somebody else sent it, choose “No”.
+        Go on only if you are using ${view.agent} yourself and it has just given you this link. If
+        somebody else sent it to you, choose “No, thanks” and tell your security team.
       </p>
       <h2>What happens next</h2>
       <p>
@@ -96,7 +96,7 @@ export const connectPage = (view: ConnectView): Html => {
         <button name="answer" value="yes">
           ${view.step === 'grant' ? `Allow ${view.agent}` : `Continue to ${provider.name}`}
         </button>
-        <button class="quiet" name="answer" value="no">No</button>
+        <button class="quiet" name="answer" value="no">No, thanks</button>
       </form>`,
   )
 }
@@ -108,7 +108,7 @@ export const donePage = (view: {
   readonly person: Person
   readonly account: string | null
   readonly missing: readonly string[]
-}): Html => {
+}): Page => {
   const { provider } = view.connection
   return page(
     `${provider.name} is connected`,
@@ -142,56 +142,62 @@ export const donePage = (view: {
       }
       <p>You can close this page and go back to the agent.</p>
       <p><a href="/connections">See what is connected, and disconnect</a></p>`,
+    { tone: view.missing.length > 0 ? 'alert' : 'good' },
   )
 }
 
 /** Goes on by itself, without a script; whoever has that switched off has the link. */
-export const goOnPage = (name: string, location: string): Html =>
+export const goOnPage = (name: string, location: string): Page =>
   page(
     `On to ${name}`,
     html`<p>If nothing happens, <a href="${location}">go on to ${name}</a>.</p>`,
-    html`<meta http-equiv="refresh" content="0;url=${location}" />`,
+    { head: html`<meta http-equiv="refresh" content="0;url=${location}" />` },
   )
 
 /** Says nothing about the flow: whoever sees this is not the person it is for. */
-export const wrongPersonPage = (): Html =>
+export const wrongPersonPage = (): Page =>
   note(
+    'bad',
     'This link is not for you',
     'You are signed in as somebody else than the person this link was made for. Nothing was connected and nothing was changed.',
     'If somebody sent you this link, tell your security team: an account must only be connected by its owner.',
     'If it is your own link, sign out at your organisation, open the link again and sign in with the right account.',
   )
 
-export const expiredPage = (): Html =>
+export const expiredPage = (): Page =>
   note(
+    'alert',
     'This link is no longer valid',
     'It has ended, was used already or never existed. Nothing was changed.',
     'Go back to the agent and repeat what you asked for: it will give you a new link.',
   )
 
-export const inactivePage = (): Html =>
+export const inactivePage = (): Page =>
   note(
+    'bad',
     'Your account is suspended',
     'Your organisation does not list you as active, so nothing was connected.',
     'Ask your administrator, then repeat what you asked the agent for.',
   )
 
 /** Says nothing of the flow: without a sign-in nobody knows who looks. */
-export const awaitingPage = (): Html =>
+export const awaitingPage = (): Page =>
   note(
+    'plain',
     'Waiting for your application',
     'This step is done. The application that you use the agent in has to confirm that it was you.',
     'Go back to that application. Without its confirmation nothing is stored, and what was granted is given back.',
   )
 
-export const deniedPage = (): Html =>
+export const deniedPage = (): Page =>
   note(
+    'plain',
     'Nothing was connected',
     'You said no, and the agent has been told. You can close this page.',
     'If you change your mind, ask the agent again: it will give you a new link.',
   )
 
-export const mismatchPage = (providerName: string): Html =>
+export const mismatchPage = (providerName: string): Page =>
   page(
     'That is another account',
     html`<p>
@@ -199,53 +205,60 @@ export const mismatchPage = (providerName: string): Html =>
       </p>
       <p>Ask the agent again and choose the same account, or disconnect the old one first.</p>
       <p><a href="/connections">See what is connected, and disconnect</a></p>`,
+    { tone: 'bad' },
   )
 
-export const providerErrorPage = (providerName: string): Html =>
+export const providerErrorPage = (providerName: string): Page =>
   note(
+    'bad',
     `${providerName} did not complete the connection`,
     'Nothing was stored. This is usually temporary.',
     'Go back to the agent and repeat what you asked for. If it happens again, tell your administrator.',
   )
 
 /** Nothing that the person can do themself. */
-export const adminPage = (providerName: string): Html =>
+export const adminPage = (providerName: string): Page =>
   note(
+    'alert',
     'An administrator has to approve this first',
     `Your organisation at ${providerName} lets only approved applications in, and this one is not among them for you. Nothing was stored.`,
     `Ask an administrator of your organisation at ${providerName} to approve it, then go back to the agent and repeat what you asked for.`,
   )
 
-export const strongerPage = (providerName: string): Html =>
+export const strongerPage = (providerName: string): Page =>
   note(
+    'alert',
     `${providerName} wants another sign-in`,
     `${providerName} did not accept the way you signed in: it may want a second factor, or a device that your organisation manages. Nothing was stored.`,
     'Open the link that the agent gives you again, and sign in the way it is asked for there.',
   )
 
-export const clientRefusedPage = (providerName: string): Html =>
+export const clientRefusedPage = (providerName: string): Page =>
   note(
+    'bad',
     `${providerName} does not accept this application`,
     'It is not registered there as it is set up here, so nothing was stored. You cannot mend this, and trying again does not help.',
     'Tell your administrator, who finds the cause in the record of this authorization.',
   )
 
 /** The callback did not come from the browser, provider or moment that it should. */
-export const brokenCallbackPage = (): Html =>
+export const brokenCallbackPage = (): Page =>
   note(
+    'bad',
     'This answer cannot be used',
     'It does not belong to a connection that this browser has begun, or it was used already. Nothing was changed.',
     'Open the link that the agent gave you again, in this browser.',
   )
 
-export const signInFailedPage = (): Html =>
+export const signInFailedPage = (): Page =>
   note(
+    'bad',
     'The sign-in did not work',
     'Nothing was changed. Open the link that the agent gave you again to start over.',
   )
 
 /** @param again path of ours on which the form can be had anew; null: the link of the agent */
-export const refusedFormPage = (again: string | null): Html =>
+export const refusedFormPage = (again: string | null): Page =>
   page(
     'This form cannot be used any more',
     html`<p>
@@ -253,19 +266,22 @@ export const refusedFormPage = (again: string | null): Html =>
         changed.
       </p>
       ${again === null ? html`<p>Open the link that the agent gave you again.</p>` : html`<p><a href="${again}">Open the page again</a></p>`}`,
+    { tone: 'alert' },
   )
 
 /** The application named somebody to a browser that had not asked: said, and nothing is shown. */
-export const strayPage = (): Html =>
+export const strayPage = (): Page =>
   page(
     'This browser did not ask for this page',
     html`<p>Your sign-in was made for another browser, or took too long. Nothing was shown.</p>
       <p>If somebody sent you here, tell your security team.</p>
       <p><a href="/connections">See your own connections</a></p>`,
+    { tone: 'bad' },
   )
 
-export const signedOutPage = (): Html =>
+export const signedOutPage = (): Page =>
   note(
+    'good',
     'You are signed out here',
     'Your organisation may still know this browser: on a computer that you share, sign out there too.',
   )
@@ -281,7 +297,7 @@ export const codePage = (view: {
   readonly back: string
   readonly own: boolean
   readonly problem: keyof typeof CODE_PROBLEM | null
-}): Html =>
+}): Page =>
   page(
     'Is that you at the terminal?',
     html`<p>
@@ -301,6 +317,7 @@ export const codePage = (view: {
                   autocapitalize="none"
                   spellcheck="false"
                   maxlength="256"
+                  autofocus
                   required
                 />`
             : ''
@@ -313,8 +330,12 @@ export const codePage = (view: {
           autocapitalize="characters"
           spellcheck="false"
           maxlength="32"
+          inputmode="text"
+          aria-describedby="hint"
+          ${view.own ? '' : 'autofocus'}
           required
         />
+        <p class="soft" id="hint">Eight letters and digits, such as ABCD-EFGH.</p>
         <button>Continue</button>
       </form>`,
   )
@@ -322,7 +343,7 @@ export const codePage = (view: {
 export const problemPage = (
   code: string,
   row: { readonly status: number; readonly title: string; readonly todo: string },
-): Html =>
+): Page =>
   page(
     row.title,
     html`<dl>
@@ -342,7 +363,7 @@ export const problemPage = (
       </p>`,
   )
 
-export const indexPage = (): Html =>
+export const indexPage = (): Page =>
   page(
     'deputy',
     html`<p>
@@ -353,10 +374,11 @@ export const indexPage = (): Html =>
       <p><a href="/connections">See what is connected, and disconnect</a></p>`,
   )
 
-export const notFoundPage = (): Html => note('There is nothing here', 'Check the address.')
+export const notFoundPage = (): Page => note('plain', 'There is nothing here', 'Check the address.')
 
-export const failurePage = (): Html =>
+export const failurePage = (): Page =>
   note(
+    'bad',
     'deputy failed',
     'Nothing was completed. Try again; if it happens again, tell your administrator.',
   )

@@ -56,7 +56,7 @@ describe('with an organisation’s sign-in', () => {
     expect(page.url).toBe(url)
     for (const said of ['agent:triage', 'Acme &lt;Code&gt;', 'alice (acme)', '<code>repo</code>'])
       expect(page.text).toContain(said)
-    expect(page.text).toContain('Nobody should have sent you this link')
+    expect(page.text).toContain('somebody else sent it to you, choose “No, thanks”')
     const done = await browser.open((await go(browser, page)).url)
     expect(done.status).toBe(200)
     expect(done.text).toContain('alice-acme')

@@ -45,6 +45,12 @@ const form = (visit: Visit, button: string): Visit => {
   if (found === undefined) throw new Error(`no button ${button} in ${visit.text}`)
   return { ...visit, text: found }
 }
+/** Presses the button, and says on the page that asks that it is meant. */
+const press = async (browser: Browser, visit: Visit): Promise<Visit> => {
+  const asked = await browser.submit(visit)
+  expect(asked.text).toContain('name="sure"')
+  return browser.submit(asked)
+}
 const held = (person: Person = ALICE, agent = FIRST) => house.vault.look(person, 'acme', agent)
 const revocations = () =>
   house.provider.requests.filter(({ path }) => path === '/token/revocation').length
@@ -89,7 +95,9 @@ describe('my connections', () => {
     await connect(BOB)
     const own = form(await bob.open(page()), 'Disconnect Acme &lt;Code&gt;')
     const credential = holding.kind === 'held' ? holding.credential : ''
-    expect((await bob.submit(own, { credential })).text).toContain('Nothing was changed')
+    expect((await bob.submit(own, { credential, sure: 'yes' })).text).toContain(
+      'Nothing was changed',
+    )
     expect(await held()).toMatchObject({ kind: 'held' })
     expect(await held(BOB)).toMatchObject({ kind: 'held' })
     expect(disconnected()).toEqual([])
@@ -103,7 +111,8 @@ describe('my connections', () => {
     house.provider.before = async ({ path }) => {
       if (path === '/token/revocation') before ??= await held()
     }
-    const visit = await browser.submit(
+    const visit = await press(
+      browser,
       form(await browser.open(page()), 'Disconnect Acme &lt;Code&gt;'),
     )
     expect(before).toEqual({ kind: 'none' })
@@ -121,12 +130,29 @@ describe('my connections', () => {
     const browser = createBrowser()
     await connect()
     await connect(ALICE, SECOND)
-    const visit = await browser.submit(form(await signIn(browser, 'alice'), `Stop ${SECOND}`))
+    const visit = await press(browser, form(await signIn(browser, 'alice'), `Stop ${SECOND}`))
     expect(visit.text).toContain(`${SECOND} may no longer use`)
     expect(await held(ALICE, SECOND)).toMatchObject({ kind: 'held', granted: null })
     expect(await held()).toMatchObject({ granted: expect.arrayContaining(['repo']) })
     expect(revocations()).toBe(0)
     expect(disconnected()).toMatchObject([{ agent: { id: SECOND }, result: 'agent' }])
+  })
+
+  test('asks before it ends anything, and Cancel ends nothing', async () => {
+    const browser = createBrowser()
+    await connect()
+    await connect(ALICE, SECOND)
+    const own = await signIn(browser, 'alice')
+    for (const button of ['Disconnect Acme &lt;Code&gt;', `Stop ${SECOND}`, 'Sign out']) {
+      const asked = await browser.submit(form(own, button))
+      expect(asked.status).toBe(200)
+      expect(asked.text).toContain('<a class="button" href="/connections">Cancel</a>')
+      expect((await browser.submit(asked, { csrf: 'x' })).status).toBe(403)
+    }
+    expect(await held()).toMatchObject({ kind: 'held' })
+    expect(await held(ALICE, SECOND)).toMatchObject({ granted: expect.arrayContaining(['repo']) })
+    expect((await browser.open(page())).url).toBe(page())
+    expect(disconnected()).toEqual([])
   })
 
   test('tells of a provider that does not answer that nothing was confirmed', async () => {
@@ -138,15 +164,15 @@ describe('my connections', () => {
     const change = (more: Partial<typeof real.provider>) =>
       house.connections.set('acme', { ...real, provider: { ...real.provider, ...more } })
     change({ revoke: 'http://127.0.0.1:9/revoke' })
-    const press = async () =>
-      browser.submit(form(await browser.open(page()), 'Disconnect Acme &lt;Code&gt;'))
-    const failed = await press()
+    const again = async () =>
+      press(browser, form(await browser.open(page()), 'Disconnect Acme &lt;Code&gt;'))
+    const failed = await again()
     expect(failed.text).toContain('has not confirmed')
     expect(failed.text).toContain('deputy has deleted its access')
     expect(failed.text).not.toContain('is withdrawn</')
     change({ revoke: null })
     await connect()
-    expect((await press()).text).toContain('offers no way to withdraw')
+    expect((await again()).text).toContain('offers no way to withdraw')
     house.connections.set('acme', real)
     expect(await held()).toEqual({ kind: 'none' })
     expect(disconnected().map(({ result }) => result)).toEqual(['failed', 'not_supported'])
@@ -158,15 +184,15 @@ describe('my connections', () => {
     await signIn(browser, 'alice')
     const own = form(await browser.open(page()), 'Disconnect Acme &lt;Code&gt;')
     const send = (fields: Record<string, string>, headers: Record<string, string> = {}) =>
-      browser.submit(own, fields, { headers }).then(({ status }) => status)
+      browser.submit(own, { sure: 'yes', ...fields }, { headers }).then(({ status }) => status)
     expect(await send({ csrf: '' })).toBe(403)
     expect(await send({}, { 'sec-fetch-site': 'cross-site' })).toBe(403)
     expect(await send({}, { origin: 'https://evil.example' })).toBe(403)
     const out = form(await browser.open(page()), 'Sign out')
     const token = /name="csrf" value="([^"]*)"/.exec(out.text)?.[1] ?? ''
     expect(await send({ csrf: token })).toBe(403)
-    expect((await browser.submit(out, { csrf: 'x' })).status).toBe(403)
-    expect((await browser.submit(out)).text).toContain('You are signed out here')
+    expect((await browser.submit(out, { csrf: 'x', sure: 'yes' })).status).toBe(403)
+    expect((await press(browser, out)).text).toContain('You are signed out here')
     expect(await send({})).toBe(403)
     expect(await held()).toMatchObject({ kind: 'held' })
   })
@@ -192,7 +218,7 @@ describe('my connections', () => {
     const copies = [leaving, staying].map((browser) => at(browser).get(name) ?? '')
     expect(await Promise.all(copies.map(opened))).toEqual([200, 200])
     const out = form(await leaving.open(page()), 'Sign out')
-    await leaving.submit(out)
+    await press(leaving, out)
     expect(await Promise.all(copies.map(opened))).toEqual([303, 200])
     at(leaving).set(name, copies[0] ?? '')
     expect((await leaving.submit(out)).status).toBe(403)

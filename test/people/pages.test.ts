@@ -1,10 +1,13 @@
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { SCOPES } from '../../proxy/commands/init.ts'
+import { readProviderFiles } from '../../proxy/commands/providers.ts'
 import { CATALOGUE, Problem, problemAnswer, sentence } from '../../proxy/problem.ts'
 import type { ProblemCode } from '../../proxy/problem.ts'
 import type { Connection, HeldConnection, OperationRow, Provider } from '../../proxy/model.ts'
-import { parseProvider } from '../../proxy/config/provider.ts'
-import { scopeWords, STYLE } from '../../proxy/people/markup.ts'
-import { connectionsPage } from '../../proxy/people/mine.ts'
+import { compileProviders, parseProvider } from '../../proxy/config/provider.ts'
+import { hasWords, render, scopeWords, STYLE } from '../../proxy/people/markup.ts'
+import { connectionsPage, surePage } from '../../proxy/people/mine.ts'
 import type { ConnectionsView } from '../../proxy/people/mine.ts'
 import * as pages from '../../proxy/people/pages.ts'
 
@@ -47,6 +50,7 @@ const connection: Connection = {
   scopes: ['repo'],
 }
 const HOSTILE = '"><img src=x onerror=alert(1)>'
+const BRAND = { name: HOSTILE, logo: true, support: 'https://help.example/?a="><img' }
 const view: pages.ConnectView = {
   connection,
   agent: HOSTILE,
@@ -120,15 +124,23 @@ const everyPage = (): Promise<readonly string[]> =>
       ...(['name', 'wait', 'wrong'] as const).map((problem) =>
         pages.codePage({ back: HOSTILE, own: true, problem }),
       ),
+      surePage({
+        action: '/connections',
+        title: HOSTILE,
+        told: HOSTILE,
+        button: HOSTILE,
+        fields: { agent: HOSTILE },
+      }),
       pages.notFoundPage(),
       pages.failurePage(),
       ...Object.entries(CATALOGUE).map(([code, row]) => pages.problemPage(code, row)),
-    ].map(async (markup) => String(await markup)),
+    ].map(async (page) => String(await render(page, BRAND, HOSTILE))),
   )
 
 test('what a stranger named never becomes markup', async () => {
   for (const text of await everyPage()) {
-    expect(text).not.toContain('<img')
+    // The one image is the organisation's mark.
+    expect(text.match(/<img[^>]*>/g)).toEqual(['<img src="/logo" alt="" />'])
     expect(text).not.toContain('<script')
     expect(text).not.toContain('javascript:')
     expect(text).not.toMatch(/\son[a-z]+="/)
@@ -162,7 +174,7 @@ test('a scope is told by what the provider’s operations need it for', () => {
 
 test('every problem code has a page that says what to do', async () => {
   for (const code of Object.keys(CATALOGUE) as ProblemCode[]) {
-    const text = String(await pages.problemPage(code, CATALOGUE[code]))
+    const text = String(await render(pages.problemPage(code, CATALOGUE[code])))
     expect(text).toContain(code)
     expect(text).toContain(String(CATALOGUE[code].status))
   }
@@ -223,6 +235,61 @@ test('text has a contrast of 4.5 or more, dark and light', () => {
       ['--act', '--back'],
       ['--on', '--act'],
       ['--ink', '--warn'],
+      ['--bad', '--back'],
     ] as const)
       expect(contrast(palette.get(text) ?? '', palette.get(back) ?? ''), text).toBeGreaterThan(4.5)
+  // WCAG 2.2 1.4.11: what tells that there is a field, and how something ended.
+  for (const palette of palettes)
+    for (const mark of ['--field', '--good', '--bad', '--alert'])
+      expect(contrast(palette.get(mark) ?? '', palette.get('--back') ?? ''), mark).toBeGreaterThan(
+        3,
+      )
+})
+
+const { providers: shipped } = compileProviders(
+  readProviderFiles(join(import.meta.dirname, '../../providers')),
+)
+test('every scope that a shipped definition names has words, and they are its own', () => {
+  expect(shipped.size).toBeGreaterThan(8)
+  for (const provider of shipped.values())
+    for (const one of [provider, ...(provider.slots?.values() ?? [])]) {
+      const named = [
+        ...one.operations.flatMap(({ scopes }) => scopes.flat()),
+        ...(one.scopeAlways ?? []),
+        ...(one.scopeKnown ?? []),
+        ...[...(one.scopeReach ?? [])].flat(2),
+        ...(SCOPES.get(one.id) ?? '').split(',').filter((scope) => scope !== ''),
+      ].map((scope) => scope.replaceAll(/['"]/g, '').trim())
+      for (const scope of new Set(named))
+        expect(hasWords(one, scope), `${one.id}: ${scope}`).toBe(true)
+    }
+})
+
+test('scopes stand under what is the most that they open, and an unknown one under its own name', async () => {
+  const text = String(
+    await render(
+      pages.connectPage({ ...view, scopes: ['delete_repo', 'repo', 'openid', HOSTILE] }),
+    ),
+  )
+  const at = (what: string): number => text.indexOf(what)
+  expect(at('>Create and change<')).toBeGreaterThan(0)
+  expect(at('>Delete<')).toBeGreaterThan(at('<code>repo</code>'))
+  expect(at('<code>delete_repo</code>')).toBeGreaterThan(at('>Delete<'))
+  expect(at('>Also<')).toBeGreaterThan(at('<code>delete_repo</code>'))
+  expect(at('Know which account is yours')).toBeGreaterThan(at('>Also<'))
+  expect(text).toContain('names itself')
+  expect(text).toContain('<code>&quot;&gt;&lt;img src=x onerror=alert(1)&gt;</code>')
+})
+
+test('success, what is left to do and failure are told apart by more than a colour', async () => {
+  const done = { ...view, account: null }
+  expect(pages.donePage({ ...done, missing: [] }).tone).toBe('good')
+  expect(pages.donePage({ ...done, missing: ['repo'] }).tone).toBe('alert')
+  expect(pages.providerErrorPage('x').tone).toBe('bad')
+  expect(pages.deniedPage().tone).toBe('plain')
+  const marks = ['good', 'bad', 'alert'].map(
+    (tone) => new RegExp(`\\.${tone} h1::before\\{content:'(.)'`).exec(STYLE)?.[1],
+  )
+  expect(new Set(marks).size).toBe(3)
+  expect(marks).not.toContain(undefined)
 })

@@ -9,7 +9,7 @@ import { readProviderFiles } from '../../proxy/commands/providers.ts'
 import { compileProviders } from '../../proxy/config/provider.ts'
 import type { Connection, HeldConnection, Person } from '../../proxy/model.ts'
 import { createFrame } from '../../proxy/people/frame.ts'
-import { STYLE, type Html } from '../../proxy/people/markup.ts'
+import { STYLE, type Page } from '../../proxy/people/markup.ts'
 import {
   connectionsPage,
   type ConnectionsView,
@@ -93,7 +93,7 @@ const mine: ConnectionsView = {
   csrf: 'token',
   signOut: 'token',
 }
-const told = (ending: Disconnected['ending'], agent: string | null = null): Html =>
+const told = (ending: Disconnected['ending'], agent: string | null = null): Page =>
   connectionsPage({
     ...mine,
     held: ending === 'agent' ? mine.held : [],
@@ -102,7 +102,7 @@ const told = (ending: Disconnected['ending'], agent: string | null = null): Html
 const LONG = `agent:${'very-long-name-without-a-place-to-break-'.repeat(4)}`
 
 /** Name of the page → how it is made. */
-export const GALLERY: Readonly<Record<string, () => Html>> = {
+export const GALLERY: Readonly<Record<string, () => Page>> = {
   index: pages.indexPage,
   consent: () => pages.connectPage(view),
   'consent-long': () =>

@@ -81,7 +81,7 @@ def slack(tag):
     from slack_sdk import WebClient
 
     client = WebClient(token=tag, base_url=f'{origin}/slack.com/api/')
-    said = client.files_upload_v2(channel='C1', filename='a.txt', content='token=of-the-file&b=c')
+    said = client.files_upload_v2(channel='C1', filename='a.txt', content='nine=byte&b=%7')
     return said['files'][0]['id']
 
 

@@ -23,11 +23,18 @@ const SHAPES: Readonly<Record<string, { readonly host: string; readonly errors: 
   notion: {
     host: 'api.notion.com',
     // Its client shows the message of codes that Notion has, and of no other.
-    errors: { object: 'error', status: '{status}', code: 'restricted_resource', message: '{detail}' },
+    errors: {
+      object: 'error',
+      status: '{status}',
+      code: 'restricted_resource',
+      message: '{detail}',
+    },
   },
   openai: {
     host: 'api.openai.com',
-    errors: { error: { message: '{detail}', type: 'permission_error', param: null, code: '{code}' } },
+    errors: {
+      error: { message: '{detail}', type: 'permission_error', param: null, code: '{code}' },
+    },
   },
   atlassian: { host: 'acme.atlassian.net', errors: { errorMessages: ['{detail}'], errors: {} } },
   mcp: {
@@ -35,7 +42,9 @@ const SHAPES: Readonly<Record<string, { readonly host: string; readonly errors: 
     errors: { jsonrpc: '2.0', id: null, error: { code: -32001, message: '{detail}' } },
   },
 }
-const SHIPPED: Readonly<Record<string, { readonly hosts: readonly string[]; readonly scopes: readonly string[] }>> = {
+const SHIPPED: Readonly<
+  Record<string, { readonly hosts: readonly string[]; readonly scopes: readonly string[] }>
+> = {
   github: { hosts: ['api.github.com', 'uploads.github.com'], scopes: ['repo', 'read:user'] },
   google: {
     hosts: ['gmail.googleapis.com'],
@@ -87,7 +96,7 @@ const vendors = ({ method, url, body }: Seen, res: Parameters<typeof reply>[0]):
 const started = async (): Promise<{ readonly deputy: Deputy; readonly upstream: Upstream }> => {
   const upstream = await startUpstream()
   upstream.handle = vendors
-  const use = (TABLES['grants']?.['github'] as { readonly use: Fields }).use
+  const { use } = (TABLES['grants'] ?? {})['github'] as { readonly use: Fields }
   const rest = { grant: { ...use, kinds: ['rest', 'graphql', 'asset'] } }
   const each = (value: (name: string) => unknown): Fields =>
     Object.fromEntries(NAMES.map((name) => [name, value(name)]))
@@ -141,9 +150,9 @@ const started = async (): Promise<{ readonly deputy: Deputy; readonly upstream: 
   })
   return { deputy, upstream }
 }
-/** Python's client posts the file as if it were a form: nothing may be cut out of it. */
+/** Python's client posts the file as if it were a form. */
 const FILES: Readonly<Record<string, string>> = {
-  slack: 'token=of-the-file&b=c',
+  slack: 'nine=byte&b=%7',
   'go-github enterprise': 'nine byte',
 }
 
@@ -172,7 +181,19 @@ describe.each([
     what: 'Python',
     program: PYTHON,
     script: [file('clients.py')],
-    clients: ['pygithub', 'google', 'msgraph', 'gql_linear', 'notion', 'openai', 'atlassian', 'slack', 'salesforce', 'mcp', 'fastmcp'],
+    clients: [
+      'pygithub',
+      'google',
+      'msgraph',
+      'gql_linear',
+      'notion',
+      'openai',
+      'atlassian',
+      'slack',
+      'salesforce',
+      'mcp',
+      'fastmcp',
+    ],
     mute: [] as readonly string[],
     values: { pygithub: ['first', 'second', 'edited'], slack: 'F1' } as Fields,
   },
@@ -183,7 +204,11 @@ describe.each([
     clients: ['go-github', 'go-github enterprise', 'slack-go'],
     // Of an answer that is not 200 it keeps the status alone.
     mute: ['slack-go'],
-    values: { 'go-github': 'alice', 'go-github enterprise': 'notes.txt', 'slack-go': 'alice' } as Fields,
+    values: {
+      'go-github': 'alice',
+      'go-github enterprise': 'notes.txt',
+      'slack-go': 'alice',
+    } as Fields,
   },
 ])('clients of $what', ({ program, script, clients, mute, values }) => {
   const lacks = missing(program)

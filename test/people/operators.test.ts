@@ -168,7 +168,8 @@ describe('revoking a person', () => {
       expect(stored().includes(named), named).toBe(true)
     expect((await house.api('DELETE', '/v1/admin/users/bob?tenant=acme')).status).toBe(200)
     // The bob of another tenant is somebody else.
-    for (const named of ['acmecorpbob', 'bob-acme']) expect(stored().includes(named), named).toBe(false)
+    for (const named of ['acmecorpbob', 'bob-acme'])
+      expect(stored().includes(named), named).toBe(false)
   })
 })
 

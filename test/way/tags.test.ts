@@ -52,7 +52,11 @@ beforeEach(() => {
   slack.seen.length = 0
 })
 
-const post = async (url: string, body: string | URLSearchParams, headers: Record<string, string> = {}) => {
+const post = async (
+  url: string,
+  body: string | URLSearchParams,
+  headers: Record<string, string> = {},
+) => {
   const answer = await fetch(url, { method: 'POST', body, headers })
   return { code: answer.headers.get('deputy-answer'), body: (await answer.json()) as object }
 }

@@ -459,6 +459,7 @@ export const serve = async (
         addressTags,
         tagged: identify.tagged,
         read: (req) => readUpTo(req, config.limits.inspected_body),
+        most: config.limits.calls,
       }),
       identify: identify.identify,
       tags: identify.tags,

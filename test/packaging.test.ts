@@ -48,10 +48,11 @@ test(
     await run('npm', ['install', '--omit=dev', '--prefer-offline', `./${tarball ?? ''}`], {
       cwd: dir,
     })
-    const { stdout } = await run('npx', ['deputy', 'version'], { cwd: dir })
+    const { stdout } = await run('npx', ['--no', 'deputy', 'version'], { cwd: dir })
     const wanted: unknown = JSON.parse(readFileSync('package.json', 'utf8'))
     expect(wanted).toMatchObject({ version: stdout.trim() })
-    await run('npx', ['deputy', 'init'], { cwd: dir })
+    const { stdout: told } = await run('npx', ['--no', 'deputy', 'init'], { cwd: dir })
+    expect(told).toContain('base URL http://127.0.0.1:7410/api.github.com and')
     await ownPolicy()
 
     const child = spawn(process.execPath, ['node_modules/deputy-proxy/bin/deputy.js', 'serve'], {
@@ -67,6 +68,7 @@ test(
       const admin = /^admin: (\S+)$/m.exec(said)?.[1] ?? ''
       const ready = await fetch(`${admin.startsWith('http') ? '' : 'http://'}${admin}/readyz`)
       expect(ready.status).toBe(200)
+      await readmeWorks(/^agent: (\S+)$/m.exec(said)?.[1] ?? '')
     } finally {
       child.kill('SIGTERM')
     }
@@ -124,4 +126,45 @@ const freePorts = (path: string): string => {
     `${readFileSync(path, 'utf8')}\nlisteners: { agent: "127.0.0.1:0", admin: "127.0.0.1:0", connect: "127.0.0.1:0" }\n`,
   )
   return path
+}
+
+const LINK = /connect your GitHub account: http:\/\/localhost:\d+\/connect\/[\w-]{20,}/
+/** The README's own lines, with what it says stands for an assertion under `plain`. */
+const readmeWorks = async (agent: string): Promise<void> => {
+  const readme = readFileSync('README.md', 'utf8').replaceAll('http://127.0.0.1:7410', agent)
+  const block = (language: string, words: string): string =>
+    readme
+      .split(`\`\`\`${language}\n`)
+      .map((piece) => piece.split('\n```')[0] ?? '')
+      .find((text) => text.includes(words)) ?? `no block of ${language} has ${words}`
+
+  const { Octokit } = await import('@octokit/rest')
+  const line = /new Octokit\(\{ baseUrl: '([^']+)', auth: assertion \}\)/.exec(readme)?.[1] ?? ''
+  const octokit = new Octokit({ baseUrl: line, auth: 'user:alice@example.com' })
+  await expect(octokit.rest.users.getAuthenticated()).rejects.toMatchObject({
+    status: 403,
+    message: expect.stringMatching(LINK),
+  })
+  const stranger = new Octokit({ baseUrl: line, auth: 'user:mallory@example.com' })
+  await expect(stranger.rest.users.getAuthenticated()).rejects.toMatchObject({
+    message: expect.stringContaining('policy does not allow'),
+  })
+
+  const script = block('js', "headers: { 'Deputy-User': assertion }")
+  const lines = await run(process.execPath, [
+    '--input-type=module',
+    '-e',
+    `const assertion = 'alice@example.com'\n${script}`,
+  ])
+  expect(lines.stdout).toMatch(LINK)
+
+  // Where there is no jq, the same with what takes its place here.
+  const shell = `jq() { "${process.execPath}" -e 'const [, path, file] = process.argv; console.log(JSON.parse(fs.readFileSync(file))[path.slice(1)])' "$2" "$3"; }
+${block('sh', 'curl -sS -D headers.txt')}`
+  const { stdout } = await run('sh', ['-c', shell], {
+    cwd: dir,
+    env: { ...process.env, ASSERTION: 'alice@example.com' },
+  })
+  expect(stdout).toMatch(/^deputy says consent_required: /)
+  expect(stdout).toMatch(LINK)
 }

@@ -20,7 +20,8 @@ const text = (provider: string, own: boolean): string => {
 version: 1
 
 identity:
-  trust: plain            # asserted: tags are signed by an identity provider (for anything but a laptop)
+  trust: plain            # an SDK's key is user:alice@example.com, a header Deputy-User: alice@example.com
+                          # (asserted: tags are signed by an identity provider, for anything but a laptop)
   realm: local
 
 entitlements:
@@ -136,7 +137,11 @@ export const init = async (options: {
     failed = true
   if (failed) return 1
   options.print(
-    `Next: register an OAuth app at the provider, set its id and secret, then \`deputy serve --config ${join(options.dir, 'deputy.yaml')}\``,
+    `Next: register an OAuth app at the provider, set its id and secret, then \`npx --no deputy serve --config ${join(options.dir, 'deputy.yaml')}\``,
+  )
+  const host = own ? 'git.example.com' : Array.isArray(hosts) ? String(hosts[0]) : '{your host}'
+  options.print(
+    `Your agent: base URL http://127.0.0.1:7410/${host} and, where the SDK puts its key, user:alice@example.com`,
   )
   return 0
 }

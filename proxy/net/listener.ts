@@ -48,6 +48,29 @@ const checkVersion = ({ httpVersion, headers }: IncomingMessage): void => {
     throw new Problem('request_invalid', 'HTTP/1.0 has no transfer-encoding: its framing is faulty')
 }
 
+/** Where it listens, as the configuration's reader would call it. */
+const addressOf = (server: Server, tls: object | null): string => {
+  const bound = server.address()
+  if (bound === null || typeof bound === 'string') return `unix:${bound ?? ''}`
+  const host = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address
+  return `${tls === null ? 'http' : 'https'}://${host}:${bound.port}`
+}
+
+/** ASCII: what to set instead of an HTTPS_PROXY, whose tunnels nobody can look into. */
+const insteadOfTunnel = (
+  target: string,
+  serves: (host: string) => boolean,
+  address: string,
+): string => {
+  const host = hostname(target)
+  const hidden = 'a CONNECT tunnel would hide the call from policy'
+  if (host === null || !serves(host))
+    return `${hidden}, and no connection of this deputy serves that host: connect to it without this proxy (NO_PROXY)`
+  return address.startsWith('unix:')
+    ? `${hidden}: ask for http://${host}/ in the absolute form instead`
+    : `${hidden}: set the client's base URL to ${address}/${host} instead of HTTPS_PROXY, or let it ask for http://${host}/ with HTTP_PROXY=${address}`
+}
+
 export const startListener = async (options: {
   /** The configuration key, for messages: `listeners.agent`. */
   readonly key: string
@@ -91,11 +114,11 @@ export const startListener = async (options: {
     res.writeHead(status, headers).end(body)
   }
   /** The same where Node offers no response. */
-  const refusal = (problem: Problem): string => {
+  const refusal = (problem: Problem, reason?: string): string => {
     const id = options.newId()
     options.refused(problem.code, id)
     const { status, headers, body } = problemAnswer(problem, id, options.typeBase)
-    return written(status, headers, body)
+    return written(status, headers, body, reason)
   }
   const problemOf = (error: Broken): Problem =>
     error.code === 'HPE_HEADER_OVERFLOW'
@@ -223,13 +246,11 @@ export const startListener = async (options: {
       call: (req, res, connection, before) => arrived({ req, res, connection, before }),
       refusal: (error) => refusal(problemOf(error)),
       broken: (connection, error) => fail(connection, problemOf(error)),
-      tunnel: () =>
-        refusal(
-          new Problem(
-            'method_not_allowed',
-            'CONNECT tunnels would hide the call from policy: give the client http:// addresses (HTTP_PROXY, not HTTPS_PROXY), or set its base URL to this deputy followed by the host, such as http://127.0.0.1:7410/api.github.com',
-          ),
-        ),
+      tunnel: (target) => {
+        const detail = insteadOfTunnel(target, options.serves, addressOf(server, options.tls))
+        // Clients show no more of it than the reason phrase.
+        return refusal(new Problem('method_not_allowed', detail), detail)
+      },
     },
   )
   // Node's default cap drops headers silently; the byte limit above is the one that counts.
@@ -246,13 +267,8 @@ export const startListener = async (options: {
     server.listen('path' in options.listen ? options.listen.path : options.listen, resolve)
   })
   if ('path' in options.listen) chmodSync(options.listen.path, 0o600)
-  const bound = server.address()
-  const scheme = options.tls === null ? 'http' : 'https'
   return {
-    address:
-      bound === null || typeof bound === 'string'
-        ? `unix:${bound ?? ''}`
-        : `${scheme}://${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`,
+    address: addressOf(server, options.tls),
     close: (ms) => {
       bodies.close()
       return closing(server, ms)

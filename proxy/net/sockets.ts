@@ -30,8 +30,8 @@ export type Manners = {
   readonly refusal?: (error: Broken) => string
   /** The request that is under way cannot be read to its end. Without it, it gets `refusal`. */
   readonly broken?: (connection: Connection, error: Broken) => void
-  /** The answer to a CONNECT, as it is written; without one the connection is cut. */
-  readonly tunnel?: () => string
+  /** The answer to a CONNECT to `host:port`, as it is written; without one the connection is cut. */
+  readonly tunnel?: (target: string) => string
 }
 
 /** How long, and how much, is read of a caller who may still be sending while the last answer is on its way. */
@@ -163,10 +163,10 @@ export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
   })
   server.on('checkExpectation', arrived)
   server.on('clientError', (error: Broken, socket) => onClientError(error, socket, manners))
-  server.on('connect', (_req, stream) => {
+  server.on('connect', (req, stream) => {
     if (tunnel === undefined) stream.destroy()
     else {
-      stream.write(tunnel())
+      stream.write(tunnel(req.url ?? ''))
       stream.resume()
       linger(stream, () => 0)
     }
@@ -194,8 +194,9 @@ export const written = (
   status: number,
   headers: Readonly<Record<string, string>>,
   body: string,
+  reason = STATUS_CODES[status] ?? '',
 ): string =>
-  `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${Object.entries(headers)
+  `HTTP/1.1 ${status} ${reason}\r\n${Object.entries(headers)
     .map(([name, value]) => `${name}: ${value}\r\n`)
     .join('')}connection: close\r\n\r\n${body}`
 

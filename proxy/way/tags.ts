@@ -1,6 +1,7 @@
 // Where else than in headers a call names its person: in an address that deputy sealed, or in the form field of an SDK's key.
 import type { IncomingMessage } from 'node:http'
 import type { Route } from '../model.ts'
+import { Problem } from '../problem.ts'
 import { targetText } from '../wire/canonical.ts'
 import { isAddressTag, type AddressTags } from '../wire/address_tag.ts'
 import { readMedia } from '../wire/media.ts'
@@ -43,15 +44,28 @@ const mayHoldField = (req: IncomingMessage, route: Route, tagHeader: string): bo
  * @param read the body up to `limits.inspected_body`; null: it is longer
  * @throws Problem 401 for a sealed address that does not open
  */
-export const createTagged =
-  (deps: {
-    readonly tagHeader: string
-    readonly addressTags: AddressTags
-    /** Do these headers name somebody by themselves? */
-    readonly tagged: (rawHeaders: readonly string[]) => boolean
-    readonly read: (req: IncomingMessage) => Promise<Buffer | null>
-  }) =>
-  (req: IncomingMessage, route: Route): Tagged | Promise<Tagged> => {
+export const createTagged = (deps: {
+  readonly tagHeader: string
+  readonly addressTags: AddressTags
+  /** Do these headers name somebody by themselves? */
+  readonly tagged: (rawHeaders: readonly string[]) => boolean
+  readonly read: (req: IncomingMessage) => Promise<Buffer | null>
+  /** So many bodies are read at once for callers whom nobody knows yet (`limits.calls`). */
+  readonly most: number
+}) => {
+  let reading = 0
+  const fromForm = async (req: IncomingMessage, route: Route): Promise<Tagged> => {
+    if (reading >= deps.most)
+      throw new Problem('too_many_calls', 'too many calls hold their tag in a form: send a header')
+    reading++
+    const bytes = await deps.read(req).finally(() => reading--)
+    const { rawHeaders } = req
+    const fields = bytes === null ? [] : formFields(bytes).filter(({ name }) => name === FIELD)
+    const values = fields.flatMap((field) => ['authorization', field.value()])
+    const place = values.length > 0 ? ('form' as const) : null
+    return { rawHeaders: [...rawHeaders, ...values], named: route.named, route, read: bytes, place }
+  }
+  return (req: IncomingMessage, route: Route): Tagged | Promise<Tagged> => {
     const { rawHeaders } = req
     const { named } = route
     if (isAddressTag(named)) {
@@ -67,18 +81,6 @@ export const createTagged =
     }
     if (!mayHoldField(req, route, deps.tagHeader))
       return { rawHeaders, named, route, read: null, place: null }
-    return fromForm(deps.read, req, route)
+    return fromForm(req, route)
   }
-
-const fromForm = async (
-  read: (req: IncomingMessage) => Promise<Buffer | null>,
-  req: IncomingMessage,
-  route: Route,
-): Promise<Tagged> => {
-  const bytes = await read(req)
-  const { rawHeaders } = req
-  const fields = bytes === null ? [] : formFields(bytes).filter(({ name }) => name === FIELD)
-  const values = fields.flatMap((field) => ['authorization', field.value()])
-  const place = values.length > 0 ? ('form' as const) : null
-  return { rawHeaders: [...rawHeaders, ...values], named: route.named, route, read: bytes, place }
 }

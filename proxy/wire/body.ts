@@ -153,6 +153,8 @@ const readDisguised = (bytes: Buffer, rules: BodyRules): Read => {
 const readForm = (bytes: Buffer, rules: BodyRules): Read => {
   if (beginsJson(bytes)) return readDisguised(bytes, rules)
   const form = stripForm(bytes, rules.credentials)
+  // Some clients post files as if they were forms: nothing is cut out of a file.
+  if (rules.upload) refuseCredential(form.stripped[0]?.slice('body:'.length) ?? null)
   if (rules.inspect.length === 0) return { state: 'unparsed', json: {}, ...form }
   const fields = fieldsOf(formFields(form.bytes), fieldNames(rules.inspect))
   return { state: 'parsed', json: pointed(fields), ...form }

@@ -285,7 +285,7 @@ describe('a definition', () => {
     [
       'a group’s bad call',
       { operations: [{ scopes: [[]], read: { x: 'get /x' } }] },
-      'acme.yaml: operations.0.read.x: must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, host }',
+      'acme.yaml: operations.0.read.x: must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, signed, host }',
     ],
   ])('with %s is refused, and the problem names the place', (_, changes, problem) => {
     expect(parse(changes)).toContain(problem)
@@ -354,7 +354,7 @@ describe('a definition', () => {
     [
       'a root field without its endpoint',
       [{ scopes: [[]], read: { a: 'query a' } }],
-      'operations.0.read.a: must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, host }',
+      'operations.0.read.a: must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, signed, host }',
     ],
     [
       'pointers into a body whose places the caller chooses',

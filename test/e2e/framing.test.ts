@@ -306,6 +306,27 @@ describe('Expect', () => {
   })
 })
 
+describe('a tunnel would hide the call', () => {
+  test.each([
+    ['api.acme.test:443', () => `base URL to ${deputy.agent}/api.acme.test instead of HTTPS_PROXY`],
+    ['API.acme.TEST:443', () => `with HTTP_PROXY=${deputy.agent}`],
+    ['pypi.test:443', () => 'no connection of this deputy serves that host'],
+    ['[::1]:443', () => 'no connection of this deputy serves that host'],
+    ['a b', () => 'HTTP/1.1 400'],
+  ])(
+    'CONNECT %s: the reason phrase, which is all that clients show, says what to set',
+    async (to, words) => {
+      const { statuses, bytes, codes } = await said(
+        lines(`CONNECT ${to} HTTP/1.1`, `Host: ${to}`, 'Deputy-User: alice'),
+      )
+      expect(bytes.split('\r\n')[0]).toContain(words())
+      expect(statuses).toEqual([to === 'a b' ? 400 : 405])
+      if (to !== 'a b') expect(codes).toEqual(['method_not_allowed'])
+      expect(paths()).toEqual([])
+    },
+  )
+})
+
 describe('refusals of large uploads arrive', () => {
   const MB = 1_048_576
   const body = Buffer.alloc(8 * MB, 97)

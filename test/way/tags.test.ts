@@ -1,5 +1,11 @@
 // Tags that stand in no header: a form field, and an address that deputy sealed for clients that send no key there.
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { writeFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
+import { join } from 'node:path'
+import type { Route } from '../../proxy/model.ts'
+import { createTagged } from '../../proxy/way/tags.ts'
+import { lines, sendRaw } from '../support/raw.ts'
 import { BUNDLE, startDeputy } from '../support/deputy.ts'
 import type { Deputy } from '../support/deputy.ts'
 import { startUpstream } from '../support/upstream.ts'
@@ -170,4 +176,50 @@ test('it opens nothing else, and no line of evidence or log has it', async () =>
   expect(seenAs()[0]?.[0]).toBe(`Bearer ${TOKENS.bob}`)
   expect(JSON.stringify(deputy.evidence())).not.toContain('dps_')
   expect(deputy.logged()).not.toContain('dps_')
+})
+
+test('so it is where the host names the provider', async () => {
+  const { port } = new URL(deputy.agent)
+  const ask = (host: string, start: string, ...more: readonly string[]) =>
+    sendRaw(deputy.agent, lines(start, `Host: ${host}`, 'Content-Length: 0', ...more))
+  const start = 'POST /api/files.getUploadURLExternal HTTP/1.1'
+  const { json } = await ask(`slack.com.localhost:${port}`, start, 'Deputy-User: alice')
+  const url = new URL(String(json['upload_url']))
+  expect(url.host).toBe(`files.slack.com.localhost:${port}`)
+  expect(url.pathname).toMatch(/^\/~dps_[\w-]+\/upload\/v1\/CwABAAAA$/)
+  slack.seen.length = 0
+  const answer = await ask(url.host, `POST ${url.pathname}${url.search} HTTP/1.1`)
+  expect(answer.status).toBe(200)
+  expect(seenAs()).toEqual([[`Bearer ${TOKENS.alice}`, SIGNED, '']])
+})
+
+test('policy decides when the address is used, not when it was made', async () => {
+  const url = await uploadUrl('bob')
+  const people = join(deputy.dir, 'people.yaml')
+  writeFileSync(people, JSON.stringify({ people: [{ id: 'bob', groups: [] }] }))
+  const type = { 'content-type': 'application/octet-stream' }
+  await expect
+    .poll(async () => (await post(url, 'x', type)).code, { timeout: 20_000 })
+    .toBe('policy_denied')
+}, 30_000)
+
+test('for callers whom nobody knows yet so many bodies are read at once, and no more', async () => {
+  const read = Promise.withResolvers<Buffer>()
+  const tagged = createTagged({
+    tagHeader: 'deputy-user',
+    addressTags: { seal: () => '', open: () => '' },
+    tagged: () => false,
+    read: () => read.promise,
+    most: 1,
+  })
+  const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+  const req = { headers, rawHeaders: [] as string[] } as unknown as IncomingMessage
+  const strip = { body: ['token'] }
+  const route = { named: null, connection: { provider: { strip } } } as unknown as Route
+  const first = tagged(req, route)
+  const second = await Promise.resolve(tagged(req, route)).catch((error: unknown) => error)
+  expect(second).toMatchObject({ code: 'too_many_calls' })
+  read.resolve(Buffer.from('token=user:alice'))
+  expect(await first).toMatchObject({ place: 'form', rawHeaders: ['authorization', 'user:alice'] })
+  expect(await tagged(req, route)).toMatchObject({ place: 'form' })
 })

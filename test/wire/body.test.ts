@@ -152,6 +152,9 @@ describe('JSON is strict, whether or not policy looks', () => {
   })
   test('a file that only claims to be JSON passes where the operation takes files', () => {
     const upload = { ...none, upload: true }
+    // Nothing is cut out of a file that a client posts as a form.
+    expect(code('a=1&access_token=x', FORM, upload)).toBe('credential_in_body')
+    expect(read('a=1&b', FORM, upload).bytes.toString()).toBe('a=1&b')
     expect(read('{"a":1}x', JSON_TYPE, upload).state).toBe('unparsed')
     expect(code('{"a":1}x', JSON_TYPE, { ...upload, inspect: ['/a'] })).toBe('request_invalid')
   })

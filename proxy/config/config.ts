@@ -236,6 +236,7 @@ const connect = z.strictObject({
   url: origin.optional(),
   hold: duration.default(0),
   link_ttl: duration.default(UNITS.d),
+  nag_after: duration.default(UNITS.h),
   return_to: z.array(origin).default([]),
   sign_in: z.union([z.literal('local'), oidcPages]).optional(),
   verifier: z.strictObject({ url, key: bearer }).optional(),

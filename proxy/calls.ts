@@ -76,7 +76,10 @@ export const createCalls = (limits: {
     people: () => {
       const keyed = live
         .values()
-        .map(({ person }) => [JSON.stringify([person.tenant, person.realm, person.id]), person] as const)
+        .map(
+          ({ person }) =>
+            [JSON.stringify([person.tenant, person.realm, person.id]), person] as const,
+        )
       return [...new Map(keyed).values()]
     },
     drain: async (ms) => {

@@ -253,7 +253,6 @@ export const createFlows = (deps: FlowDeps) => {
   const declined = async (
     who: { readonly person: Person; readonly agent: string; readonly connection: string },
     scopes: readonly string[],
-    challenge: string | null,
   ): Promise<Declined | null> => {
     const { person, agent, connection } = who
     const since = clock.now() - nagAfterMs
@@ -262,9 +261,16 @@ export const createFlows = (deps: FlowDeps) => {
       if (row.status === 'completed') break
       const at = row.endedAt ?? 0
       if (row.failure !== 'denied' || !row.scopes.every((scope) => scopes.includes(scope))) continue
-      // Whoever asked again on purpose has a link, and its person is asked by it.
-      const pending = await store.flows.pending(person, agent, connection, scopes, clock.now(), challenge)
-      if (pending !== null && pending.createdAt >= at) return null
+      // A newer link that asks for what was refused was made on purpose: its person is being asked again.
+      const anew = (await store.flows.open(person)).some(
+        (open) =>
+          open.agent === agent &&
+          open.connection === connection &&
+          open.createdAt >= at &&
+          open.expiresAt > clock.now() &&
+          row.scopes.every((scope) => open.scopes.includes(scope)),
+      )
+      if (anew) return null
       return {
         authorizationId: `ac_${row.hash}`,
         scopes: row.scopes,
@@ -336,10 +342,12 @@ export const createFlows = (deps: FlowDeps) => {
     begin,
 
     /** `begin`, unless the person has just said no to it: nobody sends them there again because a program tries again. */
-    ask: async (...[person, agent, connection, scopes, options = {}]: Parameters<typeof begin>): Promise<Begun | Declined> => {
-      const { sorted, challenge } = question(connection, scopes, options)
+    ask: async (
+      ...[person, agent, connection, scopes, options = {}]: Parameters<typeof begin>
+    ): Promise<Begun | Declined> => {
+      const { sorted } = question(connection, scopes, options)
       return (
-        (await declined({ person, agent, connection }, sorted, challenge)) ??
+        (await declined({ person, agent, connection }, sorted)) ??
         begin(person, agent, connection, scopes, options)
       )
     },

@@ -373,9 +373,9 @@ describe('the answer of the provider', () => {
     const { location, cookie } = await toProvider()
     const params = await back(location)
     const both = await Promise.all([finish(params, cookie), finish(params, cookie)])
-    expect(both.map(({ kind }) => kind).toSorted()).toEqual(['completed', 'used'])
+    expect(both.map(({ kind }) => kind).toSorted()).toEqual(['completed', 'repeated'])
     expect(tokenRequests()).toBe(1)
-    expect((await finish(params, cookie)).kind).toBe('unknown_state')
+    expect((await finish(params, cookie)).kind).toBe('repeated')
     expect(tokenRequests()).toBe(1)
   })
 
@@ -589,7 +589,9 @@ describe('links', () => {
       flow: { status: 'completed' },
     })
     expect(await finish(params, cookie, { person: BOB })).toEqual({ kind: 'used' })
-    expect(await finish(params, cookie, { connection: 'second' })).toEqual({ kind: 'unknown_state' })
+    expect(await finish(params, cookie, { connection: 'second' })).toEqual({
+      kind: 'unknown_state',
+    })
     expect(tokenRequests()).toBe(1)
   })
 })

@@ -445,7 +445,7 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expect(claims.filter((claimed) => claimed)).toHaveLength(1)
     expect(await store.flows.byHash('f1')).toEqual(flow({ ...held, confirmHash: null }))
     expect(await store.flows.finish('f1', 'completed', null, 7)).toBe(true)
-    expect(await store.flows.byHash('f1')).toEqual(flow({ status: 'completed' }))
+    expect(await store.flows.byHash('f1')).toEqual(flow({ status: 'completed', endedAt: 7 }))
     expect(await store.flows.erase({ ...alice, id: 'Alice' })).toBe(0)
     expect(await store.flows.erase(alice)).toBe(1)
   })

@@ -26,6 +26,8 @@ export type CallRegistry = {
     reason: Problem,
   ) => number
   readonly size: () => number
+  /** Everybody whose calls are in flight, each once. */
+  readonly people: () => readonly Person[]
   /** Resolves when no call is left, or after `ms`. @returns how many were still running */
   readonly drain: (ms: number) => Promise<number>
 }
@@ -71,6 +73,15 @@ export const createCalls = (limits: {
       return hit.length
     },
     size: live.size,
+    people: () => {
+      const keyed = live
+        .values()
+        .map(
+          ({ person }) =>
+            [JSON.stringify([person.tenant, person.realm, person.id]), person] as const,
+        )
+      return [...new Map(keyed).values()]
+    },
     drain: async (ms) => {
       if (live.size() > 0) {
         const { promise, resolve } = Promise.withResolvers<void>()

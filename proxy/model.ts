@@ -744,6 +744,10 @@ export type FlowRow = {
   readonly notices?: number
   /** JSON of a `Challenge`; null or absent: none. */
   readonly challenge?: string | null
+  /** ms since the epoch at which it was completed or failed; null or absent: it was not, or ran out of time. */
+  readonly endedAt?: number | null
+  /** SHA-256 of the state whose answer was taken; whoever brings it again is told how it ended. */
+  readonly spentHash?: string | null
 }
 /** A run token's row: the token itself is shown once and never stored. */
 export type RunRow = {
@@ -844,7 +848,10 @@ export type Store = {
   readonly flows: {
     readonly byHash: (hash: string) => Promise<FlowRow | null>
     readonly byState: (stateHash: string) => Promise<FlowRow | null>
-    /** A pending, unexpired flow of the same person, agent and connection with exactly these scopes, and this challenge if one is given. */
+    /**
+     * A pending, unexpired flow of the same person, agent and connection with exactly these scopes, and this challenge
+     * and way back if they are given.
+     */
     readonly pending: (
       person: Person,
       agent: string,
@@ -852,6 +859,7 @@ export type Store = {
       scopes: readonly string[],
       now: number,
       challenge?: string | null,
+      nextUri?: string | null,
     ) => Promise<FlowRow | null>
     /** How the newest flow of this person at this connection ended; null: none has. */
     readonly ended: (
@@ -871,11 +879,22 @@ export type Store = {
     ) => Promise<boolean>
     /** Single use: clears the state, in one atomic UPDATE. false: it was used before. */
     readonly consume: (hash: string, stateHash: string) => Promise<boolean>
+    /** @param at ms since the epoch */
     readonly finish: (
       hash: string,
       status: 'completed' | 'failed',
       failure: string | null,
+      at: number,
     ) => Promise<boolean>
+    /** The flow whose provider's answer came with this state before. */
+    readonly bySpent: (stateHash: string) => Promise<FlowRow | null>
+    /** Flows of a person, agent and connection that ended after `since` (ms), the last first. */
+    readonly endedSince: (
+      person: Person,
+      agent: string,
+      connection: string,
+      since: number,
+    ) => Promise<readonly FlowRow[]>
     readonly sweep: (before: number) => Promise<number>
     /** Keeps what a consent earned until the application confirms; ends the leg. false: the flow is not pending, or holds already. */
     readonly hold: (

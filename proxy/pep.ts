@@ -15,7 +15,7 @@ import type {
 import { createExchange, type Call, type Dedicated, type Seen, type Snapshot } from './exchange.ts'
 import { Problem, toProblem, type ProblemCode } from './problem.ts'
 import { opened, type Act } from './way/classify.ts'
-import { asking, challengeOf, lapsed, type Credentials } from './way/credential.ts'
+import { asking, challengeOf, declinedBy, lapsed, type Credentials } from './way/credential.ts'
 import { CONSENT, decideEach, together, toldReasons, usable, type Decide } from './way/decide.ts'
 import { freshest, type Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
@@ -25,6 +25,7 @@ import type { Identify } from './way/identify.ts'
 import { inspect, type Body } from './way/inspect.ts'
 import { obligations } from './way/obligations.ts'
 import { matchRoute } from './way/route.ts'
+import type { Declined } from './oauth/flow.ts'
 import type { Tagged } from './way/tags.ts'
 import type { AddressTags } from './wire/address_tag.ts'
 import { namedTrailers, type Sifted } from './wire/headers.ts'
@@ -36,6 +37,7 @@ type Link = {
   readonly url: string
   readonly scopes: readonly string[]
   readonly expiresAt: number
+  readonly declined?: undefined
   /** Why the last try there could not succeed; null: nothing is in its way. */
   readonly after?: string | null
 }
@@ -67,7 +69,7 @@ export type PepDeps = {
     scopes: readonly string[],
     again: boolean,
     challenge?: Challenge | null,
-  ) => Promise<Link>
+  ) => Promise<Link | Declined>
   /** Waits for a consent to end; true: completed. */
   readonly ended: (
     who: Principal,
@@ -170,7 +172,12 @@ export const createPep = (deps: PepDeps) => {
     const route = (call.route = cutQuery(call, tagged, deps.tags)) //                       400
     let who = (call.who = await deps.identify(tagged.rawHeaders, tagged.named)) //          401, before other bodies are read
     const outer = (call.act = call.snapshot.classify(route)) //                             400
-    let abort = (reason: Problem): void => void res.destroy(reason)
+    // Revoked before anything was sent: whatever is waited for then, the agent hears why.
+    const cut = Promise.withResolvers<never>()
+    cut.promise.catch(() => {}) // heard by whoever waits, if anybody does
+    const uncut = <T>(work: T | Promise<T>): T | Promise<T> =>
+      work instanceof Promise ? Promise.race([cut.promise, work]) : work
+    let abort: (reason: Problem) => void = cut.reject
     const leave = deps.calls.enter({
       id: call.id,
       person: who.person,
@@ -180,7 +187,7 @@ export const createPep = (deps: PepDeps) => {
       abort: (reason) => abort(reason),
     }) // 429
     try {
-      const body = await inspect(req, route, outer, deps.limits, tagged.read) //            400 413 415
+      const body = await uncut(inspect(req, route, outer, deps.limits, tagged.read)) //     400 413 415
       if (body.bytes !== null) deps.tags.body(body.bytes) //                                400
       const act = (call.act = opened(outer, route, body.inner)) //                          400
       const sifted = deps.sift(req.rawHeaders, route.connection.provider)
@@ -189,22 +196,25 @@ export const createPep = (deps: PepDeps) => {
       for (let n = 1; ; n++) {
         // While it waited, its run or its key may have ended, or the clock gone wrong.
         if (n > 1) who = call.who = await deps.identify(tagged.rawHeaders, tagged.named) // 401 503
-        const { holding, decision } = await decided(call, req, who, route, act, body, n) //      503
+        const { holding, decision } = await uncut(decided(call, req, who, route, act, body, n)) // 503
         if (decision.effect !== 'allow') {
-          if (await answered(call, req, res, body, holding, decision)) continue //             held until the person answered
+          if (await uncut(answered(call, req, res, body, holding, decision))) continue //      held until the person answered
           throw await refusal(who, route, holding, decision) //                             403, with the link
         }
         obligations(decision) //                                                            403
         call.credential =
           act.kind === 'asset'
             ? null
-            : await deps.credentials.take(holding, route.connection, route.host, who.agent) // 403 502 503
+            : await uncut(deps.credentials.take(holding, route.connection, route.host, who.agent)) // 403 502 503
         // A refresh may have taken long: nothing leaves on a decision older than a second.
         if (clock.mono() - decision.decidedAt <= STALE_MS) break
       }
       if (call.credential !== null) deps.used(who.person, who.agent, route.connection.name)
       call.outcome = await deps.forward(
-        job(call, tagged, { body, sifted }, (stop) => (abort = stop)),
+        job(call, tagged, { body, sifted }, (stop) => {
+          abort = stop
+          cut.promise.catch(stop) // revoked between the last wait and here
+        }),
         req,
         res,
       ) // 502 504
@@ -344,6 +354,7 @@ export const createPep = (deps: PepDeps) => {
     const missing = scopes.filter((scope) => !held.includes(scope))
     const again = lapsed(holding) || challenge !== null
     const link = await deps.link(who, connection, scopes, again, challenge)
+    if (link.declined) return declinedBy(link, connection, lapsed(holding))
     const { code, detail, extra } = asking(holding, connection.provider.name, missing, {
       url: link.url,
       after: link.after ?? null,
@@ -400,7 +411,7 @@ export const createPep = (deps: PepDeps) => {
       who === null ||
       route === null ||
       !RENEWABLE.has(problem.code) ||
-      problem.extra['url'] !== undefined
+      problem.extra['authorization_id'] !== undefined
     )
       return problem
     const renewed = async (): Promise<Problem> => {

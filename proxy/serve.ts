@@ -149,9 +149,15 @@ export const serve = async (
   /** Closed last: until then it says that this deputy drains. */
   const atLast: { admin: (() => Promise<void>) | null } = { admin: null }
   try {
-    const told: { policy: (engine: PolicyEngine) => void } = { policy: () => {} }
+    const told: { policy: (engine: PolicyEngine) => void; people: () => void } = {
+      policy: () => {},
+      people: () => {},
+    }
     const prepared = await prepare(loaded, clock, log, {
-      people: () => log.info({}, 'entitlements changed'),
+      people: () => {
+        log.info({}, 'entitlements changed')
+        told.people()
+      },
       policy: (engine) => told.policy(engine),
     })
     if ('problems' in prepared) throw new Error(prepared.problems.join('\n'))
@@ -320,6 +326,16 @@ export const serve = async (
     const people = peopleOf(config, directory)
     const active = async (person: Person): Promise<boolean> =>
       people.kind !== 'directory' || (await people.ask(person))?.active === true
+    // A stream that began before its person was set inactive does not outlive that.
+    const cutInactive = async (): Promise<void> => {
+      for (const person of calls.people())
+        if (!(await active(person)))
+          calls.abort({ person }, new Problem('policy_denied', 'the user is not active any more'))
+    }
+    told.people = () =>
+      void cutInactive().catch((error: unknown) =>
+        log.error({ err: error }, 'whose calls are to be cut is not known: nobody new is let in'),
+      )
     const { notify } = config.connect
     const deliver: { wake: () => void; mismatch: (of: Mismatch) => void } = {
       wake: () => {},
@@ -333,6 +349,7 @@ export const serve = async (
       connections,
       publicUrl,
       linkTtlMs: config.connect.link_ttl,
+      nagAfterMs: config.connect.nag_after,
       clock,
       randomBytes,
       onEvent,
@@ -488,7 +505,7 @@ export const serve = async (
       evidence,
       calls,
       link: (principal, connection, scopes, reauthorization, challenge = null) =>
-        flows.begin(principal.person, principal.agent, connection.name, scopes, {
+        flows.ask(principal.person, principal.agent, connection.name, scopes, {
           reauthorization,
           challenge,
         }),

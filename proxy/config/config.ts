@@ -240,6 +240,7 @@ const connect = z.strictObject({
   url: origin.optional(),
   hold: duration.default(0),
   link_ttl: duration.default(UNITS.d),
+  nag_after: duration.default(UNITS.h),
   /** Whose pages these are. */
   brand: z
     .strictObject({

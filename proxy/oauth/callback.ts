@@ -14,6 +14,8 @@ export type Finished =
       readonly kind: 'denied' | 'provider_error' | 'account_mismatch' | 'user_inactive'
       readonly flow: Flow
     }
+  /** This answer was taken before: nothing was touched, and the flow says how it went. */
+  | { readonly kind: 'repeated'; readonly flow: Flow }
   /** The application is to say who was there, by this id. */
   | { readonly kind: 'awaiting'; readonly flow: Flow; readonly flowId: string }
   | {
@@ -100,6 +102,15 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
     return { kind: 'used' }
   }
 
+  /** A browser that loads the address twice. Whoever is signed in as somebody else learns nothing. */
+  const repeated = async (stateHash: string, answer: Callback): Promise<Finished> => {
+    const row = await store.flows.bySpent(stateHash)
+    if (row === null || row.connection !== answer.connection) return { kind: 'unknown_state' }
+    const flow = toFlow(row)
+    const theirs = answer.person === null || samePerson(flow.person, answer.person)
+    return theirs ? { kind: 'repeated', flow } : { kind: 'used' }
+  }
+
   return async (answer: Callback): Promise<Finished> => {
     const { params } = answer
     // RFC 6749 3.1: no parameter twice.
@@ -107,7 +118,7 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
       return { kind: 'unknown_state' }
     const stateHash = sha256(params.get('state') ?? '')
     const row = await store.flows.byState(stateHash)
-    if (row === null) return { kind: 'unknown_state' }
+    if (row === null) return repeated(stateHash, answer)
     if (answer.cookie === null || row.cookieHash !== sha256(answer.cookie))
       return { kind: 'wrong_cookie' }
     const connection = deps.connections().get(row.connection)
@@ -136,7 +147,7 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
       await event('failed', flow, { ...actor, reason: 'user_inactive' })
       return { kind: 'user_inactive', flow: failed }
     }
-    if (!(await store.flows.consume(row.hash, stateHash))) return { kind: 'used' }
+    if (!(await store.flows.consume(row.hash, stateHash))) return repeated(stateHash, answer)
 
     const error = params.get('error')
     const code = params.get('code')

@@ -29,6 +29,8 @@ export type FlowDeps = {
   /** `connect.url`, without a trailing slash. */
   readonly publicUrl: string
   readonly linkTtlMs: number
+  /** How long after a person's No nobody but they themselves is sent to them with the same question, ms; absent: an hour. */
+  readonly nagAfterMs?: number
   /** How long the leg at the provider may take. */
   readonly legTtlMs?: number
   readonly clock: Clock
@@ -45,11 +47,28 @@ export type FlowDeps = {
 export type Begun = {
   readonly authorizationId: string
   readonly url: string
+  readonly declined?: undefined
   readonly scopes: readonly string[]
   /** ms since the epoch. */
   readonly expiresAt: number
   /** How the last try of this person there failed, where that was not to be; null: it did not. */
   readonly after?: string | null
+}
+
+/** What an agent is told instead of a link while the person's No counts. */
+export type Declined = {
+  /** Of the flow that was declined. */
+  readonly authorizationId: string
+  readonly scopes: readonly string[]
+  /** ms since the epoch: when they said no, and from when on they may be asked again. */
+  readonly declined: { readonly at: number; readonly until: number }
+}
+
+type AskOptions = {
+  readonly reauthorization?: boolean
+  readonly nextUri?: string | null
+  /** How the provider wants the person to sign in this time. */
+  readonly challenge?: Challenge | null
 }
 
 /** A link to deliver; `attempt` counts from 1. */
@@ -64,6 +83,7 @@ export type Plan =
 export type Flows = ReturnType<typeof createFlows>
 
 const LEG_MS = 600_000
+const NAG_AFTER_MS = 3_600_000
 /** Ends after which the same link again leads to the same end, unless somebody else does something. */
 const STUCK: ReadonlySet<string> = new Set(['admin_required', 'client_refused'])
 /** The bus tells within a second; this is for what it lost. */
@@ -78,6 +98,7 @@ const union = (...lists: readonly (readonly string[])[]) => [...new Set(lists.fl
 export const createFlows = (deps: FlowDeps) => {
   const { store, vault, sealer, client, clock, publicUrl } = deps
   const legTtlMs = deps.legTtlMs ?? LEG_MS
+  const nagAfterMs = deps.nagAfterMs ?? NAG_AFTER_MS
   const quota = createQuota(store, clock)
   const beginning = new Map<string, Promise<Begun>>()
   const waiting = new Map<string, Set<() => void>>()
@@ -131,13 +152,14 @@ export const createFlows = (deps: FlowDeps) => {
     const failed = 'failure' in outcome
     const missing = failed ? [] : outcome.missing
     const failure = failed ? outcome.failure : missing.length > 0 ? JSON.stringify(missing) : null
-    await store.flows.finish(flow.hash, failed ? 'failed' : 'completed', failure)
+    const status = failed ? 'failed' : 'completed'
+    await store.flows.finish(flow.hash, status, failure, clock.now())
     // Whoever waits for it, in any process on this store, looks now; a notice that is lost costs them a second look.
     await store.publish('flow', flow.hash)
     if (!failed) await settle(flow)
     return {
       ...flow,
-      status: failed ? 'failed' : 'completed',
+      status,
       failure: failed ? outcome.failure : null,
       missing,
     }
@@ -157,7 +179,7 @@ export const createFlows = (deps: FlowDeps) => {
       if (!same || busy || lacks(holding.scopes, row.scopes) || lacks(holding.granted, row.scopes))
         continue
       // It ended by itself meanwhile, here or at another replica.
-      if (!(await store.flows.finish(row.hash, 'completed', null))) continue
+      if (!(await store.flows.finish(row.hash, 'completed', null, clock.now()))) continue
       await store.publish('flow', row.hash)
       await event('completed', toFlow(row), { at_provider: false, by_flow: flow.hash })
     }
@@ -210,7 +232,7 @@ export const createFlows = (deps: FlowDeps) => {
     const { challenge } = options
     const now = clock.now()
     const [pending, last] = await Promise.all([
-      store.flows.pending(person, agent, connection, scopes, now, challenge),
+      store.flows.pending(person, agent, connection, scopes, now, challenge, options.nextUri),
       store.flows.ended(person, connection),
     ])
     const after = last?.failure != null && STUCK.has(last.failure) ? last.failure : null
@@ -225,6 +247,37 @@ export const createFlows = (deps: FlowDeps) => {
     await event('started', toFlow(row), { reauthorization: options.reauthorization })
     deps.onLink?.()
     return { ...begun(row), after }
+  }
+
+  /** The person's No to the same or to less, unless they said yes since; null: they may be asked. */
+  const declined = async (
+    who: { readonly person: Person; readonly agent: string; readonly connection: string },
+    scopes: readonly string[],
+  ): Promise<Declined | null> => {
+    const { person, agent, connection } = who
+    const since = clock.now() - nagAfterMs
+    const ended = await store.flows.endedSince(person, agent, connection, since)
+    for (const row of ended) {
+      if (row.status === 'completed') break
+      const at = row.endedAt ?? 0
+      if (row.failure !== 'denied' || !row.scopes.every((scope) => scopes.includes(scope))) continue
+      // A newer link that asks for what was refused was made on purpose: its person is being asked again.
+      const anew = (await store.flows.open(person)).some(
+        (open) =>
+          open.agent === agent &&
+          open.connection === connection &&
+          open.createdAt >= at &&
+          open.expiresAt > clock.now() &&
+          row.scopes.every((scope) => open.scopes.includes(scope)),
+      )
+      if (anew) return null
+      return {
+        authorizationId: `ac_${row.hash}`,
+        scopes: row.scopes,
+        declined: { at, until: at + nagAfterMs },
+      }
+    }
+    return null
   }
 
   const holdingOf = (flow: Flow) => vault.look(flow.person, flow.connection, flow.agent)
@@ -247,6 +300,35 @@ export const createFlows = (deps: FlowDeps) => {
     )
     return { kind: 'provider', asked: union(flow.scopes, before) }
   }
+  const question = (connection: string, scopes: readonly string[], { challenge }: AskOptions) => {
+    const { provider, scopes: most = [] } = deps.connections().get(connection) ?? {}
+    const asked = provider === undefined ? scopes : askable(provider, most, scopes)
+    return {
+      sorted: union(provider?.scopeWhole === true ? most : asked).toSorted(),
+      challenge: challenge ? JSON.stringify(challenge) : null,
+    }
+  }
+  /** The same person, agent, connection, scopes and way back share one pending flow and its link. */
+  const begin = (
+    person: Person,
+    agent: string,
+    connection: string,
+    scopes: readonly string[],
+    options: AskOptions = {},
+  ): Promise<Begun> => {
+    const { sorted, challenge } = question(connection, scopes, options)
+    const { tenant, realm, id } = person
+    const { nextUri = null, reauthorization = false } = options
+    const key = JSON.stringify([tenant, realm, id, agent, connection, sorted, challenge, nextUri])
+    const running = beginning.get(key)
+    if (running !== undefined) return running
+    const set = { reauthorization, nextUri, challenge }
+    const started = start({ person, agent, connection }, sorted, set).finally(() =>
+      beginning.delete(key),
+    )
+    beginning.set(key, started)
+    return started
+  }
   const parts = {
     ...deps,
     toFlow,
@@ -257,41 +339,17 @@ export const createFlows = (deps: FlowDeps) => {
   const keeper = createKeeper(parts)
 
   return {
-    /** The same person, agent, connection and scopes share one pending flow and its link. */
-    begin: (
-      person: Person,
-      agent: string,
-      connection: string,
-      scopes: readonly string[],
-      options: {
-        readonly reauthorization?: boolean
-        readonly nextUri?: string | null
-        /** How the provider wants the person to sign in this time. */
-        readonly challenge?: Challenge | null
-      } = {},
-    ): Promise<Begun> => {
-      const { provider, scopes: most = [] } = deps.connections().get(connection) ?? {}
-      const asked = provider === undefined ? scopes : askable(provider, most, scopes)
-      const sorted = union(provider?.scopeWhole === true ? most : asked).toSorted()
-      const challenge = options.challenge ? JSON.stringify(options.challenge) : null
-      const key = JSON.stringify([
-        person.tenant,
-        person.realm,
-        person.id,
-        agent,
-        connection,
-        sorted,
-        challenge,
-      ])
-      const running = beginning.get(key)
-      if (running !== undefined) return running
-      const started = start({ person, agent, connection }, sorted, {
-        reauthorization: options.reauthorization ?? false,
-        nextUri: options.nextUri ?? null,
-        challenge,
-      }).finally(() => beginning.delete(key))
-      beginning.set(key, started)
-      return started
+    begin,
+
+    /** `begin`, unless the person has just said no to it: nobody sends them there again because a program tries again. */
+    ask: async (
+      ...[person, agent, connection, scopes, options = {}]: Parameters<typeof begin>
+    ): Promise<Begun | Declined> => {
+      const { sorted } = question(connection, scopes, options)
+      return (
+        (await declined({ person, agent, connection }, sorted)) ??
+        begin(person, agent, connection, scopes, options)
+      )
     },
 
     /** An authorization that needs no person any more: `status` answers `completed` for its id. */
@@ -451,7 +509,7 @@ export const createFlows = (deps: FlowDeps) => {
     /** Gives back what nobody confirmed, drops flows that ended long ago. @returns how many */
     sweep: async (): Promise<number> => {
       await keeper.overdue()
-      return store.flows.sweep(clock.now() - Math.max(deps.linkTtlMs, QUOTA_MS))
+      return store.flows.sweep(clock.now() - Math.max(deps.linkTtlMs, QUOTA_MS, nagAfterMs))
     },
   }
 }

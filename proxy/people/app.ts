@@ -22,6 +22,8 @@ import type { Env } from './rest.ts'
 const FORM_BYTES = 16_384
 const LEG_MS = 600_000
 const SAID_MS = 60_000
+/** A second load of the same address waits so long for what the first one began. */
+const REPEATED_MS = 20_000
 
 /** `signIn`: who is at the page; `visit`: the application will say. */
 export type ConnectDeps = DoorDeps &
@@ -44,7 +46,12 @@ export const mayReturnTo = (returnTo: readonly string[], nextUri: string): boole
 
 /** How a consent went, for the page that says so. */
 type After =
-  | { readonly kind: 'ended'; readonly flow: string; readonly account: string | null }
+  | {
+      readonly kind: 'ended'
+      readonly flow: string
+      readonly account: string | null
+      readonly already?: boolean
+    }
   | { readonly kind: Exclude<Finished, { readonly flow: Flow }>['kind'] | 'nobody' }
 
 export const createConnectApp = (deps: ConnectDeps): Hono => {
@@ -55,7 +62,12 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   const door = createDoor(deps, frame)
   const app = new Hono()
 
-  const done = (c: Context, flow: Flow, account: string | null): Response | Promise<Response> => {
+  const done = (
+    c: Context,
+    flow: Flow,
+    account: string | null,
+    already: boolean,
+  ): Response | Promise<Response> => {
     const connection = connections().get(flow.connection)
     if (connection === undefined) return show(c, pages.expiredPage(), 410)
     return show(
@@ -66,6 +78,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         person: flow.person,
         account,
         missing: flow.missing,
+        already,
       }),
     )
   }
@@ -74,9 +87,14 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       ? new URL(nextUri).href
       : null
 
-  const ended = (c: Context, flow: Flow, account: string | null): Response | Promise<Response> => {
+  const ended = (
+    c: Context,
+    flow: Flow,
+    account: string | null,
+    already = false,
+  ): Response | Promise<Response> => {
     const { hash } = flow
-    if (flow.status === 'completed') return done(c, flow, account)
+    if (flow.status === 'completed') return done(c, flow, account, already)
     const name = connections().get(flow.connection)?.provider.name ?? flow.connection
     if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403, hash)
     if (flow.failure === 'denied') return show(c, pages.deniedPage())
@@ -251,6 +269,9 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     }
   })
 
+  /** The flow when it has ended: the answer that came first may still be on its way to the provider. */
+  const over = ({ hash, person, agent }: Flow, signal: AbortSignal): Promise<Flow> =>
+    flows.status(`ac_${hash}`, person, agent, REPEATED_MS, signal)
   const redirectUri = (connection: string): string => `${publicUrl}/callback/${connection}`
 
   app.get('/callback/:connection', async (c) => {
@@ -274,7 +295,15 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     if (finished.kind === 'awaiting' && signIn.kind === 'visit')
       return see(c, signIn.at(finished.flowId))
     const completed = finished.kind === 'completed' || finished.kind === 'partial'
-    const next = completed ? mayLeave(finished.flow) : null
+    const again = finished.kind === 'repeated' ? await over(finished.flow, c.req.raw.signal) : null
+    // Without a sign-in nobody knows who looks.
+    if (again !== null && signIn.kind === 'visit') return show(c, pages.awaitingPage(), 409)
+    if (again?.status === 'pending') return show(c, pages.brokenCallbackPage(), 400)
+    const next = completed
+      ? mayLeave(finished.flow)
+      : again?.status === 'completed'
+        ? mayLeave(again)
+        : null
     if (next !== null) return see(c, next)
     if (finished.kind === 'wrong_person' && session !== null)
       setCookie(c, await signIn.end(session))
@@ -285,6 +314,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
             kind: 'ended',
             flow: finished.flow.hash,
             account: completed ? finished.account.slice(0, 256) : null,
+            already: again !== null,
           }
         : { kind: finished.kind }
     return frame.tell(c, 'result', after, after.kind === 'ended' ? (session?.person ?? null) : null)
@@ -300,7 +330,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         const flow = await flows.byAuthorizationId(`ac_${after.flow}`)
         return flow === null
           ? show(c, pages.expiredPage(), 410)
-          : ended(c, flow, after.account === '' ? null : after.account)
+          : ended(c, flow, after.account === '' ? null : after.account, after.already)
       }
       case 'expired':
         return show(c, pages.expiredPage(), 410)

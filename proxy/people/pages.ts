@@ -108,10 +108,12 @@ export const donePage = (view: {
   readonly person: Person
   readonly account: string | null
   readonly missing: readonly string[]
+  /** The same answer came before. */
+  readonly already?: boolean
 }): Page => {
   const { provider } = view.connection
   return page(
-    `${provider.name} is connected`,
+    `${provider.name} is ${view.already === true ? 'already ' : ''}connected`,
     html`<dl>
         ${
           view.account === null

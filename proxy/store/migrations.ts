@@ -104,6 +104,11 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE person_epochs RENAME TO named_epochs;
   CREATE TABLE person_epochs (person TEXT NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   `,
+  `
+  ALTER TABLE flows ADD COLUMN ended_at INTEGER;
+  ALTER TABLE flows ADD COLUMN spent_hash TEXT;
+  CREATE UNIQUE INDEX flows_spent ON flows (spent_hash) WHERE spent_hash IS NOT NULL;
+  `,
 ]
 
 /**

@@ -107,6 +107,11 @@ const MIGRATIONS: readonly string[] = [
   ALTER INDEX person_epochs_pkey RENAME TO named_epochs_pkey;
   CREATE TABLE person_epochs (person TEXT COLLATE "C" PRIMARY KEY, epoch BIGINT NOT NULL);
   `,
+  `
+  ALTER TABLE flows ADD COLUMN ended_at BIGINT;
+  ALTER TABLE flows ADD COLUMN spent_hash TEXT COLLATE "C";
+  CREATE UNIQUE INDEX flows_spent ON flows (spent_hash) WHERE spent_hash IS NOT NULL;
+  `,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
 const hideEpochs = async (ask: Ask): Promise<void> => {

@@ -46,7 +46,7 @@ const CREDENTIAL =
   )
 const GRANT = 'tenant realm user agent connection scopes at lastUsedAt'.split(' ')
 const FLOW =
-  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil notifyAt notices challenge'.split(
+  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil notifyAt notices challenge endedAt spentHash'.split(
     ' ',
   )
 const RUN =
@@ -127,6 +127,8 @@ const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
           notifyAt: row.notifyAt ?? null,
           notices: row.notices ?? 0,
           challenge: row.challenge ?? null,
+          endedAt: row.endedAt ?? null,
+          spentHash: row.spentHash ?? null,
         }
       : {}),
   } as Params)
@@ -184,12 +186,14 @@ const statements = (now: string) => {
     disallowAll: `DELETE FROM grants WHERE ${PERSON} AND connection = :connection`,
     flow: `${flows} WHERE hash = :hash`,
     flowByState: `${flows} WHERE state_hash = :stateHash`,
+    flowBySpent: `${flows} WHERE spent_hash = :stateHash`,
+    endedSince: `${flows} WHERE ${PERSON} AND connection = :connection AND agent = :agent AND status <> 'pending' AND ended_at > :since ORDER BY ended_at DESC`,
     pending: `${flows} WHERE ${PERSON} AND connection = :connection AND agent = :agent AND status = 'pending' AND expires_at > :now ORDER BY created_at DESC`,
     endedFlow: `SELECT failure FROM flows WHERE ${PERSON} AND connection = :connection AND status <> 'pending' ORDER BY created_at DESC LIMIT 1`,
     begin: insert('flows', FLOW),
     leg: `UPDATE flows SET state_hash = :stateHash, cookie_hash = :cookieHash, sealed_leg = :sealedLeg, leg_expires_at = :legExpiresAt WHERE hash = :hash AND status = 'pending' AND held IS NULL RETURNING hash`,
-    consume: `UPDATE flows SET state_hash = NULL WHERE hash = :hash AND state_hash = :stateHash AND status = 'pending' RETURNING hash`,
-    finish: `UPDATE flows SET status = :status, failure = :failure, state_hash = NULL, cookie_hash = NULL, sealed_leg = NULL, leg_expires_at = NULL, confirm_hash = NULL, held = NULL, confirm_until = NULL WHERE hash = :hash AND status = 'pending' RETURNING hash`,
+    consume: `UPDATE flows SET spent_hash = state_hash, state_hash = NULL WHERE hash = :hash AND state_hash = :stateHash AND status = 'pending' RETURNING hash`,
+    finish: `UPDATE flows SET status = :status, failure = :failure, ended_at = :at, state_hash = NULL, cookie_hash = NULL, sealed_leg = NULL, leg_expires_at = NULL, confirm_hash = NULL, held = NULL, confirm_until = NULL WHERE hash = :hash AND status = 'pending' RETURNING hash`,
     sweep: 'DELETE FROM flows WHERE expires_at < :before RETURNING hash',
     hold: `UPDATE flows SET confirm_hash = :confirmHash, held = :held, sealed_leg = :sealedLeg, confirm_until = :confirmUntil, state_hash = NULL, cookie_hash = NULL, leg_expires_at = NULL WHERE hash = :hash AND status = 'pending' AND held IS NULL RETURNING hash`,
     byConfirm: `${flows} WHERE confirm_hash = :confirmHash`,
@@ -408,13 +412,15 @@ export const createTables = (db: Database): Store => {
     flows: {
       byHash: (hash) => row(sql.flow, { hash }, flowOf),
       byState: (stateHash) => row(sql.flowByState, { stateHash }, flowOf),
-      pending: async (person, agent, connection, scopes, now, challenge = null) => {
+      pending: async (person, agent, connection, scopes, now, challenge = null, nextUri = null) => {
         const set = (of: readonly string[]): string => JSON.stringify([...new Set(of)].sort())
         const whose = { ...personOf(person), agent, connection, now }
         const found = await rows(sql.pending, whose, flowOf)
         const fits = (flow: FlowRow): boolean =>
           set(flow.scopes) === set(scopes) && (challenge === null || flow.challenge === challenge)
-        return found.find(fits) ?? null
+        const exact = found.find((flow) => fits(flow) && flow.nextUri === nextUri)
+        // Whoever names no way back is served by any link; whoever names one gets a link that keeps it.
+        return exact ?? (nextUri === null ? found.find(fits) : null) ?? null
       },
       ended: async (person, connection) =>
         row(sql.endedFlow, { ...personOf(person), connection }, (raw) => ({
@@ -424,7 +430,10 @@ export const createTables = (db: Database): Store => {
       leg: (hash, { stateHash, cookieHash, sealedLeg, legExpiresAt }) =>
         hit(sql.leg, { hash, stateHash, cookieHash, sealedLeg, legExpiresAt }),
       consume: (hash, stateHash) => hit(sql.consume, { hash, stateHash }),
-      finish: (hash, status, failure) => hit(sql.finish, { hash, status, failure }),
+      finish: (hash, status, failure, at) => hit(sql.finish, { hash, status, failure, at }),
+      bySpent: (stateHash) => row(sql.flowBySpent, { stateHash }, flowOf),
+      endedSince: async (person, agent, connection, since) =>
+        rows(sql.endedSince, { ...personOf(person), agent, connection, since }, flowOf),
       sweep: async (before) => (await db.query([sql.sweep, { before }])).length,
       hold: (hash, { confirmHash, held, sealedLeg, confirmUntil }) =>
         hit(sql.hold, { hash, confirmHash, held, sealedLeg, confirmUntil }),

@@ -2,6 +2,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Challenge, Connection, Holding, Injected, StoredCredential, Vault } from '../model.ts'
 import type { OAuthClient } from '../oauth/client.ts'
+import type { Declined } from '../oauth/flow.ts'
 import { Problem, type ProblemExtra } from '../problem.ts'
 
 type Fresh = (
@@ -220,6 +221,28 @@ export const asking = (
     },
   }
 }
+
+const stamp = (ms: number): string => new Date(ms).toISOString()
+
+/** The person said no moments ago: said instead of a link, so that no program asks them again and again. */
+export const declinedBy = (
+  { authorizationId, scopes, declined: { at, until } }: Declined,
+  { name, provider }: Connection,
+  lost: boolean,
+): Problem =>
+  new Problem(
+    lost ? 'reauthorization_required' : 'consent_required',
+    `You declined this for your ${provider.name} account at ${stamp(at)}, so you are not asked again before ${stamp(until)}. If you have changed your mind, tell the agent to ask for a new link (POST /v1/auth/authorize).`,
+    {
+      extra: {
+        authorization_id: authorizationId,
+        scopes,
+        connection: name,
+        declined_at: stamp(at),
+        ask_after: stamp(until),
+      },
+    },
+  )
 
 /**
  * A look that gives a doubtful grant another try first: its provider never said that it ended, and what works again

@@ -178,7 +178,7 @@ const elsewhere = async (url: string, calls: readonly string[], name: string): P
         tokens: { access: secret(`token-of-${id}`), refresh: null, scopes: [], expiresIn: 3_600 },
         scopes: [],
       })
-      await store.flows.finish(flow.hash, 'completed', null)
+      await store.flows.finish(flow.hash, 'completed', null, Date.now())
       await store.publish('flow', flow.hash)
       return performance.now()
     })

@@ -373,9 +373,9 @@ describe('the answer of the provider', () => {
     const { location, cookie } = await toProvider()
     const params = await back(location)
     const both = await Promise.all([finish(params, cookie), finish(params, cookie)])
-    expect(both.map(({ kind }) => kind).toSorted()).toEqual(['completed', 'used'])
+    expect(both.map(({ kind }) => kind).toSorted()).toEqual(['completed', 'repeated'])
     expect(tokenRequests()).toBe(1)
-    expect((await finish(params, cookie)).kind).toBe('unknown_state')
+    expect((await finish(params, cookie)).kind).toBe('repeated')
     expect(tokenRequests()).toBe(1)
   })
 
@@ -453,7 +453,7 @@ describe('status', () => {
     const { begun, flow } = await begin()
     const from = performance.now()
     const waiting = status(begun.authorizationId, alice, AGENT, 30_000)
-    await house.store.flows.finish(flow.hash, 'completed', null)
+    await house.store.flows.finish(flow.hash, 'completed', null, 1)
     await house.store.publish('flow', flow.hash)
     expect(await waiting).toMatchObject({ status: 'completed' })
     expect(performance.now() - from).toBeLessThan(paced(900))
@@ -462,7 +462,7 @@ describe('status', () => {
   test('sees what another process stored although its notice was lost', async () => {
     const { begun, flow } = await begin()
     const waiting = status(begun.authorizationId, alice, AGENT, 30_000)
-    await house.store.flows.finish(flow.hash, 'completed', null)
+    await house.store.flows.finish(flow.hash, 'completed', null, 1)
     expect(await waiting).toMatchObject({ status: 'completed' })
   })
 
@@ -527,4 +527,71 @@ test('no row, event or log line holds an id, state, code, cookie, verifier or to
     expect(value.length, name).toBeGreaterThan(20)
     expect(text.includes(value), name).toBe(false)
   }
+})
+
+describe('a person who said no', () => {
+  const HOUR = 3_600_000
+  const ask = (scopes = SCOPES) => house.flows.ask(alice, AGENT, 'acme', scopes)
+  const decline = async (scopes = SCOPES) => {
+    const { begun, flow } = await begin(alice, scopes)
+    await house.flows.decline(flow, true)
+    return begun
+  }
+  test('is not sent there again for an hour, and the agent is told so', async () => {
+    const at = house.clock.now()
+    const begun = await decline()
+    const told = await ask()
+    expect(told).toMatchObject({ authorizationId: begun.authorizationId })
+    expect(told).not.toHaveProperty('url')
+    const { declined } = told
+    expect(declined?.at).toBeGreaterThanOrEqual(at)
+    expect(declined?.until).toBe((declined?.at ?? 0) + HOUR)
+    expect(await ask([...SCOPES, 'mail'])).toHaveProperty('declined.at', declined?.at)
+    house.advance(HOUR)
+    expect(await ask()).toHaveProperty('url')
+  })
+  test('may be asked for less, by another agent, and by themselves', async () => {
+    await decline()
+    expect(await ask(['openid'])).toHaveProperty('url')
+    expect(await house.flows.ask(alice, 'agent:other', 'acme', SCOPES)).toHaveProperty('url')
+    const { begun } = await begin()
+    expect(await ask()).toMatchObject({ url: begun.url })
+  })
+  test('and then yes is asked as ever', async () => {
+    await decline()
+    house.advance(1)
+    await connect()
+    expect(await ask([...SCOPES, 'mail'])).toHaveProperty('url')
+  })
+})
+
+describe('links', () => {
+  test('of one question keep the way back that each was made with', async () => {
+    const link = (nextUri: string | null) =>
+      house.flows.begin(alice, AGENT, 'acme', SCOPES, { nextUri })
+    const [one, two] = await Promise.all([link('https://a.test/1'), link('https://a.test/2')])
+    expect(one.url).not.toBe(two.url)
+    for (const [begun, nextUri] of [
+      [one, 'https://a.test/1'],
+      [two, 'https://a.test/2'],
+    ] as const)
+      expect(await house.flows.find(idOf(begun.url))).toMatchObject({ nextUri })
+    expect((await link('https://a.test/1')).url).toBe(one.url)
+    expect([one.url, two.url]).toContain((await link(null)).url)
+  })
+  test('whose answer comes twice say how it went, to their person only', async () => {
+    const { location, cookie } = await toProvider()
+    const params = await back(location)
+    const both = await Promise.all([finish(params, cookie), finish(params, cookie)])
+    expect(both.map(({ kind }) => kind).toSorted()).toEqual(['completed', 'repeated'])
+    expect(await finish(params, '')).toMatchObject({
+      kind: 'repeated',
+      flow: { status: 'completed' },
+    })
+    expect(await finish(params, cookie, { person: BOB })).toEqual({ kind: 'used' })
+    expect(await finish(params, cookie, { connection: 'second' })).toEqual({
+      kind: 'unknown_state',
+    })
+    expect(tokenRequests()).toBe(1)
+  })
 })

@@ -148,8 +148,10 @@ describe('a link that was sent on', () => {
     const browser = createBrowser()
     const answer = await answerFor(browser, await begin())
     expect((await browser.open(answer)).status).toBe(200)
-    expect((await browser.open(answer)).status).toBe(400)
+    expect((await browser.open(answer)).text).toContain('is already connected')
+    expect((await createBrowser().open(answer)).status).toBe(401)
     expect(tokenRequests()).toBe(1)
+    expect(await held()).toMatchObject({ generation: 1 })
   })
 
   test('e: also when it comes twice at the same moment', async () => {

@@ -68,6 +68,8 @@ const flow = (change: Partial<FlowRow> = {}): FlowRow => ({
   notifyAt: null,
   notices: 0,
   challenge: null,
+  endedAt: null,
+  spentHash: null,
   ...change,
 })
 const next = (generation: number) => ({
@@ -283,6 +285,9 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
   test('epochs that an older deputy kept by name are kept without it', async () => {
     await store.close()
     for (const text of [
+      'DROP INDEX flows_spent',
+      'ALTER TABLE flows DROP COLUMN spent_hash',
+      'ALTER TABLE flows DROP COLUMN ended_at',
       'DROP TABLE person_epochs',
       'DROP TABLE pseudonyms',
       'DROP TABLE write_probe',
@@ -332,9 +337,11 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       sealedLeg: 'jwe',
       legExpiresAt: 3_000,
     })
-    expect(await store.flows.finish('f1', 'failed', 'denied')).toBe(true)
-    expect(await store.flows.finish('f1', 'completed', null)).toBe(false)
-    expect(await store.flows.byHash('f1')).toEqual(flow({ status: 'failed', failure: 'denied' }))
+    expect(await store.flows.finish('f1', 'failed', 'denied', 5)).toBe(true)
+    expect(await store.flows.finish('f1', 'completed', null, 6)).toBe(false)
+    expect(await store.flows.byHash('f1')).toEqual(
+      flow({ status: 'failed', failure: 'denied', endedAt: 5 }),
+    )
     expect(
       await store.flows.leg('f1', {
         stateHash: 's3',
@@ -437,8 +444,8 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     const claims = await Promise.all([1, 2].map(() => store.flows.claim('f1', 'x1')))
     expect(claims.filter((claimed) => claimed)).toHaveLength(1)
     expect(await store.flows.byHash('f1')).toEqual(flow({ ...held, confirmHash: null }))
-    expect(await store.flows.finish('f1', 'completed', null)).toBe(true)
-    expect(await store.flows.byHash('f1')).toEqual(flow({ status: 'completed' }))
+    expect(await store.flows.finish('f1', 'completed', null, 7)).toBe(true)
+    expect(await store.flows.byHash('f1')).toEqual(flow({ status: 'completed', endedAt: 7 }))
     expect(await store.flows.erase({ ...alice, id: 'Alice' })).toBe(0)
     expect(await store.flows.erase(alice)).toBe(1)
   })
@@ -453,7 +460,7 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expect(both.flat().map(({ hash, notices }) => [hash, notices])).toHaveLength(2)
     expect(new Set(both.flat().map(({ hash }) => hash))).toEqual(new Set(['f1', 'f2']))
     await store.flows.notifyAt('f1', null)
-    await store.flows.finish('f2', 'completed', null)
+    await store.flows.finish('f2', 'completed', null, 8)
     expect(await store.flows.notices(8_000, 8_500, 9)).toEqual([])
     await store.flows.insert(flow({ hash: 'f5', notifyAt: 1 }))
     expect(await store.flows.notices(2_000, 2_100, 0)).toEqual([])

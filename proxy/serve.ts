@@ -149,6 +149,7 @@ export const serve = async (
 
     const store = await openStore(config.vault.store, written, log)
     opened.push(() => store.close())
+    if (store.connections !== undefined) telemetry.connections(store.connections)
     const missing = await missingKeys(store, ring)
     if (missing.length > 0)
       log.error(

@@ -107,6 +107,8 @@ const MIGRATIONS: readonly string[] = [
   ALTER INDEX person_epochs_pkey RENAME TO named_epochs_pkey;
   CREATE TABLE person_epochs (person TEXT COLLATE "C" PRIMARY KEY, epoch BIGINT NOT NULL);
   `,
+  // Which backend of the server the holder of a lease has to itself: it ends with that process.
+  `ALTER TABLE credentials ADD COLUMN lease_holder INTEGER;`,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
 const hideEpochs = async (ask: Ask): Promise<void> => {

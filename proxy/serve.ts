@@ -34,6 +34,7 @@ import { createPermit } from './people/permit.ts'
 import { createPep } from './pep.ts'
 import { dialOf, prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem } from './problem.ts'
+import { copyVault, replayRevocations } from './replay.ts'
 import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
 import { followRing, missingKeys, rotateKeys } from './vault/rotate.ts'
@@ -569,6 +570,8 @@ export const serve = async (
         })
         return { code, printed, complaints }
       },
+      copy: (file) => copyVault(store, config.vault.store, written, file),
+      replay: (files) => replayRevocations(store, files, clock.now()),
     })
     opened.push(await startControl(controlSocket(config.vault.store, written), local, log))
     const asked = {

@@ -1,6 +1,6 @@
 // The embedded store's file: taking it for this process, and its schema.
 // Forward only: a released migration is never edited, the next one is appended.
-import { chmodSync, closeSync, openSync, readSync } from 'node:fs'
+import { accessSync, chmodSync, closeSync, constants, openSync, readSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import type { Log, Person } from '../model.ts'
 import { pseudonym } from './tables.ts'
@@ -156,6 +156,7 @@ export const takeFile = (path: string): (() => void) => {
     closeSync(openSync(beside, 'wx', 0o600))
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+    accessSync(beside, constants.W_OK)
   }
   const lock = new DatabaseSync(beside, { timeout: 0 })
   try {

@@ -28,6 +28,8 @@ export const copyVault = async (
   at: (path: string) => string,
   file: string,
 ): Promise<void> => {
+  if (!name.startsWith('sqlite:'))
+    throw new Problem('request_invalid', 'vault.store is PostgreSQL: back it up with pg_dump')
   await store.check()
   await copyDatabase(at(name.slice('sqlite:'.length)), file).catch((error: unknown) => {
     throw new Problem('request_invalid', error instanceof Error ? error.message : String(error))

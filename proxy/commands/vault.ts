@@ -25,7 +25,8 @@ type Options = {
   readonly print: (line: string) => void
   readonly complain: (line: string) => void
 }
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+const messageOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error)
 
 /** A command that failed says one sentence and ends with 1. */
 const spoken = async (complain: Options['complain'], work: () => Promise<number>) => {
@@ -115,7 +116,9 @@ export const vaultBackup = ({
       renameSync(part, target)
       copies.syncFolder(target)
       print(`${target}: ${found} connections, whole, opened by the key ring`)
-      complain('Keep the key ring elsewhere: the copy is worth nothing without it, and everything with it.')
+      complain(
+        'Keep the key ring elsewhere: the copy is worth nothing without it, and everything with it.',
+      )
       return 0
     } catch (error) {
       copies.removeDatabase(part)
@@ -130,7 +133,9 @@ const evidenceOf = ({ config, written }: Loaded): readonly string[] =>
     if (sink === 'stdout') return []
     const [folder, end] = [dirname(sink.file), extname(sink.file)]
     const stem = basename(sink.file, end)
-    const rotated = new RegExp(`^${RegExp.escape(stem)}[.\\w:-]*${RegExp.escape(end)}(?:[.-][\\d:TZ.-]+)?$`)
+    const rotated = new RegExp(
+      `^${RegExp.escape(stem)}[.\\w:-]*${RegExp.escape(end)}(?:[.-][\\d:TZ.-]+)?$`,
+    )
     return existsSync(folder)
       ? readdirSync(folder)
           .filter((name) => rotated.test(name))
@@ -252,7 +257,9 @@ export const vaultRestore = ({
     const from = resolve(file)
     const files = without ? [] : filesOf(loaded, named)
     if (!without && files.length === 0)
-      throw new Error(`${NO_EVIDENCE}. Nothing was changed. (--without-evidence restores all the same.)`)
+      throw new Error(
+        `${NO_EVIDENCE}. Nothing was changed. (--without-evidence restores all the same.)`,
+      )
     const free = taken(path)
     const next = `${path}.restoring`
     try {

@@ -96,7 +96,10 @@ export const settleDatabase = (path: string, of: string): void => {
   const db = new DatabaseSync(path, { timeout: 2_000 })
   try {
     db.exec('PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL')
-    const found = db.prepare('PRAGMA integrity_check').all().map((row) => row['integrity_check'])
+    const found = db
+      .prepare('PRAGMA integrity_check')
+      .all()
+      .map((row) => row['integrity_check'])
     if (found[0] !== 'ok') throw new Error(String(found[0]))
   } catch (error) {
     throw new Error(`${of} is damaged: ${failure(error).text}. Use another copy.`, { cause: error })

@@ -148,7 +148,7 @@ const LOOPBACK: ReadonlySet<string> = new Set(['', 'localhost', '127.0.0.1', '[:
 
 /** Others hold every connection that the server has: one of ours may be free in a moment. */
 const take = async (pool: Pool): Promise<PoolClient> => {
-  for (const began = performance.now(); ; )
+  for (const began = performance.now(); ;)
     try {
       return await pool.connect()
     } catch (error) {

@@ -232,8 +232,7 @@ const statements = (now: string, dead: string) => {
     eraseGrants: `DELETE FROM grants WHERE ${PERSON}`,
     newest: `SELECT max(at) AS at FROM (${TIMES.map(([table, at]) => `SELECT max(${at}) AS at FROM ${table}`).join(' UNION ALL ')}) AS times`,
     voidLinks: `DELETE FROM flows WHERE status = 'pending' RETURNING hash`,
-    endAllSessions:
-      `INSERT INTO ended_sessions (hash, expires_at) VALUES ('${ALL}', :until) ON CONFLICT (hash) DO UPDATE SET expires_at = excluded.expires_at`,
+    endAllSessions: `INSERT INTO ended_sessions (hash, expires_at) VALUES ('${ALL}', :until) ON CONFLICT (hash) DO UPDATE SET expires_at = excluded.expires_at`,
     pseudonyms: 'SELECT key FROM pseudonyms',
     epoch: 'SELECT epoch FROM person_epochs WHERE person = :person',
     moveEpoch:

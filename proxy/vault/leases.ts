@@ -80,7 +80,8 @@ const createHeart = (store: LeaseDeps['store'], clock: Clock) => {
       // A store that fails is asked again at the next beat; whoever holds a lease sees its age.
       timer ??= setInterval(() => void beat().catch(() => {}), BEAT_MS).unref()
     },
-    fresh: (lease: string): boolean => clock.mono() - (held.get(lease)?.at ?? -Infinity) < SILENT_MS,
+    fresh: (lease: string): boolean =>
+      clock.mono() - (held.get(lease)?.at ?? -Infinity) < SILENT_MS,
     end: (lease: string): void => void held.delete(lease),
   }
 }

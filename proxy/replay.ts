@@ -62,8 +62,7 @@ const carryOut = async (store: Kept, what: Revocation, done: Done): Promise<void
     if (has && (await store.grants.remove(person, agent, connection))) done.grants += 1
     return
   }
-  for (const { agent, connection } of old)
-    if (await store.grants.remove(person, agent, connection)) done.grants += 1
+  for (const { agent, connection } of old) await store.grants.remove(person, agent, connection)
   const left = new Set((await store.grants.list(person)).map(({ connection }) => connection))
   const rows = await store.credentials.list({ tenant, realm, user })
   for (const { id, connection } of rows)
@@ -71,12 +70,12 @@ const carryOut = async (store: Kept, what: Revocation, done: Done): Promise<void
       done.credentials += 1
   const runs = await store.runs.list({ tenant, realm, user })
   for (const run of runs) if (run.createdAt <= at && run.revokedAt === null) await endRun(run.id)
-  // Nothing of theirs is newer: no row names them any more.
+  // Unless something of theirs is newer, no row names them any more.
   if (left.size > 0 || runs.some((run) => run.createdAt > at)) return
-  if (rows.length + old.length + runs.length > 0) {
-    done.people += 1
-    await store.erase(person)
-  }
+  const flows = await store.flows.erase(person)
+  if (rows.length + old.length + runs.length + flows === 0) return
+  done.people += 1
+  await store.erase(person)
 }
 
 /**
@@ -96,7 +95,11 @@ export const replayRevocations = async (
   if (strict && found.problems.length > 0)
     return { code: 1, printed: [], complaints: found.problems }
   const done: Done = { credentials: 0, grants: 0, runs: 0, people: 0, failed: 0 }
-  for (const each of found.revocations) await carryOut(store, each, done)
+  // Erasure first: it takes all that was revoked of a person as well.
+  const ofPeople = (each: Revocation): boolean => each.kind === 'person'
+  for (const each of found.revocations.filter(ofPeople)) await carryOut(store, each, done)
+  for (const each of found.revocations)
+    if (!ofPeople(each)) await carryOut(store, each, done)
   const links = await store.copied.void(now + SESSION_MS)
   const { credentials, grants, runs, people, failed } = done
   return {

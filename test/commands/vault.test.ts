@@ -2,7 +2,9 @@
 import { execFile } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import {
+  cpSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -10,6 +12,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
@@ -194,16 +197,27 @@ test('a copy is made of a file that nobody serves from, also after its deputy wa
 })
 
 describe('a restore that cannot be leaves everything as it was', () => {
-  /** A vault that was served, with a copy, and evidence that reaches back to it. */
-  const ready = async () => {
+  /** A vault that was served, with a copy, and evidence that reaches back to it; made once. */
+  let made: Promise<string> | null = null
+  const make = async (): Promise<string> => {
     const dir = await folder()
     const child = await serve(dir)
     expect(await verdict(child, 'carol')).toBe('carol')
     expect((await run(dir, 'vault', 'backup', 'copy.db')).code).toBe(0)
     await run(dir, 'connections', 'revoke', '--user', 'alice')
     await child.stop()
+    const kept = mkdtempSync(join(tmpdir(), 'vault-'))
+    cpSync(dir, kept, { recursive: true })
+    return kept
+  }
+  const ready = async (): Promise<string> => {
+    const kept = await (made ??= make())
+    const dir = mkdtempSync(join(tmpdir(), 'vault-'))
+    cpSync(kept, dir, { recursive: true })
+    ends.push(() => rmSync(dir, { recursive: true, force: true }))
     return dir
   }
+  afterAll(async () => rmSync((await made) ?? '', { recursive: true, force: true }))
   const spoil: readonly (readonly [string, RegExp, (dir: string) => void])[] = [
     [
       'another key ring',

@@ -13,6 +13,7 @@ export const seedStore = async (
   name: string,
   keys: string,
   people: readonly string[],
+  refresh?: string,
 ): Promise<void> => {
   const store = await openStore(name, (path) => path, QUIET)
   const vault = createVault({
@@ -30,7 +31,7 @@ export const seedStore = async (
       account: { id, label: id },
       tokens: {
         access: secret(`at-${id}-1`),
-        refresh: secret(`rt-${id}-1`),
+        refresh: secret(refresh ?? `rt-${id}-1`),
         scopes: ['notes'],
         expiresIn: 3600,
       },

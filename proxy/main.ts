@@ -116,7 +116,14 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     })
   for (const signal of IGNORED)
     process.on(signal, () => log.warn({ signal }, 'this signal means nothing to deputy'))
-  process.on('SIGHUP', (signal) => log.info({ signal }, 'there is nothing to open anew'))
+  // Somebody rotated the evidence. A start that fails tells so itself.
+  process.on('SIGHUP', (signal) => {
+    log.info({ signal }, 'the evidence goes on in the file at its path')
+    starting.then(
+      (serving) => serving.reopen(),
+      () => undefined,
+    )
+  })
   // A promise that nobody waited for is one call's or one task's: the others go on.
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled'))
   // Nobody knows what such a fault left half done: no new call, what runs may end, and the evidence is closed.
@@ -359,16 +366,16 @@ const program = (done: (code: number) => void): Command => {
   command(
     audit,
     'verify',
-    'prove that no line was changed, removed, inserted or reordered up to the last anchor',
+    'prove by signed anchors that no line was changed, removed, inserted or reordered (exit 0; 1 broken; 2 whole, but nothing signed)',
   )
-    .argument('[file]', 'the evidence file', 'audit.jsonl')
+    .argument('[files...]', 'files of evidence, or folders of them', ['audit.jsonl'])
     .option('--keys <file>', 'key ring that signed the anchors')
     .option(
       '--anchors <file>',
       'a copy of the evidence that you hold elsewhere: its anchors must be found',
     )
-    .action(async (file: string, options: { keys?: string; anchors?: string }) =>
-      done(await (await import('./commands/audit.ts')).auditVerify({ file, ...options, print })),
+    .action(async (files: string[], options: { keys?: string; anchors?: string }) =>
+      done(await (await import('./commands/audit.ts')).auditVerify({ files, ...options, print })),
     )
   return deputy
 }

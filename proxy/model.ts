@@ -109,6 +109,8 @@ export type Operation = {
   readonly opaque?: string | null
   /** JSON pointers of this operation's answers that hold URLs to rewrite, besides the provider's. */
   readonly rewrite: readonly string[]
+  /** The same of URLs that clients follow without a key: the address carries a sealed tag. */
+  readonly signed?: readonly string[]
 }
 
 export type OperationRow = Operation & {

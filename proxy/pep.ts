@@ -6,7 +6,6 @@ import type {
   Clock,
   Decision,
   Holding,
-  Injected,
   Log,
   PolicyEngine,
   Principal,
@@ -20,12 +19,14 @@ import { asking, challengeOf, lapsed, type Credentials } from './way/credential.
 import { CONSENT, decideEach, together, usable, type Decide } from './way/decide.ts'
 import { freshest, type Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
-import type { Forward } from './way/forward.ts'
+import type { Forward, Job } from './way/forward.ts'
 import type { Hold } from './way/hold.ts'
 import type { Identify } from './way/identify.ts'
 import { inspect, type Body } from './way/inspect.ts'
 import { obligations } from './way/obligations.ts'
 import { matchRoute } from './way/route.ts'
+import type { Tagged } from './way/tags.ts'
+import type { AddressTags } from './wire/address_tag.ts'
 import type { Sifted } from './wire/headers.ts'
 import { stripQuery } from './wire/strip.ts'
 
@@ -41,7 +42,10 @@ type Link = {
 export type PepDeps = {
   readonly snapshot: () => Snapshot
   readonly policy: () => PolicyEngine | null
+  readonly tagged: (req: IncomingMessage, route: Route) => Tagged | Promise<Tagged>
   readonly identify: Identify['identify']
+  readonly tag: Identify['tag']
+  readonly addressTags: AddressTags
   readonly entitlements: (
     principal: Principal,
     access: Act['operation']['access'],
@@ -95,9 +99,10 @@ const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'step_up_required',
 ])
 /** What is stripped from the query is gone before anybody looks: policy sees what is sent. */
-const cutQuery = (call: Call, route: Route): Route => {
+const cutQuery = (call: Call, { route, place }: Tagged): Route => {
   // A download gets no credential of ours, and its address is signed by the provider, not by the agent.
-  if (route.asset) return route
+  // An address that deputy sealed is the provider's to the letter.
+  if (route.asset || place === 'address') return route
   const { target, stripped } = stripQuery(route.target, route.connection.provider)
   call.stripped = stripped
   return stripped.length === 0 ? route : { ...route, target }
@@ -125,12 +130,19 @@ const tagInSlot = (
   req: IncomingMessage,
   tagHeader: string,
   who: Principal,
-  route: Route,
+  { named, place }: Tagged,
 ): boolean =>
   // Under `plain` a call that names its person nowhere else named them there.
-  (who.verified || route.named === null) &&
+  place === null &&
+  (who.verified || named === null) &&
   req.headers[tagHeader] === undefined &&
   req.headersDistinct['authorization']?.length === 1
+
+/** The tag stood in the form, in the field of the SDK's key: that one was no credential. */
+const withoutSlot = (body: Body, { place }: Tagged): Body =>
+  place === 'form'
+    ? { ...body, stripped: body.stripped.filter((one) => one !== 'body:token') }
+    : body
 
 export const createPep = (deps: PepDeps) => {
   const { clock, evidence } = deps
@@ -142,8 +154,10 @@ export const createPep = (deps: PepDeps) => {
     res: ServerResponse,
     dedicated: Dedicated | null,
   ): Promise<void> => {
-    const route = (call.route = cutQuery(call, matchRoute(call.snapshot.routes, req, dedicated))) // 400 404 409
-    let who = (call.who = await deps.identify(req.rawHeaders, route.named)) //            401, before any body is read
+    const matched = (call.route = matchRoute(call.snapshot.routes, req, dedicated)) //      400 404 409
+    const tagged = await deps.tagged(req, matched) //                                       401
+    const route = (call.route = cutQuery(call, tagged)) //                                  400
+    let who = (call.who = await deps.identify(tagged.rawHeaders, tagged.named)) //          401, before other bodies are read
     const outer = (call.act = call.snapshot.classify(route)) //                             400
     let abort = (reason: Problem): void => void res.destroy(reason)
     const leave = deps.calls.enter({
@@ -155,13 +169,13 @@ export const createPep = (deps: PepDeps) => {
       abort: (reason) => abort(reason),
     }) // 429
     try {
-      const body = await inspect(req, route, outer, deps.limits) //                         400 413 415
+      const body = await inspect(req, route, outer, deps.limits, tagged.read) //            400 413 415
       const act = (call.act = opened(outer, route, body.inner)) //                          400
       const sifted = deps.sift(req.rawHeaders, route.connection.provider)
-      name(call, sifted, body, tagInSlot(req, deps.tagHeader, who, route))
+      name(call, sifted, withoutSlot(body, tagged), tagInSlot(req, deps.tagHeader, who, tagged))
       for (let n = 1; ; n++) {
         // While it waited, its run or its key may have ended, or the clock gone wrong.
-        if (n > 1) who = call.who = await deps.identify(req.rawHeaders, route.named) //    401 503
+        if (n > 1) who = call.who = await deps.identify(tagged.rawHeaders, tagged.named) // 401 503
         const { holding, decision } = await decided(call, req, who, route, act, body, n) //      503
         if (decision.effect !== 'allow') {
           if (await answered(call, req, res, body, holding, decision)) continue //             held until the person answered
@@ -177,7 +191,7 @@ export const createPep = (deps: PepDeps) => {
       }
       if (call.credential !== null) deps.used(who.person, who.agent, route.connection.name)
       call.outcome = await deps.forward(
-        job(call, route, body, sifted, (stop) => (abort = stop)),
+        job(call, tagged, { body, sifted }, (stop) => (abort = stop)),
         req,
         res,
       ) // 502 504
@@ -334,26 +348,37 @@ export const createPep = (deps: PepDeps) => {
     })
   }
 
+  /** URLs that the client will follow without a key get what named its person, sealed for that address. */
+  const signedOf = (call: Call, { rawHeaders, named }: Tagged): Job['signed'] => {
+    const pointers = call.act?.operation.signed ?? NONE
+    if (pointers.length === 0) return null
+    const tag = deps.tag(rawHeaders, named)
+    return { pointers, seal: (host, target) => deps.addressTags.seal(tag, host, target) }
+  }
+
   const job = (
     call: Call,
-    route: Route,
-    body: Body,
-    sifted: Sifted,
-    onAbort: (stop: (reason: Problem) => void) => void,
-  ) => ({
-    route,
-    body,
-    injected: call.credential,
-    pointers:
-      call.act !== null && call.act.kind !== 'asset'
-        ? rewritten(call.act.operation, route.connection.provider.rewrite)
-        : NONE,
-    sifted,
-    again: (used: Injected, said: 'status' | 'body') =>
-      deps.credentials.again(used, route.connection, said),
-    served: call.snapshot.served,
-    onAbort,
-  })
+    tagged: Tagged,
+    { body, sifted }: { readonly body: Body; readonly sifted: Sifted },
+    onAbort: Job['onAbort'],
+  ): Job => {
+    const route = call.route ?? tagged.route
+    const { connection } = route
+    return {
+      route,
+      body,
+      injected: call.credential,
+      pointers:
+        call.act !== null && call.act.kind !== 'asset'
+          ? rewritten(call.act.operation, connection.provider.rewrite)
+          : NONE,
+      signed: signedOf(call, tagged),
+      sifted,
+      again: (used, said) => deps.credentials.again(used, connection, said),
+      served: call.snapshot.served,
+      onAbort,
+    }
+  }
 
   /** A grant that died on the way: the person can renew it, so the answer carries the link. */
   const told = (call: Call, problem: Problem): Problem | Promise<Problem> => {

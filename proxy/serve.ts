@@ -24,6 +24,7 @@ import { createRevoker } from './oauth/revoke.ts'
 import { confirmArrival, createVisits } from './oauth/session.ts'
 import { createLocalSignIn, createSignIn } from './oauth/sign_in.ts'
 import { createSpool, spooled } from './oauth/unstored.ts'
+import { ANCHORED } from './observe/chain.ts'
 import type { Seen } from './exchange.ts'
 import { openEnds } from './observe/ends.ts'
 import { openJournal, sinksOf } from './observe/journal.ts'
@@ -51,10 +52,15 @@ import { serves } from './way/route.ts'
 import { createSift } from './wire/headers.ts'
 import { createHold } from './way/hold.ts'
 import { createIdentify } from './way/identify.ts'
+import { readUpTo } from './way/inspect.ts'
+import { createTagged } from './way/tags.ts'
+import { createAddressTags } from './wire/address_tag.ts'
 import { canonicalHeaders, validId } from './wire/canonical.ts'
 
 export type Serving = {
   readonly addresses: Readonly<Record<string, string>>
+  /** Goes on in the evidence files that are at their paths now: somebody rotated them. */
+  readonly reopen: () => void
   /** Stops accepting, lets calls end, stores what is unstored, closes the evidence. */
   readonly close: () => Promise<void>
 }
@@ -163,7 +169,8 @@ export const serve = async (
       fsync: config.audit.fsync,
       clock,
       proc,
-      anchor: { sign: sealer.sign, everyLines: 1_000, everyMs: 60_000 },
+      anchor: { sign: sealer.sign, ...ANCHORED },
+      ...rotationOf(config.audit),
       log,
     })
     opened.push(() => journal.close())
@@ -418,10 +425,23 @@ export const serve = async (
       now: clock.now,
     })
     telemetry.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
+    const addressTags = createAddressTags({
+      key: Buffer.from(sealer.hmac('address', 'tag'), 'base64url'),
+      randomBytes,
+      now: clock.now,
+    })
     const pep = createPep({
       snapshot,
       policy: () => policy.current(),
+      tagged: createTagged({
+        tagHeader,
+        addressTags,
+        tagged: identify.tagged,
+        read: (req) => readUpTo(req, config.limits.inspected_body),
+      }),
       identify: identify.identify,
+      tag: identify.tag,
+      addressTags,
       entitlements,
       vault: {
         look: lookAgain({
@@ -649,7 +669,7 @@ export const serve = async (
               .join('; '),
           },
           ...unread(),
-          { name: 'audit', ok: journal.healthy(), detail: '' },
+          { name: 'audit', ok: journal.healthy(), detail: journal.fault() ?? '' },
           {
             name: 'clock',
             ok: clock.wrong() === null,
@@ -684,6 +704,7 @@ export const serve = async (
     log.info({ addresses, policy: policy.current()?.revision }, 'deputy serves')
     return {
       addresses,
+      reopen: journal.reopen,
       close: async () => {
         draining = true
         // A held call is answered with its link: the person's yes will count after the restart.
@@ -720,6 +741,16 @@ const watchClock = (clock: GuardedClock, log: Log): (() => void) => {
   }, 1_000).unref()
   return () => clearInterval(timer)
 }
+
+const DAY_MS = 86_400_000
+/** When evidence files are closed, and how long they are kept after. */
+const rotationOf = ({ rotate, retention }: Config['audit']) =>
+  rotate === 'off'
+    ? {}
+    : {
+        rotate: { size: rotate?.size ?? 256 * 1024 ** 2, everyMs: rotate?.every ?? DAY_MS },
+        retentionMs: retention ?? 400 * DAY_MS,
+      }
 
 const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {
   if (directory !== null) return { kind: 'directory', ask: directory.ask }

@@ -1,10 +1,13 @@
-// `deputy audit verify`: was the evidence changed?
+// `deputy audit verify`: is this the evidence that deputy wrote, all of it?
 import type { JsonWebKeyInput, KeyObject } from 'node:crypto'
 import { createPublicKey } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import type { Verified } from '../observe/chain.ts'
-import { anchorsOf, verifyJournal } from '../observe/chain.ts'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { visible } from '../observe/log.ts'
+import type { Beside, Segment } from '../observe/segments.ts'
+import { beside, ending, lineage, readSegment } from '../observe/segments.ts'
+import type { Verified } from '../observe/verify.ts'
+import { anchorsOf, verifyJournal } from '../observe/verify.ts'
 
 /** The public halves of a ring's signing keys; a copy of the ring without `d` does as well. */
 const publicKeys = (path: string): ReadonlyMap<string, KeyObject> => {
@@ -23,56 +26,133 @@ const publicKeys = (path: string): ReadonlyMap<string, KeyObject> => {
   return keys
 }
 
-const report = (file: string, result: Verified, checked: boolean): readonly string[] => {
-  const { lines, procs, problems, found, lastAnchor, unanchored, continues, torn } = result
-  const many = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`
+/** The files of one journal, oldest first. */
+type Chain = readonly string[]
+
+/**
+ * What is to be verified: the files named, those of a folder, and what a named file continues, found
+ * beside it; in the order of what they say. Several journals are several chains.
+ */
+const chainsOf = async (paths: readonly string[]): Promise<readonly Chain[]> => {
+  const named = new Set<string>()
+  const others: Beside[] = []
+  for (const path of paths) {
+    if (!statSync(path).isDirectory()) {
+      named.add(path)
+      others.push(beside(path))
+      continue
+    }
+    const before = named.size
+    for (const { name } of readdirSync(path, { withFileTypes: true }).filter((e) => e.isFile()))
+      if ((await readSegment(join(path, name))) !== null) named.add(join(path, name))
+    if (named.size === before) throw new Error(`${path} holds no evidence`)
+  }
+  const segments: Segment[] = []
+  const chains: Chain[] = []
+  for (const path of named) {
+    const segment = await readSegment(path)
+    // What cannot be put in order is verified by itself, and said to be broken there.
+    if (segment === null) chains.push([path])
+    else segments.push(segment)
+  }
+  const find = async (before: Segment['before']) => {
+    let found = ending(segments, before)
+    for (const each of others) found ??= await each.ending(before)
+    return found
+  }
+  const continued = new Set(segments.flatMap((one) => ending(segments, one.before)?.path ?? []))
+  for (const newest of segments.filter(({ path }) => !continued.has(path))) {
+    const chain: string[] = []
+    for await (const { path } of lineage(newest, find)) chain.unshift(path)
+    chains.push(chain)
+  }
+  return chains
+}
+
+const many = (n: number, one: string, more = `${one}s`) => `${n} ${n === 1 ? one : more}`
+
+const report = (result: Verified, name: string): readonly string[] => {
+  const { problems, found, lastAnchor, unanchored, continues, torn, running } = result
+  const file = (problem: { readonly file: string | null }) => problem.file ?? name
+  const after = (n: number) =>
+    n === 0 ? '0 lines after it' : `${many(n, 'line')} after it, not yet anchored`
   return [
-    ...problems.map(({ line, what }) => `${file}:${line}: ${what}`),
+    ...problems.map((problem) => `${file(problem)}:${problem.line}: ${problem.what}`),
     ...(found > problems.length ? [`and ${found - problems.length} more`] : []),
     ...(torn > 0 ? [`the last line is torn (${torn} bytes): a crash, or a write under way`] : []),
-    ...continues.map(
-      ({ proc, seq }) => `the file continues one that ended with line ${seq} of ${proc}`,
-    ),
+    ...(continues === null
+      ? []
+      : [
+          `lines up to ${continues.seq} of ${continues.proc} were removed by audit.retention, as the evidence says`,
+        ]),
+    ...(running === null
+      ? []
+      : [
+          `process ${running} has not stopped: it runs, it crashed, or its end was cut off (only a copy of the anchors tells: --anchors)`,
+        ]),
     lastAnchor === null
       ? 'no anchor: the lines agree with each other, but nothing is signed'
       : `last anchor: line ${lastAnchor.line}, for line ${lastAnchor.seq} of ${lastAnchor.proc}, ` +
         `${lastAnchor.signed ? `signed by ${lastAnchor.kid}` : 'signature not checked (--keys)'}; ` +
-        `${many(unanchored, 'line')} after it`,
-    `${file}: ${many(lines, 'line')} of ${many(procs, 'process').replace('processs', 'processes')}: ` +
-      (found > 0
-        ? `BROKEN, ${many(found, 'problem')}`
-        : checked
-          ? 'whole'
-          : 'whole, as far as can be told without a signed anchor'),
+        after(unanchored),
   ]
 }
 
+const verdict = ({ found, lines, procs, lastAnchor }: Verified, missing: number): string =>
+  `${many(lines, 'line')} of ${many(procs, 'process', 'processes')}: ` +
+  (found + missing > 0
+    ? `BROKEN, ${many(found + missing, 'problem')}`
+    : lastAnchor?.signed === true
+      ? 'whole'
+      : 'whole, but nothing proves it: no signature was checked')
+
 /**
- * Verifies an evidence file; prints what was found, escaped. Exit code 0: whole; 1: broken or unreadable.
+ * Verifies evidence; prints what was found, escaped. Exit code 0: proved by signed anchors; 1: broken or
+ * unreadable; 2: whole, but no signature was checked, so whoever can write the files could have made it.
+ * @param files files or folders
  * @param keys path of the key ring, to check the signatures of anchors
  * @param anchors path of a copy of the evidence, or of its anchors, kept elsewhere
  */
 export const auditVerify = async (options: {
-  readonly file: string
+  readonly files: readonly string[]
   readonly keys?: string
   readonly anchors?: string
   readonly print: (line: string) => void
 }): Promise<number> => {
-  const { file, keys, anchors } = options
+  const { files, keys, anchors } = options
   const print = (line: string) => options.print(visible(line))
   try {
-    const result = await verifyJournal(file, {
+    const checks = {
       ...(keys === undefined ? {} : { publicKeys: publicKeys(keys) }),
-      ...(anchors === undefined ? {} : { held: await anchorsOf(anchors) }),
-    })
-    if (result.lines === 0) throw new Error('it holds no record')
-    const checked = result.lastAnchor?.signed === true
-    for (const line of report(file, result, checked)) print(line)
-    return result.ok ? 0 : 1
-  } catch (error) {
-    print(
-      `${file} could not be verified: ${error instanceof Error ? error.message : String(error)}`,
+      held: anchors === undefined ? [] : await anchorsOf(anchors),
+    }
+    if (anchors !== undefined && checks.held.length === 0)
+      throw new Error(`${anchors} holds no anchor`)
+    const results: { readonly name: string; readonly result: Verified }[] = []
+    for (const chain of await chainsOf(files)) {
+      const result = await verifyJournal(chain, checks)
+      const name = chain.at(-1) ?? ''
+      if (result.lines === 0) throw new Error(`${name} holds no record`)
+      const more = chain.length > 1 ? ` and ${many(chain.length - 1, 'file')} before it` : ''
+      results.push({ name: `${name}${more}`, result })
+    }
+    // Of several journals one holds the line that a copy names.
+    const missing = checks.held.filter((link) =>
+      results.every(({ result }) => result.missing.includes(link)),
     )
+    for (const { seq, proc } of missing.slice(0, 100))
+      print(
+        `line ${seq} of ${proc}, which an anchor held elsewhere names, is missing or was changed`,
+      )
+    for (const { name, result } of results) {
+      for (const line of report(result, name)) print(line)
+      print(`${name}: ${verdict(result, missing.length)}`)
+    }
+    if (missing.length > 0 || results.some(({ result }) => !result.ok)) return 1
+    return results.every(({ result }) => result.lastAnchor?.signed === true) ? 0 : 2
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    print(`${files.join(', ')} could not be verified: ${why}`)
     return 1
   }
 }

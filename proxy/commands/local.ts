@@ -9,6 +9,7 @@ import type { Log } from '../model.ts'
 import { createOAuthClient } from '../oauth/client.ts'
 import { createFlows } from '../oauth/flow.ts'
 import { createRevoker } from '../oauth/revoke.ts'
+import { ANCHORED } from '../observe/chain.ts'
 import { openJournal, sinksOf } from '../observe/journal.ts'
 import { createOperatorsApi } from '../people/operators.ts'
 import { Problem } from '../problem.ts'
@@ -41,7 +42,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
       fsync: config.audit.fsync,
       clock,
       proc: newId(),
-      anchor: { sign: sealer.sign, everyLines: 1_000, everyMs: 60_000 },
+      anchor: { sign: sealer.sign, ...ANCHORED },
       log,
     })
     opened.push(() => journal.close())

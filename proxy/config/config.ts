@@ -27,6 +27,10 @@ const duration = unit(UNITS, 'duration', '30s')
 /** `1MiB` → bytes. */
 const size = unit(SIZES, 'size', '1MiB')
 
+/** More than nothing. */
+const some = (schema: typeof duration) =>
+  schema.refine((value) => value > 0, 'must be more than nothing')
+
 export type Listen = { readonly host: string; readonly port: number } | { readonly path: string }
 
 const listen = z.string().transform((text, ctx): Listen => {
@@ -270,7 +274,13 @@ const audit = z.strictObject({
   inputs: unbuilt(z.enum(['off', 'sealed']).default('off'), (value) =>
     value === 'off' ? null : 'sealed inputs',
   ),
-  retention: unbuilt(duration.default(400 * UNITS.d), 'the removal of old evidence'),
+  rotate: z
+    .union([
+      z.literal('off'),
+      z.strictObject({ size: some(size).optional(), every: some(duration).optional() }),
+    ])
+    .optional(),
+  retention: some(duration).optional(),
 })
 
 const limits = z.strictObject({

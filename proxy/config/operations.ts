@@ -27,8 +27,11 @@ const detail = {
     .nullable()
     .default(null),
   rewrite: pointers.default([]),
+  signed: pointers.default([]),
   host: z.string().nullable().default(null),
 }
+/** A call that says nothing more. */
+const PLAIN = { inspect: [], upload: false, opaque: null, rewrite: [], signed: [], host: null }
 const row = z.strictObject({
   id: operationId,
   method: z.string().regex(/^[A-Z]{1,20}$/, 'must be upper case'),
@@ -38,7 +41,7 @@ const row = z.strictObject({
   ...detail,
 })
 const CALL =
-  'must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, host }'
+  'must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, signed, host }'
 const call = z
   .string()
   .max(500)
@@ -120,9 +123,7 @@ const readRows = (raw: unknown, report: Report): Placed[] => {
     return ACCESS.flatMap((access) =>
       Object.entries(shared[access]).flatMap(([id, entry]) => {
         const { call: listed, ...rest } =
-          typeof entry === 'string' || Array.isArray(entry)
-            ? { call: entry, inspect: [], upload: false, opaque: null, rewrite: [], host: null }
-            : entry
+          typeof entry === 'string' || Array.isArray(entry) ? { ...PLAIN, call: entry } : entry
         return [listed].flat().map((text): Placed => {
           const space = text.indexOf(' ')
           const method = text.slice(0, space)

@@ -88,6 +88,15 @@ export const between = (config: Config): readonly string[] => {
     problems.push(
       'audit.spool: audit.required is true and no sink is a file or stdout: name a spool folder',
     )
+  const kept = audit.sink.some((sink) => sink.startsWith('file:'))
+  if (!kept && (audit.rotate !== undefined || audit.retention !== undefined))
+    problems.push(
+      'audit.sink: names no file, so audit.rotate and audit.retention have nothing to do: leave them out',
+    )
+  else if (audit.rotate === 'off' && audit.retention !== undefined)
+    problems.push(
+      'audit.retention: with rotate: off deputy closes no file and removes none: leave it out, and let whoever rotates the files remove them',
+    )
   if (
     config.operators.length > 0 &&
     listeners.connect !== null &&

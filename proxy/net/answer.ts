@@ -21,6 +21,11 @@ export type About = {
   readonly injected: Injected | null
   /** JSON pointers of this operation's answers that hold URLs. */
   readonly pointers: readonly string[]
+  /** URLs that clients follow without a key, and what seals a tag into their address; null: none. */
+  readonly signed: {
+    readonly pointers: readonly string[]
+    readonly seal: (host: string, target: string) => string
+  } | null
   /** `host[:port]` → the name that the agent uses; false: not served. */
   readonly served: (host: string) => boolean | string
 }
@@ -84,6 +89,33 @@ const readdressOf = ({ job, req }: Answer): Readdress => {
   return (url) => rewriteUrl(url, served, base, addressing, null)
 }
 
+/** The same with a sealed tag in the path, where the way of addressing has room for one. */
+const readdressSigned = (
+  answer: Answer,
+  seal: (host: string, target: string) => string,
+): Readdress => {
+  const { addressing } = answer.job.route
+  const plain = readdressOf(answer)
+  if (addressing.kind !== 'path' && addressing.kind !== 'host') return plain
+  const { req, job } = answer
+  const origin = `${'encrypted' in req.socket ? 'https' : 'http'}://${req.headers.host ?? 'localhost'}`
+  const chosen = /[^/]*@$/.exec(addressing.prefix)?.[0] ?? ''
+  return (url) => {
+    const there = rewriteUrl(url, job.served, '', { kind: 'path', prefix: '' }, null)
+    const slash = there?.indexOf('/') ?? -1
+    if (there === null || slash === -1) return plain(url)
+    const [host, target] = [there.slice(0, slash), there.slice(slash)]
+    const prefix = `${origin}/~${seal(host, target)}`
+    return rewriteUrl(
+      url,
+      job.served,
+      addressing.kind === 'path' ? `${prefix}/${chosen}` : prefix,
+      addressing,
+      null,
+    )
+  }
+}
+
 const write = (answer: Answer, chunk: Buffer): boolean => {
   if (chunk.length === 0) return true
   answer.bytesOut += chunk.length
@@ -113,7 +145,11 @@ export const createAnswers = <A extends Answer>(deps: {
     const head = readAnswer(raw)
     const bodyless = code === 204 || code === 304 || req.method === 'HEAD'
     const coding = bodyless ? 'identity' : head.coding
-    const json = !bodyless && job.pointers.length > 0 && code < 300 && JSON_TYPE.test(head.type)
+    const json =
+      !bodyless &&
+      (job.pointers.length > 0 || job.signed !== null) &&
+      code < 300 &&
+      JSON_TYPE.test(head.type)
     const decoder =
       coding === 'identity' || (job.injected === null && !json) ? null : decoderFor(coding)
     if (coding !== 'identity' && decoder === null && job.injected !== null) {
@@ -149,7 +185,13 @@ export const createAnswers = <A extends Answer>(deps: {
         queue(answer)
       },
     }
-    const rewrite = (body: string): string => rewriteJson(body, job.pointers, readdressOf(answer))
+    const rewrite = (body: string): string => {
+      const { signed } = job
+      const text = rewriteJson(body, job.pointers, readdressOf(answer))
+      return signed === null
+        ? text
+        : rewriteJson(text, signed.pointers, readdressSigned(answer, signed.seal))
+    }
     const into = json
       ? held(deps.rewrittenBody, plain, rewrite, () => (answer.unrewritten = true))
       : plain

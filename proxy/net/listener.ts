@@ -243,7 +243,7 @@ export const startListener = async (options: {
         refusal(
           new Problem(
             'method_not_allowed',
-            'CONNECT tunnels would hide the call from policy: use http:// and the absolute form',
+            'CONNECT tunnels would hide the call from policy: give the client http:// addresses (HTTP_PROXY, not HTTPS_PROXY), or set its base URL to this deputy followed by the host, such as http://127.0.0.1:7410/api.github.com',
           ),
         ),
     },

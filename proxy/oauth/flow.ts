@@ -14,7 +14,7 @@ import type {
 import { Problem } from '../problem.ts'
 import type { Sealer } from '../vault/seal.ts'
 import { createFinish } from './callback.ts'
-import { lacking, widened } from '../wire/scopes.ts'
+import { askable, lacking, widened } from '../wire/scopes.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createKeeper } from './confirm.ts'
 import { createQuota, QUOTA_MS } from './patience.ts'
@@ -271,7 +271,8 @@ export const createFlows = (deps: FlowDeps) => {
       } = {},
     ): Promise<Begun> => {
       const { provider, scopes: most = [] } = deps.connections().get(connection) ?? {}
-      const sorted = union(provider?.scopeWhole === true ? most : scopes).toSorted()
+      const asked = provider === undefined ? scopes : askable(provider, most, scopes)
+      const sorted = union(provider?.scopeWhole === true ? most : asked).toSorted()
       const challenge = options.challenge ? JSON.stringify(options.challenge) : null
       const key = JSON.stringify([
         person.tenant,

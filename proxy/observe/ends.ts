@@ -1,20 +1,20 @@
 // What a crash left open: calls that were allowed and have no outcome.
-import { closeSync, createReadStream, openSync, readSync, statSync } from 'node:fs'
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import type { Json } from '../model.ts'
-import type { Foreign } from './chain.ts'
+import type { Foreign, Line } from './chain.ts'
 import { linesOf, record } from './chain.ts'
+import { beside, bytesOf, lineage, packed, readSegment } from './segments.ts'
 
 export type OpenEnd = { readonly exchange: string; readonly part: Json; readonly proc: string }
 
 const STOPPED = '"event":"process.stopped"'
 const TAIL = 64 * 1024 * 1024
 
-/** Where to begin reading: behind the last orderly stop, at most 64 MiB from the end. */
-const lastStop = (path: string): number => {
-  const { size } = statSync(path)
+/** Where the last orderly stop stands, in the last `most` bytes of a file; null: not there. */
+const lastStop = (path: string, size: number, most: number): number | null => {
   const fd = openSync(path, 'r')
   try {
-    const floor = Math.max(0, size - TAIL)
+    const floor = Math.max(0, size - most)
     const chunk = Buffer.alloc(1024 * 1024)
     for (let from = size; from > floor;) {
       from = Math.max(floor, from - chunk.length + STOPPED.length)
@@ -23,10 +23,35 @@ const lastStop = (path: string): number => {
       const at = chunk.subarray(0, read).lastIndexOf(STOPPED)
       if (at >= 0) return from + at
     }
-    return floor
+    return null
   } finally {
     closeSync(fd)
   }
+}
+
+/** What to read, oldest first: from the last orderly stop on, also in files that were rotated, at most 64 MiB. */
+const sinceStop = async (
+  path: string,
+): Promise<readonly { readonly path: string; readonly start: number }[]> => {
+  const newest = await readSegment(path)
+  const parts: { path: string; start: number }[] = []
+  let left = TAIL
+  if (newest === null) return parts
+  for await (const file of lineage(newest, beside(path).ending)) {
+    const { size } = statSync(file.path)
+    const stop = packed(file.path) ? null : lastStop(file.path, size, left)
+    parts.unshift({
+      path: file.path,
+      start: stop ?? (packed(file.path) ? 0 : Math.max(0, size - left)),
+    })
+    left -= size
+    if (stop !== null || left <= 0) break
+  }
+  return parts
+}
+
+const linesSince = async function* (path: string): AsyncGenerator<Line> {
+  for (const part of await sinceStop(path)) yield* linesOf(bytesOf(part.path, part.start))
 }
 
 /**
@@ -35,7 +60,8 @@ const lastStop = (path: string): number => {
  */
 export const openEnds = async (path: string, own: string): Promise<readonly OpenEnd[]> => {
   const open = new Map<string, Map<string, OpenEnd>>()
-  for await (const { bytes, whole } of linesOf(createReadStream(path, { start: lastStop(path) }))) {
+  for await (const { bytes, whole } of linesSince(path)) {
+    if (bytes.includes(STOPPED)) open.clear()
     const decision = bytes.includes('"event":"decision"')
     if (!whole || (!decision && !bytes.includes('"event":"outcome"'))) continue
     const line = record(bytes)

@@ -1,10 +1,13 @@
 // The evidence journal: hash-chained JSON lines; the lines of one turn of the event loop share one write.
 import { hash } from 'node:crypto'
+import { unlinkSync } from 'node:fs'
+import { basename } from 'node:path'
 import type { Clock, Journal, Log } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Signature } from './chain.ts'
-import { anchorText, GENESIS, isoTime, lineAfter, member } from './chain.ts'
-import type { FileSink } from './sink.ts'
+import { anchorText, GENESIS, isoTime, lineAfter, member, signedLine } from './chain.ts'
+import { expired, readSegment } from './segments.ts'
+import type { FileSink, Rotate } from './sink.ts'
 import { openFile, openStream } from './sink.ts'
 
 export type JournalOptions = {
@@ -20,6 +23,10 @@ export type JournalOptions = {
     readonly everyLines: number
     readonly everyMs: number
   }
+  /** Files are closed and new ones begun; absent: somebody else does that, or nobody. */
+  readonly rotate?: Rotate | undefined
+  /** Files that were closed this long ago (ms) are removed; absent: none is. */
+  readonly retentionMs?: number | undefined
   readonly log: Log
   /** Further members of `process.started`: JSON text that begins with `,`. */
   readonly about?: string
@@ -37,10 +44,15 @@ export type OpenJournal = Journal & {
   readonly waiting: () => number
   /** Appends that were refused, since the start. */
   readonly refused: () => number
+  /** Why evidence is not kept now, in a sentence; null: it is. */
+  readonly fault: () => string | null
+  /** Goes on in the file that is at each path now (SIGHUP): somebody moved the one that was there. */
+  readonly reopen: () => void
 }
 
 type Batch = {
-  readonly lines: { readonly time: string; readonly event: string; readonly fields: string }[]
+  /** `at`: wall clock, ms. */
+  readonly lines: { readonly at: number; readonly event: string; readonly fields: string }[]
   readonly done: Promise<void>
   readonly resolve: () => void
   readonly reject: (error: Error) => void
@@ -57,6 +69,11 @@ const MOST_WAITING = 20_000
 const USUAL = 65_536
 const LARGEST = 1_048_576
 const TICK_MS = 1_000
+const HOUR_MS = 3_600_000
+/** How long a segment that could not be closed goes on. */
+const ROTATE_AGAIN_MS = 60_000
+/** What nobody has to wait for an anchor to believe. */
+const SEALED = new Set(['process.started', 'process.stopped', 'segment.started', 'segment.removed'])
 const COMMA = 44
 const LINE_END = 10
 
@@ -72,7 +89,7 @@ const newBatch = (): Batch => {
  * and says what to do. `append` rejects with Problem `audit_unavailable`.
  */
 export const openJournal = async (options: JournalOptions): Promise<OpenJournal> => {
-  const { clock, proc, anchor, log, fsync } = options
+  const { clock, proc, anchor, log, fsync, rotate, retentionMs } = options
   const files: FileSink[] = []
   try {
     for (const sink of options.sinks) {
@@ -86,7 +103,13 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
   const stream = options.sinks.includes('stdout') ? openStream(1) : null
   const iso = isoTime()
   /** The last line that was really written, and where the last anchor stood. */
-  let chain = { last: { proc, seq: 0, hash: GENESIS }, anchored: 0, anchoredAt: clock.mono() }
+  let chain = {
+    last: { proc, seq: 0, hash: GENESIS },
+    anchored: 0,
+    anchoredAt: clock.mono(),
+    /** Time of the first line after the anchor. */
+    since: 0,
+  }
   const queue: Batch[] = []
   let writing: { readonly batch: Batch; readonly since: number } | null = null
   let scheduled = false
@@ -94,19 +117,22 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
   let closing: Promise<void> | null = null
   let refused = 0
   let slowUntil = 0
-  let writeFault = false
+  let writeFault: string | null = null
   let syncFault = false
+  /** What a new segment begins with. */
+  let opening: string | null = null
+  let hangup = false
+  let rotateFrom = 0
 
   const anchorDue = () => clock.mono() - chain.anchoredAt >= anchor.everyMs
 
   // One write is under way at a time, so all of them share their memory, which stays in the processor's caches.
   let bytes = Buffer.allocUnsafeSlow(USUAL)
-  const build = ({ lines }: Batch): { bytes: Buffer; next: typeof chain } => {
-    let { last, anchored, anchoredAt } = chain
+  const build = ({ lines }: Batch, closing: boolean): { bytes: Buffer; next: typeof chain } => {
+    let { last, anchored, anchoredAt, since } = chain
     let end = 0
     if (bytes.length > LARGEST) bytes = Buffer.allocUnsafeSlow(USUAL)
-    const add = (time: string, event: string, fields: string) => {
-      const line = lineAfter(last, time, event, fields)
+    const put = (line: string, fields: string, event: string) => {
       const most = end + 3 * line.length + 1
       if (most > bytes.length && end + Buffer.byteLength(line) + 1 > bytes.length)
         bytes = Buffer.concat([bytes.subarray(0, end)], 2 * most)
@@ -121,26 +147,36 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
       end += written.length
       bytes[end++] = LINE_END
     }
-    for (const { time, event, fields } of lines) add(time, event, fields)
-    const fresh = last.seq - anchored
-    if (fresh >= anchor.everyLines || (fresh > 0 && (closing !== null || anchorDue()))) {
+    const seal = () => {
       try {
         const { seq, hash } = last
-        const { kid, signature } = anchor.sign(anchorText(last))
-        const fields = member('anchor', { seq, hash, kid, sig: signature })
-        add(iso(clock.now()), 'chain.anchor', fields)
+        const fields = member('anchor', { seq, hash })
+        const line = lineAfter(last, iso(clock.now()), 'chain.anchor', fields)
+        put(signedLine(line, anchor.sign(anchorText(line))), '', 'chain.anchor')
       } catch (error) {
         log.error({ err: error }, 'the chain of evidence could not be anchored; tried again later')
       }
       anchored = last.seq
       anchoredAt = clock.mono()
     }
-    return { bytes: bytes.subarray(0, end), next: { last, anchored, anchoredAt } }
+    const add = (at: number, event: string, fields: string) => {
+      // By the times in the lines: a machine that slept leaves no longer run without an anchor either.
+      if (last.seq > anchored && Math.abs(at - since) >= anchor.everyMs) seal()
+      if (last.seq === anchored) since = at
+      put(lineAfter(last, iso(at), event, fields), fields, event)
+      if (SEALED.has(event) || last.seq - anchored >= anchor.everyLines) seal()
+    }
+    if (opening !== null) add(clock.now(), 'segment.started', opening)
+    for (const { at, event, fields } of lines) add(at, event, fields)
+    if (last.seq > anchored && (closing || anchorDue())) seal()
+    return { bytes: bytes.subarray(0, end), next: { last, anchored, anchoredAt, since } }
   }
 
   const refuse = (batch: Batch, cause: unknown) => {
-    if (!writeFault) log.error({ err: cause }, 'evidence cannot be written; calls are refused')
-    writeFault = true
+    const why = cause instanceof Error ? cause.message : String(cause)
+    if (writeFault !== why)
+      log.error({ err: cause }, 'evidence cannot be written; calls are refused')
+    writeFault = why
     refused += batch.lines.splice(0).length
     batch.reject(new Problem('audit_unavailable', 'the evidence could not be written', { cause }))
   }
@@ -148,12 +184,13 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
   const keep = (next: typeof chain) => {
     for (const file of files) file.keep()
     chain = next
+    opening = null
   }
 
   const written = (batch: Batch, next: typeof chain) => {
     keep(next)
-    if (writeFault) log.info({ refused }, 'evidence is written again')
-    writeFault = false
+    if (writeFault !== null) log.info({ refused }, 'evidence is written again')
+    writeFault = null
     batch.resolve()
   }
 
@@ -184,15 +221,64 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     process.nextTick(flush)
   }
 
+  const begin = (why: string, file: string | null) => {
+    opening = member('why', why) + member('continues', { file, ...chain.last })
+    log.info({ why, continues: file }, 'the evidence goes on in a new file')
+  }
+
+  /** The files at the paths become those that are written. Rejects with what to do where they cannot. */
+  const turned = async (rotating: boolean) => {
+    const forced = hangup
+    for (const file of files) {
+      const found = await file.reopen(chain.last, { forced, flush: fsync !== 'never' })
+      if (found !== 'same') begin(forced ? 'hangup' : 'moved', found.file)
+    }
+    hangup = false
+    if (!rotating || opening !== null) return
+    for (const file of files) {
+      try {
+        begin('rotate', await file.rotate(clock.now(), fsync !== 'never'))
+      } catch (error) {
+        rotateFrom = clock.mono() + ROTATE_AGAIN_MS
+        log.error({ err: error, file: file.path }, 'a segment of evidence could not be closed')
+      }
+    }
+  }
+
+  const turnOver = (rotating: boolean) => {
+    const turning = { batch: newBatch(), since: clock.mono() }
+    writing = turning
+    const settle = (end: () => void) => {
+      writing = null
+      end()
+      if (queue.length > 0 || opening !== null) schedule(true)
+    }
+    void turned(rotating).then(
+      () => settle(() => undefined),
+      (error: unknown) =>
+        settle(() => {
+          for (const batch of [turning.batch, ...queue.splice(0)]) refuse(batch, error)
+        }),
+    )
+  }
+
   const flush = () => {
     scheduled = false
     clearTimeout(lazy)
     lazy = undefined
     if (writing !== null) return
+    const due =
+      rotate !== undefined &&
+      chain.last.seq > 0 &&
+      clock.mono() >= rotateFrom &&
+      files.some((file) => file.due(rotate, clock.now()))
+    const unsealed = chain.last.seq > chain.anchored
+    if (hangup || (due && !unsealed) || files.some((file) => file.fault() !== null))
+      return turnOver(due && !unsealed)
     const batch = queue.shift() ?? newBatch()
     let built: ReturnType<typeof build>
     try {
-      built = build(batch)
+      built = build(batch, due)
     } catch (error) {
       refuse(batch, error)
       if (queue.length > 0) schedule(true)
@@ -229,7 +315,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
   const put = (event: string, fields: string, urgent = true): Promise<void> => {
     let batch = queue.at(-1)
     if (batch === undefined || batch.lines.length >= BATCH) queue.push((batch = newBatch()))
-    batch.lines.push({ time: iso(clock.now()), event, fields })
+    batch.lines.push({ at: clock.now(), event, fields })
     schedule(urgent)
     return batch.done
   }
@@ -258,8 +344,32 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
       if (!stalled()) return
       const late = new Error(LATE)
       for (const batch of [writing.batch, ...queue.splice(0)]) refuse(batch, late)
-    } else if (writeFault || syncFault) void put('audit.recovered', member('refused', refused))
+    } else if (closing !== null) return
+    else if (writeFault !== null || syncFault)
+      void put('audit.recovered', member('refused', refused))
+    else if (files.some((file) => file.fault() !== null)) schedule(true)
     else if (chain.last.seq > chain.anchored && anchorDue()) schedule(true)
+  }
+
+  /** Removes what is older than the retention, once the evidence says so. */
+  const expire = async (before: number) => {
+    for (const { path } of files)
+      for (const each of expired(path, before)) {
+        const segment = await readSegment(each)
+        if (segment === null) throw new Error(`${each} is no evidence, and stays`)
+        await append(
+          'segment.removed',
+          member('segment', { file: basename(each), ...segment.last }),
+        )
+        unlinkSync(each)
+      }
+  }
+
+  const expireNow = () => {
+    if (retentionMs === undefined) return
+    expire(clock.now() - retentionMs).catch((error: unknown) =>
+      log.error({ err: error }, 'old evidence could not be removed; tried again in an hour'),
+    )
   }
 
   const syncAll = () => {
@@ -273,6 +383,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
   }
 
   const timers = [setInterval(tick, Math.min(TICK_MS, anchor.everyMs))]
+  timers.push(setInterval(expireNow, HOUR_MS))
   if (typeof fsync === 'number') timers.push(setInterval(syncAll, fsync))
   for (const timer of timers) timer.unref()
 
@@ -307,9 +418,24 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     throw new Error('audit.sink: the first record could not be written', { cause: error })
   }
 
+  expireNow()
+
+  const fault = (): string | null => {
+    if (closing !== null) return 'the journal is closed'
+    if (stalled()) return LATE
+    if (syncFault) return 'what was written did not reach the disk'
+    if (writeFault !== null || writing !== null) return writeFault
+    return files.map((file) => file.fault()).find((why) => why !== null) ?? null
+  }
+
   return {
     append,
-    healthy: () => !writeFault && !syncFault && closing === null && !stalled(),
+    healthy: () => fault() === null,
+    fault,
+    reopen: () => {
+      hangup = files.length > 0
+      schedule(true)
+    },
     lines: () => chain.last.seq,
     waiting: () =>
       [writing?.batch, ...queue].reduce((sum, batch) => sum + (batch?.lines.length ?? 0), 0),

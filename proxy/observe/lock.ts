@@ -11,7 +11,11 @@ import {
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from '../model.ts'
 
-export type FileLock = { readonly held: () => boolean; readonly release: () => void }
+export type FileLock = {
+  /** Is the lock ours, as far as was seen within the last ten seconds? */
+  readonly held: () => boolean
+  readonly release: () => void
+}
 
 type Holder = {
   readonly proc: string
@@ -33,6 +37,15 @@ const read = (path: string): string => {
     return readFileSync(path, 'utf8')
   } catch {
     return ''
+  }
+}
+
+/** What a lock says; null: there is none; undefined: it cannot be told now (no descriptors, an I/O error). */
+const look = (file: string): string | null | undefined => {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    return codeOf(error) === 'ENOENT' ? null : undefined
   }
 }
 
@@ -70,7 +83,10 @@ const alive = (pid: number): boolean => {
 /** Is the holder gone? At once where its pid can be looked up, else by watching for a beat. */
 const abandoned = async (path: string, holder: Holder | null, silenceMs: number) => {
   if (holder !== null && holder.space === space()) {
-    return !alive(holder.pid) || (holder.space !== '' && startOf(holder.pid) !== holder.start)
+    if (!alive(holder.pid)) return true
+    // Empty: it could not be read, which says nothing.
+    const start = startOf(holder.pid)
+    return holder.space !== '' && start !== '' && start !== holder.start
   }
   const before = statSync(path, { throwIfNoEntry: false })?.mtimeMs
   for (let waited = 0; waited < silenceMs; waited += 500) {
@@ -98,8 +114,9 @@ export const lockFile = async (
     take()
   } catch (error) {
     if (codeOf(error) !== 'EEXIST') throw error
-    const text = read(file)
-    const holder = holderIn(text)
+    const text = look(file)
+    if (text === undefined) throw new Error(`${file} cannot be read now`, { cause: error })
+    const holder = holderIn(text ?? '')
     const who = holder === null ? 'another process' : `process ${holder.pid} (${holder.proc})`
     const busy = `${path} is being written by ${who}. Give each deputy a file of its own`
     if (!(await abandoned(file, holder, silenceMs))) {
@@ -108,7 +125,7 @@ export const lockFile = async (
     // Two may come to this point: who renames a lock other than the one that was judged puts it back.
     const aside = `${file}.${proc}`
     renameSync(file, aside)
-    if (read(aside) !== text) {
+    if (look(aside) !== text) {
       renameSync(aside, file)
       throw new Error(`${busy}: it started just now`, { cause: error })
     }
@@ -116,21 +133,43 @@ export const lockFile = async (
     take()
     log.warn({ file: path, holder: who }, 'the last writer of this file did not stop in order')
   }
-  let held = true
-  const beat = setInterval(() => {
-    held = held && read(file) === mine
-    if (!held) {
-      clearInterval(beat)
-      log.error({ file }, 'somebody took the lock away: nothing more is written here')
-    } else utimesSync(file, new Date(), new Date())
-  }, BEAT_MS)
+  // What cannot be read for a moment is no fact. What is not confirmed for as long as another host
+  // waits before it takes over may be gone.
+  let confirmed = performance.now()
+  let stolen = false
+  const confirm = (): void => {
+    const text = look(file)
+    if (text === undefined) return
+    try {
+      if (text === null) take()
+      else if (text === mine) utimesSync(file, new Date(), new Date())
+    } catch (error) {
+      // Tried again with the next beat.
+      log.warn({ err: error, file }, 'the lock of the evidence could not be renewed')
+      return
+    }
+    const own = text === null || text === mine
+    if (own) confirmed = performance.now()
+    if (own === stolen)
+      log[own ? 'info' : 'error'](
+        { file },
+        own
+          ? 'the lock is ours again'
+          : 'somebody took the lock away: nothing is written here until it is ours again',
+      )
+    stolen = !own
+  }
+  const beat = setInterval(confirm, BEAT_MS)
   beat.unref()
   return {
-    held: () => held,
+    held: () => {
+      if (performance.now() - confirmed > SILENCE_MS) confirm()
+      return !stolen && performance.now() - confirmed <= SILENCE_MS
+    },
     release: () => {
       clearInterval(beat)
       if (read(file) === mine) rmSync(file)
-      held = false
+      stolen = true
     },
   }
 }

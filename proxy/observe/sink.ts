@@ -1,21 +1,36 @@
 // Where evidence lines go. A file takes a whole batch or is cut back to what it had; a stream that took
 // part of one owes the rest before anything else.
-import { hash } from 'node:crypto'
 import * as fs from 'node:fs'
-import { basename } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Log } from '../model.ts'
 import type { Link } from './chain.ts'
+import { linkOf, sameLink } from './chain.ts'
 import { lockFile } from './lock.ts'
-
-export type Torn = { readonly file: string; readonly bytes: number; readonly sha256: string }
+import type { Segment, Torn } from './segments.ts'
+import { began, beside, readSegment, segmentName, tail, tornOf } from './segments.ts'
 
 export type FileSink = {
   /** The last line that was there before; null: the file was empty. */
   readonly after: Link | null
   /** What stood behind it without a line end, now in `<path>.torn`. */
   readonly torn: Torn | null
+  readonly path: string
+  /** Why the file at the path is not the one that is written; null: it is. For when no write is under way. */
+  readonly fault: () => string | null
+  /** Is it time for a new segment? @param now wall clock, ms */
+  readonly due: (rotate: Rotate, now: number) => boolean
+  /** Moves the file aside and goes on in a new one. Resolves with the name of the old one. */
+  readonly rotate: (now: number, flush: boolean) => Promise<string>
+  /**
+   * Goes on with what is at the path. `same`: it ends with `last`. Otherwise it is new and empty, and the
+   * file beside it that ends with `last` is named; without one it rejects with what to do, unless `forced`.
+   */
+  readonly reopen: (
+    last: Link,
+    how: { readonly forced: boolean; readonly flush: boolean },
+  ) => Promise<'same' | { readonly file: string | null }>
   /** May a synchronous write be tried? Not while an fsync runs: it would wait for the disk. */
   readonly idle: () => boolean
   readonly writeNow: (bytes: Buffer) => void
@@ -27,74 +42,113 @@ export type FileSink = {
   readonly close: () => void
 }
 
+export type Rotate = { readonly size: number; readonly everyMs: number }
+
 export type StreamSink = {
   readonly write: (bytes: Buffer) => Promise<void>
   /** Did it take a part of the last batch, so that the rest must follow? */
   readonly begun: () => boolean
 }
 
-const LONGEST = 16 * 1024 * 1024
 const AGAIN_MS = 5_000
 const writeAsync = promisify(fs.write)
 const truncateAsync = promisify(fs.ftruncate)
 const syncAsync = promisify(fs.fdatasync)
 
-/** The bytes after the last line end before `end`, read backwards. */
-const tail = (fd: number, end: number, path: string): Buffer => {
-  let bytes = Buffer.alloc(0)
-  for (let from = end; from > 0 && bytes.length <= LONGEST;) {
-    const size = Math.min(65_536, from)
-    const chunk = Buffer.alloc(size)
-    fs.readSync(fd, chunk, 0, size, from - size)
-    const at = chunk.lastIndexOf(10)
-    bytes = Buffer.concat([chunk.subarray(at + 1), bytes])
-    if (at >= 0) return bytes
-    from -= size
-  }
-  if (bytes.length <= LONGEST) return bytes
-  throw new Error(`${path} is no audit file: it has a line of more than 16 MiB. Name another one`)
-}
-
-const linkOf = (line: Buffer, path: string): Link => {
-  try {
-    const { v, proc, seq } = JSON.parse(line.toString())
-    if (v === 1 && typeof proc === 'string' && Number.isSafeInteger(seq)) {
-      return { proc, seq, hash: hash('sha256', line) }
-    }
-  } catch {
-    // falls through to the sentence below
-  }
+const linkIn = (line: Buffer, path: string): Link => {
+  const link = linkOf(line)
+  if (link !== null) return link
   throw new Error(
     `${path} does not end in an audit record, so nothing is appended to it. ` +
       'Move the file away (keep it: it may be evidence) or name another one',
   )
 }
 
-/** Opens or continues a file; a torn last line is moved to `<path>.torn`. Throws what to do. */
-export const openFile = async (path: string, proc: string, log: Log): Promise<FileSink> => {
-  const lock = await lockFile(path, proc, log)
-  let fd = -1
+/** A name that is to outlive a power failure. */
+const syncFolder = (path: string): void => {
+  const fd = fs.openSync(dirname(path), 'r')
   try {
-    fd = fs.openSync(path, 'a+', 0o600)
+    fs.fsyncSync(fd)
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+/** Cuts a file back to its lines; what stood behind them goes to `<path>.torn`. */
+const putAside = (fd: number, good: number, path: string, log: Log): Torn => {
+  const rest = Buffer.alloc(fs.fstatSync(fd).size - good)
+  fs.readSync(fd, rest, 0, rest.length, good)
+  fs.appendFileSync(`${path}.torn`, rest, { mode: 0o600, flush: true })
+  fs.ftruncateSync(fd, good)
+  const torn = tornOf(path, rest)
+  log.warn({ ...torn, file: path }, `what is no line was moved to ${torn.file}.torn`)
+  return torn
+}
+
+const openEnd = (path: string): { readonly fd: number; readonly stat: fs.Stats } => {
+  const fd = fs.openSync(path, 'a+', 0o600)
+  try {
     const stat = fs.fstatSync(fd)
     if (!stat.isFile())
       throw new Error(`${path} is not a regular file; audit.sink knows stdout too`)
     // A group may have been let in to collect the file; nobody else reads evidence.
     if ((stat.mode & 0o007) !== 0) fs.fchmodSync(fd, stat.mode & 0o770)
-    const rest = tail(fd, stat.size, path)
-    let good = stat.size - rest.length
-    let torn: Torn | null = null
-    if (rest.length > 0) {
-      fs.appendFileSync(`${path}.torn`, rest, { mode: 0o600, flush: true })
-      fs.ftruncateSync(fd, good)
-      const name = basename(path)
-      torn = { file: name, bytes: rest.length, sha256: hash('sha256', rest) }
-      log.warn({ file: path, bytes: rest.length }, `a torn last line was moved to ${name}.torn`)
-    }
-    const after = good === 0 ? null : linkOf(tail(fd, good - 1, path), path)
+    return { fd, stat }
+  } catch (error) {
+    fs.closeSync(fd)
+    throw error
+  }
+}
+
+/** An empty file that lasts. */
+const newFile = (path: string, mode: number): ReturnType<typeof openEnd> => {
+  const next = openEnd(path)
+  try {
+    if (next.stat.size > 0) throw new Error(`${path} was made by somebody else`)
+    fs.fchmodSync(next.fd, mode)
+    syncFolder(path)
+    return next
+  } catch (error) {
+    fs.closeSync(next.fd)
+    throw error
+  }
+}
+
+/** What the journal finds where an earlier process stopped; its end may lie in a file that was rotated since. */
+const found = async (
+  fd: number,
+  size: number,
+  path: string,
+  log: Log,
+): Promise<{ readonly after: Link | null; readonly torn: Torn | null; readonly good: number }> => {
+  const rest = tail(fd, size, path)
+  const good = size - rest.length
+  const torn = rest.length > 0 ? putAside(fd, good, path, log) : null
+  if (good > 0) return { after: linkIn(tail(fd, good - 1, path), path), torn, good }
+  const newest = await beside(path, { packed: 1 }).newest()
+  if (newest === undefined) return { after: null, torn, good }
+  log.info({ file: path, after: newest.path }, 'the evidence goes on after a rotated file')
+  const half = newest.torn.length > 0 ? tornOf(newest.path, newest.torn) : null
+  return { after: newest.last, torn: torn ?? half, good }
+}
+
+const GO_ON = 'Bring the file back, or send SIGHUP to go on in a new one'
+
+/** Opens or continues a file; a torn last line is moved to `<path>.torn`. Throws what to do. */
+export const openFile = async (path: string, proc: string, log: Log): Promise<FileSink> => {
+  const lock = await lockFile(path, proc, log)
+  let fd = -1
+  try {
+    const opened = openEnd(path)
+    let { stat } = opened
+    fd = opened.fd
+    const before = await found(fd, stat.size, path, log)
+    let { good } = before
     let end = good
     let dirty = false
     let changed = false
+    let since: number | null = null
+    const seen = new Map<string, Segment | null>()
     let syncing: Promise<void> | null = null
     const check = () => {
       if (!lock.held()) throw new Error(`${path} was taken over by another process`)
@@ -105,9 +159,102 @@ export const openFile = async (path: string, proc: string, log: Log): Promise<Fi
       changed = true
       return written
     }
+    const sync = (): Promise<void> => {
+      if (syncing !== null || !changed) return syncing ?? Promise.resolve()
+      changed = false
+      const settle = (failed: boolean) => {
+        syncing = null
+        changed = changed || failed
+      }
+      syncing = syncAsync(fd).then(
+        () => settle(false),
+        (error: unknown) => {
+          settle(true)
+          throw error
+        },
+      )
+      return syncing
+    }
+    /** Goes on in another file. No write or fsync of the old one may be under way. */
+    const swap = (next: ReturnType<typeof openEnd>, size: number) => {
+      fs.closeSync(fd)
+      ;({ fd, stat } = next)
+      good = end = size
+      dirty = false
+      changed = size > 0
+      since = null
+    }
+    const settled = async (flush: boolean) => {
+      await syncing
+      if (dirty && fs.fstatSync(fd).size > good) fs.ftruncateSync(fd, good)
+      if (flush) await sync()
+    }
+    const same = (there: fs.Stats) => there.ino === stat.ino && there.dev === stat.dev
     return {
-      after,
-      torn,
+      ...before,
+      fault: () => {
+        if (!lock.held()) return `${path} was taken over by another process`
+        try {
+          const there = fs.statSync(path, { throwIfNoEntry: false })
+          if (there === undefined) return `${path} was moved or removed`
+          if (!same(there)) return `${path} is another file than the one that was written`
+          if (there.size < good) return `${path} was cut from ${good} to ${there.size} bytes`
+          if (there.size === good || dirty) return null
+          return `${path} has ${there.size - good} bytes that somebody else wrote`
+        } catch (error) {
+          return `${path} cannot be looked at: ${error instanceof Error ? error.message : String(error)}`
+        }
+      },
+      due: ({ size, everyMs }, now) => {
+        since ??= good > 0 ? began(fd, now) : now
+        return good > 0 && (good >= size || now - since >= everyMs)
+      },
+      rotate: async (now, flush) => {
+        await settled(flush)
+        const to = segmentName(path, now)
+        fs.renameSync(path, to)
+        try {
+          swap(newFile(path, stat.mode & 0o770), 0)
+        } catch (error) {
+          fs.renameSync(to, path)
+          throw error
+        }
+        return basename(to)
+      },
+      reopen: async (last, { forced, flush }) => {
+        check()
+        await settled(flush)
+        const there = fs.statSync(path, { throwIfNoEntry: false })
+        if (there !== undefined && same(there) && there.size >= good) {
+          if (there.size === good || dirty) return 'same'
+          if (linkOf(tail(fd, there.size - 1, path)) === null) {
+            putAside(fd, good, path, log)
+            return 'same'
+          }
+        }
+        const size = there?.size ?? 0
+        const held = size === 0 ? null : await readSegment(path)
+        if (size > 0 && (held === null || held.torn.length > 0 || !sameLink(held.last, last)))
+          throw new Error(
+            `${path} holds other lines than those that deputy wrote. Move it away (keep it), and send SIGHUP to go on in a new file`,
+          )
+        const needs = held === null ? [last] : held.before
+        const older = await beside(path, { packed: 1, seen }).ending(needs)
+        if (needs.length > 0 && size !== good && older === undefined && !forced)
+          throw new Error(
+            `${path} was moved, removed or cut, and no file beside it ends with the last line that was written. ${GO_ON}`,
+          )
+        const next = openEnd(path)
+        if (next.stat.size !== size) {
+          fs.closeSync(next.fd)
+          throw new Error(`${path} changes while it is opened`)
+        }
+        syncFolder(path)
+        swap(next, size)
+        seen.clear()
+        if (held !== null) return 'same'
+        return { file: older === undefined ? null : basename(older.path) }
+      },
       idle: () => syncing === null,
       writeNow: (bytes) => {
         check()
@@ -137,22 +284,8 @@ export const openFile = async (path: string, proc: string, log: Log): Promise<Fi
           log.error({ err: error, file: path }, 'cutting off a failed write is tried again later')
         }
       },
-      sync: () => {
-        if (syncing !== null || !changed) return syncing ?? Promise.resolve()
-        changed = false
-        const settle = (failed: boolean) => {
-          syncing = null
-          changed = changed || failed
-        }
-        syncing = syncAsync(fd).then(
-          () => settle(false),
-          (error: unknown) => {
-            settle(true)
-            throw error
-          },
-        )
-        return syncing
-      },
+      sync,
+      path,
       close: () => {
         fs.closeSync(fd)
         lock.release()

@@ -241,6 +241,7 @@ export const createTelemetry = (about: { readonly version: string; readonly comm
       readonly lines: () => number
       readonly refused: () => number
       readonly waiting: () => number
+      readonly healthy: () => boolean
     }): void => {
       watch(
         'deputy_audit_events_total',
@@ -250,6 +251,9 @@ export const createTelemetry = (about: { readonly version: string; readonly comm
           [{ outcome: 'written' }, journal.lines()],
           [{ outcome: 'refused' }, journal.refused()],
         ],
+      )
+      watch('deputy_audit_healthy', 'gauge', '1: evidence is kept; 0: it is not.', () =>
+        journal.healthy() ? 1 : 0,
       )
       watch('deputy_audit_queue_length', 'gauge', 'Evidence records that wait.', journal.waiting)
     },

@@ -17,7 +17,7 @@ import type {
 } from '../model.ts'
 import type { Act } from './classify.ts'
 import type { Facts } from './entitlements.ts'
-import { widened } from '../wire/scopes.ts'
+import { lacking, widened } from '../wire/scopes.ts'
 import { quoted, quotedList } from '../wire/json.ts'
 import type { Body } from './inspect.ts'
 
@@ -332,7 +332,7 @@ export const createDecide = (
         : said('allow', reasons, answer)
     }
     const { connection } = question.route
-    const unlisted = answer.required_scopes.filter((scope) => !connection.scopes.includes(scope))
+    const unlisted = lacking(connection.provider, connection.scopes, answer.required_scopes)
     const consent = reasons.length > 0 && reasons.every(({ code }) => CONSENT.has(code))
     // Nobody is sent to a page that may not ask for what is missing.
     if (consent && unlisted.length === 0) return said('consent_required', reasons, answer)
@@ -354,8 +354,9 @@ export const createDecide = (
     const { reach } = question.principal
     if (reach !== undefined && !reaches(reach, question))
       return settle(engine, question, OUT_OF_REACH)
-    const held = usable(question.holding, question.route.connection.provider)
-    const scopes = chooseScopes(question.act.operation, held, question.route.connection.scopes)
+    const { provider, scopes: listed } = question.route.connection
+    const held = usable(question.holding, provider)
+    const scopes = chooseScopes(question.act.operation, held, widened(provider, listed))
     const missing: PolicyFailure = { failed: 'policy_missing', detail: 'no policy is loaded' }
     if (engine === null) return settle(engine, question, missing)
     const began = clock.mono()

@@ -57,6 +57,9 @@ export type Evidence = {
 
 const REFUSED_PER_SECOND = 50
 const LONG = 128
+/** Characters of a reason's message. */
+const MESSAGE = 256
+const WORD = /[^\s"'`(),;<>[\]{}]+/g
 /** Prefixes of well-known credentials, JWTs, and long words without a vowel pattern that only machines make. */
 const CREDENTIAL =
   /^(?:eyJ[\w-]{10,}|gh[opsru]_|github_pat_|glpat-|xox[abepr]|xapp-|sk[-_]|pk_live|AKIA|ya29\.|dpr_)|^[A-Fa-f0-9]{40,}$|^(?=.*\d)(?=.*[A-Z])(?=.*[a-z])[\w+/=-]{40,}$/
@@ -122,23 +125,30 @@ export const createEvidence = (deps: {
   }
   // What policy said repeats: its text is made once for each distinct answer, which the policy engine remembers by identity.
   const said = new WeakMap<Decision['reasons'], Map<Decision['effect'], string>>()
-  const saidText = ({
-    effect,
-    id,
-    reasons,
-    grants,
-    obligations,
-    revision,
-    digest,
-  }: Decision): string => {
+  const saidText = (decision: Decision, principal: Principal): string => {
+    const { effect, id, reasons, grants, obligations, revision, digest } = decision
     let byEffect = said.get(reasons)
     if (byEffect === undefined) said.set(reasons, (byEffect = new Map()))
     let text = byEffect.get(effect)
     if (text === undefined) {
-      text = `"reasons":${json(reasons.map(({ code }) => code))},"grants":${json(grants)},"obligations":${json(Object.keys(obligations))}},"policy":${json({ revision, digest })}`
+      text = `"grants":${json(grants)},"obligations":${json(Object.keys(obligations))}},"policy":${json({ revision, digest })}`
       byEffect.set(effect, text)
     }
-    return `,"decision":{"effect":"${effect}","id":"${id}",${text}`
+    const codes = reasons.length === 0 ? '[]' : json(reasons.map(({ code }) => code))
+    return `,"decision":{"effect":"${effect}","id":"${id}","reasons":${codes},${messagesText(decision, principal)}${text}`
+  }
+  /** What the codes say in words: policy may have put in it what the rest of the record hides. */
+  const messagesText = ({ reasons }: Decision, { person }: Principal): string => {
+    if (reasons.length === 0) return ''
+    const safe = (text: string): string =>
+      (deps.hashed ? text.replaceAll(person.id, idOf(person.id)) : text).replaceAll(
+        WORD,
+        (word) => {
+          if (word.length >= 20 && CREDENTIAL.test(word)) return masked('message', word)
+          return deps.hashed && word.includes('@') ? masked('message', word) : word
+        },
+      )
+    return `"messages":${json(reasons.map(({ msg }) => Array.from(safe(msg)).slice(0, MESSAGE).join('')))},`
   }
   const used = new WeakMap<Injected, string>()
   const usedText = (credential: Injected | null, connection: string): string => {
@@ -196,7 +206,7 @@ export const createEvidence = (deps: {
           `"operation":{"id":${quoted(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}},` +
           `"request":{"method":"${route.target.method}","host":"${route.host}","path":${quoted(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
           `"stripped":${quotedList(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"}` +
-          saidText(what.decision),
+          saidText(what.decision, principal),
       )
     },
     finished({ id, connection, durationMs, outcome }) {

@@ -252,7 +252,7 @@ export const createForward = (deps: {
 
   /** One try: what undici tells of it goes into its call, until that has ended or a newer try took over. */
   const tryOf = (call: Sending, injected: Injected | null, mayRetry: boolean): Try => {
-    const { body, route, pointers, sifted, again } = call.job
+    const { body, route, pointers, signed, sifted, again } = call.job
     const replayable = body.state === 'none' || body.bytes !== null
     let over = false
     let peek: (Peek & { readonly pass: () => void }) | null = null
@@ -311,7 +311,12 @@ export const createForward = (deps: {
           token: injected?.token ?? null,
           contentLength: body.state === 'none' ? null : (body.bytes?.length ?? body.declared),
           chunked: body.state !== 'none' && body.bytes === null && body.declared === null,
-          coding: pointers.length > 0 ? 'rewritable' : injected === null ? 'as_asked' : 'identity',
+          coding:
+            pointers.length > 0 || signed !== null
+              ? 'rewritable'
+              : injected === null
+                ? 'as_asked'
+                : 'identity',
         }),
         body:
           body.state === 'none'

@@ -51,6 +51,13 @@ export type Identify = {
     rawHeaders: readonly string[],
     named: string | null,
   ) => Principal | Promise<Principal>
+  /**
+   * What names the person of this call, as it may stand in the key slot; bytes as latin1. Of a call that `identify` took.
+   * Throws as it does.
+   */
+  readonly tag: (rawHeaders: readonly string[], named: string | null) => string
+  /** Do these headers name somebody, rightly or not? */
+  readonly tagged: (rawHeaders: readonly string[]) => boolean
   /** Under `plain`: the name a body gives, for a request whose headers name nobody; null: they do. */
   readonly named: (id: string, rawHeaders: readonly string[]) => Principal | null
   /** Forgets verified assertions of everybody (a reload). */
@@ -268,10 +275,8 @@ export const createIdentify = (options: {
     return principal
   }
 
-  const asserted = (
-    rawHeaders: readonly string[],
-    named: string | null,
-  ): Principal | Promise<Principal> => {
+  /** The one assertion or run token. Throws Problem where there is none, or two that differ. */
+  const assertedTag = (rawHeaders: readonly string[], named: string | null): string => {
     if (named !== null)
       throw denied('a name in the path is unsigned: this deputy takes signed tags only')
     const tags = tagsOf(rawHeaders, options.header)
@@ -291,6 +296,13 @@ export const createIdentify = (options: {
       throw denied(
         `the call has no tag: send a signed assertion as ${options.header}, or where the SDK puts its key`,
       )
+    return tag
+  }
+  const asserted = (
+    rawHeaders: readonly string[],
+    named: string | null,
+  ): Principal | Promise<Principal> => {
+    const tag = assertedTag(rawHeaders, named)
     if (isRun(tag)) return options.run(tag)
     if (tag.length > 16_384) throw denied('the tag is too long')
     const digest = hash('sha256', tag, 'base64url')
@@ -306,19 +318,18 @@ export const createIdentify = (options: {
   }
 
   const plainPrincipals = new LRUCache<string, Principal>({ max: 10_000 })
-  const plain = (
-    rawHeaders: readonly string[],
-    named: string | null,
-  ): Principal | Promise<Principal> => {
+  /** A run token, or a name behind `user:`. */
+  const plainTag = (rawHeaders: readonly string[], named: string | null): string => {
     let id = named
     const tags = tagsOf(rawHeaders, options.header)
     const run = runIn(tags)
     if (run !== null) {
       if (named !== null || tags.header.some((value) => unbeared(value) !== run))
         throw denied('two tags name different users')
-      return options.run(run)
+      return run
     }
-    for (const latin of tags.header) {
+    const names = tags.slot.flatMap((value) => slotName(slotValue(value)) ?? [])
+    for (const latin of [...tags.header, ...names]) {
       // Header bytes arrive as latin1; a name may be UTF-8.
       const value = /[\x80-\xff]/.test(latin)
         ? Buffer.from(latin, 'latin1').toString('utf8')
@@ -326,17 +337,19 @@ export const createIdentify = (options: {
       if (id !== null && value !== id) throw denied('two tags name different users')
       id = value
     }
-    for (const value of tags.slot) {
-      const name = slotName(slotValue(value))
-      if (name === null) continue
-      if (id !== null && name !== id) throw denied('two tags name different users')
-      id = name
-    }
     if (id === null || id === '')
       throw denied(
         `the call has no tag: name the user as ${options.header}, as user:NAME where the SDK puts its key, or as /~NAME/ in the path`,
       )
-    return plainly(id)
+    return `user:${id}`
+  }
+  const plain = (
+    rawHeaders: readonly string[],
+    named: string | null,
+  ): Principal | Promise<Principal> => {
+    const tag = plainTag(rawHeaders, named)
+    const name = slotName(tag)
+    return name === null ? options.run(tag) : plainly(name)
   }
   const plainly = (id: string): Principal => {
     const known = plainPrincipals.get(id)
@@ -367,12 +380,25 @@ export const createIdentify = (options: {
     return who
   }
   const identify = options.trust === 'asserted' ? asserted : plain
+  const tag: Identify['tag'] = (rawHeaders, named) =>
+    options.trust === 'asserted'
+      ? assertedTag(rawHeaders, named)
+      : Buffer.from(plainTag(rawHeaders, named)).toString('latin1')
   return {
     identify: (rawHeaders, named) => {
       // A clock that is ahead would call good tags expired; one that is behind is made good by the other.
       if (clock.wrong() === 'ahead') throw clockWrong()
       const who = identify(rawHeaders, named)
       return who instanceof Promise ? who.then(timely) : timely(who)
+    },
+    tag,
+    tagged: (rawHeaders) => {
+      try {
+        return tag(rawHeaders, null) !== ''
+      } catch (error) {
+        if (error instanceof Problem) return false
+        throw error
+      }
     },
     named: (id, rawHeaders) => {
       if (clock.wrong() !== null) throw clockWrong()

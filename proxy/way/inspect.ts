@@ -45,7 +45,7 @@ const WHOLE_MS = 60_000
 const LATE = `the body was not whole after ${WHOLE_MS / 1_000} s, and must be read before the call may leave`
 
 /** Reads up to `cap` bytes. null: the body is longer; what was read is put back, so that it can stream. */
-const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | null> =>
+export const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | null> =>
   new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let size = 0
@@ -96,6 +96,7 @@ const tooLong = (cap: number): Problem =>
   )
 
 /**
+ * @param early the whole body, where it was read before
  * @throws Problem 413 request_too_large, 415 unsupported_media_type, 400 credential_in_body and request_invalid
  */
 export const inspect = (
@@ -103,6 +104,7 @@ export const inspect = (
   route: Route,
   act: Act,
   limits: Limits,
+  early: Buffer | null = null,
 ): Body | Promise<Body> => {
   const length = req.headers['content-length']
   const declared = length === undefined ? null : Number(length)
@@ -146,7 +148,9 @@ export const inspect = (
       'unsupported_media_type',
       'the body must be inspected, so it must come without Content-Encoding',
     )
-  return read(req, streamed, media, route, act, limits.inspectedBody)
+  const cap = limits.inspectedBody
+  const bytes = early ?? readUpTo(req, cap)
+  return read(bytes, streamed, media, { route, act, cap })
 }
 
 const unreadable = ({ essence }: Media, needed: boolean): Problem =>
@@ -158,15 +162,13 @@ const unreadable = ({ essence }: Media, needed: boolean): Problem =>
   )
 
 const read = async (
-  req: IncomingMessage,
+  coming: Buffer | Promise<Buffer | null>,
   streamed: Body,
   media: Media,
-  route: Route,
-  act: Act,
-  cap: number,
+  { route, act, cap }: { readonly route: Route; readonly act: Act; readonly cap: number },
 ): Promise<Body> => {
   const { operation, kind } = act
-  const bytes = await readUpTo(req, cap)
+  const bytes = await coming
   if (bytes === null) {
     if (operation.upload) return { ...streamed, state: 'too_large' }
     throw tooLong(cap)

@@ -234,6 +234,8 @@ export const samePerson = (a: Person, b: Person): boolean =>
  * @throws Problem `unauthenticated`
  */
 export const decodePathPerson = (segment: string): string => {
+  // A sealed tag (wire/address_tag) is longer than an id, and is opened later.
+  if (/^~dps_[\w-]{1,32000}$/.test(segment)) return segment.slice(1)
   let id = ''
   try {
     if (segment.startsWith('~')) id = decodeURIComponent(segment.slice(1))

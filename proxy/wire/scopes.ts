@@ -28,3 +28,23 @@ export const lacking = (
   const wide = widened(provider, held)
   return wanted.filter((scope) => !wide.includes(scope))
 }
+
+/**
+ * What to ask a person for: each scope that may be asked for as it is, in place of every other one the narrowest that may
+ * be and contains it. What nothing contains stays as it is, for whoever asks to refuse.
+ */
+export const askable = (
+  { scopeReach }: Named,
+  allowed: readonly string[],
+  wanted: readonly string[],
+): readonly string[] => {
+  const reach = (scope: string): readonly string[] => scopeReach?.get(scope) ?? [scope]
+  const narrowest = (scope: string): string =>
+    allowed
+      .filter((wide) => reach(wide).includes(scope))
+      .reduce<string | null>(
+        (best, wide) => (best === null || reach(wide).length < reach(best).length ? wide : best),
+        null,
+      ) ?? scope
+  return wanted.map((scope) => (allowed.includes(scope) ? scope : narrowest(scope)))
+}

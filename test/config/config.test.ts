@@ -60,7 +60,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     ...['listen', 'cert', 'key'].map((key) => `listeners.agent_tls.${key}`),
     ...['admin', 'connect', 'operators', 'names.*', 'origins.*'].map((key) => `listeners.${key}`),
     ...['listen', 'upstream', 'user'].map((key) => `listeners.extra.*.${key}`),
-    ...['trust', 'header', 'max_age', 'agent', 'realm'].map((key) => `identity.${key}`),
+    ...['trust', 'header', 'max_age', 'jwks_grace', 'agent', 'realm'].map(
+      (key) => `identity.${key}`,
+    ),
     ...['groups', 'roles', 'entitlements'].map((key) => `entitlements.claims.${key}`),
     ...['read', 'write', 'delete', 'admin'].map((key) => `entitlements.max_age.${key}`),
     'vault.store',
@@ -71,7 +73,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'connect.notify.webhook',
     'connect.notify.key',
     'runs.max',
-    ...['fsync', 'required', 'user_ids'].map((key) => `audit.${key}`),
+    ...['fsync', 'required', 'user_ids', 'rotate', 'rotate.size', 'rotate.every', 'retention'].map(
+      (key) => `audit.${key}`,
+    ),
     'upstream.idle_timeout',
     ...['request_body', 'inspected_body', 'rewritten_body', 'headers', 'held_calls'].map(
       (key) => `limits.${key}`,
@@ -96,7 +100,6 @@ const WHOLE = /^(?:entitlements\.(?:claims|max_age)|connect\.notify|network\.all
 /** A value of each key that is refused, whole or for this value only. */
 const REFUSED: Readonly<Record<string, unknown>> = {
   'audit.inputs': 'sealed',
-  'audit.retention': '400d',
   'audit.sink': ['file:a.jsonl', 'otlp'],
   'audit.spool': './spool',
   'entitlements.http': { preset: 'okta' },
@@ -146,6 +149,23 @@ describe('every key of the configuration', () => {
 
   test('a marked one has a value here that is refused', () => {
     expect(paths(true)).toEqual(Object.keys(REFUSED).sort())
+  })
+
+  test.each<[object, RegExp]>([
+    [{ rotate: { size: '1KiB' }, retention: '1d' }, /^$/],
+    [{ rotate: { every: '1h' } }, /^$/],
+    [{ rotate: 'off' }, /^$/],
+    [{ rotate: { size: '0B' } }, /audit\.rotate/],
+    [{ rotate: { size: '10MB' } }, /audit\.rotate/],
+    [{ rotate: { sizes: '1KiB' } }, /audit\.rotate/],
+    [{ rotate: 'on' }, /audit\.rotate/],
+    [{ retention: '0s' }, /audit\.retention: must be more than nothing/],
+    [{ rotate: 'off', retention: '1d' }, /^audit\.retention: with rotate: off/],
+    [{ sink: ['stdout'], retention: '1d' }, /^audit\.sink: names no file, so audit\.rotate/],
+    [{ sink: ['stdout'], rotate: { size: '1KiB' } }, /^audit\.sink: names no file/],
+  ])('audit %j is carried out or refused', (audit, said) => {
+    const parsed = parseConfig({ ...base, audit })
+    expect('problems' in parsed ? parsed.problems.join('\n') : '').toMatch(said)
   })
 
   test('the configuration without them is fine', () => {

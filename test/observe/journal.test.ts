@@ -11,11 +11,12 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { auditVerify } from '../../proxy/commands/audit.ts'
 import type { Log } from '../../proxy/model.ts'
-import { GENESIS, isoTime, lineAfter, member, verifyJournal } from '../../proxy/observe/chain.ts'
+import { GENESIS, isoTime, lineAfter, member } from '../../proxy/observe/chain.ts'
 import { openEnds } from '../../proxy/observe/ends.ts'
 import type { JournalOptions } from '../../proxy/observe/journal.ts'
 import { openJournal } from '../../proxy/observe/journal.ts'
 import { lockFile } from '../../proxy/observe/lock.ts'
+import { verifyJournal } from '../../proxy/observe/verify.ts'
 
 const source = (file: string) =>
   fileURLToPath(new URL(`../../proxy/observe/${file}`, import.meta.url))
@@ -71,7 +72,7 @@ import { createPrivateKey, sign } from 'node:crypto'
 const key = createPrivateKey({ key: ${key}, format: 'jwk' })
 const path = ${JSON.stringify(path)}
 const quiet = () => {}
-const open = (proc, sinks) => openJournal({ sinks, fsync: 'never', proc,
+const open = (proc, sinks, more = {}) => openJournal({ sinks, fsync: 'never', proc, ...more,
   clock: { now: Date.now, mono: () => performance.now() },
   log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
   anchor: { everyLines: 1000, everyMs: 60000,
@@ -112,12 +113,13 @@ describe('writing', () => {
     const found = records()
     expect(found.map(({ event }) => event)).toEqual([
       'process.started',
+      'chain.anchor',
       'decision',
       'outcome',
       'process.stopped',
       'chain.anchor',
     ])
-    expect(found.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5])
+    expect(found.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6])
     expect(found[0]).toMatchObject({
       v: 1,
       proc: 'P1',
@@ -126,12 +128,12 @@ describe('writing', () => {
       torn: [],
       version: '1',
     })
-    expect(lines()[1]).toMatch(
-      /^{"v":1,"proc":"P1","seq":2,"prev":"[0-9a-f]{64}","time":"\d{4}-[^"]+Z","event":"decision","exchange":"x1"}$/,
+    expect(lines()[2]).toMatch(
+      /^{"v":1,"proc":"P1","seq":3,"prev":"[0-9a-f]{64}","time":"\d{4}-[^"]+Z","event":"decision","exchange":"x1"}$/,
     )
     expect(await verifyJournal(path, { publicKeys: keys })).toMatchObject({
       ok: true,
-      lines: 5,
+      lines: 6,
       procs: 1,
       unanchored: 0,
       torn: 0,
@@ -156,7 +158,7 @@ describe('writing', () => {
     expect(journal.waiting()).toBe(500)
     await Promise.all(all)
     expect(sizes.size).toBe(1)
-    expect(journal.lines()).toBe(501)
+    expect(journal.lines()).toBe(502)
     await journal.close()
   })
 
@@ -185,7 +187,7 @@ describe('writing', () => {
     const journal = await open('P1')
     await journal.append('decision', member('exchange', nasty) + member(nasty, 1))
     await journal.close()
-    expect(records()[1]).toMatchObject({ event: 'decision', exchange: nasty, [nasty]: 1 })
+    expect(records()[2]).toMatchObject({ event: 'decision', exchange: nasty, [nasty]: 1 })
     expect((await verifyJournal(path)).ok).toBe(true)
   })
 
@@ -201,7 +203,7 @@ describe('writing', () => {
     await expect(journal.append('decision', '')).rejects.toMatchObject({
       code: 'audit_unavailable',
     })
-    expect(lines()).toHaveLength(3)
+    expect(lines()).toHaveLength(4)
   })
 
   test('a quiet time ends with an anchor, and silence sets no second one', async () => {
@@ -210,6 +212,30 @@ describe('writing', () => {
     await sleep(200)
     expect(records().map(({ event }) => event)).toEqual(['process.started', 'chain.anchor'])
     await journal.close()
+  })
+
+  test('no run of lines without an anchor is longer than said, by number or by the times in them', async () => {
+    let now = Date.parse('2026-11-28T12:00:00.000Z')
+    const clock = { now: () => now, mono: () => performance.now() }
+    const journal = await open('P1', { clock })
+    // One write of all of them.
+    await Promise.all(Array.from({ length: 2_500 }, () => journal.append('decision', '')))
+    const runs = () => {
+      const found = [0]
+      for (const { event } of records())
+        if (event === 'chain.anchor') found.push(0)
+        else found.push((found.pop() ?? 0) + 1)
+      return found
+    }
+    expect(runs()).toEqual([1, 1_000, 1_000, 500])
+    // The machine sleeps, or its clock steps back: the lines before are signed before the next one.
+    for (const step of [3_600_000, -120_000]) {
+      now += step
+      await journal.append('decision', '')
+    }
+    expect(runs()).toEqual([1, 1_000, 1_000, 500, 1, 1])
+    await journal.close()
+    expect(await verifyJournal(path, { publicKeys: keys })).toMatchObject({ ok: true, found: 0 })
   })
 
   test('a key that cannot sign costs the anchor, not the records', async () => {
@@ -235,25 +261,25 @@ describe('opening', () => {
   test('a second process goes on in the same file and names the line it follows', async () => {
     await (await open('P1')).close()
     await (await open('P2')).close()
-    expect(records()[3]).toMatchObject({
+    expect(records()[4]).toMatchObject({
       proc: 'P2',
       seq: 1,
       prev: GENESIS,
-      after: [{ proc: 'P1', seq: 3 }],
+      after: [{ proc: 'P1', seq: 4 }],
     })
     expect(await verifyJournal(path, { publicKeys: keys })).toMatchObject({
       ok: true,
       procs: 2,
-      lines: 6,
+      lines: 8,
     })
   })
 
   test('a torn last line is moved aside and named, and is no broken chain', async () => {
     await (await open('P1')).close()
     fs.appendFileSync(path, '{"v":1,"proc":"P1","se')
-    expect(await verifyJournal(path)).toMatchObject({ ok: true, torn: 22, lines: 3 })
+    expect(await verifyJournal(path)).toMatchObject({ ok: true, torn: 22, lines: 4 })
     await (await open('P2')).close()
-    expect(records()[3]).toMatchObject({ torn: [{ file: 'audit.jsonl', bytes: 22 }] })
+    expect(records()[4]).toMatchObject({ torn: [{ file: 'audit.jsonl', bytes: 22 }] })
     expect(fs.readFileSync(`${path}.torn`, 'utf8')).toBe('{"v":1,"proc":"P1","se')
     expect(await verifyJournal(path, { publicKeys: keys })).toMatchObject({
       ok: true,
@@ -366,7 +392,7 @@ console.log(JSON.stringify({ result, refused: journal.refused() }))`)
     })
     expect(
       records().map(({ event, size }) => (typeof size === 'string' ? size[0] : event)),
-    ).toEqual(['process.started', 'a', 's', 'process.stopped', 'chain.anchor'])
+    ).toEqual(['process.started', 'chain.anchor', 'a', 's', 'process.stopped', 'chain.anchor'])
   })
 
   test('after a write that failed the file verifies', async () => {
@@ -393,7 +419,7 @@ await journal.close()`)
       { encoding: 'utf8' },
     )
     expect(JSON.parse(stdout)).toEqual(['audit_unavailable', false, true])
-    expect(records()[1]).toMatchObject({ event: 'audit.recovered', refused: 1 })
+    expect(records()[2]).toMatchObject({ event: 'audit.recovered', refused: 1 })
   })
 
   test('a full stdout refuses the call, and the file beside it keeps no line of it', async () => {
@@ -416,7 +442,7 @@ for (let i = 0; i < 300; i++) await journal.append('decision', '')
 await journal.close()`)
     const { stdout } = spawnSync(process.execPath, [file], { encoding: 'utf8' })
     expect(stdout).toBe(read())
-    expect(stdout.split('\n')).toHaveLength(304)
+    expect(stdout.split('\n')).toHaveLength(305)
   })
 
   test('a reader that stops reading stalls no turn, and calls are refused', async () => {
@@ -453,8 +479,107 @@ process.exit(0)`)
       code: 'audit_unavailable',
     })
     await expect(journal.close()).rejects.toThrow()
-    expect(lines()).toHaveLength(1)
+    expect(lines()).toHaveLength(2)
     expect(fs.existsSync(`${path}.lock`)).toBe(true)
+  })
+})
+
+const raise = (error: Error): never => {
+  throw error
+}
+
+describe('segments', () => {
+  const closed = () =>
+    fs
+      .readdirSync(folder)
+      .filter((name) => /^audit\.jsonl\.\d{8}T/.test(name))
+      .toSorted()
+  const whole = async () => {
+    const files = [...closed().map((name) => join(folder, name)), path]
+    return verifyJournal(files, { publicKeys: keys })
+  }
+
+  test('are closed by their age, counted from their first line, also over a restart', async () => {
+    let now = Date.parse('2026-11-28T12:00:00.000Z')
+    const more = {
+      clock: { now: () => now, mono: () => performance.now() },
+      rotate: { size: 1e9, everyMs: 3_600_000 },
+    }
+    const first = await open('P1', more)
+    now += 3_500_000
+    await first.append('decision', '')
+    await first.close()
+    expect(closed()).toEqual([])
+    now += 200_000
+    const second = await open('P2', more)
+    await second.append('decision', '')
+    await second.append('decision', '')
+    await second.close()
+    expect(closed()).toEqual(['audit.jsonl.20261128T130140.000Z'])
+    expect(records()[0]).toMatchObject({
+      event: 'segment.started',
+      why: 'rotate',
+      continues: { file: 'audit.jsonl.20261128T130140.000Z', proc: 'P2' },
+    })
+    expect(await whole()).toMatchObject({ ok: true, found: 0, procs: 2 })
+  })
+
+  test.each(['never', 'each', 20] as const)(
+    'with fsync %s every record that was acknowledged is in one of them, once',
+    async (fsync) => {
+      const journal = await open('P1', { fsync, rotate: { size: 20_000, everyMs: 1e9 } })
+      const kept: Promise<unknown>[] = []
+      for (let turn = 0; turn < 60; turn++) {
+        for (let i = 0; i < 20; i++)
+          kept.push(journal.append('decision', member('exchange', `${turn}.${i}`)))
+        if (turn % 3 === 0) await kept.at(-1)
+        else await new Promise((resolve) => setImmediate(resolve))
+      }
+      await Promise.all(kept)
+      await journal.close()
+      expect(closed().length).toBeGreaterThan(5)
+      const text = [...closed().map((name) => join(folder, name)), path]
+        .map((file) => fs.readFileSync(file, 'utf8'))
+        .join('')
+      expect(text.match(/"exchange":"[\d.]+"/g)).toHaveLength(1_200)
+      expect(new Set(text.match(/"exchange":"[\d.]+"/g)).size).toBe(1_200)
+      expect(await whole()).toMatchObject({ ok: true, found: 0 })
+      expect(journal.refused()).toBe(0)
+    },
+  )
+
+  test('begin where a file was moved, also while no call comes', async () => {
+    const journal = await open('P1')
+    const moved = join(folder, 'audit-1.jsonl')
+    fs.renameSync(path, moved)
+    await expect.poll(() => fs.existsSync(path), { timeout: 10_000 }).toBe(true)
+    await expect.poll(() => records()[0]?.['event']).toBe('segment.started')
+    await journal.close()
+    expect(await verifyJournal([moved, path], { publicKeys: keys })).toMatchObject({ ok: true })
+  })
+
+  test('that cannot be closed go on, and are closed later', () => {
+    const file = program(`import { openSync, closeSync } from 'node:fs'
+const journal = await open('P1', [{ file: path }], { rotate: { size: 2000, everyMs: 1e9 } })
+const many = []
+try { for (;;) many.push(openSync('/dev/null', 'r')) } catch {}
+// One is left: it opens the new file, and its folder cannot be flushed.
+closeSync(many.pop())
+const result = []
+for (let i = 0; i < 9; i++) result.push(await outcome(journal.append('decision', ',"size":"' + 'a'.repeat(900) + '"')))
+result.push(journal.healthy())
+for (const fd of many) closeSync(fd)
+await journal.close()
+console.log(JSON.stringify(result))`)
+    const { stdout, stderr } = spawnSync(
+      'bash',
+      ['-c', `ulimit -n 64; exec "$0" "$1"`, process.execPath, file],
+      { encoding: 'utf8' },
+    )
+    expect(stderr).toBe('')
+    expect(JSON.parse(stdout)).toEqual([...Array.from({ length: 9 }, () => 'written'), true])
+    expect(closed()).toEqual([])
+    expect(records().filter(({ event }) => event === 'decision')).toHaveLength(9)
   })
 })
 
@@ -474,19 +599,22 @@ describe('verifying', () => {
 
   test('a changed line is named', async () => {
     const all = await filled()
-    write(all.map((line, i) => (i === 4 ? line.replace('"n":3', '"n":4') : line)))
+    write(all.map((line, i) => (i === 5 ? line.replace('"n":3', '"n":4') : line)))
     expect(await found()).toMatchObject({
       ok: false,
-      line: 6,
-      what: expect.stringContaining('line 5 is not the one that was written'),
+      line: 7,
+      what: expect.stringContaining('line 6 is not the one that was written'),
     })
   })
 
-  test.each([0, 1, 6, 11, 12, 13, 14, 24])('line index %i cannot be removed', async (gone) => {
-    const all = await filled()
-    write(all.filter((_, i) => i !== gone))
-    expect((await found()).ok).toBe(false)
-  })
+  test.each([0, 1, 2, 6, 11, 12, 13, 14, 15, 16, 24, 26])(
+    'line index %i cannot be removed',
+    async (gone) => {
+      const all = await filled()
+      write(all.filter((_, i) => i !== gone))
+      expect((await found()).ok).toBe(false)
+    },
+  )
 
   test('each single byte that changes before the last anchor is seen', async () => {
     const all = await filled()
@@ -534,8 +662,8 @@ describe('verifying', () => {
     }
     write([p2, p3].flatMap((part) => part ?? []))
     expect(await verifyJournal(path)).toMatchObject({
-      ok: true,
-      continues: [{ proc: 'P1', seq: 13 }],
+      ok: false,
+      problems: [{ line: 1, what: expect.stringContaining('lines up to 14 of P1 came before') }],
     })
   })
 
@@ -572,14 +700,18 @@ describe('verifying', () => {
       ok: false,
       what: 'the signature of this anchor is not by key sign-1',
     })
-    write(lines().slice(0, -1))
+    fs.rmSync(path)
+    const journal = await open('P1', {
+      anchor: { ...forge, sign: () => raise(new Error('no key')) },
+    })
+    await journal.close()
     expect(await verifyJournal(path, { publicKeys: keys })).toMatchObject({
       ok: true,
       lastAnchor: null,
       unanchored: 2,
     })
     const said: string[] = []
-    expect(await auditVerify({ file: path, anchors, print: (line) => said.push(line) })).toBe(1)
+    expect(await auditVerify({ files: [path], anchors, print: (line) => said.push(line) })).toBe(1)
     expect(said.join('\n')).toContain('which an anchor held elsewhere names, is missing')
   })
 })
@@ -604,11 +736,11 @@ describe('deputy audit verify', () => {
       }),
     )
     const said: string[] = []
-    const run = () => auditVerify({ file: path, keys: ring, print: (line) => said.push(line) })
+    const run = () => auditVerify({ files: [path], keys: ring, print: (line) => said.push(line) })
     expect(await run()).toBe(0)
     expect(said).toEqual([
-      'last anchor: line 4, for line 3 of P1, signed by sign-1; 0 lines after it',
-      `${path}: 4 lines of 1 process: whole`,
+      'last anchor: line 5, for line 4 of P1, signed by sign-1; 0 lines after it',
+      `${path}: 5 lines of 1 process: whole`,
     ])
     said.length = 0
     fs.appendFileSync(path, '{"v":1,"proc":"\\u001b[2J\\u202e","seq":7,"prev":"","event":"x"}\n')
@@ -620,9 +752,9 @@ describe('deputy audit verify', () => {
 
   test('a missing and an empty file are not fine', async () => {
     const print = () => undefined
-    expect(await auditVerify({ file: path, print })).toBe(1)
+    expect(await auditVerify({ files: [path], print })).toBe(1)
     fs.writeFileSync(path, '')
-    expect(await auditVerify({ file: path, print })).toBe(1)
+    expect(await auditVerify({ files: [path], print })).toBe(1)
   })
 })
 

@@ -143,7 +143,7 @@ describe('metrics', () => {
     const telemetry = createTelemetry({ version: '1' })
     telemetry.upstream('POST', 0, 'api.github.com', 443, 'upstream_timeout', 3)
     telemetry.credential('github', 'cached')
-    telemetry.audit({ lines: () => 7, refused: () => 2, waiting: () => 3 })
+    telemetry.audit({ lines: () => 7, refused: () => 2, waiting: () => 3, healthy: () => true })
     let revision: string | null = 'a'
     telemetry.policy(() => revision)
     const first = parse(telemetry.render())

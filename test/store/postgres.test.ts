@@ -57,6 +57,10 @@ const row: CredentialRow = {
   unknownSince: null,
   coolUntil: null,
   coolError: null,
+  clientId: null,
+  refusedSince: null,
+  refusedTimes: null,
+  doubtfulSince: null,
 }
 const grant: GrantRow = { ...owner, agent: 'triage', scopes: [], at: 1 }
 const lines = () => {

@@ -41,6 +41,10 @@ const row: CredentialRow = {
   unknownSince: null,
   coolUntil: null,
   coolError: null,
+  clientId: null,
+  refusedSince: null,
+  refusedTimes: null,
+  doubtfulSince: null,
 }
 const grant: GrantRow = { ...owner, agent: 'triage', scopes: [], at: 1 }
 const moduleUrl = new URL('../../proxy/store/sqlite.ts', import.meta.url).href

@@ -28,7 +28,7 @@ test('their body cannot be read', async () => {
   const route = { connection: { provider: { strip: { body: ['token'] } } } } as unknown as Route
   const act = { kind: 'rest', operation: { inspect: [] } } as unknown as Act
   await expect(inspect(req, route, act, { requestBody: 99, inspectedBody: 99 })).rejects.toThrow(
-    'the body could not be read',
+    'the caller left before the body was',
   )
 })
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { scopeReach } from '../../proxy/config/assemble.ts'
 import { compileProviders } from '../../proxy/config/provider.ts'
-import { lacking, widened } from '../../proxy/wire/scopes.ts'
+import { askable, lacking, widened } from '../../proxy/wire/scopes.ts'
 
 const reach = (implies: Record<string, string[]>, aliases: Record<string, string> = {}) => ({
   scopeReach: scopeReach(implies, aliases),
@@ -77,4 +77,19 @@ describe('the definitions that ship', () => {
     if (provider === undefined) throw new Error(`no ${id}`)
     expect(lacking(provider, [held], [wanted])).toEqual([wanted])
   })
+})
+
+test('a person is asked for what the connection lists: the narrowest that contains what is wanted', () => {
+  const scopeReach = new Map([
+    ['repo', ['repo', 'public_repo', 'repo:status']],
+    ['all', ['all', 'repo', 'public_repo', 'repo:status']],
+  ])
+  const ask = (allowed: readonly string[], wanted: readonly string[]) =>
+    askable({ scopeReach }, allowed, wanted)
+  expect(ask(['repo', 'all'], ['public_repo'])).toEqual(['repo'])
+  expect(ask(['all', 'repo'], ['public_repo', 'repo:status'])).toEqual(['repo', 'repo'])
+  expect(ask(['repo', 'public_repo'], ['public_repo'])).toEqual(['public_repo'])
+  // What nothing contains is not asked for under another name.
+  expect(ask(['public_repo'], ['repo'])).toEqual(['repo'])
+  expect(askable({}, ['a'], ['b'])).toEqual(['b'])
 })

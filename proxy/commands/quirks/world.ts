@@ -141,6 +141,7 @@ export const openWorld = async () => {
         body: { ...none, digest: null, stripped: [] },
         injected: await credentials.take(holding, used, route.host),
         pointers: [],
+        signed: null,
         sifted: createSift('deputy-user')(request.rawHeaders, used.provider),
         again: (taken, said) => credentials.again(taken, used, said),
         served: () => false,

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
 import { addOperatorCommands } from './commands/operator_cli.ts'
+import { addVaultCommands } from './commands/vault_cli.ts'
 import type { Config } from './config/config.ts'
-import type { Loaded } from './config/load.ts'
 import { stuck } from './files.ts'
 
 const EXIT = { usage: 64, config: 78, failed: 1 } as const
@@ -223,53 +223,7 @@ const program = (done: (code: number) => void): Command => {
             ).keysRotate({ loaded: from, retire, print, complain }),
       )
     })
-  const vault = deputy.command('vault').description('copies of the vault').exitOverride()
-  const vaultCommand = (name: string, text: string): Command =>
-    command(vault, name, text).option(...config)
-  const several = (value: string, before: readonly string[]): readonly string[] => [
-    ...before,
-    value,
-  ]
-  const evidence = ['--evidence <file>', 'a file of the evidence (again for more)'] as const
-  type Vault = { config?: string; evidence: readonly string[]; withoutEvidence?: boolean }
-  const onVault = async (
-    { config: flag }: { config?: string },
-    work: (
-      commands: typeof import('./commands/vault.ts'),
-      io: { loaded: Loaded; print: typeof print; complain: typeof complain },
-    ) => Promise<number>,
-  ): Promise<void> => {
-    const from = await loaded(flag)
-    if (from === null) return done(EXIT.config)
-    process.umask(0o077)
-    done(await work(await import('./commands/vault.ts'), { loaded: from, print, complain }))
-  }
-  vaultCommand('backup', 'copy the SQLite vault, also while deputy serves')
-    .argument('<file>', 'a new file')
-    .action((file: string, options: { config?: string }) =>
-      onVault(options, (commands, io) => commands.vaultBackup({ ...io, file })),
-    )
-  vaultCommand('restore', 'put a copy in its place, and revoke again what was revoked since')
-    .argument('<file>', 'made by backup')
-    .option(...evidence, several, [])
-    .option('--without-evidence', 'although whoever was revoked since comes back')
-    .action((file: string, options: Vault) =>
-      onVault(options, (commands, io) =>
-        commands.vaultRestore({
-          ...io,
-          file,
-          evidence: options.evidence,
-          without: options.withoutEvidence === true,
-        }),
-      ),
-    )
-  vaultCommand('replay', 'revoke again what the evidence says was revoked since the copy')
-    .option(...evidence, several, [])
-    .action((options: Vault) =>
-      onVault(options, (commands, io) =>
-        commands.vaultReplay({ ...io, evidence: options.evidence }),
-      ),
-    )
+  addVaultCommands(deputy, command, done, { load: loaded, print, complain })
   command(deputy, 'version', 'print the version')
     .option('--json', 'as JSON')
     .action((options: { json?: boolean }) => {

@@ -98,8 +98,7 @@ export const replayRevocations = async (
   // Erasure first: it takes all that was revoked of a person as well.
   const ofPeople = (each: Revocation): boolean => each.kind === 'person'
   for (const each of found.revocations.filter(ofPeople)) await carryOut(store, each, done)
-  for (const each of found.revocations)
-    if (!ofPeople(each)) await carryOut(store, each, done)
+  for (const each of found.revocations) if (!ofPeople(each)) await carryOut(store, each, done)
   const links = await store.copied.void(now + SESSION_MS)
   const { credentials, grants, runs, people, failed } = done
   return {

@@ -7,6 +7,7 @@ import type { Log, Store } from '../model.ts'
 import { SESSION_MS } from '../oauth/session.ts'
 import { openJournal, sinksOf } from '../observe/journal.ts'
 import { replayRevocations } from '../replay.ts'
+import type { Replayed } from '../replay.ts'
 import { systemClock } from '../reload.ts'
 import * as copies from '../store/copy.ts'
 import { explain, takeFile } from '../store/migrations.ts'
@@ -270,11 +271,13 @@ export const vaultRestore = ({
       try {
         const now = Date.now()
         const store = await openSqlite(next)
-        const replayed = await (
-          without
-            ? store.copied.void(now + SESSION_MS).then(() => null)
-            : replayRevocations(store, files, now, true)
-        ).finally(() => store.close())
+        let replayed: Replayed | null = null
+        try {
+          if (without) await store.copied.void(now + SESSION_MS)
+          else replayed = await replayRevocations(store, files, now, true)
+        } finally {
+          await store.close()
+        }
         if (replayed !== null && replayed.code !== 0) {
           for (const line of replayed.complaints) complain(line)
           throw new Error(

@@ -27,7 +27,7 @@ const number = (db: DatabaseSync, pragma: string): number =>
   Number(Object.values(db.prepare(`PRAGMA ${pragma}`).get() ?? {})[0])
 
 const failure = (error: unknown): { readonly code: number; readonly text: string } => ({
-  code: Number((error as { errcode?: number }).errcode ?? 0) & 255,
+  code: ((error as { errcode?: number }).errcode ?? 0) & 255,
   text: error instanceof Error ? error.message : String(error),
 })
 

@@ -400,7 +400,9 @@ describe.skipIf(absent)('too few connections', { timeout: 60_000 }, () => {
       'answered',
       'answered',
       ...Array.from({ length: 4 }, () =>
-        expect.stringMatching(/is asked by more calls than connections: all 2 are in use and \d calls wait/),
+        expect.stringMatching(
+          /is asked by more calls than connections: all 2 are in use and \d calls wait/,
+        ),
       ),
     ])
     await locked
@@ -465,17 +467,22 @@ describe.skipIf(lacking !== null)(
       async (isolation) => {
         const direct = await fresh()
         const name = new URL(direct).pathname.slice(1)
-        await sql(direct, `ALTER DATABASE ${name} SET default_transaction_isolation = '${isolation}'`)
+        await sql(
+          direct,
+          `ALTER DATABASE ${name} SET default_transaction_isolation = '${isolation}'`,
+        )
         for (const url of [direct, await pooled(direct)]) {
-          await sql(direct, 'TRUNCATE credentials CASCADE')
           const { said, log } = lines()
           const [here, there] = [await open(url, log), await open(url, log)]
+          await sql(direct, 'TRUNCATE credentials CASCADE')
           const [asked] = await sql(url, 'SHOW default_transaction_isolation')
           expect(asked).toEqual({ default_transaction_isolation: isolation })
           await here.credentials.put(row, grant)
           const many = <T>(work: (store: Store, n: number) => Promise<T>): Promise<readonly T[]> =>
             Promise.all(Array.from({ length: 40 }, (_, n) => work(n % 2 === 0 ? here : there, n)))
-          const leases = await many((store, n) => store.credentials.lease('c1', 1, `L${n}`, 0, 60_000))
+          const leases = await many((store, n) =>
+            store.credentials.lease('c1', 1, `L${n}`, 0, 60_000),
+          )
           expect(leases.filter((leased) => leased !== null)).toHaveLength(1)
           // Each of these writes the same row as all others.
           const moved = await many((store) => store.epochs.move(alice))

@@ -19,7 +19,9 @@ const server = await postgres()
 const absent = 'absent' in server ? server.absent : null
 const SCRIPT = new URL('../support/refresher.ts', import.meta.url)
 
-const start = (task: Task): { readonly process: ChildProcess; readonly told: Promise<Told | null> } => {
+const start = (
+  task: Task,
+): { readonly process: ChildProcess; readonly told: Promise<Told | null> } => {
   const child = fork(SCRIPT, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], execArgv: [] })
   child.send(task)
   let said: Told | null = null
@@ -27,7 +29,11 @@ const start = (task: Task): { readonly process: ChildProcess; readonly told: Pro
   const told = new Promise<Told | null>((resolve) => child.once('close', () => resolve(said)))
   return { process: child, told }
 }
-const setUp = async (habit: Habit, lostResponse: LostResponse, onEnd: (end: () => Promise<void>) => void) => {
+const setUp = async (
+  habit: Habit,
+  lostResponse: LostResponse,
+  onEnd: (end: () => Promise<void>) => void,
+) => {
   if ('absent' in server) throw new Error(server.absent)
   const tokens = await startTokenServer(habit)
   onEnd(() => tokens.close())
@@ -75,7 +81,9 @@ describe.skipIf(absent !== null)(
         const began = performance.now()
         expect((await start(task).told)?.rounds).toEqual([[answer]])
         const ms = performance.now() - began
-        console.log(`${point}, ${lostResponse}: served by another process after ${(ms / 1_000).toFixed(1)} s`)
+        console.log(
+          `${point}, ${lostResponse}: served by another process after ${(ms / 1_000).toFixed(1)} s`,
+        )
         expect(ms).toBeLessThan(paced(15_000))
         // As after any answer that was lost: sent once more, and never a third time.
         expect(tokens.came).toHaveLength(early ? 1 : 2)
@@ -95,7 +103,9 @@ describe.skipIf(absent !== null)(
           setTimeout(() => stopped.process.kill('SIGCONT'), 20_000)
         }
         expect((await stopped.told)?.rounds).toEqual([['2 access-2']])
-        expect((await (other as ReturnType<typeof start> | null)?.told)?.rounds).toEqual([['2 access-2']])
+        expect((await (other as ReturnType<typeof start> | null)?.told)?.rounds).toEqual([
+          ['2 access-2'],
+        ])
         expect(tokens.came).toEqual(['refresh-1'])
         expect(tokens.works('access-2')).toBe(true)
       },

@@ -34,13 +34,19 @@ const person = (id: string) => ({ tenant: 't', realm: 'r', id })
 let folder: string
 beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'replay-'))))
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
-let seq = 0
-const line = (at: number, event: string, fields: object = {}): string =>
-  `${JSON.stringify({ v: 1, proc: 'P', seq: ++seq, prev: '', time: new Date(at).toISOString(), event, ...fields })}\n`
-const evidence = (...text: readonly string[]): string => {
-  const path = join(folder, `audit-${text.length}.jsonl`)
+const line = (at: number, event: string, fields: object = {}): object => ({
+  time: new Date(at).toISOString(),
+  event,
+  ...fields,
+})
+const evidence = (...of: readonly (object | string)[]): string => {
+  const path = join(folder, `audit-${of.length}.jsonl`)
+  const text = of.map((each, at) =>
+    typeof each === 'string'
+      ? each
+      : `${JSON.stringify({ v: 1, proc: 'P', seq: at + 1, prev: '', ...each })}\n`,
+  )
   writeFileSync(path, text.join(''))
-  seq = 0
   return path
 }
 
@@ -107,7 +113,7 @@ for (const kind of await kinds())
       try {
         const erased = line(6_000, 'operator.erased', { user: person('bob') })
         for (const [text, says] of [
-          [[line(20_000, 'process.started', { after: [] }), erased], /the evidence begins at/],
+          [[line(20_000, 'process.started', { after: [] }), line(21_000, 'operator.erased', { user: person('bob') })], /the evidence begins at/],
           [
             [line(500, 'process.started'), erased, line(7_000, 'signal.suspended')],
             /1 × signal\.suspended/,

@@ -122,10 +122,10 @@ const digest = (path: string): string =>
 test('a copy is made while others refresh, and put back without those who were revoked since', async () => {
   const dir = await folder()
   const first = await serve(dir)
-  let loading = true
+  const loading = { goes: true }
   const wrong: unknown[] = []
   const load = CROWD.map(async (name) => {
-    while (loading) {
+    while (loading.goes) {
       const seen = await verdict(first, name)
       if (seen !== name) wrong.push([name, seen])
     }
@@ -161,7 +161,7 @@ test('a copy is made while others refresh, and put back without those who were r
       return spent.get('bob')
     })
     .toBeGreaterThan(3)
-  loading = false
+  loading.goes = false
   await Promise.all(load)
   expect(wrong).toEqual([])
   const serving = await run(dir, 'vault', 'restore', copy)

@@ -81,8 +81,8 @@ describe.skipIf(absent !== null)(
         const began = performance.now()
         expect((await start(task).told)?.rounds).toEqual([[answer]])
         const ms = performance.now() - began
-        console.log(
-          `${point}, ${lostResponse}: served by another process after ${(ms / 1_000).toFixed(1)} s`,
+        process.stdout.write(
+          `${point}, ${lostResponse}: served by another process after ${(ms / 1_000).toFixed(1)} s\n`,
         )
         expect(ms).toBeLessThan(paced(15_000))
         // As after any answer that was lost: sent once more, and never a third time.

@@ -113,7 +113,13 @@ for (const kind of await kinds())
       try {
         const erased = line(6_000, 'operator.erased', { user: person('bob') })
         for (const [text, says] of [
-          [[line(20_000, 'process.started', { after: [] }), line(21_000, 'operator.erased', { user: person('bob') })], /the evidence begins at/],
+          [
+            [
+              line(20_000, 'process.started', { after: [] }),
+              line(21_000, 'operator.erased', { user: person('bob') }),
+            ],
+            /the evidence begins at/,
+          ],
           [
             [line(500, 'process.started'), erased, line(7_000, 'signal.suspended')],
             /1 × signal\.suspended/,

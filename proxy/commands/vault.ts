@@ -5,7 +5,9 @@ import { controlSocket } from '../config/address.ts'
 import type { Loaded } from '../config/load.ts'
 import type { Log, Store } from '../model.ts'
 import { SESSION_MS } from '../oauth/session.ts'
+import { ANCHORED } from '../observe/chain.ts'
 import { openJournal, sinksOf } from '../observe/journal.ts'
+import { readSegment } from '../observe/segments.ts'
 import { replayRevocations } from '../replay.ts'
 import type { Replayed } from '../replay.ts'
 import { systemClock } from '../reload.ts'
@@ -129,27 +131,26 @@ export const vaultBackup = ({
   })
 
 /** The files of the configured evidence: those of `audit.sink` and what was rotated out of them, beside them. */
-const evidenceOf = ({ config, written }: Loaded): readonly string[] =>
-  sinksOf(config.audit.sink, written).flatMap((sink) => {
-    if (sink === 'stdout') return []
-    const [folder, end] = [dirname(sink.file), extname(sink.file)]
-    const stem = basename(sink.file, end)
-    const rotated = new RegExp(
-      `^${RegExp.escape(stem)}[.\\w:-]*${RegExp.escape(end)}(?:[.-][\\d:TZ.-]+)?$`,
-    )
-    return existsSync(folder)
-      ? readdirSync(folder)
-          .filter((name) => rotated.test(name))
-          .map((name) => join(folder, name))
-      : []
-  })
+const evidenceOf = async ({ config, written }: Loaded): Promise<readonly string[]> => {
+  const found: string[] = []
+  for (const sink of sinksOf(config.audit.sink, written)) {
+    if (sink === 'stdout' || !existsSync(dirname(sink.file))) continue
+    const stem = basename(sink.file, extname(sink.file))
+    for (const entry of readdirSync(dirname(sink.file), { withFileTypes: true })) {
+      const path = join(dirname(sink.file), entry.name)
+      if (!entry.isFile() || !entry.name.startsWith(stem)) continue
+      if ((await readSegment(path)) !== null) found.push(path)
+    }
+  }
+  return found
+}
 
 type Evidence = {
   /** Further files of evidence, or those elsewhere. */
   readonly evidence: readonly string[]
 }
-const filesOf = (loaded: Loaded, { evidence }: Evidence): readonly string[] => [
-  ...new Set([...evidenceOf(loaded), ...evidence.map((file) => resolve(file))]),
+const filesOf = async (loaded: Loaded, { evidence }: Evidence): Promise<readonly string[]> => [
+  ...new Set([...(await evidenceOf(loaded)), ...evidence.map((file) => resolve(file))]),
 ]
 const NO_EVIDENCE =
   'no file holds the evidence: name it with --evidence, for whoever was revoked since the copy would come back'
@@ -162,7 +163,7 @@ export const vaultReplay = ({
   ...named
 }: Options & Evidence): Promise<number> =>
   spoken(complain, async () => {
-    const files = filesOf(loaded, named)
+    const files = await filesOf(loaded, named)
     if (files.length === 0) throw new Error(NO_EVIDENCE)
     const reach = await reachLocal(loaded, complain)
     try {
@@ -203,7 +204,7 @@ const recordOf = async ({ config, written }: Loaded, ring: KeyRing) => {
     fsync: 'each',
     clock,
     proc: createUlid(clock.now)(),
-    anchor: { sign: sealer.sign, everyLines: 1_000, everyMs: 60_000 },
+    anchor: { sign: sealer.sign, ...ANCHORED },
     log: quiet,
   })
   const hashed = config.audit.user_ids === 'hashed'
@@ -256,7 +257,7 @@ export const vaultRestore = ({
       throw new Error('deputy serves from this vault: end it first, then restore.')
     const ring = await readRing(at(config.vault.keys))
     const from = resolve(file)
-    const files = without ? [] : filesOf(loaded, named)
+    const files = without ? [] : await filesOf(loaded, named)
     if (!without && files.length === 0)
       throw new Error(
         `${NO_EVIDENCE}. Nothing was changed. (--without-evidence restores all the same.)`,

@@ -1,8 +1,8 @@
 // What the evidence says was revoked, by whoever and whenever: to be carried out again on a vault out of a copy.
-import { createReadStream } from 'node:fs'
 import type { Person } from '../model.ts'
 import type { Foreign } from './chain.ts'
 import { linesOf, record } from './chain.ts'
+import { bytesOf } from './segments.ts'
 
 export type Revocation = {
   /** ms since the epoch. */
@@ -80,7 +80,7 @@ const ordered = async (files: readonly string[]): Promise<readonly string[]> => 
   const begun: { readonly file: string; readonly at: number }[] = []
   for (const file of new Set(files)) {
     let at: number | null = null
-    for await (const { bytes } of linesOf(createReadStream(file))) {
+    for await (const { bytes } of linesOf(bytesOf(file))) {
       at = Date.parse(String(record(bytes)?.['time']))
       break
     }
@@ -117,7 +117,7 @@ export const revocationsIn = async (files: readonly string[], since: number): Pr
     )
   }
   for (const file of await ordered(files))
-    for await (const { number, bytes, whole } of linesOf(createReadStream(file))) {
+    for await (const { number, bytes, whole } of linesOf(bytesOf(file))) {
       const place = `${file}:${number}`
       if (!whole) continue // torn off by a crash, or being written: nobody was told that it was done
       const line = record(bytes)

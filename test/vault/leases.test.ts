@@ -84,7 +84,8 @@ describe.skipIf(absent !== null)(
         process.stdout.write(
           `${point}, ${lostResponse}: served by another process after ${(ms / 1_000).toFixed(1)} s\n`,
         )
-        expect(ms).toBeLessThan(paced(15_000))
+        // Also on a busy machine well before the minute that an unknown end would take.
+        expect(ms).toBeLessThan(Math.min(paced(15_000), 45_000))
         // As after any answer that was lost: sent once more, and never a third time.
         expect(tokens.came).toHaveLength(early ? 1 : 2)
       },

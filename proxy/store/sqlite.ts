@@ -60,7 +60,8 @@ const createDatabase = ({ db, beginning, close }: OpenFile, path: string, log?: 
   return {
     now: ':now',
     holder: () => null,
-    dead: 'FALSE',
+    // Nobody else has the file, and what this process still asks for is known to it (`flights` of oauth/refresh).
+    dead: 'TRUE',
     serialise: () => [],
     query: async (statement) => {
       present()

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { addOperatorCommands } from './commands/operator_cli.ts'
+import { addVaultCommands } from './commands/vault_cli.ts'
 import type { Config } from './config/config.ts'
 import { stuck } from './files.ts'
 
@@ -228,6 +229,7 @@ const program = (done: (code: number) => void): Command => {
             ).keysRotate({ loaded: from, retire, print, complain }),
       )
     })
+  addVaultCommands(deputy, command, done, { load: loaded, print, complain })
   command(deputy, 'version', 'print the version')
     .option('--json', 'as JSON')
     .action((options: { json?: boolean }) => {

@@ -509,16 +509,21 @@ export type Vault = {
   readonly disallow: (person: Person, agent: string, connection: string) => Promise<boolean>
   /**
    * The lease on one refresh, journalled before the request leaves (oauth.md 3.2). `moved`: somebody else stored
-   * a newer generation; `busy`: somebody else holds the lease until `until` (ms).
+   * a newer generation; `busy`: somebody else holds the lease until `until` (ms). It is renewed every few seconds for at
+   * most `ms`. Nobody takes it from a process that may be alive before so many ms without a sign of it, but where
+   * `harmless`: what it sent may be sent again.
    */
   readonly lease: (
     credential: string,
     generation: number,
     ms: number,
+    harmless?: boolean,
   ) => Promise<
     | {
         readonly kind: 'leased'
         readonly lease: string
+        /** Nobody can have taken it; asked before each request that must not leave twice. */
+        readonly held: () => boolean
         readonly credential: StoredCredential
         readonly unknownBefore: boolean
         /** Refusals so far in words that no one knows. */
@@ -789,7 +794,15 @@ export type Store = {
       lease: string,
       now: number,
       until: number,
+      /** ms that a lease without a heartbeat is left alone, unless its holder is dead for certain. */
+      patience?: number,
     ) => Promise<CredentialRow | null>
+    /** Holds leases for `ms` from now on. @returns those that are still ours */
+    readonly beat: (
+      leases: readonly { readonly id: string; readonly lease: string }[],
+      now: number,
+      ms: number,
+    ) => Promise<readonly string[]>
     /** Fenced by lease: stores the next generation and ends the lease. false: not ours any more. */
     readonly rotate: (id: string, lease: string, next: NextRow) => Promise<boolean>
     /** The same for a row that needs a new consent and has no lease: it is active again. */
@@ -947,7 +960,8 @@ export type Store = {
   readonly sessions: {
     /** @param expiresAt ms since the epoch; the cookie opens no longer than that anyway */
     readonly end: (hash: string, expiresAt: number) => Promise<void>
-    readonly ended: (hash: string) => Promise<boolean>
+    /** @param expiresAt of the session: all that end by a certain time may have been ended at once */
+    readonly ended: (hash: string, expiresAt?: number) => Promise<boolean>
     readonly sweep: (before: number) => Promise<number>
   }
   /** Revocation epoch of a person: whatever was remembered under a lower one is void. 0 until first moved. */
@@ -971,6 +985,22 @@ export type Store = {
   readonly publish: (topic: string, key: string) => Promise<void>
   /** `hear` gets the key; `*`: something may have been missed, so forget everything. Returns the end of it. */
   readonly subscribe: (topic: string, hear: (key: string) => void) => () => void
+  /** Connections to a server; absent: there is none. */
+  readonly connections?: () => {
+    readonly busy: number
+    readonly idle: number
+    /** Statements that wait for one. */
+    readonly waiting: number
+    /** Statements that got none, or no answer in time, since the start. */
+    readonly failed: number
+  }
+  /** For a database that came out of a copy. */
+  readonly copied: {
+    /** The newest time that it knows of, ms: the copy was made then or later. */
+    readonly at: () => Promise<number>
+    /** Links that were under way, and all sessions that end by `sessionsUntil`, are void. @returns how many links */
+    readonly void: (sessionsUntil: number) => Promise<number>
+  }
   readonly check: () => Promise<void>
   readonly close: () => Promise<void>
 }

@@ -37,6 +37,7 @@ import { createPermit } from './people/permit.ts'
 import { createPep } from './pep.ts'
 import { dialOf, prepare, snapshotOf, systemClock } from './reload.ts'
 import { Problem, problemAnswer } from './problem.ts'
+import { copyVault, replayRevocations } from './replay.ts'
 import { createPlaces } from './shares.ts'
 import { openStore } from './store/open.ts'
 import { createUlid } from './ulid.ts'
@@ -187,6 +188,7 @@ export const serve = async (
 
     const store = await openStore(config.vault.store, written, log)
     opened.push(() => store.close())
+    if (store.connections !== undefined) telemetry.connections(store.connections)
     const missing = await missingKeys(store, ring)
     if (missing.length > 0)
       log.error(
@@ -634,6 +636,8 @@ export const serve = async (
         })
         return { code, printed, complaints }
       },
+      copy: (file) => copyVault(store, config.vault.store, written, file),
+      replay: (files) => replayRevocations(store, files, clock.now()),
     })
     opened.push(await startControl(controlSocket(config.vault.store, written), local, log))
     const asked = {

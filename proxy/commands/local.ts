@@ -15,6 +15,7 @@ import { openJournal, sinksOf } from '../observe/journal.ts'
 import { createOperatorsApi } from '../people/operators.ts'
 import { Problem } from '../problem.ts'
 import { dialOf, systemClock } from '../reload.ts'
+import { replayRevocations } from '../replay.ts'
 import { openStore } from '../store/open.ts'
 import { createUlid } from '../ulid.ts'
 import { readRing } from '../vault/rotate.ts'
@@ -89,6 +90,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
           'policy decides whether a run may be, and `deputy serve` asks it: start it',
         )
       },
+      replay: (files) => replayRevocations(store, files, clock.now()),
       onEvent,
       stranger: () => {},
       clock,

@@ -72,6 +72,16 @@ type Rest = {
   readonly error: string
   readonly doubtful: boolean
 }
+/** An answer that was lost does not end the grant: the old token may be sent again. */
+const harmless = ({ provider: { lostResponse } }: Connection): boolean =>
+  lostResponse === 'yes' || lostResponse === 'partly'
+/** Stopped for so long that another process may have the lease: nothing of ours leaves any more. */
+const LATE = {
+  kind: 'not_sent',
+  error: 'lease_lost',
+  description: null,
+  retryAfterMs: null,
+} as const
 const NEITHER = { blamed: false, alone: false }
 const DOUBTFUL = 'the provider refuses to renew the grant'
 /** What a caller is asked: which token will not do any more, and whether the API itself refused it. */
@@ -167,13 +177,12 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   }
 
   /** Sends the refresh token; again only where that does no harm: a replay may end the grant (RFC 9700 4.14.2). */
-  const send = async (connection: Connection, { credential, unknownBefore }: Leased) => {
-    const { lostResponse } = connection.provider
-    const recoverable = lostResponse === 'yes' || lostResponse === 'partly'
+  const send = async (connection: Connection, { credential, unknownBefore, held }: Leased) => {
+    const recoverable = harmless(connection)
     const began = clock.mono()
     let unknown = false
     for (let tries = 1; ; tries += 1) {
-      const answer = await ask(connection, credential)
+      const answer: TokenAnswer = held() ? await ask(connection, credential) : LATE
       const again =
         answer.kind === 'not_sent'
           ? tries < 3
@@ -291,7 +300,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     // Before the lease: nothing is asked, so nothing can be lost.
     need(connection, 'token')
     await ofThisClient(asked, connection)
-    const leased = await vault.lease(id, generation, LEASE_MS)
+    const leased = await vault.lease(id, generation, LEASE_MS, harmless(connection))
     if (leased.kind === 'busy') return null
     if (leased.kind === 'cooling') {
       const { until, error, doubtful } = leased

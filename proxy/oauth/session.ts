@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import type { Clock, Person, Store } from '../model.ts'
 import type { Sealer } from '../vault/seal.ts'
 
-const SESSION_MS = 3_600_000
+export const SESSION_MS = 3_600_000
 
 export type Session = {
   readonly person: Person
@@ -147,9 +147,9 @@ export const createSessions = (deps: SessionDeps) => {
     session: async (read: CookieReader): Promise<Session | null> => {
       const sealed = read(cookies.name('deputy-session'))
       const session = (await open('session', sealed)) as Session | null
-      return session === null || (await deps.store.sessions.ended(digest(session.key)))
-        ? null
-        : session
+      if (session === null) return null
+      const { key, expiresAt } = session
+      return (await deps.store.sessions.ended(digest(key), expiresAt)) ? null : session
     },
     end: async ({ key, expiresAt }: Session): Promise<string> => {
       await deps.store.sessions.end(digest(key), expiresAt)

@@ -257,6 +257,32 @@ export const createTelemetry = (about: { readonly version: string; readonly comm
       )
       watch('deputy_audit_queue_length', 'gauge', 'Evidence records that wait.', journal.waiting)
     },
+    /** Shows the vault's connections to its server, and how often one was lacking. */
+    connections: (
+      of: () => Readonly<Record<'busy' | 'idle' | 'waiting' | 'failed', number>>,
+    ): void => {
+      watch(
+        'deputy_vault_connections',
+        'gauge',
+        'Connections to the database of the vault.',
+        () => [
+          [{ state: 'busy' }, of().busy],
+          [{ state: 'idle' }, of().idle],
+        ],
+      )
+      watch(
+        'deputy_vault_waiting',
+        'gauge',
+        'Statements that wait for a connection to the vault.',
+        () => of().waiting,
+      )
+      watch(
+        'deputy_vault_crowded_total',
+        'counter',
+        'Statements for which there was no connection to the vault, or no answer in time.',
+        () => of().failed,
+      )
+    },
     policy: (revision: () => string | null): void =>
       watch('deputy_policy_info', 'gauge', 'The policy in force.', () => {
         const current = revision()

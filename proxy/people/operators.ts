@@ -17,6 +17,10 @@ export type OperatorsDeps = RestDeps &
     readonly local?: boolean
     /** `deputy keys rotate` beside a deputy that has the vault to itself; for `local` only. */
     readonly rotate?: (retire: boolean) => Promise<object>
+    /** `deputy vault backup` beside a deputy that serves: a copy of the vault in a new file; for `local` only. */
+    readonly copy?: (file: string) => Promise<void>
+    /** `deputy vault replay`: carries out again what these files say was revoked; for `local` only. */
+    readonly replay?: (files: readonly string[]) => Promise<object>
     /** Opens `confirm_user` and nothing else: SHA-256 of `connect.verifier.key`; null: no application confirms. */
     readonly verifier: Buffer | null
     readonly connections: () => ReadonlyMap<
@@ -203,6 +207,24 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     route('POST', '/v1/admin/keys/rotate', async (c) => {
       await gate.enter(c, 'revoke')
       return c.json(await rotate((await readBody(c, shapes.rotateBody)).retire))
+    })
+
+  const { copy, replay } = deps
+  if (deps.local === true && copy !== undefined)
+    route('POST', '/v1/admin/vault/copy', async (c) => {
+      const operator = await gate.enter(c, 'revoke')
+      const { file } = await readBody(c, shapes.copyBody)
+      await onEvent('vault.copied', { operator: operator.name, file })
+      await copy(file)
+      return c.body(null, 204)
+    })
+  if (deps.local === true && replay !== undefined)
+    route('POST', '/v1/admin/vault/replay', async (c) => {
+      const operator = await gate.enter(c, 'revoke')
+      const { files } = await readBody(c, shapes.replayBody)
+      const done = await replay(files)
+      await onEvent('vault.replayed', { operator: operator.name, ...done })
+      return c.json(done)
     })
 
   route('POST', '/v1/auth/confirm_user', async (c) => {

@@ -245,3 +245,5 @@ export const OPERATORS_API: readonly ApiRoute[] = [
 
 /** On the socket of the machine only. */
 export const rotateBody = z.strictObject({ retire: z.boolean() })
+export const copyBody = z.strictObject({ file: z.string().startsWith('/') })
+export const replayBody = z.strictObject({ files: z.array(z.string().startsWith('/')).min(1) })

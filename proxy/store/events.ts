@@ -51,7 +51,8 @@ const BEGIN =
 const READ = `
   SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon, e.id::text AS id, e.topic, e.key
   FROM (SELECT 1) AS one LEFT JOIN events AS e ON e.xact >= $1::xid8 ORDER BY e.id`
-const SWEEP = `DELETE FROM events WHERE at < clock_timestamp() - interval '10 minutes'`
+/** In whichever isolation an administrator made the default, two replicas may sweep at once. */
+const SWEEP = `BEGIN ISOLATION LEVEL READ COMMITTED; DELETE FROM events WHERE at < clock_timestamp() - interval '10 minutes'; COMMIT`
 export const TELL = `
   WITH told AS (INSERT INTO events (topic, key) SELECT * FROM unnest($1::text[], $2::text[]) RETURNING id)
   SELECT id::text AS id, pg_notify('deputy_events', '') FROM told`
@@ -72,11 +73,14 @@ export const followEvents = async (deps: {
 }): Promise<{
   /** Takes an event of our own; false: the look came first and told it. */
   readonly take: (id: string) => boolean
+  /** The backend that this process has to itself; null: a pooler's, or none now. */
+  readonly backend: () => number | null
   readonly close: () => Promise<void>
 }> => {
   const { connect, subscribers, log } = deps
   const seen = new LRUCache<string, true>({ max: 10_000 })
   let client: Client | null = null
+  let backend: number | null = null
   let horizon: string | null = null
   let looks = 0
   let looking: Promise<void> | null = null
@@ -98,6 +102,7 @@ export const followEvents = async (deps: {
       horizon ??= rows[0]?.horizon ?? null
       // A pooler in transaction mode lends a server's connection for one statement: others would hear what we LISTEN for.
       const direct = rows[0]?.pid === (next as unknown as { processID?: number }).processID
+      backend = direct ? (rows[0]?.pid ?? null) : null
       if (direct) await next.query('LISTEN deputy_events')
       else log.info({ every_ms: POLL_MS }, 'the database is behind a pooler: changes are polled')
       return next
@@ -133,6 +138,7 @@ export const followEvents = async (deps: {
           lost = true
           client?.end().catch(() => {}) // it is broken already
           client = null
+          backend = null
           subscribers.tellAll()
           if (horizon === null) throw error
         },
@@ -158,6 +164,7 @@ export const followEvents = async (deps: {
   timer.unref()
   return {
     take,
+    backend: () => backend,
     close: async () => {
       closed = true
       clearInterval(timer)

@@ -1,12 +1,12 @@
 // The embedded store's file: taking it for this process, and its schema.
 // Forward only: a released migration is never edited, the next one is appended.
-import { chmodSync, closeSync, openSync } from 'node:fs'
+import { accessSync, chmodSync, closeSync, constants, openSync, readSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import type { Log, Person } from '../model.ts'
 import { pseudonym } from './tables.ts'
 
 /** `PRAGMA application_id` of our files ("dpty"): another program's database is refused. */
-const APPLICATION_ID = 0x64707479
+export const APPLICATION_ID = 0x64707479
 
 /** Entry n brings `PRAGMA user_version` from n to n + 1. A person is (tenant, realm, user) in every key. */
 const MIGRATIONS: readonly string[] = [
@@ -109,34 +109,71 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE flows ADD COLUMN spent_hash TEXT;
   CREATE UNIQUE INDEX flows_spent ON flows (spent_hash) WHERE spent_hash IS NOT NULL;
   `,
+  // The same table in both databases; here one process has the file, and nobody else to look for.
+  `ALTER TABLE credentials ADD COLUMN lease_holder INTEGER;`,
 ]
 
+export type OpenFile = {
+  readonly db: DatabaseSync
+  /** The first bytes of the file itself, past every cache. */
+  readonly beginning: (size: number) => string
+  readonly close: () => void
+}
+
 /**
- * Opens (or creates) the file, takes it for this process and brings its schema up to date.
+ * Opens (or creates) the file, takes it for this process and brings its schema up to date. Others may read it
+ * meanwhile: the sqlite3 shell, a program that makes backups.
  * Throws an Error that names the file and what to do.
  */
-export const openDatabase = (path: string, log?: Log): DatabaseSync => {
-  const db = openFile(path)
-  try {
-    migrate(db, path, log)
-    return db
-  } catch (error) {
-    db.close()
-    throw explain(path, error)
+export const openDatabase = (path: string, log?: Log): OpenFile => {
+  const closers: (() => void)[] = []
+  const close = (): void => {
+    for (const each of closers.splice(0).toReversed()) each()
   }
-}
-
-const openFile = (path: string): DatabaseSync => {
   try {
+    closers.push(takeFile(path))
     closeSync(openSync(path, 'a', 0o600)) // SQLite would create it with the umask's mode
     chmodSync(path, 0o600)
-    return new DatabaseSync(path, { timeout: 2_000, enableForeignKeyConstraints: true })
+    // Held for as long as the database: to close any descriptor of a file gives up all locks of its process (POSIX).
+    const fd = openSync(path, 'r')
+    closers.push(() => closeSync(fd))
+    const db = new DatabaseSync(path, { timeout: 2_000, enableForeignKeyConstraints: true })
+    closers.push(() => db.close())
+    migrate(db, path, log)
+    const beginning = (size: number): string => {
+      const bytes = Buffer.alloc(size)
+      return bytes.toString('latin1', 0, readSync(fd, bytes, 0, size, 0))
+    }
+    return { db, beginning, close }
   } catch (error) {
+    close()
     throw explain(path, error)
   }
 }
 
-const explain = (path: string, error: unknown): Error => {
+/**
+ * The lock against a second process, in a file beside it, so that the database itself may be read; the system drops it
+ * when this process dies. @returns what gives it back. Throws what SQLite throws.
+ */
+export const takeFile = (path: string): (() => void) => {
+  const beside = `${path}-lock`
+  try {
+    closeSync(openSync(beside, 'wx', 0o600))
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+    accessSync(beside, constants.W_OK)
+  }
+  const lock = new DatabaseSync(beside, { timeout: 0 })
+  try {
+    lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
+    return () => lock.close()
+  } catch (error) {
+    lock.close()
+    throw error
+  }
+}
+
+export const explain = (path: string, error: unknown): Error => {
   const { code, errcode } = {
     code: null,
     errcode: 0,
@@ -178,9 +215,11 @@ const hideEpochs = (db: DatabaseSync): void => {
 const number = (db: DatabaseSync, pragma: string): number =>
   Number(Object.values(db.prepare(`PRAGMA ${pragma}`).get() ?? {})[0])
 
+/** How far this version brings a file. */
+export const SCHEMA = MIGRATIONS.length
+
 const migrate = (db: DatabaseSync, path: string, log?: Log): void => {
-  // EXCLUSIVE is the lock against a second process; the system drops it when this one dies.
-  db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
+  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
   db.exec('PRAGMA secure_delete = ON; PRAGMA trusted_schema = OFF')
   db.exec('BEGIN IMMEDIATE')
   const version = number(db, 'user_version')

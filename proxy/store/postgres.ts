@@ -4,6 +4,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Client, DatabaseError, Pool, types } from 'pg'
 import type { CustomTypesConfig, PoolClient } from 'pg'
 import type { Log, Store } from '../model.ts'
+import { createCrowd, lacking } from './crowd.ts'
+import type { Crowd } from './crowd.ts'
 import { createSubscribers, followEvents, TELL } from './events.ts'
 import { migratePostgres } from './postgres_schema.ts'
 import { createTables } from './tables.ts'
@@ -20,12 +22,14 @@ export type PostgresOptions = {
 const TIMEOUT_MS = 10_000
 const [POOL, REFRESH_POOL] = [10, 4]
 const MOST = POOL + REFRESH_POOL + 1
-/** A server without a connection to spare is asked again this often, for at most the time of a query. */
+/** A server without a connection to spare is asked again this often, and for how long at most, ms. */
 const CROWDED_MS = 100
+const CROWDED_FOR_MS = 5_000
 /** Events are heard within a second; whoever was stopped for longer hears `*` instead. */
 const HEARD_MS = 2_000
 const FORGET = `UPDATE events SET key = '*' WHERE starts_with(key, $1)`
-const OPEN = `BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '10s'`
+/** Said each time: the default is an administrator's, and a pooler keeps nothing of a session. */
+const OPEN = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '10s'`
 const TYPES: CustomTypesConfig = {
   // Milliseconds and counts: all of them exact as numbers.
   getTypeParser: (id, format) =>
@@ -43,6 +47,7 @@ const numbered = (sql: string): { readonly text: string; readonly names: readonl
   return { text, names }
 }
 
+const NO_POOL = { totalCount: 0, idleCount: 0, waitingCount: 0, options: { max: 1 } }
 const UNREACHABLE: ReadonlySet<string> = new Set(
   'ECONNREFUSED ECONNRESET ENOTFOUND EAI_AGAIN ETIMEDOUT EHOSTUNREACH ENETUNREACH ENOENT'.split(
     ' ',
@@ -63,10 +68,8 @@ const explain = (where: string, error: unknown): Error => {
   if (code === '28P01' || code === '28000')
     return say('refuses this user or password. Check both in the URL.')
   if (code === '3D000') return say('does not exist. Create the database.')
-  if (code === '53300')
-    return say(
-      `has no connection left: ${message(error)}. A deputy takes at most ${MOST}: raise max_connections or the role's limit, or put a pooler in between.`,
-    )
+  const few = lacking(error, NO_POOL, MOST)
+  if (few !== null) return say(few)
   if (code === '42501')
     return say(`refuses its tables to this user: ${message(error)}. Grant it CREATE on its schema.`)
   if (code === '42P07')
@@ -133,7 +136,8 @@ export const openPostgres = async (url: string, options: PostgresOptions): Promi
       subscribers,
       log,
     })
-    return createTables(createDatabase({ pools, subscribers, events, end }))
+    const crowd = createCrowd(where, Object.values(pools), MOST)
+    return createTables(createDatabase({ pools, subscribers, events, crowd, end }))
   } catch (error) {
     await end()
     throw explain(where, error)
@@ -144,12 +148,12 @@ const LOOPBACK: ReadonlySet<string> = new Set(['', 'localhost', '127.0.0.1', '[:
 
 /** Others hold every connection that the server has: one of ours may be free in a moment. */
 const take = async (pool: Pool): Promise<PoolClient> => {
-  for (let tries = 1; ; tries += 1)
+  for (const began = performance.now(); ;)
     try {
       return await pool.connect()
     } catch (error) {
       const crowded = error instanceof DatabaseError && error.code === '53300'
-      if (!crowded || tries > 50) throw error
+      if (!crowded || performance.now() - began > CROWDED_FOR_MS) throw error
       await pause(CROWDED_MS)
     }
 }
@@ -172,7 +176,8 @@ const withClient = async <T>(
     client.release(broken)
   }
 }
-const transaction = <T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> =>
+type Working<T> = (client: PoolClient) => Promise<T>
+const transaction = <T>(pool: Pool, work: Working<T>): Promise<T> =>
   withClient(
     pool,
     async (client) => {
@@ -188,9 +193,18 @@ const createDatabase = (deps: {
   readonly pools: Readonly<Record<Lane, Pool>>
   readonly subscribers: ReturnType<typeof createSubscribers>
   readonly events: Awaited<ReturnType<typeof followEvents>>
+  readonly crowd: Crowd
   readonly end: () => Promise<unknown>
 }): Database => {
-  const { pools, subscribers, events, end } = deps
+  const { pools, subscribers, events, crowd, end } = deps
+  /** As `transaction` or `withClient`, and whoever got no connection says so. */
+  const using = async <T>(lane: Lane, how: typeof transaction, work: Working<T>): Promise<T> => {
+    try {
+      return await how(pools[lane], work)
+    } catch (error) {
+      throw crowd.told(error, pools[lane])
+    }
+  }
   const known = new Map<string, ReturnType<typeof numbered>>()
   const ask = async (on: PoolClient, [sql, params]: Statement): Promise<readonly Raw[]> => {
     const { text, names } = known.get(sql) ?? numbered(sql)
@@ -221,11 +235,18 @@ const createDatabase = (deps: {
 
   return {
     now: '(extract(epoch FROM clock_timestamp()) * 1000)::bigint',
+    holder: events.backend,
+    // Everybody sees every pid; one that is somebody else's by now only makes us wait.
+    dead: `lease_holder IS NOT NULL AND NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = lease_holder)`,
     serialise: (key) => [['SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))', { key }]],
-    query: (statement) => withClient(pools.calls, (client) => ask(client, statement)),
+    // What only reads is one snapshot in whichever isolation.
+    query: (statement) =>
+      using('calls', statement[0].startsWith('SELECT') ? withClient : transaction, (client) =>
+        ask(client, statement),
+      ),
     transact: async <T>(work: (tell: Tell) => Work<T>, lane: Lane = 'calls'): Promise<T> => {
       const told: [topic: string, key: string][] = []
-      const [result, ids] = await transaction(pools[lane], async (client) => {
+      const [result, ids] = await using(lane, transaction, async (client) => {
         const steps = work((topic, key) => void told.push([topic, key]))
         let step = steps.next()
         while (step.done !== true) step = steps.next(await ask(client, step.value))
@@ -237,13 +258,18 @@ const createDatabase = (deps: {
     publish: async (topic, key) =>
       hear(
         [[topic, key]],
-        await withClient(pools.calls, (client) => announce(client, [[topic, key]])),
+        await using('calls', transaction, (client) => announce(client, [[topic, key]])),
       ),
     subscribe: subscribers.subscribe,
+    intact: () => {
+      const few = crowd.lately()
+      if (few !== null) throw new Error(few)
+    },
+    connections: crowd.figures,
     // Everybody has heard of the change by then, or hears `*`, and forgets everything.
     forget: async (key) => {
       await pause(HEARD_MS)
-      await withClient(pools.calls, (client) => client.query(FORGET, [key]))
+      await using('calls', transaction, (client) => client.query(FORGET, [key]))
     },
     close: async () => {
       await events.close()

@@ -112,6 +112,8 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE flows ADD COLUMN spent_hash TEXT COLLATE "C";
   CREATE UNIQUE INDEX flows_spent ON flows (spent_hash) WHERE spent_hash IS NOT NULL;
   `,
+  // Which backend of the server the holder of a lease has to itself: it ends with that process.
+  `ALTER TABLE credentials ADD COLUMN lease_holder INTEGER;`,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
 const hideEpochs = async (ask: Ask): Promise<void> => {

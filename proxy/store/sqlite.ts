@@ -1,9 +1,11 @@
-// The embedded store: one SQLite file, held by one process. Opening it is in migrations.ts.
-import { closeSync, openSync, readSync, statSync } from 'node:fs'
-import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
+// The embedded store: one SQLite file, written by one process. Opening it is in migrations.ts.
+import { statSync } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { SQLInputValue, StatementSync } from 'node:sqlite'
 import type { Log, Store } from '../model.ts'
 import { createSubscribers } from './events.ts'
 import { openDatabase } from './migrations.ts'
+import type { OpenFile } from './migrations.ts'
 import { createTables } from './tables.ts'
 import type { Database, Raw, Statement, Tell, Work } from './tables.ts'
 
@@ -19,17 +21,10 @@ const inode = (path: string): bigint | undefined =>
 
 /** What every database begins with (SQLite file format 1.3). */
 const MAGIC = 'SQLite format 3\0'
-const beginning = (path: string): string => {
-  const fd = openSync(path, 'r')
-  try {
-    const bytes = Buffer.alloc(MAGIC.length)
-    return bytes.toString('latin1', 0, readSync(fd, bytes))
-  } finally {
-    closeSync(fd)
-  }
-}
+/** Somebody who reads keeps the log of changes from being emptied: so often and so long, ms, it is tried. */
+const [EMPTY_TIMES, EMPTY_MS] = [20, 500]
 
-const createDatabase = (db: DatabaseSync, path: string, log?: Log): Database => {
+const createDatabase = ({ db, beginning, close }: OpenFile, path: string, log?: Log): Database => {
   const ours = inode(path)
   /** What is written into a file that has no name any more is lost when this process ends. */
   const present = (): void => {
@@ -64,6 +59,9 @@ const createDatabase = (db: DatabaseSync, path: string, log?: Log): Database => 
   // `async` so that a failing statement is a rejection, as with a store over the network.
   return {
     now: ':now',
+    holder: () => null,
+    // Nobody else has the file, and what this process still asks for is known to it (`flights` of oauth/refresh).
+    dead: 'TRUE',
     serialise: () => [],
     query: async (statement) => {
       present()
@@ -80,15 +78,26 @@ const createDatabase = (db: DatabaseSync, path: string, log?: Log): Database => 
     subscribe: subscribers.subscribe,
     intact: () => {
       present()
-      if (beginning(path) !== MAGIC)
+      if (beginning(MAGIC.length) !== MAGIC)
         throw new Error(
           `vault.store: ${path} is no SQLite database any more: something else wrote to it. End deputy and restore a backup.`,
         )
     },
     // Deleted rows are overwritten (secure_delete), in the log of changes too once that is empty.
     forget: async () => {
-      db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+      db.exec('PRAGMA busy_timeout = 0')
+      try {
+        for (let times = 0; times < EMPTY_TIMES; times += 1) {
+          if (db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.['busy'] === 0) return
+          await pause(EMPTY_MS)
+        }
+      } finally {
+        db.exec('PRAGMA busy_timeout = 2000')
+      }
+      throw new Error(
+        `vault.store: somebody reads ${path} and keeps its -wal file from being emptied, in which what was erased still stands: end that reader and erase again.`,
+      )
     },
-    close: async () => db.close(),
+    close: async () => close(),
   }
 }

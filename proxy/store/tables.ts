@@ -26,6 +26,10 @@ export type Lane = 'calls' | 'refresh'
 export type Database = {
   /** The time in ms by which leases run, as SQL; `:now` is the caller's. */
   readonly now: string
+  /** What ends with this process as others see it; null: nothing that they could see. */
+  readonly holder: () => number | null
+  /** SQL over `lease_holder`: whoever took the lease is dead, for certain. */
+  readonly dead: string
   /** Lets one transaction at a time past this key; nothing where there is one writer anyway. */
   readonly serialise: (key: string) => readonly Statement[]
   readonly query: (statement: Statement) => Promise<readonly Raw[]>
@@ -33,8 +37,9 @@ export type Database = {
   readonly transact: <T>(work: (tell: Tell) => Work<T>, lane?: Lane) => Promise<T>
   readonly publish: Store['publish']
   readonly subscribe: Store['subscribe']
-  /** Throws when what lies under the store is not what was opened; pages in a cache would not tell. */
+  /** Throws when what lies under the store is not what was opened (pages in a cache would not tell), or has no room for us. */
   readonly intact?: () => void
+  readonly connections?: NonNullable<Store['connections']>
   /** What was deleted is nowhere any more: `key` begins the events about whom it concerned. */
   readonly forget: (key: string) => Promise<void>
   readonly close: () => Promise<void>
@@ -55,7 +60,7 @@ const RUN =
   )
 /** Background refreshes: `idle_from` where it was put off since the last store. */
 const IDLE_FROM = 'coalesce(idle_from, stored_at)'
-/** The idle time of what has no refresh token never counts; exact as a number in both databases. */
+/** Later than any time: the idle time of what has no refresh token never counts; exact as a number in both databases. */
 const NEVER = Number.MAX_SAFE_INTEGER
 const PERSON = 'tenant = :tenant AND realm = :realm AND user_id = :user'
 /** Whether they can be written is proved at most this often, ms. */
@@ -78,6 +83,18 @@ const CHANGED = [
   ['person_epochs', 'epoch'],
   ['ended_sessions', 'expires_at'],
 ]
+/** Where times of the past are kept. */
+const TIMES = [
+  ['credentials', 'stored_at'],
+  ['grants', 'at'],
+  ['grants', 'last_used_at'],
+  ['flows', 'created_at'],
+  ['runs', 'created_at'],
+  ['refresh_journal', 'started_at'],
+  ['write_probe', 'at'],
+]
+/** In the place of a session's hash: every session that ends by then. */
+const ALL = '*'
 /** The journal of a credential's refreshes is kept this long, ms. */
 const JOURNAL_LIFE = 30 * 86_400_000
 
@@ -153,7 +170,7 @@ const changed = (row: GrantRow | CredentialRow): string => {
 const ended = ({ tenant, realm, user, connection, agent }: GrantRow): string =>
   JSON.stringify([tenant, realm, user, connection, null, agent] satisfies ChangedKey)
 
-const statements = (now: string) => {
+const statements = (now: string, dead: string) => {
   const renew =
     'UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, client_id = coalesce(CAST(:clientId AS TEXT), client_id), unknown_since = NULL, cool_until = NULL, cool_error = NULL, refused_since = NULL, refused_times = NULL, doubtful_since = NULL, idle_from = NULL'
   const credentials = `SELECT ${select(CREDENTIAL)} FROM credentials`
@@ -165,7 +182,8 @@ const statements = (now: string) => {
     list: `${credentials} WHERE ${['tenant', 'realm', 'user', 'connection'].map(matching).join(' AND ')} ORDER BY tenant, realm, user_id, connection, slot`,
     same: `${credentials} WHERE ${PERSON} AND connection = :connection AND slot = :slot`,
     put: `${insert('credentials', CREDENTIAL)} ON CONFLICT (id) DO UPDATE SET ${overwrite(CREDENTIAL)}, idle_from = NULL WHERE credentials.generation < excluded.generation RETURNING id`,
-    lease: `UPDATE credentials SET unknown_since = CASE WHEN lease IS NULL THEN unknown_since ELSE coalesce(unknown_since, lease_until) END, lease = :lease, lease_until = ${now} + :ms WHERE id = :id AND generation = :generation AND status = 'active' AND (lease IS NULL OR lease_until <= ${now}) RETURNING ${select(CREDENTIAL)}`,
+    lease: `UPDATE credentials SET unknown_since = CASE WHEN lease IS NULL THEN unknown_since ELSE coalesce(unknown_since, lease_until) END, lease = :lease, lease_holder = :holder, lease_until = ${now} + :ms WHERE id = :id AND generation = :generation AND status = 'active' AND (lease IS NULL OR lease_until + :patience <= ${now} OR (lease_until <= ${now} AND ${dead})) RETURNING ${select(CREDENTIAL)}`,
+    beat: `UPDATE credentials SET lease_until = ${now} + :ms, lease_holder = :holder WHERE id = :id AND lease = :lease RETURNING id`,
     rotate: `${renew}, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease AND generation + 1 = :generation AND status = 'active' RETURNING ${select(CREDENTIAL)}`,
     revive: `${renew}, status = 'active' WHERE id = :id AND lease IS NULL AND generation + 1 = :generation AND status = 'needs_reauth' RETURNING ${select(CREDENTIAL)}`,
     release: `UPDATE credentials SET status = :status, unknown_since = :unknownSince, cool_until = :coolUntil, cool_error = :coolError, refused_since = :refusedSince, refused_times = :refusedTimes, doubtful_since = :doubtfulSince, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease RETURNING ${select(CREDENTIAL)}`,
@@ -213,9 +231,12 @@ const statements = (now: string) => {
     eraseRuns: `DELETE FROM runs WHERE ${PERSON} RETURNING id`,
     endSession:
       'INSERT INTO ended_sessions (hash, expires_at) VALUES (:hash, :expiresAt) ON CONFLICT (hash) DO NOTHING',
-    endedSession: 'SELECT hash FROM ended_sessions WHERE hash = :hash',
+    endedSession: `SELECT hash FROM ended_sessions WHERE hash = :hash OR (hash = '${ALL}' AND expires_at >= :expiresAt)`,
     sweepSessions: 'DELETE FROM ended_sessions WHERE expires_at < :before RETURNING hash',
     eraseGrants: `DELETE FROM grants WHERE ${PERSON}`,
+    newest: `SELECT max(at) AS at FROM (${TIMES.map(([table, at]) => `SELECT max(${at}) AS at FROM ${table}`).join(' UNION ALL ')}) AS times`,
+    voidLinks: `DELETE FROM flows WHERE status = 'pending' RETURNING hash`,
+    endAllSessions: `INSERT INTO ended_sessions (hash, expires_at) VALUES ('${ALL}', :until) ON CONFLICT (hash) DO UPDATE SET expires_at = excluded.expires_at`,
     pseudonyms: 'SELECT key FROM pseudonyms',
     epoch: 'SELECT epoch FROM person_epochs WHERE person = :person',
     moveEpoch:
@@ -241,7 +262,7 @@ export const pseudonym = (key: string, { tenant, realm, id }: Person): string =>
     .digest('base64url')
 
 export const createTables = (db: Database): Store => {
-  const sql = statements(db.now)
+  const sql = statements(db.now, db.dead)
   let known: string | null = null
   const pseudonymKey = async (): Promise<string> =>
     (known ??= String((await db.query([sql.pseudonyms, {}]))[0]?.['key']))
@@ -263,6 +284,7 @@ export const createTables = (db: Database): Store => {
         yield [sql.probe, at(Date.now())]
       })
       .catch((error: unknown) => {
+        if (error instanceof Error && error.message.startsWith('vault.store: ')) throw error
         throw new Error(
           `vault.store: cannot be written: ${error instanceof Error ? error.message : String(error)}. No grant can be stored or revoked: make the database writable for deputy again.`,
           { cause: error },
@@ -304,14 +326,24 @@ export const createTables = (db: Database): Store => {
           tell('credential', changed(next))
           return true
         }),
-      lease: (id, generation, lease, now, until) =>
+      lease: (id, generation, lease, now, until, patience = 0) =>
         db.transact(function* (): Work<CredentialRow | null> {
-          const taken = { id, generation, lease, ms: until - now, ...at(now) }
+          const held = { lease, holder: db.holder(), ms: until - now }
+          const taken = { id, generation, patience, ...held, ...at(now) }
           const leased = first(yield [sql.lease, taken], credentialOf)
           if (leased === null) return null
           yield [sql.trim, { id, ...at(now) }]
           yield [sql.journal, { lease, id, generation, ...at(now) }]
           return leased
+        }, 'refresh'),
+      beat: (leases, now, ms) =>
+        db.transact(function* (): Work<readonly string[]> {
+          const ours: string[] = []
+          const holder = db.holder()
+          for (const { id, lease } of leases)
+            if ((yield [sql.beat, { id, lease, holder, ms, ...at(now) }]).length > 0)
+              ours.push(lease)
+          return ours
         }, 'refresh'),
       rotate: (id, lease, next) =>
         db.transact(function* (tell): Work<boolean> {
@@ -464,7 +496,7 @@ export const createTables = (db: Database): Store => {
     },
     sessions: {
       end: async (hash, expiresAt) => void (await db.query([sql.endSession, { hash, expiresAt }])),
-      ended: (hash) => hit(sql.endedSession, { hash }),
+      ended: (hash, expiresAt = NEVER) => hit(sql.endedSession, { hash, expiresAt }),
       sweep: async (before) => (await db.query([sql.sweepSessions, { before }])).length,
     },
     epochs: {
@@ -493,6 +525,15 @@ export const createTables = (db: Database): Store => {
     },
     publish: db.publish,
     subscribe: db.subscribe,
+    ...(db.connections === undefined ? {} : { connections: db.connections }),
+    copied: {
+      at: async () => Number((await db.query([sql.newest, {}]))[0]?.['at'] ?? 0),
+      void: (until) =>
+        db.transact(function* (): Work<number> {
+          yield [sql.endAllSessions, { until }]
+          return (yield [sql.voidLinks, {}]).length
+        }),
+    },
     check: async () => {
       db.intact?.()
       await db.query([sql.check, {}])

@@ -1,4 +1,5 @@
 // Leases on refreshes: at most one holder at a time, journalled before the request leaves, fenced when it is stored.
+// A holder gives a sign of life every few seconds, so that a dead one keeps nobody waiting.
 import type {
   Clock,
   CredentialRow,
@@ -46,6 +47,45 @@ export const answered = (tokens: TokenSet, scopes: readonly string[], now: numbe
   ...(tokens.clientId === undefined ? {} : { clientId: tokens.clientId }),
 })
 
+/** How often a lease is renewed, and how long it lasts without: three beats and a little. */
+const BEAT_MS = 3_000
+const SILENT_MS = 10_000
+
+/** Renews what is held until it is given back or its time is over. Ends with the process, and keeps none alive. */
+const createHeart = (store: LeaseDeps['store'], clock: Clock) => {
+  const held = new Map<string, { readonly id: string; readonly end: number; at: number }>()
+  let timer: NodeJS.Timeout | null = null
+  const beat = async (): Promise<void> => {
+    const at = clock.mono()
+    for (const [lease, { end }] of held) if (end <= at) held.delete(lease)
+    if (held.size === 0) return stop()
+    // In one order everywhere: two replicas never wait for each other's rows.
+    const leases = [...held].map(([lease, { id }]) => ({ id, lease }))
+    leases.sort((a, b) => (a.id < b.id ? -1 : 1))
+    const ours = new Set(await store.credentials.beat(leases, clock.now(), SILENT_MS))
+    for (const { lease } of leases) {
+      const one = held.get(lease)
+      if (one !== undefined && ours.has(lease)) one.at = at
+      else held.delete(lease)
+    }
+  }
+  const stop = (): void => {
+    if (timer !== null) clearInterval(timer)
+    timer = null
+  }
+  return {
+    /** @param at `clock.mono()` before the lease was asked for */
+    begin: (id: string, lease: string, at: number, ms: number): void => {
+      held.set(lease, { id, end: at + ms, at })
+      // A store that fails is asked again at the next beat; whoever holds a lease sees its age.
+      timer ??= setInterval(() => void beat().catch(() => {}), BEAT_MS).unref()
+    },
+    fresh: (lease: string): boolean =>
+      clock.mono() - (held.get(lease)?.at ?? -Infinity) < SILENT_MS,
+    end: (lease: string): void => void held.delete(lease),
+  }
+}
+
 /** The part of the vault that `oauth/refresh` works with; errors of the store pass through as they are. */
 export const createLeases = ({
   store,
@@ -67,9 +107,13 @@ export const createLeases = ({
     return { sealed, generation, scopes, expiresAt, storedAt, clientId }
   }
 
+  const heart = createHeart(store, clock)
+
   return {
-    lease: async (id, generation, ms) => {
+    lease: async (id, generation, ms, harmless = false) => {
       const now = clock.now()
+      const began = clock.mono()
+      const silent = Math.min(ms, SILENT_MS)
       const row = await store.credentials.byId(id)
       if (row === null || row.status !== 'active') return { kind: 'gone' }
       if (row.generation !== generation) return { kind: 'moved' }
@@ -83,11 +127,20 @@ export const createLeases = ({
       // Opened before the lease: a row that does not open must not look like a refresh that was cut off.
       const credential = await openRow(row)
       const lease = randomId()
-      const leased = await store.credentials.lease(id, generation, lease, now, now + ms)
-      if (leased !== null)
+      const leased = await store.credentials.lease(
+        id,
+        generation,
+        lease,
+        now,
+        now + silent,
+        harmless ? 0 : ms - silent,
+      )
+      if (leased !== null) {
+        heart.begin(id, lease, began, ms)
         return {
           kind: 'leased',
           lease,
+          held: () => heart.fresh(lease),
           credential,
           unknownBefore: leased.unknownSince !== null,
           refused:
@@ -95,6 +148,7 @@ export const createLeases = ({
               ? null
               : { since: leased.refusedSince, times: leased.refusedTimes ?? 1 },
         }
+      }
       const after = await store.credentials.byId(id)
       if (after === null || after.status !== 'active') return { kind: 'gone' }
       return after.generation === generation
@@ -104,8 +158,10 @@ export const createLeases = ({
 
     rotate: async (id, lease, tokens) => {
       const row = await store.credentials.byId(id)
-      if (row === null || row.lease !== lease) return 'lost'
-      const stored = await store.credentials.rotate(id, lease, await nextOf(row, tokens))
+      const stored =
+        row?.lease === lease &&
+        (await store.credentials.rotate(id, lease, await nextOf(row, tokens)))
+      heart.end(lease)
       return stored ? 'stored' : 'lost'
     },
 
@@ -117,7 +173,7 @@ export const createLeases = ({
 
     release: async (id, lease, { kind, error, coolDownMs, refused }) => {
       const row = await store.credentials.byId(id)
-      if (row === null) return
+      if (row === null) return heart.end(lease)
       const dead = kind === 'dead'
       await store.credentials.release(id, lease, {
         status: dead ? 'needs_reauth' : row.status,
@@ -134,6 +190,7 @@ export const createLeases = ({
           ? null
           : (row.doubtfulSince ?? (refused?.doubtful === true ? clock.now() : null)),
       })
+      heart.end(lease)
     },
 
     doubt: async (id, generation, status, error) =>

@@ -315,7 +315,8 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     disallow: (person, agent, connection) =>
       guarded(() => store.grants.remove(person, agent, connection)),
 
-    lease: (id, generation, ms) => guarded(() => leases.lease(id, generation, ms)),
+    lease: (id, generation, ms, harmless) =>
+      guarded(() => leases.lease(id, generation, ms, harmless)),
     rotate: (id, lease, tokens) => guarded(() => leases.rotate(id, lease, tokens)),
     revive: (id, generation, tokens) => guarded(() => leases.revive(id, generation, tokens)),
     release: (id, lease, outcome) => guarded(() => leases.release(id, lease, outcome)),

@@ -347,6 +347,68 @@ unix_socket_dir =
   return `postgres://${username}:${password}@127.0.0.1:${listen}${pathname}`
 }
 
+describe.skipIf(absent)('too few connections', { timeout: 60_000 }, () => {
+  test('are told by the check and counted, calls fail in time, and it heals by itself', async () => {
+    const url = await fresh()
+    const role = `few_${randomUUID().replaceAll('-', '')}`
+    await sql(url, `CREATE ROLE ${role} LOGIN PASSWORD 'p' CONNECTION LIMIT 3`)
+    await sql(url, `GRANT ALL ON SCHEMA public TO ${role}`)
+    const own = new URL(url)
+    own.username = role
+    own.password = 'p'
+    const store = await open(own.href)
+    await store.check()
+    expect(store.connections?.()).toMatchObject({ failed: 0 })
+    // Somebody else takes all that the role may have; ours that are idle go.
+    await sql(
+      url,
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '${role}'`,
+    )
+    await sql(url, `ALTER ROLE ${role} CONNECTION LIMIT 0`)
+    const began = performance.now()
+    const failed = await Promise.all(
+      Array.from({ length: 30 }, () =>
+        store.credentials.byId('c1').then(
+          () => 'answered',
+          (error: unknown) => String(error),
+        ),
+      ),
+    )
+    expect(performance.now() - began).toBeLessThan(paced(12_000))
+    expect(failed.filter((said) => said.includes('pass'))).toEqual([])
+    await expect(store.check()).rejects.toThrow(
+      /^vault\.store: PostgreSQL .* has no connection left: too many connections for role .* A deputy takes at most 15/,
+    )
+    expect(store.connections?.().failed).toBeGreaterThan(0)
+    await sql(url, `ALTER ROLE ${role} CONNECTION LIMIT 20`)
+    await vi.waitFor(() => store.check(), { timeout: 20_000, interval: 300 })
+  })
+
+  test('of this process are told apart from those of the server', async () => {
+    const url = await fresh()
+    const store = await open(url, QUIET, { poolSize: 2 })
+    await store.credentials.put(row, grant)
+    const locked = sql(url, `BEGIN; LOCK TABLE grants; SELECT pg_sleep(7); COMMIT`)
+    await pause(200)
+    const asked = Array.from({ length: 6 }, () =>
+      store.grants.list(alice).then(
+        () => 'answered',
+        (error: unknown) => String(error),
+      ),
+    )
+    expect(await Promise.all(asked)).toEqual([
+      'answered',
+      'answered',
+      ...Array.from({ length: 4 }, () =>
+        expect.stringMatching(
+          /is asked by more calls than connections: all 2 are in use and \d calls wait/,
+        ),
+      ),
+    ])
+    await locked
+  })
+})
+
 describe.skipIf(absent)('a database that cannot be written', { timeout: 30_000 }, () => {
   const until = (work: () => Promise<unknown>): Promise<unknown> =>
     vi.waitFor(work, { timeout: 15_000, interval: 300 })
@@ -400,6 +462,39 @@ describe.skipIf(lacking !== null)(
   `behind PgBouncer in transaction mode${lacking === null ? '' : ` (SKIPPED: ${lacking})`}`,
   { timeout: 120_000 },
   () => {
+    test.each(['serializable', 'repeatable read'])(
+      'what is %s by default is nobody’s business, with and without a pooler',
+      async (isolation) => {
+        const direct = await fresh()
+        const name = new URL(direct).pathname.slice(1)
+        await sql(
+          direct,
+          `ALTER DATABASE ${name} SET default_transaction_isolation = '${isolation}'`,
+        )
+        for (const url of [direct, await pooled(direct)]) {
+          const { said, log } = lines()
+          const [here, there] = [await open(url, log), await open(url, log)]
+          await sql(direct, 'TRUNCATE credentials CASCADE')
+          const [asked] = await sql(url, 'SHOW default_transaction_isolation')
+          expect(asked).toEqual({ default_transaction_isolation: isolation })
+          await here.credentials.put(row, grant)
+          const many = <T>(work: (store: Store, n: number) => Promise<T>): Promise<readonly T[]> =>
+            Promise.all(Array.from({ length: 40 }, (_, n) => work(n % 2 === 0 ? here : there, n)))
+          const leases = await many((store, n) =>
+            store.credentials.lease('c1', 1, `L${n}`, 0, 60_000),
+          )
+          expect(leases.filter((leased) => leased !== null)).toHaveLength(1)
+          // Each of these writes the same row as all others.
+          const moved = await many((store) => store.epochs.move(alice))
+          expect(new Set(moved).size).toBe(40)
+          await many((store) => store.flows.notifyAt('none', 1))
+          await many((store, n) => store.grants.put({ ...grant, at: n + 2 }))
+          await many((store) => store.publish('t', 'k'))
+          expect(said.filter((line) => line.includes('cannot be heard'))).toEqual([])
+        }
+      },
+    )
+
     test('leases, transactions and changes work, over fewer connections than callers', async () => {
       const url = await pooled(await fresh())
       const { said, log } = lines()

@@ -291,6 +291,7 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       'DROP TABLE person_epochs',
       'DROP TABLE pseudonyms',
       'DROP TABLE write_probe',
+      'ALTER TABLE credentials DROP COLUMN lease_holder',
       'CREATE TABLE person_epochs (tenant TEXT, realm TEXT, user_id TEXT, epoch BIGINT, PRIMARY KEY (tenant, realm, user_id))',
       `INSERT INTO person_epochs VALUES ('acme', 'corp', 'zoe-old', 4)`,
       ownClock ? 'UPDATE deputy_schema SET version = 7' : 'PRAGMA user_version = 8',

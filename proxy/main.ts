@@ -74,9 +74,9 @@ const IGNORED = [
   'SIGSTKFLT',
   'SIGXCPU',
 ] as const
-/** How long a start that is told to stop, and a drain after a fault, may take. */
+/** How long a start that is told to stop may take, and a drain after a fault beyond `limits.drain`. */
 const START_MS = 5_000
-const FAULT_MS = 15_000
+const FAULT_MS = 10_000
 
 const serveCommand = async (options: { readonly config?: string }): Promise<number> => {
   for (const signal of [...IGNORED, 'SIGHUP'] as const) process.on(signal, () => undefined)
@@ -128,7 +128,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
   // Nobody knows what such a fault left half done: no new call, what runs may end, and the evidence is closed.
   process.on('uncaughtException', (error) => {
     log.error({ err: error }, 'uncaught')
-    if (!ending) stop(EXIT.failed, FAULT_MS)
+    if (!ending) stop(EXIT.failed, from.config.limits.drain + FAULT_MS)
   })
   const starting = serve(from, { log, print: complain, version: version() })
   let serving: Awaited<typeof starting>

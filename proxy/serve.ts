@@ -1,6 +1,6 @@
 // The composition root: builds every part, hands it to those who need it, listens, drains.
 import { randomBytes } from 'node:crypto'
-import type { RequestListener, Server, ServerResponse } from 'node:http'
+import type { RequestListener, ServerResponse } from 'node:http'
 import type { getRequestListener } from '@hono/node-server'
 import { createCalls } from './calls.ts'
 import type { GuardedClock } from './clock.ts'
@@ -13,8 +13,9 @@ import type { Directory } from './directory/file.ts'
 import { readText } from './files.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
-import { startControl, startListener, type Listening } from './net/listener.ts'
-import { closing, mannerly } from './net/sockets.ts'
+import { startControl, startListener } from './net/listener.ts'
+import { startPages } from './net/pages.ts'
+import { closing } from './net/sockets.ts'
 import { createOAuthClient } from './oauth/client.ts'
 import { createDiscovery } from './oauth/discovery.ts'
 import { createFlows } from './oauth/flow.ts'
@@ -63,9 +64,6 @@ export type Serving = {
   /** Stops accepting, lets calls end, stores what is unstored, closes the evidence. */
   readonly close: () => Promise<void>
 }
-// Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
-const { createServer } = process.getBuiltinModule('node:http')
-const DRAIN_MS = 5_000
 /** By how much the clocks of replicas on one store may differ. */
 const SKEW_MS = 600_000
 /** Fields of `consent.user_mismatch`. */
@@ -76,30 +74,6 @@ type Mismatch = {
   readonly connection: string
 }
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
-/** Binds a listener for people or operators. The connect listener is first: the pages' address is part of every link. */
-const startConnect = (
-  key: string,
-  listen: { readonly host: string; readonly port: number },
-): Promise<{ server: Server; port: number; serve: (listener: RequestListener) => void }> =>
-  new Promise((resolve, reject) => {
-    let call: RequestListener = (_req, res) => void res.destroy()
-    const server = mannerly(
-      createServer({ headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 32_768 }),
-      { call: (req, res) => call(req, res) },
-    )
-    server.once('error', (error) =>
-      reject(new Error(`${key}: cannot listen on ${listen.host}:${listen.port}: ${error.message}`)),
-    )
-    server.listen(listen, () => {
-      const bound = server.address()
-      resolve({
-        server,
-        port: bound === null || typeof bound === 'string' ? listen.port : bound.port,
-        serve: (listener) => (call = listener),
-      })
-    })
-  })
 
 /**
  * Starts everything. Rejects with one Error that lists every problem; nothing is left open then.
@@ -115,11 +89,14 @@ export const serve = async (
   // What was opened, newest first: closed in that order, whether the start fails or the process ends.
   const opened: (() => Promise<unknown> | void)[] = []
   const closeAll = async (): Promise<void> => {
-    for (const close of opened.toReversed())
+    const first = () => Promise.all(accepting.map((close) => close(ready ? config.limits.drain : 0)))
+    for (const close of [first, ...opened.toReversed()])
       await Promise.resolve(close()).catch((error: unknown) =>
         log.error({ err: error }, 'closing failed'),
       )
   }
+  /** Stop accepting, all at once; what is left of their connections is cut after ms. */
+  const accepting: ((ms: number) => Promise<void>)[] = []
   let ready = false
   let draining = false
   try {
@@ -283,11 +260,23 @@ export const serve = async (
       )
     }
 
+    const pagesAt = async (key: string, listen: { host: string; port: number }) => {
+      const { url } = config.connect
+      const started = await startPages({
+        key,
+        listen,
+        names: [...config.listeners.names, ...(url === undefined ? [] : [new URL(url).hostname])],
+        typeBase: () => publicUrl,
+        newId,
+        refused: (code, id) => evidence.refused(id, code, null),
+      })
+      accepting.push((ms) => closing(started.server, ms))
+      return started
+    }
     const connect =
       config.listeners.connect === null
         ? null
-        : await startConnect('listeners.connect', config.listeners.connect)
-    if (connect !== null) opened.push(() => closing(connect.server, DRAIN_MS))
+        : await pagesAt('listeners.connect', config.listeners.connect)
     const publicUrl = (config.connect.url ?? `http://localhost:${connect?.port ?? 0}`).replace(
       /\/$/,
       '',
@@ -562,8 +551,7 @@ export const serve = async (
       })
     }
     if (apart !== undefined) {
-      const operators = await startConnect('listeners.operators', apart)
-      opened.push(() => closing(operators.server, DRAIN_MS))
+      const operators = await pagesAt('listeners.operators', apart)
       operators.serve(operatorsApi(operatorsDeps))
       operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
     }
@@ -610,7 +598,6 @@ export const serve = async (
       ...(connect === null ? {} : { connect: publicUrl }),
       ...(operatorsAddress === null ? {} : { operators: operatorsAddress }),
     }
-    const listeners: Listening[] = []
     const listen = async (
       key: string,
       where: Config['listeners']['agent'],
@@ -637,14 +624,11 @@ export const serve = async (
         refused: (code, id) => evidence.refused(id, code, null),
         log,
       })
-      listeners.push(listener)
+      accepting.push(listener.close)
       addresses[key.replace(/^listeners\./, '').replace(/\.listen$/, '')] = listener.address
     }
-    opened.push(async () => {
-      await Promise.all(listeners.map((listener) => listener.close(DRAIN_MS)))
-      // What was cut still has its outcome to write.
-      await calls.drain(1_000)
-    })
+    // What was cut still has its outcome to write.
+    opened.push(() => calls.drain(1_000))
     /** What is looked at and does not answer: what it says by now is not known. */
     const unread = () =>
       [policy.unread(), directory?.unread() ?? null, followed.unread()].flatMap((detail) =>
@@ -678,9 +662,13 @@ export const serve = async (
         ]
       },
       render: telemetry.render,
+      names: config.listeners.names,
+      typeBase: publicUrl,
+      newId,
       log,
     })
-    opened.push(() => admin.close())
+    // Closed last: until then it says what goes on.
+    opened.unshift(() => admin.close())
     addresses['admin'] = admin.address
     await listen('listeners.agent', config.listeners.agent, null, null)
     const { agent_tls: tls } = config.listeners

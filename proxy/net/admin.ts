@@ -3,6 +3,8 @@ import { chmodSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { ListenOptions } from 'node:net'
 import type { Log } from '../model.ts'
+import { Problem, problemAnswer } from '../problem.ts'
+import { meantHere, ownNames } from './host.ts'
 import { closing, mannerly } from './sockets.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
@@ -15,6 +17,10 @@ export type AdminOptions = {
   /** Is everything there that a call needs? Asked on every /readyz. */
   readonly checks: () => readonly Check[] | Promise<readonly Check[]>
   readonly render: () => string
+  /** Names beside its own addresses by which it is reached: `listeners.names`. */
+  readonly names: readonly string[]
+  readonly typeBase: string
+  readonly newId: () => string
   readonly log: Log
 }
 
@@ -94,7 +100,17 @@ export const startAdmin = async (
     }
   }
 
+  const here = meantHere(ownNames('host' in listen ? listen.host : null, options.names))
   const handle = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
+    // Whoever may open a socket file is no page in a browser.
+    if ('host' in listen && !here(req)) {
+      const id = options.newId()
+      log.warn({ id }, 'the admin listener was asked for another host')
+      const problem = new Problem('host_refused', 'the Host header does not name this listener')
+      const { status, headers, body } = problemAnswer(problem, id, options.typeBase)
+      res.shouldKeepAlive = false
+      return void res.writeHead(status, headers).end(body)
+    }
     const [path = '', query = ''] = (req.url ?? '').split('?', 2)
     const known = req.method === 'GET' || req.method === 'HEAD'
     const verbose = new URLSearchParams(query).has('verbose')
@@ -125,6 +141,7 @@ export const startAdmin = async (
       requestTimeout: 10_000,
       keepAliveTimeout: 15_000,
       connectionsCheckingInterval: 1_000,
+      requireHostHeader: false,
     }),
     {
       call: (req, res) => {

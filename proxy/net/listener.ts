@@ -6,6 +6,7 @@ import { createConnection } from 'node:net'
 import type { Log } from '../model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from '../problem.ts'
 import { remembered } from '../remember.ts'
+import { hostname, ownNames } from './host.ts'
 import {
   closing,
   createBodies,
@@ -33,12 +34,6 @@ export type Listening = {
 export type Dedicated = { readonly upstream: string; readonly user: string | null }
 
 type Where = { readonly host: string; readonly port: number } | { readonly path: string }
-
-/** Host name of a Host header or authority, lower case, without port; null: malformed. */
-const hostname = (host: string): string | null => {
-  const match = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?$/.exec(host)
-  return match?.[1]?.toLowerCase() ?? null
-}
 
 /** Until the headers are whole, ms. */
 const HEADERS_MS = 30_000
@@ -79,18 +74,7 @@ export const startListener = async (options: {
   readonly refused: (code: ProblemCode, id: string) => void
   readonly log: Log
 }): Promise<Listening> => {
-  const own = new Set([
-    'localhost',
-    '127.0.0.1',
-    '[::1]',
-    ...options.names.map((name) => name.toLowerCase()),
-  ])
-  if ('host' in options.listen)
-    own.add(
-      options.listen.host.includes(':')
-        ? `[${options.listen.host}]`
-        : options.listen.host.toLowerCase(),
-    )
+  const own = ownNames('host' in options.listen ? options.listen.host : null, options.names)
   const origins = new Set(options.origins)
   const named = remembered(hostname)
   const judge = (host: string): 'own' | 'served' | null => {

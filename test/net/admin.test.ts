@@ -24,6 +24,9 @@ const start = async (
     listen: { host: '127.0.0.1', port: 0 },
     checks,
     render: () => 'up 1\n',
+    names: [],
+    typeBase: 'http://localhost:7412',
+    newId: () => '01',
     log,
     ...more,
   })
@@ -174,7 +177,7 @@ describe('listening', () => {
     const folder = mkdtempSync(join(tmpdir(), 'deputy-admin-'))
     const path = join(folder, 'admin.sock')
     try {
-      const admin = await startAdmin({ listen: { path }, checks: () => [], render: () => '', log })
+      const admin = await start(() => [], { listen: { path } })
       expect(admin.address).toBe(`unix:${path}`)
       expect(statSync(path).mode & 0o777).toBe(0o600)
       const status = await new Promise((resolve, reject) => {

@@ -146,6 +146,22 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
   return ended.promise
 }
 
+const validateCommand = async (options: {
+  readonly config?: string
+  readonly offline?: boolean
+}): Promise<number> => {
+  const { load } = await import('./config/load.ts')
+  const result = await load(options.config, process.env)
+  const { validate } = await import('./commands/validate.ts')
+  const rest = 'loaded' in result ? result.loaded : result.rest
+  const problems = 'loaded' in result ? [] : result.problems
+  if (rest !== null)
+    return validate({ loaded: rest, problems, offline: options.offline === true, print, complain })
+  complain(`${('path' in result ? result.path : null) ?? 'deputy'}: 1 problem`)
+  for (const problem of problems) complain(`  ${problem}`)
+  return EXIT.config
+}
+
 const program = (done: (code: number) => void): Command => {
   const deputy = new Command('deputy')
     .description(
@@ -179,16 +195,10 @@ const program = (done: (code: number) => void): Command => {
     'check the configuration and everything that it names; print every problem',
   )
     .option(...config)
-    .action(async (options: { config?: string }) => {
-      const from = await loaded(options.config)
-      done(
-        from === null
-          ? EXIT.config
-          : await (
-              await import('./commands/validate.ts')
-            ).validate({ loaded: from, print, complain }),
-      )
-    })
+    .option('--offline', 'ask nobody else: no issuer, provider, name server or database')
+    .action(async (options: { config?: string; offline?: boolean }) =>
+      done(await validateCommand(options)),
+    )
   command(deputy, 'print-config', 'print the effective configuration, secrets left out')
     .option(...config)
     .option('--schema', 'print the JSON Schema of the configuration instead')

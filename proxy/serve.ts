@@ -10,9 +10,9 @@ import { USUAL_CLAIMS, type Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
-import { readText } from './files.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
+import { outOfDate, readPair } from './net/certificate.ts'
 import { startControl, startListener } from './net/listener.ts'
 import { startPages } from './net/pages.ts'
 import { closing } from './net/sockets.ts'
@@ -89,7 +89,8 @@ export const serve = async (
   // What was opened, newest first: closed in that order, whether the start fails or the process ends.
   const opened: (() => Promise<unknown> | void)[] = []
   const closeAll = async (): Promise<void> => {
-    const first = () => Promise.all(accepting.map((close) => close(ready ? config.limits.drain : 0)))
+    const first = () =>
+      Promise.all(accepting.map((close) => close(ready ? config.limits.drain : 0)))
     for (const close of [first, ...opened.toReversed()])
       await Promise.resolve(close()).catch((error: unknown) =>
         log.error({ err: error }, 'closing failed'),
@@ -672,11 +673,13 @@ export const serve = async (
     addresses['admin'] = admin.address
     await listen('listeners.agent', config.listeners.agent, null, null)
     const { agent_tls: tls } = config.listeners
-    if (tls !== undefined)
-      await listen('listeners.agent_tls.listen', tls.listen, null, {
-        cert: await readText(at(tls.cert)),
-        key: await readText(at(tls.key)),
-      })
+    if (tls !== undefined) {
+      const read = await readPair('listeners.agent_tls', { cert: at(tls.cert), key: at(tls.key) })
+      if ('problems' in read) throw new Error(read.problems.join('\n'))
+      const late = outOfDate(read.pair.cert, clock.now())
+      if (late !== null) log.error({}, `listeners.agent_tls.cert: ${at(tls.cert)} ${late}`)
+      await listen('listeners.agent_tls.listen', tls.listen, null, read.pair)
+    }
     for (const [i, extra] of config.listeners.extra.entries())
       await listen(
         `listeners.extra.${i}.listen`,

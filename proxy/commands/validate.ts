@@ -3,10 +3,15 @@ import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import type { Loaded } from '../config/load.ts'
 import { oddities } from '../config/rules.ts'
-import type { Connection, Log } from '../model.ts'
+import { toldOf } from '../files.ts'
+import type { Connection, JsonObject, Log } from '../model.ts'
 import { createAddressRule } from '../net/address.ts'
-import { createDiscovery } from '../oauth/discovery.ts'
+import { askIssuer, createDiscovery } from '../oauth/discovery.ts'
+import { createIssuerKeys } from '../oauth/issuer_keys.ts'
+import { bundleTables, loadTables } from '../policy/source.ts'
 import { dialOf, prepare, systemClock } from '../reload.ts'
+import { certificate, database, ports } from './validate/machine.ts'
+import { pages, scopes, who } from './validate/sense.ts'
 
 const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
@@ -79,40 +84,117 @@ const discovered = async (
   return { connections: discovery.connections(), notes }
 }
 
-/** @returns exit code: 0, or 78 with every problem */
+/** Issuers of tags and of people at the page that cannot be asked now: they may be back before they are needed. */
+const issuers = async ({ config }: Loaded, ca: string | null): Promise<readonly string[]> => {
+  const dial = dialOf(config, ca)
+  const clock = systemClock()
+  try {
+    const keys = config.identity.issuers.map(async (issuer, i) => {
+      if (issuer.jwks !== undefined) return []
+      const source = { issuer: issuer.issuer, jwksUri: issuer.jwks_uri ?? null, jwksFile: null }
+      const asked = createIssuerKeys(source, { grace: 0, fetch: dial.fetch, clock, log: QUIET })
+      const problem = await asked.serving().then(
+        () => null,
+        (error: unknown) => (error instanceof Error ? toldOf(error.cause ?? error) : String(error)),
+      )
+      asked.close()
+      return problem === null
+        ? []
+        : [
+            `identity.issuers.${i}: nobody whom ${issuer.issuer} names is believed until its keys can be read: ${problem}`,
+          ]
+    })
+    const { sign_in: signIn } = config.connect
+    const door =
+      typeof signIn === 'object'
+        ? await askIssuer(dial.fetch, signIn.issuer, signIn.insecure)
+        : null
+    return [
+      ...(await Promise.all(keys)).flat(),
+      ...(door !== null && 'problem' in door && typeof signIn === 'object'
+        ? [`connect.sign_in: nobody can sign in until ${signIn.issuer} answers: ${door.problem}`]
+        : []),
+    ]
+  } finally {
+    await dial.close()
+  }
+}
+
+/** The tables as policy sees them: those of the folder in place of the bundle's own. */
+const tablesOf = async ({ config, at }: Loaded): Promise<JsonObject> => ({
+  ...(await bundleTables(at(config.policy.bundle))),
+  ...Object.fromEntries(
+    await loadTables(config.policy.data === undefined ? null : at(config.policy.data)),
+  ),
+})
+
+/** What follows only from a value that is missing or wrong is no problem of its own. */
+const further = (told: readonly string[], found: readonly string[]): readonly string[] => {
+  const wrong = told.map((problem) => problem.slice(0, Math.max(0, problem.indexOf(':'))))
+  return found.filter((problem) => {
+    const path = problem.slice(0, Math.max(0, problem.indexOf(':')))
+    return !wrong.some((key) => key !== '' && (path.startsWith(key) || key.startsWith(`${path}.`)))
+  })
+}
+
+/**
+ * @param options.problems what loading found already; then `loaded` is what could be read all the same
+ * @param options.offline nothing beyond this machine's own files and addresses is asked
+ * @returns exit code: 0, also with warnings, or 78 with every problem
+ */
 export const validate = async (options: {
   readonly loaded: Loaded
+  readonly problems?: readonly string[]
+  readonly offline?: boolean
   readonly print: (line: string) => void
   readonly complain: (line: string) => void
 }): Promise<number> => {
-  const { loaded } = options
+  const { loaded, offline = false, problems: told = [] } = options
   const prepared = await prepare(loaded, systemClock(), QUIET, {
     people: () => {},
     policy: () => {},
   })
-  if ('problems' in prepared) {
-    options.complain(
-      `${loaded.path}: ${prepared.problems.length} problem${prepared.problems.length === 1 ? '' : 's'}`,
+  const parts = 'parts' in prepared ? prepared.parts : null
+  const broken = parts?.policy.problem() ?? null
+  const engine = parts?.policy.current() ?? null
+  const none = { problems: [], warnings: [] }
+  const findings = [
+    { problems: 'problems' in prepared ? prepared.problems : [], warnings: [] },
+    { problems: broken === null ? [] : [`policy.bundle: ${broken}`], warnings: [] },
+    await ports(loaded),
+    await certificate(loaded, Date.now()),
+    offline ? none : await database(loaded),
+    await who(loaded, broken === null && parts !== null ? await tablesOf(loaded) : {}),
+    { problems: [], warnings: [...scopes(loaded.connections), ...pages(loaded)] },
+  ]
+  const problems = [
+    ...told,
+    ...further(
+      told,
+      findings.flatMap((each) => each.problems),
+    ),
+  ]
+  parts?.directory?.close()
+  await parts?.policy.close()
+  const warnings = [...oddities(loaded.config), ...findings.flatMap((each) => each.warnings)]
+  if (!offline && told.length === 0) {
+    const { connections, notes } = await discovered(loaded, parts?.ca ?? null)
+    warnings.push(
+      ...notes,
+      ...(await issuers(loaded, parts?.ca ?? null)),
+      ...(await addressNotes(loaded, connections)),
     )
-    for (const problem of prepared.problems) options.complain(`  ${problem}`)
-    return 78
   }
-  const { policy, directory } = prepared.parts
-  const broken = policy.problem()
-  if (broken !== null) {
-    options.complain(`${loaded.path}: policy.bundle: ${broken}`)
-    directory?.close()
-    await policy.close()
-    return 78
-  }
-  const engine = policy.current()
-  options.print(
-    `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connections`,
-  )
-  const { connections, notes } = await discovered(loaded, prepared.parts.ca)
-  const about = [...oddities(loaded.config), ...notes, ...(await addressNotes(loaded, connections))]
-  for (const note of about) options.print(`  note: ${note}`)
-  directory?.close()
-  await policy.close()
-  return 0
+  if (problems.length > 0) {
+    options.complain(
+      `${loaded.path}: ${problems.length} problem${problems.length === 1 ? '' : 's'}`,
+    )
+    for (const problem of problems) options.complain(`  ${problem}`)
+  } else
+    options.print(
+      `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connections`,
+    )
+  for (const note of warnings)
+    (problems.length > 0 ? options.complain : options.print)(`  note: ${note}`)
+  return problems.length > 0 ? 78 : 0
 }

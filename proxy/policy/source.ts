@@ -1,6 +1,6 @@
 // Where the policy comes from: a bundle file or directory and a folder of tables, looked at again and again; the last good one stays.
 import { join } from 'node:path'
-import { mayHeal, namesIn, readWhole, statOf, Unreadable } from '../files.ts'
+import { mayHeal, namesIn, readWhole, statOf, toldOf, Unreadable } from '../files.ts'
 import type { Clock, JsonObject, Log, PolicyEngine } from '../model.ts'
 import { BUNDLE_LIMITS, bundleFromFiles, readBundle } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
@@ -67,6 +67,12 @@ const loadBundle = async (path: string): Promise<Bundle> => {
     files.push([name, await readWhole(join(path, name))])
   }
   return bundleFromFiles(files)
+}
+
+/** The tables that a bundle brings: `deputy_data`. Throws what is wrong with it. */
+export const bundleTables = async (path: string): Promise<JsonObject> => {
+  const { deputy_data: own } = (await loadBundle(path)).data
+  return isObject(own) ? own : {}
 }
 
 /**
@@ -162,7 +168,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
       log.info({ revision: next.revision, digest: next.digest }, 'policy loaded')
       onChange(next)
     } catch (error) {
-      const said = error instanceof Error ? error.message : String(error)
+      const said = toldOf(error)
       if (said !== problem)
         log.error(
           { err: error, serving: engine?.revision ?? null },

@@ -85,7 +85,14 @@ export const readYaml = async (path: string): Promise<unknown> => {
     throw new Error(`${path}:${text.slice(0, odd.at).split('\n').length}: ${odd.what}`)
   if (isAlias(document.contents) || isScalar(document.contents))
     throw new Error(`${path}: must hold keys and values, such as version: 1`)
-  return document.toJS({ maxAliasCount: 100 }) as unknown
+  try {
+    return document.toJS({ maxAliasCount: 100 }) as unknown
+  } catch (error) {
+    throw new Error(
+      `${path}: a name behind * is not known, or stands for too much: write out what it stands for, or quote a value that begins with *`,
+      { cause: error },
+    )
+  }
 }
 
 /** What is wrong with the writing, by the parser's code, and what to do. */
@@ -93,7 +100,8 @@ const YAML: Readonly<Record<string, string>> = {
   ALIAS_PROPS: 'a repeated part (*name) can have no name of its own: remove it',
   BAD_ALIAS: 'a name behind * is unknown or empty: quote a value that begins with *',
   BAD_DQ_ESCAPE: 'a backslash in "double quotes" begins nothing known: use single quotes',
-  BAD_INDENT: 'the line is indented otherwise than those it belongs to: align it with them',
+  BAD_INDENT:
+    'the line is indented otherwise than those it belongs to, or a bracket above it is not closed: align or close it',
   BAD_SCALAR_START: 'a value may not begin with @ or `: put it in quotes',
   BLOCK_AS_IMPLICIT_KEY:
     'two "key: value" stand on one line: put each on its own line, or the value in quotes',

@@ -90,7 +90,9 @@ test('a key given twice is found wherever it stands, with its line, also where t
   expect(await problemsOf('version: 1\nproviders:\n  - id: a\n    1: x\n    "1": y\n')).toMatch(
     /deputy\.yaml:5: .*twice/,
   )
-  expect(await problemsOf('a: [{ b: 1, b: 2 }]\n')).toMatch(/deputy\.yaml:1: .*key b stands here twice/)
+  expect(await problemsOf('a: [{ b: 1, b: 2 }]\n')).toMatch(
+    /deputy\.yaml:1: .*key b stands here twice/,
+  )
   expect(await problemsOf(`a: ${'['.repeat(63)}${']'.repeat(63)}\n`)).not.toMatch(/nesting/)
   expect(await problemsOf(`a: ${'['.repeat(64)}${']'.repeat(64)}\n`)).toMatch(
     /nesting is deeper than 64/,

@@ -137,7 +137,7 @@ describe('the admin listener', () => {
     const [host, port] = address.split(':')
     const socket = connect(Number(port), host)
     socket.write(
-      'POST /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nGET /metrics HTTP/1.1\r\nHost: a\r\n\r\n',
+      'POST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n',
     )
     let said = ''
     for await (const data of socket) said += String(data)
@@ -202,7 +202,7 @@ describe('listening', () => {
     const socket = connect(Number(port), host)
     socket.on('error', none)
     await new Promise((resolve) => socket.once('connect', resolve))
-    socket.write('GET /livez HTTP/1.1\r\nHost: a\r\n')
+    socket.write('GET /livez HTTP/1.1\r\nHost: localhost\r\n')
     await close()
     open.length = 0
     await expect(fetch(`http://${address}/livez`)).rejects.toThrow()

@@ -152,7 +152,7 @@ const validateCommand = async (options: {
 }): Promise<number> => {
   const { load } = await import('./config/load.ts')
   const result = await load(options.config, process.env)
-  const { validate } = await import('./commands/validate.ts')
+  const { validate } = await import('./commands/validate/command.ts')
   const rest = 'loaded' in result ? result.loaded : result.rest
   const problems = 'loaded' in result ? [] : result.problems
   if (rest !== null)

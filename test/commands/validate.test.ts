@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:
 import { createServer, type AddressInfo, type Server } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
-import { validate } from '../../proxy/commands/validate.ts'
+import { validate } from '../../proxy/commands/validate/command.ts'
 import { load } from '../../proxy/config/load.ts'
 import { makeCertificate, opensslMissing } from '../support/certificate.ts'
 import { prepareFolder, startChild, TABLES, type Fields } from '../support/deputy.ts'
@@ -416,7 +416,8 @@ test(`they are forty-one${opensslMissing()}`, () => {
   expect(new Set(ROWS.map(([what]) => what)).size).toBe(41)
 })
 
-test.each(ROWS)('%s', async (_what, change, says, code = 78) => {
+const NAMED = ROWS.map(([what, change, says, code = 78]) => ({ what, change, says, code }))
+test.each(NAMED)('$what', async ({ change, says, code }) => {
   const made = await changed(change)
   const { code: ended, said } = await validated(made.dir)
   expect(said).toContain(says(made))

@@ -1,17 +1,17 @@
 // `deputy validate`: everything that `serve` would refuse, found without serving.
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
-import type { Loaded } from '../config/load.ts'
-import { oddities } from '../config/rules.ts'
-import { toldOf } from '../files.ts'
-import type { Connection, JsonObject, Log } from '../model.ts'
-import { createAddressRule } from '../net/address.ts'
-import { askIssuer, createDiscovery } from '../oauth/discovery.ts'
-import { createIssuerKeys } from '../oauth/issuer_keys.ts'
-import { bundleTables, loadTables } from '../policy/source.ts'
-import { dialOf, prepare, systemClock } from '../reload.ts'
-import { certificate, database, ports } from './validate/machine.ts'
-import { pages, scopes, who } from './validate/sense.ts'
+import type { Loaded } from '../../config/load.ts'
+import { oddities } from '../../config/rules.ts'
+import { toldOf } from '../../files.ts'
+import type { Connection, JsonObject, Log } from '../../model.ts'
+import { createAddressRule } from '../../net/address.ts'
+import { askIssuer, createDiscovery } from '../../oauth/discovery.ts'
+import { createIssuerKeys } from '../../oauth/issuer_keys.ts'
+import { bundleTables, loadTables } from '../../policy/source.ts'
+import { dialOf, prepare, systemClock } from '../../reload.ts'
+import { certificate, database, ports } from './machine.ts'
+import { pages, scopes, who } from './sense.ts'
 
 const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 

@@ -28,7 +28,7 @@ type Part =
   | 'policy'
   | 'operators'
   | 'network'
-type Tree = Record<Part, Record<string, unknown>>
+type Tree = Record<Exclude<Part, 'operators'>, Record<string, unknown>> & { operators: unknown }
 type Row = readonly [
   what: string,
   change: (config: Tree, world: World) => unknown,
@@ -51,20 +51,20 @@ const openssl = (args: readonly string[]): unknown =>
   execFileSync('/usr/bin/openssl', args, { stdio: 'ignore' })
 const tls = (config: Tree, world: World, cert = 'tls.crt', key = 'tls.key'): void => {
   makeCertificate(world.dir)
-  config['listeners']['agent_tls'] = { listen: '127.0.0.1:0', cert, key } as never
+  config['listeners']['agent_tls'] = { listen: '127.0.0.1:0', cert, key }
 }
 const DAY_MS = 86_400_000
 const later = (ms: number): unknown => vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + ms })
 const asserted = (config: Tree, issuer: Fields): void => {
-  config['identity'] = { trust: 'asserted', issuers: [{ audience: 'deputy', ...issuer }] } as never
+  config['identity'] = { trust: 'asserted', issuers: [{ audience: 'deputy', ...issuer }] }
   config['connect'] = {
     verifier: { url: 'https://app.example.com/confirm', key: 'v'.repeat(32) },
-  } as never
+  }
 }
 const database = (change: (url: URL) => void) => (config: Tree, world: World) => {
   const url = new URL(world.postgres)
   change(url)
-  config['vault']['store'] = url.href as never
+  config['vault']['store'] = url.href
 }
 const at =
   (name: string) =>
@@ -74,40 +74,40 @@ const at =
 const ADDRESSES: readonly Row[] = [
   [
     'a port that another program has',
-    (c, w) => (c['listeners']['agent'] = `127.0.0.1:${w.taken}` as never),
+    (c, w) => (c['listeners']['agent'] = `127.0.0.1:${w.taken}`),
     (w) => `listeners.agent: 127.0.0.1:${w.taken} is in use: stop the program that listens there`,
   ],
   [
     'one port for two listeners',
     (c, w) => {
-      c['listeners']['admin'] = `127.0.0.1:${w.silent}` as never
-      c['listeners']['connect'] = `localhost:${w.silent}` as never
+      c['listeners']['admin'] = `127.0.0.1:${w.silent}`
+      c['listeners']['connect'] = `localhost:${w.silent}`
     },
     (w) => `listeners.connect: localhost:${w.silent} is taken by listeners.admin already`,
   ],
   [
     'one port for an address and for all of them',
     (c, w) => {
-      c['listeners']['admin'] = `0.0.0.0:${w.silent}` as never
-      c['listeners']['connect'] = `127.0.0.1:${w.silent}` as never
+      c['listeners']['admin'] = `0.0.0.0:${w.silent}`
+      c['listeners']['connect'] = `127.0.0.1:${w.silent}`
     },
     (w) => `listeners.connect: 127.0.0.1:${w.silent} is taken by listeners.admin already`,
   ],
   [
     'an address of another machine',
-    (c) => (c['listeners']['admin'] = '192.0.2.1:0' as never),
+    (c) => (c['listeners']['admin'] = '192.0.2.1:0'),
     () => 'listeners.admin: 192.0.2.1:0 is no address of this machine',
   ],
   [
     'an address without a port',
-    (c) => (c['listeners']['agent'] = '127.0.0.1' as never),
+    (c) => (c['listeners']['agent'] = '127.0.0.1'),
     () => 'listeners.agent: is no address: write host:port',
   ],
   [
     'pages at another port than people are sent to',
     (c, w) => {
-      c['listeners']['connect'] = `127.0.0.1:${w.silent}` as never
-      c['connect']['url'] = 'http://localhost:1' as never
+      c['listeners']['connect'] = `127.0.0.1:${w.silent}`
+      c['connect']['url'] = 'http://localhost:1'
     },
     (w) =>
       `connect.url: people and providers are sent to http://localhost:1, but the pages listen on port ${w.silent}`,
@@ -115,12 +115,12 @@ const ADDRESSES: readonly Row[] = [
   ],
   [
     'pages under plain http on another machine',
-    (c) => (c['connect']['url'] = 'http://deputy.example.com' as never),
+    (c) => (c['connect']['url'] = 'http://deputy.example.com'),
     () => 'connect.url: http://deputy.example.com is plain http to another machine: use https',
   ],
   [
     'an open port while anybody may name any user',
-    (c) => (c['listeners']['agent'] = '0.0.0.0:0' as never),
+    (c) => (c['listeners']['agent'] = '0.0.0.0:0'),
     () => 'listeners.agent: identity.trust is plain, so anybody who reaches this address',
   ],
 ]
@@ -194,22 +194,22 @@ const STORES: readonly Row[] = [
   ],
   [
     'a store that is none',
-    (c) => (c['vault']['store'] = 'mysql://x' as never),
+    (c) => (c['vault']['store'] = 'mysql://x'),
     () => 'vault.store: is no store: write sqlite:PATH, or postgres://',
   ],
   [
     'a folder for the vault that is absent',
-    (c) => (c['vault']['store'] = 'sqlite:none/deputy.db' as never),
+    (c) => (c['vault']['store'] = 'sqlite:none/deputy.db'),
     (w) => `vault.store: the folder ${at('none')(w)} does not exist: create it`,
   ],
   [
     'a folder for the evidence that is absent',
-    (c) => (c['audit'] = { sink: ['file:gone/audit.jsonl'] } as never),
+    (c) => (c['audit'] = { sink: ['file:gone/audit.jsonl'] }),
     (w) => `audit.sink: the folder ${at('gone')(w)} does not exist: create it`,
   ],
   [
     'keys that are absent',
-    (c) => (c['vault']['keys'] = 'none.json' as never),
+    (c) => (c['vault']['keys'] = 'none.json'),
     (w) => `vault.keys: ${at('none.json')(w)} does not exist: create it, or name another`,
   ],
   [
@@ -221,7 +221,7 @@ const STORES: readonly Row[] = [
     'keys that are a folder',
     (c, w) => {
       mkdirSync(join(w.dir, 'ring'), { mode: 0o700 })
-      c['vault']['keys'] = 'ring' as never
+      c['vault']['keys'] = 'ring'
     },
     (w) => `vault.keys: ${at('ring')(w)}: is no file: a folder is there`,
   ],
@@ -240,7 +240,7 @@ const PEOPLE: readonly Row[] = [
         issuer: `http://127.0.0.1:${w.silent}`,
         client_id: 'deputy',
         realm: 'local',
-      } as never),
+      }),
     (w) =>
       `connect.sign_in: nobody can sign in until http://127.0.0.1:${w.silent} answers: it cannot be reached (ECONNREFUSED)`,
     0,
@@ -251,7 +251,7 @@ const PEOPLE: readonly Row[] = [
       (c['connect']['sign_in'] = {
         issuer: `http://127.0.0.1:${w.silent}`,
         client_id: 'd',
-      } as never),
+      }),
     (w) =>
       `connect.sign_in.realm: people who sign in are of the realm "http://127.0.0.1:${w.silent}", and tags name only "local"`,
   ],
@@ -271,7 +271,7 @@ const PEOPLE: readonly Row[] = [
     (c) =>
       (c['operators'] = [
         { name: 'ops', bearer: 'b'.repeat(32), may: ['runs'], tenants: ['acme'] },
-      ] as never),
+      ]),
     () => 'operators.0.tenants: no issuer has the tenant "acme": one of "default"',
   ],
   [
@@ -301,13 +301,13 @@ const PEOPLE: readonly Row[] = [
 const PROVIDERS: readonly Row[] = [
   [
     'a scope that no operation needs',
-    (c, w) => (c['connections'] = github(w, ['repo', 'gist', 'read:nothing']) as never),
+    (c, w) => (c['connections'] = github(w, ['repo', 'gist', 'read:nothing'])),
     () => 'connections.github.scopes: no operation of GitHub needs "read:nothing": remove it',
     0,
   ],
   [
     'operations whose scopes may not be asked for',
-    (c, w) => (c['connections'] = github(w, ['gist']) as never),
+    (c, w) => (c['connections'] = github(w, ['gist'])),
     () => 'operations need a scope that is not listed and are always refused, such as',
     0,
   ],
@@ -320,21 +320,20 @@ const PROVIDERS: readonly Row[] = [
   ],
   [
     'a provider that nobody defined',
-    (c) => (c['connections']['acme'] = { provider: 'acmee', client_id: 'x' } as never),
+    (c) => (c['connections']['acme'] = { provider: 'acmee', client_id: 'x' }),
     () => 'connections.acme.provider: "acmee" is not known: one of',
   ],
 ]
 const WRITING: readonly Row[] = [
   [
     'a policy that is absent',
-    (c) => (c['policy'] = { bundle: 'none.tar.gz' } as never),
+    (c) => (c['policy'] = { bundle: 'none.tar.gz' }),
     (w) => `policy.bundle: ${at('none.tar.gz')(w)} does not exist: create it`,
   ],
-  ['a key that nobody knows', (c) => (c['vault']['stor'] = 'x' as never), () => 'vault.stor'],
+  ['a key that nobody knows', (c) => (c['vault']['stor'] = 'x'), () => 'vault.stor'],
   [
     'a secret whose file is absent',
-    (c) =>
-      (c['connections']['acme'] = { provider: 'acme', client_secret: '${file:none.txt}' } as never),
+    (c) => (c['connections']['acme'] = { provider: 'acme', client_secret: '${file:none.txt}' }),
     (w) => `connections.acme.client_secret: ${at('none.txt')(w)} does not exist: create it`,
   ],
 ]
@@ -429,10 +428,10 @@ test.each(NAMED)('$what', async ({ change, says, code }) => {
 describe('deputy validate', () => {
   test('tells all of them at once, also where the configuration cannot be read whole', async () => {
     const made = await changed((c, w) => {
-      c['listeners']['agent'] = `127.0.0.1:${w.taken}` as never
-      c['vault']['stor'] = 'x' as never
-      c['vault']['keys'] = 'none.json' as never
-      c['audit'] = { sink: ['file:gone/audit.jsonl'] } as never
+      c['listeners']['agent'] = `127.0.0.1:${w.taken}`
+      c['vault']['stor'] = 'x'
+      c['vault']['keys'] = 'none.json'
+      c['audit'] = { sink: ['file:gone/audit.jsonl'] }
     })
     const { code, said } = await validated(made.dir)
     for (const part of ['vault.stor', 'is in use', 'none.json does not exist', '/gone does not'])
@@ -448,9 +447,7 @@ describe('deputy validate', () => {
   })
 
   test('takes the ports of the deputy that runs here for its own', async () => {
-    const made = await changed(
-      (c, w) => (c['listeners']['admin'] = `127.0.0.1:${w.silent}` as never),
-    )
+    const made = await changed((c, w) => (c['listeners']['admin'] = `127.0.0.1:${w.silent}`))
     const deputy = await startChild({ upstream: '' }, made.dir)
     try {
       const { code, said } = await validated(made.dir, true)

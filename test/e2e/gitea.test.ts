@@ -429,7 +429,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
     while (page.text.includes('name="prompt"'))
       page = await browser.submit(page, { login: 'alice', password: 'x' })
     expect(page.text).toContain('triage')
-    page = await browser.submit(page)
+    page = await browser.submit(await browser.submit(page)) // asked whether she is sure
     expect(page.text).toContain('Gitea offers no way to withdraw the access from here')
     expect(page.text).toContain('No account is connected')
     const [told] = deputy.evidence().filter(({ event }) => event === 'connection.disconnected')

@@ -293,7 +293,7 @@ describe.skipIf(absent)(
       await store.credentials.put(row, grant)
       const heard: string[] = []
       store.subscribe('revoked', (key) => void heard.push(key))
-      relay.trap('COMMIT')
+      relay.trap('COMMIT\0') // not READ COMMITTED
       await expect(store.credentials.remove('c1')).rejects.toThrow()
       await within(1_000, () => expect(heard).toHaveLength(1))
       expect(await store.credentials.byId('c1')).toBeNull()

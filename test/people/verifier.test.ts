@@ -220,10 +220,13 @@ describe('a person’s own connections', () => {
     for (const said of ['agent:triage', 'alice-acme', 'alice (acme)'])
       expect(page.text).toContain(said)
     expect((await browser.open(own())).text).toContain('alice-acme')
-    const gone = await browser.submit(page)
+    // Each is asked for once more.
+    const gone = await browser.submit(await browser.submit(page))
     expect(gone.text).toContain('has confirmed that the access is withdrawn')
     expect((await house.call(await house.tag('alice'))).status).toBe(403)
-    expect((await browser.submit(gone)).text).toContain('You are signed out here')
+    expect((await browser.submit(await browser.submit(gone))).text).toContain(
+      'You are signed out here',
+    )
     expect(await ask(browser)).toMatch(/^my_/)
   })
 

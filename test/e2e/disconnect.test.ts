@@ -55,7 +55,8 @@ test('a person sees that the agent used their account, disconnects it, and the c
     () => 'ended well',
     () => 'cut',
   )
-  const page = await browser.open(`${deputy.connect}/connections`)
+  // It asks whether she is sure.
+  const page = await browser.submit(await browser.open(`${deputy.connect}/connections`))
   const from = performance.now()
   const after = await browser.submit(page)
   expect(await rest).toBe('cut')

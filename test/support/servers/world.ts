@@ -238,7 +238,8 @@ export const startWorld = async (kind: Kind) => {
     const asked = await browser.open(`${deputy.connect}/connections`)
     const page = await browser.submit(asked, { code: codeOf(deputy), user: who })
     const text = page.text.split('<section>').find((part) => part.includes(`Connection ${name}`))
-    await browser.submit({ ...page, text: text ?? '' })
+    // It asks whether the person is sure.
+    await browser.submit(await browser.submit({ ...page, text: text ?? '' }))
   }
   const chain = (who: string, name: ConnectionName = 'short'): readonly Passed[] =>
     glass.passed.filter((one) => one.who === who && one.connection === name)

@@ -131,12 +131,15 @@ export const evidenceName = (
   place: 'header' | 'query' | 'trailer' = 'header',
 ): string => `${place}:${name.slice(0, 64)}`
 
-// PHP and its like read `access.token`, `access token` and `access[token` as `access_token`, and `token[]` as `token`.
+// PHP and its like read `access.token`, `access token` and `access[token` as `access_token`, `token[]` as `token`, and
+// nothing behind a zero byte. Some drop a byte order mark before the first field, JavaScript's URLSearchParams a `?`.
 const PLAIN_NAME = /^[0-9a-z_]+$/
 const foldName = (name: string): string =>
   PLAIN_NAME.test(name)
     ? name
     : name
+        .replace(/^(?:\xef\xbb\xbf|\ufeff)?\??/, '')
+        .replace(/\0[^]*$/, '')
         .trim()
         .toUpperCase()
         .toLowerCase()
@@ -186,11 +189,13 @@ export const stripQuery = (
   return { target: { ...target, query }, stripped: [...stripped] }
 }
 
-// Lenient on purpose: what a strict decoder would refuse, a lenient server still reads.
+// Lenient on purpose: what a strict decoder would refuse, a lenient server still reads; ASP.NET reads `%u0061` too.
 const formName = (pair: string): string =>
   (pair.split('=', 1)[0] ?? '')
     .replaceAll('+', ' ')
-    .replaceAll(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)))
+    .replaceAll(/%(?:u([0-9a-f]{4})|([0-9a-f]{2}))/gi, (_, wide?: string, hex?: string) =>
+      String.fromCharCode(parseInt(wide ?? hex ?? '', 16)),
+    )
 
 /**
  * Cuts credentials out of an `application/x-www-form-urlencoded` body; the bytes of the other pairs stay.
@@ -235,7 +240,8 @@ export const formFields = (bytes: Buffer): readonly Field[] =>
     .split('&')
     .map((pair) => ({
       name: formName(pair),
-      pieces: pair.split(';').map(formName),
+      // As it stands, too, where only some would decode it so.
+      pieces: [...pair.split(';').map(formName), ...(/^[^=]*%u/i.test(pair) ? [pair] : [])],
       value: () => {
         const at = pair.indexOf('=')
         try {

@@ -139,6 +139,10 @@ describe('a definition that says nothing about bodies', () => {
   ])('%s', async (_name, type, body, status) => {
     await refused(send('/api.stream.test/notes/7', type, body), status)
   })
+  test('a download host gets no credential in a body either', async () => {
+    const token = `{"access_token":"${FORGED}"}`
+    await refused(send('/dl.acme.test/f', JSON_TYPE, token, [], 'GET'), 400)
+  })
   test('fields that say they are too long are refused before one of them is sent', async () => {
     const head = lines(
       'POST /api.stream.test/a HTTP/1.1',

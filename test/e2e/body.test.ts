@@ -267,7 +267,12 @@ describe('headers and addresses', () => {
     names.push('DD-Application-Key', 'X-Act-As')
     const headers = names.map((name) => `${name}: ${FORGED}`)
     const seen = await arrives(
-      send(`/api.stream.test/a?bearer_token=${FORGED}&private_token=${FORGED}`, FORM, 'a=1', headers),
+      send(
+        `/api.stream.test/a?bearer_token=${FORGED}&private_token=${FORGED}`,
+        FORM,
+        'a=1',
+        headers,
+      ),
     )
     expect([seen.url, upstream.bytes().includes(FORGED)]).toEqual(['/a', false])
     const decision = deputy.evidence().findLast(({ event }) => event === 'decision')

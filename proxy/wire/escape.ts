@@ -13,9 +13,9 @@ export type EscapedText = {
   readonly open: (bytes: Buffer) => number
 }
 
-const OPENERS = ['%', '\\u00', '\\x', '&#']
-/** Most bytes of one escape: `\u003d`, `&#x3d;`. */
-const LONGEST = 6
+const OPENERS = ['%', '\\u00', '\\u{', '\\x', '&#']
+/** Most bytes of one escape: `&#0116;`. */
+const LONGEST = 7
 /** Comparisons for each byte. A text begins seldom where it does not go on: more needs one that repeats itself, and bytes that repeat it. */
 const STEPS = 8
 const SPARE_STEPS = 65_536
@@ -27,9 +27,12 @@ const ways = (byte: number): readonly string[] => {
   return [
     `%${hex}`,
     `\\u00${hex}`,
+    `\\u{${hex}}`,
     `\\x${hex}`,
     `&#x${hex};`,
     `&#${byte};`,
+    `&#0${byte};`,
+    `&#${byte}`,
     ...('/"\\'.includes(char) ? [`\\${char}`] : []),
   ]
 }

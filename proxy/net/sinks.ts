@@ -104,12 +104,18 @@ export const decoded = (
   )
   decoder.on('end', guarded(into.end))
   decoder.on('error', broken)
+  let empty = true
   return {
     push(chunk) {
+      empty = false
       const more = decoder.write(chunk)
       if (!more) decoder.once('drain', resume)
       return more
     },
-    end: () => void decoder.end(),
+    // Nothing is nothing in any coding: some servers name one all the same.
+    end: () => {
+      if (empty) into.end()
+      else decoder.end()
+    },
   }
 }

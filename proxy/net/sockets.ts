@@ -165,12 +165,20 @@ export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
   server.on('checkExpectation', arrived)
   server.on('clientError', (error: Broken, socket) => onClientError(error, socket, manners))
   server.on('connect', (req, stream) => {
-    if (tunnel === undefined) stream.destroy()
-    else {
+    if (tunnel === undefined) return void stream.destroy()
+    const before = connections.get(stream)?.res ?? null
+    const say = (): void => {
+      if (stream.destroyed) return
       stream.write(tunnel(req.url ?? ''))
       stream.resume()
       linger(stream, () => 0)
     }
+    if (before === null || before.writableFinished) return say()
+    // An answer is still on its way, and Node has let go of the socket that it is written to.
+    stream.on('drain', () => before.emit('drain'))
+    stream.once('close', () => before.destroy())
+    stream.once('end', () => stream.destroy()).resume()
+    before.once('close', say)
   })
   return server
 }

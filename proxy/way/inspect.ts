@@ -132,7 +132,7 @@ export const inspect = (
       'unsupported_media_type',
       `${operation.id} takes bodies of ${operation.opaque} and no others`,
     )
-  if (operation.opaque || act.kind === 'asset') return streamed
+  if (operation.opaque) return streamed
   const needed = operation.inspect.length > 0 || act.kind === 'graphql'
   if (act.kind === 'graphql' && media.essence !== 'application/json')
     throw new Problem('unsupported_media_type', 'a GraphQL call comes as application/json')

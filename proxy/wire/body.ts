@@ -70,10 +70,19 @@ const checkCharset = (bytes: Buffer, { charset }: Media): void => {
 const SKIPPED: ReadonlySet<number | undefined> = new Set([
   0x00, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x20, 0x85, 0xa0, 0xc2, 0xef, 0xbb, 0xbf, 0xfe, 0xff,
 ])
+/** Ruby's reader and others skip comments as well. Where the one at `at` ends; -1: there is none. */
+const commentEnd = (bytes: Buffer, at: number): number => {
+  const mark = bytes.toString('latin1', at, at + 2)
+  const close = mark === '/*' ? '*/' : mark === '//' ? '\n' : null
+  const end = close === null ? -1 : bytes.indexOf(close, at + 2)
+  return close === null || end === -1 ? -1 : end + close.length
+}
 const beginsJson = (bytes: Buffer): boolean => {
-  let at = 0
-  while (SKIPPED.has(bytes[at])) at++
-  return bytes[at] === 0x7b || bytes[at] === 0x5b
+  for (let at = 0; at !== -1; at = commentEnd(bytes, at)) {
+    while (SKIPPED.has(bytes[at])) at++
+    if (bytes[at] === 0x7b || bytes[at] === 0x5b) return true
+  }
+  return false
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })

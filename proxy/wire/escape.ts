@@ -1,17 +1,24 @@
 // A text of which a server escaped whichever characters it liked (RFC 8259 7: any of them may be): found without decoding.
+import { Problem } from '../problem.ts'
 
 export type EscapedText = {
   /** Does any escape stand here that could be part of the text? Cheap: what escapes nothing of it is not searched. */
   readonly possible: (bytes: Buffer) => boolean
-  /** `[from, to)` of each place where the whole text stands, escaped or not. */
+  /**
+   * `[from, to)` of each place where the whole text stands, escaped or not.
+   * @throws Problem `answer_not_redactable`, as `open`: the bytes were made to be searched for ever
+   */
   readonly find: (bytes: Buffer) => readonly (readonly [number, number])[]
   /** Where the longest end that could begin the text starts; the length when none does. */
   readonly open: (bytes: Buffer) => number
 }
 
-const OPENERS = ['%', '\\u00', '\\x', '&#']
-/** Most bytes of one escape: `\u003d`, `&#x3d;`. */
-const LONGEST = 6
+const OPENERS = ['%', '\\u00', '\\u{', '\\x', '&#']
+/** Most bytes of one escape: `&#0116;`. */
+const LONGEST = 7
+/** Comparisons for each byte. A text begins seldom where it does not go on: more needs one that repeats itself, and bytes that repeat it. */
+const STEPS = 8
+const SPARE_STEPS = 65_536
 
 /** The ways to write one byte: itself, and each escape (as JSON, JavaScript, URLs and HTML do), in any case of its digits. */
 const ways = (byte: number): readonly string[] => {
@@ -20,9 +27,12 @@ const ways = (byte: number): readonly string[] => {
   return [
     `%${hex}`,
     `\\u00${hex}`,
+    `\\u{${hex}}`,
     `\\x${hex}`,
     `&#x${hex};`,
     `&#${byte};`,
+    `&#0${byte};`,
+    `&#${byte}`,
     ...('/"\\'.includes(char) ? [`\\${char}`] : []),
   ]
 }
@@ -35,10 +45,17 @@ export const escapedText = (text: string): EscapedText => {
   const openers = [...OPENERS, ...escapes.filter((way) => way.length === 2)]
   const firsts = new Set([bytes[0], 0x25, 0x5c, 0x26])
   const longest = bytes.length * LONGEST
+  let steps = 0
+  const step = (): void => {
+    if (steps-- > 0) return
+    const what = 'the answer repeats the beginning of the token too often to be searched for it'
+    throw new Problem('answer_not_redactable', what)
+  }
 
   /** End of the text that begins at `at`; -1: none does; null: the bytes end before it does. */
   const match = (from: Buffer, at: number, n = 0): number | null => {
     for (let i = n; ; i++) {
+      step()
       const byte = bytes[i]
       if (byte === undefined) return at
       if (at >= from.length) return null
@@ -77,6 +94,7 @@ export const escapedText = (text: string): EscapedText => {
     },
     find(from) {
       const found: [number, number][] = []
+      steps = STEPS * from.length + SPARE_STEPS
       for (let at = 0; at < from.length; at++) {
         if (!firsts.has(from[at])) continue
         const end = match(from, at)
@@ -87,6 +105,7 @@ export const escapedText = (text: string): EscapedText => {
       return found
     },
     open(from) {
+      steps = STEPS * from.length + SPARE_STEPS
       for (let at = Math.max(0, from.length - longest + 1); at < from.length; at++)
         if (firsts.has(from[at]) && match(from, at) === null) return at
       return from.length

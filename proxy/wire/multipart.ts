@@ -15,15 +15,21 @@ const invalid = (detail: string): Problem =>
   new Problem('request_invalid', `the multipart body ${detail}`)
 
 const boundaryOf = (contentType: string): string => {
-  const [first, ...more] = contentType.matchAll(BOUNDARY)
+  const [first] = contentType.matchAll(BOUNDARY)
   const boundary = first?.[1] ?? first?.[2] ?? ''
-  if (more.length > 0 || !BOUNDARY_FORM.test(boundary)) throw invalid('has no one plain boundary')
+  // PHP looks for the word: `xboundary=` and `boundary*0=` are others to it, wherever they stand.
+  const [before = '', after = ''] = first === undefined ? [] : contentType.split(first[0])
+  if (/boundary/i.test(before + after) || !BOUNDARY_FORM.test(boundary))
+    throw invalid('has no one plain boundary')
   return boundary
 }
 
 // `name*` (RFC 5987), escapes and encoded words (RFC 2047) are read by some servers and not by others.
 const fieldName = (disposition: string): string => {
   const match = DISPOSITION.exec(disposition)
+  // Many read `\"` as a quote that ends nothing, and PHP takes `'` for one that begins something.
+  if (disposition.includes('\\"') || disposition.replaceAll(/"[^"]*"/g, '').includes("'"))
+    throw invalid('has a part with quotes that servers read differently')
   if (match === null) throw invalid('has a part that is not plain form-data')
   const names: string[] = []
   for (const [, key = '', quoted, bare] of (match[1] ?? '').matchAll(PARAMETER)) {

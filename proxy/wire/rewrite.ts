@@ -209,7 +209,9 @@ export const rewriteJson = (
     const root = plant(pointers)
     const deep = root.keys.get('**')
     const roots = deep === undefined ? [root] : [root, deep]
-    if (walk({ text, readdress, splices }, 0, roots, 0) === BROKEN) return text
+    // A byte order mark may stand before it (RFC 8259 8.1).
+    const from = text.startsWith('\ufeff') ? 1 : 0
+    if (walk({ text, readdress, splices }, from, roots, 0) === BROKEN) return text
   } catch (error) {
     if (error instanceof SyntaxError) return text // a string with a broken escape
     throw error

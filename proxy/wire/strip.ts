@@ -37,14 +37,34 @@ export const EVERY_PROVIDER: {
     'key',
     'api_key',
     'apikey',
+    'x_api_key',
+    'access_key',
+    'accesskey',
+    'app_key',
+    'subscription_key',
+    'hapikey',
     'api_token',
+    'apitoken',
     'auth_token',
+    'authtoken',
+    'bearertoken',
+    'jwt_token',
+    'personal_access_token',
+    'private_token',
+    'session_token',
+    'user_token',
     'auth',
     'authorization',
     'sid',
     'session_id',
+    'sessionid',
     'client_secret',
     'refresh_token',
+    'x_amz_credential',
+    'x_amz_security_token',
+    'x_amz_signature',
+    'x_goog_credential',
+    'x_goog_signature',
   ]),
   // RFC 6750 2.2: the field that carries a bearer token, wherever one is accepted, and its kin; JSON members too.
   form: new Set(['access_token', 'bearer_token', 'oauth_token']),
@@ -86,13 +106,16 @@ const USUAL: ReadonlySet<string> = new Set([
 // What a front server writes when it has signed somebody in, or read their certificate: a server behind it may believe.
 const NAMES_USER =
   /^(?:x-)?(?:ssl-client|tls-client|client-?cert|arr-client-?cert|ssl-cert|forwarded-(?:user|email|groups?|preferred-username|client-cert|tls|ssl)|remote-(?:user|email|name|groups?|extra)|webauth|ms-client-principal|auth-(?:request|user|email|groups?|name)|authenticated|authentik|authelia|amzn-(?:oidc|mtls)|goog-(?:authenticated|iap)|cf-access|tailscale-user|consumer|anonymous-consumer|pomerium|vouch|sso|saml|shib|ldap|krb5|spiffe|iap|sm-?user|iv-(?:user|groups|creds)|oam-remote|ct-remote|endpoint-api-userinfo|apigateway-api-userinfo)(?:-|$)/
+// How Box, Dropbox, Redmine and Symfony are told to act as somebody else, and what front servers call whom they know.
+const ACTS_AS =
+  /^(?:[a-z]+-){0,4}(?:(?:as|current|effective|entity|proxy|real|select|switch|trusted)-?user|select-admin|(?:act|login|run)-as|user-?info|client-(?:(?:[is]-)?dn|verify))$/
 /** These alone: `x-user-agent` is nobody. */
 const NAMES_USER_EXACTLY =
   /^(?:x-)?(?:user(?:-?(?:id|name|email|groups?|roles?|principal|identity))?|email|login|principal|eppn|groups?|roles?)$/
 
 // Vendors invent names faster than lists grow, so a name that speaks of a credential is one.
 const SPEAKS =
-  /token|secret|passw|credential|cookie|session|assertion|jwt|impersonat|api-?key|(?:access|account|client|functions|master|private|subscription)-key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature)/
+  /token|secret|passw|credential|cookie|session|assertion|jwt|impersonat|api-?key|(?:access|account|app|application|client|developer|functions|master|private|service|subscription|user)-key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature)/
 
 /** Is this header (lower case) a credential, or a way to change what policy saw? */
 export const isCredentialHeader = (name: string, provider: Provider): boolean => {
@@ -106,6 +129,7 @@ export const isCredentialHeader = (name: string, provider: Provider): boolean =>
     (folded !== name && provider.strip.headers.includes(folded)) ||
     SPEAKS.test(folded) ||
     NAMES_USER.test(folded) ||
+    ACTS_AS.test(folded) ||
     NAMES_USER_EXACTLY.test(folded)
   )
 }
@@ -131,12 +155,15 @@ export const evidenceName = (
   place: 'header' | 'query' | 'trailer' = 'header',
 ): string => `${place}:${name.slice(0, 64)}`
 
-// PHP and its like read `access.token`, `access token` and `access[token` as `access_token`, and `token[]` as `token`.
+// PHP and its like read `access.token`, `access token` and `access[token` as `access_token`, `token[]` as `token`, and
+// nothing behind a zero byte. Some drop a byte order mark before the first field, JavaScript's URLSearchParams a `?`.
 const PLAIN_NAME = /^[0-9a-z_]+$/
 const foldName = (name: string): string =>
   PLAIN_NAME.test(name)
     ? name
     : name
+        .replace(/^(?:\xef\xbb\xbf|\ufeff)?\??/, '')
+        .replace(/\0[^]*$/, '')
         .trim()
         .toUpperCase()
         .toLowerCase()
@@ -186,11 +213,13 @@ export const stripQuery = (
   return { target: { ...target, query }, stripped: [...stripped] }
 }
 
-// Lenient on purpose: what a strict decoder would refuse, a lenient server still reads.
+// Lenient on purpose: what a strict decoder would refuse, a lenient server still reads; ASP.NET reads `%u0061` too.
 const formName = (pair: string): string =>
   (pair.split('=', 1)[0] ?? '')
     .replaceAll('+', ' ')
-    .replaceAll(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)))
+    .replaceAll(/%(?:u([0-9a-f]{4})|([0-9a-f]{2}))/gi, (_, wide?: string, hex?: string) =>
+      String.fromCharCode(parseInt(wide ?? hex ?? '', 16)),
+    )
 
 /**
  * Cuts credentials out of an `application/x-www-form-urlencoded` body; the bytes of the other pairs stay.
@@ -235,7 +264,8 @@ export const formFields = (bytes: Buffer): readonly Field[] =>
     .split('&')
     .map((pair) => ({
       name: formName(pair),
-      pieces: pair.split(';').map(formName),
+      // As it stands, too, where only some would decode it so.
+      pieces: [...pair.split(';').map(formName), ...(/^[^=]*%u/i.test(pair) ? [pair] : [])],
       value: () => {
         const at = pair.indexOf('=')
         try {

@@ -86,6 +86,12 @@ test.each([
   expect(await (await call()).text()).toMatch(/^\{"a":"\[redacted\]\**"\}$/)
 })
 
+test('nothing in a coding is nothing', async () => {
+  says('HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n')
+  const got = await call()
+  expect([got.status, await got.text()]).toEqual([200, ''])
+})
+
 test.each(['compress', 'gzip, br'])(
   'a coding %s that cannot be undone is refused',
   async (coding) => {

@@ -117,6 +117,8 @@ describe('a definition that says nothing about bodies', () => {
     ['an override in JSON', JSON_TYPE, '{"_method":"DELETE"}', 400],
     ['an override in parts', PARTS, parts('_method', 'DELETE'), 400],
     ['a token in JSON that calls itself a form', FORM, `{"access_token":"${FORGED}"}`, 400],
+    ['an override in JSON behind a comment', FORM, '/* a */ // b\n{"_method":"DELETE"}', 400],
+    ['a token in JSON behind a comment', null, `/**/{"access_token":"${FORGED}"}`, 400],
     ['a token in JSON', JSON_TYPE, `{"access_token":"${FORGED}"}`, 400],
     ['a token in text', 'text/plain', `access_token=${FORGED}`, 400],
     ['a token without a type', null, `access_token=${FORGED}`, 400],
@@ -136,6 +138,10 @@ describe('a definition that says nothing about bodies', () => {
     ['no type beyond the limit', null, 'x'.repeat(70_000), 413],
   ])('%s', async (_name, type, body, status) => {
     await refused(send('/api.stream.test/notes/7', type, body), status)
+  })
+  test('a download host gets no credential in a body either', async () => {
+    const token = `{"access_token":"${FORGED}"}`
+    await refused(send('/dl.acme.test/f', JSON_TYPE, token, [], 'GET'), 400)
   })
   test('fields that say they are too long are refused before one of them is sent', async () => {
     const head = lines(
@@ -164,6 +170,8 @@ describe('a definition that says nothing about bodies', () => {
     [FORM, '{"a":1}'],
     [JSON_TYPE, '[{"id":9007199254740993}]'],
     ['text/plain', '[a link](b) & more'],
+    ['text/plain', '/* a comment */ p { color: red } /* without end'],
+    ['text/plain', '/*'],
     [null, 'hello'],
   ])('%s arrives as it came', async (type, body) => {
     expect((await arrives(send('/api.stream.test/a', type, body))).body.toString()).toBe(body)
@@ -186,6 +194,7 @@ describe('members that policy needs', () => {
     ['another case', JSON_TYPE, '{"title":"a","TITLE":"b"}', 400],
     ['a number that overflows', JSON_TYPE, '{"title":1e400}', 400],
     ['a number that rounds', JSON_TYPE, '{"title":[9007199254740993]}', 400],
+    ['JSON behind a comment', FORM, '/**/{"title":"a"}', 400],
     ['a form beside JSON', FORM, '{"x":"&title=b&"}', 400],
     ['bytes without fields', 'application/octet-stream', good, 415],
     ['text', 'text/plain', 'title=a', 415],
@@ -254,9 +263,16 @@ describe('headers and addresses', () => {
   test('what a front server says of the user stays behind, and is named', async () => {
     const names = ['Client-Cert', 'Remote-User', 'X-WEBAUTH-USER', 'X-MS-CLIENT-PRINCIPAL']
     names.push('X-Forwarded-User', 'X-Auth-Request-Email', 'Cf-Access-Jwt-Assertion')
+    names.push('As-User', 'X-Redmine-Switch-User', 'Dropbox-API-Select-Admin', 'X-Client-S-DN')
+    names.push('DD-Application-Key', 'X-Act-As')
     const headers = names.map((name) => `${name}: ${FORGED}`)
     const seen = await arrives(
-      send(`/api.stream.test/a?bearer_token=${FORGED}`, FORM, 'a=1', headers),
+      send(
+        `/api.stream.test/a?bearer_token=${FORGED}&private_token=${FORGED}`,
+        FORM,
+        'a=1',
+        headers,
+      ),
     )
     expect([seen.url, upstream.bytes().includes(FORGED)]).toEqual(['/a', false])
     const decision = deputy.evidence().findLast(({ event }) => event === 'decision')

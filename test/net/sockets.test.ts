@@ -1,5 +1,6 @@
 // What every HTTP server of the house does with its connections, on real sockets.
-import { createServer, type IncomingMessage, type Server } from 'node:http'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import {
@@ -46,6 +47,41 @@ const GET = (path: string, ...more: readonly string[]) =>
   lines(`GET ${path} HTTP/1.1`, 'Host: a', ...more)
 
 describe('a socket that Node hands over', () => {
+  test('a CONNECT behind an answer that is under way is answered after it', async () => {
+    const begun = Promise.withResolvers<ServerResponse>()
+    const { origin } = await started({
+      call: (_req, res) => {
+        res.write('abc')
+        begun.resolve(res)
+      },
+      tunnel: () => written(405, {}, 'no'),
+    })
+    const { socket, received, ended } = await dial(origin)
+    socket.write(`${GET('/a')}CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n`)
+    const res = await begun.promise
+    await vi.waitFor(() => expect(received().toString()).toContain('abc'))
+    // More than fits into the socket, so that it has to be drained.
+    res.write(Buffer.alloc(8_000_000, 0x64))
+    res.once('drain', () => res.end('ef'))
+    await ended
+    const text = received().toString()
+    const [first = '', second] = text.split('HTTP/1.1 405 Method Not Allowed')
+    expect([second?.slice(-2), first.slice(-12)]).toEqual(['no', '2\r\nef\r\n0\r\n\r\n'])
+  })
+  test('whoever leaves behind a CONNECT ends the answer before it', async () => {
+    const begun = Promise.withResolvers<ServerResponse>()
+    const { origin } = await started({
+      call: (_req, res) => begun.resolve(res),
+      tunnel: () => written(405, {}, 'no'),
+    })
+    const { socket } = await dial(origin)
+    socket.write(`${GET('/a')}CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n`)
+    const res = await begun.promise
+    const left = once(res, 'close')
+    socket.destroy()
+    await left
+    expect(res.writableFinished).toBe(false)
+  })
   // An error that nobody hears would be an uncaught exception, and fail this run.
   test.each([
     ['a CONNECT', 'CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n'],

@@ -172,6 +172,7 @@ describe('JSON', () => {
       `{"a":{"url":"${u}"},"url":"${to}"}`,
     ],
     ['the whole document', `"${u}"`, [''], `"${to}"`],
+    ['a byte order mark', `\ufeff{"url":"${u}"}`, ['/url'], `\ufeff{"url":"${to}"}`],
     ['not a string', '{"url":{"x":1}}', ['/url'], '{"url":{"x":1}}'],
     ['a foreign host', '{"url":"https://evil.test"}', ['/url'], '{"url":"https://evil.test"}'],
     ['no pointer', `{"url":"${u}"}`, [], `{"url":"${u}"}`],

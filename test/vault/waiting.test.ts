@@ -68,11 +68,7 @@ test('each change is told, and the end of it; then nobody asks the vault for the
   await waiting.detail()
   expect(told).toEqual([
     waits('old', 1),
-    [
-      'info',
-      { connection: 'acme', client_id: 'older' },
-      'no grant waits for this client any more',
-    ],
+    ['info', { connection: 'acme', client_id: 'older' }, 'no grant waits for this client any more'],
   ])
   held = []
   expect(await waiting.detail()).toBe('')
@@ -89,11 +85,7 @@ test('a vault that does not answer is told, and what was known stays', async () 
   held = null
   await waiting.look()
   expect(told).toEqual([
-    [
-      'error',
-      { err: expect.any(Error) },
-      'which client the grants belong to cannot be read',
-    ],
+    ['error', { err: expect.any(Error) }, 'which client the grants belong to cannot be read'],
   ])
   expect(waiting.samples()[0]).toEqual([{ connection: 'acme' }, 3])
 })

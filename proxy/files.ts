@@ -9,6 +9,23 @@ const DEADLINE_MS = 2_000
 const MOST_AT_ONCE = 3
 const MOST_BYTES = 64 * 1024 ** 2
 
+const SAYS: Readonly<Record<string, string>> = {
+  ENOENT: 'does not exist: create it, or name another',
+  EACCES: 'may not be read by the user that runs deputy: change its owner or its mode',
+  EPERM: 'may not be read by the user that runs deputy: change its owner or its mode',
+  ENOTDIR: 'is below something that is no folder: name another',
+  EISDIR: 'is a folder: name a file',
+  ELOOP: 'is a link that leads in a circle: name another',
+  ENAMETOOLONG: 'is too long a name: name another',
+}
+/** An error as a sentence: what the system says (`ENOENT: no such file …`) names no remedy. */
+export const toldOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return String(error)
+  if (!('errno' in error) || !('path' in error) || !('code' in error)) return error.message
+  const code = String(error.code)
+  return `${String(error.path)} ${SAYS[code] ?? `cannot be read (${code})`}`
+}
+
 /** It could not be looked at, whatever is in it; another look may find it well. `code` as in errors of the system. */
 export class Unreadable extends Error {
   readonly code = 'DEPUTY_UNREADABLE'

@@ -81,9 +81,9 @@ const IGNORED = [
   'SIGSTKFLT',
   'SIGXCPU',
 ] as const
-/** How long a start that is told to stop, and a drain after a fault, may take. */
+/** How long a start that is told to stop may take, and a drain after a fault beyond `limits.drain`. */
 const START_MS = 5_000
-const FAULT_MS = 15_000
+const FAULT_MS = 10_000
 
 const serveCommand = async (options: { readonly config?: string }): Promise<number> => {
   for (const signal of [...IGNORED, 'SIGHUP'] as const) process.on(signal, () => undefined)
@@ -138,7 +138,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
   // Nobody knows what such a fault left half done: no new call, what runs may end, and the evidence is closed.
   process.on('uncaughtException', (error) => {
     log.error({ err: error }, 'uncaught')
-    if (!ending) stop(EXIT.failed, FAULT_MS)
+    if (!ending) stop(EXIT.failed, from.config.limits.drain + FAULT_MS)
   })
   const starting = serve(from, { log, print: complain, version: version() })
   let serving: Awaited<typeof starting>
@@ -154,6 +154,22 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
   complain('deputy is ready')
   ready = true
   return ended.promise.finally(log.flush)
+}
+
+const validateCommand = async (options: {
+  readonly config?: string
+  readonly offline?: boolean
+}): Promise<number> => {
+  const { load } = await import('./config/load.ts')
+  const result = await load(options.config, process.env)
+  const { validate } = await import('./commands/validate/command.ts')
+  const rest = 'loaded' in result ? result.loaded : result.rest
+  const problems = 'loaded' in result ? [] : result.problems
+  if (rest !== null)
+    return validate({ loaded: rest, problems, offline: options.offline === true, print, complain })
+  complain(`${('path' in result ? result.path : null) ?? 'deputy'}: 1 problem`)
+  for (const problem of problems) complain(`  ${problem}`)
+  return EXIT.config
 }
 
 const program = (done: (code: number) => void): Command => {
@@ -189,16 +205,10 @@ const program = (done: (code: number) => void): Command => {
     'check the configuration and everything that it names; print every problem',
   )
     .option(...config)
-    .action(async (options: { config?: string }) => {
-      const from = await loaded(options.config)
-      done(
-        from === null
-          ? EXIT.config
-          : await (
-              await import('./commands/validate.ts')
-            ).validate({ loaded: from, print, complain }),
-      )
-    })
+    .option('--offline', 'ask nobody else: no issuer, provider, name server or database')
+    .action(async (options: { config?: string; offline?: boolean }) =>
+      done(await validateCommand(options)),
+    )
   command(deputy, 'print-config', 'print the effective configuration, secrets left out')
     .option(...config)
     .option('--schema', 'print the JSON Schema of the configuration instead')

@@ -7,7 +7,7 @@ import { controlSocket } from './config/address.ts'
 import type { Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import { openFileDirectory, type Directory } from './directory/file.ts'
-import { readText, tryFolder } from './files.ts'
+import { readText, toldOf, tryFolder } from './files.ts'
 import { readLogo, type Logo } from './config/logo.ts'
 import type { Clock, Connection, Log, PolicyEngine } from './model.ts'
 import { createDial } from './net/dial.ts'
@@ -37,7 +37,7 @@ export const systemClock = (): GuardedClock =>
     boot: () => uptime() * 1_000,
   })
 
-const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+const message = toldOf
 
 const readIssuer = async (
   issuer: Config['identity']['issuers'][number],

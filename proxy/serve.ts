@@ -10,9 +10,9 @@ import { USUAL_CLAIMS, type Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
-import { readText } from './files.ts'
 import type { Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
+import { outOfDate, readPair } from './net/certificate.ts'
 import { createHostRule, ownNames } from './net/host.ts'
 import { startControl, startListener, type Listening } from './net/listener.ts'
 import { closing, mannerly } from './net/sockets.ts'
@@ -328,6 +328,7 @@ export const serve = async (
       config.listeners.connect === null
         ? null
         : await startConnect('listeners.connect', config.listeners.connect)
+    const servers: Server[] = connect === null ? [] : [connect.server]
     if (connect !== null) opened.push(() => closing(connect.server, left()))
     const publicUrl = (config.connect.url ?? `http://localhost:${connect?.port ?? 0}`).replace(
       /\/$/,
@@ -625,6 +626,7 @@ export const serve = async (
     }
     if (apart !== undefined) {
       const operators = await startConnect('listeners.operators', apart)
+      servers.push(operators.server)
       opened.push(() => closing(operators.server, left()))
       operators.serve(operatorsApi(operatorsDeps), config.listeners.names, publicUrl)
       operatorsAddress = `http://${apart.host.includes(':') ? `[${apart.host}]` : apart.host}:${operators.port}`
@@ -757,11 +759,13 @@ export const serve = async (
     addresses['admin'] = admin.address
     await listen('listeners.agent', config.listeners.agent, null, null)
     const { agent_tls: tls } = config.listeners
-    if (tls !== undefined)
-      await listen('listeners.agent_tls.listen', tls.listen, null, {
-        cert: await readText(at(tls.cert)),
-        key: await readText(at(tls.key)),
-      })
+    if (tls !== undefined) {
+      const read = await readPair('listeners.agent_tls', { cert: at(tls.cert), key: at(tls.key) })
+      if ('problems' in read) throw new Error(read.problems.join('\n'))
+      const late = outOfDate(read.pair.cert, clock.now())
+      if (late !== null) log.error({}, `listeners.agent_tls.cert: ${at(tls.cert)} ${late}`)
+      await listen('listeners.agent_tls.listen', tls.listen, null, read.pair)
+    }
     for (const [i, extra] of config.listeners.extra.entries())
       await listen(
         `listeners.extra.${i}.listen`,
@@ -779,6 +783,8 @@ export const serve = async (
         drained = clock.mono() + config.limits.drain
         // A held call is answered with its link: the person's yes will count after the restart.
         hold.release()
+        // The pages stop at once with the agents' listeners; what runs there is waited for in its turn.
+        for (const server of servers) void closing(server, left())
         // Begun first: a rotated token that is not stored is the one thing that cannot be had again.
         await Promise.all([refresher.drain().catch(() => {}), closeAll()]) // told by closeAll, which drains once more
         await atLast.admin?.()

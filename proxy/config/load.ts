@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isAlias, isMap, isPair, isScalar, isSeq, parseDocument } from 'yaml'
-import { readText } from '../files.ts'
+import { readText, toldOf } from '../files.ts'
 import type { Connection, Provider } from '../model.ts'
 import { parseConfig, type Config } from './config.ts'
 import { compileProviders, overrideProvider } from './provider.ts'
@@ -55,7 +55,10 @@ const oddity = (
   for (const item of node.items) {
     if (isPair(item) && isScalar(item.key)) {
       const key = String(item.key.value)
-      const twice = { at: item.key.range?.[0] ?? at, what: `Map keys must be unique: ${key}` }
+      const twice = {
+        at: item.key.range?.[0] ?? at,
+        what: `the key ${key} stands here twice: keep one`,
+      }
       if (keys.has(key)) return twice
       keys.add(key)
     }
@@ -75,22 +78,48 @@ export const readYaml = async (path: string): Promise<unknown> => {
   const problem = document.errors[0]
   if (problem !== undefined)
     throw new Error(
-      `${path}:${problem.linePos?.[0].line ?? 1}: ${problem.message.split('\n')[0] ?? 'malformed YAML'}`,
+      `${path}:${problem.linePos?.[0].line ?? 1}: ${YAML[problem.code] ?? 'this cannot be read: keys and values are written `key: value`, lists with -'}`,
     )
   const odd = oddity(document.contents)
   if (odd !== null)
     throw new Error(`${path}:${text.slice(0, odd.at).split('\n').length}: ${odd.what}`)
   if (isAlias(document.contents) || isScalar(document.contents))
-    throw new Error(`${path}: must hold keys and values`)
-  return document.toJS({ maxAliasCount: 100 }) as unknown
+    throw new Error(`${path}: must hold keys and values, such as version: 1`)
+  try {
+    return document.toJS({ maxAliasCount: 100 }) as unknown
+  } catch (error) {
+    throw new Error(
+      `${path}: a name behind * is not known, or stands for too much: write out what it stands for, or quote a value that begins with *`,
+      { cause: error },
+    )
+  }
+}
+
+/** What is wrong with the writing, by the parser's code, and what to do. */
+const YAML: Readonly<Record<string, string>> = {
+  ALIAS_PROPS: 'a repeated part (*name) can have no name of its own: remove it',
+  BAD_ALIAS: 'a name behind * is unknown or empty: quote a value that begins with *',
+  BAD_DQ_ESCAPE: 'a backslash in "double quotes" begins nothing known: use single quotes',
+  BAD_INDENT:
+    'the line is indented otherwise than those it belongs to, or a bracket above it is not closed: align or close it',
+  BAD_SCALAR_START: 'a value may not begin with @ or `: put it in quotes',
+  BLOCK_AS_IMPLICIT_KEY:
+    'two "key: value" stand on one line: put each on its own line, or the value in quotes',
+  BLOCK_IN_FLOW:
+    'a list with - or an indented part stands between [ ] or { }: write it with commas',
+  DUPLICATE_KEY: 'a key stands here twice: keep one',
+  MISSING_CHAR:
+    'something is missing here: a closing quote, bracket or brace, a comma, or a space behind a colon',
+  MULTILINE_IMPLICIT_KEY:
+    'a key goes over several lines: is a colon missing, or a quote not closed?',
+  TAB_AS_INDENT: 'the line is indented with a tab: use spaces',
+  UNEXPECTED_TOKEN:
+    'something stands here that does not belong: is a quote, bracket or comma too many?',
 }
 
 const contentOf = (path: string): Promise<string> =>
   readText(path, MOST_BYTES).catch((error: unknown) => {
-    // What the system says names no remedy; what we say does.
-    if (!(error instanceof Error) || !('errno' in error)) throw error
-    const code = 'code' in error ? String(error.code) : 'unknown error'
-    throw new Error(`${path}: cannot be read (${code})`, { cause: error })
+    throw new Error(toldOf(error), { cause: error })
   })
 
 const SUBSTITUTION = /\$\{([^}]*)\}/g

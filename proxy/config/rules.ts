@@ -106,13 +106,44 @@ export const between = (config: Config): readonly string[] => {
     problems.push(
       'listeners.operators: the connect listener is not on loopback, so the operators’ API needs an address of its own',
     )
-  problems.push(...backendRules(config))
+  problems.push(...backendRules(config), ...twice(config))
   for (const unsigned of config.policy.bundle.startsWith('https:') ? [config.policy] : [])
     if (unsigned.verification === undefined && !unsigned.unsigned)
       problems.push(
         'policy.verification: a bundle from a URL must be verified: name the keys, or say unsigned: true',
       )
   return problems
+}
+
+/** Every address that is listened on, by the key that names it. */
+export const addressesOf = ({ listeners }: Config): readonly (readonly [string, Listen])[] => [
+  ['listeners.agent', listeners.agent],
+  ['listeners.admin', listeners.admin],
+  ...(listeners.connect === null ? [] : [['listeners.connect', listeners.connect] as const]),
+  ...(listeners.operators === undefined
+    ? []
+    : [['listeners.operators', listeners.operators] as const]),
+  ...(listeners.agent_tls === undefined
+    ? []
+    : [['listeners.agent_tls.listen', listeners.agent_tls.listen] as const]),
+  ...listeners.extra.map(({ listen }, i) => [`listeners.extra.${i}.listen`, listen] as const),
+]
+/** Do both take one port? An address of all takes it from each other one. */
+const clash = (a: Listen, b: Listen): boolean => {
+  if ('path' in a || 'path' in b) return 'path' in a && 'path' in b && a.path === b.path
+  const all = [a, b].some(({ host }) => host === '0.0.0.0' || host === '::')
+  const name = (host: string): string => (host === 'localhost' ? '127.0.0.1' : host.toLowerCase())
+  return a.port !== 0 && a.port === b.port && (all || name(a.host) === name(b.host))
+}
+const twice = (config: Config): readonly string[] => {
+  const all = addressesOf(config)
+  return all.flatMap(([key, listen], i) => {
+    const first = all.slice(0, i).find(([, other]) => clash(other, listen))
+    const shown = 'path' in listen ? `unix:${listen.path}` : `${listen.host}:${listen.port}`
+    return first === undefined
+      ? []
+      : [`${key}: ${shown} is taken by ${first[0]} already: choose another address`]
+  })
 }
 
 /** What is allowed and yet not what it looks like: said aloud by `serve` and `validate`. */

@@ -31,14 +31,23 @@ export const ownNames = (
 const reachedAt = ({ socket }: IncomingMessage): string =>
   bracketed((socket.localAddress ?? '').replace(/^::ffff:(?=\d+\.)/, ''))
 
-/** @returns whether the Host header of a request names this listener, or the very address at which it came in */
+/** @returns whether a request names this listener, or the very address at which it came in, once in Host and in an absolute target */
 export const createHostRule = (own: ReadonlySet<string>): ((req: IncomingMessage) => boolean) => {
   const named = remembered(hostname)
-  return (req) => {
-    const { host } = req.headers
-    const name = host === undefined ? null : named(host)
+  const ours = (authority: string, req: IncomingMessage): boolean => {
+    const name = named(authority)
     if (name === null) return false
     if (own.has(name)) return true
     return isIP(name.replace(/^\[|\]$/g, '')) !== 0 && name === reachedAt(req)
+  }
+  return (req) => {
+    const [host, ...more] = req.headersDistinct['host'] ?? []
+    const target = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(req.url ?? '')?.[1]
+    return (
+      host !== undefined &&
+      more.length === 0 &&
+      ours(host, req) &&
+      (target === undefined || ours(target, req))
+    )
   }
 }

@@ -37,6 +37,7 @@ export type Manners = {
 /** How long, and how much, is read of a caller who may still be sending while the last answer is on its way. */
 const LINGER = { ms: 30_000, idleMs: 5_000, bytes: 512 * 1024 * 1024 } as const
 const TICK_MS = 1_000
+const IDLE_MS = 100
 /** After its error a socket is closed, and by that its call hears of it: there is nothing left to do. */
 const closed = (): void => undefined
 
@@ -182,8 +183,11 @@ export const closing = (server: Server, ms: number): Promise<void> =>
       for (const socket of sockets.get(server) ?? []) socket.destroy()
       server.closeAllConnections()
     }, ms)
+    // What answers its last request now is idle only then.
+    const idle = setInterval(() => server.closeIdleConnections(), IDLE_MS)
     server.close(() => {
       clearTimeout(timer)
+      clearInterval(idle)
       resolve()
     })
     server.closeIdleConnections()

@@ -1,6 +1,6 @@
 // Where the policy comes from: a bundle file or directory and a folder of tables, looked at again and again; the last good one stays.
 import { join } from 'node:path'
-import { mayHeal, namesIn, readWhole, statOf, Unreadable } from '../files.ts'
+import { mayHeal, namesIn, readWhole, statOf, toldOf, Unreadable } from '../files.ts'
 import type { Clock, JsonObject, Log, PolicyEngine, Provider } from '../model.ts'
 import { BUNDLE_LIMITS, bundleFromFiles, readBundle } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
@@ -79,6 +79,12 @@ const loadBundle = async (path: string): Promise<Bundle> => {
 
 const refuse = (problems: readonly string[]): Error =>
   new Error(`the policy tables cannot be used:\n${problems.map((line) => `- ${line}`).join('\n')}`)
+
+/** The tables that a bundle brings: `deputy_data`. Throws what is wrong with it. */
+export const bundleTables = async (path: string): Promise<JsonObject> => {
+  const { deputy_data: own } = (await loadBundle(path)).data
+  return isObject(own) ? own : {}
+}
 
 /**
  * The tables of a folder: `grants.yaml` is the table `grants`.
@@ -213,7 +219,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
       onChange(next)
     } catch (error) {
       failures += 1
-      const said = error instanceof Error ? error.message : String(error)
+      const said = toldOf(error)
       if (said !== problem)
         log.error(
           { err: error, serving: engine?.revision ?? null },

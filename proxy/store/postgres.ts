@@ -7,7 +7,7 @@ import type { Log, Store } from '../model.ts'
 import { createCrowd, lacking } from './crowd.ts'
 import type { Crowd } from './crowd.ts'
 import { createSubscribers, followEvents, TELL } from './events.ts'
-import { migratePostgres } from './postgres_schema.ts'
+import { migratePostgres, usable } from './postgres_schema.ts'
 import { createTables } from './tables.ts'
 import type { Database, Lane, Raw, Statement, Tell, Work } from './tables.ts'
 
@@ -141,6 +141,21 @@ export const openPostgres = async (url: string, options: PostgresOptions): Promi
   } catch (error) {
     await end()
     throw explain(where, error)
+  }
+}
+
+/** Connects and looks whether this server will do; writes nothing. Throws as `openPostgres`. */
+export const tryPostgres = async (url: string): Promise<void> => {
+  const { host, pathname } = new URL(url)
+  const client = new Client({ connectionString: url, connectionTimeoutMillis: 5_000, types: TYPES })
+  client.on('error', () => {}) // the query that it ends says so
+  try {
+    await client.connect()
+    await usable(async (sql) => (await client.query<Raw>(sql)).rows)
+  } catch (error) {
+    throw explain(`PostgreSQL ${host}${pathname}`, error)
+  } finally {
+    await client.end()
   }
 }
 

@@ -137,8 +137,8 @@ type Ask = (
   values?: readonly unknown[],
 ) => Promise<readonly Readonly<Record<string, unknown>>[]>
 
-/** Runs inside one transaction. Throws an Error whose message goes behind the name of the database. */
-export const migratePostgres = async (ask: Ask, log: Log): Promise<void> => {
+/** Throws an Error whose message goes behind the name of the database, when this server will not do. */
+export const usable = async (ask: Ask): Promise<void> => {
   const [server] = await ask(
     `SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS standby`,
   )
@@ -146,6 +146,11 @@ export const migratePostgres = async (ask: Ask, log: Log): Promise<void> => {
     throw new Error('is older than PostgreSQL 15. Upgrade the server.')
   if (server?.['standby'] === true)
     throw new Error('is a read-only standby. Name the primary, or a host that follows it.')
+}
+
+/** Runs inside one transaction. Throws an Error whose message goes behind the name of the database. */
+export const migratePostgres = async (ask: Ask, log: Log): Promise<void> => {
+  await usable(ask)
   await ask('SELECT pg_advisory_xact_lock($1)', [LOCK])
   const [known] = await ask(`SELECT to_regclass('deputy_schema') IS NOT NULL AS known`)
   if (known?.['known'] !== true) {

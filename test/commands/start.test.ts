@@ -85,12 +85,14 @@ test('a key given twice is found wherever it stands, with its line, also where t
     return 'problems' in result ? result.problems.join('\n') : ''
   }
   expect(await problemsOf('version: 1\nvault:\n  keys: a\n  store: b\n  keys: c\n')).toMatch(
-    /deputy\.yaml:5: .*unique.*keys/,
+    /deputy\.yaml:5: .*keys stands here twice/,
   )
   expect(await problemsOf('version: 1\nproviders:\n  - id: a\n    1: x\n    "1": y\n')).toMatch(
-    /deputy\.yaml:5: .*unique/,
+    /deputy\.yaml:5: .*twice/,
   )
-  expect(await problemsOf('a: [{ b: 1, b: 2 }]\n')).toMatch(/deputy\.yaml:1: .*unique.*b/)
+  expect(await problemsOf('a: [{ b: 1, b: 2 }]\n')).toMatch(
+    /deputy\.yaml:1: .*key b stands here twice/,
+  )
   expect(await problemsOf(`a: ${'['.repeat(63)}${']'.repeat(63)}\n`)).not.toMatch(/nesting/)
   expect(await problemsOf(`a: ${'['.repeat(64)}${']'.repeat(64)}\n`)).toMatch(
     /nesting is deeper than 64/,

@@ -2,7 +2,7 @@
 import { appendFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { validate } from '../../proxy/commands/validate.ts'
+import { validate } from '../../proxy/commands/validate/command.ts'
 import { loadFolder, startDeputy, TABLES } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
 import { startUpstream } from '../support/upstream.ts'

@@ -189,7 +189,8 @@ test('grants of a client that is not configured are a gauge, a line of /readyz a
 test('the README lists every metric', async () => {
   const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
   const row = (line: string) => /^\| (`(?:deputy|http|process|nodejs)_.*?) \|/.exec(line)?.[1] ?? ''
-  const listed = readme
+  const [, table = ''] = readme.split('| metric | says |\n')
+  const listed = (table.split('\n\n')[0] ?? '')
     .split('\n')
     .flatMap((line) => [...row(line).matchAll(/`(\w+)[^`]*`/g)].map(([, name]) => name))
   const source = ['proxy/observe/telemetry.ts', 'proxy/serve.ts']

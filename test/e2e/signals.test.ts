@@ -1,10 +1,12 @@
 // Signals and faults of the whole process: none ends it without a drain, and none opens a door.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { readFileSync, rmSync } from 'node:fs'
+import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, expect, test } from 'vitest'
-import { prepareFolder, type EvidenceLine } from '../support/deputy.ts'
+import { afterEach, describe, expect, test } from 'vitest'
+import { prepareFolder, type EvidenceLine, type Setup } from '../support/deputy.ts'
+import { startUpstream } from '../support/upstream.ts'
 
 const command = fileURLToPath(new URL('../../bin/deputy.js', import.meta.url))
 /** Faults of a kind that no input is known to cause. */
@@ -20,8 +22,8 @@ afterEach(() => {
   for (const dir of dirs.splice(0)) rmSync(dir, { recursive: true, force: true })
 })
 
-const started = async (untilReady = true) => {
-  const dir = await prepareFolder({ upstream: 'http://127.0.0.1:9' })
+const started = async (untilReady = true, setup: Partial<Setup> = {}) => {
+  const dir = await prepareFolder({ upstream: 'http://127.0.0.1:9', ...setup })
   dirs.push(dir)
   const child = spawn(
     process.execPath,
@@ -44,7 +46,7 @@ const started = async (untilReady = true) => {
     const admin = /^admin: (\S+)$/m.exec(said)?.[1] ?? ''
     return (await fetch(`http://${admin}/livez`)).status
   }
-  return { child, said: () => said, exited, events, live }
+  return { child, said: () => said, exited, events, live, dir }
 }
 
 test.each(['SIGTERM', 'SIGINT', 'SIGQUIT'] as const)(
@@ -102,4 +104,87 @@ test('a promise that nobody waited for is told, and ends nothing', async () => {
   expect(await live()).toBe(200)
   child.kill('SIGTERM')
   expect(await exited).toBe('0')
+})
+
+describe('a drain', () => {
+  /** A deputy with one stream that the provider does not end, read until its first bytes. */
+  const streaming = async (drain: string) => {
+    const upstream = await startUpstream()
+    upstream.people.set('token-a', 'alice')
+    const open: ServerResponse[] = []
+    upstream.handle = (_seen, res) => {
+      res.writeHead(200, { 'content-type': 'text/event-stream' })
+      res.write('data: one\n\n')
+      open.push(res)
+    }
+    const running = await started(true, {
+      upstream: upstream.origin,
+      config: { limits: { drain } },
+      held: [{ person: 'alice', connection: 'stream', token: 'token-a' }],
+    })
+    const at = (name: string): string =>
+      new RegExp(`^${name}: (?:http://)?(\\S+)$`, 'm').exec(running.said())?.[1] ?? ''
+    const answer = await fetch(`http://${at('agent')}/api.stream.test/events`, {
+      headers: { 'deputy-user': 'alice' },
+    })
+    const reader = (answer.body ?? new ReadableStream<Uint8Array>()).getReader()
+    await reader.read()
+    const readyz = async (): Promise<string> => {
+      const probe = await fetch(`http://${at('admin')}/readyz`)
+      return `${probe.status} ${await probe.text()}`
+    }
+    const outcome = () =>
+      readFileSync(join(running.dir, 'audit.jsonl'), 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as EvidenceLine)
+        .find(({ event }) => event === 'outcome')
+    return { ...running, upstream, open, reader, readyz, at, outcome }
+  }
+
+  test('gives a stream its time, and says so in /readyz until the end', async () => {
+    const { child, exited, upstream, open, reader, readyz, at, outcome } = await streaming('2m')
+    expect(await readyz()).toBe('200 ok')
+    child.kill('SIGTERM')
+    await expect.poll(readyz).toMatch(/^503 [^]*draining/)
+    // Nobody new is let in meanwhile, at any listener but the admin's.
+    for (const name of ['agent', 'connect'])
+      await expect(fetch(`http://${at(name)}/`), name).rejects.toThrow()
+    // Longer than what was the only deadline once.
+    await new Promise((resolve) => setTimeout(resolve, 6_000))
+    expect(child.exitCode).toBe(null)
+    expect(await readyz()).toMatch(/^503 [^]*draining/)
+    open[0]?.end('data: two\n\n')
+    expect(new TextDecoder().decode((await reader.read()).value)).toContain('two')
+    expect(await exited).toBe('0')
+    expect(outcome()).toMatchObject({ status: 200, result: 'ok' })
+    await upstream.close()
+  })
+
+  test('cuts after limits.drain what has not ended, and records the outcome', async () => {
+    const { child, exited, upstream, reader, outcome, events } = await streaming('300ms')
+    child.kill('SIGTERM')
+    await expect(
+      (async () => {
+        while (!(await reader.read()).done);
+      })(),
+    ).rejects.toThrow()
+    expect(await exited).toBe('0')
+    expect(outcome()).toMatchObject({ status: 200 })
+    expect(outcome()?.['result']).not.toBe('ok')
+    expect(events()).toContain('process.stopped')
+    await upstream.close()
+  })
+
+  test.each([
+    ['SIGTERM', '143'],
+    ['SIGINT', '130'],
+  ] as const)('ends at once at a second %s', async (signal, code) => {
+    const { child, exited, upstream, readyz } = await streaming('2m')
+    child.kill('SIGTERM')
+    await expect.poll(readyz).toMatch(/^503 /)
+    child.kill(signal)
+    expect(await exited).toBe(code)
+    await upstream.close()
+  })
 })

@@ -7,7 +7,8 @@ import { lines, sendRaw } from '../support/raw.ts'
 
 const asked = (host: string | undefined, localAddress = '10.1.2.3') =>
   createHostRule(ownNames({ host: '0.0.0.0' }, ['Deputy.Agents.svc']))({
-    headers: { host },
+    headersDistinct: host === undefined ? {} : { host: [host] },
+    url: '/',
     socket: { localAddress },
   } as IncomingMessage)
 

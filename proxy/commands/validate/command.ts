@@ -1,0 +1,203 @@
+// `deputy validate`: everything that `serve` would refuse, found without serving.
+import { lookup } from 'node:dns/promises'
+import { isIP } from 'node:net'
+import type { Loaded } from '../../config/load.ts'
+import { oddities } from '../../config/rules.ts'
+import { toldOf } from '../../files.ts'
+import type { Connection, JsonObject, Log } from '../../model.ts'
+import { createAddressRule } from '../../net/address.ts'
+import { askIssuer, createDiscovery } from '../../oauth/discovery.ts'
+import { createIssuerKeys } from '../../oauth/issuer_keys.ts'
+import { bundleTables, loadTables } from '../../policy/source.ts'
+import { dialOf, prepare, systemClock } from '../../reload.ts'
+import { certificate, database, ports } from './machine.ts'
+import { pages, scopes, who } from './sense.ts'
+
+const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+
+const hostOf = (url: string): string => new URL(url).hostname.replace(/^\[|\]$/g, '')
+
+/** Hosts whose address needs `network.allow_private`, or that cannot be resolved now: told, with what to write. */
+const addressNotes = async (
+  loaded: Loaded,
+  connections: ReadonlyMap<string, Connection>,
+): Promise<readonly string[]> => {
+  const rule = createAddressRule(loaded.config.network.allow_private)
+  const wanted = new Map<string, string>()
+  for (const { name, provider } of connections.values())
+    for (const url of [
+      provider.discover ? provider.issuer : null,
+      provider.authorize,
+      provider.token,
+      provider.userinfo,
+      provider.revoke,
+      provider.introspect?.url ?? null,
+      provider.par ?? null,
+      provider.refresh?.url ?? null,
+      ...provider.hosts.values(),
+    ])
+      // The person's browser, not deputy, opens the authorize address.
+      if (url !== null && url !== provider.authorize) wanted.set(hostOf(url), `connections.${name}`)
+  for (const [i, { issuer }] of loaded.config.identity.issuers.entries())
+    wanted.set(hostOf(issuer), `identity.issuers.${i}`)
+  const { sign_in: signIn, notify } = loaded.config.connect
+  if (typeof signIn === 'object') wanted.set(hostOf(signIn.issuer), 'connect.sign_in')
+  if (notify !== undefined) wanted.set(hostOf(notify.webhook), 'connect.notify')
+  const notes: string[] = []
+  for (const [host, where] of wanted) {
+    const addresses =
+      isIP(host) !== 0
+        ? [host]
+        : await lookup(host, { all: true }).then(
+            (found) => found.map(({ address }) => address),
+            () => null,
+          )
+    if (addresses === null) notes.push(`${where}: ${host} cannot be resolved from here now`)
+    else if (!addresses.some((address) => rule(host, address)))
+      notes.push(
+        `${where}: ${host === addresses[0] ? host : `${host}, at ${addresses.join(', ')},`} is private or local, and deputy will not go there: add { host: ${host}, net: ${addresses[0] ?? ''}/${(addresses[0] ?? '').includes(':') ? 128 : 32} } under network.allow_private`,
+      )
+  }
+  return notes
+}
+
+/** What issuers say of themselves now; what they do not say is told, and ends nothing: others are served meanwhile. */
+const discovered = async (
+  { config, connections }: Loaded,
+  ca: string | null,
+): Promise<{
+  readonly connections: ReadonlyMap<string, Connection>
+  readonly notes: readonly string[]
+}> => {
+  const dial = dialOf(config, ca)
+  const discovery = createDiscovery({ connections, fetch: dial.fetch, log: QUIET })
+  await discovery.start()
+  discovery.close()
+  await dial.close()
+  const notes = [...discovery.connections().values()].flatMap(({ name, provider }) => {
+    const { discover, issuer, authorize, token, clientAuth } = provider
+    if (!discover) return []
+    return discover.problem === null
+      ? `connections.${name}: ${issuer} says authorize ${authorize}, token ${token}; client_auth ${clientAuth}`
+      : `connections.${name}: nobody can connect or refresh there until ${issuer} says its endpoints: ${discover.problem}`
+  })
+  return { connections: discovery.connections(), notes }
+}
+
+/** Issuers of tags and of people at the page that cannot be asked now: they may be back before they are needed. */
+const issuers = async ({ config }: Loaded, ca: string | null): Promise<readonly string[]> => {
+  const dial = dialOf(config, ca)
+  const clock = systemClock()
+  try {
+    const keys = config.identity.issuers.map(async (issuer, i) => {
+      if (issuer.jwks !== undefined) return []
+      const source = { issuer: issuer.issuer, jwksUri: issuer.jwks_uri ?? null, jwksFile: null }
+      const asked = createIssuerKeys(source, { grace: 0, fetch: dial.fetch, clock, log: QUIET })
+      const problem = await asked.serving().then(
+        () => null,
+        (error: unknown) => (error instanceof Error ? toldOf(error.cause ?? error) : String(error)),
+      )
+      asked.close()
+      return problem === null
+        ? []
+        : [
+            `identity.issuers.${i}: nobody whom ${issuer.issuer} names is believed until its keys can be read: ${problem}`,
+          ]
+    })
+    const { sign_in: signIn } = config.connect
+    const door =
+      typeof signIn === 'object'
+        ? await askIssuer(dial.fetch, signIn.issuer, signIn.insecure)
+        : null
+    return [
+      ...(await Promise.all(keys)).flat(),
+      ...(door !== null && 'problem' in door && typeof signIn === 'object'
+        ? [`connect.sign_in: nobody can sign in until ${signIn.issuer} answers: ${door.problem}`]
+        : []),
+    ]
+  } finally {
+    await dial.close()
+  }
+}
+
+/** The tables as policy sees them: those of the folder in place of the bundle's own. */
+const tablesOf = async ({ config, at }: Loaded): Promise<JsonObject> => ({
+  ...(await bundleTables(at(config.policy.bundle))),
+  ...Object.fromEntries(
+    [...(await loadTables(config.policy.data === undefined ? null : at(config.policy.data)))].map(
+      ([name, { value }]) => [name, value],
+    ),
+  ),
+})
+
+/** What follows only from a value that is missing or wrong is no problem of its own. */
+const further = (told: readonly string[], found: readonly string[]): readonly string[] => {
+  const wrong = told.map((problem) => problem.slice(0, Math.max(0, problem.indexOf(':'))))
+  return found.filter((problem) => {
+    const path = problem.slice(0, Math.max(0, problem.indexOf(':')))
+    return !wrong.some((key) => key !== '' && (path.startsWith(key) || key.startsWith(`${path}.`)))
+  })
+}
+
+/**
+ * @param options.problems what loading found already; then `loaded` is what could be read all the same
+ * @param options.offline nothing beyond this machine's own files and addresses is asked
+ * @returns exit code: 0, also with warnings, or 78 with every problem
+ */
+export const validate = async (options: {
+  readonly loaded: Loaded
+  readonly problems?: readonly string[]
+  readonly offline?: boolean
+  readonly print: (line: string) => void
+  readonly complain: (line: string) => void
+}): Promise<number> => {
+  const { loaded, offline = false, problems: told = [] } = options
+  const prepared = await prepare(loaded, systemClock(), QUIET, {
+    people: () => {},
+    policy: () => {},
+  })
+  const parts = 'parts' in prepared ? prepared.parts : null
+  const broken = parts?.policy.problem() ?? null
+  const engine = parts?.policy.current() ?? null
+  const none = { problems: [], warnings: [] }
+  const findings = [
+    { problems: 'problems' in prepared ? prepared.problems : [], warnings: [] },
+    { problems: broken === null ? [] : [`policy.bundle: ${broken}`], warnings: [] },
+    { problems: (parts?.policy.vain() ?? []).map((row) => `policy: ${row}`), warnings: [] },
+    await ports(loaded),
+    await certificate(loaded, Date.now()),
+    offline ? none : await database(loaded),
+    await who(loaded, broken === null && parts !== null ? await tablesOf(loaded) : {}),
+    { problems: [], warnings: [...scopes(loaded.connections), ...pages(loaded)] },
+  ]
+  const problems = [
+    ...told,
+    ...further(
+      told,
+      findings.flatMap((each) => each.problems),
+    ),
+  ]
+  parts?.directory?.close()
+  await parts?.policy.close()
+  const warnings = [...oddities(loaded.config), ...findings.flatMap((each) => each.warnings)]
+  if (!offline && told.length === 0) {
+    const { connections, notes } = await discovered(loaded, parts?.ca ?? null)
+    warnings.push(
+      ...notes,
+      ...(await issuers(loaded, parts?.ca ?? null)),
+      ...(await addressNotes(loaded, connections)),
+    )
+  }
+  if (problems.length > 0) {
+    options.complain(
+      `${loaded.path}: ${problems.length} problem${problems.length === 1 ? '' : 's'}`,
+    )
+    for (const problem of problems) options.complain(`  ${problem}`)
+  } else
+    options.print(
+      `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connections`,
+    )
+  for (const note of warnings)
+    (problems.length > 0 ? options.complain : options.print)(`  note: ${note}`)
+  return problems.length > 0 ? 78 : 0
+}

@@ -1,0 +1,61 @@
+// The certificate that a listener shows, and its key: what is wrong with them, before a client finds it.
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { readText, toldOf } from '../files.ts'
+
+export type Pair = { readonly cert: string; readonly key: string }
+
+const read = async (where: string, path: string, problems: string[]): Promise<string | null> =>
+  readText(path).catch((error: unknown) => {
+    problems.push(`${where}: ${toldOf(error)}`)
+    return null
+  })
+const parsed = <T>(make: () => T, say: string, problems: string[]): T | null => {
+  try {
+    return make()
+  } catch {
+    problems.push(say) // the parser's own words are OpenSSL's
+    return null
+  }
+}
+
+/** Reads both files. Never throws: what is wrong is listed, each as `path: sentence`. */
+export const readPair = async (
+  where: string,
+  paths: { readonly cert: string; readonly key: string },
+): Promise<{ readonly pair: Pair } | { readonly problems: readonly string[] }> => {
+  const problems: string[] = []
+  const cert = await read(`${where}.cert`, paths.cert, problems)
+  const key = await read(`${where}.key`, paths.key, problems)
+  const chain =
+    cert === null
+      ? null
+      : parsed(
+          () => new X509Certificate(cert),
+          `${where}.cert: ${paths.cert} is no certificate: write the PEM of the certificate, and of those between it and its CA`,
+          problems,
+        )
+  const own =
+    key === null
+      ? null
+      : parsed(
+          () => createPrivateKey(key),
+          `${where}.key: ${paths.key} is no private key: write an unencrypted PEM`,
+          problems,
+        )
+  if (chain !== null && own !== null && !chain.checkPrivateKey(own))
+    problems.push(
+      `${where}.key: ${paths.key} is not the key of ${paths.cert}: name the two that were made together`,
+    )
+  return cert === null || key === null || problems.length > 0
+    ? { problems }
+    : { pair: { cert, key } }
+}
+
+/** Why clients will not trust it now; null: the dates are right. @param now ms since the epoch */
+export const outOfDate = (pem: string, now: number): string | null => {
+  const { validFromDate, validToDate } = new X509Certificate(pem)
+  if (validToDate.getTime() <= now) return `expired on ${validToDate.toISOString()}: renew it`
+  if (validFromDate.getTime() > now)
+    return `is not valid before ${validFromDate.toISOString()}: wait until then, or set this machine's clock right`
+  return null
+}

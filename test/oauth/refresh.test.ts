@@ -686,6 +686,9 @@ describe('a failing provider', () => {
     for (const one of [b, d, e]) await failure(refresher.fresh(one, connection))
     expect(asked.times).toBe(6)
     expect(logged.join()).toContain('the provider refuses this client')
+    // Each failure is one line, that one too.
+    expect(logged.filter((line) => line.includes('invalid_client'))).toHaveLength(5)
+    expect(logged.filter((line) => line.startsWith('refresh failed'))).toHaveLength(4)
     // One probes; the next is told to wait, and asks nobody.
     await failure(refresher.fresh(id, connection))
     expect(asked.times).toBe(7)
@@ -765,6 +768,17 @@ describe('a failing provider', () => {
       ahead += 600_000
     }
     expect(await statusOf()).toBe('active')
+  })
+
+  test('that could not be asked at all is told once', async () => {
+    const refresh = () => Promise.reject(new Error('no such key'))
+    const asking = build({ client: { ...client, refresh }, sleep: async () => {} })
+    ahead += 2 * HOUR
+    expect(code(await failure(asking.fresh(id, connection)))).toBe('credential_unavailable')
+    expect(logged.filter((line) => line.startsWith('refresh could not be asked for'))).not.toEqual(
+      [],
+    )
+    expect(logged.filter((line) => line.startsWith('refresh failed'))).toEqual([])
   })
 
   test('whose whole answer cannot be read never gets the refresh token again', async () => {

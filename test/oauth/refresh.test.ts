@@ -772,7 +772,10 @@ describe('a failing provider', () => {
 
   test('that could not be asked at all is told once', async () => {
     const refresh = () => Promise.reject(new Error('no such key'))
-    const asking = build({ client: { ...client, refresh }, sleep: async () => {} })
+    // Pauses end at once; the callers' patience does not.
+    const sleep = (_ms: number, signal?: AbortSignal): Promise<void> =>
+      signal === undefined ? Promise.resolve() : new Promise(() => {})
+    const asking = build({ client: { ...client, refresh }, sleep })
     ahead += 2 * HOUR
     expect(code(await failure(asking.fresh(id, connection)))).toBe('credential_unavailable')
     expect(logged.filter((line) => line.startsWith('refresh could not be asked for'))).not.toEqual(

@@ -145,7 +145,7 @@ export const serve = async (
   }
   let ready = false
   let draining = false
-  let drained = Infinity
+  let drained = 0 // a start that fails serves nobody yet: the shortest
   /** What is left of the drain, ms; a second at least, for what is cut at its end. */
   const left = (): number => Math.max(1_000, drained - clock.mono())
   /** Closed last: until then it says that this deputy drains. */

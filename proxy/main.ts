@@ -130,6 +130,9 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
       () => undefined,
     )
   })
+  // Node would print these as plain text.
+  process.removeAllListeners('warning')
+  process.on('warning', (warning) => log.warn({ err: warning }, 'the runtime warns'))
   // A promise that nobody waited for is one call's or one task's: the others go on.
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled'))
   // Nobody knows what such a fault left half done: no new call, what runs may end, and the evidence is closed.
@@ -150,7 +153,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
   for (const [name, address] of Object.entries(serving.addresses)) complain(`${name}: ${address}`)
   complain('deputy is ready')
   ready = true
-  return ended.promise
+  return ended.promise.finally(log.flush)
 }
 
 const validateCommand = async (options: {

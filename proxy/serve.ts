@@ -46,6 +46,7 @@ import { createRuns } from './vault/runs.ts'
 import { createSealer } from './vault/seal.ts'
 import { createUsed } from './vault/used.ts'
 import { createVault } from './vault/vault.ts'
+import { createWaiting } from './vault/waiting.ts'
 import { createCredentials, lookAgain } from './way/credential.ts'
 import { createDecide } from './way/decide.ts'
 import { createEntitlements, type PeopleSource } from './way/entitlements.ts'
@@ -144,7 +145,7 @@ export const serve = async (
   }
   let ready = false
   let draining = false
-  let drained = Infinity
+  let drained = 0 // a start that fails serves nobody yet: the shortest
   /** What is left of the drain, ms; a second at least, for what is cut at its end. */
   const left = (): number => Math.max(1_000, drained - clock.mono())
   /** Closed last: until then it says that this deputy drains. */
@@ -155,10 +156,7 @@ export const serve = async (
       people: () => {},
     }
     const prepared = await prepare(loaded, clock, log, {
-      people: () => {
-        log.info({}, 'entitlements changed')
-        told.people()
-      },
+      people: () => told.people(),
       policy: (engine) => told.policy(engine),
     })
     if ('problems' in prepared) throw new Error(prepared.problems.join('\n'))
@@ -215,6 +213,12 @@ export const serve = async (
     )
     telemetry.audit(journal)
     telemetry.policy(() => policy.current()?.revision ?? null)
+    telemetry.watch(
+      'deputy_policy_load_failures_total',
+      'counter',
+      'Bundles and tables that could not be used, once for each try.',
+      policy.failures,
+    )
     await closeEnds(journal, sinks, proc)
     const evidence = createEvidence({
       journal,
@@ -234,7 +238,6 @@ export const serve = async (
     told.policy = ({ revision, digest }) => {
       if (digest === last) return
       last = digest
-      log.info({ revision, digest }, 'policy loaded')
       evidence
         .event('policy.loaded', { policy: { revision, digest } })
         .catch((error: unknown) => log.error({ err: error }, 'policy.loaded could not be recorded'))
@@ -243,10 +246,7 @@ export const serve = async (
     if (engine !== null) told.policy(engine)
     // Without a policy deputy serves refusals, is not ready, and says why: the next good bundle ends that.
     const broken = policy.problem()
-    if (broken !== null) {
-      log.error({ problem: broken }, 'no policy serves')
-      await evidence.event('policy.failed', { problem: broken })
-    }
+    if (broken !== null) await evidence.event('policy.failed', { problem: broken })
 
     const vault = createVault({
       store,
@@ -278,7 +278,20 @@ export const serve = async (
     opened.push(() => used.close())
     const client = createOAuthClient({ fetch: dial.fetch, clock })
     const spool = createSpool({ folder: written(config.vault.spool), sealer, log })
-    const refresher = createRefresher({ vault, client, clock, log, spool })
+    telemetry.watch(
+      'deputy_spool_tokens',
+      'gauge',
+      'Tokens in the spool, which the vault did not take.',
+      spool.size,
+    )
+    const refresher = createRefresher({
+      vault,
+      client,
+      clock,
+      log,
+      spool,
+      onFailure: telemetry.refreshFailed,
+    })
     opened.push(() => refresher.drain())
 
     const discovery = createDiscovery({
@@ -302,14 +315,14 @@ export const serve = async (
     const { connections } = discovery
     await discovery.start()
     await refresher.resume(connections())
-    for (const { connection, clientId, grants } of await vault.clients()) {
-      const now = connections().get(connection)?.clientId
-      if (now === undefined || now === clientId) continue
-      log.warn(
-        { connection, client_id: clientId, configured: now, grants },
-        'grants belong to a client that is not configured: they wait until it is again, or until their people consent anew',
-      )
-    }
+    const waiting = createWaiting({ clients: vault.clients, connections, log })
+    await waiting.look()
+    telemetry.watch(
+      'deputy_grants_waiting_for_client',
+      'gauge',
+      'Grants that belong to a client which is not configured, by connection.',
+      waiting.samples,
+    )
 
     const connect =
       config.listeners.connect === null
@@ -377,6 +390,7 @@ export const serve = async (
       notifier.wake()
     }
     const sweep = setInterval(() => {
+      void waiting.look()
       // By a wrong clock everything would be old.
       if (clock.wrong() !== null) return
       for (const each of [flows.sweep(), runs.sweep(), store.sessions.sweep(clock.now() - SKEW_MS)])
@@ -735,6 +749,7 @@ export const serve = async (
             () => ({ name: 'vault', ok: true, detail: '' }),
             (error: unknown) => ({ name: 'vault', ok: false, detail: message(error) }),
           ),
+          { name: 'clients', ok: true, detail: await waiting.detail() },
         ]
       },
       render: telemetry.render,

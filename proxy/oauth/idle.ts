@@ -82,7 +82,8 @@ export const createIdle = (deps: IdleDeps): Idle => {
   }
 
   const failed = (row: IdleRow, error: unknown): void =>
-    log.warn(
+    // What a provider refused was logged there.
+    log[error instanceof Problem && error.code === 'credential_unavailable' ? 'debug' : 'warn'](
       {
         credential: row.id,
         connection: row.connection,

@@ -12,10 +12,10 @@ const ALIKE = 3
 
 export const reauthorize = (detail: string, challenge: Challenge = {}): Problem =>
   new Problem('reauthorization_required', detail, { extra: challenge })
-export const unavailable = (error: string, ms: number, cause?: unknown): Problem =>
+/** Without a cause: why a refresh failed is logged where it failed, once, and not again by each call that needs it. */
+export const unavailable = (error: string, ms: number): Problem =>
   new Problem('credential_unavailable', `the provider's token endpoint failed: ${error}`, {
     extra: { retry_after: Math.max(1, Math.ceil(ms / 1000)) },
-    cause,
   })
 
 export const inProgress = (): Problem =>

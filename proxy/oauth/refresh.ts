@@ -32,6 +32,8 @@ export type RefreshDeps = {
   readonly sleep?: (ms: number, signal?: AbortSignal) => Promise<void>
   /** In [0, 1). */
   readonly random?: () => number
+  /** Told of each refresh that failed, by provider and kind. */
+  readonly onFailure?: (provider: string, kind: TokenFailure['kind']) => void
 }
 export type Fresh = { readonly credential: StoredCredential; readonly refreshed: boolean }
 export type Refresher = {
@@ -82,6 +84,8 @@ const LATE = {
   description: null,
   retryAfterMs: null,
 } as const
+/** Our own fault while asking: the log has it. */
+const NOT_ASKED = 'not_asked'
 const NEITHER = { blamed: false, alone: false }
 const DOUBTFUL = 'the provider refuses to renew the grant'
 /** What a caller is asked: which token will not do any more, and whether the API itself refused it. */
@@ -172,7 +176,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
         },
         'refresh could not be asked for',
       )
-      return said('unknown', 'not_asked')
+      return said('unknown', NOT_ASKED)
     }
   }
 
@@ -200,11 +204,11 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     { credential, refused, unknownBefore }: Leased,
     asked: Asked,
   ) => {
-    const { kind, error } = failure
+    const { kind } = failure
     const { lostResponse } = connection.provider
     const spent = kind === 'unread' && lostResponse !== 'yes' && lostResponse !== 'partly'
     if (kind === 'dead' || kind === 'step' || spent)
-      return { dead: true, refused: null, coolDownMs: 0 } as const
+      return { dead: true, refused: null, coolDownMs: 0, blamed: false } as const
     const refusal = kind === 'refused' || kind === 'our_fault'
     const known = refusal ? circuitOf(connection).refuses(credential.id, failure) : NEITHER
     const counted = await refusals(failure, refused, { now: clock.now(), ...known }, (ms) =>
@@ -216,13 +220,9 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     const coolDownMs = doubtful
       ? Math.max(DOUBTFUL_MS, failure.retryAfterMs ?? 0)
       : coolDown(failure, lostResponse, unknownBefore, jittered)
-    if (known.blamed)
-      log.error(
-        { connection: connection.name, error },
-        'the provider refuses this client: check client_id, client_secret and client_auth',
-      )
     return {
       dead: false,
+      blamed: known.blamed,
       refused: counted && { ...counted, doubtful },
       doubtful,
       coolDownMs,
@@ -240,10 +240,15 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     const { id, generation } = credential
     const { kind, error, description } = failure
     const said = await judged(failure, connection, leased, asked)
-    log.warn(
-      { credential: id, connection: connection.name, kind, error, description },
-      'refresh failed',
-    )
+    deps.onFailure?.(connection.provider.id, kind)
+    const about = { credential: id, connection: connection.name, kind, error, description }
+    if (said.blamed)
+      log.error(
+        about,
+        'the provider refuses this client: check client_id, client_secret and client_auth',
+      )
+    // Why nothing was asked has been told.
+    else if (error !== NOT_ASKED) log.warn(about, 'refresh failed')
     const outcome = said.dead
       ? 'dead'
       : unknown
@@ -274,7 +279,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     const { doubtful, coolDownMs } = said
     resting.set(id, { generation, until: clock.now() + coolDownMs, error, doubtful })
     if (doubtful) throw reauthorize(DOUBTFUL)
-    throw unavailable(error, coolDownMs, failure)
+    throw unavailable(error, coolDownMs)
   }
 
   /** A refresh token is spent by the client that it was given to, and by no other: that may end the grant for good. */

@@ -257,6 +257,8 @@ export type Spool = {
   readonly conflict: (credential: string) => Promise<Unstored | null>
   /** What earlier processes left. A file that does not open is told, and stays. */
   readonly left: () => Promise<readonly Unstored[]>
+  /** How many files there are, as far as this process wrote or found them. */
+  readonly size: () => number
 }
 
 type Head = {
@@ -291,6 +293,8 @@ export const createSpool = (deps: {
   const { folder, sealer, log } = deps
   const fileOf = (credential: string, kind?: 'conflict'): string =>
     join(folder, `${credential}${kind === undefined ? '' : `.${kind}`}.json`)
+  /** Paths. Counted here: whoever asks for metrics must not wait for a disk. */
+  const files = new Set<string>()
   const read = async (path: string): Promise<Unstored> => {
     const { head, sealed } = JSON.parse(await readFile(path, 'utf8')) as {
       readonly head: Head
@@ -332,6 +336,7 @@ export const createSpool = (deps: {
         await beside.close()
       }
       await rename(`${path}.new`, path)
+      files.add(path)
       const whole = await open(folder, 'r')
       try {
         await whole.sync()
@@ -339,7 +344,12 @@ export const createSpool = (deps: {
         await whole.close()
       }
     },
-    drop: (credential, kind) => rm(fileOf(credential, kind), { force: true }),
+    drop: async (credential, kind) => {
+      const path = fileOf(credential, kind)
+      await rm(path, { force: true })
+      files.delete(path)
+    },
+    size: () => files.size,
     conflict: (credential) =>
       read(fileOf(credential, 'conflict')).catch((error: NodeJS.ErrnoException) => {
         if (error.code === 'ENOENT') return null
@@ -347,7 +357,8 @@ export const createSpool = (deps: {
       }),
     left: async () => {
       const found: Unstored[] = []
-      for (const name of await spooled(folder))
+      for (const name of await spooled(folder)) {
+        files.add(join(folder, name))
         try {
           found.push(await read(join(folder, name)))
         } catch (error) {
@@ -359,6 +370,7 @@ export const createSpool = (deps: {
             'a refreshed token in the spool does not open: bring back the key that it names; it stays where it is',
           )
         }
+      }
       return found
     },
   }

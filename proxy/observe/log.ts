@@ -3,6 +3,7 @@
 import { write, writeSync } from 'node:fs'
 import pino from 'pino'
 import type { Log } from '../model.ts'
+import { sumRepeats } from './repeats.ts'
 
 export type LogOptions = {
   readonly level: string
@@ -93,10 +94,14 @@ const fieldsOf = (fields: object): Record<string, unknown> =>
     ? { err: errorFields(fields) }
     : Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, plain(value, 0)]))
 
-/** Asynchronous, since a reader that stops reading must not stop the loop; what is left is written at exit. */
-const destinationOf = (fd: 1 | 2) => {
+/**
+ * Asynchronous, since a reader that stops reading must not stop the loop; what is left is written at exit.
+ * @param last called at exit, for what is still to be said
+ */
+const destinationOf = (fd: 1 | 2, last: () => void) => {
   let waiting = ''
   let writing = false
+  let ending = false
   // There is nowhere to say that the log cannot be written; evidence has its own way and its own check.
   const send = (bytes: Buffer) => {
     write(fd, bytes, (error, written) => {
@@ -117,6 +122,8 @@ const destinationOf = (fd: 1 | 2) => {
     send(bytes)
   }
   process.once('exit', () => {
+    ending = true
+    last()
     // The thread that writes right now needs a moment; a second try would print its lines twice.
     if (writing) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, AGAIN_MS)
     try {
@@ -128,17 +135,19 @@ const destinationOf = (fd: 1 | 2) => {
   return {
     write: (line: string) => {
       if (waiting.length < MOST_WAITING) waiting += line
-      next()
+      if (!ending) next()
     },
   }
 }
 
-/** A log whose `setLevel` takes effect at once. */
+/** A log whose `setLevel` takes effect at once. Equal warnings and errors are summed; `flush` tells what is counted yet. */
 export const createLog = (
   options: LogOptions,
-): Log & { readonly setLevel: (level: string) => void } => {
+): Log & { readonly setLevel: (level: string) => void; readonly flush: () => void } => {
   const { destination, level, name, version } = options
-  const out = typeof destination === 'number' ? destinationOf(destination) : destination
+  const summed = sumRepeats(({ level, fields, msg }) => logger[level](fields, msg))
+  const out =
+    typeof destination === 'number' ? destinationOf(destination, summed.flush) : destination
   const logger = pino(
     {
       level,
@@ -157,8 +166,9 @@ export const createLog = (
   return {
     debug: (fields, msg) => logger.debug(fields, msg),
     info: (fields, msg) => logger.info(fields, msg),
-    warn: (fields, msg) => logger.warn(fields, msg),
-    error: (fields, msg) => logger.error(fields, msg),
+    warn: (fields, msg) => summed.say({ level: 'warn', fields, msg }),
+    error: (fields, msg) => summed.say({ level: 'error', fields, msg }),
+    flush: summed.flush,
     setLevel: (level) => {
       logger.level = level
     },

@@ -161,7 +161,21 @@ export const createTelemetry = (about: { readonly version: string; readonly comm
     'Refreshes of grants that nobody used for long, by what became of them.',
     ['provider', 'outcome'],
   )
-  const families = [server, active, client, decisions, evaluation, credentials, idle]
+  const refreshFailures = counter(
+    'deputy_refresh_failures_total',
+    'Refreshes that brought no token, by provider and kind of failure.',
+    ['provider', 'kind'],
+  )
+  const families = [
+    server,
+    active,
+    client,
+    decisions,
+    evaluation,
+    credentials,
+    idle,
+    refreshFailures,
+  ]
   const evaluated = evaluation.with()
   const watched = new Map<string, { help: string; type: string; read: Read }>()
   /** A value that is read when somebody asks; a list gives one sample per set of labels. */
@@ -236,6 +250,9 @@ export const createTelemetry = (about: { readonly version: string; readonly comm
       credentials.with(provider, outcome).add(),
     idle: (provider: string, outcome: 'refreshed' | 'dead' | 'failed' | 'not_allowed'): void =>
       idle.with(provider, outcome).add(),
+    /** @param kind of the closed set of kinds, never the provider's word */
+    refreshFailed: (provider: string, kind: string): void =>
+      refreshFailures.with(provider, kind).add(),
     /** Shows the journal's own counts and, under `deputy_policy_info`, the policy in force. */
     audit: (journal: {
       readonly lines: () => number

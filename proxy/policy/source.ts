@@ -19,6 +19,8 @@ export type PolicySource = {
   readonly vain: () => readonly string[]
   /** Why the files cannot be looked at; null: they can. */
   readonly unread: () => string | null
+  /** Loads that failed so far. */
+  readonly failures: () => number
   /** Reads everything again now. Rejects when the files are no good; the last good engine stays. */
   readonly reload: () => Promise<void>
   readonly close: () => Promise<void>
@@ -180,6 +182,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
   let loaded = ''
   let closed = false
   let running: Promise<void> = Promise.resolve()
+  let failures = 0
   const retired = new Map<PolicyEngine, NodeJS.Timeout>()
 
   const retire = (old: PolicyEngine): void => {
@@ -215,6 +218,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
       for (const row of vain) log.warn({ row }, 'a row of the policy tables never matches a call')
       onChange(next)
     } catch (error) {
+      failures += 1
       const said = toldOf(error)
       if (said !== problem)
         log.error(
@@ -255,6 +259,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
     problem: () => problem,
     vain: () => vain,
     unread: () => unread,
+    failures: () => failures,
     reload: () => inTurn(load),
     close: async () => {
       closed = true

@@ -315,9 +315,20 @@ describe.each(await kinds())('idle grants in the $name store', ({ place, skip })
     await due()
     const url = server.url
     await server.close()
-    await idleOf().pass()
-    await idleOf().pass()
+    const warned: string[] = []
+    const warn = (_fields: object, msg: string): void => void warned.push(msg)
+    const log = { ...QUIET, warn, error: warn }
+    const refresher = createRefresher({
+      vault,
+      client: createOAuthClient({ fetch, clock }),
+      clock,
+      log,
+    })
+    await idleOf({ refresher, log }).pass()
+    await idleOf({ refresher, log }).pass()
     expect(outcomes).toEqual(['failed'])
+    // Told where it failed, and not again by who wanted it.
+    expect(warned).toEqual(['refresh failed'])
     expect(url).toContain('/token')
     server = await tokenServer('punish')
     reach()

@@ -376,15 +376,17 @@ describe('a lost token', () => {
   test('is kept sealed in the spool when the store fails, and stored by the next process, which asks for nothing', async () => {
     ahead = 2 * HOUR
     const folder = join(mkdtempSync(join(tmpdir(), 'spool-')), 'vault-spool')
-    const spool = () => createSpool({ folder, sealer, log })
+    const before = createSpool({ folder, sealer, log })
+    const after = createSpool({ folder, sealer, log })
     beforeRotate = () => {
       throw new Error('disk full')
     }
     // Waits for ever between its tries: as good as killed.
-    const dead = build({ spool: spool(), sleep: () => new Promise(() => {}) })
+    const dead = build({ spool: before, sleep: () => new Promise(() => {}) })
     const served = await dead.fresh(id, connection)
     const [file = ''] = await spooled(folder)
     expect(file).toBe(`${id}.json`)
+    expect(before.size()).toBe(1)
     const text = readFileSync(join(folder, file), 'utf8')
     expect(statSync(join(folder, file)).mode & 0o777).toBe(0o600)
     for (const token of [served.credential.access, served.credential.refresh])
@@ -393,8 +395,9 @@ describe('a lost token', () => {
     writeFileSync(join(folder, 'other.json'), text.replace('"alice"', '"bobby"'))
 
     beforeRotate = () => {}
-    const next = build({ spool: spool() })
+    const next = build({ spool: after })
     await next.resume(new Map([['acme', connection]]))
+    expect(after.size()).toBe(2)
     expect(await next.fresh(id, connection)).toMatchObject({
       refreshed: false,
       credential: { generation: 2 },
@@ -405,6 +408,7 @@ describe('a lost token', () => {
     )
     expect(tokenRequests()).toHaveLength(1)
     expect(await spooled(folder)).toEqual(['other.json'])
+    expect(after.size()).toBe(1)
     expect(logged.join()).toContain('bring back the key that it names')
     ahead = 4 * HOUR
     expect(await works((await next.fresh(id, connection)).credential.access)).toBe(true)
@@ -682,6 +686,9 @@ describe('a failing provider', () => {
     for (const one of [b, d, e]) await failure(refresher.fresh(one, connection))
     expect(asked.times).toBe(6)
     expect(logged.join()).toContain('the provider refuses this client')
+    // Each failure is one line, that one too.
+    expect(logged.filter((line) => line.includes('invalid_client'))).toHaveLength(5)
+    expect(logged.filter((line) => line.startsWith('refresh failed'))).toHaveLength(4)
     // One probes; the next is told to wait, and asks nobody.
     await failure(refresher.fresh(id, connection))
     expect(asked.times).toBe(7)
@@ -761,6 +768,20 @@ describe('a failing provider', () => {
       ahead += 600_000
     }
     expect(await statusOf()).toBe('active')
+  })
+
+  test('that could not be asked at all is told once', async () => {
+    const refresh = () => Promise.reject(new Error('no such key'))
+    // Pauses end at once; the callers' patience does not.
+    const sleep = (_ms: number, signal?: AbortSignal): Promise<void> =>
+      signal === undefined ? Promise.resolve() : new Promise(() => {})
+    const asking = build({ client: { ...client, refresh }, sleep })
+    ahead += 2 * HOUR
+    expect(code(await failure(asking.fresh(id, connection)))).toBe('credential_unavailable')
+    expect(logged.filter((line) => line.startsWith('refresh could not be asked for'))).not.toEqual(
+      [],
+    )
+    expect(logged.filter((line) => line.startsWith('refresh failed'))).toEqual([])
   })
 
   test('whose whole answer cannot be read never gets the refresh token again', async () => {

@@ -64,6 +64,31 @@ describe('a line', () => {
     expect(visible('é 日本 a\tb\u202ec\u{e0001}')).toBe('é 日本 a\\u0009b\\u202ec\\udb40\\udc01')
   })
 
+  test('equal warnings and errors are one line until the minute or the end; other levels are not counted', () => {
+    const out: string[] = []
+    const log = createLog({
+      level: 'info',
+      destination: { write: (line) => void out.push(line) },
+      name: 'd',
+      version: '1',
+    })
+    for (let n = 0; n < 5; n += 1) {
+      log.error({ n, err: new Error('away') }, 'cannot be reached')
+      log.warn({ n, token: TOKEN }, 'refused')
+      log.info({ n }, 'read again')
+    }
+    log.flush()
+    const lines = out.map((line) => JSON.parse(line) as { level: string; repeated?: number })
+    expect(lines.filter(({ level }) => level === 'info')).toHaveLength(5)
+    expect(lines.filter(({ level }) => level !== 'info')).toMatchObject([
+      { level: 'error', n: 0, err: { message: 'away' } },
+      { level: 'warn', n: 0 },
+      { level: 'error', n: 4, err: { message: 'away' }, repeated: 4 },
+      { level: 'warn', n: 4, repeated: 4 },
+    ])
+    expect(out.join()).not.toContain(TOKEN)
+  })
+
   test('the level can change while running', () => {
     const out: string[] = []
     const log = createLog({
@@ -190,12 +215,15 @@ test('what was logged before process.exit is on stderr, and a closed stderr ends
       `import { createLog } from ${JSON.stringify(source)}
 const log = createLog({ level: 'info', destination: 2, name: 'deputy', version: '1' })
 for (let i = 0; i < 500; i++) log.info({ i }, 'line')
+for (let i = 0; i < 500; i++) log.error({ i }, 'broken')
 if (process.argv[2] === 'wait') await new Promise((resolve) => setTimeout(resolve, 200))
 process.exit(7)`,
     )
     const { stderr, status } = spawnSync(process.execPath, [file], { encoding: 'utf8' })
     expect(status).toBe(7)
-    expect(stderr.trim().split('\n')).toHaveLength(500)
+    const lines = stderr.trim().split('\n')
+    expect(lines).toHaveLength(502)
+    expect(JSON.parse(lines.at(-1) ?? '')).toMatchObject({ msg: 'broken', i: 499, repeated: 499 })
     for (const to of ['2>/dev/full', '2>&-']) {
       const closed = spawnSync('bash', ['-c', `exec "$0" "$1" wait ${to}`, process.execPath, file])
       expect(closed.status, to).toBe(7)

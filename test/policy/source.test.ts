@@ -95,6 +95,7 @@ describe('a bundle file', () => {
     expect(errors).toHaveLength(1)
     expect(revision()).toBe('odd')
     expect(source?.problem()).toMatch(/self-test/)
+    expect(source?.failures()).toBe(1)
     put(shipped)
     await expect.poll(revision, patient).not.toBe('odd')
     expect(source?.problem()).toBeNull()

@@ -29,6 +29,8 @@ export type Held = {
   readonly agedMs?: number
   /** Where each person has a host of their own. */
   readonly host?: string
+  /** The client that it was given to; absent: not known. */
+  readonly clientId?: string
 }
 export type Setup = {
   /** Where every host of the providers is reached. */
@@ -168,6 +170,7 @@ export const seed = async (dir: string, held: readonly Held[]): Promise<void> =>
         scopes: one.scopes ?? ['notes'],
         expiresIn: one.expiresIn === undefined ? 3600 : one.expiresIn,
         ...(one.host === undefined ? {} : { host: one.host }),
+        ...(one.clientId === undefined ? {} : { clientId: one.clientId }),
       },
       scopes: one.scopes ?? ['notes'],
     })
@@ -272,7 +275,11 @@ export type Child = Deputy & {
 }
 
 /** Starts `bin/deputy.js serve` as a child process. */
-export const startChild = async (setup: Setup, dir?: string): Promise<Child> => {
+export const startChild = async (
+  setup: Setup,
+  dir?: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Child> => {
   const folder = dir ?? (await prepareFolder(setup))
   const command = fileURLToPath(new URL('../../bin/deputy.js', import.meta.url))
   const child = spawn(
@@ -280,7 +287,7 @@ export const startChild = async (setup: Setup, dir?: string): Promise<Child> => 
     [command, 'serve', '--config', join(folder, 'deputy.yaml')],
     {
       cwd: folder,
-      env: { PATH: process.env['PATH'] ?? '' },
+      env: { PATH: process.env['PATH'] ?? '', ...env },
     },
   )
   const out: Buffer[] = []

@@ -8,7 +8,6 @@ const ALICE = { tenant: 'default', realm: 'local', id: 'alice' }
 const doubtful = (retryAt: number | null): Holding => ({
   kind: 'held',
   credential: 'c1',
-  connection: 'acme',
   account: 'alice',
   generation: 4,
   status: retryAt === null ? 'active' : 'needs_reauth',

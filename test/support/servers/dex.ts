@@ -13,8 +13,11 @@ const HASHES: Readonly<Record<string, string>> = {
 }
 
 /** Its subject is a protocol buffer: the user's id, then the connector's. */
-const userIn = (sub: unknown): string | null =>
-  /^\n.([a-z]+)\x12/s.exec(Buffer.from(String(sub), 'base64url').toString())?.[1] ?? null
+const userIn = (sub: unknown): string | null => {
+  const bytes = Buffer.from(String(sub), 'base64url')
+  const name = bytes.subarray(2, 2 + (bytes[1] ?? 0)).toString()
+  return name === '' ? null : name
+}
 
 /** One life for the access tokens of all clients; a spent refresh token is refused in words of its own. */
 export const dex: Kind = {

@@ -16,7 +16,15 @@ import { createExchange, type Call, type Dedicated, type Seen, type Snapshot } f
 import { Problem, toProblem, type ProblemCode } from './problem.ts'
 import { opened, type Act } from './way/classify.ts'
 import { asking, challengeOf, declinedBy, lapsed, type Credentials } from './way/credential.ts'
-import { CONSENT, decideEach, together, toldReasons, usable, type Decide } from './way/decide.ts'
+import {
+  beyondRun,
+  CONSENT,
+  decideEach,
+  together,
+  toldReasons,
+  usable,
+  type Decide,
+} from './way/decide.ts'
 import { freshest, type Facts } from './way/entitlements.ts'
 import type { Evidence } from './way/evidence.ts'
 import type { Forward, Job } from './way/forward.ts'
@@ -283,6 +291,17 @@ export const createPep = (deps: PepDeps) => {
     }
   }
 
+  /** Begins a consent; for a run never one for more than its operations need. */
+  const begin: PepDeps['link'] = (who, connection, scopes, ...more) => {
+    const beyond = beyondRun(who.reach, connection, scopes)
+    if (beyond.length === 0) return deps.link(who, connection, scopes, ...more)
+    throw new Problem(
+      'policy_denied',
+      `The run was not minted for operations that need ${beyond.join(', ')}.`,
+      { extra: { reasons: ['run_scope'] } },
+    )
+  }
+
   /** Parks a call that only its person can help. true: they did, so everything is asked and decided anew. */
   const answered = async (
     call: Call,
@@ -297,7 +316,7 @@ export const createPep = (deps: PepDeps) => {
     const left = deps.hold.budget(req, who.expiresAt) - (clock.mono() - call.began)
     if (left <= 0) return false
     const again = lapsed(holding)
-    const { authorizationId } = await deps.link(who, route.connection, requiredScopes, again)
+    const { authorizationId } = await begin(who, route.connection, requiredScopes, again)
     return deps.hold.wait(res, body, { agent: who.agent, ms: left }, (ms, signal) =>
       deps.ended(who, authorizationId, ms, signal),
     )
@@ -353,7 +372,7 @@ export const createPep = (deps: PepDeps) => {
     const held = usable(holding, connection.provider)
     const missing = scopes.filter((scope) => !held.includes(scope))
     const again = lapsed(holding) || challenge !== null
-    const link = await deps.link(who, connection, scopes, again, challenge)
+    const link = await begin(who, connection, scopes, again, challenge)
     if (link.declined) return declinedBy(link, connection, lapsed(holding))
     const { code, detail, extra } = asking(holding, connection.provider.name, missing, {
       url: link.url,

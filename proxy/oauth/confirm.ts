@@ -16,6 +16,7 @@ type Held = {
   readonly account: Earned['account'] | null
   readonly scopes: readonly string[] | null
   readonly host: string | null
+  readonly clientId?: string
   /** ms since the epoch; null: no end known. */
   readonly expiresAt: number | null
 }
@@ -112,11 +113,12 @@ export const createKeeper = (parts: FlowParts) => {
    */
   const hold = async (flow: Flow, earned: Earned | null): Promise<string | null> => {
     const flowId = parts.randomBytes(32).toString('base64url')
-    const expiresIn = earned?.tokens.expiresIn ?? null
+    const { expiresIn = null, clientId } = earned?.tokens ?? {}
     const what: Held = {
       account: earned?.account ?? null,
       scopes: earned?.tokens.scopes ?? null,
       host: earned?.tokens.host ?? null,
+      ...(clientId === undefined ? {} : { clientId }),
       expiresAt: expiresIn === null ? null : clock.now() + expiresIn * 1_000,
     }
     const held = JSON.stringify(what)
@@ -139,7 +141,7 @@ export const createKeeper = (parts: FlowParts) => {
 
   const heldBy = async (row: FlowRow): Promise<Earned | null> => {
     if (row.held == null || row.sealedLeg === null) return null
-    const { account, scopes, host, expiresAt } = JSON.parse(row.held) as Held
+    const { account, scopes, host, expiresAt, clientId } = JSON.parse(row.held) as Held
     const bound = { purpose: 'flow-held', flow: row.hash, held: row.held }
     const tokens = await sealer.open(row.sealedLeg, bound)
     const access = tokens.get('access')
@@ -149,7 +151,14 @@ export const createKeeper = (parts: FlowParts) => {
       expiresAt === null ? null : Math.max(1, Math.floor((expiresAt - clock.now()) / 1_000))
     return {
       account,
-      tokens: { access, refresh: tokens.get('refresh') ?? null, scopes, expiresIn: left, host },
+      tokens: {
+        access,
+        refresh: tokens.get('refresh') ?? null,
+        scopes,
+        expiresIn: left,
+        host,
+        ...(clientId === undefined ? {} : { clientId }),
+      },
     }
   }
 

@@ -270,6 +270,7 @@ type Head = {
   readonly scopes: readonly string[] | null
   readonly expiresIn: number | null
   readonly storedAt: number
+  readonly clientId?: string
 }
 const NAME = /^[\w-]{1,64}\.json$/
 /** Everything beside the tokens is authenticated with them. */
@@ -304,17 +305,23 @@ export const createSpool = (deps: {
     const access = secrets.get('access')
     if (access === undefined) throw new Error('it holds no access token')
     const { credential: id, person, connection, generation, storedAt, lease } = head
-    const { scopes, expiresIn } = head
+    const { scopes, expiresIn, clientId } = head
     return {
       lease,
-      tokens: { access, refresh: secrets.get('refresh') ?? null, scopes, expiresIn },
+      tokens: {
+        access,
+        refresh: secrets.get('refresh') ?? null,
+        scopes,
+        expiresIn,
+        ...(clientId === undefined ? {} : { clientId }),
+      },
       credential: { id, person, connection, generation, storedAt },
     }
   }
   return {
     keep: async ({ lease, tokens, credential }, kind) => {
       const { id, person, connection, generation, storedAt } = credential
-      const { access, refresh, scopes, expiresIn } = tokens
+      const { access, refresh, scopes, expiresIn, clientId } = tokens
       const head = {
         credential: id,
         person,
@@ -324,6 +331,7 @@ export const createSpool = (deps: {
         scopes,
         expiresIn,
         storedAt,
+        ...(clientId === undefined ? {} : { clientId }),
       }
       const sealed = await sealer.seal({ access, refresh }, boundTo(head))
       await mkdir(folder, { recursive: true, mode: 0o700 })

@@ -1,6 +1,7 @@
 // Input → WASM → checked decision. Fragments that repeat are prepared once; decisions are never cached.
 import type {
   Clock,
+  Connection,
   Decision,
   Entitlements,
   Holding,
@@ -17,7 +18,7 @@ import type {
 } from '../model.ts'
 import type { Act } from './classify.ts'
 import type { Facts } from './entitlements.ts'
-import { lacking, widened } from '../wire/scopes.ts'
+import { askable, lacking, widened } from '../wire/scopes.ts'
 import { quoted, quotedList } from '../wire/json.ts'
 import type { Body } from './inspect.ts'
 
@@ -76,20 +77,34 @@ export const chooseScopes = (
 export const toldReasons = (reasons: readonly Reason[]): string =>
   reasons.map(({ code, msg }) => (msg === '' ? code : `${msg} (${code})`)).join('; ')
 
+const names = (named: string, id: string): boolean =>
+  named.endsWith('.*') ? id.startsWith(named.slice(0, -1)) : named === id
+/** Those of `wanted` that no operation of a run needs: it asks its person for nothing else. */
+export const beyondRun = (
+  reach: RunReach | undefined,
+  { provider, scopes: listed }: Pick<Connection, 'provider' | 'scopes'>,
+  wanted: readonly string[],
+): readonly string[] => {
+  const operations = reach?.operations ?? null
+  if (operations === null) return NO_SCOPES
+  const needed = provider.operations
+    .filter(({ id }) => operations.some((named) => names(named, id)))
+    .flatMap((one) => chooseScopes(one, NO_SCOPES, widened(provider, listed)))
+  return lacking(provider, askable(provider, listed, needed), wanted)
+}
 /** A run touches only what it was minted for, whatever policy says. */
-const reaches = ({ connections, operations }: RunReach, { route, act }: Question): boolean =>
-  connections.includes(route.connection.name) &&
-  (operations === null ||
-    act.kind === 'deputy' ||
-    operations.some((named) =>
-      named.endsWith('.*')
-        ? act.operation.id.startsWith(named.slice(0, -1))
-        : named === act.operation.id,
-    ))
+const reaches = (reach: RunReach, { route: { connection }, act }: Question): boolean =>
+  reach.connections.includes(connection.name) &&
+  (reach.operations === null ||
+    (act.kind === 'deputy'
+      ? beyondRun(reach, connection, act.operation.scopes.flat()).length === 0
+      : reach.operations.some((named) => names(named, act.operation.id))))
 const OUT_OF_REACH: PolicyDecision = {
   version: 1,
   allow: false,
-  reasons: [{ code: 'run_scope', msg: 'the run was not minted for this connection and operation' }],
+  reasons: [
+    { code: 'run_scope', msg: 'the run was not minted for this connection, operation or scope' },
+  ],
   required_scopes: [],
   obligations: {},
   max_entitlement_age_s: 0,

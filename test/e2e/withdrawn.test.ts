@@ -1,8 +1,16 @@
 // Tokens that no refresh can replace, and scopes by other names: what the provider says of them reaches the person.
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { providersAt, startDeputy, TABLES, type Deputy, type Fields } from '../support/deputy.ts'
+import {
+  AGENT,
+  providersAt,
+  startDeputy,
+  TABLES,
+  type Deputy,
+  type Fields,
+} from '../support/deputy.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
+const BEARER = 'canary-operator-bearer-00000000000000'
 let upstream: Upstream
 let deputy: Deputy
 /** Answers of the API; userinfo says whom `good` tokens belong to, and is counted. */
@@ -10,7 +18,11 @@ let api: { status: number; headers?: Record<string, string>; body: string }
 let alive = true
 let asked = 0
 
-const start = async (refresh: string | null, scopes: readonly string[]): Promise<void> => {
+const start = async (
+  refresh: string | null,
+  scopes: readonly string[],
+  listed: readonly string[] = ['notes', 'public_repo', 'read', 'admin'],
+): Promise<void> => {
   const [acme = {}, ...others] = providersAt(upstream.origin)
   const definition: Fields = {
     ...acme,
@@ -33,14 +45,19 @@ const start = async (refresh: string | null, scopes: readonly string[]): Promise
   deputy = await startDeputy({
     upstream: upstream.origin,
     tables: TABLES,
+    people: [
+      { id: 'alice', groups: ['staff'], roles: ['operator-run'] },
+      { id: 'bob', groups: ['staff'] },
+    ],
     config: {
       providers: [definition, ...others],
+      operators: [{ name: 'ops', bearer: BEARER, may: ['runs'] }],
       connections: {
         acme: {
           provider: 'acme',
           client_id: 'deputy',
           client_secret: 'client-secret-of-acme-0123456789',
-          scopes: ['notes', 'public_repo', 'read', 'admin'],
+          scopes: listed,
         },
       },
     },
@@ -160,4 +177,41 @@ test('a 403 that names a scope which the connection may ask for becomes its cons
 test('a scope that the granted one contains, or that has another name, is not asked for', async () => {
   await start(null, ['repo', 'https://acme.test/read'])
   for (const path of ['/public', '/read']) expect((await call(path)).status).toBe(200)
+})
+
+test('where only the wider scope may be asked for, the consent asks for that one', async () => {
+  await start(null, ['notes'], ['notes', 'repo'])
+  const { status, code, told } = await call('/public')
+  expect([status, code, told['scopes']]).toEqual([403, 'consent_required', ['repo']])
+})
+
+test('a 403 that wants more than the operations of a run need begins no consent for it', async () => {
+  await start(null, ['notes'])
+  const minted = await fetch(`${deputy.connect}/v1/admin/runs`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${BEARER}`, 'content-type': 'application/json' },
+    body: JSON.stringify({
+      user_id: 'alice',
+      agent: AGENT,
+      connections: ['acme'],
+      operations: ['acme.get', 'acme.public'],
+      expires_in: 60,
+    }),
+  })
+  const { token, detail } = (await minted.json()) as Fields
+  expect([minted.status, detail]).toEqual([201, undefined])
+  api = {
+    status: 403,
+    headers: { 'www-authenticate': 'Bearer error="insufficient_scope", scope="admin"' },
+    body: '{}',
+  }
+  const { status, code, told } = await call('/notes/1', String(token))
+  expect([status, code, told['reasons'], told['url']]).toEqual([
+    403,
+    'policy_denied',
+    ['run_scope'],
+    undefined,
+  ])
+  // What one of its operations needs may be asked for.
+  expect(await call('/public', String(token))).toMatchObject({ code: 'consent_required' })
 })

@@ -143,3 +143,11 @@ test('what is held opens for its own flow only, and what is beside the tokens ca
   Object.assign(house.store.flows, { byConfirm })
   expect(await house.vault.list({})).toEqual([])
 })
+
+test('what waits keeps whose client it belongs to', async () => {
+  const { flowId } = await awaiting()
+  expect(await house.flows.confirm(flowId, ALICE)).toMatchObject({ kind: 'confirmed' })
+  expect(await house.vault.clients()).toEqual([
+    { connection: 'acme', clientId: 'deputy', grants: 1 },
+  ])
+})

@@ -160,6 +160,34 @@ describe('reach', () => {
     })
     expect(held).toMatchObject({ status: 'completed' })
   })
+  test('a run of some operations asks its person only for what those need', async () => {
+    const { token } = await mint({ operations: ['acme.me.read'] })
+    const events = (name: string) => house.deputy.evidence().filter(({ event }) => event === name)
+    const begun = events('consent.started').length
+    const client = house.client(house.deputy.agent, token)
+    const ask = (scopes: string[]) => client.auth.start('alice', 'acme', { scopes })
+    for (const scopes of [['notes'], ['openid', 'mail']])
+      await expect(ask(scopes)).rejects.toMatchObject({
+        status: 403,
+        error: { reasons: ['run_scope'] },
+      })
+    expect(events('consent.decided').at(-1)).toMatchObject({
+      decision: { effect: 'deny', reasons: ['run_scope'] },
+    })
+    expect(await ask(['openid'])).toMatchObject({ status: 'completed' })
+    const tools = (tool_name: string) => client.tools.authorize({ tool_name, user_id: 'alice' })
+    await expect(tools('acme@acme.me.write')).rejects.toMatchObject({
+      status: 403,
+      error: { reasons: ['run_scope'] },
+    })
+    expect(await tools('acme@acme.me.read')).toMatchObject({ status: 'completed' })
+    expect(events('consent.started')).toHaveLength(begun)
+    // Without a list of operations the run may ask for what its connection may.
+    const all = house.client(house.deputy.agent, (await mint()).token)
+    expect(await all.auth.start('alice', 'acme', { scopes: ['notes'] })).toMatchObject({
+      status: 'pending',
+    })
+  })
 })
 
 describe('minting', () => {

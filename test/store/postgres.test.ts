@@ -293,7 +293,8 @@ describe.skipIf(absent)(
       await store.credentials.put(row, grant)
       const heard: string[] = []
       store.subscribe('revoked', (key) => void heard.push(key))
-      relay.trap('COMMIT\0') // not READ COMMITTED
+      // Its end: the name of the isolation at its beginning has the word too.
+      relay.trap('COMMIT\0')
       await expect(store.credentials.remove('c1')).rejects.toThrow()
       await within(1_000, () => expect(heard).toHaveLength(1))
       expect(await store.credentials.byId('c1')).toBeNull()

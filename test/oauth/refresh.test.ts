@@ -391,7 +391,9 @@ describe('a lost token', () => {
     expect(statSync(join(folder, file)).mode & 0o777).toBe(0o600)
     for (const token of [served.credential.access, served.credential.refresh])
       expect(text).not.toContain(token?.reveal())
-    expect(await spool().left()).toMatchObject([{ tokens: { clientId: connection.clientId } }])
+    expect(await createSpool({ folder, sealer, log }).left()).toMatchObject([
+      { tokens: { clientId: connection.clientId } },
+    ])
     // Somebody writes another owner into it: it does not open, is told, and stays.
     writeFileSync(join(folder, 'other.json'), text.replace('"alice"', '"bobby"'))
 

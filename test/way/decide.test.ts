@@ -428,11 +428,12 @@ describe('a run', () => {
     connections: readonly string[],
     operations: readonly string[] | null,
     kind: 'rest' | 'deputy' = 'rest',
+    scopes = operation.scopes,
   ): Promise<string> => {
     const { on, asked } = house()
     const decision = await on({
       principal: { ...principal, run: 'r', reach: { connections, operations } },
-      act: { ...question.act, kind } as Question['act'],
+      act: { ...question.act, kind, operation: { ...operation, scopes } } as Question['act'],
     })
     if (decision.effect === 'allow') return 'allow'
     // Policy is not even asked.
@@ -456,7 +457,10 @@ describe('a run', () => {
     expect(await within(connections, operations)).toBe(verdict)
   })
   test('may ask deputy itself about its connection, and about no other', async () => {
-    expect(await within(['work'], ['other'], 'deputy')).toBe('allow')
-    expect(await within(['home'], ['other'], 'deputy')).toBe('run_scope')
+    expect(await within(['work'], ['other'], 'deputy', [[]])).toBe('allow')
+    expect(await within(['home'], ['other'], 'deputy', [[]])).toBe('run_scope')
+    // Nor for a scope that none of its operations needs; a run of all operations may ask for what its person may.
+    expect(await within(['work'], ['other'], 'deputy', [['all']])).toBe('run_scope')
+    expect(await within(['work'], null, 'deputy', [['all']])).toBe('allow')
   })
 })

@@ -123,7 +123,11 @@ describe('what kind of body', () => {
       { headers: json, operation: { opaque: 'application/xml' } },
       'unsupported_media_type',
     ],
-    ['a download’s body is nobody’s', { headers: json, kind: 'asset' }, 'passed as unparsed'],
+    [
+      'a download’s body is read like any other',
+      { headers: json, kind: 'asset' },
+      'passed as parsed',
+    ],
     ['GraphQL comes as JSON', { headers: bytes, kind: 'graphql' }, 'unsupported_media_type'],
     [
       'and in no other JSON',

@@ -69,7 +69,9 @@ test('what was withdrawn meanwhile ends the call', async () => {
   await begin()
   const waiting = call('alice')
   await asked
-  writeFileSync(join(deputy.dir, 'people.yaml'), JSON.stringify({ people: [] }))
+  // She stays, without her groups: who leaves is cut off at once, before anything is decided again.
+  const people = [{ id: 'alice', groups: [] }]
+  writeFileSync(join(deputy.dir, 'people.yaml'), JSON.stringify({ people }))
   await expect.poll(() => codeOf('bob')).toBe('policy_denied')
   await pause(1_001) // the decision was made before the token endpoint was asked
   upstream.seen.length = 0

@@ -86,7 +86,10 @@ const START_MS = 5_000
 const FAULT_MS = 10_000
 
 const serveCommand = async (options: { readonly config?: string }): Promise<number> => {
-  for (const signal of [...IGNORED, 'SIGHUP'] as const) process.on(signal, () => undefined)
+  // V8's profiler wakes itself by SIGPROF.
+  const profiled = process.execArgv.some((flag) => /^--(?:cpu-)?prof/.test(flag))
+  const ignored = IGNORED.filter((signal) => signal !== 'SIGPROF' || !profiled)
+  for (const signal of [...ignored, 'SIGHUP'] as const) process.on(signal, () => undefined)
   const from = await loaded(options.config)
   if (from === null) return EXIT.config
   // Files that hold secrets are for this user alone; a crash must not write memory to disk.
@@ -120,7 +123,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
       log.info({ signal }, 'deputy stops')
       stop(0, ready ? null : START_MS)
     })
-  for (const signal of IGNORED)
+  for (const signal of ignored)
     process.on(signal, () => log.warn({ signal }, 'this signal means nothing to deputy'))
   // Somebody rotated the evidence. A start that fails tells so itself.
   process.on('SIGHUP', (signal) => {

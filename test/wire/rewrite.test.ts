@@ -204,7 +204,7 @@ describe('JSON', () => {
     const json = fc.letrec((tie) => ({
       value: fc.oneof(
         { maxDepth: 4 },
-        fc.constantFrom('U', 'x', '\\"', '{"url":"U"}', '\u2028'),
+        fc.constantFrom('//u', 'x', '\\"', '{"url":"//u"}', '\u2028'),
         fc.double({ noNaN: true, noDefaultInfinity: true }),
         fc.boolean(),
         fc.constant(null),
@@ -217,7 +217,7 @@ describe('JSON', () => {
       .map((parts) => parts.map((part) => `/${part}`).join(''))
     const model = (value: unknown, ways: readonly (readonly string[])[]): unknown => {
       if (typeof value === 'string')
-        return ways.some((w) => w.length === 0) && value === 'U' ? 'V' : value
+        return ways.some((w) => w.length === 0) && value === '//u' ? '//v' : value
       if (typeof value !== 'object' || value === null) return value
       const next = (key: string): string[][] =>
         ways.flatMap(([head, ...rest]) => (head === '*' || head === key ? [rest] : []))
@@ -238,11 +238,11 @@ describe('JSON', () => {
               .slice(1)
               .map((k) => k.replaceAll('~1', '/')),
           )
-          const out = rewriteJson(text, pointers, (s) => (s === 'U' ? 'V' : null))
+          const out = rewriteJson(text, pointers, (s) => (s === '//u' ? '//v' : null))
           // As text: V8 may misread an escaped key when it parses.
           expect(out).toBe(JSON.stringify(model(value, ways), null, indent))
           expect(out.length).toBe(text.length)
-          expect(out.replaceAll('"V"', '"U"')).toBe(text)
+          expect(out.replaceAll('"//v"', '"//u"')).toBe(text)
         },
       ),
       { numRuns: 1000 },

@@ -37,6 +37,12 @@ const ways = (byte: number): readonly string[] => {
   ]
 }
 
+export const unsearchable = (): Problem =>
+  new Problem(
+    'answer_not_redactable',
+    'the answer repeats the beginning of the token too often to be searched for it',
+  )
+
 /** @param text bytes as latin1, not empty */
 export const escapedText = (text: string): EscapedText => {
   const bytes = Buffer.from(text, 'latin1')
@@ -47,9 +53,7 @@ export const escapedText = (text: string): EscapedText => {
   const longest = bytes.length * LONGEST
   let steps = 0
   const step = (): void => {
-    if (steps-- > 0) return
-    const what = 'the answer repeats the beginning of the token too often to be searched for it'
-    throw new Problem('answer_not_redactable', what)
+    if (steps-- <= 0) throw unsearchable()
   }
 
   /** End of the text that begins at `at`; -1: none does; null: the bytes end before it does. */

@@ -1,6 +1,6 @@
 // An echoed token is blotted out of an answer, whatever its chunks; the length never changes, so no framing does either.
 
-import { escapedText, type EscapedText } from './escape.ts'
+import { escapedText, unsearchable, type EscapedText } from './escape.ts'
 
 export type TokenScrubber = {
   /** Bytes that may go on now; what could still begin the token is held back. The chunk itself is never written to. */
@@ -17,6 +17,9 @@ const BLOT = '[redacted]'
 const NONE = Buffer.alloc(0)
 /** Bytes of a spelling that one native search looks for. */
 const HEAD = 16
+/** How often a head may stand where no spelling goes on: more needs a token that repeats itself, and bytes that repeat it. */
+const SPARE_MISSES = 256
+const BYTES_A_MISS = 64
 const ASCII = /^[\x20-\x7e]*$/
 
 const hex = (code: number): string => code.toString(16).padStart(4, '0')
@@ -110,9 +113,13 @@ const createScrubber = (
   let held: Buffer = NONE
   let hits = 0
 
-  /** @param open gets where a head stands and no whole spelling does */
+  /**
+   * @param open gets where a head stands and no whole spelling does
+   * @throws Problem `answer_not_redactable`: the bytes were made to be searched for ever
+   */
   const blot = (bytes: Buffer, open: number[] | null): Buffer => {
     let out: Buffer | null = null
+    let misses = SPARE_MISSES + bytes.length / BYTES_A_MISS
     for (const head of heads) {
       let at = bytes.indexOf(head, 0, 'latin1')
       while (at !== -1) {
@@ -124,7 +131,10 @@ const createScrubber = (
           out ??= Buffer.from(bytes)
           out.write(BLOT.slice(0, found.length).padEnd(found.length, '*'), at, 'latin1')
           hits++
-        } else open?.push(at)
+        } else {
+          if (misses-- < 0) throw unsearchable()
+          open?.push(at)
+        }
         at = bytes.indexOf(head, at + (found?.length ?? 1), 'latin1')
       }
     }

@@ -1,5 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { Problem } from '../../proxy/problem.ts'
 import { createTokenScrubber } from '../../proxy/wire/scrub.ts'
 
 const feed = (
@@ -124,5 +125,22 @@ describe('an echoed token is blotted out', () => {
   test('a token that repeats itself is found at every turn', () => {
     const { out } = feed('abababab', [Buffer.from('xababab'), Buffer.from('ababababy')])
     expect(out).not.toContain('abababab')
+  })
+
+  test('bytes that begin a token everywhere and never go on are given up before they cost others their turn', () => {
+    const code = (token: string, bytes: string): unknown => {
+      try {
+        feed(token, [Buffer.from(bytes)])
+        return null
+      } catch (error) {
+        return error instanceof Problem ? error.code : error
+      }
+    }
+    const token = `${'a'.repeat(2_000)}b`
+    expect(code(token, 'a'.repeat(64_000))).toBe('answer_not_redactable')
+    expect(code(token, `${'a'.repeat(16)}x`.repeat(4_000))).toBe('answer_not_redactable')
+    // A list of keys that begin alike is no such thing.
+    const jwt = `eyJhbGciOiJSUzI1NiIsImtpZCI6IjEyMzQ1Njc4In0.${'Zq3'.repeat(100)}`
+    expect(code(jwt, `"${jwt.slice(0, 200)}",`.repeat(4_000))).toBeNull()
   })
 })

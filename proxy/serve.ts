@@ -521,9 +521,9 @@ export const serve = async (
       used: used.note,
       evidence,
       calls,
-      link: (principal, connection, scopes, reauthorization, challenge = null) =>
+      link: (principal, connection, scopes, { again, challenge }) =>
         flows.ask(principal.person, principal.agent, connection.name, scopes, {
-          reauthorization,
+          reauthorization: again,
           challenge,
         }),
       ended: async (who, authorizationId, ms, signal) =>

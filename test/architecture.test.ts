@@ -64,6 +64,7 @@ const FLOORS: readonly (readonly [RegExp, number])[] = [
   [/^(?:net|policy|directory|oauth|vault|store|observe)\//, 1],
   [/^way\//, 2],
   [/^exchange\.ts$/, 2.5],
+  [/^refusal\.ts$/, 2.75],
   [/^(?:reload|replay|pep)\.ts$/, 3],
   [/^people\//, 3],
   [/^(?:serve\.ts$|commands\/)/, 4],

@@ -71,7 +71,7 @@ export const escapedText = (text: string): EscapedText => {
           if (there.startsWith(way)) {
             const end = match(from, at + way.length, i + 1)
             if (end !== -1) return end
-          } else if (at + there.length === from.length && way.startsWith(there)) open = true
+          } else if (way.startsWith(there)) open = true
         }
       }
       if (here !== byte) return open ? null : -1
@@ -86,13 +86,11 @@ export const escapedText = (text: string): EscapedText => {
         let at = from.indexOf(opener, 0, 'latin1')
         while (at !== -1) {
           const there = from.toString('latin1', at, at + LONGEST).toLowerCase()
-          const cut = at + LONGEST > from.length
-          if (escapes.some((way) => there.startsWith(way) || (cut && way.startsWith(there))))
-            return true
+          if (escapes.some((way) => there.startsWith(way) || way.startsWith(there))) return true
           at = from.indexOf(opener, at + 1, 'latin1')
         }
       }
-      const last = from.toString('latin1', Math.max(0, from.length - LONGEST)).toLowerCase()
+      const last = from.toString('latin1', from.length - LONGEST).toLowerCase()
       const at = Math.max(last.lastIndexOf('\\'), last.lastIndexOf('&'))
       return at !== -1 && escapes.some((way) => way.startsWith(last.slice(at)))
     },

@@ -64,6 +64,48 @@ describe('an echoed token is blotted out', () => {
     expect(scrubber.hits()).toBe(0)
   })
 
+  test('what begins like it and goes on otherwise is not held back', () => {
+    const scrubber = createTokenScrubber(PLAIN)
+    for (const text of [`${PLAIN.slice(0, 16)} no more`, `${PLAIN.slice(0, 20)}! `])
+      expect(scrubber.push(Buffer.from(text)).toString()).toBe(text)
+    // Two beginnings: from the first that may still be it.
+    const cut = `${PLAIN.slice(0, 17)}${PLAIN.slice(0, 18)}`
+    expect(scrubber.push(Buffer.from(cut)).toString()).toBe(PLAIN.slice(0, 17))
+    expect(scrubber.push(Buffer.from(PLAIN.slice(18))).toString()).toMatch(/^\[redacted\]\*+$/)
+  })
+
+  test('a token that is not ASCII is found as UTF-8, in any chunking', () => {
+    const odd = 'tök€n-äöü-0123'
+    const bytes = Buffer.from(`{"a":"${odd}"}`)
+    for (let cut = 0; cut < bytes.length; cut++) {
+      const { out, hits } = feed(odd, cutAt(bytes, [cut]))
+      expect(hits).toBe(1)
+      expect(out).not.toContain('0123')
+    }
+    const said = createTokenScrubber(odd).text(Buffer.from(`x ${odd}`).toString('latin1'))
+    expect(said).toMatch(/^x \[redacted\]/)
+  })
+
+  test('base64 of a short token is searched as far as it says enough', () => {
+    const eight = feed('12345678', [Buffer.from(Buffer.from('12345678').toString('base64'))])
+    expect(eight.hits).toBe(1)
+    const four = Buffer.from(`${Buffer.from('abcd').toString('base64')} and more`)
+    expect(feed('abcd', [four]).out).toBe(four.toString())
+  })
+
+  test('one text: raw, escaped, of exactly its length, and none of it', () => {
+    const { text, hits } = createTokenScrubber(PLAIN)
+    expect(text(PLAIN)).toMatch(/^\[redacted\]\*+$/)
+    expect(text(PLAIN.slice(1))).toBe(PLAIN.slice(1))
+    const escaped = `a%5f${PLAIN.replace('_', '%5f').replace('7', '\\u0037')}`
+    expect(text(escaped)).toMatch(/^a%5f\[redacted\]\*+$/)
+    for (const innocent of ['a%20b & c', '\\u0037 %41', 'Bearer realm="x"'])
+      expect(text(innocent)).toBe(innocent)
+    expect(hits()).toBe(2)
+    const short = createTokenScrubber('abcdefgh')
+    expect(short.text('abcdefgh')).toBe('[redacted]'.slice(0, 8))
+  })
+
   test('an innocent chunk is passed on uncopied, and no chunk is written to', () => {
     const innocent = Buffer.from('nothing here')
     expect(createTokenScrubber(PLAIN).push(innocent)).toBe(innocent)

@@ -161,4 +161,3 @@ export const statusOf = async (attempt: Attempt): Promise<string> => {
 }
 export const count = (attempt: Attempt, endpoint: 'refresh' | 'token'): number =>
   attempt.session.seen.filter((one) => one.endpoint === endpoint).length
-export const asJson = (value: unknown): Json => JSON.parse(JSON.stringify(value)) as Json

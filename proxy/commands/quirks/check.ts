@@ -1,5 +1,5 @@
 // What a quirk is, and the steps that most of them share. A step returns null, or what the definition should say.
-import type { Json, Provider } from '../../model.ts'
+import type { Provider } from '../../model.ts'
 import { pointerTo, type Example } from './example.ts'
 import type { Script, Twist } from './session.ts'
 import type { Attempt, World } from './world.ts'

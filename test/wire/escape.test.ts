@@ -73,7 +73,8 @@ test('text that holds escapes and no token passes byte for byte', () => {
 test('escapes of characters that the text has not are not searched', () => {
   const rule = escapedText('abcdef')
   expect(rule.possible(Buffer.from('a%2Fb and \\u003d and \\n too'))).toBe(false)
-  expect(rule.possible(Buffer.from('\\u0061 it is'))).toBe(true)
+  for (const way of ['\\u0061', '\\u{61}', '\\x61', '%61', '&#97;'])
+    expect(rule.possible(Buffer.from(`${way} it is`))).toBe(true)
   expect(rule.possible(Buffer.from('it ends with \\u0'))).toBe(true)
 })
 

@@ -150,15 +150,14 @@ const interpolate = async (
   env: Env,
   at: (path: string) => string,
   problems: string[],
-): Promise<unknown> => replaced(value, '', env, await filesNamedIn(value, at), problems)
+): Promise<unknown> => replaced(value, '', { env, files: await filesNamedIn(value, at), problems })
 
 const replaced = (
   value: unknown,
   path: string,
-  env: Env,
-  files: Named,
-  problems: string[],
+  from: { readonly env: Env; readonly files: Named; readonly problems: string[] },
 ): unknown => {
+  const { env, files, problems } = from
   if (typeof value === 'string')
     return value.replaceAll(SUBSTITUTION, (whole, inner: string) => {
       const variable = /^env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/s.exec(inner)
@@ -180,14 +179,12 @@ const replaced = (
       return ''
     })
   if (Array.isArray(value))
-    return value.map((item, i) =>
-      replaced(item, `${path}${path === '' ? '' : '.'}${i}`, env, files, problems),
-    )
+    return value.map((item, i) => replaced(item, `${path}${path === '' ? '' : '.'}${i}`, from))
   if (typeof value === 'object' && value !== null)
     return Object.fromEntries(
       Object.entries(value).map(([key, item]) => [
         key,
-        replaced(item, `${path}${path === '' ? '' : '.'}${key}`, env, files, problems),
+        replaced(item, `${path}${path === '' ? '' : '.'}${key}`, from),
       ]),
     )
   return value

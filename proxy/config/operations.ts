@@ -158,16 +158,16 @@ const readFields = (item: unknown, i: number, report: Report): Placed[] => {
 
 /**
  * Reads a catalogue; the rows that hold are returned even when others do not.
- * @param serves is this one of the provider’s hosts?
- * @param inherited the catalogue is that of the base which `extends` names
+ * @param of.serves is this one of the provider’s hosts?
+ * @param of.inherited the catalogue is that of the base which `extends` names
  */
 export const readCatalogue = (
   raw: unknown,
   provider: string,
-  serves: (host: string) => boolean,
-  inherited: boolean,
+  of: { readonly serves: (host: string) => boolean; readonly inherited: boolean },
   report: Report,
 ): OperationRow[] => {
+  const { serves, inherited } = of
   const shapes = new Map<string, string>()
   const access = new Map<string, string>()
   const endpoints = new Map<string, boolean>()

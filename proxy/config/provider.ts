@@ -112,8 +112,7 @@ export const parseProvider = (
   const rows = readCatalogue(
     file === null ? d.operations : (operations ?? []),
     d.id,
-    (host) => hosts.has(host),
-    inherited,
+    { serves: (host) => hosts.has(host), inherited },
     file === null
       ? (at, what) => report(at === '' ? 'operations' : `operations.${at}`, what)
       : reporter(problems, folderOf(where) + file),

@@ -121,7 +121,7 @@ export const readTokenAnswer = (
   const body = parseBody(raw)
   const error = body === null ? null : errorOf(body, raw.status, rules.errors)
   if (raw.status < 200 || raw.status > 299 || error !== null)
-    return failureOf(rules, raw, body, error, now)
+    return failureOf(rules, raw, { body, error }, now)
   const access = first(body, rules.accessToken)
   if (typeof access !== 'string' || access === '')
     return body === null
@@ -160,8 +160,7 @@ export const readIntrospection = (
   { account, answer }: Pick<Provider, 'account' | 'answer'>,
   rules: Introspection,
   raw: RawAnswer,
-  tokens: TokenSet,
-  now: number,
+  { tokens, now }: { readonly tokens: TokenSet; readonly now: number },
 ): { readonly tokens: TokenSet; readonly account: Account | null } => {
   const body = raw.status < 200 || raw.status > 299 ? null : parseBody(raw)
   if (body === null || body['active'] === false) return { tokens, account: null }
@@ -202,8 +201,7 @@ const errorOf = (body: Fields, status: number, known: AnswerRules['errors']): st
 const failureOf = (
   rules: AnswerRules,
   { status, headers }: RawAnswer,
-  body: Fields | null,
-  error: string | null,
+  { body, error }: { readonly body: Fields | null; readonly error: string | null },
   now: number,
 ): TokenFailure => {
   const said = error === null || error === '' ? null : error
@@ -220,7 +218,8 @@ const failureOf = (
   const retryAfterMs = retryAfter(headers.get('retry-after'), now)
   const subtypes = [atPointer(body, '/error_subtype'), atPointer(body, '/suberror')]
   const saying = `${said} ${text}`
-  const kind = kindOf(status, [mapped, said], subtypes, saying, retryAfterMs)
+  const words = [mapped, said]
+  const kind = kindOf(status, retryAfterMs, { words, subtypes, text: saying })
   const claims = claimsRequest(atPointer(body, '/claims'))
   return {
     kind:
@@ -241,10 +240,16 @@ const ELSEWHERE: ReadonlySet<number> = new Set([404, 405, 408, 425])
 /** Decided on the parsed word; a status alone is never a dead grant. A gateway's 502 or 504 says nothing of the provider. */
 const kindOf = (
   status: number,
-  words: readonly (string | undefined | null)[],
-  subtypes: readonly unknown[],
-  text: string,
   retryAfterMs: number | null,
+  {
+    words,
+    subtypes,
+    text,
+  }: {
+    readonly words: readonly (string | undefined | null)[]
+    readonly subtypes: readonly unknown[]
+    readonly text: string
+  },
 ): FailureKind => {
   if (status === 429 || status === 409 || (status === 503 && retryAfterMs !== null)) return 'busy'
   const lower = text.toLowerCase()

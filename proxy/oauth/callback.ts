@@ -59,9 +59,11 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
     row: FlowRow,
     flow: Flow,
     connection: Connection,
-    code: string,
-    answer: Callback,
-    actor: object,
+    {
+      code,
+      answer,
+      actor,
+    }: { readonly code: string; readonly answer: Callback; readonly actor: object },
   ): Promise<Finished> => {
     const leg = JSON.parse(
       await sealer.openText('flow-leg', { flow: row.hash }, row.sealedLeg ?? ''),
@@ -164,7 +166,7 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
       await event('failed', flow, { ...actor, reason, error: word(error) })
       return { kind: 'provider_error', flow: failed }
     }
-    return redeem(row, flow, connection, code, answer, actor)
+    return redeem(row, flow, connection, { code, answer, actor })
   }
 }
 

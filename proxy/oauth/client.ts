@@ -172,11 +172,15 @@ export const createOAuthClient = ({
     connection: Connection,
     rules: RefreshRules,
     fields: Fields,
-    secrets: readonly string[],
-    access?: Secret,
-    nonce: string | null = null,
+    held: {
+      /** What goes with it and must not be repeated. */
+      readonly secrets: readonly string[]
+      readonly access?: Secret | undefined
+      readonly nonce?: string | null | undefined
+    },
   ): Promise<TokenAnswer> => {
     const { provider } = connection
+    const { secrets, access, nonce = null } = held
     const raw = await post(
       connection,
       rules.url ?? need(connection, 'token'),
@@ -218,7 +222,7 @@ export const createOAuthClient = ({
     const raw = await post(connection, rules.url, asked, options)
     return 'kind' in raw
       ? { tokens, account: null }
-      : readIntrospection(connection.provider, rules, raw, tokens, clock.now())
+      : readIntrospection(connection.provider, rules, raw, { tokens, now: clock.now() })
   }
 
   return {
@@ -269,9 +273,7 @@ export const createOAuthClient = ({
           ...(verifier === undefined ? {} : { code_verifier: verifier }),
           ...scopeField(provider, 'token', grant.scopes ?? []),
         },
-        verifier === undefined ? [code] : [code, verifier],
-        undefined,
-        grant.nonce,
+        { secrets: verifier === undefined ? [code] : [code, verifier], nonce: grant.nonce },
       )
       if (answer.kind !== 'tokens')
         throw refused('the provider did not trade the code for a token', answer)
@@ -291,7 +293,10 @@ export const createOAuthClient = ({
       const scope = scopeField(provider, 'refresh', held?.scopes ?? [])
       const fields = { grant_type: 'refresh_token', refresh_token: token, ...scope }
       const rules = rulesOf(provider, 'refresh')
-      const answer = await askToken(connection, rules, fields, [token], held?.access)
+      const answer = await askToken(connection, rules, fields, {
+        secrets: [token],
+        access: held?.access,
+      })
       if (answer.kind !== 'tokens') return answer
       const more = await introspected(connection, answer.tokens, 'refresh')
       return { ...answer, tokens: unquoted(connection, more, [token]).tokens }

@@ -233,8 +233,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     failure: TokenFailure,
     connection: Connection,
     leased: Leased,
-    unknown: boolean,
-    asked: Asked,
+    { unknown, asked }: { readonly unknown: boolean; readonly asked: Asked },
   ): Promise<Fresh> => {
     const { credential, lease } = leased
     const { id, generation } = credential
@@ -333,7 +332,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     }
     return (
       (answer.kind === 'dead' ? await rival(leased, connection) : null) ??
-      failed(answer, connection, leased, unknown, asked)
+      failed(answer, connection, leased, { unknown, asked })
     )
   }
 

@@ -180,11 +180,14 @@ const sequence = (found: Findings) => {
 const anchorIn = (
   at: Place,
   text: string,
-  about: { readonly fields: Foreign; readonly before: Link | null },
-  keys: ReadonlyMap<string, KeyObject> | undefined,
+  about: {
+    readonly fields: Foreign
+    readonly before: Link | null
+    readonly keys: ReadonlyMap<string, KeyObject> | undefined
+  },
   found: Findings,
 ): Verified['lastAnchor'] => {
-  const { fields, before } = about
+  const { fields, before, keys } = about
   const signed = unsignedLine(text)
   const link = { ...(fields['anchor'] as Foreign | undefined), proc: fields['proc'] }
   const no = (what: string) => {
@@ -251,7 +254,7 @@ export const verifyJournal = async (
     if (fields['event'] === 'chain.anchor') {
       anchors++
       const text = bytes.toString()
-      const anchor = anchorIn(at, text, { fields, before }, options.publicKeys, found)
+      const anchor = anchorIn(at, text, { fields, before, keys: options.publicKeys }, found)
       if (anchor !== null) [lastAnchor, anchored] = [anchor, lines]
     }
     const gone = fields['event'] === 'segment.removed' ? fields['segment'] : null

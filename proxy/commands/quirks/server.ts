@@ -148,8 +148,7 @@ export const startScripted = async (client: ClientFacts) => {
   const route = (
     session: Session,
     seen: Seen,
-    query: URLSearchParams,
-    twist: Twist,
+    { query, twist }: { readonly query: URLSearchParams; readonly twist: Twist },
     response: ServerResponse,
   ): void => {
     const { example } = session
@@ -244,7 +243,7 @@ export const startScripted = async (client: ClientFacts) => {
         return failed(session, response, session.example.client[0] ?? 'invalid_client')
       }
     }
-    route(session, seen, url.searchParams, twist, response)
+    route(session, seen, { query: url.searchParams, twist }, response)
   }
 
   const server = createServer((request, response) => {

@@ -66,13 +66,13 @@ export const rewriteLink = (value: string, readdress: Readdress): string =>
 
 type Node = {
   readonly keys: Map<string, Node>
-  /** Of a part such as `*_url`: what a key must end with. */
-  readonly endings: [string, Node][]
+  /** Of a part such as `*_url`, or `*` for any: what a key must end with. */
+  readonly endings: Map<string, Node>
   /** `**`: stands at every depth below. */
   deep: boolean
   leaf: boolean
 }
-const made = (): Node => ({ keys: new Map(), endings: [], deep: false, leaf: false })
+const made = (): Node => ({ keys: new Map(), endings: new Map(), deep: false, leaf: false })
 
 const plant = (pointers: readonly string[]): Node => {
   const root = made()
@@ -80,12 +80,11 @@ const plant = (pointers: readonly string[]): Node => {
     let node = root
     for (const part of pointer.split('/').slice(1)) {
       const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
-      const ending = key.startsWith('*') && key.length > 1 && key !== '**' ? key.slice(1) : null
-      const next: Node =
-        node.keys.get(key) ?? node.endings.find(([end]) => end === ending)?.[1] ?? made()
+      const ends = key.startsWith('*') && key !== '**'
+      const [list, name] = ends ? [node.endings, key.slice(1)] : [node.keys, key]
+      const next = list.get(name) ?? made()
       if (key === '**') next.deep = true
-      if (ending === null) node.keys.set(key, next)
-      else if (!node.endings.some(([, one]) => one === next)) node.endings.push([ending, next])
+      list.set(name, next)
       node = next
     }
     node.leaf = true
@@ -103,7 +102,6 @@ const step = (nodes: readonly Node[], key: string): readonly Node[] => {
   }
   for (const node of nodes) {
     enter(node.keys.get(key))
-    enter(node.keys.get('*'))
     for (const [ending, found] of node.endings) if (key.endsWith(ending)) enter(found)
     if (node.deep) enter(node)
   }
@@ -124,9 +122,10 @@ const stringEnd = (text: string, at: number): number => {
   return BROKEN
 }
 
+const BLANKS: ReadonlySet<string | undefined> = new Set([' ', '\t', '\r', '\n'])
 const blank = (text: string, from: number): number => {
   let at = from
-  while (at < text.length && ' \t\r\n'.includes(text.charAt(at))) at++
+  while (BLANKS.has(text[at])) at++
   return at
 }
 
@@ -142,12 +141,10 @@ const valueEnd = (text: string, from: number): number => {
       if (end === BROKEN || depth === 0) return end
       stop.lastIndex = end
     } else if (mark === '[' || mark === '{') depth++
-    else if (mark !== ',') {
-      if (depth === 0) return hit.index
-      if (--depth === 0) return hit.index + 1
-    } else if (depth === 0) return hit.index
+    else if (depth === 0) return hit.index
+    else if (mark !== ',' && --depth === 0) return hit.index + 1
   }
-  return depth === 0 ? text.length : BROKEN
+  return BROKEN
 }
 
 type Splice = { readonly from: number; readonly to: number; readonly text: string }
@@ -158,6 +155,7 @@ type Walk = {
   readonly splices: Splice[]
 }
 
+/** @throws SyntaxError where a key, or a string that a pointer names, is none */
 const walk = (walking: Walk, from: number, nodes: readonly Node[], depth: number): number => {
   const { text, readdress, splices } = walking
   const at = blank(text, from)
@@ -165,7 +163,7 @@ const walk = (walking: Walk, from: number, nodes: readonly Node[], depth: number
   if (nodes.length === 0) return valueEnd(text, at)
   if (open === '"') {
     const end = stringEnd(text, at)
-    if (end === BROKEN || !nodes.some((node) => node.leaf)) return end
+    if (!nodes.some((node) => node.leaf)) return end
     const next = readdress(String(JSON.parse(text.slice(at, end))))
     if (next !== null) splices.push({ from: at, to: end, text: JSON.stringify(next) })
     return end
@@ -178,16 +176,14 @@ const walk = (walking: Walk, from: number, nodes: readonly Node[], depth: number
   for (let index = 0; ; index++) {
     let key = String(index)
     if (open === '{') {
-      const end = text.charAt(cursor) === '"' ? stringEnd(text, cursor) : BROKEN
-      if (end === BROKEN) return BROKEN
+      const end = stringEnd(text, cursor)
       key = String(JSON.parse(text.slice(cursor, end)))
       cursor = blank(text, end)
       if (text.charAt(cursor) !== ':') return BROKEN
       cursor++
     }
-    cursor = walk(walking, cursor, step(nodes, key), depth + 1)
-    if (cursor === BROKEN) return BROKEN
-    cursor = blank(text, cursor)
+    // At BROKEN stands nothing, and so none of the marks that are looked for.
+    cursor = blank(text, walk(walking, cursor, step(nodes, key), depth + 1))
     if (text.charAt(cursor) === close) return cursor + 1
     if (text.charAt(cursor) !== ',') return BROKEN
     cursor = blank(text, cursor + 1)

@@ -76,14 +76,23 @@ describe('policy sees the same members whatever the type says', () => {
   ])('%s is refused', (_what, type, body) => {
     expect(code(body, type, labels)).toBe('request_invalid')
   })
-  test.each(['0', '-0', '0.0', '0e5', '1.50', '1e2', '100e-2', '0.1', '9007199254740991', '-1.5E+3', '1e300'])(
-    'the number %s survives',
-    (number) => {
-      expect(seen(`{"labels":${number}}`, JSON_TYPE, labels)).toEqual({
-        '/labels': JSON.parse(number) as number,
-      })
-    },
-  )
+  test.each([
+    '0',
+    '-0',
+    '0.0',
+    '0e5',
+    '1.50',
+    '1e2',
+    '100e-2',
+    '0.1',
+    '9007199254740991',
+    '-1.5E+3',
+    '1e300',
+  ])('the number %s survives', (number) => {
+    expect(seen(`{"labels":${number}}`, JSON_TYPE, labels)).toEqual({
+      '/labels': JSON.parse(number) as number,
+    })
+  })
   test('a number under an escaped name is that number, whatever objects were parsed before', () => {
     for (let i = 0; i < 50; i++) JSON.parse('{"title":1,"labels_foo\\\\u":2}')
     const rules = { ...none, inspect: ['/labels_fooen'] }
@@ -124,7 +133,11 @@ describe('policy sees the same members whatever the type says', () => {
 describe('where policy needs no members', () => {
   test.each([
     ['a form', FORM, 'a=1&labels[]=b&labels[]=c'],
-    ['parts, JSON among them', PARTS, `${part('a', '{}').replace('\r\n\r\n', '\r\nContent-Type: application/json\r\n\r\n')}--XX--`],
+    [
+      'parts, JSON among them',
+      PARTS,
+      `${part('a', '{}').replace('\r\n\r\n', '\r\nContent-Type: application/json\r\n\r\n')}--XX--`,
+    ],
     ['text', 'text/plain', 'Hello {name}, [x](y)'],
     ['text of lines', 'text/plain', 'Hello\n{name}'],
     ['text that begins like a comment', null, '/* {'],

@@ -43,7 +43,13 @@ test('in a list ours stand in the first element; where both have a name, it is t
 })
 
 test('what is no text in a shape stays as it is', () => {
-  const shape = { message: '{detail}', ok: false, retries: 0, data: null, list: [1, null, '{code}'] }
+  const shape = {
+    message: '{detail}',
+    ok: false,
+    retries: 0,
+    data: null,
+    list: [1, null, '{code}'],
+  }
   expect(JSON.parse(answer(shape).body)).toMatchObject({
     ok: false,
     retries: 0,

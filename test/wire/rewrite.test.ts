@@ -211,7 +211,12 @@ describe('JSON', () => {
       `{"a":{"url":"${to}","b":{"url":"${u}"}}}`,
     ],
     ['no pointer', `{"url":"${u}"}`, [], `{"url":"${u}"}`],
-    ['a key that ends alike', `{"curl":"${u}","rl":"${u}"}`, ['/url'], `{"curl":"${u}","rl":"${u}"}`],
+    [
+      'a key that ends alike',
+      `{"curl":"${u}","rl":"${u}"}`,
+      ['/url'],
+      `{"curl":"${u}","rl":"${u}"}`,
+    ],
   ])('%s', (_what, text, pointers, expected) => {
     expect(rewriteJson(text, pointers, byPath)).toBe(expected)
   })
@@ -336,7 +341,8 @@ describe('any depth and any ending', () => {
     ])
   })
   test('several depths in one pointer are looked for once', () => {
-    const nested = (url: string): string => `${'{"a":'.repeat(100)}{"url":"${url}"}${'}'.repeat(100)}`
+    const nested = (url: string): string =>
+      `${'{"a":'.repeat(100)}{"url":"${url}"}${'}'.repeat(100)}`
     const read = rewriteJson(nested(at('a')), [`${'/**'.repeat(8)}/url`], byPath)
     expect(read).toBe(nested(`${base}api.github.com/a`))
   })

@@ -10,11 +10,17 @@ export type LiveCall = {
   readonly agent: string
   readonly connection: string
   readonly run?: string | null
-  readonly abort: (reason: Problem) => void
+}
+/** One call in flight, until it is disposed of. */
+export type Flight = Disposable & {
+  /** Aborted with a Problem when the call is ended from outside. */
+  readonly signal: AbortSignal
+  /** What the work brings, or the Problem by which the call was ended while it waited. */
+  readonly uncut: <T>(work: T | Promise<T>) => T | Promise<T>
 }
 export type CallRegistry = {
-  /** Bounded; throws too_many_calls. The returned function ends the entry. */
-  readonly enter: (call: LiveCall) => () => void
+  /** Bounded; throws too_many_calls. */
+  readonly enter: (call: LiveCall) => Flight
   /** Aborts what matches all given members. @returns how many */
   readonly abort: (
     match: {
@@ -32,11 +38,42 @@ export type CallRegistry = {
   readonly drain: (ms: number) => Promise<number>
 }
 
+type Live = LiveCall & { readonly cut: (reason: Problem) => void }
+const takeOff = (
+  call: LiveCall,
+  dispose: () => void,
+): { readonly live: Live; readonly flight: Flight } => {
+  const controller = new AbortController()
+  const { signal } = controller
+  let waiting: ((reason: Problem) => void) | null = null
+  return {
+    live: {
+      ...call,
+      cut: (reason) => {
+        controller.abort(reason)
+        waiting?.(reason)
+      },
+    },
+    flight: {
+      signal,
+      uncut: <T>(work: T | Promise<T>): T | Promise<T> => {
+        signal.throwIfAborted()
+        if (!(work instanceof Promise)) return work
+        return new Promise<T>((resolve, reject) => {
+          waiting = reject
+          work.then(resolve, reject)
+        })
+      },
+      [Symbol.dispose]: dispose,
+    },
+  }
+}
+
 export const createCalls = (limits: {
   readonly calls: number
   readonly perAgent: number
 }): CallRegistry => {
-  const live = createSlots<LiveCall>()
+  const live = createSlots<Live>()
   const perAgent = new Map<string, number>()
   let idle: (() => void) | null = null
   return {
@@ -46,10 +83,8 @@ export const createCalls = (limits: {
         throw new Problem('too_many_calls', 'too many calls are in flight', {
           extra: { retry_after: 1 },
         })
-      const slot = live.add(call)
       let left = false
-      perAgent.set(call.agent, ofAgent + 1)
-      return () => {
+      const started = takeOff(call, () => {
         if (left) return
         left = true
         live.remove(slot)
@@ -57,7 +92,10 @@ export const createCalls = (limits: {
         if (others === 0) perAgent.delete(call.agent)
         else perAgent.set(call.agent, others)
         if (live.size() === 0) idle?.()
-      }
+      })
+      const slot = live.add(started.live)
+      perAgent.set(call.agent, ofAgent + 1)
+      return started.flight
     },
     abort(match, reason) {
       const hit = live
@@ -69,7 +107,7 @@ export const createCalls = (limits: {
             (match.connection === undefined || match.connection === call.connection) &&
             (match.run === undefined || match.run === call.run),
         )
-      for (const call of hit) call.abort(reason)
+      for (const call of hit) call.cut(reason)
       return hit.length
     },
     size: live.size,

@@ -86,7 +86,10 @@ const START_MS = 5_000
 const FAULT_MS = 10_000
 
 const serveCommand = async (options: { readonly config?: string }): Promise<number> => {
-  for (const signal of [...IGNORED, 'SIGHUP'] as const) process.on(signal, () => undefined)
+  // V8's profiler wakes itself by SIGPROF.
+  const profiled = process.execArgv.some((flag) => /^--(?:cpu-)?prof/.test(flag))
+  const ignored = IGNORED.filter((signal) => signal !== 'SIGPROF' || !profiled)
+  for (const signal of [...ignored, 'SIGHUP'] as const) process.on(signal, () => undefined)
   const from = await loaded(options.config)
   if (from === null) return EXIT.config
   // Files that hold secrets are for this user alone; a crash must not write memory to disk.
@@ -120,7 +123,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
       log.info({ signal }, 'deputy stops')
       stop(0, ready ? null : START_MS)
     })
-  for (const signal of IGNORED)
+  for (const signal of ignored)
     process.on(signal, () => log.warn({ signal }, 'this signal means nothing to deputy'))
   // Somebody rotated the evidence. A start that fails tells so itself.
   process.on('SIGHUP', (signal) => {
@@ -172,45 +175,36 @@ const validateCommand = async (options: {
   return EXIT.config
 }
 
-const program = (done: (code: number) => void): Command => {
-  const deputy = new Command('deputy')
-    .description(
-      'A policy-enforcing proxy: an AI agent acts as its user without ever holding the user’s credentials.',
-    )
-    .exitOverride()
-    .showHelpAfterError('(deputy --help lists the commands)')
-  const config = [
-    '--config <file>',
-    'configuration file (else DEPUTY_CONFIG, ./deputy.yaml, /etc/deputy/deputy.yaml)',
-  ] as const
-  const command = (parent: Command, name: string, text: string): Command =>
-    parent.command(name).description(text).exitOverride()
+type Add = (deputy: Command, done: (code: number) => void) => void
 
+const CONFIG = [
+  '--config <file>',
+  'configuration file (else DEPUTY_CONFIG, ./deputy.yaml, /etc/deputy/deputy.yaml)',
+] as const
+const command = (parent: Command, name: string, text: string): Command =>
+  parent.command(name).description(text).exitOverride()
+const io = { load: loaded, print, complain }
+
+const addServing: Add = (deputy, done) => {
   command(deputy, 'serve', 'run the proxy')
-    .option(...config)
+    .option(...CONFIG)
     .action(async (options: { config?: string }) => done(await serveCommand(options)))
-  command(
-    deputy,
-    'init',
-    'write a first configuration, keys and the starter policy; nothing is overwritten',
-  )
+  const init = 'write a first configuration, keys and the starter policy; nothing is overwritten'
+  command(deputy, 'init', init)
     .option('--provider <id>', 'the provider of the first connection', 'github')
     .option('--dir <folder>', 'where to write', '.')
     .action(async (options: { provider: string; dir: string }) =>
       done(await (await import('./commands/init.ts')).init({ ...options, print, complain })),
     )
-  command(
-    deputy,
-    'validate',
-    'check the configuration and everything that it names; print every problem',
-  )
-    .option(...config)
+  const validate = 'check the configuration and everything that it names; print every problem'
+  command(deputy, 'validate', validate)
+    .option(...CONFIG)
     .option('--offline', 'ask nobody else: no issuer, provider, name server or database')
     .action(async (options: { config?: string; offline?: boolean }) =>
       done(await validateCommand(options)),
     )
   command(deputy, 'print-config', 'print the effective configuration, secrets left out')
-    .option(...config)
+    .option(...CONFIG)
     .option('--schema', 'print the JSON Schema of the configuration instead')
     .action(async (options: { config?: string; schema?: boolean }) => {
       if (options.schema === true) {
@@ -222,127 +216,92 @@ const program = (done: (code: number) => void): Command => {
       if (from !== null) print((await import('yaml')).stringify(await shownConfig(from.config)))
       return done(from === null ? EXIT.config : 0)
     })
+  command(deputy, 'version', 'print the version')
+    .option('--json', 'as JSON')
+    .action((options: { json?: boolean }) => {
+      const about = { version: version(), node: process.version }
+      print(options.json === true ? JSON.stringify(about) : about.version)
+      done(0)
+    })
+}
+
+const addKeys: Add = (deputy, done) => {
   command(deputy, 'keygen', 'make a key ring')
     .option('--out <file>', 'where to write it', 'keys.json')
     .action(async (options: { out: string }) =>
       done(await (await import('./commands/keys.ts')).keygen({ ...options, print })),
     )
-  const keys = deputy.command('keys').description('the key ring of the vault').exitOverride()
+  const keys = command(deputy, 'keys', 'the key ring of the vault')
   command(keys, 'rotate', 'seal everything anew under a new key, also while deputy serves')
-    .option(...config)
+    .option(...CONFIG)
     .option('--retire', 'add no key: remove the keys that nothing is sealed under any more')
     .action(async (options: { config?: string; retire?: boolean }) => {
       const from = await loaded(options.config)
+      if (from === null) return done(EXIT.config)
+      const { keysRotate } = await import('./commands/keys.ts')
       const retire = options.retire === true
-      done(
-        from === null
-          ? EXIT.config
-          : await (
-              await import('./commands/keys.ts')
-            ).keysRotate({ loaded: from, retire, print, complain }),
-      )
+      return done(await keysRotate({ loaded: from, retire, print, complain }))
     })
-  addVaultCommands(deputy, command, done, { load: loaded, print, complain })
-  command(deputy, 'version', 'print the version')
-    .option('--json', 'as JSON')
-    .action((options: { json?: boolean }) => {
-      print(
-        options.json === true
-          ? JSON.stringify({ version: version(), node: process.version })
-          : version(),
-      )
-      done(0)
-    })
+}
 
-  const policy = deputy
-    .command('policy')
-    .description('build and test the Rego of policies/')
-    .exitOverride()
-  command(
-    policy,
-    'build',
-    'compile policies/ to policies/bundle.tar.gz, byte for byte reproducible, and ask it its probes',
-  )
+const addPolicy: Add = (deputy, done) => {
+  const here = () => ({ root: process.cwd(), places: opaPlaces(), print })
+  const policy = command(deputy, 'policy', 'build and test the Rego of policies/')
+  const build =
+    'compile policies/ to policies/bundle.tar.gz, byte for byte reproducible, and ask it its probes'
+  command(policy, 'build', build)
     .option('--out <file>', 'where to write it')
     .option('--check', 'compare a rebuild with the committed bundle instead of writing')
     .action(async (options: { out?: string; check?: boolean }) =>
-      done(
-        await (
-          await import('./commands/policy.ts')
-        ).policyBuild({ ...options, root: process.cwd(), places: opaPlaces(), print }),
-      ),
+      done(await (await import('./commands/policy.ts')).policyBuild({ ...options, ...here() })),
     )
-  command(
-    policy,
-    'test',
-    'format check, type check against the schemas, unit tests and what they cover',
-  )
+  const test = 'format check, type check against the schemas, unit tests and what they cover'
+  command(policy, 'test', test)
     .option('--coverage <percent>', 'fail when the tests cover less', percent)
     .action(async (options: { coverage?: number }) =>
-      done(
-        await (
-          await import('./commands/policy.ts')
-        ).policyTest({ ...options, root: process.cwd(), places: opaPlaces(), print }),
-      ),
+      done(await (await import('./commands/policy.ts')).policyTest({ ...options, ...here() })),
     )
+}
 
-  const providers = deputy.command('providers').description('provider definitions').exitOverride()
+const addProviders: Add = (deputy, done) => {
+  const providers = command(deputy, 'providers', 'provider definitions')
+  const dir = shipped('providers')
   command(providers, 'list', 'list the definitions that ship with deputy').action(async () =>
-    done(
-      (await import('./commands/providers.ts')).providersList({ print, dir: shipped('providers') }),
-    ),
+    done((await import('./commands/providers.ts')).providersList({ print, dir })),
   )
-  command(
-    providers,
-    'test',
-    'run a definition against a scripted provider that misbehaves in every way that applies',
-  )
+  const test =
+    'run a definition against a scripted provider that misbehaves in every way that applies'
+  command(providers, 'test', test)
     .argument('<id>')
     .option('--file <file>', 'a definition of your own; it may extend a shipped one')
-    .action(async (id: string, options: { file?: string }) =>
-      done(
-        await (
-          await import('./commands/quirks/command.ts')
-        ).providersTest({ id, ...options, print, dir: shipped('providers') }),
-      ),
-    )
+    .action(async (id: string, options: { file?: string }) => {
+      const { providersTest } = await import('./commands/quirks/command.ts')
+      done(await providersTest({ id, ...options, print, dir }))
+    })
   command(providers, 'show', 'print one definition')
     .argument('<id>')
     .action(async (id: string) =>
-      done(
-        (await import('./commands/providers.ts')).providersShow({
-          id,
-          print,
-          dir: shipped('providers'),
-        }),
-      ),
+      done((await import('./commands/providers.ts')).providersShow({ id, print, dir })),
     )
+}
 
-  const connect = deputy.command('connect').description('the pages that people see').exitOverride()
+const addConnect: Add = (deputy, done) => {
+  const connect = command(deputy, 'connect', 'the pages that people see')
   command(connect, 'code', 'print the one-time code of `sign_in: local`')
-    .option(...config)
+    .option(...CONFIG)
     .action(async (options: { config?: string }) => {
       const from = await loaded(options.config)
-      done(
-        from === null
-          ? EXIT.config
-          : (await import('./commands/local.ts')).connectCode({ ...from, print, complain }),
-      )
+      if (from === null) return done(EXIT.config)
+      const { connectCode } = await import('./commands/local.ts')
+      return done(connectCode({ ...from, print, complain }))
     })
+}
 
-  addOperatorCommands(deputy, command, done, {
-    token: process.env['DEPUTY_OPERATOR_TOKEN'],
-    load: loaded,
-    print,
-    complain,
-  })
-
-  const audit = deputy.command('audit').description('the evidence').exitOverride()
-  command(
-    audit,
-    'verify',
-    'prove by signed anchors that no line was changed, removed, inserted or reordered (exit 0; 1 broken; 2 whole, but nothing signed)',
-  )
+const addAudit: Add = (deputy, done) => {
+  const audit = command(deputy, 'audit', 'the evidence')
+  const verify =
+    'prove by signed anchors that no line was changed, removed, inserted or reordered (exit 0; 1 broken; 2 whole, but nothing signed)'
+  command(audit, 'verify', verify)
     .argument('[files...]', 'files of evidence, or folders of them', ['audit.jsonl'])
     .option('--keys <file>', 'key ring that signed the anchors')
     .option(
@@ -352,6 +311,20 @@ const program = (done: (code: number) => void): Command => {
     .action(async (files: string[], options: { keys?: string; anchors?: string }) =>
       done(await (await import('./commands/audit.ts')).auditVerify({ files, ...options, print })),
     )
+}
+
+const program = (done: (code: number) => void): Command => {
+  const deputy = new Command('deputy')
+    .description(
+      'A policy-enforcing proxy: an AI agent acts as its user without ever holding the user’s credentials.',
+    )
+    .exitOverride()
+    .showHelpAfterError('(deputy --help lists the commands)')
+  for (const add of [addServing, addKeys, addPolicy, addProviders, addConnect, addAudit])
+    add(deputy, done)
+  addVaultCommands(deputy, command, done, io)
+  const token = process.env['DEPUTY_OPERATOR_TOKEN']
+  addOperatorCommands(deputy, command, done, { token, ...io })
   return deputy
 }
 

@@ -1,8 +1,8 @@
 // The policy enforcement point: the request's way through the house, top to bottom.
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { CallRegistry } from './calls.ts'
+import type { CallRegistry, Flight } from './calls.ts'
+import { createExchange, type Call, type Seen, type Snapshot, type Way } from './exchange.ts'
 import type {
-  Challenge,
   Clock,
   Decision,
   Holding,
@@ -12,43 +12,24 @@ import type {
   Route,
   Vault,
 } from './model.ts'
-import { createExchange, type Call, type Dedicated, type Seen, type Snapshot } from './exchange.ts'
-import { Problem, toProblem, type ProblemCode } from './problem.ts'
+import { Problem } from './problem.ts'
+import { createRefusals, type Begin } from './refusal.ts'
 import { opened, type Act } from './way/classify.ts'
-import { asking, challengeOf, declinedBy, lapsed, type Credentials } from './way/credential.ts'
-import {
-  beyondRun,
-  CONSENT,
-  decideEach,
-  together,
-  toldReasons,
-  usable,
-  type Decide,
-} from './way/decide.ts'
+import { lapsed, type Credentials } from './way/credential.ts'
+import { decideEach, together, type Decide } from './way/decide.ts'
 import { freshest, type Facts } from './way/entitlements.ts'
-import type { Evidence } from './way/evidence.ts'
+import type { Decided, Evidence } from './way/evidence.ts'
 import type { Forward, Job } from './way/forward.ts'
 import type { Hold } from './way/hold.ts'
 import type { Identify } from './way/identify.ts'
 import { inspect, type Body } from './way/inspect.ts'
 import { obligations } from './way/obligations.ts'
 import { matchRoute } from './way/route.ts'
-import type { Declined } from './oauth/flow.ts'
 import type { Tagged } from './way/tags.ts'
 import type { AddressTags } from './wire/address_tag.ts'
 import { namedTrailers, type Sifted } from './wire/headers.ts'
 import { stripQuery } from './wire/strip.ts'
 import type { TagSearch } from './wire/tags.ts'
-
-type Link = {
-  readonly authorizationId: string
-  readonly url: string
-  readonly scopes: readonly string[]
-  readonly expiresAt: number
-  readonly declined?: undefined
-  /** Why the last try there could not succeed; null: nothing is in its way. */
-  readonly after?: string | null
-}
 
 export type PepDeps = {
   readonly snapshot: () => Snapshot
@@ -70,14 +51,7 @@ export type PepDeps = {
   readonly used: (person: Principal['person'], agent: string, connection: string) => void
   readonly evidence: Evidence
   readonly calls: CallRegistry
-  /** Begins, or joins, the consent that the person must give. */
-  readonly link: (
-    principal: Principal,
-    connection: Route['connection'],
-    scopes: readonly string[],
-    again: boolean,
-    challenge?: Challenge | null,
-  ) => Promise<Link | Declined>
+  readonly link: Begin
   /** Waits for a consent to end; true: completed. */
   readonly ended: (
     who: Principal,
@@ -100,17 +74,30 @@ export type PepDeps = {
   readonly observe: (call: Seen) => void
 }
 
-const unreadable = (cause: unknown): never => {
-  throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
+/** A call that was read: what policy sees of it, and what will be sent. */
+type Request = {
+  readonly req: IncomingMessage
+  readonly tagged: Tagged
+  readonly route: Route
+  readonly act: Act
+  readonly body: Body
+  readonly sifted: Sifted
+}
+/** What was decided, on which facts; of a call that is several also each part's own. */
+type Verdict = {
+  readonly facts: Facts
+  readonly holding: Holding
+  readonly decision: Decision
+  readonly each: readonly Decision[] | null
 }
 
 const NONE: readonly string[] = []
 const STALE_MS = 1_000
-const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
-  'reauthorization_required',
-  'consent_required',
-  'step_up_required',
-])
+
+const unreadable = (cause: unknown): never => {
+  throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
+}
+
 /** What is stripped from the query is gone before anybody looks: policy sees what is sent. */
 const cutQuery = (call: Call, { route, place }: Tagged, tags: TagSearch): Route => {
   const untagged = tags.target(route.target)
@@ -124,24 +111,13 @@ const cutQuery = (call: Call, { route, place }: Tagged, tags: TagSearch): Route 
   return { ...route, target }
 }
 
-/** The places of URLs in this operation's answers. */
-const rewritten = (
-  operation: Act['operation'],
-  everywhere: readonly string[],
-): readonly string[] =>
-  operation.rewrite.length === 0 ? everywhere : [...everywhere, ...operation.rewrite]
-
 const cutHeaders = ({ stripped }: Sifted, slot: boolean): readonly string[] =>
   slot ? stripped.filter((header) => header !== 'header:authorization') : stripped
 /** Names what was cut out, for policy and evidence. What follows a body that was read is known by now. */
-const name = (
-  call: Call,
-  cut: readonly string[],
-  body: Body,
-  trailers: readonly string[],
-): void => {
+const name = (call: Call, cut: readonly string[], body: Body, req: IncomingMessage): void => {
+  const { rawTrailers } = req
   const headers =
-    body.bytes === null || trailers.length === 0 ? cut : [...cut, ...namedTrailers(trailers)]
+    body.bytes === null || rawTrailers.length === 0 ? cut : [...cut, ...namedTrailers(rawTrailers)]
   if (call.stripped.length === 0 && body.stripped.length === 0) call.stripped = headers
   else call.stripped = [...headers, ...call.stripped, ...body.stripped]
 }
@@ -165,282 +141,202 @@ const withoutSlot = (body: Body, { place }: Tagged): Body =>
     ? { ...body, stripped: body.stripped.filter((one) => one !== 'body:token') }
     : body
 
+/** Is the age of the facts all that stands against it? */
+const outlived = ({ decision, facts }: Verdict): boolean =>
+  decision.effect === 'deny' &&
+  facts.entitlements.source !== 'claims' &&
+  decision.reasons.every(({ code }) => code === 'entitlements_stale')
+
 export const createPep = (deps: PepDeps) => {
   const { clock, evidence } = deps
 
   /** The way. Throws the Problem that becomes the answer. */
-  const way = async (
-    call: Call,
-    req: IncomingMessage,
-    res: ServerResponse,
-    dedicated: Dedicated | null,
-  ): Promise<void> => {
-    const matched = (call.route = matchRoute(call.snapshot.routes, req, dedicated)) //      400 404 409
-    const tagged = await deps.tagged(req, matched) //                                       401
-    const route = (call.route = cutQuery(call, tagged, deps.tags)) //                       400
-    let who = (call.who = await deps.identify(tagged.rawHeaders, tagged.named)) //          401, before other bodies are read
-    const outer = (call.act = call.snapshot.classify(route)) //                             400
-    // Revoked before anything was sent: whatever is waited for then, the agent hears why.
-    const cut = Promise.withResolvers<never>()
-    cut.promise.catch(() => {}) // heard by whoever waits, if anybody does
-    const uncut = <T>(work: T | Promise<T>): T | Promise<T> =>
-      work instanceof Promise ? Promise.race([cut.promise, work]) : work
-    let abort: (reason: Problem) => void = cut.reject
-    const leave = deps.calls.enter({
-      id: call.id,
-      person: who.person,
-      agent: who.agent,
-      connection: route.connection.name,
-      run: who.run,
-      abort: (reason) => abort(reason),
-    }) // 429
-    try {
-      const body = await uncut(inspect(req, route, outer, deps.limits, tagged.read)) //     400 413 415
-      if (body.bytes !== null) deps.tags.body(body.bytes) //                                400
-      const act = (call.act = opened(outer, route, body.inner)) //                          400
-      const sifted = deps.sift(req.rawHeaders, route.connection.provider)
-      const slot = tagInSlot(req, deps.tagHeader, who, tagged)
-      name(call, cutHeaders(sifted, slot), withoutSlot(body, tagged), req.rawTrailers)
-      for (let n = 1; ; n++) {
-        // While it waited, its run or its key may have ended, or the clock gone wrong.
-        if (n > 1) who = call.who = await deps.identify(tagged.rawHeaders, tagged.named) // 401 503
-        const { holding, decision } = await uncut(decided(call, req, who, route, act, body, n)) // 503
-        if (decision.effect !== 'allow') {
-          if (await uncut(answered(call, req, res, body, holding, decision))) continue //      held until the person answered
-          throw await refusal(who, route, holding, decision) //                             403, with the link
-        }
-        obligations(decision) //                                                            403
-        call.credential =
-          act.kind === 'asset'
-            ? null
-            : await uncut(deps.credentials.take(holding, route.connection, route.host, who.agent)) // 403 502 503
-        // A refresh may have taken long: nothing leaves on a decision older than a second.
-        if (clock.mono() - decision.decidedAt <= STALE_MS) break
+  const way: Way = async (call, req, res, dedicated) => {
+    const matched = (call.route = matchRoute(call.snapshot.routes, req, dedicated)) // 400 404 409
+    const tagged = await deps.tagged(req, matched) //                                  401
+    const route = (call.route = cutQuery(call, tagged, deps.tags)) //                  400
+    let who = (call.who = await deps.identify(tagged.rawHeaders, tagged.named)) //     401, before other bodies are read
+    const outer = (call.act = call.snapshot.classify(route)) //                        400
+    using flight = deps.calls.enter(entry(call, who, route)) //                        429; flight.signal ends the call from outside
+    const request = await flight.uncut(understood(call, who, tagged, { req, route, outer })) // 400 413 415
+    for (let n = 1; ; n++) {
+      // While it waited, its run or its key may have ended, or the clock gone wrong.
+      if (n > 1) who = call.who = await deps.identify(tagged.rawHeaders, tagged.named) // 401 503
+      const facts = await flight.uncut(factsOf(who, request)) //                       503
+      const verdict = await flight.uncut(decided(call, who, request, facts)) //        503
+      await flight.uncut(recorded(call, who, request, { ...verdict, n })) //           503: nothing leaves unrecorded
+      const { decision, holding } = verdict
+      if (decision.effect !== 'allow') {
+        if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) continue
+        throw await refusals.of(who, route, holding, decision) //                      403, with the link where a person can help
       }
+      obligations(decision) //                                                         403
+      call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
+      // A refresh may have taken long: nothing leaves on a decision older than a second.
+      if (clock.mono() - decision.decidedAt > STALE_MS) continue
       if (call.credential !== null) deps.used(who.person, who.agent, route.connection.name)
-      call.outcome = await deps.forward(
-        job(call, tagged, { body, sifted }, (stop) => {
-          abort = stop
-          cut.promise.catch(stop) // revoked between the last wait and here
-        }),
-        req,
-        res,
-      ) // 502 504
-    } finally {
-      leave()
+      call.outcome = await deps.forward(job(call, request, flight), req, res) //       502 504
+      return
     }
   }
 
-  /** Facts, decision and its record; on stale facts asks once more and decides again. */
+  const entry = (call: Call, who: Principal, { connection }: Route) => ({
+    id: call.id,
+    person: who.person,
+    agent: who.agent,
+    connection: connection.name,
+    run: who.run,
+  })
+
+  /** The body and the headers, and by the body the calls inside the call; what was cut out is named. */
+  const understood = async (
+    call: Call,
+    who: Principal,
+    tagged: Tagged,
+    { req, route, outer }: Pick<Request, 'req' | 'route'> & { readonly outer: Act },
+  ): Promise<Request> => {
+    const body = await inspect(req, route, outer, deps.limits, tagged.read)
+    if (body.bytes !== null) deps.tags.body(body.bytes)
+    const act = (call.act = opened(outer, route, body.inner))
+    const sifted = deps.sift(req.rawHeaders, route.connection.provider)
+    const slot = tagInSlot(req, deps.tagHeader, who, tagged)
+    name(call, cutHeaders(sifted, slot), withoutSlot(body, tagged), req)
+    return { req, tagged, route, act, body, sifted }
+  }
+
+  const factsOf = (who: Principal, { act }: Request): Facts | Promise<Facts> =>
+    act.parts
+      ? freshest(deps.entitlements, who, act.parts)
+      : deps.entitlements(who, act.operation.access)
+
+  const look = (who: Principal, route: Route): Holding | Promise<Holding> => {
+    const holding = deps.vault.look(who.person, route.connection.name, who.agent)
+    return holding instanceof Promise ? holding.catch(unreadable) : holding
+  }
+
+  const judged = async (
+    { id, stripped }: Call,
+    principal: Principal,
+    { route, act, body }: Request,
+    facts: Facts,
+  ): Promise<Verdict> => {
+    const holding = await look(principal, route)
+    const question = { id, principal, route, act, body, stripped, facts, holding }
+    const each = act.parts && (await decideEach(deps.decide, deps.policy(), question, act.parts))
+    const decision = each ? together(each) : await deps.decide(deps.policy(), question)
+    return { facts, holding, decision, each: each ?? null }
+  }
+  /** On facts that are too old for it asks once more and decides again. */
   const decided = async (
     call: Call,
-    req: IncomingMessage,
     who: Principal,
-    route: Route,
-    act: Act,
-    body: Body,
-    n: number,
-  ): Promise<{ holding: Holding; decision: Decision }> => {
-    for (let again = false; ; again = true) {
-      const facts = await (act.parts
-        ? freshest(deps.entitlements, who, act.parts)
-        : deps.entitlements(who, act.operation.access))
-      const holding = await held(who, route)
-      const { stripped } = call
-      const question = { id: call.id, principal: who, route, act, body, stripped, facts, holding }
-      const each = act.parts && (await decideEach(deps.decide, deps.policy(), question, act.parts))
-      const decision = each ? together(each) : await deps.decide(deps.policy(), question)
-      if (
-        !again &&
-        decision.effect === 'deny' &&
-        facts.entitlements.source !== 'claims' &&
-        decision.reasons.every(({ code }) => code === 'entitlements_stale')
-      )
-        continue
-      call.decision = decision
-      call.open = false
-      const { traceparent } = req.headers
-      const record = (about: Act, said: Decision, part?: number): Promise<void> =>
-        evidence.decided({
-          id: call.id,
-          n,
-          traceparent: typeof traceparent === 'string' ? traceparent : null,
-          principal: who,
-          route,
-          operation: about.operation,
-          graphql: about.graphql,
-          part,
-          body,
-          stripped,
-          facts,
-          holding,
-          decision: said,
-        })
-      const written = each
-        ? Promise.all(each.map((said, i) => record(act.parts?.[i] ?? act, said, i + 1)))
-        : record(act, decision)
-      // A part that was allowed has its outcome, also where another kept the call from leaving.
-      const allowed = each?.some(({ effect }) => effect === 'allow') ?? decision.effect === 'allow'
-      try {
-        await written
-        call.open = allowed
-      } catch (error) {
-        unrecorded(error)
-      }
-      return { holding, decision }
-    }
+    request: Request,
+    facts: Facts,
+  ): Promise<Verdict> => {
+    const verdict = await judged(call, who, request, facts)
+    return outlived(verdict) ? judged(call, who, request, await factsOf(who, request)) : verdict
   }
 
-  /** Begins a consent; for a run never one for more than its operations need. */
-  const begin: PepDeps['link'] = (who, connection, scopes, ...more) => {
-    const beyond = beyondRun(who.reach, connection, scopes)
-    if (beyond.length === 0) return deps.link(who, connection, scopes, ...more)
-    throw new Problem(
-      'policy_denied',
-      `The run was not minted for operations that need ${beyond.join(', ')}.`,
-      { extra: { reasons: ['run_scope'] } },
-    )
+  /** The record before the act: one for the call, or one for each of its parts. */
+  const recorded = async (
+    call: Call,
+    principal: Principal,
+    { req, route, act, body }: Request,
+    { facts, holding, decision, each, n }: Verdict & { readonly n: number },
+  ): Promise<void> => {
+    call.decision = decision
+    call.open = false
+    const { traceparent } = req.headers
+    const about = {
+      id: call.id,
+      n,
+      traceparent: typeof traceparent === 'string' ? traceparent : null,
+      principal,
+      route,
+      body,
+      stripped: call.stripped,
+      facts,
+      holding,
+    }
+    const record = ({ operation, graphql }: Act, said: Decision, part?: number): Decided => ({
+      ...about,
+      operation,
+      graphql,
+      part,
+      decision: said,
+    })
+    try {
+      if (each === null) await evidence.decided(record(act, decision))
+      else
+        await Promise.all(
+          each.map((said, i) => evidence.decided(record(act.parts?.[i] ?? act, said, i + 1))),
+        )
+      // A part that was allowed has its outcome, also where another kept the call from leaving.
+      call.open = (each ?? [decision]).some(({ effect }) => effect === 'allow')
+    } catch (cause) {
+      const what = 'the record of the decision could not be written'
+      if (deps.auditRequired) throw new Problem('audit_unavailable', what, { cause })
+      deps.log.error({ err: cause }, 'an evidence record could not be written')
+    }
   }
 
   /** Parks a call that only its person can help. true: they did, so everything is asked and decided anew. */
-  const answered = async (
+  const personSaidYes = async (
     call: Call,
-    req: IncomingMessage,
-    res: ServerResponse,
-    body: Body,
-    holding: Holding,
-    { effect, requiredScopes }: Decision,
+    who: Principal,
+    { req, route, body }: Request,
+    { holding, decision, res }: Verdict & { readonly res: ServerResponse },
   ): Promise<boolean> => {
-    const { who, route } = call
-    if (effect !== 'consent_required' || who === null || route === null) return false
+    if (decision.effect !== 'consent_required') return false
     const left = deps.hold.budget(req, who.expiresAt) - (clock.mono() - call.began)
     if (left <= 0) return false
-    const again = lapsed(holding)
-    const { authorizationId } = await begin(who, route.connection, requiredScopes, again)
+    const { authorizationId } = await refusals.begin(
+      who,
+      route.connection,
+      decision.requiredScopes,
+      { again: lapsed(holding), challenge: null },
+    )
     return deps.hold.wait(res, body, { agent: who.agent, ms: left }, (ms, signal) =>
       deps.ended(who, authorizationId, ms, signal),
     )
   }
 
-  const held = (who: Principal, route: Route): Holding | Promise<Holding> => {
-    const holding = deps.vault.look(who.person, route.connection.name, who.agent)
-    return holding instanceof Promise ? holding.catch(unreadable) : holding
-  }
-
-  const unrecorded = (error: unknown): void => {
-    if (deps.auditRequired)
-      throw new Problem('audit_unavailable', 'the record of the decision could not be written', {
-        cause: error,
-      })
-    deps.log.error({ err: error }, 'an evidence record could not be written')
-  }
-
-  /** What the agent should hear where policy does not allow. */
-  const refusal = async (
-    who: Principal,
-    route: Route,
-    holding: Holding,
-    decision: Decision,
-  ): Promise<Problem> => {
-    if (decision.effect === 'consent_required')
-      return consent(who, route, holding, decision.requiredScopes)
-    if (decision.effect === 'error') {
-      const codes = decision.reasons.map(({ code }) => code)
-      return new Problem('policy_unavailable', `no policy could decide (${codes.join(', ')})`, {
-        extra: { decision_id: decision.id },
-        cause: decision.reasons,
-      })
-    }
-    // What the person could lift by consenting is beside the point where policy refuses anyway.
-    const against = decision.reasons.filter(({ code }) => !CONSENT.has(code))
-    return new Problem(
-      'policy_denied',
-      `The security policy does not allow this call: ${toldReasons(against)}.`,
-      { extra: { reasons: against.map(({ code }) => code), decision_id: decision.id } },
-    )
-  }
-
-  /** The refusal that a person can lift: a link, and a sentence to show them. */
-  const consent = async (
-    who: Principal,
-    route: Route,
-    holding: Holding,
-    scopes: readonly string[],
-    challenge: Challenge | null = null,
-  ): Promise<Problem> => {
-    const { connection } = route
-    const held = usable(holding, connection.provider)
-    const missing = scopes.filter((scope) => !held.includes(scope))
-    const again = lapsed(holding) || challenge !== null
-    const link = await begin(who, connection, scopes, again, challenge)
-    if (link.declined) return declinedBy(link, connection, lapsed(holding))
-    const { code, detail, extra } = asking(holding, connection.provider.name, missing, {
-      url: link.url,
-      after: link.after ?? null,
-      challenge,
-    })
-    return new Problem(code, detail, {
-      extra: {
-        authorization_id: link.authorizationId,
-        url: link.url,
-        scopes: link.scopes,
-        expires_at: new Date(link.expiresAt).toISOString(),
-        connection: connection.name,
-        ...extra,
-      },
-    })
-  }
+  const credentialOf = (who: Principal, { act, route }: Request, holding: Holding) =>
+    act.kind === 'asset'
+      ? null
+      : deps.credentials.take(holding, route.connection, route.host, who.agent)
 
   /** URLs that the client will follow without a key get what named its person, sealed for that address. */
-  const signedOf = (call: Call, { rawHeaders, named }: Tagged): Job['signed'] => {
-    const pointers = call.act?.operation.signed ?? NONE
+  const signedOf = ({ act, tagged }: Request): Job['signed'] => {
+    const pointers = act.operation.signed ?? NONE
     if (pointers.length === 0) return null
-    const tag = deps.tag(rawHeaders, named)
+    const tag = deps.tag(tagged.rawHeaders, tagged.named)
     return { pointers, seal: (host, target) => deps.addressTags.seal(tag, host, target) }
   }
-
-  const job = (
-    call: Call,
-    tagged: Tagged,
-    { body, sifted }: { readonly body: Body; readonly sifted: Sifted },
-    onAbort: Job['onAbort'],
-  ): Job => {
-    const route = call.route ?? tagged.route
-    const { connection } = route
+  /** The places of URLs in this operation's answers. */
+  const pointersOf = ({ act, route }: Request): readonly string[] => {
+    const everywhere = route.connection.provider.rewrite
+    if (act.kind === 'asset') return NONE
+    return act.operation.rewrite.length === 0
+      ? everywhere
+      : [...everywhere, ...act.operation.rewrite]
+  }
+  const job = (call: Call, request: Request, { signal }: Flight): Job => {
+    const { route, body, sifted } = request
+    const agent = call.who?.agent ?? ''
     return {
       route,
       body,
       injected: call.credential,
-      pointers:
-        call.act !== null && call.act.kind !== 'asset'
-          ? rewritten(call.act.operation, connection.provider.rewrite)
-          : NONE,
-      signed: signedOf(call, tagged),
+      pointers: pointersOf(request),
+      signed: signedOf(request),
       sifted,
-      again: (used, said) => deps.credentials.again(used, connection, said, call.who?.agent ?? ''),
+      again: (used, said) => deps.credentials.again(used, route.connection, said, agent),
       served: call.snapshot.served,
-      onAbort,
+      signal,
     }
   }
 
-  /** A grant that died on the way: the person can renew it, so the answer carries the link. */
-  const told = (call: Call, problem: Problem): Problem | Promise<Problem> => {
-    const { who, route } = call
-    if (
-      who === null ||
-      route === null ||
-      !RENEWABLE.has(problem.code) ||
-      problem.extra['authorization_id'] !== undefined
-    )
-      return problem
-    const renewed = async (): Promise<Problem> => {
-      const more = problem.extra['scopes']
-      const required = call.decision?.requiredScopes ?? []
-      const scopes = Array.isArray(more) ? [...new Set([...required, ...more])] : required
-      return consent(who, route, await held(who, route), scopes, challengeOf(problem))
-    }
-    return renewed().catch(toProblem)
-  }
-
-  return createExchange(deps, way, told)
+  const refusals = createRefusals({ link: deps.link, look })
+  return createExchange(deps, way, refusals.told)
 }

@@ -11,13 +11,15 @@ type Row = {
   readonly retry: number | null
 }
 
-const row = (
-  status: number,
-  title: string,
-  proxy: string,
-  todo: string,
-  retry: number | null = null,
-): Row => ({ status, title, proxy, todo, retry })
+const row = (status: number, title: string, proxy: string, todo: string): Row => ({
+  status,
+  title,
+  proxy,
+  todo,
+  retry: null,
+})
+/** The same where the call may be repeated after `s` seconds. */
+const again = (s: number, of: Row): Row => ({ ...of, retry: s })
 
 /** A person takes about as long; the call is repeated, or waits with `Prefer: wait=`. */
 const PERSON_S = 15
@@ -59,33 +61,41 @@ export const CATALOGUE = {
     'http_request_denied',
     'Do not retry unchanged. Show the reasons; an administrator can look up decision_id.',
   ),
-  consent_required: row(
-    403,
-    'The user must connect the account first',
-    'http_request_denied',
-    'Show url to the user, then repeat the call (Prefer: wait=60 waits for them).',
+  consent_required: again(
     PERSON_S,
+    row(
+      403,
+      'The user must connect the account first',
+      'http_request_denied',
+      'Show url to the user, then repeat the call (Prefer: wait=60 waits for them).',
+    ),
   ),
-  reauthorization_required: row(
-    403,
-    'The provider withdrew the grant',
-    'http_request_denied',
-    'Show url to the user, then repeat the call.',
+  reauthorization_required: again(
     PERSON_S,
+    row(
+      403,
+      'The provider withdrew the grant',
+      'http_request_denied',
+      'Show url to the user, then repeat the call.',
+    ),
   ),
-  approval_required: row(
-    403,
-    'A named person must approve this call',
-    'http_request_denied',
-    'Show url to an approver, then repeat the very same call.',
+  approval_required: again(
     PERSON_S,
+    row(
+      403,
+      'A named person must approve this call',
+      'http_request_denied',
+      'Show url to an approver, then repeat the very same call.',
+    ),
   ),
-  step_up_required: row(
-    403,
-    'A stronger sign-in is needed',
-    'http_request_denied',
-    'Show url to the user, then repeat the call.',
+  step_up_required: again(
     PERSON_S,
+    row(
+      403,
+      'A stronger sign-in is needed',
+      'http_request_denied',
+      'Show url to the user, then repeat the call.',
+    ),
   ),
   operator_refused: row(
     403,
@@ -171,19 +181,23 @@ export const CATALOGUE = {
     'http_request_denied',
     'Use the listener’s own address, or list the name under listeners.names.',
   ),
-  rate_limited: row(
-    429,
-    'A limit that policy sets is reached',
-    'http_request_denied',
-    'Wait retry_after seconds.',
+  rate_limited: again(
     60,
+    row(
+      429,
+      'A limit that policy sets is reached',
+      'http_request_denied',
+      'Wait retry_after seconds.',
+    ),
   ),
-  too_many_calls: row(
-    429,
-    'Too many calls at once',
-    'http_request_denied',
-    'Lower the concurrency; limits.calls and limits.calls_per_agent say how many.',
+  too_many_calls: again(
     1,
+    row(
+      429,
+      'Too many calls at once',
+      'http_request_denied',
+      'Lower the concurrency; limits.calls and limits.calls_per_agent say how many.',
+    ),
   ),
   headers_too_large: row(
     431,
@@ -197,12 +211,14 @@ export const CATALOGUE = {
     'proxy_internal_error',
     'Nothing was sent unless the detail says so. Give the instance to the operator.',
   ),
-  credential_unavailable: row(
-    502,
-    'The provider’s token endpoint failed',
-    'proxy_internal_error',
-    'Retry later; the operator’s log has the cause.',
+  credential_unavailable: again(
     5,
+    row(
+      502,
+      'The provider’s token endpoint failed',
+      'proxy_internal_error',
+      'Retry later; the operator’s log has the cause.',
+    ),
   ),
   upstream_prohibited: row(
     502,
@@ -222,75 +238,90 @@ export const CATALOGUE = {
     'http_response_incomplete',
     'Ask for less in one call.',
   ),
-  entitlements_unavailable: row(
-    503,
-    'The identity provider could not be asked',
-    'proxy_internal_error',
-    'Retry later; nothing is allowed on old facts.',
+  entitlements_unavailable: again(
     5,
+    row(
+      503,
+      'The identity provider could not be asked',
+      'proxy_internal_error',
+      'Retry later; nothing is allowed on old facts.',
+    ),
   ),
-  issuer_unavailable: row(
-    503,
-    'The keys of the tag’s issuer cannot be read',
-    'proxy_internal_error',
-    'Retry later with the same tag; nothing is wrong with it. The operator’s log has the cause.',
+  issuer_unavailable: again(
     5,
+    row(
+      503,
+      'The keys of the tag’s issuer cannot be read',
+      'proxy_internal_error',
+      'Retry later with the same tag; nothing is wrong with it. The operator’s log has the cause.',
+    ),
   ),
-  clock_wrong: row(
-    503,
-    'The clock of deputy’s machine is wrong',
-    'proxy_internal_error',
-    'Tell the operator: the clock must be set right, and deputy restarted if it was ahead before.',
+  clock_wrong: again(
     30,
+    row(
+      503,
+      'The clock of deputy’s machine is wrong',
+      'proxy_internal_error',
+      'Tell the operator: the clock must be set right, and deputy restarted if it was ahead before.',
+    ),
   ),
-  policy_unavailable: row(
-    503,
-    'No policy could decide',
-    'proxy_configuration_error',
-    'Tell the operator: the policy is missing, broken, slow or malformed.',
+  policy_unavailable: again(
     10,
+    row(
+      503,
+      'No policy could decide',
+      'proxy_configuration_error',
+      'Tell the operator: the policy is missing, broken, slow or malformed.',
+    ),
   ),
-  vault_unavailable: row(
-    503,
-    'The vault cannot be read',
-    'proxy_internal_error',
-    'Retry later.',
+  vault_unavailable: again(
     5,
+    row(503, 'The vault cannot be read', 'proxy_internal_error', 'Retry later.'),
   ),
-  audit_unavailable: row(
-    503,
-    'The evidence cannot be written',
-    'proxy_internal_error',
-    'Tell the operator: without evidence nothing leaves.',
+  audit_unavailable: again(
     5,
+    row(
+      503,
+      'The evidence cannot be written',
+      'proxy_internal_error',
+      'Tell the operator: without evidence nothing leaves.',
+    ),
   ),
-  share_used_up: row(
-    503,
-    'This agent has used up its share',
-    'proxy_internal_response',
-    'Repeat the call after retry_after seconds, with fewer at once: what does not end keeps the share.',
+  share_used_up: again(
     1,
+    row(
+      503,
+      'This agent has used up its share',
+      'proxy_internal_response',
+      'Repeat the call after retry_after seconds, with fewer at once: what does not end keeps the share.',
+    ),
   ),
-  refresh_in_progress: row(
-    503,
-    'The token is being refreshed',
-    'proxy_internal_response',
-    'Repeat the call after retry_after seconds.',
+  refresh_in_progress: again(
     1,
+    row(
+      503,
+      'The token is being refreshed',
+      'proxy_internal_response',
+      'Repeat the call after retry_after seconds.',
+    ),
   ),
-  too_many_held: row(
-    503,
-    'Too many calls are waiting',
-    'proxy_internal_response',
-    'Repeat the call after retry_after seconds.',
+  too_many_held: again(
     5,
+    row(
+      503,
+      'Too many calls are waiting',
+      'proxy_internal_response',
+      'Repeat the call after retry_after seconds.',
+    ),
   ),
-  draining: row(
-    503,
-    'deputy is shutting down',
-    'proxy_internal_response',
-    'Repeat the call after retry_after seconds.',
+  draining: again(
     1,
+    row(
+      503,
+      'deputy is shutting down',
+      'proxy_internal_response',
+      'Repeat the call after retry_after seconds.',
+    ),
   ),
   upstream_timeout: row(
     504,

@@ -36,7 +36,7 @@ export const shipped = (name: string): string =>
   fileURLToPath(new URL(`../../${name}`, import.meta.url))
 
 /** `--config`, else `DEPUTY_CONFIG`, else the first place that exists; null: nowhere. */
-export const findConfig = (flag: string | undefined, env: Env): string | null =>
+const findConfig = (flag: string | undefined, env: Env): string | null =>
   flag ?? env['DEPUTY_CONFIG'] ?? PLACES.find((place) => existsSync(place)) ?? null
 
 const MOST_DEEP = 64

@@ -39,7 +39,7 @@ const schema = z.strictObject({
 const keyOf = (person: Person): string => JSON.stringify([person.tenant, person.realm, person.id])
 
 /** Canonical digest of the facts, so that evidence can say which facts a decision saw. */
-export const factsDigest = (
+const factsDigest = (
   facts: Pick<Entitlements, 'active' | 'groups' | 'roles' | 'entitlements'>,
 ): string =>
   `sha256:${createHash('sha256')

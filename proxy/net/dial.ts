@@ -27,7 +27,7 @@ type Dial = {
 const notSent = (error: Error): Error => Object.assign(error, { notSent: true })
 
 /** Thrown (as an error with this code) when no resolved address may be dialled. */
-export const PROHIBITED = 'DEPUTY_ADDRESS_PROHIBITED'
+const PROHIBITED = 'DEPUTY_ADDRESS_PROHIBITED'
 const prohibited = (host: string, addresses: readonly string[]): Error =>
   Object.assign(
     new Error(

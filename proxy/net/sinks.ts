@@ -66,10 +66,11 @@ export const held = (
     },
     end() {
       if (chunks !== null) {
-        const all = Buffer.concat(chunks)
-        const text = isUtf8(all)
-        if (!text) unrewritten()
-        into.push(text ? Buffer.from(rewrite(all.toString('utf8'))) : all)
+        const all = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)
+        const text = isUtf8(all) ? all.toString('utf8') : null
+        if (text === null) unrewritten()
+        const next = text === null ? null : rewrite(text)
+        into.push(next === null || next === text ? all : Buffer.from(next))
       }
       into.end()
     },

@@ -262,7 +262,7 @@ const kindOf = (
 }
 
 /** JSON text of an object, small enough for a URL; null: it is none. */
-export const claimsRequest = (value: unknown): string | null => {
+const claimsRequest = (value: unknown): string | null => {
   const parsed = typeof value === 'string' && value.length <= 4_096 ? parseJson(value) : undefined
   return isFields(parsed) ? JSON.stringify(parsed) : null
 }
@@ -307,7 +307,7 @@ export const scopesOf = (
 }
 
 /** Seconds; an absolute time is taken from now. What is absent, past or no number counts as not told. */
-export const lifetimeOf = (value: unknown, rules: AnswerRules, now: number): number | null => {
+const lifetimeOf = (value: unknown, rules: AnswerRules, now: number): number | null => {
   const text = typeof value === 'number' || typeof value === 'string' ? String(value).trim() : ''
   const date = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) / 1000 : Number.NaN
   const told = /^\d+(?:\.\d+)?$/.test(text) ? Number(text) : date

@@ -39,7 +39,7 @@ const DISCOVERY_EVERY_MS = 3_600_000
 /** What calls may ask beside the regular look: a few at once, then one at a time. Anybody can invent a key's name. */
 const BURST = 4
 const REFILL_MS = 5_000
-export const MAX_JWKS = 256 * 1024
+const MAX_JWKS = 256 * 1024
 
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 

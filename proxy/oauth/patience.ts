@@ -4,7 +4,7 @@ import { Problem } from '../problem.ts'
 import type { TokenFailure } from './answer.ts'
 
 /** After the provider refused our client, nobody asks with it for this long. */
-export const CIRCUIT_MS = 60_000
+const CIRCUIT_MS = 60_000
 /** While nobody asks, one grant after the other may try, this far apart. */
 const PROBE_MS = 1_000
 /** So many grants that are refused in one word, and none that is renewed between them: it is the client. */

@@ -33,7 +33,7 @@ export type Cookies = {
   readonly write: (base: string, value: string, maxAgeMs: number) => string
 }
 
-export const createCookies = (publicUrl: string): Cookies => {
+const createCookies = (publicUrl: string): Cookies => {
   const secure = publicUrl.startsWith('https:')
   const name = (base: string): string => `${secure ? '__Host-' : ''}${base}`
   return {

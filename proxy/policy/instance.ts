@@ -81,7 +81,7 @@ export const whole = (input: string, repeated: readonly InputMember[]): string =
     : `${input.slice(0, -1)}${repeated.map(([name, text]) => `,"${name}":${text}`).join('')}}`
 
 /** Most pages the module may take: JSON costs some 16 times its text in memory. */
-export const maximumPages = (dataBytes: number): number =>
+const maximumPages = (dataBytes: number): number =>
   Math.min(65_536, WORKING_PAGES + Math.ceil((dataBytes * 20) / PAGE))
 
 const load = (module: WebAssembly.Module, dataBytes: number) => {

@@ -48,7 +48,7 @@ const hostile: readonly (readonly [string, unknown])[] = [
 ]
 
 /** Input of the right shape and nearly `limit` bytes, spread over every list that a policy may loop over. */
-export const largestInput = (limit: number): string => {
+const largestInput = (limit: number): string => {
   const list = (prefix: string, share: number): string[] =>
     Array.from(
       { length: Math.floor((limit * share) / (prefix.length + 7)) },

@@ -78,7 +78,7 @@ const yamlOddity = (value: unknown, depth: number): string | null => {
 }
 
 /** YAML 1.2 with the limits of `parseJson`: plain data, no tags of other types, at most 100 aliases. */
-export const parseYaml = (text: string, where: string): Json => {
+const parseYaml = (text: string, where: string): Json => {
   const lines = new LineCounter()
   const document = parseDocument(text, {
     uniqueKeys: true,

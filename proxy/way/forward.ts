@@ -5,7 +5,7 @@ import type { Clock, Injected, Route } from '../model.ts'
 import { createAnswers, unanswered, type About, type Answer } from '../net/answer.ts'
 import { peekAt, type Peek } from '../net/peek.ts'
 import { bounded } from '../net/sinks.ts'
-import { Problem, type ProblemCode } from '../problem.ts'
+import { Problem, toProblem, type ProblemCode } from '../problem.ts'
 import { createSlots } from '../slots.ts'
 import { targetText } from '../wire/canonical.ts'
 import { lacking } from '../wire/scopes.ts'
@@ -44,8 +44,8 @@ export type Job = About & {
   readonly sifted: Sifted
   /** A newer token after a 401; null: none. */
   readonly again: (used: Injected, said: 'status' | 'body') => Promise<Injected | null>
-  /** Registers how the call is ended from outside (revocation, drain). */
-  readonly onAbort: (abort: (reason: Problem) => void) => void
+  /** Ends the call from outside (revocation, drain), with the Problem that it becomes. */
+  readonly signal: AbortSignal
 }
 
 /** `error` of Proxy-Status (RFC 9209 2.3) and our sentence, by what the transport's code begins with. */
@@ -455,7 +455,10 @@ export const createForward = (deps: {
         },
       }
       call.slot = live.add(call)
-      job.onAbort((reason) => stop(call, reason))
+      const { signal } = job
+      const ended = (): void => stop(call, toProblem(signal.reason))
+      if (signal.aborted) return ended()
+      signal.addEventListener('abort', ended)
       // Who left before now does not leave again.
       if (res.closed) return call.leave()
       res.on('close', call.leave)

@@ -37,6 +37,12 @@ const ways = (byte: number): readonly string[] => {
   ]
 }
 
+export const unsearchable = (): Problem =>
+  new Problem(
+    'answer_not_redactable',
+    'the answer repeats the beginning of the token too often to be searched for it',
+  )
+
 /** @param text bytes as latin1, not empty */
 export const escapedText = (text: string): EscapedText => {
   const bytes = Buffer.from(text, 'latin1')
@@ -47,9 +53,7 @@ export const escapedText = (text: string): EscapedText => {
   const longest = bytes.length * LONGEST
   let steps = 0
   const step = (): void => {
-    if (steps-- > 0) return
-    const what = 'the answer repeats the beginning of the token too often to be searched for it'
-    throw new Problem('answer_not_redactable', what)
+    if (steps-- <= 0) throw unsearchable()
   }
 
   /** End of the text that begins at `at`; -1: none does; null: the bytes end before it does. */
@@ -67,7 +71,7 @@ export const escapedText = (text: string): EscapedText => {
           if (there.startsWith(way)) {
             const end = match(from, at + way.length, i + 1)
             if (end !== -1) return end
-          } else if (at + there.length === from.length && way.startsWith(there)) open = true
+          } else if (way.startsWith(there)) open = true
         }
       }
       if (here !== byte) return open ? null : -1
@@ -82,13 +86,11 @@ export const escapedText = (text: string): EscapedText => {
         let at = from.indexOf(opener, 0, 'latin1')
         while (at !== -1) {
           const there = from.toString('latin1', at, at + LONGEST).toLowerCase()
-          const cut = at + LONGEST > from.length
-          if (escapes.some((way) => there.startsWith(way) || (cut && way.startsWith(there))))
-            return true
+          if (escapes.some((way) => there.startsWith(way) || way.startsWith(there))) return true
           at = from.indexOf(opener, at + 1, 'latin1')
         }
       }
-      const last = from.toString('latin1', Math.max(0, from.length - LONGEST)).toLowerCase()
+      const last = from.toString('latin1', from.length - LONGEST).toLowerCase()
       const at = Math.max(last.lastIndexOf('\\'), last.lastIndexOf('&'))
       return at !== -1 && escapes.some((way) => way.startsWith(last.slice(at)))
     },

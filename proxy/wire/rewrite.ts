@@ -108,6 +108,43 @@ const step = (nodes: readonly Node[], key: string): readonly Node[] => {
   return next
 }
 
+/** Where the walk stands among the pointers. Made once for each kind of key, so that an answer of 1 MB makes few. */
+type Place = {
+  /** Strings here are URLs. */
+  readonly leaf: boolean
+  /** No pointer leads on from here. */
+  readonly dead: boolean
+  readonly below: (key: string) => Place
+}
+const placeOf = (nodes: readonly Node[]): Place => {
+  const endings = nodes.flatMap((node) => [...node.endings.keys()])
+  const known = new Map<string, Place>()
+  return {
+    leaf: nodes.some((node) => node.leaf),
+    dead: nodes.length === 0,
+    below(key) {
+      let kind = nodes.some((node) => node.keys.has(key)) ? `/${key}` : ''
+      for (const ending of endings) if (key.endsWith(ending)) kind += `*${ending}`
+      let place = known.get(kind)
+      if (place === undefined) known.set(kind, (place = placeOf(step(nodes, key))))
+      return place
+    },
+  }
+}
+
+const places = new WeakMap<readonly string[], Place>()
+const startOf = (pointers: readonly string[]): Place => {
+  let start = places.get(pointers)
+  if (start === undefined) {
+    const root = plant(pointers)
+    const deep = root.keys.get('**')
+    start = placeOf(deep === undefined ? [root] : [root, deep])
+    places.set(pointers, start)
+  }
+  return start
+}
+
+/** No place in a text: no mark that is looked for stands there. */
 const BROKEN = -1
 /** Levels of an answer; deeper ones are no vendor's, and would use up the stack. */
 const DEEPEST = 200
@@ -122,27 +159,39 @@ const stringEnd = (text: string, at: number): number => {
   return BROKEN
 }
 
-const BLANKS: ReadonlySet<string | undefined> = new Set([' ', '\t', '\r', '\n'])
 const blank = (text: string, from: number): number => {
+  for (let at = from; ; at++) {
+    const code = text.charCodeAt(at)
+    if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return at
+  }
+}
+
+/** Index behind a number, `true`, `false` or `null`. */
+const wordEnd = (text: string, from: number): number => {
   let at = from
-  while (BLANKS.has(text[at])) at++
+  while (!',]} \t\r\n'.includes(text.charAt(at))) at++
   return at
 }
 
-/** Index behind any value, however deep, without a look inside. */
-const valueEnd = (text: string, from: number): number => {
-  const stop = /["[\]{},]/g
+/** What the string between two quotes says; most have nothing to undo. */
+const unquoted = (text: string, at: number, end: number): string => {
+  const inside = text.slice(at + 1, end - 1)
+  return inside.includes('\\') ? String(JSON.parse(text.slice(at, end))) : inside
+}
+
+/** Index behind an object or array, however deep, without a look inside. */
+const nestedEnd = (text: string, from: number): number => {
+  const stop = /["[\]{}]/g
   let depth = 0
   stop.lastIndex = from
   for (let hit = stop.exec(text); hit !== null; hit = stop.exec(text)) {
     const [mark] = hit
     if (mark === '"') {
       const end = stringEnd(text, hit.index)
-      if (end === BROKEN || depth === 0) return end
+      if (end === BROKEN) return BROKEN
       stop.lastIndex = end
     } else if (mark === '[' || mark === '{') depth++
-    else if (depth === 0) return hit.index
-    else if (mark !== ',' && --depth === 0) return hit.index + 1
+    else if (--depth === 0) return hit.index + 1
   }
   return BROKEN
 }
@@ -155,59 +204,73 @@ type Walk = {
   readonly splices: Splice[]
 }
 
-/** @throws SyntaxError where a key, or a string that a pointer names, is none */
-const walk = (walking: Walk, from: number, nodes: readonly Node[], depth: number): number => {
+const walk = (walking: Walk, from: number, place: Place, depth: number): number => {
   const { text, readdress, splices } = walking
   const at = blank(text, from)
   const open = text.charAt(at)
-  if (nodes.length === 0) return valueEnd(text, at)
   if (open === '"') {
     const end = stringEnd(text, at)
-    if (!nodes.some((node) => node.leaf)) return end
-    const next = readdress(String(JSON.parse(text.slice(at, end))))
+    if (!place.leaf) return end
+    const next = readdress(unquoted(text, at, end))
     if (next !== null) splices.push({ from: at, to: end, text: JSON.stringify(next) })
     return end
   }
-  if (open !== '{' && open !== '[') return valueEnd(text, at)
+  if (open !== '{' && open !== '[') return wordEnd(text, at)
+  if (place.dead) return nestedEnd(text, at)
   if (depth === DEEPEST) return BROKEN
   const close = open === '{' ? '}' : ']'
   let cursor = blank(text, at + 1)
   if (text.charAt(cursor) === close) return cursor + 1
   for (let index = 0; ; index++) {
-    let key = String(index)
-    if (open === '{') {
-      const end = stringEnd(text, cursor)
-      key = String(JSON.parse(text.slice(cursor, end)))
+    let key = ''
+    if (open === '[') key = String(index)
+    else {
+      const end = text.charAt(cursor) === '"' ? stringEnd(text, cursor) : BROKEN
+      key = unquoted(text, cursor, end)
       cursor = blank(text, end)
       if (text.charAt(cursor) !== ':') return BROKEN
       cursor++
     }
-    // At BROKEN stands nothing, and so none of the marks that are looked for.
-    cursor = blank(text, walk(walking, cursor, step(nodes, key), depth + 1))
+    cursor = blank(text, walk(walking, cursor, place.below(key), depth + 1))
     if (text.charAt(cursor) === close) return cursor + 1
     if (text.charAt(cursor) !== ',') return BROKEN
     cursor = blank(text, cursor + 1)
   }
 }
 
+/** A string that begins as a URL with an authority does; `/` may be escaped, and so may a quote in it. */
+const URL_HEAD = /"((?:https?:)?(?:\\?\/){2}[^"/?#{]*)/gi
+/** Would any URL of this text be written otherwise? At the speed of one search, where the walk looks at each character. */
+const mayChange = (text: string, readdress: Readdress): boolean => {
+  // Any character of a URL's beginning may be escaped (RFC 8259 7): no look from outside finds that.
+  if (text.includes('\\u00')) return true
+  const seen = new Set<string>()
+  for (const [, head = ''] of text.matchAll(URL_HEAD)) {
+    if (seen.has(head)) continue
+    seen.add(head)
+    const url = head.replaceAll('\\/', '/')
+    if (url.includes('\\') || readdress(url) !== null) return true
+  }
+  return false
+}
+
 /**
  * Readdresses the strings that JSON pointers name (RFC 6901; `*` is any key or index, `**` any depth, `*_url` any
  * key of that ending); every other byte stays, numbers too.
  * What is not JSON comes back as it was.
+ * @param readdress is asked for absolute URLs alone, and must answer by their scheme and authority whether it changes them
  */
 export const rewriteJson = (
   text: string,
   pointers: readonly string[],
   readdress: Readdress,
 ): string => {
+  if (!mayChange(text, readdress)) return text
   const splices: Splice[] = []
   try {
-    const root = plant(pointers)
-    const deep = root.keys.get('**')
-    const roots = deep === undefined ? [root] : [root, deep]
     // A byte order mark may stand before it (RFC 8259 8.1).
     const from = text.startsWith('\ufeff') ? 1 : 0
-    if (walk({ text, readdress, splices }, from, roots, 0) === BROKEN) return text
+    if (walk({ text, readdress, splices }, from, startOf(pointers), 0) === BROKEN) return text
   } catch (error) {
     if (error instanceof SyntaxError) return text // a string with a broken escape
     throw error

@@ -1,6 +1,6 @@
 // An echoed token is blotted out of an answer, whatever its chunks; the length never changes, so no framing does either.
 
-import { escapedText, type EscapedText } from './escape.ts'
+import { escapedText, unsearchable, type EscapedText } from './escape.ts'
 
 export type TokenScrubber = {
   /** Bytes that may go on now; what could still begin the token is held back. The chunk itself is never written to. */
@@ -17,6 +17,9 @@ const BLOT = '[redacted]'
 const NONE = Buffer.alloc(0)
 /** Bytes of a spelling that one native search looks for. */
 const HEAD = 16
+/** How often a head may stand where no spelling goes on: more needs a token that repeats itself, and bytes that repeat it. */
+const SPARE_MISSES = 256
+const BYTES_A_MISS = 64
 const ASCII = /^[\x20-\x7e]*$/
 
 const hex = (code: number): string => code.toString(16).padStart(4, '0')
@@ -75,10 +78,8 @@ const base64Needles = (token: string): readonly string[] => {
 }
 
 /** Does `text` stand at `at`, as far as the bytes go? */
-const begins = (bytes: Buffer, at: number, text: string): boolean => {
-  const there = bytes.toString('latin1', at, at + text.length)
-  return there.length === text.length ? there === text : text.startsWith(there)
-}
+const begins = (bytes: Buffer, at: number, text: string): boolean =>
+  text.startsWith(bytes.toString('latin1', at, at + text.length))
 
 /**
  * Makes watchers of streams for one token. A find is overwritten in its own length: `[redacted]***`.
@@ -86,15 +87,14 @@ const begins = (bytes: Buffer, at: number, text: string): boolean => {
  */
 export const tokenScrubbers = (token: string): (() => TokenScrubber) => {
   if (token === '') throw new Error('a scrubber needs a token that is not empty')
-  // Encoders work character by character, so spellings of the beginning are beginnings of the spellings; a native
-  // search or three for them finds nothing, at memory speed, in nearly every chunk. The rest is built on a find.
-  const start = ASCII.test(token) ? token.slice(0, HEAD) : token
-  const encoded = base64Needles(token)
-  const heads = [...new Set([...spellings(start), ...encoded].map((text) => text.slice(0, HEAD)))]
+  // A native search or three for their beginnings finds nothing, at memory speed, in nearly every chunk. The rest, ten
+  // times the token, is built again on a find.
+  const spelled = (): readonly string[] => [...spellings(token), ...base64Needles(token)]
+  const heads = [...new Set(spelled().map((text) => text.slice(0, HEAD)))]
   let all: readonly string[] | null = null
-  const needles = () => (all ??= [...spellings(token), ...encoded])
+  const needles = () => (all ??= spelled())
   const escaped = escapedText(Buffer.from(token).toString('latin1'))
-  return () => createScrubber(heads, 6 * token.length, needles, escaped)
+  return () => createScrubber(heads, needles, escaped)
 }
 
 /** One stream's watcher. */
@@ -102,7 +102,6 @@ export const createTokenScrubber = (token: string): TokenScrubber => tokenScrubb
 
 const createScrubber = (
   heads: readonly string[],
-  longest: number,
   needles: () => readonly string[],
   escaped: EscapedText,
 ): TokenScrubber => {
@@ -110,9 +109,13 @@ const createScrubber = (
   let held: Buffer = NONE
   let hits = 0
 
-  /** @param open gets where a head stands and no whole spelling does */
+  /**
+   * @param open gets where a head stands and no whole spelling does
+   * @throws Problem `answer_not_redactable`: the bytes were made to be searched for ever
+   */
   const blot = (bytes: Buffer, open: number[] | null): Buffer => {
     let out: Buffer | null = null
+    let misses = SPARE_MISSES + bytes.length / BYTES_A_MISS
     for (const head of heads) {
       let at = bytes.indexOf(head, 0, 'latin1')
       while (at !== -1) {
@@ -124,7 +127,10 @@ const createScrubber = (
           out ??= Buffer.from(bytes)
           out.write(BLOT.slice(0, found.length).padEnd(found.length, '*'), at, 'latin1')
           hits++
-        } else open?.push(at)
+        } else {
+          if (misses-- < 0) throw unsearchable()
+          open?.push(at)
+        }
         at = bytes.indexOf(head, at + (found?.length ?? 1), 'latin1')
       }
     }
@@ -144,18 +150,14 @@ const createScrubber = (
 
   /** Where the longest end of `bytes` that could begin a spelling starts; their length when none does. */
   const pending = (bytes: Buffer, open: readonly number[]): number => {
-    const from = Math.max(0, bytes.length - longest + 1)
-    let first = bytes.length
-    for (const at of open)
-      if (at >= from && at < first && needles().some((needle) => begins(bytes, at, needle)))
-        first = at
-    for (const head of heads) {
-      const initial = head.charCodeAt(0)
-      for (let at = Math.max(from, bytes.length - head.length + 1); at < first; at++) {
-        if (bytes[at] === initial && begins(bytes, at, head)) first = at
-      }
-    }
-    return first
+    const goesOn = (at: number): boolean => needles().some((needle) => begins(bytes, at, needle))
+    let at = Math.max(0, bytes.length - HEAD + 1)
+    while (
+      at < bytes.length &&
+      !heads.some((head) => head.charCodeAt(0) === bytes[at] && begins(bytes, at, head))
+    )
+      at++
+    return Math.min(at, ...open.filter(goesOn))
   }
 
   return {

@@ -1,5 +1,5 @@
 // What whoever runs deputy is told: standard error line by line, and the metrics of what went wrong.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
@@ -193,8 +193,10 @@ test('the README lists every metric', async () => {
   const listed = (table.split('\n\n')[0] ?? '')
     .split('\n')
     .flatMap((line) => [...row(line).matchAll(/`(\w+)[^`]*`/g)].map(([, name]) => name))
-  const source = ['proxy/observe/telemetry.ts', 'proxy/serve.ts']
-    .map((file) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8'))
+  const house = new URL('../../proxy/', import.meta.url)
+  const source = readdirSync(house, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => readFileSync(new URL(file, house), 'utf8'))
     .join('\n')
   const made = [...source.matchAll(/(?:watch|counter|gauge|histogram)\(\s*'(\w+)'/g)].map(
     ([, name]) => name,

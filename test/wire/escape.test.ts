@@ -73,8 +73,23 @@ test('text that holds escapes and no token passes byte for byte', () => {
 test('escapes of characters that the text has not are not searched', () => {
   const rule = escapedText('abcdef')
   expect(rule.possible(Buffer.from('a%2Fb and \\u003d and \\n too'))).toBe(false)
-  expect(rule.possible(Buffer.from('\\u0061 it is'))).toBe(true)
+  for (const way of ['\\u0061', '\\u{61}', '\\x61', '%61', '&#97;'])
+    expect(rule.possible(Buffer.from(`${way} it is`))).toBe(true)
   expect(rule.possible(Buffer.from('it ends with \\u0'))).toBe(true)
+})
+
+test('escapes that do not go on as the text hold nothing back', () => {
+  const scrubber = createTokenScrubber('gho_16C7e42F292c6912E7710c83')
+  for (const text of ['gh%6f no', 'it is g\\u0068o_15', '%67ho_%31%35 and more'])
+    expect(scrubber.push(Buffer.from(text)).toString()).toBe(text)
+  expect(scrubber.push(Buffer.from('%67%68')).toString()).toBe('')
+  expect(scrubber.end().toString()).toBe('%67%68')
+})
+
+test('a slash may be escaped by itself, a letter may not', () => {
+  const t = 'abc/nop+qrs/tuv=='
+  expect(through(t, Buffer.from('abc\\/nop%2bqrs\\/tuv=='), []).hits).toBe(1)
+  expect(through(t, Buffer.from('abc\\/\\nop%2bqrs\\/tuv=='), []).hits).toBe(0)
 })
 
 test.each(['base64', 'base64url'] as const)(

@@ -174,6 +174,13 @@ describe('JSON', () => {
     ],
     ['an escaped pointer', `{"a/b~c":"${u}"}`, ['/a~1b~0c'], `{"a/b~c":"${to}"}`],
     ['an escaped key', `{"\\u0075rl":"${u}"}`, ['/url'], `{"\\u0075rl":"${to}"}`],
+    ['an escaped beginning', `{"url":"\\u0068${u.slice(1)}"}`, ['/url'], `{"url":"${to}"}`],
+    [
+      'an escaped userinfo',
+      '{"url":"https://a\\tb@api.github.com/x"}',
+      ['/url'],
+      `{"url":"${to}"}`,
+    ],
     ['escaped slashes', '{"url":"https:\\/\\/api.github.com\\/x"}', ['/url'], `{"url":"${to}"}`],
     ['a key twice', `{"url":"${u}","url":"${u}"}`, ['/url'], `{"url":"${to}","url":"${to}"}`],
     [
@@ -239,6 +246,7 @@ describe('JSON', () => {
     `{"url":"${u}","a`,
     `{"url":"${u}",}`,
     `{"url";"${u}"}`,
+    `{xurl":"${u}"}`,
     `{"url":"${u}";"a":1}`,
     `{"url":"${u}"]`,
     `{url:"${u}"}`,
@@ -247,8 +255,9 @@ describe('JSON', () => {
   })
 
   test('an error of whoever makes the address is not taken for broken JSON', () => {
-    const fails = (): never => {
-      throw new RangeError('no key')
+    const fails = (url: string): string => {
+      if (url === u) throw new RangeError('no key')
+      return url
     }
     expect(() => rewriteJson(`{"url":"${u}"}`, ['/url'], fails)).toThrow('no key')
   })
@@ -263,7 +272,7 @@ describe('JSON', () => {
     const json = fc.letrec((tie) => ({
       value: fc.oneof(
         { maxDepth: 4 },
-        fc.constantFrom('U', 'x', '\\"', '{"url":"U"}', '\u2028'),
+        fc.constantFrom('//u', 'x', '\\"', '{"url":"//u"}', '\u2028'),
         fc.double({ noNaN: true, noDefaultInfinity: true }),
         fc.boolean(),
         fc.constant(null),
@@ -276,7 +285,7 @@ describe('JSON', () => {
       .map((parts) => parts.map((part) => `/${part}`).join(''))
     const model = (value: unknown, ways: readonly (readonly string[])[]): unknown => {
       if (typeof value === 'string')
-        return ways.some((w) => w.length === 0) && value === 'U' ? 'V' : value
+        return ways.some((w) => w.length === 0) && value === '//u' ? '//v' : value
       if (typeof value !== 'object' || value === null) return value
       const next = (key: string): string[][] =>
         ways.flatMap(([head, ...rest]) => (head === '*' || head === key ? [rest] : []))
@@ -297,11 +306,11 @@ describe('JSON', () => {
               .slice(1)
               .map((k) => k.replaceAll('~1', '/')),
           )
-          const out = rewriteJson(text, pointers, (s) => (s === 'U' ? 'V' : null))
+          const out = rewriteJson(text, pointers, (s) => (s === '//u' ? '//v' : null))
           // As text: V8 may misread an escaped key when it parses.
           expect(out).toBe(JSON.stringify(model(value, ways), null, indent))
           expect(out.length).toBe(text.length)
-          expect(out.replaceAll('"V"', '"U"')).toBe(text)
+          expect(out.replaceAll('"//v"', '"//u"')).toBe(text)
         },
       ),
       { numRuns: 1000 },

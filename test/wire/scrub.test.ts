@@ -1,5 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { Problem } from '../../proxy/problem.ts'
 import { createTokenScrubber } from '../../proxy/wire/scrub.ts'
 
 const feed = (
@@ -63,6 +64,48 @@ describe('an echoed token is blotted out', () => {
     expect(scrubber.hits()).toBe(0)
   })
 
+  test('what begins like it and goes on otherwise is not held back', () => {
+    const scrubber = createTokenScrubber(PLAIN)
+    for (const text of [`${PLAIN.slice(0, 16)} no more`, `${PLAIN.slice(0, 20)}! `])
+      expect(scrubber.push(Buffer.from(text)).toString()).toBe(text)
+    // Two beginnings: from the first that may still be it.
+    const cut = `${PLAIN.slice(0, 17)}${PLAIN.slice(0, 18)}`
+    expect(scrubber.push(Buffer.from(cut)).toString()).toBe(PLAIN.slice(0, 17))
+    expect(scrubber.push(Buffer.from(PLAIN.slice(18))).toString()).toMatch(/^\[redacted\]\*+$/)
+  })
+
+  test('a token that is not ASCII is found as UTF-8, in any chunking', () => {
+    const odd = 'tök€n-äöü-0123'
+    const bytes = Buffer.from(`{"a":"${odd}"}`)
+    for (let cut = 0; cut < bytes.length; cut++) {
+      const { out, hits } = feed(odd, cutAt(bytes, [cut]))
+      expect(hits).toBe(1)
+      expect(out).not.toContain('0123')
+    }
+    const said = createTokenScrubber(odd).text(Buffer.from(`x ${odd}`).toString('latin1'))
+    expect(said).toMatch(/^x \[redacted\]/)
+  })
+
+  test('base64 of a short token is searched as far as it says enough', () => {
+    const eight = feed('12345678', [Buffer.from(Buffer.from('12345678').toString('base64'))])
+    expect(eight.hits).toBe(1)
+    const four = Buffer.from(`${Buffer.from('abcd').toString('base64')} and more`)
+    expect(feed('abcd', [four]).out).toBe(four.toString())
+  })
+
+  test('one text: raw, escaped, of exactly its length, and none of it', () => {
+    const { text, hits } = createTokenScrubber(PLAIN)
+    expect(text(PLAIN)).toMatch(/^\[redacted\]\*+$/)
+    expect(text(PLAIN.slice(1))).toBe(PLAIN.slice(1))
+    const escaped = `a%5f${PLAIN.replace('_', '%5f').replace('7', '\\u0037')}`
+    expect(text(escaped)).toMatch(/^a%5f\[redacted\]\*+$/)
+    for (const innocent of ['a%20b & c', '\\u0037 %41', 'Bearer realm="x"'])
+      expect(text(innocent)).toBe(innocent)
+    expect(hits()).toBe(2)
+    const short = createTokenScrubber('abcdefgh')
+    expect(short.text('abcdefgh')).toBe('[redacted]'.slice(0, 8))
+  })
+
   test('an innocent chunk is passed on uncopied, and no chunk is written to', () => {
     const innocent = Buffer.from('nothing here')
     expect(createTokenScrubber(PLAIN).push(innocent)).toBe(innocent)
@@ -124,5 +167,22 @@ describe('an echoed token is blotted out', () => {
   test('a token that repeats itself is found at every turn', () => {
     const { out } = feed('abababab', [Buffer.from('xababab'), Buffer.from('ababababy')])
     expect(out).not.toContain('abababab')
+  })
+
+  test('bytes that begin a token everywhere and never go on are given up before they cost others their turn', () => {
+    const code = (token: string, bytes: string): unknown => {
+      try {
+        feed(token, [Buffer.from(bytes)])
+        return null
+      } catch (error) {
+        return error instanceof Problem ? error.code : error
+      }
+    }
+    const token = `${'a'.repeat(2_000)}b`
+    expect(code(token, 'a'.repeat(64_000))).toBe('answer_not_redactable')
+    expect(code(token, `${'a'.repeat(16)}x`.repeat(4_000))).toBe('answer_not_redactable')
+    // A list of keys that begin alike is no such thing.
+    const jwt = `eyJhbGciOiJSUzI1NiIsImtpZCI6IjEyMzQ1Njc4In0.${'Zq3'.repeat(100)}`
+    expect(code(jwt, `"${jwt.slice(0, 200)}",`.repeat(4_000))).toBeNull()
   })
 })

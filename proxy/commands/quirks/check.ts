@@ -1,5 +1,5 @@
 // What a quirk is, and the steps that most of them share. A step returns null, or what the definition should say.
-import type { Json, Provider } from '../../model.ts'
+import type { Provider } from '../../model.ts'
 import { pointerTo, type Example } from './example.ts'
 import type { Script, Twist } from './session.ts'
 import type { Attempt, World } from './world.ts'
@@ -161,4 +161,3 @@ export const statusOf = async (attempt: Attempt): Promise<string> => {
 }
 export const count = (attempt: Attempt, endpoint: 'refresh' | 'token'): number =>
   attempt.session.seen.filter((one) => one.endpoint === endpoint).length
-export const asJson = (value: unknown): Json => JSON.parse(JSON.stringify(value)) as Json

@@ -18,7 +18,7 @@ const METHODS = [
   'none',
 ] as const
 
-export const exampleSchema = z.strictObject({
+const exampleSchema = z.strictObject({
   /** Templates: `{access_token}`, `{refresh_token}`, `{expires_in}`, `{scope}`, `{scopes}`, `{account}`, `{tenant}`, `{label}`, `{host}`… */
   token: template,
   /** Where tokens of two kinds come in one answer. */

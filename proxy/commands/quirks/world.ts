@@ -145,7 +145,7 @@ export const openWorld = async () => {
         sifted: createSift('deputy-user', () => false)(request.rawHeaders, used.provider),
         again: (taken, said) => credentials.again(taken, used, said, AGENT),
         served: () => false,
-        onAbort: () => {},
+        signal: new AbortController().signal,
       },
       request,
       response,

@@ -1,0 +1,88 @@
+// The evidence of a serving process: its journal, what an earlier process left open in it, and what it says of keys and policy.
+import type { Config } from '../config/config.ts'
+import type { PolicyEngine } from '../model.ts'
+import { ANCHORED } from '../observe/chain.ts'
+import { closeEnds } from '../observe/ends.ts'
+import { openJournal, sinksOf, type OpenJournal } from '../observe/journal.ts'
+import type { Telemetry } from '../observe/telemetry.ts'
+import type { PolicySource } from '../policy/source.ts'
+import type { Sealer } from '../vault/seal.ts'
+import { createEvidence, type Evidence } from '../way/evidence.ts'
+import { watchClock } from './clock.ts'
+import type { Scope } from './scope.ts'
+
+const DAY_MS = 86_400_000
+/** When evidence files are closed, and how long they are kept after. */
+const rotationOf = ({ rotate, retention }: Config['audit']) =>
+  rotate === 'off'
+    ? {}
+    : {
+        rotate: { size: rotate?.size ?? 256 * 1024 ** 2, everyMs: rotate?.every ?? DAY_MS },
+        retentionMs: retention ?? 400 * DAY_MS,
+      }
+
+export type Audit = {
+  readonly journal: OpenJournal
+  readonly evidence: Evidence
+  /** An event that nobody waits for. */
+  readonly note: (event: string, fields: Readonly<Record<string, unknown>>) => void
+}
+
+/** @param proc id of this process, in every line */
+export const openAudit = async (
+  { config, written, log, clock, opened }: Scope,
+  { sealer, telemetry, proc }: { sealer: Sealer; telemetry: Telemetry; proc: string },
+): Promise<Audit> => {
+  const sinks = sinksOf(config.audit.sink, written)
+  const journal = await openJournal({
+    sinks,
+    fsync: config.audit.fsync,
+    clock,
+    proc,
+    anchor: { sign: sealer.sign, ...ANCHORED },
+    ...rotationOf(config.audit),
+    log,
+  })
+  opened(() => journal.close())
+  opened(watchClock(clock, log))
+  telemetry.audit(journal)
+  await closeEnds(journal, sinks, proc)
+  const evidence = createEvidence({
+    journal,
+    clock,
+    log,
+    hashed: config.audit.user_ids === 'hashed',
+    hmac: sealer.hmac,
+  })
+  opened(() => evidence.close())
+  return {
+    journal,
+    evidence,
+    note: (event, fields) =>
+      void evidence
+        .event(event, fields)
+        .catch((error: unknown) => log.error({ err: error }, `${event} could not be recorded`)),
+  }
+}
+
+/**
+ * Says which policy decides from now on.
+ * @returns what a newer one is told to
+ */
+export const recordPolicy = async (
+  policy: PolicySource,
+  { evidence, note }: Audit,
+): Promise<(engine: PolicyEngine) => void> => {
+  let last = ''
+  const loaded = ({ revision, digest }: PolicyEngine): void => {
+    if (digest === last) return
+    last = digest
+    note('policy.loaded', { policy: { revision, digest } })
+  }
+  const engine = policy.current()
+  if (engine !== null) loaded(engine)
+  // Without a policy deputy serves refusals, is not ready, and says why: the next good bundle ends that.
+  const problem = policy.problem()
+  if (problem !== null) await evidence.event('policy.failed', { problem })
+  return loaded
+}

@@ -1,0 +1,126 @@
+// What people decide and undo: consents and their delivery, revocation, and the end of what nobody uses.
+import { randomBytes } from 'node:crypto'
+import { USUAL_CLAIMS, type Config } from '../config/config.ts'
+import type { Directory } from '../directory/file.ts'
+import type { Person } from '../model.ts'
+import { createFlows } from '../oauth/flow.ts'
+import { createRevoker } from '../oauth/revoke.ts'
+import { createNotifier } from '../observe/notify.ts'
+import { Problem } from '../problem.ts'
+import type { PeopleSource } from '../way/entitlements.ts'
+import type { Core } from './core.ts'
+import type { Scope } from './scope.ts'
+
+export type Consent = ReturnType<typeof createConsent>
+
+/** By how much the clocks of replicas on one store may differ. */
+const SKEW_MS = 600_000
+const SWEEP_MS = 60_000
+
+/** Fields of `consent.user_mismatch`. */
+type Mismatch = {
+  readonly flow: string
+  readonly user: Person
+  readonly agent: string
+  readonly connection: string
+}
+
+const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {
+  if (directory !== null) return { kind: 'directory', ask: directory.ask }
+  return config.entitlements?.source === 'claims'
+    ? { kind: 'claims', ...(config.entitlements.claims ?? USUAL_CLAIMS) }
+    : { kind: 'none' }
+}
+
+/** @returns is this person active? A stream that began before they were set inactive does not outlive that. */
+const followPeople = (people: PeopleSource, { log }: Scope, { calls, told }: Core) => {
+  const active = async (person: Person): Promise<boolean> =>
+    people.kind !== 'directory' || (await people.ask(person))?.active === true
+  const cutInactive = async (): Promise<void> => {
+    for (const person of calls.people())
+      if (!(await active(person)))
+        calls.abort({ person }, new Problem('policy_denied', 'the user is not active any more'))
+  }
+  told.people = () =>
+    void cutInactive().catch((error: unknown) =>
+      log.error({ err: error }, 'whose calls are to be cut is not known: nobody new is let in'),
+    )
+  return active
+}
+
+/** Old consents, runs and sessions go once a minute. */
+const sweeping = (
+  { log, clock, opened }: Scope,
+  { runs, store, waiting }: Core,
+  flows: ReturnType<typeof createFlows>,
+): void => {
+  const sweep = setInterval(() => {
+    void waiting.look()
+    // By a wrong clock everything would be old.
+    if (clock.wrong() !== null) return
+    for (const each of [flows.sweep(), runs.sweep(), store.sessions.sweep(clock.now() - SKEW_MS)])
+      each.catch((error: unknown) =>
+        log.error({ err: error }, 'old consents, runs and sessions could not be swept'),
+      )
+  }, SWEEP_MS)
+  sweep.unref()
+  opened(() => clearInterval(sweep))
+}
+
+/** @param publicUrl `connect.url`, without a trailing slash */
+export const createConsent = (scope: Scope, core: Core, publicUrl: string) => {
+  const { config, log, clock, opened } = scope
+  const { store, vault, sealer, client, connections, evidence, dial } = core
+  const { notify } = config.connect
+  const deliver: { wake: () => void; mismatch: (of: Mismatch) => void } = {
+    wake: () => {},
+    mismatch: () => {},
+  }
+  const onEvent = (event: string, fields: object): Promise<void> => {
+    if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
+    return evidence.event(event, fields as Record<string, unknown>)
+  }
+  const people = peopleOf(config, core.directory)
+  const active = followPeople(people, scope, core)
+  const flows = createFlows({
+    store,
+    vault,
+    sealer,
+    client,
+    connections,
+    publicUrl,
+    linkTtlMs: config.connect.link_ttl,
+    nagAfterMs: config.connect.nag_after,
+    clock,
+    randomBytes,
+    onEvent,
+    ...(notify === undefined ? {} : { onLink: () => deliver.wake() }),
+    active,
+  })
+  if (notify !== undefined) {
+    const notifier = createNotifier({
+      ...notify,
+      due: flows.notices,
+      next: flows.notifyAt,
+      fetch: dial.fetch,
+      clock,
+      log,
+      onEvent,
+    })
+    opened(() => notifier.close())
+    deliver.wake = notifier.wake
+    deliver.mismatch = ({ flow, user, ...of }) =>
+      notifier.mismatch({ ...of, hash: flow, person: user })
+    // What an earlier process left behind.
+    notifier.wake()
+  }
+  sweeping(scope, core, flows)
+  return {
+    people,
+    active,
+    flows,
+    onEvent,
+    revoker: createRevoker({ vault, client, connections, log }),
+    session: { sealer, clock, store, randomBytes, publicUrl },
+  }
+}

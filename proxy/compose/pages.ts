@@ -1,0 +1,51 @@
+// The pages of the connect listener, where the configuration says who is at them.
+import type { RequestListener } from 'node:http'
+import type { Config } from '../config/config.ts'
+import type { Logo } from '../config/logo.ts'
+import { createVisits } from '../oauth/session.ts'
+import { createLocalSignIn, createSignIn } from '../oauth/sign_in.ts'
+import { validId } from '../wire/canonical.ts'
+import type { Consent } from './consent.ts'
+import type { Core } from './core.ts'
+import type { Scope } from './scope.ts'
+import { whenAsked } from './web.ts'
+
+/** Whose pages these are, as the pages take it. */
+const brandOf = ({ connect: { brand } }: Config, logo: Logo | null) =>
+  brand === undefined
+    ? null
+    : {
+        words: { name: brand.name, logo: logo !== null, support: brand.support ?? null },
+        logo,
+      }
+
+/** null: nobody could be told from another at them. */
+export const createPages = async (
+  { config, written, log, print }: Scope,
+  { vault, connections, dial, logo }: Core,
+  { flows, revoker, onEvent, session }: Consent,
+): Promise<RequestListener | null> => {
+  const { sign_in: signIn, verifier } = config.connect
+  if (signIn === undefined && verifier === undefined) return null
+  const atDoor =
+    signIn === undefined
+      ? createVisits(verifier?.url ?? '', session)
+      : signIn === 'local'
+        ? await createLocalSignIn({ ...session, codeFile: written('.deputy-code'), print })
+        : createSignIn(signIn, { ...session, fetch: dial.fetch })
+  const shown = {
+    flows,
+    signIn: atDoor,
+    localPerson: (id: string) =>
+      validId(id) ? { tenant: 'default', realm: config.identity.realm, id } : null,
+    session,
+    vault,
+    revoke: revoker.revoke,
+    connections,
+    returnTo: config.connect.return_to,
+    brand: brandOf(config, logo),
+    onEvent,
+    log,
+  }
+  return whenAsked(log, async () => (await import('../people/app.ts')).createConnectApp(shown))
+}

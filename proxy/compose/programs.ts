@@ -1,0 +1,182 @@
+// What programs ask deputy itself: the authorization API of agents, the operators' API, and what is decided for people who are not there.
+import type { RequestListener } from 'node:http'
+import { controlSocket } from '../config/address.ts'
+import { naming } from '../config/backend.ts'
+import type { Person, Principal } from '../model.ts'
+import { startControl } from '../net/listener.ts'
+import { createIdle } from '../oauth/idle.ts'
+import { confirmArrival } from '../oauth/session.ts'
+import { spooled } from '../oauth/unstored.ts'
+import type { createOperatorsApi } from '../people/operators.ts'
+import { createPermit } from '../people/permit.ts'
+import { Problem } from '../problem.ts'
+import { copyVault, replayRevocations } from '../replay.ts'
+import { createPlaces } from '../shares.ts'
+import { rotateKeys } from '../vault/rotate.ts'
+import { clockSentence } from './clock.ts'
+import type { Consent } from './consent.ts'
+import type { Core } from './core.ts'
+import type { Pipeline } from './pipeline.ts'
+import { message, type Scope } from './scope.ts'
+import { whenAsked } from './web.ts'
+
+type OperatorsDeps = Parameters<typeof createOperatorsApi>[0]
+type Permit = ReturnType<typeof createPermit>
+
+/** Somebody who is not there: named by deputy itself, for policy to judge. */
+const unattended = (person: Person, agent: string): Principal => ({
+  person,
+  agent,
+  verified: true,
+  claims: null,
+  issuedAt: null,
+  expiresAt: null,
+  run: null,
+})
+
+export const permitOf = (
+  { connections, policy, vault, evidence, newId }: Core,
+  { entitlements, decide }: Pipeline,
+): Permit =>
+  createPermit({
+    connections,
+    policy: () => policy.current(),
+    entitlements,
+    vault,
+    decide,
+    evidence,
+    newId,
+  })
+
+/** Grants that nobody uses are refreshed as long as policy still allows their owner to have them. */
+export const startIdle = (
+  { config, clock, log, opened }: Scope,
+  { store, refresher, connections, telemetry }: Core,
+  { people, active, onEvent }: Consent,
+  permit: Permit,
+): void => {
+  const idle = createIdle({
+    store,
+    refresher,
+    // By a wrong clock all would be due, or put off for as long as it is wrong.
+    connections: () => (clock.wrong() === null ? connections() : new Map()),
+    allowed: async (person, { agent, connection, scopes }) => {
+      if (!(await active(person))) return false
+      const verified = config.identity.trust === 'asserted'
+      return permit({ ...unattended(person, agent), verified }, connection, { keep: scopes }).then(
+        () => true,
+        (error: unknown) => {
+          if (error instanceof Problem && error.code === 'policy_denied') return false
+          throw error
+        },
+      )
+    },
+    onEvent,
+    outcome: telemetry.idle,
+    clock,
+    log,
+  })
+  opened(() => idle.close())
+  // Claims come with a call only: nobody says that the owner of an idle grant is still active.
+  if (people.kind === 'claims')
+    log.info({}, 'idle grants are not refreshed: entitlements.source is claims')
+  else idle.start()
+}
+
+/** What the operators' API is made of, wherever it is served. */
+export const operatorsDepsOf = (
+  { config, clock, log }: Scope,
+  { connections, vault, runs, evidence, newId }: Core,
+  { flows, revoker, onEvent, session }: Consent,
+  permit: Permit,
+): OperatorsDeps => ({
+  ...naming(config),
+  operators: config.operators,
+  verifier: config.connect.verifier?.key ?? null,
+  connections,
+  vault,
+  locate: vault.locate,
+  revoker,
+  flows,
+  runs,
+  maxRunMs: config.runs.max,
+  permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
+    // What is minted by a wrong clock would end too late by the right one.
+    if (clock.wrong() !== null) throw new Problem('clock_wrong', clockSentence(clock))
+    const { held } = await permit(unattended(person, agent), connection, { run: operator })
+    if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
+  },
+  onEvent,
+  arrived: (flowId: string, person: Person) => confirmArrival(session, flowId, person),
+  stranger: () => evidence.refused(newId(), 'unauthenticated', null),
+  clock,
+  publicUrl: session.publicUrl,
+  newId,
+  log,
+})
+
+export const operatorsApi = ({ log }: Scope, deps: OperatorsDeps): RequestListener =>
+  whenAsked(log, async () => (await import('../people/operators.ts')).createOperatorsApi(deps))
+
+/** The operators' API for whoever may open `deputy.sock`: the commands on this machine. */
+export const startLocal = async (
+  scope: Scope,
+  { store }: Core,
+  deps: OperatorsDeps,
+): Promise<void> => {
+  const { config, at, written, clock, log, opened } = scope
+  const local = operatorsApi(scope, {
+    ...deps,
+    operators: [],
+    verifier: null,
+    local: true,
+    rotate: async (retire) => {
+      const [printed, complaints]: [string[], string[]] = [[], []]
+      const code = await rotateKeys({
+        store,
+        path: at(config.vault.keys),
+        waiting: async () => (await spooled(written(config.vault.spool))).length,
+        retire,
+        print: (line) => void printed.push(line),
+        complain: (line) => void complaints.push(line),
+        now: clock.now,
+      }).catch((error: unknown) => {
+        complaints.push(message(error))
+        return 1
+      })
+      return { code, printed, complaints }
+    },
+    copy: (file) => copyVault(store, config.vault.store, written, file),
+    replay: (files) => replayRevocations(store, files, clock.now()),
+  })
+  opened(await startControl(controlSocket(config.vault.store, written), local, log))
+}
+
+/** The authorization API on the agents' listeners. */
+export const authApi = (
+  { config, log }: Scope,
+  { connections, newId }: Core,
+  { flows, session }: Consent,
+  { identify, permit }: Pick<Pipeline, 'identify'> & { readonly permit: Permit },
+): RequestListener => {
+  const asked = {
+    identify: async (rawHeaders: readonly string[]) => identify.identify(rawHeaders, null),
+    plainPerson:
+      config.identity.trust === 'plain'
+        ? (userId: string, rawHeaders: readonly string[]) => identify.named(userId, rawHeaders)
+        : null,
+    permit,
+    polls: createPlaces({
+      what: 'the polls that wait',
+      most: config.limits.calls,
+      each: config.limits.calls_per_agent,
+    }),
+    flows,
+    connections,
+    returnTo: config.connect.return_to,
+    publicUrl: session.publicUrl,
+    newId,
+    log,
+  }
+  return whenAsked(log, async () => (await import('../people/api.ts')).createAuthApi(asked))
+}

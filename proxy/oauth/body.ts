@@ -1,6 +1,6 @@
 // Bodies of a provider, and what stands where in them. Pure; nothing here decides what an answer means.
 import type { AccountRules, HostFromToken, Place } from '../model.ts'
-import { atPointer, parseStrict } from '../wire/json.ts'
+import { atPointer, readStrict } from '../wire/json.ts'
 
 /** What came over the wire. `body` is null when it was too large or broke off. */
 export type RawAnswer = {
@@ -26,8 +26,7 @@ export const parseBody = ({ body, headers }: RawAnswer): Fields | null => {
 /** undefined: no JSON, or JSON with more than one reading. */
 export const parseJson = (text: string): unknown => {
   try {
-    parseStrict(text)
-    return JSON.parse(text, exact) as unknown
+    return JSON.parse(readStrict(text).text, exact) as unknown
   } catch {
     return undefined
   }

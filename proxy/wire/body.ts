@@ -1,7 +1,8 @@
 // One reading of a body: the fields that policy sees are those that the provider will find, or the call is refused.
 import type { Json, Names } from '../model.ts'
 import { Problem } from '../problem.ts'
-import { hasNumber, isMarked, markNumbers, memberAt, parseStrict } from './json.ts'
+import { hasNumber, isMarked, markNumbers, memberAt, readStrict } from './json.ts'
+import type { Document } from './json.ts'
 import type { Media } from './media.ts'
 import { multipartFields } from './multipart.ts'
 import {
@@ -73,9 +74,9 @@ const SKIPPED: ReadonlySet<number | undefined> = new Set([
 /** Ruby's reader and others skip comments as well. Where the one at `at` ends; -1: there is none. */
 const commentEnd = (bytes: Buffer, at: number): number => {
   const mark = bytes.toString('latin1', at, at + 2)
-  const close = mark === '/*' ? '*/' : mark === '//' ? '\n' : null
-  const end = close === null ? -1 : bytes.indexOf(close, at + 2)
-  return close === null || end === -1 ? -1 : end + close.length
+  const close = mark === '/*' ? '*/' : '\n'
+  const end = mark === '/*' || mark === '//' ? bytes.indexOf(close, at + 2) : -1
+  return end === -1 ? -1 : end + close.length
 }
 const beginsJson = (bytes: Buffer): boolean => {
   for (let at = 0; at !== -1; at = commentEnd(bytes, at)) {
@@ -93,14 +94,11 @@ const isBroken = (error: unknown): boolean =>
 const passesBroken = (error: unknown, { upload, inspect }: BodyRules): boolean =>
   upload && inspect.length === 0 && isBroken(error)
 
-type Document = { readonly value: unknown; readonly text: string }
 const parseDocument = (bytes: Buffer, { names }: BodyRules): Document => {
   try {
-    const text = utf8.decode(bytes)
-    return { text, value: parseStrict(text, names) }
+    return readStrict(utf8.decode(bytes), names)
   } catch (error) {
-    if (error instanceof TypeError) throw invalid('the JSON body is not UTF-8')
-    const why = error instanceof SyntaxError ? error.message : 'malformed'
+    const why = error instanceof SyntaxError ? error.message : 'it is not UTF-8'
     throw new Problem('request_invalid', `the body is not JSON with one reading: ${why}`, {
       cause: error,
     })
@@ -120,10 +118,10 @@ const membersOf = ({ value, text }: Document, rules: BodyRules): Record<string, 
     if ('clash' in at)
       throw invalid(`the body has ${at.clash}, which some servers take for a part of ${pointer}`)
     // Numbers are rare here, so the second look at the text is as well.
-    const exact = hasNumber(at.value)
-      ? memberAt((marked ??= markNumbers(text)), pointer, rules.names)
-      : at
-    if (exact === undefined || 'clash' in exact || isMarked(exact.value))
+    if (
+      hasNumber(at.value) &&
+      isMarked(memberAt((marked ??= markNumbers(text)), pointer, rules.names))
+    )
       throw invalid(`${pointer} holds a number that other readers round otherwise (RFC 7493 2.2)`)
     found[pointer] = at.value as Json
   }

@@ -151,7 +151,6 @@ const OVERRIDES_METHOD =
   /^(?:x-)?(?:http-)?(?:method|verb)-?override$|^(?:x-)?http-(?:method|verb)$|^x-(?:http-)?(?:method|verb|original-method|rewrite-method|forwarded-method|request-method)$/
 const LENGTH = 1
 const CODING = 2
-const CONNECTION = 1 << SINGLE.size
 const CONTROLS: ReadonlySet<string> = new Set([
   ...SINGLE.keys(),
   'connection',
@@ -183,19 +182,15 @@ export const canonicalHeaders = (tagHeader: string): ((rawHeaders: readonly stri
   const tag = foldHeader(own)
   const bitOf = remembered((raw: string): number => {
     const name = raw.toLowerCase()
-    let bit = name === 'connection' ? CONNECTION : 0
-    if (name !== own && OVERRIDES_METHOD.test(foldHeader(name)))
+    if (name === own) return 0
+    const folded = foldHeader(name)
+    if (OVERRIDES_METHOD.test(folded))
       throw invalid('a header overrides the method: send the method itself')
-    if (name !== own) {
-      if (name === tag || !PLAIN_NAME.test(name)) {
-        if (!HEADER_NAME.test(name)) throw invalid('a header has a name that is not a token')
-        const folded = foldHeader(name)
-        if (folded === tag || CONTROLS.has(folded) || folded.startsWith('deputy-')) {
-          throw invalid(`a header reads as ${folded} on some servers and as another on others`)
-        }
-      } else bit = SINGLE.get(name) ?? bit
-    }
-    return bit
+    if (name !== tag && PLAIN_NAME.test(name)) return SINGLE.get(name) ?? 0
+    if (!HEADER_NAME.test(name)) throw invalid('a header has a name that is not a token')
+    if (folded === tag || CONTROLS.has(folded) || folded.startsWith('deputy-'))
+      throw invalid(`a header reads as ${folded} on some servers and as another on others`)
+    return 0
   })
   return (rawHeaders) => {
     let seen = 0
@@ -205,9 +200,7 @@ export const canonicalHeaders = (tagHeader: string): ((rawHeaders: readonly stri
       if (VALUE_REFUSED.test(value))
         throw invalid('a header is folded or holds a control character')
       const bit = bitOf(raw)
-      if (bit === 0) continue
-      if ((seen & bit) !== 0 && bit !== CONNECTION)
-        throw invalid(`the header ${raw.toLowerCase()} came twice`)
+      if ((seen & bit) !== 0) throw invalid(`the header ${raw.toLowerCase()} came twice`)
       seen |= bit
       if (bit === LENGTH && !/^[0-9]+$/.test(value))
         throw invalid('the content-length is not a number')
@@ -216,7 +209,6 @@ export const canonicalHeaders = (tagHeader: string): ((rawHeaders: readonly stri
     }
     if ((seen & LENGTH) !== 0 && (seen & CODING) !== 0)
       throw invalid('content-length and transfer-encoding came together') // RFC 9112 6.1
-    if ((seen & CONNECTION) === 0) return
     for (const name of nominatedHeaders(rawHeaders) ?? []) checkNominated(name, tag)
   }
 }

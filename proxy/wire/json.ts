@@ -6,6 +6,9 @@ export const EXACT: Names = { insensitive: false, spellings: [] }
 /** Upper case first: `\u017f` is an s, and the Kelvin sign a k, to readers that fold as Unicode does. */
 const folded = (name: string): string => name.toUpperCase().toLowerCase()
 
+/** A document, and its text with every key as it is spelt, so that a second look at it finds the same. */
+export type Document = { readonly value: unknown; readonly text: string }
+
 /**
  * Keys written with escapes are written out before the text is parsed: V8 compares an escaped key with the one that
  * earlier objects had there by its raw characters, and may take `"tok\u0065n"` for a key of another text.
@@ -13,7 +16,7 @@ const folded = (name: string): string => name.toUpperCase().toLowerCase()
  * control character, or nesting deeper than `depth`
  * @param names of a body that a provider will read: its spellings of one key are one key, and lone surrogates are refused
  */
-export const parseStrict = (text: string, names: Names | null = null, depth = 64): unknown => {
+export const readStrict = (text: string, names: Names | null = null, depth = 64): Document => {
   const surrogates = names !== null && SURROGATE.test(text)
   const value: unknown = JSON.parse(text)
   const stack: (Set<string> | null)[] = []
@@ -29,8 +32,8 @@ export const parseStrict = (text: string, names: Names | null = null, depth = 64
       while (text[end] !== '"') end += text[end] === '\\' ? 2 : 1
       if (surrogates && !(JSON.parse(text.slice(i, end + 1)) as string).isWellFormed())
         throw new SyntaxError('a text holds half of a surrogate pair (RFC 7493 2.1)')
-      const keys = stack.at(-1)
-      if (keys !== null && keys !== undefined && isKey(text, end + 1)) {
+      const keys = isKey(text, end + 1) ? stack.at(-1) : null
+      if (keys != null) {
         const raw = text.slice(i, end + 1)
         const key = JSON.parse(raw) as string
         const one = names?.insensitive === true ? folded(key) : key
@@ -49,8 +52,13 @@ export const parseStrict = (text: string, names: Names | null = null, depth = 64
     }
     if (stack.length > depth) throw new SyntaxError(`nesting is deeper than ${depth}`)
   }
-  return done === 0 ? value : (JSON.parse(plain + text.slice(done)) as unknown)
+  if (done === 0) return { value, text }
+  const spelt = plain + text.slice(done)
+  return { value: JSON.parse(spelt), text: spelt }
 }
+
+/** The document alone. */
+export const parseStrict = (text: string): unknown => readStrict(text).value
 
 const SURROGATE = /\\u[dD][89a-fA-F]/
 
@@ -157,5 +165,5 @@ export const meansUnauthorized = (
   body: unknown,
 ): boolean => {
   const said = rules == null ? undefined : atPointer(body, rules.pointer)
-  return typeof said === 'string' && rules?.values.includes(said) === true
+  return rules?.values.some((value) => value === said) === true
 }

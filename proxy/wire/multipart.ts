@@ -98,8 +98,8 @@ export const multipartFields = (bytes: Buffer, contentType: string): readonly Pa
     if (after !== '\r\n') throw invalid('has a delimiter that does not end its line')
     const head = text.indexOf('\r\n\r\n', at)
     const next = text.indexOf(delimiter, at)
-    // The boundary anywhere but on a line of its own is where lenient readers part ways.
-    if (head === -1 || next === -1 || next < head + 6 || text.slice(next - 2, next) !== '\r\n') {
+    // The boundary anywhere but on a line of its own is where lenient readers part ways; one that is missing is at -1.
+    if (head === -1 || next < head + 6 || text.slice(next - 2, next) !== '\r\n') {
       throw invalid('is cut short, or holds its boundary in a part')
     }
     const value = text.slice(head + 4, next - 2)

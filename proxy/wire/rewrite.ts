@@ -66,13 +66,13 @@ export const rewriteLink = (value: string, readdress: Readdress): string =>
 
 type Node = {
   readonly keys: Map<string, Node>
-  /** Of a part such as `*_url`: what a key must end with. */
-  readonly endings: [string, Node][]
+  /** Of a part such as `*_url`, or `*` for any: what a key must end with. */
+  readonly endings: Map<string, Node>
   /** `**`: stands at every depth below. */
   deep: boolean
   leaf: boolean
 }
-const made = (): Node => ({ keys: new Map(), endings: [], deep: false, leaf: false })
+const made = (): Node => ({ keys: new Map(), endings: new Map(), deep: false, leaf: false })
 
 const plant = (pointers: readonly string[]): Node => {
   const root = made()
@@ -80,12 +80,11 @@ const plant = (pointers: readonly string[]): Node => {
     let node = root
     for (const part of pointer.split('/').slice(1)) {
       const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
-      const ending = key.startsWith('*') && key.length > 1 && key !== '**' ? key.slice(1) : null
-      const next: Node =
-        node.keys.get(key) ?? node.endings.find(([end]) => end === ending)?.[1] ?? made()
+      const ends = key.startsWith('*') && key !== '**'
+      const [list, name] = ends ? [node.endings, key.slice(1)] : [node.keys, key]
+      const next = list.get(name) ?? made()
       if (key === '**') next.deep = true
-      if (ending === null) node.keys.set(key, next)
-      else if (!node.endings.some(([, one]) => one === next)) node.endings.push([ending, next])
+      list.set(name, next)
       node = next
     }
     node.leaf = true
@@ -103,7 +102,6 @@ const step = (nodes: readonly Node[], key: string): readonly Node[] => {
   }
   for (const node of nodes) {
     enter(node.keys.get(key))
-    enter(node.keys.get('*'))
     for (const [ending, found] of node.endings) if (key.endsWith(ending)) enter(found)
     if (node.deep) enter(node)
   }
@@ -119,7 +117,7 @@ type Place = {
   readonly below: (key: string) => Place
 }
 const placeOf = (nodes: readonly Node[]): Place => {
-  const endings = nodes.flatMap((node) => node.endings.map(([ending]) => ending))
+  const endings = nodes.flatMap((node) => [...node.endings.keys()])
   const known = new Map<string, Place>()
   return {
     leaf: nodes.some((node) => node.leaf),
@@ -146,6 +144,7 @@ const startOf = (pointers: readonly string[]): Place => {
   return start
 }
 
+/** No place in a text: no mark that is looked for stands there. */
 const BROKEN = -1
 /** Levels of an answer; deeper ones are no vendor's, and would use up the stack. */
 const DEEPEST = 200
@@ -170,7 +169,7 @@ const blank = (text: string, from: number): number => {
 /** Index behind a number, `true`, `false` or `null`. */
 const wordEnd = (text: string, from: number): number => {
   let at = from
-  while (at < text.length && !',]} \t\r\n'.includes(text.charAt(at))) at++
+  while (!',]} \t\r\n'.includes(text.charAt(at))) at++
   return at
 }
 
@@ -211,7 +210,7 @@ const walk = (walking: Walk, from: number, place: Place, depth: number): number 
   const open = text.charAt(at)
   if (open === '"') {
     const end = stringEnd(text, at)
-    if (end === BROKEN || !place.leaf) return end
+    if (!place.leaf) return end
     const next = readdress(unquoted(text, at, end))
     if (next !== null) splices.push({ from: at, to: end, text: JSON.stringify(next) })
     return end
@@ -227,15 +226,12 @@ const walk = (walking: Walk, from: number, place: Place, depth: number): number 
     if (open === '[') key = String(index)
     else {
       const end = text.charAt(cursor) === '"' ? stringEnd(text, cursor) : BROKEN
-      if (end === BROKEN) return BROKEN
       key = unquoted(text, cursor, end)
       cursor = blank(text, end)
       if (text.charAt(cursor) !== ':') return BROKEN
       cursor++
     }
-    cursor = walk(walking, cursor, place.below(key), depth + 1)
-    if (cursor === BROKEN) return BROKEN
-    cursor = blank(text, cursor)
+    cursor = blank(text, walk(walking, cursor, place.below(key), depth + 1))
     if (text.charAt(cursor) === close) return cursor + 1
     if (text.charAt(cursor) !== ',') return BROKEN
     cursor = blank(text, cursor + 1)

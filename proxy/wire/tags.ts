@@ -27,7 +27,7 @@ const RUN = /dp[rs]_[\w-]{20}/
 const JWT = /eyJ[\w-]+\.[\w-]+\.[\w-]*/g
 const SHORTEST = 24
 /** One look at what nearly every text has none of: a beginning, one of its characters as URLs and JSON escape it, Basic. */
-const SUSPECT = /dp[rs]_|eyJ|(?:%|\\u00)(?:2e|4a|5f|6[45]|7[029])|basic /i
+const SUSPECT = /dp[rs]_|eyJ|(?:%|\\u00)(?:2e|4a|5f|6[45]|7[0239])|basic /i
 const ESCAPE = /(?:%|\\u00)([0-9a-f]{2})/gi
 const BASIC = /basic +([\w+/=-]+)/gi
 const NONE: readonly string[] = []

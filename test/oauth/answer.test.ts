@@ -32,6 +32,13 @@ const plain = (answer: TokenAnswer) =>
     : answer
 const good = { access_token: 'at', token_type: 'Bearer' }
 
+test('a member under an escaped name is that member, whatever objects were parsed before', () => {
+  for (let i = 0; i < 50; i++) JSON.parse('{"token_type":"Bearer","access_tok\\\\u":"x"}')
+  expect(plain(read('{"token_type":"Bearer","access_tok\\u0065n":"at"}'))).toMatchObject({
+    access: 'at',
+  })
+})
+
 describe('a good answer', () => {
   const tokens = { access: 'at', refresh: null, scopes: null, expiresIn: null }
   test.each<[string, unknown, Parameters<typeof read>[1], object]>([

@@ -15,6 +15,7 @@ test('it opens for its own address, and the text in it cannot be read', () => {
   expect(Buffer.from(sealed.slice(4), 'base64url').toString('latin1')).not.toContain('lice')
   expect(tags.open(sealed, 'files.example', target)).toBe(tag)
   expect(tags.seal(tag, 'files.example', target)).not.toBe(sealed)
+  expect(tags.open(tags.seal('', 'files.example', target), 'files.example', target)).toBe('')
 })
 
 test('no other address, no other key, no changed letter, and not for long', () => {

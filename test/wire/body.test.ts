@@ -49,6 +49,7 @@ describe('policy sees the same members whatever the type says', () => {
     ['a list', JSON_TYPE, '[{"labels":["a"]}]'],
     ['a text', JSON_TYPE, '"labels"'],
     ['null', JSON_TYPE, 'null'],
+    ['a list without objects as text', 'text/plain', '[1]'],
     ['another case beside it', JSON_TYPE, '{"labels":["a"],"LABELS":["b"]}'],
     ['another case alone', JSON_TYPE, '{"Labels":["b"]}'],
     ['a long s', JSON_TYPE, '{"label\u017f":["b"]}'],
@@ -75,17 +76,40 @@ describe('policy sees the same members whatever the type says', () => {
   ])('%s is refused', (_what, type, body) => {
     expect(code(body, type, labels)).toBe('request_invalid')
   })
-  test.each(['0', '-0', '1.50', '1e2', '100e-2', '0.1', '9007199254740991', '-1.5E+3', '1e300'])(
-    'the number %s survives',
-    (number) => {
-      expect(seen(`{"labels":${number}}`, JSON_TYPE, labels)).toEqual({
-        '/labels': JSON.parse(number) as number,
-      })
-    },
-  )
+  test.each([
+    '0',
+    '-0',
+    '0.0',
+    '0e5',
+    '1.50',
+    '1e2',
+    '100e-2',
+    '0.1',
+    '9007199254740991',
+    '-1.5E+3',
+    '1e300',
+  ])('the number %s survives', (number) => {
+    expect(seen(`{"labels":${number}}`, JSON_TYPE, labels)).toEqual({
+      '/labels': JSON.parse(number) as number,
+    })
+  })
+  test('a number under an escaped name is that number, whatever objects were parsed before', () => {
+    for (let i = 0; i < 50; i++) JSON.parse('{"title":1,"labels_foo\\\\u":2}')
+    const rules = { ...none, inspect: ['/labels_fooen'] }
+    const body = (number: string) => `{"title":1,"labels_foo\\u0065n":${number}}`
+    expect(seen(body('5'), JSON_TYPE, rules)).toEqual({ '/labels_fooen': 5 })
+    expect(code(body('9007199254740993'), JSON_TYPE, rules)).toBe('request_invalid')
+  })
   test('numbers that policy does not see pass as they are', () => {
     const body = '{"labels":"a","id":9007199254740993}'
     expect(read(body, JSON_TYPE, labels).bytes.toString()).toBe(body)
+  })
+  test.each([
+    ['["a",null,{"b":null}]', ['a', null, { b: null }]],
+    ['[1,"9007199254740993",null]', [1, '9007199254740993', null]],
+    ['null', null],
+  ])('%s is seen as it is', (text, value) => {
+    expect(seen(`{"labels":${text}}`, JSON_TYPE, labels)).toEqual({ '/labels': value })
   })
   test('what policy needs deeper down comes as JSON', () => {
     const deep = { ...none, inspect: ['/config/url'] }
@@ -103,6 +127,30 @@ describe('policy sees the same members whatever the type says', () => {
         labels,
       ),
     ).toBe('unsupported_media_type')
+  })
+})
+
+describe('where policy needs no members', () => {
+  test.each([
+    ['a form', FORM, 'a=1&labels[]=b&labels[]=c'],
+    [
+      'parts, JSON among them',
+      PARTS,
+      `${part('a', '{}').replace('\r\n\r\n', '\r\nContent-Type: application/json\r\n\r\n')}--XX--`,
+    ],
+    ['text', 'text/plain', 'Hello {name}, [x](y)'],
+    ['text of lines', 'text/plain', 'Hello\n{name}'],
+    ['text that begins like a comment', null, '/* {'],
+    ['text that begins like a line of comment', null, '// {'],
+  ])('%s passes unparsed, byte for byte', (_what, type, body) => {
+    expect(read(body, type, none)).toMatchObject({
+      state: 'unparsed',
+      bytes: Buffer.from(body),
+      json: {},
+    })
+  })
+  test.each(['null', '"text"', '1e400', '[1]', '{}'])('the JSON %s passes', (body) => {
+    expect(read(body, JSON_TYPE, none)).toMatchObject({ state: 'parsed', json: {} })
   })
 })
 
@@ -155,8 +203,43 @@ describe('JSON is strict, whether or not policy looks', () => {
     // Nothing is cut out of a file that a client posts as a form.
     expect(code('a=1&access_token=x', FORM, upload)).toBe('credential_in_body')
     expect(read('a=1&b', FORM, upload).bytes.toString()).toBe('a=1&b')
-    expect(read('{"a":1}x', JSON_TYPE, upload).state).toBe('unparsed')
+    for (const type of [JSON_TYPE, 'text/plain'])
+      expect(read('{"a":1}x', type, upload).state).toBe('unparsed')
+    for (const type of [JSON_TYPE, 'text/plain'])
+      expect(code('{"access_token":"x"}', type, upload)).toBe('credential_in_body')
     expect(code('{"a":1}x', JSON_TYPE, { ...upload, inspect: ['/a'] })).toBe('request_invalid')
+  })
+  test('and says why it is refused', () => {
+    for (const [body, why] of [
+      [Buffer.from('{"a":"\xff"}', 'latin1'), /not UTF-8/],
+      ['{"a":1,"a":2}', /"a" stands twice/],
+      ['{"labels":1,"Labels":2}', /"Labels", which some servers take for a part of \/labels/],
+    ] as const)
+      expect(() => read(body, JSON_TYPE, labels)).toThrow(why)
+  })
+  test.each([
+    ['a zero byte', '00'],
+    ['a tab', '09'],
+    ['a line feed', '0a'],
+    ['a vertical tab', '0b'],
+    ['a form feed', '0c'],
+    ['a carriage return', '0d'],
+    ['a blank', '20'],
+    ['a mark of UTF-8', 'efbbbf'],
+    ['a mark of UTF-16', 'feff'],
+    ['its twin', 'fffe'],
+    ['a next line', 'c285'],
+    ['a next line in Latin-1', '85'],
+    ['a blank that does not break', 'c2a0'],
+    ['a comment', '2f2a2a2f'],
+    ['a line of comment', '2f2f0a'],
+  ])('behind %s it is JSON under any type', (_what, hex) => {
+    const body = Buffer.concat([Buffer.from(hex, 'hex'), Buffer.from('{"access_token":"x"}')])
+    for (const type of [FORM, 'text/plain', null])
+      expect(code(body, type, none)).toMatch(/^(?:request_invalid|credential_in_body)$/)
+  })
+  test('that is not UTF-8 is no text either', () => {
+    expect(code(Buffer.from('["\xff"]', 'latin1'), 'text/plain', none)).toBe('request_invalid')
   })
   test('text may begin with a bracket', () => {
     expect(read('[a link](http://a.example)', 'text/plain', none).state).toBe('unparsed')
@@ -197,7 +280,13 @@ describe('credentials, whatever the definition says', () => {
 describe('charsets', () => {
   test.each([
     ['utf-8', 'é', null],
+    ['UTF8', 'é', null],
+    ['us-ascii', 'e', null],
+    ['ascii', 'e', null],
+    ['iso-8859-1', 'e', null],
     ['latin1', 'e', null],
+    ['windows-1252', 'e', null],
+    ['windows-1252', 'é', 'unsupported_media_type'],
     ['iso-8859-1', 'é', 'unsupported_media_type'],
     ['utf-7', 'e', 'unsupported_media_type'],
     ['utf-16', 'e', 'unsupported_media_type'],

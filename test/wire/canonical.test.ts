@@ -6,6 +6,7 @@ import {
   nominatedHeaders,
   canonicalTarget,
   decodePathPerson,
+  samePerson,
   targetText,
   validId,
 } from '../../proxy/wire/canonical.ts'
@@ -179,10 +180,12 @@ describe('canonicalTarget reads once', () => {
 describe('canonicalHeaders', () => {
   const plain = ['Host', 'h', 'Deputy-User', 'alice', 'Accept', '*/*', 'Connection', 'keep-alive']
 
-  test('passes an ordinary header section', () => {
-    expect(
-      codeOf(() => canonicalHeaders('Deputy-User')([...plain, 'Content-Length', '3'])),
-    ).toBeNull()
+  test.each([
+    ['a body of a length', ['Content-Length', '3']],
+    ['a body in chunks', ['Transfer-Encoding', 'Chunked']],
+    ['a name that no server folds into one of ours', ['X_Trace.Id', 'a', 'X_Trace.Id', 'b']],
+  ])('passes an ordinary header section with %s', (_what, more) => {
+    expect(codeOf(() => canonicalHeaders('Deputy-User')([...plain, ...more]))).toBeNull()
   })
 
   test.each([
@@ -208,7 +211,9 @@ describe('canonicalHeaders', () => {
     ['the host in Connection', ['Connection', 'Host']],
     ['the length in Connection', ['Connection', 'x, Content-Length']],
     ['the framing in Connection', ['Connection', 'transfer-encoding']],
-    ['deputy headers in Connection', ['Connection', 'Deputy-Connection']],
+    ['the selector in Connection', ['Connection', 'Deputy-Connection']],
+    ['any header of deputy in Connection', ['Connection', 'deputy-purpose']],
+    ['any header of deputy with an underscore', ['Deputy_Purpose', 'x']],
     ['a method override', ['X-HTTP-Method-Override', 'DELETE']],
     ['a method override of another vendor', ['X-HTTP-Method', 'DELETE']],
     ['a method override with underscores', ['X_Method_Override', 'DELETE']],
@@ -292,6 +297,24 @@ describe('the person in the path', () => {
         else if (id.isWellFormed()) expect(codeOf(() => decodePathPerson(segment))).not.toBeNull()
       }),
     )
+  })
+
+  test('the seal of an address is no id and may be longer; its text is kept for whoever opens it', () => {
+    const seal = `dps_${'aB3-_'.repeat(100)}`
+    expect(decodePathPerson(`~${seal}`)).toBe(seal)
+    for (const other of [`~${seal}%40`, `~x${seal}`, `~dps_${'a'.repeat(32_001)}`])
+      expect(codeOf(() => decodePathPerson(other))).toBe('unauthenticated')
+  })
+
+  test('a broken escape is called so', () => {
+    expect(() => decodePathPerson('~a%zz')).toThrow(/invalid percent escape/)
+  })
+
+  test('one person is one tenant, one realm and one id, byte for byte', () => {
+    const alice = { tenant: 't', realm: 'r', id: 'alice' }
+    expect(samePerson(alice, { ...alice })).toBe(true)
+    for (const other of [{ tenant: 'u' }, { realm: 's' }, { id: 'Alice' }, { id: 'alice ' }])
+      expect(samePerson(alice, { ...alice, ...other })).toBe(false)
   })
 
   test('half a surrogate pair is no id', () => {

@@ -42,6 +42,22 @@ test('in a list ours stand in the first element; where both have a name, it is t
   expect(own).toMatchObject({ status: 'error', message: `consent_required: ${problem.message}` })
 })
 
+test('what is no text in a shape stays as it is', () => {
+  const shape = {
+    message: '{detail}',
+    ok: false,
+    retries: 0,
+    data: null,
+    list: [1, null, '{code}'],
+  }
+  expect(JSON.parse(answer(shape).body)).toMatchObject({
+    ok: false,
+    retries: 0,
+    data: null,
+    list: [1, null, 'consent_required'],
+  })
+})
+
 test('words in what is put in are not words again', () => {
   const odd = new Problem('policy_denied', 'no {code} here')
   const { body } = problemAnswer(odd, 'i', 'http://x', {

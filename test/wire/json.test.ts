@@ -1,6 +1,15 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { parseStrict } from '../../proxy/wire/json.ts'
+import {
+  atPointer,
+  EXACT,
+  meansUnauthorized,
+  memberAt,
+  parseStrict,
+  quoted,
+  quotedList,
+  readStrict,
+} from '../../proxy/wire/json.ts'
 
 const keysOf = (value: unknown): readonly string[] =>
   typeof value === 'object' && value !== null
@@ -12,6 +21,10 @@ describe('JSON with one reading', () => {
     ['{"a":1,"a":2}', /"a" stands twice/],
     ['{"a":1,"\\u0061":2}', /"a" stands twice/],
     ['{"x":{"b":1,"b":1}}', /"b" stands twice/],
+    ['{"x":[1],"a":1,"a":2}', /"a" stands twice/],
+    ['{"a" :1,"a":2}', /"a" stands twice/],
+    ['{"a"\n:1,"a"\r:2}', /"a" stands twice/],
+    ['{"a"\t:1,"a":2}', /"a" stands twice/],
     ['{"a\\\"b":1}', /a quote, a backslash or a control character/],
     ['{"a\\\\b":1}', /a quote, a backslash or a control character/],
     [`${'['.repeat(65)}${']'.repeat(65)}`, /deeper than 64/],
@@ -20,11 +33,30 @@ describe('JSON with one reading', () => {
     expect(() => parseStrict(text)).toThrow(why)
   })
 
+  test.each([
+    ['a key again in another object', '{"a":{"a":1},"b":[{"a":2},{"a":3}]}'],
+    ['a value that is its key', '{"a":"a","b":["a","a"]}'],
+    ['64 levels', `${'['.repeat(64)}${']'.repeat(64)}`],
+    ['many beside each other', `[${'[],{},'.repeat(100)}1]`],
+    ['quotes and brackets in a value', '{"a":"}]\\"{[","b":"\\\\"}'],
+  ])('%s is read', (_what, text) => {
+    expect(parseStrict(text)).toEqual(JSON.parse(text))
+  })
+
+  test('half of a surrogate pair is refused where a provider reads the text, and there alone', () => {
+    for (const text of ['{"a":"\\ud800"}', '["\\uDFFF x"]']) {
+      expect(() => readStrict(text, EXACT)).toThrow(/half of a surrogate pair/)
+      expect(parseStrict(text)).toEqual(JSON.parse(text))
+    }
+    expect(readStrict('["\\ud83d\\ude00"]', EXACT).value).toEqual(['😀'])
+  })
+
   test('an escaped key is the key that it spells, whatever objects were parsed before', () => {
     // What V8 remembers of earlier objects: a key whose raw characters begin like the escaped one.
     for (let i = 0; i < 50; i++) JSON.parse('{"title":1,"access_tok\\\\u":2}')
-    const value = parseStrict('{"title":1,"access_tok\\u0065n":"ghp_x"}')
+    const { value, text } = readStrict('{"title":1, "access_tok\\u0065n": "ghp_\\u0078"}')
     expect(Object.keys(value as object)).toEqual(['title', 'access_token'])
+    expect(text).toBe('{"title":1, "access_token": "ghp_\\u0078"}')
   })
 
   test('everything else reads as JSON.parse reads it', () => {
@@ -37,4 +69,61 @@ describe('JSON with one reading', () => {
       { numRuns: 500 },
     )
   })
+})
+
+describe('what is written as JSON', () => {
+  test.each(['', 'a b', 'a"b', 'a\\b', 'a\nb', 'é', '\u2028', '\ud800'])('%j', (text) => {
+    expect(quoted(text)).toBe(JSON.stringify(text))
+  })
+  test.each([[[]], [['']], [['a', 'b"', 'c']]])('%j', (texts) => {
+    expect(quotedList(texts)).toBe(JSON.stringify(texts))
+  })
+})
+
+describe('a pointer finds', () => {
+  const value = { a: { 'b/c': { 'd~e': 1 } }, list: ['x', 'y'], text: 'abc', none: null }
+  test.each([
+    ['', value],
+    ['/a/b~1c/d~0e', 1],
+    ['/list/1', 'y'],
+    ['/none', null],
+    ['/none/x', undefined],
+    ['/text/length', undefined],
+    ['/text/0', undefined],
+    ['/x', undefined],
+    ['/toString', undefined],
+  ])('%s', (pointer, expected) => {
+    expect(atPointer(value, pointer)).toEqual(expected)
+  })
+})
+
+describe('a provider finds', () => {
+  const any = { insensitive: true, spellings: ['emailAddress'] }
+  test.each([
+    [{ a: { b: 1 } }, '/a/b', EXACT, { value: 1 }],
+    [{ 'a/b': { 'c~': 1 } }, '/a~1b/c~0', EXACT, { value: 1 }],
+    [{ a: [1, 2] }, '/a/1', EXACT, { value: 2 }],
+    [{ a: [1, 2] }, '/a/2', EXACT, undefined],
+    [{ a: [{ b: 1 }] }, '/a/b', EXACT, { clash: 'a list' }],
+    [{ a: 'abc' }, '/a/0', EXACT, undefined],
+    [{ a: null }, '/a/b', EXACT, undefined],
+    [{ A: 1 }, '/a', EXACT, { clash: 'the member "A"' }],
+    [{ a_b: 1 }, '/aB', any, { clash: 'the member "a_b"' }],
+    [{ A: { B: 1 } }, '/a/b', any, { value: 1 }],
+    // Of what stands beneath, a spelling that the definition knows, or camel case; and nothing is respelt elsewhere.
+    [{ A: { EMAILADDRESS: 1, FooBar: 2 } }, '/a', any, { value: { emailAddress: 1, fooBar: 2 } }],
+    [{ a: [{ X: null }, 'Text', null] }, '/a', any, { value: [{ x: null }, 'Text', null] }],
+    [{ a: null }, '/a', any, { value: null }],
+    [{ a: { FooBar: [{ X: 1 }] } }, '/a', EXACT, { value: { FooBar: [{ X: 1 }] } }],
+  ])('in %j at %s, %j: %j', (value, pointer, names, expected) => {
+    expect(memberAt(value, pointer, names)).toEqual(expected)
+  })
+})
+
+test('an answer means that the token is not accepted by a word of the definition, at its place', () => {
+  const rules = { pointer: '/error', values: ['invalid_auth', '1'] }
+  expect(meansUnauthorized(rules, { error: 'invalid_auth' })).toBe(true)
+  for (const body of [{ error: 'other' }, { error: 1 }, { error: ['invalid_auth'] }, {}, null])
+    expect(meansUnauthorized(rules, body)).toBe(false)
+  expect(meansUnauthorized(null, { error: 'invalid_auth' })).toBe(false)
 })

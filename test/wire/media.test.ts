@@ -9,6 +9,7 @@ describe('the media type says how a body is read', () => {
     ['multipart/form-data; boundary=x', 'multipart'],
     ['application/json', 'json'],
     ['application/json;', 'json'],
+    ['application/json;; ;charset=utf-8;', 'json'],
     ['APPLICATION/JSON; charset="utf-8"', 'json'],
     ['application/vnd.api+json', 'json'],
     ['image/x+json', 'json'],

@@ -83,6 +83,19 @@ describe('a URL of a served host leads to deputy', () => {
     )
   })
 
+  test('where every host is served, each is called as it is', () => {
+    const any = (url: string): string | null => rewriteUrl(url, () => true, base, path, null)
+    expect(any('https://API.Corp./x')).toBe(`${base}api.corp/x`)
+    expect(any('https://api.corp:443/x')).toBe(`${base}api.corp/x`)
+    expect(any('http://api.corp:443/x')).toBe(`${base}api.corp:443/x`)
+    for (const url of ['/relative', 'mailto:a@api.corp', '', '?page=2']) expect(any(url)).toBeNull()
+  })
+
+  test('without an origin there is no host beside it', () => {
+    const host: Addressing = { kind: 'host', prefix: '' }
+    expect(rewriteUrl('https://api.github.com/x', served, '/', host, null)).toBeNull()
+  })
+
   test('a host with a port of its own does not fit a Host header', () => {
     const prefix = 'http://api.github.com.localhost:7410'
     expect(
@@ -115,6 +128,10 @@ describe('headers', () => {
     ['', ''],
   ])('Link: %s', (value, expected) => {
     expect(rewriteLink(value, byPath)).toBe(expected)
+  })
+
+  test('what stands in quotes in Link is no target', () => {
+    expect(rewriteLink('<a>; title="<b>"', () => 'c')).toBe('<c>; title="<b>"')
   })
 })
 
@@ -157,6 +174,13 @@ describe('JSON', () => {
     ],
     ['an escaped pointer', `{"a/b~c":"${u}"}`, ['/a~1b~0c'], `{"a/b~c":"${to}"}`],
     ['an escaped key', `{"\\u0075rl":"${u}"}`, ['/url'], `{"\\u0075rl":"${to}"}`],
+    ['an escaped beginning', `{"url":"\\u0068${u.slice(1)}"}`, ['/url'], `{"url":"${to}"}`],
+    [
+      'an escaped userinfo',
+      '{"url":"https://a\\tb@api.github.com/x"}',
+      ['/url'],
+      `{"url":"${to}"}`,
+    ],
     ['escaped slashes', '{"url":"https:\\/\\/api.github.com\\/x"}', ['/url'], `{"url":"${to}"}`],
     ['a key twice', `{"url":"${u}","url":"${u}"}`, ['/url'], `{"url":"${to}","url":"${to}"}`],
     [
@@ -175,7 +199,31 @@ describe('JSON', () => {
     ['a byte order mark', `\ufeff{"url":"${u}"}`, ['/url'], `\ufeff{"url":"${to}"}`],
     ['not a string', '{"url":{"x":1}}', ['/url'], '{"url":{"x":1}}'],
     ['a foreign host', '{"url":"https://evil.test"}', ['/url'], '{"url":"https://evil.test"}'],
+    [
+      'empty ones and every blank',
+      `[{},[],{ },\t[\r\n],{\r"url"\r:\r"${u}"\t}\t]`,
+      ['/*/url'],
+      `[{},[],{ },\t[\r\n],{\r"url"\r:\r"${to}"\t}\t]`,
+    ],
+    [
+      'values of every kind before it',
+      `{"a":[1,[2,"]"],{"b":4,"c":{}}],"d":[],"e":{},"f":"}","g":-1.5e3,"h":null,"i":[[],[]],"url":"${u}"}`,
+      ['/url'],
+      `{"a":[1,[2,"]"],{"b":4,"c":{}}],"d":[],"e":{},"f":"}","g":-1.5e3,"h":null,"i":[[],[]],"url":"${to}"}`,
+    ],
+    [
+      'no deeper than the pointer',
+      `{"a":{"url":"${u}","b":{"url":"${u}"}}}`,
+      ['/a/url'],
+      `{"a":{"url":"${to}","b":{"url":"${u}"}}}`,
+    ],
     ['no pointer', `{"url":"${u}"}`, [], `{"url":"${u}"}`],
+    [
+      'a key that ends alike',
+      `{"curl":"${u}","rl":"${u}"}`,
+      ['/url'],
+      `{"curl":"${u}","rl":"${u}"}`,
+    ],
   ])('%s', (_what, text, pointers, expected) => {
     expect(rewriteJson(text, pointers, byPath)).toBe(expected)
   })
@@ -189,9 +237,31 @@ describe('JSON', () => {
     '{"url":"',
     '{"url":"\\x"}',
     '<html>',
+    `{"url":"${u}","a":"b" "c"}`,
+    `{"url":"${u}","a":["b" "c","d"`,
+    `{"url":"${u}","a":["b`,
+    `{"url":"${u}","url":"b`,
+    `{"url":"${u}",1 `,
+    `{"url":"${u}",1"a":2}`,
+    `{"url":"${u}","a`,
+    `{"url":"${u}",}`,
+    `{"url":"${u}","\\x":1}`,
+    `{"url":"${u}","url":"\\x"}`,
+    `{"url";"${u}"}`,
+    `{xurl":"${u}"}`,
+    `{"url":"${u}";"a":1}`,
+    `{"url":"${u}"]`,
     `{url:"${u}"}`,
   ])('what is not JSON stays: %j', (text) => {
     expect(rewriteJson(text, ['/url'], () => 'CHANGED')).toBe(text)
+  })
+
+  test('an error of whoever makes the address is not taken for broken JSON', () => {
+    const fails = (url: string): string => {
+      if (url === u) throw new RangeError('no key')
+      return url
+    }
+    expect(() => rewriteJson(`{"url":"${u}"}`, ['/url'], fails)).toThrow('no key')
   })
 
   test('nesting deeper than any stack does no harm', () => {
@@ -280,6 +350,12 @@ describe('any depth and any ending', () => {
         html_url: 'https://github.com/x',
       },
     ])
+  })
+  test('several depths in one pointer are looked for once', () => {
+    const nested = (url: string): string =>
+      `${'{"a":'.repeat(100)}{"url":"${url}"}${'}'.repeat(100)}`
+    const read = rewriteJson(nested(at('a')), [`${'/**'.repeat(8)}/url`], byPath)
+    expect(read).toBe(nested(`${base}api.github.com/a`))
   })
   test('every other byte stays, and what is nested without end comes back as it was', () => {
     const text = ` {"n": 1e400, "url" :"${at('a')}", "x":[ ] }`

@@ -28,6 +28,7 @@ describe('sets of scopes', () => {
     expect(widened(circle, ['a'])).toEqual(['a', 'b'])
     const held = ['x']
     expect(widened({}, held)).toBe(held)
+    expect(widened({ scopeReach: null }, held)).toBe(held)
     expect(widened(reach({}), held)).toBe(held)
     expect(widened(circle, held)).toBe(widened(circle, held))
   })
@@ -89,6 +90,13 @@ test('a person is asked for what the connection lists: the narrowest that contai
   expect(ask(['repo', 'all'], ['public_repo'])).toEqual(['repo'])
   expect(ask(['all', 'repo'], ['public_repo', 'repo:status'])).toEqual(['repo', 'repo'])
   expect(ask(['repo', 'public_repo'], ['public_repo'])).toEqual(['public_repo'])
+  // Of two that contain the same, the one that is listed first; but what may be asked for as it is, is.
+  const both = new Map([
+    ['a', ['a', 'b', 'c']],
+    ['b', ['a', 'b', 'c']],
+  ])
+  expect(askable({ scopeReach: both }, ['b', 'a'], ['c'])).toEqual(['b'])
+  expect(askable({ scopeReach: both }, ['b', 'a'], ['a'])).toEqual(['a'])
   // What nothing contains is not asked for under another name.
   expect(ask(['public_repo'], ['repo'])).toEqual(['repo'])
   expect(askable({}, ['a'], ['b'])).toEqual(['b'])

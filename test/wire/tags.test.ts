@@ -16,6 +16,7 @@ const escaped = (text: string, by: (code: string) => string): string =>
 
 describe.each([
   ['a run token', RUN],
+  ['the seal of an address', RUN.replace('dpr_', 'dps_')],
   ['an assertion', OURS],
 ])('%s', (_what, tag) => {
   test.each([
@@ -25,6 +26,10 @@ describe.each([
     ['in a URL', `https://x.test/?t=${tag}&b`],
     ['escaped as URLs do', escaped(tag, (hex) => `%${hex}`)],
     ['escaped as JSON does', escaped(tag, (hex) => `\\u00${hex}`)],
+    ...Array.from(tag.slice(0, 4), (char, at): [string, string] => [
+      `with its ${char} escaped`,
+      `${tag.slice(0, at)}%${char.charCodeAt(0).toString(16)}${tag.slice(at + 1)}`,
+    ]),
     ['as the password of Basic', `Basic ${Buffer.from(`me:${tag}`).toString('base64')}`],
   ])('is found %s', (_how, text) => {
     expect(search.holds(text)).toBe(true)
@@ -42,6 +47,11 @@ describe.each([
     for (const path of [`/a/${tag}`, `/a/x-${tag}/b`, `/${escaped(tag, (hex) => `%${hex}`)}`])
       expect(codeOf(() => search.target(canonicalTarget('GET', path)))).toBe('request_invalid')
   })
+})
+
+test('a run token that was cut off after 20 characters is one, and a shorter one is not', () => {
+  expect(search.holds(RUN.slice(0, 24))).toBe(true)
+  expect(search.holds(`x-${RUN.slice(0, 23)}.csv`)).toBe(false)
 })
 
 test('what only looks like one passes, as the same object', () => {

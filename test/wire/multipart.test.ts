@@ -1,0 +1,54 @@
+import { describe, expect, test } from 'vitest'
+import { multipartFields } from '../../proxy/wire/multipart.ts'
+import { codeOf } from './fixture.ts'
+
+const DISPOSITION = 'Content-Disposition: form-data; name="a"'
+const body = (boundary: string, ...parts: string[]): string =>
+  `${parts.map((part) => `--${boundary}\r\n${part}\r\n`).join('')}--${boundary}--`
+const read = (text: string, boundary = 'XX') =>
+  multipartFields(Buffer.from(text, 'latin1'), `multipart/form-data; boundary="${boundary}"`)
+
+test('fields, files and their types come in order, values byte for byte', () => {
+  const parts = [
+    `${DISPOSITION}\r\n\r\n`,
+    `${DISPOSITION}; filename="x.png"\r\nContent-Type: image/png\r\nX-Other: 1\r\n\r\n\xff\r\n\r\n--X`,
+    'content-disposition:form-data;name=b\r\nContent-Transfer-Encoding: 8BIT\r\n\r\nv',
+  ]
+  for (const end of ['', '\r\n'])
+    expect(read(body('XX', ...parts) + end)).toEqual([
+      { name: 'a', value: '', file: false, type: '' },
+      { name: 'a', value: '\xff\r\n\r\n--X', file: true, type: 'image/png' },
+      { name: 'b', value: 'v', file: false, type: '' },
+    ])
+})
+
+describe('a boundary', () => {
+  const part = `${DISPOSITION}\r\n\r\nv`
+  test.each(['X', 'x'.repeat(70), "a-'()+_,./:=?Z"])('%s parts a body', (boundary) => {
+    expect(read(body(boundary, part), boundary)).toHaveLength(1)
+  })
+  test.each(['', 'X X', 'X ', 'X*', 'x'.repeat(71)])('%j parts none', (boundary) => {
+    expect(codeOf(() => read(body(boundary, part), boundary))).toBe('request_invalid')
+  })
+  test('does not stand behind the blank line of a part without a value', () => {
+    expect(codeOf(() => read(`--XX\r\n${DISPOSITION}\r\n\r\n--XX--`))).toBe('request_invalid')
+  })
+  test('stands first', () => {
+    for (const first of ['--YY', 'abcd'])
+      expect(codeOf(() => read(`${first}\r\n${part}\r\n--XX--`))).toBe('request_invalid')
+  })
+  test('that looks like a header does not make one', () => {
+    expect(codeOf(() => read(`--a:b\r\n${DISPOSITION}\r\n--a:b--`, 'a:b'))).toBe('request_invalid')
+  })
+})
+
+test.each([
+  ['the beginning of a name in pieces', 'Content-Disposition: form-data; name*0="a"'],
+  ['a parameter that begins like a name', 'Content-Disposition: form-data; names="a"'],
+  ['a line that is no header', `${DISPOSITION}\r\nX-Other`],
+  ['a folded header', `${DISPOSITION}\r\n ; name="b"`],
+  ['a blank before the colon', `${DISPOSITION}\r\nContent-Disposition : form-data; name="b"`],
+  ['a line feed alone', `${DISPOSITION}\nContent-Disposition: form-data; name="b"`],
+])('%s is refused', (_what, head) => {
+  expect(codeOf(() => read(body('XX', `${head}\r\n\r\nv`)))).toBe('request_invalid')
+})

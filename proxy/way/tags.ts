@@ -61,7 +61,11 @@ export const createTagged = (deps: {
     const bytes = await deps.read(req).finally(() => reading--)
     const { rawHeaders } = req
     const fields = bytes === null ? [] : formFields(bytes).filter(({ name }) => name === FIELD)
-    const values = fields.flatMap((field) => ['authorization', field.value()])
+    const values = fields.flatMap((field) => [
+      'authorization',
+      // A name's bytes as latin1, as they would come in a header.
+      Buffer.from(field.value()).toString('latin1'),
+    ])
     const place = values.length > 0 ? ('form' as const) : null
     return { rawHeaders: [...rawHeaders, ...values], named: route.named, route, read: bytes, place }
   }

@@ -380,6 +380,8 @@ describe('plain names', () => {
     [[...header(RUN), ...slot(RUN)], null, 'of-the-run'],
     [[...header(RUN), ...header('dpr_other')], null, TWO],
     [[...header(RUN), ...slot('dpr_other')], null, TWO],
+    [[...slot(RUN), ...slot('dpr_other')], null, TWO],
+    [[...slot('dpr_other'), ...slot(RUN)], null, TWO],
     [[...header('alice'), ...slot(RUN)], null, TWO],
     [header(RUN), 'alice', TWO],
     [header('dpr_other'), null, /no such run/],

@@ -36,8 +36,7 @@ const mayHoldField = (req: IncomingMessage, route: Route, tagHeader: string): bo
   req.headers[tagHeader] === undefined &&
   req.headers.authorization === undefined &&
   route.connection.provider.strip.body.includes(FIELD) &&
-  req.headers['content-type'] !== undefined &&
-  readMedia(req.headers['content-type']).reading === 'form'
+  readMedia(req.headers['content-type'] ?? null).reading === 'form'
 
 /**
  * @param tagHeader lower case

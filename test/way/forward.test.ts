@@ -533,6 +533,13 @@ describe('a 401', () => {
     await new Promise((later) => setImmediate(later))
     expect(one.tries).toHaveLength(1)
     expect(sent.did.resumed).toBe(0)
+    // Nor does the old answer come in place of the refusal, though it was let through at that moment.
+    const still = Promise.withResolvers<Injected | null>()
+    const two = await call({ job: { again: () => still.promise } })
+    ;(await two.next()).head(401)
+    still.resolve(null)
+    two.abort(REVOKED())
+    expect(await two.answer()).toBe('599')
   })
   test('that asks for another sign-in says which, without the token in it', async () => {
     const demand = (acr: string): string[] => [

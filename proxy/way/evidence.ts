@@ -169,7 +169,8 @@ export const createEvidence = (deps: {
   /** A member of an event: under `hashed` no person, account or address in clear. */
   const shown = (name: string, value: unknown): unknown => {
     if (!deps.hashed || value == null) return value
-    if (name === 'account') return masked('account', String(value))
+    if (name === 'account')
+      return masked('account', typeof value === 'string' ? value : json(value))
     if (typeof value !== 'object') return value
     if ((name === 'user' || name === 'by') && 'id' in value)
       return { ...value, id: idOf(String(value.id)) }

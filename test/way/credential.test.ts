@@ -119,7 +119,9 @@ const house = (given: Given) => {
   })
   return { credentials, told, did }
 }
-const failing = (error: Error) => () => Promise.reject(error)
+const failing = (error: Error) => async (): Promise<never> => {
+  throw error
+}
 
 describe('a token for a call', () => {
   test.each<[string, Holding]>([

@@ -374,6 +374,7 @@ test('other events say under `hashed` who, whose and from where by a hash alone'
   })
   const without = { user: null, account: null, by: 'operator', from: { proxied: false } }
   expect(await event(without, true)).toEqual({ event: 'session.started', ...without })
+  expect(await event({ account: 7 }, true)).toMatchObject({ account: 'hmac:account-1' })
   const nobody = { user: { realm: 'corp' }, by: null, from: 'cli' }
   expect(await event(nobody, true)).toEqual({ event: 'session.started', ...nobody })
 })

@@ -312,12 +312,12 @@ describe('the request', () => {
     expect(problem.extra).toHaveProperty('sent')
   })
   test('that cannot be sent is a fault of ours, or what was thrown says', async () => {
-    const fails = (error: Error) =>
-      call({
-        dispatch: () => {
-          throw error
-        },
-      }).then(problemOf)
+    const fails = async (error: Error): Promise<Problem> => {
+      const dispatch = (): never => {
+        throw error
+      }
+      return problemOf(await call({ dispatch }))
+    }
     expect(await fails(new Error('bug'))).toMatchObject({
       code: 'internal',
       extra: { sent: false },
@@ -478,6 +478,7 @@ describe('a 401', () => {
     old.data('junk')
     old.end()
     old.fail(coded('ECONNRESET'))
+    expect((await one.response)?.statusCode).toBe(200)
     fresh.data('b')
     fresh.end()
     expect(await one.answer()).toBe('200 ab')
@@ -654,6 +655,8 @@ describe('a body that says 401', () => {
     sent.head(200, ...json(8))
     sent.data('{"a"')
     sent.data(':"b"')
+    // At once, and not when it ends.
+    expect((await one.response)?.statusCode).toBe(200)
     sent.data('')
     sent.end()
     expect(await one.answer()).toMatch(/^200 \{"a":"b"/)
@@ -685,16 +688,18 @@ describe('a call that ends before its answer does', () => {
     const sent = await one.next()
     sent.start()
     sent.head(200, 'Content-Length', '2000000')
-    sent.data('begun')
+    // The end may be the beginning of the token, and waits for what follows.
+    sent.data('begun at-old')
     const response = await one.response
     await once(response as IncomingMessage, 'readable')
     const reason = REVOKED()
     one.abort(reason)
-    expect(await outcomeOf(one)).toMatchObject({ result: 'interrupted', status: 200, bytesOut: 5 })
+    expect(await outcomeOf(one)).toMatchObject({ result: 'interrupted', status: 200, bytesOut: 6 })
     expect(sent.did.aborted).toBe(reason)
     sent.data(Buffer.alloc(1_000_000))
+    sent.end()
     sent.fail(coded('ECONNRESET'))
-    expect(await one.answer()).toBe('200 begun (cut)')
+    expect(await one.answer()).toMatch(/^200 begun +\(cut\)$/)
     expect([sent.did.paused, one.reported.length]).toEqual([0, 1])
     expect(one.reported[0]?.[4]).toBe('credential_unavailable')
   })

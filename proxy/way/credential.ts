@@ -244,6 +244,7 @@ export const declinedBy = (
     },
   )
 
+type Held = Extract<Holding, { kind: 'held' }>
 /**
  * A look that gives a doubtful grant another try first: its provider never said that it ended, and what works again
  * needs nobody's consent.
@@ -257,9 +258,9 @@ export const lookAgain =
   }): Vault['look'] =>
   (person, name, agent) => {
     const look = (): Holding | Promise<Holding> => deps.look(person, name, agent)
-    const retried = async (holding: Holding): Promise<Holding> => {
+    const retried = async (holding: Held): Promise<Holding> => {
       const connection = deps.connections().get(name)
-      if (holding.kind !== 'held' || connection === undefined) return holding
+      if (connection === undefined) return holding
       try {
         await deps.fresh(holding.credential, connection, {
           minGeneration: holding.generation + 1,
@@ -270,8 +271,8 @@ export const lookAgain =
       }
       return look()
     }
-    const due = (holding: Holding): boolean =>
-      holding.kind === 'held' && holding.retryAt !== undefined && holding.retryAt <= deps.now()
+    const due = (holding: Holding): holding is Held =>
+      holding.kind === 'held' && (holding.retryAt ?? Infinity) <= deps.now()
     const found = look()
     if (found instanceof Promise)
       return found.then((holding) => (due(holding) ? retried(holding) : holding))

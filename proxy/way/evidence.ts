@@ -63,6 +63,7 @@ const WORD = /[^\s"'`(),;<>[\]{}]+/g
 /** Prefixes of well-known credentials, JWTs, and long words without a vowel pattern that only machines make. */
 const CREDENTIAL =
   /^(?:eyJ[\w-]{10,}|gh[opsru]_|github_pat_|glpat-|xox[abepr]|xapp-|sk[-_]|pk_live|AKIA|ya29\.|dpr_)|^[A-Fa-f0-9]{40,}$|^(?=.*\d)(?=.*[A-Z])(?=.*[a-z])[\w+/=-]{40,}$/
+const isCredential = (word: string): boolean => word.length >= 20 && CREDENTIAL.test(word)
 /** Such a name needs no escape in JSON either. */
 const KEY = /^[A-Za-z$_][\w.$[\]-]{0,63}$/
 const TRACE = /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/
@@ -95,9 +96,9 @@ export const createEvidence = (deps: {
     const { secretSegments } = connection.provider
     const hidden = (segment: string, i: number): boolean =>
       segment.length > LONG ||
-      (segment.length >= 20 && CREDENTIAL.test(segment)) ||
+      isCredential(segment) ||
       (deps.hashed && segment.includes('@')) ||
-      (i > 0 && secretSegments.includes(target.segments[i - 1] ?? ''))
+      secretSegments.includes(target.segments[i - 1] ?? '')
     if (!target.segments.some(hidden)) return target.path
     return `/${target.raw
       .map((raw, i) => {
@@ -110,17 +111,14 @@ export const createEvidence = (deps: {
     const { query } = route.target
     let text = ''
     for (const { name } of query) {
-      const said =
-        KEY.test(name) && !(name.length >= 20 && CREDENTIAL.test(name))
-          ? name
-          : masked('query', name)
+      const said = KEY.test(name) && !isCredential(name) ? name : masked('query', name)
       text += text === '' ? `"${said}"` : `,"${said}"`
     }
     return `[${text}]`
   }
   const graphqlText = ({ type, fields }: RootField): string => {
     const [field] = fields
-    const named = field.length >= 20 && CREDENTIAL.test(field) ? masked('field', field) : field
+    const named = isCredential(field) ? masked('field', field) : field
     return `,"graphql":${json({ type, field: named })}`
   }
   // What policy said repeats: its text is made once for each distinct answer, which the policy engine remembers by identity.
@@ -134,20 +132,20 @@ export const createEvidence = (deps: {
       text = `"grants":${json(grants)},"obligations":${json(Object.keys(obligations))}},"policy":${json({ revision, digest })}`
       byEffect.set(effect, text)
     }
-    const codes = reasons.length === 0 ? '[]' : json(reasons.map(({ code }) => code))
+    const codes = json(reasons.map(({ code }) => code))
     return `,"decision":{"effect":"${effect}","id":"${id}","reasons":${codes},${messagesText(decision, principal)}${text}`
   }
   /** What the codes say in words: policy may have put in it what the rest of the record hides. */
   const messagesText = ({ reasons }: Decision, { person }: Principal): string => {
     if (reasons.length === 0) return ''
     const safe = (text: string): string =>
-      (deps.hashed ? text.replaceAll(person.id, idOf(person.id)) : text).replaceAll(
-        WORD,
-        (word) => {
-          if (word.length >= 20 && CREDENTIAL.test(word)) return masked('message', word)
-          return deps.hashed && word.includes('@') ? masked('message', word) : word
-        },
-      )
+      text
+        .replaceAll(person.id, () => idOf(person.id))
+        .replaceAll(WORD, (word) =>
+          isCredential(word) || (deps.hashed && word.includes('@'))
+            ? masked('message', word)
+            : word,
+        )
     return `"messages":${json(reasons.map(({ msg }) => Array.from(safe(msg)).slice(0, MESSAGE).join('')))},`
   }
   const used = new WeakMap<Injected, string>()
@@ -170,8 +168,9 @@ export const createEvidence = (deps: {
 
   /** A member of an event: under `hashed` no person, account or address in clear. */
   const shown = (name: string, value: unknown): unknown => {
-    if (!deps.hashed || value === null) return value
-    if (name === 'account') return typeof value === 'string' ? masked('account', value) : value
+    if (!deps.hashed || value == null) return value
+    if (name === 'account')
+      return masked('account', typeof value === 'string' ? value : json(value))
     if (typeof value !== 'object') return value
     if ((name === 'user' || name === 'by') && 'id' in value)
       return { ...value, id: idOf(String(value.id)) }
@@ -198,11 +197,11 @@ export const createEvidence = (deps: {
   return {
     decided(what) {
       const { route, facts, principal } = what
-      const trace = what.traceparent === null ? null : (TRACE.exec(what.traceparent)?.[1] ?? null)
+      const trace = TRACE.exec(what.traceparent ?? '')?.[1]
       const { source, digest } = facts.entitlements
       return journal.append(
         'decision',
-        `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`},"trace_id":${trace === null ? 'null' : `"${trace}"`}${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
+        `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`},"trace_id":${trace === undefined ? 'null' : `"${trace}"`}${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
           `"operation":{"id":${quoted(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}},` +
           `"request":{"method":"${route.target.method}","host":"${route.host}","path":${quoted(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
           `"stripped":${quotedList(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"}` +

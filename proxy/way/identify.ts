@@ -1,4 +1,5 @@
 // Who is calling, and for whom? No anonymous, no default user (design 2.2).
+import { isUtf8 } from 'node:buffer'
 import { hash } from 'node:crypto'
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
 import { LRUCache } from 'lru-cache'
@@ -44,7 +45,7 @@ export type Issuer = KeySource & {
 }
 
 const denied = (detail: string, cause?: unknown): Problem =>
-  new Problem('unauthenticated', detail, cause === undefined ? {} : { cause })
+  new Problem('unauthenticated', detail, { cause })
 
 export type Identify = {
   /** Never a default user. Synchronous when the assertion was verified before. */
@@ -86,12 +87,11 @@ const tagsOf = (rawHeaders: readonly string[], header: string): Tags => {
 /** What an SDK puts where its key goes: any scheme or none; in Basic, the password. */
 const slotValue = (value: string): string => {
   const space = value.indexOf(' ')
-  if (space === -1) return value
   const after = value.slice(space + 1).trimStart()
   const end = after.indexOf(' ')
   const rest = end === -1 ? after : after.slice(0, end)
-  if (space !== 5 || value.slice(0, space).toLowerCase() !== 'basic') return rest
-  const pair = Buffer.from(rest, 'base64').toString('utf8')
+  if (value.slice(0, space).toLowerCase() !== 'basic') return rest
+  const pair = Buffer.from(rest, 'base64').toString('latin1')
   return pair.slice(pair.indexOf(':') + 1)
 }
 
@@ -102,6 +102,13 @@ const looksLikeJwt = (value: string): boolean => /^[\w-]+\.[\w-]+\.[\w-]*$/.test
 /** `user:alice@example.com` in the key slot names a person under `plain`; anything else there is a credential. */
 const slotName = (value: string): string | null =>
   value.startsWith('user:') ? value.slice('user:'.length) : null
+
+/** A name whose bytes stand as latin1. Other bytes than UTF-8 would make one name of several people's. */
+const inUtf8 = (latin: string): string => {
+  const bytes = Buffer.from(latin, 'latin1')
+  if (!isUtf8(bytes)) throw denied('the name is not UTF-8')
+  return bytes.toString('utf8')
+}
 
 /** A tag may be sent as it is, or as a bearer. */
 const unbeared = (value: string): string => value.replace(/^bearer +/i, '')
@@ -211,17 +218,17 @@ export const createIdentify = (options: {
     changes++
     verified.clear()
   }
-  const keys = new Map<string, IssuerKeys>()
-  for (const source of options.issuers)
-    keys.set(source.issuer, createIssuerKeys(source, { ...options, grace: options.keysGrace }))
+  const issuers = options.issuers.map((issuer) => ({
+    ...issuer,
+    keys: createIssuerKeys(issuer, { ...options, grace: options.keysGrace }),
+  }))
 
-  const issuerOf = (token: string): Issuer | null => {
+  const issuerOf = (token: string): (typeof issuers)[number] | null => {
     try {
       const { iss } = decodeJwt(token)
-      return options.issuers.find((issuer) => issuer.issuer === iss) ?? null
-    } catch (error) {
-      if (error instanceof errors.JWTInvalid) return null
-      throw error
+      return issuers.find(({ issuer }) => issuer === iss) ?? null
+    } catch {
+      return null // it is no JWT
     }
   }
   /** In the SDK's slot a JWT is a tag only when it names a configured issuer and our audience; anything else is a credential. */
@@ -245,9 +252,8 @@ export const createIdentify = (options: {
 
   const verify = async (token: string, digest: string): Promise<Principal> => {
     const issuer = looksLikeJwt(token) ? issuerOf(token) : null
-    const from = keys.get(issuer?.issuer ?? '')
-    if (issuer === null || from === undefined)
-      throw denied('the tag is no assertion of a configured issuer')
+    if (issuer === null) throw denied('the tag is no assertion of a configured issuer')
+    const from = issuer.keys
     const seen = changes
     const { payload, by } = await checked(token, issuer, from)
     const { exp = 0, iat = 0 } = payload
@@ -269,12 +275,7 @@ export const createIdentify = (options: {
       expiresAt: exp * 1_000,
       run: null,
     }
-    if (seen === changes)
-      verified.set(
-        digest,
-        { principal, by, from },
-        { ttl: Math.max(1, Math.floor(exp * 1_000 - clock.now())) },
-      )
+    if (seen === changes) verified.set(digest, { principal, by, from })
     return principal
   }
 
@@ -333,10 +334,8 @@ export const createIdentify = (options: {
     }
     const names = tags.slot.flatMap((value) => slotName(slotValue(value)) ?? [])
     for (const latin of [...tags.header, ...names]) {
-      // Header bytes arrive as latin1; a name may be UTF-8.
-      const value = /[\x80-\xff]/.test(latin)
-        ? Buffer.from(latin, 'latin1').toString('utf8')
-        : latin
+      // Header bytes arrive as latin1.
+      const value = /[\x80-\xff]/.test(latin) ? inUtf8(latin) : latin
       if (id !== null && value !== id) throw denied('two tags name different users')
       id = value
     }
@@ -411,7 +410,7 @@ export const createIdentify = (options: {
     tags: createTagSearch(isTag),
     forget,
     close: () => {
-      for (const each of keys.values()) each.close()
+      for (const { keys } of issuers) keys.close()
     },
   }
 }

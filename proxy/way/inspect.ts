@@ -85,7 +85,7 @@ export const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | nu
 /** Without a body, the query is the only place that a server can look in. */
 const bodiless = (route: Route, { operation }: Act): Body => {
   const { query } = route.target
-  if (operation.inspect.length === 0 || query.length === 0) return NONE
+  if (operation.inspect.length === 0) return NONE
   return { ...NONE, json: queryMembers(query, operation.inspect, null) }
 }
 
@@ -110,7 +110,7 @@ export const inspect = (
   const declared = length === undefined ? null : Number(length)
   if (req.headers['transfer-encoding'] === undefined && (declared === null || declared === 0))
     return bodiless(route, act)
-  if (declared !== null && declared > limits.requestBody)
+  if ((declared ?? 0) > limits.requestBody)
     throw new Problem(
       'request_too_large',
       `the body has ${declared} bytes; limits.request_body allows ${limits.requestBody}`,
@@ -133,13 +133,13 @@ export const inspect = (
       `${operation.id} takes bodies of ${operation.opaque} and no others`,
     )
   if (operation.opaque) return streamed
-  const needed = operation.inspect.length > 0 || act.kind === 'graphql'
   if (act.kind === 'graphql' && media.essence !== 'application/json')
     throw new Problem('unsupported_media_type', 'a GraphQL call comes as application/json')
+  const needed = operation.inspect.length > 0
   const passes = media.reading === 'stream' || (media.reading === 'refused' && operation.upload)
   if (passes && !needed) return streamed
   if (passes || media.reading === 'refused') throw unreadable(media, needed)
-  if (declared !== null && declared > limits.inspectedBody) {
+  if ((declared ?? 0) > limits.inspectedBody) {
     if (operation.upload) return { ...streamed, state: 'too_large' }
     throw tooLong(limits.inspectedBody)
   }
@@ -178,11 +178,11 @@ const read = async (
   const rules: BodyRules = {
     credentials: provider.strip.body,
     inspect: operation.inspect,
-    upload: operation.upload && kind !== 'graphql',
+    upload: operation.upload,
     names: provider.names ?? EXACT,
   }
   const found = readBody(bytes, media, streamed.contentType ?? '', rules)
-  if (operation.inspect.length > 0) queryMembers(route.target.query, operation.inspect, found.json)
+  queryMembers(route.target.query, operation.inspect, found.json)
   const body: Body = {
     ...streamed,
     state: found.state,

@@ -36,8 +36,7 @@ const mayHoldField = (req: IncomingMessage, route: Route, tagHeader: string): bo
   req.headers[tagHeader] === undefined &&
   req.headers.authorization === undefined &&
   route.connection.provider.strip.body.includes(FIELD) &&
-  req.headers['content-type'] !== undefined &&
-  readMedia(req.headers['content-type']).reading === 'form'
+  readMedia(req.headers['content-type'] ?? null).reading === 'form'
 
 /**
  * @param tagHeader lower case
@@ -61,7 +60,11 @@ export const createTagged = (deps: {
     const bytes = await deps.read(req).finally(() => reading--)
     const { rawHeaders } = req
     const fields = bytes === null ? [] : formFields(bytes).filter(({ name }) => name === FIELD)
-    const values = fields.flatMap((field) => ['authorization', field.value()])
+    const values = fields.flatMap((field) => [
+      'authorization',
+      // A name's bytes as latin1, as they would come in a header.
+      Buffer.from(field.value()).toString('latin1'),
+    ])
     const place = values.length > 0 ? ('form' as const) : null
     return { rawHeaders: [...rawHeaders, ...values], named: route.named, route, read: bytes, place }
   }

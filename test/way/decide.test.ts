@@ -11,7 +11,14 @@ import type {
   PolicyFailure,
   Principal,
 } from '../../proxy/model.ts'
-import { chooseScopes, createDecide, decideEach, usable } from '../../proxy/way/decide.ts'
+import {
+  beyondRun,
+  chooseScopes,
+  createDecide,
+  decideEach,
+  toldReasons,
+  usable,
+} from '../../proxy/way/decide.ts'
 import type { Question } from '../../proxy/way/decide.ts'
 import { canonicalTarget } from '../../proxy/wire/canonical.ts'
 import { provider } from '../wire/fixture.ts'
@@ -215,6 +222,10 @@ describe('policy is asked', () => {
     expect(
       await bodyOf({ ...none, state: 'none', declared: 0, contentType: 'text/plain', json: {} }),
     ).toEqual({ state: 'none', bytes: 0 })
+    // Without a body, the query may still have said what policy asks for.
+    expect(
+      await bodyOf({ ...none, state: 'none', declared: 0, contentType: null, json: { '/a': 'x' } }),
+    ).toMatchObject({ state: 'none', bytes: 0, json: { '/a': 'x' } })
   })
 
   test('with the age of the facts and with the sign-in, as they are at that moment', async () => {
@@ -463,4 +474,33 @@ describe('a run', () => {
     expect(await within(['work'], ['other'], 'deputy', [['all']])).toBe('run_scope')
     expect(await within(['work'], null, 'deputy', [['all']])).toBe('allow')
   })
+})
+
+test('a run asks its person for what its operations need, and for nothing else', () => {
+  const row = (id: string, ...scopes: readonly string[]) => ({
+    ...operation,
+    id,
+    scopes: [scopes],
+    method: 'GET',
+    path: `/${id}`,
+    host: null,
+  })
+  const operations = [row('issues.list', 'read'), row('issues.add', 'write'), row('admin', 'all')]
+  const connection = { provider: { ...provider, operations }, scopes: ['read', 'write', 'all'] }
+  const beyond = (named: readonly string[] | null, ...wanted: readonly string[]) =>
+    beyondRun({ connections: ['work'], operations: named }, connection, wanted)
+  expect(beyond(['issues.*'], 'read', 'write', 'all')).toEqual(['all'])
+  expect(beyond(['issues.list'], 'read', 'write')).toEqual(['write'])
+  expect(beyond([], 'read')).toEqual(['read'])
+  expect(beyond(null, 'all')).toEqual([])
+  expect(beyondRun(undefined, connection, ['all'])).toEqual([])
+})
+
+test('reasons are told in the words of policy, or by their code', () => {
+  const reasons = [
+    { code: 'late', msg: 'after hours' },
+    { code: 'bare', msg: '' },
+  ]
+  expect(toldReasons(reasons)).toBe('after hours (late); bare')
+  expect(toldReasons([])).toBe('')
 })

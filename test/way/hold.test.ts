@@ -99,6 +99,22 @@ describe('who waits', () => {
   })
 })
 
+test('the limits hold for all agents together', async () => {
+  const hold = make()
+  const [one, two] = [person(), person()]
+  const first = hold.wait(response(), body('parsed', 60), { agent: 'a', ms: 1 }, one.ended)
+  const other = (agent: string, size: number): Promise<boolean> =>
+    hold.wait(response(), body('parsed', size), { agent, ms: 1 }, () => Promise.resolve(true))
+  expect(await other('b', 41)).toBe(false)
+  expect(await other('b', 40)).toBe(true)
+  const second = hold.wait(response(), NONE, { agent: 'b', ms: 1 }, two.ended)
+  expect(await other('c', 0)).toBe(false)
+  one.answer(true)
+  two.answer(true)
+  await Promise.all([first, second])
+  expect(await other('c', 100)).toBe(true)
+})
+
 test('of both limits one agent has its share, and gives it back', async () => {
   const hold = make({ calls: 4, share: 0.5 })
   const [one, two] = [person(), person()]

@@ -59,6 +59,20 @@ describe('whether there is a body', () => {
       })
     }
   })
+  test('of what there is not the type does not matter', async () => {
+    for (const length of ['', '0'])
+      for (const kind of ['rest', 'graphql'] as const)
+        expect(await refused({ headers: { ...xml, 'content-length': length }, kind })).toBe(
+          'passed as none',
+        )
+  })
+  test('chunks that stream have no length', async () => {
+    const chunked = { 'transfer-encoding': 'chunked', 'content-length': '', ...bytes }
+    expect(await look({ body: 'x', headers: chunked })).toMatchObject({
+      state: 'unparsed',
+      declared: null,
+    })
+  })
   test('chunks may bring one, also beside a length of nothing', async () => {
     const chunked = { 'transfer-encoding': 'chunked', 'content-length': '', ...json }
     expect(await look({ body: '{"a":1}', headers: chunked })).toMatchObject({
@@ -83,6 +97,11 @@ describe('how much of it', () => {
     expect(await refused({ body: exact, headers: json })).toBe('passed as parsed')
     for (const headers of [json, { ...json, 'content-length': '', 'transfer-encoding': 'chunked' }])
       expect(await refused({ body: `${exact} `, headers })).toBe('request_too_large')
+  })
+  test('a body whose length is beyond it is not waited for', async () => {
+    const headers = { ...json, 'content-length': '21' }
+    expect(await refused({ headers })).toBe('request_too_large')
+    expect(await refused({ headers, operation: { upload: true } })).toBe('passed as too_large')
   })
   test('an upload beyond it passes unread, told by the length or found out', async () => {
     const operation = { upload: true }
@@ -171,6 +190,7 @@ describe('what kind of body', () => {
     expect(await refused({ body: '{oops', headers: json, operation: { upload: true } })).toBe(
       'passed as unparsed',
     )
+    expect(await refused({ body: '{oops', headers: json })).toBe('request_invalid')
   })
 })
 

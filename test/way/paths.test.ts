@@ -12,6 +12,7 @@ const readNotes = (extra: object) => {
       hosts: ['api.acme.example'],
       operations: [
         { id: 'notes.list', method: 'GET', path: '/notes', access: 'read', scopes: [[]] },
+        { id: 'root', method: 'GET', path: '/', access: 'read', scopes: [[]] },
         { id: 'graph', method: 'POST', path: '/graph', access: 'read', scopes: [[]] },
       ],
       ...extra,
@@ -40,13 +41,16 @@ test('a prefix that the definition names leads to the same operation, and is not
   expect(read('/api/v3/notes?page=2')).toEqual(['notes.list', '/notes'])
   expect(read('/api/graph', 'POST')).toEqual(['graph', '/graph'])
   // Only whole segments, once, and as they are written.
-  for (const other of [
-    '/api/v30/notes',
-    '/api/v3/api/v3/notes',
-    '/API/v3/notes',
-    '/api/%763/notes',
-  ])
-    expect(read(other)[0], other).toBe('unknown')
+  for (const [other, sent] of [
+    ['/api/v30/notes', '/api/v30/notes'],
+    ['/api/v3/api/v3/notes', '/api/v3/notes'],
+    ['/API/v3/notes', '/API/v3/notes'],
+    ['/api/%763/notes', '/api/%763/notes'],
+  ] as const)
+    expect(read(other), other).toEqual(['unknown', sent])
+  // The prefix alone is the root.
+  for (const bare of ['/api/v3', '/api/v3?page=2', '/api/v3/'])
+    expect(read(bare), bare).toEqual(['root', '/'])
   expect(readNotes({})('/api/v3/notes')[0]).toBe('unknown')
 })
 
@@ -54,5 +58,7 @@ test('a slash at the end is another resource unless the definition says that it 
   expect(readNotes({})('/notes/')).toEqual(['unknown', '/notes/'])
   const lenient = readNotes({ trailing_slash: 'ignored' })
   expect(lenient('/notes/')).toEqual(['notes.list', '/notes/'])
+  expect(lenient('/')).toEqual(['root', '/'])
+  expect(lenient('/notes/7')).toEqual(['unknown', '/notes/7'])
   expect(() => lenient('/notes//')).toThrow('segment 2 of the path is empty')
 })

@@ -203,6 +203,84 @@ test('policy decides when the address is used, not when it was made', async () =
     .toBe('policy_denied')
 }, 30_000)
 
+const FORM = 'application/x-www-form-urlencoded'
+/** A look at one request alone. `read` counts the bodies that were read. */
+const alone = (
+  headers: Record<string, string | undefined> = {},
+  route: object = {},
+  strip: readonly string[] = ['token'],
+  body = 'token=user:alice',
+) => {
+  let read = 0
+  const tagged = createTagged({
+    tagHeader: 'deputy-user',
+    addressTags: { seal: () => '', open: () => 'user:sealed' },
+    tagged: () => false,
+    read: () => {
+      read++
+      return Promise.resolve(Buffer.from(body))
+    },
+    most: 1,
+  })
+  const req = { headers: { 'content-type': FORM, ...headers }, rawHeaders: [] }
+  const provider = { strip: { body: strip } }
+  const target = { path: '/a', query: [], segments: ['a'], raw: ['a'] }
+  const given = { named: null, host: 'h', target, connection: { provider }, ...route }
+  const found = tagged(req as unknown as IncomingMessage, given as unknown as Route)
+  return { found, read: () => read }
+}
+
+test('a form is read for a tag only where one may stand in it, and nobody is named elsewhere', async () => {
+  const rows: readonly Parameters<typeof alone>[] = [
+    [{}, { named: 'bob' }],
+    [{ authorization: 'Bearer x' }],
+    [{ 'deputy-user': 'bob' }],
+    [{}, {}, ['key']],
+    [{ 'content-type': undefined }],
+    [{ 'content-type': 'application/json' }],
+  ]
+  for (const row of rows) {
+    const { found, read } = alone(...row)
+    expect(await found).toMatchObject({ place: null, read: null, rawHeaders: [] })
+    expect(read()).toBe(0)
+  }
+  const none = alone({}, {}, ['token'], 'a=b')
+  expect(await none.found).toMatchObject({ place: null, rawHeaders: [] })
+  expect(none.read()).toBe(1)
+  const jose = alone({}, {}, ['token'], 'token=user%3Ajos%C3%A9')
+  // As header bytes, so that it is read as the same name.
+  expect(await jose.found).toMatchObject({
+    place: 'form',
+    rawHeaders: ['authorization', Buffer.from('user:jos\u00e9').toString('latin1')],
+  })
+})
+
+test('what an address was sealed with stays out of other addresses, whatever way it came', async () => {
+  const seal = '~dps_abc'
+  const rows = [
+    [
+      { kind: 'path', prefix: `/${seal}/slack@` },
+      { kind: 'path', prefix: '/slack@' },
+    ],
+    [
+      { kind: 'host', prefix: `/${seal}` },
+      { kind: 'host', prefix: '' },
+    ],
+    [{ kind: 'absolute' }, { kind: 'absolute' }],
+    [{ kind: 'listener' }, { kind: 'listener' }],
+  ] as const
+  for (const [addressing, left] of rows) {
+    const { found } = alone({}, { named: 'dps_abc', addressing })
+    expect(await found).toMatchObject({
+      place: 'address',
+      named: null,
+      rawHeaders: ['authorization', 'user:sealed'],
+      route: { named: null },
+    })
+    expect((await found).route.addressing).toEqual(left)
+  }
+})
+
 test('for callers whom nobody knows yet so many bodies are read at once, and no more', async () => {
   const read = Promise.withResolvers<Buffer>()
   const tagged = createTagged({

@@ -521,10 +521,11 @@ export const serve = async (
       used: used.note,
       evidence,
       calls,
-      link: (principal, connection, scopes, { again, challenge }) =>
+      link: (principal, connection, scopes, { again, challenge, operation }) =>
         flows.ask(principal.person, principal.agent, connection.name, scopes, {
           reauthorization: again,
           challenge,
+          operation,
         }),
       ended: async (who, authorizationId, ms, signal) =>
         (await flows.status(authorizationId, who.person, who.agent, ms, signal)).status ===

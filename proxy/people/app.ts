@@ -190,7 +190,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   app.get('/problems/:code', (c) => {
     const code = c.req.param('code')
     return Object.hasOwn(CATALOGUE, code)
-      ? show(c, pages.problemPage(code, CATALOGUE[code as ProblemCode]))
+      ? show(c, pages.problemPage(code as ProblemCode))
       : show(c, pages.notFoundPage(), 404)
   })
 
@@ -225,6 +225,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         step: plan.kind,
         reauthorization: flow.reauthorization,
         stronger: flow.challenge != null,
+        operation: flow.operation ?? null,
         csrf: frame.csrf(session, flow.hash),
         action: `/connect/${id}`,
       }),
@@ -358,8 +359,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     if (code === 'policy_denied') return show(c, pages.inactivePage(), 403)
     if (code === 'authorization_not_found') return show(c, pages.expiredPage(), 410)
     // The provider did not take the request that was pushed to it (RFC 9126).
-    if (code === 'credential_unavailable')
-      return show(c, pages.providerErrorPage('The provider'), 502)
+    if (code === 'credential_unavailable') return show(c, pages.providerErrorPage(null), 502)
     const reference = randomUUID()
     deps.log.error(
       { reference, err: { name: error.name, message: error.message } },

@@ -89,9 +89,7 @@ export const createDoor = (deps: DoorDeps, frame: Frame) => {
         c,
         surePage({
           action: '/sign-out',
-          title: 'Sign out here?',
-          told: 'Your connections stay, and your agents go on. To see them here you sign in again.',
-          button: 'Sign out',
+          ask: (sure) => sure.signOut,
           fields: { csrf: frame.csrf(session, 'sign-out') },
         }),
       )

@@ -7,6 +7,8 @@ import type { Person } from '../model.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createSealedCookies } from '../oauth/session.ts'
 import type { CookieReader, Session, SessionDeps } from '../oauth/session.ts'
+import { textsFor } from './languages/choice.ts'
+import { LOCAL_TIMES_HASH } from './local_times.ts'
 import { goOnPage } from './pages.ts'
 import { render, type Brand, type Page } from './markup.ts'
 
@@ -39,9 +41,12 @@ export const createFrame = (
   ): Response | Promise<Response> => {
     c.header(
       'Content-Security-Policy',
-      "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+      `default-src 'none'; script-src ${LOCAL_TIMES_HASH}; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'`,
     )
-    return c.html(render(page, deps.brand ?? null, reference), status)
+    const texts = textsFor(c)
+    c.header('Content-Language', texts.tag)
+    c.header('Vary', 'Accept-Language', { append: true })
+    return c.html(render(page, texts, deps.brand ?? null, reference), status)
   }
   const see = (c: Context, location: string): Response => c.redirect(location, 303)
 

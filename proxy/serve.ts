@@ -10,7 +10,7 @@ import { USUAL_CLAIMS, type Config } from './config/config.ts'
 import type { Loaded } from './config/load.ts'
 import { oddities } from './config/rules.ts'
 import type { Directory } from './directory/file.ts'
-import type { Log, Person, PolicyEngine, Principal } from './model.ts'
+import type { Connection, Flow, Log, Person, PolicyEngine, Principal } from './model.ts'
 import { startAdmin } from './net/admin.ts'
 import { outOfDate, readPair } from './net/certificate.ts'
 import { createHostRule, ownNames } from './net/host.ts'
@@ -33,6 +33,7 @@ import { createNotifier } from './observe/notify.ts'
 import { createTelemetry } from './observe/telemetry.ts'
 import type { Logo } from './config/logo.ts'
 import type { createOperatorsApi } from './people/operators.ts'
+import { createAllowed } from './people/allowed.ts'
 import { createPermit } from './people/permit.ts'
 import { createPep } from './pep.ts'
 import { dialOf, prepare, snapshotOf, systemClock } from './reload.ts'
@@ -426,6 +427,19 @@ export const serve = async (
         revoke: revoker.revoke,
         connections,
         returnTo: config.connect.return_to,
+        // Claims come with a call only: nobody says at the page what this person may do.
+        allowed: async (
+          { person, agent }: Flow,
+          connection: Connection,
+          scopes: readonly string[],
+        ) =>
+          people.kind === 'claims'
+            ? null
+            : allowed(
+                { ...unattended(person, agent), verified: config.identity.trust === 'asserted' },
+                connection,
+                scopes,
+              ),
         brand: brandOf(config, logo),
         onEvent,
         log,
@@ -543,15 +557,9 @@ export const serve = async (
       log,
       observe: (seen) => observe(seen, telemetry, log),
     })
-    const permit = createPermit({
-      connections,
-      policy: () => policy.current(),
-      entitlements,
-      vault,
-      decide,
-      evidence,
-      newId,
-    })
+    const asking = { policy: () => policy.current(), entitlements, vault, decide, newId, clock }
+    const allowed = createAllowed(asking)
+    const permit = createPermit({ ...asking, allowed, connections, evidence })
     const idle = createIdle({
       store,
       refresher,

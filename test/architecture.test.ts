@@ -66,6 +66,7 @@ const FLOORS: readonly (readonly [RegExp, number])[] = [
   [/^exchange\.ts$/, 2.5],
   [/^refusal\.ts$/, 2.75],
   [/^(?:reload|replay|pep)\.ts$/, 3],
+  [/^people\/languages\//, 2],
   [/^people\//, 3],
   [/^(?:serve\.ts$|commands\/)/, 4],
   [/^main\.ts$/, 5],

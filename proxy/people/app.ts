@@ -4,7 +4,7 @@ import { Hono } from 'hono'
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { LRUCache } from 'lru-cache'
-import type { Flow, Log } from '../model.ts'
+import type { Connection, Flow, Log } from '../model.ts'
 import type { Finished } from '../oauth/callback.ts'
 import { samePerson } from '../wire/canonical.ts'
 import type { Flows } from '../oauth/flow.ts'
@@ -15,7 +15,7 @@ import { createConnections, type ConnectionsDeps } from './connections.ts'
 import { createDoor, visitAt, type DoorDeps } from './door.ts'
 import { createFrame } from './frame.ts'
 import type { Logo } from '../config/logo.ts'
-import { STYLE, type Brand } from './markup.ts'
+import { STYLE, type Allowed, type Brand } from './markup.ts'
 import * as pages from './pages.ts'
 import type { Env } from './rest.ts'
 
@@ -35,6 +35,15 @@ export type ConnectDeps = DoorDeps &
     readonly returnTo: readonly string[]
     /** `connect.brand`, and the mark itself; null or absent: the pages bear nobody's. */
     readonly brand?: { readonly words: Brand; readonly logo: Logo | null } | null
+    /**
+     * Ids of the operations that policy lets this person do there now, of those that the scopes are for;
+     * null: nobody knows without a call. Throws a Problem where policy or its sources do not answer.
+     */
+    readonly allowed?: (
+      flow: Flow,
+      connection: Connection,
+      scopes: readonly string[],
+    ) => Promise<Allowed>
     readonly log: Log
   }
 
@@ -148,6 +157,16 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     }
     return { flow, session }
   }
+  /** Where policy does not answer it allows nothing, and the page says so. */
+  const allowedTo = async (flow: Flow, connection: Connection): Promise<Allowed> => {
+    try {
+      return (await deps.allowed?.(flow, connection, flow.scopes)) ?? null
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      deps.log.warn({ reason: error.message }, 'what a person may do could not be told')
+      return new Set()
+    }
+  }
   const mismatch = async (c: Context, flow: Flow, session: Session): Promise<void> => {
     if (!seldom('mismatch', flow, session)) return
     await deps.onEvent('consent.user_mismatch', {
@@ -221,6 +240,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         person: flow.person,
         verified: session.verified,
         scopes: flow.scopes,
+        allowed: await allowedTo(flow, connection),
         again: asked.filter((scope) => !flow.scopes.includes(scope)),
         step: plan.kind,
         reauthorization: flow.reauthorization,

@@ -61,7 +61,9 @@ test('no English sentence is left on a German page', async () => {
       name,
     ).toEqual([])
     // Words that English cannot do without, and that German does not have.
-    expect(told.join(' '), name).not.toMatch(/\b(?:the|your|you|and|this|with|which|cannot|account)\b/i)
+    expect(told.join(' '), name).not.toMatch(
+      /\b(?:the|your|you|and|this|with|which|cannot|account)\b/i,
+    )
   }
 })
 

@@ -201,13 +201,7 @@ export const createFlows = (deps: FlowDeps) => {
     scopes: readonly string[],
     set: Pick<
       FlowRow,
-      | 'nonce'
-      | 'status'
-      | 'reauthorization'
-      | 'nextUri'
-      | 'notifyAt'
-      | 'challenge'
-      | 'operation'
+      'nonce' | 'status' | 'reauthorization' | 'nextUri' | 'notifyAt' | 'challenge' | 'operation'
     >,
   ): Promise<FlowRow> => {
     const now = clock.now()
@@ -235,7 +229,9 @@ export const createFlows = (deps: FlowDeps) => {
   const start = async (
     who: { readonly person: Person; readonly agent: string; readonly connection: string },
     scopes: readonly string[],
-    options: Pick<FlowRow, 'reauthorization' | 'nextUri' | 'operation'> & { readonly challenge: string | null },
+    options: Pick<FlowRow, 'reauthorization' | 'nextUri' | 'operation'> & {
+      readonly challenge: string | null
+    },
   ): Promise<Begun> => {
     const { person, agent, connection } = who
     const { challenge } = options

@@ -12,6 +12,7 @@ import { LOCAL_TIMES_HASH } from './local_times.ts'
 import { goOnPage } from './pages.ts'
 import { render, type Brand, type Page } from './markup.ts'
 
+const REFERENCE = 'reference'
 const TOLD_MS = 600_000
 
 /** A page that is told something by the step before it. */
@@ -33,11 +34,13 @@ export const createFrame = (
   const setCookie = (c: Context, cookie: string): void =>
     c.header('Set-Cookie', cookie, { append: true })
 
+  const about = (c: Context, reference: string): void => c.set(REFERENCE, reference)
+  const spoken = (c: Context): string | null => (c.get(REFERENCE) as string | undefined) ?? null
+
   const show = (
     c: Context,
     page: Page,
     status: ContentfulStatusCode = 200,
-    reference: string | null = null,
   ): Response | Promise<Response> => {
     c.header(
       'Content-Security-Policy',
@@ -46,7 +49,7 @@ export const createFrame = (
     const texts = textsFor(c)
     c.header('Content-Language', texts.tag)
     c.header('Vary', 'Accept-Language', { append: true })
-    return c.html(render(page, texts, deps.brand ?? null, reference), status)
+    return c.html(render(page, texts, deps.brand ?? null, status < 400 ? null : spoken(c)), status)
   }
   const see = (c: Context, location: string): Response => c.redirect(location, 303)
 
@@ -54,6 +57,8 @@ export const createFrame = (
     cookies,
     reader,
     setCookie,
+    /** What the evidence or the log calls the matter: an error page of this request shows it. */
+    about,
     show,
     see,
 

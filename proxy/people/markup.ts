@@ -89,7 +89,7 @@ export const sheet = (
   { tone = 'plain', head = '' }: { readonly tone?: Tone; readonly head?: Html | '' } = {},
 ): Sheet => ({ title, body, tone, head })
 
-/** @param reference what the evidence or the log calls this matter; null: it has no name there */
+/** @param reference what the evidence or the log calls this matter; null: it has no name there. Shown where something went wrong. */
 export const render = (
   page: Page,
   texts: Texts,
@@ -120,7 +120,7 @@ export const render = (
           <h1>${title}</h1>
           ${body}
           ${
-            reference === null
+            reference === null || tone === 'plain' || tone === 'good'
               ? ''
               : html`<p class="soft ref">${texts.reference} <code>${reference}</code></p>`
           }

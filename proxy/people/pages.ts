@@ -225,6 +225,8 @@ export const codePage =
             spellcheck="false"
             maxlength="32"
             inputmode="text"
+            pattern="[A-Za-z0-9\\s\\-]{8,32}"
+            title="${words.hint}"
             aria-describedby="hint"
             ${view.own ? '' : 'autofocus'}
             required

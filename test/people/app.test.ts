@@ -1,12 +1,14 @@
 // People's pages over real HTTP: a real IdP says who is there, a real provider grants, real browsers' cookies and forms.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { readFile, stat } from 'node:fs/promises'
+import { readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Person } from '../../proxy/model.ts'
 import { CATALOGUE } from '../../proxy/problem.ts'
 import { createBrowser } from '../support/browser.ts'
 import type { Browser, Visit } from '../support/browser.ts'
 import { ALICE, PAGES_SECRET, PROVIDER_SECRET, startConsent } from '../support/consent.ts'
 import type { Consent } from '../support/consent.ts'
+import { prepareFolder, startDeputy } from '../support/deputy.ts'
 import { startIssuer } from '../support/issuer.ts'
 
 const AGENT = 'agent:triage'
@@ -656,4 +658,71 @@ describe('with the local sign-in', () => {
     ).toBe(403)
     expect(await code()).toBe(right)
   })
+})
+
+describe('the organisation’s mark', () => {
+  const SVG = '<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0h9v9z"/></svg>'
+  const PNG = Buffer.from('89504e470d0a1a0a00', 'hex')
+  const withLogo = async (logo: string, file: string | Buffer | null) => {
+    const setup = {
+      upstream: 'http://127.0.0.1:9',
+      config: {
+        connect: {
+          sign_in: 'local',
+          brand: {
+            name: 'Acme <AG>',
+            ...(file === null ? {} : { logo }),
+            support: 'mailto:a@b.example',
+          },
+        },
+      },
+    }
+    const dir = await prepareFolder(setup)
+    if (file !== null) await writeFile(join(dir, logo), file)
+    return { dir, start: () => startDeputy(setup, dir) }
+  }
+
+  test.each([
+    ['an SVG', 'mark.svg', SVG, 'image/svg+xml'],
+    ['a PNG, whatever its name', 'mark.svg', PNG, 'image/png'],
+  ] as const)(
+    '%s is sent as what it is, sniffed as nothing else and able to do nothing',
+    async (_what, name, file, type) => {
+      const deputy = await (await withLogo(name, file)).start()
+      const answer = await fetch(`${deputy.connect}/logo`)
+      expect(answer.status).toBe(200)
+      expect(answer.headers.get('content-type')).toBe(type)
+      expect(answer.headers.get('x-content-type-options')).toBe('nosniff')
+      const policy = answer.headers.get('content-security-policy') ?? ''
+      for (const rule of ["default-src 'none'", 'sandbox']) expect(policy).toContain(rule)
+      expect(policy).not.toMatch(/script-src|allow-scripts/)
+      expect(Buffer.from(await answer.arrayBuffer())).toEqual(Buffer.from(file))
+      const page = await (await fetch(deputy.connect)).text()
+      expect(page).toContain('<img src="/logo" alt="" /><span>Acme &lt;AG&gt;</span>')
+      expect(page).toContain('href="mailto:a@b.example"')
+      await deputy.close()
+    },
+  )
+
+  test('without one there is nothing at its address, and the page shows no picture', async () => {
+    const deputy = await (await withLogo('', null)).start()
+    const answer = await fetch(`${deputy.connect}/logo`)
+    expect(answer.status).toBe(404)
+    expect(answer.headers.get('content-type')).toContain('text/html')
+    expect(await (await fetch(deputy.connect)).text()).not.toContain('<img')
+    await deputy.close()
+  })
+
+  test.each([
+    ['larger than 64 KiB', Buffer.concat([PNG, Buffer.alloc(65_536)]), 'larger than 65536 bytes'],
+    ['with a script in it', '<svg><script>alert(1)</script></svg>', 'script'],
+    ['a page', '<html></html>', 'neither'],
+  ] as const)(
+    'one that is %s keeps deputy from starting, with a sentence',
+    async (_what, file, why) => {
+      const { dir, start } = await withLogo('mark.svg', file)
+      await expect(start()).rejects.toThrow(why)
+      await rm(dir, { recursive: true, force: true })
+    },
+  )
 })

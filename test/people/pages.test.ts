@@ -176,6 +176,28 @@ test('every visible field has a label', async () => {
     }
 })
 
+test('the code page puts the person into its first field, and says what is typed there', async () => {
+  for (const texts of [en, de])
+    for (const own of [false, true]) {
+      const text = String(await render(pages.codePage({ back: '/', own, problem: null }), texts))
+      const fields = [...text.matchAll(/<input(?![^>]*hidden)[^>]*>/g)].map(([field]) => field)
+      expect(fields.map((field) => / autofocus\s/.test(field))).toEqual(
+        own ? [true, false] : [true],
+      )
+      const code = fields.at(-1) ?? ''
+      for (const hint of [
+        'inputmode="text"',
+        'autocomplete="one-time-code"',
+        'aria-describedby="hint"',
+      ])
+        expect(code).toContain(hint)
+      expect(text).toContain(`<p class="soft" id="hint">${texts.code.hint}</p>`)
+      const pattern = new RegExp(`^(?:${/pattern="([^"]*)"/.exec(code)?.[1]})$`, 'v')
+      for (const good of ['ABCD-EFGH', 'abcd efgh', ' ABCDEFGH ']) expect(good).toMatch(pattern)
+      for (const bad of ['ABCD', 'ÄBCD-EFGH', 'ABCD_EFGH']) expect(bad).not.toMatch(pattern)
+    }
+})
+
 test('a scope is told by what the provider’s operations need it for', () => {
   const told = (scope: string, texts = en) => scopeWords(texts, provider, scope).map(plain)
   expect(told('repo')).toEqual(['Read: issues, pulls', 'Create and change: issues'])
@@ -253,6 +275,10 @@ test('text has a contrast of 4.5 or more, dark and light', () => {
     ] as const)
       expect(contrast(palette.get(text) ?? '', palette.get(back) ?? ''), text).toBeGreaterThan(4.5)
   // WCAG 2.2 1.4.11: what tells that there is a field, and how something ended.
+  const rule = (of: string): string => new RegExp(`\\n${of}\\{([^}]*)\\}`).exec(STYLE)?.[1] ?? ''
+  expect(rule('input')).toMatch(/border:2px solid var\(--field\).*background:var\(--back\)/)
+  expect(rule('button')).toContain('border:2px solid var(--act)')
+  expect(rule('button\\.end')).toContain('border-color:var(--bad)')
   for (const palette of palettes)
     for (const mark of ['--field', '--good', '--bad', '--alert'])
       expect(contrast(palette.get(mark) ?? '', palette.get('--back') ?? ''), mark).toBeGreaterThan(

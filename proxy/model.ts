@@ -640,6 +640,8 @@ export type Flow = {
   readonly nextUri: string | null
   /** How the provider wants the person to sign in. */
   readonly challenge?: Challenge | null
+  /** Id of the operation for which the link was made; null or absent: for none. */
+  readonly operation?: string | null
   readonly createdAt: number
   readonly expiresAt: number
   /** The leg at the provider, once begun. */
@@ -753,6 +755,8 @@ export type FlowRow = {
   readonly endedAt?: number | null
   /** SHA-256 of the state whose answer was taken; whoever brings it again is told how it ended. */
   readonly spentHash?: string | null
+  /** Id of the operation for which the link was made; null or absent: for none. */
+  readonly operation?: string | null
 }
 /** A run token's row: the token itself is shown once and never stored. */
 export type RunRow = {

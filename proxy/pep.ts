@@ -13,7 +13,7 @@ import type {
   Vault,
 } from './model.ts'
 import { Problem } from './problem.ts'
-import { createRefusals, type Begin } from './refusal.ts'
+import { createRefusals, operationOf, type Begin } from './refusal.ts'
 import { opened, type Act } from './way/classify.ts'
 import { lapsed, type Credentials } from './way/credential.ts'
 import { decideEach, together, type Decide } from './way/decide.ts'
@@ -168,7 +168,7 @@ export const createPep = (deps: PepDeps) => {
       const { decision, holding } = verdict
       if (decision.effect !== 'allow') {
         if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) continue
-        throw await refusals.of(who, route, holding, decision) //                      403, with the link where a person can help
+        throw await refusals.of(who, request, holding, decision) //                    403, with the link where a person can help
       }
       obligations(decision) //                                                         403
       call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
@@ -284,7 +284,7 @@ export const createPep = (deps: PepDeps) => {
   const personSaidYes = async (
     call: Call,
     who: Principal,
-    { req, route, body }: Request,
+    { req, route, act, body }: Request,
     { holding, decision, res }: Verdict & { readonly res: ServerResponse },
   ): Promise<boolean> => {
     if (decision.effect !== 'consent_required') return false
@@ -294,7 +294,7 @@ export const createPep = (deps: PepDeps) => {
       who,
       route.connection,
       decision.requiredScopes,
-      { again: lapsed(holding), challenge: null },
+      { again: lapsed(holding), challenge: null, operation: operationOf(act) },
     )
     return deps.hold.wait(res, body, { agent: who.agent, ms: left }, (ms, signal) =>
       deps.ended(who, authorizationId, ms, signal),

@@ -3,6 +3,7 @@ import type { Challenge, Decision, Holding, Principal, Route } from './model.ts'
 import type { Call } from './exchange.ts'
 import type { Declined } from './oauth/flow.ts'
 import { Problem, toProblem, type ProblemCode } from './problem.ts'
+import type { Act } from './way/classify.ts'
 import { asking, challengeOf, declinedBy, lapsed } from './way/credential.ts'
 import { beyondRun, CONSENT, toldReasons, usable } from './way/decide.ts'
 
@@ -21,7 +22,12 @@ export type Begin = (
   principal: Principal,
   connection: Route['connection'],
   scopes: readonly string[],
-  how: { readonly again: boolean; readonly challenge: Challenge | null },
+  how: {
+    readonly again: boolean
+    readonly challenge: Challenge | null
+    /** Id of what the agent wanted to do. */
+    readonly operation: string | null
+  },
 ) => Promise<Link | Declined>
 
 const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
@@ -30,12 +36,15 @@ const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'step_up_required',
 ])
 
+/** What the agent wanted to do; of several things in one call the first. */
+export const operationOf = (act: Act): string => (act.parts?.[0] ?? act).operation.id
+
 export type Refusals = {
   readonly begin: Begin
   /** What the agent should hear of this decision. */
   readonly of: (
     who: Principal,
-    route: Route,
+    request: { readonly route: Route; readonly act: Act },
     holding: Holding,
     decision: Decision,
   ) => Promise<Problem>
@@ -64,13 +73,17 @@ export const createRefusals = (deps: {
     who: Principal,
     { connection }: Route,
     holding: Holding,
-    wanted: { readonly scopes: readonly string[]; readonly challenge: Challenge | null },
+    wanted: {
+      readonly scopes: readonly string[]
+      readonly challenge: Challenge | null
+      readonly operation: string | null
+    },
   ): Promise<Problem> => {
-    const { scopes, challenge } = wanted
+    const { scopes, challenge, operation } = wanted
     const held = usable(holding, connection.provider)
     const missing = scopes.filter((scope) => !held.includes(scope))
     const again = lapsed(holding) || challenge !== null
-    const link = await begin(who, connection, scopes, { again, challenge })
+    const link = await begin(who, connection, scopes, { again, challenge, operation })
     if (link.declined) return declinedBy(link, connection, lapsed(holding))
     const { code, detail, extra } = asking(holding, connection.provider.name, missing, {
       url: link.url,
@@ -95,15 +108,20 @@ export const createRefusals = (deps: {
     return consent(who, route, await deps.look(who, route), {
       scopes: Array.isArray(more) ? [...new Set([...required, ...more])] : required,
       challenge: challengeOf(problem),
+      operation: call.act && operationOf(call.act),
     })
   }
 
   return {
     begin,
-    async of(who, route, holding, decision) {
+    async of(who, { route, act }, holding, decision) {
       const { effect, requiredScopes: scopes, reasons, id } = decision
       if (effect === 'consent_required')
-        return consent(who, route, holding, { scopes, challenge: null })
+        return consent(who, route, holding, {
+          scopes,
+          challenge: null,
+          operation: operationOf(act),
+        })
       if (effect === 'error')
         return new Problem(
           'policy_unavailable',

@@ -8,9 +8,9 @@ import { createPages } from './compose/pages.ts'
 import { createPipeline } from './compose/pipeline.ts'
 import {
   authApi,
+  judges,
   operatorsApi,
   operatorsDepsOf,
-  permitOf,
   startIdle,
   startLocal,
 } from './compose/programs.ts'
@@ -81,9 +81,9 @@ export const serve = async (
     const publicUrl = (config.connect.url ?? usual).replace(/\/$/, '')
     const consent = createConsent(scope, core, publicUrl)
     for (const odd of oddities(config)) log.warn({}, odd)
-    const pages = connect === null ? null : await createPages(scope, core, consent)
     const pipeline = createPipeline(scope, core, consent)
-    const permit = permitOf(core, pipeline)
+    const { allowed, permit } = judges(scope, core, pipeline)
+    const pages = connect === null ? null : await createPages(scope, core, consent, allowed)
     startIdle(scope, core, consent, permit)
     const operators = operatorsDepsOf(scope, core, consent, permit)
     const apart = await openWeb(scope, 'listeners.operators', listeners.operators)

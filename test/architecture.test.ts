@@ -66,6 +66,7 @@ const FLOORS: readonly (readonly [RegExp, number])[] = [
   [/^exchange\.ts$/, 2.5],
   [/^refusal\.ts$/, 2.75],
   [/^(?:reload|replay|pep)\.ts$/, 3],
+  [/^people\/languages\//, 2],
   [/^people\//, 3],
   [/^compose\//, 3.5],
   [/^(?:serve\.ts$|commands\/)/, 4],

@@ -2,11 +2,14 @@
 import type { RequestListener } from 'node:http'
 import type { Config } from '../config/config.ts'
 import type { Logo } from '../config/logo.ts'
+import type { Connection, Flow } from '../model.ts'
 import { createVisits } from '../oauth/session.ts'
 import { createLocalSignIn, createSignIn } from '../oauth/sign_in.ts'
+import type { AllowedOf } from '../people/allowed.ts'
 import { validId } from '../wire/canonical.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
+import { unattended } from './programs.ts'
 import type { Scope } from './scope.ts'
 import { whenAsked } from './web.ts'
 
@@ -23,7 +26,8 @@ const brandOf = ({ connect: { brand } }: Config, logo: Logo | null) =>
 export const createPages = async (
   { config, written, log, print }: Scope,
   { vault, connections, dial, logo }: Core,
-  { flows, revoker, onEvent, session }: Consent,
+  { flows, revoker, onEvent, session, people }: Consent,
+  allowed: AllowedOf,
 ): Promise<RequestListener | null> => {
   const { sign_in: signIn, verifier } = config.connect
   if (signIn === undefined && verifier === undefined) return null
@@ -43,6 +47,19 @@ export const createPages = async (
     revoke: revoker.revoke,
     connections,
     returnTo: config.connect.return_to,
+    // Claims come with a call only: nobody says at the page what this person may do.
+    allowed: async (
+      { person, agent }: Flow,
+      connection: Connection,
+      scopes: readonly string[],
+    ): Promise<ReadonlySet<string> | null> =>
+      people.kind === 'claims'
+        ? null
+        : allowed(
+            { ...unattended(person, agent), verified: config.identity.trust === 'asserted' },
+            connection,
+            scopes,
+          ),
     brand: brandOf(config, logo),
     onEvent,
     log,

@@ -135,10 +135,11 @@ export const createPipeline = (
     used: core.used.note,
     evidence,
     calls,
-    link: (principal, connection, scopes, { again, challenge }) =>
+    link: (principal, connection, scopes, { again, challenge, operation }) =>
       flows.ask(principal.person, principal.agent, connection.name, scopes, {
         reauthorization: again,
         challenge,
+        operation,
       }),
     ended: async (who, authorizationId, ms, signal) =>
       (await flows.status(authorizationId, who.person, who.agent, ms, signal)).status ===

@@ -8,6 +8,7 @@ import { createIdle } from '../oauth/idle.ts'
 import { confirmArrival } from '../oauth/session.ts'
 import { spooled } from '../oauth/unstored.ts'
 import type { createOperatorsApi } from '../people/operators.ts'
+import { createAllowed, type AllowedOf } from '../people/allowed.ts'
 import { createPermit } from '../people/permit.ts'
 import { Problem } from '../problem.ts'
 import { copyVault, replayRevocations } from '../replay.ts'
@@ -24,7 +25,7 @@ type OperatorsDeps = Parameters<typeof createOperatorsApi>[0]
 type Permit = ReturnType<typeof createPermit>
 
 /** Somebody who is not there: named by deputy itself, for policy to judge. */
-const unattended = (person: Person, agent: string): Principal => ({
+export const unattended = (person: Person, agent: string): Principal => ({
   person,
   agent,
   verified: true,
@@ -34,19 +35,16 @@ const unattended = (person: Person, agent: string): Principal => ({
   run: null,
 })
 
-export const permitOf = (
+/** What policy says of people who are not there, for pages and APIs. */
+export const judges = (
+  { clock }: Scope,
   { connections, policy, vault, evidence, newId }: Core,
   { entitlements, decide }: Pipeline,
-): Permit =>
-  createPermit({
-    connections,
-    policy: () => policy.current(),
-    entitlements,
-    vault,
-    decide,
-    evidence,
-    newId,
-  })
+): { readonly allowed: AllowedOf; readonly permit: Permit } => {
+  const asking = { policy: () => policy.current(), entitlements, vault, decide, newId, clock }
+  const allowed = createAllowed(asking)
+  return { allowed, permit: createPermit({ ...asking, allowed, connections, evidence }) }
+}
 
 /** Grants that nobody uses are refreshed as long as policy still allows their owner to have them. */
 export const startIdle = (

@@ -27,6 +27,8 @@ export type Finished =
         | 'used'
         | 'wrong_person'
         | 'iss_mismatch'
+      /** The flow's hash, where the evidence names it. */
+      readonly reference?: string
     }
 
 /** What a browser brought to the redirect address of a connection. */
@@ -128,13 +130,13 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
       return { kind: 'wrong_provider' }
     const flow = toFlow(row)
     if (flow.failure === 'expired' || (row.legExpiresAt ?? 0) <= clock.now())
-      return { kind: 'expired' }
-    if (flow.status !== 'pending') return { kind: 'used' }
+      return { kind: 'expired', reference: flow.hash }
+    if (flow.status !== 'pending') return { kind: 'used', reference: flow.hash }
     const { person: by, verified, from } = answer
     const actor = { by, verified, ...(from === undefined ? {} : { from }) }
     if (answer.person !== null && !samePerson(flow.person, answer.person)) {
       await event('user_mismatch', flow, { ...actor, at: 'callback' })
-      return { kind: 'wrong_person' }
+      return { kind: 'wrong_person', reference: flow.hash }
     }
     // RFC 9207 2.4: plain strings; the distinct redirect URI is the defence where a provider sends none.
     const iss = params.get('iss')
@@ -142,7 +144,7 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
     const foreign = iss === null ? issRequired === true : iss !== issuer
     if (issuer !== null && foreign) {
       await event('failed', flow, { ...actor, reason: 'iss_mismatch', ended: false })
-      return { kind: 'iss_mismatch' }
+      return { kind: 'iss_mismatch', reference: flow.hash }
     }
     if ((await deps.active?.(flow.person)) === false) {
       const failed = await end(flow, { failure: 'user_inactive' })

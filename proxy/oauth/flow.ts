@@ -69,6 +69,8 @@ type AskOptions = {
   readonly nextUri?: string | null
   /** How the provider wants the person to sign in this time. */
   readonly challenge?: Challenge | null
+  /** Id of what the agent wanted to do; a link that is shared keeps the first. */
+  readonly operation?: string | null
 }
 
 /** A link to deliver; `attempt` counts from 1. */
@@ -125,6 +127,7 @@ export const createFlows = (deps: FlowDeps) => {
       awaiting: row.held != null,
       challenge: row.challenge == null ? null : (JSON.parse(row.challenge) as Challenge),
       nextUri: row.nextUri,
+      operation: row.operation ?? null,
       createdAt: row.createdAt,
       expiresAt: row.expiresAt,
       leg: null,
@@ -198,7 +201,7 @@ export const createFlows = (deps: FlowDeps) => {
     scopes: readonly string[],
     set: Pick<
       FlowRow,
-      'nonce' | 'status' | 'reauthorization' | 'nextUri' | 'notifyAt' | 'challenge'
+      'nonce' | 'status' | 'reauthorization' | 'nextUri' | 'notifyAt' | 'challenge' | 'operation'
     >,
   ): Promise<FlowRow> => {
     const now = clock.now()
@@ -226,7 +229,9 @@ export const createFlows = (deps: FlowDeps) => {
   const start = async (
     who: { readonly person: Person; readonly agent: string; readonly connection: string },
     scopes: readonly string[],
-    options: Pick<FlowRow, 'reauthorization' | 'nextUri'> & { readonly challenge: string | null },
+    options: Pick<FlowRow, 'reauthorization' | 'nextUri' | 'operation'> & {
+      readonly challenge: string | null
+    },
   ): Promise<Begun> => {
     const { person, agent, connection } = who
     const { challenge } = options
@@ -318,11 +323,11 @@ export const createFlows = (deps: FlowDeps) => {
   ): Promise<Begun> => {
     const { sorted, challenge } = question(connection, scopes, options)
     const { tenant, realm, id } = person
-    const { nextUri = null, reauthorization = false } = options
+    const { nextUri = null, reauthorization = false, operation = null } = options
     const key = JSON.stringify([tenant, realm, id, agent, connection, sorted, challenge, nextUri])
     const running = beginning.get(key)
     if (running !== undefined) return running
-    const set = { reauthorization, nextUri, challenge }
+    const set = { reauthorization, nextUri, challenge, operation }
     const started = start({ person, agent, connection }, sorted, set).finally(() =>
       beginning.delete(key),
     )

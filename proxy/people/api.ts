@@ -228,6 +228,7 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     }
     const begun: Begun = await deps.flows.begin(person, agent, connection.name, permitted.scopes, {
       nextUri: nextUri ?? null,
+      operation: 'operation' in wanted ? wanted.operation : null,
     })
     return shape(connection, person.id, {
       id: begun.authorizationId,

@@ -4,7 +4,7 @@ import { Hono } from 'hono'
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { LRUCache } from 'lru-cache'
-import type { Flow, Log } from '../model.ts'
+import type { Connection, Flow, Log } from '../model.ts'
 import type { Finished } from '../oauth/callback.ts'
 import { samePerson } from '../wire/canonical.ts'
 import type { Flows } from '../oauth/flow.ts'
@@ -15,7 +15,7 @@ import { createConnections, type ConnectionsDeps } from './connections.ts'
 import { createDoor, visitAt, type DoorDeps } from './door.ts'
 import { createFrame } from './frame.ts'
 import type { Logo } from '../config/logo.ts'
-import { STYLE, type Brand } from './markup.ts'
+import { STYLE, type Allowed, type Brand } from './markup.ts'
 import * as pages from './pages.ts'
 import type { Env } from './rest.ts'
 
@@ -35,6 +35,15 @@ export type ConnectDeps = DoorDeps &
     readonly returnTo: readonly string[]
     /** `connect.brand`, and the mark itself; null or absent: the pages bear nobody's. */
     readonly brand?: { readonly words: Brand; readonly logo: Logo | null } | null
+    /**
+     * Ids of the operations that policy lets this person do there now, of those that the scopes are for;
+     * null: nobody knows without a call. Throws a Problem where policy or its sources do not answer.
+     */
+    readonly allowed?: (
+      flow: Flow,
+      connection: Connection,
+      scopes: readonly string[],
+    ) => Promise<Allowed>
     readonly log: Log
   }
 
@@ -52,13 +61,17 @@ type After =
       readonly account: string | null
       readonly already?: boolean
     }
-  | { readonly kind: Exclude<Finished, { readonly flow: Flow }>['kind'] | 'nobody' }
+  | {
+      readonly kind: Exclude<Finished, { readonly flow: Flow }>['kind'] | 'nobody'
+      /** What the evidence calls it, where something stands there. */
+      readonly reference?: string | null
+    }
 
 export const createConnectApp = (deps: ConnectDeps): Hono => {
   const { flows, signIn, connections } = deps
   const { publicUrl } = deps.session
   const frame = createFrame({ ...deps.session, brand: deps.brand?.words ?? null })
-  const { show, see, setCookie, reader, cookies, crossSite } = frame
+  const { show, see, about, setCookie, reader, cookies, crossSite } = frame
   const door = createDoor(deps, frame)
   const app = new Hono()
 
@@ -93,17 +106,17 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     account: string | null,
     already = false,
   ): Response | Promise<Response> => {
-    const { hash } = flow
+    about(c, flow.hash)
     if (flow.status === 'completed') return done(c, flow, account, already)
     const name = connections().get(flow.connection)?.provider.name ?? flow.connection
-    if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403, hash)
+    if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403)
     if (flow.failure === 'denied') return show(c, pages.deniedPage())
-    if (flow.failure === 'account_mismatch') return show(c, pages.mismatchPage(name), 409, hash)
-    if (flow.failure === 'admin_required') return show(c, pages.adminPage(name), 403, hash)
-    if (flow.failure === 'sign_in_required') return show(c, pages.strongerPage(name), 403, hash)
-    if (flow.failure === 'client_refused') return show(c, pages.clientRefusedPage(name), 502, hash)
-    if (flow.failure === 'provider_error') return show(c, pages.providerErrorPage(name), 502, hash)
-    return show(c, pages.expiredPage(), 410, hash)
+    if (flow.failure === 'account_mismatch') return show(c, pages.mismatchPage(name), 409)
+    if (flow.failure === 'admin_required') return show(c, pages.adminPage(name), 403)
+    if (flow.failure === 'sign_in_required') return show(c, pages.strongerPage(name), 403)
+    if (flow.failure === 'client_refused') return show(c, pages.clientRefusedPage(name), 502)
+    if (flow.failure === 'provider_error') return show(c, pages.providerErrorPage(name), 502)
+    return show(c, pages.expiredPage(), 410)
   }
 
   /** The browser is bound by its cookie; nobody says yet that it is the flow's person who sits there. */
@@ -130,6 +143,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   ): Promise<{ readonly flow: Flow; readonly session: Session } | Response> => {
     const flow = await flows.find(id)
     if (flow === null) return show(c, pages.expiredPage(), 404)
+    about(c, flow.hash)
     if (signIn.kind === 'visit')
       return flow.awaiting !== true
         ? { flow, session: await visitOf(c, signIn, flow) }
@@ -144,9 +158,19 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       await mismatch(c, flow, session)
       // Ended here, so that the same link asks again who is there.
       setCookie(c, await signIn.end(session))
-      return show(c, pages.wrongPersonPage(), 403, flow.hash)
+      return show(c, pages.wrongPersonPage(), 403)
     }
     return { flow, session }
+  }
+  /** Where policy does not answer it allows nothing, and the page says so. */
+  const allowedTo = async (flow: Flow, connection: Connection): Promise<Allowed> => {
+    try {
+      return (await deps.allowed?.(flow, connection, flow.scopes)) ?? null
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      deps.log.warn({ reason: error.message }, 'what a person may do could not be told')
+      return new Set()
+    }
   }
   const mismatch = async (c: Context, flow: Flow, session: Session): Promise<void> => {
     if (!seldom('mismatch', flow, session)) return
@@ -190,7 +214,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   app.get('/problems/:code', (c) => {
     const code = c.req.param('code')
     return Object.hasOwn(CATALOGUE, code)
-      ? show(c, pages.problemPage(code, CATALOGUE[code as ProblemCode]))
+      ? show(c, pages.problemPage(code as ProblemCode))
       : show(c, pages.notFoundPage(), 404)
   })
 
@@ -221,10 +245,12 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         person: flow.person,
         verified: session.verified,
         scopes: flow.scopes,
+        allowed: await allowedTo(flow, connection),
         again: asked.filter((scope) => !flow.scopes.includes(scope)),
         step: plan.kind,
         reauthorization: flow.reauthorization,
         stronger: flow.challenge != null,
+        operation: flow.operation ?? null,
         csrf: frame.csrf(session, flow.hash),
         action: `/connect/${id}`,
       }),
@@ -265,7 +291,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       // It did not take the request, or nobody knows where it is: the link stays good.
       if (!(error instanceof Problem) || error.code !== 'credential_unavailable') throw error
       deps.log.error({ connection: flow.connection, reason: error.message }, 'nobody can connect')
-      return show(c, pages.providerErrorPage(name), 502, flow.hash)
+      return show(c, pages.providerErrorPage(name), 502)
     }
   })
 
@@ -291,7 +317,10 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       redirectUri: redirectUri(connection),
       from: fromOf(c),
     })
-    if ('flow' in finished) setCookie(c, cookies.write(base, '', 0))
+    if ('flow' in finished) {
+      about(c, finished.flow.hash)
+      setCookie(c, cookies.write(base, '', 0))
+    }
     if (finished.kind === 'awaiting' && signIn.kind === 'visit')
       return see(c, signIn.at(finished.flowId))
     const completed = finished.kind === 'completed' || finished.kind === 'partial'
@@ -316,17 +345,19 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
             account: completed ? finished.account.slice(0, 256) : null,
             already: again !== null,
           }
-        : { kind: finished.kind }
+        : { kind: finished.kind, reference: finished.reference ?? null }
     return frame.tell(c, 'result', after, after.kind === 'ended' ? (session?.person ?? null) : null)
   })
 
   app.get('/result', async (c) => {
     const session = await personAt(c)
     const after = (await frame.told(c, 'result', session?.person ?? null)) as After | null
+    if (after !== null && after.kind !== 'ended' && after.reference) about(c, after.reference)
     switch (after?.kind) {
       case undefined:
         return show(c, pages.notFoundPage(), 404)
       case 'ended': {
+        about(c, after.flow)
         const flow = await flows.byAuthorizationId(`ac_${after.flow}`)
         return flow === null
           ? show(c, pages.expiredPage(), 410)
@@ -358,14 +389,14 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     if (code === 'policy_denied') return show(c, pages.inactivePage(), 403)
     if (code === 'authorization_not_found') return show(c, pages.expiredPage(), 410)
     // The provider did not take the request that was pushed to it (RFC 9126).
-    if (code === 'credential_unavailable')
-      return show(c, pages.providerErrorPage('The provider'), 502)
+    if (code === 'credential_unavailable') return show(c, pages.providerErrorPage(null), 502)
     const reference = randomUUID()
     deps.log.error(
       { reference, err: { name: error.name, message: error.message } },
       'a page failed',
     )
-    return show(c, pages.failurePage(), 500, reference)
+    about(c, reference)
+    return show(c, pages.failurePage(), 500)
   })
   return app
 }

@@ -74,21 +74,11 @@ export const createConnections = (deps: ConnectionsDeps, frame: Frame, door: Doo
     const name = deps.connections().get(held.connection)?.provider.name ?? held.provider
     const account = held.account === '' ? name : `${name} (${held.account.slice(0, 256)})`
     const credential = { csrf: frame.csrf(session, OWN), credential: held.credential }
-    return agent === null
-      ? surePage({
-          action: OWN,
-          title: `Disconnect ${name}?`,
-          told: `No agent can use ${account} any more, and what they are doing there stops. To use it again you connect it anew.`,
-          button: `Disconnect ${name}`,
-          fields: credential,
-        })
-      : surePage({
-          action: OWN,
-          title: `Stop ${agent}?`,
-          told: `${agent} can no longer use ${account}, and what it is doing there stops. Other agents go on.`,
-          button: `Stop ${agent}`,
-          fields: { ...credential, agent },
-        })
+    return surePage({
+      action: OWN,
+      ask: (sure) => (agent === null ? sure.disconnect(name, account) : sure.stop(agent, account)),
+      fields: agent === null ? credential : { ...credential, agent },
+    })
   }
 
   const sessionOf = (c: Context): Promise<Session | null> => signIn.session(frame.reader(c))

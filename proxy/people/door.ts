@@ -1,4 +1,5 @@
 // Sign-in and sign-out at the pages.
+import { randomUUID } from 'node:crypto'
 import { Hono } from 'hono'
 import type { Context } from 'hono'
 import type { Log, Person } from '../model.ts'
@@ -51,7 +52,9 @@ export const createDoor = (deps: DoorDeps, frame: Frame) => {
     if (signIn.kind !== 'oidc') return show(c, pages.notFoundPage(), 404)
     const result = await signIn.finish(new URL(c.req.url).search.slice(1), frame.reader(c))
     if (result.kind === 'refused') {
-      deps.log.warn({ reason: result.reason }, 'sign-in refused')
+      const reference = randomUUID()
+      frame.about(c, reference)
+      deps.log.warn({ reference, reason: result.reason }, 'sign-in refused')
       return show(c, pages.signInFailedPage(), 400)
     }
     for (const cookie of result.cookies) setCookie(c, cookie)
@@ -89,9 +92,7 @@ export const createDoor = (deps: DoorDeps, frame: Frame) => {
         c,
         surePage({
           action: '/sign-out',
-          title: 'Sign out here?',
-          told: 'Your connections stay, and your agents go on. To see them here you sign in again.',
-          button: 'Sign out',
+          ask: (sure) => sure.signOut,
           fields: { csrf: frame.csrf(session, 'sign-out') },
         }),
       )

@@ -7,9 +7,12 @@ import type { Person } from '../model.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createSealedCookies } from '../oauth/session.ts'
 import type { CookieReader, Session, SessionDeps } from '../oauth/session.ts'
+import { textsFor } from './languages/choice.ts'
+import { LOCAL_TIMES_HASH } from './local_times.ts'
 import { goOnPage } from './pages.ts'
 import { render, type Brand, type Page } from './markup.ts'
 
+const REFERENCE = 'reference'
 const TOLD_MS = 600_000
 
 /** A page that is told something by the step before it. */
@@ -31,17 +34,22 @@ export const createFrame = (
   const setCookie = (c: Context, cookie: string): void =>
     c.header('Set-Cookie', cookie, { append: true })
 
+  const about = (c: Context, reference: string): void => c.set(REFERENCE, reference)
+  const spoken = (c: Context): string | null => (c.get(REFERENCE) as string | undefined) ?? null
+
   const show = (
     c: Context,
     page: Page,
     status: ContentfulStatusCode = 200,
-    reference: string | null = null,
   ): Response | Promise<Response> => {
     c.header(
       'Content-Security-Policy',
-      "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+      `default-src 'none'; script-src ${LOCAL_TIMES_HASH}; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'`,
     )
-    return c.html(render(page, deps.brand ?? null, reference), status)
+    const texts = textsFor(c)
+    c.header('Content-Language', texts.tag)
+    c.header('Vary', 'Accept-Language', { append: true })
+    return c.html(render(page, texts, deps.brand ?? null, status < 400 ? null : spoken(c)), status)
   }
   const see = (c: Context, location: string): Response => c.redirect(location, 303)
 
@@ -49,6 +57,8 @@ export const createFrame = (
     cookies,
     reader,
     setCookie,
+    /** What the evidence or the log calls the matter: an error page of this request shows it. */
+    about,
     show,
     see,
 

@@ -1,6 +1,7 @@
-// What all pages are made of: HTML only, no effects, no script. Everything foreign goes through `html`, which escapes.
+// What all pages are made of: HTML only, no effects. Everything foreign goes through `html`, which escapes.
 import { html } from 'hono/html'
-import type { Access, Person, Provider } from '../model.ts'
+import type { Access, Operation, Person, Provider } from '../model.ts'
+import type { Texts } from './languages/en.ts'
 
 export type Html = ReturnType<typeof html>
 
@@ -64,7 +65,9 @@ a.button{display:inline-block;font-weight:600;padding:.5rem 1.25rem;margin:.75re
 
 /** How a page looks: `good` and `bad` say how something ended, `alert` that something is left to do. */
 export type Tone = 'plain' | 'good' | 'bad' | 'alert'
-export type Page = {
+/** A page in the reader's language. */
+export type Page = (texts: Texts) => Sheet
+export type Sheet = {
   readonly title: string
   readonly body: Html
   readonly tone: Tone
@@ -80,20 +83,22 @@ export type Brand = {
   readonly support: string | null
 }
 
-export const page = (
+export const sheet = (
   title: string,
   body: Html,
   { tone = 'plain', head = '' }: { readonly tone?: Tone; readonly head?: Html | '' } = {},
-): Page => ({ title, body, tone, head })
+): Sheet => ({ title, body, tone, head })
 
-/** @param reference what the evidence or the log calls this matter; null: it has no name there */
+/** @param reference what the evidence or the log calls this matter; null: it has no name there. Shown where something went wrong. */
 export const render = (
-  { title, body, tone, head }: Page,
+  page: Page,
+  texts: Texts,
   brand: Brand | null = null,
   reference: string | null = null,
-): Html =>
-  html`<!doctype html>
-    <html lang="en">
+): Html => {
+  const { title, body, tone, head } = page(texts)
+  return html`<!doctype html>
+    <html lang="${texts.tag}">
       <head>
         <meta charset="utf-8" />
         <meta name="viewport" content="width=device-width, initial-scale=1" />
@@ -115,102 +120,138 @@ export const render = (
           <h1>${title}</h1>
           ${body}
           ${
-            reference === null
+            reference === null || tone === 'plain' || tone === 'good'
               ? ''
-              : html`<p class="soft ref">
-                  Reference for your administrator: <code>${reference}</code>
-                </p>`
+              : html`<p class="soft ref">${texts.reference} <code>${reference}</code></p>`
           }
-          ${brand?.support ? html`<p class="soft"><a href="${brand.support}">Get help</a></p>` : ''}
+          ${brand?.support ? html`<p class="soft"><a href="${brand.support}">${texts.help}</a></p>` : ''}
         </main>
       </body>
     </html>`
+}
 
-export const note = (tone: Tone, title: string, ...lines: readonly string[]): Page =>
-  page(title, html`${lines.map((line) => html`<p>${line}</p>`)}`, { tone })
+type Note = { readonly title: string; readonly lines: readonly string[] }
+/** Sentences, and what follows them. */
+export const note = (tone: Tone, { title, lines }: Note, more: Html | '' = ''): Sheet =>
+  sheet(title, html`${lines.map((line) => html`<p>${line}</p>`)}${more}`, { tone })
 
-const VERB = {
-  read: 'Read',
-  write: 'Create and change',
-  delete: 'Delete',
-  admin: 'Administer',
-} as const satisfies Record<Access, string>
+/** What somebody defined in English, which no file of ours can say in another language. */
+const english = ({ tag }: Texts, line: string): Html =>
+  tag === 'en'
+    ? html`<span class="line">${line}</span>`
+    : html`<span class="line" lang="en">${line}</span>`
 
-/** Scopes whose meaning OpenID Connect Core 5.4 and 11 fix for every provider. */
-const KNOWN: ReadonlyMap<string, string> = new Map([
-  ['openid', 'Know which account is yours'],
-  ['profile', 'See your name and picture'],
-  ['email', 'See your e-mail address'],
-  ['offline_access', 'Keep the connection while you are away'],
-])
-
-const told = (provider: Provider, scope: string): string | undefined =>
-  provider.scopeWords?.get(scope) ?? KNOWN.get(scope)
+const knownTo = ({ scope }: Texts, name: string): string | undefined =>
+  new Map(Object.entries(scope.known)).get(name)
 /** Does anybody say in a sentence what this scope is for? */
-export const hasWords = (provider: Provider, scope: string): boolean =>
-  told(provider, scope) !== undefined
+export const hasWords = (texts: Texts, provider: Provider, scope: string): boolean =>
+  provider.scopeWords?.has(scope) === true || knownTo(texts, scope) !== undefined
 
-const listed = (names: readonly string[]): string =>
-  names.length > 6
-    ? `${names.slice(0, 6).join(', ')} and ${names.length - 6} more`
-    : names.join(', ')
+/** What operation ids have before their last dot: `issues.create` is about issues. */
+const thingOf = (id: string): string => id.split('.').slice(0, -1).join(' ') || id
+
+/** Access → the things: `Read: issues, pulls`. */
+const deeds = (
+  { scope: words }: Texts,
+  operations: readonly Pick<Operation, 'id' | 'access'>[],
+): readonly string[] =>
+  (['read', 'write', 'delete', 'admin'] as const).flatMap((access) => {
+    const names = [
+      ...new Set(operations.filter((one) => one.access === access).map(({ id }) => thingOf(id))),
+    ]
+    if (names.length === 0) return []
+    const [first, more] = [names.slice(0, 6).join(', '), names.length - 6]
+    return [`${words.verb[access]}: ${more > 0 ? words.more(first, more) : first}`]
+  })
+
+/** One operation in words, as far as its provider's definition knows it: `Create and change: issues`. */
+export const deed = (texts: Texts, provider: Provider, id: string): string => {
+  const known = provider.operations.find((one) => one.id === id)
+  return known === undefined ? '' : (deeds(texts, [known])[0] ?? '')
+}
+
+/** The operations for which this scope alone suffices. */
+export const openedBy = ({ operations }: Provider, scope: string): Provider['operations'] =>
+  operations.filter((one) => one.scopes.some((list) => list.length === 1 && list[0] === scope))
+
+/** Ids of the operations that policy lets this person's agent do; null: nobody knows here and now. */
+export type Allowed = ReadonlySet<string> | null
 
 /**
  * One scope in plain words: the definition's own, or what its operations say that this scope alone suffices for.
- * @returns lines, one for each kind of access; the raw scope is shown beside them
+ * @returns lines; the raw scope is shown beside them
  */
-export const scopeWords = (provider: Provider, scope: string): readonly string[] => {
-  const known = told(provider, scope)
-  if (known !== undefined) return [known]
-  const things = new Map<Access, Set<string>>()
-  for (const operation of provider.operations)
-    if (operation.scopes.some((list) => list.length === 1 && list[0] === scope)) {
-      const thing = operation.id.split('.').slice(0, -1).join(' ') || operation.id
-      things.set(operation.access, (things.get(operation.access) ?? new Set()).add(thing))
-    }
-  const parts = (['read', 'write', 'delete', 'admin'] as const).flatMap((access) => {
-    const names = things.get(access)
-    return names === undefined ? [] : [`${VERB[access]}: ${listed([...names])}`]
-  })
-  return parts.length > 0 ? parts : [`A permission that ${provider.name} names itself`]
+export const scopeWords = (
+  texts: Texts,
+  provider: Provider,
+  scope: string,
+  allowed: Allowed = null,
+): readonly Html[] => {
+  const line = (text: string): Html => html`<span class="line">${text}</span>`
+  const opened = openedBy(provider, scope)
+  const may = allowed === null ? opened : opened.filter(({ id }) => allowed.has(id))
+  const own = provider.scopeWords?.get(scope)
+  const known = knownTo(texts, scope)
+  const told =
+    own !== undefined && (texts.tag === 'en' || known === undefined)
+      ? english(texts, own)
+      : known === undefined
+        ? null
+        : line(known)
+  if (told === null)
+    return opened.length === 0
+      ? [line(texts.scope.ownName(provider.name))]
+      : may.length === 0
+        ? [line(texts.scope.ownName(provider.name)), line(texts.scope.allowedNone)]
+        : deeds(texts, may).map(line)
+  if (may.length === opened.length) return [told]
+  return [
+    told,
+    line(
+      may.length === 0
+        ? texts.scope.allowedNone
+        : texts.scope.allowed(deeds(texts, may).join('; ')),
+    ),
+  ]
 }
 
 const WIDEST = ['admin', 'delete', 'write', 'read'] as const satisfies readonly Access[]
 /** The most that this scope alone lets an agent do; null: no operation says, so it is about the account. */
-const reach = (provider: Provider, scope: string): Access | null =>
-  WIDEST.find((access) =>
-    provider.operations.some(
-      (one) =>
-        one.access === access && one.scopes.some((list) => list.length === 1 && list[0] === scope),
-    ),
-  ) ?? null
-
-const scopeItems = (provider: Provider, scopes: readonly string[]): Html =>
-  html`<ul>
-    ${scopes.map(
-      (scope) =>
-        html`<li>
-          ${scopeWords(provider, scope).map((line) => html`<span class="line">${line}</span>`)}
-          <code>${scope}</code>
-        </li>`,
-    )}
-  </ul>`
+const reach = (provider: Provider, scope: string, allowed: Allowed): Access | null => {
+  const may = openedBy(provider, scope).filter(({ id }) => allowed === null || allowed.has(id))
+  return WIDEST.find((access) => may.some((one) => one.access === access)) ?? null
+}
 
 /** Grouped by the most that each scope opens, the least first. */
-export const scopeList = (provider: Provider, scopes: readonly string[]): Html => {
-  if (scopes.length === 0) return html`<p>What ${provider.name} grants every application.</p>`
+export const scopeList = (
+  texts: Texts,
+  provider: Provider,
+  scopes: readonly string[],
+  allowed: Allowed = null,
+): Html => {
+  if (scopes.length === 0) return html`<p>${texts.scope.nothing(provider.name)}</p>`
   const groups = ([...WIDEST].toReversed() as readonly (Access | null)[]).concat(null)
   const filled = groups
-    .map((access) => [access, scopes.filter((one) => reach(provider, one) === access)] as const)
+    .map(
+      (access) =>
+        [access, scopes.filter((one) => reach(provider, one, allowed) === access)] as const,
+    )
     .filter(([, list]) => list.length > 0)
+  const item = (scope: string): Html =>
+    html`<li>
+      ${scopeWords(texts, provider, scope, allowed)}
+      <code>${scope}</code>
+    </li>`
   return html`${filled.map(
     ([access, list]) =>
-      html`${filled.length === 1 && access === null ? '' : html`<p class="group">${access === null ? 'Also' : VERB[access]}</p>`}
-      ${scopeItems(provider, list)}`,
+      html`${filled.length === 1 && access === null ? '' : html`<p class="group">${access === null ? texts.scope.also : texts.scope.verb[access]}</p>`}
+        <ul>
+          ${list.map(item)}
+        </ul>`,
   )}`
 }
 
-/** A moment, to the minute. Without a script nobody knows the reader's time zone, so it is named. */
+/** A moment, to the minute, in UTC; where scripts run, LOCAL_TIMES tells it in the reader's zone. */
 export const when = (at: number): Html => {
   const text = new Date(at).toISOString()
   return html`<time datetime="${text}">${text.slice(0, 10)} ${text.slice(11, 16)} UTC</time>`

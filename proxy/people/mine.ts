@@ -1,8 +1,10 @@
-// What a person sees of their own connections: HTML only, no effects, no script.
+// What a person sees of their own connections: HTML only, no effects. Its words are in `languages/`.
 import { html } from 'hono/html'
 import type { Connection, HeldConnection, Person } from '../model.ts'
 import type { Revocation } from '../oauth/revoke.ts'
-import { page, scopeList, when, who, type Html, type Page } from './markup.ts'
+import type { Texts } from './languages/en.ts'
+import { LOCAL_TIMES } from './local_times.ts'
+import { scopeList, sheet, when, who, type Html, type Page } from './markup.ts'
 
 /** How a disconnection went. `agent`: one agent's permission, the account stays; `gone`: it had ended before. */
 export type Ending = Revocation['result'] | 'agent' | 'gone'
@@ -13,36 +15,6 @@ export type Disconnected = {
   readonly provider: string | null
   readonly account: string | null
   readonly agent: string | null
-}
-
-/** What is certain, and what is left to do: nothing is called withdrawn that nobody confirmed. */
-const sentences = (told: Disconnected): readonly string[] => {
-  const provider = told.provider ?? 'The provider'
-  const account = told.account ? `${provider} (${told.account})` : provider
-  const forgotten = `deputy has deleted its access to ${account}, and no agent can use it any more.`
-  const byHand = `To be sure, remove the application in your account settings at ${provider}.`
-  switch (told.ending) {
-    case 'revoked':
-      return [`${account} is disconnected. ${provider} has confirmed that the access is withdrawn.`]
-    case 'access_outlives':
-      return [
-        `${account} is disconnected. ${provider} has confirmed that the access is not renewed; what was given out before ends by itself.`,
-      ]
-    case 'already_dead':
-      return [`${account} is disconnected. ${provider} had ended the access before.`]
-    case 'not_supported':
-      return [forgotten, `${provider} offers no way to withdraw the access from here. ${byHand}`]
-    case 'failed':
-      return [forgotten, `${provider} has not confirmed that the access is withdrawn. ${byHand}`]
-    case 'agent':
-      return [
-        `${told.agent ?? 'The agent'} may no longer use ${account}. What it was doing there was stopped.`,
-      ]
-    case 'gone':
-      return ['That had been disconnected before. Nothing was changed.']
-    default:
-      return told.ending satisfies never
-  }
 }
 
 /** What is certain looks certain, and what is left to do does not. */
@@ -56,30 +28,32 @@ const LOOK = {
   failed: 'bad',
 } as const satisfies Record<Ending, string>
 
+type Agent = HeldConnection['agents'][number]
 const agentItem = (
+  t: Texts,
   view: ConnectionsView,
   held: HeldConnection,
-  connection: Connection | undefined,
-  { agent, scopes, at, lastUsedAt }: HeldConnection['agents'][number],
-): Html =>
-  html`<li>
+  { agent, scopes, at, lastUsedAt }: Agent,
+): Html => {
+  const connection = view.connections.get(held.connection)
+  return html`<li>
     <h3>${agent}</h3>
     <dl>
       <div>
-        <dt>Allowed</dt>
+        <dt>${t.label.allowed}</dt>
         <dd>${when(at)}</dd>
       </div>
       <div>
-        <dt>Last used</dt>
-        <dd>${lastUsedAt === null ? 'Not yet' : when(lastUsedAt)}</dd>
+        <dt>${t.label.lastUsed}</dt>
+        <dd>${lastUsedAt === null ? t.mine.never : when(lastUsedAt)}</dd>
       </div>
     </dl>
     <details>
-      <summary>What ${agent} may do</summary>
+      <summary>${t.mine.may(agent)}</summary>
       ${
         connection === undefined
           ? html`<p>${scopes.map((scope) => html`<code>${scope}</code> `)}</p>`
-          : scopeList(connection.provider, scopes)
+          : scopeList(t, connection.provider, scopes)
       }
     </details>
     ${
@@ -88,30 +62,30 @@ const agentItem = (
             <input type="hidden" name="csrf" value="${view.csrf}" />
             <input type="hidden" name="credential" value="${held.credential}" />
             <input type="hidden" name="agent" value="${agent}" />
-            <button class="end">Stop ${agent}</button>
+            <button class="end">${t.sure.stop(agent, '').button}</button>
           </form>`
         : ''
     }
   </li>`
+}
 
-const connectionItem = (view: ConnectionsView, held: HeldConnection): Html => {
-  const connection = view.connections.get(held.connection)
-  const name = connection?.provider.name ?? held.provider
+const connectionItem = (t: Texts, view: ConnectionsView, held: HeldConnection): Html => {
+  const name = view.connections.get(held.connection)?.provider.name ?? held.provider
   return html`<section>
     <h2>${name}</h2>
     <p>
-      ${held.account === '' ? '' : html`Connected as <strong>${held.account}</strong>. `}
-      ${held.connection === held.provider ? '' : html`<span class="soft">Connection ${held.connection}</span>`}
+      ${held.account === '' ? '' : t.mine.connectedAs(held.account)}
+      ${held.connection === held.provider ? '' : html`<span class="soft">${t.mine.connection(held.connection)}</span>`}
     </p>
-    ${held.status === 'needs_reauth' ? html`<p class="warn">${name} has withdrawn this permission. An agent that needs it will give you a link to connect again.</p>` : ''}
-    ${held.agents.length === 0 ? html`<p>No agent may use it.</p>` : ''}
+    ${held.status === 'needs_reauth' ? html`<p class="warn">${t.mine.withdrawn(name)}</p>` : ''}
+    ${held.agents.length === 0 ? html`<p>${t.mine.noAgent}</p>` : ''}
     <ul class="agents">
-      ${held.agents.map((agent) => agentItem(view, held, connection, agent))}
+      ${held.agents.map((agent) => agentItem(t, view, held, agent))}
     </ul>
     <form method="post" action="/connections">
       <input type="hidden" name="csrf" value="${view.csrf}" />
       <input type="hidden" name="credential" value="${held.credential}" />
-      <button class="end">Disconnect ${name}</button>
+      <button class="end">${t.sure.disconnect(name, '').button}</button>
     </form>
   </section>`
 }
@@ -127,53 +101,50 @@ export type ConnectionsView = {
   readonly signOut: string
 }
 
-export const connectionsPage = (view: ConnectionsView): Page =>
-  page(
-    'My connections',
-    html`${
-        view.told === null
-          ? ''
-          : html`<div class="told ${LOOK[view.told.ending]}" role="status">
-              ${sentences(view.told).map((line) => html`<p>${line}</p>`)}
-            </div>`
-      }
-      ${
-        view.held.length === 0
-          ? html`<p>No account is connected.</p>`
-          : html`<p>
-              These accounts of yours may be used by the agents below. Disconnecting works at once,
-              also for what an agent is doing right now.
-            </p>`
-      }
-      ${view.held.map((held) => connectionItem(view, held))}
-      <form class="foot" method="post" action="/sign-out">
-        <input type="hidden" name="csrf" value="${view.signOut}" />
-        <p class="soft">
-          Signed in as
-          <strong>${who(view.person)}</strong>${view.verified ? '' : ' (not verified)'}.
-        </p>
-        <button class="quiet">Sign out</button>
-      </form>`,
-  )
+export const connectionsPage =
+  (view: ConnectionsView): Page =>
+  (t) =>
+    sheet(
+      t.mine.title,
+      html`${
+          view.told === null
+            ? ''
+            : html`<div class="told ${LOOK[view.told.ending]}" role="status">
+                ${t.ending[view.told.ending](view.told).map((line) => html`<p>${line}</p>`)}
+              </div>`
+        }
+        <p>${view.held.length === 0 ? t.mine.none : t.mine.intro}</p>
+        ${view.held.map((held) => connectionItem(t, view, held))}
+        <form class="foot" method="post" action="/sign-out">
+          <input type="hidden" name="csrf" value="${view.signOut}" />
+          <p class="soft">
+            ${t.mine.signedInAs(who(view.person), view.verified ? '' : ` ${t.unverified}`)}
+          </p>
+          <button class="quiet">${t.sure.signOut.button}</button>
+        </form>
+        ${LOCAL_TIMES}`,
+    )
 
 /** Asked before anything ends; what is sent is the form that asked, and `sure`. */
-export const surePage = (view: {
-  readonly action: string
-  readonly title: string
-  readonly told: string
-  readonly button: string
-  readonly fields: Readonly<Record<string, string>>
-}): Page =>
-  page(
-    view.title,
-    html`<p>${view.told}</p>
-      <form method="post" action="${view.action}">
-        ${Object.entries(view.fields).map(
-          ([name, value]) => html`<input type="hidden" name="${name}" value="${value}" />`,
-        )}
-        <input type="hidden" name="sure" value="yes" />
-        <button class="end">${view.button}</button>
-        <a class="button" href="/connections">Cancel</a>
-      </form>`,
-    { tone: 'alert' },
-  )
+export const surePage =
+  (view: {
+    readonly action: string
+    readonly ask: (sure: Texts['sure']) => Texts['sure']['signOut']
+    readonly fields: Readonly<Record<string, string>>
+  }): Page =>
+  ({ sure }) => {
+    const { title, told, button } = view.ask(sure)
+    return sheet(
+      title,
+      html`<p>${told}</p>
+        <form method="post" action="${view.action}">
+          ${Object.entries(view.fields).map(
+            ([name, value]) => html`<input type="hidden" name="${name}" value="${value}" />`,
+          )}
+          <input type="hidden" name="sure" value="yes" />
+          <button class="end">${button}</button>
+          <a class="button" href="/connections">${sure.cancel}</a>
+        </form>`,
+      { tone: 'alert' },
+    )
+  }

@@ -1,7 +1,9 @@
-// What a person sees on the way of a consent: HTML only, no effects, no script.
+// What a person sees on the way of a consent: HTML only, no effects, no script. Its words are in `languages/`.
 import { html } from 'hono/html'
 import type { Connection, Person } from '../model.ts'
-import { note, page, scopeList, who, type Page } from './markup.ts'
+import { CATALOGUE, type ProblemCode } from '../problem.ts'
+import type { Texts } from './languages/en.ts'
+import { deed, note, scopeList, sheet, who, type Allowed, type Html, type Page } from './markup.ts'
 
 export type ConnectView = {
   readonly connection: Connection
@@ -9,6 +11,10 @@ export type ConnectView = {
   readonly person: Person
   readonly verified: boolean
   readonly scopes: readonly string[]
+  /** Of what the scopes open, only this is told. */
+  readonly allowed?: Allowed
+  /** Id of what the agent wanted to do; null: it named nothing. */
+  readonly operation?: string | null
   /** Scopes that the person gave before and that are asked for again, so that nothing is lost. */
   readonly again: readonly string[]
   /** `grant`: the account is connected already, only this agent's permission is missing. */
@@ -21,366 +27,229 @@ export type ConnectView = {
   readonly action: string
 }
 
-export const connectPage = (view: ConnectView): Page => {
-  const { provider } = view.connection
-  const title =
-    view.step === 'grant'
-      ? `Let ${view.agent} use your ${provider.name} account?`
-      : `Connect ${provider.name} for ${view.agent}?`
-  return page(
-    title,
-    html`<p>
-        The agent <strong>${view.agent}</strong> wants to act for you at
-        <strong>${provider.name}</strong>. It never sees your password or your access token, and
-        your organisation's policy decides on every single call.
-      </p>
-      ${
-        view.stronger === true
-          ? html`<p>
-              ${provider.name} asks you to sign in there again, more strongly or more recently than
-              before, until it lets the agent go on.
-            </p>`
-          : view.reauthorization
-            ? html`<p>
-                You connected this account before, and ${provider.name} has withdrawn the permission
-                since.
+const row = (label: string, value: string | number): Html =>
+  html`<div>
+    <dt>${label}</dt>
+    <dd>${value}</dd>
+  </div>`
+const toConnections = (t: Texts): Html =>
+  html`<p><a href="/connections">${t.seeConnections}</a></p>`
+
+const occasion = (t: Texts, { agent, operation, connection }: ConnectView): Html | '' =>
+  operation == null
+    ? ''
+    : html`<p>
+        ${t.consent.occasion(agent)}
+        <strong>${deed(t, connection.provider, operation)}</strong> <code>${operation}</code>
+      </p>`
+
+export const connectPage =
+  (view: ConnectView): Page =>
+  (t) => {
+    const { connection, agent, person } = view
+    const { provider } = connection
+    const words = t.consent
+    const grant = view.step === 'grant'
+    return sheet(
+      grant ? words.titleGrant(agent, provider.name) : words.title(agent, provider.name),
+      html`<p>${words.intro(agent, provider.name)}</p>
+        ${occasion(t, view)}
+        ${
+          view.stronger === true
+            ? html`<p>${words.stronger(provider.name)}</p>`
+            : view.reauthorization
+              ? html`<p>${words.withdrawn(provider.name)}</p>`
+              : ''
+        }
+        <dl>
+          ${row(t.label.agent, agent)} ${row(t.label.provider, provider.name)}
+          ${connection.name === provider.id ? '' : row(t.label.connection, connection.name)}
+          ${row(t.label.storedFor, `${who(person)}${view.verified ? '' : ` ${t.unverified}`}`)}
+        </dl>
+        <h2>${words.may}</h2>
+        ${scopeList(t, provider, view.scopes, view.allowed)}
+        ${
+          view.again.length > 0
+            ? html`<p class="soft">
+                ${words.again} ${view.again.map((scope) => html`<code>${scope}</code> `)}
               </p>`
             : ''
-      }
-      <dl>
-        <div>
-          <dt>Agent</dt>
-          <dd>${view.agent}</dd>
-        </div>
-        <div>
-          <dt>Provider</dt>
-          <dd>${provider.name}</dd>
-        </div>
+        }
+        <p class="warn">${words.warning(agent)}</p>
+        <h2>${words.next}</h2>
+        <p>${grant ? words.nextGrant(provider.name) : words.nextProvider(provider.name)}</p>
+        <form method="post" action="${view.action}">
+          <input type="hidden" name="csrf" value="${view.csrf}" />
+          <button name="answer" value="yes">
+            ${grant ? words.yesGrant(agent) : words.yes(provider.name)}
+          </button>
+          <button class="quiet" name="answer" value="no">${words.no}</button>
+        </form>`,
+    )
+  }
+
+/** @param view.missing scopes that were asked for and not granted */
+export const donePage =
+  (view: {
+    readonly connection: Connection
+    readonly agent: string
+    readonly person: Person
+    readonly account: string | null
+    readonly missing: readonly string[]
+    /** The same answer came before. */
+    readonly already?: boolean
+  }): Page =>
+  (t) => {
+    const { provider } = view.connection
+    return sheet(
+      view.already === true ? t.done.already(provider.name) : t.done.title(provider.name),
+      html`<dl>
+          ${view.account === null ? '' : row(t.label.connectedAs, view.account)}
+          ${row(t.label.storedFor, who(view.person))} ${row(t.label.agent, view.agent)}
+        </dl>
         ${
-          view.connection.name === provider.id
-            ? ''
-            : html`<div>
-                <dt>Connection</dt>
-                <dd>${view.connection.name}</dd>
+          view.missing.length > 0
+            ? html`<div class="warn">
+                <p>${t.done.missing(provider.name)}</p>
+                ${scopeList(t, provider, view.missing)}
               </div>`
-        }
-        <div>
-          <dt>Stored for</dt>
-          <dd>${who(view.person)}${view.verified ? '' : ' (not verified)'}</dd>
-        </div>
-      </dl>
-      <h2>What the agent may do</h2>
-      ${scopeList(provider, view.scopes)}
-      ${
-        view.again.length > 0
-          ? html`<p class="soft">
-              What you allowed earlier is asked for again, so that it stays:
-              ${view.again.map((scope) => html`<code>${scope}</code> `)}
-            </p>`
-          : ''
-      }
-      <p class="warn">
-        Go on only if you are using ${view.agent} yourself and it has just given you this link. If
-        somebody else sent it to you, choose “No, thanks” and tell your security team.
-      </p>
-      <h2>What happens next</h2>
-      <p>
-        ${
-          view.step === 'grant'
-            ? `You connected ${provider.name} before, so nothing is asked there. Only this agent's permission is stored.`
-            : `You go to ${provider.name}, sign in with your own account and confirm there. Then you come back here.`
-        }
-      </p>
-      <form method="post" action="${view.action}">
-        <input type="hidden" name="csrf" value="${view.csrf}" />
-        <button name="answer" value="yes">
-          ${view.step === 'grant' ? `Allow ${view.agent}` : `Continue to ${provider.name}`}
-        </button>
-        <button class="quiet" name="answer" value="no">No, thanks</button>
-      </form>`,
-  )
-}
-
-/** @param missing scopes that were asked for and not granted */
-export const donePage = (view: {
-  readonly connection: Connection
-  readonly agent: string
-  readonly person: Person
-  readonly account: string | null
-  readonly missing: readonly string[]
-  /** The same answer came before. */
-  readonly already?: boolean
-}): Page => {
-  const { provider } = view.connection
-  return page(
-    `${provider.name} is ${view.already === true ? 'already ' : ''}connected`,
-    html`<dl>
-        ${
-          view.account === null
-            ? ''
-            : html`<div>
-                <dt>Connected as</dt>
-                <dd>${view.account}</dd>
-              </div>`
-        }
-        <div>
-          <dt>Stored for</dt>
-          <dd>${who(view.person)}</dd>
-        </div>
-        <div>
-          <dt>Agent</dt>
-          <dd>${view.agent}</dd>
-        </div>
-      </dl>
-      ${
-        view.missing.length > 0
-          ? html`<div class="warn">
-              <p>
-                ${provider.name} did not grant everything. Calls that need these will ask you again:
-              </p>
-              ${scopeList(provider, view.missing)}
-            </div>`
-          : ''
-      }
-      <p>You can close this page and go back to the agent.</p>
-      <p><a href="/connections">See what is connected, and disconnect</a></p>`,
-    { tone: view.missing.length > 0 ? 'alert' : 'good' },
-  )
-}
-
-/** Goes on by itself, without a script; whoever has that switched off has the link. */
-export const goOnPage = (name: string, location: string): Page =>
-  page(
-    `On to ${name}`,
-    html`<p>If nothing happens, <a href="${location}">go on to ${name}</a>.</p>`,
-    { head: html`<meta http-equiv="refresh" content="0;url=${location}" />` },
-  )
-
-/** Says nothing about the flow: whoever sees this is not the person it is for. */
-export const wrongPersonPage = (): Page =>
-  note(
-    'bad',
-    'This link is not for you',
-    'You are signed in as somebody else than the person this link was made for. Nothing was connected and nothing was changed.',
-    'If somebody sent you this link, tell your security team: an account must only be connected by its owner.',
-    'If it is your own link, sign out at your organisation, open the link again and sign in with the right account.',
-  )
-
-export const expiredPage = (): Page =>
-  note(
-    'alert',
-    'This link is no longer valid',
-    'It has ended, was used already or never existed. Nothing was changed.',
-    'Go back to the agent and repeat what you asked for: it will give you a new link.',
-  )
-
-export const inactivePage = (): Page =>
-  note(
-    'bad',
-    'Your account is suspended',
-    'Your organisation does not list you as active, so nothing was connected.',
-    'Ask your administrator, then repeat what you asked the agent for.',
-  )
-
-/** Says nothing of the flow: without a sign-in nobody knows who looks. */
-export const awaitingPage = (): Page =>
-  note(
-    'plain',
-    'Waiting for your application',
-    'This step is done. The application that you use the agent in has to confirm that it was you.',
-    'Go back to that application. Without its confirmation nothing is stored, and what was granted is given back.',
-  )
-
-export const deniedPage = (): Page =>
-  note(
-    'plain',
-    'Nothing was connected',
-    'You said no, and the agent has been told. You can close this page.',
-    'If you change your mind, ask the agent again: it will give you a new link.',
-  )
-
-export const mismatchPage = (providerName: string): Page =>
-  page(
-    'That is another account',
-    html`<p>
-        You connected a different ${providerName} account before, so the new one was not stored.
-      </p>
-      <p>Ask the agent again and choose the same account, or disconnect the old one first.</p>
-      <p><a href="/connections">See what is connected, and disconnect</a></p>`,
-    { tone: 'bad' },
-  )
-
-export const providerErrorPage = (providerName: string): Page =>
-  note(
-    'bad',
-    `${providerName} did not complete the connection`,
-    'Nothing was stored. This is usually temporary.',
-    'Go back to the agent and repeat what you asked for. If it happens again, tell your administrator.',
-  )
-
-/** Nothing that the person can do themself. */
-export const adminPage = (providerName: string): Page =>
-  note(
-    'alert',
-    'An administrator has to approve this first',
-    `Your organisation at ${providerName} lets only approved applications in, and this one is not among them for you. Nothing was stored.`,
-    `Ask an administrator of your organisation at ${providerName} to approve it, then go back to the agent and repeat what you asked for.`,
-  )
-
-export const strongerPage = (providerName: string): Page =>
-  note(
-    'alert',
-    `${providerName} wants another sign-in`,
-    `${providerName} did not accept the way you signed in: it may want a second factor, or a device that your organisation manages. Nothing was stored.`,
-    'Open the link that the agent gives you again, and sign in the way it is asked for there.',
-  )
-
-export const clientRefusedPage = (providerName: string): Page =>
-  note(
-    'bad',
-    `${providerName} does not accept this application`,
-    'It is not registered there as it is set up here, so nothing was stored. You cannot mend this, and trying again does not help.',
-    'Tell your administrator, who finds the cause in the record of this authorization.',
-  )
-
-/** The callback did not come from the browser, provider or moment that it should. */
-export const brokenCallbackPage = (): Page =>
-  note(
-    'bad',
-    'This answer cannot be used',
-    'It does not belong to a connection that this browser has begun, or it was used already. Nothing was changed.',
-    'Open the link that the agent gave you again, in this browser.',
-  )
-
-export const signInFailedPage = (): Page =>
-  note(
-    'bad',
-    'The sign-in did not work',
-    'Nothing was changed. Open the link that the agent gave you again to start over.',
-  )
-
-/** @param again path of ours on which the form can be had anew; null: the link of the agent */
-export const refusedFormPage = (again: string | null): Page =>
-  page(
-    'This form cannot be used any more',
-    html`<p>
-        It was sent from another page, or your sign-in has ended or changed since. Nothing was
-        changed.
-      </p>
-      ${again === null ? html`<p>Open the link that the agent gave you again.</p>` : html`<p><a href="${again}">Open the page again</a></p>`}`,
-    { tone: 'alert' },
-  )
-
-/** The application named somebody to a browser that had not asked: said, and nothing is shown. */
-export const strayPage = (): Page =>
-  page(
-    'This browser did not ask for this page',
-    html`<p>Your sign-in was made for another browser, or took too long. Nothing was shown.</p>
-      <p>If somebody sent you here, tell your security team.</p>
-      <p><a href="/connections">See your own connections</a></p>`,
-    { tone: 'bad' },
-  )
-
-export const signedOutPage = (): Page =>
-  note(
-    'good',
-    'You are signed out here',
-    'Your organisation may still know this browser: on a computer that you share, sign out there too.',
-  )
-
-const CODE_PROBLEM = {
-  wrong: 'That is not the code. Each code works once.',
-  wait: 'Too many wrong codes. Wait a minute, then try again.',
-  name: 'That is not a name that an agent could use for you.',
-} as const
-
-/** @param own the person names themself: no link does */
-export const codePage = (view: {
-  readonly back: string
-  readonly own: boolean
-  readonly problem: keyof typeof CODE_PROBLEM | null
-}): Page =>
-  page(
-    'Is that you at the terminal?',
-    html`<p>
-        The terminal in which deputy runs shows a code. You can also read it with
-        <code>deputy connect code</code>.
-      </p>
-      ${view.problem === null ? '' : html`<p class="warn" role="alert">${CODE_PROBLEM[view.problem]}</p>`}
-      <form method="post" action="/sign-in/local">
-        <input type="hidden" name="back" value="${view.back}" />
-        ${
-          view.own
-            ? html`<label for="user">Your name, as agents use it</label>
-                <input
-                  id="user"
-                  name="user"
-                  autocomplete="username"
-                  autocapitalize="none"
-                  spellcheck="false"
-                  maxlength="256"
-                  autofocus
-                  required
-                />`
             : ''
         }
-        <label for="code">Code</label>
-        <input
-          id="code"
-          name="code"
-          autocomplete="one-time-code"
-          autocapitalize="characters"
-          spellcheck="false"
-          maxlength="32"
-          inputmode="text"
-          aria-describedby="hint"
-          ${view.own ? '' : 'autofocus'}
-          required
-        />
-        <p class="soft" id="hint">Eight letters and digits, such as ABCD-EFGH.</p>
-        <button>Continue</button>
-      </form>`,
-  )
+        <p>${t.done.back}</p>
+        ${toConnections(t)}`,
+      { tone: view.missing.length > 0 ? 'alert' : 'good' },
+    )
+  }
 
-export const problemPage = (
-  code: string,
-  row: { readonly status: number; readonly title: string; readonly todo: string },
-): Page =>
-  page(
-    row.title,
-    html`<dl>
-        <div>
-          <dt>Code</dt>
-          <dd>${code}</dd>
-        </div>
-        <div>
-          <dt>HTTP status</dt>
-          <dd>${row.status}</dd>
-        </div>
-      </dl>
-      <h2>What to do</h2>
-      <p>${row.todo}</p>
-      <p class="soft">
-        The answer that brought you here has a <code>detail</code> that names the exact cause.
-      </p>`,
-  )
+/** Goes on by itself, without a script; whoever has that switched off has the link. */
+export const goOnPage =
+  (name: string, location: string): Page =>
+  (t) =>
+    sheet(t.goOn.title(name), html`<p>${t.goOn.body(name, location)}</p>`, {
+      head: html`<meta http-equiv="refresh" content="0;url=${location}" />`,
+    })
 
-export const indexPage = (): Page =>
-  page(
-    'deputy',
-    html`<p>
-        Here people connect their own accounts, so that an agent may act for them without ever
-        holding their credentials.
-      </p>
-      <p>To connect one, open the link that your agent gave you.</p>
-      <p><a href="/connections">See what is connected, and disconnect</a></p>`,
-  )
+/** Says nothing about the flow: whoever sees this is not the person it is for. */
+export const wrongPersonPage = (): Page => (t) => note('bad', t.wrongPerson)
 
-export const notFoundPage = (): Page => note('plain', 'There is nothing here', 'Check the address.')
+export const expiredPage = (): Page => (t) => note('alert', t.expired)
 
-export const failurePage = (): Page =>
-  note(
-    'bad',
-    'deputy failed',
-    'Nothing was completed. Try again; if it happens again, tell your administrator.',
-  )
+export const inactivePage = (): Page => (t) => note('bad', t.inactive)
+
+/** Says nothing of the flow: without a sign-in nobody knows who looks. */
+export const awaitingPage = (): Page => (t) => note('plain', t.awaiting)
+
+export const deniedPage = (): Page => (t) => note('plain', t.denied)
+
+export const mismatchPage =
+  (provider: string): Page =>
+  (t) =>
+    note('bad', t.mismatch(provider), toConnections(t))
+
+/** @param provider null: nobody knows any more which */
+export const providerErrorPage =
+  (provider: string | null): Page =>
+  (t) =>
+    note('bad', t.providerError(provider))
+
+/** Nothing that the person can do themself. */
+export const adminPage =
+  (provider: string): Page =>
+  (t) =>
+    note('alert', t.admin(provider))
+
+export const strongerPage =
+  (provider: string): Page =>
+  (t) =>
+    note('alert', t.stronger(provider))
+
+export const clientRefusedPage =
+  (provider: string): Page =>
+  (t) =>
+    note('bad', t.clientRefused(provider))
+
+/** The callback did not come from the browser, provider or moment that it should. */
+export const brokenCallbackPage = (): Page => (t) => note('bad', t.brokenCallback)
+
+export const signInFailedPage = (): Page => (t) => note('bad', t.signInFailed)
+
+/** @param again path of ours on which the form can be had anew; null: the link of the agent */
+export const refusedFormPage =
+  (again: string | null): Page =>
+  ({ refusedForm: { title, why, link, again: anew } }) =>
+    again === null
+      ? note('alert', { title, lines: [why, link] })
+      : note('alert', { title, lines: [why] }, html`<p><a href="${again}">${anew}</a></p>`)
+
+/** The application named somebody to a browser that had not asked: said, and nothing is shown. */
+export const strayPage = (): Page => (t) =>
+  note('bad', t.stray, html`<p><a href="/connections">${t.stray.own}</a></p>`)
+
+export const signedOutPage = (): Page => (t) => note('good', t.signedOut)
+
+/** @param view.own the person names themself: no link does */
+export const codePage =
+  (view: {
+    readonly back: string
+    readonly own: boolean
+    readonly problem: 'wrong' | 'wait' | 'name' | null
+  }): Page =>
+  ({ code: words }) =>
+    sheet(
+      words.title,
+      html`<p>${words.intro('deputy connect code')}</p>
+        ${view.problem === null ? '' : html`<p class="warn" role="alert">${words[view.problem]}</p>`}
+        <form method="post" action="/sign-in/local">
+          <input type="hidden" name="back" value="${view.back}" />
+          ${
+            view.own
+              ? html`<label for="user">${words.user}</label>
+                  <input
+                    id="user"
+                    name="user"
+                    autocomplete="username"
+                    autocapitalize="none"
+                    spellcheck="false"
+                    maxlength="256"
+                    autofocus
+                    required
+                  />`
+              : ''
+          }
+          <label for="code">${words.label}</label>
+          <input
+            id="code"
+            name="code"
+            autocomplete="one-time-code"
+            autocapitalize="characters"
+            spellcheck="false"
+            maxlength="32"
+            inputmode="text"
+            pattern="[A-Za-z0-9\\s\\-]{8,32}"
+            title="${words.hint}"
+            aria-describedby="hint"
+            ${view.own ? '' : 'autofocus'}
+            required
+          />
+          <p class="soft" id="hint">${words.hint}</p>
+          <button>${words.submit}</button>
+        </form>`,
+    )
+
+export const problemPage =
+  (code: ProblemCode): Page =>
+  (t) =>
+    sheet(
+      t.problems[code].title,
+      html`<dl>${row(t.label.code, code)} ${row(t.label.status, CATALOGUE[code].status)}</dl>
+        <h2>${t.problem.todo}</h2>
+        <p>${t.problems[code].todo}</p>
+        <p class="soft">${t.problem.detail('detail')}</p>`,
+    )
+
+export const indexPage = (): Page => (t) =>
+  note('plain', { title: 'deputy', lines: [t.index.what, t.index.how] }, toConnections(t))
+
+export const notFoundPage = (): Page => (t) => note('plain', t.notFound)
+
+export const failurePage = (): Page => (t) => note('bad', t.failure)

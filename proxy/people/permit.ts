@@ -1,10 +1,9 @@
 // Policy decides before any flow begins: may this person connect this account, with these scopes?
-import type { Connection, OperationRow, PolicyEngine, Principal, Vault } from '../model.ts'
+import type { Connection, OperationRow, Principal } from '../model.ts'
 import { Problem } from '../problem.ts'
-import type { Act } from '../way/classify.ts'
-import type { Facts } from '../way/entitlements.ts'
-import { chooseScopes, toldReasons, usable, type Decide } from '../way/decide.ts'
+import { chooseScopes, toldReasons, usable } from '../way/decide.ts'
 import type { Evidence } from '../way/evidence.ts'
+import { questionOf, useful, type AllowedDeps, type AllowedOf } from './allowed.ts'
 
 type Wanted =
   | { readonly scopes: readonly string[] }
@@ -15,20 +14,29 @@ type Wanted =
   | { readonly keep: readonly string[] }
 
 /** @returns what to ask the person for; `held`: nothing is left to ask. Throws policy_denied and what its sources throw. */
-export const createPermit =
-  (deps: {
+export const createPermit = (
+  deps: Omit<AllowedDeps, 'clock'> & {
     readonly connections: () => ReadonlyMap<string, Connection>
-    readonly policy: () => PolicyEngine | null
-    readonly entitlements: (
-      principal: Principal,
-      access: OperationRow['access'],
-    ) => Facts | Promise<Facts>
-    readonly vault: Pick<Vault, 'look'>
-    readonly decide: Decide
     readonly evidence: Pick<Evidence, 'event'>
-    readonly newId: () => string
-  }) =>
-  async (
+    readonly allowed: AllowedOf
+  },
+) => {
+  /** Nobody is asked for what policy lets them make no use of. */
+  const worthAsking = async (
+    principal: Principal,
+    connection: Connection,
+    wanted: readonly string[],
+  ): Promise<readonly string[]> => {
+    const scopes = useful(connection, wanted, await deps.allowed(principal, connection, wanted))
+    if (wanted.length > 0 && scopes.length === 0)
+      throw new Problem(
+        'policy_denied',
+        `The security policy allows no operation at ${connection.name} for which ${wanted.join(', ')} would be used.`,
+        { extra: { reasons: ['scope_unused'] } },
+      )
+    return scopes
+  }
+  return async (
     principal: Principal,
     name: string,
     wanted: Wanted,
@@ -37,34 +45,16 @@ export const createPermit =
     if (connection === undefined)
       throw new Problem('request_invalid', `no connection is called ${JSON.stringify(name)}`)
     const operation = operationOf(connection, wanted)
-    const named = 'operation' in wanted
-    const segments = named ? operation.path.split('/').slice(1) : []
     const facts = await deps.entitlements(principal, operation.access)
     const holding = await deps.vault.look(principal.person, connection.name, principal.agent)
-    const decision = await deps.decide(deps.policy(), {
-      id: deps.newId(),
-      principal,
-      route: {
-        connection,
-        host: operation.host ?? connection.provider.hosts.keys().next().value ?? '',
-        target: {
-          method: operation.method,
-          path: operation.path,
-          raw: segments,
-          segments,
-          query: [],
-        },
-      },
-      // A named operation is judged as the call that it would be, with its path's template for segments.
-      act: named ? actOf(operation, segments) : { operation, kind: 'deputy', segments },
-      body: null,
-      stripped: [],
-      facts,
-      holding,
-    })
+    const about = { principal, connection, facts, holding }
+    const decision = await deps.decide(
+      deps.policy(),
+      questionOf(deps.newId(), operation, 'operation' in wanted, about),
+    )
     const reasons = decision.reasons.map(({ code }) => code)
-    const about = 'run' in wanted ? 'run' : 'keep' in wanted ? 'connection' : 'consent'
-    await deps.evidence.event(`${about}.decided`, {
+    const kind = 'run' in wanted ? 'run' : 'keep' in wanted ? 'connection' : 'consent'
+    await deps.evidence.event(`${kind}.decided`, {
       ...('run' in wanted ? { operator: wanted.run } : {}),
       user: { ...principal.person, verified: principal.verified },
       agent: { id: principal.agent },
@@ -82,23 +72,15 @@ export const createPermit =
         { extra: { reasons, decision_id: decision.id } },
       )
     const may = usable(holding, connection.provider)
-    const scopes = chooseScopes(operation, may, connection.scopes)
+    const scopes =
+      'scopes' in wanted
+        ? await worthAsking(principal, connection, wanted.scopes)
+        : chooseScopes(operation, may, connection.scopes)
     // An allow of deputy's own operation says that one may connect, not that one has.
     const own = holding.kind === 'held' && holding.status === 'active' && holding.granted !== null
     const has = own && scopes.every((scope) => may.includes(scope))
     return { scopes, held: decision.effect === 'allow' && ('run' in wanted || has) }
   }
-
-const actOf = (operation: OperationRow, segments: readonly string[]): Act => {
-  const [type, field = ''] = operation.graphql?.split(' ', 2) ?? []
-  return type === 'query' || type === 'mutation'
-    ? {
-        operation,
-        kind: 'graphql',
-        segments,
-        graphql: { type, name: '', fields: [field], depth: 1 },
-      }
-    : { operation, kind: 'rest', segments }
 }
 
 const own = (

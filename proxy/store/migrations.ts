@@ -111,6 +111,7 @@ const MIGRATIONS: readonly string[] = [
   `,
   // The same table in both databases; here one process has the file, and nobody else to look for.
   `ALTER TABLE credentials ADD COLUMN lease_holder INTEGER;`,
+  `ALTER TABLE flows ADD COLUMN operation TEXT;`,
 ]
 
 export type OpenFile = {

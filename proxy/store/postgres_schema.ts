@@ -114,6 +114,7 @@ const MIGRATIONS: readonly string[] = [
   `,
   // Which backend of the server the holder of a lease has to itself: it ends with that process.
   `ALTER TABLE credentials ADD COLUMN lease_holder INTEGER;`,
+  `ALTER TABLE flows ADD COLUMN operation TEXT COLLATE "C";`,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
 const hideEpochs = async (ask: Ask): Promise<void> => {

@@ -51,7 +51,7 @@ const CREDENTIAL =
   )
 const GRANT = 'tenant realm user agent connection scopes at lastUsedAt'.split(' ')
 const FLOW =
-  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil notifyAt notices challenge endedAt spentHash'.split(
+  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil notifyAt notices challenge endedAt spentHash operation'.split(
     ' ',
   )
 const RUN =
@@ -146,6 +146,7 @@ const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
           challenge: row.challenge ?? null,
           endedAt: row.endedAt ?? null,
           spentHash: row.spentHash ?? null,
+          operation: row.operation ?? null,
         }
       : {}),
   } as Params)

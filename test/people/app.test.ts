@@ -1,12 +1,14 @@
 // People's pages over real HTTP: a real IdP says who is there, a real provider grants, real browsers' cookies and forms.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { readFile, stat } from 'node:fs/promises'
+import { readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Person } from '../../proxy/model.ts'
 import { CATALOGUE } from '../../proxy/problem.ts'
 import { createBrowser } from '../support/browser.ts'
 import type { Browser, Visit } from '../support/browser.ts'
 import { ALICE, PAGES_SECRET, PROVIDER_SECRET, startConsent } from '../support/consent.ts'
 import type { Consent } from '../support/consent.ts'
+import { prepareFolder, startDeputy } from '../support/deputy.ts'
 import { startIssuer } from '../support/issuer.ts'
 
 const AGENT = 'agent:triage'
@@ -342,6 +344,120 @@ describe('with an organisation’s sign-in', () => {
       expect(cookie).toMatch(/; Path=\/; HttpOnly; SameSite=Lax/)
   })
 
+  test('an error page carries the reference by which the evidence or the log knows the matter', async () => {
+    const referenceOf = ({ text }: Visit): string | undefined =>
+      /Reference for your administrator:\s*<code>([^<]+)<\/code>/.exec(text)?.[1]
+    const lastFlow = (event: string) =>
+      house.events.findLast((one) => one.event === event)?.fields['flow']
+    const to = async (url: string): Promise<[Browser, Visit]> => {
+      const browser = createBrowser()
+      return [browser, await openAs(browser, url, 'alice')]
+    }
+    let n = 0
+    const link = async () => (await begin(house, `agent:ref-${(n += 1)}`)).url
+
+    const wrongPerson = await openAs(createBrowser(), await link(), 'bob')
+    expect(wrongPerson.status).toBe(403)
+    expect(referenceOf(wrongPerson)).toBe(lastFlow('consent.user_mismatch'))
+
+    // Nothing is wrong yet, or it went as the person wanted.
+    const [browser, page] = await to(await link())
+    expect(referenceOf(page)).toBeUndefined()
+    const forged = await browser.submit({
+      ...page,
+      text: page.text.replace(/value="[^"]{43}"/, 'value="x"'),
+    })
+    expect(forged.status).toBe(403)
+    expect(referenceOf(forged)).toBe(lastFlow('consent.opened'))
+    const declined = await browser.submit(page, { answer: 'no' })
+    expect(declined.text).toContain('Nothing was connected')
+    expect(referenceOf(declined)).toBeUndefined()
+
+    const ends = async (
+      change: (callback: URL) => string,
+      event: string,
+      status: number,
+      before: () => void = () => {},
+    ): Promise<void> => {
+      const [tab, asks] = await to(await link())
+      const callback = new URL((await go(tab, asks)).url)
+      before()
+      const shown = await tab.open(change(callback))
+      expect(shown.status, shown.text).toBe(status)
+      expect(referenceOf(shown), shown.text).toBe(lastFlow(event))
+      expect(referenceOf(shown)).toMatch(/^[0-9a-f]{64}$/)
+    }
+    const set = (name: string, value: string) => (url: URL) => {
+      url.searchParams.set(name, value)
+      return url.href
+    }
+    const error = (word: string) => (url: URL) => {
+      url.searchParams.delete('code')
+      return set('error', word)(url)
+    }
+    await ends(set('iss', 'https://other.test'), 'consent.failed', 400)
+    await ends(error('server_error'), 'consent.failed', 502)
+    await ends(error('interaction_required'), 'consent.failed', 403)
+    await ends(error('unauthorized_client'), 'consent.failed', 502)
+    await ends(set('code', 'wrong'), 'consent.failed', 502)
+    house.suspended.clear()
+    await ends(
+      ({ href }) => href,
+      'consent.failed',
+      403,
+      () => void house.suspended.add('alice'),
+    )
+    house.suspended.clear()
+    // An account is stored, and another one comes.
+    const [tab, asks] = await to(await link())
+    await tab.open((await go(tab, asks)).url)
+    const other = createBrowser()
+    const { url } = await house.flows.begin(ALICE, AGENT, 'acme', [...SCOPES, 'mail'])
+    const mismatch = await other.open(
+      (await go(other, await openAs(other, url, 'alice'), 'alice-private')).url,
+    )
+    expect(mismatch.status).toBe(409)
+    expect(referenceOf(mismatch)).toBe(lastFlow('consent.failed'))
+
+    // Of a sign-in that failed no flow is known: the log has a name for it.
+    const dave = await openAs(createBrowser(), await link(), 'dave')
+    expect(dave.status).toBe(400)
+    expect(referenceOf(dave)).toMatch(/^[0-9a-f-]{36}$/)
+    expect(house.logged.join()).toContain(referenceOf(dave))
+    // Nothing is known of these, so nothing can be looked up.
+    for (const path of ['/connect/unknown', '/nowhere'])
+      expect(referenceOf(await createBrowser().open(`${house.publicUrl}${path}`))).toBeUndefined()
+  })
+
+  test('a page speaks the language that the browser asks for, and says so to caches', async () => {
+    const at = async (path: string, wanted: string) =>
+      fetch(`${house.publicUrl}${path}`, { headers: { 'accept-language': wanted } })
+    for (const path of ['/', '/nowhere', '/connect/unknown', '/problems/internal', '/result'])
+      for (const [wanted, language] of [
+        ['de-AT,de;q=0.9,en;q=0.8', 'de'],
+        ['en;q=0.9,de;q=0.5', 'en'],
+        ['fr', 'en'],
+      ] as const) {
+        const page = await at(path, wanted)
+        expect(page.headers.get('content-language'), path).toBe(language)
+        expect(page.headers.get('vary'), path).toBe('Accept-Language')
+        expect(await page.text()).toContain(`<html lang="${language}">`)
+      }
+    expect(await (await at('/nowhere', 'de')).text()).toContain('Prüfen Sie die Adresse.')
+    // What a provider, a person or a link says is escaped in every language.
+    const { url } = await begin(house, '"><script>alert(1)</script>')
+    const browser = createBrowser()
+    await openAs(browser, url, 'alice')
+    const cookie = [...(browser.cookies.get(new URL(url).host) ?? [])]
+      .map(([name, value]) => `${name}=${value}`)
+      .join('; ')
+    const page = await fetch(url, { headers: { cookie, 'accept-language': 'de' } })
+    const text = await page.text()
+    expect(text).toContain('in Ihrem')
+    expect(text).toContain('Acme &lt;Code&gt;')
+    expect(text).not.toContain('<script')
+  })
+
   test('every problem code is explained at the address that its answers name', async () => {
     for (const code of Object.keys(CATALOGUE)) {
       const answer = await fetch(`${house.publicUrl}/problems/${code}`)
@@ -542,4 +658,71 @@ describe('with the local sign-in', () => {
     ).toBe(403)
     expect(await code()).toBe(right)
   })
+})
+
+describe('the organisation’s mark', () => {
+  const SVG = '<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0h9v9z"/></svg>'
+  const PNG = Buffer.from('89504e470d0a1a0a00', 'hex')
+  const withLogo = async (logo: string, file: string | Buffer | null) => {
+    const setup = {
+      upstream: 'http://127.0.0.1:9',
+      config: {
+        connect: {
+          sign_in: 'local',
+          brand: {
+            name: 'Acme <AG>',
+            ...(file === null ? {} : { logo }),
+            support: 'mailto:a@b.example',
+          },
+        },
+      },
+    }
+    const dir = await prepareFolder(setup)
+    if (file !== null) await writeFile(join(dir, logo), file)
+    return { dir, start: () => startDeputy(setup, dir) }
+  }
+
+  test.each([
+    ['an SVG', 'mark.svg', SVG, 'image/svg+xml'],
+    ['a PNG, whatever its name', 'mark.svg', PNG, 'image/png'],
+  ] as const)(
+    '%s is sent as what it is, sniffed as nothing else and able to do nothing',
+    async (_what, name, file, type) => {
+      const deputy = await (await withLogo(name, file)).start()
+      const answer = await fetch(`${deputy.connect}/logo`)
+      expect(answer.status).toBe(200)
+      expect(answer.headers.get('content-type')).toBe(type)
+      expect(answer.headers.get('x-content-type-options')).toBe('nosniff')
+      const policy = answer.headers.get('content-security-policy') ?? ''
+      for (const rule of ["default-src 'none'", 'sandbox']) expect(policy).toContain(rule)
+      expect(policy).not.toMatch(/script-src|allow-scripts/)
+      expect(Buffer.from(await answer.arrayBuffer())).toEqual(Buffer.from(file))
+      const page = await (await fetch(deputy.connect)).text()
+      expect(page).toContain('<img src="/logo" alt="" /><span>Acme &lt;AG&gt;</span>')
+      expect(page).toContain('href="mailto:a@b.example"')
+      await deputy.close()
+    },
+  )
+
+  test('without one there is nothing at its address, and the page shows no picture', async () => {
+    const deputy = await (await withLogo('', null)).start()
+    const answer = await fetch(`${deputy.connect}/logo`)
+    expect(answer.status).toBe(404)
+    expect(answer.headers.get('content-type')).toContain('text/html')
+    expect(await (await fetch(deputy.connect)).text()).not.toContain('<img')
+    await deputy.close()
+  })
+
+  test.each([
+    ['larger than 64 KiB', Buffer.concat([PNG, Buffer.alloc(65_536)]), 'larger than 65536 bytes'],
+    ['with a script in it', '<svg><script>alert(1)</script></svg>', 'script'],
+    ['a page', '<html></html>', 'neither'],
+  ] as const)(
+    'one that is %s keeps deputy from starting, with a sentence',
+    async (_what, file, why) => {
+      const { dir, start } = await withLogo('mark.svg', file)
+      await expect(start()).rejects.toThrow(why)
+      await rm(dir, { recursive: true, force: true })
+    },
+  )
 })

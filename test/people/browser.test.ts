@@ -126,6 +126,71 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
       }
     }, 120_000)
 
+    test('speaks German where the browser does, also narrow and dark', async () => {
+      const context = await chromium.newContext({
+        locale: 'de-DE',
+        colorScheme: 'dark',
+        viewport: { width: 320, height: 720 },
+      })
+      const page = await context.newPage()
+      const said = listen(page)
+      for (const name of Object.keys(GALLERY)) {
+        await page.goto(`${gallery.url}/${name}`)
+        expect(await page.evaluate('document.documentElement.lang')).toBe('de')
+        expect(await axe(page), name).toEqual([])
+        expect(await overflow(page), `${name} scrolls sideways`).toBe(0)
+        expect(said, name).toEqual([])
+        if (PICTURES !== undefined)
+          await page.screenshot({ path: join(PICTURES, `${name}-de-dark-320.png`), fullPage: true })
+      }
+      await context.close()
+    }, 60_000)
+
+    test.each([
+      // 22 November 2026, 15:04 UTC.
+      ['en-US', 'America/New_York', 'Nov 22, 2026, 10:04 AM'],
+      ['en-GB', 'Europe/London', '22 Nov 2026, 15:04'],
+      ['de-AT', 'Europe/Vienna', '22.11.2026, 16:04'],
+      ['de-DE', 'Asia/Kolkata', '22.11.2026, 20:34'],
+      // No page speaks French: English it is, in the reader's zone.
+      ['fr-FR', 'Asia/Tokyo', 'Nov 23, 2026, 12:04 AM'],
+    ])('tells times as %s in %s has them', async (locale, timezoneId, told) => {
+      const context = await chromium.newContext({ locale, timezoneId })
+      const page = await context.newPage()
+      const said = listen(page)
+      await page.goto(`${gallery.url}/connections`)
+      const time = page.locator('time[datetime="2026-11-22T15:04:00.000Z"]')
+      expect((await time.textContent())?.replaceAll(/\s/g, ' ')).toBe(told)
+      expect(await time.getAttribute('title')).toBe('2026-11-22 15:04 UTC')
+      expect(said).toEqual([])
+      await context.close()
+    })
+
+    test('tells times in UTC where no script runs, and runs no script but its own', async () => {
+      const plain = await chromium.newContext({
+        javaScriptEnabled: false,
+        timezoneId: 'Asia/Tokyo',
+      })
+      const still = await plain.newPage()
+      await still.goto(`${gallery.url}/connections`)
+      expect(await still.locator('time').last().textContent()).toMatch(
+        /^\d{4}-\d\d-\d\d \d\d:\d\d UTC$/,
+      )
+      await plain.close()
+      const context = await chromium.newContext()
+      const page = await context.newPage()
+      const said = listen(page)
+      await page.goto(`${gallery.url}/connections`)
+      await page.evaluate(`(() => {
+        const other = document.createElement('script')
+        other.textContent = 'document.title = "taken"'
+        document.body.append(other)
+      })()`)
+      expect(await page.title()).not.toBe('taken')
+      expect(said.join()).toContain('Content Security Policy')
+      await context.close()
+    })
+
     test('grows with a person’s larger letters instead of losing them', async () => {
       const context = await chromium.newContext({ viewport: { width: 640, height: 720 } })
       const page = await context.newPage()

@@ -6,6 +6,9 @@ import { CATALOGUE, Problem, problemAnswer, sentence } from '../../proxy/problem
 import type { ProblemCode } from '../../proxy/problem.ts'
 import type { Connection, HeldConnection, OperationRow, Provider } from '../../proxy/model.ts'
 import { compileProviders, parseProvider } from '../../proxy/config/provider.ts'
+import { de } from '../../proxy/people/languages/de.ts'
+import { en, type Texts } from '../../proxy/people/languages/en.ts'
+import { LOCAL_TIMES } from '../../proxy/people/local_times.ts'
 import { hasWords, render, scopeWords, STYLE } from '../../proxy/people/markup.ts'
 import { connectionsPage, surePage } from '../../proxy/people/mine.ts'
 import type { ConnectionsView } from '../../proxy/people/mine.ts'
@@ -49,6 +52,7 @@ const connection: Connection = {
   clientSecret: null,
   scopes: ['repo'],
 }
+const plain = (html: unknown): string => String(html).replaceAll(/<[^>]*>/g, '')
 const HOSTILE = '"><img src=x onerror=alert(1)>'
 const BRAND = { name: HOSTILE, logo: true, support: 'https://help.example/?a="><img' }
 const view: pages.ConnectView = {
@@ -58,6 +62,7 @@ const view: pages.ConnectView = {
   verified: true,
   scopes: ['repo', HOSTILE],
   again: [HOSTILE],
+  operation: HOSTILE,
   step: 'provider',
   reauthorization: true,
   csrf: 'token',
@@ -97,7 +102,7 @@ const MINE: readonly ConnectionsView[] = ENDINGS.map((ending) => ({
   ...mine,
   told: { ending, provider: HOSTILE, account: HOSTILE, agent: HOSTILE },
 }))
-const everyPage = (): Promise<readonly string[]> =>
+const everyPage = (texts: Texts): Promise<readonly string[]> =>
   Promise.all(
     [
       pages.indexPage(),
@@ -124,21 +129,27 @@ const everyPage = (): Promise<readonly string[]> =>
       ...(['name', 'wait', 'wrong'] as const).map((problem) =>
         pages.codePage({ back: HOSTILE, own: true, problem }),
       ),
-      surePage({
-        action: '/connections',
-        title: HOSTILE,
-        told: HOSTILE,
-        button: HOSTILE,
-        fields: { agent: HOSTILE },
-      }),
+      ...[
+        (sure: Texts['sure']) => sure.disconnect(HOSTILE, HOSTILE),
+        (sure: Texts['sure']) => sure.stop(HOSTILE, HOSTILE),
+        (sure: Texts['sure']) => sure.signOut,
+      ].map((ask) => surePage({ action: '/connections', ask, fields: { agent: HOSTILE } })),
       pages.notFoundPage(),
       pages.failurePage(),
-      ...Object.entries(CATALOGUE).map(([code, row]) => pages.problemPage(code, row)),
-    ].map(async (page) => String(await render(page, BRAND, HOSTILE))),
+      pages.inactivePage(),
+      pages.awaitingPage(),
+      pages.strayPage(),
+      pages.providerErrorPage(null),
+      ...(Object.keys(CATALOGUE) as ProblemCode[]).map(pages.problemPage),
+    ].map(async (page) => String(await render(page, texts, BRAND, HOSTILE))),
   )
+/** In every language. */
+const everywhere = async () => [...(await everyPage(en)), ...(await everyPage(de))]
 
 test('what a stranger named never becomes markup', async () => {
-  for (const text of await everyPage()) {
+  for (const page of await everywhere()) {
+    // The one script is ours, to the letter.
+    const text = page.replace(String(LOCAL_TIMES), '')
     // The one image is the organisation's mark.
     expect(text.match(/<img[^>]*>/g)).toEqual(['<img src="/logo" alt="" />'])
     expect(text).not.toContain('<script')
@@ -148,8 +159,8 @@ test('what a stranger named never becomes markup', async () => {
 })
 
 test('every page has a language, a title, one main, one h1, a viewport and no inline style', async () => {
-  for (const text of await everyPage()) {
-    expect(text).toMatch(/^<!doctype html>\s*<html lang="en">/)
+  for (const text of await everywhere()) {
+    expect(text).toMatch(/^<!doctype html>\s*<html lang="(?:en|de)">/)
     for (const once of ['<main>', '<h1>', '<title>', 'name="viewport"'])
       expect(text.split(once)).toHaveLength(2)
     expect(text).not.toMatch(/<style|\sstyle="/)
@@ -158,23 +169,48 @@ test('every page has a language, a title, one main, one h1, a viewport and no in
 })
 
 test('every visible field has a label', async () => {
-  for (const text of await everyPage())
+  for (const text of await everywhere())
     for (const [field] of text.matchAll(/<input(?![^>]*hidden)[^>]*>/g)) {
       const id = /\bid="([^"]+)"/.exec(field)?.[1]
       expect(text).toContain(`<label for="${id}">`)
     }
 })
 
+test('the code page puts the person into its first field, and says what is typed there', async () => {
+  for (const texts of [en, de])
+    for (const own of [false, true]) {
+      const text = String(await render(pages.codePage({ back: '/', own, problem: null }), texts))
+      const fields = [...text.matchAll(/<input(?![^>]*hidden)[^>]*>/g)].map(([field]) => field)
+      expect(fields.map((field) => / autofocus\s/.test(field))).toEqual(
+        own ? [true, false] : [true],
+      )
+      const code = fields.at(-1) ?? ''
+      for (const hint of [
+        'inputmode="text"',
+        'autocomplete="one-time-code"',
+        'aria-describedby="hint"',
+      ])
+        expect(code).toContain(hint)
+      expect(text).toContain(`<p class="soft" id="hint">${texts.code.hint}</p>`)
+      const pattern = new RegExp(`^(?:${/pattern="([^"]*)"/.exec(code)?.[1]})$`, 'v')
+      for (const good of ['ABCD-EFGH', 'abcd efgh', ' ABCDEFGH ']) expect(good).toMatch(pattern)
+      for (const bad of ['ABCD', 'ÄBCD-EFGH', 'ABCD_EFGH']) expect(bad).not.toMatch(pattern)
+    }
+})
+
 test('a scope is told by what the provider’s operations need it for', () => {
-  expect(scopeWords(provider, 'repo')).toEqual(['Read: issues, pulls', 'Create and change: issues'])
-  expect(scopeWords(provider, 'delete_repo')).toEqual(['Delete: repos'])
-  expect(scopeWords(provider, 'openid')).toEqual(['Know which account is yours'])
-  expect(scopeWords(provider, 'x').join()).toContain('names itself')
+  const told = (scope: string, texts = en) => scopeWords(texts, provider, scope).map(plain)
+  expect(told('repo')).toEqual(['Read: issues, pulls', 'Create and change: issues'])
+  expect(told('repo', de)).toEqual(['Lesen: issues, pulls', 'Anlegen und ändern: issues'])
+  expect(told('delete_repo')).toEqual(['Delete: repos'])
+  expect(told('openid')).toEqual(['Know which account is yours'])
+  expect(told('openid', de)).toEqual(['Erkennen, welches Konto Ihnen gehört'])
+  expect(told('x').join()).toContain('names itself')
 })
 
 test('every problem code has a page that says what to do', async () => {
   for (const code of Object.keys(CATALOGUE) as ProblemCode[]) {
-    const text = String(await render(pages.problemPage(code, CATALOGUE[code])))
+    const text = String(await render(pages.problemPage(code), en))
     expect(text).toContain(code)
     expect(text).toContain(String(CATALOGUE[code].status))
   }
@@ -239,6 +275,10 @@ test('text has a contrast of 4.5 or more, dark and light', () => {
     ] as const)
       expect(contrast(palette.get(text) ?? '', palette.get(back) ?? ''), text).toBeGreaterThan(4.5)
   // WCAG 2.2 1.4.11: what tells that there is a field, and how something ended.
+  const rule = (of: string): string => new RegExp(`\\n${of}\\{([^}]*)\\}`).exec(STYLE)?.[1] ?? ''
+  expect(rule('input')).toMatch(/border:2px solid var\(--field\).*background:var\(--back\)/)
+  expect(rule('button')).toContain('border:2px solid var(--act)')
+  expect(rule('button\\.end')).toContain('border-color:var(--bad)')
   for (const palette of palettes)
     for (const mark of ['--field', '--good', '--bad', '--alert'])
       expect(contrast(palette.get(mark) ?? '', palette.get('--back') ?? ''), mark).toBeGreaterThan(
@@ -261,7 +301,7 @@ test('every scope that a shipped definition names has words, and they are its ow
         ...(SCOPES.get(one.id) ?? '').split(',').filter((scope) => scope !== ''),
       ].map((scope) => scope.replaceAll(/['"]/g, '').trim())
       for (const scope of new Set(named))
-        expect(hasWords(one, scope), `${one.id}: ${scope}`).toBe(true)
+        expect(hasWords(en, one, scope), `${one.id}: ${scope}`).toBe(true)
     }
 })
 
@@ -269,6 +309,7 @@ test('scopes stand under what is the most that they open, and an unknown one und
   const text = String(
     await render(
       pages.connectPage({ ...view, scopes: ['delete_repo', 'repo', 'openid', HOSTILE] }),
+      en,
     ),
   )
   const at = (what: string): number => text.indexOf(what)
@@ -283,10 +324,10 @@ test('scopes stand under what is the most that they open, and an unknown one und
 
 test('success, what is left to do and failure are told apart by more than a colour', async () => {
   const done = { ...view, account: null }
-  expect(pages.donePage({ ...done, missing: [] }).tone).toBe('good')
-  expect(pages.donePage({ ...done, missing: ['repo'] }).tone).toBe('alert')
-  expect(pages.providerErrorPage('x').tone).toBe('bad')
-  expect(pages.deniedPage().tone).toBe('plain')
+  expect(pages.donePage({ ...done, missing: [] })(en).tone).toBe('good')
+  expect(pages.donePage({ ...done, missing: ['repo'] })(en).tone).toBe('alert')
+  expect(pages.providerErrorPage('x')(en).tone).toBe('bad')
+  expect(pages.deniedPage()(en).tone).toBe('plain')
   const marks = ['good', 'bad', 'alert'].map(
     (tone) => new RegExp(`\\.${tone} h1::before\\{content:'(.)'`).exec(STYLE)?.[1],
   )

@@ -70,6 +70,7 @@ const flow = (change: Partial<FlowRow> = {}): FlowRow => ({
   challenge: null,
   endedAt: null,
   spentHash: null,
+  operation: null,
   ...change,
 })
 const next = (generation: number) => ({
@@ -288,6 +289,7 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       'DROP INDEX flows_spent',
       'ALTER TABLE flows DROP COLUMN spent_hash',
       'ALTER TABLE flows DROP COLUMN ended_at',
+      'ALTER TABLE flows DROP COLUMN operation',
       'DROP TABLE person_epochs',
       'DROP TABLE pseudonyms',
       'DROP TABLE write_probe',

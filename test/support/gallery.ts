@@ -12,11 +12,11 @@ import { createFrame } from '../../proxy/people/frame.ts'
 import { STYLE, type Page } from '../../proxy/people/markup.ts'
 import {
   connectionsPage,
+  surePage,
   type ConnectionsView,
   type Disconnected,
 } from '../../proxy/people/mine.ts'
 import * as pages from '../../proxy/people/pages.ts'
-import { CATALOGUE } from '../../proxy/problem.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 
 const { providers } = compileProviders(
@@ -99,6 +99,8 @@ const told = (ending: Disconnected['ending'], agent: string | null = null): Page
     held: ending === 'agent' ? mine.held : [],
     told: { ending, provider: 'GitHub', account: 'alice-gh', agent },
   })
+const sure = (ask: Parameters<typeof surePage>[0]['ask']): Page =>
+  surePage({ action: '/connections', ask, fields: { csrf: 'token' } })
 const LONG = `agent:${'very-long-name-without-a-place-to-break-'.repeat(4)}`
 
 /** Name of the page → how it is made. */
@@ -119,12 +121,30 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
   'consent-second-agent': () =>
     pages.connectPage({ ...view, agent: 'agent:release-notes', step: 'grant' }),
   'consent-stronger': () => pages.connectPage({ ...view, reauthorization: true, stronger: true }),
+  // A call wanted one thing; of all that the scope opens, policy lets this person read issues.
+  'consent-operation': () =>
+    pages.connectPage({
+      ...view,
+      connection: { ...github, name: 'github-enterprise' },
+      operation: 'issues.create',
+      allowed: new Set(['issues.list', 'issues.create']),
+    }),
+  'consent-nothing-allowed': () => pages.connectPage({ ...view, allowed: new Set() }),
+  'consent-unnamed': () =>
+    pages.connectPage({
+      ...view,
+      connection: { ...github, provider: { ...github.provider, scopeWords: new Map() } },
+      scopes: ['repo', 'profile', 'unheard-of'],
+    }),
+  'consent-plain': () => pages.connectPage({ ...view, scopes: [] }),
+  'done-before': () => pages.donePage({ ...view, account: null, missing: [], already: true }),
   done: () => pages.donePage({ ...view, account: 'alice-gh', missing: [] }),
   'done-partly': () => pages.donePage({ ...view, account: 'alice-gh', missing: ['read:org'] }),
   'wrong-person': pages.wrongPersonPage,
   expired: pages.expiredPage,
   denied: pages.deniedPage,
   'account-mismatch': () => pages.mismatchPage('GitHub'),
+  'provider-error-unnamed': () => pages.providerErrorPage(null),
   'provider-error': () => pages.providerErrorPage('GitHub'),
   'admin-first': () => pages.adminPage('GitHub'),
   'another-sign-in': () => pages.strongerPage('GitHub'),
@@ -132,25 +152,36 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
   'broken-callback': pages.brokenCallbackPage,
   'sign-in-failed': pages.signInFailedPage,
   'go-on': () => pages.goOnPage('GitHub', '#on'),
+  'refused-form-link': () => pages.refusedFormPage(null),
   'refused-form': () => pages.refusedFormPage('/connections'),
   code: () => pages.codePage({ back: '/connect/x', own: false, problem: 'wrong' }),
+  'code-wait': () => pages.codePage({ back: '/connect/x', own: false, problem: 'wait' }),
+  'code-name': () => pages.codePage({ back: '/connections', own: true, problem: 'name' }),
   'code-own': () => pages.codePage({ back: '/connections', own: true, problem: null }),
   'signed-out': pages.signedOutPage,
   stray: pages.strayPage,
   inactive: pages.inactivePage,
   awaiting: pages.awaitingPage,
   connections: () => connectionsPage(mine),
+  'connections-no-agent': () =>
+    connectionsPage({ ...mine, held: [held({ connection: 'github-old', agents: [] })] }),
   'connections-none': () => connectionsPage({ ...mine, held: [], verified: false }),
   'connections-revoked': () => told('revoked'),
   'connections-failed': () => told('failed'),
   'connections-unsupported': () => told('not_supported'),
   'connections-stopped': () => told('agent', 'agent:release-notes'),
+  'connections-gone': () => told('gone'),
+  'connections-renewed-no-more': () => told('access_outlives'),
+  'connections-dead-before': () => told('already_dead'),
+  'sure-disconnect': () => sure((words) => words.disconnect('GitHub', 'GitHub (alice-gh)')),
+  'sure-stop': () => sure((words) => words.stop('agent:triage', 'GitHub (alice-gh)')),
+  'sure-sign-out': () => sure((words) => words.signOut),
   'not-found': pages.notFoundPage,
   failure: pages.failurePage,
   ...Object.fromEntries(
     (['consent_required', 'upstream_prohibited'] as const).map((code) => [
       `problem-${code}`,
-      () => pages.problemPage(code, CATALOGUE[code]),
+      () => pages.problemPage(code),
     ]),
   ),
 }

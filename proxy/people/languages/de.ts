@@ -1,0 +1,295 @@
+// Jedes Wort der Seiten auf Deutsch: every word of the pages in German. What each is for stands in `en.ts`.
+import { html } from 'hono/html'
+import { problems } from './de_problems.ts'
+import type { Texts } from './en.ts'
+
+type Gone = Parameters<Texts['ending']['revoked']>[0]
+
+const name = (provider: string | null): string => provider ?? 'Der Anbieter'
+const at = (provider: string | null): string => provider ?? 'dem Anbieter'
+const account = ({ provider, account: of }: Gone): string => {
+  const called = provider ?? 'Dieses Konto'
+  return of ? `${called} (${of})` : called
+}
+const forgotten = (gone: Gone): string =>
+  `${account(gone)}: deputy hat seinen Zugang gelöscht. Kein Agent kann ihn mehr nutzen.`
+const byHand = ({ provider }: Gone): string =>
+  `Entfernen Sie die Anwendung sicherheitshalber in Ihren Kontoeinstellungen bei ${at(provider)}.`
+
+export const de: Texts = {
+  tag: 'de',
+  help: 'Hilfe',
+  reference: 'Kennung für Ihre Administration:',
+  unverified: '(nicht bestätigt)',
+  seeConnections: 'Verbundene Konten ansehen und trennen',
+
+  label: {
+    agent: 'Agent',
+    provider: 'Anbieter',
+    connection: 'Verbindung',
+    storedFor: 'Gespeichert für',
+    connectedAs: 'Verbunden als',
+    allowed: 'Erlaubt am',
+    lastUsed: 'Zuletzt genutzt',
+    code: 'Fehlercode',
+    status: 'HTTP-Status',
+  },
+
+  scope: {
+    verb: {
+      read: 'Lesen',
+      write: 'Anlegen und ändern',
+      delete: 'Löschen',
+      admin: 'Verwalten',
+    },
+    also: 'Außerdem',
+    more: (names, more) => `${names} und ${more} weitere`,
+    known: {
+      openid: 'Erkennen, welches Konto Ihnen gehört',
+      profile: 'Ihren Namen und Ihr Bild sehen',
+      email: 'Ihre E-Mail-Adresse sehen',
+      offline_access: 'Die Verbindung aufrechterhalten, auch wenn Sie nicht da sind',
+    },
+    ownName: (provider) => `Eine Berechtigung, die nur ${provider} selbst näher bezeichnet`,
+    nothing: (provider) => `Das, was ${provider} jeder Anwendung gewährt.`,
+    allowed: (what) => `Davon erlaubt die Richtlinie Ihrer Organisation dem Agenten: ${what}`,
+    allowedNone: 'Davon erlaubt die Richtlinie Ihrer Organisation dem Agenten zurzeit nichts.',
+  },
+
+  consent: {
+    titleGrant: (agent, provider) => `Darf ${agent} Ihr Konto bei ${provider} nutzen?`,
+    title: (agent, provider) => `${provider} für ${agent} verbinden?`,
+    intro: (agent, provider) =>
+      html`Der Agent <strong>${agent}</strong> möchte bei <strong>${provider}</strong> in Ihrem
+        Namen handeln. Ihr Passwort und Ihr Zugriffstoken bekommt er nie zu sehen, und über jeden
+        einzelnen Aufruf entscheidet die Richtlinie Ihrer Organisation.`,
+    occasion: (agent) => `${agent} fragt an, um Folgendes zu tun:`,
+    stronger: (provider) =>
+      `${provider} verlangt, dass Sie sich dort erneut anmelden, mit einem stärkeren Verfahren oder weil die letzte Anmeldung zu lange her ist. Erst danach kann der Agent weiterarbeiten.`,
+    withdrawn: (provider) =>
+      `Sie hatten dieses Konto schon verbunden; inzwischen hat ${provider} die Berechtigung zurückgezogen.`,
+    may: 'Was der Agent tun darf',
+    again: 'Was Sie früher erlaubt haben, wird noch einmal erfragt, damit es bestehen bleibt:',
+    warning: (agent) =>
+      `Fahren Sie nur fort, wenn Sie ${agent} selbst verwenden und diesen Link gerade von dort erhalten haben. Hat ihn Ihnen jemand anderes geschickt, wählen Sie „Nein, danke“ und informieren Sie Ihr Sicherheitsteam.`,
+    next: 'Wie es weitergeht',
+    nextGrant: (provider) =>
+      `Sie haben ${provider} bereits verbunden, deshalb wird dort nichts gefragt. Gespeichert wird nur die Erlaubnis für diesen Agenten.`,
+    nextProvider: (provider) =>
+      `Sie gelangen zu ${provider}, melden sich mit Ihrem eigenen Konto an und stimmen dort zu. Danach kommen Sie hierher zurück.`,
+    yesGrant: (agent) => `${agent} erlauben`,
+    yes: (provider) => `Weiter zu ${provider}`,
+    no: 'Nein, danke',
+  },
+
+  done: {
+    title: (provider) => `${provider} ist verbunden`,
+    already: (provider) => `${provider} ist bereits verbunden`,
+    missing: (provider) =>
+      `${provider} hat nicht alles gewährt. Wird Folgendes gebraucht, werden Sie erneut gefragt:`,
+    back: 'Sie können diese Seite schließen und zum Agenten zurückkehren.',
+  },
+
+  goOn: {
+    title: (to) => `Weiter zu ${to}`,
+    body: (to, location) =>
+      html`Falls nichts geschieht, gehen Sie <a href="${location}">weiter zu ${to}</a>.`,
+  },
+
+  wrongPerson: {
+    title: 'Dieser Link ist nicht für Sie',
+    lines: [
+      'Sie sind als eine andere Person angemeldet als die, für die dieser Link bestimmt ist. Es wurde nichts verbunden und nichts geändert.',
+      'Falls Ihnen jemand diesen Link geschickt hat, informieren Sie Ihr Sicherheitsteam: Ein Konto darf nur verbinden, wem es gehört.',
+      'Ist es Ihr eigener Link, melden Sie sich bei Ihrer Organisation ab, öffnen Sie den Link erneut und melden Sie sich mit dem richtigen Konto an.',
+    ],
+  },
+  expired: {
+    title: 'Dieser Link ist nicht mehr gültig',
+    lines: [
+      'Er ist abgelaufen, wurde schon verwendet oder hat nie existiert. Es wurde nichts geändert.',
+      'Kehren Sie zum Agenten zurück und wiederholen Sie Ihren Auftrag: Sie erhalten dann einen neuen Link.',
+    ],
+  },
+  inactive: {
+    title: 'Ihr Konto ist gesperrt',
+    lines: [
+      'Ihre Organisation führt Sie nicht als aktiv, deshalb wurde nichts verbunden.',
+      'Wenden Sie sich an Ihre Administration und wiederholen Sie danach Ihren Auftrag an den Agenten.',
+    ],
+  },
+  awaiting: {
+    title: 'Ihre Anwendung muss noch bestätigen',
+    lines: [
+      'Dieser Schritt ist erledigt. Die Anwendung, in der Sie den Agenten verwenden, muss nun bestätigen, dass Sie es waren.',
+      'Kehren Sie zu dieser Anwendung zurück. Ohne ihre Bestätigung wird nichts gespeichert, und was gewährt wurde, wird zurückgegeben.',
+    ],
+  },
+  denied: {
+    title: 'Es wurde nichts verbunden',
+    lines: [
+      'Sie haben abgelehnt, und der Agent wurde davon unterrichtet. Sie können diese Seite schließen.',
+      'Wenn Sie es sich anders überlegen, fragen Sie den Agenten noch einmal: Sie erhalten dann einen neuen Link.',
+    ],
+  },
+  mismatch: (provider) => ({
+    title: 'Das ist ein anderes Konto',
+    lines: [
+      `Sie hatten zuvor ein anderes Konto bei ${provider} verbunden, deshalb wurde das neue nicht gespeichert.`,
+      'Fragen Sie den Agenten erneut und wählen Sie dasselbe Konto, oder trennen Sie zuerst das alte.',
+    ],
+  }),
+  providerError: (provider) => ({
+    title: `${name(provider)} hat die Verbindung nicht abgeschlossen`,
+    lines: [
+      'Es wurde nichts gespeichert. Meist ist das vorübergehend.',
+      'Kehren Sie zum Agenten zurück und wiederholen Sie Ihren Auftrag. Geschieht es wieder, informieren Sie Ihre Administration.',
+    ],
+  }),
+  admin: (provider) => ({
+    title: 'Das muss erst die Administration freigeben',
+    lines: [
+      `Ihre Organisation lässt bei ${provider} nur freigegebene Anwendungen zu, und diese gehört für Sie nicht dazu. Es wurde nichts gespeichert.`,
+      `Bitten Sie die Administration Ihrer Organisation bei ${provider} um die Freigabe. Kehren Sie dann zum Agenten zurück und wiederholen Sie Ihren Auftrag.`,
+    ],
+  }),
+  stronger: (provider) => ({
+    title: `${provider} verlangt eine andere Anmeldung`,
+    lines: [
+      `${provider} hat die Art Ihrer Anmeldung nicht akzeptiert: Möglicherweise wird ein zweiter Faktor verlangt oder ein Gerät, das Ihre Organisation verwaltet. Es wurde nichts gespeichert.`,
+      'Öffnen Sie erneut den Link, den Sie vom Agenten erhalten, und melden Sie sich so an, wie es dort verlangt wird.',
+    ],
+  }),
+  clientRefused: (provider) => ({
+    title: `${provider} akzeptiert diese Anwendung nicht`,
+    lines: [
+      'Sie ist dort nicht so registriert, wie sie hier eingerichtet ist; deshalb wurde nichts gespeichert. Sie können das nicht selbst beheben, und ein neuer Versuch hilft nicht.',
+      'Informieren Sie Ihre Administration: Die Ursache steht im Protokoll zu diesem Vorgang.',
+    ],
+  }),
+  brokenCallback: {
+    title: 'Diese Antwort ist nicht verwendbar',
+    lines: [
+      'Sie gehört zu keiner Verbindung, die in diesem Browser begonnen wurde, oder sie wurde schon verwendet. Es wurde nichts geändert.',
+      'Öffnen Sie den Link, den Sie vom Agenten erhalten haben, noch einmal in diesem Browser.',
+    ],
+  },
+  signInFailed: {
+    title: 'Die Anmeldung ist fehlgeschlagen',
+    lines: [
+      'Es wurde nichts geändert. Öffnen Sie den Link, den Sie vom Agenten erhalten haben, noch einmal, um von vorn zu beginnen.',
+    ],
+  },
+  refusedForm: {
+    title: 'Dieses Formular ist nicht mehr verwendbar',
+    why: 'Es wurde von einer anderen Seite aus abgeschickt, oder Ihre Anmeldung ist inzwischen beendet oder eine andere. Es wurde nichts geändert.',
+    link: 'Öffnen Sie den Link, den Sie vom Agenten erhalten haben, noch einmal.',
+    again: 'Seite neu öffnen',
+  },
+  stray: {
+    title: 'Dieser Browser hat diese Seite nicht angefordert',
+    lines: [
+      'Ihre Anmeldung galt einem anderen Browser oder hat zu lange gedauert. Es wurde nichts angezeigt.',
+      'Falls Sie jemand hierher geschickt hat, informieren Sie Ihr Sicherheitsteam.',
+    ],
+    own: 'Eigene Verbindungen ansehen',
+  },
+  signedOut: {
+    title: 'Sie sind hier abgemeldet',
+    lines: [
+      'Ihre Organisation erkennt diesen Browser möglicherweise noch: Melden Sie sich an einem gemeinsam genutzten Computer auch dort ab.',
+    ],
+  },
+  notFound: { title: 'Hier gibt es nichts', lines: ['Prüfen Sie die Adresse.'] },
+  failure: {
+    title: 'In deputy ist ein Fehler aufgetreten',
+    lines: [
+      'Es wurde nichts abgeschlossen. Versuchen Sie es noch einmal. Geschieht es wieder, informieren Sie Ihre Administration.',
+    ],
+  },
+
+  code: {
+    title: 'Sitzen Sie am Terminal?',
+    intro: (command) =>
+      html`Das Terminal, in dem deputy läuft, zeigt einen Code an. Sie können ihn auch mit
+        <code>${command}</code> abrufen.`,
+    wrong: 'Das ist nicht der richtige Code. Jeder Code gilt nur einmal.',
+    wait: 'Zu viele falsche Codes. Warten Sie eine Minute und versuchen Sie es dann noch einmal.',
+    name: 'Diesen Namen kann kein Agent für Sie verwenden.',
+    user: 'Ihr Name, wie ihn Agenten verwenden',
+    hint: 'Acht Buchstaben und Ziffern, zum Beispiel ABCD-EFGH.',
+    label: 'Code',
+    submit: 'Weiter',
+  },
+
+  index: {
+    what: 'Hier verbinden Menschen ihre eigenen Konten, damit ein Agent in ihrem Namen handeln kann, ohne je ihre Zugangsdaten zu besitzen.',
+    how: 'Um ein Konto zu verbinden, öffnen Sie den Link, den Sie von Ihrem Agenten erhalten haben.',
+  },
+
+  problem: {
+    todo: 'Was zu tun ist',
+    detail: (member) =>
+      html`Die Antwort, die Sie hierher geführt hat, enthält ein Feld <code>${member}</code>, das
+        die genaue Ursache nennt.`,
+  },
+  problems,
+
+  mine: {
+    title: 'Meine Verbindungen',
+    none: 'Es ist kein Konto verbunden.',
+    intro:
+      'Diese Konten dürfen von den jeweils genannten Agenten genutzt werden. Eine Trennung wirkt sofort, auch auf das, was ein Agent gerade tut.',
+    connectedAs: (of) => html`Verbunden als <strong>${of}</strong>.`,
+    connection: (called) => `Verbindung ${called}`,
+    withdrawn: (provider) =>
+      `${provider} hat diese Berechtigung zurückgezogen. Ein Agent, der sie braucht, gibt Ihnen einen Link, mit dem Sie das Konto neu verbinden.`,
+    noAgent: 'Kein Agent darf es nutzen.',
+    never: 'Noch nie',
+    may: (agent) => `Was ${agent} tun darf`,
+    signedInAs: (person, note) => html`Angemeldet als <strong>${person}</strong>${note}.`,
+  },
+
+  sure: {
+    cancel: 'Abbrechen',
+    signOut: {
+      title: 'Hier abmelden?',
+      told: 'Ihre Verbindungen bleiben bestehen, und Ihre Agenten arbeiten weiter. Um die Verbindungen hier zu sehen, melden Sie sich wieder an.',
+      button: 'Abmelden',
+    },
+    disconnect: (provider, of) => ({
+      title: `${provider} trennen?`,
+      told: `Danach kann kein Agent mehr ${of} nutzen, und alles, was dort gerade läuft, wird abgebrochen. Um es wieder zu nutzen, müssen Sie es neu verbinden.`,
+      button: `${provider} trennen`,
+    }),
+    stop: (agent, of) => ({
+      title: `${agent} den Zugriff entziehen?`,
+      told: `${agent} kann ${of} danach nicht mehr nutzen, und alles, was dieser Agent dort gerade tut, wird abgebrochen. Andere Agenten arbeiten weiter.`,
+      button: `${agent} den Zugriff entziehen`,
+    }),
+  },
+
+  ending: {
+    revoked: (gone) => [
+      `${account(gone)} ist getrennt. ${name(gone.provider)} hat bestätigt, dass der Zugriff entzogen ist.`,
+    ],
+    access_outlives: (gone) => [
+      `${account(gone)} ist getrennt. ${name(gone.provider)} hat bestätigt, dass der Zugriff nicht erneuert wird; was vorher ausgestellt wurde, läuft von selbst ab.`,
+    ],
+    already_dead: (gone) => [
+      `${account(gone)} ist getrennt. ${name(gone.provider)} hatte den Zugriff schon vorher beendet.`,
+    ],
+    not_supported: (gone) => [
+      forgotten(gone),
+      `Bei ${at(gone.provider)} lässt sich der Zugriff nicht von hier aus entziehen. ${byHand(gone)}`,
+    ],
+    failed: (gone) => [
+      forgotten(gone),
+      `${name(gone.provider)} hat nicht bestätigt, dass der Zugriff entzogen ist. ${byHand(gone)}`,
+    ],
+    agent: (gone) => [
+      `${account(gone)}: ${gone.agent ?? 'Der Agent'} hat keinen Zugriff mehr. Was dort gerade lief, wurde abgebrochen.`,
+    ],
+    gone: () => ['Das war schon vorher getrennt worden. Es wurde nichts geändert.'],
+  },
+}

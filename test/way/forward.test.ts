@@ -116,7 +116,7 @@ const call = async (given: Given = {}) => {
   })
   open.push(close)
   const { promise: ended, resolve } = Promise.withResolvers<Outcome | Problem>()
-  const aborts: ((reason: Problem) => void)[] = []
+  const ending = new AbortController()
   const server = createServer((req, res) => {
     const begin = async (): Promise<void> => {
       if (given.gone === true) {
@@ -152,7 +152,7 @@ const call = async (given: Given = {}) => {
         sifted: { kept: [], accepted: 'gzip, zstd', stripped: [] },
         again: () => Promise.resolve(null),
         served: () => false,
-        onAbort: (abort: (reason: Problem) => void) => void aborts.push(abort),
+        signal: ending.signal,
         ...given.job,
       } as unknown as Job
       resolve(
@@ -188,7 +188,7 @@ const call = async (given: Given = {}) => {
     reported,
     ended,
     agent,
-    abort: (reason: Problem) => aborts.forEach((abort) => abort(reason)),
+    abort: (reason: Problem) => ending.abort(reason),
     next: (): Promise<Try> => {
       const one = tries[taken++]
       return one === undefined ? new Promise((got) => waiting.push(got)) : Promise.resolve(one)
@@ -723,7 +723,7 @@ describe('a call that ends before its answer does', () => {
     }).not.toThrow()
   })
   test('before it left never leaves', async () => {
-    const one = await call({ job: { onAbort: (abort) => abort(REVOKED()) } })
+    const one = await call({ job: { signal: AbortSignal.abort(REVOKED()) } })
     expect((await problemOf(one)).code).toBe('credential_unavailable')
     await new Promise((later) => setImmediate(later))
     expect(one.tries).toEqual([])

@@ -14,7 +14,7 @@ import type {
 } from './model.ts'
 import { createExchange, type Call, type Dedicated, type Seen, type Snapshot } from './exchange.ts'
 import { Problem, toProblem, type ProblemCode } from './problem.ts'
-import { opened, type Act } from './way/classify.ts'
+import { followedBy, opened, type Act } from './way/classify.ts'
 import { asking, challengeOf, declinedBy, lapsed, type Credentials } from './way/credential.ts'
 import {
   beyondRun,
@@ -36,7 +36,9 @@ import { matchRoute } from './way/route.ts'
 import type { Declined } from './oauth/flow.ts'
 import type { Tagged } from './way/tags.ts'
 import type { AddressTags } from './wire/address_tag.ts'
+import { targetText } from './wire/canonical.ts'
 import { namedTrailers, type Sifted } from './wire/headers.ts'
+import { unsealed, type Bound, type QuerySeals } from './wire/query_seal.ts'
 import { stripQuery } from './wire/strip.ts'
 import type { TagSearch } from './wire/tags.ts'
 
@@ -58,6 +60,7 @@ export type PepDeps = {
   readonly tags: TagSearch
   readonly tag: Identify['tag']
   readonly addressTags: AddressTags
+  readonly querySeals: QuerySeals
   readonly entitlements: (
     principal: Principal,
     access: Act['operation']['access'],
@@ -111,18 +114,37 @@ const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
   'consent_required',
   'step_up_required',
 ])
+/** A query whose credentials may be the provider's own: it says so, until a known person's call proves it. */
+type Sealed = {
+  readonly seal: string
+  readonly target: Route['target']
+  readonly stripped: readonly string[]
+}
 /** What is stripped from the query is gone before anybody looks: policy sees what is sent. */
-const cutQuery = (call: Call, { route, place }: Tagged, tags: TagSearch): Route => {
+const cutQuery = (
+  call: Call,
+  { route, place }: Tagged,
+  tags: TagSearch,
+): { readonly route: Route; readonly sealed: Sealed | null } => {
   const untagged = tags.target(route.target)
   // A download gets no credential of ours, and its address is signed by the provider, not by the agent.
   // An address that deputy sealed is the provider's to the letter.
   const provided = route.asset || place === 'address'
-  const cut = provided ? null : stripQuery(untagged.target, route.connection.provider)
-  const { target } = cut ?? untagged
-  if (target === route.target) return route
-  call.stripped = [...untagged.stripped, ...(cut?.stripped ?? NONE)]
-  return { ...route, target }
+  const bare = provided ? { target: untagged.target, seal: null } : unsealed(untagged.target)
+  const cut = provided ? null : stripQuery(bare.target, route.connection.provider)
+  const { target } = cut ?? bare
+  if (target === route.target) return { route, sealed: null }
+  const { stripped } = untagged
+  call.stripped = [...stripped, ...(cut?.stripped ?? NONE)]
+  const sealed = bare.seal === null ? null : { seal: bare.seal, target: bare.target, stripped }
+  return { route: { ...route, target }, sealed }
 }
+
+const boundTo = ({ person }: Principal, { connection, host }: Route): Bound => ({
+  person,
+  connection: connection.name,
+  host,
+})
 
 /** The places of URLs in this operation's answers. */
 const rewritten = (
@@ -177,8 +199,10 @@ export const createPep = (deps: PepDeps) => {
   ): Promise<void> => {
     const matched = (call.route = matchRoute(call.snapshot.routes, req, dedicated)) //      400 404 409
     const tagged = await deps.tagged(req, matched) //                                       401
-    const route = (call.route = cutQuery(call, tagged, deps.tags)) //                       400
+    const cutRoute = cutQuery(call, tagged, deps.tags) //                                   400
+    const asSent = (call.route = cutRoute.route)
     let who = (call.who = await deps.identify(tagged.rawHeaders, tagged.named)) //          401, before other bodies are read
+    const route = (call.route = sealedQuery(call, asSent, who, cutRoute.sealed))
     const outer = (call.act = call.snapshot.classify(route)) //                             400
     // Revoked before anything was sent: whatever is waited for then, the agent hears why.
     const cut = Promise.withResolvers<never>()
@@ -219,7 +243,7 @@ export const createPep = (deps: PepDeps) => {
       }
       if (call.credential !== null) deps.used(who.person, who.agent, route.connection.name)
       call.outcome = await deps.forward(
-        job(call, tagged, { body, sifted }, (stop) => {
+        job(call, tagged, { body, sifted, said: asSent.target }, (stop) => {
           abort = stop
           cut.promise.catch(stop) // revoked between the last wait and here
         }),
@@ -229,6 +253,14 @@ export const createPep = (deps: PepDeps) => {
     } finally {
       leave()
     }
+  }
+
+  /** What the provider put into the query of a URL that it gave this person passes, as it came. */
+  const sealedQuery = (call: Call, route: Route, who: Principal, sealed: Sealed | null): Route => {
+    if (sealed === null || !deps.querySeals.opens(sealed.seal, boundTo(who, route), sealed.target))
+      return route
+    call.stripped = sealed.stripped
+    return { ...route, target: sealed.target }
   }
 
   /** Facts, decision and its record; on stale facts asks once more and decides again. */
@@ -392,17 +424,44 @@ export const createPep = (deps: PepDeps) => {
   }
 
   /** URLs that the client will follow without a key get what named its person, sealed for that address. */
-  const signedOf = (call: Call, { rawHeaders, named }: Tagged): Job['signed'] => {
+  const signedOf = (call: Call, route: Route, { rawHeaders, named }: Tagged): Job['signed'] => {
     const pointers = call.act?.operation.signed ?? NONE
     if (pointers.length === 0) return null
     const tag = deps.tag(rawHeaders, named)
-    return { pointers, seal: (host, target) => deps.addressTags.seal(tag, host, target) }
+    const seal = (host: string, target: string): string | null => {
+      const methods = followedBy(call.snapshot.classify, route, host, target)
+      return methods.length === 0 ? null : deps.addressTags.seal(tag, { host, target, methods })
+    }
+    return { pointers, seal }
+  }
+
+  /** What credentials in the query of a URL need that this provider wrote for a host of its own. */
+  const sealedOf = (
+    call: Call,
+    route: Route,
+    body: Body,
+    said: readonly string[],
+  ): Job['seal'] => {
+    const { who } = call
+    // What an upload said is not known any more.
+    if (who === null || call.credential === null || (body.state !== 'none' && body.bytes === null))
+      return null
+    const { provider } = route.connection
+    const all = body.bytes === null ? said : [...said, body.bytes.toString('latin1')]
+    return (host, target) =>
+      host === route.host || provider.hosts.has(host)
+        ? deps.querySeals.seal(boundTo(who, { ...route, host }), target, provider, all)
+        : null
   }
 
   const job = (
     call: Call,
     tagged: Tagged,
-    { body, sifted }: { readonly body: Body; readonly sifted: Sifted },
+    {
+      body,
+      sifted,
+      said,
+    }: { readonly body: Body; readonly sifted: Sifted; readonly said: Route['target'] },
     onAbort: Job['onAbort'],
   ): Job => {
     const route = call.route ?? tagged.route
@@ -415,7 +474,8 @@ export const createPep = (deps: PepDeps) => {
         call.act !== null && call.act.kind !== 'asset'
           ? rewritten(call.act.operation, connection.provider.rewrite)
           : NONE,
-      signed: signedOf(call, tagged),
+      signed: signedOf(call, route, tagged),
+      seal: sealedOf(call, route, body, [targetText(said), ...sifted.kept]),
       sifted,
       again: (used, said) => deps.credentials.again(used, connection, said, call.who?.agent ?? ''),
       served: call.snapshot.served,

@@ -59,6 +59,7 @@ import { createIdentify } from './way/identify.ts'
 import { readUpTo } from './way/inspect.ts'
 import { createTagged } from './way/tags.ts'
 import { createAddressTags } from './wire/address_tag.ts'
+import { createQuerySeals } from './wire/query_seal.ts'
 import { canonicalHeaders, validId } from './wire/canonical.ts'
 
 export type Serving = {
@@ -499,6 +500,10 @@ export const serve = async (
       tags: identify.tags,
       tag: identify.tag,
       addressTags,
+      querySeals: createQuerySeals({
+        key: Buffer.from(sealer.hmac('query', 'seal'), 'base64url'),
+        now: clock.now,
+      }),
       entitlements,
       vault: {
         look: lookAgain({

@@ -9,7 +9,6 @@ export const EVERY_PROVIDER: {
   readonly headers: ReadonlySet<string>
   readonly query: ReadonlySet<string>
   readonly form: ReadonlySet<string>
-  readonly override: ReadonlySet<string>
 } = {
   headers: new Set([
     'authorization',
@@ -26,40 +25,11 @@ export const EVERY_PROVIDER: {
     'x-original-host',
   ]),
   query: new Set([
-    'access_token',
-    'accesstoken',
-    'bearer_token',
-    'bearer',
-    'id_token',
-    'jwt',
-    'oauth_token',
-    'token',
     'key',
-    'api_key',
-    'apikey',
-    'x_api_key',
-    'access_key',
-    'accesskey',
-    'app_key',
-    'subscription_key',
     'hapikey',
-    'api_token',
-    'apitoken',
-    'auth_token',
     'authtoken',
-    'bearertoken',
-    'jwt_token',
-    'personal_access_token',
-    'private_token',
-    'session_token',
-    'user_token',
-    'auth',
+    'id_token',
     'authorization',
-    'sid',
-    'session_id',
-    'sessionid',
-    'client_secret',
-    'refresh_token',
     'x_amz_credential',
     'x_amz_security_token',
     'x_amz_signature',
@@ -68,17 +38,11 @@ export const EVERY_PROVIDER: {
   ]),
   // RFC 6750 2.2: the field that carries a bearer token, wherever one is accepted, and its kin; JSON members too.
   form: new Set(['access_token', 'bearer_token', 'oauth_token']),
-  // Refused, not cut: what remained would still be another request than the agent meant.
-  override: new Set([
-    '_method',
-    '_httpmethod',
-    '$httpmethod',
-    '$httpheaders',
-    'x_http_method_override',
-    'x_http_method',
-    'x_method_override',
-  ]),
 }
+
+// Refused, not cut: what remained would still be another request than the agent meant.
+const OVERRIDES =
+  /^(?:\$http_?(?:method|headers|verb)|_(?:http_?)?(?:request_?)?(?:method|verb)(?:_?override)?|(?:x_)?(?:http_?)?(?:method|verb)_?override|x_(?:http_?)?(?:method|verb))$/
 
 /** The headers of nearly every call: no credential unless a provider file says so. */
 const USUAL: ReadonlySet<string> = new Set([
@@ -113,9 +77,27 @@ const ACTS_AS =
 const NAMES_USER_EXACTLY =
   /^(?:x-)?(?:user(?:-?(?:id|name|email|groups?|roles?|principal|identity))?|email|login|principal|eppn|groups?|roles?)$/
 
-// Vendors invent names faster than lists grow, so a name that speaks of a credential is one.
+// Vendors invent names faster than lists grow, so a name that speaks of a credential, or of acting as somebody, is one.
 const SPEAKS =
-  /token|secret|passw|credential|cookie|session|assertion|jwt|impersonat|api-?key|(?:access|account|app|application|client|developer|functions|master|private|service|subscription|user)-key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature)/
+  /token|secret|passw|pass-?(?:phrase|code)|credential|cookie|session|assertion|jwt|impersonat|delegat|masquerad|api-?key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature|(?:pwd|pass|pat|sid|sig|creds?|ticket|assume-(?:role|user)|do-?as)$)/
+/** A key opens something, but one that keeps things apart, or that the caller's own data are encrypted with. */
+const KEY =
+  /(?:^|-)(?<!(?:^|-)(?:idempotency|encryption|customer|cache|surrogate|partition|sort|object|resource|message|event)-)key$/
+
+// The same of the query, `-` written `_`; there a token is often a place in a list, and a key often a name.
+const PLACES =
+  'page|next|previous|sync|delta|skip|continuation|resume|cursor|paging|pagination|position|offset|sequence|scroll|watch|idempotency|(?:^|_)(?:change|prev|start)'
+const QUERY_SPEAKS = new RegExp(
+  [
+    `(?<!(?:${PLACES})_?)token$`,
+    '(?:sess(?:ion)?_?id|secret|passw(?:or)?d|pass_?(?:phrase|code)|credentials?|assertion|jwt|bearer)$',
+    '(?:api|access)_?key(?:_?id)?$',
+    '(?:^|_)(?:account|app|application|auth|client|consumer|developer|functions?|master|private|secret|server|service|session|shared|signing|subscription|user|x)_?key$',
+    '(?:^|_)(?:pwd|pass|pat|t?otp|sid|sig|signature|ticket|session|o?auth|cookie|csrf|xsrf|dpop|creds?)$',
+    'impersonat|masquerad|on_?behalf_?of',
+    '^(?:x_|_)?(?:sudo|(?:act|do|login|run)_?as|as_?user(?:_?id)?|(?:effective|proxy|real|switch)_?user|assume_?(?:role|user)|delegat(?:e|or|ed_?user))$',
+  ].join('|'),
+)
 
 /** Is this header (lower case) a credential, or a way to change what policy saw? */
 export const isCredentialHeader = (name: string, provider: Provider): boolean => {
@@ -128,6 +110,7 @@ export const isCredentialHeader = (name: string, provider: Provider): boolean =>
       folded === foldHeader(provider.present.header.toLowerCase())) ||
     (folded !== name && provider.strip.headers.includes(folded)) ||
     SPEAKS.test(folded) ||
+    KEY.test(folded) ||
     NAMES_USER.test(folded) ||
     ACTS_AS.test(folded) ||
     NAMES_USER_EXACTLY.test(folded)
@@ -171,8 +154,15 @@ const foldName = (name: string): string =>
 
 const NONE: readonly string[] = []
 
+/** `userPat` → `user_Pat`: where one word ends in the names of many APIs. */
+const HUMP = /(?<=[0-9a-z])(?=[A-Z])/g
+
 const named = (name: string, has: (folded: string) => boolean): string | null => {
   if (PLAIN_NAME.test(name)) return has(name) ? name : null
+  return oddlyNamed(name, has) ?? oddlyNamed(name.replaceAll(HUMP, '_'), has)
+}
+
+const oddlyNamed = (name: string, has: (folded: string) => boolean): string | null => {
   const folded = foldName(name)
   const plain = folded.startsWith('$') ? folded.slice(1) : folded // Google takes `$key` for `key`
   const bracket = plain.indexOf('[')
@@ -186,8 +176,17 @@ const listed =
   (folded: string): boolean =>
     every.has(folded) || names.some((name) => foldName(name) === folded)
 
+/** What the definition names is one; what it lets pass is none, whatever its words say. */
+const queryCredential = ({ strip }: Provider): ((folded: string) => boolean) => {
+  const lists = (names: readonly string[] | undefined, folded: string): boolean =>
+    names?.some((name) => foldName(name) === folded) === true
+  return (folded) =>
+    lists(strip.query, folded) ||
+    ((EVERY_PROVIDER.query.has(folded) || QUERY_SPEAKS.test(folded)) && !lists(strip.pass, folded))
+}
+
 const refuseOverride = (name: string, where: string): void => {
-  if (EVERY_PROVIDER.override.has(foldName(name))) {
+  if (OVERRIDES.test(foldName(name))) {
     throw new Problem('request_invalid', `a parameter of the ${where} overrides method or headers`)
   }
 }
@@ -201,16 +200,37 @@ export const stripQuery = (
   provider: Provider,
 ): { readonly target: Target; readonly stripped: readonly string[] } => {
   if (target.query.length === 0) return { target, stripped: NONE }
-  const has = listed(EVERY_PROVIDER.query, provider.strip.query)
+  const has = queryCredential(provider)
   let stripped: Set<string> | null = null
   for (const pair of target.query) {
     refuseOverride(pair.name, 'query')
     const credential = named(pair.name, has)
-    if (credential !== null) (stripped ??= new Set()).add(`query:${credential}`)
+    if (credential !== null) (stripped ??= new Set()).add(evidenceName(credential, 'query'))
   }
   if (stripped === null) return { target, stripped: NONE }
   const query = target.query.filter((pair) => named(pair.name, has) === null)
   return { target: { ...target, query }, stripped: [...stripped] }
+}
+
+/**
+ * What providers sign into URLs of their own; everything else that is cut, and above all a bearer token (RFC 6750 2.3),
+ * says who somebody is.
+ */
+const OF_A_URL =
+  /^(?:(?:download|file|media|page|share|upload|view)_?)?(?:token|key|auth|sig|signature)$|^(?:jwt|sid|session|session_?id|ticket|x_(?:amz|goog)_(?:credential|security_token|signature))$/
+
+/**
+ * The values of the credentials in a URL that a provider wrote, where the provider may have put all of them there for
+ * this URL; null: there are none, or one is a credential of a person wherever it stands.
+ */
+export const providedValues = (target: Target, provider: Provider): readonly string[] | null => {
+  const has = queryCredential(provider)
+  const found = target.query.filter(({ name }) => named(name, has) !== null)
+  const url = (folded: string): boolean =>
+    OF_A_URL.test(folded) && !provider.strip.query.some((name) => foldName(name) === folded)
+  return found.length > 0 && found.every(({ name }) => named(name, has) === named(name, url))
+    ? found.map(({ value }) => value)
+    : null
 }
 
 // Lenient on purpose: what a strict decoder would refuse, a lenient server still reads; ASP.NET reads `%u0061` too.

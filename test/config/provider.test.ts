@@ -60,11 +60,9 @@ describe('a definition', () => {
       header: 'x-acme-token',
       scheme: '',
     })
-    expect(read({ strip: { headers: ['X-Other'], query: ['Key'] } }).strip).toEqual({
-      headers: ['x-other'],
-      query: ['key'],
-      body: [],
-    })
+    expect(
+      read({ strip: { headers: ['X-Other'], query: ['Key'], pass: ['Token'] } }).strip,
+    ).toEqual({ headers: ['x-other'], query: ['key'], body: [], pass: ['token'] })
   })
 
   test('groups rows that share their scopes, and an id may have several paths', () => {

@@ -49,8 +49,15 @@ describe('what the agent may say', () => {
     ['Content-Type', 'application/json'],
     ['User-Agent', 'octokit'],
     ['If-None-Match', 'W/"x"'],
-    ['Range', 'bytes=0-1'],
+    ['Range', 'bytes=0-1023999'],
     ['Idempotency-Key', 'k'],
+    ['X-Idempotency-Key', 'k'],
+    ['X-Goog-Encryption-Key', 'k'],
+    ['X-Amz-Server-Side-Encryption-Customer-Key', 'k'],
+    ['X-Goog-Drive-Resource-Keys', 'k'],
+    ['X-Pattern', 'k'],
+    ['X-Monkey', 'k'],
+    ['X-Design', 'k'],
     ['X-GitHub-Api-Version', '2022-11-28'],
     ['X-Stainless-Lang', 'js'],
     ['Notion-Version', '2026-01-01'],
@@ -78,6 +85,30 @@ describe('what the agent may say', () => {
     'x_api_key',
     'X.Api.Key',
     'Api-Key',
+    'Key',
+    'X-Key',
+    'DD_KEY',
+    'X-Pat',
+    'GitHub-Pat',
+    'Ticket',
+    'X-Auth-Ticket',
+    'X-Pwd',
+    'X-Pass',
+    'Passphrase',
+    'X-Passcode',
+    'X-Sid',
+    'X-Sig',
+    'X-Creds',
+    'Password',
+    'Secret',
+    'Session',
+    'Impersonate',
+    'X-Delegate-To',
+    'X-Delegated-User',
+    'Masquerade-As',
+    'X-Assume-Role',
+    'X-Do-As',
+    'DoAs',
     'Private-Token',
     'X-Shopify-Access-Token',
     'X-Figma-Token',
@@ -254,11 +285,47 @@ describe('what the agent may say', () => {
     ['rewritable', 'gzip; q=0.000, br', ['identity']],
     ['rewritable', null, ['identity']],
   ] as const)('coding %s with %s asks for %j', (coding, asked, expected) => {
-    const raw = ['Range', 'bytes=0-1', 'If-Range', '"x"']
+    const raw = ['Range', 'bytes=0-9999', 'If-Range', '"x"']
     const { headers } = send(asked === null ? raw : [...raw, 'Accept-Encoding', asked], { coding })
     expect(valuesOf(headers, 'accept-encoding')).toEqual(expected)
     expect(valuesOf(headers, 'range').length).toBe(coding === 'rewritable' ? 0 : 1)
     expect(valuesOf(headers, 'if-range').length).toBe(coding === 'rewritable' ? 0 : 1)
+  })
+
+  test.each([
+    ['bytes=0-', true],
+    ['bytes=1000-', true],
+    ['bytes=0-1024', true],
+    ['BYTES=500-1524', true],
+    ['bytes=-1024', true],
+    ['bytes=0-1023', false],
+    ['bytes=500-1523', false],
+    ['bytes=-1023', false],
+    ['bytes=9999-0', false],
+    ['bytes=-', false],
+    ['bytes=', false],
+    ['bytes=0-9999,20000-30000', false],
+    ['bytes=0-9999, bytes=0-3', false],
+    ['bytes =0-9999', false],
+    ['lines=0-9999', false],
+  ])('with a token the range %s goes along: %j', (range, goes) => {
+    const raw = ['Range', range, 'If-Range', '"x"']
+    for (const coding of ['identity', 'as_asked'] as const) {
+      const { headers } = send(raw, { coding })
+      expect([valuesOf(headers, 'range'), valuesOf(headers, 'if-range')]).toEqual(
+        goes ? [[range], ['"x"']] : [[], []],
+      )
+    }
+    expect(valuesOf(send(raw, { token: null }).headers, 'range')).toEqual([range])
+  })
+
+  test('of two ranges in two lines none goes along, and a long token wants a longer one', () => {
+    const two = send(['Range', 'bytes=0-9999', 'range', 'bytes=0-9999'], { coding: 'identity' })
+    expect(valuesOf(two.headers, 'range')).toEqual([])
+    const token = secret('t'.repeat(1_000))
+    const range = (last: number) =>
+      valuesOf(send(['Range', `bytes=0-${last}`], { coding: 'identity', token }).headers, 'range')
+    expect([range(7_999), range(8_000)]).toEqual([[], ['bytes=0-8000']])
   })
 
   const credentials = [...EVERY_PROVIDER.headers, ...provider.strip.headers]

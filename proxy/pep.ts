@@ -436,12 +436,7 @@ export const createPep = (deps: PepDeps) => {
   }
 
   /** What credentials in the query of a URL need that this provider wrote for a host of its own. */
-  const sealedOf = (
-    call: Call,
-    route: Route,
-    body: Body,
-    said: readonly string[],
-  ): Job['seal'] => {
+  const sealedOf = (call: Call, route: Route, body: Body, said: readonly string[]): Job['seal'] => {
     const { who } = call
     // What an upload said is not known any more.
     if (who === null || call.credential === null || (body.state !== 'none' && body.bytes === null))

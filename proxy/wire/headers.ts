@@ -116,7 +116,8 @@ const searchable = (kept: readonly string[], token: Secret): boolean => {
   const ranges = kept.filter((_, i) => i % 2 === 1 && kept[i - 1] === 'range')
   const [, first = '', last = ''] = /^bytes=(\d*)-(\d*)$/i.exec(ranges.join(', ')) ?? []
   if (first === '' && last === '') return false
-  const size = first === '' ? Number(last) : last === '' ? Infinity : Number(last) - Number(first)
+  const end = last === '' ? Infinity : Number(last) + 1
+  const size = first === '' ? Number(last) : end - Number(first)
   return size >= Math.max(SMALLEST_RANGE, RANGE_FACTOR * token.reveal().length)
 }
 

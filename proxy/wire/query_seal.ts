@@ -53,13 +53,22 @@ const unescaped = (text: string): string =>
       String.fromCharCode(parseInt(hex, 16)),
     )
     .replaceAll('\\/', '/')
+const ALNUM = /[0-9A-Za-z]/
+/** Shorter ones stand inside other words by chance: only where they are a word they count as said. */
+const A_WORD = 8
+const standsIn = (text: string, value: string): boolean => {
+  if (value.length >= A_WORD) return text.includes(value)
+  for (let at = text.indexOf(value); at !== -1; at = text.indexOf(value, at + 1))
+    if (!ALNUM.test(text.charAt(at - 1)) && !ALNUM.test(text.charAt(at + value.length))) return true
+  return false
+}
 /** Does the text stand in one of these, escaped or not? */
 const holds = (said: readonly string[], value: string): boolean => {
   const wanted = Buffer.from(value).toString('latin1')
   return said.some((one) => {
     let text = one
     for (let i = 0; i <= DECODINGS; i++) {
-      if (text.includes(wanted)) return true
+      if (standsIn(text, wanted)) return true
       const next = unescaped(text)
       if (next === text) return false
       text = next
@@ -93,8 +102,8 @@ export const createQuerySeals = (deps: {
       const target = read(text)
       const values = target === null ? null : providedValues(target, provider)
       // A redirect may lead wherever the agent said: then its query is the agent's.
-      if (target === null || values === null || values.some((value) => holds(said, value)))
-        return null
+      if (target === null || values === null) return null
+      if (values.some((value) => value === '' || holds(said, value))) return null
       return `${NAME}=${make(bound, targetText(target), (deps.now() + LIFE_MS).toString(36))}`
     },
     opens(seal, bound, target) {

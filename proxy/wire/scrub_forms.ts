@@ -61,7 +61,8 @@ const both = (first: TokenScrubber, second: TokenScrubber): TokenScrubber => ({
 
 /** In some of these a character has two or four bytes; in the others ASCII is not ASCII. */
 const WIDE = /^(?:utf|ucs|iso-10646-ucs)-?(16|2|32|4)(?:-?[bl]e)?$/
-const FOREIGN = /utf-?7|ebcdic|^(?:x-)?(?:ibm|cp)-?(?:0?37|273|277|278|28[045]|297|50[02]|87[01]|10(?:26|47)|11[4-9]\d)$/
+const FOREIGN =
+  /utf-?7|ebcdic|^(?:x-)?(?:ibm|cp)-?(?:0?37|273|277|278|28[045]|297|50[02]|87[01]|10(?:26|47)|11[4-9]\d)$/
 
 /** `charset` of a Content-Type, lower case; empty: none is named. */
 const charsetOf = (type: string): string =>

@@ -4,41 +4,14 @@ import { Problem } from '../problem.ts'
 import { foldHeader } from './canonical.ts'
 import type { Part } from './multipart.ts'
 
-/** What is a credential, or changes what policy saw, at every provider. Names folded as `foldName` and `foldHeader` do. */
-export const EVERY_PROVIDER: {
-  readonly headers: ReadonlySet<string>
-  readonly query: ReadonlySet<string>
-  readonly form: ReadonlySet<string>
-} = {
-  headers: new Set([
-    'authorization',
-    'proxy-authorization',
-    'cookie',
-    'cookie2',
-    'x-api-key',
-    'api-key',
-    'apikey',
-    'x-auth-token',
-    'x-access-token',
-    'x-original-url',
-    'x-rewrite-url',
-    'x-original-host',
-  ]),
-  query: new Set([
-    'key',
-    'hapikey',
-    'authtoken',
-    'id_token',
-    'authorization',
-    'x_amz_credential',
-    'x_amz_security_token',
-    'x_amz_signature',
-    'x_goog_credential',
-    'x_goog_signature',
-  ]),
-  // RFC 6750 2.2: the field that carries a bearer token, wherever one is accepted, and its kin; JSON members too.
-  form: new Set(['access_token', 'bearer_token', 'oauth_token']),
-}
+/** What changes what policy saw, at every provider. Names folded as `foldHeader` does. */
+const ELSEWHERE: ReadonlySet<string> = new Set([
+  'x-original-url',
+  'x-rewrite-url',
+  'x-original-host',
+])
+/** RFC 6750 2.2: the field that carries a bearer token, wherever one is accepted, and its kin; JSON members too. */
+const FORM: ReadonlySet<string> = new Set(['access_token', 'bearer_token', 'oauth_token'])
 
 // Refused, not cut: what remained would still be another request than the agent meant.
 const OVERRIDES =
@@ -91,9 +64,9 @@ const QUERY_SPEAKS = new RegExp(
   [
     `(?<!(?:${PLACES})_?)token$`,
     '(?:sess(?:ion)?_?id|secret|passw(?:or)?d|pass_?(?:phrase|code)|credentials?|assertion|jwt|bearer)$',
-    '(?:api|access)_?key(?:_?id)?$',
+    '^key$|(?:api|access)_?key(?:_?id)?$',
     '(?:^|_)(?:account|app|application|auth|client|consumer|developer|functions?|master|private|secret|server|service|session|shared|signing|subscription|user|x)_?key$',
-    '(?:^|_)(?:pwd|pass|pat|t?otp|sid|sig|signature|ticket|session|o?auth|cookie|csrf|xsrf|dpop|creds?)$',
+    '(?:^|_)(?:pwd|pass|pat|t?otp|sid|sig|signature|ticket|session|o?auth(?:orization)?|cookie|csrf|xsrf|dpop|creds?)$',
     'impersonat|masquerad|on_?behalf_?of',
     '^(?:x_|_)?(?:sudo|(?:act|do|login|run)_?as|as_?user(?:_?id)?|(?:effective|proxy|real|switch)_?user|assume_?(?:role|user)|delegat(?:e|or|ed_?user))$',
   ].join('|'),
@@ -105,7 +78,7 @@ export const isCredentialHeader = (name: string, provider: Provider): boolean =>
   if (USUAL.has(name)) return false
   const folded = foldHeader(name)
   return (
-    EVERY_PROVIDER.headers.has(folded) ||
+    ELSEWHERE.has(folded) ||
     (folded.length === provider.present.header.length &&
       folded === foldHeader(provider.present.header.toLowerCase())) ||
     (folded !== name && provider.strip.headers.includes(folded)) ||
@@ -181,8 +154,7 @@ const queryCredential = ({ strip }: Provider): ((folded: string) => boolean) => 
   const lists = (names: readonly string[] | undefined, folded: string): boolean =>
     names?.some((name) => foldName(name) === folded) === true
   return (folded) =>
-    lists(strip.query, folded) ||
-    ((EVERY_PROVIDER.query.has(folded) || QUERY_SPEAKS.test(folded)) && !lists(strip.pass, folded))
+    lists(strip.query, folded) || (QUERY_SPEAKS.test(folded) && !lists(strip.pass, folded))
 }
 
 const refuseOverride = (name: string, where: string): void => {
@@ -250,7 +222,7 @@ export const stripForm = (
   bytes: Buffer,
   names: readonly string[],
 ): { readonly bytes: Buffer; readonly stripped: readonly string[] } => {
-  const has = listed(EVERY_PROVIDER.form, names)
+  const has = listed(FORM, names)
   const stripped = new Set<string>()
   const kept = bytes
     .toString('latin1')
@@ -325,7 +297,7 @@ export const fieldsOf = (
  * @throws Problem `request_invalid` for an overriding member
  */
 export const jsonCredential = (value: unknown, names: readonly string[]): string | null => {
-  const has = listed(EVERY_PROVIDER.form, names)
+  const has = listed(FORM, names)
   for (const item of Array.isArray(value) ? value : [value]) {
     if (typeof item !== 'object' || item === null) continue
     for (const key of Object.keys(item)) {
@@ -345,7 +317,7 @@ export const multipartCredential = (
   parts: readonly Part[],
   names: readonly string[],
 ): string | null => {
-  const has = listed(EVERY_PROVIDER.form, names)
+  const has = listed(FORM, names)
   for (const part of parts) {
     const name = formName(part.name)
     refuseOverride(name, 'body')

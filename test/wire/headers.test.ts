@@ -14,7 +14,7 @@ import {
   upstreamHeaders,
   type UpstreamInput,
 } from '../../proxy/wire/headers.ts'
-import { EVERY_PROVIDER, strippedHeaders } from '../../proxy/wire/strip.ts'
+import { strippedHeaders } from '../../proxy/wire/strip.ts'
 import { codeOf, provider } from './fixture.ts'
 import { cpuMs } from '../support/pace.ts'
 
@@ -81,6 +81,11 @@ describe('what the agent may say', () => {
     'Authorization',
     'PROXY-Authorization',
     'Cookie',
+    'Cookie2',
+    'ApiKey',
+    'X-Auth-Token',
+    'X-Access-Token',
+    'X-Original-Host',
     'X-Api-Key',
     'x_api_key',
     'X.Api.Key',
@@ -295,11 +300,11 @@ describe('what the agent may say', () => {
   test.each([
     ['bytes=0-', true],
     ['bytes=1000-', true],
-    ['bytes=0-1024', true],
-    ['BYTES=500-1524', true],
+    ['bytes=0-1023', true],
+    ['BYTES=500-1523', true],
     ['bytes=-1024', true],
-    ['bytes=0-1023', false],
-    ['bytes=500-1523', false],
+    ['bytes=0-1022', false],
+    ['bytes=500-1522', false],
     ['bytes=-1023', false],
     ['bytes=9999-0', false],
     ['bytes=-', false],
@@ -325,10 +330,10 @@ describe('what the agent may say', () => {
     const token = secret('t'.repeat(1_000))
     const range = (last: number) =>
       valuesOf(send(['Range', `bytes=0-${last}`], { coding: 'identity', token }).headers, 'range')
-    expect([range(7_999), range(8_000)]).toEqual([[], ['bytes=0-8000']])
+    expect([range(7_998), range(7_999)]).toEqual([[], ['bytes=0-7999']])
   })
 
-  const credentials = [...EVERY_PROVIDER.headers, ...provider.strip.headers]
+  const credentials = ['authorization', 'cookie', 'x-api-key', ...provider.strip.headers]
   const spelled = fc
     .tuple(fc.constantFrom(...credentials), fc.infiniteStream(fc.boolean()), fc.boolean())
     .map(([name, upper, underscore]) => {

@@ -85,10 +85,14 @@ describe('the URL of a provider', () => {
 })
 
 describe('no seal', () => {
-  test.each(['/files/1', '/files/1?page=2', '/a/../b?token=1', '/a?token=1;b', '/a?access_token=1'])(
-    'for %s',
-    (target) => expect(sealOf(target)).toBeNull(),
-  )
+  test('for an empty value', () => expect(sealOf('/files/1?token=', ['node'])).toBeNull())
+  test.each([
+    '/files/1',
+    '/files/1?page=2',
+    '/a/../b?token=1',
+    '/a?token=1;b',
+    '/a?access_token=1',
+  ])('for %s', (target) => expect(sealOf(target)).toBeNull())
 
   test.each([
     '/go?to=/files/1?token=T0KEN/1',
@@ -103,6 +107,18 @@ describe('no seal', () => {
   test('for anything, where nobody knows what the agent said', () => {
     expect(sealOf(URL_TEXT, [`/go?to=%${'25'.repeat(3)}2F`])).not.toBeNull()
     expect(sealOf(URL_TEXT, [`/go?to=%${'25'.repeat(9)}2F`])).toBeNull()
+  })
+
+  test.each([
+    ['s', '/first?page=2&sort=s1', true],
+    ['s', '/first?to=s', false],
+    ['s', '/s', false],
+    ['1', 'Mozilla/51.12', true],
+    ['1', 'a=x&b=%251', false],
+    ['sevenxx', '/aasevenxxaa', true],
+    ['eight-xx', '/aaeight-xxaa', false],
+  ])('a short one counts where it is a word: %s in %s', (value, said, sealed) => {
+    expect(sealOf(`/f?sid=${value}`, [said]) !== null).toBe(sealed)
   })
 
   test('with a letter beyond ASCII too', () => {

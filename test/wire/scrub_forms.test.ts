@@ -121,11 +121,17 @@ describe('a charset', () => {
     expect(inCharset(inner, TOKEN, type)).toBe(inner)
   })
 
-  test.each(['utf-7', 'UTF7', 'unicode-1-1-utf-7', 'cp037', 'IBM037', 'ibm-1047', 'cp500', 'ebcdic-us', 'cp1140'])(
-    '%s cannot be searched',
-    (charset) =>
-      expect(
-        inCharset(createTokenScrubber(TOKEN), TOKEN, `text/html;charset=${charset}`),
-      ).toBeNull(),
+  test.each([
+    'utf-7',
+    'UTF7',
+    'unicode-1-1-utf-7',
+    'cp037',
+    'IBM037',
+    'ibm-1047',
+    'cp500',
+    'ebcdic-us',
+    'cp1140',
+  ])('%s cannot be searched', (charset) =>
+    expect(inCharset(createTokenScrubber(TOKEN), TOKEN, `text/html;charset=${charset}`)).toBeNull(),
   )
 })

@@ -82,7 +82,7 @@ export const inCharset = (
   const unit = WIDE.exec(charset)?.[1]
   if (unit === undefined) return inner
   const zeros = '\0'.repeat(unit === '16' || unit === '2' ? 1 : 3)
-  const chars = [...token]
+  const chars = token.split('')
   // The name of the charset may leave open which byte comes first.
   return [chars.map((char) => char + zeros), chars.map((char) => zeros + char)]
     .map((wide) => tokenScrubbers(wide.join(''))())

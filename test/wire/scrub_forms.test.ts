@@ -71,7 +71,7 @@ describe('a part of a document', () => {
 
 const wide = (text: string, bytes: 2 | 4, first: boolean): Buffer =>
   Buffer.concat(
-    [...text].map((char) => {
+    text.split('').map((char) => {
       const one = Buffer.alloc(bytes)
       one.write(char, first ? 0 : bytes - 1, 'latin1')
       return one

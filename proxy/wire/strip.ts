@@ -17,28 +17,8 @@ const FORM: ReadonlySet<string> = new Set(['access_token', 'bearer_token', 'oaut
 const OVERRIDES =
   /^(?:\$http_?(?:method|headers|verb)|_(?:http_?)?(?:request_?)?(?:method|verb)(?:_?override)?|(?:x_)?(?:http_?)?(?:method|verb)_?override|x_(?:http_?)?(?:method|verb))$/
 
-/** The headers of nearly every call: no credential unless a provider file says so. */
-const USUAL: ReadonlySet<string> = new Set([
-  'host',
-  'connection',
-  'accept',
-  'accept-encoding',
-  'accept-language',
-  'content-type',
-  'content-length',
-  'content-encoding',
-  'user-agent',
-  'transfer-encoding',
-  'cache-control',
-  'if-none-match',
-  'if-match',
-  'idempotency-key',
-  'prefer',
-  'range',
-  // Sessions of a protocol or of a document, not of a person: the injected token still decides.
-  'mcp-session-id',
-  'workbook-session-id',
-])
+/** Sessions of a protocol or of a document, not of a person: the injected token still decides. */
+const OF_NOBODY: ReadonlySet<string> = new Set(['mcp-session-id', 'workbook-session-id'])
 
 // What a front server writes when it has signed somebody in, or read their certificate: a server behind it may believe.
 const NAMES_USER =
@@ -75,7 +55,7 @@ const QUERY_SPEAKS = new RegExp(
 /** Is this header (lower case) a credential, or a way to change what policy saw? */
 export const isCredentialHeader = (name: string, provider: Provider): boolean => {
   if (provider.strip.headers.includes(name)) return true
-  if (USUAL.has(name)) return false
+  if (OF_NOBODY.has(name)) return false
   const folded = foldHeader(name)
   return (
     ELSEWHERE.has(folded) ||

@@ -196,6 +196,7 @@ describe('a form body', () => {
     ['\xef\xbb\xbftoken=1', '', ['body:token']],
     ['?token=1', '', ['body:token']],
     ['client_secret=1&access_token=2', '', ['body:client_secret', 'body:access_token']],
+    ['oauth_token=1&bearer_token=2', '', ['body:oauth_token', 'body:bearer_token']],
     ['text=token', 'text=token', []],
     ['text=a;b', 'text=a;b', []],
     ['', '', []],

@@ -140,6 +140,9 @@ const cutQuery = (
   return { route: { ...route, target }, sealed }
 }
 
+/** What leaves of a call: its body, its headers, and its target without what the provider had put there. */
+type Sent = { readonly body: Body; readonly sifted: Sifted; readonly said: Route['target'] }
+
 const boundTo = ({ person }: Principal, { connection, host }: Route): Bound => ({
   person,
   connection: connection.name,
@@ -436,13 +439,17 @@ export const createPep = (deps: PepDeps) => {
   }
 
   /** What credentials in the query of a URL need that this provider wrote for a host of its own. */
-  const sealedOf = (call: Call, route: Route, body: Body, said: readonly string[]): Job['seal'] => {
+  const sealedOf = (call: Call, route: Route, { body, sifted, said }: Sent): Job['seal'] => {
     const { who } = call
     // What an upload said is not known any more.
     if (who === null || call.credential === null || (body.state !== 'none' && body.bytes === null))
       return null
     const { provider } = route.connection
-    const all = body.bytes === null ? said : [...said, body.bytes.toString('latin1')]
+    const all = (): readonly string[] => [
+      targetText(said),
+      ...sifted.kept,
+      body.bytes?.toString('latin1') ?? '',
+    ]
     return (host, target) =>
       host === route.host || provider.hosts.has(host)
         ? deps.querySeals.seal(boundTo(who, { ...route, host }), target, provider, all)
@@ -452,26 +459,22 @@ export const createPep = (deps: PepDeps) => {
   const job = (
     call: Call,
     tagged: Tagged,
-    {
-      body,
-      sifted,
-      said,
-    }: { readonly body: Body; readonly sifted: Sifted; readonly said: Route['target'] },
+    sent: Sent,
     onAbort: Job['onAbort'],
   ): Job => {
     const route = call.route ?? tagged.route
     const { connection } = route
     return {
       route,
-      body,
+      body: sent.body,
       injected: call.credential,
       pointers:
         call.act !== null && call.act.kind !== 'asset'
           ? rewritten(call.act.operation, connection.provider.rewrite)
           : NONE,
       signed: signedOf(call, route, tagged),
-      seal: sealedOf(call, route, body, [targetText(said), ...sifted.kept]),
-      sifted,
+      seal: sealedOf(call, route, sent),
+      sifted: sent.sifted,
       again: (used, said) => deps.credentials.again(used, connection, said, call.who?.agent ?? ''),
       served: call.snapshot.served,
       onAbort,

@@ -15,14 +15,14 @@ export type QuerySeals = {
   /**
    * @param target path and query as the provider wrote them
    * @param provider of the connection
-   * @param said everything that the agent sent: what stands there is not the provider's word
+   * @param said everything that the agent sent, asked for where it matters: what stands there is not the provider's word
    * @returns the seal, to be the last parameter of the query; null: the URL needs none, or may have none
    */
   readonly seal: (
     bound: Bound,
     target: string,
     provider: Provider,
-    said: readonly string[],
+    said: () => readonly string[],
   ) => string | null
   /** Does the seal stand for exactly this URL, and is it read there? */
   readonly opens: (seal: string, bound: Bound, target: Target) => boolean
@@ -100,10 +100,11 @@ export const createQuerySeals = (deps: {
   return {
     seal(bound, text, provider, said) {
       const target = read(text)
-      const values = target === null ? null : providedValues(target, provider)
+      if (target === null) return null
+      const values = providedValues(target, provider)
       // A redirect may lead wherever the agent said: then its query is the agent's.
-      if (target === null || values === null) return null
-      if (values.some((value) => value === '' || holds(said, value))) return null
+      if (values === null || values.some((value) => value === '' || holds(said(), value)))
+        return null
       return `${NAME}=${make(bound, targetText(target), (deps.now() + LIFE_MS).toString(36))}`
     },
     opens(seal, bound, target) {

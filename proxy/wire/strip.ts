@@ -1,6 +1,7 @@
 // Credentials that the agent supplied, in every place where a provider might look, cut out or refused, and named.
 import type { Provider, Target } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { remembered } from '../remember.ts'
 import { foldHeader } from './canonical.ts'
 import type { Part } from './multipart.ts'
 
@@ -59,9 +60,8 @@ export const isCredentialHeader = (name: string, provider: Provider): boolean =>
   const folded = foldHeader(name)
   return (
     ELSEWHERE.has(folded) ||
-    (folded.length === provider.present.header.length &&
-      folded === foldHeader(provider.present.header.toLowerCase())) ||
-    (folded !== name && provider.strip.headers.includes(folded)) ||
+    folded === foldHeader(provider.present.header.toLowerCase()) ||
+    provider.strip.headers.includes(folded) ||
     SPEAKS.test(folded) ||
     KEY.test(folded) ||
     NAMES_USER.test(folded) ||
@@ -107,15 +107,8 @@ const foldName = (name: string): string =>
 
 const NONE: readonly string[] = []
 
-/** `userPat` → `user_Pat`: where one word ends in the names of many APIs. */
-const HUMP = /(?<=[0-9a-z])(?=[A-Z])/g
-
 const named = (name: string, has: (folded: string) => boolean): string | null => {
   if (PLAIN_NAME.test(name)) return has(name) ? name : null
-  return oddlyNamed(name, has) ?? oddlyNamed(name.replaceAll(HUMP, '_'), has)
-}
-
-const oddlyNamed = (name: string, has: (folded: string) => boolean): string | null => {
   const folded = foldName(name)
   const plain = folded.startsWith('$') ? folded.slice(1) : folded // Google takes `$key` for `key`
   const bracket = plain.indexOf('[')
@@ -129,12 +122,24 @@ const listed =
   (folded: string): boolean =>
     every.has(folded) || names.some((name) => foldName(name) === folded)
 
+/** `userPat` → `user_Pat`: where one word ends in the names of many APIs. */
+const HUMP = /(?<=[0-9a-z])(?=[A-Z])/g
+
+type Judge = (name: string) => string | null
+const judges = new WeakMap<Provider, Judge>()
+/** Agents repeat the same few names, so each is judged once. */
+const queryCredential = (provider: Provider): Judge => {
+  let judge = judges.get(provider)
+  if (judge === undefined) judges.set(provider, (judge = remembered(judgeOf(provider))))
+  return judge
+}
 /** What the definition names is one; what it lets pass is none, whatever its words say. */
-const queryCredential = ({ strip }: Provider): ((folded: string) => boolean) => {
+const judgeOf = ({ strip }: Provider): Judge => {
   const lists = (names: readonly string[] | undefined, folded: string): boolean =>
     names?.some((name) => foldName(name) === folded) === true
-  return (folded) =>
+  const has = (folded: string): boolean =>
     lists(strip.query, folded) || (QUERY_SPEAKS.test(folded) && !lists(strip.pass, folded))
+  return (name) => named(name, has) ?? named(name.replaceAll(HUMP, '_'), has)
 }
 
 const refuseOverride = (name: string, where: string): void => {
@@ -152,15 +157,15 @@ export const stripQuery = (
   provider: Provider,
 ): { readonly target: Target; readonly stripped: readonly string[] } => {
   if (target.query.length === 0) return { target, stripped: NONE }
-  const has = queryCredential(provider)
+  const credentialIn = queryCredential(provider)
   let stripped: Set<string> | null = null
   for (const pair of target.query) {
     refuseOverride(pair.name, 'query')
-    const credential = named(pair.name, has)
+    const credential = credentialIn(pair.name)
     if (credential !== null) (stripped ??= new Set()).add(evidenceName(credential, 'query'))
   }
   if (stripped === null) return { target, stripped: NONE }
-  const query = target.query.filter((pair) => named(pair.name, has) === null)
+  const query = target.query.filter((pair) => credentialIn(pair.name) === null)
   return { target: { ...target, query }, stripped: [...stripped] }
 }
 
@@ -176,13 +181,16 @@ const OF_A_URL =
  * this URL; null: there are none, or one is a credential of a person wherever it stands.
  */
 export const providedValues = (target: Target, provider: Provider): readonly string[] | null => {
-  const has = queryCredential(provider)
-  const found = target.query.filter(({ name }) => named(name, has) !== null)
-  const url = (folded: string): boolean =>
-    OF_A_URL.test(folded) && !provider.strip.query.some((name) => foldName(name) === folded)
-  return found.length > 0 && found.every(({ name }) => named(name, has) === named(name, url))
-    ? found.map(({ value }) => value)
-    : null
+  const credentialIn = queryCredential(provider)
+  const values: string[] = []
+  for (const { name, value } of target.query) {
+    const folded = credentialIn(name)
+    if (folded === null) continue
+    if (!OF_A_URL.test(folded) || provider.strip.query.some((one) => foldName(one) === folded))
+      return null
+    values.push(value)
+  }
+  return values.length > 0 ? values : null
 }
 
 // Lenient on purpose: what a strict decoder would refuse, a lenient server still reads; ASP.NET reads `%u0061` too.

@@ -92,6 +92,10 @@ describe('what the agent may say', () => {
     'Api-Key',
     'Key',
     'X-Key',
+    'X-Redmine-Switch-User',
+    'Dropbox-API-Select-Admin',
+    'X-Client-S-DN',
+    'X-Run-As',
     'DD_KEY',
     'X-Pat',
     'GitHub-Pat',
@@ -295,6 +299,20 @@ describe('what the agent may say', () => {
     expect(valuesOf(headers, 'accept-encoding')).toEqual(expected)
     expect(valuesOf(headers, 'range').length).toBe(coding === 'rewritable' ? 0 : 1)
     expect(valuesOf(headers, 'if-range').length).toBe(coding === 'rewritable' ? 0 : 1)
+  })
+
+  test('the header of the token and those that the definition names, however they are spelt', () => {
+    const own = {
+      ...provider,
+      present: { header: 'Acme-Grant', scheme: '' },
+      strip: { ...provider.strip, headers: ['acme-view'] },
+    }
+    for (const name of ['Acme-Grant', 'acme_grant', 'Acme-View', 'ACME_VIEW'])
+      expect(send([name, 'S3CR'], { provider: own }).stripped).toEqual([
+        `header:${name.toLowerCase()}`,
+      ])
+    for (const name of ['Acme-Grants', 'Acme-Views', 'Acme-Scope'])
+      expect(send([name, '1'], { provider: own }).stripped).toEqual([])
   })
 
   test.each([

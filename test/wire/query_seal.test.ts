@@ -16,7 +16,7 @@ const alice: Bound = {
 }
 const URL_TEXT = '/files/1?token=T0KEN%2F1&page=2'
 const sealOf = (target = URL_TEXT, said: readonly string[] = []): string | null =>
-  seals.seal(alice, target, provider, said)
+  seals.seal(alice, target, provider, () => said)
 /** As the client follows it. */
 const followed = (text: string, seal: string, method = 'GET') =>
   unsealed(canonicalTarget(method, `${text}&${seal}`))

@@ -78,7 +78,7 @@ describe('the query', () => {
     'pageToken page_token PAGETOKEN nextPageToken next_page_token startPageToken prevToken syncToken sync_token nextSyncToken',
     'requestSyncToken $skiptoken $deltatoken skipToken continuation_token continuationToken paginationToken cursor after',
     'cursorToken changeToken change_token scroll_token watchToken idempotency_token',
-    'keys tokens tokenType token_type secret_type secretType hide_secrets monkey resourceKey issueKey sort_key public_key',
+    'keys tokens Keys Tokens Session_IDs tokenType token_type secret_type secretType hide_secrets monkey resourceKey issueKey sort_key public_key',
     'key_id keyword passes passenger bypass compass pattern path patch signed signed_by signatures sidebar inside design',
     'author authors authored_by oauthApps sessions session_count ticket_id tickets jwts cookies_enabled passive password_age',
     'user user_id users owner as asset as_of assignee role delegates method verb http_method quota',
@@ -92,13 +92,13 @@ describe('the query', () => {
   )
 
   test('a definition says which name is no credential there, and its own list comes first', () => {
-    const strip = { ...provider.strip, query: ['Team.Key'], pass: ['token', 'Api-Key', 'team_key'] }
+    const strip = { ...provider.strip, query: ['Team.Key', '$where'], pass: ['token', 'Api-Key', 'team_key'] }
     const there = { ...provider, strip }
-    const target = canonicalTarget('GET', '/x?token=1&api_key=2&access_token=3&team_key=4')
+    const target = canonicalTarget('GET', '/x?token=1&api_key=2&access_token=3&team_key=4&$where=5&where=6')
     const cut = stripQuery(target, there)
     expect([targetText(cut.target), cut.stripped]).toEqual([
-      '/x?token=1&api_key=2',
-      ['query:access_token', 'query:team_key'],
+      '/x?token=1&api_key=2&where=6',
+      ['query:access_token', 'query:team_key', 'query:$where'],
     ])
   })
 
@@ -430,6 +430,10 @@ describe('header names for the evidence', () => {
       'header:x-acme-otp',
       'header:x_api_key',
     ])
+  })
+
+  test('the header of the tag is none, whatever it is called', () => {
+    expect(strippedHeaders(['X-Api-Key', 'user:alice'], 'X-Api-Key', provider)).toEqual([])
   })
 
   test('a long name is cut', () => {

@@ -456,12 +456,7 @@ export const createPep = (deps: PepDeps) => {
         : null
   }
 
-  const job = (
-    call: Call,
-    tagged: Tagged,
-    sent: Sent,
-    onAbort: Job['onAbort'],
-  ): Job => {
+  const job = (call: Call, tagged: Tagged, sent: Sent, onAbort: Job['onAbort']): Job => {
     const route = call.route ?? tagged.route
     const { connection } = route
     return {

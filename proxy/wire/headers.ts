@@ -37,17 +37,6 @@ const NEVER_SENT: ReadonlySet<string> = new Set([
 const NEVER_SENT_FAMILY =
   /^(?:deputy|sec|proxy|x[-_]forwarded|x[-_]original|access-control-request)[-_]/
 
-/** Passed without a closer look; everything else goes through the rules above. */
-const USUAL: ReadonlySet<string> = new Set([
-  'accept',
-  'accept-language',
-  'content-type',
-  'content-encoding',
-  'user-agent',
-  'cache-control',
-  'idempotency-key',
-])
-
 const NEVER_RETURNED: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -115,7 +104,6 @@ const [RANGE_FACTOR, SMALLEST_RANGE] = [8, 1024]
 const searchable = (kept: readonly string[], token: Secret): boolean => {
   const ranges = kept.filter((_, i) => i % 2 === 1 && kept[i - 1] === 'range')
   const [, first = '', last = ''] = /^bytes=(\d*)-(\d*)$/i.exec(ranges.join(', ')) ?? []
-  if (first === '' && last === '') return false
   const end = last === '' ? Infinity : Number(last) + 1
   const size = first === '' ? Number(last) : end - Number(first)
   return size >= Math.max(SMALLEST_RANGE, RANGE_FACTOR * token.reveal().length)
@@ -139,16 +127,15 @@ const judging = <R>(ruleOf: (lower: string, raw: string) => R): ((raw: string) =
     return { lower, rule: ruleOf(lower, raw) }
   })
 
-type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding' | 'range'
+type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding'
 
 const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
   if (name === tag) return 'drop'
   if (isCredentialHeader(name, provider)) return 'credential'
-  if (USUAL.has(name)) return 'keep'
   if (NEVER_SENT.has(name) || NEVER_SENT_FAMILY.test(name)) return 'drop'
   if (name === 'prefer') return 'prefer'
   if (name === 'accept-encoding') return 'encoding'
-  return name === 'range' || name === 'if-range' ? 'range' : 'keep'
+  return 'keep'
 }
 
 /**

@@ -17,9 +17,8 @@ export const atEdges = (inner: TokenScrubber, token: string): TokenScrubber => {
     hits++
   }
   const longest = (fits: (bytes: number) => boolean): number => {
-    let bytes = Math.min(most, held.length)
-    while (bytes >= PART && !fits(bytes)) bytes--
-    return bytes < PART ? 0 : bytes
+    for (let bytes = most; bytes >= PART; bytes--) if (fits(bytes)) return bytes
+    return 0
   }
   const begin = (): void => {
     if (began) return

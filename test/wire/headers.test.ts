@@ -203,6 +203,13 @@ describe('what the agent may say', () => {
     'Upgrade',
     'Proxy-Connection',
     'HTTP2-Settings',
+    'Max-Forwards',
+    'Alt-Used',
+    'Early-Data',
+    'X-Client-IP',
+    'X-Cluster-Client-IP',
+    'True-Client-IP',
+    'CF-Connecting-IP',
     'Content-Length',
     'Host',
   ])('%s stays behind silently', (name) => {
@@ -280,6 +287,7 @@ describe('what the agent may say', () => {
     ['waiting=1', ['waiting=1']],
     ['outlook.timezone="a\\", wait=3", WAIT=1', ['outlook.timezone="a\\", wait=3"']],
     [',,wait=1,', []],
+    ['a, , b', ['a, b']],
   ])('of Prefer: %s only wait is deputy’s', (value, left) => {
     expect(valuesOf(send(['Prefer', value]).headers, 'prefer')).toEqual(left)
   })
@@ -343,6 +351,8 @@ describe('what the agent may say', () => {
   })
 
   test('of two ranges in two lines none goes along, and a long token wants a longer one', () => {
+    const named = send(['X-A', 'range', 'Range', 'bytes=0-'], { coding: 'identity' })
+    expect(valuesOf(named.headers, 'range')).toEqual(['bytes=0-'])
     const two = send(['Range', 'bytes=0-9999', 'range', 'bytes=0-9999'], { coding: 'identity' })
     expect(valuesOf(two.headers, 'range')).toEqual([])
     const token = secret('t'.repeat(1_000))
@@ -412,6 +422,9 @@ describe('what of the answer comes back', () => {
     'Upgrade',
     'Trailer',
     'Set-Cookie',
+    'Set-Cookie2',
+    'TE',
+    'Public-Key-Pins',
     'Proxy-Status',
     'Proxy-Authenticate',
     'Deputy-Answer',
@@ -451,6 +464,14 @@ describe('what of the answer comes back', () => {
       '"a"',
       'Content-MD5',
       'x',
+      'Digest',
+      'x',
+      'Content-Digest',
+      'x',
+      'Repr-Digest',
+      'x',
+      'Accept-Ranges',
+      'bytes',
       'Content-Length',
       '3',
       'Content-Encoding',

@@ -53,6 +53,17 @@ describe('a part of a document', () => {
     )
   })
 
+  test('what cannot be a part any more goes on at once', () => {
+    const scrubber = atEdges(createTokenScrubber(TOKEN), TOKEN)
+    expect(scrubber.push(Buffer.from(more)).length).toBe(more.length - TOKEN.length + 1)
+    expect(scrubber.push(Buffer.from(more)).length).toBe(more.length)
+  })
+
+  test('what stands in the middle is no edge, wherever the chunks begin', () => {
+    expect(part(`${more}${end(39)}`, `y${more}`)).toEqual([`${more}${end(39)}y${more}`, 0])
+    expect(part(`${more}x`, end(39))).toEqual([`${more}x${end(39)}`, 0])
+  })
+
   test('a short token has no parts', () => {
     const scrubber = atEdges(createTokenScrubber('abcdefgh'), 'abcdefgh')
     expect(through(scrubber, ['cdefghxabcdef']).toString()).toBe('cdefghxabcdef')

@@ -92,9 +92,16 @@ describe('the query', () => {
   )
 
   test('a definition says which name is no credential there, and its own list comes first', () => {
-    const strip = { ...provider.strip, query: ['Team.Key', '$where'], pass: ['token', 'Api-Key', 'team_key'] }
+    const strip = {
+      ...provider.strip,
+      query: ['Team.Key', '$where'],
+      pass: ['token', 'Api-Key', 'team_key'],
+    }
     const there = { ...provider, strip }
-    const target = canonicalTarget('GET', '/x?token=1&api_key=2&access_token=3&team_key=4&$where=5&where=6')
+    const target = canonicalTarget(
+      'GET',
+      '/x?token=1&api_key=2&access_token=3&team_key=4&$where=5&where=6',
+    )
     const cut = stripQuery(target, there)
     expect([targetText(cut.target), cut.stripped]).toEqual([
       '/x?token=1&api_key=2&where=6',

@@ -212,6 +212,8 @@ export type Provider = {
     readonly headers: readonly string[]
     readonly query: readonly string[]
     readonly body: readonly string[]
+    /** Names in the query that are no credential here, whatever their words say. */
+    readonly pass?: readonly string[]
   }
   /** Absent: names of members are told apart by case. */
   readonly names?: Names

@@ -14,7 +14,7 @@ import type {
 } from './model.ts'
 import { Problem } from './problem.ts'
 import { createRefusals, operationOf, type Begin } from './refusal.ts'
-import { opened, type Act } from './way/classify.ts'
+import { followedBy, opened, type Act } from './way/classify.ts'
 import { lapsed, type Credentials } from './way/credential.ts'
 import { decideEach, together, type Decide } from './way/decide.ts'
 import { freshest, type Facts } from './way/entitlements.ts'
@@ -27,7 +27,9 @@ import { obligations } from './way/obligations.ts'
 import { matchRoute } from './way/route.ts'
 import type { Tagged } from './way/tags.ts'
 import type { AddressTags } from './wire/address_tag.ts'
+import { targetText } from './wire/canonical.ts'
 import { namedTrailers, type Sifted } from './wire/headers.ts'
+import { unsealed, type Bound, type QuerySeals } from './wire/query_seal.ts'
 import { stripQuery } from './wire/strip.ts'
 import type { TagSearch } from './wire/tags.ts'
 
@@ -39,6 +41,7 @@ export type PepDeps = {
   readonly tags: TagSearch
   readonly tag: Identify['tag']
   readonly addressTags: AddressTags
+  readonly querySeals: QuerySeals
   readonly entitlements: (
     principal: Principal,
     access: Act['operation']['access'],
@@ -79,6 +82,8 @@ type Request = {
   readonly req: IncomingMessage
   readonly tagged: Tagged
   readonly route: Route
+  /** The target without what the provider had put into it. */
+  readonly said: Route['target']
   readonly act: Act
   readonly body: Body
   readonly sifted: Sifted
@@ -98,18 +103,37 @@ const unreadable = (cause: unknown): never => {
   throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
 }
 
+/** A query whose credentials may be the provider's own: it says so, until a known person's call proves it. */
+type Sealed = {
+  readonly seal: string
+  readonly target: Route['target']
+  readonly stripped: readonly string[]
+}
 /** What is stripped from the query is gone before anybody looks: policy sees what is sent. */
-const cutQuery = (call: Call, { route, place }: Tagged, tags: TagSearch): Route => {
+const cutQuery = (
+  call: Call,
+  { route, place }: Tagged,
+  tags: TagSearch,
+): { readonly bare: Route; readonly sealed: Sealed | null } => {
   const untagged = tags.target(route.target)
   // A download gets no credential of ours, and its address is signed by the provider, not by the agent.
   // An address that deputy sealed is the provider's to the letter.
   const provided = route.asset || place === 'address'
-  const cut = provided ? null : stripQuery(untagged.target, route.connection.provider)
-  const { target } = cut ?? untagged
-  if (target === route.target) return route
-  call.stripped = [...untagged.stripped, ...(cut?.stripped ?? NONE)]
-  return { ...route, target }
+  const plain = provided ? { target: untagged.target, seal: null } : unsealed(untagged.target)
+  const cut = provided ? null : stripQuery(plain.target, route.connection.provider)
+  const { target } = cut ?? plain
+  if (target === route.target) return { bare: route, sealed: null }
+  const { stripped } = untagged
+  call.stripped = [...stripped, ...(cut?.stripped ?? NONE)]
+  const sealed = plain.seal === null ? null : { seal: plain.seal, target: plain.target, stripped }
+  return { bare: { ...route, target }, sealed }
 }
+
+const boundTo = ({ person }: Principal, { connection, host }: Route): Bound => ({
+  person,
+  connection: connection.name,
+  host,
+})
 
 const cutHeaders = ({ stripped }: Sifted, slot: boolean): readonly string[] =>
   slot ? stripped.filter((header) => header !== 'header:authorization') : stripped
@@ -154,11 +178,15 @@ export const createPep = (deps: PepDeps) => {
   const way: Way = async (call, req, res, dedicated) => {
     const matched = (call.route = matchRoute(call.snapshot.routes, req, dedicated)) // 400 404 409
     const tagged = await deps.tagged(req, matched) //                                  401
-    const route = (call.route = cutQuery(call, tagged, deps.tags)) //                  400
+    const { bare, sealed } = cutQuery(call, tagged, deps.tags) //                      400
+    call.route = bare
     let who = (call.who = await deps.identify(tagged.rawHeaders, tagged.named)) //     401, before other bodies are read
+    const route = (call.route = sealedQuery(call, bare, who, sealed))
     const outer = (call.act = call.snapshot.classify(route)) //                        400
     using flight = deps.calls.enter(entry(call, who, route)) //                        429; flight.signal ends the call from outside
-    const request = await flight.uncut(understood(call, who, tagged, { req, route, outer })) // 400 413 415
+    const request = await flight.uncut(
+      understood(call, who, tagged, { req, route, outer, said: bare.target }),
+    ) // 400 413 415
     for (let n = 1; ; n++) {
       // While it waited, its run or its key may have ended, or the clock gone wrong.
       if (n > 1) who = call.who = await deps.identify(tagged.rawHeaders, tagged.named) // 401 503
@@ -188,12 +216,20 @@ export const createPep = (deps: PepDeps) => {
     run: who.run,
   })
 
+  /** What the provider put into the query of a URL that it gave this person passes, as it came. */
+  const sealedQuery = (call: Call, route: Route, who: Principal, sealed: Sealed | null): Route => {
+    if (sealed === null || !deps.querySeals.opens(sealed.seal, boundTo(who, route), sealed.target))
+      return route
+    call.stripped = sealed.stripped
+    return { ...route, target: sealed.target }
+  }
+
   /** The body and the headers, and by the body the calls inside the call; what was cut out is named. */
   const understood = async (
     call: Call,
     who: Principal,
     tagged: Tagged,
-    { req, route, outer }: Pick<Request, 'req' | 'route'> & { readonly outer: Act },
+    { req, route, said, outer }: Pick<Request, 'req' | 'route' | 'said'> & { readonly outer: Act },
   ): Promise<Request> => {
     const body = await inspect(req, route, outer, deps.limits, tagged.read)
     if (body.bytes !== null) deps.tags.body(body.bytes)
@@ -201,7 +237,7 @@ export const createPep = (deps: PepDeps) => {
     const sifted = deps.sift(req.rawHeaders, route.connection.provider)
     const slot = tagInSlot(req, deps.tagHeader, who, tagged)
     name(call, cutHeaders(sifted, slot), withoutSlot(body, tagged), req)
-    return { req, tagged, route, act, body, sifted }
+    return { req, tagged, route, said, act, body, sifted }
   }
 
   const factsOf = (who: Principal, { act }: Request): Facts | Promise<Facts> =>
@@ -307,11 +343,32 @@ export const createPep = (deps: PepDeps) => {
       : deps.credentials.take(holding, route.connection, route.host, who.agent)
 
   /** URLs that the client will follow without a key get what named its person, sealed for that address. */
-  const signedOf = ({ act, tagged }: Request): Job['signed'] => {
+  const signedOf = (call: Call, { act, tagged, route }: Request): Job['signed'] => {
     const pointers = act.operation.signed ?? NONE
     if (pointers.length === 0) return null
     const tag = deps.tag(tagged.rawHeaders, tagged.named)
-    return { pointers, seal: (host, target) => deps.addressTags.seal(tag, host, target) }
+    const seal = (host: string, target: string): string | null => {
+      const methods = followedBy(call.snapshot.classify, route, host, target)
+      return methods.length === 0 ? null : deps.addressTags.seal(tag, { host, target, methods })
+    }
+    return { pointers, seal }
+  }
+  /** What credentials in the query of a URL need that this provider wrote for a host of its own. */
+  const sealedOf = (call: Call, { route, body, sifted, said }: Request): Job['seal'] => {
+    const { who } = call
+    // What an upload said is not known any more.
+    if (who === null || call.credential === null || (body.state !== 'none' && body.bytes === null))
+      return null
+    const { provider } = route.connection
+    const all = (): readonly string[] => [
+      targetText(said),
+      ...sifted.kept,
+      body.bytes?.toString('latin1') ?? '',
+    ]
+    return (host, target) =>
+      host === route.host || provider.hosts.has(host)
+        ? deps.querySeals.seal(boundTo(who, { ...route, host }), target, provider, all)
+        : null
   }
   /** The places of URLs in this operation's answers. */
   const pointersOf = ({ act, route }: Request): readonly string[] => {
@@ -329,7 +386,8 @@ export const createPep = (deps: PepDeps) => {
       body,
       injected: call.credential,
       pointers: pointersOf(request),
-      signed: signedOf(request),
+      signed: signedOf(call, request),
+      seal: sealedOf(call, request),
       sifted,
       again: (used, said) => deps.credentials.again(used, route.connection, said, agent),
       served: call.snapshot.served,

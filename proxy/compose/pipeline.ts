@@ -6,6 +6,7 @@ import type { Telemetry } from '../observe/telemetry.ts'
 import { createPep } from '../pep.ts'
 import { snapshotOf } from '../reload.ts'
 import { createAddressTags } from '../wire/address_tag.ts'
+import { createQuerySeals } from '../wire/query_seal.ts'
 import { createSift } from '../wire/headers.ts'
 import { createCredentials, lookAgain } from '../way/credential.ts'
 import { createDecide } from '../way/decide.ts'
@@ -120,6 +121,10 @@ export const createPipeline = (
     tags: identify.tags,
     tag: identify.tag,
     addressTags,
+    querySeals: createQuerySeals({
+      key: Buffer.from(sealer.hmac('query', 'seal'), 'base64url'),
+      now: clock.now,
+    }),
     entitlements,
     vault: { look: lookAgain({ look: vault.look, fresh, connections, now: clock.now }) },
     decide,

@@ -291,6 +291,7 @@ export const definition = z.strictObject({
       headers: z.array(headerName).max(200).default([]),
       query: names.default([]),
       body: names.default([]),
+      pass: names.default([]),
     })
     .prefault({}),
   names: z.enum(['exact', 'insensitive']).default('exact'),

@@ -186,6 +186,8 @@ export const readCatalogue = (
     const problem = templateProblem(rest.path)
     if (problem !== null) report(at, `${rest.path}: ${problem}`)
     if (host !== null && !serves(host)) report(at, `${host} is not among this provider’s hosts`)
+    if (rest.opaque && (rest.upload || rest.inspect.length > 0))
+      report(at, `${id}: a body that is opaque passes unread: no inspect, and no upload beside it`)
     if (id === 'unknown' || id.startsWith('deputy.') || id === `${provider}.asset`)
       report(at, `${id} is an id of deputy’s own`)
     if (shapes.has(key))

@@ -96,6 +96,7 @@ export const parseProvider = (
   const discover = discoverOf(d, merged)
   checkEndpoints(d, discover, report)
   checkParams(d, report)
+  checkTogether(d, report)
   if (d.hosts === undefined && d.host_from_token === null)
     report('hosts', 'is needed; [] serves nothing')
   const hosts = readHosts(d.hosts ?? [], d.insecure, (key, what) => report(`hosts.${key}`, what))
@@ -207,8 +208,22 @@ const checkParams = (d: Definition, report: Report): void => {
     if (FRAMING.has(name.toLowerCase()))
       report(`required_headers.${name}`, 'is set by deputy itself')
   const header = PRESENT.exec(d.present)?.[1]?.toLowerCase() ?? ''
+  for (const name of Object.keys(d.required_headers))
+    if (name.toLowerCase() === header)
+      report(`required_headers.${name}`, 'is the header of the token: `present` sets it')
   if (FRAMING.has(header) && header !== 'authorization')
     report('present', `${PRESENT.exec(d.present)?.[1]} cannot carry a token`)
+}
+
+/** Keys that would be read and change nothing, or undo each other. */
+const checkTogether = (d: Definition, report: Report): void => {
+  if (d.names === 'exact' && d.spellings.length > 0)
+    report('spellings', 'are compared only with names: insensitive')
+  const folded = (name: string): string => name.toLowerCase().replaceAll(/[\s.-]/g, '_')
+  const cut = new Set(d.strip.query.map(folded))
+  for (const name of d.strip.pass)
+    if (cut.has(folded(name)) || /^(?:access|bearer|oauth)_token$/.test(folded(name)))
+      report('strip.pass', `${name} is a credential: strip.query names it, or RFC 6750 does`)
 }
 
 /** Each slot is a whole provider: the definition with what the slot changes laid over it. */

@@ -3,18 +3,26 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type { Injected, Route } from '../model.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
-import { answerHeaders, answerTrailers, createAnswerReader } from '../wire/headers.ts'
+import {
+  answerHeaders,
+  answerTrailers,
+  createAnswerReader,
+  type AnswerScrubber,
+} from '../wire/headers.ts'
 import {
   rewriteJson,
   rewriteLink,
   rewriteReference,
   rewriteUrl,
+  withParameter,
   type Readdress,
 } from '../wire/rewrite.ts'
 import { evidenceName } from '../wire/strip.ts'
-import type { TokenScrubber } from '../wire/scrub.ts'
 import { decoded, decoderFor, held, type Sink } from './sinks.ts'
 import { gather } from './turn.ts'
+
+/** Path and query at a host → the seal that goes with them; null: none does. */
+type Seal = (host: string, target: string) => string | null
 
 /** What an answer belongs to. */
 export type About = {
@@ -25,8 +33,11 @@ export type About = {
   /** URLs that clients follow without a key, and what seals a tag into their address; null: none. */
   readonly signed: {
     readonly pointers: readonly string[]
-    readonly seal: (host: string, target: string) => string
+    /** null: no tag for this address. */
+    readonly seal: Seal
   } | null
+  /** What a URL's query needs to come back whole (wire/query_seal); null: no URL of this answer gets any. */
+  readonly seal: Seal | null
   /** `host[:port]` → the name that the agent uses; false: not served. */
   readonly served: (host: string) => boolean | string
 }
@@ -37,7 +48,7 @@ export type Answer = {
   readonly res: ServerResponse
   controller: Dispatcher.DispatchController | null
   /** Of the token that was sent; null: none was. */
-  scrubber: TokenScrubber | null
+  scrubber: AnswerScrubber | null
   status: number | null
   /** The call has ended: what still comes is nobody's. */
   done: boolean
@@ -74,9 +85,23 @@ export const unanswered = (job: About, req: IncomingMessage, res: ServerResponse
   whole: false,
 })
 
+const UNSEARCHABLE =
+  'the answer has several parts of a document, or a charset that deputy cannot read, so it cannot be searched for the token'
 const codingFault = (code: ProblemCode) => ({
   'proxy-status': `deputy; error=http_response_content_coding; details="${code}"`,
 })
+
+const NONE: readonly string[] = []
+const named = new WeakMap<readonly string[], readonly string[]>()
+/** Pointers to one field each: `**` and `*_url` also find what users wrote, and that is not the provider's word. */
+const exactly = (pointers: readonly string[]): readonly string[] => {
+  let exact = named.get(pointers)
+  if (exact === undefined) {
+    exact = pointers.filter((pointer) => !/\/\*[^/]/.test(pointer))
+    named.set(pointers, exact)
+  }
+  return exact
+}
 
 const JSON_TYPE = /^application\/(?:[\w.+-]*\+)?json/i
 
@@ -96,11 +121,29 @@ const readdressOf = ({ job, req }: Answer): Readdress => {
   return (url) => rewriteUrl(url, served, base, addressing, null)
 }
 
+/** Where a URL leads: host, then path and query; null: not to a served host. */
+const placeOf = (url: string, served: About['served']): readonly [string, string] | null => {
+  const there = rewriteUrl(url, served, '', { kind: 'path', prefix: '' }, null)
+  const slash = there?.indexOf('/') ?? -1
+  return there === null || slash === -1
+    ? null
+    : [there.slice(0, slash), there.slice(slash).replace(/#.*/s, '')]
+}
+
+/** The same for URLs that the provider itself composed: what it signed into their query comes back whole. */
+const readdressWhole = (answer: Answer): Readdress => {
+  const { seal, served } = answer.job
+  const plain = readdressOf(answer)
+  if (seal === null) return plain
+  return (url) => {
+    const place = url.includes('?') ? placeOf(url, served) : null
+    const sealed = place === null ? null : seal(...place)
+    return plain(sealed === null ? url : withParameter(url, sealed))
+  }
+}
+
 /** The same with a sealed tag in the path, where the way of addressing has room for one. */
-const readdressSigned = (
-  answer: Answer,
-  seal: (host: string, target: string) => string,
-): Readdress => {
+const readdressSigned = (answer: Answer, seal: Seal): Readdress => {
   const { addressing } = answer.job.route
   const plain = readdressOf(answer)
   if (addressing.kind !== 'path' && addressing.kind !== 'host') return plain
@@ -108,11 +151,10 @@ const readdressSigned = (
   const origin = `${'encrypted' in req.socket ? 'https' : 'http'}://${req.headers.host ?? 'localhost'}`
   const chosen = /[^/]*@$/.exec(addressing.prefix)?.[0] ?? ''
   return (url) => {
-    const there = rewriteUrl(url, job.served, '', { kind: 'path', prefix: '' }, null)
-    const slash = there?.indexOf('/') ?? -1
-    if (there === null || slash === -1) return plain(url)
-    const [host, target] = [there.slice(0, slash), there.slice(slash)]
-    const prefix = `${origin}/~${seal(host, target)}`
+    const place = placeOf(url, job.served)
+    const sealed = place === null ? null : seal(...place)
+    if (sealed === null) return plain(url)
+    const prefix = `${origin}/~${sealed}`
     return rewriteUrl(
       url,
       job.served,
@@ -161,9 +203,18 @@ export const createAnswers = <A extends Answer>(deps: {
 
   /** Makes the head. @returns where the body goes, or null when the call ended here */
   const begin = (answer: A, raw: readonly (string | Buffer)[], code: number): Sink | null => {
-    const { job, req, res, scrubber } = answer
+    const { job, req, res } = answer
     const head = readAnswer(raw)
     const bodyless = code === 204 || code === 304 || req.method === 'HEAD'
+    if (answer.scrubber !== null && !bodyless) {
+      const searched = answer.scrubber.body(code, head.type)
+      if (searched === null) {
+        deps.stop(answer, new Problem('answer_not_redactable', UNSEARCHABLE))
+        return null
+      }
+      answer.scrubber = searched
+    }
+    const { scrubber } = answer
     const coding = bodyless ? 'identity' : head.coding
     const json =
       !bodyless &&
@@ -188,9 +239,9 @@ export const createAnswers = <A extends Answer>(deps: {
     const kept = answerHeaders(head, changed, code === 204 || code === 304, (value, rule) => {
       const told =
         rule === 'links'
-          ? rewriteLink(value, readdressOf(answer))
+          ? rewriteLink(value, job.route.host, readdressWhole(answer))
           : rule === 'url'
-            ? (rewriteReference(value, job.route.host, readdressOf(answer)) ?? value)
+            ? (rewriteReference(value, job.route.host, readdressWhole(answer)) ?? value)
             : value
       return scrubber === null ? told : scrubber.text(told)
     })
@@ -207,11 +258,17 @@ export const createAnswers = <A extends Answer>(deps: {
       },
     }
     const rewrite = (body: string): string => {
-      const { signed } = job
-      const text = rewriteJson(body, job.pointers, readdressOf(answer))
-      return signed === null
+      const { signed, pointers, seal } = job
+      // First, since what leads to deputy already is not readdressed again.
+      let text =
+        signed === null
+          ? body
+          : rewriteJson(body, signed.pointers, readdressSigned(answer, signed.seal))
+      const named = seal === null ? NONE : exactly(pointers)
+      if (named.length > 0) text = rewriteJson(text, named, readdressWhole(answer))
+      return named.length === pointers.length
         ? text
-        : rewriteJson(text, signed.pointers, readdressSigned(answer, signed.seal))
+        : rewriteJson(text, pointers, readdressOf(answer))
     }
     const into = json
       ? held(deps.rewrittenBody, plain, rewrite, () => (answer.unrewritten = true))

@@ -1,6 +1,7 @@
 // Which operation is this? A trie of decoded segments per provider; pure.
 import type { Operation, OperationRow, Provider, RootField, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { canonicalTarget } from '../wire/canonical.ts'
 
 export type Act = {
   readonly operation: Operation
@@ -164,6 +165,25 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
     }
   }
 }
+
+/** The methods with which a client can follow such an address by the catalogue: to load it, or to send something there. */
+export const followedBy = (
+  classify: Classify,
+  route: Route,
+  host: string,
+  text: string,
+): readonly string[] =>
+  ['GET', 'POST', 'PUT'].filter((method) => {
+    const asset = route.connection.provider.assets.has(host)
+    try {
+      const act = classify({ ...route, host, asset, target: canonicalTarget(method, text) })
+      return act.operation.id !== UNKNOWN.id
+    } catch (error) {
+      // An address that deputy would refuse is followed by nobody.
+      if (error instanceof Problem) return false
+      throw error
+    }
+  })
 
 /** A GraphQL call of several fields as metrics name it; policy never sees it. */
 const SEVERAL: Operation = { ...UNKNOWN, id: 'graphql' }

@@ -2,7 +2,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Route } from '../model.ts'
 import { Problem } from '../problem.ts'
-import { targetText } from '../wire/canonical.ts'
 import { isAddressTag, type AddressTags } from '../wire/address_tag.ts'
 import { readMedia } from '../wire/media.ts'
 import { formFields } from '../wire/strip.ts'
@@ -72,7 +71,7 @@ export const createTagged = (deps: {
     const { rawHeaders } = req
     const { named } = route
     if (isAddressTag(named)) {
-      const tag = deps.addressTags.open(named, route.host, targetText(route.target))
+      const tag = deps.addressTags.open(named, route.host, route.target)
       return {
         // A client that sends its key may hold a newer one by now: that one counts.
         rawHeaders: deps.tagged(rawHeaders) ? rawHeaders : [...rawHeaders, 'authorization', tag],

@@ -6,6 +6,7 @@ import type { Secret } from '../secret.ts'
 import { nominatedHeaders } from './canonical.ts'
 import { parseStrict } from './json.ts'
 import { tokenScrubbers, type TokenScrubber } from './scrub.ts'
+import { atEdges, inCharset } from './scrub_forms.ts'
 import { evidenceName, isCredentialHeader } from './strip.ts'
 
 /** Of one hop only (RFC 9110 7.6.1), of deputy, of the network behind it, or of a browser: never a provider's business. */
@@ -35,17 +36,6 @@ const NEVER_SENT: ReadonlySet<string> = new Set([
 ])
 const NEVER_SENT_FAMILY =
   /^(?:deputy|sec|proxy|x[-_]forwarded|x[-_]original|access-control-request)[-_]/
-
-/** Passed without a closer look; everything else goes through the rules above. */
-const USUAL: ReadonlySet<string> = new Set([
-  'accept',
-  'accept-language',
-  'content-type',
-  'content-encoding',
-  'user-agent',
-  'cache-control',
-  'idempotency-key',
-])
 
 const NEVER_RETURNED: ReadonlySet<string> = new Set([
   'connection',
@@ -105,6 +95,20 @@ const credentialValue = (provider: Provider, token: Secret): string => {
   return scheme === '' ? bare : `${scheme} ${bare}`
 }
 
+/** Bytes of a range for each character of the token, and at least. */
+const [RANGE_FACTOR, SMALLEST_RANGE] = [8, 1024]
+/**
+ * May this be asked for where a token is injected? One range, too long to lie within an echo of the token: of the
+ * others the provider sends the whole (RFC 9110 14.2), which can be searched.
+ */
+const searchable = (kept: readonly string[], token: Secret): boolean => {
+  const ranges = kept.filter((_, i) => i % 2 === 1 && kept[i - 1] === 'range')
+  const [, first = '', last = ''] = /^bytes=(\d*)-(\d*)$/i.exec(ranges.join(', ')) ?? []
+  const end = last === '' ? Infinity : Number(last) + 1
+  const size = first === '' ? Number(last) : end - Number(first)
+  return size >= Math.max(SMALLEST_RANGE, RANGE_FACTOR * token.reveal().length)
+}
+
 /** The agent's headers after the first rule of all: nothing passes that is not allowed to. */
 export type Sifted = {
   /** Lower-case names and values in turn, as they came. */
@@ -123,16 +127,15 @@ const judging = <R>(ruleOf: (lower: string, raw: string) => R): ((raw: string) =
     return { lower, rule: ruleOf(lower, raw) }
   })
 
-type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding' | 'range'
+type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding'
 
 const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
   if (name === tag) return 'drop'
   if (isCredentialHeader(name, provider)) return 'credential'
-  if (USUAL.has(name)) return 'keep'
   if (NEVER_SENT.has(name) || NEVER_SENT_FAMILY.test(name)) return 'drop'
   if (name === 'prefer') return 'prefer'
   if (name === 'accept-encoding') return 'encoding'
-  return name === 'range' || name === 'if-range' ? 'range' : 'keep'
+  return 'keep'
 }
 
 /**
@@ -194,7 +197,8 @@ export type UpstreamInput = {
   /** A body of unknown length; the transport frames it itself. */
   readonly chunked: boolean
   /**
-   * What to ask the provider for. `as_asked`: the agent's `Accept-Encoding`; `identity`: bytes that can be searched;
+   * What to ask the provider for. `as_asked`: the agent's `Accept-Encoding`; `identity`: bytes that can be searched
+   * (a short or second `Range` is left out wherever a token goes along);
    * `rewritable`: the whole answer (no `Range`), plain or in the one coding that agent and deputy both read.
    */
   readonly coding: 'as_asked' | 'identity' | 'rewritable'
@@ -210,9 +214,13 @@ export const upstreamHeaders = (input: UpstreamInput): string[] => {
     throw new Problem('internal', 'an upstream call cannot have a length and be chunked')
   }
   const headers = ['host', input.host]
+  let ranged: boolean | null = null
   for (let i = 0; i < sifted.kept.length; i += 2) {
     const name = sifted.kept[i] ?? ''
-    if (coding === 'rewritable' && (name === 'range' || name === 'if-range')) continue
+    if (name === 'range' || name === 'if-range') {
+      ranged ??= coding !== 'rewritable' && (token === null || searchable(sifted.kept, token))
+      if (!ranged) continue
+    }
     headers.push(name, sifted.kept[i + 1] ?? '')
   }
   if (coding === 'identity') headers.push('accept-encoding', 'identity')
@@ -354,13 +362,26 @@ export const answerTrailers = (
   return { kept, dropped: [...dropped] }
 }
 
+export type AnswerScrubber = TokenScrubber & {
+  /** The watcher for the body of an answer with this head; null: it cannot be searched. */
+  readonly body: (status: number, type: string) => AnswerScrubber | null
+}
+
 /** Watches answers for the injected token; what the search needs is made once for each token. */
-export const createScrubbers = (): ((token: Secret) => TokenScrubber) => {
+export const createScrubbers = (): ((token: Secret) => AnswerScrubber) => {
   const makers = new WeakMap<Secret, () => TokenScrubber>()
   return (token) => {
     let make = makers.get(token)
     if (make === undefined) makers.set(token, (make = tokenScrubbers(token.reveal())))
-    return make()
+    const body: AnswerScrubber['body'] = (status, type) => {
+      // Each part of it would begin and end somewhere in the document.
+      if (status === 206 && /^multipart\//i.test(type.trim())) return null
+      const found = inCharset(watcher, token.reveal(), type)
+      if (found === null || (found === watcher && status !== 206)) return found && watcher
+      return { ...(status === 206 ? atEdges(found, token.reveal()) : found), body }
+    }
+    const watcher: AnswerScrubber = { ...make(), body }
+    return watcher
   }
 }
 

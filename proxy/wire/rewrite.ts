@@ -47,6 +47,10 @@ export const rewriteUrl = (
   return WAYS[addressing.kind](prefix, host, rest.startsWith('/') ? rest : `/${rest}`, chosen)
 }
 
+/** A parameter more at the end of a URL's query, before its fragment. */
+export const withParameter = (url: string, parameter: string): string =>
+  url.replace(/(?=#|$)/, `&${parameter}`)
+
 /** For `Location` and `Link`: a path alone means the provider's host, not deputy's root (RFC 3986 5.2.2). */
 export const rewriteReference = (
   reference: string,
@@ -56,9 +60,9 @@ export const rewriteReference = (
   readdress(/^\/(?![/\\])/.test(reference) ? `https://${host}${reference}` : reference)
 
 /** A `Link` header value (RFC 8288 3) with each target readdressed; parameters keep their bytes. */
-export const rewriteLink = (value: string, readdress: Readdress): string =>
+export const rewriteLink = (value: string, host: string, readdress: Readdress): string =>
   value.replaceAll(/"(?:\\.|[^"\\])*"?|<([^<>]*)>/g, (part: string, target: string | undefined) => {
-    const next = target === undefined ? null : readdress(target)
+    const next = target === undefined ? null : rewriteReference(target, host, readdress)
     return next === null ? part : `<${next}>`
   })
 

@@ -1,107 +1,25 @@
 // Credentials that the agent supplied, in every place where a provider might look, cut out or refused, and named.
 import type { Provider, Target } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { remembered } from '../remember.ts'
 import { foldHeader } from './canonical.ts'
 import type { Part } from './multipart.ts'
 
-/** What is a credential, or changes what policy saw, at every provider. Names folded as `foldName` and `foldHeader` do. */
-export const EVERY_PROVIDER: {
-  readonly headers: ReadonlySet<string>
-  readonly query: ReadonlySet<string>
-  readonly form: ReadonlySet<string>
-  readonly override: ReadonlySet<string>
-} = {
-  headers: new Set([
-    'authorization',
-    'proxy-authorization',
-    'cookie',
-    'cookie2',
-    'x-api-key',
-    'api-key',
-    'apikey',
-    'x-auth-token',
-    'x-access-token',
-    'x-original-url',
-    'x-rewrite-url',
-    'x-original-host',
-  ]),
-  query: new Set([
-    'access_token',
-    'accesstoken',
-    'bearer_token',
-    'bearer',
-    'id_token',
-    'jwt',
-    'oauth_token',
-    'token',
-    'key',
-    'api_key',
-    'apikey',
-    'x_api_key',
-    'access_key',
-    'accesskey',
-    'app_key',
-    'subscription_key',
-    'hapikey',
-    'api_token',
-    'apitoken',
-    'auth_token',
-    'authtoken',
-    'bearertoken',
-    'jwt_token',
-    'personal_access_token',
-    'private_token',
-    'session_token',
-    'user_token',
-    'auth',
-    'authorization',
-    'sid',
-    'session_id',
-    'sessionid',
-    'client_secret',
-    'refresh_token',
-    'x_amz_credential',
-    'x_amz_security_token',
-    'x_amz_signature',
-    'x_goog_credential',
-    'x_goog_signature',
-  ]),
-  // RFC 6750 2.2: the field that carries a bearer token, wherever one is accepted, and its kin; JSON members too.
-  form: new Set(['access_token', 'bearer_token', 'oauth_token']),
-  // Refused, not cut: what remained would still be another request than the agent meant.
-  override: new Set([
-    '_method',
-    '_httpmethod',
-    '$httpmethod',
-    '$httpheaders',
-    'x_http_method_override',
-    'x_http_method',
-    'x_method_override',
-  ]),
-}
-
-/** The headers of nearly every call: no credential unless a provider file says so. */
-const USUAL: ReadonlySet<string> = new Set([
-  'host',
-  'connection',
-  'accept',
-  'accept-encoding',
-  'accept-language',
-  'content-type',
-  'content-length',
-  'content-encoding',
-  'user-agent',
-  'transfer-encoding',
-  'cache-control',
-  'if-none-match',
-  'if-match',
-  'idempotency-key',
-  'prefer',
-  'range',
-  // Sessions of a protocol or of a document, not of a person: the injected token still decides.
-  'mcp-session-id',
-  'workbook-session-id',
+/** What changes what policy saw, at every provider. Names folded as `foldHeader` does. */
+const ELSEWHERE: ReadonlySet<string> = new Set([
+  'x-original-url',
+  'x-rewrite-url',
+  'x-original-host',
 ])
+/** RFC 6750 2.2: the field that carries a bearer token, wherever one is accepted, and its kin; JSON members too. */
+const FORM: ReadonlySet<string> = new Set(['access_token', 'bearer_token', 'oauth_token'])
+
+// Refused, not cut: what remained would still be another request than the agent meant.
+const OVERRIDES =
+  /^(?:\$http_?(?:method|headers|verb)|_(?:http_?)?(?:request_?)?(?:method|verb)(?:_?override)?|(?:x_)?(?:http_?)?(?:method|verb)_?override|x_(?:http_?)?(?:method|verb))$/
+
+/** Sessions of a protocol or of a document, not of a person: the injected token still decides. */
+const OF_NOBODY: ReadonlySet<string> = new Set(['mcp-session-id', 'workbook-session-id'])
 
 // What a front server writes when it has signed somebody in, or read their certificate: a server behind it may believe.
 const NAMES_USER =
@@ -113,21 +31,39 @@ const ACTS_AS =
 const NAMES_USER_EXACTLY =
   /^(?:x-)?(?:user(?:-?(?:id|name|email|groups?|roles?|principal|identity))?|email|login|principal|eppn|groups?|roles?)$/
 
-// Vendors invent names faster than lists grow, so a name that speaks of a credential is one.
+// Vendors invent names faster than lists grow, so a name that speaks of a credential, or of acting as somebody, is one.
 const SPEAKS =
-  /token|secret|passw|credential|cookie|session|assertion|jwt|impersonat|api-?key|(?:access|account|app|application|client|developer|functions|master|private|service|subscription|user)-key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature)/
+  /token|secret|passw|pass-?(?:phrase|code)|credential|cookie|session|assertion|jwt|impersonat|delegat|masquerad|api-?key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature|(?:pwd|pass|pat|sid|sig|creds?|ticket|assume-(?:role|user)|do-?as)$)/
+/** A key opens something, but one that keeps things apart, or that the caller's own data are encrypted with. */
+const KEY =
+  /(?:^|-)(?<!(?:^|-)(?:idempotency|encryption|customer|cache|surrogate|partition|sort|object|resource|message|event)-)key$/
+
+// The same of the query, `-` written `_`; there a token is often a place in a list, and a key often a name.
+const PLACES =
+  'page|next|previous|sync|delta|skip|continuation|resume|cursor|paging|pagination|position|offset|sequence|scroll|watch|idempotency|(?:^|_)(?:change|prev|start)'
+const QUERY_SPEAKS = new RegExp(
+  [
+    `(?<!(?:${PLACES})_?)token$`,
+    '(?:sess(?:ion)?_?id|secret|passw(?:or)?d|pass_?(?:phrase|code)|credentials?|assertion|jwt|bearer)$',
+    '^key$|(?:api|access)_?key(?:_?id)?$',
+    '(?:^|_)(?:account|app|application|auth|client|consumer|developer|functions?|master|private|secret|server|service|session|shared|signing|subscription|user|x)_?key$',
+    '(?:^|_)(?:pwd|pass|pat|t?otp|sid|sig|signature|ticket|session|o?auth(?:orization)?|cookie|csrf|xsrf|dpop|creds?)$',
+    'impersonat|masquerad|on_?behalf_?of',
+    '^(?:x_|_)?(?:sudo|(?:act|do|login|run)_?as|as_?user(?:_?id)?|(?:effective|proxy|real|switch)_?user|assume_?(?:role|user)|delegat(?:e|or|ed_?user))$',
+  ].join('|'),
+)
 
 /** Is this header (lower case) a credential, or a way to change what policy saw? */
 export const isCredentialHeader = (name: string, provider: Provider): boolean => {
   if (provider.strip.headers.includes(name)) return true
-  if (USUAL.has(name)) return false
+  if (OF_NOBODY.has(name)) return false
   const folded = foldHeader(name)
   return (
-    EVERY_PROVIDER.headers.has(folded) ||
-    (folded.length === provider.present.header.length &&
-      folded === foldHeader(provider.present.header.toLowerCase())) ||
-    (folded !== name && provider.strip.headers.includes(folded)) ||
+    ELSEWHERE.has(folded) ||
+    folded === foldHeader(provider.present.header.toLowerCase()) ||
+    provider.strip.headers.includes(folded) ||
     SPEAKS.test(folded) ||
+    KEY.test(folded) ||
     NAMES_USER.test(folded) ||
     ACTS_AS.test(folded) ||
     NAMES_USER_EXACTLY.test(folded)
@@ -186,8 +122,28 @@ const listed =
   (folded: string): boolean =>
     every.has(folded) || names.some((name) => foldName(name) === folded)
 
+/** `userPat` → `user_Pat`: where one word ends in the names of many APIs. */
+const HUMP = /(?<=[0-9a-z])(?=[A-Z])/g
+
+type Judge = (name: string) => string | null
+const judges = new WeakMap<Provider, Judge>()
+/** Agents repeat the same few names, so each is judged once. */
+const queryCredential = (provider: Provider): Judge => {
+  let judge = judges.get(provider)
+  if (judge === undefined) judges.set(provider, (judge = remembered(judgeOf(provider))))
+  return judge
+}
+/** What the definition names is one; what it lets pass is none, whatever its words say. */
+const judgeOf = ({ strip }: Provider): Judge => {
+  const lists = (names: readonly string[] | undefined, folded: string): boolean =>
+    names?.some((name) => foldName(name) === folded) === true
+  const has = (folded: string): boolean =>
+    lists(strip.query, folded) || (QUERY_SPEAKS.test(folded) && !lists(strip.pass, folded))
+  return (name) => named(name, has) ?? named(name.replaceAll(HUMP, '_'), has)
+}
+
 const refuseOverride = (name: string, where: string): void => {
-  if (EVERY_PROVIDER.override.has(foldName(name))) {
+  if (OVERRIDES.test(foldName(name))) {
     throw new Problem('request_invalid', `a parameter of the ${where} overrides method or headers`)
   }
 }
@@ -201,16 +157,40 @@ export const stripQuery = (
   provider: Provider,
 ): { readonly target: Target; readonly stripped: readonly string[] } => {
   if (target.query.length === 0) return { target, stripped: NONE }
-  const has = listed(EVERY_PROVIDER.query, provider.strip.query)
+  const credentialIn = queryCredential(provider)
   let stripped: Set<string> | null = null
   for (const pair of target.query) {
     refuseOverride(pair.name, 'query')
-    const credential = named(pair.name, has)
-    if (credential !== null) (stripped ??= new Set()).add(`query:${credential}`)
+    const credential = credentialIn(pair.name)
+    if (credential !== null) (stripped ??= new Set()).add(evidenceName(credential, 'query'))
   }
   if (stripped === null) return { target, stripped: NONE }
-  const query = target.query.filter((pair) => named(pair.name, has) === null)
+  const query = target.query.filter((pair) => credentialIn(pair.name) === null)
   return { target: { ...target, query }, stripped: [...stripped] }
+}
+
+/**
+ * What providers sign into URLs of their own; everything else that is cut, and above all a bearer token (RFC 6750 2.3),
+ * says who somebody is.
+ */
+const OF_A_URL =
+  /^(?:(?:download|file|media|page|share|upload|view)_?)?(?:token|key|auth|sig|signature)$|^(?:jwt|sid|session|session_?id|ticket|x_(?:amz|goog)_(?:credential|security_token|signature))$/
+
+/**
+ * The values of the credentials in a URL that a provider wrote, where the provider may have put all of them there for
+ * this URL; null: there are none, or one is a credential of a person wherever it stands.
+ */
+export const providedValues = (target: Target, provider: Provider): readonly string[] | null => {
+  const credentialIn = queryCredential(provider)
+  const values: string[] = []
+  for (const { name, value } of target.query) {
+    const folded = credentialIn(name)
+    if (folded === null) continue
+    if (!OF_A_URL.test(folded) || provider.strip.query.some((one) => foldName(one) === folded))
+      return null
+    values.push(value)
+  }
+  return values.length > 0 ? values : null
 }
 
 // Lenient on purpose: what a strict decoder would refuse, a lenient server still reads; ASP.NET reads `%u0061` too.
@@ -230,7 +210,7 @@ export const stripForm = (
   bytes: Buffer,
   names: readonly string[],
 ): { readonly bytes: Buffer; readonly stripped: readonly string[] } => {
-  const has = listed(EVERY_PROVIDER.form, names)
+  const has = listed(FORM, names)
   const stripped = new Set<string>()
   const kept = bytes
     .toString('latin1')
@@ -305,7 +285,7 @@ export const fieldsOf = (
  * @throws Problem `request_invalid` for an overriding member
  */
 export const jsonCredential = (value: unknown, names: readonly string[]): string | null => {
-  const has = listed(EVERY_PROVIDER.form, names)
+  const has = listed(FORM, names)
   for (const item of Array.isArray(value) ? value : [value]) {
     if (typeof item !== 'object' || item === null) continue
     for (const key of Object.keys(item)) {
@@ -325,7 +305,7 @@ export const multipartCredential = (
   parts: readonly Part[],
   names: readonly string[],
 ): string | null => {
-  const has = listed(EVERY_PROVIDER.form, names)
+  const has = listed(FORM, names)
   for (const part of parts) {
     const name = formName(part.name)
     refuseOverride(name, 'body')

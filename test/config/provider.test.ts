@@ -60,11 +60,9 @@ describe('a definition', () => {
       header: 'x-acme-token',
       scheme: '',
     })
-    expect(read({ strip: { headers: ['X-Other'], query: ['Key'] } }).strip).toEqual({
-      headers: ['x-other'],
-      query: ['key'],
-      body: [],
-    })
+    expect(
+      read({ strip: { headers: ['X-Other'], query: ['Key'], pass: ['Token'] } }).strip,
+    ).toEqual({ headers: ['x-other'], query: ['key'], body: [], pass: ['token'] })
   })
 
   test('groups rows that share their scopes, and an id may have several paths', () => {
@@ -94,6 +92,36 @@ describe('a definition', () => {
   test.each<[string, object, string]>([
     ['an unknown key', { tokn: 1 }, 'acme.yaml: tokn: unknown key: is token meant?'],
     ['an unknown key below', { strip: { cookies: [] } }, 'acme.yaml: strip.cookies: unknown key'],
+    [
+      'spellings that nobody compares',
+      { spellings: ['emailAddress'] },
+      'acme.yaml: spellings: are compared only with names: insensitive',
+    ],
+    [
+      'a name that is cut and passes',
+      { strip: { query: ['Team.Key'], pass: ['team_key'] } },
+      'acme.yaml: strip.pass: team_key is a credential: strip.query names it, or RFC 6750 does',
+    ],
+    [
+      'a bearer token that passes',
+      { strip: { pass: ['Access-Token'] } },
+      'acme.yaml: strip.pass: Access-Token is a credential: strip.query names it, or RFC 6750 does',
+    ],
+    [
+      'a fixed value beside the token',
+      { present: 'X-Acme: {token}', required_headers: { 'x-acme': '1' } },
+      'acme.yaml: required_headers.x-acme: is the header of the token: `present` sets it',
+    ],
+    [
+      'a body that passes unread and is inspected',
+      { operations: [{ ...row, opaque: 'application/x-a', inspect: ['/a'] }] },
+      'acme.yaml: operations.0: things.list: a body that is opaque passes unread: no inspect, and no upload beside it',
+    ],
+    [
+      'a body that passes unread twice',
+      { operations: [{ ...row, opaque: 'application/x-a', upload: true }] },
+      'acme.yaml: operations.0: things.list: a body that is opaque passes unread: no inspect, and no upload beside it',
+    ],
     ['an id with capitals', { id: 'Acme' }, 'acme.yaml: id: may hold a-z, 0-9, _, . and -'],
     [
       'no token endpoint',

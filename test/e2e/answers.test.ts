@@ -25,6 +25,7 @@ beforeEach(async () => {
     held: [
       { person: 'alice', token: TOKEN },
       { person: 'bob', token: 'token-of-bob-0123456789' },
+      { person: 'bob', connection: 'stream', token: 'token-of-bob-0123456789' },
     ],
   })
 })
@@ -99,6 +100,75 @@ test.each(['compress', 'gzip, br'])(
     expect(await (await call()).json()).toMatchObject({ code: 'answer_not_redactable' })
   },
 )
+
+const partial = (body: string | Buffer, type = 'text/plain'): void =>
+  says(
+    Buffer.concat([
+      Buffer.from(
+        `HTTP/1.1 206 Partial\r\nContent-Type: ${type}\r\nContent-Range: bytes 0-9/99\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n`,
+      ),
+      Buffer.from(body),
+    ]),
+  )
+
+test('a range shows no part of the token, neither where it begins nor where it ends', async () => {
+  partial(`${TOKEN.slice(-12)} and more, ${TOKEN.slice(0, 10)}`)
+  expect(await (await call()).text()).toBe(`${'*'.repeat(12)} and more, ${'*'.repeat(10)}`)
+  partial(TOKEN.slice(3, 20))
+  expect(await (await call()).text()).toBe('*'.repeat(17))
+  const masked = () =>
+    deputy.evidence().flatMap((line) => (line.event === 'outcome' ? [line['masked']] : []))
+  await expect.poll(masked).toEqual([2, 1])
+})
+
+test('a download goes on where it ended: a long range is asked for, a short one and several are not', async () => {
+  let asked = ''
+  answer = (socket, head) => {
+    asked = /^range: (.*)$/im.exec(head)?.[1]?.trim() ?? 'none'
+    socket.write('HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nfine')
+  }
+  for (const [range, goes] of [
+    ['bytes=1000-', true],
+    ['bytes=0-1048575', true],
+    ['bytes=0-20', false],
+    ['bytes=21-40', false],
+    ['bytes=0-9999,20000-29999', false],
+  ] as const) {
+    const got = await fetch(`${deputy.agent}/api.stream.test/f`, {
+      headers: { 'deputy-user': 'bob', range },
+    })
+    expect([range, await got.text(), asked]).toEqual([range, 'fine', goes ? range : 'none'])
+  }
+})
+
+test.each([
+  ['several parts', 206, 'multipart/byteranges; boundary=x'],
+  ['UTF-7', 200, 'text/html; charset=utf-7'],
+  ['EBCDIC', 200, 'text/plain; charset="IBM037"'],
+])('an answer in %s cannot be searched, and is refused', async (_what, status, type) => {
+  says(
+    `HTTP/1.1 ${status} X\r\nConnection: close\r\nContent-Type: ${type}\r\nContent-Length: 1\r\n\r\nx`,
+  )
+  const got = await call()
+  expect([got.status, await got.json()]).toMatchObject([502, { code: 'answer_not_redactable' }])
+  const bodyless = await call('/notes', { method: 'HEAD' })
+  expect(bodyless.status).toBe(status)
+})
+
+test.each(['utf-16le', 'utf-16be'] as const)('an answer in %s is searched', async (charset) => {
+  const little = Buffer.from(`a=${TOKEN};`, 'utf16le')
+  const body = charset === 'utf-16le' ? little : Buffer.from(little).swap16()
+  says(
+    Buffer.concat([
+      Buffer.from(
+        `HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=${charset}\r\nContent-Length: ${body.length}\r\n\r\n`,
+      ),
+      body,
+    ]),
+  )
+  const text = Buffer.from(await (await call()).arrayBuffer()).toString('latin1')
+  expect(text.replaceAll('\0', '')).toMatch(/^a=\[redacted\]\**;$/)
+})
 
 test('a challenge that echoes the token leaves it in no answer', async () => {
   says(

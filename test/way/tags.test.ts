@@ -193,6 +193,16 @@ test('so it is where the host names the provider', async () => {
   expect(seenAs()).toEqual([[`Bearer ${TOKENS.alice}`, SIGNED, '']])
 })
 
+test('an address for uploads is for nothing else', async () => {
+  const url = await uploadUrl('alice')
+  slack.seen.length = 0
+  for (const method of ['GET', 'PUT', 'DELETE', 'PATCH']) {
+    const answer = await fetch(url, { method })
+    expect([method, answer.headers.get('deputy-answer')]).toEqual([method, 'unauthenticated'])
+  }
+  expect(slack.seen).toEqual([])
+})
+
 test('policy decides when the address is used, not when it was made', async () => {
   const url = await uploadUrl('bob')
   const people = join(deputy.dir, 'people.yaml')

@@ -14,7 +14,7 @@ import {
   upstreamHeaders,
   type UpstreamInput,
 } from '../../proxy/wire/headers.ts'
-import { EVERY_PROVIDER, strippedHeaders } from '../../proxy/wire/strip.ts'
+import { strippedHeaders } from '../../proxy/wire/strip.ts'
 import { codeOf, provider } from './fixture.ts'
 import { cpuMs } from '../support/pace.ts'
 
@@ -49,8 +49,15 @@ describe('what the agent may say', () => {
     ['Content-Type', 'application/json'],
     ['User-Agent', 'octokit'],
     ['If-None-Match', 'W/"x"'],
-    ['Range', 'bytes=0-1'],
+    ['Range', 'bytes=0-1023999'],
     ['Idempotency-Key', 'k'],
+    ['X-Idempotency-Key', 'k'],
+    ['X-Goog-Encryption-Key', 'k'],
+    ['X-Amz-Server-Side-Encryption-Customer-Key', 'k'],
+    ['X-Goog-Drive-Resource-Keys', 'k'],
+    ['X-Pattern', 'k'],
+    ['X-Monkey', 'k'],
+    ['X-Design', 'k'],
     ['X-GitHub-Api-Version', '2022-11-28'],
     ['X-Stainless-Lang', 'js'],
     ['Notion-Version', '2026-01-01'],
@@ -74,10 +81,43 @@ describe('what the agent may say', () => {
     'Authorization',
     'PROXY-Authorization',
     'Cookie',
+    'Cookie2',
+    'ApiKey',
+    'X-Auth-Token',
+    'X-Access-Token',
+    'X-Original-Host',
     'X-Api-Key',
     'x_api_key',
     'X.Api.Key',
     'Api-Key',
+    'Key',
+    'X-Key',
+    'X-Redmine-Switch-User',
+    'Dropbox-API-Select-Admin',
+    'X-Client-S-DN',
+    'X-Run-As',
+    'DD_KEY',
+    'X-Pat',
+    'GitHub-Pat',
+    'Ticket',
+    'X-Auth-Ticket',
+    'X-Pwd',
+    'X-Pass',
+    'Passphrase',
+    'X-Passcode',
+    'X-Sid',
+    'X-Sig',
+    'X-Creds',
+    'Password',
+    'Secret',
+    'Session',
+    'Impersonate',
+    'X-Delegate-To',
+    'X-Delegated-User',
+    'Masquerade-As',
+    'X-Assume-Role',
+    'X-Do-As',
+    'DoAs',
     'Private-Token',
     'X-Shopify-Access-Token',
     'X-Figma-Token',
@@ -163,6 +203,13 @@ describe('what the agent may say', () => {
     'Upgrade',
     'Proxy-Connection',
     'HTTP2-Settings',
+    'Max-Forwards',
+    'Alt-Used',
+    'Early-Data',
+    'X-Client-IP',
+    'X-Cluster-Client-IP',
+    'True-Client-IP',
+    'CF-Connecting-IP',
     'Content-Length',
     'Host',
   ])('%s stays behind silently', (name) => {
@@ -240,6 +287,7 @@ describe('what the agent may say', () => {
     ['waiting=1', ['waiting=1']],
     ['outlook.timezone="a\\", wait=3", WAIT=1', ['outlook.timezone="a\\", wait=3"']],
     [',,wait=1,', []],
+    ['a, , b', ['a, b']],
   ])('of Prefer: %s only wait is deputy’s', (value, left) => {
     expect(valuesOf(send(['Prefer', value]).headers, 'prefer')).toEqual(left)
   })
@@ -254,14 +302,66 @@ describe('what the agent may say', () => {
     ['rewritable', 'gzip; q=0.000, br', ['identity']],
     ['rewritable', null, ['identity']],
   ] as const)('coding %s with %s asks for %j', (coding, asked, expected) => {
-    const raw = ['Range', 'bytes=0-1', 'If-Range', '"x"']
+    const raw = ['Range', 'bytes=0-9999', 'If-Range', '"x"']
     const { headers } = send(asked === null ? raw : [...raw, 'Accept-Encoding', asked], { coding })
     expect(valuesOf(headers, 'accept-encoding')).toEqual(expected)
     expect(valuesOf(headers, 'range').length).toBe(coding === 'rewritable' ? 0 : 1)
     expect(valuesOf(headers, 'if-range').length).toBe(coding === 'rewritable' ? 0 : 1)
   })
 
-  const credentials = [...EVERY_PROVIDER.headers, ...provider.strip.headers]
+  test('the header of the token and those that the definition names, however they are spelt', () => {
+    const own = {
+      ...provider,
+      present: { header: 'Acme-Grant', scheme: '' },
+      strip: { ...provider.strip, headers: ['acme-view'] },
+    }
+    for (const name of ['Acme-Grant', 'acme_grant', 'Acme-View', 'ACME_VIEW'])
+      expect(send([name, 'S3CR'], { provider: own }).stripped).toEqual([
+        `header:${name.toLowerCase()}`,
+      ])
+    for (const name of ['Acme-Grants', 'Acme-Views', 'Acme-Scope'])
+      expect(send([name, '1'], { provider: own }).stripped).toEqual([])
+  })
+
+  test.each([
+    ['bytes=0-', true],
+    ['bytes=1000-', true],
+    ['bytes=0-1023', true],
+    ['BYTES=500-1523', true],
+    ['bytes=-1024', true],
+    ['bytes=0-1022', false],
+    ['bytes=500-1522', false],
+    ['bytes=-1023', false],
+    ['bytes=9999-0', false],
+    ['bytes=-', false],
+    ['bytes=', false],
+    ['bytes=0-9999,20000-30000', false],
+    ['bytes=0-9999, bytes=0-3', false],
+    ['bytes =0-9999', false],
+    ['lines=0-9999', false],
+  ])('with a token the range %s goes along: %j', (range, goes) => {
+    const raw = ['Range', range, 'If-Range', '"x"']
+    for (const coding of ['identity', 'as_asked'] as const) {
+      const { headers } = send(raw, { coding })
+      expect([valuesOf(headers, 'range'), valuesOf(headers, 'if-range')]).toEqual(
+        goes ? [[range], ['"x"']] : [[], []],
+      )
+    }
+    expect(valuesOf(send(raw, { token: null }).headers, 'range')).toEqual([range])
+  })
+
+  test('of two ranges in two lines none goes along, and a long token wants a longer one', () => {
+    const named = send(['X-A', 'range', 'Range', 'bytes=0-'], { coding: 'identity' })
+    expect(valuesOf(named.headers, 'range')).toEqual(['bytes=0-'])
+    const two = send(['Range', 'bytes=0-9999', 'range', 'bytes=0-9999'], { coding: 'identity' })
+    expect(valuesOf(two.headers, 'range')).toEqual([])
+    const token = secret('t'.repeat(1_000))
+    const range = (last: number) =>
+      valuesOf(send(['Range', `bytes=0-${last}`], { coding: 'identity', token }).headers, 'range')
+    expect([range(7_998), range(7_999)]).toEqual([[], ['bytes=0-7999']])
+  })
+
+  const credentials = ['authorization', 'cookie', 'x-api-key', ...provider.strip.headers]
   const spelled = fc
     .tuple(fc.constantFrom(...credentials), fc.infiniteStream(fc.boolean()), fc.boolean())
     .map(([name, upper, underscore]) => {
@@ -322,6 +422,9 @@ describe('what of the answer comes back', () => {
     'Upgrade',
     'Trailer',
     'Set-Cookie',
+    'Set-Cookie2',
+    'TE',
+    'Public-Key-Pins',
     'Proxy-Status',
     'Proxy-Authenticate',
     'Deputy-Answer',
@@ -361,6 +464,14 @@ describe('what of the answer comes back', () => {
       '"a"',
       'Content-MD5',
       'x',
+      'Digest',
+      'x',
+      'Content-Digest',
+      'x',
+      'Repr-Digest',
+      'x',
+      'Accept-Ranges',
+      'bytes',
       'Content-Length',
       '3',
       'Content-Encoding',

@@ -119,6 +119,7 @@ describe('headers', () => {
       `<${base}api.github.com/x?page=2>; rel="next", <${base}api.github.com/x?page=9>; rel="last"`,
     ],
     ['<https://evil.test/x>; rel=next', '<https://evil.test/x>; rel=next'],
+    ['</x?page=2>; rel=next', `<${base}api.github.com/x?page=2>; rel=next`],
     [
       '<https://evil.test/>; title="<https://api.github.com/x>, \\" <https://api.github.com/>"',
       '<https://evil.test/>; title="<https://api.github.com/x>, \\" <https://api.github.com/>"',
@@ -127,11 +128,11 @@ describe('headers', () => {
     ['<https://api.github.com/x', '<https://api.github.com/x'],
     ['', ''],
   ])('Link: %s', (value, expected) => {
-    expect(rewriteLink(value, byPath)).toBe(expected)
+    expect(rewriteLink(value, 'api.github.com', byPath)).toBe(expected)
   })
 
   test('what stands in quotes in Link is no target', () => {
-    expect(rewriteLink('<a>; title="<b>"', () => 'c')).toBe('<c>; title="<b>"')
+    expect(rewriteLink('<a>; title="<b>"', 'api.github.com', () => 'c')).toBe('<c>; title="<b>"')
   })
 })
 

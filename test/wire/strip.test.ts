@@ -3,11 +3,11 @@ import { describe, expect, test } from 'vitest'
 import { canonicalTarget, targetText } from '../../proxy/wire/canonical.ts'
 import { multipartFields } from '../../proxy/wire/multipart.ts'
 import {
-  EVERY_PROVIDER,
   fieldsOf,
   formFields,
   jsonCredential,
   multipartCredential,
+  providedValues,
   stripForm,
   strippedHeaders,
   stripQuery,
@@ -49,13 +49,103 @@ describe('the query', () => {
     ['a=%2f+b&c=%41&key=1', '/x?a=%2f+b&c=%41', ['query:key']],
     ['state=open&keys=1&tokens=2&monkey=3', '/x?state=open&keys=1&tokens=2&monkey=3', []],
     ['a=access_token=x', '/x?a=access_token=x', []],
-    ['%2561ccess_token=x', '/x?%2561ccess_token=x', []],
+    ['%2561ccess_token=x', '/x', ['query:%61ccess_token']],
+    ['%2561ccess=x', '/x?%2561ccess=x', []],
   ])('%s leaves as %s', (text, left, stripped) => {
     expect(query(text)).toEqual([left, stripped])
   })
 
+  const CUT = [
+    'key hapikey api_key apikey xApiKey x-api-key APIKEY access_key accessKey AWSAccessKeyId app_key application_key',
+    'subscription-key userKey consumer_key oauth_consumer_key private_key signingKey x_key',
+    'token access_token ACCESSTOKEN accessToken id_token userToken github_token developer-token oauth_token csrf_token',
+    'exchange_token exchangeToken frontend_token frontendtoken authToken personal_access_token requestToken',
+    'secret client_secret clientSecret password passwd user_password pwd pass passphrase passcode pat github_pat myPat',
+    'jwt credential credentials creds assertion client_assertion bearer auth oauth x_auth authorization ticket authTicket',
+    'sid mySid sig signature X-Amz-Signature X-Goog-Signature session session_id sessionId PHPSESSID JSESSIONID sessionToken',
+    'otp totp cookie csrf xsrf dpop',
+    'sudo impersonate impersonateUser impersonation_id act_as actAs run_as doAs as_user asUser as_user_id _switch_user',
+    'on_behalf_of onBehalfOf onBehalfOfContentOwner masquerade_as proxy_user assume_role delegate delegated_user',
+  ]
+  test.each(CUT.flatMap((line) => line.split(' ')))(
+    '%s says credential, or somebody else: cut',
+    (name) => {
+      expect(query(`${name}=S3CR&a=1`)).toEqual(['/x?a=1', [expect.stringMatching(/^query:./)]])
+    },
+  )
+
+  const PASSES = [
+    'pageToken page_token PAGETOKEN nextPageToken next_page_token startPageToken prevToken syncToken sync_token nextSyncToken',
+    'requestSyncToken $skiptoken $deltatoken skipToken continuation_token continuationToken paginationToken cursor after',
+    'cursorToken changeToken change_token scroll_token watchToken idempotency_token',
+    'keys tokens Keys Tokens Session_IDs tokenType token_type secret_type secretType hide_secrets monkey resourceKey issueKey sort_key public_key',
+    'key_id keyword passes passenger bypass compass pattern path patch signed signed_by signatures sidebar inside design',
+    'author authors authored_by oauthApps sessions session_count ticket_id tickets jwts cookies_enabled passive password_age',
+    'user user_id users owner as asset as_of assignee role delegates method verb http_method quota',
+    'q state per_page fields alt supportsAllDrives timeMin orderBy $filter $select include_locale team_id',
+  ]
+  test.each(PASSES.flatMap((line) => line.split(' ')))(
+    '%s is a plain parameter: passes',
+    (name) => {
+      expect(query(`${name}=1`)).toEqual([`/x?${name}=1`, []])
+    },
+  )
+
+  test('a definition says which name is no credential there, and its own list comes first', () => {
+    const strip = {
+      ...provider.strip,
+      query: ['Team.Key', '$where'],
+      pass: ['token', 'Api-Key', 'team_key'],
+    }
+    const there = { ...provider, strip }
+    const target = canonicalTarget(
+      'GET',
+      '/x?token=1&api_key=2&access_token=3&team_key=4&$where=5&where=6',
+    )
+    const cut = stripQuery(target, there)
+    expect([targetText(cut.target), cut.stripped]).toEqual([
+      '/x?token=1&api_key=2&where=6',
+      ['query:access_token', 'query:team_key', 'query:$where'],
+    ])
+  })
+
+  test('a long name is cut in the evidence', () => {
+    expect(query(`${'a'.repeat(999)}_token=1`)[1]).toEqual([`query:${'a'.repeat(64)}`])
+  })
+
+  test.each([
+    ['token=1&page=2', ['1']],
+    ['sid=1&auth=2&X-Amz-Signature=3&download_token=4&key=%41', ['1', '2', '3', '4', 'A']],
+    ['session=1&Session-Id=2&jwt=3&ticket=4&sig=5&signature=6&share_auth=7', '1234567'.split('')],
+    ['page=2', null],
+    ['', null],
+    ['token=1&access_token=2', null],
+    ['api_key=1', null],
+    ['bearer=1', null],
+    ['user_token=1', null],
+    ['sudo=1', null],
+    ['teamid=1', null],
+    ['private_token=1', null],
+  ])('%s: a provider may have put %j there', (text, values) => {
+    expect(providedValues(canonicalTarget('GET', `/x?${text}`), provider)).toEqual(values)
+    const listing = {
+      ...provider,
+      strip: { ...provider.strip, query: ['Token', 'sid', 'session'] },
+    }
+    if (values !== null)
+      expect(providedValues(canonicalTarget('GET', `/x?${text}`), listing)).toBeNull()
+  })
+
   test.each([
     '_method=DELETE',
+    '_verb=DELETE',
+    '_http_verb=DELETE',
+    '_METHOD_override=DELETE',
+    'method_override=DELETE',
+    'http-method-override=DELETE',
+    'X-HTTP-Verb=DELETE',
+    'X-Method=DELETE',
+    '$http_method=DELETE',
     '_HttpMethod=PATCH',
     '$httpMethod=DELETE',
     '%24httpHeaders=X-Goog-Api-Key:1',
@@ -70,7 +160,7 @@ describe('the query', () => {
     expect(stripQuery(target, provider).target).toBe(target)
   })
 
-  const names = [...EVERY_PROVIDER.query, ...provider.strip.query]
+  const names = ['key', 'token', 'access_token', 'sid', 'x_amz_signature', ...provider.strip.query]
   const disguise = fc.constantFrom(
     (name: string) => name,
     (name: string) => name.toUpperCase(),
@@ -113,6 +203,7 @@ describe('a form body', () => {
     ['\xef\xbb\xbftoken=1', '', ['body:token']],
     ['?token=1', '', ['body:token']],
     ['client_secret=1&access_token=2', '', ['body:client_secret', 'body:access_token']],
+    ['oauth_token=1&bearer_token=2', '', ['body:oauth_token', 'body:bearer_token']],
     ['text=token', 'text=token', []],
     ['text=a;b', 'text=a;b', []],
     ['', '', []],
@@ -346,6 +437,10 @@ describe('header names for the evidence', () => {
       'header:x-acme-otp',
       'header:x_api_key',
     ])
+  })
+
+  test('the header of the tag is none, whatever it is called', () => {
+    expect(strippedHeaders(['X-Api-Key', 'user:alice'], 'X-Api-Key', provider)).toEqual([])
   })
 
   test('a long name is cut', () => {

@@ -142,6 +142,7 @@ export const openWorld = async () => {
         injected: await credentials.take(holding, used, route.host, AGENT),
         pointers: [],
         signed: null,
+        seal: null,
         sifted: createSift('deputy-user', () => false)(request.rawHeaders, used.provider),
         again: (taken, said) => credentials.again(taken, used, said, AGENT),
         served: () => false,

@@ -1,0 +1,120 @@
+// What a provider signed into the query of its own URL passes when that URL is followed: a seal on the way out, and back in.
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import type { Person, Provider, Target } from '../model.ts'
+import { canonicalTarget, targetText } from './canonical.ts'
+import { providedValues } from './strip.ts'
+
+/** Whose answer held the URL, and where it leads. */
+export type Bound = {
+  readonly person: Person
+  readonly connection: string
+  readonly host: string
+}
+
+export type QuerySeals = {
+  /**
+   * @param target path and query as the provider wrote them
+   * @param provider of the connection
+   * @param said everything that the agent sent, asked for where it matters: what stands there is not the provider's word
+   * @returns the seal, to be the last parameter of the query; null: the URL needs none, or may have none
+   */
+  readonly seal: (
+    bound: Bound,
+    target: string,
+    provider: Provider,
+    said: () => readonly string[],
+  ) => string | null
+  /** Does the seal stand for exactly this URL, and is it read there? */
+  readonly opens: (seal: string, bound: Bound, target: Target) => boolean
+}
+
+const NAME = 'deputy_seal'
+/** As long as a sealed address (wire/address_tag) lives; ms. */
+const LIFE_MS = 10 * 60_000
+const SEAL = /^([0-9a-z]{1,11})\.[\w-]{43}$/
+/** A provider may decode what it repeats; more often than this none does. */
+const DECODINGS = 4
+
+/** The target without seals, and the one that stood at its end; null: none did. */
+export const unsealed = (
+  target: Target,
+): { readonly target: Target; readonly seal: string | null } => {
+  if (!target.query.some(({ name }) => name === NAME)) return { target, seal: null }
+  const last = target.query.at(-1)
+  return {
+    target: { ...target, query: target.query.filter(({ name }) => name !== NAME) },
+    seal: last?.name === NAME ? last.value : null,
+  }
+}
+
+const unescaped = (text: string): string =>
+  text
+    .replaceAll(/(?:%|\\u00)([0-9a-f]{2})/gi, (_, hex: string) =>
+      String.fromCharCode(parseInt(hex, 16)),
+    )
+    .replaceAll('\\/', '/')
+const ALNUM = /[0-9A-Za-z]/
+/** Shorter ones stand inside other words by chance: only where they are a word they count as said. */
+const A_WORD = 8
+const standsIn = (text: string, value: string): boolean => {
+  if (value.length >= A_WORD) return text.includes(value)
+  for (let at = text.indexOf(value); at !== -1; at = text.indexOf(value, at + 1))
+    if (!ALNUM.test(text.charAt(at - 1)) && !ALNUM.test(text.charAt(at + value.length))) return true
+  return false
+}
+/** Does the text stand in one of these, escaped or not? */
+const holds = (said: readonly string[], value: string): boolean => {
+  const wanted = Buffer.from(value).toString('latin1')
+  return said.some((one) => {
+    let text = one
+    for (let i = 0; i <= DECODINGS; i++) {
+      if (standsIn(text, wanted)) return true
+      const next = unescaped(text)
+      if (next === text) return false
+      text = next
+    }
+    return true // escaped ever again: nobody knows what it says
+  })
+}
+
+const read = (text: string): Target | null => {
+  try {
+    return canonicalTarget('GET', text)
+  } catch {
+    return null // A URL that deputy would refuse needs no seal.
+  }
+}
+
+/**
+ * @param deps.key 32 bytes, the same at every replica
+ * @param deps.now ms since the epoch
+ */
+export const createQuerySeals = (deps: {
+  readonly key: Buffer
+  readonly now: () => number
+}): QuerySeals => {
+  const make = ({ person, connection, host }: Bound, target: string, until: string): string => {
+    const said = [person.tenant, person.realm, person.id, connection, host, target, until]
+    return `${until}.${createHmac('sha256', deps.key).update(JSON.stringify(said)).digest('base64url')}`
+  }
+  return {
+    seal(bound, text, provider, said) {
+      const target = read(text)
+      if (target === null) return null
+      const values = providedValues(target, provider)
+      // A redirect may lead wherever the agent said: then its query is the agent's.
+      if (values === null || values.some((value) => value === '' || holds(said(), value)))
+        return null
+      return `${NAME}=${make(bound, targetText(target), (deps.now() + LIFE_MS).toString(36))}`
+    },
+    opens(seal, bound, target) {
+      const until = SEAL.exec(seal)?.[1]
+      // What is followed is read; a seal lets no write be somebody else's.
+      if (until === undefined || (target.method !== 'GET' && target.method !== 'HEAD')) return false
+      const right = make(bound, targetText(target), until)
+      return (
+        timingSafeEqual(Buffer.from(seal), Buffer.from(right)) && parseInt(until, 36) > deps.now()
+      )
+    },
+  }
+}

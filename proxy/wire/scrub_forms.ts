@@ -1,0 +1,89 @@
+// Forms of an answer in which the token does not stand as it is: a part of a document, and characters of two or four bytes.
+import { tokenScrubbers, type TokenScrubber } from './scrub.ts'
+
+const NONE = Buffer.alloc(0)
+/** Bytes of a token that are taken for a part of it. */
+const PART = 8
+
+/** Watches an answer of status 206 also for a part of the token where the answer begins and where it ends. */
+export const atEdges = (inner: TokenScrubber, token: string): TokenScrubber => {
+  const whole = Buffer.from(token)
+  const most = whole.length - 1
+  let held: Buffer = NONE
+  let began = false
+  let hits = 0
+  const blot = (from: number, to: number): void => {
+    held.fill('*', from, to)
+    hits++
+  }
+  const longest = (fits: (bytes: number) => boolean): number => {
+    for (let bytes = most; bytes >= PART; bytes--) if (fits(bytes)) return bytes
+    return 0
+  }
+  const begin = (): void => {
+    if (began) return
+    began = true
+    const bytes = longest((n) => held.subarray(0, n).equals(whole.subarray(-n)))
+    if (bytes > 0) blot(0, bytes)
+  }
+  return {
+    ...inner,
+    push: (chunk) => {
+      held = Buffer.concat([held, inner.push(chunk)])
+      if (held.length <= most) return NONE
+      begin()
+      const out = held.subarray(0, held.length - most)
+      held = held.subarray(held.length - most)
+      return out
+    },
+    end: () => {
+      held = Buffer.concat([held, inner.end()])
+      if (!began && held.length >= PART && whole.includes(held)) blot(0, held.length)
+      begin()
+      const bytes = longest((n) => held.subarray(-n).equals(whole.subarray(0, n)))
+      if (bytes > 0) blot(held.length - bytes, held.length)
+      const out = held
+      held = NONE
+      return out
+    },
+    hits: () => inner.hits() + hits,
+  }
+}
+
+/** One watcher behind the other. */
+const both = (first: TokenScrubber, second: TokenScrubber): TokenScrubber => ({
+  push: (chunk) => second.push(first.push(chunk)),
+  end: () => Buffer.concat([second.push(first.end()), second.end()]),
+  text: (value) => second.text(first.text(value)),
+  hits: () => first.hits() + second.hits(),
+})
+
+/** In some of these a character has two or four bytes; in the others ASCII is not ASCII. */
+const WIDE = /^(?:utf|ucs|iso-10646-ucs)-?(16|2|32|4)(?:-?[bl]e)?$/
+const FOREIGN =
+  /utf-?7|ebcdic|^(?:x-)?(?:ibm|cp)-?(?:0?37|273|277|278|28[045]|297|50[02]|87[01]|10(?:26|47)|11[4-9]\d)$/
+
+/** `charset` of a Content-Type, lower case; empty: none is named. */
+const charsetOf = (type: string): string =>
+  (/;\s*charset\s*=\s*["']?([^\s;"']+)/i.exec(type)?.[1] ?? '').toLowerCase()
+
+/**
+ * The watcher for an answer of this type; null: its characters cannot be searched.
+ * @param token visible ASCII, as a header holds it
+ */
+export const inCharset = (
+  inner: TokenScrubber,
+  token: string,
+  type: string,
+): TokenScrubber | null => {
+  const charset = charsetOf(type)
+  if (FOREIGN.test(charset)) return null
+  const unit = WIDE.exec(charset)?.[1]
+  if (unit === undefined) return inner
+  const zeros = '\0'.repeat(unit === '16' || unit === '2' ? 1 : 3)
+  const chars = token.split('')
+  // The name of the charset may leave open which byte comes first.
+  return [chars.map((char) => char + zeros), chars.map((char) => zeros + char)]
+    .map((wide) => tokenScrubbers(wide.join(''))())
+    .reduce(both, inner)
+}

@@ -7,8 +7,8 @@ import type { Visit } from '../browser.ts'
 
 /** What a server does with a refresh token that comes again, and with the access token before it. */
 export type Habits = {
-  /** Spent a second time: its holder goes on (within a grace), or it ends the grant. */
-  readonly reuse: 'survives' | 'kills'
+  /** Spent a second time: its holder goes on (within a grace), it is refused, or it ends the grant. */
+  readonly reuse: 'survives' | 'refuses' | 'kills'
   /** A refresh revokes the access token that was issued before. */
   readonly refreshKillsAccess: boolean
 }

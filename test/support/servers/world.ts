@@ -17,7 +17,8 @@ import type { AuthorizationServer, Kind, Posted } from './server.ts'
 const TTL = 8
 /** Those of `long` live longer, but their definition says this and reads nothing from the answer. */
 export const EARLY = 4
-const SECRET = 'canary-client-secret-00000000000000000'
+/** Spring Authorization Server takes no two clients with one secret. */
+const secretOf = (client: string): string => `canary-client-secret-of-${client}-000000000000`
 const CONNECTIONS = { short: 'api.acme.test', long: 'api.stream.test' } as const
 export type ConnectionName = keyof typeof CONNECTIONS
 
@@ -129,17 +130,18 @@ export type Answered = {
   readonly url: string
 }
 
-export const startWorld = async (kind: Kind) => {
+/** @param people who has an account at the server and may call */
+export const startWorld = async (kind: Kind, people: readonly string[] = ['alice', 'bob']) => {
   // The servers must know the addresses before a deputy has them.
   const pages = [await quietPort(), await quietPort()] as const
   const client = (id: ConnectionName, accessTtl: number) => ({
     id,
-    secret: SECRET,
+    secret: secretOf(id),
     accessTtl,
     redirectUris: pages.map((port) => `http://localhost:${port}/callback/${id}`),
   })
   const server = await kind.start({
-    accounts: ['alice', 'bob'],
+    accounts: people,
     clients: [client('short', TTL), client('long', 600)],
   })
   let slow = 0
@@ -156,7 +158,7 @@ export const startWorld = async (kind: Kind) => {
   const connection = (name: string, id: string): Fields => ({
     provider: id,
     client_id: name,
-    client_secret: SECRET,
+    client_secret: secretOf(name),
     scopes: ['openid'],
   })
   const children: Child[] = []
@@ -164,6 +166,7 @@ export const startWorld = async (kind: Kind) => {
     const child = await startChild({
       upstream: api.url,
       tables: TABLES,
+      people: people.map((id) => ({ id, groups: ['staff'] })),
       config: {
         providers: [
           provider('acme', 'short', {}),
@@ -281,8 +284,13 @@ export const startWorld = async (kind: Kind) => {
       post(
         server.token,
         new URLSearchParams({ grant_type: 'refresh_token', refresh_token }),
-        basic('short', SECRET),
+        basic('short', secretOf('short')),
       ),
+    /** Withdraws a grant by its refresh token at the server (RFC 7009), as above; the answer's status. */
+    revoke: async (token: string): Promise<number> => {
+      const form = new URLSearchParams({ token, token_type_hint: 'refresh_token' })
+      return (await post(String(server.definition['revoke']), form, basic('short', secretOf('short')))).status
+    },
     close: async (): Promise<void> => {
       for (const child of children) await child.close()
       glass.close()

@@ -1,0 +1,104 @@
+// What deputy must do in front of any authorization server, with three people whose tokens rotate.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import type { Child } from '../support/deputy.ts'
+import type { Kind } from '../support/servers/server.ts'
+import { startWorld } from '../support/servers/world.ts'
+import type { World } from '../support/servers/world.ts'
+
+const PEOPLE = ['alice', 'bob', 'carol'] as const
+const CALLS = 50
+const LIVES = 3
+
+/** @param refusal what it says to the refresh token of a grant that has ended */
+export const claims = (
+  kind: Kind,
+  refusal: { readonly status: number; readonly error: string },
+): void => {
+  const skip = kind.missing === null ? '' : ` (SKIPPED: ${kind.missing})`
+  const claim = test.skipIf(kind.missing !== null)
+  let world: World
+  let deputy: Child
+  // What a claim that failed leaves to read.
+  beforeEach(({ onTestFailed }) => onTestFailed(() => console.error(deputy?.logged())))
+  beforeAll(async () => {
+    if (kind.missing !== null) return
+    world = await startWorld(kind, PEOPLE)
+    deputy = await world.single()
+  }, 300_000)
+  afterAll(() => world?.close())
+
+  const ended = async (): Promise<void> => {
+    const last = Math.max(...PEOPLE.map((who) => world.endOf(who)))
+    await sleep(Math.max(0, last + 1_000 - Date.now()))
+  }
+  const crowd = async (): Promise<number> => {
+    const whose = Array.from({ length: CALLS }, (_, i) => PEOPLE[i % PEOPLE.length] ?? '')
+    const answers = await Promise.all(
+      whose.map(async (who) => {
+        const answer = await world.call(deputy, who)
+        // On a busy machine deputy may say to come again; nothing was sent then.
+        return answer.code === 'refresh_in_progress' ? world.call(deputy, who) : answer
+      }),
+    )
+    expect(answers.map(({ status, who }) => [status, who])).toEqual(whose.map((who) => [200, who]))
+    return answers.length
+  }
+  const newest = (who: string): string =>
+    String(
+      world.chain(who).findLast(({ status }) => status === 200)?.answer['refresh_token'] ?? '',
+    )
+  /** Bob alone is sent to a link, goes there, and is served again. */
+  const heals = async (): Promise<void> => {
+    // That the others' grants are refreshed shows that the refusal is of this one.
+    for (const who of ['alice', 'carol'])
+      expect(await world.call(deputy, who)).toMatchObject({ status: 200, who })
+    const refused = await world.call(deputy, 'bob')
+    const { status, error } = refusal
+    expect(world.chain('bob').at(-1)).toMatchObject({ status, answer: { error } })
+    expect(refused.code).toBe('reauthorization_required')
+    expect(refused.url).toContain('/connect/')
+    await world.consent(deputy, 'bob')
+    for (const who of PEOPLE)
+      expect(await world.call(deputy, who)).toMatchObject({ status: 200, who })
+    expect(world.api.visits.filter((one) => one.who !== null && one.who !== one.for)).toEqual([])
+  }
+
+  claim(
+    `${kind.name}: 150 calls of three people over three lives of their tokens, each as its own person, one refresh a life${skip}`,
+    async () => {
+      for (const who of PEOPLE) await world.consent(deputy, who)
+      let right = 0
+      for (let life = 1; life <= LIVES; life += 1) {
+        right += await crowd()
+        for (const who of PEOPLE) expect(world.chain(who)).toHaveLength(life)
+        if (life < LIVES) await ended()
+      }
+      expect(right).toBe(CALLS * LIVES)
+      for (const who of PEOPLE)
+        for (const [i, { sent, status }] of world.chain(who).entries()) {
+          expect(status).toBe(200)
+          const before = world.chain(who)[i - 1]?.answer['refresh_token'] ?? null
+          expect(sent.get('refresh_token')).toBe(before)
+        }
+    },
+  )
+
+  claim(
+    `${kind.name}: a refresh token that somebody else spent leads to a link, and a consent heals it${skip}`,
+    async () => {
+      expect((await world.spend(newest('bob'))).status).toBe(200)
+      await ended()
+      await heals()
+    },
+  )
+
+  claim(
+    `${kind.name}: a grant that was withdrawn at the server leads to a link, and a consent heals it${skip}`,
+    async () => {
+      expect(await world.revoke(newest('bob'))).toBe(200)
+      await ended()
+      await heals()
+    },
+  )
+}

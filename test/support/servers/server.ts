@@ -20,6 +20,8 @@ export type AuthorizationServer = {
   readonly definition: Fields
   /** RFC 7662, as the API would ask. `who` is the name at the sign-in. */
   readonly introspect: (token: string) => Promise<Introspected>
+  /** Ends a grant by its refresh token; absent: its revocation endpoint does (RFC 7009). */
+  readonly withdraw?: (refreshToken: string) => Promise<void>
   /** What a person fills into the form of one of its pages. */
   readonly fill: (page: Visit, account: string) => Readonly<Record<string, string>>
   readonly close: () => Promise<void>

@@ -117,6 +117,8 @@ export const lemonldap: Kind = {
         authorize: `${origin}/oauth2/authorize`,
         userinfo: `${origin}/oauth2/userinfo`,
         scope: { always: ['openid', 'offline_access'] },
+        // Without it the server leaves offline_access out (OpenID Connect Core 11).
+        authorize_params: { prompt: 'consent' },
         rotation: 'none',
         lost_response: 'yes',
         account: { from: 'userinfo', id: '/sub' },

@@ -42,8 +42,11 @@ export type Passed = {
   readonly sent: URLSearchParams
   readonly status: number
   readonly answer: Fields
-  /** When the answer came, ms. */
+  /** When the request came, and when the answer did, ms. */
+  readonly asked: number
   readonly at: number
+  /** When it had been handed on, ms; null: not yet, or whoever asked was gone. */
+  handed: number | null
 }
 
 /** What the server says, ms: a slow one has less left to say than TTL. */
@@ -57,6 +60,7 @@ const startGlass = async (server: AuthorizationServer, slowMs: () => number) => 
     sent: string,
     headers: Readonly<Record<string, string>>,
   ): Promise<Passed> => {
+    const asked = Date.now()
     await sleep(slowMs())
     const form = new URLSearchParams(sent)
     const { status, answer } = await post(server.token, form, headers)
@@ -66,7 +70,7 @@ const startGlass = async (server: AuthorizationServer, slowMs: () => number) => 
         ? (await server.introspect(String(answer['access_token']))).who
         : owners.get(form.get('refresh_token') ?? '')
     if (status === 200) owners.set(String(answer['refresh_token']), who ?? '')
-    return { connection, who: who ?? '', sent: form, status, answer, at }
+    return { connection, who: who ?? '', sent: form, status, answer, asked, at, handed: null }
   }
   const { url, close } = await listen((req, res) => {
     const parts: Buffer[] = []
@@ -78,6 +82,7 @@ const startGlass = async (server: AuthorizationServer, slowMs: () => number) => 
       pass(connection, Buffer.concat(parts).toString(), headers).then(
         (one) => {
           passed.push(one)
+          res.once('finish', () => void (one.handed = Date.now()))
           res
             .writeHead(one.status, { 'content-type': 'application/json' })
             .end(JSON.stringify(one.answer))
@@ -130,8 +135,15 @@ export type Answered = {
   readonly url: string
 }
 
-/** @param people who has an account at the server and may call */
-export const startWorld = async (kind: Kind, people: readonly string[] = ['alice', 'bob']) => {
+/**
+ * @param people who has an account at the server and may call
+ * @param early life of the access tokens of `long` by their definition, seconds
+ */
+export const startWorld = async (
+  kind: Kind,
+  people: readonly string[] = ['alice', 'bob'],
+  early = EARLY,
+) => {
   // The servers must know the addresses before a deputy has them.
   const pages = [await quietPort(), await quietPort()] as const
   const client = (id: ConnectionName, accessTtl: number) => ({
@@ -172,7 +184,7 @@ export const startWorld = async (kind: Kind, people: readonly string[] = ['alice
           provider('acme', 'short', {}),
           provider('stream', 'long', {
             answer: { expires_in: ['/not_told'] },
-            access_token_ttl: EARLY,
+            access_token_ttl: early,
           }),
         ],
         connections: { short: connection('short', 'acme'), long: connection('long', 'stream') },

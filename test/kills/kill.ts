@@ -29,10 +29,11 @@ export type Counts = {
   readonly codes: Readonly<Record<string, number>>
 }
 
-const PEOPLE = Array.from({ length: 12 }, (_, i) => `person-${i}`)
+const PEOPLE = Array.from({ length: 6 }, (_, i) => `person-${i}`)
 /** As the definition says it, s: each person is refreshed about once in it. */
-const LIFE = 2
+const LIFE = 1
 const CALLERS = 2
+const PAUSE_MS = 200
 
 /** Park and Miller, 1988. Each number is from 0 to 1. */
 const randomOf = (seed: number): (() => number) => {
@@ -43,15 +44,15 @@ const randomOf = (seed: number): (() => number) => {
 /** An answer that a process had this long, ms, must have been stored: it serves no caller before. */
 const STORED_MS = 1_000
 
+type Lost = { readonly who: string; readonly refused: string | null }
 /**
  * Why a grant was lost. What was refused had been spent by an earlier request: if its process was killed before the
  * answer was there, or before it was stored, the protocol has no way back. Anything else is a fault, and is told.
  */
-const causeOf = (world: World, who: string, kills: readonly number[]): string => {
+const causeOf = (world: World, { who, refused }: Lost, kills: readonly number[]): string => {
   const chain = world.chain(who, 'long')
-  const sent = chain.at(-1)?.sent.get('refresh_token') ?? null
-  const spent = chain.find((one) => one.status === 200 && one.sent.get('refresh_token') === sent)
-  if (sent === null || spent === undefined) return `${who}: what was refused had not been spent`
+  const spent = chain.find((one) => one.status === 200 && one.sent.get('refresh_token') === refused)
+  if (refused === null || spent === undefined) return `${who}: what was refused was never spent`
   const brought = spent.answer['access_token']
   if (world.api.visits.some(({ token }) => token === brought))
     return `${who}: what the rotation had brought was used already`
@@ -67,21 +68,19 @@ export const kill = async (options: Options): Promise<Counts> => {
   const random = randomOf(options.seed)
   const world = await startWorld(hydra('0s'), PEOPLE, LIFE)
   const deputies: Child[] =
-    options.postgres === null
-      ? [await world.single()]
-      : [...(await world.pair(options.postgres))]
+    options.postgres === null ? [await world.single()] : [...(await world.pair(options.postgres))]
   const [first] = deputies
   if (first === undefined) throw new Error('no deputy was started')
   const kills: number[] = []
   const codes: Record<string, number> = {}
-  const lostOtherwise: string[] = []
-  const counts = { calls: 0, wrong: 0, lostOnTheWire: 0, lostBeforeStored: 0 }
-  let over = false
+  const losses: Lost[] = []
+  const counts = { calls: 0, wrong: 0 }
+  const state = { over: false }
   const works = async (who: string): Promise<boolean> =>
     (await world.call(deputies[0] ?? first, who, 'long').catch(() => null))?.status === 200
   /** The deputy of the pages may be killed under it. */
   const consent = async (who: string): Promise<void> => {
-    while (!over && !(await works(who)))
+    while (!state.over && !(await works(who)))
       await world.consent(deputies[0] ?? first, who, 'long').catch(() => sleep(100))
   }
   /** Who has a grant that works, as far as is known since the last kill. */
@@ -90,13 +89,8 @@ export const kill = async (options: Options): Promise<Counts> => {
   const lost = async (who: string): Promise<void> => {
     if (await works(who)) return // mended since
     mending.add(who)
-    const cause = causeOf(world, who, kills)
-    if (cause === 'wire') counts.lostOnTheWire += 1
-    else if (cause === 'store') counts.lostBeforeStored += 1
-    else {
-      lostOtherwise.push(cause)
-      options.tell(cause)
-    }
+    const refused = world.chain(who, 'long').at(-1)?.sent.get('refresh_token') ?? null
+    losses.push({ who, refused })
     await consent(who)
     mending.delete(who)
   }
@@ -104,7 +98,7 @@ export const kill = async (options: Options): Promise<Counts> => {
   const person = async (who: string): Promise<void> => {
     let asked: Promise<void> | null = null
     const caller = async (index: number): Promise<void> => {
-      while (!over) {
+      while (!state.over) {
         const deputy = deputies[index % deputies.length] ?? first
         const answer = await world.call(deputy, who, 'long').catch(() => null)
         if (answer === null) {
@@ -115,6 +109,7 @@ export const kill = async (options: Options): Promise<Counts> => {
         if (answer.status === 200 && answer.who !== who) counts.wrong += 1
         if (answer.status === 200) {
           served.add(who)
+          await sleep(PAUSE_MS)
           continue
         }
         const code = answer.code ?? String(answer.status)
@@ -143,19 +138,29 @@ export const kill = async (options: Options): Promise<Counts> => {
         await victim.kill()
         served.clear()
         deputies[index] = await startChild({ upstream: world.api.url }, victim.dir)
-        if (round % 10 === 0) options.tell(`${round} kills, ${counts.calls} calls`)
+        if (round % 10 === 0)
+          options.tell(`${round} kills, ${counts.calls} calls, ${losses.length} lost`)
       }
       // Whoever is left has time to find out.
       await sleep(15_000)
-      over = true
+      state.over = true
     }
-    await Promise.all([people, murderer().finally(() => (over = true))])
+    await Promise.all([people, murderer().finally(() => (state.over = true))])
     const rotations = PEOPLE.flatMap((who) => world.chain(who, 'long')).filter(
       ({ sent, status }) => status === 200 && sent.get('grant_type') === 'refresh_token',
     )
-    return { ...counts, kills: kills.length, rotations: rotations.length, lostOtherwise, codes }
+    const causes = losses.map((one) => causeOf(world, one, kills))
+    return {
+      ...counts,
+      kills: kills.length,
+      rotations: rotations.length,
+      lostOnTheWire: causes.filter((cause) => cause === 'wire').length,
+      lostBeforeStored: causes.filter((cause) => cause === 'store').length,
+      lostOtherwise: causes.filter((cause) => cause !== 'wire' && cause !== 'store'),
+      codes,
+    }
   } finally {
-    over = true
+    state.over = true
     for (const deputy of deputies) await deputy.stop()
     await world.close()
   }

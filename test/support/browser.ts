@@ -35,7 +35,9 @@ const refresh = (text: string): string | null =>
 /** Of a tag, as its reader sees it; null: it has none. */
 const attribute = (tag: string, name: string): string | null => {
   const written = new RegExp(`\\b${name}="([^"]*)"`).exec(tag)?.[1]
-  return written?.replaceAll('&quot;', '"').replaceAll('&#x27;', "'").replaceAll('&amp;', '&') ?? null
+  return (
+    written?.replaceAll('&quot;', '"').replaceAll('&#x27;', "'").replaceAll('&amp;', '&') ?? null
+  )
 }
 
 export const createBrowser = (): Browser => {

@@ -65,10 +65,12 @@ const startGlass = async (server: AuthorizationServer, slowMs: () => number) => 
     const form = new URLSearchParams(sent)
     const { status, answer } = await post(server.token, form, headers)
     const at = Date.now()
+    // The token of a family that was killed meanwhile is nobody's.
+    const owner = owners.get(form.get('refresh_token') ?? '')
     const who =
       status === 200
-        ? (await server.introspect(String(answer['access_token']))).who
-        : owners.get(form.get('refresh_token') ?? '')
+        ? ((await server.introspect(String(answer['access_token']))).who ?? owner)
+        : owner
     if (status === 200) owners.set(String(answer['refresh_token']), who ?? '')
     return { connection, who: who ?? '', sent: form, status, answer, asked, at, handed: null }
   }

@@ -31,7 +31,7 @@ export type Counts = {
 
 const PEOPLE = Array.from({ length: 6 }, (_, i) => `person-${i}`)
 /** As the definition says it, s: each person is refreshed about once in it. */
-const LIFE = 1
+const LIFE = 3
 const CALLERS = 2
 const PAUSE_MS = 200
 
@@ -138,7 +138,7 @@ export const kill = async (options: Options): Promise<Counts> => {
         await victim.kill()
         served.clear()
         deputies[index] = await startChild({ upstream: world.api.url }, victim.dir)
-        if (round % 10 === 0)
+        if (round % 5 === 0)
           options.tell(`${round} kills, ${counts.calls} calls, ${losses.length} lost`)
       }
       // Whoever is left has time to find out.

@@ -24,7 +24,9 @@ export const claims = (
   let world: World
   let deputy: Child
   // What a claim that failed leaves to read.
-  beforeEach(({ onTestFailed }) => onTestFailed(() => console.error(deputy?.logged())))
+  beforeEach(({ onTestFailed }) =>
+    onTestFailed(() => void process.stderr.write(deputy?.logged() ?? '')),
+  )
   beforeAll(async () => {
     if (kind.missing !== null) return
     world = await startWorld(kind, PEOPLE)

@@ -63,29 +63,27 @@ const causeOf = (world: World, { who, refused }: Lost, kills: readonly number[])
   return after < STORED_MS ? 'store' : `${who}: killed ${after} ms after it had the answer`
 }
 
-/** Rejects when the server or a deputy does not start. */
-export const kill = async (options: Options): Promise<Counts> => {
-  const random = randomOf(options.seed)
-  const world = await startWorld(hydra('0s'), PEOPLE, LIFE)
-  const deputies: Child[] =
-    options.postgres === null ? [await world.single()] : [...(await world.pair(options.postgres))]
-  const [first] = deputies
-  if (first === undefined) throw new Error('no deputy was started')
-  const kills: number[] = []
+/** People who call without a pause, and who consent anew when they are asked to. `deputies` changes under them. */
+const createCrowd = (world: World, deputies: readonly Child[]) => {
   const codes: Record<string, number> = {}
   const losses: Lost[] = []
   const counts = { calls: 0, wrong: 0 }
   const state = { over: false }
-  const works = async (who: string): Promise<boolean> =>
-    (await world.call(deputies[0] ?? first, who, 'long').catch(() => null))?.status === 200
-  /** The deputy of the pages may be killed under it. */
-  const consent = async (who: string): Promise<void> => {
-    while (!state.over && !(await works(who)))
-      await world.consent(deputies[0] ?? first, who, 'long').catch(() => sleep(100))
-  }
   /** Who has a grant that works, as far as is known since the last kill. */
   const served = new Set<string>()
   const mending = new Set<string>()
+  const deputyOf = (index: number): Child => {
+    const deputy = deputies[index % deputies.length]
+    if (deputy === undefined) throw new Error('no deputy was started')
+    return deputy
+  }
+  const works = async (who: string): Promise<boolean> =>
+    (await world.call(deputyOf(0), who, 'long').catch(() => null))?.status === 200
+  /** The deputy of the pages may be killed under it. */
+  const consent = async (who: string): Promise<void> => {
+    while (!state.over && !(await works(who)))
+      await world.consent(deputyOf(0), who, 'long').catch(() => sleep(100))
+  }
   const lost = async (who: string): Promise<void> => {
     if (await works(who)) return // mended since
     mending.add(who)
@@ -99,15 +97,14 @@ export const kill = async (options: Options): Promise<Counts> => {
     let asked: Promise<void> | null = null
     const caller = async (index: number): Promise<void> => {
       while (!state.over) {
-        const deputy = deputies[index % deputies.length] ?? first
-        const answer = await world.call(deputy, who, 'long').catch(() => null)
+        const answer = await world.call(deputyOf(index), who, 'long').catch(() => null)
         if (answer === null) {
           await sleep(50) // it is being killed, or started
           continue
         }
         counts.calls += 1
-        if (answer.status === 200 && answer.who !== who) counts.wrong += 1
         if (answer.status === 200) {
+          if (answer.who !== who) counts.wrong += 1
           served.add(who)
           await sleep(PAUSE_MS)
           continue
@@ -122,30 +119,52 @@ export const kill = async (options: Options): Promise<Counts> => {
     }
     await Promise.all(Array.from({ length: CALLERS }, (_, i) => caller(i)))
   }
+  return {
+    codes,
+    losses,
+    counts,
+    served,
+    consent,
+    /** A process that has refreshed nobody yet is worth no kill. */
+    busy: async (): Promise<void> => {
+      while (mending.size > 0 || served.size < PEOPLE.length / 2) await sleep(20)
+    },
+    call: async (): Promise<unknown> => Promise.all(PEOPLE.map(person)),
+    end: (): void => void (state.over = true),
+  }
+}
 
-  try {
-    for (const who of PEOPLE) await consent(who)
-    world.slow(50)
-    const people = Promise.all(PEOPLE.map(person))
-    const murderer = async (): Promise<void> => {
-      for (let round = 1; round <= options.rounds; round += 1) {
-        // A process that has refreshed nobody yet is worth no kill.
-        while (mending.size > 0 || served.size < PEOPLE.length / 2) await sleep(20)
-        await sleep(random() * LIFE * 1_000)
-        const index = Math.floor(random() * deputies.length)
-        const victim = deputies[index] ?? first
-        kills.push(Date.now())
-        await victim.kill()
-        served.clear()
-        deputies[index] = await startChild({ upstream: world.api.url }, victim.dir)
-        if (round % 5 === 0)
-          options.tell(`${round} kills, ${counts.calls} calls, ${losses.length} lost`)
-      }
-      // Whoever is left has time to find out.
-      await sleep(15_000)
-      state.over = true
+/** Rejects when the server or a deputy does not start. */
+export const kill = async (options: Options): Promise<Counts> => {
+  const random = randomOf(options.seed)
+  const world = await startWorld(hydra('0s'), PEOPLE, LIFE)
+  const deputies: Child[] = []
+  const crowd = createCrowd(world, deputies)
+  const { codes, losses, counts } = crowd
+  const kills: number[] = []
+  const murder = async (): Promise<void> => {
+    for (let round = 1; round <= options.rounds; round += 1) {
+      await crowd.busy()
+      await sleep(random() * LIFE * 1_000)
+      const index = Math.floor(random() * deputies.length)
+      const [victim] = deputies.slice(index)
+      if (victim === undefined) throw new Error('nobody is there to be killed')
+      kills.push(Date.now())
+      await victim.kill()
+      crowd.served.clear()
+      deputies[index] = await startChild({ upstream: world.api.url }, victim.dir)
+      if (round % 5 === 0)
+        options.tell(`${round} kills, ${counts.calls} calls, ${losses.length} lost`)
     }
-    await Promise.all([people, murderer().finally(() => (state.over = true))])
+    // Whoever is left has time to find out.
+    await sleep(15_000)
+  }
+  try {
+    const { postgres } = options
+    deputies.push(...(postgres === null ? [await world.single()] : await world.pair(postgres)))
+    for (const who of PEOPLE) await crowd.consent(who)
+    world.slow(50)
+    await Promise.all([crowd.call(), murder().finally(crowd.end)])
     const rotations = PEOPLE.flatMap((who) => world.chain(who, 'long')).filter(
       ({ sent, status }) => status === 200 && sent.get('grant_type') === 'refresh_token',
     )
@@ -160,7 +179,7 @@ export const kill = async (options: Options): Promise<Counts> => {
       codes,
     }
   } finally {
-    state.over = true
+    crowd.end()
     for (const deputy of deputies) await deputy.stop()
     await world.close()
   }

@@ -1,10 +1,12 @@
 // Tests wait for facts. How long they may is said here alone: long enough for a machine that has much else to do.
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig } from 'vitest/config'
 
-export default defineConfig({
+// `npm run test:servers` runs what costs minutes: whole authorization servers, and deputies that are killed.
+export default defineConfig(({ mode }) => ({
   test: {
+    exclude: [...configDefaults.exclude, ...(mode === 'servers' ? [] : ['test/servers/**'])],
     testTimeout: 120_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 30_000 } },
   },
-})
+}))

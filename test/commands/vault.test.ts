@@ -22,6 +22,7 @@ import { PEOPLE, prepareFolder, startChild } from '../support/deputy.ts'
 import type { Child, Held } from '../support/deputy.ts'
 import { mount, NO_MOUNT } from '../support/mount.ts'
 import { seedStore } from '../support/copies.ts'
+import { missingDump, startDumping } from '../support/dump.ts'
 import { postgres } from '../support/postgres.ts'
 import { lines, sendRaw } from '../support/raw.ts'
 import type { RawAnswer } from '../support/raw.ts'
@@ -351,44 +352,81 @@ test('evidence in several files is read as one, in whichever order', async () =>
 })
 
 const server = await postgres()
-test.skipIf('absent' in server)(
-  `a copy of PostgreSQL is replayed by the same command${'absent' in server ? ` (SKIPPED: ${server.absent})` : ''}`,
-  async () => {
-    if ('absent' in server) throw new Error(server.absent)
-    const from = await server.fresh()
-    const dir = await folder()
-    const config = JSON.parse(readFileSync(join(dir, 'deputy.yaml'), 'utf8')) as object
-    const pointTo = (store: string): void =>
-      writeFileSync(
-        join(dir, 'deputy.yaml'),
-        JSON.stringify({ ...config, vault: { store, keys: './keys.json' } }),
-      )
-
-    await seedStore(from, join(dir, 'keys.json'), ['alice', 'carol'])
-    pointTo(from)
-    const child = await serve(dir)
-    expect(await verdict(child, 'alice')).toBe('alice')
-    await child.stop()
-    const name = `${new URL(from).pathname.slice(1)}_copy`
-    const base = new URL(from)
-    base.pathname = '/postgres'
-    await server.sql(
-      base.href,
-      `CREATE DATABASE ${name} TEMPLATE ${new URL(from).pathname.slice(1)}`,
-    )
-    expect((await run(dir, 'vault', 'backup', 'copy.db')).said).toMatch(
-      /vault\.store is PostgreSQL: back it up with pg_dump/,
-    )
-    expect((await run(dir, 'connections', 'revoke', '--user', 'alice')).code).toBeLessThan(2)
-    base.pathname = `/${name}`
-    pointTo(base.href)
-    const replayed = await run(dir, 'vault', 'replay')
-    expect(replayed.said).toMatch(/revoked again: 1 connections/)
-    expect(replayed.code).toBe(0)
-    const again = await run(dir, 'vault', 'replay')
-    expect(again.said).toMatch(/revoked again: 0 connections/)
-    const second = await serve(dir)
-    expect(await verdict(second, 'alice')).toBe('consent_required')
-    expect(await verdict(second, 'carol')).toBe('carol')
+/** A database to copy. `copy` makes the copy, and the other one, new, that it is put into later. */
+type Copying = { readonly from: string; readonly copy: () => Promise<() => Promise<string>> }
+const beside = (url: string, name: string): string => {
+  const other = new URL(url)
+  other.pathname = `/${name}`
+  return other.href
+}
+const fromTemplate = async (): Promise<Copying> => {
+  if ('absent' in server) throw new Error(server.absent)
+  const from = await server.fresh()
+  const name = new URL(from).pathname.slice(1)
+  const copy = async () => {
+    const text = `CREATE DATABASE ${name}_copy TEMPLATE ${name}`
+    await server.sql(beside(from, 'postgres'), text)
+    return async () => beside(from, `${name}_copy`)
+  }
+  return { from, copy }
+}
+const fromDump = async (): Promise<Copying> => {
+  const dumping = await startDumping()
+  ends.push(dumping.close)
+  const from = await dumping.fresh()
+  const file = join(await folder(), 'deputy-1.dump')
+  const copy = async () => {
+    await dumping.tool('pg_dump', '--format=custom', `--file=${file}`, from)
+    return async () => {
+      const into = await dumping.fresh()
+      const how = ['--exit-on-error', '--no-owner', '--single-transaction', `--dbname=${into}`]
+      await dumping.tool('pg_restore', ...how, file)
+      return into
+    }
+  }
+  return { from, copy }
+}
+const WAYS = [
+  {
+    way: 'a database from a template',
+    begin: fromTemplate,
+    live: false,
+    missing: 'absent' in server ? server.absent : null,
   },
-)
+  { way: 'pg_dump and pg_restore', begin: fromDump, live: true, missing: missingDump },
+]
+for (const { way, begin, live, missing } of WAYS)
+  test.skipIf(missing !== null)(
+    `a copy of PostgreSQL by ${way} is replayed by the same command, and then serves${missing === null ? '' : ` (SKIPPED: ${missing})`}`,
+    async () => {
+      const dir = await folder()
+      const { from, copy } = await begin()
+      const config = JSON.parse(readFileSync(join(dir, 'deputy.yaml'), 'utf8')) as object
+      const pointTo = (store: string): void =>
+        writeFileSync(
+          join(dir, 'deputy.yaml'),
+          JSON.stringify({ ...config, vault: { store, keys: './keys.json' } }),
+        )
+
+      await seedStore(from, join(dir, 'keys.json'), ['alice', 'carol'])
+      pointTo(from)
+      const child = await serve(dir)
+      expect(await verdict(child, 'alice')).toBe('alice')
+      expect((await run(dir, 'vault', 'backup', 'copy.db')).said).toMatch(
+        /vault\.store is PostgreSQL: back it up with pg_dump/,
+      )
+      const whileServing = live ? await copy() : null
+      await child.stop()
+      const restore = whileServing ?? (await copy())
+      expect((await run(dir, 'connections', 'revoke', '--user', 'alice')).code).toBeLessThan(2)
+      pointTo(await restore())
+      const replayed = await run(dir, 'vault', 'replay')
+      expect(replayed.said).toMatch(/revoked again: 1 connections/)
+      expect(replayed.code).toBe(0)
+      const again = await run(dir, 'vault', 'replay')
+      expect(again.said).toMatch(/revoked again: 0 connections/)
+      const second = await serve(dir)
+      expect(await verdict(second, 'alice')).toBe('consent_required')
+      expect(await verdict(second, 'carol')).toBe('carol')
+    },
+  )

@@ -32,6 +32,14 @@ const refresh = (text: string): string | null =>
   /<meta http-equiv="refresh" content="0;url=([^"]*)"/.exec(text)?.[1]?.replaceAll('&amp;', '&') ??
   null
 
+/** Of a tag, as its reader sees it; null: it has none. */
+const attribute = (tag: string, name: string): string | null => {
+  const written = new RegExp(`\\b${name}="([^"]*)"`).exec(tag)?.[1]
+  return (
+    written?.replaceAll('&quot;', '"').replaceAll('&#x27;', "'").replaceAll('&amp;', '&') ?? null
+  )
+}
+
 export const createBrowser = (): Browser => {
   const jar = new Map<string, Map<string, string>>()
   const seen: Visit[] = []
@@ -86,21 +94,22 @@ export const createBrowser = (): Browser => {
     seen,
     open: (url, until = () => false) => go(new URL(url), {}, until),
     submit: (page, fields = {}, options = {}) => {
-      const form = /<form[^>]*\baction="([^"]*)"[^>]*>([\s\S]*?)<\/form>/.exec(page.text)
+      const form = /<form\b([^>]*)>([\s\S]*?)<\/form>/.exec(page.text)
       if (form === null) throw new Error(`no form at ${page.url}: ${page.status} ${page.text}`)
       const body = new URLSearchParams()
       for (const [input] of (form[2] ?? '').matchAll(/<input[^>]*type="hidden"[^>]*>/g))
-        body.set(/name="([^"]*)"/.exec(input)?.[1] ?? '', /value="([^"]*)"/.exec(input)?.[1] ?? '')
+        body.set(attribute(input, 'name') ?? '', attribute(input, 'value') ?? '')
       for (const [name, value] of Object.entries(fields)) body.set(name, value)
-      // What Chromium sends from a page under `Referrer-Policy: no-referrer`.
+      // As Chromium does.
+      const silent = page.headers.get('referrer-policy') === 'no-referrer'
       const headers = {
-        origin: 'null',
+        origin: silent ? 'null' : new URL(page.url).origin,
         'sec-fetch-site': 'same-origin',
         'content-type': 'application/x-www-form-urlencoded',
         ...options.headers,
       }
       return go(
-        new URL((form[1] ?? '').replaceAll('&amp;', '&'), page.url),
+        new URL(attribute(form[1] ?? '', 'action') ?? page.url, page.url),
         { method: 'POST', body: body.toString(), headers },
         options.until ?? (() => false),
       )

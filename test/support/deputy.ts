@@ -270,6 +270,8 @@ export type Child = Deputy & {
   /** Closes our end of its standard output. */
   readonly cutStdout: () => void
   readonly alive: () => boolean
+  /** Ends it by SIGKILL; the folder stays until `close`. */
+  readonly kill: () => Promise<unknown>
   /** Ends it by SIGTERM and waits; the folder stays until `close`. */
   readonly stop: () => Promise<number | null>
 }
@@ -329,6 +331,10 @@ export const startChild = async (
     stderr: () => Buffer.concat(err),
     cutStdout: () => child.stdout.destroy(),
     alive: () => child.exitCode === null && child.signalCode === null,
+    kill: () => {
+      child.kill('SIGKILL')
+      return exited
+    },
     stop,
     close: async () => {
       await stop()

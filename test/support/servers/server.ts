@@ -7,8 +7,8 @@ import type { Visit } from '../browser.ts'
 
 /** What a server does with a refresh token that comes again, and with the access token before it. */
 export type Habits = {
-  /** Spent a second time: its holder goes on (within a grace), or it ends the grant. */
-  readonly reuse: 'survives' | 'kills'
+  /** Spent a second time: its holder goes on (within a grace), it is refused, or it ends the grant. */
+  readonly reuse: 'survives' | 'refuses' | 'kills'
   /** A refresh revokes the access token that was issued before. */
   readonly refreshKillsAccess: boolean
 }
@@ -20,6 +20,8 @@ export type AuthorizationServer = {
   readonly definition: Fields
   /** RFC 7662, as the API would ask. `who` is the name at the sign-in. */
   readonly introspect: (token: string) => Promise<Introspected>
+  /** Ends a grant by its refresh token; absent: its revocation endpoint does (RFC 7009). */
+  readonly withdraw?: (refreshToken: string) => Promise<void>
   /** What a person fills into the form of one of its pages. */
   readonly fill: (page: Visit, account: string) => Readonly<Record<string, string>>
   readonly close: () => Promise<void>

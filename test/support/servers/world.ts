@@ -17,7 +17,8 @@ import type { AuthorizationServer, Kind, Posted } from './server.ts'
 const TTL = 8
 /** Those of `long` live longer, but their definition says this and reads nothing from the answer. */
 export const EARLY = 4
-const SECRET = 'canary-client-secret-00000000000000000'
+/** Spring Authorization Server takes no two clients with one secret. */
+const secretOf = (client: string): string => `canary-client-secret-of-${client}-000000000000`
 const CONNECTIONS = { short: 'api.acme.test', long: 'api.stream.test' } as const
 export type ConnectionName = keyof typeof CONNECTIONS
 
@@ -41,8 +42,11 @@ export type Passed = {
   readonly sent: URLSearchParams
   readonly status: number
   readonly answer: Fields
-  /** When the answer came, ms. */
+  /** When the request came, and when the answer did, ms. */
+  readonly asked: number
   readonly at: number
+  /** When it had been handed on, ms; null: not yet, or whoever asked was gone. */
+  handed: number | null
 }
 
 /** What the server says, ms: a slow one has less left to say than TTL. */
@@ -56,16 +60,19 @@ const startGlass = async (server: AuthorizationServer, slowMs: () => number) => 
     sent: string,
     headers: Readonly<Record<string, string>>,
   ): Promise<Passed> => {
+    const asked = Date.now()
     await sleep(slowMs())
     const form = new URLSearchParams(sent)
     const { status, answer } = await post(server.token, form, headers)
     const at = Date.now()
+    // The token of a family that was killed meanwhile is nobody's.
+    const owner = owners.get(form.get('refresh_token') ?? '')
     const who =
       status === 200
-        ? (await server.introspect(String(answer['access_token']))).who
-        : owners.get(form.get('refresh_token') ?? '')
+        ? ((await server.introspect(String(answer['access_token']))).who ?? owner)
+        : owner
     if (status === 200) owners.set(String(answer['refresh_token']), who ?? '')
-    return { connection, who: who ?? '', sent: form, status, answer, at }
+    return { connection, who: who ?? '', sent: form, status, answer, asked, at, handed: null }
   }
   const { url, close } = await listen((req, res) => {
     const parts: Buffer[] = []
@@ -77,6 +84,7 @@ const startGlass = async (server: AuthorizationServer, slowMs: () => number) => 
       pass(connection, Buffer.concat(parts).toString(), headers).then(
         (one) => {
           passed.push(one)
+          res.once('finish', () => void (one.handed = Date.now()))
           res
             .writeHead(one.status, { 'content-type': 'application/json' })
             .end(JSON.stringify(one.answer))
@@ -129,17 +137,25 @@ export type Answered = {
   readonly url: string
 }
 
-export const startWorld = async (kind: Kind) => {
+/**
+ * @param people who has an account at the server and may call
+ * @param early life of the access tokens of `long` by their definition, seconds
+ */
+export const startWorld = async (
+  kind: Kind,
+  people: readonly string[] = ['alice', 'bob'],
+  early = EARLY,
+) => {
   // The servers must know the addresses before a deputy has them.
   const pages = [await quietPort(), await quietPort()] as const
   const client = (id: ConnectionName, accessTtl: number) => ({
     id,
-    secret: SECRET,
+    secret: secretOf(id),
     accessTtl,
     redirectUris: pages.map((port) => `http://localhost:${port}/callback/${id}`),
   })
   const server = await kind.start({
-    accounts: ['alice', 'bob'],
+    accounts: people,
     clients: [client('short', TTL), client('long', 600)],
   })
   let slow = 0
@@ -156,7 +172,7 @@ export const startWorld = async (kind: Kind) => {
   const connection = (name: string, id: string): Fields => ({
     provider: id,
     client_id: name,
-    client_secret: SECRET,
+    client_secret: secretOf(name),
     scopes: ['openid'],
   })
   const children: Child[] = []
@@ -164,12 +180,13 @@ export const startWorld = async (kind: Kind) => {
     const child = await startChild({
       upstream: api.url,
       tables: TABLES,
+      people: people.map((id) => ({ id, groups: ['staff'] })),
       config: {
         providers: [
           provider('acme', 'short', {}),
           provider('stream', 'long', {
             answer: { expires_in: ['/not_told'] },
-            access_token_ttl: EARLY,
+            access_token_ttl: early,
           }),
         ],
         connections: { short: connection('short', 'acme'), long: connection('long', 'stream') },
@@ -281,8 +298,16 @@ export const startWorld = async (kind: Kind) => {
       post(
         server.token,
         new URLSearchParams({ grant_type: 'refresh_token', refresh_token }),
-        basic('short', SECRET),
+        basic('short', secretOf('short')),
       ),
+    /** Ends a grant at the server, past deputy. */
+    withdraw: async (refreshToken: string): Promise<void> => {
+      if (server.withdraw !== undefined) return server.withdraw(refreshToken)
+      const form = new URLSearchParams({ token: refreshToken, token_type_hint: 'refresh_token' })
+      const client = basic('short', secretOf('short'))
+      const { status } = await post(String(server.definition['revoke']), form, client)
+      if (status !== 200) throw new Error(`revocation: ${status}`)
+    },
     close: async (): Promise<void> => {
       for (const child of children) await child.close()
       glass.close()

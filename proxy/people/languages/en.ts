@@ -58,8 +58,9 @@ export const en = {
     },
     ownName: (provider: string) => `A permission that ${provider} names itself`,
     nothing: (provider: string) => `What ${provider} grants every application.`,
-    allowed: (what: string) => `Of this your organisation’s policy allows the agent: ${what}`,
-    allowedNone: 'Of this your organisation’s policy allows the agent nothing at present.',
+    allowedNone: 'Nothing, as your organisation’s policy stands at present',
+    /** Before what the scope would allow, where policy allows less. */
+    wider: (provider: string) => `${provider} words it more widely:`,
   },
 
   consent: {

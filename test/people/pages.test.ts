@@ -219,7 +219,9 @@ test('of a scope only what policy allows is told first, and how wide it is calle
     'Acme words it more widely: All your code',
   ])
   expect(told(['repos.delete'])[0]).toContain('Nothing, as')
-  const german = scopeWords(de, named, 'repo', new Set(['issues.list'])).join('')
+  const german = scopeWords(de, named, 'repo', new Set(['issues.list']))
+    .map(String)
+    .join('')
   expect(german).toContain('Lesen: issues')
   expect(german).toContain('<span lang="en">All your code</span>')
 })

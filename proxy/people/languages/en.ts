@@ -296,7 +296,7 @@ export const en = {
     agent: (gone: Gone) => [
       `${gone.agent ?? 'The agent'} may no longer use ${account(gone)}. What it was doing there was stopped.`,
     ],
-    gone: (_: Gone) => ['That had been disconnected before. Nothing was changed.'],
+    gone: () => ['That had been disconnected before. Nothing was changed.'],
   },
 }
 

@@ -6,10 +6,12 @@ import { render } from '../../../proxy/people/markup.ts'
 import { GALLERY } from '../../support/gallery.ts'
 
 const BRAND = { name: 'GitHub', logo: true, support: 'https://help.example' }
+const isHtml = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && 'isEscaped' in value
 const seen = new Set<string>()
 /** The same texts with `⟦path⟧` for each; `seen` learns which were asked for. */
 const marked = (value: unknown, path: string): unknown => {
-  if (typeof value === 'string' || value instanceof String) {
+  if (typeof value === 'string' || isHtml(value)) {
     seen.add(path)
     return `⟦${path}⟧`
   }

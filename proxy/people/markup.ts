@@ -136,10 +136,8 @@ export const note = (tone: Tone, { title, lines }: Note, more: Html | '' = ''): 
   sheet(title, html`${lines.map((line) => html`<p>${line}</p>`)}${more}`, { tone })
 
 /** What somebody defined in English, which no file of ours can say in another language. */
-const english = ({ tag }: Texts, line: string): Html =>
-  tag === 'en'
-    ? html`<span class="line">${line}</span>`
-    : html`<span class="line" lang="en">${line}</span>`
+const english = ({ tag }: Texts, line: string): Html | string =>
+  tag === 'en' ? line : html`<span lang="en">${line}</span>`
 
 const knownTo = ({ scope }: Texts, name: string): string | undefined =>
   new Map(Object.entries(scope.known)).get(name)
@@ -187,31 +185,21 @@ export const scopeWords = (
   scope: string,
   allowed: Allowed = null,
 ): readonly Html[] => {
-  const line = (text: string): Html => html`<span class="line">${text}</span>`
+  const line = (text: Html | string): Html => html`<span class="line">${text}</span>`
   const opened = openedBy(provider, scope)
   const may = allowed === null ? opened : opened.filter(({ id }) => allowed.has(id))
   const own = provider.scopeWords?.get(scope)
   const known = knownTo(texts, scope)
   const told =
-    own !== undefined && (texts.tag === 'en' || known === undefined)
-      ? english(texts, own)
-      : known === undefined
-        ? null
-        : line(known)
-  if (told === null)
-    return opened.length === 0
-      ? [line(texts.scope.ownName(provider.name))]
-      : may.length === 0
-        ? [line(texts.scope.ownName(provider.name)), line(texts.scope.allowedNone)]
-        : deeds(texts, may).map(line)
-  if (may.length === opened.length) return [told]
+    own !== undefined && (texts.tag === 'en' || known === undefined) ? english(texts, own) : known
+  if (opened.length === 0) return [line(told ?? texts.scope.ownName(provider.name))]
+  const does = may.length === 0 ? [texts.scope.allowedNone] : deeds(texts, may)
+  if (told === undefined) return does.map(line)
+  if (may.length === opened.length) return [line(told)]
+  // Policy allows less than the scope would: that is what will happen, and the scope is how it is called.
   return [
-    told,
-    line(
-      may.length === 0
-        ? texts.scope.allowedNone
-        : texts.scope.allowed(deeds(texts, may).join('; ')),
-    ),
+    ...does.map(line),
+    html`<span class="line soft">${texts.scope.wider(provider.name)} ${told}</span>`,
   ]
 }
 

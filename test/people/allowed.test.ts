@@ -93,7 +93,8 @@ describe('a whole deputy', () => {
     expect(page).not.toContain('members')
     // Of what the scope opens, the part that policy allows; wiki is allowed whole.
     expect(page).toContain(
-      'policy allows the agent: Read: issues; Create and change: issues</span>',
+      '<span class="line">Read: issues</span><span class="line">Create and change: issues</span>' +
+        '<span class="line soft">Acme words it more widely: Read and change your repositories</span>',
     )
     expect(page).not.toContain('hooks')
     expect(page).not.toContain('>Administer<')

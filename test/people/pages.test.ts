@@ -208,6 +208,24 @@ test('a scope is told by what the provider’s operations need it for', () => {
   expect(told('x').join()).toContain('names itself')
 })
 
+test('of a scope only what policy allows is told first, and how wide it is called after that', () => {
+  const named = { ...provider, name: 'Acme', scopeWords: new Map([['repo', 'All your code']]) }
+  const told = (allowed: readonly string[] | null, texts = en) =>
+    scopeWords(texts, named, 'repo', allowed && new Set(allowed)).map(plain)
+  expect(told(null)).toEqual(['All your code'])
+  expect(told(['issues.list', 'issues.create', 'pulls.get'])).toEqual(['All your code'])
+  expect(told(['issues.list'])).toEqual([
+    'Read: issues',
+    'Acme words it more widely: All your code',
+  ])
+  expect(told(['repos.delete'])[0]).toContain('Nothing, as')
+  const german = scopeWords(de, named, 'repo', new Set(['issues.list']))
+    .map(String)
+    .join('')
+  expect(german).toContain('Lesen: issues')
+  expect(german).toContain('<span lang="en">All your code</span>')
+})
+
 test('every problem code has a page that says what to do', async () => {
   for (const code of Object.keys(CATALOGUE) as ProblemCode[]) {
     const text = String(await render(pages.problemPage(code), en))

@@ -52,8 +52,8 @@ export const de: Texts = {
     },
     ownName: (provider) => `Eine Berechtigung, die nur ${provider} selbst näher bezeichnet`,
     nothing: (provider) => `Das, was ${provider} jeder Anwendung gewährt.`,
-    allowed: (what) => `Davon erlaubt die Richtlinie Ihrer Organisation dem Agenten: ${what}`,
-    allowedNone: 'Davon erlaubt die Richtlinie Ihrer Organisation dem Agenten zurzeit nichts.',
+    allowedNone: 'Nichts, so wie die Richtlinie Ihrer Organisation zurzeit ist',
+    wider: (provider) => `${provider} fasst es weiter:`,
   },
 
   consent: {

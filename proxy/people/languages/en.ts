@@ -58,8 +58,9 @@ export const en = {
     },
     ownName: (provider: string) => `A permission that ${provider} names itself`,
     nothing: (provider: string) => `What ${provider} grants every application.`,
-    allowed: (what: string) => `Of this your organisation’s policy allows the agent: ${what}`,
-    allowedNone: 'Of this your organisation’s policy allows the agent nothing at present.',
+    allowedNone: 'Nothing, as your organisation’s policy stands at present',
+    /** Before what the scope would allow, where policy allows less. */
+    wider: (provider: string) => `${provider} words it more widely:`,
   },
 
   consent: {
@@ -295,7 +296,7 @@ export const en = {
     agent: (gone: Gone) => [
       `${gone.agent ?? 'The agent'} may no longer use ${account(gone)}. What it was doing there was stopped.`,
     ],
-    gone: (_: Gone) => ['That had been disconnected before. Nothing was changed.'],
+    gone: () => ['That had been disconnected before. Nothing was changed.'],
   },
 }
 

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { addOperatorCommands } from './commands/operator_cli.ts'
 import { addVaultCommands } from './commands/vault_cli.ts'
-import type { Config } from './config/config.ts'
+import type { Config } from './config/schema.ts'
 import { stuck } from './files.ts'
 
 const EXIT = { usage: 64, config: 78, failed: 1 } as const
@@ -45,7 +45,7 @@ const loaded = async (flag: string | undefined) => {
   const { load } = await import('./config/load.ts')
   const result = await load(flag, process.env)
   if ('loaded' in result) return result.loaded
-  const { ringProblems } = await import('./reload.ts')
+  const { ringProblems } = await import('./compose/snapshot.ts')
   const problems = [
     ...result.problems,
     ...(result.rest === null ? [] : await ringProblems(result.rest)),
@@ -59,7 +59,7 @@ const loaded = async (flag: string | undefined) => {
 
 /** The configuration as it may be shown: secrets print as such, a password inside a URL does not. */
 const shownConfig = async (config: Config): Promise<unknown> => {
-  const { withoutPassword } = await import('./config/config.ts')
+  const { withoutPassword } = await import('./config/schema.ts')
   const vault = { ...config.vault, store: withoutPassword(config.vault.store) }
   return JSON.parse(JSON.stringify({ ...config, vault }))
 }
@@ -208,7 +208,7 @@ const addServing: Add = (deputy, done) => {
     .option('--schema', 'print the JSON Schema of the configuration instead')
     .action(async (options: { config?: string; schema?: boolean }) => {
       if (options.schema === true) {
-        const { configJsonSchema } = await import('./config/config.ts')
+        const { configJsonSchema } = await import('./config/schema.ts')
         print(JSON.stringify(configJsonSchema(), null, 2))
         return done(0)
       }
@@ -275,7 +275,7 @@ const addProviders: Add = (deputy, done) => {
     .argument('<id>')
     .option('--file <file>', 'a definition of your own; it may extend a shipped one')
     .action(async (id: string, options: { file?: string }) => {
-      const { providersTest } = await import('./commands/quirks/command.ts')
+      const { providersTest } = await import('./commands/quirks.ts')
       done(await providersTest({ id, ...options, print, dir }))
     })
   command(providers, 'show', 'print one definition')

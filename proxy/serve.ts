@@ -19,7 +19,7 @@ import { startWeb, type Web } from './compose/web.ts'
 import type { Loaded } from './config/load.ts'
 import { oddities } from './config/rules.ts'
 import type { Log } from './model.ts'
-import { systemClock } from './reload.ts'
+import { systemClock } from './compose/snapshot.ts'
 
 export type Serving = {
   readonly addresses: Readonly<Record<string, string>>

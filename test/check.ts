@@ -1,8 +1,8 @@
 // `npm run check`: types, lint, format, generated files, floors. Prints what failed; exit 1 when anything did.
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { configJsonSchema } from '../proxy/config/config.ts'
-import { providerJsonSchema } from '../proxy/config/provider.ts'
+import { configJsonSchema } from '../proxy/config/schema.ts'
+import { providerJsonSchema } from '../proxy/providers/parse.ts'
 import { tablesJsonSchema } from '../proxy/policy/tables.ts'
 
 const write = process.argv.includes('--write')

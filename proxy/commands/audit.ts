@@ -3,12 +3,12 @@ import type { JsonWebKeyInput, KeyObject } from 'node:crypto'
 import { createPublicKey } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { writerOf } from '../observe/lock.ts'
+import { writerOf } from '../audit/lock.ts'
 import { visible } from '../observe/log.ts'
-import type { Beside, Segment } from '../observe/segments.ts'
-import { beside, endingWith, lineage, readSegment } from '../observe/segments.ts'
-import type { Verified } from '../observe/verify.ts'
-import { anchorsOf, verifyJournal } from '../observe/verify.ts'
+import type { Beside, Segment } from '../audit/segments.ts'
+import { beside, endingWith, lineage, readSegment } from '../audit/segments.ts'
+import type { Verified } from '../audit/verify.ts'
+import { anchorsOf, verifyJournal } from '../audit/verify.ts'
 
 /** The public halves of a ring's signing keys; a copy of the ring without `d` does as well. */
 const publicKeys = (path: string): ReadonlyMap<string, KeyObject> => {

@@ -1,7 +1,7 @@
 // `deputy init`: a first configuration for a laptop, with keys and the starter policy beside it. Never overwrites.
 import { copyFileSync, constants, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
-import { isFields } from '../config/definition.ts'
+import { isFields } from '../providers/definition.ts'
 import { readYaml, shipped } from '../config/load.ts'
 import { keygen } from './keys.ts'
 

@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 import type { Log } from '../model.ts'
 import { readBundle } from '../policy/bundle.ts'
 import { checkTables } from '../policy/source.ts'
-import { activate } from '../policy/wasm.ts'
+import { activate } from '../policy/activate.ts'
 
 const run = promisify(execFile)
 

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'yaml'
-import { compileProviders } from '../config/provider.ts'
+import { compileProviders } from '../providers/parse.ts'
 import type { OperationRow, Provider } from '../model.ts'
 
 export type Print = (line: string) => void

@@ -1,13 +1,13 @@
 // What people decide and undo: consents and their delivery, revocation, and the end of what nobody uses.
 import { randomBytes } from 'node:crypto'
-import { USUAL_CLAIMS, type Config } from '../config/config.ts'
+import { USUAL_CLAIMS, type Config } from '../config/schema.ts'
 import type { Directory } from '../directory/file.ts'
 import type { Person } from '../model.ts'
-import { createFlows } from '../oauth/flow.ts'
-import { createRevoker } from '../oauth/revoke.ts'
-import { createNotifier } from '../observe/notify.ts'
+import { createFlows } from '../consent/flow.ts'
+import { createRevoker } from '../tokens/revoke.ts'
+import { createNotifier } from '../consent/webhook.ts'
 import { Problem } from '../problem.ts'
-import type { PeopleSource } from '../way/entitlements.ts'
+import type { PeopleSource } from '../pipeline/entitlements.ts'
 import type { Core } from './core.ts'
 import type { Scope } from './scope.ts'
 

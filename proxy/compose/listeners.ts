@@ -1,11 +1,11 @@
 // Where agents and probes arrive.
 import type { RequestListener } from 'node:http'
-import type { Config } from '../config/config.ts'
+import type { Config } from '../config/schema.ts'
 import { startAdmin } from '../net/admin.ts'
 import { outOfDate, readPair } from '../net/certificate.ts'
 import { startListener, type Listening } from '../net/listener.ts'
 import { canonicalHeaders } from '../wire/canonical.ts'
-import { serves } from '../way/route.ts'
+import { serves } from '../pipeline/route.ts'
 import { clockSentence } from './clock.ts'
 import type { Core } from './core.ts'
 import type { Pipeline } from './pipeline.ts'

@@ -4,14 +4,14 @@ import { controlSocket } from '../config/address.ts'
 import { naming } from '../config/backend.ts'
 import type { Person, Principal } from '../model.ts'
 import { startControl } from '../net/listener.ts'
-import { createIdle } from '../oauth/idle.ts'
-import { confirmArrival } from '../oauth/session.ts'
-import { spooled } from '../oauth/unstored.ts'
-import type { createOperatorsApi } from '../people/operators.ts'
-import { createAllowed, type AllowedOf } from '../people/allowed.ts'
-import { createPermit } from '../people/permit.ts'
+import { createIdle } from '../tokens/idle.ts'
+import { confirmArrival } from '../consent/session.ts'
+import { spooled } from '../tokens/pending.ts'
+import type { createOperatorsApi } from '../api/operators.ts'
+import { createAllowed, type AllowedOf } from '../consent/allowed.ts'
+import { createPermit } from '../consent/permit.ts'
 import { Problem } from '../problem.ts'
-import { copyVault, replayRevocations } from '../replay.ts'
+import { copyVault, replayRevocations } from './replay.ts'
 import { createPlaces } from '../shares.ts'
 import { rotateKeys } from '../vault/rotate.ts'
 import { clockSentence } from './clock.ts'
@@ -114,7 +114,7 @@ export const operatorsDepsOf = (
 })
 
 export const operatorsApi = ({ log }: Scope, deps: OperatorsDeps): RequestListener =>
-  whenAsked(log, async () => (await import('../people/operators.ts')).createOperatorsApi(deps))
+  whenAsked(log, async () => (await import('../api/operators.ts')).createOperatorsApi(deps))
 
 /** The operators' API for whoever may open `deputy.sock`: the commands on this machine. */
 export const startLocal = async (
@@ -176,5 +176,5 @@ export const authApi = (
     newId,
     log,
   }
-  return whenAsked(log, async () => (await import('../people/api.ts')).createAuthApi(asked))
+  return whenAsked(log, async () => (await import('../api/auth.ts')).createAuthApi(asked))
 }

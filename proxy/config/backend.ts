@@ -1,6 +1,6 @@
 // Rules between values: how operators and the application's backend are reached, and that no secret stands for two.
 import { plainHttp } from './address.ts'
-import type { Config } from './config.ts'
+import type { Config } from './schema.ts'
 
 /** The application's backend and the operators: who they are must be clear, and how they are reached. */
 export const backendRules = ({

@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url'
 import { isAlias, isMap, isPair, isScalar, isSeq, parseDocument } from 'yaml'
 import { readText, toldOf } from '../files.ts'
 import type { Connection, Provider } from '../model.ts'
-import { parseConfig, type Config } from './config.ts'
-import { compileProviders, overrideProvider } from './provider.ts'
+import { parseConfig, type Config } from './schema.ts'
+import { compileProviders, overrideProvider } from '../providers/parse.ts'
 
 export type Loaded = {
   readonly config: Config

@@ -1,7 +1,7 @@
 // Rules between values of the configuration.
 import { isLoopback, plainHttp } from './address.ts'
 import { backendRules } from './backend.ts'
-import type { Config, Listen } from './config.ts'
+import type { Config, Listen } from './schema.ts'
 
 type Rule = (config: Config) => readonly (string | false)[]
 

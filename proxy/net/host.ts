@@ -1,7 +1,7 @@
 // Is a request meant for this listener? A page that rebinds its own name to our address says another Host (DNS rebinding).
 import type { IncomingMessage } from 'node:http'
 import { isIP } from 'node:net'
-import { remembered } from '../remember.ts'
+import { remembered } from '../memo.ts'
 
 /** Host name of a Host header or authority, lower case, without port; null: malformed. */
 export const hostname = (host: string): string | null => {

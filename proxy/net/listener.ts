@@ -5,7 +5,7 @@ import { chmodSync, existsSync, unlinkSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import type { Log } from '../model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from '../problem.ts'
-import { remembered } from '../remember.ts'
+import { remembered } from '../memo.ts'
 import {
   closing,
   createBodies,

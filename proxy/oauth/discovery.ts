@@ -1,5 +1,5 @@
 // What an issuer says of itself (OpenID Connect Discovery 1.0, RFC 8414), laid under what its definition says.
-import { urlProblem } from '../config/definition.ts'
+import { urlProblem } from '../providers/definition.ts'
 import type { ClientAuth, Connection, Log, Provider } from '../model.ts'
 import { isFields, parseBody, type Fields } from './body.ts'
 import { createSend } from './transport.ts'

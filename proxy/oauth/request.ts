@@ -2,7 +2,7 @@
 import type { Connection, Provider, RefreshRules } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { tokenScrubbers } from '../wire/scrub.ts'
-import type { TokenFailure } from './answer.ts'
+import type { TokenFailure } from './token_answer.ts'
 import type { RawAnswer } from './body.ts'
 
 export const FORM = 'application/x-www-form-urlencoded'

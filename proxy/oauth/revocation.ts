@@ -1,6 +1,6 @@
 // What a provider calls revocation, and an honest word for what it answered.
 import type { Provider } from '../model.ts'
-import type { TokenFailure } from './answer.ts'
+import type { TokenFailure } from './token_answer.ts'
 import { parseBody } from './body.ts'
 import type { RawAnswer } from './body.ts'
 

@@ -1,5 +1,5 @@
 // One request to an authorization server: no redirect, a deadline, a bounded answer, and whether anything left at all.
-import type { TokenFailure } from './answer.ts'
+import type { TokenFailure } from './token_answer.ts'
 import type { RawAnswer } from './body.ts'
 
 /** Bytes of an answer that are read; a longer one counts as unreadable. */

@@ -2,14 +2,14 @@
 import { Hono } from 'hono'
 import type { Context } from 'hono'
 import type { Connection, HeldConnection, Log, Person, Vault } from '../model.ts'
-import type { Revocation } from '../oauth/revoke.ts'
-import type { Session, Visits } from '../oauth/session.ts'
-import type { LocalSignIn, OidcSignIn } from '../oauth/sign_in.ts'
-import { OWN, type Door } from './door.ts'
-import type { Frame } from './frame.ts'
-import { connectionsPage, surePage, type Disconnected, type Ending } from './mine.ts'
+import type { Revocation } from '../tokens/revoke.ts'
+import type { Session, Visits } from '../consent/session.ts'
+import type { LocalSignIn, OidcSignIn } from '../consent/sign_in.ts'
+import { OWN, type Door } from './sign_in.ts'
+import type { Frame } from './page.ts'
+import { connectionsPage, surePage, type Disconnected, type Ending } from './connections_page.ts'
 import type { Page } from './markup.ts'
-import * as pages from './pages.ts'
+import * as pages from './consent_pages.ts'
 
 export type ConnectionsDeps = {
   readonly signIn: OidcSignIn | LocalSignIn | Visits

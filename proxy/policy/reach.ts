@@ -1,6 +1,6 @@
 // Rows that cover no call at all: what they ask for, the catalogues of the providers in use do not have. Pure.
 import type { OperationRow, Provider } from '../model.ts'
-import { remembered } from '../remember.ts'
+import { remembered } from '../memo.ts'
 import type { Grants, Row } from './tables.ts'
 
 type Kind = Row['kinds'][number]

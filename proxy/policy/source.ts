@@ -8,7 +8,7 @@ import { unreachable } from './reach.ts'
 import { isObject, parseNamed } from './strict.ts'
 import { few, tableProblems } from './tables.ts'
 import type { Grants, Table } from './tables.ts'
-import { activate } from './wasm.ts'
+import { activate } from './activate.ts'
 
 export type PolicySource = {
   /** The engine that serves; a call takes it once and keeps it. null: none was ever good. */

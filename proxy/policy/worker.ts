@@ -1,7 +1,7 @@
 // The far side of policy/isolate: one policy in a thread of its own, where an evaluation can be ended from outside.
 import { parentPort, workerData } from 'node:worker_threads'
 import { createInstance } from './instance.ts'
-import type { Reply, Start } from './isolate.ts'
+import type { Reply, Start } from './threads.ts'
 
 const port = parentPort
 if (port === null) throw new Error('policy/worker runs as a worker thread only')

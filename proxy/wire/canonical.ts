@@ -1,7 +1,7 @@
 // One reading of a request, or a refusal: what policy decides on is, byte for byte, what is sent.
 import type { Person, QueryPair, Target } from '../model.ts'
 import { Problem } from '../problem.ts'
-import { remembered } from '../remember.ts'
+import { remembered } from '../memo.ts'
 
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Z]+$/
 const PLAIN_NAME = /^[0-9a-z-]+$/

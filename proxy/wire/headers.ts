@@ -1,7 +1,7 @@
 // Header sections built from nothing: what the agent may say to a provider, the credential once, and what of the answer comes back.
 import type { Challenge, Provider } from '../model.ts'
 import { Problem } from '../problem.ts'
-import { remembered } from '../remember.ts'
+import { remembered } from '../memo.ts'
 import type { Secret } from '../secret.ts'
 import { nominatedHeaders } from './canonical.ts'
 import { parseStrict } from './json.ts'

@@ -1,7 +1,7 @@
 // Credentials that the agent supplied, in every place where a provider might look, cut out or refused, and named.
 import type { Provider, Target } from '../model.ts'
 import { Problem } from '../problem.ts'
-import { remembered } from '../remember.ts'
+import { remembered } from '../memo.ts'
 import { foldHeader } from './canonical.ts'
 import type { Part } from './multipart.ts'
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { InputMember } from '../../proxy/model.ts'
 import { readBundle } from '../../proxy/policy/bundle.ts'
 import { whole } from '../../proxy/policy/instance.ts'
-import { activate } from '../../proxy/policy/wasm.ts'
+import { activate } from '../../proxy/policy/activate.ts'
 import { root } from './processes.ts'
 
 /** Microseconds for one evaluation. */

@@ -8,9 +8,9 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Link } from '../../proxy/observe/chain.ts'
-import { ANCHORED, anchorText, GENESIS, lineAfter, signedLine } from '../../proxy/observe/chain.ts'
-import { openJournal } from '../../proxy/observe/journal.ts'
+import type { Link } from '../../proxy/audit/chain.ts'
+import { ANCHORED, anchorText, GENESIS, lineAfter, signedLine } from '../../proxy/audit/chain.ts'
+import { openJournal } from '../../proxy/audit/journal.ts'
 
 const command = fileURLToPath(new URL('../../bin/deputy.js', import.meta.url))
 const quiet = () => undefined

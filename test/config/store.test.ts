@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { configSchema, withoutPassword } from '../../proxy/config/config.ts'
+import { configSchema, withoutPassword } from '../../proxy/config/schema.ts'
 
 const store = configSchema.shape.vault.shape.store
 const good = ['sqlite:deputy.db', 'postgres://u:p@h:5432/d', 'postgresql:///d?host=/run/pg']

@@ -10,7 +10,7 @@ import {
   type GraphQLFieldResolver,
 } from 'graphql'
 import { describe, expect, test } from 'vitest'
-import { compileProviders } from '../../proxy/config/provider.ts'
+import { compileProviders } from '../../proxy/providers/parse.ts'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
 import { MOST, readGraphql } from '../../proxy/envelope/graphql.ts'
 import { Problem } from '../../proxy/problem.ts'

@@ -7,7 +7,7 @@ import { Ajv } from 'ajv'
 import { describe, expect, test } from 'vitest'
 import { OPA_VERSION, findOpa, policyBuild } from '../../proxy/commands/policy.ts'
 import { readBundle } from '../../proxy/policy/bundle.ts'
-import { activate } from '../../proxy/policy/wasm.ts'
+import { activate } from '../../proxy/policy/activate.ts'
 
 type Golden = { readonly input: object; readonly decision: { readonly allow: boolean } }
 

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
-import { compileProviders } from '../../proxy/config/provider.ts'
+import { compileProviders } from '../../proxy/providers/parse.ts'
 import { unreachable } from '../../proxy/policy/reach.ts'
 import type { Grants, Row } from '../../proxy/policy/tables.ts'
 

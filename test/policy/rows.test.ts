@@ -6,8 +6,8 @@ import { readBundle } from '../../proxy/policy/bundle.ts'
 import type { Bundle } from '../../proxy/policy/bundle.ts'
 import { indexOf } from '../../proxy/policy/rows.ts'
 import type { Row } from '../../proxy/policy/tables.ts'
-import { activate } from '../../proxy/policy/wasm.ts'
-import type { Tables } from '../../proxy/policy/wasm.ts'
+import { activate } from '../../proxy/policy/activate.ts'
+import type { Tables } from '../../proxy/policy/activate.ts'
 
 const row = (changes: Partial<Row> = {}): Row => ({
   kinds: ['rest'],

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { Octokit } from '@octokit/rest'
 import { describe, expect, test } from 'vitest'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
-import { compileProviders } from '../../proxy/config/provider.ts'
+import { compileProviders } from '../../proxy/providers/parse.ts'
 import type { OperationRow } from '../../proxy/model.ts'
 
 const { providers } = compileProviders(

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
-import { providersTest, testProvider } from '../../proxy/commands/quirks/command.ts'
-import { compileProviders, parseProvider } from '../../proxy/config/provider.ts'
+import { providersTest, testProvider } from '../../proxy/commands/quirks.ts'
+import { compileProviders, parseProvider } from '../../proxy/providers/parse.ts'
 import type { Provider } from '../../proxy/model.ts'
 
 const dir = join(import.meta.dirname, '../../providers')

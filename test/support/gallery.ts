@@ -6,17 +6,17 @@ import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { Hono } from 'hono'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
-import { compileProviders } from '../../proxy/config/provider.ts'
+import { compileProviders } from '../../proxy/providers/parse.ts'
 import type { Connection, HeldConnection, Person } from '../../proxy/model.ts'
-import { createFrame } from '../../proxy/people/frame.ts'
+import { createFrame } from '../../proxy/people/page.ts'
 import { STYLE, type Page } from '../../proxy/people/markup.ts'
 import {
   connectionsPage,
   surePage,
   type ConnectionsView,
   type Disconnected,
-} from '../../proxy/people/mine.ts'
-import * as pages from '../../proxy/people/pages.ts'
+} from '../../proxy/people/connections_page.ts'
+import * as pages from '../../proxy/people/consent_pages.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 
 const { providers } = compileProviders(

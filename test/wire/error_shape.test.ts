@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { join } from 'node:path'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
-import { compileProviders, parseProvider } from '../../proxy/config/provider.ts'
+import { compileProviders, parseProvider } from '../../proxy/providers/parse.ts'
 import type { Json } from '../../proxy/model.ts'
 import { Problem, problemAnswer } from '../../proxy/problem.ts'
 import { inShape } from '../../proxy/wire/error_shape.ts'

@@ -1,8 +1,8 @@
 import { readFileSync, readdirSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { scopeReach } from '../../proxy/config/assemble.ts'
-import { compileProviders } from '../../proxy/config/provider.ts'
+import { scopeReach } from '../../proxy/providers/assemble.ts'
+import { compileProviders } from '../../proxy/providers/parse.ts'
 import { askable, lacking, widened } from '../../proxy/wire/scopes.ts'
 
 const reach = (implies: Record<string, string[]>, aliases: Record<string, string> = {}) => ({

@@ -9,7 +9,7 @@ import { createAddressRule } from '../../net/address.ts'
 import { askIssuer, createDiscovery } from '../../oauth/discovery.ts'
 import { createIssuerKeys } from '../../oauth/issuer_keys.ts'
 import { bundleTables, loadTables } from '../../policy/source.ts'
-import { dialOf, prepare, systemClock } from '../../reload.ts'
+import { dialOf, prepare, systemClock } from '../../compose/snapshot.ts'
 import { certificate, database, ports } from './machine.ts'
 import { pages, scopes, who } from './sense.ts'
 

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { de } from '../../../proxy/people/languages/de.ts'
 import { en, type Texts } from '../../../proxy/people/languages/en.ts'
 import { render } from '../../../proxy/people/markup.ts'
-import { problemPage } from '../../../proxy/people/pages.ts'
+import { problemPage } from '../../../proxy/people/consent_pages.ts'
 import { CATALOGUE, type ProblemCode } from '../../../proxy/problem.ts'
 import { GALLERY } from '../../support/gallery.ts'
 

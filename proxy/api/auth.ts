@@ -1,0 +1,302 @@
+// The authorization API of the agent listener, in shapes that existing clients know; a token is never in an answer.
+import type { Context, Hono } from 'hono'
+import { LRUCache } from 'lru-cache'
+import { z } from 'zod'
+import type { Connection, Flow, Principal } from '../model.ts'
+import type { Begun, Flows } from '../consent/flow.ts'
+import { Problem } from '../problem.ts'
+import { mayReturnTo } from '../people/app.ts'
+import { openApi, type ApiRoute } from './openapi.ts'
+import { createRest, invalid, readBody, readQuery, short, type Env, type RestDeps } from './rest.ts'
+
+export type ApiDeps = RestDeps & {
+  /** Polls that may wait at once. Throws Problem share_used_up. */
+  readonly polls: { readonly enter: (agent: string) => () => void }
+  /** Throws Problem unauthenticated. */
+  readonly identify: (rawHeaders: readonly string[]) => Principal | Promise<Principal>
+  /**
+   * Under `trust: plain` only, else null: a user id as the tag of a request that names nobody.
+   * It answers null when the request did name somebody, badly.
+   */
+  readonly plainPerson: ((userId: string, rawHeaders: readonly string[]) => Principal | null) | null
+  /**
+   * Policy decides before any flow begins. `held`: nothing is left to consent to.
+   * Throws Problem policy_denied and the like.
+   */
+  readonly permit: (
+    principal: Principal,
+    connection: string,
+    wanted: { readonly scopes: readonly string[] } | { readonly operation: string },
+  ) => Promise<{ readonly scopes: readonly string[]; readonly held: boolean }>
+  readonly flows: Pick<Flows, 'begin' | 'completed' | 'status' | 'byAuthorizationId'>
+  readonly connections: () => ReadonlyMap<string, Connection>
+  /** Origins that `next_uri` may name. */
+  readonly returnTo: readonly string[]
+}
+
+const nextUri = z.string().max(2_048).optional()
+export const authorizeBody = z.strictObject({
+  user_id: short,
+  next_uri: nextUri,
+  auth_requirement: z
+    .strictObject({
+      id: short.optional(),
+      provider_id: short.optional(),
+      provider_type: z.literal('oauth2', { error: 'must be oauth2' }).optional(),
+      oauth2: z.strictObject({ scopes: z.array(short).max(100).default([]) }).optional(),
+    })
+    .refine((wanted) => wanted.id !== undefined || wanted.provider_id !== undefined, {
+      error: 'needs id or provider_id',
+    }),
+})
+const toolBody = z.strictObject({
+  /** An operation id, or `connection@operation` where several connections serve it. */
+  tool_name: short,
+  tool_version: short.optional(),
+  user_id: short.optional(),
+  next_uri: nextUri,
+})
+const statusQuery = z.strictObject({
+  id: z.string({ error: 'is missing' }).max(256),
+  wait: z
+    .string()
+    .regex(/^[0-5]?\d$/, 'is a whole number of seconds from 0 to 59')
+    .default('0')
+    .transform(Number),
+})
+const authorization = z.object({
+  id: z.string(),
+  status: z.enum(['pending', 'completed', 'failed']),
+  url: z.string().optional(),
+  expires_at: z.string().optional(),
+  provider_id: z.string(),
+  user_id: z.string(),
+  scopes: z.array(z.string()),
+  missing_scopes: z.array(z.string()).optional(),
+  failure: z.string().optional(),
+  /** A sentence about the failure, to show to the user. */
+  detail: z.string().optional(),
+  context: z.strictObject({}),
+})
+
+const AGENT_API: readonly ApiRoute[] = [
+  {
+    method: 'post',
+    path: '/v1/auth/authorize',
+    summary: 'Ask a person to connect an account, or learn that it is connected',
+    auth: 'tag',
+    body: authorizeBody,
+    answer: authorization,
+  },
+  {
+    method: 'post',
+    path: '/v1/tools/authorize',
+    summary: 'The same for one operation, with the least scopes that suffice',
+    auth: 'tag',
+    body: toolBody,
+    answer: authorization,
+  },
+  {
+    method: 'get',
+    path: '/v1/auth/status',
+    summary: 'How an authorization stands; wait holds the answer until it ends',
+    auth: 'tag',
+    query: statusQuery,
+    answer: authorization,
+  },
+]
+
+/** Why nothing came of it, as a person may be told. */
+const WHY: ReadonlyMap<string | null, string> = new Map([
+  ['denied', 'the request was declined'],
+  ['expired', 'nobody used the link in time'],
+  ['account_mismatch', 'a different account is connected already'],
+  ['user_mismatch', 'somebody else than the user was at the page'],
+  ['user_inactive', 'the user’s organisation does not list them as active'],
+  ['provider_error', 'the provider did not complete it'],
+  ['revoked', 'access was revoked meanwhile'],
+])
+const whyNot = ({ failure }: Flow): string =>
+  `Nothing was connected: ${WHY.get(failure) ?? 'the authorization has ended'}. Ask for a new link to try again.`
+/** A client that waits again so soon after it was told `failed` does not look at it. */
+const DEAF_MS = 10_000
+
+/** A connection by its name, or by a provider that has exactly one. */
+const connectionNamed = (
+  connections: ReadonlyMap<string, Connection>,
+  wanted: string,
+): Connection => {
+  const named = connections.get(wanted)
+  if (named !== undefined) return named
+  const serving = [...connections.values()].filter(({ provider }) => provider.id === wanted)
+  const [only] = serving
+  if (only === undefined)
+    throw invalid(`no connection or provider is called ${JSON.stringify(wanted)}`)
+  if (serving.length > 1) {
+    const names = serving.map(({ name }) => name)
+    throw new Problem(
+      'connection_ambiguous',
+      `${wanted} has several connections: name one of ${names.join(', ')} as auth_requirement.id`,
+      { extra: { connections: names } },
+    )
+  }
+  return only
+}
+
+/** `issues.create`, or `github@issues.create`. */
+const operationNamed = (
+  connections: ReadonlyMap<string, Connection>,
+  wanted: string,
+): { readonly connection: Connection; readonly operation: string } => {
+  const at = wanted.indexOf('@')
+  const operation = wanted.slice(at + 1)
+  const serving = [...connections.values()].filter(
+    ({ name, provider }) =>
+      (at === -1 || name === wanted.slice(0, at)) &&
+      provider.operations.some(({ id }) => id === operation),
+  )
+  const [connection] = serving
+  if (connection === undefined)
+    throw invalid(`no connection has an operation ${JSON.stringify(wanted)}`)
+  if (serving.length > 1) {
+    const names = serving.map(({ name }) => name)
+    throw new Problem(
+      'connection_ambiguous',
+      `${operation} is served by several connections: write one of ${names.map((name) => `${name}@${operation}`).join(', ')}`,
+      { extra: { connections: names } },
+    )
+  }
+  return { connection, operation }
+}
+
+const shape = (
+  connection: Pick<Connection, 'name'>,
+  userId: string,
+  what: Pick<Flow, 'scopes' | 'status'> & { readonly id: string; readonly more?: object },
+): object => ({
+  id: what.id,
+  status: what.status,
+  ...what.more,
+  provider_id: connection.name,
+  user_id: userId,
+  scopes: what.scopes,
+  context: {},
+})
+
+/** Mounted under the agent listener: `/v1/auth/authorize`, `/v1/auth/status`, `/v1/tools/authorize`. */
+export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
+  const { route, close } = createRest(deps)
+  const told = new LRUCache<string, true>({ max: 10_000, ttl: DEAF_MS })
+  const rawHeaders = (c: Context<Env>): readonly string[] =>
+    c.env?.incoming?.rawHeaders ?? [...c.req.raw.headers].flat()
+
+  /**
+   * The tag decides. Only under `plain`, and only where a request names nobody, the user that it speaks of does:
+   * there any caller may name any user.
+   */
+  const callerOf = async (
+    c: Context<Env>,
+    spokenOf: () => Promise<string | null>,
+  ): Promise<Principal> => {
+    try {
+      return await deps.identify(rawHeaders(c))
+    } catch (error) {
+      const untagged = error instanceof Problem && error.code === 'unauthenticated'
+      if (!untagged || deps.plainPerson === null) throw error
+      const userId = await spokenOf()
+      const plain = userId === null ? null : deps.plainPerson(userId, rawHeaders(c))
+      if (plain === null) throw error
+      return plain
+    }
+  }
+
+  /** Policy first; then the link, or `completed` where nothing is left to ask the person for. */
+  const begin = async (
+    principal: Principal,
+    connection: Connection,
+    wanted: Parameters<ApiDeps['permit']>[2],
+    nextUri: string | undefined,
+  ): Promise<object> => {
+    if (nextUri !== undefined && !mayReturnTo(deps.returnTo, nextUri))
+      throw invalid('next_uri must have an origin that connect.return_to lists')
+    const permitted = await deps.permit(principal, connection.name, wanted)
+    const { person, agent } = principal
+    if (permitted.held) {
+      const { scopes } = permitted
+      const done = await deps.flows.completed(person, agent, connection.name, scopes)
+      return shape(connection, person.id, { id: done, status: 'completed', scopes })
+    }
+    const begun: Begun = await deps.flows.begin(person, agent, connection.name, permitted.scopes, {
+      nextUri: nextUri ?? null,
+      operation: 'operation' in wanted ? wanted.operation : null,
+    })
+    return shape(connection, person.id, {
+      id: begun.authorizationId,
+      status: 'pending',
+      scopes: begun.scopes,
+      more: { url: begun.url, expires_at: new Date(begun.expiresAt).toISOString() },
+    })
+  }
+  const mine = (userId: string | undefined, { person }: Principal): void => {
+    if (userId !== undefined && userId !== person.id)
+      throw new Problem(
+        'user_id_mismatch',
+        'user_id is not the user that the tag of this request names',
+      )
+  }
+
+  route('POST', '/v1/auth/authorize', async (c) => {
+    // Who calls is known before the body is read, where the tag alone decides.
+    const principal = await callerOf(c, async () => (await readBody(c, authorizeBody)).user_id)
+    const body = await readBody(c, authorizeBody)
+    mine(body.user_id, principal)
+    const { id, provider_id, oauth2 } = body.auth_requirement
+    const connection = connectionNamed(deps.connections(), id ?? provider_id ?? '')
+    const scopes = oauth2?.scopes ?? []
+    const outside = scopes.filter((scope) => !connection.scopes.includes(scope))
+    if (outside.length > 0)
+      throw invalid(`connection ${connection.name} may not ask for ${outside.join(', ')}`)
+    return c.json(await begin(principal, connection, { scopes }, body.next_uri))
+  })
+
+  route('POST', '/v1/tools/authorize', async (c) => {
+    const principal = await callerOf(c, async () => (await readBody(c, toolBody)).user_id ?? null)
+    const body = await readBody(c, toolBody)
+    mine(body.user_id, principal)
+    const { connection, operation } = operationNamed(deps.connections(), body.tool_name)
+    return c.json(await begin(principal, connection, { operation }, body.next_uri))
+  })
+
+  route('GET', '/v1/auth/status', async (c) => {
+    const { id, wait } = readQuery(c, statusQuery)
+    const principal = await callerOf(
+      c,
+      async () => (await deps.flows.byAuthorizationId(id))?.person.id ?? null,
+    )
+    const { person, agent } = principal
+    const leave = wait > 0 ? deps.polls.enter(agent) : null
+    const flow = await deps.flows
+      .status(id, person, agent, wait * 1_000, c.req.raw.signal)
+      .finally(() => leave?.())
+    const failed = flow.status === 'failed'
+    // Clients that wait for `completed` alone would ask for ever: an error is what ends their wait.
+    if (failed && wait > 0 && told.has(id)) throw new Problem('authorization_failed', whyNot(flow))
+    if (failed && wait > 0) told.set(id, true)
+    return c.json(
+      shape({ name: flow.connection }, person.id, {
+        id,
+        status: flow.status,
+        scopes: flow.scopes.filter((scope) => !flow.missing.includes(scope)),
+        more: {
+          ...(failed ? { failure: flow.failure ?? 'failed', detail: whyNot(flow) } : {}),
+          ...(flow.missing.length > 0 ? { missing_scopes: flow.missing } : {}),
+        },
+      }),
+    )
+  })
+
+  route('GET', '/v1/openapi.json', (c) =>
+    c.json(openApi('deputy: the agent’s API', deps.publicUrl, AGENT_API)),
+  )
+  return close()
+}

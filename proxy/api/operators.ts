@@ -1,0 +1,262 @@
+// The operators' API: who is connected, and revocation with an honest word for each grant. Programs only.
+import type { Hono } from 'hono'
+import type { HeldConnection, Operation, Person, Vault } from '../model.ts'
+import type { Flows } from '../consent/flow.ts'
+import type { Revocation, Revoker } from '../tokens/revoke.ts'
+import { Problem } from '../problem.ts'
+import { openApi } from './openapi.ts'
+import { bearerAmong, createGate, personNamed, type Operator } from './operator.ts'
+import * as shapes from './operators_schema.ts'
+import { createRest, given, paged, readBody, readQuery, type Env, type RestDeps } from './rest.ts'
+import { addRunRoutes, runRevoked, type RunApiDeps } from './runs.ts'
+
+export type OperatorsDeps = RestDeps &
+  Omit<RunApiDeps, 'connections'> & {
+    /** Empty: this listener does not serve them. */
+    readonly operators: readonly Operator[]
+    readonly local?: boolean
+    /** `deputy keys rotate` beside a deputy that has the vault to itself; for `local` only. */
+    readonly rotate?: (retire: boolean) => Promise<object>
+    /** `deputy vault backup` beside a deputy that serves: a copy of the vault in a new file; for `local` only. */
+    readonly copy?: (file: string) => Promise<void>
+    /** `deputy vault replay`: carries out again what these files say was revoked; for `local` only. */
+    readonly replay?: (files: readonly string[]) => Promise<object>
+    /** Opens `confirm_user` and nothing else: SHA-256 of `connect.verifier.key`; null: no application confirms. */
+    readonly verifier: Buffer | null
+    readonly connections: () => ReadonlyMap<
+      string,
+      {
+        readonly provider: {
+          readonly name: string
+          readonly operations: readonly Pick<Operation, 'id'>[]
+        }
+      }
+    >
+    readonly vault: Pick<Vault, 'list' | 'disallow' | 'erase'>
+    /** Where a credential is kept; null: nowhere. */
+    readonly locate: (
+      credential: string,
+    ) => Promise<{ readonly person: Person; readonly connection: string } | null>
+    readonly revoker: Revoker
+    readonly flows: Pick<Flows, 'cancel' | 'confirm' | 'erase'>
+    readonly stranger: () => void
+    /** Who is at a person's own pages; the address to go on to, or null: the id is of something else. */
+    readonly arrived: (flowId: string, person: Person) => Promise<string | null>
+  }
+
+const resultShape = (
+  of: Omit<Revocation, 'result'>,
+  result: Revocation['result'] | 'grant_removed',
+): object => ({
+  id: of.credential,
+  connection_id: of.connection,
+  provider: of.provider,
+  account: of.account,
+  user_id: of.person.id,
+  tenant: of.person.tenant,
+  realm: of.person.realm,
+  result,
+})
+
+/** On the connect listener where that is on loopback, else on one of its own. */
+export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
+  const rest = createRest(deps)
+  const { app, route } = rest
+  const { vault, runs, flows, onEvent } = deps
+  const gate = createGate(deps)
+
+  app.use(async (c, next) => {
+    if (c.req.header('origin') !== undefined || c.req.header('sec-fetch-site') !== undefined)
+      throw new Problem('browser_refused', 'this API serves programs, not pages')
+    await next()
+  })
+
+  const record = async (
+    operator: Operator,
+    of: Omit<Revocation, 'result'>,
+    agent: string | null,
+    result: string,
+  ): Promise<void> =>
+    onEvent('connection.revoked', {
+      operator: operator.name,
+      user: of.person,
+      ...(agent === null ? {} : { agent: { id: agent } }),
+      connection: of.connection,
+      provider: of.provider,
+      credential: of.credential,
+      result,
+    })
+  const revoke = async (
+    operator: Operator,
+    list: readonly HeldConnection[],
+    agent: string | null = null,
+  ): Promise<readonly object[]> => {
+    const done = await deps.revoker.these(list, (each) =>
+      record(operator, each, agent, each.result),
+    )
+    return done.map((each) => resultShape(each, each.result))
+  }
+
+  /** Everything of a person, or of one agent of theirs: runs, links under way, grants. */
+  const endAll = async (
+    operator: Operator,
+    person: Person,
+    agent: string | null,
+  ): Promise<object> => {
+    const { tenant, realm, id } = person
+    const live = (
+      await runs.list({ tenant, realm, user: id, ...(agent === null ? {} : { agent }) })
+    ).filter((run) => run.revokedAt === null && run.expiresAt > deps.clock.now())
+    for (const run of live)
+      if (await runs.revoke(run.id)) await onEvent('run.revoked', runRevoked(operator.name, run))
+    const whole: HeldConnection[] = []
+    const kept: object[] = []
+    for (const held of await vault.list({ tenant, realm, id })) {
+      if (agent === null || held.agents.every((grant) => grant.agent === agent)) whole.push(held)
+      // Others were allowed the same account: it stays connected, for them.
+      else if (await vault.disallow(person, agent, held.connection)) {
+        kept.push(resultShape(held, 'grant_removed'))
+        await record(operator, held, agent, 'grant_removed')
+      }
+    }
+    const results = [...kept, ...(await revoke(operator, whole, agent))]
+    return {
+      user_id: id,
+      tenant,
+      realm,
+      agent,
+      results,
+      runs_revoked: live.length,
+      authorizations_ended: await flows.cancel(person, agent),
+    }
+  }
+
+  route('GET', '/v1/admin/user_connections', async (c) => {
+    const operator = await gate.enter(c, 'connections')
+    const query = readQuery(c, shapes.connectionsQuery)
+    const { user_id: id, tenant, realm, provider_id: wanted, limit, offset } = query
+    if (tenant !== undefined) await gate.mustServe(operator, tenant)
+    const seen = (await vault.list(given({ id, tenant, realm }))).filter(
+      (held) =>
+        gate.serves(operator, held.person.tenant) &&
+        (wanted === undefined || held.connection === wanted || held.provider === wanted),
+    )
+    await onEvent('operator.listed', {
+      operator: operator.name,
+      what: 'user_connections',
+      found: seen.length,
+      ...(id === undefined ? {} : { user: { id, realm, tenant } }),
+    })
+    const name = (held: HeldConnection): string =>
+      deps.connections().get(held.connection)?.provider.name ?? held.provider
+    return c.json(paged(seen, limit, offset, (held) => shapes.connectionShape(held, name(held))))
+  })
+
+  route('DELETE', '/v1/admin/user_connections/:id', async (c) => {
+    const operator = await gate.enter(c, 'revoke')
+    const id = c.req.param('id') ?? ''
+    const found = await deps.locate(id)
+    if (found === null) throw new Problem('not_found', 'no connection has this id')
+    await gate.mustServe(operator, found.person.tenant)
+    const held = await vault.list({ ...found.person, connection: found.connection })
+    const [done] = await deps.revoker.these(
+      held.filter(({ credential }) => credential === id),
+      (each) => record(operator, each, null, each.result),
+    )
+    // The provider's part, for whoever asks; the answer is otherwise the one that existing clients know.
+    c.header('deputy-revocation', done?.result ?? 'already_dead')
+    return c.body(null, 204)
+  })
+
+  route('DELETE', '/v1/admin/users/:id/connections', async (c) => {
+    const operator = await gate.enter(c, 'revoke')
+    const query = readQuery(c, shapes.revokeQuery)
+    const person = personNamed(deps, c.req.param('id') ?? '', query)
+    await gate.mustServe(operator, person.tenant)
+    return c.json(await endAll(operator, person, query.agent ?? null))
+  })
+
+  route('DELETE', '/v1/admin/users/:id', async (c) => {
+    const operator = await gate.enter(c, 'revoke')
+    const query = readQuery(c, shapes.personQuery)
+    const person = personNamed(deps, c.req.param('id') ?? '', query)
+    await gate.mustServe(operator, person.tenant)
+    const ended = await endAll(operator, person, null)
+    const erased = { authorizations: await flows.erase(person), runs: await runs.erase(person) }
+    await vault.erase(person)
+    await onEvent('operator.erased', { operator: operator.name, user: person, ...erased })
+    return c.json({ ...ended, erased })
+  })
+
+  route('DELETE', '/v1/admin/connections/:name/grants', async (c) => {
+    const operator = await gate.enter(c, 'revoke')
+    const { tenant } = readQuery(c, shapes.tenantQuery)
+    if (tenant !== undefined) await gate.mustServe(operator, tenant)
+    const connection = c.req.param('name') ?? ''
+    const held = await vault.list(given({ connection, tenant }))
+    if (held.length === 0 && !deps.connections().has(connection))
+      throw new Problem('not_found', 'no connection has this name')
+    const mine = held.filter(({ person }) => gate.serves(operator, person.tenant))
+    return c.json({ connection_id: connection, results: await revoke(operator, mine) })
+  })
+
+  addRunRoutes(rest, gate, deps)
+
+  const { rotate } = deps
+  if (deps.local === true && rotate !== undefined)
+    route('POST', '/v1/admin/keys/rotate', async (c) => {
+      await gate.enter(c, 'revoke')
+      return c.json(await rotate((await readBody(c, shapes.rotateBody)).retire))
+    })
+
+  const { copy, replay } = deps
+  if (deps.local === true && copy !== undefined)
+    route('POST', '/v1/admin/vault/copy', async (c) => {
+      const operator = await gate.enter(c, 'revoke')
+      const { file } = await readBody(c, shapes.copyBody)
+      await onEvent('vault.copied', { operator: operator.name, file })
+      await copy(file)
+      return c.body(null, 204)
+    })
+  if (deps.local === true && replay !== undefined)
+    route('POST', '/v1/admin/vault/replay', async (c) => {
+      const operator = await gate.enter(c, 'revoke')
+      const { files } = await readBody(c, shapes.replayBody)
+      const done = await replay(files)
+      await onEvent('vault.replayed', { operator: operator.name, ...done })
+      return c.json(done)
+    })
+
+  route('POST', '/v1/auth/confirm_user', async (c) => {
+    if (deps.verifier === null)
+      throw new Problem('route_not_found', 'connect.verifier is not configured')
+    if (bearerAmong(c, [deps.verifier]) === -1) {
+      deps.stranger()
+      throw new Problem('unauthenticated', 'the bearer is not the key of connect.verifier')
+    }
+    const body = await readBody(c, shapes.confirmBody)
+    const person = personNamed(deps, body.user_id, body)
+    const own = await deps.arrived(body.flow_id, person)
+    if (own !== null) return c.json({ auth_id: 'connections', next_uri: own })
+    const confirmed = await flows.confirm(body.flow_id, person)
+    if (confirmed.kind === 'confirmed')
+      return c.json({
+        auth_id: confirmed.authorizationId,
+        ...(confirmed.nextUri === null ? {} : { next_uri: confirmed.nextUri }),
+      })
+    if (confirmed.kind !== 'mismatch') throw confirmed.problem
+    // The shape that existing clients know; the header says it for everybody else.
+    c.header('deputy-answer', 'user_mismatch')
+    const msg = 'the authorization was made for somebody else; what was granted has been revoked'
+    return c.json({ code: 400, error: 'user_mismatch', msg }, 400)
+  })
+
+  const served = [
+    ...(deps.operators.length > 0 ? shapes.OPERATORS_API : []),
+    ...(deps.verifier === null ? [] : shapes.CONFIRM_API),
+  ]
+  route('GET', '/v1/openapi.json', (c) =>
+    c.json(openApi('deputy: the operators’ API', deps.publicUrl, served)),
+  )
+  return rest.close()
+}

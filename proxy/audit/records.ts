@@ -1,0 +1,254 @@
+// Builds the records of one call: who did what for whom, under which policy, and why (design 10).
+import type {
+  Clock,
+  Decision,
+  Holding,
+  Injected,
+  Journal,
+  Log,
+  Person,
+  Principal,
+  RootField,
+  Route,
+} from '../model.ts'
+import type { ProblemCode } from '../problem.ts'
+import { quoted, quotedList } from '../wire/json.ts'
+import type { Body } from '../pipeline/inspect.ts'
+import type { Facts } from '../pipeline/entitlements.ts'
+import type { Outcome } from '../pipeline/forward.ts'
+
+/** What the record of a decision is built from. */
+export type Decided = {
+  readonly id: string
+  readonly n: number
+  readonly traceparent: string | null
+  readonly principal: Principal
+  readonly route: Route
+  readonly operation: { readonly id: string; readonly access: string }
+  /** Of a root field of a GraphQL call. */
+  readonly graphql?: RootField | undefined
+  /** Which of several calls inside the call, from 1. */
+  readonly part?: number | undefined
+  readonly body: Body | null
+  readonly stripped: readonly string[]
+  readonly facts: Facts
+  readonly holding: Holding
+  readonly decision: Decision
+}
+
+export type Finished = {
+  readonly id: string
+  readonly connection: string
+  readonly durationMs: number
+  readonly outcome: Outcome
+}
+
+export type Evidence = {
+  /** Rejects when the record cannot be written. */
+  readonly decided: (what: Decided) => Promise<void>
+  /** Nobody waits for it: the journal writes what it took, and says so where it cannot. */
+  readonly finished: (what: Finished) => void
+  /** Refusals before policy: limited per second, then summed. */
+  readonly refused: (id: string, code: ProblemCode, person: Person | null) => void
+  /** Any other event. `fields` holds no secret. */
+  readonly event: (event: string, fields: Readonly<Record<string, unknown>>) => Promise<void>
+  readonly close: () => void
+}
+
+const REFUSED_PER_SECOND = 50
+const LONG = 128
+/** Characters of a reason's message. */
+const MESSAGE = 256
+const WORD = /[^\s"'`(),;<>[\]{}]+/g
+/** Prefixes of well-known credentials, JWTs, and long words without a vowel pattern that only machines make. */
+const CREDENTIAL =
+  /^(?:eyJ[\w-]{10,}|gh[opsru]_|github_pat_|glpat-|xox[abepr]|xapp-|sk[-_]|pk_live|AKIA|ya29\.|dpr_)|^[A-Fa-f0-9]{40,}$|^(?=.*\d)(?=.*[A-Z])(?=.*[a-z])[\w+/=-]{40,}$/
+const isCredential = (word: string): boolean => word.length >= 20 && CREDENTIAL.test(word)
+/** Such a name needs no escape in JSON either. */
+const KEY = /^[A-Za-z$_][\w.$[\]-]{0,63}$/
+const TRACE = /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/
+
+export const createEvidence = (deps: {
+  readonly journal: Journal
+  readonly clock: Clock
+  readonly log: Log
+  /** `audit.user_ids: hashed`. */
+  readonly hashed: boolean
+  /** Keyed hash of the ring, hex. */
+  readonly hmac: (purpose: string, text: string) => string
+}): Evidence => {
+  const { journal } = deps
+  const json = (value: unknown): string => JSON.stringify(value) ?? 'null'
+  const masked = (purpose: string, text: string): string => `hmac:${deps.hmac(purpose, text)}`
+  const idOf = (id: string): string => (deps.hashed ? masked('user', id) : id)
+
+  const who = new WeakMap<Principal, string>()
+  const whoText = (principal: Principal): string => {
+    let text = who.get(principal)
+    if (text === undefined) {
+      const { person, verified, agent, run } = principal
+      text = `,"user":${json({ id: idOf(person.id), realm: person.realm, tenant: person.tenant, verified })},"agent":${json({ id: agent })},"run":${json(run)}`
+      who.set(principal, text)
+    }
+    return text
+  }
+  const pathText = ({ connection, target }: Route): string => {
+    const { secretSegments } = connection.provider
+    const hidden = (segment: string, i: number): boolean =>
+      segment.length > LONG ||
+      isCredential(segment) ||
+      (deps.hashed && segment.includes('@')) ||
+      secretSegments.includes(target.segments[i - 1] ?? '')
+    if (!target.segments.some(hidden)) return target.path
+    return `/${target.raw
+      .map((raw, i) => {
+        const segment = target.segments[i] ?? ''
+        return hidden(segment, i) ? masked('segment', segment) : raw
+      })
+      .join('/')}`
+  }
+  const keysText = (route: Route): string => {
+    const { query } = route.target
+    let text = ''
+    for (const { name } of query) {
+      const said = KEY.test(name) && !isCredential(name) ? name : masked('query', name)
+      text += text === '' ? `"${said}"` : `,"${said}"`
+    }
+    return `[${text}]`
+  }
+  const graphqlText = ({ type, fields }: RootField): string => {
+    const [field] = fields
+    const named = isCredential(field) ? masked('field', field) : field
+    return `,"graphql":${json({ type, field: named })}`
+  }
+  // What policy said repeats: its text is made once for each distinct answer, which the policy engine remembers by identity.
+  const said = new WeakMap<Decision['reasons'], Map<Decision['effect'], string>>()
+  const saidText = (decision: Decision, principal: Principal): string => {
+    const { effect, id, reasons, grants, obligations, revision, digest } = decision
+    let byEffect = said.get(reasons)
+    if (byEffect === undefined) said.set(reasons, (byEffect = new Map()))
+    let text = byEffect.get(effect)
+    if (text === undefined) {
+      text = `"grants":${json(grants)},"obligations":${json(Object.keys(obligations))}},"policy":${json({ revision, digest })}`
+      byEffect.set(effect, text)
+    }
+    const codes = json(reasons.map(({ code }) => code))
+    return `,"decision":{"effect":"${effect}","id":"${id}","reasons":${codes},${messagesText(decision, principal)}${text}`
+  }
+  /** What the codes say in words: policy may have put in it what the rest of the record hides. */
+  const messagesText = ({ reasons }: Decision, { person }: Principal): string => {
+    if (reasons.length === 0) return ''
+    const safe = (text: string): string =>
+      text
+        .replaceAll(person.id, () => idOf(person.id))
+        .replaceAll(WORD, (word) =>
+          isCredential(word) || (deps.hashed && word.includes('@'))
+            ? masked('message', word)
+            : word,
+        )
+    return `"messages":${json(reasons.map(({ msg }) => Array.from(safe(msg)).slice(0, MESSAGE).join('')))},`
+  }
+  const used = new WeakMap<Injected, string>()
+  const usedText = (credential: Injected | null, connection: string): string => {
+    if (credential === null) return 'null'
+    let text = used.get(credential)
+    if (text === undefined) {
+      const { generation, account, scopes, refreshed } = credential
+      text = json({
+        connection,
+        generation,
+        account: deps.hashed ? masked('account', account) : account,
+        scopes,
+        refreshed,
+      })
+      used.set(credential, text)
+    }
+    return text
+  }
+
+  /** A member of an event: under `hashed` no person, account or address in clear. */
+  const shown = (name: string, value: unknown): unknown => {
+    if (!deps.hashed || value == null) return value
+    if (name === 'account')
+      return masked('account', typeof value === 'string' ? value : json(value))
+    if (typeof value !== 'object') return value
+    if ((name === 'user' || name === 'by') && 'id' in value)
+      return { ...value, id: idOf(String(value.id)) }
+    if (name === 'from' && 'address' in value)
+      return { ...value, address: masked('address', String(value.address)) }
+    return value
+  }
+
+  let heard: Promise<void> | null = null
+  let second = 0
+  let count = 0
+  const summed = new Map<string, number>()
+  const lost = (error: unknown): void =>
+    deps.log.error({ err: error }, 'an evidence record could not be written')
+  const flush = (): void => {
+    if (summed.size === 0) return
+    const counts = Object.fromEntries(summed)
+    summed.clear()
+    journal.append('refused', `,"summed":${json(counts)}`).catch(lost)
+  }
+  const timer = setInterval(flush, 1_000)
+  timer.unref()
+
+  return {
+    decided(what) {
+      const { route, facts, principal } = what
+      const trace = TRACE.exec(what.traceparent ?? '')?.[1]
+      const { source, digest } = facts.entitlements
+      return journal.append(
+        'decision',
+        `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`},"trace_id":${trace === undefined ? 'null' : `"${trace}"`}${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
+          `"operation":{"id":${quoted(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}},` +
+          `"request":{"method":"${route.target.method}","host":"${route.host}","path":${quoted(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
+          `"stripped":${quotedList(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"}` +
+          saidText(what.decision, principal),
+      )
+    },
+    finished({ id, connection, durationMs, outcome }) {
+      const { result, sent, status, bytesIn, bytesOut, credential, masked, unrewritten } = outcome
+      const { stripped, dropped } = outcome
+      const written = journal.append(
+        'outcome',
+        `,"exchange":"${id}","result":"${result}","sent":${sent},"status":${status ?? 'null'},"credential":${usedText(credential, connection)},` +
+          `"bytes_in":${bytesIn},"bytes_out":${bytesOut},"duration_ms":${Math.round(durationMs * 10) / 10}` +
+          `${masked > 0 ? `,"masked":${masked}` : ''}${unrewritten ? ',"unrewritten":true' : ''}` +
+          `${stripped.length > 0 ? `,"stripped":${quotedList(stripped)}` : ''}${dropped.length > 0 ? `,"dropped":${quotedList(dropped)}` : ''}`,
+        // It shares the write of the next decision.
+        false,
+      )
+      // Records of one write share its promise.
+      if (written !== heard) (heard = written).catch(lost)
+    },
+    refused(id, code, person) {
+      const at = Math.floor(deps.clock.mono() / 1_000)
+      if (at !== second) {
+        second = at
+        count = 0
+      }
+      count++
+      if (count > REFUSED_PER_SECOND) summed.set(code, (summed.get(code) ?? 0) + 1)
+      else
+        journal
+          .append(
+            'refused',
+            `,"exchange":"${id}","code":"${code}"${person === null ? '' : `,"user":${json({ ...person, id: idOf(person.id) })}`}`,
+          )
+          .catch(lost)
+    },
+    event: (event, fields) =>
+      journal.append(
+        event,
+        Object.entries(fields)
+          .map(([name, value]) => `,${json(name)}:${json(shown(name, value))}`)
+          .join(''),
+      ),
+    close() {
+      clearInterval(timer)
+      flush()
+    },
+  }
+}

@@ -1,0 +1,118 @@
+// A vault out of a copy: what was revoked since is revoked again, so that nobody who was comes back.
+import type { Store } from '../model.ts'
+import { Problem } from '../problem.ts'
+import { copyDatabase } from '../store/copy.ts'
+import { SESSION_MS } from '../consent/session.ts'
+import { revocationsIn } from '../audit/revocations.ts'
+import type { Revocation } from '../audit/revocations.ts'
+
+export type Replayed = {
+  /** 0, or 1: something may have been left out. */
+  readonly code: number
+  readonly printed: readonly string[]
+  readonly complaints: readonly string[]
+}
+type Kept = Pick<
+  Store,
+  'credentials' | 'grants' | 'runs' | 'publish' | 'erase' | 'copied' | 'flows'
+>
+
+/**
+ * A copy of the vault while this process serves from it, which knows when it was made.
+ * @param at resolves the path of the vault
+ * @throws Problem request_invalid with a sentence for the operator
+ */
+export const copyVault = async (
+  store: Pick<Store, 'check'>,
+  name: string,
+  at: (path: string) => string,
+  file: string,
+): Promise<void> => {
+  if (!name.startsWith('sqlite:'))
+    throw new Problem('request_invalid', 'vault.store is PostgreSQL: back it up with pg_dump')
+  await store.check()
+  await copyDatabase(at(name.slice('sqlite:'.length)), file).catch((error: unknown) => {
+    throw new Problem('request_invalid', error instanceof Error ? error.message : String(error))
+  })
+}
+
+/** What was there and is gone now. */
+type Done = { credentials: number; grants: number; runs: number; people: number; failed: number }
+
+const carryOut = async (store: Kept, what: Revocation, done: Done): Promise<void> => {
+  const endRun = async (id: string): Promise<void> => {
+    if (!(await store.runs.revoke(id, what.at))) return
+    done.runs += 1
+    await store.publish('run', id)
+  }
+  if (what.kind === 'credential') {
+    if ((await store.credentials.remove(what.credential)) === null) return
+    done.credentials += 1
+    if (what.failed) done.failed += 1
+    return
+  }
+  if (what.kind === 'run') return endRun(what.run)
+  const { person, at } = what
+  const { tenant, realm, id: user } = person
+  // Whatever was granted after that is not what was revoked.
+  const old = (await store.grants.list(person)).filter((grant) => grant.at <= at)
+  if (what.kind === 'grant') {
+    const { agent, connection } = what
+    const has = old.some((grant) => grant.agent === agent && grant.connection === connection)
+    if (has && (await store.grants.remove(person, agent, connection))) done.grants += 1
+    return
+  }
+  for (const { agent, connection } of old) await store.grants.remove(person, agent, connection)
+  const left = new Set((await store.grants.list(person)).map(({ connection }) => connection))
+  const rows = await store.credentials.list({ tenant, realm, user })
+  for (const { id, connection } of rows)
+    if (!left.has(connection) && (await store.credentials.remove(id)) !== null)
+      done.credentials += 1
+  const runs = await store.runs.list({ tenant, realm, user })
+  for (const run of runs) if (run.createdAt <= at && run.revokedAt === null) await endRun(run.id)
+  // Unless something of theirs is newer, no row names them any more.
+  if (left.size > 0 || runs.some((run) => run.createdAt > at)) return
+  const flows = await store.flows.erase(person)
+  if (rows.length + old.length + runs.length + flows === 0) return
+  done.people += 1
+  await store.erase(person)
+}
+
+/**
+ * Carries out again what the files say was revoked; what was granted since stays. May be repeated.
+ * @param now ms since the epoch
+ * @param strict nothing is carried out where something may have been left out
+ * @throws Error of a file that cannot be read; what the store throws
+ */
+export const replayRevocations = async (
+  store: Kept,
+  files: readonly string[],
+  now: number,
+  strict = false,
+): Promise<Replayed> => {
+  const since = await store.copied.at()
+  const found = await revocationsIn(files, since)
+  if (strict && found.problems.length > 0)
+    return { code: 1, printed: [], complaints: found.problems }
+  const done: Done = { credentials: 0, grants: 0, runs: 0, people: 0, failed: 0 }
+  // Erasure first: it takes all that was revoked of a person as well.
+  const ofPeople = (each: Revocation): boolean => each.kind === 'person'
+  for (const each of found.revocations.filter(ofPeople)) await carryOut(store, each, done)
+  for (const each of found.revocations) if (!ofPeople(each)) await carryOut(store, each, done)
+  const links = await store.copied.void(now + SESSION_MS)
+  const { credentials, grants, runs, people, failed } = done
+  return {
+    code: found.problems.length > 0 ? 1 : 0,
+    printed: [
+      `the vault knows of times up to ${new Date(since).toISOString()}; ${found.lines} lines of evidence hold ${found.revocations.length} revocations`,
+      `revoked again: ${credentials} connections, ${grants} grants of single agents, ${runs} runs; erased again: ${people} people`,
+      `void: ${links} links that were under way, and every session at the pages`,
+    ],
+    complaints: [
+      ...found.problems,
+      ...(failed > 0
+        ? [`${failed} of these tokens may still work: their provider could not be told at the time`]
+        : []),
+    ],
+  }
+}

@@ -1,0 +1,420 @@
+// The configuration: unknown → Config, or every problem at once with its path. Names are a contract: add, never rename.
+import { createHash, createPrivateKey, createSecretKey } from 'node:crypto'
+import { z } from 'zod'
+import type { Access } from '../model.ts'
+import { secret } from '../secret.ts'
+import { between } from './rules.ts'
+import { said, salvage } from './problems.ts'
+import { plainHttp } from './address.ts'
+import { refusals, unbuilt } from './unbuilt.ts'
+
+const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+const SIZES = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const
+
+const unit = <T extends Record<string, number>>(units: T, what: string, example: string) =>
+  z.string().transform((text, ctx) => {
+    const match = /^(\d{1,12})([A-Za-z]{1,3})$/.exec(text)
+    const factor =
+      match?.[2] !== undefined && Object.hasOwn(units, match[2]) ? units[match[2]] : undefined
+    if (match === null || factor === undefined) {
+      ctx.addIssue(`is no ${what}: write a number and a unit, such as ${example}`)
+      return z.NEVER
+    }
+    return Number(match[1]) * factor
+  })
+/** `30s`, `1h` → ms. */
+const duration = unit(UNITS, 'duration', '30s')
+/** `1MiB` → bytes. */
+const size = unit(SIZES, 'size', '1MiB')
+
+/** More than nothing. */
+const some = (schema: typeof duration) =>
+  schema.refine((value) => value > 0, 'must be more than nothing')
+
+export type Listen = { readonly host: string; readonly port: number } | { readonly path: string }
+
+const listen = z.string().transform((text, ctx): Listen => {
+  if (text.startsWith('unix:') && text.length > 5) return { path: text.slice(5) }
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
+  const port = Number(match?.[3])
+  if (match === null || port > 65_535) {
+    ctx.addIssue('is no address: write host:port such as 127.0.0.1:7410, or unix:PATH')
+    return z.NEVER
+  }
+  return { host: match[1] ?? match[2] ?? '', port }
+})
+const tcp = listen.transform((address, ctx) => {
+  if (!('path' in address)) return address
+  ctx.addIssue('must be host:port here')
+  return z.NEVER
+})
+const off = z.literal('off').transform(() => null)
+
+const text = z.string().min(1, 'must not be empty')
+const secretText = text.transform(secret)
+/** Kept as a digest only, for comparison in constant time. */
+const bearer = z
+  .string()
+  .min(32, 'must be 32 bytes or more')
+  .transform((value) =>
+    // As JSON it would still tell who holds the same bearer elsewhere.
+    Object.defineProperty(createHash('sha256').update(value).digest(), 'toJSON', {
+      value: () => '[redacted]',
+    }),
+  )
+
+/** An http(s) URL; plain http only to loopback, or with `insecure: true` at that entry (checked by the entry). */
+const url = z.string().transform((value, ctx) => {
+  const parsed = URL.canParse(value) ? new URL(value) : null
+  if (
+    parsed === null ||
+    (parsed.protocol !== 'https:' && parsed.protocol !== 'http:') ||
+    parsed.username !== ''
+  ) {
+    ctx.addIssue('is no http(s) URL')
+    return z.NEVER
+  }
+  return value
+})
+const secure =
+  <T extends { readonly insecure: boolean }>(pick: (entry: T) => readonly (string | undefined)[]) =>
+  (entry: T, ctx: z.RefinementCtx): void => {
+    for (const value of pick(entry))
+      if (value !== undefined && !entry.insecure && plainHttp(value))
+        ctx.addIssue(
+          `${value} is plain http to another machine: use https, or say insecure: true here`,
+        )
+  }
+const insecure = z.boolean().default(false)
+const origin = url.refine(
+  (value) => new URL(value).origin === value,
+  'must be an origin: scheme, host and port only',
+)
+const pointer = z.string().regex(/^(?:\/[^/]*)*$/, 'is no JSON pointer: begin with /')
+const name = z.string().regex(/^[a-z0-9][a-z0-9-]*$/, 'must match [a-z0-9][a-z0-9-]*')
+
+const listeners = z.strictObject({
+  agent: listen.default({ host: '127.0.0.1', port: 7410 }),
+  agent_tls: z.strictObject({ listen: tcp, cert: text, key: text }).optional(),
+  admin: tcp.default({ host: '127.0.0.1', port: 7411 }),
+  connect: z.union([off, tcp]).default({ host: '127.0.0.1', port: 7412 }),
+  operators: tcp.optional(),
+  names: z.array(text).default([]),
+  origins: z.array(origin).default([]),
+  extra: z.array(z.strictObject({ listen, upstream: text, user: text.optional() })).default([]),
+})
+
+const issuer = z
+  .strictObject({
+    issuer: url,
+    jwks_uri: url.optional(),
+    jwks: text.optional(),
+    realm: text.optional(),
+    audience: text,
+    user: pointer.default('/sub'),
+    agent: pointer.default('/act/sub'),
+    tenant: pointer.optional(),
+    tenants: z.array(text).min(1).optional(),
+    insecure,
+  })
+  .superRefine(secure((entry) => [entry.issuer, entry.jwks_uri]))
+
+const identity = z.strictObject({
+  trust: z.enum(['asserted', 'plain'], {
+    error:
+      'must be chosen: `asserted` (tags are signed) or `plain` (any caller of the agent listener may name any user; loopback only)',
+  }),
+  header: z
+    .string()
+    .regex(/^[A-Za-z][A-Za-z0-9-]*$/, 'is no header name')
+    .default('Deputy-User'),
+  max_age: duration.default(UNITS.h),
+  jwks_grace: duration.default(5 * UNITS.m),
+  issuers: z.array(issuer).default([]),
+  agent: text.default('agent'),
+  realm: text.default('local'),
+})
+
+const ACCESS_AGE = { read: 30_000, write: 0, delete: 0, admin: 0 } as const satisfies Record<
+  Access,
+  number
+>
+const maxAge = z
+  .strictObject({
+    read: duration.default(ACCESS_AGE.read),
+    write: duration.default(ACCESS_AGE.write),
+    delete: duration.default(ACCESS_AGE.delete),
+    admin: duration.default(ACCESS_AGE.admin),
+  })
+  .prefault({})
+
+const claims = z.strictObject({
+  groups: pointer.default('/groups'),
+  roles: pointer.default('/roles'),
+  entitlements: pointer.default('/entitlements'),
+})
+/** Where `entitlements.source: claims` finds them unless told. */
+export const USUAL_CLAIMS = claims.parse({})
+
+const entitlements = z.strictObject({
+  source: unbuilt(z.enum(['claims', 'file', 'http', 'scim']), (value) =>
+    value === 'http' || value === 'scim' ? value : null,
+  ),
+  file: text.optional(),
+  claims: claims.optional(),
+  scim: unbuilt(
+    z.strictObject({ bearer, trust_push: z.boolean().default(false) }).optional(),
+    'scim',
+  ),
+  http: unbuilt(z.looseObject({}).optional(), 'http'),
+  max_age: maxAge,
+})
+
+const unlessEmpty =
+  (what: string) =>
+  (value: unknown): string | null =>
+    Array.isArray(value) && value.length === 0 ? null : what
+const unlessFalse = (value: unknown): string | null => (value === false ? null : 'bundle signing')
+
+const policy = z.strictObject({
+  bundle: unbuilt(text, (value) => (/^https?:/.test(String(value)) ? 'a bundle service' : null)),
+  data: text.optional(),
+  bundle_auth: unbuilt(
+    z.strictObject({ bearer: secretText }).optional(),
+    'authentication at a bundle service',
+  ),
+  verification: unbuilt(
+    z.strictObject({ keys: z.record(z.string(), text) }).optional(),
+    'bundle signing',
+  ),
+  unsigned: unbuilt(z.boolean().default(false), unlessFalse),
+  data_unsigned: unbuilt(z.boolean().default(false), unlessFalse),
+  shadow: unbuilt(text.optional(), 'a shadow bundle'),
+})
+
+/** A private key of our own, as JWK or PEM; what is wrong with it never quotes it. */
+const privateKey = text
+  .refine((value) => {
+    try {
+      return value.trim().startsWith('{')
+        ? createPrivateKey({ key: JSON.parse(value) as Record<string, unknown>, format: 'jwk' })
+            .type === 'private'
+        : createPrivateKey(value).type === 'private'
+    } catch {
+      return false
+    }
+  }, 'is no private key: name a file with a private JWK or an unencrypted PEM, ${file:./client.pem}')
+  .transform(secret)
+
+const hostMap = z.union([z.array(text), z.record(text, origin)])
+const connection = z.strictObject({
+  provider: text,
+  client_id: text.optional(),
+  client_secret: secretText.optional(),
+  client_key: privateKey.optional(),
+  scopes: z.array(text).default([]),
+  hosts: hostMap.optional(),
+  issuer: url.optional(),
+  authorize: url.optional(),
+  token: url.optional(),
+  userinfo: url.optional(),
+  revoke: url.optional(),
+  slot: text.optional(),
+  insecure,
+})
+
+const oidcPages = z
+  .strictObject({
+    issuer: url,
+    client_id: text,
+    client_secret: secretText.optional(),
+    scope: text.default('openid'),
+    user: pointer.default('/sub'),
+    tenant: pointer.optional(),
+    realm: text.optional(),
+    insecure,
+  })
+  .superRefine(secure((entry) => [entry.issuer]))
+
+const connect = z.strictObject({
+  url: origin.optional(),
+  hold: duration.default(0),
+  link_ttl: duration.default(UNITS.d),
+  nag_after: duration.default(UNITS.h),
+  /** Whose pages these are. */
+  brand: z
+    .strictObject({
+      name: text,
+      logo: text.optional(),
+      support: text
+        .refine(
+          (value) => /^(?:https:|mailto:)$/.test(URL.parse(value)?.protocol ?? ''),
+          'must be an address that begins with https:// or mailto:',
+        )
+        .optional(),
+    })
+    .optional(),
+  return_to: z.array(origin).default([]),
+  sign_in: z.union([z.literal('local'), oidcPages]).optional(),
+  verifier: z.strictObject({ url, key: bearer }).optional(),
+  /** The key signs; as a KeyObject it prints nothing of itself. */
+  notify: z
+    .strictObject({
+      webhook: url,
+      key: text.transform((value) => createSecretKey(Buffer.from(value))),
+    })
+    .optional(),
+})
+
+const operator = z.strictObject({
+  name: text,
+  bearer,
+  may: z.array(z.enum(['runs', 'connections', 'revoke'])).min(1),
+  tenants: z.array(text).optional(),
+})
+
+const audit = z.strictObject({
+  sink: unbuilt(
+    z
+      .array(z.string().regex(/^(?:stdout|otlp|file:.+)$/, 'is no sink: stdout, file:PATH or otlp'))
+      .min(1)
+      .default(['file:audit.jsonl']),
+    (value) => (Array.isArray(value) && value.includes('otlp') ? 'otlp' : null),
+  ),
+  spool: unbuilt(text.optional(), 'the spool'),
+  fsync: z.union([z.enum(['never', 'each']), duration]).default(1_000),
+  required: z.boolean().default(true),
+  user_ids: z.enum(['plain', 'hashed']).default('plain'),
+  inputs: unbuilt(z.enum(['off', 'sealed']).default('off'), (value) =>
+    value === 'off' ? null : 'sealed inputs',
+  ),
+  rotate: z
+    .union([
+      z.literal('off'),
+      z.strictObject({ size: some(size).optional(), every: some(duration).optional() }),
+    ])
+    .optional(),
+  retention: some(duration).optional(),
+})
+
+const limits = z.strictObject({
+  drain: duration.default(30 * UNITS.s),
+  request_body: size.default(100 * SIZES.MiB),
+  inspected_body: size.default(SIZES.MiB),
+  rewritten_body: size.default(4 * SIZES.MiB),
+  policy_input: size.default(32 * SIZES.KiB),
+  headers: size.default(32 * SIZES.KiB),
+  held_calls: z.int().min(0).default(1_000),
+  held_bytes: size.default(64 * SIZES.MiB),
+  hold_max: duration.default(10 * UNITS.m),
+  calls: z.int().min(1).default(10_000),
+  calls_per_agent: z.int().min(1).default(1_000),
+})
+
+/** A definition of one's own; the client secret that a foreign one brings must not be printed with the rest. */
+const ownProvider = z.looseObject({ id: text }).transform((entry) => {
+  const { oauth2 } = entry
+  if (typeof oauth2 !== 'object' || oauth2 === null || !('client_secret' in oauth2)) return entry
+  const { client_secret: value } = oauth2
+  return typeof value === 'string'
+    ? { ...entry, oauth2: { ...oauth2, client_secret: secret(value) } }
+    : entry
+})
+
+const store = text.refine(
+  (value) =>
+    /^sqlite:.+/.test(value) || (/^postgres(?:ql)?:\/\//.test(value) && URL.canParse(value)),
+  'is no store: write sqlite:PATH, or postgres://user:password@host:5432/database (percent-encode what is special in the password)',
+)
+/** `vault.store` as it may be shown. */
+export const withoutPassword = (value: string): string => {
+  if (value.startsWith('sqlite:')) return value
+  const shown = new URL(value)
+  if (shown.password !== '') shown.password = 'hidden'
+  shown.searchParams.delete('password')
+  return shown.href
+}
+
+export const configSchema = z.strictObject({
+  version: z.literal(1, { error: 'must be 1' }),
+  state: text.default('.'),
+  listeners: listeners.prefault({}),
+  identity: identity.prefault({} as z.input<typeof identity>),
+  entitlements: entitlements.optional(),
+  policy,
+  signals: unbuilt(z.array(z.looseObject({})).default([]), unlessEmpty('Shared Signals')),
+  providers: z.array(z.union([text, ownProvider])).default([]),
+  connections: z
+    .record(name, connection)
+    .refine((map) => Object.keys(map).length > 0, 'needs one connection at least'),
+  vault: z.strictObject({
+    store: store.default('sqlite:deputy.db'),
+    keys: text,
+    spool: text.default('./vault-spool'),
+  }),
+  connect: connect.prefault({}),
+  operators: z.array(operator).default([]),
+  runs: z.strictObject({ max: duration.default(UNITS.d) }).prefault({}),
+  audit: audit.prefault({}),
+  telemetry: z
+    .strictObject({
+      otlp: unbuilt(url.optional(), 'OTLP export'),
+      log_level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+    })
+    .prefault({}),
+  upstream: z
+    .strictObject({
+      ca: text.optional(),
+      proxy: unbuilt(url.optional(), 'an egress proxy'),
+      no_proxy: unbuilt(z.array(text).default([]), unlessEmpty('an egress proxy')),
+      connect_timeout: duration.default(5_000),
+      idle_timeout: duration.default(120_000),
+    })
+    .prefault({}),
+  network: z
+    .strictObject({
+      allow_private: z
+        .array(
+          z.strictObject({
+            host: text.optional(),
+            net: z.string().regex(/^[0-9A-Fa-f:.]+\/\d{1,3}$/, 'is no network: write 10.1.0.0/16'),
+          }),
+        )
+        .default([]),
+    })
+    .prefault({}),
+  limits: limits.prefault({}),
+})
+
+export type Config = z.output<typeof configSchema>
+export type ConfigConnection = Config['connections'][string]
+export type IssuerConfig = Config['identity']['issuers'][number]
+export type SignInConfig = z.output<typeof oidcPages>
+
+/**
+ * @returns the configuration, or every problem as `path: message`; `rest` is what could be read all the same, to look for
+ * further problems in what it names. Pure.
+ */
+export const parseConfig = (
+  raw: unknown,
+):
+  | { readonly config: Config }
+  | { readonly problems: readonly string[]; readonly rest: Config | null } => {
+  const parsed = configSchema.safeParse(raw)
+  if (parsed.success) {
+    const problems = [...between(parsed.data), ...refusals(configSchema, raw)]
+    return problems.length > 0 ? { problems, rest: parsed.data } : { config: parsed.data }
+  }
+  const { issues } = parsed.error
+  const rest = salvage(configSchema, raw, issues)
+  const first = issues.flatMap(said)
+  const more = rest === null ? [] : [...between(rest), ...refusals(configSchema, raw)]
+  // What follows only from a missing or removed value is no problem of its own.
+  const wrong = first.map((problem) => problem.slice(0, problem.indexOf(':')))
+  const own = more.filter((problem) => !wrong.some((path) => problem.startsWith(path)))
+  return { problems: [...first, ...own], rest }
+}
+
+/** JSON Schema (draft 2020-12) of what people write. */
+export const configJsonSchema = (): object =>
+  z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' })

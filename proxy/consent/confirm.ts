@@ -1,0 +1,249 @@
+// What a consent earned: stored for the person, or held until the application says who was at its page, or given back.
+import { lacking, widened } from '../wire/scopes.ts'
+import { samePerson } from '../wire/canonical.ts'
+import { createHash } from 'node:crypto'
+import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
+import { AccountMismatch, Problem } from '../problem.ts'
+import type { FlowDeps } from './flow.ts'
+import type { Revoked } from '../oauth/revocation.ts'
+
+export type Earned = {
+  readonly tokens: TokenSet
+  readonly account: { readonly id: string; readonly label: string }
+}
+/** What is kept beside the sealed tokens; null `account`: only an agent's grant waits. */
+type Held = {
+  readonly account: Earned['account'] | null
+  readonly scopes: readonly string[] | null
+  readonly host: string | null
+  readonly clientId?: string
+  /** ms since the epoch; null: no end known. */
+  readonly expiresAt: number | null
+}
+export type Kept =
+  | { readonly kind: 'completed' | 'partial'; readonly flow: Flow; readonly account: string }
+  | { readonly kind: 'account_mismatch'; readonly flow: Flow }
+  | { readonly kind: 'used' }
+export type Confirmed =
+  | {
+      readonly kind: 'confirmed'
+      readonly authorizationId: string
+      readonly nextUri: string | null
+    }
+  | { readonly kind: 'mismatch' }
+  | { readonly kind: 'refused'; readonly problem: Problem }
+
+/** What the other parts of a flow lend each other. */
+export type FlowParts = FlowDeps & {
+  readonly toFlow: (row: FlowRow) => Flow
+  /** Writes how it ended, and wakes who waits for it. */
+  readonly end: (
+    flow: Flow,
+    outcome: { readonly failure: string } | { readonly missing: readonly string[] },
+  ) => Promise<Flow>
+  readonly event: (name: string, flow: Flow, more?: object) => void | Promise<void>
+  /** Scopes that the flow's agent was granted before. */
+  readonly grantedTo: (flow: Flow) => Promise<readonly string[]>
+}
+
+/** Time for the application to confirm. */
+const CONFIRM_MS = 600_000
+/** A confirmation that is being stored right now is not swept away under it. */
+const GRACE_MS = 60_000
+const FLOW_ID = /^[A-Za-z0-9_-]{43}$/
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
+export const createKeeper = (parts: FlowParts) => {
+  const { store, vault, sealer, client, clock, toFlow, end, event } = parts
+
+  const giveBack = (connection: Connection | undefined, tokens: TokenSet): Promise<Revoked> =>
+    connection === undefined
+      ? Promise.resolve('failed')
+      : client.revoke(connection, tokens).catch((): Revoked => 'failed')
+
+  /** Stores tokens for the flow's person, unless another account is connected or the flow has ended meanwhile. */
+  const keep = async (
+    flow: Flow,
+    connection: Connection,
+    { tokens, account }: Earned,
+    actor: object,
+  ): Promise<Kept> => {
+    // Somebody may have revoked everything of this person while the provider was asked.
+    if ((await store.flows.byHash(flow.hash))?.status !== 'pending') {
+      const revoked = await giveBack(connection, tokens)
+      await event('failed', flow, { ...actor, reason: 'ended_meanwhile', revoked })
+      return { kind: 'used' }
+    }
+    // What was granted, and all that it contains (RFC 6749 3.3).
+    const granted = widened(connection.provider, tokens.scopes ?? [])
+    const missing = lacking(connection.provider, granted, flow.scopes)
+    const before = await parts.grantedTo(flow)
+    try {
+      await vault.connect({
+        person: flow.person,
+        agent: flow.agent,
+        connection: flow.connection,
+        provider: connection.provider.id,
+        account,
+        tokens,
+        scopes: [...new Set([...flow.scopes, ...before])].filter((scope) =>
+          granted.includes(scope),
+        ),
+      })
+    } catch (error) {
+      // Decided by the store, so that of two answers at one moment only one can have the place.
+      if (!(error instanceof AccountMismatch)) throw error
+      const failed = await end(flow, { failure: 'account_mismatch' })
+      const revoked = await giveBack(connection, tokens)
+      await event('failed', flow, { ...actor, reason: 'account_mismatch', revoked })
+      return { kind: 'account_mismatch', flow: failed }
+    }
+    const done = await end(flow, { missing })
+    await event('completed', flow, { ...actor, account: account.label, missing })
+    return {
+      kind: missing.length > 0 ? 'partial' : 'completed',
+      flow: done,
+      account: account.label,
+    }
+  }
+
+  /**
+   * Keeps what was earned (null: the yes of one agent to what is stored already) until the application confirms.
+   * Nothing can be injected from it. @returns the id to confirm; null: the flow has ended or waits already.
+   */
+  const hold = async (flow: Flow, earned: Earned | null): Promise<string | null> => {
+    const flowId = parts.randomBytes(32).toString('base64url')
+    const { expiresIn = null, clientId } = earned?.tokens ?? {}
+    const what: Held = {
+      account: earned?.account ?? null,
+      scopes: earned?.tokens.scopes ?? null,
+      host: earned?.tokens.host ?? null,
+      ...(clientId === undefined ? {} : { clientId }),
+      expiresAt: expiresIn === null ? null : clock.now() + expiresIn * 1_000,
+    }
+    const held = JSON.stringify(what)
+    const bound = { purpose: 'flow-held', flow: flow.hash, held }
+    const holding = await store.flows.hold(flow.hash, {
+      confirmHash: sha256(flowId),
+      held,
+      sealedLeg:
+        earned === null
+          ? null
+          : await sealer.seal(
+              { access: earned.tokens.access, refresh: earned.tokens.refresh },
+              bound,
+            ),
+      confirmUntil: clock.now() + CONFIRM_MS,
+    })
+    if (holding) await event('awaiting_confirmation', flow)
+    return holding ? flowId : null
+  }
+
+  const heldBy = async (row: FlowRow): Promise<Earned | null> => {
+    if (row.held == null || row.sealedLeg === null) return null
+    const { account, scopes, host, expiresAt, clientId } = JSON.parse(row.held) as Held
+    const bound = { purpose: 'flow-held', flow: row.hash, held: row.held }
+    const tokens = await sealer.open(row.sealedLeg, bound)
+    const access = tokens.get('access')
+    if (account === null || access === undefined)
+      throw new Error('what is held for a confirmation has no token')
+    const left =
+      expiresAt === null ? null : Math.max(1, Math.floor((expiresAt - clock.now()) / 1_000))
+    return {
+      account,
+      tokens: {
+        access,
+        refresh: tokens.get('refresh') ?? null,
+        scopes,
+        expiresIn: left,
+        host,
+        ...(clientId === undefined ? {} : { clientId }),
+      },
+    }
+  }
+
+  /** Ends a pending flow; what is held is revoked at the provider and deleted. */
+  const discard = async (row: FlowRow, reason: string, actor: object = {}): Promise<void> => {
+    const flow = toFlow(row)
+    const connection = parts.connections().get(row.connection)
+    const earned = await heldBy(row).catch(() => 'unreadable' as const)
+    const revoked =
+      earned === 'unreadable'
+        ? 'failed'
+        : earned === null
+          ? null
+          : await giveBack(connection, earned.tokens)
+    await end(flow, { failure: reason })
+    await event('failed', flow, { ...actor, reason, ...(revoked === null ? {} : { revoked }) })
+  }
+
+  const unknown = (): Confirmed => ({
+    kind: 'refused',
+    problem: new Problem('authorization_not_found', 'no authorization waits for this confirmation'),
+  })
+
+  return {
+    keep,
+    hold,
+
+    /** The application says who was at its page. Any other person than the flow's ends it. */
+    confirm: async (flowId: string, person: Person): Promise<Confirmed> => {
+      const confirmHash = sha256(flowId)
+      const row = FLOW_ID.test(flowId) ? await store.flows.byConfirm(confirmHash) : null
+      if (row === null) return unknown()
+      const flow = toFlow(row)
+      const connection = parts.connections().get(flow.connection)
+      const late = flow.status !== 'pending' || (row.confirmUntil ?? 0) <= clock.now()
+      const same = samePerson(flow.person, person)
+      const active = late || !same || (await parts.active?.(flow.person)) !== false
+      if (!(await store.flows.claim(row.hash, confirmHash))) return unknown()
+      if (late || connection === undefined) {
+        await discard(row, 'expired')
+        return unknown()
+      }
+      const actor = { by: person, verified: true, confirmed: true }
+      if (!same) {
+        await event('user_mismatch', flow, { ...actor, at: 'confirm' })
+        await discard(row, 'user_mismatch', actor)
+        return { kind: 'mismatch' }
+      }
+      if (!active) {
+        await discard(row, 'user_inactive', actor)
+        const detail = 'the identity provider does not list this person as active'
+        return { kind: 'refused', problem: new Problem('policy_denied', detail) }
+      }
+      const earned = await heldBy(row)
+      if (earned === null) {
+        const scopes = [...new Set([...(await parts.grantedTo(flow)), ...flow.scopes])]
+        await vault.grant(flow.person, flow.agent, flow.connection, scopes)
+        await end(flow, { missing: [] })
+        await event('completed', flow, { ...actor, at_provider: false })
+      } else {
+        const kept = await keep(flow, connection, earned, actor)
+        if (kept.kind === 'used') return unknown()
+        if (kept.kind === 'account_mismatch') {
+          const detail = 'another account of this person is connected: it was kept'
+          return { kind: 'refused', problem: new Problem('request_invalid', detail) }
+        }
+      }
+      return { kind: 'confirmed', authorizationId: `ac_${row.hash}`, nextUri: flow.nextUri }
+    },
+
+    /** Ends what is under way for a person, or for one agent of theirs. @returns how many */
+    cancel: async (person: Person, agent: string | null): Promise<number> => {
+      const open = (await store.flows.open(person)).filter(
+        (row) => agent === null || row.agent === agent,
+      )
+      for (const row of open) await discard(row, 'revoked')
+      return open.length
+    },
+
+    /** Gives back what nobody confirmed in time. */
+    overdue: async (): Promise<void> => {
+      for (const row of await store.flows.overdue(clock.now() - GRACE_MS))
+        await discard(row, 'expired')
+    },
+  }
+}
+
+export type Keeper = ReturnType<typeof createKeeper>

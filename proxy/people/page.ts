@@ -1,0 +1,114 @@
+// What the pages share: how one is sent, who may post to it, and what one step tells the page that follows it.
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import type { Context } from 'hono'
+import { getCookie } from 'hono/cookie'
+import type { ContentfulStatusCode } from 'hono/utils/http-status'
+import type { Person } from '../model.ts'
+import { samePerson } from '../wire/canonical.ts'
+import { createSealedCookies } from '../consent/session.ts'
+import type { CookieReader, Session, SessionDeps } from '../consent/session.ts'
+import { textsFor } from './languages/choice.ts'
+import { LOCAL_TIMES_HASH } from './local_times.ts'
+import { goOnPage } from './consent_pages.ts'
+import { render, type Brand, type Page } from './markup.ts'
+
+const REFERENCE = 'reference'
+const TOLD_MS = 600_000
+
+/** A page that is told something by the step before it. */
+type Follower = 'result' | 'connections'
+type Told = { readonly what: object; readonly person: Person | null; readonly expiresAt: number }
+
+export type Frame = ReturnType<typeof createFrame>
+
+export const createFrame = (
+  deps: Pick<SessionDeps, 'sealer' | 'clock' | 'publicUrl'> & { readonly brand?: Brand | null },
+) => {
+  const { cookies, open } = createSealedCookies(deps)
+  const origin = new URL(deps.publicUrl).origin
+
+  const reader =
+    (c: Context): CookieReader =>
+    (name) =>
+      getCookie(c, name)
+  const setCookie = (c: Context, cookie: string): void =>
+    c.header('Set-Cookie', cookie, { append: true })
+
+  const about = (c: Context, reference: string): void => c.set(REFERENCE, reference)
+  const spoken = (c: Context): string | null => (c.get(REFERENCE) as string | undefined) ?? null
+
+  const show = (
+    c: Context,
+    page: Page,
+    status: ContentfulStatusCode = 200,
+  ): Response | Promise<Response> => {
+    c.header(
+      'Content-Security-Policy',
+      `default-src 'none'; script-src ${LOCAL_TIMES_HASH}; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'`,
+    )
+    const texts = textsFor(c)
+    c.header('Content-Language', texts.tag)
+    c.header('Vary', 'Accept-Language', { append: true })
+    return c.html(render(page, texts, deps.brand ?? null, status < 400 ? null : spoken(c)), status)
+  }
+  const see = (c: Context, location: string): Response => c.redirect(location, 303)
+
+  return {
+    cookies,
+    reader,
+    setCookie,
+    /** What the evidence or the log calls the matter: an error page of this request shows it. */
+    about,
+    show,
+    see,
+
+    /**
+     * On to another origin after a form. Browsers hold every redirect of a form against `form-action`, and a provider
+     * may send people on to hosts that nobody can list: a page that goes on by itself is no redirect.
+     */
+    goOn: (c: Context, name: string, location: string): Response | Promise<Response> =>
+      show(c, goOnPage(name, location)),
+
+    /** Bound to this session and this subject; the key is known to the sealed cookie alone. */
+    csrf: (session: Session, subject: string): string =>
+      createHmac('sha256', session.key).update(subject).digest('base64url'),
+    same: (given: unknown, expected: string): boolean => {
+      const [a, b] = [Buffer.from(typeof given === 'string' ? given : ''), Buffer.from(expected)]
+      return a.length === b.length && timingSafeEqual(a, b)
+    },
+
+    /**
+     * A page of another origin may not post here. Under `Referrer-Policy: no-referrer` browsers write `Origin: null`
+     * on our own forms, so that value says nothing and Sec-Fetch-Site and the token decide.
+     */
+    crossSite: (c: Context): boolean => {
+      const from = c.req.header('origin')
+      const site = c.req.header('sec-fetch-site')
+      return (
+        (from !== undefined && from !== 'null' && from !== origin) ||
+        (site !== undefined && site !== 'same-origin' && site !== 'none')
+      )
+    },
+
+    /** On to one of our own pages, whose address says nothing: what it shows is in a sealed cookie, for `person` only. */
+    tell: async (
+      c: Context,
+      to: Follower,
+      what: object,
+      person: Person | null,
+    ): Promise<Response> => {
+      const told: Told = { what, person, expiresAt: deps.clock.now() + TOLD_MS }
+      const sealed = await deps.sealer.sealText(`told-${to}`, {}, JSON.stringify(told))
+      setCookie(c, cookies.write(`deputy-${to}`, sealed, TOLD_MS))
+      return see(c, `/${to}`)
+    },
+    /** What this browser was told; null: nothing, too long ago, or somebody else. */
+    told: async (c: Context, at: Follower, person: Person | null): Promise<object | null> => {
+      const sealed = reader(c)(cookies.name(`deputy-${at}`))
+      const told = (await open(`told-${at}`, sealed)) as Told | null
+      if (told === null || told.person === null) return told?.what ?? null
+      return person !== null && samePerson(told.person, person) ? told.what : null
+    },
+    forget: (c: Context, at: Follower): void => setCookie(c, cookies.write(`deputy-${at}`, '', 0)),
+  }
+}

@@ -1,0 +1,134 @@
+// Calls in flight, by person, grant and agent: count, abort, drain.
+import type { Person } from '../model.ts'
+import { Problem } from '../problem.ts'
+import { createSlots } from './slots.ts'
+import { samePerson } from '../wire/canonical.ts'
+
+export type LiveCall = {
+  readonly id: string
+  readonly person: Person
+  readonly agent: string
+  readonly connection: string
+  readonly run?: string | null
+}
+/** One call in flight, until it is disposed of. */
+export type Flight = Disposable & {
+  /** Aborted with a Problem when the call is ended from outside. */
+  readonly signal: AbortSignal
+  /** What the work brings, or the Problem by which the call was ended while it waited. */
+  readonly uncut: <T>(work: T | Promise<T>) => T | Promise<T>
+}
+export type CallRegistry = {
+  /** Bounded; throws too_many_calls. */
+  readonly enter: (call: LiveCall) => Flight
+  /** Aborts what matches all given members. @returns how many */
+  readonly abort: (
+    match: {
+      readonly person?: Person
+      readonly agent?: string
+      readonly connection?: string
+      readonly run?: string
+    },
+    reason: Problem,
+  ) => number
+  readonly size: () => number
+  /** Everybody whose calls are in flight, each once. */
+  readonly people: () => readonly Person[]
+  /** Resolves when no call is left, or after `ms`. @returns how many were still running */
+  readonly drain: (ms: number) => Promise<number>
+}
+
+type Live = LiveCall & { readonly cut: (reason: Problem) => void }
+const takeOff = (
+  call: LiveCall,
+  dispose: () => void,
+): { readonly live: Live; readonly flight: Flight } => {
+  const controller = new AbortController()
+  const { signal } = controller
+  let waiting: ((reason: Problem) => void) | null = null
+  return {
+    live: {
+      ...call,
+      cut: (reason) => {
+        controller.abort(reason)
+        waiting?.(reason)
+      },
+    },
+    flight: {
+      signal,
+      uncut: <T>(work: T | Promise<T>): T | Promise<T> => {
+        signal.throwIfAborted()
+        if (!(work instanceof Promise)) return work
+        return new Promise<T>((resolve, reject) => {
+          waiting = reject
+          work.then(resolve, reject)
+        })
+      },
+      [Symbol.dispose]: dispose,
+    },
+  }
+}
+
+export const createCalls = (limits: {
+  readonly calls: number
+  readonly perAgent: number
+}): CallRegistry => {
+  const live = createSlots<Live>()
+  const perAgent = new Map<string, number>()
+  let idle: (() => void) | null = null
+  return {
+    enter(call) {
+      const ofAgent = perAgent.get(call.agent) ?? 0
+      if (live.size() >= limits.calls || ofAgent >= limits.perAgent)
+        throw new Problem('too_many_calls', 'too many calls are in flight', {
+          extra: { retry_after: 1 },
+        })
+      let left = false
+      const started = takeOff(call, () => {
+        if (left) return
+        left = true
+        live.remove(slot)
+        const others = (perAgent.get(call.agent) ?? 1) - 1
+        if (others === 0) perAgent.delete(call.agent)
+        else perAgent.set(call.agent, others)
+        if (live.size() === 0) idle?.()
+      })
+      const slot = live.add(started.live)
+      perAgent.set(call.agent, ofAgent + 1)
+      return started.flight
+    },
+    abort(match, reason) {
+      const hit = live
+        .values()
+        .filter(
+          (call) =>
+            (match.person === undefined || samePerson(match.person, call.person)) &&
+            (match.agent === undefined || match.agent === call.agent) &&
+            (match.connection === undefined || match.connection === call.connection) &&
+            (match.run === undefined || match.run === call.run),
+        )
+      for (const call of hit) call.cut(reason)
+      return hit.length
+    },
+    size: live.size,
+    people: () => {
+      const keyed = live
+        .values()
+        .map(
+          ({ person }) =>
+            [JSON.stringify([person.tenant, person.realm, person.id]), person] as const,
+        )
+      return [...new Map(keyed).values()]
+    },
+    drain: async (ms) => {
+      if (live.size() > 0) {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        idle = resolve
+        const timer = setTimeout(resolve, ms)
+        await promise
+        clearTimeout(timer)
+      }
+      return live.size()
+    },
+  }
+}

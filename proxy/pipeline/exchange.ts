@@ -1,0 +1,183 @@
+// What surrounds a call's way: its last answer, its record, and an end for whatever it throws.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Clock, Decision, Injected, Log, Principal, Route } from '../model.ts'
+import { CallerLeft, problemAnswer, toProblem, type Problem, type ProblemCode } from '../problem.ts'
+import type { Act, Classify } from './classify.ts'
+import type { Evidence } from '../audit/records.ts'
+import type { Outcome } from './forward.ts'
+import { asksToWait } from './hold.ts'
+import type { RouteTable } from './route.ts'
+import { inShape } from '../wire/error_shape.ts'
+
+/** Everything that one call decides by, swapped whole at a reload; a call keeps the one it began with. */
+export type Snapshot = {
+  readonly routes: RouteTable
+  readonly classify: Classify
+  readonly served: (host: string) => boolean | string
+}
+
+export type Dedicated = { readonly upstream: string; readonly user: string | null }
+
+/** What metrics and the log learn of a call. */
+export type Seen = {
+  readonly id: string
+  readonly method: string
+  readonly provider: string | null
+  readonly operation: string | null
+  readonly effect: Decision['effect'] | null
+  readonly reason: string | null
+  readonly code: ProblemCode | null
+  readonly status: number
+  readonly durationMs: number
+}
+
+/** The one mutable record of a call: each station's value, once it has one. */
+export type Call = {
+  readonly id: string
+  readonly snapshot: Snapshot
+  readonly began: number
+  route: Route | null
+  who: Principal | null
+  act: Act | null
+  stripped: readonly string[]
+  decision: Decision | null
+  /** An allow stands in the evidence and has no outcome yet. */
+  open: boolean
+  credential: Injected | null
+  outcome: Outcome | null
+  /** Evidence was asked to keep how it ended. */
+  recorded: boolean
+}
+
+export type Way = (
+  call: Call,
+  req: IncomingMessage,
+  res: ServerResponse,
+  dedicated: Dedicated | null,
+) => Promise<void>
+
+const NOTHING_SENT: Outcome = {
+  result: 'internal',
+  sent: false,
+  status: null,
+  bytesIn: 0,
+  bytesOut: 0,
+  credential: null,
+  masked: 0,
+  unrewritten: false,
+  stripped: [],
+  dropped: [],
+}
+
+/**
+ * @param way throws the Problem that becomes the answer
+ * @param told what the agent should hear of it; does not reject
+ */
+export const createExchange = (
+  deps: {
+    readonly snapshot: () => Snapshot
+    readonly evidence: Evidence
+    readonly typeBase: string
+    readonly clock: Clock
+    readonly log: Log
+    readonly observe: (call: Seen) => void
+  },
+  way: Way,
+  told: (call: Call, problem: Problem) => Problem | Promise<Problem>,
+) => {
+  const { clock, evidence, log } = deps
+
+  /** The last answer of a call. It cannot throw. */
+  const answer = (call: Call, res: ServerResponse, problem: Problem): void => {
+    if (problem.code === 'internal' || problem.cause !== undefined)
+      log.warn({ err: problem.cause, exchange: call.id, code: problem.code }, problem.message)
+    if (res.headersSent || res.destroyed) return
+    // What was not read of the body must not be taken for the next request.
+    if (!res.req.complete) res.shouldKeepAlive = false
+    try {
+      const errors = call.route?.connection.provider.errors ?? null
+      const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase, {
+        agent: res.req.headers['user-agent'],
+        waits: asksToWait(res.req),
+        shape: errors === null ? undefined : (document) => inShape(errors, document),
+      })
+      res.writeHead(status, headers).end(body)
+    } catch (error) {
+      // It may be half written: nothing can be said on this connection any more.
+      log.error({ err: error, exchange: call.id }, 'the last answer could not be given')
+      res.destroy()
+    }
+  }
+
+  /** What evidence, metrics and the log keep of a call. */
+  const record = (
+    call: Call,
+    req: IncomingMessage,
+    res: ServerResponse,
+    problem: Problem | null,
+  ): void => {
+    const { id, route, outcome } = call
+    const durationMs = clock.mono() - call.began
+    call.recorded = true
+    if (call.open)
+      evidence.finished({
+        id,
+        connection: route?.connection.name ?? '',
+        durationMs,
+        outcome: outcome ?? { ...NOTHING_SENT, result: problem?.code ?? 'internal' },
+      })
+    else if (call.decision === null && problem !== null && !(problem.cause instanceof CallerLeft))
+      evidence.refused(id, problem.code, call.who?.person ?? null)
+    deps.observe({
+      id,
+      method: req.method ?? '',
+      provider: route?.connection.provider.id ?? null,
+      operation: call.act?.operation.id ?? null,
+      effect: call.decision?.effect ?? null,
+      reason: call.decision?.reasons[0]?.code ?? null,
+      code: problem?.code ?? null,
+      status: res.statusCode,
+      durationMs,
+    })
+  }
+
+  return async (
+    req: IncomingMessage,
+    res: ServerResponse,
+    id: string,
+    dedicated: Dedicated | null,
+  ): Promise<void> => {
+    let call: Call | null = null
+    try {
+      call = {
+        id,
+        snapshot: deps.snapshot(),
+        began: clock.mono(),
+        route: null,
+        who: null,
+        act: null,
+        stripped: [],
+        decision: null,
+        open: false,
+        credential: null,
+        outcome: null,
+        recorded: false,
+      }
+      let problem: Problem | null = null
+      try {
+        await way(call, req, res, dedicated)
+      } catch (thrown) {
+        const said = told(call, toProblem(thrown))
+        problem = said instanceof Promise ? await said : said
+        answer(call, res, problem)
+        if (thrown instanceof Error && 'outcome' in thrown) call.outcome = thrown.outcome as Outcome
+      }
+      record(call, req, res, problem)
+    } catch (error) {
+      // Nothing is thrown past here: what failed is this call, and no other.
+      log.error({ err: error, exchange: id }, 'a call failed beyond its answer')
+      res.destroy()
+      if (call?.recorded !== true) evidence.refused(id, 'internal', call?.who?.person ?? null)
+    }
+  }
+}

@@ -1,0 +1,469 @@
+// Sends the call, streams the answer back with backpressure, retries one 401; redirects are passed on, never followed.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Dispatcher } from 'undici'
+import type { Clock, Injected, Route } from '../model.ts'
+import { createAnswers, unanswered, type About, type Answer } from '../net/respond.ts'
+import { peekAt, type Peek } from '../net/peek.ts'
+import { bounded } from '../net/sinks.ts'
+import { Problem, toProblem, type ProblemCode } from '../problem.ts'
+import { createSlots } from './slots.ts'
+import { targetText } from '../wire/canonical.ts'
+import { lacking } from '../wire/scopes.ts'
+import {
+  challengeIn,
+  createScrubbers,
+  namedTrailers,
+  scopesLacking,
+  upstreamHeaders,
+  type Sifted,
+} from '../wire/headers.ts'
+import type { Body } from './inspect.ts'
+
+export type Outcome = {
+  readonly result: 'ok' | 'interrupted' | ProblemCode
+  /** Bytes of the request may have reached the provider. */
+  readonly sent: boolean
+  readonly status: number | null
+  readonly bytesIn: number
+  readonly bytesOut: number
+  readonly credential: Injected | null
+  /** The answer echoed the injected token, and it was masked. */
+  readonly masked: number
+  /** A URL in the answer was left as it came, because the answer passes `limits.rewritten_body`. */
+  readonly unrewritten: boolean
+  /** Trailers of a streamed body, which could not be named before it came: none is sent on. */
+  readonly stripped: readonly string[]
+  /** Trailers of the provider that the agent did not get. */
+  readonly dropped: readonly string[]
+}
+
+export type Job = About & {
+  readonly route: Route
+  readonly body: Body
+  /** The agent's headers that may pass. */
+  readonly sifted: Sifted
+  /** A newer token after a 401; null: none. */
+  readonly again: (used: Injected, said: 'status' | 'body') => Promise<Injected | null>
+  /** Ends the call from outside (revocation, drain), with the Problem that it becomes. */
+  readonly signal: AbortSignal
+}
+
+/** `error` of Proxy-Status (RFC 9209 2.3) and our sentence, by what the transport's code begins with. */
+const FAULTS: readonly (readonly [RegExp, string, string])[] = [
+  [/^(?:ENOTFOUND|EAI_)/, 'dns_error', 'the provider’s name could not be resolved'],
+  [/^ECONNREFUSED/, 'connection_refused', 'the provider refused the connection'],
+  [/^(?:EHOST|ENET)UNREACH/, 'destination_ip_unroutable', 'there is no way to the provider'],
+  [
+    /CERT|SELF_SIGNED|UNABLE_TO_|ALTNAME/,
+    'tls_certificate_error',
+    'the provider’s TLS certificate does not verify',
+  ],
+  [/TLS|SSL|^EPROTO/, 'tls_protocol_error', 'TLS with the provider failed'],
+  [
+    /^UND_ERR_RES_CONTENT_LENGTH/,
+    'http_response_incomplete',
+    'the provider’s answer ended before its length',
+  ],
+  [
+    /^UND_ERR_HEADERS_OVERFLOW/,
+    'http_response_header_section_size',
+    'the provider’s headers are larger than 64 kB',
+  ],
+  [/^HPE_/, 'http_protocol_error', 'the provider’s answer is not HTTP/1.1'],
+]
+
+/** A Problem that names its own error type. */
+const proxyStatus = (code: ProblemCode, error: string) => ({
+  'proxy-status': `deputy; error=${error}; details="${code}"`,
+})
+
+const codeOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return ''
+  if ('code' in error && typeof error.code === 'string') return error.code
+  // undici's parser knows a code for some of its errors only.
+  return error.name === 'HTTPParserError' ? 'HPE_UNKNOWN' : ''
+}
+/** What went wrong on the way to the provider; the cause itself is for the log. */
+const fault = (error: unknown, sent: boolean): Problem => {
+  const code = codeOf(error)
+  const named = (which: ProblemCode, type: string, detail: string): Problem =>
+    new Problem(which, detail, { cause: error, headers: proxyStatus(which, type) })
+  if (code === 'DEPUTY_ADDRESS_PROHIBITED')
+    return named(
+      'upstream_prohibited',
+      'destination_ip_prohibited',
+      'the provider’s address is private or local and not allowed',
+    )
+  if (!sent && (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT'))
+    return named(
+      'upstream_timeout',
+      'connection_timeout',
+      'the provider could not be connected in time',
+    )
+  const known = FAULTS.find(([pattern]) => pattern.test(code))
+  if (known !== undefined) return named('upstream_unreachable', known[1], known[2])
+  if (error instanceof Error && /^bad (?:response|upgrade)$/.test(error.message))
+    return named(
+      'upstream_unreachable',
+      'http_protocol_error',
+      'the provider sent an answer that nobody asked for',
+    )
+  return named(
+    'upstream_unreachable',
+    sent ? 'connection_terminated' : 'destination_unavailable',
+    `the connection to the provider failed${code === '' ? '' : ` (${code})`}`,
+  )
+}
+
+const valuesOf = (raw: readonly (string | Buffer)[], name: string): readonly string[] => {
+  const values: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const key = raw[i]
+    if (key?.length === name.length && key.toString('latin1').toLowerCase() === name)
+      values.push(raw[i + 1]?.toString('latin1') ?? '')
+  }
+  return values
+}
+
+const OF_THE_PROVIDER: ReadonlySet<ProblemCode> = new Set([
+  'upstream_prohibited',
+  'upstream_unreachable',
+  'upstream_timeout',
+  'answer_not_redactable',
+])
+
+const NONE: readonly string[] = []
+/** Scopes that a 403 names, that the token lacks and that the connection may ask for; empty: no consent would help. */
+const scopesToAsk = (
+  injected: Injected | null,
+  { connection }: Route,
+  raw: readonly (string | Buffer)[],
+): readonly string[] => {
+  if (injected === null) return []
+  const named = scopesLacking(valuesOf(raw, 'www-authenticate').join(', '))
+  const missing = lacking(connection.provider, injected.scopes, named)
+  return missing.every((scope) => connection.scopes.includes(scope)) ? missing : []
+}
+
+export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Outcome>
+
+/** One call on its way: what its tries share. */
+type Sending = Answer & {
+  readonly job: Job
+  readonly began: number
+  /** Tick of the last byte to or from the provider. */
+  seen: number
+  slot: number
+  credential: Injected | null
+  sent: boolean
+  resolve: (outcome: Outcome) => void
+  reject: (problem: Problem) => void
+  leave: () => void
+}
+
+type Try = {
+  readonly call: Sending
+  readonly options: Dispatcher.DispatchOptions
+  readonly handler: Dispatcher.DispatchHandler
+}
+
+/**
+ * @param deps.idleTimeout ms without a byte to or from the provider
+ * @param deps.requestBody most bytes of a streamed body
+ * @param deps.rewrittenBody bytes of an answer that may be held to rewrite URLs in it
+ */
+export const createForward = (deps: {
+  readonly dispatcher: Dispatcher
+  readonly idleTimeout: number
+  readonly requestBody: number
+  readonly rewrittenBody: number
+  readonly clock: Pick<Clock, 'mono'>
+  /** A finished request: status 0 where no answer came; duration in s. */
+  readonly upstream: (
+    method: string,
+    status: number,
+    host: string,
+    port: number,
+    error: string,
+    seconds: number,
+  ) => void
+}): { readonly forward: Forward; readonly close: () => void } => {
+  const { clock, dispatcher } = deps
+  const scrubberFor = createScrubbers()
+  // One timer for all calls instead of one each: a second's precision is enough for an idle deadline.
+  const live = createSlots<Sending>()
+  let tick = 0
+  const timer = setInterval(() => {
+    tick++
+    for (const call of live.values())
+      if ((tick - call.seen) * 1_000 > deps.idleTimeout)
+        stop(
+          call,
+          new Problem(
+            'upstream_timeout',
+            `nothing moved to or from the provider for ${deps.idleTimeout / 1_000} s`,
+            {
+              headers: proxyStatus(
+                'upstream_timeout',
+                call.sent ? 'http_response_timeout' : 'connection_timeout',
+              ),
+            },
+          ),
+        )
+  }, 1_000)
+  timer.unref()
+
+  const outcomeOf = (call: Sending, result: Outcome['result']): Outcome => ({
+    result,
+    sent: call.sent,
+    status: call.status,
+    bytesIn: call.job.body.bytes?.length ?? call.job.body.declared ?? 0,
+    bytesOut: call.bytesOut,
+    credential: call.credential,
+    masked: call.scrubber?.hits() ?? 0,
+    unrewritten: call.unrewritten,
+    stripped: call.job.body.bytes === null ? namedTrailers(call.req.rawTrailers) : NONE,
+    dropped: call.dropped,
+  })
+  /** Ends the call once. false: it had ended before. */
+  const settle = (call: Sending, error: string): boolean => {
+    if (call.done) return false
+    call.done = true
+    live.remove(call.slot)
+    const { route } = call.job
+    deps.upstream(
+      route.target.method,
+      call.status ?? 0,
+      route.host,
+      route.port,
+      error,
+      (clock.mono() - call.began) / 1_000,
+    )
+    return true
+  }
+  /** Whoever may repeat the call has to know whether the provider may have carried it out. */
+  const told = (call: Sending, problem: Problem): Problem => {
+    const { sent } = call
+    if (OF_THE_PROVIDER.has(problem.code))
+      problem.message += sent
+        ? '; the request was sent, and the provider may have carried it out'
+        : '; the request was not sent'
+    const extra = { ...problem.extra, sent }
+    return Object.assign(problem, { extra, outcome: outcomeOf(call, problem.code) })
+  }
+  /** Ends the call from our side: a problem while nothing was answered, a cut stream afterwards. */
+  const stop = (call: Sending, problem: Problem): void => {
+    if (!settle(call, problem.code)) return
+    call.controller?.abort(problem)
+    if (call.res.headersSent) {
+      call.res.destroy()
+      call.resolve(outcomeOf(call, 'interrupted'))
+    } else call.reject(told(call, problem))
+  }
+
+  const answers = createAnswers<Sending>({ rewrittenBody: deps.rewrittenBody, stop })
+
+  /** One try: what undici tells of it goes into its call, until that has ended or a newer try took over. */
+  const tryOf = (call: Sending, injected: Injected | null, mayRetry: boolean): Try => {
+    const { body, route, pointers, signed, sifted, again } = call.job
+    const replayable = body.state === 'none' || body.bytes !== null
+    let over = false
+    let peek: (Peek & { readonly pass: () => void }) | null = null
+    const retry = (
+      started: Dispatcher.DispatchController,
+      used: Injected,
+      said: 'status' | 'body',
+      giveUp: () => void,
+    ): void => {
+      started.pause()
+      again(used, said)
+        .then((next) => {
+          if (call.done) return
+          if (next === null) {
+            giveUp()
+            started.resume()
+            return
+          }
+          over = true
+          started.abort(new Error('superseded by a call with a newer token'))
+          attempt(call, next, false)
+        })
+        .catch((error: unknown) =>
+          stop(
+            call,
+            error instanceof Problem
+              ? error
+              : new Problem('credential_unavailable', 'the token could not be refreshed', {
+                  cause: error,
+                }),
+          ),
+        )
+    }
+    const flow = (started: Dispatcher.DispatchController | null, chunk: Buffer): void => {
+      if (answers.data(call, chunk) || started === null) return
+      started.pause()
+      call.res.once('drain', () => started.resume())
+    }
+    /** What was held back passes. */
+    const release = (started: Dispatcher.DispatchController | null): void => {
+      const looked = peek
+      peek = null
+      looked?.pass()
+      for (const chunk of looked?.held ?? []) flow(started, chunk)
+    }
+    return {
+      call,
+      options: {
+        origin: route.origin,
+        path: targetText(route.target),
+        method: route.target.method,
+        headers: upstreamHeaders({
+          sifted,
+          host: route.authority,
+          provider: route.connection.provider,
+          token: injected?.token ?? null,
+          contentLength: body.state === 'none' ? null : (body.bytes?.length ?? body.declared),
+          chunked: body.state !== 'none' && body.bytes === null && body.declared === null,
+          coding:
+            pointers.length > 0 || signed !== null
+              ? 'rewritable'
+              : injected === null
+                ? 'as_asked'
+                : 'identity',
+        }),
+        body:
+          body.state === 'none'
+            ? null
+            : (body.bytes ??
+              bounded(call.req, deps.requestBody, () => {
+                call.seen = tick
+              })),
+      },
+      handler: {
+        onRequestStart(started) {
+          call.controller = started
+          // Its connection stands, and the first bytes follow at once.
+          call.sent = true
+          if (call.done) started.abort(new Error('the call has ended'))
+        },
+        onResponseStart(started, code) {
+          if (call.done || over) return
+          if (code === 101) return stop(call, fault(new Error('bad upgrade'), call.sent))
+          // Interim answers are of one hop (RFC 9110 15.2).
+          if (code < 200) return
+          call.seen = tick
+          const raw = (started.rawHeaders ?? []) as readonly (string | Buffer)[]
+          const asked =
+            code === 401 && injected !== null
+              ? challengeIn(valuesOf(raw, 'www-authenticate').join(', '), (said) =>
+                  call.scrubber === null ? said : call.scrubber.text(said),
+                )
+              : null
+          if (asked !== null) {
+            // No refresh helps: the provider wants the person (RFC 9470).
+            call.status = code
+            const what = 'the provider demands another sign-in'
+            return stop(call, new Problem('step_up_required', what, { extra: asked }))
+          }
+          const pass = (): void => answers.head(call, raw, code)
+          const more = code === 403 ? scopesToAsk(injected, route, raw) : []
+          if (more.length > 0) {
+            call.status = code
+            const what = `the provider demands more: ${more.join(', ')}`
+            return stop(call, new Problem('consent_required', what, { extra: { scopes: more } }))
+          }
+          if (!mayRetry || !replayable || injected === null) return pass()
+          if (code === 401) return retry(started, injected, 'status', pass)
+          const looking = peekAt(route.connection.provider.unauthorized, (name) =>
+            valuesOf(raw, name),
+          )
+          if (looking === null) pass()
+          else peek = { ...looking, pass }
+        },
+        onResponseData(started, chunk) {
+          if (call.done || over) return
+          call.seen = tick
+          if (peek === null) return flow(started, chunk)
+          const looked = peek.chunk(chunk)
+          if (looked === 'pass') release(started)
+          else if (looked === 'unauthorized' && injected !== null)
+            retry(started, injected, 'body', () => release(started))
+        },
+        onResponseEnd(ended) {
+          if (!call.done && !over && peek !== null) release(null)
+          const trailers = (ended.rawTrailers ?? []) as readonly (string | Buffer)[]
+          if (!call.done && !over) answers.end(call, trailers)
+        },
+        onResponseError(_started, error) {
+          if (call.done || over) return
+          if (error instanceof Problem) return stop(call, error)
+          stop(call, fault(error, call.sent))
+        },
+      },
+    }
+  }
+
+  const attempt = (call: Sending, injected: Injected | null, mayRetry: boolean): void => {
+    call.credential = injected
+    call.scrubber = injected === null ? null : scrubberFor(injected.token)
+    try {
+      if (leaving.push(tryOf(call, injected, mayRetry)) === 1) process.nextTick(leaveAll)
+    } catch (error) {
+      unsent(call, error)
+    }
+  }
+  const unsent = (call: Sending, error: unknown): void => {
+    stop(
+      call,
+      error instanceof Problem
+        ? error
+        : new Problem('internal', 'the call could not be sent', { cause: error }),
+    )
+  }
+  // Calls that were allowed together leave together, for the same reason as in net/answer.
+  let leaving: Try[] = []
+  const leaveAll = (): void => {
+    const batch = leaving
+    leaving = []
+    for (const { call, options, handler } of batch) {
+      if (call.done) continue
+      try {
+        dispatcher.dispatch(options, handler)
+      } catch (error) {
+        unsent(call, error)
+      }
+    }
+  }
+
+  const forward: Forward = (job, req, res) =>
+    new Promise<Outcome>((resolve, reject) => {
+      const call: Sending = {
+        ...unanswered(job, req, res),
+        job,
+        began: clock.mono(),
+        seen: tick,
+        slot: -1,
+        credential: job.injected,
+        sent: false,
+        resolve,
+        reject,
+        leave: () => {
+          const whole = res.writableFinished
+          if (!settle(call, whole ? '' : 'aborted')) return
+          if (!whole) call.controller?.abort(new Error('the caller left'))
+          resolve(outcomeOf(call, whole ? 'ok' : 'interrupted'))
+        },
+      }
+      call.slot = live.add(call)
+      const { signal } = job
+      const ended = (): void => stop(call, toProblem(signal.reason))
+      if (signal.aborted) return ended()
+      signal.addEventListener('abort', ended)
+      // Who left before now does not leave again.
+      if (res.closed) return call.leave()
+      res.on('close', call.leave)
+      attempt(call, job.injected, true)
+    })
+
+  return { forward, close: () => clearInterval(timer) }
+}

@@ -1,0 +1,400 @@
+// The policy enforcement point: the request's way through the house, top to bottom.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { CallRegistry, Flight } from './calls.ts'
+import { createExchange, type Call, type Seen, type Snapshot, type Way } from './exchange.ts'
+import type {
+  Clock,
+  Decision,
+  Holding,
+  Log,
+  PolicyEngine,
+  Principal,
+  Route,
+  Vault,
+} from '../model.ts'
+import { Problem } from '../problem.ts'
+import { createRefusals, operationOf, type Begin } from './refusal.ts'
+import { followedBy, opened, type Act } from './classify.ts'
+import { lapsed, type Credentials } from './credential.ts'
+import { decideEach, together, type Decide } from './decide.ts'
+import { freshest, type Facts } from './entitlements.ts'
+import type { Decided, Evidence } from '../audit/records.ts'
+import type { Forward, Job } from './forward.ts'
+import type { Hold } from './hold.ts'
+import type { Identify } from './identify.ts'
+import { inspect, type Body } from './inspect.ts'
+import { obligations } from './obligations.ts'
+import { matchRoute } from './route.ts'
+import type { Tagged } from './tag_place.ts'
+import type { AddressTags } from '../wire/address_tag.ts'
+import { targetText } from '../wire/canonical.ts'
+import { namedTrailers, type Sifted } from '../wire/headers.ts'
+import { unsealed, type Bound, type QuerySeals } from '../wire/query_seal.ts'
+import { stripQuery } from '../wire/strip.ts'
+import type { TagSearch } from '../wire/stray_tag.ts'
+
+export type PepDeps = {
+  readonly snapshot: () => Snapshot
+  readonly policy: () => PolicyEngine | null
+  readonly tagged: (req: IncomingMessage, route: Route) => Tagged | Promise<Tagged>
+  readonly identify: Identify['identify']
+  readonly tags: TagSearch
+  readonly tag: Identify['tag']
+  readonly addressTags: AddressTags
+  readonly querySeals: QuerySeals
+  readonly entitlements: (
+    principal: Principal,
+    access: Act['operation']['access'],
+  ) => Facts | Promise<Facts>
+  readonly vault: Pick<Vault, 'look'>
+  readonly decide: Decide
+  readonly credentials: Credentials
+  readonly forward: Forward
+  /** A grant is being used; costs the call nothing. */
+  readonly used: (person: Principal['person'], agent: string, connection: string) => void
+  readonly evidence: Evidence
+  readonly calls: CallRegistry
+  readonly link: Begin
+  /** Waits for a consent to end; true: completed. */
+  readonly ended: (
+    who: Principal,
+    authorizationId: string,
+    ms: number,
+    signal: AbortSignal,
+  ) => Promise<boolean>
+  readonly hold: Hold
+  readonly limits: { readonly requestBody: number; readonly inspectedBody: number }
+  readonly auditRequired: boolean
+  /** Lower case. */
+  readonly tagHeader: string
+  readonly sift: (
+    rawHeaders: readonly string[],
+    provider: Route['connection']['provider'],
+  ) => Sifted
+  readonly typeBase: string
+  readonly clock: Clock
+  readonly log: Log
+  readonly observe: (call: Seen) => void
+}
+
+/** A call that was read: what policy sees of it, and what will be sent. */
+type Request = {
+  readonly req: IncomingMessage
+  readonly tagged: Tagged
+  readonly route: Route
+  /** The target without what the provider had put into it. */
+  readonly said: Route['target']
+  readonly act: Act
+  readonly body: Body
+  readonly sifted: Sifted
+}
+/** What was decided, on which facts; of a call that is several also each part's own. */
+type Verdict = {
+  readonly facts: Facts
+  readonly holding: Holding
+  readonly decision: Decision
+  readonly each: readonly Decision[] | null
+}
+
+const NONE: readonly string[] = []
+const STALE_MS = 1_000
+
+const unreadable = (cause: unknown): never => {
+  throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
+}
+
+/** A query whose credentials may be the provider's own: it says so, until a known person's call proves it. */
+type Sealed = {
+  readonly seal: string
+  readonly target: Route['target']
+  readonly stripped: readonly string[]
+}
+/** What is stripped from the query is gone before anybody looks: policy sees what is sent. */
+const cutQuery = (
+  call: Call,
+  { route, place }: Tagged,
+  tags: TagSearch,
+): { readonly bare: Route; readonly sealed: Sealed | null } => {
+  const untagged = tags.target(route.target)
+  // A download gets no credential of ours, and its address is signed by the provider, not by the agent.
+  // An address that deputy sealed is the provider's to the letter.
+  const provided = route.asset || place === 'address'
+  const plain = provided ? { target: untagged.target, seal: null } : unsealed(untagged.target)
+  const cut = provided ? null : stripQuery(plain.target, route.connection.provider)
+  const { target } = cut ?? plain
+  if (target === route.target) return { bare: route, sealed: null }
+  const { stripped } = untagged
+  call.stripped = [...stripped, ...(cut?.stripped ?? NONE)]
+  const sealed = plain.seal === null ? null : { seal: plain.seal, target: plain.target, stripped }
+  return { bare: { ...route, target }, sealed }
+}
+
+const boundTo = ({ person }: Principal, { connection, host }: Route): Bound => ({
+  person,
+  connection: connection.name,
+  host,
+})
+
+const cutHeaders = ({ stripped }: Sifted, slot: boolean): readonly string[] =>
+  slot ? stripped.filter((header) => header !== 'header:authorization') : stripped
+/** Names what was cut out, for policy and evidence. What follows a body that was read is known by now. */
+const name = (call: Call, cut: readonly string[], body: Body, req: IncomingMessage): void => {
+  const { rawTrailers } = req
+  const headers =
+    body.bytes === null || rawTrailers.length === 0 ? cut : [...cut, ...namedTrailers(rawTrailers)]
+  if (call.stripped.length === 0 && body.stripped.length === 0) call.stripped = headers
+  else call.stripped = [...headers, ...call.stripped, ...body.stripped]
+}
+
+/** The tag stood where the SDK puts its key: that one Authorization header was no credential. */
+const tagInSlot = (
+  req: IncomingMessage,
+  tagHeader: string,
+  who: Principal,
+  { named, place }: Tagged,
+): boolean =>
+  // Under `plain` a call that names its person nowhere else named them there.
+  place === null &&
+  (who.verified || named === null) &&
+  req.headers[tagHeader] === undefined &&
+  req.headersDistinct['authorization']?.length === 1
+
+/** The tag stood in the form, in the field of the SDK's key: that one was no credential. */
+const withoutSlot = (body: Body, { place }: Tagged): Body =>
+  place === 'form'
+    ? { ...body, stripped: body.stripped.filter((one) => one !== 'body:token') }
+    : body
+
+/** Is the age of the facts all that stands against it? */
+const outlived = ({ decision, facts }: Verdict): boolean =>
+  decision.effect === 'deny' &&
+  facts.entitlements.source !== 'claims' &&
+  decision.reasons.every(({ code }) => code === 'entitlements_stale')
+
+export const createPep = (deps: PepDeps) => {
+  const { clock, evidence } = deps
+
+  /** The way. Throws the Problem that becomes the answer. */
+  const way: Way = async (call, req, res, dedicated) => {
+    const matched = (call.route = matchRoute(call.snapshot.routes, req, dedicated)) // 400 404 409
+    const tagged = await deps.tagged(req, matched) //                                  401
+    const { bare, sealed } = cutQuery(call, tagged, deps.tags) //                      400
+    call.route = bare
+    let who = (call.who = await deps.identify(tagged.rawHeaders, tagged.named)) //     401, before other bodies are read
+    const route = (call.route = sealedQuery(call, bare, who, sealed))
+    const outer = (call.act = call.snapshot.classify(route)) //                        400
+    using flight = deps.calls.enter(entry(call, who, route)) //                        429; flight.signal ends the call from outside
+    const request = await flight.uncut(
+      understood(call, who, tagged, { req, route, outer, said: bare.target }),
+    ) // 400 413 415
+    for (let n = 1; ; n++) {
+      // While it waited, its run or its key may have ended, or the clock gone wrong.
+      if (n > 1) who = call.who = await deps.identify(tagged.rawHeaders, tagged.named) // 401 503
+      const facts = await flight.uncut(factsOf(who, request)) //                       503
+      const verdict = await flight.uncut(decided(call, who, request, facts)) //        503
+      await flight.uncut(recorded(call, who, request, { ...verdict, n })) //           503: nothing leaves unrecorded
+      const { decision, holding } = verdict
+      if (decision.effect !== 'allow') {
+        if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) continue
+        throw await refusals.of(who, request, holding, decision) //                    403, with the link where a person can help
+      }
+      obligations(decision) //                                                         403
+      call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
+      // A refresh may have taken long: nothing leaves on a decision older than a second.
+      if (clock.mono() - decision.decidedAt > STALE_MS) continue
+      if (call.credential !== null) deps.used(who.person, who.agent, route.connection.name)
+      call.outcome = await deps.forward(job(call, request, flight), req, res) //       502 504
+      return
+    }
+  }
+
+  const entry = (call: Call, who: Principal, { connection }: Route) => ({
+    id: call.id,
+    person: who.person,
+    agent: who.agent,
+    connection: connection.name,
+    run: who.run,
+  })
+
+  /** What the provider put into the query of a URL that it gave this person passes, as it came. */
+  const sealedQuery = (call: Call, route: Route, who: Principal, sealed: Sealed | null): Route => {
+    if (sealed === null || !deps.querySeals.opens(sealed.seal, boundTo(who, route), sealed.target))
+      return route
+    call.stripped = sealed.stripped
+    return { ...route, target: sealed.target }
+  }
+
+  /** The body and the headers, and by the body the calls inside the call; what was cut out is named. */
+  const understood = async (
+    call: Call,
+    who: Principal,
+    tagged: Tagged,
+    { req, route, said, outer }: Pick<Request, 'req' | 'route' | 'said'> & { readonly outer: Act },
+  ): Promise<Request> => {
+    const body = await inspect(req, route, outer, deps.limits, tagged.read)
+    if (body.bytes !== null) deps.tags.body(body.bytes)
+    const act = (call.act = opened(outer, route, body.inner))
+    const sifted = deps.sift(req.rawHeaders, route.connection.provider)
+    const slot = tagInSlot(req, deps.tagHeader, who, tagged)
+    name(call, cutHeaders(sifted, slot), withoutSlot(body, tagged), req)
+    return { req, tagged, route, said, act, body, sifted }
+  }
+
+  const factsOf = (who: Principal, { act }: Request): Facts | Promise<Facts> =>
+    act.parts
+      ? freshest(deps.entitlements, who, act.parts)
+      : deps.entitlements(who, act.operation.access)
+
+  const look = (who: Principal, route: Route): Holding | Promise<Holding> => {
+    const holding = deps.vault.look(who.person, route.connection.name, who.agent)
+    return holding instanceof Promise ? holding.catch(unreadable) : holding
+  }
+
+  const judged = async (
+    { id, stripped }: Call,
+    principal: Principal,
+    { route, act, body }: Request,
+    facts: Facts,
+  ): Promise<Verdict> => {
+    const holding = await look(principal, route)
+    const question = { id, principal, route, act, body, stripped, facts, holding }
+    const each = act.parts && (await decideEach(deps.decide, deps.policy(), question, act.parts))
+    const decision = each ? together(each) : await deps.decide(deps.policy(), question)
+    return { facts, holding, decision, each: each ?? null }
+  }
+  /** On facts that are too old for it asks once more and decides again. */
+  const decided = async (
+    call: Call,
+    who: Principal,
+    request: Request,
+    facts: Facts,
+  ): Promise<Verdict> => {
+    const verdict = await judged(call, who, request, facts)
+    return outlived(verdict) ? judged(call, who, request, await factsOf(who, request)) : verdict
+  }
+
+  /** The record before the act: one for the call, or one for each of its parts. */
+  const recorded = async (
+    call: Call,
+    principal: Principal,
+    { req, route, act, body }: Request,
+    { facts, holding, decision, each, n }: Verdict & { readonly n: number },
+  ): Promise<void> => {
+    call.decision = decision
+    call.open = false
+    const { traceparent } = req.headers
+    const about = {
+      id: call.id,
+      n,
+      traceparent: typeof traceparent === 'string' ? traceparent : null,
+      principal,
+      route,
+      body,
+      stripped: call.stripped,
+      facts,
+      holding,
+    }
+    const record = ({ operation, graphql }: Act, said: Decision, part?: number): Decided => ({
+      ...about,
+      operation,
+      graphql,
+      part,
+      decision: said,
+    })
+    try {
+      if (each === null) await evidence.decided(record(act, decision))
+      else
+        await Promise.all(
+          each.map((said, i) => evidence.decided(record(act.parts?.[i] ?? act, said, i + 1))),
+        )
+      // A part that was allowed has its outcome, also where another kept the call from leaving.
+      call.open = (each ?? [decision]).some(({ effect }) => effect === 'allow')
+    } catch (cause) {
+      const what = 'the record of the decision could not be written'
+      if (deps.auditRequired) throw new Problem('audit_unavailable', what, { cause })
+      deps.log.error({ err: cause }, 'an evidence record could not be written')
+    }
+  }
+
+  /** Parks a call that only its person can help. true: they did, so everything is asked and decided anew. */
+  const personSaidYes = async (
+    call: Call,
+    who: Principal,
+    { req, route, act, body }: Request,
+    { holding, decision, res }: Verdict & { readonly res: ServerResponse },
+  ): Promise<boolean> => {
+    if (decision.effect !== 'consent_required') return false
+    const left = deps.hold.budget(req, who.expiresAt) - (clock.mono() - call.began)
+    if (left <= 0) return false
+    const { authorizationId } = await refusals.begin(
+      who,
+      route.connection,
+      decision.requiredScopes,
+      { again: lapsed(holding), challenge: null, operation: operationOf(act) },
+    )
+    return deps.hold.wait(res, body, { agent: who.agent, ms: left }, (ms, signal) =>
+      deps.ended(who, authorizationId, ms, signal),
+    )
+  }
+
+  const credentialOf = (who: Principal, { act, route }: Request, holding: Holding) =>
+    act.kind === 'asset'
+      ? null
+      : deps.credentials.take(holding, route.connection, route.host, who.agent)
+
+  /** URLs that the client will follow without a key get what named its person, sealed for that address. */
+  const signedOf = (call: Call, { act, tagged, route }: Request): Job['signed'] => {
+    const pointers = act.operation.signed ?? NONE
+    if (pointers.length === 0) return null
+    const tag = deps.tag(tagged.rawHeaders, tagged.named)
+    const seal = (host: string, target: string): string | null => {
+      const methods = followedBy(call.snapshot.classify, route, host, target)
+      return methods.length === 0 ? null : deps.addressTags.seal(tag, { host, target, methods })
+    }
+    return { pointers, seal }
+  }
+  /** What credentials in the query of a URL need that this provider wrote for a host of its own. */
+  const sealedOf = (call: Call, { route, body, sifted, said }: Request): Job['seal'] => {
+    const { who } = call
+    // What an upload said is not known any more.
+    if (who === null || call.credential === null || (body.state !== 'none' && body.bytes === null))
+      return null
+    const { provider } = route.connection
+    const all = (): readonly string[] => [
+      targetText(said),
+      ...sifted.kept,
+      body.bytes?.toString('latin1') ?? '',
+    ]
+    return (host, target) =>
+      host === route.host || provider.hosts.has(host)
+        ? deps.querySeals.seal(boundTo(who, { ...route, host }), target, provider, all)
+        : null
+  }
+  /** The places of URLs in this operation's answers. */
+  const pointersOf = ({ act, route }: Request): readonly string[] => {
+    const everywhere = route.connection.provider.rewrite
+    if (act.kind === 'asset') return NONE
+    return act.operation.rewrite.length === 0
+      ? everywhere
+      : [...everywhere, ...act.operation.rewrite]
+  }
+  const job = (call: Call, request: Request, { signal }: Flight): Job => {
+    const { route, body, sifted } = request
+    const agent = call.who?.agent ?? ''
+    return {
+      route,
+      body,
+      injected: call.credential,
+      pointers: pointersOf(request),
+      signed: signedOf(call, request),
+      seal: sealedOf(call, request),
+      sifted,
+      again: (used, said) => deps.credentials.again(used, route.connection, said, agent),
+      served: call.snapshot.served,
+      signal,
+    }
+  }
+
+  const refusals = createRefusals({ link: deps.link, look })
+  return createExchange(deps, way, refusals.told)
+}

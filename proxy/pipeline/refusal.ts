@@ -1,0 +1,146 @@
+// What the agent hears where policy does not allow: why not, or the link by which its person can help.
+import type { Challenge, Decision, Holding, Principal, Route } from '../model.ts'
+import type { Call } from './exchange.ts'
+import type { Declined } from '../consent/flow.ts'
+import { Problem, toProblem, type ProblemCode } from '../problem.ts'
+import type { Act } from './classify.ts'
+import { asking, challengeOf, declinedBy, lapsed } from './credential.ts'
+import { beyondRun, CONSENT, toldReasons, usable } from './decide.ts'
+
+export type Link = {
+  readonly authorizationId: string
+  readonly url: string
+  readonly scopes: readonly string[]
+  readonly expiresAt: number
+  readonly declined?: undefined
+  /** Why the last try there could not succeed; null: nothing is in its way. */
+  readonly after?: string | null
+}
+
+/** Begins, or joins, the consent that the person must give. */
+export type Begin = (
+  principal: Principal,
+  connection: Route['connection'],
+  scopes: readonly string[],
+  how: {
+    readonly again: boolean
+    readonly challenge: Challenge | null
+    /** Id of what the agent wanted to do. */
+    readonly operation: string | null
+  },
+) => Promise<Link | Declined>
+
+const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
+  'reauthorization_required',
+  'consent_required',
+  'step_up_required',
+])
+
+/** What the agent wanted to do; of several things in one call the first. */
+export const operationOf = (act: Act): string => (act.parts?.[0] ?? act).operation.id
+
+export type Refusals = {
+  readonly begin: Begin
+  /** What the agent should hear of this decision. */
+  readonly of: (
+    who: Principal,
+    request: { readonly route: Route; readonly act: Act },
+    holding: Holding,
+    decision: Decision,
+  ) => Promise<Problem>
+  /** The same problem, with the link where a grant died on the way that its person can renew. Does not reject. */
+  readonly told: (call: Call, problem: Problem) => Problem | Promise<Problem>
+}
+
+/** @param deps.look what the person holds at this connection now */
+export const createRefusals = (deps: {
+  readonly link: Begin
+  readonly look: (who: Principal, route: Route) => Holding | Promise<Holding>
+}): Refusals => {
+  /** For a run never a consent for more than its operations need. */
+  const begin: Begin = (who, connection, scopes, how) => {
+    const beyond = beyondRun(who.reach, connection, scopes)
+    if (beyond.length === 0) return deps.link(who, connection, scopes, how)
+    throw new Problem(
+      'policy_denied',
+      `The run was not minted for operations that need ${beyond.join(', ')}.`,
+      { extra: { reasons: ['run_scope'] } },
+    )
+  }
+
+  /** The refusal that a person can lift: a link, and a sentence to show them. */
+  const consent = async (
+    who: Principal,
+    { connection }: Route,
+    holding: Holding,
+    wanted: {
+      readonly scopes: readonly string[]
+      readonly challenge: Challenge | null
+      readonly operation: string | null
+    },
+  ): Promise<Problem> => {
+    const { scopes, challenge, operation } = wanted
+    const held = usable(holding, connection.provider)
+    const missing = scopes.filter((scope) => !held.includes(scope))
+    const again = lapsed(holding) || challenge !== null
+    const link = await begin(who, connection, scopes, { again, challenge, operation })
+    if (link.declined) return declinedBy(link, connection, lapsed(holding))
+    const { code, detail, extra } = asking(holding, connection.provider.name, missing, {
+      url: link.url,
+      after: link.after ?? null,
+      challenge,
+    })
+    return new Problem(code, detail, {
+      extra: {
+        authorization_id: link.authorizationId,
+        url: link.url,
+        scopes: link.scopes,
+        expires_at: new Date(link.expiresAt).toISOString(),
+        connection: connection.name,
+        ...extra,
+      },
+    })
+  }
+
+  const renewed = async (who: Principal, route: Route, call: Call, problem: Problem) => {
+    const more = problem.extra['scopes']
+    const required = call.decision?.requiredScopes ?? []
+    return consent(who, route, await deps.look(who, route), {
+      scopes: Array.isArray(more) ? [...new Set([...required, ...more])] : required,
+      challenge: challengeOf(problem),
+      operation: call.act && operationOf(call.act),
+    })
+  }
+
+  return {
+    begin,
+    async of(who, { route, act }, holding, decision) {
+      const { effect, requiredScopes: scopes, reasons, id } = decision
+      if (effect === 'consent_required')
+        return consent(who, route, holding, {
+          scopes,
+          challenge: null,
+          operation: operationOf(act),
+        })
+      if (effect === 'error')
+        return new Problem(
+          'policy_unavailable',
+          `no policy could decide (${reasons.map(({ code }) => code).join(', ')})`,
+          { extra: { decision_id: id }, cause: reasons },
+        )
+      // What the person could lift by consenting is beside the point where policy refuses anyway.
+      const against = reasons.filter(({ code }) => !CONSENT.has(code))
+      return new Problem(
+        'policy_denied',
+        `The security policy does not allow this call: ${toldReasons(against)}.`,
+        { extra: { reasons: against.map(({ code }) => code), decision_id: id } },
+      )
+    },
+    told(call, problem) {
+      const { who, route } = call
+      const linked = problem.extra['authorization_id'] !== undefined
+      if (who === null || route === null || linked || !RENEWABLE.has(problem.code)) return problem
+      return renewed(who, route, call, problem).catch(toProblem)
+    },
+  }
+}

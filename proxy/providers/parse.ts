@@ -1,0 +1,360 @@
+// Providers are data: a definition and its catalogue of operations → Provider, or every problem with its path.
+import { z } from 'zod'
+import type { Provider } from '../model.ts'
+import { assemble, placed, placeUrl, revokeOf, userinfoUrl } from './assemble.ts'
+import type { Parts } from './assemble.ts'
+import {
+  definition,
+  explain,
+  isFields,
+  PRESENT,
+  readHosts,
+  reporter,
+  urlProblem,
+} from './definition.ts'
+import type { Definition, Fields, HostList, Report } from './definition.ts'
+import { translate } from './foreign.ts'
+import { catalogueSchema, readCatalogue } from './catalogue.ts'
+import { salvage } from '../config/problems.ts'
+
+export type Parsed = { readonly provider: Provider } | { readonly problems: readonly string[] }
+/** What one connection may change of its provider. A list of hosts narrows; a map narrows and maps. */
+export type ProviderOverrides = {
+  readonly issuer?: string | undefined
+  readonly authorize?: string | undefined
+  readonly token?: string | undefined
+  readonly userinfo?: string | undefined
+  readonly revoke?: string | undefined
+  readonly hosts?: HostList | undefined
+  /** Which kind of token, where the definition has `slots`. */
+  readonly slot?: string | undefined
+  readonly insecure?: boolean | undefined
+}
+
+/** A file must not set what the flow itself decides (RFC 6749 4.1.1, RFC 7636 4.3), nor frame the request. */
+const FLOW_PARAMS = new Set(
+  'client_id client_secret redirect_uri response_type state nonce scope code code_challenge code_challenge_method code_verifier grant_type refresh_token'.split(
+    ' ',
+  ),
+)
+const FRAMING = new Set(
+  'host connection content-length transfer-encoding te trailer upgrade keep-alive expect proxy-authorization authorization cookie'.split(
+    ' ',
+  ),
+)
+
+/** JSON Schema of a definition, generated from the parser. */
+export const providerJsonSchema = (): Record<string, unknown> =>
+  z.toJSONSchema(
+    definition.extend({
+      operations: z.union([z.string(), catalogueSchema]).optional(),
+    }),
+    { io: 'input' },
+  )
+
+/** A definition laid over its base: a key of the definition replaces the base's whole value. */
+const inherit = (base: unknown, raw: unknown): unknown =>
+  isFields(base) && isFields(raw) ? { ...base, ...raw } : raw
+
+const folderOf = (where: string): string => where.slice(0, where.lastIndexOf('/') + 1)
+/** `acme.my.salesforce.com` fits `.my.salesforce.com`. */
+const fits = (suffixes: readonly string[], host: string): boolean =>
+  suffixes.some((suffix) => host.endsWith(suffix) && host.length > suffix.length)
+
+/**
+ * Reads one definition.
+ * @param where its file, named in every problem
+ * @param operations the parsed catalogue, when `operations` is a file name
+ * @param base the parsed definition that `extends` names, itself already laid over its own base
+ */
+export const parseProvider = (
+  raw: unknown,
+  where: string,
+  operations?: unknown,
+  base?: unknown,
+): Parsed => {
+  const problems: string[] = []
+  const told = reporter(problems, where)
+  /** What is wrong already is not also missing. */
+  const wrong = new Set<string>()
+  const report: Report = (path, what) => {
+    if (!wrong.has(path.split('.')[0] ?? '')) told(path, what)
+  }
+  const own = isFields(raw) && Object.hasOwn(raw, 'oauth2') ? translate(raw, report) : { raw }
+  const merged = inherit(base, own.raw)
+  const parsed = definition.safeParse(merged)
+  if (!parsed.success) explain(parsed.error, told)
+  for (const { path } of parsed.error?.issues ?? []) wrong.add(String(path[0] ?? ''))
+  // With mistakes the rest is read all the same, to tell of as many as there are.
+  const d = parsed.success
+    ? parsed.data
+    : salvage(definition, merged, parsed.error.issues, [[['id'], 'missing']])
+  const foreign = own.raw !== raw
+  if (d === null || (foreign && problems.length > 0)) return { problems }
+  if (d.extends !== undefined && base === undefined)
+    report('extends', `there is no definition ${d.extends}`)
+  const discover = discoverOf(d, merged)
+  checkEndpoints(d, discover, report)
+  checkParams(d, report)
+  checkTogether(d, report)
+  if (d.hosts === undefined && d.host_from_token === null)
+    report('hosts', 'is needed; [] serves nothing')
+  const hosts = readHosts(d.hosts ?? [], d.insecure, (key, what) => report(`hosts.${key}`, what))
+  const assets = readHosts(d.assets, d.insecure, (key, what) => report(`assets.${key}`, what))
+  for (const name of assets.keys())
+    if (hosts.has(name)) report('assets', `${name} is a host already: assets carry no credential`)
+  for (const name of hosts.keys())
+    if (d.host_from_token !== null && !fits(d.host_from_token.suffixes, name))
+      report('hosts', `${name} fits no suffix of host_from_token`)
+
+  const file = typeof d.operations === 'string' ? d.operations : null
+  const inherited = isFields(raw) && !Object.hasOwn(raw, 'operations')
+  if (file !== null && operations === undefined) report('operations', `there is no file ${file}`)
+  const rows = readCatalogue(
+    file === null ? d.operations : (operations ?? []),
+    d.id,
+    { serves: (host) => hosts.has(host), inherited },
+    file === null
+      ? (at, what) => report(at === '' ? 'operations' : `operations.${at}`, what)
+      : reporter(problems, folderOf(where) + file),
+  )
+  const slots = readSlots(d, parsed.success ? merged : null, (name, changed) => {
+    const read = parseProvider(changed, `${where}: slots.${name}`, operations ?? d.operations)
+    if ('problems' in read) problems.push(...read.problems)
+    return 'provider' in read ? read.provider : null
+  })
+  if (parsed.success && d.slot !== undefined && !slots.has(d.slot))
+    report(
+      'slot',
+      `${d.slot} is none of slots: ${[...slots.keys()].join(', ') || 'there are none'}`,
+    )
+  if (d.slot === undefined && d.slots !== undefined)
+    report('slot', 'is needed: which of slots is meant where a connection names none')
+  if (problems.length > 0) return { problems }
+  const client = 'client' in own ? own.client : null
+  const provider = placed(assemble(d, { hosts, assets, rows, slots, client, discover }))
+  const chosen = slots.get(d.slot ?? '')
+  return { provider: chosen === undefined ? provider : { ...chosen, slots, client } }
+}
+
+/** Keys that an issuer's metadata can fill in. */
+const DISCOVERED =
+  'authorize token userinfo revoke par client_auth refresh.client_auth pkce account scope.always authorize_params'.split(
+    ' ',
+  )
+/** An issuer whose authorize or token endpoint nobody wrote down is asked for what is left out. */
+const discoverOf = (d: Definition, merged: unknown): Parts['discover'] => {
+  if (d.credential !== 'oauth2' || d.issuer === null) return null
+  if (d.authorize !== null && d.token !== null) return null
+  const has = (within: unknown, [key = '', ...rest]: readonly string[]): boolean =>
+    isFields(within) &&
+    Object.hasOwn(within, key) &&
+    (rest.length === 0 || within[key] === null || has(within[key], rest))
+  return {
+    left: DISCOVERED.filter((key) => !has(merged, key.split('.'))),
+    insecure: d.insecure,
+    problem: 'it was not asked yet',
+  }
+}
+
+const checkEndpoints = (d: Definition, discover: Parts['discover'], report: Report): void => {
+  const endpoints = {
+    issuer: d.issuer,
+    authorize: d.authorize,
+    token: d.token,
+    userinfo: userinfoUrl(d),
+    introspect: d.introspect?.url ?? null,
+    par: d.par,
+    revoke: revokeOf(d)?.url ?? null,
+    'refresh.url': d.refresh?.url ?? null,
+  }
+  for (const [key, value] of Object.entries(endpoints)) {
+    const problem =
+      value === null ? null : urlProblem(placeUrl(value, 'https://a.host'), d.insecure)
+    if (problem !== null) report(key, problem)
+  }
+  for (const key of ['authorize', 'token'] as const) {
+    if (d.credential === 'oauth2' && d[key] === null && !discover?.left.includes(key))
+      report(key, 'is needed for credential: oauth2, or an issuer that can be asked for it')
+    if (d.credential === 'api_key' && d[key] !== null) report(key, 'has no use with an api_key')
+  }
+  // RFC 8707 2
+  d.resource.forEach((resource, i) => {
+    const url = URL.parse(resource)
+    if (url === null || url.hash !== '')
+      report(`resource.${i}`, 'must be an absolute URI without a fragment')
+  })
+  if (discover !== null && URL.parse(d.issuer ?? '')?.search)
+    report('issuer', 'must have no query (RFC 8414 2)')
+  if (d.account?.from === 'userinfo' && d.userinfo === null && !discover?.left.includes('userinfo'))
+    report('account', 'reads userinfo, but userinfo has no URL')
+  if (d.account?.from === 'introspect' && d.introspect === null)
+    report('account', 'reads introspect, but introspect has no URL')
+  const signs = d.client_auth === 'private_key_jwt' || d.refresh?.client_auth === 'private_key_jwt'
+  if (signs && d.assertion_audience === 'issuer' && d.issuer === null)
+    report(
+      'assertion_audience',
+      'is the issuer unless it says otherwise, and there is no issuer: write token, or the text that the provider wants',
+    )
+}
+
+const checkParams = (d: Definition, report: Report): void => {
+  const lists = { authorize_params: d.authorize_params, token_params: d.token_params }
+  const all = { ...lists, 'refresh.params': d.refresh?.params ?? {} }
+  for (const [key, params] of Object.entries(all))
+    for (const name of Object.keys(params))
+      if (FLOW_PARAMS.has(name.toLowerCase())) report(`${key}.${name}`, 'is set by deputy itself')
+  for (const name of Object.keys(d.required_headers))
+    if (FRAMING.has(name.toLowerCase()))
+      report(`required_headers.${name}`, 'is set by deputy itself')
+  const header = PRESENT.exec(d.present)?.[1]?.toLowerCase() ?? ''
+  for (const name of Object.keys(d.required_headers))
+    if (name.toLowerCase() === header)
+      report(`required_headers.${name}`, 'is the header of the token: `present` sets it')
+  if (FRAMING.has(header) && header !== 'authorization')
+    report('present', `${PRESENT.exec(d.present)?.[1]} cannot carry a token`)
+}
+
+/** Keys that would be read and change nothing, or undo each other. */
+const checkTogether = (d: Definition, report: Report): void => {
+  if (d.names === 'exact' && d.spellings.length > 0)
+    report('spellings', 'are compared only with names: insensitive')
+  const folded = (name: string): string => name.toLowerCase().replaceAll(/[\s.-]/g, '_')
+  const cut = new Set(d.strip.query.map(folded))
+  for (const name of d.strip.pass)
+    if (cut.has(folded(name)) || /^(?:access|bearer|oauth)_token$/.test(folded(name)))
+      report('strip.pass', `${name} is a credential: strip.query names it, or RFC 6750 does`)
+}
+
+/** Each slot is a whole provider: the definition with what the slot changes laid over it. */
+const readSlots = (
+  d: Definition,
+  merged: unknown,
+  read: (name: string, changed: Fields) => Provider | null,
+): ReadonlyMap<string, Provider> => {
+  const slots = new Map<string, Provider>()
+  if (!isFields(merged)) return slots
+  const { slots: _slots, slot: _slot, extends: _extends, ...plain } = merged
+  for (const [name, changes] of Object.entries(d.slots ?? {})) {
+    const provider = read(name, { ...plain, ...changes })
+    if (provider !== null) slots.set(name, provider)
+  }
+  return slots
+}
+
+/** With its ancestors, in each of its slots. */
+const descended = (provider: Provider, lineage: readonly string[]): Provider => ({
+  ...provider,
+  lineage,
+  ...(provider.slots
+    ? { slots: new Map([...provider.slots].map(([name, one]) => [name, { ...one, lineage }])) }
+    : {}),
+})
+
+/**
+ * Compiles definitions and catalogues together.
+ * @param files parsed YAML or JSON by label (`providers/github.yaml`); a list is a catalogue, an object a definition.
+ *   `operations` and `extends` are looked up among them, a catalogue in the folder of its definition.
+ */
+export const compileProviders = (
+  files: ReadonlyMap<string, unknown>,
+): { readonly providers: ReadonlyMap<string, Provider>; readonly problems: readonly string[] } => {
+  const problems: string[] = []
+  const providers = new Map<string, Provider>()
+  const byId = new Map<string, { readonly where: string; readonly raw: Fields }>()
+  const used = new Set<string>()
+  for (const [where, raw] of files) {
+    if (Array.isArray(raw)) continue
+    if (!isFields(raw) || typeof raw['id'] !== 'string')
+      reporter(problems, where)('', 'must be a definition with an id, or a list of operations')
+    else if (byId.has(raw['id']))
+      reporter(problems, where)('id', `${raw['id']} is defined in ${byId.get(raw['id'])?.where}`)
+    else byId.set(raw['id'], { where, raw })
+  }
+  for (const [id, { where, raw }] of byId) {
+    const chain = [{ where, raw }]
+    const seen = new Set([id])
+    for (let last = raw; typeof last['extends'] === 'string';) {
+      const next = byId.get(last['extends'])
+      if (next === undefined || seen.has(last['extends'])) break
+      seen.add(last['extends'])
+      chain.push(next)
+      last = next.raw
+    }
+    const end = chain.at(-1)?.raw['extends']
+    if (typeof end === 'string' && seen.has(end))
+      reporter(problems, where)('extends', `${[...seen, end].join(' → ')} is a circle`)
+    else if (typeof end === 'string' && chain.length > 1)
+      reporter(problems, where)('extends', `there is no definition ${end}`)
+    const base = chain
+      .slice(1)
+      .reduceRight<unknown>((under, { raw }) => inherit(under, raw), undefined)
+    const owner = chain.find((link) => Object.hasOwn(link.raw, 'operations'))
+    const file = owner?.raw['operations']
+    const label =
+      typeof file === 'string' && owner !== undefined ? folderOf(owner.where) + file : null
+    if (label !== null) used.add(label)
+    const parsed = parseProvider(raw, where, label === null ? undefined : files.get(label), base)
+    if ('provider' in parsed) providers.set(id, descended(parsed.provider, [...seen]))
+    else problems.push(...parsed.problems)
+  }
+  for (const [where, raw] of files)
+    if (Array.isArray(raw) && !used.has(where))
+      reporter(problems, where)('', 'no definition names this catalogue')
+  return { providers, problems }
+}
+
+/** The provider as one connection sees it: one of its slots, other endpoints, fewer hosts, or hosts reached elsewhere. */
+export const overrideProvider = (
+  whole: Provider,
+  overrides: ProviderOverrides,
+  where = `provider ${whole.id}`,
+): Parsed => {
+  const problems: string[] = []
+  const report = reporter(problems, where)
+  const { hosts: wanted, insecure = false, slot } = overrides
+  const provider = slot === undefined ? whole : (whole.slots?.get(slot) ?? whole)
+  if (slot !== undefined && !whole.slots?.has(slot))
+    report('slot', `${whole.id} has ${[...(whole.slots?.keys() ?? [])].join(', ') || 'no slots'}`)
+  for (const key of ['issuer', 'authorize', 'token', 'userinfo', 'revoke'] as const) {
+    const problem = overrides[key] === undefined ? null : urlProblem(overrides[key], insecure)
+    if (problem !== null) report(key, problem)
+  }
+  const hosts = wanted === undefined ? new Map(provider.hosts) : new Map<string, string>()
+  const assets = new Map(provider.assets)
+  const bad: Report = (key, what) => report(`hosts.${key}`, what)
+  const suffixes = provider.hostFromToken?.suffixes ?? ['']
+  for (const [name, origin] of readHosts(wanted ?? [], insecure, bad)) {
+    if (provider.hosts.has(name) || (provider.hosts.size === 0 && fits(suffixes, name)))
+      hosts.set(name, Array.isArray(wanted) ? (provider.hosts.get(name) ?? origin) : origin)
+    else if (provider.assets.has(name) && !Array.isArray(wanted)) assets.set(name, origin)
+    else report('hosts', `${provider.id} does not serve ${name}`)
+  }
+  const open = provider.hostFromToken !== null && provider.hostFromToken !== undefined
+  if (hosts.size === 0 && problems.length === 0 && !(open && wanted === undefined))
+    report(
+      'hosts',
+      provider.hosts.size === 0
+        ? `${provider.name} has no host of its own: name yours, such as [git.example.com]`
+        : 'no host is left',
+    )
+  if (problems.length > 0) return { problems }
+  const at = placed({ ...provider, hosts })
+  return {
+    provider: {
+      ...at,
+      client: whole.client ?? null,
+      discover: at.discover ? { ...at.discover, insecure: at.discover.insecure || insecure } : null,
+      issuer: overrides.issuer ?? at.issuer,
+      authorize: overrides.authorize ?? at.authorize,
+      token: overrides.token ?? at.token,
+      userinfo: overrides.userinfo ?? at.userinfo,
+      revoke: overrides.revoke ?? at.revoke,
+      revokeStyle:
+        overrides.revoke !== undefined && provider.revokeStyle === 'none'
+          ? 'rfc7009'
+          : provider.revokeStyle,
+      assets,
+    },
+  }
+}

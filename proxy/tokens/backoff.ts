@@ -1,0 +1,142 @@
+// How long and how many: cool-downs, slots, links for one person, and the problems that tell a caller to come back.
+import type { Challenge, Clock, LostResponse, Person, Store } from '../model.ts'
+import { Problem } from '../problem.ts'
+import type { TokenFailure } from '../oauth/token_answer.ts'
+
+/** After the provider refused our client, nobody asks with it for this long. */
+const CIRCUIT_MS = 60_000
+/** While nobody asks, one grant after the other may try, this far apart. */
+const PROBE_MS = 1_000
+/** So many grants that are refused in one word, and none that is renewed between them: it is the client. */
+const ALIKE = 3
+
+export const reauthorize = (detail: string, challenge: Challenge = {}): Problem =>
+  new Problem('reauthorization_required', detail, { extra: challenge })
+/** Without a cause: why a refresh failed is logged where it failed, once, and not again by each call that needs it. */
+export const unavailable = (error: string, ms: number): Problem =>
+  new Problem('credential_unavailable', `the provider's token endpoint failed: ${error}`, {
+    extra: { retry_after: Math.max(1, Math.ceil(ms / 1000)) },
+  })
+
+export const inProgress = (): Problem =>
+  new Problem('refresh_in_progress', 'the token is being refreshed', {
+    extra: { retry_after: 1 },
+  })
+
+/**
+ * How long a credential is left alone after a failure, ms.
+ * @param unknownBefore an earlier answer was lost already: replays may end the whole grant (RFC 9700 4.14.2)
+ */
+export const coolDown = (
+  failure: TokenFailure,
+  lostResponse: LostResponse,
+  unknownBefore: boolean,
+  jittered: (ms: number) => number,
+): number => {
+  if (failure.kind === 'busy')
+    return Math.min(Math.max(failure.retryAfterMs ?? jittered(5_000), 1_000), 3_600_000)
+  if (failure.kind === 'our_fault') return jittered(15_000)
+  if (failure.kind !== 'unknown' && failure.kind !== 'unread')
+    return jittered(failure.kind === 'not_sent' ? 3_000 : 10_000)
+  if (!unknownBefore) return jittered(3_000)
+  return lostResponse === 'no' || lostResponse === 'unknown' ? 300_000 : 30_000
+}
+
+/** A refusal that lasts this long, ms, and came this often does not heal by waiting. */
+const LASTING_MS = 300_000
+const LASTING_TIMES = 3
+/** What persists is tried again this often, ms. */
+export const DOUBTFUL_MS = 300_000
+
+/**
+ * Counts a refusal in words that blame neither the grant nor the client; null: not one of those.
+ * @param renewed did another grant of the connection get a token within so many ms?
+ * @returns `lasting`: only the person can help, as far as anybody knows
+ */
+export const refusals = async (
+  { kind, error }: TokenFailure,
+  before: { readonly since: number; readonly times: number } | null,
+  at: { readonly now: number; readonly blamed: boolean; readonly alone: boolean },
+  renewed: (ms: number) => Promise<boolean>,
+): Promise<{
+  readonly since: number
+  readonly times: number
+  readonly lasting: boolean
+} | null> => {
+  if (kind !== 'refused' && kind !== 'our_fault') return null
+  // Some say unauthorized_client of one dead grant (Atlassian). Any other word for a wrong client lasts only where
+  // others fared better since.
+  const ours = kind === 'our_fault' && (at.blamed || error !== 'unauthorized_client')
+  const since = before?.since ?? at.now
+  const times = (before?.times ?? 0) + 1
+  const long = !ours && times >= LASTING_TIMES && at.now - since >= LASTING_MS
+  const window = ours ? at.now - since : Math.max(LASTING_MS, at.now - since)
+  return { since, times, lasting: long || (at.alone && (await renewed(window))) }
+}
+
+/** Whether a provider refuses our client, or only some grants of it. Ends with the process; one a connection. */
+export const createCircuit = (mono: () => number) => {
+  let word = ''
+  let until = 0
+  let probedAt = -PROBE_MS
+  let probing = false
+  const refused = new Set<string>()
+  return {
+    /** ms for which this caller may not ask; 0: it may, and tells `left` when it is done. */
+    enter: (): number => {
+      const left = until - mono()
+      if (left <= 0) return 0
+      if (probing || mono() - probedAt < PROBE_MS) return left
+      probing = true
+      probedAt = mono()
+      return 0
+    },
+    left: (): void => void (probing = false),
+    works: (): void => {
+      refused.clear()
+      until = 0
+    },
+    /** @returns `blamed`: it is the client; `alone`: no other grant was refused since one was renewed */
+    refuses: (credential: string, { kind, error }: TokenFailure) => {
+      if (error !== word) refused.clear()
+      word = error
+      refused.add(credential)
+      const blamed = kind === 'our_fault' && refused.size >= ALIKE
+      if (blamed) until = mono() + CIRCUIT_MS
+      return { blamed, alone: refused.size === 1 }
+    },
+  }
+}
+
+/** Enough links of one agent for one person, too few to wear somebody down. */
+const MOST = 30
+export const QUOTA_MS = 600_000
+
+/** Links that are shared cost nothing; `take` rejects with Problem rate_limited. Counted in the store: by all replicas, over restarts. */
+export const createQuota = (store: Pick<Store, 'flows'>, clock: Clock) => {
+  /** Links that are being made in this process and that no store counts yet. */
+  const making = new Map<string, number>()
+  return {
+    take: async <T>(person: Person, agent: string, make: () => Promise<T>): Promise<T> => {
+      const key = JSON.stringify([person.tenant, person.realm, person.id, agent])
+      const beside = making.get(key) ?? 0
+      making.set(key, beside + 1)
+      try {
+        const now = clock.now()
+        const begun = await store.flows.begun(person, agent, now - QUOTA_MS, MOST)
+        const oldest = begun.length + beside >= MOST ? (begun.at(-1) ?? now) : null
+        if (oldest !== null)
+          throw new Problem(
+            'rate_limited',
+            'This agent has asked for too many links in a short time: use one of those, or wait.',
+            { extra: { retry_after: Math.ceil((oldest + QUOTA_MS - now) / 1_000) } },
+          )
+        return await make()
+      } finally {
+        const left = (making.get(key) ?? 1) - 1
+        if (left > 0) making.set(key, left)
+        else making.delete(key)
+      }
+    },
+  }
+}

@@ -1,0 +1,385 @@
+// Between the provider's answer and the store: a rotated token that is not stored yet may be the only one that lives.
+// What the store does not take is sealed into a spool, one file each, and outlives the process.
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Clock, Connection, Log, Person, StoredCredential, TokenSet, Vault } from '../model.ts'
+import { Problem } from '../problem.ts'
+import type { Secret } from '../secret.ts'
+import type { Sealer } from '../vault/seal.ts'
+import type { OAuthClient } from '../oauth/client.ts'
+
+type UnstoredDeps = {
+  readonly vault: Pick<Vault, 'open' | 'lease' | 'rotate' | 'revive' | 'known'>
+  /** Where an answer waits that outlives this process; null: in memory only. */
+  readonly spool: Spool | null
+  readonly client: Pick<OAuthClient, 'revoke'>
+  readonly clock: Clock
+  readonly log: Log
+  readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>
+}
+type Leased = { readonly lease: string; readonly credential: StoredCredential }
+type Entry = {
+  /** null: configured no more. */
+  readonly connection: Connection | null
+  readonly tokens: TokenSet
+  /** Served from memory meanwhile. */
+  readonly credential: StoredCredential
+  readonly lease: string
+}
+
+const LEASE_MS = 60_000
+/** Well within a lease: whoever takes the next one would send the old refresh token. */
+const LONGEST_MS = 5_000
+/** What the database said, not what an agent would hear of it. */
+const reasonOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return 'unknown'
+  return error.cause instanceof Error ? error.cause.message : error.message
+}
+/** Nothing is left to store: the account is gone, or the grant ended. */
+const over = (error: unknown): boolean =>
+  error instanceof Problem && error.code === 'reauthorization_required'
+
+export const createUnstored = ({ vault, spool, client, clock, log, sleep }: UnstoredDeps) => {
+  const entries = new Map<string, Entry>()
+  const commits = new Map<string, Promise<void>>()
+  const hurry = new AbortController()
+
+  /** The lease is not ours any more. The credential that counts, or the generation to take a new lease on. */
+  const lost = async (entry: Entry, aged: TokenSet): Promise<StoredCredential | number> => {
+    const { credential, connection, tokens } = entry
+    const fields = { credential: credential.id, connection: credential.connection }
+    const now = await vault.open(credential.id, { fresh: true })
+    if (now === null) {
+      if (!(await vault.known(credential.person)))
+        throw new Error('the vault knows nothing of this person: was the database replaced?')
+      // The kill switch wins: what the provider just gave is given back.
+      const revoked = connection === null ? 'failed' : await client.revoke(connection, tokens)
+      log.warn({ ...fields, revoked }, 'revoked while it was being refreshed')
+      throw new Problem('reauthorization_required', 'the account was disconnected meanwhile')
+    }
+    const before = credential.generation - 1
+    // A lower one than that which we refreshed: the database was restored, and only we know the newer token.
+    if (now.generation <= before && now.status === 'active') return now.generation
+    // Given up by somebody who was refused with the older refresh token: ours may be the one that lives.
+    if (
+      now.generation === before &&
+      (await vault.revive(credential.id, before, aged)) === 'stored'
+    ) {
+      log.warn(fields, 'a grant that was given up lives on: a newer token of it was stored')
+      return credential
+    }
+    // Somebody refreshed with the older token, and who of us holds the one that lives is not known.
+    await spool?.keep(entry, 'conflict')
+    log.error(
+      { ...fields, generation: now.generation },
+      'two processes refreshed one grant: what came second is kept sealed in vault.spool, and tried if the first one dies',
+    )
+    if (now.status === 'active') return now
+    throw new Problem('reauthorization_required', 'the provider withdrew the grant')
+  }
+
+  /** Stores an entry, or says what is there instead. Throws what the store throws. */
+  const commit = async (entry: Entry): Promise<StoredCredential | null> => {
+    const { credential, tokens } = entry
+    const passed = Math.ceil((clock.now() - credential.storedAt) / 1000)
+    const expiresIn = tokens.expiresIn === null ? null : Math.max(1, tokens.expiresIn - passed)
+    const aged = { ...tokens, expiresIn }
+    if ((await vault.rotate(credential.id, entry.lease, aged)) === 'stored') return credential
+    const other = await lost(entry, aged)
+    if (typeof other !== 'number') return other
+    const again = await vault.lease(credential.id, other, LEASE_MS)
+    if (again.kind !== 'leased') return null
+    return (await vault.rotate(credential.id, again.lease, aged)) === 'stored' ? credential : null
+  }
+
+  const keepTrying = async (id: string, entry: Entry): Promise<void> => {
+    for (let ms = 200; ; ms = Math.min(ms * 2, LONGEST_MS)) {
+      await sleep(
+        hurry.signal.aborted ? 200 : ms,
+        hurry.signal.aborted ? undefined : hurry.signal,
+      ).catch(() => {}) // woken by drain
+      try {
+        if ((await commit(entry)) !== null) break
+      } catch (error) {
+        if (over(error)) break
+        log.error(
+          { credential: id, reason: reasonOf(error) },
+          'a refreshed token is still not stored',
+        )
+      }
+    }
+    await spool
+      ?.drop(id)
+      .catch((error: unknown) =>
+        log.error({ credential: id, reason: reasonOf(error) }, 'the spool keeps what is stored'),
+      )
+    entries.delete(id)
+    commits.delete(id)
+  }
+
+  /** Serves it from memory, and from now on tries to store it. */
+  const keep = (entry: Entry): void => {
+    const { id } = entry.credential
+    entries.set(id, entry)
+    commits.set(id, keepTrying(id, entry))
+  }
+
+  return {
+    /** What is served while it is not stored; null: nothing. */
+    get: (id: string): StoredCredential | null => entries.get(id)?.credential ?? null,
+
+    /** Stores the answer of a refresh. A store that fails costs nothing but durability: it is tried until it works. */
+    store: async (
+      connection: Connection,
+      { lease, credential: old }: Leased,
+      tokens: TokenSet,
+    ): Promise<StoredCredential> => {
+      const now = clock.now()
+      const credential = {
+        ...old,
+        generation: old.generation + 1,
+        scopes: tokens.scopes ?? old.scopes,
+        access: tokens.access,
+        refresh: tokens.refresh ?? old.refresh,
+        expiresAt: tokens.expiresIn === null ? null : now + tokens.expiresIn * 1000,
+        storedAt: now,
+      }
+      const entry = { connection, tokens, credential, lease }
+      try {
+        const stored = await commit(entry)
+        if (stored !== null) return stored
+      } catch (error) {
+        if (over(error)) throw error
+        log.error(
+          { credential: old.id, reason: reasonOf(error) },
+          'a refreshed token could not be stored',
+        )
+      }
+      await spool
+        ?.keep(entry)
+        .catch((error: unknown) =>
+          log.error(
+            { credential: old.id, reason: reasonOf(error) },
+            'a refreshed token is in memory only: neither the vault nor vault.spool can be written',
+          ),
+        )
+      keep(entry)
+      return credential
+    },
+
+    /** A refresh token that lost a race, kept for the day when the other one is refused; null: none. */
+    rival: async (id: string): Promise<Secret | null> => {
+      try {
+        return (await spool?.conflict(id))?.tokens.refresh ?? null
+      } catch (error) {
+        // Its key may come back: the file stays, and the grant ends as it would have without it.
+        log.error(
+          { credential: id, reason: reasonOf(error) },
+          'a token kept from a conflict does not open',
+        )
+        return null
+      }
+    },
+    forgetRival: async (id: string): Promise<void> => spool?.drop(id, 'conflict'),
+    /** The grant was revoked: what was kept of it is given back too. */
+    discard: async (id: string, connection: Connection | null): Promise<void> => {
+      const kept = (await spool?.conflict(id)) ?? null
+      if (kept === null) return
+      const revoked = connection === null ? 'failed' : await client.revoke(connection, kept.tokens)
+      await spool?.drop(id, 'conflict')
+      log.warn({ credential: id, revoked }, 'a token kept from a conflict was given back')
+    },
+
+    /** Takes over what an earlier process could not store, before anything of it is refreshed. */
+    resume: async (connections: ReadonlyMap<string, Connection>): Promise<void> => {
+      for (const { lease, tokens, credential } of (await spool?.left()) ?? []) {
+        const { id, storedAt } = credential
+        // What is not among the tokens is as it was; a row that is gone is given back all the same.
+        const row = await vault.open(id, { fresh: true }).catch((error: unknown) => {
+          log.error(
+            { credential: id, reason: reasonOf(error) },
+            'the vault does not open a credential',
+          )
+          return null
+        })
+        const { expiresIn } = tokens
+        keep({
+          connection: connections.get(credential.connection) ?? null,
+          lease,
+          tokens,
+          credential: {
+            account: row?.account ?? '',
+            host: row?.host ?? null,
+            ...credential,
+            status: 'active',
+            scopes: tokens.scopes ?? row?.scopes ?? [],
+            access: tokens.access,
+            refresh: tokens.refresh ?? row?.refresh ?? null,
+            expiresAt: expiresIn === null ? null : storedAt + expiresIn * 1000,
+          },
+        })
+        log.warn({ credential: id }, 'a refreshed token of an earlier process is being stored')
+      }
+    },
+
+    drain: async (ms: number): Promise<void> => {
+      if (commits.size === 0) return
+      hurry.abort()
+      const done = new AbortController()
+      const late = sleep(ms, done.signal).catch(() => {}) // ended below
+      await Promise.race([Promise.all(commits.values()), late])
+      done.abort()
+      if (entries.size > 0)
+        throw new Error(
+          spool === null
+            ? `${entries.size} refreshed tokens could not be stored and are lost when this process ends`
+            : `${entries.size} refreshed tokens could not be stored: keep vault.spool, the next start stores what is in it`,
+        )
+    },
+  }
+}
+
+/** What a refresh brought: all that is needed to store it later, under its lease or a new one. */
+export type Unstored = {
+  readonly lease: string
+  readonly tokens: TokenSet
+  /** As it is served meanwhile; its generation is the one to come. */
+  readonly credential: Pick<
+    StoredCredential,
+    'id' | 'person' | 'connection' | 'generation' | 'storedAt'
+  >
+}
+export type Spool = {
+  /** Resolves once the file is on the disk. Rejects when it cannot be written. `conflict`: a store has another one. */
+  readonly keep: (entry: Unstored, kind?: 'conflict') => Promise<void>
+  readonly drop: (credential: string, kind?: 'conflict') => Promise<void>
+  /** What came second, of this credential; null: nothing. */
+  readonly conflict: (credential: string) => Promise<Unstored | null>
+  /** What earlier processes left. A file that does not open is told, and stays. */
+  readonly left: () => Promise<readonly Unstored[]>
+  /** How many files there are, as far as this process wrote or found them. */
+  readonly size: () => number
+}
+
+type Head = {
+  readonly credential: string
+  readonly person: Person
+  readonly connection: string
+  readonly generation: number
+  readonly lease: string
+  readonly scopes: readonly string[] | null
+  readonly expiresIn: number | null
+  readonly storedAt: number
+  readonly clientId?: string
+}
+const NAME = /^[\w-]{1,64}\.json$/
+/** Everything beside the tokens is authenticated with them. */
+const boundTo = (head: Head) => ({ purpose: 'unstored', head: JSON.stringify(head) })
+
+/** Files in a spool; none where there is no folder. */
+export const spooled = async (folder: string): Promise<readonly string[]> =>
+  (
+    await readdir(folder).catch((error: NodeJS.ErrnoException): string[] => {
+      if (error.code === 'ENOENT') return []
+      throw error
+    })
+  ).filter((name) => NAME.test(name))
+
+/** @param folder made when the first file is written; a rename within it is the commit */
+export const createSpool = (deps: {
+  readonly folder: string
+  readonly sealer: Pick<Sealer, 'seal' | 'open'>
+  readonly log: Log
+}): Spool => {
+  const { folder, sealer, log } = deps
+  const fileOf = (credential: string, kind?: 'conflict'): string =>
+    join(folder, `${credential}${kind === undefined ? '' : `.${kind}`}.json`)
+  /** Paths. Counted here: whoever asks for metrics must not wait for a disk. */
+  const files = new Set<string>()
+  const read = async (path: string): Promise<Unstored> => {
+    const { head, sealed } = JSON.parse(await readFile(path, 'utf8')) as {
+      readonly head: Head
+      readonly sealed: string
+    }
+    const secrets = await sealer.open(sealed, boundTo(head))
+    const access = secrets.get('access')
+    if (access === undefined) throw new Error('it holds no access token')
+    const { credential: id, person, connection, generation, storedAt, lease } = head
+    const { scopes, expiresIn, clientId } = head
+    return {
+      lease,
+      tokens: {
+        access,
+        refresh: secrets.get('refresh') ?? null,
+        scopes,
+        expiresIn,
+        ...(clientId === undefined ? {} : { clientId }),
+      },
+      credential: { id, person, connection, generation, storedAt },
+    }
+  }
+  return {
+    keep: async ({ lease, tokens, credential }, kind) => {
+      const { id, person, connection, generation, storedAt } = credential
+      const { access, refresh, scopes, expiresIn, clientId } = tokens
+      const head = {
+        credential: id,
+        person,
+        connection,
+        generation,
+        lease,
+        scopes,
+        expiresIn,
+        storedAt,
+        ...(clientId === undefined ? {} : { clientId }),
+      }
+      const sealed = await sealer.seal({ access, refresh }, boundTo(head))
+      await mkdir(folder, { recursive: true, mode: 0o700 })
+      const path = fileOf(id, kind)
+      const beside = await open(`${path}.new`, 'w', 0o600)
+      try {
+        await beside.writeFile(JSON.stringify({ head, sealed }))
+        await beside.sync()
+      } finally {
+        await beside.close()
+      }
+      await rename(`${path}.new`, path)
+      files.add(path)
+      const whole = await open(folder, 'r')
+      try {
+        await whole.sync()
+      } finally {
+        await whole.close()
+      }
+    },
+    drop: async (credential, kind) => {
+      const path = fileOf(credential, kind)
+      await rm(path, { force: true })
+      files.delete(path)
+    },
+    size: () => files.size,
+    conflict: (credential) =>
+      read(fileOf(credential, 'conflict')).catch((error: NodeJS.ErrnoException) => {
+        if (error.code === 'ENOENT') return null
+        throw error
+      }),
+    left: async () => {
+      const found: Unstored[] = []
+      for (const name of await spooled(folder)) {
+        files.add(join(folder, name))
+        try {
+          found.push(await read(join(folder, name)))
+        } catch (error) {
+          log.error(
+            {
+              file: join(folder, name),
+              reason: error instanceof Error ? error.message : 'unknown',
+            },
+            'a refreshed token in the spool does not open: bring back the key that it names; it stays where it is',
+          )
+        }
+      }
+      return found
+    },
+  }
+}

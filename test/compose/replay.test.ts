@@ -1,0 +1,139 @@
+// What is revoked again and what is not, to the moment; on both stores.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { CredentialRow, Store } from '../../proxy/model.ts'
+import { replayRevocations } from '../../proxy/compose/replay.ts'
+import { kinds } from '../support/postgres.ts'
+
+const row = (user: string, id: string): CredentialRow => ({
+  tenant: 't',
+  realm: 'r',
+  user,
+  connection: 'acme',
+  id,
+  provider: 'acme',
+  slot: 'default',
+  accountId: user,
+  account: user,
+  host: null,
+  status: 'active',
+  generation: 1,
+  scopes: [],
+  sealed: 'jwe',
+  expiresAt: null,
+  storedAt: 1_000,
+  lease: null,
+  leaseUntil: null,
+  unknownSince: null,
+  coolUntil: null,
+  coolError: null,
+})
+const person = (id: string) => ({ tenant: 't', realm: 'r', id })
+let folder: string
+beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'replay-'))))
+afterEach(() => rmSync(folder, { recursive: true, force: true }))
+const line = (at: number, event: string, fields: object = {}): object => ({
+  time: new Date(at).toISOString(),
+  event,
+  ...fields,
+})
+const evidence = (...of: readonly (object | string)[]): string => {
+  const path = join(folder, `audit-${of.length}.jsonl`)
+  const text = of.map((each, at) =>
+    typeof each === 'string'
+      ? each
+      : `${JSON.stringify({ v: 1, proc: 'P', seq: at + 1, prev: '', ...each })}\n`,
+  )
+  writeFileSync(path, text.join(''))
+  return path
+}
+
+for (const kind of await kinds())
+  describe.skipIf(kind.skip)(`a replay on ${kind.name}`, () => {
+    const open = async (): Promise<Store> => {
+      const store = await (await kind.place()).open()
+      for (const [user, at] of [
+        ['alice', 5_000],
+        ['bob', 5_000],
+        ['late', 9_000],
+      ] as const)
+        for (const agent of ['one', 'two']) {
+          const of = row(user, `c-${user}`)
+          const grant = { tenant: 't', realm: 'r', user, connection: 'acme', agent, scopes: [], at }
+          if (agent === 'one') await store.credentials.put(of, grant)
+          else await store.grants.put(grant)
+        }
+      return store
+    }
+
+    test('ends what was revoked, not what was granted after', async () => {
+      const store = await open()
+      try {
+        const file = evidence(
+          line(500, 'process.started', { after: [] }),
+          line(6_000, 'connection.disconnected', {
+            user: person('alice'),
+            agent: { id: 'one' },
+            connection: 'acme',
+            credential: 'c-alice',
+            result: 'agent',
+          }),
+          line(6_000, 'connection.revoked', {
+            user: person('late'),
+            credential: 'c-earlier',
+            result: 'revoked',
+          }),
+          line(6_000, 'operator.erased', { user: person('late') }),
+          line(6_000, 'operator.erased', { user: person('bob') }),
+        )
+        const done = await replayRevocations(store, [file], 10_000)
+        expect(done.complaints).toEqual([])
+        expect(done.printed[1]).toBe(
+          'revoked again: 1 connections, 1 grants of single agents, 0 runs; erased again: 1 people',
+        )
+        expect((await store.grants.list(person('alice'))).map(({ agent }) => agent)).toEqual([
+          'two',
+        ])
+        expect(await store.credentials.byId('c-alice')).not.toBeNull()
+        expect(await store.credentials.byId('c-bob')).toBeNull()
+        expect(await store.credentials.byId('c-late')).not.toBeNull()
+        expect(await store.grants.list(person('late'))).toHaveLength(2)
+        // Sessions that began before are over; those that begin now are not.
+        expect(await store.sessions.ended('any', 10_000 + 3_600_000)).toBe(true)
+        expect(await store.sessions.ended('any', 10_001 + 3_600_000)).toBe(false)
+      } finally {
+        await store.close()
+      }
+    })
+
+    test('carries nothing out where it is told to be whole and is not', async () => {
+      const store = await open()
+      try {
+        const erased = line(6_000, 'operator.erased', { user: person('bob') })
+        for (const [text, says] of [
+          [
+            [
+              line(20_000, 'process.started', { after: [] }),
+              line(21_000, 'operator.erased', { user: person('bob') }),
+            ],
+            /the evidence begins at/,
+          ],
+          [
+            [line(500, 'process.started'), erased, line(7_000, 'signal.suspended')],
+            /1 × signal\.suspended/,
+          ],
+          [[line(500, 'process.started'), erased, 'no json\n'], /is no line of the evidence/],
+          [[], /there is no line/],
+        ] as const) {
+          const done = await replayRevocations(store, [evidence(...text)], 10_000, true)
+          expect(done.code).toBe(1)
+          expect(done.complaints.join('\n')).toMatch(says)
+          expect(await store.credentials.byId('c-bob')).not.toBeNull()
+        }
+      } finally {
+        await store.close()
+      }
+    })
+  })

@@ -1,0 +1,234 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import { configSchema, parseConfig } from '../../proxy/config/schema.ts'
+import { inside, isUnbuilt } from '../../proxy/config/unbuilt.ts'
+
+type Leaf = { readonly path: string; readonly unbuilt: boolean }
+/** Every key of the schema that holds a value; `*` stands for a name or a place in a list. */
+const leavesOf = (schema: z.core.$ZodType, path = ''): readonly Leaf[] => {
+  const of = inside(schema)
+  const under = (key: string): string => (path === '' ? key : `${path}.${key}`)
+  if (isUnbuilt(schema)) return [{ path, unbuilt: true }]
+  if (of instanceof z.ZodObject)
+    return Object.entries(of.shape).flatMap(([key, value]) => leavesOf(value, under(key)))
+  if (of instanceof z.ZodArray) return leavesOf(of.element, under('*'))
+  if (of instanceof z.ZodRecord) return leavesOf(of.valueType, under('*'))
+  if (of instanceof z.ZodUnion) return of.options.flatMap((each) => leavesOf(each, path))
+  return [{ path, unbuilt: false }]
+}
+const leaves = leavesOf(configSchema)
+const paths = (unbuilt: boolean): readonly string[] =>
+  [...new Set(leaves.filter((leaf) => leaf.unbuilt === unbuilt).map(({ path }) => path))].sort()
+
+/** Which file carries a key out: one that nobody reads must not be accepted. */
+const READERS: Readonly<Record<string, readonly string[]>> = {
+  'config/schema.ts': ['version', 'identity.issuers.*.insecure', 'connect.sign_in.insecure'],
+  'config/load.ts': [
+    'state',
+    'providers.*',
+    'providers.*.id',
+    ...[
+      'provider',
+      'client_id',
+      'client_secret',
+      'client_key',
+      'scopes.*',
+      'hosts.*',
+      'issuer',
+    ].map((key) => `connections.*.${key}`),
+    ...['authorize', 'token', 'userinfo', 'revoke', 'slot', 'insecure'].map(
+      (key) => `connections.*.${key}`,
+    ),
+  ],
+  'config/backend.ts': ['identity.issuers.*.tenants.*'],
+  'reload.ts': [
+    ...['issuer', 'jwks_uri', 'jwks', 'realm', 'audience', 'user', 'agent', 'tenant'].map(
+      (key) => `identity.issuers.*.${key}`,
+    ),
+    'entitlements.file',
+    'connect.brand.logo',
+    'policy.data',
+    'vault.keys',
+    'upstream.ca',
+    'upstream.connect_timeout',
+    'network.allow_private.*.net',
+    'network.allow_private.*.host',
+    'limits.policy_input',
+  ],
+  'serve.ts': [
+    'listeners.connect',
+    'listeners.operators',
+    'listeners.names.*',
+    'connect.url',
+    'limits.drain',
+  ],
+  'compose/listeners.ts': [
+    'listeners.agent',
+    ...['listen', 'cert', 'key'].map((key) => `listeners.agent_tls.${key}`),
+    'listeners.admin',
+    'listeners.origins.*',
+    ...['listen', 'upstream', 'user'].map((key) => `listeners.extra.*.${key}`),
+    'limits.headers',
+  ],
+  'compose/pipeline.ts': [
+    ...['trust', 'header', 'max_age', 'jwks_grace', 'agent', 'realm'].map(
+      (key) => `identity.${key}`,
+    ),
+    ...['read', 'write', 'delete', 'admin'].map((key) => `entitlements.max_age.${key}`),
+    'connect.hold',
+    'audit.required',
+    'upstream.idle_timeout',
+    ...[
+      'request_body',
+      'inspected_body',
+      'rewritten_body',
+      'held_calls',
+      'held_bytes',
+      'hold_max',
+    ].map((key) => `limits.${key}`),
+  ],
+  'compose/core.ts': ['vault.store', 'vault.spool', 'limits.calls', 'limits.calls_per_agent'],
+  'compose/consent.ts': [
+    ...['groups', 'roles', 'entitlements'].map((key) => `entitlements.claims.${key}`),
+    ...['link_ttl', 'nag_after', 'notify.webhook', 'notify.key'].map((key) => `connect.${key}`),
+  ],
+  'compose/pages.ts': ['return_to.*', 'sign_in', 'brand.name', 'brand.support', 'verifier.url'].map(
+    (key) => `connect.${key}`,
+  ),
+  'compose/programs.ts': ['connect.verifier.key', 'runs.max'],
+  'compose/audit.ts': [
+    'fsync',
+    'user_ids',
+    'rotate',
+    'rotate.size',
+    'rotate.every',
+    'retention',
+  ].map((key) => `audit.${key}`),
+  'consent/sign_in.ts': [
+    'issuer',
+    'client_id',
+    'client_secret',
+    'scope',
+    'user',
+    'tenant',
+    'realm',
+  ].map((key) => `connect.sign_in.${key}`),
+  'api/operator.ts': ['name', 'bearer', 'may.*', 'tenants.*'].map((key) => `operators.*.${key}`),
+  'main.ts': ['telemetry.log_level'],
+}
+/** Handed on as a whole: the name stands one level above in the file. */
+const WHOLE = /^(?:entitlements\.(?:claims|max_age)|connect\.notify|network\.allow_private)\./
+
+/** A value of each key that is refused, whole or for this value only. */
+const REFUSED: Readonly<Record<string, unknown>> = {
+  'audit.inputs': 'sealed',
+  'audit.sink': ['file:a.jsonl', 'otlp'],
+  'audit.spool': './spool',
+  'entitlements.http': { preset: 'okta' },
+  'entitlements.scim': { bearer: 'b'.repeat(40) },
+  'entitlements.source': 'http',
+  'policy.bundle': 'https://bundles.test/b.tar.gz',
+  'policy.bundle_auth': { bearer: 'secret' },
+  'policy.data_unsigned': true,
+  'policy.shadow': './candidate.tar.gz',
+  'policy.unsigned': true,
+  'policy.verification': { keys: { prod: 'pem' } },
+  signals: [{ issuer: 'https://idp.test' }],
+  'telemetry.otlp': 'http://127.0.0.1:4318',
+  'upstream.no_proxy': ['a.test'],
+  'upstream.proxy': 'http://127.0.0.1:3128',
+}
+const base = {
+  version: 1,
+  identity: { trust: 'plain' },
+  entitlements: { source: 'file', file: './people.yaml' },
+  policy: { bundle: './bundle.tar.gz' },
+  connections: { github: { provider: 'github' } },
+  vault: { keys: './keys.json' },
+  connect: { sign_in: 'local' },
+}
+const problemsWith = (path: string, value: unknown): readonly string[] => {
+  const raw: Record<string, unknown> = structuredClone(base)
+  const [section = '', key] = path.split('.')
+  raw[section] =
+    key === undefined ? value : { ...(raw[section] as object | undefined), [key]: value }
+  const parsed = parseConfig(raw)
+  return 'problems' in parsed ? parsed.problems : []
+}
+
+describe('every key of the configuration', () => {
+  test('is carried out by a file that names it, or refused', () => {
+    expect(paths(false)).toEqual([...new Set(Object.values(READERS).flat())].sort())
+    for (const [file, keys] of Object.entries(READERS)) {
+      const text = readFileSync(new URL(`../../proxy/${file}`, import.meta.url), 'utf8')
+      for (const key of keys) {
+        const names = key.split('.').filter((name) => name !== '*')
+        const name = names.at(WHOLE.test(key) ? -2 : -1) ?? ''
+        expect(text, `${file} does not name ${key}`).toMatch(new RegExp(`\\b${name}\\b`))
+      }
+    }
+  })
+
+  test('a marked one has a value here that is refused', () => {
+    expect(paths(true)).toEqual(Object.keys(REFUSED).sort())
+  })
+
+  test.each<[object, RegExp]>([
+    [{ rotate: { size: '1KiB' }, retention: '1d' }, /^$/],
+    [{ rotate: { every: '1h' } }, /^$/],
+    [{ rotate: 'off' }, /^$/],
+    [{ rotate: { size: '0B' } }, /audit\.rotate/],
+    [{ rotate: { size: '10MB' } }, /audit\.rotate/],
+    [{ rotate: { sizes: '1KiB' } }, /audit\.rotate/],
+    [{ rotate: 'on' }, /audit\.rotate/],
+    [{ retention: '0s' }, /audit\.retention: must be more than nothing/],
+    [{ rotate: 'off', retention: '1d' }, /^audit\.retention: with rotate: off/],
+    [{ sink: ['stdout'], retention: '1d' }, /^audit\.sink: names no file, so audit\.rotate/],
+    [{ sink: ['stdout'], rotate: { size: '1KiB' } }, /^audit\.sink: names no file/],
+  ])('audit %j is carried out or refused', (audit, said) => {
+    const parsed = parseConfig({ ...base, audit })
+    expect('problems' in parsed ? parsed.problems.join('\n') : '').toMatch(said)
+  })
+
+  test('the configuration without them is fine', () => {
+    expect(parseConfig(base)).toHaveProperty('config')
+  })
+
+  test.each(Object.entries(REFUSED))(
+    '%s is refused with a sentence, never ignored',
+    (path, value) => {
+      expect(problemsWith(path, value)).toContainEqual(
+        expect.stringMatching(
+          new RegExp(
+            `^${path.replaceAll('.', '\\.')}: .+ is not built in this version of deputy: remove it$`,
+          ),
+        ),
+      )
+    },
+  )
+
+  test('what another choice makes idle is refused as well', () => {
+    const claims = {
+      source: 'claims',
+      max_age: { read: '5m', write: '5m', delete: '5m', admin: '5m' },
+    }
+    const of = (entitlements: object): string => {
+      const parsed = parseConfig({ ...base, entitlements })
+      return 'problems' in parsed ? parsed.problems.join('\n') : ''
+    }
+    expect(of({ ...claims, file: './people.yaml' })).toContain(
+      'entitlements.file: is not read, because entitlements.source is claims: remove it',
+    )
+    expect(of({ ...base.entitlements, claims: { groups: '/g' } })).toContain(
+      'entitlements.claims: are not read, because entitlements.source is file: remove them',
+    )
+    expect(of({ ...base.entitlements, scim: { bearer: 'b'.repeat(40) } })).toContain(
+      'entitlements.scim: scim is not built',
+    )
+  })
+
+  test('the same text elsewhere is not refused', () => {
+    expect(problemsWith('upstream.ca', 'https://not-a-bundle.test')).toEqual([])
+  })
+})

@@ -1,0 +1,204 @@
+// Which operation a call is: rows of a catalogue against decoded segments, and what fits none.
+import { describe, expect, test } from 'vitest'
+import type { OperationRow, Provider, RootField, Route } from '../../proxy/model.ts'
+import { createClassify, opened, type Act } from '../../proxy/pipeline/classify.ts'
+import { canonicalTarget } from '../../proxy/wire/canonical.ts'
+import { codeOf, provider } from '../wire/fixture.ts'
+
+const row = (id: string, method: string, path: string, more: Partial<OperationRow> = {}) => ({
+  id,
+  method,
+  path,
+  access: 'read' as const,
+  scopes: [[]],
+  inspect: [],
+  upload: false,
+  rewrite: [],
+  host: null,
+  ...more,
+})
+const acme: Provider = {
+  ...provider,
+  hosts: new Map([
+    ['api.acme.example', 'https://api.acme.example'],
+    ['up.acme.example', 'https://up.acme.example'],
+  ]),
+  assets: new Map([['dl.acme.example', 'https://dl.acme.example']]),
+  operations: [
+    row('root', 'GET', '/'),
+    row('me', 'GET', '/users/me'),
+    row('user', 'GET', '/users/{id}'),
+    row('key', 'GET', '/users/me/keys/{key}'),
+    row('address', 'GET', '/users/{id}/address'),
+    row('rename', 'PUT', '/users/{id}'),
+    row('file', 'GET', '/files/{path+}'),
+    row('file.write', 'PUT', '/files/{path+}'),
+    row('file.info', 'GET', '/files/{path+}/info'),
+    row('label', 'GET', '/labels/{name+}/use'),
+    row('upload', 'POST', '/assets', { host: 'up.acme.example' }),
+    row('query.issues', 'POST', '/graphql', { graphql: 'query issues' }),
+    row('mutation.close', 'POST', '/graphql', { graphql: 'mutation close', access: 'write' }),
+  ],
+}
+const classify = createClassify([acme])
+const routeTo = (method: string, path: string, more: Partial<Route> = {}): Route => ({
+  connection: { name: 'acme', provider: acme, clientId: 'c', clientSecret: null, scopes: [] },
+  host: 'api.acme.example',
+  origin: 'https://api.acme.example',
+  authority: 'api.acme.example',
+  port: 443,
+  asset: false,
+  addressing: { kind: 'absolute' },
+  named: null,
+  target: canonicalTarget(method, path),
+  ...more,
+})
+const idOf = (method: string, path: string, more: Partial<Route> = {}): string =>
+  classify(routeTo(method, path, more)).operation.id
+
+describe('a row fits', () => {
+  test.each([
+    ['GET', '/users/me', 'me'],
+    ['HEAD', '/users/me', 'me'],
+    ['GET', '/users/alice', 'user'],
+    ['PUT', '/users/alice', 'rename'],
+    // The literal has no row for it, or leads nowhere: the parameter does.
+    ['PUT', '/users/me', 'rename'],
+    ['GET', '/users/me/address', 'address'],
+    ['GET', '/users/me/keys/1', 'key'],
+    ['GET', '/files/a', 'file'],
+    ['GET', '/files/a/b/c', 'file'],
+    ['GET', '/files/a%2Fb', 'file'],
+    ['PUT', '/files/a/info', 'file.write'],
+    ['GET', '/files/a%2Fb/info', 'file.info'],
+    ['GET', '/labels/a%2Fb/use', 'label'],
+    ['GET', '/labels/a/use', 'label'],
+    ['GET', '/', 'root'],
+  ])('%s %s is %s', (method, path, id) => {
+    expect(idOf(method, path)).toBe(id)
+  })
+
+  test.each([
+    ['DELETE', '/users/me'],
+    ['GET', '/users'],
+    ['GET', '/users/'],
+    ['GET', '/users/alice/'],
+    ['GET', '/users/alice/keys/1'],
+    ['GET', '/files'],
+    ['GET', '/files/'],
+    ['GET', '/labels/'],
+    ['GET', '/labels/a/b/use'],
+    ['POST', '/files/a'],
+    ['HEAD', '/graphql'],
+  ])('%s %s fits none, and is an unknown call that asks for the freshest facts', (method, path) => {
+    const act = classify(routeTo(method, path))
+    expect(act).toMatchObject({ operation: { id: 'unknown', access: 'admin' }, kind: 'rest' })
+    expect(act.fields).toBeUndefined()
+  })
+
+  test('on its own host only', () => {
+    expect(idOf('POST', '/assets', { host: 'up.acme.example' })).toBe('upload')
+    expect(idOf('POST', '/assets')).toBe('unknown')
+    expect(idOf('GET', '/users/me', { host: 'up.acme.example' })).toBe('me')
+    expect(idOf('GET', '/users/me', { host: 'elsewhere.example' })).toBe('unknown')
+  })
+
+  test('of a provider that is not served there is none', () => {
+    const other = { ...routeTo('GET', '/users/me').connection, provider: { ...acme } }
+    expect(idOf('GET', '/users/me', { connection: other })).toBe('unknown')
+  })
+})
+
+describe('an encoded slash', () => {
+  test('separates segments within a last rest, as at the provider, and nowhere else', () => {
+    expect(classify(routeTo('GET', '/files/a%2Fb/c')).segments).toEqual(['files', 'a', 'b', 'c'])
+    expect(classify(routeTo('GET', '/files/a/b')).segments).toEqual(['files', 'a', 'b'])
+    expect(classify(routeTo('GET', '/labels/a%2Fb/use')).segments).toEqual(['labels', 'a/b', 'use'])
+  })
+
+  test.each(['/users/a%2Fb', '/users%2Fme', '/nowhere/a%2Fb', '/users/a%2Fb/address'])(
+    '%s is refused: no row allows one there',
+    (path) => {
+      expect(codeOf(() => classify(routeTo('GET', path)))).toBe('request_invalid')
+    },
+  )
+})
+
+describe('hosts', () => {
+  test('an asset is read, and nothing else is done there', () => {
+    const asset = { host: 'dl.acme.example', asset: true }
+    for (const method of ['GET', 'HEAD'])
+      expect(classify(routeTo(method, '/a/b', asset))).toMatchObject({
+        operation: { id: 'acme.asset', access: 'read' },
+        kind: 'asset',
+        segments: ['a', 'b'],
+      })
+    for (const method of ['POST', 'DELETE', 'OPTIONS'])
+      expect(classify(routeTo(method, '/a/b', asset))).toMatchObject({
+        operation: { id: 'unknown' },
+        kind: 'rest',
+      })
+  })
+
+  test('that only a person’s token tells have the rows of every host; a provider with hosts of its own has not', () => {
+    const open = { ...acme, hostFromToken: { pointer: '/host', suffixes: ['.my.example'] } }
+    const none = { ...open, hosts: new Map<string, string>() }
+    const at = (which: Provider): string => {
+      const connection = { ...routeTo('GET', '/').connection, provider: which }
+      const route = routeTo('GET', '/users/me', { connection, host: 'alice.my.example' })
+      return createClassify([which])(route).operation.id
+    }
+    expect(at(none)).toBe('me')
+    expect(at(open)).toBe('unknown')
+    expect(at({ ...acme, hosts: new Map() })).toBe('unknown')
+  })
+})
+
+describe('a GraphQL call', () => {
+  const route = routeTo('POST', '/graphql')
+  const endpoint = classify(route)
+  const field = (type: RootField['type'], name: string): RootField => ({
+    type,
+    name: '',
+    fields: [name],
+    depth: 1,
+  })
+  const open = (...inner: readonly RootField[]): Act => opened(endpoint, route, inner)
+
+  test('is unknown until its body is read', () => {
+    expect(endpoint).toMatchObject({ operation: { id: 'unknown' }, kind: 'graphql' })
+    expect([...(endpoint.fields?.keys() ?? [])]).toEqual(['query issues', 'mutation close'])
+  })
+  test('of one field is that field', () => {
+    const act = open(field('query', 'issues'))
+    expect(act).toMatchObject({ operation: { id: 'query.issues' }, kind: 'graphql' })
+    expect(act.parts).toBeUndefined()
+    expect(act.graphql).toEqual(field('query', 'issues'))
+  })
+  test('of a field without a row is unknown, also where the other kind has one of that name', () => {
+    expect(open(field('query', 'close')).operation).toMatchObject({
+      id: 'unknown',
+      access: 'admin',
+    })
+    expect(open().operation).toMatchObject({ id: 'unknown', access: 'admin' })
+  })
+  test('of several is each of them', () => {
+    const act = open(field('query', 'issues'), field('mutation', 'close'))
+    expect(act.operation).toMatchObject({ id: 'graphql', access: 'admin' })
+    expect(act.parts?.map(({ operation }) => operation.id)).toEqual([
+      'query.issues',
+      'mutation.close',
+    ])
+  })
+  test('without a JSON body, or with a query in its URL, is refused', () => {
+    expect(codeOf(() => opened(endpoint, route, undefined))).toBe('request_invalid')
+    const twice = routeTo('POST', '/graphql?query=x')
+    expect(codeOf(() => opened(classify(twice), twice, [field('query', 'issues')]))).toBe(
+      'request_invalid',
+    )
+  })
+  test('is no other call', () => {
+    const plain = classify(routeTo('GET', '/users/me'))
+    expect(opened(plain, routeTo('GET', '/users/me?query=x'), undefined)).toBe(plain)
+  })
+})

@@ -1,0 +1,455 @@
+// Who calls: one tag or none, read in one way, and never a default. test/e2e/identity.test.ts has the calls themselves.
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { SignJWT, UnsecuredJWT } from 'jose'
+import { afterEach, describe, expect, test } from 'vitest'
+import type { Principal } from '../../proxy/model.ts'
+import { Problem } from '../../proxy/problem.ts'
+import { createIdentify, type Identify, type Issuer } from '../../proxy/pipeline/identify.ts'
+
+const NOW = 1_800_000_000
+const ISSUER = 'https://login.corp.example'
+const ED = generateKeyPairSync('ed25519')
+const OTHER = generateKeyPairSync('ed25519')
+
+const jwk = (key: KeyObject, kid?: string) => ({
+  ...key.export({ format: 'jwk' }),
+  ...(kid === undefined ? {} : { kid }),
+})
+const open: { close: () => void }[] = []
+afterEach(() => open.splice(0).forEach((one) => one.close()))
+
+type Told = { readonly trust?: 'asserted' | 'plain'; readonly issuer?: Partial<Issuer> }
+const world = ({ trust = 'asserted', issuer = {} }: Told = {}) => {
+  const quiet = () => undefined
+  const now = { s: NOW, wrong: null as 'ahead' | 'behind' | null }
+  const published = { keys: [jwk(ED.publicKey, 'k1')] as object[], asked: 0, away: false }
+  const whose = (token: string): Principal => {
+    if (token !== RUN) throw new Problem('unauthenticated', 'no such run')
+    return run
+  }
+  const identify = createIdentify({
+    trust,
+    header: 'deputy-user',
+    maxAge: 600_000,
+    issuers: [
+      {
+        issuer: ISSUER,
+        jwksUri: `${ISSUER}/keys`,
+        jwksFile: null,
+        realm: 'corp',
+        audience: 'deputy',
+        user: '/sub',
+        agent: '/client_id',
+        tenant: null,
+        tenants: null,
+        ...issuer,
+      },
+    ],
+    plainAgent: 'laptop',
+    plainRealm: 'local',
+    run: whose,
+    keysGrace: 3_600_000,
+    fetch: () => {
+      published.asked++
+      if (published.away) return Promise.reject(new Error('away'))
+      return Promise.resolve(Response.json({ keys: published.keys }))
+    },
+    clock: {
+      now: () => now.s * 1_000,
+      mono: () => now.s * 1_000,
+      wrong: () => now.wrong,
+      lead: () => 0,
+    },
+    log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+  })
+  open.push(identify)
+  return { identify, now, published }
+}
+const RUN = 'dpr_0123456789abcdefghij'
+const run: Principal = {
+  person: { tenant: 'default', realm: 'corp', id: 'of-the-run' },
+  agent: 'runner',
+  verified: true,
+  claims: null,
+  issuedAt: null,
+  expiresAt: null,
+  run: 'r1',
+}
+
+type Claims = Readonly<Record<string, unknown>>
+const CLAIMS: Claims = {
+  iss: ISSUER,
+  aud: 'deputy',
+  sub: 'alice',
+  client_id: 'triage',
+  iat: NOW,
+  exp: NOW + 300,
+}
+type Signed = { readonly key?: KeyObject; readonly alg?: string; readonly kid?: string | null }
+const sign = (
+  claims: Claims = {},
+  { key = ED.privateKey, alg = 'EdDSA', kid = 'k1' }: Signed = {},
+): Promise<string> =>
+  new SignJWT({ ...CLAIMS, ...claims })
+    .setProtectedHeader({ alg, ...(kid === null ? {} : { kid }) })
+    .sign(key)
+
+const header = (value: string): string[] => ['Deputy-User', value]
+const slot = (value: string): string[] => ['AUTHORIZATION', value]
+const basic = (pair: string | Buffer): string => `Basic ${Buffer.from(pair).toString('base64')}`
+
+/** Whom the call is for, or the code and the words of its refusal. */
+const who = async (identify: Identify, headers: string[], named: string | null = null) => {
+  try {
+    return (await identify.identify(headers, named)).person.id
+  } catch (error) {
+    if (error instanceof Problem) return `${error.code}: ${error.message}`
+    throw error
+  }
+}
+const DENIED = /^unauthenticated: /
+const NO_TAG = /^unauthenticated: the call has no tag/
+const TWO = /^unauthenticated: two tags name different users/
+const NONE_OF_OURS = /^unauthenticated: the tag is no assertion of a configured issuer/
+
+describe('an assertion', () => {
+  const rsa = generateKeyPairSync('rsa', { modulusLength: 2_048 })
+  const ec = (namedCurve: string) => generateKeyPairSync('ec', { namedCurve })
+  const [p256, p384, p521] = [ec('P-256'), ec('P-384'), ec('P-521')]
+  test.each([
+    ['RS256', rsa],
+    ['RS384', rsa],
+    ['RS512', rsa],
+    ['PS256', rsa],
+    ['PS384', rsa],
+    ['PS512', rsa],
+    ['ES256', p256],
+    ['ES384', p384],
+    ['ES512', p521],
+    ['EdDSA', ED],
+    ['Ed25519', ED],
+  ])('may be signed with %s', async (alg, { publicKey, privateKey }) => {
+    const { identify, published } = world()
+    published.keys = [jwk(publicKey, 'k1')]
+    expect(await who(identify, header(await sign({}, { key: privateKey, alg })))).toBe('alice')
+  })
+  test('may not be signed by a secret, nor by nobody', async () => {
+    const { identify } = world()
+    const shared = await new SignJWT(CLAIMS)
+      .setProtectedHeader({ alg: 'HS256', kid: 'k1' })
+      .sign(Buffer.alloc(32, 1))
+    for (const token of [shared, new UnsecuredJWT(CLAIMS).encode()])
+      expect(await who(identify, header(token))).toMatch(DENIED)
+  })
+  test('tells person, agent, claims and times', async () => {
+    const { identify } = world({ issuer: { tenant: '/org', tenants: ['acme'] } })
+    const token = await sign({ org: 'acme', groups: ['staff'] })
+    expect(await identify.identify(header(token), null)).toEqual({
+      person: { tenant: 'acme', realm: 'corp', id: 'alice' },
+      agent: 'triage',
+      verified: true,
+      claims: { ...CLAIMS, org: 'acme', groups: ['staff'] },
+      issuedAt: NOW * 1_000,
+      expiresAt: (NOW + 300) * 1_000,
+      run: null,
+    })
+  })
+  test('needs no tenant where the issuer has one', async () => {
+    const { identify } = world()
+    expect(await identify.identify(header(await sign({ org: 'x' })), null)).toMatchObject({
+      person: { tenant: 'default' },
+    })
+  })
+  type Row = [what: string, claims: Claims, end: RegExp | string, issuer?: Partial<Issuer>]
+  const rows: Row[] = [
+    ['that is for somebody else', { aud: 'other' }, DENIED],
+    ['of another issuer', { iss: 'https://evil.example' }, NONE_OF_OURS],
+    ['that ends in a moment', { iat: NOW - 100, exp: NOW + 1 }, 'alice'],
+    ['that ends now', { iat: NOW - 100, exp: NOW }, /has expired/],
+    ['that ended a moment ago', { iat: NOW - 100, exp: NOW - 1 }, /has expired/],
+    ['without an end', { exp: undefined }, DENIED],
+    ['without a beginning', { iat: undefined }, DENIED],
+    ['of a clock that is a minute ahead', { iat: NOW + 60 }, 'alice'],
+    ['of a clock that is further ahead', { iat: NOW + 61 }, /issued in the future/],
+    ['that lives as long as it may', { exp: NOW + 600 }, 'alice'],
+    ['that lives longer', { exp: NOW + 601 }, /lives longer than identity.max_age \(600 s\)/],
+    ['without a user', { sub: undefined }, /no user at \/sub/],
+    ['whose user is no text', { sub: 7 }, /no user at \/sub/],
+    ['whose user has control characters', { sub: 'a\u0000' }, /control characters/],
+    ['without an agent', { client_id: undefined }, /no agent at \/client_id/],
+    ['without the tenant', {}, /no tenant at \/org/, { tenant: '/org' }],
+    ['of any tenant', { org: 'acme' }, 'alice', { tenant: '/org' }],
+    ['of no tenant of its issuer', { org: 'b' }, /tenant/, { tenant: '/org', tenants: ['a'] }],
+    ['whose email is verified', { email: 'a@b', email_verified: true }, 'a@b', { user: '/email' }],
+    ['whose email is not', { email: 'a@b' }, /email is not verified/, { user: '/email' }],
+    [
+      'whose email is, they say',
+      { email: 'a@b', email_verified: 'true' },
+      /email is not verified/,
+      { user: '/email' },
+    ],
+  ]
+  test.each<Row>(rows)('%s', async (_what, more, end, issuer = {}) => {
+    const { identify } = world({ issuer })
+    const told = await who(identify, header(await sign(more)))
+    if (typeof end === 'string') expect(told).toBe(end)
+    else expect(told).toMatch(end)
+  })
+  test('has one reading', async () => {
+    const { identify } = world()
+    const part = (text: string): string => Buffer.from(text).toString('base64url')
+    const twice = JSON.stringify(CLAIMS).replace('{', '{"sub":"bob",')
+    const token = `${part('{"alg":"EdDSA","kid":"k1"}')}.${part(twice)}.c2ln`
+    expect(await who(identify, header(token))).toMatch(/cannot be read in one way/)
+    const good = await sign()
+    for (const other of [`${good}=`, `${good}~`, `${good}.`])
+      expect(await who(identify, header(other)), other).toMatch(NONE_OF_OURS)
+  })
+  test('that does not verify says why to the log', async () => {
+    const { identify } = world()
+    const token = await sign({ aud: ['x'] })
+    await expect(identify.identify(header(token), null)).rejects.toMatchObject({
+      message: 'the assertion does not verify: ERR_JWT_CLAIM_VALIDATION_FAILED',
+      cause: { code: 'ERR_JWT_CLAIM_VALIDATION_FAILED' },
+    })
+  })
+  test('that is longer than 16 kB is not read', async () => {
+    const { identify } = world()
+    expect(await who(identify, header('x'.repeat(16_384)))).toMatch(NONE_OF_OURS)
+    expect(await who(identify, header('x'.repeat(16_385)))).toMatch(/the tag is too long/)
+  })
+})
+
+describe('the keys of an issuer', () => {
+  test('are asked for again for a name that is not among them', async () => {
+    const { identify, published } = world()
+    expect(await who(identify, header(await sign()))).toBe('alice')
+    published.keys = [jwk(OTHER.publicKey, 'k2')]
+    const token = await sign({}, { key: OTHER.privateKey, kid: 'k2' })
+    expect(await who(identify, header(token))).toBe('alice')
+    expect(await who(identify, header(await sign({}, { kid: 'k3' })))).toMatch(
+      /does not verify: ERR_JWKS_NO_MATCHING_KEY/,
+    )
+    // The old key serves nobody any more.
+    expect(await who(identify, header(await sign()))).toMatch(DENIED)
+  })
+  test('without names are each tried, and asked for again where none fits', async () => {
+    const { identify, published } = world()
+    const unnamed = (key: KeyObject) => sign({}, { key, kid: null })
+    published.keys = [jwk(OTHER.publicKey)]
+    expect(await who(identify, header(await unnamed(OTHER.privateKey)))).toBe('alice')
+    published.keys = [jwk(ED.publicKey)]
+    expect(await who(identify, header(await unnamed(ED.privateKey)))).toBe('alice')
+    published.keys = [jwk(generateKeyPairSync('ed25519').publicKey), jwk(OTHER.publicKey)]
+    expect(await who(identify, header(await unnamed(OTHER.privateKey)))).toBe('alice')
+    expect(await who(identify, header(await unnamed(ED.privateKey)))).toMatch(
+      /does not verify: ERR_JWS_SIGNATURE_VERIFICATION_FAILED/,
+    )
+  })
+  test('are not asked for again by what no newer key would mend', async () => {
+    const { identify, published } = world()
+    published.keys = [jwk(OTHER.publicKey), jwk(ED.publicKey), jwk(OTHER.publicKey, 'k1')]
+    const unnamed = { kid: null }
+    expect(await who(identify, header(await sign({}, unnamed)))).toBe('alice')
+    for (const [token, why] of [
+      [await sign({ aud: 'x' }, unnamed), 'ERR_JWT_CLAIM_VALIDATION_FAILED'],
+      [await sign(), 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED'],
+    ] as const)
+      expect(await who(identify, header(token))).toContain(why)
+    expect(published.asked).toBe(1)
+  })
+  test('that cannot be had or used are the issuer’s fault, not the tag’s', async () => {
+    const { identify, published } = world()
+    published.away = true
+    expect(await who(identify, header(await sign()))).toMatch(/^issuer_unavailable: /)
+    const other = world()
+    other.published.keys = [jwk(ED.privateKey, 'k1')]
+    expect(await who(other.identify, header(await sign()))).toMatch(
+      /^issuer_unavailable: the issuer publishes keys that cannot be used/,
+    )
+  })
+})
+
+describe('what was verified', () => {
+  test('is remembered until it ends', async () => {
+    const { identify, now } = world()
+    const token = await sign()
+    const alice = await identify.identify(header(token), null)
+    expect(identify.identify(header(token), null)).toBe(alice)
+    now.s = NOW + 299
+    expect(identify.identify(header(token), null)).toBe(alice)
+    now.s = NOW + 300
+    expect(await who(identify, header(token))).toMatch(/has expired/)
+  })
+  test('is void with the key that verified it, and when everything is forgotten, also while it is verified', async () => {
+    const { identify, published } = world()
+    const token = await sign()
+    const alice = await identify.identify(header(token), null)
+    identify.forget()
+    const again = identify.identify(header(token), null)
+    expect(again).toBeInstanceOf(Promise)
+    identify.forget()
+    expect(await again).toEqual(alice)
+    const third = identify.identify(header(token), null)
+    expect(third).toBeInstanceOf(Promise)
+    await third
+    published.keys = [jwk(OTHER.publicKey, 'k2')]
+    expect(await who(identify, header(await sign({}, { key: OTHER.privateKey, kid: 'k2' })))).toBe(
+      'alice',
+    )
+    expect(await who(identify, header(token))).toMatch(DENIED)
+  })
+})
+
+describe('signed tags', () => {
+  test('stand in the header or where the SDK puts its key, once or alike', async () => {
+    const { identify } = world()
+    const [alice, bob] = [await sign(), await sign({ sub: 'bob', aud: ['x', 'deputy'] })]
+    const foreign = await sign({ iss: 'https://other.example' })
+    const forOther = await sign({ aud: ['x', 'y'] })
+    const forNobody = await sign({ aud: undefined })
+    const rows: readonly (readonly [string[], string | RegExp])[] = [
+      [header(alice), 'alice'],
+      [header(`bearer  ${alice}`), 'alice'],
+      [slot(alice), 'alice'],
+      [slot(`Bearer ${alice}`), 'alice'],
+      [slot(`Token  ${alice} and more`), 'alice'],
+      [slot(basic(`x:${alice}`)), 'alice'],
+      [slot(basic(bob)), 'bob'],
+      [slot(`Bearer ${bob}`), 'bob'],
+      [header(RUN), 'of-the-run'],
+      [slot(`Bearer ${RUN}`), 'of-the-run'],
+      [header('dpr_other'), /no such run/],
+      [[...header(alice), ...header(`Bearer ${alice}`), ...slot(alice), ...slot(alice)], 'alice'],
+      [[...header(alice), ...header(bob)], TWO],
+      [[...header(alice), ...slot(bob)], TWO],
+      [[...slot(alice), ...slot(bob)], TWO],
+      [[...header(alice), ...slot(RUN)], TWO],
+      [[...header(RUN), ...slot(`Bearer ${RUN}`)], 'of-the-run'],
+      // The key of an SDK is a credential, which names nobody.
+      ...['secret', 'a.b.c', foreign, forOther, forNobody, `${bob}~`].flatMap(
+        (key): readonly (readonly [string[], string | RegExp])[] => [
+          [[...header(alice), ...slot(`Bearer ${key}`)], 'alice'],
+          [slot(`Bearer ${key}`), NO_TAG],
+        ],
+      ),
+      [['X-Other', alice, 'Deputy-Usex', alice, 'Authorizatiox', alice], NO_TAG],
+      [header(''), NO_TAG],
+      [[], NO_TAG],
+      [header('alice'), NONE_OF_OURS],
+      [slot('user:alice'), NO_TAG],
+    ]
+    for (const [headers, end] of rows) {
+      const told = expect(await who(identify, headers), headers.join(' '))
+      if (typeof end === 'string') told.toBe(end)
+      else told.toMatch(end)
+      expect(identify.tagged(headers), headers.join(' ')).toBe(
+        typeof end === 'string' || end === NONE_OF_OURS || end.source === 'no such run',
+      )
+    }
+    expect(await who(identify, header(alice), 'alice')).toMatch(/a name in the path is unsigned/)
+    expect(identify.tag(slot(`Bearer ${alice}`), null)).toBe(alice)
+  })
+})
+
+describe('plain names', () => {
+  const latin = (text: string): string => Buffer.from(text).toString('latin1')
+  const rows: readonly (readonly [string[], string | null, string | RegExp])[] = [
+    [header('alice'), null, 'alice'],
+    [[], 'alice', 'alice'],
+    [slot('user:alice'), null, 'alice'],
+    [slot('Bearer user:alice'), null, 'alice'],
+    [slot('Token user:alice and more'), null, 'alice'],
+    [slot(basic('key:user:alice')), null, 'alice'],
+    [header(latin('jos\u00e9')), null, 'jos\u00e9'],
+    [[], 'jos\u00e9', 'jos\u00e9'],
+    [slot(`Bearer user:${latin('jos\u00e9')}`), null, 'jos\u00e9'],
+    [slot(basic('user:jos\u00e9')), null, /has no tag/],
+    [slot(basic('key:user:jos\u00e9')), null, 'jos\u00e9'],
+    // In Latin-1 two people's names would become one.
+    [header('jos\u00e9'), null, /not UTF-8/],
+    [slot(basic(Buffer.from('key:user:jos\u00e8', 'latin1'))), null, /not UTF-8/],
+    [[...header('alice'), ...slot('user:alice')], 'alice', 'alice'],
+    [[...header('alice'), ...slot('Bearer sk-123')], null, 'alice'],
+    [[...header('alice'), ...header('bob')], null, TWO],
+    [[...header('alice'), ...slot('user:bob')], null, TWO],
+    [header('alice'), 'bob', TWO],
+    [header(RUN), null, 'of-the-run'],
+    [header(`Bearer ${RUN}`), null, 'of-the-run'],
+    [slot(`Bearer ${RUN}`), null, 'of-the-run'],
+    [[...header(RUN), ...slot(RUN)], null, 'of-the-run'],
+    [[...header(RUN), ...header('dpr_other')], null, TWO],
+    [[...header(RUN), ...slot('dpr_other')], null, TWO],
+    [[...slot(RUN), ...slot('dpr_other')], null, TWO],
+    [[...slot('dpr_other'), ...slot(RUN)], null, TWO],
+    [[...header('alice'), ...slot(RUN)], null, TWO],
+    [header(RUN), 'alice', TWO],
+    [header('dpr_other'), null, /no such run/],
+    [slot('Bearer sk-123'), null, NO_TAG],
+    [['X-Other', 'alice', 'Deputy-Usex', 'alice'], null, NO_TAG],
+    [header(''), null, NO_TAG],
+    [[], null, NO_TAG],
+    [header('a\u0007'), null, /control characters/],
+    [[], RUN, /a run token goes into a header/],
+  ]
+  test.each(rows)('%j and in the path %j: %s', async (headers, named, end) => {
+    const { identify } = world({ trust: 'plain' })
+    const told = expect(await who(identify, headers, named))
+    if (typeof end === 'string') told.toBe(end)
+    else told.toMatch(end)
+  })
+  test('make one unverified principal each', async () => {
+    const { identify } = world({ trust: 'plain' })
+    const alice = identify.identify(header('alice'), null)
+    expect(alice).toEqual({
+      person: { tenant: 'default', realm: 'local', id: 'alice' },
+      agent: 'laptop',
+      verified: false,
+      claims: null,
+      issuedAt: null,
+      expiresAt: null,
+      run: null,
+    })
+    // What is remembered of somebody is remembered by their principal.
+    expect(identify.identify([], 'alice')).toBe(alice)
+    expect(identify.identify(header('bob'), null)).not.toBe(alice)
+  })
+  test('are tags as they may stand in the key slot', () => {
+    const { identify } = world({ trust: 'plain' })
+    expect(identify.tag(header(latin('jos\u00e9')), null)).toBe(`user:${latin('jos\u00e9')}`)
+    expect(identify.tag(slot(`Bearer ${RUN}`), null)).toBe(RUN)
+    expect(identify.tagged(header('alice'))).toBe(true)
+    expect(identify.tagged(slot('Bearer sk-123'))).toBe(false)
+    expect(() => identify.tagged(null as unknown as string[])).toThrow(TypeError)
+  })
+  test('in a body count where the headers name nobody', () => {
+    const { identify, now } = world({ trust: 'plain' })
+    expect(identify.named('bob', slot('Bearer sk-123'))?.person.id).toBe('bob')
+    expect(identify.named('bob', header('alice'))).toBeNull()
+    expect(identify.named('bob', header(''))).toBeNull()
+    expect(identify.named('bob', slot(RUN))).toBeNull()
+    now.wrong = 'behind'
+    expect(() => identify.named('bob', [])).toThrow(
+      expect.objectContaining({ code: 'clock_wrong' }) as Error,
+    )
+  })
+})
+
+test('a clock that is wrong is no clock to judge a tag by, whenever it is found out', async () => {
+  const { identify, now } = world()
+  const [token, old] = [await sign(), await sign({ iat: NOW - 100, exp: NOW - 1 })]
+  now.wrong = 'ahead'
+  expect(await who(identify, header(old))).toMatch(/^clock_wrong: /)
+  now.wrong = 'behind'
+  expect(await who(identify, header(old))).toMatch(/has expired/)
+  expect(await who(identify, header(token))).toMatch(/^clock_wrong: /)
+  expect(await who(identify, header(RUN))).toMatch(/^clock_wrong: /)
+  now.wrong = null
+  expect(await who(identify, header(token))).toBe('alice')
+})
+
+test('a tag is found where none belongs', async () => {
+  const { identify } = world()
+  expect(identify.tags.holds(`see ${await sign()} there`)).toBe(true)
+  expect(identify.tags.holds(`see ${await sign({ aud: 'other' })} there`)).toBe(false)
+})

@@ -5,7 +5,7 @@ import { z } from 'zod'
 import type { Connection, Flow, Principal } from '../model.ts'
 import type { Begun, Flows } from '../consent/flow.ts'
 import { Problem } from '../problem.ts'
-import { mayReturnTo } from '../people/app.ts'
+import { mayReturnTo } from '../consent/next_uri.ts'
 import { openApi, type ApiRoute } from './openapi.ts'
 import { createRest, invalid, readBody, readQuery, short, type Env, type RestDeps } from './rest.ts'
 

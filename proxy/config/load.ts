@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url'
 import { isAlias, isMap, isPair, isScalar, isSeq, parseDocument } from 'yaml'
 import { readText, toldOf } from '../files.ts'
 import type { Connection, Provider } from '../model.ts'
-import { parseConfig, type Config } from './schema.ts'
+import { parseConfig } from './parse.ts'
+import type { Config } from './schema.ts'
 import { compileProviders, overrideProvider } from '../providers/parse.ts'
 
 export type Loaded = {

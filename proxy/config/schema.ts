@@ -3,10 +3,8 @@ import { createHash, createPrivateKey, createSecretKey } from 'node:crypto'
 import { z } from 'zod'
 import type { Access } from '../model.ts'
 import { secret } from '../secret.ts'
-import { between } from './rules.ts'
-import { said, salvage } from './problems.ts'
 import { plainHttp } from './address.ts'
-import { refusals, unbuilt } from './unbuilt.ts'
+import { unbuilt } from './unbuilt.ts'
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZES = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const
@@ -390,30 +388,6 @@ export type Config = z.output<typeof configSchema>
 export type ConfigConnection = Config['connections'][string]
 export type IssuerConfig = Config['identity']['issuers'][number]
 export type SignInConfig = z.output<typeof oidcPages>
-
-/**
- * @returns the configuration, or every problem as `path: message`; `rest` is what could be read all the same, to look for
- * further problems in what it names. Pure.
- */
-export const parseConfig = (
-  raw: unknown,
-):
-  | { readonly config: Config }
-  | { readonly problems: readonly string[]; readonly rest: Config | null } => {
-  const parsed = configSchema.safeParse(raw)
-  if (parsed.success) {
-    const problems = [...between(parsed.data), ...refusals(configSchema, raw)]
-    return problems.length > 0 ? { problems, rest: parsed.data } : { config: parsed.data }
-  }
-  const { issues } = parsed.error
-  const rest = salvage(configSchema, raw, issues)
-  const first = issues.flatMap(said)
-  const more = rest === null ? [] : [...between(rest), ...refusals(configSchema, raw)]
-  // What follows only from a missing or removed value is no problem of its own.
-  const wrong = first.map((problem) => problem.slice(0, problem.indexOf(':')))
-  const own = more.filter((problem) => !wrong.some((path) => problem.startsWith(path)))
-  return { problems: [...first, ...own], rest }
-}
 
 /** JSON Schema (draft 2020-12) of what people write. */
 export const configJsonSchema = (): object =>

@@ -5,7 +5,8 @@ import { Problem } from '../problem.ts'
 import { secret } from '../secret.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { refusesClient, stepOf, type Step, type TokenFailure } from '../oauth/token_answer.ts'
-import type { FlowParts, Keeper } from './confirm.ts'
+import type { Keeper } from './confirm.ts'
+import type { FlowParts } from './parts.ts'
 
 /** The first ones say that the flow has ended; of the others nothing was touched, except that `used` was spent before. */
 export type Finished =

@@ -4,7 +4,7 @@ import { samePerson } from '../wire/canonical.ts'
 import { createHash } from 'node:crypto'
 import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
 import { AccountMismatch, Problem } from '../problem.ts'
-import type { FlowDeps } from './flow.ts'
+import type { FlowParts } from './parts.ts'
 import type { Revoked } from '../oauth/revocation.ts'
 
 export type Earned = {
@@ -34,18 +34,6 @@ export type Confirmed =
   | { readonly kind: 'refused'; readonly problem: Problem }
 
 /** What the other parts of a flow lend each other. */
-export type FlowParts = FlowDeps & {
-  readonly toFlow: (row: FlowRow) => Flow
-  /** Writes how it ended, and wakes who waits for it. */
-  readonly end: (
-    flow: Flow,
-    outcome: { readonly failure: string } | { readonly missing: readonly string[] },
-  ) => Promise<Flow>
-  readonly event: (name: string, flow: Flow, more?: object) => void | Promise<void>
-  /** Scopes that the flow's agent was granted before. */
-  readonly grantedTo: (flow: Flow) => Promise<readonly string[]>
-}
-
 /** Time for the application to confirm. */
 const CONFIRM_MS = 600_000
 /** A confirmation that is being stored right now is not swept away under it. */

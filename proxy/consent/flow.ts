@@ -1,47 +1,13 @@
 // A consent from link to stored grant: begun, shared, shown, sent to the provider, waited for.
 import { createHash } from 'node:crypto'
-import type {
-  Challenge,
-  Clock,
-  Connection,
-  Flow,
-  FlowRow,
-  Holding,
-  Person,
-  Store,
-  Vault,
-} from '../model.ts'
+import type { Challenge, Flow, FlowRow, Holding, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
-import type { Sealer } from '../vault/seal.ts'
 import { createFinish } from './callback.ts'
+import type { FlowDeps } from './parts.ts'
 import { askable, lacking, widened } from '../wire/scopes.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createKeeper } from './confirm.ts'
 import { createQuota, QUOTA_MS } from '../tokens/backoff.ts'
-import type { OAuthClient } from '../oauth/client.ts'
-
-export type FlowDeps = {
-  readonly store: Pick<Store, 'flows' | 'credentials' | 'publish' | 'subscribe'>
-  readonly vault: Pick<Vault, 'look' | 'connect' | 'grant'>
-  readonly sealer: Pick<Sealer, 'seal' | 'open' | 'sealText' | 'openText' | 'hmac'>
-  readonly client: Pick<OAuthClient, 'authorize' | 'exchangeCode' | 'userinfo' | 'revoke'>
-  readonly connections: () => ReadonlyMap<string, Connection>
-  /** `connect.url`, without a trailing slash. */
-  readonly publicUrl: string
-  readonly linkTtlMs: number
-  /** How long after a person's No nobody but they themselves is sent to them with the same question, ms; absent: an hour. */
-  readonly nagAfterMs?: number
-  /** How long the leg at the provider may take. */
-  readonly legTtlMs?: number
-  readonly clock: Clock
-  readonly randomBytes: (size: number) => Buffer
-  /** Evidence and notifications. Fields name the flow by its hash, never an id, code, state or token. */
-  readonly onEvent: (event: string, fields: object) => void | Promise<void>
-  /** Links are to be delivered (`notices`), and one was made just now. Never in a call's way. */
-  readonly onLink?: () => void
-  /** false: the identity provider does not list this person as active. Throws when it cannot be asked. */
-  readonly active?: (person: Person) => Promise<boolean>
-}
 
 /** What an agent is told of a flow. */
 export type Begun = {

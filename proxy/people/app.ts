@@ -1,4 +1,5 @@
 // The connect listener: links, sign-in, the provider's answer. GET changes nothing that a link preview could reach.
+import { mayReturnTo } from '../consent/next_uri.ts'
 import { createHash, randomUUID } from 'node:crypto'
 import { Hono } from 'hono'
 import type { Context } from 'hono'
@@ -46,12 +47,6 @@ export type ConnectDeps = DoorDeps &
     ) => Promise<Allowed>
     readonly log: Log
   }
-
-/** Is this next_uri one that the configuration allows? */
-export const mayReturnTo = (returnTo: readonly string[], nextUri: string): boolean =>
-  URL.canParse(nextUri) &&
-  /^https?:$/.test(new URL(nextUri).protocol) &&
-  returnTo.includes(new URL(nextUri).origin)
 
 /** How a consent went, for the page that says so. */
 type After =

@@ -15,7 +15,7 @@ import {
 import type { Definition, Fields, HostList, Report } from './definition.ts'
 import { translate } from './foreign.ts'
 import { catalogueSchema, readCatalogue } from './catalogue.ts'
-import { salvage } from '../config/problems.ts'
+import { salvage } from '../mistakes.ts'
 
 export type Parsed = { readonly provider: Provider } | { readonly problems: readonly string[] }
 /** What one connection may change of its provider. A list of hosts narrows; a map narrows and maps. */

@@ -48,12 +48,12 @@ test(
     dirs.push(dir)
     const started = await loadedBy(dir)
     // The spy works.
-    expect(started).toContain('/proxy/pep.ts')
+    expect(started).toContain('/proxy/pipeline/pep.ts')
     for (const idle of [
       '/node_modules/hono/',
       '/@hono/node-server/',
-      '/proxy/people/pages.ts',
-      '/proxy/commands/quirks/',
+      '/proxy/people/consent_pages.ts',
+      '/proxy/quirks/',
       '/undici/lib/web/fetch/',
       'internal/deps/undici/undici',
     ])

@@ -1,6 +1,6 @@
 // Rules between values: how operators and the application's backend are reached, and that no secret stands for two.
 import { expect, test } from 'vitest'
-import { parseConfig } from '../../proxy/config/schema.ts'
+import { parseConfig } from '../../proxy/config/parse.ts'
 
 const KEY = (letter: string): string => letter.repeat(32)
 const base = (more: object = {}): object => ({

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { configSchema, parseConfig } from '../../proxy/config/schema.ts'
+import { parseConfig } from '../../proxy/config/parse.ts'
+import { configSchema } from '../../proxy/config/schema.ts'
 import { inside, isUnbuilt } from '../../proxy/config/unbuilt.ts'
 
 type Leaf = { readonly path: string; readonly unbuilt: boolean }
@@ -42,7 +43,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     ),
   ],
   'config/backend.ts': ['identity.issuers.*.tenants.*'],
-  'reload.ts': [
+  'compose/snapshot.ts': [
     ...['issuer', 'jwks_uri', 'jwks', 'realm', 'audience', 'user', 'agent', 'tenant'].map(
       (key) => `identity.issuers.*.${key}`,
     ),

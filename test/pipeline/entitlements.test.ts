@@ -1,7 +1,11 @@
 // What is known of a person, and how old it is: by each source.
 import { describe, expect, test } from 'vitest'
 import type { Entitlements, JsonObject, Principal } from '../../proxy/model.ts'
-import { createEntitlements, freshest, type PeopleSource } from '../../proxy/pipeline/entitlements.ts'
+import {
+  createEntitlements,
+  freshest,
+  type PeopleSource,
+} from '../../proxy/pipeline/entitlements.ts'
 
 const ISSUED = 1_000_000
 const who = (claims: JsonObject | null, issuedAt: number | null = ISSUED): Principal => ({

@@ -2,7 +2,12 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
-import { createExchange, type Call, type Snapshot, type Way } from '../../proxy/pipeline/exchange.ts'
+import {
+  createExchange,
+  type Call,
+  type Snapshot,
+  type Way,
+} from '../../proxy/pipeline/exchange.ts'
 import { CallerLeft, Problem } from '../../proxy/problem.ts'
 import type { Evidence, Finished } from '../../proxy/audit/records.ts'
 

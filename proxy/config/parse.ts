@@ -1,0 +1,29 @@
+// The configuration: unknown → Config, or every problem at once with its path.
+import { said, salvage } from '../mistakes.ts'
+import { between } from './rules.ts'
+import { configSchema, type Config } from './schema.ts'
+import { refusals } from './unbuilt.ts'
+
+/**
+ * @returns the configuration, or every problem as `path: message`; `rest` is what could be read all the same, to look for
+ * further problems in what it names. Pure.
+ */
+export const parseConfig = (
+  raw: unknown,
+):
+  | { readonly config: Config }
+  | { readonly problems: readonly string[]; readonly rest: Config | null } => {
+  const parsed = configSchema.safeParse(raw)
+  if (parsed.success) {
+    const problems = [...between(parsed.data), ...refusals(configSchema, raw)]
+    return problems.length > 0 ? { problems, rest: parsed.data } : { config: parsed.data }
+  }
+  const { issues } = parsed.error
+  const rest = salvage(configSchema, raw, issues)
+  const first = issues.flatMap(said)
+  const more = rest === null ? [] : [...between(rest), ...refusals(configSchema, raw)]
+  // What follows only from a missing or removed value is no problem of its own.
+  const wrong = first.map((problem) => problem.slice(0, problem.indexOf(':')))
+  const own = more.filter((problem) => !wrong.some((path) => problem.startsWith(path)))
+  return { problems: [...first, ...own], rest }
+}

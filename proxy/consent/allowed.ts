@@ -82,12 +82,14 @@ const concerned = ({ provider }: Connection, scope: string): readonly OperationR
 
 /**
  * Ids of the operations concerned by `scopes` that policy allows now, or would after the consent.
+ * `one`: of each scope's operations one is enough, for `useful`.
  * Throws Problem policy_unavailable when policy takes too long, and what the source of entitlements throws.
  */
 export type AllowedOf = (
   principal: Principal,
   connection: Connection,
   scopes: readonly string[],
+  one?: 'one',
 ) => Promise<ReadonlySet<string>>
 
 export const createAllowed = (deps: AllowedDeps): AllowedOf => {
@@ -100,28 +102,37 @@ export const createAllowed = (deps: AllowedDeps): AllowedOf => {
       throw error
     }
   }
-  return async (principal, connection, scopes) => {
-    const wanted = new Set(scopes.flatMap((scope) => concerned(connection, scope)))
+  return async (principal, connection, scopes, one) => {
     const holding = await deps.vault.look(principal.person, connection.name, principal.agent)
     const facts = new Map<Access, Facts | Problem>()
+    const asked = new Set<OperationRow>()
     const allowed = new Set<string>()
     const began = deps.clock.mono()
-    let asked = 0
-    for (const operation of wanted) {
+    const ask = async (operation: OperationRow): Promise<void> => {
       const { access } = operation
       const known = facts.get(access) ?? (await factsFor(principal, access))
       facts.set(access, known)
-      if (known instanceof Problem) continue
+      if (known instanceof Problem) return
       const about = { principal, connection, facts: known, holding }
       const question = questionOf(deps.newId(), operation, true, about)
       const { effect } = await deps.decide(deps.policy(), question)
       if (effect === 'allow' || effect === 'consent_required') allowed.add(operation.id)
-      if (++asked % AT_ONCE === 0) await yielded()
-      if (deps.clock.mono() - began > PATIENCE_MS)
-        throw new Problem(
-          'policy_unavailable',
-          `policy took longer than ${PATIENCE_MS} ms to say what may be done at ${connection.name}`,
-        )
+    }
+    for (const scope of scopes) {
+      const operations = one && IDENTITY.has(scope) ? [] : concerned(connection, scope)
+      if (one && operations.some(({ id }) => allowed.has(id))) continue
+      for (const operation of operations) {
+        if (asked.has(operation)) continue
+        asked.add(operation)
+        await ask(operation)
+        if (one && allowed.has(operation.id)) break
+        if (asked.size % AT_ONCE === 0) await yielded()
+        if (deps.clock.mono() - began > PATIENCE_MS)
+          throw new Problem(
+            'policy_unavailable',
+            `policy took longer than ${PATIENCE_MS} ms to say what may be done at ${connection.name}`,
+          )
+      }
     }
     const unknown = [...facts.values()].find((one) => one instanceof Problem)
     // Nothing at all for want of facts is no refusal of policy's.

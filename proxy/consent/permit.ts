@@ -27,7 +27,11 @@ export const createPermit = (
     connection: Connection,
     wanted: readonly string[],
   ): Promise<readonly string[]> => {
-    const scopes = useful(connection, wanted, await deps.allowed(principal, connection, wanted))
+    const scopes = useful(
+      connection,
+      wanted,
+      await deps.allowed(principal, connection, wanted, 'one'),
+    )
     if (wanted.length > 0 && scopes.length === 0)
       throw new Problem(
         'policy_denied',

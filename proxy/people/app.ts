@@ -101,7 +101,6 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     account: string | null,
     already = false,
   ): Response | Promise<Response> => {
-    about(c, flow.hash)
     if (flow.status === 'completed') return done(c, flow, account, already)
     const name = connections().get(flow.connection)?.provider.name ?? flow.connection
     if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403)

@@ -35,13 +35,14 @@ const row = (label: string, value: string | number): Html =>
 const toConnections = (t: Texts): Html =>
   html`<p><a href="/connections">${t.seeConnections}</a></p>`
 
-const occasion = (t: Texts, { agent, operation, connection }: ConnectView): Html | '' =>
-  operation == null
-    ? ''
-    : html`<p>
-        ${t.consent.occasion(agent)}
-        <strong>${deed(t, connection.provider, operation)}</strong> <code>${operation}</code>
-      </p>`
+const occasion = (t: Texts, { agent, operation, connection }: ConnectView): Html | '' => {
+  if (operation == null) return ''
+  const words = deed(t, connection.provider, operation)
+  return html`<p>
+    ${t.consent.occasion(agent)} ${words === '' ? '' : html`<strong>${words}</strong>`}
+    <code>${operation}</code>
+  </p>`
+}
 
 export const connectPage =
   (view: ConnectView): Page =>

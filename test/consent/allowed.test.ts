@@ -226,7 +226,10 @@ const allowedBy = (
     clock,
     ...change,
   })
-  return { asked, of: (scopes: readonly string[]) => of(principal, connection, scopes) }
+  return {
+    asked,
+    of: (scopes: readonly string[], one?: 'one') => of(principal, connection, scopes, one),
+  }
 }
 
 test('only operations that the scopes are for are asked about, also through what a scope contains', async () => {
@@ -240,6 +243,13 @@ test('only operations that the scopes are for are asked about, also through what
     'always',
     'unheard-of',
   ])
+})
+
+test('where one of a scope is enough, no more are asked about', async () => {
+  const { of, asked } = allowedBy((id) => id !== 'a.read')
+  const scopes = ['wide', 'narrow', 'many', 'openid']
+  expect(useful(connection, scopes, await of(scopes, 'one'))).toEqual(scopes)
+  expect(asked).toEqual(['a.read', 'a.write', 'thing.n0'])
 })
 
 test('without a policy, or with one that fails, nothing is allowed', async () => {

@@ -275,6 +275,17 @@ describe('a provider that wants more than a yes', () => {
     })
   })
 
+  test('knows what it was made for; whoever shares it for something else does not change that', async () => {
+    const agent = 'agent:occasion'
+    const ask = (operation?: string) =>
+      house.flows.begin(alice, agent, 'acme', SCOPES, operation === undefined ? {} : { operation })
+    const begun = await ask('issues.create')
+    for (const other of ['issues.list', undefined]) expect((await ask(other)).url).toBe(begun.url)
+    expect(await house.replica().find(idOf(begun.url))).toMatchObject({
+      operation: 'issues.create',
+    })
+  })
+
   test('gets its challenge with the authorization request, though the account is connected', async () => {
     await connect()
     const challenge = { acr_values: 'urn:mfa urn:hw', max_age: '300', claims: '{"id_token":{}}' }

@@ -70,7 +70,7 @@ const flow = (change: Partial<FlowRow> = {}): FlowRow => ({
   challenge: null,
   endedAt: null,
   spentHash: null,
-  operation: null,
+  operation: 'issues.create',
   ...change,
 })
 const next = (generation: number) => ({

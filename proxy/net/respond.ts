@@ -246,8 +246,13 @@ export const createAnswers = <A extends Answer>(deps: {
       return scrubber === null ? told : scrubber.text(told)
     })
     res.sendDate = false
-    // The provider's reason phrase stays behind: it is any bytes, and means nothing (RFC 9112 4).
-    res.writeHead(code, kept)
+    const sayHead = (bytes: number | null): void => {
+      // Trailers stand behind a chunked body only.
+      const sized = bytes !== null && answer.trailers.length === 0
+      // The provider's reason phrase stays behind: it is any bytes, and means nothing (RFC 9112 4).
+      res.writeHead(code, sized ? [...kept, 'Content-Length', String(bytes)] : kept)
+    }
+    if (!json) sayHead(null)
     const plain: Sink = {
       push: (chunk) => write(answer, scrubber === null ? chunk : scrubber.push(chunk)),
       end: () => {
@@ -271,7 +276,11 @@ export const createAnswers = <A extends Answer>(deps: {
         : rewriteJson(text, pointers, readdressOf(answer))
     }
     const into = json
-      ? held(deps.rewrittenBody, plain, rewrite, () => (answer.unrewritten = true))
+      ? held(deps.rewrittenBody, plain, {
+          rewrite,
+          unrewritten: () => (answer.unrewritten = true),
+          begin: sayHead,
+        })
       : plain
     return decoder === null
       ? into
@@ -300,7 +309,8 @@ export const createAnswers = <A extends Answer>(deps: {
         // The provider answered before it had read everything: a caller that still writes would never look.
         if (!req.complete) req.unpipe().resume()
       } else if (first !== null) res.write(first)
-      else res.flushHeaders()
+      // The head of an answer that is held comes with its body.
+      else if (res.headersSent) res.flushHeaders()
     } catch (cause) {
       deps.stop(answer, new Problem('internal', 'the answer could not be sent', { cause }))
     }

@@ -44,12 +44,20 @@ export const decoderFor = (coding: string): Transform | null =>
           ? createZstdDecompress()
           : null
 
+/** What is done with a text that is held. */
+export type Rewriting = {
+  readonly rewrite: (text: string) => string
+  /** It passes as it came. */
+  readonly unrewritten: () => void
+  /** It is about to go on: with so many bytes, or null where nobody knows how many follow. */
+  readonly begin: (bytes: number | null) => void
+}
+
 /** Holds a text of at most `limit` bytes to rewrite it as a whole; what is longer, or not UTF-8, passes as it is. */
 export const held = (
   limit: number,
   into: Sink,
-  rewrite: (text: string) => string,
-  unrewritten: () => void,
+  { rewrite, unrewritten, begin }: Rewriting,
 ): Sink => {
   let chunks: Buffer[] | null = []
   let size = 0
@@ -62,6 +70,7 @@ export const held = (
       const all = Buffer.concat(chunks)
       chunks = null
       unrewritten()
+      begin(null)
       return into.push(all)
     },
     end() {
@@ -70,7 +79,9 @@ export const held = (
         const text = isUtf8(all) ? all.toString('utf8') : null
         if (text === null) unrewritten()
         const next = text === null ? null : rewrite(text)
-        into.push(next === null || next === text ? all : Buffer.from(next))
+        const whole = next === null || next === text ? all : Buffer.from(next)
+        begin(whole.length)
+        into.push(whole)
       }
       into.end()
     },

@@ -619,7 +619,17 @@ describe('URLs on their way back lead to deputy', () => {
     const answer = await ask('/api.acme.test/items', ['Accept-Encoding: br, gzip'])
     expect(answer.headers.get('x-asked')).toEqual(['gzip'])
     expect(answer.headers.has('content-encoding')).toBe(false)
+    expect(answer.headers.get('content-length')).toEqual([String(answer.body.length)])
     expect(answer.body.toString()).toContain(`${deputy.agent}/api.acme.test/items?page=2`)
+  })
+  test('a rewritten answer that breaks off is a problem, since nothing of it was passed on', async () => {
+    answering((res) => {
+      res.writeHead(200, { 'content-type': 'application/json', 'content-length': '100' })
+      res.write('{"next":', () => res.socket?.destroy())
+    })
+    const answer = await ask('/api.acme.test/items')
+    expect([answer.status, answer.json['code']]).toEqual([502, 'upstream_unreachable'])
+    expect(answer.json['sent']).toBe(true)
   })
   test('a JSON answer that is no UTF-8, or no JSON, keeps its bytes', async () => {
     for (const bytes of [

@@ -134,7 +134,7 @@ export type RootField = {
   readonly depth: number
 }
 
-/** A third party, described by data: `providers/<id>.yaml` after parsing (config/provider). */
+/** A third party, described by data: `providers/<id>.yaml` after parsing (providers/parse). */
 export type Provider = {
   readonly id: string
   /** Its id, then those of the definitions that it extends, nearest first: their policy packages hold for it too. */
@@ -423,7 +423,7 @@ export type Decision = {
 
 // --- tokens -------------------------------------------------------------------------------------
 
-/** What a token endpoint gave, after normalising (oauth/answer). */
+/** What a token endpoint gave, after normalising (oauth/token_answer). */
 export type TokenSet = {
   readonly access: Secret
   readonly refresh: Secret | null
@@ -743,7 +743,7 @@ export type FlowRow = {
   readonly legExpiresAt: number | null
   /** SHA-256 of the id that the application confirms; null or absent: nothing waits for it. */
   readonly confirmHash?: string | null
-  /** JSON of what is held for the confirmation, no secret in it (oauth/confirm). */
+  /** JSON of what is held for the confirmation, no secret in it (consent/confirm). */
   readonly held?: string | null
   /** ms since the epoch; later than that, what is held is revoked. */
   readonly confirmUntil?: number | null

@@ -101,7 +101,7 @@ export const createDial = (options: {
   }
   // No bound on connections: calls have theirs (`limits.calls`, and a share of each agent), and who waited for a socket
   // would wait silently behind whoever hangs there.
-  // Deadlines of a call are our own (way/forward): undici's timers cost and would end long streams.
+  // Deadlines of a call are our own (pipeline/forward): undici's timers cost and would end long streams.
   const upstream = new Agent({
     connect,
     headersTimeout: 0,

@@ -228,7 +228,7 @@ export const startListener = async (options: {
   const limits = {
     maxHeaderSize: options.maxHeaderBytes,
     headersTimeout: HEADERS_MS,
-    // Uploads and held calls may be long; way/forward has the deadlines of a call.
+    // Uploads and held calls may be long; pipeline/forward has the deadlines of a call.
     requestTimeout: 0,
     keepAliveTimeout: 65_000,
     connectionsCheckingInterval: 10_000,

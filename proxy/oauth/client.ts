@@ -70,7 +70,7 @@ const clientOf = (connection: Connection) => {
   }
 }
 
-/** How deputy names itself to the organisation's OpenID provider (oauth/sign_in). */
+/** How deputy names itself to the organisation's OpenID provider (consent/sign_in). */
 export const signInAuthentication = (
   method: 'client_secret_basic' | 'client_secret_post' | 'none',
   clientSecret: Secret | null,

@@ -420,7 +420,7 @@ export const createForward = (deps: {
         : new Problem('internal', 'the call could not be sent', { cause: error }),
     )
   }
-  // Calls that were allowed together leave together, for the same reason as in net/answer.
+  // Calls that were allowed together leave together, for the same reason as in net/respond.
   let leaving: Try[] = []
   const leaveAll = (): void => {
     const batch = leaving

@@ -60,7 +60,7 @@ const createDatabase = ({ db, beginning, close }: OpenFile, path: string, log?: 
   return {
     now: ':now',
     holder: () => null,
-    // Nobody else has the file, and what this process still asks for is known to it (`flights` of oauth/refresh).
+    // Nobody else has the file, and what this process still asks for is known to it (`flights` of tokens/refresh).
     dead: 'TRUE',
     serialise: () => [],
     query: async (statement) => {

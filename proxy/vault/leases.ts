@@ -86,7 +86,7 @@ const createHeart = (store: LeaseDeps['store'], clock: Clock) => {
   }
 }
 
-/** The part of the vault that `oauth/refresh` works with; errors of the store pass through as they are. */
+/** The part of the vault that `tokens/refresh` works with; errors of the store pass through as they are. */
 export const createLeases = ({
   store,
   sealer,

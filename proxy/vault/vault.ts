@@ -40,7 +40,7 @@ type Place = {
 type Secrets = Pick<StoredCredential, 'access' | 'refresh'>
 
 const SLOT = 'default'
-/** What a refresh ended with, where the provider wants more than a new consent (oauth/refresh). */
+/** What a refresh ended with, where the provider wants more than a new consent (tokens/refresh). */
 const NEEDS: ReadonlyMap<string, 'admin' | 'sign_in'> = new Map([
   ['admin_required', 'admin'],
   ['sign_in_required', 'sign_in'],

@@ -15,7 +15,7 @@ const GRPC: Readonly<Record<number, string>> = {
   504: 'DEADLINE_EXCEEDED',
 }
 
-/** What a template may name (`config/definition` refuses others). `{status}` alone stays a number. */
+/** What a template may name (`providers/definition` refuses others). `{status}` alone stays a number. */
 const wordsOf = (document: ProblemDocument): Readonly<Record<string, string | number>> => ({
   detail: document.detail,
   code: document.code,

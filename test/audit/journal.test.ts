@@ -19,7 +19,7 @@ import { lockFile } from '../../proxy/audit/lock.ts'
 import { verifyJournal } from '../../proxy/audit/verify.ts'
 
 const source = (file: string) =>
-  fileURLToPath(new URL(`../../proxy/observe/${file}`, import.meta.url))
+  fileURLToPath(new URL(`../../proxy/audit/${file}`, import.meta.url))
 const { publicKey, privateKey } = generateKeyPairSync('ed25519')
 const keys: ReadonlyMap<string, KeyObject> = new Map([['sign-1', publicKey]])
 const log: Log = {

@@ -1,6 +1,13 @@
 // What the agent hears where policy does not allow: a refusal with its reasons, or the link by which its person can help.
 import { expect, test } from 'vitest'
-import type { Challenge, Connection, Decision, Holding, Principal, Route } from '../../proxy/model.ts'
+import type {
+  Challenge,
+  Connection,
+  Decision,
+  Holding,
+  Principal,
+  Route,
+} from '../../proxy/model.ts'
 import type { Act } from '../../proxy/pipeline/classify.ts'
 import type { Call, Snapshot } from '../../proxy/pipeline/exchange.ts'
 import { createRefusals, type Link } from '../../proxy/pipeline/refusal.ts'
@@ -181,7 +188,10 @@ test('whoever declined is not sent a link', async () => {
   const { of } = refusals(held, declined)
   const problem = await of(who, wanted, held, decision('consent_required'))
   expect(problem.code).toBe('consent_required')
-  expect(problem.extra).toMatchObject({ authorization_id: 'f1', ask_after: '1970-01-01T00:01:00.000Z' })
+  expect(problem.extra).toMatchObject({
+    authorization_id: 'f1',
+    ask_after: '1970-01-01T00:01:00.000Z',
+  })
   expect(problem.extra['url']).toBeUndefined()
 })
 

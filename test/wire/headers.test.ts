@@ -503,6 +503,7 @@ describe('what of the answer comes back', () => {
       'gzip',
     ]
     expect(answerHeaders([...raw, 'Date', 'x'], true)).toEqual(['Date', 'x'])
+    expect(answerHeaders(raw)).toEqual(raw)
   })
 })
 

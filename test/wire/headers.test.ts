@@ -615,6 +615,35 @@ test('a scrubber watches for the revealed token', () => {
   expect(scrubber.hits()).toBe(1)
 })
 
+describe('the watcher of a body', () => {
+  const watched = (status: number, type: string, body: Buffer): string | null => {
+    const watcher = createScrubbers()(secret(TOKEN)).body(status, type)
+    return watcher && Buffer.concat([watcher.push(body), watcher.end()]).toString('latin1')
+  }
+  const tail = Buffer.from(`${TOKEN.slice(10)} is the rest`)
+
+  test('searches a part of a document for parts of the token, a whole one for all of it', () => {
+    expect(watched(206, 'text/plain', tail)).toBe(`${'*'.repeat(30)} is the rest`)
+    expect(watched(200, 'text/plain', tail)).toBe(tail.toString())
+    expect(watched(200, 'text/plain', Buffer.from(TOKEN))).not.toContain(TOKEN.slice(10))
+  })
+
+  test('reads characters of two bytes', () => {
+    const wide = Buffer.from(`a ${TOKEN}`, 'utf16le')
+    for (const status of [200, 206])
+      expect(
+        watched(status, 'text/plain; charset=utf-16le', wide)?.replaceAll('\0', ''),
+      ).not.toContain(TOKEN.slice(0, 10))
+  })
+
+  test('is none for several parts in one, nor for characters that nobody knows', () => {
+    expect(watched(206, ' Multipart/byteranges; boundary=x', tail)).toBeNull()
+    expect(watched(200, 'multipart/mixed; boundary=x', tail)).toBe(tail.toString())
+    for (const status of [200, 206])
+      expect(watched(status, 'text/plain; charset=utf-7', tail)).toBeNull()
+  })
+})
+
 describe('a challenge of an API', () => {
   const b64 = (text: string): string => Buffer.from(text).toString('base64')
   test.for<[string, string, object | null]>([
@@ -654,6 +683,22 @@ describe('a challenge of an API', () => {
     ['that is empty is none', '', null],
   ])('%s', ([, value, expected]) => {
     expect(challengeIn(value, (text) => text)).toEqual(expected)
+  })
+
+  test.each(['[]', 'null', '1', '"x"'])(
+    'with claims that are no object (%s) brings none',
+    (text) => {
+      const said = `Bearer error="insufficient_claims", claims="${b64(text)}"`
+      expect(challengeIn(said, (one) => one)).toEqual({})
+    },
+  )
+
+  test('brings claims of 6,000 characters, and of more none', () => {
+    const claims = (bytes: number): string => `{"a":"${'x'.repeat(bytes - 8)}"}`
+    const read = (text: string) =>
+      challengeIn(`Bearer error="insufficient_claims", claims="${b64(text)}"`, (one) => one)
+    expect(read(claims(4_500))).toEqual({ claims: claims(4_500) })
+    expect(read(claims(4_501))).toEqual({})
   })
 
   test('that is long is read in no time', () => {

@@ -234,6 +234,9 @@ const oidcPages = z
   })
   .superRefine(secure((entry) => [entry.issuer]))
 
+/** 24 to 64 bytes: https://www.standardwebhooks.com, "Signature scheme". */
+const WEBHOOK_KEY =
+  /^whsec_(?=.{32,88}$)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
 const connect = z.strictObject({
   url: origin.optional(),
   hold: duration.default(0),
@@ -259,7 +262,12 @@ const connect = z.strictObject({
   notify: z
     .strictObject({
       webhook: url,
-      key: text.transform((value) => createSecretKey(Buffer.from(value))),
+      key: text
+        .refine(
+          (value) => !value.startsWith('whsec_') || WEBHOOK_KEY.test(value),
+          'is no key of Standard Webhooks: behind whsec_ must be base64 of 24 to 64 bytes',
+        )
+        .transform((value) => createSecretKey(Buffer.from(value))),
     })
     .optional(),
 })

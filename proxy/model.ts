@@ -199,8 +199,6 @@ export type Provider = {
   readonly hostFromToken?: HostFromToken | null
   /** One provider for each kind of token that it gives; a connection chooses with `slot`. */
   readonly slots?: ReadonlyMap<string, Provider>
-  /** Client of a definition that brings its own; a connection's own wins. */
-  readonly client?: { readonly id: string | null; readonly secret: Secret | null } | null
   /** What the provider's documentation shows, for `deputy providers test`. */
   readonly example?: JsonObject | null
   /** Download hosts reachable without a credential. */

@@ -18,7 +18,6 @@ export type Parts = {
   readonly assets: ReadonlyMap<string, string>
   readonly rows: readonly OperationRow[]
   readonly slots: ReadonlyMap<string, Provider>
-  readonly client: NonNullable<Provider['client']> | null
   readonly discover: Discover | null
 }
 
@@ -188,7 +187,6 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     // Without scopes at the provider no row can ask for one (a GitHub App that extends the OAuth app).
     operations: d.scope === null ? parts.rows.map((one) => ({ ...one, scopes: [[]] })) : parts.rows,
     secretSegments: d.secret_segments,
-    client: parts.client,
     example: d.example === undefined ? null : (d.example as JsonObject & Record<string, Json>),
   }
 }

@@ -128,7 +128,15 @@ const problems = (): string =>
     ),
   ].join('\n')
 
+/** The way of a call, as it stands in the source. */
+const theWay = (): string => {
+  const source = readFileSync(`${ROOT}proxy/pipeline/pep.ts`, 'utf8')
+  const [, way = ''] = /\n( {2}const way: Way = [^]*?\n {2}\})\n/.exec(source) ?? []
+  return ['```ts', way.replaceAll(/^ {2}/gm, ''), '```'].join('\n')
+}
+
 const GENERATED = [
+  ['docs/architecture.md', 'the way', theWay],
   ['docs/answers.md', 'problem codes', problems],
   ['docs/configuration.md', 'keys', configuration],
 ] as const

@@ -1,4 +1,4 @@
-// The error catalogue: code, status, title, RFC 9209 error type, and what an agent should do. README lists the same rows.
+// The error catalogue: code, status, title, RFC 9209 error type, and what an agent should do. docs/answers.md is made from it.
 
 type Row = {
   readonly status: number

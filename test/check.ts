@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { configJsonSchema } from '../proxy/config/schema.ts'
 import { providerJsonSchema } from '../proxy/providers/parse.ts'
 import { tablesJsonSchema } from '../proxy/policy/tables.ts'
+import { generatedDocs } from './docs.ts'
 
 const write = process.argv.includes('--write')
 const tool = (name: string): string => `node_modules/.bin/${name}`
@@ -35,4 +36,9 @@ for (const [file, make] of [
   process.stdout.write(`${file}: ${same ? 'fine' : 'STALE: npm run check -- --write'}\n`)
   if (!same) failed.push(file)
 }
+const stale = generatedDocs(write)
+process.stdout.write(
+  `docs: ${stale.length === 0 ? 'fine' : `STALE: ${stale.join(', ')}: npm run check -- --write`}\n`,
+)
+failed.push(...stale)
 process.exitCode = failed.length === 0 ? 0 : 1

@@ -68,7 +68,7 @@ test(
       const admin = /^admin: (\S+)$/m.exec(said)?.[1] ?? ''
       const ready = await fetch(`${admin.startsWith('http') ? '' : 'http://'}${admin}/readyz`)
       expect(ready.status).toBe(200)
-      await readmeWorks(/^agent: (\S+)$/m.exec(said)?.[1] ?? '')
+      await booksWork(/^agent: (\S+)$/m.exec(said)?.[1] ?? '')
     } finally {
       child.kill('SIGTERM')
     }
@@ -129,17 +129,22 @@ const freePorts = (path: string): string => {
 }
 
 const LINK = /connect your GitHub account: http:\/\/localhost:\d+\/connect\/[\w-]{20,}/
-/** The README's own lines, with what it says stands for an assertion under `plain`. */
-const readmeWorks = async (agent: string): Promise<void> => {
-  const readme = readFileSync('README.md', 'utf8').replaceAll('http://127.0.0.1:7410', agent)
+/** The README's own line and those of docs/agents.md, with what it says stands for an assertion under `plain`. */
+const booksWork = async (agent: string): Promise<void> => {
+  const [readme = '', agents = ''] = ['README.md', 'docs/agents.md'].map((file) =>
+    readFileSync(file, 'utf8').replaceAll('http://127.0.0.1:7410', agent),
+  )
   const block = (language: string, words: string): string =>
-    readme
+    agents
       .split(`\`\`\`${language}\n`)
       .map((piece) => piece.split('\n```')[0] ?? '')
       .find((text) => text.includes(words)) ?? `no block of ${language} has ${words}`
 
   const { Octokit } = await import('@octokit/rest')
-  const line = /new Octokit\(\{ baseUrl: '([^']+)', auth: assertion \}\)/.exec(readme)?.[1] ?? ''
+  const lineOf = (text: string): string =>
+    /new Octokit\(\{ baseUrl: '([^']+)', auth: assertion \}\)/.exec(text)?.[1] ?? ''
+  const line = lineOf(readme)
+  expect(lineOf(agents)).toBe(line)
   const octokit = new Octokit({ baseUrl: line, auth: 'user:alice@example.com' })
   await expect(octokit.rest.users.getAuthenticated()).rejects.toMatchObject({
     status: 403,

@@ -16,7 +16,7 @@ export const SCOPES: ReadonlyMap<string, string> = new Map([
 const text = (provider: string, own: boolean): string => {
   const name = provider.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')
   return `# deputy on a laptop: every process of this machine may name any user, so everything listens on loopback.
-# \`deputy validate\` checks this file; README.md explains every key.
+# \`deputy validate\` checks this file; docs/configuration.md explains every key.
 version: 1
 
 identity:

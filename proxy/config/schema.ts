@@ -5,21 +5,25 @@ import type { Access } from '../model.ts'
 import { secret } from '../secret.ts'
 import { plainHttp } from './address.ts'
 import { unbuilt } from './unbuilt.ts'
+import { worded } from './words.ts'
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZES = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const
 
 const unit = <T extends Record<string, number>>(units: T, what: string, example: string) =>
-  z.string().transform((text, ctx) => {
-    const match = /^(\d{1,12})([A-Za-z]{1,3})$/.exec(text)
-    const factor =
-      match?.[2] !== undefined && Object.hasOwn(units, match[2]) ? units[match[2]] : undefined
-    if (match === null || factor === undefined) {
-      ctx.addIssue(`is no ${what}: write a number and a unit, such as ${example}`)
-      return z.NEVER
-    }
-    return Number(match[1]) * factor
-  })
+  z
+    .string()
+    .meta({ title: what })
+    .transform((text, ctx) => {
+      const match = /^(\d{1,12})([A-Za-z]{1,3})$/.exec(text)
+      const factor =
+        match?.[2] !== undefined && Object.hasOwn(units, match[2]) ? units[match[2]] : undefined
+      if (match === null || factor === undefined) {
+        ctx.addIssue(`is no ${what}: write a number and a unit, such as ${example}`)
+        return z.NEVER
+      }
+      return Number(match[1]) * factor
+    })
 /** `30s`, `1h` → ms. */
 const duration = unit(UNITS, 'duration', '30s')
 /** `1MiB` → bytes. */
@@ -31,16 +35,19 @@ const some = (schema: typeof duration) =>
 
 export type Listen = { readonly host: string; readonly port: number } | { readonly path: string }
 
-const listen = z.string().transform((text, ctx): Listen => {
-  if (text.startsWith('unix:') && text.length > 5) return { path: text.slice(5) }
-  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
-  const port = Number(match?.[3])
-  if (match === null || port > 65_535) {
-    ctx.addIssue('is no address: write host:port such as 127.0.0.1:7410, or unix:PATH')
-    return z.NEVER
-  }
-  return { host: match[1] ?? match[2] ?? '', port }
-})
+const listen = z
+  .string()
+  .meta({ title: 'address' })
+  .transform((text, ctx): Listen => {
+    if (text.startsWith('unix:') && text.length > 5) return { path: text.slice(5) }
+    const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
+    const port = Number(match?.[3])
+    if (match === null || port > 65_535) {
+      ctx.addIssue('is no address: write host:port such as 127.0.0.1:7410, or unix:PATH')
+      return z.NEVER
+    }
+    return { host: match[1] ?? match[2] ?? '', port }
+  })
 const tcp = listen.transform((address, ctx) => {
   if (!('path' in address)) return address
   ctx.addIssue('must be host:port here')
@@ -62,18 +69,21 @@ const bearer = z
   )
 
 /** An http(s) URL; plain http only to loopback, or with `insecure: true` at that entry (checked by the entry). */
-const url = z.string().transform((value, ctx) => {
-  const parsed = URL.canParse(value) ? new URL(value) : null
-  if (
-    parsed === null ||
-    (parsed.protocol !== 'https:' && parsed.protocol !== 'http:') ||
-    parsed.username !== ''
-  ) {
-    ctx.addIssue('is no http(s) URL')
-    return z.NEVER
-  }
-  return value
-})
+const url = z
+  .string()
+  .meta({ title: 'URL' })
+  .transform((value, ctx) => {
+    const parsed = URL.canParse(value) ? new URL(value) : null
+    if (
+      parsed === null ||
+      (parsed.protocol !== 'https:' && parsed.protocol !== 'http:') ||
+      parsed.username !== ''
+    ) {
+      ctx.addIssue('is no http(s) URL')
+      return z.NEVER
+    }
+    return value
+  })
 const secure =
   <T extends { readonly insecure: boolean }>(pick: (entry: T) => readonly (string | undefined)[]) =>
   (entry: T, ctx: z.RefinementCtx): void => {
@@ -88,7 +98,10 @@ const origin = url.refine(
   (value) => new URL(value).origin === value,
   'must be an origin: scheme, host and port only',
 )
-const pointer = z.string().regex(/^(?:\/[^/]*)*$/, 'is no JSON pointer: begin with /')
+const pointer = z
+  .string()
+  .regex(/^(?:\/[^/]*)*$/, 'is no JSON pointer: begin with /')
+  .meta({ title: 'JSON pointer' })
 const name = z.string().regex(/^[a-z0-9][a-z0-9-]*$/, 'must match [a-z0-9][a-z0-9-]*')
 
 const listeners = z.strictObject({
@@ -389,4 +402,4 @@ export type SignInConfig = z.output<typeof oidcPages>
 
 /** JSON Schema (draft 2020-12) of what people write. */
 export const configJsonSchema = (): object =>
-  z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' })
+  worded(z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' }))

@@ -73,9 +73,9 @@ const needs = opa === null ? ` (SKIPPED: needs opa ${OPA_VERSION}, name it with 
 describe.skipIf(opa === null)(`a build${needs}`, () => {
   beforeEach(() => cpSync(policies, join(root, 'policies'), { recursive: true }))
 
-  test('takes the refusal that the README adds, and its test', async () => {
-    const readme = readFileSync(join(policies, '../README.md'), 'utf8')
-    const [rule = '', proof = '', ...rest] = [...readme.matchAll(/```rego\n(.*?)```/gs)].map(
+  test('takes the refusal that docs/policy.md adds, and its test', async () => {
+    const book = readFileSync(join(policies, '../docs/policy.md'), 'utf8')
+    const [rule = '', proof = '', ...rest] = [...book.matchAll(/```rego\n(.*?)```/gs)].map(
       ([, rego = '']) => rego,
     )
     expect(rest).toEqual([])

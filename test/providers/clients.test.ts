@@ -245,7 +245,7 @@ describe.each([
         expect(of(client, person)?.error).toMatch(SHOWN[person])
     },
   )
-  test.skipIf(lacks !== '')(`the README says who shows neither${lacks}`, () => {
+  test.skipIf(lacks !== '')(`docs/agents.md says who shows neither${lacks}`, () => {
     for (const [client, words] of Object.entries(mute))
       for (const person of ['dave', 'carol']) expect(of(client, person)?.error).toBe(words)
     expect(of(clients[0] ?? '', 'carol')).toBeDefined()

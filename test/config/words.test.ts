@@ -1,0 +1,46 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { configJsonSchema, configSchema } from '../../proxy/config/schema.ts'
+import { keysOf, WORDS } from '../../proxy/config/words.ts'
+import { set } from '../docs.ts'
+
+const keys = keysOf(configJsonSchema())
+const PEM = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' })
+/** What stands in the environment and in files here. */
+const exampleOf = (example: string): unknown =>
+  example.includes('client.pem') ? PEM :
+  parse(
+    example.replaceAll(
+      /\$\{(?:env|file):[^}:]*(?::-([^}]*))?\}/g,
+      (_, usual?: string) => usual ?? 'x'.repeat(32),
+    ),
+  )
+
+test('every key of the schema has a sentence, and no sentence is about a key that is not there', () => {
+  expect(Object.keys(WORDS).toSorted()).toEqual([...new Set(keys.map(([path]) => path))].toSorted())
+  for (const [path, { says }] of Object.entries(WORDS)) {
+    expect(says, path).toMatch(/^[A-Z`].*\.$/)
+    expect(keys.find(([key]) => key === path)?.[1]['description']).toBe(says)
+  }
+})
+
+test('a key whose value is a text of one’s own has an example', () => {
+  const bare = keys.filter(
+    ([path, { type, default: usual, title }]) =>
+      type === 'string' &&
+      usual === undefined &&
+      title === undefined &&
+      WORDS[path]?.example === undefined,
+  )
+  expect(bare.map(([path]) => path)).toEqual([])
+})
+
+test('all examples together are a configuration that the schema takes', () => {
+  const tree = {}
+  for (const [path, { example }] of Object.entries(WORDS).toSorted(
+    ([a], [b]) => b.length - a.length,
+  ))
+    if (example !== undefined) set(tree, path, exampleOf(example))
+  expect(configSchema.safeParse(tree).error?.issues ?? []).toEqual([])
+})

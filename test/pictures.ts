@@ -1,0 +1,88 @@
+// `npm run pictures`: the two pictures of the README, made from the real thing: the play as it prints itself, and the
+// consent page as deputy sends it.
+import { execFile } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { haveChromium, startChromium } from './support/chromium.ts'
+import { startGallery } from './support/gallery.ts'
+
+const FOLDER = join(import.meta.dirname, '../docs/images')
+const COLUMNS = 112
+const [CHARACTER, LINE, MARGIN] = [7.8, 19, 20] as const
+
+/** What `npm start -- --once` prints, without what differs from run to run and says nothing. */
+const play = async (): Promise<readonly string[]> => {
+  const dir = mkdtempSync(join(tmpdir(), 'deputy-pictures-'))
+  try {
+    const start = join(import.meta.dirname, 'sandbox/start.ts')
+    const { stdout } = await promisify(execFile)(process.execPath, [start, '--once', '--dir', dir])
+    const text = stdout.replaceAll(
+      /localhost:\d+\/connect\/([\w-]{8})[\w-]+/g,
+      'localhost:7412/connect/$1…',
+    )
+    return text.trimEnd().split('\n')
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
+
+/** A line of the play in lines that fit, the later ones under the first one's words. */
+const folded = (line: string): readonly string[] => {
+  if (line.length <= COLUMNS) return [line]
+  const cut = line.lastIndexOf(' ', COLUMNS)
+  return [line.slice(0, cut), ...folded(`${' '.repeat(13)}${line.slice(cut + 1)}`)]
+}
+const escaped = (text: string): string =>
+  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
+const kindOf = (line: string): string =>
+  /^\d+\. /.test(line) ? 'title' : /steps held$/.test(line) ? 'end' : 'line'
+const drawn = (line: string): string => {
+  const [, label, rest] = /^( {3}(?:agent|provider|user) +)(.*)$/.exec(line) ?? []
+  return label === undefined
+    ? escaped(line)
+    : `<tspan class="label">${label}</tspan>${escaped(rest ?? '')}`
+}
+/** A terminal that shows these lines. Needs no font of its own: each line is stretched to its columns. */
+const terminal = (lines: readonly string[]): string => {
+  const shown = ['$ npm start', '', ...lines.flatMap(folded)]
+  const [width, height] = [
+    Math.ceil(COLUMNS * CHARACTER) + 2 * MARGIN,
+    shown.length * LINE + 2 * MARGIN,
+  ]
+  const rows = shown.flatMap((line, i) =>
+    line === ''
+      ? []
+      : [
+          `<text class="${kindOf(line)}" x="${MARGIN}" y="${MARGIN + (i + 1) * LINE - 5}" textLength="${(line.length * CHARACTER).toFixed(1)}">${drawn(line)}</text>`,
+        ],
+  )
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">
+<style>
+text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; fill: #d5dae1; white-space: pre }
+.title { fill: #fff; font-weight: bold } .label { fill: #8b96a5 } .end { fill: #7bd88f; font-weight: bold }
+</style>
+<rect width="100%" height="100%" rx="8" fill="#151a21"/>
+${rows.join('\n')}
+</svg>
+`
+}
+
+const consentPage = async (path: string): Promise<void> => {
+  if (!haveChromium()) return
+  const gallery = await startGallery()
+  const browser = await startChromium()
+  try {
+    const page = await browser.newPage({ viewport: { width: 760, height: 400 }, locale: 'en' })
+    await page.goto(`${gallery.url}/consent`)
+    await page.screenshot({ path, fullPage: true })
+  } finally {
+    await browser.close()
+    gallery.close()
+  }
+}
+
+mkdirSync(FOLDER, { recursive: true })
+writeFileSync(join(FOLDER, 'play.svg'), terminal(await play()))
+await consentPage(join(FOLDER, 'consent.png'))

@@ -1,13 +1,13 @@
 // A consent from link to stored grant: begun, shared, shown, sent to the provider, waited for.
 import { createHash } from 'node:crypto'
-import type { Challenge, Flow, FlowRow, Holding, Person } from '../model.ts'
+import type { Asker, Challenge, Flow, FlowRow, Holding, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { createFinish } from './callback.ts'
 import type { FlowDeps } from './parts.ts'
 import { askable, lacking, widened } from '../wire/scopes.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createKeeper } from './confirm.ts'
-import { createQuota, QUOTA_MS } from '../tokens/backoff.ts'
+import { createQuota, QUOTA_MS } from './quota.ts'
 
 /** What an agent is told of a flow. */
 export type Begun = {
@@ -163,7 +163,7 @@ export const createFlows = (deps: FlowDeps) => {
     expiresAt: row.expiresAt,
   })
   const insert = async (
-    who: { readonly person: Person; readonly agent: string; readonly connection: string },
+    who: Asker,
     scopes: readonly string[],
     set: Pick<
       FlowRow,
@@ -193,17 +193,17 @@ export const createFlows = (deps: FlowDeps) => {
   }
 
   const start = async (
-    who: { readonly person: Person; readonly agent: string; readonly connection: string },
+    who: Asker,
     scopes: readonly string[],
     options: Pick<FlowRow, 'reauthorization' | 'nextUri' | 'operation'> & {
       readonly challenge: string | null
     },
   ): Promise<Begun> => {
     const { person, agent, connection } = who
-    const { challenge } = options
+    const { challenge, nextUri } = options
     const now = clock.now()
     const [pending, last] = await Promise.all([
-      store.flows.pending(person, agent, connection, scopes, now, challenge, options.nextUri),
+      store.flows.pending({ ...who, scopes, challenge, nextUri }, now),
       store.flows.ended(person, connection),
     ])
     const after = last?.failure != null && STUCK.has(last.failure) ? last.failure : null
@@ -221,10 +221,7 @@ export const createFlows = (deps: FlowDeps) => {
   }
 
   /** The person's No to the same or to less, unless they said yes since; null: they may be asked. */
-  const declined = async (
-    who: { readonly person: Person; readonly agent: string; readonly connection: string },
-    scopes: readonly string[],
-  ): Promise<Declined | null> => {
+  const declined = async (who: Asker, scopes: readonly string[]): Promise<Declined | null> => {
     const { person, agent, connection } = who
     const since = clock.now() - nagAfterMs
     const ended = await store.flows.endedSince(person, agent, connection, since)
@@ -281,12 +278,11 @@ export const createFlows = (deps: FlowDeps) => {
   }
   /** The same person, agent, connection, scopes and way back share one pending flow and its link. */
   const begin = (
-    person: Person,
-    agent: string,
-    connection: string,
+    who: Asker,
     scopes: readonly string[],
     options: AskOptions = {},
   ): Promise<Begun> => {
+    const { person, agent, connection } = who
     const { sorted, challenge } = question(connection, scopes, options)
     const { tenant, realm, id } = person
     const { nextUri = null, reauthorization = false, operation = null } = options
@@ -294,9 +290,7 @@ export const createFlows = (deps: FlowDeps) => {
     const running = beginning.get(key)
     if (running !== undefined) return running
     const set = { reauthorization, nextUri, challenge, operation }
-    const started = start({ person, agent, connection }, sorted, set).finally(() =>
-      beginning.delete(key),
-    )
+    const started = start(who, sorted, set).finally(() => beginning.delete(key))
     beginning.set(key, started)
     return started
   }
@@ -314,28 +308,23 @@ export const createFlows = (deps: FlowDeps) => {
 
     /** `begin`, unless the person has just said no to it: nobody sends them there again because a program tries again. */
     ask: async (
-      ...[person, agent, connection, scopes, options = {}]: Parameters<typeof begin>
+      who: Asker,
+      scopes: readonly string[],
+      options: AskOptions = {},
     ): Promise<Begun | Declined> => {
-      const { sorted } = question(connection, scopes, options)
-      return (
-        (await declined({ person, agent, connection }, sorted)) ??
-        begin(person, agent, connection, scopes, options)
-      )
+      const { sorted } = question(who.connection, scopes, options)
+      return (await declined(who, sorted)) ?? begin(who, scopes, options)
     },
 
     /** An authorization that needs no person any more: `status` answers `completed` for its id. */
-    completed: async (
-      person: Person,
-      agent: string,
-      connection: string,
-      scopes: readonly string[],
-    ): Promise<string> => {
+    completed: async (who: Asker, scopes: readonly string[]): Promise<string> => {
+      const { person, agent, connection } = who
       const sorted = union(scopes).toSorted()
       const what = [person.tenant, person.realm, person.id, agent, connection, sorted]
       const nonce = `held:${sha256(JSON.stringify(what))}`
       const hash = sha256(idOf(nonce))
       if ((await store.flows.byHash(hash)) === null)
-        await insert({ person, agent, connection }, sorted, {
+        await insert(who, sorted, {
           nonce,
           status: 'completed',
           reauthorization: false,
@@ -359,8 +348,7 @@ export const createFlows = (deps: FlowDeps) => {
      */
     status: async (
       authorizationId: string,
-      person: Person,
-      agent: string,
+      { person, agent }: Pick<Asker, 'person' | 'agent'>,
       waitMs: number,
       signal: AbortSignal,
     ): Promise<Flow> => {

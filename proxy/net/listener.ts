@@ -38,6 +38,20 @@ type Where = { readonly host: string; readonly port: number } | { readonly path:
 /** Until the headers are whole, ms. */
 const HEADERS_MS = 30_000
 
+/** What Node is told of every listener. */
+const LIMITS = {
+  headersTimeout: HEADERS_MS,
+  // Uploads and held calls may be long; pipeline/forward has the deadlines of a call.
+  requestTimeout: 0,
+  keepAliveTimeout: 65_000,
+  connectionsCheckingInterval: 10_000,
+  optimizeEmptyRequests: true,
+  insecureHTTPParser: false,
+  joinDuplicateHeaders: false,
+  requireHostHeader: false,
+  noDelay: true,
+}
+
 /** Where it listens, as the configuration's reader would call it. */
 const addressOf = (server: Server, tls: object | null): string => {
   const bound = server.address()
@@ -182,19 +196,7 @@ export const startListener = async (options: {
   )
   // Calls that arrive together go their way together: each station stays in the processor's caches.
   const arrived = gather<Arrival>((batch) => batch.forEach(begin))
-  const limits = {
-    maxHeaderSize: options.maxHeaderBytes,
-    headersTimeout: HEADERS_MS,
-    // Uploads and held calls may be long; pipeline/forward has the deadlines of a call.
-    requestTimeout: 0,
-    keepAliveTimeout: 65_000,
-    connectionsCheckingInterval: 10_000,
-    optimizeEmptyRequests: true,
-    insecureHTTPParser: false,
-    joinDuplicateHeaders: false,
-    requireHostHeader: false,
-    noDelay: true,
-  }
+  const limits = { ...LIMITS, maxHeaderSize: options.maxHeaderBytes }
   const server: Server = mannerly(
     options.tls === null
       ? createServer(limits)

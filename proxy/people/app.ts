@@ -287,7 +287,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
 
   /** The flow when it has ended: the answer that came first may still be on its way to the provider. */
   const over = ({ hash, person, agent }: Flow, signal: AbortSignal): Promise<Flow> =>
-    flows.status(`ac_${hash}`, person, agent, REPEATED_MS, signal)
+    flows.status(`ac_${hash}`, { person, agent }, REPEATED_MS, signal)
   const redirectUri = (connection: string): string => `${publicUrl}/callback/${connection}`
 
   app.get('/callback/:connection', async (c) => {

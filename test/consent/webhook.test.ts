@@ -159,7 +159,8 @@ describe('a notifier', () => {
     for (const close of closing.splice(0)) await close()
     await consent.close()
   })
-  const begin = (agent = 'job') => consent.flows.begin(ALICE, agent, 'acme', ['openid'])
+  const begin = (agent = 'job') =>
+    consent.flows.begin({ person: ALICE, agent, connection: 'acme' }, ['openid'])
   const write = (fields: object, msg: string): void =>
     void logged.push(`${msg} ${JSON.stringify(fields)}`)
   /** One of a process of its own: only the store is shared. */
@@ -283,10 +284,12 @@ test('thirty links are counted over all replicas and restarts, also when they ar
   try {
     const flows = [consent.replica(), consent.replica()]
     const ask = (i: number) =>
-      (flows[i % 2] ?? consent.flows).begin(ALICE, 'agent:eager', 'acme', [`scope-${i}`]).then(
-        () => 'link',
-        ({ code, extra }: Problem) => `${code} ${Number(extra['retry_after'])}`,
-      )
+      (flows[i % 2] ?? consent.flows)
+        .begin({ person: ALICE, agent: 'agent:eager', connection: 'acme' }, [`scope-${i}`])
+        .then(
+          () => 'link',
+          ({ code, extra }: Problem) => `${code} ${Number(extra['retry_after'])}`,
+        )
     const answers: string[] = []
     for (let i = 0; i < 20; i += 1) answers.push(await ask(i))
     answers.push(...(await Promise.all(Array.from({ length: 12 }, (_, i) => ask(20 + 2 * i)))))

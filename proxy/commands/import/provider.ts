@@ -277,7 +277,7 @@ export const translate = (written: Fields, report: Report): Fields | null => {
   const again =
     refresh == null || refresh.enabled === false
       ? null
-      : refreshOf(refresh, token, format, separator, below(at, 'refresh_request'))
+      : refreshOf(refresh, { token, format, separator }, below(at, 'refresh_request'))
   const repeat = [...(sent.scopes ? ['token'] : []), ...(again?.scopes === true ? ['refresh'] : [])]
   const { user_info_request: info, token_introspection_request: introspection } = asked
   return {
@@ -303,9 +303,11 @@ export const translate = (written: Fields, report: Report): Fields | null => {
 
 const refreshOf = (
   asked: Request,
-  token: Request,
-  format: Format,
-  separator: string,
+  {
+    token,
+    format,
+    separator,
+  }: { readonly token: Request; readonly format: Format; readonly separator: string },
   report: Report,
 ) => {
   methodIs(asked, 'POST', report)

@@ -39,6 +39,7 @@ const createCookies = (publicUrl: string): Cookies => {
   const name = (base: string): string => `${secure ? '__Host-' : ''}${base}`
   return {
     name,
+    // Not hono's own: this file is loaded at each start, hono with the first visitor.
     write: (base, value, maxAgeMs) =>
       generateCookie(base, value, {
         ...(secure ? { prefix: 'host', secure } : {}),

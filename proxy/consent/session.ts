@@ -1,6 +1,5 @@
 // Who is signed in at the pages: one sealed cookie, an hour long; the store remembers what was ended before that.
 import { createHash } from 'node:crypto'
-import { generateCookie } from 'hono/cookie'
 import type { Clock, Person, Store } from '../model.ts'
 import type { Sealer } from '../vault/seal.ts'
 
@@ -39,14 +38,9 @@ const createCookies = (publicUrl: string): Cookies => {
   const name = (base: string): string => `${secure ? '__Host-' : ''}${base}`
   return {
     name,
+    // Not hono's own: this file is loaded at each start, hono with the first visitor.
     write: (base, value, maxAgeMs) =>
-      generateCookie(base, value, {
-        ...(secure ? { prefix: 'host', secure } : {}),
-        path: '/',
-        httpOnly: true,
-        sameSite: 'Lax',
-        maxAge: Math.floor(maxAgeMs / 1000),
-      }),
+      `${name(base)}=${value}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${Math.floor(maxAgeMs / 1000)}${secure ? '; Secure' : ''}`,
   }
 }
 

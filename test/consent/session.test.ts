@@ -13,7 +13,7 @@ test('over https a cookie is bound to this host and to TLS (RFC 6265bis 4.1.3.2)
   const cookies = cookiesOf('https://deputy.example')
   expect(cookies.name('deputy-session')).toBe('__Host-deputy-session')
   expect(cookies.write('deputy-session', 'a.b-c_d', 3_600_999)).toBe(
-    '__Host-deputy-session=a.b-c_d; Max-Age=3600; Path=/; HttpOnly; Secure; SameSite=Lax',
+    '__Host-deputy-session=a.b-c_d; Path=/; HttpOnly; SameSite=Lax; Max-Age=3600; Secure',
   )
 })
 
@@ -21,6 +21,6 @@ test('over plain http, where browsers refuse that prefix, it has neither; no age
   const cookies = cookiesOf('http://localhost:7412')
   expect(cookies.name('deputy-session')).toBe('deputy-session')
   expect(cookies.write('deputy-session', '', 0)).toBe(
-    'deputy-session=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax',
+    'deputy-session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0',
   )
 })

@@ -348,6 +348,13 @@ describe('what the agent may say', () => {
       expect(send([name, '1'], { provider: own }).stripped).toEqual([])
   })
 
+  test('a session of a protocol is a credential where the definition says so', () => {
+    const own = { ...provider, strip: { ...provider.strip, headers: ['mcp-session-id'] } }
+    const raw = ['Mcp-Session-Id', '1']
+    expect(send(raw, { provider: own }).stripped).toEqual(['header:mcp-session-id'])
+    expect(send(raw).stripped).toEqual([])
+  })
+
   test.each([
     ['bytes=0-', true],
     ['bytes=1000-', true],

@@ -285,6 +285,18 @@ const addProviders: Add = (deputy, done) => {
     )
 }
 
+const addImport: Add = (deputy, done) => {
+  const text =
+    'write providers that another product knows (auth.providers, oauth2, provider_id) as connections and providers of deputy; what cannot be carried over is listed on standard error (exit 0; 2 something could not be; 1 nothing was written)'
+  command(deputy, 'import', text)
+    .argument('<file>', 'YAML or JSON: one provider, or a whole file with auth.providers')
+    .option('--out <file>', 'a new file instead of standard output; nothing is overwritten')
+    .action(async (file: string, options: { out?: string }) => {
+      const { importProviders } = await import('./commands/import.ts')
+      done(await importProviders({ file, ...options, print, complain }))
+    })
+}
+
 const addConnect: Add = (deputy, done) => {
   const connect = command(deputy, 'connect', 'the pages that people see')
   command(connect, 'code', 'print the one-time code of `sign_in: local`')
@@ -320,7 +332,7 @@ const program = (done: (code: number) => void): Command => {
     )
     .exitOverride()
     .showHelpAfterError('(deputy --help lists the commands)')
-  for (const add of [addServing, addKeys, addPolicy, addProviders, addConnect, addAudit])
+  for (const add of [addServing, addKeys, addPolicy, addProviders, addImport, addConnect, addAudit])
     add(deputy, done)
   addVaultCommands(deputy, command, done, io)
   const token = process.env['DEPUTY_OPERATOR_TOKEN']

@@ -199,8 +199,6 @@ export type Provider = {
   readonly hostFromToken?: HostFromToken | null
   /** One provider for each kind of token that it gives; a connection chooses with `slot`. */
   readonly slots?: ReadonlyMap<string, Provider>
-  /** Client of a definition that brings its own; a connection's own wins. */
-  readonly client?: { readonly id: string | null; readonly secret: Secret | null } | null
   /** What the provider's documentation shows, for `deputy providers test`. */
   readonly example?: JsonObject | null
   /** Download hosts reachable without a credential. */
@@ -777,6 +775,28 @@ export type RunRow = {
   readonly revokedAt: number | null
 }
 
+/** ms since the epoch, but for `patience`. */
+export type LeaseTimes = {
+  readonly now: number
+  readonly until: number
+  /** ms that a lease without a heartbeat is left alone, unless its holder is dead for certain. */
+  readonly patience?: number
+}
+
+/** On whose behalf a consent is asked for, and where. */
+export type Asker = {
+  readonly person: Person
+  readonly agent: string
+  readonly connection: string
+}
+
+/** What makes two flows one. */
+export type Question = Asker & {
+  readonly scopes: readonly string[]
+  readonly challenge?: string | null
+  readonly nextUri?: string | null
+}
+
 export type Store = {
   readonly credentials: {
     readonly byId: (id: string) => Promise<CredentialRow | null>
@@ -798,10 +818,7 @@ export type Store = {
       id: string,
       generation: number,
       lease: string,
-      now: number,
-      until: number,
-      /** ms that a lease without a heartbeat is left alone, unless its holder is dead for certain. */
-      patience?: number,
+      times: LeaseTimes,
     ) => Promise<CredentialRow | null>
     /** Holds leases for `ms` from now on. @returns those that are still ours */
     readonly beat: (
@@ -871,15 +888,7 @@ export type Store = {
      * A pending, unexpired flow of the same person, agent and connection with exactly these scopes, and this challenge
      * and way back if they are given.
      */
-    readonly pending: (
-      person: Person,
-      agent: string,
-      connection: string,
-      scopes: readonly string[],
-      now: number,
-      challenge?: string | null,
-      nextUri?: string | null,
-    ) => Promise<FlowRow | null>
+    readonly pending: (question: Question, now: number) => Promise<FlowRow | null>
     /** How the newest flow of this person at this connection ended; null: none has. */
     readonly ended: (
       person: Person,

@@ -4,13 +4,19 @@ import { dirname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { CATALOGUE } from '../proxy/problem.ts'
+import { functionsOf } from './support/functions.ts'
 
 const root = fileURLToPath(new URL('../proxy/', import.meta.url))
 const MOST_LINES = 560
+/** Of a function by itself: what fits a screen. */
+const MOST_OWN_LINES = 80
+const MOST_PARAMETERS = 4
+const MOST_FILES = 24
 
 type Arrow = { readonly to: string; readonly byValue: boolean }
 type Source = {
   readonly path: string
+  readonly text: string
   readonly lines: number
   /** Comments blotted out, so that words in them are no findings. */
   readonly code: string
@@ -44,7 +50,7 @@ const read = (path: string): Source => {
     if (target.startsWith('.')) arrows.push({ to: normalize(join(dirname(path), target)), byValue })
     else if (byValue) outside.push(target)
   }
-  return { path, lines: text.trimEnd().split('\n').length, code, arrows, outside }
+  return { path, text, lines: text.trimEnd().split('\n').length, code, arrows, outside }
 }
 const sources = readdirSync(root, { recursive: true, encoding: 'utf8' })
   .filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'))
@@ -200,6 +206,26 @@ describe('measure', () => {
       ),
     ).toEqual([])
   })
+})
+
+describe('functions', () => {
+  const measured = sources.flatMap(({ path, text }) =>
+    functionsOf(text).map((one) => ({ ...one, where: `${path} ${one.name}` })),
+  )
+  test(`one fits a screen: ${MOST_OWN_LINES} lines beside the functions inside it`, () => {
+    const long = measured.filter(({ lines }) => lines > MOST_OWN_LINES)
+    expect(long.map(({ where, lines }) => `${where}: ${lines}`)).toEqual([])
+  })
+  test(`one takes ${MOST_PARAMETERS} things at most, more come as one with names`, () => {
+    const wide = measured.filter(({ parameters }) => parameters > MOST_PARAMETERS)
+    expect(wide.map(({ where, parameters }) => `${where}: ${parameters}`)).toEqual([])
+  })
+})
+
+test(`a folder has at most ${MOST_FILES} files`, () => {
+  const rooms = Map.groupBy(sources, ({ path }) => dirname(path))
+  const full = [...rooms].filter(([, files]) => files.length > MOST_FILES)
+  expect(full.map(([room, files]) => `${room}: ${files.length}`)).toEqual([])
 })
 
 test('shipped data is ASCII: one wide character in a YAML file makes each string cut from it wide, and every record slower', () => {

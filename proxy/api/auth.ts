@@ -223,13 +223,20 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     const { person, agent } = principal
     if (permitted.held) {
       const { scopes } = permitted
-      const done = await deps.flows.completed(person, agent, connection.name, scopes)
+      const done = await deps.flows.completed(
+        { person, agent, connection: connection.name },
+        scopes,
+      )
       return shape(connection, person.id, { id: done, status: 'completed', scopes })
     }
-    const begun: Begun = await deps.flows.begin(person, agent, connection.name, permitted.scopes, {
-      nextUri: nextUri ?? null,
-      operation: 'operation' in wanted ? wanted.operation : null,
-    })
+    const begun: Begun = await deps.flows.begin(
+      { person, agent, connection: connection.name },
+      permitted.scopes,
+      {
+        nextUri: nextUri ?? null,
+        operation: 'operation' in wanted ? wanted.operation : null,
+      },
+    )
     return shape(connection, person.id, {
       id: begun.authorizationId,
       status: 'pending',
@@ -276,7 +283,7 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     const { person, agent } = principal
     const leave = wait > 0 ? deps.polls.enter(agent) : null
     const flow = await deps.flows
-      .status(id, person, agent, wait * 1_000, c.req.raw.signal)
+      .status(id, { person, agent }, wait * 1_000, c.req.raw.signal)
       .finally(() => leave?.())
     const failed = flow.status === 'failed'
     // Clients that wait for `completed` alone would ask for ever: an error is what ends their wait.

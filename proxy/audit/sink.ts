@@ -132,6 +132,21 @@ const found = async (
   return { after: newest.last, torn: torn ?? half, good }
 }
 
+const two = Buffer.alloc(2)
+/**
+ * Is it sure that the file is still at its path and ends after `size` bytes? false: look closer. Nothing is asked about
+ * the file's times: a file system that was asked writes them more exactly, and more dearly, at the next write.
+ */
+const asLeft = (fd: number, path: string, size: number): boolean => {
+  try {
+    // Linux names there where the file is now, or that it is nowhere.
+    if (size === 0 || fs.readlinkSync(`/proc/self/fd/${fd}`) !== path) return false
+    return fs.readSync(fd, two, 0, 2, size - 1) === 1
+  } catch {
+    return false
+  }
+}
+
 const GO_ON = 'Bring the file back, or send SIGHUP to go on in a new one'
 
 /** Opens or continues a file; a torn last line is moved to `<path>.torn`. Throws what to do. */
@@ -196,6 +211,7 @@ export const openFile = async (named: string, proc: string, log: Log): Promise<F
       ...before,
       fault: () => {
         if (!lock.held()) return `${path} was taken over by another process`
+        if (asLeft(fd, path, good)) return null
         try {
           const there = fs.statSync(path, { throwIfNoEntry: false })
           if (there === undefined) return `${path} was moved or removed`

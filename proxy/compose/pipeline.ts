@@ -141,14 +141,18 @@ export const createPipeline = (
     evidence,
     calls,
     link: (principal, connection, scopes, { again, challenge, operation }) =>
-      flows.ask(principal.person, principal.agent, connection.name, scopes, {
-        reauthorization: again,
-        challenge,
-        operation,
-      }),
+      flows.ask(
+        { person: principal.person, agent: principal.agent, connection: connection.name },
+        scopes,
+        {
+          reauthorization: again,
+          challenge,
+          operation,
+        },
+      ),
     ended: async (who, authorizationId, ms, signal) =>
-      (await flows.status(authorizationId, who.person, who.agent, ms, signal)).status ===
-      'completed',
+      (await flows.status(authorizationId, { person: who.person, agent: who.agent }, ms, signal))
+        .status === 'completed',
     hold,
     limits: {
       requestBody: config.limits.request_body,

@@ -286,8 +286,8 @@ const connect = (
       problems.push(
         `${where}.provider: providers whose credential is an API key are not built in this version of deputy`,
       )
-    const clientId = entry.client_id ?? use.client?.id ?? ''
-    const clientSecret = entry.client_secret ?? use.client?.secret ?? null
+    const clientId = entry.client_id ?? ''
+    const clientSecret = entry.client_secret ?? null
     for (const scope of entry.scopes)
       if (use.scopeKnown?.includes(scope) === false)
         problems.push(

@@ -20,7 +20,13 @@ export const parseConfig = (
   }
   const { issues } = parsed.error
   const rest = salvage(configSchema, raw, issues)
-  const first = issues.flatMap(said)
+  const first = issues
+    .flatMap(said)
+    .map((problem) =>
+      problem.startsWith('auth: is no key')
+        ? `${problem}: \`deputy import FILE\` writes the providers of such a file in the words of deputy`
+        : problem,
+    )
   const more = rest === null ? [] : [...between(rest), ...refusals(configSchema, raw)]
   // What follows only from a missing or removed value is no problem of its own.
   const wrong = first.map((problem) => problem.slice(0, problem.indexOf(':')))

@@ -247,6 +247,9 @@ const oidcPages = z
   })
   .superRefine(secure((entry) => [entry.issuer]))
 
+/** 24 to 64 bytes: https://www.standardwebhooks.com, "Signature scheme". */
+const WEBHOOK_KEY =
+  /^whsec_(?=.{32,88}$)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
 const connect = z.strictObject({
   url: origin.optional(),
   hold: duration.default(0),
@@ -272,7 +275,12 @@ const connect = z.strictObject({
   notify: z
     .strictObject({
       webhook: url,
-      key: text.transform((value) => createSecretKey(Buffer.from(value))),
+      key: text
+        .refine(
+          (value) => !value.startsWith('whsec_') || WEBHOOK_KEY.test(value),
+          'is no key of Standard Webhooks: behind whsec_ must be base64 of 24 to 64 bytes',
+        )
+        .transform((value) => createSecretKey(Buffer.from(value))),
     })
     .optional(),
 })
@@ -322,16 +330,6 @@ const limits = z.strictObject({
   calls_per_agent: z.int().min(1).default(1_000),
 })
 
-/** A definition of one's own; the client secret that a foreign one brings must not be printed with the rest. */
-const ownProvider = z.looseObject({ id: text }).transform((entry) => {
-  const { oauth2 } = entry
-  if (typeof oauth2 !== 'object' || oauth2 === null || !('client_secret' in oauth2)) return entry
-  const { client_secret: value } = oauth2
-  return typeof value === 'string'
-    ? { ...entry, oauth2: { ...oauth2, client_secret: secret(value) } }
-    : entry
-})
-
 const store = text.refine(
   (value) =>
     /^sqlite:.+/.test(value) || (/^postgres(?:ql)?:\/\//.test(value) && URL.canParse(value)),
@@ -354,7 +352,7 @@ export const configSchema = z.strictObject({
   entitlements: entitlements.optional(),
   policy,
   signals: unbuilt(z.array(z.looseObject({})).default([]), unlessEmpty('Shared Signals')),
-  providers: z.array(z.union([text, ownProvider])).default([]),
+  providers: z.array(z.union([text, z.looseObject({ id: text })])).default([]),
   connections: z
     .record(name, connection)
     .refine((map) => Object.keys(map).length > 0, 'needs one connection at least'),

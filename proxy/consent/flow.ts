@@ -1,13 +1,16 @@
 // A consent from link to stored grant: begun, shared, shown, sent to the provider, waited for.
 import { createHash } from 'node:crypto'
-import type { Challenge, Flow, FlowRow, Holding, Person } from '../model.ts'
+import type { Asker, Challenge, Flow, FlowRow, Holding, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { createFinish } from './callback.ts'
 import type { FlowDeps } from './parts.ts'
 import { askable, lacking, widened } from '../wire/scopes.ts'
-import { samePerson } from '../wire/canonical.ts'
 import { createKeeper } from './confirm.ts'
-import { createQuota, QUOTA_MS } from '../tokens/backoff.ts'
+import { createDeclined, type Declined } from './declined.ts'
+import { createEnding } from './ending.ts'
+import { createLeg, type Plan } from './leg.ts'
+import { createStatus, flowHashOf } from './status.ts'
+import { createQuota, QUOTA_MS } from './quota.ts'
 
 /** What an agent is told of a flow. */
 export type Begun = {
@@ -19,15 +22,6 @@ export type Begun = {
   readonly expiresAt: number
   /** How the last try of this person there failed, where that was not to be; null: it did not. */
   readonly after?: string | null
-}
-
-/** What an agent is told instead of a link while the person's No counts. */
-export type Declined = {
-  /** Of the flow that was declined. */
-  readonly authorizationId: string
-  readonly scopes: readonly string[]
-  /** ms since the epoch: when they said no, and from when on they may be asked again. */
-  readonly declined: { readonly at: number; readonly until: number }
 }
 
 type AskOptions = {
@@ -42,38 +36,20 @@ type AskOptions = {
 /** A link to deliver; `attempt` counts from 1. */
 export type Notice = { readonly flow: Flow; readonly url: string; readonly attempt: number }
 
-/** What is left to do for this flow. `grant`: the scopes are held, only this agent's yes is missing. */
-export type Plan =
-  | { readonly kind: 'grant' }
-  | { readonly kind: 'provider'; readonly asked: readonly string[] }
-  | { readonly kind: 'gone' }
-
 export type Flows = ReturnType<typeof createFlows>
 
-const LEG_MS = 600_000
 const NAG_AFTER_MS = 3_600_000
 /** Ends after which the same link again leads to the same end, unless somebody else does something. */
 const STUCK: ReadonlySet<string> = new Set(['admin_required', 'client_refused'])
-/** The bus tells within a second; this is for what it lost. */
-const POLL_MS = 5_000
-/** Flows that are waited for are looked at one by one, this far apart: a thousand held calls are no load of their own. */
-const SPREAD_MS = 30
 const ID = /^[\w-]{43}$/
-const AUTHORIZATION_ID = /^ac_([0-9a-f]{64})$/
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 const union = (...lists: readonly (readonly string[])[]) => [...new Set(lists.flat())]
 export const createFlows = (deps: FlowDeps) => {
-  const { store, vault, sealer, client, clock, publicUrl } = deps
-  const legTtlMs = deps.legTtlMs ?? LEG_MS
+  const { store, vault, sealer, clock, publicUrl } = deps
   const nagAfterMs = deps.nagAfterMs ?? NAG_AFTER_MS
   const quota = createQuota(store, clock)
   const beginning = new Map<string, Promise<Begun>>()
-  const waiting = new Map<string, Set<() => void>>()
-  store.subscribe('flow', (hash) => {
-    const woken = hash === '*' ? [...waiting.values()] : [waiting.get(hash) ?? []]
-    for (const each of woken) for (const wake of each) wake()
-  })
 
   const toFlow = (row: FlowRow): Flow => {
     const late = row.status === 'pending' && row.expiresAt <= clock.now()
@@ -104,55 +80,7 @@ export const createFlows = (deps: FlowDeps) => {
     return row === null ? null : toFlow(row)
   }
 
-  const event = (name: string, flow: Flow, more: object = {}): void | Promise<void> =>
-    deps.onEvent(`consent.${name}`, {
-      flow: flow.hash,
-      user: flow.person,
-      agent: flow.agent,
-      connection: flow.connection,
-      scopes: flow.scopes,
-      ...more,
-    })
-
-  const end = async (
-    flow: Flow,
-    outcome: { readonly failure: string } | { readonly missing: readonly string[] },
-  ): Promise<Flow> => {
-    const failed = 'failure' in outcome
-    const missing = failed ? [] : outcome.missing
-    const failure = failed ? outcome.failure : missing.length > 0 ? JSON.stringify(missing) : null
-    const status = failed ? 'failed' : 'completed'
-    await store.flows.finish(flow.hash, status, failure, clock.now())
-    // Whoever waits for it, in any process on this store, looks now; a notice that is lost costs them a second look.
-    await store.publish('flow', flow.hash)
-    if (!failed) await settle(flow)
-    return {
-      ...flow,
-      status,
-      failure: failed ? outcome.failure : null,
-      missing,
-    }
-  }
-
-  /** Other links of this agent that ask for nothing more have nothing left to ask: whoever waits for them goes on. */
-  const settle = async (flow: Flow): Promise<void> => {
-    const holding = await holdingOf(flow)
-    if (holding.kind !== 'held' || holding.status !== 'active') return
-    const provider = deps.connections().get(flow.connection)?.provider ?? {}
-    const lacks = (held: readonly string[] | null, scopes: readonly string[]) =>
-      lacking(provider, held ?? [], scopes).length > 0
-    for (const row of await store.flows.open(flow.person)) {
-      const same = row.agent === flow.agent && row.connection === flow.connection
-      // Somebody is at the provider, or the application is to confirm: that goes its own way.
-      const busy = row.held != null || (row.legExpiresAt ?? 0) > clock.now()
-      if (!same || busy || lacks(holding.scopes, row.scopes) || lacks(holding.granted, row.scopes))
-        continue
-      // It ended by itself meanwhile, here or at another replica.
-      if (!(await store.flows.finish(row.hash, 'completed', null, clock.now()))) continue
-      await store.publish('flow', row.hash)
-      await event('completed', toFlow(row), { at_provider: false, by_flow: flow.hash })
-    }
-  }
+  const { event, end, holdingOf } = createEnding(deps, toFlow)
 
   /** Only the random nonce is stored: the id comes from it and a ring key, so that a link can be given out twice. */
   const idOf = (nonce: string): string => sealer.hmac('flow', nonce)
@@ -163,7 +91,7 @@ export const createFlows = (deps: FlowDeps) => {
     expiresAt: row.expiresAt,
   })
   const insert = async (
-    who: { readonly person: Person; readonly agent: string; readonly connection: string },
+    who: Asker,
     scopes: readonly string[],
     set: Pick<
       FlowRow,
@@ -193,17 +121,17 @@ export const createFlows = (deps: FlowDeps) => {
   }
 
   const start = async (
-    who: { readonly person: Person; readonly agent: string; readonly connection: string },
+    who: Asker,
     scopes: readonly string[],
     options: Pick<FlowRow, 'reauthorization' | 'nextUri' | 'operation'> & {
       readonly challenge: string | null
     },
   ): Promise<Begun> => {
     const { person, agent, connection } = who
-    const { challenge } = options
+    const { challenge, nextUri } = options
     const now = clock.now()
     const [pending, last] = await Promise.all([
-      store.flows.pending(person, agent, connection, scopes, now, challenge, options.nextUri),
+      store.flows.pending({ ...who, scopes, challenge, nextUri }, now),
       store.flows.ended(person, connection),
     ])
     const after = last?.failure != null && STUCK.has(last.failure) ? last.failure : null
@@ -220,38 +148,6 @@ export const createFlows = (deps: FlowDeps) => {
     return { ...begun(row), after }
   }
 
-  /** The person's No to the same or to less, unless they said yes since; null: they may be asked. */
-  const declined = async (
-    who: { readonly person: Person; readonly agent: string; readonly connection: string },
-    scopes: readonly string[],
-  ): Promise<Declined | null> => {
-    const { person, agent, connection } = who
-    const since = clock.now() - nagAfterMs
-    const ended = await store.flows.endedSince(person, agent, connection, since)
-    for (const row of ended) {
-      if (row.status === 'completed') break
-      const at = row.endedAt ?? 0
-      if (row.failure !== 'denied' || !row.scopes.every((scope) => scopes.includes(scope))) continue
-      // A newer link that asks for what was refused was made on purpose: its person is being asked again.
-      const anew = (await store.flows.open(person)).some(
-        (open) =>
-          open.agent === agent &&
-          open.connection === connection &&
-          open.createdAt >= at &&
-          open.expiresAt > clock.now() &&
-          row.scopes.every((scope) => open.scopes.includes(scope)),
-      )
-      if (anew) return null
-      return {
-        authorizationId: `ac_${row.hash}`,
-        scopes: row.scopes,
-        declined: { at, until: at + nagAfterMs },
-      }
-    }
-    return null
-  }
-
-  const holdingOf = (flow: Flow) => vault.look(flow.person, flow.connection, flow.agent)
   const grantedTo = (holding: Holding): readonly string[] =>
     holding.kind === 'held' ? (holding.granted ?? []) : []
 
@@ -281,12 +177,11 @@ export const createFlows = (deps: FlowDeps) => {
   }
   /** The same person, agent, connection, scopes and way back share one pending flow and its link. */
   const begin = (
-    person: Person,
-    agent: string,
-    connection: string,
+    who: Asker,
     scopes: readonly string[],
     options: AskOptions = {},
   ): Promise<Begun> => {
+    const { person, agent, connection } = who
     const { sorted, challenge } = question(connection, scopes, options)
     const { tenant, realm, id } = person
     const { nextUri = null, reauthorization = false, operation = null } = options
@@ -294,9 +189,7 @@ export const createFlows = (deps: FlowDeps) => {
     const running = beginning.get(key)
     if (running !== undefined) return running
     const set = { reauthorization, nextUri, challenge, operation }
-    const started = start({ person, agent, connection }, sorted, set).finally(() =>
-      beginning.delete(key),
-    )
+    const started = start(who, sorted, set).finally(() => beginning.delete(key))
     beginning.set(key, started)
     return started
   }
@@ -308,34 +201,30 @@ export const createFlows = (deps: FlowDeps) => {
     grantedTo: async (flow: Flow) => grantedTo(await holdingOf(flow)),
   }
   const keeper = createKeeper(parts)
+  const declined = createDeclined(store, clock, nagAfterMs)
 
   return {
     begin,
 
     /** `begin`, unless the person has just said no to it: nobody sends them there again because a program tries again. */
     ask: async (
-      ...[person, agent, connection, scopes, options = {}]: Parameters<typeof begin>
+      who: Asker,
+      scopes: readonly string[],
+      options: AskOptions = {},
     ): Promise<Begun | Declined> => {
-      const { sorted } = question(connection, scopes, options)
-      return (
-        (await declined({ person, agent, connection }, sorted)) ??
-        begin(person, agent, connection, scopes, options)
-      )
+      const { sorted } = question(who.connection, scopes, options)
+      return (await declined(who, sorted)) ?? begin(who, scopes, options)
     },
 
     /** An authorization that needs no person any more: `status` answers `completed` for its id. */
-    completed: async (
-      person: Person,
-      agent: string,
-      connection: string,
-      scopes: readonly string[],
-    ): Promise<string> => {
+    completed: async (who: Asker, scopes: readonly string[]): Promise<string> => {
+      const { person, agent, connection } = who
       const sorted = union(scopes).toSorted()
       const what = [person.tenant, person.realm, person.id, agent, connection, sorted]
       const nonce = `held:${sha256(JSON.stringify(what))}`
       const hash = sha256(idOf(nonce))
       if ((await store.flows.byHash(hash)) === null)
-        await insert({ person, agent, connection }, sorted, {
+        await insert(who, sorted, {
           nonce,
           status: 'completed',
           reauthorization: false,
@@ -349,91 +238,15 @@ export const createFlows = (deps: FlowDeps) => {
       ID.test(id) ? byHash(sha256(id)) : Promise.resolve(null),
 
     byAuthorizationId: async (authorizationId: string): Promise<Flow | null> => {
-      const hash = AUTHORIZATION_ID.exec(authorizationId)?.[1]
+      const hash = flowHashOf(authorizationId)
       return hash === undefined ? null : byHash(hash)
     },
 
-    /**
-     * Waits at most `waitMs` for the flow to end. Throws Problem authorization_not_found
-     * unless this person and agent began it.
-     */
-    status: async (
-      authorizationId: string,
-      person: Person,
-      agent: string,
-      waitMs: number,
-      signal: AbortSignal,
-    ): Promise<Flow> => {
-      const hash = AUTHORIZATION_ID.exec(authorizationId)?.[1] ?? ''
-      const deadline = clock.mono() + waitMs
-      for (;;) {
-        const left = deadline - clock.mono()
-        // Listening before looking: what ends in between is not missed.
-        const poll = Math.max(POLL_MS, waiting.size * SPREAD_MS)
-        const { woken, stop } = listen(waiting, hash, Math.max(0, Math.min(poll, left)), signal)
-        try {
-          const flow = hash === '' ? null : await byHash(hash)
-          if (flow === null || flow.agent !== agent || !samePerson(flow.person, person))
-            throw new Problem(
-              'authorization_not_found',
-              'you have begun no authorization of this id',
-            )
-          if (flow.status !== 'pending' || left <= 0 || signal.aborted) return flow
-          await woken
-        } finally {
-          stop()
-        }
-      }
-    },
+    status: createStatus(store, clock, byHash),
 
     plan,
 
-    /** Starts the leg at the provider; an earlier leg of the same flow ends. `cookie` binds it to this browser. */
-    leg: async (
-      flow: Flow,
-      redirectUri: string,
-    ): Promise<{
-      readonly location: URL
-      /** It stands in `location` only where that was not pushed (RFC 9126). */
-      readonly state: string
-      readonly cookie: string
-    }> => {
-      const todo = await plan(flow)
-      const connection = deps.connections().get(flow.connection)
-      const open = flow.status === 'pending' && flow.expiresAt > clock.now()
-      if (!open || connection === undefined || todo.kind === 'gone')
-        throw new Problem('authorization_not_found', 'this authorization has ended')
-      const asked = todo.kind === 'provider' ? todo.asked : flow.scopes
-      const random = (): string => deps.randomBytes(32).toString('base64url')
-      const state = random()
-      const cookie = random()
-      const verifier = connection.provider.pkce ? random() : null
-      const nonce =
-        connection.provider.issuer !== null && asked.includes('openid') ? random() : null
-      const sealedLeg = await sealer.sealText(
-        'flow-leg',
-        { flow: flow.hash },
-        JSON.stringify({ verifier, nonce, asked }),
-      )
-      const begunLeg = await store.flows.leg(flow.hash, {
-        stateHash: sha256(state),
-        cookieHash: sha256(cookie),
-        sealedLeg,
-        legExpiresAt: clock.now() + legTtlMs,
-      })
-      if (!begunLeg) throw new Problem('authorization_not_found', 'this authorization has ended')
-      const location = await client.authorize(connection, {
-        redirectUri,
-        state,
-        challenge:
-          verifier === null ? null : createHash('sha256').update(verifier).digest('base64url'), // RFC 7636 4.2, S256
-        scopes: asked,
-        nonce,
-        ...(flow.challenge ? { extra: flow.challenge } : {}),
-      })
-      await event('at_provider', flow, { asked })
-      return { location, state, cookie }
-    },
+    leg: createLeg(parts, plan),
 
     /** This agent's own grant on what the person already gave; false: that is no longer so, ask the provider. */
     grantOnly: async (flow: Flow, verified: boolean): Promise<boolean> => {
@@ -481,30 +294,6 @@ export const createFlows = (deps: FlowDeps) => {
     sweep: async (): Promise<number> => {
       await keeper.overdue()
       return store.flows.sweep(clock.now() - Math.max(deps.linkTtlMs, QUOTA_MS, nagAfterMs))
-    },
-  }
-}
-
-/** `woken`: the flow ended, `ms` passed or the caller left. `stop` must be called. */
-const listen = (
-  waiting: Map<string, Set<() => void>>,
-  hash: string,
-  ms: number,
-  signal: AbortSignal,
-): { readonly woken: Promise<void>; readonly stop: () => void } => {
-  const { promise: woken, resolve } = Promise.withResolvers<void>()
-  const mine = waiting.get(hash) ?? new Set<() => void>()
-  const wake = (): void => resolve()
-  const timer = setTimeout(wake, ms)
-  signal.addEventListener('abort', wake, { once: true })
-  waiting.set(hash, mine.add(wake))
-  return {
-    woken,
-    stop: () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', wake)
-      mine.delete(wake)
-      if (mine.size === 0 && waiting.get(hash) === mine) waiting.delete(hash)
     },
   }
 }

@@ -1,5 +1,6 @@
 // Who is signed in at the pages: one sealed cookie, an hour long; the store remembers what was ended before that.
 import { createHash } from 'node:crypto'
+import { generateCookie } from 'hono/cookie'
 import type { Clock, Person, Store } from '../model.ts'
 import type { Sealer } from '../vault/seal.ts'
 
@@ -39,7 +40,13 @@ const createCookies = (publicUrl: string): Cookies => {
   return {
     name,
     write: (base, value, maxAgeMs) =>
-      `${name(base)}=${value}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${Math.floor(maxAgeMs / 1000)}${secure ? '; Secure' : ''}`,
+      generateCookie(base, value, {
+        ...(secure ? { prefix: 'host', secure } : {}),
+        path: '/',
+        httpOnly: true,
+        sameSite: 'Lax',
+        maxAge: Math.floor(maxAgeMs / 1000),
+      }),
   }
 }
 

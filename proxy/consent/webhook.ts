@@ -1,6 +1,7 @@
 // The link, handed to the application that delivers it: a signed webhook, tried again, never in a call's way.
 import { createHmac, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { Webhook } from 'standardwebhooks'
 import type { Clock, Flow, Log } from '../model.ts'
 
 /** A link to deliver. */
@@ -27,8 +28,15 @@ const LEASE_MS = 30_000
 const LOOK_MS = 5_000
 const AT_ONCE = 100
 
-/** `t` and the body are signed together, so that an old notice cannot be sent again as a new one. */
-export const signature = (key: KeyObject, atMs: number, body: string): string => {
+/** `whsec_` and base64, as Standard Webhooks writes keys; any other text is the key itself. */
+const signerOf = (key: KeyObject): Webhook => {
+  const bytes = key.export()
+  const text = bytes.toString()
+  return text.startsWith('whsec_') ? new Webhook(text) : new Webhook(bytes, { format: 'raw' })
+}
+
+/** What receivers of the first version check; it goes with the next one. `t` and the body are signed together. */
+const formerSignature = (key: KeyObject, atMs: number, body: string): string => {
   const t = Math.floor(atMs / 1_000)
   return `t=${t},v1=${createHmac('sha256', key).update(`${t}.${body}`).digest('hex')}`
 }
@@ -51,20 +59,25 @@ export const createNotifier = (deps: {
   readonly waits?: readonly number[]
 }): Notifier => {
   const { clock, log } = deps
+  const signer = signerOf(deps.key)
   const waits = deps.waits ?? WAITS_MS
   const ending = new AbortController()
   const running = new Set<Promise<void>>()
   let looking: Promise<void> | null = null
   let again = false
 
-  /** null: taken. */
-  const post = async (body: string): Promise<string | null> => {
+  /** @param id the same at each attempt, so that receivers know what comes twice. @returns null: taken */
+  const post = async (id: string, body: string): Promise<string | null> => {
+    const at = clock.now()
     try {
       const response = await deps.fetch(deps.webhook, {
         method: 'POST',
         headers: {
           'content-type': 'application/json',
-          'deputy-signature': signature(deps.key, clock.now(), body),
+          'webhook-id': id,
+          'webhook-timestamp': `${Math.floor(at / 1_000)}`,
+          'webhook-signature': signer.sign(id, new Date(at), body),
+          'deputy-signature': formerSignature(deps.key, at, body),
         },
         body,
         signal: AbortSignal.any([ending.signal, AbortSignal.timeout(TIMEOUT_MS)]),
@@ -81,6 +94,7 @@ export const createNotifier = (deps: {
   const deliver = async ({ flow, url, attempt }: Notice): Promise<void> => {
     const { hash, person, agent, connection, scopes, expiresAt } = flow
     const reason = await post(
+      `required_${hash}`,
       JSON.stringify({
         event: 'authorization.required',
         authorization_id: `ac_${hash}`,
@@ -143,6 +157,7 @@ export const createNotifier = (deps: {
     if (warned.has(hash) || ending.signal.aborted) return
     warned.set(hash, true)
     const told = post(
+      `mismatch_${hash}`,
       JSON.stringify({
         event: 'authorization.user_mismatch',
         authorization_id: `ac_${hash}`,

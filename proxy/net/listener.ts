@@ -5,7 +5,7 @@ import { chmodSync, existsSync, unlinkSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import type { Log } from '../model.ts'
 import { Problem, problemAnswer, toProblem, type ProblemCode } from '../problem.ts'
-import { remembered } from '../memo.ts'
+import { createAdmission } from './admit.ts'
 import {
   closing,
   createBodies,
@@ -38,14 +38,18 @@ type Where = { readonly host: string; readonly port: number } | { readonly path:
 /** Until the headers are whole, ms. */
 const HEADERS_MS = 30_000
 
-/** @throws Problem 505 http_version_unsupported, 400 request_invalid */
-const checkVersion = ({ httpVersion, headers }: IncomingMessage): void => {
-  if (httpVersion === '1.1') return
-  if (httpVersion !== '1.0')
-    throw new Problem('http_version_unsupported', 'this listener speaks HTTP/1.1 and HTTP/1.0')
-  if (headers['transfer-encoding'] !== undefined)
-    // RFC 9112 6.1
-    throw new Problem('request_invalid', 'HTTP/1.0 has no transfer-encoding: its framing is faulty')
+/** What Node is told of every listener. */
+const LIMITS = {
+  headersTimeout: HEADERS_MS,
+  // Uploads and held calls may be long; pipeline/forward has the deadlines of a call.
+  requestTimeout: 0,
+  keepAliveTimeout: 65_000,
+  connectionsCheckingInterval: 10_000,
+  optimizeEmptyRequests: true,
+  insecureHTTPParser: false,
+  joinDuplicateHeaders: false,
+  requireHostHeader: false,
+  noDelay: true,
 }
 
 /** Where it listens, as the configuration's reader would call it. */
@@ -69,6 +73,22 @@ const insteadOfTunnel = (
   return address.startsWith('unix:')
     ? `${hidden}: ask for http://${host}/ in the absolute form instead`
     : `${hidden}: set the client's base URL to ${address}/${host} instead of HTTPS_PROXY, or let it ask for http://${host}/ with HTTP_PROXY=${address}`
+}
+
+/** @throws Error that names the configuration's key and the place */
+const bind = async (server: Server, listen: Where, key: string): Promise<void> => {
+  if ('path' in listen) await clearStaleSocket(listen.path, key)
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        new Error(
+          `${key}: cannot listen on ${'path' in listen ? listen.path : `${listen.host}:${listen.port}`}: ${error.code === 'EADDRINUSE' ? 'the address is in use; choose another or stop what uses it' : error.message}`,
+        ),
+      ),
+    )
+    server.listen('path' in listen ? listen.path : listen, resolve)
+  })
+  if ('path' in listen) chmodSync(listen.path, 0o600)
 }
 
 export const startListener = async (options: {
@@ -97,16 +117,6 @@ export const startListener = async (options: {
   readonly refused: (code: ProblemCode, id: string) => void
   readonly log: Log
 }): Promise<Listening> => {
-  const own = ownNames(options.listen, options.names)
-  const origins = new Set(options.origins)
-  const named = remembered(hostname)
-  const judge = (host: string): 'own' | 'served' | null => {
-    const name = named(host)
-    if (name === null) return null
-    if (own.has(name)) return 'own'
-    return name.endsWith('.localhost') && options.serves(name.slice(0, -10)) ? 'served' : null
-  }
-
   /** Refuses, and reads no further request on this connection. */
   const refuse = (res: ServerResponse, id: string, problem: Problem): void => {
     const { status, headers, body } = problemAnswer(problem, id, options.typeBase)
@@ -129,52 +139,13 @@ export const startListener = async (options: {
       : error.code === TIMED_OUT
         ? new Problem('request_timeout', `the headers were not whole after ${HEADERS_MS / 1_000} s`)
         : new Problem('request_invalid', 'the request is not valid HTTP/1.1')
-  const admit = (req: IncomingMessage): 'call' | 'api' => {
-    const { origin, 'sec-fetch-site': site, host, expect } = req.headers
-    checkVersion(req)
-    options.check(req.rawHeaders)
-    // HTTP/1.0 has no expectations (RFC 9110 10.1.1).
-    if (expect !== undefined && req.httpVersionMinor === 1 && !/^100-continue$/i.test(expect))
-      throw new Problem('expectation_failed', 'of expectations only 100-continue is met here')
-    if (
-      (origin !== undefined || site !== undefined) &&
-      !(origin !== undefined && origins.has(origin))
-    )
-      throw new Problem(
-        'browser_refused',
-        'the request comes from a page in a browser (Origin or Sec-Fetch-Site)',
-      )
-    const target = req.url ?? ''
-    if (target.startsWith('/')) {
-      if (options.dedicated !== null) {
-        if (host === undefined || judge(host) === null)
-          throw new Problem('host_refused', 'the Host header does not name this listener')
-        return 'call'
-      }
-      const verdict = host === undefined ? null : judge(host)
-      if (verdict === null)
-        throw new Problem(
-          'host_refused',
-          'the Host header names neither this listener nor {served host}.localhost',
-        )
-      return verdict === 'own' && (target.startsWith('/v1/') || target === '/v1') ? 'api' : 'call'
-    }
-    if (!/^http:\/\//i.test(target))
-      throw new Problem(
-        'request_invalid',
-        'the request target must begin with / or be an absolute http:// URL',
-      )
-    const authority = /^http:\/\/([^/?#]*)/i.exec(target)?.[1] ?? ''
-    const name = hostname(authority)
-    if (name === null || !options.serves(name))
-      throw new Problem('host_refused', 'the absolute request target names no served host')
-    if (host === undefined || hostname(host) !== name)
-      throw new Problem(
-        'request_invalid',
-        'the Host header and the absolute request target disagree',
-      )
-    return 'call'
-  }
+  const admit = createAdmission({
+    own: ownNames(options.listen, options.names),
+    origins: new Set(options.origins),
+    dedicated: options.dedicated !== null,
+    check: options.check,
+    serves: options.serves,
+  })
 
   type Arrival = {
     readonly req: IncomingMessage
@@ -225,19 +196,7 @@ export const startListener = async (options: {
   )
   // Calls that arrive together go their way together: each station stays in the processor's caches.
   const arrived = gather<Arrival>((batch) => batch.forEach(begin))
-  const limits = {
-    maxHeaderSize: options.maxHeaderBytes,
-    headersTimeout: HEADERS_MS,
-    // Uploads and held calls may be long; pipeline/forward has the deadlines of a call.
-    requestTimeout: 0,
-    keepAliveTimeout: 65_000,
-    connectionsCheckingInterval: 10_000,
-    optimizeEmptyRequests: true,
-    insecureHTTPParser: false,
-    joinDuplicateHeaders: false,
-    requireHostHeader: false,
-    noDelay: true,
-  }
+  const limits = { ...LIMITS, maxHeaderSize: options.maxHeaderBytes }
   const server: Server = mannerly(
     options.tls === null
       ? createServer(limits)
@@ -255,18 +214,7 @@ export const startListener = async (options: {
   )
   // Node's default cap drops headers silently; the byte limit above is the one that counts.
   server.maxHeadersCount = 0
-  if ('path' in options.listen) await clearStaleSocket(options.listen.path, options.key)
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(
-        new Error(
-          `${options.key}: cannot listen on ${'path' in options.listen ? options.listen.path : `${options.listen.host}:${options.listen.port}`}: ${error.code === 'EADDRINUSE' ? 'the address is in use; choose another or stop what uses it' : error.message}`,
-        ),
-      ),
-    )
-    server.listen('path' in options.listen ? options.listen.path : options.listen, resolve)
-  })
-  if ('path' in options.listen) chmodSync(options.listen.path, 0o600)
+  await bind(server, options.listen, options.key)
   return {
     address: addressOf(server, options.tls),
     close: (ms) => {

@@ -118,12 +118,18 @@ const readdressOf = ({ job, req }: Answer): Readdress => {
           return (name === true ? host : name) === own ? name : false
         }
       : job.served
-  return (url) => rewriteUrl(url, served, base, addressing, null)
+  const way = { served, prefix: base, addressing, connection: null }
+  return (url) => rewriteUrl(url, way)
 }
 
 /** Where a URL leads: host, then path and query; null: not to a served host. */
 const placeOf = (url: string, served: About['served']): readonly [string, string] | null => {
-  const there = rewriteUrl(url, served, '', { kind: 'path', prefix: '' }, null)
+  const there = rewriteUrl(url, {
+    served,
+    prefix: '',
+    addressing: { kind: 'path', prefix: '' },
+    connection: null,
+  })
   const slash = there?.indexOf('/') ?? -1
   return there === null || slash === -1
     ? null
@@ -155,13 +161,12 @@ const readdressSigned = (answer: Answer, seal: Seal): Readdress => {
     const sealed = place === null ? null : seal(...place)
     if (sealed === null) return plain(url)
     const prefix = `${origin}/~${sealed}`
-    return rewriteUrl(
-      url,
-      job.served,
-      addressing.kind === 'path' ? `${prefix}/${chosen}` : prefix,
+    return rewriteUrl(url, {
+      served: job.served,
+      prefix: addressing.kind === 'path' ? `${prefix}/${chosen}` : prefix,
       addressing,
-      null,
-    )
+      connection: null,
+    })
   }
 }
 
@@ -284,19 +289,17 @@ export const createAnswers = <A extends Answer>(deps: {
       : plain
     return decoder === null
       ? into
-      : decoded(
-          decoder,
-          into,
-          res,
-          () => answer.controller?.resume(),
-          () =>
+      : decoded(decoder, into, {
+          out: res,
+          resume: () => answer.controller?.resume(),
+          broken: () =>
             deps.stop(
               answer,
               new Problem('upstream_unreachable', 'the answer’s content coding is broken', {
                 headers: codingFault('upstream_unreachable'),
               }),
             ),
-        )
+        })
   }
   const send = (answer: A): void => {
     const { req, res, first } = answer

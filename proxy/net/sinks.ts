@@ -88,14 +88,16 @@ export const held = (
   }
 }
 
+/** Where bytes come from and go to, around a decoder. */
+export type Ends = {
+  readonly out: Writable
+  /** There is room for more again. */
+  readonly resume: () => void
+  readonly broken: () => void
+}
+
 /** Sends bytes through a decoder into a sink, with backpressure from `out` and to `resume`. */
-export const decoded = (
-  decoder: Transform,
-  into: Sink,
-  out: Writable,
-  resume: () => void,
-  broken: () => void,
-): Sink => {
+export const decoded = (decoder: Transform, into: Sink, { out, resume, broken }: Ends): Sink => {
   // An event has no caller: what a step throws here would end the process.
   const guarded = <T>(step: (given: T) => void): ((given: T) => void) => {
     return (given) => {

@@ -1,7 +1,7 @@
 // The log: one JSON object a line. Three nets keep secrets out: the Secret type prints [redacted], errors are
 // written from an allow-list, and names that carry credentials are redacted by path.
-import { write, writeSync } from 'node:fs'
 import pino from 'pino'
+import sonic from 'sonic-boom'
 import type { Log } from '../model.ts'
 import { sumRepeats } from './repeats.ts'
 
@@ -35,7 +35,9 @@ const PATHS = PLACES.flatMap((place) =>
 
 const LONGEST = 2_048
 const MOST_WAITING = 8 * 1024 * 1024
-const AGAIN_MS = 20
+const MOMENT_MS = 20
+/** How often, each 100 ms, a full pipe is tried again at exit. */
+const AT_EXIT = 10
 const DEEPEST = 5
 const BEARER = /\b(Bearer|Basic|DPoP)\s+[\w.~+/=-]{6,}/gi
 const IN_URL =
@@ -94,48 +96,43 @@ const fieldsOf = (fields: object): Record<string, unknown> =>
     ? { err: errorFields(fields) }
     : Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, plain(value, 0)]))
 
+/** There is nowhere to say that the log cannot be written; evidence has its own way and its own check. */
+const streamTo = (fd: 1 | 2, sync: boolean, tries: () => number) =>
+  new sonic.SonicBoom({
+    fd,
+    sync,
+    maxLength: MOST_WAITING,
+    retryEAGAIN: () => tries() > 0,
+  }).on('error', () => {})
+
 /**
  * Asynchronous, since a reader that stops reading must not stop the loop; what is left is written at exit.
  * @param last called at exit, for what is still to be said
  */
 const destinationOf = (fd: 1 | 2, last: () => void) => {
-  let waiting = ''
+  let tries = Infinity
   let writing = false
-  let ending = false
-  // There is nowhere to say that the log cannot be written; evidence has its own way and its own check.
-  const send = (bytes: Buffer) => {
-    write(fd, bytes, (error, written) => {
-      const rest = error === null ? bytes.subarray(written) : bytes
-      if (error?.code === 'EAGAIN') setTimeout(send, AGAIN_MS, rest)
-      else if (error === null && rest.length > 0) send(rest)
-      else {
-        writing = false
-        next()
-      }
-    })
-  }
-  const next = () => {
-    if (writing || waiting === '') return
-    writing = true
-    const bytes = Buffer.from(waiting)
-    waiting = ''
-    send(bytes)
-  }
+  const written = (): void => void (writing = false)
+  const live = streamTo(fd, false, () => tries--)
+    .on('drain', written)
+    .on('error', written)
+  let out = live
   process.once('exit', () => {
-    ending = true
-    last()
+    tries = AT_EXIT
     // The thread that writes right now needs a moment; a second try would print its lines twice.
-    if (writing) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, AGAIN_MS)
+    if (writing) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, MOMENT_MS)
     try {
-      writeSync(fd, waiting)
+      live.flushSync()
+      out = streamTo(fd, true, () => tries--)
+      last()
     } catch {
       // the reader is gone, or full: nothing is left to try
     }
   })
   return {
     write: (line: string) => {
-      if (waiting.length < MOST_WAITING) waiting += line
-      if (!ending) next()
+      writing = true
+      out.write(line)
     },
   }
 }

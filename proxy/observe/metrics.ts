@@ -23,6 +23,18 @@ export type CallSeen = {
   readonly durationMs: number
 }
 
+/** What a request to a provider looks like once it is over. */
+export type UpstreamSeen = {
+  readonly method: string
+  /** 0: no answer came. */
+  readonly status: number
+  readonly host: string
+  readonly port: number
+  /** '': none. */
+  readonly error: string
+  readonly seconds: number
+}
+
 const HTTP_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 const POLICY_BOUNDS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05]
 const METHODS = new Set('GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE QUERY'.split(' '))
@@ -124,8 +136,8 @@ const histogram = (name: string, help: string, names: Labels, bounds: readonly n
 type Read = () =>
   number | readonly (readonly [labels: Readonly<Record<string, string>>, value: number])[]
 
-/** One process's metrics. `render` is the text of /metrics; the rest observes, cheaply. */
-export const createTelemetry = (about: { readonly version: string; readonly commit?: string }) => {
+/** What is counted and timed as it happens. */
+const createFamilies = () => {
   const request = ['http_request_method', 'http_response_status_code']
   const server = histogram(
     'http_server_request_duration_seconds',
@@ -166,17 +178,14 @@ export const createTelemetry = (about: { readonly version: string; readonly comm
     'Refreshes that brought no token, by provider and kind of failure.',
     ['provider', 'kind'],
   )
-  const families = [
-    server,
-    active,
-    client,
-    decisions,
-    evaluation,
-    credentials,
-    idle,
-    refreshFailures,
-  ]
-  const evaluated = evaluation.with()
+  return { server, active, client, decisions, evaluation, credentials, idle, refreshFailures }
+}
+
+/** One process's metrics. `render` is the text of /metrics; the rest observes, cheaply. */
+export const createTelemetry = (about: { readonly version: string; readonly commit?: string }) => {
+  const families = createFamilies()
+  const { server, active, client, decisions, credentials, idle, refreshFailures } = families
+  const evaluated = families.evaluation.with()
   const watched = new Map<string, { help: string; type: string; read: Read }>()
   /** A value that is read when somebody asks; a list gives one sample per set of labels. */
   const watch = (name: string, type: 'counter' | 'gauge', help: string, read: Read) => {
@@ -227,23 +236,10 @@ export const createTelemetry = (about: { readonly version: string; readonly comm
         ended = true
       }
     },
-    /** A request to a provider; `status` 0 and an error type when no answer came. */
-    upstream: (
-      method: string,
-      status: number,
-      address: string,
-      port: number,
-      errorType: string,
-      seconds: number,
-    ): void =>
+    /** A finished request to a provider. */
+    upstream: ({ method, status, host, port, error, seconds }: UpstreamSeen): void =>
       client
-        .with(
-          methodLabel(method),
-          status === 0 ? '' : String(status),
-          address,
-          String(port),
-          errorType,
-        )
+        .with(methodLabel(method), status === 0 ? '' : String(status), host, String(port), error)
         .observe(seconds),
     evaluated: evaluated.observe,
     credential: (provider: string, outcome: 'cached' | 'refreshed' | 'reconnect' | 'error'): void =>
@@ -307,7 +303,9 @@ export const createTelemetry = (about: { readonly version: string; readonly comm
       }),
     watch,
     render: (): string =>
-      [...families.flatMap((each) => each.lines()), ...watchedLines(), ''].join('\n'),
+      [...Object.values(families).flatMap((each) => each.lines()), ...watchedLines(), ''].join(
+        '\n',
+      ),
   }
 }
 

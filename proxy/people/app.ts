@@ -14,7 +14,7 @@ import { CATALOGUE, Problem } from '../problem.ts'
 import type { ProblemCode } from '../problem.ts'
 import { createConnections, type ConnectionsDeps } from './connections.ts'
 import { createDoor, visitAt, type DoorDeps } from './sign_in.ts'
-import { createFrame } from './page.ts'
+import { createFrame, secured } from './page.ts'
 import type { Logo } from '../config/logo.ts'
 import { STYLE, type Allowed, type Brand } from './markup.ts'
 import * as pages from './consent_pages.ts'
@@ -180,12 +180,8 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     })
   }
 
-  app.use(async (c, next) => {
-    c.header('Referrer-Policy', 'no-referrer')
-    c.header('X-Content-Type-Options', 'nosniff')
+  app.use(secured, async (c, next) => {
     c.header('Cache-Control', 'no-store')
-    c.header('Cross-Origin-Opener-Policy', 'same-origin')
-    c.header('Content-Security-Policy', "default-src 'none'; frame-ancestors 'none'")
     await next()
   })
   app.use(
@@ -291,7 +287,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
 
   /** The flow when it has ended: the answer that came first may still be on its way to the provider. */
   const over = ({ hash, person, agent }: Flow, signal: AbortSignal): Promise<Flow> =>
-    flows.status(`ac_${hash}`, person, agent, REPEATED_MS, signal)
+    flows.status(`ac_${hash}`, { person, agent }, REPEATED_MS, signal)
   const redirectUri = (connection: string): string => `${publicUrl}/callback/${connection}`
 
   app.get('/callback/:connection', async (c) => {

@@ -2,6 +2,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Context } from 'hono'
 import { getCookie } from 'hono/cookie'
+import { secureHeaders } from 'hono/secure-headers'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Person } from '../model.ts'
 import { samePerson } from '../wire/canonical.ts'
@@ -14,6 +15,20 @@ import { render, type Brand, type Page } from './markup.ts'
 
 const REFERENCE = 'reference'
 const TOLD_MS = 600_000
+
+/** Of every answer of the pages; what a page sets itself stays. Whoever ends TLS says the rest. */
+export const secured = secureHeaders({
+  contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+  overwrite: false,
+  crossOriginResourcePolicy: false,
+  originAgentCluster: false,
+  strictTransportSecurity: false,
+  xDnsPrefetchControl: false,
+  xDownloadOptions: false,
+  xFrameOptions: false,
+  xPermittedCrossDomainPolicies: false,
+  xXssProtection: false,
+})
 
 /** A page that is told something by the step before it. */
 type Follower = 'result' | 'connections'

@@ -2,7 +2,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Challenge, Connection, Holding, Injected, StoredCredential, Vault } from '../model.ts'
 import type { OAuthClient } from '../oauth/client.ts'
-import type { Declined } from '../consent/flow.ts'
+import type { Declined } from '../consent/declined.ts'
 import { Problem, type ProblemExtra } from '../problem.ts'
 
 type Fresh = (

@@ -167,8 +167,7 @@ export const createExchange = (
       try {
         await way(call, req, res, dedicated)
       } catch (thrown) {
-        const said = told(call, toProblem(thrown))
-        problem = said instanceof Promise ? await said : said
+        problem = await told(call, toProblem(thrown))
         answer(call, res, problem)
         if (thrown instanceof Error && 'outcome' in thrown) call.outcome = thrown.outcome as Outcome
       }

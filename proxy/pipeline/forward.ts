@@ -18,6 +18,7 @@ import {
   type Sifted,
 } from '../wire/headers.ts'
 import type { Body } from './inspect.ts'
+import type { UpstreamSeen } from '../observe/metrics.ts'
 
 export type Outcome = {
   readonly result: 'ok' | 'interrupted' | ProblemCode
@@ -178,15 +179,7 @@ export const createForward = (deps: {
   readonly requestBody: number
   readonly rewrittenBody: number
   readonly clock: Pick<Clock, 'mono'>
-  /** A finished request: status 0 where no answer came; duration in s. */
-  readonly upstream: (
-    method: string,
-    status: number,
-    host: string,
-    port: number,
-    error: string,
-    seconds: number,
-  ) => void
+  readonly upstream: (finished: UpstreamSeen) => void
 }): { readonly forward: Forward; readonly close: () => void } => {
   const { clock, dispatcher } = deps
   const scrubberFor = createScrubbers()
@@ -231,14 +224,14 @@ export const createForward = (deps: {
     call.done = true
     live.remove(call.slot)
     const { route } = call.job
-    deps.upstream(
-      route.target.method,
-      call.status ?? 0,
-      route.host,
-      route.port,
+    deps.upstream({
+      method: route.target.method,
+      status: call.status ?? 0,
+      host: route.host,
+      port: route.port,
       error,
-      (clock.mono() - call.began) / 1_000,
-    )
+      seconds: (clock.mono() - call.began) / 1_000,
+    })
     return true
   }
   /** Whoever may repeat the call has to know whether the provider may have carried it out. */

@@ -101,8 +101,7 @@ const tooLong = (cap: number): Problem =>
  */
 export const inspect = (
   req: IncomingMessage,
-  route: Route,
-  act: Act,
+  { route, act }: { readonly route: Route; readonly act: Act },
   limits: Limits,
   early: Buffer | null = null,
 ): Body | Promise<Body> => {

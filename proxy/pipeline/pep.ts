@@ -231,7 +231,7 @@ export const createPep = (deps: PepDeps) => {
     tagged: Tagged,
     { req, route, said, outer }: Pick<Request, 'req' | 'route' | 'said'> & { readonly outer: Act },
   ): Promise<Request> => {
-    const body = await inspect(req, route, outer, deps.limits, tagged.read)
+    const body = await inspect(req, { route, act: outer }, deps.limits, tagged.read)
     if (body.bytes !== null) deps.tags.body(body.bytes)
     const act = (call.act = opened(outer, route, body.inner))
     const sifted = deps.sift(req.rawHeaders, route.connection.provider)

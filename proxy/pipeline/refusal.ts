@@ -1,7 +1,7 @@
 // What the agent hears where policy does not allow: why not, or the link by which its person can help.
 import type { Challenge, Decision, Holding, Principal, Route } from '../model.ts'
 import type { Call } from './exchange.ts'
-import type { Declined } from '../consent/flow.ts'
+import type { Declined } from '../consent/declined.ts'
 import { Problem, toProblem, type ProblemCode } from '../problem.ts'
 import type { Act } from './classify.ts'
 import { asking, challengeOf, declinedBy, lapsed } from './credential.ts'

@@ -1,4 +1,5 @@
 // A policy in worker threads. WebAssembly cannot be interrupted where it runs, a thread can be ended.
+// Not piscina: two threads of it took 55 instead of 46 MB, and 181 to 285 instead of 70 to 112 µs a question.
 import { getCompileCacheDir } from 'node:module'
 import { dirname } from 'node:path'
 import { Worker } from 'node:worker_threads'

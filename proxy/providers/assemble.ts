@@ -18,7 +18,6 @@ export type Parts = {
   readonly assets: ReadonlyMap<string, string>
   readonly rows: readonly OperationRow[]
   readonly slots: ReadonlyMap<string, Provider>
-  readonly client: NonNullable<Provider['client']> | null
   readonly discover: Discover | null
 }
 
@@ -107,10 +106,29 @@ export const placed = (provider: Provider): Provider => {
   }
 }
 
+const introspectOf = ({ introspect }: Definition): NonNullable<Provider['introspect']> | null =>
+  introspect === null
+    ? null
+    : {
+        url: introspect.url,
+        auth: introspect.auth,
+        at: introspect.at,
+        scope: introspect.scope,
+        expiresIn: introspect.expires_in,
+      }
+
+const accountOf = ({ account }: Definition): Provider['account'] =>
+  account === null
+    ? null
+    : {
+        from: account.from,
+        id: account.id,
+        label: account.label ?? (typeof account.id === 'string' ? account.id : []),
+      }
+
 export const assemble = (d: Definition, parts: Parts): Provider => {
   const revoke = revokeOf(d)
   const [, header = '', scheme = ''] = PRESENT.exec(d.present) ?? []
-  const { introspect } = d
   return {
     id: d.id,
     lineage: [d.id],
@@ -125,16 +143,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
       d.userinfo === null || typeof d.userinfo === 'string'
         ? null
         : JSON.stringify(d.userinfo.post),
-    introspect:
-      introspect === null
-        ? null
-        : {
-            url: introspect.url,
-            auth: introspect.auth,
-            at: introspect.at,
-            scope: introspect.scope,
-            expiresIn: introspect.expires_in,
-          },
+    introspect: introspectOf(d),
     par: d.par,
     resource: d.resource,
     revoke: revoke?.url ?? null,
@@ -156,14 +165,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     scopeRepeat: d.scope?.repeat ?? [],
     authorizeParams: d.authorize_params,
     tokenParams: d.token_params,
-    account:
-      d.account === null
-        ? null
-        : {
-            from: d.account.from,
-            id: d.account.id,
-            label: d.account.label ?? (typeof d.account.id === 'string' ? d.account.id : []),
-          },
+    account: accountOf(d),
     answer: answerRules(d, d.answer, 'grant'),
     rotation: d.rotation,
     lostResponse: d.lost_response,
@@ -188,7 +190,6 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     // Without scopes at the provider no row can ask for one (a GitHub App that extends the OAuth app).
     operations: d.scope === null ? parts.rows.map((one) => ({ ...one, scopes: [[]] })) : parts.rows,
     secretSegments: d.secret_segments,
-    client: parts.client,
     example: d.example === undefined ? null : (d.example as JsonObject & Record<string, Json>),
   }
 }

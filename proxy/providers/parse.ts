@@ -13,7 +13,6 @@ import {
   urlProblem,
 } from './definition.ts'
 import type { Definition, Fields, HostList, Report } from './definition.ts'
-import { translate } from './foreign.ts'
 import { catalogueSchema, readCatalogue } from './catalogue.ts'
 import { salvage } from '../mistakes.ts'
 
@@ -42,6 +41,17 @@ const FRAMING = new Set(
     ' ',
   ),
 )
+
+/** Words of another product: no start translates them. */
+const FOREIGN = [
+  'oauth2',
+  'authorize_request',
+  'authorization_request',
+  'token_request',
+  'user_info_request',
+]
+const FOREIGN_WORD =
+  'is how another product writes a provider: `deputy import FILE` writes it in the words of deputy'
 
 /** JSON Schema of a definition, generated from the parser. */
 export const providerJsonSchema = (): Record<string, unknown> =>
@@ -80,8 +90,12 @@ export const parseProvider = (
   const report: Report = (path, what) => {
     if (!wrong.has(path.split('.')[0] ?? '')) told(path, what)
   }
-  const own = isFields(raw) && Object.hasOwn(raw, 'oauth2') ? translate(raw, report) : { raw }
-  const merged = inherit(base, own.raw)
+  const foreign = isFields(raw) ? FOREIGN.find((word) => Object.hasOwn(raw, word)) : undefined
+  if (foreign !== undefined) {
+    told(foreign, FOREIGN_WORD)
+    return { problems }
+  }
+  const merged = inherit(base, raw)
   const parsed = definition.safeParse(merged)
   if (!parsed.success) explain(parsed.error, told)
   for (const { path } of parsed.error?.issues ?? []) wrong.add(String(path[0] ?? ''))
@@ -89,8 +103,7 @@ export const parseProvider = (
   const d = parsed.success
     ? parsed.data
     : salvage(definition, merged, parsed.error.issues, [[['id'], 'missing']])
-  const foreign = own.raw !== raw
-  if (d === null || (foreign && problems.length > 0)) return { problems }
+  if (d === null) return { problems }
   if (d.extends !== undefined && base === undefined)
     report('extends', `there is no definition ${d.extends}`)
   const discover = discoverOf(d, merged)
@@ -131,10 +144,9 @@ export const parseProvider = (
   if (d.slot === undefined && d.slots !== undefined)
     report('slot', 'is needed: which of slots is meant where a connection names none')
   if (problems.length > 0) return { problems }
-  const client = 'client' in own ? own.client : null
-  const provider = placed(assemble(d, { hosts, assets, rows, slots, client, discover }))
+  const provider = placed(assemble(d, { hosts, assets, rows, slots, discover }))
   const chosen = slots.get(d.slot ?? '')
-  return { provider: chosen === undefined ? provider : { ...chosen, slots, client } }
+  return { provider: chosen === undefined ? provider : { ...chosen, slots } }
 }
 
 /** Keys that an issuer's metadata can fill in. */
@@ -343,7 +355,6 @@ export const overrideProvider = (
   return {
     provider: {
       ...at,
-      client: whole.client ?? null,
       discover: at.discover ? { ...at.discover, insecure: at.discover.insecure || insecure } : null,
       issuer: overrides.issuer ?? at.issuer,
       authorize: overrides.authorize ?? at.authorize,

@@ -62,6 +62,27 @@ const scopesOf = (provider: Provider): readonly string[] => {
   return [...known, 'first.read', 'second.write'].slice(0, 2)
 }
 
+/** What an agent calls. @param way answers, or throws what is told instead */
+const startAgentSide = async (
+  way: (request: IncomingMessage, response: ServerResponse) => Promise<void>,
+  typeBase: string,
+) => {
+  const server = createServer((request, response) => {
+    way(request, response).catch((error: unknown) => {
+      const { status, headers, body } = problemAnswer(toProblem(error), 'test', typeBase)
+      if (!response.headersSent) response.writeHead(status, headers).end(body)
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: async (): Promise<void> => {
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
+
 export const openWorld = async () => {
   const folder = mkdtempSync(join(tmpdir(), 'deputy-quirks-'))
   const keys = generateKeyPairSync('ec', {
@@ -152,14 +173,7 @@ export const openWorld = async () => {
       response,
     )
   }
-  const agent = createServer((request, response) => {
-    way(request, response).catch((error: unknown) => {
-      const { status, headers, body } = problemAnswer(toProblem(error), 'test', publicUrl)
-      if (!response.headersSent) response.writeHead(status, headers).end(body)
-    })
-  })
-  await new Promise<void>((resolve) => agent.listen(0, '127.0.0.1', resolve))
-  const agentUrl = `http://127.0.0.1:${(agent.address() as AddressInfo).port}`
+  const agent = await startAgentSide(way, publicUrl)
 
   let count = 0
   const attempt = (provider: Provider, example: Example, script: Script) => {
@@ -185,7 +199,9 @@ export const openWorld = async () => {
       held,
       /** Consents as the provider's account of the moment. @returns how the flow ended */
       connect: async (): Promise<string> => {
-        const begun = await flows.begin(person, AGENT, name, scopes, { reauthorization: true })
+        const begun = await flows.begin({ person, agent: AGENT, connection: name }, scopes, {
+          reauthorization: true,
+        })
         const flow = await flows.byAuthorizationId(begun.authorizationId)
         if (flow === null) return 'no flow'
         const { location, cookie } = await flows.leg(flow, redirectUri)
@@ -226,7 +242,7 @@ export const openWorld = async () => {
       call: async (host?: string) => {
         const target = host ?? connection.provider.hosts.keys().next().value ?? ''
         const before = session.seen.length
-        const answer = await fetch(`${agentUrl}/${target}/things`, {
+        const answer = await fetch(`${agent.url}/${target}/things`, {
           headers: { 'deputy-connection': name, authorization: 'Bearer forged' },
         })
         await answer.arrayBuffer()
@@ -270,8 +286,7 @@ export const openWorld = async () => {
     close: async (): Promise<void> => {
       await refresher.drain().catch(() => {})
       forward.close()
-      agent.closeAllConnections()
-      await new Promise((resolve) => agent.close(resolve))
+      await agent.close()
       await scripted.close()
       await dial.close()
       await store.close()

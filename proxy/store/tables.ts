@@ -327,7 +327,7 @@ export const createTables = (db: Database): Store => {
           tell('credential', changed(next))
           return true
         }),
-      lease: (id, generation, lease, now, until, patience = 0) =>
+      lease: (id, generation, lease, { now, until, patience = 0 }) =>
         db.transact(function* (): Work<CredentialRow | null> {
           const held = { lease, holder: db.holder(), ms: until - now }
           const taken = { id, generation, patience, ...held, ...at(now) }
@@ -445,7 +445,8 @@ export const createTables = (db: Database): Store => {
     flows: {
       byHash: (hash) => row(sql.flow, { hash }, flowOf),
       byState: (stateHash) => row(sql.flowByState, { stateHash }, flowOf),
-      pending: async (person, agent, connection, scopes, now, challenge = null, nextUri = null) => {
+      pending: async (question, now) => {
+        const { person, agent, connection, scopes, challenge = null, nextUri = null } = question
         const set = (of: readonly string[]): string => JSON.stringify([...new Set(of)].sort())
         const whose = { ...personOf(person), agent, connection, now }
         const found = await rows(sql.pending, whose, flowOf)

@@ -127,14 +127,11 @@ export const createLeases = ({
       // Opened before the lease: a row that does not open must not look like a refresh that was cut off.
       const credential = await openRow(row)
       const lease = randomId()
-      const leased = await store.credentials.lease(
-        id,
-        generation,
-        lease,
+      const leased = await store.credentials.lease(id, generation, lease, {
         now,
-        now + silent,
-        harmless ? 0 : ms - silent,
-      )
+        until: now + silent,
+        patience: harmless ? 0 : ms - silent,
+      })
       if (leased !== null) {
         heart.begin(id, lease, began, ms)
         return {

@@ -377,7 +377,7 @@ export const createScrubbers = (): ((token: Secret) => AnswerScrubber) => {
       // Each part of it would begin and end somewhere in the document.
       if (status === 206 && /^multipart\//i.test(type.trim())) return null
       const found = inCharset(watcher, token.reveal(), type)
-      if (found === null || (found === watcher && status !== 206)) return found && watcher
+      if (found === null) return null
       return { ...(status === 206 ? atEdges(found, token.reveal()) : found), body }
     }
     const watcher: AnswerScrubber = { ...make(), body }

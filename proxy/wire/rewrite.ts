@@ -22,19 +22,24 @@ const WAYS: Readonly<Record<Addressing['kind'], Way>> = {
   listener: (prefix, _host, path) => `${prefix.replace(/\/$/, '')}${path}`,
 }
 
-/**
- * The same URL as the agent reaches it through deputy, or null when it is no absolute http(s) URL of a served host.
- * @param served true, or the name that the agent uses for it; asked with lower-case `host`, or `host:port` off the default port
- * @param prefix path addressing: all before the host, `http://127.0.0.1:7410/~alice/`; else the origin that the agent called,
- *   with `/~alice` where the path named the person
- * @param connection named before the host in path addressing, unless the prefix ends with one (`github@`); null: none
- */
+/** How an agent reaches hosts through deputy. */
+export type Reached = {
+  /** true, or the name that the agent uses for it; asked with lower-case `host`, or `host:port` off the default port. */
+  readonly served: (host: string) => boolean | string
+  /**
+   * Path addressing: all before the host, `http://127.0.0.1:7410/~alice/`; else the origin that the agent called, with
+   * `/~alice` where the path named the person.
+   */
+  readonly prefix: string
+  readonly addressing: Addressing
+  /** Named before the host in path addressing, unless the prefix ends with one (`github@`); null: none. */
+  readonly connection: string | null
+}
+
+/** The same URL as the agent reaches it through deputy, or null when it is no absolute http(s) URL of a served host. */
 export const rewriteUrl = (
   url: string,
-  served: (host: string) => boolean | string,
-  prefix: string,
-  addressing: Addressing,
-  connection: string | null,
+  { served, prefix, addressing, connection }: Reached,
 ): string | null => {
   const [, scheme = 'https', authority = '', port = '', rest = ''] = ABSOLUTE.exec(url) ?? []
   if (authority === '') return null

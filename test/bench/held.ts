@@ -167,7 +167,10 @@ const elsewhere = async (url: string, calls: readonly string[], name: string): P
     const vault = createVault({ store, sealer, clock, randomId: randomUUID })
     return await measure(name, deputy, calls, async (id) => {
       const person = { tenant: 'default', realm: 'local', id }
-      const flow = await store.flows.pending(person, AGENT, 'stream', [], Date.now())
+      const flow = await store.flows.pending(
+        { person, agent: AGENT, connection: 'stream', scopes: [] },
+        Date.now(),
+      )
       if (flow === null) throw new Error(`${id} has no flow`)
       await vault.connect({
         person,

@@ -89,6 +89,11 @@ test.each([
     },
     'connect.notify.webhook: is plain http',
   ],
+  [
+    'half a key of Standard Webhooks',
+    { connect: { notify: { webhook: 'https://app.test/hook', key: 'whsec_c2hvcnQ=' } } },
+    'connect.notify.key: is no key of Standard Webhooks',
+  ],
 ])('%s is refused, with what to do', (_name, more, said) => {
   expect(problems(more)).toContain(said)
 })

@@ -19,7 +19,10 @@ beforeEach(async () => {
 const revocations = () =>
   house.provider.requests.filter(({ path }) => path === '/token/revocation').length
 const link = async (agent = 'agent:triage') => {
-  const { url } = await house.flows.begin(ALICE, agent, 'acme', ['openid', 'repo'])
+  const { url } = await house.flows.begin({ person: ALICE, agent, connection: 'acme' }, [
+    'openid',
+    'repo',
+  ])
   const flow = await house.flows.find(url.slice(url.lastIndexOf('/') + 1))
   if (flow === null) throw new Error('no flow')
   return flow

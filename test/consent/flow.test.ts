@@ -26,7 +26,7 @@ beforeEach(() => {
 })
 
 const begin = async (person = alice, scopes = SCOPES, agent = AGENT, connection = 'acme') => {
-  const begun = await house.flows.begin(person, agent, connection, scopes)
+  const begun = await house.flows.begin({ person, agent, connection }, scopes)
   const flow = await house.flows.find(idOf(begun.url))
   if (flow === null) throw new Error('the flow that was begun cannot be found')
   return { begun, flow }
@@ -90,7 +90,7 @@ describe('a consent', () => {
       agent = AGENT,
       connection = 'acme',
       scopes: readonly string[] = SCOPES,
-    ) => house.flows.begin(person, agent, connection, scopes)
+    ) => house.flows.begin({ person, agent, connection }, scopes)
     const same = await Promise.all([one(), one(), one(alice, AGENT, 'acme', ['repo', 'openid'])])
     const others = await Promise.all([
       one({ ...alice, tenant: 'globex' }),
@@ -117,16 +117,25 @@ describe('a consent', () => {
   })
 
   test('ends every other link of the same agent that asks for nothing more, begun by any replica, and no other', async () => {
-    const { url } = await house.replica().begin(alice, AGENT, 'acme', ['openid'])
-    const renewal = await house.replica().begin(alice, AGENT, 'acme', ['repo'], {
-      reauthorization: true,
-    })
-    const more = await house.flows.begin(alice, AGENT, 'acme', ['openid', 'mail'])
-    const other = await house.flows.begin(alice, 'agent:other', 'acme', ['openid'])
+    const { url } = await house
+      .replica()
+      .begin({ person: alice, agent: AGENT, connection: 'acme' }, ['openid'])
+    const renewal = await house
+      .replica()
+      .begin({ person: alice, agent: AGENT, connection: 'acme' }, ['repo'], {
+        reauthorization: true,
+      })
+    const more = await house.flows.begin({ person: alice, agent: AGENT, connection: 'acme' }, [
+      'openid',
+      'mail',
+    ])
+    const other = await house.flows.begin(
+      { person: alice, agent: 'agent:other', connection: 'acme' },
+      ['openid'],
+    )
     const waiting = house.flows.status(
       `ac_${(await house.flows.find(idOf(url)))?.hash ?? ''}`,
-      alice,
-      AGENT,
+      { person: alice, agent: AGENT },
       20_000,
       new AbortController().signal,
     )
@@ -206,9 +215,13 @@ describe('a consent', () => {
     const more = await begin(alice, ['openid', 'mail'], 'agent:second')
     expect((await house.flows.plan(more.flow)).kind).toBe('provider')
     expect(await house.flows.grantOnly(more.flow, true)).toBe(false)
-    const renew = await house.flows.begin(alice, 'agent:second', 'acme', SCOPES, {
-      reauthorization: true,
-    })
+    const renew = await house.flows.begin(
+      { person: alice, agent: 'agent:second', connection: 'acme' },
+      SCOPES,
+      {
+        reauthorization: true,
+      },
+    )
     const flow = await house.flows.find(idOf(renew.url))
     expect(flow === null ? null : (await house.flows.plan(flow)).kind).toBe('provider')
     expect(await held(alice, 'agent:second')).toMatchObject({ granted: null })
@@ -261,16 +274,28 @@ describe('a provider that wants more than a yes', () => {
 
   test('has the next link say that an administrator comes first, until somebody got through', async () => {
     await answered({ error: 'admin_policy_enforced' })
-    expect(await house.flows.begin(alice, AGENT, 'acme', SCOPES)).toMatchObject({
+    expect(
+      await house.flows.begin({ person: alice, agent: AGENT, connection: 'acme' }, SCOPES),
+    ).toMatchObject({
       after: 'admin_required',
     })
-    expect(await house.flows.begin(alice, AGENT, 'second', SCOPES)).toMatchObject({ after: null })
     expect(
-      await house.flows.begin({ ...alice, id: `${alice.id}x` }, AGENT, 'acme', SCOPES),
+      await house.flows.begin({ person: alice, agent: AGENT, connection: 'second' }, SCOPES),
+    ).toMatchObject({ after: null })
+    expect(
+      await house.flows.begin(
+        { person: { ...alice, id: `${alice.id}x` }, agent: AGENT, connection: 'acme' },
+        SCOPES,
+      ),
     ).toMatchObject({ after: null })
     house.advance(1_000)
     await connect()
-    expect(await house.flows.begin(alice, AGENT, 'acme', ['openid', 'mail'])).toMatchObject({
+    expect(
+      await house.flows.begin({ person: alice, agent: AGENT, connection: 'acme' }, [
+        'openid',
+        'mail',
+      ]),
+    ).toMatchObject({
       after: null,
     })
   })
@@ -278,7 +303,11 @@ describe('a provider that wants more than a yes', () => {
   test('knows what it was made for; whoever shares it for something else does not change that', async () => {
     const agent = 'agent:occasion'
     const ask = (operation?: string) =>
-      house.flows.begin(alice, agent, 'acme', SCOPES, operation === undefined ? {} : { operation })
+      house.flows.begin(
+        { person: alice, agent, connection: 'acme' },
+        SCOPES,
+        operation === undefined ? {} : { operation },
+      )
     const begun = await ask('issues.create')
     for (const other of ['issues.list', undefined]) expect((await ask(other)).url).toBe(begun.url)
     expect(await house.replica().find(idOf(begun.url))).toMatchObject({
@@ -289,11 +318,27 @@ describe('a provider that wants more than a yes', () => {
   test('gets its challenge with the authorization request, though the account is connected', async () => {
     await connect()
     const challenge = { acr_values: 'urn:mfa urn:hw', max_age: '300', claims: '{"id_token":{}}' }
-    const plain = await house.flows.begin(alice, AGENT, 'acme', SCOPES, { reauthorization: true })
+    const plain = await house.flows.begin(
+      { person: alice, agent: AGENT, connection: 'acme' },
+      SCOPES,
+      { reauthorization: true },
+    )
     const options = { reauthorization: true, challenge }
-    const begun = await house.flows.begin(alice, AGENT, 'acme', SCOPES, options)
+    const begun = await house.flows.begin(
+      { person: alice, agent: AGENT, connection: 'acme' },
+      SCOPES,
+      options,
+    )
     expect(begun.url).not.toBe(plain.url)
-    expect((await house.flows.begin(alice, AGENT, 'acme', SCOPES, options)).url).toBe(begun.url)
+    expect(
+      (
+        await house.flows.begin(
+          { person: alice, agent: AGENT, connection: 'acme' },
+          SCOPES,
+          options,
+        )
+      ).url,
+    ).toBe(begun.url)
     const flow = await house.flows.find(idOf(begun.url))
     if (flow === null) throw new Error('the flow is gone')
     expect((await house.flows.plan(flow)).kind).toBe('provider')
@@ -434,7 +479,7 @@ describe('the answer of the provider', () => {
 
 describe('status', () => {
   const status = (id: string, person = alice, agent = AGENT, wait = 0) =>
-    house.flows.status(id, person, agent, wait, never)
+    house.flows.status(id, { person, agent }, wait, never)
 
   test('answers only the person and the agent that began', async () => {
     const { begun } = await begin()
@@ -483,8 +528,7 @@ describe('status', () => {
     expect((await status(begun.authorizationId, alice, AGENT, 100)).status).toBe('pending')
     const left = house.flows.status(
       begun.authorizationId,
-      alice,
-      AGENT,
+      { person: alice, agent: AGENT },
       30_000,
       AbortSignal.timeout(50),
     )
@@ -493,8 +537,13 @@ describe('status', () => {
   })
 
   test('says completed for an authorization that needed nobody', async () => {
-    const id = await house.flows.completed(alice, AGENT, 'acme', SCOPES)
-    expect(await house.flows.completed(alice, AGENT, 'acme', SCOPES)).toBe(id)
+    const id = await house.flows.completed(
+      { person: alice, agent: AGENT, connection: 'acme' },
+      SCOPES,
+    )
+    expect(
+      await house.flows.completed({ person: alice, agent: AGENT, connection: 'acme' }, SCOPES),
+    ).toBe(id)
     expect(await status(id)).toMatchObject({ status: 'completed', missing: [] })
   })
 })
@@ -542,7 +591,8 @@ test('no row, event or log line holds an id, state, code, cookie, verifier or to
 
 describe('a person who said no', () => {
   const HOUR = 3_600_000
-  const ask = (scopes = SCOPES) => house.flows.ask(alice, AGENT, 'acme', scopes)
+  const ask = (scopes = SCOPES) =>
+    house.flows.ask({ person: alice, agent: AGENT, connection: 'acme' }, scopes)
   const decline = async (scopes = SCOPES) => {
     const { begun, flow } = await begin(alice, scopes)
     await house.flows.decline(flow, true)
@@ -564,7 +614,9 @@ describe('a person who said no', () => {
   test('may be asked for less, by another agent, and by themselves', async () => {
     await decline()
     expect(await ask(['openid'])).toHaveProperty('url')
-    expect(await house.flows.ask(alice, 'agent:other', 'acme', SCOPES)).toHaveProperty('url')
+    expect(
+      await house.flows.ask({ person: alice, agent: 'agent:other', connection: 'acme' }, SCOPES),
+    ).toHaveProperty('url')
     const { begun } = await begin()
     expect(await ask()).toMatchObject({ url: begun.url })
   })
@@ -579,7 +631,7 @@ describe('a person who said no', () => {
 describe('links', () => {
   test('of one question keep the way back that each was made with', async () => {
     const link = (nextUri: string | null) =>
-      house.flows.begin(alice, AGENT, 'acme', SCOPES, { nextUri })
+      house.flows.begin({ person: alice, agent: AGENT, connection: 'acme' }, SCOPES, { nextUri })
     const [one, two] = await Promise.all([link('https://a.test/1'), link('https://a.test/2')])
     expect(one.url).not.toBe(two.url)
     for (const [begun, nextUri] of [

@@ -26,7 +26,7 @@ beforeEach(async () => {
 })
 
 const begin = async (person: Person = ALICE, scopes: readonly string[] = SCOPES): Promise<string> =>
-  (await house.flows.begin(person, agent, 'acme', scopes)).url
+  (await house.flows.begin({ person, agent, connection: 'acme' }, scopes)).url
 const flowOf = (url: string): Promise<Flow | null> =>
   house.flows.find(url.slice(url.lastIndexOf('/') + 1))
 const held = (person: Person = ALICE) => house.vault.look(person, 'acme', agent)
@@ -321,7 +321,7 @@ describe('a link that was sent on', () => {
   })
 
   test('i: a page to return to that the configuration no longer lists is not returned to', async () => {
-    const { url } = await house.flows.begin(ALICE, agent, 'acme', SCOPES, {
+    const { url } = await house.flows.begin({ person: ALICE, agent, connection: 'acme' }, SCOPES, {
       nextUri: 'https://app.example.evil.example/',
     })
     const browser = createBrowser()
@@ -332,7 +332,9 @@ describe('a link that was sent on', () => {
   test('j: a provider that would not ask again does not make the link a one-click consent', async () => {
     const browser = createBrowser()
     await browser.open(await answerFor(browser, await begin()))
-    const { url } = await house.flows.begin(ALICE, agent, 'acme', SCOPES, { reauthorization: true })
+    const { url } = await house.flows.begin({ person: ALICE, agent, connection: 'acme' }, SCOPES, {
+      reauthorization: true,
+    })
     house.provider.requests.length = 0
     const page = await browser.open(url)
     expect(page.url).toBe(url)
@@ -478,13 +480,18 @@ test('ten thousand links that nobody opened change nothing for the one that some
   const crowd = await startConsent()
   const before = performance.now()
   for (let i = 0; i < 10_000; i += 1)
-    await crowd.flows.begin({ ...ALICE, id: `visitor-${i}` }, AGENT, 'acme', SCOPES)
+    await crowd.flows.begin(
+      { person: { ...ALICE, id: `visitor-${i}` }, agent: AGENT, connection: 'acme' },
+      SCOPES,
+    )
   const each = (performance.now() - before) / 10_000
   const timed = async <T>(work: () => Promise<T>): Promise<readonly [T, number]> => {
     const from = performance.now()
     return [await work(), performance.now() - from]
   }
-  const [begun, took] = await timed(() => crowd.flows.begin(ALICE, AGENT, 'acme', SCOPES))
+  const [begun, took] = await timed(() =>
+    crowd.flows.begin({ person: ALICE, agent: AGENT, connection: 'acme' }, SCOPES),
+  )
   expect(took).toBeLessThan(paced(100 + 20 * each))
   const [flow, finding] = await timed(() =>
     crowd.flows.find(begun.url.slice(begun.url.lastIndexOf('/') + 1)),

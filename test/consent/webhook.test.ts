@@ -2,7 +2,8 @@
 import { createHmac, createSecretKey } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { Webhook } from 'standardwebhooks'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createNotifier, type Notifier } from '../../proxy/consent/webhook.ts'
 import type { Problem } from '../../proxy/problem.ts'
 import { ALICE, startConsent, type Consent } from '../support/consent.ts'
@@ -11,7 +12,11 @@ import { until } from '../support/deputy.ts'
 import { HOOK_KEY, startHouse } from '../support/house.ts'
 import type { House } from '../support/house.ts'
 
-type Got = { readonly signature: string; readonly body: string }
+type Got = {
+  readonly signature: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+}
 const got: Got[] = []
 /** Status of the next answers; then 204. */
 let answers: number[] = []
@@ -20,7 +25,10 @@ const hook = createServer((req, res) => {
   req.on('data', (chunk: Buffer) => chunks.push(chunk))
   req.on('end', () => {
     const body = Buffer.concat(chunks).toString()
-    got.push({ signature: String(req.headers['deputy-signature']), body })
+    const headers = Object.fromEntries(
+      Object.entries(req.headers).map(([name, value]) => [name, String(value)]),
+    )
+    got.push({ signature: String(req.headers['deputy-signature']), headers, body })
     res.writeHead(answers.shift() ?? 204).end()
   })
 })
@@ -46,12 +54,28 @@ const good = ({ signature, body }: Got): boolean => {
   return createHmac('sha256', HOOK_KEY).update(`${t}.${body}`).digest('hex') === v1
 }
 
+/** As a receiver would, with the library of Standard Webhooks. */
+const verified = ({ headers, body }: Got, receiver: Webhook): string => {
+  try {
+    receiver.verify(body, headers)
+    return 'yes'
+  } catch (error) {
+    return error instanceof Error ? error.message : ''
+  }
+}
+
 test('a call without consent tells the application the link, signed; a joined link is not told twice', async () => {
   const answer = await house.call(await house.tag('alice'))
   const problem = (await answer.json()) as { authorization_id: string; url: string }
   await until(() => got.length > 0, 'the webhook')
   expect(got).toHaveLength(1)
   expect(got.map(good)).toEqual([true])
+  const receiver = new Webhook(HOOK_KEY, { format: 'raw' })
+  expect(got.map((each) => verified(each, receiver))).toEqual(['yes'])
+  const wrong = new Webhook(HOOK_KEY.replace('0', '1'), { format: 'raw' })
+  expect(got.map((each) => verified(each, wrong))).toEqual(['No matching signature found'])
+  const changed = got.map((each) => ({ ...each, body: each.body.replace('alice', 'mallory') }))
+  expect(changed.map((each) => verified(each, receiver))).toEqual(['No matching signature found'])
   expect(JSON.parse(got[0]?.body ?? '')).toEqual({
     event: 'authorization.required',
     authorization_id: problem.authorization_id,
@@ -85,6 +109,8 @@ test('the owner of a link is warned of somebody else at it, once, without who th
   const warnings = () => got.filter(({ body }) => body.includes('user_mismatch'))
   await until(() => warnings().length === 2, 'the warnings')
   expect(warnings().map(good)).toEqual([true, true])
+  const ids = got.map(({ headers }) => headers['webhook-id'])
+  expect(new Set(ids).size).toBe(got.length)
   expect(JSON.parse(warnings()[0]?.body ?? '')).toEqual({
     event: 'authorization.user_mismatch',
     authorization_id: started.id,
@@ -103,11 +129,23 @@ test('a webhook that is down or slow does not hold the call; it is tried again, 
   expect([answer.status, performance.now() - began < 900]).toEqual([403, true])
   await until(() => got.length === 2, 'a second attempt')
   expect(got.map(good)).toEqual([true, true])
+  const receiver = new Webhook(HOOK_KEY, { format: 'raw' })
+  expect(got.map((each) => verified(each, receiver))).toEqual(['yes', 'yes'])
+  expect(new Set(got.map(({ headers }) => headers['webhook-id'])).size).toBe(1)
   expect(house.deputy.logged()).toContain('http_503')
+  // Six minutes later nobody takes it any more.
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 360_000 })
+  try {
+    expect(got.map((each) => verified(each, receiver))).toEqual([
+      'Message timestamp too old',
+      'Message timestamp too old',
+    ])
+  } finally {
+    vi.useRealTimers()
+  }
 })
 
 describe('a notifier', () => {
-  const key = createSecretKey(Buffer.from(HOOK_KEY))
   let consent: Consent
   const closing: (() => Promise<void>)[] = []
   const events: { readonly event: string; readonly fields: object }[] = []
@@ -121,11 +159,16 @@ describe('a notifier', () => {
     for (const close of closing.splice(0)) await close()
     await consent.close()
   })
-  const begin = (agent = 'job') => consent.flows.begin(ALICE, agent, 'acme', ['openid'])
+  const begin = (agent = 'job') =>
+    consent.flows.begin({ person: ALICE, agent, connection: 'acme' }, ['openid'])
   const write = (fields: object, msg: string): void =>
     void logged.push(`${msg} ${JSON.stringify(fields)}`)
   /** One of a process of its own: only the store is shared. */
-  const make = (fetcher: typeof fetch = fetch, waits: readonly number[] = [5, 5]): Notifier => {
+  const make = (
+    fetcher: typeof fetch = fetch,
+    waits: readonly number[] = [5, 5],
+    key = createSecretKey(Buffer.from(HOOK_KEY)),
+  ): Notifier => {
     const flows = consent.replica()
     const notifier = createNotifier({
       webhook,
@@ -161,6 +204,14 @@ describe('a notifier', () => {
     ])
     expect(logged).toHaveLength(3)
     expect(JSON.stringify([events, logged])).not.toContain(url)
+  })
+
+  test('a key that begins with whsec_ is read as receivers of Standard Webhooks read it', async () => {
+    await begin()
+    const written = `whsec_${Buffer.alloc(24, 7).toString('base64')}`
+    make(fetch, [], createSecretKey(Buffer.from(written)))
+    await until(() => events.length > 0, 'the record')
+    expect(got.map((each) => verified(each, new Webhook(written)))).toEqual(['yes'])
   })
 
   test('a redirect is no yes', async () => {
@@ -233,10 +284,12 @@ test('thirty links are counted over all replicas and restarts, also when they ar
   try {
     const flows = [consent.replica(), consent.replica()]
     const ask = (i: number) =>
-      (flows[i % 2] ?? consent.flows).begin(ALICE, 'agent:eager', 'acme', [`scope-${i}`]).then(
-        () => 'link',
-        ({ code, extra }: Problem) => `${code} ${Number(extra['retry_after'])}`,
-      )
+      (flows[i % 2] ?? consent.flows)
+        .begin({ person: ALICE, agent: 'agent:eager', connection: 'acme' }, [`scope-${i}`])
+        .then(
+          () => 'link',
+          ({ code, extra }: Problem) => `${code} ${Number(extra['retry_after'])}`,
+        )
     const answers: string[] = []
     for (let i = 0; i < 20; i += 1) answers.push(await ask(i))
     answers.push(...(await Promise.all(Array.from({ length: 12 }, (_, i) => ask(20 + 2 * i)))))

@@ -24,13 +24,11 @@ test.each<[string, Partial<Sink>]>([
 ])('what throws at %s breaks that answer only', async (_name, faulty) => {
   let broken = 0
   const into: Sink = { push: () => true, end: () => undefined, ...faulty }
-  const sink = decoded(
-    createGunzip(),
-    into,
-    new PassThrough(),
-    () => undefined,
-    () => broken++,
-  )
+  const sink = decoded(createGunzip(), into, {
+    out: new PassThrough(),
+    resume: () => undefined,
+    broken: () => broken++,
+  })
   sink.push(gzipSync('hello'))
   sink.end()
   await expect.poll(() => broken).toBe(1)

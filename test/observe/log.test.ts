@@ -205,7 +205,7 @@ test('circles and depth end, and break nothing', () => {
   expect(logged({ circle, err: error })).toContain('[deeper]')
 })
 
-test('what was logged before process.exit is on stderr, and a closed stderr ends nothing', () => {
+test('what was logged before process.exit or a crash is on stderr, and a closed stderr ends nothing', () => {
   const folder = mkdtempSync(join(tmpdir(), 'deputy-log-'))
   try {
     const file = join(folder, 'program.ts')
@@ -216,6 +216,7 @@ test('what was logged before process.exit is on stderr, and a closed stderr ends
 const log = createLog({ level: 'info', destination: 2, name: 'deputy', version: '1' })
 for (let i = 0; i < 500; i++) log.info({ i }, 'line')
 for (let i = 0; i < 500; i++) log.error({ i }, 'broken')
+if (process.argv[2] === 'crash') throw new Error('a fault that nobody caught')
 if (process.argv[2] === 'wait') await new Promise((resolve) => setTimeout(resolve, 200))
 process.exit(7)`,
     )
@@ -224,6 +225,10 @@ process.exit(7)`,
     const lines = stderr.trim().split('\n')
     expect(lines).toHaveLength(502)
     expect(JSON.parse(lines.at(-1) ?? '')).toMatchObject({ msg: 'broken', i: 499, repeated: 499 })
+    const crashed = spawnSync(process.execPath, [file, 'crash'], { encoding: 'utf8' })
+    expect(crashed.status).toBe(1)
+    const told = crashed.stderr.split('\n').filter((line) => line.startsWith('{'))
+    expect(told).toHaveLength(502)
     for (const to of ['2>/dev/full', '2>&-']) {
       const closed = spawnSync('bash', ['-c', `exec "$0" "$1" wait ${to}`, process.execPath, file])
       expect(closed.status, to).toBe(7)

@@ -141,7 +141,14 @@ describe('metrics', () => {
 
   test('requests to providers, credentials, the journal and the policy each have their line', () => {
     const telemetry = createTelemetry({ version: '1' })
-    telemetry.upstream('POST', 0, 'api.github.com', 443, 'upstream_timeout', 3)
+    telemetry.upstream({
+      method: 'POST',
+      status: 0,
+      host: 'api.github.com',
+      port: 443,
+      error: 'upstream_timeout',
+      seconds: 3,
+    })
     telemetry.credential('github', 'cached')
     telemetry.audit({ lines: () => 7, refused: () => 2, waiting: () => 3, healthy: () => true })
     let revision: string | null = 'a'

@@ -15,7 +15,7 @@ const AGENT = 'agent:triage'
 const SCOPES = ['openid', 'repo']
 
 const begin = (house: Consent, agent = AGENT, nextUri: string | null = null, person = ALICE) =>
-  house.flows.begin(person, agent, 'acme', SCOPES, { nextUri })
+  house.flows.begin({ person, agent, connection: 'acme' }, SCOPES, { nextUri })
 const found = (house: Consent, url: string) => house.flows.find(url.slice(url.lastIndexOf('/') + 1))
 const held = (house: Consent, person: Person = ALICE, agent = AGENT) =>
   house.vault.look(person, 'acme', agent)
@@ -105,7 +105,10 @@ describe('with an organisation’s sign-in', () => {
     const [alice, bob] = [createBrowser(), createBrowser()]
     const callback = (await go(alice, await openAs(alice, url, 'alice'))).url
     await openAs(bob, url, 'bob')
-    const own = await house.flows.begin({ ...ALICE, id: 'bob' }, AGENT, 'acme', SCOPES)
+    const own = await house.flows.begin(
+      { person: { ...ALICE, id: 'bob' }, agent: AGENT, connection: 'acme' },
+      SCOPES,
+    )
     await openAs(bob, own.url, 'bob')
     expect((await bob.open(callback)).status).toBe(400)
     const host = new URL(url).host
@@ -228,10 +231,14 @@ describe('with an organisation’s sign-in', () => {
 
   test('a link for a stronger sign-in says so, and takes the demand to the provider', async () => {
     const browser = createBrowser()
-    const { url } = await house.flows.begin(ALICE, AGENT, 'acme', SCOPES, {
-      reauthorization: true,
-      challenge: { acr_values: 'urn:mfa' },
-    })
+    const { url } = await house.flows.begin(
+      { person: ALICE, agent: AGENT, connection: 'acme' },
+      SCOPES,
+      {
+        reauthorization: true,
+        challenge: { acr_values: 'urn:mfa' },
+      },
+    )
     const page = await openAs(browser, url, 'alice')
     expect(page.text).toContain('asks you to sign in there again')
     const { url: location } = await browser.submit(page, { answer: 'yes' }, { until: () => true })
@@ -412,7 +419,10 @@ describe('with an organisation’s sign-in', () => {
     const [tab, asks] = await to(await link())
     await tab.open((await go(tab, asks)).url)
     const other = createBrowser()
-    const { url } = await house.flows.begin(ALICE, AGENT, 'acme', [...SCOPES, 'mail'])
+    const { url } = await house.flows.begin({ person: ALICE, agent: AGENT, connection: 'acme' }, [
+      ...SCOPES,
+      'mail',
+    ])
     const mismatch = await other.open(
       (await go(other, await openAs(other, url, 'alice'), 'alice-private')).url,
     )
@@ -630,7 +640,10 @@ describe('with the local sign-in', () => {
     const browser = createBrowser()
     const { url } = await begin(house)
     await browser.submit(await browser.open(url), { code: await code() })
-    const bobs = await house.flows.begin({ ...ALICE, id: 'bob' }, AGENT, 'acme', SCOPES)
+    const bobs = await house.flows.begin(
+      { person: { ...ALICE, id: 'bob' }, agent: AGENT, connection: 'acme' },
+      SCOPES,
+    )
     const page = await browser.open(bobs.url)
     expect(page.status).toBe(401)
     expect(page.text).toContain('name="code"')

@@ -216,7 +216,8 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
     })
     afterEach(() => context?.close())
     const begin = async (agent = 'agent:triage'): Promise<string> =>
-      (await house.flows.begin(ALICE, agent, 'acme', ['openid', 'repo'])).url
+      (await house.flows.begin({ person: ALICE, agent, connection: 'acme' }, ['openid', 'repo']))
+        .url
     const held = () => house.vault.look(ALICE, 'acme', 'agent:triage')
 
     /** The pages of the OpenID provider and of the provider: sign in, and say yes. */

@@ -14,7 +14,7 @@ let house: Consent
 const page = (): string => `${house.publicUrl}/connections`
 /** A consent without a browser: at the provider, or for a further agent here alone. */
 const connect = async (person: Person = ALICE, agent = FIRST): Promise<void> => {
-  const { url } = await house.flows.begin(person, agent, 'acme', ['openid', 'repo'])
+  const { url } = await house.flows.begin({ person, agent, connection: 'acme' }, ['openid', 'repo'])
   const flow = await house.flows.find(url.slice(url.lastIndexOf('/') + 1))
   if (flow === null || (await house.flows.grantOnly(flow, true))) return
   const redirectUri = house.redirectUri('acme')
@@ -223,7 +223,10 @@ describe('my connections', () => {
     at(leaving).set(name, copies[0] ?? '')
     expect((await leaving.submit(out)).status).toBe(403)
 
-    const { url } = await house.flows.begin(BOB, FIRST, 'acme', ['openid', 'repo'])
+    const { url } = await house.flows.begin({ person: BOB, agent: FIRST, connection: 'acme' }, [
+      'openid',
+      'repo',
+    ])
     expect((await staying.open(url)).status).toBe(403)
     expect(await opened(copies[1] ?? '')).toBe(303)
   })

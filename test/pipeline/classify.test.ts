@@ -1,7 +1,7 @@
 // Which operation a call is: rows of a catalogue against decoded segments, and what fits none.
 import { describe, expect, test } from 'vitest'
 import type { OperationRow, Provider, RootField, Route } from '../../proxy/model.ts'
-import { createClassify, opened, type Act } from '../../proxy/pipeline/classify.ts'
+import { createClassify, followedBy, opened, type Act } from '../../proxy/pipeline/classify.ts'
 import { canonicalTarget } from '../../proxy/wire/canonical.ts'
 import { codeOf, provider } from '../wire/fixture.ts'
 
@@ -200,5 +200,30 @@ describe('a GraphQL call', () => {
   test('is no other call', () => {
     const plain = classify(routeTo('GET', '/users/me'))
     expect(opened(plain, routeTo('GET', '/users/me?query=x'), undefined)).toBe(plain)
+  })
+})
+
+describe('an address in an answer', () => {
+  const route = routeTo('GET', '/users/me')
+  const methods = (host: string, text: string) => followedBy(classify, route, host, text)
+
+  test.each([
+    ['api.acme.example', '/users/me', ['GET', 'PUT']],
+    ['api.acme.example', '/users/alice/address', ['GET']],
+    ['up.acme.example', '/assets', ['POST']],
+    ['api.acme.example', '/assets', []],
+    ['dl.acme.example', '/a/b', ['GET']],
+    // Nobody could follow these: no one path, an encoded slash that no row allows.
+    ['api.acme.example', '/users/../users/me', []],
+    ['api.acme.example', '/users/a%2Fb', []],
+  ])('at %s %s can be followed by %j', (host, text, expected) => {
+    expect(methods(host, text)).toEqual(expected)
+  })
+
+  test('of which deputy fails to say what it is, is a fault', () => {
+    const broken = (): Act => {
+      throw new TypeError('a fault')
+    }
+    expect(() => followedBy(broken, route, 'api.acme.example', '/')).toThrow('a fault')
   })
 })

@@ -112,7 +112,7 @@ const call = async (given: Given = {}) => {
     requestBody: 10,
     rewrittenBody: 1_000,
     clock: { mono: () => 0 },
-    upstream: (...what) => void reported.push(what),
+    upstream: (what) => void reported.push(Object.values(what)),
   })
   open.push(close)
   const { promise: ended, resolve } = Promise.withResolvers<Outcome | Problem>()

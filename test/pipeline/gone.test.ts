@@ -27,9 +27,9 @@ test('their body cannot be read', async () => {
   const { req } = await gone()
   const route = { connection: { provider: { strip: { body: ['token'] } } } } as unknown as Route
   const act = { kind: 'rest', operation: { inspect: [] } } as unknown as Act
-  await expect(inspect(req, route, act, { requestBody: 99, inspectedBody: 99 })).rejects.toThrow(
-    'the caller left before the body was',
-  )
+  await expect(
+    inspect(req, { route, act }, { requestBody: 99, inspectedBody: 99 }),
+  ).rejects.toThrow('the caller left before the body was')
 })
 
 test('their call is not held', async () => {

@@ -34,7 +34,7 @@ const look = async (given: Given): Promise<Body> => {
   const row = { id: 'o', access: 'write', scopes: [[]], inspect: [], upload: false, rewrite: [] }
   const act = { operation: { ...row, ...operation }, kind, segments: [] } as Act
   const route = { connection: { provider }, target: { query } } as unknown as Route
-  return inspect(request(headers, body), route, act, LIMITS, early)
+  return inspect(request(headers, body), { route, act }, LIMITS, early)
 }
 const refused = (given: Given): Promise<string> =>
   look(given).then(

@@ -163,7 +163,7 @@ describe.skipIf(absent)(
         Array.from({ length: 60 }, (_, n) =>
           n % 2 === 0
             ? store.credentials.byId('c1')
-            : store.credentials.lease('c1', 1, `L${n}`, 0, 60_000),
+            : store.credentials.lease('c1', 1, `L${n}`, { now: 0, until: 60_000 }),
         ),
       )
       expect(relay.most()).toBe(3 + 2 + 1)
@@ -178,7 +178,7 @@ describe.skipIf(absent)(
       await pause(200)
       const waiting = [store.grants.list(alice), store.grants.list(alice), store.grants.list(alice)]
       const began = performance.now()
-      expect(await store.credentials.lease('c1', 1, 'L', 0, 60_000)).not.toBeNull()
+      expect(await store.credentials.lease('c1', 1, 'L', { now: 0, until: 60_000 })).not.toBeNull()
       expect(performance.now() - began).toBeLessThan(paced(400))
       await Promise.all([...waiting, holding])
     })
@@ -482,7 +482,7 @@ describe.skipIf(lacking !== null)(
           const many = <T>(work: (store: Store, n: number) => Promise<T>): Promise<readonly T[]> =>
             Promise.all(Array.from({ length: 40 }, (_, n) => work(n % 2 === 0 ? here : there, n)))
           const leases = await many((store, n) =>
-            store.credentials.lease('c1', 1, `L${n}`, 0, 60_000),
+            store.credentials.lease('c1', 1, `L${n}`, { now: 0, until: 60_000 }),
           )
           expect(leases.filter((leased) => leased !== null)).toHaveLength(1)
           // Each of these writes the same row as all others.
@@ -507,7 +507,7 @@ describe.skipIf(lacking !== null)(
       const id = await connect(vaults[0])
       const leases = await Promise.all(
         Array.from({ length: 40 }, (_, n) =>
-          (n % 2 === 0 ? here : there).credentials.lease(id, 1, `L${n}`, 0, 60_000),
+          (n % 2 === 0 ? here : there).credentials.lease(id, 1, `L${n}`, { now: 0, until: 60_000 }),
         ),
       )
       expect(leases.filter((leased) => leased !== null)).toHaveLength(1)

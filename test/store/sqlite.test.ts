@@ -113,7 +113,7 @@ describe('the SQLite file', () => {
     const path = join(folder(), 'deputy.db')
     const first = await openSqlite(path)
     await first.credentials.put(row, grant)
-    await first.credentials.lease('c1', 1, 'L1', 1_000, 61_000)
+    await first.credentials.lease('c1', 1, 'L1', { now: 1_000, until: 61_000 })
     await first.close()
     const warnings: object[] = []
     const log = {
@@ -125,7 +125,9 @@ describe('the SQLite file', () => {
     const second = await openSqlite(path, { log })
     expect(warnings).toEqual([{ path, refreshes: 1 }])
     expect(await second.credentials.byId('c1')).toMatchObject({ lease: null, unknownSince: 61_000 })
-    expect(await second.credentials.lease('c1', 1, 'L2', 2_000, 62_000)).toMatchObject({
+    expect(
+      await second.credentials.lease('c1', 1, 'L2', { now: 2_000, until: 62_000 }),
+    ).toMatchObject({
       lease: 'L2',
     })
     await second.close()

@@ -175,13 +175,15 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
   test('gives a lease to one taker, for one generation, until its time is over', async () => {
     const wait = () => pause(ownClock ? 150 : 0)
     await store.credentials.put(credential(), grant())
-    expect(await store.credentials.lease('c1', 2, 'L0', 1_000, 1_100)).toBeNull()
-    const leased = await store.credentials.lease('c1', 1, 'L1', 1_000, 1_100)
+    expect(await store.credentials.lease('c1', 2, 'L0', { now: 1_000, until: 1_100 })).toBeNull()
+    const leased = await store.credentials.lease('c1', 1, 'L1', { now: 1_000, until: 1_100 })
     expect(leased).toMatchObject({ lease: 'L1', unknownSince: null })
-    expect(await store.credentials.lease('c1', 1, 'L2', 1_050, 1_150)).toBeNull()
+    expect(await store.credentials.lease('c1', 1, 'L2', { now: 1_050, until: 1_150 })).toBeNull()
     await wait()
     // the first holder never came back: its answer may be lost
-    expect(await store.credentials.lease('c1', 1, 'L3', 1_100, 1_200)).toMatchObject({
+    expect(
+      await store.credentials.lease('c1', 1, 'L3', { now: 1_100, until: 1_200 }),
+    ).toMatchObject({
       lease: 'L3',
       unknownSince: leased?.leaseUntil,
     })
@@ -199,7 +201,7 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     await store.credentials.put(credential(), grant())
     const all = await Promise.all(
       Array.from({ length: 20 }, (_, n) =>
-        store.credentials.lease('c1', 1, `L${n}`, 1_000, 61_000),
+        store.credentials.lease('c1', 1, `L${n}`, { now: 1_000, until: 61_000 }),
       ),
     )
     expect(all.filter((row) => row !== null)).toHaveLength(1)
@@ -219,7 +221,7 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
 
   test('releases a lease only for its holder, with what was learnt', async () => {
     await store.credentials.put(credential(), grant())
-    await store.credentials.lease('c1', 1, 'L1', 1_000, 2_000)
+    await store.credentials.lease('c1', 1, 'L1', { now: 1_000, until: 2_000 })
     const set = {
       status: 'needs_reauth',
       unknownSince: null,
@@ -233,13 +235,13 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       lease: null,
       leaseUntil: null,
     })
-    expect(await store.credentials.lease('c1', 1, 'L3', 5_000, 6_000)).toBeNull()
+    expect(await store.credentials.lease('c1', 1, 'L3', { now: 5_000, until: 6_000 })).toBeNull()
   })
 
   test('removes a credential with its grants and moves the person’s epoch, and a late rotation is lost', async () => {
     await store.credentials.put(credential(), grant())
     await store.grants.put(grant({ connection: 'gitlab' }))
-    await store.credentials.lease('c1', 1, 'L1', 1_000, 2_000)
+    await store.credentials.lease('c1', 1, 'L1', { now: 1_000, until: 2_000 })
     expect(await store.epochs.read(alice)).toBe(0)
     expect(await store.credentials.remove('c1')).toMatchObject({ id: 'c1', sealed: 'jwe-1' })
     expect(await store.credentials.remove('c1')).toBeNull()
@@ -358,7 +360,7 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
   test('finds a pending flow by owner, agent and exactly its scopes, while it lives', async () => {
     await store.flows.insert(flow())
     const find = (scopes: readonly string[], now = 2_000, agent = 'triage') =>
-      store.flows.pending(alice, agent, 'github', scopes, now)
+      store.flows.pending({ person: alice, agent, connection: 'github', scopes }, now)
     expect(await find(['read:org', 'repo'])).toMatchObject({ hash: 'f1' })
     expect(await find(['repo'])).toBeNull()
     expect(await find(['read:org', 'repo'], 9_000)).toBeNull()
@@ -380,10 +382,10 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expectHeard(credentialKey)
     await store.credentials.put(credential(), grant()) // refused
     expectHeard()
-    await store.credentials.lease('c1', 1, 'L1', 1_000, 61_000)
+    await store.credentials.lease('c1', 1, 'L1', { now: 1_000, until: 61_000 })
     await store.credentials.rotate('c1', 'L1', next(2))
     expectHeard(credentialKey)
-    await store.credentials.lease('c1', 2, 'L2', 1_000, 61_000)
+    await store.credentials.lease('c1', 2, 'L2', { now: 1_000, until: 61_000 })
     const set = { status: 'active', unknownSince: null, coolUntil: null, coolError: null } as const
     await store.credentials.release('c1', 'L2', set)
     expectHeard(credentialKey)

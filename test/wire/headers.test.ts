@@ -8,9 +8,12 @@ import { secret } from '../../proxy/secret.ts'
 import {
   challengeIn,
   answerHeaders as edited,
+  answerTrailers,
   createAnswerReader,
   createScrubbers,
   createSift,
+  namedTrailers,
+  scopesLacking,
   upstreamHeaders,
   type UpstreamInput,
 } from '../../proxy/wire/headers.ts'
@@ -222,6 +225,28 @@ describe('what the agent may say', () => {
     const { headers, stripped } = send(['X-AGENT-User', 'alice'], { tagHeader: 'X-Agent-User' })
     expect(headers.join()).not.toContain('alice')
     expect(stripped).toEqual([])
+  })
+
+  test('a tag in a value is stripped and named, and one in a name is refused', () => {
+    const sift = createSift('Deputy-User', (text) => text.includes('dpr_'))
+    const raw = ['X-A', 'dpr_1', 'Via', 'dpr_2', 'X-B', '1', 'Prefer', 'dpr_3']
+    expect(sift(raw, provider)).toEqual({
+      kept: ['x-b', '1'],
+      accepted: '',
+      stripped: ['header:x-a', 'header:prefer'],
+    })
+    expect(codeOf(() => sift(['X-dpr_1', 'a'], provider))).toBe('request_invalid')
+  })
+
+  test('all that an agent accepts is asked for as one line, and nothing where it says nothing', () => {
+    const { headers } = send(['Accept-Encoding', 'gzip', 'accept-encoding', 'br'])
+    expect(valuesOf(headers, 'accept-encoding')).toEqual(['gzip, br'])
+    expect(send([]).headers).not.toContain('accept-encoding')
+    expect(send([]).headers).not.toContain('content-length')
+  })
+
+  test('a body of unknown length has none told', () => {
+    expect(send([], { chunked: true }).headers).not.toContain('content-length')
   })
 
   test('a header that Connection names stays behind', () => {
@@ -478,6 +503,7 @@ describe('what of the answer comes back', () => {
       'gzip',
     ]
     expect(answerHeaders([...raw, 'Date', 'x'], true)).toEqual(['Date', 'x'])
+    expect(answerHeaders(raw)).toEqual(raw)
   })
 })
 
@@ -493,10 +519,20 @@ test.each([
   [['Content-Encoding', 'identity', 'Content-Encoding', 'GZIP'], 'gzip'],
   [['Content-Encoding', 'gzip, identity'], 'gzip'],
   [['Content-Encoding', 'gzip', 'Content-Encoding', 'br'], 'gzip, br'],
+  [['Content-Encoding', ', gzip,'], 'gzip'],
+  [['Content-Encoding', ''], 'identity'],
+  [['Content-Encoding', 'chunked'], 'chunked'],
+  [['X-Coding', 'gzip'], 'identity'],
   [['Transfer-Encoding', 'gzip, chunked'], 'gzip'],
   [['Transfer-Encoding', 'chunked', 'Content-Encoding', 'identity'], 'identity'],
 ])('every line and list of codings is read: %j', (raw, coding) => {
   expect(createAnswerReader()(raw).coding).toBe(coding)
+})
+
+test('the type is that of the first line', () => {
+  const raw = ['X-A', 'no', 'Content-Type', 'text/html', 'content-type', 'text/plain']
+  expect(createAnswerReader()(raw).type).toBe('text/html')
+  expect(createAnswerReader()(['X-A', 'no']).type).toBe('')
 })
 
 test('a name that holds the token is left out, and so is the length of what has none', () => {
@@ -510,10 +546,102 @@ test('of a challenge, a member that echoes the token is left out', () => {
   expect(challengeIn(said, (text) => text.replace('token', '***'))).toEqual({ max_age: '5' })
 })
 
+describe('trailers', () => {
+  const same = (text: string): string => text
+
+  test('an agent’s are named, each once, and no name that could be a token', () => {
+    const named = (...names: string[]) => namedTrailers(names.flatMap((name) => [name, 'v']))
+    expect(named('X-A', 'x-a', 'X-B')).toEqual(['trailer:x-a', 'trailer:x-b'])
+    expect(named('a'.repeat(40))).toEqual([`trailer:${'a'.repeat(40)}`])
+    for (const name of ['a'.repeat(41), 'X-DPR_1', 'X-eyJhbGci'])
+      expect(named(name)).toEqual(['trailer:[redacted]'])
+  })
+
+  test('a provider’s come back as they came, and the others are named', () => {
+    const raw = ['Grpc-Status', '0 ', 'Set-Cookie', 'a=b', 'Link', '<a>', 'grpc-status', 'caf\xe9']
+    expect(answerTrailers(raw, false, same)).toEqual({
+      kept: [
+        ['Grpc-Status', '0'],
+        ['grpc-status', 'caf\xe9'],
+      ],
+      dropped: ['trailer:set-cookie', 'trailer:link'],
+    })
+    const bytes = raw.map((text) => Buffer.from(text, 'latin1'))
+    expect(answerTrailers(bytes, false, same)).toEqual(answerTrailers(raw, false, same))
+  })
+
+  test('a digest comes back of a body that did not change', () => {
+    const raw = ['Content-Digest', 'sha-256=:x:']
+    expect(answerTrailers(raw, false, same).kept).toEqual([['Content-Digest', 'sha-256=:x:']])
+    expect(answerTrailers(raw, true, same)).toEqual({
+      kept: [],
+      dropped: ['trailer:content-digest'],
+    })
+  })
+
+  test.each([
+    ['Cache-Control', 'no-store'],
+    ['Content-Type', 'text/html'],
+    ['X-Auth-Info', 'a'],
+    ['X A', 'a'],
+    ['X-A', 'a\u0000b'],
+  ])('%s: %j does not come back', (name, value) => {
+    expect(answerTrailers([name, value], false, same)).toEqual({
+      kept: [],
+      dropped: [`trailer:${name.toLowerCase()}`],
+    })
+  })
+
+  test('the token stands neither in a value nor in a name', () => {
+    const clean = (text: string): string => text.replace('T0KEN', '***')
+    expect(answerTrailers(['X-T0KEN', '1', 'X-B', 'is T0KEN'], false, clean)).toEqual({
+      kept: [['X-B', 'is ***']],
+      dropped: ['trailer:[redacted]'],
+    })
+  })
+})
+
+test.each([
+  ['Bearer error="insufficient_scope", scope="repo  user "', ['repo', 'user']],
+  ['Bearer error="insufficient_scope"', []],
+  ['Bearer error="invalid_token", scope="repo"', []],
+])('the scopes that %s lacks are %j', (said, lacking) => {
+  expect(scopesLacking(said)).toEqual(lacking)
+})
+
 test('a scrubber watches for the revealed token', () => {
   const scrubber = createScrubbers()(secret(TOKEN))
   expect(scrubber.text(`Bearer ${TOKEN}`)).toBe(`Bearer [redacted]${'*'.repeat(30)}`)
   expect(scrubber.hits()).toBe(1)
+})
+
+describe('the watcher of a body', () => {
+  const watched = (status: number, type: string, body: Buffer): string | null => {
+    const watcher = createScrubbers()(secret(TOKEN)).body(status, type)
+    return watcher && Buffer.concat([watcher.push(body), watcher.end()]).toString('latin1')
+  }
+  const tail = Buffer.from(`${TOKEN.slice(10)} is the rest`)
+
+  test('searches a part of a document for parts of the token, a whole one for all of it', () => {
+    expect(watched(206, 'text/plain', tail)).toBe(`${'*'.repeat(30)} is the rest`)
+    expect(watched(200, 'text/plain', tail)).toBe(tail.toString())
+    expect(watched(200, 'text/plain', Buffer.from(TOKEN))).not.toContain(TOKEN.slice(10))
+  })
+
+  test('reads characters of two bytes', () => {
+    const wide = Buffer.from(`a ${TOKEN}`, 'utf16le')
+    for (const status of [200, 206])
+      expect(
+        watched(status, 'text/plain; charset=utf-16le', wide)?.replaceAll('\0', ''),
+      ).not.toContain(TOKEN.slice(0, 10))
+  })
+
+  test('is none for several parts in one, nor for characters that nobody knows', () => {
+    expect(watched(206, ' Multipart/byteranges; boundary=x', tail)).toBeNull()
+    expect(watched(200, 'multipart/mixed; boundary=x', tail)).toBe(tail.toString())
+    for (const status of [200, 206])
+      expect(watched(status, 'text/plain; charset=utf-7', tail)).toBeNull()
+  })
 })
 
 describe('a challenge of an API', () => {
@@ -555,6 +683,22 @@ describe('a challenge of an API', () => {
     ['that is empty is none', '', null],
   ])('%s', ([, value, expected]) => {
     expect(challengeIn(value, (text) => text)).toEqual(expected)
+  })
+
+  test.each(['[]', 'null', '1', '"x"'])(
+    'with claims that are no object (%s) brings none',
+    (text) => {
+      const said = `Bearer error="insufficient_claims", claims="${b64(text)}"`
+      expect(challengeIn(said, (one) => one)).toEqual({})
+    },
+  )
+
+  test('brings claims of 6,000 characters, and of more none', () => {
+    const claims = (bytes: number): string => `{"a":"${'x'.repeat(bytes - 8)}"}`
+    const read = (text: string) =>
+      challengeIn(`Bearer error="insufficient_claims", claims="${b64(text)}"`, (one) => one)
+    expect(read(claims(4_500))).toEqual({ claims: claims(4_500) })
+    expect(read(claims(4_501))).toEqual({})
   })
 
   test('that is long is read in no time', () => {

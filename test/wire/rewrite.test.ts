@@ -12,7 +12,8 @@ const SERVED: ReadonlyMap<string, string> = new Map([
 const served = (host: string): string | false => SERVED.get(host) ?? false
 const path: Addressing = { kind: 'path', prefix: '/' }
 const base = 'http://127.0.0.1:7410/'
-const byPath = (url: string): string | null => rewriteUrl(url, served, base, path, null)
+const byPath = (url: string): string | null =>
+  rewriteUrl(url, { served, prefix: base, addressing: path, connection: null })
 
 describe('a URL of a served host leads to deputy', () => {
   test.each([
@@ -78,13 +79,14 @@ describe('a URL of a served host leads to deputy', () => {
   ] as const)('in %s addressing from %s', (kind, prefix, expected) => {
     const addressing: Addressing =
       kind === 'path' ? { kind, prefix: '/' } : kind === 'host' ? { kind, prefix: '' } : { kind }
-    expect(rewriteUrl('https://api.github.com/x', served, prefix, addressing, 'github')).toBe(
-      expected,
-    )
+    expect(
+      rewriteUrl('https://api.github.com/x', { served, prefix, addressing, connection: 'github' }),
+    ).toBe(expected)
   })
 
   test('where every host is served, each is called as it is', () => {
-    const any = (url: string): string | null => rewriteUrl(url, () => true, base, path, null)
+    const any = (url: string): string | null =>
+      rewriteUrl(url, { served: () => true, prefix: base, addressing: path, connection: null })
     expect(any('https://API.Corp./x')).toBe(`${base}api.corp/x`)
     expect(any('https://api.corp:443/x')).toBe(`${base}api.corp/x`)
     expect(any('http://api.corp:443/x')).toBe(`${base}api.corp:443/x`)
@@ -93,13 +95,25 @@ describe('a URL of a served host leads to deputy', () => {
 
   test('without an origin there is no host beside it', () => {
     const host: Addressing = { kind: 'host', prefix: '' }
-    expect(rewriteUrl('https://api.github.com/x', served, '/', host, null)).toBeNull()
+    expect(
+      rewriteUrl('https://api.github.com/x', {
+        served,
+        prefix: '/',
+        addressing: host,
+        connection: null,
+      }),
+    ).toBeNull()
   })
 
   test('a host with a port of its own does not fit a Host header', () => {
     const prefix = 'http://api.github.com.localhost:7410'
     expect(
-      rewriteUrl('https://git.corp:8443/x', served, prefix, { kind: 'host', prefix: '' }, null),
+      rewriteUrl('https://git.corp:8443/x', {
+        served,
+        prefix,
+        addressing: { kind: 'host', prefix: '' },
+        connection: null,
+      }),
     ).toBeNull()
   })
 })

@@ -1,15 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, describe, expect, test } from 'vitest'
-import { stringify } from 'yaml'
-import { testProvider } from '../../proxy/commands/quirks.ts'
-import { load } from '../../proxy/config/load.ts'
-import { parseProvider } from '../../proxy/providers/parse.ts'
-import type { Provider } from '../../proxy/model.ts'
-
-const folder = mkdtempSync(join(tmpdir(), 'deputy-foreign-'))
-afterAll(() => rmSync(folder, { recursive: true }))
+// A provider in another product's words, through the import: what it becomes, and what is told of it.
+import { describe, expect, test } from 'vitest'
+import { parse as parseYaml, stringify } from 'yaml'
+import { importFile } from '../../../proxy/commands/import/entries.ts'
+import type { Imported } from '../../../proxy/commands/import/entries.ts'
+import { testProvider } from '../../../proxy/commands/quirks.ts'
+import { parseProvider } from '../../../proxy/providers/parse.ts'
+import type { Provider } from '../../../proxy/model.ts'
 
 const oauth2 = {
   client_id: 'hooli-client',
@@ -69,17 +65,26 @@ const oauth2 = {
 }
 const entry = { id: 'hooli', type: 'oauth2', description: 'Hooli', hosts: ['api.hooli.example'] }
 type Section = typeof oauth2
-const parse = (change: object = {}, beside: object = {}) =>
-  parseProvider({ ...entry, ...beside, oauth2: { ...oauth2, ...change } }, 'hooli.yaml')
-const read = (change: object = {}, beside: object = {}): Provider => {
-  const parsed = parse(change, beside)
+const imported = (raw: object): Imported => {
+  const found = importFile(raw, { name: 'hooli.yaml', shipped: new Map() })
+  if (found === null) throw new Error('nothing was imported')
+  return found
+}
+const run = (change: object = {}, beside: object = {}): Imported =>
+  imported({ ...entry, ...beside, oauth2: { ...oauth2, ...change } })
+/** What stands in the file that the import writes, read as a configuration reads it. */
+const written = ({ providers }: Imported): Provider => {
+  const parsed = parseProvider(parseYaml(stringify(providers[0])), 'written.yaml')
   if ('problems' in parsed) throw new Error(parsed.problems.join('\n'))
   return parsed.provider
 }
-const problems = (change: object, beside: object = {}): readonly string[] => {
-  const parsed = parse(change, beside)
-  return 'problems' in parsed ? parsed.problems : []
+const read = (change: object = {}, beside: object = {}): Provider => {
+  const found = run(change, beside)
+  expect(found.left).toEqual([])
+  return written(found)
 }
+const problems = (change: object, beside: object = {}): readonly string[] =>
+  run(change, beside).left
 const within = <K extends keyof Section>(key: K, change: object): object => ({
   [key]: { ...(oauth2[key] as object), ...change },
 })
@@ -126,6 +131,27 @@ describe('a provider in the other vocabulary', () => {
     expect([...read().hosts.keys()]).toEqual(['api.hooli.example'])
   })
 
+  test('reads the same in the newer words, and each part is told by the name that it has', () => {
+    const { authorize_request, user_info_request, ...others } = oauth2
+    const newer = {
+      ...others,
+      authorization_request: authorize_request,
+      user_info: user_info_request,
+    }
+    const found = imported({ ...entry, oauth2: newer })
+    expect(found.left).toEqual([])
+    expect(found.providers).toEqual(run().providers)
+    const { params } = authorize_request
+    const odd = {
+      ...newer,
+      authorization_request: { ...authorize_request, params: { ...params, x: '{{y}}' } },
+    }
+    expect(imported({ ...entry, oauth2: odd }).left).toEqual([
+      'hooli.yaml: oauth2.authorization_request.params.x: {{y}} cannot be sent as x',
+    ])
+    expect(problems({ user_info: user_info_request }).join()).toContain('keep one of them')
+  })
+
   test('without refresh_request never uses a refresh token', () => {
     expect(read({ refresh_request: undefined }).refresh).toBeNull()
   })
@@ -135,9 +161,19 @@ describe('a provider in the other vocabulary', () => {
       authorize_request: { endpoint: 'https://h.example/a' },
       token_request: { endpoint: 'https://h.example/t', params: { client_id: '{{client_id}}' } },
     }
-    const parsed = parseProvider({ ...entry, oauth2: little }, 'h.yaml')
-    expect(parsed).toMatchObject({
-      provider: { scopeParam: null, pkce: false, clientAuth: 'none', refresh: null, account: null },
+    const found = imported({ ...entry, oauth2: little })
+    expect(written(found)).toMatchObject({
+      scopeParam: null,
+      pkce: false,
+      clientAuth: 'none',
+      refresh: null,
+      account: null,
+    })
+    // A public client has no secret; its id is not in the file.
+    expect(found.connections.get('hooli')).toEqual({
+      provider: 'hooli',
+      client_id: '${env:HOOLI_CLIENT_ID}',
+      scopes: [],
     })
   })
 
@@ -157,32 +193,30 @@ describe('a provider in the other vocabulary', () => {
 
   test('may name the client beside `oauth2`, and in the body beside Basic: it is said once, by Basic', () => {
     const { client_id: _id, client_secret: _secret, ...rest } = oauth2
-    const parsed = parseProvider(
-      {
-        ...entry,
-        enabled: true,
-        client_id: 'outer',
-        client_secret: 'outer-secret',
-        oauth2: {
-          ...rest,
-          ...params('token_request', {
-            client_id: '{{client_id}}',
-            client_secret: '{{client_secret}}',
-          }),
-          token_introspection_request: { ...oauth2.token_introspection_request, enabled: false },
-        },
+    const found = imported({
+      ...entry,
+      enabled: true,
+      client_id: 'outer',
+      client_secret: 'outer-secret',
+      oauth2: {
+        ...rest,
+        ...params('token_request', {
+          client_id: '{{client_id}}',
+          client_secret: '{{client_secret}}',
+        }),
+        token_introspection_request: { ...oauth2.token_introspection_request, enabled: false },
       },
-      'h.yaml',
-    )
-    if ('problems' in parsed) throw new Error(parsed.problems.join('\n'))
-    const { provider } = parsed
-    expect(provider).toMatchObject({
+    })
+    expect(found.left).toEqual([])
+    expect(written(found)).toMatchObject({
       clientAuth: 'client_secret_basic',
       tokenParams: { audience: 'api' },
       introspect: null,
-      client: { id: 'outer' },
     })
-    expect(provider.client?.secret?.reveal()).toBe('outer-secret')
+    expect(found.connections.get('hooli')).toMatchObject({
+      client_id: 'outer',
+      client_secret: 'outer-secret',
+    })
   })
 
   test('says with response_map whose account it is, and a plain header format is no news', () => {
@@ -300,7 +334,7 @@ describe('a provider in the other vocabulary', () => {
       ...within('user_info_request', { auth_method: 'x' }),
     }
     expect(problems(two)).toHaveLength(2)
-    expect(problems({}, { type: 'saml', status: 'inactive', extends: 'github' })).toHaveLength(3)
+    expect(problems({}, { enabled: 'maybe', status: 'odd', extends: 'github' })).toHaveLength(3)
   })
 
   test('gets through the quirks like one in our own words', async () => {
@@ -325,78 +359,5 @@ describe('a provider in the other vocabulary', () => {
     const { failed, passed } = await testProvider(provider, () => {})
     expect(failed).toEqual([])
     expect(passed).toBeGreaterThan(70)
-  })
-})
-
-test('a scope that the definition does not know is refused at start, where it might mean everything', async () => {
-  const path = join(folder, 'known.yaml')
-  const connection = { provider: 'gitea', hosts: ['git.corp.example'], client_id: 'i' }
-  writeFileSync(
-    path,
-    stringify({
-      version: 1,
-      identity: { trust: 'plain' },
-      policy: { bundle: './bundle.tar.gz' },
-      vault: { keys: './keys.json' },
-      connect: { sign_in: 'local' },
-      connections: { gitea: { ...connection, client_secret: 's', scopes: ['read:user', 'repo'] } },
-    }),
-  )
-  const result = await load(path, {})
-  expect('problems' in result && result.problems).toEqual([
-    expect.stringMatching(
-      /^connections\.gitea\.scopes: "repo" is no scope of Gitea: one of public-only,/,
-    ),
-  ])
-})
-
-describe('in a configuration', () => {
-  const base = {
-    version: 1,
-    identity: { trust: 'plain' },
-    policy: { bundle: './bundle.tar.gz' },
-    vault: { keys: './keys.json' },
-    connect: { sign_in: 'local' },
-    connections: { hooli: { provider: 'hooli', scopes: ['read'] } },
-  }
-  const write = (name: string, value: object): string => {
-    const path = join(folder, name)
-    writeFileSync(path, stringify(value))
-    return path
-  }
-
-  test('inline or in a file it brings its client, and the secret is printed nowhere', async () => {
-    const own = { ...entry, oauth2: { ...oauth2, client_secret: '${env:HOOLI_SECRET}' } }
-    write('hooli.yaml', own)
-    for (const providers of [[own], ['./hooli.yaml']]) {
-      const result = await load(write('deputy.yaml', { ...base, providers }), {
-        HOOLI_SECRET: 'canary-secret',
-      })
-      if (!('loaded' in result)) throw new Error(result.problems.join('\n'))
-      const { config, connections } = result.loaded
-      expect(connections.get('hooli')).toMatchObject({ clientId: 'hooli-client' })
-      expect(connections.get('hooli')?.clientSecret?.reveal()).toBe('canary-secret')
-      expect(JSON.stringify([config, [...connections]])).not.toContain('canary-secret')
-    }
-  })
-
-  test('a variable that is not set is named with its file', async () => {
-    write('hooli.yaml', { ...entry, oauth2: { ...oauth2, client_secret: '${env:HOOLI_SECRET}' } })
-    const result = await load(write('deputy.yaml', { ...base, providers: ['./hooli.yaml'] }), {})
-    expect('problems' in result && result.problems.join('\n')).toMatch(
-      /hooli\.yaml: oauth2\.client_secret: the environment variable HOOLI_SECRET is not set/,
-    )
-  })
-
-  test('a connection’s own client wins', async () => {
-    const connections = {
-      hooli: { ...base.connections.hooli, client_id: 'mine', client_secret: 'other' },
-    }
-    const result = await load(
-      write('deputy.yaml', { ...base, connections, providers: [{ ...entry, oauth2 }] }),
-      {},
-    )
-    const made = 'loaded' in result ? result.loaded.connections.get('hooli') : undefined
-    expect([made?.clientId, made?.clientSecret?.reveal()]).toEqual(['mine', 'other'])
   })
 })

@@ -1,11 +1,9 @@
-// A provider written as `oauth2: { authorize_request, token_request, … }` with {{placeholders}} and JSONPath, as other
-// products have it → our definition. What it says and we cannot do is reported, each thing at its place; nothing is dropped.
+// A provider written as `oauth2: { authorize_request, token_request, … }` with {{placeholders}} and JSONPath, as another
+// product has it → our definition. What it says and we cannot do is reported, each thing at its place.
 import { z } from 'zod'
-import type { Provider } from '../model.ts'
-import { secret } from '../secret.ts'
-import type { Secret } from '../secret.ts'
-import { explain, isFields } from './definition.ts'
-import type { Fields, Report } from './definition.ts'
+import { salvage } from '../../mistakes.ts'
+import { explain } from '../../providers/definition.ts'
+import type { Fields, Report } from '../../providers/definition.ts'
 import { placeOf } from './jsonpath.ts'
 
 const text = z.string().max(2000)
@@ -48,14 +46,32 @@ const section = z.strictObject({
   token_introspection_request: request.nullish(),
 })
 
-type Client = NonNullable<Provider['client']>
+/** Newer words, and what the same part is called in older files. */
+const NEWER: readonly (readonly [newer: string, older: string])[] = [
+  ['authorization_request', 'authorize_request'],
+  ['user_info', 'user_info_request'],
+]
 
-/** Of the whole entry; they say nothing that deputy acts on. */
-const LABELS = new Set(
-  'oauth2 type description status enabled external_id provider_id binding created_at updated_at client_id client_secret'.split(
-    ' ',
-  ),
-)
+/** The section in the older words, and a report that names each part as the file does. */
+const inOlderWords = (written: Fields, report: Report): readonly [Fields, Report] => {
+  const found: Record<string, unknown> = { ...written }
+  const names = new Map<string, string>()
+  for (const [newer, older] of NEWER) {
+    if (!Object.hasOwn(written, newer)) continue
+    if (Object.hasOwn(written, older)) report(newer, `says the same as ${older}: keep one of them`)
+    else {
+      found[older] = written[newer]
+      names.set(older, newer)
+    }
+    delete found[newer]
+  }
+  const named: Report = (at, what) => {
+    const [first = '', ...rest] = at.split('.')
+    report([names.get(first) ?? first, ...rest].join('.'), what)
+  }
+  return [found, named]
+}
+
 const FORM = 'application/x-www-form-urlencoded'
 const JSON_TYPE = 'application/json'
 
@@ -237,41 +253,37 @@ const introspectOf = (asked: Request, report: Report): Fields => {
   }
 }
 
-/** @returns the definition in our own words, keys beside `oauth2` laid over it, and the client that it brings */
-export const translate = (
-  raw: Fields,
-  report: Report,
-): { readonly raw: unknown; readonly client: Client | null } => {
-  const at = below(report, 'oauth2')
-  const parsed = section.safeParse(raw['oauth2'])
-  const beside = Object.fromEntries(Object.entries(raw).filter(([key]) => !LABELS.has(key)))
-  if ((raw['type'] ?? 'oauth2') !== 'oauth2') report('type', 'must be oauth2')
-  if ((raw['status'] ?? 'active') !== 'active') report('status', 'must be active')
-  if ((raw['enabled'] ?? true) !== true) report('enabled', 'must be true: leave the entry out')
-  if (Object.hasOwn(raw, 'extends')) report('extends', 'cannot stand beside oauth2')
-  if (!parsed.success) {
-    explain(parsed.error, at)
-    return { raw: beside, client: null }
-  }
-  const { token_request: token, refresh_request: refresh, ...asked } = parsed.data
+/**
+ * @param written what stands under `oauth2`
+ * @param report told of each thing that our definition cannot say; the rest is translated all the same
+ * @returns the definition but for `id`, `hosts` and `operations`; null: the requests themselves cannot be read
+ */
+export const translate = (written: Fields, report: Report): Fields | null => {
+  const [raw, at] = inOlderWords(written, report)
+  const parsed = section.safeParse(raw)
+  if (!parsed.success) explain(parsed.error, at)
+  const read = parsed.success ? parsed.data : salvage(section, raw, parsed.error.issues, [])
+  if (read === null) return null
+  const { token_request: token, refresh_request: refresh, ...asked } = read
   const separator = asked.scope_delimiter ?? ' '
   const authorize = authorizeOf(asked.authorize_request, separator, below(at, 'authorize_request'))
   const atToken = below(at, 'token_request')
   methodIs(token, 'POST', atToken)
   const client = clientAuth(token, atToken)
-  if (client.auth === 'bearer') atToken('auth_method', 'there is no access token yet')
+  const bearer = client.auth === 'bearer'
+  if (bearer) atToken('auth_method', 'there is no access token yet')
   const sent = tokenParams(client.params, 'authorization_code', atToken)
   const format = formatOf(token, atToken)
   const again =
     refresh == null || refresh.enabled === false
       ? null
-      : refreshOf(refresh, token, format, separator, below(at, 'refresh_request'))
+      : refreshOf(refresh, { token, format, separator }, below(at, 'refresh_request'))
   const repeat = [...(sent.scopes ? ['token'] : []), ...(again?.scopes === true ? ['refresh'] : [])]
   const { user_info_request: info, token_introspection_request: introspection } = asked
-  const definition = {
+  return {
     authorize: asked.authorize_request.endpoint,
     token: token.endpoint,
-    client_auth: client.auth,
+    client_auth: bearer ? 'none' : client.auth,
     token_format: format,
     pkce: asked.pkce?.enabled ?? false,
     scope: authorize.scope === null ? null : { ...authorize.scope, repeat },
@@ -287,18 +299,15 @@ export const translate = (
       ? {}
       : introspectOf(introspection, below(at, 'token_introspection_request'))),
   }
-  // Files of one kind have the client in `oauth2`, others beside it.
-  const id = asked.client_id ?? (typeof raw['client_id'] === 'string' ? raw['client_id'] : null)
-  const key = asked.client_secret ?? raw['client_secret']
-  const known = typeof key === 'string' ? secret(key) : isSecret(key) ? key : null
-  return { raw: { ...definition, ...beside }, client: { id, secret: known } }
 }
 
 const refreshOf = (
   asked: Request,
-  token: Request,
-  format: Format,
-  separator: string,
+  {
+    token,
+    format,
+    separator,
+  }: { readonly token: Request; readonly format: Format; readonly separator: string },
   report: Report,
 ) => {
   methodIs(asked, 'POST', report)
@@ -312,6 +321,3 @@ const refreshOf = (
     refresh: { url, client_auth: auth, params: fixed, answer: answerOf(asked, separator, report) },
   }
 }
-
-const isSecret = (value: unknown): value is Secret =>
-  isFields(value) && typeof value['reveal'] === 'function'

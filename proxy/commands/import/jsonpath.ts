@@ -1,5 +1,5 @@
 // Simple JSONPath, as foreign definitions write it → the places of our own vocabulary.
-import type { Place } from '../model.ts'
+import type { Place } from '../../model.ts'
 
 /** `$.data.items[0].id` → `/data/items/0/id`; null: more than a path. A last `[*]` names the whole list. */
 const pointerOf = (path: string): string | null => {

@@ -1,0 +1,78 @@
+// How an authorization stands: asked by whoever began it, waited for, woken when it ends in any process.
+import type { Asker, Clock, Flow, Store } from '../model.ts'
+import { Problem } from '../problem.ts'
+import { samePerson } from '../wire/canonical.ts'
+
+/** The bus tells within a second; this is for what it lost. */
+const POLL_MS = 5_000
+/** Flows that are waited for are looked at one by one, this far apart: a thousand held calls are no load of their own. */
+const SPREAD_MS = 30
+const AUTHORIZATION_ID = /^ac_([0-9a-f]{64})$/
+/** The hash of the flow that an authorization id names; undefined: it is none. */
+export const flowHashOf = (authorizationId: string): string | undefined =>
+  AUTHORIZATION_ID.exec(authorizationId)?.[1]
+
+export const createStatus = (
+  store: Pick<Store, 'subscribe'>,
+  clock: Pick<Clock, 'mono'>,
+  byHash: (hash: string) => Promise<Flow | null>,
+) => {
+  const waiting = new Map<string, Set<() => void>>()
+  store.subscribe('flow', (hash) => {
+    const woken = hash === '*' ? [...waiting.values()] : [waiting.get(hash) ?? []]
+    for (const each of woken) for (const wake of each) wake()
+  })
+
+  /**
+   * Waits at most `waitMs` for the flow to end. Throws Problem authorization_not_found
+   * unless this person and agent began it.
+   */
+  return async (
+    authorizationId: string,
+    { person, agent }: Pick<Asker, 'person' | 'agent'>,
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<Flow> => {
+    const hash = flowHashOf(authorizationId) ?? ''
+    const deadline = clock.mono() + waitMs
+    for (;;) {
+      const left = deadline - clock.mono()
+      // Listening before looking: what ends in between is not missed.
+      const poll = Math.max(POLL_MS, waiting.size * SPREAD_MS)
+      const { woken, stop } = listen(waiting, hash, Math.max(0, Math.min(poll, left)), signal)
+      try {
+        const flow = hash === '' ? null : await byHash(hash)
+        if (flow === null || flow.agent !== agent || !samePerson(flow.person, person))
+          throw new Problem('authorization_not_found', 'you have begun no authorization of this id')
+        if (flow.status !== 'pending' || left <= 0 || signal.aborted) return flow
+        await woken
+      } finally {
+        stop()
+      }
+    }
+  }
+}
+
+/** `woken`: the flow ended, `ms` passed or the caller left. `stop` must be called. */
+const listen = (
+  waiting: Map<string, Set<() => void>>,
+  hash: string,
+  ms: number,
+  signal: AbortSignal,
+): { readonly woken: Promise<void>; readonly stop: () => void } => {
+  const { promise: woken, resolve } = Promise.withResolvers<void>()
+  const mine = waiting.get(hash) ?? new Set<() => void>()
+  const wake = (): void => resolve()
+  const timer = setTimeout(wake, ms)
+  signal.addEventListener('abort', wake, { once: true })
+  waiting.set(hash, mine.add(wake))
+  return {
+    woken,
+    stop: () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', wake)
+      mine.delete(wake)
+      if (mine.size === 0 && waiting.get(hash) === mine) waiting.delete(hash)
+    },
+  }
+}

@@ -24,7 +24,7 @@ export const set = (tree: Tree, path: string, value: unknown): void => {
   const next = rest[0] === '0' ? [] : {}
   const below = isTree(tree[head]) || Array.isArray(tree[head]) ? tree[head] : next
   tree[head] = below
-  set(below as Tree, rest.join('.'), value)
+  set(below, rest.join('.'), value)
 }
 
 /** As few words as make a configuration with every section that has defaults. */
@@ -46,11 +46,13 @@ const amount = (value: number, kind: 'duration' | 'size'): string => {
   return `${value / (factor ?? 1)}${unit ?? ''}`
 }
 
+const shown = (value: unknown): string =>
+  typeof value === 'string' ? value : JSON.stringify(value)
 const each = (schema: Tree): readonly Tree[] =>
   Array.isArray(schema['anyOf']) ? schema['anyOf'].filter(isTree) : [schema]
 const typeOf = (schema: Tree): string => {
   const { title, const: only, enum: values, type } = schema
-  if (only !== undefined) return `\`${String(only)}\``
+  if (only !== undefined) return `\`${shown(only)}\``
   if (Array.isArray(values)) return values.map((value) => `\`${String(value)}\``).join(', ')
   if (typeof title === 'string') return title
   if (type === 'object') return 'section'
@@ -78,7 +80,7 @@ const defaultOf = (path: string, schema: Tree, parsed: unknown): string | null =
   if (typeof value === 'number' && titles.includes('size')) return amount(value, 'size')
   if (isTree(value) && 'port' in value) return `${String(value['host'])}:${String(value['port'])}`
   if (Array.isArray(value)) return value.length === 0 ? null : JSON.stringify(value)
-  return value === undefined || isTree(value) ? null : String(value)
+  return value === undefined || isTree(value) ? null : shown(value)
 }
 
 /** At most `WIDTH` columns; what stands in backticks stays whole. */
@@ -111,13 +113,14 @@ const configuration = (): string => {
         ...(usual === null ? [] : [`default \`${usual}\``]),
         ...(off ? ['not built yet, so refused'] : []),
       ].join(', ')
-      const shown = example === undefined ? '' : ` Example: \`${example}\``
+      const such = example === undefined ? '' : ` Example: \`${example}\``
       const heading = path.includes('.') || path.includes('[]') ? '' : `\n### ${path}\n\n`
-      return `${heading}${wrapped(`- \`${path}\` (${about}): ${words.says}${shown}`, '  ')}`
+      return `${heading}${wrapped(`- \`${path}\` (${about}): ${words.says}${such}`, '  ')}`
     })
     .join('\n')
     .trim()
 }
+
 /** The catalogue of problems as a table. */
 const problems = (): string =>
   [

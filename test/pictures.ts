@@ -37,7 +37,7 @@ const folded = (line: string): readonly string[] => {
 const escaped = (text: string): string =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 const kindOf = (line: string): string =>
-  /^\d+\. /.test(line) ? 'title' : /steps held$/.test(line) ? 'end' : 'line'
+  /^\d+\. /.test(line) ? 'title' : line.endsWith('steps held') ? 'end' : 'line'
 const drawn = (line: string): string => {
   const [, label, rest] = /^( {3}(?:agent|provider|user) +)(.*)$/.exec(line) ?? []
   return label === undefined

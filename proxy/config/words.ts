@@ -243,7 +243,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
   ),
   'connect.notify': key('Posts each new link to your application, which delivers it.'),
   'connect.notify.webhook': key('Where to.', 'https://app.example/hooks/deputy'),
-  'connect.notify.key': key('The secret that signs.', '"${env:HOOK_KEY}"'),
+  'connect.notify.key': key(
+    'The secret that signs; `whsec_` and base64, or any other text.',
+    '"${env:HOOK_KEY}"',
+  ),
 
   operators: key("Who may use the operators' API."),
   'operators[].name': key('The name that the evidence shows.', 'backend'),

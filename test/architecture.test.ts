@@ -257,7 +257,6 @@ describe('tests', () => {
     'consent/next_uri.ts',
     'consent/parts.ts',
     'consent/permit.ts',
-    'consent/quota.ts',
     'consent/session.ts',
     'consent/sign_in.ts',
     'consent/status.ts',

@@ -1,5 +1,5 @@
 // Arrows run down floors, powers stay where they belong, and files stay small: read from the sources themselves.
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
@@ -219,6 +219,120 @@ describe('functions', () => {
   test(`one takes ${MOST_PARAMETERS} things at most, more come as one with names`, () => {
     const wide = measured.filter(({ parameters }) => parameters > MOST_PARAMETERS)
     expect(wide.map(({ where, parameters }) => `${where}: ${parameters}`)).toEqual([])
+  })
+})
+
+describe('tests', () => {
+  /** Those that still have no test of their name. A name only ever leaves this list. */
+  const WITHOUT: readonly string[] = [
+    'api/openapi.ts',
+    'api/operator.ts',
+    'api/operators_schema.ts',
+    'api/rest.ts',
+    'audit/block.ts',
+    'audit/chain.ts',
+    'audit/retention.ts',
+    'audit/revocations.ts',
+    'audit/sink.ts',
+    'audit/unfinished.ts',
+    'compose/audit.ts',
+    'compose/clock.ts',
+    'compose/consent.ts',
+    'compose/core.ts',
+    'compose/listeners.ts',
+    'compose/pages.ts',
+    'compose/pipeline.ts',
+    'compose/programs.ts',
+    'compose/scope.ts',
+    'compose/snapshot.ts',
+    'compose/web.ts',
+    'config/address.ts',
+    'config/load.ts',
+    'config/parse.ts',
+    'config/rules.ts',
+    'consent/callback.ts',
+    'consent/declined.ts',
+    'consent/ending.ts',
+    'consent/leg.ts',
+    'consent/next_uri.ts',
+    'consent/parts.ts',
+    'consent/permit.ts',
+    'consent/session.ts',
+    'consent/sign_in.ts',
+    'consent/status.ts',
+    'mistakes.ts',
+    'model.ts',
+    'net/dial.ts',
+    'net/listener.ts',
+    'net/respond.ts',
+    'oauth/authorization_request.ts',
+    'oauth/body.ts',
+    'oauth/client_auth.ts',
+    'oauth/request.ts',
+    'oauth/revocation.ts',
+    'people/connections_page.ts',
+    'people/local_times.ts',
+    'people/markup.ts',
+    'people/page.ts',
+    'people/sign_in.ts',
+    'pipeline/calls.ts',
+    'pipeline/pep.ts',
+    'pipeline/refusal.ts',
+    'pipeline/slots.ts',
+    'policy/decision.ts',
+    'policy/instance.ts',
+    'policy/self_test.ts',
+    'policy/strict.ts',
+    'policy/threads.ts',
+    'policy/worker.ts',
+    'problem.ts',
+    'providers/assemble.ts',
+    'providers/catalogue.ts',
+    'providers/definition.ts',
+    'providers/jsonpath.ts',
+    'quirks/answers.ts',
+    'quirks/chains.ts',
+    'quirks/check.ts',
+    'quirks/client_auth.ts',
+    'quirks/example.ts',
+    'quirks/failures.ts',
+    'quirks/places.ts',
+    'quirks/server.ts',
+    'quirks/session.ts',
+    'quirks/world.ts',
+    'secret.ts',
+    'serve.ts',
+    'store/asking.ts',
+    'store/copy.ts',
+    'store/credentials.ts',
+    'store/database.ts',
+    'store/events.ts',
+    'store/flows.ts',
+    'store/migrations.ts',
+    'store/open.ts',
+    'store/postgres_schema.ts',
+    'store/pseudonym.ts',
+    'store/rows.ts',
+    'store/runs.ts',
+    'store/statements.ts',
+    'store/tables.ts',
+    'tokens/backoff.ts',
+    'tokens/pending.ts',
+    'tokens/revoke.ts',
+    'ulid.ts',
+  ]
+  const testOf = (path: string): string => path.replace(/\.ts$/, '.test.ts')
+  const own = sources
+    .map(({ path }) => path)
+    .filter((path) => path !== 'main.ts' && !path.startsWith('commands/'))
+  const has = (path: string): boolean =>
+    existsSync(fileURLToPath(new URL(testOf(path), import.meta.url)))
+
+  test('every source has a test of its name', () => {
+    expect(own.filter((path) => !has(path) && !WITHOUT.includes(path))).toEqual([])
+  })
+  test('no source is listed as without one that has one, or that is gone', () => {
+    expect(WITHOUT.filter((path) => has(path) || !own.includes(path))).toEqual([])
   })
 })
 

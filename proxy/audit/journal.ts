@@ -1,12 +1,10 @@
 // The evidence journal: hash-chained JSON lines; the lines of one turn of the event loop share one write.
-import { hash } from 'node:crypto'
-import { unlinkSync } from 'node:fs'
-import { basename } from 'node:path'
 import type { Clock, Journal, Log } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Signature } from './chain.ts'
-import { anchorText, GENESIS, isoTime, lineAfter, member, signedLine } from './chain.ts'
-import { expired, readSegment } from './segments.ts'
+import { createBlocks, type Block, type Chain, type Line } from './block.ts'
+import { member } from './chain.ts'
+import { createRetention } from './retention.ts'
 import type { FileSink, Rotate } from './sink.ts'
 import { openFile, openStream } from './sink.ts'
 
@@ -50,14 +48,6 @@ export type OpenJournal = Journal & {
   readonly reopen: () => void
 }
 
-type Batch = {
-  /** `at`: wall clock, ms. */
-  readonly lines: { readonly at: number; readonly event: string; readonly fields: string }[]
-  readonly done: Promise<void>
-  readonly resolve: () => void
-  readonly reject: (error: Error) => void
-}
-
 const SLOW_MS = 10
 const CALM_MS = 5_000
 const STALLED_MS = 5_000
@@ -65,17 +55,16 @@ const LATE = `a write has been under way for more than ${STALLED_MS} ms`
 /** Lines of one write: more would hold up the turn that hashes them. */
 const BATCH = 2_048
 const MOST_WAITING = 20_000
-/** Bytes kept ready for a write, and how many are kept after a larger one. */
-const USUAL = 65_536
-const LARGEST = 1_048_576
 const TICK_MS = 1_000
 const HOUR_MS = 3_600_000
 /** How long a segment that could not be closed goes on. */
 const ROTATE_AGAIN_MS = 60_000
-/** What nobody has to wait for an anchor to believe. */
-const SEALED = new Set(['process.started', 'process.stopped', 'segment.started', 'segment.removed'])
-const COMMA = 44
-const LINE_END = 10
+type Batch = {
+  readonly lines: Line[]
+  readonly done: Promise<void>
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
+}
 
 const newBatch = (): Batch => {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
@@ -84,15 +73,17 @@ const newBatch = (): Batch => {
   return { lines: [], done: promise, resolve, reject }
 }
 
-/**
- * Opens every sink, writes `process.started`, returns the journal. Throws an Error that names the sink
- * and says what to do. `append` rejects with Problem `audit_unavailable`.
- */
-export const openJournal = async (options: JournalOptions): Promise<OpenJournal> => {
-  const { clock, proc, anchor, log, fsync, rotate, retentionMs } = options
+const every = (ms: number, work: () => void): NodeJS.Timeout => setInterval(work, ms).unref()
+
+/** Throws an Error that names the sink; none is left open then. */
+const openFiles = async (
+  sinks: JournalOptions['sinks'],
+  proc: string,
+  log: Log,
+): Promise<readonly FileSink[]> => {
   const files: FileSink[] = []
   try {
-    for (const sink of options.sinks) {
+    for (const sink of sinks) {
       if (sink !== 'stdout') files.push(await openFile(sink.file, proc, log))
     }
   } catch (error) {
@@ -100,16 +91,19 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     const what = error instanceof Error ? error.message : String(error)
     throw new Error(`audit.sink: ${what}`, { cause: error })
   }
+  return files
+}
+
+/**
+ * Opens every sink, writes `process.started`, returns the journal. Throws an Error that names the sink
+ * and says what to do. `append` rejects with Problem `audit_unavailable`.
+ */
+export const openJournal = async (options: JournalOptions): Promise<OpenJournal> => {
+  const { clock, proc, anchor, log, fsync, rotate, retentionMs } = options
+  const files = await openFiles(options.sinks, proc, log)
   const stream = options.sinks.includes('stdout') ? openStream(1) : null
-  const iso = isoTime()
-  /** The last line that was really written, and where the last anchor stood. */
-  let chain = {
-    last: { proc, seq: 0, hash: GENESIS },
-    anchored: 0,
-    anchoredAt: clock.mono(),
-    /** Time of the first line after the anchor. */
-    since: 0,
-  }
+  const blocks = createBlocks(options)
+  let chain = blocks.start
   const queue: Batch[] = []
   let writing: { readonly batch: Batch; readonly since: number } | null = null
   let scheduled = false
@@ -119,58 +113,9 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
   let slowUntil = 0
   let writeFault: string | null = null
   let syncFault = false
-  /** What a new segment begins with. */
   let opening: string | null = null
   let hangup = false
   let rotateFrom = 0
-
-  const anchorDue = () => clock.mono() - chain.anchoredAt >= anchor.everyMs
-
-  // One write is under way at a time, so all of them share their memory, which stays in the processor's caches.
-  let bytes = Buffer.allocUnsafeSlow(USUAL)
-  const build = ({ lines }: Batch, closing: boolean): { bytes: Buffer; next: typeof chain } => {
-    let { last, anchored, anchoredAt, since } = chain
-    let end = 0
-    if (bytes.length > LARGEST) bytes = Buffer.allocUnsafeSlow(USUAL)
-    const put = (line: string, fields: string, event: string) => {
-      const most = end + 3 * line.length + 1
-      if (most > bytes.length && end + Buffer.byteLength(line) + 1 > bytes.length)
-        bytes = Buffer.concat([bytes.subarray(0, end)], 2 * most)
-      // Each text is made whole once, as the bytes that are written: what is asked of it is asked of them.
-      const written = bytes.subarray(end, end + bytes.write(line, end))
-      const first = written[line.length - fields.length - 1]
-      if (fields !== '' && first !== COMMA)
-        throw new Error('the fields of a record begin with a comma')
-      // A line end inside a record would forge the next one.
-      if (line.includes('\n')) throw new Error(`a record of ${event} holds a line end`)
-      last = { proc, seq: last.seq + 1, hash: hash('sha256', written) }
-      end += written.length
-      bytes[end++] = LINE_END
-    }
-    const seal = () => {
-      try {
-        const { seq, hash } = last
-        const fields = member('anchor', { seq, hash })
-        const line = lineAfter(last, iso(clock.now()), 'chain.anchor', fields)
-        put(signedLine(line, anchor.sign(anchorText(line))), '', 'chain.anchor')
-      } catch (error) {
-        log.error({ err: error }, 'the chain of evidence could not be anchored; tried again later')
-      }
-      anchored = last.seq
-      anchoredAt = clock.mono()
-    }
-    const add = (at: number, event: string, fields: string) => {
-      // By the times in the lines: a machine that slept leaves no longer run without an anchor either.
-      if (last.seq > anchored && Math.abs(at - since) >= anchor.everyMs) seal()
-      if (last.seq === anchored) since = at
-      put(lineAfter(last, iso(at), event, fields), fields, event)
-      if (SEALED.has(event) || last.seq - anchored >= anchor.everyLines) seal()
-    }
-    if (opening !== null) add(clock.now(), 'segment.started', opening)
-    for (const { at, event, fields } of lines) add(at, event, fields)
-    if (last.seq > anchored && (closing || anchorDue())) seal()
-    return { bytes: bytes.subarray(0, end), next: { last, anchored, anchoredAt, since } }
-  }
 
   const refuse = (batch: Batch, cause: unknown) => {
     const why = cause instanceof Error ? cause.message : String(cause)
@@ -181,20 +126,20 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     batch.reject(new Problem('audit_unavailable', 'the evidence could not be written', { cause }))
   }
 
-  const keep = (next: typeof chain) => {
+  const keep = (next: Chain) => {
     for (const file of files) file.keep()
     chain = next
     opening = null
   }
 
-  const written = (batch: Batch, next: typeof chain) => {
+  const written = (batch: Batch, next: Chain) => {
     keep(next)
     if (writeFault !== null) log.info({ refused }, 'evidence is written again')
     writeFault = null
     batch.resolve()
   }
 
-  const failed = (batch: Batch, next: typeof chain, cause: unknown) => {
+  const failed = (batch: Batch, next: Chain, cause: unknown) => {
     // A stream cannot be cut back: what it began stays, everywhere, though the waiters are refused.
     if (stream?.begun() === true) keep(next)
     else for (const file of files) file.cut()
@@ -276,9 +221,9 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     if (hangup || (due && !unsealed) || files.some((file) => file.fault() !== null))
       return turnOver(due && !unsealed)
     const batch = queue.shift() ?? newBatch()
-    let built: ReturnType<typeof build>
+    let built: Block
     try {
-      built = build(batch, due)
+      built = blocks.build(batch.lines, { chain, opening, closing: due })
     } catch (error) {
       refuse(batch, error)
       if (queue.length > 0) schedule(true)
@@ -348,29 +293,10 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     else if (writeFault !== null || syncFault)
       void put('audit.recovered', member('refused', refused))
     else if (files.some((file) => file.fault() !== null)) schedule(true)
-    else if (chain.last.seq > chain.anchored && anchorDue()) schedule(true)
+    else if (chain.last.seq > chain.anchored && blocks.due(chain)) schedule(true)
   }
 
-  /** Removes what is older than the retention, once the evidence says so. */
-  const expire = async (before: number) => {
-    for (const { path } of files)
-      for (const each of expired(path, before)) {
-        const segment = await readSegment(each)
-        if (segment === null) throw new Error(`${each} is no evidence, and stays`)
-        await append(
-          'segment.removed',
-          member('segment', { file: basename(each), ...segment.last }),
-        )
-        unlinkSync(each)
-      }
-  }
-
-  const expireNow = () => {
-    if (retentionMs === undefined) return
-    expire(clock.now() - retentionMs).catch((error: unknown) =>
-      log.error({ err: error }, 'old evidence could not be removed; tried again in an hour'),
-    )
-  }
+  const expire = createRetention({ files, retentionMs, clock, log, append })
 
   const syncAll = () => {
     if (syncFault) return
@@ -382,10 +308,8 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     }
   }
 
-  const timers = [setInterval(tick, Math.min(TICK_MS, anchor.everyMs))]
-  timers.push(setInterval(expireNow, HOUR_MS))
-  if (typeof fsync === 'number') timers.push(setInterval(syncAll, fsync))
-  for (const timer of timers) timer.unref()
+  const timers = [every(Math.min(TICK_MS, anchor.everyMs), tick), every(HOUR_MS, expire)]
+  if (typeof fsync === 'number') timers.push(every(fsync, syncAll))
 
   const finish = async () => {
     for (const timer of timers) clearInterval(timer)
@@ -408,17 +332,19 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     }
   }
 
-  const after = files.length > 0 ? files.flatMap(({ after }) => after ?? []) : null
-  const torn = files.flatMap(({ torn }) => torn ?? [])
-  try {
-    const found = member('after', after) + member('torn', torn)
-    await put('process.started', found + (options.about ?? ''))
-  } catch (error) {
-    await finish()
-    throw new Error('audit.sink: the first record could not be written', { cause: error })
+  const start = async () => {
+    const after = files.length > 0 ? files.flatMap(({ after }) => after ?? []) : null
+    const torn = files.flatMap(({ torn }) => torn ?? [])
+    try {
+      const found = member('after', after) + member('torn', torn)
+      await put('process.started', found + (options.about ?? ''))
+    } catch (error) {
+      await finish()
+      throw new Error('audit.sink: the first record could not be written', { cause: error })
+    }
   }
-
-  expireNow()
+  await start()
+  expire()
 
   const fault = (): string | null => {
     if (closing !== null) return 'the journal is closed'

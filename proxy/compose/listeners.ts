@@ -3,7 +3,7 @@ import type { RequestListener } from 'node:http'
 import type { Config } from '../config/schema.ts'
 import { startAdmin } from '../net/admin.ts'
 import { outOfDate, readPair } from '../net/certificate.ts'
-import { startListener, type Listening } from '../net/listener.ts'
+import { startListener, type Dedicated, type Listening } from '../net/listener.ts'
 import { canonicalHeaders } from '../wire/canonical.ts'
 import { serves } from '../pipeline/route.ts'
 import { clockSentence } from './clock.ts'
@@ -14,7 +14,7 @@ import { message, type Scope } from './scope.ts'
 type Where = {
   readonly key: string
   readonly listen: Config['listeners']['agent']
-  readonly dedicated: { readonly upstream: string; readonly user: string | null } | null
+  readonly dedicated: Dedicated | null
   readonly tls: { readonly cert: string; readonly key: string } | null
 }
 

@@ -1,4 +1,5 @@
 // What surrounds a call's way: its last answer, its record, and an end for whatever it throws.
+import type { Dedicated } from '../net/listener.ts'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Clock, Decision, Injected, Log, Principal, Route } from '../model.ts'
 import { CallerLeft, problemAnswer, toProblem, type Problem, type ProblemCode } from '../problem.ts'
@@ -15,8 +16,6 @@ export type Snapshot = {
   readonly classify: Classify
   readonly served: (host: string) => boolean | string
 }
-
-export type Dedicated = { readonly upstream: string; readonly user: string | null }
 
 /** What metrics and the log learn of a call. */
 export type Seen = {

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Addressing, Connection, Provider, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
+import type { Dedicated } from '../net/listener.ts'
 import { remembered } from '../memo.ts'
 import { canonicalTarget, decodePathPerson } from '../wire/canonical.ts'
 
@@ -137,7 +138,7 @@ const unprefixed = (target: string, prefixes: Provider['prefixes']): string => {
 export const matchRoute = (
   table: RouteTable,
   req: Pick<IncomingMessage, 'url' | 'method' | 'headers'>,
-  dedicated: { readonly upstream: string; readonly user: string | null } | null,
+  dedicated: Dedicated | null,
 ): Route => {
   const url = req.url ?? ''
   const selector = req.headers['deputy-connection']

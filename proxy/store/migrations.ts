@@ -3,7 +3,7 @@
 import { accessSync, chmodSync, closeSync, constants, openSync, readSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import type { Log, Person } from '../model.ts'
-import { pseudonym } from './tables.ts'
+import { pseudonym } from './pseudonym.ts'
 
 /** `PRAGMA application_id` of our files ("dpty"): another program's database is refused. */
 export const APPLICATION_ID = 0x64707479

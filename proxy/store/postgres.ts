@@ -9,7 +9,7 @@ import type { Crowd } from './crowd.ts'
 import { createSubscribers, followEvents, TELL } from './events.ts'
 import { migratePostgres, usable } from './postgres_schema.ts'
 import { createTables } from './tables.ts'
-import type { Database, Lane, Raw, Statement, Tell, Work } from './tables.ts'
+import type { Database, Lane, Raw, Statement, Tell, Work } from './database.ts'
 
 export type PostgresOptions = {
   readonly log: Log

@@ -1,7 +1,7 @@
 // The tables in PostgreSQL: the same as in migrations.ts, and the changes that replicas tell each other.
 // Forward only: a released migration is never edited, the next one is appended.
 import type { Log } from '../model.ts'
-import { pseudonym } from './tables.ts'
+import { pseudonym } from './pseudonym.ts'
 
 /** Entry n brings `deputy_schema.version` from n to n + 1. Names are compared byte for byte, so all text is COLLATE "C". */
 const MIGRATIONS: readonly string[] = [

@@ -7,7 +7,7 @@ import { createSubscribers } from './events.ts'
 import { openDatabase } from './migrations.ts'
 import type { OpenFile } from './migrations.ts'
 import { createTables } from './tables.ts'
-import type { Database, Raw, Statement, Tell, Work } from './tables.ts'
+import type { Database, Raw, Statement, Tell, Work } from './database.ts'
 
 /** Opens the file and takes it for this process. Throws an Error that names the file and what to do. */
 export const openSqlite = async (

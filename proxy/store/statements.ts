@@ -1,0 +1,143 @@
+// Every statement of the store, in SQL that both databases speak; times come from the database where it has them.
+
+const CREDENTIAL =
+  'id tenant realm user connection provider slot accountId account host status generation scopes sealed expiresAt storedAt lease leaseUntil unknownSince coolUntil coolError clientId refusedSince refusedTimes doubtfulSince'.split(
+    ' ',
+  )
+const GRANT = 'tenant realm user agent connection scopes at lastUsedAt'.split(' ')
+const FLOW =
+  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil notifyAt notices challenge endedAt spentHash operation'.split(
+    ' ',
+  )
+const RUN =
+  'tokenHash id tenant realm user agent connections operations createdBy createdAt expiresAt revokedAt'.split(
+    ' ',
+  )
+/** Background refreshes: `idle_from` where it was put off since the last store. */
+const IDLE_FROM = 'coalesce(idle_from, stored_at)'
+/** Later than any time: the idle time of what has no refresh token never counts; exact as a number in both databases. */
+export const NEVER = Number.MAX_SAFE_INTEGER
+const PERSON = 'tenant = :tenant AND realm = :realm AND user_id = :user'
+/** Where times of the past are kept. */
+const TIMES = [
+  ['credentials', 'stored_at'],
+  ['grants', 'at'],
+  ['grants', 'last_used_at'],
+  ['flows', 'created_at'],
+  ['runs', 'created_at'],
+  ['refresh_journal', 'started_at'],
+  ['write_probe', 'at'],
+]
+/** In the place of a session's hash: every session that ends by then. */
+const ALL = '*'
+/** The journal of a credential's refreshes is kept this long, ms. */
+const JOURNAL_LIFE = 30 * 86_400_000
+
+const column = (name: string): string =>
+  name === 'user' ? 'user_id' : name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+const select = (names: readonly string[]): string =>
+  names.map((name) => `${column(name)} AS "${name}"`).join(', ')
+const insert = (table: string, names: readonly string[]): string =>
+  `INSERT INTO ${table} (${names.map(column).join(', ')}) VALUES (${names.map((name) => `:${name}`).join(', ')})`
+const overwrite = (names: readonly string[]): string =>
+  names.map((name) => `${column(name)} = excluded.${column(name)}`).join(', ')
+const matching = (name: string): string =>
+  `(CAST(:${name} AS TEXT) IS NULL OR ${column(name)} = :${name})`
+
+const credentials = (now: string, dead: string) => {
+  const renew =
+    'UPDATE credentials SET sealed = :sealed, generation = :generation, scopes = :scopes, expires_at = :expiresAt, stored_at = :storedAt, client_id = coalesce(CAST(:clientId AS TEXT), client_id), unknown_since = NULL, cool_until = NULL, cool_error = NULL, refused_since = NULL, refused_times = NULL, doubtful_since = NULL, idle_from = NULL'
+  const credentials = `SELECT ${select(CREDENTIAL)} FROM credentials`
+  const grants = `SELECT ${select(GRANT)} FROM grants WHERE ${PERSON}`
+  return {
+    byId: `${credentials} WHERE id = :id`,
+    find: `${credentials} WHERE ${PERSON} AND connection = :connection ORDER BY slot`,
+    list: `${credentials} WHERE ${['tenant', 'realm', 'user', 'connection'].map(matching).join(' AND ')} ORDER BY tenant, realm, user_id, connection, slot`,
+    same: `${credentials} WHERE ${PERSON} AND connection = :connection AND slot = :slot`,
+    put: `${insert('credentials', CREDENTIAL)} ON CONFLICT (id) DO UPDATE SET ${overwrite(CREDENTIAL)}, idle_from = NULL WHERE credentials.generation < excluded.generation RETURNING id`,
+    lease: `UPDATE credentials SET unknown_since = CASE WHEN lease IS NULL THEN unknown_since ELSE coalesce(unknown_since, lease_until) END, lease = :lease, lease_holder = :holder, lease_until = ${now} + :ms WHERE id = :id AND generation = :generation AND status = 'active' AND (lease IS NULL OR lease_until + :patience <= ${now} OR (lease_until <= ${now} AND ${dead})) RETURNING ${select(CREDENTIAL)}`,
+    beat: `UPDATE credentials SET lease_until = ${now} + :ms, lease_holder = :holder WHERE id = :id AND lease = :lease RETURNING id`,
+    rotate: `${renew}, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease AND generation + 1 = :generation AND status = 'active' RETURNING ${select(CREDENTIAL)}`,
+    revive: `${renew}, status = 'active' WHERE id = :id AND lease IS NULL AND generation + 1 = :generation AND status = 'needs_reauth' RETURNING ${select(CREDENTIAL)}`,
+    release: `UPDATE credentials SET status = :status, unknown_since = :unknownSince, cool_until = :coolUntil, cool_error = :coolError, refused_since = :refusedSince, refused_times = :refusedTimes, doubtful_since = :doubtfulSince, lease = NULL, lease_until = NULL WHERE id = :id AND lease = :lease RETURNING ${select(CREDENTIAL)}`,
+    doubt: `UPDATE credentials SET status = :status, cool_error = :error, doubtful_since = ${now} WHERE id = :id AND generation = :generation AND status = 'active' AND (:status <> 'active' OR doubtful_since IS NULL) RETURNING ${select(CREDENTIAL)}`,
+    renewed: `SELECT 1 AS one FROM refresh_journal JOIN credentials ON credentials.id = refresh_journal.credential WHERE outcome = 'stored' AND started_at >= ${now} - :ms AND connection = :connection AND credentials.id <> :id LIMIT 1`,
+    clients: `SELECT connection, client_id AS "clientId", count(*) AS n FROM credentials WHERE status = 'active' AND client_id IS NOT NULL GROUP BY connection, client_id ORDER BY connection, client_id`,
+    idle: `SELECT ${select('id tenant realm user connection generation storedAt'.split(' '))}, ${IDLE_FROM} AS "from" FROM credentials WHERE status = 'active' AND connection = :connection AND ${IDLE_FROM} <= :before ORDER BY ${IDLE_FROM} LIMIT :most`,
+    putOff: `UPDATE credentials SET idle_from = :to WHERE id = :id AND status = 'active' AND ${IDLE_FROM} = :from RETURNING id`,
+    remove: `DELETE FROM credentials WHERE id = :id RETURNING ${select(CREDENTIAL)}`,
+    journal: `INSERT INTO refresh_journal (lease, credential, generation, started_at, outcome) VALUES (:lease, :id, :generation, ${now}, 'started')`,
+    trim: `DELETE FROM refresh_journal WHERE credential = :id AND started_at < ${now} - ${JOURNAL_LIFE}`,
+    ended: 'UPDATE refresh_journal SET outcome = :outcome WHERE lease = :lease',
+    grant: `${grants} AND connection = :connection AND agent = :agent`,
+    grants: `${grants} ORDER BY connection, agent`,
+    allow: `${insert('grants', GRANT)} ON CONFLICT (tenant, realm, user_id, connection, agent) DO UPDATE SET scopes = excluded.scopes, at = excluded.at`,
+    touch: `UPDATE grants SET last_used_at = :at WHERE ${PERSON} AND connection = :connection AND agent = :agent AND (last_used_at IS NULL OR last_used_at < :at)`,
+    disallow: `DELETE FROM grants WHERE ${PERSON} AND connection = :connection AND agent = :agent RETURNING ${select(GRANT)}`,
+    disallowAll: `DELETE FROM grants WHERE ${PERSON} AND connection = :connection`,
+    eraseGrants: `DELETE FROM grants WHERE ${PERSON}`,
+    sealedCredentials: `SELECT 'credentials' AS "table", id, generation, sealed FROM credentials WHERE id > :after ORDER BY id LIMIT :most`,
+    resealCredential:
+      'UPDATE credentials SET sealed = :after WHERE id = :id AND generation = :generation AND sealed = :before RETURNING id',
+  } as const
+}
+
+const flows = () => {
+  const flows = `SELECT ${select(FLOW)} FROM flows`
+  return {
+    flow: `${flows} WHERE hash = :hash`,
+    flowByState: `${flows} WHERE state_hash = :stateHash`,
+    flowBySpent: `${flows} WHERE spent_hash = :stateHash`,
+    endedSince: `${flows} WHERE ${PERSON} AND connection = :connection AND agent = :agent AND status <> 'pending' AND ended_at > :since ORDER BY ended_at DESC`,
+    pending: `${flows} WHERE ${PERSON} AND connection = :connection AND agent = :agent AND status = 'pending' AND expires_at > :now ORDER BY created_at DESC`,
+    endedFlow: `SELECT failure FROM flows WHERE ${PERSON} AND connection = :connection AND status <> 'pending' ORDER BY created_at DESC LIMIT 1`,
+    begin: insert('flows', FLOW),
+    leg: `UPDATE flows SET state_hash = :stateHash, cookie_hash = :cookieHash, sealed_leg = :sealedLeg, leg_expires_at = :legExpiresAt WHERE hash = :hash AND status = 'pending' AND held IS NULL RETURNING hash`,
+    consume: `UPDATE flows SET spent_hash = state_hash, state_hash = NULL WHERE hash = :hash AND state_hash = :stateHash AND status = 'pending' RETURNING hash`,
+    finish: `UPDATE flows SET status = :status, failure = :failure, ended_at = :at, state_hash = NULL, cookie_hash = NULL, sealed_leg = NULL, leg_expires_at = NULL, confirm_hash = NULL, held = NULL, confirm_until = NULL WHERE hash = :hash AND status = 'pending' RETURNING hash`,
+    sweep: 'DELETE FROM flows WHERE expires_at < :before RETURNING hash',
+    hold: `UPDATE flows SET confirm_hash = :confirmHash, held = :held, sealed_leg = :sealedLeg, confirm_until = :confirmUntil, state_hash = NULL, cookie_hash = NULL, leg_expires_at = NULL WHERE hash = :hash AND status = 'pending' AND held IS NULL RETURNING hash`,
+    byConfirm: `${flows} WHERE confirm_hash = :confirmHash`,
+    claim: `UPDATE flows SET confirm_hash = NULL WHERE hash = :hash AND confirm_hash = :confirmHash AND status = 'pending' RETURNING hash`,
+    overdue: `${flows} WHERE confirm_until <= :now AND status = 'pending'`,
+    open: `${flows} WHERE ${PERSON} AND status = 'pending'`,
+    begun: `SELECT created_at AS "createdAt" FROM flows WHERE ${PERSON} AND agent = :agent AND created_at > :since AND nonce NOT LIKE 'held:%' ORDER BY created_at DESC LIMIT :most`,
+    notices: `UPDATE flows SET notify_at = :until, notices = notices + 1 WHERE hash IN (SELECT hash FROM flows WHERE notify_at <= :now AND status = 'pending' AND expires_at > :now ORDER BY notify_at LIMIT :most) AND notify_at <= :now RETURNING ${select(FLOW)}`,
+    notifyAt: 'UPDATE flows SET notify_at = :at WHERE hash = :hash',
+    eraseFlows: `DELETE FROM flows WHERE ${PERSON} RETURNING hash`,
+    voidLinks: `DELETE FROM flows WHERE status = 'pending' RETURNING hash`,
+    sealedFlows: `SELECT 'flows' AS "table", hash AS id, 0 AS generation, sealed_leg AS sealed FROM flows WHERE hash > :after AND sealed_leg IS NOT NULL ORDER BY hash LIMIT :most`,
+    resealFlow:
+      'UPDATE flows SET sealed_leg = :after WHERE hash = :id AND sealed_leg = :before RETURNING hash',
+  } as const
+}
+
+const others = (now: string) =>
+  ({
+    run: `SELECT ${select(RUN)} FROM runs WHERE token_hash = :tokenHash`,
+    runs: `SELECT ${select(RUN)} FROM runs WHERE ${['id', 'tenant', 'realm', 'user', 'agent'].map(matching).join(' AND ')} ORDER BY created_at DESC, id DESC`,
+    mint: insert('runs', RUN),
+    revokeRun:
+      'UPDATE runs SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL RETURNING id',
+    sweepRuns: 'DELETE FROM runs WHERE expires_at < :before RETURNING id',
+    eraseRuns: `DELETE FROM runs WHERE ${PERSON} RETURNING id`,
+    endSession:
+      'INSERT INTO ended_sessions (hash, expires_at) VALUES (:hash, :expiresAt) ON CONFLICT (hash) DO NOTHING',
+    endedSession: `SELECT hash FROM ended_sessions WHERE hash = :hash OR (hash = '${ALL}' AND expires_at >= :expiresAt)`,
+    sweepSessions: 'DELETE FROM ended_sessions WHERE expires_at < :before RETURNING hash',
+    newest: `SELECT max(at) AS at FROM (${TIMES.map(([table, at]) => `SELECT max(${at}) AS at FROM ${table}`).join(' UNION ALL ')}) AS times`,
+    endAllSessions: `INSERT INTO ended_sessions (hash, expires_at) VALUES ('${ALL}', :until) ON CONFLICT (hash) DO UPDATE SET expires_at = excluded.expires_at`,
+    pseudonyms: 'SELECT key FROM pseudonyms',
+    epoch: 'SELECT epoch FROM person_epochs WHERE person = :person',
+    moveEpoch:
+      'INSERT INTO person_epochs (person, epoch) VALUES (:person, 1) ON CONFLICT (person) DO UPDATE SET epoch = person_epochs.epoch + 1 RETURNING epoch',
+    check: 'SELECT count(*) AS n FROM (SELECT 1 FROM credentials LIMIT 1) AS one',
+    probe: `UPDATE write_probe SET at = ${now}`,
+  }) as const
+
+/** @param now and dead as a `Database` has them */
+export const statements = (now: string, dead: string) => ({
+  ...credentials(now, dead),
+  ...flows(),
+  ...others(now),
+})

@@ -622,6 +622,11 @@ test('a scrubber watches for the revealed token', () => {
   expect(scrubber.hits()).toBe(1)
 })
 
+test('a text without the token stays as it is, whatever its letters', () => {
+  const text = 'ein anderer Text, auch mit \u20ac und \u0142'
+  expect(createScrubbers()(secret(TOKEN)).text(text)).toBe(text)
+})
+
 describe('the watcher of a body', () => {
   const watched = (status: number, type: string, body: Buffer): string | null => {
     const watcher = createScrubbers()(secret(TOKEN)).body(status, type)

@@ -408,8 +408,10 @@ for (const { way, begin, live, missing } of WAYS)
           JSON.stringify({ ...config, vault: { store, keys: './keys.json' } }),
         )
 
-      await seedStore(from, join(dir, 'keys.json'), ['alice', 'carol'])
       pointTo(from)
+      // The evidence begins before anything is stored: what a copy knows of is not older.
+      await (await serve(dir)).stop()
+      await seedStore(from, join(dir, 'keys.json'), ['alice', 'carol'])
       const child = await serve(dir)
       expect(await verdict(child, 'alice')).toBe('alice')
       expect((await run(dir, 'vault', 'backup', 'copy.db')).said).toMatch(

@@ -369,6 +369,14 @@ export class Problem extends Error {
   }
 }
 
+/** The same for another call: each one's own is changed on its way out. */
+export const copyOf = (of: Problem): Problem =>
+  new Problem(of.code, of.message, {
+    extra: of.extra,
+    headers: of.headers,
+    ...(of.cause === undefined ? {} : { cause: of.cause }),
+  })
+
 /** Cause of a problem: the caller went away before the request was whole, so nobody is there to be refused. */
 export class CallerLeft extends Error {
   constructor(cause: unknown) {

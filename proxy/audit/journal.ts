@@ -218,7 +218,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
       clock.mono() >= rotateFrom &&
       files.some((file) => file.due(rotate, clock.now()))
     const unsealed = chain.last.seq > chain.anchored
-    if (hangup || (due && !unsealed) || files.some((file) => file.fault() !== null))
+    if (hangup || (due && !unsealed) || files.some((file) => file.fault(true) !== null))
       return turnOver(due && !unsealed)
     const batch = queue.shift() ?? newBatch()
     let built: Block

@@ -18,7 +18,7 @@ export type FileSink = {
   readonly torn: Torn | null
   readonly path: string
   /** Why the file at the path is not the one that is written; null: it is. For when no write is under way. */
-  readonly fault: () => string | null
+  readonly fault: (quick?: boolean) => string | null
   /** Is it time for a new segment? @param now wall clock, ms */
   readonly due: (rotate: Rotate, now: number) => boolean
   /** Moves the file aside and goes on in a new one. Resolves with the name of the old one. */
@@ -209,9 +209,9 @@ export const openFile = async (named: string, proc: string, log: Log): Promise<F
     const same = (there: fs.Stats) => there.ino === stat.ino && there.dev === stat.dev
     return {
       ...before,
-      fault: () => {
+      fault: (quick = false) => {
         if (!lock.held()) return `${path} was taken over by another process`
-        if (asLeft(fd, path, good)) return null
+        if (quick && asLeft(fd, path, good)) return null
         try {
           const there = fs.statSync(path, { throwIfNoEntry: false })
           if (there === undefined) return `${path} was moved or removed`

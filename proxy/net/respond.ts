@@ -252,6 +252,8 @@ export const createAnswers = <A extends Answer>(deps: {
     })
     res.sendDate = false
     const sayHead = (bytes: number | null): void => {
+      // Ended from outside while its end was still being read.
+      if (answer.done) return
       // Trailers stand behind a chunked body only.
       const sized = bytes !== null && answer.trailers.length === 0
       // The provider's reason phrase stays behind: it is any bytes, and means nothing (RFC 9112 4).
@@ -259,8 +261,10 @@ export const createAnswers = <A extends Answer>(deps: {
     }
     if (!json) sayHead(null)
     const plain: Sink = {
-      push: (chunk) => write(answer, scrubber === null ? chunk : scrubber.push(chunk)),
+      push: (chunk) =>
+        answer.done || write(answer, scrubber === null ? chunk : scrubber.push(chunk)),
       end: () => {
+        if (answer.done) return
         if (scrubber !== null) write(answer, scrubber.end())
         if (answer.trailers.length > 0) trail(answer, changed)
         answer.whole = true

@@ -1,6 +1,6 @@
 // Calls in flight, by person, grant and agent: count, abort, drain.
 import type { Person } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { copyOf, Problem } from '../problem.ts'
 import { createSlots } from './slots.ts'
 import { samePerson } from '../wire/canonical.ts'
 
@@ -57,6 +57,7 @@ const takeOff = (
     flight: {
       signal,
       uncut: <T>(work: T | Promise<T>): T | Promise<T> => {
+        if (signal.aborted && work instanceof Promise) work.catch(() => {}) // nobody waits for it any more
         signal.throwIfAborted()
         if (!(work instanceof Promise)) return work
         return new Promise<T>((resolve, reject) => {
@@ -107,7 +108,7 @@ export const createCalls = (limits: {
             (match.connection === undefined || match.connection === call.connection) &&
             (match.run === undefined || match.run === call.run),
         )
-      for (const call of hit) call.cut(reason)
+      for (const call of hit) call.cut(copyOf(reason))
       return hit.length
     },
     size: live.size,

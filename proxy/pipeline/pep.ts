@@ -129,8 +129,9 @@ const cutQuery = (
   return { bare: { ...route, target }, sealed }
 }
 
-const boundTo = ({ person }: Principal, { connection, host }: Route): Bound => ({
+const boundTo = ({ person, agent }: Principal, { connection, host }: Route): Bound => ({
   person,
+  agent,
   connection: connection.name,
   host,
 })
@@ -192,7 +193,7 @@ export const createPep = (deps: PepDeps) => {
       if (n > 1) who = call.who = await deps.identify(tagged.rawHeaders, tagged.named) // 401 503
       const facts = await flight.uncut(factsOf(who, request)) //                       503
       const verdict = await flight.uncut(decided(call, who, request, facts)) //        503
-      await flight.uncut(recorded(call, who, request, { ...verdict, n })) //           503: nothing leaves unrecorded
+      await recorded(call, who, request, { ...verdict, n }) //                         503: nothing leaves unrecorded, and no record is left alone
       const { decision, holding } = verdict
       if (decision.effect !== 'allow') {
         if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) continue

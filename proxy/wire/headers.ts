@@ -34,6 +34,8 @@ const NEVER_SENT: ReadonlySet<string> = new Set([
   'true-client-ip',
   'cf-connecting-ip',
 ])
+/** Vendors read these where `Range` is missing, and nobody here would know which part was asked for. */
+const OTHER_RANGE = /(?<!^(?:if[-_]|content[-_])?)range$/
 const NEVER_SENT_FAMILY =
   /^(?:deputy|sec|proxy|x[-_]forwarded|x[-_]original|access-control-request)[-_]/
 
@@ -132,7 +134,7 @@ type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding'
 const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
   if (name === tag) return 'drop'
   if (isCredentialHeader(name, provider)) return 'credential'
-  if (NEVER_SENT.has(name) || NEVER_SENT_FAMILY.test(name)) return 'drop'
+  if (NEVER_SENT.has(name) || NEVER_SENT_FAMILY.test(name) || OTHER_RANGE.test(name)) return 'drop'
   if (name === 'prefer') return 'prefer'
   if (name === 'accept-encoding') return 'encoding'
   return 'keep'

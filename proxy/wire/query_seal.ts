@@ -7,6 +7,7 @@ import { providedValues } from './strip.ts'
 /** Whose answer held the URL, and where it leads. */
 export type Bound = {
   readonly person: Person
+  readonly agent: string
   readonly connection: string
   readonly host: string
 }
@@ -49,10 +50,12 @@ export const unsealed = (
 
 const unescaped = (text: string): string =>
   text
-    .replaceAll(/(?:%|\\u00)([0-9a-f]{2})/gi, (_, hex: string) =>
+    .replaceAll(/(?:%|\\+u00|\\+x|\\+u\{0*|&#x0*)([0-9a-f]{2})[;}]?/gi, (_, hex: string) =>
       String.fromCharCode(parseInt(hex, 16)),
     )
-    .replaceAll('\\/', '/')
+    .replaceAll(/&#0*(\d{2,3});?/g, (_, code: string) => String.fromCharCode(Number(code)))
+    .replaceAll(/\\+\//g, '/')
+    .replaceAll('+', ' ')
 const ALNUM = /[0-9A-Za-z]/
 /** Shorter ones stand inside other words by chance: only where they are a word they count as said. */
 const A_WORD = 8
@@ -62,13 +65,21 @@ const standsIn = (text: string, value: string): boolean => {
     if (!ALNUM.test(text.charAt(at - 1)) && !ALNUM.test(text.charAt(at + value.length))) return true
   return false
 }
-/** Does the text stand in one of these, escaped or not? */
+/** Letters and digits alone, in one case: what providers trim, join and re-case as they repeat it. */
+const bare = (text: string): string => text.replaceAll(/[^0-9A-Za-z]+/g, '').toLowerCase()
+const WORDS = /[0-9A-Za-z]{8,}/g
+/** Does the text stand in one of these, escaped or not, whole or in long pieces? */
 const holds = (said: readonly string[], value: string): boolean => {
   const wanted = Buffer.from(value).toString('latin1')
+  const plain = bare(wanted)
+  const repeats = (text: string): boolean =>
+    standsIn(text, wanted) ||
+    (plain.length >= A_WORD && bare(text).includes(plain)) ||
+    (text.match(WORDS) ?? []).some((word) => plain.includes(word.toLowerCase()))
   return said.some((one) => {
     let text = one
     for (let i = 0; i <= DECODINGS; i++) {
-      if (standsIn(text, wanted)) return true
+      if (repeats(text)) return true
       const next = unescaped(text)
       if (next === text) return false
       text = next
@@ -93,8 +104,9 @@ export const createQuerySeals = (deps: {
   readonly key: Buffer
   readonly now: () => number
 }): QuerySeals => {
-  const make = ({ person, connection, host }: Bound, target: string, until: string): string => {
-    const said = [person.tenant, person.realm, person.id, connection, host, target, until]
+  const make = (bound: Bound, target: string, until: string): string => {
+    const { person, agent, connection, host } = bound
+    const said = [person.tenant, person.realm, person.id, agent, connection, host, target, until]
     return `${until}.${createHmac('sha256', deps.key).update(JSON.stringify(said)).digest('base64url')}`
   }
   return {

@@ -59,9 +59,11 @@ const both = (first: TokenScrubber, second: TokenScrubber): TokenScrubber => ({
 })
 
 /** In some of these a character has two or four bytes; in the others ASCII is not ASCII. */
-const WIDE = /^(?:utf|ucs|iso-10646-ucs)-?(16|2|32|4)(?:-?[bl]e)?$/
+const WIDE = /^(?:x-|cs)?(?:utf|ucs|iso-?10646-?ucs)[-_]?(16|2|32|4)(?:[-_]?[bl]e)?(?:-bom)?$/
+/** Labels of UTF-16 that do not say so (WHATWG Encoding 4.2, Windows). */
+const WIDE_TOO = /^(?:cs)?unicode(?:fffe|feff|1-1)?$|^(?:x-)?(?:cp|windows-?)-?120[01]$/
 const FOREIGN =
-  /utf-?7|ebcdic|^(?:x-)?(?:ibm|cp)-?(?:0?37|273|277|278|28[045]|297|50[02]|87[01]|10(?:26|47)|11[4-9]\d)$/
+  /utf[-_]?7|ebcdic|^(?:x-|cs)?(?:ibm|cp)[-_]?(?:0?37|65000|0?273|277|278|28[045]|297|50[02]|87[01]|10(?:26|47)|11[4-9]\d)$/
 
 /** `charset` of a Content-Type, lower case; empty: none is named. */
 const charsetOf = (type: string): string =>
@@ -78,7 +80,7 @@ export const inCharset = (
 ): TokenScrubber | null => {
   const charset = charsetOf(type)
   if (FOREIGN.test(charset)) return null
-  const unit = WIDE.exec(charset)?.[1]
+  const unit = WIDE_TOO.test(charset) ? '16' : WIDE.exec(charset)?.[1]
   if (unit === undefined) return inner
   const zeros = '\0'.repeat(unit === '16' || unit === '2' ? 1 : 3)
   const chars = token.split('')

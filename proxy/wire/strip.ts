@@ -26,14 +26,14 @@ const NAMES_USER =
   /^(?:x-)?(?:ssl-client|tls-client|client-?cert|arr-client-?cert|ssl-cert|forwarded-(?:user|email|groups?|preferred-username|client-cert|tls|ssl)|remote-(?:user|email|name|groups?|extra)|webauth|ms-client-principal|auth-(?:request|user|email|groups?|name)|authenticated|authentik|authelia|amzn-(?:oidc|mtls)|goog-(?:authenticated|iap)|cf-access|tailscale-user|consumer|anonymous-consumer|pomerium|vouch|sso|saml|shib|ldap|krb5|spiffe|iap|sm-?user|iv-(?:user|groups|creds)|oam-remote|ct-remote|endpoint-api-userinfo|apigateway-api-userinfo)(?:-|$)/
 // How Box, Dropbox, Redmine and Symfony are told to act as somebody else, and what front servers call whom they know.
 const ACTS_AS =
-  /^(?:[a-z]+-){0,4}(?:(?:as|current|effective|entity|proxy|real|select|switch|trusted)-?user|select-admin|(?:act|login|run)-as|user-?info|client-(?:(?:[is]-)?dn|verify))$/
+  /^(?:[a-z]+-){0,4}(?:(?:as|current|effective|entity|proxy|real|select|switch|trusted)-?user|select-admin|(?:act|login|run)-as|run-?as-user|user-?info|mscrm-?caller-?id|caller-?(?:object-?)?id|(?:trino|presto|clickhouse|hasura)-(?:user|role)(?:-id)?|client-(?:(?:[is]-)?dn|verify))$/
 /** These alone: `x-user-agent` is nobody. */
 const NAMES_USER_EXACTLY =
   /^(?:x-)?(?:user(?:-?(?:id|name|email|groups?|roles?|principal|identity))?|email|login|principal|eppn|groups?|roles?)$/
 
 // Vendors invent names faster than lists grow, so a name that speaks of a credential, or of acting as somebody, is one.
 const SPEAKS =
-  /token|secret|passw|pass-?(?:phrase|code)|credential|cookie|session|assertion|jwt|impersonat|delegat|masquerad|api-?key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature|(?:pwd|pass|pat|sid|sig|creds?|ticket|assume-(?:role|user)|do-?as)$)/
+  /token|secret|passw|pass-?(?:phrase|code)|credential|cookie|session|assertion|jwt|impersonat|delegat|masquerad|(?:api|access|app|developer|license|write|deploy|admin)-?key$|api-?key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature|(?:pwd|pass|pat|sid|sig|creds?|ticket|assume-(?:role|user)|do-?as)$)/
 /** A key opens something, but one that keeps things apart, or that the caller's own data are encrypted with. */
 const KEY =
   /(?:^|-)(?<!(?:^|-)(?:idempotency|encryption|customer|cache|surrogate|partition|sort|object|resource|message|event)-)key$/
@@ -45,8 +45,8 @@ const QUERY_SPEAKS = new RegExp(
   [
     `(?<!(?:${PLACES})_?)token$`,
     '(?:sess(?:ion)?_?id|secret|passw(?:or)?d|pass_?(?:phrase|code)|credentials?|assertion|jwt|bearer)$',
-    '^key$|(?:api|access)_?key(?:_?id)?$',
-    '(?:^|_)(?:account|app|application|auth|client|consumer|developer|functions?|master|private|secret|server|service|session|shared|signing|subscription|user|x)_?key$',
+    '^(?:key|delegation|tempauth|xoauth_requestor_id)$|(?:api|access)_?key(?:_?id)?$|^(?:pass_?key|hmac)$',
+    '(?:^|_)(?:account|admin|app|application|auth|client|deploy|license|write|consumer|developer|functions?|master|private|secret|server|service|session|shared|signing|subscription|user|x)_?key$',
     '(?:^|_)(?:pwd|pass|pat|t?otp|sid|sig|signature|ticket|session|o?auth(?:orization)?|cookie|csrf|xsrf|dpop|creds?)$',
     'impersonat|masquerad|on_?behalf_?of',
     '^(?:x_|_)?(?:sudo|(?:act|do|login|run)_?as|as_?user(?:_?id)?|(?:effective|proxy|real|switch)_?user|assume_?(?:role|user)|delegat(?:e|or|ed_?user))$',
@@ -113,8 +113,10 @@ const named = (name: string, has: (folded: string) => boolean): string | null =>
   const plain = folded.startsWith('$') ? folded.slice(1) : folded // Google takes `$key` for `key`
   const bracket = plain.indexOf('[')
   if (bracket === -1) return has(plain) ? plain : has(folded) ? folded : null
-  const [cut, joined] = [plain.slice(0, bracket), plain.replace('[', '_')]
-  return has(cut) ? cut : has(joined) ? joined : null
+  // `user[access_token]` is a member of that name to Rack and PHP; `card[token]` may be anybody's.
+  const inner = /\[((?:access|bearer|oauth)_token|\w*passw\w*)\]$/.exec(plain)?.[1] ?? ''
+  const forms = [plain.slice(0, bracket), plain.replace('[', '_').replace(/\]$/, ''), inner]
+  return forms.find((form) => form !== '' && has(form)) ?? null
 }
 
 const listed =

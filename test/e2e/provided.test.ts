@@ -144,7 +144,7 @@ const made = (ago: number): string => {
   const provider = compileProviders(new Map([['acme.yaml', acme]])).providers.get('acme')
   if (provider === undefined) throw new Error('the definition does not hold')
   const person = { tenant: 'default', realm: 'local', id: 'alice' }
-  const bound = { person, connection: 'acme', host: 'api.acme.test' }
+  const bound = { person, agent: 'agent', connection: 'acme', host: 'api.acme.test' }
   const seal = seals.seal(bound, '/f?token=t1', provider, () => [])
   return `${deputy.agent}/acme@api.acme.test/f?token=t1&${seal ?? ''}`
 }

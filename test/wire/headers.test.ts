@@ -131,6 +131,16 @@ describe('what the agent may say', () => {
     'X-Acme-OTP',
     'X-GitHub-OTP',
     'As-User',
+    'es-security-runas-user',
+    'MSCRMCallerID',
+    'CallerObjectId',
+    'X-Trino-User',
+    'X-Hasura-Role',
+    'X-Hasura-User-Id',
+    'AccessKey',
+    'X-AppKey',
+    'DeveloperKey',
+    'X-LicenseKey',
     'as_user',
     'Sudo',
     'Impersonate-User',
@@ -381,6 +391,15 @@ describe('what the agent may say', () => {
     }
     expect(valuesOf(send(raw, { token: null }).headers, 'range')).toEqual([range])
   })
+
+  test.each(['Request-Range', 'X-Ms-Range', 'X-Amz-Range', 'x_goog_range'])(
+    'a range by a name of its own stays behind: %s',
+    (name) => {
+      const { headers } = send([name, 'bytes=0-6', 'Content-Range', 'bytes 0-6/7'])
+      expect(valuesOf(headers, name.toLowerCase())).toEqual([])
+      expect(valuesOf(headers, 'content-range')).toEqual(['bytes 0-6/7'])
+    },
+  )
 
   test('of two ranges in two lines none goes along, and a long token wants a longer one', () => {
     const named = send(['X-A', 'range', 'Range', 'bytes=0-'], { coding: 'identity' })

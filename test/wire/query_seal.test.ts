@@ -11,6 +11,7 @@ const key = randomBytes(32)
 const seals = createQuerySeals({ key, now: () => now })
 const alice: Bound = {
   person: { tenant: 'default', realm: 'local', id: 'alice' },
+  agent: 'agent:a',
   connection: 'acme',
   host: 'api.acme.example',
 }
@@ -102,6 +103,25 @@ describe('no seal', () => {
   ])('for what the agent said itself: %s', (said) => {
     expect(sealOf(URL_TEXT, ['x', said])).toBeNull()
     expect(sealOf(URL_TEXT.replace('T0KEN', 'OTHER'), ['x', said])).not.toBeNull()
+  })
+
+  test.each([
+    ['SECRET12', '/go?to=SECRET12+'],
+    ['AGENT+SECRET1', '/go?to=AGENT%2BSECRET1'],
+    ['SECRET12', '{"query":"{a(b:\\"\\\\u0053ECRET12\\")}"}'],
+    ['SECRET12', 'a=\\u{53}ECRET12'],
+    ['SECRET12', '&#83;ECRET12 &#x53;ECRET12'],
+    ['secret12', 'SECRET12'],
+    ['PARTONE1PARTTWO2', '/go?a=PARTONE1&b=PARTTWO2'],
+    ['SECRET-12-34', '/go?to=SECRET1234'],
+  ])('for what a provider may make of what it said: %s of %s', (value, said) => {
+    expect(sealOf(`/f?token=${encodeURIComponent(value)}`, [said])).toBeNull()
+    expect(sealOf('/f?token=0ther1t0ken2', [said])).not.toBeNull()
+  })
+
+  test('by another agent of the same person', () => {
+    const back = followed(URL_TEXT, sealOf() ?? '')
+    expect(opens(back, { ...alice, agent: 'agent:b' })).toBe(false)
   })
 
   test('for anything, where nobody knows what the agent said', () => {

@@ -64,6 +64,8 @@ describe('the query', () => {
     'jwt credential credentials creds assertion client_assertion bearer auth oauth x_auth authorization ticket authTicket',
     'sid mySid sig signature X-Amz-Signature X-Goog-Signature session session_id sessionId PHPSESSID JSESSIONID sessionToken',
     'otp totp cookie csrf xsrf dpop',
+    'user[access_token] private[token] login[password] license_key write_key deploy_key passkey hmac',
+    'delegation tempauth xoauth_requestor_id',
     'sudo impersonate impersonateUser impersonation_id act_as actAs run_as doAs as_user asUser as_user_id _switch_user',
     'on_behalf_of onBehalfOf onBehalfOfContentOwner masquerade_as proxy_user assume_role delegate delegated_user',
   ]

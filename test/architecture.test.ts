@@ -262,7 +262,6 @@ describe('tests', () => {
     'model.ts',
     'net/dial.ts',
     'net/listener.ts',
-    'net/respond.ts',
     'oauth/authorization_request.ts',
     'oauth/body.ts',
     'oauth/client_auth.ts',

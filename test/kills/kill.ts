@@ -4,7 +4,7 @@ import { startChild } from '../support/deputy.ts'
 import type { Child } from '../support/deputy.ts'
 import { hydra } from '../support/servers/hydra.ts'
 import { startWorld } from '../support/servers/world.ts'
-import type { World } from '../support/servers/world.ts'
+import type { Passed, World } from '../support/servers/world.ts'
 
 export type Options = {
   readonly rounds: number
@@ -44,15 +44,21 @@ const randomOf = (seed: number): (() => number) => {
 /** An answer that a process had this long, ms, must have been stored: it serves no caller before. */
 const STORED_MS = 1_000
 
-type Lost = { readonly who: string; readonly refused: string | null }
+type Lost = { readonly who: string; readonly last: Passed | null }
 /**
  * Why a grant was lost. What was refused had been spent by an earlier request: if its process was killed before the
  * answer was there, or before it was stored, the protocol has no way back. Anything else is a fault, and is told.
  */
-const causeOf = (world: World, { who, refused }: Lost, kills: readonly number[]): string => {
+const causeOf = (world: World, { who, last }: Lost, kills: readonly number[]): string => {
   const chain = world.chain(who, 'long')
-  const spent = chain.find((one) => one.status === 200 && one.sent.get('refresh_token') === refused)
-  if (refused === null || spent === undefined) return `${who}: what was refused was never spent`
+  const refused = last?.sent.get('refresh_token') ?? null
+  // Without one it was a code that was spent: a consent is as easily lost as a rotation.
+  const spent =
+    refused === null
+      ? last
+      : chain.find((one) => one.status === 200 && one.sent.get('refresh_token') === refused)
+  if (spent === null || spent === undefined || spent.status !== 200)
+    return `${who}: what was refused was never spent: ${chain.map(({ status, sent }) => `${sent.get('grant_type')} ${status}`).join(', ')}`
   const brought = spent.answer['access_token']
   if (world.api.visits.some(({ token }) => token === brought))
     return `${who}: what the rotation had brought was used already`
@@ -87,8 +93,7 @@ const createCrowd = (world: World, deputies: readonly Child[]) => {
   const lost = async (who: string): Promise<void> => {
     if (await works(who)) return // mended since
     mending.add(who)
-    const refused = world.chain(who, 'long').at(-1)?.sent.get('refresh_token') ?? null
-    losses.push({ who, refused })
+    losses.push({ who, last: world.chain(who, 'long').at(-1) ?? null })
     await consent(who)
     mending.delete(who)
   }

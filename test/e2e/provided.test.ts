@@ -5,7 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createQuerySeals } from '../../proxy/wire/query_seal.ts'
 import { createSealer, parseKeyRing } from '../../proxy/vault/seal.ts'
 import { compileProviders } from '../../proxy/providers/parse.ts'
-import { providersAt, startDeputy } from '../support/deputy.ts'
+import { AGENT, providersAt, startDeputy } from '../support/deputy.ts'
 import type { Deputy } from '../support/deputy.ts'
 import { startUpstream } from '../support/upstream.ts'
 import type { Upstream } from '../support/upstream.ts'
@@ -144,7 +144,7 @@ const made = (ago: number): string => {
   const provider = compileProviders(new Map([['acme.yaml', acme]])).providers.get('acme')
   if (provider === undefined) throw new Error('the definition does not hold')
   const person = { tenant: 'default', realm: 'local', id: 'alice' }
-  const bound = { person, agent: 'agent', connection: 'acme', host: 'api.acme.test' }
+  const bound = { person, agent: AGENT, connection: 'acme', host: 'api.acme.test' }
   const seal = seals.seal(bound, '/f?token=t1', provider, () => [])
   return `${deputy.agent}/acme@api.acme.test/f?token=t1&${seal ?? ''}`
 }

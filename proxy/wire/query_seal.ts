@@ -68,24 +68,26 @@ const standsIn = (text: string, value: string): boolean => {
 /** Letters and digits alone, in one case: what providers trim, join and re-case as they repeat it. */
 const bare = (text: string): string => text.replaceAll(/[^0-9A-Za-z]+/g, '').toLowerCase()
 const WORDS = /[0-9A-Za-z]{8,}/g
-/** Does the text stand in one of these, escaped or not, whole or in long pieces? */
-const holds = (said: readonly string[], value: string): boolean => {
+/** The text, and what it says each time that its escapes are undone; null: it is escaped ever again, and nobody knows. */
+const readings = (text: string): readonly string[] | null => {
+  const all = [text]
+  for (let i = 0; i <= DECODINGS; i++) {
+    const last = all.at(-1) ?? ''
+    const next = unescaped(last)
+    if (next === last) return all
+    all.push(next)
+  }
+  return null
+}
+/** Does the value stand in the text, whole or in long pieces? */
+const repeats = (text: string, value: string): boolean => {
   const wanted = Buffer.from(value).toString('latin1')
   const plain = bare(wanted)
-  const repeats = (text: string): boolean =>
+  return (
     standsIn(text, wanted) ||
     (plain.length >= A_WORD && bare(text).includes(plain)) ||
     (text.match(WORDS) ?? []).some((word) => plain.includes(word.toLowerCase()))
-  return said.some((one) => {
-    let text = one
-    for (let i = 0; i <= DECODINGS; i++) {
-      if (repeats(text)) return true
-      const next = unescaped(text)
-      if (next === text) return false
-      text = next
-    }
-    return true // escaped ever again: nobody knows what it says
-  })
+  )
 }
 
 const read = (text: string): Target | null => {
@@ -115,7 +117,13 @@ export const createQuerySeals = (deps: {
       if (target === null) return null
       const values = providedValues(target, provider)
       // A redirect may lead wherever the agent said: then its query is the agent's.
-      if (values === null || values.some((value) => value === '' || holds(said(), value)))
+      if (values === null || values.includes('')) return null
+      const texts = said().map(readings)
+      if (
+        texts.some(
+          (all) => all?.some((text) => values.some((value) => repeats(text, value))) ?? true,
+        )
+      )
         return null
       return `${NAME}=${make(bound, targetText(target), (deps.now() + LIFE_MS).toString(36))}`
     },

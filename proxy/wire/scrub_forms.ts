@@ -1,4 +1,5 @@
 // Forms of an answer in which the token does not stand as it is: a part of a document, and characters of two or four bytes.
+import { remembered } from '../memo.ts'
 import { tokenScrubbers, type TokenScrubber } from './scrub.ts'
 
 const NONE = Buffer.alloc(0)
@@ -69,6 +70,15 @@ const FOREIGN =
 const charsetOf = (type: string): string =>
   (/;\s*charset\s*=\s*["']?([^\s;"']+)/i.exec(type)?.[1] ?? '').toLowerCase()
 
+/** How many zero bytes go with a character of ASCII in such an answer; null: it cannot be searched. Types repeat. */
+const zerosIn = remembered((type: string): number | null => {
+  const charset = charsetOf(type)
+  if (FOREIGN.test(charset)) return null
+  const unit = WIDE_TOO.test(charset) ? '16' : WIDE.exec(charset)?.[1]
+  if (unit === undefined) return 0
+  return unit === '16' || unit === '2' ? 1 : 3
+})
+
 /**
  * The watcher for an answer of this type; null: its characters cannot be searched.
  * @param token visible ASCII, as a header holds it
@@ -78,11 +88,10 @@ export const inCharset = (
   token: string,
   type: string,
 ): TokenScrubber | null => {
-  const charset = charsetOf(type)
-  if (FOREIGN.test(charset)) return null
-  const unit = WIDE_TOO.test(charset) ? '16' : WIDE.exec(charset)?.[1]
-  if (unit === undefined) return inner
-  const zeros = '\0'.repeat(unit === '16' || unit === '2' ? 1 : 3)
+  const count = zerosIn(type)
+  if (count === null) return null
+  if (count === 0) return inner
+  const zeros = '\0'.repeat(count)
   const chars = token.split('')
   // The name of the charset may leave open which byte comes first.
   return [chars.map((char) => char + zeros), chars.map((char) => zeros + char)]

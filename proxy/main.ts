@@ -208,7 +208,7 @@ const addServing: Add = (deputy, done) => {
     .option('--schema', 'print the JSON Schema of the configuration instead')
     .action(async (options: { config?: string; schema?: boolean }) => {
       if (options.schema === true) {
-        const { configJsonSchema } = await import('./config/schema.ts')
+        const { configJsonSchema } = await import('./config/words.ts')
         print(JSON.stringify(configJsonSchema(), null, 2))
         return done(0)
       }

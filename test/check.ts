@@ -1,7 +1,7 @@
 // `npm run check`: types, lint, format, generated files, floors. Prints what failed; exit 1 when anything did.
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { configJsonSchema } from '../proxy/config/schema.ts'
+import { configJsonSchema } from '../proxy/config/words.ts'
 import { providerJsonSchema } from '../proxy/providers/parse.ts'
 import { tablesJsonSchema } from '../proxy/policy/tables.ts'
 import { generatedDocs } from './docs.ts'

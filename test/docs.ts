@@ -2,9 +2,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parse } from 'yaml'
-import { configJsonSchema, configSchema } from '../proxy/config/schema.ts'
+import { configSchema } from '../proxy/config/schema.ts'
 import { refusals } from '../proxy/config/unbuilt.ts'
-import { keysOf, WORDS } from '../proxy/config/words.ts'
+import { configJsonSchema, keysOf, WORDS } from '../proxy/config/words.ts'
 import { CATALOGUE } from '../proxy/problem.ts'
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url))

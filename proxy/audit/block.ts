@@ -1,14 +1,14 @@
 // What one write of the journal holds: lines chained by their hashes, and the anchors that are due among them.
 import { hash } from 'node:crypto'
 import type { Clock, Log } from '../model.ts'
-import type { Signature } from './chain.ts'
+import type { Link, Signature } from './chain.ts'
 import { anchorText, GENESIS, isoTime, lineAfter, member, signedLine } from './chain.ts'
 
 /** `at`: wall clock, ms; `fields`: JSON text that begins with `,`, or ''. */
 export type Line = { readonly at: number; readonly event: string; readonly fields: string }
 /** The last line that was really written, and where the last anchor stood. */
 export type Chain = {
-  readonly last: { readonly proc: string; readonly seq: number; readonly hash: string }
+  readonly last: Link
   readonly anchored: number
   /** Monotonic, ms. */
   readonly anchoredAt: number
@@ -23,6 +23,13 @@ type BlockState = {
   readonly opening: string | null
   /** The segment ends with this block: it is anchored. */
   readonly closing: boolean
+}
+
+export type Anchoring = {
+  /** Ed25519 over the UTF-8 text by a ring key, base64url. */
+  readonly sign: (text: string) => Signature
+  readonly everyLines: number
+  readonly everyMs: number
 }
 
 /** Bytes kept ready for a write, and how many are kept after a larger one. */
@@ -41,11 +48,7 @@ export const createBlocks = ({
 }: {
   readonly clock: Clock
   readonly proc: string
-  readonly anchor: {
-    readonly sign: (text: string) => Signature
-    readonly everyLines: number
-    readonly everyMs: number
-  }
+  readonly anchor: Anchoring
   readonly log: Log
 }) => {
   const iso = isoTime()

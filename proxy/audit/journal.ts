@@ -1,8 +1,7 @@
 // The evidence journal: hash-chained JSON lines; the lines of one turn of the event loop share one write.
 import type { Clock, Journal, Log } from '../model.ts'
 import { Problem } from '../problem.ts'
-import type { Signature } from './chain.ts'
-import { createBlocks, type Block, type Chain, type Line } from './block.ts'
+import { createBlocks, type Anchoring, type Block, type Chain, type Line } from './block.ts'
 import { member } from './chain.ts'
 import { createRetention } from './retention.ts'
 import type { FileSink, Rotate } from './sink.ts'
@@ -15,12 +14,7 @@ export type JournalOptions = {
   readonly clock: Clock
   /** Id of this process, in every line. */
   readonly proc: string
-  readonly anchor: {
-    /** Ed25519 over the UTF-8 text by a ring key, base64url. */
-    readonly sign: (text: string) => Signature
-    readonly everyLines: number
-    readonly everyMs: number
-  }
+  readonly anchor: Anchoring
   /** Files are closed and new ones begun; absent: somebody else does that, or nobody. */
   readonly rotate?: Rotate | undefined
   /** Files that were closed this long ago (ms) are removed; absent: none is. */

@@ -56,7 +56,7 @@ export const createPages = async (
       people.kind === 'claims'
         ? null
         : allowed(
-            { ...unattended(person, agent), verified: config.identity.trust === 'asserted' },
+            unattended(person, agent, config.identity.trust === 'asserted'),
             connection,
             scopes,
           ),

@@ -25,10 +25,10 @@ type OperatorsDeps = Parameters<typeof createOperatorsApi>[0]
 type Permit = ReturnType<typeof createPermit>
 
 /** Somebody who is not there: named by deputy itself, for policy to judge. */
-export const unattended = (person: Person, agent: string): Principal => ({
+export const unattended = (person: Person, agent: string, verified: boolean): Principal => ({
   person,
   agent,
-  verified: true,
+  verified,
   claims: null,
   issuedAt: null,
   expiresAt: null,
@@ -61,7 +61,7 @@ export const startIdle = (
     allowed: async (person, { agent, connection, scopes }) => {
       if (!(await active(person))) return false
       const verified = config.identity.trust === 'asserted'
-      return permit({ ...unattended(person, agent), verified }, connection, { keep: scopes }).then(
+      return permit(unattended(person, agent, verified), connection, { keep: scopes }).then(
         () => true,
         (error: unknown) => {
           if (error instanceof Problem && error.code === 'policy_denied') return false
@@ -101,7 +101,7 @@ export const operatorsDepsOf = (
   permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
     // What is minted by a wrong clock would end too late by the right one.
     if (clock.wrong() !== null) throw new Problem('clock_wrong', clockSentence(clock))
-    const { held } = await permit(unattended(person, agent), connection, { run: operator })
+    const { held } = await permit(unattended(person, agent, true), connection, { run: operator })
     if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
   },
   onEvent,

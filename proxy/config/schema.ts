@@ -5,7 +5,6 @@ import type { Access } from '../model.ts'
 import { secret } from '../secret.ts'
 import { plainHttp } from './address.ts'
 import { unbuilt } from './unbuilt.ts'
-import { worded } from './words.ts'
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZES = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const
@@ -399,7 +398,3 @@ export type Config = z.output<typeof configSchema>
 export type ConfigConnection = Config['connections'][string]
 export type IssuerConfig = Config['identity']['issuers'][number]
 export type SignInConfig = z.output<typeof oidcPages>
-
-/** JSON Schema (draft 2020-12) of what people write. */
-export const configJsonSchema = (): object =>
-  worded(z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' }))

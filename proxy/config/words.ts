@@ -1,5 +1,7 @@
 // Each key of the configuration in a sentence, with an example as it is written in YAML. From here they come into the
 // JSON Schema and into docs/configuration.md; a test wants every key here and reads every example by the schema.
+import { z } from 'zod'
+import { configSchema } from './schema.ts'
 
 type Words = {
   readonly says: string
@@ -333,10 +335,14 @@ export const keysOf = (schema: unknown, path = ''): readonly (readonly [string, 
 }
 
 /** The same schema with a sentence at every key that has one. */
-export const worded = (schema: object): object => {
+const worded = (schema: object): object => {
   for (const [path, at] of keysOf(schema)) {
     const words = Object.hasOwn(WORDS, path) ? WORDS[path] : undefined
     if (words !== undefined) at['description'] = words.says
   }
   return schema
 }
+
+/** JSON Schema (draft 2020-12) of what people write. */
+export const configJsonSchema = (): object =>
+  worded(z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' }))

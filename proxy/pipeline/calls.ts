@@ -57,12 +57,14 @@ const takeOff = (
     flight: {
       signal,
       uncut: <T>(work: T | Promise<T>): T | Promise<T> => {
-        if (signal.aborted && work instanceof Promise) work.catch(() => {}) // nobody waits for it any more
-        signal.throwIfAborted()
-        if (!(work instanceof Promise)) return work
+        if (!(work instanceof Promise)) {
+          signal.throwIfAborted()
+          return work
+        }
         return new Promise<T>((resolve, reject) => {
           waiting = reject
-          work.then(resolve, reject)
+          if (signal.aborted) reject(signal.reason)
+          work.then(resolve, reject) // also then: what it ends with is heard
         })
       },
       [Symbol.dispose]: dispose,

@@ -1,8 +1,8 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { configJsonSchema, configSchema } from '../../proxy/config/schema.ts'
-import { keysOf, WORDS } from '../../proxy/config/words.ts'
+import { configSchema } from '../../proxy/config/schema.ts'
+import { configJsonSchema, keysOf, WORDS } from '../../proxy/config/words.ts'
 import { set } from '../docs.ts'
 
 const keys = keysOf(configJsonSchema())

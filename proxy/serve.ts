@@ -79,7 +79,7 @@ export const serve = async (
     const connect = await openWeb(scope, 'listeners.connect', listeners.connect)
     const usual = `http://localhost:${connect?.port ?? 0}`
     const publicUrl = (config.connect.url ?? usual).replace(/\/$/, '')
-    const consent = createConsent(scope, core, publicUrl)
+    const consent = await createConsent(scope, core, publicUrl)
     for (const odd of oddities(config)) log.warn({}, odd)
     const pipeline = createPipeline(scope, core, consent)
     const { allowed, permit } = judges(scope, core, pipeline)

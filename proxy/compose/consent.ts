@@ -5,13 +5,12 @@ import type { Directory } from '../directory/file.ts'
 import type { Person } from '../model.ts'
 import { createFlows } from '../consent/flow.ts'
 import { createRevoker } from '../tokens/revoke.ts'
-import { createNotifier } from '../consent/webhook.ts'
 import { Problem } from '../problem.ts'
 import type { PeopleSource } from '../pipeline/entitlements.ts'
 import type { Core } from './core.ts'
 import type { Scope } from './scope.ts'
 
-export type Consent = ReturnType<typeof createConsent>
+export type Consent = Awaited<ReturnType<typeof createConsent>>
 
 /** By how much the clocks of replicas on one store may differ. */
 const SKEW_MS = 600_000
@@ -68,7 +67,7 @@ const sweeping = (
 }
 
 /** @param publicUrl `connect.url`, without a trailing slash */
-export const createConsent = (scope: Scope, core: Core, publicUrl: string) => {
+export const createConsent = async (scope: Scope, core: Core, publicUrl: string) => {
   const { config, log, clock, opened } = scope
   const { store, vault, sealer, client, connections, evidence, dial } = core
   const { notify } = config.connect
@@ -98,6 +97,8 @@ export const createConsent = (scope: Scope, core: Core, publicUrl: string) => {
     active,
   })
   if (notify !== undefined) {
+    // Most have none, and need no library to sign with.
+    const { createNotifier } = await import('../consent/webhook.ts')
     const notifier = createNotifier({
       ...notify,
       due: flows.notices,

@@ -1,5 +1,6 @@
 // Where could a check be taken out of a source, one at a time? Read from its syntax tree.
 import { parseAst } from 'vitest/node'
+import { isFunction, isNode, nodesOf, type Node } from '../support/syntax.ts'
 
 export type Mutant = {
   /** Below proxy/. */
@@ -11,16 +12,8 @@ export type Mutant = {
   readonly text: string
 }
 
-type Node = { readonly type: string; readonly start: number; readonly end: number } & {
-  readonly [key: string]: unknown
-}
-const isNode = (value: unknown): value is Node =>
-  typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string'
-const nodesOf = (value: unknown): readonly Node[] =>
-  Array.isArray(value) ? value.filter(isNode) : isNode(value) ? [value] : []
 const nodeOf = (value: unknown): Node | null => (isNode(value) ? value : null)
 
-const isFunction = (node: Node): boolean => /^(?:ArrowFunction|Function)/.test(node.type)
 /** `foo` of `const foo = …`, `function foo`, `{ foo: () => … }`. */
 const nameOf = (node: Node, inFunction: boolean): string | null => {
   const named = nodeOf(node['id'] ?? node['key'])

@@ -1,5 +1,6 @@
 // The functions of a source, by its syntax tree: how long each is by itself, and what it takes.
 import { parseAst } from 'vitest/node'
+import { isFunction, isNode, nodesOf, type Node } from './syntax.ts'
 
 export type Measured = {
   readonly name: string
@@ -9,16 +10,7 @@ export type Measured = {
   readonly parameters: number
 }
 
-type Node = { readonly type: string; readonly start: number; readonly end: number } & {
-  readonly [key: string]: unknown
-}
-const isNode = (value: unknown): value is Node =>
-  typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string'
-const below = (node: Node): readonly Node[] =>
-  Object.values(node).flatMap((value: unknown) =>
-    Array.isArray(value) ? value.filter(isNode) : isNode(value) ? [value] : [],
-  )
-const isFunction = ({ type }: Node): boolean => /^(?:ArrowFunction|Function)/.test(type)
+const below = (node: Node): readonly Node[] => Object.values(node).flatMap(nodesOf)
 const nameOf = (node: Node): string | null => {
   const named = node['id'] ?? node['key']
   return isNode(named) && named.type === 'Identifier' ? String(named['name']) : null

@@ -10,7 +10,7 @@ import { spooled } from '../tokens/pending.ts'
 import type { createOperatorsApi } from '../api/operators.ts'
 import { createAllowed, type AllowedOf } from '../consent/allowed.ts'
 import { createPermit } from '../consent/permit.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import { copyVault, replayRevocations } from './replay.ts'
 import { createPlaces } from '../shares.ts'
 import { rotateKeys } from '../vault/rotate.ts'
@@ -18,7 +18,7 @@ import { clockSentence } from './clock.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import type { Pipeline } from './pipeline.ts'
-import { message, type Scope } from './scope.ts'
+import type { Scope } from './scope.ts'
 import { whenAsked } from './web.ts'
 
 type OperatorsDeps = Parameters<typeof createOperatorsApi>[0]
@@ -139,7 +139,7 @@ export const startLocal = async (
         complain: (line) => void complaints.push(line),
         now: clock.now,
       }).catch((error: unknown) => {
-        complaints.push(message(error))
+        complaints.push(messageOf(error))
         return 1
       })
       return { code, printed, complaints }

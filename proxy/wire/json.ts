@@ -74,6 +74,10 @@ export const quotedList = (texts: readonly string[]): string => {
   return `[${list}]`
 }
 
+/** Members by name: an object of JSON, and no list. */
+export const isObject = (value: unknown): value is { readonly [name: string]: unknown } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
 /** RFC 6901 over own members only. undefined: nothing there. */
 export const atPointer = (value: unknown, pointer: string): unknown => {
   let at = value

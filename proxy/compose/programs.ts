@@ -158,7 +158,8 @@ export const authApi = (
   { identify, permit }: Pick<Pipeline, 'identify'> & { readonly permit: Permit },
 ): RequestListener => {
   const asked = {
-    identify: async (rawHeaders: readonly string[]) => identify.identify(rawHeaders, null),
+    identify: async (rawHeaders: readonly string[]) =>
+      (await identify.identify(rawHeaders, null)).who,
     plainPerson:
       config.identity.trust === 'plain'
         ? (userId: string, rawHeaders: readonly string[]) => identify.named(userId, rawHeaders)

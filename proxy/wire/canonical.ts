@@ -181,11 +181,11 @@ export const canonicalHeaders = (tagHeader: string): ((rawHeaders: readonly stri
   const tag = foldHeader(own)
   const bitOf = remembered((raw: string): number => {
     const name = raw.toLowerCase()
+    if (name === 'connection') return CONNECTION
     if (name === own) return 0
     const folded = foldHeader(name)
     if (OVERRIDES_METHOD.test(folded))
       throw invalid('a header overrides the method: send the method itself')
-    if (name === 'connection') return CONNECTION
     if (name !== tag && PLAIN_NAME.test(name)) return SINGLE.get(name) ?? 0
     if (!HEADER_NAME.test(name)) throw invalid('a header has a name that is not a token')
     if (folded === tag || CONTROLS.has(folded) || folded.startsWith('deputy-'))

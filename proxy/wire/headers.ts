@@ -132,9 +132,9 @@ const judging = <R>(ruleOf: (lower: string, raw: string) => R): ((raw: string) =
 type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding' | 'connection'
 
 const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
+  if (name === 'connection') return 'connection'
   if (name === tag) return 'drop'
   if (isCredentialHeader(name, provider)) return 'credential'
-  if (name === 'connection') return 'connection'
   if (NEVER_SENT.has(name) || NEVER_SENT_FAMILY.test(name) || OTHER_RANGE.test(name)) return 'drop'
   if (name === 'prefer') return 'prefer'
   if (name === 'accept-encoding') return 'encoding'

@@ -6,6 +6,7 @@ import { addOperatorCommands } from './commands/operator_cli.ts'
 import { addVaultCommands } from './commands/vault_cli.ts'
 import type { Config } from './config/schema.ts'
 import { stuck } from './files.ts'
+import { messageOf } from './problem.ts'
 
 const EXIT = { usage: 64, config: 78, failed: 1 } as const
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
@@ -149,8 +150,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     serving = await starting
   } catch (error) {
     complain(`deputy does not start:`)
-    for (const line of (error instanceof Error ? error.message : String(error)).split('\n'))
-      complain(`  ${line}`)
+    for (const line of messageOf(error).split('\n')) complain(`  ${line}`)
     return EXIT.config
   }
   for (const [name, address] of Object.entries(serving.addresses)) complain(`${name}: ${address}`)
@@ -353,7 +353,7 @@ export const run = async (argv: readonly string[]): Promise<void> => {
   } catch (error) {
     if (error instanceof CommanderError) code = error.exitCode === 0 ? 0 : EXIT.usage
     else {
-      complain(`deputy failed: ${error instanceof Error ? error.message : String(error)}`)
+      complain(`deputy failed: ${messageOf(error)}`)
       code = EXIT.failed
     }
   }

@@ -391,6 +391,14 @@ export const toProblem = (error: unknown): Problem =>
     ? error
     : new Problem('internal', 'deputy failed while handling this call', { cause: error })
 
+/** What was thrown says so: libraries throw texts and plain objects, too. */
+export const messageOf = (thrown: unknown): string => {
+  if (typeof thrown === 'string') return thrown
+  if (typeof thrown === 'object' && thrown !== null && 'message' in thrown)
+    return String(thrown.message)
+  return 'it failed without saying why'
+}
+
 /** Another account of the provider is connected there already. Never reaches an agent: the flow ends by it. */
 export class AccountMismatch extends Error {
   constructor() {

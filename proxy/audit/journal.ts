@@ -1,6 +1,6 @@
 // The evidence journal: hash-chained JSON lines; the lines of one turn of the event loop share one write.
 import type { Clock, Journal, Log } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import { createBlocks, type Anchoring, type Block, type Chain, type Line } from './block.ts'
 import { member } from './chain.ts'
 import { createRetention } from './retention.ts'
@@ -82,7 +82,7 @@ const openFiles = async (
     }
   } catch (error) {
     for (const file of files) file.close()
-    const what = error instanceof Error ? error.message : String(error)
+    const what = messageOf(error)
     throw new Error(`audit.sink: ${what}`, { cause: error })
   }
   return files
@@ -112,7 +112,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
   let rotateFrom = 0
 
   const refuse = (batch: Batch, cause: unknown) => {
-    const why = cause instanceof Error ? cause.message : String(cause)
+    const why = messageOf(cause)
     if (writeFault !== why)
       log.error({ err: cause }, 'evidence cannot be written; calls are refused')
     writeFault = why

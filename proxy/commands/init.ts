@@ -1,8 +1,9 @@
 // `deputy init`: a first configuration for a laptop, with keys and the starter policy beside it. Never overwrites.
 import { copyFileSync, constants, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
-import { isFields } from '../providers/definition.ts'
 import { readYaml, shipped } from '../config/load.ts'
+import { messageOf } from '../problem.ts'
+import { isObject } from '../wire/json.ts'
 import { keygen } from './keys.ts'
 
 /** What most begin with; for others the catalogue tells (`deputy providers show`). */
@@ -85,7 +86,7 @@ export const init = async (options: {
   }
   const definition = await readYaml(shipped(`providers/${options.provider}.yaml`))
   const hosts =
-    isFields(definition) && !isFields(definition['host_from_token']) ? definition['hosts'] : null
+    isObject(definition) && !isObject(definition['host_from_token']) ? definition['hosts'] : null
   const own = Array.isArray(hosts) && hosts.length === 0
   mkdirSync(dir, { recursive: true })
   let failed = false
@@ -97,9 +98,7 @@ export const init = async (options: {
     } catch (error) {
       const exists = error instanceof Error && 'code' in error && error.code === 'EEXIST'
       options.complain(
-        exists
-          ? `${path} exists and stays as it is`
-          : `${path}: ${error instanceof Error ? error.message : 'cannot be written'}`,
+        exists ? `${path} exists and stays as it is` : `${path}: ${messageOf(error)}`,
       )
       if (!exists) failed = true
     }

@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path'
 import { controlSocket } from '../config/address.ts'
 import type { Loaded } from '../config/load.ts'
 import type { Log, Store } from '../model.ts'
+import { messageOf } from '../problem.ts'
 import { spooled } from '../tokens/pending.ts'
 import { openStore } from '../store/open.ts'
 import { readRing, ROTATE_AGAIN, rotateKeys } from '../vault/rotate.ts'
@@ -30,7 +31,7 @@ export const keygen = async ({ out, print, now = Date.now }: KeygenOptions): Pro
     print(
       code === 'EEXIST'
         ? `${path} exists and is not overwritten: without these keys nothing in the vault opens. Choose another --out.`
-        : `cannot write ${path}: ${error instanceof Error ? error.message : 'unknown error'}`,
+        : `cannot write ${path}: ${messageOf(error)}`,
     )
     return 1
   }
@@ -70,7 +71,7 @@ export const keysRotate = async (options: RotateOptions): Promise<number> => {
     }
     store = await openStore(config.vault.store, written, log)
   } catch (error) {
-    complain(error instanceof Error ? error.message : String(error))
+    complain(messageOf(error))
     return 1
   }
   try {
@@ -78,7 +79,7 @@ export const keysRotate = async (options: RotateOptions): Promise<number> => {
     const waiting = async () => (await spooled(written(config.vault.spool))).length
     return await rotateKeys({ store, path, waiting, retire, print, complain, now })
   } catch (error) {
-    complain(error instanceof Error ? error.message : String(error))
+    complain(messageOf(error))
     complain(`Nothing is lost: what was sealed anew stays so. ${ROTATE_AGAIN} goes on.`)
     return 1
   } finally {

@@ -11,6 +11,7 @@ import { readSegment } from '../audit/segments.ts'
 import { replayRevocations } from '../compose/replay.ts'
 import type { Replayed } from '../compose/replay.ts'
 import { systemClock } from '../compose/snapshot.ts'
+import { messageOf } from '../problem.ts'
 import * as copies from '../store/copy.ts'
 import { explain, takeFile } from '../store/migrations.ts'
 import { openSqlite } from '../store/sqlite.ts'
@@ -28,9 +29,6 @@ type Options = {
   readonly print: (line: string) => void
   readonly complain: (line: string) => void
 }
-const messageOf = (error: unknown): string =>
-  error instanceof Error ? error.message : String(error)
-
 /** A command that failed says one sentence and ends with 1. */
 const spoken = async (complain: Options['complain'], work: () => Promise<number>) => {
   try {

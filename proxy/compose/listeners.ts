@@ -4,12 +4,13 @@ import type { Config } from '../config/schema.ts'
 import { startAdmin } from '../net/admin.ts'
 import { outOfDate, readPair } from '../net/certificate.ts'
 import { startListener, type Dedicated, type Listening } from '../net/listener.ts'
+import { messageOf } from '../problem.ts'
 import { canonicalHeaders } from '../wire/canonical.ts'
 import { serves } from '../pipeline/route.ts'
 import { clockSentence } from './clock.ts'
 import type { Core } from './core.ts'
 import type { Pipeline } from './pipeline.ts'
-import { message, type Scope } from './scope.ts'
+import type { Scope } from './scope.ts'
 
 type Where = {
   readonly key: string
@@ -121,7 +122,7 @@ export const startProbes = (
         { name: 'clock', ok: !wrong, detail: wrong ? clockSentence(clock) : '' },
         await store.check().then(
           () => ({ name: 'vault', ok: true, detail: '' }),
-          (error: unknown) => ({ name: 'vault', ok: false, detail: message(error) }),
+          (error: unknown) => ({ name: 'vault', ok: false, detail: messageOf(error) }),
         ),
         { name: 'clients', ok: true, detail: await waiting.detail() },
       ]

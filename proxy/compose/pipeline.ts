@@ -159,7 +159,6 @@ export const createPipeline = (
       inspectedBody: config.limits.inspected_body,
     },
     auditRequired: config.audit.required,
-    tagHeader,
     sift: createSift(tagHeader, identify.tags.holds),
     typeBase: session.publicUrl,
     clock,

@@ -10,7 +10,7 @@ import { spooled } from '../tokens/pending.ts'
 import type { createOperatorsApi } from '../api/operators.ts'
 import { createAllowed, type AllowedOf } from '../consent/allowed.ts'
 import { createPermit } from '../consent/permit.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import { copyVault, replayRevocations } from './replay.ts'
 import { createPlaces } from '../shares.ts'
 import { rotateKeys } from '../vault/rotate.ts'
@@ -18,7 +18,7 @@ import { clockSentence } from './clock.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import type { Pipeline } from './pipeline.ts'
-import { message, type Scope } from './scope.ts'
+import type { Scope } from './scope.ts'
 import { whenAsked } from './web.ts'
 
 type OperatorsDeps = Parameters<typeof createOperatorsApi>[0]
@@ -139,7 +139,7 @@ export const startLocal = async (
         complain: (line) => void complaints.push(line),
         now: clock.now,
       }).catch((error: unknown) => {
-        complaints.push(message(error))
+        complaints.push(messageOf(error))
         return 1
       })
       return { code, printed, complaints }
@@ -158,7 +158,8 @@ export const authApi = (
   { identify, permit }: Pick<Pipeline, 'identify'> & { readonly permit: Permit },
 ): RequestListener => {
   const asked = {
-    identify: async (rawHeaders: readonly string[]) => identify.identify(rawHeaders, null),
+    identify: async (rawHeaders: readonly string[]) =>
+      (await identify.identify(rawHeaders, null)).who,
     plainPerson:
       config.identity.trust === 'plain'
         ? (userId: string, rawHeaders: readonly string[]) => identify.named(userId, rawHeaders)

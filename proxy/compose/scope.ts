@@ -51,6 +51,3 @@ export const createScope = (
     },
   }
 }
-
-export const message = (error: unknown): string =>
-  error instanceof Error ? error.message : String(error)

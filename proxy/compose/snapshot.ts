@@ -14,6 +14,7 @@ import { createDial } from '../net/dial.ts'
 import type { Snapshot } from '../pipeline/exchange.ts'
 import { readJwks } from '../oauth/issuer_keys.ts'
 import { openPolicySource, type PolicySource } from '../policy/source.ts'
+import { messageOf } from '../problem.ts'
 import { readRing } from '../vault/rotate.ts'
 import type { KeyRing } from '../vault/seal.ts'
 import { createClassify } from '../pipeline/classify.ts'
@@ -48,7 +49,7 @@ const readIssuer = async (
     try {
       readJwks(await readText(jwksFile))
     } catch (error) {
-      throw new Error(`${issuer.jwks} is no JWKS: ${message(error)}`, { cause: error })
+      throw new Error(`${issuer.jwks} is no JWKS: ${messageOf(error)}`, { cause: error })
     }
   return {
     issuer: issuer.issuer,
@@ -70,7 +71,7 @@ export const ringProblems = async ({ config, at }: Loaded): Promise<readonly str
     await readRing(at(config.vault.keys))
     return []
   } catch (error) {
-    return [message(error).replace(/^(?!vault\.keys)/, 'vault.keys: ')]
+    return [messageOf(error).replace(/^(?!vault\.keys)/, 'vault.keys: ')]
   }
 }
 
@@ -98,7 +99,7 @@ const writes = ({ config, written }: Loaded): readonly (readonly [string, string
 const codeOf = (error: unknown): string =>
   error instanceof Error && 'errno' in error && 'code' in error
     ? String(error.code)
-    : message(error)
+    : messageOf(error)
 /** @param made it is made when it is needed, in what is there */
 const tryMade = (folder: string, made: boolean): Promise<void> =>
   tryFolder(folder).catch((error: unknown) => {

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { isAlias, isMap, isPair, isScalar, isSeq, parseDocument } from 'yaml'
 import { readText, toldOf } from '../files.ts'
 import type { Connection, Provider } from '../model.ts'
+import { messageOf } from '../problem.ts'
 import { parseConfig } from './parse.ts'
 import type { Config } from './schema.ts'
 import { compileProviders, overrideProvider } from '../providers/parse.ts'
@@ -226,7 +227,7 @@ const readProviders = async (
         if (!files.has(beside)) files.set(beside, await readYaml(beside))
       }
     } catch (error) {
-      problems.push(error instanceof Error ? error.message : String(error))
+      problems.push(messageOf(error))
     }
   }
   for (const [i, own] of config.providers.entries())
@@ -340,7 +341,7 @@ export const load = async (flag: string | undefined, env: Env): Promise<Result> 
   try {
     raw = await readYaml(path)
   } catch (error) {
-    return { path, problems: [error instanceof Error ? error.message : String(error)], rest: null }
+    return { path, problems: [messageOf(error)], rest: null }
   }
   const text = await interpolate(raw, env, at, problems)
   const parsed = parseConfig(text)

@@ -1,6 +1,7 @@
 // Each key of the configuration in a sentence, with an example as it is written in YAML. From here they come into the
 // JSON Schema and into docs/configuration.md; a test wants every key here and reads every example by the schema.
 import { z } from 'zod'
+import { isObject } from '../wire/json.ts'
 import { configSchema } from './schema.ts'
 
 type Words = {
@@ -318,20 +319,18 @@ export const WORDS: Readonly<Record<string, Words>> = {
 }
 
 type Json = { [member: string]: unknown }
-const isJson = (value: unknown): value is Json =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** Every key in a JSON Schema of the configuration, by its path, in the order in which it is written. */
 export const keysOf = (schema: unknown, path = ''): readonly (readonly [string, Json])[] => {
-  if (!isJson(schema)) return []
+  if (!isObject(schema)) return []
   const { anyOf, properties, items, additionalProperties: named } = schema
   if (Array.isArray(anyOf)) return anyOf.flatMap((each) => keysOf(each, path))
-  if (isJson(properties))
+  if (isObject(properties))
     return Object.entries(properties).flatMap(([name, value]) => {
       const at = path === '' ? name : `${path}.${name}`
-      return isJson(value) ? [[at, value] as const, ...keysOf(value, at)] : []
+      return isObject(value) ? [[at, value] as const, ...keysOf(value, at)] : []
     })
-  return isJson(items) ? keysOf(items, `${path}[]`) : keysOf(named, `${path}.NAME`)
+  return isObject(items) ? keysOf(items, `${path}[]`) : keysOf(named, `${path}.NAME`)
 }
 
 /** The same schema with a sentence at every key that has one. */

@@ -4,7 +4,7 @@ import { createServer as createTlsServer } from 'node:https'
 import { chmodSync, existsSync, unlinkSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import type { Log } from '../model.ts'
-import { Problem, problemAnswer, toProblem, type ProblemCode } from '../problem.ts'
+import { messageOf, Problem, problemAnswer, type ProblemCode, toProblem } from '../problem.ts'
 import { createAdmission } from './admit.ts'
 import {
   closing,
@@ -263,7 +263,7 @@ export const startControl = async (
   try {
     await clearStaleSocket(path, 'deputy.sock')
   } catch (error) {
-    return none(error instanceof Error ? error.message : 'unknown')
+    return none(messageOf(error))
   }
   const server = mannerly(createServer(), { call: listener })
   const problem = await new Promise<string | null>((resolve) => {

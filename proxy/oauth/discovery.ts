@@ -1,7 +1,8 @@
 // What an issuer says of itself (OpenID Connect Discovery 1.0, RFC 8414), laid under what its definition says.
 import { urlProblem } from '../providers/definition.ts'
 import type { ClientAuth, Connection, Log, Provider } from '../model.ts'
-import { isFields, parseBody, type Fields } from './body.ts'
+import { isObject } from '../wire/json.ts'
+import { parseBody, type Fields } from './body.ts'
 import { createSend } from './transport.ts'
 
 export type Metadata = {
@@ -93,7 +94,7 @@ export const askIssuer = async (
             : `it cannot be reached (${raw.error})`,
       }
     const body = raw.status === 200 ? parseBody(raw) : null
-    if (isFields(body)) return readMetadata(body, issuer, insecure)
+    if (isObject(body)) return readMetadata(body, issuer, insecure)
     said.push(`${url} answers ${raw.status === 200 ? 'no JSON object' : raw.status}`)
   }
   return { problem: said.join(', ') }

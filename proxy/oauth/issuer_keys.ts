@@ -2,7 +2,7 @@
 import { createLocalJWKSet, type JSONWebKeySet } from 'jose'
 import { readText } from '../files.ts'
 import type { Clock, Log } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import { atPointer, parseStrict } from '../wire/json.ts'
 import { createSend } from './transport.ts'
 
@@ -40,8 +40,6 @@ const DISCOVERY_EVERY_MS = 3_600_000
 const BURST = 4
 const REFILL_MS = 5_000
 const MAX_JWKS = 256 * 1024
-
-const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 /** Throws an Error that says what is wrong. */
 export const readJwks = (text: string): KeySet => {
@@ -120,9 +118,9 @@ export const createIssuerKeys = (
       if (closed) clearInterval(timer)
       return keys
     } catch (error) {
-      if (message(error) !== complaint)
+      if (messageOf(error) !== complaint)
         log.warn({ err: error, issuer: source.issuer }, 'the issuer’s keys cannot be read')
-      complaint = message(error)
+      complaint = messageOf(error)
       throw new Problem(
         'issuer_unavailable',
         'the keys of the issuer that signed this assertion cannot be read now',

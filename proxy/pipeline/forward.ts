@@ -146,7 +146,10 @@ const scopesToAsk = (
   return missing.every((scope) => connection.scopes.includes(scope)) ? missing : []
 }
 
-export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Outcome>
+/** How a call ended at its provider. `problem`: nothing was answered yet, and this is to be. */
+export type Forwarded = { readonly outcome: Outcome; readonly problem: Problem | null }
+/** Does not reject. */
+export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Forwarded>
 
 /** One call on its way: what its tries share. */
 type Sending = Answer & {
@@ -157,8 +160,7 @@ type Sending = Answer & {
   slot: number
   credential: Injected | null
   sent: boolean
-  resolve: (outcome: Outcome) => void
-  reject: (problem: Problem) => void
+  resolve: (ended: Forwarded) => void
   leave: () => void
 }
 
@@ -235,14 +237,16 @@ export const createForward = (deps: {
     return true
   }
   /** Whoever may repeat the call has to know whether the provider may have carried it out. */
-  const told = (call: Sending, problem: Problem): Problem => {
-    const { sent } = call
-    if (OF_THE_PROVIDER.has(problem.code))
-      problem.message += sent
-        ? '; the request was sent, and the provider may have carried it out'
-        : '; the request was not sent'
-    const extra = { ...problem.extra, sent }
-    return Object.assign(problem, { extra, outcome: outcomeOf(call, problem.code) })
+  const told = ({ sent }: Sending, problem: Problem): Problem => {
+    const { code, message, headers, cause } = problem
+    const known = sent
+      ? '; the request was sent, and the provider may have carried it out'
+      : '; the request was not sent'
+    return new Problem(code, OF_THE_PROVIDER.has(code) ? message + known : message, {
+      extra: { ...problem.extra, sent },
+      headers,
+      cause,
+    })
   }
   /** Ends the call from our side: a problem while nothing was answered, a cut stream afterwards. */
   const stop = (call: Sending, problem: Problem): void => {
@@ -250,8 +254,8 @@ export const createForward = (deps: {
     call.controller?.abort(problem)
     if (call.res.headersSent) {
       call.res.destroy()
-      call.resolve(outcomeOf(call, 'interrupted'))
-    } else call.reject(told(call, problem))
+      call.resolve({ outcome: outcomeOf(call, 'interrupted'), problem: null })
+    } else call.resolve({ outcome: outcomeOf(call, problem.code), problem: told(call, problem) })
   }
 
   const answers = createAnswers<Sending>({ rewrittenBody: deps.rewrittenBody, stop })
@@ -429,7 +433,7 @@ export const createForward = (deps: {
   }
 
   const forward: Forward = (job, req, res) =>
-    new Promise<Outcome>((resolve, reject) => {
+    new Promise<Forwarded>((resolve) => {
       const call: Sending = {
         ...unanswered(job, req, res),
         job,
@@ -439,12 +443,11 @@ export const createForward = (deps: {
         credential: job.injected,
         sent: false,
         resolve,
-        reject,
         leave: () => {
           const whole = res.writableFinished
           if (!settle(call, whole ? '' : 'aborted')) return
           if (!whole) call.controller?.abort(new Error('the caller left'))
-          resolve(outcomeOf(call, whole ? 'ok' : 'interrupted'))
+          resolve({ outcome: outcomeOf(call, whole ? 'ok' : 'interrupted'), problem: null })
         },
       }
       call.slot = live.add(call)

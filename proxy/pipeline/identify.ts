@@ -47,12 +47,15 @@ export type Issuer = KeySource & {
 const denied = (detail: string, cause?: unknown): Problem =>
   new Problem('unauthenticated', detail, { cause })
 
+/** Who calls. `slot`: said by the one Authorization header, which therefore holds no credential. */
+export type Identified = { readonly who: Principal; readonly place: 'slot' | 'elsewhere' }
+
 export type Identify = {
   /** Never a default user. Synchronous when the assertion was verified before. */
   readonly identify: (
     rawHeaders: readonly string[],
     named: string | null,
-  ) => Principal | Promise<Principal>
+  ) => Identified | Promise<Identified>
   /**
    * What names the person of this call, as it may stand in the key slot; bytes as latin1. Of a call that `identify` took.
    * Throws as it does.
@@ -70,6 +73,9 @@ export type Identify = {
 }
 
 type Tags = { readonly header: readonly string[]; readonly slot: readonly string[] }
+/** Of a call that had a tag: one that names its person nowhere else named them there. */
+const placeOf = ({ header, slot }: Tags, named: string | null): Identified['place'] =>
+  named === null && header.length === 0 && slot.length === 1 ? 'slot' : 'elsewhere'
 
 /** All values of the tag header and of Authorization, as they came. */
 const tagsOf = (rawHeaders: readonly string[], header: string): Tags => {
@@ -280,10 +286,9 @@ export const createIdentify = (options: {
   }
 
   /** The one assertion or run token. Throws Problem where there is none, or two that differ. */
-  const assertedTag = (rawHeaders: readonly string[], named: string | null): string => {
+  const assertedTag = (tags: Tags, named: string | null): string => {
     if (named !== null)
       throw denied('a name in the path is unsigned: this deputy takes signed tags only')
-    const tags = tagsOf(rawHeaders, options.header)
     let tag: string | null = null
     for (const value of tags.header) {
       const token = unbeared(value)
@@ -302,11 +307,8 @@ export const createIdentify = (options: {
       )
     return tag
   }
-  const asserted = (
-    rawHeaders: readonly string[],
-    named: string | null,
-  ): Principal | Promise<Principal> => {
-    const tag = assertedTag(rawHeaders, named)
+  const asserted = (tags: Tags, named: string | null): Principal | Promise<Principal> => {
+    const tag = assertedTag(tags, named)
     if (isRun(tag)) return options.run(tag)
     if (tag.length > 16_384) throw denied('the tag is too long')
     const digest = hash('sha256', tag, 'base64url')
@@ -323,9 +325,8 @@ export const createIdentify = (options: {
 
   const plainPrincipals = new LRUCache<string, Principal>({ max: 10_000 })
   /** A run token, or a name behind `user:`. */
-  const plainTag = (rawHeaders: readonly string[], named: string | null): string => {
+  const plainTag = (tags: Tags, named: string | null): string => {
     let id = named
-    const tags = tagsOf(rawHeaders, options.header)
     const run = runIn(tags)
     if (run !== null) {
       if (named !== null || tags.header.some((value) => unbeared(value) !== run))
@@ -345,11 +346,8 @@ export const createIdentify = (options: {
       )
     return `user:${id}`
   }
-  const plain = (
-    rawHeaders: readonly string[],
-    named: string | null,
-  ): Principal | Promise<Principal> => {
-    const tag = plainTag(rawHeaders, named)
+  const plain = (tags: Tags, named: string | null): Principal | Promise<Principal> => {
+    const tag = plainTag(tags, named)
     const name = slotName(tag)
     return name === null ? options.run(tag) : plainly(name)
   }
@@ -377,21 +375,25 @@ export const createIdentify = (options: {
       'clock_wrong',
       'the clock of deputy’s machine was set, so nothing that ends is sure',
     )
-  const timely = (who: Principal): Principal => {
+  const timely = (who: Principal, place: Identified['place']): Identified => {
     if (clock.wrong() !== null) throw clockWrong()
-    return who
+    return { who, place }
   }
-  const identify = options.trust === 'asserted' ? asserted : plain
-  const tag: Identify['tag'] = (rawHeaders, named) =>
-    options.trust === 'asserted'
-      ? assertedTag(rawHeaders, named)
-      : Buffer.from(plainTag(rawHeaders, named)).toString('latin1')
+  const whose = options.trust === 'asserted' ? asserted : plain
+  const tag: Identify['tag'] = (rawHeaders, named) => {
+    const tags = tagsOf(rawHeaders, options.header)
+    return options.trust === 'asserted'
+      ? assertedTag(tags, named)
+      : Buffer.from(plainTag(tags, named)).toString('latin1')
+  }
   return {
     identify: (rawHeaders, named) => {
       // A clock that is ahead would call good tags expired; one that is behind is made good by the other.
       if (clock.wrong() === 'ahead') throw clockWrong()
-      const who = identify(rawHeaders, named)
-      return who instanceof Promise ? who.then(timely) : timely(who)
+      const tags = tagsOf(rawHeaders, options.header)
+      const place = placeOf(tags, named)
+      const who = whose(tags, named)
+      return who instanceof Promise ? who.then((known) => timely(known, place)) : timely(who, place)
     },
     tag,
     tagged: (rawHeaders) => {

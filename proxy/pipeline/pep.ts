@@ -65,8 +65,6 @@ export type PepDeps = {
   readonly hold: Hold
   readonly limits: { readonly requestBody: number; readonly inspectedBody: number }
   readonly auditRequired: boolean
-  /** Lower case. */
-  readonly tagHeader: string
   readonly sift: (
     rawHeaders: readonly string[],
     provider: Route['connection']['provider'],
@@ -136,6 +134,7 @@ const boundTo = ({ person, agent }: Principal, { connection, host }: Route): Bou
   host,
 })
 
+/** Without the one that was no credential, because the tag stood there. */
 const cutHeaders = ({ stripped }: Sifted, slot: boolean): readonly string[] =>
   slot ? stripped.filter((header) => header !== 'header:authorization') : stripped
 /** Names what was cut out, for policy and evidence. What follows a body that was read is known by now. */
@@ -146,19 +145,6 @@ const name = (call: Call, cut: readonly string[], body: Body, req: IncomingMessa
   if (call.stripped.length === 0 && body.stripped.length === 0) call.stripped = headers
   else call.stripped = [...headers, ...call.stripped, ...body.stripped]
 }
-
-/** The tag stood where the SDK puts its key: that one Authorization header was no credential. */
-const tagInSlot = (
-  req: IncomingMessage,
-  tagHeader: string,
-  who: Principal,
-  { named, place }: Tagged,
-): boolean =>
-  // Under `plain` a call that names its person nowhere else named them there.
-  place === null &&
-  (who.verified || named === null) &&
-  req.headers[tagHeader] === undefined &&
-  req.headersDistinct['authorization']?.length === 1
 
 /** The tag stood in the form, in the field of the SDK's key: that one was no credential. */
 const withoutSlot = (body: Body, { place }: Tagged): Body =>
@@ -181,16 +167,18 @@ export const createPep = (deps: PepDeps) => {
     const tagged = await deps.tagged(req, matched) //                                  401
     const { bare, sealed } = cutQuery(call, tagged, deps.tags) //                      400
     call.route = bare
-    let who = (call.who = await deps.identify(tagged.rawHeaders, tagged.named)) //     401, before other bodies are read
+    const first = await deps.identify(tagged.rawHeaders, tagged.named) //              401, before other bodies are read
+    let who = (call.who = first.who)
+    const slot = tagged.place === null && first.place === 'slot'
     const route = (call.route = sealedQuery(call, bare, who, sealed))
     const outer = (call.act = call.snapshot.classify(route)) //                        400
     using flight = deps.calls.enter(entry(call, who, route)) //                        429; flight.signal ends the call from outside
     const request = await flight.uncut(
-      understood(call, who, tagged, { req, route, outer, said: bare.target }),
+      understood(call, tagged, { req, route, outer, slot, said: bare.target }),
     ) // 400 413 415
     for (let n = 1; ; n++) {
       // While it waited, its run or its key may have ended, or the clock gone wrong.
-      if (n > 1) who = call.who = await deps.identify(tagged.rawHeaders, tagged.named) // 401 503
+      if (n > 1) who = call.who = (await deps.identify(tagged.rawHeaders, tagged.named)).who // 401 503
       const facts = await flight.uncut(factsOf(who, request)) //                       503
       const verdict = await flight.uncut(decided(call, who, request, facts)) //        503
       await recorded(call, who, request, { ...verdict, n }) //                         503: nothing leaves unrecorded, and no record is left alone
@@ -204,7 +192,9 @@ export const createPep = (deps: PepDeps) => {
       // A refresh may have taken long: nothing leaves on a decision older than a second.
       if (clock.mono() - decision.decidedAt > STALE_MS) continue
       if (call.credential !== null) deps.used(who.person, who.agent, route.connection.name)
-      call.outcome = await deps.forward(job(call, request, flight), req, res) //       502 504
+      const { outcome, problem } = await deps.forward(job(call, request, flight), req, res)
+      call.outcome = outcome
+      if (problem !== null) throw problem //                                           502 504
       return
     }
   }
@@ -228,15 +218,18 @@ export const createPep = (deps: PepDeps) => {
   /** The body and the headers, and by the body the calls inside the call; what was cut out is named. */
   const understood = async (
     call: Call,
-    who: Principal,
     tagged: Tagged,
-    { req, route, said, outer }: Pick<Request, 'req' | 'route' | 'said'> & { readonly outer: Act },
+    given: Pick<Request, 'req' | 'route' | 'said'> & {
+      readonly outer: Act
+      /** The tag stood in the one Authorization header. */
+      readonly slot: boolean
+    },
   ): Promise<Request> => {
+    const { req, route, said, outer, slot } = given
     const body = await inspect(req, { route, act: outer }, deps.limits, tagged.read)
     if (body.bytes !== null) deps.tags.body(body.bytes)
     const act = (call.act = opened(outer, route, body.inner))
     const sifted = deps.sift(req.rawHeaders, route.connection.provider)
-    const slot = tagInSlot(req, deps.tagHeader, who, tagged)
     name(call, cutHeaders(sifted, slot), withoutSlot(body, tagged), req)
     return { req, tagged, route, said, act, body, sifted }
   }

@@ -9,16 +9,17 @@ import type {
   PolicyEngine,
   PolicyFailure,
 } from '../model.ts'
+import { messageOf } from '../problem.ts'
+import { isObject } from '../wire/json.ts'
 import { createReader } from './decision.ts'
 import { digestOf } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
-import { createInstance, messageOf, whole } from './instance.ts'
+import { createInstance, whole } from './instance.ts'
 import type { Instance } from './instance.ts'
 import { createPool, openIsolate } from './threads.ts'
 import type { Pool, Start } from './threads.ts'
 import { SLOW, proveGolden, proveHostile, readGolden } from './self_test.ts'
 import { indexOf } from './rows.ts'
-import { isObject } from './strict.ts'
 import { INDEX } from './tables.ts'
 import type { Grants, RoleGrants } from './tables.ts'
 

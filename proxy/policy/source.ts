@@ -2,10 +2,12 @@
 import { join } from 'node:path'
 import { mayHeal, namesIn, readWhole, statOf, toldOf, Unreadable } from '../files.ts'
 import type { Clock, JsonObject, Log, PolicyEngine, Provider } from '../model.ts'
+import { messageOf } from '../problem.ts'
+import { isObject } from '../wire/json.ts'
 import { BUNDLE_LIMITS, bundleFromFiles, readBundle } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
 import { unreachable } from './reach.ts'
-import { isObject, parseNamed } from './strict.ts'
+import { parseNamed } from './strict.ts'
 import { few, tableProblems } from './tables.ts'
 import type { Grants, Table } from './tables.ts'
 import { activate } from './activate.ts'
@@ -106,7 +108,7 @@ export const loadTables = async (folder: string | null): Promise<ReadonlyMap<str
         else problems.push(`${where}: not an object`)
       } catch (error) {
         if (mayHeal(error)) throw error
-        problems.push(error instanceof Error ? error.message : String(error))
+        problems.push(messageOf(error))
       }
   }
   if (problems.length > 0) throw refuse(problems)
@@ -163,7 +165,7 @@ const fingerprint = async (paths: readonly (string | null)[]): Promise<string> =
         )
       }
     } catch (error) {
-      seen.push(`${path}: ${error instanceof Error ? error.message : String(error)}`)
+      seen.push(`${path}: ${messageOf(error)}`)
     }
   }
   return seen.join('\n')

@@ -156,7 +156,7 @@ export const openWorld = async () => {
     const used = route.connection
     const holding = await vault.look(personOf(used.name), used.name, AGENT)
     const none = { state: 'none', bytes: null, declared: 0, contentType: null, json: {} } as const
-    await forward.forward(
+    const { problem } = await forward.forward(
       {
         route,
         body: { ...none, digest: null, stripped: [] },
@@ -172,6 +172,7 @@ export const openWorld = async () => {
       request,
       response,
     )
+    if (problem !== null) throw problem
   }
   const agent = await startAgentSide(way, publicUrl)
 

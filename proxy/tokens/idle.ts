@@ -1,6 +1,6 @@
 // Refresh tokens that nobody uses die: their chains are refreshed in the background, by rows and never by a timer each.
 import type { Clock, Connection, GrantRow, IdleRow, Log, Person, Store } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import type { Refresher } from './refresh.ts'
 
 export type IdleOutcome = 'refreshed' | 'dead' | 'failed' | 'not_allowed'
@@ -87,7 +87,7 @@ export const createIdle = (deps: IdleDeps): Idle => {
       {
         credential: row.id,
         connection: row.connection,
-        reason: error instanceof Error ? error.message : 'unknown',
+        reason: messageOf(error),
       },
       'an idle grant could not be refreshed; it is tried again',
     )
@@ -156,7 +156,7 @@ export const createIdle = (deps: IdleDeps): Idle => {
         log.error(
           {
             connection: connection.name,
-            reason: error instanceof Error ? error.message : 'unknown',
+            reason: messageOf(error),
           },
           'idle grants could not be looked through',
         )

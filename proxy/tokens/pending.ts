@@ -3,7 +3,7 @@
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock, Connection, Log, Person, StoredCredential, TokenSet, Vault } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import type { Secret } from '../secret.ts'
 import type { Sealer } from '../vault/seal.ts'
 import type { OAuthClient } from '../oauth/client.ts'
@@ -373,7 +373,7 @@ export const createSpool = (deps: {
           log.error(
             {
               file: join(folder, name),
-              reason: error instanceof Error ? error.message : 'unknown',
+              reason: messageOf(error),
             },
             'a refreshed token in the spool does not open: bring back the key that it names; it stays where it is',
           )

@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import type { Clock, Connection, Log, StoredCredential, Vault } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import { createShares, type Shares } from '../shares.ts'
 import type { TokenAnswer, TokenFailure } from '../oauth/token_answer.ts'
 import type { OAuthClient } from '../oauth/client.ts'
@@ -172,7 +172,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
         {
           credential: id,
           connection: connection.name,
-          reason: error instanceof Error ? error.message : 'unknown',
+          reason: messageOf(error),
         },
         'refresh could not be asked for',
       )
@@ -414,10 +414,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
       if (good) {
         // Nobody waits while the old token is good; what fails here was logged where it failed.
         start(asked, connection).catch((error: unknown) =>
-          log.debug(
-            { credential: id, reason: error instanceof Error ? error.message : 'unknown' },
-            'early refresh failed',
-          ),
+          log.debug({ credential: id, reason: messageOf(error) }, 'early refresh failed'),
         )
         return { credential, refreshed: false }
       }

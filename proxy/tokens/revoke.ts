@@ -2,6 +2,7 @@
 import type { Connection, HeldConnection, Log, Vault } from '../model.ts'
 import type { OAuthClient } from '../oauth/client.ts'
 import type { Revoked } from '../oauth/revocation.ts'
+import { messageOf } from '../problem.ts'
 
 export type RevokeDeps = {
   readonly vault: Pick<Vault, 'open' | 'list' | 'revoke'>
@@ -48,7 +49,7 @@ export const createRevoker = ({ vault, client, connections, log }: RevokeDeps) =
           {
             credential,
             connection: held.connection,
-            reason: error instanceof Error ? error.message : 'unknown',
+            reason: messageOf(error),
           },
           'revocation failed',
         )

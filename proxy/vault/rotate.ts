@@ -14,6 +14,7 @@ import {
 } from 'node:fs'
 import type { Log, SealedRow, Store } from '../model.ts'
 import { readText, statOf, Unreadable } from '../files.ts'
+import { messageOf } from '../problem.ts'
 import { createSealer, kidOf, newKey, parseKeyRing, ringText } from './seal.ts'
 import type { KeyRing, Sealer } from './seal.ts'
 
@@ -51,7 +52,7 @@ export const followRing = (deps: {
       ring = next
       if (ring.current.kid !== kid) deps.onChange?.(ring)
     } catch (error) {
-      const reason = error instanceof Error ? error.message : 'unknown'
+      const reason = messageOf(error)
       unread = error instanceof Unreadable ? reason : null
       if (reason !== problem)
         log.error({ path, reason }, 'the key ring cannot be read again: the last good one is used')
@@ -144,7 +145,7 @@ export const reseal = async (deps: {
       const rows: readonly SealedRow[] = await store.sealed.page(after, page)
       for (const row of rows) {
         const next = await sealer.reseal(row.sealed).catch((error: unknown) => {
-          broken.push({ row, reason: error instanceof Error ? error.message : 'unknown' })
+          broken.push({ row, reason: messageOf(error) })
           return null
         })
         const done = next !== null && (await store.sealed.replace(row, next))

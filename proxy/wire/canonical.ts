@@ -121,19 +121,16 @@ export const targetText = (target: Target): string =>
 export const foldHeader = (lower: string): string =>
   PLAIN_NAME.test(lower) ? lower : lower.replaceAll(/[^0-9a-z]/g, '-')
 
-/** Names in `Connection`, lower case; null when it names no header (the usual case). */
-export const nominatedHeaders = (rawHeaders: readonly string[]): ReadonlySet<string> | null => {
-  let names: Set<string> | null = null
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i] ?? ''
-    if (name.length !== 10 || name.toLowerCase() !== 'connection') continue
-    for (const option of (rawHeaders[i + 1] ?? '').toLowerCase().split(',')) {
-      const bare = option.trim()
-      if (bare !== '' && bare !== 'close' && bare !== 'keep-alive') (names ??= new Set()).add(bare)
-    }
-  }
-  return names
-}
+const NONE: readonly string[] = []
+/** Headers that a value of `Connection` names, lower case; usually none. */
+export const nominated = (value: string): readonly string[] =>
+  value === 'keep-alive' || value === 'close'
+    ? NONE
+    : value
+        .toLowerCase()
+        .split(',')
+        .map((option) => option.trim())
+        .filter((option) => option !== '' && option !== 'close' && option !== 'keep-alive')
 
 /** Headers that deputy itself acts on, each with its bit: none may come twice, folded, or named in `Connection`. */
 const SINGLE: ReadonlyMap<string, number> = new Map(
@@ -151,6 +148,8 @@ const OVERRIDES_METHOD =
   /^(?:x-)?(?:http-)?(?:method|verb)-?override$|^(?:x-)?http-(?:method|verb)$|^x-(?:http-)?(?:method|verb|original-method|rewrite-method|forwarded-method|request-method)$/
 const LENGTH = 1
 const CODING = 2
+/** May come twice, and names others. */
+const CONNECTION = 1 << SINGLE.size
 const CONTROLS: ReadonlySet<string> = new Set([
   ...SINGLE.keys(),
   'connection',
@@ -182,6 +181,7 @@ export const canonicalHeaders = (tagHeader: string): ((rawHeaders: readonly stri
   const tag = foldHeader(own)
   const bitOf = remembered((raw: string): number => {
     const name = raw.toLowerCase()
+    if (name === 'connection') return CONNECTION
     if (name === own) return 0
     const folded = foldHeader(name)
     if (OVERRIDES_METHOD.test(folded))
@@ -194,12 +194,18 @@ export const canonicalHeaders = (tagHeader: string): ((rawHeaders: readonly stri
   })
   return (rawHeaders) => {
     let seen = 0
+    let names = NONE
     for (let i = 0; i < rawHeaders.length; i += 2) {
       const raw = rawHeaders[i] ?? ''
       const value = rawHeaders[i + 1] ?? ''
       if (VALUE_REFUSED.test(value))
         throw invalid('a header is folded or holds a control character')
       const bit = bitOf(raw)
+      if (bit === CONNECTION) {
+        const more = nominated(value)
+        if (more.length > 0) names = [...names, ...more]
+        continue
+      }
       if ((seen & bit) !== 0) throw invalid(`the header ${raw.toLowerCase()} came twice`)
       seen |= bit
       if (bit === LENGTH && !/^[0-9]+$/.test(value))
@@ -209,7 +215,7 @@ export const canonicalHeaders = (tagHeader: string): ((rawHeaders: readonly stri
     }
     if ((seen & LENGTH) !== 0 && (seen & CODING) !== 0)
       throw invalid('content-length and transfer-encoding came together') // RFC 9112 6.1
-    for (const name of nominatedHeaders(rawHeaders) ?? []) checkNominated(name, tag)
+    for (const name of names) checkNominated(name, tag)
   }
 }
 

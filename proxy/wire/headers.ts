@@ -3,7 +3,7 @@ import type { Challenge, Provider } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { remembered } from '../memo.ts'
 import type { Secret } from '../secret.ts'
-import { nominatedHeaders } from './canonical.ts'
+import { nominated } from './canonical.ts'
 import { parseStrict } from './json.ts'
 import { tokenScrubbers, type TokenScrubber } from './scrub.ts'
 import { atEdges, inCharset } from './scrub_forms.ts'
@@ -129,9 +129,10 @@ const judging = <R>(ruleOf: (lower: string, raw: string) => R): ((raw: string) =
     return { lower, rule: ruleOf(lower, raw) }
   })
 
-type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding'
+type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding' | 'connection'
 
 const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
+  if (name === 'connection') return 'connection'
   if (name === tag) return 'drop'
   if (isCredentialHeader(name, provider)) return 'credential'
   if (NEVER_SENT.has(name) || NEVER_SENT_FAMILY.test(name) || OTHER_RANGE.test(name)) return 'drop'
@@ -139,6 +140,13 @@ const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
   if (name === 'accept-encoding') return 'encoding'
   return 'keep'
 }
+
+/** Of one hop, because `Connection` says so (RFC 9110 7.6.1). */
+const withoutNominated = (sifted: Sifted, names: readonly string[]): Sifted => ({
+  ...sifted,
+  kept: sifted.kept.filter((_, i) => !names.includes(sifted.kept[i - (i % 2)] ?? '')),
+  accepted: names.includes('accept-encoding') ? '' : sifted.accepted,
+})
 
 /**
  * Sorts an agent's headers (names and values in turn, as Node's `rawHeaders`, checked by `canonicalHeaders`).
@@ -166,8 +174,8 @@ export const createSift = (
       })
       judges.set(provider, judge)
     }
-    const nominated = nominatedHeaders(rawHeaders)
     const kept: string[] = []
+    let names = NONE
     let stripped: string[] | null = null
     let accepted = ''
     for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -177,14 +185,18 @@ export const createSift = (
         const said = evidenceName(name)
         stripped ??= []
         if (!stripped.includes(said)) stripped.push(said)
-      } else if (rule === 'drop' || nominated?.has(name) === true) continue
-      else if (rule === 'encoding') accepted = accepted === '' ? value : `${accepted}, ${value}`
+      } else if (rule === 'drop') continue
+      else if (rule === 'connection') {
+        const more = nominated(value)
+        if (more.length > 0) names = [...names, ...more]
+      } else if (rule === 'encoding') accepted = accepted === '' ? value : `${accepted}, ${value}`
       else if (rule === 'prefer') {
         const preferences = withoutWait(value)
         if (preferences !== '') kept.push(name, preferences)
       } else kept.push(name, value)
     }
-    return { kept, accepted, stripped: stripped ?? NONE }
+    const sifted = { kept, accepted, stripped: stripped ?? NONE }
+    return names.length === 0 ? sifted : withoutNominated(sifted, names)
   }
 }
 const NONE: readonly string[] = []
@@ -262,6 +274,8 @@ export type AnswerHead = {
   readonly coding: string
   /** `Content-Type` as it came, or empty. */
   readonly type: string
+  /** Names in `Connection`, lower case. */
+  readonly nominated: readonly string[]
 }
 
 /** Reads the head of an answer. */
@@ -272,6 +286,7 @@ export const createAnswerReader = (): ((raw: readonly (string | Buffer)[]) => An
     const judged: Judged<AnswerRule>[] = []
     const codings: string[] = []
     let type: string | null = null
+    let names = NONE
     for (let i = 0; i < raw.length; i += 2) {
       const name = latin1(raw[i])
       const value = latin1(raw[i + 1])
@@ -286,9 +301,10 @@ export const createAnswerReader = (): ((raw: readonly (string | Buffer)[]) => An
           if (coding !== '' && coding !== 'identity' && !undone) codings.push(coding)
         }
       } else if (verdict.lower === 'content-type') type ??= value
+      else if (verdict.lower === 'connection') names = [...names, ...nominated(value)]
     }
     const coding = codings.length === 0 ? 'identity' : codings.join(', ')
-    return { section, judged, coding, type: type ?? '' }
+    return { section, judged, coding, type: type ?? '', nominated: names }
   }
 }
 
@@ -299,16 +315,15 @@ export const createAnswerReader = (): ((raw: readonly (string | Buffer)[]) => An
  * @param edit what may be repeated of a value, and of a `name`: a field whose name would change is left out
  */
 export const answerHeaders = (
-  { section, judged }: AnswerHead,
+  { section, judged, nominated }: AnswerHead,
   changed: boolean,
   unsized: boolean,
   edit: (value: string, rule: AnswerRule | 'name') => string,
 ): string[] => {
-  const nominated = nominatedHeaders(section)
   const kept: string[] = []
   judged.forEach(({ lower, rule }, i) => {
     if (rule === 'drop' || (rule === 'rewritten' && changed)) return
-    if (nominated?.has(lower) === true || (unsized && lower === 'content-length')) return
+    if (nominated.includes(lower) || (unsized && lower === 'content-length')) return
     const name = section[2 * i] ?? ''
     // A name that would have to be altered says nothing that is worth repeating.
     if (edit(name, 'name') === name) kept.push(name, edit(section[2 * i + 1] ?? '', rule))

@@ -74,6 +74,16 @@ export const quotedList = (texts: readonly string[]): string => {
   return `[${list}]`
 }
 
+/** Members by name: an object of JSON, and no list. */
+export const isObject = (value: unknown): value is { readonly [name: string]: unknown } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/**
+ * The members of an object as JSON, without its braces: what repeats is written once, and joined with what is new in each
+ * call. That costs a tenth of a microsecond, where writing the whole of a policy's input anew costs more than one.
+ */
+export const members = (of: object): string => JSON.stringify(of).slice(1, -1)
+
 /** RFC 6901 over own members only. undefined: nothing there. */
 export const atPointer = (value: unknown, pointer: string): unknown => {
   let at = value

@@ -6,6 +6,7 @@ import type { Loaded } from '../../config/load.ts'
 import { addressesOf } from '../../config/rules.ts'
 import { outOfDate, readPair } from '../../net/certificate.ts'
 import { answers } from '../../net/listener.ts'
+import { messageOf } from '../../problem.ts'
 
 /** Problems end `serve`; warnings do not. Each is `path: sentence`. */
 export type Findings = {
@@ -76,7 +77,7 @@ export const database = async ({ config }: Loaded): Promise<Findings> => {
   return tryPostgres(config.vault.store).then(
     () => ({ problems: [], warnings: [] }),
     (error: unknown) => ({
-      problems: [error instanceof Error ? error.message : String(error)],
+      problems: [messageOf(error)],
       warnings: [],
     }),
   )

@@ -574,10 +574,21 @@ describe('a call that its person can help', () => {
     const { ask, diary, decided, finished } = await house([CONSENT, { effect: 'allow' }])
     expect(await ask(NOTES, { headers: { prefer: 'wait=9' } })).toBe('200 sent')
     expect(diary).toEqual([
-      ...['identify', 'facts read', 'look', 'decide notes.list', 'record 1 consent_required'],
-      ...['link work notes notes.list', 'wait auth-1 9000'],
-      ...['identify', 'facts read', 'look', 'decide notes.list', 'record 2 allow'],
-      ...['credential', 'used alice triage work', 'forward'],
+      'identify',
+      'facts read',
+      'look',
+      'decide notes.list',
+      'record 1 consent_required',
+      'link work notes notes.list',
+      'wait auth-1 9000',
+      'identify',
+      'facts read',
+      'look',
+      'decide notes.list',
+      'record 2 allow',
+      'credential',
+      'used alice triage work',
+      'forward',
     ])
     expect(decided.map(({ id, n }) => [id, n])).toEqual([
       ['call-1', 1],
@@ -714,9 +725,17 @@ describe('a call of several calls', () => {
     const { ask, diary, decided, finished } = await house()
     expect(await ask(GRAPHQL, TWO)).toBe('200 sent')
     expect(diary).toEqual([
-      ...['identify', 'facts write', 'facts delete', 'look'],
-      ...['decide note.write', 'decide note.drop', 'record 1.1 allow', 'record 1.2 allow'],
-      ...['credential', 'used alice triage work', 'forward'],
+      'identify',
+      'facts write',
+      'facts delete',
+      'look',
+      'decide note.write',
+      'decide note.drop',
+      'record 1.1 allow',
+      'record 1.2 allow',
+      'credential',
+      'used alice triage work',
+      'forward',
     ])
     expect(decided.map(({ operation, part }) => [operation.id, part])).toEqual([
       ['note.write', 1],
@@ -834,7 +853,10 @@ describe('what the agent brought of its own', () => {
     const path = type.endsWith('json') ? NOTES : '/api.acme.example/blobs'
     const head = lines(
       `POST ${path} HTTP/1.1`,
-      ...['Host: a', 'Connection: close', 'Transfer-Encoding: chunked', 'Trailer: X-Checksum'],
+      'Host: a',
+      'Connection: close',
+      'Transfer-Encoding: chunked',
+      'Trailer: X-Checksum',
       `Content-Type: ${type}`,
     )
     const body = '{"title":"a"}'

@@ -1,5 +1,7 @@
 // Tests wait for facts. How long they may is said here alone: long enough for a machine that has much else to do.
+import { availableParallelism } from 'node:os'
 import { configDefaults, defineConfig } from 'vitest/config'
+import { slowestFiles } from './test/support/slowest.ts'
 
 // `npm run test:servers` runs what costs minutes: whole authorization servers, and deputies that are killed.
 export default defineConfig(({ mode }) => ({
@@ -8,5 +10,8 @@ export default defineConfig(({ mode }) => ({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 30_000 } },
+    // What takes long here waits: for a token to end, for a program to start. Vitest would use one core less than there are.
+    maxWorkers: 2 * availableParallelism(),
+    reporters: ['default', slowestFiles()],
   },
 }))

@@ -272,7 +272,6 @@ describe('tests', () => {
     'people/markup.ts',
     'people/page.ts',
     'people/sign_in.ts',
-    'pipeline/pep.ts',
     'policy/decision.ts',
     'policy/instance.ts',
     'policy/self_test.ts',

@@ -4,12 +4,11 @@ import { cpSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { BACKEND, READER, startHouse } from '../support/house.ts'
 import type { House } from '../support/house.ts'
 
 // Whole processes, on machines that have others to run.
-vi.setConfig({ testTimeout: 30_000 })
 
 let house: House
 beforeAll(async () => {

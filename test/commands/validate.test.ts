@@ -367,7 +367,7 @@ beforeAll(async () => {
   }
   await new Promise((resolve) => gone.close(resolve))
   postgres = (await startServer((stop) => void ends.push(stop))).url
-}, 120_000)
+})
 afterEach(() => vi.useRealTimers())
 afterEach(() => dirs.splice(0).forEach((dir) => rmSync(dir, { recursive: true, force: true })))
 afterAll(async () => {

@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { newKeyRing } from '../../proxy/vault/seal.ts'
 import { PEOPLE, prepareFolder, startChild } from '../support/deputy.ts'
 import type { Child, Held } from '../support/deputy.ts'
@@ -29,7 +29,6 @@ import type { RawAnswer } from '../support/raw.ts'
 import { startUpstream } from '../support/upstream.ts'
 import type { Upstream } from '../support/upstream.ts'
 
-vi.setConfig({ testTimeout: 120_000 })
 const CROWD = Array.from({ length: 8 }, (_, n) => `p${n}`)
 const NAMES = ['alice', 'bob', 'carol', 'dave', 'erin', ...CROWD]
 const people = [...PEOPLE, ...NAMES.map((id) => ({ id, groups: ['staff'] }))].filter(

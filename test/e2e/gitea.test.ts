@@ -361,7 +361,7 @@ describe.skipIf(missing !== null)(`Gitea${needs}`, () => {
     expect(old.code).toBe(0)
     expect(old.out).toMatch(/Send header: content-encoding: gzip/i)
     expect(readFileSync(join(three, 'data.bin')).equals(bytes)).toBe(true)
-  }, 120_000)
+  })
 
   test('a body that git’s own type does not name cannot pass unread: no form, no token in it', async () => {
     const answer = await call('alice', '/alice/app.git/git-upload-pack', {

@@ -2,13 +2,12 @@
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { prepareFolder, startChild, startDeputy, TABLES } from '../support/deputy.ts'
 import type { Deputy, Fields, Held } from '../support/deputy.ts'
 import { startUpstream } from '../support/upstream.ts'
 import type { Upstream } from '../support/upstream.ts'
 
-vi.setConfig({ testTimeout: 60_000 })
 const GOOD = 'at-alice-0123456789abcdef'
 const held = (more: Partial<Held> = {}): Held => ({ person: 'alice', token: GOOD, ...more })
 const OVER = { refresh: 'rt-alice-1', expiresIn: -10, agedMs: 3_600_000 } as const

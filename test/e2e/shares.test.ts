@@ -48,7 +48,7 @@ beforeAll(async () => {
   tags = await Promise.all(people.map((id) => sign(id, 'agent-a')))
   other = await sign('bob', 'agent-b')
   beside = await sign('carol', 'agent-b')
-}, 120_000)
+})
 afterAll(async () => {
   await deputy.close()
   issuer.close()
@@ -111,7 +111,7 @@ test('300 refreshes at a token endpoint that never answers: another agent’s go
     .toEqual([503, 'share_used_up', '1'])
   await many.leave()
   upstream.token = null
-}, 120_000)
+})
 
 test('300 long polls: those beyond the share are told at once, another agent’s goes through', async () => {
   const authorize = (tag: string, user: string) =>
@@ -137,7 +137,7 @@ test('300 long polls: those beyond the share are told at once, another agent’s
   await expect
     .poll(async () => (await call(tags[0] ?? '', `/v1/auth/status?id=${id}&wait=1`)).status)
     .toBe(200)
-}, 120_000)
+})
 
 test('300 calls that hang: those beyond the share are refused, another agent’s goes through', async () => {
   upstream.handle = ({ url, who }, res) => {
@@ -151,4 +151,4 @@ test('300 calls that hang: those beyond the share are refused, another agent’s
   expect(await (await call(beside)).text()).toBe('bob')
   await many.leave()
   upstream.handle = null
-}, 120_000)
+})

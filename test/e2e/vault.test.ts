@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { openPostgres } from '../../proxy/store/postgres.ts'
 import { addKey, readRing } from '../../proxy/vault/rotate.ts'
 import { createSealer, ringText } from '../../proxy/vault/seal.ts'
@@ -25,7 +25,6 @@ import { lines, sendRaw } from '../support/raw.ts'
 import { startUpstream } from '../support/upstream.ts'
 import type { Upstream } from '../support/upstream.ts'
 
-vi.setConfig({ testTimeout: 40_000 })
 const tokenOf = (person: string): string => `at-${person}-0123456789abcdef`
 const HELD: readonly Held[] = [
   {

@@ -124,7 +124,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
         ).toBeLessThan(MOST_BYTES)
         await context.close()
       }
-    }, 120_000)
+    })
 
     test('speaks German where the browser does, also narrow and dark', async () => {
       const context = await chromium.newContext({
@@ -144,7 +144,7 @@ describe.skipIf(!haveChromium())('in Chromium', () => {
           await page.screenshot({ path: join(PICTURES, `${name}-de-dark-320.png`), fullPage: true })
       }
       await context.close()
-    }, 60_000)
+    })
 
     test.each([
       // 22 November 2026, 15:04 UTC.

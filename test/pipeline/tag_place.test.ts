@@ -211,7 +211,7 @@ test('policy decides when the address is used, not when it was made', async () =
   await expect
     .poll(async () => (await post(url, 'x', type)).code, { timeout: 20_000 })
     .toBe('policy_denied')
-}, 30_000)
+})
 
 const FORM = 'application/x-www-form-urlencoded'
 /** A look at one request alone. `read` counts the bodies that were read. */

@@ -5,15 +5,13 @@ import { Client } from '@microsoft/microsoft-graph-client'
 import { WebClient } from '@slack/web-api'
 import { createEmulator } from 'emulate'
 import type { ServiceName } from 'emulate'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
 import { CLIENT_SECRET } from '../support/deputy.ts'
 import type { Fields } from '../support/deputy.ts'
 import { BACKEND, freePort, VERIFIER, VERIFIER_KEY } from '../support/house.ts'
 import { startVendor } from '../support/vendor.ts'
 import type { Vendor } from '../support/vendor.ts'
-
-vi.setConfig({ testTimeout: 30_000, hookTimeout: 60_000 })
 
 type Case = {
   readonly provider: Extract<ServiceName, 'google' | 'microsoft' | 'slack'>

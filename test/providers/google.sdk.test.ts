@@ -5,13 +5,11 @@ import { drive as driveApi } from '@googleapis/drive'
 import { auth, gmail as gmailApi } from '@googleapis/gmail'
 import { createEmulator } from 'emulate'
 import type { Emulator } from 'emulate'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { backlotMissing, startBacklot } from '../support/backlot.ts'
 import type { Backlot } from '../support/backlot.ts'
 import { relayed, reply, startVendor } from '../support/vendor.ts'
 import type { Vendor } from '../support/vendor.ts'
-
-vi.setConfig({ testTimeout: 30_000, hookTimeout: 60_000 })
 
 const G = 'https://www.googleapis.com/auth'
 const SCOPES = [`${G}/gmail.modify`, `${G}/calendar`, `${G}/drive`]

@@ -1,13 +1,11 @@
 // HubSpot's own client, unmodified, through deputy and the starter policy.
 import { Client } from '@hubspot/api-client'
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { backlotMissing, startBacklot } from '../support/backlot.ts'
 import type { Backlot } from '../support/backlot.ts'
 import type { Seen } from '../support/upstream.ts'
 import { relayed, reply, startVendor } from '../support/vendor.ts'
 import type { Vendor } from '../support/vendor.ts'
-
-vi.setConfig({ testTimeout: 30_000, hookTimeout: 60_000 })
 
 const SCOPES = [
   ...['contacts', 'companies', 'deals'].flatMap((type) => [

@@ -7,15 +7,13 @@ import { join } from 'node:path'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { Client, PageIterator, ResponseType } from '@microsoft/microsoft-graph-client'
 import type { PageCollection } from '@microsoft/microsoft-graph-client'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { backlotMissing, startBacklot } from '../support/backlot.ts'
 import type { Backlot } from '../support/backlot.ts'
 import { makeCertificate, opensslMissing } from '../support/certificate.ts'
 import type { Seen } from '../support/upstream.ts'
 import { relayed, reply, startVendor } from '../support/vendor.ts'
 import type { Vendor } from '../support/vendor.ts'
-
-vi.setConfig({ testTimeout: 30_000, hookTimeout: 60_000 })
 
 const SCOPES = [
   'User.Read',

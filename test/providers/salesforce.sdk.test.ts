@@ -1,11 +1,9 @@
 // jsforce, as Salesforce publishes it, unmodified, through deputy and the starter policy. Every person has a host of their own.
 import { Connection } from '@jsforce/jsforce-node'
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { Seen } from '../support/upstream.ts'
 import { reply, startVendor } from '../support/vendor.ts'
 import type { Vendor } from '../support/vendor.ts'
-
-vi.setConfig({ testTimeout: 30_000, hookTimeout: 60_000 })
 
 const HOST = { alice: 'acme.my.salesforce.com', bob: 'globex.my.salesforce.com' } as const
 const DATA = '/services/data/v65.0'

@@ -2,13 +2,11 @@
 /* oxlint-disable unicorn/require-post-message-target-origin -- chat.postMessage is no window */
 import { WebClient } from '@slack/web-api'
 import type { WebClientOptions } from '@slack/web-api'
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { backlotMissing, startBacklot } from '../support/backlot.ts'
 import type { Backlot } from '../support/backlot.ts'
 import { relayed, reply, startVendor } from '../support/vendor.ts'
 import type { Vendor } from '../support/vendor.ts'
-
-vi.setConfig({ testTimeout: 30_000, hookTimeout: 60_000 })
 
 const HOSTS = ['slack.com', 'files.slack.com']
 const SCOPES = [

@@ -1,0 +1,46 @@
+// The suite itself: run by subject, it tells what it found; run whole, it tells what was slow.
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import { slowest } from './support/slowest.ts'
+
+const root = fileURLToPath(new URL('../', import.meta.url))
+const { scripts }: { scripts: { readonly test: string } } = JSON.parse(
+  readFileSync(`${root}package.json`, 'utf8'),
+)
+/** `npm test -- WORDS`, but that the files are listed and not run. */
+const listed = (...words: readonly string[]): readonly string[] => {
+  const [, ...command] = scripts.test.replace(/run$/, 'list --filesOnly').split(' ')
+  const { stdout } = spawnSync(process.execPath, [...command, ...words], {
+    cwd: root,
+    encoding: 'utf8',
+  })
+  return stdout.trim().split('\n').toSorted()
+}
+
+test('a subject is every file with that word in its name or folder, and there may be several', () => {
+  expect(listed('decide', 'envelope')).toEqual([
+    'test/envelope/graphql.test.ts',
+    'test/pipeline/decide.test.ts',
+  ])
+})
+
+test('a subject that nothing is about fails: nobody takes it for proved', () => {
+  const [, ...command] = scripts.test.split(' ')
+  const { stdout, stderr, status } = spawnSync(process.execPath, [...command, 'dcide'], {
+    cwd: root,
+    encoding: 'utf8',
+  })
+  expect(`${stdout}${stderr}`).toMatch(/No test files found/)
+  expect(status).toBe(1)
+})
+
+test('the slowest ten of a run are told, slowest first; a subject of few files needs no list', () => {
+  const files = Array.from({ length: 12 }, (_, n) => ({ file: `test/${n}.test.ts`, ms: n * 1_050 }))
+  const lines = slowest(files)
+  expect(lines).toHaveLength(10)
+  expect(lines[0]).toBe('   11.6 s  test/11.test.ts')
+  expect(lines[9]).toBe('    2.1 s  test/2.test.ts')
+  expect(slowest(files.slice(0, 10))).toEqual([])
+})

@@ -15,8 +15,7 @@ export const SCOPES: ReadonlyMap<string, string> = new Map([
 ])
 
 /** Begins the names of the variables for a provider's client: `GITHUB` of `GITHUB_CLIENT_ID`. */
-const prefixOf = (provider: string): string =>
-  provider.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')
+const prefixOf = (provider: string): string => provider.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')
 const connectionOf = (provider: string): string => provider.replaceAll(/[^a-z0-9-]/g, '-')
 const callbackOf = (provider: string): string =>
   `http://localhost:7412/callback/${connectionOf(provider)}`

@@ -35,13 +35,13 @@ export const CATALOGUE = {
     400,
     'The authorization is for somebody else',
     'http_request_denied',
-    'Do not retry: whoever was at your page is not whom the link was made for. What was granted has been revoked.',
+    'Do not retry: the person at your page is not the one whom the link was made for. What was granted has been revoked.',
   ),
   user_id_mismatch: row(
     400,
     'The body names another user than the tag',
     'http_request_error',
-    'Leave user_id out, or let it be the user that the tag names.',
+    'Leave user_id out, or name in it the user that the tag names.',
   ),
   credential_in_body: row(
     400,
@@ -123,7 +123,7 @@ export const CATALOGUE = {
   ),
   not_found: row(
     404,
-    'There is nothing of this id',
+    'Nothing has this id',
     'http_request_denied',
     'List what there is and use an id from there.',
   ),
@@ -131,7 +131,7 @@ export const CATALOGUE = {
     404,
     'No such authorization',
     'http_request_denied',
-    'Use the id from your own authorize answer, with the tag that began it.',
+    'Use the id from the answer that began the authorization, with the same tag.',
   ),
   method_not_allowed: row(
     405,
@@ -143,7 +143,7 @@ export const CATALOGUE = {
     408,
     'The request did not come in time',
     'http_request_error',
-    'Send it again, and go on sending: what stands still for too long is given up.',
+    'Send it again without long pauses: a request that stands still is given up.',
   ),
   connection_ambiguous: row(
     409,
@@ -155,7 +155,7 @@ export const CATALOGUE = {
     410,
     'Nobody will complete this authorization',
     'http_request_denied',
-    'Stop waiting: it has ended without a yes. Begin a new one, or repeat the call, for a new link.',
+    'Stop waiting: it has ended without consent. To get a new link, begin a new one or repeat the call.',
   ),
   request_too_large: row(
     413,
@@ -284,7 +284,7 @@ export const CATALOGUE = {
       503,
       'The evidence cannot be written',
       'proxy_internal_error',
-      'Tell the operator: without evidence nothing leaves.',
+      'Tell the operator: no call leaves while its evidence cannot be written.',
     ),
   ),
   share_used_up: again(
@@ -293,7 +293,7 @@ export const CATALOGUE = {
       503,
       'This agent has used up its share',
       'proxy_internal_response',
-      'Repeat the call after retry_after seconds, with fewer at once: what does not end keeps the share.',
+      'Repeat the call after retry_after seconds, with fewer calls at once: those that have not ended use up the share.',
     ),
   ),
   refresh_in_progress: again(

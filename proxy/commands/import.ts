@@ -66,7 +66,7 @@ export const importProviders = async (options: {
       return EXIT.nothing
     }
   complain(
-    `each provider must know deputy's address for answers: {connect.url}/callback/${found.connections.size === 1 ? [...found.connections.keys()].join() : '<connection>'}`,
+    `register this redirect address at each provider: {connect.url}/callback/${found.connections.size === 1 ? [...found.connections.keys()].join() : '<connection>'}`,
   )
   return found.left.length === 0 ? EXIT.whole : EXIT.partial
 }

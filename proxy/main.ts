@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { addOperatorCommands } from './commands/operator_cli.ts'
 import { addVaultCommands } from './commands/vault_cli.ts'
+import type { HealthOptions } from './commands/healthz.ts'
 import type { Config } from './config/schema.ts'
 import { stuck } from './files.ts'
 import { messageOf } from './problem.ts'
@@ -225,6 +226,20 @@ const addServing: Add = (deputy, done) => {
     })
 }
 
+const addHealth: Add = (deputy, done) => {
+  const text =
+    'ask the admin listener of a deputy that serves whether it is ready, and print the answer (exit 0; 1 not ready, or no answer; 78 the configuration names no address)'
+  command(deputy, 'healthz', text)
+    .option(...CONFIG)
+    .option('--address <host:port>', 'ask there, and read no configuration')
+    .option('--live', 'ask only whether it answers at all (/livez)')
+    .option('--timeout <seconds>', 'how long an answer may take, 0.1 to 60', '3')
+    .action(async (options: HealthOptions) => {
+      const health = await import('./commands/healthz.ts')
+      return done(await health.healthzCommand(options, process.env, { print, complain }))
+    })
+}
+
 const addKeys: Add = (deputy, done) => {
   command(deputy, 'keygen', 'make a key ring')
     .option('--out <file>', 'where to write it', 'keys.json')
@@ -325,6 +340,17 @@ const addAudit: Add = (deputy, done) => {
     )
 }
 
+const ADDED = [
+  addServing,
+  addHealth,
+  addKeys,
+  addPolicy,
+  addProviders,
+  addImport,
+  addConnect,
+  addAudit,
+]
+
 const program = (done: (code: number) => void): Command => {
   const deputy = new Command('deputy')
     .description(
@@ -332,8 +358,7 @@ const program = (done: (code: number) => void): Command => {
     )
     .exitOverride()
     .showHelpAfterError('(deputy --help lists the commands)')
-  for (const add of [addServing, addKeys, addPolicy, addProviders, addImport, addConnect, addAudit])
-    add(deputy, done)
+  for (const add of ADDED) add(deputy, done)
   addVaultCommands(deputy, command, done, io)
   const token = process.env['DEPUTY_OPERATOR_TOKEN']
   addOperatorCommands(deputy, command, done, { token, ...io })

@@ -9,12 +9,12 @@ import { createIssuerKeys } from '../oauth/issuer_keys.ts'
 import type { PolicySource } from '../policy/source.ts'
 import { Problem } from '../problem.ts'
 import type { Telemetry } from '../observe/metrics.ts'
-import { createPep } from '../pipeline/pep.ts'
+import { createPep, type PepDeps } from '../pipeline/pep.ts'
 import { snapshotOf } from './snapshot.ts'
 import { createAddressTags } from '../wire/address_tag.ts'
 import { createQuerySeals } from '../wire/query_seal.ts'
 import { createSift } from '../wire/headers.ts'
-import { createCredentials, lookAgain, type Credentials } from '../pipeline/credential.ts'
+import { createCredentials, lookAgain } from '../pipeline/credential.ts'
 import { createDecide, type Decide } from '../pipeline/decide.ts'
 import { createEntitlements } from '../pipeline/entitlements.ts'
 import { createIdentify, type Identify } from '../pipeline/identify.ts'
@@ -105,7 +105,7 @@ export const createPipeline = (
   later: () => Later,
 ): Pipeline => {
   const { config, clock, log } = scope
-  const { connections, vault, refresher, client, telemetry, evidence, calls, sealer, hold } = core
+  const { connections, telemetry, evidence, calls, sealer, hold } = core
   const tagHeader = config.identity.header.toLowerCase()
   const identify = identifyOf(scope, core)
   const entitlements = createEntitlements({
@@ -120,7 +120,6 @@ export const createPipeline = (
     randomBytes,
     now: clock.now,
   })
-  const { fresh } = refresher
   const pep = createPep({
     snapshot,
     stands: stillAs(snapshot, later),
@@ -141,26 +140,8 @@ export const createPipeline = (
       now: clock.now,
     }),
     entitlements: (who, access) => later().pipeline.entitlements(who, access),
-    vault: {
-      look: lookAgain({
-        look: vault.look,
-        fresh,
-        connections: () => later().connections(),
-        now: clock.now,
-      }),
-    },
+    ...grantsOf(core, clock.now, () => later().connections()),
     decide,
-    credentials: byTheLatest(
-      createCredentials({
-        vault,
-        alive: client.alive,
-        fresh,
-        atHand: refresher.atHand,
-        now: clock.now,
-        outcome: telemetry.credential,
-      }),
-      () => later().connections(),
-    ),
     forward: core.forward,
     used: core.used.note,
     evidence,
@@ -194,14 +175,30 @@ export const createPipeline = (
   return { pep, identify, entitlements, decide, snapshot }
 }
 
-/** Refreshes go by the client's secret of now, also for a call that began before it changed. */
-const byTheLatest = (
-  { take, again }: Credentials,
-  connections: () => ReadonlyMap<string, Connection>,
-): Credentials => {
+/**
+ * What people have granted, and their tokens. Refreshes go by the client's secret of now, also for a call that began
+ * before it changed.
+ */
+const grantsOf = (
+  { vault, client, refresher, telemetry }: Core,
+  now: () => number,
+  connections: Core['connections'],
+): Pick<PepDeps, 'vault' | 'credentials'> => {
+  const { fresh, atHand } = refresher
+  const { take, again } = createCredentials({
+    vault,
+    alive: client.alive,
+    fresh,
+    atHand,
+    now,
+    outcome: telemetry.credential,
+  })
   const latest = (one: Connection): Connection => connections().get(one.name) ?? one
   return {
-    take: (holding, connection, host, agent) => take(holding, latest(connection), host, agent),
-    again: (used, connection, said, agent) => again(used, latest(connection), said, agent),
+    vault: { look: lookAgain({ look: vault.look, fresh, connections, now }) },
+    credentials: {
+      take: (holding, connection, host, agent) => take(holding, latest(connection), host, agent),
+      again: (used, connection, said, agent) => again(used, latest(connection), said, agent),
+    },
   }
 }

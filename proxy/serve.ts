@@ -52,20 +52,21 @@ const openFirst = async (scope: Scope) => {
   const { config, clock, log, opened } = scope
   const kept = createKept()
   opened(() => kept.close())
+  let inForce: InForce | null = null
   const told: Told = { policy: () => {}, people: () => {}, key: () => {} }
   const changed = {
     people: () => told.people(),
     // A policy that is not in force yet is nothing to tell.
     policy: (engine: PolicyEngine) => {
-      if (inForce.policy.current() === engine) told.policy(engine)
+      if (inForce?.policy.current() === engine) told.policy(engine)
     },
   }
   const keeping = kept.next()
   const prepared = await prepare(scope, { clock, log, keep: keeping.keep, changed })
   if ('problems' in prepared) throw new Error(prepared.problems.join('\n'))
   const { parts } = prepared
-  let inForce: InForce = { ...parts, config, connections: () => scope.connections }
-  const lasting = await openLasting(scope, () => inForce, told)
+  const first: InForce = { ...parts, config, connections: () => scope.connections }
+  const lasting = await openLasting(scope, () => inForce ?? first, told)
   const put = (next: Revision): void => {
     inForce = next
     told.policy(next.policy.current())
@@ -93,6 +94,7 @@ const openRevisions = async (
     current = next
     first.put(next)
     next.peopleChanged()
+    lasting.hold.again()
     void lasting.waiting.look()
   }
   return { place, now: () => current, put }

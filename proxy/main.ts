@@ -127,11 +127,11 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     })
   for (const signal of ignored)
     process.on(signal, () => log.warn({ signal }, 'this signal means nothing to deputy'))
-  // Somebody rotated the evidence. A start that fails tells so itself.
+  // Somebody rotated the evidence, or changed the configuration. A start that fails tells so itself.
   process.on('SIGHUP', (signal) => {
-    log.info({ signal }, 'the evidence goes on in the file at its path')
+    log.info({ signal }, 'the configuration is read again, and the evidence goes on in the file at its path')
     starting.then(
-      (serving) => serving.reopen(),
+      (serving) => serving.reload(),
       () => undefined,
     )
   })
@@ -145,7 +145,9 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     log.error({ err: error }, 'uncaught')
     if (!ending) stop(EXIT.failed, from.config.limits.drain + FAULT_MS)
   })
-  const starting = serve(from, { log, print: complain, version: version() })
+  const { load } = await import('./config/load.ts')
+  const read = () => load(options.config, process.env)
+  const starting = serve(from, { log, print: complain, version: version(), read })
   let serving: Awaited<typeof starting>
   try {
     serving = await starting

@@ -238,6 +238,15 @@ export const CATALOGUE = {
     'http_response_incomplete',
     'Ask for less in one call.',
   ),
+  configuration_changed: again(
+    1,
+    row(
+      503,
+      'The configuration changed while the call waited',
+      'proxy_internal_error',
+      'Repeat the call: what is in force now decides it.',
+    ),
+  ),
   entitlements_unavailable: again(
     5,
     row(

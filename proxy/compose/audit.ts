@@ -72,15 +72,15 @@ export const openAudit = async (
 export const recordPolicy = async (
   policy: PolicySource,
   { evidence, note }: Audit,
-): Promise<(engine: PolicyEngine) => void> => {
+): Promise<(engine: PolicyEngine | null) => void> => {
   let last = ''
-  const loaded = ({ revision, digest }: PolicyEngine): void => {
-    if (digest === last) return
+  const loaded = (engine: PolicyEngine | null): void => {
+    if (engine === null || engine.digest === last) return
+    const { revision, digest } = engine
     last = digest
     note('policy.loaded', { policy: { revision, digest } })
   }
-  const engine = policy.current()
-  if (engine !== null) loaded(engine)
+  loaded(policy.current())
   // Without a policy deputy serves refusals, is not ready, and says why: the next good bundle ends that.
   const problem = policy.problem()
   if (problem !== null) await evidence.event('policy.failed', { problem })

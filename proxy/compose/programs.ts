@@ -1,9 +1,7 @@
 // What programs ask deputy itself: the authorization API of agents, the operators' API, and what is decided for people who are not there.
 import type { RequestListener } from 'node:http'
-import { controlSocket } from '../config/address.ts'
 import { naming } from '../config/backend.ts'
 import type { Person, Principal } from '../model.ts'
-import { startControl } from '../net/listener.ts'
 import { createIdle } from '../tokens/idle.ts'
 import { confirmArrival } from '../consent/session.ts'
 import { spooled } from '../tokens/pending.ts'
@@ -117,13 +115,13 @@ export const operatorsApi = ({ log }: Scope, deps: OperatorsDeps): RequestListen
   whenAsked(log, async () => (await import('../api/operators.ts')).createOperatorsApi(deps))
 
 /** The operators' API for whoever may open `deputy.sock`: the commands on this machine. */
-export const startLocal = async (
+export const localApi = (
   scope: Scope,
   { store }: Core,
   deps: OperatorsDeps,
-): Promise<void> => {
-  const { config, at, written, clock, log, opened } = scope
-  const local = operatorsApi(scope, {
+): RequestListener => {
+  const { config, at, written, clock } = scope
+  return operatorsApi(scope, {
     ...deps,
     operators: [],
     verifier: null,
@@ -147,7 +145,6 @@ export const startLocal = async (
     copy: (file) => copyVault(store, config.vault.store, written, file),
     replay: (files) => replayRevocations(store, files, clock.now()),
   })
-  opened(await startControl(controlSocket(config.vault.store, written), local, log))
 }
 
 /** The authorization API on the agents' listeners. */

@@ -10,7 +10,8 @@ import { openFileDirectory, type Directory } from '../directory/file.ts'
 import { readText, toldOf, tryFolder } from '../files.ts'
 import { readLogo, type Logo } from '../config/logo.ts'
 import type { Clock, Connection, Log, PolicyEngine } from '../model.ts'
-import { createDial } from '../net/dial.ts'
+import { readPair, type Pair } from '../net/certificate.ts'
+import { createDial, type Dial } from '../net/dial.ts'
 import type { Snapshot } from '../pipeline/exchange.ts'
 import { readJwks } from '../oauth/issuer_keys.ts'
 import { openPolicySource, type PolicySource } from '../policy/source.ts'
@@ -20,14 +21,19 @@ import type { KeyRing } from '../vault/seal.ts'
 import { createClassify } from '../pipeline/classify.ts'
 import type { Issuer } from '../pipeline/identify.ts'
 import { buildRoutes, serves } from '../pipeline/route.ts'
+import type { Keep } from './kept.ts'
 
+/** What one configuration names beside the vault, opened. */
 export type Parts = {
   readonly ring: KeyRing
+  readonly dial: Dial
   readonly policy: PolicySource
   readonly issuers: readonly Issuer[]
   readonly directory: Directory | null
   readonly ca: string | null
   readonly logo: Logo | null
+  /** What `listeners.agent_tls` shows. */
+  readonly tls: Pair | null
 }
 
 /** Looked up at each question: that is how a test moves them. */
@@ -136,86 +142,119 @@ export const dialOf = ({ network, upstream }: Config, ca: string | null) =>
     ca,
   })
 
-/** Opens what the configuration names beside the vault: keys, policy, issuers, people. Every problem at once. */
-export const prepare = async (
-  loaded: Loaded,
-  clock: Clock,
-  log: Log,
-  changed: { readonly people: () => void; readonly policy: (engine: PolicyEngine) => void },
-): Promise<{ readonly parts: Parts } | { readonly problems: readonly string[] }> => {
-  const { config, at } = loaded
-  const problems: string[] = []
-  const attempt = async <T>(where: string, make: () => Promise<T>): Promise<T | null> => {
-    try {
-      return await make()
-    } catch (error) {
-      problems.push(
-        ...message(error)
-          .split('\n')
-          .map((line) => (line.startsWith(where) ? line : `${where}: ${line}`)),
-      )
-      return null
-    }
-  }
-  const ring = await attempt('vault.keys', () => readRing(at(config.vault.keys)))
-  const issuers = await Promise.all(
-    config.identity.issuers.map((issuer, i) =>
-      attempt(`identity.issuers.${i}.jwks`, () => readIssuer(issuer, at)),
-    ),
-  )
-  const ca =
-    config.upstream.ca === undefined
-      ? null
-      : await attempt('upstream.ca', () => readText(at(config.upstream.ca ?? '')))
-  const logoFile = config.connect.brand?.logo
-  const logo =
-    logoFile === undefined
-      ? null
-      : await attempt('connect.brand.logo', async () => {
-          const read = readLogo(await readFile(at(logoFile)))
-          if (typeof read === 'string') throw new Error(`${logoFile} ${read}`)
-          return read
-        })
-  const { entitlements, identity } = config
-  const realm = identity.trust === 'plain' ? identity.realm : (issuers[0]?.realm ?? '')
-  const directory =
-    entitlements?.source === 'file'
-      ? await attempt('entitlements.file', () =>
-          openFileDirectory({
-            path: at(entitlements.file ?? ''),
-            realm,
-            clock,
-            log,
-            onChange: changed.people,
-          }),
-        )
-      : null
-  let policy: Parts['policy'] | null = null
+type Attempt = <T>(where: string, make: () => Promise<T>) => Promise<T | null>
+/** What could be made, null in place of what could not; every problem is listed. */
+const attempts = (problems: string[]): Attempt => async (where, make) => {
   try {
-    policy = await openPolicySource({
-      bundle: at(config.policy.bundle),
-      data: config.policy.data === undefined ? null : at(config.policy.data),
-      providers: [...loaded.connections.values()].map(({ provider }) => provider),
-      inputLimit: config.limits.policy_input,
-      log,
-      clock,
-      onChange: changed.policy,
-    })
+    return await make()
   } catch (error) {
     problems.push(
       ...message(error)
         .split('\n')
-        .map((line) => `policy: ${line}`),
+        .map((line) => (line.startsWith(where) ? line : `${where}: ${line}`)),
     )
+    return null
   }
+}
+
+const logoOf = async ({ config, at }: Loaded, attempt: Attempt): Promise<Logo | null> => {
+  const file = config.connect.brand?.logo
+  if (file === undefined) return null
+  return attempt('connect.brand.logo', async () => {
+    const read = readLogo(await readFile(at(file)))
+    if (typeof read === 'string') throw new Error(`${file} ${read}`)
+    return read
+  })
+}
+
+const tlsOf = async ({ config, at }: Loaded, problems: string[]): Promise<Pair | null> => {
+  const { agent_tls: tls } = config.listeners
+  if (tls === undefined) return null
+  const read = await readPair('listeners.agent_tls', { cert: at(tls.cert), key: at(tls.key) })
+  if ('pair' in read) return read.pair
+  problems.push(...read.problems)
+  return null
+}
+
+/** Files that are read here once, when the configuration is. */
+export const readBeside = ({ config, at }: Loaded): readonly string[] =>
+  [
+    config.upstream.ca,
+    config.connect.brand?.logo,
+    config.listeners.agent_tls?.cert,
+    config.listeners.agent_tls?.key,
+  ].flatMap((path) => (path === undefined ? [] : [at(path)]))
+
+export type Preparing = {
+  readonly clock: Clock
+  readonly log: Log
+  readonly keep: Keep
+  readonly changed: { readonly people: () => void; readonly policy: (engine: PolicyEngine) => void }
+}
+
+const directoryOf = (
+  { config: { entitlements }, at }: Loaded,
+  realm: string,
+  { clock, log, keep, changed }: Preparing,
+): Promise<Directory | null> => {
+  if (entitlements?.source !== 'file') return Promise.resolve(null)
+  const path = at(entitlements.file ?? '')
+  return keep('directory', [path, realm], () => {
+    const value = openFileDirectory({ path, realm, clock, log, onChange: changed.people })
+    return { value, close: () => value.then(({ close }) => close(), nothing) }
+  })
+}
+/** What did not open needs no end. */
+const nothing = (): void => undefined
+
+const policyOf = (
+  { config, at, connections }: Loaded,
+  { clock, log, keep, changed }: Preparing,
+): Promise<PolicySource> => {
+  const bundle = at(config.policy.bundle)
+  const data = config.policy.data === undefined ? null : at(config.policy.data)
+  const providers = [...connections.values()].map(({ provider }) => provider)
+  const inputLimit = config.limits.policy_input
+  return keep('policy', [bundle, data, inputLimit], () => {
+    const onChange = changed.policy
+    const value = openPolicySource({ bundle, data, providers, inputLimit, log, clock, onChange })
+    return { value, close: () => value.then(({ close }) => close(), nothing) }
+  })
+}
+
+/** Opens what the configuration names beside the vault: keys, policy, issuers, people. Every problem at once. */
+export const prepare = async (
+  loaded: Loaded,
+  preparing: Preparing,
+): Promise<{ readonly parts: Parts } | { readonly problems: readonly string[] }> => {
+  const { config, at } = loaded
+  const problems: string[] = []
+  const attempt = attempts(problems)
+  const ring = await attempt('vault.keys', () => readRing(at(config.vault.keys)))
+  const read = await Promise.all(
+    config.identity.issuers.map((issuer, i) =>
+      attempt(`identity.issuers.${i}.jwks`, () => readIssuer(issuer, at)),
+    ),
+  )
+  const issuers = read.filter((issuer) => issuer !== null)
+  const { ca: caFile } = config.upstream
+  const ca =
+    caFile === undefined ? null : await attempt('upstream.ca', () => readText(at(caFile)))
+  const logo = await logoOf(loaded, attempt)
+  const { trust, realm } = config.identity
+  const ofPeople = trust === 'plain' ? realm : (issuers[0]?.realm ?? '')
+  const directory = await attempt('entitlements.file', () =>
+    directoryOf(loaded, ofPeople, preparing),
+  )
+  const policy = await attempt('policy', () => policyOf(loaded, preparing))
+  const tls = await tlsOf(loaded, problems)
   problems.push(...(await unwritable(loaded)))
-  const known = issuers.filter((issuer) => issuer !== null)
-  if (problems.length > 0 || ring === null || policy === null) {
-    directory?.close()
-    await policy?.close()
-    return { problems }
-  }
-  return { parts: { ring, policy, issuers: known, directory, ca, logo } }
+  if (problems.length > 0 || ring === null || policy === null) return { problems }
+  const dial = preparing.keep('dial', [config.network, config.upstream, ca], () => {
+    const value = dialOf(config, ca)
+    return { value, close: value.close, retire: value.retire }
+  })
+  return { parts: { ring, dial, policy, issuers, directory, ca, logo, tls } }
 }
 
 /** The tables that one call decides by. */

@@ -1,4 +1,5 @@
 // YAML and environment stop here: files → one frozen value, or all problems at once.
+import { createHash } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -20,12 +21,16 @@ export type Loaded = {
   readonly at: (path: string) => string
   /** Absolute form of a path that deputy writes: relative to `state`. */
   readonly written: (path: string) => string
+  /** What was read: absolute paths, and a digest of all that stood there. It is of secrets too, so it is shown to nobody. */
+  readonly sources: Sources
 }
+export type Sources = { readonly files: readonly string[]; readonly digest: string }
 export type Env = Readonly<Record<string, string | undefined>>
-type Result =
+export type Result =
   | { readonly loaded: Loaded }
   | {
       readonly path: string | null
+      readonly sources: Sources
       readonly problems: readonly string[]
       /** What could be read all the same: to find further problems in, never to serve. */
       readonly rest: Loaded | null
@@ -74,8 +79,8 @@ const oddity = (
  * One YAML document as plain data: duplicate keys, aliases that multiply, and nesting past 64 are refused.
  * @throws Error whose message names file, line and what to do
  */
-export const readYaml = async (path: string): Promise<unknown> => {
-  const text = await contentOf(path)
+export const readYaml = async (path: string, read = contentOf): Promise<unknown> => {
+  const text = await read(path)
   const document = parseDocument(text, { uniqueKeys: false, merge: false })
   const problem = document.errors[0]
   if (problem !== undefined)
@@ -124,10 +129,35 @@ const contentOf = (path: string): Promise<string> =>
     throw new Error(toldOf(error), { cause: error })
   })
 
+/** Where texts come from: the environment, and files, each of which is noted. */
+type From = {
+  readonly env: Env
+  readonly at: (path: string) => string
+  readonly read: (path: string) => Promise<string>
+}
+/** Notes what is read, also what could not be: it may come back. */
+const createNotes = () => {
+  const texts = new Map<string, string>()
+  return {
+    read: async (path: string): Promise<string> => {
+      texts.set(path, '')
+      const text = await contentOf(path)
+      texts.set(path, text)
+      return text
+    },
+    noted: (): Sources => ({
+      files: [...texts.keys()],
+      digest: createHash('sha256')
+        .update(JSON.stringify([...texts].toSorted()))
+        .digest('hex'),
+    }),
+  }
+}
+
 const SUBSTITUTION = /\$\{([^}]*)\}/g
 type Named = ReadonlyMap<string, string | Error>
 /** What `${file:PATH}` anywhere in a value names, read once each. */
-const filesNamedIn = async (value: unknown, at: (path: string) => string): Promise<Named> => {
+const filesNamedIn = async (value: unknown, { at, read }: From): Promise<Named> => {
   const named = new Map<string, string | Error>()
   const walk = (part: unknown): void => {
     if (typeof part === 'string')
@@ -139,7 +169,7 @@ const filesNamedIn = async (value: unknown, at: (path: string) => string): Promi
   for (const name of named.keys())
     named.set(
       name,
-      await contentOf(at(name)).catch((error: unknown) =>
+      await read(at(name)).catch((error: unknown) =>
         error instanceof Error ? error : new Error(String(error)),
       ),
     )
@@ -147,12 +177,8 @@ const filesNamedIn = async (value: unknown, at: (path: string) => string): Promi
 }
 
 /** Replaces `${env:NAME}`, `${env:NAME:-default}` and `${file:PATH}` in string values; what was put in is not expanded again. */
-const interpolate = async (
-  value: unknown,
-  env: Env,
-  at: (path: string) => string,
-  problems: string[],
-): Promise<unknown> => replaced(value, '', { env, files: await filesNamedIn(value, at), problems })
+const interpolate = async (value: unknown, from: From, problems: string[]): Promise<unknown> =>
+  replaced(value, '', { env: from.env, files: await filesNamedIn(value, from), problems })
 
 const replaced = (
   value: unknown,
@@ -208,23 +234,25 @@ const shippedIds = (): readonly string[] =>
 /** The shipped definitions, then the configuration's own: file names and inline objects. */
 const readProviders = async (
   config: Config,
-  at: (path: string) => string,
-  env: Env,
+  from: From,
   problems: string[],
 ): Promise<ReadonlyMap<string, Provider>> => {
+  const { at } = from
   const files = new Map<string, unknown>()
   const add = async (path: string, own = false): Promise<void> => {
     try {
-      const text = await readYaml(path)
+      // What ships with deputy does not change while it runs.
+      const read = own ? from.read : contentOf
+      const text = await readYaml(path, read)
       const unset: string[] = []
-      const raw = own ? await interpolate(text, env, at, unset) : text
+      const raw = own ? await interpolate(text, from, unset) : text
       problems.push(...unset.map((problem) => `${path}: ${problem}`))
       files.set(path, raw)
       const operations =
         typeof raw === 'object' && raw !== null && 'operations' in raw ? raw.operations : undefined
       if (typeof operations === 'string') {
         const beside = join(dirname(path), operations)
-        if (!files.has(beside)) files.set(beside, await readYaml(beside))
+        if (!files.has(beside)) files.set(beside, await readYaml(beside, read))
       }
     } catch (error) {
       problems.push(messageOf(error))
@@ -330,27 +358,33 @@ export const load = async (flag: string | undefined, env: Env): Promise<Result> 
     return {
       path: null,
       rest: null,
+      sources: { files: [], digest: '' },
       problems: [
         `no configuration: neither --config, DEPUTY_CONFIG, ${PLACES.join(' nor ')}. \`deputy init\` writes one to begin with`,
       ],
     }
   const path = resolve(found)
   const at = (name: string): string => (isAbsolute(name) ? name : join(dirname(path), name))
+  const { read, noted } = createNotes()
+  const from: From = { env, at, read }
   const problems: string[] = []
   let raw: unknown
   try {
-    raw = await readYaml(path)
+    raw = await readYaml(path, read)
   } catch (error) {
-    return { path, problems: [messageOf(error)], rest: null }
+    return { path, problems: [messageOf(error)], rest: null, sources: noted() }
   }
-  const text = await interpolate(raw, env, at, problems)
+  const text = await interpolate(raw, from, problems)
   const parsed = parseConfig(text)
   const config = 'problems' in parsed ? parsed.rest : parsed.config
   if ('problems' in parsed) problems.push(...parsed.problems)
-  if (config === null) return { path, problems, rest: null }
-  const providers = await readProviders(config, at, env, problems)
+  if (config === null) return { path, problems, rest: null, sources: noted() }
+  const providers = await readProviders(config, from, problems)
   const connections = connect(config, providers, problems)
   const written = (name: string): string => (isAbsolute(name) ? name : join(at(config.state), name))
-  const loaded = Object.freeze({ config, path, connections, providers, at, written })
-  return problems.length > 0 ? { path, problems: [...new Set(problems)], rest: loaded } : { loaded }
+  const sources = noted()
+  const loaded = Object.freeze({ config, path, connections, providers, at, written, sources })
+  return problems.length > 0
+    ? { path, problems: [...new Set(problems)], rest: loaded, sources }
+    : { loaded }
 }

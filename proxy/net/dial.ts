@@ -16,12 +16,15 @@ const symbols = part('undici/lib/core/symbols.js') as {
 }
 const buildConnector = part('undici/lib/core/connect.js') as typeof undici.buildConnector
 
-type Dial = {
+export type Dial = {
   /** For calls to providers: undici's dispatch API. */
   readonly upstream: Dispatcher
   /** For identity providers and token endpoints; redirects are never followed. */
   readonly fetch: typeof fetch
+  /** Cuts what runs. */
   readonly close: () => Promise<void>
+  /** Begins nothing more; what runs goes on to its end, and nobody waits for that. */
+  readonly retire: () => void
 }
 /** Before the connection stands, its TLS with it, no byte of a request has left: a reset then is not one of an answer. */
 const notSent = (error: Error): Error => Object.assign(error, { notSent: true })
@@ -127,6 +130,10 @@ export const createDial = (options: {
     fetch: checked,
     close: async () => {
       await Promise.all([upstream.destroy(), identity.destroy()])
+    },
+    retire: () => {
+      void upstream.close()
+      void identity.close()
     },
   }
 }

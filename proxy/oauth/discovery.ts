@@ -175,8 +175,11 @@ export type Discovery = {
   readonly connections: () => ReadonlyMap<string, Connection>
   /** Asks every issuer once, at the same time; goes on asking until `close`. Never throws. */
   readonly start: () => Promise<void>
+  /** What each issuer said last, for the discovery that follows this one. */
+  readonly said: () => Said
   readonly close: () => void
 }
+type Said = ReadonlyMap<string, string>
 
 /** Follows the issuers of connections whose definitions leave endpoints out; one that cannot be asked concerns no other. */
 export const createDiscovery = (deps: {
@@ -184,6 +187,8 @@ export const createDiscovery = (deps: {
   /** Checks addresses when it dials (net/dial). */
   readonly fetch: typeof fetch
   readonly log: Log
+  /** What issuers said before the configuration changed: it counts until they say otherwise. */
+  readonly before?: Said
   /** An issuer said something new. */
   readonly onChange?: (issuer: string, metadata: Metadata, names: readonly string[]) => void
   /** In [0, 1). */
@@ -207,7 +212,7 @@ export const createDiscovery = (deps: {
   let current = deps.connections
   let closed = false
 
-  const learn = (key: string, found: Found): void => {
+  const learn = (key: string, found: Found, again = false): void => {
     const text = JSON.stringify(found)
     if (known.get(key) === text) return
     known.set(key, text)
@@ -227,7 +232,7 @@ export const createDiscovery = (deps: {
     }
     current = next
     const issuer = issuers.get(key)?.issuer ?? ''
-    if ('metadata' in found)
+    if ('metadata' in found && !again)
       deps.onChange?.(
         issuer,
         found.metadata,
@@ -256,8 +261,13 @@ export const createDiscovery = (deps: {
       )
   }
 
+  for (const [key, text] of deps.before ?? [])
+    if (issuers.has(key) && text.startsWith('{"metadata"'))
+      learn(key, JSON.parse(text) as Found, true)
+
   return {
     connections: () => current,
+    said: () => known,
     start: async () => {
       await Promise.all([...issuers.keys()].map((key) => round(key, 0)))
     },

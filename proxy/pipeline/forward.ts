@@ -171,12 +171,13 @@ type Try = {
 }
 
 /**
+ * The limits are read each time they are needed: a reload may change them.
  * @param deps.idleTimeout ms without a byte to or from the provider
  * @param deps.requestBody most bytes of a streamed body
  * @param deps.rewrittenBody bytes of an answer that may be held to rewrite URLs in it
  */
 export const createForward = (deps: {
-  readonly dispatcher: Dispatcher
+  readonly dispatcher: Pick<Dispatcher, 'dispatch'>
   readonly idleTimeout: number
   readonly requestBody: number
   readonly rewrittenBody: number
@@ -258,7 +259,12 @@ export const createForward = (deps: {
     } else call.resolve({ outcome: outcomeOf(call, problem.code), problem: told(call, problem) })
   }
 
-  const answers = createAnswers<Sending>({ rewrittenBody: deps.rewrittenBody, stop })
+  const answers = createAnswers<Sending>({
+    get rewrittenBody() {
+      return deps.rewrittenBody
+    },
+    stop,
+  })
 
   /** One try: what undici tells of it goes into its call, until that has ended or a newer try took over. */
   const tryOf = (call: Sending, injected: Injected | null, mayRetry: boolean): Try => {

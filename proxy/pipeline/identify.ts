@@ -4,13 +4,8 @@ import { hash } from 'node:crypto'
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
 import { LRUCache } from 'lru-cache'
 import type { GuardedClock } from '../clock.ts'
-import type { Json, JsonObject, Log, Principal } from '../model.ts'
-import {
-  createIssuerKeys,
-  type IssuerKeys,
-  type KeySet,
-  type KeySource,
-} from '../oauth/issuer_keys.ts'
+import type { Json, JsonObject, Principal } from '../model.ts'
+import type { IssuerKeys, KeySet, KeySource } from '../oauth/issuer_keys.ts'
 import { Problem } from '../problem.ts'
 import { validId } from '../wire/canonical.ts'
 import { atPointer } from '../wire/json.ts'
@@ -69,7 +64,6 @@ export type Identify = {
   readonly tags: TagSearch
   /** Forgets verified assertions of everybody (a reload). */
   readonly forget: () => void
-  readonly close: () => void
 }
 
 type Tags = { readonly header: readonly string[]; readonly slot: readonly string[] }
@@ -209,11 +203,9 @@ export const createIdentify = (options: {
   readonly plainRealm: string
   /** Whose run this token is. Throws Problem unauthenticated. */
   readonly run: (token: string) => Principal | Promise<Principal>
-  /** How long known keys serve while their issuer cannot be asked, ms. */
-  readonly keysGrace: number
-  readonly fetch: typeof fetch
+  /** Closed by whoever made them. */
+  readonly keysOf: (source: KeySource) => IssuerKeys
   readonly clock: GuardedClock
-  readonly log: Log
 }): Identify => {
   const { clock } = options
   const checked = createCheck(clock)
@@ -226,7 +218,7 @@ export const createIdentify = (options: {
   }
   const issuers = options.issuers.map((issuer) => ({
     ...issuer,
-    keys: createIssuerKeys(issuer, { ...options, grace: options.keysGrace }),
+    keys: options.keysOf(issuer),
   }))
 
   const issuerOf = (token: string): (typeof issuers)[number] | null => {
@@ -411,8 +403,5 @@ export const createIdentify = (options: {
     },
     tags: createTagSearch(isTag),
     forget,
-    close: () => {
-      for (const { keys } of issuers) keys.close()
-    },
   }
 }

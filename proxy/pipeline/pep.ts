@@ -1,6 +1,7 @@
 // The policy enforcement point: the request's way through the house, top to bottom.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { CallRegistry, Flight } from './calls.ts'
+import type { Dedicated } from '../net/listener.ts'
 import { createExchange, type Call, type Seen, type Snapshot, type Way } from './exchange.ts'
 import type {
   Clock,
@@ -35,6 +36,8 @@ import type { TagSearch } from '../wire/stray_tag.ts'
 
 export type PepDeps = {
   readonly snapshot: () => Snapshot
+  /** After a wait: throws the Problem of a call whose route the configuration has not any more, or has otherwise. */
+  readonly stands: (req: IncomingMessage, route: Route, dedicated: Dedicated | null) => void
   readonly policy: () => PolicyEngine | null
   readonly tagged: (req: IncomingMessage, route: Route) => Tagged | Promise<Tagged>
   readonly identify: Identify['identify']
@@ -177,7 +180,8 @@ export const createPep = (deps: PepDeps) => {
       understood(call, tagged, { req, route, outer, slot, said: bare.target }),
     ) // 400 413 415
     for (let n = 1; ; n++) {
-      // While it waited, its run or its key may have ended, or the clock gone wrong.
+      // While it waited, the configuration may have changed, its run or its key have ended, the clock gone wrong.
+      if (n > 1) deps.stands(req, route, dedicated) //                                 404 409 503
       if (n > 1) who = call.who = (await deps.identify(tagged.rawHeaders, tagged.named)).who // 401 503
       const facts = await flight.uncut(factsOf(who, request)) //                       503
       const verdict = await flight.uncut(decided(call, who, request, facts)) //        503

@@ -3,6 +3,7 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { SignJWT, UnsecuredJWT } from 'jose'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Principal } from '../../proxy/model.ts'
+import { createIssuerKeys } from '../../proxy/oauth/issuer_keys.ts'
 import { Problem } from '../../proxy/problem.ts'
 import { createIdentify, type Identify, type Issuer } from '../../proxy/pipeline/identify.ts'
 
@@ -27,6 +28,18 @@ const world = ({ trust = 'asserted', issuer = {} }: Told = {}) => {
     if (token !== RUN) throw new Problem('unauthenticated', 'no such run')
     return run
   }
+  const clock = {
+    now: () => now.s * 1_000,
+    mono: () => now.s * 1_000,
+    wrong: () => now.wrong,
+    lead: () => 0,
+  }
+  const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
+  const fetch = () => {
+    published.asked++
+    if (published.away) return Promise.reject(new Error('away'))
+    return Promise.resolve(Response.json({ keys: published.keys }))
+  }
   const identify = createIdentify({
     trust,
     header: 'deputy-user',
@@ -48,21 +61,13 @@ const world = ({ trust = 'asserted', issuer = {} }: Told = {}) => {
     plainAgent: 'laptop',
     plainRealm: 'local',
     run: whose,
-    keysGrace: 3_600_000,
-    fetch: () => {
-      published.asked++
-      if (published.away) return Promise.reject(new Error('away'))
-      return Promise.resolve(Response.json({ keys: published.keys }))
+    keysOf: (source) => {
+      const keys = createIssuerKeys(source, { grace: 3_600_000, fetch, clock, log })
+      open.push(keys)
+      return keys
     },
-    clock: {
-      now: () => now.s * 1_000,
-      mono: () => now.s * 1_000,
-      wrong: () => now.wrong,
-      lead: () => 0,
-    },
-    log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+    clock,
   })
-  open.push(identify)
   return { identify, now, published }
 }
 const RUN = 'dpr_0123456789abcdefghij'

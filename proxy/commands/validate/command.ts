@@ -9,6 +9,7 @@ import { createAddressRule } from '../../net/address.ts'
 import { askIssuer, createDiscovery } from '../../oauth/discovery.ts'
 import { createIssuerKeys } from '../../oauth/issuer_keys.ts'
 import { bundleTables, loadTables } from '../../policy/source.ts'
+import { createKept } from '../../compose/kept.ts'
 import { dialOf, prepare, systemClock } from '../../compose/snapshot.ts'
 import { certificate, database, ports } from './machine.ts'
 import { pages, scopes, who } from './sense.ts'
@@ -152,9 +153,12 @@ export const validate = async (options: {
   readonly complain: (line: string) => void
 }): Promise<number> => {
   const { loaded, offline = false, problems: told = [] } = options
-  const prepared = await prepare(loaded, systemClock(), QUIET, {
-    people: () => {},
-    policy: () => {},
+  const kept = createKept()
+  const prepared = await prepare(loaded, {
+    clock: systemClock(),
+    log: QUIET,
+    keep: kept.next().keep,
+    changed: { people: () => {}, policy: () => {} },
   })
   const parts = 'parts' in prepared ? prepared.parts : null
   const broken = parts?.policy.problem() ?? null
@@ -170,15 +174,9 @@ export const validate = async (options: {
     await who(loaded, broken === null && parts !== null ? await tablesOf(loaded) : {}),
     { problems: [], warnings: [...scopes(loaded.connections), ...pages(loaded)] },
   ]
-  const problems = [
-    ...told,
-    ...further(
-      told,
-      findings.flatMap((each) => each.problems),
-    ),
-  ]
-  parts?.directory?.close()
-  await parts?.policy.close()
+  const found = new Set(findings.flatMap((each) => each.problems))
+  const problems = [...told, ...further(told, [...found])]
+  await kept.close()
   const warnings = [...oddities(loaded.config), ...findings.flatMap((each) => each.warnings)]
   if (!offline && told.length === 0) {
     const { connections, notes } = await discovered(loaded, parts?.ca ?? null)

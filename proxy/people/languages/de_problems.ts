@@ -126,6 +126,10 @@ export const problems: Texts['problems'] = {
     'Die Antwort ließ sich nicht bereinigen',
     'Fordern Sie mit einem Aufruf weniger an.',
   ),
+  configuration_changed: row(
+    'Die Konfiguration hat sich geändert, während der Aufruf wartete',
+    'Wiederholen Sie den Aufruf: Es entscheidet, was jetzt gilt.',
+  ),
   entitlements_unavailable: row(
     'Der Identitätsanbieter war nicht zu erreichen',
     `${LATER} Auf veralteten Angaben wird nichts erlaubt.`,

@@ -2,9 +2,14 @@
 import { configDefaults, defineConfig } from 'vitest/config'
 
 // `npm run test:servers` runs what costs minutes: whole authorization servers, and deputies that are killed.
+// `npm run test:net` runs what needs root: pods as network namespaces.
 export default defineConfig(({ mode }) => ({
   test: {
-    exclude: [...configDefaults.exclude, ...(mode === 'servers' ? [] : ['test/servers/**'])],
+    exclude: [
+      ...configDefaults.exclude,
+      ...(mode === 'servers' ? [] : ['test/servers/**']),
+      ...(mode === 'net' ? [] : ['test/netns/**']),
+    ],
     testTimeout: 120_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 30_000 } },

@@ -4,8 +4,9 @@ import { configDefaults, defineConfig } from 'vitest/config'
 import { slowestFiles } from './test/support/slowest.ts'
 
 // `npm run test:servers` runs what costs minutes: whole authorization servers, and deputies that are killed;
-// `npm run test:cluster` the chart, by Helm and a Kubernetes API.
-const APART = ['servers', 'cluster']
+// `npm run test:cluster` the chart, by Helm and a Kubernetes API; `npm run test:net` what needs root: pods as
+// network namespaces.
+const APART = ['servers', 'cluster', 'netns']
 export default defineConfig(({ mode }) => ({
   test: {
     exclude: [

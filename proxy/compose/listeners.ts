@@ -66,7 +66,7 @@ export const startAgents = async (
       maxHeaderBytes: config.limits.headers,
       names: config.listeners.names,
       origins: config.listeners.origins,
-      check: canonicalHeaders(config.identity.header.toLowerCase()),
+      check: canonicalHeaders(config.identity.header, config.identity.agent_header),
       serves: (host) => serves(now().pipeline.snapshot().routes, host),
       typeBase,
       newId,

@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Seen, Snapshot } from '../pipeline/exchange.ts'
 import type { Connection, Log, Route } from '../model.ts'
 import type { Dedicated } from '../net/listener.ts'
-import { createIssuerKeys } from '../oauth/issuer_keys.ts'
+import { createIssuerKeys, type KeySource } from '../oauth/issuer_keys.ts'
 import type { PolicySource } from '../policy/source.ts'
 import { Problem } from '../problem.ts'
 import type { Telemetry } from '../observe/metrics.ts'
@@ -21,6 +21,7 @@ import { createIdentify, type Identify } from '../pipeline/identify.ts'
 import { readUpTo } from '../pipeline/inspect.ts'
 import { matchRoute } from '../pipeline/route.ts'
 import { createTagged } from '../pipeline/tag_place.ts'
+import { createWorkloads } from '../pipeline/workload.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import type { Configured } from './scope.ts'
@@ -42,26 +43,33 @@ export type Later = {
 
 const identifyOf = (
   { config, clock, log, keep }: Configured,
-  { issuers, runs, fetch }: Core,
+  { issuers, workloads: rows, runs, fetch }: Core,
 ): Identify => {
   const { identity } = config
   const grace = identity.jwks_grace
+  // An issuer that cannot be asked just now is no reason to forget what it said.
+  const keysOf = ({ issuer, jwksUri, jwksFile }: KeySource) =>
+    keep('keys', [issuer, jwksUri, jwksFile, grace], () => {
+      const source = { issuer, jwksUri, jwksFile }
+      const value = createIssuerKeys(source, { grace, fetch, clock, log })
+      return { value, close: value.close }
+    })
+  const verifying = { maxAge: identity.max_age, keysOf, clock }
+  const workloads = createWorkloads({
+    ...verifying,
+    header: identity.agent_header.toLowerCase(),
+    required: identity.agent_required,
+    issuers: rows,
+  })
   return createIdentify({
+    ...verifying,
     trust: identity.trust,
     header: identity.header.toLowerCase(),
-    maxAge: identity.max_age,
     issuers,
+    workloads,
     plainAgent: identity.agent,
     plainRealm: identity.realm,
     run: runs.verify,
-    // An issuer that cannot be asked just now is no reason to forget what it said.
-    keysOf: ({ issuer, jwksUri, jwksFile }) =>
-      keep('keys', [issuer, jwksUri, jwksFile, grace], () => {
-        const source = { issuer, jwksUri, jwksFile }
-        const value = createIssuerKeys(source, { grace, fetch, clock, log })
-        return { value, close: value.close }
-      }),
-    clock,
   })
 }
 
@@ -107,6 +115,7 @@ export const createPipeline = (
   const { config, clock, log } = scope
   const { connections, telemetry, evidence, calls, sealer, hold } = core
   const tagHeader = config.identity.header.toLowerCase()
+  const agentHeader = config.identity.agent_header.toLowerCase()
   const identify = identifyOf(scope, core)
   const entitlements = createEntitlements({
     source: people,
@@ -126,6 +135,7 @@ export const createPipeline = (
     policy: () => later().policy.current(),
     tagged: createTagged({
       tagHeader,
+      agentHeader,
       addressTags,
       tagged: identify.tagged,
       read: (req) => readUpTo(req, config.limits.inspected_body),
@@ -165,7 +175,7 @@ export const createPipeline = (
       inspectedBody: config.limits.inspected_body,
     },
     auditRequired: config.audit.required,
-    sift: createSift(tagHeader, identify.tags.holds),
+    sift: createSift([tagHeader, agentHeader], identify.tags.holds),
     typeBase: session.publicUrl,
     clock,
     log,

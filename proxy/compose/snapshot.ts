@@ -4,7 +4,7 @@ import { uptime } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createClock, type GuardedClock } from '../clock.ts'
 import { controlSocket } from '../config/address.ts'
-import type { Config } from '../config/schema.ts'
+import type { Config, IssuerConfig } from '../config/schema.ts'
 import type { Loaded } from '../config/load.ts'
 import { openFileDirectory, type Directory } from '../directory/file.ts'
 import { readText, toldOf, tryFolder } from '../files.ts'
@@ -13,13 +13,14 @@ import type { Clock, Connection, Log, PolicyEngine } from '../model.ts'
 import { readPair, type Pair } from '../net/certificate.ts'
 import { createDial, type Dial } from '../net/dial.ts'
 import type { Snapshot } from '../pipeline/exchange.ts'
-import { readJwks } from '../oauth/issuer_keys.ts'
+import { readJwks, type KeySource } from '../oauth/issuer_keys.ts'
 import { openPolicySource, type PolicySource } from '../policy/source.ts'
 import { messageOf } from '../problem.ts'
 import { readRing } from '../vault/rotate.ts'
 import type { KeyRing } from '../vault/seal.ts'
 import { createClassify } from '../pipeline/classify.ts'
 import type { Issuer } from '../pipeline/identify.ts'
+import type { WorkloadIssuer } from '../pipeline/workload.ts'
 import { buildRoutes, serves } from '../pipeline/route.ts'
 import type { Keep } from './kept.ts'
 
@@ -29,6 +30,7 @@ export type Parts = {
   readonly dial: Dial
   readonly policy: PolicySource
   readonly issuers: readonly Issuer[]
+  readonly workloads: readonly WorkloadIssuer[]
   readonly directory: Directory | null
   readonly ca: string | null
   readonly logo: Logo | null
@@ -46,27 +48,43 @@ export const systemClock = (): GuardedClock =>
 
 const message = toldOf
 
-const readIssuer = async (
-  issuer: Config['identity']['issuers'][number],
+const readKeySource = async (
+  { issuer, jwks, jwks_uri: jwksUri }: Pick<IssuerConfig, 'issuer' | 'jwks' | 'jwks_uri'>,
   at: (path: string) => string,
-): Promise<Issuer> => {
-  const jwksFile = issuer.jwks === undefined ? null : at(issuer.jwks)
+): Promise<KeySource> => {
+  const jwksFile = jwks === undefined ? null : at(jwks)
   if (jwksFile !== null)
     try {
       readJwks(await readText(jwksFile))
     } catch (error) {
-      throw new Error(`${issuer.jwks} is no JWKS: ${messageOf(error)}`, { cause: error })
+      throw new Error(`${jwks} is no JWKS: ${messageOf(error)}`, { cause: error })
     }
+  return { issuer, jwksUri: jwksUri ?? null, jwksFile }
+}
+
+const readIssuer = async (issuer: IssuerConfig, at: (path: string) => string): Promise<Issuer> => ({
+  ...(await readKeySource(issuer, at)),
+  realm: issuer.realm ?? issuer.issuer,
+  audience: issuer.audience,
+  user: issuer.user,
+  agent: issuer.agent,
+  tenant: issuer.tenant ?? null,
+  tenants: issuer.tenants ?? null,
+})
+
+/** The rows of `workloads`, by their issuer. */
+const readWorkloads = async (
+  { workloads }: Config,
+  issuer: string,
+  at: (path: string) => string,
+): Promise<WorkloadIssuer | null> => {
+  const rows = workloads.filter((row) => row.issuer === issuer)
+  const [first] = rows
+  if (first === undefined) return null
   return {
-    issuer: issuer.issuer,
-    jwksUri: issuer.jwks_uri ?? null,
-    jwksFile,
-    realm: issuer.realm ?? issuer.issuer,
-    audience: issuer.audience,
-    user: issuer.user,
-    agent: issuer.agent,
-    tenant: issuer.tenant ?? null,
-    tenants: issuer.tenants ?? null,
+    ...(await readKeySource(first, at)),
+    audience: first.audience,
+    rows: rows.map(({ name, match, agent }) => ({ name, match: Object.entries(match), agent })),
   }
 }
 
@@ -144,18 +162,20 @@ export const dialOf = ({ network, upstream }: Config, ca: string | null) =>
 
 type Attempt = <T>(where: string, make: () => Promise<T>) => Promise<T | null>
 /** What could be made, null in place of what could not; every problem is listed. */
-const attempts = (problems: string[]): Attempt => async (where, make) => {
-  try {
-    return await make()
-  } catch (error) {
-    problems.push(
-      ...message(error)
-        .split('\n')
-        .map((line) => (line.startsWith(where) ? line : `${where}: ${line}`)),
-    )
-    return null
+const attempts =
+  (problems: string[]): Attempt =>
+  async (where, make) => {
+    try {
+      return await make()
+    } catch (error) {
+      problems.push(
+        ...message(error)
+          .split('\n')
+          .map((line) => (line.startsWith(where) ? line : `${where}: ${line}`)),
+      )
+      return null
+    }
   }
-}
 
 const logoOf = async ({ config, at }: Loaded, attempt: Attempt): Promise<Logo | null> => {
   const file = config.connect.brand?.logo
@@ -237,9 +257,14 @@ export const prepare = async (
     ),
   )
   const issuers = read.filter((issuer) => issuer !== null)
+  const callers = await Promise.all(
+    [...new Set(config.workloads.map(({ issuer }) => issuer))].map((issuer) =>
+      attempt('workloads', () => readWorkloads(config, issuer, at)),
+    ),
+  )
+  const workloads = callers.filter((issuer) => issuer !== null)
   const { ca: caFile } = config.upstream
-  const ca =
-    caFile === undefined ? null : await attempt('upstream.ca', () => readText(at(caFile)))
+  const ca = caFile === undefined ? null : await attempt('upstream.ca', () => readText(at(caFile)))
   const logo = await logoOf(loaded, attempt)
   const { trust, realm } = config.identity
   const ofPeople = trust === 'plain' ? realm : (issuers[0]?.realm ?? '')
@@ -254,7 +279,7 @@ export const prepare = async (
     const value = dialOf(config, ca)
     return { value, close: value.close, retire: value.retire }
   })
-  return { parts: { ring, dial, policy, issuers, directory, ca, logo, tls } }
+  return { parts: { ring, dial, policy, issuers, workloads, directory, ca, logo, tls } }
 }
 
 /** The tables that one call decides by. */

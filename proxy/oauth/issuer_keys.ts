@@ -123,7 +123,7 @@ export const createIssuerKeys = (
       complaint = messageOf(error)
       throw new Problem(
         'issuer_unavailable',
-        'the keys of the issuer that signed this assertion cannot be read now',
+        'the keys of the issuer that signed this token cannot be read now',
         { cause: error },
       )
     }
@@ -154,7 +154,7 @@ export const createIssuerKeys = (
   const unavailable = (): Problem =>
     new Problem(
       'issuer_unavailable',
-      'the keys of the issuer that signed this assertion could not be read just now',
+      'the keys of the issuer that signed this token could not be read just now',
     )
   return {
     current,

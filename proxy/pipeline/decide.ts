@@ -210,7 +210,7 @@ export const createDecide = (
     users.set(entitlements, byPrincipal)
     let who = byPrincipal.get(principal)
     if (who === undefined) {
-      const { person, verified, agent, run } = principal
+      const { person, verified, agent, run, workload } = principal
       const { active, groups, roles, entitlements: rights } = entitlements
       const user = members({
         id: person.id,
@@ -223,7 +223,7 @@ export const createDecide = (
         entitlements: rights,
       })
       who = {
-        agent: ['agent', JSON.stringify({ id: agent })],
+        agent: ['agent', JSON.stringify({ id: agent, workload })],
         run: run === null ? '' : `,"run":${JSON.stringify(run)}`,
         user: ['user', `{${user},"entitlements_age_ms":0}`],
         members: user,

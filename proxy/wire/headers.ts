@@ -131,9 +131,9 @@ const judging = <R>(ruleOf: (lower: string, raw: string) => R): ((raw: string) =
 
 type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding' | 'connection'
 
-const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
+const ruleOf = (name: string, own: readonly string[], provider: Provider): Rule => {
   if (name === 'connection') return 'connection'
-  if (name === tag) return 'drop'
+  if (own.includes(name)) return 'drop'
   if (isCredentialHeader(name, provider)) return 'credential'
   if (NEVER_SENT.has(name) || NEVER_SENT_FAMILY.test(name) || OTHER_RANGE.test(name)) return 'drop'
   if (name === 'prefer') return 'prefer'
@@ -152,14 +152,14 @@ const withoutNominated = (sifted: Sifted, names: readonly string[]): Sifted => (
  * Sorts an agent's headers (names and values in turn, as Node's `rawHeaders`, checked by `canonicalHeaders`).
  * Hop-by-hop, nominated, network, browser and deputy's own headers stay behind silently; credentials, and what holds a
  * tag, by name.
+ * @param own lower case: the headers by which a call names its person and its agent
  * @param holdsTag does a tag stand in this text?
  * @throws Problem `request_invalid` for a name that holds one
  */
 export const createSift = (
-  tagHeader: string,
+  own: readonly string[],
   holdsTag: (text: string) => boolean,
 ): ((rawHeaders: readonly string[], provider: Provider) => Sifted) => {
-  const tag = tagHeader.toLowerCase()
   const judges = new WeakMap<Provider, (raw: string) => Judged<Rule>>()
   return (rawHeaders, provider) => {
     let judge = judges.get(provider)
@@ -170,7 +170,7 @@ export const createSift = (
             'request_invalid',
             'a tag of deputy (a run token or an assertion) is the name of a header: it is a value, and the provider must not see it',
           )
-        return ruleOf(lower, tag, provider)
+        return ruleOf(lower, own, provider)
       })
       judges.set(provider, judge)
     }

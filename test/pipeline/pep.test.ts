@@ -172,6 +172,7 @@ const house = async (
   const querySeals = createQuerySeals({ key: randomBytes(32), now: clock.now })
   const read = createTagged({
     tagHeader: 'deputy-user',
+    agentHeader: 'deputy-agent',
     addressTags,
     tagged: (rawHeaders) => rawHeaders.some((name) => name.toLowerCase() === 'deputy-user'),
     read: (req) => readUpTo(req, 1_000),
@@ -265,7 +266,7 @@ const house = async (
     limits: { requestBody: 10_000, inspectedBody: 1_000 },
     auditRequired: true,
     stands: () => undefined,
-    sift: createSift('deputy-user', tags.holds),
+    sift: createSift(['deputy-user', 'deputy-agent'], tags.holds),
     typeBase: 'http://localhost:1',
     clock,
     log: { debug: write, info: write, warn: write, error: write },

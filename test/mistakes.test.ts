@@ -14,16 +14,16 @@ const told = (raw: unknown): readonly string[] => issuesOf(raw).flatMap(said)
 
 test.each<[unknown, readonly string[]]>([
   [{}, ['name: is missing']],
-  [
-    { name: 1 },
-    ['name: must be a text (durations and sizes carry a unit, such as 10s)'],
-  ],
+  [{ name: 1 }, ['name: must be a text (durations and sizes carry a unit, such as 10s)']],
   [{ name: 'a', tags: 'x' }, ['tags: must be a list']],
   [{ name: 'a', rows: ['x'] }, ['rows.0: must be keys and values']],
   [{ name: 'a', age: 0 }, ['age: must be 1 or more']],
   [{ name: 'a', age: '1' }, ['age: must be number']],
   [{ name: 'a', by: { A: 1 } }, ['by.A: is no name']],
-  [{ name: 'a', nmae: 1, x: 2 }, ['nmae: is no key that deputy knows', 'x: is no key that deputy knows']],
+  [
+    { name: 'a', nmae: 1, x: 2 },
+    ['nmae: is no key that deputy knows', 'x: is no key that deputy knows'],
+  ],
   [{ name: 'a', rows: [{ id: 'b', di: 1 }] }, ['rows.0.di: is no key that deputy knows']],
   [null, ['configuration: must be keys and values']],
 ])('%j is told in words, at its place', (raw, lines) => {

@@ -83,6 +83,8 @@ const parseYaml = (text: string, where: string): Json => {
   const lines = new LineCounter()
   const document = parseDocument(text, {
     uniqueKeys: true,
+    // Without, `!!set` and `!!binary` would be objects that no policy can read.
+    resolveKnownTags: false,
     lineCounter: lines,
     prettyErrors: false,
   })

@@ -41,11 +41,7 @@ const ask = (ended: readonly FlowRow[], open: readonly FlowRow[] = []) => {
     },
     open: () => Promise.resolve(open),
   }
-  const declined = createDeclined(
-    { flows: flows as Store['flows'] },
-    { now: () => NOW },
-    HOUR,
-  )
+  const declined = createDeclined({ flows: flows as Store['flows'] }, { now: () => NOW }, HOUR)
   return { since, of: (...scopes: readonly string[]) => declined(who, scopes) }
 }
 
@@ -88,6 +84,12 @@ test.each<[string, Partial<FlowRow>, boolean]>([
   ['that link is another agent’s', { agent: 'other' }, false],
   ['that link is for another connection', { connection: 'other' }, false],
 ])('made on purpose: %s', async (_name, change, anew) => {
-  const open = row({ hash: 'f2', status: 'pending', failure: null, createdAt: NOW - 500, ...change })
+  const open = row({
+    hash: 'f2',
+    status: 'pending',
+    failure: null,
+    createdAt: NOW - 500,
+    ...change,
+  })
   expect((await ask([row()], [open]).of('gist', 'repo')) === null).toBe(anew)
 })

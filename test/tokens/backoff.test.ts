@@ -18,8 +18,11 @@ const failure = (kind: TokenFailure['kind'], more: Partial<TokenFailure> = {}): 
 })
 /** Marks what was jittered. */
 const jittered = (ms: number): number => ms + 0.5
-const cool = (one: TokenFailure, lost: 'yes' | 'partly' | 'no' | 'unknown' = 'yes', before = false) =>
-  coolDown(one, lost, before, jittered)
+const cool = (
+  one: TokenFailure,
+  lost: 'yes' | 'partly' | 'no' | 'unknown' = 'yes',
+  before = false,
+) => coolDown(one, lost, before, jittered)
 
 describe('how long nobody asks again', () => {
   test.each([
@@ -81,13 +84,20 @@ describe('a refusal that lasts', () => {
     ...more,
   })
   const nobody = () => Promise.resolve(false)
-  test.each(['busy', 'not_sent', 'unknown', 'unread', 'dead'] as const)('%s is none', async (kind) => {
-    const one = failure(kind as TokenFailure['kind'])
-    expect(await refusals(one, { since: 0, times: 9 }, at(900_000), nobody)).toBeNull()
-  })
+  test.each(['busy', 'not_sent', 'unknown', 'unread', 'dead'] as const)(
+    '%s is none',
+    async (kind) => {
+      const one = failure(kind as TokenFailure['kind'])
+      expect(await refusals(one, { since: 0, times: 9 }, at(900_000), nobody)).toBeNull()
+    },
+  )
   test('needs five minutes and three times, both', async () => {
     const refused = failure('refused')
-    expect(await refusals(refused, null, at(7), nobody)).toEqual({ since: 7, times: 1, lasting: false })
+    expect(await refusals(refused, null, at(7), nobody)).toEqual({
+      since: 7,
+      times: 1,
+      lasting: false,
+    })
     const lasting = async (times: number, now: number) =>
       (await refusals(refused, { since: 0, times }, at(now), nobody))?.lasting
     expect(await lasting(2, 300_000)).toBe(true)

@@ -39,7 +39,7 @@ const openGround = async (scope: Scope) => {
     policy: (engine) => told.policy(engine),
   })
   if ('problems' in prepared) throw new Error(prepared.problems.join('\n'))
-  const { ring, policy, directory, ca } = prepared.parts
+  const { ring, policy, directory } = prepared.parts
   opened(() => policy.close())
   opened(() => directory?.close())
   const followed = followRing({
@@ -48,7 +48,7 @@ const openGround = async (scope: Scope) => {
     log,
     onChange: ({ current }) => told.key(current.kid),
   })
-  const dial = dialOf(config, ca)
+  const dial = dialOf(scope, log)
   opened(() => dial.close())
   const store = await openStore(config.vault.store, written, log)
   opened(() => store.close())

@@ -11,6 +11,7 @@ import { readText, toldOf, tryFolder } from '../files.ts'
 import { readLogo, type Logo } from '../config/logo.ts'
 import type { Clock, Connection, Log, PolicyEngine } from '../model.ts'
 import { createDial } from '../net/dial.ts'
+import { commonTrust, trustOf, trustProblems } from '../net/trust.ts'
 import type { Snapshot } from '../pipeline/exchange.ts'
 import { readJwks } from '../oauth/issuer_keys.ts'
 import { openPolicySource, type PolicySource } from '../policy/source.ts'
@@ -25,7 +26,6 @@ export type Parts = {
   readonly policy: PolicySource
   readonly issuers: readonly Issuer[]
   readonly directory: Directory | null
-  readonly ca: string | null
   readonly logo: Logo | null
 }
 
@@ -127,13 +127,25 @@ const unwritable = async (loaded: Loaded): Promise<readonly string[]> => {
 }
 
 /** Connections out, as the configuration allows them. */
-export const dialOf = ({ network, upstream }: Config, ca: string | null) =>
+export const dialOf = ({ config: { network, upstream }, at }: Loaded, log: Log) =>
   createDial({
     allowPrivate: network.allow_private,
     connectTimeout: upstream.connect_timeout,
     idleTimeout: upstream.idle_timeout,
-    ca,
+    ca: upstream.ca === undefined ? null : at(upstream.ca),
+    proxy: upstream.proxy ?? null,
+    direct: upstream.no_proxy,
+    log,
   })
+
+/** What is wrong with the certificates that connections out need. */
+const certificateProblems = async (loaded: Loaded): Promise<readonly string[]> => {
+  const { config, at, connections } = loaded
+  const { ca } = config.upstream
+  const common = commonTrust(ca === undefined ? null : at(ca))
+  const all = [...connections.values()].flatMap(({ tls }) => (tls ? trustOf(common, tls) : []))
+  return [...new Set((await Promise.all([common, ...all].map(trustProblems))).flat())]
+}
 
 /** Opens what the configuration names beside the vault: keys, policy, issuers, people. Every problem at once. */
 export const prepare = async (
@@ -162,10 +174,6 @@ export const prepare = async (
       attempt(`identity.issuers.${i}.jwks`, () => readIssuer(issuer, at)),
     ),
   )
-  const ca =
-    config.upstream.ca === undefined
-      ? null
-      : await attempt('upstream.ca', () => readText(at(config.upstream.ca ?? '')))
   const logoFile = config.connect.brand?.logo
   const logo =
     logoFile === undefined
@@ -207,14 +215,14 @@ export const prepare = async (
         .map((line) => `policy: ${line}`),
     )
   }
-  problems.push(...(await unwritable(loaded)))
+  problems.push(...(await certificateProblems(loaded)), ...(await unwritable(loaded)))
   const known = issuers.filter((issuer) => issuer !== null)
   if (problems.length > 0 || ring === null || policy === null) {
     directory?.close()
     await policy?.close()
     return { problems }
   }
-  return { parts: { ring, policy, issuers: known, directory, ca, logo } }
+  return { parts: { ring, policy, issuers: known, directory, logo } }
 }
 
 /** The tables that one call decides by. */

@@ -34,6 +34,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
       'client_id',
       'client_secret',
       'client_key',
+      'client_cert.cert',
+      'client_cert.key',
+      'ca',
       'scopes.*',
       'hosts.*',
       'issuer',
@@ -53,6 +56,8 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'vault.keys',
     'upstream.ca',
     'upstream.connect_timeout',
+    'upstream.proxy',
+    'upstream.no_proxy.*',
     'network.allow_private.*.net',
     'network.allow_private.*.host',
     'limits.policy_input',
@@ -137,8 +142,6 @@ const REFUSED: Readonly<Record<string, unknown>> = {
   'policy.verification': { keys: { prod: 'pem' } },
   signals: [{ issuer: 'https://idp.test' }],
   'telemetry.otlp': 'http://127.0.0.1:4318',
-  'upstream.no_proxy': ['a.test'],
-  'upstream.proxy': 'http://127.0.0.1:3128',
 }
 const base = {
   version: 1,

@@ -193,13 +193,7 @@ const createConnect = (options: DialOptions, common: Trust) => {
             socket.setNoDelay(true).setKeepAlive(true, 60_000)
             return done(null, socket)
           }
-          waited.signal.addEventListener('abort', () => socket.destroy())
-          const inside = { ...target, httpSocket: socket } as Target
-          use(inside, (...ended) => {
-            if (ended[0] === null) return done(...ended)
-            socket.destroy()
-            done(waited.signal.aborted ? lateTls(target) : ended[0], null)
-          })
+          use({ ...target, httpSocket: socket } as Target, handshake(target, socket, waited.signal, done))
         },
         (error: unknown) => done(error instanceof Error ? error : new Error(String(error)), null),
       )
@@ -217,10 +211,32 @@ const createConnect = (options: DialOptions, common: Trust) => {
     }
   }
 }
-const lateTls = ({ hostname }: Target): Error =>
-  Object.assign(new Error(`TLS with ${hostname} through the egress proxy took too long`), {
-    code: 'UND_ERR_CONNECT_TIMEOUT',
-  })
+/**
+ * The end of TLS inside a tunnel, exactly one: the runtime tells of no end where the tunnel is taken away from below.
+ * @param signal the end of waiting
+ */
+const handshake = (
+  { hostname }: Target,
+  tunnel: Socket,
+  signal: AbortSignal,
+  done: Ended,
+): Ended => {
+  let over = false
+  const end: Ended = (...ended) => {
+    if (over) return
+    over = true
+    if (ended[0] !== null) tunnel.destroy()
+    done(...ended)
+  }
+  const coded = (what: string, code: string): Error =>
+    Object.assign(new Error(`TLS with ${hostname} through the egress proxy ${what}`), { code })
+  signal.addEventListener('abort', () =>
+    end(coded('took too long', 'UND_ERR_CONNECT_TIMEOUT'), null),
+  )
+  // Whoever knows more of why it closed speaks first.
+  tunnel.once('close', () => setImmediate(() => end(coded('was cut off', 'ECONNRESET'), null)))
+  return end
+}
 
 /** Connections of one trust: those of calls, and those to whoever answers in JSON. */
 const createAgents = (connect: Connector) => {

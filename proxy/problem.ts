@@ -238,6 +238,12 @@ export const CATALOGUE = {
     'connection_refused',
     'Retry later.',
   ),
+  egress_refused: row(
+    502,
+    'The egress proxy refused the connection',
+    'http_request_denied',
+    'The operator must let deputy through the egress proxy.',
+  ),
   answer_not_redactable: row(
     502,
     'The answer could not be redacted',

@@ -12,6 +12,7 @@ import { readLogo, type Logo } from '../config/logo.ts'
 import type { Clock, Connection, Log, PolicyEngine } from '../model.ts'
 import { readPair, type Pair } from '../net/certificate.ts'
 import { createDial, type Dial } from '../net/dial.ts'
+import { commonTrust, trustOf, trustProblems } from '../net/trust.ts'
 import type { Snapshot } from '../pipeline/exchange.ts'
 import { readJwks, type KeySource } from '../oauth/issuer_keys.ts'
 import { openPolicySource, type PolicySource } from '../policy/source.ts'
@@ -32,7 +33,6 @@ export type Parts = {
   readonly issuers: readonly Issuer[]
   readonly workloads: readonly WorkloadIssuer[]
   readonly directory: Directory | null
-  readonly ca: string | null
   readonly logo: Logo | null
   /** What `listeners.agent_tls` shows. */
   readonly tls: Pair | null
@@ -152,13 +152,25 @@ const unwritable = async (loaded: Loaded): Promise<readonly string[]> => {
 }
 
 /** Connections out, as the configuration allows them. */
-export const dialOf = ({ network, upstream }: Config, ca: string | null) =>
+export const dialOf = ({ config: { network, upstream }, at }: Loaded, log: Log) =>
   createDial({
     allowPrivate: network.allow_private,
     connectTimeout: upstream.connect_timeout,
     idleTimeout: upstream.idle_timeout,
-    ca,
+    ca: upstream.ca === undefined ? null : at(upstream.ca),
+    proxy: upstream.proxy ?? null,
+    direct: upstream.no_proxy,
+    log,
   })
+
+/** What is wrong with the certificates that connections out need. */
+const certificateProblems = async (loaded: Loaded): Promise<readonly string[]> => {
+  const { config, at, connections } = loaded
+  const { ca } = config.upstream
+  const common = commonTrust(ca === undefined ? null : at(ca))
+  const all = [...connections.values()].flatMap(({ tls }) => (tls ? trustOf(common, tls) : []))
+  return [...new Set((await Promise.all([common, ...all].map(trustProblems))).flat())]
+}
 
 type Attempt = <T>(where: string, make: () => Promise<T>) => Promise<T | null>
 /** What could be made, null in place of what could not; every problem is listed. */
@@ -263,8 +275,6 @@ export const prepare = async (
     ),
   )
   const workloads = callers.filter((issuer) => issuer !== null)
-  const { ca: caFile } = config.upstream
-  const ca = caFile === undefined ? null : await attempt('upstream.ca', () => readText(at(caFile)))
   const logo = await logoOf(loaded, attempt)
   const { trust, realm } = config.identity
   const ofPeople = trust === 'plain' ? realm : (issuers[0]?.realm ?? '')
@@ -273,13 +283,13 @@ export const prepare = async (
   )
   const policy = await attempt('policy', () => policyOf(loaded, preparing))
   const tls = await tlsOf(loaded, problems)
-  problems.push(...(await unwritable(loaded)))
+  problems.push(...(await certificateProblems(loaded)), ...(await unwritable(loaded)))
   if (problems.length > 0 || ring === null || policy === null) return { problems }
-  const dial = preparing.keep('dial', [config.network, config.upstream, ca], () => {
-    const value = dialOf(config, ca)
+  const dial = preparing.keep('dial', [config.network, config.upstream], () => {
+    const value = dialOf(loaded, preparing.log)
     return { value, close: value.close, retire: value.retire }
   })
-  return { parts: { ring, dial, policy, issuers, workloads, directory, ca, logo, tls } }
+  return { parts: { ring, dial, policy, issuers, workloads, directory, logo, tls } }
 }
 
 /** The tables that one call decides by. */

@@ -5,10 +5,11 @@ import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isAlias, isMap, isPair, isScalar, isSeq, parseDocument } from 'yaml'
 import { readText, toldOf } from '../files.ts'
-import type { Connection, Provider } from '../model.ts'
+import type { Connection, ConnectionTls, Provider } from '../model.ts'
 import { messageOf } from '../problem.ts'
 import { parseConfig } from './parse.ts'
-import type { Config } from './schema.ts'
+import type { Config, ConfigConnection } from './schema.ts'
+import { byCertificate } from '../providers/definition.ts'
 import { compileProviders, overrideProvider } from '../providers/parse.ts'
 
 export type Loaded = {
@@ -285,10 +286,25 @@ const signing = (provider: Provider): Provider => {
   return { ...provider, clientAuth, ...(again === undefined ? {} : { refresh: again }) }
 }
 
+/** Files of its own; null: it is dialled as all others are. */
+const dialledWith = (
+  connection: string,
+  { ca, client_cert: client }: ConfigConnection,
+  at: (path: string) => string,
+): ConnectionTls | null =>
+  ca === undefined && client === undefined
+    ? null
+    : {
+        connection,
+        ca: ca === undefined ? null : at(ca),
+        client: client === undefined ? null : { cert: at(client.cert), key: at(client.key) },
+      }
+
 const connect = (
   config: Config,
   providers: ReadonlyMap<string, Provider>,
   problems: string[],
+  at: (path: string) => string,
 ): ReadonlyMap<string, Connection> => {
   const connections = new Map<string, Connection>()
   for (const [name, entry] of Object.entries(config.connections)) {
@@ -335,7 +351,12 @@ const connect = (
       )
     // Where the issuer says how clients name themselves, it is asked first.
     const told = use.discover?.left.includes('client_auth') === true
-    if (!signs && !told && clientSecret === null && use.clientAuth !== 'none')
+    const shows = byCertificate(use.clientAuth)
+    if (shows && entry.client_cert === undefined)
+      problems.push(
+        `${where}.client_cert: is missing: ${use.name} knows its clients by certificate (${use.clientAuth})`,
+      )
+    if (!signs && !told && !shows && clientSecret === null && use.clientAuth !== 'none')
       problems.push(`${where}.client_secret: is missing: ${use.name} wants one (${use.clientAuth})`)
     if (!use.discover && (use.authorize === null || use.token === null))
       problems.push(`${where}.provider: ${use.id} has no authorize and token endpoint`)
@@ -346,6 +367,7 @@ const connect = (
       clientSecret,
       clientKey: entry.client_key ?? null,
       scopes: entry.scopes,
+      tls: dialledWith(name, entry, at),
     })
   }
   return connections
@@ -380,7 +402,7 @@ export const load = async (flag: string | undefined, env: Env): Promise<Result> 
   if ('problems' in parsed) problems.push(...parsed.problems)
   if (config === null) return { path, problems, rest: null, sources: noted() }
   const providers = await readProviders(config, from, problems)
-  const connections = connect(config, providers, problems)
+  const connections = connect(config, providers, problems, at)
   const written = (name: string): string => (isAbsolute(name) ? name : join(at(config.state), name))
   const sources = noted()
   const loaded = Object.freeze({ config, path, connections, providers, at, written, sources })

@@ -155,6 +155,12 @@ const policyRules: Rule = ({ policy }) => [
     'policy.verification: a bundle from a URL must be verified: name the keys, or say unsigned: true',
 ]
 
+const egressRules: Rule = ({ upstream }) => [
+  upstream.proxy === undefined &&
+    upstream.no_proxy.length > 0 &&
+    'upstream.no_proxy: names what goes round the proxy, but upstream.proxy names none: remove it, or name the proxy',
+]
+
 /** What no single value can tell: rules between values. Each returns `path: message`. */
 export const between = (config: Config): readonly string[] =>
   [
@@ -164,6 +170,7 @@ export const between = (config: Config): readonly string[] =>
     backendRules(config),
     twice(config),
     policyRules(config),
+    egressRules(config),
   ]
     .flat()
     .filter((problem) => problem !== false)
@@ -200,9 +207,13 @@ const twice = (config: Config): readonly string[] => {
 }
 
 /** What is allowed and yet not what it looks like: said aloud by `serve` and `validate`. */
-export const oddities = ({ connect }: Config): readonly string[] =>
-  connect.sign_in === undefined || connect.verifier === undefined
-    ? []
-    : [
-        'connect.verifier: is not used, because connect.sign_in says who is at the page: keep the one that knows your people',
-      ]
+export const oddities = ({ connect, upstream: { proxy } }: Config): readonly string[] =>
+  [
+    connect.sign_in !== undefined &&
+      connect.verifier !== undefined &&
+      'connect.verifier: is not used, because connect.sign_in says who is at the page: keep the one that knows your people',
+    proxy !== undefined &&
+      proxy.authorization !== null &&
+      plainHttp(proxy.origin) &&
+      'upstream.proxy: its user and password cross the network unencrypted: use https:// where the proxy can',
+  ].filter((odd) => odd !== false)

@@ -2,6 +2,7 @@
 import { createHash, createPrivateKey, createSecretKey } from 'node:crypto'
 import { z } from 'zod'
 import type { Access } from '../model.ts'
+import { noProxyProblem } from '../net/no_proxy.ts'
 import { secret } from '../secret.ts'
 import { plainHttp } from './address.ts'
 import { unbuilt } from './unbuilt.ts'
@@ -242,12 +243,47 @@ const privateKey = text
   }, 'is no private key: name a file with a private JWK or an unencrypted PEM, ${file:./client.pem}')
   .transform(secret)
 
+/** The proxy for everything that goes out: what may be shown of it, and its credentials as it wants them (RFC 7617). */
+const egressProxy = text.transform((value, ctx) => {
+  const parsed = URL.parse(value)
+  const bad =
+    parsed === null || !['http:', 'https:'].includes(parsed.protocol)
+      ? 'is no proxy: write http://host:port or https://host:port'
+      : parsed.pathname !== '/' || parsed.search !== '' || parsed.hash !== ''
+        ? 'has more than a host and a port: write http://host:port'
+        : null
+  if (parsed === null || bad !== null) {
+    ctx.addIssue(bad ?? 'is no proxy')
+    return z.NEVER
+  }
+  const { protocol, host, username, password } = parsed
+  const origin = `${protocol}//${host}`
+  try {
+    const [user, word] = [decodeURIComponent(username), decodeURIComponent(password)]
+    if (user === '' && word === '') return { origin, authorization: null }
+    if (/[:\p{Cc}]/u.test(user) || /\p{Cc}/u.test(word)) throw new Error('no Basic credentials')
+    const basic = `Basic ${Buffer.from(`${user}:${word}`).toString('base64')}`
+    return { origin, authorization: secret(basic) }
+  } catch {
+    ctx.addIssue(
+      'has a user or password that cannot be read: percent-encode what is special in them, and use no colon in the user',
+    )
+    return z.NEVER
+  }
+})
+const exception = text.superRefine((value, ctx) => {
+  const problem = noProxyProblem(value)
+  if (problem !== null) ctx.addIssue(problem)
+})
+
 const hostMap = z.union([z.array(text), z.record(text, origin)])
 const connection = z.strictObject({
   provider: text,
   client_id: text.optional(),
   client_secret: secretText.optional(),
   client_key: privateKey.optional(),
+  client_cert: z.strictObject({ cert: text, key: text }).optional(),
+  ca: text.optional(),
   scopes: z.array(text).default([]),
   hosts: hostMap.optional(),
   issuer: url.optional(),
@@ -400,8 +436,8 @@ export const configSchema = z.strictObject({
   upstream: z
     .strictObject({
       ca: text.optional(),
-      proxy: unbuilt(url.optional(), 'an egress proxy'),
-      no_proxy: unbuilt(z.array(text).default([]), unlessEmpty('an egress proxy')),
+      proxy: egressProxy.optional(),
+      no_proxy: z.array(exception).default([]),
       connect_timeout: duration.default(5_000),
       idle_timeout: duration.default(120_000),
     })

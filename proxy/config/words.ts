@@ -193,6 +193,18 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'A private key (JWK or PEM) that signs assertions, instead of a secret.',
     '"${file:./client.pem}"',
   ),
+  'connections.NAME.client_cert': key(
+    'The certificate that deputy shows this provider (mutual TLS). The files are looked at for changes.',
+  ),
+  'connections.NAME.client_cert.cert': key(
+    'A PEM file of the certificate, with those between it and its authority.',
+    './client.crt',
+  ),
+  'connections.NAME.client_cert.key': key('A PEM file of its private key.', './client.key'),
+  'connections.NAME.ca': key(
+    'A file of further certificate authorities (PEM), for this connection only.',
+    './acme-ca.pem',
+  ),
   'connections.NAME.scopes': key('All scopes that may ever be asked for.', '[repo, "read:org"]'),
   'connections.NAME.hosts': key(
     "Only these of the provider's hosts (a list), or where each is reached (a map).",
@@ -364,8 +376,14 @@ export const WORDS: Readonly<Record<string, Words>> = {
     "A file of further certificate authorities (PEM) beside the system's.",
     './ca.pem',
   ),
-  'upstream.proxy': key('A proxy that every connection goes through.', 'http://egress.corp:3128'),
-  'upstream.no_proxy': key('Hosts that are reached without it.', '[git.corp]'),
+  'upstream.proxy': key(
+    'A proxy that every connection goes through by CONNECT; user and password may stand in it.',
+    'http://egress.corp:3128',
+  ),
+  'upstream.no_proxy': key(
+    'Hosts, `.suffixes` and networks that are reached without it.',
+    '[git.corp, 10.1.0.0/16]',
+  ),
   'upstream.connect_timeout': key('How long a connection may take to open.', '10s'),
   'upstream.idle_timeout': key('How long a provider may send nothing.', '5m'),
 

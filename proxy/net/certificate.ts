@@ -59,3 +59,17 @@ export const outOfDate = (pem: string, now: number): string | null => {
     return `is not valid before ${validFromDate.toISOString()}: wait until then, or set this machine's clock right`
   return null
 }
+
+const BLOCK = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
+/** What is wrong with a file of certificate authorities; null: nothing. */
+export const unreadableCa = (pem: string): string | null => {
+  const blocks = pem.match(BLOCK) ?? []
+  const say = 'is no list of certificates: write the PEM of each authority, one after the other'
+  if (blocks.length === 0) return say
+  try {
+    for (const block of blocks) new X509Certificate(block)
+    return null
+  } catch {
+    return say // the parser's own words are OpenSSL's
+  }
+}

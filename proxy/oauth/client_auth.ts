@@ -82,6 +82,9 @@ export const authenticate = async (
       fields.push(...own, ['client_secret', client.secret()])
       return
     case 'none':
+    // Who we are was shown in the handshake (RFC 8705 2): the request names the client alone.
+    case 'tls_client_auth':
+    case 'self_signed_tls_client_auth':
       fields.push(...own)
       return
     case 'private_key_jwt':

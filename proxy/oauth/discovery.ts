@@ -1,6 +1,7 @@
 // What an issuer says of itself (OpenID Connect Discovery 1.0, RFC 8414), laid under what its definition says.
 import { urlProblem } from '../providers/definition.ts'
-import type { ClientAuth, Connection, Log, Provider } from '../model.ts'
+import type { ClientAuth, Connection, ConnectionTls, Log, Provider } from '../model.ts'
+import type { Fetch } from '../net/dial.ts'
 import { isObject } from '../wire/json.ts'
 import { parseBody, type Fields } from './body.ts'
 import { createSend } from './transport.ts'
@@ -19,6 +20,8 @@ export type Metadata = {
   /** null: not told. */
   readonly challenges: readonly string[] | null
   readonly scopes: readonly string[]
+  /** Where the endpoints are for a client that shows a certificate (RFC 8705 5). */
+  readonly mtls: Readonly<Partial<Record<'token' | 'userinfo' | 'revoke' | 'par', string>>>
 }
 type Found = { readonly metadata: Metadata } | { readonly problem: string }
 
@@ -48,8 +51,8 @@ export const readMetadata = (body: Fields, issuer: string, insecure: boolean): F
       problem: 'the document names another issuer: write `issuer` exactly as it stands there',
     }
   const problems: string[] = []
-  const at = (key: string): string | null => {
-    const value = body[key]
+  const at = (key: string, from: Fields = body): string | null => {
+    const value = from[key]
     if (value === undefined || value === null) return null
     if (typeof value !== 'string' || value.length > 2_000) {
       problems.push(`${key} is no URL`)
@@ -61,6 +64,11 @@ export const readMetadata = (body: Fields, issuer: string, insecure: boolean): F
     if (problem !== null) problems.push(`${key} ${problem}`)
     return value
   }
+  const aliases = body['mtls_endpoint_aliases']
+  const alias = (name: string, key: string) => {
+    const url = isObject(aliases) ? at(key, aliases) : null
+    return url === null ? {} : { [name]: url }
+  }
   const metadata: Metadata = {
     authorize: at('authorization_endpoint'),
     token: at('token_endpoint'),
@@ -71,21 +79,28 @@ export const readMetadata = (body: Fields, issuer: string, insecure: boolean): F
     clientAuth: words(body['token_endpoint_auth_methods_supported']),
     challenges: words(body['code_challenge_methods_supported']),
     scopes: words(body['scopes_supported']) ?? [],
+    mtls: {
+      ...alias('token', 'token_endpoint'),
+      ...alias('userinfo', 'userinfo_endpoint'),
+      ...alias('revoke', 'revocation_endpoint'),
+      ...alias('par', 'pushed_authorization_request_endpoint'),
+    },
   }
   return problems.length > 0 ? { problem: problems.join('; ') } : { metadata }
 }
 
 /** Asks an issuer. Never throws for what it or the network does. */
 export const askIssuer = async (
-  fetch: typeof globalThis.fetch,
+  fetch: Fetch,
   issuer: string,
   insecure: boolean,
+  tls: ConnectionTls | null = null,
 ): Promise<Found> => {
   const send = createSend(fetch, TIMEOUT_MS)
   const said: string[] = []
   for (const url of wellKnown(issuer)) {
     const headers = { accept: 'application/json', 'user-agent': 'deputy' }
-    const raw = await send(url, { method: 'GET', headers })
+    const raw = await send(url, { method: 'GET', headers, tls })
     if ('kind' in raw)
       return {
         problem:
@@ -101,8 +116,13 @@ export const askIssuer = async (
 }
 
 const methodOf = (connection: Connection, offered: readonly string[]): ClientAuth | null => {
+  const shown: readonly ClientAuth[] = connection.tls?.client
+    ? ['tls_client_auth', 'self_signed_tls_client_auth']
+    : []
   const able: readonly ClientAuth[] =
-    connection.clientSecret === null ? ['none'] : ['client_secret_basic', 'client_secret_post']
+    connection.clientSecret === null
+      ? [...shown, 'none']
+      : ['client_secret_basic', 'client_secret_post']
   return able.find((method) => offered.includes(method)) ?? null
 }
 
@@ -116,7 +136,8 @@ export const laidUnder = (connection: Connection, found: Found): Connection => {
     provider: { ...provider, discover: { ...discover, problem } },
   })
   if ('problem' in found) return failed(found.problem)
-  const { metadata: m } = found
+  const { mtls, ...told } = found.metadata
+  const m: Metadata = connection.tls?.client ? { ...told, ...mtls, mtls } : found.metadata
   const left = new Set(discover.left)
   const filled = <K extends 'authorize' | 'token' | 'userinfo' | 'par'>(key: K): string | null =>
     provider[key] ?? (left.has(key) ? m[key] : null)
@@ -185,7 +206,7 @@ type Said = ReadonlyMap<string, string>
 export const createDiscovery = (deps: {
   readonly connections: ReadonlyMap<string, Connection>
   /** Checks addresses when it dials (net/dial). */
-  readonly fetch: typeof fetch
+  readonly fetch: Fetch
   readonly log: Log
   /** What issuers said before the configuration changed: it counts until they say otherwise. */
   readonly before?: Said
@@ -197,16 +218,18 @@ export const createDiscovery = (deps: {
 }): Discovery => {
   const { log, random = Math.random } = deps
   const after = deps.after ?? ((ms, work) => setTimeout(work, ms).unref())
-  const issuers = new Map<string, { readonly issuer: string; readonly insecure: boolean }>()
-  for (const { provider } of deps.connections.values()) {
+  const issuers = new Map<
+    string,
+    { readonly issuer: string; readonly insecure: boolean; readonly tls: ConnectionTls | null }
+  >()
+  const keyOf = ({ provider, tls = null }: Connection): string =>
+    JSON.stringify([provider.issuer, provider.discover?.insecure, tls])
+  for (const connection of deps.connections.values()) {
+    const { provider, tls = null } = connection
     const { discover, issuer } = provider
-    if (discover && issuer !== null) {
-      const { insecure } = discover
-      issuers.set(JSON.stringify([issuer, insecure]), { issuer, insecure })
-    }
+    if (discover && issuer !== null)
+      issuers.set(keyOf(connection), { issuer, insecure: discover.insecure, tls })
   }
-  const keyOf = ({ provider }: Connection): string =>
-    JSON.stringify([provider.issuer, provider.discover?.insecure])
   const known = new Map<string, string>()
   const timers = new Map<string, NodeJS.Timeout>()
   let current = deps.connections
@@ -243,14 +266,14 @@ export const createDiscovery = (deps: {
   const round = async (key: string, failures: number): Promise<void> => {
     const issuer = issuers.get(key)
     if (issuer === undefined || closed) return
-    const found = await askIssuer(deps.fetch, issuer.issuer, issuer.insecure)
+    const found = await askIssuer(deps.fetch, issuer.issuer, issuer.insecure, issuer.tls)
     const good = 'metadata' in found
     // What was known stays: an issuer that is down for an hour has not moved.
     const kept = !good && known.get(key)?.startsWith('{"metadata"') === true
     if (!kept) learn(key, found)
     else
       log.warn(
-        { ...issuer, ...found },
+        { issuer: issuer.issuer, ...found },
         'an issuer cannot be asked again: what it said before counts',
       )
     const ms = good ? EVERY_MS : Math.min(AGAIN_MS * 2 ** failures, EVERY_MS / 12)

@@ -1,7 +1,8 @@
 // Sends the call, streams the answer back with backpressure, retries one 401; redirects are passed on, never followed.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
-import type { Clock, Injected, Route } from '../model.ts'
+import type { Clock, Dialled, Injected, Route } from '../model.ts'
+import type { Upstream } from '../net/dial.ts'
 import { createAnswers, unanswered, type About, type Answer } from '../net/respond.ts'
 import { peekAt, type Peek } from '../net/peek.ts'
 import { bounded } from '../net/sinks.ts'
@@ -78,6 +79,15 @@ const proxyStatus = (code: ProblemCode, error: string) => ({
   'proxy-status': `deputy; error=${error}; details="${code}"`,
 })
 
+/** What an egress proxy did (net/tunnel), by the transport's code; its message is ours. */
+const EGRESS: Readonly<Record<string, readonly [ProblemCode, string]>> = {
+  DEPUTY_PROXY_REFUSED: ['egress_refused', 'http_request_denied'],
+  DEPUTY_PROXY_TIMEOUT: ['upstream_timeout', 'connection_timeout'],
+  DEPUTY_PROXY_UNREACHABLE: ['upstream_unreachable', 'destination_unavailable'],
+  DEPUTY_PROXY_FAILED: ['upstream_unreachable', 'destination_unavailable'],
+  DEPUTY_PROXY_GARBLED: ['upstream_unreachable', 'http_protocol_error'],
+}
+
 const codeOf = (error: unknown): string => {
   if (!(error instanceof Error)) return ''
   if ('code' in error && typeof error.code === 'string') return error.code
@@ -100,6 +110,15 @@ const fault = (error: unknown, sent: boolean): Problem => {
       'upstream_timeout',
       'connection_timeout',
       'the provider could not be connected in time',
+    )
+  const egress = EGRESS[code]
+  if (egress !== undefined && error instanceof Error)
+    return named(egress[0], egress[1], error.message)
+  if (code === 'DEPUTY_TRUST_UNREADABLE')
+    return named(
+      'upstream_unreachable',
+      'tls_certificate_error',
+      'the certificate files that this connection is dialled with cannot be used',
     )
   const known = FAULTS.find(([pattern]) => pattern.test(code))
   if (known !== undefined) return named('upstream_unreachable', known[1], known[2])
@@ -130,6 +149,7 @@ const OF_THE_PROVIDER: ReadonlySet<ProblemCode> = new Set([
   'upstream_prohibited',
   'upstream_unreachable',
   'upstream_timeout',
+  'egress_refused',
   'answer_not_redactable',
 ])
 
@@ -166,7 +186,7 @@ type Sending = Answer & {
 
 type Try = {
   readonly call: Sending
-  readonly options: Dispatcher.DispatchOptions
+  readonly options: Dispatcher.DispatchOptions & Dialled
   readonly handler: Dispatcher.DispatchHandler
 }
 
@@ -177,7 +197,7 @@ type Try = {
  * @param deps.rewrittenBody bytes of an answer that may be held to rewrite URLs in it
  */
 export const createForward = (deps: {
-  readonly dispatcher: Pick<Dispatcher, 'dispatch'>
+  readonly dispatcher: Upstream
   readonly idleTimeout: number
   readonly requestBody: number
   readonly rewrittenBody: number
@@ -318,6 +338,7 @@ export const createForward = (deps: {
       call,
       options: {
         origin: route.origin,
+        tls: route.connection.tls ?? null,
         path: targetText(route.target),
         method: route.target.method,
         headers: upstreamHeaders({

@@ -131,8 +131,12 @@ const clientAuth = z.enum([
   'client_secret_basic',
   'raw_basic',
   'private_key_jwt',
+  'tls_client_auth',
+  'self_signed_tls_client_auth',
   'none',
 ])
+/** By the certificate of the connection (RFC 8705 2): only the client's id is in the request. */
+export const byCertificate = (method: string): boolean => method.endsWith('tls_client_auth')
 const REVOKE_STYLES = ['rfc7009', 'bearer', 'github', 'linear'] as const
 const scope = z
   .strictObject({

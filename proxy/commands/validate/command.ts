@@ -66,13 +66,13 @@ const addressNotes = async (
 
 /** What issuers say of themselves now; what they do not say is told, and ends nothing: others are served meanwhile. */
 const discovered = async (
-  { config, connections }: Loaded,
-  ca: string | null,
+  loaded: Loaded,
 ): Promise<{
   readonly connections: ReadonlyMap<string, Connection>
   readonly notes: readonly string[]
 }> => {
-  const dial = dialOf(config, ca)
+  const { connections } = loaded
+  const dial = dialOf(loaded, QUIET)
   const discovery = createDiscovery({ connections, fetch: dial.fetch, log: QUIET })
   await discovery.start()
   discovery.close()
@@ -88,8 +88,9 @@ const discovered = async (
 }
 
 /** Issuers of tags and of people at the page that cannot be asked now: they may be back before they are needed. */
-const issuers = async ({ config }: Loaded, ca: string | null): Promise<readonly string[]> => {
-  const dial = dialOf(config, ca)
+const issuers = async (loaded: Loaded): Promise<readonly string[]> => {
+  const { config } = loaded
+  const dial = dialOf(loaded, QUIET)
   const clock = systemClock()
   try {
     const named = [
@@ -185,10 +186,10 @@ export const validate = async (options: {
   await kept.close()
   const warnings = [...oddities(loaded.config), ...findings.flatMap((each) => each.warnings)]
   if (!offline && told.length === 0) {
-    const { connections, notes } = await discovered(loaded, parts?.ca ?? null)
+    const { connections, notes } = await discovered(loaded)
     warnings.push(
       ...notes,
-      ...(await issuers(loaded, parts?.ca ?? null)),
+      ...(await issuers(loaded)),
       ...(await addressNotes(loaded, connections)),
     )
   }

@@ -126,6 +126,10 @@ export const problems: Texts['problems'] = {
     'Der Betreiber muss private Adressen unter network.allow_private aufführen.',
   ),
   upstream_unreachable: row('Der Anbieter ist nicht erreichbar', LATER),
+  egress_refused: row(
+    'Der Egress-Proxy hat die Verbindung abgelehnt',
+    'Der Betreiber muss deputy durch den Egress-Proxy lassen.',
+  ),
   answer_not_redactable: row(
     'Die Antwort ließ sich nicht bereinigen',
     'Fordern Sie mit einem Aufruf weniger an.',

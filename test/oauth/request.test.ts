@@ -1,10 +1,12 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose'
+import { decodeJwt } from 'jose'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Connection, Provider } from '../../proxy/model.ts'
 import { createOAuthClient } from '../../proxy/oauth/client.ts'
+import { need, quoting, scopeField, withoutEcho, written } from '../../proxy/oauth/request.ts'
+import type { TokenFailure } from '../../proxy/oauth/token_answer.ts'
 import { secret } from '../../proxy/secret.ts'
 import { connectionOf, REDIRECT, RULES } from './fixtures.ts'
 
@@ -96,58 +98,6 @@ describe('what is sent', () => {
     })
   })
 
-  test.each<['ec' | 'rsa' | 'ed25519', 'pem' | 'jwk', string]>([
-    ['ec', 'pem', 'ES256'],
-    ['ec', 'jwk', 'ES256'],
-    ['rsa', 'pem', 'RS256'],
-    ['ed25519', 'jwk', 'EdDSA'],
-  ])(
-    'signs an assertion with a key of kind %s as %s: for one audience, for a minute, never the same twice',
-    async (kind, form, alg) => {
-      const { privateKey, publicKey } =
-        kind === 'ec'
-          ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
-          : kind === 'rsa'
-            ? generateKeyPairSync('rsa', { modulusLength: 2048 })
-            : generateKeyPairSync('ed25519')
-      const text =
-        form === 'pem'
-          ? privateKey.export({ type: 'pkcs8', format: 'pem' })
-          : JSON.stringify({
-              ...privateKey.export({ format: 'jwk' }),
-              kid: 'k1',
-              'x5t#S256': 'thumb',
-            })
-      const { url, seen } = await serve(TOKENS)
-      const key = { clientSecret: null, clientKey: secret(text) }
-      const signs = { clientAuth: 'private_key_jwt' as const, issuer: 'https://issuer.example' }
-      await client.refresh(at(url, signs, key), secret('rt'))
-      await client.refresh(at(url, { ...signs, assertionAudience: 'token' }, key), secret('rt'))
-      await client.refresh(
-        at(url, { ...signs, assertionAudience: 'https://aud.example' }, key),
-        secret('rt'),
-      )
-      const assertions = seen.map(
-        ({ body }) => new URLSearchParams(body).get('client_assertion') ?? '',
-      )
-      expect(assertions.map((jwt) => decodeJwt(jwt).aud)).toEqual([
-        'https://issuer.example',
-        `${url}/token`,
-        'https://aud.example',
-      ])
-      for (const jwt of assertions) {
-        const { payload } = await jwtVerify(jwt, publicKey)
-        expect(payload).toMatchObject({ iss: 'deputy-client_1', sub: 'deputy-client_1' })
-        expect((payload.exp ?? 0) - (payload.iat ?? 0)).toBe(60)
-        expect(decodeProtectedHeader(jwt)).toMatchObject(
-          form === 'jwk' ? { alg, kid: 'k1', 'x5t#S256': 'thumb' } : { alg },
-        )
-      }
-      expect(new Set(assertions.map((jwt) => decodeJwt(jwt).jti)).size).toBe(3)
-      expect(seen.every(({ body }) => !body.includes('client_secret='))).toBe(true)
-    },
-  )
-
   test('writes a token request as JSON where the provider reads that', async () => {
     const { url, seen } = await serve(TOKENS)
     await client.exchangeCode(at(url, { tokenFormat: 'json' }), code)
@@ -232,24 +182,90 @@ describe('what is read', () => {
   })
 })
 
-test.each<[string, Partial<Provider>, number, string]>([
-  [
-    'an access token that outlives its refresh token is not called revoked',
-    { accessOutlivesRevoke: true },
-    200,
-    'access_outlives',
-  ],
-  [
-    'a refusal stays one where the access token outlives',
-    { accessOutlivesRevoke: true },
-    500,
-    'failed',
-  ],
-  ['Linear: done', { revokeStyle: 'linear' }, 200, 'revoked'],
-  ['Linear: 400 may mean anything', { revokeStyle: 'linear' }, 400, 'failed'],
-  ['Linear: 401 is a token no more', { revokeStyle: 'linear' }, 401, 'already_dead'],
-])('revocation: %s', async (_, change, status, result) => {
-  const { url } = await serve({}, status)
-  const tokens = { access: secret('at'), refresh: secret('rt') }
-  expect(await client.revoke(at(url, change), tokens)).toBe(result)
+describe('a signed client', () => {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  test('names the audience that the definition says, and never the same assertion twice', async () => {
+    const { url, seen } = await serve(TOKENS)
+    const text = String(privateKey.export({ type: 'pkcs8', format: 'pem' }))
+    const key = { clientSecret: null, clientKey: secret(text) }
+    const signs = { clientAuth: 'private_key_jwt' as const, issuer: 'https://issuer.example' }
+    for (const change of [{}, { assertionAudience: 'token' }, { assertionAudience: 'https://aud.example' }])
+      await client.refresh(at(url, { ...signs, ...change }, key), secret('rt'))
+    const assertions = seen.map(
+      ({ body }) => new URLSearchParams(body).get('client_assertion') ?? '',
+    )
+    expect(assertions.map((jwt) => decodeJwt(jwt).aud)).toEqual([
+      'https://issuer.example',
+      `${url}/token`,
+      'https://aud.example',
+    ])
+    expect(new Set(assertions.map((jwt) => decodeJwt(jwt).jti)).size).toBe(3)
+    expect(seen.every(({ body }) => !body.includes('client_secret='))).toBe(true)
+  })
+})
+
+describe('what a provider repeats', () => {
+  const failure = (error: string, more: Partial<TokenFailure> = {}): TokenFailure => ({
+    kind: 'refused',
+    error,
+    description: null,
+    retryAfterMs: null,
+    ...more,
+  })
+  const SECRET = 's3cr+et/=x'
+  test.each([
+    ['as it is', SECRET],
+    ['form-encoded', 's3cr%2Bet%2F%3Dx'],
+    ['in JSON', JSON.stringify(`a "${SECRET}"`)],
+    ['in base64', Buffer.from(`x:${SECRET}`).toString('base64')],
+  ])('of our secret %s is not passed on', (_name, said) => {
+    const one = withoutEcho(failure(said, { description: `bad: ${said}`, claims: said }), [SECRET])
+    expect(one).toEqual({ kind: 'refused', error: 'unnamed_error', description: null, retryAfterMs: null })
+  })
+  test('and says itself is', () => {
+    const said = failure('invalid_grant', { description: 'it is over', claims: '{"a":1}' })
+    expect(withoutEcho(said, [SECRET])).toEqual(said)
+    expect(quoting([SECRET])('nothing of it')).toBe(false)
+  })
+  test('too short to be told apart counts for nothing', () => {
+    expect(quoting(['abc'])('abc')).toBe(false)
+    expect(quoting(['abcd'])('abcd')).toBe(true)
+    expect(quoting([])('abcd')).toBe(false)
+  })
+  test('that could be a token is no word', () => {
+    expect(withoutEcho(failure('at_0123456789abcdefghij'), []).error).toBe('unnamed_error')
+    expect(withoutEcho(failure('temporarily_unavailable_now'), []).error).toBe('temporarily_unavailable_now')
+  })
+})
+
+describe('an endpoint that is not there', () => {
+  test('is named, with whoever should have said it', () => {
+    expect(() => need(connectionOf({}), 'token')).toThrow(
+      'connections.acme: provider acme has no token endpoint',
+    )
+    const discover = { problem: 'it does not answer' } as unknown as NonNullable<Provider['discover']>
+    const unknown = connectionOf({}, { issuer: 'https://idp.example', discover })
+    expect(() => need(unknown, 'userinfo')).toThrow(
+      /endpoints of Acme are not known now: its issuer https:\/\/idp\.example .* it does not answer/,
+    )
+  })
+  test('and one that is, is given', () => {
+    expect(need(connectionOf({ token: 'https://acme.example/token' }), 'token')).toBe(
+      'https://acme.example/token',
+    )
+  })
+})
+
+test('a request is written as the provider reads it', () => {
+  const fields = [['a', 'x y'], ['b', '&']] as const
+  expect(written(fields, 'form')).toBe('a=x+y&b=%26')
+  expect(written(fields, 'json')).toBe('{"a":"x y","b":"&"}')
+})
+
+test('scopes are named again only where the definition says so', () => {
+  const { provider } = connectionOf({}, { scopeRepeat: ['refresh'], scopeSeparator: ',' })
+  expect(scopeField(provider, 'refresh', ['a', 'b'])).toEqual({ scope: 'a,b' })
+  expect(scopeField(provider, 'token', ['a'])).toEqual({})
+  expect(scopeField(provider, 'refresh', [])).toEqual({})
+  expect(scopeField({ ...provider, scopeParam: null }, 'refresh', ['a'])).toEqual({})
 })

@@ -8,7 +8,9 @@ import {
   parseStrict,
   quoted,
   quotedList,
-  readStrict, isObject } from '../../proxy/wire/json.ts'
+  readStrict,
+  isObject,
+} from '../../proxy/wire/json.ts'
 
 const keysOf = (value: unknown): readonly string[] =>
   typeof value === 'object' && value !== null
@@ -125,33 +127,6 @@ test('an answer means that the token is not accepted by a word of the definition
   for (const body of [{ error: 'other' }, { error: 1 }, { error: ['invalid_auth'] }, {}, null])
     expect(meansUnauthorized(rules, body)).toBe(false)
   expect(meansUnauthorized(null, { error: 'invalid_auth' })).toBe(false)
-})
-
-test.each([
-    ['a: 1\nb: 2\na: 3\n', 'x.yaml: line 3: '],
-    ['a: !!set {x}\n', 'x.yaml: line 1: '],
-    ['a: !!binary aGk=\n', 'x.yaml: line 1: '],
-    ['a: !!timestamp 2001-01-01\n', 'x.yaml: line 1: '],
-    ['a: !!omap [x: 1]\n', 'x.yaml: line 1: '],
-    ['a: !own x\n', 'x.yaml: line 1: '],
-    ['a: .inf\n', 'x.yaml: a number is not finite'],
-    ['a: [.nan]\n', 'x.yaml: a number is not finite'],
-    ['a: [b\n', 'x.yaml: line '],
-    [deep(65), 'nested deeper than 64 levels'],
-  ])('%s is refused', (text, why) => {
-    expect(() => named('x.yaml', text)).toThrow(why)
-  })
-  test('whose aliases would fill the memory is refused', () => {
-    const level = (n: number): string => `l${n}: &l${n} [${`*l${n - 1}, `.repeat(9)}x]`
-    const bomb = ['l0: &l0 [x]', ...Array.from({ length: 8 }, (_, n) => level(n + 1))].join('\n')
-    expect(() => named('x.yaml', bomb)).toThrow(/^x\.yaml: .*alias/)
-    expect(named('x.yaml', 'a: &a [x]\nb: *a\n')).toEqual({ a: ['x'], b: ['x'] })
-  })
-  test('that is not UTF-8 is refused, whatever it holds', () => {
-    expect(() => parseNamed('x.yaml', Buffer.from([0x61, 0x3a, 0x20, 0xff]))).toThrow(
-      'x.yaml: not UTF-8',
-    )
-  })
 })
 
 test.each<[unknown, boolean]>([

@@ -7,7 +7,7 @@ import { createOAuthClient } from '../oauth/client.ts'
 import { createDiscovery } from '../oauth/discovery.ts'
 import { createRefresher } from '../tokens/refresh.ts'
 import { createSpool } from '../tokens/pending.ts'
-import { createTelemetry } from '../observe/metrics.ts'
+import { createMetrics } from '../observe/metrics.ts'
 import { Problem } from '../problem.ts'
 import { openStore } from '../store/open.ts'
 import { createUlid } from '../ulid.ts'
@@ -71,29 +71,29 @@ const openGround = async (scope: Scope) => {
 }
 
 const watchGround = ({ clock, version }: Scope, { store, policy }: Ground) => {
-  const telemetry = createTelemetry({ version })
-  if (store.connections !== undefined) telemetry.connections(store.connections)
-  telemetry.policy(() => policy.current()?.revision ?? null)
-  telemetry.watch(
+  const metrics = createMetrics({ version })
+  if (store.connections !== undefined) metrics.connections(store.connections)
+  metrics.policy(() => policy.current()?.revision ?? null)
+  metrics.watch(
     'deputy_clock_lead_seconds',
     'gauge',
     'Wall clock minus the time that has passed since the start; beyond 60 either way no call is let through.',
     () => clock.lead() / 1_000,
   )
-  telemetry.watch(
+  metrics.watch(
     'deputy_policy_load_failures_total',
     'counter',
     'Bundles and tables that could not be used, once for each try.',
     policy.failures,
   )
-  return telemetry
+  return metrics
 }
 
 /** What people's grants are made of and renewed by. Its parts know each other: a revocation ends calls and unstored tokens. */
 const openTokens = (
   { config, written, log, clock, opened }: Scope,
   { store, sealer, newId, calls, dial }: Ground,
-  telemetry: ReturnType<typeof createTelemetry>,
+  metrics: ReturnType<typeof createMetrics>,
   connections: ReturnType<typeof createDiscovery>['connections'],
 ) => {
   const vault = createVault({
@@ -125,7 +125,7 @@ const openTokens = (
   opened(() => used.close())
   const client = createOAuthClient({ fetch: dial.fetch, clock })
   const spool = createSpool({ folder: written(config.vault.spool), sealer, log })
-  telemetry.watch(
+  metrics.watch(
     'deputy_spool_tokens',
     'gauge',
     'Tokens in the spool, which the vault did not take.',
@@ -137,7 +137,7 @@ const openTokens = (
     clock,
     log,
     spool,
-    onFailure: telemetry.refreshFailed,
+    onFailure: metrics.refreshFailed,
   })
   opened(() => refresher.drain())
   return { vault, runs, used, client, refresher }
@@ -160,10 +160,10 @@ const discoveryOf = ({ connections, log }: Scope, { dial }: Ground, { note }: Au
 export const openCore = async (scope: Scope) => {
   const { log, opened } = scope
   const ground = await openGround(scope)
-  const telemetry = watchGround(scope, ground)
+  const metrics = watchGround(scope, ground)
   const { sealer, policy, told } = ground
   const proc = ground.newId()
-  const audit = await openAudit(scope, { sealer, telemetry, proc })
+  const audit = await openAudit(scope, { sealer, metrics, proc })
   told.key = (key) => {
     log.info({ key }, 'key ring read again: another key seals now')
     audit.note('key.rotated', { key })
@@ -171,18 +171,18 @@ export const openCore = async (scope: Scope) => {
   told.policy = await recordPolicy(policy, audit)
   const discovery = discoveryOf(scope, ground, audit)
   const { connections } = discovery
-  const tokens = openTokens(scope, ground, telemetry, connections)
+  const tokens = openTokens(scope, ground, metrics, connections)
   opened(() => discovery.close())
   // Before anything is waited for: a revocation elsewhere may be told from now on, and asks for them.
   await discovery.start()
   await tokens.refresher.resume(connections())
   const waiting = createWaiting({ clients: tokens.vault.clients, connections, log })
   await waiting.look()
-  telemetry.watch(
+  metrics.watch(
     'deputy_grants_waiting_for_client',
     'gauge',
     'Grants that belong to a client which is not configured, by connection.',
     waiting.samples,
   )
-  return { ...ground, ...audit, ...tokens, telemetry, connections, waiting }
+  return { ...ground, ...audit, ...tokens, metrics, connections, waiting }
 }

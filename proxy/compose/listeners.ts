@@ -48,7 +48,7 @@ const wheres = async ({ config, at, clock, log }: Scope): Promise<readonly Where
 /** @returns their addresses by the configuration's key, without `listeners.` */
 export const startAgents = async (
   scope: Scope,
-  { telemetry, evidence, calls, newId }: Core,
+  { metrics, evidence, calls, newId }: Core,
   { pep, snapshot, tagHeader }: Pipeline,
   { api, typeBase }: { readonly api: RequestListener; readonly typeBase: string },
 ): Promise<Readonly<Record<string, string>>> => {
@@ -74,7 +74,7 @@ export const startAgents = async (
       typeBase,
       newId,
       call: (req, res, id, fixed) => {
-        const end = telemetry.begin(req.method ?? '')
+        const end = metrics.begin(req.method ?? '')
         void pep(req, res, id, fixed).then(end)
       },
       api,
@@ -92,7 +92,7 @@ export type Phase = { readonly ready: boolean; readonly draining: boolean }
 /** The admin listener: closed last, since until then it says that this deputy drains. */
 export const startProbes = (
   { config, clock, log }: Scope,
-  { policy, directory, followed, journal, store, waiting, telemetry }: Core,
+  { policy, directory, followed, journal, store, waiting, metrics }: Core,
   phase: () => Phase,
 ) => {
   /** What is looked at and does not answer: what it says by now is not known. */
@@ -127,7 +127,7 @@ export const startProbes = (
         { name: 'clients', ok: true, detail: await waiting.detail() },
       ]
     },
-    render: telemetry.render,
+    render: metrics.render,
     log,
   })
 }

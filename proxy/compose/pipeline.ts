@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Seen } from '../pipeline/exchange.ts'
 import type { Log } from '../model.ts'
-import type { Telemetry } from '../observe/metrics.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import { createPep } from '../pipeline/pep.ts'
 import { snapshotOf } from './snapshot.ts'
 import { createAddressTags } from '../wire/address_tag.ts'
@@ -41,20 +41,20 @@ const identifyOf = ({ config, clock, log, opened }: Scope, { issuers, runs, dial
   return identify
 }
 
-const forwardOf = ({ config, clock, opened }: Scope, { dial, telemetry }: Core) => {
+const forwardOf = ({ config, clock, opened }: Scope, { dial, metrics }: Core) => {
   const { forward, close } = createForward({
     dispatcher: dial.upstream,
     idleTimeout: config.upstream.idle_timeout,
     requestBody: config.limits.request_body,
     rewrittenBody: config.limits.rewritten_body,
     clock,
-    upstream: telemetry.upstream,
+    upstream: metrics.upstream,
   })
   opened(close)
   return forward
 }
 
-const holdOf = ({ config, clock }: Scope, { telemetry }: Core) => {
+const holdOf = ({ config, clock }: Scope, { metrics }: Core) => {
   const hold = createHold({
     calls: config.limits.held_calls,
     bytes: config.limits.held_bytes,
@@ -64,7 +64,7 @@ const holdOf = ({ config, clock }: Scope, { telemetry }: Core) => {
     unasked: config.connect.hold,
     now: clock.now,
   })
-  telemetry.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
+  metrics.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
   return hold
 }
 
@@ -78,8 +78,8 @@ const snapshots = (connections: Core['connections']) => {
   }
 }
 
-const observe = (seen: Seen, telemetry: Telemetry, log: Log): void => {
-  telemetry.call(seen)
+const observe = (seen: Seen, metrics: Metrics, log: Log): void => {
+  metrics.call(seen)
   log.debug(seen, 'call')
 }
 
@@ -89,7 +89,7 @@ export const createPipeline = (
   { people, flows, session }: Pick<Consent, 'people' | 'flows' | 'session'>,
 ) => {
   const { config, clock, log } = scope
-  const { policy, connections, vault, refresher, client, telemetry, evidence, calls, sealer } = core
+  const { policy, connections, vault, refresher, client, metrics, evidence, calls, sealer } = core
   const tagHeader = config.identity.header.toLowerCase()
   const identify = identifyOf(scope, core)
   const entitlements = createEntitlements({
@@ -97,7 +97,7 @@ export const createPipeline = (
     maxAge: config.entitlements?.max_age ?? { read: 0, write: 0, delete: 0, admin: 0 },
     clock,
   })
-  const decide = createDecide(clock, core.newId, telemetry.evaluated)
+  const decide = createDecide(clock, core.newId, metrics.evaluated)
   const forward = forwardOf(scope, core)
   const snapshot = snapshots(connections)
   const hold = holdOf(scope, core)
@@ -134,7 +134,7 @@ export const createPipeline = (
       fresh,
       atHand: refresher.atHand,
       now: clock.now,
-      outcome: telemetry.credential,
+      outcome: metrics.credential,
     }),
     forward,
     used: core.used.note,
@@ -163,7 +163,7 @@ export const createPipeline = (
     typeBase: session.publicUrl,
     clock,
     log,
-    observe: (seen) => observe(seen, telemetry, log),
+    observe: (seen) => observe(seen, metrics, log),
   })
   return { pep, identify, entitlements, decide, hold, snapshot, tagHeader }
 }

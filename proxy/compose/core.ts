@@ -9,7 +9,7 @@ import type { Connection, PolicyEngine } from '../model.ts'
 import { createOAuthClient } from '../oauth/client.ts'
 import { createRefresher } from '../tokens/refresh.ts'
 import { createSpool } from '../tokens/pending.ts'
-import { createTelemetry } from '../observe/metrics.ts'
+import { createMetrics } from '../observe/metrics.ts'
 import { Problem } from '../problem.ts'
 import { openStore } from '../store/open.ts'
 import { createUlid } from '../ulid.ts'
@@ -79,28 +79,28 @@ const openGround = async (scope: Scope, now: () => InForce, told: Told) => {
 }
 
 const watchGround = ({ clock, version }: Scope, { store }: Ground, now: () => InForce) => {
-  const telemetry = createTelemetry({ version })
-  if (store.connections !== undefined) telemetry.connections(store.connections)
-  telemetry.policy(() => now().policy.current()?.revision ?? null)
-  telemetry.watch(
+  const metrics = createMetrics({ version })
+  if (store.connections !== undefined) metrics.connections(store.connections)
+  metrics.policy(() => now().policy.current()?.revision ?? null)
+  metrics.watch(
     'deputy_clock_lead_seconds',
     'gauge',
     'Wall clock minus the time that has passed since the start; beyond 60 either way no call is let through.',
     () => clock.lead() / 1_000,
   )
-  telemetry.watch(
+  metrics.watch(
     'deputy_policy_load_failures_total',
     'counter',
     'Bundles and tables that could not be used, once for each try.',
     () => now().policy.failures(),
   )
-  return telemetry
+  return metrics
 }
 
 /** Calls on their way to providers and calls that wait for people: by the limits in force. */
 const openTraffic = (
   { config, clock, opened }: Scope,
-  telemetry: ReturnType<typeof createTelemetry>,
+  metrics: ReturnType<typeof createMetrics>,
   now: () => InForce,
 ) => {
   const { forward, close } = createForward({
@@ -117,7 +117,7 @@ const openTraffic = (
       return now().config.limits.rewritten_body
     },
     clock,
-    upstream: telemetry.upstream,
+    upstream: metrics.upstream,
   })
   opened(close)
   const hold = createHold({
@@ -137,7 +137,7 @@ const openTraffic = (
     },
     now: clock.now,
   })
-  telemetry.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
+  metrics.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
   return { forward, hold }
 }
 
@@ -145,7 +145,7 @@ const openTraffic = (
 const openTokens = (
   { config, written, log, clock, opened }: Scope,
   { store, sealer, newId, calls, fetch }: Ground,
-  telemetry: ReturnType<typeof createTelemetry>,
+  metrics: ReturnType<typeof createMetrics>,
   now: () => InForce,
 ) => {
   const vault = createVault({
@@ -177,7 +177,7 @@ const openTokens = (
   opened(() => used.close())
   const client = createOAuthClient({ fetch, clock })
   const spool = createSpool({ folder: written(config.vault.spool), sealer, log })
-  telemetry.watch(
+  metrics.watch(
     'deputy_spool_tokens',
     'gauge',
     'Tokens in the spool, which the vault did not take.',
@@ -189,7 +189,7 @@ const openTokens = (
     clock,
     log,
     spool,
-    onFailure: telemetry.refreshFailed,
+    onFailure: metrics.refreshFailed,
   })
   return { vault, runs, used, client, refresher }
 }
@@ -198,23 +198,23 @@ const openTokens = (
 export const openLasting = async (scope: Scope, now: () => InForce, told: Told) => {
   const { log, opened } = scope
   const ground = await openGround(scope, now, told)
-  const telemetry = watchGround(scope, ground, now)
-  const traffic = openTraffic(scope, telemetry, now)
-  const audit = await openAudit(scope, { sealer: ground.sealer, telemetry, proc: ground.newId() })
+  const metrics = watchGround(scope, ground, now)
+  const traffic = openTraffic(scope, metrics, now)
+  const audit = await openAudit(scope, { sealer: ground.sealer, metrics, proc: ground.newId() })
   told.key = (key) => {
     log.info({ key }, 'key ring read again: another key seals now')
     audit.note('key.rotated', { key })
   }
   told.policy = await recordPolicy(now().policy, audit)
-  const tokens = openTokens(scope, ground, telemetry, now)
+  const tokens = openTokens(scope, ground, metrics, now)
   opened(() => tokens.refresher.drain())
   const connections = () => now().connections()
   const waiting = createWaiting({ clients: tokens.vault.clients, connections, log })
-  telemetry.watch(
+  metrics.watch(
     'deputy_grants_waiting_for_client',
     'gauge',
     'Grants that belong to a client which is not configured, by connection.',
     waiting.samples,
   )
-  return { ...ground, ...traffic, ...audit, ...tokens, telemetry, waiting }
+  return { ...ground, ...traffic, ...audit, ...tokens, metrics, waiting }
 }

@@ -43,7 +43,7 @@ const wheres = ({ config }: Scope, pair: Pair | null): readonly Where[] => {
 /** @returns their addresses by the configuration's key, without `listeners.`; `renew` shows another certificate */
 export const startAgents = async (
   scope: Scope,
-  { telemetry, evidence, calls, newId }: Lasting,
+  { metrics, evidence, calls, newId }: Lasting,
   { now, typeBase }: { readonly now: () => Revision; readonly typeBase: string },
 ): Promise<{
   readonly addresses: Readonly<Record<string, string>>
@@ -71,7 +71,7 @@ export const startAgents = async (
       typeBase,
       newId,
       call: (req, res, id, fixed) => {
-        const end = telemetry.begin(req.method ?? '')
+        const end = metrics.begin(req.method ?? '')
         void now().pipeline.pep(req, res, id, fixed).then(end)
       },
       api: (req, res) => now().api(req, res),
@@ -94,7 +94,7 @@ export type Phase = { readonly ready: boolean; readonly draining: boolean }
 /** The admin listener: closed last, since until then it says that this deputy drains. */
 export const startProbes = (
   { config, clock, log }: Scope,
-  { followed, journal, store, waiting, telemetry }: Lasting,
+  { followed, journal, store, waiting, metrics }: Lasting,
   {
     phase,
     now,
@@ -145,7 +145,7 @@ export const startProbes = (
         { name: 'clients', ok: true, detail: await waiting.detail() },
       ]
     },
-    render: telemetry.render,
+    render: metrics.render,
     log,
   })
 }

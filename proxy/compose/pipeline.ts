@@ -8,7 +8,7 @@ import type { Dedicated } from '../net/listener.ts'
 import { createIssuerKeys, type KeySource } from '../oauth/issuer_keys.ts'
 import type { PolicySource } from '../policy/source.ts'
 import { Problem } from '../problem.ts'
-import type { Telemetry } from '../observe/metrics.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import { createPep, type PepDeps } from '../pipeline/pep.ts'
 import { snapshotOf } from './snapshot.ts'
 import { createAddressTags } from '../wire/address_tag.ts'
@@ -83,8 +83,8 @@ const snapshots = (connections: Core['connections']) => {
   }
 }
 
-const observe = (seen: Seen, telemetry: Telemetry, log: Log): void => {
-  telemetry.call(seen)
+const observe = (seen: Seen, metrics: Metrics, log: Log): void => {
+  metrics.call(seen)
   log.debug(seen, 'call')
 }
 
@@ -113,7 +113,7 @@ export const createPipeline = (
   later: () => Later,
 ): Pipeline => {
   const { config, clock, log } = scope
-  const { connections, telemetry, evidence, calls, sealer, hold } = core
+  const { connections, metrics, evidence, calls, sealer, hold } = core
   const tagHeader = config.identity.header.toLowerCase()
   const agentHeader = config.identity.agent_header.toLowerCase()
   const identify = identifyOf(scope, core)
@@ -122,7 +122,7 @@ export const createPipeline = (
     maxAge: config.entitlements?.max_age ?? { read: 0, write: 0, delete: 0, admin: 0 },
     clock,
   })
-  const decide = createDecide(clock, core.newId, telemetry.evaluated)
+  const decide = createDecide(clock, core.newId, metrics.evaluated)
   const snapshot = snapshots(connections)
   const addressTags = createAddressTags({
     key: Buffer.from(sealer.hmac('address', 'tag'), 'base64url'),
@@ -179,7 +179,7 @@ export const createPipeline = (
     typeBase: session.publicUrl,
     clock,
     log,
-    observe: (seen) => observe(seen, telemetry, log),
+    observe: (seen) => observe(seen, metrics, log),
   })
   return { pep, identify, entitlements, decide, snapshot }
 }
@@ -189,7 +189,7 @@ export const createPipeline = (
  * before it changed.
  */
 const grantsOf = (
-  { vault, client, refresher, telemetry }: Core,
+  { vault, client, refresher, metrics }: Core,
   now: () => number,
   connections: Core['connections'],
 ): Pick<PepDeps, 'vault' | 'credentials'> => {
@@ -200,7 +200,7 @@ const grantsOf = (
     fresh,
     atHand,
     now,
-    outcome: telemetry.credential,
+    outcome: metrics.credential,
   })
   const latest = (one: Connection): Connection => connections().get(one.name) ?? one
   return {

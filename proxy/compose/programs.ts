@@ -47,7 +47,7 @@ export const judges = (
 /** Grants that nobody uses are refreshed as long as policy still allows their owner to have them. */
 export const startIdle = (
   { config, clock, log, opened }: Scope,
-  { store, refresher, connections, telemetry }: Core,
+  { store, refresher, connections, metrics }: Core,
   { people, active, onEvent }: Consent,
   permit: Permit,
 ): void => {
@@ -68,7 +68,7 @@ export const startIdle = (
       )
     },
     onEvent,
-    outcome: telemetry.idle,
+    outcome: metrics.idle,
     clock,
     log,
   })

@@ -104,7 +104,7 @@ const watchFiles = (first: readonly string[], changed: () => void) => {
 const createReport = ({ place: { scope, lasting } }: Options, loaded: Loaded) => {
   const { log, clock } = scope
   let [revision, problem, at] = [1, null as string | null, clock.now()]
-  const { watch } = lasting.telemetry
+  const { watch } = lasting.metrics
   watch(
     'deputy_config_last_reload_successful',
     'gauge',

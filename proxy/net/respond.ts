@@ -18,7 +18,7 @@ import {
   type Readdress,
 } from '../wire/rewrite.ts'
 import { evidenceName } from '../wire/strip.ts'
-import { decoded, decoderFor, held, type Sink } from './sinks.ts'
+import { decoded, decoderFor, rewritten, type Sink } from './sinks.ts'
 import { gather } from './turn.ts'
 
 /** Path and query at a host → the seal that goes with them; null: none does. */
@@ -197,7 +197,7 @@ const trail = (answer: Answer, changed: boolean): void => {
 }
 
 /**
- * @param deps.rewrittenBody bytes of an answer that may be held to rewrite URLs in it
+ * @param deps.rewrittenBody bytes of an answer that may be collected to rewrite URLs in it
  * @param deps.stop ends a call that cannot be answered
  */
 export const createAnswers = <A extends Answer>(deps: {
@@ -285,7 +285,7 @@ export const createAnswers = <A extends Answer>(deps: {
         : rewriteJson(text, pointers, readdressOf(answer))
     }
     const into = json
-      ? held(deps.rewrittenBody, plain, {
+      ? rewritten(deps.rewrittenBody, plain, {
           rewrite,
           unrewritten: () => (answer.unrewritten = true),
           begin: sayHead,
@@ -316,7 +316,7 @@ export const createAnswers = <A extends Answer>(deps: {
         // The provider answered before it had read everything: a caller that still writes would never look.
         if (!req.complete) req.unpipe().resume()
       } else if (first !== null) res.write(first)
-      // The head of an answer that is held comes with its body.
+      // The head of an answer that is collected comes with its body.
       else if (res.headersSent) res.flushHeaders()
     } catch (cause) {
       deps.stop(answer, new Problem('internal', 'the answer could not be sent', { cause }))

@@ -62,13 +62,13 @@ export const usable = (
     : scopes.filter((scope) => granted.includes(scope))
 }
 
-/** The scopes to demand: the first list that is held, else the least that the connection may ask for. */
+/** The scopes to demand: the first list that is granted, else the least that the connection may ask for. */
 export const chooseScopes = (
   operation: Operation,
-  held: readonly string[],
+  granted: readonly string[],
   allowed: readonly string[],
 ): readonly string[] =>
-  operation.scopes.find((list) => list.every((scope) => held.includes(scope))) ??
+  operation.scopes.find((list) => list.every((scope) => granted.includes(scope))) ??
   operation.scopes.find((list) => list.every((scope) => allowed.includes(scope))) ??
   operation.scopes[0] ??
   NO_SCOPES
@@ -241,7 +241,10 @@ export const createDecide = (
         : `,"auth":${JSON.stringify({ acr: auth.acr, amr: auth.amr, age_s: auth.at === null ? null : Math.max(0, Math.round((clock.now() - auth.at) / 1_000)) })}`
     return ['user', `{${user},"entitlements_age_ms":${age}${signIn}}`]
   }
-  const providerMember = ({ route, holding }: Question, held: readonly string[]): InputMember => {
+  const providerMember = (
+    { route, holding }: Question,
+    granted: readonly string[],
+  ): InputMember => {
     const { connection } = route
     const byConnection = providers.get(holding) ?? new Map<string, InputMember>()
     providers.set(holding, byConnection)
@@ -254,7 +257,7 @@ export const createDecide = (
         connection: connection.name,
         connected: own,
         account: holding.kind === 'held' ? holding.account : null,
-        granted_scopes: held,
+        granted_scopes: granted,
       })
       byConnection.set(connection.name, (member = ['provider', provider]))
     }
@@ -310,12 +313,12 @@ export const createDecide = (
   const input = (
     question: Question,
     scopes: readonly string[],
-    held: readonly string[],
+    granted: readonly string[],
   ): readonly [string, readonly InputMember[]] => {
     const { route, act, facts } = question
     const { agent, user, members: person, run } = userOf(question)
     const operation = operationMember(act, scopes)
-    const shared = [nowMember(), agent, NO_APPROVALS, providerMember(question, held)]
+    const shared = [nowMember(), agent, NO_APPROVALS, providerMember(question, granted)]
     const own: InputMember[] = []
     const age = Math.round(facts.ageMs())
     if (age === 0 && facts.entitlements.auth === null) shared.push(user)
@@ -383,8 +386,8 @@ export const createDecide = (
     if (reach !== undefined && !reaches(reach, question))
       return settle(engine, question, OUT_OF_REACH)
     const { provider, scopes: listed } = question.route.connection
-    const held = usable(question.holding, provider)
-    const scopes = chooseScopes(question.act.operation, held, widened(provider, listed))
+    const granted = usable(question.holding, provider)
+    const scopes = chooseScopes(question.act.operation, granted, widened(provider, listed))
     const missing: PolicyFailure = { failed: 'policy_missing', detail: 'no policy is loaded' }
     if (engine === null) return settle(engine, question, missing)
     const began = clock.mono()
@@ -392,7 +395,7 @@ export const createDecide = (
       evaluated((clock.mono() - began) / 1_000)
       return settle(engine, question, answer)
     }
-    const answer = engine.evaluate(...input(question, scopes, held), question.principal.agent)
+    const answer = engine.evaluate(...input(question, scopes, granted), question.principal.agent)
     return answer instanceof Promise ? answer.then(done) : done(answer)
   }
 }

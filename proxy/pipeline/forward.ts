@@ -194,7 +194,7 @@ type Try = {
  * The limits are read each time they are needed: a reload may change them.
  * @param deps.idleTimeout ms without a byte to or from the provider
  * @param deps.requestBody most bytes of a streamed body
- * @param deps.rewrittenBody bytes of an answer that may be held to rewrite URLs in it
+ * @param deps.rewrittenBody bytes of an answer that may be collected to rewrite URLs in it
  */
 export const createForward = (deps: {
   readonly dispatcher: Upstream
@@ -327,12 +327,12 @@ export const createForward = (deps: {
       started.pause()
       call.res.once('drain', () => started.resume())
     }
-    /** What was held back passes. */
+    /** What was kept back passes. */
     const release = (started: Dispatcher.DispatchController | null): void => {
       const looked = peek
       peek = null
       looked?.pass()
-      for (const chunk of looked?.held ?? []) flow(started, chunk)
+      for (const chunk of looked?.kept ?? []) flow(started, chunk)
     }
     return {
       call,

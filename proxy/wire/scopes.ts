@@ -19,13 +19,13 @@ export const widened = ({ scopeReach }: Named, scopes: readonly string[]): reado
   return wide
 }
 
-/** Those of `wanted` that `held` does not contain (RFC 6749 3.3: what was granted may be called otherwise). */
+/** Those of `wanted` that `granted` does not contain (RFC 6749 3.3: what was granted may be called otherwise). */
 export const lacking = (
   provider: Named,
-  held: readonly string[],
+  granted: readonly string[],
   wanted: readonly string[],
 ): readonly string[] => {
-  const wide = widened(provider, held)
+  const wide = widened(provider, granted)
   return wanted.filter((scope) => !wide.includes(scope))
 }
 

@@ -3,9 +3,9 @@
 import { escapedText, unsearchable, type EscapedText } from './escape.ts'
 
 export type TokenScrubber = {
-  /** Bytes that may go on now; what could still begin the token is held back. The chunk itself is never written to. */
+  /** Bytes that may go on now; what could still begin the token is kept back. The chunk itself is never written to. */
   readonly push: (chunk: Buffer) => Buffer
-  /** What was held back, once the answer is whole. */
+  /** What was kept back, once the answer is whole. */
   readonly end: () => Buffer
   /** One text on its own, such as a header's value; bytes as latin1. */
   readonly text: (value: string) => string
@@ -106,7 +106,7 @@ const createScrubber = (
   escaped: EscapedText,
 ): TokenScrubber => {
   const shortest = Math.min(...heads.map((head) => head.length))
-  let held: Buffer = NONE
+  let tail: Buffer = NONE
   let hits = 0
 
   /**
@@ -163,19 +163,19 @@ const createScrubber = (
   return {
     push: (chunk) => {
       const open: number[] = []
-      let bytes = blot(held.length === 0 ? chunk : Buffer.concat([held, chunk]), open)
+      let bytes = blot(tail.length === 0 ? chunk : Buffer.concat([tail, chunk]), open)
       let keep = pending(bytes, open)
       if (escaped.possible(bytes)) {
         bytes = blotEscaped(bytes)
         keep = Math.min(keep, escaped.open(bytes))
       }
       // Copied: the chunk's memory belongs to the socket and may be used again.
-      held = keep === bytes.length ? NONE : Buffer.from(bytes.subarray(keep))
+      tail = keep === bytes.length ? NONE : Buffer.from(bytes.subarray(keep))
       return keep === bytes.length ? bytes : bytes.subarray(0, keep)
     },
     end: () => {
-      const rest = held
-      held = NONE
+      const rest = tail
+      tail = NONE
       return rest
     },
     text: (value) => {

@@ -127,7 +127,10 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     process.on(signal, () => log.warn({ signal }, 'this signal means nothing to deputy'))
   // Somebody rotated the evidence, or changed the configuration. A start that fails tells so itself.
   process.on('SIGHUP', (signal) => {
-    log.info({ signal }, 'the configuration is read again, and the evidence goes on in the file at its path')
+    log.info(
+      { signal },
+      'the configuration is read again, and the evidence goes on in the file at its path',
+    )
     starting.then(
       (serving) => serving.reload(),
       () => undefined,

@@ -31,10 +31,13 @@ const isPlain = (value: object): boolean =>
   (Object.getPrototypeOf(value) === Object.prototype &&
     !Object.values(value).some((member) => typeof member === 'function'))
 const keyOf = (name: string, settings: unknown): string =>
-  `${name} ${JSON.stringify(settings, function (this: Readonly<Record<string, unknown>>, key, value) {
-    const raw = this[key]
-    return typeof raw === 'object' && raw !== null && !isPlain(raw) ? identity(raw) : value
-  })}`
+  `${name} ${JSON.stringify(
+    settings,
+    function (this: Readonly<Record<string, unknown>>, key, value) {
+      const raw = this[key]
+      return typeof raw === 'object' && raw !== null && !isPlain(raw) ? identity(raw) : value
+    },
+  )}`
 
 export const createKept = () => {
   let inForce: ReadonlyMap<string, Part> = new Map()

@@ -115,11 +115,7 @@ export const operatorsApi = ({ log }: Scope, deps: OperatorsDeps): RequestListen
   whenAsked(log, async () => (await import('../api/operators.ts')).createOperatorsApi(deps))
 
 /** The operators' API for whoever may open `deputy.sock`: the commands on this machine. */
-export const localApi = (
-  scope: Scope,
-  { store }: Core,
-  deps: OperatorsDeps,
-): RequestListener => {
+export const localApi = (scope: Scope, { store }: Core, deps: OperatorsDeps): RequestListener => {
   const { config, at, written, clock } = scope
   return operatorsApi(scope, {
     ...deps,

@@ -9,14 +9,7 @@ import type { Core, InForce, Lasting } from './core.ts'
 import type { Keep } from './kept.ts'
 import { createPages } from './pages.ts'
 import { createPipeline, type Later, type Pipeline } from './pipeline.ts'
-import {
-  authApi,
-  judges,
-  localApi,
-  operatorsApi,
-  operatorsDepsOf,
-  startIdle,
-} from './programs.ts'
+import { authApi, judges, localApi, operatorsApi, operatorsDepsOf, startIdle } from './programs.ts'
 import type { Configured, Scope } from './scope.ts'
 import type { Parts } from './snapshot.ts'
 

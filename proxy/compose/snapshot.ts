@@ -143,18 +143,20 @@ export const dialOf = ({ network, upstream }: Config, ca: string | null) =>
 
 type Attempt = <T>(where: string, make: () => Promise<T>) => Promise<T | null>
 /** What could be made, null in place of what could not; every problem is listed. */
-const attempts = (problems: string[]): Attempt => async (where, make) => {
-  try {
-    return await make()
-  } catch (error) {
-    problems.push(
-      ...message(error)
-        .split('\n')
-        .map((line) => (line.startsWith(where) ? line : `${where}: ${line}`)),
-    )
-    return null
+const attempts =
+  (problems: string[]): Attempt =>
+  async (where, make) => {
+    try {
+      return await make()
+    } catch (error) {
+      problems.push(
+        ...message(error)
+          .split('\n')
+          .map((line) => (line.startsWith(where) ? line : `${where}: ${line}`)),
+      )
+      return null
+    }
   }
-}
 
 const logoOf = async ({ config, at }: Loaded, attempt: Attempt): Promise<Logo | null> => {
   const file = config.connect.brand?.logo
@@ -237,8 +239,7 @@ export const prepare = async (
   )
   const issuers = read.filter((issuer) => issuer !== null)
   const { ca: caFile } = config.upstream
-  const ca =
-    caFile === undefined ? null : await attempt('upstream.ca', () => readText(at(caFile)))
+  const ca = caFile === undefined ? null : await attempt('upstream.ca', () => readText(at(caFile)))
   const logo = await logoOf(loaded, attempt)
   const { trust, realm } = config.identity
   const ofPeople = trust === 'plain' ? realm : (issuers[0]?.realm ?? '')

@@ -305,6 +305,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
 
   limits: key('Bounds of what one call, one agent and one process may use.'),
   'limits.drain': key('How long calls may still end after SIGTERM.', '60s'),
+  'limits.drain_delay': key(
+    'How long calls are still accepted after SIGTERM, while /readyz says that deputy drains: for a gateway whose balancer needs that long to hear of it. The drain follows.',
+    '5s',
+  ),
   'limits.request_body': key('The largest body that is sent on.', '1GiB'),
   'limits.inspected_body': key('The largest body that is read before it is sent on.', '4MiB'),
   'limits.rewritten_body': key('The largest answer in which URLs are rewritten, unpacked.', '8MiB'),

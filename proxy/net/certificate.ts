@@ -59,3 +59,16 @@ export const outOfDate = (pem: string, now: number): string | null => {
     return `is not valid before ${validFromDate.toISOString()}: wait until then, or set this machine's clock right`
   return null
 }
+
+const WARN_MS = 14 * 86_400_000
+/** That it ends within a fortnight, or within the last fifth of a shorter life; null: not yet, or it is out of date already. */
+export const endsSoon = (pem: string, now: number): string | null => {
+  if (outOfDate(pem, now) !== null) return null
+  const { validFromDate, validToDate } = new X509Certificate(pem)
+  const end = validToDate.getTime()
+  const before = Math.min(WARN_MS, (end - validFromDate.getTime()) / 5)
+  return end - now > before ? null : `expires on ${validToDate.toISOString()}: renew it`
+}
+
+/** When its time is over, ms since the epoch. */
+export const endOf = (pem: string): number => new X509Certificate(pem).validToDate.getTime()

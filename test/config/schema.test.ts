@@ -65,6 +65,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'listeners.names.*',
     'connect.url',
     'limits.drain',
+    'limits.drain_delay',
   ],
   'compose/listeners.ts': [
     'listeners.agent',
@@ -87,14 +88,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'vault.spool',
     'connect.hold',
     'upstream.idle_timeout',
-    ...[
-      'calls',
-      'calls_per_agent',
-      'rewritten_body',
-      'held_calls',
-      'held_bytes',
-      'hold_max',
-    ].map((key) => `limits.${key}`),
+    ...['calls', 'calls_per_agent', 'rewritten_body', 'held_calls', 'held_bytes', 'hold_max'].map(
+      (key) => `limits.${key}`,
+    ),
   ],
   'compose/consent.ts': [
     ...['groups', 'roles', 'entitlements'].map((key) => `entitlements.claims.${key}`),

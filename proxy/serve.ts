@@ -1,5 +1,6 @@
 // Order of start and drain: a list of names. What they stand for is in compose/.
 import type { RequestListener } from 'node:http'
+import { watchCertificate } from './compose/certificate.ts'
 import { openLasting, type InForce, type Told } from './compose/core.ts'
 import { createKept } from './compose/kept.ts'
 import { startAgents, startProbes } from './compose/listeners.ts'
@@ -131,6 +132,7 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
     apart?.serve((req, res) => now().operators(req, res), listeners.names, publicUrl)
     const local: RequestListener = (req, res) => now().local(req, res)
     opened(await startControl(controlSocket(config.vault.store, scope.written), local, log))
+    const { check: certificate, look } = watchCertificate(scope, lasting.telemetry, now)
     let renew = (_pair: Pair | null): void => {}
     const reloading = createReloading({
       ...revisions,
@@ -139,12 +141,18 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
       put: (next) => {
         revisions.put(next)
         renew(next.tls)
+        look()
         options.log.setLevel?.(next.config.telemetry.log_level)
       },
     })
     const agents = await startAgents(scope, lasting, { now, typeBase: publicUrl })
     renew = agents.renew
-    const probes = await startProbes(scope, lasting, { phase: () => phase, now, reloading })
+    const probes = await startProbes(scope, lasting, {
+      phase: () => phase,
+      now,
+      reloading,
+      certificate,
+    })
     closeProbes = probes.close
     phase = { ready: true, draining: false }
     const addresses = {
@@ -162,6 +170,10 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
       },
       close: async () => {
         phase = { ready: true, draining: true }
+        // Balancers need a moment to hear of it: until then calls are served, each as the last one of its connection.
+        for (const each of [agents, connect, apart]) each?.part()
+        const { drain_delay: delay } = now().config.limits
+        if (delay > 0) await new Promise((resolve) => setTimeout(resolve, delay))
         drain(now().config.limits.drain)
         // A held call is answered with its link: the person's yes will count after the restart.
         lasting.hold.release()

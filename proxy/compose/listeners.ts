@@ -1,6 +1,6 @@
 // Where agents and probes arrive.
 import type { Config } from '../config/schema.ts'
-import { startAdmin } from '../net/admin.ts'
+import { startAdmin, type Check } from '../net/admin.ts'
 import type { Pair } from '../net/certificate.ts'
 import { startListener, type Dedicated, type Listening } from '../net/listener.ts'
 import { messageOf } from '../problem.ts'
@@ -48,6 +48,7 @@ export const startAgents = async (
 ): Promise<{
   readonly addresses: Readonly<Record<string, string>>
   readonly renew: (pair: Pair | null) => void
+  readonly part: () => void
 }> => {
   const { config, written, log, opened, left } = scope
   const listeners: Listening[] = []
@@ -83,6 +84,7 @@ export const startAgents = async (
   }
   return {
     addresses,
+    part: () => listeners.forEach((listener) => listener.part()),
     renew: (pair) => {
       if (pair !== null) for (const listener of listeners) listener.renew(pair)
     },
@@ -99,10 +101,12 @@ export const startProbes = (
     phase,
     now,
     reloading,
+    certificate,
   }: {
     readonly phase: () => Phase
     readonly now: () => InForce
     readonly reloading: Pick<Reloading, 'state'>
+    readonly certificate: () => readonly Check[]
   },
 ) => {
   /** What is looked at and does not answer: what it says by now is not known. */
@@ -136,6 +140,7 @@ export const startProbes = (
           detail: [policy.current()?.revision ?? 'none', policy.problem() ?? []].flat().join('; '),
         },
         ...unread(now()),
+        ...certificate(),
         { name: 'audit', ok: journal.healthy(), detail: journal.fault() ?? '' },
         { name: 'clock', ok: !wrong, detail: wrong ? clockSentence(clock) : '' },
         await store.check().then(

@@ -2,6 +2,7 @@
 import { needRestart } from '../config/fixed.ts'
 import type { Loaded, Result } from '../config/load.ts'
 import { marksOf } from '../files.ts'
+import { outOfDate } from '../net/certificate.ts'
 import type { Kept } from './kept.ts'
 import { buildRevision, type Place, type Revision } from './revision.ts'
 import { messageOf } from '../problem.ts'
@@ -57,6 +58,14 @@ const build = async ({ place, kept, changed, read, now }: Options) => {
   if (policy.current() === null && before.policy.current() !== null) {
     await keeping.drop()
     return refused([`policy: ${policy.problem() ?? 'it does not answer'}`])
+  }
+  // What is shown now is better than what nobody will trust.
+  const { tls } = parts.parts
+  const late =
+    tls === null || tls.cert === before.tls?.cert ? null : outOfDate(tls.cert, clock.now())
+  if (late !== null) {
+    await keeping.drop()
+    return refused([`listeners.agent_tls.cert: ${late}`])
   }
   const of = { loaded, parts: parts.parts, keep: keeping.keep, before }
   try {

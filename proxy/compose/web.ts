@@ -3,7 +3,7 @@ import type { RequestListener, ServerResponse } from 'node:http'
 import type { getRequestListener } from '@hono/node-server'
 import type { Log } from '../model.ts'
 import { createHostRule, ownNames } from '../net/host.ts'
-import { closing, mannerly } from '../net/sockets.ts'
+import { closing, mannerly, parting } from '../net/sockets.ts'
 import { Problem, problemAnswer } from '../problem.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
@@ -13,6 +13,8 @@ export type Web = {
   readonly port: number
   /** @param names further ones that a Host header may have */
   readonly serve: (listener: RequestListener, names: readonly string[], typeBase: string) => void
+  /** Still accepts; each answer is the last of its connection. */
+  readonly part: () => void
   /** Stops accepting, waits for what runs; the rest is cut after `ms`. */
   readonly close: (ms: number) => Promise<void>
 }
@@ -49,6 +51,7 @@ export const startWeb = (
           const ours = createHostRule(ownNames(listen, names))
           call = (req, res) => (ours(req) ? listener(req, res) : misdirected(res, typeBase))
         },
+        part: () => parting(server),
         close: (ms) => closing(server, ms),
       })
     })

@@ -379,6 +379,7 @@ const audit = z.strictObject({
 
 const limits = z.strictObject({
   drain: duration.default(30 * UNITS.s),
+  drain_delay: duration.default(0),
   request_body: size.default(100 * SIZES.MiB),
   inspected_body: size.default(SIZES.MiB),
   rewritten_body: size.default(4 * SIZES.MiB),

@@ -396,6 +396,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
 
   limits: key('Bounds of what one call, one agent and one process may use.'),
   'limits.drain': key('How long calls that run may go on after SIGTERM.', '60s'),
+  'limits.drain_delay': key(
+    'How long calls are still accepted after SIGTERM, while /readyz says that deputy drains. A gateway needs it whose balancer takes that long to hear of it. The drain follows.',
+    '5s',
+  ),
   'limits.request_body': key('The largest body of a request.', '1GiB'),
   'limits.inspected_body': key(
     'The largest body that deputy reads whole before it sends it on.',

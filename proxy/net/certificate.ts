@@ -73,3 +73,16 @@ export const unreadableCa = (pem: string): string | null => {
     return say // the parser's own words are OpenSSL's
   }
 }
+
+const WARN_MS = 14 * 86_400_000
+/** That it ends within a fortnight, or within the last fifth of a shorter life; null: not yet, or it is out of date already. */
+export const endsSoon = (pem: string, now: number): string | null => {
+  if (outOfDate(pem, now) !== null) return null
+  const { validFromDate, validToDate } = new X509Certificate(pem)
+  const end = validToDate.getTime()
+  const before = Math.min(WARN_MS, (end - validFromDate.getTime()) / 5)
+  return end - now > before ? null : `expires on ${validToDate.toISOString()}: renew it`
+}
+
+/** When its time is over, ms since the epoch. */
+export const endOf = (pem: string): number => new X509Certificate(pem).validToDate.getTime()

@@ -10,6 +10,7 @@ import {
   closing,
   createBodies,
   mannerly,
+  parting,
   STILL_MS,
   TIMED_OUT,
   unheard,
@@ -28,6 +29,8 @@ export type Listening = {
   readonly address: string
   /** Shows another certificate to connections that begin from now on; nothing where it listens without TLS. */
   readonly renew: (tls: Tls) => void
+  /** Still accepts; each answer is the last of its connection. */
+  readonly part: () => void
   /** Stops accepting, waits for what runs, ends idle connections; the rest is cut after `ms`. */
   readonly close: (ms: number) => Promise<void>
 }
@@ -226,6 +229,7 @@ export const startListener = async (options: {
     renew: (tls) => {
       if ('setSecureContext' in server) (server as TlsServer).setSecureContext({ ...tls, ...TLS })
     },
+    part: () => parting(server),
     close: (ms) => {
       bodies.close()
       return closing(server, ms)

@@ -174,7 +174,9 @@ test('people of another file count at once, and their streams end', async () => 
     config['entitlements'] = { source: 'file', file: './others.yaml' }
   })
   await deputy.reload()
-  await expect.poll(() => metric(deputy, 'http_server_active_requests{http_request_method="GET"}')).toBe(0)
+  await expect
+    .poll(() => metric(deputy, 'http_server_active_requests{http_request_method="GET"}'))
+    .toBe(0)
   expect(await call(deputy)).toBe('policy_denied')
 })
 

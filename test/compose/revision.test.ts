@@ -36,7 +36,11 @@ const without = (name: string) => (text: string) => {
   return JSON.stringify({ ...config, connections })
 }
 const begin = async (config: Fields = {}): Promise<Deputy> => {
-  const held = ['acme', 'stream'].map((connection) => ({ person: 'alice', token: TOKEN, connection }))
+  const held = ['acme', 'stream'].map((connection) => ({
+    person: 'alice',
+    token: TOKEN,
+    connection,
+  }))
   const deputy = await startDeputy({ upstream: upstream.origin, held, config })
   ends.push(() => deputy.close())
   return deputy

@@ -78,6 +78,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'listeners.names.*',
     'connect.url',
     'limits.drain',
+    'limits.drain_delay',
   ],
   'compose/listeners.ts': [
     'listeners.agent',

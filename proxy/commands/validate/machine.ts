@@ -4,7 +4,7 @@ import { controlSocket } from '../../config/address.ts'
 import type { Listen } from '../../config/schema.ts'
 import type { Loaded } from '../../config/load.ts'
 import { addressesOf } from '../../config/rules.ts'
-import { outOfDate, readPair } from '../../net/certificate.ts'
+import { endsSoon, outOfDate, readPair } from '../../net/certificate.ts'
 import { answers } from '../../net/listener.ts'
 import { messageOf } from '../../problem.ts'
 
@@ -60,13 +60,10 @@ export const certificate = async ({ config, at }: Loaded, now: number): Promise<
   const late = outOfDate(read.pair.cert, now)
   if (late !== null)
     return { problems: [`listeners.agent_tls.cert: ${at(tls.cert)} ${late}`], warnings: [] }
-  const soon = outOfDate(read.pair.cert, now + 14 * 86_400_000)
+  const soon = endsSoon(read.pair.cert, now)
   return {
     problems: [],
-    warnings:
-      soon === null
-        ? []
-        : [`listeners.agent_tls.cert: ${at(tls.cert)} ${soon.replace('expired', 'expires')}`],
+    warnings: soon === null ? [] : [`listeners.agent_tls.cert: ${at(tls.cert)} ${soon}`],
   }
 }
 

@@ -35,6 +35,20 @@ export type Principal = {
   readonly run: string | null
   /** What the run may touch; whatever else policy would allow is refused. Absent: no run. */
   readonly reach?: RunReach
+  /** Whose own token names the agent; absent: only the tag does, or the configuration. */
+  readonly workload?: Pick<Workload, 'name' | 'subject'>
+}
+
+/** Who an agent is, by a verified token of its own. */
+export type Workload = {
+  /** Of the row of `workloads` that it matches. */
+  readonly name: string
+  /** `sub` of its token. */
+  readonly subject: string
+  /** The agent that it is. */
+  readonly agent: string
+  /** `exp` of its token, ms. */
+  readonly expiresAt: number
 }
 
 /** `operations`: ids, or families such as `issues.*`; null: every operation that policy allows. */

@@ -55,6 +55,12 @@ export const CATALOGUE = {
     'http_request_denied',
     'Send a tag that names the user; the detail says what was wrong with the one that came.',
   ),
+  workload_unauthenticated: row(
+    401,
+    'Which agent is this call from?',
+    'http_request_denied',
+    'Send the own token of the workload that calls, such as the projected token of its service account, read anew for each call; the detail says what was wrong with the one that came.',
+  ),
   policy_denied: row(
     403,
     'Policy refused the call',

@@ -86,8 +86,8 @@ export const createEvidence = (deps: {
   const whoText = (principal: Principal): string => {
     let text = who.get(principal)
     if (text === undefined) {
-      const { person, verified, agent, run } = principal
-      text = `,"user":${json({ id: idOf(person.id), realm: person.realm, tenant: person.tenant, verified })},"agent":${json({ id: agent })},"run":${json(run)}`
+      const { person, verified, agent, run, workload } = principal
+      text = `,"user":${json({ id: idOf(person.id), realm: person.realm, tenant: person.tenant, verified })},"agent":${json({ id: agent, workload: workload && { ...workload, verified: true } })},"run":${json(run)}`
       who.set(principal, text)
     }
     return text

@@ -48,7 +48,7 @@ const wheres = async ({ config, at, clock, log }: Scope): Promise<readonly Where
 export const startAgents = async (
   scope: Scope,
   { telemetry, evidence, calls, newId }: Core,
-  { pep, snapshot, tagHeader }: Pipeline,
+  { pep, snapshot, tagHeader, agentHeader }: Pipeline,
   { api, typeBase }: { readonly api: RequestListener; readonly typeBase: string },
 ): Promise<Readonly<Record<string, string>>> => {
   const { config, written, log, opened, left } = scope
@@ -68,7 +68,7 @@ export const startAgents = async (
       maxHeaderBytes: config.limits.headers,
       names: config.listeners.names,
       origins: config.listeners.origins,
-      check: canonicalHeaders(tagHeader),
+      check: canonicalHeaders(tagHeader, agentHeader),
       serves: (host) => serves(snapshot().routes, host),
       typeBase,
       newId,

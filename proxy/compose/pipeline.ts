@@ -16,26 +16,41 @@ import { createHold } from '../pipeline/hold.ts'
 import { createIdentify } from '../pipeline/identify.ts'
 import { readUpTo } from '../pipeline/inspect.ts'
 import { createTagged } from '../pipeline/tag_place.ts'
+import { createWorkloads } from '../pipeline/workload.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import type { Scope } from './scope.ts'
 
 export type Pipeline = ReturnType<typeof createPipeline>
 
-const identifyOf = ({ config, clock, log, opened }: Scope, { issuers, runs, dial }: Core) => {
+const identifyOf = (
+  { config, clock, log, opened }: Scope,
+  { issuers, workloads: rows, runs, dial }: Core,
+) => {
   const { identity } = config
-  const identify = createIdentify({
-    trust: identity.trust,
-    header: identity.header.toLowerCase(),
+  const verifying = {
     maxAge: identity.max_age,
-    issuers,
-    plainAgent: identity.agent,
-    plainRealm: identity.realm,
-    run: runs.verify,
     keysGrace: identity.jwks_grace,
     fetch: dial.fetch,
     clock,
     log,
+  }
+  const workloads = createWorkloads({
+    ...verifying,
+    header: identity.agent_header.toLowerCase(),
+    required: identity.agent_required,
+    issuers: rows,
+  })
+  opened(workloads.close)
+  const identify = createIdentify({
+    trust: identity.trust,
+    ...verifying,
+    header: identity.header.toLowerCase(),
+    issuers,
+    workloads,
+    plainAgent: identity.agent,
+    plainRealm: identity.realm,
+    run: runs.verify,
   })
   opened(() => identify.close())
   return identify
@@ -91,6 +106,7 @@ export const createPipeline = (
   const { config, clock, log } = scope
   const { policy, connections, vault, refresher, client, telemetry, evidence, calls, sealer } = core
   const tagHeader = config.identity.header.toLowerCase()
+  const agentHeader = config.identity.agent_header.toLowerCase()
   const identify = identifyOf(scope, core)
   const entitlements = createEntitlements({
     source: people,
@@ -112,6 +128,7 @@ export const createPipeline = (
     policy: () => policy.current(),
     tagged: createTagged({
       tagHeader,
+      agentHeader,
       addressTags,
       tagged: identify.tagged,
       read: (req) => readUpTo(req, config.limits.inspected_body),
@@ -160,11 +177,11 @@ export const createPipeline = (
     },
     auditRequired: config.audit.required,
     tagHeader,
-    sift: createSift(tagHeader, identify.tags.holds),
+    sift: createSift([tagHeader, agentHeader], identify.tags.holds),
     typeBase: session.publicUrl,
     clock,
     log,
     observe: (seen) => observe(seen, telemetry, log),
   })
-  return { pep, identify, entitlements, decide, hold, snapshot, tagHeader }
+  return { pep, identify, entitlements, decide, hold, snapshot, tagHeader, agentHeader }
 }

@@ -4,7 +4,7 @@ import { uptime } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createClock, type GuardedClock } from '../clock.ts'
 import { controlSocket } from '../config/address.ts'
-import type { Config } from '../config/schema.ts'
+import type { Config, IssuerConfig } from '../config/schema.ts'
 import type { Loaded } from '../config/load.ts'
 import { openFileDirectory, type Directory } from '../directory/file.ts'
 import { readText, toldOf, tryFolder } from '../files.ts'
@@ -12,18 +12,20 @@ import { readLogo, type Logo } from '../config/logo.ts'
 import type { Clock, Connection, Log, PolicyEngine } from '../model.ts'
 import { createDial } from '../net/dial.ts'
 import type { Snapshot } from '../pipeline/exchange.ts'
-import { readJwks } from '../oauth/issuer_keys.ts'
+import { readJwks, type KeySource } from '../oauth/issuer_keys.ts'
 import { openPolicySource, type PolicySource } from '../policy/source.ts'
 import { readRing } from '../vault/rotate.ts'
 import type { KeyRing } from '../vault/seal.ts'
 import { createClassify } from '../pipeline/classify.ts'
 import type { Issuer } from '../pipeline/identify.ts'
+import type { WorkloadIssuer } from '../pipeline/workload.ts'
 import { buildRoutes, serves } from '../pipeline/route.ts'
 
 export type Parts = {
   readonly ring: KeyRing
   readonly policy: PolicySource
   readonly issuers: readonly Issuer[]
+  readonly workloads: readonly WorkloadIssuer[]
   readonly directory: Directory | null
   readonly ca: string | null
   readonly logo: Logo | null
@@ -39,27 +41,43 @@ export const systemClock = (): GuardedClock =>
 
 const message = toldOf
 
-const readIssuer = async (
-  issuer: Config['identity']['issuers'][number],
+const readKeySource = async (
+  { issuer, jwks, jwks_uri: jwksUri }: Pick<IssuerConfig, 'issuer' | 'jwks' | 'jwks_uri'>,
   at: (path: string) => string,
-): Promise<Issuer> => {
-  const jwksFile = issuer.jwks === undefined ? null : at(issuer.jwks)
+): Promise<KeySource> => {
+  const jwksFile = jwks === undefined ? null : at(jwks)
   if (jwksFile !== null)
     try {
       readJwks(await readText(jwksFile))
     } catch (error) {
-      throw new Error(`${issuer.jwks} is no JWKS: ${message(error)}`, { cause: error })
+      throw new Error(`${jwks} is no JWKS: ${message(error)}`, { cause: error })
     }
+  return { issuer, jwksUri: jwksUri ?? null, jwksFile }
+}
+
+const readIssuer = async (issuer: IssuerConfig, at: (path: string) => string): Promise<Issuer> => ({
+  ...(await readKeySource(issuer, at)),
+  realm: issuer.realm ?? issuer.issuer,
+  audience: issuer.audience,
+  user: issuer.user,
+  agent: issuer.agent,
+  tenant: issuer.tenant ?? null,
+  tenants: issuer.tenants ?? null,
+})
+
+/** The rows of `workloads`, by their issuer. */
+const readWorkloads = async (
+  { workloads }: Config,
+  issuer: string,
+  at: (path: string) => string,
+): Promise<WorkloadIssuer | null> => {
+  const rows = workloads.filter((row) => row.issuer === issuer)
+  const [first] = rows
+  if (first === undefined) return null
   return {
-    issuer: issuer.issuer,
-    jwksUri: issuer.jwks_uri ?? null,
-    jwksFile,
-    realm: issuer.realm ?? issuer.issuer,
-    audience: issuer.audience,
-    user: issuer.user,
-    agent: issuer.agent,
-    tenant: issuer.tenant ?? null,
-    tenants: issuer.tenants ?? null,
+    ...(await readKeySource(first, at)),
+    audience: first.audience,
+    rows: rows.map(({ name, match, agent }) => ({ name, match: Object.entries(match), agent })),
   }
 }
 
@@ -162,6 +180,11 @@ export const prepare = async (
       attempt(`identity.issuers.${i}.jwks`, () => readIssuer(issuer, at)),
     ),
   )
+  const workloads = await Promise.all(
+    [...new Set(config.workloads.map(({ issuer }) => issuer))].map((issuer) =>
+      attempt('workloads', () => readWorkloads(config, issuer, at)),
+    ),
+  )
   const ca =
     config.upstream.ca === undefined
       ? null
@@ -214,7 +237,8 @@ export const prepare = async (
     await policy?.close()
     return { problems }
   }
-  return { parts: { ring, policy, issuers: known, directory, ca, logo } }
+  const callers = workloads.filter((issuer) => issuer !== null)
+  return { parts: { ring, policy, issuers: known, workloads: callers, directory, ca, logo } }
 }
 
 /** The tables that one call decides by. */

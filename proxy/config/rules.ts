@@ -46,6 +46,33 @@ const issuerRules: Rule = ({ identity }) =>
       `identity.issuers.${i}.tenants: an issuer may speak only for the tenants that are listed: list them`,
   ])
 
+const workloadRules: Rule = ({ identity, workloads }) => {
+  const header = identity.agent_header.toLowerCase()
+  return [
+    [identity.header.toLowerCase(), 'authorization'].includes(header) &&
+      `identity.agent_header: ${identity.agent_header} carries the tag already: a workload’s token needs a header of its own`,
+    ...workloads.flatMap(({ name, issuer, audience, jwks, jwks_uri: jwksUri }, i) => {
+      const first = workloads.find((other) => other.issuer === issuer)
+      const tags = identity.issuers.findIndex(
+        (other) => other.issuer === issuer && other.audience === audience,
+      )
+      return [
+        jwks !== undefined &&
+          jwksUri !== undefined &&
+          `workloads.${i}: has both jwks and jwks_uri: keep one`,
+        workloads.findIndex((other) => other.name === name) !== i &&
+          `workloads.${i}.name: ${name} is there twice`,
+        first !== undefined &&
+          [first.audience, first.jwks, first.jwks_uri].join() !==
+            [audience, jwks, jwksUri].join() &&
+          `workloads.${i}: names the issuer of workloads.${workloads.indexOf(first)}, but another audience or other keys: rows of one issuer agree on these`,
+        tags !== -1 &&
+          `workloads.${i}.audience: identity.issuers.${tags} takes tags of this issuer for ${audience} too, so a workload’s token would name a person: choose another audience`,
+      ]
+    }),
+  ]
+}
+
 const entitlementRules: Rule = ({ identity, entitlements }) => {
   if (entitlements === undefined) return []
   const { source, file, claims, max_age: maxAge } = entitlements
@@ -131,8 +158,8 @@ const policyRules: Rule = ({ policy }) => [
 /** What no single value can tell: rules between values. Each returns `path: message`. */
 export const between = (config: Config): readonly string[] =>
   [
-    ...[trustRules, issuerRules, entitlementRules, pageRules, auditRules].map((rule) =>
-      rule(config),
+    ...[trustRules, issuerRules, workloadRules, entitlementRules, pageRules, auditRules].map(
+      (rule) => rule(config),
     ),
     backendRules(config),
     twice(config),

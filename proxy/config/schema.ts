@@ -129,6 +129,27 @@ const issuer = z
   })
   .superRefine(secure((entry) => [entry.issuer, entry.jwks_uri]))
 
+/** The own tokens of workloads of one kind, and which agent they name. */
+const workload = z
+  .strictObject({
+    name,
+    issuer: url,
+    jwks_uri: url.optional(),
+    jwks: text.optional(),
+    audience: text.default('deputy'),
+    match: z
+      .record(pointer, text)
+      .refine(
+        (map) => Object.keys(map).length > 0,
+        'needs one claim at least, such as /kubernetes.io/namespace: without, every workload of the issuer would be this agent',
+      ),
+    agent: text,
+    spiffe: unbuilt(text.optional(), 'SPIFFE'),
+    token_review: unbuilt(z.looseObject({}).optional(), 'TokenReview'),
+    insecure,
+  })
+  .superRefine(secure((entry) => [entry.issuer, entry.jwks_uri]))
+
 const identity = z.strictObject({
   trust: z.enum(['asserted', 'plain'], {
     error:
@@ -138,6 +159,11 @@ const identity = z.strictObject({
     .string()
     .regex(/^[A-Za-z][A-Za-z0-9-]*$/, 'is no header name')
     .default('Deputy-User'),
+  agent_header: z
+    .string()
+    .regex(/^[A-Za-z][A-Za-z0-9-]*$/, 'is no header name')
+    .default('Deputy-Agent'),
+  agent_required: z.boolean().default(true),
   max_age: duration.default(UNITS.h),
   jwks_grace: duration.default(5 * UNITS.m),
   issuers: z.array(issuer).default([]),
@@ -362,6 +388,7 @@ export const configSchema = z.strictObject({
   }),
   connect: connect.prefault({}),
   operators: z.array(operator).default([]),
+  workloads: z.array(workload).default([]),
   runs: z.strictObject({ max: duration.default(UNITS.d) }).prefault({}),
   audit: audit.prefault({}),
   telemetry: z

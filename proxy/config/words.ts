@@ -69,7 +69,17 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'asserted',
   ),
   'identity.header': key('The header that carries the tag.'),
-  'identity.max_age': key('The longest life of an assertion, from `iat` to `exp`.', '30m'),
+  'identity.agent_header': key(
+    "The header that carries a workload's own token, which names the agent; it never reaches a provider.",
+  ),
+  'identity.agent_required': key(
+    'Where `workloads` has rows: a call without such a token is refused. With `false` its agent is whom the tag names.',
+    'false',
+  ),
+  'identity.max_age': key(
+    "The longest life of an assertion, or of a workload's token, from `iat` to `exp`.",
+    '30m',
+  ),
   'identity.jwks_grace': key(
     'How long known keys of an issuer serve while it cannot be asked.',
     '10m',
@@ -258,6 +268,31 @@ export const WORDS: Readonly<Record<string, Words>> = {
     '[runs, connections]',
   ),
   'operators[].tenants': key('For which tenants; absent: all.', '[acme]'),
+  workloads: key(
+    "Which agent a call is from, by the calling workload's own token in `identity.agent_header`; the first row that matches counts.",
+  ),
+  'workloads[].name': key('What the evidence and policy call it.', 'cluster'),
+  'workloads[].issuer': key(
+    'The `iss` of the token; in Kubernetes the issuer of service accounts. Its keys are found by OIDC discovery unless told otherwise.',
+    'https://kubernetes.default.svc.cluster.local',
+  ),
+  'workloads[].jwks_uri': key(
+    'Where its keys are, instead of discovery.',
+    'https://kubernetes.default.svc.cluster.local/openid/v1/jwks',
+  ),
+  'workloads[].jwks': key('A file with its keys, instead of discovery.', './cluster.jwks.json'),
+  'workloads[].audience': key('The `aud` that the token must have.', 'deputy'),
+  'workloads[].match': key(
+    'JSON pointers into the verified claims, and the text that must stand there; `*` stands for any characters.',
+    '{ /kubernetes.io/namespace: agents, /kubernetes.io/serviceaccount/name: "triage-*" }',
+  ),
+  'workloads[].agent': key(
+    'The agent that it is: a name, or the JSON pointer of the claim that says it.',
+    'agent:triage',
+  ),
+  'workloads[].spiffe': key('A SPIFFE trust domain instead of an issuer.', 'spiffe://corp'),
+  'workloads[].token_review': key('Asks the cluster about each token instead.', '{}'),
+  'workloads[].insecure': insecure,
   runs: key('Run tokens: jobs that act for a person while nobody is there.'),
   'runs.max': key('The longest life of a run token.', '12h'),
 

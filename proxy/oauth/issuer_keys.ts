@@ -125,7 +125,7 @@ export const createIssuerKeys = (
       complaint = message(error)
       throw new Problem(
         'issuer_unavailable',
-        'the keys of the issuer that signed this assertion cannot be read now',
+        'the keys of the issuer that signed this token cannot be read now',
         { cause: error },
       )
     }
@@ -156,7 +156,7 @@ export const createIssuerKeys = (
   const unavailable = (): Problem =>
     new Problem(
       'issuer_unavailable',
-      'the keys of the issuer that signed this assertion could not be read just now',
+      'the keys of the issuer that signed this token could not be read just now',
     )
   return {
     current,

@@ -202,7 +202,7 @@ export const createDecide = (
     users.set(entitlements, byPrincipal)
     let who = byPrincipal.get(principal)
     if (who === undefined) {
-      const { person, verified, agent, run } = principal
+      const { person, verified, agent, run, workload } = principal
       const { active, groups, roles, entitlements: rights } = entitlements
       const user = JSON.stringify({
         id: person.id,
@@ -216,7 +216,7 @@ export const createDecide = (
         entitlements_age_ms: 0,
       })
       who = {
-        agent: ['agent', JSON.stringify({ id: agent })],
+        agent: ['agent', JSON.stringify({ id: agent, workload })],
         run: run === null ? '' : `,"run":${JSON.stringify(run)}`,
         user: ['user', user],
       }

@@ -164,7 +164,7 @@ export const openWorld = async () => {
         pointers: [],
         signed: null,
         seal: null,
-        sifted: createSift('deputy-user', () => false)(request.rawHeaders, used.provider),
+        sifted: createSift(['deputy-user'], () => false)(request.rawHeaders, used.provider),
         again: (taken, said) => credentials.again(taken, used, said, AGENT),
         served: () => false,
         signal: new AbortController().signal,

@@ -160,12 +160,17 @@ const CONTROLS: ReadonlySet<string> = new Set([
   'origin',
 ])
 
-const checkNominated = (name: string, tag: string): void => {
+const checkNominated = (name: string, tag: string, agent: string): void => {
   const folded = foldHeader(name)
   // A hop that obeys would eat the tag, and the call would be somebody else's (RFC 9110 7.6.1).
   if (folded === tag || folded === 'authorization') {
     throw new Problem('unauthenticated', 'the Connection header names the header of the tag')
   }
+  if (folded === agent)
+    throw new Problem(
+      'workload_unauthenticated',
+      'the Connection header names the header of the workload’s token',
+    )
   if (CONTROLS.has(folded) || folded.startsWith('deputy-')) {
     throw invalid(`the Connection header names ${folded}`)
   }
@@ -174,21 +179,25 @@ const checkNominated = (name: string, tag: string): void => {
 /**
  * Refuses header sections that two servers read differently.
  * @param tagHeader the configured header of the tag, in any case
+ * @param agentHeader that of a workload's token
  * @returns a check of names and values in turn, as Node's `rawHeaders`. It throws Problem `request_invalid`;
- * `unauthenticated` when `Connection` names the tag (design 2.2)
+ * `unauthenticated` and `workload_unauthenticated` when `Connection` names one of them (design 2.2)
  */
-export const canonicalHeaders = (tagHeader: string): ((rawHeaders: readonly string[]) => void) => {
-  const own = tagHeader.toLowerCase()
-  const tag = foldHeader(own)
+export const canonicalHeaders = (
+  tagHeader: string,
+  agentHeader = 'deputy-agent',
+): ((rawHeaders: readonly string[]) => void) => {
+  const own = [tagHeader.toLowerCase(), agentHeader.toLowerCase()]
+  const [tag = '', agent = ''] = own.map(foldHeader)
   const bitOf = remembered((raw: string): number => {
     const name = raw.toLowerCase()
-    if (name === own) return 0
+    if (own.includes(name)) return 0
     const folded = foldHeader(name)
     if (OVERRIDES_METHOD.test(folded))
       throw invalid('a header overrides the method: send the method itself')
-    if (name !== tag && PLAIN_NAME.test(name)) return SINGLE.get(name) ?? 0
+    if (name !== tag && name !== agent && PLAIN_NAME.test(name)) return SINGLE.get(name) ?? 0
     if (!HEADER_NAME.test(name)) throw invalid('a header has a name that is not a token')
-    if (folded === tag || CONTROLS.has(folded) || folded.startsWith('deputy-'))
+    if (folded === tag || folded === agent || CONTROLS.has(folded) || folded.startsWith('deputy-'))
       throw invalid(`a header reads as ${folded} on some servers and as another on others`)
     return 0
   })
@@ -209,7 +218,7 @@ export const canonicalHeaders = (tagHeader: string): ((rawHeaders: readonly stri
     }
     if ((seen & LENGTH) !== 0 && (seen & CODING) !== 0)
       throw invalid('content-length and transfer-encoding came together') // RFC 9112 6.1
-    for (const name of nominatedHeaders(rawHeaders) ?? []) checkNominated(name, tag)
+    for (const name of nominatedHeaders(rawHeaders) ?? []) checkNominated(name, tag, agent)
   }
 }
 

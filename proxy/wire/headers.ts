@@ -131,8 +131,8 @@ const judging = <R>(ruleOf: (lower: string, raw: string) => R): ((raw: string) =
 
 type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding'
 
-const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
-  if (name === tag) return 'drop'
+const ruleOf = (name: string, own: readonly string[], provider: Provider): Rule => {
+  if (own.includes(name)) return 'drop'
   if (isCredentialHeader(name, provider)) return 'credential'
   if (NEVER_SENT.has(name) || NEVER_SENT_FAMILY.test(name) || OTHER_RANGE.test(name)) return 'drop'
   if (name === 'prefer') return 'prefer'
@@ -144,14 +144,14 @@ const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
  * Sorts an agent's headers (names and values in turn, as Node's `rawHeaders`, checked by `canonicalHeaders`).
  * Hop-by-hop, nominated, network, browser and deputy's own headers stay behind silently; credentials, and what holds a
  * tag, by name.
+ * @param own lower case: the headers by which a call names its person and its agent
  * @param holdsTag does a tag stand in this text?
  * @throws Problem `request_invalid` for a name that holds one
  */
 export const createSift = (
-  tagHeader: string,
+  own: readonly string[],
   holdsTag: (text: string) => boolean,
 ): ((rawHeaders: readonly string[], provider: Provider) => Sifted) => {
-  const tag = tagHeader.toLowerCase()
   const judges = new WeakMap<Provider, (raw: string) => Judged<Rule>>()
   return (rawHeaders, provider) => {
     let judge = judges.get(provider)
@@ -162,7 +162,7 @@ export const createSift = (
             'request_invalid',
             'a tag of deputy (a run token or an assertion) is the name of a header: it is a value, and the provider must not see it',
           )
-        return ruleOf(lower, tag, provider)
+        return ruleOf(lower, own, provider)
       })
       judges.set(provider, judge)
     }

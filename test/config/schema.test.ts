@@ -24,7 +24,12 @@ const paths = (unbuilt: boolean): readonly string[] =>
 
 /** Which file carries a key out: one that nobody reads must not be accepted. */
 const READERS: Readonly<Record<string, readonly string[]>> = {
-  'config/schema.ts': ['version', 'identity.issuers.*.insecure', 'connect.sign_in.insecure'],
+  'config/schema.ts': [
+    'version',
+    'identity.issuers.*.insecure',
+    'workloads.*.insecure',
+    'connect.sign_in.insecure',
+  ],
   'config/load.ts': [
     'state',
     'providers.*',
@@ -46,6 +51,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   'compose/snapshot.ts': [
     ...['issuer', 'jwks_uri', 'jwks', 'realm', 'audience', 'user', 'agent', 'tenant'].map(
       (key) => `identity.issuers.*.${key}`,
+    ),
+    ...['name', 'issuer', 'jwks_uri', 'jwks', 'audience', 'match.*', 'agent'].map(
+      (key) => `workloads.*.${key}`,
     ),
     'entitlements.file',
     'connect.brand.logo',
@@ -73,9 +81,16 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'limits.headers',
   ],
   'compose/pipeline.ts': [
-    ...['trust', 'header', 'max_age', 'jwks_grace', 'agent', 'realm'].map(
-      (key) => `identity.${key}`,
-    ),
+    ...[
+      'trust',
+      'header',
+      'agent_header',
+      'agent_required',
+      'max_age',
+      'jwks_grace',
+      'agent',
+      'realm',
+    ].map((key) => `identity.${key}`),
     ...['read', 'write', 'delete', 'admin'].map((key) => `entitlements.max_age.${key}`),
     'connect.hold',
     'audit.required',
@@ -139,6 +154,8 @@ const REFUSED: Readonly<Record<string, unknown>> = {
   'telemetry.otlp': 'http://127.0.0.1:4318',
   'upstream.no_proxy': ['a.test'],
   'upstream.proxy': 'http://127.0.0.1:3128',
+  'workloads.*.spiffe': 'spiffe://corp',
+  'workloads.*.token_review': {},
 }
 const base = {
   version: 1,
@@ -151,9 +168,13 @@ const base = {
 }
 const problemsWith = (path: string, value: unknown): readonly string[] => {
   const raw: Record<string, unknown> = structuredClone(base)
-  const [section = '', key] = path.split('.')
+  const [section = '', key, inRow] = path.split('.')
   raw[section] =
-    key === undefined ? value : { ...(raw[section] as object | undefined), [key]: value }
+    key === undefined
+      ? value
+      : inRow === undefined
+        ? { ...(raw[section] as object | undefined), [key]: value }
+        : [{ [inRow]: value }]
   const parsed = parseConfig(raw)
   return 'problems' in parsed ? parsed.problems : []
 }
@@ -202,7 +223,7 @@ describe('every key of the configuration', () => {
       expect(problemsWith(path, value)).toContainEqual(
         expect.stringMatching(
           new RegExp(
-            `^${path.replaceAll('.', '\\.')}: .+ is not built in this version of deputy: remove it$`,
+            `^${path.replace('*', '0').replaceAll('.', '\\.')}: .+ is not built in this version of deputy: remove it$`,
           ),
         ),
       )

@@ -224,6 +224,7 @@ const alone = (
   let read = 0
   const tagged = createTagged({
     tagHeader: 'deputy-user',
+    agentHeader: 'deputy-agent',
     addressTags: { seal: () => '', open: () => 'user:sealed' },
     tagged: () => false,
     read: () => {
@@ -295,6 +296,7 @@ test('for callers whom nobody knows yet so many bodies are read at once, and no 
   const read = Promise.withResolvers<Buffer>()
   const tagged = createTagged({
     tagHeader: 'deputy-user',
+    agentHeader: 'deputy-agent',
     addressTags: { seal: () => '', open: () => '' },
     tagged: () => false,
     read: () => read.promise,

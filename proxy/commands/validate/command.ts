@@ -40,6 +40,8 @@ const addressNotes = async (
       if (url !== null && url !== provider.authorize) wanted.set(hostOf(url), `connections.${name}`)
   for (const [i, { issuer }] of loaded.config.identity.issuers.entries())
     wanted.set(hostOf(issuer), `identity.issuers.${i}`)
+  for (const [i, { issuer }] of loaded.config.workloads.entries())
+    wanted.set(hostOf(issuer), `workloads.${i}`)
   const { sign_in: signIn, notify } = loaded.config.connect
   if (typeof signIn === 'object') wanted.set(hostOf(signIn.issuer), 'connect.sign_in')
   if (notify !== undefined) wanted.set(hostOf(notify.webhook), 'connect.notify')
@@ -89,7 +91,11 @@ const issuers = async ({ config }: Loaded, ca: string | null): Promise<readonly 
   const dial = dialOf(config, ca)
   const clock = systemClock()
   try {
-    const keys = config.identity.issuers.map(async (issuer, i) => {
+    const named = [
+      ...config.identity.issuers.map((issuer, i) => ({ issuer, key: `identity.issuers.${i}` })),
+      ...config.workloads.map((issuer, i) => ({ issuer, key: `workloads.${i}` })),
+    ]
+    const keys = named.map(async ({ issuer, key }) => {
       if (issuer.jwks !== undefined) return []
       const source = { issuer: issuer.issuer, jwksUri: issuer.jwks_uri ?? null, jwksFile: null }
       const asked = createIssuerKeys(source, { grace: 0, fetch: dial.fetch, clock, log: QUIET })
@@ -101,7 +107,7 @@ const issuers = async ({ config }: Loaded, ca: string | null): Promise<readonly 
       return problem === null
         ? []
         : [
-            `identity.issuers.${i}: nobody whom ${issuer.issuer} names is believed until its keys can be read: ${problem}`,
+            `${key}: nobody whom ${issuer.issuer} names is believed until its keys can be read: ${problem}`,
           ]
     })
     const { sign_in: signIn } = config.connect

@@ -27,6 +27,10 @@ export const problems: Texts['problems'] = {
     'Für wen ist dieser Aufruf?',
     'Senden Sie eine Kennzeichnung, die die Person nennt. Was an der gesendeten falsch war, steht in detail.',
   ),
+  workload_unauthenticated: row(
+    'Von welchem Agenten kommt dieser Aufruf?',
+    'Senden Sie das eigene Token des aufrufenden Workloads, etwa das seines Service Accounts, bei jedem Aufruf neu gelesen. Was am gesendeten falsch war, steht in detail.',
+  ),
   policy_denied: row(
     'Die Richtlinie hat den Aufruf abgelehnt',
     'Wiederholen Sie ihn nicht unverändert. Zeigen Sie die Gründe an; die Administration kann unter decision_id nachsehen.',

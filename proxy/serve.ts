@@ -132,7 +132,7 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
     apart?.serve((req, res) => now().operators(req, res), listeners.names, publicUrl)
     const local: RequestListener = (req, res) => now().local(req, res)
     opened(await startControl(controlSocket(config.vault.store, scope.written), local, log))
-    const { check: certificate, look } = watchCertificate(scope, lasting.telemetry, now)
+    const { check: certificate, look } = watchCertificate(scope, lasting.metrics, now)
     let renew = (_pair: Pair | null): void => {}
     const reloading = createReloading({
       ...revisions,
@@ -142,7 +142,7 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
         revisions.put(next)
         renew(next.tls)
         look()
-        options.log.setLevel?.(next.config.telemetry.log_level)
+        options.log.setLevel?.(next.config.metrics.log_level)
       },
     })
     const agents = await startAgents(scope, lasting, { now, typeBase: publicUrl })

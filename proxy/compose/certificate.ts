@@ -1,7 +1,7 @@
 // The certificate that agents are shown: when it ends is said before it does.
 import { endOf, endsSoon, outOfDate, type Pair } from '../net/certificate.ts'
 import type { Check } from '../net/admin.ts'
-import type { Telemetry } from '../observe/metrics.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import type { Scope } from './scope.ts'
 
 const LOOK_MS = 60_000
@@ -12,7 +12,7 @@ const LOOK_MS = 60_000
  */
 export const watchCertificate = (
   { clock, log, opened }: Pick<Scope, 'clock' | 'log' | 'opened'>,
-  telemetry: Pick<Telemetry, 'watch'>,
+  metrics: Pick<Metrics, 'watch'>,
   now: () => { readonly tls: Pair | null },
 ): { readonly check: () => readonly Check[]; readonly look: () => void } => {
   let said = ''
@@ -26,7 +26,7 @@ export const watchCertificate = (
       log[late === null ? 'warn' : 'error']({}, what(sentence))
     said = sentence ?? ''
   }
-  telemetry.watch(
+  metrics.watch(
     'deputy_certificate_expiry_timestamp_seconds',
     'gauge',
     'When the certificate of a listener ends.',

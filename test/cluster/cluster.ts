@@ -1,27 +1,33 @@
 // A real Kubernetes API with its store, on loopback: no kubelet and no controller, so nothing runs there.
 import { spawn } from 'node:child_process'
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { request } from 'node:https'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { missingProgram, quietPort, startProgram } from '../support/servers/server.ts'
 import { KUBECTL, KUBERNETES, run } from './helm.ts'
 import type { Ran } from './helm.ts'
+import { isTree } from '../docs.ts'
 import type { Tree } from '../docs.ts'
 
 const PROGRAMS =
   process.env['DEPUTY_KUBERNETES'] ?? join(homedir(), `.cache/deputy-ci/kubernetes-${KUBERNETES}`)
+const CRDS = join(PROGRAMS, 'crds')
 export const NO_CLUSTER =
-  missingProgram(join(PROGRAMS, 'kube-apiserver')) ?? missingProgram(KUBECTL)
+  missingProgram(join(PROGRAMS, 'kube-apiserver')) ?? missingProgram(CRDS) ?? missingProgram(KUBECTL)
 
+export type Answer = { readonly status: number; readonly body: Tree; readonly message: string }
 export type Cluster = {
   readonly kubeconfig: string
   readonly issuer: string
   readonly kubectl: (args: readonly string[], input?: string) => Promise<Ran>
   /** Server-side apply, strict about fields that nobody knows. @throws Error with the answers */
   readonly apply: (text: string, ...args: readonly string[]) => Promise<void>
-  /** The answer to a new object: null where it is taken, as a dry run. */
-  readonly refusal: (object: Tree) => Promise<string | null>
+  /** A request to the API itself; 2xx or not. */
+  readonly ask: (method: string, path: string, body?: unknown) => Promise<Answer>
+  /** The kinds of the Prometheus operator and of the Gateway API. */
+  readonly operators: () => Promise<void>
   /** A namespace of one Pod Security level, with the account that pods run as. */
   readonly namespace: (name: string, level: string) => Promise<void>
   readonly close: () => Promise<void>
@@ -41,7 +47,8 @@ const startApi = async (dir: string, etcd: string, port: number): Promise<() => 
       ...['--bind-address=127.0.0.1', `--secure-port=${port}`, '--advertise-address=127.0.0.1'],
       ...[`--cert-dir=${dir}/certs`, `--token-auth-file=${dir}/tokens.csv`],
       ...['--authorization-mode=RBAC', '--endpoint-reconciler-type=none'],
-      '--service-cluster-ip-range=10.96.0.0/24',
+      // As kubeadm has it: what may not be privileged is for namespaces to say.
+      ...['--service-cluster-ip-range=10.96.0.0/24', '--allow-privileged=true'],
       `--service-account-issuer=https://127.0.0.1:${port}`,
       `--service-account-signing-key-file=${dir}/sa.key`,
       `--service-account-key-file=${dir}/sa.key`,
@@ -69,6 +76,29 @@ const startApi = async (dir: string, etcd: string, port: number): Promise<() => 
   }
   return stop
 }
+
+const asking =
+  (origin: string, certificate: string, token: string): Cluster['ask'] =>
+  (method, path, body) =>
+    new Promise((resolve, reject) => {
+      const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+      const options = { method, headers, ca: readFileSync(certificate) }
+      const sent = request(`${origin}${path}`, options, (answer) => {
+        const chunks: Buffer[] = []
+        answer.on('data', (chunk: Buffer) => chunks.push(chunk))
+        answer.on('end', () => {
+          const parsed: unknown = JSON.parse(Buffer.concat(chunks).toString())
+          const whole = isTree(parsed) ? parsed : {}
+          resolve({
+            status: answer.statusCode ?? 0,
+            body: whole,
+            message: String(whole['message'] ?? ''),
+          })
+        })
+      })
+      sent.once('error', reject)
+      sent.end(body === undefined ? undefined : JSON.stringify(body))
+    })
 
 export const startCluster = async (): Promise<Cluster> => {
   const dir = mkdtempSync(join(tmpdir(), 'deputy-cluster-'))
@@ -118,6 +148,7 @@ export const startCluster = async (): Promise<Cluster> => {
   })
   const kubectl: Cluster['kubectl'] = (args, input = '') =>
     run(KUBECTL, ['--kubeconfig', `${dir}/kubeconfig`, ...args], { input })
+  const ask = asking(issuer, `${dir}/certs/apiserver.crt`, token)
   const apply: Cluster['apply'] = async (text, ...args) => {
     const ran = await kubectl(
       ['apply', '--server-side', '--validate=strict', '--filename', '-', ...args],
@@ -130,10 +161,10 @@ export const startCluster = async (): Promise<Cluster> => {
     issuer,
     kubectl,
     apply,
-    refusal: async (object) => {
-      const args = ['create', '--dry-run=server', '--validate=strict', '--filename', '-']
-      const { code, err } = await kubectl(args, JSON.stringify(object))
-      return code === 0 ? null : err
+    ask,
+    operators: async () => {
+      const files = readdirSync(CRDS).map((name) => readFileSync(join(CRDS, name), 'utf8'))
+      await apply(files.join('\n---\n'))
     },
     namespace: async (name, level) => {
       const labels = { 'pod-security.kubernetes.io/enforce': level }

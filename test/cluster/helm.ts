@@ -1,8 +1,9 @@
 // Helm and kubectl as their users run them, and what Helm makes of the chart.
 import { spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
-import { homedir } from 'node:os'
+import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parse, parseAllDocuments } from 'yaml'
 import { CHART } from '../chart.ts'
 import { isTree } from '../docs.ts'
@@ -77,12 +78,29 @@ export const template = (rendering: Rendering, helm = HELM): Promise<Ran> =>
     { input: valuesOf(rendering) },
   )
 
-/** @throws Error with what Helm says */
-export const render = async (rendering: Rendering, helm = HELM): Promise<string> => {
-  const { code, out, err } = await template(rendering, helm)
+const outOf = ({ code, out, err }: Ran): string => {
   if (code !== 0) throw new Error(err)
   // Releases of Helm differ in empty lines.
   return out.replaceAll(/\n\n+/g, '\n')
+}
+/** @throws Error with what Helm says */
+export const render = async (rendering: Rendering, helm = HELM): Promise<string> =>
+  outOf(await template(rendering, helm))
+
+/** The same values in an agent's own chart (`own/`), whose pod includes the sidecar. */
+export const renderOwn = async (rendering: Rendering): Promise<string> => {
+  const dir = mkdtempSync(join(tmpdir(), 'deputy-own-'))
+  try {
+    cpSync(fileURLToPath(new URL('own/', import.meta.url)), dir, { recursive: true })
+    cpSync(CHART, join(dir, 'charts/deputy'), { recursive: true })
+    const args = ['template', 'own', dir, '--namespace', rendering.namespace ?? 'agents']
+    const input = `{"deputy": ${valuesOf(rendering)}}`
+    return outOf(
+      await run(HELM, [...args, '--kube-version', KUBERNETES, '--values', '-'], { input }),
+    )
+  } finally {
+    rmSync(dir, { recursive: true })
+  }
 }
 export const objectsIn = (text: string): readonly Tree[] =>
   parseAllDocuments(text)

@@ -1,6 +1,13 @@
 // The chart as Helm renders it: shapes that are kept, values that are refused, and a deputy.yaml that deputy takes.
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -8,8 +15,9 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { CHART } from '../chart.ts'
 import { isTree } from '../docs.ts'
 import type { Tree } from '../docs.ts'
+import { makeCertificate } from '../support/certificate.ts'
 import { BUNDLE } from '../support/deputy.ts'
-import { HELM, HELM_3, KUBERNETES, NO_HELM, at, objectsIn, render, run, template, valuesOf } from './helm.ts'
+import { HELM, HELM_3, KUBERNETES, NO_HELM, at, objectsIn, render, renderOwn, run, template, valuesOf } from './helm.ts'
 import type { Rendering } from './helm.ts'
 
 const SHAPES = readdirSync(join(CHART, 'ci')).map((name) => name.replace('-values.yaml', ''))
@@ -98,23 +106,65 @@ describe.skipIf(NO_HELM !== null)('every rendering', () => {
   })
 })
 
-/** The files that a pod's container sees below `root`, and its configuration with the paths that are meant there. */
-const materialised = (objects: readonly Tree[], volumes: unknown, mounts: unknown): string => {
-  const root = mkdtempSync(join(dir, 'pod-'))
-  const secrets: Readonly<Record<string, string>> = {
-    keys: execFileSync(process.execPath, [DEPUTY, 'keygen', '--out', join(root, 'made.json')]).toString().trim(),
-  }
-  expect(secrets).toBeDefined()
-  for (const mount of list(mounts)) {
-    const at_ = join(root, String(mount['mountPath']))
-    mkdirSync(at_, { recursive: true })
-    const volume = list(volumes).find(({ name }) => name === mount['name'])
-    const map = at(volume, 'configMap.name')
-    const data = at(objects.find((each) => each['kind'] === 'ConfigMap' && at(each, 'metadata.name') === map), 'data')
-    if (isTree(data))
-      for (const [name, text] of Object.entries(data)) writeFileSync(join(at_, name), String(text))
-  }
-  return root
-}
 const DEPUTY = fileURLToPath(new URL('../../bin/deputy.js', import.meta.url))
-void [dirname, BUNDLE, podOf, materialised]
+const IMAGE_BUNDLE = '/opt/deputy-proxy/policies/bundle.tar.gz'
+/** What the Secrets hold, by the folder that they are mounted at. */
+const SECRETS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  store: { url: 'postgres://deputy:x@db.internal/deputy', uri: 'postgres://deputy:x@db.internal/deputy' },
+  github: { client_secret: 'x' },
+  notes: { client_secret: 'x', pages_secret: 'x', bearer: 'x'.repeat(32) },
+}
+
+/** Makes the files that deputy's container sees, below `root`, as the kubelet would from the rendered volumes. */
+const materialise = async (pod: Tree, objects: readonly Tree[], root: string): Promise<Tree> => {
+  const container = [...list(pod['initContainers']), ...list(pod['containers'])].find(
+    ({ name }) => name === 'deputy',
+  )
+  for (const { name, mountPath } of list(container?.['volumeMounts'])) {
+    const folder = join(root, String(mountPath))
+    mkdirSync(folder, { recursive: true })
+    const volume = list(pod['volumes']).find((each) => each['name'] === name)
+    const map = at(volume, 'configMap.name')
+    const found = objects.find(
+      (each) => each['kind'] === 'ConfigMap' && at(each, 'metadata.name') === map,
+    )
+    const secret = SECRETS[String(mountPath).replace('/run/secrets/deputy/', '')]
+    for (const [file, text] of Object.entries({ ...(found?.['data'] ?? {}), ...secret }))
+      writeFileSync(join(folder, file), String(text))
+    if (name === 'deputy-secret-tls') makeCertificate(folder)
+    if (name === 'deputy-policy') copyFileSync(BUNDLE, join(folder, 'bundle.tar.gz'))
+  }
+  const keys = join(root, 'run/secrets/deputy/keys/keys.json')
+  await run(process.execPath, [DEPUTY, 'keygen', '--out', keys])
+  mkdirSync(dirname(join(root, IMAGE_BUNDLE)), { recursive: true })
+  copyFileSync(BUNDLE, join(root, IMAGE_BUNDLE))
+  return container ?? {}
+}
+
+describe.skipIf(NO_HELM !== null)('the deputy.yaml of', () => {
+  test.each(SHAPES)('%s is taken by deputy', async (values) => {
+    const objects = objectsIn(
+      values.startsWith('sidecar') ? await renderOwn({ values }) : await render({ values }),
+    )
+    const root = mkdtempSync(join(dir, 'pod-'))
+    const own = objects.find((each) => each['kind'] === 'Pod' && at(each, 'metadata.name') === 'agent')
+    const spec = at(own, 'spec')
+    const container = await materialise(isTree(spec) ? spec : podOf(objects), objects, root)
+    const file = join(root, '/etc/deputy/deputy.yaml')
+    const said = readFileSync(file, 'utf8')
+    // The paths of the container, and ports that are free on this machine.
+    const here = said
+      .replaceAll(/(?<=[ :])(?:\/etc\/deputy|\/run\/secrets\/deputy|\/var\/lib\/deputy|\/opt\/deputy-proxy)/g, (path) => `${root}${path}`)
+      .replaceAll(/(?<=: (?:0\.0\.0\.0|127\.0\.0\.1)):7\d{3}$/gm, ':0')
+    writeFileSync(file, here)
+    expect(container['args']).toEqual(['serve', '--config', '/etc/deputy/deputy.yaml'])
+    const env = { POD_UID: '75c2628b-5792-4f2d-80e5-51742aee548d' }
+    expect(list(container['env']).map(({ name }) => name)).toEqual(Object.keys(env))
+    const { code, out, err } = await run(
+      process.execPath,
+      [DEPUTY, 'validate', '--offline', '--config', file],
+      { env },
+    )
+    expect(code, `${here}${out}${err}`).toBe(0)
+  })
+})

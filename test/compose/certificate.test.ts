@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { watchCertificate } from '../../proxy/compose/certificate.ts'
-import { createTelemetry } from '../../proxy/observe/metrics.ts'
+import { createMetrics } from '../../proxy/observe/metrics.ts'
 import { makeCertificate, opensslMissing } from '../support/certificate.ts'
 
 const ends: (() => unknown)[] = []
@@ -21,19 +21,19 @@ test.skipIf(missing !== '')(`of two days, over its life${missing}`, () => {
   const said: string[] = []
   const tell = (level: string) => (_fields: object, message: string) =>
     void said.push(`${level} ${message}`)
-  const telemetry = createTelemetry({ version: '0' })
+  const metrics = createMetrics({ version: '0' })
   const { look, check } = watchCertificate(
     {
       clock: { now: () => at, mono: () => at, wrong: () => null, lead: () => 0 },
       log: { debug: tell('debug'), info: tell('info'), warn: tell('warn'), error: tell('error') },
       opened: (end) => ends.push(end),
     },
-    telemetry,
+    metrics,
     () => ({ tls }),
   )
   expect(said).toEqual([])
   expect(check()).toEqual([{ name: 'certificate', ok: true, detail: '' }])
-  expect(telemetry.render()).toMatch(
+  expect(metrics.render()).toMatch(
     /^deputy_certificate_expiry_timestamp_seconds\{listener="agent_tls"\} \d{10}$/m,
   )
   at += 40 * HOUR_MS
@@ -54,5 +54,5 @@ test.skipIf(missing !== '')(`of two days, over its life${missing}`, () => {
   tls = null
   look()
   expect(check()).toEqual([])
-  expect(telemetry.render()).not.toContain('expiry_timestamp_seconds{')
+  expect(metrics.render()).not.toContain('expiry_timestamp_seconds{')
 })

@@ -17,16 +17,17 @@ absent in CEL, so each expression has a test of a pod that it alone refuses.
   message: "uid {{ $uid }} is deputy's own: choose another runAsUser for the agent's containers"
 - expression: >-
     variables.others.all(c, c.?securityContext.?allowPrivilegeEscalation.orValue(true) == false)
-  message: "a container of an agent's pod could gain privileges: set securityContext.allowPrivilegeEscalation: false"
-- expression: >-
-    variables.others.all(c, c.?securityContext.?privileged.orValue(false) == false)
-  message: "a privileged container reaches everything on its node: remove securityContext.privileged"
+  message: "a container of an agent's pod is privileged or could become it: set securityContext.allowPrivilegeEscalation: false"
 - expression: >-
     variables.others.all(c, size(c.?securityContext.?capabilities.?add.orValue([])) == 0)
   message: "added capabilities are a way round deputy: remove securityContext.capabilities.add"
 - expression: >-
     variables.others.all(c, 'ALL' in c.?securityContext.?capabilities.?drop.orValue([]))
   message: "each container of an agent's pod must give up its capabilities: set securityContext.capabilities.drop: [ALL]"
+{{- end -}}
+
+{{/* Deputy's volumes in another container. */}}
+{{- define "deputy.rules.mounts" -}}
 - expression: >-
     variables.others.all(c, c.?volumeMounts.orValue([]).all(m, !m.name.startsWith('deputy-') || m.name == 'deputy-identity'))
   message: "volumes whose names begin with deputy- hold deputy's secrets and state: only deputy may mount them"
@@ -86,24 +87,32 @@ absent in CEL, so each expression has a test of a pod that it alone refuses.
   message: "deputy must run as long as the agent: its init container needs restartPolicy: Always"
 - expression: "variables.sidecar.all(c, c.image == {{ $container.image | squote }})"
   message: "the init container deputy must run {{ $container.image }}"
-- expression: "variables.sidecar.all(c, !has(c.command) && c.?args.orValue([]) == {{ $container.args | toJson | replace "\"" "'" }})"
-  message: "the init container deputy must run what the chart says: remove its command, and leave its args"
-- expression: "variables.sidecar.all(c, !has(c.envFrom) && c.?env.orValue([]).all(e, e.name == 'POD_UID' && e.?valueFrom.?fieldRef.?fieldPath.orValue('') == 'metadata.uid'))"
-  message: "the environment of deputy is the chart's: remove what was added to it"
+- expression: "variables.sidecar.all(c, !has(c.command))"
+  message: "a command in place of deputy's own runs with its secrets: remove the command of the init container deputy"
+- expression: "variables.sidecar.all(c, c.?args.orValue([]) == {{ $container.args | toJson | replace "\"" "'" }})"
+  message: "the init container deputy must serve the chart's configuration: leave its args"
+- expression: "variables.sidecar.all(c, !has(c.envFrom))"
+  message: "the environment of deputy is the chart's: remove envFrom"
+- expression: "variables.sidecar.all(c, c.?env.orValue([]).all(e, e.name + ' ' + e.?valueFrom.?fieldRef.?fieldPath.orValue('') == 'POD_UID metadata.uid'))"
+  message: "the environment of deputy is the chart's: leave its env"
 - expression: "variables.sidecar.all(c, !has(c.lifecycle))"
   message: "a hook of lifecycle runs in deputy's container: remove it"
 - expression: >-
     variables.sidecar.all(c, [c.?startupProbe, c.?readinessProbe, c.?livenessProbe].all(p, !p.?exec.hasValue()))
   message: "a probe that runs a command runs it in deputy's container: probe by httpGet"
 - expression: >-
-    variables.sidecar.all(c, c.?volumeMounts.orValue([]).all(m, m.name + ' ' + m.mountPath + ' ' + m.?subPath.orValue('') in {{ include "deputy.mountNames" . }}))
+    variables.sidecar.all(c, c.?volumeMounts.orValue([]).all(m, m.name + ' ' + m.mountPath + ' ' + m.?subPath.orValue('') in {{ include "deputy.mountNames" . }}
+    || m.name.startsWith('kube-api-access-') && m.mountPath == '/var/run/secrets/kubernetes.io/serviceaccount'))
   message: "deputy mounts its own volumes and no other: remove what was added to its volumeMounts"
 - expression: >-
     variables.sidecar.all(c, c.?securityContext.?runAsUser.orValue(-1) == {{ $uid }})
   message: "the init container deputy must run as uid {{ $uid }}"
 - expression: >-
-    variables.sidecar.all(c, c.?securityContext.?allowPrivilegeEscalation.orValue(true) == false && c.?securityContext.?privileged.orValue(false) == false && size(c.?securityContext.?capabilities.?add.orValue([])) == 0)
-  message: "the init container deputy runs without any privilege: leave its securityContext as the chart has it"
+    variables.sidecar.all(c, c.?securityContext.?allowPrivilegeEscalation.orValue(true) == false)
+  message: "the init container deputy must be unable to gain privileges: leave its allowPrivilegeEscalation: false"
+- expression: >-
+    variables.sidecar.all(c, size(c.?securityContext.?capabilities.?add.orValue([])) == 0)
+  message: "the init container deputy runs without capabilities: remove capabilities.add"
 - expression: >-
     object.spec.?volumes.orValue([]).filter(v, v.name.startsWith('deputy-')).all(v, v.name
     + ' ' + v.?configMap.?name.orValue('') + ' ' + v.?secret.?secretName.orValue('')
@@ -154,12 +163,18 @@ absent in CEL, so each expression has a test of a pod that it alone refuses.
   message: "the rules of the lockdown must hold before anything runs: make deputy-lockdown the first init container"
 - expression: "variables.lockdown.all(c, c.image == {{ $container.image | squote }})"
   message: "the init container deputy-lockdown must run {{ $container.image }}"
-- expression: "variables.lockdown.all(c, c.?command.orValue([]) == {{ $container.command | toJson | replace "\"" "'" }} && !has(c.args))"
-  message: "the init container deputy-lockdown must load the chart's rules: leave its command, and remove args"
-- expression: "variables.lockdown.all(c, !has(c.env) && !has(c.envFrom) && !has(c.lifecycle) && c.?restartPolicy.orValue('') != 'Always')"
-  message: "the init container deputy-lockdown loads rules and ends: remove env, lifecycle and restartPolicy"
-- expression: "variables.lockdown.all(c, c.?volumeMounts.orValue([]).all(m, m.name == 'deputy-lockdown'))"
+- expression: "variables.lockdown.all(c, c.?command.orValue([]) == {{ $container.command | toJson | replace "\"" "'" }})"
+  message: "the init container deputy-lockdown must load the chart's rules: leave its command"
+- expression: "variables.lockdown.all(c, !has(c.args))"
+  message: "the init container deputy-lockdown loads the chart's rules and no others: remove its args"
+- expression: "variables.lockdown.all(c, !has(c.env) && !has(c.envFrom))"
+  message: "the init container deputy-lockdown has no environment: remove env and envFrom"
+- expression: "variables.lockdown.all(c, c.?restartPolicy.orValue('') != 'Always')"
+  message: "the init container deputy-lockdown loads rules and ends: remove its restartPolicy"
+- expression: "variables.lockdown.all(c, c.?volumeMounts.orValue([]).all(m, m.name + ' ' + m.mountPath + ' ' + m.?subPath.orValue('') == 'deputy-lockdown /etc/deputy-lockdown ' || m.name.startsWith('kube-api-access-')))"
   message: "the init container deputy-lockdown mounts its rules and nothing else"
-- expression: "variables.lockdown.all(c, c.?securityContext.?privileged.orValue(false) == false && c.?securityContext.?capabilities.?add.orValue([]) == ['NET_ADMIN'])"
-  message: "the init container deputy-lockdown has NET_ADMIN and no other privilege"
+- expression: "variables.lockdown.all(c, c.?securityContext.?allowPrivilegeEscalation.orValue(true) == false)"
+  message: "the init container deputy-lockdown must be unable to gain privileges: leave its allowPrivilegeEscalation: false"
+- expression: "variables.lockdown.all(c, c.?securityContext.?capabilities.?add.orValue([]) == ['NET_ADMIN'])"
+  message: "the init container deputy-lockdown has NET_ADMIN and no other capability"
 {{- end -}}

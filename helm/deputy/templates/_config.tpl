@@ -26,7 +26,7 @@ the chart sets cannot stand in `config`: values.schema.json refuses them.
 {{- $names := default list $own.names -}}
 {{- if not $sidecar }}
 {{- $service := printf "%s.%s" $name .Release.Namespace -}}
-{{- $names = concat (list $name $service (printf "%s.svc" $service) (printf "%s.svc.%s" $service $v.clusterDomain)) $names -}}
+{{- $names = concat (list $name $service (printf "%s.svc" $service) (printf "%s.svc.%s" $service $v.clusterDomain) (printf "%s-admin.%s.svc" $name .Release.Namespace)) $names -}}
 {{- $_ := set $listeners "names" $names -}}
 {{- end }}
 {{- $base := dict

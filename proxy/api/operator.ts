@@ -1,4 +1,4 @@
-// Who calls the operators' API, what they may do there, and whom they speak of.
+// Who calls the operators' API, what they may do there, and which person they ask about.
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Context } from 'hono'
 import type { Person } from '../model.ts'

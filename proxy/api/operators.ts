@@ -1,4 +1,5 @@
-// The operators' API: who is connected, and revocation with an honest word for each grant. Programs only.
+// The operators' API, for programs only: who is connected, and revocation that says of each grant
+// what really happened.
 import type { Hono } from 'hono'
 import type { HeldConnection, Operation, Person, Vault } from '../model.ts'
 import type { Flows } from '../consent/flow.ts'

@@ -1,4 +1,5 @@
-// What goes in and out of the operators' API: zod schemas, and the list that its OpenAPI document is made from.
+// What goes in and out of the operators' API: zod schemas, and the list from which its OpenAPI
+// document is made.
 import { z } from 'zod'
 import type { HeldConnection, RunRow } from '../model.ts'
 import type { ApiRoute } from './openapi.ts'

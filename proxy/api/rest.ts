@@ -1,4 +1,5 @@
-// What deputy's own JSON APIs have in common: one reading of a body, problems as answers, nothing cached.
+// What deputy's own JSON APIs have in common: a body is read in one way, problems are answers,
+// nothing is cached.
 import type { IncomingMessage } from 'node:http'
 import { Hono } from 'hono'
 import type { Context } from 'hono'

@@ -1,4 +1,5 @@
-// Run tokens for trusted orchestrators: policy is asked before one is minted, and it is shown once.
+// Run tokens for programs that start jobs: policy is asked before one is minted, and the token is
+// shown once.
 import type { Clock, Operation, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Runs } from '../vault/runs.ts'

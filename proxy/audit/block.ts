@@ -1,4 +1,4 @@
-// What one write of the journal holds: lines chained by their hashes, and the anchors that are due among them.
+// What one write of the journal holds: lines chained by their hashes, and the anchors that are due.
 import { hash } from 'node:crypto'
 import type { Clock, Log } from '../model.ts'
 import type { Link, Signature } from './chain.ts'

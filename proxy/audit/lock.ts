@@ -1,4 +1,5 @@
-// One file, one writer: a lock file beside it that says who holds it and is touched while they live.
+// Lets one process write a file: a lock file beside it says who holds it, and is touched while that
+// process lives.
 import {
   readFileSync,
   readlinkSync,
@@ -103,7 +104,8 @@ export const writerOf = (path: string): string | null => {
   if (holder === null) return null
   if (holder.space === space() && holder.space !== '')
     return alive(holder.pid) && startOf(holder.pid) === holder.start ? holder.proc : null
-  // Elsewhere a pid means nothing: whoever lives touches the lock.
+  // On another machine or in another container a pid means nothing, so only the touched lock shows
+  // that its holder lives.
   const touched = statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0
   return Date.now() - touched < SILENCE_MS ? holder.proc : null
 }

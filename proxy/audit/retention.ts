@@ -1,4 +1,4 @@
-// Evidence older than the retention goes, once the evidence says so.
+// Removes evidence that is older than the retention, after the evidence itself says so.
 import { unlinkSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { Clock, Journal, Log } from '../model.ts'

@@ -1,4 +1,5 @@
-// What the evidence says was revoked, by whoever and whenever: to be carried out again on a vault out of a copy.
+// What the evidence says was revoked, by whoever and whenever, so that it is revoked again in a vault
+// that was restored from a copy.
 import type { Person } from '../model.ts'
 import type { Foreign } from './chain.ts'
 import { linesOf, record } from './chain.ts'
@@ -28,7 +29,7 @@ export type Found = {
   readonly problems: readonly string[]
 }
 
-/** Whatever is called so takes something from somebody. */
+/** Every event whose name matches takes something away from somebody. */
 const TAKES = /\.(?:revoked|removed|erased|disabled|disconnected|withdrawn|ended|suspended)$/
 /** Of these, what concerns no grant. */
 const OTHERS: ReadonlySet<string> = new Set(['segment.removed'])
@@ -44,7 +45,7 @@ const memberOf = (from: Foreign, name: string): Foreign => {
 const personOf = (line: Foreign): Person | null => {
   const user = memberOf(line, 'user')
   const [tenant, realm, id] = ['tenant', 'realm', 'id'].map((name) => textOf(user, name))
-  // Hashed: whom it concerned cannot be told from the evidence.
+  // The names are hashed, so the evidence does not tell whom it concerned.
   return tenant == null || realm == null || id == null || id.startsWith('hmac:')
     ? null
     : { tenant, realm, id }

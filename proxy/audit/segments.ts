@@ -1,5 +1,5 @@
-// The files of one journal. What a file begins after and ends with puts them in order, not their names:
-// whoever rotates them names them as he likes.
+// The files of one journal, ordered by what each begins after and ends with. Their names do not
+// count, because whoever rotates them chooses the names.
 import { createHash } from 'node:crypto'
 import * as fs from 'node:fs'
 import { basename, dirname, extname, join } from 'node:path'

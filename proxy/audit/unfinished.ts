@@ -1,4 +1,4 @@
-// What a crash left open: calls that were allowed and have no outcome.
+// Calls that a crash left open: allowed, and without an outcome.
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import type { Json } from '../model.ts'
 import type { Foreign, Line } from './chain.ts'

@@ -55,7 +55,9 @@ export const anchorsOf = async (source: Source): Promise<readonly Link[]> => {
   return anchors
 }
 
-/** What is found, in the order of the lines; `signs` are of no account where nothing at all is signed. */
+/**
+ * Problems in the order of the lines; those of `signs` do not count where nothing at all is signed.
+ */
 const findings = () => {
   const all: { file: string | null; line: number; what: string }[] = []
   const counts = { broken: 0, unsigned: 0 }

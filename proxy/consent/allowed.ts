@@ -1,4 +1,5 @@
-// What policy lets one person do through one agent: for the consent page, and before anything is asked for it.
+// What policy lets one person do through one agent: for the consent page, and before any scope is
+// asked for.
 import { setImmediate as yielded } from 'node:timers/promises'
 import type {
   Access,

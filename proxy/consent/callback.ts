@@ -1,4 +1,5 @@
-// The answer of a provider: who may finish a consent, in which order that is checked, and what is never burnt.
+// The provider's answer to a consent: who may finish it, in which order that is checked, and what a
+// wrong answer must not use up.
 import { createHash } from 'node:crypto'
 import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
 import { Problem } from '../problem.ts'

@@ -1,4 +1,5 @@
-// What a consent earned: stored for the person, or held until the application says who was at its page, or given back.
+// What becomes of the tokens that a consent brought: stored for the person, held until the
+// application says who was at its page, or given back.
 import { lacking, widened } from '../wire/scopes.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createHash } from 'node:crypto'
@@ -36,7 +37,7 @@ export type Confirmed =
 /** What the other parts of a flow lend each other. */
 /** Time for the application to confirm. */
 const CONFIRM_MS = 600_000
-/** A confirmation that is being stored right now is not swept away under it. */
+/** A confirmation that is just being stored must not be swept away meanwhile. */
 const GRACE_MS = 60_000
 const FLOW_ID = /^[A-Za-z0-9_-]{43}$/
 

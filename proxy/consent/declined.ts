@@ -1,4 +1,5 @@
-// A person's No counts for a while: nobody sends them to the same question again because a program tries again.
+// After a person's no, nobody sends them to the same question again for a while, however often a
+// program asks.
 import type { Asker, Clock, Store } from '../model.ts'
 
 /** What an agent is told instead of a link while the person's No counts. */

@@ -1,4 +1,5 @@
-// How a consent ends: written, told to whoever waits for it, and with it other links that have nothing left to ask.
+// Ends a consent: writes it down, tells whoever waits for it, and completes other links that have
+// nothing left to ask.
 import type { Flow, FlowRow } from '../model.ts'
 import type { FlowDeps, FlowParts } from './parts.ts'
 import { lacking } from '../wire/scopes.ts'

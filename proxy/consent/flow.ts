@@ -1,4 +1,5 @@
-// A consent from link to stored grant: begun, shared, shown, sent to the provider, waited for.
+// A consent from link to stored grant: begins it, shares its link, shows it, sends the person to
+// the provider, and waits for them.
 import { createHash } from 'node:crypto'
 import type { Asker, Challenge, Flow, FlowRow, Holding, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
@@ -39,7 +40,7 @@ export type Notice = { readonly flow: Flow; readonly url: string; readonly attem
 export type Flows = ReturnType<typeof createFlows>
 
 const NAG_AFTER_MS = 3_600_000
-/** Ends after which the same link again leads to the same end, unless somebody else does something. */
+/** Ends that another try would reach again, unless somebody else does something first. */
 const STUCK: ReadonlySet<string> = new Set(['admin_required', 'client_refused'])
 const ID = /^[\w-]{43}$/
 

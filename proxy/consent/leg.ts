@@ -1,4 +1,5 @@
-// The way of a consent by the provider: what is asked there, and what ties its answer to this flow and this browser.
+// The part of a consent that happens at the provider: what is asked there, and what binds the
+// answer to this flow and this browser.
 import { createHash } from 'node:crypto'
 import type { Flow } from '../model.ts'
 import { Problem } from '../problem.ts'

@@ -1,4 +1,4 @@
-// Policy decides before any flow begins: may this person connect this account, with these scopes?
+// Asks policy before any consent begins: may this person connect this account, with these scopes?
 import type { Connection, OperationRow, Principal } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { chooseScopes, toldReasons, usable } from '../pipeline/decide.ts'

@@ -1,4 +1,5 @@
-// Who is signed in at the pages: one sealed cookie, an hour long; the store remembers what was ended before that.
+// Who is signed in at the pages: one sealed cookie that lasts an hour. The store remembers which
+// sessions were ended before that.
 import { createHash } from 'node:crypto'
 import type { Clock, Person, Store } from '../model.ts'
 import type { Sealer } from '../vault/seal.ts'

@@ -1,4 +1,5 @@
-// Who is at the page: the organisation's OpenID provider, or a one-time code from the terminal of a laptop.
+// How the pages learn who is there: from the organisation's OpenID provider, or on a laptop by a
+// one-time code from the terminal.
 import { atPointer } from '../wire/json.ts'
 import { assertOneReading } from '../wire/jwt.ts'
 import { createHash, timingSafeEqual } from 'node:crypto'
@@ -14,7 +15,7 @@ import type { CookieReader, SessionDeps, Sessions } from './session.ts'
 const SIGN_IN_MS = 600_000
 const WRONG_CODES = 5
 const WRONG_CODES_MS = 60_000
-/** Crockford's alphabet: nothing that is read for something else. */
+/** Crockford's alphabet: without letters that people take for others or for digits. */
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 
 export type OidcSignIn = Sessions & {

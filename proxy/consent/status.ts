@@ -1,4 +1,5 @@
-// How an authorization stands: asked by whoever began it, waited for, woken when it ends in any process.
+// How an authorization stands, for whoever began it. A request may wait, and is woken when the
+// authorization ends in any process.
 import type { Asker, Clock, Flow, Store } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { samePerson } from '../wire/canonical.ts'

@@ -1,4 +1,5 @@
-// The connect listener: links, sign-in, the provider's answer. GET changes nothing that a link preview could reach.
+// The connect listener: links, sign-in, the provider's answer. A GET changes nothing that a program
+// which previews links could reach.
 import { mayReturnTo } from '../consent/next_uri.ts'
 import { createHash, randomUUID } from 'node:crypto'
 import { Hono } from 'hono'

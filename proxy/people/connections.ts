@@ -1,4 +1,5 @@
-// My connections: what a person's agents may use, when they last did, and the end of it.
+// The page on which people see which agents may use their accounts and when they last did, and end
+// that.
 import { Hono } from 'hono'
 import type { Context } from 'hono'
 import type { Connection, HeldConnection, Log, Person, Vault } from '../model.ts'

@@ -1,4 +1,5 @@
-// What a person sees of their own connections: HTML only, no effects. Its words are in `languages/`.
+// The HTML of what a person sees of their own connections, without effects. Its words are in
+// `languages/`.
 import { html } from 'hono/html'
 import type { Connection, HeldConnection, Person } from '../model.ts'
 import type { Revocation } from '../tokens/revoke.ts'

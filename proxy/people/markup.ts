@@ -1,4 +1,5 @@
-// What all pages are made of: HTML only, no effects. Everything foreign goes through `html`, which escapes.
+// The pieces of all pages: HTML only, no effects. Everything that comes from outside goes through
+// `html`, which escapes it.
 import { html } from 'hono/html'
 import type { Access, Operation, Person, Provider } from '../model.ts'
 import type { Texts } from './languages/en.ts'

@@ -1,4 +1,5 @@
-// What the pages share: how one is sent, who may post to it, and what one step tells the page that follows it.
+// What the pages share: how one is sent, who may post to it, and what one step tells the page that
+// follows it.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Context } from 'hono'
 import { getCookie } from 'hono/cookie'

@@ -1,4 +1,5 @@
-// An index over the rows of the grants table, so that a decision costs the same whatever a role holds. Pure.
+// An index over the rows of the grants table, so that a decision costs the same however many rows a
+// role has. Pure.
 import type { Grants, RoleGrants } from './tables.ts'
 
 /** Fewer rows of a role are compared one by one: that costs less than looking for those that fit. */

@@ -1,4 +1,5 @@
-// The tables of the starter policy, `data.deputy_data`: their schema, and everything that is wrong with some. Pure.
+// The tables of the starter policy, `data.deputy_data`: their schema, and a check that names
+// everything that is wrong with them. Pure.
 import { z } from 'zod'
 import type { JsonObject } from '../model.ts'
 

@@ -1,4 +1,5 @@
-// A definition that holds → Provider: names of YAML become names of the vocabulary, and what was left out gets its default.
+// Turns a valid definition into a Provider: names of YAML become names of the model, and what was
+// left out gets its default.
 import type {
   AnswerRules,
   Discover,

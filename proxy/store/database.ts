@@ -1,4 +1,4 @@
-// What a database has to offer for a store to stand on it.
+// What a database must offer so that a store can be built on it.
 import type { Store } from '../model.ts'
 
 export type Value = string | number | null

@@ -1,4 +1,4 @@
-// A name for a person that says nothing to whoever does not hold the database.
+// A name for a person that tells nothing to anybody who does not have the database.
 import { createHmac } from 'node:crypto'
 import type { Person } from '../model.ts'
 

@@ -21,7 +21,10 @@ const inode = (path: string): bigint | undefined =>
 
 /** What every database begins with (SQLite file format 1.3). */
 const MAGIC = 'SQLite format 3\0'
-/** Somebody who reads keeps the log of changes from being emptied: so often and so long, ms, it is tried. */
+/**
+ * A reader keeps the log of changes from being emptied, so it is tried this often and this long
+ * (ms).
+ */
 const [EMPTY_TIMES, EMPTY_MS] = [20, 500]
 
 const createDatabase = ({ db, beginning, close }: OpenFile, path: string, log?: Log): Database => {

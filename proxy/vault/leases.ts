@@ -1,5 +1,6 @@
-// Leases on refreshes: at most one holder at a time, journalled before the request leaves, fenced when it is stored.
-// A holder gives a sign of life every few seconds, so that a dead one keeps nobody waiting.
+// Leases on refreshes: at most one holder at a time, written before the request leaves, and checked
+// again when the answer is stored. A holder renews its lease every few seconds, so that a dead one
+// keeps nobody waiting.
 import type {
   Clock,
   CredentialRow,

@@ -1,4 +1,5 @@
-// Run tokens: a job goes on for its person while nobody is there. Shown once, stored as SHA-256, ended in a second.
+// Run tokens, with which a job acts for a person while nobody is there. A token is shown once,
+// stored as SHA-256, and refused within a second of its revocation.
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Clock, Person, Principal, RunReach, RunRow, Store } from '../model.ts'

@@ -1,4 +1,5 @@
-// When grants were last used: gathered in passing, written together, at most once a minute for each.
+// When grants were last used: collected in memory and written together, at most once a minute for
+// each.
 import type { Clock, GrantUse, Log, Person, Store } from '../model.ts'
 
 const EVERY_MS = 60_000

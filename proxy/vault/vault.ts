@@ -1,4 +1,5 @@
-// Connections and grants: the whole public face. Tokens are opened once per generation and stay Secret.
+// Connections and grants, as the rest of deputy sees them. A token is opened once per generation
+// and stays a Secret.
 import { LRUCache } from 'lru-cache'
 import type {
   ChangedKey,
@@ -45,7 +46,10 @@ const NEEDS: ReadonlyMap<string, 'admin' | 'sign_in'> = new Map([
   ['admin_required', 'admin'],
   ['sign_in_required', 'sign_in'],
 ])
-/** `max` would take the room of all at once: what is bounded by its size grows as it fills. */
+/**
+ * The caches are bounded by size, each entry counting as one: with `max` they would take the room
+ * of all entries at once.
+ */
 const one = (): number => 1
 const NOTHING: Holding = { kind: 'none' }
 /**
@@ -89,7 +93,7 @@ const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding =>
     ...(needs === undefined ? {} : { needs }),
     ...(status === row.status ? {} : { retryAt: coolUntil ?? 0 }),
   }
-  // Agents name themselves: what is remembered for one place stays bounded.
+  // Agents choose their own names, so what is remembered for one place must be bounded.
   if (holdings.size < 100) holdings.set(agent, holding)
   return holding
 }

@@ -1,4 +1,5 @@
-// Grants that belong to a client which is not configured: how many wait for it, told to the log whenever that changes.
+// Counts the grants that wait for a client which is not configured, and tells the log whenever the
+// count changes.
 import type { Connection, Log, Vault } from '../model.ts'
 
 type Group = {

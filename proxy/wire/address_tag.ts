@@ -1,4 +1,5 @@
-// A tag inside an address, for URLs that clients follow without a key: sealed for this one address, and soon over.
+// Some URLs are followed without a key, so the tag goes into the address itself: sealed, good for
+// that address alone, and for a short time.
 import { createCipheriv, createDecipheriv } from 'node:crypto'
 import type { Target } from '../model.ts'
 import { Problem } from '../problem.ts'

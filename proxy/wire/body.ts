@@ -1,4 +1,5 @@
-// One reading of a body: the fields that policy sees are those that the provider will find, or the call is refused.
+// Reads a body in one way only: policy sees the fields that the provider will find, or the call is
+// refused.
 import type { Json, Names } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { hasNumber, isMarked, markNumbers, memberAt, readStrict } from './json.ts'
@@ -20,7 +21,7 @@ export type BodyRules = {
   readonly credentials: readonly string[]
   /** JSON pointers that policy needs. */
   readonly inspect: readonly string[]
-  /** What is no JSON may pass, unless policy needs something of it. */
+  /** A body that is not JSON may pass, unless policy needs a member of it. */
   readonly upload: boolean
   readonly names: Names
 }
@@ -48,7 +49,7 @@ const refuseCredential = (name: string | null): void => {
 }
 
 const UTF_8: ReadonlySet<string> = new Set(['utf-8', 'utf8'])
-/** One with UTF-8 as long as nothing stands outside ASCII. */
+/** These mean the same as UTF-8 as long as every character is ASCII. */
 const ASCII_ALIKE: ReadonlySet<string> = new Set([
   'us-ascii',
   'ascii',
@@ -90,7 +91,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 const isBroken = (error: unknown): boolean =>
   error instanceof Problem && error.cause instanceof SyntaxError
-/** A file may be what its type does not say, as long as nobody needs a member of it. */
+/** The content of a file may differ from its type, as long as policy needs no member of it. */
 const passesBroken = (error: unknown, { upload, inspect }: BodyRules): boolean =>
   upload && inspect.length === 0 && isBroken(error)
 

@@ -1,4 +1,5 @@
-// deputy's refusal in the vendor's own error shape: a vendor's client shows one member of that shape and nothing else.
+// Puts deputy's refusal into the vendor's own error shape, because a vendor's client shows one
+// member of that shape and nothing else.
 import type { Json } from '../model.ts'
 import type { ProblemDocument } from '../problem.ts'
 

@@ -1,4 +1,5 @@
-// A text of which a server escaped whichever characters it liked (RFC 8259 7: any of them may be): found without decoding.
+// Finds a text in which a server may have escaped any character (RFC 8259 7), without decoding what
+// stands around it.
 import { Problem } from '../problem.ts'
 
 export type EscapedText = {

@@ -1,4 +1,5 @@
-// What a signed token says, with one reading: of two members of one name another library would take the other.
+// Reads what a signed token says in one way: of two members with one name another library would
+// take the other.
 import { parseStrict } from './json.ts'
 
 /**

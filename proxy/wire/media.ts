@@ -1,4 +1,4 @@
-// Which media type is read how: the grammar first, then one table.
+// Says how a body of each media type is read: first comes the grammar, then one table.
 import { Problem } from '../problem.ts'
 
 /**

@@ -1,4 +1,5 @@
-// Fields of multipart/form-data by strict lines: a body that two servers would part differently is refused, not guessed.
+// Reads the fields of multipart/form-data strictly, line by line: a body that two servers would
+// split differently is refused.
 import { Problem } from '../problem.ts'
 
 const BOUNDARY = /;[ \t]*boundary[ \t]*=[ \t]*(?:"([^"\\]*)"|([^\s;"]+))/gi
@@ -17,7 +18,8 @@ const invalid = (detail: string): Problem =>
 const boundaryOf = (contentType: string): string => {
   const [first] = contentType.matchAll(BOUNDARY)
   const boundary = first?.[1] ?? first?.[2] ?? ''
-  // PHP looks for the word: `xboundary=` and `boundary*0=` are others to it, wherever they stand.
+  // PHP searches for the word alone, so `xboundary=` and `boundary*0=` are further boundaries to
+  // it, wherever they stand.
   const [before = '', after = ''] = first === undefined ? [] : contentType.split(first[0])
   if (/boundary/i.test(before + after) || !BOUNDARY_FORM.test(boundary))
     throw invalid('has no one plain boundary')

@@ -1,4 +1,5 @@
-// What a provider signed into the query of its own URL passes when that URL is followed: a seal on the way out, and back in.
+// What a provider signed into the query of its own URL must pass when the agent follows that URL:
+// deputy seals it on the way out, and checks the seal on the way back in.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Person, Provider, Target } from '../model.ts'
 import { canonicalTarget, targetText } from './canonical.ts'

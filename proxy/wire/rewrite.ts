@@ -1,4 +1,4 @@
-// URLs on their way back lead to deputy again; otherwise a client walks out of the policy on page 2.
+// Turns URLs in answers to deputy: otherwise a client would leave the policy on page 2.
 import type { Addressing } from '../model.ts'
 
 /** URL in, the one to write instead out; null: leave it. */

@@ -1,4 +1,5 @@
-// Credentials that the agent supplied, in every place where a provider might look, cut out or refused, and named.
+// Cuts out or refuses credentials that the agent supplied, in every place where a provider might
+// look, and names them.
 import type { Provider, Target } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { remembered } from '../memo.ts'
@@ -14,7 +15,7 @@ const ELSEWHERE: ReadonlySet<string> = new Set([
 /** RFC 6750 2.2: the field that carries a bearer token, wherever one is accepted, and its kin; JSON members too. */
 const FORM: ReadonlySet<string> = new Set(['access_token', 'bearer_token', 'oauth_token'])
 
-// Refused, not cut: what remained would still be another request than the agent meant.
+// Refused instead of cut out: the rest would still be another request than the agent meant.
 const OVERRIDES =
   /^(?:\$http_?(?:method|headers|verb)|_(?:http_?)?(?:request_?)?(?:method|verb)(?:_?override)?|(?:x_)?(?:http_?)?(?:method|verb)_?override|x_(?:http_?)?(?:method|verb))$/
 
@@ -27,14 +28,18 @@ const NAMES_USER =
 // How Box, Dropbox, Redmine and Symfony are told to act as somebody else, and what front servers call whom they know.
 const ACTS_AS =
   /^(?:[a-z]+-){0,4}(?:(?:as|current|effective|entity|proxy|real|select|switch|trusted)-?user|select-admin|(?:act|login|run)-as|run-?as-user|user-?info|mscrm-?caller-?id|caller-?(?:object-?)?id|(?:trino|presto|clickhouse|hasura)-(?:user|role)(?:-id)?|client-(?:(?:[is]-)?dn|verify))$/
-/** These alone: `x-user-agent` is nobody. */
+/** Only these whole names: `x-user-agent` names no person. */
 const NAMES_USER_EXACTLY =
   /^(?:x-)?(?:user(?:-?(?:id|name|email|groups?|roles?|principal|identity))?|email|login|principal|eppn|groups?|roles?)$/
 
-// Vendors invent names faster than lists grow, so a name that speaks of a credential, or of acting as somebody, is one.
+// Vendors invent names faster than lists grow, so every name that speaks of a credential, or of
+// acting as somebody, counts as one.
 const SPEAKS =
   /token|secret|passw|pass-?(?:phrase|code)|credential|cookie|session|assertion|jwt|impersonat|delegat|masquerad|(?:api|access|app|developer|license|write|deploy|admin)-?key$|api-?key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature|(?:pwd|pass|pat|sid|sig|creds?|ticket|assume-(?:role|user)|do-?as)$)/
-/** A key opens something, but one that keeps things apart, or that the caller's own data are encrypted with. */
+/**
+ * A name that ends in `key` is a credential, unless the key only tells things apart or encrypts the
+ * caller's own data.
+ */
 const KEY =
   /(?:^|-)(?<!(?:^|-)(?:idempotency|encryption|customer|cache|surrogate|partition|sort|object|resource|message|event)-)key$/
 

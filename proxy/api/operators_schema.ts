@@ -90,7 +90,10 @@ const runItem = z.object({
   expires_at: z.string(),
   revoked_at: z.string().nullable(),
 })
-/** `failed`: deputy forgot the token, the provider may still accept it; `access_outlives`: until it expires. `grant_removed`: other agents keep the account. */
+/**
+ * `failed`: deputy forgot the token, the provider may still accept it; `access_outlives`: until it
+ * expires. `grant_removed`: other agents keep the account.
+ */
 const results = z.array(
   z.object({
     id: z.string(),

@@ -49,7 +49,9 @@ const refusal =
     return new Response(answer.body, { status: answer.status, headers: { ...answer.headers } })
   }
 
-/** An app that answers every failure as a problem. Routes are added to it; `close` ends the list. */
+/**
+ * An app that answers every failure as a problem. Routes are added to it; `close` ends the list.
+ */
 export const createRest = (deps: RestDeps) => {
   const app = new Hono<Env>()
   const refuse = refusal(deps)
@@ -128,7 +130,10 @@ const checked = <T extends z.ZodType>(schema: T, value: unknown, whole: string):
   )
 }
 
-/** The body by its schema. Throws Problem unsupported_media_type or request_invalid with every fault. */
+/**
+ * The body by its schema. Throws Problem unsupported_media_type or request_invalid with every
+ * fault.
+ */
 export const readBody = async <T extends z.ZodType>(
   c: Context,
   schema: T,

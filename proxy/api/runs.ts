@@ -16,7 +16,10 @@ export type RunApiDeps = Naming & {
     string,
     { readonly provider: { readonly operations: readonly Pick<Operation, 'id'>[] } }
   >
-  /** Policy's answer to `deputy.run` for this person. Throws Problem policy_denied and what its sources throw. */
+  /**
+   * Policy's answer to `deputy.run` for this person. Throws Problem policy_denied and what its
+   * sources throw.
+   */
   readonly permitRun: (
     person: Person,
     agent: string,

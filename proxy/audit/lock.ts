@@ -41,7 +41,10 @@ const read = (path: string): string => {
   }
 }
 
-/** What a lock says; null: there is none; undefined: it cannot be told now (no descriptors, an I/O error). */
+/**
+ * What a lock says; null: there is none; undefined: it cannot be told now (no descriptors, an I/O
+ * error).
+ */
 const look = (file: string): string | null | undefined => {
   try {
     return readFileSync(file, 'utf8')
@@ -111,8 +114,8 @@ export const writerOf = (path: string): string | null => {
 }
 
 /**
- * Takes `<path>.lock`. Throws an Error that says who has it; waits up to 10 s where the holder lived
- * in another container or on another host and may have crashed.
+ * Takes `<path>.lock`. Throws an Error that says who has it; waits up to 10 s where the holder
+ * lived in another container or on another host and may have crashed.
  */
 export const lockFile = async (
   path: string,
@@ -136,7 +139,8 @@ export const lockFile = async (
     if (!(await abandoned(file, holder, silenceMs))) {
       throw new Error(`${busy}, or stop that one. If none runs, remove ${file}`, { cause: error })
     }
-    // Two may come to this point: who renames a lock other than the one that was judged puts it back.
+    // Two may come to this point: who renames a lock other than the one that was judged puts it
+    // back.
     const aside = `${file}.${proc}`
     renameSync(file, aside)
     if (look(aside) !== text) {

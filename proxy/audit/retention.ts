@@ -5,7 +5,10 @@ import type { Clock, Journal, Log } from '../model.ts'
 import { member } from './chain.ts'
 import { expired, readSegment } from './segments.ts'
 
-/** @returns what removes the segments that are too old by now; what fails is logged, and tried again by the next call */
+/**
+ * @returns what removes the segments that are too old by now; what fails is logged, and tried again
+ * by the next call
+ */
 export const createRetention = ({
   files,
   retentionMs,

@@ -1,5 +1,5 @@
-// What the evidence says was revoked, by whoever and whenever, so that it is revoked again in a vault
-// that was restored from a copy.
+// What the evidence says was revoked, by whoever and whenever, so that it is revoked again in a
+// vault that was restored from a copy.
 import type { Person } from '../model.ts'
 import type { Foreign } from './chain.ts'
 import { linesOf, record } from './chain.ts'
@@ -23,7 +23,10 @@ export type Revocation = {
 export type Found = {
   readonly revocations: readonly Revocation[]
   readonly lines: number
-  /** Where lines before are not there: their revocations are not known. ms; `began` is the oldest of all. */
+  /**
+   * Where lines before are not there: their revocations are not known. ms; `began` is the oldest of
+   * all.
+   */
   readonly began: number
   /** Sentences about what cannot be carried out, or is missing. */
   readonly problems: readonly string[]
@@ -94,7 +97,8 @@ const ordered = async (files: readonly string[]): Promise<readonly string[]> => 
 
 /**
  * Reads whole files: parts of one journal, or those of several replicas, in any order.
- * @param since lines that are missing before a file are a problem only if they may be younger than this, ms
+ * @param since lines that are missing before a file are a problem only if they may be younger
+ *   than this, ms
  * @throws Error that names a file that cannot be read
  */
 export const revocationsIn = async (files: readonly string[], since: number): Promise<Found> => {

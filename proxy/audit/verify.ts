@@ -28,7 +28,10 @@ export type Verified = {
   readonly found: number
   /** `signed`: its signature was checked with one of `publicKeys`. */
   readonly lastAnchor: (Link & Place & { readonly kid: string; readonly signed: boolean }) | null
-  /** Lines after the last anchor: chained, but whoever can write the file could have cut or redone them. */
+  /**
+   * Lines after the last anchor: chained, but whoever can write the file could have cut or redone
+   * them.
+   */
   readonly unanchored: number
   /** The line that the first one continues, where retention removed what ended with it. */
   readonly continues: Link | null
@@ -221,8 +224,9 @@ const names = (fields: Foreign, torn: Buffer): boolean => {
 }
 
 /**
- * Reads files or streams once, in the order of the evidence. `publicKeys` (by kid) check the signatures
- * of anchors; `held` are anchors from elsewhere, to see that nothing was cut short or redone.
+ * Reads files or streams once, in the order of the evidence. `publicKeys` (by kid) check the
+ * signatures of anchors; `held` are anchors from elsewhere, to see that nothing was cut short or
+ * redone.
  */
 export const verifyJournal = async (
   sources: Source | readonly Source[],

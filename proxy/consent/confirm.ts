@@ -50,7 +50,10 @@ export const createKeeper = (parts: FlowParts) => {
       ? Promise.resolve('failed')
       : client.revoke(connection, tokens).catch((): Revoked => 'failed')
 
-  /** Stores tokens for the flow's person, unless another account is connected or the flow has ended meanwhile. */
+  /**
+   * Stores tokens for the flow's person, unless another account is connected or the flow has ended
+   * meanwhile.
+   */
   const keep = async (
     flow: Flow,
     connection: Connection,
@@ -97,8 +100,9 @@ export const createKeeper = (parts: FlowParts) => {
   }
 
   /**
-   * Keeps what was earned (null: the yes of one agent to what is stored already) until the application confirms.
-   * Nothing can be injected from it. @returns the id to confirm; null: the flow has ended or waits already.
+   * Keeps what was earned (null: the yes of one agent to what is stored already) until the
+   * application confirms. Nothing can be injected from it. @returns the id to confirm; null: the
+   * flow has ended or waits already.
    */
   const hold = async (flow: Flow, earned: Earned | null): Promise<string | null> => {
     const flowId = parts.randomBytes(32).toString('base64url')

@@ -5,7 +5,9 @@ import type { Flow } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { FlowParts } from './parts.ts'
 
-/** What is left to do for this flow. `grant`: the scopes are held, only this agent's yes is missing. */
+/**
+ * What is left to do for this flow. `grant`: the scopes are held, only this agent's yes is missing.
+ */
 export type Plan =
   | { readonly kind: 'grant' }
   | { readonly kind: 'provider'; readonly asked: readonly string[] }
@@ -24,7 +26,10 @@ export const createLeg = (
 ) => {
   const { store, sealer, client, clock, event } = parts
   const legTtlMs = parts.legTtlMs ?? LEG_MS
-  /** Starts the leg at the provider; an earlier leg of the same flow ends. `cookie` binds it to this browser. */
+  /**
+   * Starts the leg at the provider; an earlier leg of the same flow ends. `cookie` binds it to this
+   * browser.
+   */
   return async (
     flow: Flow,
     redirectUri: string,

@@ -46,7 +46,10 @@ type Method = 'client_secret_basic' | 'client_secret_post' | 'none'
 const refusedClient = (error: unknown): boolean =>
   error instanceof oidc.WWWAuthenticateChallengeError ||
   (error instanceof oidc.ResponseBodyError && error.error === 'invalid_client')
-/** Library errors carry token answers in `cause`: only names leave, and no word that could be what we sent. */
+/**
+ * Library errors carry token answers in `cause`: only names leave, and no word that could be what
+ * we sent.
+ */
 const named = (error: unknown): string =>
   error instanceof oidc.ResponseBodyError || error instanceof oidc.AuthorizationResponseError
     ? /^[a-z_]{1,64}$/i.test(error.error)
@@ -56,7 +59,10 @@ const named = (error: unknown): string =>
       ? ((error as { readonly code?: string }).code ?? error.name)
       : 'unknown'
 
-/** Sign-in at the organisation's OpenID provider: code flow, PKCE, state, nonce, `iss`, signed ID token. */
+/**
+ * Sign-in at the organisation's OpenID provider: code flow, PKCE, state, nonce, `iss`, signed ID
+ * token.
+ */
 export const createSignIn = (
   config: SignInConfig,
   deps: SessionDeps & { readonly fetch: typeof fetch },
@@ -113,7 +119,10 @@ export const createSignIn = (
     return found
   }
 
-  /** An issuer that offers two methods may have registered the client for either: the second is tried once. */
+  /**
+   * An issuer that offers two methods may have registered the client for either: the second is
+   * tried once.
+   */
   const exchange = async (url: URL, checks: oidc.AuthorizationCodeGrantChecks) => {
     const first = await provider()
     try {

@@ -6,7 +6,10 @@ import { samePerson } from '../wire/canonical.ts'
 
 /** The bus tells within a second; this is for what it lost. */
 const POLL_MS = 5_000
-/** Flows that are waited for are looked at one by one, this far apart: a thousand held calls are no load of their own. */
+/**
+ * Flows that are waited for are looked at one by one, this far apart: a thousand held calls are no
+ * load of their own.
+ */
 const SPREAD_MS = 30
 const AUTHORIZATION_ID = /^ac_([0-9a-f]{64})$/
 /** The hash of the flow that an authorization id names; undefined: it is none. */

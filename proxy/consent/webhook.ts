@@ -16,7 +16,9 @@ export type Notice = {
 export type Notifier = {
   /** A link was made. Returns at once. */
   readonly wake: () => void
-  /** Somebody else was at a link: its owner is warned, once, if the webhook listens at this moment. */
+  /**
+   * Somebody else was at a link: its owner is warned, once, if the webhook listens at this moment.
+   */
   readonly mismatch: (flow: Pick<Flow, 'hash' | 'person' | 'agent' | 'connection'>) => void
   /** Ends what is under way and leaves it to the next process. */
   readonly close: () => Promise<void>
@@ -45,7 +47,10 @@ const formerSignature = (key: KeyObject, atMs: number, body: string): string => 
   return `t=${t},v1=${createHmac('sha256', key).update(`${t}.${body}`).digest('hex')}`
 }
 
-/** What waits is in the store, so that a restart loses nothing and replicas share the work: at least once each. */
+/**
+ * What waits is in the store, so that a restart loses nothing and replicas share the work: at least
+ * once each.
+ */
 export const createNotifier = (deps: {
   readonly webhook: string
   readonly key: KeyObject
@@ -70,7 +75,10 @@ export const createNotifier = (deps: {
   let looking: Promise<void> | null = null
   let again = false
 
-  /** @param id the same at each attempt, so that receivers know what comes twice. @returns null: taken */
+  /**
+   * @param id the same at each attempt, so that receivers know what comes twice.
+   * @returns null: taken
+   */
   const post = async (id: string, body: string): Promise<string | null> => {
     const at = clock.now()
     try {

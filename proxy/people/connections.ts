@@ -50,7 +50,9 @@ export const createConnections = (deps: ConnectionsDeps, frame: Frame, door: Doo
     return WORST.find((word) => done.some(({ result }) => result === word)) ?? 'gone'
   }
 
-  /** The access has ended by now: a record that cannot be written must not look as if it had not. */
+  /**
+   * The access has ended by now: a record that cannot be written must not look as if it had not.
+   */
   const record = async (
     { person, verified }: Session,
     held: HeldConnection,

@@ -7,7 +7,10 @@ import type { Texts } from './languages/en.ts'
 import { LOCAL_TIMES } from './local_times.ts'
 import { scopeList, sheet, when, who, type Html, type Page } from './markup.ts'
 
-/** How a disconnection went. `agent`: one agent's permission, the account stays; `gone`: it had ended before. */
+/**
+ * How a disconnection went. `agent`: one agent's permission, the account stays; `gone`: it had
+ * ended before.
+ */
 export type Ending = Revocation['result'] | 'agent' | 'gone'
 
 export type Disconnected = {

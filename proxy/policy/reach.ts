@@ -14,8 +14,8 @@ type Known = {
 type Member = 'kinds' | 'access' | 'path'
 
 /**
- * Is there a path that both allow? `template` as the catalogue writes it (`a`, `{b}`, `{c+}`); in `pattern` a `*` is any
- * segment, a last `**` any rest, also none.
+ * Is there a path that both allow? `template` as the catalogue writes it (`a`, `{b}`, `{c+}`); in
+ * `pattern` a `*` is any segment, a last `**` any rest, also none.
  */
 const meet = (template: readonly string[], pattern: readonly string[]): boolean => {
   const [want, ...others] = pattern

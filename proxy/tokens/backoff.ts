@@ -32,7 +32,8 @@ export const inProgress = (): Problem =>
 
 /**
  * How long a credential is left alone after a failure, ms.
- * @param unknownBefore an earlier answer was lost already: replays may end the whole grant (RFC 9700 4.14.2)
+ * @param unknownBefore an earlier answer was lost already: replays may end the whole grant (RFC
+ *   9700 4.14.2)
  */
 export const coolDown = (
   failure: TokenFailure,
@@ -71,8 +72,8 @@ export const refusals = async (
   readonly lasting: boolean
 } | null> => {
   if (kind !== 'refused' && kind !== 'our_fault') return null
-  // Some say unauthorized_client of one dead grant (Atlassian). Any other word for a wrong client lasts only where
-  // others fared better since.
+  // Some say unauthorized_client of one dead grant (Atlassian). Any other word for a wrong client
+  // lasts only where others fared better since.
   const ours = kind === 'our_fault' && (at.blamed || error !== 'unauthorized_client')
   const since = before?.since ?? at.now
   const times = (before?.times ?? 0) + 1
@@ -81,7 +82,10 @@ export const refusals = async (
   return { since, times, lasting: long || (at.alone && (await renewed(window))) }
 }
 
-/** Whether a provider refuses our client, or only some grants of it. Ends with the process; one a connection. */
+/**
+ * Whether a provider refuses our client, or only some grants of it. Ends with the process; one a
+ * connection.
+ */
 export const createCircuit = (mono: () => number) => {
   let word = ''
   let until = 0
@@ -103,7 +107,10 @@ export const createCircuit = (mono: () => number) => {
       refused.clear()
       until = 0
     },
-    /** @returns `blamed`: it is the client; `alone`: no other grant was refused since one was renewed */
+    /**
+     * @returns `blamed`: it is the client; `alone`: no other grant was refused since one was
+     * renewed
+     */
     refuses: (credential: string, { kind, error }: TokenFailure) => {
       if (error !== word) refused.clear()
       word = error

@@ -18,7 +18,10 @@ export const createUsed = (deps: {
   readonly clock: Clock
   readonly log: Log
 }): Used => {
-  /** By the person as callers hold it, then by connection: whoever is forgotten there is written once more. */
+  /**
+   * By the person as callers hold it, then by connection: whoever is forgotten there is written
+   * once more.
+   */
   const noted = new WeakMap<
     Person,
     Map<string, { readonly agent: string; readonly mono: number }>

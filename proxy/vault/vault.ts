@@ -35,7 +35,10 @@ export type VaultDeps = {
 type Place = {
   readonly row: CredentialRow | null
   readonly granted: ReadonlyMap<string, readonly string[]>
-  /** What each agent was told: one object as long as nothing changes, so that others may remember by it. */
+  /**
+   * What each agent was told: one object as long as nothing changes, so that others may remember by
+   * it.
+   */
   readonly holdings: Map<string, Holding>
 }
 type Secrets = Pick<StoredCredential, 'access' | 'refresh'>
@@ -53,8 +56,8 @@ const NEEDS: ReadonlyMap<string, 'admin' | 'sign_in'> = new Map([
 const one = (): number => 1
 const NOTHING: Holding = { kind: 'none' }
 /**
- * One read for all who want the same at once: after a consent or a refresh a thousand calls do. Whoever comes after a
- * change reads anew.
+ * One read for all who want the same at once: after a consent or a refresh a thousand calls do.
+ * Whoever comes after a change reads anew.
  */
 const createReads = <T>(changes: () => number) => {
   const running = new Map<string, { readonly at: number; readonly work: Promise<T> }>()
@@ -72,7 +75,10 @@ const createReads = <T>(changes: () => number) => {
 const placeKey = ({ tenant, realm, id }: Person, connection: string): string =>
   JSON.stringify([tenant, realm, id, connection])
 
-/** A grant that the provider refuses to renew is the person's to renew, though nothing of it is given up. */
+/**
+ * A grant that the provider refuses to renew is the person's to renew, though nothing of it is
+ * given up.
+ */
 const statusOf = ({ status, doubtfulSince }: CredentialRow): CredentialRow['status'] =>
   doubtfulSince == null ? status : 'needs_reauth'
 const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding => {
@@ -98,7 +104,10 @@ const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding =>
   return holding
 }
 
-/** Everything here rejects with Problem vault_unavailable when the store fails or a row does not open. */
+/**
+ * Everything here rejects with Problem vault_unavailable when the store fails or a row does not
+ * open.
+ */
 export const createVault = ({ store, sealer, clock, randomId, onRevoked }: VaultDeps): Vault => {
   const places = new LRUCache<string, Place>({ maxSize: 50_000, sizeCalculation: one })
   const credentials = new LRUCache<string, StoredCredential>({

@@ -56,7 +56,10 @@ export const createWaiting = (deps: {
         const here = [...known.values()].filter((group) => group.connection === connection)
         return [{ connection }, here.reduce((sum, { grants }) => sum + grants, 0)] as const
       }),
-    /** Sentences; empty: none wait. While some do, the vault is asked each time, so that the last one's end is seen. */
+    /**
+     * Sentences; empty: none wait. While some do, the vault is asked each time, so that the last
+     * one's end is seen.
+     */
     detail: async (): Promise<string> => {
       if (known.size > 0) await look()
       return [...known.values()]

@@ -17,7 +17,10 @@ export type AddressTags = {
     tag: string,
     to: { readonly host: string; readonly target: string; readonly methods: readonly string[] },
   ) => string
-  /** The tag. Throws Problem `unauthenticated` for another address, method or key, or once it is over. */
+  /**
+   * The tag. Throws Problem `unauthenticated` for another address, method or key, or once it is
+   * over.
+   */
   readonly open: (sealed: string, host: string, target: Target) => string
 }
 

@@ -72,7 +72,9 @@ const checkCharset = (bytes: Buffer, { charset }: Media): void => {
 const SKIPPED: ReadonlySet<number | undefined> = new Set([
   0x00, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x20, 0x85, 0xa0, 0xc2, 0xef, 0xbb, 0xbf, 0xfe, 0xff,
 ])
-/** Ruby's reader and others skip comments as well. Where the one at `at` ends; -1: there is none. */
+/**
+ * Ruby's reader and others skip comments as well. Where the one at `at` ends; -1: there is none.
+ */
 const commentEnd = (bytes: Buffer, at: number): number => {
   const mark = bytes.toString('latin1', at, at + 2)
   const close = mark === '/*' ? '*/' : '\n'
@@ -194,7 +196,10 @@ const readMultipart = (bytes: Buffer, contentType: string, rules: BodyRules): Re
   return { ...read, state: 'parsed', json: pointed(fieldsOf(fields, names)) }
 }
 
-/** No type that promises fields, but read by somebody: as JSON, or as a form, which then must hold nothing. */
+/**
+ * No type that promises fields, but read by somebody: as JSON, or as a form, which then must hold
+ * nothing.
+ */
 const readAny = (bytes: Buffer, rules: BodyRules): Read => {
   if (beginsJson(bytes)) {
     try {
@@ -237,7 +242,8 @@ export const readBody = (
 /**
  * What the query says about members that policy needs: many servers take them from there too.
  * @param has the body's fields were read, and these are they; null: there is no body
- * @throws Problem 400 request_invalid: said twice, otherwise, or in a place where only some servers look
+ * @throws Problem 400 request_invalid: said twice, otherwise, or in a place where only some
+ *   servers look
  */
 export const queryMembers = (
   query: readonly { readonly name: string; readonly value: string }[],

@@ -3,7 +3,8 @@
 import { parseStrict } from './json.ts'
 
 /**
- * Nothing is verified here (RFC 7519 4: members of the claims set are unique; RFC 7515 4: those of the header are).
+ * Nothing is verified here (RFC 7519 4: members of the claims set are unique; RFC 7515 4: those of
+ * the header are).
  * @throws SyntaxError when header or claims are not UTF-8, no JSON, or have a member twice
  */
 export const assertOneReading = (token: string): void => {

@@ -5,11 +5,15 @@ import { Problem } from '../problem.ts'
 import { evidenceName } from './strip.ts'
 
 export type TagSearch = {
-  /** Does a run token stand in this text, or an assertion that is meant for us? Escaped and as Basic too. */
+  /**
+   * Does a run token stand in this text, or an assertion that is meant for us? Escaped and as Basic
+   * too.
+   */
   readonly holds: (text: string) => boolean
   /**
    * The target without query parameters that hold a tag.
-   * @throws Problem `request_invalid`: one stands in the path or in a parameter's name, where nothing can be cut out
+   * @throws Problem `request_invalid`: one stands in the path or in a parameter's name, where
+   *   nothing can be cut out
    */
   readonly target: (target: Target) => {
     readonly target: Target
@@ -20,8 +24,8 @@ export type TagSearch = {
 }
 
 /**
- * A run token, or the seal of an address (wire/address_tag). Whole ones have 43 characters and more after the prefix; a
- * file may well be called `dpr_notes`.
+ * A run token, or the seal of an address (wire/address_tag). Whole ones have 43 characters and more
+ * after the prefix; a file may well be called `dpr_notes`.
  */
 const RUN = /dp[rs]_[\w-]{20}/
 /** JSON in base64url begins so, and with it every JWT that is made by a library. */

@@ -83,7 +83,7 @@ export const createFlows = (deps: FlowDeps) => {
 
   const { event, end, holdingOf } = createEnding(deps, toFlow)
 
-  /** Only the nonce is stored. Id and link come from it and a ring key, so a link can be repeated. */
+  /** Only the nonce is stored. The id is made of it and a ring key, so a link can be repeated. */
   const idOf = (nonce: string): string => sealer.hmac('flow', nonce)
   const begun = (row: FlowRow): Begun => ({
     authorizationId: `ac_${row.hash}`,
@@ -207,7 +207,7 @@ export const createFlows = (deps: FlowDeps) => {
   return {
     begin,
 
-    /** `begin`, unless the person has just said no: a program that tries again is no reason to ask. */
+    /** `begin`, unless the person has just said no: a program's next try is no reason to ask. */
     ask: async (
       who: Asker,
       scopes: readonly string[],
@@ -272,10 +272,7 @@ export const createFlows = (deps: FlowDeps) => {
 
     finish: createFinish(parts, keeper),
 
-    /**
-     * `grantOnly` without a sign-in: the application must say who said yes.
-     * @returns the id to confirm
-     */
+    /** `grantOnly` without a sign-in: the application must confirm the id that is returned. */
     askGrant: async (flow: Flow): Promise<string | null> =>
       flow.status === 'pending' && (await plan(flow)).kind === 'grant'
         ? keeper.hold(flow, null)

@@ -182,7 +182,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'A private key (JWK or PEM) that signs assertions, instead of a secret.',
     '"${file:./client.pem}"',
   ),
-  'connections.NAME.scopes': key('All scopes that may ever be asked for.', '[repo, "read:org"]'),
+  'connections.NAME.scopes': key('The most that may ever be asked for.', '[repo, "read:org"]'),
   'connections.NAME.hosts': key(
     "Only these of the provider's hosts (a list), or where each is reached (a map).",
     '{ api.github.com: "http://127.0.0.1:4101" }',
@@ -341,8 +341,8 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'network.allow_private[].net': key('The addresses, as a network.', '10.1.0.0/16'),
 
   limits: key('Bounds of what one call, one agent and one process may use.'),
-  'limits.drain': key('How long calls that run may go on after SIGTERM.', '60s'),
-  'limits.request_body': key('The largest body of a request.', '1GiB'),
+  'limits.drain': key('How long calls may still end after SIGTERM.', '60s'),
+  'limits.request_body': key('The largest body that is sent on.', '1GiB'),
   'limits.inspected_body': key(
     'The largest body that deputy reads whole before it sends it on.',
     '4MiB',

@@ -1,5 +1,4 @@
-// Turns whatever a token endpoint said into one of a few kinds, so that no other file has to know
-// the habits of providers. Pure.
+// The normaliser: whatever a token endpoint said, as one of a few kinds. Pure; every provider's quirk ends here.
 import { atPointer } from '../wire/json.ts'
 import type { AccountRules, AnswerRules, Introspection, Provider, TokenSet } from '../model.ts'
 import { secret } from '../secret.ts'

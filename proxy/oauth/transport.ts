@@ -1,5 +1,4 @@
-// Sends one request to an authorization server: no redirect, a deadline, a bounded answer; and
-// knows whether anything was sent at all.
+// One request to an authorization server: no redirect, a deadline, a bounded answer, and whether anything left at all.
 import type { TokenFailure } from './token_answer.ts'
 import type { RawAnswer } from './body.ts'
 

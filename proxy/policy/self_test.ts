@@ -1,4 +1,4 @@
-// Questions that a policy must answer rightly before it may serve. Pure, except for the asking.
+// The questions that a policy must answer rightly before it may serve. Pure, but for the asking.
 import type { JsonObject, PolicyDecision, PolicyFailure } from '../model.ts'
 import { readAnswer } from './decision.ts'
 import type { Isolate } from './threads.ts'

@@ -222,7 +222,7 @@ const addServing: Add = (deputy, done) => {
   const validate = 'check the configuration and everything that it names; print every problem'
   command(deputy, 'validate', validate)
     .option(...CONFIG)
-    .option('--offline', 'ask nobody else: no issuer, provider, name server or database')
+    .option('--offline', 'ask no issuer, provider, name server or database')
     .action(async (options: { config?: string; offline?: boolean }) =>
       done(await validateCommand(options)),
     )
@@ -263,7 +263,7 @@ const addHealth: Add = (deputy, done) => {
 }
 
 const addKeys: Add = (deputy, done) => {
-  command(deputy, 'keygen', 'make a key ring')
+  command(deputy, 'keygen', 'make the key ring that seals the vault')
     .option('--out <file>', 'where to write it', 'keys.json')
     .action(async (options: { out: string }) =>
       done(await (await import('./commands/keys.ts')).keygen({ ...options, print })),
@@ -285,16 +285,16 @@ const addPolicy: Add = (deputy, done) => {
   const here = () => ({ root: process.cwd(), places: opaPlaces(), print })
   const policy = command(deputy, 'policy', 'build and test the Rego of policies/')
   const build =
-    'compile policies/ to policies/bundle.tar.gz, byte for byte reproducible, and ask it its probes'
+    'compile policies/ into policies/bundle.tar.gz and check its probes; the same sources give the same bytes'
   command(policy, 'build', build)
     .option('--out <file>', 'where to write it')
     .option('--check', 'compare a rebuild with the committed bundle instead of writing')
     .action(async (options: { out?: string; check?: boolean }) =>
       done(await (await import('./commands/policy.ts')).policyBuild({ ...options, ...here() })),
     )
-  const test = 'format check, type check against the schemas, unit tests and what they cover'
+  const test = 'check format and types, run the tests, and say how much of the Rego they reach'
   command(policy, 'test', test)
-    .option('--coverage <percent>', 'fail when the tests cover less', percent)
+    .option('--coverage <percent>', 'fail if the tests reach less of the Rego', percent)
     .action(async (options: { coverage?: number }) =>
       done(await (await import('./commands/policy.ts')).policyTest({ ...options, ...here() })),
     )
@@ -324,7 +324,7 @@ const addProviders: Add = (deputy, done) => {
 
 const addImport: Add = (deputy, done) => {
   const text =
-    'write providers that another product knows (auth.providers, oauth2, provider_id) as connections and providers of deputy; what cannot be carried over is listed on standard error (exit 0; 2 something could not be; 1 nothing was written)'
+    'turn providers in another product’s words (auth.providers, oauth2, provider_id) into connections and providers of deputy; what cannot be carried over is listed on standard error (exit 2; 1 if nothing was written)'
   command(deputy, 'import', text)
     .argument('<file>', 'YAML or JSON: one provider, or a whole file with auth.providers')
     .option('--out <file>', 'a new file instead of standard output; nothing is overwritten')
@@ -349,13 +349,13 @@ const addConnect: Add = (deputy, done) => {
 const addAudit: Add = (deputy, done) => {
   const audit = command(deputy, 'audit', 'the evidence')
   const verify =
-    'prove by signed anchors that no line was changed, removed, inserted or reordered (exit 0; 1 broken; 2 whole, but nothing signed)'
+    'prove by signed anchors that no line was changed, removed, inserted or reordered (exit 0 proved; 1 broken; 2 whole, but not proved)'
   command(audit, 'verify', verify)
     .argument('[files...]', 'files of evidence, or folders of them', ['audit.jsonl'])
     .option('--keys <file>', 'key ring that signed the anchors')
     .option(
       '--anchors <file>',
-      'a copy of the evidence that you hold elsewhere: its anchors must be found',
+      'a copy of the evidence that you keep elsewhere; all of its anchors must be found',
     )
     .action(async (files: string[], options: { keys?: string; anchors?: string }) =>
       done(await (await import('./commands/audit.ts')).auditVerify({ files, ...options, print })),

@@ -142,7 +142,7 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
         revisions.put(next)
         renew(next.tls)
         look()
-        options.log.setLevel?.(next.config.metrics.log_level)
+        options.log.setLevel?.(next.config.telemetry.log_level)
       },
     })
     const agents = await startAgents(scope, lasting, { now, typeBase: publicUrl })

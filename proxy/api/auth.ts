@@ -1,4 +1,5 @@
-// The authorization API of the agent listener, in shapes that existing clients know; a token is never in an answer.
+// The authorization API of the agent listener, in shapes that existing clients know. No answer
+// holds a token.
 import type { Context, Hono } from 'hono'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'

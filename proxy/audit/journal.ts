@@ -62,7 +62,8 @@ type Batch = {
 
 const newBatch = (): Batch => {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
-  // Whoever appended hears of a failure; a batch of an anchor alone has nobody to tell.
+  // Whoever appended a record hears of a failure, but a batch of an anchor alone has nobody to
+  // tell.
   promise.catch(() => undefined)
   return { lines: [], done: promise, resolve, reject }
 }

@@ -48,7 +48,7 @@ export type Finished = {
 export type Evidence = {
   /** Rejects when the record cannot be written. */
   readonly decided: (what: Decided) => Promise<void>
-  /** Nobody waits for it: the journal writes what it took, and says so where it cannot. */
+  /** No call waits for it: the journal writes it later, and says so if it cannot. */
   readonly finished: (what: Finished) => void
   /** Refusals before policy: limited per second, then summed. */
   readonly refused: (id: string, code: ProblemCode, person: Person | null) => void

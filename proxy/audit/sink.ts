@@ -1,5 +1,5 @@
-// Where evidence lines go. A file takes a whole batch or is cut back to what it had; a stream that took
-// part of one owes the rest before anything else.
+// Where evidence lines go. A file takes a whole batch or is cut back to what it had; a stream that
+// took part of a batch gets the rest before anything else.
 import * as fs from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'

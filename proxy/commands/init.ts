@@ -30,7 +30,7 @@ version: 1
 
 identity:
   trust: plain            # a call names its user without proof: user:alice@example.com where the SDK puts its key,
-                          # or the header Deputy-User: alice@example.com. Not on a laptop: asserted, with signed tags
+                          # or the header Deputy-User: alice@example.com. Beyond a laptop use asserted: signed tags
   realm: local
 
 entitlements:

@@ -205,7 +205,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'A file of further certificate authorities (PEM), for this connection only.',
     './acme-ca.pem',
   ),
-  'connections.NAME.scopes': key('All scopes that may ever be asked for.', '[repo, "read:org"]'),
+  'connections.NAME.scopes': key('The most that may ever be asked for.', '[repo, "read:org"]'),
   'connections.NAME.hosts': key(
     "Only these of the provider's hosts (a list), or where each is reached (a map).",
     '{ api.github.com: "http://127.0.0.1:4101" }',
@@ -395,12 +395,12 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'network.allow_private[].net': key('The addresses, as a network.', '10.1.0.0/16'),
 
   limits: key('Bounds of what one call, one agent and one process may use.'),
-  'limits.drain': key('How long calls that run may go on after SIGTERM.', '60s'),
+  'limits.drain': key('How long calls may still end after SIGTERM.', '60s'),
   'limits.drain_delay': key(
     'How long calls are still accepted after SIGTERM, while /readyz says that deputy drains. A gateway needs it whose balancer takes that long to hear of it. The drain follows.',
     '5s',
   ),
-  'limits.request_body': key('The largest body of a request.', '1GiB'),
+  'limits.request_body': key('The largest body that is sent on.', '1GiB'),
   'limits.inspected_body': key(
     'The largest body that deputy reads whole before it sends it on.',
     '4MiB',

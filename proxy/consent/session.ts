@@ -1,4 +1,5 @@
-// Who is signed in at the pages: one sealed cookie, an hour long; the store remembers what was ended before that.
+// Who is signed in at the pages: one sealed cookie that lasts an hour. The store remembers which
+// sessions were ended before that.
 import { createHash } from 'node:crypto'
 import type { Clock, Person, Store } from '../model.ts'
 import type { Sealer } from '../vault/seal.ts'
@@ -47,11 +48,17 @@ const createCookies = (publicUrl: string): Cookies => {
 export type Sessions = {
   /** The signed-in person; null: nobody, or a cookie that does not open or has ended. */
   readonly session: (read: CookieReader) => Promise<Session | null>
-  /** Ends the session, also in a copy of its cookie. @returns the Set-Cookie value for this browser */
+  /**
+   * Ends the session, also in a copy of its cookie.
+   * @returns the Set-Cookie value for this browser
+   */
   readonly end: (session: Session) => Promise<string>
 }
 
-/** Nobody signs in: a cookie binds the browser to the page, and the application says later who was there. */
+/**
+ * Nobody signs in: a cookie binds the browser to the page, and the application says later who was
+ * there.
+ */
 export type Visits = {
   readonly kind: 'visit'
   /** Where the application confirms (`connect.verifier.url`). */
@@ -60,9 +67,15 @@ export type Visits = {
   readonly begin: () => Promise<{ readonly key: string; readonly cookie: string }>
   /** The application's page, which signs the person in and confirms this id. */
   readonly at: (flowId: string) => string
-  /** An id by which the application says who is at this visit's browser: for the person's own pages, not for a consent. */
+  /**
+   * An id by which the application says who is at this visit's browser: for the person's own pages,
+   * not for a consent.
+   */
   readonly arrival: (visit: { readonly key: string }) => Promise<string>
-  /** Signs in whom the application named. null: the ticket is none, too old, or was made for another browser. */
+  /**
+   * Signs in whom the application named. null: the ticket is none, too old, or was made for another
+   * browser.
+   */
   readonly enter: (ticket: string, read: CookieReader) => Promise<string | null>
 } & Sessions
 
@@ -74,8 +87,9 @@ type Ticket = Arrival & { readonly person: Person }
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex')
 
 /**
- * The application's answer to an arrival id: where it must send the browser that it has just asked. The ticket in it
- * opens only beside the cookie of the browser that began, so that nobody signs in by an id that somebody else confirmed.
+ * The application's answer to an arrival id: where it must send the browser that it has just asked.
+ * The ticket in it opens only beside the cookie of the browser that began, so that nobody signs in
+ * by an id that somebody else confirmed.
  * @returns null: it is no arrival id, or too old
  */
 export const confirmArrival = async (

@@ -1,4 +1,4 @@
-// The authorization request (RFC 6749 4.1.1, RFC 7636): a URL, nothing secret in it.
+// Builds the URL of the authorization request (RFC 6749 4.1.1, RFC 7636). Nothing in it is secret.
 import type { Connection } from '../model.ts'
 import { absent } from './request.ts'
 

@@ -1,4 +1,5 @@
-// Bodies of a provider, and what stands where in them. Pure; nothing here decides what an answer means.
+// Reads the bodies that a provider sends, and finds values in them. Pure: what an answer means is
+// decided elsewhere.
 import type { AccountRules, HostFromToken, Place } from '../model.ts'
 import { atPointer, isObject, readStrict } from '../wire/json.ts'
 

@@ -1,5 +1,5 @@
-// The calls to a provider's authorization server: what is asked, and what may be learnt from the answer.
-// No error that leaves carries a body, a token or a secret: only kinds, words and statuses do.
+// The calls to a provider's authorization server: what is asked, and what the answers tell. No
+// error that leaves this file carries a body, a token or a secret, only kinds, words and statuses.
 import { randomUUID } from 'node:crypto'
 import { decodeJwt } from 'jose'
 import * as oidc from 'openid-client'

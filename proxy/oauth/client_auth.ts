@@ -1,4 +1,5 @@
-// How deputy names itself at a token endpoint: by one method, in one place (RFC 6749 2.3, RFC 7523 2.2).
+// How deputy authenticates at a token endpoint: by one method, in one place (RFC 6749 2.3, RFC 7523
+// 2.2).
 import { createPrivateKey } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { SignJWT } from 'jose'

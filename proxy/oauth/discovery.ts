@@ -1,4 +1,5 @@
-// What an issuer says of itself (OpenID Connect Discovery 1.0, RFC 8414), laid under what its definition says.
+// Fills in what a definition leaves out with what its issuer publishes about itself (OpenID Connect
+// Discovery 1.0, RFC 8414).
 import { urlProblem } from '../providers/definition.ts'
 import type { ClientAuth, Connection, ConnectionTls, Log, Provider } from '../model.ts'
 import type { Fetch } from '../net/dial.ts'
@@ -268,7 +269,7 @@ export const createDiscovery = (deps: {
     if (issuer === undefined || closed) return
     const found = await askIssuer(deps.fetch, issuer.issuer, issuer.insecure, issuer.tls)
     const good = 'metadata' in found
-    // What was known stays: an issuer that is down for an hour has not moved.
+    // Known endpoints stay: an issuer that is down for an hour has not moved.
     const kept = !good && known.get(key)?.startsWith('{"metadata"') === true
     if (!kept) learn(key, found)
     else

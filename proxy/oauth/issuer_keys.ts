@@ -1,4 +1,5 @@
-// The keys by which an issuer's assertions are verified: asked, followed, and for how long they serve unasked.
+// The keys that verify an issuer's assertions: how they are read and renewed, and for how long they
+// serve while the issuer cannot be asked.
 import { createLocalJWKSet, type JSONWebKeySet } from 'jose'
 import { readText } from '../files.ts'
 import type { Clock, Log } from '../model.ts'

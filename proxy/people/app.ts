@@ -1,4 +1,5 @@
-// The connect listener: links, sign-in, the provider's answer. GET changes nothing that a link preview could reach.
+// The connect listener: links, sign-in, the provider's answer. A GET changes nothing that a program
+// which previews links could reach.
 import { mayReturnTo } from '../consent/next_uri.ts'
 import { createHash, randomUUID } from 'node:crypto'
 import { Hono } from 'hono'
@@ -37,8 +38,9 @@ export type ConnectDeps = DoorDeps &
     /** `connect.brand`, and the mark itself; null or absent: the pages bear nobody's. */
     readonly brand?: { readonly words: Brand; readonly logo: Logo | null } | null
     /**
-     * Ids of the operations that policy lets this person do there now, of those that the scopes are for;
-     * null: nobody knows without a call. Throws a Problem where policy or its sources do not answer.
+     * Ids of the operations that policy lets this person do there now, of those that the scopes are
+     * for; null: nobody knows without a call. Throws a Problem where policy or its sources do not
+     * answer.
      */
     readonly allowed?: (
       flow: Flow,
@@ -113,13 +115,19 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     return show(c, pages.expiredPage(), 410)
   }
 
-  /** The browser is bound by its cookie; nobody says yet that it is the flow's person who sits there. */
+  /**
+   * The browser is bound by its cookie; nobody says yet that it is the flow's person who sits
+   * there.
+   */
   const visitOf = async (c: Context, visits: Visits, flow: Flow): Promise<Session> => {
     const { key } = await visitAt(c, visits, frame)
     return { person: flow.person, verified: false, key, expiresAt: 0 }
   }
   const said = new LRUCache<string, true>({ max: 10_000, ttl: SAID_MS })
-  /** false: that was recorded a moment ago. Whoever reloads a page must not fill the disk with evidence of it. */
+  /**
+   * false: that was recorded a moment ago. Whoever reloads a page must not fill the disk with
+   * evidence of it.
+   */
   const seldom = (what: string, flow: Flow, { person }: Session): boolean => {
     const key = JSON.stringify([what, flow.hash, person.tenant, person.realm, person.id])
     const first = !said.has(key)
@@ -285,7 +293,9 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     }
   })
 
-  /** The flow when it has ended: the answer that came first may still be on its way to the provider. */
+  /**
+   * The flow when it has ended: the answer that came first may still be on its way to the provider.
+   */
   const over = ({ hash, person, agent }: Flow, signal: AbortSignal): Promise<Flow> =>
     flows.status(`ac_${hash}`, { person, agent }, REPEATED_MS, signal)
   const redirectUri = (connection: string): string => `${publicUrl}/callback/${connection}`

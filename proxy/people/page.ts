@@ -1,4 +1,5 @@
-// What the pages share: how one is sent, who may post to it, and what one step tells the page that follows it.
+// What the pages share: how one is sent, who may post to it, and what one step tells the page that
+// follows it.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Context } from 'hono'
 import { getCookie } from 'hono/cookie'
@@ -78,8 +79,9 @@ export const createFrame = (
     see,
 
     /**
-     * On to another origin after a form. Browsers hold every redirect of a form against `form-action`, and a provider
-     * may send people on to hosts that nobody can list: a page that goes on by itself is no redirect.
+     * On to another origin after a form. Browsers hold every redirect of a form against
+     * `form-action`, and a provider may send people on to hosts that nobody can list: a page that
+     * goes on by itself is no redirect.
      */
     goOn: (c: Context, name: string, location: string): Response | Promise<Response> =>
       show(c, goOnPage(name, location)),
@@ -93,8 +95,9 @@ export const createFrame = (
     },
 
     /**
-     * A page of another origin may not post here. Under `Referrer-Policy: no-referrer` browsers write `Origin: null`
-     * on our own forms, so that value says nothing and Sec-Fetch-Site and the token decide.
+     * A page of another origin may not post here. Under `Referrer-Policy: no-referrer` browsers
+     * write `Origin: null` on our own forms, so that value says nothing and Sec-Fetch-Site and the
+     * token decide.
      */
     crossSite: (c: Context): boolean => {
       const from = c.req.header('origin')
@@ -105,7 +108,10 @@ export const createFrame = (
       )
     },
 
-    /** On to one of our own pages, whose address says nothing: what it shows is in a sealed cookie, for `person` only. */
+    /**
+     * On to one of our own pages, whose address says nothing: what it shows is in a sealed cookie,
+     * for `person` only.
+     */
     tell: async (
       c: Context,
       to: Follower,

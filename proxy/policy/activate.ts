@@ -1,4 +1,5 @@
-// Activation: a bundle and its tables become an engine, or an Error. Everything is proved in a thread that can be ended.
+// Turns a bundle and its tables into an engine, or throws an Error. Everything is tried in a thread
+// first, because a thread can be ended.
 import type {
   Clock,
   InputMember,
@@ -167,7 +168,7 @@ export const activate = async (
   if (quick) {
     const warm = await createInstance(module, start.data, inputLimit)
     for (let i = 0; i < WARM_UP; i++) warm.evaluate('{"version":1}')
-    // A probe that trapped is the policy's own doing; it must not be the state that serves.
+    // If an evaluation trapped while warming up, this instance must not be the one that serves.
     instance = warm.broken() ? await createInstance(module, start.data, inputLimit) : warm
   } else {
     log.warn(named, `the policy can take longer than ${SLOW} ms: it is served from worker threads`)

@@ -1,4 +1,5 @@
-// An OPA bundle, archive or directory listing, read completely or refused with everything that is wrong with it.
+// Reads an OPA bundle, an archive or a folder, completely, or refuses it with everything that is
+// wrong with it.
 import { createHash } from 'node:crypto'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'

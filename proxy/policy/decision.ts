@@ -1,4 +1,5 @@
-// The answer of a policy: text → a decision that is exactly of the promised shape, or a failure. Pure.
+// Turns the text that a policy answered into a decision of exactly the promised shape, or into a
+// failure. Pure.
 import type { PolicyDecision, PolicyFailure } from '../model.ts'
 import { remembered } from '../memo.ts'
 import { isObject } from '../wire/json.ts'

@@ -1,4 +1,5 @@
-// Where the policy comes from: a bundle file or directory and a folder of tables, looked at again and again; the last good one stays.
+// Where the policy comes from: a bundle (a file or a folder) and a folder of tables. They are read
+// again when they change; if what is there is no good, the last good policy stays.
 import { join } from 'node:path'
 import { mayHeal, namesIn, readWhole, statOf, toldOf, Unreadable } from '../files.ts'
 import type { Clock, JsonObject, Log, PolicyEngine, Provider } from '../model.ts'
@@ -44,7 +45,8 @@ export type PolicySourceOptions = {
   readonly poll?: number
 }
 
-// inotify is deaf on some volumes, runs out on a busy node, and hears of every write beside a file.
+// Not inotify: it misses changes on some volumes, its watches run out on a busy node, and every
+// write beside a file wakes it.
 const LOOK = 500
 /** ms that calls may go on with an engine that was replaced. */
 const GRACE = 60_000
@@ -245,7 +247,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
     void inTurn(async () => {
       const now = await fingerprint([bundle, data])
       if (closed || now === loaded) return
-      // Whoever writes may not be done: what two looks saw alike is read.
+      // The writer may not be done yet, so files are read only when two looks saw them alike.
       if (now !== glimpsed) glimpsed = now
       // `load` has told the log, and `problem` keeps it.
       else await load().catch(() => undefined)

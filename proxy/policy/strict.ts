@@ -1,4 +1,5 @@
-// JSON and YAML read strictly: what two readers could understand differently is an error that names its place.
+// Reads JSON and YAML strictly: what two readers could understand differently is an error that
+// names its place.
 import { LineCounter, parseDocument } from 'yaml'
 import type { Json } from '../model.ts'
 import { messageOf } from '../problem.ts'

@@ -1,4 +1,5 @@
-// The far side of policy/threads: one policy in a thread of its own, where an evaluation can be ended from outside.
+// The other side of policy/threads: one policy in a thread of its own, where an evaluation can be
+// ended from outside.
 import { parentPort, workerData } from 'node:worker_threads'
 import { messageOf } from '../problem.ts'
 import { createInstance } from './instance.ts'

@@ -1,4 +1,5 @@
-// A catalogue of operations: rows, or groups of rows that share their scopes → OperationRow, or problems with their path.
+// Turns a catalogue of operations (rows, or groups of rows that share their scopes) into
+// OperationRows, or into problems with their path.
 import { z } from 'zod'
 import type { OperationRow } from '../model.ts'
 import { isObject } from '../wire/json.ts'

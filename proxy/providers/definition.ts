@@ -1,4 +1,4 @@
-// The schema of a provider definition, and how readers of such files write a problem down.
+// The schema of a provider definition, and how a problem in such a file is written down.
 import { z } from 'zod'
 import { isObject } from '../wire/json.ts'
 

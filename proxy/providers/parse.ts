@@ -1,4 +1,5 @@
-// Providers are data: a definition and its catalogue of operations → Provider, or every problem with its path.
+// Providers are data: turns a definition and its catalogue of operations into a Provider, or into
+// every problem with its path.
 import { z } from 'zod'
 import type { Provider } from '../model.ts'
 import { assemble, placed, placeUrl, revokeOf, userinfoUrl } from './assemble.ts'

@@ -1,4 +1,5 @@
-// Too few connections to PostgreSQL: who lacks which, in a sentence, and how many there are.
+// When PostgreSQL has too few connections: says in a sentence which are lacking, and how many there
+// are.
 import { DatabaseError } from 'pg'
 import { messageOf } from '../problem.ts'
 

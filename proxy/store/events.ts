@@ -1,4 +1,4 @@
-// Who hears of changes: in this process, and in every process on one PostgreSQL.
+// Tells listeners of changes: in this process, and in every process on one PostgreSQL.
 import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import type { Client } from 'pg'

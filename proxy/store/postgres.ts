@@ -1,5 +1,6 @@
-// The fleet's store. No state in a session, so that a pooler in transaction mode may stand in between:
-// unnamed statements, SET LOCAL, locks that end with their transaction.
+// The store for several replicas. It keeps no state in a session, so that a pooler in transaction
+// mode may stand in between: unnamed statements, SET LOCAL, and locks that end with their
+// transaction.
 import { setTimeout as pause } from 'node:timers/promises'
 import { Client, DatabaseError, Pool, types } from 'pg'
 import type { CustomTypesConfig, PoolClient } from 'pg'

@@ -1,4 +1,5 @@
-// What every store does, statement by statement: one SQL and one set of rules; a database is handed in.
+// What every store does, statement by statement. SQL and rules are the same for both databases; the
+// database is handed in.
 import type { Person, SealedRow, Store } from '../model.ts'
 import { messageOf } from '../problem.ts'
 import { createAsking } from './asking.ts'

@@ -1,4 +1,5 @@
-// Refresh tokens that nobody uses die: their chains are refreshed in the background, by rows and never by a timer each.
+// Providers forget refresh tokens that nobody uses, so such grants are refreshed in the background:
+// found by a query over rows, without a timer for each.
 import type { Clock, Connection, GrantRow, IdleRow, Log, Person, Store } from '../model.ts'
 import { messageOf, Problem } from '../problem.ts'
 import type { Refresher } from './refresh.ts'
@@ -68,7 +69,7 @@ export const createIdle = (deps: IdleDeps): Idle => {
     const grants = (await store.grants.list(person)).filter(
       (grant) => grant.connection === row.connection,
     )
-    // What no agent may use any more is kept alive for nobody.
+    // A grant that no agent may use any more is not kept alive.
     if (!(await some(person, grants))) return 'not_allowed'
     try {
       const want = { minGeneration: row.generation + 1 }
@@ -82,7 +83,7 @@ export const createIdle = (deps: IdleDeps): Idle => {
   }
 
   const failed = (row: IdleRow, error: unknown): void =>
-    // What a provider refused was logged there.
+    // The refresher has logged what the provider refused.
     log[error instanceof Problem && error.code === 'credential_unavailable' ? 'debug' : 'warn'](
       {
         credential: row.id,
@@ -166,7 +167,7 @@ export const createIdle = (deps: IdleDeps): Idle => {
   const pass = (): Promise<void> => (running ??= look().finally(() => (running = null)))
   const after = (ms: number): void => {
     if (ended.signal.aborted) return
-    // Replicas that started together drift apart.
+    // So that replicas which started together do not look at the same moments.
     timer = setTimeout(() => void pass().then(() => after(EVERY_MS)), ms * (0.5 + random()))
     timer.unref()
   }

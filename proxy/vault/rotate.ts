@@ -1,4 +1,5 @@
-// The ring's file and its rotation: read again when it changed, extended, and everything sealed moved to its current key.
+// The file of the key ring and its rotation: reads the file again when it changed, adds keys, and
+// seals everything anew under the current key.
 import { randomBytes } from 'node:crypto'
 import {
   chmodSync,

@@ -1,4 +1,5 @@
-// What is at rest is JWE under a key of the ring; what it belongs to stands in the authenticated header (RFC 7516 4.3).
+// Stored secrets are JWE under a key of the ring. What a secret belongs to is in the authenticated
+// header (RFC 7516 4.3), so that it opens nowhere else.
 import {
   createHmac,
   createPrivateKey,

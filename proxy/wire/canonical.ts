@@ -1,4 +1,4 @@
-// One reading of a request, or a refusal: what policy decides on is, byte for byte, what is sent.
+// Reads a request in one way, or refuses it: what policy decides on is sent byte for byte.
 import type { Person, QueryPair, Target } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { remembered } from '../memo.ts'

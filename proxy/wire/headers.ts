@@ -1,4 +1,5 @@
-// Header sections built from nothing: what the agent may say to a provider, the credential once, and what of the answer comes back.
+// Builds header sections from nothing: what of the agent's headers reaches the provider, the
+// credential once, and what of the provider's headers comes back.
 import type { Challenge, Provider } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { remembered } from '../memo.ts'

@@ -1,4 +1,5 @@
-// JSON from outside, with one reading: no duplicate keys, bounded nesting (RFC 8259 4 leaves duplicates open).
+// Reads JSON from outside in one way: no duplicate keys, bounded nesting (RFC 8259 4 leaves
+// duplicates open).
 import type { Names } from '../model.ts'
 
 export const EXACT: Names = { insensitive: false, spellings: [] }

@@ -1,4 +1,5 @@
-// Which scope contains which, and which are two names of one: the one way to compare sets of scopes. Pure.
+// Knows which scope contains which, and which are two names of one, so that sets of scopes are
+// compared in one way. Pure.
 
 /** Scope → all that it stands for, itself among them; what is not listed stands for itself. */
 export type ScopeReach = ReadonlyMap<string, readonly string[]>

@@ -1,4 +1,5 @@
-// An echoed token is blotted out of an answer, whatever its chunks; the length never changes, so no framing does either.
+// Overwrites an echoed token in an answer, however the answer is cut into chunks. The length never
+// changes, so the framing stays right.
 
 import { escapedText, unsearchable, type EscapedText } from './escape.ts'
 
@@ -17,7 +18,10 @@ const BLOT = '[redacted]'
 const NONE = Buffer.alloc(0)
 /** Bytes of a spelling that one native search looks for. */
 const HEAD = 16
-/** How often a head may stand where no spelling goes on: more needs a token that repeats itself, and bytes that repeat it. */
+/**
+ * How often a head may be found where no whole spelling follows. More needs a token that repeats
+ * itself, and an answer that repeats it.
+ */
 const SPARE_MISSES = 256
 const BYTES_A_MISS = 64
 const ASCII = /^[\x20-\x7e]*$/
@@ -28,7 +32,7 @@ const lowerEscapes = (text: string): string =>
 const escapeEach = (text: string, unsafe: RegExp, escape: (code: number) => string): string =>
   text.replaceAll(unsafe, (char) => escape(char.charCodeAt(0)))
 
-// Even what no URL needs to escape, some encoders do.
+// Some encoders escape even what no URL needs escaped.
 const escapeUnreserved = (url: string): string =>
   url.replaceAll('-', '%2D').replaceAll('.', '%2E').replaceAll('_', '%5F').replaceAll('~', '%7E')
 
@@ -38,7 +42,7 @@ const spellings = (token: string): readonly string[] => {
   let urls = [token]
   if (!/^[0-9A-Za-z._-]*$/.test(token)) {
     const json = JSON.stringify(token).slice(1, -1)
-    // Encoders that fear HTML write these as \u0026; PHP's escapes the slash.
+    // Encoders that make JSON safe inside HTML write these as \u0026; PHP's escapes the slash too.
     const html = escapeEach(json, /[<>&'+]/g, (code) => `\\u${hex(code)}`)
     const upper = html.replaceAll(
       /\\u[0-9a-f]{4}/g,
@@ -188,7 +192,8 @@ const createScrubber = (
       const clean = escaped.possible(bytes) ? blotEscaped(bytes) : bytes
       return clean === bytes ? plain : clean.toString('latin1')
     },
-    // Not a getter: a literal with one gets a hidden class of its own each time, which stays for ever.
+    // Not a getter: V8 gives each literal with one a hidden class of its own, and keeps it for
+    // ever.
     hits: () => hits,
   }
 }

@@ -1,4 +1,5 @@
-// Forms of an answer in which the token does not stand as it is: a part of a document, and characters of two or four bytes.
+// Finds the token in answers that do not hold it as it is: in a part of a document, and in
+// characters of two or four bytes.
 import { remembered } from '../memo.ts'
 import { tokenScrubbers, type TokenScrubber } from './scrub.ts'
 

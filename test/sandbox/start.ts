@@ -63,6 +63,9 @@ const offer = async (world: World): Promise<NodeJS.Timeout> => {
   )
   say(`npm run deputy -- audit verify ${at('audit.jsonl')} --keys ${at('keys.json')}`)
   say()
+  say(
+    `In an SDK: base URL ${world.agent}/api.github.com, and as its key the text of ${file('alice')}`,
+  )
   say(bold(`Change ${at('people.yaml')} and try again: the next write sees it.`))
   say(`configuration  ${at('deputy.yaml')}      evidence  ${at('audit.jsonl')}`)
   say(`pages          ${world.connect}    health    ${world.admin}/readyz`)

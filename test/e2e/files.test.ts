@@ -58,40 +58,37 @@ const pipeInPlaceOf = (path: string): (() => void) => {
 const NOBODY = JSON.stringify({ ...TABLES['group_roles'], staff: [] })
 
 describe('while deputy serves', () => {
-  test.concurrent.for([
+  test.each([
     ['tables/group_roles.json', 'alice'],
     ['bundle.tar.gz', 'alice'],
     ['keys.json', 'alice'],
     ['people.yaml', 'entitlements_unavailable'],
-  ] as const)(
-    'a pipe in place of %s is told, and later policies are heard',
-    async ([name, meanwhile], { expect, onTestFinished }) => {
-      const folder = await prepareFolder({
-        upstream: upstream.origin,
-        held: HELD,
-        config: { policy: { bundle: './bundle.tar.gz', data: './tables' } },
-      })
-      copyFileSync(BUNDLE, join(folder, 'bundle.tar.gz'))
-      const deputy = await startDeputy({ upstream: upstream.origin }, folder)
-      onTestFinished(() => deputy.close())
-      const path = join(folder, name)
-      const back = pipeInPlaceOf(path)
-      await waitFor(async () =>
-        expect(await ready(deputy)).toContain(`503 [-] file ${path}: is no file: a pipe is there`),
-      )
-      expect(await verdict(deputy)).toBe(meanwhile)
-      const count = (): number => deputy.logged().split('a pipe is there').length
-      const said = count()
-      await new Promise((resolve) => setTimeout(resolve, 1_500))
-      await ready(deputy)
-      expect(count()).toBe(said)
-      back()
-      await waitFor(async () => expect(await ready(deputy)).toBe('200 ok'))
-      expect(await verdict(deputy)).toBe('alice')
-      writeFileSync(join(folder, 'tables', 'group_roles.json'), NOBODY)
-      await waitFor(async () => expect(await verdict(deputy)).toBe('policy_denied'))
-    },
-  )
+  ])('a pipe in place of %s is told, and later policies are heard', async (name, meanwhile) => {
+    const folder = await prepareFolder({
+      upstream: upstream.origin,
+      held: HELD,
+      config: { policy: { bundle: './bundle.tar.gz', data: './tables' } },
+    })
+    copyFileSync(BUNDLE, join(folder, 'bundle.tar.gz'))
+    const deputy = await startDeputy({ upstream: upstream.origin }, folder)
+    ends.push(() => deputy.close())
+    const path = join(folder, name)
+    const back = pipeInPlaceOf(path)
+    await waitFor(async () =>
+      expect(await ready(deputy)).toContain(`503 [-] file ${path}: is no file: a pipe is there`),
+    )
+    expect(await verdict(deputy)).toBe(meanwhile)
+    const count = (): number => deputy.logged().split('a pipe is there').length
+    const said = count()
+    await new Promise((resolve) => setTimeout(resolve, 1_500))
+    await ready(deputy)
+    expect(count()).toBe(said)
+    back()
+    await waitFor(async () => expect(await ready(deputy)).toBe('200 ok'))
+    expect(await verdict(deputy)).toBe('alice')
+    writeFileSync(join(folder, 'tables', 'group_roles.json'), NOBODY)
+    await waitFor(async () => expect(await verdict(deputy)).toBe('policy_denied'))
+  })
 
   test.skipIf(NO_MOUNT !== null)(
     `a mount that died is told, and ended within seconds${why}`,

@@ -776,6 +776,13 @@ describe('a download', () => {
     expect(job && targetText(job.route.target)).toBe('/f/1?signature=of-the-provider&token=t')
     expect(decided[0]?.stripped).toEqual([])
   })
+  test('goes with whatever stands in that query, a word of ours too', async () => {
+    const { ask, jobs } = await house()
+    expect(await ask(`${FILE}&deputy_seal=x&page=2`)).toBe('200 sent')
+    expect(jobs[0] && targetText(jobs[0].route.target)).toBe(
+      '/f/1?signature=of-the-provider&token=t&deputy_seal=x&page=2',
+    )
+  })
 })
 
 describe('what the agent brought of its own', () => {
@@ -837,7 +844,13 @@ describe('what the agent brought of its own', () => {
     ['that was read', 'application/json', ['trailer:x-checksum']],
     ['that streams', 'application/octet-stream', []],
   ])('trailers behind a body %s', async (_name, type, names) => {
-    const { origin, decided } = await house()
+    // All of it has come by the time that the caller is known.
+    const { origin, decided } = await house(undefined, () => ({
+      identify: async () => {
+        await new Promise(setImmediate)
+        return alice
+      },
+    }))
     const path = type.endsWith('json') ? NOTES : '/api.acme.example/blobs'
     const head = lines(
       `POST ${path} HTTP/1.1`,
@@ -884,6 +897,11 @@ describe('the query of a URL that the provider wrote', () => {
     const to = { host: 'api.acme.example', target: TEXT, methods: ['GET'] }
     const segment = one.deps.addressTags.seal('user:alice', to)
     expect(await one.stripped(`/~${segment}/api.acme.example${TEXT}`)).toEqual([])
+    // The tag stood in the address: a key beside it is a credential.
+    const headers = { authorization: 'Bearer another' }
+    expect(await one.stripped(`/~${segment}/api.acme.example${TEXT}`, { headers })).toEqual([
+      'header:authorization',
+    ])
     expect(one.jobs[0] && targetText(one.jobs[0].route.target)).toBe(TEXT)
   })
 })

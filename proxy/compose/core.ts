@@ -39,12 +39,13 @@ const openGround = async (scope: Scope) => {
     policy: (engine) => told.policy(engine),
   })
   if ('problems' in prepared) throw new Error(prepared.problems.join('\n'))
-  const { ring, policy, directory } = prepared.parts
+  const { ring, rings, policy, directory } = prepared.parts
   opened(() => policy.close())
   opened(() => directory?.close())
   const followed = followRing({
     path: at(config.vault.keys),
     first: ring,
+    rings,
     log,
     onChange: ({ current }) => told.key(current.kid),
   })

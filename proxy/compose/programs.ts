@@ -119,7 +119,7 @@ export const operatorsApi = ({ log }: Scope, deps: OperatorsDeps): RequestListen
 /** The operators' API for whoever may open `deputy.sock`: the commands on this machine. */
 export const startLocal = async (
   scope: Scope,
-  { store }: Core,
+  { store, rings }: Core,
   deps: OperatorsDeps,
 ): Promise<void> => {
   const { config, at, written, clock, log, opened } = scope
@@ -133,6 +133,7 @@ export const startLocal = async (
       const code = await rotateKeys({
         store,
         path: at(config.vault.keys),
+        rings,
         waiting: async () => (await spooled(written(config.vault.spool))).length,
         retire,
         print: (line) => void printed.push(line),

@@ -16,13 +16,16 @@ import type { Snapshot } from '../pipeline/exchange.ts'
 import { readJwks } from '../oauth/issuer_keys.ts'
 import { openPolicySource, type PolicySource } from '../policy/source.ts'
 import { readRing } from '../vault/rotate.ts'
+import { createKms } from '../vault/kms.ts'
 import type { KeyRing } from '../vault/seal.ts'
+import { createRings, type Rings } from '../vault/wrapped.ts'
 import { createClassify } from '../pipeline/classify.ts'
 import type { Issuer } from '../pipeline/identify.ts'
 import { buildRoutes, serves } from '../pipeline/route.ts'
 
 export type Parts = {
   readonly ring: KeyRing
+  readonly rings: Rings
   readonly policy: PolicySource
   readonly issuers: readonly Issuer[]
   readonly directory: Directory | null
@@ -63,14 +66,18 @@ const readIssuer = async (
   }
 }
 
+/** How the ring is read: asked of the program of `vault.kms`, where there is one. */
+export const ringsOf = ({ kms }: Pick<Loaded, 'kms'>): Rings =>
+  createRings(kms === null ? null : createKms(kms))
+
 /** What is wrong with the key file, where the configuration is wrong too: both are told at once. */
-export const ringProblems = async ({ config, at }: Loaded): Promise<readonly string[]> => {
+export const ringProblems = async ({ config, at, kms }: Loaded): Promise<readonly string[]> => {
   if (config.vault.keys === 'missing') return []
   try {
-    await readRing(at(config.vault.keys))
+    await readRing(at(config.vault.keys), ringsOf({ kms }))
     return []
   } catch (error) {
-    return [message(error).replace(/^(?!vault\.keys)/, 'vault.keys: ')]
+    return [message(error).replace(/^(?!vault\.k(?:eys|ms))/, 'vault.keys: ')]
   }
 }
 
@@ -163,12 +170,15 @@ export const prepare = async (
       problems.push(
         ...message(error)
           .split('\n')
-          .map((line) => (line.startsWith(where) ? line : `${where}: ${line}`)),
+          .map((line) =>
+            line.startsWith(where) || line.startsWith('vault.kms: ') ? line : `${where}: ${line}`,
+          ),
       )
       return null
     }
   }
-  const ring = await attempt('vault.keys', () => readRing(at(config.vault.keys)))
+  const rings = ringsOf(loaded)
+  const ring = await attempt('vault.keys', () => readRing(at(config.vault.keys), rings))
   const issuers = await Promise.all(
     config.identity.issuers.map((issuer, i) =>
       attempt(`identity.issuers.${i}.jwks`, () => readIssuer(issuer, at)),
@@ -222,7 +232,7 @@ export const prepare = async (
     await policy?.close()
     return { problems }
   }
-  return { parts: { ring, policy, issuers: known, directory, logo } }
+  return { parts: { ring, rings, policy, issuers: known, directory, logo } }
 }
 
 /** The tables that one call decides by. */

@@ -145,7 +145,7 @@ describe('every kind of connection', () => {
   })
   /** Ends the tunnel that stands, from the side of the provider: the next call asks the proxy again. */
   const closeTunnels = async (): Promise<void> => {
-    upstream.handle = (_seen, res) => res.writeHead(200, { connection: 'close' }).end('{}')
+    upstream.handle = (_seen, res) => void res.writeHead(200, { connection: "close" }).end("{}")
     await (await call('alice')).text()
     upstream.handle = null
     upstream.seen.length = 0

@@ -265,9 +265,18 @@ const addHealth: Add = (deputy, done) => {
 const addKeys: Add = (deputy, done) => {
   command(deputy, 'keygen', 'make the key ring that seals the vault')
     .option('--out <file>', 'where to write it', 'keys.json')
-    .action(async (options: { out: string }) =>
-      done(await (await import('./commands/keys.ts')).keygen({ ...options, print })),
-    )
+    .option('--kms <program>', 'exec:PATH of the program that wraps its keys (else vault.kms)')
+    .option(...CONFIG)
+    .action(async (options: { out: string; kms?: string; config?: string }) => {
+      const { kmsGiven } = await import('./config/load.ts')
+      const kms = await kmsGiven(options, process.env).catch((error: unknown) => {
+        complain(error instanceof Error ? error.message : String(error))
+        return undefined
+      })
+      if (kms === undefined) return done(EXIT.config)
+      const { keygen } = await import('./commands/keys.ts')
+      done(await keygen({ out: options.out, kms, print }))
+    })
   const keys = command(deputy, 'keys', 'the key ring of the vault')
   command(keys, 'rotate', 'seal everything anew under a new key, also while deputy serves')
     .option(...CONFIG)
@@ -279,6 +288,18 @@ const addKeys: Add = (deputy, done) => {
       const retire = options.retire === true
       return done(await keysRotate({ loaded: from, retire, print, complain }))
     })
+  for (const [name, to, what] of [
+    ['wrap', 'wrapped', 'have the program of vault.kms wrap the keys of the ring'],
+    ['unwrap', 'plain', 'the way back: the file holds the keys as they are again'],
+  ] as const)
+    command(keys, name, what)
+      .option(...CONFIG)
+      .action(async (options: { config?: string }) => {
+        const from = await loaded(options.config)
+        if (from === null) return done(EXIT.config)
+        const { keysConvert } = await import('./commands/keys.ts')
+        done(await keysConvert({ loaded: from, to, print, complain }))
+      })
 }
 
 const addPolicy: Add = (deputy, done) => {

@@ -13,7 +13,7 @@ import { closeEnds } from '../audit/unfinished.ts'
 import { openJournal, sinksOf } from '../audit/journal.ts'
 import { createOperatorsApi } from '../api/operators.ts'
 import { Problem } from '../problem.ts'
-import { dialOf, systemClock } from '../compose/snapshot.ts'
+import { dialOf, ringsOf, systemClock } from '../compose/snapshot.ts'
 import { replayRevocations } from '../compose/replay.ts'
 import { openStore } from '../store/open.ts'
 import { createUlid } from '../ulid.ts'
@@ -29,7 +29,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
   const { config, at, written: inState, connections } = loaded
   const clock = systemClock()
   const newId = createUlid(clock.now)
-  const sealer = createSealer(await readRing(at(config.vault.keys)))
+  const sealer = createSealer(await readRing(at(config.vault.keys), ringsOf(loaded)))
   const opened: (() => Promise<unknown>)[] = []
   const close = async (): Promise<void> => {
     for (const each of opened.toReversed()) await each()

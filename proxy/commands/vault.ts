@@ -10,7 +10,7 @@ import { openJournal, sinksOf } from '../audit/journal.ts'
 import { readSegment } from '../audit/segments.ts'
 import { replayRevocations } from '../compose/replay.ts'
 import type { Replayed } from '../compose/replay.ts'
-import { systemClock } from '../compose/snapshot.ts'
+import { ringsOf, systemClock } from '../compose/snapshot.ts'
 import { messageOf } from '../problem.ts'
 import * as copies from '../store/copy.ts'
 import { explain, takeFile } from '../store/migrations.ts'
@@ -103,7 +103,7 @@ export const vaultBackup = ({
   spoken(complain, async () => {
     const { config, at, written } = loaded
     const path = fileOf(loaded, 'back it up with pg_dump (see docs/storage.md).')
-    const ring = await readRing(at(config.vault.keys))
+    const ring = await readRing(at(config.vault.keys), ringsOf(loaded))
     const target = resolve(file)
     const part = `${target}.part`
     copies.newFile(target) // ours from now on; it gets its content in one step
@@ -253,7 +253,7 @@ export const vaultRestore = ({
     const path = fileOf(loaded, 'restore it with pg_restore, then run `deputy vault replay`.')
     if ((await overSocket(controlSocket(config.vault.store, written))) !== null)
       throw new Error('deputy serves from this vault: end it first, then restore.')
-    const ring = await readRing(at(config.vault.keys))
+    const ring = await readRing(at(config.vault.keys), ringsOf(loaded))
     const from = resolve(file)
     const files = without ? [] : await filesOf(loaded, named)
     if (!without && files.length === 0)

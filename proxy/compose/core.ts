@@ -5,6 +5,7 @@ import { createCalls } from '../pipeline/calls.ts'
 import { createForward } from '../pipeline/forward.ts'
 import { createHold } from '../pipeline/hold.ts'
 import type { Config } from '../config/schema.ts'
+import type { Fetch } from '../net/dial.ts'
 import type { Connection, PolicyEngine } from '../model.ts'
 import { createOAuthClient } from '../oauth/client.ts'
 import { createRefresher } from '../tokens/refresh.ts'
@@ -44,10 +45,11 @@ export type Told = {
 /** Everything that stands by itself: keys, the store, the calls that run. */
 const openGround = async (scope: Scope, now: () => InForce, told: Told) => {
   const { config, at, written, log, clock, opened } = scope
-  const { ring } = now()
+  const { ring, rings } = now()
   const followed = followRing({
     path: at(config.vault.keys),
     first: ring,
+    rings,
     log,
     onChange: ({ current }) => told.key(current.kid),
   })
@@ -66,7 +68,7 @@ const openGround = async (scope: Scope, now: () => InForce, told: Told) => {
     sealer: createSealer(ring, followed.latest),
     newId: createUlid(clock.now),
     /** Checks addresses as the configuration in force has it. */
-    fetch: ((input, init) => now().dial.fetch(input, init)) satisfies typeof fetch,
+    fetch: ((input, init) => now().dial.fetch(input, init)) satisfies Fetch,
     calls: createCalls({
       get calls() {
         return now().config.limits.calls

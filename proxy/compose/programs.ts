@@ -115,7 +115,11 @@ export const operatorsApi = ({ log }: Scope, deps: OperatorsDeps): RequestListen
   whenAsked(log, async () => (await import('../api/operators.ts')).createOperatorsApi(deps))
 
 /** The operators' API for whoever may open `deputy.sock`: the commands on this machine. */
-export const localApi = (scope: Scope, { store }: Core, deps: OperatorsDeps): RequestListener => {
+export const localApi = (
+  scope: Scope,
+  { store, rings }: Core,
+  deps: OperatorsDeps,
+): RequestListener => {
   const { config, at, written, clock } = scope
   return operatorsApi(scope, {
     ...deps,
@@ -127,6 +131,7 @@ export const localApi = (scope: Scope, { store }: Core, deps: OperatorsDeps): Re
       const code = await rotateKeys({
         store,
         path: at(config.vault.keys),
+        rings,
         waiting: async () => (await spooled(written(config.vault.spool))).length,
         retire,
         print: (line) => void printed.push(line),

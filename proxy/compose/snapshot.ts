@@ -18,7 +18,9 @@ import { readJwks, type KeySource } from '../oauth/issuer_keys.ts'
 import { openPolicySource, type PolicySource } from '../policy/source.ts'
 import { messageOf } from '../problem.ts'
 import { readRing } from '../vault/rotate.ts'
+import { createKms } from '../vault/kms.ts'
 import type { KeyRing } from '../vault/seal.ts'
+import { createRings, type Rings } from '../vault/wrapped.ts'
 import { createClassify } from '../pipeline/classify.ts'
 import type { Issuer } from '../pipeline/identify.ts'
 import type { WorkloadIssuer } from '../pipeline/workload.ts'
@@ -28,6 +30,7 @@ import type { Keep } from './kept.ts'
 /** What one configuration names beside the vault, opened. */
 export type Parts = {
   readonly ring: KeyRing
+  readonly rings: Rings
   readonly dial: Dial
   readonly policy: PolicySource
   readonly issuers: readonly Issuer[]
@@ -88,14 +91,18 @@ const readWorkloads = async (
   }
 }
 
+/** How the ring is read: asked of the program of `vault.kms`, where there is one. */
+export const ringsOf = ({ kms }: Pick<Loaded, 'kms'>): Rings =>
+  createRings(kms === null ? null : createKms(kms))
+
 /** What is wrong with the key file, where the configuration is wrong too: both are told at once. */
-export const ringProblems = async ({ config, at }: Loaded): Promise<readonly string[]> => {
+export const ringProblems = async ({ config, at, kms }: Loaded): Promise<readonly string[]> => {
   if (config.vault.keys === 'missing') return []
   try {
-    await readRing(at(config.vault.keys))
+    await readRing(at(config.vault.keys), ringsOf({ kms }))
     return []
   } catch (error) {
-    return [messageOf(error).replace(/^(?!vault\.keys)/, 'vault.keys: ')]
+    return [messageOf(error).replace(/^(?!vault\.k(?:eys|ms))/, 'vault.keys: ')]
   }
 }
 
@@ -183,7 +190,9 @@ const attempts =
       problems.push(
         ...message(error)
           .split('\n')
-          .map((line) => (line.startsWith(where) ? line : `${where}: ${line}`)),
+          .map((line) =>
+            line.startsWith(where) || line.startsWith('vault.kms: ') ? line : `${where}: ${line}`,
+          ),
       )
       return null
     }
@@ -262,7 +271,8 @@ export const prepare = async (
   const { config, at } = loaded
   const problems: string[] = []
   const attempt = attempts(problems)
-  const ring = await attempt('vault.keys', () => readRing(at(config.vault.keys)))
+  const rings = ringsOf(loaded)
+  const ring = await attempt('vault.keys', () => readRing(at(config.vault.keys), rings))
   const read = await Promise.all(
     config.identity.issuers.map((issuer, i) =>
       attempt(`identity.issuers.${i}.jwks`, () => readIssuer(issuer, at)),
@@ -289,7 +299,7 @@ export const prepare = async (
     const value = dialOf(loaded, preparing.log)
     return { value, close: value.close, retire: value.retire }
   })
-  return { parts: { ring, dial, policy, issuers, workloads, directory, logo, tls } }
+  return { parts: { ring, rings, dial, policy, issuers, workloads, directory, logo, tls } }
 }
 
 /** The tables that one call decides by. */

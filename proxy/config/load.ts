@@ -18,6 +18,8 @@ export type Loaded = {
   readonly path: string
   readonly connections: ReadonlyMap<string, Connection>
   readonly providers: ReadonlyMap<string, Provider>
+  /** The program of `vault.kms`, and all that it sees of the environment. */
+  readonly kms: { readonly program: string; readonly env: Readonly<Record<string, string>> } | null
   /** Absolute form of a path that deputy reads: relative to the configuration file. */
   readonly at: (path: string) => string
   /** Absolute form of a path that deputy writes: relative to `state`. */
@@ -286,6 +288,51 @@ const signing = (provider: Provider): Provider => {
   return { ...provider, clientAuth, ...(again === undefined ? {} : { refresh: again }) }
 }
 
+const PATHS = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+/** @param named `exec:PATH`; of the environment it sees what is named for it, never the secrets of others */
+export const programOf = (named: string, at: (path: string) => string, env: Env) => ({
+  program: at(named.slice('exec:'.length)),
+  env: {
+    ...Object.fromEntries(
+      Object.entries(env).flatMap(([key, value]) =>
+        value !== undefined && (key.startsWith('DEPUTY_KMS_') || key === 'HOME')
+          ? [[key, value]]
+          : [],
+      ),
+    ),
+    PATH: PATHS,
+    LC_ALL: 'C.UTF-8',
+  },
+})
+
+/**
+ * The program that wraps the keys of a new ring: the one given, else what the configuration names that `deputy serve`
+ * would take; null: none. Throws an Error where that cannot be read, so that no key is written unwrapped by mistake.
+ */
+export const kmsGiven = async (
+  { kms, config }: { readonly kms?: string | undefined; readonly config?: string | undefined },
+  env: Env,
+): Promise<Loaded['kms']> => {
+  const problem = (where: string): Error =>
+    new Error(`${where}: is no program: write exec:/path/of/the/program`)
+  if (kms !== undefined) {
+    if (!/^exec:.+/.test(kms)) throw problem('--kms')
+    return programOf(kms, resolve, env)
+  }
+  const found = findConfig(config, env)
+  if (found === null) return null
+  const path = resolve(found)
+  const at = (name: string): string => (isAbsolute(name) ? name : join(dirname(path), name))
+  const raw = await readYaml(path)
+  const vault = typeof raw === 'object' && raw !== null && 'vault' in raw ? raw.vault : null
+  if (typeof vault !== 'object' || vault === null || !('kms' in vault)) return null
+  const problems: string[] = []
+  const named = await interpolate(vault.kms, { env, at, read: readText }, problems)
+  if (problems.length > 0 || typeof named !== 'string' || !/^exec:.+/.test(named))
+    throw problem(`${path}: vault.kms`)
+  return programOf(named, at, env)
+}
+
 /** Files of its own; null: it is dialled as all others are. */
 const dialledWith = (
   connection: string,
@@ -405,7 +452,8 @@ export const load = async (flag: string | undefined, env: Env): Promise<Result> 
   const connections = connect(config, providers, problems, at)
   const written = (name: string): string => (isAbsolute(name) ? name : join(at(config.state), name))
   const sources = noted()
-  const loaded = Object.freeze({ config, path, connections, providers, at, written, sources })
+  const kms = config.vault.kms === undefined ? null : programOf(config.vault.kms, at, env)
+  const loaded = Object.freeze({ config, path, connections, providers, kms, at, written, sources })
   return problems.length > 0
     ? { path, problems: [...new Set(problems)], rest: loaded, sources }
     : { loaded }

@@ -421,6 +421,10 @@ export const configSchema = z.strictObject({
   vault: z.strictObject({
     store: store.default('sqlite:deputy.db'),
     keys: text,
+    kms: z
+      .string()
+      .regex(/^exec:.+/, 'is no program: write exec:/path/of/the/program')
+      .optional(),
     spool: text.default('./vault-spool'),
   }),
   connect: connect.prefault({}),

@@ -242,6 +242,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'The key ring that `deputy keygen` makes; read again when it changes.',
     './keys.json',
   ),
+  'vault.kms': key(
+    'A program that wraps and unwraps the keys of the ring ([kms.md](operate/kms.md)); absent: the file is the secret.',
+    'exec:/usr/local/bin/wrap',
+  ),
   'vault.spool': key('Folder for sealed tokens that the store does not take yet.'),
 
   connect: key('How people give and withdraw their consent.'),

@@ -848,7 +848,7 @@ describe('what the agent brought of its own', () => {
     const { origin, decided } = await house(undefined, () => ({
       identify: async () => {
         await new Promise(setImmediate)
-        return alice
+        return { who: alice, place: 'elsewhere' }
       },
     }))
     const path = type.endsWith('json') ? NOTES : '/api.acme.example/blobs'

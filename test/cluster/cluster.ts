@@ -15,7 +15,9 @@ const PROGRAMS =
   process.env['DEPUTY_KUBERNETES'] ?? join(homedir(), `.cache/deputy-ci/kubernetes-${KUBERNETES}`)
 const CRDS = join(PROGRAMS, 'crds')
 export const NO_CLUSTER =
-  missingProgram(join(PROGRAMS, 'kube-apiserver')) ?? missingProgram(CRDS) ?? missingProgram(KUBECTL)
+  missingProgram(join(PROGRAMS, 'kube-apiserver')) ??
+  missingProgram(CRDS) ??
+  missingProgram(KUBECTL)
 
 export type Answer = { readonly status: number; readonly body: Tree; readonly message: string }
 export type Cluster = {
@@ -56,7 +58,10 @@ const startApi = async (dir: string, etcd: string, port: number): Promise<() => 
     { stdio: ['ignore', 'ignore', 'pipe'] },
   )
   let said = ''
-  child.stderr.on('data', (chunk: Buffer) => void (said = `${said}${chunk.toString()}`.slice(-4_000)))
+  child.stderr.on(
+    'data',
+    (chunk: Buffer) => void (said = `${said}${chunk.toString()}`.slice(-4_000)),
+  )
   const end = (): void => void child.kill('SIGTERM')
   process.once('exit', end)
   const stop = async (): Promise<void> => {
@@ -170,7 +175,11 @@ export const startCluster = async (): Promise<Cluster> => {
       const labels = { 'pod-security.kubernetes.io/enforce': level }
       const made = [
         { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } },
-        { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: name } },
+        {
+          apiVersion: 'v1',
+          kind: 'ServiceAccount',
+          metadata: { name: 'default', namespace: name },
+        },
       ]
       await apply(made.map((object) => JSON.stringify(object)).join('\n---\n'))
     },

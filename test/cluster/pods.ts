@@ -45,7 +45,10 @@ export const containers = (of: (pod: Pod) => Pod): readonly Case[] => [
       delete pod.spec.securityContext.runAsUser
     },
   ],
-  ["no container of an agent's pod may run as root", (pod) => void (of(pod).securityContext.runAsUser = 0)],
+  [
+    "no container of an agent's pod may run as root",
+    (pod) => void (of(pod).securityContext.runAsUser = 0),
+  ],
   ["uid 65532 is deputy's own", (pod) => void (of(pod).securityContext.runAsUser = 65_532)],
   [
     "a container of an agent's pod is privileged",
@@ -58,9 +61,18 @@ export const containers = (of: (pod: Pod) => Pod): readonly Case[] => [
       of(pod).securityContext.privileged = true
     },
   ],
-  ['added capabilities are a way round', (pod) => void (of(pod).securityContext.capabilities.add = ['NET_RAW'])],
-  ["each container of an agent's pod must give up", (pod) => void delete of(pod).securityContext.capabilities],
-  ["each container of an agent's pod must give up", (pod) => void (of(pod).securityContext.capabilities.drop = ['KILL'])],
+  [
+    'added capabilities are a way round',
+    (pod) => void (of(pod).securityContext.capabilities.add = ['NET_RAW']),
+  ],
+  [
+    "each container of an agent's pod must give up",
+    (pod) => void delete of(pod).securityContext.capabilities,
+  ],
+  [
+    "each container of an agent's pod must give up",
+    (pod) => void (of(pod).securityContext.capabilities.drop = ['KILL']),
+  ],
 ]
 
 /** Deputy's volumes in another container. */
@@ -112,7 +124,8 @@ export const SIDECAR: readonly Case[] = [
   ],
   [
     'deputy must start before everything else',
-    ({ spec }) => void spec.initContainers.splice(spec.initContainers.length - 1, 0, beside('first')),
+    ({ spec }) =>
+      void spec.initContainers.splice(spec.initContainers.length - 1, 0, beside('first')),
   ],
   [
     'deputy must run as long as the agent',
@@ -123,7 +136,10 @@ export const SIDECAR: readonly Case[] = [
   ],
   ['the init container deputy must run ', (pod) => void (deputy(pod).image = 'mine:1')],
   ["a command in place of deputy's own", (pod) => void (deputy(pod).command = ['node', '-e', '1'])],
-  ["the init container deputy must serve the chart's", (pod) => void (deputy(pod).args = ['serve'])],
+  [
+    "the init container deputy must serve the chart's",
+    (pod) => void (deputy(pod).args = ['serve']),
+  ],
   [
     "the environment of deputy is the chart's: remove envFrom",
     (pod) => void (deputy(pod).envFrom = [{ configMapRef: { name: 'mine' } }]),
@@ -138,7 +154,8 @@ export const SIDECAR: readonly Case[] = [
   ],
   [
     'a hook of lifecycle runs',
-    (pod) => void (deputy(pod).lifecycle = { postStart: { exec: { command: ['node', '-e', '1'] } } }),
+    (pod) =>
+      void (deputy(pod).lifecycle = { postStart: { exec: { command: ['node', '-e', '1'] } } }),
   ],
   ...['startupProbe', 'readinessProbe', 'livenessProbe'].map((probe): Case => [
     'a probe that runs a command',
@@ -155,7 +172,10 @@ export const SIDECAR: readonly Case[] = [
     'deputy mounts its own volumes and no other',
     (pod) => void (deputy(pod).volumeMounts[0].subPath = 'deputy.yaml'),
   ],
-  ['the init container deputy must run as uid', (pod) => void (deputy(pod).securityContext.runAsUser = 65_531)],
+  [
+    'the init container deputy must run as uid',
+    (pod) => void (deputy(pod).securityContext.runAsUser = 65_531),
+  ],
   [
     'the init container deputy must be unable to gain',
     (pod) => void delete deputy(pod).securityContext.allowPrivilegeEscalation,
@@ -166,10 +186,25 @@ export const SIDECAR: readonly Case[] = [
   ],
   ...[
     ['deputy-config', { configMap: { name: 'mine' } }],
-    ['deputy-config', { configMap: { name: 'own-deputy-sidecar', items: [{ key: 'a', path: 'b' }] } }],
+    [
+      'deputy-config',
+      { configMap: { name: 'own-deputy-sidecar', items: [{ key: 'a', path: 'b' }] } },
+    ],
     ['deputy-secret-github', { secret: { secretName: 'mine' } }],
-    ['deputy-secret-github', { secret: { secretName: 'deputy-github', items: [{ key: 'a', path: 'b' }] } }],
-    ['deputy-state', { ephemeral: { volumeClaimTemplate: { spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } } } } }],
+    [
+      'deputy-secret-github',
+      { secret: { secretName: 'deputy-github', items: [{ key: 'a', path: 'b' }] } },
+    ],
+    [
+      'deputy-state',
+      {
+        ephemeral: {
+          volumeClaimTemplate: {
+            spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+          },
+        },
+      },
+    ],
     ['deputy-identity', { emptyDir: {} }],
   ].map(([name, source]): Case => [
     'volumes whose names begin with deputy- are the chart',
@@ -212,7 +247,10 @@ export const LOCKDOWN: readonly Case[] = [
   ],
   [
     'the init container deputy-lockdown mounts its rules',
-    (pod) => void (lockdown(pod).volumeMounts = [{ name: 'deputy-state', mountPath: '/etc/deputy-lockdown' }]),
+    (pod) =>
+      void (lockdown(pod).volumeMounts = [
+        { name: 'deputy-state', mountPath: '/etc/deputy-lockdown' },
+      ]),
   ],
   [
     'the init container deputy-lockdown must be unable',
@@ -233,7 +271,8 @@ export const RUNNING: readonly Case[] = [
   ['the image of a running deputy', (pod) => void (deputy(pod).image = 'mine:1')],
   [
     'a container that targets deputy',
-    ({ spec }) => void (spec.ephemeralContainers = [{ ...beside('debug'), targetContainerName: 'deputy' }]),
+    ({ spec }) =>
+      void (spec.ephemeralContainers = [{ ...beside('debug'), targetContainerName: 'deputy' }]),
   ],
 ]
 export const RUNNING_LOCKDOWN: readonly Case[] = [

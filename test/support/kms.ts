@@ -47,14 +47,43 @@ export const startToken = (folder: string): Readonly<Record<string, string>> => 
   const tokens = join(folder, 'tokens')
   mkdirSync(tokens, { mode: 0o700, recursive: true })
   const [conf, pin] = [join(folder, 'softhsm2.conf'), join(folder, 'pin')]
-  writeFileSync(conf, `directories.tokendir = ${tokens}\nobjectstore.backend = file\nlog.level = ERROR\n`)
+  writeFileSync(
+    conf,
+    `directories.tokendir = ${tokens}\nobjectstore.backend = file\nlog.level = ERROR\n`,
+  )
   writeFileSync(pin, '642853', { mode: 0o600 })
   const env = { ...process.env, SOFTHSM2_CONF: conf }
   const run = (tool: string, ...words: readonly string[]): void =>
     void execFileSync(tool, words, { env, stdio: 'pipe' })
-  run('softhsm2-util', '--init-token', '--free', '--label', 'deputy', '--so-pin', '11223344', '--pin', '642853')
-  run('pkcs11-tool', '--module', MODULE, '--token-label', 'deputy', '--login', '--pin', '642853', '--keypairgen',
-    '--key-type', 'rsa:3072', '--id', '01', '--label', 'deputy', '--usage-decrypt')
+  run(
+    'softhsm2-util',
+    '--init-token',
+    '--free',
+    '--label',
+    'deputy',
+    '--so-pin',
+    '11223344',
+    '--pin',
+    '642853',
+  )
+  run(
+    'pkcs11-tool',
+    '--module',
+    MODULE,
+    '--token-label',
+    'deputy',
+    '--login',
+    '--pin',
+    '642853',
+    '--keypairgen',
+    '--key-type',
+    'rsa:3072',
+    '--id',
+    '01',
+    '--label',
+    'deputy',
+    '--usage-decrypt',
+  )
   return {
     DEPUTY_KMS_MODULE: MODULE,
     DEPUTY_KMS_TOKEN: 'deputy',

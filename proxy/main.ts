@@ -345,7 +345,7 @@ const addProviders: Add = (deputy, done) => {
 
 const addImport: Add = (deputy, done) => {
   const text =
-    'turn providers in another product’s words (auth.providers, oauth2, provider_id) into connections and providers of deputy; what cannot be carried over is listed on standard error (exit 2; 1 if nothing was written)'
+    'turn providers in another product’s words (auth.providers, oauth2, provider_id) into connections and providers of deputy; what cannot be carried over is listed on standard error (exit 0; 2 something could not be; 1 nothing was written)'
   command(deputy, 'import', text)
     .argument('<file>', 'YAML or JSON: one provider, or a whole file with auth.providers')
     .option('--out <file>', 'a new file instead of standard output; nothing is overwritten')

@@ -60,8 +60,8 @@ audit:
 `
 }
 
-const PEOPLE = `# Who is who, for entitlements.source: file. Edit it while deputy serves: writes see
-# the change at once, reads within 30 s.
+const PEOPLE = `# Who is who, for entitlements.source: file. Edit it while deputy serves: a change
+# counts within a second.
 people:
   - { id: alice@example.com, groups: [ engineering ] }
   - { id: bob@example.com, groups: [ staff ] }

@@ -8,10 +8,7 @@ import { pseudonym } from './pseudonym.ts'
 /** `PRAGMA application_id` of our files ("dpty"): another program's database is refused. */
 export const APPLICATION_ID = 0x64707479
 
-/**
- * Entry n brings `PRAGMA user_version` from n to n + 1. A person is (tenant, realm, user) in every
- * key.
- */
+/** Entry n brings `PRAGMA user_version` from n to n + 1. A person is (tenant, realm, user) in every key. */
 const MIGRATIONS: readonly string[] = [
   `
   CREATE TABLE credentials (
@@ -125,9 +122,9 @@ export type OpenFile = {
 }
 
 /**
- * Opens (or creates) the file, takes it for this process and brings its schema up to date. Others
- * may read it meanwhile: the sqlite3 shell, a program that makes backups. Throws an Error that
- * names the file and what to do.
+ * Opens (or creates) the file, takes it for this process and brings its schema up to date. Others may read it
+ * meanwhile: the sqlite3 shell, a program that makes backups.
+ * Throws an Error that names the file and what to do.
  */
 export const openDatabase = (path: string, log?: Log): OpenFile => {
   const closers: (() => void)[] = []
@@ -138,8 +135,7 @@ export const openDatabase = (path: string, log?: Log): OpenFile => {
     closers.push(takeFile(path))
     closeSync(openSync(path, 'a', 0o600)) // SQLite would create it with the umask's mode
     chmodSync(path, 0o600)
-    // Held for as long as the database: to close any descriptor of a file gives up all locks of its
-    // process (POSIX).
+    // Held for as long as the database: to close any descriptor of a file gives up all locks of its process (POSIX).
     const fd = openSync(path, 'r')
     closers.push(() => closeSync(fd))
     const db = new DatabaseSync(path, { timeout: 2_000, enableForeignKeyConstraints: true })
@@ -157,9 +153,8 @@ export const openDatabase = (path: string, log?: Log): OpenFile => {
 }
 
 /**
- * The lock against a second process, in a file beside it, so that the database itself may be read;
- * the system drops it when this process dies. @returns what gives it back. Throws what SQLite
- * throws.
+ * The lock against a second process, in a file beside it, so that the database itself may be read; the system drops it
+ * when this process dies. @returns what gives it back. Throws what SQLite throws.
  */
 export const takeFile = (path: string): (() => void) => {
   const beside = `${path}-lock`
@@ -239,8 +234,7 @@ const migrate = (db: DatabaseSync, path: string, log?: Log): void => {
   for (const migration of MIGRATIONS.slice(version)) db.exec(migration)
   hideEpochs(db)
   db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${MIGRATIONS.length}`)
-  // We alone have the file, so whoever held these leases is dead, and what it sent was perhaps
-  // answered.
+  // We alone have the file, so whoever held these leases is dead, and what it sent was perhaps answered.
   db.exec(`UPDATE refresh_journal SET outcome = 'unknown' WHERE outcome = 'started'`)
   const { changes } = db
     .prepare(

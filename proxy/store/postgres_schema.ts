@@ -1,12 +1,9 @@
-// The tables in PostgreSQL: the same as in migrations.ts, and the changes that replicas tell each
-// other. Forward only: a released migration is never edited, the next one is appended.
+// The tables in PostgreSQL: the same as in migrations.ts, and the changes that replicas tell each other.
+// Forward only: a released migration is never edited, the next one is appended.
 import type { Log } from '../model.ts'
 import { pseudonym } from './pseudonym.ts'
 
-/**
- * Entry n brings `deputy_schema.version` from n to n + 1. Names are compared byte for byte, so all
- * text is COLLATE "C".
- */
+/** Entry n brings `deputy_schema.version` from n to n + 1. Names are compared byte for byte, so all text is COLLATE "C". */
 const MIGRATIONS: readonly string[] = [
   `
   CREATE TABLE credentials (
@@ -141,9 +138,7 @@ type Ask = (
   values?: readonly unknown[],
 ) => Promise<readonly Readonly<Record<string, unknown>>[]>
 
-/**
- * Throws an Error whose message goes behind the name of the database, when this server will not do.
- */
+/** Throws an Error whose message goes behind the name of the database, when this server will not do. */
 export const usable = async (ask: Ask): Promise<void> => {
   const [server] = await ask(
     `SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS standby`,
@@ -154,9 +149,7 @@ export const usable = async (ask: Ask): Promise<void> => {
     throw new Error('is a read-only standby. Name the primary, or a host that follows it.')
 }
 
-/**
- * Runs inside one transaction. Throws an Error whose message goes behind the name of the database.
- */
+/** Runs inside one transaction. Throws an Error whose message goes behind the name of the database. */
 export const migratePostgres = async (ask: Ask, log: Log): Promise<void> => {
   await usable(ask)
   await ask('SELECT pg_advisory_xact_lock($1)', [LOCK])

@@ -66,7 +66,7 @@ const offer = async (world: World): Promise<NodeJS.Timeout> => {
   say(
     `In an SDK: base URL ${world.agent}/api.github.com, and as its key the text of ${file('alice')}`,
   )
-  say(bold(`Change ${at('people.yaml')} and try again: the next write sees it.`))
+  say(bold(`Change ${at('people.yaml')} and try again a second later.`))
   say(`configuration  ${at('deputy.yaml')}      evidence  ${at('audit.jsonl')}`)
   say(`pages          ${world.connect}    health    ${world.admin}/readyz`)
   say(`sign-in        ${world.idp.issuer}    provider  ${world.provider.url}`)

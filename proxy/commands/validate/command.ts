@@ -200,7 +200,7 @@ export const validate = async (options: {
     for (const problem of problems) options.complain(`  ${problem}`)
   } else
     options.print(
-      `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connections`,
+      `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connection${loaded.connections.size === 1 ? '' : 's'}`,
     )
   for (const note of warnings)
     (problems.length > 0 ? options.complain : options.print)(`  note: ${note}`)

@@ -204,7 +204,7 @@ describe.skipIf(missing !== '')(`what it is made of${missing}`, () => {
     const names = files().map(({ path }) => path)
     expect(
       names.filter((path) =>
-        /(?:^|\/)(?:ba|da|z|a)?sh$|busybox|(?:^|\/)(?:apt|dpkg|npm|npx|yarn|corepack|env)(?:$|-)|\.node$/.test(
+        /(?:^|\/)(?:ba|da|z|a)?sh$|busybox|(?:^|\/)(?:apt|apt-get|dpkg-query|npm|npx|yarn|corepack|env)$|\.node$/.test(
           path,
         ),
       ),

@@ -7,9 +7,9 @@
 ARG NODE_IMAGE=node:26.10.0-trixie-slim
 
 FROM ${NODE_IMAGE} AS build
-# Its name is that of the package in the bill of materials.
 WORKDIR /opt/deputy-proxy
 COPY package.json package-lock.json .npmrc ./
+COPY bin/sbom.js ./bin/
 # The lock alone says what is installed; nothing of it runs while it is. A mirror is named in a secret .npmrc. What Node
 # cannot load is left out: it strips no types below node_modules.
 RUN --mount=type=secret,id=npmrc,target=/root/.npmrc \
@@ -53,7 +53,7 @@ USER 65532:65532
 RUN ["/usr/local/bin/node", "--disable-sigusr1", "--no-addons", "--max-semi-space-size=4", "bin/warm.js"]
 # hadolint ignore=DL3002
 USER 0
-RUN chmod -R a=rX .cache && rm -r .npmrc package-lock.json bin/warm.js node_modules/.bin
+RUN chmod -R a=rX .cache && rm -r .npmrc package-lock.json bin/sbom.js bin/warm.js node_modules/.bin
 
 FROM scratch
 ARG SOURCE=""

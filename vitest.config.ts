@@ -5,8 +5,8 @@ import { slowestFiles } from './test/support/slowest.ts'
 
 // `npm run test:servers` runs what costs minutes: whole authorization servers, and deputies that are killed;
 // `npm run test:cluster` the chart, by Helm and a Kubernetes API; `npm run test:net` what needs root: pods as
-// network namespaces.
-const APART = ['servers', 'cluster', 'netns']
+// network namespaces; `npm run test:image` the image, built and run.
+const APART = ['servers', 'cluster', 'netns', 'image']
 export default defineConfig(({ mode }) => ({
   test: {
     exclude: [

@@ -103,6 +103,8 @@ const IGNORED = [
 /** How long a start that is told to stop may take, and a drain after a fault beyond `limits.drain`. */
 const START_MS = 5_000
 const FAULT_MS = 10_000
+/** When what the start left behind is collected: soon enough for nobody to have called yet, as a rule. */
+const COLLECT_MS = 100
 
 const serveCommand = async (options: { readonly config?: string }): Promise<number> => {
   // V8's profiler wakes itself by SIGPROF.
@@ -121,6 +123,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     version: version(),
   })
   const { serve } = await import('./serve.ts')
+  const { collect } = await import('./observe/memory.ts')
   const ended = Promise.withResolvers<number>()
   let [ready, ending] = [false, false]
   const stop = (result: number, late: number | null): void => {
@@ -179,6 +182,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
   for (const [name, address] of Object.entries(serving.addresses)) complain(`${name}: ${address}`)
   complain('deputy is ready')
   ready = true
+  setTimeout(collect, COLLECT_MS).unref()
   return ended.promise.finally(log.flush)
 }
 

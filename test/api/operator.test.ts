@@ -69,7 +69,8 @@ describe('a bearer', () => {
     const app = new Hono()
     const digests = [digest('a'), digest('b'), digest('')]
     app.get('/', (c) => c.text(String(bearerAmong(c, digests))))
-    const at = async (headers: Record<string, string>) => (await app.request('/', { headers })).text()
+    const at = async (headers: Record<string, string>) =>
+      (await app.request('/', { headers })).text()
     expect(await at({ authorization: 'Bearer b' })).toBe('1')
     expect(await at({ authorization: 'Bearer c' })).toBe('-1')
     expect(await at({})).toBe('2')

@@ -81,7 +81,12 @@ describe('an anchor', () => {
   test.each(['process.started', 'process.stopped', 'segment.started', 'segment.removed'])(
     'stands right behind %s',
     (event) => {
-      expect(eventsIn(blocks().add('call', event, 'call'))).toEqual(['call', event, 'chain.anchor', 'call'])
+      expect(eventsIn(blocks().add('call', event, 'call'))).toEqual([
+        'call',
+        event,
+        'chain.anchor',
+        'call',
+      ])
     },
   )
   test('comes after so many lines', () => {
@@ -129,9 +134,18 @@ test('a block of any size is whole, and the next one too', () => {
   const { build } = blocks({ everyLines: 1_000_000 })
   for (const size of [10, 70_000, 3_000_000, 10]) {
     const value = '€'.repeat(size / 10)
-    const lines = Array.from({ length: 3 }, (_, n) => ({ at: 1, event: `e${n}`, fields: `,"x":"${value}"` }))
+    const lines = Array.from({ length: 3 }, (_, n) => ({
+      at: 1,
+      event: `e${n}`,
+      fields: `,"x":"${value}"`,
+    }))
     const text = build(lines)
     expect(eventsIn(text)).toEqual(['e0', 'e1', 'e2'])
-    expect(text.split('\n').slice(0, -1).every((line) => JSON.parse(line).x === value)).toBe(true)
+    expect(
+      text
+        .split('\n')
+        .slice(0, -1)
+        .every((line) => JSON.parse(line).x === value),
+    ).toBe(true)
   }
 })

@@ -49,10 +49,7 @@ test('what is older than the retention goes, once the evidence says so; what is 
   const { expire, said, left } = house(30 * DAY)
   expire()
   await expect.poll(left).toEqual(['audit.jsonl', young])
-  expect(said.toSorted()).toEqual([
-    `segment.removed ${older} true`,
-    `segment.removed ${old} true`,
-  ])
+  expect(said.toSorted()).toEqual([`segment.removed ${older} true`, `segment.removed ${old} true`])
 })
 
 test('the record names the last line that went', async () => {
@@ -84,8 +81,8 @@ test.each<[string, string | undefined, (() => Promise<void>) | undefined]>([
   const name = segment('0901', text)
   const { expire, logged, left } = house(DAY, append)
   expire()
-  await expect.poll(() => logged).toEqual([
-    'old evidence could not be removed; tried again in an hour',
-  ])
+  await expect
+    .poll(() => logged)
+    .toEqual(['old evidence could not be removed; tried again in an hour'])
   expect(left()).toEqual([name])
 })

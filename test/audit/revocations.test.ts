@@ -35,8 +35,17 @@ describe('what was revoked', () => {
       'a',
       line(1, 'process.started'),
       line(2, 'connection.revoked', { credential: 'c1', connection: 'github', result: 'revoked' }),
-      line(3, 'connection.disconnected', { credential: 'c2', connection: 'github', result: 'failed' }),
-      line(4, 'connection.revoked', { user, agent: { id: 'triage' }, connection: 'github', result: 'grant_removed' }),
+      line(3, 'connection.disconnected', {
+        credential: 'c2',
+        connection: 'github',
+        result: 'failed',
+      }),
+      line(4, 'connection.revoked', {
+        user,
+        agent: { id: 'triage' },
+        connection: 'github',
+        result: 'grant_removed',
+      }),
       line(5, 'run.revoked', { run: 'r1' }),
       line(6, 'person.erased', { user }),
       line(7, 'operator.erased', { user: { ...user, id: 'bob' } }),
@@ -60,13 +69,21 @@ describe('what was revoked', () => {
     ['connection.revoked', { connection: 'github', result: 'revoked' }],
     ['connection.disconnected', { credential: '', result: 'failed' }],
     ['connection.revoked', { user, connection: 'github', result: 'grant_removed' }],
-    ['connection.revoked', { user: { ...user, id: 'hmac:x' }, agent: { id: 'a' }, connection: 'g', result: 'agent' }],
+    [
+      'connection.revoked',
+      { user: { ...user, id: 'hmac:x' }, agent: { id: 'a' }, connection: 'g', result: 'agent' },
+    ],
     ['run.revoked', {}],
     ['person.erased', { user: { tenant: 'acme', realm: 'corp' } }],
     ['licence.withdrawn', { user }],
     ['device.disabled', {}],
   ])('%s of %j is not passed over, though nobody can tell what it took', async (event, fields) => {
-    const path = file('a', line(1, 'process.started'), line(2, event, fields), line(3, event, fields))
+    const path = file(
+      'a',
+      line(1, 'process.started'),
+      line(2, event, fields),
+      line(3, event, fields),
+    )
     const { revocations, problems } = await read(path)
     expect(revocations).toEqual([])
     expect(problems).toEqual([
@@ -76,7 +93,11 @@ describe('what was revoked', () => {
 })
 
 describe('files', () => {
-  const [one, two, three] = [line(1, 'process.started'), line(2, 'run.revoked', { run: 'r' }), line(3, 'decision')]
+  const [one, two, three] = [
+    line(1, 'process.started'),
+    line(2, 'run.revoked', { run: 'r' }),
+    line(3, 'decision'),
+  ]
   test('in any order, packed or not, each once, are one journal', async () => {
     const parts = [file('c', three), file('a.gz', one), file('b', two)]
     const found = await read(...parts, ...parts)
@@ -95,11 +116,18 @@ describe('files', () => {
     const { problems } = await revocationsIn([file('a', line(9, 'decision'))], START)
     expect(problems).toHaveLength(2)
     expect(problems[1]).toMatch(/the evidence begins at .*, and the copy may be as old as/)
-    expect((await revocationsIn([file('b', line(9, 'decision'))], START + 9_000)).problems).toEqual([])
+    expect((await revocationsIn([file('b', line(9, 'decision'))], START + 9_000)).problems).toEqual(
+      [],
+    )
   })
   test('of a process that names the one before it go on', async () => {
     const after = [{ proc: 'P1', seq: 2 }]
-    const next = line(1, 'process.started', { after, time: new Date(START + 9_000).toISOString() }, 'P2')
+    const next = line(
+      1,
+      'process.started',
+      { after, time: new Date(START + 9_000).toISOString() },
+      'P2',
+    )
     expect((await read(file('a', one, two), file('b', next))).problems).toEqual([])
     expect((await read(file('a', one), file('b', next))).problems).toHaveLength(1)
   })
@@ -107,7 +135,10 @@ describe('files', () => {
     const path = file('a', one, 'somebody’s note', '{"event":"x"}', two)
     fs.appendFileSync(path, '{"half')
     const { problems, lines } = await read(path)
-    expect(problems).toEqual([`${path}:2: is no line of the evidence`, `${path}:3: is no line of the evidence`])
+    expect(problems).toEqual([
+      `${path}:2: is no line of the evidence`,
+      `${path}:3: is no line of the evidence`,
+    ])
     expect(lines).toBe(2)
   })
   test('that are no evidence, or not there, are an error that names them', async () => {

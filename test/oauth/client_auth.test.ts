@@ -128,7 +128,9 @@ describe('an assertion (RFC 7523)', () => {
     const { privateKey } = pairs.rsa()
     const key = JSON.stringify({ ...privateKey.export({ format: 'jwk' }), alg: 'PS256' })
     const { fields } = await draft('private_key_jwt', [], { key })
-    expect(decodeProtectedHeader(Object.fromEntries(fields)['client_assertion'] ?? '').alg).toBe('PS256')
+    expect(decodeProtectedHeader(Object.fromEntries(fields)['client_assertion'] ?? '').alg).toBe(
+      'PS256',
+    )
   })
 
   test('is for the audience that the definition names', async () => {
@@ -137,9 +139,12 @@ describe('an assertion (RFC 7523)', () => {
     expect(decodeJwt(Object.fromEntries(fields)['client_assertion'] ?? '').aud).toBe('urn:x')
   })
 
-  test.each(['', 'no key', '{', '{"kty":"EC"}'])('%j is no key, and nothing is sent', async (key) => {
-    const fields: [string, string][] = []
-    await expect(draft('private_key_jwt', fields, { key })).rejects.toThrow()
-    expect(fields).toEqual([])
-  })
+  test.each(['', 'no key', '{', '{"kty":"EC"}'])(
+    '%j is no key, and nothing is sent',
+    async (key) => {
+      const fields: [string, string][] = []
+      await expect(draft('private_key_jwt', fields, { key })).rejects.toThrow()
+      expect(fields).toEqual([])
+    },
+  )
 })

@@ -189,7 +189,11 @@ describe('a signed client', () => {
     const text = String(privateKey.export({ type: 'pkcs8', format: 'pem' }))
     const key = { clientSecret: null, clientKey: secret(text) }
     const signs = { clientAuth: 'private_key_jwt' as const, issuer: 'https://issuer.example' }
-    for (const change of [{}, { assertionAudience: 'token' }, { assertionAudience: 'https://aud.example' }])
+    for (const change of [
+      {},
+      { assertionAudience: 'token' },
+      { assertionAudience: 'https://aud.example' },
+    ])
       await client.refresh(at(url, { ...signs, ...change }, key), secret('rt'))
     const assertions = seen.map(
       ({ body }) => new URLSearchParams(body).get('client_assertion') ?? '',
@@ -220,7 +224,12 @@ describe('what a provider repeats', () => {
     ['in base64', Buffer.from(`x:${SECRET}`).toString('base64')],
   ])('of our secret %s is not passed on', (_name, said) => {
     const one = withoutEcho(failure(said, { description: `bad: ${said}`, claims: said }), [SECRET])
-    expect(one).toEqual({ kind: 'refused', error: 'unnamed_error', description: null, retryAfterMs: null })
+    expect(one).toEqual({
+      kind: 'refused',
+      error: 'unnamed_error',
+      description: null,
+      retryAfterMs: null,
+    })
   })
   test('and says itself is', () => {
     const said = failure('invalid_grant', { description: 'it is over', claims: '{"a":1}' })
@@ -234,7 +243,9 @@ describe('what a provider repeats', () => {
   })
   test('that could be a token is no word', () => {
     expect(withoutEcho(failure('at_0123456789abcdefghij'), []).error).toBe('unnamed_error')
-    expect(withoutEcho(failure('temporarily_unavailable_now'), []).error).toBe('temporarily_unavailable_now')
+    expect(withoutEcho(failure('temporarily_unavailable_now'), []).error).toBe(
+      'temporarily_unavailable_now',
+    )
   })
 })
 
@@ -243,7 +254,9 @@ describe('an endpoint that is not there', () => {
     expect(() => need(connectionOf({}), 'token')).toThrow(
       'connections.acme: provider acme has no token endpoint',
     )
-    const discover = { problem: 'it does not answer' } as unknown as NonNullable<Provider['discover']>
+    const discover = { problem: 'it does not answer' } as unknown as NonNullable<
+      Provider['discover']
+    >
     const unknown = connectionOf({}, { issuer: 'https://idp.example', discover })
     expect(() => need(unknown, 'userinfo')).toThrow(
       /endpoints of Acme are not known now: its issuer https:\/\/idp\.example .* it does not answer/,
@@ -257,7 +270,10 @@ describe('an endpoint that is not there', () => {
 })
 
 test('a request is written as the provider reads it', () => {
-  const fields = [['a', 'x y'], ['b', '&']] as const
+  const fields = [
+    ['a', 'x y'],
+    ['b', '&'],
+  ] as const
   expect(written(fields, 'form')).toBe('a=x+y&b=%26')
   expect(written(fields, 'json')).toBe('{"a":"x y","b":"&"}')
 })

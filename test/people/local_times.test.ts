@@ -12,7 +12,11 @@ test('the policy of the pages lets exactly this script run', () => {
 
 /** Runs the script on a page of this language, for a reader who prefers these. */
 const shown = (lang: string, languages: readonly string[]) => {
-  const time = { dateTime: '2026-11-28T18:00:00.000Z', textContent: '28 Nov 2026, 18:00 UTC', title: '' }
+  const time = {
+    dateTime: '2026-11-28T18:00:00.000Z',
+    textContent: '28 Nov 2026, 18:00 UTC',
+    title: '',
+  }
   const document = { documentElement: { lang }, querySelectorAll: () => [time] }
   runInNewContext(script, { document, navigator: { languages }, Intl, Date })
   return time

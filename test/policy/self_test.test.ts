@@ -71,10 +71,14 @@ describe('what no policy may allow', () => {
 describe('how long an answer takes', () => {
   test('is the best of five, and asked once where it is quick', async () => {
     const warm = policy(() => DENY, [SLOW + 5, SLOW + 1, SLOW])
-    expect(await proveGolden(warm.isolate, [{ name: 'a', input: {}, allow: false, codes: ['no'] }])).toBe(SLOW)
+    expect(
+      await proveGolden(warm.isolate, [{ name: 'a', input: {}, allow: false, codes: ['no'] }]),
+    ).toBe(SLOW)
     expect(warm.asked).toHaveLength(3)
     const slow = policy(() => DENY, [9, 8, 7, 9, 9, 1])
-    expect(await proveGolden(slow.isolate, [{ name: 'a', input: {}, allow: false, codes: ['no'] }])).toBe(7)
+    expect(
+      await proveGolden(slow.isolate, [{ name: 'a', input: {}, allow: false, codes: ['no'] }]),
+    ).toBe(7)
     expect(slow.asked).toHaveLength(5)
   })
   test('is not asked of a thread that has ended', async () => {
@@ -98,7 +102,11 @@ describe('a bundle’s own probes', () => {
   })
   test.each<[string, (input: string) => Asked['answer'], string]>([
     ['the wrong way', () => decision(true), '"bob may not" gave allow []'],
-    ['for another reason', (input) => (input.includes('alice') ? decision(true) : decision(false, 'x')), '"bob may not" gave deny ["x"]'],
+    [
+      'for another reason',
+      (input) => (input.includes('alice') ? decision(true) : decision(false, 'x')),
+      '"bob may not" gave deny ["x"]',
+    ],
     ['not at all', () => '[]', '"alice may" gave policy_undefined'],
     ['in another shape', () => '[{"result":7}]', '"alice may" gave policy_malformed'],
   ])('answered %s, the policy may not serve', async (_name, answer, why) => {

@@ -34,14 +34,21 @@ describe('a definition without an example', () => {
     expect(of({ account: null })).not.toHaveProperty('userinfo')
   })
   test('behaves as the definition says of it', () => {
-    expect(of({ clientAuth: 'client_secret_basic', rotation: 'always', lostResponse: 'yes' })).toMatchObject({
+    expect(
+      of({ clientAuth: 'client_secret_basic', rotation: 'always', lostResponse: 'yes' }),
+    ).toMatchObject({
       client_auth: ['client_secret_basic'],
       rotates: true,
       reuse: 'works',
     })
-    expect(of({ rotation: 'none', lostResponse: 'no' })).toMatchObject({ rotates: false, reuse: 'dead' })
+    expect(of({ rotation: 'none', lostResponse: 'no' })).toMatchObject({
+      rotates: false,
+      reuse: 'dead',
+    })
     expect(of({ revoke: null })).not.toHaveProperty('revoke')
-    expect(of({ revoke: 'https://x/', revokeStyle: 'github' }).revoke).toMatchObject({ style: 'github' })
+    expect(of({ revoke: 'https://x/', revokeStyle: 'github' }).revoke).toMatchObject({
+      style: 'github',
+    })
   })
   test('has hosts that its token may name', () => {
     const hostFromToken = { pointer: '/instance_url', suffixes: ['.acme.example'] }
@@ -74,8 +81,14 @@ describe('a template', () => {
     ['{list}', ['x']],
     ['n{a}-{text}', 'n1-t'],
     ['{unknown} {text}', '{unknown} t'],
-    [{ b: { c: '{a}' }, d: '{gone}', e: null }, { b: { c: 1 }, e: null }],
-    [['{a}', '{gone}'], [1, null]],
+    [
+      { b: { c: '{a}' }, d: '{gone}', e: null },
+      { b: { c: 1 }, e: null },
+    ],
+    [
+      ['{a}', '{gone}'],
+      [1, null],
+    ],
     [7, 7],
     ['{toString}', '{toString}'],
   ])('%j is filled: %j', (template, filled) => {

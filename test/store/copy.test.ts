@@ -102,7 +102,9 @@ describe('a database that nobody has open', () => {
     const bytes = fs.readFileSync(vault)
     bytes.fill(0xff, 8_192, bytes.length - 4_096)
     fs.writeFileSync(vault, bytes)
-    expect(() => settleDatabase(vault, 'backup.db')).toThrow(/^backup\.db is damaged: .*Use another copy\./)
+    expect(() => settleDatabase(vault, 'backup.db')).toThrow(
+      /^backup\.db is damaged: .*Use another copy\./,
+    )
   })
   test('has its changes in one file once they are folded', async () => {
     const db = new DatabaseSync(vault)

@@ -67,7 +67,12 @@ test('a row goes in and comes back as it was; what it did not say is null', () =
     refusedTimes: null,
     doubtfulSince: null,
   })
-  expect(flowOf(toRaw(flow))).toMatchObject({ ...flow, confirmHash: null, notices: 0, endedAt: null })
+  expect(flowOf(toRaw(flow))).toMatchObject({
+    ...flow,
+    confirmHash: null,
+    notices: 0,
+    endedAt: null,
+  })
   expect(flowOf(toRaw({ ...flow, reauthorization: false })).reauthorization).toBe(false)
   expect(toRaw(grant)).toMatchObject({ scopes: '["repo"]', lastUsedAt: null })
 })

@@ -53,7 +53,8 @@ const house = (
   })
   return { revoker, diary, list }
 }
-const results = (all: readonly Revocation[]) => all.map(({ credential, result }) => [credential, result])
+const results = (all: readonly Revocation[]) =>
+  all.map(({ credential, result }) => [credential, result])
 
 test('all of it is gone here before the first provider is asked', async () => {
   const { revoker, diary } = house(['a', 'b', 'c'])

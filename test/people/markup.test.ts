@@ -14,6 +14,7 @@ import {
   sheet,
   when,
   who,
+  type Html,
 } from '../../proxy/people/markup.ts'
 import { provider as acme } from '../wire/fixture.ts'
 
@@ -43,10 +44,15 @@ const provider: Provider = {
     row('whoami', 'read', ['self']),
   ],
 }
+/** What is made of it at once: no part of these pages has to be waited for. */
+const textOf = (part: Html | '' | undefined): string => {
+  if (part instanceof Promise) throw new Error('a part came late')
+  return (part ?? '').toString()
+}
 const EVIL = '<script>alert(1)</script>"\'&'
 const words = (scope: string, allowed: ReadonlySet<string> | null = null, texts = en) =>
   scopeWords(texts, provider, scope, allowed).map((line) =>
-    String(line)
+    textOf(line)
       .replaceAll(/<[^>]*>/g, '')
       .trim(),
   )
@@ -77,8 +83,8 @@ describe('a scope in words', () => {
   })
   test('in another language marks what only English says', () => {
     const [line] = scopeWords(de, provider, 'notes')
-    expect(String(line)).toContain('<span lang="en">Read and change your notes</span>')
-    expect(String(scopeWords(en, provider, 'notes')[0])).not.toContain('lang=')
+    expect(textOf(line)).toContain('<span lang="en">Read and change your notes</span>')
+    expect(textOf(scopeWords(en, provider, 'notes')[0])).not.toContain('lang=')
   })
   test('has words of its own or not', () => {
     expect([hasWords(en, provider, 'notes'), hasWords(en, provider, 'all')]).toEqual([true, false])
@@ -105,12 +111,12 @@ test('many things are counted, not listed', () => {
   }
   const [line] = scopeWords(en, many, 'x')
   const first = 'thing0, thing1, thing2, thing3, thing4, thing5'
-  expect(String(line)).toContain(en.scope.more(first, 3))
+  expect(textOf(line)).toContain(en.scope.more(first, 3))
 })
 
 describe('a list of scopes', () => {
   test('is grouped by the most that each opens, the least first, each with its own name', () => {
-    const text = String(scopeList(en, provider, ['all', 'notes', 'self', 'a']))
+    const text = textOf(scopeList(en, provider, ['all', 'notes', 'self', 'a']))
     const at = (part: string): number => text.indexOf(part)
     const order = [
       `<p class="group">${en.scope.verb.read}`,
@@ -126,12 +132,12 @@ describe('a list of scopes', () => {
     expect(order.toSorted((a, b) => a - b)).toEqual(order)
   })
   test('of nothing says so; of one kind without words needs no heading', () => {
-    expect(String(scopeList(en, provider, []))).toContain(en.scope.nothing('Acme'))
-    expect(String(scopeList(en, provider, ['a', 'b']))).not.toContain('class="group"')
+    expect(textOf(scopeList(en, provider, []))).toContain(en.scope.nothing('Acme'))
+    expect(textOf(scopeList(en, provider, ['a', 'b']))).not.toContain('class="group"')
   })
   test('never says what a provider named as if it were ours', () => {
     const evil = { ...provider, name: EVIL, scopeWords: new Map([['notes', EVIL]]) }
-    const text = String(scopeList(en, evil, ['notes', EVIL]))
+    const text = textOf(scopeList(en, evil, ['notes', EVIL]))
     expect(text).not.toContain('<script>')
     expect(text).toContain('&lt;script&gt;')
   })
@@ -141,7 +147,7 @@ describe('a page', () => {
   const page = (tone: 'plain' | 'good' | 'bad' | 'alert') => () =>
     sheet('Title <b>', html`<p>body</p>`, { tone, head: html`<meta name="x" />` })
   test('has its language, its title escaped, and no index', () => {
-    const text = String(render(page('plain'), de))
+    const text = textOf(render(page('plain'), de))
     expect(text).toMatch(/^<!doctype html>/)
     expect(text).toContain('<html lang="de">')
     expect(text).toContain('<title>Title &lt;b&gt; · deputy</title>')
@@ -151,11 +157,11 @@ describe('a page', () => {
   })
   test('wears the house’s name and mark, escaped', () => {
     const brand = { name: EVIL, logo: true, support: 'mailto:help@acme.example' }
-    const text = String(render(page('good'), en, brand))
+    const text = textOf(render(page('good'), en, brand))
     expect(text).toContain('<img src="/logo" alt="" />')
     expect(text).toContain('href="mailto:help@acme.example"')
     expect(text).not.toContain('<script>')
-    expect(String(render(page('good'), en, { ...brand, logo: false, support: null }))).not.toMatch(
+    expect(textOf(render(page('good'), en, { ...brand, logo: false, support: null }))).not.toMatch(
       /<img|mailto/,
     )
   })
@@ -165,21 +171,21 @@ describe('a page', () => {
     ['good', false],
     ['plain', false],
   ] as const)('that ended %s shows what the log calls it: %s', (tone, shown) => {
-    const text = String(render(page(tone), en, null, 'ref-1'))
+    const text = textOf(render(page(tone), en, null, 'ref-1'))
     expect(text.includes('<code>ref-1</code>')).toBe(shown)
     expect(text).toContain(`<body class="${tone}">`)
-    expect(String(render(page(tone), en))).not.toContain('class="soft ref"')
+    expect(textOf(render(page(tone), en))).not.toContain('class="soft ref"')
   })
 })
 
 test('sentences are paragraphs, escaped, and more follows them', () => {
   const { body, tone, title } = note('bad', { title: 'No', lines: ['a', EVIL] }, html`<b>more</b>`)
   expect([tone, title]).toEqual(['bad', 'No'])
-  expect(String(body)).toMatch(/^<p>a<\/p><p>&lt;script.*<\/p><b>more<\/b>$/)
+  expect(textOf(body)).toMatch(/^<p>a<\/p><p>&lt;script.*<\/p><b>more<\/b>$/)
 })
 
 test('a moment is there for machines and for people', () => {
-  expect(String(when(Date.UTC(2026, 10, 28, 8, 5, 59)))).toBe(
+  expect(textOf(when(Date.UTC(2026, 10, 28, 8, 5, 59)))).toBe(
     '<time datetime="2026-11-28T08:05:59.000Z">2026-11-28 08:05 UTC</time>',
   )
 })

@@ -257,7 +257,6 @@ describe('tests', () => {
     'providers/definition.ts': ['providers/parse.test.ts', 'a part of reading a definition'],
     'quirks/answers.ts': ['providers/quirks.test.ts', 'is itself a suite'],
     'quirks/chains.ts': ['providers/quirks.test.ts', 'is itself a suite'],
-    'quirks/check.ts': ['providers/quirks.test.ts', 'is itself a suite'],
     'quirks/client_auth.ts': ['providers/quirks.test.ts', 'is itself a suite'],
     'quirks/failures.ts': ['providers/quirks.test.ts', 'is itself a suite'],
     'quirks/places.ts': ['providers/quirks.test.ts', 'is itself a suite'],

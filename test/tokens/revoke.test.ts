@@ -5,7 +5,7 @@ import { Problem } from '../../proxy/problem.ts'
 import { secret } from '../../proxy/secret.ts'
 import { createRevoker, type RevokeDeps, type Revocation } from '../../proxy/tokens/revoke.ts'
 import { connectionOf } from '../oauth/fixtures.ts'
-import { QUIET } from '../support/postgres.ts'
+import { QUIET } from '../support/log.ts'
 
 const alice = { tenant: 'default', realm: 'corp', id: 'alice' }
 const held = (credential: string, connection = 'acme'): HeldConnection => ({

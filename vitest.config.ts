@@ -16,8 +16,8 @@ export default defineConfig(({ mode }) => ({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 30_000 } },
-    // What takes long here waits: for a token to end, for a program to start. Vitest would use one core less than there are.
-    maxWorkers: 2 * availableParallelism(),
+    // What takes long here waits: for a token to end, for a program to start. Vitest leaves a core idle.
+    maxWorkers: availableParallelism() + 1,
     reporters: ['default', slowestFiles()],
   },
 }))

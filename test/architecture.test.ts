@@ -223,108 +223,99 @@ describe('functions', () => {
 })
 
 describe('tests', () => {
-  /** Those that still have no test of their name. A name only ever leaves this list. */
-  const WITHOUT: readonly string[] = [
-    'api/openapi.ts',
-    'api/operator.ts',
-    'api/operators_schema.ts',
-    'api/rest.ts',
-    'audit/block.ts',
-    'audit/chain.ts',
-    'audit/retention.ts',
-    'audit/revocations.ts',
-    'audit/sink.ts',
-    'audit/unfinished.ts',
-    'compose/audit.ts',
-    'compose/clock.ts',
-    'compose/consent.ts',
-    'compose/core.ts',
-    'compose/listeners.ts',
-    'compose/pages.ts',
-    'compose/pipeline.ts',
-    'compose/programs.ts',
-    'compose/scope.ts',
-    'compose/snapshot.ts',
-    'compose/web.ts',
-    'config/address.ts',
-    'config/parse.ts',
-    'config/rules.ts',
-    'consent/callback.ts',
-    'consent/declined.ts',
-    'consent/ending.ts',
-    'consent/leg.ts',
-    'consent/next_uri.ts',
-    'consent/parts.ts',
-    'consent/permit.ts',
-    'consent/sign_in.ts',
-    'consent/status.ts',
-    'mistakes.ts',
-    'model.ts',
-    'net/dial.ts',
-    'net/listener.ts',
-    'oauth/authorization_request.ts',
-    'oauth/body.ts',
-    'oauth/client_auth.ts',
-    'oauth/request.ts',
-    'oauth/revocation.ts',
-    'people/connections_page.ts',
-    'people/local_times.ts',
-    'people/markup.ts',
-    'people/page.ts',
-    'people/sign_in.ts',
-    'policy/decision.ts',
-    'policy/instance.ts',
-    'policy/self_test.ts',
-    'policy/strict.ts',
-    'policy/threads.ts',
-    'policy/worker.ts',
-    'problem.ts',
-    'providers/assemble.ts',
-    'providers/catalogue.ts',
-    'providers/definition.ts',
-    'quirks/answers.ts',
-    'quirks/chains.ts',
-    'quirks/check.ts',
-    'quirks/client_auth.ts',
-    'quirks/example.ts',
-    'quirks/failures.ts',
-    'quirks/places.ts',
-    'quirks/server.ts',
-    'quirks/session.ts',
-    'quirks/world.ts',
-    'secret.ts',
-    'serve.ts',
-    'store/asking.ts',
-    'store/copy.ts',
-    'store/credentials.ts',
-    'store/database.ts',
-    'store/events.ts',
-    'store/flows.ts',
-    'store/migrations.ts',
-    'store/open.ts',
-    'store/postgres_schema.ts',
-    'store/pseudonym.ts',
-    'store/rows.ts',
-    'store/runs.ts',
-    'store/statements.ts',
-    'store/tables.ts',
-    'tokens/backoff.ts',
-    'tokens/pending.ts',
-    'tokens/revoke.ts',
-    'ulid.ts',
-  ]
+  /** Sources without a test of their name: the test that proves them, and why it has another name. A row only ever leaves. */
+  const ELSEWHERE: Readonly<Record<string, readonly [test: string, why: string]>> = {
+    'api/openapi.ts': ['api/operators.test.ts', 'writes the document that every route is held to'],
+    'api/operators_schema.ts': [
+      'api/operators.test.ts',
+      'schemas, tried by the calls that they let in',
+    ],
+    'audit/sink.ts': ['audit/journal.test.ts', 'a disk that fails is tried under the journal'],
+    'compose/audit.ts': ['e2e/failclosed.test.ts', 'wiring'],
+    'compose/clock.ts': ['e2e/clock.test.ts', 'wiring'],
+    'compose/consent.ts': ['e2e/midway.test.ts', 'wiring'],
+    'compose/core.ts': ['e2e/failclosed.test.ts', 'wiring'],
+    'compose/listeners.ts': ['e2e/hostile.test.ts', 'wiring'],
+    'compose/pages.ts': ['e2e/disconnect.test.ts', 'wiring'],
+    'compose/pipeline.ts': ['e2e/transparency.test.ts', 'wiring'],
+    'compose/programs.ts': ['e2e/framing.test.ts', 'wiring'],
+    'compose/scope.ts': ['e2e/leaving.test.ts', 'wiring'],
+    'compose/snapshot.ts': ['commands/validate.test.ts', 'each of its files, absent and wrong'],
+    'compose/web.ts': ['e2e/disconnect.test.ts', 'wiring'],
+    'config/parse.ts': ['config/schema.test.ts', 'reads by that schema'],
+    'config/rules.ts': ['config/schema.test.ts', 'what keys of that schema say together'],
+    'consent/callback.ts': ['consent/phishing.test.ts', 'each attack on it by name'],
+    'consent/ending.ts': ['consent/flow.test.ts', 'a step of the flow'],
+    'consent/leg.ts': ['consent/flow.test.ts', 'a step of the flow'],
+    'consent/sign_in.ts': ['people/app.test.ts', 'signs in who opens its pages'],
+    'net/listener.ts': ['e2e/hostile.test.ts', 'what nobody should send, on its sockets'],
+    'people/page.ts': ['people/app.test.ts', 'the frame of every page there'],
+    'people/sign_in.ts': ['people/app.test.ts', 'its pages are part of the app'],
+    'policy/instance.ts': ['policy/activate.test.ts', 'tried with whole policies'],
+    'providers/assemble.ts': ['providers/parse.test.ts', 'a part of reading a definition'],
+    'providers/catalogue.ts': ['providers/parse.test.ts', 'a part of reading a definition'],
+    'providers/definition.ts': ['providers/parse.test.ts', 'a part of reading a definition'],
+    'quirks/answers.ts': ['providers/quirks.test.ts', 'is itself a suite'],
+    'quirks/chains.ts': ['providers/quirks.test.ts', 'is itself a suite'],
+    'quirks/client_auth.ts': ['providers/quirks.test.ts', 'is itself a suite'],
+    'quirks/failures.ts': ['providers/quirks.test.ts', 'is itself a suite'],
+    'quirks/places.ts': ['providers/quirks.test.ts', 'is itself a suite'],
+    'quirks/server.ts': ['providers/quirks.test.ts', 'is itself a suite'],
+    'quirks/session.ts': ['providers/quirks.test.ts', 'is itself a suite'],
+    'quirks/world.ts': ['providers/quirks.test.ts', 'is itself a suite'],
+    'serve.ts': ['e2e/leaving.test.ts', 'wiring'],
+    'store/asking.ts': ['store/store.test.ts', 'one test for both databases'],
+    'store/credentials.ts': ['store/store.test.ts', 'one test for both databases'],
+    'store/flows.ts': ['store/store.test.ts', 'one test for both databases'],
+    'store/migrations.ts': ['store/sqlite.test.ts', 'each schema that was released'],
+    'store/postgres_schema.ts': ['store/postgres.test.ts', 'each schema that was released'],
+    'store/runs.ts': ['store/store.test.ts', 'one test for both databases'],
+    'store/statements.ts': ['store/store.test.ts', 'one test for both databases'],
+    'store/tables.ts': ['store/store.test.ts', 'one test for both databases'],
+    'tokens/pending.ts': ['tokens/refresh.test.ts', 'what a refresh leaves when the store is down'],
+  }
+  const here = fileURLToPath(new URL('.', import.meta.url))
   const testOf = (path: string): string => path.replace(/\.ts$/, '.test.ts')
+  const has = (path: string): boolean => existsSync(join(here, testOf(path)))
+  /** Types alone are proved by the compiler, and a thread by whoever starts it. */
+  const givesNothing = ({ code }: Source): boolean => !/^export (?!type\b)/m.test(code)
   const own = sources
+    .filter((source) => !givesNothing(source))
     .map(({ path }) => path)
     .filter((path) => path !== 'main.ts' && !path.startsWith('commands/'))
-  const has = (path: string): boolean =>
-    existsSync(fileURLToPath(new URL(testOf(path), import.meta.url)))
 
-  test('every source has a test of its name', () => {
-    expect(own.filter((path) => !has(path) && !WITHOUT.includes(path))).toEqual([])
+  const known = new Map<string, readonly string[]>()
+  /** The files that one imports. */
+  const importsOf = (path: string): readonly string[] => {
+    const code = existsSync(path) ? withoutComments(readFileSync(path, 'utf8')) : ''
+    const all = [...code.matchAll(IMPORT)].map((found) => found[4] ?? found[5] ?? found[6] ?? '')
+    return all.flatMap((to) => (to.startsWith('.') ? [normalize(join(dirname(path), to))] : []))
+  }
+  /** Every source that a test imports, through others or not. */
+  const reached = (test: string): ReadonlySet<string> => {
+    const found = new Set<string>()
+    const walk = (path: string): void => {
+      if (found.has(path)) return
+      found.add(path)
+      const next = known.get(path) ?? importsOf(path)
+      known.set(path, next)
+      next.forEach(walk)
+    }
+    walk(join(here, test))
+    return found
+  }
+
+  test('every source has a test of its name, or says which one proves it', () => {
+    expect(own.filter((path) => !has(path) && !Object.hasOwn(ELSEWHERE, path))).toEqual([])
   })
-  test('no source is listed as without one that has one, or that is gone', () => {
-    expect(WITHOUT.filter((path) => has(path) || !own.includes(path))).toEqual([])
+  test('a source that has a test of its name, or is gone, is proved nowhere else', () => {
+    expect(Object.keys(ELSEWHERE).filter((path) => has(path) || !own.includes(path))).toEqual([])
+  })
+  test('a test that proves a source of another name reaches it', () => {
+    const lost = Object.entries(ELSEWHERE).filter(
+      ([path, [test]]) => !reached(test).has(join(root, path)),
+    )
+    expect(lost.map(([path, [test]]) => `${test} does not reach ${path}`)).toEqual([])
   })
 })
 

@@ -9,20 +9,23 @@ test('a secret gives its value to whoever asks for it by name', () => {
   expect(secret('').reveal()).toBe('')
 })
 
-test.each<[string, (one: object) => string]>([
+test.each<[string, (one: unknown) => string]>([
   ['JSON', (one) => JSON.stringify({ deep: [one] })],
-  ['a template', (one) => `${String(one)}`],
-  ['a sum of texts', (one) => ''.concat(one as unknown as string)],
+  ['a text', (one) => String(one)],
+  ['a sum of texts', (one) => ''.concat(one as string)],
   ['util.inspect', (one) => inspect({ deep: { one } }, { depth: 9, showHidden: true })],
-  ['an Error’s message', (one) => String(new Error(one as unknown as string))],
-  ['its members', (one) => JSON.stringify(Object.entries(one).map(([, value]) => String(value)))],
+  ['an Error’s message', (one) => String(new Error(one as string))],
+  [
+    'its members',
+    (one) => JSON.stringify(Object.entries(one as object).map(([, value]) => String(value))),
+  ],
 ])('%s never has it', (_name, print) => {
   expect(print(secret(VALUE))).not.toContain(VALUE)
 })
 
-test.each<[string, (one: object) => string]>([
+test.each<[string, (one: unknown) => string]>([
   ['JSON', (one) => JSON.stringify(one)],
-  ['a template', (one) => `"${String(one)}"`],
+  ['a text', (one) => `"${String(one)}"`],
   ['util.inspect', (one) => `"${inspect(one)}"`],
 ])('in its place %s says that something is hidden', (_name, print) => {
   expect(print(secret(VALUE))).toBe('"[redacted]"')

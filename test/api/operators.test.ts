@@ -5,9 +5,10 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Ajv2020 } from 'ajv/dist/2020.js'
-import { BACKEND, freePort, READER, startHouse } from '../support/house.ts'
+import { BACKEND, READER, startHouse } from '../support/house.ts'
 import type { House } from '../support/house.ts'
 import { conforming, docAt, faults, schemaIn, type Doc } from '../support/openapi.ts'
+import { freePort } from '../support/ports.ts'
 
 let house: House
 beforeAll(async () => {

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { member } from '../../proxy/audit/chain.ts'
 import { openJournal } from '../../proxy/audit/journal.ts'
 import { closeEnds, openEnds } from '../../proxy/audit/unfinished.ts'
-import { QUIET } from '../support/postgres.ts'
+import { QUIET } from '../support/log.ts'
 
 const { privateKey } = generateKeyPairSync('ed25519')
 let folder = ''

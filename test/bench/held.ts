@@ -10,10 +10,11 @@ import { createSealer, parseKeyRing } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { createBrowser } from '../support/browser.ts'
 import { AGENT, startChild, type Child, type Fields } from '../support/deputy.ts'
-import { QUIET, startServer } from '../support/postgres.ts'
+import { startServer } from '../support/postgres.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 import { say, type Size } from './calls.ts'
 import { n, part, type Section } from './report.ts'
+import { QUIET } from '../support/log.ts'
 
 const WAIT_S = 180
 

@@ -10,11 +10,12 @@ import { openPostgres } from '../../proxy/store/postgres.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { AGENT, startChild, type Child, type Held } from '../support/deputy.ts'
-import { QUIET, startServer } from '../support/postgres.ts'
+import { startServer } from '../support/postgres.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 import { say, type Size } from './calls.ts'
 import { watching } from './processes.ts'
 import { n, part, type Section } from './report.ts'
+import { QUIET } from '../support/log.ts'
 
 /** openPostgres: 10 for calls, 4 for refreshes, 1 that listens. */
 const BOUND = 15

@@ -13,10 +13,11 @@ import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.t
 import { createVault } from '../../proxy/vault/vault.ts'
 import { createCredentials } from '../../proxy/pipeline/credential.ts'
 import { connectionOf } from '../oauth/fixtures.ts'
-import { QUIET, startServer } from '../support/postgres.ts'
+import { startServer } from '../support/postgres.ts'
 import { say, type Size } from './calls.ts'
 import { median, n, NOISE, part, verdict, type Section } from './report.ts'
 import { tokenOf } from './upstream.ts'
+import { QUIET } from '../support/log.ts'
 
 const AGENT = 'agent:bench'
 const CALLERS = 10

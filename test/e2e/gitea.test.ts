@@ -14,7 +14,7 @@ import { createBrowser } from '../support/browser.ts'
 import { clickThrough } from '../support/click.ts'
 import { BUNDLE, startDeputy, until, type Deputy, type Fields } from '../support/deputy.ts'
 import { missingGitea, startGitea, type App, type Gitea } from '../support/gitea.ts'
-import { freePort } from '../support/house.ts'
+import { freePort } from '../support/ports.ts'
 
 const missing = missingGitea()
 const needs = missing === null ? '' : ` (SKIPPED: ${missing})`

@@ -1,6 +1,5 @@
 // Everything that deputy writes anywhere, searched for every secret that it ever held: the real command, at log level debug.
 import { readdirSync, readFileSync, statSync } from 'node:fs'
-import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -15,6 +14,7 @@ import type { Child } from '../support/deputy.ts'
 import { lines, sendRaw } from '../support/raw.ts'
 import { startUpstream } from '../support/upstream.ts'
 import type { Upstream } from '../support/upstream.ts'
+import { freePort } from '../support/ports.ts'
 
 const canary = (name: string): string => `cnry-${name}-7Qz+/x9Kf2LmW8pTr4Vb`
 const SECRETS = {
@@ -85,14 +85,6 @@ const answers: Buffer[] = []
 let authorizeUrl = ''
 const sealed = new Map<string, Buffer>()
 let assertionOf: (sub: string) => Promise<string>
-
-const freePort = async (): Promise<number> => {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 beforeAll(async () => {
   upstream = await startUpstream()

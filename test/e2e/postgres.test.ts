@@ -15,13 +15,14 @@ import { openPostgres } from '../../proxy/store/postgres.ts'
 import { AGENT, startDeputy } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
 import { createBrowser } from '../support/browser.ts'
-import { postgres, QUIET } from '../support/postgres.ts'
+import { postgres } from '../support/postgres.ts'
 import { lines, sendRaw } from '../support/raw.ts'
 import type { RawAnswer } from '../support/raw.ts'
 import { startRelay } from '../support/relay.ts'
 import { startUpstream } from '../support/upstream.ts'
 import type { Upstream } from '../support/upstream.ts'
 import { paced } from '../support/pace.ts'
+import { QUIET } from '../support/log.ts'
 
 const server = await postgres()
 const absent = 'absent' in server

@@ -20,10 +20,11 @@ import { createVault } from '../../proxy/vault/vault.ts'
 import { secret } from '../../proxy/secret.ts'
 import { AGENT, prepareFolder, startChild, startDeputy } from '../support/deputy.ts'
 import type { Deputy, Held } from '../support/deputy.ts'
-import { NO_SKIP, postgres, QUIET, startServer } from '../support/postgres.ts'
+import { NO_SKIP, postgres, startServer } from '../support/postgres.ts'
 import { lines, sendRaw } from '../support/raw.ts'
 import { startUpstream } from '../support/upstream.ts'
 import type { Upstream } from '../support/upstream.ts'
+import { QUIET } from '../support/log.ts'
 
 const tokenOf = (person: string): string => `at-${person}-0123456789abcdef`
 const HELD: readonly Held[] = [

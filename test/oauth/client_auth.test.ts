@@ -96,7 +96,7 @@ describe('an assertion (RFC 7523)', () => {
       const named = { kid: 'k1', 'x5t#S256': 'thumb' }
       const key =
         form === 'pem'
-          ? String(privateKey.export({ type: 'pkcs8', format: 'pem' }))
+          ? privateKey.export({ type: 'pkcs8', format: 'pem' })
           : JSON.stringify({ ...privateKey.export({ format: 'jwk' }), ...named })
       const { fields, headers } = await draft('private_key_jwt', [], { key })
       expect(headers).toEqual({})
@@ -134,7 +134,7 @@ describe('an assertion (RFC 7523)', () => {
   })
 
   test('is for the audience that the definition names', async () => {
-    const key = String(pairs.ec().privateKey.export({ type: 'pkcs8', format: 'pem' }))
+    const key = pairs.ec().privateKey.export({ type: 'pkcs8', format: 'pem' })
     const { fields } = await draft('private_key_jwt', [], { key: `\n${key}\n`, audience: 'urn:x' })
     expect(decodeJwt(Object.fromEntries(fields)['client_assertion'] ?? '').aud).toBe('urn:x')
   })

@@ -10,7 +10,8 @@ import { askIssuer, createDiscovery, laidUnder, readMetadata } from '../../proxy
 import { secret } from '../../proxy/secret.ts'
 import { createBrowser } from '../support/browser.ts'
 import { loadFolder } from '../support/deputy.ts'
-import { freePort, startHouse } from '../support/house.ts'
+import { startHouse } from '../support/house.ts'
+import { freePort } from '../support/ports.ts'
 
 const ISSUER = 'https://id.acme.example'
 const DOCUMENT = {

@@ -186,7 +186,7 @@ describe('a signed client', () => {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   test('names the audience that the definition says, and never the same assertion twice', async () => {
     const { url, seen } = await serve(TOKENS)
-    const text = String(privateKey.export({ type: 'pkcs8', format: 'pem' }))
+    const text = privateKey.export({ type: 'pkcs8', format: 'pem' })
     const key = { clientSecret: null, clientKey: secret(text) }
     const signs = { clientAuth: 'private_key_jwt' as const, issuer: 'https://issuer.example' }
     for (const change of [

@@ -942,6 +942,24 @@ describe('what is done to the answer', () => {
     expect(job.seal?.('evil.example', URL_TEXT)).toBeNull()
   })
 
+  test('and for the host of the person’s own, which no definition lists', async () => {
+    const open: Provider = {
+      ...provider,
+      hosts: new Map(),
+      hostFromToken: { pointer: '/host', suffixes: ['.own.example'] },
+    }
+    const own = { ...connection, provider: open }
+    const { job } = await jobOf('/alice.own.example/notes/1', {}, () => ({
+      snapshot: () => ({
+        routes: buildRoutes([own]),
+        classify: createClassify([open]),
+        served: () => false,
+      }),
+    }))
+    expect(job.seal?.('alice.own.example', URL_TEXT)).toMatch(/^deputy_seal=/)
+    expect(job.seal?.('bob.own.example', URL_TEXT)).toBeNull()
+  })
+
   test.each<[string, string, Asked]>([
     ['the target', `${NOTE}?q=T0KEN-of-acme`, {}],
     ['a header', NOTE, { headers: { 'x-note': 'T0KEN-of-acme' } }],

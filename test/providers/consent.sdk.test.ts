@@ -9,9 +9,10 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
 import { CLIENT_SECRET } from '../support/deputy.ts'
 import type { Fields } from '../support/deputy.ts'
-import { BACKEND, freePort, VERIFIER, VERIFIER_KEY } from '../support/house.ts'
+import { BACKEND, VERIFIER, VERIFIER_KEY } from '../support/house.ts'
 import { startVendor } from '../support/vendor.ts'
 import type { Vendor } from '../support/vendor.ts'
+import { freePort } from '../support/ports.ts'
 
 type Case = {
   readonly provider: Extract<ServiceName, 'google' | 'microsoft' | 'slack'>

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { createSubscribers } from '../../proxy/store/events.ts'
-import { QUIET } from '../support/postgres.ts'
+import { QUIET } from '../support/log.ts'
 
 const hearing = () => {
   const heard: string[] = []

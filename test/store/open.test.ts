@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { openStore } from '../../proxy/store/open.ts'
-import { freePort, kinds, QUIET } from '../support/postgres.ts'
+import { kinds } from '../support/postgres.ts'
+import { QUIET } from '../support/log.ts'
+import { freePort } from '../support/ports.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'store-open-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

@@ -10,9 +10,11 @@ import { secret } from '../../proxy/secret.ts'
 import { openPostgres } from '../../proxy/store/postgres.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
-import { freePort, NO_SKIP, postgres, QUIET } from '../support/postgres.ts'
+import { NO_SKIP, postgres } from '../support/postgres.ts'
 import { startRelay } from '../support/relay.ts'
 import { paced } from '../support/pace.ts'
+import { QUIET } from '../support/log.ts'
+import { freePort } from '../support/ports.ts'
 
 const server = await postgres()
 const absent = 'absent' in server

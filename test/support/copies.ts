@@ -6,7 +6,7 @@ import { readRing } from '../../proxy/vault/rotate.ts'
 import { createSealer } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { AGENT } from './deputy.ts'
-import { QUIET } from './postgres.ts'
+import { QUIET } from './log.ts'
 
 /** @param keys the ring's file */
 export const seedStore = async (

@@ -4,7 +4,8 @@ import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } fr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { freePort, NO_SKIP } from './postgres.ts'
+import { NO_SKIP } from './postgres.ts'
+import { freePort } from './ports.ts'
 
 const run = promisify(execFile)
 const ROOT = '/usr/lib/postgresql'

@@ -5,7 +5,7 @@ import { homedir, tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { createBrowser, type Browser, type Visit } from './browser.ts'
-import { freePort } from './house.ts'
+import { freePort } from './ports.ts'
 
 /** Binary, templates and locales; `.ci/run` makes it. */
 const FOLDER = process.env['DEPUTY_GITEA'] ?? join(homedir(), '.cache/deputy-ci/gitea-1.26.4')

@@ -1,7 +1,5 @@
 // A whole deputy whose people the application confirms: a strict provider around it, signed tags, operators, a webhook.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Arcade from '@arcadeai/arcadejs'
@@ -13,6 +11,7 @@ import type { Browser } from './browser.ts'
 import { startDeputy, TABLES } from './deputy.ts'
 import { conforming } from './openapi.ts'
 import type { Fields } from './deputy.ts'
+import { freePort } from './ports.ts'
 
 export const BACKEND = 'canary-backend-bearer-00000000000000000'
 export const READER = 'canary-reader-bearer-000000000000000000'
@@ -22,14 +21,6 @@ export const CLIENT = 'canary-client-secret-00000000000000000'
 export const VERIFIER = 'http://127.0.0.1:9/verify?app=1'
 
 export type House = Awaited<ReturnType<typeof startHouse>>
-
-export const freePort = async (): Promise<number> => {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 const person = (id: string, tenant: string, more: Fields = {}): Fields => ({
   id,

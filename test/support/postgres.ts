@@ -1,7 +1,5 @@
 // A real PostgreSQL for tests: the server that DEPUTY_POSTGRES names, or one of our own, started once per test file.
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -11,6 +9,8 @@ import { afterAll } from 'vitest'
 import type { Log, Store } from '../../proxy/model.ts'
 import { openPostgres } from '../../proxy/store/postgres.ts'
 import { openSqlite } from '../../proxy/store/sqlite.ts'
+import { QUIET } from './log.ts'
+import { freePort } from './ports.ts'
 
 export type Postgres = {
   /** URL of a new, empty database. */
@@ -25,15 +25,6 @@ export type Postgres = {
 export type Absent = { readonly absent: string }
 
 export const NO_SKIP = process.env['DEPUTY_NO_SKIP'] === '1'
-export const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
-
-export const freePort = async (): Promise<number> => {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 const sql: Postgres['sql'] = async (url, text, values = []) => {
   const client = new Client(url)

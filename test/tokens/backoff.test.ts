@@ -87,7 +87,7 @@ describe('a refusal that lasts', () => {
   test.each(['busy', 'not_sent', 'unknown', 'unread', 'dead'] as const)(
     '%s is none',
     async (kind) => {
-      const one = failure(kind as TokenFailure['kind'])
+      const one = failure(kind)
       expect(await refusals(one, { since: 0, times: 9 }, at(900_000), nobody)).toBeNull()
     },
   )

@@ -14,11 +14,12 @@ import { secret } from '../../proxy/secret.ts'
 import { readRing } from '../../proxy/vault/rotate.ts'
 import { createSealer, newKeyRing } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
-import { kinds, QUIET } from '../support/postgres.ts'
+import { kinds } from '../support/postgres.ts'
 import type { Place } from '../support/postgres.ts'
 import type { Task, Told } from '../support/refresher.ts'
 import { startTokenServer, type Habit, type TokenServer } from '../support/tokenserver.ts'
 import { connectionOf } from '../oauth/fixtures.ts'
+import { QUIET } from '../support/log.ts'
 
 const DAY = 86_400_000
 const LIMIT = 60

@@ -5,7 +5,7 @@ import { Problem } from '../../proxy/problem.ts'
 import { secret } from '../../proxy/secret.ts'
 import { createRevoker, type RevokeDeps, type Revocation } from '../../proxy/tokens/revoke.ts'
 import { connectionOf } from '../oauth/fixtures.ts'
-import { QUIET } from '../support/postgres.ts'
+import { QUIET } from '../support/log.ts'
 
 const alice = { tenant: 'default', realm: 'corp', id: 'alice' }
 const held = (credential: string, connection = 'acme'): HeldConnection => ({
@@ -14,10 +14,9 @@ const held = (credential: string, connection = 'acme'): HeldConnection => ({
   connection,
   provider: 'acme',
   account: `${credential}-account`,
-  accountId: credential,
   status: 'active',
   scopes: [],
-  connectedAt: 1,
+  storedAt: 1,
   agents: [],
 })
 const TOKENS = { access: secret('at'), refresh: null }
@@ -38,8 +37,8 @@ const house = (
       list: () => Promise.resolve(list),
       open: change.open ?? (() => Promise.reject(new Error('not asked for'))),
       revoke: (credential) => {
-        diary.push(`here ${String(credential)}`)
-        return (change.revoke ?? (() => Promise.resolve(TOKENS)))(String(credential))
+        diary.push(`here ${credential}`)
+        return (change.revoke ?? (() => Promise.resolve(TOKENS)))(credential)
       },
     } as RevokeDeps['vault'],
     client: {

@@ -19,8 +19,9 @@ import { addKey, followRing, removeKeys, reseal } from '../../proxy/vault/rotate
 import { createSealer, kidOf, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 import type { KeyRing, Sealer } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
-import { kinds, QUIET } from '../support/postgres.ts'
+import { kinds } from '../support/postgres.ts'
 import type { Place } from '../support/postgres.ts'
+import { QUIET } from '../support/log.ts'
 
 const HOUR = 3_600_000
 const newRing = (): string => {

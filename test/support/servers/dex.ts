@@ -2,8 +2,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { basic, missingProgram, post, quietPort, startProgram } from './server.ts'
+import { basic, missingProgram, post, startProgram } from './server.ts'
 import type { Kind } from './server.ts'
+import { freePort } from '../ports.ts'
 
 const DEX = process.env['DEPUTY_DEX'] ?? join(homedir(), '.cache/deputy-ci/dex-2.41.1/dex')
 /** bcrypt of `pw-NAME`. */
@@ -27,7 +28,7 @@ export const dex: Kind = {
     const [first] = clients
     if (first === undefined) throw new Error('Dex needs a client')
     const folder = mkdtempSync(join(tmpdir(), 'dex-'))
-    const port = await quietPort()
+    const port = await freePort()
     const issuer = `http://127.0.0.1:${port}`
     const config = {
       issuer,

@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { basic, introspectAt, missingProgram, quietPort, startProgram } from './server.ts'
+import { basic, introspectAt, missingProgram, startProgram } from './server.ts'
 import type { Kind } from './server.ts'
+import { freePort } from '../ports.ts'
 
 const PYTHON = process.env['DEPUTY_DOT'] ?? join(homedir(), '.cache/deputy-ci/dot-3.4.1/bin/python')
 
@@ -16,7 +17,7 @@ export const django: Kind = {
     const [first] = clients
     if (first === undefined) throw new Error('django-oauth-toolkit needs a client')
     const folder = mkdtempSync(join(tmpdir(), 'django-'))
-    const port = await quietPort()
+    const port = await freePort()
     const origin = `http://127.0.0.1:${port}`
     const options = {
       port,

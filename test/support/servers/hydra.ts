@@ -6,8 +6,9 @@ import type { IncomingMessage } from 'node:http'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { ask, introspectAt, missingProgram, quietPort, startProgram } from './server.ts'
+import { ask, introspectAt, missingProgram, startProgram } from './server.ts'
 import type { Kind } from './server.ts'
+import { freePort } from '../ports.ts'
 
 const HYDRA = process.env['DEPUTY_HYDRA'] ?? join(homedir(), '.cache/deputy-ci/hydra-2.3.0/hydra')
 
@@ -42,7 +43,7 @@ const startPages = async (admin: string) => {
           (error: unknown) => res.writeHead(500).end(String(error)),
         )
   })
-  const port = await quietPort()
+  const port = await freePort()
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
   return { url: `http://127.0.0.1:${port}`, server }
 }
@@ -53,7 +54,7 @@ export const hydra = (grace: string): Kind => ({
   missing: missingProgram(HYDRA),
   start: async ({ clients }) => {
     const folder = mkdtempSync(join(tmpdir(), 'hydra-'))
-    const [publicPort, adminPort] = [await quietPort(), await quietPort()]
+    const [publicPort, adminPort] = [await freePort(), await freePort()]
     const issuer = `http://127.0.0.1:${publicPort}`
     const admin = `http://127.0.0.1:${adminPort}`
     const pages = await startPages(admin)

@@ -1,16 +1,9 @@
 // Keycloak: built once for an in-memory database (.ci/run), its realm made through its own API.
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import {
-  basic,
-  ask,
-  introspectAt,
-  missingProgram,
-  post,
-  quietPort,
-  startProgram,
-} from './server.ts'
+import { basic, ask, introspectAt, missingProgram, post, startProgram } from './server.ts'
 import type { Kind } from './server.ts'
+import { freePort } from '../ports.ts'
 
 const HOME = process.env['DEPUTY_KEYCLOAK'] ?? join(homedir(), '.cache/deputy-ci/keycloak-26.7.3')
 const COMMAND = join(HOME, 'bin/kc.sh')
@@ -33,7 +26,7 @@ export const keycloak: Kind = {
   name: 'Keycloak',
   missing: missingProgram(COMMAND),
   start: async ({ accounts, clients }) => {
-    const [port, management] = [await quietPort(), await quietPort()]
+    const [port, management] = [await freePort(), await freePort()]
     const origin = `http://127.0.0.1:${port}`
     const stop = await startProgram({
       command: COMMAND,

@@ -3,8 +3,9 @@ import { generateKeyPairSync } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { basic, introspectAt, missingProgram, quietPort, startProgram } from './server.ts'
+import { basic, introspectAt, missingProgram, startProgram } from './server.ts'
 import type { Client, Kind } from './server.ts'
+import { freePort } from '../ports.ts'
 
 const HOME = process.env['DEPUTY_LEMONLDAP'] ?? join(homedir(), '.cache/deputy-ci/lemonldap-2.16.1')
 const STARMAN = join(HOME, 'usr/bin/starman')
@@ -96,7 +97,7 @@ export const lemonldap: Kind = {
     const [first] = clients
     if (first === undefined) throw new Error('LemonLDAP::NG needs a client')
     const folder = mkdtempSync(join(tmpdir(), 'lemonldap-'))
-    const port = await quietPort()
+    const port = await freePort()
     const origin = `http://127.0.0.1:${port}`
     configure(folder, origin, clients)
     const stop = await startProgram({

@@ -1,7 +1,6 @@
 // What the tests ask of an authorization server that they did not write, and how such a program is started and ended.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { createServer } from 'node:net'
 import type { Fields } from '../deputy.ts'
 import type { Visit } from '../browser.ts'
 
@@ -52,20 +51,6 @@ export const missingProgram = (path: string): string | null => {
   if (process.env['DEPUTY_NO_SKIP'] === '1') throw new Error(missing)
   process.stderr.write(`SKIPPED: ${missing}\n`)
   return missing
-}
-
-/** A free port for a program that will take it seconds later: below those that outgoing connections take. */
-export const quietPort = async (): Promise<number> => {
-  for (let tries = 0; tries < 50; tries += 1) {
-    const port = 12_000 + Math.floor(Math.random() * 20_000)
-    const server = createServer()
-    const free = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false))
-      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
-    })
-    if (free) return port
-  }
-  throw new Error('no port is free')
 }
 
 /** Starts a program that serves, waits until `ready` answers 200, and hands over what ends it. */

@@ -2,8 +2,9 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { basic, introspectAt, missingProgram, quietPort, startProgram } from './server.ts'
+import { basic, introspectAt, missingProgram, startProgram } from './server.ts'
 import type { Kind } from './server.ts'
+import { freePort } from '../ports.ts'
 
 const LIBRARIES =
   process.env['DEPUTY_SPRING'] ?? join(homedir(), '.cache/deputy-ci/spring-3.5.16/lib')
@@ -16,7 +17,7 @@ export const spring: Kind = {
   start: async ({ accounts, clients }) => {
     const [first] = clients
     if (first === undefined) throw new Error('Spring Authorization Server needs a client')
-    const port = await quietPort()
+    const port = await freePort()
     const origin = `http://127.0.0.1:${port}`
     const options = { server: { address: '127.0.0.1', port }, accounts, clients }
     const stop = await startProgram({

@@ -10,8 +10,9 @@ import { createBrowser } from '../browser.ts'
 import { startChild, TABLES } from '../deputy.ts'
 import type { Child, Fields } from '../deputy.ts'
 import { lines, sendRaw } from '../raw.ts'
-import { basic, post, quietPort } from './server.ts'
+import { basic, post } from './server.ts'
 import type { AuthorizationServer, Kind, Posted } from './server.ts'
+import { freePort } from '../ports.ts'
 
 /** Life of the access tokens of `short`, in seconds: a machine that is busy must not eat it up. */
 const TTL = 8
@@ -147,7 +148,7 @@ export const startWorld = async (
   early = EARLY,
 ) => {
   // The servers must know the addresses before a deputy has them.
-  const pages = [await quietPort(), await quietPort()] as const
+  const pages = [await freePort(), await freePort()] as const
   const client = (id: ConnectionName, accessTtl: number) => ({
     id,
     secret: secretOf(id),

@@ -22,6 +22,23 @@ const opaPlaces = () => ({
   path: process.env['PATH'],
   home: process.env['HOME'],
 })
+type SelftestFlags = {
+  readonly deputy?: string
+  readonly uid?: number
+  readonly port?: readonly number[]
+  readonly target?: readonly string[]
+  readonly resolver?: readonly string[]
+  readonly file?: readonly string[]
+  readonly allow?: readonly string[]
+}
+const whole = (text: string): number => {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.')
+  return Number(text)
+}
+const wholes = (text: string, before: readonly number[] = []): readonly number[] => [
+  ...before,
+  whole(text),
+]
 const percent = (text: string): number => {
   const value = Number(text)
   if (text.trim() === '' || !(value >= 0 && value <= 100))
@@ -325,6 +342,44 @@ const addAudit: Add = (deputy, done) => {
     )
 }
 
+/** How the printed program ends: with the exit code of its one function. */
+const SELFTEST_END =
+  'process.exit(await selftest({ ...given, env: process.env, print: (line) => process.stdout.write(`${line}\\n`) }))'
+const addSelftest: Add = (deputy, done) => {
+  const text =
+    'try to get round deputy from where the agent runs, and print what could be reached (exit 0 nothing; 1 something; 2 not everything could be tried)'
+  command(deputy, 'selftest', text)
+    .requiredOption(
+      '--from-agent',
+      'try what an agent could: run this as its uid, in its container',
+    )
+    .option('--deputy <url>', 'where the agent calls deputy (http://127.0.0.1:7410)')
+    .option('--uid <uid>', 'the uid of deputy (65532)', whole)
+    .option('--port <port...>', 'its ports that are not for agents (7411 7412 7413)', wholes)
+    .option(
+      '--target <host:port...>',
+      'what only deputy should reach, instead of well-known addresses',
+    )
+    .option('--resolver <address...>', 'name servers outside, instead of well-known ones')
+    .option('--file <path...>', 'what deputy alone should read, instead of the usual folders')
+    .option('--allow <kind...>', 'what may be reached, such as dns')
+    .option('--script', 'print it as one program, for the Node of an agent’s image')
+    .action(async (options: { script?: boolean; fromAgent?: boolean } & SelftestFlags) => {
+      const { selftest, selftestScript, USUAL } = await import('./commands/selftest.ts')
+      const { script, port, target, resolver, file, fromAgent: _, ...rest } = options
+      const given = {
+        ...USUAL,
+        ...rest,
+        ports: port ?? USUAL.ports,
+        targets: target ?? USUAL.targets,
+        resolvers: resolver ?? USUAL.resolvers,
+        files: file ?? USUAL.files,
+      }
+      if (script === true) print(await selftestScript(given, SELFTEST_END))
+      done(script === true ? 0 : await selftest({ ...given, env: process.env, print }))
+    })
+}
+
 const program = (done: (code: number) => void): Command => {
   const deputy = new Command('deputy')
     .description(
@@ -332,7 +387,16 @@ const program = (done: (code: number) => void): Command => {
     )
     .exitOverride()
     .showHelpAfterError('(deputy --help lists the commands)')
-  for (const add of [addServing, addKeys, addPolicy, addProviders, addImport, addConnect, addAudit])
+  for (const add of [
+    addServing,
+    addKeys,
+    addPolicy,
+    addProviders,
+    addImport,
+    addConnect,
+    addAudit,
+    addSelftest,
+  ])
     add(deputy, done)
   addVaultCommands(deputy, command, done, io)
   const token = process.env['DEPUTY_OPERATOR_TOKEN']

@@ -59,7 +59,9 @@ const createReader = (
 ): ((again: boolean) => Promise<string>) => {
   const get = async (url: string, end: number): Promise<string> => {
     const send = createSend(fetch, Math.max(1, Math.ceil(end - clock.mono())))
-    const headers = { accept: 'application/json', 'user-agent': 'deputy' }
+    // A Kubernetes API server publishes keys by their own type only (RFC 7517 8.5.1).
+    const accept = 'application/json, application/jwk-set+json'
+    const headers = { accept, 'user-agent': 'deputy' }
     const raw = await send(url, { method: 'GET', headers })
     if ('kind' in raw) throw new Error(`${url} cannot be read (${raw.error})`)
     if (raw.status !== 200) throw new Error(`${url} answers ${raw.status}`)

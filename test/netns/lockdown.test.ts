@@ -1,13 +1,10 @@
 // Who reaches whom from an agent's pod, without the chart's rules and with them: shown by the kernel, printed as a table.
-import { execFileSync } from 'node:child_process'
 import { appendFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { prepareFolder, providersAt, until } from '../support/deputy.ts'
-import { AGENT, createWorld, DEPUTY, HOST, lockdownRules, node, skipped, tree } from './world.ts'
+import { startPod } from './pod.ts'
+import { AGENT, DEPUTY, HOST, lockdownRules, node, skipped, tree } from './world.ts'
 import type { As, World } from './world.ts'
 
-const TOKEN = 'at-alice-acme-0123456789'
 const agent: As = { uid: AGENT }
 const PROBE = tree('test/netns/probe.mjs')
 const RAW = tree('test/netns/raw.pl')
@@ -88,31 +85,11 @@ describe.skipIf(skipped !== '')(`a pod of deputy and an agent${skipped}`, () => 
   let world: World
   const by: Record<string, Table> = {}
   beforeAll(async () => {
-    world = await createWorld({ people: { [TOKEN]: 'alice-acme' } })
-    const provider = `http://${HOST.provider}`
-    const folder = await prepareFolder({
-      upstream: provider,
-      config: {
-        listeners: { agent: '127.0.0.1:7410', admin: '0.0.0.0:7411', connect: '127.0.0.1:7412' },
-        providers: providersAt(provider).map((each) => ({ ...each, insecure: true })),
-        network: { allow_private: [{ net: '198.51.100.0/24' }] },
-      },
-      held: [{ person: 'alice', token: TOKEN }],
-    })
-    execFileSync('chown', ['-R', String(DEPUTY), folder])
-    execFileSync('mv', [folder, join(world.dir, 'deputy')])
-    const deputy = world.startInPod(
-      { uid: DEPUTY },
-      ...node(tree('bin/deputy.js'), 'serve', '--config', join(world.dir, 'deputy/deputy.yaml')),
-    )
+    ;({ world } = await startPod())
     world.startInPod(
       agent,
       ...node('-e', 'require("net").createServer().listen(9000, "127.0.0.1")'),
     )
-    await until(() => {
-      if (deputy.ended() !== null) throw new Error(deputy.said())
-      return deputy.said().includes('deputy is ready')
-    }, 'deputy is ready')
     by['agent, no rules'] = await ways(world, agent)
     world.nft(lockdownRules([]))
     by['agent, locked'] = await ways(world, agent)

@@ -96,7 +96,8 @@ const asking =
   (origin: string, ca: Buffer, token: string): Cluster['ask'] =>
   (method, path, body) =>
     new Promise((resolve, reject) => {
-      const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+      const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
+      const headers = { authorization: `Bearer ${token}`, 'content-type': type }
       const sent = request(`${origin}${path}`, { method, headers, ca }, (answer) => {
         const chunks: Buffer[] = []
         answer.on('data', (chunk: Buffer) => chunks.push(chunk))

@@ -1,7 +1,7 @@
 // Which pods a real API server takes: each expression of the admission policies refuses a pod that all others would take.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { isTree } from '../docs.ts'
-import { NO_CLUSTER, startCluster } from './cluster.ts'
+import { NO_CLUSTER, happened, startCluster } from './cluster.ts'
 import type { Cluster } from './cluster.ts'
 import { NO_HELM, at, objectsIn, render, renderOwn } from './helm.ts'
 import type { Rendering } from './helm.ts'
@@ -136,12 +136,11 @@ beforeAll(async () => {
   for (const name of ['agents', 'locked', 'deputy', 'crawlers'])
     await cluster.namespace(name, 'privileged')
   for (const text of Object.values(rendered)) await cluster.apply(text)
-  // A policy acts a moment after it was taken.
   for (const { good } of SUBJECTS) {
     const bad = good()
     pods.VOLUMES[0]?.[1](bad)
     bad.spec.hostNetwork = true
-    while ((await create(bad)) === null) await new Promise((resolve) => setTimeout(resolve, 50))
+    await happened(async () => (await create(bad)) !== null)
   }
 })
 afterAll(() => cluster?.close())

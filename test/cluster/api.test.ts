@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { CHART } from '../chart.ts'
 import { isTree } from '../docs.ts'
 import type { Tree } from '../docs.ts'
-import { NO_CLUSTER, startCluster } from './cluster.ts'
+import { NO_CLUSTER, happened, startCluster } from './cluster.ts'
 import type { Cluster } from './cluster.ts'
 import { HELM, NO_HELM, at, objectsIn, render, renderOwn, run, valuesOf } from './helm.ts'
 import type { Ran, Rendering } from './helm.ts'
@@ -90,13 +90,10 @@ describe.skipIf(MISSING !== null)('injection', () => {
         set: { callers, gateway: { agentNamespaces: ['crawlers'] } },
       }),
     )
-    // A policy acts a moment after it was taken.
     for (const namespace of ['agents', 'crawlers'])
-      while (
-        JSON.stringify((await create(labelled(namespace))).body).includes('deputy-identity') ===
-        false
+      await happened(async () =>
+        JSON.stringify((await create(labelled(namespace))).body).includes('deputy-identity'),
       )
-        await new Promise((resolve) => setTimeout(resolve, 50))
   })
   test('puts deputy before everything else, with its volumes, in a namespace that is restricted', async () => {
     const pod = labelled('agents')
@@ -210,8 +207,7 @@ describe.skipIf(MISSING !== null)('the lockdown', () => {
   test('is injected before deputy', async () => {
     await cluster.apply(await render(rendering('locked')))
     const spec = async (): Promise<Pod> => (await create(labelled('locked'))).body['spec']
-    while ((await spec())?.initContainers === undefined)
-      await new Promise((resolve) => setTimeout(resolve, 50))
+    await happened(async () => (await spec())?.initContainers !== undefined)
     expect(names((await spec()).initContainers)).toEqual(['deputy-lockdown', 'deputy'])
   })
 })
@@ -221,7 +217,9 @@ describe.skipIf(MISSING !== null)('a release', () => {
     run(
       HELM,
       [
-        ...['--kubeconfig', cluster.kubeconfig, '--namespace', 'released', ...args],
+        `--kubeconfig=${cluster.kubeconfig}`,
+        '--namespace=released',
+        ...args,
         ...(rendering === undefined ? [] : [CHART, '--values', '-']),
       ],
       { input: rendering === undefined ? '' : valuesOf(rendering) },

@@ -75,8 +75,12 @@ export const template = (rendering: Rendering, helm = HELM): Promise<Ran> =>
   run(
     helm,
     [
-      ...['template', 'deputy', CHART, '--namespace', rendering.namespace ?? 'agents'],
-      ...['--kube-version', rendering.kubernetes ?? KUBERNETES, '--values', '-'],
+      'template',
+      'deputy',
+      CHART,
+      `--namespace=${rendering.namespace ?? 'agents'}`,
+      `--kube-version=${rendering.kubernetes ?? KUBERNETES}`,
+      '--values=-',
     ],
     { input: valuesOf(rendering) },
   )

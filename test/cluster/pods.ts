@@ -117,6 +117,7 @@ export const VOLUMES: readonly Case[] = [
   ["deputy's claim is a volume", added({ persistentVolumeClaim: { claimName: 'deputy-claim' } })],
 ]
 
+const ITEMS = [{ key: 'deputy.yaml', path: 'people.yaml' }]
 export const SIDECAR: readonly Case[] = [
   [
     "an agent's pod needs the init container deputy",
@@ -185,33 +186,15 @@ export const SIDECAR: readonly Case[] = [
     (pod) => void (deputy(pod).securityContext.capabilities.add = ['NET_RAW']),
   ],
   ...[
-    ['deputy-config', { configMap: { name: 'mine' } }],
-    [
-      'deputy-config',
-      { configMap: { name: 'own-deputy-sidecar', items: [{ key: 'a', path: 'b' }] } },
-    ],
-    ['deputy-secret-github', { secret: { secretName: 'mine' } }],
-    [
-      'deputy-secret-github',
-      { secret: { secretName: 'deputy-github', items: [{ key: 'a', path: 'b' }] } },
-    ],
-    [
-      'deputy-state',
-      {
-        ephemeral: {
-          volumeClaimTemplate: {
-            spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
-          },
-        },
-      },
-    ],
-    ['deputy-identity', { emptyDir: {} }],
-  ].map(([name, source]): Case => [
+    { name: 'deputy-config', configMap: { name: 'mine' } },
+    { name: 'deputy-config', configMap: { name: 'own-deputy-sidecar', items: ITEMS } },
+    { name: 'deputy-secret-github', secret: { secretName: 'mine' } },
+    { name: 'deputy-secret-github', secret: { secretName: 'deputy-github', items: ITEMS } },
+    { name: 'deputy-state', nfs: { server: '192.0.2.1', path: '/' } },
+    { name: 'deputy-identity', emptyDir: {} },
+  ].map((mine): Case => [
     'volumes whose names begin with deputy- are the chart',
-    (pod) => {
-      const at = pod.spec.volumes.indexOf(volume(pod, String(name)))
-      pod.spec.volumes[at] = { name, ...(source as object) }
-    },
+    (pod) => void (pod.spec.volumes[pod.spec.volumes.indexOf(volume(pod, mine.name))] = mine),
   ]),
   [
     'volumes whose names begin with deputy- are the chart',

@@ -284,7 +284,7 @@ const materialise = async (pod: Tree, objects: readonly Tree[], root: string): P
       (each) => each['kind'] === 'ConfigMap' && at(each, 'metadata.name') === map,
     )
     const secret = SECRETS[String(mountPath).replace('/run/secrets/deputy/', '')]
-    for (const [file, text] of Object.entries({ ...(found?.['data'] ?? {}), ...secret }))
+    for (const [file, text] of Object.entries({ ...(found?.['data'] as Tree), ...secret }))
       writeFileSync(join(folder, file), String(text))
     if (name === 'deputy-secret-tls') makeCertificate(folder)
     if (name === 'deputy-policy') copyFileSync(BUNDLE, join(folder, 'bundle.tar.gz'))

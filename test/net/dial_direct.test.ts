@@ -1,13 +1,14 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+// Every connection out that goes without a proxy. test/net/dial.test.ts has the others.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer as createTlsServer } from 'node:https'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo, Server } from 'node:net'
 import { createServer as createSocketServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { request } from 'undici'
+import { Dispatcher, request } from 'undici'
 import { afterEach, describe, expect, test } from 'vitest'
-import { createDial } from '../../proxy/net/dial.ts'
+import { createDial, type Upstream } from '../../proxy/net/dial.ts'
 import { makeCertificate, opensslMissing } from '../support/certificate.ts'
 
 const ends: (() => unknown)[] = []
@@ -37,10 +38,12 @@ const open = (more: Partial<Options> = {}) => {
   ends.push(() => dial.close())
   return dial
 }
+/** undici's `request` wants a whole Dispatcher; calls are dispatched alone. */
+const whole = ({ dispatch }: Upstream): Dispatcher => Object.assign(new Dispatcher(), { dispatch })
 /** What a call to a provider ends with: its status and body, or the code of its error. */
 const call = async ({ upstream }: ReturnType<typeof createDial>, origin: string) => {
   try {
-    const { statusCode, body } = await request(origin, { dispatcher: upstream })
+    const { statusCode, body } = await request(origin, { dispatcher: whole(upstream) })
     return `${statusCode} ${await body.text()}`
   } catch (error) {
     const { code, notSent } = error as { code?: string; notSent?: boolean }
@@ -67,7 +70,7 @@ describe('an address that nobody allowed', () => {
   )
   test('is named with its name and what to do', async () => {
     const { upstream } = open({ allowPrivate: [] })
-    await expect(request('http://localhost:9', { dispatcher: upstream })).rejects.toThrow(
+    await expect(request('http://localhost:9', { dispatcher: whole(upstream) })).rejects.toThrow(
       /^localhost resolves to .*127\.0\.0\.1.*: list it under network\.allow_private/,
     )
   })
@@ -107,7 +110,9 @@ test.skipIf(missing !== '')(
     ends.push(() => server.closeAllConnections())
     const port = await listen(server)
     expect(await call(open(), `https://localhost:${port}`)).toMatch(/SELF_SIGNED.*, not sent$/)
-    expect(await call(open({ ca: pem }), `https://localhost:${port}`)).toBe('200 sealed')
+    const ca = join(folder, 'ca.pem')
+    writeFileSync(ca, pem)
+    expect(await call(open({ ca }), `https://localhost:${port}`)).toBe('200 sealed')
   },
 )
 

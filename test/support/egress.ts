@@ -7,7 +7,7 @@ import { createServer as createHttps } from 'node:https'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePort } from './house.ts'
+import { freePort } from './ports.ts'
 
 type Asked = { readonly authority: string; readonly authorization: string | null }
 export type EgressProxy = {

@@ -260,7 +260,6 @@ describe('tests', () => {
     'consent/status.ts',
     'mistakes.ts',
     'model.ts',
-    'net/dial.ts',
     'net/listener.ts',
     'oauth/authorization_request.ts',
     'oauth/body.ts',

@@ -110,13 +110,19 @@ export const keysConvert = async (options: {
   const { config, at, kms } = loaded
   const path = at(config.vault.keys)
   if (kms === null) {
-    complain('vault.kms: is not set: name the program that wraps the keys, exec:/path/of/the/program')
+    complain(
+      'vault.kms: is not set: name the program that wraps the keys, exec:/path/of/the/program',
+    )
     return 1
   }
   try {
     const changed = await convertKeys(path, createKms(kms), to)
     const now = to === 'wrapped' ? 'wrapped' : 'unwrapped'
-    print(changed.length === 0 ? `${path}: all keys are ${now} already` : `${path}: ${now} ${changed.join(', ')}`)
+    print(
+      changed.length === 0
+        ? `${path}: all keys are ${now} already`
+        : `${path}: ${now} ${changed.join(', ')}`,
+    )
     if (changed.length > 0)
       complain(
         to === 'wrapped'

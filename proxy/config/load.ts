@@ -266,7 +266,9 @@ export const programOf = (named: string, at: (path: string) => string, env: Env)
   env: {
     ...Object.fromEntries(
       Object.entries(env).flatMap(([key, value]) =>
-        value !== undefined && (key.startsWith('DEPUTY_KMS_') || key === 'HOME') ? [[key, value]] : [],
+        value !== undefined && (key.startsWith('DEPUTY_KMS_') || key === 'HOME')
+          ? [[key, value]]
+          : [],
       ),
     ),
     PATH: PATHS,

@@ -171,7 +171,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'connections.NAME.client_cert': key(
     'The certificate that deputy shows this provider (mutual TLS); looked at for changes.',
   ),
-  'connections.NAME.client_cert.cert': key('PEM of it, and of those between it and its CA.', './client.crt'),
+  'connections.NAME.client_cert.cert': key(
+    'PEM of it, and of those between it and its CA.',
+    './client.crt',
+  ),
   'connections.NAME.client_cert.key': key('PEM of its private key.', './client.key'),
   'connections.NAME.ca': key(
     'A file of further certificate authorities (PEM), for this connection only.',
@@ -212,7 +215,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     './keys.json',
   ),
   'vault.kms': key(
-    'A program that wraps and unwraps the keys of the ring ([kms.md](operate/kms.md)); absent: the file is the secret.',
+    'A program that wraps and unwraps the keys of the ring (docs/operate/kms.md); absent: the file is the secret.',
     'exec:/usr/local/bin/wrap',
   ),
   'vault.spool': key('Folder for sealed tokens that the store does not take yet.'),

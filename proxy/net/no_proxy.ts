@@ -48,8 +48,7 @@ export const createDirect = (entries: readonly string[]): Direct => {
     if (entry === null) throw new Error(`upstream.no_proxy: ${text} is no host or network`)
     if (entry.kind === 'all') all = true
     else if (entry.kind === 'name') names.push(entry)
-    else
-      networks.addSubnet(entry.network, entry.bits, isIPv6(entry.network) ? 'ipv6' : 'ipv4')
+    else networks.addSubnet(entry.network, entry.bits, isIPv6(entry.network) ? 'ipv6' : 'ipv4')
   }
   const matches = (name: string, host: string): boolean => {
     const below = name.replace(/^\*/, '')
@@ -59,8 +58,7 @@ export const createDirect = (entries: readonly string[]): Direct => {
     host: (raw, port) => {
       const host = raw.toLowerCase().replace(/\.$/, '')
       return (
-        all ||
-        names.some((entry) => matches(entry.name, host) && (entry.port ?? port) === port)
+        all || names.some((entry) => matches(entry.name, host) && (entry.port ?? port) === port)
       )
     },
     address: (address) =>

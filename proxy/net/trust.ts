@@ -104,7 +104,8 @@ export const followTrust = (trust: Trust, log: Log): (() => Promise<SecureContex
       ...pair,
       ...(ca.length === 0 ? {} : { ca: [...tls.getCACertificates('default'), ...ca] }),
     })
-    if (good !== null) log.info({ files: paths }, 'certificates read again: new connections use them')
+    if (good !== null)
+      log.info({ files: paths }, 'certificates read again: new connections use them')
     told = null
     good = { files, context }
     return context

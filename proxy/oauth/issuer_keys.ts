@@ -61,7 +61,7 @@ const createReader = (
     const send = createSend(fetch, Math.max(1, Math.ceil(end - clock.mono())))
     const headers = { accept: 'application/json', 'user-agent': 'deputy' }
     const raw = await send(url, { method: 'GET', headers })
-    if ('kind' in raw) throw new Error(`${url} cannot be read (${raw.error})`)
+    if ('kind' in raw) throw new Error(`${url} cannot be read (${raw.description ?? raw.error})`)
     if (raw.status !== 200) throw new Error(`${url} answers ${raw.status}`)
     if (raw.body === null) throw new Error(`${url} answers more than 256 kB`)
     return raw.body

@@ -140,7 +140,9 @@ const ask = async (run: Run, input: string, secrets: readonly string[]): Promise
     child.stdin.end(input)
     child.on('close', (code, signal) => {
       if (code !== 0)
-        return refuse(code === null ? `was ended by ${signal ?? 'a signal'}` : `refused (exit status ${code})`)
+        return refuse(
+          code === null ? `was ended by ${signal ?? 'a signal'}` : `refused (exit status ${code})`,
+        )
       end()
       resolve(Buffer.concat(out))
     })

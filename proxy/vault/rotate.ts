@@ -16,7 +16,15 @@ import type { Log, SealedRow, Store } from '../model.ts'
 import { readText, statOf, Unreadable } from '../files.ts'
 import { createSealer, kidOf, newKey, ringText } from './seal.ts'
 import type { KeyRing, Sealer } from './seal.ts'
-import { checkShape, fileOf, PLAIN, unwrapEntry, wrapEntry, type Entry, type Rings } from './wrapped.ts'
+import {
+  checkShape,
+  fileOf,
+  PLAIN,
+  unwrapEntry,
+  wrapEntry,
+  type Entry,
+  type Rings,
+} from './wrapped.ts'
 import type { Kms } from './kms.ts'
 
 /** Text of the ring's file. Throws where others could read it. */

@@ -6,7 +6,8 @@ import { KEY_BYTES, type Kms } from './kms.ts'
 
 /** One entry of the ring's file, whatever stands in it. */
 export type Entry = Readonly<Record<string, unknown>>
-export const UNWRAPPED = 'lies in the file as it is, though vault.kms names a program: run `deputy keys wrap`'
+export const UNWRAPPED =
+  'lies in the file as it is, though vault.kms names a program: run `deputy keys wrap`'
 
 const isEntry = (value: unknown): value is Entry =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -1,4 +1,5 @@
 // Every connection out: judged, through the proxy where there is one, and with the files of its connection alone.
+import type * as Dns from 'node:dns'
 import { once } from 'node:events'
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
@@ -24,13 +25,18 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
   'silent.test': [],
 }
 vi.mock('node:dns', async (original) => {
-  const dns = await original<typeof import('node:dns')>()
+  const dns = await original<typeof Dns>()
   type Found = (error: Error | null, found: unknown) => void
   const lookup = (name: string, options: object, found: Found): void => {
     const known = NAMES[name]
     if (known === undefined) dns.lookup(name, options, found as Parameters<typeof dns.lookup>[1])
     else if (known.length > 0)
-      queueMicrotask(() => found(null, known.map((address) => ({ address, family: 4 }))))
+      queueMicrotask(() =>
+        found(
+          null,
+          known.map((address) => ({ address, family: 4 })),
+        ),
+      )
   }
   return { ...dns, default: { ...dns, lookup }, lookup }
 })
@@ -57,7 +63,8 @@ afterAll(async () => {
 })
 
 const told: string[] = []
-const write = (fields: object, msg: string): void => void told.push(`${msg} ${JSON.stringify(fields)}`)
+const write = (fields: object, msg: string): void =>
+  void told.push(`${msg} ${JSON.stringify(fields)}`)
 const log: Log = { debug: write, info: write, warn: write, error: write }
 const dial = (options: Partial<DialOptions> = {}): Dial => {
   const made = createDial({
@@ -87,9 +94,7 @@ describe('behind an egress proxy', () => {
     const answer = await dial().fetch(`http://api.test:${upstream.port}/a`)
     expect(answer.status).toBe(401)
     await answer.text()
-    expect(proxy.asked).toEqual([
-      { authority: `127.0.0.1:${upstream.port}`, authorization: null },
-    ])
+    expect(proxy.asked).toEqual([{ authority: `127.0.0.1:${upstream.port}`, authorization: null }])
   })
   test.each(['metadata.test', 'inner.test', '169.254.169.254', '10.0.0.5', '[::ffff:a9fe:a9fe]'])(
     '%s is refused though the proxy would connect, and the proxy hears nothing of it',
@@ -130,9 +135,9 @@ describe('behind an egress proxy', () => {
       expect(proxy.asked).toEqual([])
     }
     // And is judged all the same.
-    expect(
-      await failing(dial({ direct: ['*'] }).fetch(`http://metadata.test/`)),
-    ).toMatchObject({ code: 'DEPUTY_ADDRESS_PROHIBITED' })
+    expect(await failing(dial({ direct: ['*'] }).fetch(`http://metadata.test/`))).toMatchObject({
+      code: 'DEPUTY_ADDRESS_PROHIBITED',
+    })
   })
   test('a proxy at an address that nothing opens is not dialled', async () => {
     for (const origin of ['http://169.254.169.254:3128', 'http://metadata.test:3128'])
@@ -151,16 +156,51 @@ describe('a proxy that misbehaves', () => {
   const say = (text: string) => (socket: { write: (text: string) => unknown }) =>
     void socket.write(text)
   test.each<[string, string, RegExp, (socket: Socket) => void]>([
-    ['wants credentials', 'DEPUTY_PROXY_REFUSED', /407: .* user and password/, say('HTTP/1.1 407 No\r\n\r\n')],
-    ['forbids', 'DEPUTY_PROXY_REFUSED', /403: the operator must let/, say('HTTP/1.1 403 No\r\nX: secret-of-proxy\r\n\r\n')],
+    [
+      'wants credentials',
+      'DEPUTY_PROXY_REFUSED',
+      /407: .* user and password/,
+      say('HTTP/1.1 407 No\r\n\r\n'),
+    ],
+    [
+      'forbids',
+      'DEPUTY_PROXY_REFUSED',
+      /403: the operator must let/,
+      say('HTTP/1.1 403 No\r\nX: secret-of-proxy\r\n\r\n'),
+    ],
     ['has no way', 'DEPUTY_PROXY_FAILED', /502: it has no way/, say('HTTP/1.1 502 No\r\n\r\n')],
-    ['redirects', 'DEPUTY_PROXY_GARBLED', /302 to CONNECT/, say('HTTP/1.1 302 No\r\nLocation: http://evil.test\r\n\r\n')],
+    [
+      'redirects',
+      'DEPUTY_PROXY_GARBLED',
+      /302 to CONNECT/,
+      say('HTTP/1.1 302 No\r\nLocation: http://evil.test\r\n\r\n'),
+    ],
     ['continues', 'DEPUTY_PROXY_GARBLED', /100 to CONNECT/, say('HTTP/1.1 100 Continue\r\n\r\n')],
-    ['speaks another language', 'DEPUTY_PROXY_GARBLED', /not answer in HTTP/, say('SSH-2.0-OpenSSH_9.2\r\n')],
-    ['says more than 200', 'DEPUTY_PROXY_GARBLED', /more than that/, say('HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n')],
-    ['has an endless head', 'DEPUTY_PROXY_GARBLED', /not answer in HTTP/, say(`HTTP/1.1 200 OK\r\nX: ${'x'.repeat(40_000)}\r\n\r\n`)],
+    [
+      'speaks another language',
+      'DEPUTY_PROXY_GARBLED',
+      /not answer in HTTP/,
+      say('SSH-2.0-OpenSSH_9.2\r\n'),
+    ],
+    [
+      'says more than 200',
+      'DEPUTY_PROXY_GARBLED',
+      /more than that/,
+      say('HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n'),
+    ],
+    [
+      'has an endless head',
+      'DEPUTY_PROXY_GARBLED',
+      /not answer in HTTP/,
+      say(`HTTP/1.1 200 OK\r\nX: ${'x'.repeat(40_000)}\r\n\r\n`),
+    ],
     ['hangs up', 'DEPUTY_PROXY_GARBLED', /without an answer/, (socket) => socket.destroy()],
-    ['hangs up midway', 'DEPUTY_PROXY_GARBLED', /without an answer/, (socket) => void socket.end('HTTP/1.1 200 O')],
+    [
+      'hangs up midway',
+      'DEPUTY_PROXY_GARBLED',
+      /without an answer/,
+      (socket) => void socket.end('HTTP/1.1 200 O'),
+    ],
     ['hangs', 'DEPUTY_PROXY_TIMEOUT', /in time/, () => undefined],
     ['hangs midway', 'DEPUTY_PROXY_TIMEOUT', /in time/, say('HTTP/1.1 200 OK\r\n')],
   ])('and %s: nothing is sent, and a sentence says so', async (_what, code, sentence, answer) => {
@@ -170,7 +210,9 @@ describe('a proxy that misbehaves', () => {
       proxy: { origin: `http://127.0.0.1:${raw.port}`, authorization: secret('Basic c2VjcmV0') },
     })
     const failed = await failing(
-      way.fetch(`http://api.test:${upstream.port}/secret-path`, { headers: { authorization: 'Bearer at-1' } }),
+      way.fetch(`http://api.test:${upstream.port}/secret-path`, {
+        headers: { authorization: 'Bearer at-1' },
+      }),
     )
     expect(failed).toEqual({ code, message: expect.stringMatching(sentence) as unknown })
     expect(failed.message).not.toMatch(/secret|c2Vj/)
@@ -187,7 +229,9 @@ describe('a proxy that misbehaves', () => {
       ['http://nobody.invalid:1', 'ENOTFOUND|EAI_AGAIN'],
     ] as const) {
       const { message, ...rest } = await failing(
-        dial({ proxy: { origin, authorization: null }, connectTimeout: 20_000 }).fetch(`http://api.test:${upstream.port}/`),
+        dial({ proxy: { origin, authorization: null }, connectTimeout: 20_000 }).fetch(
+          `http://api.test:${upstream.port}/`,
+        ),
       )
       expect(rest).toEqual({ code: 'DEPUTY_PROXY_UNREACHABLE' })
       expect(message).toMatch(new RegExp(code))
@@ -221,8 +265,7 @@ describe.skipIf(missing !== '')(`TLS${missing}`, () => {
     const { port } = server.address() as AddressInfo
     return { ...own, port, seen, names }
   }
-  const derOf = (pem: string): string =>
-    pem.replaceAll(/-----[^-]+-----|\s/g, '')
+  const derOf = (pem: string): string => pem.replaceAll(/-----[^-]+-----|\s/g, '')
 
   test('inside the tunnel is checked against the host, with its name', async () => {
     const provider = await startTls('provider')
@@ -265,7 +308,10 @@ describe.skipIf(missing !== '')(`TLS${missing}`, () => {
   test.each<[string, (socket: Socket) => void]>([
     ['is closed', (socket) => socket.once('data', () => socket.end())],
     ['is cut', (socket) => socket.once('data', () => socket.resetAndDestroy())],
-    ['says something else', (socket) => socket.once('data', () => socket.write('HTTP/1.1 400 \r\n'))],
+    [
+      'says something else',
+      (socket) => socket.once('data', () => socket.write('HTTP/1.1 400 \r\n')),
+    ],
     ['speaks first, later', (socket) => void setTimeout(() => socket.write('220 smtp\r\n'), 50)],
   ])('a tunnel that %s in the handshake carries nothing', async (_what, then) => {
     proxy.answer = (socket) => {
@@ -323,7 +369,9 @@ describe.skipIf(missing !== '')(`TLS${missing}`, () => {
     told.length = 0
     expect([await ask(), await ask()]).toEqual([before, before])
     expect(told).toHaveLength(1)
-    expect(told[0]).toMatch(/last good ones .*connections\.mine\.client_cert\.key: .* is not the key of/)
+    expect(told[0]).toMatch(
+      /last good ones .*connections\.mine\.client_cert\.key: .* is not the key of/,
+    )
     copyFileSync(next.client?.key ?? '', mine.client?.key ?? '')
     expect(await ask()).toBe(derOf(readFileSync(next.client?.cert ?? '', 'utf8')))
   })

@@ -29,10 +29,18 @@ test('a network counts for addresses of its family, one address too', () => {
   expect(direct.host('10.1.2.3', 443)).toBe(false)
 })
 
-test.each(['http://git.corp', 'git corp', '', '10.1.0.0/33', '10.1.0.0/x', 'a/b', 'git.corp:x', '-a', 'git.corp:99999', '10.0.0.0/8/8'])(
-  'an entry that nobody would understand is refused: %j',
-  (entry) => {
-    expect(noProxyProblem(entry)).toMatch(/is no host, address or network: write/)
-    expect(() => createDirect([entry])).toThrow('is no host')
-  },
-)
+test.each([
+  'http://git.corp',
+  'git corp',
+  '',
+  '10.1.0.0/33',
+  '10.1.0.0/x',
+  'a/b',
+  'git.corp:x',
+  '-a',
+  'git.corp:99999',
+  '10.0.0.0/8/8',
+])('an entry that nobody would understand is refused: %j', (entry) => {
+  expect(noProxyProblem(entry)).toMatch(/is no host, address or network: write/)
+  expect(() => createDirect([entry])).toThrow('is no host')
+})

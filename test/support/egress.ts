@@ -33,8 +33,7 @@ export const startEgress = async (
 ): Promise<EgressProxy> => {
   const sockets = new Set<Socket>()
   const chunks: Buffer[] = []
-  const server =
-    options.tls === undefined ? createHttp() : createHttps({ ...options.tls })
+  const server = options.tls === undefined ? createHttp() : createHttps({ ...options.tls })
   const proxy: EgressProxy = {
     port: 0,
     asked: [],

@@ -116,7 +116,9 @@ describe('the way to wrapped keys and back', () => {
     expect(await convertKeys(path, kms, 'wrapped')).toEqual([])
     expect(await convertKeys(path, kms, 'plain')).toHaveLength(3)
     expect(secretsOf(readFileSync(path, 'utf8')).toSorted()).toEqual(secretsOf(plain).toSorted())
-    expect(parseKeyRing(readFileSync(path, 'utf8')).current.kid).toBe(parseKeyRing(plain).current.kid)
+    expect(parseKeyRing(readFileSync(path, 'utf8')).current.kid).toBe(
+      parseKeyRing(plain).current.kid,
+    )
   })
   test('changes nothing while the program fails', async () => {
     writeFileSync(path, plain, { mode: 0o600 })
@@ -130,7 +132,8 @@ describe('the way to wrapped keys and back', () => {
 test('a running process keeps its ring while the program fails, asks once for all, and heals by itself', async () => {
   const rings = createRings(kms)
   const said: string[] = []
-  const write = (fields: object, msg: string): void => void said.push(`${msg} ${JSON.stringify(fields)}`)
+  const write = (fields: object, msg: string): void =>
+    void said.push(`${msg} ${JSON.stringify(fields)}`)
   const log: Log = { debug: write, info: write, warn: write, error: write }
   const first = await readRing(path, rings)
   const followed = followRing({ path, first, log, rings })

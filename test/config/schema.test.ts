@@ -27,6 +27,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   'config/schema.ts': ['version', 'identity.issuers.*.insecure', 'connect.sign_in.insecure'],
   'config/load.ts': [
     'state',
+    'vault.kms',
     'providers.*',
     'providers.*.id',
     ...[

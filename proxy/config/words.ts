@@ -243,7 +243,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     './keys.json',
   ),
   'vault.kms': key(
-    'A program that wraps and unwraps the keys of the ring ([kms.md](operate/kms.md)); absent: the file is the secret.',
+    'A program that wraps and unwraps the keys of the ring (docs/operate/kms.md); absent: the file is the secret.',
     'exec:/usr/local/bin/wrap',
   ),
   'vault.spool': key('Folder for sealed tokens that the store does not take yet.'),

@@ -67,8 +67,7 @@ export const unreadableCa = (pem: string): string | null => {
   const say = 'is no list of certificates: write the PEM of each authority, one after the other'
   if (blocks.length === 0) return say
   try {
-    for (const block of blocks) new X509Certificate(block)
-    return null
+    return blocks.every((block) => new X509Certificate(block).raw.length > 0) ? null : say
   } catch {
     return say // the parser's own words are OpenSSL's
   }

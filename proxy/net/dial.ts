@@ -196,10 +196,7 @@ const createConnect = (options: DialOptions, common: Trust) => {
             socket.setNoDelay(true).setKeepAlive(true, 60_000)
             return done(null, socket)
           }
-          use(
-            { ...target, httpSocket: socket } as Target,
-            handshake(target, socket, waited.signal, done),
-          )
+          use({ ...target, httpSocket: socket }, handshake(target, socket, waited.signal, done))
         },
         (error: unknown) => done(error instanceof Error ? error : new Error(String(error)), null),
       )

@@ -51,7 +51,7 @@ const codeOf = (error: Error): string =>
 /** What happened before an answer, as a sentence. */
 const broken = (error: Error, connected: boolean): Error => {
   const code = codeOf(error)
-  if (/^HPE_/.test(code))
+  if (code.startsWith('HPE_'))
     return failure('DEPUTY_PROXY_GARBLED', `${NAMED} did not answer in HTTP/1.1`, error)
   return connected && !/CERT|SSL|TLS/.test(code)
     ? failure('DEPUTY_PROXY_GARBLED', `${NAMED} ended the connection without an answer`, error)

@@ -107,7 +107,7 @@ export const askIssuer = async (
         problem:
           raw.error === 'DEPUTY_ADDRESS_PROHIBITED'
             ? 'its address is private: list it under network.allow_private if it is meant'
-            : `it cannot be reached (${raw.error})`,
+            : `it cannot be reached (${raw.description ?? raw.error})`,
       }
     const body = raw.status === 200 ? parseBody(raw) : null
     if (isObject(body)) return readMetadata(body, issuer, insecure)

@@ -62,7 +62,7 @@ const createReader = (
     const accept = 'application/json, application/jwk-set+json'
     const headers = { accept, 'user-agent': 'deputy' }
     const raw = await send(url, { method: 'GET', headers })
-    if ('kind' in raw) throw new Error(`${url} cannot be read (${raw.error})`)
+    if ('kind' in raw) throw new Error(`${url} cannot be read (${raw.description ?? raw.error})`)
     if (raw.status !== 200) throw new Error(`${url} answers ${raw.status}`)
     if (raw.body === null) throw new Error(`${url} answers more than 256 kB`)
     return raw.body

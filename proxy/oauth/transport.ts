@@ -33,6 +33,7 @@ type Coded = {
   readonly cause?: unknown
   readonly errors?: unknown
   readonly name?: unknown
+  readonly message?: unknown
   /** Of net/dial. */
   readonly notSent?: unknown
 }
@@ -63,7 +64,8 @@ const lost = (error: unknown, stalled: boolean): TokenFailure => {
   return {
     kind: neverLeft(socket) ? 'not_sent' : stalled ? 'unread' : 'unknown',
     error: (error as Coded).name === 'TimeoutError' ? 'timeout' : code,
-    description: null,
+    // A sentence of net/tunnel, ours alone: what the operator has to know of the egress proxy.
+    description: code.startsWith('DEPUTY_PROXY_') ? String(socket.message) : null,
     retryAfterMs: null,
   }
 }

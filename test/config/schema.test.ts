@@ -32,6 +32,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   ],
   'config/load.ts': [
     'state',
+    'vault.kms',
     'providers.*',
     'providers.*.id',
     ...[

@@ -1,8 +1,13 @@
 // A whole deputy behind an egress proxy: whatever goes out goes through it, and what the proxy does to it is told.
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
+import { createServer as createTls } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { TLSSocket } from 'node:tls'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { parse, stringify } from 'yaml'
 import { validate } from '../../proxy/commands/validate/command.ts'
@@ -15,6 +20,7 @@ import {
   type Deputy,
   type Fields,
 } from '../support/deputy.ts'
+import { makeCertificate, opensslMissing } from '../support/certificate.ts'
 import {
   startEgress,
   startTinyproxy,
@@ -273,6 +279,91 @@ describe.skipIf(missing !== '')(`tinyproxy${missing}`, () => {
   })
 })
 
+const noTls = opensslMissing()
+describe.skipIf(noTls !== '')(`a provider that knows its clients by certificate${noTls}`, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'deputy-mtls-'))
+  const made = (name: string) => {
+    mkdirSync(join(folder, name))
+    return makeCertificate(join(folder, name))
+  }
+  const seen: { readonly url: string; readonly shown: string; readonly body: string }[] = []
+  let server: ReturnType<typeof createTls>
+  let [own, theirs]: ReturnType<typeof makeCertificate>[] = []
+  beforeAll(async () => {
+    ;[own, theirs] = [made('own'), made('theirs')]
+    server = createTls(
+      {
+        cert: theirs.pem,
+        key: readFileSync(theirs.key),
+        ca: own.pem,
+        requestCert: true,
+        rejectUnauthorized: true,
+      },
+      (req, res) => {
+        let body = ''
+        req.on('data', (chunk: Buffer) => (body += chunk.toString()))
+        req.on('end', () => {
+          const { fingerprint256 } = (req.socket as TLSSocket).getPeerCertificate()
+          seen.push({ url: req.url ?? '', shown: fingerprint256, body })
+          res.setHeader('content-type', 'application/json')
+          res.end('{"access_token":"at-mtls-2","token_type":"bearer","expires_in":3600}')
+        })
+      },
+    )
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+  })
+  afterAll(() => {
+    server.closeAllConnections()
+    server.close()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  const setup = (connection: Fields) => {
+    const origin = `https://localhost:${(server.address() as AddressInfo).port}`
+    const [acme, stream] = providersAt(origin)
+    return {
+      upstream: origin,
+      held: [
+        { person: 'alice', connection: 'stream', token: 'at-mtls-1', refresh: 'rt', expiresIn: -1 },
+      ],
+      config: {
+        providers: [acme ?? {}, { ...stream, client_auth: 'tls_client_auth' }],
+        connections: {
+          acme: { provider: 'acme', ...CLIENT },
+          stream: { provider: 'stream', client_id: 'deputy-mtls', scopes: [], ...connection },
+        },
+      },
+    }
+  }
+  const files = () => ({
+    ca: theirs?.cert ?? '',
+    client_cert: { cert: own?.cert ?? '', key: own?.key ?? '' },
+  })
+  test('is asked for tokens and called with the certificate of the connection, which has no secret', async () => {
+    const deputy = await startDeputy(setup(files()))
+    try {
+      const call = (host: string): Promise<Response> =>
+        fetch(`${deputy.agent}/${host}/x`, { headers: { 'deputy-user': 'alice' } })
+      expect((await call('stream@api.stream.test')).status).toBe(200)
+      expect(seen.map(({ url }) => url)).toEqual(['/oauth/token', '/x'])
+      const fingerprint = new X509Certificate(own?.pem ?? '').fingerprint256
+      expect(seen.map(({ shown }) => shown)).toEqual([fingerprint, fingerprint])
+      const form = new URLSearchParams(seen[0]?.body)
+      expect(form.get('client_id')).toBe('deputy-mtls')
+      expect([...form.keys()].toSorted()).toEqual(['client_id', 'grant_type', 'refresh_token'])
+    } finally {
+      await deputy.close()
+    }
+  })
+  test('wants one', async () => {
+    const dir = await prepareFolder(setup({}))
+    await expect(loadFolder(dir)).rejects.toThrow(
+      /connections\.stream\.client_cert: is missing: .* knows its clients by certificate \(tls_client_auth\)/,
+    )
+    rmSync(dir, { recursive: true, force: true })
+  })
+})
+
 describe('a configuration', () => {
   const problemsOf = async (upstreamKey: Fields): Promise<string> => {
     const dir = await prepareFolder({
@@ -307,7 +398,7 @@ describe('a configuration', () => {
     const { config } = await loadFolder(dir)
     writeFileSync(join(dir, 'ca.pem'), 'no certificate')
     const file = join(dir, 'deputy.yaml')
-    const raw = parse((await import('node:fs')).readFileSync(file, 'utf8')) as Fields
+    const raw = parse(readFileSync(file, 'utf8')) as Fields
     const acme = (raw['connections'] as { acme: Fields }).acme
     writeFileSync(
       file,

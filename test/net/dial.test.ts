@@ -1,8 +1,10 @@
 // Every connection out: judged, through the proxy where there is one, and with the files of its connection alone.
+import type * as Dns from 'node:dns'
 import { once } from 'node:events'
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { createServer as createTls } from 'node:https'
+import * as tls from 'node:tls'
 import type { TLSSocket } from 'node:tls'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -24,7 +26,7 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
   'silent.test': [],
 }
 vi.mock('node:dns', async (original) => {
-  const dns = await original<typeof import('node:dns')>()
+  const dns = await original<typeof Dns>()
   type Found = (error: Error | null, found: unknown) => void
   const lookup = (name: string, options: object, found: Found): void => {
     const known = NAMES[name]
@@ -385,6 +387,18 @@ describe.skipIf(missing !== '')(`TLS${missing}`, () => {
     ).toMatchObject({ code: 'DEPUTY_TRUST_UNREADABLE' })
     expect(provider.seen).toEqual([])
     expect(proxy.asked).toEqual([])
+  })
+  test('upstream.ca is believed beside the authorities that the runtime brings', async () => {
+    const [own, runtime] = [await startTls('own'), await startTls('runtime')]
+    const before = tls.getCACertificates('default')
+    tls.setDefaultCACertificates([...before, runtime.pem])
+    try {
+      const way = dial({ ca: own.cert })
+      for (const { port } of [own, runtime])
+        expect((await way.fetch(`https://localhost:${port}/`)).status).toBe(200)
+    } finally {
+      tls.setDefaultCACertificates(before)
+    }
   })
   test('authorities of one connection are believed for it alone, beside those of all', async () => {
     const [common, special] = [await startTls('common'), await startTls('special')]

@@ -1,6 +1,6 @@
 // Programs for vault.kms: small ones that misbehave, and the real one with a SoftHSM token behind it.
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -41,6 +41,7 @@ export const hsmMissing = (): string => {
 }
 
 /** The program that ships as an example. */
+const BOOK = fileURLToPath(new URL('../../docs/operate/kms.md', import.meta.url))
 export const PKCS11 = fileURLToPath(new URL('../../docs/operate/kms-pkcs11.sh', import.meta.url))
 /** A new token with a key pair in it, in this folder. @returns the environment that the program wants */
 export const startToken = (folder: string): Readonly<Record<string, string>> => {
@@ -52,38 +53,19 @@ export const startToken = (folder: string): Readonly<Record<string, string>> => 
     `directories.tokendir = ${tokens}\nobjectstore.backend = file\nlog.level = ERROR\n`,
   )
   writeFileSync(pin, '642853', { mode: 0o600 })
-  const env = { ...process.env, SOFTHSM2_CONF: conf }
-  const run = (tool: string, ...words: readonly string[]): void =>
-    void execFileSync(tool, words, { env, stdio: 'pipe' })
-  run(
-    'softhsm2-util',
-    '--init-token',
-    '--free',
-    '--label',
-    'deputy',
-    '--so-pin',
-    '11223344',
-    '--pin',
-    '642853',
-  )
-  run(
-    'pkcs11-tool',
-    '--module',
-    MODULE,
-    '--token-label',
-    'deputy',
-    '--login',
-    '--pin',
-    '642853',
-    '--keypairgen',
-    '--key-type',
-    'rsa:3072',
-    '--id',
-    '01',
-    '--label',
-    'deputy',
-    '--usage-decrypt',
-  )
+  // As the book says it.
+  const [, commands = ''] =
+    /^```sh\n(softhsm2-util [^]*?)^```$/m.exec(readFileSync(BOOK, 'utf8')) ?? []
+  execFileSync('/bin/sh', ['-euc', commands], {
+    env: {
+      ...process.env,
+      SOFTHSM2_CONF: conf,
+      SO_PIN: '11223344',
+      PIN: '642853',
+      DEPUTY_KMS_MODULE: MODULE,
+    },
+    stdio: 'pipe',
+  })
   return {
     DEPUTY_KMS_MODULE: MODULE,
     DEPUTY_KMS_TOKEN: 'deputy',

@@ -323,6 +323,12 @@ export const createIdentify = (options: {
     return verify(tag, digest)
   }
 
+  const sameName = (id: string | null, latin: string): string => {
+    // Header bytes arrive as latin1.
+    const value = /[\x80-\xff]/.test(latin) ? inUtf8(latin) : latin
+    if (id !== null && value !== id) throw denied('two tags name different users')
+    return value
+  }
   const plainPrincipals = new LRUCache<string, Principal>({ max: 10_000 })
   /** A run token, or a name behind `user:`. */
   const plainTag = (tags: Tags, named: string | null): string => {
@@ -333,12 +339,10 @@ export const createIdentify = (options: {
         throw denied('two tags name different users')
       return run
     }
-    const names = tags.slot.flatMap((value) => slotName(slotValue(value)) ?? [])
-    for (const latin of [...tags.header, ...names]) {
-      // Header bytes arrive as latin1.
-      const value = /[\x80-\xff]/.test(latin) ? inUtf8(latin) : latin
-      if (id !== null && value !== id) throw denied('two tags name different users')
-      id = value
+    for (const latin of tags.header) id = sameName(id, latin)
+    for (const value of tags.slot) {
+      const latin = slotName(slotValue(value))
+      if (latin !== null) id = sameName(id, latin)
     }
     if (id === null || id === '')
       throw denied(
@@ -375,10 +379,6 @@ export const createIdentify = (options: {
       'clock_wrong',
       'the clock of deputy’s machine was set, so nothing that ends is sure',
     )
-  const timely = (who: Principal, place: Identified['place']): Identified => {
-    if (clock.wrong() !== null) throw clockWrong()
-    return { who, place }
-  }
   const whose = options.trust === 'asserted' ? asserted : plain
   const tag: Identify['tag'] = (rawHeaders, named) => {
     const tags = tagsOf(rawHeaders, options.header)
@@ -389,11 +389,18 @@ export const createIdentify = (options: {
   return {
     identify: (rawHeaders, named) => {
       // A clock that is ahead would call good tags expired; one that is behind is made good by the other.
-      if (clock.wrong() === 'ahead') throw clockWrong()
+      const wrong = clock.wrong()
+      if (wrong === 'ahead') throw clockWrong()
       const tags = tagsOf(rawHeaders, options.header)
       const place = placeOf(tags, named)
       const who = whose(tags, named)
-      return who instanceof Promise ? who.then((known) => timely(known, place)) : timely(who, place)
+      if (who instanceof Promise)
+        return who.then((known) => {
+          if (clock.wrong() !== null) throw clockWrong()
+          return { who: known, place }
+        })
+      if (wrong !== null) throw clockWrong()
+      return { who, place }
     },
     tag,
     tagged: (rawHeaders) => {

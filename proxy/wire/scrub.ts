@@ -79,6 +79,7 @@ const base64Needles = (token: string): readonly string[] => {
 
 /** Does `text` stand at `at`, as far as the bytes go? */
 const begins = (bytes: Buffer, at: number, text: string): boolean =>
+  text.charCodeAt(0) === bytes[at] &&
   text.startsWith(bytes.toString('latin1', at, at + text.length))
 
 /**
@@ -150,13 +151,10 @@ const createScrubber = (
 
   /** Where the longest end of `bytes` that could begin a spelling starts; their length when none does. */
   const pending = (bytes: Buffer, open: readonly number[]): number => {
-    const goesOn = (at: number): boolean => needles().some((needle) => begins(bytes, at, needle))
     let at = Math.max(0, bytes.length - HEAD + 1)
-    while (
-      at < bytes.length &&
-      !heads.some((head) => head.charCodeAt(0) === bytes[at] && begins(bytes, at, head))
-    )
-      at++
+    while (at < bytes.length && !heads.some((head) => begins(bytes, at, head))) at++
+    if (open.length === 0) return at
+    const goesOn = (at: number): boolean => needles().some((needle) => begins(bytes, at, needle))
     return Math.min(at, ...open.filter(goesOn))
   }
 

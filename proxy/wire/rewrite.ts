@@ -250,7 +250,7 @@ const walk = (walking: Walk, from: number, place: Place, depth: number): number 
 /** A string that begins as a URL with an authority does; `/` may be escaped, and so may a quote in it. */
 const URL_HEAD = /"((?:https?:)?(?:\\?\/){2}[^"/?#]*)/gi
 /** Would any URL of this text be written otherwise? At the speed of one search, where the walk looks at each character. */
-const mayChange = (text: string, readdress: Readdress): boolean => {
+export const mayChange = (text: string, readdress: Readdress): boolean => {
   // Any character of a URL's beginning may be escaped (RFC 8259 7): no look from outside finds that.
   if (text.includes('\\u00')) return true
   const seen = new Set<string>()

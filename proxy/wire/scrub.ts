@@ -20,6 +20,7 @@ const HEAD = 16
 /** How often a head may stand where no spelling goes on: more needs a token that repeats itself, and bytes that repeat it. */
 const SPARE_MISSES = 256
 const BYTES_A_MISS = 64
+const PERCENT = 0x25
 const ASCII = /^[\x20-\x7e]*$/
 
 const hex = (code: number): string => code.toString(16).padStart(4, '0')
@@ -117,7 +118,9 @@ const createScrubber = (
   const blot = (bytes: Buffer, open: number[] | null): Buffer => {
     let out: Buffer | null = null
     let misses = SPARE_MISSES + bytes.length / BYTES_A_MISS
+    const escapes = bytes.includes(PERCENT)
     for (const head of heads) {
+      if (!escapes && head.includes('%')) continue
       let at = bytes.indexOf(head, 0, 'latin1')
       while (at !== -1) {
         const from = at

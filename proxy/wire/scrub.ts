@@ -93,21 +93,26 @@ export const tokenScrubbers = (token: string): (() => TokenScrubber) => {
   // times the token, is built again on a find.
   const spelled = (): readonly string[] => [...spellings(token), ...base64Needles(token)]
   const heads = [...new Set(spelled().map((text) => text.slice(0, HEAD)))]
+  const shortest = Math.min(...heads.map((head) => head.length))
   let all: readonly string[] | null = null
   const needles = () => (all ??= spelled())
   const escaped = escapedText(Buffer.from(token).toString('latin1'))
-  return () => createScrubber(heads, needles, escaped)
+  return () => createScrubber({ heads, shortest, needles, escaped })
 }
 
 /** One stream's watcher. */
 export const createTokenScrubber = (token: string): TokenScrubber => tokenScrubbers(token)()
 
-const createScrubber = (
-  heads: readonly string[],
-  needles: () => readonly string[],
-  escaped: EscapedText,
-): TokenScrubber => {
-  const shortest = Math.min(...heads.map((head) => head.length))
+/** What is searched for one token, made once. */
+type Search = {
+  /** The first bytes of each spelling. */
+  readonly heads: readonly string[]
+  /** Of them the length of the shortest. */
+  readonly shortest: number
+  readonly needles: () => readonly string[]
+  readonly escaped: EscapedText
+}
+const createScrubber = ({ heads, shortest, needles, escaped }: Search): TokenScrubber => {
   let tail: Buffer = NONE
   let hits = 0
 
@@ -152,10 +157,14 @@ const createScrubber = (
     return out
   }
 
+  const mayBegin = (bytes: Buffer, at: number): boolean => {
+    for (const head of heads) if (begins(bytes, at, head)) return true
+    return false
+  }
   /** Where the longest end of `bytes` that could begin a spelling starts; their length when none does. */
   const pending = (bytes: Buffer, open: readonly number[]): number => {
     let at = Math.max(0, bytes.length - HEAD + 1)
-    while (at < bytes.length && !heads.some((head) => begins(bytes, at, head))) at++
+    while (at < bytes.length && !mayBegin(bytes, at)) at++
     if (open.length === 0) return at
     const goesOn = (at: number): boolean => needles().some((needle) => begins(bytes, at, needle))
     return Math.min(at, ...open.filter(goesOn))

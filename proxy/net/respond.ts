@@ -10,6 +10,7 @@ import {
   type AnswerScrubber,
 } from '../wire/headers.ts'
 import {
+  mayChange,
   rewriteJson,
   rewriteLink,
   rewriteReference,
@@ -170,6 +171,22 @@ const readdressSigned = (answer: Answer, seal: Seal): Readdress => {
   }
 }
 
+/** The body with every URL readdressed that its operation names. */
+const readdressed = (answer: Answer, body: string): string => {
+  const { signed, pointers, seal } = answer.job
+  const plain = readdressOf(answer)
+  // A URL that leads nowhere here is written by none of the ways below.
+  if (!mayChange(body, plain)) return body
+  // First, since what leads to deputy already is not readdressed again.
+  let text =
+    signed === null
+      ? body
+      : rewriteJson(body, signed.pointers, readdressSigned(answer, signed.seal))
+  const named = seal === null ? NONE : exactly(pointers)
+  if (named.length > 0) text = rewriteJson(text, named, readdressWhole(answer))
+  return named.length === pointers.length ? text : rewriteJson(text, pointers, plain)
+}
+
 const write = (answer: Answer, chunk: Buffer): boolean => {
   if (chunk.length === 0) return true
   answer.bytesOut += chunk.length
@@ -271,22 +288,9 @@ export const createAnswers = <A extends Answer>(deps: {
         queue(answer)
       },
     }
-    const rewrite = (body: string): string => {
-      const { signed, pointers, seal } = job
-      // First, since what leads to deputy already is not readdressed again.
-      let text =
-        signed === null
-          ? body
-          : rewriteJson(body, signed.pointers, readdressSigned(answer, signed.seal))
-      const named = seal === null ? NONE : exactly(pointers)
-      if (named.length > 0) text = rewriteJson(text, named, readdressWhole(answer))
-      return named.length === pointers.length
-        ? text
-        : rewriteJson(text, pointers, readdressOf(answer))
-    }
     const into = json
       ? rewritten(deps.rewrittenBody, plain, {
-          rewrite,
+          rewrite: (body) => readdressed(answer, body),
           unrewritten: () => (answer.unrewritten = true),
           begin: sayHead,
         })

@@ -230,6 +230,12 @@ export const createIdentify = (options: {
     return assertions.of(tag)
   }
 
+  const sameName = (id: string | null, latin: string): string => {
+    // Header bytes arrive as latin1.
+    const value = /[\x80-\xff]/.test(latin) ? inUtf8(latin) : latin
+    if (id !== null && value !== id) throw denied('two tags name different users')
+    return value
+  }
   const plainPrincipals = new LRUCache<string, Principal>({ max: 10_000 })
   /** A run token, or a name behind `user:`. */
   const plainTag = (tags: Tags, named: string | null): string => {
@@ -240,12 +246,10 @@ export const createIdentify = (options: {
         throw denied('two tags name different users')
       return run
     }
-    const names = tags.slot.flatMap((value) => slotName(slotValue(value)) ?? [])
-    for (const latin of [...tags.header, ...names]) {
-      // Header bytes arrive as latin1.
-      const value = /[\x80-\xff]/.test(latin) ? inUtf8(latin) : latin
-      if (id !== null && value !== id) throw denied('two tags name different users')
-      id = value
+    for (const latin of tags.header) id = sameName(id, latin)
+    for (const value of tags.slot) {
+      const latin = slotName(slotValue(value))
+      if (latin !== null) id = sameName(id, latin)
     }
     if (id === null || id === '')
       throw denied(
@@ -283,22 +287,27 @@ export const createIdentify = (options: {
       'clock_wrong',
       'the clock of deputy’s machine was set, so nothing that ends is sure',
     )
-  /** The caller, by a tag that is read once it is known which workload calls. */
+  const joinedAt = (
+    who: Tagged,
+    workload: Workload | null,
+    wrong: ReturnType<GuardedClock['wrong']>,
+  ): Principal => {
+    if (wrong !== null) throw clockWrong()
+    return joined(who, workload)
+  }
+  /** The caller, by a tag that is read once it is known which workload calls. What waits asks the clock again. */
   const caller = (
     rawHeaders: readonly string[],
     tagged: () => Tagged | Promise<Tagged>,
+    wrong: ReturnType<GuardedClock['wrong']>,
   ): Principal | Promise<Principal> => {
-    const timely = (who: Tagged, workload: Workload | null): Principal => {
-      if (clock.wrong() !== null) throw clockWrong()
-      return joined(who, workload)
-    }
     const workload = workloads.of(rawHeaders)
     if (workload instanceof Promise)
-      return workload.then(async (known) => timely(await tagged(), known))
+      return workload.then(async (known) => joinedAt(await tagged(), known, clock.wrong()))
     const who = tagged()
     return who instanceof Promise
-      ? who.then((known) => timely(known, workload))
-      : timely(who, workload)
+      ? who.then((known) => joinedAt(known, workload, clock.wrong()))
+      : joinedAt(who, workload, wrong)
   }
   const whose = options.trust === 'asserted' ? asserted : plain
   const tag: Identify['tag'] = (rawHeaders, named) => {
@@ -310,10 +319,11 @@ export const createIdentify = (options: {
   return {
     identify: (rawHeaders, named) => {
       // A clock that is ahead would call good tags expired; one that is behind is made good by the other.
-      if (clock.wrong() === 'ahead') throw clockWrong()
+      const wrong = clock.wrong()
+      if (wrong === 'ahead') throw clockWrong()
       const tags = tagsOf(rawHeaders, options.header)
       const place = placeOf(tags, named)
-      const who = caller(rawHeaders, () => whose(tags, named))
+      const who = caller(rawHeaders, () => whose(tags, named), wrong)
       return who instanceof Promise ? who.then((known) => ({ who: known, place })) : { who, place }
     },
     tag: (rawHeaders, named) => {
@@ -333,7 +343,7 @@ export const createIdentify = (options: {
       const tags = tagsOf(rawHeaders, options.header)
       return tags.header.length > 0 || runIn(tags) !== null
         ? null
-        : caller(rawHeaders, () => plainly(id))
+        : caller(rawHeaders, () => plainly(id), null)
     },
     tags: createTagSearch((jwt) => assertions.meant(jwt) || workloads.meant(jwt)),
     forget: () => {

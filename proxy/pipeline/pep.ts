@@ -100,6 +100,10 @@ type Verdict = {
 const NONE: readonly string[] = []
 const STALE_MS = 1_000
 
+/** What follows a step, at once where there is nothing to wait for. */
+const then = <T, R>(work: T | Promise<T>, next: (done: T) => R | Promise<R>): R | Promise<R> =>
+  work instanceof Promise ? work.then(next) : next(work)
+
 const unreadable = (cause: unknown): never => {
   throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
 }
@@ -220,7 +224,7 @@ export const createPep = (deps: PepDeps) => {
   }
 
   /** The body and the headers, and by the body the calls inside the call; what was cut out is named. */
-  const understood = async (
+  const understood = (
     call: Call,
     tagged: Tagged,
     given: Pick<Request, 'req' | 'route' | 'said'> & {
@@ -228,14 +232,15 @@ export const createPep = (deps: PepDeps) => {
       /** The tag stood in the one Authorization header. */
       readonly slot: boolean
     },
-  ): Promise<Request> => {
+  ): Request | Promise<Request> => {
     const { req, route, said, outer, slot } = given
-    const body = await inspect(req, { route, act: outer }, deps.limits, tagged.read)
-    if (body.bytes !== null) deps.tags.body(body.bytes)
-    const act = (call.act = opened(outer, route, body.inner))
-    const sifted = deps.sift(req.rawHeaders, route.connection.provider)
-    name(call, cutHeaders(sifted, slot), withoutSlot(body, tagged), req)
-    return { req, tagged, route, said, act, body, sifted }
+    return then(inspect(req, { route, act: outer }, deps.limits, tagged.read), (body) => {
+      if (body.bytes !== null) deps.tags.body(body.bytes)
+      const act = (call.act = opened(outer, route, body.inner))
+      const sifted = deps.sift(req.rawHeaders, route.connection.provider)
+      name(call, cutHeaders(sifted, slot), withoutSlot(body, tagged), req)
+      return { req, tagged, route, said, act, body, sifted }
+    })
   }
 
   const factsOf = (who: Principal, { act }: Request): Facts | Promise<Facts> =>
@@ -248,28 +253,40 @@ export const createPep = (deps: PepDeps) => {
     return holding instanceof Promise ? holding.catch(unreadable) : holding
   }
 
-  const judged = async (
+  const judged = (
     { id, stripped }: Call,
     principal: Principal,
     { route, act, body }: Request,
     facts: Facts,
-  ): Promise<Verdict> => {
-    const holding = await look(principal, route)
-    const question = { id, principal, route, act, body, stripped, facts, holding }
-    const each = act.parts && (await decideEach(deps.decide, deps.policy(), question, act.parts))
-    const decision = each ? together(each) : await deps.decide(deps.policy(), question)
-    return { facts, holding, decision, each: each ?? null }
-  }
+  ): Verdict | Promise<Verdict> =>
+    then(look(principal, route), (holding) => {
+      const question = { id, principal, route, act, body, stripped, facts, holding }
+      if (act.parts === undefined)
+        return then(deps.decide(deps.policy(), question), (decision) => ({
+          facts,
+          holding,
+          decision,
+          each: null,
+        }))
+      return decideEach(deps.decide, deps.policy(), question, act.parts).then((each) => ({
+        facts,
+        holding,
+        decision: together(each),
+        each,
+      }))
+    })
   /** On facts that are too old for it asks once more and decides again. */
-  const decided = async (
+  const decided = (
     call: Call,
     who: Principal,
     request: Request,
     facts: Facts,
-  ): Promise<Verdict> => {
-    const verdict = await judged(call, who, request, facts)
-    return outlived(verdict) ? judged(call, who, request, await factsOf(who, request)) : verdict
-  }
+  ): Verdict | Promise<Verdict> =>
+    then(judged(call, who, request, facts), (verdict) =>
+      outlived(verdict)
+        ? then(factsOf(who, request), (newer) => judged(call, who, request, newer))
+        : verdict,
+    )
 
   /** The record before the act: one for the call, or one for each of its parts. */
   const recorded = async (

@@ -92,6 +92,8 @@ export const escapedText = (text: string): EscapedText => {
 
   return {
     possible(from) {
+      // Nearly every text has none of the three, and one byte is found at memory speed.
+      if (!from.includes(0x25) && !from.includes(0x5c) && !from.includes(0x26)) return false
       for (const opener of openers) {
         let at = from.indexOf(opener, 0, 'latin1')
         while (at !== -1) {

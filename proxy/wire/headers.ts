@@ -396,6 +396,7 @@ export const createScrubbers = (): ((token: Secret) => AnswerScrubber) => {
       if (status === 206 && /^multipart\//i.test(type.trim())) return null
       const found = inCharset(watcher, token.reveal(), type)
       if (found === null) return null
+      if (found === watcher && status !== 206) return watcher
       return { ...(status === 206 ? atEdges(found, token.reveal()) : found), body }
     }
     const watcher: AnswerScrubber = { ...make(), body }

@@ -273,12 +273,14 @@ const URL_HEAD = /"((?:https?:)?(?:\\?\/){2}[^"/?#]*)/gi
  * Would any URL of this text be written otherwise? At the speed of one search, where the walk looks
  * at each character.
  */
-const mayChange = (text: string, readdress: Readdress): boolean => {
+export const mayChange = (text: string, readdress: Readdress): boolean => {
   // Any character of a URL's beginning may be escaped (RFC 8259 7): no look from outside finds
   // that.
   if (text.includes('\\u00')) return true
   const seen = new Set<string>()
-  for (const [, head = ''] of text.matchAll(URL_HEAD)) {
+  URL_HEAD.lastIndex = 0
+  for (let hit = URL_HEAD.exec(text); hit !== null; hit = URL_HEAD.exec(text)) {
+    const [, head = ''] = hit
     if (seen.has(head)) continue
     seen.add(head)
     const url = head.replaceAll('\\/', '/')

@@ -24,6 +24,7 @@ const HEAD = 16
  */
 const SPARE_MISSES = 256
 const BYTES_A_MISS = 64
+const PERCENT = 0x25
 const ASCII = /^[\x20-\x7e]*$/
 
 const hex = (code: number): string => code.toString(16).padStart(4, '0')
@@ -83,6 +84,7 @@ const base64Needles = (token: string): readonly string[] => {
 
 /** Does `text` stand at `at`, as far as the bytes go? */
 const begins = (bytes: Buffer, at: number, text: string): boolean =>
+  text.charCodeAt(0) === bytes[at] &&
   text.startsWith(bytes.toString('latin1', at, at + text.length))
 
 /**
@@ -95,21 +97,26 @@ export const tokenScrubbers = (token: string): (() => TokenScrubber) => {
   // times the token, is built again on a find.
   const spelled = (): readonly string[] => [...spellings(token), ...base64Needles(token)]
   const heads = [...new Set(spelled().map((text) => text.slice(0, HEAD)))]
+  const shortest = Math.min(...heads.map((head) => head.length))
   let all: readonly string[] | null = null
   const needles = () => (all ??= spelled())
   const escaped = escapedText(Buffer.from(token).toString('latin1'))
-  return () => createScrubber(heads, needles, escaped)
+  return () => createScrubber({ heads, shortest, needles, escaped })
 }
 
 /** One stream's watcher. */
 export const createTokenScrubber = (token: string): TokenScrubber => tokenScrubbers(token)()
 
-const createScrubber = (
-  heads: readonly string[],
-  needles: () => readonly string[],
-  escaped: EscapedText,
-): TokenScrubber => {
-  const shortest = Math.min(...heads.map((head) => head.length))
+/** What is searched for one token, made once. */
+type Search = {
+  /** The first bytes of each spelling. */
+  readonly heads: readonly string[]
+  /** Of them the length of the shortest. */
+  readonly shortest: number
+  readonly needles: () => readonly string[]
+  readonly escaped: EscapedText
+}
+const createScrubber = ({ heads, shortest, needles, escaped }: Search): TokenScrubber => {
   let tail: Buffer = NONE
   let hits = 0
 
@@ -120,7 +127,9 @@ const createScrubber = (
   const blot = (bytes: Buffer, open: number[] | null): Buffer => {
     let out: Buffer | null = null
     let misses = SPARE_MISSES + bytes.length / BYTES_A_MISS
+    const escapes = bytes.includes(PERCENT)
     for (const head of heads) {
+      if (!escapes && head.includes('%')) continue
       let at = bytes.indexOf(head, 0, 'latin1')
       while (at !== -1) {
         const from = at
@@ -152,15 +161,16 @@ const createScrubber = (
     return out
   }
 
+  const mayBegin = (bytes: Buffer, at: number): boolean => {
+    for (const head of heads) if (begins(bytes, at, head)) return true
+    return false
+  }
   /** Where the longest end of `bytes` that could begin a spelling starts; their length when none does. */
   const pending = (bytes: Buffer, open: readonly number[]): number => {
-    const goesOn = (at: number): boolean => needles().some((needle) => begins(bytes, at, needle))
     let at = Math.max(0, bytes.length - HEAD + 1)
-    while (
-      at < bytes.length &&
-      !heads.some((head) => head.charCodeAt(0) === bytes[at] && begins(bytes, at, head))
-    )
-      at++
+    while (at < bytes.length && !mayBegin(bytes, at)) at++
+    if (open.length === 0) return at
+    const goesOn = (at: number): boolean => needles().some((needle) => begins(bytes, at, needle))
     return Math.min(at, ...open.filter(goesOn))
   }
 

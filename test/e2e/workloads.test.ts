@@ -21,8 +21,8 @@ beforeAll(async () => {
   ;[upstream, people, cluster] = await Promise.all([startUpstream(), startIssuer(), startIssuer()])
   upstream.people.set(TOKEN, 'alice-acme')
 })
-afterAll(() => {
-  upstream.close()
+afterAll(async () => {
+  await upstream.close()
   people.close()
   cluster.close()
 })

@@ -107,7 +107,7 @@ const call = async (given: Given = {}) => {
         waiting.shift()?.(one)
         return true
       },
-    } as unknown as Dispatcher,
+    },
     idleTimeout: 3_000,
     requestBody: 10,
     rewrittenBody: 1_000,

@@ -14,7 +14,9 @@ const ROOT = fileURLToPath(new URL('../', import.meta.url))
 const dir = mkdtempSync(join(tmpdir(), 'deputy-docs-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
 
-const BOOKS = readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md'))
+const BOOKS = readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' }).filter(
+  (name) => name.endsWith('.md'),
+)
 const FILES = [
   ...BOOKS.map((name) => `docs/${name}`),
   'README.md',

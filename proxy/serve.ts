@@ -126,11 +126,10 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
     const revisions = await openRevisions(scope, first, { publicUrl, apart: apart !== null })
     const { now } = revisions
     const { host } = createForwarded(listeners.trusted_proxies)
-    connect?.serve(
-      (req, res) => now().connect(req, res),
-      [...listeners.names, hostOf(publicUrl)],
-      { typeBase: publicUrl, host },
-    )
+    connect?.serve((req, res) => now().connect(req, res), [...listeners.names, hostOf(publicUrl)], {
+      typeBase: publicUrl,
+      host,
+    })
     apart?.serve((req, res) => now().operators(req, res), listeners.names, {
       typeBase: publicUrl,
       host: () => null,

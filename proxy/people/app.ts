@@ -205,7 +205,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     c.header('Cache-Control', 'public, max-age=3600')
     return c.body(STYLE, 200, { 'Content-Type': 'text/css; charset=utf-8' })
   })
-  app.get('/logo', (c) => {
+  app.get('/logo', (c): Response | Promise<Response> => {
     const logo = deps.brand?.logo ?? null
     if (logo === null) return show(c, pages.notFoundPage(), 404)
     c.header('Cache-Control', 'public, max-age=3600')

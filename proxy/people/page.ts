@@ -57,11 +57,11 @@ export const createFrame = (
   const about = (c: Context, reference: string): void => c.set(REFERENCE, reference)
   const spoken = (c: Context): string | null => (c.get(REFERENCE) as string | undefined) ?? null
 
-  const show = (
+  const show = async (
     c: Context,
     page: Page,
     status: ContentfulStatusCode = 200,
-  ): Response | Promise<Response> => {
+  ): Promise<Response> => {
     c.header(
       'Content-Security-Policy',
       `default-src 'none'; script-src ${LOCAL_TIMES_HASH}; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'`,
@@ -69,8 +69,8 @@ export const createFrame = (
     const texts = textsFor(c)
     c.header('Content-Language', texts.tag)
     c.header('Vary', 'Accept-Language', { append: true })
-    const html = render(page, texts, deps.brand ?? null, status < 400 ? null : spoken(c))
-    return c.html(placed(String(html)), status)
+    const html = await render(page, texts, deps.brand ?? null, status < 400 ? null : spoken(c))
+    return c.html(placed(html.toString()), status)
   }
   const see = (c: Context, location: string): Response =>
     c.redirect(location.startsWith('/') ? `${below}${location}` : location, 303)

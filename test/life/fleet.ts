@@ -98,7 +98,10 @@ const startBalancer = async (replicas: readonly Replica[]) => {
   const server = createServer((req, res) => {
     const list = [...ready]
     const to = list[turn++ % list.length]
-    if (to === undefined) return void res.writeHead(503).end('no replica is ready')
+    if (to === undefined) {
+      res.writeHead(503).end('no replica is ready')
+      return
+    }
     const { hostname, port } = new URL(to.agent)
     const on = request(
       {

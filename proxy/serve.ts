@@ -13,6 +13,7 @@ import { controlSocket } from './config/address.ts'
 import type { Loaded, Result } from './config/load.ts'
 import type { Log, PolicyEngine } from './model.ts'
 import type { Pair } from './net/certificate.ts'
+import { createForwarded } from './net/forwarded.ts'
 import { startControl } from './net/listener.ts'
 
 export type Serving = {
@@ -124,12 +125,15 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
     const apart = await openWeb(scope, 'listeners.operators', listeners.operators)
     const revisions = await openRevisions(scope, first, { publicUrl, apart: apart !== null })
     const { now } = revisions
-    connect?.serve(
-      (req, res) => now().connect(req, res),
-      [...listeners.names, hostOf(publicUrl)],
-      publicUrl,
-    )
-    apart?.serve((req, res) => now().operators(req, res), listeners.names, publicUrl)
+    const { host } = createForwarded(listeners.trusted_proxies)
+    connect?.serve((req, res) => now().connect(req, res), [...listeners.names, hostOf(publicUrl)], {
+      typeBase: publicUrl,
+      host,
+    })
+    apart?.serve((req, res) => now().operators(req, res), listeners.names, {
+      typeBase: publicUrl,
+      host: () => null,
+    })
     const local: RequestListener = (req, res) => now().local(req, res)
     opened(await startControl(controlSocket(config.vault.store, scope.written), local, log))
     const { check: certificate, look } = watchCertificate(scope, lasting.metrics, now)

@@ -3,6 +3,7 @@ import type { RequestListener } from 'node:http'
 import type { Config } from '../config/schema.ts'
 import type { Logo } from '../config/logo.ts'
 import type { Connection, Flow } from '../model.ts'
+import { createForwarded } from '../net/forwarded.ts'
 import { createVisits } from '../consent/session.ts'
 import { createLocalSignIn, createSignIn } from '../consent/sign_in.ts'
 import type { AllowedOf } from '../consent/allowed.ts'
@@ -65,6 +66,7 @@ export const createPages = async (
           ),
     brand: brandOf(config, logo),
     onEvent,
+    from: createForwarded(config.listeners.trusted_proxies).address,
     log,
   }
   return whenAsked(log, async () => (await import('../people/app.ts')).createConnectApp(shown))

@@ -44,10 +44,21 @@ const unsure = (res: ServerResponse, sentence: string): void => {
   res.writeHead(503, { 'content-type': 'text/plain; charset=utf-8', 'retry-after': '30' })
   res.end(`${sentence}\n`)
 }
+/** A proxy may leave the path of `connect.url` in its requests, or cut it. */
+const below = (target: string, path: string): string => {
+  const rest = target.startsWith(path) ? target.slice(path.length) : target
+  return rest.startsWith('/') ? rest : rest === '' || rest.startsWith('?') ? `/${rest}` : target
+}
 /** `/v1/` is for programs, everything else for people. */
 const atConnect =
-  ({ clock }: Scope, pages: RequestListener | null, programs: RequestListener): RequestListener =>
+  (
+    { clock }: Scope,
+    path: string,
+    pages: RequestListener | null,
+    programs: RequestListener,
+  ): RequestListener =>
   (req: IncomingMessage, res: ServerResponse) => {
+    if (path !== '') req.url = below(req.url ?? '/', path)
     if (pages === null || req.url?.startsWith('/v1/') === true) programs(req, res)
     // A session that begins by a clock that is ahead would outlive its hour.
     else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
@@ -102,6 +113,7 @@ export const buildRevision = async (
   const operators = operatorsDepsOf(configured, core, consent, permit)
   // Without a listener of their own the operators are at the connect listener, on loopback (the configuration's rule).
   const beside = apart ? { ...operators, operators: [] } : operators
+  const path = new URL(publicUrl).pathname.replace(/\/$/, '')
   for (const odd of oddities(of.loaded.config)) log.warn({}, odd)
   return {
     ...inForce,
@@ -109,7 +121,7 @@ export const buildRevision = async (
     pipeline,
     peopleChanged: consent.peopleChanged,
     said: discovery.said,
-    connect: atConnect(scope, pages, operatorsApi(scope, beside)),
+    connect: atConnect(scope, path, pages, operatorsApi(scope, beside)),
     operators: operatorsApi(scope, operators),
     local: localApi(configured, core, operators),
     api: authApi(configured, core, consent, { identify: pipeline.identify, permit }),

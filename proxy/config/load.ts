@@ -151,7 +151,7 @@ const createNotes = () => {
     noted: (): Sources => ({
       files: [...texts.keys()],
       digest: createHash('sha256')
-        .update(JSON.stringify([...texts].toSorted()))
+        .update(JSON.stringify([...texts]))
         .digest('hex'),
     }),
   }

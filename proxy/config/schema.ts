@@ -1,5 +1,6 @@
 // The configuration: unknown → Config, or every problem at once with its path. Names are a contract: add, never rename.
 import { createHash, createPrivateKey, createSecretKey } from 'node:crypto'
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import type { Access } from '../model.ts'
 import { noProxyProblem } from '../net/no_proxy.ts'
@@ -98,6 +99,28 @@ const origin = url.refine(
   (value) => new URL(value).origin === value,
   'must be an origin: scheme, host and port only',
 )
+/** Names below which the pages have something of their own. */
+const TAKEN =
+  /^(?:v1|connect|callback|connections|result|problems|sign-in|sign-out|style\.css|logo|console|scim|signals|logout)$/
+/** An origin, and where it shares that with others a path below which the pages are. */
+const pagesUrl = url.superRefine((value, ctx) => {
+  const { origin: at, pathname } = new URL(value)
+  const path = pathname.replace(/\/$/, '')
+  if (value.replace(/\/$/, '') !== `${at}${path}` || !/^(?:\/[A-Za-z0-9._~-]+)*$/.test(path))
+    ctx.addIssue(
+      'must be an origin, with a path where the pages share it with others: https://apps.example/deputy',
+    )
+  else if (TAKEN.test(path.split('/')[1] ?? ''))
+    ctx.addIssue(
+      `must not begin its path with ${path.split('/')[1] ?? ''}: the pages have that name`,
+    )
+})
+const network = z
+  .string()
+  .refine(
+    (value) => /^[^/]+(?:\/\d{1,3})?$/.test(value) && isIP(value.split('/')[0] ?? '') !== 0,
+    'is no address and no network: write 10.1.2.3 or 10.1.0.0/16',
+  )
 const pointer = z
   .string()
   .regex(/^(?:\/[^/]*)*$/, 'is no JSON pointer: begin with /')
@@ -112,6 +135,7 @@ const listeners = z.strictObject({
   operators: tcp.optional(),
   names: z.array(text).default([]),
   origins: z.array(origin).default([]),
+  trusted_proxies: z.array(network).default([]),
   extra: z.array(z.strictObject({ listen, upstream: text, user: text.optional() })).default([]),
 })
 
@@ -312,7 +336,7 @@ const oidcPages = z
 const WEBHOOK_KEY =
   /^whsec_(?=.{32,88}$)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
 const connect = z.strictObject({
-  url: origin.optional(),
+  url: pagesUrl.optional(),
   hold: duration.default(0),
   link_ttl: duration.default(UNITS.d),
   nag_after: duration.default(UNITS.h),

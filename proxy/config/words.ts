@@ -53,6 +53,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'Origins of browser pages that may call the agent listener.',
     '["https://app.example"]',
   ),
+  'listeners.trusted_proxies': key(
+    'Addresses and networks of the proxies in front of the connect listener: whose Forwarded and X-Forwarded-For say from where a person comes (in the evidence), and whose X-Forwarded-Host counts as Host. What others say there is not read.',
+    '[10.0.0.0/8]',
+  ),
   'listeners.extra': key('Agent listeners that stand for one upstream each.'),
   'listeners.extra[].listen': key('The address of this listener.', '127.0.0.1:7420'),
   'listeners.extra[].upstream': key(

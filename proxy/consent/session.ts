@@ -28,7 +28,10 @@ export type SessionDeps = {
 }
 
 export type Cookies = {
-  /** `__Host-` over https (RFC 6265bis 4.1.3.2); over plain http browsers refuse that prefix. */
+  /**
+   * `__Host-` over https (RFC 6265bis 4.1.3.2), `__Secure-` where the pages share their host and are bound to a path;
+   * over plain http browsers refuse these prefixes.
+   */
   readonly name: (base: string) => string
   /** A Set-Cookie value; `maxAgeMs` 0 deletes. */
   readonly write: (base: string, value: string, maxAgeMs: number) => string
@@ -36,12 +39,14 @@ export type Cookies = {
 
 const createCookies = (publicUrl: string): Cookies => {
   const secure = publicUrl.startsWith('https:')
-  const name = (base: string): string => `${secure ? '__Host-' : ''}${base}`
+  const { pathname: path } = new URL(publicUrl)
+  const prefix = secure ? (path === '/' ? '__Host-' : '__Secure-') : ''
+  const name = (base: string): string => `${prefix}${base}`
   return {
     name,
     // Not hono's own: this file is loaded at each start, hono with the first visitor.
     write: (base, value, maxAgeMs) =>
-      `${name(base)}=${value}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${Math.floor(maxAgeMs / 1000)}${secure ? '; Secure' : ''}`,
+      `${name(base)}=${value}; Path=${path}; HttpOnly; SameSite=Lax; Max-Age=${Math.floor(maxAgeMs / 1000)}${secure ? '; Secure' : ''}`,
   }
 }
 

@@ -2,6 +2,7 @@
 // which previews links could reach.
 import { mayReturnTo } from '../consent/next_uri.ts'
 import { createHash, randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import { Hono } from 'hono'
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
@@ -47,6 +48,8 @@ export type ConnectDeps = DoorDeps &
       connection: Connection,
       scopes: readonly string[],
     ) => Promise<Allowed>
+    /** From where a browser comes; null: not known. */
+    readonly from: (req: IncomingMessage) => string | null
     readonly log: Log
   }
 
@@ -71,6 +74,15 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   const { show, see, about, setCookie, reader, cookies, crossSite } = frame
   const door = createDoor(deps, frame)
   const app = new Hono()
+
+  /** The browser, as far as the socket, trusted proxies and its own word go. */
+  const fromOf = (c: Context): object => {
+    const { incoming } = (c.env as Env['Bindings'] | undefined) ?? {}
+    return {
+      address: incoming === undefined ? null : deps.from(incoming),
+      user_agent: c.req.header('user-agent')?.slice(0, 256) ?? null,
+    }
+  }
 
   const done = (
     c: Context,
@@ -201,7 +213,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     c.header('Cache-Control', 'public, max-age=3600')
     return c.body(STYLE, 200, { 'Content-Type': 'text/css; charset=utf-8' })
   })
-  app.get('/logo', (c) => {
+  app.get('/logo', (c): Response | Promise<Response> => {
     const logo = deps.brand?.logo ?? null
     if (logo === null) return show(c, pages.notFoundPage(), 404)
     c.header('Cache-Control', 'public, max-age=3600')
@@ -400,12 +412,6 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   })
   return app
 }
-
-/** The browser, as far as the socket and its own word go. */
-const fromOf = (c: Context): object => ({
-  address: (c.env as Env['Bindings'] | undefined)?.incoming?.socket.remoteAddress ?? null,
-  user_agent: c.req.header('user-agent')?.slice(0, 256) ?? null,
-})
 
 /** A cookie a leg, so that two links in two tabs do not disturb each other. */
 const legCookie = (state: string): string =>

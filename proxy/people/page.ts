@@ -41,7 +41,12 @@ export const createFrame = (
   deps: Pick<SessionDeps, 'sealer' | 'clock' | 'publicUrl'> & { readonly brand?: Brand | null },
 ) => {
   const { cookies, open } = createSealedCookies(deps)
-  const origin = new URL(deps.publicUrl).origin
+  const { origin, pathname } = new URL(deps.publicUrl)
+  /** Where the pages share their host: the path below which browsers find them. */
+  const below = pathname.replace(/\/$/, '')
+  /** Every address of ours in a page begins with `/`, and what is foreign in it has its quotes escaped. */
+  const placed = (html: string): string =>
+    below === '' ? html : html.replaceAll(/ (href|src|action)="(?=\/(?!\/))/g, `$&${below}`)
 
   const reader =
     (c: Context): CookieReader =>
@@ -53,11 +58,11 @@ export const createFrame = (
   const about = (c: Context, reference: string): void => c.set(REFERENCE, reference)
   const spoken = (c: Context): string | null => (c.get(REFERENCE) as string | undefined) ?? null
 
-  const show = (
+  const show = async (
     c: Context,
     page: Page,
     status: ContentfulStatusCode = 200,
-  ): Response | Promise<Response> => {
+  ): Promise<Response> => {
     c.header(
       'Content-Security-Policy',
       `default-src 'none'; script-src ${LOCAL_TIMES_HASH}; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'`,
@@ -65,9 +70,11 @@ export const createFrame = (
     const texts = textsFor(c)
     c.header('Content-Language', texts.tag)
     c.header('Vary', 'Accept-Language', { append: true })
-    return c.html(render(page, texts, deps.brand ?? null, status < 400 ? null : spoken(c)), status)
+    const html = await render(page, texts, deps.brand ?? null, status < 400 ? null : spoken(c))
+    return c.html(placed(html.toString()), status)
   }
-  const see = (c: Context, location: string): Response => c.redirect(location, 303)
+  const see = (c: Context, location: string): Response =>
+    c.redirect(location.startsWith('/') ? `${below}${location}` : location, 303)
 
   return {
     cookies,

@@ -9,7 +9,7 @@ import { messageOf } from '../problem.ts'
 import { createCrowd, lacking } from './crowd.ts'
 import type { Crowd } from './crowd.ts'
 import { createSubscribers, followEvents, TELL } from './events.ts'
-import { migratePostgres, usable } from './postgres_schema.ts'
+import { APPLICATION, migratePostgres, usable } from './postgres_schema.ts'
 import { createTables } from './tables.ts'
 import type { Database, Lane, Raw, Statement, Tell, Work } from './database.ts'
 
@@ -96,7 +96,7 @@ export const openPostgres = async (url: string, options: PostgresOptions): Promi
     connectionString: url,
     connectionTimeoutMillis: 5_000,
     keepAlive: true,
-    application_name: 'deputy',
+    application_name: APPLICATION,
     types: TYPES,
   }
   const pool = (max: number): Pool => {

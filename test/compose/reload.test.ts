@@ -41,11 +41,11 @@ const rewrite = (deputy: Deputy, change: (config: Record<string, unknown>) => vo
 
 test('a thousand calls while the configuration is read again and again: none fails', async () => {
   const deputy = await begin()
-  let going = true
+  const reloads = { over: false }
   const failed: unknown[] = []
   let done = 0
   const workers = Array.from({ length: 8 }, async () => {
-    while (going || done < 1_000) {
+    while (!reloads.over || done < 1_000) {
       const said = await call(deputy)
       done++
       if (said !== 'alice') failed.push(said)
@@ -55,7 +55,7 @@ test('a thousand calls while the configuration is read again and again: none fai
     rewrite(deputy, (config) => (config['limits'] = { calls_per_agent: 500 + i }))
     await deputy.reload()
   }
-  going = false
+  reloads.over = true
   await Promise.all(workers)
   expect(failed).toEqual([])
   const events = deputy.evidence().filter(({ event }) => event === 'config.reloaded')

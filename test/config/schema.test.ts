@@ -77,6 +77,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'listeners.connect',
     'listeners.operators',
     'listeners.names.*',
+    'listeners.trusted_proxies.*',
     'connect.url',
     'limits.drain',
     'limits.drain_delay',

@@ -106,11 +106,7 @@ export const healthz = async (
 }
 
 /** @returns the exit code: that of `healthz`, 64 for a wrong option, 78 where the configuration names no address */
-export const healthzCommand = async (
-  options: HealthOptions,
-  env: Env,
-  io: Io,
-): Promise<number> => {
+export const healthzCommand = async (options: HealthOptions, env: Env, io: Io): Promise<number> => {
   const timeout = options.timeout.trim() === '' ? Number.NaN : Number(options.timeout)
   if (!(timeout >= LEAST_S && timeout <= MOST_S)) {
     io.complain(`--timeout ${options.timeout}: must be a number of seconds from 0.1 to 60`)

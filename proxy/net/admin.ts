@@ -33,7 +33,8 @@ const METRICS = 'text/plain; version=0.0.4; charset=utf-8'
 const TEXT = 'text/plain; charset=utf-8'
 
 /** One line of a terminal: what would move its cursor is a space. */
-export const printable = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, ' ')
+export const printable = (text: string): string =>
+  text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, ' ')
 
 const advice = (error: Error, where: string): string => {
   const code = 'code' in error ? error.code : null

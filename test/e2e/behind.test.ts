@@ -7,7 +7,7 @@ import { startAuthServer } from '../support/authserver.ts'
 import { createBrowser } from '../support/browser.ts'
 import { clickThrough } from '../support/click.ts'
 import { startDeputy, type Fields } from '../support/deputy.ts'
-import { freePort } from '../support/house.ts'
+import { freePort } from '../support/ports.ts'
 import { startUpstream } from '../support/upstream.ts'
 
 const PATH = '/apps/deputy'

@@ -257,9 +257,9 @@ export const CATALOGUE = {
     5,
     row(
       503,
-      'The keys of the tag’s issuer cannot be read',
+      'The keys of an issuer cannot be read',
       'proxy_internal_error',
-      'Retry later with the same tag; nothing is wrong with it. The operator’s log has the cause.',
+      'Retry later with the same tag and token; nothing is wrong with them. The operator’s log has the cause.',
     ),
   ),
   clock_wrong: again(

@@ -1,5 +1,5 @@
 // The tokens that a real cluster makes for pods name the agents that call.
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startDeputy } from '../support/deputy.ts'
@@ -9,6 +9,13 @@ import type { Upstream } from '../support/upstream.ts'
 import { NO_CLUSTER, startCluster } from './cluster.ts'
 import type { Cluster } from './cluster.ts'
 
+const CALLERS = readFileSync(new URL('../../docs/operate/callers.md', import.meta.url), 'utf8')
+/** The arguments of a command as the book has it. */
+const book = (begins: string): readonly string[] => {
+  const line = CALLERS.split('\n').find((each) => each.startsWith(`kubectl ${begins}`))
+  if (line === undefined) throw new Error(`the book shows no kubectl ${begins}`)
+  return line.split(' ').slice(1)
+}
 const TOKEN = 'at-alice-acme-0123456789'
 const AGENT = 'system:serviceaccount:agents:triage'
 
@@ -60,19 +67,13 @@ describe.skipIf(NO_CLUSTER !== null)(
     /** As the kubelet has it made, for ten minutes. */
     const tokenOf = (name: string): Promise<string> =>
       kubectl(
-        ...[
-          'create',
-          'token',
-          'triage',
-          '-n',
-          'agents',
-          '--audience',
-          'deputy',
-          '--duration',
-          '10m',
-        ],
-        ...['--bound-object-kind', 'Pod', '--bound-object-name', name],
-        ...['--bound-object-uid', uids[name] ?? ''],
+        ...book('create token'),
+        '--bound-object-kind',
+        'Pod',
+        '--bound-object-name',
+        name,
+        '--bound-object-uid',
+        uids[name] ?? '',
       )
     const start = (workload: Fields): Promise<Deputy> =>
       startDeputy({
@@ -106,14 +107,8 @@ describe.skipIf(NO_CLUSTER !== null)(
           503,
           'issuer_unavailable',
         ])
-        // The command of the book: without it the API server answers no stranger.
-        await kubectl(
-          ...['create', 'clusterrolebinding', 'deputy-issuer-discovery'],
-          ...[
-            '--clusterrole=system:service-account-issuer-discovery',
-            '--group=system:unauthenticated',
-          ],
-        )
+        // Without it the API server answers no stranger.
+        await kubectl(...book('create clusterrolebinding'))
         const token = await tokenOf('one')
         await expect.poll(() => call(deputy, token)).toEqual([200, 'alice-acme', undefined])
         expect(deputy.evidence().findLast(({ event }) => event === 'decision')).toMatchObject({
@@ -144,7 +139,7 @@ describe.skipIf(NO_CLUSTER !== null)(
 
     test('is believed by a copy of these keys, where nobody can be asked; a sidecar takes its own pod’s only', async () => {
       const jwks = join(dirname(cluster.kubeconfig), 'jwks.json')
-      writeFileSync(jwks, await kubectl('get', '--raw', '/openid/v1/jwks'))
+      writeFileSync(jwks, await kubectl(...book('get --raw')))
       const deputy = await start({
         jwks,
         match: {

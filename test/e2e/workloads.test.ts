@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { SignJWT, UnsecuredJWT } from 'jose'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { parseConfig } from '../../proxy/config/parse.ts'
-import { startDeputy, TABLES } from '../support/deputy.ts'
+import { providersAt, startDeputy, TABLES } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
 import { startIssuer } from '../support/issuer.ts'
 import type { Issuer } from '../support/issuer.ts'
@@ -21,8 +21,8 @@ beforeAll(async () => {
   ;[upstream, people, cluster] = await Promise.all([startUpstream(), startIssuer(), startIssuer()])
   upstream.people.set(TOKEN, 'alice-acme')
 })
-afterAll(() => {
-  upstream.close()
+afterAll(async () => {
+  await upstream.close()
   people.close()
   cluster.close()
 })
@@ -281,6 +281,72 @@ test('under plain the token names the agent, in a header of its own name', async
       'workload_unauthenticated',
     ])
   } finally {
+    await deputy.close()
+  }
+})
+
+test('a person whom only the body names is asked for that agent', async () => {
+  const deputy = await start(
+    {
+      identity: { trust: 'plain', agent: 'laptop' },
+      workloads: [row({ agent: 'triage' })],
+    },
+    { held: [{ person: 'alice', agent: 'triage', token: TOKEN }] },
+  )
+  const ask = async (headers: Readonly<Record<string, string>>) => {
+    const answer = await fetch(`${deputy.agent}/v1/auth/authorize`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: JSON.stringify({
+        user_id: 'alice',
+        auth_requirement: { id: 'acme', oauth2: { scopes: ['notes'] } },
+      }),
+    })
+    const { status, code } = (await answer.json()) as Fields
+    return [answer.status, code ?? status]
+  }
+  try {
+    expect(await ask({ 'Deputy-Agent': await pod() })).toEqual([200, 'completed'])
+    expect(await ask({})).toEqual([401, 'workload_unauthenticated'])
+  } finally {
+    await deputy.close()
+  }
+})
+
+test('an address for a client without headers carries the workload’s token', async () => {
+  const deputy = await start({
+    providers: providersAt(upstream.origin).map((each) =>
+      each['id'] === 'acme'
+        ? {
+            ...each,
+            operations: [
+              {
+                id: 'acme.get',
+                method: 'GET',
+                path: '/{rest+}',
+                access: 'read',
+                scopes: [[]],
+                signed: ['/url'],
+              },
+            ],
+          }
+        : each,
+    ),
+  })
+  upstream.handle = (_, res) =>
+    void res
+      .setHeader('content-type', 'application/json')
+      .end(JSON.stringify({ url: `https://api.acme.test/later` }))
+  try {
+    const answer = await get(deputy, ...(await by()))
+    const url = String(answer.json['url'])
+    expect(url).toContain('/~dps_')
+    upstream.seen.length = 0
+    expect((await fetch(url)).status).toBe(200)
+    expect(upstream.seen).toMatchObject([{ url: '/later', who: 'alice-acme' }])
+    expect(last(deputy)).toMatchObject({ agent: { id: AGENT, workload: { name: 'triage' } } })
+  } finally {
+    upstream.handle = null
     await deputy.close()
   }
 })

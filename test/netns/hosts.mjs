@@ -6,24 +6,25 @@ import https from 'node:https'
 
 /** names: host name → IPv4 address; people: token → name; jwks, tls: paths or null */
 const { names, people, issuer, jwks, tls } = JSON.parse(process.argv[2] ?? '')
+const keySet = jwks === null ? '' : readFileSync(jwks)
 const tell = (what) => process.stdout.write(`${JSON.stringify(what)}\n`)
 
 const json = (res, value) =>
   res.setHeader('content-type', 'application/json').end(JSON.stringify(value))
 const answer = (req, res) => {
   const from = req.socket.remoteAddress?.replace('::ffff:', '')
+  const bearer = (req.headers.authorization ?? '').replace('Bearer ', '')
   tell({ http: req.headers.host, path: req.url, from })
   if (req.url === '/.well-known/openid-configuration')
-    return json(res, { issuer, jwks_uri: `${issuer}/keys` })
-  if (req.url === '/keys') return res.end(readFileSync(jwks))
-  if (req.url === '/oauth/token')
-    return json(res, {
+    json(res, { issuer, jwks_uri: `${issuer}/keys` })
+  else if (req.url === '/keys') res.end(keySet)
+  else if (req.url === '/oauth/token')
+    json(res, {
       access_token: Object.keys(people)[0],
       token_type: 'Bearer',
       expires_in: 3600,
     })
-  const login = people[(req.headers.authorization ?? '').replace('Bearer ', '')] ?? null
-  json(res, { saw: from, login })
+  else json(res, { saw: from, login: people[bearer] ?? null })
 }
 
 /** Answers a question for an address of a name (RFC 1035 4.1); no such name: an empty answer. */

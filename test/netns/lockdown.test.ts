@@ -11,7 +11,7 @@ const RAW = tree('test/netns/raw.pl')
 
 /** A question for `example.com`, as anybody may send it. */
 const QUESTION = Buffer.from(
-  '00010100000100000000000007' + '6578616d706c65' + '03' + '636f6d' + '0000010001',
+  '000101000001000000000000076578616d706c6503636f6d0000010001',
   'hex',
 ).toString('latin1')
 

@@ -7,9 +7,13 @@ if ($what eq 'icmp') {
   socket(my $s, $six ? PF_INET6 : PF_INET, SOCK_DGRAM, $six ? 58 : 1) or told("refused $!");
   my $to = $six ? pack_sockaddr_in6(0, inet_pton(AF_INET6, $args[0])) : pack_sockaddr_in(0, inet_aton($args[0]));
   connect($s, $to) or told("refused $!");
-  defined send($s, pack('CCnnn', $six ? 128 : 8, 0, 0, 0, 1) . 'data', 0) or told("refused $!");
-  my $bits = ''; vec($bits, fileno($s), 1) = 1;
-  select($bits, undef, undef, 3) or told('silent');
+  my $answered = 0;
+  for (1 .. 20) {
+    defined send($s, pack('CCnnn', $six ? 128 : 8, 0, 0, 0, 1) . 'data', 0) or told("refused $!");
+    my $bits = ''; vec($bits, fileno($s), 1) = 1;
+    last if $answered = select($bits, undef, undef, 1);
+  }
+  $answered or told('silent');
   defined recv($s, my $back, 100, 0) or told("refused $!");
   told('reached');
 }

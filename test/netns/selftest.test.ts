@@ -1,5 +1,5 @@
 // `deputy selftest --from-agent` where an agent would run it: in a pod with the chart's rules, and in worse ones.
-import { chmodSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startPod } from './pod.ts'
@@ -9,9 +9,14 @@ import type { As, Ran, World } from './world.ts'
 /** As a container has it: no capability, and no process but its own. */
 const agent: As = { uid: AGENT, alone: true }
 const OUT = [
-  ...['--target', `${HOST.provider}:443`, `[${HOST.provider6}]:443`, `${HOST.stranger}:80`],
-  ...[`[${HOST.stranger6}]:80`, `${HOST.metadata}:80`],
-  ...['--resolver', HOST.stranger],
+  '--target',
+  `${HOST.provider}:443`,
+  `[${HOST.provider6}]:443`,
+  `${HOST.stranger}:80`,
+  `[${HOST.stranger6}]:80`,
+  `${HOST.metadata}:80`,
+  '--resolver',
+  HOST.stranger,
 ]
 
 describe.skipIf(skipped !== '')(`selftest${skipped}`, () => {
@@ -109,7 +114,9 @@ describe.skipIf(skipped !== '')(`selftest${skipped}`, () => {
     test('a secret in the environment is named and not shown', async () => {
       const ran = await world.inPod(
         agent,
-        ...['env', 'GITHUB_TOKEN=ghp_0123456789abcdef', 'DATABASE=postgres://u:hunter2@db/x'],
+        'env',
+        'GITHUB_TOKEN=ghp_0123456789abcdef',
+        'DATABASE=postgres://u:hunter2@db/x',
         ...node(tree('bin/deputy.js'), 'selftest', '--from-agent', ...OUT),
       )
       expect(ran.code).toBe(1)
@@ -127,6 +134,33 @@ describe.skipIf(skipped !== '')(`selftest${skipped}`, () => {
       expect(ran.out).toMatch(
         /^undetermined +tcp +provider\.test:443: E(AI_AGAIN|NOTFOUND): the name cannot/m,
       )
+    })
+    describe('each command of the book', () => {
+      const book = readFileSync(new URL('../../docs/operate/lockdown.md', import.meta.url), 'utf8')
+      const blocks = [...book.matchAll(/^```sh\n([^]*?)\n```$/gm)].map(([, block = '']) => block)
+      const ofAgent = blocks.filter((block) => block.startsWith('deputy '))
+      /** The agent's container is this pod's; deputy and node are those of the tree. */
+      const here = (block: string): string =>
+        `set -e\n${block
+          .replaceAll('kubectl exec -i POD --container agent -- node', node().join(' '))
+          .replaceAll(/^deputy /gm, `${node(tree('bin/deputy.js')).join(' ')} `)}`
+      test('is there', () => expect([blocks.length, ofAgent.length]).toEqual([4, 3]))
+      test.each(ofAgent)('%s', async (block) => {
+        const work = join(world.dir, 'work')
+        mkdirSync(work, { recursive: true })
+        chmodSync(work, 0o777)
+        const ran = await world.inPod(agent, 'sh', '-c', `cd ${work}\n${here(block)}`)
+        expect(ran.code, ran.out + ran.err).toBe(0)
+        expect(ran.out).toMatch(/^0 reached, 0 undetermined, \d+ closed, 0 allowed$/m)
+      })
+      test.each(blocks.filter((block) => !ofAgent.includes(block)))('%s', async (block) => {
+        world.nft('delete table inet deputy')
+        expect((await selftest(agent)).code).toBe(1)
+        const root = { uid: 0, caps: ['+net_admin'] }
+        const ran = await world.inPod(root, 'sh', '-c', `cd ${tree('')}\n${here(block)}`)
+        expect([ran.code, ran.err]).toEqual([0, ''])
+        expect((await selftest(agent)).code).toBe(0)
+      })
     })
     test('what never answers is waited for a short while', async () => {
       world.nft(

@@ -94,7 +94,7 @@ export type World = {
 
 const NODE = join(ROOT, 'node_modules/node/bin/node')
 /** deputy's tree as every uid may read it: the clone may be in a home. */
-const TREE = '/run/deputy-tree'
+const TREE = `/run/deputy-tree-${process.pid}${Math.random().toString(36).slice(2, 6)}`
 export const node = (...args: readonly string[]): readonly string[] => [
   existsSync(NODE) ? join(TREE, 'node_modules/node/bin/node') : process.execPath,
   ...args,
@@ -104,8 +104,16 @@ export const tree = (path: string): string => join(TREE, path)
 const asUser = ({ uid, caps = [], alone = false }: As): readonly string[] => [
   ...(alone ? ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'] : []),
   'setpriv',
-  ...['--reuid', String(uid), '--regid', String(uid), '--clear-groups', '--no-new-privs'],
-  ...['--bounding-set', ['-all', ...caps].join(), '--inh-caps', ['-all', ...caps].join()],
+  '--reuid',
+  String(uid),
+  '--regid',
+  String(uid),
+  '--clear-groups',
+  '--no-new-privs',
+  '--bounding-set',
+  ['-all', ...caps].join(),
+  '--inh-caps',
+  ['-all', ...caps].join(),
   ...(caps.length > 0 ? ['--ambient-caps', caps.join()] : []),
 ]
 
@@ -135,7 +143,7 @@ export const createWorld = async (hosts: {
       spawnSync('ip', ['netns', 'del', ns])
       rmSync(`/etc/netns/${ns}`, { recursive: true, force: true })
     }
-    spawnSync('rmdir', ['/etc/netns'])
+    for (const left of ['/etc/netns', TREE]) spawnSync('rmdir', [left])
     rmSync(dir, { recursive: true, force: true })
   }
   const start = (command: readonly string[]): ChildProcess => {
@@ -147,9 +155,16 @@ export const createWorld = async (hosts: {
   }
   /** In the pod, with deputy's tree where everybody may read it. */
   const wrapped = (as: As, command: readonly string[]): readonly string[] => [
-    ...['ip', 'netns', 'exec', pod, 'sh', '-c'],
+    'ip',
+    'netns',
+    'exec',
+    pod,
+    'sh',
+    '-c',
     `mkdir -p ${TREE} && mount --bind "$0" ${TREE} && exec "$@"`,
-    ...[ROOT, ...asUser(as), ...command],
+    ROOT,
+    ...asUser(as),
+    ...command,
   ]
   try {
     run('ip', 'netns', 'add', pod)
@@ -187,7 +202,12 @@ export const createWorld = async (hosts: {
     // As container runtimes have it: everybody may send an echo.
     run('ip', 'netns', 'exec', pod, 'sysctl', '-q', '-w', 'net.ipv4.ping_group_range=0 2147483647')
     const outside = start([
-      ...['ip', 'netns', 'exec', world, process.execPath, here('hosts.mjs')],
+      'ip',
+      'netns',
+      'exec',
+      world,
+      process.execPath,
+      here('hosts.mjs'),
       JSON.stringify({ names: {}, issuer: null, jwks: null, tls: null, ...hosts }),
     ])
     let told = ''

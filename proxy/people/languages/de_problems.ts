@@ -135,8 +135,8 @@ export const problems: Texts['problems'] = {
     `${LATER} Auf veralteten Angaben wird nichts erlaubt.`,
   ),
   issuer_unavailable: row(
-    'Die Schlüssel des Ausstellers der Kennzeichnung sind nicht lesbar',
-    'Versuchen Sie es später mit derselben Kennzeichnung noch einmal; an ihr liegt es nicht. Die Ursache steht im Protokoll des Betreibers.',
+    'Die Schlüssel eines Ausstellers sind nicht lesbar',
+    'Versuchen Sie es später mit derselben Kennzeichnung und demselben Token noch einmal; an ihnen liegt es nicht. Die Ursache steht im Protokoll des Betreibers.',
   ),
   clock_wrong: row(
     'Die Uhr des Rechners von deputy geht falsch',

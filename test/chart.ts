@@ -22,7 +22,9 @@ const SET_BY_CHART = [
 const PUT_IN = { type: 'string', pattern: String.raw`\$\{(env|file):` }
 const narrow = ({ type, pattern, enum: values, minLength }: Tree): boolean =>
   type === 'string' &&
-  (pattern !== undefined || values !== undefined || (typeof minLength === 'number' && minLength > 1))
+  (pattern !== undefined ||
+    values !== undefined ||
+    (typeof minLength === 'number' && minLength > 1))
 
 /** A schema without defaults, which are deputy's, and with `required` for what is still there. */
 const bare = (schema: unknown): unknown => {
@@ -38,7 +40,10 @@ const bare = (schema: unknown): unknown => {
   const whole = { ...kept, ...(wanted.length === 0 ? {} : { required: wanted }) }
   if (!narrow(whole)) return whole
   const { description, title, ...strict } = whole as Tree
-  const words = { ...(title === undefined ? {} : { title }), ...(description === undefined ? {} : { description }) }
+  const words = {
+    ...(title === undefined ? {} : { title }),
+    ...(description === undefined ? {} : { description }),
+  }
   return { ...words, anyOf: [strict, PUT_IN] }
 }
 
@@ -75,7 +80,8 @@ const wrapped = (text: string): string => {
   const lines: string[] = []
   for (const word of text.split(' ')) {
     const last = lines.at(-1)
-    if (last !== undefined && last.length + word.length < WIDTH) lines[lines.length - 1] += ` ${word}`
+    if (last !== undefined && last.length + word.length < WIDTH)
+      lines[lines.length - 1] += ` ${word}`
     else lines.push(word)
   }
   return lines.map((line) => ` ${line}`).join('\n')

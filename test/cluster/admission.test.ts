@@ -1,7 +1,7 @@
 // Which pods a real API server takes: each expression of the admission policies refuses a pod that all others would take.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { isTree } from '../docs.ts'
-import { NO_CLUSTER, startCluster } from './cluster.ts'
+import { NO_CLUSTER, happened, startCluster } from './cluster.ts'
 import type { Cluster } from './cluster.ts'
 import { NO_HELM, at, objectsIn, render, renderOwn } from './helm.ts'
 import type { Rendering } from './helm.ts'
@@ -136,33 +136,29 @@ beforeAll(async () => {
   for (const name of ['agents', 'locked', 'deputy', 'crawlers'])
     await cluster.namespace(name, 'privileged')
   for (const text of Object.values(rendered)) await cluster.apply(text)
-  // A policy acts a moment after it was taken.
   for (const { good } of SUBJECTS) {
     const bad = good()
     pods.VOLUMES[0]?.[1](bad)
     bad.spec.hostNetwork = true
-    while ((await create(bad)) === null) await new Promise((resolve) => setTimeout(resolve, 50))
+    await happened(async () => (await create(bad)) !== null)
   }
 })
 afterAll(() => cluster?.close())
 
 const expressionsOf = (policy: string, text: string): readonly string[] => {
   const found = objectsIn(text).find(
-    (each) =>
-      each['kind'] === 'ValidatingAdmissionPolicy' && at(each, 'metadata.name') === policy,
+    (each) => each['kind'] === 'ValidatingAdmissionPolicy' && at(each, 'metadata.name') === policy,
   )
   const validations = at(found, 'spec.validations')
   if (!Array.isArray(validations)) throw new Error(`no policy ${policy} was rendered`)
   return validations.filter(isTree).map(({ message }) => String(message))
 }
 const uncovered = (policy: string, text: string, cases: readonly Case[]): readonly string[] =>
-  expressionsOf(policy, text).filter(
-    (message) => !cases.some(([says]) => message.startsWith(says)),
-  )
+  expressionsOf(policy, text).filter((message) => !cases.some(([says]) => message.startsWith(says)))
 
-describe
-  .skipIf(MISSING !== null)
-  .each(SUBJECTS)('the policy $policy', ({ policy, from, good, cases }) => {
+describe.skipIf(MISSING !== null).each(SUBJECTS)(
+  'the policy $policy',
+  ({ policy, from, good, cases }) => {
     const denied = `ValidatingAdmissionPolicy '${policy}' with binding '${policy}' denied request: `
     test('takes a pod that is right', async () => {
       const pod = good()
@@ -177,13 +173,26 @@ describe
       change(pod)
       expect(await create(pod)).toContain(`${denied}${says}`)
     })
-  })
+  },
+)
 
 /** A pod that runs, or would, and changes to it that are refused: by a new version of it, or by a container put beside. */
 const RUNNING: readonly Subject[] = [
-  { policy: 'own-deputy-sidecar.agents-running', from: 'sidecar', good: () => podIn(rendered.sidecar) },
-  { policy: 'own-deputy-sidecar.locked-running', from: 'lockdown', good: () => podIn(rendered.lockdown) },
-  { policy: 'deputy-gateway.deputy-running', from: 'gateway', good: () => labelled(plain('crawlers')) },
+  {
+    policy: 'own-deputy-sidecar.agents-running',
+    from: 'sidecar',
+    good: () => podIn(rendered.sidecar),
+  },
+  {
+    policy: 'own-deputy-sidecar.locked-running',
+    from: 'lockdown',
+    good: () => podIn(rendered.lockdown),
+  },
+  {
+    policy: 'deputy-gateway.deputy-running',
+    from: 'gateway',
+    good: () => labelled(plain('crawlers')),
+  },
 ].map((subject): Subject => {
   const sidecar = subject.from !== 'gateway'
   return {
@@ -196,9 +205,9 @@ const RUNNING: readonly Subject[] = [
     ],
   } as Subject
 })
-describe
-  .skipIf(MISSING !== null)
-  .each(RUNNING)('the policy $policy', ({ policy, from, good, cases }) => {
+describe.skipIf(MISSING !== null).each(RUNNING)(
+  'the policy $policy',
+  ({ policy, from, good, cases }) => {
     const path = `/api/v1/namespaces/${RUNNING_IN[from]}/pods/running`
     const found = async (): Promise<Pod> => (await cluster.ask('GET', path)).body
     const replace = async (pod: Pod): Promise<string | null> => {
@@ -230,6 +239,40 @@ describe
     test.each(cases)('refuses: %s', async (says, change) => {
       const pod = await found()
       change(pod)
-      expect(await replace(pod)).toContain(`ValidatingAdmissionPolicy '${policy}' with binding '${policy}' denied request: ${says}`)
+      expect(await replace(pod)).toContain(
+        `ValidatingAdmissionPolicy '${policy}' with binding '${policy}' denied request: ${says}`,
+      )
     })
+  },
+)
+
+test.skipIf(MISSING !== null)('no policy is without its tests', () => {
+  const made = Object.values(rendered).flatMap((text) =>
+    objectsIn(text)
+      .filter(({ kind }) => kind === 'ValidatingAdmissionPolicy')
+      .map((policy) => String(at(policy, 'metadata.name'))),
+  )
+  const tried = [...SUBJECTS, ...RUNNING].map(({ policy }) => policy)
+  // The same policy as the one that is tried in another namespace.
+  const alike = ['own-deputy-sidecar.agents-exec', 'own-deputy-sidecar.locked-exec']
+  expect(made.toSorted()).toEqual([...tried, ...alike].toSorted())
+})
+
+describe.skipIf(MISSING !== null)('a command in a container that runs', () => {
+  const POLICY = 'own-deputy-sidecar.agents-exec'
+  const ask = async (what: string, container: string): Promise<string> => {
+    const query = `container=${container}&command=node`
+    const path = `/api/v1/namespaces/agents/pods/agent/${what}?${query}`
+    return (await cluster.ask('POST', path)).message
+  }
+  test.each(['exec', 'attach'])('is refused where it is deputy: %s', async (what) => {
+    expect(await ask(what, 'deputy')).toContain(
+      `ValidatingAdmissionPolicy '${POLICY}' with binding '${POLICY}' denied request: a command in deputy's container`,
+    )
+    // Nothing runs here, so what is admitted finds no machine.
+    expect(await ask(what, 'agent')).toContain('pod agent does not have a host assigned')
   })
+  test('has a refusing test for each of its expressions', () => {
+    expect(expressionsOf(POLICY, rendered.sidecar)).toHaveLength(1)
+  })
+})

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { CHART } from '../chart.ts'
 import { isTree } from '../docs.ts'
 import type { Tree } from '../docs.ts'
-import { NO_CLUSTER, startCluster } from './cluster.ts'
+import { NO_CLUSTER, happened, startCluster } from './cluster.ts'
 import type { Cluster } from './cluster.ts'
 import { HELM, NO_HELM, at, objectsIn, render, renderOwn, run, valuesOf } from './helm.ts'
 import type { Ran, Rendering } from './helm.ts'
@@ -63,7 +63,10 @@ describe.skipIf(MISSING !== null)('a rendering of', () => {
       const objects = objectsIn(await render({ values, namespace: 'pages' }))
       const account = objects.find(({ kind }) => kind === 'ServiceAccount')
       await cluster.apply(JSON.stringify(account))
-      const template = at(objects.find(({ kind }) => kind === 'Deployment'), 'spec.template')
+      const template = at(
+        objects.find(({ kind }) => kind === 'Deployment'),
+        'spec.template',
+      )
       const pod: Pod = { apiVersion: 'v1', kind: 'Pod', ...(isTree(template) ? template : {}) }
       pod.metadata = { ...pod.metadata, name: 'one', namespace: 'pages' }
       expect((await create(pod)).message).toBe('')
@@ -87,10 +90,10 @@ describe.skipIf(MISSING !== null)('injection', () => {
         set: { callers, gateway: { agentNamespaces: ['crawlers'] } },
       }),
     )
-    // A policy acts a moment after it was taken.
     for (const namespace of ['agents', 'crawlers'])
-      while (JSON.stringify((await create(labelled(namespace))).body).includes('deputy-identity') === false)
-        await new Promise((resolve) => setTimeout(resolve, 50))
+      await happened(async () =>
+        JSON.stringify((await create(labelled(namespace))).body).includes('deputy-identity'),
+      )
   })
   test('puts deputy before everything else, with its volumes, in a namespace that is restricted', async () => {
     const pod = labelled('agents')
@@ -123,7 +126,8 @@ describe.skipIf(MISSING !== null)('injection', () => {
   })
   test('gives the token to the agent’s containers and never to deputy', async () => {
     const { spec } = await injected(labelled('agents'))
-    const mounted = (container: Pod): boolean => names(container.volumeMounts).includes('deputy-identity')
+    const mounted = (container: Pod): boolean =>
+      names(container.volumeMounts).includes('deputy-identity')
     expect(spec.containers.map(mounted)).toEqual([true, true])
     expect(mounted(spec.initContainers[0])).toBe(false)
     const volume = spec.volumes.find(({ name }: Pod) => name === 'deputy-identity')
@@ -134,23 +138,32 @@ describe.skipIf(MISSING !== null)('injection', () => {
   test('gives the token to those containers alone that an annotation names', async () => {
     const annotations = { 'deputy/agent-containers': 'agent' }
     const { spec } = await injected(labelled('agents', { annotations }))
-    expect(spec.containers.map((each: Pod) => names(each.volumeMounts).includes('deputy-identity'))).toEqual([true, false])
+    expect(
+      spec.containers.map((each: Pod) => names(each.volumeMounts).includes('deputy-identity')),
+    ).toEqual([true, false])
   })
   test('never puts a second one', async () => {
     const first = await injected(labelled('agents'))
     const again = {
       ...labelled('agents'),
-      spec: { ...labelled('agents').spec, initContainers: first.spec.initContainers, volumes: first.spec.volumes },
+      spec: {
+        ...labelled('agents').spec,
+        initContainers: first.spec.initContainers,
+        volumes: first.spec.volumes,
+      },
     }
     const { spec } = await injected(again)
     expect(names(spec.initContainers)).toEqual(['deputy'])
-    const copied = await injected({ ...first, metadata: { ...labelled('agents').metadata, labels: first.metadata.labels } })
+    const copied = await injected({
+      ...first,
+      metadata: { ...labelled('agents').metadata, labels: first.metadata.labels },
+    })
     expect(names(copied.spec.initContainers)).toEqual(['deputy'])
   })
   test('leaves a pod without the label alone, which admission then refuses', async () => {
     const pod = labelled('agents')
     delete pod.metadata.labels
-    expect((await create(pod)).message).toContain('an agent\'s pod needs the init container deputy')
+    expect((await create(pod)).message).toContain("an agent's pod needs the init container deputy")
   })
   test('gives a gateway’s agents the token and nothing else', async () => {
     const { spec } = await injected(labelled('crawlers'))
@@ -158,9 +171,15 @@ describe.skipIf(MISSING !== null)('injection', () => {
     expect(names(agent({ spec }).volumeMounts)).toContain('deputy-identity')
   })
   test('takes the pods of helm test', async () => {
-    for (const [values, namespace] of [['sidecar', 'agents'], ['gateway', 'deputy']] as const) {
-      const set = values === 'gateway' ? { callers, gateway: { agentNamespaces: ['crawlers'] } } : { callers }
-      const tests = objectsIn(await render({ values, namespace, set })).filter(({ kind }) => kind === 'Pod')
+    for (const [values, namespace] of [
+      ['sidecar', 'agents'],
+      ['gateway', 'deputy'],
+    ] as const) {
+      const set =
+        values === 'gateway' ? { callers, gateway: { agentNamespaces: ['crawlers'] } } : { callers }
+      const tests = objectsIn(await render({ values, namespace, set })).filter(
+        ({ kind }) => kind === 'Pod',
+      )
       expect(tests.length).toBeGreaterThan(0)
       for (const each of tests) {
         const metadata = { ...(each['metadata'] as Tree), name: 'tried' }
@@ -173,7 +192,9 @@ describe.skipIf(MISSING !== null)('injection', () => {
 describe.skipIf(MISSING !== null)('the lockdown', () => {
   const rendering = (namespace: string): Rendering => ({ values: 'sidecar-full', namespace })
   const podFor = async (namespace: string): Promise<Pod> =>
-    objectsIn(await renderOwn(rendering(namespace))).find(({ kind, metadata }) => kind === 'Pod' && at(metadata, 'name') === 'agent')
+    objectsIn(await renderOwn(rendering(namespace))).find(
+      ({ kind, metadata }) => kind === 'Pod' && at(metadata, 'name') === 'agent',
+    )
   test('is refused where the namespace is restricted, and by whom', async () => {
     const { message } = await create(await podFor('released'))
     expect(message).toContain('violates PodSecurity "restricted')
@@ -186,7 +207,7 @@ describe.skipIf(MISSING !== null)('the lockdown', () => {
   test('is injected before deputy', async () => {
     await cluster.apply(await render(rendering('locked')))
     const spec = async (): Promise<Pod> => (await create(labelled('locked'))).body['spec']
-    while ((await spec())?.initContainers === undefined) await new Promise((resolve) => setTimeout(resolve, 50))
+    await happened(async () => (await spec())?.initContainers !== undefined)
     expect(names((await spec()).initContainers)).toEqual(['deputy-lockdown', 'deputy'])
   })
 })
@@ -196,27 +217,45 @@ describe.skipIf(MISSING !== null)('a release', () => {
     run(
       HELM,
       [
-        ...['--kubeconfig', cluster.kubeconfig, '--namespace', 'released', ...args],
+        `--kubeconfig=${cluster.kubeconfig}`,
+        '--namespace=released',
+        ...args,
         ...(rendering === undefined ? [] : [CHART, '--values', '-']),
       ],
       { input: rendering === undefined ? '' : valuesOf(rendering) },
     )
   const objects = async (kind: string): Promise<Tree> =>
     (await cluster.ask('GET', `/api/v1/namespaces/released/${kind}`)).body
-  const gateway = { values: 'gateway', set: { gateway: { agentNamespaces: ['crawlers'] }, injection: { enabled: false } } }
+  const gateway = {
+    values: 'gateway',
+    set: { gateway: { agentNamespaces: ['crawlers'] }, injection: { enabled: false } },
+  }
 
   test('is refused while a Secret that it names is not there, or has no such key', async () => {
     const first = await helm(['install', 'deputy'], { values: 'sidecar' })
     expect(first.code).toBe(1)
-    expect(first.err).toContain('the Secret deputy-github is not in namespace released, and no pod that mounts it would start: make it first')
+    expect(first.err).toContain(
+      'the Secret deputy-github is not in namespace released, and no pod that mounts it would start: make it first',
+    )
     await cluster.apply(
-      [['deputy-github', ['client_secret']], ['deputy-keys', ['ring.json']], ['deputy-store', ['url']]]
-        .map(([name, keys]) => JSON.stringify(secret(String(name), keys as readonly string[], 'released')))
+      [
+        ['deputy-github', ['client_secret']],
+        ['deputy-keys', ['ring.json']],
+        ['deputy-store', ['url']],
+      ]
+        .map(([name, keys]) =>
+          JSON.stringify(secret(String(name), keys as readonly string[], 'released')),
+        )
         .join('\n---\n'),
     )
-    expect((await helm(['install', 'deputy'], { values: 'sidecar' })).err).toContain('the Secret deputy-keys has no key keys.json')
+    expect((await helm(['install', 'deputy'], { values: 'sidecar' })).err).toContain(
+      'the Secret deputy-keys has no key keys.json',
+    )
     expect((await helm(['list', '--short'])).out).toBe('')
-    await cluster.apply(JSON.stringify(secret('deputy-keys', ['keys.json'], 'released')), '--force-conflicts')
+    await cluster.apply(
+      JSON.stringify(secret('deputy-keys', ['keys.json'], 'released')),
+      '--force-conflicts',
+    )
   })
   test('is installed, and says the next three commands', async () => {
     const { code, out, err } = await helm(['install', 'deputy'], { values: 'sidecar' })
@@ -227,7 +266,9 @@ describe.skipIf(MISSING !== null)('a release', () => {
     const before = await objects('configmaps')
     const { code, err } = await helm(['upgrade', 'deputy'], gateway)
     expect(code).toBe(1)
-    expect(err).toContain('mode: release deputy is a sidecar, whose pods still need what it made: install the gateway beside it under another name, move the agents, then uninstall deputy')
+    expect(err).toContain(
+      'mode: release deputy is a sidecar, whose pods still need what it made: install the gateway beside it under another name, move the agents, then uninstall deputy',
+    )
     expect((await objects('configmaps'))['items']).toEqual(before['items'])
     expect((await helm(['history', 'deputy', '--output', 'json'])).out).toContain('"revision":1,')
   })
@@ -238,7 +279,12 @@ describe.skipIf(MISSING !== null)('a release', () => {
   test('takes another configuration without new pods', async () => {
     const deployment = async (): Promise<unknown> =>
       at(
-        (await cluster.ask('GET', '/apis/apps/v1/namespaces/released/deployments/second-deputy-gateway')).body,
+        (
+          await cluster.ask(
+            'GET',
+            '/apis/apps/v1/namespaces/released/deployments/second-deputy-gateway',
+          )
+        ).body,
         'spec.template',
       )
     const before = await deployment()
@@ -246,7 +292,10 @@ describe.skipIf(MISSING !== null)('a release', () => {
     const { code, err } = await helm(['upgrade', 'second'], { values: 'gateway', set })
     expect(code, err).toBe(0)
     expect(await deployment()).toEqual(before)
-    const map = await cluster.ask('GET', '/api/v1/namespaces/released/configmaps/second-deputy-gateway')
+    const map = await cluster.ask(
+      'GET',
+      '/api/v1/namespaces/released/configmaps/second-deputy-gateway',
+    )
     expect(at(map.body, 'data.deputy.yaml')).toBeUndefined()
     expect(JSON.stringify(map.body)).toContain('log_level: debug')
   })

@@ -1,5 +1,4 @@
 // A real Kubernetes API with its store, on loopback: no kubelet and no controller, so nothing runs there.
-import { spawn } from 'node:child_process'
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
@@ -15,7 +14,9 @@ const PROGRAMS =
   process.env['DEPUTY_KUBERNETES'] ?? join(homedir(), `.cache/deputy-ci/kubernetes-${KUBERNETES}`)
 const CRDS = join(PROGRAMS, 'crds')
 export const NO_CLUSTER =
-  missingProgram(join(PROGRAMS, 'kube-apiserver')) ?? missingProgram(CRDS) ?? missingProgram(KUBECTL)
+  missingProgram(join(PROGRAMS, 'kube-apiserver')) ??
+  missingProgram(CRDS) ??
+  missingProgram(KUBECTL)
 
 export type Answer = { readonly status: number; readonly body: Tree; readonly message: string }
 export type Cluster = {
@@ -33,67 +34,79 @@ export type Cluster = {
   readonly close: () => Promise<void>
 }
 
-const ended = (child: ReturnType<typeof spawn>): Promise<void> =>
-  new Promise((resolve) => {
-    if (child.exitCode !== null || child.signalCode !== null) resolve()
-    else child.once('close', () => resolve())
+/** A policy acts a moment after it was taken. */
+export const happened = async (check: () => Promise<boolean>): Promise<void> => {
+  while (!(await check())) await new Promise((resolve) => setTimeout(resolve, 50))
+}
+
+/** No path here has a space. */
+const words = (text: string): readonly string[] => text.trim().split(/\s+/)
+
+const startEtcd = (dir: string, at: string, peers: string): Promise<() => Promise<void>> =>
+  startProgram({
+    command: join(PROGRAMS, 'etcd'),
+    args: words(`
+      --name test --data-dir ${dir}/etcd --unsafe-no-fsync --log-level error
+      --listen-client-urls ${at} --advertise-client-urls ${at} --listen-peer-urls ${peers}
+      --initial-advertise-peer-urls ${peers} --initial-cluster test=${peers}`),
+    env: {},
+    ready: `${at}/health`,
+    withinMs: 120_000,
   })
 
-const startApi = async (dir: string, etcd: string, port: number): Promise<() => Promise<void>> => {
-  const child = spawn(
-    join(PROGRAMS, 'kube-apiserver'),
-    [
-      `--etcd-servers=${etcd}`,
-      ...['--bind-address=127.0.0.1', `--secure-port=${port}`, '--advertise-address=127.0.0.1'],
-      ...[`--cert-dir=${dir}/certs`, `--token-auth-file=${dir}/tokens.csv`],
-      ...['--authorization-mode=RBAC', '--endpoint-reconciler-type=none'],
-      // As kubeadm has it: what may not be privileged is for namespaces to say.
-      ...['--service-cluster-ip-range=10.96.0.0/24', '--allow-privileged=true'],
-      `--service-account-issuer=https://127.0.0.1:${port}`,
-      `--service-account-signing-key-file=${dir}/sa.key`,
-      `--service-account-key-file=${dir}/sa.key`,
-    ],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  )
-  let said = ''
-  child.stderr.on('data', (chunk: Buffer) => void (said = `${said}${chunk.toString()}`.slice(-4_000)))
-  const end = (): void => void child.kill('SIGTERM')
-  process.once('exit', end)
-  const stop = async (): Promise<void> => {
-    process.off('exit', end)
-    end()
-    await ended(child)
+/** Privileged pods as kubeadm has it: what may not be is for namespaces to say. */
+const startApi = (dir: string, etcd: string, issuer: string): Promise<() => Promise<void>> =>
+  startProgram({
+    command: join(PROGRAMS, 'kube-apiserver'),
+    args: words(`
+      --etcd-servers=${etcd} --endpoint-reconciler-type=none --service-cluster-ip-range=10.96.0.0/24
+      --bind-address=127.0.0.1 --advertise-address=127.0.0.1 --secure-port=${new URL(issuer).port}
+      --cert-dir=${dir}/certs --token-auth-file=${dir}/tokens.csv --authorization-mode=RBAC
+      --service-account-issuer=${issuer} --service-account-signing-key-file=${dir}/sa.key
+      --service-account-key-file=${dir}/sa.key --allow-privileged=true`),
+    env: {},
+    ready: async () =>
+      (await run(KUBECTL, words(`--kubeconfig ${dir}/kubeconfig get --raw /readyz`))).code === 0,
+    withinMs: 240_000,
+  })
+
+/** What the API server is given, and who may ask it. @returns the administrator's token */
+const prepare = (dir: string, issuer: string): string => {
+  const token = randomBytes(24).toString('hex')
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const server = { server: issuer, 'certificate-authority': `${dir}/certs/apiserver.crt` }
+  const kubeconfig = {
+    apiVersion: 'v1',
+    kind: 'Config',
+    'current-context': 'test',
+    clusters: [{ name: 'test', cluster: server }],
+    users: [{ name: 'admin', user: { token } }],
+    contexts: [{ name: 'test', context: { cluster: 'test', user: 'admin' } }],
   }
-  const kubeconfig = `${dir}/kubeconfig`
-  const ready = async (): Promise<boolean> =>
-    (await run(KUBECTL, ['--kubeconfig', kubeconfig, 'get', '--raw', '/readyz'])).code === 0
-  for (const late = Date.now() + 240_000; !(await ready());) {
-    if (child.exitCode !== null || Date.now() > late) {
-      await stop()
-      throw new Error(`kube-apiserver does not serve: ${said}`)
-    }
-    await new Promise((resolve) => setTimeout(resolve, 200))
-  }
-  return stop
+  for (const [name, text] of [
+    ['sa.key', privateKey.export({ type: 'pkcs8', format: 'pem' })],
+    ['tokens.csv', `${token},admin,admin,system:masters\n`],
+    ['kubeconfig', JSON.stringify(kubeconfig)],
+  ] as const)
+    writeFileSync(join(dir, name), text, { mode: 0o600 })
+  return token
 }
 
 const asking =
-  (origin: string, certificate: string, token: string): Cluster['ask'] =>
+  (origin: string, ca: Buffer, token: string): Cluster['ask'] =>
   (method, path, body) =>
     new Promise((resolve, reject) => {
-      const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
-      const options = { method, headers, ca: readFileSync(certificate) }
-      const sent = request(`${origin}${path}`, options, (answer) => {
+      const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
+      const headers = { authorization: `Bearer ${token}`, 'content-type': type }
+      const sent = request(`${origin}${path}`, { method, headers, ca }, (answer) => {
         const chunks: Buffer[] = []
         answer.on('data', (chunk: Buffer) => chunks.push(chunk))
         answer.on('end', () => {
           const parsed: unknown = JSON.parse(Buffer.concat(chunks).toString())
           const whole = isTree(parsed) ? parsed : {}
-          resolve({
-            status: answer.statusCode ?? 0,
-            body: whole,
-            message: String(whole['message'] ?? ''),
-          })
+          const { message } = whole
+          const said = typeof message === 'string' ? message : ''
+          resolve({ status: answer.statusCode ?? 0, body: whole, message: said })
         })
       })
       sent.once('error', reject)
@@ -102,53 +115,19 @@ const asking =
 
 export const startCluster = async (): Promise<Cluster> => {
   const dir = mkdtempSync(join(tmpdir(), 'deputy-cluster-'))
-  const [client, peer, port] = [await quietPort(), await quietPort(), await quietPort()]
-  const [etcd, peers] = [`http://127.0.0.1:${client}`, `http://127.0.0.1:${peer}`]
-  const issuer = `https://127.0.0.1:${port}`
-  const token = randomBytes(24).toString('hex')
-  const { privateKey } = generateKeyPairSync('rsa', {
-    modulusLength: 2048,
-    publicKeyEncoding: { type: 'spki', format: 'pem' },
-    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-  })
-  writeFileSync(`${dir}/sa.key`, privateKey, { mode: 0o600 })
-  writeFileSync(`${dir}/tokens.csv`, `${token},admin,admin,system:masters\n`, { mode: 0o600 })
-  writeFileSync(
-    `${dir}/kubeconfig`,
-    JSON.stringify({
-      apiVersion: 'v1',
-      kind: 'Config',
-      'current-context': 'test',
-      clusters: [
-        {
-          name: 'test',
-          cluster: { server: issuer, 'certificate-authority': `${dir}/certs/apiserver.crt` },
-        },
-      ],
-      users: [{ name: 'admin', user: { token } }],
-      contexts: [{ name: 'test', context: { cluster: 'test', user: 'admin' } }],
-    }),
-    { mode: 0o600 },
-  )
-  const stopEtcd = await startProgram({
-    command: join(PROGRAMS, 'etcd'),
-    args: [
-      ...['--name', 'test', '--data-dir', `${dir}/etcd`, '--unsafe-no-fsync'],
-      ...['--listen-client-urls', etcd, '--advertise-client-urls', etcd],
-      ...['--listen-peer-urls', peers, '--initial-advertise-peer-urls', peers],
-      ...['--initial-cluster', `test=${peers}`, '--log-level', 'error'],
-    ],
-    env: {},
-    ready: `${etcd}/health`,
-    withinMs: 120_000,
-  })
-  const stopApi = await startApi(dir, etcd, port).catch(async (error: unknown) => {
+  const [etcd, peers] = [await quietPort(), await quietPort()].map(
+    (port) => `http://127.0.0.1:${port}`,
+  ) as [string, string]
+  const issuer = `https://127.0.0.1:${await quietPort()}`
+  const token = prepare(dir, issuer)
+  const stopEtcd = await startEtcd(dir, etcd, peers)
+  const stopApi = await startApi(dir, etcd, issuer).catch(async (error: unknown) => {
     await stopEtcd()
     throw error
   })
   const kubectl: Cluster['kubectl'] = (args, input = '') =>
     run(KUBECTL, ['--kubeconfig', `${dir}/kubeconfig`, ...args], { input })
-  const ask = asking(issuer, `${dir}/certs/apiserver.crt`, token)
+  const ask = asking(issuer, readFileSync(`${dir}/certs/apiserver.crt`), token)
   const apply: Cluster['apply'] = async (text, ...args) => {
     const ran = await kubectl(
       ['apply', '--server-side', '--validate=strict', '--filename', '-', ...args],
@@ -170,7 +149,11 @@ export const startCluster = async (): Promise<Cluster> => {
       const labels = { 'pod-security.kubernetes.io/enforce': level }
       const made = [
         { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } },
-        { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: name } },
+        {
+          apiVersion: 'v1',
+          kind: 'ServiceAccount',
+          metadata: { name: 'default', namespace: name },
+        },
       ]
       await apply(made.map((object) => JSON.stringify(object)).join('\n---\n'))
     },

@@ -15,7 +15,10 @@ const TOOLS = process.env['DEPUTY_KUBECTL'] ?? join(KEPT, 'kubectl-36-2.0.1')
 export const HELM = join(TOOLS, 'helm/helm')
 export const KUBECTL = join(TOOLS, 'kubectl/kubectl')
 /** The oldest Helm that the chart is rendered with. */
-export const HELM_3 = join(process.env['DEPUTY_HELM3'] ?? join(KEPT, 'kubectl-32-2.1.0'), 'helm/helm')
+export const HELM_3 = join(
+  process.env['DEPUTY_HELM3'] ?? join(KEPT, 'kubectl-32-2.1.0'),
+  'helm/helm',
+)
 export const NO_HELM = missingProgram(HELM) ?? missingProgram(HELM_3)
 export const KUBERNETES = '1.36.3'
 
@@ -72,8 +75,12 @@ export const template = (rendering: Rendering, helm = HELM): Promise<Ran> =>
   run(
     helm,
     [
-      ...['template', 'deputy', CHART, '--namespace', rendering.namespace ?? 'agents'],
-      ...['--kube-version', rendering.kubernetes ?? KUBERNETES, '--values', '-'],
+      'template',
+      'deputy',
+      CHART,
+      `--namespace=${rendering.namespace ?? 'agents'}`,
+      `--kube-version=${rendering.kubernetes ?? KUBERNETES}`,
+      '--values=-',
     ],
     { input: valuesOf(rendering) },
   )

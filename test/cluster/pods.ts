@@ -45,7 +45,10 @@ export const containers = (of: (pod: Pod) => Pod): readonly Case[] => [
       delete pod.spec.securityContext.runAsUser
     },
   ],
-  ["no container of an agent's pod may run as root", (pod) => void (of(pod).securityContext.runAsUser = 0)],
+  [
+    "no container of an agent's pod may run as root",
+    (pod) => void (of(pod).securityContext.runAsUser = 0),
+  ],
   ["uid 65532 is deputy's own", (pod) => void (of(pod).securityContext.runAsUser = 65_532)],
   [
     "a container of an agent's pod is privileged",
@@ -58,9 +61,18 @@ export const containers = (of: (pod: Pod) => Pod): readonly Case[] => [
       of(pod).securityContext.privileged = true
     },
   ],
-  ['added capabilities are a way round', (pod) => void (of(pod).securityContext.capabilities.add = ['NET_RAW'])],
-  ["each container of an agent's pod must give up", (pod) => void delete of(pod).securityContext.capabilities],
-  ["each container of an agent's pod must give up", (pod) => void (of(pod).securityContext.capabilities.drop = ['KILL'])],
+  [
+    'added capabilities are a way round',
+    (pod) => void (of(pod).securityContext.capabilities.add = ['NET_RAW']),
+  ],
+  [
+    "each container of an agent's pod must give up",
+    (pod) => void delete of(pod).securityContext.capabilities,
+  ],
+  [
+    "each container of an agent's pod must give up",
+    (pod) => void (of(pod).securityContext.capabilities.drop = ['KILL']),
+  ],
 ]
 
 /** Deputy's volumes in another container. */
@@ -105,6 +117,7 @@ export const VOLUMES: readonly Case[] = [
   ["deputy's claim is a volume", added({ persistentVolumeClaim: { claimName: 'deputy-claim' } })],
 ]
 
+const ITEMS = [{ key: 'deputy.yaml', path: 'people.yaml' }]
 export const SIDECAR: readonly Case[] = [
   [
     "an agent's pod needs the init container deputy",
@@ -112,7 +125,8 @@ export const SIDECAR: readonly Case[] = [
   ],
   [
     'deputy must start before everything else',
-    ({ spec }) => void spec.initContainers.splice(spec.initContainers.length - 1, 0, beside('first')),
+    ({ spec }) =>
+      void spec.initContainers.splice(spec.initContainers.length - 1, 0, beside('first')),
   ],
   [
     'deputy must run as long as the agent',
@@ -121,9 +135,12 @@ export const SIDECAR: readonly Case[] = [
         delete deputy(pod)[key]
     },
   ],
-  ['the init container deputy must run ', (pod) => void (deputy(pod).image = 'mine:1')],
+  ['the image of the init container deputy must be', (pod) => void (deputy(pod).image = 'mine:1')],
   ["a command in place of deputy's own", (pod) => void (deputy(pod).command = ['node', '-e', '1'])],
-  ["the init container deputy must serve the chart's", (pod) => void (deputy(pod).args = ['serve'])],
+  [
+    "the init container deputy must serve the chart's",
+    (pod) => void (deputy(pod).args = ['serve']),
+  ],
   [
     "the environment of deputy is the chart's: remove envFrom",
     (pod) => void (deputy(pod).envFrom = [{ configMapRef: { name: 'mine' } }]),
@@ -138,7 +155,8 @@ export const SIDECAR: readonly Case[] = [
   ],
   [
     'a hook of lifecycle runs',
-    (pod) => void (deputy(pod).lifecycle = { postStart: { exec: { command: ['node', '-e', '1'] } } }),
+    (pod) =>
+      void (deputy(pod).lifecycle = { postStart: { exec: { command: ['node', '-e', '1'] } } }),
   ],
   ...['startupProbe', 'readinessProbe', 'livenessProbe'].map((probe): Case => [
     'a probe that runs a command',
@@ -155,7 +173,10 @@ export const SIDECAR: readonly Case[] = [
     'deputy mounts its own volumes and no other',
     (pod) => void (deputy(pod).volumeMounts[0].subPath = 'deputy.yaml'),
   ],
-  ['the init container deputy must run as uid', (pod) => void (deputy(pod).securityContext.runAsUser = 65_531)],
+  [
+    'the init container deputy must run as uid',
+    (pod) => void (deputy(pod).securityContext.runAsUser = 65_531),
+  ],
   [
     'the init container deputy must be unable to gain',
     (pod) => void delete deputy(pod).securityContext.allowPrivilegeEscalation,
@@ -165,18 +186,15 @@ export const SIDECAR: readonly Case[] = [
     (pod) => void (deputy(pod).securityContext.capabilities.add = ['NET_RAW']),
   ],
   ...[
-    ['deputy-config', { configMap: { name: 'mine' } }],
-    ['deputy-config', { configMap: { name: 'own-deputy-sidecar', items: [{ key: 'a', path: 'b' }] } }],
-    ['deputy-secret-github', { secret: { secretName: 'mine' } }],
-    ['deputy-secret-github', { secret: { secretName: 'deputy-github', items: [{ key: 'a', path: 'b' }] } }],
-    ['deputy-state', { ephemeral: { volumeClaimTemplate: { spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } } } } }],
-    ['deputy-identity', { emptyDir: {} }],
-  ].map(([name, source]): Case => [
+    { name: 'deputy-config', configMap: { name: 'mine' } },
+    { name: 'deputy-config', configMap: { name: 'own-deputy-sidecar', items: ITEMS } },
+    { name: 'deputy-secret-github', secret: { secretName: 'mine' } },
+    { name: 'deputy-secret-github', secret: { secretName: 'deputy-github', items: ITEMS } },
+    { name: 'deputy-state', nfs: { server: '192.0.2.1', path: '/' } },
+    { name: 'deputy-identity', emptyDir: {} },
+  ].map((mine): Case => [
     'volumes whose names begin with deputy- are the chart',
-    (pod) => {
-      const at = pod.spec.volumes.indexOf(volume(pod, String(name)))
-      pod.spec.volumes[at] = { name, ...(source as object) }
-    },
+    (pod) => void (pod.spec.volumes[pod.spec.volumes.indexOf(volume(pod, mine.name))] = mine),
   ]),
   [
     'volumes whose names begin with deputy- are the chart',
@@ -187,9 +205,12 @@ export const SIDECAR: readonly Case[] = [
 export const LOCKDOWN: readonly Case[] = [
   [
     'the rules of the lockdown must hold before',
-    ({ spec }) => void spec.initContainers.splice(0, 1),
+    ({ spec }) => void (spec.initContainers[0] = beside('first')),
   ],
-  ['the init container deputy-lockdown must run ', (pod) => void (lockdown(pod).image = 'mine:1')],
+  [
+    'the image of the init container deputy-lockdown must be',
+    (pod) => void (lockdown(pod).image = 'mine:1'),
+  ],
   [
     "the init container deputy-lockdown must load the chart's rules",
     (pod) => void (lockdown(pod).command = ['nft', 'flush', 'ruleset']),
@@ -212,7 +233,10 @@ export const LOCKDOWN: readonly Case[] = [
   ],
   [
     'the init container deputy-lockdown mounts its rules',
-    (pod) => void (lockdown(pod).volumeMounts = [{ name: 'deputy-state', mountPath: '/etc/deputy-lockdown' }]),
+    (pod) =>
+      void (lockdown(pod).volumeMounts = [
+        { name: 'deputy-state', mountPath: '/etc/deputy-lockdown' },
+      ]),
   ],
   [
     'the init container deputy-lockdown must be unable',
@@ -233,7 +257,8 @@ export const RUNNING: readonly Case[] = [
   ['the image of a running deputy', (pod) => void (deputy(pod).image = 'mine:1')],
   [
     'a container that targets deputy',
-    ({ spec }) => void (spec.ephemeralContainers = [{ ...beside('debug'), targetContainerName: 'deputy' }]),
+    ({ spec }) =>
+      void (spec.ephemeralContainers = [{ ...beside('debug'), targetContainerName: 'deputy' }]),
   ],
 ]
 export const RUNNING_LOCKDOWN: readonly Case[] = [

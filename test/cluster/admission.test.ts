@@ -85,6 +85,7 @@ const SUBJECTS: readonly Subject[] = [
         ...pods.mounts(of),
         ...pods.env(of),
       ]),
+      ...pods.INHERITED,
       ...pods.SIDECAR,
       ...pods.VOLUMES,
     ],

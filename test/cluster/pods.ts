@@ -75,6 +75,15 @@ export const containers = (of: (pod: Pod) => Pod): readonly Case[] => [
   ],
 ]
 
+/** What a container inherits from its pod. */
+export const INHERITED: readonly Case[] = [
+  [
+    "no container of an agent's pod may run as root",
+    ({ spec }) => void (spec.securityContext.runAsUser = 0),
+  ],
+  ["uid 65532 is deputy's own", ({ spec }) => void (spec.securityContext.runAsUser = 65_532)],
+]
+
 /** Deputy's volumes in another container. */
 export const mounts = (of: (pod: Pod) => Pod): readonly Case[] =>
   ['deputy-state', 'deputy-secret-keys'].map((name) => [

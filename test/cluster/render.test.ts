@@ -1,10 +1,12 @@
 // The chart as Helm renders it: shapes that are kept, values that are refused, and a deputy.yaml that deputy takes.
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { CHART } from '../chart.ts'
+import { isTree } from '../docs.ts'
+import type { Tree } from '../docs.ts'
 import { postgres } from '../support/postgres.ts'
 import { DEPUTY, materialise } from './pod_files.ts'
 import {
@@ -44,6 +46,39 @@ describe.skipIf(NO_HELM !== null)('the chart', () => {
   })
   test.each(SHAPES)('%s is the same from the oldest Helm', async (values) => {
     expect(await render({ values }, HELM_3)).toBe(await render({ values }))
+  })
+})
+
+/** Every schema below one, by its path. */
+const schemas = (schema: Tree, path: string): readonly (readonly [string, Tree])[] => [
+  [path, schema],
+  ...Object.entries((schema['properties'] ?? {}) as Tree).flatMap(([name, each]) =>
+    isTree(each) ? schemas(each, path === '' ? name : `${path}.${name}`) : [],
+  ),
+  ...['items', 'additionalProperties'].flatMap((key) => {
+    const each = schema[key]
+    return isTree(each) ? schemas(each, `${path}.${key}`) : []
+  }),
+]
+describe('values.schema.json', () => {
+  const whole: Tree = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'))
+  const { definitions, ...own } = whole
+  const all = [...schemas(own, ''), ...schemas(at(definitions, 'config') as Tree, 'config')]
+  test('has a sentence for each value', () => {
+    const named = all.filter(([path]) => !/\.(?:items|additionalProperties)$/.test(path))
+    const mute = named.filter(
+      ([, each]) => each['$ref'] === undefined && !/[.:]/.test(String(each['description'])),
+    )
+    expect(named.length).toBeGreaterThan(200)
+    expect(mute.map(([path]) => path)).toEqual([])
+  })
+  test('takes nothing that it does not know', () => {
+    // A section without keys is one that this version refuses whole.
+    const open = all.filter(
+      ([, { properties, additionalProperties }]) =>
+        isTree(properties) && Object.keys(properties).length > 0 && additionalProperties !== false,
+    )
+    expect(open.map(([path]) => path)).toEqual([])
   })
 })
 
@@ -103,6 +138,11 @@ const REFUSED: readonly (readonly [string, Rendering, string])[] = [
     'trust: plain at a gateway',
     { values: 'gateway', set: { config: { identity: { trust: 'plain' } } } },
     'config.identity.trust: plain believes any caller, and a gateway is reached over the network: use asserted',
+  ],
+  [
+    'trust that is told later',
+    { values: 'gateway', set: { config: { identity: { trust: '${env:TRUST}' } } } },
+    'config.identity.trust: ${env:TRUST} believes any caller',
   ],
   [
     'trust: plain at the pages',

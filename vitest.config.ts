@@ -3,10 +3,16 @@ import { availableParallelism } from 'node:os'
 import { configDefaults, defineConfig } from 'vitest/config'
 import { slowestFiles } from './test/support/slowest.ts'
 
-// `npm run test:servers` runs what costs minutes: whole authorization servers, and deputies that are killed.
+// `npm run test:servers` runs what costs minutes: whole authorization servers, and deputies that are killed;
+// `npm run test:cluster` the chart, by Helm and a Kubernetes API; `npm run test:net` what needs root: pods as
+// network namespaces; `npm run test:image` the image, built and run.
+const APART = ['servers', 'cluster', 'netns', 'image']
 export default defineConfig(({ mode }) => ({
   test: {
-    exclude: [...configDefaults.exclude, ...(mode === 'servers' ? [] : ['test/servers/**'])],
+    exclude: [
+      ...configDefaults.exclude,
+      ...APART.filter((name) => name !== mode).map((name) => `test/${name}/**`),
+    ],
     testTimeout: 120_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 30_000 } },

@@ -50,8 +50,8 @@ export const createClock = ({
   let lines: readonly number[] = [line]
   let ahead: { readonly lead: number; readonly since: number } | null = null
 
-  const passed = (): number => mono() - began.mono + slept
-  const leadNow = (): number => wall() - (line + passed())
+  const passed = (at = mono()): number => at - began.mono + slept
+  const leadNow = (at = mono()): number => wall() - (line + passed(at))
 
   const settle = (): void => {
     const lead = leadNow()
@@ -79,21 +79,24 @@ export const createClock = ({
     if (more > GRAIN_MS) slept += more
     settle()
   }
-  /** A clock that runs backwards is looked after at once. */
-  const lookNowAndThen = (): void => {
-    const since = mono() - looked
-    if (since >= LOOK_MS || since < 0) look()
+  /** The monotonic time. A clock that runs backwards is looked after at once. */
+  const lookNowAndThen = (): number => {
+    const at = mono()
+    if (at - looked < LOOK_MS && at >= looked) return at
+    look()
+    return mono()
   }
   const lead = (): number => {
-    lookNowAndThen()
-    if (Math.abs(leadNow()) > APART_MS) look() // woken just now, perhaps
+    const ms = leadNow(lookNowAndThen())
+    if (Math.abs(ms) <= APART_MS) return ms
+    look() // woken just now, perhaps
     return leadNow()
   }
 
   return {
     now: () => {
-      lookNowAndThen()
-      return Math.max(wall(), Math.floor(line + passed()))
+      const at = lookNowAndThen()
+      return Math.max(wall(), Math.floor(line + passed(at)))
     },
     mono,
     lead,

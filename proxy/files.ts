@@ -106,6 +106,21 @@ export const readWhole = (path: string, most = MOST_BYTES): Promise<Buffer> =>
 export const readText = async (path: string, most?: number): Promise<string> =>
   (await readWhole(path, most)).toString('utf8')
 
+/** Changes whenever one of these files does, also where a link is turned to another one. Does not reject. */
+export const marksOf = async (paths: readonly string[]): Promise<string> =>
+  JSON.stringify(
+    await Promise.all(
+      paths.map(async (path) => {
+        try {
+          const { ino, size, mtimeNs, ctimeNs } = await statOf(path)
+          return [path, ...[ino, size, mtimeNs, ctimeNs].map(String)]
+        } catch (error) {
+          return [path, toldOf(error)]
+        }
+      }),
+    ),
+  )
+
 /**
  * Proves that a folder can be written to, by writing a file and taking it away again.
  * Throws what the system throws, or Unreadable within two seconds.

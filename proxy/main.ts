@@ -4,8 +4,10 @@ import { fileURLToPath } from 'node:url'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { addOperatorCommands } from './commands/operator_cli.ts'
 import { addVaultCommands } from './commands/vault_cli.ts'
+import type { HealthOptions } from './commands/healthz.ts'
 import type { Config } from './config/schema.ts'
 import { stuck } from './files.ts'
+import { messageOf } from './problem.ts'
 
 const EXIT = { usage: 64, config: 78, failed: 1 } as const
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
@@ -22,6 +24,23 @@ const opaPlaces = () => ({
   path: process.env['PATH'],
   home: process.env['HOME'],
 })
+type SelftestFlags = {
+  readonly deputy?: string
+  readonly uid?: number
+  readonly port?: readonly number[]
+  readonly target?: readonly string[]
+  readonly resolver?: readonly string[]
+  readonly file?: readonly string[]
+  readonly allow?: readonly string[]
+}
+const whole = (text: string): number => {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.')
+  return Number(text)
+}
+const wholes = (text: string, before: readonly number[] = []): readonly number[] => [
+  ...before,
+  whole(text),
+]
 const percent = (text: string): number => {
   const value = Number(text)
   if (text.trim() === '' || !(value >= 0 && value <= 100))
@@ -84,6 +103,8 @@ const IGNORED = [
 /** How long a start that is told to stop may take, and a drain after a fault beyond `limits.drain`. */
 const START_MS = 5_000
 const FAULT_MS = 10_000
+/** When what the start left behind is collected: soon enough for nobody to have called yet, as a rule. */
+const COLLECT_MS = 100
 
 const serveCommand = async (options: { readonly config?: string }): Promise<number> => {
   // V8's profiler wakes itself by SIGPROF.
@@ -102,6 +123,7 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     version: version(),
   })
   const { serve } = await import('./serve.ts')
+  const { collect } = await import('./observe/memory.ts')
   const ended = Promise.withResolvers<number>()
   let [ready, ending] = [false, false]
   const stop = (result: number, late: number | null): void => {
@@ -125,11 +147,14 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     })
   for (const signal of ignored)
     process.on(signal, () => log.warn({ signal }, 'this signal means nothing to deputy'))
-  // Somebody rotated the evidence. A start that fails tells so itself.
+  // Somebody rotated the evidence, or changed the configuration. A start that fails tells so itself.
   process.on('SIGHUP', (signal) => {
-    log.info({ signal }, 'the evidence goes on in the file at its path')
+    log.info(
+      { signal },
+      'the configuration is read again, and the evidence goes on in the file at its path',
+    )
     starting.then(
-      (serving) => serving.reopen(),
+      (serving) => serving.reload(),
       () => undefined,
     )
   })
@@ -143,19 +168,21 @@ const serveCommand = async (options: { readonly config?: string }): Promise<numb
     log.error({ err: error }, 'uncaught')
     if (!ending) stop(EXIT.failed, from.config.limits.drain + FAULT_MS)
   })
-  const starting = serve(from, { log, print: complain, version: version() })
+  const { load } = await import('./config/load.ts')
+  const read = () => load(options.config, process.env)
+  const starting = serve(from, { log, print: complain, version: version(), read })
   let serving: Awaited<typeof starting>
   try {
     serving = await starting
   } catch (error) {
     complain(`deputy does not start:`)
-    for (const line of (error instanceof Error ? error.message : String(error)).split('\n'))
-      complain(`  ${line}`)
+    for (const line of messageOf(error).split('\n')) complain(`  ${line}`)
     return EXIT.config
   }
   for (const [name, address] of Object.entries(serving.addresses)) complain(`${name}: ${address}`)
   complain('deputy is ready')
   ready = true
+  setTimeout(collect, COLLECT_MS).unref()
   return ended.promise.finally(log.flush)
 }
 
@@ -199,7 +226,7 @@ const addServing: Add = (deputy, done) => {
   const validate = 'check the configuration and everything that it names; print every problem'
   command(deputy, 'validate', validate)
     .option(...CONFIG)
-    .option('--offline', 'ask nobody else: no issuer, provider, name server or database')
+    .option('--offline', 'ask no issuer, provider, name server or database')
     .action(async (options: { config?: string; offline?: boolean }) =>
       done(await validateCommand(options)),
     )
@@ -225,12 +252,35 @@ const addServing: Add = (deputy, done) => {
     })
 }
 
+const addHealth: Add = (deputy, done) => {
+  const text =
+    'ask the admin listener of a deputy that serves whether it is ready, and print the answer (exit 0; 1 not ready, or no answer; 78 the configuration names no address)'
+  command(deputy, 'healthz', text)
+    .option(...CONFIG)
+    .option('--address <host:port>', 'ask there, and read no configuration')
+    .option('--live', 'ask only whether it answers at all (/livez)')
+    .option('--timeout <seconds>', 'how long an answer may take, 0.1 to 60', '3')
+    .action(async (options: HealthOptions) => {
+      const health = await import('./commands/healthz.ts')
+      return done(await health.healthzCommand(options, process.env, { print, complain }))
+    })
+}
+
 const addKeys: Add = (deputy, done) => {
-  command(deputy, 'keygen', 'make a key ring')
+  command(deputy, 'keygen', 'make the key ring that seals the vault')
     .option('--out <file>', 'where to write it', 'keys.json')
-    .action(async (options: { out: string }) =>
-      done(await (await import('./commands/keys.ts')).keygen({ ...options, print })),
-    )
+    .option('--kms <program>', 'exec:PATH of the program that wraps its keys (else vault.kms)')
+    .option(...CONFIG)
+    .action(async (options: { out: string; kms?: string; config?: string }) => {
+      const { kmsGiven } = await import('./config/load.ts')
+      const kms = await kmsGiven(options, process.env).catch((error: unknown) => {
+        complain(error instanceof Error ? error.message : String(error))
+        return undefined
+      })
+      if (kms === undefined) return done(EXIT.config)
+      const { keygen } = await import('./commands/keys.ts')
+      done(await keygen({ out: options.out, kms, print }))
+    })
   const keys = command(deputy, 'keys', 'the key ring of the vault')
   command(keys, 'rotate', 'seal everything anew under a new key, also while deputy serves')
     .option(...CONFIG)
@@ -242,22 +292,34 @@ const addKeys: Add = (deputy, done) => {
       const retire = options.retire === true
       return done(await keysRotate({ loaded: from, retire, print, complain }))
     })
+  for (const [name, to, what] of [
+    ['wrap', 'wrapped', 'have the program of vault.kms wrap the keys of the ring'],
+    ['unwrap', 'plain', 'the way back: the file holds the keys as they are again'],
+  ] as const)
+    command(keys, name, what)
+      .option(...CONFIG)
+      .action(async (options: { config?: string }) => {
+        const from = await loaded(options.config)
+        if (from === null) return done(EXIT.config)
+        const { keysConvert } = await import('./commands/keys.ts')
+        done(await keysConvert({ loaded: from, to, print, complain }))
+      })
 }
 
 const addPolicy: Add = (deputy, done) => {
   const here = () => ({ root: process.cwd(), places: opaPlaces(), print })
   const policy = command(deputy, 'policy', 'build and test the Rego of policies/')
   const build =
-    'compile policies/ to policies/bundle.tar.gz, byte for byte reproducible, and ask it its probes'
+    'compile policies/ into policies/bundle.tar.gz and check its probes; the same sources give the same bytes'
   command(policy, 'build', build)
     .option('--out <file>', 'where to write it')
     .option('--check', 'compare a rebuild with the committed bundle instead of writing')
     .action(async (options: { out?: string; check?: boolean }) =>
       done(await (await import('./commands/policy.ts')).policyBuild({ ...options, ...here() })),
     )
-  const test = 'format check, type check against the schemas, unit tests and what they cover'
+  const test = 'check format and types, run the tests, and say how much of the Rego they reach'
   command(policy, 'test', test)
-    .option('--coverage <percent>', 'fail when the tests cover less', percent)
+    .option('--coverage <percent>', 'fail if the tests reach less of the Rego', percent)
     .action(async (options: { coverage?: number }) =>
       done(await (await import('./commands/policy.ts')).policyTest({ ...options, ...here() })),
     )
@@ -287,7 +349,7 @@ const addProviders: Add = (deputy, done) => {
 
 const addImport: Add = (deputy, done) => {
   const text =
-    'write providers that another product knows (auth.providers, oauth2, provider_id) as connections and providers of deputy; what cannot be carried over is listed on standard error (exit 0; 2 something could not be; 1 nothing was written)'
+    'turn providers in another product’s words (auth.providers, oauth2, provider_id) into connections and providers of deputy; what cannot be carried over is listed on standard error (exit 0; 2 something could not be; 1 nothing was written)'
   command(deputy, 'import', text)
     .argument('<file>', 'YAML or JSON: one provider, or a whole file with auth.providers')
     .option('--out <file>', 'a new file instead of standard output; nothing is overwritten')
@@ -312,18 +374,68 @@ const addConnect: Add = (deputy, done) => {
 const addAudit: Add = (deputy, done) => {
   const audit = command(deputy, 'audit', 'the evidence')
   const verify =
-    'prove by signed anchors that no line was changed, removed, inserted or reordered (exit 0; 1 broken; 2 whole, but nothing signed)'
+    'prove by signed anchors that no line was changed, removed, inserted or reordered (exit 0 proved; 1 broken; 2 whole, but not proved)'
   command(audit, 'verify', verify)
     .argument('[files...]', 'files of evidence, or folders of them', ['audit.jsonl'])
     .option('--keys <file>', 'key ring that signed the anchors')
     .option(
       '--anchors <file>',
-      'a copy of the evidence that you hold elsewhere: its anchors must be found',
+      'a copy of the evidence that you keep elsewhere; all of its anchors must be found',
     )
     .action(async (files: string[], options: { keys?: string; anchors?: string }) =>
       done(await (await import('./commands/audit.ts')).auditVerify({ files, ...options, print })),
     )
 }
+
+/** How the printed program ends: with the exit code of its one function. */
+const SELFTEST_END =
+  'process.exit(await selftest({ ...given, env: process.env, print: (line) => process.stdout.write(`${line}\\n`) }))'
+const addSelftest: Add = (deputy, done) => {
+  const text =
+    'try to get round deputy from where the agent runs, and print what could be reached (exit 0 nothing; 1 something; 2 not everything could be tried)'
+  command(deputy, 'selftest', text)
+    .requiredOption(
+      '--from-agent',
+      'try what an agent could: run this as its uid, in its container',
+    )
+    .option('--deputy <url>', 'where the agent calls deputy (http://127.0.0.1:7410)')
+    .option('--uid <uid>', 'the uid of deputy (65532)', whole)
+    .option('--port <port...>', 'its ports that are not for agents (7411 7412 7413)', wholes)
+    .option(
+      '--target <host:port...>',
+      'what only deputy should reach, instead of well-known addresses',
+    )
+    .option('--resolver <address...>', 'name servers outside, instead of well-known ones')
+    .option('--file <path...>', 'what deputy alone should read, instead of the usual folders')
+    .option('--allow <kind...>', 'what may be reached, such as dns')
+    .option('--script', 'print it as one program, for the Node of an agent’s image')
+    .action(async (options: { script?: boolean; fromAgent?: boolean } & SelftestFlags) => {
+      const { selftest, selftestScript, USUAL } = await import('./commands/selftest.ts')
+      const { script, port, target, resolver, file, fromAgent: _, ...rest } = options
+      const given = {
+        ...USUAL,
+        ...rest,
+        ports: port ?? USUAL.ports,
+        targets: target ?? USUAL.targets,
+        resolvers: resolver ?? USUAL.resolvers,
+        files: file ?? USUAL.files,
+      }
+      if (script === true) print(await selftestScript(given, SELFTEST_END))
+      done(script === true ? 0 : await selftest({ ...given, env: process.env, print }))
+    })
+}
+
+const ADDED = [
+  addServing,
+  addHealth,
+  addKeys,
+  addPolicy,
+  addProviders,
+  addImport,
+  addConnect,
+  addAudit,
+  addSelftest,
+]
 
 const program = (done: (code: number) => void): Command => {
   const deputy = new Command('deputy')
@@ -332,8 +444,7 @@ const program = (done: (code: number) => void): Command => {
     )
     .exitOverride()
     .showHelpAfterError('(deputy --help lists the commands)')
-  for (const add of [addServing, addKeys, addPolicy, addProviders, addImport, addConnect, addAudit])
-    add(deputy, done)
+  for (const add of ADDED) add(deputy, done)
   addVaultCommands(deputy, command, done, io)
   const token = process.env['DEPUTY_OPERATOR_TOKEN']
   addOperatorCommands(deputy, command, done, { token, ...io })
@@ -353,7 +464,7 @@ export const run = async (argv: readonly string[]): Promise<void> => {
   } catch (error) {
     if (error instanceof CommanderError) code = error.exitCode === 0 ? 0 : EXIT.usage
     else {
-      complain(`deputy failed: ${error instanceof Error ? error.message : String(error)}`)
+      complain(`deputy failed: ${messageOf(error)}`)
       code = EXIT.failed
     }
   }

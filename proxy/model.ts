@@ -35,6 +35,20 @@ export type Principal = {
   readonly run: string | null
   /** What the run may touch; whatever else policy would allow is refused. Absent: no run. */
   readonly reach?: RunReach
+  /** Whose own token names the agent; absent: only the tag does, or the configuration. */
+  readonly workload?: Pick<Workload, 'name' | 'subject'>
+}
+
+/** Who an agent is, by a verified token of its own. */
+export type Workload = {
+  /** Of the row of `workloads` that it matches. */
+  readonly name: string
+  /** `sub` of its token. */
+  readonly subject: string
+  /** The agent that it is. */
+  readonly agent: string
+  /** `exp` of its token, ms. */
+  readonly expiresAt: number
 }
 
 /** `operations`: ids, or families such as `issues.*`; null: every operation that policy allows. */
@@ -92,7 +106,13 @@ export type Route = {
 // --- providers ----------------------------------------------------------------------------------
 
 export type ClientAuth =
-  'client_secret_post' | 'client_secret_basic' | 'raw_basic' | 'private_key_jwt' | 'none'
+  | 'client_secret_post'
+  | 'client_secret_basic'
+  | 'raw_basic'
+  | 'private_key_jwt'
+  | 'tls_client_auth'
+  | 'self_signed_tls_client_auth'
+  | 'none'
 /** Can a lost token answer be recovered by sending the old refresh token again? (oauth.md 3.4) */
 export type LostResponse = 'yes' | 'partly' | 'no' | 'unknown' | 'n/a'
 
@@ -315,7 +335,21 @@ export type Connection = {
   readonly clientKey?: Secret | null
   /** The most that may ever be asked for. */
   readonly scopes: readonly string[]
+  /** How it is dialled otherwise than all others; null or absent: as they are. */
+  readonly tls?: ConnectionTls | null
 }
+
+/** Files that one connection is dialled with, by absolute paths; they are read again when they change. */
+export type ConnectionTls = {
+  /** Name of the connection, for what is said of its files. */
+  readonly connection: string
+  /** PEM of further authorities. */
+  readonly ca: string | null
+  /** What deputy shows of itself, PEM. */
+  readonly client: { readonly cert: string; readonly key: string } | null
+}
+/** A request that names the files it is dialled with. */
+export type Dialled = { readonly tls?: ConnectionTls | null }
 
 // --- what is known ------------------------------------------------------------------------------
 

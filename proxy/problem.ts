@@ -35,13 +35,13 @@ export const CATALOGUE = {
     400,
     'The authorization is for somebody else',
     'http_request_denied',
-    'Do not retry: whoever was at your page is not whom the link was made for. What was granted has been revoked.',
+    'Do not retry: the person at your page is not the one whom the link was made for. What was granted has been revoked.',
   ),
   user_id_mismatch: row(
     400,
     'The body names another user than the tag',
     'http_request_error',
-    'Leave user_id out, or let it be the user that the tag names.',
+    'Leave user_id out, or name in it the user that the tag names.',
   ),
   credential_in_body: row(
     400,
@@ -54,6 +54,12 @@ export const CATALOGUE = {
     'Who is this call for?',
     'http_request_denied',
     'Send a tag that names the user; the detail says what was wrong with the one that came.',
+  ),
+  workload_unauthenticated: row(
+    401,
+    'Which agent is this call from?',
+    'http_request_denied',
+    'Send the own token of the workload that calls, such as the projected token of its service account, read anew for each call; the detail says what was wrong with the one that came.',
   ),
   policy_denied: row(
     403,
@@ -123,7 +129,7 @@ export const CATALOGUE = {
   ),
   not_found: row(
     404,
-    'There is nothing of this id',
+    'Nothing has this id',
     'http_request_denied',
     'List what there is and use an id from there.',
   ),
@@ -131,7 +137,7 @@ export const CATALOGUE = {
     404,
     'No such authorization',
     'http_request_denied',
-    'Use the id from your own authorize answer, with the tag that began it.',
+    'Use the id from the answer that began the authorization, with the same tag.',
   ),
   method_not_allowed: row(
     405,
@@ -143,7 +149,7 @@ export const CATALOGUE = {
     408,
     'The request did not come in time',
     'http_request_error',
-    'Send it again, and go on sending: what stands still for too long is given up.',
+    'Send it again without long pauses: a request that stands still is given up.',
   ),
   connection_ambiguous: row(
     409,
@@ -155,7 +161,7 @@ export const CATALOGUE = {
     410,
     'Nobody will complete this authorization',
     'http_request_denied',
-    'Stop waiting: it has ended without a yes. Begin a new one, or repeat the call, for a new link.',
+    'Stop waiting: it has ended without consent. To get a new link, begin a new one or repeat the call.',
   ),
   request_too_large: row(
     413,
@@ -232,11 +238,26 @@ export const CATALOGUE = {
     'connection_refused',
     'Retry later.',
   ),
+  egress_refused: row(
+    502,
+    'The egress proxy refused the connection',
+    'http_request_denied',
+    'The operator must let deputy through the egress proxy.',
+  ),
   answer_not_redactable: row(
     502,
     'The answer could not be redacted',
     'http_response_incomplete',
     'Ask for less in one call.',
+  ),
+  configuration_changed: again(
+    1,
+    row(
+      503,
+      'The configuration changed while the call waited',
+      'proxy_internal_error',
+      'Repeat the call: what is in force now decides it.',
+    ),
   ),
   entitlements_unavailable: again(
     5,
@@ -251,9 +272,9 @@ export const CATALOGUE = {
     5,
     row(
       503,
-      'The keys of the tag’s issuer cannot be read',
+      'The keys of an issuer cannot be read',
       'proxy_internal_error',
-      'Retry later with the same tag; nothing is wrong with it. The operator’s log has the cause.',
+      'Retry later with the same tag and token; nothing is wrong with them. The operator’s log has the cause.',
     ),
   ),
   clock_wrong: again(
@@ -284,7 +305,7 @@ export const CATALOGUE = {
       503,
       'The evidence cannot be written',
       'proxy_internal_error',
-      'Tell the operator: without evidence nothing leaves.',
+      'Tell the operator: no call leaves while its evidence cannot be written.',
     ),
   ),
   share_used_up: again(
@@ -293,7 +314,7 @@ export const CATALOGUE = {
       503,
       'This agent has used up its share',
       'proxy_internal_response',
-      'Repeat the call after retry_after seconds, with fewer at once: what does not end keeps the share.',
+      'Repeat the call after retry_after seconds, with fewer calls at once: those that have not ended use up the share.',
     ),
   ),
   refresh_in_progress: again(
@@ -390,6 +411,14 @@ export const toProblem = (error: unknown): Problem =>
   error instanceof Problem
     ? error
     : new Problem('internal', 'deputy failed while handling this call', { cause: error })
+
+/** What was thrown says so: libraries throw texts and plain objects, too. */
+export const messageOf = (thrown: unknown): string => {
+  if (typeof thrown === 'string') return thrown
+  if (typeof thrown === 'object' && thrown !== null && 'message' in thrown)
+    return String(thrown.message)
+  return 'it failed without saying why'
+}
 
 /** Another account of the provider is connected there already. Never reaches an agent: the flow ends by it. */
 export class AccountMismatch extends Error {

@@ -1,30 +1,28 @@
 // Order of start and drain: a list of names. What they stand for is in compose/.
-import type { RequestListener, ServerResponse } from 'node:http'
-import { clockSentence } from './compose/clock.ts'
-import { createConsent } from './compose/consent.ts'
-import { openCore } from './compose/core.ts'
+import type { RequestListener } from 'node:http'
+import { watchCertificate } from './compose/certificate.ts'
+import { openLasting, type InForce, type Told } from './compose/core.ts'
+import { createKept } from './compose/kept.ts'
 import { startAgents, startProbes } from './compose/listeners.ts'
-import { createPages } from './compose/pages.ts'
-import { createPipeline } from './compose/pipeline.ts'
-import {
-  authApi,
-  judges,
-  operatorsApi,
-  operatorsDepsOf,
-  startIdle,
-  startLocal,
-} from './compose/programs.ts'
+import { createReloading } from './compose/reload.ts'
+import { buildRevision, type Place, type Revision } from './compose/revision.ts'
 import { createScope, type Scope } from './compose/scope.ts'
+import { prepare, systemClock } from './compose/snapshot.ts'
 import { startWeb, type Web } from './compose/web.ts'
-import type { Loaded } from './config/load.ts'
-import { oddities } from './config/rules.ts'
-import type { Log } from './model.ts'
-import { systemClock } from './compose/snapshot.ts'
+import { controlSocket } from './config/address.ts'
+import type { Loaded, Result } from './config/load.ts'
+import type { Log, PolicyEngine } from './model.ts'
+import type { Pair } from './net/certificate.ts'
+import { createForwarded } from './net/forwarded.ts'
+import { startControl } from './net/listener.ts'
 
 export type Serving = {
   readonly addresses: Readonly<Record<string, string>>
-  /** Goes on in the evidence files that are at their paths now: somebody rotated them. */
-  readonly reopen: () => void
+  /**
+   * Goes on in the evidence files that are at their paths now (somebody may have rotated them), and reads the configuration
+   * again. Does not reject.
+   */
+  readonly reload: () => Promise<void>
   /** Stops accepting, lets calls end, stores what is unstored, closes the evidence. */
   readonly close: () => Promise<void>
 }
@@ -40,33 +38,77 @@ const openWeb = async (
   return web
 }
 
-const unsure = (res: ServerResponse, sentence: string): void => {
-  res.writeHead(503, { 'content-type': 'text/plain; charset=utf-8', 'retry-after': '30' })
-  res.end(`${sentence}\n`)
-}
-/** `/v1/` is for programs, everything else for people. */
-const atConnect =
-  ({ clock }: Scope, pages: RequestListener | null, programs: RequestListener): RequestListener =>
-  (req, res) => {
-    if (pages === null || req.url?.startsWith('/v1/') === true) programs(req, res)
-    // A session that begins by a clock that is ahead would outlive its hour.
-    else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
-    else pages(req, res)
-  }
-
 /** The host name of an address, as a Host header has it. */
 const hostOf = (url: string): string => URL.parse(url)?.hostname ?? ''
+
+type Options = {
+  readonly log: Log & { readonly setLevel?: (level: string) => void }
+  readonly print: (line: string) => void
+  readonly version: string
+  /** Reads the configuration again. */
+  readonly read: () => Promise<Result>
+}
+
+/** Everything that a configuration is made in force by, and the first one. */
+const openFirst = async (scope: Scope) => {
+  const { config, clock, log, opened } = scope
+  const kept = createKept()
+  opened(() => kept.close())
+  let inForce: InForce | null = null
+  const told: Told = { policy: () => {}, people: () => {}, key: () => {} }
+  const changed = {
+    people: () => told.people(),
+    // A policy that is not in force yet is nothing to tell.
+    policy: (engine: PolicyEngine) => {
+      if (inForce?.policy.current() === engine) told.policy(engine)
+    },
+  }
+  const keeping = kept.next()
+  const prepared = await prepare(scope, { clock, log, keep: keeping.keep, changed })
+  if ('problems' in prepared) throw new Error(prepared.problems.join('\n'))
+  const { parts } = prepared
+  const first: InForce = { ...parts, config, connections: () => scope.connections }
+  const lasting = await openLasting(scope, () => inForce ?? first, told)
+  const put = (next: Revision): void => {
+    inForce = next
+    told.policy(next.policy.current())
+    told.people = next.peopleChanged
+  }
+  return { kept, changed, keeping, parts, lasting, put }
+}
+
+/** The configuration in force: the first one, and those that a reload puts in its place. */
+const openRevisions = async (
+  scope: Scope,
+  first: Awaited<ReturnType<typeof openFirst>>,
+  at: Pick<Place, 'publicUrl' | 'apart'>,
+) => {
+  const { parts, keeping, lasting } = first
+  const place: Place = { scope, lasting, ...at, later: () => current }
+  const { keep, commit } = keeping
+  let current = await buildRevision(place, { loaded: scope, parts, keep, before: null })
+  commit()
+  scope.opened(() => current.close())
+  first.put(current)
+  await lasting.refresher.resume(current.connections())
+  await lasting.waiting.look()
+  const put = (next: Revision): void => {
+    current = next
+    first.put(next)
+    next.peopleChanged()
+    lasting.hold.again()
+    void lasting.waiting.look()
+  }
+  return { place, now: () => current, put }
+}
 
 /**
  * Starts everything. Rejects with one Error that lists every problem; nothing is left open then.
  * @param options.print lines for the person at the terminal (the one-time code of `sign_in: local`)
  */
-export const serve = async (
-  loaded: Loaded,
-  options: { readonly log: Log; readonly print: (line: string) => void; readonly version: string },
-): Promise<Serving> => {
+export const serve = async (loaded: Loaded, options: Options): Promise<Serving> => {
   const { scope, drain, closeAll } = createScope(loaded, systemClock(), options)
-  const { config, log } = scope
+  const { config, log, opened } = scope
   const { listeners } = config
   let phase = { ready: false, draining: false }
   let closeProbes = async (): Promise<void> => {}
@@ -75,51 +117,74 @@ export const serve = async (
     await closeProbes()
   }
   try {
-    const core = await openCore(scope)
+    const first = await openFirst(scope)
+    const { lasting } = first
     const connect = await openWeb(scope, 'listeners.connect', listeners.connect)
     const usual = `http://localhost:${connect?.port ?? 0}`
     const publicUrl = (config.connect.url ?? usual).replace(/\/$/, '')
-    const consent = await createConsent(scope, core, publicUrl)
-    for (const odd of oddities(config)) log.warn({}, odd)
-    const pipeline = createPipeline(scope, core, consent)
-    const { allowed, permit } = judges(scope, core, pipeline)
-    const pages = connect === null ? null : await createPages(scope, core, consent, allowed)
-    startIdle(scope, core, consent, permit)
-    const operators = operatorsDepsOf(scope, core, consent, permit)
     const apart = await openWeb(scope, 'listeners.operators', listeners.operators)
-    // Without a listener of their own the operators are at the connect listener, on loopback (the configuration's rule).
-    const beside = apart === null ? operators : { ...operators, operators: [] }
-    connect?.serve(
-      atConnect(scope, pages, operatorsApi(scope, beside)),
-      [...listeners.names, hostOf(publicUrl)],
-      publicUrl,
-    )
-    apart?.serve(operatorsApi(scope, operators), listeners.names, publicUrl)
-    await startLocal(scope, core, operators)
-    const api = authApi(scope, core, consent, { identify: pipeline.identify, permit })
-    const probes = await startProbes(scope, core, () => phase)
+    const revisions = await openRevisions(scope, first, { publicUrl, apart: apart !== null })
+    const { now } = revisions
+    const { host } = createForwarded(listeners.trusted_proxies)
+    connect?.serve((req, res) => now().connect(req, res), [...listeners.names, hostOf(publicUrl)], {
+      typeBase: publicUrl,
+      host,
+    })
+    apart?.serve((req, res) => now().operators(req, res), listeners.names, {
+      typeBase: publicUrl,
+      host: () => null,
+    })
+    const local: RequestListener = (req, res) => now().local(req, res)
+    opened(await startControl(controlSocket(config.vault.store, scope.written), local, log))
+    const { check: certificate, look } = watchCertificate(scope, lasting.metrics, now)
+    let renew = (_pair: Pair | null): void => {}
+    const reloading = createReloading({
+      ...revisions,
+      ...first,
+      read: options.read,
+      put: (next) => {
+        revisions.put(next)
+        renew(next.tls)
+        look()
+        options.log.setLevel?.(next.config.telemetry.log_level)
+      },
+    })
+    const agents = await startAgents(scope, lasting, { now, typeBase: publicUrl })
+    renew = agents.renew
+    const probes = await startProbes(scope, lasting, {
+      phase: () => phase,
+      now,
+      reloading,
+      certificate,
+    })
     closeProbes = probes.close
-    const agents = await startAgents(scope, core, pipeline, { api, typeBase: publicUrl })
     phase = { ready: true, draining: false }
     const addresses = {
       ...(connect === null ? {} : { connect: publicUrl }),
       ...operatorsAddress(listeners.operators?.host, apart),
       admin: probes.address,
-      ...agents,
+      ...agents.addresses,
     }
-    log.info({ addresses, policy: core.policy.current()?.revision }, 'deputy serves')
+    log.info({ addresses, policy: now().policy.current()?.revision }, 'deputy serves')
     return {
       addresses,
-      reopen: core.journal.reopen,
+      reload: async () => {
+        lasting.journal.reopen()
+        await reloading.reload()
+      },
       close: async () => {
         phase = { ready: true, draining: true }
-        drain(config.limits.drain)
+        // Balancers need a moment to hear of it: until then calls are served, each as the last one of its connection.
+        for (const each of [agents, connect, apart]) each?.part()
+        const { drain_delay: delay } = now().config.limits
+        if (delay > 0) await new Promise((resolve) => setTimeout(resolve, delay))
+        drain(now().config.limits.drain)
         // A held call is answered with its link: the person's yes will count after the restart.
-        pipeline.hold.release()
+        lasting.hold.release()
         // The pages stop at once with the agents' listeners; what runs there is waited for in its turn.
         for (const web of [connect, apart]) void web?.close(scope.left())
         // Begun first: a rotated token that is not stored is the one thing that cannot be had again.
-        await Promise.all([core.refresher.drain().catch(() => {}), end()]) // told by closeAll, which drains once more
+        await Promise.all([lasting.refresher.drain().catch(() => {}), end()]) // told by closeAll, which drains once more
       },
     }
   } catch (error) {

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { configJsonSchema } from '../proxy/config/words.ts'
 import { providerJsonSchema } from '../proxy/providers/parse.ts'
 import { tablesJsonSchema } from '../proxy/policy/tables.ts'
+import { generatedChart } from './chart.ts'
 import { generatedDocs } from './docs.ts'
 
 const write = process.argv.includes('--write')
@@ -41,4 +42,9 @@ process.stdout.write(
   `docs: ${stale.length === 0 ? 'fine' : `STALE: ${stale.join(', ')}: npm run check -- --write`}\n`,
 )
 failed.push(...stale)
+const staleChart = generatedChart(write)
+process.stdout.write(
+  `chart: ${staleChart.length === 0 ? 'fine' : `STALE: ${staleChart.join(', ')}: npm run check -- --write`}\n`,
+)
+failed.push(...staleChart)
 process.exitCode = failed.length === 0 ? 0 : 1

@@ -1,4 +1,5 @@
-// The authorization API of the agent listener, in shapes that existing clients know; a token is never in an answer.
+// The authorization API of the agent listener, in shapes that existing clients know. No answer
+// holds a token.
 import type { Context, Hono } from 'hono'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
@@ -18,7 +19,9 @@ export type ApiDeps = RestDeps & {
    * Under `trust: plain` only, else null: a user id as the tag of a request that names nobody.
    * It answers null when the request did name somebody, badly.
    */
-  readonly plainPerson: ((userId: string, rawHeaders: readonly string[]) => Principal | null) | null
+  readonly plainPerson:
+    | ((userId: string, rawHeaders: readonly string[]) => Principal | Promise<Principal> | null)
+    | null
   /**
    * Policy decides before any flow begins. `held`: nothing is left to consent to.
    * Throws Problem policy_denied and the like.
@@ -204,7 +207,7 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
       const untagged = error instanceof Problem && error.code === 'unauthenticated'
       if (!untagged || deps.plainPerson === null) throw error
       const userId = await spokenOf()
-      const plain = userId === null ? null : deps.plainPerson(userId, rawHeaders(c))
+      const plain = userId === null ? null : await deps.plainPerson(userId, rawHeaders(c))
       if (plain === null) throw error
       return plain
     }

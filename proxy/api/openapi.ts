@@ -1,4 +1,7 @@
-// The OpenAPI document of deputy's own APIs, from the schemas that the routes check by.
+// The OpenAPI document of deputy's own APIs, from the schemas that the routes check by, as zod writes them.
+// `@hono/zod-openapi` would cost 7 ms and 0.4 MB at the first request. But its document leaves out the bounds of whole
+// numbers, the pattern of times and what closes an object, and its routes read a body by `JSON.parse`, where a key that
+// stands twice has two readings: all that would stay of it is the list below.
 import { z } from 'zod'
 import { CATALOGUE } from '../problem.ts'
 

@@ -1,4 +1,4 @@
-// Who calls the operators' API, what they may do there, and whom they speak of.
+// Who calls the operators' API, what they may do there, and which person they ask about.
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Context } from 'hono'
 import type { Person } from '../model.ts'
@@ -27,7 +27,10 @@ export type Naming = {
   readonly realms: readonly string[]
 }
 
-/** Which of these SHA-256 digests is that of the bearer; -1: none. Compares with all, each in constant time. */
+/**
+ * Which of these SHA-256 digests is that of the bearer; -1: none. Compares with all, each in
+ * constant time.
+ */
 export const bearerAmong = (c: Context, digests: readonly Buffer[]): number => {
   // Some clients send their key without a scheme.
   const sent = (c.req.header('authorization') ?? '').replace(/^bearer +/i, '')
@@ -35,7 +38,10 @@ export const bearerAmong = (c: Context, digests: readonly Buffer[]): number => {
   return digests.reduce((found, each, i) => (timingSafeEqual(each, digest) ? i : found), -1)
 }
 
-/** A person by all three parts: what was said, else the only possibility. Throws Problem request_invalid. */
+/**
+ * A person by all three parts: what was said, else the only possibility. Throws Problem
+ * request_invalid.
+ */
 export const personNamed = (
   naming: Naming,
   id: string,

@@ -1,4 +1,5 @@
-// The operators' API: who is connected, and revocation with an honest word for each grant. Programs only.
+// The operators' API, for programs only: who is connected, and revocation that says of each grant
+// what really happened.
 import type { Hono } from 'hono'
 import type { HeldConnection, Operation, Person, Vault } from '../model.ts'
 import type { Flows } from '../consent/flow.ts'
@@ -17,11 +18,19 @@ export type OperatorsDeps = RestDeps &
     readonly local?: boolean
     /** `deputy keys rotate` beside a deputy that has the vault to itself; for `local` only. */
     readonly rotate?: (retire: boolean) => Promise<object>
-    /** `deputy vault backup` beside a deputy that serves: a copy of the vault in a new file; for `local` only. */
+    /**
+     * `deputy vault backup` beside a deputy that serves: a copy of the vault in a new file; for
+     * `local` only.
+     */
     readonly copy?: (file: string) => Promise<void>
-    /** `deputy vault replay`: carries out again what these files say was revoked; for `local` only. */
+    /**
+     * `deputy vault replay`: carries out again what these files say was revoked; for `local` only.
+     */
     readonly replay?: (files: readonly string[]) => Promise<object>
-    /** Opens `confirm_user` and nothing else: SHA-256 of `connect.verifier.key`; null: no application confirms. */
+    /**
+     * Opens `confirm_user` and nothing else: SHA-256 of `connect.verifier.key`; null: no
+     * application confirms.
+     */
     readonly verifier: Buffer | null
     readonly connections: () => ReadonlyMap<
       string,
@@ -40,7 +49,10 @@ export type OperatorsDeps = RestDeps &
     readonly revoker: Revoker
     readonly flows: Pick<Flows, 'cancel' | 'confirm' | 'erase'>
     readonly stranger: () => void
-    /** Who is at a person's own pages; the address to go on to, or null: the id is of something else. */
+    /**
+     * Who is at a person's own pages; the address to go on to, or null: the id is of something
+     * else.
+     */
     readonly arrived: (flowId: string, person: Person) => Promise<string | null>
   }
 
@@ -163,7 +175,8 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
       held.filter(({ credential }) => credential === id),
       (each) => record(operator, each, null, each.result),
     )
-    // The provider's part, for whoever asks; the answer is otherwise the one that existing clients know.
+    // The provider's part, for whoever asks; the answer is otherwise the one that existing clients
+    // know.
     c.header('deputy-revocation', done?.result ?? 'already_dead')
     return c.body(null, 204)
   })

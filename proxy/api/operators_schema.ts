@@ -1,4 +1,5 @@
-// What goes in and out of the operators' API: zod schemas, and the list that its OpenAPI document is made from.
+// What goes in and out of the operators' API: zod schemas, and the list from which its OpenAPI
+// document is made.
 import { z } from 'zod'
 import type { HeldConnection, RunRow } from '../model.ts'
 import type { ApiRoute } from './openapi.ts'
@@ -89,7 +90,10 @@ const runItem = z.object({
   expires_at: z.string(),
   revoked_at: z.string().nullable(),
 })
-/** `failed`: deputy forgot the token, the provider may still accept it; `access_outlives`: until it expires. `grant_removed`: other agents keep the account. */
+/**
+ * `failed`: deputy forgot the token, the provider may still accept it; `access_outlives`: until it
+ * expires. `grant_removed`: other agents keep the account.
+ */
 const results = z.array(
   z.object({
     id: z.string(),

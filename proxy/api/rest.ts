@@ -1,4 +1,5 @@
-// What deputy's own JSON APIs have in common: one reading of a body, problems as answers, nothing cached.
+// What deputy's own JSON APIs have in common: a body is read in one way, problems are answers,
+// nothing is cached.
 import type { IncomingMessage } from 'node:http'
 import { Hono } from 'hono'
 import type { Context } from 'hono'
@@ -48,7 +49,9 @@ const refusal =
     return new Response(answer.body, { status: answer.status, headers: { ...answer.headers } })
   }
 
-/** An app that answers every failure as a problem. Routes are added to it; `close` ends the list. */
+/**
+ * An app that answers every failure as a problem. Routes are added to it; `close` ends the list.
+ */
 export const createRest = (deps: RestDeps) => {
   const app = new Hono<Env>()
   const refuse = refusal(deps)
@@ -127,7 +130,10 @@ const checked = <T extends z.ZodType>(schema: T, value: unknown, whole: string):
   )
 }
 
-/** The body by its schema. Throws Problem unsupported_media_type or request_invalid with every fault. */
+/**
+ * The body by its schema. Throws Problem unsupported_media_type or request_invalid with every
+ * fault.
+ */
 export const readBody = async <T extends z.ZodType>(
   c: Context,
   schema: T,

@@ -1,4 +1,5 @@
-// Run tokens for trusted orchestrators: policy is asked before one is minted, and it is shown once.
+// Run tokens for programs that start jobs: policy is asked before one is minted, and the token is
+// shown once.
 import type { Clock, Operation, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Runs } from '../vault/runs.ts'
@@ -15,7 +16,10 @@ export type RunApiDeps = Naming & {
     string,
     { readonly provider: { readonly operations: readonly Pick<Operation, 'id'>[] } }
   >
-  /** Policy's answer to `deputy.run` for this person. Throws Problem policy_denied and what its sources throw. */
+  /**
+   * Policy's answer to `deputy.run` for this person. Throws Problem policy_denied and what its
+   * sources throw.
+   */
   readonly permitRun: (
     person: Person,
     agent: string,

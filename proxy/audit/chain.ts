@@ -2,7 +2,10 @@
 import { hash } from 'node:crypto'
 import type { Json } from '../model.ts'
 
-/** Names one line: its process, its number there, the sha256 (hex) of its bytes without the line end. */
+/**
+ * Names one line: its process, its number there, the sha256 (hex) of its bytes without the line
+ * end.
+ */
 export type Link = { readonly proc: string; readonly seq: number; readonly hash: string }
 export type Signature = { readonly kid: string; readonly signature: string }
 

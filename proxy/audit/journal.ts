@@ -1,6 +1,6 @@
 // The evidence journal: hash-chained JSON lines; the lines of one turn of the event loop share one write.
 import type { Clock, Journal, Log } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import { createBlocks, type Anchoring, type Block, type Chain, type Line } from './block.ts'
 import { member } from './chain.ts'
 import { createRetention } from './retention.ts'
@@ -62,7 +62,8 @@ type Batch = {
 
 const newBatch = (): Batch => {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
-  // Whoever appended hears of a failure; a batch of an anchor alone has nobody to tell.
+  // Whoever appended a record hears of a failure, but a batch of an anchor alone has nobody to
+  // tell.
   promise.catch(() => undefined)
   return { lines: [], done: promise, resolve, reject }
 }
@@ -82,7 +83,7 @@ const openFiles = async (
     }
   } catch (error) {
     for (const file of files) file.close()
-    const what = error instanceof Error ? error.message : String(error)
+    const what = messageOf(error)
     throw new Error(`audit.sink: ${what}`, { cause: error })
   }
   return files
@@ -112,7 +113,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
   let rotateFrom = 0
 
   const refuse = (batch: Batch, cause: unknown) => {
-    const why = cause instanceof Error ? cause.message : String(cause)
+    const why = messageOf(cause)
     if (writeFault !== why)
       log.error({ err: cause }, 'evidence cannot be written; calls are refused')
     writeFault = why

@@ -1,4 +1,5 @@
-// One file, one writer: a lock file beside it that says who holds it and is touched while they live.
+// Lets one process write a file: a lock file beside it says who holds it, and is touched while that
+// process lives.
 import {
   readFileSync,
   readlinkSync,
@@ -40,7 +41,10 @@ const read = (path: string): string => {
   }
 }
 
-/** What a lock says; null: there is none; undefined: it cannot be told now (no descriptors, an I/O error). */
+/**
+ * What a lock says; null: there is none; undefined: it cannot be told now (no descriptors, an I/O
+ * error).
+ */
 const look = (file: string): string | null | undefined => {
   try {
     return readFileSync(file, 'utf8')
@@ -103,14 +107,15 @@ export const writerOf = (path: string): string | null => {
   if (holder === null) return null
   if (holder.space === space() && holder.space !== '')
     return alive(holder.pid) && startOf(holder.pid) === holder.start ? holder.proc : null
-  // Elsewhere a pid means nothing: whoever lives touches the lock.
+  // On another machine or in another container a pid means nothing, so only the touched lock shows
+  // that its holder lives.
   const touched = statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0
   return Date.now() - touched < SILENCE_MS ? holder.proc : null
 }
 
 /**
- * Takes `<path>.lock`. Throws an Error that says who has it; waits up to 10 s where the holder lived
- * in another container or on another host and may have crashed.
+ * Takes `<path>.lock`. Throws an Error that says who has it; waits up to 10 s where the holder
+ * lived in another container or on another host and may have crashed.
  */
 export const lockFile = async (
   path: string,
@@ -134,7 +139,8 @@ export const lockFile = async (
     if (!(await abandoned(file, holder, silenceMs))) {
       throw new Error(`${busy}, or stop that one. If none runs, remove ${file}`, { cause: error })
     }
-    // Two may come to this point: who renames a lock other than the one that was judged puts it back.
+    // Two may come to this point: who renames a lock other than the one that was judged puts it
+    // back.
     const aside = `${file}.${proc}`
     renameSync(file, aside)
     if (look(aside) !== text) {

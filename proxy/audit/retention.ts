@@ -1,11 +1,14 @@
-// Evidence older than the retention goes, once the evidence says so.
+// Removes evidence that is older than the retention, after the evidence itself says so.
 import { unlinkSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { Clock, Journal, Log } from '../model.ts'
 import { member } from './chain.ts'
 import { expired, readSegment } from './segments.ts'
 
-/** @returns what removes the segments that are too old by now; what fails is logged, and tried again by the next call */
+/**
+ * @returns what removes the segments that are too old by now; what fails is logged, and tried again
+ * by the next call
+ */
 export const createRetention = ({
   files,
   retentionMs,

@@ -1,4 +1,5 @@
-// What the evidence says was revoked, by whoever and whenever: to be carried out again on a vault out of a copy.
+// What the evidence says was revoked, by whoever and whenever, so that it is revoked again in a
+// vault that was restored from a copy.
 import type { Person } from '../model.ts'
 import type { Foreign } from './chain.ts'
 import { linesOf, record } from './chain.ts'
@@ -22,13 +23,16 @@ export type Revocation = {
 export type Found = {
   readonly revocations: readonly Revocation[]
   readonly lines: number
-  /** Where lines before are not there: their revocations are not known. ms; `began` is the oldest of all. */
+  /**
+   * Where lines before are not there: their revocations are not known. ms; `began` is the oldest of
+   * all.
+   */
   readonly began: number
   /** Sentences about what cannot be carried out, or is missing. */
   readonly problems: readonly string[]
 }
 
-/** Whatever is called so takes something from somebody. */
+/** Every event whose name matches takes something away from somebody. */
 const TAKES = /\.(?:revoked|removed|erased|disabled|disconnected|withdrawn|ended|suspended)$/
 /** Of these, what concerns no grant. */
 const OTHERS: ReadonlySet<string> = new Set(['segment.removed'])
@@ -44,7 +48,7 @@ const memberOf = (from: Foreign, name: string): Foreign => {
 const personOf = (line: Foreign): Person | null => {
   const user = memberOf(line, 'user')
   const [tenant, realm, id] = ['tenant', 'realm', 'id'].map((name) => textOf(user, name))
-  // Hashed: whom it concerned cannot be told from the evidence.
+  // The names are hashed, so the evidence does not tell whom it concerned.
   return tenant == null || realm == null || id == null || id.startsWith('hmac:')
     ? null
     : { tenant, realm, id }
@@ -93,7 +97,8 @@ const ordered = async (files: readonly string[]): Promise<readonly string[]> => 
 
 /**
  * Reads whole files: parts of one journal, or those of several replicas, in any order.
- * @param since lines that are missing before a file are a problem only if they may be younger than this, ms
+ * @param since lines that are missing before a file are a problem only if they may be younger
+ *   than this, ms
  * @throws Error that names a file that cannot be read
  */
 export const revocationsIn = async (files: readonly string[], since: number): Promise<Found> => {

@@ -1,5 +1,5 @@
-// The files of one journal. What a file begins after and ends with puts them in order, not their names:
-// whoever rotates them names them as he likes.
+// The files of one journal, ordered by what each begins after and ends with. Their names do not
+// count, because whoever rotates them chooses the names.
 import { createHash } from 'node:crypto'
 import * as fs from 'node:fs'
 import { basename, dirname, extname, join } from 'node:path'
@@ -134,7 +134,8 @@ export type Beside = {
 }
 
 /**
- * Other files of evidence in the folder of `path` whose names begin like its own, read as they are asked for.
+ * Other files of evidence in the folder of `path` whose names begin like its own, read as they are
+ * asked for.
  * @param packed how many packed ones, the newest: each must be unpacked to its end
  * @param seen what was read before, for who asks again and again
  */
@@ -147,7 +148,10 @@ export const beside = (
 ): Beside => {
   const name = basename(path)
   const [ending, stem] = [extname(name), basename(name, extname(name))]
-  /** `audit.jsonl.1.gz`, `audit.jsonl-20261128`, `audit-20261128.jsonl`; `audit-b.jsonl` is another journal. */
+  /**
+   * `audit.jsonl.1.gz`, `audit.jsonl-20261128`, `audit-20261128.jsonl`; `audit-b.jsonl` is another
+   * journal.
+   */
   const rotated = (other: string): boolean =>
     other.startsWith(`${name}.`) ||
     other.startsWith(`${name}-`) ||
@@ -224,7 +228,9 @@ const closed = (path: string): readonly { readonly path: string; readonly stamp:
 
 const stampOf = (at: number): string => new Date(at).toISOString().replaceAll(/[-:]/g, '')
 
-/** Where a segment that is closed now goes: names sort as the segments do, whatever the clock says. */
+/**
+ * Where a segment that is closed now goes: names sort as the segments do, whatever the clock says.
+ */
 export const segmentName = (path: string, now: number): string => {
   const last = closed(path).at(-1)?.stamp ?? ''
   let at = now

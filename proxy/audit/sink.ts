@@ -1,10 +1,11 @@
-// Where evidence lines go. A file takes a whole batch or is cut back to what it had; a stream that took
-// part of one owes the rest before anything else.
+// Where evidence lines go. A file takes a whole batch or is cut back to what it had; a stream that
+// took part of a batch gets the rest before anything else.
 import * as fs from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Log } from '../model.ts'
+import { messageOf } from '../problem.ts'
 import type { Link } from './chain.ts'
 import { linkOf, sameLink } from './chain.ts'
 import { lockFile } from './lock.ts'
@@ -220,7 +221,7 @@ export const openFile = async (named: string, proc: string, log: Log): Promise<F
           if (there.size === good || dirty) return null
           return `${path} has ${there.size - good} bytes that somebody else wrote`
         } catch (error) {
-          return `${path} cannot be looked at: ${error instanceof Error ? error.message : String(error)}`
+          return `${path} cannot be looked at: ${messageOf(error)}`
         }
       },
       due: ({ size, everyMs }, now) => {

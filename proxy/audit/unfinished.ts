@@ -1,4 +1,4 @@
-// What a crash left open: calls that were allowed and have no outcome.
+// Calls that a crash left open: allowed, and without an outcome.
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import type { Json } from '../model.ts'
 import type { Foreign, Line } from './chain.ts'
@@ -29,7 +29,10 @@ const lastStop = (path: string, size: number, most: number): number | null => {
   }
 }
 
-/** What to read, oldest first: from the last orderly stop on, also in files that were rotated, at most 64 MiB. */
+/**
+ * What to read, oldest first: from the last orderly stop on, also in files that were rotated, at
+ * most 64 MiB.
+ */
 const sinceStop = async (
   path: string,
 ): Promise<readonly { readonly path: string; readonly start: number }[]> => {
@@ -55,7 +58,8 @@ const linesSince = async function* (path: string): AsyncGenerator<Line> {
 }
 
 /**
- * The calls that an earlier process allowed and left without an outcome when it crashed, oldest first.
+ * The calls that an earlier process allowed and left without an outcome when it crashed, oldest
+ * first.
  * @param own the process that asks: its own calls are still under way
  */
 export const openEnds = async (path: string, own: string): Promise<readonly OpenEnd[]> => {
@@ -81,8 +85,8 @@ export const openEnds = async (path: string, own: string): Promise<readonly Open
 }
 
 /**
- * Records those calls as `unknown`: whoever writes an orderly stop behind them must do so first, because a search for them
- * ends at that stop.
+ * Records those calls as `unknown`: whoever writes an orderly stop behind them must do so first,
+ * because a search for them ends at that stop.
  */
 export const closeEnds = async (
   journal: { readonly append: (event: string, fields: string) => Promise<void> },

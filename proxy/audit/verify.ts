@@ -28,7 +28,10 @@ export type Verified = {
   readonly found: number
   /** `signed`: its signature was checked with one of `publicKeys`. */
   readonly lastAnchor: (Link & Place & { readonly kid: string; readonly signed: boolean }) | null
-  /** Lines after the last anchor: chained, but whoever can write the file could have cut or redone them. */
+  /**
+   * Lines after the last anchor: chained, but whoever can write the file could have cut or redone
+   * them.
+   */
   readonly unanchored: number
   /** The line that the first one continues, where retention removed what ended with it. */
   readonly continues: Link | null
@@ -55,7 +58,9 @@ export const anchorsOf = async (source: Source): Promise<readonly Link[]> => {
   return anchors
 }
 
-/** What is found, in the order of the lines; `signs` are of no account where nothing at all is signed. */
+/**
+ * Problems in the order of the lines; those of `signs` do not count where nothing at all is signed.
+ */
 const findings = () => {
   const all: { file: string | null; line: number; what: string }[] = []
   const counts = { broken: 0, unsigned: 0 }
@@ -219,8 +224,9 @@ const names = (fields: Foreign, torn: Buffer): boolean => {
 }
 
 /**
- * Reads files or streams once, in the order of the evidence. `publicKeys` (by kid) check the signatures
- * of anchors; `held` are anchors from elsewhere, to see that nothing was cut short or redone.
+ * Reads files or streams once, in the order of the evidence. `publicKeys` (by kid) check the
+ * signatures of anchors; `held` are anchors from elsewhere, to see that nothing was cut short or
+ * redone.
  */
 export const verifyJournal = async (
   sources: Source | readonly Source[],

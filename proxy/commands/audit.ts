@@ -9,6 +9,7 @@ import type { Beside, Segment } from '../audit/segments.ts'
 import { beside, endingWith, lineage, readSegment } from '../audit/segments.ts'
 import type { Verified } from '../audit/verify.ts'
 import { anchorsOf, verifyJournal } from '../audit/verify.ts'
+import { messageOf } from '../problem.ts'
 
 /** The public halves of a ring's signing keys; a copy of the ring without `d` does as well. */
 const publicKeys = (path: string): ReadonlyMap<string, KeyObject> => {
@@ -170,7 +171,7 @@ export const auditVerify = async (options: {
     if (missing.length > 0 || results.some(({ result }) => !result.ok)) return 1
     return results.every(({ end }) => end !== 'open') ? 0 : 2
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error)
+    const why = messageOf(error)
     print(`${files.join(', ')} could not be verified: ${why}`)
     return 1
   }

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { Document } from 'yaml'
 import { readYaml, shipped } from '../config/load.ts'
+import { messageOf } from '../problem.ts'
 import { compileProviders } from '../providers/parse.ts'
 import { importFile } from './import/entries.ts'
 import type { Imported } from './import/entries.ts'
@@ -41,7 +42,7 @@ export const importProviders = async (options: {
   try {
     found = importFile(await readYaml(file), { name: file, shipped: providers })
   } catch (error) {
-    complain(error instanceof Error ? error.message : String(error))
+    complain(messageOf(error))
     return EXIT.nothing
   }
   if (found === null) {
@@ -65,7 +66,7 @@ export const importProviders = async (options: {
       return EXIT.nothing
     }
   complain(
-    `each provider must know deputy's address for answers: {connect.url}/callback/${found.connections.size === 1 ? [...found.connections.keys()].join() : '<connection>'}`,
+    `register this redirect address at each provider: {connect.url}/callback/${found.connections.size === 1 ? [...found.connections.keys()].join() : '<connection>'}`,
   )
   return found.left.length === 0 ? EXIT.whole : EXIT.partial
 }

@@ -1,31 +1,40 @@
 // `deputy init`: a first configuration for a laptop, with keys and the starter policy beside it. Never overwrites.
 import { copyFileSync, constants, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
-import { isFields } from '../providers/definition.ts'
 import { readYaml, shipped } from '../config/load.ts'
+import { messageOf } from '../problem.ts'
+import { isObject } from '../wire/json.ts'
 import { keygen } from './keys.ts'
 
-/** What most begin with; for others the catalogue tells (`deputy providers show`). */
-/** Provider → the scopes that a first configuration names. */
+/**
+ * Provider → the scopes that a first configuration names. Of other providers
+ * `deputy providers show` prints which scopes their operations need.
+ */
 export const SCOPES: ReadonlyMap<string, string> = new Map([
   ['github', ' repo, "read:org" '],
   ['gitea', ' "read:user", "write:issue", "write:repository" '],
 ])
 
-/** @param own people host it themselves: the connection names where */
+/** Begins the names of the variables for a provider's client: `GITHUB` of `GITHUB_CLIENT_ID`. */
+const prefixOf = (provider: string): string => provider.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')
+const connectionOf = (provider: string): string => provider.replaceAll(/[^a-z0-9-]/g, '-')
+const callbackOf = (provider: string): string =>
+  `http://localhost:7412/callback/${connectionOf(provider)}`
+
+/** @param own people host this provider themselves, so the connection must name the host */
 const text = (provider: string, own: boolean): string => {
-  const name = provider.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')
+  const name = prefixOf(provider)
   return `# deputy on a laptop: every process of this machine may name any user, so everything listens on loopback.
 # \`deputy validate\` checks this file; docs/configuration.md explains every key.
 version: 1
 
 identity:
-  trust: plain            # an SDK's key is user:alice@example.com, a header Deputy-User: alice@example.com
-                          # (asserted: tags are signed by an identity provider, for anything but a laptop)
+  trust: plain            # a call names its user without proof: user:alice@example.com where the SDK puts its key,
+                          # or the header Deputy-User: alice@example.com. Beyond a laptop use asserted: signed tags
   realm: local
 
 entitlements:
-  source: file            # who is in which group; watched
+  source: file            # who is in which group; read again when it changes
   file: ./people.yaml
   max_age: { read: 30s, write: 0s, delete: 0s, admin: 0s }
 
@@ -33,15 +42,15 @@ policy:
   bundle: ./policies/bundle.tar.gz    # the starter policy: groups engineering (read, write) and staff (read); its sources are beside it
 
 connections:
-  ${provider.replaceAll(/[^a-z0-9-]/g, '-')}:
-    provider: ${provider}${own ? '\n    hosts: [ git.example.com ]    # yours; agents call http://127.0.0.1:7410/git.example.com/…' : ''}
-    client_id: "\${env:${name}_CLIENT_ID:-register-an-oauth-app-first}"       # callback: http://localhost:7412/callback/${provider.replaceAll(/[^a-z0-9-]/g, '-')}
+  ${connectionOf(provider)}:
+    provider: ${provider}${own ? '\n    hosts: [ git.example.com ]    # put your own here; agents call http://127.0.0.1:7410/git.example.com/…' : ''}
+    client_id: "\${env:${name}_CLIENT_ID:-register-an-oauth-app-first}"       # callback: ${callbackOf(provider)}
     client_secret: "\${env:${name}_CLIENT_SECRET:-register-an-oauth-app-first}"
     scopes: [${SCOPES.get(provider) ?? ''}]          # the most that may ever be asked for
 
 vault:
   store: sqlite:deputy.db
-  keys: ./keys.json       # made by \`deputy keygen\`; without it nothing in the vault opens: keep a copy
+  keys: ./keys.json       # the key ring: without it nothing in the vault can be opened, so keep a copy
 
 connect:
   sign_in: local          # the page asks for the code that \`deputy serve\` prints
@@ -51,7 +60,8 @@ audit:
 `
 }
 
-const PEOPLE = `# Who is who, for entitlements.source: file. Edit while deputy serves: the next call sees it.
+const PEOPLE = `# Who is who, for entitlements.source: file. Edit it while deputy serves: a change
+# counts within a second.
 people:
   - { id: alice@example.com, groups: [ engineering ] }
   - { id: bob@example.com, groups: [ staff ] }
@@ -85,7 +95,7 @@ export const init = async (options: {
   }
   const definition = await readYaml(shipped(`providers/${options.provider}.yaml`))
   const hosts =
-    isFields(definition) && !isFields(definition['host_from_token']) ? definition['hosts'] : null
+    isObject(definition) && !isObject(definition['host_from_token']) ? definition['hosts'] : null
   const own = Array.isArray(hosts) && hosts.length === 0
   mkdirSync(dir, { recursive: true })
   let failed = false
@@ -97,9 +107,7 @@ export const init = async (options: {
     } catch (error) {
       const exists = error instanceof Error && 'code' in error && error.code === 'EEXIST'
       options.complain(
-        exists
-          ? `${path} exists and stays as it is`
-          : `${path}: ${error instanceof Error ? error.message : 'cannot be written'}`,
+        exists ? `${path} exists and stays as it is` : `${path}: ${messageOf(error)}`,
       )
       if (!exists) failed = true
     }
@@ -108,7 +116,7 @@ export const init = async (options: {
     writeFileSync(path, text(options.provider, own), { flag: 'wx', mode: 0o600 }),
   )
   write('people.yaml', (path) => writeFileSync(path, PEOPLE, { flag: 'wx', mode: 0o600 }))
-  // A policy of one's own has no use for the files that it left out.
+  // Whoever has a policy already may have removed files of the starter policy: none comes back.
   if (existsSync(join(dir, 'policies/.manifest')))
     options.complain(`${join(dir, 'policies')} exists and stays as it is`)
   else {
@@ -137,7 +145,7 @@ export const init = async (options: {
     failed = true
   if (failed) return 1
   options.print(
-    `Next: register an OAuth app at the provider, set its id and secret, then \`npx --no deputy serve --config ${join(options.dir, 'deputy.yaml')}\``,
+    `Next: register an OAuth app at the provider with the callback ${callbackOf(options.provider)}, set ${prefixOf(options.provider)}_CLIENT_ID and ${prefixOf(options.provider)}_CLIENT_SECRET to its id and secret, then \`npx --no deputy serve --config ${join(options.dir, 'deputy.yaml')}\``,
   )
   const host = own ? 'git.example.com' : Array.isArray(hosts) ? String(hosts[0]) : '{your host}'
   options.print(

@@ -4,7 +4,6 @@ import { readFileSync } from 'node:fs'
 import { controlSocket } from '../config/address.ts'
 import { naming } from '../config/backend.ts'
 import type { Loaded } from '../config/load.ts'
-import { readText } from '../files.ts'
 import type { Log } from '../model.ts'
 import { createOAuthClient } from '../oauth/client.ts'
 import { createFlows } from '../consent/flow.ts'
@@ -14,7 +13,7 @@ import { closeEnds } from '../audit/unfinished.ts'
 import { openJournal, sinksOf } from '../audit/journal.ts'
 import { createOperatorsApi } from '../api/operators.ts'
 import { Problem } from '../problem.ts'
-import { dialOf, systemClock } from '../compose/snapshot.ts'
+import { dialOf, ringsOf, systemClock } from '../compose/snapshot.ts'
 import { replayRevocations } from '../compose/replay.ts'
 import { openStore } from '../store/open.ts'
 import { createUlid } from '../ulid.ts'
@@ -30,7 +29,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
   const { config, at, written: inState, connections } = loaded
   const clock = systemClock()
   const newId = createUlid(clock.now)
-  const sealer = createSealer(await readRing(at(config.vault.keys)))
+  const sealer = createSealer(await readRing(at(config.vault.keys), ringsOf(loaded)))
   const opened: (() => Promise<unknown>)[] = []
   const close = async (): Promise<void> => {
     for (const each of opened.toReversed()) await each()
@@ -52,8 +51,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
     const hashed = config.audit.user_ids === 'hashed'
     const evidence = createEvidence({ journal, clock, log, hashed, hmac: sealer.hmac })
     opened.push(async () => evidence.close())
-    const { ca } = config.upstream
-    const dial = dialOf(config, ca === undefined ? null : await readText(at(ca)))
+    const dial = dialOf(loaded, log)
     opened.push(() => dial.close())
     const vault = createVault({ store, sealer, clock, randomId: newId })
     const client = createOAuthClient({ fetch: dial.fetch, clock })

@@ -5,6 +5,7 @@ import { text } from 'node:stream/consumers'
 import { isLoopback } from '../config/address.ts'
 import { answers } from '../net/listener.ts'
 import { visible } from '../observe/log.ts'
+import { messageOf } from '../problem.ts'
 
 export type Answer = {
   readonly status: number
@@ -139,7 +140,7 @@ const carried = async (options: Operate, work: (ask: Ask) => Promise<number>): P
       return answer
     })
   } catch (error) {
-    options.complain(visible(error instanceof Error ? error.message : String(error)))
+    options.complain(visible(messageOf(error)))
     return 1
   } finally {
     await reach?.close()

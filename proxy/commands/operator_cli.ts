@@ -15,7 +15,10 @@ export const addOperatorCommands = (
   type Asked = { url?: string; tokenFile?: string; config?: string }
   const operator = (parent: Command, name: string, text: string): Command =>
     command(parent, name, text)
-      .option('--url <origin>', 'the operators’ API (with a bearer: http://127.0.0.1:7412)')
+      .option(
+        '--url <origin>',
+        'the operators’ API; with a bearer the default is http://127.0.0.1:7412',
+      )
       .option('--token-file <file>', 'the operator’s bearer (else DEPUTY_OPERATOR_TOKEN)')
       .option(
         '--config <file>',
@@ -40,8 +43,12 @@ export const addOperatorCommands = (
   place(operator(runs, 'create', 'mint a run token; it is printed once'))
     .requiredOption('--user <id>', 'the person it acts for')
     .requiredOption('--agent <name>', 'the agent that may use it')
-    .requiredOption('--connection <name>', 'a connection that it may use (again for more)', many)
-    .option('--operation <id>', 'an operation or family it is limited to (again for more)', many)
+    .requiredOption('--connection <name>', 'a connection that it may use; repeat it for more', many)
+    .option(
+      '--operation <id>',
+      'an operation, such as issues.create or issues.*, that it is limited to; repeat it for more',
+      many,
+    )
     .requiredOption('--expires-in <seconds>', 'how long it lives', Number)
     .action(
       async (
@@ -56,15 +63,15 @@ export const addOperatorCommands = (
     )
   const connections = deputy.command('connections').description('connected accounts').exitOverride()
   operator(connections, 'list', 'list connected accounts, without their tokens')
-    .option('--user <id>')
-    .option('--provider <id>', 'connection or provider')
-    .option('--tenant <name>')
+    .option('--user <id>', 'only those of this person')
+    .option('--provider <id>', 'only those of this connection or provider')
+    .option('--tenant <name>', 'only those of this tenant')
     .action(async (options: Asked & { user?: string; provider?: string; tenant?: string }) =>
       done(await (await operate()).connectionsList(asked(options))),
     )
   place(operator(connections, 'revoke', 'revoke here, then at the provider'))
     .argument('[id]', 'one connection, by the id that list prints')
-    .option('--user <id>', 'everything of a person')
+    .option('--user <id>', 'everything that a person connected')
     .option('--agent <name>', 'with --user: only what this agent was allowed')
     .option('--connection <name>', 'what everybody granted at a connection')
     .action(
@@ -73,9 +80,14 @@ export const addOperatorCommands = (
         options: Asked & { user?: string; agent?: string; connection?: string },
       ) => done(await (await operate()).connectionsRevoke({ ...asked(options), id })),
     )
-  const people = deputy.command('people').description('people deputy acts for').exitOverride()
-  place(operator(people, 'erase', 'revoke everything of a person and forget them'))
-    .argument('<id>')
+  const people = deputy
+    .command('people')
+    .description('the people that deputy acts for')
+    .exitOverride()
+  place(
+    operator(people, 'erase', 'revoke everything that a person connected, and forget the person'),
+  )
+    .argument('<id>', 'the id of the person')
     .action(async (user: string, options: Asked) =>
       done(await (await operate()).peopleErase({ ...asked(options), user })),
     )

@@ -10,6 +10,7 @@ import type { Log } from '../model.ts'
 import { readBundle } from '../policy/bundle.ts'
 import { checkTables } from '../policy/source.ts'
 import { activate } from '../policy/activate.ts'
+import { messageOf } from '../problem.ts'
 
 const run = promisify(execFile)
 
@@ -146,7 +147,7 @@ const guarded = async (print: Print, work: () => Promise<number>): Promise<numbe
   try {
     return await work()
   } catch (error) {
-    print(error instanceof Error ? error.message : String(error))
+    print(messageOf(error))
     return 1
   }
 }

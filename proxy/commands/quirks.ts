@@ -2,6 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { readYaml } from '../config/load.ts'
+import { messageOf } from '../problem.ts'
 import { compileProviders } from '../providers/parse.ts'
 import type { Provider } from '../model.ts'
 import { ANSWERS } from '../quirks/answers.ts'
@@ -52,7 +53,7 @@ const runOne = async (quirk: Quirk, stage: Stage): Promise<string | null> => {
       (LEAK.test(stage.world.logged().slice(logged)) ? 'a token or a secret was logged' : null)
     )
   } catch (error) {
-    return `deputy failed: ${error instanceof Error ? error.message : String(error)}`
+    return `deputy failed: ${messageOf(error)}`
   }
 }
 
@@ -107,7 +108,7 @@ export const providersTest = async (options: {
   try {
     files = await readFiles(options.dir, options.file)
   } catch (error) {
-    print(error instanceof Error ? error.message : String(error))
+    print(messageOf(error))
     return 1
   }
   const { providers, problems } = compileProviders(files)

@@ -10,7 +10,8 @@ import { openJournal, sinksOf } from '../audit/journal.ts'
 import { readSegment } from '../audit/segments.ts'
 import { replayRevocations } from '../compose/replay.ts'
 import type { Replayed } from '../compose/replay.ts'
-import { systemClock } from '../compose/snapshot.ts'
+import { ringsOf, systemClock } from '../compose/snapshot.ts'
+import { messageOf } from '../problem.ts'
 import * as copies from '../store/copy.ts'
 import { explain, takeFile } from '../store/migrations.ts'
 import { openSqlite } from '../store/sqlite.ts'
@@ -28,9 +29,6 @@ type Options = {
   readonly print: (line: string) => void
   readonly complain: (line: string) => void
 }
-const messageOf = (error: unknown): string =>
-  error instanceof Error ? error.message : String(error)
-
 /** A command that failed says one sentence and ends with 1. */
 const spoken = async (complain: Options['complain'], work: () => Promise<number>) => {
   try {
@@ -105,7 +103,7 @@ export const vaultBackup = ({
   spoken(complain, async () => {
     const { config, at, written } = loaded
     const path = fileOf(loaded, 'back it up with pg_dump (see docs/storage.md).')
-    const ring = await readRing(at(config.vault.keys))
+    const ring = await readRing(at(config.vault.keys), ringsOf(loaded))
     const target = resolve(file)
     const part = `${target}.part`
     copies.newFile(target) // ours from now on; it gets its content in one step
@@ -255,7 +253,7 @@ export const vaultRestore = ({
     const path = fileOf(loaded, 'restore it with pg_restore, then run `deputy vault replay`.')
     if ((await overSocket(controlSocket(config.vault.store, written))) !== null)
       throw new Error('deputy serves from this vault: end it first, then restore.')
-    const ring = await readRing(at(config.vault.keys))
+    const ring = await readRing(at(config.vault.keys), ringsOf(loaded))
     const from = resolve(file)
     const files = without ? [] : await filesOf(loaded, named)
     if (!without && files.length === 0)

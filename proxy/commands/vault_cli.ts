@@ -30,7 +30,10 @@ export const addVaultCommands = (
     process.umask(0o077)
     done(await work(await import('./vault.ts'), { ...said, loaded }))
   }
-  const evidence = ['--evidence <file>', 'a file of the evidence (again for more)'] as const
+  const evidence = [
+    '--evidence <file>',
+    'a file of the evidence; repeat it for more files',
+  ] as const
   const many = (value: string, before: readonly string[]): readonly string[] => [...before, value]
 
   made('backup', 'copy the SQLite vault, also while deputy serves')
@@ -39,9 +42,12 @@ export const addVaultCommands = (
       asked(options, (commands, on) => commands.vaultBackup({ ...on, file })),
     )
   made('restore', 'put a copy in its place, and revoke again what was revoked since')
-    .argument('<file>', 'made by backup')
+    .argument('<file>', 'a file that `vault backup` wrote')
     .option(...evidence, many, [])
-    .option('--without-evidence', 'although whoever was revoked since comes back')
+    .option(
+      '--without-evidence',
+      'restore all the same if evidence is missing; whoever was revoked since the copy is connected again',
+    )
     .action((file: string, options: Named) =>
       asked(options, (commands, on) => {
         const without = options.withoutEvidence === true

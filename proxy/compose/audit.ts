@@ -4,7 +4,7 @@ import type { PolicyEngine } from '../model.ts'
 import { ANCHORED } from '../audit/chain.ts'
 import { closeEnds } from '../audit/unfinished.ts'
 import { openJournal, sinksOf, type OpenJournal } from '../audit/journal.ts'
-import type { Telemetry } from '../observe/metrics.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import type { PolicySource } from '../policy/source.ts'
 import type { Sealer } from '../vault/seal.ts'
 import { createEvidence, type Evidence } from '../audit/records.ts'
@@ -31,7 +31,7 @@ export type Audit = {
 /** @param proc id of this process, in every line */
 export const openAudit = async (
   { config, written, log, clock, opened }: Scope,
-  { sealer, telemetry, proc }: { sealer: Sealer; telemetry: Telemetry; proc: string },
+  { sealer, metrics, proc }: { sealer: Sealer; metrics: Metrics; proc: string },
 ): Promise<Audit> => {
   const sinks = sinksOf(config.audit.sink, written)
   const journal = await openJournal({
@@ -45,7 +45,7 @@ export const openAudit = async (
   })
   opened(() => journal.close())
   opened(watchClock(clock, log))
-  telemetry.audit(journal)
+  metrics.audit(journal)
   await closeEnds(journal, sinks, proc)
   const evidence = createEvidence({
     journal,
@@ -72,15 +72,15 @@ export const openAudit = async (
 export const recordPolicy = async (
   policy: PolicySource,
   { evidence, note }: Audit,
-): Promise<(engine: PolicyEngine) => void> => {
+): Promise<(engine: PolicyEngine | null) => void> => {
   let last = ''
-  const loaded = ({ revision, digest }: PolicyEngine): void => {
-    if (digest === last) return
+  const loaded = (engine: PolicyEngine | null): void => {
+    if (engine === null || engine.digest === last) return
+    const { revision, digest } = engine
     last = digest
     note('policy.loaded', { policy: { revision, digest } })
   }
-  const engine = policy.current()
-  if (engine !== null) loaded(engine)
+  loaded(policy.current())
   // Without a policy deputy serves refusals, is not ready, and says why: the next good bundle ends that.
   const problem = policy.problem()
   if (problem !== null) await evidence.event('policy.failed', { problem })

@@ -31,8 +31,8 @@ const peopleOf = (config: Config, directory: Directory | null): PeopleSource => 
     : { kind: 'none' }
 }
 
-/** @returns is this person active? A stream that began before they were set inactive does not outlive that. */
-const followPeople = (people: PeopleSource, { log }: Scope, { calls, told }: Core) => {
+/** Is this person active? And an end for streams that began before they were set inactive. */
+const followPeople = (people: PeopleSource, { log }: Scope, { calls }: Core) => {
   const active = async (person: Person): Promise<boolean> =>
     people.kind !== 'directory' || (await people.ask(person))?.active === true
   const cutInactive = async (): Promise<void> => {
@@ -40,11 +40,13 @@ const followPeople = (people: PeopleSource, { log }: Scope, { calls, told }: Cor
       if (!(await active(person)))
         calls.abort({ person }, new Problem('policy_denied', 'the user is not active any more'))
   }
-  told.people = () =>
-    void cutInactive().catch((error: unknown) =>
-      log.error({ err: error }, 'whose calls are to be cut is not known: nobody new is let in'),
-    )
-  return active
+  return {
+    active,
+    peopleChanged: (): void =>
+      void cutInactive().catch((error: unknown) =>
+        log.error({ err: error }, 'whose calls are to be cut is not known: nobody new is let in'),
+      ),
+  }
 }
 
 /** Old consents, runs and sessions go once a minute. */
@@ -69,7 +71,7 @@ const sweeping = (
 /** @param publicUrl `connect.url`, without a trailing slash */
 export const createConsent = async (scope: Scope, core: Core, publicUrl: string) => {
   const { config, log, clock, opened } = scope
-  const { store, vault, sealer, client, connections, evidence, dial } = core
+  const { store, vault, sealer, client, connections, evidence, fetch } = core
   const { notify } = config.connect
   const deliver: { wake: () => void; mismatch: (of: Mismatch) => void } = {
     wake: () => {},
@@ -80,7 +82,7 @@ export const createConsent = async (scope: Scope, core: Core, publicUrl: string)
     return evidence.event(event, fields as Record<string, unknown>)
   }
   const people = peopleOf(config, core.directory)
-  const active = followPeople(people, scope, core)
+  const { active, peopleChanged } = followPeople(people, scope, core)
   const flows = createFlows({
     store,
     vault,
@@ -103,7 +105,7 @@ export const createConsent = async (scope: Scope, core: Core, publicUrl: string)
       ...notify,
       due: flows.notices,
       next: flows.notifyAt,
-      fetch: dial.fetch,
+      fetch,
       clock,
       log,
       onEvent,
@@ -119,6 +121,7 @@ export const createConsent = async (scope: Scope, core: Core, publicUrl: string)
   return {
     people,
     active,
+    peopleChanged,
     flows,
     onEvent,
     revoker: createRevoker({ vault, client, connections, log }),

@@ -1,13 +1,16 @@
-// The core of a serving process: what its configuration names, its store, evidence, vault and tokens.
+// What outlives every configuration of a process: store, evidence, vault, tokens, the calls that run. What a
+// configuration says is asked for each time it is needed.
 import { randomBytes } from 'node:crypto'
 import { createCalls } from '../pipeline/calls.ts'
-import { dialOf, prepare } from './snapshot.ts'
-import type { PolicyEngine } from '../model.ts'
+import { createForward } from '../pipeline/forward.ts'
+import { createHold } from '../pipeline/hold.ts'
+import type { Config } from '../config/schema.ts'
+import type { Fetch } from '../net/dial.ts'
+import type { Connection, PolicyEngine } from '../model.ts'
 import { createOAuthClient } from '../oauth/client.ts'
-import { createDiscovery } from '../oauth/discovery.ts'
 import { createRefresher } from '../tokens/refresh.ts'
 import { createSpool } from '../tokens/pending.ts'
-import { createTelemetry } from '../observe/metrics.ts'
+import { createMetrics } from '../observe/metrics.ts'
 import { Problem } from '../problem.ts'
 import { openStore } from '../store/open.ts'
 import { createUlid } from '../ulid.ts'
@@ -17,39 +20,39 @@ import { createSealer } from '../vault/seal.ts'
 import { createUsed } from '../vault/used.ts'
 import { createVault } from '../vault/vault.ts'
 import { createWaiting } from '../vault/waiting.ts'
-import { openAudit, recordPolicy, type Audit } from './audit.ts'
+import { openAudit, recordPolicy } from './audit.ts'
+import type { Parts } from './snapshot.ts'
 import type { Scope } from './scope.ts'
 
-export type Core = Awaited<ReturnType<typeof openCore>>
+/** What the configuration in force brings to what outlives it. */
+export type InForce = Parts & {
+  readonly config: Config
+  /** With what issuers say of themselves; the same map as long as nothing changes. */
+  readonly connections: () => ReadonlyMap<string, Connection>
+}
+export type Lasting = Awaited<ReturnType<typeof openLasting>>
+/** All that a configuration's parts are made of. */
+export type Core = Lasting & InForce
 type Ground = Awaited<ReturnType<typeof openGround>>
 
 /** What later parts are told by earlier ones, once they are there. */
-type Told = {
-  policy: (engine: PolicyEngine) => void
+export type Told = {
+  policy: (engine: PolicyEngine | null) => void
   people: () => void
   key: (kid: string) => void
 }
 
-/** Everything that stands by itself: files, keys, connections out, the store. */
-const openGround = async (scope: Scope) => {
+/** Everything that stands by itself: keys, the store, the calls that run. */
+const openGround = async (scope: Scope, now: () => InForce, told: Told) => {
   const { config, at, written, log, clock, opened } = scope
-  const told: Told = { policy: () => {}, people: () => {}, key: () => {} }
-  const prepared = await prepare(scope, clock, log, {
-    people: () => told.people(),
-    policy: (engine) => told.policy(engine),
-  })
-  if ('problems' in prepared) throw new Error(prepared.problems.join('\n'))
-  const { ring, policy, directory, ca } = prepared.parts
-  opened(() => policy.close())
-  opened(() => directory?.close())
+  const { ring, rings } = now()
   const followed = followRing({
     path: at(config.vault.keys),
     first: ring,
+    rings,
     log,
     onChange: ({ current }) => told.key(current.kid),
   })
-  const dial = dialOf(config, ca)
-  opened(() => dial.close())
   const store = await openStore(config.vault.store, written, log)
   opened(() => store.close())
   const missing = await missingKeys(store, ring)
@@ -59,42 +62,93 @@ const openGround = async (scope: Scope) => {
       `vault.keys: ${at(config.vault.keys)} lacks keys under which grants are sealed: bring them back into the ring from your copy; until then these people get vault_unavailable`,
     )
   return {
-    ...prepared.parts,
     told,
     followed,
-    dial,
     store,
     sealer: createSealer(ring, followed.latest),
     newId: createUlid(clock.now),
-    calls: createCalls({ calls: config.limits.calls, perAgent: config.limits.calls_per_agent }),
+    /** Checks addresses as the configuration in force has it. */
+    fetch: ((input, init) => now().dial.fetch(input, init)) satisfies Fetch,
+    calls: createCalls({
+      get calls() {
+        return now().config.limits.calls
+      },
+      get perAgent() {
+        return now().config.limits.calls_per_agent
+      },
+    }),
   }
 }
 
-const watchGround = ({ clock, version }: Scope, { store, policy }: Ground) => {
-  const telemetry = createTelemetry({ version })
-  if (store.connections !== undefined) telemetry.connections(store.connections)
-  telemetry.policy(() => policy.current()?.revision ?? null)
-  telemetry.watch(
+const watchGround = ({ clock, version }: Scope, { store }: Ground, now: () => InForce) => {
+  const metrics = createMetrics({ version })
+  if (store.connections !== undefined) metrics.connections(store.connections)
+  metrics.policy(() => now().policy.current()?.revision ?? null)
+  metrics.watch(
     'deputy_clock_lead_seconds',
     'gauge',
     'Wall clock minus the time that has passed since the start; beyond 60 either way no call is let through.',
     () => clock.lead() / 1_000,
   )
-  telemetry.watch(
+  metrics.watch(
     'deputy_policy_load_failures_total',
     'counter',
     'Bundles and tables that could not be used, once for each try.',
-    policy.failures,
+    () => now().policy.failures(),
   )
-  return telemetry
+  return metrics
+}
+
+/** Calls on their way to providers and calls that wait for people: by the limits in force. */
+const openTraffic = (
+  { config, clock, opened }: Scope,
+  metrics: ReturnType<typeof createMetrics>,
+  now: () => InForce,
+) => {
+  const { forward, close } = createForward({
+    dispatcher: {
+      dispatch: (options, handler) => now().dial.upstream.dispatch(options, handler),
+    },
+    get idleTimeout() {
+      return now().config.upstream.idle_timeout
+    },
+    get requestBody() {
+      return now().config.limits.request_body
+    },
+    get rewrittenBody() {
+      return now().config.limits.rewritten_body
+    },
+    clock,
+    upstream: metrics.upstream,
+  })
+  opened(close)
+  const hold = createHold({
+    get calls() {
+      return now().config.limits.held_calls
+    },
+    get bytes() {
+      return now().config.limits.held_bytes
+    },
+    // Under `plain` there is one agent, and nobody to share with.
+    share: config.identity.trust === 'plain' ? 1 : 0.5,
+    get max() {
+      return now().config.limits.hold_max
+    },
+    get unasked() {
+      return now().config.connect.hold
+    },
+    now: clock.now,
+  })
+  metrics.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
+  return { forward, hold }
 }
 
 /** What people's grants are made of and renewed by. Its parts know each other: a revocation ends calls and unstored tokens. */
 const openTokens = (
   { config, written, log, clock, opened }: Scope,
-  { store, sealer, newId, calls, dial }: Ground,
-  telemetry: ReturnType<typeof createTelemetry>,
-  connections: ReturnType<typeof createDiscovery>['connections'],
+  { store, sealer, newId, calls, fetch }: Ground,
+  metrics: ReturnType<typeof createMetrics>,
+  now: () => InForce,
 ) => {
   const vault = createVault({
     store,
@@ -108,7 +162,7 @@ const openTokens = (
       )
       if (credential === null) return
       refresher
-        .discard(credential, connections().get(connection) ?? null)
+        .discard(credential, now().connections().get(connection) ?? null)
         .catch((error: unknown) =>
           log.error({ err: error, credential }, 'what the spool keeps could not be given back'),
         )
@@ -123,9 +177,9 @@ const openTokens = (
   })
   const used = createUsed({ grants: store.grants, clock, log })
   opened(() => used.close())
-  const client = createOAuthClient({ fetch: dial.fetch, clock })
+  const client = createOAuthClient({ fetch, clock })
   const spool = createSpool({ folder: written(config.vault.spool), sealer, log })
-  telemetry.watch(
+  metrics.watch(
     'deputy_spool_tokens',
     'gauge',
     'Tokens in the spool, which the vault did not take.',
@@ -137,52 +191,32 @@ const openTokens = (
     clock,
     log,
     spool,
-    onFailure: telemetry.refreshFailed,
+    onFailure: metrics.refreshFailed,
   })
-  opened(() => refresher.drain())
   return { vault, runs, used, client, refresher }
 }
 
-const discoveryOf = ({ connections, log }: Scope, { dial }: Ground, { note }: Audit) =>
-  createDiscovery({
-    connections,
-    fetch: dial.fetch,
-    log,
-    onChange: (issuer, { authorize, token, userinfo, revoke }, names) =>
-      note('provider.discovered', {
-        issuer,
-        connections: names,
-        endpoints: { authorize, token, userinfo, revoke },
-      }),
-  })
-
-/** @throws Error that lists every problem */
-export const openCore = async (scope: Scope) => {
+/** @throws Error that says what is wrong with the store or the evidence */
+export const openLasting = async (scope: Scope, now: () => InForce, told: Told) => {
   const { log, opened } = scope
-  const ground = await openGround(scope)
-  const telemetry = watchGround(scope, ground)
-  const { sealer, policy, told } = ground
-  const proc = ground.newId()
-  const audit = await openAudit(scope, { sealer, telemetry, proc })
+  const ground = await openGround(scope, now, told)
+  const metrics = watchGround(scope, ground, now)
+  const traffic = openTraffic(scope, metrics, now)
+  const audit = await openAudit(scope, { sealer: ground.sealer, metrics, proc: ground.newId() })
   told.key = (key) => {
     log.info({ key }, 'key ring read again: another key seals now')
     audit.note('key.rotated', { key })
   }
-  told.policy = await recordPolicy(policy, audit)
-  const discovery = discoveryOf(scope, ground, audit)
-  const { connections } = discovery
-  const tokens = openTokens(scope, ground, telemetry, connections)
-  opened(() => discovery.close())
-  // Before anything is waited for: a revocation elsewhere may be told from now on, and asks for them.
-  await discovery.start()
-  await tokens.refresher.resume(connections())
+  told.policy = await recordPolicy(now().policy, audit)
+  const tokens = openTokens(scope, ground, metrics, now)
+  opened(() => tokens.refresher.drain())
+  const connections = () => now().connections()
   const waiting = createWaiting({ clients: tokens.vault.clients, connections, log })
-  await waiting.look()
-  telemetry.watch(
+  metrics.watch(
     'deputy_grants_waiting_for_client',
     'gauge',
     'Grants that belong to a client which is not configured, by connection.',
     waiting.samples,
   )
-  return { ...ground, ...audit, ...tokens, telemetry, connections, waiting }
+  return { ...ground, ...traffic, ...audit, ...tokens, metrics, waiting }
 }

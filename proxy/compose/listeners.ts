@@ -1,39 +1,35 @@
 // Where agents and probes arrive.
-import type { RequestListener } from 'node:http'
 import type { Config } from '../config/schema.ts'
-import { startAdmin } from '../net/admin.ts'
-import { outOfDate, readPair } from '../net/certificate.ts'
+import { startAdmin, type Check } from '../net/admin.ts'
+import type { Pair } from '../net/certificate.ts'
 import { startListener, type Dedicated, type Listening } from '../net/listener.ts'
+import { messageOf } from '../problem.ts'
 import { canonicalHeaders } from '../wire/canonical.ts'
 import { serves } from '../pipeline/route.ts'
 import { clockSentence } from './clock.ts'
-import type { Core } from './core.ts'
-import type { Pipeline } from './pipeline.ts'
-import { message, type Scope } from './scope.ts'
+import type { InForce, Lasting } from './core.ts'
+import type { Reloading } from './reload.ts'
+import type { Revision } from './revision.ts'
+import type { Scope } from './scope.ts'
 
 type Where = {
   readonly key: string
   readonly listen: Config['listeners']['agent']
   readonly dedicated: Dedicated | null
-  readonly tls: { readonly cert: string; readonly key: string } | null
+  readonly tls: Pair | null
 }
 
 /** Every listener that the configuration names for agents. */
-const wheres = async ({ config, at, clock, log }: Scope): Promise<readonly Where[]> => {
+const wheres = ({ config }: Scope, pair: Pair | null): readonly Where[] => {
   const { agent, agent_tls: tls, extra } = config.listeners
   const all: Where[] = [{ key: 'listeners.agent', listen: agent, dedicated: null, tls: null }]
-  if (tls !== undefined) {
-    const read = await readPair('listeners.agent_tls', { cert: at(tls.cert), key: at(tls.key) })
-    if ('problems' in read) throw new Error(read.problems.join('\n'))
-    const late = outOfDate(read.pair.cert, clock.now())
-    if (late !== null) log.error({}, `listeners.agent_tls.cert: ${at(tls.cert)} ${late}`)
+  if (tls !== undefined)
     all.push({
       key: 'listeners.agent_tls.listen',
       listen: tls.listen,
       dedicated: null,
-      tls: read.pair,
+      tls: pair,
     })
-  }
   for (const [i, { listen, upstream, user = null }] of extra.entries())
     all.push({
       key: `listeners.extra.${i}.listen`,
@@ -44,13 +40,16 @@ const wheres = async ({ config, at, clock, log }: Scope): Promise<readonly Where
   return all
 }
 
-/** @returns their addresses by the configuration's key, without `listeners.` */
+/** @returns their addresses by the configuration's key, without `listeners.`; `renew` shows another certificate */
 export const startAgents = async (
   scope: Scope,
-  { telemetry, evidence, calls, newId }: Core,
-  { pep, snapshot, tagHeader }: Pipeline,
-  { api, typeBase }: { readonly api: RequestListener; readonly typeBase: string },
-): Promise<Readonly<Record<string, string>>> => {
+  { metrics, evidence, calls, newId }: Lasting,
+  { now, typeBase }: { readonly now: () => Revision; readonly typeBase: string },
+): Promise<{
+  readonly addresses: Readonly<Record<string, string>>
+  readonly renew: (pair: Pair | null) => void
+  readonly part: () => void
+}> => {
   const { config, written, log, opened, left } = scope
   const listeners: Listening[] = []
   opened(async () => {
@@ -59,7 +58,7 @@ export const startAgents = async (
     await calls.drain(1_000)
   })
   const addresses: Record<string, string> = {}
-  for (const { key, listen, dedicated, tls } of await wheres(scope)) {
+  for (const { key, listen, dedicated, tls } of wheres(scope, now().tls)) {
     const listener = await startListener({
       key,
       listen: 'path' in listen ? { path: written(listen.path) } : listen,
@@ -68,22 +67,28 @@ export const startAgents = async (
       maxHeaderBytes: config.limits.headers,
       names: config.listeners.names,
       origins: config.listeners.origins,
-      check: canonicalHeaders(tagHeader),
-      serves: (host) => serves(snapshot().routes, host),
+      check: canonicalHeaders(config.identity.header, config.identity.agent_header),
+      serves: (host) => serves(now().pipeline.snapshot().routes, host),
       typeBase,
       newId,
       call: (req, res, id, fixed) => {
-        const end = telemetry.begin(req.method ?? '')
-        void pep(req, res, id, fixed).then(end)
+        const end = metrics.begin(req.method ?? '')
+        void now().pipeline.pep(req, res, id, fixed).then(end)
       },
-      api,
+      api: (req, res) => now().api(req, res),
       refused: (code, id) => evidence.refused(id, code, null),
       log,
     })
     listeners.push(listener)
     addresses[key.replace(/^listeners\./, '').replace(/\.listen$/, '')] = listener.address
   }
-  return addresses
+  return {
+    addresses,
+    part: () => listeners.forEach((listener) => listener.part()),
+    renew: (pair) => {
+      if (pair !== null) for (const listener of listeners) listener.renew(pair)
+    },
+  }
 }
 
 export type Phase = { readonly ready: boolean; readonly draining: boolean }
@@ -91,14 +96,30 @@ export type Phase = { readonly ready: boolean; readonly draining: boolean }
 /** The admin listener: closed last, since until then it says that this deputy drains. */
 export const startProbes = (
   { config, clock, log }: Scope,
-  { policy, directory, followed, journal, store, waiting, telemetry }: Core,
-  phase: () => Phase,
+  { followed, journal, store, waiting, metrics }: Lasting,
+  {
+    phase,
+    now,
+    reloading,
+    certificate,
+  }: {
+    readonly phase: () => Phase
+    readonly now: () => InForce
+    readonly reloading: Pick<Reloading, 'state'>
+    readonly certificate: () => readonly Check[]
+  },
 ) => {
   /** What is looked at and does not answer: what it says by now is not known. */
-  const unread = () =>
+  const unread = ({ policy, directory }: InForce) =>
     [policy.unread(), directory?.unread() ?? null, followed.unread()].flatMap((detail) =>
       detail === null ? [] : [{ name: 'file', ok: false, detail }],
     )
+  /** What was refused is told, and is no reason not to be ready: what was in force before serves on. */
+  const revision = () => {
+    const { revision: n, problem } = reloading.state()
+    const refused = problem === null ? '' : `; what its files say now is refused: ${problem}`
+    return { name: 'config', ok: true, detail: `revision ${n}${refused}` }
+  }
   return startAdmin({
     listen: config.listeners.admin,
     names: config.listeners.names,
@@ -108,25 +129,28 @@ export const startProbes = (
       if (draining) return [{ name: 'draining', ok: false, detail: 'deputy is shutting down' }]
       void followed.latest() // looks; what it finds is told by the next probe at the latest
       const wrong = clock.wrong() !== null
+      const { policy } = now()
       return [
         { name: 'started', ok: ready, detail: ready ? '' : 'starting' },
         { name: 'draining', ok: true, detail: '' },
+        revision(),
         {
           name: 'policy',
           ok: policy.current() !== null,
           detail: [policy.current()?.revision ?? 'none', policy.problem() ?? []].flat().join('; '),
         },
-        ...unread(),
+        ...unread(now()),
+        ...certificate(),
         { name: 'audit', ok: journal.healthy(), detail: journal.fault() ?? '' },
         { name: 'clock', ok: !wrong, detail: wrong ? clockSentence(clock) : '' },
         await store.check().then(
           () => ({ name: 'vault', ok: true, detail: '' }),
-          (error: unknown) => ({ name: 'vault', ok: false, detail: message(error) }),
+          (error: unknown) => ({ name: 'vault', ok: false, detail: messageOf(error) }),
         ),
         { name: 'clients', ok: true, detail: await waiting.detail() },
       ]
     },
-    render: telemetry.render,
+    render: metrics.render,
     log,
   })
 }

@@ -3,6 +3,7 @@ import type { RequestListener } from 'node:http'
 import type { Config } from '../config/schema.ts'
 import type { Logo } from '../config/logo.ts'
 import type { Connection, Flow } from '../model.ts'
+import { createForwarded } from '../net/forwarded.ts'
 import { createVisits } from '../consent/session.ts'
 import { createLocalSignIn, createSignIn } from '../consent/sign_in.ts'
 import type { AllowedOf } from '../consent/allowed.ts'
@@ -10,7 +11,7 @@ import { validId } from '../wire/canonical.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import { unattended } from './programs.ts'
-import type { Scope } from './scope.ts'
+import type { Configured } from './scope.ts'
 import { whenAsked } from './web.ts'
 
 /** Whose pages these are, as the pages take it. */
@@ -24,8 +25,8 @@ const brandOf = ({ connect: { brand } }: Config, logo: Logo | null) =>
 
 /** null: nobody could be told from another at them. */
 export const createPages = async (
-  { config, written, log, print }: Scope,
-  { vault, connections, dial, logo }: Core,
+  { config, written, log, print, keep }: Configured,
+  { vault, connections, fetch, logo }: Core,
   { flows, revoker, onEvent, session, people }: Consent,
   allowed: AllowedOf,
 ): Promise<RequestListener | null> => {
@@ -35,8 +36,11 @@ export const createPages = async (
     signIn === undefined
       ? createVisits(verifier?.url ?? '', session)
       : signIn === 'local'
-        ? await createLocalSignIn({ ...session, codeFile: written('.deputy-code'), print })
-        : createSignIn(signIn, { ...session, fetch: dial.fetch })
+        ? await keep('code', [], () => ({
+            value: createLocalSignIn({ ...session, codeFile: written('.deputy-code'), print }),
+            close: () => {},
+          }))
+        : createSignIn(signIn, { ...session, fetch })
   const shown = {
     flows,
     signIn: atDoor,
@@ -62,6 +66,7 @@ export const createPages = async (
           ),
     brand: brandOf(config, logo),
     onEvent,
+    from: createForwarded(config.listeners.trusted_proxies).address,
     log,
   }
   return whenAsked(log, async () => (await import('../people/app.ts')).createConnectApp(shown))

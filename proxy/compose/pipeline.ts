@@ -1,71 +1,76 @@
 // The request's way: its stations, each handed what it needs.
 import { randomBytes } from 'node:crypto'
-import type { Seen } from '../pipeline/exchange.ts'
-import type { Log } from '../model.ts'
-import type { Telemetry } from '../observe/metrics.ts'
-import { createPep } from '../pipeline/pep.ts'
+import type { IncomingMessage } from 'node:http'
+import { isDeepStrictEqual } from 'node:util'
+import type { Seen, Snapshot } from '../pipeline/exchange.ts'
+import type { Connection, Log, Route } from '../model.ts'
+import type { Dedicated } from '../net/listener.ts'
+import { createIssuerKeys, type KeySource } from '../oauth/issuer_keys.ts'
+import type { PolicySource } from '../policy/source.ts'
+import { Problem } from '../problem.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import { createPep, type PepDeps } from '../pipeline/pep.ts'
 import { snapshotOf } from './snapshot.ts'
 import { createAddressTags } from '../wire/address_tag.ts'
 import { createQuerySeals } from '../wire/query_seal.ts'
 import { createSift } from '../wire/headers.ts'
 import { createCredentials, lookAgain } from '../pipeline/credential.ts'
-import { createDecide } from '../pipeline/decide.ts'
+import { createDecide, type Decide } from '../pipeline/decide.ts'
 import { createEntitlements } from '../pipeline/entitlements.ts'
-import { createForward } from '../pipeline/forward.ts'
-import { createHold } from '../pipeline/hold.ts'
-import { createIdentify } from '../pipeline/identify.ts'
+import { createIdentify, type Identify } from '../pipeline/identify.ts'
 import { readUpTo } from '../pipeline/inspect.ts'
+import { matchRoute } from '../pipeline/route.ts'
 import { createTagged } from '../pipeline/tag_place.ts'
+import { createWorkloads } from '../pipeline/workload.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
-import type { Scope } from './scope.ts'
+import type { Configured } from './scope.ts'
 
-export type Pipeline = ReturnType<typeof createPipeline>
+export type Pipeline = {
+  readonly pep: ReturnType<typeof createPep>
+  readonly identify: Identify
+  readonly entitlements: ReturnType<typeof createEntitlements>
+  readonly decide: Decide
+  readonly snapshot: () => Snapshot
+}
 
-const identifyOf = ({ config, clock, log, opened }: Scope, { issuers, runs, dial }: Core) => {
+/** What a call asks that may have waited while the configuration changed: of the one in force then. */
+export type Later = {
+  readonly connections: () => ReadonlyMap<string, Connection>
+  readonly policy: PolicySource
+  readonly pipeline: Pick<Pipeline, 'identify' | 'entitlements' | 'snapshot'>
+}
+
+const identifyOf = (
+  { config, clock, log, keep }: Configured,
+  { issuers, workloads: rows, runs, fetch }: Core,
+): Identify => {
   const { identity } = config
-  const identify = createIdentify({
+  const grace = identity.jwks_grace
+  // An issuer that cannot be asked just now is no reason to forget what it said.
+  const keysOf = ({ issuer, jwksUri, jwksFile }: KeySource) =>
+    keep('keys', [issuer, jwksUri, jwksFile, grace], () => {
+      const source = { issuer, jwksUri, jwksFile }
+      const value = createIssuerKeys(source, { grace, fetch, clock, log })
+      return { value, close: value.close }
+    })
+  const verifying = { maxAge: identity.max_age, keysOf, clock }
+  const workloads = createWorkloads({
+    ...verifying,
+    header: identity.agent_header.toLowerCase(),
+    required: identity.agent_required,
+    issuers: rows,
+  })
+  return createIdentify({
+    ...verifying,
     trust: identity.trust,
     header: identity.header.toLowerCase(),
-    maxAge: identity.max_age,
     issuers,
+    workloads,
     plainAgent: identity.agent,
     plainRealm: identity.realm,
     run: runs.verify,
-    keysGrace: identity.jwks_grace,
-    fetch: dial.fetch,
-    clock,
-    log,
   })
-  opened(() => identify.close())
-  return identify
-}
-
-const forwardOf = ({ config, clock, opened }: Scope, { dial, telemetry }: Core) => {
-  const { forward, close } = createForward({
-    dispatcher: dial.upstream,
-    idleTimeout: config.upstream.idle_timeout,
-    requestBody: config.limits.request_body,
-    rewrittenBody: config.limits.rewritten_body,
-    clock,
-    upstream: telemetry.upstream,
-  })
-  opened(close)
-  return forward
-}
-
-const holdOf = ({ config, clock }: Scope, { telemetry }: Core) => {
-  const hold = createHold({
-    calls: config.limits.held_calls,
-    bytes: config.limits.held_bytes,
-    // Under `plain` there is one agent, and nobody to share with.
-    share: config.identity.trust === 'plain' ? 1 : 0.5,
-    max: config.limits.hold_max,
-    unasked: config.connect.hold,
-    now: clock.now,
-  })
-  telemetry.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
-  return hold
 }
 
 /** Calls see what an issuer says anew with the next one that comes. */
@@ -78,46 +83,65 @@ const snapshots = (connections: Core['connections']) => {
   }
 }
 
-const observe = (seen: Seen, telemetry: Telemetry, log: Log): void => {
-  telemetry.call(seen)
+const observe = (seen: Seen, metrics: Metrics, log: Log): void => {
+  metrics.call(seen)
   log.debug(seen, 'call')
 }
 
+/** Refuses a call that waited while what it was understood by changed: whoever calls again is served by what is in force. */
+const stillAs = (then: () => Snapshot, later: () => Later) =>
+  function stands(req: IncomingMessage, { connection }: Route, dedicated: Dedicated | null): void {
+    const { routes } = later().pipeline.snapshot()
+    if (routes === then().routes) return
+    const now = matchRoute(routes, req, dedicated).connection // 404 409: as of a call that begins
+    const same =
+      now.name === connection.name &&
+      isDeepStrictEqual([now.provider, now.scopes], [connection.provider, connection.scopes])
+    if (!same)
+      throw new Problem(
+        'configuration_changed',
+        `the configuration of ${connection.name} changed while this call waited`,
+        { extra: { retry_after: 1 } },
+      )
+  }
+
+/** @param later what is in force when it is asked */
 export const createPipeline = (
-  scope: Scope,
+  scope: Configured,
   core: Core,
   { people, flows, session }: Pick<Consent, 'people' | 'flows' | 'session'>,
-) => {
+  later: () => Later,
+): Pipeline => {
   const { config, clock, log } = scope
-  const { policy, connections, vault, refresher, client, telemetry, evidence, calls, sealer } = core
+  const { connections, metrics, evidence, calls, sealer, hold } = core
   const tagHeader = config.identity.header.toLowerCase()
+  const agentHeader = config.identity.agent_header.toLowerCase()
   const identify = identifyOf(scope, core)
   const entitlements = createEntitlements({
     source: people,
     maxAge: config.entitlements?.max_age ?? { read: 0, write: 0, delete: 0, admin: 0 },
     clock,
   })
-  const decide = createDecide(clock, core.newId, telemetry.evaluated)
-  const forward = forwardOf(scope, core)
+  const decide = createDecide(clock, core.newId, metrics.evaluated)
   const snapshot = snapshots(connections)
-  const hold = holdOf(scope, core)
   const addressTags = createAddressTags({
     key: Buffer.from(sealer.hmac('address', 'tag'), 'base64url'),
     randomBytes,
     now: clock.now,
   })
-  const { fresh } = refresher
   const pep = createPep({
     snapshot,
-    policy: () => policy.current(),
+    stands: stillAs(snapshot, later),
+    policy: () => later().policy.current(),
     tagged: createTagged({
       tagHeader,
+      agentHeader,
       addressTags,
       tagged: identify.tagged,
       read: (req) => readUpTo(req, config.limits.inspected_body),
       most: config.limits.calls,
     }),
-    identify: identify.identify,
+    identify: (rawHeaders, named) => later().pipeline.identify.identify(rawHeaders, named),
     tags: identify.tags,
     tag: identify.tag,
     addressTags,
@@ -125,18 +149,10 @@ export const createPipeline = (
       key: Buffer.from(sealer.hmac('query', 'seal'), 'base64url'),
       now: clock.now,
     }),
-    entitlements,
-    vault: { look: lookAgain({ look: vault.look, fresh, connections, now: clock.now }) },
+    entitlements: (who, access) => later().pipeline.entitlements(who, access),
+    ...grantsOf(core, clock.now, () => later().connections()),
     decide,
-    credentials: createCredentials({
-      vault,
-      alive: client.alive,
-      fresh,
-      atHand: refresher.atHand,
-      now: clock.now,
-      outcome: telemetry.credential,
-    }),
-    forward,
+    forward: core.forward,
     used: core.used.note,
     evidence,
     calls,
@@ -159,12 +175,39 @@ export const createPipeline = (
       inspectedBody: config.limits.inspected_body,
     },
     auditRequired: config.audit.required,
-    tagHeader,
-    sift: createSift(tagHeader, identify.tags.holds),
+    sift: createSift([tagHeader, agentHeader], identify.tags.holds),
     typeBase: session.publicUrl,
     clock,
     log,
-    observe: (seen) => observe(seen, telemetry, log),
+    observe: (seen) => observe(seen, metrics, log),
   })
-  return { pep, identify, entitlements, decide, hold, snapshot, tagHeader }
+  return { pep, identify, entitlements, decide, snapshot }
+}
+
+/**
+ * What people have granted, and their tokens. Refreshes go by the client's secret of now, also for a call that began
+ * before it changed.
+ */
+const grantsOf = (
+  { vault, client, refresher, metrics }: Core,
+  now: () => number,
+  connections: Core['connections'],
+): Pick<PepDeps, 'vault' | 'credentials'> => {
+  const { fresh, atHand } = refresher
+  const { take, again } = createCredentials({
+    vault,
+    alive: client.alive,
+    fresh,
+    atHand,
+    now,
+    outcome: metrics.credential,
+  })
+  const latest = (one: Connection): Connection => connections().get(one.name) ?? one
+  return {
+    vault: { look: lookAgain({ look: vault.look, fresh, connections, now }) },
+    credentials: {
+      take: (holding, connection, host, agent) => take(holding, latest(connection), host, agent),
+      again: (used, connection, said, agent) => again(used, latest(connection), said, agent),
+    },
+  }
 }

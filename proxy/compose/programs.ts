@@ -1,16 +1,14 @@
 // What programs ask deputy itself: the authorization API of agents, the operators' API, and what is decided for people who are not there.
 import type { RequestListener } from 'node:http'
-import { controlSocket } from '../config/address.ts'
 import { naming } from '../config/backend.ts'
 import type { Person, Principal } from '../model.ts'
-import { startControl } from '../net/listener.ts'
 import { createIdle } from '../tokens/idle.ts'
 import { confirmArrival } from '../consent/session.ts'
 import { spooled } from '../tokens/pending.ts'
 import type { createOperatorsApi } from '../api/operators.ts'
 import { createAllowed, type AllowedOf } from '../consent/allowed.ts'
 import { createPermit } from '../consent/permit.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import { copyVault, replayRevocations } from './replay.ts'
 import { createPlaces } from '../shares.ts'
 import { rotateKeys } from '../vault/rotate.ts'
@@ -18,7 +16,7 @@ import { clockSentence } from './clock.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import type { Pipeline } from './pipeline.ts'
-import { message, type Scope } from './scope.ts'
+import type { Scope } from './scope.ts'
 import { whenAsked } from './web.ts'
 
 type OperatorsDeps = Parameters<typeof createOperatorsApi>[0]
@@ -49,7 +47,7 @@ export const judges = (
 /** Grants that nobody uses are refreshed as long as policy still allows their owner to have them. */
 export const startIdle = (
   { config, clock, log, opened }: Scope,
-  { store, refresher, connections, telemetry }: Core,
+  { store, refresher, connections, metrics }: Core,
   { people, active, onEvent }: Consent,
   permit: Permit,
 ): void => {
@@ -70,7 +68,7 @@ export const startIdle = (
       )
     },
     onEvent,
-    outcome: telemetry.idle,
+    outcome: metrics.idle,
     clock,
     log,
   })
@@ -117,13 +115,13 @@ export const operatorsApi = ({ log }: Scope, deps: OperatorsDeps): RequestListen
   whenAsked(log, async () => (await import('../api/operators.ts')).createOperatorsApi(deps))
 
 /** The operators' API for whoever may open `deputy.sock`: the commands on this machine. */
-export const startLocal = async (
+export const localApi = (
   scope: Scope,
-  { store }: Core,
+  { store, rings }: Core,
   deps: OperatorsDeps,
-): Promise<void> => {
-  const { config, at, written, clock, log, opened } = scope
-  const local = operatorsApi(scope, {
+): RequestListener => {
+  const { config, at, written, clock } = scope
+  return operatorsApi(scope, {
     ...deps,
     operators: [],
     verifier: null,
@@ -133,13 +131,14 @@ export const startLocal = async (
       const code = await rotateKeys({
         store,
         path: at(config.vault.keys),
+        rings,
         waiting: async () => (await spooled(written(config.vault.spool))).length,
         retire,
         print: (line) => void printed.push(line),
         complain: (line) => void complaints.push(line),
         now: clock.now,
       }).catch((error: unknown) => {
-        complaints.push(message(error))
+        complaints.push(messageOf(error))
         return 1
       })
       return { code, printed, complaints }
@@ -147,7 +146,6 @@ export const startLocal = async (
     copy: (file) => copyVault(store, config.vault.store, written, file),
     replay: (files) => replayRevocations(store, files, clock.now()),
   })
-  opened(await startControl(controlSocket(config.vault.store, written), local, log))
 }
 
 /** The authorization API on the agents' listeners. */
@@ -158,7 +156,8 @@ export const authApi = (
   { identify, permit }: Pick<Pipeline, 'identify'> & { readonly permit: Permit },
 ): RequestListener => {
   const asked = {
-    identify: async (rawHeaders: readonly string[]) => identify.identify(rawHeaders, null),
+    identify: async (rawHeaders: readonly string[]) =>
+      (await identify.identify(rawHeaders, null)).who,
     plainPerson:
       config.identity.trust === 'plain'
         ? (userId: string, rawHeaders: readonly string[]) => identify.named(userId, rawHeaders)

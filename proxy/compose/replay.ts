@@ -1,6 +1,6 @@
 // A vault out of a copy: what was revoked since is revoked again, so that nobody who was comes back.
 import type { Store } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import { copyDatabase } from '../store/copy.ts'
 import { SESSION_MS } from '../consent/session.ts'
 import { revocationsIn } from '../audit/revocations.ts'
@@ -32,7 +32,7 @@ export const copyVault = async (
     throw new Problem('request_invalid', 'vault.store is PostgreSQL: back it up with pg_dump')
   await store.check()
   await copyDatabase(at(name.slice('sqlite:'.length)), file).catch((error: unknown) => {
-    throw new Problem('request_invalid', error instanceof Error ? error.message : String(error))
+    throw new Problem('request_invalid', messageOf(error))
   })
 }
 

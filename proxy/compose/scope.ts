@@ -2,6 +2,7 @@
 import type { GuardedClock } from '../clock.ts'
 import type { Loaded } from '../config/load.ts'
 import type { Log } from '../model.ts'
+import type { Keep } from './kept.ts'
 
 export type Scope = Loaded & {
   readonly log: Log
@@ -14,6 +15,9 @@ export type Scope = Loaded & {
   /** What is left of the drain, ms; a second at least, for what is cut at its end. */
   readonly left: () => number
 }
+
+/** Of one configuration: its values, and an end of its own for what is made by them. */
+export type Configured = Scope & { readonly keep: Keep }
 
 export type Ending = {
   readonly scope: Scope
@@ -51,6 +55,3 @@ export const createScope = (
     },
   }
 }
-
-export const message = (error: unknown): string =>
-  error instanceof Error ? error.message : String(error)

@@ -4,29 +4,41 @@ import { uptime } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createClock, type GuardedClock } from '../clock.ts'
 import { controlSocket } from '../config/address.ts'
-import type { Config } from '../config/schema.ts'
+import type { Config, IssuerConfig } from '../config/schema.ts'
 import type { Loaded } from '../config/load.ts'
 import { openFileDirectory, type Directory } from '../directory/file.ts'
 import { readText, toldOf, tryFolder } from '../files.ts'
 import { readLogo, type Logo } from '../config/logo.ts'
 import type { Clock, Connection, Log, PolicyEngine } from '../model.ts'
-import { createDial } from '../net/dial.ts'
+import { readPair, type Pair } from '../net/certificate.ts'
+import { createDial, type Dial } from '../net/dial.ts'
+import { commonTrust, trustOf, trustProblems } from '../net/trust.ts'
 import type { Snapshot } from '../pipeline/exchange.ts'
-import { readJwks } from '../oauth/issuer_keys.ts'
+import { readJwks, type KeySource } from '../oauth/issuer_keys.ts'
 import { openPolicySource, type PolicySource } from '../policy/source.ts'
+import { messageOf } from '../problem.ts'
 import { readRing } from '../vault/rotate.ts'
+import { createKms } from '../vault/kms.ts'
 import type { KeyRing } from '../vault/seal.ts'
+import { createRings, type Rings } from '../vault/wrapped.ts'
 import { createClassify } from '../pipeline/classify.ts'
 import type { Issuer } from '../pipeline/identify.ts'
+import type { WorkloadIssuer } from '../pipeline/workload.ts'
 import { buildRoutes, serves } from '../pipeline/route.ts'
+import type { Keep } from './kept.ts'
 
+/** What one configuration names beside the vault, opened. */
 export type Parts = {
   readonly ring: KeyRing
+  readonly rings: Rings
+  readonly dial: Dial
   readonly policy: PolicySource
   readonly issuers: readonly Issuer[]
+  readonly workloads: readonly WorkloadIssuer[]
   readonly directory: Directory | null
-  readonly ca: string | null
   readonly logo: Logo | null
+  /** What `listeners.agent_tls` shows. */
+  readonly tls: Pair | null
 }
 
 /** Looked up at each question: that is how a test moves them. */
@@ -39,38 +51,58 @@ export const systemClock = (): GuardedClock =>
 
 const message = toldOf
 
-const readIssuer = async (
-  issuer: Config['identity']['issuers'][number],
+const readKeySource = async (
+  { issuer, jwks, jwks_uri: jwksUri }: Pick<IssuerConfig, 'issuer' | 'jwks' | 'jwks_uri'>,
   at: (path: string) => string,
-): Promise<Issuer> => {
-  const jwksFile = issuer.jwks === undefined ? null : at(issuer.jwks)
+): Promise<KeySource> => {
+  const jwksFile = jwks === undefined ? null : at(jwks)
   if (jwksFile !== null)
     try {
       readJwks(await readText(jwksFile))
     } catch (error) {
-      throw new Error(`${issuer.jwks} is no JWKS: ${message(error)}`, { cause: error })
+      throw new Error(`${jwks} is no JWKS: ${messageOf(error)}`, { cause: error })
     }
+  return { issuer, jwksUri: jwksUri ?? null, jwksFile }
+}
+
+const readIssuer = async (issuer: IssuerConfig, at: (path: string) => string): Promise<Issuer> => ({
+  ...(await readKeySource(issuer, at)),
+  realm: issuer.realm ?? issuer.issuer,
+  audience: issuer.audience,
+  user: issuer.user,
+  agent: issuer.agent,
+  tenant: issuer.tenant ?? null,
+  tenants: issuer.tenants ?? null,
+})
+
+/** The rows of `workloads`, by their issuer. */
+const readWorkloads = async (
+  { workloads }: Config,
+  issuer: string,
+  at: (path: string) => string,
+): Promise<WorkloadIssuer | null> => {
+  const rows = workloads.filter((row) => row.issuer === issuer)
+  const [first] = rows
+  if (first === undefined) return null
   return {
-    issuer: issuer.issuer,
-    jwksUri: issuer.jwks_uri ?? null,
-    jwksFile,
-    realm: issuer.realm ?? issuer.issuer,
-    audience: issuer.audience,
-    user: issuer.user,
-    agent: issuer.agent,
-    tenant: issuer.tenant ?? null,
-    tenants: issuer.tenants ?? null,
+    ...(await readKeySource(first, at)),
+    audience: first.audience,
+    rows: rows.map(({ name, match, agent }) => ({ name, match: Object.entries(match), agent })),
   }
 }
 
+/** How the ring is read: asked of the program of `vault.kms`, where there is one. */
+export const ringsOf = ({ kms }: Pick<Loaded, 'kms'>): Rings =>
+  createRings(kms === null ? null : createKms(kms))
+
 /** What is wrong with the key file, where the configuration is wrong too: both are told at once. */
-export const ringProblems = async ({ config, at }: Loaded): Promise<readonly string[]> => {
+export const ringProblems = async ({ config, at, kms }: Loaded): Promise<readonly string[]> => {
   if (config.vault.keys === 'missing') return []
   try {
-    await readRing(at(config.vault.keys))
+    await readRing(at(config.vault.keys), ringsOf({ kms }))
     return []
   } catch (error) {
-    return [message(error).replace(/^(?!vault\.keys)/, 'vault.keys: ')]
+    return [messageOf(error).replace(/^(?!vault\.k(?:eys|ms))/, 'vault.keys: ')]
   }
 }
 
@@ -98,7 +130,7 @@ const writes = ({ config, written }: Loaded): readonly (readonly [string, string
 const codeOf = (error: unknown): string =>
   error instanceof Error && 'errno' in error && 'code' in error
     ? String(error.code)
-    : message(error)
+    : messageOf(error)
 /** @param made it is made when it is needed, in what is there */
 const tryMade = (folder: string, made: boolean): Promise<void> =>
   tryFolder(folder).catch((error: unknown) => {
@@ -127,94 +159,147 @@ const unwritable = async (loaded: Loaded): Promise<readonly string[]> => {
 }
 
 /** Connections out, as the configuration allows them. */
-export const dialOf = ({ network, upstream }: Config, ca: string | null) =>
+export const dialOf = ({ config: { network, upstream }, at }: Loaded, log: Log) =>
   createDial({
     allowPrivate: network.allow_private,
     connectTimeout: upstream.connect_timeout,
     idleTimeout: upstream.idle_timeout,
-    ca,
+    ca: upstream.ca === undefined ? null : at(upstream.ca),
+    proxy: upstream.proxy ?? null,
+    direct: upstream.no_proxy,
+    log,
   })
 
-/** Opens what the configuration names beside the vault: keys, policy, issuers, people. Every problem at once. */
-export const prepare = async (
-  loaded: Loaded,
-  clock: Clock,
-  log: Log,
-  changed: { readonly people: () => void; readonly policy: (engine: PolicyEngine) => void },
-): Promise<{ readonly parts: Parts } | { readonly problems: readonly string[] }> => {
-  const { config, at } = loaded
-  const problems: string[] = []
-  const attempt = async <T>(where: string, make: () => Promise<T>): Promise<T | null> => {
+/** What is wrong with the certificates that connections out need. */
+const certificateProblems = async (loaded: Loaded): Promise<readonly string[]> => {
+  const { config, at, connections } = loaded
+  const { ca } = config.upstream
+  const common = commonTrust(ca === undefined ? null : at(ca))
+  const all = [...connections.values()].flatMap(({ tls }) => (tls ? trustOf(common, tls) : []))
+  return [...new Set((await Promise.all([common, ...all].map(trustProblems))).flat())]
+}
+
+type Attempt = <T>(where: string, make: () => Promise<T>) => Promise<T | null>
+/** What could be made, null in place of what could not; every problem is listed. */
+const attempts =
+  (problems: string[]): Attempt =>
+  async (where, make) => {
     try {
       return await make()
     } catch (error) {
       problems.push(
         ...message(error)
           .split('\n')
-          .map((line) => (line.startsWith(where) ? line : `${where}: ${line}`)),
+          .map((line) =>
+            line.startsWith(where) || line.startsWith('vault.kms: ') ? line : `${where}: ${line}`,
+          ),
       )
       return null
     }
   }
-  const ring = await attempt('vault.keys', () => readRing(at(config.vault.keys)))
-  const issuers = await Promise.all(
+
+const logoOf = async ({ config, at }: Loaded, attempt: Attempt): Promise<Logo | null> => {
+  const file = config.connect.brand?.logo
+  if (file === undefined) return null
+  return attempt('connect.brand.logo', async () => {
+    const read = readLogo(await readFile(at(file)))
+    if (typeof read === 'string') throw new Error(`${file} ${read}`)
+    return read
+  })
+}
+
+const tlsOf = async ({ config, at }: Loaded, problems: string[]): Promise<Pair | null> => {
+  const { agent_tls: tls } = config.listeners
+  if (tls === undefined) return null
+  const read = await readPair('listeners.agent_tls', { cert: at(tls.cert), key: at(tls.key) })
+  if ('pair' in read) return read.pair
+  problems.push(...read.problems)
+  return null
+}
+
+/** Files that are read here once, when the configuration is. */
+export const readBeside = ({ config, at }: Loaded): readonly string[] =>
+  [
+    config.upstream.ca,
+    config.connect.brand?.logo,
+    config.listeners.agent_tls?.cert,
+    config.listeners.agent_tls?.key,
+  ].flatMap((path) => (path === undefined ? [] : [at(path)]))
+
+export type Preparing = {
+  readonly clock: Clock
+  readonly log: Log
+  readonly keep: Keep
+  readonly changed: { readonly people: () => void; readonly policy: (engine: PolicyEngine) => void }
+}
+
+const directoryOf = (
+  { config: { entitlements }, at }: Loaded,
+  realm: string,
+  { clock, log, keep, changed }: Preparing,
+): Promise<Directory | null> => {
+  if (entitlements?.source !== 'file') return Promise.resolve(null)
+  const path = at(entitlements.file ?? '')
+  return keep('directory', [path, realm], () => {
+    const value = openFileDirectory({ path, realm, clock, log, onChange: changed.people })
+    return { value, close: () => value.then(({ close }) => close(), nothing) }
+  })
+}
+/** What did not open needs no end. */
+const nothing = (): void => undefined
+
+const policyOf = (
+  { config, at, connections }: Loaded,
+  { clock, log, keep, changed }: Preparing,
+): Promise<PolicySource> => {
+  const bundle = at(config.policy.bundle)
+  const data = config.policy.data === undefined ? null : at(config.policy.data)
+  const providers = [...connections.values()].map(({ provider }) => provider)
+  const inputLimit = config.limits.policy_input
+  return keep('policy', [bundle, data, inputLimit], () => {
+    const onChange = changed.policy
+    const value = openPolicySource({ bundle, data, providers, inputLimit, log, clock, onChange })
+    return { value, close: () => value.then(({ close }) => close(), nothing) }
+  })
+}
+
+/** Opens what the configuration names beside the vault: keys, policy, issuers, people. Every problem at once. */
+export const prepare = async (
+  loaded: Loaded,
+  preparing: Preparing,
+): Promise<{ readonly parts: Parts } | { readonly problems: readonly string[] }> => {
+  const { config, at } = loaded
+  const problems: string[] = []
+  const attempt = attempts(problems)
+  const rings = ringsOf(loaded)
+  const ring = await attempt('vault.keys', () => readRing(at(config.vault.keys), rings))
+  const read = await Promise.all(
     config.identity.issuers.map((issuer, i) =>
       attempt(`identity.issuers.${i}.jwks`, () => readIssuer(issuer, at)),
     ),
   )
-  const ca =
-    config.upstream.ca === undefined
-      ? null
-      : await attempt('upstream.ca', () => readText(at(config.upstream.ca ?? '')))
-  const logoFile = config.connect.brand?.logo
-  const logo =
-    logoFile === undefined
-      ? null
-      : await attempt('connect.brand.logo', async () => {
-          const read = readLogo(await readFile(at(logoFile)))
-          if (typeof read === 'string') throw new Error(`${logoFile} ${read}`)
-          return read
-        })
-  const { entitlements, identity } = config
-  const realm = identity.trust === 'plain' ? identity.realm : (issuers[0]?.realm ?? '')
-  const directory =
-    entitlements?.source === 'file'
-      ? await attempt('entitlements.file', () =>
-          openFileDirectory({
-            path: at(entitlements.file ?? ''),
-            realm,
-            clock,
-            log,
-            onChange: changed.people,
-          }),
-        )
-      : null
-  let policy: Parts['policy'] | null = null
-  try {
-    policy = await openPolicySource({
-      bundle: at(config.policy.bundle),
-      data: config.policy.data === undefined ? null : at(config.policy.data),
-      providers: [...loaded.connections.values()].map(({ provider }) => provider),
-      inputLimit: config.limits.policy_input,
-      log,
-      clock,
-      onChange: changed.policy,
-    })
-  } catch (error) {
-    problems.push(
-      ...message(error)
-        .split('\n')
-        .map((line) => `policy: ${line}`),
-    )
-  }
-  problems.push(...(await unwritable(loaded)))
-  const known = issuers.filter((issuer) => issuer !== null)
-  if (problems.length > 0 || ring === null || policy === null) {
-    directory?.close()
-    await policy?.close()
-    return { problems }
-  }
-  return { parts: { ring, policy, issuers: known, directory, ca, logo } }
+  const issuers = read.filter((issuer) => issuer !== null)
+  const callers = await Promise.all(
+    [...new Set(config.workloads.map(({ issuer }) => issuer))].map((issuer) =>
+      attempt('workloads', () => readWorkloads(config, issuer, at)),
+    ),
+  )
+  const workloads = callers.filter((issuer) => issuer !== null)
+  const logo = await logoOf(loaded, attempt)
+  const { trust, realm } = config.identity
+  const ofPeople = trust === 'plain' ? realm : (issuers[0]?.realm ?? '')
+  const directory = await attempt('entitlements.file', () =>
+    directoryOf(loaded, ofPeople, preparing),
+  )
+  const policy = await attempt('policy', () => policyOf(loaded, preparing))
+  const tls = await tlsOf(loaded, problems)
+  problems.push(...(await certificateProblems(loaded)), ...(await unwritable(loaded)))
+  if (problems.length > 0 || ring === null || policy === null) return { problems }
+  const dial = preparing.keep('dial', [config.network, config.upstream], () => {
+    const value = dialOf(loaded, preparing.log)
+    return { value, close: value.close, retire: value.retire }
+  })
+  return { parts: { ring, rings, dial, policy, issuers, workloads, directory, logo, tls } }
 }
 
 /** The tables that one call decides by. */

@@ -2,8 +2,9 @@
 import type { RequestListener, ServerResponse } from 'node:http'
 import type { getRequestListener } from '@hono/node-server'
 import type { Log } from '../model.ts'
-import { createHostRule, ownNames } from '../net/host.ts'
-import { closing, mannerly } from '../net/sockets.ts'
+import type { Forwarded } from '../net/forwarded.ts'
+import { createHostRule, hostname, ownNames } from '../net/host.ts'
+import { closing, mannerly, parting } from '../net/sockets.ts'
 import { Problem, problemAnswer } from '../problem.ts'
 
 // Not `import`: naming its members would load all that node:http offers, undici a second time among them (10 MB, 50 ms).
@@ -12,7 +13,13 @@ const { createServer } = process.getBuiltinModule('node:http')
 export type Web = {
   readonly port: number
   /** @param names further ones that a Host header may have */
-  readonly serve: (listener: RequestListener, names: readonly string[], typeBase: string) => void
+  readonly serve: (
+    listener: RequestListener,
+    names: readonly string[],
+    about: { readonly typeBase: string; readonly host: Forwarded['host'] },
+  ) => void
+  /** Still accepts; each answer is the last of its connection. */
+  readonly part: () => void
   /** Stops accepting, waits for what runs; the rest is cut after `ms`. */
   readonly close: (ms: number) => Promise<void>
 }
@@ -45,10 +52,18 @@ export const startWeb = (
       const bound = server.address()
       resolve({
         port: bound === null || typeof bound === 'string' ? listen.port : bound.port,
-        serve: (listener, names, typeBase) => {
-          const ours = createHostRule(ownNames(listen, names))
-          call = (req, res) => (ours(req) ? listener(req, res) : misdirected(res, typeBase))
+        serve: (listener, names, { typeBase, host }) => {
+          const own = ownNames(listen, names)
+          const ours = createHostRule(own)
+          call = (req, res) => {
+            // A proxy may ask for us by another name than it was asked for.
+            const asked = host(req)
+            const fine = asked === null ? ours(req) : own.has(hostname(asked) ?? '')
+            if (fine) listener(req, res)
+            else misdirected(res, typeBase)
+          }
         },
+        part: () => parting(server),
         close: (ms) => closing(server, ms),
       })
     })

@@ -1,12 +1,15 @@
 // YAML and environment stop here: files → one frozen value, or all problems at once.
+import { createHash } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isAlias, isMap, isPair, isScalar, isSeq, parseDocument } from 'yaml'
 import { readText, toldOf } from '../files.ts'
-import type { Connection, Provider } from '../model.ts'
+import type { Connection, ConnectionTls, Provider } from '../model.ts'
+import { messageOf } from '../problem.ts'
 import { parseConfig } from './parse.ts'
-import type { Config } from './schema.ts'
+import type { Config, ConfigConnection } from './schema.ts'
+import { byCertificate } from '../providers/definition.ts'
 import { compileProviders, overrideProvider } from '../providers/parse.ts'
 
 export type Loaded = {
@@ -15,16 +18,22 @@ export type Loaded = {
   readonly path: string
   readonly connections: ReadonlyMap<string, Connection>
   readonly providers: ReadonlyMap<string, Provider>
+  /** The program of `vault.kms`, and all that it sees of the environment. */
+  readonly kms: { readonly program: string; readonly env: Readonly<Record<string, string>> } | null
   /** Absolute form of a path that deputy reads: relative to the configuration file. */
   readonly at: (path: string) => string
   /** Absolute form of a path that deputy writes: relative to `state`. */
   readonly written: (path: string) => string
+  /** What was read: absolute paths, and a digest of all that stood there. It is of secrets too, so it is shown to nobody. */
+  readonly sources: Sources
 }
+export type Sources = { readonly files: readonly string[]; readonly digest: string }
 export type Env = Readonly<Record<string, string | undefined>>
-type Result =
+export type Result =
   | { readonly loaded: Loaded }
   | {
       readonly path: string | null
+      readonly sources: Sources
       readonly problems: readonly string[]
       /** What could be read all the same: to find further problems in, never to serve. */
       readonly rest: Loaded | null
@@ -73,8 +82,8 @@ const oddity = (
  * One YAML document as plain data: duplicate keys, aliases that multiply, and nesting past 64 are refused.
  * @throws Error whose message names file, line and what to do
  */
-export const readYaml = async (path: string): Promise<unknown> => {
-  const text = await contentOf(path)
+export const readYaml = async (path: string, read = contentOf): Promise<unknown> => {
+  const text = await read(path)
   const document = parseDocument(text, { uniqueKeys: false, merge: false })
   const problem = document.errors[0]
   if (problem !== undefined)
@@ -123,10 +132,35 @@ const contentOf = (path: string): Promise<string> =>
     throw new Error(toldOf(error), { cause: error })
   })
 
+/** Where texts come from: the environment, and files, each of which is noted. */
+type From = {
+  readonly env: Env
+  readonly at: (path: string) => string
+  readonly read: (path: string) => Promise<string>
+}
+/** Notes what is read, also what could not be: it may come back. */
+const createNotes = () => {
+  const texts = new Map<string, string>()
+  return {
+    read: async (path: string): Promise<string> => {
+      texts.set(path, '')
+      const text = await contentOf(path)
+      texts.set(path, text)
+      return text
+    },
+    noted: (): Sources => ({
+      files: [...texts.keys()],
+      digest: createHash('sha256')
+        .update(JSON.stringify([...texts]))
+        .digest('hex'),
+    }),
+  }
+}
+
 const SUBSTITUTION = /\$\{([^}]*)\}/g
 type Named = ReadonlyMap<string, string | Error>
 /** What `${file:PATH}` anywhere in a value names, read once each. */
-const filesNamedIn = async (value: unknown, at: (path: string) => string): Promise<Named> => {
+const filesNamedIn = async (value: unknown, { at, read }: From): Promise<Named> => {
   const named = new Map<string, string | Error>()
   const walk = (part: unknown): void => {
     if (typeof part === 'string')
@@ -138,7 +172,7 @@ const filesNamedIn = async (value: unknown, at: (path: string) => string): Promi
   for (const name of named.keys())
     named.set(
       name,
-      await contentOf(at(name)).catch((error: unknown) =>
+      await read(at(name)).catch((error: unknown) =>
         error instanceof Error ? error : new Error(String(error)),
       ),
     )
@@ -146,12 +180,8 @@ const filesNamedIn = async (value: unknown, at: (path: string) => string): Promi
 }
 
 /** Replaces `${env:NAME}`, `${env:NAME:-default}` and `${file:PATH}` in string values; what was put in is not expanded again. */
-const interpolate = async (
-  value: unknown,
-  env: Env,
-  at: (path: string) => string,
-  problems: string[],
-): Promise<unknown> => replaced(value, '', { env, files: await filesNamedIn(value, at), problems })
+const interpolate = async (value: unknown, from: From, problems: string[]): Promise<unknown> =>
+  replaced(value, '', { env: from.env, files: await filesNamedIn(value, from), problems })
 
 const replaced = (
   value: unknown,
@@ -207,26 +237,28 @@ const shippedIds = (): readonly string[] =>
 /** The shipped definitions, then the configuration's own: file names and inline objects. */
 const readProviders = async (
   config: Config,
-  at: (path: string) => string,
-  env: Env,
+  from: From,
   problems: string[],
 ): Promise<ReadonlyMap<string, Provider>> => {
+  const { at } = from
   const files = new Map<string, unknown>()
   const add = async (path: string, own = false): Promise<void> => {
     try {
-      const text = await readYaml(path)
+      // What ships with deputy does not change while it runs.
+      const read = own ? from.read : contentOf
+      const text = await readYaml(path, read)
       const unset: string[] = []
-      const raw = own ? await interpolate(text, env, at, unset) : text
+      const raw = own ? await interpolate(text, from, unset) : text
       problems.push(...unset.map((problem) => `${path}: ${problem}`))
       files.set(path, raw)
       const operations =
         typeof raw === 'object' && raw !== null && 'operations' in raw ? raw.operations : undefined
       if (typeof operations === 'string') {
         const beside = join(dirname(path), operations)
-        if (!files.has(beside)) files.set(beside, await readYaml(beside))
+        if (!files.has(beside)) files.set(beside, await readYaml(beside, read))
       }
     } catch (error) {
-      problems.push(error instanceof Error ? error.message : String(error))
+      problems.push(messageOf(error))
     }
   }
   for (const [i, own] of config.providers.entries())
@@ -256,10 +288,70 @@ const signing = (provider: Provider): Provider => {
   return { ...provider, clientAuth, ...(again === undefined ? {} : { refresh: again }) }
 }
 
+const PATHS = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+/** @param named `exec:PATH`; of the environment it sees what is named for it, never the secrets of others */
+export const programOf = (named: string, at: (path: string) => string, env: Env) => ({
+  program: at(named.slice('exec:'.length)),
+  env: {
+    ...Object.fromEntries(
+      Object.entries(env).flatMap(([key, value]) =>
+        value !== undefined && (key.startsWith('DEPUTY_KMS_') || key === 'HOME')
+          ? [[key, value]]
+          : [],
+      ),
+    ),
+    PATH: PATHS,
+    LC_ALL: 'C.UTF-8',
+  },
+})
+
+/**
+ * The program that wraps the keys of a new ring: the one given, else what the configuration names that `deputy serve`
+ * would take; null: none. Throws an Error where that cannot be read, so that no key is written unwrapped by mistake.
+ */
+export const kmsGiven = async (
+  { kms, config }: { readonly kms?: string | undefined; readonly config?: string | undefined },
+  env: Env,
+): Promise<Loaded['kms']> => {
+  const problem = (where: string): Error =>
+    new Error(`${where}: is no program: write exec:/path/of/the/program`)
+  if (kms !== undefined) {
+    if (!/^exec:.+/.test(kms)) throw problem('--kms')
+    return programOf(kms, resolve, env)
+  }
+  const found = findConfig(config, env)
+  if (found === null) return null
+  const path = resolve(found)
+  const at = (name: string): string => (isAbsolute(name) ? name : join(dirname(path), name))
+  const raw = await readYaml(path)
+  const vault = typeof raw === 'object' && raw !== null && 'vault' in raw ? raw.vault : null
+  if (typeof vault !== 'object' || vault === null || !('kms' in vault)) return null
+  const problems: string[] = []
+  const named = await interpolate(vault.kms, { env, at, read: readText }, problems)
+  if (problems.length > 0 || typeof named !== 'string' || !/^exec:.+/.test(named))
+    throw problem(`${path}: vault.kms`)
+  return programOf(named, at, env)
+}
+
+/** Files of its own; null: it is dialled as all others are. */
+const dialledWith = (
+  connection: string,
+  { ca, client_cert: client }: ConfigConnection,
+  at: (path: string) => string,
+): ConnectionTls | null =>
+  ca === undefined && client === undefined
+    ? null
+    : {
+        connection,
+        ca: ca === undefined ? null : at(ca),
+        client: client === undefined ? null : { cert: at(client.cert), key: at(client.key) },
+      }
+
 const connect = (
   config: Config,
   providers: ReadonlyMap<string, Provider>,
   problems: string[],
+  at: (path: string) => string,
 ): ReadonlyMap<string, Connection> => {
   const connections = new Map<string, Connection>()
   for (const [name, entry] of Object.entries(config.connections)) {
@@ -306,7 +398,12 @@ const connect = (
       )
     // Where the issuer says how clients name themselves, it is asked first.
     const told = use.discover?.left.includes('client_auth') === true
-    if (!signs && !told && clientSecret === null && use.clientAuth !== 'none')
+    const shows = byCertificate(use.clientAuth)
+    if (shows && entry.client_cert === undefined)
+      problems.push(
+        `${where}.client_cert: is missing: ${use.name} knows its clients by certificate (${use.clientAuth})`,
+      )
+    if (!signs && !told && !shows && clientSecret === null && use.clientAuth !== 'none')
       problems.push(`${where}.client_secret: is missing: ${use.name} wants one (${use.clientAuth})`)
     if (!use.discover && (use.authorize === null || use.token === null))
       problems.push(`${where}.provider: ${use.id} has no authorize and token endpoint`)
@@ -317,6 +414,7 @@ const connect = (
       clientSecret,
       clientKey: entry.client_key ?? null,
       scopes: entry.scopes,
+      tls: dialledWith(name, entry, at),
     })
   }
   return connections
@@ -329,27 +427,34 @@ export const load = async (flag: string | undefined, env: Env): Promise<Result> 
     return {
       path: null,
       rest: null,
+      sources: { files: [], digest: '' },
       problems: [
         `no configuration: neither --config, DEPUTY_CONFIG, ${PLACES.join(' nor ')}. \`deputy init\` writes one to begin with`,
       ],
     }
   const path = resolve(found)
   const at = (name: string): string => (isAbsolute(name) ? name : join(dirname(path), name))
+  const { read, noted } = createNotes()
+  const from: From = { env, at, read }
   const problems: string[] = []
   let raw: unknown
   try {
-    raw = await readYaml(path)
+    raw = await readYaml(path, read)
   } catch (error) {
-    return { path, problems: [error instanceof Error ? error.message : String(error)], rest: null }
+    return { path, problems: [messageOf(error)], rest: null, sources: noted() }
   }
-  const text = await interpolate(raw, env, at, problems)
+  const text = await interpolate(raw, from, problems)
   const parsed = parseConfig(text)
   const config = 'problems' in parsed ? parsed.rest : parsed.config
   if ('problems' in parsed) problems.push(...parsed.problems)
-  if (config === null) return { path, problems, rest: null }
-  const providers = await readProviders(config, at, env, problems)
-  const connections = connect(config, providers, problems)
+  if (config === null) return { path, problems, rest: null, sources: noted() }
+  const providers = await readProviders(config, from, problems)
+  const connections = connect(config, providers, problems, at)
   const written = (name: string): string => (isAbsolute(name) ? name : join(at(config.state), name))
-  const loaded = Object.freeze({ config, path, connections, providers, at, written })
-  return problems.length > 0 ? { path, problems: [...new Set(problems)], rest: loaded } : { loaded }
+  const sources = noted()
+  const kms = config.vault.kms === undefined ? null : programOf(config.vault.kms, at, env)
+  const loaded = Object.freeze({ config, path, connections, providers, kms, at, written, sources })
+  return problems.length > 0
+    ? { path, problems: [...new Set(problems)], rest: loaded, sources }
+    : { loaded }
 }

@@ -46,6 +46,33 @@ const issuerRules: Rule = ({ identity }) =>
       `identity.issuers.${i}.tenants: an issuer may speak only for the tenants that are listed: list them`,
   ])
 
+const workloadRules: Rule = ({ identity, workloads }) => {
+  const header = identity.agent_header.toLowerCase()
+  return [
+    [identity.header.toLowerCase(), 'authorization'].includes(header) &&
+      `identity.agent_header: ${identity.agent_header} carries the tag already: a workload’s token needs a header of its own`,
+    ...workloads.flatMap(({ name, issuer, audience, jwks, jwks_uri: jwksUri }, i) => {
+      const first = workloads.find((other) => other.issuer === issuer)
+      const tags = identity.issuers.findIndex(
+        (other) => other.issuer === issuer && other.audience === audience,
+      )
+      return [
+        jwks !== undefined &&
+          jwksUri !== undefined &&
+          `workloads.${i}: has both jwks and jwks_uri: keep one`,
+        workloads.findIndex((other) => other.name === name) !== i &&
+          `workloads.${i}.name: ${name} is there twice`,
+        first !== undefined &&
+          [first.audience, first.jwks, first.jwks_uri].join() !==
+            [audience, jwks, jwksUri].join() &&
+          `workloads.${i}: names the issuer of workloads.${workloads.indexOf(first)}, but another audience or other keys: rows of one issuer agree on these`,
+        tags !== -1 &&
+          `workloads.${i}.audience: identity.issuers.${tags} takes tags of this issuer for ${audience} too, so a workload’s token would name a person: choose another audience`,
+      ]
+    }),
+  ]
+}
+
 const entitlementRules: Rule = ({ identity, entitlements }) => {
   if (entitlements === undefined) return []
   const { source, file, claims, max_age: maxAge } = entitlements
@@ -128,15 +155,22 @@ const policyRules: Rule = ({ policy }) => [
     'policy.verification: a bundle from a URL must be verified: name the keys, or say unsigned: true',
 ]
 
+const egressRules: Rule = ({ upstream }) => [
+  upstream.proxy === undefined &&
+    upstream.no_proxy.length > 0 &&
+    'upstream.no_proxy: names what goes round the proxy, but upstream.proxy names none: remove it, or name the proxy',
+]
+
 /** What no single value can tell: rules between values. Each returns `path: message`. */
 export const between = (config: Config): readonly string[] =>
   [
-    ...[trustRules, issuerRules, entitlementRules, pageRules, auditRules].map((rule) =>
-      rule(config),
+    ...[trustRules, issuerRules, workloadRules, entitlementRules, pageRules, auditRules].map(
+      (rule) => rule(config),
     ),
     backendRules(config),
     twice(config),
     policyRules(config),
+    egressRules(config),
   ]
     .flat()
     .filter((problem) => problem !== false)
@@ -173,9 +207,13 @@ const twice = (config: Config): readonly string[] => {
 }
 
 /** What is allowed and yet not what it looks like: said aloud by `serve` and `validate`. */
-export const oddities = ({ connect }: Config): readonly string[] =>
-  connect.sign_in === undefined || connect.verifier === undefined
-    ? []
-    : [
-        'connect.verifier: is not used, because connect.sign_in says who is at the page: keep the one that knows your people',
-      ]
+export const oddities = ({ connect, upstream: { proxy } }: Config): readonly string[] =>
+  [
+    connect.sign_in !== undefined &&
+      connect.verifier !== undefined &&
+      'connect.verifier: is not used, because connect.sign_in says who is at the page: keep the one that knows your people',
+    proxy !== undefined &&
+      proxy.authorization !== null &&
+      plainHttp(proxy.origin) &&
+      'upstream.proxy: its user and password cross the network unencrypted: use https:// where the proxy can',
+  ].filter((odd) => odd !== false)

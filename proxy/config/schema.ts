@@ -1,7 +1,9 @@
 // The configuration: unknown → Config, or every problem at once with its path. Names are a contract: add, never rename.
 import { createHash, createPrivateKey, createSecretKey } from 'node:crypto'
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import type { Access } from '../model.ts'
+import { noProxyProblem } from '../net/no_proxy.ts'
 import { secret } from '../secret.ts'
 import { plainHttp } from './address.ts'
 import { unbuilt } from './unbuilt.ts'
@@ -97,6 +99,28 @@ const origin = url.refine(
   (value) => new URL(value).origin === value,
   'must be an origin: scheme, host and port only',
 )
+/** Names below which the pages have something of their own. */
+const TAKEN =
+  /^(?:v1|connect|callback|connections|result|problems|sign-in|sign-out|style\.css|logo|console|scim|signals|logout)$/
+/** An origin, and where it shares that with others a path below which the pages are. */
+const pagesUrl = url.superRefine((value, ctx) => {
+  const { origin: at, pathname } = new URL(value)
+  const path = pathname.replace(/\/$/, '')
+  if (value.replace(/\/$/, '') !== `${at}${path}` || !/^(?:\/[A-Za-z0-9._~-]+)*$/.test(path))
+    ctx.addIssue(
+      'must be an origin, with a path where the pages share it with others: https://apps.example/deputy',
+    )
+  else if (TAKEN.test(path.split('/')[1] ?? ''))
+    ctx.addIssue(
+      `must not begin its path with ${path.split('/')[1] ?? ''}: the pages have that name`,
+    )
+})
+const network = z
+  .string()
+  .refine(
+    (value) => /^[^/]+(?:\/\d{1,3})?$/.test(value) && isIP(value.split('/')[0] ?? '') !== 0,
+    'is no address and no network: write 10.1.2.3 or 10.1.0.0/16',
+  )
 const pointer = z
   .string()
   .regex(/^(?:\/[^/]*)*$/, 'is no JSON pointer: begin with /')
@@ -111,6 +135,7 @@ const listeners = z.strictObject({
   operators: tcp.optional(),
   names: z.array(text).default([]),
   origins: z.array(origin).default([]),
+  trusted_proxies: z.array(network).default([]),
   extra: z.array(z.strictObject({ listen, upstream: text, user: text.optional() })).default([]),
 })
 
@@ -129,6 +154,27 @@ const issuer = z
   })
   .superRefine(secure((entry) => [entry.issuer, entry.jwks_uri]))
 
+/** The own tokens of workloads of one kind, and which agent they name. */
+const workload = z
+  .strictObject({
+    name,
+    issuer: url,
+    jwks_uri: url.optional(),
+    jwks: text.optional(),
+    audience: text.default('deputy'),
+    match: z
+      .record(pointer, text)
+      .refine(
+        (map) => Object.keys(map).length > 0,
+        'needs one claim at least, such as /kubernetes.io/namespace: without, every workload of the issuer would be this agent',
+      ),
+    agent: text,
+    spiffe: unbuilt(text.optional(), 'SPIFFE'),
+    token_review: unbuilt(z.looseObject({}).optional(), 'TokenReview'),
+    insecure,
+  })
+  .superRefine(secure((entry) => [entry.issuer, entry.jwks_uri]))
+
 const identity = z.strictObject({
   trust: z.enum(['asserted', 'plain'], {
     error:
@@ -138,6 +184,11 @@ const identity = z.strictObject({
     .string()
     .regex(/^[A-Za-z][A-Za-z0-9-]*$/, 'is no header name')
     .default('Deputy-User'),
+  agent_header: z
+    .string()
+    .regex(/^[A-Za-z][A-Za-z0-9-]*$/, 'is no header name')
+    .default('Deputy-Agent'),
+  agent_required: z.boolean().default(true),
   max_age: duration.default(UNITS.h),
   jwks_grace: duration.default(5 * UNITS.m),
   issuers: z.array(issuer).default([]),
@@ -216,12 +267,47 @@ const privateKey = text
   }, 'is no private key: name a file with a private JWK or an unencrypted PEM, ${file:./client.pem}')
   .transform(secret)
 
+/** The proxy for everything that goes out: what may be shown of it, and its credentials as it wants them (RFC 7617). */
+const egressProxy = text.transform((value, ctx) => {
+  const parsed = URL.parse(value)
+  const bad =
+    parsed === null || !['http:', 'https:'].includes(parsed.protocol)
+      ? 'is no proxy: write http://host:port or https://host:port'
+      : parsed.pathname !== '/' || parsed.search !== '' || parsed.hash !== ''
+        ? 'has more than a host and a port: write http://host:port'
+        : null
+  if (parsed === null || bad !== null) {
+    ctx.addIssue(bad ?? 'is no proxy')
+    return z.NEVER
+  }
+  const { protocol, host, username, password } = parsed
+  const origin = `${protocol}//${host}`
+  try {
+    const [user, word] = [decodeURIComponent(username), decodeURIComponent(password)]
+    if (user === '' && word === '') return { origin, authorization: null }
+    if (/[:\p{Cc}]/u.test(user) || /\p{Cc}/u.test(word)) throw new Error('no Basic credentials')
+    const basic = `Basic ${Buffer.from(`${user}:${word}`).toString('base64')}`
+    return { origin, authorization: secret(basic) }
+  } catch {
+    ctx.addIssue(
+      'has a user or password that cannot be read: percent-encode what is special in them, and use no colon in the user',
+    )
+    return z.NEVER
+  }
+})
+const exception = text.superRefine((value, ctx) => {
+  const problem = noProxyProblem(value)
+  if (problem !== null) ctx.addIssue(problem)
+})
+
 const hostMap = z.union([z.array(text), z.record(text, origin)])
 const connection = z.strictObject({
   provider: text,
   client_id: text.optional(),
   client_secret: secretText.optional(),
   client_key: privateKey.optional(),
+  client_cert: z.strictObject({ cert: text, key: text }).optional(),
+  ca: text.optional(),
   scopes: z.array(text).default([]),
   hosts: hostMap.optional(),
   issuer: url.optional(),
@@ -250,7 +336,7 @@ const oidcPages = z
 const WEBHOOK_KEY =
   /^whsec_(?=.{32,88}$)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
 const connect = z.strictObject({
-  url: origin.optional(),
+  url: pagesUrl.optional(),
   hold: duration.default(0),
   link_ttl: duration.default(UNITS.d),
   nag_after: duration.default(UNITS.h),
@@ -317,6 +403,7 @@ const audit = z.strictObject({
 
 const limits = z.strictObject({
   drain: duration.default(30 * UNITS.s),
+  drain_delay: duration.default(0),
   request_body: size.default(100 * SIZES.MiB),
   inspected_body: size.default(SIZES.MiB),
   rewritten_body: size.default(4 * SIZES.MiB),
@@ -358,10 +445,15 @@ export const configSchema = z.strictObject({
   vault: z.strictObject({
     store: store.default('sqlite:deputy.db'),
     keys: text,
+    kms: z
+      .string()
+      .regex(/^exec:.+/, 'is no program: write exec:/path/of/the/program')
+      .optional(),
     spool: text.default('./vault-spool'),
   }),
   connect: connect.prefault({}),
   operators: z.array(operator).default([]),
+  workloads: z.array(workload).default([]),
   runs: z.strictObject({ max: duration.default(UNITS.d) }).prefault({}),
   audit: audit.prefault({}),
   telemetry: z
@@ -373,8 +465,8 @@ export const configSchema = z.strictObject({
   upstream: z
     .strictObject({
       ca: text.optional(),
-      proxy: unbuilt(url.optional(), 'an egress proxy'),
-      no_proxy: unbuilt(z.array(text).default([]), unlessEmpty('an egress proxy')),
+      proxy: egressProxy.optional(),
+      no_proxy: z.array(exception).default([]),
       connect_timeout: duration.default(5_000),
       idle_timeout: duration.default(120_000),
     })

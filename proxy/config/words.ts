@@ -1,6 +1,7 @@
 // Each key of the configuration in a sentence, with an example as it is written in YAML. From here they come into the
 // JSON Schema and into docs/configuration.md; a test wants every key here and reads every example by the schema.
 import { z } from 'zod'
+import { isObject } from '../wire/json.ts'
 import { configSchema } from './schema.ts'
 
 type Words = {
@@ -10,7 +11,7 @@ type Words = {
 }
 const key = (says: string, example?: string): Words =>
   example === undefined ? { says } : { says, example }
-const insecure = key('Lets this entry be plain http to another machine.', 'true')
+const insecure = key('Allows plain http to another machine for this entry.', 'true')
 
 /** By path: `[]` stands for a place in a list, `NAME` for a name of your own. */
 export const WORDS: Readonly<Record<string, Words>> = {
@@ -25,14 +26,14 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'Where agents send their calls; `unix:PATH` makes a socket of mode 0600.',
     '127.0.0.1:7410',
   ),
-  'listeners.agent_tls': key('The same over TLS, for clients that speak https only.'),
-  'listeners.agent_tls.listen': key('Its address.', '127.0.0.1:7443'),
+  'listeners.agent_tls': key('The agent listener over TLS, for clients that speak https only.'),
+  'listeners.agent_tls.listen': key('The address of this listener.', '127.0.0.1:7443'),
   'listeners.agent_tls.cert': key(
-    'File of the certificate chain (PEM), looked at for changes.',
+    'File of the certificate chain (PEM); read again when it changes.',
     './tls.crt',
   ),
   'listeners.agent_tls.key': key(
-    'File of its private key (PEM), looked at for changes.',
+    'File of the private key (PEM); read again when it changes.',
     './tls.key',
   ),
   'listeners.admin': key('Probes and metrics: `/livez`, `/readyz`, `/metrics`.', '127.0.0.1:7411'),
@@ -52,14 +53,18 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'Origins of browser pages that may call the agent listener.',
     '["https://app.example"]',
   ),
+  'listeners.trusted_proxies': key(
+    'Addresses and networks of the proxies in front of the connect listener: whose Forwarded and X-Forwarded-For say from where a person comes (in the evidence), and whose X-Forwarded-Host counts as Host. What others say there is not read.',
+    '[10.0.0.0/8]',
+  ),
   'listeners.extra': key('Agent listeners that stand for one upstream each.'),
-  'listeners.extra[].listen': key('Its address.', '127.0.0.1:7420'),
+  'listeners.extra[].listen': key('The address of this listener.', '127.0.0.1:7420'),
   'listeners.extra[].upstream': key(
-    'The host, or `connection@host`, that every call here goes to.',
+    'The host, or `connection@host`, that every call to this listener goes to.',
     'gmail.googleapis.com',
   ),
   'listeners.extra[].user': key(
-    'The person that every call here is for; only under `trust: plain`.',
+    'The person that every call to this listener is for; only with `trust: plain`.',
     'alice@example.com',
   ),
 
@@ -69,22 +74,35 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'asserted',
   ),
   'identity.header': key('The header that carries the tag.'),
-  'identity.max_age': key('The longest life of an assertion, from `iat` to `exp`.', '30m'),
+  'identity.agent_header': key(
+    "The header that carries a workload's own token, which names the agent; it never reaches a provider.",
+  ),
+  'identity.agent_required': key(
+    'Where `workloads` has rows: a call without such a token is refused. With `false` its agent is whom the tag names.',
+    'false',
+  ),
+  'identity.max_age': key(
+    "The longest life of an assertion, or of a workload's token, from `iat` to `exp`.",
+    '30m',
+  ),
   'identity.jwks_grace': key(
     'How long known keys of an issuer serve while it cannot be asked.',
     '10m',
   ),
-  'identity.issuers': key('Whose assertions are believed, under `trust: asserted`.'),
+  'identity.issuers': key('The issuers whose assertions are believed, with `trust: asserted`.'),
   'identity.issuers[].issuer': key(
-    'The `iss` of its assertions; its keys are found by OIDC discovery unless told otherwise.',
+    'The `iss` of the assertions; the keys are found by OIDC discovery, unless `jwks_uri` or `jwks` is there.',
     'https://idp.example.com',
   ),
   'identity.issuers[].jwks_uri': key(
-    'Where its keys are, instead of discovery.',
+    'The URL of the keys, instead of discovery.',
     'https://idp.example.com/keys',
   ),
-  'identity.issuers[].jwks': key('A file with its keys, instead of discovery.', './jwks.json'),
-  'identity.issuers[].realm': key('The realm of its people; absent: the issuer.', 'corp'),
+  'identity.issuers[].jwks': key('A file with the keys, instead of discovery.', './jwks.json'),
+  'identity.issuers[].realm': key(
+    'The realm of the people whom this issuer names; absent: the issuer.',
+    'corp',
+  ),
   'identity.issuers[].audience': key('The `aud` that an assertion for deputy must have.', 'deputy'),
   'identity.issuers[].user': key("Where the claims name the person's id."),
   'identity.issuers[].agent': key('Where the claims name the agent.'),
@@ -97,16 +115,18 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'identity.agent': key("The agent's name under `trust: plain`.", 'laptop'),
   'identity.realm': key('The realm of names under `trust: plain`.'),
 
-  entitlements: key('What is known about a person besides the tag, asked while the call waits.'),
+  entitlements: key('Where deputy learns what a person is entitled to, while the call waits.'),
   'entitlements.source': key(
-    'Who is asked: the assertion itself (`claims`) or a `file`; the others are not built yet.',
+    'What is asked: the assertion itself (`claims`) or a `file`; the others are not built yet.',
     'file',
   ),
-  'entitlements.file': key('The file of people, looked at for changes.', './people.yaml'),
-  'entitlements.claims': key('Where an assertion says what its person is entitled to.'),
-  'entitlements.claims.groups': key('Pointer to the groups.'),
-  'entitlements.claims.roles': key('Pointer to the roles.'),
-  'entitlements.claims.entitlements': key('Pointer to the entitlements.'),
+  'entitlements.file': key('The file of people; read again when it changes.', './people.yaml'),
+  'entitlements.claims': key(
+    'With `source: claims`: where an assertion says what its person is entitled to.',
+  ),
+  'entitlements.claims.groups': key('Where the groups are.'),
+  'entitlements.claims.roles': key('Where the roles are.'),
+  'entitlements.claims.entitlements': key('Where the entitlements are.'),
   'entitlements.scim': key('Lets the identity provider push people and groups.'),
   'entitlements.scim.bearer': key(
     'The secret that it pushes with, 32 bytes or more.',
@@ -115,24 +135,27 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'entitlements.scim.trust_push': key('Takes what was pushed as fresh enough for `0s`.', 'true'),
   'entitlements.http': key('A directory or entitlement service that is asked.', '{}'),
   'entitlements.max_age': key(
-    'How old the facts may be that a decision rests on, by the access of the operation.',
+    'How old the facts behind a decision may be, by what kind of access the operation is.',
   ),
-  'entitlements.max_age.read': key('For what only reads.', '0s'),
-  'entitlements.max_age.write': key('For what writes.', '0s'),
-  'entitlements.max_age.delete': key('For what deletes.', '0s'),
-  'entitlements.max_age.admin': key('For what administers.', '0s'),
+  'entitlements.max_age.read': key('For operations that only read.', '0s'),
+  'entitlements.max_age.write': key('For operations that write.', '0s'),
+  'entitlements.max_age.delete': key('For operations that delete.', '0s'),
+  'entitlements.max_age.admin': key('For operations that administer.', '0s'),
 
   policy: key('Who may do what.'),
   'policy.bundle': key(
-    'The compiled policy, a file or a folder, looked at for changes.',
+    'The compiled policy, a file or a folder; loaded again when it changes.',
     './policies/bundle.tar.gz',
   ),
   'policy.data': key(
-    'A folder of tables, looked at for changes; each replaces a whole table of the bundle.',
+    'A folder of tables, loaded again when it changes; each file replaces a whole table of the bundle.',
     './tables',
   ),
-  'policy.bundle_auth': key('How deputy shows itself to a bundle service.'),
-  'policy.bundle_auth.bearer': key('The secret for it.', '"${env:BUNDLE_TOKEN}"'),
+  'policy.bundle_auth': key('How deputy authenticates itself to a bundle service.'),
+  'policy.bundle_auth.bearer': key(
+    'The bearer token for the bundle service.',
+    '"${env:BUNDLE_TOKEN}"',
+  ),
   'policy.verification': key('Whose signature a bundle must have.'),
   'policy.verification.keys': key(
     'Public keys by name.',
@@ -141,36 +164,54 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'policy.unsigned': key('Takes a bundle from a URL without a signature.', 'true'),
   'policy.data_unsigned': key('Takes tables beside a signed bundle.', 'true'),
   'policy.shadow': key(
-    'A second bundle that is asked beside the first and only recorded.',
+    'A second bundle, whose decisions are recorded and have no effect.',
     './candidate.tar.gz',
   ),
 
   signals: key(
-    'Shared Signals transmitters that are listened to.',
+    'Shared Signals transmitters that deputy listens to.',
     '[{ issuer: "https://idp.example.com" }]',
   ),
   providers: key(
     'Definitions of your own: paths of files, or the definitions themselves (see providers.md).',
     '[./acme.yaml]',
   ),
-  'providers[].id': key('The name of a definition that stands here itself.', 'acme'),
+  'providers[].id': key(
+    'The id of a definition that is written here instead of in a file.',
+    'acme',
+  ),
 
   connections: key(
-    'What agents may reach, each under a name of `a-z`, `0-9` and `-`; one at least.',
+    'The providers that agents may reach, each under a name of `a-z`, `0-9` and `-`; at least one.',
   ),
-  'connections.NAME.provider': key('The id of its definition.', 'github'),
+  'connections.NAME.provider': key("The id of the provider's definition.", 'github'),
   'connections.NAME.client_id': key(
-    'The OAuth client that deputy is at the provider.',
+    "The id of deputy's OAuth client at the provider.",
     '"${env:GITHUB_CLIENT_ID}"',
   ),
-  'connections.NAME.client_secret': key('Its secret.', '"${env:GITHUB_CLIENT_SECRET}"'),
+  'connections.NAME.client_secret': key(
+    'The secret of that client.',
+    '"${env:GITHUB_CLIENT_SECRET}"',
+  ),
   'connections.NAME.client_key': key(
-    'A private key (JWK or PEM) that signs instead of the secret.',
+    'A private key (JWK or PEM) that signs assertions, instead of a secret.',
     '"${file:./client.pem}"',
+  ),
+  'connections.NAME.client_cert': key(
+    'The certificate that deputy shows this provider (mutual TLS). The files are looked at for changes.',
+  ),
+  'connections.NAME.client_cert.cert': key(
+    'A PEM file of the certificate, with those between it and its authority.',
+    './client.crt',
+  ),
+  'connections.NAME.client_cert.key': key('A PEM file of its private key.', './client.key'),
+  'connections.NAME.ca': key(
+    'A file of further certificate authorities (PEM), for this connection only.',
+    './acme-ca.pem',
   ),
   'connections.NAME.scopes': key('The most that may ever be asked for.', '[repo, "read:org"]'),
   'connections.NAME.hosts': key(
-    "Narrows the provider's hosts (a list), or says where each is reached (a map).",
+    "Only these of the provider's hosts (a list), or where each is reached (a map).",
     '{ api.github.com: "http://127.0.0.1:4101" }',
   ),
   'connections.NAME.issuer': key("Replaces the definition's issuer.", 'https://id.acme.example'),
@@ -183,24 +224,31 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'https://github.corp/login/oauth/access_token',
   ),
   'connections.NAME.userinfo': key(
-    "Replaces the definition's endpoint that tells whose account it is.",
+    "Replaces the definition's userinfo endpoint, which tells whose account it is.",
     'https://github.corp/api/v3/user',
   ),
   'connections.NAME.revoke': key(
     "Replaces the definition's revocation endpoint.",
     'https://github.corp/api/v3/applications/x/grant',
   ),
-  'connections.NAME.slot': key('Which kind of token, where one app has several.', 'bot'),
+  'connections.NAME.slot': key(
+    'Which kind of token this connection uses, where one app has several.',
+    'bot',
+  ),
   'connections.NAME.insecure': insecure,
 
-  vault: key('Where grants are kept.'),
+  vault: key('Where grants are kept, sealed.'),
   'vault.store': key(
     '`sqlite:PATH`, or `postgres://user:password@host:5432/database`.',
     '"${env:DATABASE_URL:-sqlite:deputy.db}"',
   ),
   'vault.keys': key(
-    'The key ring that `deputy keygen` makes, looked at for changes.',
+    'The key ring that `deputy keygen` makes; read again when it changes.',
     './keys.json',
+  ),
+  'vault.kms': key(
+    'A program that wraps and unwraps the keys of the ring (docs/operate/kms.md); absent: the file is the secret.',
+    'exec:/usr/local/bin/wrap',
   ),
   'vault.spool': key('Folder for sealed tokens that the store does not take yet.'),
 
@@ -210,43 +258,55 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'https://deputy.example.com',
   ),
   'connect.hold': key(
-    'How long a call that only its person can help waits, where the caller says nothing.',
+    'How long a call waits for its person where only they can help it and the caller does not say.',
     '60s',
   ),
-  'connect.link_ttl': key('How long a link lives.', '8h'),
-  'connect.nag_after': key('How long a No stands before the same is asked again.', '1d'),
-  'connect.brand': key('Whose pages these are.'),
-  'connect.brand.name': key('The name that they show.', 'Acme'),
+  'connect.link_ttl': key('How long a link works.', '8h'),
+  'connect.nag_after': key('How long after a no of the person the same is not asked again.', '1d'),
+  'connect.brand': key('Whose name and mark the pages show.'),
+  'connect.brand.name': key('The name of your organisation.', 'Acme'),
   'connect.brand.logo': key('A PNG or SVG file of at most 64 KiB.', './logo.svg'),
   'connect.brand.support': key(
     'Where people find help: an `https:` or `mailto:` address.',
     'https://help.example',
   ),
-  'connect.return_to': key('Origins that `next_uri` may name.', '["https://app.example"]'),
+  'connect.return_to': key(
+    'Origins that people may be sent back to after a consent (`next_uri`).',
+    '["https://app.example"]',
+  ),
   'connect.sign_in': key(
-    'Who is at the page: your OpenID provider, or the word `local` on a laptop.',
+    'What tells who is at the page: your OpenID provider, or the word `local` on a laptop.',
   ),
   'connect.sign_in.issuer': key('The OpenID provider.', 'https://idp.example.com'),
-  'connect.sign_in.client_id': key('The client that the pages are there.', 'deputy-pages'),
-  'connect.sign_in.client_secret': key('Its secret.', '"${env:PAGES_SECRET}"'),
-  'connect.sign_in.scope': key('The scopes that are asked for at sign-in.', '"openid profile"'),
-  'connect.sign_in.user': key("Where its claims name the person's id."),
-  'connect.sign_in.tenant': key('Where its claims name the tenant; absent: `default`.', '/tenant'),
-  'connect.sign_in.realm': key('The realm of its people; absent: the issuer.', 'corp'),
+  'connect.sign_in.client_id': key("The client id of deputy's pages there.", 'deputy-pages'),
+  'connect.sign_in.client_secret': key('The secret of that client.', '"${env:PAGES_SECRET}"'),
+  'connect.sign_in.scope': key('The scopes that the pages ask for at sign-in.', '"openid profile"'),
+  'connect.sign_in.user': key("Where the claims of the ID token name the person's id."),
+  'connect.sign_in.tenant': key(
+    'Where the claims of the ID token name the tenant; absent: `default`.',
+    '/tenant',
+  ),
+  'connect.sign_in.realm': key(
+    'The realm of the people who sign in there; absent: the issuer.',
+    'corp',
+  ),
   'connect.sign_in.insecure': insecure,
-  'connect.verifier': key('Your own application says who is at the page, instead of `sign_in`.'),
+  'connect.verifier': key('Your own application tells who is at the page, instead of `sign_in`.'),
   'connect.verifier.url': key(
-    'Its page that the browser is sent to.',
+    'The page of your application that the browser is sent to.',
     'https://app.example/verify',
   ),
   'connect.verifier.key': key(
-    'The secret, 32 bytes or more, that opens `confirm_user`.',
+    'The secret, 32 bytes or more, with which your backend calls `confirm_user`.',
     '"${env:VERIFIER_KEY}"',
   ),
   'connect.notify': key('Posts each new link to your application, which delivers it.'),
-  'connect.notify.webhook': key('Where to.', 'https://app.example/hooks/deputy'),
+  'connect.notify.webhook': key(
+    'The URL that each link is posted to.',
+    'https://app.example/hooks/deputy',
+  ),
   'connect.notify.key': key(
-    'The secret that signs; `whsec_` and base64, or any other text.',
+    'The secret that signs each post; `whsec_` and base64, or any other text.',
     '"${env:HOOK_KEY}"',
   ),
 
@@ -258,80 +318,127 @@ export const WORDS: Readonly<Record<string, Words>> = {
     '[runs, connections]',
   ),
   'operators[].tenants': key('For which tenants; absent: all.', '[acme]'),
+  workloads: key(
+    "Which agent a call is from, by the calling workload's own token in `identity.agent_header`; the first row that matches counts.",
+  ),
+  'workloads[].name': key('What the evidence and policy call it.', 'cluster'),
+  'workloads[].issuer': key(
+    'The `iss` of the token; in Kubernetes the issuer of service accounts. Its keys are found by OIDC discovery unless told otherwise.',
+    'https://kubernetes.default.svc.cluster.local',
+  ),
+  'workloads[].jwks_uri': key(
+    'Where its keys are, instead of discovery.',
+    'https://kubernetes.default.svc.cluster.local/openid/v1/jwks',
+  ),
+  'workloads[].jwks': key('A file with its keys, instead of discovery.', './cluster.jwks.json'),
+  'workloads[].audience': key('The `aud` that the token must have.', 'deputy'),
+  'workloads[].match': key(
+    'JSON pointers into the verified claims, and the text that must stand there; `*` stands for any characters.',
+    '{ /kubernetes.io/namespace: agents, /kubernetes.io/serviceaccount/name: "triage-*" }',
+  ),
+  'workloads[].agent': key(
+    'The agent that it is: a name, or the JSON pointer of the claim that says it.',
+    'agent:triage',
+  ),
+  'workloads[].spiffe': key('A SPIFFE trust domain instead of an issuer.', 'spiffe://corp'),
+  'workloads[].token_review': key('Asks the cluster about each token instead.', '{}'),
+  'workloads[].insecure': insecure,
   runs: key('Run tokens: jobs that act for a person while nobody is there.'),
   'runs.max': key('The longest life of a run token.', '12h'),
 
   audit: key('The evidence.'),
   'audit.sink': key(
-    'Where it goes: `stdout` or `file:PATH`; `otlp` is not built yet.',
+    'Where the evidence goes: `stdout` or `file:PATH`; `otlp` is not built yet.',
     '["file:audit.jsonl"]',
   ),
-  'audit.spool': key('Keeps evidence until a sink that is no file has it.', './spool'),
+  'audit.spool': key(
+    'A folder that keeps evidence until a sink other than a file has it.',
+    './spool',
+  ),
   'audit.fsync': key(
-    'When it is forced to the disk: `never`, `each` record, or every so long.',
+    'When the evidence is forced to the disk: `never`, after `each` record, or at this interval.',
     'each',
   ),
-  'audit.required': key('A call whose record cannot be written does not leave.', 'false'),
+  'audit.required': key(
+    'With `true`, a call whose record cannot be written does not leave.',
+    'false',
+  ),
   'audit.user_ids': key(
-    'People in the evidence as they are, or `hashed` under a key of the ring.',
+    'How the evidence names people: `plain`, or `hashed` under a key of the ring.',
     'hashed',
   ),
-  'audit.inputs': key('Keeps what policy was asked, sealed.', 'sealed'),
+  'audit.inputs': key('Keeps the input of each policy decision, sealed.', 'sealed'),
   'audit.rotate': key(
-    'When the file is closed under another name: at 256MiB and once a day unless told; `off` where somebody else rotates.',
+    'When deputy closes the file under another name and begins a new one: by default at 256MiB and once a day; `off` where something else rotates.',
   ),
-  'audit.rotate.size': key('At which size; absent: 256MiB.', '1GiB'),
-  'audit.rotate.every': key('How often at least; absent: 1d.', '1h'),
-  'audit.retention': key('After which time closed files are removed; absent: 400d.', '90d'),
+  'audit.rotate.size': key('The size at which it does; absent: 256MiB.', '1GiB'),
+  'audit.rotate.every': key('The time after which it does; absent: 1d.', '1h'),
+  'audit.retention': key('The age at which closed files are removed; absent: 400d.', '90d'),
 
   telemetry: key('What deputy says about itself.'),
   'telemetry.otlp': key('The collector.', 'http://127.0.0.1:4318'),
-  'telemetry.log_level': key('From which level on lines are logged.', 'warn'),
+  'telemetry.log_level': key('The lowest level that is logged.', 'warn'),
 
   upstream: key('How providers are reached.'),
   'upstream.ca': key(
     "A file of further certificate authorities (PEM) beside the system's.",
     './ca.pem',
   ),
-  'upstream.proxy': key('A proxy that every connection goes through.', 'http://egress.corp:3128'),
-  'upstream.no_proxy': key('Hosts that are reached without it.', '[git.corp]'),
+  'upstream.proxy': key(
+    'A proxy that every connection goes through by CONNECT; user and password may stand in it.',
+    'http://egress.corp:3128',
+  ),
+  'upstream.no_proxy': key(
+    'Hosts, `.suffixes` and networks that are reached without it.',
+    '[git.corp, 10.1.0.0/16]',
+  ),
   'upstream.connect_timeout': key('How long a connection may take to open.', '10s'),
   'upstream.idle_timeout': key('How long a provider may send nothing.', '5m'),
 
-  network: key('Which addresses may be dialled.'),
-  'network.allow_private': key('Private addresses that are meant.'),
-  'network.allow_private[].host': key('Only for this host; absent: for every one.', 'git.corp'),
-  'network.allow_private[].net': key('The network.', '10.1.0.0/16'),
+  network: key('Which addresses deputy may connect to.'),
+  'network.allow_private': key(
+    'Private addresses that deputy may connect to; every other private address is refused.',
+  ),
+  'network.allow_private[].host': key('Only under this host name; absent: under any.', 'git.corp'),
+  'network.allow_private[].net': key('The addresses, as a network.', '10.1.0.0/16'),
 
   limits: key('Bounds of what one call, one agent and one process may use.'),
   'limits.drain': key('How long calls may still end after SIGTERM.', '60s'),
+  'limits.drain_delay': key(
+    'How long calls are still accepted after SIGTERM, while /readyz says that deputy drains. A gateway needs it whose balancer takes that long to hear of it. The drain follows.',
+    '5s',
+  ),
   'limits.request_body': key('The largest body that is sent on.', '1GiB'),
-  'limits.inspected_body': key('The largest body that is read before it is sent on.', '4MiB'),
-  'limits.rewritten_body': key('The largest answer in which URLs are rewritten, unpacked.', '8MiB'),
-  'limits.policy_input': key('The largest input of a policy.', '64KiB'),
-  'limits.headers': key('All headers of a request together.', '16KiB'),
+  'limits.inspected_body': key(
+    'The largest body that deputy reads whole before it sends it on.',
+    '4MiB',
+  ),
+  'limits.rewritten_body': key(
+    'The largest answer, uncompressed, in which URLs are rewritten.',
+    '8MiB',
+  ),
+  'limits.policy_input': key('The largest input that the policy is given.', '64KiB'),
+  'limits.headers': key('The largest size of all headers of a request together.', '16KiB'),
   'limits.held_calls': key('How many calls may wait for a person at once.', '100'),
-  'limits.held_bytes': key('What their bodies may take together.', '16MiB'),
-  'limits.hold_max': key('The longest that a call may wait, whatever it asks for.', '5m'),
+  'limits.held_bytes': key('How much the bodies of such calls may take together.', '16MiB'),
+  'limits.hold_max': key('The longest time that such a call may wait, whatever it asks for.', '5m'),
   'limits.calls': key('How many calls may run at once.', '2000'),
-  'limits.calls_per_agent': key('How many of one agent.', '200'),
+  'limits.calls_per_agent': key('How many calls of one agent may run at once.', '200'),
 }
 
 type Json = { [member: string]: unknown }
-const isJson = (value: unknown): value is Json =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** Every key in a JSON Schema of the configuration, by its path, in the order in which it is written. */
 export const keysOf = (schema: unknown, path = ''): readonly (readonly [string, Json])[] => {
-  if (!isJson(schema)) return []
+  if (!isObject(schema)) return []
   const { anyOf, properties, items, additionalProperties: named } = schema
   if (Array.isArray(anyOf)) return anyOf.flatMap((each) => keysOf(each, path))
-  if (isJson(properties))
+  if (isObject(properties))
     return Object.entries(properties).flatMap(([name, value]) => {
       const at = path === '' ? name : `${path}.${name}`
-      return isJson(value) ? [[at, value] as const, ...keysOf(value, at)] : []
+      return isObject(value) ? [[at, value] as const, ...keysOf(value, at)] : []
     })
-  return isJson(items) ? keysOf(items, `${path}[]`) : keysOf(named, `${path}.NAME`)
+  return isObject(items) ? keysOf(items, `${path}[]`) : keysOf(named, `${path}.NAME`)
 }
 
 /** The same schema with a sentence at every key that has one. */

@@ -1,4 +1,5 @@
-// What policy lets one person do through one agent: for the consent page, and before anything is asked for it.
+// What policy lets one person do through one agent: for the consent page, and before any scope is
+// asked for.
 import { setImmediate as yielded } from 'node:timers/promises'
 import type {
   Access,
@@ -28,7 +29,10 @@ export type AllowedDeps = {
 const AT_ONCE = 32
 /** A policy that needs longer for one person's list, ms, is not waited for. */
 const PATIENCE_MS = 1_000
-/** They say who somebody is (OpenID Connect Core 5.4, 11): no operation is theirs, whatever a catalogue says. */
+/**
+ * They say who somebody is (OpenID Connect Core 5.4, 11): no operation is theirs, whatever a
+ * catalogue says.
+ */
 const IDENTITY: ReadonlySet<string> = new Set(['openid', 'profile', 'email', 'offline_access'])
 
 const actOf = (operation: OperationRow, segments: readonly string[]): Act => {
@@ -43,7 +47,9 @@ const actOf = (operation: OperationRow, segments: readonly string[]): Act => {
     : { operation, kind: 'rest', segments }
 }
 
-/** A named operation is judged as the call that it would be, with its path's template for segments. */
+/**
+ * A named operation is judged as the call that it would be, with its path's template for segments.
+ */
 export const questionOf = (
   id: string,
   operation: OperationRow,
@@ -83,7 +89,8 @@ const concerned = ({ provider }: Connection, scope: string): readonly OperationR
 /**
  * Ids of the operations concerned by `scopes` that policy allows now, or would after the consent.
  * `one`: of each scope's operations one is enough, for `useful`.
- * Throws Problem policy_unavailable when policy takes too long, and what the source of entitlements throws.
+ * Throws Problem policy_unavailable when policy takes too long, and what the source of entitlements
+ * throws.
  */
 export type AllowedOf = (
   principal: Principal,
@@ -93,7 +100,10 @@ export type AllowedOf = (
 ) => Promise<ReadonlySet<string>>
 
 export const createAllowed = (deps: AllowedDeps): AllowedOf => {
-  /** Claims may be fresh enough to read by and too old to write by: what nobody knows allows nothing. */
+  /**
+   * Claims may be fresh enough to read by and too old to write by: what nobody knows allows
+   * nothing.
+   */
   const factsFor = async (principal: Principal, access: Access): Promise<Facts | Problem> => {
     try {
       return await deps.entitlements(principal, access)

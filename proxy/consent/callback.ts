@@ -1,4 +1,5 @@
-// The answer of a provider: who may finish a consent, in which order that is checked, and what is never burnt.
+// The provider's answer to a consent: who may finish it, in which order that is checked, and what a
+// wrong answer must not use up.
 import { createHash } from 'node:crypto'
 import type { Connection, Flow, FlowRow, Person, TokenSet } from '../model.ts'
 import { Problem } from '../problem.ts'
@@ -8,7 +9,10 @@ import { refusesClient, stepOf, type Step, type TokenFailure } from '../oauth/to
 import type { Keeper } from './confirm.ts'
 import type { FlowParts } from './parts.ts'
 
-/** The first ones say that the flow has ended; of the others nothing was touched, except that `used` was spent before. */
+/**
+ * The first ones say that the flow has ended; of the others nothing was touched, except that `used`
+ * was spent before.
+ */
 export type Finished =
   | { readonly kind: 'completed' | 'partial'; readonly flow: Flow; readonly account: string }
   | {
@@ -51,13 +55,17 @@ const UNNAMED = { id: '', label: '' }
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 /**
- * The answer of a provider. Guards in this order: state, cookie, provider, expiry, person, `iss`; none of them
- * touches the flow, so that a probe burns nothing. Nobody who is suspended finishes an old link. Then the state is spent, once, before the code is.
+ * The answer of a provider. Guards in this order: state, cookie, provider, expiry, person, `iss`;
+ * none of them touches the flow, so that a probe burns nothing. Nobody who is suspended finishes an
+ * old link. Then the state is spent, once, before the code is.
  */
 export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hold'>) => {
   const { store, sealer, client, clock, toFlow, end, event } = deps
 
-  /** Exchange, account, checks, store. What the provider got wrong ends the flow; what we got wrong throws. */
+  /**
+   * Exchange, account, checks, store. What the provider got wrong ends the flow; what we got wrong
+   * throws.
+   */
   const redeem = async (
     row: FlowRow,
     flow: Flow,
@@ -107,7 +115,9 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
     return { kind: 'used' }
   }
 
-  /** A browser that loads the address twice. Whoever is signed in as somebody else learns nothing. */
+  /**
+   * A browser that loads the address twice. Whoever is signed in as somebody else learns nothing.
+   */
   const repeated = async (stateHash: string, answer: Callback): Promise<Finished> => {
     const row = await store.flows.bySpent(stateHash)
     if (row === null || row.connection !== answer.connection) return { kind: 'unknown_state' }
@@ -139,7 +149,8 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
       await event('user_mismatch', flow, { ...actor, at: 'callback' })
       return { kind: 'wrong_person', reference: flow.hash }
     }
-    // RFC 9207 2.4: plain strings; the distinct redirect URI is the defence where a provider sends none.
+    // RFC 9207 2.4: plain strings; the distinct redirect URI is the defence where a provider sends
+    // none.
     const iss = params.get('iss')
     const { issuer, issRequired } = connection.provider
     const foreign = iss === null ? issRequired === true : iss !== issuer
@@ -173,7 +184,10 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
   }
 }
 
-/** An error word of the provider (RFC 6749 4.1.2.1), fit for evidence; anything else says only that it was none. */
+/**
+ * An error word of the provider (RFC 6749 4.1.2.1), fit for evidence; anything else says only that
+ * it was none.
+ */
 const word = (text: string | null): string =>
   text !== null && /^[A-Za-z_]{1,64}$/.test(text) ? text : 'unspecified'
 /** What the person is told: who has to do something before the same link can work. */

@@ -1,4 +1,5 @@
-// What a consent earned: stored for the person, or held until the application says who was at its page, or given back.
+// What becomes of the tokens that a consent brought: stored for the person, held until the
+// application says who was at its page, or given back.
 import { lacking, widened } from '../wire/scopes.ts'
 import { samePerson } from '../wire/canonical.ts'
 import { createHash } from 'node:crypto'
@@ -36,7 +37,7 @@ export type Confirmed =
 /** What the other parts of a flow lend each other. */
 /** Time for the application to confirm. */
 const CONFIRM_MS = 600_000
-/** A confirmation that is being stored right now is not swept away under it. */
+/** A confirmation that is just being stored must not be swept away meanwhile. */
 const GRACE_MS = 60_000
 const FLOW_ID = /^[A-Za-z0-9_-]{43}$/
 
@@ -49,7 +50,10 @@ export const createKeeper = (parts: FlowParts) => {
       ? Promise.resolve('failed')
       : client.revoke(connection, tokens).catch((): Revoked => 'failed')
 
-  /** Stores tokens for the flow's person, unless another account is connected or the flow has ended meanwhile. */
+  /**
+   * Stores tokens for the flow's person, unless another account is connected or the flow has ended
+   * meanwhile.
+   */
   const keep = async (
     flow: Flow,
     connection: Connection,
@@ -96,8 +100,9 @@ export const createKeeper = (parts: FlowParts) => {
   }
 
   /**
-   * Keeps what was earned (null: the yes of one agent to what is stored already) until the application confirms.
-   * Nothing can be injected from it. @returns the id to confirm; null: the flow has ended or waits already.
+   * Keeps what was earned (null: the yes of one agent to what is stored already) until the
+   * application confirms. Nothing can be injected from it. @returns the id to confirm; null: the
+   * flow has ended or waits already.
    */
   const hold = async (flow: Flow, earned: Earned | null): Promise<string | null> => {
     const flowId = parts.randomBytes(32).toString('base64url')

@@ -1,4 +1,5 @@
-// A person's No counts for a while: nobody sends them to the same question again because a program tries again.
+// After a person's no, nobody sends them to the same question again for a while, however often a
+// program asks.
 import type { Asker, Clock, Store } from '../model.ts'
 
 /** What an agent is told instead of a link while the person's No counts. */
@@ -15,7 +16,9 @@ export const createDeclined = (
   clock: Pick<Clock, 'now'>,
   nagAfterMs: number,
 ) => {
-  /** The person's No to the same or to less, unless they said yes since; null: they may be asked. */
+  /**
+   * The person's No to the same or to less, unless they said yes since; null: they may be asked.
+   */
   return async (who: Asker, scopes: readonly string[]): Promise<Declined | null> => {
     const { person, agent, connection } = who
     const since = clock.now() - nagAfterMs
@@ -24,7 +27,8 @@ export const createDeclined = (
       if (row.status === 'completed') break
       const at = row.endedAt ?? 0
       if (row.failure !== 'denied' || !row.scopes.every((scope) => scopes.includes(scope))) continue
-      // A newer link that asks for what was refused was made on purpose: its person is being asked again.
+      // A newer link that asks for what was refused was made on purpose: its person is being asked
+      // again.
       const anew = (await store.flows.open(person)).some(
         (open) =>
           open.agent === agent &&

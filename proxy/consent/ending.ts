@@ -1,4 +1,5 @@
-// How a consent ends: written, told to whoever waits for it, and with it other links that have nothing left to ask.
+// Ends a consent: writes it down, tells whoever waits for it, and completes other links that have
+// nothing left to ask.
 import type { Flow, FlowRow } from '../model.ts'
 import type { FlowDeps, FlowParts } from './parts.ts'
 import { lacking } from '../wire/scopes.ts'
@@ -18,7 +19,10 @@ export const createEnding = (deps: FlowDeps, toFlow: (row: FlowRow) => Flow) => 
       ...more,
     })
 
-  /** Other links of this agent that ask for nothing more have nothing left to ask: whoever waits for them goes on. */
+  /**
+   * Other links of this agent that ask for nothing more have nothing left to ask: whoever waits for
+   * them goes on.
+   */
   const settle = async (flow: Flow): Promise<void> => {
     const holding = await holdingOf(flow)
     if (holding.kind !== 'held' || holding.status !== 'active') return
@@ -47,7 +51,8 @@ export const createEnding = (deps: FlowDeps, toFlow: (row: FlowRow) => Flow) => 
     const failure = failed ? outcome.failure : missing.length > 0 ? JSON.stringify(missing) : null
     const status = failed ? 'failed' : 'completed'
     await store.flows.finish(flow.hash, status, failure, clock.now())
-    // Whoever waits for it, in any process on this store, looks now; a notice that is lost costs them a second look.
+    // Whoever waits for it, in any process on this store, looks now; a notice that is lost costs
+    // them a second look.
     await store.publish('flow', flow.hash)
     if (!failed) await settle(flow)
     return {

@@ -1,4 +1,5 @@
-// A consent from link to stored grant: begun, shared, shown, sent to the provider, waited for.
+// A consent from link to stored grant: begins it, shares its link, shows it, sends the person to
+// the provider, and waits for them.
 import { createHash } from 'node:crypto'
 import type { Asker, Challenge, Flow, FlowRow, Holding, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
@@ -39,7 +40,7 @@ export type Notice = { readonly flow: Flow; readonly url: string; readonly attem
 export type Flows = ReturnType<typeof createFlows>
 
 const NAG_AFTER_MS = 3_600_000
-/** Ends after which the same link again leads to the same end, unless somebody else does something. */
+/** Ends that another try would reach again, unless somebody else does something first. */
 const STUCK: ReadonlySet<string> = new Set(['admin_required', 'client_refused'])
 const ID = /^[\w-]{43}$/
 
@@ -82,7 +83,7 @@ export const createFlows = (deps: FlowDeps) => {
 
   const { event, end, holdingOf } = createEnding(deps, toFlow)
 
-  /** Only the random nonce is stored: the id comes from it and a ring key, so that a link can be given out twice. */
+  /** Only the nonce is stored. The id is made of it and a ring key, so a link can be repeated. */
   const idOf = (nonce: string): string => sealer.hmac('flow', nonce)
   const begun = (row: FlowRow): Begun => ({
     authorizationId: `ac_${row.hash}`,
@@ -135,7 +136,7 @@ export const createFlows = (deps: FlowDeps) => {
       store.flows.ended(person, connection),
     ])
     const after = last?.failure != null && STUCK.has(last.failure) ? last.failure : null
-    // A row made under a hash key that the ring no longer uses cannot be turned into its link again.
+    // Without the hash key that it was made under, a row cannot be turned into its link again.
     if (pending !== null && sha256(idOf(pending.nonce)) === pending.hash)
       return { ...begun(pending), after }
     const nonce = deps.randomBytes(32).toString('base64url')
@@ -161,7 +162,7 @@ export const createFlows = (deps: FlowDeps) => {
     const usable = holding.status === 'active' && !flow.reauthorization
     if (usable && lacking(connection.provider, holding.scopes, flow.scopes).length === 0)
       return { kind: 'grant' }
-    // A provider may replace the old grant by what is asked now: what was given before is asked again.
+    // A provider may replace the old grant by the new one, so what was given is asked for again.
     const before = widened(connection.provider, holding.scopes).filter((scope) =>
       connection.scopes.includes(scope),
     )
@@ -175,7 +176,7 @@ export const createFlows = (deps: FlowDeps) => {
       challenge: challenge ? JSON.stringify(challenge) : null,
     }
   }
-  /** The same person, agent, connection, scopes and way back share one pending flow and its link. */
+  /** One pending flow and its link for the same person, agent, connection, scopes and way back. */
   const begin = (
     who: Asker,
     scopes: readonly string[],
@@ -206,7 +207,7 @@ export const createFlows = (deps: FlowDeps) => {
   return {
     begin,
 
-    /** `begin`, unless the person has just said no to it: nobody sends them there again because a program tries again. */
+    /** `begin`, unless the person has just said no: a program's next try is no reason to ask. */
     ask: async (
       who: Asker,
       scopes: readonly string[],
@@ -248,7 +249,7 @@ export const createFlows = (deps: FlowDeps) => {
 
     leg: createLeg(parts, plan),
 
-    /** This agent's own grant on what the person already gave; false: that is no longer so, ask the provider. */
+    /** This agent's own grant on what the person gave; false: that has ended, ask the provider. */
     grantOnly: async (flow: Flow, verified: boolean): Promise<boolean> => {
       if (flow.status !== 'pending' || (await plan(flow)).kind !== 'grant') return false
       if ((await deps.active?.(flow.person)) === false) {
@@ -271,7 +272,7 @@ export const createFlows = (deps: FlowDeps) => {
 
     finish: createFinish(parts, keeper),
 
-    /** `grantOnly` without a sign-in: the application must say who said yes. @returns the id to confirm */
+    /** `grantOnly` without a sign-in: the application must confirm the id that is returned. */
     askGrant: async (flow: Flow): Promise<string | null> =>
       flow.status === 'pending' && (await plan(flow)).kind === 'grant'
         ? keeper.hold(flow, null)

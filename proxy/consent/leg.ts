@@ -1,10 +1,13 @@
-// The way of a consent by the provider: what is asked there, and what ties its answer to this flow and this browser.
+// The part of a consent that happens at the provider: what is asked there, and what binds the
+// answer to this flow and this browser.
 import { createHash } from 'node:crypto'
 import type { Flow } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { FlowParts } from './parts.ts'
 
-/** What is left to do for this flow. `grant`: the scopes are held, only this agent's yes is missing. */
+/**
+ * What is left to do for this flow. `grant`: the scopes are held, only this agent's yes is missing.
+ */
 export type Plan =
   | { readonly kind: 'grant' }
   | { readonly kind: 'provider'; readonly asked: readonly string[] }
@@ -23,7 +26,10 @@ export const createLeg = (
 ) => {
   const { store, sealer, client, clock, event } = parts
   const legTtlMs = parts.legTtlMs ?? LEG_MS
-  /** Starts the leg at the provider; an earlier leg of the same flow ends. `cookie` binds it to this browser. */
+  /**
+   * Starts the leg at the provider; an earlier leg of the same flow ends. `cookie` binds it to this
+   * browser.
+   */
   return async (
     flow: Flow,
     redirectUri: string,

@@ -1,4 +1,5 @@
-// What the parts of a consent share: what it is made with, and the steps that more than one of them takes.
+// What the parts of a consent share: what it is made with, and the steps that more than one of them
+// takes.
 import type { Clock, Connection, Flow, FlowRow, Person, Store, Vault } from '../model.ts'
 import type { OAuthClient } from '../oauth/client.ts'
 import type { Sealer } from '../vault/seal.ts'
@@ -12,17 +13,26 @@ export type FlowDeps = {
   /** `connect.url`, without a trailing slash. */
   readonly publicUrl: string
   readonly linkTtlMs: number
-  /** How long after a person's No nobody but they themselves is sent to them with the same question, ms; absent: an hour. */
+  /**
+   * How long after a person's No nobody but they themselves is sent to them with the same question,
+   * ms; absent: an hour.
+   */
   readonly nagAfterMs?: number
   /** How long the leg at the provider may take. */
   readonly legTtlMs?: number
   readonly clock: Clock
   readonly randomBytes: (size: number) => Buffer
-  /** Evidence and notifications. Fields name the flow by its hash, never an id, code, state or token. */
+  /**
+   * Evidence and notifications. Fields name the flow by its hash, never an id, code, state or
+   * token.
+   */
   readonly onEvent: (event: string, fields: object) => void | Promise<void>
   /** Links are to be delivered (`notices`), and one was made just now. Never in a call's way. */
   readonly onLink?: () => void
-  /** false: the identity provider does not list this person as active. Throws when it cannot be asked. */
+  /**
+   * false: the identity provider does not list this person as active. Throws when it cannot be
+   * asked.
+   */
   readonly active?: (person: Person) => Promise<boolean>
 }
 

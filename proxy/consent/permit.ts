@@ -1,4 +1,4 @@
-// Policy decides before any flow begins: may this person connect this account, with these scopes?
+// Asks policy before any consent begins: may this person connect this account, with these scopes?
 import type { Connection, OperationRow, Principal } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { chooseScopes, toldReasons, usable } from '../pipeline/decide.ts'
@@ -13,7 +13,10 @@ type Wanted =
   /** What was granted long ago, and nobody used since. */
   | { readonly keep: readonly string[] }
 
-/** @returns what to ask the person for; `held`: nothing is left to ask. Throws policy_denied and what its sources throw. */
+/**
+ * @returns what to ask the person for; `held`: nothing is left to ask. Throws policy_denied and
+ * what its sources throw.
+ */
 export const createPermit = (
   deps: Omit<AllowedDeps, 'clock'> & {
     readonly connections: () => ReadonlyMap<string, Connection>
@@ -107,7 +110,8 @@ const operationOf = (connection: Connection, wanted: Wanted): OperationRow => {
   if ('scopes' in wanted) return own('deputy.connect', 'read', wanted.scopes)
   // Who may not connect it any more has no use for it either.
   if ('keep' in wanted) return own('deputy.connect', 'read', wanted.keep)
-  // What a run may do later is asked again at each of its calls; minting one needs facts as fresh as a write.
+  // What a run may do later is asked again at each of its calls; minting one needs facts as fresh
+  // as a write.
   if ('run' in wanted) return own('deputy.run', 'write', [])
   const found = connection.provider.operations.find(({ id }) => id === wanted.operation)
   if (found === undefined)

@@ -7,7 +7,10 @@ const MOST = 30
 /** Links of the last so many ms count. */
 export const QUOTA_MS = 600_000
 
-/** Links that are shared cost nothing; `take` rejects with Problem rate_limited. Counted in the store: by all replicas, over restarts. */
+/**
+ * Links that are shared cost nothing; `take` rejects with Problem rate_limited. Counted in the
+ * store: by all replicas, over restarts.
+ */
 export const createQuota = (store: Pick<Store, 'flows'>, clock: Clock) => {
   /** Links that are being made in this process and that no store counts yet. */
   const making = new Map<string, number>()

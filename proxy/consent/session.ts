@@ -1,4 +1,5 @@
-// Who is signed in at the pages: one sealed cookie, an hour long; the store remembers what was ended before that.
+// Who is signed in at the pages: one sealed cookie that lasts an hour. The store remembers which
+// sessions were ended before that.
 import { createHash } from 'node:crypto'
 import type { Clock, Person, Store } from '../model.ts'
 import type { Sealer } from '../vault/seal.ts'
@@ -27,7 +28,10 @@ export type SessionDeps = {
 }
 
 export type Cookies = {
-  /** `__Host-` over https (RFC 6265bis 4.1.3.2); over plain http browsers refuse that prefix. */
+  /**
+   * `__Host-` over https (RFC 6265bis 4.1.3.2), `__Secure-` where the pages share their host and are bound to a path;
+   * over plain http browsers refuse these prefixes.
+   */
   readonly name: (base: string) => string
   /** A Set-Cookie value; `maxAgeMs` 0 deletes. */
   readonly write: (base: string, value: string, maxAgeMs: number) => string
@@ -35,23 +39,31 @@ export type Cookies = {
 
 const createCookies = (publicUrl: string): Cookies => {
   const secure = publicUrl.startsWith('https:')
-  const name = (base: string): string => `${secure ? '__Host-' : ''}${base}`
+  const { pathname: path } = new URL(publicUrl)
+  const prefix = secure ? (path === '/' ? '__Host-' : '__Secure-') : ''
+  const name = (base: string): string => `${prefix}${base}`
   return {
     name,
     // Not hono's own: this file is loaded at each start, hono with the first visitor.
     write: (base, value, maxAgeMs) =>
-      `${name(base)}=${value}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${Math.floor(maxAgeMs / 1000)}${secure ? '; Secure' : ''}`,
+      `${name(base)}=${value}; Path=${path}; HttpOnly; SameSite=Lax; Max-Age=${Math.floor(maxAgeMs / 1000)}${secure ? '; Secure' : ''}`,
   }
 }
 
 export type Sessions = {
   /** The signed-in person; null: nobody, or a cookie that does not open or has ended. */
   readonly session: (read: CookieReader) => Promise<Session | null>
-  /** Ends the session, also in a copy of its cookie. @returns the Set-Cookie value for this browser */
+  /**
+   * Ends the session, also in a copy of its cookie.
+   * @returns the Set-Cookie value for this browser
+   */
   readonly end: (session: Session) => Promise<string>
 }
 
-/** Nobody signs in: a cookie binds the browser to the page, and the application says later who was there. */
+/**
+ * Nobody signs in: a cookie binds the browser to the page, and the application says later who was
+ * there.
+ */
 export type Visits = {
   readonly kind: 'visit'
   /** Where the application confirms (`connect.verifier.url`). */
@@ -60,9 +72,15 @@ export type Visits = {
   readonly begin: () => Promise<{ readonly key: string; readonly cookie: string }>
   /** The application's page, which signs the person in and confirms this id. */
   readonly at: (flowId: string) => string
-  /** An id by which the application says who is at this visit's browser: for the person's own pages, not for a consent. */
+  /**
+   * An id by which the application says who is at this visit's browser: for the person's own pages,
+   * not for a consent.
+   */
   readonly arrival: (visit: { readonly key: string }) => Promise<string>
-  /** Signs in whom the application named. null: the ticket is none, too old, or was made for another browser. */
+  /**
+   * Signs in whom the application named. null: the ticket is none, too old, or was made for another
+   * browser.
+   */
   readonly enter: (ticket: string, read: CookieReader) => Promise<string | null>
 } & Sessions
 
@@ -74,8 +92,9 @@ type Ticket = Arrival & { readonly person: Person }
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex')
 
 /**
- * The application's answer to an arrival id: where it must send the browser that it has just asked. The ticket in it
- * opens only beside the cookie of the browser that began, so that nobody signs in by an id that somebody else confirmed.
+ * The application's answer to an arrival id: where it must send the browser that it has just asked.
+ * The ticket in it opens only beside the cookie of the browser that began, so that nobody signs in
+ * by an id that somebody else confirmed.
  * @returns null: it is no arrival id, or too old
  */
 export const confirmArrival = async (

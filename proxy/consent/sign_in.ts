@@ -1,4 +1,5 @@
-// Who is at the page: the organisation's OpenID provider, or a one-time code from the terminal of a laptop.
+// How the pages learn who is there: from the organisation's OpenID provider, or on a laptop by a
+// one-time code from the terminal.
 import { atPointer } from '../wire/json.ts'
 import { assertOneReading } from '../wire/jwt.ts'
 import { createHash, timingSafeEqual } from 'node:crypto'
@@ -14,7 +15,7 @@ import type { CookieReader, SessionDeps, Sessions } from './session.ts'
 const SIGN_IN_MS = 600_000
 const WRONG_CODES = 5
 const WRONG_CODES_MS = 60_000
-/** Crockford's alphabet: nothing that is read for something else. */
+/** Crockford's alphabet: without letters that people take for others or for digits. */
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 
 export type OidcSignIn = Sessions & {
@@ -45,7 +46,10 @@ type Method = 'client_secret_basic' | 'client_secret_post' | 'none'
 const refusedClient = (error: unknown): boolean =>
   error instanceof oidc.WWWAuthenticateChallengeError ||
   (error instanceof oidc.ResponseBodyError && error.error === 'invalid_client')
-/** Library errors carry token answers in `cause`: only names leave, and no word that could be what we sent. */
+/**
+ * Library errors carry token answers in `cause`: only names leave, and no word that could be what
+ * we sent.
+ */
 const named = (error: unknown): string =>
   error instanceof oidc.ResponseBodyError || error instanceof oidc.AuthorizationResponseError
     ? /^[a-z_]{1,64}$/i.test(error.error)
@@ -55,7 +59,10 @@ const named = (error: unknown): string =>
       ? ((error as { readonly code?: string }).code ?? error.name)
       : 'unknown'
 
-/** Sign-in at the organisation's OpenID provider: code flow, PKCE, state, nonce, `iss`, signed ID token. */
+/**
+ * Sign-in at the organisation's OpenID provider: code flow, PKCE, state, nonce, `iss`, signed ID
+ * token.
+ */
 export const createSignIn = (
   config: SignInConfig,
   deps: SessionDeps & { readonly fetch: typeof fetch },
@@ -112,7 +119,10 @@ export const createSignIn = (
     return found
   }
 
-  /** An issuer that offers two methods may have registered the client for either: the second is tried once. */
+  /**
+   * An issuer that offers two methods may have registered the client for either: the second is
+   * tried once.
+   */
   const exchange = async (url: URL, checks: oidc.AuthorizationCodeGrantChecks) => {
     const first = await provider()
     try {

@@ -1,11 +1,15 @@
-// How an authorization stands: asked by whoever began it, waited for, woken when it ends in any process.
+// How an authorization stands, for whoever began it. A request may wait, and is woken when the
+// authorization ends in any process.
 import type { Asker, Clock, Flow, Store } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { samePerson } from '../wire/canonical.ts'
 
 /** The bus tells within a second; this is for what it lost. */
 const POLL_MS = 5_000
-/** Flows that are waited for are looked at one by one, this far apart: a thousand held calls are no load of their own. */
+/**
+ * Flows that are waited for are looked at one by one, this far apart: a thousand held calls are no
+ * load of their own.
+ */
 const SPREAD_MS = 30
 const AUTHORIZATION_ID = /^ac_([0-9a-f]{64})$/
 /** The hash of the flow that an authorization id names; undefined: it is none. */

@@ -1,4 +1,5 @@
-// The link, handed to the application that delivers it: a signed webhook, tried again, never in a call's way.
+// Hands each link to the application that delivers it, by a signed webhook that is tried again. No
+// call waits for it.
 import { createHmac, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { Webhook } from 'standardwebhooks'
@@ -15,7 +16,9 @@ export type Notice = {
 export type Notifier = {
   /** A link was made. Returns at once. */
   readonly wake: () => void
-  /** Somebody else was at a link: its owner is warned, once, if the webhook listens at this moment. */
+  /**
+   * Somebody else was at a link: its owner is warned, once, if the webhook listens at this moment.
+   */
   readonly mismatch: (flow: Pick<Flow, 'hash' | 'person' | 'agent' | 'connection'>) => void
   /** Ends what is under way and leaves it to the next process. */
   readonly close: () => Promise<void>
@@ -23,7 +26,7 @@ export type Notifier = {
 
 const WAITS_MS = [1_000, 5_000, 25_000, 120_000, 600_000]
 const TIMEOUT_MS = 10_000
-/** What a process that died had taken is taken over after this time. */
+/** After this time another process takes over the links that a dead process had taken. */
 const LEASE_MS = 30_000
 const LOOK_MS = 5_000
 const AT_ONCE = 100
@@ -35,13 +38,19 @@ const signerOf = (key: KeyObject): Webhook => {
   return text.startsWith('whsec_') ? new Webhook(text) : new Webhook(bytes, { format: 'raw' })
 }
 
-/** What receivers of the first version check; it goes with the next one. `t` and the body are signed together. */
+/**
+ * The header that receivers of the first version check; the next version drops it. `t` and the body
+ * are signed together.
+ */
 const formerSignature = (key: KeyObject, atMs: number, body: string): string => {
   const t = Math.floor(atMs / 1_000)
   return `t=${t},v1=${createHmac('sha256', key).update(`${t}.${body}`).digest('hex')}`
 }
 
-/** What waits is in the store, so that a restart loses nothing and replicas share the work: at least once each. */
+/**
+ * What waits is in the store, so that a restart loses nothing and replicas share the work: at least
+ * once each.
+ */
 export const createNotifier = (deps: {
   readonly webhook: string
   readonly key: KeyObject
@@ -66,7 +75,10 @@ export const createNotifier = (deps: {
   let looking: Promise<void> | null = null
   let again = false
 
-  /** @param id the same at each attempt, so that receivers know what comes twice. @returns null: taken */
+  /**
+   * @param id the same at each attempt, so that receivers know what comes twice.
+   * @returns null: taken
+   */
   const post = async (id: string, body: string): Promise<string | null> => {
     const at = clock.now()
     try {

@@ -5,6 +5,7 @@ import { parseDocument } from 'yaml'
 import { z } from 'zod'
 import { mayHeal, readText, statOf, Unreadable } from '../files.ts'
 import type { Clock, Entitlements, Log, Person } from '../model.ts'
+import { messageOf } from '../problem.ts'
 
 export type Directory = {
   /** What is known about a person; null: nothing, so nothing is allowed. Throws when the source cannot be asked. */
@@ -130,7 +131,7 @@ export const openFileDirectory = async (options: {
     } catch (error) {
       if (mayHeal(error)) seen = ''
       unread = error instanceof Unreadable ? error.message : null
-      const said = error instanceof Error ? error.message : 'it cannot be read'
+      const said = messageOf(error)
       if (said === problem) return
       // Old facts must not go on counting as new ones: nothing is known until the file can be read.
       problem = said
@@ -146,9 +147,7 @@ export const openFileDirectory = async (options: {
   const look = async (): Promise<void> => {
     if (looking) return
     looking = true
-    const now = await statOf(options.path).then(mark, (error: unknown) =>
-      error instanceof Error ? error.message : 'unreadable',
-    )
+    const now = await statOf(options.path).then(mark, (error: unknown) => messageOf(error))
     if (now !== seen) {
       seen = now
       await reload()

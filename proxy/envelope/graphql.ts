@@ -9,6 +9,7 @@ import type {
 } from 'graphql/language'
 import type { RootField } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { isObject } from '../wire/json.ts'
 
 /** Twice and more of what vendors' own clients and an introspection query need; names in characters. */
 export const MOST = { tokens: 4_096, fields: 32, depth: 24, name: 128 } as const
@@ -18,10 +19,6 @@ const HARMLESS_EXTENSIONS: ReadonlySet<string> = new Set(['clientLibrary'])
 
 const refused = (detail: string): Problem => new Problem('request_invalid', detail)
 const shown = (text: string): string => JSON.stringify(text.slice(0, 64))
-
-type Fields = { readonly [key: string]: unknown }
-const isObject = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /**
  * @param body the parsed JSON body, without duplicate keys

@@ -51,8 +51,8 @@ export const PRIVATE: readonly string[] = [
 ]
 
 type Networks = (address: string) => boolean
-/** A list of its own for each family: to a common one every IPv4 address is in ::ffff:0:0/96. */
-const networksOf = (networks: readonly string[]): Networks => {
+/** Is an address in one of these? A list of its own for each family: to a common one every IPv4 address is in ::ffff:0:0/96. */
+export const networksOf = (networks: readonly string[]): Networks => {
   const [v4, v6] = [new BlockList(), new BlockList()]
   for (const network of networks) {
     const [address = '', bits] = network.split('/')

@@ -32,7 +32,9 @@ type Answer = { readonly status: number; readonly body: string; readonly type?: 
 const METRICS = 'text/plain; version=0.0.4; charset=utf-8'
 const TEXT = 'text/plain; charset=utf-8'
 
-const printable = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, ' ')
+/** One line of a terminal: what would move its cursor is a space. */
+export const printable = (text: string): string =>
+  text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, ' ')
 
 const advice = (error: Error, where: string): string => {
   const code = 'code' in error ? error.code : null

@@ -59,3 +59,29 @@ export const outOfDate = (pem: string, now: number): string | null => {
     return `is not valid before ${validFromDate.toISOString()}: wait until then, or set this machine's clock right`
   return null
 }
+
+const BLOCK = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
+/** What is wrong with a file of certificate authorities; null: nothing. */
+export const unreadableCa = (pem: string): string | null => {
+  const blocks = pem.match(BLOCK) ?? []
+  const say = 'is no list of certificates: write the PEM of each authority, one after the other'
+  if (blocks.length === 0) return say
+  try {
+    return blocks.every((block) => new X509Certificate(block).raw.length > 0) ? null : say
+  } catch {
+    return say // the parser's own words are OpenSSL's
+  }
+}
+
+const WARN_MS = 14 * 86_400_000
+/** That it ends within a fortnight, or within the last fifth of a shorter life; null: not yet, or it is out of date already. */
+export const endsSoon = (pem: string, now: number): string | null => {
+  if (outOfDate(pem, now) !== null) return null
+  const { validFromDate, validToDate } = new X509Certificate(pem)
+  const end = validToDate.getTime()
+  const before = Math.min(WARN_MS, (end - validFromDate.getTime()) / 5)
+  return end - now > before ? null : `expires on ${validToDate.toISOString()}: renew it`
+}
+
+/** When its time is over, ms since the epoch. */
+export const endOf = (pem: string): number => new X509Certificate(pem).validToDate.getTime()

@@ -1,10 +1,15 @@
 // Every connection that deputy opens is checked when it dials, on the resolved address.
 import { lookup as dnsLookup } from 'node:dns'
-import { isIP, type LookupFunction } from 'node:net'
+import { isIP, type LookupFunction, type Socket } from 'node:net'
 import { createRequire } from 'node:module'
+import type { SecureContext } from 'node:tls'
 import type undici from 'undici'
 import type { Dispatcher } from 'undici'
+import type { ConnectionTls, Dialled, Log } from '../model.ts'
 import { createAddressRule, type AllowPrivate } from './address.ts'
+import { createDirect } from './no_proxy.ts'
+import { commonTrust, followTrust, trustOf, type Trust } from './trust.ts'
+import { openTunnel, type EgressProxy } from './tunnel.ts'
 
 // Two parts of undici by their files (its version is pinned): the whole costs 40 ms and 8 MB more, and most of that is
 // its `fetch`, loaded when an identity provider is first asked.
@@ -16,12 +21,39 @@ const symbols = part('undici/lib/core/symbols.js') as {
 }
 const buildConnector = part('undici/lib/core/connect.js') as typeof undici.buildConnector
 
-type Dial = {
+/** A request says with `tls` which connection's files it is dialled with. */
+export type Fetch = (
+  input: string | URL | Request,
+  init?: RequestInit & Dialled,
+) => Promise<Response>
+export type Upstream = {
+  readonly dispatch: (
+    options: Dispatcher.DispatchOptions & Dialled,
+    handler: Dispatcher.DispatchHandler,
+  ) => boolean
+}
+export type Dial = {
   /** For calls to providers: undici's dispatch API. */
-  readonly upstream: Dispatcher
+  readonly upstream: Upstream
   /** For identity providers and token endpoints; redirects are never followed. */
-  readonly fetch: typeof fetch
+  readonly fetch: Fetch
+  /** Cuts what runs. */
   readonly close: () => Promise<void>
+  /** Begins nothing more; what runs goes on to its end, and nobody waits for that. */
+  readonly retire: () => void
+}
+export type DialOptions = {
+  readonly allowPrivate: AllowPrivate
+  /** ms until a connection must stand. */
+  readonly connectTimeout: number
+  readonly idleTimeout: number
+  /** A PEM file of further certificate authorities. */
+  readonly ca: string | null
+  /** Everything goes through it but what `direct` names. */
+  readonly proxy?: EgressProxy | null
+  /** `upstream.no_proxy`. */
+  readonly direct?: readonly string[]
+  readonly log?: Log
 }
 /** Before the connection stands, its TLS with it, no byte of a request has left: a reset then is not one of an answer. */
 const notSent = (error: Error): Error => Object.assign(error, { notSent: true })
@@ -56,18 +88,13 @@ const tolerateContinue = (client: unknown): void => {
   }
 }
 
-/**
- * @param options.connectTimeout ms until a connection must stand
- * @param options.ca PEM of further certificate authorities
- */
-export const createDial = (options: {
-  readonly allowPrivate: AllowPrivate
-  readonly connectTimeout: number
-  readonly idleTimeout: number
-  readonly ca: string | null
-}): Dial => {
-  const permitted = createAddressRule(options.allowPrivate)
-  const lookup: LookupFunction = (hostname, wanted, callback) => {
+const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+const hostOf = (hostname: string): string => hostname.replace(/^\[|\]$/g, '')
+
+/** Resolves and judges in one step, so that what was judged is what is dialled. */
+const createLookup =
+  (permitted: (host: string, address: string) => boolean): LookupFunction =>
+  (hostname, wanted, callback) => {
     dnsLookup(hostname, { ...wanted, all: true }, (error, found) => {
       if (error !== null) return callback(error, '')
       const fine = found.filter(({ address }) => permitted(hostname, address))
@@ -85,20 +112,137 @@ export const createDial = (options: {
         : callback(null, first.address, first.family)
     })
   }
-  const connector = buildConnector({
-    timeout: options.connectTimeout,
-    lookup,
-    allowH2: false,
-    ...(options.ca === null ? {} : { ca: options.ca }),
+/** The addresses that may be dialled for a host. @param signal the end of waiting: a name server may never answer */
+const addressesOf = (
+  lookup: LookupFunction,
+  host: string,
+  signal: AbortSignal,
+): Promise<readonly string[]> =>
+  new Promise((resolve, reject) => {
+    const late = (): void =>
+      reject(
+        Object.assign(new Error(`${host} was not resolved in time`), {
+          code: 'UND_ERR_CONNECT_TIMEOUT',
+        }),
+      )
+    signal.addEventListener('abort', late, { once: true })
+    lookup(host, { all: true }, (error, found) => {
+      signal.removeEventListener('abort', late)
+      if (error !== null) reject(error)
+      else resolve(typeof found === 'string' ? [found] : found.map(({ address }) => address))
+    })
   })
-  const connect: typeof connector = (target, callback) => {
-    const host = target.hostname.replace(/^\[|\]$/g, '')
-    // A literal address is never looked up, so it is judged here.
-    if (isIP(host) !== 0 && !permitted(host, host)) return callback(prohibited(host, [host]), null)
-    return connector(target, (...end) =>
-      end[0] === null ? callback(...end) : callback(notSent(end[0]), null),
-    )
+
+type Connector = ReturnType<typeof buildConnector>
+type Target = Parameters<Connector>[0]
+type Ended = Parameters<Connector>[1]
+
+/** Every connection of this process out begins here. @param common the files of all connections */
+const createConnect = (options: DialOptions, common: Trust) => {
+  const { connectTimeout, proxy = null, log = QUIET } = options
+  const permitted = createAddressRule(options.allowPrivate)
+  const lookup = createLookup(permitted)
+  const direct = createDirect(options.direct ?? [])
+  // Whoever names the proxy means its address, a private one too; the classes that nothing opens stay closed.
+  const named = createAddressRule([{ net: '0.0.0.0/0' }, { net: '::/0' }])
+  const proxyLookup = createLookup(named)
+  const trusted = followTrust(common, log)
+
+  /** A way through the proxy, or null: this host is reached without it. */
+  const through = async (target: Target, signal: AbortSignal): Promise<Socket | null> => {
+    const host = hostOf(target.hostname)
+    const port = Number(target.port || (target.protocol === 'https:' ? 443 : 80))
+    if (proxy === null || direct.host(host, port)) return null
+    const addresses = isIP(host) === 0 ? await addressesOf(lookup, host, signal) : [host]
+    if (addresses.every(direct.address)) return null
+    const at = hostOf(new URL(proxy.origin).hostname)
+    if (isIP(at) !== 0 && !named(at, at)) throw prohibited(at, [at])
+    const trust = proxy.origin.startsWith('https:') ? await trusted() : null
+    return openTunnel({ addresses, port }, { proxy, lookup: proxyLookup, trust, signal })
   }
+
+  /** @param trust the files of one connection, or of all */
+  return (trust: Trust): Connector => {
+    const context = trust === common ? trusted : followTrust(trust, log)
+    const connectorOf = (secureContext: SecureContext | null): Connector =>
+      buildConnector({
+        timeout: connectTimeout,
+        lookup,
+        allowH2: false,
+        ...(secureContext === null ? {} : { secureContext }),
+      })
+    let last: SecureContext | null = null
+    let connector = connectorOf(null)
+    const current = async (): Promise<Connector> => {
+      const now = await context()
+      if (now !== last) connector = connectorOf((last = now))
+      return connector
+    }
+    const prepared = async (target: Target, signal: AbortSignal) => ({
+      use: target.protocol === 'https:' ? await current() : connector,
+      socket: await through(target, signal),
+    })
+    const over = (target: Target, end: Ended): void => {
+      const waited = new AbortController()
+      const timer = setTimeout(() => waited.abort(), connectTimeout)
+      const done: Ended = (...ended) => {
+        clearTimeout(timer)
+        end(...ended)
+      }
+      prepared(target, waited.signal).then(
+        ({ use, socket }) => {
+          if (socket === null) return use(target, done)
+          if (target.protocol !== 'https:') {
+            socket.setNoDelay(true).setKeepAlive(true, 60_000)
+            return done(null, socket)
+          }
+          use({ ...target, httpSocket: socket }, handshake(target, socket, waited.signal, done))
+        },
+        (error: unknown) => done(error instanceof Error ? error : new Error(String(error)), null),
+      )
+    }
+    const simple = proxy === null && trust.ca.length === 0 && trust.client === null
+    return (target, callback) => {
+      const host = hostOf(target.hostname)
+      // A literal address is never looked up, so it is judged here.
+      if (isIP(host) !== 0 && !permitted(host, host))
+        return callback(prohibited(host, [host]), null)
+      const end: Ended = (...ended) =>
+        ended[0] === null ? callback(...ended) : callback(notSent(ended[0]), null)
+      if (simple) connector(target, end)
+      else over(target, end)
+    }
+  }
+}
+/**
+ * The end of TLS inside a tunnel, exactly one: the runtime tells of no end where the tunnel is taken away from below.
+ * @param signal the end of waiting
+ */
+const handshake = (
+  { hostname }: Target,
+  tunnel: Socket,
+  signal: AbortSignal,
+  done: Ended,
+): Ended => {
+  let over = false
+  const end: Ended = (...ended) => {
+    if (over) return
+    over = true
+    if (ended[0] !== null) tunnel.destroy()
+    done(...ended)
+  }
+  const coded = (what: string, code: string): Error =>
+    Object.assign(new Error(`TLS with ${hostname} through the egress proxy ${what}`), { code })
+  signal.addEventListener('abort', () =>
+    end(coded('took too long', 'UND_ERR_CONNECT_TIMEOUT'), null),
+  )
+  // Whoever knows more of why it closed speaks first.
+  tunnel.once('close', () => setImmediate(() => end(coded('was cut off', 'ECONNRESET'), null)))
+  return end
+}
+
+/** Connections of one trust: those of calls, and those to whoever answers in JSON. */
+const createAgents = (connect: Connector) => {
   // No bound on connections: calls have theirs (`limits.calls`, and a share of each agent), and who waited for a socket
   // would wait silently behind whoever hangs there.
   // Deadlines of a call are our own (pipeline/forward): undici's timers cost and would end long streams.
@@ -117,16 +261,43 @@ export const createDial = (options: {
     keepAliveTimeout: 5_000,
     maxHeaderSize: 65_536,
   })
-  const checked = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
-    const { fetch } = await import('undici')
-    // undici's fetch and the global one have the same wire types but distinct declarations.
-    return fetch(input, { redirect: 'manual', ...init, dispatcher: identity })
+  return { upstream, identity }
+}
+
+export const createDial = (options: DialOptions): Dial => {
+  const common = commonTrust(options.ca)
+  const connect = createConnect(options, common)
+  const usual = createAgents(connect(common))
+  // A socket that showed one connection's certificate serves no other, though the host be the same.
+  const own = new Map<string, ReturnType<typeof createAgents>>()
+  const agentsOf = (tls: ConnectionTls | null | undefined): typeof usual => {
+    if (tls === null || tls === undefined) return usual
+    const key = JSON.stringify([tls.connection, tls.ca, tls.client])
+    let agents = own.get(key)
+    if (agents === undefined) own.set(key, (agents = createAgents(connect(trustOf(common, tls)))))
+    return agents
   }
   return {
-    upstream,
-    fetch: checked,
+    upstream: {
+      dispatch: (request, handler) => agentsOf(request.tls).upstream.dispatch(request, handler),
+    },
+    fetch: async (input, { tls, ...init } = {}) => {
+      const { fetch } = await import('undici')
+      const dispatcher = agentsOf(tls).identity
+      // undici's fetch and the global one have the same wire types but distinct declarations.
+      return fetch(input, { redirect: 'manual', ...init, dispatcher })
+    },
     close: async () => {
-      await Promise.all([upstream.destroy(), identity.destroy()])
+      const all = [usual, ...own.values()]
+      await Promise.all(
+        all.flatMap(({ upstream, identity }) => [upstream.destroy(), identity.destroy()]),
+      )
+    },
+    retire: () => {
+      for (const { upstream, identity } of [usual, ...own.values()]) {
+        void upstream.close()
+        void identity.close()
+      }
     },
   }
 }

@@ -1,15 +1,16 @@
 // The agent listener: limits, Host and browser rules (design 2.5), then the way or the API. Knows no provider and no policy.
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
-import { createServer as createTlsServer } from 'node:https'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import { chmodSync, existsSync, unlinkSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import type { Log } from '../model.ts'
-import { Problem, problemAnswer, toProblem, type ProblemCode } from '../problem.ts'
+import { messageOf, Problem, problemAnswer, type ProblemCode, toProblem } from '../problem.ts'
 import { createAdmission } from './admit.ts'
 import {
   closing,
   createBodies,
   mannerly,
+  parting,
   STILL_MS,
   TIMED_OUT,
   unheard,
@@ -26,9 +27,15 @@ const { createServer } = process.getBuiltinModule('node:http')
 export type Listening = {
   /** `http://127.0.0.1:7410` or `unix:PATH`. */
   readonly address: string
+  /** Shows another certificate to connections that begin from now on; nothing where it listens without TLS. */
+  readonly renew: (tls: Tls) => void
+  /** Still accepts; each answer is the last of its connection. */
+  readonly part: () => void
   /** Stops accepting, waits for what runs, ends idle connections; the rest is cut after `ms`. */
   readonly close: (ms: number) => Promise<void>
 }
+
+type Tls = { readonly cert: string; readonly key: string }
 
 /** What a dedicated listener fixes for every call that it takes. */
 export type Dedicated = { readonly upstream: string; readonly user: string | null }
@@ -37,6 +44,8 @@ type Where = { readonly host: string; readonly port: number } | { readonly path:
 
 /** Until the headers are whole, ms. */
 const HEADERS_MS = 30_000
+
+const TLS = { minVersion: 'TLSv1.2' } as const
 
 /** What Node is told of every listener. */
 const LIMITS = {
@@ -95,7 +104,7 @@ export const startListener = async (options: {
   /** The configuration key, for messages: `listeners.agent`. */
   readonly key: string
   readonly listen: Where
-  readonly tls: { readonly cert: string; readonly key: string } | null
+  readonly tls: Tls | null
   readonly dedicated: Dedicated | null
   readonly maxHeaderBytes: number
   readonly names: readonly string[]
@@ -200,7 +209,7 @@ export const startListener = async (options: {
   const server: Server = mannerly(
     options.tls === null
       ? createServer(limits)
-      : createTlsServer({ ...limits, ...options.tls, minVersion: 'TLSv1.2' }),
+      : createTlsServer({ ...limits, ...options.tls, ...TLS }),
     {
       call: (req, res, connection, before) => arrived({ req, res, connection, before }),
       refusal: (error) => refusal(problemOf(error)),
@@ -217,6 +226,10 @@ export const startListener = async (options: {
   await bind(server, options.listen, options.key)
   return {
     address: addressOf(server, options.tls),
+    renew: (tls) => {
+      if ('setSecureContext' in server) (server as TlsServer).setSecureContext({ ...tls, ...TLS })
+    },
+    part: () => parting(server),
     close: (ms) => {
       bodies.close()
       return closing(server, ms)
@@ -263,7 +276,7 @@ export const startControl = async (
   try {
     await clearStaleSocket(path, 'deputy.sock')
   } catch (error) {
-    return none(error instanceof Error ? error.message : 'unknown')
+    return none(messageOf(error))
   }
   const server = mannerly(createServer(), { call: listener })
   const problem = await new Promise<string | null>((resolve) => {

@@ -2,18 +2,18 @@
 import type { Unauthorized } from '../model.ts'
 import { meansUnauthorized, parseStrict } from '../wire/json.ts'
 
-/** Bytes of an answer that is held back; a longer one passes at once. */
+/** Bytes of an answer that is kept back; a longer one passes at once. */
 const MOST = 4_096
 
 export type Peek = {
   /** @returns `more`: keep it back; `unauthorized`: the provider does not accept the token; `pass`: let it through. */
   readonly chunk: (chunk: Buffer) => 'more' | 'unauthorized' | 'pass'
-  /** What was held back so far, in order. */
-  readonly held: readonly Buffer[]
+  /** What was kept back so far, in order. */
+  readonly kept: readonly Buffer[]
 }
 
 /**
- * null: nothing of this answer is held back. Where it does not say how long it is, the first chunk alone is looked at,
+ * null: nothing of this answer is kept back. Where it does not say how long it is, the first chunk alone is looked at,
  * so that no byte of a stream waits for another.
  * @param header the values of one header, by its lower-case name
  */
@@ -29,16 +29,16 @@ export const peekAt = (
   const length = header('content-length')[0]
   const whole = length === undefined ? null : Number(length)
   if (whole !== null && !(whole > 0 && whole <= MOST)) return null
-  const held: Buffer[] = []
+  const kept: Buffer[] = []
   let size = 0
   return {
-    held,
+    kept,
     chunk: (chunk) => {
-      held.push(chunk)
+      kept.push(chunk)
       size += chunk.length
       if (size > MOST) return 'pass'
       if (whole !== null && size < whole) return 'more'
-      return meansUnauthorized(rules, read(Buffer.concat(held).toString()))
+      return meansUnauthorized(rules, read(Buffer.concat(kept).toString()))
         ? 'unauthorized'
         : 'pass'
     },

@@ -10,6 +10,7 @@ import {
   type AnswerScrubber,
 } from '../wire/headers.ts'
 import {
+  mayChange,
   rewriteJson,
   rewriteLink,
   rewriteReference,
@@ -18,7 +19,7 @@ import {
   type Readdress,
 } from '../wire/rewrite.ts'
 import { evidenceName } from '../wire/strip.ts'
-import { decoded, decoderFor, held, type Sink } from './sinks.ts'
+import { decoded, decoderFor, rewritten, type Sink } from './sinks.ts'
 import { gather } from './turn.ts'
 
 /** Path and query at a host → the seal that goes with them; null: none does. */
@@ -170,6 +171,22 @@ const readdressSigned = (answer: Answer, seal: Seal): Readdress => {
   }
 }
 
+/** The body with every URL readdressed that its operation names. */
+const readdressed = (answer: Answer, body: string): string => {
+  const { signed, pointers, seal } = answer.job
+  const plain = readdressOf(answer)
+  // A URL that leads nowhere here is written by none of the ways below.
+  if (!mayChange(body, plain)) return body
+  // First, since what leads to deputy already is not readdressed again.
+  let text =
+    signed === null
+      ? body
+      : rewriteJson(body, signed.pointers, readdressSigned(answer, signed.seal))
+  const named = seal === null ? NONE : exactly(pointers)
+  if (named.length > 0) text = rewriteJson(text, named, readdressWhole(answer))
+  return named.length === pointers.length ? text : rewriteJson(text, pointers, plain)
+}
+
 const write = (answer: Answer, chunk: Buffer): boolean => {
   if (chunk.length === 0) return true
   answer.bytesOut += chunk.length
@@ -197,7 +214,7 @@ const trail = (answer: Answer, changed: boolean): void => {
 }
 
 /**
- * @param deps.rewrittenBody bytes of an answer that may be held to rewrite URLs in it
+ * @param deps.rewrittenBody bytes of an answer that may be collected to rewrite URLs in it
  * @param deps.stop ends a call that cannot be answered
  */
 export const createAnswers = <A extends Answer>(deps: {
@@ -271,22 +288,9 @@ export const createAnswers = <A extends Answer>(deps: {
         queue(answer)
       },
     }
-    const rewrite = (body: string): string => {
-      const { signed, pointers, seal } = job
-      // First, since what leads to deputy already is not readdressed again.
-      let text =
-        signed === null
-          ? body
-          : rewriteJson(body, signed.pointers, readdressSigned(answer, signed.seal))
-      const named = seal === null ? NONE : exactly(pointers)
-      if (named.length > 0) text = rewriteJson(text, named, readdressWhole(answer))
-      return named.length === pointers.length
-        ? text
-        : rewriteJson(text, pointers, readdressOf(answer))
-    }
     const into = json
-      ? held(deps.rewrittenBody, plain, {
-          rewrite,
+      ? rewritten(deps.rewrittenBody, plain, {
+          rewrite: (body) => readdressed(answer, body),
           unrewritten: () => (answer.unrewritten = true),
           begin: sayHead,
         })
@@ -316,7 +320,7 @@ export const createAnswers = <A extends Answer>(deps: {
         // The provider answered before it had read everything: a caller that still writes would never look.
         if (!req.complete) req.unpipe().resume()
       } else if (first !== null) res.write(first)
-      // The head of an answer that is held comes with its body.
+      // The head of an answer that is collected comes with its body.
       else if (res.headersSent) res.flushHeaders()
     } catch (cause) {
       deps.stop(answer, new Problem('internal', 'the answer could not be sent', { cause }))

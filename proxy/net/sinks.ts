@@ -1,4 +1,4 @@
-// Where an answer's bytes go on their way to the agent: held for rewriting, undone of a coding, bounded.
+// Where an answer's bytes go on their way to the agent: whole for rewriting, undone of a coding, bounded.
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { Transform, type TransformCallback, type Writable } from 'node:stream'
@@ -44,7 +44,7 @@ export const decoderFor = (coding: string): Transform | null =>
           ? createZstdDecompress()
           : null
 
-/** What is done with a text that is held. */
+/** What is done with a text that is rewritten as a whole. */
 export type Rewriting = {
   readonly rewrite: (text: string) => string
   /** It passes as it came. */
@@ -53,8 +53,8 @@ export type Rewriting = {
   readonly begin: (bytes: number | null) => void
 }
 
-/** Holds a text of at most `limit` bytes to rewrite it as a whole; what is longer, or not UTF-8, passes as it is. */
-export const held = (
+/** Collects a text of at most `limit` bytes to rewrite it as a whole; what is longer, or not UTF-8, passes as it is. */
+export const rewritten = (
   limit: number,
   into: Sink,
   { rewrite, unrewritten, begin }: Rewriting,

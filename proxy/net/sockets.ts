@@ -62,6 +62,7 @@ const linger = (socket: Socket | Duplex, read: () => number): void => {
 
 const connections = new WeakMap<Duplex, Connection>()
 const sockets = new WeakMap<Server, Set<Socket>>()
+const leaving = new WeakSet<Server>()
 
 /** From now on what comes is read and thrown away. */
 const discard = (socket: Socket, connection: Connection): void => {
@@ -150,7 +151,7 @@ export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
     connection.res = res
     connection.id = ''
     // A proxy keeps no connection of HTTP/1.0 (RFC 9112 9.3).
-    if (req.httpVersion !== '1.1') res.shouldKeepAlive = false
+    if (req.httpVersion !== '1.1' || leaving.has(server)) res.shouldKeepAlive = false
     if (connection.over || before?.shouldKeepAlive === false) unheard(req, res)
     else call(req, res, connection, before)
   }
@@ -183,9 +184,19 @@ export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
   return server
 }
 
+/** Goes on accepting; each answer that begins from now on is the last one of its connection (RFC 9112 9.6). */
+export const parting = (server: Server): void => {
+  leaving.add(server)
+  for (const socket of sockets.get(server) ?? []) {
+    const res = connections.get(socket)?.res
+    if (res != null && !res.headersSent) res.shouldKeepAlive = false
+  }
+}
+
 /** Stops accepting, waits for what runs, ends idle connections; the rest is cut after `ms`. */
 export const closing = (server: Server, ms: number): Promise<void> =>
   new Promise((resolve) => {
+    parting(server)
     const timer = setTimeout(() => {
       // Also those that Node has handed over and forgotten.
       for (const socket of sockets.get(server) ?? []) socket.destroy()

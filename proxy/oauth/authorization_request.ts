@@ -1,4 +1,4 @@
-// The authorization request (RFC 6749 4.1.1, RFC 7636): a URL, nothing secret in it.
+// Builds the URL of the authorization request (RFC 6749 4.1.1, RFC 7636). Nothing in it is secret.
 import type { Connection } from '../model.ts'
 import { absent } from './request.ts'
 
@@ -21,9 +21,9 @@ export const authorizationUrl = (connection: Connection, ask: Ask): URL => {
   const beyond = ask.scopes.filter((scope) => !connection.scopes.includes(scope))
   if (beyond.length > 0)
     throw new Error(`connections.${name}.scopes does not list ${beyond.join(', ')}`)
-  const held = (ask.existingScopes ?? []).filter((scope) => connection.scopes.includes(scope))
+  const existing = (ask.existingScopes ?? []).filter((scope) => connection.scopes.includes(scope))
   // What the definition always asks for is no right that an agent gets: no connection lists it.
-  const scopes = [...new Set([...(provider.scopeAlways ?? []), ...ask.scopes, ...held])]
+  const scopes = [...new Set([...(provider.scopeAlways ?? []), ...ask.scopes, ...existing])]
   const url = new URL(provider.authorize)
   const fields = {
     ...provider.authorizeParams,

@@ -1,6 +1,7 @@
-// Bodies of a provider, and what stands where in them. Pure; nothing here decides what an answer means.
+// Reads the bodies that a provider sends, and finds values in them. Pure: what an answer means is
+// decided elsewhere.
 import type { AccountRules, HostFromToken, Place } from '../model.ts'
-import { atPointer, readStrict } from '../wire/json.ts'
+import { atPointer, isObject, readStrict } from '../wire/json.ts'
 
 /** What came over the wire. `body` is null when it was too large or broke off. */
 export type RawAnswer = {
@@ -17,7 +18,7 @@ const FORM = 'application/x-www-form-urlencoded'
 export const parseBody = ({ body, headers }: RawAnswer): Fields | null => {
   if (body === null) return null
   const value = parseJson(body)
-  if (value !== undefined) return isFields(value) ? value : null
+  if (value !== undefined) return isObject(value) ? value : null
   const form = headers.get('content-type')?.startsWith(FORM) ?? false
   if (!form && !/^[\w.-]+=[^\s<>"&]*(?:&[\w.-]+=[^\s<>"&]*)*$/.test(body.trim())) return null
   return Object.fromEntries(new URLSearchParams(body.trim()))
@@ -35,8 +36,6 @@ const exact = (_key: string, value: unknown, context?: { readonly source?: strin
   typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value)
     ? (context?.source ?? value)
     : value
-export const isFields = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 export const word = (value: unknown): string | null => {
   if (typeof value === 'number' && Number.isFinite(value)) return String(value)
   return typeof value === 'string' && value !== '' && value.length <= 256 ? value : null

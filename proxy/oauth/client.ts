@@ -1,9 +1,10 @@
-// The calls to a provider's authorization server: what is asked, and what may be learnt from the answer.
-// No error that leaves carries a body, a token or a secret: only kinds, words and statuses do.
+// The calls to a provider's authorization server: what is asked, and what the answers tell. No
+// error that leaves this file carries a body, a token or a secret, only kinds, words and statuses.
 import { randomUUID } from 'node:crypto'
 import { decodeJwt } from 'jose'
 import * as oidc from 'openid-client'
 import type { Clock, Connection, Provider, RefreshRules, TokenSet } from '../model.ts'
+import type { Fetch } from '../net/dial.ts'
 import type { Secret } from '../secret.ts'
 import { authenticate, basic } from './client_auth.ts'
 import { authorizationUrl, type Ask } from './authorization_request.ts'
@@ -29,7 +30,7 @@ import { createSend } from './transport.ts'
 
 export type ClientDeps = {
   /** Checks addresses when it dials (net/dial). */
-  readonly fetch: typeof fetch
+  readonly fetch: Fetch
   readonly clock: Pick<Clock, 'now'>
   /** For one call, body included. */
   readonly timeoutMs?: number
@@ -164,7 +165,8 @@ export const createOAuthClient = ({
         { now: clock.now, randomId },
       )
     else if (access !== undefined) headers['authorization'] = `Bearer ${access.reveal()}`
-    return send(url, { method: 'POST', headers, body: written(fields, format) })
+    const body = written(fields, format)
+    return send(url, { method: 'POST', headers, body, tls: connection.tls ?? null })
   }
 
   /** A token or refresh request. Never throws for what the provider or the network does. */
@@ -305,6 +307,7 @@ export const createOAuthClient = ({
     /** Whose account it is. Throws Problem credential_unavailable. */
     userinfo: async (connection: Connection, access: Secret): Promise<Account> => {
       const { provider } = connection
+      const { tls = null } = connection
       const url = need(connection, 'userinfo')
       const headers = presented(provider, access)
       const raw = await send(
@@ -314,8 +317,9 @@ export const createOAuthClient = ({
               method: 'POST',
               headers: { ...headers, 'content-type': JSON_TYPE },
               body: provider.userinfoBody,
+              tls,
             }
-          : { method: 'GET', headers },
+          : { method: 'GET', headers, tls },
       )
       const good = !('kind' in raw) && raw.status === 200 && provider.account !== null
       const account =
@@ -333,6 +337,7 @@ export const createOAuthClient = ({
       connection: Connection,
       access: Secret,
     ): Promise<'alive' | 'dead' | 'unknown'> => {
+      const { tls = null } = connection
       const { introspect, userinfo, userinfoBody, unauthorized } = connection.provider
       const headers = presented(connection.provider, access)
       const asked =
@@ -350,8 +355,9 @@ export const createOAuthClient = ({
                       method: 'POST',
                       headers: { ...headers, 'content-type': JSON_TYPE },
                       body: userinfoBody,
+                      tls,
                     }
-                  : { method: 'GET', headers },
+                  : { method: 'GET', headers, tls },
               )
       const raw = await asked
       if (raw === null || 'kind' in raw) return 'unknown'
@@ -369,7 +375,7 @@ export const createOAuthClient = ({
       connection: Connection,
       { access, refresh }: Pick<TokenSet, 'access' | 'refresh'>,
     ): Promise<Revoked> => {
-      const { provider, clientId } = connection
+      const { provider, clientId, tls = null } = connection
       // Nobody knows whether it could have been done.
       if (provider.revoke === null && provider.discover?.problem) return Promise.resolve('failed')
       const url = (provider.revoke ?? '').replaceAll('{client_id}', encodeURIComponent(clientId))
@@ -381,11 +387,12 @@ export const createOAuthClient = ({
             token: ((which === 'refresh_token' ? refresh : access) ?? access).reveal(),
             token_type_hint: which,
           }),
-        holder: () => send(url, { method: 'POST', headers }),
+        holder: () => send(url, { method: 'POST', headers, tls }),
         github: () => {
           const { id, secret } = clientOf(connection)
           return send(url, {
             method: 'DELETE',
+            tls,
             headers: {
               ...headers,
               authorization: basic(id, secret()),

@@ -1,4 +1,5 @@
-// How deputy names itself at a token endpoint: by one method, in one place (RFC 6749 2.3, RFC 7523 2.2).
+// How deputy authenticates at a token endpoint: by one method, in one place (RFC 6749 2.3, RFC 7523
+// 2.2).
 import { createPrivateKey } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { SignJWT } from 'jose'
@@ -82,6 +83,9 @@ export const authenticate = async (
       fields.push(...own, ['client_secret', client.secret()])
       return
     case 'none':
+    // Who we are was shown in the handshake (RFC 8705 2): the request names the client alone.
+    case 'tls_client_auth':
+    case 'self_signed_tls_client_auth':
       fields.push(...own)
       return
     case 'private_key_jwt':

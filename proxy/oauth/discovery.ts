@@ -1,7 +1,10 @@
-// What an issuer says of itself (OpenID Connect Discovery 1.0, RFC 8414), laid under what its definition says.
+// Fills in what a definition leaves out with what its issuer publishes about itself (OpenID Connect
+// Discovery 1.0, RFC 8414).
 import { urlProblem } from '../providers/definition.ts'
-import type { ClientAuth, Connection, Log, Provider } from '../model.ts'
-import { isFields, parseBody, type Fields } from './body.ts'
+import type { ClientAuth, Connection, ConnectionTls, Log, Provider } from '../model.ts'
+import type { Fetch } from '../net/dial.ts'
+import { isObject } from '../wire/json.ts'
+import { parseBody, type Fields } from './body.ts'
 import { createSend } from './transport.ts'
 
 export type Metadata = {
@@ -18,6 +21,8 @@ export type Metadata = {
   /** null: not told. */
   readonly challenges: readonly string[] | null
   readonly scopes: readonly string[]
+  /** Where the endpoints are for a client that shows a certificate (RFC 8705 5). */
+  readonly mtls: Readonly<Partial<Record<'token' | 'userinfo' | 'revoke' | 'par', string>>>
 }
 type Found = { readonly metadata: Metadata } | { readonly problem: string }
 
@@ -47,8 +52,8 @@ export const readMetadata = (body: Fields, issuer: string, insecure: boolean): F
       problem: 'the document names another issuer: write `issuer` exactly as it stands there',
     }
   const problems: string[] = []
-  const at = (key: string): string | null => {
-    const value = body[key]
+  const at = (key: string, from: Fields = body): string | null => {
+    const value = from[key]
     if (value === undefined || value === null) return null
     if (typeof value !== 'string' || value.length > 2_000) {
       problems.push(`${key} is no URL`)
@@ -60,6 +65,11 @@ export const readMetadata = (body: Fields, issuer: string, insecure: boolean): F
     if (problem !== null) problems.push(`${key} ${problem}`)
     return value
   }
+  const aliases = body['mtls_endpoint_aliases']
+  const alias = (name: string, key: string) => {
+    const url = isObject(aliases) ? at(key, aliases) : null
+    return url === null ? {} : { [name]: url }
+  }
   const metadata: Metadata = {
     authorize: at('authorization_endpoint'),
     token: at('token_endpoint'),
@@ -70,38 +80,50 @@ export const readMetadata = (body: Fields, issuer: string, insecure: boolean): F
     clientAuth: words(body['token_endpoint_auth_methods_supported']),
     challenges: words(body['code_challenge_methods_supported']),
     scopes: words(body['scopes_supported']) ?? [],
+    mtls: {
+      ...alias('token', 'token_endpoint'),
+      ...alias('userinfo', 'userinfo_endpoint'),
+      ...alias('revoke', 'revocation_endpoint'),
+      ...alias('par', 'pushed_authorization_request_endpoint'),
+    },
   }
   return problems.length > 0 ? { problem: problems.join('; ') } : { metadata }
 }
 
 /** Asks an issuer. Never throws for what it or the network does. */
 export const askIssuer = async (
-  fetch: typeof globalThis.fetch,
+  fetch: Fetch,
   issuer: string,
   insecure: boolean,
+  tls: ConnectionTls | null = null,
 ): Promise<Found> => {
   const send = createSend(fetch, TIMEOUT_MS)
   const said: string[] = []
   for (const url of wellKnown(issuer)) {
     const headers = { accept: 'application/json', 'user-agent': 'deputy' }
-    const raw = await send(url, { method: 'GET', headers })
+    const raw = await send(url, { method: 'GET', headers, tls })
     if ('kind' in raw)
       return {
         problem:
           raw.error === 'DEPUTY_ADDRESS_PROHIBITED'
             ? 'its address is private: list it under network.allow_private if it is meant'
-            : `it cannot be reached (${raw.error})`,
+            : `it cannot be reached (${raw.description ?? raw.error})`,
       }
     const body = raw.status === 200 ? parseBody(raw) : null
-    if (isFields(body)) return readMetadata(body, issuer, insecure)
+    if (isObject(body)) return readMetadata(body, issuer, insecure)
     said.push(`${url} answers ${raw.status === 200 ? 'no JSON object' : raw.status}`)
   }
   return { problem: said.join(', ') }
 }
 
 const methodOf = (connection: Connection, offered: readonly string[]): ClientAuth | null => {
+  const shown: readonly ClientAuth[] = connection.tls?.client
+    ? ['tls_client_auth', 'self_signed_tls_client_auth']
+    : []
   const able: readonly ClientAuth[] =
-    connection.clientSecret === null ? ['none'] : ['client_secret_basic', 'client_secret_post']
+    connection.clientSecret === null
+      ? [...shown, 'none']
+      : ['client_secret_basic', 'client_secret_post']
   return able.find((method) => offered.includes(method)) ?? null
 }
 
@@ -115,7 +137,8 @@ export const laidUnder = (connection: Connection, found: Found): Connection => {
     provider: { ...provider, discover: { ...discover, problem } },
   })
   if ('problem' in found) return failed(found.problem)
-  const { metadata: m } = found
+  const { mtls, ...told } = found.metadata
+  const m: Metadata = connection.tls?.client ? { ...told, ...mtls, mtls } : found.metadata
   const left = new Set(discover.left)
   const filled = <K extends 'authorize' | 'token' | 'userinfo' | 'par'>(key: K): string | null =>
     provider[key] ?? (left.has(key) ? m[key] : null)
@@ -174,15 +197,20 @@ export type Discovery = {
   readonly connections: () => ReadonlyMap<string, Connection>
   /** Asks every issuer once, at the same time; goes on asking until `close`. Never throws. */
   readonly start: () => Promise<void>
+  /** What each issuer said last, for the discovery that follows this one. */
+  readonly said: () => Said
   readonly close: () => void
 }
+type Said = ReadonlyMap<string, string>
 
 /** Follows the issuers of connections whose definitions leave endpoints out; one that cannot be asked concerns no other. */
 export const createDiscovery = (deps: {
   readonly connections: ReadonlyMap<string, Connection>
   /** Checks addresses when it dials (net/dial). */
-  readonly fetch: typeof fetch
+  readonly fetch: Fetch
   readonly log: Log
+  /** What issuers said before the configuration changed: it counts until they say otherwise. */
+  readonly before?: Said
   /** An issuer said something new. */
   readonly onChange?: (issuer: string, metadata: Metadata, names: readonly string[]) => void
   /** In [0, 1). */
@@ -191,22 +219,24 @@ export const createDiscovery = (deps: {
 }): Discovery => {
   const { log, random = Math.random } = deps
   const after = deps.after ?? ((ms, work) => setTimeout(work, ms).unref())
-  const issuers = new Map<string, { readonly issuer: string; readonly insecure: boolean }>()
-  for (const { provider } of deps.connections.values()) {
+  const issuers = new Map<
+    string,
+    { readonly issuer: string; readonly insecure: boolean; readonly tls: ConnectionTls | null }
+  >()
+  const keyOf = ({ provider, tls = null }: Connection): string =>
+    JSON.stringify([provider.issuer, provider.discover?.insecure, tls])
+  for (const connection of deps.connections.values()) {
+    const { provider, tls = null } = connection
     const { discover, issuer } = provider
-    if (discover && issuer !== null) {
-      const { insecure } = discover
-      issuers.set(JSON.stringify([issuer, insecure]), { issuer, insecure })
-    }
+    if (discover && issuer !== null)
+      issuers.set(keyOf(connection), { issuer, insecure: discover.insecure, tls })
   }
-  const keyOf = ({ provider }: Connection): string =>
-    JSON.stringify([provider.issuer, provider.discover?.insecure])
   const known = new Map<string, string>()
   const timers = new Map<string, NodeJS.Timeout>()
   let current = deps.connections
   let closed = false
 
-  const learn = (key: string, found: Found): void => {
+  const learn = (key: string, found: Found, again = false): void => {
     const text = JSON.stringify(found)
     if (known.get(key) === text) return
     known.set(key, text)
@@ -226,7 +256,7 @@ export const createDiscovery = (deps: {
     }
     current = next
     const issuer = issuers.get(key)?.issuer ?? ''
-    if ('metadata' in found)
+    if ('metadata' in found && !again)
       deps.onChange?.(
         issuer,
         found.metadata,
@@ -237,14 +267,14 @@ export const createDiscovery = (deps: {
   const round = async (key: string, failures: number): Promise<void> => {
     const issuer = issuers.get(key)
     if (issuer === undefined || closed) return
-    const found = await askIssuer(deps.fetch, issuer.issuer, issuer.insecure)
+    const found = await askIssuer(deps.fetch, issuer.issuer, issuer.insecure, issuer.tls)
     const good = 'metadata' in found
-    // What was known stays: an issuer that is down for an hour has not moved.
+    // Known endpoints stay: an issuer that is down for an hour has not moved.
     const kept = !good && known.get(key)?.startsWith('{"metadata"') === true
     if (!kept) learn(key, found)
     else
       log.warn(
-        { ...issuer, ...found },
+        { issuer: issuer.issuer, ...found },
         'an issuer cannot be asked again: what it said before counts',
       )
     const ms = good ? EVERY_MS : Math.min(AGAIN_MS * 2 ** failures, EVERY_MS / 12)
@@ -255,8 +285,13 @@ export const createDiscovery = (deps: {
       )
   }
 
+  for (const [key, text] of deps.before ?? [])
+    if (issuers.has(key) && text.startsWith('{"metadata"'))
+      learn(key, JSON.parse(text) as Found, true)
+
   return {
     connections: () => current,
+    said: () => known,
     start: async () => {
       await Promise.all([...issuers.keys()].map((key) => round(key, 0)))
     },

@@ -1,8 +1,9 @@
-// The keys by which an issuer's assertions are verified: asked, followed, and for how long they serve unasked.
+// The keys that verify an issuer's assertions: how they are read and renewed, and for how long they
+// serve while the issuer cannot be asked.
 import { createLocalJWKSet, type JSONWebKeySet } from 'jose'
 import { readText } from '../files.ts'
 import type { Clock, Log } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import { atPointer, parseStrict } from '../wire/json.ts'
 import { createSend } from './transport.ts'
 
@@ -41,8 +42,6 @@ const BURST = 4
 const REFILL_MS = 5_000
 const MAX_JWKS = 256 * 1024
 
-const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
 /** Throws an Error that says what is wrong. */
 export const readJwks = (text: string): KeySet => {
   if (Buffer.byteLength(text) > MAX_JWKS) throw new Error('is larger than 256 kB')
@@ -59,9 +58,11 @@ const createReader = (
 ): ((again: boolean) => Promise<string>) => {
   const get = async (url: string, end: number): Promise<string> => {
     const send = createSend(fetch, Math.max(1, Math.ceil(end - clock.mono())))
-    const headers = { accept: 'application/json', 'user-agent': 'deputy' }
+    // A Kubernetes API server publishes keys by their own type only (RFC 7517 8.5.1).
+    const accept = 'application/json, application/jwk-set+json'
+    const headers = { accept, 'user-agent': 'deputy' }
     const raw = await send(url, { method: 'GET', headers })
-    if ('kind' in raw) throw new Error(`${url} cannot be read (${raw.error})`)
+    if ('kind' in raw) throw new Error(`${url} cannot be read (${raw.description ?? raw.error})`)
     if (raw.status !== 200) throw new Error(`${url} answers ${raw.status}`)
     if (raw.body === null) throw new Error(`${url} answers more than 256 kB`)
     return raw.body
@@ -120,12 +121,12 @@ export const createIssuerKeys = (
       if (closed) clearInterval(timer)
       return keys
     } catch (error) {
-      if (message(error) !== complaint)
+      if (messageOf(error) !== complaint)
         log.warn({ err: error, issuer: source.issuer }, 'the issuer’s keys cannot be read')
-      complaint = message(error)
+      complaint = messageOf(error)
       throw new Problem(
         'issuer_unavailable',
-        'the keys of the issuer that signed this assertion cannot be read now',
+        'the keys of the issuer that signed this token cannot be read now',
         { cause: error },
       )
     }
@@ -156,7 +157,7 @@ export const createIssuerKeys = (
   const unavailable = (): Problem =>
     new Problem(
       'issuer_unavailable',
-      'the keys of the issuer that signed this assertion could not be read just now',
+      'the keys of the issuer that signed this token could not be read just now',
     )
   return {
     current,

@@ -1,4 +1,5 @@
-// What goes into requests to an authorization server, and what is said when one fails. Pure: no secret comes by here as one.
+// What goes into requests to an authorization server, and what is said when one fails. Pure: no
+// secret comes by here as one.
 import type { Connection, Provider, RefreshRules } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { tokenScrubbers } from '../wire/scrub.ts'
@@ -66,7 +67,10 @@ export const quoting = (secrets: readonly string[]): ((text: string) => boolean)
       return scrubber.hits() > 0
     })
 }
-/** A word or sentence of the provider that quotes what we sent is not passed on, nor a word that could be a token. */
+/**
+ * A word or sentence of the provider that quotes what we sent is not passed on, nor a word that
+ * could be a token.
+ */
 export const withoutEcho = (failure: TokenFailure, sent: readonly string[]): TokenFailure => {
   const echoes = quoting(sent)
   const { claims, ...rest } = failure

@@ -1,4 +1,4 @@
-// What a provider calls revocation, and an honest word for what it answered.
+// What each provider calls revocation, and what its answer says about whether the access has ended.
 import type { Provider } from '../model.ts'
 import type { TokenFailure } from './token_answer.ts'
 import { parseBody } from './body.ts'

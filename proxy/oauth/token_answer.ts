@@ -1,8 +1,8 @@
 // The normaliser: whatever a token endpoint said, as one of a few kinds. Pure; every provider's quirk ends here.
-import { atPointer } from '../wire/json.ts'
+import { atPointer, isObject } from '../wire/json.ts'
 import type { AccountRules, AnswerRules, Introspection, Provider, TokenSet } from '../model.ts'
 import { secret } from '../secret.ts'
-import { first, accountAt, hostAt, isFields, parseBody, parseJson, word } from './body.ts'
+import { first, accountAt, hostAt, parseBody, parseJson, word } from './body.ts'
 import type { Account, Fields, RawAnswer } from './body.ts'
 
 export type FailureKind =
@@ -195,7 +195,7 @@ const errorOf = (body: Fields, status: number, known: AnswerRules['errors']): st
   // A word that the definition knows says more than a general one beside it (HubSpot).
   const found = said.find((value) => Object.hasOwn(known, value)) ?? said[0]
   if (found !== undefined) return found
-  return failed || body['error'] === true || isFields(body['error']) ? '' : null
+  return failed || body['error'] === true || isObject(body['error']) ? '' : null
 }
 
 const failureOf = (
@@ -269,7 +269,7 @@ const kindOf = (
 /** JSON text of an object, small enough for a URL; null: it is none. */
 const claimsRequest = (value: unknown): string | null => {
   const parsed = typeof value === 'string' && value.length <= 4_096 ? parseJson(value) : undefined
-  return isFields(parsed) ? JSON.stringify(parsed) : null
+  return isObject(parsed) ? JSON.stringify(parsed) : null
 }
 
 const fail = (kind: FailureKind, error: string): TokenFailure => ({

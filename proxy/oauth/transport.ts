@@ -1,4 +1,6 @@
 // One request to an authorization server: no redirect, a deadline, a bounded answer, and whether anything left at all.
+import type { Dialled } from '../model.ts'
+import type { Fetch } from '../net/dial.ts'
 import type { TokenFailure } from './token_answer.ts'
 import type { RawAnswer } from './body.ts'
 
@@ -10,7 +12,7 @@ const STALL_MS = 2_000
 /** After that: time enough to read what came meanwhile. */
 const GRACE_MS = 2_000
 
-type Request = {
+type Request = Dialled & {
   readonly method: string
   readonly headers: Readonly<Record<string, string>>
   readonly body?: string
@@ -31,6 +33,7 @@ type Coded = {
   readonly cause?: unknown
   readonly errors?: unknown
   readonly name?: unknown
+  readonly message?: unknown
   /** Of net/dial. */
   readonly notSent?: unknown
 }
@@ -61,7 +64,8 @@ const lost = (error: unknown, stalled: boolean): TokenFailure => {
   return {
     kind: neverLeft(socket) ? 'not_sent' : stalled ? 'unread' : 'unknown',
     error: (error as Coded).name === 'TimeoutError' ? 'timeout' : code,
-    description: null,
+    // A sentence of net/tunnel, ours alone: what the operator has to know of the egress proxy.
+    description: code.startsWith('DEPUTY_PROXY_') ? String(socket.message) : null,
     retryAfterMs: null,
   }
 }
@@ -112,7 +116,7 @@ const deadline = (ms: number) => {
 
 /** @param timeoutMs for the whole exchange, body included. Failures are values: nothing of the request is in them. */
 export const createSend =
-  (fetch: typeof globalThis.fetch, timeoutMs: number) =>
+  (fetch: Fetch, timeoutMs: number) =>
   async (url: string, request: Request): Promise<RawAnswer | TokenFailure> => {
     const { signal, stop, stalled } = deadline(timeoutMs)
     try {

@@ -182,7 +182,7 @@ const createFamilies = () => {
 }
 
 /** One process's metrics. `render` is the text of /metrics; the rest observes, cheaply. */
-export const createTelemetry = (about: { readonly version: string; readonly commit?: string }) => {
+export const createMetrics = (about: { readonly version: string; readonly commit?: string }) => {
   const families = createFamilies()
   const { server, active, client, decisions, credentials, idle, refreshFailures } = families
   const evaluated = families.evaluation.with()
@@ -309,4 +309,4 @@ export const createTelemetry = (about: { readonly version: string; readonly comm
   }
 }
 
-export type Telemetry = ReturnType<typeof createTelemetry>
+export type Metrics = ReturnType<typeof createMetrics>

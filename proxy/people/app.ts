@@ -1,6 +1,8 @@
-// The connect listener: links, sign-in, the provider's answer. GET changes nothing that a link preview could reach.
+// The connect listener: links, sign-in, the provider's answer. A GET changes nothing that a program
+// which previews links could reach.
 import { mayReturnTo } from '../consent/next_uri.ts'
 import { createHash, randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import { Hono } from 'hono'
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
@@ -37,14 +39,17 @@ export type ConnectDeps = DoorDeps &
     /** `connect.brand`, and the mark itself; null or absent: the pages bear nobody's. */
     readonly brand?: { readonly words: Brand; readonly logo: Logo | null } | null
     /**
-     * Ids of the operations that policy lets this person do there now, of those that the scopes are for;
-     * null: nobody knows without a call. Throws a Problem where policy or its sources do not answer.
+     * Ids of the operations that policy lets this person do there now, of those that the scopes are
+     * for; null: nobody knows without a call. Throws a Problem where policy or its sources do not
+     * answer.
      */
     readonly allowed?: (
       flow: Flow,
       connection: Connection,
       scopes: readonly string[],
     ) => Promise<Allowed>
+    /** From where a browser comes; null: not known. */
+    readonly from: (req: IncomingMessage) => string | null
     readonly log: Log
   }
 
@@ -69,6 +74,15 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   const { show, see, about, setCookie, reader, cookies, crossSite } = frame
   const door = createDoor(deps, frame)
   const app = new Hono()
+
+  /** The browser, as far as the socket, trusted proxies and its own word go. */
+  const fromOf = (c: Context): object => {
+    const { incoming } = (c.env as Env['Bindings'] | undefined) ?? {}
+    return {
+      address: incoming === undefined ? null : deps.from(incoming),
+      user_agent: c.req.header('user-agent')?.slice(0, 256) ?? null,
+    }
+  }
 
   const done = (
     c: Context,
@@ -113,13 +127,19 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     return show(c, pages.expiredPage(), 410)
   }
 
-  /** The browser is bound by its cookie; nobody says yet that it is the flow's person who sits there. */
+  /**
+   * The browser is bound by its cookie; nobody says yet that it is the flow's person who sits
+   * there.
+   */
   const visitOf = async (c: Context, visits: Visits, flow: Flow): Promise<Session> => {
     const { key } = await visitAt(c, visits, frame)
     return { person: flow.person, verified: false, key, expiresAt: 0 }
   }
   const said = new LRUCache<string, true>({ max: 10_000, ttl: SAID_MS })
-  /** false: that was recorded a moment ago. Whoever reloads a page must not fill the disk with evidence of it. */
+  /**
+   * false: that was recorded a moment ago. Whoever reloads a page must not fill the disk with
+   * evidence of it.
+   */
   const seldom = (what: string, flow: Flow, { person }: Session): boolean => {
     const key = JSON.stringify([what, flow.hash, person.tenant, person.realm, person.id])
     const first = !said.has(key)
@@ -193,7 +213,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     c.header('Cache-Control', 'public, max-age=3600')
     return c.body(STYLE, 200, { 'Content-Type': 'text/css; charset=utf-8' })
   })
-  app.get('/logo', (c) => {
+  app.get('/logo', (c): Response | Promise<Response> => {
     const logo = deps.brand?.logo ?? null
     if (logo === null) return show(c, pages.notFoundPage(), 404)
     c.header('Cache-Control', 'public, max-age=3600')
@@ -285,7 +305,9 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     }
   })
 
-  /** The flow when it has ended: the answer that came first may still be on its way to the provider. */
+  /**
+   * The flow when it has ended: the answer that came first may still be on its way to the provider.
+   */
   const over = ({ hash, person, agent }: Flow, signal: AbortSignal): Promise<Flow> =>
     flows.status(`ac_${hash}`, { person, agent }, REPEATED_MS, signal)
   const redirectUri = (connection: string): string => `${publicUrl}/callback/${connection}`
@@ -390,12 +412,6 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   })
   return app
 }
-
-/** The browser, as far as the socket and its own word go. */
-const fromOf = (c: Context): object => ({
-  address: (c.env as Env['Bindings'] | undefined)?.incoming?.socket.remoteAddress ?? null,
-  user_agent: c.req.header('user-agent')?.slice(0, 256) ?? null,
-})
 
 /** A cookie a leg, so that two links in two tabs do not disturb each other. */
 const legCookie = (state: string): string =>

@@ -1,4 +1,5 @@
-// My connections: what a person's agents may use, when they last did, and the end of it.
+// The page on which people see which agents may use their accounts and when they last did, and end
+// that.
 import { Hono } from 'hono'
 import type { Context } from 'hono'
 import type { Connection, HeldConnection, Log, Person, Vault } from '../model.ts'
@@ -49,7 +50,9 @@ export const createConnections = (deps: ConnectionsDeps, frame: Frame, door: Doo
     return WORST.find((word) => done.some(({ result }) => result === word)) ?? 'gone'
   }
 
-  /** The access has ended by now: a record that cannot be written must not look as if it had not. */
+  /**
+   * The access has ended by now: a record that cannot be written must not look as if it had not.
+   */
   const record = async (
     { person, verified }: Session,
     held: HeldConnection,

@@ -1,4 +1,5 @@
-// What a person sees of their own connections: HTML only, no effects. Its words are in `languages/`.
+// The HTML of what a person sees of their own connections, without effects. Its words are in
+// `languages/`.
 import { html } from 'hono/html'
 import type { Connection, HeldConnection, Person } from '../model.ts'
 import type { Revocation } from '../tokens/revoke.ts'
@@ -6,7 +7,10 @@ import type { Texts } from './languages/en.ts'
 import { LOCAL_TIMES } from './local_times.ts'
 import { scopeList, sheet, when, who, type Html, type Page } from './markup.ts'
 
-/** How a disconnection went. `agent`: one agent's permission, the account stays; `gone`: it had ended before. */
+/**
+ * How a disconnection went. `agent`: one agent's permission, the account stays; `gone`: it had
+ * ended before.
+ */
 export type Ending = Revocation['result'] | 'agent' | 'gone'
 
 export type Disconnected = {

@@ -1,4 +1,5 @@
-// What a person sees on the way of a consent: HTML only, no effects, no script. Its words are in `languages/`.
+// The HTML of what a person sees during a consent, without effects or script. Its words are in
+// `languages/`.
 import { html } from 'hono/html'
 import type { Connection, Person } from '../model.ts'
 import { CATALOGUE, type ProblemCode } from '../problem.ts'

@@ -1,4 +1,5 @@
-// The pages' only script: moments in the reader's zone and in the way of their country, if that speaks the page's language.
+// The only script of the pages: shows times in the reader's zone, and as their country writes them
+// if it speaks the page's language.
 import { createHash } from 'node:crypto'
 import { raw } from 'hono/html'
 

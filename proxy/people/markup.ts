@@ -1,4 +1,5 @@
-// What all pages are made of: HTML only, no effects. Everything foreign goes through `html`, which escapes.
+// The pieces of all pages: HTML only, no effects. Everything that comes from outside goes through
+// `html`, which escapes it.
 import { html } from 'hono/html'
 import type { Access, Operation, Person, Provider } from '../model.ts'
 import type { Texts } from './languages/en.ts'
@@ -63,7 +64,9 @@ a.button{display:inline-block;font-weight:600;padding:.5rem 1.25rem;margin:.75re
 :focus-visible{outline:3px solid var(--act);outline-offset:3px}
 `
 
-/** How a page looks: `good` and `bad` say how something ended, `alert` that something is left to do. */
+/**
+ * How a page looks: `good` and `bad` say how something ended, `alert` that something is left to do.
+ */
 export type Tone = 'plain' | 'good' | 'bad' | 'alert'
 /** A page in the reader's language. */
 export type Page = (texts: Texts) => Sheet
@@ -89,7 +92,10 @@ export const sheet = (
   { tone = 'plain', head = '' }: { readonly tone?: Tone; readonly head?: Html | '' } = {},
 ): Sheet => ({ title, body, tone, head })
 
-/** @param reference what the evidence or the log calls this matter; null: it has no name there. Shown where something went wrong. */
+/**
+ * @param reference what the evidence or the log calls this matter; null: it has no name there.
+ * Shown where something went wrong.
+ */
 export const render = (
   page: Page,
   texts: Texts,
@@ -162,7 +168,10 @@ const deeds = (
     return [`${words.verb[access]}: ${more > 0 ? words.more(first, more) : first}`]
   })
 
-/** One operation in words, as far as its provider's definition knows it: `Create and change: issues`. */
+/**
+ * One operation in words, as far as its provider's definition knows it: `Create and change:
+ * issues`.
+ */
 export const deed = (texts: Texts, provider: Provider, id: string): string => {
   const known = provider.operations.find((one) => one.id === id)
   return known === undefined ? '' : (deeds(texts, [known])[0] ?? '')
@@ -172,11 +181,14 @@ export const deed = (texts: Texts, provider: Provider, id: string): string => {
 export const openedBy = ({ operations }: Provider, scope: string): Provider['operations'] =>
   operations.filter((one) => one.scopes.some((list) => list.length === 1 && list[0] === scope))
 
-/** Ids of the operations that policy lets this person's agent do; null: nobody knows here and now. */
+/**
+ * Ids of the operations that policy lets this person's agent do; null: nobody knows here and now.
+ */
 export type Allowed = ReadonlySet<string> | null
 
 /**
- * One scope in plain words: the definition's own, or what its operations say that this scope alone suffices for.
+ * One scope in plain words: the definition's own, or what its operations say that this scope alone
+ * suffices for.
  * @returns lines; the raw scope is shown beside them
  */
 export const scopeWords = (
@@ -196,7 +208,8 @@ export const scopeWords = (
   const does = may.length === 0 ? [texts.scope.allowedNone] : deeds(texts, may)
   if (told === undefined) return does.map(line)
   if (may.length === opened.length) return [line(told)]
-  // Policy allows less than the scope would: that is what will happen, and the scope is how it is called.
+  // Policy allows less than the scope would: that is what will happen, and the scope is how it is
+  // called.
   return [
     ...does.map(line),
     html`<span class="line soft">${texts.scope.wider(provider.name)} ${told}</span>`,
@@ -204,7 +217,10 @@ export const scopeWords = (
 }
 
 const WIDEST = ['admin', 'delete', 'write', 'read'] as const satisfies readonly Access[]
-/** The most that this scope alone lets an agent do; null: no operation says, so it is about the account. */
+/**
+ * The most that this scope alone lets an agent do; null: no operation says, so it is about the
+ * account.
+ */
 const reach = (provider: Provider, scope: string, allowed: Allowed): Access | null => {
   const may = openedBy(provider, scope).filter(({ id }) => allowed === null || allowed.has(id))
   return WIDEST.find((access) => may.some((one) => one.access === access)) ?? null
@@ -239,7 +255,9 @@ export const scopeList = (
   )}`
 }
 
-/** A moment, to the minute, in UTC; where scripts run, LOCAL_TIMES tells it in the reader's zone. */
+/**
+ * A moment, to the minute, in UTC; where scripts run, LOCAL_TIMES tells it in the reader's zone.
+ */
 export const when = (at: number): Html => {
   const text = new Date(at).toISOString()
   return html`<time datetime="${text}">${text.slice(0, 10)} ${text.slice(11, 16)} UTC</time>`

@@ -1,4 +1,5 @@
-// What the pages share: how one is sent, who may post to it, and what one step tells the page that follows it.
+// What the pages share: how one is sent, who may post to it, and what one step tells the page that
+// follows it.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Context } from 'hono'
 import { getCookie } from 'hono/cookie'
@@ -40,7 +41,12 @@ export const createFrame = (
   deps: Pick<SessionDeps, 'sealer' | 'clock' | 'publicUrl'> & { readonly brand?: Brand | null },
 ) => {
   const { cookies, open } = createSealedCookies(deps)
-  const origin = new URL(deps.publicUrl).origin
+  const { origin, pathname } = new URL(deps.publicUrl)
+  /** Where the pages share their host: the path below which browsers find them. */
+  const below = pathname.replace(/\/$/, '')
+  /** Every address of ours in a page begins with `/`, and what is foreign in it has its quotes escaped. */
+  const placed = (html: string): string =>
+    below === '' ? html : html.replaceAll(/ (href|src|action)="(?=\/(?!\/))/g, `$&${below}`)
 
   const reader =
     (c: Context): CookieReader =>
@@ -52,11 +58,11 @@ export const createFrame = (
   const about = (c: Context, reference: string): void => c.set(REFERENCE, reference)
   const spoken = (c: Context): string | null => (c.get(REFERENCE) as string | undefined) ?? null
 
-  const show = (
+  const show = async (
     c: Context,
     page: Page,
     status: ContentfulStatusCode = 200,
-  ): Response | Promise<Response> => {
+  ): Promise<Response> => {
     c.header(
       'Content-Security-Policy',
       `default-src 'none'; script-src ${LOCAL_TIMES_HASH}; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'`,
@@ -64,9 +70,11 @@ export const createFrame = (
     const texts = textsFor(c)
     c.header('Content-Language', texts.tag)
     c.header('Vary', 'Accept-Language', { append: true })
-    return c.html(render(page, texts, deps.brand ?? null, status < 400 ? null : spoken(c)), status)
+    const html = await render(page, texts, deps.brand ?? null, status < 400 ? null : spoken(c))
+    return c.html(placed(html.toString()), status)
   }
-  const see = (c: Context, location: string): Response => c.redirect(location, 303)
+  const see = (c: Context, location: string): Response =>
+    c.redirect(location.startsWith('/') ? `${below}${location}` : location, 303)
 
   return {
     cookies,
@@ -78,8 +86,9 @@ export const createFrame = (
     see,
 
     /**
-     * On to another origin after a form. Browsers hold every redirect of a form against `form-action`, and a provider
-     * may send people on to hosts that nobody can list: a page that goes on by itself is no redirect.
+     * On to another origin after a form. Browsers hold every redirect of a form against
+     * `form-action`, and a provider may send people on to hosts that nobody can list: a page that
+     * goes on by itself is no redirect.
      */
     goOn: (c: Context, name: string, location: string): Response | Promise<Response> =>
       show(c, goOnPage(name, location)),
@@ -93,8 +102,9 @@ export const createFrame = (
     },
 
     /**
-     * A page of another origin may not post here. Under `Referrer-Policy: no-referrer` browsers write `Origin: null`
-     * on our own forms, so that value says nothing and Sec-Fetch-Site and the token decide.
+     * A page of another origin may not post here. Under `Referrer-Policy: no-referrer` browsers
+     * write `Origin: null` on our own forms, so that value says nothing and Sec-Fetch-Site and the
+     * token decide.
      */
     crossSite: (c: Context): boolean => {
       const from = c.req.header('origin')
@@ -105,7 +115,10 @@ export const createFrame = (
       )
     },
 
-    /** On to one of our own pages, whose address says nothing: what it shows is in a sealed cookie, for `person` only. */
+    /**
+     * On to one of our own pages, whose address says nothing: what it shows is in a sealed cookie,
+     * for `person` only.
+     */
     tell: async (
       c: Context,
       to: Follower,

@@ -40,7 +40,10 @@ export const createDoor = (deps: DoorDeps, frame: Frame) => {
   const { show, see, setCookie } = frame
   const app = new Hono()
 
-  /** Whom a local code would sign in: the person of the link, or at their own page the one they name. */
+  /**
+   * Whom a local code would sign in: the person of the link, or at their own page the one they
+   * name.
+   */
   const localPerson = async (back: string, name: unknown): Promise<Person | null> => {
     if (back === OWN) return typeof name === 'string' ? deps.localPerson(name) : null
     const id = LINK.exec(back)?.[1]

@@ -257,7 +257,6 @@ export const lookAgain =
     readonly now: () => number
   }): Vault['look'] =>
   (person, name, agent) => {
-    const look = (): Holding | Promise<Holding> => deps.look(person, name, agent)
     const retried = async (holding: Held): Promise<Holding> => {
       const connection = deps.connections().get(name)
       if (connection === undefined) return holding
@@ -269,11 +268,11 @@ export const lookAgain =
       } catch (error) {
         if (!(error instanceof Problem)) throw error // what a problem says was logged where it failed
       }
-      return look()
+      return deps.look(person, name, agent)
     }
     const due = (holding: Holding): holding is Held =>
       holding.kind === 'held' && (holding.retryAt ?? Infinity) <= deps.now()
-    const found = look()
+    const found = deps.look(person, name, agent)
     if (found instanceof Promise)
       return found.then((holding) => (due(holding) ? retried(holding) : holding))
     return due(found) ? retried(found) : found

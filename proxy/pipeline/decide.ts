@@ -19,7 +19,7 @@ import type {
 import type { Act } from './classify.ts'
 import type { Facts } from './entitlements.ts'
 import { askable, lacking, widened } from '../wire/scopes.ts'
-import { quoted, quotedList } from '../wire/json.ts'
+import { members, quoted, quotedList } from '../wire/json.ts'
 import type { Body } from './inspect.ts'
 
 /** What one decision is about. */
@@ -62,13 +62,13 @@ export const usable = (
     : scopes.filter((scope) => granted.includes(scope))
 }
 
-/** The scopes to demand: the first list that is held, else the least that the connection may ask for. */
+/** The scopes to demand: the first list that is granted, else the least that the connection may ask for. */
 export const chooseScopes = (
   operation: Operation,
-  held: readonly string[],
+  granted: readonly string[],
   allowed: readonly string[],
 ): readonly string[] =>
-  operation.scopes.find((list) => list.every((scope) => held.includes(scope))) ??
+  operation.scopes.find((list) => list.every((scope) => granted.includes(scope))) ??
   operation.scopes.find((list) => list.every((scope) => allowed.includes(scope))) ??
   operation.scopes[0] ??
   NO_SCOPES
@@ -168,7 +168,15 @@ export const together = (decisions: readonly [Decision, ...Decision[]]): Decisio
   }
 }
 
-type Who = { readonly agent: InputMember; readonly user: InputMember; readonly run: string }
+/** `members`: of the user, but for what changes with time; `user`: with facts of this moment. */
+type Who = {
+  readonly agent: InputMember
+  readonly user: InputMember
+  readonly members: string
+  readonly run: string
+}
+/** `members`: of the operation, but for what a GraphQL document says. */
+type Asked = { readonly members: string; readonly member: InputMember }
 const NO_APPROVALS: InputMember = ['approvals', '[]']
 
 /** @param evaluated learns the duration of each evaluation, in s */
@@ -179,7 +187,7 @@ export const createDecide = (
 ): Decide => {
   const users = new WeakMap<Entitlements, WeakMap<Principal, Who>>()
   const providers = new WeakMap<Holding, Map<string, InputMember>>()
-  const operations = new WeakMap<Operation, Map<readonly string[], InputMember>>()
+  const operations = new WeakMap<Operation, Map<readonly string[], Asked>>()
   let second = -1
   let now: InputMember = ['now', '']
 
@@ -202,9 +210,9 @@ export const createDecide = (
     users.set(entitlements, byPrincipal)
     let who = byPrincipal.get(principal)
     if (who === undefined) {
-      const { person, verified, agent, run } = principal
+      const { person, verified, agent, run, workload } = principal
       const { active, groups, roles, entitlements: rights } = entitlements
-      const user = JSON.stringify({
+      const user = members({
         id: person.id,
         realm: person.realm,
         tenant: person.tenant,
@@ -213,27 +221,30 @@ export const createDecide = (
         groups,
         roles,
         entitlements: rights,
-        entitlements_age_ms: 0,
       })
       who = {
-        agent: ['agent', JSON.stringify({ id: agent })],
+        agent: ['agent', JSON.stringify({ id: agent, workload })],
         run: run === null ? '' : `,"run":${JSON.stringify(run)}`,
-        user: ['user', user],
+        user: ['user', `{${user},"entitlements_age_ms":0}`],
+        members: user,
       }
       byPrincipal.set(principal, who)
     }
     return who
   }
   /** The same at this moment, where it does. */
-  const aged = ([name, user]: InputMember, { facts }: Question, age: number): InputMember => {
+  const aged = (user: string, { facts }: Question, age: number): InputMember => {
     const { auth } = facts.entitlements
     const signIn =
       auth === null
         ? ''
         : `,"auth":${JSON.stringify({ acr: auth.acr, amr: auth.amr, age_s: auth.at === null ? null : Math.max(0, Math.round((clock.now() - auth.at) / 1_000)) })}`
-    return [name, `${user.slice(0, -'0}'.length)}${age}${signIn}}`]
+    return ['user', `{${user},"entitlements_age_ms":${age}${signIn}}`]
   }
-  const providerMember = ({ route, holding }: Question, held: readonly string[]): InputMember => {
+  const providerMember = (
+    { route, holding }: Question,
+    granted: readonly string[],
+  ): InputMember => {
     const { connection } = route
     const byConnection = providers.get(holding) ?? new Map<string, InputMember>()
     providers.set(holding, byConnection)
@@ -246,7 +257,7 @@ export const createDecide = (
         connection: connection.name,
         connected: own,
         account: holding.kind === 'held' ? holding.account : null,
-        granted_scopes: held,
+        granted_scopes: granted,
       })
       byConnection.set(connection.name, (member = ['provider', provider]))
     }
@@ -255,13 +266,13 @@ export const createDecide = (
   const operationMember = (
     { operation, kind }: Question['act'],
     scopes: readonly string[],
-  ): InputMember => {
+  ): Asked => {
     let byScopes = operations.get(operation)
     if (byScopes === undefined) operations.set(operation, (byScopes = new Map()))
     // The chosen list is one of the operation's own, so its identity is the key.
-    let member = byScopes.get(scopes)
-    if (member === undefined) {
-      const text = JSON.stringify({
+    let asked = byScopes.get(scopes)
+    if (asked === undefined) {
+      const text = members({
         id: operation.id,
         kind,
         access: operation.access,
@@ -269,14 +280,14 @@ export const createDecide = (
         scope_alternatives: operation.scopes,
         inspects: operation.inspect.length > 0,
       })
-      byScopes.set(scopes, (member = ['operation', text]))
+      byScopes.set(scopes, (asked = { members: text, member: ['operation', `{${text}}`] }))
     }
-    return member
+    return asked
   }
   /** The same with what the document says: design 3, `operation.graphql`. */
-  const graphqlMember = ([name, text]: InputMember, { graphql }: Act): InputMember => [
-    name,
-    `${text.slice(0, -1)},"graphql":${JSON.stringify(graphql ?? null)}}`,
+  const graphqlMember = (operation: string, { graphql }: Act): InputMember => [
+    'operation',
+    `{${operation},"graphql":${JSON.stringify(graphql ?? null)}}`,
   ]
   const queryText = ({ route }: Question): string => {
     const lists = new Map<string, string>()
@@ -302,18 +313,18 @@ export const createDecide = (
   const input = (
     question: Question,
     scopes: readonly string[],
-    held: readonly string[],
+    granted: readonly string[],
   ): readonly [string, readonly InputMember[]] => {
     const { route, act, facts } = question
-    const { agent, user, run } = userOf(question)
+    const { agent, user, members: person, run } = userOf(question)
     const operation = operationMember(act, scopes)
-    const shared = [nowMember(), agent, NO_APPROVALS, providerMember(question, held)]
+    const shared = [nowMember(), agent, NO_APPROVALS, providerMember(question, granted)]
     const own: InputMember[] = []
     const age = Math.round(facts.ageMs())
     if (age === 0 && facts.entitlements.auth === null) shared.push(user)
-    else own.push(aged(user, question, age))
-    if ('graphql' in act) own.push(graphqlMember(operation, act))
-    else shared.push(operation)
+    else own.push(aged(person, question, age))
+    if ('graphql' in act) own.push(graphqlMember(operation.members, act))
+    else shared.push(operation.member)
     let text =
       `{"version":1,"request_id":"${question.id}"${run},` +
       `"request":{"method":"${route.target.method}","host":"${route.host}","segments":${quotedList(act.segments)},"query":${queryText(question)},` +
@@ -375,8 +386,8 @@ export const createDecide = (
     if (reach !== undefined && !reaches(reach, question))
       return settle(engine, question, OUT_OF_REACH)
     const { provider, scopes: listed } = question.route.connection
-    const held = usable(question.holding, provider)
-    const scopes = chooseScopes(question.act.operation, held, widened(provider, listed))
+    const granted = usable(question.holding, provider)
+    const scopes = chooseScopes(question.act.operation, granted, widened(provider, listed))
     const missing: PolicyFailure = { failed: 'policy_missing', detail: 'no policy is loaded' }
     if (engine === null) return settle(engine, question, missing)
     const began = clock.mono()
@@ -384,7 +395,7 @@ export const createDecide = (
       evaluated((clock.mono() - began) / 1_000)
       return settle(engine, question, answer)
     }
-    const answer = engine.evaluate(...input(question, scopes, held), question.principal.agent)
+    const answer = engine.evaluate(...input(question, scopes, granted), question.principal.agent)
     return answer instanceof Promise ? answer.then(done) : done(answer)
   }
 }

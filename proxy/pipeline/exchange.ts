@@ -168,7 +168,6 @@ export const createExchange = (
       } catch (thrown) {
         problem = await told(call, toProblem(thrown))
         answer(call, res, problem)
-        if (thrown instanceof Error && 'outcome' in thrown) call.outcome = thrown.outcome as Outcome
       }
       record(call, req, res, problem)
     } catch (error) {

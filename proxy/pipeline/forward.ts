@@ -1,7 +1,8 @@
 // Sends the call, streams the answer back with backpressure, retries one 401; redirects are passed on, never followed.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
-import type { Clock, Injected, Route } from '../model.ts'
+import type { Clock, Dialled, Injected, Route } from '../model.ts'
+import type { Upstream } from '../net/dial.ts'
 import { createAnswers, unanswered, type About, type Answer } from '../net/respond.ts'
 import { peekAt, type Peek } from '../net/peek.ts'
 import { bounded } from '../net/sinks.ts'
@@ -78,6 +79,15 @@ const proxyStatus = (code: ProblemCode, error: string) => ({
   'proxy-status': `deputy; error=${error}; details="${code}"`,
 })
 
+/** What an egress proxy did (net/tunnel), by the transport's code; its message is ours. */
+const EGRESS: Readonly<Record<string, readonly [ProblemCode, string]>> = {
+  DEPUTY_PROXY_REFUSED: ['egress_refused', 'http_request_denied'],
+  DEPUTY_PROXY_TIMEOUT: ['upstream_timeout', 'connection_timeout'],
+  DEPUTY_PROXY_UNREACHABLE: ['upstream_unreachable', 'destination_unavailable'],
+  DEPUTY_PROXY_FAILED: ['upstream_unreachable', 'destination_unavailable'],
+  DEPUTY_PROXY_GARBLED: ['upstream_unreachable', 'http_protocol_error'],
+}
+
 const codeOf = (error: unknown): string => {
   if (!(error instanceof Error)) return ''
   if ('code' in error && typeof error.code === 'string') return error.code
@@ -100,6 +110,15 @@ const fault = (error: unknown, sent: boolean): Problem => {
       'upstream_timeout',
       'connection_timeout',
       'the provider could not be connected in time',
+    )
+  const egress = EGRESS[code]
+  if (egress !== undefined && error instanceof Error)
+    return named(egress[0], egress[1], error.message)
+  if (code === 'DEPUTY_TRUST_UNREADABLE')
+    return named(
+      'upstream_unreachable',
+      'tls_certificate_error',
+      'the certificate files that this connection is dialled with cannot be used',
     )
   const known = FAULTS.find(([pattern]) => pattern.test(code))
   if (known !== undefined) return named('upstream_unreachable', known[1], known[2])
@@ -130,6 +149,7 @@ const OF_THE_PROVIDER: ReadonlySet<ProblemCode> = new Set([
   'upstream_prohibited',
   'upstream_unreachable',
   'upstream_timeout',
+  'egress_refused',
   'answer_not_redactable',
 ])
 
@@ -146,7 +166,10 @@ const scopesToAsk = (
   return missing.every((scope) => connection.scopes.includes(scope)) ? missing : []
 }
 
-export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Outcome>
+/** How a call ended at its provider. `problem`: nothing was answered yet, and this is to be. */
+export type Forwarded = { readonly outcome: Outcome; readonly problem: Problem | null }
+/** Does not reject. */
+export type Forward = (job: Job, req: IncomingMessage, res: ServerResponse) => Promise<Forwarded>
 
 /** One call on its way: what its tries share. */
 type Sending = Answer & {
@@ -157,24 +180,24 @@ type Sending = Answer & {
   slot: number
   credential: Injected | null
   sent: boolean
-  resolve: (outcome: Outcome) => void
-  reject: (problem: Problem) => void
+  resolve: (ended: Forwarded) => void
   leave: () => void
 }
 
 type Try = {
   readonly call: Sending
-  readonly options: Dispatcher.DispatchOptions
+  readonly options: Dispatcher.DispatchOptions & Dialled
   readonly handler: Dispatcher.DispatchHandler
 }
 
 /**
+ * The limits are read each time they are needed: a reload may change them.
  * @param deps.idleTimeout ms without a byte to or from the provider
  * @param deps.requestBody most bytes of a streamed body
- * @param deps.rewrittenBody bytes of an answer that may be held to rewrite URLs in it
+ * @param deps.rewrittenBody bytes of an answer that may be collected to rewrite URLs in it
  */
 export const createForward = (deps: {
-  readonly dispatcher: Dispatcher
+  readonly dispatcher: Upstream
   readonly idleTimeout: number
   readonly requestBody: number
   readonly rewrittenBody: number
@@ -235,14 +258,16 @@ export const createForward = (deps: {
     return true
   }
   /** Whoever may repeat the call has to know whether the provider may have carried it out. */
-  const told = (call: Sending, problem: Problem): Problem => {
-    const { sent } = call
-    if (OF_THE_PROVIDER.has(problem.code))
-      problem.message += sent
-        ? '; the request was sent, and the provider may have carried it out'
-        : '; the request was not sent'
-    const extra = { ...problem.extra, sent }
-    return Object.assign(problem, { extra, outcome: outcomeOf(call, problem.code) })
+  const told = ({ sent }: Sending, problem: Problem): Problem => {
+    const { code, message, headers, cause } = problem
+    const known = sent
+      ? '; the request was sent, and the provider may have carried it out'
+      : '; the request was not sent'
+    return new Problem(code, OF_THE_PROVIDER.has(code) ? message + known : message, {
+      extra: { ...problem.extra, sent },
+      headers,
+      cause,
+    })
   }
   /** Ends the call from our side: a problem while nothing was answered, a cut stream afterwards. */
   const stop = (call: Sending, problem: Problem): void => {
@@ -250,11 +275,16 @@ export const createForward = (deps: {
     call.controller?.abort(problem)
     if (call.res.headersSent) {
       call.res.destroy()
-      call.resolve(outcomeOf(call, 'interrupted'))
-    } else call.reject(told(call, problem))
+      call.resolve({ outcome: outcomeOf(call, 'interrupted'), problem: null })
+    } else call.resolve({ outcome: outcomeOf(call, problem.code), problem: told(call, problem) })
   }
 
-  const answers = createAnswers<Sending>({ rewrittenBody: deps.rewrittenBody, stop })
+  const answers = createAnswers<Sending>({
+    get rewrittenBody() {
+      return deps.rewrittenBody
+    },
+    stop,
+  })
 
   /** One try: what undici tells of it goes into its call, until that has ended or a newer try took over. */
   const tryOf = (call: Sending, injected: Injected | null, mayRetry: boolean): Try => {
@@ -297,17 +327,18 @@ export const createForward = (deps: {
       started.pause()
       call.res.once('drain', () => started.resume())
     }
-    /** What was held back passes. */
+    /** What was kept back passes. */
     const release = (started: Dispatcher.DispatchController | null): void => {
       const looked = peek
       peek = null
       looked?.pass()
-      for (const chunk of looked?.held ?? []) flow(started, chunk)
+      for (const chunk of looked?.kept ?? []) flow(started, chunk)
     }
     return {
       call,
       options: {
         origin: route.origin,
+        tls: route.connection.tls ?? null,
         path: targetText(route.target),
         method: route.target.method,
         headers: upstreamHeaders({
@@ -429,7 +460,7 @@ export const createForward = (deps: {
   }
 
   const forward: Forward = (job, req, res) =>
-    new Promise<Outcome>((resolve, reject) => {
+    new Promise<Forwarded>((resolve) => {
       const call: Sending = {
         ...unanswered(job, req, res),
         job,
@@ -439,12 +470,11 @@ export const createForward = (deps: {
         credential: job.injected,
         sent: false,
         resolve,
-        reject,
         leave: () => {
           const whole = res.writableFinished
           if (!settle(call, whole ? '' : 'aborted')) return
           if (!whole) call.controller?.abort(new Error('the caller left'))
-          resolve(outcomeOf(call, whole ? 'ok' : 'interrupted'))
+          resolve({ outcome: outcomeOf(call, whole ? 'ok' : 'interrupted'), problem: null })
         },
       }
       call.slot = live.add(call)

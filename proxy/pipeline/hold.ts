@@ -12,6 +12,8 @@ export type Hold = {
     by: { readonly agent: string; readonly ms: number },
     ended: (ms: number, signal: AbortSignal) => Promise<boolean>,
   ) => Promise<boolean>
+  /** Every held call is decided anew, by what is in force now; those that still need their person wait on. */
+  readonly again: () => void
   readonly count: () => number
   /** Shutdown: every held call is answered now, and none is held any more. */
   readonly release: () => void
@@ -37,7 +39,7 @@ export const createHold = (options: {
   readonly unasked: number
   readonly now: () => number
 }): Hold => {
-  const releases = new Set<AbortController>()
+  const releases = new Set<{ readonly controller: AbortController; again: boolean }>()
   let bytes = 0
   const held = new Map<string, { calls: number; bytes: number }>()
   let closed = false
@@ -69,14 +71,16 @@ export const createHold = (options: {
       mine.bytes += size
       const controller = new AbortController()
       const leave = (): void => controller.abort()
-      releases.add(controller)
+      const waiting = { controller, again: false }
+      releases.add(waiting)
       bytes += size
       res.once('close', leave)
       try {
-        return (await ended(ms, controller.signal)) && !controller.signal.aborted
+        const yes = (await ended(ms, controller.signal)) && !controller.signal.aborted
+        return yes || (waiting.again && !closed && !res.closed)
       } finally {
         res.off('close', leave)
-        releases.delete(controller)
+        releases.delete(waiting)
         bytes -= size
         mine.calls--
         mine.bytes -= size
@@ -84,9 +88,15 @@ export const createHold = (options: {
       }
     },
     count: () => releases.size,
+    again() {
+      for (const waiting of releases) {
+        waiting.again = true
+        waiting.controller.abort()
+      }
+    },
     release() {
       closed = true
-      for (const controller of releases) controller.abort()
+      for (const { controller } of releases) controller.abort()
     },
   }
 }

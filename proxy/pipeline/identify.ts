@@ -1,39 +1,15 @@
 // Who is calling, and for whom? No anonymous, no default user (design 2.2).
 import { isUtf8 } from 'node:buffer'
-import { hash } from 'node:crypto'
-import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
+import type { JWTPayload } from 'jose'
 import { LRUCache } from 'lru-cache'
 import type { GuardedClock } from '../clock.ts'
-import type { Json, JsonObject, Log, Principal } from '../model.ts'
-import {
-  createIssuerKeys,
-  type IssuerKeys,
-  type KeySet,
-  type KeySource,
-} from '../oauth/issuer_keys.ts'
+import type { Json, JsonObject, Principal, Workload } from '../model.ts'
+import type { IssuerKeys, KeySource } from '../oauth/issuer_keys.ts'
+import { createSignedTokens } from '../oauth/signed_token.ts'
 import { Problem } from '../problem.ts'
 import { validId } from '../wire/canonical.ts'
 import { atPointer } from '../wire/json.ts'
-import { assertOneReading } from '../wire/jwt.ts'
 import { createTagSearch, type TagSearch } from '../wire/stray_tag.ts'
-
-/** Asymmetric only: with a shared secret anybody who verifies could also sign (RFC 8725 3.2). */
-const ALGORITHMS = [
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
-]
-const SKEW_S = 60
-/** `max` would take the room of all at once: what is bounded by its size grows as it fills. */
-const one = (): number => 1
 
 export type Issuer = KeySource & {
   readonly realm: string
@@ -47,29 +23,38 @@ export type Issuer = KeySource & {
 const denied = (detail: string, cause?: unknown): Problem =>
   new Problem('unauthenticated', detail, { cause })
 
+/** Who calls. `slot`: said by the one Authorization header, which therefore holds no credential. */
+export type Identified = { readonly who: Principal; readonly place: 'slot' | 'elsewhere' }
+
 export type Identify = {
   /** Never a default user. Synchronous when the assertion was verified before. */
   readonly identify: (
     rawHeaders: readonly string[],
     named: string | null,
-  ) => Principal | Promise<Principal>
+  ) => Identified | Promise<Identified>
   /**
    * What names the person of this call, as it may stand in the key slot; bytes as latin1. Of a call that `identify` took.
-   * Throws as it does.
+   * Behind a line feed, the token of the workload, where one came. Throws as it does.
    */
   readonly tag: (rawHeaders: readonly string[], named: string | null) => string
   /** Do these headers name somebody, rightly or not? */
   readonly tagged: (rawHeaders: readonly string[]) => boolean
   /** Under `plain`: the name a body gives, for a request whose headers name nobody; null: they do. */
-  readonly named: (id: string, rawHeaders: readonly string[]) => Principal | null
+  readonly named: (
+    id: string,
+    rawHeaders: readonly string[],
+  ) => Principal | Promise<Principal> | null
   /** Finds tags where none belong. */
   readonly tags: TagSearch
   /** Forgets verified assertions of everybody (a reload). */
   readonly forget: () => void
-  readonly close: () => void
 }
 
 type Tags = { readonly header: readonly string[]; readonly slot: readonly string[] }
+
+/** Of a call that had a tag: one that names its person nowhere else named them there. */
+const placeOf = ({ header, slot }: Tags, named: string | null): Identified['place'] =>
+  named === null && header.length === 0 && slot.length === 1 ? 'slot' : 'elsewhere'
 
 /** All values of the tag header and of Authorization, as they came. */
 const tagsOf = (rawHeaders: readonly string[], header: string): Tags => {
@@ -97,7 +82,6 @@ const slotValue = (value: string): string => {
 
 /** A run token is a tag wherever a tag may stand. */
 const isRun = (value: string): boolean => value.startsWith('dpr_')
-const looksLikeJwt = (value: string): boolean => /^[\w-]+\.[\w-]+\.[\w-]*$/.test(value)
 
 /** `user:alice@example.com` in the key slot names a person under `plain`; anything else there is a credential. */
 const slotName = (value: string): string | null =>
@@ -125,72 +109,41 @@ const runIn = ({ header, slot }: Tags): string | null => {
   return run
 }
 
-/** A verified assertion, and the keys that it was verified by. */
-type Verified = { readonly principal: Principal; readonly by: KeySet; readonly from: IssuerKeys }
+/** What a tag says; it need not name an agent where a workload's own token does. */
+type Tagged = Omit<Principal, 'agent'> & { readonly agent: string | null }
 
-/** Each key that fits is tried: an issuer may publish several without `kid` (RFC 7517 4.5). */
-const signedBy = async (
-  token: string,
-  keys: KeySet,
-  rules: NonNullable<Parameters<typeof jwtVerify>[2]>,
-): Promise<JWTPayload> => {
-  try {
-    return (await jwtVerify(token, keys, rules)).payload
-  } catch (error) {
-    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error
-    for await (const key of error)
-      try {
-        return (await jwtVerify(token, key, rules)).payload
-      } catch (wrong) {
-        if (!(wrong instanceof errors.JWSSignatureVerificationFailed)) throw wrong
-      }
-    throw new errors.JWSSignatureVerificationFailed()
+const hasAgent = (who: Tagged): who is Principal => who.agent !== null
+/** The caller: whom the tag names, and the agent that the workload's token names. One value for each two. */
+const createJoin = (): ((who: Tagged, workload: Workload | null) => Principal) => {
+  const callers = new WeakMap<Tagged, WeakMap<Workload, Principal>>()
+  const join = (who: Tagged, { name, subject, agent, expiresAt }: Workload): Principal => {
+    // The agent of a plain name is the configuration's word, not the caller's.
+    const asserted = who.verified || who.run !== null ? who.agent : null
+    if (asserted !== null && asserted !== agent)
+      throw new Problem(
+        'workload_unauthenticated',
+        `the tag is for ${asserted}, and the workload’s token says that the call is from ${agent}`,
+      )
+    return {
+      ...who,
+      agent,
+      workload: { name, subject },
+      // What waits for a person waits no longer than both hold.
+      expiresAt: Math.min(who.expiresAt ?? Infinity, expiresAt),
+    }
+  }
+  return (who, workload) => {
+    if (workload === null) {
+      if (hasAgent(who)) return who
+      throw denied('the tag names no agent, and no token of a workload came')
+    }
+    const byWorkload = callers.get(who) ?? new WeakMap<Workload, Principal>()
+    callers.set(who, byWorkload)
+    let caller = byWorkload.get(workload)
+    if (caller === undefined) byWorkload.set(workload, (caller = join(who, workload)))
+    return caller
   }
 }
-/** It may be signed by a key that the issuer has published since. */
-const byUnknownKey = (error: unknown, token: string): boolean =>
-  error instanceof errors.JWKSNoMatchingKey ||
-  (error instanceof errors.JWSSignatureVerificationFailed &&
-    decodeProtectedHeader(token).kid === undefined)
-
-/** Claims of an assertion whose signature, issuer, audience and times verify. Throws Problem. */
-const createCheck =
-  (clock: GuardedClock) =>
-  async (
-    token: string,
-    { issuer, audience }: Issuer,
-    from: IssuerKeys,
-  ): Promise<{ readonly payload: JWTPayload; readonly by: KeySet }> => {
-    const rules = {
-      issuer,
-      audience,
-      algorithms: ALGORITHMS,
-      requiredClaims: ['exp', 'iat'],
-      clockTolerance: SKEW_S,
-      currentDate: new Date(clock.now()),
-    }
-    try {
-      assertOneReading(token)
-      const by = await from.serving()
-      try {
-        return { payload: await signedBy(token, by, rules), by }
-      } catch (error) {
-        const newer = byUnknownKey(error, token) ? await from.newer(by) : null
-        if (newer === null) throw error
-        return { payload: await signedBy(token, newer, rules), by: newer }
-      }
-    } catch (error) {
-      if (error instanceof SyntaxError)
-        throw denied(`the assertion cannot be read in one way: ${error.message}`, error)
-      if (error instanceof errors.JWKSInvalid)
-        throw new Problem('issuer_unavailable', 'the issuer publishes keys that cannot be used', {
-          cause: error,
-        })
-      if (error instanceof errors.JOSEError)
-        throw denied(`the assertion does not verify: ${error.code}`, error)
-      throw error
-    }
-  }
 
 export const createIdentify = (options: {
   readonly trust: 'asserted' | 'plain'
@@ -201,45 +154,22 @@ export const createIdentify = (options: {
   readonly issuers: readonly Issuer[]
   readonly plainAgent: string
   readonly plainRealm: string
+  /** Which agent a call is from, by a token of its own. */
+  readonly workloads: {
+    readonly some: boolean
+    readonly of: (rawHeaders: readonly string[]) => Workload | null | Promise<Workload>
+    /** Its token as it came; null: none. Throws Problem when there are two. */
+    readonly sent: (rawHeaders: readonly string[]) => string | null
+    readonly meant: (token: string) => boolean
+    readonly forget: () => void
+  }
   /** Whose run this token is. Throws Problem unauthenticated. */
   readonly run: (token: string) => Principal | Promise<Principal>
-  /** How long known keys serve while their issuer cannot be asked, ms. */
-  readonly keysGrace: number
-  readonly fetch: typeof fetch
+  /** Closed by whoever made them. */
+  readonly keysOf: (source: KeySource) => IssuerKeys
   readonly clock: GuardedClock
-  readonly log: Log
 }): Identify => {
-  const { clock } = options
-  const checked = createCheck(clock)
-  const verified = new LRUCache<string, Verified>({ maxSize: 50_000, sizeCalculation: one })
-  /** What began to verify before everything was forgotten is not remembered after. */
-  let changes = 0
-  const forget = (): void => {
-    changes++
-    verified.clear()
-  }
-  const issuers = options.issuers.map((issuer) => ({
-    ...issuer,
-    keys: createIssuerKeys(issuer, { ...options, grace: options.keysGrace }),
-  }))
-
-  const issuerOf = (token: string): (typeof issuers)[number] | null => {
-    try {
-      const { iss } = decodeJwt(token)
-      return issuers.find(({ issuer }) => issuer === iss) ?? null
-    } catch {
-      return null // it is no JWT
-    }
-  }
-  /** In the SDK's slot a JWT is a tag only when it names a configured issuer and our audience; anything else is a credential. */
-  const isTag = (token: string): boolean => {
-    if (!looksLikeJwt(token)) return false
-    const issuer = issuerOf(token)
-    if (issuer === null) return false
-    const { aud } = decodeJwt(token)
-    return Array.isArray(aud) ? aud.includes(issuer.audience) : aud === issuer.audience
-  }
-
+  const { clock, workloads } = options
   const text = (payload: JWTPayload, pointer: string, what: string): string => {
     const value = atPointer(payload, pointer)
     if (typeof value !== 'string') throw denied(`the assertion has no ${what} at ${pointer}`)
@@ -250,40 +180,32 @@ export const createIdentify = (options: {
     return value
   }
 
-  const verify = async (token: string, digest: string): Promise<Principal> => {
-    const issuer = looksLikeJwt(token) ? issuerOf(token) : null
-    if (issuer === null) throw denied('the tag is no assertion of a configured issuer')
-    const from = issuer.keys
-    const seen = changes
-    const { payload, by } = await checked(token, issuer, from)
-    const { exp = 0, iat = 0 } = payload
-    const now = clock.now() / 1_000
-    // No tolerance at the end of an assertion's life, a minute at its beginning.
-    if (exp <= now) throw denied('the assertion has expired')
-    if (iat > now + SKEW_S) throw denied('the assertion was issued in the future')
-    if ((exp - iat) * 1_000 > options.maxAge)
-      throw denied(`the assertion lives longer than identity.max_age (${options.maxAge / 1_000} s)`)
-    const tenant = issuer.tenant === null ? 'default' : text(payload, issuer.tenant, 'tenant')
-    if (issuer.tenants !== null && !issuer.tenants.includes(tenant))
-      throw denied('the issuer may not speak for this tenant')
-    const principal: Principal = {
-      person: { tenant, realm: issuer.realm, id: text(payload, issuer.user, 'user') },
-      agent: text(payload, issuer.agent, 'agent'),
-      verified: true,
-      claims: payload as { [k: string]: Json } satisfies JsonObject,
-      issuedAt: iat * 1_000,
-      expiresAt: exp * 1_000,
-      run: null,
-    }
-    if (seen === changes) verified.set(digest, { principal, by, from })
-    return principal
-  }
+  const assertions = createSignedTokens<Issuer, Tagged>({
+    ...options,
+    what: 'assertion',
+    where: 'the tag',
+    foreign: 'is no assertion of a configured issuer',
+    denied,
+    read: (payload, issuer, times) => {
+      const tenant = issuer.tenant === null ? 'default' : text(payload, issuer.tenant, 'tenant')
+      if (issuer.tenants !== null && !issuer.tenants.includes(tenant))
+        throw denied('the issuer may not speak for this tenant')
+      const unnamed = workloads.some && atPointer(payload, issuer.agent) === undefined
+      return {
+        person: { tenant, realm: issuer.realm, id: text(payload, issuer.user, 'user') },
+        agent: unnamed ? null : text(payload, issuer.agent, 'agent'),
+        verified: true,
+        claims: payload as { [k: string]: Json } satisfies JsonObject,
+        ...times,
+        run: null,
+      }
+    },
+  })
 
   /** The one assertion or run token. Throws Problem where there is none, or two that differ. */
-  const assertedTag = (rawHeaders: readonly string[], named: string | null): string => {
+  const assertedTag = (tags: Tags, named: string | null): string => {
     if (named !== null)
       throw denied('a name in the path is unsigned: this deputy takes signed tags only')
-    const tags = tagsOf(rawHeaders, options.header)
     let tag: string | null = null
     for (const value of tags.header) {
       const token = unbeared(value)
@@ -292,7 +214,7 @@ export const createIdentify = (options: {
     }
     for (const value of tags.slot) {
       const token = slotValue(value)
-      if (!isRun(token) && !isTag(token)) continue
+      if (!isRun(token) && !assertions.meant(token)) continue
       if (tag !== null && token !== tag) throw denied('two tags name different users')
       tag = token
     }
@@ -302,42 +224,32 @@ export const createIdentify = (options: {
       )
     return tag
   }
-  const asserted = (
-    rawHeaders: readonly string[],
-    named: string | null,
-  ): Principal | Promise<Principal> => {
-    const tag = assertedTag(rawHeaders, named)
+  const asserted = (tags: Tags, named: string | null): Tagged | Promise<Tagged> => {
+    const tag = assertedTag(tags, named)
     if (isRun(tag)) return options.run(tag)
-    if (tag.length > 16_384) throw denied('the tag is too long')
-    const digest = hash('sha256', tag, 'base64url')
-    const known = verified.get(digest)
-    // What its key no longer verifies, or may not any more, is asked of the issuer like what is new.
-    if (
-      known !== undefined &&
-      (known.principal.expiresAt ?? 0) > clock.now() &&
-      known.from.current() === known.by
-    )
-      return known.principal
-    return verify(tag, digest)
+    return assertions.of(tag)
   }
 
+  const sameName = (id: string | null, latin: string): string => {
+    // Header bytes arrive as latin1.
+    const value = /[\x80-\xff]/.test(latin) ? inUtf8(latin) : latin
+    if (id !== null && value !== id) throw denied('two tags name different users')
+    return value
+  }
   const plainPrincipals = new LRUCache<string, Principal>({ max: 10_000 })
   /** A run token, or a name behind `user:`. */
-  const plainTag = (rawHeaders: readonly string[], named: string | null): string => {
+  const plainTag = (tags: Tags, named: string | null): string => {
     let id = named
-    const tags = tagsOf(rawHeaders, options.header)
     const run = runIn(tags)
     if (run !== null) {
       if (named !== null || tags.header.some((value) => unbeared(value) !== run))
         throw denied('two tags name different users')
       return run
     }
-    const names = tags.slot.flatMap((value) => slotName(slotValue(value)) ?? [])
-    for (const latin of [...tags.header, ...names]) {
-      // Header bytes arrive as latin1.
-      const value = /[\x80-\xff]/.test(latin) ? inUtf8(latin) : latin
-      if (id !== null && value !== id) throw denied('two tags name different users')
-      id = value
+    for (const latin of tags.header) id = sameName(id, latin)
+    for (const value of tags.slot) {
+      const latin = slotName(slotValue(value))
+      if (latin !== null) id = sameName(id, latin)
     }
     if (id === null || id === '')
       throw denied(
@@ -345,11 +257,8 @@ export const createIdentify = (options: {
       )
     return `user:${id}`
   }
-  const plain = (
-    rawHeaders: readonly string[],
-    named: string | null,
-  ): Principal | Promise<Principal> => {
-    const tag = plainTag(rawHeaders, named)
+  const plain = (tags: Tags, named: string | null): Principal | Promise<Principal> => {
+    const tag = plainTag(tags, named)
     const name = slotName(tag)
     return name === null ? options.run(tag) : plainly(name)
   }
@@ -372,28 +281,55 @@ export const createIdentify = (options: {
     return principal
   }
 
+  const joined = createJoin()
   const clockWrong = (): Problem =>
     new Problem(
       'clock_wrong',
       'the clock of deputy’s machine was set, so nothing that ends is sure',
     )
-  const timely = (who: Principal): Principal => {
-    if (clock.wrong() !== null) throw clockWrong()
-    return who
+  const joinedAt = (
+    who: Tagged,
+    workload: Workload | null,
+    wrong: ReturnType<GuardedClock['wrong']>,
+  ): Principal => {
+    if (wrong !== null) throw clockWrong()
+    return joined(who, workload)
   }
-  const identify = options.trust === 'asserted' ? asserted : plain
-  const tag: Identify['tag'] = (rawHeaders, named) =>
-    options.trust === 'asserted'
-      ? assertedTag(rawHeaders, named)
-      : Buffer.from(plainTag(rawHeaders, named)).toString('latin1')
+  /** The caller, by a tag that is read once it is known which workload calls. What waits asks the clock again. */
+  const caller = (
+    rawHeaders: readonly string[],
+    tagged: () => Tagged | Promise<Tagged>,
+    wrong: ReturnType<GuardedClock['wrong']>,
+  ): Principal | Promise<Principal> => {
+    const workload = workloads.of(rawHeaders)
+    if (workload instanceof Promise)
+      return workload.then(async (known) => joinedAt(await tagged(), known, clock.wrong()))
+    const who = tagged()
+    return who instanceof Promise
+      ? who.then((known) => joinedAt(known, workload, clock.wrong()))
+      : joinedAt(who, workload, wrong)
+  }
+  const whose = options.trust === 'asserted' ? asserted : plain
+  const tag: Identify['tag'] = (rawHeaders, named) => {
+    const tags = tagsOf(rawHeaders, options.header)
+    return options.trust === 'asserted'
+      ? assertedTag(tags, named)
+      : Buffer.from(plainTag(tags, named)).toString('latin1')
+  }
   return {
     identify: (rawHeaders, named) => {
       // A clock that is ahead would call good tags expired; one that is behind is made good by the other.
-      if (clock.wrong() === 'ahead') throw clockWrong()
-      const who = identify(rawHeaders, named)
-      return who instanceof Promise ? who.then(timely) : timely(who)
+      const wrong = clock.wrong()
+      if (wrong === 'ahead') throw clockWrong()
+      const tags = tagsOf(rawHeaders, options.header)
+      const place = placeOf(tags, named)
+      const who = caller(rawHeaders, () => whose(tags, named), wrong)
+      return who instanceof Promise ? who.then((known) => ({ who: known, place })) : { who, place }
     },
-    tag,
+    tag: (rawHeaders, named) => {
+      const workload = workloads.some ? workloads.sent(rawHeaders) : null
+      return workload === null ? tag(rawHeaders, named) : `${tag(rawHeaders, named)}\n${workload}`
+    },
     tagged: (rawHeaders) => {
       try {
         return tag(rawHeaders, null) !== ''
@@ -405,12 +341,14 @@ export const createIdentify = (options: {
     named: (id, rawHeaders) => {
       if (clock.wrong() !== null) throw clockWrong()
       const tags = tagsOf(rawHeaders, options.header)
-      return tags.header.length > 0 || runIn(tags) !== null ? null : plainly(id)
+      return tags.header.length > 0 || runIn(tags) !== null
+        ? null
+        : caller(rawHeaders, () => plainly(id), null)
     },
-    tags: createTagSearch(isTag),
-    forget,
-    close: () => {
-      for (const { keys } of issuers) keys.close()
+    tags: createTagSearch((jwt) => assertions.meant(jwt) || workloads.meant(jwt)),
+    forget: () => {
+      assertions.forget()
+      workloads.forget()
     },
   }
 }

@@ -1,6 +1,7 @@
 // The policy enforcement point: the request's way through the house, top to bottom.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { CallRegistry, Flight } from './calls.ts'
+import type { Dedicated } from '../net/listener.ts'
 import { createExchange, type Call, type Seen, type Snapshot, type Way } from './exchange.ts'
 import type {
   Clock,
@@ -35,6 +36,8 @@ import type { TagSearch } from '../wire/stray_tag.ts'
 
 export type PepDeps = {
   readonly snapshot: () => Snapshot
+  /** After a wait: throws the Problem of a call whose route the configuration has not any more, or has otherwise. */
+  readonly stands: (req: IncomingMessage, route: Route, dedicated: Dedicated | null) => void
   readonly policy: () => PolicyEngine | null
   readonly tagged: (req: IncomingMessage, route: Route) => Tagged | Promise<Tagged>
   readonly identify: Identify['identify']
@@ -65,8 +68,6 @@ export type PepDeps = {
   readonly hold: Hold
   readonly limits: { readonly requestBody: number; readonly inspectedBody: number }
   readonly auditRequired: boolean
-  /** Lower case. */
-  readonly tagHeader: string
   readonly sift: (
     rawHeaders: readonly string[],
     provider: Route['connection']['provider'],
@@ -98,6 +99,10 @@ type Verdict = {
 
 const NONE: readonly string[] = []
 const STALE_MS = 1_000
+
+/** What follows a step, at once where there is nothing to wait for. */
+const then = <T, R>(work: T | Promise<T>, next: (done: T) => R | Promise<R>): R | Promise<R> =>
+  work instanceof Promise ? work.then(next) : next(work)
 
 const unreadable = (cause: unknown): never => {
   throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
@@ -136,6 +141,7 @@ const boundTo = ({ person, agent }: Principal, { connection, host }: Route): Bou
   host,
 })
 
+/** Without the one that was no credential, because the tag stood there. */
 const cutHeaders = ({ stripped }: Sifted, slot: boolean): readonly string[] =>
   slot ? stripped.filter((header) => header !== 'header:authorization') : stripped
 /** Names what was cut out, for policy and evidence. What follows a body that was read is known by now. */
@@ -146,19 +152,6 @@ const name = (call: Call, cut: readonly string[], body: Body, req: IncomingMessa
   if (call.stripped.length === 0 && body.stripped.length === 0) call.stripped = headers
   else call.stripped = [...headers, ...call.stripped, ...body.stripped]
 }
-
-/** The tag stood where the SDK puts its key: that one Authorization header was no credential. */
-const tagInSlot = (
-  req: IncomingMessage,
-  tagHeader: string,
-  who: Principal,
-  { named, place }: Tagged,
-): boolean =>
-  // Under `plain` a call that names its person nowhere else named them there.
-  place === null &&
-  (who.verified || named === null) &&
-  req.headers[tagHeader] === undefined &&
-  req.headersDistinct['authorization']?.length === 1
 
 /** The tag stood in the form, in the field of the SDK's key: that one was no credential. */
 const withoutSlot = (body: Body, { place }: Tagged): Body =>
@@ -181,16 +174,19 @@ export const createPep = (deps: PepDeps) => {
     const tagged = await deps.tagged(req, matched) //                                  401
     const { bare, sealed } = cutQuery(call, tagged, deps.tags) //                      400
     call.route = bare
-    let who = (call.who = await deps.identify(tagged.rawHeaders, tagged.named)) //     401, before other bodies are read
+    const first = await deps.identify(tagged.rawHeaders, tagged.named) //              401, before other bodies are read
+    let who = (call.who = first.who)
+    const slot = tagged.place === null && first.place === 'slot'
     const route = (call.route = sealedQuery(call, bare, who, sealed))
     const outer = (call.act = call.snapshot.classify(route)) //                        400
     using flight = deps.calls.enter(entry(call, who, route)) //                        429; flight.signal ends the call from outside
     const request = await flight.uncut(
-      understood(call, who, tagged, { req, route, outer, said: bare.target }),
+      understood(call, tagged, { req, route, outer, slot, said: bare.target }),
     ) // 400 413 415
     for (let n = 1; ; n++) {
-      // While it waited, its run or its key may have ended, or the clock gone wrong.
-      if (n > 1) who = call.who = await deps.identify(tagged.rawHeaders, tagged.named) // 401 503
+      // While it waited, the configuration may have changed, its run or its key have ended, the clock gone wrong.
+      if (n > 1) deps.stands(req, route, dedicated) //                                 404 409 503
+      if (n > 1) who = call.who = (await deps.identify(tagged.rawHeaders, tagged.named)).who // 401 503
       const facts = await flight.uncut(factsOf(who, request)) //                       503
       const verdict = await flight.uncut(decided(call, who, request, facts)) //        503
       await recorded(call, who, request, { ...verdict, n }) //                         503: nothing leaves unrecorded, and no record is left alone
@@ -204,7 +200,9 @@ export const createPep = (deps: PepDeps) => {
       // A refresh may have taken long: nothing leaves on a decision older than a second.
       if (clock.mono() - decision.decidedAt > STALE_MS) continue
       if (call.credential !== null) deps.used(who.person, who.agent, route.connection.name)
-      call.outcome = await deps.forward(job(call, request, flight), req, res) //       502 504
+      const { outcome, problem } = await deps.forward(job(call, request, flight), req, res)
+      call.outcome = outcome
+      if (problem !== null) throw problem //                                           502 504
       return
     }
   }
@@ -226,19 +224,23 @@ export const createPep = (deps: PepDeps) => {
   }
 
   /** The body and the headers, and by the body the calls inside the call; what was cut out is named. */
-  const understood = async (
+  const understood = (
     call: Call,
-    who: Principal,
     tagged: Tagged,
-    { req, route, said, outer }: Pick<Request, 'req' | 'route' | 'said'> & { readonly outer: Act },
-  ): Promise<Request> => {
-    const body = await inspect(req, { route, act: outer }, deps.limits, tagged.read)
-    if (body.bytes !== null) deps.tags.body(body.bytes)
-    const act = (call.act = opened(outer, route, body.inner))
-    const sifted = deps.sift(req.rawHeaders, route.connection.provider)
-    const slot = tagInSlot(req, deps.tagHeader, who, tagged)
-    name(call, cutHeaders(sifted, slot), withoutSlot(body, tagged), req)
-    return { req, tagged, route, said, act, body, sifted }
+    given: Pick<Request, 'req' | 'route' | 'said'> & {
+      readonly outer: Act
+      /** The tag stood in the one Authorization header. */
+      readonly slot: boolean
+    },
+  ): Request | Promise<Request> => {
+    const { req, route, said, outer, slot } = given
+    return then(inspect(req, { route, act: outer }, deps.limits, tagged.read), (body) => {
+      if (body.bytes !== null) deps.tags.body(body.bytes)
+      const act = (call.act = opened(outer, route, body.inner))
+      const sifted = deps.sift(req.rawHeaders, route.connection.provider)
+      name(call, cutHeaders(sifted, slot), withoutSlot(body, tagged), req)
+      return { req, tagged, route, said, act, body, sifted }
+    })
   }
 
   const factsOf = (who: Principal, { act }: Request): Facts | Promise<Facts> =>
@@ -251,28 +253,40 @@ export const createPep = (deps: PepDeps) => {
     return holding instanceof Promise ? holding.catch(unreadable) : holding
   }
 
-  const judged = async (
+  const judged = (
     { id, stripped }: Call,
     principal: Principal,
     { route, act, body }: Request,
     facts: Facts,
-  ): Promise<Verdict> => {
-    const holding = await look(principal, route)
-    const question = { id, principal, route, act, body, stripped, facts, holding }
-    const each = act.parts && (await decideEach(deps.decide, deps.policy(), question, act.parts))
-    const decision = each ? together(each) : await deps.decide(deps.policy(), question)
-    return { facts, holding, decision, each: each ?? null }
-  }
+  ): Verdict | Promise<Verdict> =>
+    then(look(principal, route), (holding) => {
+      const question = { id, principal, route, act, body, stripped, facts, holding }
+      if (act.parts === undefined)
+        return then(deps.decide(deps.policy(), question), (decision) => ({
+          facts,
+          holding,
+          decision,
+          each: null,
+        }))
+      return decideEach(deps.decide, deps.policy(), question, act.parts).then((each) => ({
+        facts,
+        holding,
+        decision: together(each),
+        each,
+      }))
+    })
   /** On facts that are too old for it asks once more and decides again. */
-  const decided = async (
+  const decided = (
     call: Call,
     who: Principal,
     request: Request,
     facts: Facts,
-  ): Promise<Verdict> => {
-    const verdict = await judged(call, who, request, facts)
-    return outlived(verdict) ? judged(call, who, request, await factsOf(who, request)) : verdict
-  }
+  ): Verdict | Promise<Verdict> =>
+    then(judged(call, who, request, facts), (verdict) =>
+      outlived(verdict)
+        ? then(factsOf(who, request), (newer) => judged(call, who, request, newer))
+        : verdict,
+    )
 
   /** The record before the act: one for the call, or one for each of its parts. */
   const recorded = async (

@@ -80,8 +80,8 @@ export const createRefusals = (deps: {
     },
   ): Promise<Problem> => {
     const { scopes, challenge, operation } = wanted
-    const held = usable(holding, connection.provider)
-    const missing = scopes.filter((scope) => !held.includes(scope))
+    const granted = usable(holding, connection.provider)
+    const missing = scopes.filter((scope) => !granted.includes(scope))
     const again = lapsed(holding) || challenge !== null
     const link = await begin(who, connection, scopes, { again, challenge, operation })
     if (link.declined) return declinedBy(link, connection, lapsed(holding))

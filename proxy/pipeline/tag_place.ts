@@ -39,11 +39,13 @@ const mayHoldField = (req: IncomingMessage, route: Route, tagHeader: string): bo
 
 /**
  * @param tagHeader lower case
+ * @param agentHeader lower case
  * @param read the body up to `limits.inspected_body`; null: it is longer
  * @throws Problem 401 for a sealed address that does not open
  */
 export const createTagged = (deps: {
   readonly tagHeader: string
+  readonly agentHeader: string
   readonly addressTags: AddressTags
   /** Do these headers name somebody by themselves? */
   readonly tagged: (rawHeaders: readonly string[]) => boolean
@@ -71,10 +73,16 @@ export const createTagged = (deps: {
     const { rawHeaders } = req
     const { named } = route
     if (isAddressTag(named)) {
-      const tag = deps.addressTags.open(named, route.host, route.target)
+      const opened = deps.addressTags.open(named, route.host, route.target)
+      const [tag = '', workload] = opened.split('\n', 2)
+      // A client that sends its key may hold a newer one by now: that one counts.
+      const sealed = deps.tagged(rawHeaders) ? [] : ['authorization', tag]
+      const caller =
+        workload === undefined || req.headers[deps.agentHeader] !== undefined
+          ? []
+          : [deps.agentHeader, workload]
       return {
-        // A client that sends its key may hold a newer one by now: that one counts.
-        rawHeaders: deps.tagged(rawHeaders) ? rawHeaders : [...rawHeaders, 'authorization', tag],
+        rawHeaders: [...rawHeaders, ...sealed, ...caller],
         named: null,
         route: withoutTag(route),
         read: null,

@@ -1,4 +1,5 @@
-// Activation: a bundle and its tables become an engine, or an Error. Everything is proved in a thread that can be ended.
+// Turns a bundle and its tables into an engine, or throws an Error. Everything is tried in a thread
+// first, because a thread can be ended.
 import type {
   Clock,
   InputMember,
@@ -9,16 +10,17 @@ import type {
   PolicyEngine,
   PolicyFailure,
 } from '../model.ts'
+import { messageOf } from '../problem.ts'
+import { isObject } from '../wire/json.ts'
 import { createReader } from './decision.ts'
 import { digestOf } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
-import { createInstance, messageOf, whole } from './instance.ts'
+import { createInstance, whole } from './instance.ts'
 import type { Instance } from './instance.ts'
 import { createPool, openIsolate } from './threads.ts'
 import type { Pool, Start } from './threads.ts'
 import { SLOW, proveGolden, proveHostile, readGolden } from './self_test.ts'
 import { indexOf } from './rows.ts'
-import { isObject } from './strict.ts'
 import { INDEX } from './tables.ts'
 import type { Grants, RoleGrants } from './tables.ts'
 
@@ -166,7 +168,7 @@ export const activate = async (
   if (quick) {
     const warm = await createInstance(module, start.data, inputLimit)
     for (let i = 0; i < WARM_UP; i++) warm.evaluate('{"version":1}')
-    // A probe that trapped is the policy's own doing; it must not be the state that serves.
+    // If an evaluation trapped while warming up, this instance must not be the one that serves.
     instance = warm.broken() ? await createInstance(module, start.data, inputLimit) : warm
   } else {
     log.warn(named, `the policy can take longer than ${SLOW} ms: it is served from worker threads`)

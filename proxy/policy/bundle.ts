@@ -1,11 +1,14 @@
-// An OPA bundle, archive or directory listing, read completely or refused with everything that is wrong with it.
+// Reads an OPA bundle, an archive or a folder, completely, or refuses it with everything that is
+// wrong with it.
 import { createHash } from 'node:crypto'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { unpackTar } from 'modern-tar'
 import type { Json, JsonObject } from '../model.ts'
+import { messageOf } from '../problem.ts'
+import { isObject } from '../wire/json.ts'
 import { ENTRYPOINT } from './instance.ts'
-import { isObject, parseNamed } from './strict.ts'
+import { parseNamed } from './strict.ts'
 
 const ROOTS = ['deputy', 'deputy_data', 'deputy_test']
 const MAX_BYTES = 16 * 1024 * 1024
@@ -35,8 +38,6 @@ export const digestOf = (parts: readonly (string | Uint8Array)[]): string => {
 
 const refuse = (problems: readonly string[]): Error =>
   new Error(`the policy bundle cannot be used:\n${problems.map((line) => `- ${line}`).join('\n')}`)
-
-const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 /** OPA writes `/data.json`, others `./data.json` or `data.json`. null: not a name inside the bundle. */
 const entryName = (raw: string): string | null => {
@@ -118,7 +119,7 @@ export const bundleFromFiles = (files: Iterable<readonly [string, Uint8Array]>):
       if (isObject(value)) return value
       problems.push(`${name}: not an object`)
     } catch (error) {
-      problems.push(reason(error))
+      problems.push(messageOf(error))
     }
     return null
   }
@@ -157,11 +158,13 @@ export const readBundle = async (bytes: Uint8Array): Promise<Bundle> => {
   const archive = await promisify(gunzip)(bytes, { maxOutputLength: MAX_BYTES }).catch(
     (error: unknown) => {
       const large = isObject(error) && error['code'] === 'ERR_BUFFER_TOO_LARGE'
-      throw refuse([large ? 'it unpacks to more than 16 MiB' : `not a gzip file: ${reason(error)}`])
+      throw refuse([
+        large ? 'it unpacks to more than 16 MiB' : `not a gzip file: ${messageOf(error)}`,
+      ])
     },
   )
   const entries = await unpackTar(archive, { strict: true }).catch((error: unknown) => {
-    throw refuse([`not a tar archive: ${reason(error)}`])
+    throw refuse([`not a tar archive: ${messageOf(error)}`])
   })
   if (entries.length > MAX_ENTRIES) throw refuse([`more than ${MAX_ENTRIES} entries`])
   const files: [string, Uint8Array][] = []

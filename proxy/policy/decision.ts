@@ -1,7 +1,8 @@
-// The answer of a policy: text → a decision that is exactly of the promised shape, or a failure. Pure.
+// Turns the text that a policy answered into a decision of exactly the promised shape, or into a
+// failure. Pure.
 import type { PolicyDecision, PolicyFailure } from '../model.ts'
 import { remembered } from '../memo.ts'
-import { isObject } from './strict.ts'
+import { isObject } from '../wire/json.ts'
 
 const FIELDS = [
   'version',
@@ -74,7 +75,7 @@ export const readAnswer = (text: string): PolicyDecision | PolicyFailure => {
     return { failed: 'policy_undefined', detail: 'the policy gave no decision' }
   const odd = oddity(first['result'])
   return odd === null
-    ? freeze(first['result'] as unknown as PolicyDecision)
+    ? freeze(first['result'] as PolicyDecision)
     : { failed: 'policy_malformed', detail: `the decision is malformed: ${odd}` }
 }
 

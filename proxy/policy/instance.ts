@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module'
 import type * as opa from '@open-policy-agent/opa-wasm'
 import type { InputMember, PolicyFailure } from '../model.ts'
+import { messageOf } from '../problem.ts'
 
 /**
  * The module that `import` names leaves this one out, and `loadPolicy` asks for a `Response`, which makes Node load all
@@ -56,14 +57,6 @@ export type Instance = {
   readonly evaluate: (input: string, repeated?: readonly InputMember[]) => string | PolicyFailure
   /** A trap leaves a module's globals in an unknown state: such an instance must be replaced. */
   readonly broken: () => boolean
-}
-
-/** The SDK throws texts, plain objects and Errors alike. */
-export const messageOf = (thrown: unknown): string => {
-  if (typeof thrown === 'string') return thrown
-  if (typeof thrown === 'object' && thrown !== null && 'message' in thrown)
-    return String(thrown.message)
-  return 'it failed without saying why'
 }
 
 const failure = (failed: PolicyFailure['failed'], detail: string): PolicyFailure => ({

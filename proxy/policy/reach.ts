@@ -1,4 +1,5 @@
-// Rows that cover no call at all: what they ask for, the catalogues of the providers in use do not have. Pure.
+// Finds rows that cover no call at all, because the catalogues of the providers in use have nothing
+// that they ask for. Pure.
 import type { OperationRow, Provider } from '../model.ts'
 import { remembered } from '../memo.ts'
 import type { Grants, Row } from './tables.ts'
@@ -13,8 +14,8 @@ type Known = {
 type Member = 'kinds' | 'access' | 'path'
 
 /**
- * Is there a path that both allow? `template` as the catalogue writes it (`a`, `{b}`, `{c+}`); in `pattern` a `*` is any
- * segment, a last `**` any rest, also none.
+ * Is there a path that both allow? `template` as the catalogue writes it (`a`, `{b}`, `{c+}`); in
+ * `pattern` a `*` is any segment, a last `**` any rest, also none.
  */
 const meet = (template: readonly string[], pattern: readonly string[]): boolean => {
   const [want, ...others] = pattern

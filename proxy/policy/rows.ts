@@ -1,9 +1,15 @@
-// An index over the rows of the grants table, so that a decision costs the same whatever a role holds. Pure.
+// An index over the rows of the grants table, so that a decision costs the same however many rows a
+// role has. Pure.
 import type { Grants, RoleGrants } from './tables.ts'
 
-/** Fewer rows of a role are compared one by one: that costs less than looking for those that fit. */
+/**
+ * Fewer rows of a role are compared one by one: that costs less than looking for those that fit.
+ */
 const FEW = 8
-/** Deeper places are not told apart: there are at most 2^8 sets of places for each operation, agent and entitlement. */
+/**
+ * Deeper places are not told apart: there are at most 2^8 sets of places for each operation, agent
+ * and entitlement.
+ */
 const PLACES = 8
 
 /** Rows whose paths say a segment at the same places: their ids by what they say there. */
@@ -15,8 +21,8 @@ type Index = Record<string, Record<string, Record<string, Record<string, Record<
 const bare = <T>(): Record<string, T> => Object.create(null) as Record<string, T>
 
 /**
- * The index that `deputy.grants` asks for the rows which may cover a call; it still compares each of them whole.
- * Roles of few rows are not in it.
+ * The index that `deputy.grants` asks for the rows which may cover a call; it still compares each
+ * of them whole. Roles of few rows are not in it.
  */
 export const indexOf = (grants: Grants, roleGrants: RoleGrants): Index => {
   const index: Index = bare()
@@ -30,7 +36,8 @@ export const indexOf = (grants: Grants, roleGrants: RoleGrants): Index => {
       const said = new Set<string>()
       for (const id of ids) {
         const row = rows.get(id)
-        // Of rows that say the same the first stands for all: thousands of copies cost no more than one.
+        // Of rows that say the same the first stands for all: thousands of copies cost no more than
+        // one.
         const text = JSON.stringify(row)
         if (row === undefined || said.has(text)) continue
         said.add(text)

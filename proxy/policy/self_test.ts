@@ -1,8 +1,8 @@
 // The questions that a policy must answer rightly before it may serve. Pure, but for the asking.
-import type { JsonObject, PolicyDecision, PolicyFailure } from '../model.ts'
+import type { PolicyDecision, PolicyFailure } from '../model.ts'
+import { isObject } from '../wire/json.ts'
 import { readAnswer } from './decision.ts'
 import type { Isolate } from './threads.ts'
-import { isObject } from './strict.ts'
 
 /** ms: an evaluation that takes longer may not run in the thread that serves everybody. */
 export const SLOW = 5
@@ -90,7 +90,7 @@ const largestInput = (limit: number): string => {
 /** A bundle's own golden inputs: `data.deputy_data.probes`, name → {input, allow, codes?}. */
 type Golden = {
   readonly name: string
-  readonly input: JsonObject
+  readonly input: { readonly [name: string]: unknown }
   readonly allow: boolean
   readonly codes: unknown
 }

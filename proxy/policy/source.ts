@@ -1,11 +1,14 @@
-// Where the policy comes from: a bundle file or directory and a folder of tables, looked at again and again; the last good one stays.
+// Where the policy comes from: a bundle (a file or a folder) and a folder of tables. They are read
+// again when they change; if what is there is no good, the last good policy stays.
 import { join } from 'node:path'
 import { mayHeal, namesIn, readWhole, statOf, toldOf, Unreadable } from '../files.ts'
 import type { Clock, JsonObject, Log, PolicyEngine, Provider } from '../model.ts'
+import { messageOf } from '../problem.ts'
+import { isObject } from '../wire/json.ts'
 import { BUNDLE_LIMITS, bundleFromFiles, readBundle } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
 import { unreachable } from './reach.ts'
-import { isObject, parseNamed } from './strict.ts'
+import { parseNamed } from './strict.ts'
 import { few, tableProblems } from './tables.ts'
 import type { Grants, Table } from './tables.ts'
 import { activate } from './activate.ts'
@@ -42,7 +45,8 @@ export type PolicySourceOptions = {
   readonly poll?: number
 }
 
-// inotify is deaf on some volumes, runs out on a busy node, and hears of every write beside a file.
+// Not inotify: it misses changes on some volumes, its watches run out on a busy node, and every
+// write beside a file wakes it.
 const LOOK = 500
 /** ms that calls may go on with an engine that was replaced. */
 const GRACE = 60_000
@@ -106,7 +110,7 @@ export const loadTables = async (folder: string | null): Promise<ReadonlyMap<str
         else problems.push(`${where}: not an object`)
       } catch (error) {
         if (mayHeal(error)) throw error
-        problems.push(error instanceof Error ? error.message : String(error))
+        problems.push(messageOf(error))
       }
   }
   if (problems.length > 0) throw refuse(problems)
@@ -163,7 +167,7 @@ const fingerprint = async (paths: readonly (string | null)[]): Promise<string> =
         )
       }
     } catch (error) {
-      seen.push(`${path}: ${error instanceof Error ? error.message : String(error)}`)
+      seen.push(`${path}: ${messageOf(error)}`)
     }
   }
   return seen.join('\n')
@@ -243,7 +247,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
     void inTurn(async () => {
       const now = await fingerprint([bundle, data])
       if (closed || now === loaded) return
-      // Whoever writes may not be done: what two looks saw alike is read.
+      // The writer may not be done yet, so files are read only when two looks saw them alike.
       if (now !== glimpsed) glimpsed = now
       // `load` has told the log, and `problem` keeps it.
       else await load().catch(() => undefined)

@@ -1,6 +1,8 @@
-// JSON and YAML read strictly: what two readers could understand differently is an error that names its place.
+// Reads JSON and YAML strictly: what two readers could understand differently is an error that
+// names its place.
 import { LineCounter, parseDocument } from 'yaml'
-import type { Json, JsonObject } from '../model.ts'
+import type { Json } from '../model.ts'
+import { messageOf } from '../problem.ts'
 
 const NESTING = 64
 
@@ -56,7 +58,7 @@ export const parseJson = (text: string, where: string): Json => {
   try {
     value = JSON.parse(text) as Json
   } catch (error) {
-    throw new Error(`${where}: ${error instanceof Error ? error.message : 'not JSON'}`, {
+    throw new Error(`${where}: ${messageOf(error)}`, {
       cause: error,
     })
   }
@@ -94,7 +96,7 @@ const parseYaml = (text: string, where: string): Json => {
   try {
     value = document.toJS({ maxAliasCount: 100 })
   } catch (error) {
-    throw new Error(`${where}: ${error instanceof Error ? error.message : 'not YAML'}`, {
+    throw new Error(`${where}: ${messageOf(error)}`, {
       cause: error,
     })
   }
@@ -113,6 +115,3 @@ export const parseNamed = (name: string, bytes: Uint8Array): Json => {
   }
   return name.endsWith('.json') ? parseJson(text, name) : parseYaml(text, name)
 }
-
-export const isObject = (value: unknown): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)

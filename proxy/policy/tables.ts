@@ -1,4 +1,5 @@
-// The tables of the starter policy, `data.deputy_data`: their schema, and everything that is wrong with some. Pure.
+// The tables of the starter policy, `data.deputy_data`: their schema, and a check that names
+// everything that is wrong with them. Pure.
 import { z } from 'zod'
 import type { JsonObject } from '../model.ts'
 
@@ -92,7 +93,10 @@ const index = byProvider(
   ),
 ).describe('made by deputy when it loads the tables: ids of rows, by all that a row asks for')
 
-/** JSON Schema of `data.deputy_data`, generated from the parser; opa checks the Rego's types against it. */
+/**
+ * JSON Schema of `data.deputy_data`, generated from the parser; opa checks the Rego's types against
+ * it.
+ */
 export const tablesJsonSchema = (): Record<string, unknown> => {
   const optional = Object.fromEntries(
     Object.entries({ ...TABLES, [INDEX]: index }).map(([name, table]) => [
@@ -180,7 +184,10 @@ export const few = (problems: readonly string[]): readonly string[] =>
     ? problems
     : [...problems.slice(0, MOST), `and ${problems.length - MOST} more`]
 
-/** Ids that a role names and no row has; a bundle's roles may outlive the rows that a folder replaced. */
+/**
+ * Ids that a role names and no row has; a bundle's roles may outlive the rows that a folder
+ * replaced.
+ */
 const dangling = (roles: Table, role_grants: RoleGrants, grants: Grants): readonly string[] =>
   Object.entries(role_grants).flatMap(([provider, byRole]) =>
     Object.entries(byRole).flatMap(([role, ids]) =>
@@ -195,8 +202,10 @@ const dangling = (roles: Table, role_grants: RoleGrants, grants: Grants): readon
   )
 
 /**
- * Everything that is wrong with the tables, each with its file, row and member; the first 20 of a table.
- * @param bundled names of the tables that the bundle brings; a folder may replace those, and those that are known here
+ * Everything that is wrong with the tables, each with its file, row and member; the first 20 of a
+ * table.
+ * @param bundled names of the tables that the bundle brings; a folder may replace those, and
+ *   those that are known here
  */
 export const tableProblems = (
   tables: ReadonlyMap<string, Table>,

@@ -4,8 +4,8 @@ import { getCompileCacheDir } from 'node:module'
 import { dirname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { PolicyFailure } from '../model.ts'
+import { messageOf } from '../problem.ts'
 import { createTurns } from '../shares.ts'
-import { messageOf } from './instance.ts'
 
 export type Start = {
   readonly module: WebAssembly.Module

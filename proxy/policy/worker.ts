@@ -1,5 +1,7 @@
-// The far side of policy/threads: one policy in a thread of its own, where an evaluation can be ended from outside.
+// The other side of policy/threads: one policy in a thread of its own, where an evaluation can be
+// ended from outside.
 import { parentPort, workerData } from 'node:worker_threads'
+import { messageOf } from '../problem.ts'
 import { createInstance } from './instance.ts'
 import type { Reply, Start } from './threads.ts'
 
@@ -17,5 +19,5 @@ try {
   })
   say({ kind: 'ready' })
 } catch (error) {
-  say({ kind: 'refused', why: error instanceof Error ? error.message : String(error) })
+  say({ kind: 'refused', why: messageOf(error) })
 }

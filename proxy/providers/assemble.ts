@@ -1,4 +1,5 @@
-// A definition that holds → Provider: names of YAML become names of the vocabulary, and what was left out gets its default.
+// Turns a valid definition into a Provider: names of YAML become names of the model, and what was
+// left out gets its default.
 import type {
   AnswerRules,
   Discover,
@@ -83,11 +84,17 @@ const refreshOf = (d: Definition): RefreshRules | null =>
       }
 
 const PLACE = '{origin}'
-/** An endpoint of a product that people host themselves: `{origin}` is where its first host is reached. */
+/**
+ * An endpoint of a product that people host themselves: `{origin}` is where its first host is
+ * reached.
+ */
 export const placeUrl = <T extends string | null>(url: T, origin: string): T | string =>
   url?.startsWith(`${PLACE}/`) === true ? origin + url.slice(PLACE.length) : url
 
-/** All endpoints at the origin of the first host; without a host they wait for a connection that names one. */
+/**
+ * All endpoints at the origin of the first host; without a host they wait for a connection that
+ * names one.
+ */
 export const placed = (provider: Provider): Provider => {
   const [origin] = provider.hosts.values()
   if (origin === undefined) return provider
@@ -187,7 +194,8 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     errors: (d.errors as Json | undefined) ?? null,
     trailingSlash: d.trailing_slash === 'ignored',
     prefixes: d.prefixes,
-    // Without scopes at the provider no row can ask for one (a GitHub App that extends the OAuth app).
+    // Without scopes at the provider no row can ask for one (a GitHub App that extends the OAuth
+    // app).
     operations: d.scope === null ? parts.rows.map((one) => ({ ...one, scopes: [[]] })) : parts.rows,
     secretSegments: d.secret_segments,
     example: d.example === undefined ? null : (d.example as JsonObject & Record<string, Json>),

@@ -1,7 +1,9 @@
-// A catalogue of operations: rows, or groups of rows that share their scopes → OperationRow, or problems with their path.
+// Turns a catalogue of operations (rows, or groups of rows that share their scopes) into
+// OperationRows, or into problems with their path.
 import { z } from 'zod'
 import type { OperationRow } from '../model.ts'
-import { explain, isFields, pointers } from './definition.ts'
+import { isObject } from '../wire/json.ts'
+import { explain, pointers } from './definition.ts'
 import type { Report } from './definition.ts'
 
 const ACCESS = ['read', 'write', 'delete', 'admin'] as const
@@ -111,8 +113,8 @@ const readRows = (raw: unknown, report: Report): Placed[] => {
     return []
   }
   return raw.flatMap((item: unknown, i): Placed[] => {
-    if (isFields(item) && Object.hasOwn(item, 'graphql')) return readFields(item, i, report)
-    const one = isFields(item) && Object.hasOwn(item, 'id')
+    if (isObject(item) && Object.hasOwn(item, 'graphql')) return readFields(item, i, report)
+    const one = isObject(item) && Object.hasOwn(item, 'id')
     const parsed = one ? row.safeParse(item) : group.safeParse(item)
     if (!parsed.success) {
       explain(parsed.error, report, [i])

@@ -1,11 +1,10 @@
-// The schema of a provider definition, and how readers of such files write a problem down.
+// The schema of a provider definition, and how a problem in such a file is written down.
 import { z } from 'zod'
+import { isObject } from '../wire/json.ts'
 
 export type Report = (path: string, what: string) => void
 export type Fields = { readonly [key: string]: unknown }
 
-export const isFields = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 /** Keys and values come from files: a problem must not be able to write to a terminal. */
 const plain = (text: string): string =>
   text.replace(/[\p{Cc}\p{Cf}]/gu, (c) => `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}`)
@@ -67,7 +66,7 @@ const distance = (a: string, b: string): number => {
 /** Every key that a definition can have, wherever it stands. */
 const keysIn = (schema: unknown): readonly string[] => {
   if (typeof schema !== 'object' || schema === null) return []
-  const own = 'properties' in schema && isFields(schema.properties) ? schema.properties : {}
+  const own = 'properties' in schema && isObject(schema.properties) ? schema.properties : {}
   return [...Object.keys(own), ...Object.values(schema).flatMap(keysIn)]
 }
 const nearest = (key: string): string => {
@@ -132,8 +131,12 @@ const clientAuth = z.enum([
   'client_secret_basic',
   'raw_basic',
   'private_key_jwt',
+  'tls_client_auth',
+  'self_signed_tls_client_auth',
   'none',
 ])
+/** By the certificate of the connection (RFC 8705 2): only the client's id is in the request. */
+export const byCertificate = (method: string): boolean => method.endsWith('tls_client_auth')
 const REVOKE_STYLES = ['rfc7009', 'bearer', 'github', 'linear'] as const
 const scope = z
   .strictObject({

@@ -1,20 +1,14 @@
-// Providers are data: a definition and its catalogue of operations → Provider, or every problem with its path.
+// Providers are data: turns a definition and its catalogue of operations into a Provider, or into
+// every problem with its path.
 import { z } from 'zod'
 import type { Provider } from '../model.ts'
 import { assemble, placed, placeUrl, revokeOf, userinfoUrl } from './assemble.ts'
 import type { Parts } from './assemble.ts'
-import {
-  definition,
-  explain,
-  isFields,
-  PRESENT,
-  readHosts,
-  reporter,
-  urlProblem,
-} from './definition.ts'
+import { definition, explain, PRESENT, readHosts, reporter, urlProblem } from './definition.ts'
 import type { Definition, Fields, HostList, Report } from './definition.ts'
 import { catalogueSchema, readCatalogue } from './catalogue.ts'
 import { salvage } from '../mistakes.ts'
+import { isObject } from '../wire/json.ts'
 
 export type Parsed = { readonly provider: Provider } | { readonly problems: readonly string[] }
 /** What one connection may change of its provider. A list of hosts narrows; a map narrows and maps. */
@@ -64,7 +58,7 @@ export const providerJsonSchema = (): Record<string, unknown> =>
 
 /** A definition laid over its base: a key of the definition replaces the base's whole value. */
 const inherit = (base: unknown, raw: unknown): unknown =>
-  isFields(base) && isFields(raw) ? { ...base, ...raw } : raw
+  isObject(base) && isObject(raw) ? { ...base, ...raw } : raw
 
 const folderOf = (where: string): string => where.slice(0, where.lastIndexOf('/') + 1)
 /** `acme.my.salesforce.com` fits `.my.salesforce.com`. */
@@ -90,7 +84,7 @@ export const parseProvider = (
   const report: Report = (path, what) => {
     if (!wrong.has(path.split('.')[0] ?? '')) told(path, what)
   }
-  const foreign = isFields(raw) ? FOREIGN.find((word) => Object.hasOwn(raw, word)) : undefined
+  const foreign = isObject(raw) ? FOREIGN.find((word) => Object.hasOwn(raw, word)) : undefined
   if (foreign !== undefined) {
     told(foreign, FOREIGN_WORD)
     return { problems }
@@ -121,7 +115,7 @@ export const parseProvider = (
       report('hosts', `${name} fits no suffix of host_from_token`)
 
   const file = typeof d.operations === 'string' ? d.operations : null
-  const inherited = isFields(raw) && !Object.hasOwn(raw, 'operations')
+  const inherited = isObject(raw) && !Object.hasOwn(raw, 'operations')
   if (file !== null && operations === undefined) report('operations', `there is no file ${file}`)
   const rows = readCatalogue(
     file === null ? d.operations : (operations ?? []),
@@ -159,7 +153,7 @@ const discoverOf = (d: Definition, merged: unknown): Parts['discover'] => {
   if (d.credential !== 'oauth2' || d.issuer === null) return null
   if (d.authorize !== null && d.token !== null) return null
   const has = (within: unknown, [key = '', ...rest]: readonly string[]): boolean =>
-    isFields(within) &&
+    isObject(within) &&
     Object.hasOwn(within, key) &&
     (rest.length === 0 || within[key] === null || has(within[key], rest))
   return {
@@ -245,7 +239,7 @@ const readSlots = (
   read: (name: string, changed: Fields) => Provider | null,
 ): ReadonlyMap<string, Provider> => {
   const slots = new Map<string, Provider>()
-  if (!isFields(merged)) return slots
+  if (!isObject(merged)) return slots
   const { slots: _slots, slot: _slot, extends: _extends, ...plain } = merged
   for (const [name, changes] of Object.entries(d.slots ?? {})) {
     const provider = read(name, { ...plain, ...changes })
@@ -277,7 +271,7 @@ export const compileProviders = (
   const used = new Set<string>()
   for (const [where, raw] of files) {
     if (Array.isArray(raw)) continue
-    if (!isFields(raw) || typeof raw['id'] !== 'string')
+    if (!isObject(raw) || typeof raw['id'] !== 'string')
       reporter(problems, where)('', 'must be a definition with an id, or a list of operations')
     else if (byId.has(raw['id']))
       reporter(problems, where)('id', `${raw['id']} is defined in ${byId.get(raw['id'])?.where}`)

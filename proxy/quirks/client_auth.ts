@@ -40,7 +40,8 @@ const methods = async (
     )
   }
   const secret = form.get('client_secret')
-  if (secret === null) return ['none']
+  // The scripted provider speaks no TLS: a client that shows a certificate says its id alone.
+  if (secret === null) return ['none', 'tls_client_auth', 'self_signed_tls_client_auth']
   return secret === client.secret ? ['client_secret_post'] : []
 }
 

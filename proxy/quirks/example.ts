@@ -15,6 +15,8 @@ const METHODS = [
   'client_secret_basic',
   'raw_basic',
   'private_key_jwt',
+  'tls_client_auth',
+  'self_signed_tls_client_auth',
   'none',
 ] as const
 

@@ -156,7 +156,7 @@ export const openWorld = async () => {
     const used = route.connection
     const holding = await vault.look(personOf(used.name), used.name, AGENT)
     const none = { state: 'none', bytes: null, declared: 0, contentType: null, json: {} } as const
-    await forward.forward(
+    const { problem } = await forward.forward(
       {
         route,
         body: { ...none, digest: null, stripped: [] },
@@ -164,7 +164,7 @@ export const openWorld = async () => {
         pointers: [],
         signed: null,
         seal: null,
-        sifted: createSift('deputy-user', () => false)(request.rawHeaders, used.provider),
+        sifted: createSift(['deputy-user'], () => false)(request.rawHeaders, used.provider),
         again: (taken, said) => credentials.again(taken, used, said, AGENT),
         served: () => false,
         signal: new AbortController().signal,
@@ -172,6 +172,7 @@ export const openWorld = async () => {
       request,
       response,
     )
+    if (problem !== null) throw problem
   }
   const agent = await startAgentSide(way, publicUrl)
 

@@ -2,6 +2,7 @@
 import { closeSync, existsSync, fsyncSync, openSync, rmSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { backup, DatabaseSync } from 'node:sqlite'
+import { messageOf } from '../problem.ts'
 import { APPLICATION_ID, explain, SCHEMA } from './migrations.ts'
 
 /** Every page in one step: the copy is of one moment, and no writer makes it begin again. */
@@ -28,7 +29,7 @@ const number = (db: DatabaseSync, pragma: string): number =>
 
 const failure = (error: unknown): { readonly code: number; readonly text: string } => ({
   code: ((error as { errcode?: number }).errcode ?? 0) & 255,
-  text: error instanceof Error ? error.message : String(error),
+  text: messageOf(error),
 })
 
 /** A new file of mode 0600. Throws an Error that says why there is none. */

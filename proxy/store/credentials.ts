@@ -110,7 +110,7 @@ export const createCredentials = (
   putOff: (list) =>
     db.transact(function* (): Work<readonly string[]> {
       const ours: string[] = []
-      // In one order everywhere: two replicas never wait for each other's rows.
+      // All statements take rows in one order, so that two replicas never wait for each other.
       for (const { row, to } of list.toSorted((a, b) => (a.row.id < b.row.id ? -1 : 1))) {
         const { id, from } = row
         if ((yield [sql.putOff, { id, from, to: to ?? NEVER }]).length > 0) ours.push(id)

@@ -1,5 +1,7 @@
-// Too few connections to PostgreSQL: who lacks which, in a sentence, and how many there are.
+// When PostgreSQL has too few connections: says in a sentence which are lacking, and how many there
+// are.
 import { DatabaseError } from 'pg'
+import { messageOf } from '../problem.ts'
 
 /** What `pg` tells of a pool. */
 export type Pooled = {
@@ -24,7 +26,6 @@ export type Crowd = {
 
 /** So long after a call that got none, ms, this process is not ready. */
 const LATELY_MS = 5_000
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : '')
 
 /** @param most connections that one deputy takes; null: what failed is something else */
 export const lacking = (error: unknown, pool: Pooled, most: number): string | null => {

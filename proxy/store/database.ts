@@ -1,4 +1,4 @@
-// What a database has to offer for a store to stand on it.
+// What a database must offer so that a store can be built on it.
 import type { Store } from '../model.ts'
 
 export type Value = string | number | null
@@ -6,7 +6,9 @@ export type Params = Readonly<Record<string, Value>>
 export type Raw = Readonly<Record<string, unknown>>
 /** SQL with `:names`. */
 export type Statement = readonly [sql: string, params: Params]
-/** Yields statements and gets their rows: driven without a pause where the database answers at once. */
+/**
+ * Yields statements and gets their rows: driven without a pause where the database answers at once.
+ */
 export type Work<T> = Generator<Statement, T, readonly Raw[]>
 export type Tell = (topic: string, key: string) => void
 /** `refresh` has connections of its own: a rotated token must find its way in. */
@@ -26,7 +28,10 @@ export type Database = {
   readonly transact: <T>(work: (tell: Tell) => Work<T>, lane?: Lane) => Promise<T>
   readonly publish: Store['publish']
   readonly subscribe: Store['subscribe']
-  /** Throws when what lies under the store is not what was opened (pages in a cache would not tell), or has no room for us. */
+  /**
+   * Throws when what lies under the store is not what was opened (pages in a cache would not tell),
+   * or has no room for us.
+   */
   readonly intact?: () => void
   readonly connections?: NonNullable<Store['connections']>
   /** What was deleted is nowhere any more: `key` begins the events about whom it concerned. */

@@ -1,8 +1,9 @@
-// Who hears of changes: in this process, and in every process on one PostgreSQL.
+// Tells listeners of changes: in this process, and in every process on one PostgreSQL.
 import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import type { Client } from 'pg'
 import type { Log } from '../model.ts'
+import { messageOf } from '../problem.ts'
 
 export type Subscribers = {
   readonly subscribe: (topic: string, hear: (key: string) => void) => () => void
@@ -132,7 +133,7 @@ export const followEvents = async (deps: {
           lost = false
         },
         (error: unknown) => {
-          const reason = error instanceof Error ? error.message : 'unknown'
+          const reason = messageOf(error)
           if (!lost && !closed)
             log.error({ reason }, 'changes of other processes cannot be heard now')
           lost = true

@@ -9,7 +9,7 @@ import { pseudonym } from './pseudonym.ts'
 export const APPLICATION_ID = 0x64707479
 
 /** Entry n brings `PRAGMA user_version` from n to n + 1. A person is (tenant, realm, user) in every key. */
-const MIGRATIONS: readonly string[] = [
+export const MIGRATIONS: readonly string[] = [
   `
   CREATE TABLE credentials (
     id TEXT NOT NULL PRIMARY KEY,

@@ -1,13 +1,15 @@
-// The fleet's store. No state in a session, so that a pooler in transaction mode may stand in between:
-// unnamed statements, SET LOCAL, locks that end with their transaction.
+// The store for several replicas. It keeps no state in a session, so that a pooler in transaction
+// mode may stand in between: unnamed statements, SET LOCAL, and locks that end with their
+// transaction.
 import { setTimeout as pause } from 'node:timers/promises'
 import { Client, DatabaseError, Pool, types } from 'pg'
 import type { CustomTypesConfig, PoolClient } from 'pg'
 import type { Log, Store } from '../model.ts'
+import { messageOf } from '../problem.ts'
 import { createCrowd, lacking } from './crowd.ts'
 import type { Crowd } from './crowd.ts'
 import { createSubscribers, followEvents, TELL } from './events.ts'
-import { migratePostgres, usable } from './postgres_schema.ts'
+import { APPLICATION, migratePostgres, usable } from './postgres_schema.ts'
 import { createTables } from './tables.ts'
 import type { Database, Lane, Raw, Statement, Tell, Work } from './database.ts'
 
@@ -35,8 +37,6 @@ const TYPES: CustomTypesConfig = {
   getTypeParser: (id, format) =>
     id === types.builtins.INT8 ? Number : types.getTypeParser(id, format),
 }
-const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
 /** `:name` → `$n`; a cast (`::text`) stays. */
 const numbered = (sql: string): { readonly text: string; readonly names: readonly string[] } => {
   const names: string[] = []
@@ -64,19 +64,21 @@ const explain = (where: string, error: unknown): Error => {
   if (code !== undefined && UNREACHABLE.has(code))
     return say(`cannot be reached (${code}). Check host and port, and that the server runs.`)
   if (code !== undefined && /CERT|VERIFY|ISSUER/.test(code))
-    return say(`is not trusted: ${message(error)}. Name its CA: &sslrootcert=FILE.`)
+    return say(`is not trusted: ${messageOf(error)}. Name its CA: &sslrootcert=FILE.`)
   if (code === '28P01' || code === '28000')
     return say('refuses this user or password. Check both in the URL.')
   if (code === '3D000') return say('does not exist. Create the database.')
   const few = lacking(error, NO_POOL, MOST)
   if (few !== null) return say(few)
   if (code === '42501')
-    return say(`refuses its tables to this user: ${message(error)}. Grant it CREATE on its schema.`)
+    return say(
+      `refuses its tables to this user: ${messageOf(error)}. Grant it CREATE on its schema.`,
+    )
   if (code === '42P07')
     return say('holds tables of another program with our names. Give deputy a database of its own.')
   return error instanceof Error && code === undefined && /^(?:is|was) /.test(error.message)
     ? say(error.message)
-    : say(`cannot be opened: ${message(error)}`)
+    : say(`cannot be opened: ${messageOf(error)}`)
 }
 
 /**
@@ -94,7 +96,7 @@ export const openPostgres = async (url: string, options: PostgresOptions): Promi
     connectionString: url,
     connectionTimeoutMillis: 5_000,
     keepAlive: true,
-    application_name: 'deputy',
+    application_name: APPLICATION,
     types: TYPES,
   }
   const pool = (max: number): Pool => {

@@ -4,7 +4,7 @@ import type { Log } from '../model.ts'
 import { pseudonym } from './pseudonym.ts'
 
 /** Entry n brings `deputy_schema.version` from n to n + 1. Names are compared byte for byte, so all text is COLLATE "C". */
-const MIGRATIONS: readonly string[] = [
+export const MIGRATIONS: readonly string[] = [
   `
   CREATE TABLE credentials (
     id TEXT COLLATE "C" PRIMARY KEY,
@@ -133,6 +133,16 @@ const hideEpochs = async (ask: Ask): Promise<void> => {
 /** "dpty": the lock that lets one replica at a time migrate; it ends with the transaction. */
 const LOCK = 0x64707479
 
+/**
+ * Schemas that a process of an earlier one cannot work on: what it reads or writes is there no more, or means something
+ * else. All others only add, so that two versions work side by side while replicas are replaced.
+ */
+const BREAKS: readonly number[] = [8] // person_epochs is kept by pseudonym
+/** The oldest process that works on a database of this schema. */
+const oldestOn = (schema: number): number => Math.max(0, ...BREAKS.filter((each) => each <= schema))
+/** How a process of this version calls itself to the server. */
+export const APPLICATION = `deputy/${MIGRATIONS.length}`
+
 type Ask = (
   sql: string,
   values?: readonly unknown[],
@@ -149,25 +159,55 @@ export const usable = async (ask: Ask): Promise<void> => {
     throw new Error('is a read-only standby. Name the primary, or a host that follows it.')
 }
 
+/** Throws while processes are connected that could not go on after the change. */
+const aloneFor = async (ask: Ask, oldest: number): Promise<void> => {
+  const others = await ask(
+    `SELECT DISTINCT application_name AS name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name ~ '^deputy(/[0-9]+)?$'`,
+  )
+  const older = others
+    .map(({ name }) => Number(String(name).split('/')[1] ?? 0))
+    .filter((schema) => schema < oldest)
+  if (older.length > 0)
+    throw new Error(
+      `is in use by an older deputy (schema ${Math.min(...older)}), which cannot go on once this one has changed it: stop all of the older version, then start this one.`,
+    )
+}
+
 /** Runs inside one transaction. Throws an Error whose message goes behind the name of the database. */
 export const migratePostgres = async (ask: Ask, log: Log): Promise<void> => {
   await usable(ask)
   await ask('SELECT pg_advisory_xact_lock($1)', [LOCK])
-  const [known] = await ask(`SELECT to_regclass('deputy_schema') IS NOT NULL AS known`)
-  if (known?.['known'] !== true) {
+  const [there] = await ask(`SELECT to_regclass('deputy_schema') IS NOT NULL AS there`)
+  if (there?.['there'] !== true) {
     await ask('CREATE TABLE deputy_schema (version INTEGER NOT NULL)')
     await ask('INSERT INTO deputy_schema VALUES (0)')
   }
-  const [row] = await ask('SELECT version FROM deputy_schema')
-  const version = Number(row?.['version'])
-  if (version > MIGRATIONS.length)
-    throw new Error(
-      `was written by a newer deputy (schema ${version}, this one knows ${MIGRATIONS.length}). Run that version, or restore an older backup.`,
+  const [row = {}] = await ask('SELECT * FROM deputy_schema')
+  const version = Number(row['version'])
+  const known = MIGRATIONS.length
+  if (version > known) {
+    // Said of this very schema; else nobody knows.
+    const oldest = Number(row['oldest_of']) === version ? Number(row['oldest']) : version
+    if (oldest > known)
+      throw new Error(
+        `was written by a newer deputy (schema ${version}, this one knows ${known}). Run that version, or restore an older backup.`,
+      )
+    log.info(
+      { schema: version, known },
+      'a newer deputy brought the vault further: this one works beside it',
     )
-  if (version === MIGRATIONS.length) return
+    return
+  }
+  if (version === known && row['oldest_of'] === known) return
+  if (!('oldest' in row))
+    await ask('ALTER TABLE deputy_schema ADD COLUMN oldest INTEGER, ADD COLUMN oldest_of INTEGER')
+  if (version > 0 && oldestOn(known) > version) await aloneFor(ask, oldestOn(known))
   for (const migration of MIGRATIONS.slice(version)) await ask(migration)
   const [left] = await ask(`SELECT to_regclass('named_epochs') IS NOT NULL AS named`)
   if (left?.['named'] === true) await hideEpochs(ask)
-  await ask('UPDATE deputy_schema SET version = $1', [MIGRATIONS.length])
-  log.info({ from: version, to: MIGRATIONS.length }, 'vault schema migrated')
+  await ask('UPDATE deputy_schema SET version = $1, oldest_of = $1, oldest = $2', [
+    known,
+    oldestOn(known),
+  ])
+  if (version < known) log.info({ from: version, to: known }, 'vault schema migrated')
 }

@@ -1,4 +1,4 @@
-// Rows as the database has them, and as the vocabulary has them.
+// Turns rows as the database has them into the types of the model, and back.
 import type { ChangedKey, CredentialRow, FlowRow, GrantRow, Person, RunRow } from '../model.ts'
 import type { Params, Raw } from './database.ts'
 

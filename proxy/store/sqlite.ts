@@ -9,7 +9,9 @@ import type { OpenFile } from './migrations.ts'
 import { createTables } from './tables.ts'
 import type { Database, Raw, Statement, Tell, Work } from './database.ts'
 
-/** Opens the file and takes it for this process. Throws an Error that names the file and what to do. */
+/**
+ * Opens the file and takes it for this process. Throws an Error that names the file and what to do.
+ */
 export const openSqlite = async (
   path: string,
   options: { readonly log?: Log } = {},
@@ -21,7 +23,10 @@ const inode = (path: string): bigint | undefined =>
 
 /** What every database begins with (SQLite file format 1.3). */
 const MAGIC = 'SQLite format 3\0'
-/** Somebody who reads keeps the log of changes from being emptied: so often and so long, ms, it is tried. */
+/**
+ * A reader keeps the log of changes from being emptied, so it is tried this often and this long
+ * (ms).
+ */
 const [EMPTY_TIMES, EMPTY_MS] = [20, 500]
 
 const createDatabase = ({ db, beginning, close }: OpenFile, path: string, log?: Log): Database => {
@@ -60,7 +65,8 @@ const createDatabase = ({ db, beginning, close }: OpenFile, path: string, log?: 
   return {
     now: ':now',
     holder: () => null,
-    // Nobody else has the file, and what this process still asks for is known to it (`flights` of tokens/refresh).
+    // Nobody else has the file, and what this process still asks for is known to it (`flights` of
+    // tokens/refresh).
     dead: 'TRUE',
     serialise: () => [],
     query: async (statement) => {

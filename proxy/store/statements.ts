@@ -1,4 +1,5 @@
-// Every statement of the store, in SQL that both databases speak; times come from the database where it has them.
+// Every statement of the store, in SQL that both databases speak; times come from the database
+// where it has them.
 
 const CREDENTIAL =
   'id tenant realm user connection provider slot accountId account host status generation scopes sealed expiresAt storedAt lease leaseUntil unknownSince coolUntil coolError clientId refusedSince refusedTimes doubtfulSince'.split(
@@ -15,7 +16,10 @@ const RUN =
   )
 /** Background refreshes: `idle_from` where it was put off since the last store. */
 const IDLE_FROM = 'coalesce(idle_from, stored_at)'
-/** Later than any time: the idle time of what has no refresh token never counts; exact as a number in both databases. */
+/**
+ * Later than any time: the idle time of what has no refresh token never counts; exact as a number
+ * in both databases.
+ */
 export const NEVER = Number.MAX_SAFE_INTEGER
 const PERSON = 'tenant = :tenant AND realm = :realm AND user_id = :user'
 /** Where times of the past are kept. */

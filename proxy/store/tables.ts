@@ -1,5 +1,7 @@
-// What every store does, statement by statement: one SQL and one set of rules; a database is handed in.
+// What every store does, statement by statement. SQL and rules are the same for both databases; the
+// database is handed in.
 import type { Person, SealedRow, Store } from '../model.ts'
+import { messageOf } from '../problem.ts'
 import { createAsking } from './asking.ts'
 import { createCredentials, createGrants } from './credentials.ts'
 import type { Database, Params, Raw, Work } from './database.ts'
@@ -52,7 +54,7 @@ export const createTables = (db: Database): Store => {
       .catch((error: unknown) => {
         if (error instanceof Error && error.message.startsWith('vault.store: ')) throw error
         throw new Error(
-          `vault.store: cannot be written: ${error instanceof Error ? error.message : String(error)}. No grant can be stored or revoked: make the database writable for deputy again.`,
+          `vault.store: cannot be written: ${messageOf(error)}. No grant can be stored or revoked: make the database writable for deputy again.`,
           { cause: error },
         )
       })

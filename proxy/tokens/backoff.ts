@@ -1,18 +1,25 @@
-// How long nobody asks a provider again, and the problems that tell a caller to come back.
+// For how long deputy does not ask a provider again after a failure, and the problems that tell a
+// caller to come back.
 import type { Challenge, LostResponse } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { TokenFailure } from '../oauth/token_answer.ts'
 
-/** After the provider refused our client, nobody asks with it for this long. */
+/** After the provider refused our client, no request with it is sent for this long. */
 const CIRCUIT_MS = 60_000
-/** While nobody asks, one grant after the other may try, this far apart. */
+/** During that time single grants may try, one after the other, this far apart. */
 const PROBE_MS = 1_000
-/** So many grants that are refused in one word, and none that is renewed between them: it is the client. */
+/**
+ * If so many grants are refused with the same word, and none is renewed between them, the client is
+ * wrong.
+ */
 const ALIKE = 3
 
 export const reauthorize = (detail: string, challenge: Challenge = {}): Problem =>
   new Problem('reauthorization_required', detail, { extra: challenge })
-/** Without a cause: why a refresh failed is logged where it failed, once, and not again by each call that needs it. */
+/**
+ * It has no cause, because a failed refresh is logged once, where it failed, and not by each call
+ * that needs it.
+ */
 export const unavailable = (error: string, ms: number): Problem =>
   new Problem('credential_unavailable', `the provider's token endpoint failed: ${error}`, {
     extra: { retry_after: Math.max(1, Math.ceil(ms / 1000)) },
@@ -25,7 +32,8 @@ export const inProgress = (): Problem =>
 
 /**
  * How long a credential is left alone after a failure, ms.
- * @param unknownBefore an earlier answer was lost already: replays may end the whole grant (RFC 9700 4.14.2)
+ * @param unknownBefore an earlier answer was lost already: replays may end the whole grant (RFC
+ *   9700 4.14.2)
  */
 export const coolDown = (
   failure: TokenFailure,
@@ -42,10 +50,10 @@ export const coolDown = (
   return lostResponse === 'no' || lostResponse === 'unknown' ? 300_000 : 30_000
 }
 
-/** A refusal that lasts this long, ms, and came this often does not heal by waiting. */
+/** Once a refusal has lasted this long (ms) and come this often, waiting does not help. */
 const LASTING_MS = 300_000
 const LASTING_TIMES = 3
-/** What persists is tried again this often, ms. */
+/** A grant whose refusal persists is tried again at this interval, ms. */
 export const DOUBTFUL_MS = 300_000
 
 /**
@@ -64,8 +72,8 @@ export const refusals = async (
   readonly lasting: boolean
 } | null> => {
   if (kind !== 'refused' && kind !== 'our_fault') return null
-  // Some say unauthorized_client of one dead grant (Atlassian). Any other word for a wrong client lasts only where
-  // others fared better since.
+  // Some say unauthorized_client of one dead grant (Atlassian). Any other word for a wrong client
+  // lasts only where others fared better since.
   const ours = kind === 'our_fault' && (at.blamed || error !== 'unauthorized_client')
   const since = before?.since ?? at.now
   const times = (before?.times ?? 0) + 1
@@ -74,7 +82,10 @@ export const refusals = async (
   return { since, times, lasting: long || (at.alone && (await renewed(window))) }
 }
 
-/** Whether a provider refuses our client, or only some grants of it. Ends with the process; one a connection. */
+/**
+ * Whether a provider refuses our client, or only some grants of it. Ends with the process; one a
+ * connection.
+ */
 export const createCircuit = (mono: () => number) => {
   let word = ''
   let until = 0
@@ -96,7 +107,10 @@ export const createCircuit = (mono: () => number) => {
       refused.clear()
       until = 0
     },
-    /** @returns `blamed`: it is the client; `alone`: no other grant was refused since one was renewed */
+    /**
+     * @returns `blamed`: it is the client; `alone`: no other grant was refused since one was
+     * renewed
+     */
     refuses: (credential: string, { kind, error }: TokenFailure) => {
       if (error !== word) refused.clear()
       word = error

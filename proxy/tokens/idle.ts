@@ -1,6 +1,7 @@
-// Refresh tokens that nobody uses die: their chains are refreshed in the background, by rows and never by a timer each.
+// Providers forget refresh tokens that nobody uses, so such grants are refreshed in the background:
+// found by a query over rows, without a timer for each.
 import type { Clock, Connection, GrantRow, IdleRow, Log, Person, Store } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import type { Refresher } from './refresh.ts'
 
 export type IdleOutcome = 'refreshed' | 'dead' | 'failed' | 'not_allowed'
@@ -68,7 +69,7 @@ export const createIdle = (deps: IdleDeps): Idle => {
     const grants = (await store.grants.list(person)).filter(
       (grant) => grant.connection === row.connection,
     )
-    // What no agent may use any more is kept alive for nobody.
+    // A grant that no agent may use any more is not kept alive.
     if (!(await some(person, grants))) return 'not_allowed'
     try {
       const want = { minGeneration: row.generation + 1 }
@@ -82,12 +83,12 @@ export const createIdle = (deps: IdleDeps): Idle => {
   }
 
   const failed = (row: IdleRow, error: unknown): void =>
-    // What a provider refused was logged there.
+    // The refresher has logged what the provider refused.
     log[error instanceof Problem && error.code === 'credential_unavailable' ? 'debug' : 'warn'](
       {
         credential: row.id,
         connection: row.connection,
-        reason: error instanceof Error ? error.message : 'unknown',
+        reason: messageOf(error),
       },
       'an idle grant could not be refreshed; it is tried again',
     )
@@ -156,7 +157,7 @@ export const createIdle = (deps: IdleDeps): Idle => {
         log.error(
           {
             connection: connection.name,
-            reason: error instanceof Error ? error.message : 'unknown',
+            reason: messageOf(error),
           },
           'idle grants could not be looked through',
         )
@@ -166,7 +167,7 @@ export const createIdle = (deps: IdleDeps): Idle => {
   const pass = (): Promise<void> => (running ??= look().finally(() => (running = null)))
   const after = (ms: number): void => {
     if (ended.signal.aborted) return
-    // Replicas that started together drift apart.
+    // So that replicas which started together do not look at the same moments.
     timer = setTimeout(() => void pass().then(() => after(EVERY_MS)), ms * (0.5 + random()))
     timer.unref()
   }

@@ -1,9 +1,10 @@
-// Between the provider's answer and the store: a rotated token that is not stored yet may be the only one that lives.
-// What the store does not take is sealed into a spool, one file each, and outlives the process.
+// Keeps the tokens of a refresh until the store has them: a rotated token that is not stored yet
+// may be the only one that works. What the store does not take is sealed into a spool, one file
+// each, which outlives the process.
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock, Connection, Log, Person, StoredCredential, TokenSet, Vault } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import type { Secret } from '../secret.ts'
 import type { Sealer } from '../vault/seal.ts'
 import type { OAuthClient } from '../oauth/client.ts'
@@ -28,7 +29,7 @@ type Entry = {
 }
 
 const LEASE_MS = 60_000
-/** Well within a lease: whoever takes the next one would send the old refresh token. */
+/** Well within a lease, because whoever takes the next lease would send the old refresh token. */
 const LONGEST_MS = 5_000
 /** What the database said, not what an agent would hear of it. */
 const reasonOf = (error: unknown): string => {
@@ -52,7 +53,7 @@ export const createUnstored = ({ vault, spool, client, clock, log, sleep }: Unst
     if (now === null) {
       if (!(await vault.known(credential.person)))
         throw new Error('the vault knows nothing of this person: was the database replaced?')
-      // The kill switch wins: what the provider just gave is given back.
+      // A revocation wins: the tokens that the provider just gave are given back.
       const revoked = connection === null ? 'failed' : await client.revoke(connection, tokens)
       log.warn({ ...fields, revoked }, 'revoked while it was being refreshed')
       throw new Problem('reauthorization_required', 'the account was disconnected meanwhile')
@@ -172,7 +173,7 @@ export const createUnstored = ({ vault, spool, client, clock, log, sleep }: Unst
       try {
         return (await spool?.conflict(id))?.tokens.refresh ?? null
       } catch (error) {
-        // Its key may come back: the file stays, and the grant ends as it would have without it.
+        // Its key may come back, so the file stays. The grant ends as it would without the file.
         log.error(
           { credential: id, reason: reasonOf(error) },
           'a token kept from a conflict does not open',
@@ -194,7 +195,8 @@ export const createUnstored = ({ vault, spool, client, clock, log, sleep }: Unst
     resume: async (connections: ReadonlyMap<string, Connection>): Promise<void> => {
       for (const { lease, tokens, credential } of (await spool?.left()) ?? []) {
         const { id, storedAt } = credential
-        // What is not among the tokens is as it was; a row that is gone is given back all the same.
+        // Whatever the answer did not change comes from the row. If the row is gone, the tokens are
+        // given back.
         const row = await vault.open(id, { fresh: true }).catch((error: unknown) => {
           log.error(
             { credential: id, reason: reasonOf(error) },
@@ -253,7 +255,7 @@ export type Spool = {
   /** Resolves once the file is on the disk. Rejects when it cannot be written. `conflict`: a store has another one. */
   readonly keep: (entry: Unstored, kind?: 'conflict') => Promise<void>
   readonly drop: (credential: string, kind?: 'conflict') => Promise<void>
-  /** What came second, of this credential; null: nothing. */
+  /** The tokens that came second for this credential; null: none. */
   readonly conflict: (credential: string) => Promise<Unstored | null>
   /** What earlier processes left. A file that does not open is told, and stays. */
   readonly left: () => Promise<readonly Unstored[]>
@@ -373,7 +375,7 @@ export const createSpool = (deps: {
           log.error(
             {
               file: join(folder, name),
-              reason: error instanceof Error ? error.message : 'unknown',
+              reason: messageOf(error),
             },
             'a refreshed token in the spool does not open: bring back the key that it names; it stays where it is',
           )

@@ -1,8 +1,9 @@
-// One refresh per credential: one promise in the process, one lease in the store, classes of failure, nothing rotated lost.
+// Refreshes a credential once for all who need it: one promise in the process, one lease in the
+// store. Failures are told apart by their kind, and no rotated token is lost.
 import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import type { Clock, Connection, Log, StoredCredential, Vault } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { messageOf, Problem } from '../problem.ts'
 import { createShares, type Shares } from '../shares.ts'
 import type { TokenAnswer, TokenFailure } from '../oauth/token_answer.ts'
 import type { OAuthClient } from '../oauth/client.ts'
@@ -77,14 +78,16 @@ type Rest = {
 /** An answer that was lost does not end the grant: the old token may be sent again. */
 const harmless = ({ provider: { lostResponse } }: Connection): boolean =>
   lostResponse === 'yes' || lostResponse === 'partly'
-/** Stopped for so long that another process may have the lease: nothing of ours leaves any more. */
+/**
+ * This process stood still for so long that another may have the lease, so it sends nothing more.
+ */
 const LATE = {
   kind: 'not_sent',
   error: 'lease_lost',
   description: null,
   retryAfterMs: null,
 } as const
-/** Our own fault while asking: the log has it. */
+/** An error of our own while asking; it is in the log. */
 const NOT_ASKED = 'not_asked'
 const NEITHER = { blamed: false, alone: false }
 const DOUBTFUL = 'the provider refuses to renew the grant'
@@ -124,7 +127,10 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   const spreads = new LRUCache<string, number>({ max: 10_000 })
 
   const jittered = (ms: number): number => Math.round(ms * (0.8 + 0.4 * random()))
-  /** Credentials that were stored in one moment are not all refreshed in one moment. */
+  /**
+   * Spreads refreshes, so that credentials stored at one moment are not all refreshed at one
+   * moment.
+   */
   const spread = (id: string): number => {
     const known = spreads.get(id) ?? 0.8 + 0.2 * random()
     spreads.set(id, known)
@@ -134,7 +140,8 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     if (expiresAt === null) return 'fresh'
     const life = expiresAt - storedAt
     const left = expiresAt - clock.now()
-    // expires_in counts whole seconds, and servers round: of a short life the last one is not trusted.
+    // expires_in counts whole seconds and servers round it, so the last second of a short life does
+    // not count.
     const over = Math.min(5_000, Math.max(life * 0.05, Math.min(1_000, life * 0.2)))
     if (left <= over) return 'over'
     const soft = Math.min(300_000, Math.max(life * 0.1, over * 2)) * spread(id)
@@ -163,7 +170,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
       // Pinned at the consent: a token for another host is not one that this person agreed to.
       const moved = answer.kind === 'tokens' && host && (answer.tokens.host ?? host) !== host
       if (moved) return said('dead', 'host_changed')
-      // A whole answer that nobody can use: what it replaced is spent.
+      // The whole answer came and cannot be used; the token that it replaces is used up.
       return answer.kind === 'our_fault' && answer.error === 'unsupported_token_type'
         ? { ...answer, kind: 'unread' }
         : answer
@@ -172,7 +179,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
         {
           credential: id,
           connection: connection.name,
-          reason: error instanceof Error ? error.message : 'unknown',
+          reason: messageOf(error),
         },
         'refresh could not be asked for',
       )
@@ -214,7 +221,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
     const counted = await refusals(failure, refused, { now: clock.now(), ...known }, (ms) =>
       vault.renewed(connection.name, credential.id, ms),
     )
-    // Nobody is asked for anything while the access token is good.
+    // While the access token is good, no person is asked for anything.
     const needed = asked.refused || lifeOf(credential) === 'over'
     const doubtful = credential.doubtful === true || (needed && counted?.lasting === true)
     const coolDownMs = doubtful
@@ -246,7 +253,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
         about,
         'the provider refuses this client: check client_id, client_secret and client_auth',
       )
-    // Why nothing was asked has been told.
+    // Why no request was sent is in the log already.
     else if (error !== NOT_ASKED) log.warn(about, 'refresh failed')
     const outcome = said.dead
       ? 'dead'
@@ -301,7 +308,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   /** One look at the lease, one refresh if it is ours; null: somebody else has it. */
   const attempt = async (asked: Asked, connection: Connection): Promise<Fresh | null> => {
     const { id, generation } = asked
-    // Before the lease: nothing is asked, so nothing can be lost.
+    // This comes before the lease: no request is sent, so nothing can be lost.
     need(connection, 'token')
     await ofThisClient(asked, connection)
     const leased = await vault.lease(id, generation, LEASE_MS, harmless(connection))
@@ -414,10 +421,7 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
       if (good) {
         // Nobody waits while the old token is good; what fails here was logged where it failed.
         start(asked, connection).catch((error: unknown) =>
-          log.debug(
-            { credential: id, reason: error instanceof Error ? error.message : 'unknown' },
-            'early refresh failed',
-          ),
+          log.debug({ credential: id, reason: messageOf(error) }, 'early refresh failed'),
         )
         return { credential, refreshed: false }
       }

@@ -1,7 +1,8 @@
-// The kill switch: local first, then the provider, and an honest word for each.
+// Revokes: first here, then at the provider, and says of each grant what really happened.
 import type { Connection, HeldConnection, Log, Vault } from '../model.ts'
 import type { OAuthClient } from '../oauth/client.ts'
 import type { Revoked } from '../oauth/revocation.ts'
+import { messageOf } from '../problem.ts'
 
 export type RevokeDeps = {
   readonly vault: Pick<Vault, 'open' | 'list' | 'revoke'>
@@ -28,7 +29,7 @@ export const createRevoker = ({ vault, client, connections, log }: RevokeDeps) =
     try {
       return await vault.revoke(credential)
     } catch (error) {
-      // Gone all the same, when only its tokens do not open any more.
+      // The row is gone all the same if only its tokens cannot be opened any more.
       if ((await vault.open(credential, { fresh: true })) !== null) throw error
       return 'unreadable' as const
     }
@@ -48,7 +49,7 @@ export const createRevoker = ({ vault, client, connections, log }: RevokeDeps) =
           {
             credential,
             connection: held.connection,
-            reason: error instanceof Error ? error.message : 'unknown',
+            reason: messageOf(error),
           },
           'revocation failed',
         )

@@ -1,5 +1,6 @@
-// Leases on refreshes: at most one holder at a time, journalled before the request leaves, fenced when it is stored.
-// A holder gives a sign of life every few seconds, so that a dead one keeps nobody waiting.
+// Leases on refreshes: at most one holder at a time, written before the request leaves, and checked
+// again when the answer is stored. A holder renews its lease every few seconds, so that a dead one
+// keeps nobody waiting.
 import type {
   Clock,
   CredentialRow,
@@ -25,7 +26,9 @@ export const ownerOf = (row: CredentialRow): Person => ({
   id: row.user,
 })
 
-/** What a sealed credential belongs to: copied to any other place or generation it does not open. */
+/**
+ * What a sealed credential belongs to: copied to any other place or generation it does not open.
+ */
 export const boundOf = (row: Omit<CredentialRow, 'sealed'>): Bound => ({
   purpose: 'credential',
   tenant: row.tenant,
@@ -39,7 +42,10 @@ export const boundOf = (row: Omit<CredentialRow, 'sealed'>): Bound => ({
   ...(row.host ? { host: row.host } : {}),
 })
 
-/** The columns that a token answer decides; the scopes that it leaves out stay as they were (RFC 6749 6). */
+/**
+ * The columns that a token answer decides; the scopes that it leaves out stay as they were (RFC
+ * 6749 6).
+ */
 export const answered = (tokens: TokenSet, scopes: readonly string[], now: number) => ({
   scopes: tokens.scopes ?? scopes,
   expiresAt: tokens.expiresIn === null ? null : now + tokens.expiresIn * 1000,
@@ -51,7 +57,10 @@ export const answered = (tokens: TokenSet, scopes: readonly string[], now: numbe
 const BEAT_MS = 3_000
 const SILENT_MS = 10_000
 
-/** Renews what is held until it is given back or its time is over. Ends with the process, and keeps none alive. */
+/**
+ * Renews what is held until it is given back or its time is over. Ends with the process, and keeps
+ * none alive.
+ */
 const createHeart = (store: LeaseDeps['store'], clock: Clock) => {
   const held = new Map<string, { readonly id: string; readonly end: number; at: number }>()
   let timer: NodeJS.Timeout | null = null
@@ -86,7 +95,10 @@ const createHeart = (store: LeaseDeps['store'], clock: Clock) => {
   }
 }
 
-/** The part of the vault that `tokens/refresh` works with; errors of the store pass through as they are. */
+/**
+ * The part of the vault that `tokens/refresh` works with; errors of the store pass through as they
+ * are.
+ */
 export const createLeases = ({
   store,
   sealer,
@@ -124,7 +136,8 @@ export const createLeases = ({
           error: row.coolError ?? 'unknown',
           doubtful: row.doubtfulSince != null,
         }
-      // Opened before the lease: a row that does not open must not look like a refresh that was cut off.
+      // Opened before the lease: a row that does not open must not look like a refresh that was cut
+      // off.
       const credential = await openRow(row)
       const lease = randomId()
       const leased = await store.credentials.lease(id, generation, lease, {

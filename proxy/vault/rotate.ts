@@ -1,4 +1,5 @@
-// The ring's file and its rotation: read again when it changed, extended, and everything sealed moved to its current key.
+// The file of the key ring and its rotation: reads the file again when it changed, adds keys, and
+// seals everything anew under the current key.
 import { randomBytes } from 'node:crypto'
 import {
   chmodSync,
@@ -14,44 +15,74 @@ import {
 } from 'node:fs'
 import type { Log, SealedRow, Store } from '../model.ts'
 import { readText, statOf, Unreadable } from '../files.ts'
-import { createSealer, kidOf, newKey, parseKeyRing, ringText } from './seal.ts'
+import { messageOf } from '../problem.ts'
+import { createSealer, kidOf, newKey, ringText } from './seal.ts'
 import type { KeyRing, Sealer } from './seal.ts'
+import {
+  checkShape,
+  fileOf,
+  PLAIN,
+  unwrapEntry,
+  wrapEntry,
+  type Entry,
+  type Rings,
+} from './wrapped.ts'
+import type { Kms } from './kms.ts'
 
-/** Reads the ring. Throws an Error that says what is wrong and quotes no key. */
-export const readRing = async (path: string): Promise<KeyRing> => {
+/** Text of the ring's file. Throws where others could read it. */
+const ringFile = async (path: string): Promise<string> => {
   const text = await readText(path)
   const mode = Number((await statOf(path)).mode) & 0o777
   if ((mode & 0o007) !== 0)
     throw new Error(
       `vault.keys: ${path} can be read by everybody (mode ${mode.toString(8)}): chmod 600 it, and make new keys if others use this machine`,
     )
-  return parseKeyRing(text)
+  return text
 }
+/** Reads the ring. Throws an Error that says what is wrong and quotes no key. */
+export const readRing = async (path: string, rings: Rings = PLAIN): Promise<KeyRing> =>
+  rings.read(await ringFile(path))
+
+/** ms for which a program that gave no key is not asked again for the same file. */
+const AGAIN_MS = 5_000
 
 /** The ring as its file is now; one that cannot be read is logged, and the last good one stays. */
 export const followRing = (deps: {
   readonly path: string
   readonly first: KeyRing
   readonly log: Log
+  readonly rings?: Rings
   readonly onChange?: (ring: KeyRing) => void
 }): { readonly latest: () => Promise<KeyRing>; readonly unread: () => string | null } => {
-  const { path, log } = deps
+  const { path, log, rings = PLAIN } = deps
   let ring = deps.first
   let read = ''
+  /** A program is asked once for a file, whoever waits for it; after a bad answer not at once again. */
+  let asked: { readonly file: string; readonly ring: Promise<KeyRing>; again: number } | null = null
+  const ringOf = (file: string): Promise<KeyRing> => {
+    if (!rings.asks) return readRing(path)
+    if (asked !== null && asked.file === file && performance.now() < asked.again) return asked.ring
+    const mine = { file, ring: readRing(path, rings), again: Infinity }
+    mine.ring.catch(() => {
+      mine.again = performance.now() + AGAIN_MS
+    })
+    asked = mine
+    return mine.ring
+  }
   let problem: string | null = null
   let unread: string | null = null
   const latest = async (): Promise<KeyRing> => {
     try {
       const { ino, mtimeNs, size } = await statOf(path)
       const file = [ino, mtimeNs, size].join()
-      const next = file === read ? ring : await readRing(path)
+      const next = file === read ? ring : await ringOf(file)
       problem = unread = null
       read = file
       const { kid } = ring.current
       ring = next
       if (ring.current.kid !== kid) deps.onChange?.(ring)
     } catch (error) {
-      const reason = error instanceof Error ? error.message : 'unknown'
+      const reason = messageOf(error)
       unread = error instanceof Unreadable ? reason : null
       if (reason !== problem)
         log.error({ path, reason }, 'the key ring cannot be read again: the last good one is used')
@@ -82,7 +113,7 @@ const rewrite = (path: string, change: (file: RingFile) => string): void => {
   try {
     const { uid, gid, mode } = statSync(path)
     const text = change(JSON.parse(readFileSync(path, 'utf8')) as RingFile)
-    parseKeyRing(text)
+    checkShape(text)
     writeSync(out, text)
     // Whoever could read the old ring must be able to read this one: running replicas among them.
     if (uid !== statSync(beside).uid || gid !== statSync(beside).gid) chownSync(beside, uid, gid)
@@ -97,11 +128,46 @@ const rewrite = (path: string, change: (file: RingFile) => string): void => {
   }
 }
 
-/** Adds a seal key and makes it the current one. @returns its id @param now ms since the epoch */
-export const addKey = (path: string, now: number): string => {
-  const key = newKey('seal', now, randomBytes)
-  rewrite(path, ({ keys }) => ringText(key.kid, [...keys, key]))
-  return key.kid
+/**
+ * Adds a seal key and makes it the current one. @returns its id
+ * @param now ms since the epoch
+ * @param entry as it has to stand in the file
+ */
+export const addKey = (
+  path: string,
+  now: number,
+  entry: Entry = newKey('seal', now, randomBytes),
+): string => {
+  const kid = String(entry['kid'])
+  rewrite(path, ({ keys }) => ringText(kid, [...keys, entry]))
+  return kid
+}
+
+/**
+ * Wraps every key of the file that is not wrapped, or unwraps every one that is. The file is replaced in one step.
+ * @returns ids of the keys that were changed
+ */
+export const convertKeys = async (
+  path: string,
+  kms: Kms,
+  to: 'wrapped' | 'plain',
+): Promise<readonly string[]> => {
+  const text = await ringFile(path)
+  checkShape(text)
+  const changed: string[] = []
+  const keys: Entry[] = []
+  for (const entry of fileOf(text)?.keys ?? []) {
+    const stays = 'wrapped' in entry === (to === 'wrapped')
+    if (!stays) changed.push(String(entry['kid']))
+    keys.push(stays ? entry : await (to === 'wrapped' ? wrapEntry : unwrapEntry)(entry, kms))
+  }
+  if (changed.length > 0)
+    rewrite(path, (file) => {
+      if (JSON.stringify(file) !== JSON.stringify(JSON.parse(text)))
+        throw new Error(`vault.keys: ${path} changed meanwhile: nothing was done, run it again.`)
+      return ringText(file.current, keys)
+    })
+  return changed
 }
 
 /** Removes keys; never the current one, for the ring would not load. */
@@ -144,7 +210,7 @@ export const reseal = async (deps: {
       const rows: readonly SealedRow[] = await store.sealed.page(after, page)
       for (const row of rows) {
         const next = await sealer.reseal(row.sealed).catch((error: unknown) => {
-          broken.push({ row, reason: error instanceof Error ? error.message : 'unknown' })
+          broken.push({ row, reason: messageOf(error) })
           return null
         })
         const done = next !== null && (await store.sealed.replace(row, next))
@@ -182,6 +248,7 @@ export const rotateKeys = async (options: {
   readonly store: Pick<Store, 'sealed'>
   /** The ring's file. */
   readonly path: string
+  readonly rings?: Rings
   /** How many refreshed tokens wait for the store, sealed. */
   readonly waiting: () => Promise<number>
   readonly retire: boolean
@@ -189,13 +256,16 @@ export const rotateKeys = async (options: {
   readonly complain: (line: string) => void
   readonly now: () => number
 }): Promise<number> => {
-  const { store, path, retire, print, complain, now } = options
+  const { store, path, rings = PLAIN, retire, print, complain, now } = options
   const settled = now() - statSync(path).mtimeMs
-  if (!retire) print(`${addKey(path, now())} was added to ${path} and seals from now on`)
-  const ring = await readRing(path)
+  if (!retire) {
+    const entry = await rings.entry(newKey('seal', now(), randomBytes))
+    print(`${addKey(path, now(), entry)} was added to ${path} and seals from now on`)
+  }
+  const ring = await readRing(path, rings)
   const result = await reseal({
     store,
-    sealer: createSealer(ring, () => readRing(path)),
+    sealer: createSealer(ring, () => readRing(path, rings)),
     progress: (moved) => print(`sealed anew: ${moved}`),
   })
   const { moved, broken, used } = result

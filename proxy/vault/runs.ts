@@ -1,10 +1,13 @@
-// Run tokens: a job goes on for its person while nobody is there. Shown once, stored as SHA-256, ended in a second.
+// Run tokens, with which a job acts for a person while nobody is there. A token is shown once,
+// stored as SHA-256, and refused within a second of its revocation.
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Clock, Person, Principal, RunReach, RunRow, Store } from '../model.ts'
 import { Problem } from '../problem.ts'
 
-/** A revocation by another process is seen after this long at the latest, though nobody tells of it. */
+/**
+ * A revocation by another process is seen after this long at the latest, though nobody tells of it.
+ */
 const FRESH_MS = 1_000
 const TOKEN = /^dpr_[A-Za-z0-9_-]{43}$/
 /** Ended runs are listed this much longer. */
@@ -22,7 +25,10 @@ export type Runs = {
       readonly expiresAt: number
     },
   ) => Promise<{ readonly token: string; readonly row: RunRow }>
-  /** Throws Problem unauthenticated when the token is unknown, revoked or over; synchronous when it was seen just now. */
+  /**
+   * Throws Problem unauthenticated when the token is unknown, revoked or over; synchronous when it
+   * was seen just now.
+   */
   readonly verify: (token: string) => Principal | Promise<Principal>
   readonly list: Store['runs']['list']
   /** false: there is none, or it was revoked before. */
@@ -80,7 +86,8 @@ export const createRuns = (deps: {
     if (row === null) throw denied('no run has this token')
     if (row.revokedAt !== null) throw denied('the run was revoked')
     if (ended(row.expiresAt)) throw denied('the run is over')
-    // A row never changes but by its end: one value per run, by which others remember what they made of it.
+    // A row never changes but by its end: one value per run, by which others remember what they
+    // made of it.
     const principal = known?.principal ?? principalOf(row)
     seen.set(hash, { principal, at })
     return principal

@@ -1,4 +1,5 @@
-// What is at rest is JWE under a key of the ring; what it belongs to stands in the authenticated header (RFC 7516 4.3).
+// Stored secrets are JWE under a key of the ring. What a secret belongs to is in the authenticated
+// header (RFC 7516 4.3), so that it opens nowhere else.
 import {
   createHmac,
   createPrivateKey,
@@ -10,8 +11,10 @@ import {
 } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { CompactEncrypt, compactDecrypt, decodeProtectedHeader } from 'jose'
+import { messageOf } from '../problem.ts'
 import { secret } from '../secret.ts'
 import type { Secret } from '../secret.ts'
+import { isObject } from '../wire/json.ts'
 
 type Use = 'seal' | 'sign' | 'hash'
 
@@ -98,8 +101,6 @@ export const newKeyRing = (now: number, randomBytes: RandomBytes): string => {
 }
 
 type Entry = Readonly<Record<string, unknown>>
-const isObject = (value: unknown): value is Entry =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 const isUse = (value: unknown): value is Use =>
   typeof value === 'string' && Object.hasOwn(ALG, value)
 
@@ -143,7 +144,7 @@ export const parseKeyRing = (text: string): KeyRing => {
       if (keys.some(({ kid }) => kid === key.kid)) throw new Error(`kid ${key.kid} is there twice`)
       keys.push(key)
     } catch (error) {
-      problems.push(`keys.${at}: ${error instanceof Error ? error.message : 'unreadable'}`)
+      problems.push(`keys.${at}: ${messageOf(error)}`)
     }
   }
   const of = (use: Use) => keys.filter((key) => key.use === use)

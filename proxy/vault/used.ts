@@ -1,4 +1,5 @@
-// When grants were last used: gathered in passing, written together, at most once a minute for each.
+// When grants were last used: collected in memory and written together, at most once a minute for
+// each.
 import type { Clock, GrantUse, Log, Person, Store } from '../model.ts'
 
 const EVERY_MS = 60_000
@@ -17,7 +18,10 @@ export const createUsed = (deps: {
   readonly clock: Clock
   readonly log: Log
 }): Used => {
-  /** By the person as callers hold it, then by connection: whoever is forgotten there is written once more. */
+  /**
+   * By the person as callers hold it, then by connection: whoever is forgotten there is written
+   * once more.
+   */
   const noted = new WeakMap<
     Person,
     Map<string, { readonly agent: string; readonly mono: number }>

@@ -1,4 +1,5 @@
-// Connections and grants: the whole public face. Tokens are opened once per generation and stay Secret.
+// Connections and grants, as the rest of deputy sees them. A token is opened once per generation
+// and stays a Secret.
 import { LRUCache } from 'lru-cache'
 import type {
   ChangedKey,
@@ -34,7 +35,10 @@ export type VaultDeps = {
 type Place = {
   readonly row: CredentialRow | null
   readonly granted: ReadonlyMap<string, readonly string[]>
-  /** What each agent was told: one object as long as nothing changes, so that others may remember by it. */
+  /**
+   * What each agent was told: one object as long as nothing changes, so that others may remember by
+   * it.
+   */
   readonly holdings: Map<string, Holding>
 }
 type Secrets = Pick<StoredCredential, 'access' | 'refresh'>
@@ -45,12 +49,15 @@ const NEEDS: ReadonlyMap<string, 'admin' | 'sign_in'> = new Map([
   ['admin_required', 'admin'],
   ['sign_in_required', 'sign_in'],
 ])
-/** `max` would take the room of all at once: what is bounded by its size grows as it fills. */
+/**
+ * The caches are bounded by size, each entry counting as one: with `max` they would take the room
+ * of all entries at once.
+ */
 const one = (): number => 1
 const NOTHING: Holding = { kind: 'none' }
 /**
- * One read for all who want the same at once: after a consent or a refresh a thousand calls do. Whoever comes after a
- * change reads anew.
+ * One read for all who want the same at once: after a consent or a refresh a thousand calls do.
+ * Whoever comes after a change reads anew.
  */
 const createReads = <T>(changes: () => number) => {
   const running = new Map<string, { readonly at: number; readonly work: Promise<T> }>()
@@ -68,7 +75,10 @@ const createReads = <T>(changes: () => number) => {
 const placeKey = ({ tenant, realm, id }: Person, connection: string): string =>
   JSON.stringify([tenant, realm, id, connection])
 
-/** A grant that the provider refuses to renew is the person's to renew, though nothing of it is given up. */
+/**
+ * A grant that the provider refuses to renew is the person's to renew, though nothing of it is
+ * given up.
+ */
 const statusOf = ({ status, doubtfulSince }: CredentialRow): CredentialRow['status'] =>
   doubtfulSince == null ? status : 'needs_reauth'
 const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding => {
@@ -89,12 +99,15 @@ const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding =>
     ...(needs === undefined ? {} : { needs }),
     ...(status === row.status ? {} : { retryAt: coolUntil ?? 0 }),
   }
-  // Agents name themselves: what is remembered for one place stays bounded.
+  // Agents choose their own names, so what is remembered for one place must be bounded.
   if (holdings.size < 100) holdings.set(agent, holding)
   return holding
 }
 
-/** Everything here rejects with Problem vault_unavailable when the store fails or a row does not open. */
+/**
+ * Everything here rejects with Problem vault_unavailable when the store fails or a row does not
+ * open.
+ */
 export const createVault = ({ store, sealer, clock, randomId, onRevoked }: VaultDeps): Vault => {
   const places = new LRUCache<string, Place>({ maxSize: 50_000, sizeCalculation: one })
   const credentials = new LRUCache<string, StoredCredential>({

@@ -1,4 +1,5 @@
-// Grants that belong to a client which is not configured: how many wait for it, told to the log whenever that changes.
+// Counts the grants that wait for a client which is not configured, and tells the log whenever the
+// count changes.
 import type { Connection, Log, Vault } from '../model.ts'
 
 type Group = {
@@ -55,7 +56,10 @@ export const createWaiting = (deps: {
         const here = [...known.values()].filter((group) => group.connection === connection)
         return [{ connection }, here.reduce((sum, { grants }) => sum + grants, 0)] as const
       }),
-    /** Sentences; empty: none wait. While some do, the vault is asked each time, so that the last one's end is seen. */
+    /**
+     * Sentences; empty: none wait. While some do, the vault is asked each time, so that the last
+     * one's end is seen.
+     */
     detail: async (): Promise<string> => {
       if (known.size > 0) await look()
       return [...known.values()]

@@ -1,4 +1,5 @@
-// A tag inside an address, for URLs that clients follow without a key: sealed for this one address, and soon over.
+// Some URLs are followed without a key, so the tag goes into the address itself: sealed, good for
+// that address alone, and for a short time.
 import { createCipheriv, createDecipheriv } from 'node:crypto'
 import type { Target } from '../model.ts'
 import { Problem } from '../problem.ts'
@@ -16,7 +17,10 @@ export type AddressTags = {
     tag: string,
     to: { readonly host: string; readonly target: string; readonly methods: readonly string[] },
   ) => string
-  /** The tag. Throws Problem `unauthenticated` for another address, method or key, or once it is over. */
+  /**
+   * The tag. Throws Problem `unauthenticated` for another address, method or key, or once it is
+   * over.
+   */
   readonly open: (sealed: string, host: string, target: Target) => string
 }
 

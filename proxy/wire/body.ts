@@ -1,4 +1,5 @@
-// One reading of a body: the fields that policy sees are those that the provider will find, or the call is refused.
+// Reads a body in one way only: policy sees the fields that the provider will find, or the call is
+// refused.
 import type { Json, Names } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { hasNumber, isMarked, markNumbers, memberAt, readStrict } from './json.ts'
@@ -20,7 +21,7 @@ export type BodyRules = {
   readonly credentials: readonly string[]
   /** JSON pointers that policy needs. */
   readonly inspect: readonly string[]
-  /** What is no JSON may pass, unless policy needs something of it. */
+  /** A body that is not JSON may pass, unless policy needs a member of it. */
   readonly upload: boolean
   readonly names: Names
 }
@@ -48,7 +49,7 @@ const refuseCredential = (name: string | null): void => {
 }
 
 const UTF_8: ReadonlySet<string> = new Set(['utf-8', 'utf8'])
-/** One with UTF-8 as long as nothing stands outside ASCII. */
+/** These mean the same as UTF-8 as long as every character is ASCII. */
 const ASCII_ALIKE: ReadonlySet<string> = new Set([
   'us-ascii',
   'ascii',
@@ -71,7 +72,9 @@ const checkCharset = (bytes: Buffer, { charset }: Media): void => {
 const SKIPPED: ReadonlySet<number | undefined> = new Set([
   0x00, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x20, 0x85, 0xa0, 0xc2, 0xef, 0xbb, 0xbf, 0xfe, 0xff,
 ])
-/** Ruby's reader and others skip comments as well. Where the one at `at` ends; -1: there is none. */
+/**
+ * Ruby's reader and others skip comments as well. Where the one at `at` ends; -1: there is none.
+ */
 const commentEnd = (bytes: Buffer, at: number): number => {
   const mark = bytes.toString('latin1', at, at + 2)
   const close = mark === '/*' ? '*/' : '\n'
@@ -90,7 +93,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 const isBroken = (error: unknown): boolean =>
   error instanceof Problem && error.cause instanceof SyntaxError
-/** A file may be what its type does not say, as long as nobody needs a member of it. */
+/** The content of a file may differ from its type, as long as policy needs no member of it. */
 const passesBroken = (error: unknown, { upload, inspect }: BodyRules): boolean =>
   upload && inspect.length === 0 && isBroken(error)
 
@@ -193,7 +196,10 @@ const readMultipart = (bytes: Buffer, contentType: string, rules: BodyRules): Re
   return { ...read, state: 'parsed', json: pointed(fieldsOf(fields, names)) }
 }
 
-/** No type that promises fields, but read by somebody: as JSON, or as a form, which then must hold nothing. */
+/**
+ * No type that promises fields, but read by somebody: as JSON, or as a form, which then must hold
+ * nothing.
+ */
 const readAny = (bytes: Buffer, rules: BodyRules): Read => {
   if (beginsJson(bytes)) {
     try {
@@ -236,7 +242,8 @@ export const readBody = (
 /**
  * What the query says about members that policy needs: many servers take them from there too.
  * @param has the body's fields were read, and these are they; null: there is no body
- * @throws Problem 400 request_invalid: said twice, otherwise, or in a place where only some servers look
+ * @throws Problem 400 request_invalid: said twice, otherwise, or in a place where only some
+ *   servers look
  */
 export const queryMembers = (
   query: readonly { readonly name: string; readonly value: string }[],

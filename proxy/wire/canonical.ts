@@ -1,4 +1,4 @@
-// One reading of a request, or a refusal: what policy decides on is, byte for byte, what is sent.
+// Reads a request in one way, or refuses it: what policy decides on is sent byte for byte.
 import type { Person, QueryPair, Target } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { remembered } from '../memo.ts'
@@ -121,19 +121,16 @@ export const targetText = (target: Target): string =>
 export const foldHeader = (lower: string): string =>
   PLAIN_NAME.test(lower) ? lower : lower.replaceAll(/[^0-9a-z]/g, '-')
 
-/** Names in `Connection`, lower case; null when it names no header (the usual case). */
-export const nominatedHeaders = (rawHeaders: readonly string[]): ReadonlySet<string> | null => {
-  let names: Set<string> | null = null
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i] ?? ''
-    if (name.length !== 10 || name.toLowerCase() !== 'connection') continue
-    for (const option of (rawHeaders[i + 1] ?? '').toLowerCase().split(',')) {
-      const bare = option.trim()
-      if (bare !== '' && bare !== 'close' && bare !== 'keep-alive') (names ??= new Set()).add(bare)
-    }
-  }
-  return names
-}
+const NONE: readonly string[] = []
+/** Headers that a value of `Connection` names, lower case; usually none. */
+export const nominated = (value: string): readonly string[] =>
+  value === 'keep-alive' || value === 'close'
+    ? NONE
+    : value
+        .toLowerCase()
+        .split(',')
+        .map((option) => option.trim())
+        .filter((option) => option !== '' && option !== 'close' && option !== 'keep-alive')
 
 /** Headers that deputy itself acts on, each with its bit: none may come twice, folded, or named in `Connection`. */
 const SINGLE: ReadonlyMap<string, number> = new Map(
@@ -151,6 +148,8 @@ const OVERRIDES_METHOD =
   /^(?:x-)?(?:http-)?(?:method|verb)-?override$|^(?:x-)?http-(?:method|verb)$|^x-(?:http-)?(?:method|verb|original-method|rewrite-method|forwarded-method|request-method)$/
 const LENGTH = 1
 const CODING = 2
+/** May come twice, and names others. */
+const CONNECTION = 1 << SINGLE.size
 const CONTROLS: ReadonlySet<string> = new Set([
   ...SINGLE.keys(),
   'connection',
@@ -160,12 +159,17 @@ const CONTROLS: ReadonlySet<string> = new Set([
   'origin',
 ])
 
-const checkNominated = (name: string, tag: string): void => {
+const checkNominated = (name: string, tag: string, agent: string): void => {
   const folded = foldHeader(name)
   // A hop that obeys would eat the tag, and the call would be somebody else's (RFC 9110 7.6.1).
   if (folded === tag || folded === 'authorization') {
     throw new Problem('unauthenticated', 'the Connection header names the header of the tag')
   }
+  if (folded === agent)
+    throw new Problem(
+      'workload_unauthenticated',
+      'the Connection header names the header of the workload’s token',
+    )
   if (CONTROLS.has(folded) || folded.startsWith('deputy-')) {
     throw invalid(`the Connection header names ${folded}`)
   }
@@ -174,32 +178,43 @@ const checkNominated = (name: string, tag: string): void => {
 /**
  * Refuses header sections that two servers read differently.
  * @param tagHeader the configured header of the tag, in any case
+ * @param agentHeader that of a workload's token
  * @returns a check of names and values in turn, as Node's `rawHeaders`. It throws Problem `request_invalid`;
- * `unauthenticated` when `Connection` names the tag (design 2.2)
+ * `unauthenticated` and `workload_unauthenticated` when `Connection` names one of them (design 2.2)
  */
-export const canonicalHeaders = (tagHeader: string): ((rawHeaders: readonly string[]) => void) => {
-  const own = tagHeader.toLowerCase()
-  const tag = foldHeader(own)
+export const canonicalHeaders = (
+  tagHeader: string,
+  agentHeader = 'deputy-agent',
+): ((rawHeaders: readonly string[]) => void) => {
+  const own = [tagHeader.toLowerCase(), agentHeader.toLowerCase()]
+  const [tag = '', agent = ''] = own.map(foldHeader)
   const bitOf = remembered((raw: string): number => {
     const name = raw.toLowerCase()
-    if (name === own) return 0
+    if (name === 'connection') return CONNECTION
+    if (own.includes(name)) return 0
     const folded = foldHeader(name)
     if (OVERRIDES_METHOD.test(folded))
       throw invalid('a header overrides the method: send the method itself')
-    if (name !== tag && PLAIN_NAME.test(name)) return SINGLE.get(name) ?? 0
+    if (name !== tag && name !== agent && PLAIN_NAME.test(name)) return SINGLE.get(name) ?? 0
     if (!HEADER_NAME.test(name)) throw invalid('a header has a name that is not a token')
-    if (folded === tag || CONTROLS.has(folded) || folded.startsWith('deputy-'))
+    if (folded === tag || folded === agent || CONTROLS.has(folded) || folded.startsWith('deputy-'))
       throw invalid(`a header reads as ${folded} on some servers and as another on others`)
     return 0
   })
   return (rawHeaders) => {
     let seen = 0
+    let names = NONE
     for (let i = 0; i < rawHeaders.length; i += 2) {
       const raw = rawHeaders[i] ?? ''
       const value = rawHeaders[i + 1] ?? ''
       if (VALUE_REFUSED.test(value))
         throw invalid('a header is folded or holds a control character')
       const bit = bitOf(raw)
+      if (bit === CONNECTION) {
+        const more = nominated(value)
+        if (more.length > 0) names = [...names, ...more]
+        continue
+      }
       if ((seen & bit) !== 0) throw invalid(`the header ${raw.toLowerCase()} came twice`)
       seen |= bit
       if (bit === LENGTH && !/^[0-9]+$/.test(value))
@@ -209,7 +224,7 @@ export const canonicalHeaders = (tagHeader: string): ((rawHeaders: readonly stri
     }
     if ((seen & LENGTH) !== 0 && (seen & CODING) !== 0)
       throw invalid('content-length and transfer-encoding came together') // RFC 9112 6.1
-    for (const name of nominatedHeaders(rawHeaders) ?? []) checkNominated(name, tag)
+    for (const name of names) checkNominated(name, tag, agent)
   }
 }
 

@@ -1,4 +1,5 @@
-// deputy's refusal in the vendor's own error shape: a vendor's client shows one member of that shape and nothing else.
+// Puts deputy's refusal into the vendor's own error shape, because a vendor's client shows one
+// member of that shape and nothing else.
 import type { Json } from '../model.ts'
 import type { ProblemDocument } from '../problem.ts'
 
@@ -15,7 +16,10 @@ const GRPC: Readonly<Record<number, string>> = {
   504: 'DEADLINE_EXCEEDED',
 }
 
-/** What a template may name (`providers/definition` refuses others). `{status}` alone stays a number. */
+/**
+ * What a template may name (`providers/definition` refuses others). `{status}` alone stays a
+ * number.
+ */
 const wordsOf = (document: ProblemDocument): Readonly<Record<string, string | number>> => ({
   detail: document.detail,
   code: document.code,
@@ -39,8 +43,9 @@ const fill = (template: Json, words: Readonly<Record<string, string | number>>):
 }
 
 /**
- * The document in the vendor's shape, with our members beside the vendor's; in a list, beside those of its first
- * element. Where both have a member of one name the vendor's client reads its own: `Deputy-Answer` has the code.
+ * The document in the vendor's shape, with our members beside the vendor's; in a list, beside those
+ * of its first element. Where both have a member of one name the vendor's client reads its own:
+ * `Deputy-Answer` has the code.
  */
 export const inShape = (template: Json, document: ProblemDocument): unknown => {
   const shaped = fill(template, wordsOf(document))

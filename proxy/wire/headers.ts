@@ -1,9 +1,10 @@
-// Header sections built from nothing: what the agent may say to a provider, the credential once, and what of the answer comes back.
+// Builds header sections from nothing: what of the agent's headers reaches the provider, the
+// credential once, and what of the provider's headers comes back.
 import type { Challenge, Provider } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { remembered } from '../memo.ts'
 import type { Secret } from '../secret.ts'
-import { nominatedHeaders } from './canonical.ts'
+import { nominated } from './canonical.ts'
 import { parseStrict } from './json.ts'
 import { tokenScrubbers, type TokenScrubber } from './scrub.ts'
 import { atEdges, inCharset } from './scrub_forms.ts'
@@ -129,10 +130,11 @@ const judging = <R>(ruleOf: (lower: string, raw: string) => R): ((raw: string) =
     return { lower, rule: ruleOf(lower, raw) }
   })
 
-type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding'
+type Rule = 'keep' | 'drop' | 'credential' | 'prefer' | 'encoding' | 'connection'
 
-const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
-  if (name === tag) return 'drop'
+const ruleOf = (name: string, own: readonly string[], provider: Provider): Rule => {
+  if (name === 'connection') return 'connection'
+  if (own.includes(name)) return 'drop'
   if (isCredentialHeader(name, provider)) return 'credential'
   if (NEVER_SENT.has(name) || NEVER_SENT_FAMILY.test(name) || OTHER_RANGE.test(name)) return 'drop'
   if (name === 'prefer') return 'prefer'
@@ -140,18 +142,25 @@ const ruleOf = (name: string, tag: string, provider: Provider): Rule => {
   return 'keep'
 }
 
+/** Of one hop, because `Connection` says so (RFC 9110 7.6.1). */
+const withoutNominated = (sifted: Sifted, names: readonly string[]): Sifted => ({
+  ...sifted,
+  kept: sifted.kept.filter((_, i) => !names.includes(sifted.kept[i - (i % 2)] ?? '')),
+  accepted: names.includes('accept-encoding') ? '' : sifted.accepted,
+})
+
 /**
  * Sorts an agent's headers (names and values in turn, as Node's `rawHeaders`, checked by `canonicalHeaders`).
  * Hop-by-hop, nominated, network, browser and deputy's own headers stay behind silently; credentials, and what holds a
  * tag, by name.
+ * @param own lower case: the headers by which a call names its person and its agent
  * @param holdsTag does a tag stand in this text?
  * @throws Problem `request_invalid` for a name that holds one
  */
 export const createSift = (
-  tagHeader: string,
+  own: readonly string[],
   holdsTag: (text: string) => boolean,
 ): ((rawHeaders: readonly string[], provider: Provider) => Sifted) => {
-  const tag = tagHeader.toLowerCase()
   const judges = new WeakMap<Provider, (raw: string) => Judged<Rule>>()
   return (rawHeaders, provider) => {
     let judge = judges.get(provider)
@@ -162,12 +171,12 @@ export const createSift = (
             'request_invalid',
             'a tag of deputy (a run token or an assertion) is the name of a header: it is a value, and the provider must not see it',
           )
-        return ruleOf(lower, tag, provider)
+        return ruleOf(lower, own, provider)
       })
       judges.set(provider, judge)
     }
-    const nominated = nominatedHeaders(rawHeaders)
     const kept: string[] = []
+    let names = NONE
     let stripped: string[] | null = null
     let accepted = ''
     for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -177,14 +186,18 @@ export const createSift = (
         const said = evidenceName(name)
         stripped ??= []
         if (!stripped.includes(said)) stripped.push(said)
-      } else if (rule === 'drop' || nominated?.has(name) === true) continue
-      else if (rule === 'encoding') accepted = accepted === '' ? value : `${accepted}, ${value}`
+      } else if (rule === 'drop') continue
+      else if (rule === 'connection') {
+        const more = nominated(value)
+        if (more.length > 0) names = [...names, ...more]
+      } else if (rule === 'encoding') accepted = accepted === '' ? value : `${accepted}, ${value}`
       else if (rule === 'prefer') {
         const preferences = withoutWait(value)
         if (preferences !== '') kept.push(name, preferences)
       } else kept.push(name, value)
     }
-    return { kept, accepted, stripped: stripped ?? NONE }
+    const sifted = { kept, accepted, stripped: stripped ?? NONE }
+    return names.length === 0 ? sifted : withoutNominated(sifted, names)
   }
 }
 const NONE: readonly string[] = []
@@ -262,6 +275,8 @@ export type AnswerHead = {
   readonly coding: string
   /** `Content-Type` as it came, or empty. */
   readonly type: string
+  /** Names in `Connection`, lower case. */
+  readonly nominated: readonly string[]
 }
 
 /** Reads the head of an answer. */
@@ -272,6 +287,7 @@ export const createAnswerReader = (): ((raw: readonly (string | Buffer)[]) => An
     const judged: Judged<AnswerRule>[] = []
     const codings: string[] = []
     let type: string | null = null
+    let names = NONE
     for (let i = 0; i < raw.length; i += 2) {
       const name = latin1(raw[i])
       const value = latin1(raw[i + 1])
@@ -286,9 +302,10 @@ export const createAnswerReader = (): ((raw: readonly (string | Buffer)[]) => An
           if (coding !== '' && coding !== 'identity' && !undone) codings.push(coding)
         }
       } else if (verdict.lower === 'content-type') type ??= value
+      else if (verdict.lower === 'connection') names = [...names, ...nominated(value)]
     }
     const coding = codings.length === 0 ? 'identity' : codings.join(', ')
-    return { section, judged, coding, type: type ?? '' }
+    return { section, judged, coding, type: type ?? '', nominated: names }
   }
 }
 
@@ -299,16 +316,15 @@ export const createAnswerReader = (): ((raw: readonly (string | Buffer)[]) => An
  * @param edit what may be repeated of a value, and of a `name`: a field whose name would change is left out
  */
 export const answerHeaders = (
-  { section, judged }: AnswerHead,
+  { section, judged, nominated }: AnswerHead,
   changed: boolean,
   unsized: boolean,
   edit: (value: string, rule: AnswerRule | 'name') => string,
 ): string[] => {
-  const nominated = nominatedHeaders(section)
   const kept: string[] = []
   judged.forEach(({ lower, rule }, i) => {
     if (rule === 'drop' || (rule === 'rewritten' && changed)) return
-    if (nominated?.has(lower) === true || (unsized && lower === 'content-length')) return
+    if (nominated.includes(lower) || (unsized && lower === 'content-length')) return
     const name = section[2 * i] ?? ''
     // A name that would have to be altered says nothing that is worth repeating.
     if (edit(name, 'name') === name) kept.push(name, edit(section[2 * i + 1] ?? '', rule))
@@ -380,6 +396,7 @@ export const createScrubbers = (): ((token: Secret) => AnswerScrubber) => {
       if (status === 206 && /^multipart\//i.test(type.trim())) return null
       const found = inCharset(watcher, token.reveal(), type)
       if (found === null) return null
+      if (found === watcher && status !== 206) return watcher
       return { ...(status === 206 ? atEdges(found, token.reveal()) : found), body }
     }
     const watcher: AnswerScrubber = { ...make(), body }

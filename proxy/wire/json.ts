@@ -1,4 +1,5 @@
-// JSON from outside, with one reading: no duplicate keys, bounded nesting (RFC 8259 4 leaves duplicates open).
+// Reads JSON from outside in one way: no duplicate keys, bounded nesting (RFC 8259 4 leaves
+// duplicates open).
 import type { Names } from '../model.ts'
 
 export const EXACT: Names = { insensitive: false, spellings: [] }
@@ -73,6 +74,16 @@ export const quotedList = (texts: readonly string[]): string => {
   for (const text of texts) list += list === '' ? quoted(text) : `,${quoted(text)}`
   return `[${list}]`
 }
+
+/** Members by name: an object of JSON, and no list. */
+export const isObject = (value: unknown): value is { readonly [name: string]: unknown } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/**
+ * The members of an object as JSON, without its braces: what repeats is written once, and joined with what is new in each
+ * call. That costs a tenth of a microsecond, where writing the whole of a policy's input anew costs more than one.
+ */
+export const members = (of: object): string => JSON.stringify(of).slice(1, -1)
 
 /** RFC 6901 over own members only. undefined: nothing there. */
 export const atPointer = (value: unknown, pointer: string): unknown => {

@@ -1,8 +1,10 @@
-// What a signed token says, with one reading: of two members of one name another library would take the other.
+// Reads what a signed token says in one way: of two members with one name another library would
+// take the other.
 import { parseStrict } from './json.ts'
 
 /**
- * Nothing is verified here (RFC 7519 4: members of the claims set are unique; RFC 7515 4: those of the header are).
+ * Nothing is verified here (RFC 7519 4: members of the claims set are unique; RFC 7515 4: those of
+ * the header are).
  * @throws SyntaxError when header or claims are not UTF-8, no JSON, or have a member twice
  */
 export const assertOneReading = (token: string): void => {

@@ -1,9 +1,10 @@
-// Which media type is read how: the grammar first, then one table.
+// Says how a body of each media type is read: first comes the grammar, then one table.
 import { Problem } from '../problem.ts'
 
 /**
- * `form`, `json`, `multipart`: its fields are read. `any`: no server's word for fields, but lenient ones read it as JSON or
- * as a form, so it is searched as both. `refused`: fields in a shape that deputy cannot read. `stream`: nobody's fields.
+ * `form`, `json`, `multipart`: its fields are read. `any`: no server's word for fields, but lenient
+ * ones read it as JSON or as a form, so it is searched as both. `refused`: fields in a shape that
+ * deputy cannot read. `stream`: nobody's fields.
  */
 export type Reading = 'form' | 'json' | 'multipart' | 'any' | 'refused' | 'stream'
 
@@ -41,7 +42,8 @@ export type Media = {
   readonly reading: Reading
 }
 
-// RFC 9110 8.3.1 and 5.6.6, without a blank around `=`; the type alone, then one parameter at a time.
+// RFC 9110 8.3.1 and 5.6.6, without a blank around `=`; the type alone, then one parameter at a
+// time.
 const ESSENCE = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+\/[!#$%&'*+\-.^_`|~0-9A-Za-z]+/
 const PARAMETER =
   // oxlint-disable-next-line no-control-regex

@@ -1,4 +1,5 @@
-// Fields of multipart/form-data by strict lines: a body that two servers would part differently is refused, not guessed.
+// Reads the fields of multipart/form-data strictly, line by line: a body that two servers would
+// split differently is refused.
 import { Problem } from '../problem.ts'
 
 const BOUNDARY = /;[ \t]*boundary[ \t]*=[ \t]*(?:"([^"\\]*)"|([^\s;"]+))/gi
@@ -17,14 +18,16 @@ const invalid = (detail: string): Problem =>
 const boundaryOf = (contentType: string): string => {
   const [first] = contentType.matchAll(BOUNDARY)
   const boundary = first?.[1] ?? first?.[2] ?? ''
-  // PHP looks for the word: `xboundary=` and `boundary*0=` are others to it, wherever they stand.
+  // PHP searches for the word alone, so `xboundary=` and `boundary*0=` are further boundaries to
+  // it, wherever they stand.
   const [before = '', after = ''] = first === undefined ? [] : contentType.split(first[0])
   if (/boundary/i.test(before + after) || !BOUNDARY_FORM.test(boundary))
     throw invalid('has no one plain boundary')
   return boundary
 }
 
-// `name*` (RFC 5987), escapes and encoded words (RFC 2047) are read by some servers and not by others.
+// `name*` (RFC 5987), escapes and encoded words (RFC 2047) are read by some servers and not by
+// others.
 const fieldName = (disposition: string): string => {
   const match = DISPOSITION.exec(disposition)
   // Many read `\"` as a quote that ends nothing, and PHP takes `'` for one that begins something.
@@ -80,7 +83,8 @@ const partOf = (block: string): Omit<Part, 'value'> => {
 /**
  * The fields, in order.
  * @param bytes the whole body
- * @throws Problem `request_invalid` unless every reader would find these very parts (RFC 7578, RFC 2046 5.1)
+ * @throws Problem `request_invalid` unless every reader would find these very parts (RFC 7578,
+ *   RFC 2046 5.1)
  */
 export const multipartFields = (bytes: Buffer, contentType: string): readonly Part[] => {
   const delimiter = `--${boundaryOf(contentType)}`
@@ -98,7 +102,8 @@ export const multipartFields = (bytes: Buffer, contentType: string): readonly Pa
     if (after !== '\r\n') throw invalid('has a delimiter that does not end its line')
     const head = text.indexOf('\r\n\r\n', at)
     const next = text.indexOf(delimiter, at)
-    // The boundary anywhere but on a line of its own is where lenient readers part ways; one that is missing is at -1.
+    // The boundary anywhere but on a line of its own is where lenient readers part ways; one that
+    // is missing is at -1.
     if (head === -1 || next < head + 6 || text.slice(next - 2, next) !== '\r\n') {
       throw invalid('is cut short, or holds its boundary in a part')
     }

@@ -1,4 +1,5 @@
-// What a provider signed into the query of its own URL passes when that URL is followed: a seal on the way out, and back in.
+// What a provider signed into the query of its own URL must pass when the agent follows that URL:
+// deputy seals it on the way out, and checks the seal on the way back in.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Person, Provider, Target } from '../model.ts'
 import { canonicalTarget, targetText } from './canonical.ts'
@@ -16,8 +17,10 @@ export type QuerySeals = {
   /**
    * @param target path and query as the provider wrote them
    * @param provider of the connection
-   * @param said everything that the agent sent, asked for where it matters: what stands there is not the provider's word
-   * @returns the seal, to be the last parameter of the query; null: the URL needs none, or may have none
+   * @param said everything that the agent sent, asked for where it matters: what stands there is
+   *   not the provider's word
+   * @returns the seal, to be the last parameter of the query; null: the URL needs none, or may
+   *   have none
    */
   readonly seal: (
     bound: Bound,
@@ -57,7 +60,9 @@ const unescaped = (text: string): string =>
     .replaceAll(/\\+\//g, '/')
     .replaceAll('+', ' ')
 const ALNUM = /[0-9A-Za-z]/
-/** Shorter ones stand inside other words by chance: only where they are a word they count as said. */
+/**
+ * Shorter ones stand inside other words by chance: only where they are a word they count as said.
+ */
 const A_WORD = 8
 const standsIn = (text: string, value: string): boolean => {
   if (value.length >= A_WORD) return text.includes(value)
@@ -65,10 +70,15 @@ const standsIn = (text: string, value: string): boolean => {
     if (!ALNUM.test(text.charAt(at - 1)) && !ALNUM.test(text.charAt(at + value.length))) return true
   return false
 }
-/** Letters and digits alone, in one case: what providers trim, join and re-case as they repeat it. */
+/**
+ * Letters and digits alone, in one case: what providers trim, join and re-case as they repeat it.
+ */
 const bare = (text: string): string => text.replaceAll(/[^0-9A-Za-z]+/g, '').toLowerCase()
 const WORDS = /[0-9A-Za-z]{8,}/g
-/** The text, and what it says each time that its escapes are undone; null: it is escaped ever again, and nobody knows. */
+/**
+ * The text, and what it says each time that its escapes are undone; null: it is escaped ever again,
+ * and nobody knows.
+ */
 const readings = (text: string): readonly string[] | null => {
   const all = [text]
   for (let i = 0; i <= DECODINGS; i++) {

@@ -1,4 +1,4 @@
-// URLs on their way back lead to deputy again; otherwise a client walks out of the policy on page 2.
+// Turns URLs in answers to deputy: otherwise a client would leave the policy on page 2.
 import type { Addressing } from '../model.ts'
 
 /** URL in, the one to write instead out; null: leave it. */
@@ -24,19 +24,29 @@ const WAYS: Readonly<Record<Addressing['kind'], Way>> = {
 
 /** How an agent reaches hosts through deputy. */
 export type Reached = {
-  /** true, or the name that the agent uses for it; asked with lower-case `host`, or `host:port` off the default port. */
+  /**
+   * true, or the name that the agent uses for it; asked with lower-case `host`, or `host:port` off
+   * the default port.
+   */
   readonly served: (host: string) => boolean | string
   /**
-   * Path addressing: all before the host, `http://127.0.0.1:7410/~alice/`; else the origin that the agent called, with
+   * Path addressing: all before the host, `http://127.0.0.1:7410/~alice/`; else the origin that the
+   * agent called, with
    * `/~alice` where the path named the person.
    */
   readonly prefix: string
   readonly addressing: Addressing
-  /** Named before the host in path addressing, unless the prefix ends with one (`github@`); null: none. */
+  /**
+   * Named before the host in path addressing, unless the prefix ends with one (`github@`); null:
+   * none.
+   */
   readonly connection: string | null
 }
 
-/** The same URL as the agent reaches it through deputy, or null when it is no absolute http(s) URL of a served host. */
+/**
+ * The same URL as the agent reaches it through deputy, or null when it is no absolute http(s) URL
+ * of a served host.
+ */
 export const rewriteUrl = (
   url: string,
   { served, prefix, addressing, connection }: Reached,
@@ -56,7 +66,10 @@ export const rewriteUrl = (
 export const withParameter = (url: string, parameter: string): string =>
   url.replace(/(?=#|$)/, `&${parameter}`)
 
-/** For `Location` and `Link`: a path alone means the provider's host, not deputy's root (RFC 3986 5.2.2). */
+/**
+ * For `Location` and `Link`: a path alone means the provider's host, not deputy's root (RFC 3986
+ * 5.2.2).
+ */
 export const rewriteReference = (
   reference: string,
   host: string,
@@ -71,7 +84,8 @@ export const rewriteLink = (value: string, host: string, readdress: Readdress): 
     return next === null ? part : `<${next}>`
   })
 
-// --- JSON -----------------------------------------------------------------------------------------
+// --- JSON
+// -----------------------------------------------------------------------------------------
 
 type Node = {
   readonly keys: Map<string, Node>
@@ -117,7 +131,10 @@ const step = (nodes: readonly Node[], key: string): readonly Node[] => {
   return next
 }
 
-/** Where the walk stands among the pointers. Made once for each kind of key, so that an answer of 1 MB makes few. */
+/**
+ * Where the walk stands among the pointers. Made once for each kind of key, so that an answer of 1
+ * MB makes few.
+ */
 type Place = {
   /** Strings here are URLs. */
   readonly leaf: boolean
@@ -247,14 +264,23 @@ const walk = (walking: Walk, from: number, place: Place, depth: number): number 
   }
 }
 
-/** A string that begins as a URL with an authority does; `/` may be escaped, and so may a quote in it. */
+/**
+ * A string that begins as a URL with an authority does; `/` may be escaped, and so may a quote in
+ * it.
+ */
 const URL_HEAD = /"((?:https?:)?(?:\\?\/){2}[^"/?#]*)/gi
-/** Would any URL of this text be written otherwise? At the speed of one search, where the walk looks at each character. */
-const mayChange = (text: string, readdress: Readdress): boolean => {
-  // Any character of a URL's beginning may be escaped (RFC 8259 7): no look from outside finds that.
+/**
+ * Would any URL of this text be written otherwise? At the speed of one search, where the walk looks
+ * at each character.
+ */
+export const mayChange = (text: string, readdress: Readdress): boolean => {
+  // Any character of a URL's beginning may be escaped (RFC 8259 7): no look from outside finds
+  // that.
   if (text.includes('\\u00')) return true
   const seen = new Set<string>()
-  for (const [, head = ''] of text.matchAll(URL_HEAD)) {
+  URL_HEAD.lastIndex = 0
+  for (let hit = URL_HEAD.exec(text); hit !== null; hit = URL_HEAD.exec(text)) {
+    const [, head = ''] = hit
     if (seen.has(head)) continue
     seen.add(head)
     const url = head.replaceAll('\\/', '/')
@@ -264,10 +290,11 @@ const mayChange = (text: string, readdress: Readdress): boolean => {
 }
 
 /**
- * Readdresses the strings that JSON pointers name (RFC 6901; `*` is any key or index, `**` any depth, `*_url` any
- * key of that ending); every other byte stays, numbers too.
- * What is not JSON comes back as it was.
- * @param readdress is asked for absolute URLs alone, and must answer by their scheme and authority whether it changes them
+ * Readdresses the strings that JSON pointers name (RFC 6901; `*` is any key or index, `**` any
+ * depth, `*_url` any key of that ending); every other byte stays, numbers too. What is not JSON
+ * comes back as it was.
+ * @param readdress is asked for absolute URLs alone, and must answer by their scheme and
+ *   authority whether it changes them
  */
 export const rewriteJson = (
   text: string,

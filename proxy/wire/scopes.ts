@@ -1,4 +1,5 @@
-// Which scope contains which, and which are two names of one: the one way to compare sets of scopes. Pure.
+// Knows which scope contains which, and which are two names of one, so that sets of scopes are
+// compared in one way. Pure.
 
 /** Scope → all that it stands for, itself among them; what is not listed stands for itself. */
 export type ScopeReach = ReadonlyMap<string, readonly string[]>
@@ -19,13 +20,13 @@ export const widened = ({ scopeReach }: Named, scopes: readonly string[]): reado
   return wide
 }
 
-/** Those of `wanted` that `held` does not contain (RFC 6749 3.3: what was granted may be called otherwise). */
+/** Those of `wanted` that `granted` does not contain (RFC 6749 3.3: what was granted may be called otherwise). */
 export const lacking = (
   provider: Named,
-  held: readonly string[],
+  granted: readonly string[],
   wanted: readonly string[],
 ): readonly string[] => {
-  const wide = widened(provider, held)
+  const wide = widened(provider, granted)
   return wanted.filter((scope) => !wide.includes(scope))
 }
 

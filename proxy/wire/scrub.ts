@@ -1,11 +1,12 @@
-// An echoed token is blotted out of an answer, whatever its chunks; the length never changes, so no framing does either.
+// Overwrites an echoed token in an answer, however the answer is cut into chunks. The length never
+// changes, so the framing stays right.
 
 import { escapedText, unsearchable, type EscapedText } from './escape.ts'
 
 export type TokenScrubber = {
-  /** Bytes that may go on now; what could still begin the token is held back. The chunk itself is never written to. */
+  /** Bytes that may go on now; what could still begin the token is kept back. The chunk itself is never written to. */
   readonly push: (chunk: Buffer) => Buffer
-  /** What was held back, once the answer is whole. */
+  /** What was kept back, once the answer is whole. */
   readonly end: () => Buffer
   /** One text on its own, such as a header's value; bytes as latin1. */
   readonly text: (value: string) => string
@@ -17,9 +18,13 @@ const BLOT = '[redacted]'
 const NONE = Buffer.alloc(0)
 /** Bytes of a spelling that one native search looks for. */
 const HEAD = 16
-/** How often a head may stand where no spelling goes on: more needs a token that repeats itself, and bytes that repeat it. */
+/**
+ * How often a head may be found where no whole spelling follows. More needs a token that repeats
+ * itself, and an answer that repeats it.
+ */
 const SPARE_MISSES = 256
 const BYTES_A_MISS = 64
+const PERCENT = 0x25
 const ASCII = /^[\x20-\x7e]*$/
 
 const hex = (code: number): string => code.toString(16).padStart(4, '0')
@@ -28,7 +33,7 @@ const lowerEscapes = (text: string): string =>
 const escapeEach = (text: string, unsafe: RegExp, escape: (code: number) => string): string =>
   text.replaceAll(unsafe, (char) => escape(char.charCodeAt(0)))
 
-// Even what no URL needs to escape, some encoders do.
+// Some encoders escape even what no URL needs escaped.
 const escapeUnreserved = (url: string): string =>
   url.replaceAll('-', '%2D').replaceAll('.', '%2E').replaceAll('_', '%5F').replaceAll('~', '%7E')
 
@@ -38,7 +43,7 @@ const spellings = (token: string): readonly string[] => {
   let urls = [token]
   if (!/^[0-9A-Za-z._-]*$/.test(token)) {
     const json = JSON.stringify(token).slice(1, -1)
-    // Encoders that fear HTML write these as \u0026; PHP's escapes the slash.
+    // Encoders that make JSON safe inside HTML write these as \u0026; PHP's escapes the slash too.
     const html = escapeEach(json, /[<>&'+]/g, (code) => `\\u${hex(code)}`)
     const upper = html.replaceAll(
       /\\u[0-9a-f]{4}/g,
@@ -79,6 +84,7 @@ const base64Needles = (token: string): readonly string[] => {
 
 /** Does `text` stand at `at`, as far as the bytes go? */
 const begins = (bytes: Buffer, at: number, text: string): boolean =>
+  text.charCodeAt(0) === bytes[at] &&
   text.startsWith(bytes.toString('latin1', at, at + text.length))
 
 /**
@@ -91,22 +97,27 @@ export const tokenScrubbers = (token: string): (() => TokenScrubber) => {
   // times the token, is built again on a find.
   const spelled = (): readonly string[] => [...spellings(token), ...base64Needles(token)]
   const heads = [...new Set(spelled().map((text) => text.slice(0, HEAD)))]
+  const shortest = Math.min(...heads.map((head) => head.length))
   let all: readonly string[] | null = null
   const needles = () => (all ??= spelled())
   const escaped = escapedText(Buffer.from(token).toString('latin1'))
-  return () => createScrubber(heads, needles, escaped)
+  return () => createScrubber({ heads, shortest, needles, escaped })
 }
 
 /** One stream's watcher. */
 export const createTokenScrubber = (token: string): TokenScrubber => tokenScrubbers(token)()
 
-const createScrubber = (
-  heads: readonly string[],
-  needles: () => readonly string[],
-  escaped: EscapedText,
-): TokenScrubber => {
-  const shortest = Math.min(...heads.map((head) => head.length))
-  let held: Buffer = NONE
+/** What is searched for one token, made once. */
+type Search = {
+  /** The first bytes of each spelling. */
+  readonly heads: readonly string[]
+  /** Of them the length of the shortest. */
+  readonly shortest: number
+  readonly needles: () => readonly string[]
+  readonly escaped: EscapedText
+}
+const createScrubber = ({ heads, shortest, needles, escaped }: Search): TokenScrubber => {
+  let tail: Buffer = NONE
   let hits = 0
 
   /**
@@ -116,7 +127,9 @@ const createScrubber = (
   const blot = (bytes: Buffer, open: number[] | null): Buffer => {
     let out: Buffer | null = null
     let misses = SPARE_MISSES + bytes.length / BYTES_A_MISS
+    const escapes = bytes.includes(PERCENT)
     for (const head of heads) {
+      if (!escapes && head.includes('%')) continue
       let at = bytes.indexOf(head, 0, 'latin1')
       while (at !== -1) {
         const from = at
@@ -148,34 +161,35 @@ const createScrubber = (
     return out
   }
 
+  const mayBegin = (bytes: Buffer, at: number): boolean => {
+    for (const head of heads) if (begins(bytes, at, head)) return true
+    return false
+  }
   /** Where the longest end of `bytes` that could begin a spelling starts; their length when none does. */
   const pending = (bytes: Buffer, open: readonly number[]): number => {
-    const goesOn = (at: number): boolean => needles().some((needle) => begins(bytes, at, needle))
     let at = Math.max(0, bytes.length - HEAD + 1)
-    while (
-      at < bytes.length &&
-      !heads.some((head) => head.charCodeAt(0) === bytes[at] && begins(bytes, at, head))
-    )
-      at++
+    while (at < bytes.length && !mayBegin(bytes, at)) at++
+    if (open.length === 0) return at
+    const goesOn = (at: number): boolean => needles().some((needle) => begins(bytes, at, needle))
     return Math.min(at, ...open.filter(goesOn))
   }
 
   return {
     push: (chunk) => {
       const open: number[] = []
-      let bytes = blot(held.length === 0 ? chunk : Buffer.concat([held, chunk]), open)
+      let bytes = blot(tail.length === 0 ? chunk : Buffer.concat([tail, chunk]), open)
       let keep = pending(bytes, open)
       if (escaped.possible(bytes)) {
         bytes = blotEscaped(bytes)
         keep = Math.min(keep, escaped.open(bytes))
       }
       // Copied: the chunk's memory belongs to the socket and may be used again.
-      held = keep === bytes.length ? NONE : Buffer.from(bytes.subarray(keep))
+      tail = keep === bytes.length ? NONE : Buffer.from(bytes.subarray(keep))
       return keep === bytes.length ? bytes : bytes.subarray(0, keep)
     },
     end: () => {
-      const rest = held
-      held = NONE
+      const rest = tail
+      tail = NONE
       return rest
     },
     text: (value) => {
@@ -188,7 +202,8 @@ const createScrubber = (
       const clean = escaped.possible(bytes) ? blotEscaped(bytes) : bytes
       return clean === bytes ? plain : clean.toString('latin1')
     },
-    // Not a getter: a literal with one gets a hidden class of its own each time, which stays for ever.
+    // Not a getter: V8 gives each literal with one a hidden class of its own, and keeps it for
+    // ever.
     hits: () => hits,
   }
 }

@@ -1,4 +1,5 @@
-// Forms of an answer in which the token does not stand as it is: a part of a document, and characters of two or four bytes.
+// Finds the token in answers that do not hold it as it is: in a part of a document, and in
+// characters of two or four bytes.
 import { remembered } from '../memo.ts'
 import { tokenScrubbers, type TokenScrubber } from './scrub.ts'
 
@@ -10,11 +11,11 @@ const PART = 8
 export const atEdges = (inner: TokenScrubber, token: string): TokenScrubber => {
   const whole = Buffer.from(token)
   const most = whole.length - 1
-  let held: Buffer = NONE
+  let tail: Buffer = NONE
   let began = false
   let hits = 0
   const blot = (from: number, to: number): void => {
-    held.fill('*', from, to)
+    tail.fill('*', from, to)
     hits++
   }
   const longest = (fits: (bytes: number) => boolean): number => {
@@ -24,27 +25,27 @@ export const atEdges = (inner: TokenScrubber, token: string): TokenScrubber => {
   const begin = (): void => {
     if (began) return
     began = true
-    const bytes = longest((n) => held.subarray(0, n).equals(whole.subarray(-n)))
+    const bytes = longest((n) => tail.subarray(0, n).equals(whole.subarray(-n)))
     if (bytes > 0) blot(0, bytes)
   }
   return {
     ...inner,
     push: (chunk) => {
-      held = Buffer.concat([held, inner.push(chunk)])
-      if (held.length <= most) return NONE
+      tail = Buffer.concat([tail, inner.push(chunk)])
+      if (tail.length <= most) return NONE
       begin()
-      const out = held.subarray(0, held.length - most)
-      held = held.subarray(held.length - most)
+      const out = tail.subarray(0, tail.length - most)
+      tail = tail.subarray(tail.length - most)
       return out
     },
     end: () => {
-      held = Buffer.concat([held, inner.end()])
-      if (!began && held.length >= PART && whole.includes(held)) blot(0, held.length)
+      tail = Buffer.concat([tail, inner.end()])
+      if (!began && tail.length >= PART && whole.includes(tail)) blot(0, tail.length)
       begin()
-      const bytes = longest((n) => held.subarray(-n).equals(whole.subarray(0, n)))
-      if (bytes > 0) blot(held.length - bytes, held.length)
-      const out = held
-      held = NONE
+      const bytes = longest((n) => tail.subarray(-n).equals(whole.subarray(0, n)))
+      if (bytes > 0) blot(tail.length - bytes, tail.length)
+      const out = tail
+      tail = NONE
       return out
     },
     hits: () => inner.hits() + hits,

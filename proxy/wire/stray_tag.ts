@@ -1,14 +1,19 @@
-// A tag in a place where it is none: it would leave with the call, and whoever reads it there could speak for its user.
+// Finds a tag in a place where it does not belong: it would leave with the call, and whoever reads
+// it there could speak for its user.
 import type { Target } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { evidenceName } from './strip.ts'
 
 export type TagSearch = {
-  /** Does a run token stand in this text, or an assertion that is meant for us? Escaped and as Basic too. */
+  /**
+   * Does a run token stand in this text, or an assertion that is meant for us? Escaped and as Basic
+   * too.
+   */
   readonly holds: (text: string) => boolean
   /**
    * The target without query parameters that hold a tag.
-   * @throws Problem `request_invalid`: one stands in the path or in a parameter's name, where nothing can be cut out
+   * @throws Problem `request_invalid`: one stands in the path or in a parameter's name, where
+   *   nothing can be cut out
    */
   readonly target: (target: Target) => {
     readonly target: Target
@@ -19,14 +24,17 @@ export type TagSearch = {
 }
 
 /**
- * A run token, or the seal of an address (wire/address_tag). Whole ones have 43 characters and more after the prefix; a
- * file may well be called `dpr_notes`.
+ * A run token, or the seal of an address (wire/address_tag). Whole ones have 43 characters and more
+ * after the prefix; a file may well be called `dpr_notes`.
  */
 const RUN = /dp[rs]_[\w-]{20}/
 /** JSON in base64url begins so, and with it every JWT that is made by a library. */
 const JWT = /eyJ[\w-]+\.[\w-]+\.[\w-]*/g
 const SHORTEST = 24
-/** One look at what nearly every text has none of: a beginning, one of its characters as URLs and JSON escape it, Basic. */
+/**
+ * A quick test that nearly every text fails: the beginning of a tag, one of its characters as URLs
+ * and JSON escape it, or Basic.
+ */
 const SUSPECT = /dp[rs]_|eyJ|(?:%|\\u00)(?:2e|4a|5f|6[45]|7[0239])|basic /i
 const ESCAPE = /(?:%|\\u00)([0-9a-f]{2})/gi
 const BASIC = /basic +([\w+/=-]+)/gi

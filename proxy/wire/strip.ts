@@ -1,4 +1,5 @@
-// Credentials that the agent supplied, in every place where a provider might look, cut out or refused, and named.
+// Cuts out or refuses credentials that the agent supplied, in every place where a provider might
+// look, and names them.
 import type { Provider, Target } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { remembered } from '../memo.ts'
@@ -11,34 +12,44 @@ const ELSEWHERE: ReadonlySet<string> = new Set([
   'x-rewrite-url',
   'x-original-host',
 ])
-/** RFC 6750 2.2: the field that carries a bearer token, wherever one is accepted, and its kin; JSON members too. */
+/**
+ * RFC 6750 2.2: the field that carries a bearer token, wherever one is accepted, and its kin; JSON
+ * members too.
+ */
 const FORM: ReadonlySet<string> = new Set(['access_token', 'bearer_token', 'oauth_token'])
 
-// Refused, not cut: what remained would still be another request than the agent meant.
+// Refused instead of cut out: the rest would still be another request than the agent meant.
 const OVERRIDES =
   /^(?:\$http_?(?:method|headers|verb)|_(?:http_?)?(?:request_?)?(?:method|verb)(?:_?override)?|(?:x_)?(?:http_?)?(?:method|verb)_?override|x_(?:http_?)?(?:method|verb))$/
 
 /** Sessions of a protocol or of a document, not of a person: the injected token still decides. */
 const OF_NOBODY: ReadonlySet<string> = new Set(['mcp-session-id', 'workbook-session-id'])
 
-// What a front server writes when it has signed somebody in, or read their certificate: a server behind it may believe.
+// What a front server writes when it has signed somebody in, or read their certificate: a server
+// behind it may believe.
 const NAMES_USER =
   /^(?:x-)?(?:ssl-client|tls-client|client-?cert|arr-client-?cert|ssl-cert|forwarded-(?:user|email|groups?|preferred-username|client-cert|tls|ssl)|remote-(?:user|email|name|groups?|extra)|webauth|ms-client-principal|auth-(?:request|user|email|groups?|name)|authenticated|authentik|authelia|amzn-(?:oidc|mtls)|goog-(?:authenticated|iap)|cf-access|tailscale-user|consumer|anonymous-consumer|pomerium|vouch|sso|saml|shib|ldap|krb5|spiffe|iap|sm-?user|iv-(?:user|groups|creds)|oam-remote|ct-remote|endpoint-api-userinfo|apigateway-api-userinfo)(?:-|$)/
-// How Box, Dropbox, Redmine and Symfony are told to act as somebody else, and what front servers call whom they know.
+// How Box, Dropbox, Redmine and Symfony are told to act as somebody else, and what front servers
+// call whom they know.
 const ACTS_AS =
   /^(?:[a-z]+-){0,4}(?:(?:as|current|effective|entity|proxy|real|select|switch|trusted)-?user|select-admin|(?:act|login|run)-as|run-?as-user|user-?info|mscrm-?caller-?id|caller-?(?:object-?)?id|(?:trino|presto|clickhouse|hasura)-(?:user|role)(?:-id)?|client-(?:(?:[is]-)?dn|verify))$/
-/** These alone: `x-user-agent` is nobody. */
+/** Only these whole names: `x-user-agent` names no person. */
 const NAMES_USER_EXACTLY =
   /^(?:x-)?(?:user(?:-?(?:id|name|email|groups?|roles?|principal|identity))?|email|login|principal|eppn|groups?|roles?)$/
 
-// Vendors invent names faster than lists grow, so a name that speaks of a credential, or of acting as somebody, is one.
+// Vendors invent names faster than lists grow, so every name that speaks of a credential, or of
+// acting as somebody, counts as one.
 const SPEAKS =
   /token|secret|passw|pass-?(?:phrase|code)|credential|cookie|session|assertion|jwt|impersonat|delegat|masquerad|(?:api|access|app|developer|license|write|deploy|admin)-?key$|api-?key|(?:^|-)(?:o?auth(?!or(?:s|-|$))|otp|sudo|dpop|csrf|xsrf|bearer|behalf|signature|(?:pwd|pass|pat|sid|sig|creds?|ticket|assume-(?:role|user)|do-?as)$)/
-/** A key opens something, but one that keeps things apart, or that the caller's own data are encrypted with. */
+/**
+ * A name that ends in `key` is a credential, unless the key only tells things apart or encrypts the
+ * caller's own data.
+ */
 const KEY =
   /(?:^|-)(?<!(?:^|-)(?:idempotency|encryption|customer|cache|surrogate|partition|sort|object|resource|message|event)-)key$/
 
-// The same of the query, `-` written `_`; there a token is often a place in a list, and a key often a name.
+// The same of the query, `-` written `_`; there a token is often a place in a list, and a key often
+// a name.
 const PLACES =
   'page|next|previous|sync|delta|skip|continuation|resume|cursor|paging|pagination|position|offset|sequence|scroll|watch|idempotency|(?:^|_)(?:change|prev|start)'
 const QUERY_SPEAKS = new RegExp(
@@ -70,7 +81,10 @@ export const isCredentialHeader = (name: string, provider: Provider): boolean =>
   )
 }
 
-/** Names of the credential headers that will not leave, as `header:authorization`, each once; the tag's own is not one. */
+/**
+ * Names of the credential headers that will not leave, as `header:authorization`, each once; the
+ * tag's own is not one.
+ */
 export const strippedHeaders = (
   rawHeaders: readonly string[],
   tagHeader: string,
@@ -91,8 +105,9 @@ export const evidenceName = (
   place: 'header' | 'query' | 'trailer' = 'header',
 ): string => `${place}:${name.slice(0, 64)}`
 
-// PHP and its like read `access.token`, `access token` and `access[token` as `access_token`, `token[]` as `token`, and
-// nothing behind a zero byte. Some drop a byte order mark before the first field, JavaScript's URLSearchParams a `?`.
+// PHP and its like read `access.token`, `access token` and `access[token` as `access_token`,
+// `token[]` as `token`, and nothing behind a zero byte. Some drop a byte order mark before the
+// first field, JavaScript's URLSearchParams a `?`.
 const PLAIN_NAME = /^[0-9a-z_]+$/
 const foldName = (name: string): string =>
   PLAIN_NAME.test(name)
@@ -172,15 +187,16 @@ export const stripQuery = (
 }
 
 /**
- * What providers sign into URLs of their own; everything else that is cut, and above all a bearer token (RFC 6750 2.3),
- * says who somebody is.
+ * What providers sign into URLs of their own; everything else that is cut, and above all a bearer
+ * token (RFC 6750 2.3), says who somebody is.
  */
 const OF_A_URL =
   /^(?:(?:download|file|media|page|share|upload|view)_?)?(?:token|key|auth|sig|signature)$|^(?:jwt|sid|session|session_?id|ticket|x_(?:amz|goog)_(?:credential|security_token|signature))$/
 
 /**
- * The values of the credentials in a URL that a provider wrote, where the provider may have put all of them there for
- * this URL; null: there are none, or one is a credential of a person wherever it stands.
+ * The values of the credentials in a URL that a provider wrote, where the provider may have put all
+ * of them there for this URL; null: there are none, or one is a credential of a person wherever it
+ * stands.
  */
 export const providedValues = (target: Target, provider: Provider): readonly string[] | null => {
   const credentialIn = queryCredential(provider)
@@ -195,7 +211,8 @@ export const providedValues = (target: Target, provider: Provider): readonly str
   return values.length > 0 ? values : null
 }
 
-// Lenient on purpose: what a strict decoder would refuse, a lenient server still reads; ASP.NET reads `%u0061` too.
+// Lenient on purpose: what a strict decoder would refuse, a lenient server still reads; ASP.NET
+// reads `%u0061` too.
 const formName = (pair: string): string =>
   (pair.split('=', 1)[0] ?? '')
     .replaceAll('+', ' ')
@@ -204,9 +221,11 @@ const formName = (pair: string): string =>
     )
 
 /**
- * Cuts credentials out of an `application/x-www-form-urlencoded` body; the bytes of the other pairs stay.
+ * Cuts credentials out of an `application/x-www-form-urlencoded` body; the bytes of the other pairs
+ * stay.
  * @param names field names of the provider file (`strip.body`)
- * @throws Problem `request_invalid` for an overriding field, and for a credential behind a `;`, which only some servers split at
+ * @throws Problem `request_invalid` for an overriding field, and for a credential behind a `;`,
+ *   which only some servers split at
  */
 export const stripForm = (
   bytes: Buffer,
@@ -239,7 +258,10 @@ export type Field = {
   readonly value: () => string
 }
 
-/** The fields of an `application/x-www-form-urlencoded` body; a value is decoded when it is asked for. */
+/**
+ * The fields of an `application/x-www-form-urlencoded` body; a value is decoded when it is asked
+ * for.
+ */
 export const formFields = (bytes: Buffer): readonly Field[] =>
   bytes
     .toString('latin1')
@@ -265,7 +287,8 @@ export const sameField = (name: string, names: readonly string[]): boolean =>
 
 /**
  * The named fields, decoded; one that is absent is left out.
- * @throws Problem `request_invalid` where servers would not all read the same value: twice, spelt otherwise, beside a `;`, not UTF-8
+ * @throws Problem `request_invalid` where servers would not all read the same value: twice, spelt
+ *   otherwise, beside a `;`, not UTF-8
  */
 export const fieldsOf = (
   fields: readonly Field[],
@@ -283,7 +306,8 @@ export const fieldsOf = (
 }
 
 /**
- * First key of a parsed JSON body, or of the objects of a top-level array, that is a listed credential; else null.
+ * First key of a parsed JSON body, or of the objects of a top-level array, that is a listed
+ * credential; else null.
  * @throws Problem `request_invalid` for an overriding member
  */
 export const jsonCredential = (value: unknown, names: readonly string[]): string | null => {
@@ -317,7 +341,10 @@ export const multipartCredential = (
   return null
 }
 
-/** Cuts `user:password@` out of an absolute-form target; what else is wrong with it, `canonicalTarget` says. */
+/**
+ * Cuts `user:password@` out of an absolute-form target; what else is wrong with it,
+ * `canonicalTarget` says.
+ */
 export const stripUserinfo = (
   url: string,
 ): { readonly url: string; readonly stripped: readonly string[] } => {

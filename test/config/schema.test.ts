@@ -24,9 +24,15 @@ const paths = (unbuilt: boolean): readonly string[] =>
 
 /** Which file carries a key out: one that nobody reads must not be accepted. */
 const READERS: Readonly<Record<string, readonly string[]>> = {
-  'config/schema.ts': ['version', 'identity.issuers.*.insecure', 'connect.sign_in.insecure'],
+  'config/schema.ts': [
+    'version',
+    'identity.issuers.*.insecure',
+    'workloads.*.insecure',
+    'connect.sign_in.insecure',
+  ],
   'config/load.ts': [
     'state',
+    'vault.kms',
     'providers.*',
     'providers.*.id',
     ...[
@@ -34,6 +40,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
       'client_id',
       'client_secret',
       'client_key',
+      'client_cert.cert',
+      'client_cert.key',
+      'ca',
       'scopes.*',
       'hosts.*',
       'issuer',
@@ -47,12 +56,19 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     ...['issuer', 'jwks_uri', 'jwks', 'realm', 'audience', 'user', 'agent', 'tenant'].map(
       (key) => `identity.issuers.*.${key}`,
     ),
+    ...['name', 'issuer', 'jwks_uri', 'jwks', 'audience', 'match.*', 'agent'].map(
+      (key) => `workloads.*.${key}`,
+    ),
     'entitlements.file',
+    'listeners.agent_tls.cert',
+    'listeners.agent_tls.key',
     'connect.brand.logo',
     'policy.data',
     'vault.keys',
     'upstream.ca',
     'upstream.connect_timeout',
+    'upstream.proxy',
+    'upstream.no_proxy.*',
     'network.allow_private.*.net',
     'network.allow_private.*.host',
     'limits.policy_input',
@@ -61,35 +77,43 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'listeners.connect',
     'listeners.operators',
     'listeners.names.*',
+    'listeners.trusted_proxies.*',
     'connect.url',
     'limits.drain',
+    'limits.drain_delay',
   ],
   'compose/listeners.ts': [
     'listeners.agent',
-    ...['listen', 'cert', 'key'].map((key) => `listeners.agent_tls.${key}`),
+    'listeners.agent_tls.listen',
     'listeners.admin',
     'listeners.origins.*',
     ...['listen', 'upstream', 'user'].map((key) => `listeners.extra.*.${key}`),
     'limits.headers',
   ],
   'compose/pipeline.ts': [
-    ...['trust', 'header', 'max_age', 'jwks_grace', 'agent', 'realm'].map(
-      (key) => `identity.${key}`,
-    ),
-    ...['read', 'write', 'delete', 'admin'].map((key) => `entitlements.max_age.${key}`),
-    'connect.hold',
-    'audit.required',
-    'upstream.idle_timeout',
     ...[
-      'request_body',
-      'inspected_body',
-      'rewritten_body',
-      'held_calls',
-      'held_bytes',
-      'hold_max',
-    ].map((key) => `limits.${key}`),
+      'trust',
+      'header',
+      'agent_header',
+      'agent_required',
+      'max_age',
+      'jwks_grace',
+      'agent',
+      'realm',
+    ].map((key) => `identity.${key}`),
+    ...['read', 'write', 'delete', 'admin'].map((key) => `entitlements.max_age.${key}`),
+    'audit.required',
+    ...['request_body', 'inspected_body'].map((key) => `limits.${key}`),
   ],
-  'compose/core.ts': ['vault.store', 'vault.spool', 'limits.calls', 'limits.calls_per_agent'],
+  'compose/core.ts': [
+    'vault.store',
+    'vault.spool',
+    'connect.hold',
+    'upstream.idle_timeout',
+    ...['calls', 'calls_per_agent', 'rewritten_body', 'held_calls', 'held_bytes', 'hold_max'].map(
+      (key) => `limits.${key}`,
+    ),
+  ],
   'compose/consent.ts': [
     ...['groups', 'roles', 'entitlements'].map((key) => `entitlements.claims.${key}`),
     ...['link_ttl', 'nag_after', 'notify.webhook', 'notify.key'].map((key) => `connect.${key}`),
@@ -137,8 +161,8 @@ const REFUSED: Readonly<Record<string, unknown>> = {
   'policy.verification': { keys: { prod: 'pem' } },
   signals: [{ issuer: 'https://idp.test' }],
   'telemetry.otlp': 'http://127.0.0.1:4318',
-  'upstream.no_proxy': ['a.test'],
-  'upstream.proxy': 'http://127.0.0.1:3128',
+  'workloads.*.spiffe': 'spiffe://corp',
+  'workloads.*.token_review': {},
 }
 const base = {
   version: 1,
@@ -151,9 +175,13 @@ const base = {
 }
 const problemsWith = (path: string, value: unknown): readonly string[] => {
   const raw: Record<string, unknown> = structuredClone(base)
-  const [section = '', key] = path.split('.')
+  const [section = '', key, inRow] = path.split('.')
   raw[section] =
-    key === undefined ? value : { ...(raw[section] as object | undefined), [key]: value }
+    key === undefined
+      ? value
+      : inRow === undefined
+        ? { ...(raw[section] as object | undefined), [key]: value }
+        : [{ [inRow]: value }]
   const parsed = parseConfig(raw)
   return 'problems' in parsed ? parsed.problems : []
 }
@@ -202,7 +230,7 @@ describe('every key of the configuration', () => {
       expect(problemsWith(path, value)).toContainEqual(
         expect.stringMatching(
           new RegExp(
-            `^${path.replaceAll('.', '\\.')}: .+ is not built in this version of deputy: remove it$`,
+            `^${path.replace('*', '0').replaceAll('.', '\\.')}: .+ is not built in this version of deputy: remove it$`,
           ),
         ),
       )

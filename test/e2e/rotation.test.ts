@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { prepareFolder, startChild, type Child, type Setup } from '../support/deputy.ts'
+import { mount, NO_MOUNT } from '../support/mount.ts'
 import { lines, sendRaw } from '../support/raw.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -138,6 +139,26 @@ describe('without a word to deputy', () => {
       expect(await verified(child.dir)).toMatchObject({ code: 0 })
     },
   )
+
+  test(`something is mounted over it${NO_MOUNT === null ? '' : ` (SKIPPED: ${NO_MOUNT})`}: /readyz says so, and that it is over`, async ({
+    skip,
+  }) => {
+    if (NO_MOUNT !== null && process.env['DEPUTY_NO_SKIP'] !== '1') skip(NO_MOUNT)
+    const child = await start()
+    expect(await call(child)).toBe(200)
+    const other = join(child.dir, 'other')
+    fs.copyFileSync(fileOf(child), other)
+    const unmount = mount('--bind', other, fileOf(child))
+    try {
+      const told = await ready(child)
+      expect(told.status).toBe(503)
+      expect(told.text).toMatch(/is another file than the one that was written/)
+    } finally {
+      unmount()
+    }
+    await expect.poll(() => ready(child), { timeout: 10_000 }).toMatchObject({ status: 200 })
+    expect(await call(child)).toBe(200)
+  })
 
   test('removed: SIGHUP goes on in a new file, and verify says what is missing', async () => {
     const child = await start()

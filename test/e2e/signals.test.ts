@@ -1,7 +1,7 @@
 // Signals and faults of the whole process: none ends it without a drain, and none opens a door.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { readFileSync, rmSync } from 'node:fs'
-import type { ServerResponse } from 'node:http'
+import { Agent, request, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -108,7 +108,7 @@ test('a promise that nobody waited for is told, and ends nothing', async () => {
 
 describe('a drain', () => {
   /** A deputy with one stream that the provider does not end, read until its first bytes. */
-  const streaming = async (drain: string) => {
+  const streaming = async (drain: string, delay = '0s') => {
     const upstream = await startUpstream()
     upstream.people.set('token-a', 'alice')
     const open: ServerResponse[] = []
@@ -119,7 +119,7 @@ describe('a drain', () => {
     }
     const running = await started(true, {
       upstream: upstream.origin,
-      config: { limits: { drain } },
+      config: { limits: { drain, drain_delay: delay } },
       held: [{ person: 'alice', connection: 'stream', token: 'token-a' }],
     })
     const at = (name: string): string =>
@@ -173,6 +173,31 @@ describe('a drain', () => {
     expect(outcome()).toMatchObject({ status: 200 })
     expect(outcome()?.['result']).not.toBe('ok')
     expect(events()).toContain('process.stopped')
+    await upstream.close()
+  })
+
+  test('with limits.drain_delay serves on meanwhile, each answer the last of its connection', async () => {
+    const { child, exited, upstream, open, at, readyz } = await streaming('2m', '3s')
+    child.kill('SIGTERM')
+    await expect.poll(readyz).toMatch(/^503 /)
+    upstream.handle = null
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    const ask = () =>
+      new Promise<readonly unknown[]>((resolve, reject) =>
+        request(
+          `http://${at('agent')}/api.stream.test/a`,
+          { agent, headers: { 'deputy-user': 'alice' } },
+          (res) => resolve([res.resume().statusCode, res.headers['connection']]),
+        )
+          .once('error', reject)
+          .end(),
+      )
+    expect(await ask()).toEqual([200, 'close'])
+    await expect.poll(() => ask().catch(() => 'refused'), { timeout: 30_000 }).toBe('refused')
+    expect(child.exitCode).toBe(null)
+    agent.destroy()
+    open[0]?.end()
+    expect(await exited).toBe('0')
     await upstream.close()
   })
 

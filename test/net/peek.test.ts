@@ -16,7 +16,7 @@ describe('an answer that may mean 401', () => {
     const pieces = peekAt(RULES, headers(length))
     expect(pieces?.chunk(dead.subarray(0, 5))).toBe('more')
     expect(pieces?.chunk(dead.subarray(5))).toBe('unauthorized')
-    expect(Buffer.concat(pieces?.held ?? [])).toEqual(dead)
+    expect(Buffer.concat(pieces?.kept ?? [])).toEqual(dead)
   })
 
   test('without a length is judged by its first chunk, so that no byte of a stream waits', () => {
@@ -40,11 +40,11 @@ describe('an answer that may mean 401', () => {
     ['compressed', { ...json, 'content-encoding': 'gzip' }],
     ['an event stream', { 'content-type': 'text/event-stream' }],
     ['of no type', {}],
-  ])('is not held back where it is %s', ([, all]) => {
+  ])('is not kept back where it is %s', ([, all]) => {
     expect(peekAt(RULES, headers(all))).toBeNull()
   })
 
-  test('is not held back for a provider that says nothing of it', () => {
+  test('is not kept back for a provider that says nothing of it', () => {
     expect(peekAt(null, headers(json))).toBeNull()
   })
 })

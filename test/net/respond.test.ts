@@ -41,7 +41,7 @@ test.each([
   ['as it is', JSON_BODY, []],
   ['coded', gzipSync(JSON_BODY), ['Content-Encoding', 'gzip']],
 ])(
-  'a held answer that came %s has its head with its body, and its length',
+  'a collected answer that came %s has its head with its body, and its length',
   async (_how, body, head) => {
     const { answers, answer, got } = answering()
     answers.head(answer, ['Content-Type', 'application/json', ...head], 200)
@@ -61,7 +61,7 @@ test.each([
   ['as it is', JSON_BODY, []],
   ['coded', gzipSync(JSON_BODY), ['Content-Encoding', 'gzip']],
 ])(
-  'of a held answer that came %s nobody hears once its call has ended',
+  'of a collected answer that came %s nobody hears once its call has ended',
   async (_how, body, head) => {
     const { answers, answer, got } = answering()
     answers.head(answer, ['Content-Type', 'application/json', ...head], 200)

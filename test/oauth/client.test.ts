@@ -283,7 +283,7 @@ describe('the answer', () => {
       for (const [ca, error] of [
         [null, 'DEPTH_ZERO_SELF_SIGNED_CERT'],
         // Trusted, but for another name.
-        [cert.toString(), 'ERR_TLS_CERT_ALTNAME_INVALID'],
+        [certFile, 'ERR_TLS_CERT_ALTNAME_INVALID'],
       ] as const) {
         const dial = createDial({
           allowPrivate: [{ net: '127.0.0.0/8' }],

@@ -49,6 +49,35 @@ const lay = (members: object = {}, definition: object = {}, client: Partial<Conn
   ).provider
 
 describe('a definition that names an issuer and no endpoints', () => {
+  test('names itself by its certificate where the connection has one, at the endpoints for that (RFC 8705 2, 5)', () => {
+    const told = {
+      token_endpoint_auth_methods_supported: ['tls_client_auth', 'none'],
+      mtls_endpoint_aliases: {
+        token_endpoint: 'https://mtls.acme.example/token',
+        revocation_endpoint: 'https://mtls.acme.example/revoke',
+      },
+    }
+    const files = { connection: 'acme', ca: null, client: { cert: '/c.pem', key: '/k.pem' } }
+    const own: Partial<Connection> = { tls: files, clientSecret: null }
+    expect(lay(told, {}, own)).toMatchObject({
+      clientAuth: 'tls_client_auth',
+      token: 'https://mtls.acme.example/token',
+      revoke: 'https://mtls.acme.example/revoke',
+      userinfo: `${ISSUER}/me`,
+    })
+    const without = { ...own, tls: { ...files, client: null } }
+    expect(lay(told, {}, without)).toMatchObject({
+      clientAuth: 'none',
+      token: 'https://token.acme.example/token',
+    })
+    expect(
+      readMetadata(
+        { ...DOCUMENT, mtls_endpoint_aliases: { token_endpoint: 'http://mtls.acme.example' } },
+        ISSUER,
+        false,
+      ),
+    ).toEqual({ problem: 'token_endpoint must begin with https://' })
+  })
   test('gets them from it, with what OpenID needs for an account and a refresh token', () => {
     expect(lay({ authorization_response_iss_parameter_supported: true })).toMatchObject({
       authorize: `${ISSUER}/authorize`,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { createTelemetry } from '../../proxy/observe/metrics.ts'
+import { createMetrics } from '../../proxy/observe/metrics.ts'
 
 type Sample = {
   readonly name: string
@@ -64,7 +64,7 @@ const call = {
 
 describe('metrics', () => {
   test('a fresh process shows itself in a text that parses', () => {
-    const { find, types } = parse(createTelemetry({ version: '1.2.3', commit: 'abc' }).render())
+    const { find, types } = parse(createMetrics({ version: '1.2.3', commit: 'abc' }).render())
     expect(find('deputy_build_info', { version: '1.2.3', commit: 'abc' })).toBe(1)
     expect(find('process_resident_memory_bytes')).toBeGreaterThan(1e6)
     expect(find('process_cpu_seconds_total')).toBeGreaterThan(0)
@@ -75,17 +75,17 @@ describe('metrics', () => {
   })
 
   test('calls are counted in cumulative buckets, by method, status, route and problem code', () => {
-    const telemetry = createTelemetry({ version: '1' })
-    for (const durationMs of [1, 30, 30, 20_000]) telemetry.call({ ...call, durationMs })
-    telemetry.call({
+    const metrics = createMetrics({ version: '1' })
+    for (const durationMs of [1, 30, 30, 20_000]) metrics.call({ ...call, durationMs })
+    metrics.call({
       ...call,
       status: 403,
       effect: 'deny',
       reason: 'not_in_group',
       code: 'policy_denied',
     })
-    telemetry.call({ ...call, provider: null, effect: null, status: 404, code: 'route_not_found' })
-    const { find, types } = parse(telemetry.render())
+    metrics.call({ ...call, provider: null, effect: null, status: 404, code: 'route_not_found' })
+    const { find, types } = parse(metrics.render())
     const name = 'http_server_request_duration_seconds'
     const labels = {
       http_request_method: 'GET',
@@ -122,26 +122,26 @@ describe('metrics', () => {
   })
 
   test('a bound belongs to its bucket', () => {
-    const telemetry = createTelemetry({ version: '1' })
-    telemetry.evaluated(0.0001)
-    const { find } = parse(telemetry.render())
+    const metrics = createMetrics({ version: '1' })
+    metrics.evaluated(0.0001)
+    const { find } = parse(metrics.render())
     expect(find('deputy_policy_evaluation_duration_seconds_bucket', { le: '0.00005' })).toBe(0)
     expect(find('deputy_policy_evaluation_duration_seconds_bucket', { le: '0.0001' })).toBe(1)
   })
 
   test('calls under way go up and down once', () => {
-    const telemetry = createTelemetry({ version: '1' })
-    const ends = [telemetry.begin('GET'), telemetry.begin('GET')]
+    const metrics = createMetrics({ version: '1' })
+    const ends = [metrics.begin('GET'), metrics.begin('GET')]
     ends[0]?.()
     ends[0]?.()
     expect(
-      parse(telemetry.render()).find('http_server_active_requests', { http_request_method: 'GET' }),
+      parse(metrics.render()).find('http_server_active_requests', { http_request_method: 'GET' }),
     ).toBe(1)
   })
 
   test('requests to providers, credentials, the journal and the policy each have their line', () => {
-    const telemetry = createTelemetry({ version: '1' })
-    telemetry.upstream({
+    const metrics = createMetrics({ version: '1' })
+    metrics.upstream({
       method: 'POST',
       status: 0,
       host: 'api.github.com',
@@ -149,11 +149,11 @@ describe('metrics', () => {
       error: 'upstream_timeout',
       seconds: 3,
     })
-    telemetry.credential('github', 'cached')
-    telemetry.audit({ lines: () => 7, refused: () => 2, waiting: () => 3, healthy: () => true })
+    metrics.credential('github', 'cached')
+    metrics.audit({ lines: () => 7, refused: () => 2, waiting: () => 3, healthy: () => true })
     let revision: string | null = 'a'
-    telemetry.policy(() => revision)
-    const first = parse(telemetry.render())
+    metrics.policy(() => revision)
+    const first = parse(metrics.render())
     const server = {
       http_request_method: 'POST',
       server_address: 'api.github.com',
@@ -169,13 +169,13 @@ describe('metrics', () => {
     expect(first.find('deputy_audit_queue_length')).toBe(3)
     expect(first.find('deputy_policy_info', { revision: 'a' })).toBe(1)
     revision = 'b'
-    const second = parse(telemetry.render())
+    const second = parse(metrics.render())
     expect([
       second.find('deputy_policy_info', { revision: 'a' }),
       second.find('deputy_policy_info', { revision: 'b' }),
     ]).toEqual([undefined, 1])
     revision = null
-    parse(telemetry.render())
+    parse(metrics.render())
   })
 })
 
@@ -189,10 +189,10 @@ describe('labels', () => {
     '__proto__',
     'constructor',
   ])('%j reads back as itself', (nasty) => {
-    const telemetry = createTelemetry({ version: nasty })
-    telemetry.call({ ...call, provider: nasty, effect: nasty })
-    telemetry.policy(() => nasty)
-    const { find, samples } = parse(telemetry.render())
+    const metrics = createMetrics({ version: nasty })
+    metrics.call({ ...call, provider: nasty, effect: nasty })
+    metrics.policy(() => nasty)
+    const { find, samples } = parse(metrics.render())
     expect(find('deputy_build_info', { version: nasty })).toBe(1)
     expect(find('deputy_policy_info', { revision: nasty })).toBe(1)
     expect(find('deputy_decisions_total', { provider: nasty, effect: nasty })).toBe(1)
@@ -200,19 +200,19 @@ describe('labels', () => {
   })
 
   test('a made-up method is _OTHER', () => {
-    const telemetry = createTelemetry({ version: '1' })
-    for (const method of ['get', 'PROPFIND', 'X'.repeat(50)]) telemetry.begin(method)
-    const { samples } = parse(telemetry.render())
+    const metrics = createMetrics({ version: '1' })
+    for (const method of ['get', 'PROPFIND', 'X'.repeat(50)]) metrics.begin(method)
+    const { samples } = parse(metrics.render())
     expect(samples.filter(({ name }) => name === 'http_server_active_requests')).toEqual([
       { name: 'http_server_active_requests', labels: { http_request_method: '_OTHER' }, value: 3 },
     ])
   })
 
   test('a label that is not from a closed set after all does not eat the memory', () => {
-    const telemetry = createTelemetry({ version: '1' })
+    const metrics = createMetrics({ version: '1' })
     for (let i = 0; i < 10_000; i++)
-      telemetry.call({ ...call, effect: 'deny', reason: `reason-${i}` })
-    const decisions = parse(telemetry.render()).samples.filter(
+      metrics.call({ ...call, effect: 'deny', reason: `reason-${i}` })
+    const decisions = parse(metrics.render()).samples.filter(
       ({ name }) => name === 'deputy_decisions_total',
     )
     expect(decisions.length).toBeLessThanOrEqual(2_001)

@@ -259,10 +259,11 @@ test('a refusal that was decided is in the evidence already', async () => {
 })
 
 test('what was found out of a call that failed on its way is its outcome', async () => {
-  const outcome = { result: 'upstream_timeout', sent: true, status: null }
+  const outcome = { result: 'upstream_timeout', sent: true, status: null } as Call['outcome']
   const { ask, kept } = await around((call) => {
     call.open = true
-    return Promise.reject(Object.assign(new Problem('upstream_timeout', 'late'), { outcome }))
+    call.outcome = outcome
+    return Promise.reject(new Problem('upstream_timeout', 'late'))
   })
   expect(await ask()).toBe('504 upstream_timeout')
   expect(kept.finished).toMatchObject([{ outcome }])

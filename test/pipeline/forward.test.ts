@@ -8,7 +8,12 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Injected, Provider } from '../../proxy/model.ts'
 import { Problem } from '../../proxy/problem.ts'
 import { secret } from '../../proxy/secret.ts'
-import { createForward, type Job, type Outcome } from '../../proxy/pipeline/forward.ts'
+import {
+  createForward,
+  type Forwarded,
+  type Job,
+  type Outcome,
+} from '../../proxy/pipeline/forward.ts'
 import { provider } from '../wire/fixture.ts'
 
 const token = (text: string, generation = 1): Injected => ({
@@ -107,7 +112,7 @@ const call = async (given: Given = {}) => {
         waiting.shift()?.(one)
         return true
       },
-    } as unknown as Dispatcher,
+    },
     idleTimeout: 3_000,
     requestBody: 10,
     rewrittenBody: 1_000,
@@ -115,7 +120,7 @@ const call = async (given: Given = {}) => {
     upstream: (what) => void reported.push(Object.values(what)),
   })
   open.push(close)
-  const { promise: ended, resolve } = Promise.withResolvers<Outcome | Problem>()
+  const { promise: ended, resolve } = Promise.withResolvers<Forwarded>()
   const ending = new AbortController()
   const server = createServer((req, res) => {
     const begin = async (): Promise<void> => {
@@ -155,13 +160,9 @@ const call = async (given: Given = {}) => {
         signal: ending.signal,
         ...given.job,
       } as unknown as Job
-      resolve(
-        await forward(job, req, res).catch((error: unknown) => {
-          if (!res.headersSent) res.writeHead(599).end()
-          if (error instanceof Problem) return error
-          throw error
-        }),
-      )
+      const end = await forward(job, req, res)
+      if (end.problem !== null && !res.headersSent) res.writeHead(599).end()
+      resolve(end)
     }
     void begin()
   })
@@ -208,15 +209,16 @@ const call = async (given: Given = {}) => {
   }
 }
 type Call = Awaited<ReturnType<typeof call>>
-const problemOf = async ({ ended }: Call): Promise<Problem> => {
-  const end = await ended
-  if (end instanceof Problem) return end
-  throw new Error(`it ended as ${end.result}`)
+/** The problem that it became, and its outcome. */
+const problemOf = async ({ ended }: Call): Promise<Problem & { readonly outcome: Outcome }> => {
+  const { problem, outcome } = await ended
+  if (problem === null) throw new Error(`it ended as ${outcome.result}`)
+  return Object.assign(problem, { outcome })
 }
 const outcomeOf = async ({ ended }: Call): Promise<Outcome> => {
-  const end = await ended
-  if (end instanceof Problem) throw end
-  return end
+  const { problem, outcome } = await ended
+  if (problem !== null) throw problem
+  return outcome
 }
 const coded = (code: unknown, message = 'x'): Error => Object.assign(new Error(message), { code })
 const REVOKED = () => new Problem('credential_unavailable', 'revoked')
@@ -241,7 +243,7 @@ test('a call goes out with its token, its answer comes back, and the outcome say
   sent.data('it echoes at-old-0123456789')
   sent.end()
   expect(await one.answer()).toMatch(/^200 it echoes (?!at-old).+/)
-  expect(await one.ended).toMatchObject({
+  expect(await outcomeOf(one)).toMatchObject({
     result: 'ok',
     sent: true,
     status: 200,

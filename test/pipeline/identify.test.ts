@@ -3,6 +3,7 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { SignJWT, UnsecuredJWT } from 'jose'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Principal } from '../../proxy/model.ts'
+import { createIssuerKeys } from '../../proxy/oauth/issuer_keys.ts'
 import { Problem } from '../../proxy/problem.ts'
 import { createIdentify, type Identify, type Issuer } from '../../proxy/pipeline/identify.ts'
 
@@ -27,6 +28,18 @@ const world = ({ trust = 'asserted', issuer = {} }: Told = {}) => {
     if (token !== RUN) throw new Problem('unauthenticated', 'no such run')
     return run
   }
+  const clock = {
+    now: () => now.s * 1_000,
+    mono: () => now.s * 1_000,
+    wrong: () => now.wrong,
+    lead: () => 0,
+  }
+  const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
+  const fetch = () => {
+    published.asked++
+    if (published.away) return Promise.reject(new Error('away'))
+    return Promise.resolve(Response.json({ keys: published.keys }))
+  }
   const identify = createIdentify({
     trust,
     header: 'deputy-user',
@@ -48,21 +61,14 @@ const world = ({ trust = 'asserted', issuer = {} }: Told = {}) => {
     plainAgent: 'laptop',
     plainRealm: 'local',
     run: whose,
-    keysGrace: 3_600_000,
-    fetch: () => {
-      published.asked++
-      if (published.away) return Promise.reject(new Error('away'))
-      return Promise.resolve(Response.json({ keys: published.keys }))
+    workloads: { some: false, of: () => null, meant: () => false, sent: () => null, forget: quiet },
+    keysOf: (source) => {
+      const keys = createIssuerKeys(source, { grace: 3_600_000, fetch, clock, log })
+      open.push(keys)
+      return keys
     },
-    clock: {
-      now: () => now.s * 1_000,
-      mono: () => now.s * 1_000,
-      wrong: () => now.wrong,
-      lead: () => 0,
-    },
-    log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+    clock,
   })
-  open.push(identify)
   return { identify, now, published }
 }
 const RUN = 'dpr_0123456789abcdefghij'
@@ -98,10 +104,15 @@ const header = (value: string): string[] => ['Deputy-User', value]
 const slot = (value: string): string[] => ['AUTHORIZATION', value]
 const basic = (pair: string | Buffer): string => `Basic ${Buffer.from(pair).toString('base64')}`
 
+/** Whom the call is for, told at once; null: somebody has to be asked. */
+const known = (identify: Identify, headers: string[], named: string | null = null) => {
+  const found = identify.identify(headers, named)
+  return found instanceof Promise ? null : found.who
+}
 /** Whom the call is for, or the code and the words of its refusal. */
 const who = async (identify: Identify, headers: string[], named: string | null = null) => {
   try {
-    return (await identify.identify(headers, named)).person.id
+    return (await identify.identify(headers, named)).who.person.id
   } catch (error) {
     if (error instanceof Problem) return `${error.code}: ${error.message}`
     throw error
@@ -144,7 +155,7 @@ describe('an assertion', () => {
   test('tells person, agent, claims and times', async () => {
     const { identify } = world({ issuer: { tenant: '/org', tenants: ['acme'] } })
     const token = await sign({ org: 'acme', groups: ['staff'] })
-    expect(await identify.identify(header(token), null)).toEqual({
+    expect((await identify.identify(header(token), null)).who).toEqual({
       person: { tenant: 'acme', realm: 'corp', id: 'alice' },
       agent: 'triage',
       verified: true,
@@ -154,10 +165,21 @@ describe('an assertion', () => {
       run: null,
     })
   })
+  test('is told with the place where it stood', async () => {
+    const { identify } = world()
+    const token = await sign()
+    const placed = async (...headers: string[]) => (await identify.identify(headers, null)).place
+    const inSlot = slot(`Bearer ${token}`)
+    expect(await placed(...inSlot)).toBe('slot')
+    expect(await placed(...header(token))).toBe('elsewhere')
+    // Then one of two Authorization headers may be a credential, and is named as one.
+    expect(await placed(...inSlot, ...slot('Bearer sk-123'))).toBe('elsewhere')
+    expect(await placed(...inSlot, ...header(token))).toBe('elsewhere')
+  })
   test('needs no tenant where the issuer has one', async () => {
     const { identify } = world()
     expect(await identify.identify(header(await sign({ org: 'x' })), null)).toMatchObject({
-      person: { tenant: 'default' },
+      who: { person: { tenant: 'default' } },
     })
   })
   type Row = [what: string, claims: Claims, end: RegExp | string, issuer?: Partial<Issuer>]
@@ -274,10 +296,10 @@ describe('what was verified', () => {
   test('is remembered until it ends', async () => {
     const { identify, now } = world()
     const token = await sign()
-    const alice = await identify.identify(header(token), null)
-    expect(identify.identify(header(token), null)).toBe(alice)
+    const { who: alice } = await identify.identify(header(token), null)
+    expect(known(identify, header(token))).toBe(alice)
     now.s = NOW + 299
-    expect(identify.identify(header(token), null)).toBe(alice)
+    expect(known(identify, header(token))).toBe(alice)
     now.s = NOW + 300
     expect(await who(identify, header(token))).toMatch(/has expired/)
   })
@@ -400,7 +422,7 @@ describe('plain names', () => {
   })
   test('make one unverified principal each', async () => {
     const { identify } = world({ trust: 'plain' })
-    const alice = identify.identify(header('alice'), null)
+    const alice = known(identify, header('alice'))
     expect(alice).toEqual({
       person: { tenant: 'default', realm: 'local', id: 'alice' },
       agent: 'laptop',
@@ -411,8 +433,14 @@ describe('plain names', () => {
       run: null,
     })
     // What is remembered of somebody is remembered by their principal.
-    expect(identify.identify([], 'alice')).toBe(alice)
-    expect(identify.identify(header('bob'), null)).not.toBe(alice)
+    expect(known(identify, [], 'alice')).toBe(alice)
+    expect(known(identify, header('bob'))).not.toBe(alice)
+    const placed = async (headers: string[], named: string | null = null) =>
+      (await identify.identify(headers, named)).place
+    expect(await placed(slot('user:alice'))).toBe('slot')
+    expect(await placed(slot('user:alice'), 'alice')).toBe('elsewhere')
+    expect(await placed(header('alice'))).toBe('elsewhere')
+    expect(await placed([], 'alice')).toBe('elsewhere')
   })
   test('are tags as they may stand in the key slot', () => {
     const { identify } = world({ trust: 'plain' })
@@ -424,7 +452,7 @@ describe('plain names', () => {
   })
   test('in a body count where the headers name nobody', () => {
     const { identify, now } = world({ trust: 'plain' })
-    expect(identify.named('bob', slot('Bearer sk-123'))?.person.id).toBe('bob')
+    expect(identify.named('bob', slot('Bearer sk-123'))).toMatchObject({ person: { id: 'bob' } })
     expect(identify.named('bob', header('alice'))).toBeNull()
     expect(identify.named('bob', header(''))).toBeNull()
     expect(identify.named('bob', slot(RUN))).toBeNull()

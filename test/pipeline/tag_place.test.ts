@@ -220,11 +220,13 @@ const alone = (
   route: object = {},
   strip: readonly string[] = ['token'],
   body = 'token=user:alice',
+  opened = 'user:sealed',
 ) => {
   let read = 0
   const tagged = createTagged({
     tagHeader: 'deputy-user',
-    addressTags: { seal: () => '', open: () => 'user:sealed' },
+    agentHeader: 'deputy-agent',
+    addressTags: { seal: () => '', open: () => opened },
     tagged: () => false,
     read: () => {
       read++
@@ -291,10 +293,19 @@ test('what an address was sealed with stays out of other addresses, whatever way
   }
 })
 
+test('a sealed address names the workload, too, unless the client does', async () => {
+  const address = { named: 'dps_abc', addressing: { kind: 'listener' } }
+  const of = async (headers: Record<string, string>) =>
+    (await alone(headers, address, [], '', 'user:sealed\nthe-token').found).rawHeaders
+  expect(await of({})).toEqual(['authorization', 'user:sealed', 'deputy-agent', 'the-token'])
+  expect(await of({ 'deputy-agent': 'a-newer-one' })).toEqual(['authorization', 'user:sealed'])
+})
+
 test('for callers whom nobody knows yet so many bodies are read at once, and no more', async () => {
   const read = Promise.withResolvers<Buffer>()
   const tagged = createTagged({
     tagHeader: 'deputy-user',
+    agentHeader: 'deputy-agent',
     addressTags: { seal: () => '', open: () => '' },
     tagged: () => false,
     read: () => read.promise,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { isObject, parseJson, parseNamed } from '../../proxy/policy/strict.ts'
+import { parseJson, parseNamed } from '../../proxy/policy/strict.ts'
 
 const deep = (levels: number): string => '['.repeat(levels) + ']'.repeat(levels)
 
@@ -59,15 +59,4 @@ describe('a file', () => {
       'x.yaml: not UTF-8',
     )
   })
-})
-
-test.each<[unknown, boolean]>([
-  [{}, true],
-  [Object.create(null), true],
-  [[], false],
-  [null, false],
-  ['x', false],
-  [undefined, false],
-])('an object is no list and no null: %j', (value, is) => {
-  expect(isObject(value)).toBe(is)
 })

@@ -106,3 +106,20 @@ test('a folder that is not a sandbox’s is never cleared', async () => {
   expect(transcript).toContain('name another --dir')
   expect(readFileSync(join(folder, 'thesis.txt'), 'utf8')).toBe('years of work')
 })
+
+test('another command than the checkout’s may be deputy; one that cannot be started is told', async () => {
+  const log = join(folder, 'asked.log')
+  const wrapper = join(folder, 'wrapper.mjs')
+  writeFileSync(
+    wrapper,
+    `import { appendFileSync } from 'node:fs'
+appendFileSync(${JSON.stringify(log)}, process.argv[2] + '\\n')
+process.execve(process.execPath, [process.execPath, ${JSON.stringify(join(ROOT, 'bin/deputy.js'))}, ...process.argv.slice(2)], process.env)
+`,
+  )
+  expect(await start('--once', '--deputy', `${process.execPath}  ${wrapper}`), transcript).toBe(0)
+  expect(transcript).toContain('9 of 9 steps held')
+  expect(readFileSync(log, 'utf8')).toBe('keygen\nserve\naudit\naudit\n')
+  expect(await start('--once', '--deputy', join(folder, 'nothing'))).toBe(1)
+  expect(transcript).toMatch(/keygen failed: .*ENOENT/)
+})

@@ -3,13 +3,14 @@
 //   --by-hand     a person clicks the consents, instead of a script
 //   --ports fixed always the same ports, instead of free ones
 //   --dir FOLDER  where the state goes, instead of .sandbox
+//   --deputy 'COMMAND WORDS'  starts deputy by another command, such as that of an image, instead of this checkout's
 import { Console } from 'node:console'
 import { createWriteStream, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { parseArgs } from 'node:util'
 import type { Step } from './play.ts'
-import type { World } from './world.ts'
+import type { Command, World } from './world.ts'
 
 const RENEW_MS = 300_000
 const terminal = process.stdout.isTTY
@@ -63,7 +64,10 @@ const offer = async (world: World): Promise<NodeJS.Timeout> => {
   )
   say(`npm run deputy -- audit verify ${at('audit.jsonl')} --keys ${at('keys.json')}`)
   say()
-  say(bold(`Change ${at('people.yaml')} and try again: the next write sees it.`))
+  say(
+    `In an SDK: base URL ${world.agent}/api.github.com, and as its key the text of ${file('alice')}`,
+  )
+  say(bold(`Change ${at('people.yaml')} and try again a second later.`))
   say(`configuration  ${at('deputy.yaml')}      evidence  ${at('audit.jsonl')}`)
   say(`pages          ${world.connect}    health    ${world.admin}/readyz`)
   say(`sign-in        ${world.idp.issuer}    provider  ${world.provider.url}`)
@@ -76,6 +80,13 @@ const byHand = (link: string): void => {
   say('             sign in as alice with any password, choose alice-gh; this waits')
 }
 
+/** Words between spaces: nothing is quoted, no shell reads it. */
+const commandOf = (text: string): Command => {
+  const [file, ...first] = text.split(' ').filter((word) => word !== '')
+  if (file === undefined) throw new Error('--deputy names no command: --deputy "docker run …"')
+  return [file, ...first]
+}
+
 const main = async (): Promise<number> => {
   const { values: flags } = parseArgs({
     options: {
@@ -83,6 +94,7 @@ const main = async (): Promise<number> => {
       'by-hand': { type: 'boolean', default: false },
       ports: { type: 'string', default: 'free' },
       dir: { type: 'string', default: '.sandbox' },
+      deputy: { type: 'string' },
     },
   })
   const signalled = new Promise<number>((end) => {
@@ -96,7 +108,11 @@ const main = async (): Promise<number> => {
   say()
   const { startWorld } = await import('./world.ts')
   const { createPlay } = await import('./play.ts')
-  const world = await startWorld({ folder: flags.dir, fixedPorts: flags.ports === 'fixed' })
+  const world = await startWorld({
+    folder: flags.dir,
+    fixedPorts: flags.ports === 'fixed',
+    ...(flags.deputy === undefined ? {} : { deputy: commandOf(flags.deputy) }),
+  })
   chatter.pipe(createWriteStream(join(world.folder, 'servers.log'), { mode: 0o600 }))
   const interrupted = Promise.race([
     signalled,

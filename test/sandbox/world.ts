@@ -19,7 +19,8 @@ import { startIdp, type Idp } from './idp.ts'
 import { startProvider, type GitHub } from './provider.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
-const DEPUTY = join(ROOT, 'bin/deputy.js')
+/** The command of this checkout, run by this Node. */
+const HERE = [process.execPath, '--disable-sigusr1', join(ROOT, 'bin/deputy.js')] as const
 /** A folder that has this file is a sandbox's and may be cleared. */
 const MARK = '.deputy-sandbox'
 const FIXED = { agent: 7410, admin: 7411, connect: 7412, idp: 7430, provider: 7440 } as const
@@ -46,6 +47,9 @@ export type World = {
   /** Ends what was started here, newest first. */
   readonly close: () => Promise<void>
 }
+
+/** What starts deputy, before its own arguments. */
+export type Command = readonly [file: string, ...first: string[]]
 
 /** All are held open until all are known, so that no two are the same. */
 const freePorts = async (): Promise<Ports> => {
@@ -121,12 +125,14 @@ const people = (alice: readonly string[]): string => `people:
   - { id: bob, groups: [ sales ] }      # the starter policy knows nothing of sales
 `
 
-const startDeputy = async (config: string, log: string): Promise<ChildProcess> => {
-  const child = spawn(
-    process.execPath,
-    ['--disable-sigusr1', DEPUTY, 'serve', '--config', config],
-    { stdio: ['ignore', 'inherit', 'pipe'] },
-  )
+const startDeputy = async (
+  [program, ...first]: Command,
+  config: string,
+  log: string,
+): Promise<ChildProcess> => {
+  const child = spawn(program, [...first, 'serve', '--config', config], {
+    stdio: ['ignore', 'inherit', 'pipe'],
+  })
   // Whatever ends this process, deputy does not outlive it.
   const last = (): void => void child.kill('SIGTERM')
   process.once('exit', last)
@@ -160,7 +166,11 @@ const endChild = (child: ChildProcess): Promise<void> =>
 export const startWorld = async (options: {
   readonly folder: string
   readonly fixedPorts: boolean
+  /** Another deputy than that of this checkout: it is given paths in `folder`, and ports of loopback. */
+  readonly deputy?: Command
 }): Promise<World> => {
+  const deputy: Command = options.deputy ?? HERE
+  const [program, ...first] = deputy
   const folder = resolve(options.folder)
   clear(folder)
   const at = (name: string): string => join(folder, name)
@@ -177,10 +187,11 @@ export const startWorld = async (options: {
   }
   const command: World['command'] = (...args) =>
     new Promise((done) =>
-      execFile(process.execPath, [DEPUTY, ...args], (error, stdout, stderr) =>
+      execFile(program, [...first, ...args], (error, stdout, stderr) =>
         done({
           code: error === null ? 0 : typeof error.code === 'number' ? error.code : -1,
-          text: `${stdout}${stderr}`.trim(),
+          // Nothing is said by a program that could not be started.
+          text: `${stdout}${stderr}`.trim() || (error?.message ?? ''),
         }),
       ),
     )
@@ -209,7 +220,7 @@ export const startWorld = async (options: {
     setGroups(['engineering'])
     const keygen = await command('keygen', '--out', at('keys.json'))
     if (keygen.code !== 0) throw new Error(`deputy keygen failed: ${keygen.text}`)
-    const child = await startDeputy(at('deputy.yaml'), at('deputy.log'))
+    const child = await startDeputy(deputy, at('deputy.yaml'), at('deputy.log'))
     let ending = false
     opened.push(() => {
       ending = true

@@ -14,13 +14,14 @@ export const opensslMissing = (): string => {
   return ` (SKIPPED: ${missing})`
 }
 
-/** Writes `tls.crt` and `tls.key` into a folder. */
+/** Writes `tls.crt` and `tls.key` into a folder. `names`: as openssl has them. */
 export const makeCertificate = (
   folder: string,
+  names = 'DNS:localhost,IP:127.0.0.1',
 ): { readonly cert: string; readonly key: string; readonly pem: string } => {
   const [cert, key] = [join(folder, 'tls.crt'), join(folder, 'tls.key')]
   const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key]
-  const name = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
+  const name = ['-subj', '/CN=localhost', '-addext', `subjectAltName=${names}`]
   execFileSync(OPENSSL, ['req', '-x509', '-days', '2', ...curve, '-out', cert, ...name], {
     stdio: 'ignore',
   })

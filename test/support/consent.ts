@@ -147,6 +147,7 @@ export const startConsent = async (
     connections: () => connections,
     returnTo: options.returnTo ?? [],
     onEvent,
+    from: ({ socket }) => socket.remoteAddress ?? null,
     log,
   })
   const listener = getRequestListener(app.fetch)

@@ -212,6 +212,8 @@ export type Deputy = {
   readonly evidence: () => readonly EvidenceLine[]
   /** What was logged (in process), or standard error (child). */
   readonly logged: () => string
+  /** Reads the configuration again, as SIGHUP has it. */
+  readonly reload: () => Promise<void>
   /** Ends it; the folder stays until `close`. */
   readonly stop: () => Promise<unknown>
   readonly close: () => Promise<void>
@@ -241,6 +243,7 @@ export const startDeputy = async (setup: Setup, dir?: string): Promise<Deputy> =
       log: { debug: write, info: write, warn: write, error: write },
       print: (line) => void logged.push(line),
       version: '0.0.0',
+      read: () => load(join(folder, 'deputy.yaml'), {}),
     })
     let stopped: Promise<void> | null = null
     const stop = (): Promise<void> => (stopped ??= serving.close())
@@ -252,6 +255,7 @@ export const startDeputy = async (setup: Setup, dir?: string): Promise<Deputy> =
       dir: folder,
       evidence: () => evidenceOf(folder),
       logged: () => logged.join('\n'),
+      reload: serving.reload,
       stop,
       close: async () => {
         await stop()
@@ -327,6 +331,10 @@ export const startChild = async (
     dir: folder,
     evidence: () => evidenceOf(folder),
     logged: text,
+    reload: () => {
+      child.kill('SIGHUP')
+      return Promise.resolve()
+    },
     stdout: () => Buffer.concat(out),
     stderr: () => Buffer.concat(err),
     cutStdout: () => child.stdout.destroy(),

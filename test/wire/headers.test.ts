@@ -26,7 +26,10 @@ const TOKEN = 'gho_16C7e42F292c6912E7710c838347Ae178B4a'
 type More = Partial<UpstreamInput> & { readonly tagHeader?: string }
 
 const send = (rawHeaders: readonly string[], { tagHeader = 'Deputy-User', ...more }: More = {}) => {
-  const sifted = createSift(tagHeader, () => false)(rawHeaders, more.provider ?? provider)
+  const sifted = createSift([tagHeader.toLowerCase()], () => false)(
+    rawHeaders,
+    more.provider ?? provider,
+  )
   const headers = upstreamHeaders({
     sifted,
     host: 'api.acme.example',
@@ -238,7 +241,7 @@ describe('what the agent may say', () => {
   })
 
   test('a tag in a value is stripped and named, and one in a name is refused', () => {
-    const sift = createSift('Deputy-User', (text) => text.includes('dpr_'))
+    const sift = createSift(['deputy-user'], (text) => text.includes('dpr_'))
     const raw = ['X-A', 'dpr_1', 'Via', 'dpr_2', 'X-B', '1', 'Prefer', 'dpr_3']
     expect(sift(raw, provider)).toEqual({
       kept: ['x-b', '1'],

@@ -9,6 +9,7 @@ import {
   quoted,
   quotedList,
   readStrict,
+  isObject,
 } from '../../proxy/wire/json.ts'
 
 const keysOf = (value: unknown): readonly string[] =>
@@ -126,4 +127,15 @@ test('an answer means that the token is not accepted by a word of the definition
   for (const body of [{ error: 'other' }, { error: 1 }, { error: ['invalid_auth'] }, {}, null])
     expect(meansUnauthorized(rules, body)).toBe(false)
   expect(meansUnauthorized(null, { error: 'invalid_auth' })).toBe(false)
+})
+
+test.each<[unknown, boolean]>([
+  [{}, true],
+  [Object.create(null), true],
+  [[], false],
+  [null, false],
+  ['x', false],
+  [undefined, false],
+])('an object is no list and no null: %j', (value, is) => {
+  expect(isObject(value)).toBe(is)
 })

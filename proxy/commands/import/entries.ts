@@ -1,8 +1,9 @@
 // A file in another product's words → connections and providers of ours, and what could not be carried over. Pure.
 import type { Provider } from '../../model.ts'
-import { definition, HOST, isFields, reporter } from '../../providers/definition.ts'
+import { definition, HOST, reporter } from '../../providers/definition.ts'
 import type { Fields, Report } from '../../providers/definition.ts'
 import { parseProvider } from '../../providers/parse.ts'
+import { isObject } from '../../wire/json.ts'
 import { translate } from './provider.ts'
 
 export type Imported = {
@@ -110,7 +111,7 @@ const connectionOf = (entry: Entry, section: Fields, provider: Provider): Fields
 /** Where calls may go is nowhere in such a file: where user info is read, a token goes already. */
 const hostsOf = (words: Fields, { name, note }: Entry): Fields => {
   const { userinfo, token } = words
-  const info = isFields(userinfo) ? userinfo['url'] : userinfo
+  const info = isObject(userinfo) ? userinfo['url'] : userinfo
   const url = URL.parse(typeof info === 'string' ? info : String(token))
   if (url === null) return {}
   const host = HOST.test(url.hostname) ? url.hostname : `${name}.localhost`
@@ -178,7 +179,7 @@ const shippedEntry = (entry: Entry, section: Fields, from: From, into: Found): v
 const importEntry = (raw: unknown, place: string, from: From, into: Found): void => {
   const told = (list: string[]): Report => below(reporter(list, from.name), place)
   const [lost, note] = [told(into.left), told(into.notes)]
-  if (!isFields(raw)) return lost('', 'is no provider: keys and values stand here')
+  if (!isObject(raw)) return lost('', 'is no provider: keys and values stand here')
   const { id, provider_id: known, type = 'oauth2', enabled = true, status = 'active' } = raw
   if (type !== 'oauth2') return lost('type', 'must be oauth2: the entry is left out')
   if (enabled === false || status === 'inactive')
@@ -186,7 +187,7 @@ const importEntry = (raw: unknown, place: string, from: From, into: Found): void
   if (enabled !== true) lost('enabled', 'must be true or false: the entry is on')
   if (status !== 'active') lost('status', 'must be active: the entry is taken for active')
   const inner = raw['oauth2']
-  const nested = isFields(inner)
+  const nested = isObject(inner)
   // In some files the requests stand in the entry itself.
   const section = nested
     ? inner
@@ -206,7 +207,7 @@ const importEntry = (raw: unknown, place: string, from: From, into: Found): void
 
 /** @returns null: there is no provider in it */
 export const importFile = (raw: unknown, from: From): Imported | null => {
-  if (!isFields(raw)) return null
+  if (!isObject(raw)) return null
   const into: Found = { connections: new Map(), providers: [], left: [], notes: [] }
   const lost = reporter(into.left, from.name)
   const rest = (of: Fields, known: readonly string[], place: string): void => {
@@ -214,12 +215,12 @@ export const importFile = (raw: unknown, from: From): Imported | null => {
       if (!known.includes(key)) lost(place + key, 'is left out: only providers are carried over')
   }
   const { auth, providers } = raw
-  const list = isFields(auth) ? auth['providers'] : providers
+  const list = isObject(auth) ? auth['providers'] : providers
   if (Array.isArray(list)) {
-    const place = isFields(auth) ? 'auth.providers' : 'providers'
+    const place = isObject(auth) ? 'auth.providers' : 'providers'
     for (const [i, each] of list.entries()) importEntry(each, `${place}.${i}`, from, into)
-    if (isFields(auth)) rest(auth, ['providers'], 'auth.')
-    rest(raw, ['$schema', 'version', isFields(auth) ? 'auth' : 'providers'], '')
+    if (isObject(auth)) rest(auth, ['providers'], 'auth.')
+    rest(raw, ['$schema', 'version', isObject(auth) ? 'auth' : 'providers'], '')
   } else if (['oauth2', 'provider_id', ...REQUESTS].some((key) => Object.hasOwn(raw, key)))
     importEntry(raw, '', from, into)
   else return null

@@ -9,6 +9,7 @@ import { createAddressRule } from '../../net/address.ts'
 import { askIssuer, createDiscovery } from '../../oauth/discovery.ts'
 import { createIssuerKeys } from '../../oauth/issuer_keys.ts'
 import { bundleTables, loadTables } from '../../policy/source.ts'
+import { createKept } from '../../compose/kept.ts'
 import { dialOf, prepare, systemClock } from '../../compose/snapshot.ts'
 import { certificate, database, ports } from './machine.ts'
 import { pages, scopes, who } from './sense.ts'
@@ -40,6 +41,8 @@ const addressNotes = async (
       if (url !== null && url !== provider.authorize) wanted.set(hostOf(url), `connections.${name}`)
   for (const [i, { issuer }] of loaded.config.identity.issuers.entries())
     wanted.set(hostOf(issuer), `identity.issuers.${i}`)
+  for (const [i, { issuer }] of loaded.config.workloads.entries())
+    wanted.set(hostOf(issuer), `workloads.${i}`)
   const { sign_in: signIn, notify } = loaded.config.connect
   if (typeof signIn === 'object') wanted.set(hostOf(signIn.issuer), 'connect.sign_in')
   if (notify !== undefined) wanted.set(hostOf(notify.webhook), 'connect.notify')
@@ -63,13 +66,13 @@ const addressNotes = async (
 
 /** What issuers say of themselves now; what they do not say is told, and ends nothing: others are served meanwhile. */
 const discovered = async (
-  { config, connections }: Loaded,
-  ca: string | null,
+  loaded: Loaded,
 ): Promise<{
   readonly connections: ReadonlyMap<string, Connection>
   readonly notes: readonly string[]
 }> => {
-  const dial = dialOf(config, ca)
+  const { connections } = loaded
+  const dial = dialOf(loaded, QUIET)
   const discovery = createDiscovery({ connections, fetch: dial.fetch, log: QUIET })
   await discovery.start()
   discovery.close()
@@ -85,11 +88,16 @@ const discovered = async (
 }
 
 /** Issuers of tags and of people at the page that cannot be asked now: they may be back before they are needed. */
-const issuers = async ({ config }: Loaded, ca: string | null): Promise<readonly string[]> => {
-  const dial = dialOf(config, ca)
+const issuers = async (loaded: Loaded): Promise<readonly string[]> => {
+  const { config } = loaded
+  const dial = dialOf(loaded, QUIET)
   const clock = systemClock()
   try {
-    const keys = config.identity.issuers.map(async (issuer, i) => {
+    const named = [
+      ...config.identity.issuers.map((issuer, i) => ({ issuer, key: `identity.issuers.${i}` })),
+      ...config.workloads.map((issuer, i) => ({ issuer, key: `workloads.${i}` })),
+    ]
+    const keys = named.map(async ({ issuer, key }) => {
       if (issuer.jwks !== undefined) return []
       const source = { issuer: issuer.issuer, jwksUri: issuer.jwks_uri ?? null, jwksFile: null }
       const asked = createIssuerKeys(source, { grace: 0, fetch: dial.fetch, clock, log: QUIET })
@@ -101,7 +109,7 @@ const issuers = async ({ config }: Loaded, ca: string | null): Promise<readonly 
       return problem === null
         ? []
         : [
-            `identity.issuers.${i}: nobody whom ${issuer.issuer} names is believed until its keys can be read: ${problem}`,
+            `${key}: nobody whom ${issuer.issuer} names is believed until its keys can be read: ${problem}`,
           ]
     })
     const { sign_in: signIn } = config.connect
@@ -152,9 +160,12 @@ export const validate = async (options: {
   readonly complain: (line: string) => void
 }): Promise<number> => {
   const { loaded, offline = false, problems: told = [] } = options
-  const prepared = await prepare(loaded, systemClock(), QUIET, {
-    people: () => {},
-    policy: () => {},
+  const kept = createKept()
+  const prepared = await prepare(loaded, {
+    clock: systemClock(),
+    log: QUIET,
+    keep: kept.next().keep,
+    changed: { people: () => {}, policy: () => {} },
   })
   const parts = 'parts' in prepared ? prepared.parts : null
   const broken = parts?.policy.problem() ?? null
@@ -170,21 +181,15 @@ export const validate = async (options: {
     await who(loaded, broken === null && parts !== null ? await tablesOf(loaded) : {}),
     { problems: [], warnings: [...scopes(loaded.connections), ...pages(loaded)] },
   ]
-  const problems = [
-    ...told,
-    ...further(
-      told,
-      findings.flatMap((each) => each.problems),
-    ),
-  ]
-  parts?.directory?.close()
-  await parts?.policy.close()
+  const found = new Set(findings.flatMap((each) => each.problems))
+  const problems = [...told, ...further(told, [...found])]
+  await kept.close()
   const warnings = [...oddities(loaded.config), ...findings.flatMap((each) => each.warnings)]
   if (!offline && told.length === 0) {
-    const { connections, notes } = await discovered(loaded, parts?.ca ?? null)
+    const { connections, notes } = await discovered(loaded)
     warnings.push(
       ...notes,
-      ...(await issuers(loaded, parts?.ca ?? null)),
+      ...(await issuers(loaded)),
       ...(await addressNotes(loaded, connections)),
     )
   }
@@ -195,7 +200,7 @@ export const validate = async (options: {
     for (const problem of problems) options.complain(`  ${problem}`)
   } else
     options.print(
-      `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connections`,
+      `${loaded.path}: fine; policy ${engine?.revision ?? ''} (${engine?.digest ?? ''}), ${loaded.connections.size} connection${loaded.connections.size === 1 ? '' : 's'}`,
     )
   for (const note of warnings)
     (problems.length > 0 ? options.complain : options.print)(`  note: ${note}`)

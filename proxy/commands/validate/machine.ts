@@ -4,8 +4,9 @@ import { controlSocket } from '../../config/address.ts'
 import type { Listen } from '../../config/schema.ts'
 import type { Loaded } from '../../config/load.ts'
 import { addressesOf } from '../../config/rules.ts'
-import { outOfDate, readPair } from '../../net/certificate.ts'
+import { endsSoon, outOfDate, readPair } from '../../net/certificate.ts'
 import { answers } from '../../net/listener.ts'
+import { messageOf } from '../../problem.ts'
 
 /** Problems end `serve`; warnings do not. Each is `path: sentence`. */
 export type Findings = {
@@ -59,13 +60,10 @@ export const certificate = async ({ config, at }: Loaded, now: number): Promise<
   const late = outOfDate(read.pair.cert, now)
   if (late !== null)
     return { problems: [`listeners.agent_tls.cert: ${at(tls.cert)} ${late}`], warnings: [] }
-  const soon = outOfDate(read.pair.cert, now + 14 * 86_400_000)
+  const soon = endsSoon(read.pair.cert, now)
   return {
     problems: [],
-    warnings:
-      soon === null
-        ? []
-        : [`listeners.agent_tls.cert: ${at(tls.cert)} ${soon.replace('expired', 'expires')}`],
+    warnings: soon === null ? [] : [`listeners.agent_tls.cert: ${at(tls.cert)} ${soon}`],
   }
 }
 
@@ -76,7 +74,7 @@ export const database = async ({ config }: Loaded): Promise<Findings> => {
   return tryPostgres(config.vault.store).then(
     () => ({ problems: [], warnings: [] }),
     (error: unknown) => ({
-      problems: [error instanceof Error ? error.message : String(error)],
+      problems: [messageOf(error)],
       warnings: [],
     }),
   )

@@ -1,4 +1,5 @@
-// The language of a page: what the browser asks for (RFC 9110 12.5.4), as far as there is a file for it, else English.
+// The language of a page: what the browser asks for (RFC 9110 12.5.4), as far as there is a file
+// for it, else English.
 import type { Context } from 'hono'
 import { detectFromHeader } from 'hono/language'
 import { de } from './de.ts'

@@ -1,4 +1,5 @@
-// Jedes Wort der Seiten auf Deutsch: every word of the pages in German. What each is for stands in `en.ts`.
+// Jedes Wort der Seiten auf Deutsch: every word of the pages in German. What each is for stands in
+// `en.ts`.
 import { html } from 'hono/html'
 import { problems } from './de_problems.ts'
 import type { Texts } from './en.ts'

@@ -27,6 +27,10 @@ export const problems: Texts['problems'] = {
     'Für wen ist dieser Aufruf?',
     'Senden Sie eine Kennzeichnung, die die Person nennt. Was an der gesendeten falsch war, steht in detail.',
   ),
+  workload_unauthenticated: row(
+    'Von welchem Agenten kommt dieser Aufruf?',
+    'Senden Sie das eigene Token des aufrufenden Workloads, etwa das seines Service Accounts, bei jedem Aufruf neu gelesen. Was am gesendeten falsch war, steht in detail.',
+  ),
   policy_denied: row(
     'Die Richtlinie hat den Aufruf abgelehnt',
     'Wiederholen Sie ihn nicht unverändert. Zeigen Sie die Gründe an; die Administration kann unter decision_id nachsehen.',
@@ -122,17 +126,25 @@ export const problems: Texts['problems'] = {
     'Der Betreiber muss private Adressen unter network.allow_private aufführen.',
   ),
   upstream_unreachable: row('Der Anbieter ist nicht erreichbar', LATER),
+  egress_refused: row(
+    'Der Egress-Proxy hat die Verbindung abgelehnt',
+    'Der Betreiber muss deputy durch den Egress-Proxy lassen.',
+  ),
   answer_not_redactable: row(
     'Die Antwort ließ sich nicht bereinigen',
     'Fordern Sie mit einem Aufruf weniger an.',
+  ),
+  configuration_changed: row(
+    'Die Konfiguration hat sich geändert, während der Aufruf wartete',
+    'Wiederholen Sie den Aufruf: Es entscheidet, was jetzt gilt.',
   ),
   entitlements_unavailable: row(
     'Der Identitätsanbieter war nicht zu erreichen',
     `${LATER} Auf veralteten Angaben wird nichts erlaubt.`,
   ),
   issuer_unavailable: row(
-    'Die Schlüssel des Ausstellers der Kennzeichnung sind nicht lesbar',
-    'Versuchen Sie es später mit derselben Kennzeichnung noch einmal; an ihr liegt es nicht. Die Ursache steht im Protokoll des Betreibers.',
+    'Die Schlüssel eines Ausstellers sind nicht lesbar',
+    'Versuchen Sie es später mit derselben Kennzeichnung und demselben Token noch einmal; an ihnen liegt es nicht. Die Ursache steht im Protokoll des Betreibers.',
   ),
   clock_wrong: row(
     'Die Uhr des Rechners von deputy geht falsch',

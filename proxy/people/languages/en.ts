@@ -1,4 +1,5 @@
-// Every word of the pages in English. What has a value in it is a function; whoever shows it escapes it (`html`).
+// Every word of the pages in English. What has a value in it is a function; whoever shows it
+// escapes it (`html`).
 import { html } from 'hono/html'
 import type { Access } from '../../model.ts'
 import { CATALOGUE, type ProblemCode } from '../../problem.ts'

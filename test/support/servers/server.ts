@@ -53,12 +53,12 @@ export const missingProgram = (path: string): string | null => {
   return missing
 }
 
-/** Starts a program that serves, waits until `ready` answers 200, and hands over what ends it. */
+/** Starts a program that serves, waits until `ready` answers 200 or says so, and hands over what ends it. */
 export const startProgram = async (options: {
   readonly command: string
   readonly args: readonly string[]
   readonly env: Readonly<Record<string, string>>
-  readonly ready: string
+  readonly ready: string | (() => Promise<boolean>)
   readonly withinMs: number
 }): Promise<() => Promise<void>> => {
   const child = spawn(options.command, options.args, {
@@ -83,11 +83,14 @@ export const startProgram = async (options: {
     end()
     return ended
   }
+  const { ready } = options
   const up = (): Promise<boolean> =>
-    fetch(options.ready).then(
-      ({ ok }) => ok,
-      () => false,
-    )
+    typeof ready === 'function'
+      ? ready()
+      : fetch(ready).then(
+          ({ ok }) => ok,
+          () => false,
+        )
   for (const end = Date.now() + options.withinMs; !(await up());) {
     if (state.over || Date.now() > end) {
       await stop()

@@ -1,0 +1,204 @@
+// A new configuration while calls run: built whole beside the one in force, and put in its place, or refused with a reason.
+import { needRestart } from '../config/fixed.ts'
+import type { Loaded, Result } from '../config/load.ts'
+import { marksOf } from '../files.ts'
+import { outOfDate } from '../net/certificate.ts'
+import type { Kept } from './kept.ts'
+import { buildRevision, type Place, type Revision } from './revision.ts'
+import { messageOf } from '../problem.ts'
+import { prepare, readBeside, type Preparing } from './snapshot.ts'
+
+/** ms between looks at the files; what two looks see alike is read. */
+const LOOK_MS = 1_000
+/** ms for which calls that began under the configuration before may ask its parts. */
+const GRACE_MS = 60_000
+
+export type Reloading = {
+  /** Reads everything again now. Does not reject: what was refused is told. */
+  readonly reload: () => Promise<void>
+  /** How many configurations were in force so far, and why the newest files are not; null: they are. */
+  readonly state: () => { readonly revision: number; readonly problem: string | null }
+}
+
+type Options = {
+  readonly place: Place
+  readonly kept: Kept
+  readonly changed: Preparing['changed']
+  /** Reads the configuration again. */
+  readonly read: () => Promise<Result>
+  readonly now: () => Revision
+  /** From here on `next` is in force. */
+  readonly put: (next: Revision) => void
+}
+
+/** The next configuration, not in force yet; or every problem of it. */
+const build = async ({ place, kept, changed, read, now }: Options) => {
+  const { clock, log } = place.scope
+  const before = now()
+  const result = await read()
+  if ('problems' in result) return { problems: result.problems, read: result.sources.files }
+  const { loaded } = result
+  const files = [...loaded.sources.files, ...readBeside(loaded)]
+  const refused = (problems: readonly string[]) => ({ problems, read: files })
+  const fixed = needRestart(before.config, loaded.config)
+  if (fixed.length > 0)
+    return refused(
+      fixed.map(
+        (key) =>
+          `${key}: cannot change while deputy runs: restart it, or write again what stood there; until then nothing of the new configuration is in force`,
+      ),
+    )
+  const keeping = kept.next()
+  const parts = await prepare(loaded, { clock, log, keep: keeping.keep, changed })
+  if ('problems' in parts) {
+    await keeping.drop()
+    return refused(parts.problems)
+  }
+  const { policy } = parts.parts
+  if (policy.current() === null && before.policy.current() !== null) {
+    await keeping.drop()
+    return refused([`policy: ${policy.problem() ?? 'it does not answer'}`])
+  }
+  // What is shown now is better than what nobody will trust.
+  const { tls } = parts.parts
+  const late =
+    tls === null || tls.cert === before.tls?.cert ? null : outOfDate(tls.cert, clock.now())
+  if (late !== null) {
+    await keeping.drop()
+    return refused([`listeners.agent_tls.cert: ${late}`])
+  }
+  const of = { loaded, parts: parts.parts, keep: keeping.keep, before }
+  try {
+    return { next: await buildRevision(place, of), read: files, commit: keeping.commit }
+  } catch (error) {
+    await keeping.drop()
+    return refused([messageOf(error)])
+  }
+}
+
+/** Looks at files again and again. @returns `follow`: these from now on; `end` */
+const watchFiles = (first: readonly string[], changed: () => void) => {
+  let files = first
+  let seen = marksOf(first)
+  let glimpsed = ''
+  let looking = false
+  const look = async (): Promise<void> => {
+    const now = await marksOf(files)
+    if (now === (await seen)) glimpsed = ''
+    // Whoever writes may not be done.
+    else if (now !== glimpsed) glimpsed = now
+    else {
+      seen = Promise.resolve(now)
+      changed()
+    }
+  }
+  const timer = setInterval(() => {
+    if (looking) return
+    looking = true
+    void look().finally(() => (looking = false))
+  }, LOOK_MS)
+  timer.unref()
+  return {
+    follow: async (next: readonly string[]): Promise<void> => {
+      if (JSON.stringify(next) === JSON.stringify(files)) return
+      files = next
+      seen = marksOf(next)
+      await seen
+    },
+    end: (): void => clearInterval(timer),
+  }
+}
+
+/** What is told of each try: evidence, log, metrics and `/readyz?verbose`. */
+const createReport = ({ place: { scope, lasting } }: Options, loaded: Loaded) => {
+  const { log, clock } = scope
+  let [revision, problem, at] = [1, null as string | null, clock.now()]
+  const { watch } = lasting.metrics
+  watch(
+    'deputy_config_last_reload_successful',
+    'gauge',
+    '1: the newest configuration is in force; 0: it was refused, and the one before serves.',
+    () => (problem === null ? 1 : 0),
+  )
+  watch(
+    'deputy_config_last_reload_success_timestamp_seconds',
+    'gauge',
+    'When the configuration in force was read.',
+    () => at / 1_000,
+  )
+  const { path } = loaded
+  return {
+    state: () => ({ revision, problem }),
+    accepted: (of: Loaded): void => {
+      revision += 1
+      problem = null
+      at = clock.now()
+      log.info({ path, revision }, 'the configuration was read again and is in force')
+      const digest = `hmac:${lasting.sealer.hmac('config', of.sources.digest)}`
+      lasting.note('config.reloaded', { revision, digest })
+    },
+    same: (): void => {
+      problem = null
+    },
+    rejected: (problems: readonly string[]): void => {
+      const said = problems.join('; ')
+      if (said === problem) return
+      problem = said
+      log.error(
+        { path, revision, problems },
+        'the new configuration is refused, the last good one serves on',
+      )
+      lasting.note('config.rejected', { revision, problems })
+    },
+  }
+}
+
+export const createReloading = (options: Options): Reloading => {
+  const { place, now, put } = options
+  const { opened, log } = place.scope
+  const report = createReport(options, now().loaded)
+  const ending = new Set<{ readonly timer: NodeJS.Timeout; readonly end: () => Promise<void> }>()
+  opened(async () => {
+    for (const { timer, end } of ending) {
+      clearTimeout(timer)
+      await end()
+    }
+  })
+  /** Those who began under it may still ask its parts. */
+  const later = (end: () => Promise<void>): void => {
+    const each = {
+      end,
+      timer: setTimeout(() => {
+        ending.delete(each)
+        void end()
+      }, GRACE_MS).unref(),
+    }
+    ending.add(each)
+  }
+  const turn = async (): Promise<void> => {
+    const before = now()
+    const built = await build(options)
+    await watching.follow(built.read)
+    if ('problems' in built) return report.rejected(built.problems)
+    const { next, commit } = built
+    put(next)
+    const retire = commit()
+    later(async () => {
+      await before.close()
+      await retire()
+    })
+    report.accepted(next.loaded)
+  }
+  let running: Promise<void> = Promise.resolve()
+  const reload = (): Promise<void> =>
+    (running = running
+      .then(turn)
+      .catch((error: unknown) => log.error({ err: error }, 'the configuration was not read again')))
+  const first = now().loaded
+  const watching = watchFiles([...first.sources.files, ...readBeside(first)], () => void reload())
+  opened(async () => {
+    watching.end()
+    await running
+  })
+  return { reload, state: report.state }
+}

@@ -1,0 +1,137 @@
+// One configuration, whole: what is made of it, built beside the one in force and put in its place at once.
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import type { Loaded } from '../config/load.ts'
+import { oddities } from '../config/rules.ts'
+import { createDiscovery } from '../oauth/discovery.ts'
+import { clockSentence } from './clock.ts'
+import { createConsent } from './consent.ts'
+import type { Core, InForce, Lasting } from './core.ts'
+import type { Keep } from './kept.ts'
+import { createPages } from './pages.ts'
+import { createPipeline, type Later, type Pipeline } from './pipeline.ts'
+import { authApi, judges, localApi, operatorsApi, operatorsDepsOf, startIdle } from './programs.ts'
+import type { Configured, Scope } from './scope.ts'
+import type { Parts } from './snapshot.ts'
+
+export type Revision = InForce & {
+  readonly loaded: Loaded
+  readonly pipeline: Pipeline
+  /** What issuers of connections said. */
+  readonly said: ReturnType<typeof createDiscovery>['said']
+  /** Ends the calls of people who are not active any more. */
+  readonly peopleChanged: () => void
+  /** At the connect listener, the operators' own, `deputy.sock`, and the agents' listeners. */
+  readonly connect: RequestListener
+  readonly operators: RequestListener
+  readonly local: RequestListener
+  readonly api: RequestListener
+  /** Ends what works for it alone. Does not reject. */
+  readonly close: () => Promise<void>
+}
+
+/** What stays as it is while configurations come and go. */
+export type Place = {
+  readonly scope: Scope
+  readonly lasting: Lasting
+  /** `connect.url`, without a trailing slash. */
+  readonly publicUrl: string
+  /** The operators have a listener of their own. */
+  readonly apart: boolean
+  readonly later: () => Later
+}
+
+const unsure = (res: ServerResponse, sentence: string): void => {
+  res.writeHead(503, { 'content-type': 'text/plain; charset=utf-8', 'retry-after': '30' })
+  res.end(`${sentence}\n`)
+}
+/** A proxy may leave the path of `connect.url` in its requests, or cut it. */
+const below = (target: string, path: string): string => {
+  const rest = target.startsWith(path) ? target.slice(path.length) : target
+  return rest.startsWith('/') ? rest : rest === '' || rest.startsWith('?') ? `/${rest}` : target
+}
+/** `/v1/` is for programs, everything else for people. */
+const atConnect =
+  (
+    { clock }: Scope,
+    path: string,
+    pages: RequestListener | null,
+    programs: RequestListener,
+  ): RequestListener =>
+  (req: IncomingMessage, res: ServerResponse) => {
+    if (path !== '') req.url = below(req.url ?? '/', path)
+    if (pages === null || req.url?.startsWith('/v1/') === true) programs(req, res)
+    // A session that begins by a clock that is ahead would outlive its hour.
+    else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
+    else pages(req, res)
+  }
+
+const discoveryOf = (
+  { connections, log }: Configured,
+  { fetch, note }: Lasting,
+  before: Revision | null,
+) =>
+  createDiscovery({
+    connections,
+    fetch,
+    log,
+    ...(before === null ? {} : { before: before.said() }),
+    onChange: (issuer, { authorize, token, userinfo, revoke }, names) =>
+      note('provider.discovered', {
+        issuer,
+        connections: names,
+        endpoints: { authorize, token, userinfo, revoke },
+      }),
+  })
+
+/**
+ * Builds; nothing of it is in force yet, and it does nothing by itself but ask issuers.
+ * @param of.before the one in force; null: none yet
+ */
+export const buildRevision = async (
+  { scope, lasting, publicUrl, apart, later }: Place,
+  of: {
+    readonly loaded: Loaded
+    readonly parts: Parts
+    readonly keep: Keep
+    readonly before: Revision | null
+  },
+): Promise<Revision> => {
+  const { log } = scope
+  const closes: (() => unknown)[] = []
+  const opened = (close: () => unknown): void => void closes.push(close)
+  const configured: Configured = { ...scope, ...of.loaded, keep: of.keep, opened }
+  const discovery = discoveryOf(configured, lasting, of.before)
+  opened(() => discovery.close())
+  await discovery.start()
+  const inForce = { ...of.parts, config: of.loaded.config, connections: discovery.connections }
+  const core: Core = { ...lasting, ...inForce }
+  const consent = await createConsent(configured, core, publicUrl)
+  const pipeline = createPipeline(configured, core, consent, later)
+  const { allowed, permit } = judges(configured, core, pipeline)
+  const pages = await createPages(configured, core, consent, allowed)
+  startIdle(configured, core, consent, permit)
+  const operators = operatorsDepsOf(configured, core, consent, permit)
+  // Without a listener of their own the operators are at the connect listener, on loopback (the configuration's rule).
+  const beside = apart ? { ...operators, operators: [] } : operators
+  const path = new URL(publicUrl).pathname.replace(/\/$/, '')
+  for (const odd of oddities(of.loaded.config)) log.warn({}, odd)
+  return {
+    ...inForce,
+    loaded: of.loaded,
+    pipeline,
+    peopleChanged: consent.peopleChanged,
+    said: discovery.said,
+    connect: atConnect(scope, path, pages, operatorsApi(scope, beside)),
+    operators: operatorsApi(scope, operators),
+    local: localApi(configured, core, operators),
+    api: authApi(configured, core, consent, { identify: pipeline.identify, permit }),
+    close: async () => {
+      for (const close of closes.toReversed())
+        try {
+          await close()
+        } catch (error) {
+          log.error({ err: error }, 'closing failed')
+        }
+    },
+  }
+}

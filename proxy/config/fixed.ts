@@ -1,0 +1,51 @@
+// What cannot change while deputy runs, and what says so.
+import { isDeepStrictEqual } from 'node:util'
+import type { Config } from './schema.ts'
+
+/** Keys of the configuration, with all below them. */
+const FIXED = [
+  'state', // the evidence and the vault are open in it
+  'listeners', // they are bound
+  'identity.trust', // what a tag is
+  'identity.header', // listeners look for it
+  'vault', // it is open
+  'connect.url', // links that were given out begin with it
+  'audit.sink',
+  'audit.spool',
+  'audit.fsync',
+  'audit.user_ids', // two spellings of one person would stand in one chain
+  'audit.inputs',
+  'audit.rotate',
+  'audit.retention',
+  'telemetry.otlp',
+  'limits.headers', // of the listeners
+] as const
+/** Below those, what is read again all the same: the certificate that a listener shows. */
+const LIVE: ReadonlySet<string> = new Set(['listeners.agent_tls.cert', 'listeners.agent_tls.key'])
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+const member = (value: unknown, name: string): unknown =>
+  isRecord(value) && Object.hasOwn(value, name) ? value[name] : undefined
+
+/** Paths of the deepest members in which the two differ. */
+const differing = (path: string, before: unknown, after: unknown): readonly string[] => {
+  if (LIVE.has(path) || isDeepStrictEqual(before, after)) return []
+  if (!isRecord(before) || !isRecord(after)) return [path]
+  return [...new Set([...Object.keys(before), ...Object.keys(after)])].flatMap((name) =>
+    differing(`${path}.${name}`, member(before, name), member(after, name)),
+  )
+}
+
+const at = (config: Config, path: string): unknown =>
+  path.split('.').reduce<unknown>((value, name) => member(value, name), config)
+
+/** Keys that differ and cannot change without a restart. */
+export const needRestart = (before: Config, after: Config): readonly string[] => {
+  const door = (config: Config): boolean => config.connect.sign_in === 'local'
+  return [
+    ...FIXED.flatMap((path) => differing(path, at(before, path), at(after, path))),
+    // The one-time code was printed when deputy started.
+    ...(door(before) === door(after) ? [] : ['connect.sign_in']),
+  ]
+}

@@ -1,0 +1,189 @@
+// The configuration changes while calls run: nothing is dropped, or the last good one serves on and says why.
+import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { prepareFolder, startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
+import { startUpstream, type Upstream } from '../support/upstream.ts'
+
+/** Files are looked at each second, twice. */
+const LONG = { timeout: 20_000, interval: 100 }
+const TOKEN = 'at-alice-0123456789abcdef'
+let upstream: Upstream
+const ends: (() => unknown)[] = []
+beforeAll(async () => {
+  upstream = await startUpstream()
+  upstream.people.set(TOKEN, 'alice')
+})
+afterAll(() => upstream.close())
+afterEach(async () => {
+  for (const end of ends.splice(0).toReversed()) await end()
+})
+const HELD = [
+  { person: 'alice', token: TOKEN },
+  { person: 'alice', token: TOKEN, connection: 'stream' },
+]
+const begin = async (config: Fields = {}): Promise<Deputy> => {
+  const deputy = await startDeputy({ upstream: upstream.origin, held: HELD, config })
+  ends.push(() => deputy.close())
+  return deputy
+}
+const call = async (deputy: Deputy, path = '/api.acme.test/a'): Promise<unknown> => {
+  const answer = await fetch(`${deputy.agent}${path}`, { headers: { 'deputy-user': 'alice' } })
+  const said = (await answer.json()) as { code?: string; login?: string }
+  return said.code ?? said.login
+}
+const rewrite = (deputy: Deputy, change: (config: Record<string, unknown>) => void): void => {
+  const path = join(deputy.dir, 'deputy.yaml')
+  const config = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>
+  change(config)
+  writeFileSync(path, JSON.stringify(config))
+}
+
+test('a thousand calls while the configuration is read again and again: none fails', async () => {
+  const deputy = await begin()
+  const reloads = { over: false }
+  const failed: unknown[] = []
+  let done = 0
+  const workers = Array.from({ length: 8 }, async () => {
+    while (!reloads.over || done < 1_000) {
+      const said = await call(deputy)
+      done++
+      if (said !== 'alice') failed.push(said)
+    }
+  })
+  for (let i = 0; i < 10; i++) {
+    rewrite(deputy, (config) => (config['limits'] = { calls_per_agent: 500 + i }))
+    await deputy.reload()
+  }
+  reloads.over = true
+  await Promise.all(workers)
+  expect(failed).toEqual([])
+  const events = deputy.evidence().filter(({ event }) => event === 'config.reloaded')
+  expect(events.length).toBeGreaterThanOrEqual(10)
+  expect(await verbose(deputy)).not.toMatch(/policy .*;/)
+})
+
+const verbose = async (deputy: Deputy): Promise<string> => {
+  const answer = await fetch(`http://${deputy.admin}/readyz?verbose`)
+  return `${answer.status} ${await answer.text()}`
+}
+const metric = async (deputy: Deputy, name: string): Promise<number> => {
+  const text = await (await fetch(`http://${deputy.admin}/metrics`)).text()
+  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])
+}
+const SUCCESS = 'deputy_config_last_reload_successful'
+const AT = 'deputy_config_last_reload_success_timestamp_seconds'
+
+test('a map of Kubernetes turned to another version counts within seconds; broken, it is told and changes nothing', async () => {
+  const folder = await prepareFolder({ upstream: upstream.origin, held: HELD })
+  const path = join(folder, 'deputy.yaml')
+  const text = readFileSync(path, 'utf8')
+  // As the kubelet does it: a folder a version, `..data` leads to it, names lead through `..data`.
+  const version = (name: string, content: string): void => {
+    mkdirSync(join(folder, name))
+    writeFileSync(join(folder, name, 'deputy.yaml'), content)
+    symlinkSync(name, join(folder, '..data.new'))
+    renameSync(join(folder, '..data.new'), join(folder, '..data'))
+  }
+  version('..1', text)
+  rmSync(path)
+  symlinkSync('..data/deputy.yaml', path)
+  const deputy = await startDeputy({ upstream: upstream.origin }, folder)
+  ends.push(() => deputy.close())
+  const config = JSON.parse(text) as { connections: Fields }
+  const { acme } = config.connections
+  version('..2', JSON.stringify({ ...config, connections: { acme } }))
+  await expect.poll(() => verbose(deputy), LONG).toContain('[+] config revision 2\n')
+  expect(await call(deputy, '/api.stream.test/a')).toBe('route_not_found')
+  const before = await metric(deputy, AT)
+  version('..3', 'connections: [')
+  await expect.poll(() => metric(deputy, SUCCESS), LONG).toBe(0)
+  expect(await verbose(deputy)).toMatch(
+    /^200 [\s\S]*\[\+\] config revision 2; what its files say now is refused: .*deputy\.yaml:1: .+/,
+  )
+  expect(await metric(deputy, AT)).toBe(before)
+  expect(await call(deputy)).toBe('alice')
+  expect(deputy.logged()).toContain('the new configuration is refused, the last good one serves on')
+  expect(deputy.evidence().filter(({ event }) => event.startsWith('config.'))).toMatchObject([
+    { event: 'config.reloaded', revision: 2, digest: expect.stringMatching(/^hmac:/) as string },
+    { event: 'config.rejected', revision: 2, problems: [expect.stringContaining('deputy.yaml:1')] },
+  ])
+  version('..4', text)
+  await expect.poll(() => metric(deputy, SUCCESS), LONG).toBe(1)
+  expect(await call(deputy, '/api.stream.test/a')).toBe('alice')
+})
+
+test('what cannot change without a restart is named, and nothing else of that configuration counts', async () => {
+  const deputy = await begin()
+  rewrite(deputy, (config) => {
+    config['listeners'] = { ...(config['listeners'] as Fields), names: ['deputy.test'] }
+    config['vault'] = { store: 'sqlite:other.db', keys: './keys.json' }
+    config['connections'] = {}
+  })
+  await deputy.reload()
+  expect(await verbose(deputy)).toContain('connections: needs one connection at least')
+  rewrite(deputy, (config) => {
+    config['connections'] = { acme: { provider: 'acme', client_id: 'd', client_secret: 's' } }
+  })
+  await deputy.reload()
+  const said = await verbose(deputy)
+  expect(said).toContain('listeners.names: cannot change while deputy runs: restart it')
+  expect(said).toContain('vault.store: cannot change while deputy runs')
+  expect(await call(deputy, '/api.stream.test/a')).toBe('alice')
+})
+
+test('a secret whose file vanishes is told, what was read of it serves on, and it heals when it is back', async () => {
+  const folder = await prepareFolder({ upstream: upstream.origin, held: HELD })
+  const [secretFile, path] = [join(folder, 'secret'), join(folder, 'deputy.yaml')]
+  writeFileSync(secretFile, 'client-secret-of-acme-0123456789\n')
+  const config = JSON.parse(readFileSync(path, 'utf8')) as { connections: Record<string, Fields> }
+  config.connections['acme'] = { ...config.connections['acme'], client_secret: '${file:./secret}' }
+  writeFileSync(path, JSON.stringify(config))
+  const deputy = await startDeputy({ upstream: upstream.origin }, folder)
+  ends.push(() => deputy.close())
+  renameSync(secretFile, `${secretFile}.away`)
+  await expect.poll(() => verbose(deputy), LONG).toContain(`${secretFile} does not exist`)
+  expect(await verbose(deputy)).toContain('connections.acme.client_secret')
+  expect(await call(deputy)).toBe('alice')
+  renameSync(`${secretFile}.away`, secretFile)
+  await expect.poll(() => metric(deputy, SUCCESS), LONG).toBe(1)
+})
+
+test('a bundle that is none is refused, and the one before decides on', async () => {
+  const deputy = await begin()
+  writeFileSync(join(deputy.dir, 'broken.tar.gz'), 'no bundle')
+  rewrite(deputy, (config) => (config['policy'] = { bundle: './broken.tar.gz', data: './tables' }))
+  await deputy.reload()
+  expect(await verbose(deputy)).toMatch(/refused: policy: /)
+  expect(await call(deputy)).toBe('alice')
+  expect(deputy.evidence().filter(({ event }) => event === 'policy.loaded')).toHaveLength(1)
+})
+
+test('people of another file count at once, and their streams end', async () => {
+  const deputy = await begin()
+  upstream.handle = (_seen, res) => void res.writeHead(200).write('data: one\n\n')
+  ends.push(() => (upstream.handle = null))
+  const stream = await fetch(`${deputy.agent}/api.stream.test/s`, {
+    headers: { 'deputy-user': 'alice' },
+  })
+  const { body } = stream
+  await body?.getReader().read()
+  const people = [{ id: 'bob', groups: ['staff'] }]
+  writeFileSync(join(deputy.dir, 'others.yaml'), JSON.stringify({ people }))
+  rewrite(deputy, (config) => {
+    config['entitlements'] = { source: 'file', file: './others.yaml' }
+  })
+  await deputy.reload()
+  await expect
+    .poll(() => metric(deputy, 'http_server_active_requests{http_request_method="GET"}'))
+    .toBe(0)
+  expect(await call(deputy)).toBe('policy_denied')
+})
+
+test('a drain while the configuration is read ends in time', async () => {
+  const deputy = await begin()
+  const reloading = deputy.reload()
+  await deputy.stop()
+  await reloading
+  expect(deputy.logged()).not.toContain('closing failed')
+})

@@ -5,7 +5,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client } from 'pg'
-import { freePort } from '../support/postgres.ts'
+import { freePort } from '../support/ports.ts'
 
 const LIB = '/usr/lib/postgresql'
 const bin = (): string | null => {

@@ -23,13 +23,16 @@ const run = async (args, text = null, during = async () => {}) => {
       if (text !== null && said.includes(text)) resolve('ready')
     })
   })
-  try {
-    if (text !== null && (await Promise.race([ready, ended])) === 'ready') await during(said)
-  } finally {
-    if (text !== null) child.kill('SIGTERM')
-    const code = await ended
-    if (code !== 0) throw new Error(`deputy ${args[0]} ended with ${code}:\n${said}`)
-  }
+  const doing =
+    text !== null && (await Promise.race([ready, ended])) === 'ready' ? during(said) : null
+  const failed = await Promise.resolve(doing).then(
+    () => null,
+    (error) => error,
+  )
+  if (text !== null) child.kill('SIGTERM')
+  const code = await ended
+  if (code !== 0) throw new Error(`deputy ${args[0]} ended with ${code}:\n${said}`)
+  if (failed !== null) throw failed
 }
 const address = (said, name) => new RegExp(`^${name}: (?:http://)?(\\S+)$`, 'm').exec(said)?.[1]
 

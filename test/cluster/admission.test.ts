@@ -245,3 +245,34 @@ describe.skipIf(MISSING !== null).each(RUNNING)(
     })
   },
 )
+
+test.skipIf(MISSING !== null)('no policy is without its tests', () => {
+  const made = Object.values(rendered).flatMap((text) =>
+    objectsIn(text)
+      .filter(({ kind }) => kind === 'ValidatingAdmissionPolicy')
+      .map((policy) => String(at(policy, 'metadata.name'))),
+  )
+  const tried = [...SUBJECTS, ...RUNNING].map(({ policy }) => policy)
+  // The same policy as the one that is tried in another namespace.
+  const alike = ['own-deputy-sidecar.agents-exec', 'own-deputy-sidecar.locked-exec']
+  expect(made.toSorted()).toEqual([...tried, ...alike].toSorted())
+})
+
+describe.skipIf(MISSING !== null)('a command in a container that runs', () => {
+  const POLICY = 'own-deputy-sidecar.agents-exec'
+  const ask = async (what: string, container: string): Promise<string> => {
+    const query = `container=${container}&command=node`
+    const path = `/api/v1/namespaces/agents/pods/agent/${what}?${query}`
+    return (await cluster.ask('POST', path)).message
+  }
+  test.each(['exec', 'attach'])('is refused where it is deputy: %s', async (what) => {
+    expect(await ask(what, 'deputy')).toContain(
+      `ValidatingAdmissionPolicy '${POLICY}' with binding '${POLICY}' denied request: a command in deputy's container`,
+    )
+    // Nothing runs here, so what is admitted finds no machine.
+    expect(await ask(what, 'agent')).toContain('pod agent does not have a host assigned')
+  })
+  test('has a refusing test for each of its expressions', () => {
+    expect(expressionsOf(POLICY, rendered.sidecar)).toHaveLength(1)
+  })
+})

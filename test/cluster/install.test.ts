@@ -15,10 +15,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const BOOK = readFileSync(join(ROOT, 'docs/operate/install.md'), 'utf8')
 const blocks = [...BOOK.matchAll(/^```sh\n([^]*?)^```$/gm)].map(([, block = '']) => block)
 const headingOf = (block: string): string =>
-  /^#+ (.*)$/gm
-    [Symbol.matchAll](BOOK.slice(0, BOOK.indexOf(block)))
-    .toArray()
-    .at(-1)?.[1] ?? ''
+  [...BOOK.slice(0, BOOK.indexOf(block)).matchAll(/^#+ (.*)$/gm)].at(-1)?.[1] ?? ''
 
 const list = (answer: Tree): readonly Tree[] =>
   Array.isArray(answer['items']) ? answer['items'].filter(isTree) : []

@@ -135,7 +135,7 @@ export const SIDECAR: readonly Case[] = [
         delete deputy(pod)[key]
     },
   ],
-  ['the init container deputy must run ', (pod) => void (deputy(pod).image = 'mine:1')],
+  ['the image of the init container deputy must be', (pod) => void (deputy(pod).image = 'mine:1')],
   ["a command in place of deputy's own", (pod) => void (deputy(pod).command = ['node', '-e', '1'])],
   [
     "the init container deputy must serve the chart's",
@@ -205,9 +205,12 @@ export const SIDECAR: readonly Case[] = [
 export const LOCKDOWN: readonly Case[] = [
   [
     'the rules of the lockdown must hold before',
-    ({ spec }) => void spec.initContainers.splice(0, 1),
+    ({ spec }) => void (spec.initContainers[0] = beside('first')),
   ],
-  ['the init container deputy-lockdown must run ', (pod) => void (lockdown(pod).image = 'mine:1')],
+  [
+    'the image of the init container deputy-lockdown must be',
+    (pod) => void (lockdown(pod).image = 'mine:1'),
+  ],
   [
     "the init container deputy-lockdown must load the chart's rules",
     (pod) => void (lockdown(pod).command = ['nft', 'flush', 'ruleset']),

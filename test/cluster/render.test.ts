@@ -1,22 +1,12 @@
 // The chart as Helm renders it: shapes that are kept, values that are refused, and a deputy.yaml that deputy takes.
-import {
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { CHART } from '../chart.ts'
-import { isTree } from '../docs.ts'
-import type { Tree } from '../docs.ts'
-import { makeCertificate } from '../support/certificate.ts'
-import { BUNDLE } from '../support/deputy.ts'
+import { postgres } from '../support/postgres.ts'
+import { DEPUTY, materialise } from './pod_files.ts'
 import {
   HELM,
   HELM_3,
@@ -234,14 +224,6 @@ describe.skipIf(NO_HELM !== null)('is refused with a sentence', () => {
   })
 })
 
-const podOf = (objects: readonly Tree[]): Tree => {
-  const deployment = objects.find(({ kind }) => kind === 'Deployment')
-  const pod = at(deployment, 'spec.template.spec')
-  if (isTree(pod)) return pod
-  throw new Error('no Deployment was rendered')
-}
-const list = (value: unknown): readonly Tree[] => (Array.isArray(value) ? value.filter(isTree) : [])
-
 describe.skipIf(NO_HELM !== null)('every rendering', () => {
   test.each(SHAPES)(
     '%s holds no secret, mounts folders whole and has what restricted wants',
@@ -258,73 +240,45 @@ describe.skipIf(NO_HELM !== null)('every rendering', () => {
   )
 })
 
-const DEPUTY = fileURLToPath(new URL('../../bin/deputy.js', import.meta.url))
-const IMAGE_BUNDLE = '/opt/deputy-proxy/policies/bundle.tar.gz'
-/** What the Secrets hold, by the folder that they are mounted at. */
-const SECRETS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  store: {
-    url: 'postgres://deputy:x@db.internal/deputy',
-    uri: 'postgres://deputy:x@db.internal/deputy',
-  },
-  github: { client_secret: 'x' },
-  notes: { client_secret: 'x', pages_secret: 'x', bearer: 'x'.repeat(32) },
-}
-
-/** Makes the files that deputy's container sees, below `root`, as the kubelet would from the rendered volumes. */
-const materialise = async (pod: Tree, objects: readonly Tree[], root: string): Promise<Tree> => {
-  const container = [...list(pod['initContainers']), ...list(pod['containers'])].find(
-    ({ name }) => name === 'deputy',
-  )
-  for (const { name, mountPath } of list(container?.['volumeMounts'])) {
-    const folder = join(root, String(mountPath))
-    mkdirSync(folder, { recursive: true })
-    const volume = list(pod['volumes']).find((each) => each['name'] === name)
-    const map = at(volume, 'configMap.name')
-    const found = objects.find(
-      (each) => each['kind'] === 'ConfigMap' && at(each, 'metadata.name') === map,
-    )
-    const secret = SECRETS[String(mountPath).replace('/run/secrets/deputy/', '')]
-    for (const [file, text] of Object.entries({ ...(found?.['data'] as Tree), ...secret }))
-      writeFileSync(join(folder, file), String(text))
-    if (name === 'deputy-secret-tls') makeCertificate(folder)
-    if (name === 'deputy-policy') copyFileSync(BUNDLE, join(folder, 'bundle.tar.gz'))
-  }
-  const keys = join(root, 'run/secrets/deputy/keys/keys.json')
-  await run(process.execPath, [DEPUTY, 'keygen', '--out', keys])
-  mkdirSync(dirname(join(root, IMAGE_BUNDLE)), { recursive: true })
-  copyFileSync(BUNDLE, join(root, IMAGE_BUNDLE))
-  return container ?? {}
-}
+const database = NO_HELM === null ? await postgres() : { absent: NO_HELM }
 
 describe.skipIf(NO_HELM !== null)('the deputy.yaml of', () => {
+  const placed = async (values: string, store: string) => {
+    const text = values.startsWith('sidecar')
+      ? await renderOwn({ values })
+      : await render({ values })
+    return materialise(objectsIn(text), mkdtempSync(join(dir, 'pod-')), store)
+  }
   test.each(SHAPES)('%s is taken by deputy', async (values) => {
-    const objects = objectsIn(
-      values.startsWith('sidecar') ? await renderOwn({ values }) : await render({ values }),
-    )
-    const root = mkdtempSync(join(dir, 'pod-'))
-    const own = objects.find(
-      (each) => each['kind'] === 'Pod' && at(each, 'metadata.name') === 'agent',
-    )
-    const spec = at(own, 'spec')
-    const container = await materialise(isTree(spec) ? spec : podOf(objects), objects, root)
-    const file = join(root, '/etc/deputy/deputy.yaml')
-    const said = readFileSync(file, 'utf8')
-    // The paths of the container, and ports that are free on this machine.
-    const here = said
-      .replaceAll(
-        /(?<=[ :])(?:\/etc\/deputy|\/run\/secrets\/deputy|\/var\/lib\/deputy|\/opt\/deputy-proxy)/g,
-        (path) => `${root}${path}`,
-      )
-      .replaceAll(/(?<=: (?:0\.0\.0\.0|127\.0\.0\.1)):7\d{3}$/gm, ':0')
-    writeFileSync(file, here)
-    expect(container['args']).toEqual(['serve', '--config', '/etc/deputy/deputy.yaml'])
-    const env = { POD_UID: '75c2628b-5792-4f2d-80e5-51742aee548d' }
-    expect(list(container['env']).map(({ name }) => name)).toEqual(Object.keys(env))
+    const { config, args, env } = await placed(values, 'postgres://deputy:x@db.internal/deputy')
+    expect(args).toEqual(['serve', '--config', '/etc/deputy/deputy.yaml'])
     const { code, out, err } = await run(
       process.execPath,
-      [DEPUTY, 'validate', '--offline', '--config', file],
+      [DEPUTY, 'validate', '--offline', '--config', config],
       { env },
     )
-    expect(code, `${here}${out}${err}`).toBe(0)
+    expect(code, `${out}${err}`).toBe(0)
   })
+  test.skipIf('absent' in database).each(['sidecar', 'gateway', 'pages'])(
+    '%s serves, and is ready where the probe asks',
+    async (values) => {
+      if ('absent' in database) return
+      const { config, env } = await placed(values, await database.fresh())
+      const child = spawn(process.execPath, [DEPUTY, 'serve', '--config', config], { env })
+      let said = ''
+      child.stderr.on('data', (chunk: Buffer) => void (said += chunk.toString()))
+      try {
+        await expect.poll(() => said).toContain('deputy is ready')
+        const [, port = ''] = /^admin: 0\.0\.0\.0:(\d+)$/m.exec(said) ?? []
+        expect((await fetch(`http://127.0.0.1:${port}/readyz`)).status).toBe(200)
+        expect(/^connect: /m.test(said)).toBe(values !== 'sidecar')
+        expect(/^agent: (?:http:\/\/)?(.+):/m.exec(said)?.[1]).toBe(
+          { sidecar: '127.0.0.1', gateway: '0.0.0.0' }[values] ?? 'unix',
+        )
+      } finally {
+        child.kill('SIGTERM')
+        await new Promise((resolve) => child.once('close', resolve))
+      }
+    },
+  )
 })

@@ -193,7 +193,7 @@ describe.skipIf(missing !== '')(`what it is made of${missing}`, () => {
     const programs = files().filter(
       ({ kind, mode, path }) => kind === 'file' && (mode & 0o111) > 0 && !path.startsWith(HOME),
     )
-    expect(programs.map(({ path }) => path.split('/').at(-1)).toSorted()).toEqual([
+    expect(programs.map(({ path }) => path.split('/').at(-1) ?? '').toSorted()).toEqual([
       'deputy',
       expect.stringMatching(/^ld-linux-[\w-]+\.so\.\d$/),
       'libc.so.6',

@@ -10,9 +10,9 @@ import { openStore } from '../../proxy/store/open.ts'
 import { createSealer, parseKeyRing } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { prepareFolder, startChild, type Child, type Fields } from '../support/deputy.ts'
-import { startUpstream, type Upstream } from '../support/upstream.ts'
 import { QUIET } from '../support/log.ts'
 import { freePort } from '../support/ports.ts'
+import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const PEOPLE = Array.from({ length: 8 }, (_, i) => `person-${i}`)
 /** Of an access token, s: each person is refreshed about as often. */

@@ -10,8 +10,8 @@ import { APPLICATION_ID, MIGRATIONS as OF_SQLITE } from '../../proxy/store/migra
 import { openPostgres } from '../../proxy/store/postgres.ts'
 import { MIGRATIONS as OF_POSTGRES } from '../../proxy/store/postgres_schema.ts'
 import { openSqlite } from '../../proxy/store/sqlite.ts'
-import { postgres } from '../support/postgres.ts'
 import { QUIET } from '../support/log.ts'
+import { postgres } from '../support/postgres.ts'
 
 const server = await postgres()
 const absent = 'absent' in server ? server.absent : ''

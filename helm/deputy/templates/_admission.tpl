@@ -86,7 +86,7 @@ absent in CEL, so each expression has a test of a pod that it alone refuses.
 - expression: "variables.sidecar.all(c, c.?restartPolicy.orValue('') == 'Always')"
   message: "deputy must run as long as the agent: its init container needs restartPolicy: Always"
 - expression: "variables.sidecar.all(c, c.image == {{ $container.image | squote }})"
-  message: "the init container deputy must run {{ $container.image }}"
+  message: "the image of the init container deputy must be {{ $container.image }}"
 - expression: "variables.sidecar.all(c, !has(c.command))"
   message: "a command in place of deputy's own runs with its secrets: remove the command of the init container deputy"
 - expression: "variables.sidecar.all(c, c.?args.orValue([]) == {{ $container.args | toJson | replace "\"" "'" }})"
@@ -152,6 +152,11 @@ absent in CEL, so each expression has a test of a pod that it alone refuses.
   message: "a container that targets deputy shares its processes and can read its memory: debug another container"
 {{- end }}
 {{- end -}}
+{{/* About a command or a terminal in a container that runs: deputy's image has no shell, but Node reads files as well. */}}
+{{- define "deputy.rules.exec" -}}
+- expression: "!(object.?container.orValue('') in {{ include "deputy.ownContainers" . }})"
+  message: "a command in deputy's container can read its secrets: look at its log and its probes instead"
+{{- end -}}
 {{- define "deputy.ownContainers" -}}
 {{- if ne .Values.mode "sidecar" }}[]{{ else if .Values.lockdown.enabled }}['deputy', 'deputy-lockdown']{{ else }}['deputy']{{ end -}}
 {{- end -}}
@@ -162,7 +167,7 @@ absent in CEL, so each expression has a test of a pod that it alone refuses.
 - expression: "object.spec.?initContainers.orValue([]).map(c, c.name).indexOf('deputy-lockdown') == 0"
   message: "the rules of the lockdown must hold before anything runs: make deputy-lockdown the first init container"
 - expression: "variables.lockdown.all(c, c.image == {{ $container.image | squote }})"
-  message: "the init container deputy-lockdown must run {{ $container.image }}"
+  message: "the image of the init container deputy-lockdown must be {{ $container.image }}"
 - expression: "variables.lockdown.all(c, c.?command.orValue([]) == {{ $container.command | toJson | replace "\"" "'" }})"
   message: "the init container deputy-lockdown must load the chart's rules: leave its command"
 - expression: "variables.lockdown.all(c, !has(c.args))"

@@ -121,6 +121,19 @@ export const marksOf = async (paths: readonly string[]): Promise<string> =>
     ),
   )
 
+/** Has one of these files changed since? What cannot be looked at has. Does not reject. @param at ms since the epoch */
+export const changedSince = async (paths: readonly string[], at: number): Promise<boolean> =>
+  (
+    await Promise.all(
+      paths.map((path) =>
+        statOf(path).then(
+          ({ ctimeMs }) => Number(ctimeMs) > at,
+          () => true,
+        ),
+      ),
+    )
+  ).includes(true)
+
 /**
  * Proves that a folder can be written to, by writing a file and taking it away again.
  * Throws what the system throws, or Unreadable within two seconds.

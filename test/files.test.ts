@@ -1,11 +1,20 @@
 import { spawnSync } from 'node:child_process'
 import { lookup } from 'node:dns/promises'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { namesIn, readText, statOf, stuck, tryFolder, Unreadable } from '../proxy/files.ts'
+import {
+  changedSince,
+  marksOf,
+  namesIn,
+  readText,
+  statOf,
+  stuck,
+  tryFolder,
+  Unreadable,
+} from '../proxy/files.ts'
 import { mountDead, NO_MOUNT } from './support/mount.ts'
 
 let dir: string
@@ -35,6 +44,23 @@ test('a file is read; what is none is refused without waiting for it', async () 
   await expect(readText(socket)).rejects.toThrow()
   server.close()
   expect(stuck()).toBe(false)
+})
+
+test('a change is seen, that of a link too, and a file that comes and goes', async () => {
+  const [a, b, link] = [join(dir, 'a'), join(dir, 'b'), join(dir, 'link')]
+  writeFileSync(a, 'a')
+  symlinkSync('a', link)
+  const marks = await marksOf([link])
+  expect(await marksOf([link])).toBe(marks)
+  expect(await changedSince([link], Date.now() + 1_000)).toBe(false)
+  expect(await changedSince([link], Date.now() - 60_000)).toBe(true)
+  writeFileSync(b, 'a')
+  rmSync(link)
+  const gone = await marksOf([link])
+  expect(gone).not.toBe(marks)
+  expect(await changedSince([link], Date.now() + 1_000)).toBe(true)
+  symlinkSync('b', link)
+  expect([marks, gone]).not.toContain(await marksOf([link]))
 })
 
 test('a folder that can be written to is left as it was', async () => {

@@ -1,7 +1,7 @@
 // A new configuration while calls run: built whole beside the one in force, and put in its place, or refused with a reason.
 import { needRestart } from '../config/fixed.ts'
 import type { Loaded, Result } from '../config/load.ts'
-import { marksOf } from '../files.ts'
+import { changedSince, marksOf } from '../files.ts'
 import { outOfDate } from '../net/certificate.ts'
 import type { Kept } from './kept.ts'
 import { buildRevision, type Place, type Revision } from './revision.ts'
@@ -195,7 +195,10 @@ export const createReloading = (options: Options): Reloading => {
       .then(turn)
       .catch((error: unknown) => log.error({ err: error }, 'the configuration was not read again')))
   const first = now().loaded
-  const watching = watchFiles([...first.sources.files, ...readBeside(first)], () => void reload())
+  const files = [...first.sources.files, ...readBeside(first)]
+  const watching = watchFiles(files, () => void reload())
+  // What changed while deputy started was perhaps read before.
+  void changedSince(files, first.sources.at).then((changed) => (changed ? reload() : undefined))
   opened(async () => {
     watching.end()
     await running

@@ -27,7 +27,12 @@ export type Loaded = {
   /** What was read: absolute paths, and a digest of all that stood there. It is of secrets too, so it is shown to nobody. */
   readonly sources: Sources
 }
-export type Sources = { readonly files: readonly string[]; readonly digest: string }
+export type Sources = {
+  readonly files: readonly string[]
+  readonly digest: string
+  /** When the reading began, ms since the epoch. */
+  readonly at: number
+}
 export type Env = Readonly<Record<string, string | undefined>>
 export type Result =
   | { readonly loaded: Loaded }
@@ -141,6 +146,7 @@ type From = {
 /** Notes what is read, also what could not be: it may come back. */
 const createNotes = () => {
   const texts = new Map<string, string>()
+  const at = Date.now()
   return {
     read: async (path: string): Promise<string> => {
       texts.set(path, '')
@@ -149,6 +155,7 @@ const createNotes = () => {
       return text
     },
     noted: (): Sources => ({
+      at,
       files: [...texts.keys()],
       digest: createHash('sha256')
         .update(JSON.stringify([...texts]))
@@ -427,7 +434,7 @@ export const load = async (flag: string | undefined, env: Env): Promise<Result> 
     return {
       path: null,
       rest: null,
-      sources: { files: [], digest: '' },
+      sources: { files: [], digest: '', at: 0 },
       problems: [
         `no configuration: neither --config, DEPUTY_CONFIG, ${PLACES.join(' nor ')}. \`deputy init\` writes one to begin with`,
       ],

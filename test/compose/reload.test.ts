@@ -2,7 +2,15 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { prepareFolder, startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
+import {
+  loadFolder,
+  prepareFolder,
+  startDeputy,
+  type Deputy,
+  type Fields,
+} from '../support/deputy.ts'
+import { load } from '../../proxy/config/load.ts'
+import { serve } from '../../proxy/serve.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 /** Files are looked at each second, twice. */
@@ -178,6 +186,28 @@ test('people of another file count at once, and their streams end', async () => 
     .poll(() => metric(deputy, 'http_server_active_requests{http_request_method="GET"}'))
     .toBe(0)
   expect(await call(deputy)).toBe('policy_denied')
+})
+
+test('what changed while deputy started counts as well', async () => {
+  const folder = await prepareFolder({ upstream: upstream.origin, held: HELD })
+  const loaded = await loadFolder(folder)
+  const path = join(folder, 'deputy.yaml')
+  await expect.poll(() => Date.now()).toBeGreaterThan(loaded.sources.at + 20)
+  writeFileSync(path, readFileSync(path, 'utf8').replaceAll('"scopes":["notes"]', '"scopes":[]'))
+  const quiet = (): void => undefined
+  const serving = await serve(loaded, {
+    log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+    print: quiet,
+    version: '0',
+    read: () => load(path, {}),
+  })
+  ends.push(async () => {
+    await serving.close()
+    rmSync(folder, { recursive: true })
+  })
+  const said = async () =>
+    (await fetch(`http://${serving.addresses['admin'] ?? ''}/readyz?verbose`)).text()
+  await expect.poll(said, LONG).toContain('config revision 2')
 })
 
 test('a drain while the configuration is read ends in time', async () => {

@@ -1,5 +1,5 @@
 // What began under one configuration ends properly under the next: a held call, a stream, a consent half way, TLS.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import type { ServerResponse } from 'node:http'
 import { connect, type TLSSocket } from 'node:tls'
@@ -93,23 +93,37 @@ describe('a held call', () => {
     expect(said.headers.get('retry-after')).toBe('1')
   })
 
-  test('waits on where nothing of it changed, and is decided by the policy in force', async () => {
-    const deputy = await begin()
-    let ended = false
-    const answer = ask(deputy, '/api.acme.test/a', { 'deputy-user': 'bob', prefer: 'wait=60' })
-    void answer.then(() => (ended = true))
-    await expect.poll(() => waiting(deputy), LONG).toBe(1)
-    rewrite(deputy.dir, without('stream'))
-    await deputy.reload()
-    const decisions = () => deputy.evidence().filter(({ event }) => event === 'decision').length
-    await expect.poll(decisions, LONG).toBe(2)
-    await expect.poll(() => waiting(deputy), LONG).toBe(1)
-    expect(ended).toBe(false)
-    writeFileSync(join(deputy.dir, 'nobody.yaml'), JSON.stringify({ people: [] }))
-    rewrite(deputy.dir, (text) => text.replace('./people.yaml', './nobody.yaml'))
-    await deputy.reload()
-    expect((await answer).headers.get('deputy-answer')).toBe('policy_denied')
-  })
+  const nobody = (folder: string): void => {
+    writeFileSync(join(folder, 'nobody.yaml'), JSON.stringify({ people: [] }))
+    rewrite(folder, (text) => text.replace('./people.yaml', './nobody.yaml'))
+  }
+  const powerless = (folder: string): void => {
+    cpSync(join(folder, 'tables'), join(folder, 'others'), { recursive: true })
+    writeFileSync(join(folder, 'others', 'group_roles.json'), JSON.stringify({ staff: [] }))
+    rewrite(folder, (text) => text.replace('./tables', './others'))
+  }
+  test.each([
+    ['people', nobody],
+    ['tables', powerless],
+  ])(
+    'waits on where nothing of it changed, and is decided by the %s in force',
+    async (_, denied) => {
+      const deputy = await begin()
+      let ended = false
+      const answer = ask(deputy, '/api.acme.test/a', { 'deputy-user': 'bob', prefer: 'wait=60' })
+      void answer.then(() => (ended = true))
+      await expect.poll(() => waiting(deputy), LONG).toBe(1)
+      rewrite(deputy.dir, without('stream'))
+      await deputy.reload()
+      const decisions = () => deputy.evidence().filter(({ event }) => event === 'decision').length
+      await expect.poll(decisions, LONG).toBe(2)
+      await expect.poll(() => waiting(deputy), LONG).toBe(1)
+      expect(ended).toBe(false)
+      denied(deputy.dir)
+      await deputy.reload()
+      expect((await answer).headers.get('deputy-answer')).toBe('policy_denied')
+    },
+  )
 })
 
 describe('with an organisation around it', () => {

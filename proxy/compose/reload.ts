@@ -6,10 +6,13 @@ import { outOfDate } from '../net/certificate.ts'
 import type { Kept } from './kept.ts'
 import { buildRevision, type Place, type Revision } from './revision.ts'
 import { messageOf } from '../problem.ts'
-import { prepare, readBeside, type Preparing } from './snapshot.ts'
+import { prepare, readBeside, type Parts, type Preparing } from './snapshot.ts'
+import type { Log } from '../model.ts'
 
 /** ms between looks at the files; what two looks see alike is read. */
 const LOOK_MS = 1_000
+/** ms until what was refused is tried again. */
+const AGAIN_MS = 15_000
 /** ms for which calls that began under the configuration before may ask its parts. */
 const GRACE_MS = 60_000
 
@@ -31,48 +34,55 @@ type Options = {
   readonly put: (next: Revision) => void
 }
 
-/** The next configuration, not in force yet; or every problem of it. */
-const build = async ({ place, kept, changed, read, now }: Options) => {
+/** What no other check tells, of parts that are well by themselves. */
+const worse = (next: Parts, before: Revision, now: number): string | null => {
+  if (next.policy.current() === null && before.policy.current() !== null)
+    return `policy: ${next.policy.problem() ?? 'it does not answer'}`
+  // What is shown now is better than what nobody will trust.
+  const { tls } = next
+  const late = tls === null || tls.cert === before.tls?.cert ? null : outOfDate(tls.cert, now)
+  return late === null ? null : `listeners.agent_tls.cert: ${late}`
+}
+
+/** All that a configuration was made of, so that a signal alone changes nothing. */
+const markOf = async (loaded: Loaded): Promise<string> =>
+  loaded.sources.digest + (await marksOf(readBeside(loaded)))
+
+/** The next configuration, not in force yet; or every problem of it. @throws Error that lists problems */
+const build = async ({ place, kept, changed, now }: Options, loaded: Loaded) => {
   const { clock, log } = place.scope
   const before = now()
-  const result = await read()
-  if ('problems' in result) return { problems: result.problems, read: result.sources.files }
-  const { loaded } = result
-  const files = [...loaded.sources.files, ...readBeside(loaded)]
-  const refused = (problems: readonly string[]) => ({ problems, read: files })
-  const fixed = needRestart(before.config, loaded.config)
-  if (fixed.length > 0)
-    return refused(
-      fixed.map(
-        (key) =>
-          `${key}: cannot change while deputy runs: restart it, or write again what stood there; until then nothing of the new configuration is in force`,
-      ),
-    )
-  const keeping = kept.next()
-  const parts = await prepare(loaded, { clock, log, keep: keeping.keep, changed })
-  if ('problems' in parts) {
-    await keeping.drop()
-    return refused(parts.problems)
+  const fixed = needRestart(before.config, loaded.config).map(
+    (key) =>
+      `${key}: cannot change while deputy runs: restart it, or write again what stood there; until then nothing of the new configuration is in force`,
+  )
+  if (fixed.length > 0) throw new Error(fixed.join('\n'))
+  // Before its parts are in force, what is wrong with them is told as the reason why they are refused, once.
+  let inForce = false
+  const quiet: Log = {
+    ...log,
+    error: (fields, text) => {
+      if (inForce) log.error(fields, text)
+    },
   }
-  const { policy } = parts.parts
-  if (policy.current() === null && before.policy.current() !== null) {
-    await keeping.drop()
-    return refused([`policy: ${policy.problem() ?? 'it does not answer'}`])
-  }
-  // What is shown now is better than what nobody will trust.
-  const { tls } = parts.parts
-  const late =
-    tls === null || tls.cert === before.tls?.cert ? null : outOfDate(tls.cert, clock.now())
-  if (late !== null) {
-    await keeping.drop()
-    return refused([`listeners.agent_tls.cert: ${late}`])
-  }
-  const of = { loaded, parts: parts.parts, keep: keeping.keep, before }
+  const { keep, commit, drop } = kept.next()
   try {
-    return { next: await buildRevision(place, of), read: files, commit: keeping.commit }
+    const prepared = await prepare(loaded, { clock, log: quiet, keep, changed })
+    if ('problems' in prepared) throw new Error(prepared.problems.join('\n'))
+    const { parts } = prepared
+    const problem = worse(parts, before, clock.now())
+    if (problem !== null) throw new Error(problem)
+    const next = await buildRevision(place, { loaded, parts, keep, before })
+    return {
+      next,
+      commit: () => {
+        inForce = true
+        return commit()
+      },
+    }
   } catch (error) {
-    await keeping.drop()
-    return refused([messageOf(error)])
+    await drop()
+    throw error
   }
 }
 
@@ -138,6 +148,8 @@ const createReport = ({ place: { scope, lasting } }: Options, loaded: Loaded) =>
       lasting.note('config.reloaded', { revision, digest })
     },
     same: (): void => {
+      if (problem !== null)
+        log.info({ path, revision }, 'the files are as the configuration in force')
       problem = null
     },
     rejected: (problems: readonly string[]): void => {
@@ -177,17 +189,28 @@ export const createReloading = (options: Options): Reloading => {
   }
   const turn = async (): Promise<void> => {
     const before = now()
-    const built = await build(options)
-    await watching.follow(built.read)
-    if ('problems' in built) return report.rejected(built.problems)
-    const { next, commit } = built
-    put(next)
-    const retire = commit()
-    later(async () => {
-      await before.close()
-      await retire()
-    })
-    report.accepted(next.loaded)
+    const result = await options.read()
+    if ('problems' in result) {
+      await watching.follow(result.sources.files)
+      return report.rejected(result.problems)
+    }
+    const { loaded } = result
+    await watching.follow([...loaded.sources.files, ...readBeside(loaded)])
+    const made = await markOf(loaded)
+    if (made === (await mark)) return report.same()
+    try {
+      const { next, commit } = await build(options, loaded)
+      put(next)
+      mark = Promise.resolve(made)
+      const retire = commit()
+      later(async () => {
+        await before.close()
+        await retire()
+      })
+      report.accepted(loaded)
+    } catch (error) {
+      report.rejected(messageOf(error).split('\n'))
+    }
   }
   let running: Promise<void> = Promise.resolve()
   const reload = (): Promise<void> =>
@@ -195,12 +218,18 @@ export const createReloading = (options: Options): Reloading => {
       .then(turn)
       .catch((error: unknown) => log.error({ err: error }, 'the configuration was not read again')))
   const first = now().loaded
+  let mark = markOf(first)
   const files = [...first.sources.files, ...readBeside(first)]
   const watching = watchFiles(files, () => void reload())
+  // What it names may have been mended beside the files that are looked at.
+  const trying = setInterval(() => {
+    if (report.state().problem !== null) void reload()
+  }, AGAIN_MS).unref()
   // What changed while deputy started was perhaps read before.
   void changedSince(files, first.sources.at).then((changed) => (changed ? reload() : undefined))
   opened(async () => {
     watching.end()
+    clearInterval(trying)
     await running
   })
   return { reload, state: report.state }

@@ -1,8 +1,17 @@
 // The configuration changes while calls run: nothing is dropped, or the last good one serves on and says why.
-import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import {
+  BUNDLE,
   loadFolder,
   prepareFolder,
   startDeputy,
@@ -14,7 +23,7 @@ import { serve } from '../../proxy/serve.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 /** Files are looked at each second, twice. */
-const LONG = { timeout: 20_000, interval: 100 }
+const LONG = { timeout: 40_000, interval: 100 }
 const TOKEN = 'at-alice-0123456789abcdef'
 let upstream: Upstream
 const ends: (() => unknown)[] = []
@@ -165,6 +174,19 @@ test('a bundle that is none is refused, and the one before decides on', async ()
   expect(await verbose(deputy)).toMatch(/refused: policy: /)
   expect(await call(deputy)).toBe('alice')
   expect(deputy.evidence().filter(({ event }) => event === 'policy.loaded')).toHaveLength(1)
+  // Nobody is told that no policy serves: one does.
+  expect(deputy.logged()).not.toContain('"no policy serves: every call is refused",[["err"')
+  // Mended where nobody looks, it is tried again.
+  cpSync(BUNDLE, join(deputy.dir, 'broken.tar.gz'))
+  await expect.poll(() => metric(deputy, SUCCESS), LONG).toBe(1)
+})
+
+test('a signal alone, as whoever rotates the evidence sends it, changes nothing', async () => {
+  const deputy = await begin()
+  await deputy.reload()
+  await deputy.reload()
+  expect(await verbose(deputy)).toContain('[+] config revision 1\n')
+  expect(deputy.evidence().filter(({ event }) => event.startsWith('config.'))).toEqual([])
 })
 
 test('people of another file count at once, and their streams end', async () => {

@@ -126,6 +126,14 @@ const house = (answer: PolicyDecision | PolicyFailure = ALLOW, later = false) =>
 }
 
 describe('policy is asked', () => {
+  test('of the workload whose token names the agent, where one did', async () => {
+    const workload = { name: 'cluster', subject: 'system:serviceaccount:agents:triage' }
+    const { input } = house()
+    expect((await input({ principal: { ...principal, workload } }))['agent']).toEqual({
+      id: 'triage',
+      workload,
+    })
+  })
   test('of everything that this deputy knows, in one JSON object', async () => {
     expect(await house().input()).toEqual({
       version: 1,

@@ -1,6 +1,6 @@
 // A file that is looked at: never waited for longer than a deadline, and read only if it is a file.
 import { constants, type BigIntStats } from 'node:fs'
-import { open, readdir, stat, unlink } from 'node:fs/promises'
+import { open, readdir, readFile, realpath, stat, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 /** ms after which the file system counts as silent: a dead mount answers never. */
@@ -150,6 +150,29 @@ export const tryFolder = (folder: string): Promise<void> =>
       await unlink(path)
     }
   })
+
+/** A point of `mountinfo`: white space and backslashes are octal there (proc_pid_mountinfo(5)). */
+const unescaped = (point: string): string =>
+  point.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)))
+/**
+ * Does this file lie on a mount below the root that is read-only here, as the volume of a Kubernetes Secret does? Only
+ * who has that mount can read it, whatever its mode says. false where the system does not tell. Rejects as `realpath`.
+ */
+export const onReadOnlyMount = async (path: string): Promise<boolean> => {
+  if (process.platform !== 'linux') return false
+  const real = await realpath(path)
+  let under = '/'
+  let flags: readonly string[] = []
+  for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
+    const [, , , , at = '', options = ''] = line.split(' ')
+    const point = unescaped(at)
+    // What was mounted later lies over what was there.
+    if (point.length < under.length || !(real === point || real.startsWith(`${point}/`))) continue
+    under = point
+    flags = options.split(',')
+  }
+  return under !== '/' && flags.includes('ro')
+}
 
 const kindOf = (found: {
   readonly isFIFO: () => boolean

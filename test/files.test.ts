@@ -12,10 +12,11 @@ import {
   readText,
   statOf,
   stuck,
+  onReadOnlyMount,
   tryFolder,
   Unreadable,
 } from '../proxy/files.ts'
-import { mountDead, NO_MOUNT } from './support/mount.ts'
+import { mount, mountDead, NO_MOUNT } from './support/mount.ts'
 
 let dir: string
 beforeEach(() => void (dir = mkdtempSync(join(tmpdir(), 'deputy-files-'))))
@@ -69,6 +70,30 @@ test('a folder that can be written to is left as it was', async () => {
   await expect(tryFolder(join(dir, 'none'))).rejects.toThrow(/ENOENT/)
   await expect(tryFolder('/proc')).rejects.toThrow()
 })
+
+test.skipIf(NO_MOUNT !== null)(
+  `a volume that is read-only here is known by its mount, through links, and nothing else is${NO_MOUNT === null ? '' : ` (SKIPPED: ${NO_MOUNT})`}`,
+  async () => {
+    // Its name has what `mountinfo` escapes.
+    const volume = join(dir, 'a \\volume')
+    mkdirSync(volume)
+    const unmount = mount('-t', 'tmpfs', '-o', 'size=1m', 'none', volume)
+    try {
+      const file = join(volume, 'keys.json')
+      const link = join(dir, 'link')
+      writeFileSync(file, '{}')
+      symlinkSync(file, link)
+      expect(await onReadOnlyMount(file)).toBe(false)
+      mount('-o', 'remount,ro', volume)
+      expect(await onReadOnlyMount(file)).toBe(true)
+      expect(await onReadOnlyMount(link)).toBe(true)
+      expect(await onReadOnlyMount(dir)).toBe(false)
+      await expect(onReadOnlyMount(join(volume, 'none'))).rejects.toThrow(/ENOENT/)
+    } finally {
+      unmount()
+    }
+  },
+)
 
 test.skipIf(NO_MOUNT !== null)(
   `a file system that does not answer is given up, takes one thread a folder and leaves one for others, and heals${NO_MOUNT === null ? '' : ` (SKIPPED: ${NO_MOUNT})`}`,

@@ -327,7 +327,8 @@ export const kmsGiven = async (
     return programOf(kms, resolve, env)
   }
   const found = findConfig(config, env)
-  if (found === null) return null
+  // The first keys of a deputy are made before its configuration is: an image names the place of that beforehand.
+  if (found === null || (config === undefined && !existsSync(found))) return null
   const path = resolve(found)
   const at = (name: string): string => (isAbsolute(name) ? name : join(dirname(path), name))
   const raw = await readYaml(path)

@@ -1,8 +1,10 @@
 // A way through the egress proxy: CONNECT to an address that was judged before (RFC 9110 9.3.6).
-import { request as plainRequest } from 'node:http'
 import type { LookupFunction, Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import type { Secret } from '../secret.ts'
+
+// As a module it would be imported with its WebSocket, and that loads a whole client.
+const { request: plainRequest } = process.getBuiltinModule('node:http')
 
 export type EgressProxy = {
   /** Without credentials: scheme, host and port. */

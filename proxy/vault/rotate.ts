@@ -14,7 +14,7 @@ import {
   writeSync,
 } from 'node:fs'
 import type { Log, SealedRow, Store } from '../model.ts'
-import { readText, statOf, Unreadable } from '../files.ts'
+import { onReadOnlyMount, readText, statOf, Unreadable } from '../files.ts'
 import { messageOf } from '../problem.ts'
 import { createSealer, kidOf, newKey, ringText } from './seal.ts'
 import type { KeyRing, Sealer } from './seal.ts'
@@ -29,11 +29,11 @@ import {
 } from './wrapped.ts'
 import type { Kms } from './kms.ts'
 
-/** Text of the ring's file. Throws where others could read it. */
+/** Text of the ring's file. Throws where others could read it: a Secret's volume is mounted in deputy's container alone. */
 const ringFile = async (path: string): Promise<string> => {
   const text = await readText(path)
   const mode = Number((await statOf(path)).mode) & 0o777
-  if ((mode & 0o007) !== 0)
+  if ((mode & 0o002) !== 0 || ((mode & 0o005) !== 0 && !(await onReadOnlyMount(path))))
     throw new Error(
       `vault.keys: ${path} can be read by everybody (mode ${mode.toString(8)}): chmod 600 it, and make new keys if others use this machine`,
     )

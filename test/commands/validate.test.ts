@@ -410,6 +410,13 @@ test('the configuration that all of them change is fine, and so it is on Postgre
   expect(Object.keys(TABLES)).toContain('group_roles')
 })
 
+test('without entitlements it says that nobody is allowed anything by groups or roles', async () => {
+  const { dir } = await changed((config) => void delete config['entitlements'])
+  const { code, said } = await validated(dir)
+  expect(said).toContain('note: entitlements: none are configured')
+  expect(code).toBe(0)
+})
+
 test(`they are forty-one${opensslMissing()}`, () => {
   expect(ROWS.length).toBe(41)
   expect(new Set(ROWS.map(([what]) => what)).size).toBe(41)

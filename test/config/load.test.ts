@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { stringify } from 'yaml'
-import { load } from '../../proxy/config/load.ts'
+import { kmsGiven, load } from '../../proxy/config/load.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'deputy-load-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -68,5 +68,24 @@ describe('words of another product are refused, and the command that writes ours
     const found = (await problems(more())).join('\n')
     expect(found).toContain(sentence)
     expect(found).not.toContain('canary-secret')
+  })
+})
+
+describe('the program that wraps the keys of a new ring', () => {
+  const wraps = { ...base, vault: { ...base.vault, kms: 'exec:./wrap' } }
+  test('is what the configuration names that serve would take', async () => {
+    const path = write('wraps.yaml', wraps)
+    expect((await kmsGiven({ config: path }, {}))?.program).toBe(join(folder, 'wrap'))
+    expect((await kmsGiven({}, { DEPUTY_CONFIG: path }))?.program).toBe(join(folder, 'wrap'))
+  })
+  test('is none before there is a configuration where its place is named beforehand', async () => {
+    expect(await kmsGiven({}, { DEPUTY_CONFIG: join(folder, 'none.yaml') })).toBeNull()
+    await expect(kmsGiven({ config: join(folder, 'none.yaml') }, {})).rejects.toThrow(
+      /does not exist/,
+    )
+  })
+  test('is not passed over where it cannot be read', async () => {
+    const path = write('odd.yaml', { ...base, vault: { ...base.vault, kms: 'exec:' } })
+    await expect(kmsGiven({}, { DEPUTY_CONFIG: path })).rejects.toThrow(/is no program/)
   })
 })

@@ -15,10 +15,11 @@ import { keysRotate } from '../../proxy/commands/keys.ts'
 import type { Loaded } from '../../proxy/config/load.ts'
 import type { Store, Vault } from '../../proxy/model.ts'
 import { secret } from '../../proxy/secret.ts'
-import { addKey, followRing, removeKeys, reseal } from '../../proxy/vault/rotate.ts'
+import { addKey, followRing, readRing, removeKeys, reseal } from '../../proxy/vault/rotate.ts'
 import { createSealer, kidOf, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 import type { KeyRing, Sealer } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
+import { mount, NO_MOUNT } from '../support/mount.ts'
 import { kinds } from '../support/postgres.ts'
 import type { Place } from '../support/postgres.ts'
 import { QUIET } from '../support/log.ts'
@@ -37,6 +38,27 @@ const follow = (path: string): Sealer => {
 }
 
 describe('the ring file', () => {
+  test('that everybody may read is refused', async () => {
+    const path = newRing()
+    chmodSync(path, 0o604)
+    await expect(readRing(path)).rejects.toThrow(/can be read by everybody \(mode 604\)/)
+  })
+  test.skipIf(NO_MOUNT !== null)(
+    `in a volume that is read-only here, as a Secret's, is read with the mode that it has there${NO_MOUNT === null ? '' : ` (SKIPPED: ${NO_MOUNT})`}`,
+    async () => {
+      const volume = mkdtempSync(join(tmpdir(), 'ring-volume-'))
+      const unmount = mount('-t', 'tmpfs', '-o', 'size=1m', 'none', volume)
+      try {
+        const path = join(volume, 'keys.json')
+        writeFileSync(path, newKeyRing(0, randomBytes), { mode: 0o444 })
+        await expect(readRing(path)).rejects.toThrow(/can be read by everybody/)
+        mount('-o', 'remount,ro', volume)
+        expect((await readRing(path)).current.kid).toBe(current(path))
+      } finally {
+        unmount()
+      }
+    },
+  )
   test('gets a new current key in one step, is as private as before, and its old keys still open', async () => {
     const path = newRing()
     const before = current(path)

@@ -103,6 +103,10 @@ export const who = async ({ config, at }: Loaded, tables: JsonObject): Promise<F
   }
   const shape = tablesSchema.safeParse(tables).data
   if (shape === undefined) return { problems, warnings }
+  if (config.entitlements === undefined)
+    warnings.push(
+      'entitlements: none are configured, so nobody has a group or a role: a policy that grants by them, as the starter policy does, allows nobody anything',
+    )
   const { group_roles: ofGroups, role_grants: grants } = shape
   const given = new Set([
     ...Object.values(ofGroups).flat(),

@@ -411,7 +411,7 @@ test('the configuration that all of them change is fine, and so it is on Postgre
 })
 
 test('without entitlements it says that nobody is allowed anything by groups or roles', async () => {
-  const { dir } = await changed((config) => void delete config['entitlements'])
+  const { dir } = await changed((config) => void Reflect.deleteProperty(config, 'entitlements'))
   const { code, said } = await validated(dir)
   expect(said).toContain('note: entitlements: none are configured')
   expect(code).toBe(0)

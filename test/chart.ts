@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { isMap, isScalar, parseDocument } from 'yaml'
 import type { Document, YAMLMap } from 'yaml'
-import { configJsonSchema } from '../proxy/config/words.ts'
+import { configJsonSchema, keysOf } from '../proxy/config/words.ts'
 import { isTree } from './docs.ts'
 import type { Tree } from './docs.ts'
 
@@ -47,6 +47,20 @@ const bare = (schema: unknown): unknown => {
   return { ...words, anyOf: [strict, PUT_IN] }
 }
 
+/** A ConfigMap is no place for a secret: these are read from a file that is mounted. */
+const SECRET =
+  /(?:^|\.)(?:client_secret|client_key|bearer|password)$|^connect\.(?:verifier|notify)\.key$/
+const byFile = (schema: Tree): void => {
+  const { description } = schema
+  for (const key of Object.keys(schema)) delete schema[key]
+  const words = `${String(description)} Only by reference: \`\${file:/run/secrets/deputy/NAME/KEY}\`.`
+  Object.assign(schema, {
+    description: words,
+    type: 'string',
+    pattern: String.raw`^\$\{file:[^}]+\}$`,
+  })
+}
+
 /** What `config` may say: the schema of deputy.yaml without what the chart sets. */
 const configDefinition = (): Tree => {
   const { $schema: _, ...schema } = structuredClone(configJsonSchema()) as Tree
@@ -58,6 +72,7 @@ const configDefinition = (): Tree => {
     for (const key of keys) delete own[key]
   }
   const { required: _required, ...definition } = bare(schema) as Tree
+  for (const [path, each] of keysOf(definition)) if (SECRET.test(path)) byFile(each)
   return {
     ...definition,
     description:

@@ -125,6 +125,22 @@ const REFUSED: readonly (readonly [string, Rendering, string])[] = [
     "additional properties 'value' not allowed",
   ],
   [
+    'a secret of deputy.yaml that is a value',
+    {
+      values: 'gateway',
+      set: { config: { connections: { github: { client_secret: 'abc' } } } },
+    },
+    "at '/config/connections/github/client_secret': 'abc' does not match pattern",
+  ],
+  [
+    'a secret of the environment, which nothing sets',
+    {
+      values: 'gateway',
+      set: { config: { operators: [{ name: 'a', bearer: '${env:BEARER}', may: ['runs'] }] } },
+    },
+    "at '/config/operators/0/bearer'",
+  ],
+  [
     'a digest that is none',
     { values: 'gateway', set: { image: { digest: 'sha256:12' } } },
     "at '/image/digest'",
@@ -262,6 +278,12 @@ describe.skipIf(NO_HELM !== null)('is refused with a sentence', () => {
     expect(code).toBe(1)
     expect(err).toContain(sentence)
   })
+})
+
+test.skipIf(NO_HELM !== null)('listens on IPv6 where it is told to', async () => {
+  const text = await render({ values: 'gateway', set: { ipv6: true } })
+  expect(text).toContain("admin: '[::]:7411'")
+  expect(text).not.toContain('0.0.0.0:7')
 })
 
 describe.skipIf(NO_HELM !== null)('every rendering', () => {

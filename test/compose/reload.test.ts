@@ -239,3 +239,29 @@ test('a drain while the configuration is read ends in time', async () => {
   await reloading
   expect(deputy.logged()).not.toContain('closing failed')
 })
+
+test('another provider under the name of a connection has nothing of its people, and the one before has it again', async () => {
+  const deputy = await begin()
+  const connect = async (provider: string): Promise<void> => {
+    rewrite(deputy, (config) => {
+      const { acme } = config['connections'] as Record<string, Fields>
+      config['connections'] = { acme: { ...acme, provider } }
+    })
+    await deputy.reload()
+  }
+  await connect('stream')
+  const before = upstream.seen.length
+  expect(await call(deputy, '/api.stream.test/a')).toBe('consent_required')
+  expect(upstream.seen).toHaveLength(before)
+  await connect('acme')
+  expect(await call(deputy)).toBe('alice')
+})
+
+test('the header of workloads is looked for by the listeners, so it cannot change while deputy runs', async () => {
+  const deputy = await begin()
+  rewrite(deputy, (config) => {
+    config['identity'] = { ...(config['identity'] as Fields), agent_header: 'X-Workload' }
+  })
+  await deputy.reload()
+  expect(await verbose(deputy)).toContain('identity.agent_header: cannot change while deputy runs')
+})

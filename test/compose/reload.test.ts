@@ -107,7 +107,7 @@ test('a map of Kubernetes turned to another version counts within seconds; broke
   symlinkSync('..data/deputy.yaml', path)
   const deputy = await startDeputy({ upstream: upstream.origin }, folder)
   ends.push(() => deputy.close())
-  const config = JSON.parse(text) as { connections: Fields }
+  const config = JSON.parse(text) as { connections: Record<string, Fields> }
   const { acme } = config.connections
   version('..2', JSON.stringify({ ...config, connections: { acme } }))
   await expect.poll(() => verbose(deputy), LONG).toContain('[+] config revision 2\n')
@@ -264,4 +264,68 @@ test('the header of workloads is looked for by the listeners, so it cannot chang
   })
   await deputy.reload()
   expect(await verbose(deputy)).toContain('identity.agent_header: cannot change while deputy runs')
+})
+
+/** A deputy whose files somebody writes while they are read. */
+const readWhile = async (write: (folder: string, reading: number) => void) => {
+  const folder = await prepareFolder({ upstream: upstream.origin, held: HELD })
+  const path = join(folder, 'deputy.yaml')
+  const quiet = (): void => undefined
+  let readings = 0
+  const serving = await serve(await loadFolder(folder), {
+    log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+    print: quiet,
+    version: '0',
+    read: async () => {
+      const result = await load(path, {})
+      write(folder, ++readings)
+      return result
+    },
+  })
+  ends.push(async () => {
+    await serving.close()
+    rmSync(folder, { recursive: true })
+  })
+  const change = (
+    of: (config: { connections: Record<string, Fields>; limits?: Fields }) => void,
+  ): void => {
+    const config = JSON.parse(readFileSync(path, 'utf8')) as { connections: Record<string, Fields> }
+    of(config)
+    writeFileSync(path, JSON.stringify(config))
+  }
+  const said = async (): Promise<string> =>
+    (await fetch(`http://${serving.addresses['admin'] ?? ''}/readyz?verbose`)).text()
+  return { folder, change, said, readings: () => readings, reload: serving.reload }
+}
+
+test('what changes while it is read is read again: a text is in force with the secrets of its own moment', async () => {
+  const { folder, change, said, reload } = await readWhile((at, reading) => {
+    if (reading === 1) writeFileSync(join(at, 'secret'), '')
+  })
+  writeFileSync(join(folder, 'secret'), 'client-secret-of-acme-0123456789')
+  change(({ connections }) => {
+    connections['acme'] = { ...connections['acme'], client_secret: '${file:./secret}' }
+  })
+  await reload()
+  expect(await said()).toContain('connections.acme.client_secret')
+  expect(await said()).toContain('config revision 1; what its files say now is refused')
+})
+
+test('files that never stand still are refused, and what was in force before serves on', async () => {
+  const { change, said, readings, reload } = await readWhile((at, reading) => {
+    const path = join(at, 'deputy.yaml')
+    writeFileSync(path, `${readFileSync(path, 'utf8').trimEnd()}${' '.repeat(reading)}`)
+  })
+  change((config) => (config.limits = { calls_per_agent: 7 }))
+  await reload()
+  expect(readings()).toBe(5)
+  expect(await said()).toContain('refused: the files change while they are read')
+})
+
+test('a hundred signals at one moment are two readings', async () => {
+  const { change, said, readings, reload } = await readWhile(() => undefined)
+  change((config) => (config.limits = { calls_per_agent: 7 }))
+  await Promise.all(Array.from({ length: 100 }, () => reload()))
+  expect(await said()).toContain('config revision 2\n')
+  expect(readings()).toBeLessThanOrEqual(3)
 })

@@ -225,8 +225,10 @@ export const createReloading = (options: Options): Reloading => {
       put(next)
       mark = Promise.resolve(made)
       const retire = commit()
+      // At once: what works by itself would go on by what is not in force, such as a webhook's old address.
+      const closed = before.close()
       later(async () => {
-        await before.close()
+        await closed
         await retire()
       })
       report.accepted(loaded)

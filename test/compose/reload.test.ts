@@ -8,6 +8,8 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import {
@@ -328,4 +330,32 @@ test('a hundred signals at one moment are two readings', async () => {
   await Promise.all(Array.from({ length: 100 }, () => reload()))
   expect(await said()).toContain('config revision 2\n')
   expect(readings()).toBeLessThanOrEqual(3)
+})
+
+/** Counts what comes and answers with this status. */
+const hearing = async (status: number) => {
+  let heard = 0
+  const server = createServer((req, res) => {
+    req.resume()
+    heard++
+    res.writeHead(status).end()
+  }).listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  ends.push(() => server.close())
+  const webhook = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+  return { notify: { webhook, key: 'key-of-a-webhook-0123456789' }, heard: () => heard }
+}
+
+test('links go to the webhook of the configuration in force, and no more to the one before', async () => {
+  const [before, after] = [await hearing(500), await hearing(200)]
+  const connect = { sign_in: 'local', notify: before.notify }
+  const deputy = await startDeputy({ upstream: upstream.origin, config: { connect } })
+  ends.push(() => deputy.close())
+  expect(await call(deputy)).toBe('consent_required')
+  await expect.poll(before.heard, LONG).toBeGreaterThan(0)
+  rewrite(deputy, (config) => (config['connect'] = { ...connect, notify: after.notify }))
+  await deputy.reload()
+  const heard = before.heard()
+  await expect.poll(after.heard, LONG).toBe(1)
+  expect(before.heard()).toBe(heard)
 })

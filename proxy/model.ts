@@ -488,6 +488,8 @@ export type StoredCredential = {
   readonly host?: string | null
   /** The client that its tokens belong to; null or absent: not known. */
   readonly clientId?: string | null
+  /** Id of the provider that its tokens are of; absent: not known. */
+  readonly provider?: string
   /** The person is asked to renew it, though nobody said that it ended. */
   readonly doubtful?: boolean
 }

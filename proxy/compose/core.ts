@@ -155,6 +155,7 @@ const openTokens = (
     sealer,
     clock,
     randomId: newId,
+    providerOf: (connection) => now().connections().get(connection)?.provider.id ?? null,
     onRevoked: ({ person, connection, agent, credential }) => {
       calls.abort(
         { person, connection, ...(agent === undefined ? {} : { agent }) },

@@ -9,6 +9,8 @@ import { messageOf } from '../problem.ts'
 import { prepare, readBeside, type Parts, type Preparing } from './snapshot.ts'
 import type { Log } from '../model.ts'
 
+/** Readings until what changes while it is read is left for the next time. */
+const READINGS = 5
 /** ms between looks at the files; what two looks see alike is read. */
 const LOOK_MS = 1_000
 /** ms until what was refused is tried again. */
@@ -86,6 +88,11 @@ const build = async ({ place, kept, changed, now }: Options, loaded: Loaded) => 
   }
 }
 
+const filesOf = (result: Result): readonly string[] =>
+  'problems' in result
+    ? result.sources.files
+    : [...result.loaded.sources.files, ...readBeside(result.loaded)]
+
 /** Looks at files again and again. @returns `follow`: these from now on; `end` */
 const watchFiles = (first: readonly string[], changed: () => void) => {
   let files = first
@@ -109,11 +116,12 @@ const watchFiles = (first: readonly string[], changed: () => void) => {
   }, LOOK_MS)
   timer.unref()
   return {
-    follow: async (next: readonly string[]): Promise<void> => {
+    marks: () => marksOf(files),
+    /** @param marks of these files, as they were read */
+    follow: (next: readonly string[], marks: string): void => {
       if (JSON.stringify(next) === JSON.stringify(files)) return
       files = next
-      seen = marksOf(next)
-      await seen
+      seen = Promise.resolve(marks)
     },
     end: (): void => clearInterval(timer),
   }
@@ -187,15 +195,29 @@ export const createReloading = (options: Options): Reloading => {
     }
     ending.add(each)
   }
+  /** All files as they stood at one moment: a text of now with a secret of a moment later would be nobody's configuration. */
+  const readAtOnce = async (): Promise<Result> => {
+    let marks = await watching.marks()
+    for (let n = 1; ; n++) {
+      const result = await options.read()
+      const files = filesOf(result)
+      const after = await marksOf(files)
+      watching.follow(files, after)
+      if (after === marks || 'problems' in result) return result
+      if (n === READINGS)
+        return {
+          ...result.loaded,
+          rest: null,
+          problems: ['the files change while they are read: they are read again soon'],
+        }
+      marks = after
+    }
+  }
   const turn = async (): Promise<void> => {
     const before = now()
-    const result = await options.read()
-    if ('problems' in result) {
-      await watching.follow(result.sources.files)
-      return report.rejected(result.problems)
-    }
+    const result = await readAtOnce()
+    if ('problems' in result) return report.rejected(result.problems)
     const { loaded } = result
-    await watching.follow([...loaded.sources.files, ...readBeside(loaded)])
     const made = await markOf(loaded)
     if (made === (await mark)) return report.same()
     try {
@@ -203,8 +225,10 @@ export const createReloading = (options: Options): Reloading => {
       put(next)
       mark = Promise.resolve(made)
       const retire = commit()
+      // At once: what works by itself would go on by what is not in force, such as a webhook's old address.
+      const closed = before.close()
       later(async () => {
-        await before.close()
+        await closed
         await retire()
       })
       report.accepted(loaded)
@@ -213,13 +237,21 @@ export const createReloading = (options: Options): Reloading => {
     }
   }
   let running: Promise<void> = Promise.resolve()
+  let waiting: Promise<void> | null = null
+  /** Whoever asks while a turn waits is answered by that one: it has not read anything yet. */
   const reload = (): Promise<void> =>
-    (running = running
-      .then(turn)
-      .catch((error: unknown) => log.error({ err: error }, 'the configuration was not read again')))
+    (waiting ??= running =
+      running
+        .then(() => {
+          waiting = null
+          return turn()
+        })
+        .catch((error: unknown) =>
+          log.error({ err: error }, 'the configuration was not read again'),
+        ))
   const first = now().loaded
   let mark = markOf(first)
-  const files = [...first.sources.files, ...readBeside(first)]
+  const files = filesOf({ loaded: first })
   const watching = watchFiles(files, () => void reload())
   // What it names may have been mended beside the files that are looked at.
   const trying = setInterval(() => {

@@ -99,39 +99,45 @@ export const buildRevision = async (
   const { log } = scope
   const closes: (() => unknown)[] = []
   const opened = (close: () => unknown): void => void closes.push(close)
-  const configured: Configured = { ...scope, ...of.loaded, keep: of.keep, opened }
-  const discovery = discoveryOf(configured, lasting, of.before)
-  opened(() => discovery.close())
-  await discovery.start()
-  const inForce = { ...of.parts, config: of.loaded.config, connections: discovery.connections }
-  const core: Core = { ...lasting, ...inForce }
-  const consent = await createConsent(configured, core, publicUrl)
-  const pipeline = createPipeline(configured, core, consent, later)
-  const { allowed, permit } = judges(configured, core, pipeline)
-  const pages = await createPages(configured, core, consent, allowed)
-  startIdle(configured, core, consent, permit)
-  const operators = operatorsDepsOf(configured, core, consent, permit)
-  // Without a listener of their own the operators are at the connect listener, on loopback (the configuration's rule).
-  const beside = apart ? { ...operators, operators: [] } : operators
-  const path = new URL(publicUrl).pathname.replace(/\/$/, '')
-  for (const odd of oddities(of.loaded.config)) log.warn({}, odd)
-  return {
-    ...inForce,
-    loaded: of.loaded,
-    pipeline,
-    peopleChanged: consent.peopleChanged,
-    said: discovery.said,
-    connect: atConnect(scope, path, pages, operatorsApi(scope, beside)),
-    operators: operatorsApi(scope, operators),
-    local: localApi(configured, core, operators),
-    api: authApi(configured, core, consent, { identify: pipeline.identify, permit }),
-    close: async () => {
-      for (const close of closes.toReversed())
-        try {
-          await close()
-        } catch (error) {
-          log.error({ err: error }, 'closing failed')
-        }
-    },
+  const close = async () => {
+    for (const close of closes.toReversed())
+      try {
+        await close()
+      } catch (error) {
+        log.error({ err: error }, 'closing failed')
+      }
+  }
+  try {
+    const configured: Configured = { ...scope, ...of.loaded, keep: of.keep, opened }
+    const discovery = discoveryOf(configured, lasting, of.before)
+    opened(() => discovery.close())
+    await discovery.start()
+    const inForce = { ...of.parts, config: of.loaded.config, connections: discovery.connections }
+    const core: Core = { ...lasting, ...inForce }
+    const consent = await createConsent(configured, core, publicUrl)
+    const pipeline = createPipeline(configured, core, consent, later)
+    const { allowed, permit } = judges(configured, core, pipeline)
+    const pages = await createPages(configured, core, consent, allowed)
+    startIdle(configured, core, consent, permit)
+    const operators = operatorsDepsOf(configured, core, consent, permit)
+    // Without a listener of their own the operators are at the connect listener, on loopback (the configuration's rule).
+    const beside = apart ? { ...operators, operators: [] } : operators
+    const path = new URL(publicUrl).pathname.replace(/\/$/, '')
+    for (const odd of oddities(of.loaded.config)) log.warn({}, odd)
+    return {
+      ...inForce,
+      loaded: of.loaded,
+      pipeline,
+      peopleChanged: consent.peopleChanged,
+      said: discovery.said,
+      connect: atConnect(scope, path, pages, operatorsApi(scope, beside)),
+      operators: operatorsApi(scope, operators),
+      local: localApi(configured, core, operators),
+      api: authApi(configured, core, consent, { identify: pipeline.identify, permit }),
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
   }
 }

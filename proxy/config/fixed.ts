@@ -8,6 +8,7 @@ const FIXED = [
   'listeners', // they are bound
   'identity.trust', // what a tag is
   'identity.header', // listeners look for it
+  'identity.agent_header', // as that one
   'vault', // it is open
   'connect.url', // links that were given out begin with it
   'audit.sink',

@@ -82,6 +82,13 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
       readonly verifier: string | null
       readonly nonce: string | null
       readonly asked: readonly string[]
+      readonly provider?: string
+    }
+    if ((leg.provider ?? connection.provider.id) !== connection.provider.id) {
+      // The code is of a provider that this connection is not at any more: nobody else is shown it.
+      const failed = await end(flow, { failure: 'provider_error' })
+      await event('failed', flow, { ...actor, reason: 'provider_changed' })
+      return { kind: 'provider_error', flow: failed }
     }
     let tokens: TokenSet | null = null
     let account: { readonly id: string; readonly label: string }
@@ -108,7 +115,7 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
     }
     const earned = { tokens, account }
     if (answer.person !== null) return keeper.keep(flow, connection, earned, actor)
-    const flowId = await keeper.hold(flow, earned)
+    const flowId = await keeper.hold(flow, earned, connection.provider.id)
     if (flowId !== null) return { kind: 'awaiting', flow, flowId }
     // Another leg of the same link was quicker, or the flow has ended.
     await client.revoke(connection, tokens)

@@ -18,6 +18,8 @@ type Held = {
   readonly scopes: readonly string[] | null
   readonly host: string | null
   readonly clientId?: string
+  /** Id of the provider that gave the tokens; absent: not noted. */
+  readonly provider?: string
   /** ms since the epoch; null: no end known. */
   readonly expiresAt: number | null
 }
@@ -104,7 +106,11 @@ export const createKeeper = (parts: FlowParts) => {
    * application confirms. Nothing can be injected from it. @returns the id to confirm; null: the
    * flow has ended or waits already.
    */
-  const hold = async (flow: Flow, earned: Earned | null): Promise<string | null> => {
+  const hold = async (
+    flow: Flow,
+    earned: Earned | null,
+    provider?: string,
+  ): Promise<string | null> => {
     const flowId = parts.randomBytes(32).toString('base64url')
     const { expiresIn = null, clientId } = earned?.tokens ?? {}
     const what: Held = {
@@ -112,6 +118,7 @@ export const createKeeper = (parts: FlowParts) => {
       scopes: earned?.tokens.scopes ?? null,
       host: earned?.tokens.host ?? null,
       ...(clientId === undefined ? {} : { clientId }),
+      ...(provider === undefined ? {} : { provider }),
       expiresAt: expiresIn === null ? null : clock.now() + expiresIn * 1_000,
     }
     const held = JSON.stringify(what)
@@ -155,10 +162,17 @@ export const createKeeper = (parts: FlowParts) => {
     }
   }
 
+  /** Where its tokens are of; undefined: nowhere, or another provider has taken the name since. */
+  const connectionOf = (row: FlowRow): Connection | undefined => {
+    const connection = parts.connections().get(row.connection)
+    const { provider } = JSON.parse(row.held ?? '{}') as Partial<Held>
+    return provider === undefined || provider === connection?.provider.id ? connection : undefined
+  }
+
   /** Ends a pending flow; what is held is revoked at the provider and deleted. */
   const discard = async (row: FlowRow, reason: string, actor: object = {}): Promise<void> => {
     const flow = toFlow(row)
-    const connection = parts.connections().get(row.connection)
+    const connection = connectionOf(row)
     const earned = await heldBy(row).catch(() => 'unreadable' as const)
     const revoked =
       earned === 'unreadable'
@@ -185,7 +199,7 @@ export const createKeeper = (parts: FlowParts) => {
       const row = FLOW_ID.test(flowId) ? await store.flows.byConfirm(confirmHash) : null
       if (row === null) return unknown()
       const flow = toFlow(row)
-      const connection = parts.connections().get(flow.connection)
+      const connection = connectionOf(row)
       const late = flow.status !== 'pending' || (row.confirmUntil ?? 0) <= clock.now()
       const same = samePerson(flow.person, person)
       const active = late || !same || (await parts.active?.(flow.person)) !== false

@@ -53,7 +53,7 @@ export const createLeg = (
     const sealedLeg = await sealer.sealText(
       'flow-leg',
       { flow: flow.hash },
-      JSON.stringify({ verifier, nonce, asked }),
+      JSON.stringify({ verifier, nonce, asked, provider: connection.provider.id }),
     )
     const begunLeg = await store.flows.leg(flow.hash, {
       stateHash: sha256(state),

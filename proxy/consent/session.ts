@@ -13,6 +13,8 @@ export type Session = {
   /** Random, known to the sealed cookie only: the key of this session's CSRF tokens. */
   readonly key: string
   readonly expiresAt: number
+  /** Who vouched for the person; absent: not noted. */
+  readonly by?: string
 }
 
 /** Reads one cookie of the request. */
@@ -112,7 +114,7 @@ export const confirmArrival = async (
 }
 
 export const createVisits = (url: string, deps: SessionDeps): Visits => {
-  const { cookies, open, session, end, begin } = createSessions(deps)
+  const { cookies, open, session, end, begin } = createSessions(deps, url)
   const visit = async (read: CookieReader): Promise<{ readonly key: string } | null> =>
     (await open('visit', read(cookies.name('deputy-visit')))) as { readonly key: string } | null
   return {
@@ -159,7 +161,8 @@ export const createSealedCookies = (deps: Pick<SessionDeps, 'sealer' | 'clock' |
   return { cookies, open }
 }
 
-export const createSessions = (deps: SessionDeps) => {
+/** @param by who vouches for people now: who came by another one's word signs in anew */
+export const createSessions = (deps: SessionDeps, by: string) => {
   const { cookies, open } = createSealedCookies(deps)
   return {
     cookies,
@@ -167,7 +170,7 @@ export const createSessions = (deps: SessionDeps) => {
     session: async (read: CookieReader): Promise<Session | null> => {
       const sealed = read(cookies.name('deputy-session'))
       const session = (await open('session', sealed)) as Session | null
-      if (session === null) return null
+      if (session === null || (session.by ?? by) !== by) return null
       const { key, expiresAt } = session
       return (await deps.store.sessions.ended(digest(key), expiresAt)) ? null : session
     },
@@ -181,6 +184,7 @@ export const createSessions = (deps: SessionDeps) => {
         verified,
         key: deps.randomBytes(32).toString('base64url'),
         expiresAt: deps.clock.now() + SESSION_MS,
+        by,
       }
       const sealed = await deps.sealer.sealText('session', {}, JSON.stringify(session))
       return cookies.write('deputy-session', sealed, SESSION_MS)

@@ -67,7 +67,7 @@ export const createSignIn = (
   config: SignInConfig,
   deps: SessionDeps & { readonly fetch: typeof fetch },
 ): OidcSignIn => {
-  const sessions = createSessions(deps)
+  const sessions = createSessions(deps, config.issuer)
   const random = (): string => deps.randomBytes(32).toString('base64url')
   const stateCookie = (state: string): string => `deputy-sign-in-${sha256(state).slice(0, 12)}`
   const redirectUri = `${deps.publicUrl}/sign-in/callback`
@@ -215,7 +215,7 @@ const sha256 = (text: string): string => createHash('sha256').update(text).diges
 export const createLocalSignIn = async (
   deps: SessionDeps & { readonly codeFile: string; readonly print: (line: string) => void },
 ): Promise<LocalSignIn> => {
-  const sessions = createSessions(deps)
+  const sessions = createSessions(deps, 'local')
   let code = ''
   let wrong: readonly number[] = []
   const next = async (): Promise<void> => {

@@ -185,7 +185,7 @@ export const createPep = (deps: PepDeps) => {
     ) // 400 413 415
     for (let n = 1; ; n++) {
       // While it waited, the configuration may have changed, its run or its key have ended, the clock gone wrong.
-      if (n > 1) deps.stands(req, route, dedicated) //                                 404 409 503
+      deps.stands(req, route, dedicated) //                                            404 409 503
       if (n > 1) who = call.who = (await deps.identify(tagged.rawHeaders, tagged.named)).who // 401 503
       const facts = await flight.uncut(factsOf(who, request)) //                       503
       const verdict = await flight.uncut(decided(call, who, request, facts)) //        503

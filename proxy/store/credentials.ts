@@ -31,8 +31,9 @@ export const createCredentials = (
       yield* db.serialise(changed({ ...next, id: next.slot }))
       const old = first(yield [sql.same, { ...place, slot: next.slot }], credentialOf)
       if (old?.id === next.id && old.generation >= next.generation) return false
-      const other = old !== null && old.accountId !== next.accountId
-      if (other && keepOther) return false
+      const moved = old !== null && old.provider !== next.provider
+      const other = moved || (old !== null && old.accountId !== next.accountId)
+      if (other && !moved && keepOther) return false
       if (other) yield [sql.disallowAll, place]
       if (old !== null && old.id !== next.id) yield [sql.remove, { id: old.id }]
       if ((yield [sql.put, toRaw(next)]).length === 0) return false

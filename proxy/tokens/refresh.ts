@@ -291,6 +291,14 @@ export const createRefresher = (deps: RefreshDeps): Refresher => {
   /** A refresh token is spent by the client that it was given to, and by no other: that may end the grant for good. */
   const ofThisClient = async ({ id, generation, refused }: Asked, connection: Connection) => {
     const { clientId, expiresAt, refresh, ...credential } = await current(id)
+    const { provider = connection.provider.id } = credential
+    if (provider !== connection.provider.id) {
+      log.error(
+        { credential: id, connection: connection.name, provider },
+        'this grant is of another provider than its connection is at now: it waits until that one is configured again, or the person consents anew',
+      )
+      throw unavailable('the grant is of another provider', DOUBTFUL_MS)
+    }
     if (clientId == null || refresh === null || clientId === connection.clientId) return
     if (credential.generation !== generation) return
     log.error(

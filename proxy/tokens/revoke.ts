@@ -43,7 +43,8 @@ export const createRevoker = ({ vault, client, connections, log }: RevokeDeps) =
     const connection = connections().get(held.connection)
     let result: Revoked = 'failed'
     if (tokens === null) result = 'already_dead'
-    else if (tokens !== 'unreadable' && connection !== undefined)
+    // Tokens are no business of a provider that took the name of the one they are of.
+    else if (tokens !== 'unreadable' && connection?.provider.id === provider)
       result = await client.revoke(connection, tokens).catch((error: unknown) => {
         log.error(
           {

@@ -21,6 +21,8 @@ export type VaultDeps = {
   readonly sealer: Pick<Sealer, 'seal' | 'open'>
   readonly clock: Clock
   readonly randomId: () => string
+  /** The provider that a connection is at now; null: it is not configured. What is of another one is nobody's holding. */
+  readonly providerOf?: (connection: string) => string | null
   /** After a revocation, in whichever process: calls in flight are aborted here. May come twice. */
   readonly onRevoked?: (revoked: {
     /** null: only this agent's grant ended. */
@@ -108,7 +110,8 @@ const holdingOf = ({ row, granted, holdings }: Place, agent: string): Holding =>
  * Everything here rejects with Problem vault_unavailable when the store fails or a row does not
  * open.
  */
-export const createVault = ({ store, sealer, clock, randomId, onRevoked }: VaultDeps): Vault => {
+export const createVault = (deps: VaultDeps): Vault => {
+  const { store, sealer, clock, randomId, onRevoked, providerOf = () => null } = deps
   const places = new LRUCache<string, Place>({ maxSize: 50_000, sizeCalculation: one })
   const credentials = new LRUCache<string, StoredCredential>({
     maxSize: 20_000,
@@ -217,6 +220,7 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
       storedAt,
       host: row.host ?? null,
       clientId: row.clientId ?? null,
+      provider: row.provider,
       doubtful: row.doubtfulSince != null,
     }
   }
@@ -241,6 +245,12 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     return credential
   }
 
+  /** People consented to a provider: under its name in the configuration another one has nothing of theirs. */
+  const holdingAt = (at: Place, agent: string): Holding => {
+    const provider = at.row === null ? null : providerOf(at.row.connection)
+    return provider === null || provider === at.row?.provider ? holdingOf(at, agent) : NOTHING
+  }
+
   const leases = createLeases({ store, sealer, clock, randomId, openRow })
 
   const connect: Vault['connect'] = async ({
@@ -258,8 +268,10 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
       const old = (await store.credentials.find(person, connection)).find(
         ({ slot }) => slot === SLOT,
       )
-      const same = old?.accountId === account.id ? old : undefined
-      if (old !== undefined && same === undefined && !replace) throw new AccountMismatch()
+      // An account of another provider is another account, and nobody can use it here any more.
+      const here = old?.provider === provider
+      const same = here && old.accountId === account.id ? old : undefined
+      if (here && same === undefined && !replace) throw new AccountMismatch()
       const row = {
         ...owner,
         ...answered(tokens, scopes, clock.now()),
@@ -296,8 +308,8 @@ export const createVault = ({ store, sealer, clock, randomId, onRevoked }: Vault
     look: (person, connection, agent) => {
       const known = places.get(keyOf(person, connection))
       return known === undefined
-        ? guarded(async () => holdingOf(await place(person, connection), agent))
-        : holdingOf(known, agent)
+        ? guarded(async () => holdingAt(await place(person, connection), agent))
+        : holdingAt(known, agent)
     },
 
     opened: (id) => credentials.get(id) ?? null,

@@ -8,6 +8,8 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import {
@@ -107,7 +109,7 @@ test('a map of Kubernetes turned to another version counts within seconds; broke
   symlinkSync('..data/deputy.yaml', path)
   const deputy = await startDeputy({ upstream: upstream.origin }, folder)
   ends.push(() => deputy.close())
-  const config = JSON.parse(text) as { connections: Fields }
+  const config = JSON.parse(text) as { connections: Record<string, Fields> }
   const { acme } = config.connections
   version('..2', JSON.stringify({ ...config, connections: { acme } }))
   await expect.poll(() => verbose(deputy), LONG).toContain('[+] config revision 2\n')
@@ -238,4 +240,122 @@ test('a drain while the configuration is read ends in time', async () => {
   await deputy.stop()
   await reloading
   expect(deputy.logged()).not.toContain('closing failed')
+})
+
+test('another provider under the name of a connection has nothing of its people, and the one before has it again', async () => {
+  const deputy = await begin()
+  const connect = async (provider: string): Promise<void> => {
+    rewrite(deputy, (config) => {
+      const { acme } = config['connections'] as Record<string, Fields>
+      config['connections'] = { acme: { ...acme, provider } }
+    })
+    await deputy.reload()
+  }
+  await connect('stream')
+  const before = upstream.seen.length
+  expect(await call(deputy, '/api.stream.test/a')).toBe('consent_required')
+  expect(upstream.seen).toHaveLength(before)
+  await connect('acme')
+  expect(await call(deputy)).toBe('alice')
+})
+
+test('the header of workloads is looked for by the listeners, so it cannot change while deputy runs', async () => {
+  const deputy = await begin()
+  rewrite(deputy, (config) => {
+    config['identity'] = { ...(config['identity'] as Fields), agent_header: 'X-Workload' }
+  })
+  await deputy.reload()
+  expect(await verbose(deputy)).toContain('identity.agent_header: cannot change while deputy runs')
+})
+
+/** A deputy whose files somebody writes while they are read. */
+const readWhile = async (write: (folder: string, reading: number) => void) => {
+  const folder = await prepareFolder({ upstream: upstream.origin, held: HELD })
+  const path = join(folder, 'deputy.yaml')
+  const quiet = (): void => undefined
+  let readings = 0
+  const serving = await serve(await loadFolder(folder), {
+    log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+    print: quiet,
+    version: '0',
+    read: async () => {
+      const result = await load(path, {})
+      write(folder, ++readings)
+      return result
+    },
+  })
+  ends.push(async () => {
+    await serving.close()
+    rmSync(folder, { recursive: true })
+  })
+  const change = (
+    of: (config: { connections: Record<string, Fields>; limits?: Fields }) => void,
+  ): void => {
+    const config = JSON.parse(readFileSync(path, 'utf8')) as { connections: Record<string, Fields> }
+    of(config)
+    writeFileSync(path, JSON.stringify(config))
+  }
+  const said = async (): Promise<string> =>
+    (await fetch(`http://${serving.addresses['admin'] ?? ''}/readyz?verbose`)).text()
+  return { folder, change, said, readings: () => readings, reload: serving.reload }
+}
+
+test('what changes while it is read is read again: a text is in force with the secrets of its own moment', async () => {
+  const { folder, change, said, reload } = await readWhile((at, reading) => {
+    if (reading === 1) writeFileSync(join(at, 'secret'), '')
+  })
+  writeFileSync(join(folder, 'secret'), 'client-secret-of-acme-0123456789')
+  change(({ connections }) => {
+    connections['acme'] = { ...connections['acme'], client_secret: '${file:./secret}' }
+  })
+  await reload()
+  expect(await said()).toContain('connections.acme.client_secret')
+  expect(await said()).toContain('config revision 1; what its files say now is refused')
+})
+
+test('files that never stand still are refused, and what was in force before serves on', async () => {
+  const { change, said, readings, reload } = await readWhile((at, reading) => {
+    const path = join(at, 'deputy.yaml')
+    writeFileSync(path, `${readFileSync(path, 'utf8').trimEnd()}${' '.repeat(reading)}`)
+  })
+  change((config) => (config.limits = { calls_per_agent: 7 }))
+  await reload()
+  expect(readings()).toBe(5)
+  expect(await said()).toContain('refused: the files change while they are read')
+})
+
+test('a hundred signals at one moment are two readings', async () => {
+  const { change, said, readings, reload } = await readWhile(() => undefined)
+  change((config) => (config.limits = { calls_per_agent: 7 }))
+  await Promise.all(Array.from({ length: 100 }, () => reload()))
+  expect(await said()).toContain('config revision 2\n')
+  expect(readings()).toBeLessThanOrEqual(3)
+})
+
+/** Counts what comes and answers with this status. */
+const hearing = async (status: number) => {
+  let heard = 0
+  const server = createServer((req, res) => {
+    req.resume()
+    heard++
+    res.writeHead(status).end()
+  }).listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  ends.push(() => server.close())
+  const webhook = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+  return { notify: { webhook, key: 'key-of-a-webhook-0123456789' }, heard: () => heard }
+}
+
+test('links go to the webhook of the configuration in force, and no more to the one before', async () => {
+  const [before, after] = [await hearing(500), await hearing(200)]
+  const connect = { sign_in: 'local', notify: before.notify }
+  const deputy = await startDeputy({ upstream: upstream.origin, config: { connect } })
+  ends.push(() => deputy.close())
+  expect(await call(deputy)).toBe('consent_required')
+  await expect.poll(before.heard, LONG).toBeGreaterThan(0)
+  rewrite(deputy, (config) => (config['connect'] = { ...connect, notify: after.notify }))
+  await deputy.reload()
+  const heard = before.heard()
+  await expect.poll(after.heard, LONG).toBe(1)
+  expect(before.heard()).toBe(heard)
 })

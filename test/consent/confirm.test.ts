@@ -154,3 +154,24 @@ test('what waits keeps whose client it belongs to', async () => {
     { connection: 'acme', clientId: 'deputy', grants: 1 },
   ])
 })
+
+test('what waits is nothing that another provider under the same name is told or given', async () => {
+  const acme = house.connections.get('acme')
+  if (acme === undefined) throw new Error('no connection')
+  const { flowId } = await awaiting()
+  const before = await leg(await link('agent:other'))
+  const requests = house.provider.requests.length
+  house.connections.set('acme', { ...acme, provider: { ...acme.provider, id: 'another' } })
+  try {
+    expect(await house.flows.confirm(flowId, ALICE)).toMatchObject({ kind: 'refused' })
+    expect(await before()).toMatchObject({ kind: 'provider_error' })
+  } finally {
+    house.connections.set('acme', acme)
+  }
+  expect(house.provider.requests).toHaveLength(requests)
+  expect(await house.vault.list({})).toEqual([])
+  expect(failures()).toMatchObject([
+    { reason: 'expired', revoked: 'failed' },
+    { reason: 'provider_changed' },
+  ])
+})

@@ -137,7 +137,7 @@ type Connector = ReturnType<typeof buildConnector>
 type Target = Parameters<Connector>[0]
 type Ended = Parameters<Connector>[1]
 /** Without a proxy: to every address that is judged well, or only to those that `upstream.no_proxy` names. */
-type Ways = { readonly any: Connector; readonly near: Connector }
+type Ways = { readonly all: Connector; readonly near: Connector }
 
 /** Every connection of this process out begins here. @param common the files of all connections */
 const createConnect = (options: DialOptions, common: Trust) => {
@@ -157,7 +157,7 @@ const createConnect = (options: DialOptions, common: Trust) => {
   const through = async (target: Target, signal: AbortSignal): Promise<Socket | keyof Ways> => {
     const host = hostOf(target.hostname)
     const port = Number(target.port || (target.protocol === 'https:' ? 443 : 80))
-    if (proxy === null || direct.host(host, port)) return 'any'
+    if (proxy === null || direct.host(host, port)) return 'all'
     const addresses = isIP(host) === 0 ? await addressesOf(lookup, host, signal) : [host]
     if (addresses.every(direct.address)) return 'near'
     const at = hostOf(new URL(proxy.origin).hostname)
@@ -177,7 +177,7 @@ const createConnect = (options: DialOptions, common: Trust) => {
           allowH2: false,
           ...(secureContext === null ? {} : { secureContext }),
         })
-      return { any: by(lookup), near: by(near) }
+      return { all: by(lookup), near: by(near) }
     }
     let last: SecureContext | null = null
     let ways = waysOf(null)
@@ -187,11 +187,9 @@ const createConnect = (options: DialOptions, common: Trust) => {
       return ways
     }
     const prepared = async (target: Target, signal: AbortSignal) => {
-      const { any, near } = target.protocol === 'https:' ? await current() : ways
+      const by = target.protocol === 'https:' ? await current() : ways
       const way = await through(target, signal)
-      return typeof way === 'string'
-        ? { use: way === 'any' ? any : near, socket: null }
-        : { use: any, socket: way }
+      return typeof way === 'string' ? { use: by[way], socket: null } : { use: by.all, socket: way }
     }
     const over = (target: Target, end: Ended): void => {
       const waited = new AbortController()
@@ -220,7 +218,7 @@ const createConnect = (options: DialOptions, common: Trust) => {
         return callback(prohibited(host, [host]), null)
       const end: Ended = (...ended) =>
         ended[0] === null ? callback(...ended) : callback(notSent(ended[0]), null)
-      if (simple) ways.any(target, end)
+      if (simple) ways.all(target, end)
       else over(target, end)
     }
   }

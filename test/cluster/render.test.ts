@@ -253,6 +253,11 @@ const REFUSED: readonly Refused[] = [
     'the secret github: name one of',
   ],
   [
+    'a name that no Service can have',
+    { values: 'gateway', set: { nameOverride: 'my.app' } },
+    'fullnameOverride: "deputy-my.app-gateway" can be no name of a Service',
+  ],
+  [
     'no resolvers, which would be everybody',
     { values: 'sidecar', set: { networkPolicy: { dns: [] } } },
     'networkPolicy.dns: name the cluster',

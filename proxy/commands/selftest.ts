@@ -2,7 +2,15 @@
 // Nothing but Node's own modules, so that an agent's Node can run it where deputy's files are not (`--script`).
 import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+} from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { connect } from 'node:net'
@@ -218,8 +226,11 @@ const processes = (uid: number): Said => {
 
 const file = (path: string): Said => {
   try {
-    const inside = statSync(path).isDirectory() ? readdirSync(path) : [readFileSync(path).length]
-    return reached(`it can be read (${inside.length} inside): mount it for deputy alone`)
+    const folder = statSync(path).isDirectory()
+    // Opened and not read: it may be of any size, and a pipe without a writer would be waited for.
+    if (!folder) closeSync(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK))
+    const inside = folder ? readdirSync(path).length : 1
+    return reached(`it can be read (${inside} inside): mount it for deputy alone`)
   } catch (error) {
     const code = codeOf(error)
     return code === 'ENOENT' || code === 'EACCES' || code === 'ENOTDIR'

@@ -1,6 +1,6 @@
 // The selftest's own rules, on loopback. test/netns/selftest.test.ts runs it in pods, locked and not.
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { spawn } from 'node:child_process'
+import { chmodSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
 import { createServer } from 'node:http'
 import { createServer as createTcp, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -143,6 +143,12 @@ test('a file that is deputy’s alone', async () => {
   expect(readable.code).toBe(1)
   expect(readable.said.match(/^reached +files/gm)).toHaveLength(2)
   expect(readable.said).toMatch(/^closed +files +\S+none: ENOENT$/m)
+  const [pipe, large] = [join(dir, 'pipe'), join(dir, 'large')]
+  execFileSync('mkfifo', [pipe])
+  writeFileSync(large, '')
+  truncateSync(large, 3 * 1024 ** 3)
+  const odd = await run({ files: [large, pipe] })
+  expect(odd.said.match(/^reached +files/gm)).toHaveLength(2)
 })
 
 test('without a file of resolvers it is not known whom the pod may ask', async () => {

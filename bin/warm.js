@@ -14,6 +14,8 @@ const config = ['--config', join(folder, 'deputy.yaml')]
 const run = async (args, text = null, during = async () => {}) => {
   const child = spawn(process.execPath, [...process.execArgv, deputy, ...args], {
     stdio: ['ignore', 'ignore', 'pipe'],
+    timeout: 120_000, // a build ends, and says so
+    killSignal: 'SIGKILL',
   })
   let said = ''
   const ended = new Promise((resolve) => child.once('close', resolve))

@@ -1,5 +1,5 @@
 // A file that is looked at: never waited for longer than a deadline, and read only if it is a file.
-import { constants, type BigIntStats } from 'node:fs'
+import { closeSync, constants, fsyncSync, openSync, type BigIntStats } from 'node:fs'
 import { open, readdir, readFile, realpath, stat, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
@@ -186,3 +186,13 @@ const kindOf = (found: {
       : found.isDirectory()
         ? 'a folder'
         : 'a device'
+
+/** A name that is to outlive a loss of power: the folder that holds it is on the disk. Throws as the system does. */
+export const syncFolder = (path: string): void => {
+  const folder = openSync(dirname(path), 'r')
+  try {
+    fsyncSync(folder)
+  } finally {
+    closeSync(folder)
+  }
+}

@@ -1,9 +1,10 @@
 // Where evidence lines go. A file takes a whole batch or is cut back to what it had; a stream that
 // took part of a batch gets the rest before anything else.
 import * as fs from 'node:fs'
-import { basename, dirname } from 'node:path'
+import { basename } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { syncFolder } from '../files.ts'
 import type { Log } from '../model.ts'
 import { messageOf } from '../problem.ts'
 import type { Link } from './chain.ts'
@@ -63,16 +64,6 @@ const linkIn = (line: Buffer, path: string): Link => {
     `${path} does not end in an audit record, so nothing is appended to it. ` +
       'Move the file away (keep it: it may be evidence) or name another one',
   )
-}
-
-/** A name that is to outlive a power failure. */
-const syncFolder = (path: string): void => {
-  const fd = fs.openSync(dirname(path), 'r')
-  try {
-    fs.fsyncSync(fd)
-  } finally {
-    fs.closeSync(fd)
-  }
 }
 
 /** Cuts a file back to its lines; what stood behind them goes to `<path>.torn`. */

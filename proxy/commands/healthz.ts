@@ -64,7 +64,9 @@ const ask = (
   timeout: number,
 ): Promise<{ readonly status: number; readonly text: string }> =>
   new Promise((resolve, reject) => {
+    let answered = false
     const asked = request({ ...where, path, agent: false }, (answer) => {
+      answered = true
       let text = ''
       answer.setEncoding('utf8')
       answer.on('data', (chunk: string) => {
@@ -77,7 +79,11 @@ const ask = (
     })
     const late = new Error(`no whole answer within ${timeout} s`)
     const timer = setTimeout(() => asked.destroy(late), timeout * 1_000)
-    asked.once('close', () => clearTimeout(timer))
+    asked.once('close', () => {
+      clearTimeout(timer)
+      // Such as 101: the runtime closes what nobody asked to change, and tells of no error.
+      if (!answered) reject(new Error('it closed the connection without an answer'))
+    })
     asked.once('error', reject)
     asked.end()
   })

@@ -2,7 +2,15 @@
 // Nothing but Node's own modules, so that an agent's Node can run it where deputy's files are not (`--script`).
 import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+} from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { connect } from 'node:net'
@@ -126,11 +134,14 @@ const overUdp = (host: string): Promise<Said> =>
     }
     socket.once('message', () => say(reached('it answered a question for a name')))
     socket.once('error', (error) => say(failed(error)))
-    socket.connect(53, host, () =>
-      socket.send(QUESTION, (error) => {
-        if (error) say(failed(error))
-      }),
-    )
+    const sent = (error: unknown): void => {
+      if (error) say(failed(error))
+    }
+    // The runtime calls this with an error as well: no way there, or a name that is none.
+    socket.connect(53, host, (error?: unknown) => {
+      if (error) sent(error)
+      else socket.send(QUESTION, sent)
+    })
   })
 
 /** Is deputy where the agent looks for it? Without it the rest would show nothing about this pod. */
@@ -215,8 +226,11 @@ const processes = (uid: number): Said => {
 
 const file = (path: string): Said => {
   try {
-    const inside = statSync(path).isDirectory() ? readdirSync(path) : [readFileSync(path).length]
-    return reached(`it can be read (${inside.length} inside): mount it for deputy alone`)
+    const folder = statSync(path).isDirectory()
+    // Opened and not read: it may be of any size, and a pipe without a writer would be waited for.
+    if (!folder) closeSync(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK))
+    const inside = folder ? readdirSync(path).length : 1
+    return reached(`it can be read (${inside} inside): mount it for deputy alone`)
   } catch (error) {
     const code = codeOf(error)
     return code === 'ENOENT' || code === 'EACCES' || code === 'ENOTDIR'
@@ -283,6 +297,19 @@ const ownAddresses = (): readonly string[] =>
     .filter(({ internal, scopeid }) => !internal && !scopeid)
     .map(({ address }) => address)
 
+const USUAL_PORT: Readonly<Record<string, number>> = {
+  'https:': 443,
+  'socks5:': 1080,
+  'socks5h:': 1080,
+  'socks4:': 1080,
+  'socks4a:': 1080,
+}
+/** Of a variable of the environment; clients take one without a scheme as http. null: it is no URL, and may hold a password. */
+const proxyOf = (text = ''): URL | null => {
+  const url = text.includes('://') ? text : `http://${text}`
+  return URL.canParse(url) ? new URL(url) : null
+}
+
 type Try = readonly [kind: string, way: string, said: () => Said | Promise<Said>]
 /** What only a list can tell: where it cannot be had, that is said instead. */
 const each = (kind: string, way: string, list: () => readonly Try[]): readonly Try[] => {
@@ -298,17 +325,11 @@ const tries = (
 ): readonly Try[] => {
   const { deputy, uid, ports, targets, resolvers, files, resolvConf } = options
   const own = process.getuid?.() ?? -1
-  const proxies = [
-    'HTTPS_PROXY',
-    'HTTP_PROXY',
-    'ALL_PROXY',
-    'https_proxy',
-    'http_proxy',
-    'all_proxy',
-  ]
-    .map((name) => env[name] ?? '')
-    .filter((url) => URL.canParse(url) && new URL(url).origin !== new URL(deputy).origin)
-    .map((url) => new URL(url))
+  const proxies = ['https_proxy', 'http_proxy', 'all_proxy']
+    .flatMap((name) => [env[name.toUpperCase()], env[name]])
+    .filter((url) => url !== undefined && url !== '')
+    .map(proxyOf)
+    .filter((proxy) => proxy?.host !== new URL(deputy).host)
   const here = new URL(deputy).hostname.replace(/^\[|\]$/g, '')
   return [
     ['deputy', deputy, () => deputyThere(deputy)],
@@ -332,8 +353,10 @@ const tries = (
       ),
     ),
     ...targets.map((target): Try => ['tcp', target, () => overTcp(...split(target))]),
-    ...proxies.map(({ hostname, port, protocol }): Try => {
-      const at = Number(port) || (protocol === 'https:' ? 443 : 80)
+    ...proxies.map((proxy): Try => {
+      if (proxy === null) return ['proxy', 'environment', () => undetermined('a proxy is no URL')]
+      const { hostname, protocol } = proxy
+      const at = Number(proxy.port) || USUAL_PORT[protocol] || 80
       return ['proxy', `${hostname}:${at}`, () => overTcp(hostname.replace(/^\[|\]$/g, ''), at)]
     }),
     ...resolvers.flatMap((address): readonly Try[] => [
@@ -351,10 +374,18 @@ const tries = (
   ]
 }
 
-const late = (): Promise<Said> =>
-  new Promise((resolve) =>
-    setTimeout(() => resolve(undetermined('it took too long')), DEADLINE_MS).unref(),
-  )
+/** What a try says, within the deadline: its timer keeps the process alive, whatever has become of the try. */
+const inTime = async (said: () => Said | Promise<Said>): Promise<Said> => {
+  const asked = async (): Promise<Said> => said()
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<Said>((resolve) => {
+    timer = setTimeout(() => resolve(undetermined('it took too long')), DEADLINE_MS)
+  })
+  return Promise.race([
+    asked().catch((error: unknown) => undetermined(`${codeOf(error)}: not tried`)),
+    late,
+  ]).finally(() => clearTimeout(timer))
+}
 const printable = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '?')
 
 /** @returns exit code: 0 nothing was reached; 1 something was; 2 nothing was, but not everything could be tried */
@@ -370,13 +401,13 @@ export const selftest = async (
     print(`--allow: ${unknown.join(', ')} is no kind: ${KINDS.join(', ')}`)
     return 64
   }
+  if (!/^https?:$/.test(URL.parse(options.deputy)?.protocol ?? '')) {
+    print(printable(`--deputy: ${options.deputy} must be a URL, such as ${USUAL.deputy}`))
+    return 64
+  }
   const findings = await Promise.all(
     tries(options, env).map(async ([kind, way, ask]): Promise<Finding> => {
-      const asked = async (): Promise<Said> => ask()
-      const said = await Promise.race([
-        asked().catch((error: unknown) => undetermined(`${codeOf(error)}: not tried`)),
-        late(),
-      ])
+      const said = await inTime(ask)
       const result = said.result === 'reached' && allow.includes(kind) ? 'allowed' : said.result
       return { kind, way, shows: said.shows, result }
     }),

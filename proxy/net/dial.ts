@@ -136,6 +136,8 @@ const addressesOf = (
 type Connector = ReturnType<typeof buildConnector>
 type Target = Parameters<Connector>[0]
 type Ended = Parameters<Connector>[1]
+/** Without a proxy: to every address that is judged well, or only to those that `upstream.no_proxy` names. */
+type Ways = { readonly all: Connector; readonly near: Connector }
 
 /** Every connection of this process out begins here. @param common the files of all connections */
 const createConnect = (options: DialOptions, common: Trust) => {
@@ -148,13 +150,16 @@ const createConnect = (options: DialOptions, common: Trust) => {
   const proxyLookup = createLookup(named)
   const trusted = followTrust(common, log)
 
-  /** A way through the proxy, or null: this host is reached without it. */
-  const through = async (target: Target, signal: AbortSignal): Promise<Socket | null> => {
+  // What goes round the proxy because of its addresses goes to those alone, whatever its name means a moment later.
+  const near = createLookup((host, address) => permitted(host, address) && direct.address(address))
+
+  /** A way through the proxy; else by which connector this host is reached without it. */
+  const through = async (target: Target, signal: AbortSignal): Promise<Socket | keyof Ways> => {
     const host = hostOf(target.hostname)
     const port = Number(target.port || (target.protocol === 'https:' ? 443 : 80))
-    if (proxy === null || direct.host(host, port)) return null
+    if (proxy === null || direct.host(host, port)) return 'all'
     const addresses = isIP(host) === 0 ? await addressesOf(lookup, host, signal) : [host]
-    if (addresses.every(direct.address)) return null
+    if (addresses.every(direct.address)) return 'near'
     const at = hostOf(new URL(proxy.origin).hostname)
     if (isIP(at) !== 0 && !named(at, at)) throw prohibited(at, [at])
     const trust = proxy.origin.startsWith('https:') ? await trusted() : null
@@ -164,24 +169,28 @@ const createConnect = (options: DialOptions, common: Trust) => {
   /** @param trust the files of one connection, or of all */
   return (trust: Trust): Connector => {
     const context = trust === common ? trusted : followTrust(trust, log)
-    const connectorOf = (secureContext: SecureContext | null): Connector =>
-      buildConnector({
-        timeout: connectTimeout,
-        lookup,
-        allowH2: false,
-        ...(secureContext === null ? {} : { secureContext }),
-      })
-    let last: SecureContext | null = null
-    let connector = connectorOf(null)
-    const current = async (): Promise<Connector> => {
-      const now = await context()
-      if (now !== last) connector = connectorOf((last = now))
-      return connector
+    const waysOf = (secureContext: SecureContext | null): Ways => {
+      const by = (judged: LookupFunction): Connector =>
+        buildConnector({
+          timeout: connectTimeout,
+          lookup: judged,
+          allowH2: false,
+          ...(secureContext === null ? {} : { secureContext }),
+        })
+      return { all: by(lookup), near: by(near) }
     }
-    const prepared = async (target: Target, signal: AbortSignal) => ({
-      use: target.protocol === 'https:' ? await current() : connector,
-      socket: await through(target, signal),
-    })
+    let last: SecureContext | null = null
+    let ways = waysOf(null)
+    const current = async (): Promise<Ways> => {
+      const now = await context()
+      if (now !== last) ways = waysOf((last = now))
+      return ways
+    }
+    const prepared = async (target: Target, signal: AbortSignal) => {
+      const by = target.protocol === 'https:' ? await current() : ways
+      const way = await through(target, signal)
+      return typeof way === 'string' ? { use: by[way], socket: null } : { use: by.all, socket: way }
+    }
     const over = (target: Target, end: Ended): void => {
       const waited = new AbortController()
       const timer = setTimeout(() => waited.abort(), connectTimeout)
@@ -209,7 +218,7 @@ const createConnect = (options: DialOptions, common: Trust) => {
         return callback(prohibited(host, [host]), null)
       const end: Ended = (...ended) =>
         ended[0] === null ? callback(...ended) : callback(notSent(ended[0]), null)
-      if (simple) connector(target, end)
+      if (simple) ways.all(target, end)
       else over(target, end)
     }
   }

@@ -1,5 +1,6 @@
 // Which hosts are reached without the egress proxy: names, addresses and networks, as Go and curl read them.
-import { BlockList, isIP, isIPv6 } from 'node:net'
+import { isIP } from 'node:net'
+import { networksOf } from './address.ts'
 
 /** What one entry means; null: nothing. */
 type Entry =
@@ -19,7 +20,9 @@ const readEntry = (text: string): Entry | null => {
     return length > most ? null : { kind: 'network', network, bits: length }
   }
   const [, name = '', port] = /^(.*?)(?::(\d{1,5}))?$/.exec(bare) ?? []
-  return NAME.test(name) && Number(port ?? 0) <= 65_535
+  // Behind a last label of digits is an address (WHATWG URL 4.1): a part of one would name nothing.
+  const host = NAME.test(name) && (!/(?:^|\.)(?:\d+|0x[0-9a-f]*)$/.test(name) || isIP(name) !== 0)
+  return host && Number(port ?? 1) >= 1 && Number(port ?? 1) <= 65_535
     ? { kind: 'name', name, port: port === undefined ? null : Number(port) }
     : null
 }
@@ -40,7 +43,7 @@ export type Direct = {
  * that a name resolves to as well, since deputy resolves. Pure.
  */
 export const createDirect = (entries: readonly string[]): Direct => {
-  const networks = new BlockList()
+  const listed: string[] = []
   const names: { readonly name: string; readonly port: number | null }[] = []
   let all = false
   for (const text of entries) {
@@ -48,8 +51,9 @@ export const createDirect = (entries: readonly string[]): Direct => {
     if (entry === null) throw new Error(`upstream.no_proxy: ${text} is no host or network`)
     if (entry.kind === 'all') all = true
     else if (entry.kind === 'name') names.push(entry)
-    else networks.addSubnet(entry.network, entry.bits, isIPv6(entry.network) ? 'ipv6' : 'ipv4')
+    else listed.push(`${entry.network}/${entry.bits}`)
   }
+  const networks = networksOf(listed)
   const matches = (name: string, host: string): boolean => {
     const below = name.replace(/^\*/, '')
     return below.startsWith('.') ? host.endsWith(below) : host === name || host.endsWith(`.${name}`)
@@ -61,7 +65,6 @@ export const createDirect = (entries: readonly string[]): Direct => {
         all || names.some((entry) => matches(entry.name, host) && (entry.port ?? port) === port)
       )
     },
-    address: (address) =>
-      isIP(address) !== 0 && networks.check(address, isIPv6(address) ? 'ipv6' : 'ipv4'),
+    address: (address) => isIP(address) !== 0 && networks(address),
   }
 }

@@ -1,5 +1,5 @@
 // A way through the egress proxy: CONNECT to an address that was judged before (RFC 9110 9.3.6).
-import type { LookupFunction, Socket } from 'node:net'
+import { isIP, type LookupFunction, type Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import type { Secret } from '../secret.ts'
 
@@ -76,11 +76,12 @@ const connect = async (authority: string, reach: Reach): Promise<Socket> => {
   const { protocol, hostname, port } = new URL(proxy.origin)
   const tls = protocol === 'https:'
   const request = tls ? (await import('node:https')).request : plainRequest
+  const host = hostname.replace(/^\[|\]$/g, '')
   return new Promise((resolve, reject) => {
     let connected = false
     const req = request({
       method: 'CONNECT',
-      host: hostname.replace(/^\[|\]$/g, ''),
+      host,
       port: port === '' ? (tls ? 443 : 80) : Number(port),
       path: authority,
       headers: {
@@ -93,6 +94,8 @@ const connect = async (authority: string, reach: Reach): Promise<Socket> => {
       lookup,
       signal,
       maxHeaderSize: MOST_HEAD,
+      // Else the runtime takes it from the header Host, which is an address here.
+      ...(tls ? { servername: isIP(host) === 0 ? host : '' } : {}),
       ...(tls && trust !== null ? { secureContext: trust } : {}),
     })
     req.once('socket', (socket) =>

@@ -1,7 +1,7 @@
 // A program that wraps and unwraps the keys of the ring: two verbs over its standard input and output (docs/operate/kms.md).
 import { constants, type BigIntStats } from 'node:fs'
 import { access, realpath } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { statOf, toldOf, Unreadable } from '../files.ts'
 
 /** Asks the program. Rejects with an Error that says what is wrong and quotes neither a key nor the program's own output of one. */
@@ -35,6 +35,21 @@ const MOST_ANCESTORS = 64
 const failed = (program: string, what: string): Unreadable =>
   new Unreadable(`vault.kms: ${program} ${what}`)
 
+/** No folder above may be changed by others: they could put another program there. */
+const safeFolders = async (path: string, ours: (found: BigIntStats) => boolean): Promise<void> => {
+  const groups = [0, process.getgid?.() ?? 0]
+  let at = path
+  for (let n = 0; n < MOST_ANCESTORS && dirname(at) !== at; n += 1) {
+    at = dirname(at)
+    const folder = await statOf(at)
+    const writers = Number(folder.mode) & (groups.includes(Number(folder.gid)) ? 0o002 : 0o022)
+    // In a sticky folder (/tmp) nobody replaces the files of others.
+    if (!ours(folder) || (writers !== 0 && (Number(folder.mode) & 0o1000) === 0))
+      throw new Error(
+        `vault.kms: ${path} could be replaced by others, because of the folder ${at}: move it to one that belongs to root`,
+      )
+  }
+}
 /** Whoever could write the program could have every key. */
 const trusted = async (program: string): Promise<string> => {
   let path: string
@@ -58,17 +73,9 @@ const trusted = async (program: string): Promise<string> => {
     throw new Error(
       `vault.kms: ${path} could be changed by others: it must belong to root or to the user that runs deputy, and nobody else may write to it (chown root, chmod 755)`,
     )
-  let at = path
-  for (let n = 0; n < MOST_ANCESTORS && dirname(at) !== at; n += 1) {
-    at = dirname(at)
-    const folder = await statOf(at)
-    const mode = Number(folder.mode)
-    // In a sticky folder (/tmp) nobody replaces the files of others.
-    if (!ours(folder) || ((mode & 0o002) !== 0 && (mode & 0o1000) === 0))
-      throw new Error(
-        `vault.kms: ${path} could be replaced by others, because of the folder ${at}: move it to one that belongs to root`,
-      )
-  }
+  // Whoever replaces a link names another program, so its folder counts as well as that of what it leads to.
+  const link = join(await realpath(dirname(program)), basename(program))
+  for (const each of new Set([path, link])) await safeFolders(each, ours)
   return path
 }
 
@@ -77,7 +84,9 @@ const complaint = (stderr: Buffer, secrets: readonly string[]): string => {
   let text = stderr.toString('utf8')
   for (const secret of secrets) text = text.replaceAll(secret, '[…]')
   text = text
-    .replaceAll(/[A-Za-z0-9+_=-]{20,}/g, '[…]')
+    .replaceAll(/[A-Za-z0-9+/_=-]{40,}|[A-Za-z0-9+_=-]{20,}/g, '[…]')
+    // Bytes one by one: with \x or 0x before each, or in a list.
+    .replaceAll(/(?:(?:\\x|0x)[0-9a-f]{1,2}[\s,:;]*){8,}|(?:[0-9a-f]{1,3}[\s,:;]+){8,}/gi, '[…]')
     .replaceAll(/[^\x20-\x7e\u00a0-\uffff]+/g, ' ')
     .trim()
   if (text === '') return ''
@@ -177,7 +186,8 @@ export const createKms = ({ program, env, deadline = DEADLINE_MS }: KmsOptions):
     present: async () => void (await trusted(program)),
     wrap: async (kid, key) => {
       const written = ['base64', 'base64url', 'hex'] as const
-      const secrets = written.map((form) => key.toString(form))
+      const forms = written.map((form) => key.toString(form).replace(/=+$/, ''))
+      const secrets = [...forms, key.toString('hex').toUpperCase()]
       const answer = await question('wrap', { kid, key: key.toString('base64') }, secrets)
       const wrapped = memberOf(answer, 'wrapped')
       if (wrapped === null || !/^[\x21-\x7e]+$/.test(wrapped) || wrapped.length > MOST_WRAPPED)

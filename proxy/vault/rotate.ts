@@ -11,10 +11,10 @@ import {
   renameSync,
   rmSync,
   statSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs'
 import type { Log, SealedRow, Store } from '../model.ts'
-import { onReadOnlyMount, readText, statOf, Unreadable } from '../files.ts'
+import { onReadOnlyMount, readText, statOf, syncFolder, Unreadable } from '../files.ts'
 import { messageOf } from '../problem.ts'
 import { createSealer, kidOf, newKey, ringText } from './seal.ts'
 import type { KeyRing, Sealer } from './seal.ts'
@@ -112,14 +112,19 @@ const rewrite = (path: string, change: (file: RingFile) => string): void => {
   }
   try {
     const { uid, gid, mode } = statSync(path)
-    const text = change(JSON.parse(readFileSync(path, 'utf8')) as RingFile)
+    const found = readFileSync(path, 'utf8')
+    checkShape(found) // in words that quote no key; those of JSON.parse would
+    const text = change(JSON.parse(found) as RingFile)
     checkShape(text)
-    writeSync(out, text)
+    // Whole or not at all: one write alone may end in the midst of it, on a disk that is nearly full.
+    writeFileSync(out, text)
     // Whoever could read the old ring must be able to read this one: running replicas among them.
     if (uid !== statSync(beside).uid || gid !== statSync(beside).gid) chownSync(beside, uid, gid)
     chmodSync(beside, mode & 0o640)
     fsyncSync(out)
     renameSync(beside, path)
+    // Else a loss of power could bring the old ring back, beside a store that is sealed under the new.
+    syncFolder(path)
   } catch (error) {
     rmSync(beside, { force: true })
     throw error

@@ -277,3 +277,29 @@ describe.skipIf(MISSING !== null)('a command in a container that runs', () => {
     expect(expressionsOf(POLICY, rendered.sidecar)).toHaveLength(1)
   })
 })
+
+describe.skipIf(MISSING !== null)('a pod beside the agents, which runs', () => {
+  const path = '/api/v1/namespaces/locked/pods/bystander'
+  const replaced = async (where: string, change: (pod: Pod) => void): Promise<string> => {
+    const pod: Pod = (await cluster.ask('GET', path)).body
+    change(pod)
+    return (await cluster.ask('PUT', `${where}?dryRun=All`, pod)).message
+  }
+  beforeAll(async () => {
+    const pod = plain('locked')
+    pod.metadata.name = 'bystander'
+    expect((await cluster.ask('POST', path.replace(/\/bystander$/, ''), pod)).message).toBe('')
+  })
+  test('is debugged by a container that has nothing of deputy', async () => {
+    expect(await replaced(`${path}/ephemeralcontainers`, debug)).toBe('')
+  })
+  test.each(pods.env(debug))('is debugged by no other: %s', async (says, change) => {
+    const policy = 'own-deputy-sidecar.locked-others'
+    expect(await replaced(`${path}/ephemeralcontainers`, change)).toContain(
+      `ValidatingAdmissionPolicy '${policy}' with binding '${policy}' denied request: ${says}`,
+    )
+  })
+  test('becomes no agent: the rules for one saw nothing of it', async () => {
+    expect(await replaced(path, labelled)).toContain('and no other becomes one while it runs')
+  })
+})

@@ -248,6 +248,15 @@ export const LOCKDOWN: readonly Case[] = [
       ]),
   ],
   [
+    'the init container deputy-lockdown mounts its rules',
+    (pod) => {
+      pod.spec.volumes.push({ name: 'kube-api-access-mine', configMap: { name: 'mine' } })
+      lockdown(pod).volumeMounts = [
+        { name: 'kube-api-access-mine', mountPath: '/etc/deputy-lockdown' },
+      ]
+    },
+  ],
+  [
     'the init container deputy-lockdown must be unable',
     (pod) => void delete lockdown(pod).securityContext.allowPrivilegeEscalation,
   ],

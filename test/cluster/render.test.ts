@@ -83,7 +83,9 @@ describe('values.schema.json', () => {
 })
 
 /** Values that are refused, and what is said: by the schema, or by the chart. */
-const REFUSED: readonly (readonly [string, Rendering, string])[] = [
+type Refused = readonly [what: string, rendering: Rendering, sentence: string]
+const LITERAL = 'a-literal-secret-of-32-characters'
+const REFUSED: readonly Refused[] = [
   [
     'a mode that is none',
     { values: 'sidecar', set: { mode: 'mesh' } },
@@ -267,6 +269,35 @@ const REFUSED: readonly (readonly [string, Rendering, string])[] = [
     'the secret github: name one of',
   ],
   [
+    'a name that no Service can have',
+    { values: 'gateway', set: { nameOverride: 'my.app' } },
+    'fullnameOverride: "deputy-my.app-gateway" can be no name of a Service',
+  ],
+  [
+    'no resolvers, which would be everybody',
+    { values: 'sidecar', set: { networkPolicy: { dns: [] } } },
+    'networkPolicy.dns: name the cluster',
+  ],
+  ...[{}, { to: [] }].map((rule): Refused => [
+    `a way out to everywhere: ${JSON.stringify(rule)}`,
+    {
+      values: 'gateway',
+      set: { networkPolicy: { egress: [{ ...rule, ports: [{ port: 443 }] }] } },
+    },
+    'networkPolicy.egress: a rule without `to`',
+  ]),
+  ...[
+    ['connections.github.client_secret', { connections: { github: { client_secret: LITERAL } } }],
+    ['connect.sign_in.client_secret', { connect: { sign_in: { client_secret: LITERAL } } }],
+    ['connect.notify.key', { connect: { notify: { webhook: 'https://a.example', key: LITERAL } } }],
+    ['operators[].bearer', { operators: [{ name: 'backend', bearer: LITERAL, may: ['runs'] }] }],
+    ['upstream.proxy', { upstream: { proxy: `http://deputy:${LITERAL}@proxy.corp:3128` } }],
+  ].map(([path, config]): Refused => [
+    `a secret as it is: ${String(path)}`,
+    { values: 'gateway', set: { config: config as Tree } },
+    `config.${String(path)}: is a secret, and a ConfigMap would show it`,
+  ]),
+  [
     'a database that no policy lets through',
     { values: 'gateway', set: { networkPolicy: { egress: [] } } },
     'networkPolicy.egress: deputy may go to the internet',
@@ -277,6 +308,7 @@ describe.skipIf(NO_HELM !== null)('is refused with a sentence', () => {
     const { code, err } = await template(rendering)
     expect(code).toBe(1)
     expect(err).toContain(sentence)
+    expect(err).not.toContain(LITERAL)
   })
 })
 

@@ -97,6 +97,14 @@ describe('what is not a deputy that is ready', () => {
       expect([code, err]).toEqual([1, expect.stringContaining(`answered ${status.slice(0, 3)}`)])
     }
   })
+  test('a change of protocol is no answer', async () => {
+    const at = await listener((socket) =>
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n'),
+    )
+    const { code, err } = await healthz('--address', at)
+    expect([code, err]).toEqual([1, expect.stringContaining('without an answer')])
+  })
+
   test('silence, and an answer that never ends, are waited for no longer than was said', async () => {
     const silent = await listener(() => {})
     const dripping = await listener((socket) => {

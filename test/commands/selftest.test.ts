@@ -1,7 +1,8 @@
 // The selftest's own rules, on loopback. test/netns/selftest.test.ts runs it in pods, locked and not.
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer as createTcp, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -70,6 +71,26 @@ test('a port of deputy that is not for agents, and a proxy beside it, are ways o
   expect((await run({}, { HTTP_PROXY: `http://127.0.0.1:${port}` })).code).toBe(0)
 })
 
+test('a proxy is tried as clients read it: without a scheme, of another kind; one that is no URL is untried', async () => {
+  const bare = await run({}, { https_proxy: `localhost:${port}`, HTTPS_PROXY: '127.0.0.1:1' })
+  expect([bare.code, bare.said]).toEqual([
+    1,
+    expect.stringMatching(/^reached +proxy +localhost:\d+:/m),
+  ])
+  expect(bare.said).toMatch(/^closed +proxy +127\.0\.0\.1:1: ECONNREFUSED$/m)
+  const socks = await run({}, { all_proxy: 'socks5://u:hidden-one@127.0.0.1' })
+  expect(socks.said).toMatch(/ proxy +127\.0\.0\.1:1080: /)
+  const none = await run({}, { http_proxy: 'http://%%' })
+  expect([none.code, none.said]).toEqual([2, expect.stringMatching(/^undetermined +proxy/m)])
+  const secret = await run({}, { http_proxy: 'http://u:hidden-one@%%' })
+  expect(secret.said + socks.said).not.toContain('hidden-one')
+})
+
+test('a resolver that cannot be asked ends no test', async () => {
+  const named = await run({ resolvers: ['no-such-name.invalid'] })
+  expect([named.code, named.said]).toEqual([2, expect.stringMatching(/^undetermined +udp/m)])
+})
+
 test('what may be reached is allowed by its kind, and no other word is one', async () => {
   const allowed = await run({ targets: [`127.0.0.1:${port}`], allow: [...MACHINE, 'tcp'] })
   expect([allowed.code, allowed.said]).toEqual([0, expect.stringMatching(/^allowed +tcp/m)])
@@ -87,7 +108,34 @@ test('deputy must be there, and be deputy', async () => {
   const { port: at } = other.address() as AddressInfo
   expect((await run({ deputy: `http://127.0.0.1:${at}` })).said).toMatch(/something else answers/)
   other.close()
+  for (const no of ['nowhere', 'localhost:7410', 'file:///x'])
+    expect(await run({ deputy: no })).toEqual({
+      code: 64,
+      said: expect.stringMatching(/^--deputy: /) as string,
+    })
 })
+
+test('what never answers nor fails is told, and the process waits for that', async () => {
+  const mute = createTcp((socket) => {
+    socket.on('error', () => {}) // the other side leaves
+    socket.once('data', () =>
+      socket.write('HTTP/1.1 101 Other\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n'),
+    )
+  })
+  await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve))
+  const { port: at } = mute.address() as AddressInfo
+  const script = await selftestScript(
+    { ...quiet(), deputy: `http://127.0.0.1:${at}` },
+    'process.exitCode = 99\nvoid selftest({ ...given, env: {}, print: (line) => console.log(line) }).then((code) => { process.exitCode = code })',
+  )
+  const child = spawn(process.execPath, ['--input-type=module', '-'])
+  let said = ''
+  child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  child.stdin.end(script)
+  const code = await new Promise((resolve) => child.once('close', resolve))
+  mute.close()
+  expect([code, said]).toEqual([2, expect.stringMatching(/^undetermined +deputy /m)])
+}, 60_000)
 
 test('a file that is deputy’s alone', async () => {
   writeFileSync(join(dir, 'keys.json'), '{}')
@@ -95,6 +143,12 @@ test('a file that is deputy’s alone', async () => {
   expect(readable.code).toBe(1)
   expect(readable.said.match(/^reached +files/gm)).toHaveLength(2)
   expect(readable.said).toMatch(/^closed +files +\S+none: ENOENT$/m)
+  const [pipe, large] = [join(dir, 'pipe'), join(dir, 'large')]
+  execFileSync('mkfifo', [pipe])
+  writeFileSync(large, '')
+  truncateSync(large, 3 * 1024 ** 3)
+  const odd = await run({ files: [large, pipe] })
+  expect(odd.said.match(/^reached +files/gm)).toHaveLength(2)
 })
 
 test('without a file of resolvers it is not known whom the pod may ask', async () => {

@@ -25,11 +25,13 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
   'dual.test': ['127.0.0.9', '127.0.0.1'],
   'silent.test': [],
 }
+/** Of `turning.test`, which means something else each time. */
+const turns: string[] = []
 vi.mock('node:dns', async (original) => {
   const dns = await original<typeof Dns>()
   type Found = (error: Error | null, found: unknown) => void
   const lookup = (name: string, options: object, found: Found): void => {
-    const known = NAMES[name]
+    const known = name === 'turning.test' ? turns.splice(0, 1) : NAMES[name]
     if (known === undefined) dns.lookup(name, options, found as Parameters<typeof dns.lookup>[1])
     else if (known.length > 0)
       queueMicrotask(() =>
@@ -139,6 +141,15 @@ describe('behind an egress proxy', () => {
     expect(await failing(dial({ direct: ['*'] }).fetch(`http://metadata.test/`))).toMatchObject({
       code: 'DEPUTY_ADDRESS_PROHIBITED',
     })
+  })
+  test('what goes round it by its address goes to no other, though the name be answered anew', async () => {
+    turns.push('127.0.0.1', '127.0.0.2')
+    const way = dial({ direct: ['127.0.0.1'] })
+    expect(await failing(way.fetch(`http://turning.test:${upstream.port}/`))).toMatchObject({
+      code: 'DEPUTY_ADDRESS_PROHIBITED',
+      message: expect.stringContaining('127.0.0.2') as unknown,
+    })
+    expect([turns, proxy.asked]).toEqual([[], []])
   })
   test('a proxy at an address that nothing opens is not dialled', async () => {
     for (const origin of ['http://169.254.169.254:3128', 'http://metadata.test:3128'])
@@ -296,6 +307,8 @@ describe.skipIf(missing !== '')(`TLS${missing}`, () => {
       dial({ ca, proxy: { origin, authorization } }).fetch(`https://localhost:${provider.port}/`)
     expect((await ask(`https://localhost:${secure.port}`, provider.cert)).status).toBe(200)
     expect(secure.asked).toHaveLength(1)
+    // Many proxies have several certificates, and show the one of the name that they are asked by.
+    expect(secure.names).toEqual(['localhost'])
     for (const [origin, ca] of [
       [`https://localhost:${secure.port}`, null],
       [`https://api.test:${secure.port}`, provider.cert],

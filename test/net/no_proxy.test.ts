@@ -29,7 +29,18 @@ test('a network counts for addresses of its family, one address too', () => {
   expect(direct.host('10.1.2.3', 443)).toBe(false)
 })
 
+test('networks of IPv6 hold no address of IPv4', () => {
+  const direct = createDirect(['::/0', '::ffff:0:0/96'])
+  expect(direct.address('8.8.8.8')).toBe(false)
+  expect(direct.address('2001:db8::1')).toBe(true)
+  expect(createDirect(['10.0.0.0/8']).address('::ffff:10.1.2.3')).toBe(true)
+})
+
 test.each([
+  '10.1.0',
+  '10.1.0:443',
+  '0x7f.0x1',
+  'git.corp:0',
   'http://git.corp',
   'git corp',
   '',

@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer as createHttp, type IncomingMessage } from 'node:http'
 import { createServer as createHttps } from 'node:https'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from './ports.ts'
@@ -14,6 +15,8 @@ export type EgressProxy = {
   readonly port: number
   /** What was asked of it by CONNECT, in order. */
   readonly asked: Asked[]
+  /** Where it speaks TLS: whom it was taken for (RFC 6066 3). */
+  readonly names: (string | false | null | undefined)[]
   /** Every byte that went through the tunnels towards providers. */
   readonly bytes: () => Buffer
   /** The only Proxy-Authorization that it takes; null: anybody may. */
@@ -37,6 +40,7 @@ export const startEgress = async (
   const proxy: EgressProxy = {
     port: 0,
     asked: [],
+    names: [],
     bytes: () => Buffer.concat(chunks),
     wanted:
       options.credentials === undefined
@@ -54,6 +58,7 @@ export const startEgress = async (
     socket.on('close', () => sockets.delete(socket))
   }
   server.on('connection', held)
+  server.on('secureConnection', (socket: TLSSocket) => proxy.names.push(socket.servername))
   server.on('connect', (req: IncomingMessage, socket: Socket) => {
     const authority = req.url ?? ''
     const authorization = req.headers['proxy-authorization'] ?? null

@@ -140,6 +140,38 @@ describe('fails closed where it', () => {
       /did not answer within 1 s/,
     )
   })
+  test.each([
+    ['base64 with slashes', (key) => key.toString('base64')],
+    ['hex with colons', (key) => key.toString('hex').match(/../g)?.join(':') ?? ''],
+    [
+      'escapes',
+      (key) => (key.toString('hex').match(/../g) ?? []).map((two) => `\\x${two}`).join(''),
+    ],
+    ['a list', (key) => [...key].join(', ')],
+  ] satisfies readonly [string, (key: Buffer) => string][])(
+    'complains of a key that it alone knows, in %s',
+    async (what, write) => {
+      // A slash at every eighth place of its base64.
+      const key = Buffer.from('AbCdEfG/'.repeat(5) + 'QrS=', 'base64')
+      writeFileSync(at('key.txt'), write(key))
+      const lines = `printf 'no slot 0x000000A0 at 12:30:01, key ' >&2; cat ${at('key.txt')} >&2; exit 1`
+      const program = programOf(folder, `tells-${what.replaceAll(/\W/g, '-')}`, lines)
+      const { message } = await failure(kmsOf(program).unwrap('seal-1', 'w'))
+      expect(message).toMatch(/: no slot 0x000000A0 at 12:30:01, key \[…\]\S{0,4}$/)
+    },
+  )
+  test.each([
+    ['base64 without its end', (key: Buffer) => key.toString('base64').replace('=', '')],
+    ['capitals', (key: Buffer) => key.toString('hex').toUpperCase()],
+  ])('gives the key itself back, in %s', async (what, write) => {
+    const key = Buffer.alloc(32, 0xfb)
+    const program = programOf(
+      folder,
+      `echoes-${what.replaceAll(/\W/g, '-')}`,
+      `printf '{"wrapped":"v1:${write(key)}"}'`,
+    )
+    expect((await failure(kmsOf(program).wrap('seal-1', key))).message).toMatch(/wraps nothing/)
+  })
   test('complains at length: what is told is short, one line, and holds nothing like a key', async () => {
     const program = programOf(
       folder,
@@ -192,6 +224,25 @@ describe('is not run where', () => {
     expect(await kmsOf(program).wrap('seal-1', KEY)).toBe('w')
     rmSync(at('ran'))
   })
+  test('everybody may replace the link that leads to it', async () => {
+    mkdirSync(at('links'))
+    symlinkSync(good('linked'), at('links/program'))
+    chmodSync(at('links'), 0o777)
+    expect(await refused(at('links/program'))).toMatch(/because of the folder .*links/)
+  })
+  test.skipIf(process.getuid?.() !== 0)(
+    'a group of others may replace it in its folder',
+    async () => {
+      mkdirSync(at('staff'))
+      const program = good('staff/program')
+      chownSync(at('staff'), 0, 50)
+      chmodSync(at('staff'), 0o775)
+      expect(await refused(program)).toMatch(/because of the folder .*staff/)
+      chownSync(at('staff'), 0, 0)
+      expect(await kmsOf(program).wrap('seal-1', KEY)).toBe('w')
+      rmSync(at('ran'))
+    },
+  )
   test.skipIf(process.getuid?.() !== 0)('it belongs to somebody else', async () => {
     const program = good('of-others')
     chownSync(program, 65_534, 65_534)

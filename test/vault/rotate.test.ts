@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import {
   chmodSync,
@@ -80,6 +81,31 @@ describe('the ring file', () => {
     writeFileSync(`${path}.new`, '')
     expect(() => addKey(path, 0)).toThrow(/another rotation is under way/)
     expect(readFileSync(path, 'utf8')).toBe(before)
+  })
+
+  test('stays whole where the disk takes only a part of the new one', () => {
+    const path = newRing()
+    for (let n = 0; n < 8; n += 1) addKey(path, n)
+    const before = readFileSync(path, 'utf8')
+    expect(before.length).toBeGreaterThan(1_024)
+    const script = `import { addKey } from ${JSON.stringify(new URL('../../proxy/vault/rotate.ts', import.meta.url).href)}
+try { addKey(${JSON.stringify(path)}, 99) } catch (error) { console.log('failed', error.code) }`
+    const limited = ['-c', 'trap "" XFSZ; ulimit -f 1; exec "$@"', '-']
+    const node = [process.execPath, '--input-type=module', '-e', script]
+    const env = { PATH: process.env['PATH'] ?? '', NODE_DISABLE_COMPILE_CACHE: '1' }
+    expect(execFileSync('bash', [...limited, ...node], { env }).toString()).toBe('failed EFBIG\n')
+    expect(readFileSync(path, 'utf8')).toBe(before)
+    expect(existsSync(`${path}.new`)).toBe(false)
+  })
+
+  test('that is no ring any more is not changed, and nothing of it is quoted', () => {
+    const path = newRing()
+    const torn = readFileSync(path, 'utf8').replace(/"k": ?"/, '"k":')
+    writeFileSync(path, torn)
+    expect(() => addKey(path, 0)).toThrow(
+      /^key ring: not a JSON object; make one with `deputy keygen`$/,
+    )
+    expect(readFileSync(path, 'utf8')).toBe(torn)
   })
 
   test('never loses its current key', () => {

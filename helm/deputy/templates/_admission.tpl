@@ -141,8 +141,9 @@ absent in CEL, so each expression has a test of a pod that it alone refuses.
 {{- $images := list (include "deputy.image" .) -}}
 {{- if .Values.lockdown.enabled }}{{ $images = append $images (include "deputy.lockdown" . | fromYaml).image }}{{ end -}}
 - expression: >-
-    oldObject.metadata.?labels[?'deputy/inject'].orValue('') != 'true' || object.metadata.?labels[?'deputy/inject'].orValue('') == 'true'
-  message: "an agent's pod stays one: leave its label deputy/inject"
+    (oldObject.metadata.?labels[?'deputy/inject'].orValue('') == 'true') == (object.metadata.?labels[?'deputy/inject'].orValue('') == 'true')
+    {{- if eq .Values.admission.pods "all" }} || object.metadata.?labels[?'deputy/inject'].orValue('') == 'true'{{ end }}
+  message: "an agent's pod stays one, and no other becomes one while it runs: leave the label deputy/inject"
 {{- if eq .Values.mode "sidecar" }}
 - expression: >-
     object.spec.?initContainers.orValue([]).filter(c, c.name in {{ include "deputy.ownContainers" . }}).all(c, c.image in {{ $images | toJson | replace "\"" "'" }} || oldObject.spec.initContainers.exists(o, o.name == c.name && o.image == c.image))
@@ -176,7 +177,7 @@ absent in CEL, so each expression has a test of a pod that it alone refuses.
   message: "the init container deputy-lockdown has no environment: remove env and envFrom"
 - expression: "variables.lockdown.all(c, c.?restartPolicy.orValue('') != 'Always')"
   message: "the init container deputy-lockdown loads rules and ends: remove its restartPolicy"
-- expression: "variables.lockdown.all(c, c.?volumeMounts.orValue([]).all(m, m.name + ' ' + m.mountPath + ' ' + m.?subPath.orValue('') == 'deputy-lockdown /etc/deputy-lockdown ' || m.name.startsWith('kube-api-access-')))"
+- expression: "variables.lockdown.all(c, c.?volumeMounts.orValue([]).all(m, m.name + ' ' + m.mountPath + ' ' + m.?subPath.orValue('') == 'deputy-lockdown /etc/deputy-lockdown ' || m.name.startsWith('kube-api-access-') && m.mountPath == '/var/run/secrets/kubernetes.io/serviceaccount'))"
   message: "the init container deputy-lockdown mounts its rules and nothing else"
 - expression: "variables.lockdown.all(c, c.?securityContext.?allowPrivilegeEscalation.orValue(true) == false)"
   message: "the init container deputy-lockdown must be unable to gain privileges: leave its allowPrivilegeEscalation: false"

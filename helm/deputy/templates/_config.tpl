@@ -110,3 +110,21 @@ sqlite:deputy.db
   agent: {{ .agent | quote }}
 {{- end }}
 {{- end -}}
+
+{{/* Refuses what is secret and stands in the values as it is, for a ConfigMap would show it. Called with a path and what is there. */}}
+{{- define "deputy.literals" -}}
+{{- $at := index . 0 -}}
+{{- $value := index . 1 -}}
+{{- if kindIs "map" $value -}}
+{{- range $key, $each := $value -}}
+{{- $path := printf "%s.%s" $at $key -}}
+{{- $secret := or (has $key (list "client_secret" "client_key" "bearer")) (and (eq $key "key") (hasPrefix "config.connect." $path)) (and (eq $path "config.upstream.proxy") (contains "@" (toString $each))) -}}
+{{- if and $secret (kindIs "string" $each) (not (regexMatch "[$][{](env|file):" $each)) -}}
+{{- fail (printf "%s: is a secret, and a ConfigMap would show it: mount its Secret by `secrets` and write ${file:/run/secrets/deputy/NAME/KEY}" $path) -}}
+{{- end -}}
+{{- include "deputy.literals" (list $path $each) -}}
+{{- end -}}
+{{- else if kindIs "slice" $value -}}
+{{- range $value }}{{ include "deputy.literals" (list (printf "%s[]" $at) .) }}{{ end -}}
+{{- end -}}
+{{- end -}}

@@ -54,11 +54,8 @@ const byFile = (schema: Tree): void => {
   const { description } = schema
   for (const key of Object.keys(schema)) delete schema[key]
   const words = `${String(description)} Only by reference: \`\${file:/run/secrets/deputy/NAME/KEY}\`.`
-  Object.assign(schema, {
-    description: words,
-    type: 'string',
-    pattern: String.raw`^\$\{file:[^}]+\}$`,
-  })
+  // That it is one is looked at by a template: a schema's error would print the value.
+  Object.assign(schema, { description: words, type: 'string' })
 }
 
 /** What `config` may say: the schema of deputy.yaml without what the chart sets. */

@@ -25,7 +25,7 @@ const FILES = [
 ]
 const text = new Map(FILES.map((file) => [file, readFileSync(join(ROOT, file), 'utf8')]))
 const textOf = (file: string): string => text.get(file) ?? ''
-const FENCE = /^```(\w*)\n([^]*?)^```$/gm
+const FENCE = /^```([\w-]*)\n([^]*?)^```$/gm
 const blocks = (file: string, languages: readonly string[]): readonly string[] =>
   [...textOf(file).matchAll(FENCE)]
     .filter(([, language = '']) => languages.includes(language))

@@ -132,7 +132,7 @@ const REFUSED: readonly Refused[] = [
       values: 'gateway',
       set: { config: { connections: { github: { client_secret: 'abc' } } } },
     },
-    "at '/config/connections/github/client_secret': 'abc' does not match pattern",
+    'config.connections.github.client_secret: is a secret',
   ],
   [
     'a secret of the environment, which nothing sets',
@@ -140,7 +140,7 @@ const REFUSED: readonly Refused[] = [
       values: 'gateway',
       set: { config: { operators: [{ name: 'a', bearer: '${env:BEARER}', may: ['runs'] }] } },
     },
-    "at '/config/operators/0/bearer'",
+    'config.operators[].bearer: is a secret',
   ],
   [
     'a digest that is none',
@@ -249,8 +249,19 @@ const REFUSED: readonly Refused[] = [
     'this release serves no pages',
   ],
   [
+    'pages that are published twice',
+    {
+      values: 'pages',
+      set: {
+        ingress: { enabled: true },
+        httpRoute: { enabled: true, parentRefs: [{ name: 'g' }] },
+      },
+    },
+    'published by one of the two',
+  ],
+  [
     'a route of no Gateway',
-    { values: 'pages', set: { httpRoute: { enabled: true } } },
+    { values: 'pages', set: { ingress: { enabled: false }, httpRoute: { enabled: true } } },
     'httpRoute.parentRefs: name the Gateway',
   ],
   [

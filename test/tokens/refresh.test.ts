@@ -811,6 +811,16 @@ describe('a failing provider', () => {
     expect(await statusOf()).toBe('active')
   })
 
+  test('that took the name of another one never gets its refresh token, and the grant stays as it is', async () => {
+    const other = connectionOf(server.endpoints)
+    const taken = { ...other, provider: { ...other.provider, id: 'another' } }
+    const sent = tokenRequests().length
+    expect(code(await failure(refresher.fresh(id, taken)))).toBe('credential_unavailable')
+    expect(tokenRequests()).toHaveLength(sent)
+    expect(await statusOf()).toBe('active')
+    expect((await refresher.fresh(id, connection)).refreshed).toBe(true)
+  })
+
   test('is asked for a grant stored before clients were kept, which belongs to who renews it', async () => {
     const old = await also('old')
     expect(await store.credentials.byId(old)).toMatchObject({ clientId: null })

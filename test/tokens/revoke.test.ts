@@ -133,3 +133,10 @@ test('four providers at most are asked at once', async () => {
   expect(await revoker.revoke({})).toHaveLength(10)
   expect(most).toBe(4)
 })
+
+test('a provider that took the name of another one is shown no token of it', async () => {
+  const { revoker, diary, list } = house(['a'])
+  const moved = list.map((one) => ({ ...one, provider: 'another' }))
+  expect(results(await revoker.these(moved))).toEqual([['a', 'failed']])
+  expect(diary).toEqual(['here a'])
+})

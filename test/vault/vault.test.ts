@@ -207,6 +207,23 @@ describe.each(await kinds())('the vault on $name', (kind) => {
     })
   })
 
+  test('takes an account of another provider for another account, whatever its id: no agent keeps its grant', async () => {
+    const id = await connect()
+    await vault.grant(alice, 'other', 'github', ['repo'])
+    const other = await vault.connect({
+      person: alice,
+      agent: 'triage',
+      connection: 'github',
+      provider: 'forge',
+      account: { id: '7', label: 'alice' },
+      tokens: tokens(2),
+      scopes: ['repo'],
+    })
+    expect(other).not.toBe(id)
+    expect(await vault.open(id)).toBeNull()
+    expect(await vault.look(alice, 'github', 'other')).toMatchObject({ granted: null })
+  })
+
   test('loses a rotation whose credential was replaced or revoked meanwhile', async () => {
     const id = await connect()
     const lease = await vault.lease(id, 1, 1_000)

@@ -297,16 +297,16 @@ const REFUSED: readonly Refused[] = [
     },
     'networkPolicy.egress: a rule without `to`',
   ]),
-  ...[
-    ['connections.github.client_secret', { connections: { github: { client_secret: LITERAL } } }],
-    ['connect.sign_in.client_secret', { connect: { sign_in: { client_secret: LITERAL } } }],
-    ['connect.notify.key', { connect: { notify: { webhook: 'https://a.example', key: LITERAL } } }],
-    ['operators[].bearer', { operators: [{ name: 'backend', bearer: LITERAL, may: ['runs'] }] }],
-    ['upstream.proxy', { upstream: { proxy: `http://deputy:${LITERAL}@proxy.corp:3128` } }],
-  ].map(([path, config]): Refused => [
-    `a secret as it is: ${String(path)}`,
-    { values: 'gateway', set: { config: config as Tree } },
-    `config.${String(path)}: is a secret, and a ConfigMap would show it`,
+  ...Object.entries<Tree>({
+    'connections.github.client_secret': { connections: { github: { client_secret: LITERAL } } },
+    'connect.sign_in.client_secret': { connect: { sign_in: { client_secret: LITERAL } } },
+    'connect.notify.key': { connect: { notify: { webhook: 'https://a.example', key: LITERAL } } },
+    'operators[].bearer': { operators: [{ name: 'backend', bearer: LITERAL, may: ['runs'] }] },
+    'upstream.proxy': { upstream: { proxy: `http://deputy:${LITERAL}@proxy.corp:3128` } },
+  }).map(([path, config]): Refused => [
+    `a secret as it is: ${path}`,
+    { values: 'gateway', set: { config } },
+    `config.${path}: is a secret, and a ConfigMap would show it`,
   ]),
   [
     'a database that no policy lets through',

@@ -36,6 +36,14 @@ const reasonOf = (error: unknown): string => {
   if (!(error instanceof Error)) return 'unknown'
   return error.cause instanceof Error ? error.cause.message : error.message
 }
+/** The connection, while it is at the provider that these tokens are of: no other one is shown them. */
+const atProvider = (
+  connection: Connection | null | undefined,
+  provider: string | undefined,
+): Connection | null =>
+  connection == null || (provider !== undefined && connection.provider.id !== provider)
+    ? null
+    : connection
 /** Nothing is left to store: the account is gone, or the grant ended. */
 const over = (error: unknown): boolean =>
   error instanceof Problem && error.code === 'reauthorization_required'
@@ -186,7 +194,8 @@ export const createUnstored = ({ vault, spool, client, clock, log, sleep }: Unst
     discard: async (id: string, connection: Connection | null): Promise<void> => {
       const kept = (await spool?.conflict(id)) ?? null
       if (kept === null) return
-      const revoked = connection === null ? 'failed' : await client.revoke(connection, kept.tokens)
+      const owner = atProvider(connection, kept.credential.provider)
+      const revoked = owner === null ? 'failed' : await client.revoke(owner, kept.tokens)
       await spool?.drop(id, 'conflict')
       log.warn({ credential: id, revoked }, 'a token kept from a conflict was given back')
     },
@@ -206,7 +215,10 @@ export const createUnstored = ({ vault, spool, client, clock, log, sleep }: Unst
         })
         const { expiresIn } = tokens
         keep({
-          connection: connections.get(credential.connection) ?? null,
+          connection: atProvider(
+            connections.get(credential.connection),
+            credential.provider ?? row?.provider,
+          ),
           lease,
           tokens,
           credential: {
@@ -248,7 +260,7 @@ export type Unstored = {
   /** As it is served meanwhile; its generation is the one to come. */
   readonly credential: Pick<
     StoredCredential,
-    'id' | 'person' | 'connection' | 'generation' | 'storedAt'
+    'id' | 'person' | 'connection' | 'provider' | 'generation' | 'storedAt'
   >
 }
 export type Spool = {
@@ -273,6 +285,7 @@ type Head = {
   readonly expiresIn: number | null
   readonly storedAt: number
   readonly clientId?: string
+  readonly provider?: string
 }
 const NAME = /^[\w-]{1,64}\.json$/
 /** Everything beside the tokens is authenticated with them. */
@@ -307,7 +320,7 @@ export const createSpool = (deps: {
     const access = secrets.get('access')
     if (access === undefined) throw new Error('it holds no access token')
     const { credential: id, person, connection, generation, storedAt, lease } = head
-    const { scopes, expiresIn, clientId } = head
+    const { scopes, expiresIn, clientId, provider } = head
     return {
       lease,
       tokens: {
@@ -317,12 +330,19 @@ export const createSpool = (deps: {
         expiresIn,
         ...(clientId === undefined ? {} : { clientId }),
       },
-      credential: { id, person, connection, generation, storedAt },
+      credential: {
+        id,
+        person,
+        connection,
+        generation,
+        storedAt,
+        ...(provider === undefined ? {} : { provider }),
+      },
     }
   }
   return {
     keep: async ({ lease, tokens, credential }, kind) => {
-      const { id, person, connection, generation, storedAt } = credential
+      const { id, person, connection, provider, generation, storedAt } = credential
       const { access, refresh, scopes, expiresIn, clientId } = tokens
       const head = {
         credential: id,
@@ -334,6 +354,7 @@ export const createSpool = (deps: {
         expiresIn,
         storedAt,
         ...(clientId === undefined ? {} : { clientId }),
+        ...(provider === undefined ? {} : { provider }),
       }
       const sealed = await sealer.seal({ access, refresh }, boundTo(head))
       await mkdir(folder, { recursive: true, mode: 0o700 })

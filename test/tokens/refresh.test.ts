@@ -52,6 +52,11 @@ const failure = (promise: Promise<unknown>): Promise<unknown> =>
     () => 'no failure',
     (error: unknown) => error,
   )
+/** The connection of that name, at another provider by now. */
+const another = (one: Connection): Connection => ({
+  ...one,
+  provider: { ...one.provider, id: 'stream' },
+})
 /** Is this access token good at the provider? */
 const works = async (access: { reveal: () => string }): Promise<boolean> =>
   (
@@ -435,6 +440,21 @@ describe('a lost token', () => {
     expect(await vault.open(id)).toBeNull()
   })
 
+  test('that waits in the spool is shown to no other provider that took the name of its connection', async () => {
+    ahead = 2 * HOUR
+    const spool = createSpool({ folder: mkdtempSync(join(tmpdir(), 'spool-')), sealer, log })
+    beforeRotate = () => {
+      throw new Error('disk full')
+    }
+    await build({ spool, sleep: () => new Promise(() => {}) }).fresh(id, connection)
+    beforeRotate = () => {}
+    await vault.revoke(id)
+    const next = build({ spool })
+    await next.resume(new Map([['acme', another(connection)]]))
+    await next.drain()
+    expect(server.requests.filter(({ path }) => path === '/token/revocation')).toEqual([])
+  })
+
   test('brings a grant back that another process gave up because it was refused with the older one', async () => {
     ahead = 2 * HOUR
     beforeRotate = async () => {
@@ -518,6 +538,10 @@ describe('a lost token', () => {
       expect(server.requests.filter(({ path }) => path === '/token/revocation')).toHaveLength(2)
       expect(kept()).toEqual([])
       await ours.discard(id, connection)
+    })
+    test('is shown to no other provider that took the name of its connection', async () => {
+      await ours.discard(id, another(connection))
+      expect(server.requests.filter(({ path }) => path === '/token/revocation')).toEqual([])
     })
   })
 

@@ -90,11 +90,13 @@ const openRevisions = async (
   commit()
   scope.opened(() => current.close())
   first.put(current)
+  current.begin()
   await lasting.refresher.resume(current.connections())
   await lasting.waiting.look()
   const put = (next: Revision): void => {
     current = next
     first.put(next)
+    next.begin()
     next.peopleChanged()
     lasting.hold.again()
     void lasting.waiting.look()

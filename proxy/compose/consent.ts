@@ -8,7 +8,7 @@ import { createRevoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
 import type { PeopleSource } from '../pipeline/entitlements.ts'
 import type { Core } from './core.ts'
-import type { Scope } from './scope.ts'
+import type { Configured, Scope } from './scope.ts'
 
 export type Consent = Awaited<ReturnType<typeof createConsent>>
 
@@ -69,7 +69,7 @@ const sweeping = (
 }
 
 /** @param publicUrl `connect.url`, without a trailing slash */
-export const createConsent = async (scope: Scope, core: Core, publicUrl: string) => {
+export const createConsent = async (scope: Configured, core: Core, publicUrl: string) => {
   const { config, log, clock, opened } = scope
   const { store, vault, sealer, client, connections, evidence, fetch } = core
   const { notify } = config.connect
@@ -115,7 +115,7 @@ export const createConsent = async (scope: Scope, core: Core, publicUrl: string)
     deliver.mismatch = ({ flow, user, ...of }) =>
       notifier.mismatch({ ...of, hash: flow, person: user })
     // What an earlier process left behind.
-    notifier.wake()
+    scope.begins(notifier.wake)
   }
   sweeping(scope, core, flows)
   return {

@@ -166,7 +166,8 @@ const createReport = ({ place: { scope, lasting } }: Options, loaded: Loaded) =>
       problem = said
       log.error(
         { path, revision, problems },
-        'the new configuration is refused, the last good one serves on',
+        // What is told is told again where it is another: the log counts only what is alike.
+        `the new configuration is refused, the last good one serves on: ${said}`,
       )
       lasting.note('config.rejected', { revision, problems })
     },

@@ -25,6 +25,8 @@ export type Revision = InForce & {
   readonly operators: RequestListener
   readonly local: RequestListener
   readonly api: RequestListener
+  /** It is in force: what works by itself begins. */
+  readonly begin: () => void
   /** Ends what works for it alone. Does not reject. */
   readonly close: () => Promise<void>
 }
@@ -98,6 +100,7 @@ export const buildRevision = async (
 ): Promise<Revision> => {
   const { log } = scope
   const closes: (() => unknown)[] = []
+  const begins: (() => void)[] = []
   const opened = (close: () => unknown): void => void closes.push(close)
   const close = async () => {
     for (const close of closes.toReversed())
@@ -108,7 +111,13 @@ export const buildRevision = async (
       }
   }
   try {
-    const configured: Configured = { ...scope, ...of.loaded, keep: of.keep, opened }
+    const configured: Configured = {
+      ...scope,
+      ...of.loaded,
+      keep: of.keep,
+      opened,
+      begins: (begin) => void begins.push(begin),
+    }
     const discovery = discoveryOf(configured, lasting, of.before)
     opened(() => discovery.close())
     await discovery.start()
@@ -134,6 +143,7 @@ export const buildRevision = async (
       operators: operatorsApi(scope, operators),
       local: localApi(configured, core, operators),
       api: authApi(configured, core, consent, { identify: pipeline.identify, permit }),
+      begin: () => begins.forEach((begin) => begin()),
       close,
     }
   } catch (error) {

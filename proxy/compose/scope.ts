@@ -17,7 +17,11 @@ export type Scope = Loaded & {
 }
 
 /** Of one configuration: its values, and an end of its own for what is made by them. */
-export type Configured = Scope & { readonly keep: Keep }
+export type Configured = Scope & {
+  readonly keep: Keep
+  /** Is called once this configuration is in force: until then nothing works by itself. */
+  readonly begins: (begin: () => void) => void
+}
 
 export type Ending = {
   readonly scope: Scope

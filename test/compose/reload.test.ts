@@ -123,9 +123,15 @@ test('a map of Kubernetes turned to another version counts within seconds; broke
   expect(await metric(deputy, AT)).toBe(before)
   expect(await call(deputy)).toBe('alice')
   expect(deputy.logged()).toContain('the new configuration is refused, the last good one serves on')
+  // Another mistake soon after is another line of the log.
+  version('..3b', 'version: 2')
+  await expect
+    .poll(() => deputy.logged(), LONG)
+    .toMatch(/the last good one serves on: [^\n]*\bversion\b/)
   expect(deputy.evidence().filter(({ event }) => event.startsWith('config.'))).toMatchObject([
     { event: 'config.reloaded', revision: 2, digest: expect.stringMatching(/^hmac:/) as string },
     { event: 'config.rejected', revision: 2, problems: [expect.stringContaining('deputy.yaml:1')] },
+    { event: 'config.rejected', revision: 2 },
   ])
   version('..4', text)
   await expect.poll(() => metric(deputy, SUCCESS), LONG).toBe(1)

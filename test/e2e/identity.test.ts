@@ -75,6 +75,7 @@ describe('plain names', () => {
           connection,
           token: tokenOf(person, connection),
           ...(connection === 'github' ? { scopes: ['repo'] } : {}),
+          ...(connection === 'second' ? { provider: 'acme' } : {}),
         })),
       ),
     })

@@ -20,6 +20,8 @@ export type Held = {
   readonly person: string | Person
   readonly agent?: string
   readonly connection?: string
+  /** Id of the provider that the token is of; absent: as the connection is named. */
+  readonly provider?: string
   readonly token: string
   readonly refresh?: string | null
   readonly scopes?: readonly string[]
@@ -162,7 +164,7 @@ export const seed = async (dir: string, held: readonly Held[]): Promise<void> =>
       person: personOf(one.person),
       agent: one.agent ?? AGENT,
       connection,
-      provider: connection,
+      provider: one.provider ?? connection,
       account: { id: personOf(one.person).id, label: personOf(one.person).id },
       tokens: {
         access: secret(one.token),

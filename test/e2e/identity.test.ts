@@ -75,7 +75,6 @@ describe('plain names', () => {
           connection,
           token: tokenOf(person, connection),
           ...(connection === 'github' ? { scopes: ['repo'] } : {}),
-          ...(connection === 'second' ? { provider: 'acme' } : {}),
         })),
       ),
     })

@@ -27,7 +27,7 @@ beforeAll(async () => {
     ['acme', 'second'].map((connection) => {
       const token = `at-${person}-${connection}-0123456789abcdef`
       upstream.people.set(token, `${person} by ${connection}`)
-      return { person, connection, provider: 'acme', token }
+      return { person, connection, token }
     }),
   )
   const [acme, ...others] = providersAt(upstream.origin)

@@ -187,7 +187,7 @@ describe('Slack’s two kinds of token, its files and its refresh', () => {
       },
       held: [
         { person: 'alice', connection: 'slack', token: HELD.alice },
-        { person: 'alice', connection: 'slack-bot', provider: 'slack', token: HELD.bot },
+        { person: 'alice', connection: 'slack-bot', token: HELD.bot },
         {
           person: 'bob',
           connection: 'slack',

@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parse } from 'yaml'
 import { load } from '../../proxy/config/load.ts'
 import type { Loaded } from '../../proxy/config/load.ts'
 import type { Person } from '../../proxy/model.ts'
@@ -20,8 +21,6 @@ export type Held = {
   readonly person: string | Person
   readonly agent?: string
   readonly connection?: string
-  /** Id of the provider that the token is of; absent: as the connection is named. */
-  readonly provider?: string
   readonly token: string
   readonly refresh?: string | null
   readonly scopes?: readonly string[]
@@ -147,10 +146,21 @@ const configOf = (setup: Setup): Fields => ({
   ...setup.config,
 })
 
+/** The provider that each connection of this folder's configuration is at. */
+const providersOf = (dir: string): Readonly<Record<string, string | undefined>> => {
+  const text = readFileSync(join(dir, 'deputy.yaml'), 'utf8')
+  const { connections } = parse(text) as {
+    readonly connections: Readonly<Record<string, { readonly provider: string }>>
+  }
+  return Object.fromEntries(
+    Object.entries(connections).map(([name, { provider }]) => [name, provider]),
+  )
+}
 /** Stores credentials as a consent would have. The database must not be in use. */
 export const seed = async (dir: string, held: readonly Held[]): Promise<void> => {
   const store = await openSqlite(join(dir, 'deputy.db'))
   const sealer = createSealer(parseKeyRing(readFileSync(join(dir, 'keys.json'), 'utf8')))
+  const providers = providersOf(dir)
   for (const one of held) {
     const now = Date.now() - (one.agedMs ?? 0)
     const vault = createVault({
@@ -164,7 +174,7 @@ export const seed = async (dir: string, held: readonly Held[]): Promise<void> =>
       person: personOf(one.person),
       agent: one.agent ?? AGENT,
       connection,
-      provider: one.provider ?? connection,
+      provider: providers[connection] ?? connection,
       account: { id: personOf(one.person).id, label: personOf(one.person).id },
       tokens: {
         access: secret(one.token),

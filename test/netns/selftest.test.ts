@@ -139,10 +139,11 @@ describe.skipIf(skipped !== '')(`selftest${skipped}`, () => {
       const book = readFileSync(new URL('../../docs/operate/lockdown.md', import.meta.url), 'utf8')
       const blocks = [...book.matchAll(/^```sh\n([^]*?)\n```$/gm)].map(([, block = '']) => block)
       const ofAgent = blocks.filter((block) => block.startsWith('deputy '))
-      /** The agent's container is this pod's; deputy and node are those of the tree. */
+      /** The agent's container is this pod's; deputy and node are those of the tree, and the user deputy is its uid here. */
       const here = (block: string): string =>
         `set -e\n${block
           .replaceAll('kubectl exec -i POD --container agent -- node', node().join(' '))
+          .replaceAll('$(id -u deputy)', '65532')
           .replaceAll(/^deputy /gm, `${node(tree('bin/deputy.js')).join(' ')} `)}`
       test('is there', () => expect([blocks.length, ofAgent.length]).toEqual([4, 3]))
       test.each(ofAgent)('%s', async (block) => {

@@ -274,7 +274,7 @@ const addKeys: Add = (deputy, done) => {
     .action(async (options: { out: string; kms?: string; config?: string }) => {
       const { kmsGiven } = await import('./config/load.ts')
       const kms = await kmsGiven(options, process.env).catch((error: unknown) => {
-        complain(error instanceof Error ? error.message : String(error))
+        complain(messageOf(error))
         return undefined
       })
       if (kms === undefined) return done(EXIT.config)

@@ -2,6 +2,7 @@
 import type { Env } from '../config/load.ts'
 import type { Config } from '../config/schema.ts'
 import { printable } from '../net/admin.ts'
+import { messageOf } from '../problem.ts'
 
 // Not `import`: naming its members would load all that node:http offers, and a probe runs every few seconds.
 const { request } = process.getBuiltinModule('node:http')
@@ -91,7 +92,7 @@ const ask = (
 const advice = (error: unknown, where: string): string =>
   error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED'
     ? `nobody listens at ${where}: deputy does not serve yet, or its listeners.admin is another`
-    : `${where} could not be asked: ${error instanceof Error ? error.message : String(error)}`
+    : `${where} could not be asked: ${messageOf(error)}`
 
 /** Prints what `/readyz` or `/livez` says. @returns 0: all is well; 1: it is not, or nobody answered in time */
 export const healthz = async (

@@ -132,7 +132,7 @@ export const keysConvert = async (options: {
       )
     return 0
   } catch (error) {
-    complain(error instanceof Error ? error.message : String(error))
+    complain(messageOf(error))
     return 1
   }
 }

@@ -49,8 +49,6 @@ export const systemClock = (): GuardedClock =>
     boot: () => uptime() * 1_000,
   })
 
-const message = toldOf
-
 const readKeySource = async (
   { issuer, jwks, jwks_uri: jwksUri }: Pick<IssuerConfig, 'issuer' | 'jwks' | 'jwks_uri'>,
   at: (path: string) => string,
@@ -188,7 +186,7 @@ const attempts =
       return await make()
     } catch (error) {
       problems.push(
-        ...message(error)
+        ...toldOf(error)
           .split('\n')
           .map((line) =>
             line.startsWith(where) || line.startsWith('vault.kms: ') ? line : `${where}: ${line}`,

@@ -15,6 +15,7 @@ import { startRelay } from '../support/relay.ts'
 import { paced } from '../support/pace.ts'
 import { QUIET } from '../support/log.ts'
 import { freePort } from '../support/ports.ts'
+import { credential, owner } from './fixture.ts'
 
 const server = await postgres()
 const absent = 'absent' in server
@@ -38,27 +39,9 @@ const relayed = async (url: string) => {
   ends.push(() => relay.close())
   return { relay, url: through.href }
 }
-const owner = { tenant: 'acme', realm: 'corp', user: 'alice', connection: 'github' }
 const alice = { tenant: 'acme', realm: 'corp', id: 'alice' }
 const row: CredentialRow = {
-  ...owner,
-  id: 'c1',
-  provider: 'github',
-  slot: 'default',
-  accountId: '7',
-  host: null,
-  account: 'a',
-  status: 'active',
-  generation: 1,
-  scopes: [],
-  sealed: 'jwe',
-  expiresAt: null,
-  storedAt: 1,
-  lease: null,
-  leaseUntil: null,
-  unknownSince: null,
-  coolUntil: null,
-  coolError: null,
+  ...credential,
   clientId: null,
   refusedSince: null,
   refusedTimes: null,

@@ -10,30 +10,10 @@ import {
   runOf,
   toRaw,
 } from '../../proxy/store/rows.ts'
-import type { CredentialRow, FlowRow, GrantRow } from '../../proxy/model.ts'
+import type { FlowRow, GrantRow } from '../../proxy/model.ts'
+import { credential, owner } from './fixture.ts'
 
-const owner = { tenant: 'acme', realm: 'corp', user: 'alice', connection: 'github' }
 const grant: GrantRow = { ...owner, agent: 'triage', scopes: ['repo'], at: 1 }
-const credential: CredentialRow = {
-  ...owner,
-  id: 'c1',
-  provider: 'github',
-  slot: 'default',
-  accountId: '7',
-  host: null,
-  account: 'a',
-  status: 'active',
-  generation: 1,
-  scopes: [],
-  sealed: 'jwe',
-  expiresAt: null,
-  storedAt: 1,
-  lease: null,
-  leaseUntil: null,
-  unknownSince: null,
-  coolUntil: null,
-  coolError: null,
-}
 const flow: FlowRow = {
   ...owner,
   hash: 'f1',

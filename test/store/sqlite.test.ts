@@ -19,28 +19,12 @@ import { describe, expect, test, vi } from 'vitest'
 import type { CredentialRow, GrantRow } from '../../proxy/model.ts'
 import { openSqlite } from '../../proxy/store/sqlite.ts'
 import { mount, NO_MOUNT } from '../support/mount.ts'
+import { credential, owner } from './fixture.ts'
 
 const folder = (): string => mkdtempSync(join(tmpdir(), 'sqlite-'))
-const owner = { tenant: 'acme', realm: 'corp', user: 'alice', connection: 'github' }
 const row: CredentialRow = {
-  ...owner,
-  id: 'c1',
-  provider: 'github',
-  slot: 'default',
-  accountId: '7',
-  host: null,
-  account: 'a',
-  status: 'active',
-  generation: 1,
-  scopes: [],
+  ...credential,
   sealed: 'sealed-text-to-be-wiped',
-  expiresAt: null,
-  storedAt: 1,
-  lease: null,
-  leaseUntil: null,
-  unknownSince: null,
-  coolUntil: null,
-  coolError: null,
   clientId: null,
   refusedSince: null,
   refusedTimes: null,

@@ -1,6 +1,7 @@
 // Tests wait for facts. How long they may is said here alone: long enough for a machine that has much else to do.
 import { availableParallelism } from 'node:os'
 import { configDefaults, defineConfig } from 'vitest/config'
+import { failedTests } from './test/support/failed.ts'
 import { slowestFiles } from './test/support/slowest.ts'
 
 // `npm run test:servers` runs what costs minutes: whole authorization servers, and deputies that are killed;
@@ -18,6 +19,6 @@ export default defineConfig(({ mode }) => ({
     expect: { poll: { timeout: 30_000 } },
     // What takes long here waits: for a token to end, for a program to start. Vitest leaves a core idle.
     maxWorkers: availableParallelism() + 1,
-    reporters: ['default', slowestFiles()],
+    reporters: ['default', slowestFiles(), failedTests(process.env['DEPUTY_FAILED'])],
   },
 }))

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { failedLine } from './support/failed.ts'
 import { slowest } from './support/slowest.ts'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
@@ -43,4 +44,11 @@ test('the slowest ten of a run are told, slowest first; a subject of few files n
   expect(lines[0]).toBe('   11.6 s  test/11.test.ts')
   expect(lines[9]).toBe('    2.1 s  test/2.test.ts')
   expect(slowest(files.slice(0, 10))).toEqual([])
+})
+
+test('a failed test is told in one line', () => {
+  expect(failedLine('test/a.test.ts', 'one > two', 'wrong\nin detail')).toBe(
+    'test/a.test.ts > one > two: wrong',
+  )
+  expect(failedLine('test/a.test.ts', 'one', 'x'.repeat(400))).toHaveLength(300)
 })

@@ -93,7 +93,10 @@ absent in CEL, so each expression has a test of a pod that it alone refuses.
   message: "the init container deputy must serve the chart's configuration: leave its args"
 - expression: "variables.sidecar.all(c, !has(c.envFrom))"
   message: "the environment of deputy is the chart's: remove envFrom"
-- expression: "variables.sidecar.all(c, c.?env.orValue([]).all(e, e.name + ' ' + e.?valueFrom.?fieldRef.?fieldPath.orValue('') == 'POD_UID metadata.uid'))"
+- expression: >-
+    variables.sidecar.all(c, c.?env.orValue([]).all(e, e.name + ' ' + e.?valueFrom.?fieldRef.?fieldPath.orValue('') == 'POD_UID metadata.uid'
+    {{- range $name, $value := .Values.keys.kmsEnv }} || e.name == '{{ $name }}' && !has(e.valueFrom) && e.?value.orValue('') == {{ $value | toJson }}
+    {{- end }}))
   message: "the environment of deputy is the chart's: leave its env"
 - expression: "variables.sidecar.all(c, !has(c.lifecycle))"
   message: "a hook of lifecycle runs in deputy's container: remove it"

@@ -11,6 +11,9 @@ args: [serve, --config, /etc/deputy/deputy.yaml]
 env:
   - name: POD_UID
     valueFrom: { fieldRef: { apiVersion: v1, fieldPath: metadata.uid } }
+  {{- range $name, $value := .Values.keys.kmsEnv }}
+  - { name: {{ $name }}, value: {{ $value | quote }} }
+  {{- end }}
 ports:
   {{- include "deputy.ports" . | nindent 2 }}
 startupProbe:

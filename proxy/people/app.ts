@@ -399,6 +399,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   app.onError((error, c) => {
     const code = error instanceof Problem ? error.code : null
     if (code === 'policy_denied') return show(c, pages.inactivePage(), 403)
+    if (code === 'agent_disabled') return show(c, pages.agentOffPage(), 403)
     if (code === 'authorization_not_found') return show(c, pages.expiredPage(), 410)
     // The provider did not take the request that was pushed to it (RFC 9126).
     if (code === 'credential_unavailable') return show(c, pages.providerErrorPage(null), 502)

@@ -81,7 +81,7 @@ export const startIdle = (
 
 /** What the operators' API is made of, wherever it is served. */
 export const operatorsDepsOf = (
-  { config, clock, log }: Scope,
+  { config, agents: about, clock, log }: Scope,
   { connections, vault, runs, agents, evidence, newId }: Core,
   { flows, revoker, onEvent, session }: Consent,
   permit: Permit,
@@ -96,7 +96,7 @@ export const operatorsDepsOf = (
   flows,
   runs,
   maxRunMs: config.runs.max,
-  agents,
+  agents: { ...agents, about },
   permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
     await agents.allowed(agent, person.tenant)
     // What is minted by a wrong clock would end too late by the right one.

@@ -1015,11 +1015,7 @@ export type Store = {
     /** false: it was off there before. What an operator says takes the place of an owner's word. */
     readonly disable: (off: AgentOff) => Promise<boolean>
     /** false: it was not off there, or an owner cannot lift what an operator did. */
-    readonly enable: (
-      agent: string,
-      tenant: string | null,
-      by: AgentOff['by'],
-    ) => Promise<boolean>
+    readonly enable: (agent: string, tenant: string | null, by: AgentOff['by']) => Promise<boolean>
   }
   /** Sessions at the pages that were ended before their hour, by the hash of their key. */
   readonly sessions: {

@@ -42,10 +42,13 @@ export const addAgentRoutes = (
     const operator = await gate.enter(c, 'connections')
     const { limit, offset } = readQuery(c, agentsQuery)
     const off = (await agents.list()).filter((each) => seenBy(operator, each))
-    const ids = [...new Set([...agents.about.keys(), ...off.map(({ agent }) => agent)])].sort()
+    const rows = [...agents.about.values()].filter(
+      ({ owner }) => owner === null || gate.serves(operator, owner.tenant),
+    )
+    const ids = [...new Set([...rows, ...off.map(({ agent: id }) => ({ id }))].map(({ id }) => id))]
     await onEvent('operator.listed', { operator: operator.name, what: 'agents', found: ids.length })
     return c.json(
-      paged(ids, limit, offset, (id) =>
+      paged(ids.sort(), limit, offset, (id) =>
         agentShape(
           id,
           agents.about.get(id) ?? null,

@@ -219,8 +219,7 @@ const marksOfAgents = async (
 ): Promise<ReadonlyMap<string, Logo>> => {
   const marks = new Map<string, Logo>()
   for (const { id, logo } of agents.values()) {
-    const mark =
-      logo === null ? null : await logoIn(`agents: the logo of ${id}`, logo, at, attempt)
+    const mark = logo === null ? null : await logoIn(`agents: the logo of ${id}`, logo, at, attempt)
     if (mark !== null) marks.set(id, mark)
   }
   return marks

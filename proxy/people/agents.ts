@@ -5,7 +5,15 @@ import type { Context } from 'hono'
 import type { Flows } from '../consent/flow.ts'
 import type { LocalSignIn, OidcSignIn } from '../consent/sign_in.ts'
 import type { Session, Visits } from '../consent/session.ts'
-import type { AgentOff, Connection, GrantRow, HeldConnection, Log, Person, Vault } from '../model.ts'
+import type {
+  AgentOff,
+  Connection,
+  GrantRow,
+  HeldConnection,
+  Log,
+  Person,
+  Vault,
+} from '../model.ts'
 import type { Agents } from '../vault/agents.ts'
 import type { Runs } from '../vault/runs.ts'
 import { samePerson } from '../wire/canonical.ts'

@@ -61,7 +61,10 @@ const row = (label: string, value: Html | string): Html =>
   </div>`
 
 /** Who it is, in the rows of a list: on the consent page as on its own. */
-export const agentRows = (t: Texts, { id, name, mark, owner, contact, workload }: AgentView): Html =>
+export const agentRows = (
+  t: Texts,
+  { id, name, mark, owner, contact, workload }: AgentView,
+): Html =>
   html`${row(t.label.agent, html`${mark === null ? '' : html`<img class="mark" src="${mark}" alt="" /> `}${name}`)}
   ${name === seen(id) ? '' : row(t.agent.id, html`<code>${seen(id)}</code>`)}
   ${owner === null ? '' : row(t.agent.owner, owner)}
@@ -106,7 +109,12 @@ export const agentsPage =
       html`${told(t, view.told)}
         <p>${view.mine.length === 0 ? t.agent.none : t.agent.intro}</p>
         ${list(view.mine)}
-        ${view.owned.length === 0 ? '' : html`<h2>${t.agent.owned}</h2>${list(view.owned)}`}
+        ${
+          view.owned.length === 0
+            ? ''
+            : html`<h2>${t.agent.owned}</h2>
+                ${list(view.owned)}`
+        }
         <p><a href="/connections">${t.seeConnections}</a></p>`,
     )
 
@@ -174,9 +182,7 @@ export const agentPage =
     return sheet(
       agent.name,
       html`${unknownAgent(t, agent)} ${offNote(t, off)}
-        <dl>
-          ${agentRows(t, agent)}
-        </dl>
+        <dl>${agentRows(t, agent)}</dl>
         <h2>${t.agent.forYou}</h2>
         ${
           held.length === 0

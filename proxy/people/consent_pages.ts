@@ -37,7 +37,10 @@ const row = (label: string, value: string | number): Html =>
 const toConnections = (t: Texts): Html =>
   html`<p><a href="/connections">${t.seeConnections}</a></p>`
 
-const occasion = (t: Texts, { agent: { name: agent }, operation, connection }: ConnectView): Html | '' => {
+const occasion = (
+  t: Texts,
+  { agent: { name: agent }, operation, connection }: ConnectView,
+): Html | '' => {
   if (operation == null) return ''
   const words = deed(t, connection.provider, operation)
   return html`<p>

@@ -183,7 +183,8 @@ export const createPep = (deps: PepDeps) => {
     const outer = (call.act = call.snapshot.classify(route)) //                        400
     using flight = deps.calls.enter(entry(call, who, route)) //                        429; flight.signal ends the call from outside
     const request = await flight.uncut(
-      then(deps.agentOn(who.agent, who.person.tenant), () => //                        403 503: in flight by now, so that whoever switches it off later cuts it
+      then(deps.agentOn(who.agent, who.person.tenant), () =>
+        //                        403 503: in flight by now, so that whoever switches it off later cuts it
         understood(call, tagged, { req, route, outer, slot, said: bare.target }),
       ),
     ) // 400 413 415

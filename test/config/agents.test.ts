@@ -125,12 +125,12 @@ describe('the key', () => {
     expect(await problemsOf(read('who/none.yaml'))).toEqual([
       expect.stringMatching(/^agents: .*none\.yaml/),
     ])
-    expect(await problemsOf(read('[ { id: a, owner: { id: bob, tenant: x } }, { id: a } ]'))).toEqual(
-      [
-        'agents.0.owner.tenant: identity knows no tenant "x": one of default',
-        'agents.1.id: a is there twice: keep one',
-      ],
-    )
+    expect(
+      await problemsOf(read('[ { id: a, owner: { id: bob, tenant: x } }, { id: a } ]')),
+    ).toEqual([
+      'agents.0.owner.tenant: identity knows no tenant "x": one of default',
+      'agents.1.id: a is there twice: keep one',
+    ])
     expect(await problemsOf(read('[ { id: a, name: "" } ]'))).toEqual([
       'agents.0.name: must not be empty',
     ])

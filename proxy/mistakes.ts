@@ -10,6 +10,12 @@ export const said = (issue: Issue): readonly string[] => {
     return issue.keys.map((key) => `${at([...issue.path, key])}: is no key that deputy knows`)
   if (issue.code === 'invalid_key')
     return [`${at(issue.path)}: ${issue.issues[0]?.message ?? 'is no valid name'}`]
+  if (issue.code === 'invalid_union') {
+    // Of several forms the one that this was meant to be: wrong only within.
+    const meant = issue.errors.find((list) => list.every(({ path }) => path.length > 0))
+    if (meant !== undefined && meant.length > 0)
+      return meant.flatMap((each) => said({ ...each, path: [...issue.path, ...each.path] }))
+  }
   if (issue.code !== 'invalid_type') return [`${at(issue.path)}: ${issue.message}`]
   const wanted = issue.expected === 'object' ? 'keys and values' : issue.expected
   return [

@@ -912,6 +912,8 @@ export type Store = {
   readonly grants: {
     readonly find: (person: Person, agent: string, connection: string) => Promise<GrantRow | null>
     readonly list: (person: Person) => Promise<readonly GrantRow[]>
+    /** What people of one tenant granted to an agent. */
+    readonly to: (agent: string, tenant: string) => Promise<readonly GrantRow[]>
     readonly put: (row: GrantRow) => Promise<void>
     readonly remove: (person: Person, agent: string, connection: string) => Promise<boolean>
     /** When grants were last used, in one transaction; never goes back. Nothing happens where there is no grant. */
@@ -1007,6 +1009,14 @@ export type Store = {
     readonly sweep: (before: number) => Promise<number>
     readonly erase: (person: Person) => Promise<number>
   }
+  /** Agents that are switched off. A change tells `agent`, with JSON of `AgentSwitched`. */
+  readonly agents: {
+    readonly off: () => Promise<readonly AgentOff[]>
+    /** false: it was off there before. What an operator says takes the place of an owner's word. */
+    readonly disable: (off: AgentOff) => Promise<boolean>
+    /** false: it was not off there, or an owner cannot lift what an operator did. */
+    readonly enable: (agent: string, tenant: string | null, by: AgentOff['by']) => Promise<boolean>
+  }
   /** Sessions at the pages that were ended before their hour, by the hash of their key. */
   readonly sessions: {
     /** @param expiresAt ms since the epoch; the cookie opens no longer than that anyway */
@@ -1055,6 +1065,17 @@ export type Store = {
   readonly check: () => Promise<void>
   readonly close: () => Promise<void>
 }
+/** An agent that is switched off. */
+export type AgentOff = {
+  readonly agent: string
+  /** null: for everybody. */
+  readonly tenant: string | null
+  /** ms since the epoch. */
+  readonly at: number
+  /** Who it was stands in the evidence; here nobody is named. */
+  readonly by: 'owner' | 'operator'
+}
+export type AgentSwitched = Pick<AgentOff, 'agent' | 'tenant'> & { readonly off: boolean }
 /** JSON of this; the last is the credential's id, null when only a grant changed. */
 export type ChangedKey = readonly [
   tenant: string,

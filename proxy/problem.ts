@@ -103,6 +103,12 @@ export const CATALOGUE = {
       'Show url to the user, then repeat the call.',
     ),
   ),
+  agent_disabled: row(
+    403,
+    'This agent is switched off',
+    'http_request_denied',
+    'Stop: its owner or an operator has switched this agent off. Nothing of it is let through until they switch it on again.',
+  ),
   operator_refused: row(
     403,
     'This operator may not do that',

@@ -5,6 +5,7 @@ import type { HeldConnection, Operation, Person, Vault } from '../model.ts'
 import type { Flows } from '../consent/flow.ts'
 import type { Revocation, Revoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
+import { addAgentRoutes, type AgentApiDeps } from './agents.ts'
 import { openApi } from './openapi.ts'
 import { bearerAmong, createGate, personNamed, type Operator } from './operator.ts'
 import * as shapes from './operators_schema.ts'
@@ -12,7 +13,8 @@ import { createRest, given, paged, readBody, readQuery, type Env, type RestDeps 
 import { addRunRoutes, runRevoked, type RunApiDeps } from './runs.ts'
 
 export type OperatorsDeps = RestDeps &
-  Omit<RunApiDeps, 'connections'> & {
+  Omit<RunApiDeps, 'connections'> &
+  AgentApiDeps & {
     /** Empty: this listener does not serve them. */
     readonly operators: readonly Operator[]
     readonly local?: boolean
@@ -214,6 +216,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
   })
 
   addRunRoutes(rest, gate, deps)
+  addAgentRoutes(rest, gate, deps)
 
   const { rotate } = deps
   if (deps.local === true && rotate !== undefined)

@@ -1,7 +1,8 @@
 // What goes in and out of the operators' API: zod schemas, and the list from which its OpenAPI
 // document is made.
 import { z } from 'zod'
-import type { HeldConnection, RunRow } from '../model.ts'
+import type { AgentAbout } from '../config/agents.ts'
+import type { AgentOff, HeldConnection, Person, RunRow } from '../model.ts'
 import type { ApiRoute } from './openapi.ts'
 import { short } from './rest.ts'
 
@@ -46,6 +47,7 @@ export const runBody = z
   .refine((body) => (body.expires_in === undefined) !== (body.expires_at === undefined), {
     error: 'needs one of expires_in (seconds) and expires_at',
   })
+export const agentsQuery = z.strictObject(paging)
 export const confirmBody = z.strictObject({
   flow_id: z.string().min(1).max(1_024),
   user_id: id,
@@ -113,6 +115,24 @@ const results = z.array(
     ]),
   }),
 )
+const agentItem = z.object({
+  id: z.string(),
+  name: z.string(),
+  /** Has `agents` a row for it? */
+  known: z.boolean(),
+  /** The id; null: none, or of a tenant that the operator does not serve. */
+  owner: z.string().nullable(),
+  contact: z.string().nullable(),
+  workload: z.string().nullable(),
+  /** Where it is switched off; a tenant of null: for everybody. */
+  disabled: z.array(
+    z.object({
+      tenant: z.string().nullable(),
+      at: z.string(),
+      by: z.enum(['owner', 'operator']),
+    }),
+  ),
+})
 const ended = z.object({
   user_id: z.string(),
   tenant: z.string(),
@@ -146,6 +166,20 @@ export const connectionShape = (
     granted_at: iso(at),
   })),
   stored_at: iso(held.storedAt),
+})
+export const agentShape = (
+  id: string,
+  about: AgentAbout | null,
+  off: readonly AgentOff[],
+  serves: (owner: Person) => boolean,
+): z.input<typeof agentItem> => ({
+  id,
+  name: about?.name ?? id,
+  known: about !== null,
+  owner: about?.owner != null && serves(about.owner) ? about.owner.id : null,
+  contact: about?.contact ?? null,
+  workload: about?.workload ?? null,
+  disabled: off.map(({ tenant, at, by }) => ({ tenant, at: iso(at), by })),
 })
 /** Never the token or its hash. */
 export const runShape = (row: RunRow): z.input<typeof runItem> => ({
@@ -244,6 +278,30 @@ export const OPERATORS_API: readonly ApiRoute[] = [
     summary: 'Revoke a run and abort what it has in flight',
     auth: 'operator',
     answer: null,
+  },
+  {
+    method: 'get',
+    path: '/v1/admin/agents',
+    summary: 'Agents that are known or switched off',
+    auth: 'operator',
+    query: agentsQuery,
+    answer: listOf(agentItem),
+  },
+  {
+    method: 'post',
+    path: '/v1/admin/agents/{id}/disable',
+    summary: 'Switch an agent off: for everybody, or for the tenants that the operator serves',
+    auth: 'operator',
+    query: tenantQuery,
+    answer: agentItem,
+  },
+  {
+    method: 'post',
+    path: '/v1/admin/agents/{id}/enable',
+    summary: 'Switch it on again, where this operator may',
+    auth: 'operator',
+    query: tenantQuery,
+    answer: agentItem,
   },
 ]
 

@@ -18,6 +18,14 @@ export type Revocation = {
     }
   | { readonly kind: 'run'; readonly run: string }
   | { readonly kind: 'person'; readonly person: Person }
+  /** Switched off, or on again; `tenant` null: for everybody. */
+  | {
+      readonly kind: 'agent'
+      readonly agent: string
+      readonly tenant: string | null
+      readonly off: boolean
+      readonly by: 'owner' | 'operator'
+    }
 )
 
 export type Found = {
@@ -71,6 +79,14 @@ const revocationOf = (line: Foreign, event: string, at: number): Revocation | 'u
   if (event === 'run.revoked') {
     const run = textOf(line, 'run')
     return run === null ? 'unknown' : { kind: 'run', at, run }
+  }
+  if (event === 'agent.disabled' || event === 'agent.enabled') {
+    const agent = textOf(memberOf(line, 'agent'), 'id')
+    const off = event === 'agent.disabled'
+    const by = textOf(line, 'operator') === null ? 'owner' : 'operator'
+    return agent === null
+      ? 'unknown'
+      : { kind: 'agent', at, agent, tenant: textOf(line, 'tenant'), off, by }
   }
   if (event === 'operator.erased' || event === 'person.erased') {
     const person = personOf(line)

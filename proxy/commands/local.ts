@@ -17,6 +17,7 @@ import { dialOf, ringsOf, systemClock } from '../compose/snapshot.ts'
 import { replayRevocations } from '../compose/replay.ts'
 import { openStore } from '../store/open.ts'
 import { createUlid } from '../ulid.ts'
+import { createAgents } from '../vault/agents.ts'
 import { readRing } from '../vault/rotate.ts'
 import { createRuns } from '../vault/runs.ts'
 import { createSealer } from '../vault/seal.ts'
@@ -81,6 +82,10 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
         linkTtlMs: config.connect.link_ttl,
       }),
       runs: createRuns({ store, clock, randomBytes, newId, onRevoked: () => {} }),
+      agents: {
+        ...createAgents({ store, clock, onDisabled: () => {} }),
+        about: loaded.agents,
+      },
       maxRunMs: config.runs.max,
       permitRun: () => {
         throw new Problem(

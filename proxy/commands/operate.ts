@@ -267,6 +267,47 @@ export const connectionsRevoke = (
     return results(options, body)
   })
 
+/** One line an agent: id, name, owner, where it is switched off. */
+const agentLine = (each: unknown): string =>
+  line([
+    textOf(each, 'id'),
+    textOf(each, 'name'),
+    textOf(each, 'owner'),
+    listed(each, 'disabled')
+      .map((off) => {
+        const where = textOf(off, 'tenant')
+        return `off ${where === '' ? 'for everybody' : `for ${where}`} since ${textOf(off, 'at')} by ${textOf(off, 'by')}`
+      })
+      .join(', ') || 'on',
+  ])
+
+export const agentsList = (options: Operate): Promise<number> =>
+  carried(options, async (ask) => {
+    for (let offset = 0; ;) {
+      const page = { limit: '100', offset: String(offset) }
+      const { body } = await ask('GET', '/v1/admin/agents', page)
+      const items = listed(body, 'items')
+      for (const each of items) options.print(agentLine(each))
+      offset += items.length
+      if (items.length === 0 || offset >= Number(member(body, 'total_count'))) return 0
+    }
+  })
+
+/** Prints how it stands afterwards. */
+export const agentsSwitch = (
+  options: Operate & {
+    readonly id: string
+    readonly to: 'disable' | 'enable'
+    readonly tenant?: string | undefined
+  },
+): Promise<number> =>
+  carried(options, async (ask) => {
+    const { id, to, tenant } = options
+    const path = `/v1/admin/agents/${encodeURIComponent(id)}/${to}`
+    options.print(agentLine((await ask('POST', path, { tenant })).body))
+    return 0
+  })
+
 /** Revokes everything of a person and forgets them; the evidence stays, as it must. */
 export const peopleErase = (
   options: Operate & {

@@ -80,6 +80,22 @@ export const addOperatorCommands = (
         options: Asked & { user?: string; agent?: string; connection?: string },
       ) => done(await (await operate()).connectionsRevoke({ ...asked(options), id })),
     )
+  const agents = deputy
+    .command('agents')
+    .description('the agents that act for people')
+    .exitOverride()
+  operator(agents, 'list', 'list agents that are known or switched off').action(
+    async (options: Asked) => done(await (await operate()).agentsList(asked(options))),
+  )
+  const switches = (to: 'disable' | 'enable', text: string): Command =>
+    operator(agents, to, text)
+      .argument('<id>', 'the agent, as its calls name it')
+      .option('--tenant <name>', 'for this tenant only')
+      .action(async (id: string, options: Asked & { tenant?: string }) =>
+        done(await (await operate()).agentsSwitch({ ...asked(options), id, to })),
+      )
+  switches('disable', 'switch an agent off: its calls end within a second, everywhere')
+  switches('enable', 'switch it on again')
   const people = deputy
     .command('people')
     .description('the people that deputy acts for')

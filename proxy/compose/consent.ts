@@ -97,6 +97,7 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     onEvent,
     ...(notify === undefined ? {} : { onLink: () => deliver.wake() }),
     active,
+    agentOn: core.agents.allowed,
   })
   if (notify !== undefined) {
     // Most have none, and need no library to sign with.
@@ -105,6 +106,7 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
       ...notify,
       due: flows.notices,
       next: flows.notifyAt,
+      agentUrl: (agent) => `${publicUrl}/agents/${encodeURIComponent(agent)}`,
       fetch,
       clock,
       log,

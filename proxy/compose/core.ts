@@ -14,6 +14,7 @@ import { createMetrics } from '../observe/metrics.ts'
 import { Problem } from '../problem.ts'
 import { openStore } from '../store/open.ts'
 import { createUlid } from '../ulid.ts'
+import { agentDisabled, createAgents } from '../vault/agents.ts'
 import { followRing, missingKeys } from '../vault/rotate.ts'
 import { createRuns } from '../vault/runs.ts'
 import { createSealer } from '../vault/seal.ts'
@@ -176,6 +177,12 @@ const openTokens = (
     newId,
     onRevoked: (run) => calls.abort({ run }, new Problem('unauthenticated', 'the run was revoked')),
   })
+  const agents = createAgents({
+    store,
+    clock,
+    onDisabled: ({ agent, tenant }) =>
+      void calls.abort({ agent, ...(tenant === null ? {} : { tenant }) }, agentDisabled(agent)),
+  })
   const used = createUsed({ grants: store.grants, clock, log })
   opened(() => used.close())
   const client = createOAuthClient({ fetch, clock })
@@ -194,7 +201,7 @@ const openTokens = (
     spool,
     onFailure: metrics.refreshFailed,
   })
-  return { vault, runs, used, client, refresher }
+  return { vault, runs, agents, used, client, refresher }
 }
 
 /** @throws Error that says what is wrong with the store or the evidence */

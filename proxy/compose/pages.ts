@@ -25,9 +25,9 @@ const brandOf = ({ connect: { brand } }: Config, logo: Logo | null) =>
 
 /** null: nobody could be told from another at them. */
 export const createPages = async (
-  { config, written, log, print, keep }: Configured,
-  { vault, connections, fetch, logo }: Core,
-  { flows, revoker, onEvent, session, people }: Consent,
+  { config, agents: about, written, log, print, keep }: Configured,
+  { vault, connections, fetch, logo, marks, agents, runs, store }: Core,
+  { flows, revoker, onEvent, session, people, active }: Consent,
   allowed: AllowedOf,
 ): Promise<RequestListener | null> => {
   const { sign_in: signIn, verifier } = config.connect
@@ -49,6 +49,8 @@ export const createPages = async (
     session,
     vault,
     revoke: revoker.revoke,
+    agents: { ...agents, about, marks, active, grantsTo: store.grants.to },
+    runs,
     connections,
     returnTo: config.connect.return_to,
     // Claims come with a call only: nobody says at the page what this person may do.

@@ -144,6 +144,7 @@ export const createPipeline = (
     identify: (rawHeaders, named) => later().pipeline.identify.identify(rawHeaders, named),
     tags: identify.tags,
     tag: identify.tag,
+    agentOn: core.agents.allowed,
     addressTags,
     querySeals: createQuerySeals({
       key: Buffer.from(sealer.hmac('query', 'seal'), 'base64url'),

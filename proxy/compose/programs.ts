@@ -81,8 +81,8 @@ export const startIdle = (
 
 /** What the operators' API is made of, wherever it is served. */
 export const operatorsDepsOf = (
-  { config, clock, log }: Scope,
-  { connections, vault, runs, evidence, newId }: Core,
+  { config, agents: about, clock, log }: Scope,
+  { connections, vault, runs, agents, evidence, newId }: Core,
   { flows, revoker, onEvent, session }: Consent,
   permit: Permit,
 ): OperatorsDeps => ({
@@ -96,7 +96,9 @@ export const operatorsDepsOf = (
   flows,
   runs,
   maxRunMs: config.runs.max,
+  agents: { ...agents, about },
   permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
+    await agents.allowed(agent, person.tenant)
     // What is minted by a wrong clock would end too late by the right one.
     if (clock.wrong() !== null) throw new Problem('clock_wrong', clockSentence(clock))
     const { held } = await permit(unattended(person, agent, true), connection, { run: operator })
@@ -151,16 +153,23 @@ export const localApi = (
 /** The authorization API on the agents' listeners. */
 export const authApi = (
   { config, log }: Scope,
-  { connections, newId }: Core,
+  { connections, newId, agents }: Core,
   { flows, session }: Consent,
   { identify, permit }: Pick<Pipeline, 'identify'> & { readonly permit: Permit },
 ): RequestListener => {
+  const on = async (who: Principal): Promise<Principal> => {
+    await agents.allowed(who.agent, who.person.tenant)
+    return who
+  }
   const asked = {
     identify: async (rawHeaders: readonly string[]) =>
-      (await identify.identify(rawHeaders, null)).who,
+      on((await identify.identify(rawHeaders, null)).who),
     plainPerson:
       config.identity.trust === 'plain'
-        ? (userId: string, rawHeaders: readonly string[]) => identify.named(userId, rawHeaders)
+        ? (userId: string, rawHeaders: readonly string[]) => {
+            const who = identify.named(userId, rawHeaders)
+            return who === null ? null : Promise.resolve(who).then(on)
+          }
         : null,
     permit,
     polls: createPlaces({

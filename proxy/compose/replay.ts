@@ -14,7 +14,7 @@ export type Replayed = {
 }
 type Kept = Pick<
   Store,
-  'credentials' | 'grants' | 'runs' | 'publish' | 'erase' | 'copied' | 'flows'
+  'credentials' | 'grants' | 'runs' | 'agents' | 'publish' | 'erase' | 'copied' | 'flows'
 >
 
 /**
@@ -37,9 +37,32 @@ export const copyVault = async (
 }
 
 /** What was there and is gone now. */
-type Done = { credentials: number; grants: number; runs: number; people: number; failed: number }
+type Done = {
+  credentials: number
+  grants: number
+  runs: number
+  people: number
+  agents: number
+  failed: number
+}
 
-const carryOut = async (store: Kept, what: Revocation, done: Done): Promise<void> => {
+/** Of each agent and tenant only what was done last counts: off and on may both have been done since. */
+const switched = (
+  all: readonly Revocation[],
+): readonly (Revocation & { readonly kind: 'agent' })[] => {
+  const last = new Map<string, Revocation & { readonly kind: 'agent' }>()
+  for (const each of all.filter((one) => one.kind === 'agent')) {
+    const key = JSON.stringify([each.agent, each.tenant])
+    if ((last.get(key)?.at ?? 0) <= each.at) last.set(key, each)
+  }
+  return [...last.values()]
+}
+
+const carryOut = async (
+  store: Kept,
+  what: Exclude<Revocation, { readonly kind: 'agent' }>,
+  done: Done,
+): Promise<void> => {
   const endRun = async (id: string): Promise<void> => {
     if (!(await store.runs.revoke(id, what.at))) return
     done.runs += 1
@@ -94,18 +117,21 @@ export const replayRevocations = async (
   const found = await revocationsIn(files, since)
   if (strict && found.problems.length > 0)
     return { code: 1, printed: [], complaints: found.problems }
-  const done: Done = { credentials: 0, grants: 0, runs: 0, people: 0, failed: 0 }
+  const done: Done = { credentials: 0, grants: 0, runs: 0, people: 0, agents: 0, failed: 0 }
   // Erasure first: it takes all that was revoked of a person as well.
-  const ofPeople = (each: Revocation): boolean => each.kind === 'person'
-  for (const each of found.revocations.filter(ofPeople)) await carryOut(store, each, done)
-  for (const each of found.revocations) if (!ofPeople(each)) await carryOut(store, each, done)
+  const takes = found.revocations.filter((each) => each.kind !== 'agent')
+  for (const each of takes) if (each.kind === 'person') await carryOut(store, each, done)
+  for (const each of takes) if (each.kind !== 'person') await carryOut(store, each, done)
+  // One that was switched on again stays as the copy has it: to switch it on is for people.
+  for (const each of switched(found.revocations))
+    if (each.off && (await store.agents.disable(each))) done.agents += 1
   const links = await store.copied.void(now + SESSION_MS)
-  const { credentials, grants, runs, people, failed } = done
+  const { credentials, grants, runs, people, agents, failed } = done
   return {
     code: found.problems.length > 0 ? 1 : 0,
     printed: [
       `the vault knows of times up to ${new Date(since).toISOString()}; ${found.lines} lines of evidence hold ${found.revocations.length} revocations`,
-      `revoked again: ${credentials} connections, ${grants} grants of single agents, ${runs} runs; erased again: ${people} people`,
+      `revoked again: ${credentials} connections, ${grants} grants of single agents, ${runs} runs; switched off again: ${agents} agents; erased again: ${people} people`,
       `void: ${links} links that were under way, and every session at the pages`,
     ],
     complaints: [

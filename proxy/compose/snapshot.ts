@@ -37,6 +37,8 @@ export type Parts = {
   readonly workloads: readonly WorkloadIssuer[]
   readonly directory: Directory | null
   readonly logo: Logo | null
+  /** Of agents, by their id. */
+  readonly marks: ReadonlyMap<string, Logo>
   /** What `listeners.agent_tls` shows. */
   readonly tls: Pair | null
 }
@@ -196,14 +198,31 @@ const attempts =
     }
   }
 
-const logoOf = async ({ config, at }: Loaded, attempt: Attempt): Promise<Logo | null> => {
-  const file = config.connect.brand?.logo
-  if (file === undefined) return null
-  return attempt('connect.brand.logo', async () => {
+const logoIn = (
+  where: string,
+  file: string,
+  at: Loaded['at'],
+  attempt: Attempt,
+): Promise<Logo | null> =>
+  attempt(where, async () => {
     const read = readLogo(await readFile(at(file)))
     if (typeof read === 'string') throw new Error(`${file} ${read}`)
     return read
   })
+const logoOf = async ({ config, at }: Loaded, attempt: Attempt): Promise<Logo | null> => {
+  const file = config.connect.brand?.logo
+  return file === undefined ? null : logoIn('connect.brand.logo', file, at, attempt)
+}
+const marksOfAgents = async (
+  { agents, at }: Loaded,
+  attempt: Attempt,
+): Promise<ReadonlyMap<string, Logo>> => {
+  const marks = new Map<string, Logo>()
+  for (const { id, logo } of agents.values()) {
+    const mark = logo === null ? null : await logoIn(`agents: the logo of ${id}`, logo, at, attempt)
+    if (mark !== null) marks.set(id, mark)
+  }
+  return marks
 }
 
 const tlsOf = async ({ config, at }: Loaded, problems: string[]): Promise<Pair | null> => {
@@ -216,12 +235,13 @@ const tlsOf = async ({ config, at }: Loaded, problems: string[]): Promise<Pair |
 }
 
 /** Files that are read here once, when the configuration is. */
-export const readBeside = ({ config, at }: Loaded): readonly string[] =>
+export const readBeside = ({ config, agents, at }: Loaded): readonly string[] =>
   [
     config.upstream.ca,
     config.connect.brand?.logo,
     config.listeners.agent_tls?.cert,
     config.listeners.agent_tls?.key,
+    ...[...agents.values()].map(({ logo }) => logo ?? undefined),
   ].flatMap((path) => (path === undefined ? [] : [at(path)]))
 
 export type Preparing = {
@@ -284,6 +304,7 @@ export const prepare = async (
   )
   const workloads = callers.filter((issuer) => issuer !== null)
   const logo = await logoOf(loaded, attempt)
+  const marks = await marksOfAgents(loaded, attempt)
   const { trust, realm } = config.identity
   const ofPeople = trust === 'plain' ? realm : (issuers[0]?.realm ?? '')
   const directory = await attempt('entitlements.file', () =>
@@ -297,7 +318,9 @@ export const prepare = async (
     const value = dialOf(loaded, preparing.log)
     return { value, close: value.close, retire: value.retire }
   })
-  return { parts: { ring, rings, dial, policy, issuers, workloads, directory, logo, tls } }
+  return {
+    parts: { ring, rings, dial, policy, issuers, workloads, directory, logo, marks, tls },
+  }
 }
 
 /** The tables that one call decides by. */

@@ -6,7 +6,10 @@ import { fileURLToPath } from 'node:url'
 import { isAlias, isMap, isPair, isScalar, isSeq, parseDocument } from 'yaml'
 import { readText, toldOf } from '../files.ts'
 import type { Connection, ConnectionTls, Provider } from '../model.ts'
+import { said } from '../mistakes.ts'
 import { messageOf } from '../problem.ts'
+import { agentRows, agentsOf, type AgentAbout } from './agents.ts'
+import { naming } from './backend.ts'
 import { parseConfig } from './parse.ts'
 import type { Config, ConfigConnection } from './schema.ts'
 import { byCertificate } from '../providers/definition.ts'
@@ -18,6 +21,8 @@ export type Loaded = {
   readonly path: string
   readonly connections: ReadonlyMap<string, Connection>
   readonly providers: ReadonlyMap<string, Provider>
+  /** `agents`, by id; their logos as absolute paths. */
+  readonly agents: ReadonlyMap<string, AgentAbout>
   /** The program of `vault.kms`, and all that it sees of the environment. */
   readonly kms: { readonly program: string; readonly env: Readonly<Record<string, string>> } | null
   /** Absolute form of a path that deputy reads: relative to the configuration file. */
@@ -287,6 +292,40 @@ const readProviders = async (
   return compiled.providers
 }
 
+/** `agents`: the rows of a file, or those that stand there. */
+const readAgents = async (
+  config: Config,
+  from: From,
+  problems: string[],
+): Promise<ReadonlyMap<string, AgentAbout>> => {
+  const { agents: named } = config
+  const path = typeof named === 'string' ? from.at(named) : null
+  const rowsOf = async (): Promise<ReturnType<typeof agentRows.parse>> => {
+    if (typeof named !== 'string' || path === null) return typeof named === 'string' ? [] : named
+    try {
+      const unset: string[] = []
+      const raw = await interpolate(await readYaml(path, from.read), from, unset)
+      const parsed = agentRows.safeParse(raw)
+      const wrong = parsed.error?.issues.flatMap(said) ?? []
+      problems.push(...[...unset, ...wrong].map((problem) => `${path}: ${problem}`))
+      return parsed.data ?? []
+    } catch (error) {
+      problems.push(`agents: ${messageOf(error)}`)
+      return []
+    }
+  }
+  const { agents, problems: wrong } = agentsOf(await rowsOf(), naming(config))
+  problems.push(...wrong.map((problem) => `${path === null ? 'agents.' : `${path}: `}${problem}`))
+  const beside = (logo: string): string =>
+    path === null || isAbsolute(logo) ? from.at(logo) : join(dirname(path), logo)
+  return new Map(
+    [...agents].map(([id, about]) => [
+      id,
+      about.logo === null ? about : { ...about, logo: beside(about.logo) },
+    ]),
+  )
+}
+
 /** A connection with a key of its own signs, whatever method the definition has. */
 const signing = (provider: Provider): Provider => {
   const { refresh } = provider
@@ -458,10 +497,12 @@ export const load = async (flag: string | undefined, env: Env): Promise<Result> 
   if (config === null) return { path, problems, rest: null, sources: noted() }
   const providers = await readProviders(config, from, problems)
   const connections = connect(config, providers, problems, at)
+  const agents = await readAgents(config, from, problems)
   const written = (name: string): string => (isAbsolute(name) ? name : join(at(config.state), name))
   const sources = noted()
   const kms = config.vault.kms === undefined ? null : programOf(config.vault.kms, at, env)
-  const loaded = Object.freeze({ config, path, connections, providers, kms, at, written, sources })
+  const whole = { config, path, connections, providers, agents, kms, at, written, sources }
+  const loaded = Object.freeze(whole)
   return problems.length > 0
     ? { path, problems: [...new Set(problems)], rest: loaded, sources }
     : { loaded }

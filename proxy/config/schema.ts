@@ -6,6 +6,7 @@ import type { Access } from '../model.ts'
 import { noProxyProblem } from '../net/no_proxy.ts'
 import { secret } from '../secret.ts'
 import { plainHttp } from './address.ts'
+import { agentRows } from './agents.ts'
 import { unbuilt } from './unbuilt.ts'
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
@@ -101,7 +102,7 @@ const origin = url.refine(
 )
 /** Names below which the pages have something of their own. */
 const TAKEN =
-  /^(?:v1|connect|callback|connections|result|problems|sign-in|sign-out|style\.css|logo|console|scim|signals|logout)$/
+  /^(?:v1|connect|callback|connections|agents|result|problems|sign-in|sign-out|style\.css|logo|console|scim|signals|logout)$/
 /** An origin, and where it shares that with others a path below which the pages are. */
 const pagesUrl = url.superRefine((value, ctx) => {
   const { origin: at, pathname } = new URL(value)
@@ -453,6 +454,7 @@ export const configSchema = z.strictObject({
   }),
   connect: connect.prefault({}),
   operators: z.array(operator).default([]),
+  agents: z.union([text, agentRows]).default([]),
   workloads: z.array(workload).default([]),
   runs: z.strictObject({ max: duration.default(UNITS.d) }).prefault({}),
   audit: audit.prefault({}),

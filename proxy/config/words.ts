@@ -318,6 +318,28 @@ export const WORDS: Readonly<Record<string, Words>> = {
     '[runs, connections]',
   ),
   'operators[].tenants': key('For which tenants; absent: all.', '[acme]'),
+  agents: key(
+    'Who the agents are: a file with a list of rows, or the list itself. Pages show it; an agent without a row is shown by its id, as unknown to the organisation.',
+    './agents.yaml',
+  ),
+  'agents[].id': key('The agent, as its calls name it.', 'agent:triage'),
+  'agents[].name': key('Its name on the pages; absent: its id.', 'Triage'),
+  'agents[].owner': key(
+    'The person who may switch it off, by their id; where identity knows several tenants or realms, by all three parts.',
+    'alice@acme.example',
+  ),
+  'agents[].owner.id': key('Their id.', 'alice@acme.example'),
+  'agents[].owner.tenant': key('Their tenant, where there are several.', 'acme'),
+  'agents[].owner.realm': key('Their realm, where there are several.', 'corp'),
+  'agents[].logo': key(
+    'A PNG or SVG file of at most 64 KiB; in a file of rows relative to that file.',
+    './triage.svg',
+  ),
+  'agents[].contact': key(
+    'Where people ask about it, beginning with https:// or mailto:.',
+    'mailto:triage@acme.example',
+  ),
+  'agents[].workload': key('What it runs as; shown only.', 'cluster'),
   workloads: key(
     "Which agent a call is from, by the calling workload's own token in `identity.agent_header`; the first row that matches counts.",
   ),

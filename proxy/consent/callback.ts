@@ -165,6 +165,7 @@ export const createFinish = (deps: FlowParts, keeper: Pick<Keeper, 'keep' | 'hol
       await event('failed', flow, { ...actor, reason: 'iss_mismatch', ended: false })
       return { kind: 'iss_mismatch', reference: flow.hash }
     }
+    await deps.agentOn?.(flow.agent, flow.person.tenant)
     if ((await deps.active?.(flow.person)) === false) {
       const failed = await end(flow, { failure: 'user_inactive' })
       await event('failed', flow, { ...actor, reason: 'user_inactive' })

@@ -202,6 +202,7 @@ export const createKeeper = (parts: FlowParts) => {
       const connection = connectionOf(row)
       const late = flow.status !== 'pending' || (row.confirmUntil ?? 0) <= clock.now()
       const same = samePerson(flow.person, person)
+      if (!late && same) await parts.agentOn?.(flow.agent, flow.person.tenant)
       const active = late || !same || (await parts.active?.(flow.person)) !== false
       if (!(await store.flows.claim(row.hash, confirmHash))) return unknown()
       if (late || connection === undefined) {

@@ -130,6 +130,7 @@ export const createFlows = (deps: FlowDeps) => {
   ): Promise<Begun> => {
     const { person, agent, connection } = who
     const { challenge, nextUri } = options
+    await deps.agentOn?.(agent, person.tenant)
     const now = clock.now()
     const [pending, last] = await Promise.all([
       store.flows.pending({ ...who, scopes, challenge, nextUri }, now),
@@ -155,6 +156,7 @@ export const createFlows = (deps: FlowDeps) => {
   const plan = async (flow: Flow): Promise<Plan> => {
     const connection = deps.connections().get(flow.connection)
     if (connection === undefined) return { kind: 'gone' }
+    await deps.agentOn?.(flow.agent, flow.person.tenant)
     // The configuration may ask for less than when the link was made.
     if (!flow.scopes.every((scope) => connection.scopes.includes(scope))) return { kind: 'gone' }
     const holding = await holdingOf(flow)

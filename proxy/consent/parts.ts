@@ -34,6 +34,11 @@ export type FlowDeps = {
    * asked.
    */
   readonly active?: (person: Person) => Promise<boolean>
+  /**
+   * Throws the Problem of an agent that is switched off: nobody consents to it, and its links are
+   * good again once it is on.
+   */
+  readonly agentOn?: (agent: string, tenant: string) => void | Promise<void>
 }
 
 export type FlowParts = FlowDeps & {

@@ -58,6 +58,8 @@ export const createNotifier = (deps: {
   readonly due: (until: number, most: number) => Promise<readonly Notice[]>
   /** Delivered or given up (null), or to be tried again then. */
   readonly next: (hash: string, at: number | null) => Promise<void>
+  /** Where a person sees what an agent may do for them, and stops it. */
+  readonly agentUrl: (agent: string) => string
   /** Checks every address that it dials. */
   readonly fetch: typeof fetch
   readonly clock: Clock
@@ -115,6 +117,7 @@ export const createNotifier = (deps: {
         tenant: person.tenant,
         realm: person.realm,
         agent,
+        agent_url: deps.agentUrl(agent),
         connection,
         scopes,
         expires_at: new Date(expiresAt).toISOString(),
@@ -177,6 +180,7 @@ export const createNotifier = (deps: {
         tenant: person.tenant,
         realm: person.realm,
         agent,
+        agent_url: deps.agentUrl(agent),
         connection,
       }),
     ).then((reason) => {

@@ -14,6 +14,8 @@ import type { Flows } from '../consent/flow.ts'
 import type { Session, SessionDeps, Visits } from '../consent/session.ts'
 import { CATALOGUE, Problem } from '../problem.ts'
 import type { ProblemCode } from '../problem.ts'
+import { createAgentPages, type AgentsDeps } from './agents.ts'
+import { agentView } from './agents_page.ts'
 import { createConnections, type ConnectionsDeps } from './connections.ts'
 import { createDoor, visitAt, type DoorDeps } from './sign_in.ts'
 import { createFrame, secured } from './page.ts'
@@ -30,7 +32,8 @@ const REPEATED_MS = 20_000
 
 /** `signIn`: who is at the page; `visit`: the application will say. */
 export type ConnectDeps = DoorDeps &
-  ConnectionsDeps & {
+  ConnectionsDeps &
+  AgentsDeps & {
     readonly flows: Flows
     /** What seals the pages' cookies; `publicUrl` is `connect.url`, without a trailing slash. */
     readonly session: SessionDeps
@@ -96,7 +99,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       c,
       pages.donePage({
         connection,
-        agent: flow.agent,
+        agent: agentView(deps.agents, flow.agent, flow.person),
         person: flow.person,
         account,
         missing: flow.missing,
@@ -251,7 +254,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       c,
       pages.connectPage({
         connection,
-        agent: flow.agent,
+        agent: agentView(deps.agents, flow.agent, flow.person),
         person: flow.person,
         verified: session.verified,
         scopes: flow.scopes,
@@ -394,11 +397,13 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
 
   app.route('/', door.app)
   app.route('/', createConnections(deps, frame, door))
+  app.route('/', createAgentPages(deps, frame, door))
 
   app.notFound((c) => show(c, pages.notFoundPage(), 404))
   app.onError((error, c) => {
     const code = error instanceof Problem ? error.code : null
     if (code === 'policy_denied') return show(c, pages.inactivePage(), 403)
+    if (code === 'agent_disabled') return show(c, pages.agentOffPage(), 403)
     if (code === 'authorization_not_found') return show(c, pages.expiredPage(), 410)
     // The provider did not take the request that was pushed to it (RFC 9126).
     if (code === 'credential_unavailable') return show(c, pages.providerErrorPage(null), 502)

@@ -9,6 +9,7 @@ import type { LocalSignIn, OidcSignIn } from '../consent/sign_in.ts'
 import { OWN, type Door } from './sign_in.ts'
 import type { Frame } from './page.ts'
 import { connectionsPage, surePage, type Disconnected, type Ending } from './connections_page.ts'
+import { agentView, type KnownAgents } from './agents_page.ts'
 import type { Page } from './markup.ts'
 import * as pages from './consent_pages.ts'
 
@@ -20,6 +21,7 @@ export type ConnectionsDeps = {
     filter: Parameters<Vault['list']>[0],
   ) => Promise<readonly Pick<Revocation, 'result'>[]>
   readonly connections: () => ReadonlyMap<string, Connection>
+  readonly agents: KnownAgents
   readonly onEvent: (event: string, fields: object) => void | Promise<void>
   readonly log: Log
 }
@@ -105,6 +107,7 @@ export const createConnections = (deps: ConnectionsDeps, frame: Frame, door: Doo
         verified: session.verified,
         held: await mine(session.person),
         connections: deps.connections(),
+        agentName: (agent) => agentView(deps.agents, agent, session.person).name,
         told,
         csrf: frame.csrf(session, OWN),
         signOut: frame.csrf(session, 'sign-out'),

@@ -4,6 +4,7 @@ import { html } from 'hono/html'
 import type { Connection, HeldConnection, Person } from '../model.ts'
 import type { Revocation } from '../tokens/revoke.ts'
 import type { Texts } from './languages/en.ts'
+import { agentPath } from './agents_page.ts'
 import { LOCAL_TIMES } from './local_times.ts'
 import { scopeList, sheet, when, who, type Html, type Page } from './markup.ts'
 
@@ -41,7 +42,7 @@ const agentItem = (
 ): Html => {
   const connection = view.connections.get(held.connection)
   return html`<li>
-    <h3>${agent}</h3>
+    <h3><a href="${agentPath(agent)}">${view.agentName(agent)}</a></h3>
     <dl>
       <div>
         <dt>${t.label.allowed}</dt>
@@ -99,6 +100,8 @@ export type ConnectionsView = {
   readonly verified: boolean
   readonly held: readonly HeldConnection[]
   readonly connections: ReadonlyMap<string, Connection>
+  /** As the organisation calls it, or its id. */
+  readonly agentName: (agent: string) => string
   /** What was just disconnected. */
   readonly told: Disconnected | null
   readonly csrf: string
@@ -119,6 +122,7 @@ export const connectionsPage =
         }
         <p>${view.held.length === 0 ? t.mine.none : t.mine.intro}</p>
         ${view.held.map((held) => connectionItem(t, view, held))}
+        <p><a href="/agents">${t.agent.title}</a></p>
         <form class="foot" method="post" action="/sign-out">
           <input type="hidden" name="csrf" value="${view.signOut}" />
           <p class="soft">
@@ -133,11 +137,14 @@ export const connectionsPage =
 export const surePage =
   (view: {
     readonly action: string
-    readonly ask: (sure: Texts['sure']) => Texts['sure']['signOut']
+    /** Where whoever is not sure goes; absent: their connections. */
+    readonly back?: string
+    readonly ask: (sure: Texts['sure'], texts: Texts) => Texts['sure']['signOut']
     readonly fields: Readonly<Record<string, string>>
   }): Page =>
-  ({ sure }) => {
-    const { title, told, button } = view.ask(sure)
+  (t) => {
+    const { sure } = t
+    const { title, told, button } = view.ask(sure, t)
     return sheet(
       title,
       html`<p>${told}</p>
@@ -147,7 +154,7 @@ export const surePage =
           )}
           <input type="hidden" name="sure" value="yes" />
           <button class="end">${button}</button>
-          <a class="button" href="/connections">${sure.cancel}</a>
+          <a class="button" href="${view.back ?? '/connections'}">${sure.cancel}</a>
         </form>`,
       { tone: 'alert' },
     )

@@ -4,11 +4,12 @@ import { html } from 'hono/html'
 import type { Connection, Person } from '../model.ts'
 import { CATALOGUE, type ProblemCode } from '../problem.ts'
 import type { Texts } from './languages/en.ts'
+import { agentRows, unknownAgent, type AgentView } from './agents_page.ts'
 import { deed, note, scopeList, sheet, who, type Allowed, type Html, type Page } from './markup.ts'
 
 export type ConnectView = {
   readonly connection: Connection
-  readonly agent: string
+  readonly agent: AgentView
   readonly person: Person
   readonly verified: boolean
   readonly scopes: readonly string[]
@@ -36,7 +37,10 @@ const row = (label: string, value: string | number): Html =>
 const toConnections = (t: Texts): Html =>
   html`<p><a href="/connections">${t.seeConnections}</a></p>`
 
-const occasion = (t: Texts, { agent, operation, connection }: ConnectView): Html | '' => {
+const occasion = (
+  t: Texts,
+  { agent: { name: agent }, operation, connection }: ConnectView,
+): Html | '' => {
   if (operation == null) return ''
   const words = deed(t, connection.provider, operation)
   return html`<p>
@@ -48,7 +52,8 @@ const occasion = (t: Texts, { agent, operation, connection }: ConnectView): Html
 export const connectPage =
   (view: ConnectView): Page =>
   (t) => {
-    const { connection, agent, person } = view
+    const { connection, person } = view
+    const { name: agent } = view.agent
     const { provider } = connection
     const words = t.consent
     const grant = view.step === 'grant'
@@ -63,8 +68,9 @@ export const connectPage =
               ? html`<p>${words.withdrawn(provider.name)}</p>`
               : ''
         }
+        ${unknownAgent(t, view.agent)}
         <dl>
-          ${row(t.label.agent, agent)} ${row(t.label.provider, provider.name)}
+          ${agentRows(t, view.agent)} ${row(t.label.provider, provider.name)}
           ${connection.name === provider.id ? '' : row(t.label.connection, connection.name)}
           ${row(t.label.storedFor, `${who(person)}${view.verified ? '' : ` ${t.unverified}`}`)}
         </dl>
@@ -94,7 +100,7 @@ export const connectPage =
 export const donePage =
   (view: {
     readonly connection: Connection
-    readonly agent: string
+    readonly agent: AgentView
     readonly person: Person
     readonly account: string | null
     readonly missing: readonly string[]
@@ -107,7 +113,7 @@ export const donePage =
       view.already === true ? t.done.already(provider.name) : t.done.title(provider.name),
       html`<dl>
           ${view.account === null ? '' : row(t.label.connectedAs, view.account)}
-          ${row(t.label.storedFor, who(view.person))} ${row(t.label.agent, view.agent)}
+          ${row(t.label.storedFor, who(view.person))} ${row(t.label.agent, view.agent.name)}
         </dl>
         ${
           view.missing.length > 0
@@ -137,6 +143,8 @@ export const wrongPersonPage = (): Page => (t) => note('bad', t.wrongPerson)
 export const expiredPage = (): Page => (t) => note('alert', t.expired)
 
 export const inactivePage = (): Page => (t) => note('bad', t.inactive)
+
+export const agentOffPage = (): Page => (t) => note('bad', t.agentOff)
 
 /** Says nothing of the flow: without a sign-in nobody knows who looks. */
 export const awaitingPage = (): Page => (t) => note('plain', t.awaiting)

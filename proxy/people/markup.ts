@@ -23,6 +23,7 @@ dl{margin:1rem 0;border-top:1px solid var(--line)}
 dl div{display:flex;flex-wrap:wrap;gap:0 1rem;padding:.5rem 0;border-bottom:1px solid var(--line)}
 dt{flex:0 0 9rem;color:var(--soft)}
 dd{flex:1 1 12rem;margin:0;font-weight:600}
+.mark{height:1.5rem;width:1.5rem;object-fit:contain;vertical-align:middle}
 code{font:.9em ui-monospace,monospace;color:var(--soft)}
 .good h1,.bad h1,.alert h1{border-left:.35rem solid;padding-left:.75rem}
 .good h1{border-color:var(--good)}

@@ -32,7 +32,7 @@ export const secured = secureHeaders({
 })
 
 /** A page that is told something by the step before it. */
-type Follower = 'result' | 'connections'
+type Follower = 'result' | 'connections' | 'agents'
 type Told = { readonly what: object; readonly person: Person | null; readonly expiresAt: number }
 
 export type Frame = ReturnType<typeof createFrame>

@@ -21,6 +21,9 @@ export type Door = ReturnType<typeof createDoor>
 
 const LINK = /^\/connect\/([A-Za-z0-9_-]+)$/
 export const OWN = '/connections'
+/** A page of one's own: no link says whose, so whoever comes says who they are. */
+const isOwn = (back: string): boolean =>
+  back === OWN || /^\/agents(?:\/[A-Za-z0-9._~!*'()%-]+)?$/.test(back)
 
 /** The visit of this browser, begun where there is none. */
 export const visitAt = async (
@@ -45,7 +48,7 @@ export const createDoor = (deps: DoorDeps, frame: Frame) => {
    * name.
    */
   const localPerson = async (back: string, name: unknown): Promise<Person | null> => {
-    if (back === OWN) return typeof name === 'string' ? deps.localPerson(name) : null
+    if (isOwn(back)) return typeof name === 'string' ? deps.localPerson(name) : null
     const id = LINK.exec(back)?.[1]
     const flow = id === undefined ? null : await flows.find(id)
     return flow?.person ?? null
@@ -71,8 +74,8 @@ export const createDoor = (deps: DoorDeps, frame: Frame) => {
     if (typeof back !== 'string' || typeof code !== 'string')
       return show(c, pages.expiredPage(), 404)
     const person = await localPerson(back, user)
-    if (person === null && back !== OWN) return show(c, pages.expiredPage(), 404)
-    const ask = { back, own: back === OWN }
+    if (person === null && !isOwn(back)) return show(c, pages.expiredPage(), 404)
+    const ask = { back, own: isOwn(back) }
     if (person === null) return show(c, pages.codePage({ ...ask, problem: 'name' }), 400)
     const result = await signIn.enter(code, person)
     if (result.kind !== 'signed_in')
@@ -110,7 +113,7 @@ export const createDoor = (deps: DoorDeps, frame: Frame) => {
       if (signIn.kind === 'visit')
         return see(c, signIn.at(await signIn.arrival(await visitAt(c, signIn, frame))))
       if (signIn.kind === 'local')
-        return show(c, pages.codePage({ back, own: back === OWN, problem: null }), 401)
+        return show(c, pages.codePage({ back, own: isOwn(back), problem: null }), 401)
       const { location, cookie } = await signIn.start(back)
       setCookie(c, cookie)
       return see(c, location.href)

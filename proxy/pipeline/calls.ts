@@ -26,6 +26,7 @@ export type CallRegistry = {
     match: {
       readonly person?: Person
       readonly agent?: string
+      readonly tenant?: string
       readonly connection?: string
       readonly run?: string
     },
@@ -107,6 +108,7 @@ export const createCalls = (limits: {
           (call) =>
             (match.person === undefined || samePerson(match.person, call.person)) &&
             (match.agent === undefined || match.agent === call.agent) &&
+            (match.tenant === undefined || match.tenant === call.person.tenant) &&
             (match.connection === undefined || match.connection === call.connection) &&
             (match.run === undefined || match.run === call.run),
         )

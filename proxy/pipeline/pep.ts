@@ -43,6 +43,8 @@ export type PepDeps = {
   readonly identify: Identify['identify']
   readonly tags: TagSearch
   readonly tag: Identify['tag']
+  /** Throws the Problem of an agent that is switched off. */
+  readonly agentOn: (agent: string, tenant: string) => void | Promise<void>
   readonly addressTags: AddressTags
   readonly querySeals: QuerySeals
   readonly entitlements: (
@@ -181,7 +183,10 @@ export const createPep = (deps: PepDeps) => {
     const outer = (call.act = call.snapshot.classify(route)) //                        400
     using flight = deps.calls.enter(entry(call, who, route)) //                        429; flight.signal ends the call from outside
     const request = await flight.uncut(
-      understood(call, tagged, { req, route, outer, slot, said: bare.target }),
+      then(deps.agentOn(who.agent, who.person.tenant), () =>
+        //                        403 503: in flight by now, so that whoever switches it off later cuts it
+        understood(call, tagged, { req, route, outer, slot, said: bare.target }),
+      ),
     ) // 400 413 415
     for (let n = 1; ; n++) {
       // While it waited, the configuration may have changed, its run or its key have ended, the clock gone wrong.

@@ -137,6 +137,7 @@ export const createGrants = (db: Database, { sql, rows, row }: Asking): Store['g
   find: async (person, agent, connection) =>
     row(sql.grant, { ...personOf(person), agent, connection }, grantOf),
   list: async (person) => rows(sql.grants, personOf(person), grantOf),
+  to: async (agent, tenant) => rows(sql.grantsTo, checked({ agent, tenant }), grantOf),
   put: (grant) =>
     db.transact(function* (tell): Work<void> {
       yield [sql.allow, toRaw(grant)]

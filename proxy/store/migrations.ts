@@ -112,6 +112,13 @@ export const MIGRATIONS: readonly string[] = [
   // The same table in both databases; here one process has the file, and nobody else to look for.
   `ALTER TABLE credentials ADD COLUMN lease_holder INTEGER;`,
   `ALTER TABLE flows ADD COLUMN operation TEXT;`,
+  // Agents that are switched off; the tenant is empty where that is so for everybody.
+  `
+  CREATE TABLE disabled_agents (
+    agent TEXT NOT NULL, tenant TEXT NOT NULL, at INTEGER NOT NULL, by_role TEXT NOT NULL,
+    PRIMARY KEY (agent, tenant)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]
 
 export type OpenFile = {

@@ -115,6 +115,13 @@ export const MIGRATIONS: readonly string[] = [
   // Which backend of the server the holder of a lease has to itself: it ends with that process.
   `ALTER TABLE credentials ADD COLUMN lease_holder INTEGER;`,
   `ALTER TABLE flows ADD COLUMN operation TEXT COLLATE "C";`,
+  // Agents that are switched off; the tenant is empty where that is so for everybody.
+  `
+  CREATE TABLE disabled_agents (
+    agent TEXT COLLATE "C" NOT NULL, tenant TEXT COLLATE "C" NOT NULL, at BIGINT NOT NULL,
+    by_role TEXT COLLATE "C" NOT NULL, PRIMARY KEY (agent, tenant)
+  );
+  `,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
 const hideEpochs = async (ask: Ask): Promise<void> => {

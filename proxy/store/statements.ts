@@ -10,6 +10,7 @@ const FLOW =
   'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil notifyAt notices challenge endedAt spentHash operation'.split(
     ' ',
   )
+const AGENT_OFF = 'agent tenant at byRole'.split(' ')
 const RUN =
   'tokenHash id tenant realm user agent connections operations createdBy createdAt expiresAt revokedAt'.split(
     ' ',
@@ -30,6 +31,7 @@ const TIMES = [
   ['flows', 'created_at'],
   ['runs', 'created_at'],
   ['refresh_journal', 'started_at'],
+  ['disabled_agents', 'at'],
   ['write_probe', 'at'],
 ]
 /** In the place of a session's hash: every session that ends by then. */
@@ -75,6 +77,7 @@ const credentials = (now: string, dead: string) => {
     ended: 'UPDATE refresh_journal SET outcome = :outcome WHERE lease = :lease',
     grant: `${grants} AND connection = :connection AND agent = :agent`,
     grants: `${grants} ORDER BY connection, agent`,
+    grantsTo: `SELECT ${select(GRANT)} FROM grants WHERE tenant = :tenant AND agent = :agent ORDER BY realm, user_id, connection`,
     allow: `${insert('grants', GRANT)} ON CONFLICT (tenant, realm, user_id, connection, agent) DO UPDATE SET scopes = excluded.scopes, at = excluded.at`,
     touch: `UPDATE grants SET last_used_at = :at WHERE ${PERSON} AND connection = :connection AND agent = :agent AND (last_used_at IS NULL OR last_used_at < :at)`,
     disallow: `DELETE FROM grants WHERE ${PERSON} AND connection = :connection AND agent = :agent RETURNING ${select(GRANT)}`,
@@ -125,6 +128,9 @@ const others = (now: string) =>
       'UPDATE runs SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL RETURNING id',
     sweepRuns: 'DELETE FROM runs WHERE expires_at < :before RETURNING id',
     eraseRuns: `DELETE FROM runs WHERE ${PERSON} RETURNING id`,
+    agentsOff: `SELECT ${select(AGENT_OFF)} FROM disabled_agents ORDER BY agent, tenant`,
+    agentOff: `${insert('disabled_agents', AGENT_OFF)} ON CONFLICT (agent, tenant) DO UPDATE SET by_role = excluded.by_role WHERE disabled_agents.by_role = 'owner' AND excluded.by_role = 'operator' RETURNING agent`,
+    agentOn: `DELETE FROM disabled_agents WHERE agent = :agent AND tenant = :tenant AND (by_role = 'owner' OR CAST(:byRole AS TEXT) = 'operator') RETURNING agent`,
     endSession:
       'INSERT INTO ended_sessions (hash, expires_at) VALUES (:hash, :expiresAt) ON CONFLICT (hash) DO NOTHING',
     endedSession: `SELECT hash FROM ended_sessions WHERE hash = :hash OR (hash = '${ALL}' AND expires_at >= :expiresAt)`,

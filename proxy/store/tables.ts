@@ -2,6 +2,7 @@
 // database is handed in.
 import type { Person, SealedRow, Store } from '../model.ts'
 import { messageOf } from '../problem.ts'
+import { createAgents } from './agents.ts'
 import { createAsking } from './asking.ts'
 import { createCredentials, createGrants } from './credentials.ts'
 import type { Database, Params, Raw, Work } from './database.ts'
@@ -21,6 +22,7 @@ const TABLES = [
   'refresh_journal',
   'person_epochs',
   'ended_sessions',
+  'disabled_agents',
 ]
 const CHANGED = [
   ['credentials', 'sealed'],
@@ -30,6 +32,7 @@ const CHANGED = [
   ['refresh_journal', 'outcome'],
   ['person_epochs', 'epoch'],
   ['ended_sessions', 'expires_at'],
+  ['disabled_agents', 'at'],
 ]
 
 export const createTables = (db: Database): Store => {
@@ -66,6 +69,7 @@ export const createTables = (db: Database): Store => {
     grants: createGrants(db, asking),
     flows: createFlows(db, asking),
     runs: createRuns(db, asking),
+    agents: createAgents(db, asking),
     sessions: {
       end: async (hash, expiresAt) => void (await db.query([sql.endSession, { hash, expiresAt }])),
       ended: (hash, expiresAt = NEVER) => hit(sql.endedSession, { hash, expiresAt }),

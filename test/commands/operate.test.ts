@@ -37,6 +37,20 @@ test('a run is minted, its token alone on standard output, and acts', async () =
   expect((await house.call(out.trim())).status).toBe(200)
 })
 
+test('an agent is switched off and on, and listed as it stands', async () => {
+  const off = await run(['agents', 'disable', 'agent:triage'])
+  const line =
+    /^agent:triage\tagent:triage\t\toff for everybody since 20\d\d-[\d-]+T[\d:.]+Z by operator\n$/
+  expect([off.code, off.out]).toEqual([0, expect.stringMatching(line)])
+  expect((await run(['agents', 'list'])).out).toBe(off.out)
+  const acme = await run(['agents', 'enable', 'agent:triage', '--tenant', 'acme'])
+  expect(acme.out).toBe(off.out) // wider than that tenant
+  expect((await run(['agents', 'enable', 'agent:triage'])).out).toBe(
+    'agent:triage\tagent:triage\t\ton\n',
+  )
+  expect(await run(['agents', 'list'])).toMatchObject({ code: 0, out: '' })
+})
+
 test('connections are listed and revoked, and a person erased; each with what the provider said', async () => {
   const file = join(house.deputy.dir, 'operator-token')
   writeFileSync(file, `${READER}\n`, { mode: 0o600 })

@@ -175,6 +175,7 @@ describe('a notifier', () => {
       key,
       due: flows.notices,
       next: flows.notifyAt,
+      agentUrl: (agent) => `${consent.publicUrl}/agents/${encodeURIComponent(agent)}`,
       fetch: fetcher,
       clock: consent.clock,
       log: { debug: write, info: write, warn: write, error: write },

@@ -168,6 +168,46 @@ describe.skipIf(absent)(
       expect(performance.now() - began).toBeLessThan(paced(1_000))
     })
 
+    test('let nothing of an agent through that was switched off at one of them, and cut what it has in flight at the others within a second', async () => {
+      const bearer = 'operator-bearer-000000000000000000000'
+      const { deputies, relay } = await fleet({
+        operators: [{ name: 'me', bearer, may: ['revoke', 'runs'] }],
+      })
+      const [here, there] = deputies
+      const api = async (method: string, path: string): Promise<unknown> => {
+        const headers = { authorization: `Bearer ${bearer}` }
+        const answer = await fetch(`${here.connect}/v1/admin/agents/${path}`, { method, headers })
+        return answer.json()
+      }
+      for (const deputy of deputies) expect((await call(deputy)).json['login']).toBe('alice')
+      const arrived = Promise.withResolvers<void>()
+      upstream.handle = () => arrived.resolve() // and never answers
+      const flying = call(there)
+      await arrived.promise
+      const began = performance.now()
+      expect(await api('POST', `${AGENT}/disable`)).toMatchObject({
+        disabled: [{ tenant: null, by: 'operator' }],
+      })
+      const cut = await flying
+      expect([cut.status, codeOf(cut)]).toEqual([403, 'agent_disabled'])
+      expect(performance.now() - began).toBeLessThan(paced(1_000))
+      upstream.handle = null
+      const left = upstream.seen.length
+      for (const deputy of deputies) expect(codeOf(await call(deputy))).toBe('agent_disabled')
+      expect(upstream.seen).toHaveLength(left)
+      // Nobody knows any more which agents are off: nobody is let through.
+      relay.set('cut')
+      await expect
+        .poll(async () => codeOf(await call(there)), { timeout: 20_000 })
+        .toBe('vault_unavailable')
+      relay.set('open')
+      await expect
+        .poll(async () => codeOf(await call(there)), { timeout: 20_000 })
+        .toBe('agent_disabled')
+      expect(await api('POST', `${AGENT}/enable`)).toMatchObject({ disabled: [] })
+      await expect.poll(async () => (await call(there)).json['login']).toBe('alice')
+    })
+
     test('refuse everything while the database is away, are not ready, and recover by themselves', async () => {
       const { deputies, relay } = await fleet()
       const [deputy] = deputies

@@ -46,6 +46,7 @@ const view = (change: Partial<ConnectionsView> = {}): ConnectionsView => ({
   verified: true,
   held: [held()],
   connections: new Map([['acme', connection]]),
+  agentName: (id) => id,
   told: null,
   csrf: 'token-1',
   signOut: 'token-2',

@@ -10,6 +10,8 @@ import { de } from '../../proxy/people/languages/de.ts'
 import { en, type Texts } from '../../proxy/people/languages/en.ts'
 import { LOCAL_TIMES } from '../../proxy/people/local_times.ts'
 import { hasWords, render, scopeWords, STYLE } from '../../proxy/people/markup.ts'
+import { agentPage, agentsPage } from '../../proxy/people/agents_page.ts'
+import type { AgentPageView } from '../../proxy/people/agents_page.ts'
 import { connectionsPage, surePage } from '../../proxy/people/connections_page.ts'
 import type { ConnectionsView } from '../../proxy/people/connections_page.ts'
 import * as pages from '../../proxy/people/consent_pages.ts'
@@ -57,7 +59,15 @@ const HOSTILE = '"><img src=x onerror=alert(1)>'
 const BRAND = { name: HOSTILE, logo: true, support: 'https://help.example/?a="><img' }
 const view: pages.ConnectView = {
   connection,
-  agent: HOSTILE,
+  agent: {
+    id: HOSTILE,
+    name: HOSTILE,
+    mark: HOSTILE,
+    owner: HOSTILE,
+    contact: `https://help.example/?a=${HOSTILE}`,
+    workload: HOSTILE,
+    known: false,
+  },
   person: { tenant: HOSTILE, realm: 'r', id: HOSTILE },
   verified: true,
   scopes: ['repo', HOSTILE],
@@ -85,9 +95,24 @@ const mine: ConnectionsView = {
   verified: false,
   held: [held, { ...held, connection: 'acme', agents: [] }],
   connections: new Map([['acme', connection]]),
+  agentName: () => HOSTILE,
   told: null,
   csrf: 'token',
   signOut: 'token',
+}
+const off = { agent: HOSTILE, tenant: null, at: 0, by: 'owner' as const }
+const agentView: AgentPageView = {
+  agent: view.agent,
+  off,
+  held: [held, { ...held, connection: 'acme' }],
+  connections: mine.connections,
+  owned: {
+    people: 2,
+    connections: 1,
+    whom: [{ id: HOSTILE, connections: [HOSTILE] }],
+    mayEnable: true,
+  },
+  csrf: 'token',
 }
 const ENDINGS = [
   'revoked',
@@ -109,6 +134,14 @@ const everyPage = (texts: Texts): Promise<readonly string[]> =>
       pages.connectPage(view),
       pages.connectPage({ ...view, step: 'grant', verified: false }),
       pages.donePage({ ...view, account: HOSTILE, missing: [HOSTILE] }),
+      agentPage(agentView),
+      agentPage({ ...agentView, off: { ...off, by: 'operator' }, held: [] }),
+      agentPage({ ...agentView, off: null }),
+      ...(['stopped', 'off', 'on', 'unchanged'] as const).map((what) =>
+        agentsPage({ mine: [view.agent], owned: [view.agent], told: { what, name: HOSTILE } }),
+      ),
+      agentsPage({ mine: [], owned: [], told: null }),
+      pages.agentOffPage(),
       pages.wrongPersonPage(),
       pages.expiredPage(),
       pages.deniedPage(),
@@ -132,6 +165,9 @@ const everyPage = (texts: Texts): Promise<readonly string[]> =>
       ...[
         (sure: Texts['sure']) => sure.disconnect(HOSTILE, HOSTILE),
         (sure: Texts['sure']) => sure.stop(HOSTILE, HOSTILE),
+        (_: Texts['sure'], { agent }: Texts) => agent.sureStop(HOSTILE),
+        (_: Texts['sure'], { agent }: Texts) => agent.sureOff(HOSTILE),
+        (_: Texts['sure'], { agent }: Texts) => agent.sureOn(HOSTILE),
         (sure: Texts['sure']) => sure.signOut,
       ].map((ask) => surePage({ action: '/connections', ask, fields: { agent: HOSTILE } })),
       pages.notFoundPage(),

@@ -201,6 +201,7 @@ const house = async (
       return { who: alice, place: 'elsewhere' }
     },
     tags,
+    agentOn: () => undefined,
     tag: () => 'user:alice',
     addressTags,
     querySeals,

@@ -295,6 +295,7 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       'DROP TABLE person_epochs',
       'DROP TABLE pseudonyms',
       'DROP TABLE write_probe',
+      'DROP TABLE disabled_agents',
       'ALTER TABLE credentials DROP COLUMN lease_holder',
       'CREATE TABLE person_epochs (tenant TEXT, realm TEXT, user_id TEXT, epoch BIGINT, PRIMARY KEY (tenant, realm, user_id))',
       `INSERT INTO person_epochs VALUES ('acme', 'corp', 'zoe-old', 4)`,
@@ -533,5 +534,42 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       false,
       true,
     ])
+  })
+
+  test('keeps which agents are switched off, for everybody or for a tenant, and tells of each change', async () => {
+    const heard: string[] = []
+    const end = store.subscribe('agent', (key) => void heard.push(key))
+    const off = { agent: 'triage', tenant: null, at: 1_000, by: 'owner' as const }
+    expect(await store.agents.off()).toEqual([])
+    expect(await store.agents.disable(off)).toBe(true)
+    expect(await store.agents.disable({ ...off, at: 2_000 })).toBe(false)
+    const ofAcme = { ...off, tenant: 'acme', by: 'operator' as const }
+    expect(await store.agents.disable(ofAcme)).toBe(true)
+    expect(await store.agents.off()).toEqual([off, ofAcme])
+    expect(await store.agents.enable('Triage', null, 'operator')).toBe(false)
+    // What an operator says takes the place of an owner's word, never the other way round.
+    expect(await store.agents.disable({ ...off, at: 3_000, by: 'operator' })).toBe(true)
+    expect(await store.agents.disable(off)).toBe(false)
+    expect(await store.agents.off()).toEqual([{ ...off, by: 'operator' }, ofAcme])
+    expect(await store.agents.enable('triage', null, 'owner')).toBe(false)
+    expect(await store.agents.enable('triage', null, 'operator')).toBe(true)
+    expect(await store.agents.off()).toEqual([ofAcme])
+    await expect(store.agents.disable({ ...off, agent: '\ud800' })).rejects.toThrow('well-formed')
+    await expect.poll(() => heard).toContain('{"agent":"triage","tenant":"acme","off":true}')
+    await expect.poll(() => heard).toContain('{"agent":"triage","tenant":null,"off":false}')
+    end()
+  })
+
+  test('lists what people of one tenant granted to an agent', async () => {
+    const grant = { agent: 'triage', connection: 'github', scopes: ['repo'], at: 1 }
+    const whose = [alice, { ...alice, tenant: 'other' }, { ...alice, id: 'bob' }]
+    for (const { tenant, realm, id } of whose)
+      await store.grants.put({ ...grant, tenant, realm, user: id })
+    await store.grants.put({ ...grant, tenant: 'acme', realm: 'corp', user: 'carol', agent: 'x' })
+    expect((await store.grants.to('triage', 'acme')).map(({ user }) => user)).toEqual([
+      'alice',
+      'bob',
+    ])
+    expect(await store.grants.to('triage', 'Acme')).toEqual([])
   })
 })

@@ -8,7 +8,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { parseProvider } from '../../proxy/providers/parse.ts'
-import type { Connection, Log, Person } from '../../proxy/model.ts'
+import type { AgentAbout } from '../../proxy/config/agents.ts'
+import type { Logo } from '../../proxy/config/logo.ts'
+import type { AgentOff, Connection, Log, Person } from '../../proxy/model.ts'
 import { createOAuthClient } from '../../proxy/oauth/client.ts'
 import { createFlows } from '../../proxy/consent/flow.ts'
 import { createRevoker } from '../../proxy/tokens/revoke.ts'
@@ -16,6 +18,8 @@ import { createLocalSignIn, createSignIn } from '../../proxy/consent/sign_in.ts'
 import { createConnectApp } from '../../proxy/people/app.ts'
 import { secret } from '../../proxy/secret.ts'
 import { openSqlite } from '../../proxy/store/sqlite.ts'
+import { createAgents } from '../../proxy/vault/agents.ts'
+import { createRuns } from '../../proxy/vault/runs.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { startAuthServer } from './authserver.ts'
@@ -35,6 +39,9 @@ export const startConsent = async (
     readonly onLink?: () => void
     /** Stands between the sign-in and the IdP. */
     readonly idpFetch?: typeof fetch
+    /** Who the agents are. */
+    readonly agents?: ReadonlyMap<string, AgentAbout>
+    readonly marks?: ReadonlyMap<string, Logo>
   } = {},
 ) => {
   const folder = await mkdtemp(join(tmpdir(), 'deputy-consent-'))
@@ -100,6 +107,7 @@ export const startConsent = async (
 
   const client = createOAuthClient({ fetch, clock })
   const suspended = new Set<string>()
+  const cut: Pick<AgentOff, 'agent' | 'tenant'>[] = []
   const parts = {
     store,
     vault,
@@ -114,7 +122,15 @@ export const startConsent = async (
     active: async ({ id }: Person) => !suspended.has(id),
     ...(options.onLink === undefined ? {} : { onLink: options.onLink }),
   }
-  const flows = createFlows(parts)
+  const agents = createAgents({ store, clock, onDisabled: (off) => void cut.push(off) })
+  const flows = createFlows({ ...parts, agentOn: agents.allowed })
+  const runs = createRuns({
+    store,
+    clock,
+    randomBytes,
+    newId: () => randomBytes(8).toString('hex'),
+    onRevoked: () => undefined,
+  })
   const session = { sealer, clock, store, randomBytes, publicUrl }
   const codeFile = join(folder, 'code')
   const signIn =
@@ -145,6 +161,14 @@ export const startConsent = async (
     vault,
     revoke: createRevoker({ vault, client, connections: () => connections, log }).revoke,
     connections: () => connections,
+    agents: {
+      ...agents,
+      about: options.agents ?? new Map(),
+      marks: options.marks ?? new Map(),
+      active: parts.active,
+      grantsTo: store.grants.to,
+    },
+    runs,
     returnTo: options.returnTo ?? [],
     onEvent,
     from: ({ socket }) => socket.remoteAddress ?? null,
@@ -163,6 +187,10 @@ export const startConsent = async (
     replica: () => createFlows(parts),
     /** Ids that the identity provider lists as not active. */
     suspended,
+    agents,
+    /** Agents whose calls were ended. */
+    cut,
+    runs,
     vault,
     store,
     sealer,

@@ -16,6 +16,12 @@ import {
   type ConnectionsView,
   type Disconnected,
 } from '../../proxy/people/connections_page.ts'
+import {
+  agentPage,
+  agentsPage,
+  type AgentPageView,
+  type AgentView,
+} from '../../proxy/people/agents_page.ts'
 import * as pages from '../../proxy/people/consent_pages.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 
@@ -30,9 +36,30 @@ const connectionTo = (id: string, scopes: readonly string[]): Connection => {
 const github = connectionTo('github', ['repo', 'read:org'])
 const google = connectionTo('google', ['https://www.googleapis.com/auth/gmail.readonly'])
 const alice: Person = { tenant: 'acme', realm: 'corp', id: 'alice@example.com' }
+const agent = (id: string, known: boolean | null = null): AgentView => ({
+  id,
+  name: id,
+  mark: null,
+  owner: null,
+  contact: null,
+  workload: null,
+  known,
+})
+const SVG = Buffer.from(
+  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle cx="4.5" cy="4.5" r="4" fill="#0b57d0"/></svg>',
+)
+const triage: AgentView = {
+  id: 'agent:triage',
+  name: 'Triage',
+  mark: `data:image/svg+xml;base64,${SVG.toString('base64')}`,
+  owner: 'bob@example.com',
+  contact: 'mailto:triage@example.com',
+  workload: 'cluster',
+  known: true,
+}
 const view: pages.ConnectView = {
   connection: github,
-  agent: 'agent:triage',
+  agent: agent('agent:triage'),
   person: alice,
   verified: true,
   scopes: ['repo'],
@@ -89,6 +116,7 @@ const mine: ConnectionsView = {
     }),
   ],
   connections: new Map([github, google].map((connection) => [connection.name, connection])),
+  agentName: (id) => (id === triage.id ? triage.name : id),
   told: null,
   csrf: 'token',
   signOut: 'token',
@@ -103,14 +131,49 @@ const sure = (ask: Parameters<typeof surePage>[0]['ask']): Page =>
   surePage({ action: '/connections', ask, fields: { csrf: 'token' } })
 const LONG = `agent:${'very-long-name-without-a-place-to-break-'.repeat(4)}`
 
+const agentMine: AgentPageView = {
+  agent: triage,
+  off: null,
+  held: [held({})],
+  connections: mine.connections,
+  owned: {
+    people: 130,
+    connections: 2,
+    whom: [
+      { id: 'alice@example.com', connections: ['github'] },
+      { id: 'carol@example.com', connections: ['github', 'google'] },
+    ],
+    mayEnable: false,
+  },
+  csrf: 'token',
+}
+
 /** Name of the page → how it is made. */
 export const GALLERY: Readonly<Record<string, () => Page>> = {
   index: pages.indexPage,
   consent: () => pages.connectPage(view),
+  'consent-known-agent': () => pages.connectPage({ ...view, agent: triage }),
+  agents: () =>
+    agentsPage({
+      mine: [triage, agent('agent:calendar', false)],
+      owned: [triage],
+      told: { what: 'stopped', name: 'Release notes' },
+    }),
+  agent: () => agentPage({ ...agentMine, owned: null }),
+  'agent-owned': () => agentPage(agentMine),
+  'agent-off': () =>
+    agentPage({
+      ...agentMine,
+      off: { agent: triage.id, tenant: null, at: Date.UTC(2026, 10, 22, 15, 4), by: 'operator' },
+    }),
+  'agent-unknown': () =>
+    agentPage({ ...agentMine, agent: agent(LONG, false), held: [], owned: null }),
+  'agent-sure': () => sure((_, { agent: words }) => words.sureOff(triage.name)),
+  'consent-agent-off': pages.agentOffPage,
   'consent-long': () =>
     pages.connectPage({
       ...view,
-      agent: LONG,
+      agent: agent(LONG, false),
       connection: google,
       person: { ...alice, id: `${'a'.repeat(200)}@example.com` },
       scopes: [...google.scopes, 'openid', 'offline_access', `${LONG}/scope`],
@@ -119,7 +182,7 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
       reauthorization: true,
     }),
   'consent-second-agent': () =>
-    pages.connectPage({ ...view, agent: 'agent:release-notes', step: 'grant' }),
+    pages.connectPage({ ...view, agent: agent('agent:release-notes'), step: 'grant' }),
   'consent-stronger': () => pages.connectPage({ ...view, reauthorization: true, stronger: true }),
   // A call wanted one thing; of all that the scope opens, policy lets this person read issues.
   'consent-operation': () =>

@@ -119,6 +119,13 @@ export const de: Texts = {
       'Wenden Sie sich an Ihre Administration und wiederholen Sie danach Ihren Auftrag an den Agenten.',
     ],
   },
+  agentOff: {
+    title: 'Dieser Agent ist abgeschaltet',
+    lines: [
+      'Sein Besitzer oder ein Operator hat ihn für alle abgeschaltet, deshalb wurde nichts verbunden.',
+      'Der Link gilt wieder, sobald der Agent eingeschaltet ist, solange er nicht von selbst abläuft.',
+    ],
+  },
   awaiting: {
     title: 'Ihre Anwendung muss noch bestätigen',
     lines: [
@@ -249,6 +256,52 @@ export const de: Texts = {
     never: 'Noch nie',
     may: (agent) => `Was ${agent} tun darf`,
     signedInAs: (person, note) => html`Angemeldet als <strong>${person}</strong>${note}.`,
+  },
+
+  agent: {
+    title: 'Meine Agenten',
+    none: 'Kein Agent darf für Sie handeln.',
+    intro: 'Diese Agenten dürfen für Sie handeln:',
+    owned: 'Agenten, die Ihnen gehören',
+    id: 'Kennung',
+    owner: 'Besitzer',
+    contact: 'Kontakt',
+    workload: 'Läuft als',
+    unknown:
+      'Ihre Organisation kennt diesen Agenten nicht: Niemand hat dort gesagt, wer er ist. Fahren Sie nur fort, wenn Sie es wissen.',
+    offSince: (by) =>
+      by === 'owner'
+        ? 'Von seinem Besitzer abgeschaltet. Nichts von ihm wird durchgelassen seit'
+        : 'Von einem Operator abgeschaltet. Nichts von ihm wird durchgelassen seit',
+    forYou: 'Was er für Sie tun darf',
+    nothing: 'Nichts.',
+    everybody: 'Für wen er handeln darf',
+    count: (people, connections) =>
+      `${people === 1 ? '1 Person' : `${people} Personen`} Ihrer Organisation, an ${connections === 1 ? '1 Verbindung' : `${connections} Verbindungen`}.`,
+    more: (people) => `und ${people} weitere`,
+    notYours: 'Ein Operator hat ihn abgeschaltet: Nur ein Operator kann ihn wieder einschalten.',
+    sureStop: (agent) => ({
+      title: `${agent} für Sie anhalten?`,
+      told: `${agent} kann danach nicht mehr für Sie handeln, und alles, was er gerade für Sie tut, wird abgebrochen. Ihre Konten bleiben verbunden; andere Personen und Agenten arbeiten weiter.`,
+      button: `${agent} für mich anhalten`,
+    }),
+    sureOff: (agent) => ({
+      title: `${agent} für alle abschalten?`,
+      told: `Von ${agent} wird nichts mehr durchgelassen, für niemanden, und alles, was er gerade tut, wird binnen einer Sekunde abgebrochen. Was ihm erlaubt wurde, bleibt gespeichert, bis er wieder eingeschaltet wird.`,
+      button: `${agent} für alle abschalten`,
+    }),
+    sureOn: (agent) => ({
+      title: `${agent} wieder einschalten?`,
+      told: `${agent} darf wieder für alle handeln, die es ihm erlaubt haben.`,
+      button: `${agent} wieder einschalten`,
+    }),
+    told: {
+      stopped: (agent) =>
+        `${agent} kann nicht mehr für Sie handeln. Was er gerade für Sie tat, wurde abgebrochen.`,
+      off: (agent) => `${agent} ist für alle abgeschaltet.`,
+      on: (agent) => `${agent} ist wieder eingeschaltet.`,
+      unchanged: (agent) => `${agent}: Nichts wurde geändert, jemand war schneller.`,
+    },
   },
 
   sure: {

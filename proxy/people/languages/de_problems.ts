@@ -45,6 +45,10 @@ export const problems: Texts['problems'] = {
     'Zeigen Sie dieser Person den Link aus url und wiederholen Sie danach genau denselben Aufruf.',
   ),
   step_up_required: row('Eine stärkere Anmeldung ist nötig', LINK),
+  agent_disabled: row(
+    'Dieser Agent ist abgeschaltet',
+    'Hören Sie auf: Sein Besitzer oder ein Operator hat diesen Agenten abgeschaltet. Nichts von ihm wird durchgelassen, bis sie ihn wieder einschalten.',
+  ),
   operator_refused: row(
     'Dieser Operator darf das nicht',
     'Verwenden Sie einen Operator, dessen may und tenants es abdecken. Was fehlt, steht in detail.',

@@ -126,6 +126,13 @@ export const en = {
       'Ask your administrator, then repeat what you asked the agent for.',
     ],
   },
+  agentOff: {
+    title: 'This agent is switched off',
+    lines: [
+      'Its owner or an operator has switched it off for everybody, so nothing was connected.',
+      'The link is good again once it is switched on, until it ends by itself.',
+    ],
+  },
   awaiting: {
     title: 'Waiting for your application',
     lines: [
@@ -254,6 +261,52 @@ export const en = {
     may: (agent: string) => `What ${agent} may do`,
     signedInAs: (person: string, note: string) =>
       html`Signed in as <strong>${person}</strong>${note}.`,
+  },
+
+  agent: {
+    title: 'My agents',
+    none: 'No agent may act for you.',
+    intro: 'These agents may act for you:',
+    owned: 'Agents that you own',
+    id: 'Called',
+    owner: 'Owner',
+    contact: 'Contact',
+    workload: 'Runs as',
+    unknown:
+      'Your organisation does not know this agent: nobody there has said who it is. Go on only if you do.',
+    offSince: (by: 'owner' | 'operator'): string =>
+      by === 'owner'
+        ? 'Switched off by its owner. Nothing of it is let through since'
+        : 'Switched off by an operator. Nothing of it is let through since',
+    forYou: 'What it may do for you',
+    nothing: 'Nothing.',
+    everybody: 'For whom it may act',
+    count: (people: number, connections: number) =>
+      `${people === 1 ? '1 person' : `${people} people`} of your organisation, at ${connections === 1 ? '1 connection' : `${connections} connections`}.`,
+    more: (people: number) => `and ${people} more`,
+    notYours: 'An operator has switched it off: only an operator can switch it on again.',
+    sureStop: (agent: string) => ({
+      title: `Stop ${agent} for you?`,
+      told: `${agent} can no longer act for you, and what it is doing for you stops. Your accounts stay connected, and other people and agents go on.`,
+      button: `Stop ${agent} for me`,
+    }),
+    sureOff: (agent: string) => ({
+      title: `Switch ${agent} off for everybody?`,
+      told: `Nothing of ${agent} is let through any more, for anybody, and what it is doing stops within a second. What people allowed it is kept until it is switched on again.`,
+      button: `Switch ${agent} off for everybody`,
+    }),
+    sureOn: (agent: string) => ({
+      title: `Switch ${agent} on again?`,
+      told: `${agent} may act again for everybody who allowed it.`,
+      button: `Switch ${agent} on again`,
+    }),
+    told: {
+      stopped: (agent: string) =>
+        `${agent} can no longer act for you. What it was doing for you was stopped.`,
+      off: (agent: string) => `${agent} is switched off for everybody.`,
+      on: (agent: string) => `${agent} is switched on again.`,
+      unchanged: (agent: string) => `${agent}: nothing was changed, somebody was quicker.`,
+    },
   },
 
   sure: {

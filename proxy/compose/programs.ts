@@ -159,9 +159,7 @@ export const authApi = (
     identify: async (rawHeaders: readonly string[]) =>
       (await identify.identify(rawHeaders, null)).who,
     plainPerson:
-      config.identity.trust === 'plain'
-        ? (userId: string, rawHeaders: readonly string[]) => identify.named(userId, rawHeaders)
-        : null,
+      config.identity.trust === 'plain' || config.applications.length > 0 ? identify.named : null,
     permit,
     polls: createPlaces({
       what: 'the polls that wait',

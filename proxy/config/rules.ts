@@ -15,7 +15,7 @@ const forAgents = ({ listeners }: Config): readonly (readonly [string, Listen])[
 ]
 
 const trustRules: Rule = (config) => {
-  const { identity, listeners } = config
+  const { identity, listeners, applications } = config
   if (identity.trust === 'plain')
     return forAgents(config).map(
       ([path, address]) =>
@@ -24,7 +24,8 @@ const trustRules: Rule = (config) => {
     )
   return [
     identity.issuers.length === 0 &&
-      'identity.issuers: identity.trust is asserted, which needs one issuer at least',
+      applications.length === 0 &&
+      'identity.issuers: identity.trust is asserted, which needs one issuer at least, or a row of applications',
     ...listeners.extra.map(
       ({ user }, i) =>
         user !== undefined &&

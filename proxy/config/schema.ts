@@ -377,6 +377,33 @@ const operator = z.strictObject({
   tenants: z.array(text).optional(),
 })
 
+/** One key of an application: a digest to compare with, and what finds it where it does not belong. */
+const applicationKey = z
+  .string()
+  .regex(
+    /^[\w.~+/=-]{32,512}$/,
+    'must be 32 to 512 letters, digits and . _ ~ + / = - (make one with: openssl rand -hex 32)',
+  )
+  .refine((value) => !/^(?:eyJ|dpr_)/.test(value), 'must not begin as a signed tag does')
+  .transform((value) => ({ digest: bearer.parse(value), key: secret(value) }))
+/** A backend that names people of its own. */
+const application = z.strictObject({
+  name: text,
+  bearer: z
+    .union([
+      applicationKey.transform((key) => [key]),
+      z.array(applicationKey).min(1).max(2, 'may be two keys at most: the one in use and the next'),
+    ])
+    .optional(),
+  workload: name.optional(),
+  agent: text,
+  realm: text.optional(),
+  tenants: z.array(text).min(1).optional(),
+  people: z
+    .array(text)
+    .min(1, 'needs one pattern at least, such as "*@acme.example"; "*" is everybody'),
+})
+
 const audit = z.strictObject({
   sink: unbuilt(
     z
@@ -453,6 +480,7 @@ export const configSchema = z.strictObject({
   }),
   connect: connect.prefault({}),
   operators: z.array(operator).default([]),
+  applications: z.array(application).default([]),
   workloads: z.array(workload).default([]),
   runs: z.strictObject({ max: duration.default(UNITS.d) }).prefault({}),
   audit: audit.prefault({}),

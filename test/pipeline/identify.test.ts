@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import type { Principal } from '../../proxy/model.ts'
 import { createIssuerKeys } from '../../proxy/oauth/issuer_keys.ts'
 import { Problem } from '../../proxy/problem.ts'
+import { createApplications } from '../../proxy/pipeline/application.ts'
 import { createIdentify, type Identify, type Issuer } from '../../proxy/pipeline/identify.ts'
 
 const NOW = 1_800_000_000
@@ -60,6 +61,7 @@ const world = ({ trust = 'asserted', issuer = {} }: Told = {}) => {
     ],
     plainAgent: 'laptop',
     plainRealm: 'local',
+    applications: createApplications([]),
     run: whose,
     workloads: { some: false, of: () => null, meant: () => false, sent: () => null, forget: quiet },
     keysOf: (source) => {

@@ -380,20 +380,17 @@ const operator = z.strictObject({
 /** One key of an application: a digest to compare with, and what finds it where it does not belong. */
 const applicationKey = z
   .string()
-  .regex(
-    /^[\w.~+/=-]{32,512}$/,
-    'must be 32 to 512 letters, digits and . _ ~ + / = - (make one with: openssl rand -hex 32)',
-  )
-  .refine((value) => !/^(?:eyJ|dpr_)/.test(value), 'must not begin as a signed tag does')
+  // Not as a signed tag begins.
+  .regex(/^(?!eyJ|dpr_)[\w.~+/=-]{32,512}$/)
   .transform((value) => ({ digest: bearer.parse(value), key: secret(value) }))
 /** A backend that names people of its own. */
 const application = z.strictObject({
   name: text,
   bearer: z
-    .union([
-      applicationKey.transform((key) => [key]),
-      z.array(applicationKey).min(1).max(2, 'may be two keys at most: the one in use and the next'),
-    ])
+    .union([applicationKey.transform((key) => [key]), z.array(applicationKey).min(1).max(2)], {
+      error:
+        'must be a key of 32 to 512 letters, digits and . _ ~ + / = - (make one with: openssl rand -hex 32), or a list of two at most',
+    })
     .optional(),
   workload: name.optional(),
   agent: text,

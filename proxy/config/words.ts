@@ -327,7 +327,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     '"${env:CRM_KEY}"',
   ),
   'applications[].workload': key(
-    "Instead of a bearer: the row of `workloads` whose token, as `Deputy-Agent`, is the key.",
+    'Instead of a bearer: the row of `workloads` whose token, as `Deputy-Agent`, is the key.',
     'crm',
   ),
   'applications[].agent': key('The agent of all its calls.', 'agent:crm'),

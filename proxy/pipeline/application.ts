@@ -218,10 +218,7 @@ export const createApplications = (rows: readonly Application[]): Applications =
   }
   const made = ({ name, agent, people }: Application, person: Person): Principal => {
     if (!validId(person.id))
-      throw denied(
-        'unauthenticated',
-        'the name is longer than 256 bytes or has control characters',
-      )
+      throw denied('unauthenticated', 'the name is longer than 256 bytes or has control characters')
     // As a name it would be written into the evidence.
     if (holds(person.id) || isSigned(person.id))
       throw denied('application_keys_differ', 'a key or a tag stands where the name should be')

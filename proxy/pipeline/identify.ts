@@ -231,9 +231,10 @@ export const createIdentify = (options: {
       if (tag !== null && token !== tag) throw denied('two tags name different users')
       tag = token
     }
-    const none = tag?.startsWith('eyJ') === true || tag?.startsWith('dpr_') === true
-      ? null
-      : applications.unknown(tags)
+    const none =
+      tag?.startsWith('eyJ') === true || tag?.startsWith('dpr_') === true
+        ? null
+        : applications.unknown(tags)
     if (none !== null) throw none
     if (tag === null || tag === '')
       throw denied(
@@ -345,9 +346,7 @@ export const createIdentify = (options: {
       applications.some && named === null && workloads.sent(rawHeaders) !== null
         ? applications.nameIn(tags, isTag)
         : null
-    return name === null
-      ? assertedTag(tags, named)
-      : `user:${Buffer.from(name).toString('latin1')}`
+    return name === null ? assertedTag(tags, named) : `user:${Buffer.from(name).toString('latin1')}`
   }
   return {
     identify: (rawHeaders, named) => {
@@ -383,7 +382,8 @@ export const createIdentify = (options: {
       if (clock.wrong() !== null) throw clockWrong()
       const tags = tagsOf(rawHeaders, options.header)
       const claim = claimOf(tags, null)
-      const signed = options.trust === 'asserted' && tags.slot.some((value) => isTag(slotValue(value)))
+      const signed =
+        options.trust === 'asserted' && tags.slot.some((value) => isTag(slotValue(value)))
       const tagged = tags.header.length > 0 || runIn(tags) !== null || signed
       if (claim === null ? tagged : claim.user !== null) return null
       const whose: Whose = (workload) => {

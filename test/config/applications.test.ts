@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { naming } from '../../proxy/config/backend.ts'
 import { parseConfig } from '../../proxy/config/parse.ts'
+import { oddities } from '../../proxy/config/rules.ts'
 
 const ISSUER = { issuer: 'https://idp.test', audience: 'deputy', realm: 'corp' }
 const WORKLOAD = {
@@ -65,6 +66,14 @@ describe('the realm of its people', () => {
       'acme',
     ])
   })
+})
+
+test('a key that comes unencrypted over a network is told', () => {
+  const told = (more: object = {}) =>
+    oddities(parsed(config({ listeners: { agent: '0.0.0.0:7410' }, ...more })))
+  expect(told()).toEqual([expect.stringMatching(/^listeners\.agent: keys of applications come/)])
+  expect(told({ applications: [] })).toEqual([])
+  expect(told({ listeners: {} })).toEqual([])
 })
 
 test.each<[string, object, RegExp]>([

@@ -210,10 +210,10 @@ test('a key is changed for the next while calls go on: none fails, and the old o
     await deputy.reload()
   }
   let key = KEY
-  let going = true
+  const going = new AbortController()
   const codes = new Map<string, number>()
   const traffic = USERS.map(async (user) => {
-    while (going) {
+    while (!going.signal.aborted) {
       const { status, who } = await call(deputy, as(user, key))
       const said = `${status} ${who === user}`
       codes.set(said, (codes.get(said) ?? 0) + 1)
@@ -236,7 +236,7 @@ test('a key is changed for the next while calls go on: none fails, and the old o
     expect(await call(deputy, as(ALICE, KEY))).toMatchObject({ code: 'application_unknown' })
     expect(JSON.stringify(deputy.evidence())).not.toContain('canary-crm')
   } finally {
-    going = false
+    going.abort()
     await Promise.all(traffic)
     await deputy.close()
   }

@@ -78,21 +78,76 @@ test('a key that comes unencrypted over a network is told', () => {
 
 test.each<[string, object, RegExp]>([
   ['under plain', { identity: { trust: 'plain' } }, /^applications: identity\.trust is plain, so/],
-  ['with claims', { entitlements: { source: 'claims', max_age: { write: '5m', delete: '5m', admin: '5m' } } }, /^applications: they name people without an assertion/],
-  ['a short key', { applications: [row({ bearer: 'short' })] }, /^applications\.0\.bearer: must be a key of 32 to 512/],
+  [
+    'with claims',
+    { entitlements: { source: 'claims', max_age: { write: '5m', delete: '5m', admin: '5m' } } },
+    /^applications: they name people without an assertion/,
+  ],
+  [
+    'a short key',
+    { applications: [row({ bearer: 'short' })] },
+    /^applications\.0\.bearer: must be a key of 32 to 512/,
+  ],
   ['a key with a colon', { applications: [row({ bearer: `${A}:x` })] }, /^applications\.0\.bearer/],
-  ['a key like a run token', { applications: [row({ bearer: `dpr_${A}` })] }, /^applications\.0\.bearer/],
+  [
+    'a key like a run token',
+    { applications: [row({ bearer: `dpr_${A}` })] },
+    /^applications\.0\.bearer/,
+  ],
   ['three keys', { applications: [row({ bearer: [A, B, C] })] }, /a list of two at most/],
-  ['nobody', { applications: [row({ people: [] })] }, /^applications\.0\.people: needs one pattern/],
-  ['no key', { applications: [row({ bearer: undefined })] }, /^applications\.0\.bearer: nothing is the key/],
-  ['a name twice', { applications: [row(), row({ bearer: B })] }, /^applications\.1\.name: crm is there twice/],
-  ['one key for two', { applications: [row(), row({ name: 'x' })] }, /^applications\.1\.bearer: is the same secret as applications\.0\.bearer/],
-  ['a key twice', { applications: [row({ bearer: [A, A] })] }, /^applications\.0\.bearer\.1: is the same secret as applications\.0\.bearer\.0/],
-  ['an operator’s bearer', { operators: [{ name: 'o', bearer: A, may: ['runs'] }] }, /^applications\.0\.bearer: is the same secret as operators\.0\.bearer/],
-  ['the verifier’s key', { applications: [row({ bearer: 'v'.repeat(32) })] }, /^connect\.verifier\.key: is the same secret/],
-  ['two kinds of key', { workloads: [WORKLOAD], applications: [row({ workload: 'nightly' })] }, /^applications\.0\.workload: the bearer is the key already/],
-  ['a workload that is not there', { applications: [row({ bearer: undefined, workload: 'x' })] }, /^applications\.0\.workload: no row of workloads is called x/],
-  ['another agent than the workload’s', { workloads: [WORKLOAD], applications: [row({ bearer: undefined, workload: 'nightly', agent: 'other' })] }, /^applications\.0\.agent: is other, but the token/],
+  [
+    'nobody',
+    { applications: [row({ people: [] })] },
+    /^applications\.0\.people: needs one pattern/,
+  ],
+  [
+    'no key',
+    { applications: [row({ bearer: undefined })] },
+    /^applications\.0\.bearer: nothing is the key/,
+  ],
+  [
+    'a name twice',
+    { applications: [row(), row({ bearer: B })] },
+    /^applications\.1\.name: crm is there twice/,
+  ],
+  [
+    'one key for two',
+    { applications: [row(), row({ name: 'x' })] },
+    /^applications\.1\.bearer: is the same secret as applications\.0\.bearer/,
+  ],
+  [
+    'a key twice',
+    { applications: [row({ bearer: [A, A] })] },
+    /^applications\.0\.bearer\.1: is the same secret as applications\.0\.bearer\.0/,
+  ],
+  [
+    'an operator’s bearer',
+    { operators: [{ name: 'o', bearer: A, may: ['runs'] }] },
+    /^applications\.0\.bearer: is the same secret as operators\.0\.bearer/,
+  ],
+  [
+    'the verifier’s key',
+    { applications: [row({ bearer: 'v'.repeat(32) })] },
+    /^connect\.verifier\.key: is the same secret/,
+  ],
+  [
+    'two kinds of key',
+    { workloads: [WORKLOAD], applications: [row({ workload: 'nightly' })] },
+    /^applications\.0\.workload: the bearer is the key already/,
+  ],
+  [
+    'a workload that is not there',
+    { applications: [row({ bearer: undefined, workload: 'x' })] },
+    /^applications\.0\.workload: no row of workloads is called x/,
+  ],
+  [
+    'another agent than the workload’s',
+    {
+      workloads: [WORKLOAD],
+      applications: [row({ bearer: undefined, workload: 'nightly', agent: 'other' })],
+    },
+    /^applications\.0\.agent: is other, but the token/,
+  ],
 ])('refused: %s', (_what, more, sentence) => {
   expect(problemsOf(config(more))).toContainEqual(expect.stringMatching(sentence))
 })

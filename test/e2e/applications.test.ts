@@ -49,7 +49,12 @@ const crm = (more: Fields = {}): Fields => ({
   people: ['*@acme.example'],
   ...more,
 })
-const shop: Fields = { name: 'shop', bearer: OTHER, agent: 'agent:shop', people: ['*@shop.example'] }
+const shop: Fields = {
+  name: 'shop',
+  bearer: OTHER,
+  agent: 'agent:shop',
+  people: ['*@shop.example'],
+}
 const start = (more: Fields = {}): Promise<Deputy> =>
   startDeputy({
     upstream: upstream.origin,
@@ -163,13 +168,33 @@ describe('one key', () => {
   test.each<[string, string, () => Promise<Readonly<Record<string, string>>>]>([
     ['of another application', 'application_user_refused', async () => as(ALICE, OTHER)],
     ['that no application has', 'application_unknown', async () => as(ALICE, 'x'.repeat(40))],
-    ['in the slot that none has', 'application_unknown', async () => bearer(`${'x'.repeat(40)}:${ALICE}`)],
+    [
+      'in the slot that none has',
+      'application_unknown',
+      async () => bearer(`${'x'.repeat(40)}:${ALICE}`),
+    ],
     ['and a second', 'application_keys_differ', async () => as(`${OTHER}:${ALICE}`)],
     ['and no user', 'application_user_missing', async () => bearer()],
-    ['and an assertion', 'application_beside_tag', async () => as(await people.sign({ sub: ALICE }))],
-    ['and another tenant', 'application_user_refused', async () => ({ ...as(ALICE), 'deputy-tenant': 'globex' })],
-    ['and two users', 'unauthenticated', async () => ({ ...bearer(`${KEY}:${ALICE}`), 'deputy-user': BOB })],
-    ['and a user of nobody’s pattern', 'application_user_refused', async () => as('alice@acme.example.evil')],
+    [
+      'and an assertion',
+      'application_beside_tag',
+      async () => as(await people.sign({ sub: ALICE })),
+    ],
+    [
+      'and another tenant',
+      'application_user_refused',
+      async () => ({ ...as(ALICE), 'deputy-tenant': 'globex' }),
+    ],
+    [
+      'and two users',
+      'unauthenticated',
+      async () => ({ ...bearer(`${KEY}:${ALICE}`), 'deputy-user': BOB }),
+    ],
+    [
+      'and a user of nobody’s pattern',
+      'application_user_refused',
+      async () => as('alice@acme.example.evil'),
+    ],
     ['missing', 'application_unknown', async () => ({ 'deputy-user': ALICE })],
   ])('a key %s: %s, and nothing is sent', async (_what, code, headers) => {
     expect(await call(deputy, await headers())).toMatchObject({ code, who: null })
@@ -249,7 +274,9 @@ test('a workload’s own token is the key', async () => {
     workloads: [workload, { ...workload, name: 'other', match: { '/sub': 'sa:other' } }],
     applications: [crm({ bearer: undefined, workload: 'crm' })],
   })
-  const from = async (sub: string) => ({ 'deputy-agent': await cluster.sign({ act: undefined, sub }) })
+  const from = async (sub: string) => ({
+    'deputy-agent': await cluster.sign({ act: undefined, sub }),
+  })
   try {
     const own = await from('sa:crm')
     expect((await call(deputy, { ...own, 'deputy-user': ALICE })).who).toBe(ALICE)
@@ -285,7 +312,9 @@ describe('the clients of the authorization API, with the key as their own', () =
   let house: House
   beforeAll(async () => {
     const row = { tenants: ['acme'], people: ['alice', 'bob', 'car*'] }
-    house = await startHouse({ config: { applications: [crm(row), { ...shop, ...row, people: ['bob'] }] } })
+    house = await startHouse({
+      config: { applications: [crm(row), { ...shop, ...row, people: ['bob'] }] },
+    })
   })
   afterAll(() => house.close())
   const confirm = async (link: string, user: string): Promise<void> => {
@@ -298,7 +327,10 @@ describe('the clients of the authorization API, with the key as their own', () =
     client.auth.start(user, 'acme', { scopes: ['openid'] })
   const me = async (user: string): Promise<unknown> => {
     const answer = await fetch(`${house.deputy.agent}/acme@api.acme.test/me`, { headers: as(user) })
-    return ((await answer.json()) as { readonly sub?: string }).sub ?? answer.headers.get('deputy-answer')
+    return (
+      ((await answer.json()) as { readonly sub?: string }).sub ??
+      answer.headers.get('deputy-answer')
+    )
   }
 
   test('arcadejs: names the user in the body, asks by id alone, and the calls go as that person', async () => {
@@ -356,7 +388,10 @@ describe('the clients of the authorization API, with the key as their own', () =
     } finally {
       child.kill('SIGKILL')
     }
-    const answers = out.trim().split('\n').map((line) => JSON.parse(line) as Fields)
+    const answers = out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Fields)
     expect(answers.map(({ status }) => status)).toEqual(['pending', 'completed', 'completed'])
     expect(await me('bob')).toBe('bob-acme')
     expect(house.deputy.logged()).not.toContain('canary-crm')

@@ -5,7 +5,9 @@ import { createApplications, type Application } from '../../proxy/pipeline/appli
 import { Problem } from '../../proxy/problem.ts'
 import { secret } from '../../proxy/secret.ts'
 
-const [KEY, NEXT, OTHER] = ['crm-key/+', 'crm-next-', 'shop-key-'].map((name) => name.padEnd(40, 'k'))
+const [KEY, NEXT, OTHER] = ['crm-key/+', 'crm-next-', 'shop-key-'].map((name) =>
+  name.padEnd(40, 'k'),
+)
 const keyOf = (value = '') => ({
   digest: createHash('sha256').update(value).digest(),
   key: secret(value),
@@ -64,7 +66,10 @@ describe('a key names a person', () => {
     ['as the name with no password', { slot: [basic(`${KEY}:${ALICE}:`)] }],
     ['as the name alone', { slot: [basic(`${KEY}:`)], header: [ALICE] }],
     ['in the header', { header: [`${KEY}:${ALICE}`] }],
-    ['in the header, whatever the slot holds', { header: [`${KEY}:${ALICE}`], slot: ['Bearer gh'] }],
+    [
+      'in the header, whatever the slot holds',
+      { header: [`${KEY}:${ALICE}`], slot: ['Bearer gh'] },
+    ],
     ['twice alike', { slot: [`Bearer ${KEY}:${ALICE}`], header: [ALICE, ALICE] }],
     ['in UTF-8', { slot: [`Bearer ${KEY}`], header: [latin1('ünal')] }, 'ünal'],
   ])('%s', (_how, sent, id = ALICE) => {
@@ -76,7 +81,10 @@ describe('a key names a person', () => {
     })
   })
   test('and what stands in the key slot for it is the key and the name', () => {
-    for (const sent of [{ slot: [`Bearer ${KEY}`], header: [ALICE] }, { header: [`${KEY}:${ALICE}`], slot: [] }])
+    for (const sent of [
+      { slot: [`Bearer ${KEY}`], header: [ALICE] },
+      { header: [`${KEY}:${ALICE}`], slot: [] },
+    ])
       expect(applications.read({ ...sent }, isTag)?.tag()).toBe(`${KEY}:${ALICE}`)
     const claim = applications.read({ slot: [`Bearer ${KEY}`], header: [latin1('ünal')] }, isTag)
     expect(claim?.tag()).toBe(`${KEY}:${latin1('ünal')}`)
@@ -92,18 +100,54 @@ describe('refused, each by its own code', () => {
   test.each<[string, string, Sent]>([
     ['no user', 'application_user_missing', { slot: [`Bearer ${KEY}`] }],
     ['an empty one', 'application_user_missing', { slot: [`Bearer ${KEY}:`], header: [''] }],
-    ['two keys', 'application_keys_differ', { slot: [`Bearer ${KEY}`], header: [`${NEXT}:${ALICE}`] }],
-    ['two keys of two', 'application_keys_differ', { slot: [KEY ?? '', OTHER ?? ''], header: [ALICE] }],
+    [
+      'two keys',
+      'application_keys_differ',
+      { slot: [`Bearer ${KEY}`], header: [`${NEXT}:${ALICE}`] },
+    ],
+    [
+      'two keys of two',
+      'application_keys_differ',
+      { slot: [KEY ?? '', OTHER ?? ''], header: [ALICE] },
+    ],
     ['a key as the name', 'application_keys_differ', { slot: [basic(`${KEY}:${OTHER}`)] }],
     ['its own key as the name', 'application_keys_differ', { slot: [`Bearer ${KEY}:${KEY}`] }],
     ['an assertion', 'application_beside_tag', { slot: [`Bearer ${KEY}`], header: [JWT] }],
-    ['a run token', 'application_beside_tag', { slot: [`Bearer ${RUN}`], header: [`${KEY}:${ALICE}`] }],
-    ['somebody else’s user', 'application_user_refused', { slot: [`Bearer ${KEY}`], header: ['eve@evil.example'] }],
-    ['another spelling', 'application_user_refused', { slot: [`Bearer ${KEY}`], header: ['alice@ACME.example'] }],
-    ['two names', 'unauthenticated', { slot: [`Bearer ${KEY}:${ALICE}`], header: ['bob@acme.example'] }],
-    ['a name that is not UTF-8', 'unauthenticated', { slot: [`Bearer ${KEY}`], header: ['\xff@acme.example'] }],
-    ['a long name', 'unauthenticated', { slot: [`Bearer ${KEY}`], header: [`${'a'.repeat(256)}@acme.example`] }],
-    ['several tenants, none named', 'application_tenant_missing', { slot: [`Bearer ${OTHER}`], header: [ALICE] }],
+    [
+      'a run token',
+      'application_beside_tag',
+      { slot: [`Bearer ${RUN}`], header: [`${KEY}:${ALICE}`] },
+    ],
+    [
+      'somebody else’s user',
+      'application_user_refused',
+      { slot: [`Bearer ${KEY}`], header: ['eve@evil.example'] },
+    ],
+    [
+      'another spelling',
+      'application_user_refused',
+      { slot: [`Bearer ${KEY}`], header: ['alice@ACME.example'] },
+    ],
+    [
+      'two names',
+      'unauthenticated',
+      { slot: [`Bearer ${KEY}:${ALICE}`], header: ['bob@acme.example'] },
+    ],
+    [
+      'a name that is not UTF-8',
+      'unauthenticated',
+      { slot: [`Bearer ${KEY}`], header: ['\xff@acme.example'] },
+    ],
+    [
+      'a long name',
+      'unauthenticated',
+      { slot: [`Bearer ${KEY}`], header: [`${'a'.repeat(256)}@acme.example`] },
+    ],
+    [
+      'several tenants, none named',
+      'application_tenant_missing',
+      { slot: [`Bearer ${OTHER}`], header: [ALICE] },
+    ],
   ])('%s', (_what, code, sent) => {
     expect(codeOf(() => read(sent))).toBe(code)
   })

@@ -35,6 +35,8 @@ export type Principal = {
   readonly run: string | null
   /** What the run may touch; whatever else policy would allow is refused. Absent: no run. */
   readonly reach?: RunReach
+  /** The application that named the person by its key; absent: none did. `verified` is false then. */
+  readonly assertedBy?: string
   /** Whose own token names the agent; absent: only the tag does, or the configuration. */
   readonly workload?: Pick<Workload, 'name' | 'subject'>
 }

@@ -61,6 +61,42 @@ export const CATALOGUE = {
     'http_request_denied',
     'Send the own token of the workload that calls, such as the projected token of its service account, read anew for each call; the detail says what was wrong with the one that came.',
   ),
+  application_unknown: row(
+    401,
+    'No application has this key',
+    'http_request_denied',
+    'Send a name only with the key of an application of the configuration: as Authorization: Bearer KEY beside the tag header, or as KEY:USER where the SDK puts its key.',
+  ),
+  application_keys_differ: row(
+    401,
+    'Two keys came with one call',
+    'http_request_denied',
+    'Send one key, once or alike in each place; a key is never a name.',
+  ),
+  application_beside_tag: row(
+    401,
+    'A key came beside a signed tag',
+    'http_request_denied',
+    'Send the key with a name, or the signed assertion or run token by itself.',
+  ),
+  application_user_missing: row(
+    401,
+    'The key names no user',
+    'http_request_denied',
+    'Name the user: as the tag header, as KEY:USER where the SDK puts its key, or as user_id in the body.',
+  ),
+  application_tenant_missing: row(
+    401,
+    'The application has several tenants',
+    'http_request_denied',
+    'Say of which tenant the user is, as Deputy-Tenant.',
+  ),
+  application_user_refused: row(
+    403,
+    'The application may not name this user',
+    'http_request_denied',
+    'Name only people of the application’s own people and tenants; whoever runs deputy can add a pattern to its row.',
+  ),
   policy_denied: row(
     403,
     'Policy refused the call',

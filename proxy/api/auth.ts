@@ -5,7 +5,7 @@ import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import type { Connection, Flow, Principal } from '../model.ts'
 import type { Begun, Flows } from '../consent/flow.ts'
-import { Problem } from '../problem.ts'
+import { Problem, type ProblemCode } from '../problem.ts'
 import { mayReturnTo } from '../consent/next_uri.ts'
 import { openApi, type ApiRoute } from './openapi.ts'
 import { createRest, invalid, readBody, readQuery, short, type Env, type RestDeps } from './rest.ts'
@@ -16,11 +16,16 @@ export type ApiDeps = RestDeps & {
   /** Throws Problem unauthenticated. */
   readonly identify: (rawHeaders: readonly string[]) => Principal | Promise<Principal>
   /**
-   * Under `trust: plain` only, else null: a user id as the tag of a request that names nobody.
-   * It answers null when the request did name somebody, badly.
+   * Under `trust: plain`, or where there are applications, else null: a user id as the tag of a request that names
+   * nobody. It answers null when the request did name somebody, badly.
+   * @param tenant of a person who is known by more than the id
    */
   readonly plainPerson:
-    | ((userId: string, rawHeaders: readonly string[]) => Principal | Promise<Principal> | null)
+    | ((
+        userId: string,
+        rawHeaders: readonly string[],
+        tenant?: string,
+      ) => Principal | Promise<Principal> | null)
     | null
   /**
    * Policy decides before any flow begins. `held`: nothing is left to consent to.
@@ -121,6 +126,17 @@ const WHY: ReadonlyMap<string | null, string> = new Map([
 ])
 const whyNot = ({ failure }: Flow): string =>
   `Nothing was connected: ${WHY.get(failure) ?? 'the authorization has ended'}. Ask for a new link to try again.`
+/** What a request is refused with whose headers say nothing of a person. */
+const NAMES_NOBODY: ReadonlySet<ProblemCode> = new Set([
+  'unauthenticated',
+  'application_user_missing',
+])
+/** Whoever has a key learns nothing of authorizations of people who are not its own. */
+const NOT_ITS_OWN: ReadonlySet<ProblemCode> = new Set([
+  'application_user_missing',
+  'application_user_refused',
+])
+
 /** A client that waits again so soon after it was told `failed` does not look at it. */
 const DEAF_MS = 10_000
 
@@ -194,22 +210,23 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     c.env?.incoming?.rawHeaders ?? [...c.req.raw.headers].flat()
 
   /**
-   * The tag decides. Only under `plain`, and only where a request names nobody, the user that it speaks of does:
-   * there any caller may name any user.
+   * The tag decides. Only under `plain` and for the key of an application, and only where a request names nobody, the
+   * user that it speaks of does: there any caller may name any user, here any of its own.
    */
   const callerOf = async (
     c: Context<Env>,
-    spokenOf: () => Promise<string | null>,
+    spokenOf: () => Promise<{ readonly id: string; readonly tenant?: string } | null>,
   ): Promise<Principal> => {
     try {
       return await deps.identify(rawHeaders(c))
     } catch (error) {
-      const untagged = error instanceof Problem && error.code === 'unauthenticated'
-      if (!untagged || deps.plainPerson === null) throw error
-      const userId = await spokenOf()
-      const plain = userId === null ? null : await deps.plainPerson(userId, rawHeaders(c))
-      if (plain === null) throw error
-      return plain
+      if (!(error instanceof Problem) || !NAMES_NOBODY.has(error.code)) throw error
+      if (deps.plainPerson === null) throw error
+      const user = await spokenOf()
+      const named =
+        user === null ? null : await deps.plainPerson(user.id, rawHeaders(c), user.tenant)
+      if (named === null) throw error
+      return named
     }
   }
 
@@ -257,7 +274,9 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
 
   route('POST', '/v1/auth/authorize', async (c) => {
     // Who calls is known before the body is read, where the tag alone decides.
-    const principal = await callerOf(c, async () => (await readBody(c, authorizeBody)).user_id)
+    const principal = await callerOf(c, async () => ({
+      id: (await readBody(c, authorizeBody)).user_id,
+    }))
     const body = await readBody(c, authorizeBody)
     mine(body.user_id, principal)
     const { id, provider_id, oauth2 } = body.auth_requirement
@@ -270,7 +289,10 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
   })
 
   route('POST', '/v1/tools/authorize', async (c) => {
-    const principal = await callerOf(c, async () => (await readBody(c, toolBody)).user_id ?? null)
+    const principal = await callerOf(c, async () => {
+      const { user_id: id } = await readBody(c, toolBody)
+      return id === undefined ? null : { id }
+    })
     const body = await readBody(c, toolBody)
     mine(body.user_id, principal)
     const { connection, operation } = operationNamed(deps.connections(), body.tool_name)
@@ -279,10 +301,14 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
 
   route('GET', '/v1/auth/status', async (c) => {
     const { id, wait } = readQuery(c, statusQuery)
-    const principal = await callerOf(
-      c,
-      async () => (await deps.flows.byAuthorizationId(id))?.person.id ?? null,
-    )
+    let byId = false
+    const principal = await callerOf(c, async () => {
+      byId = true
+      return (await deps.flows.byAuthorizationId(id))?.person ?? null
+    }).catch((error: unknown) => {
+      if (!byId || !(error instanceof Problem) || !NOT_ITS_OWN.has(error.code)) throw error
+      throw new Problem('authorization_not_found', 'you have begun no authorization of this id')
+    })
     const { person, agent } = principal
     const leave = wait > 0 ? deps.polls.enter(agent) : null
     const flow = await deps.flows

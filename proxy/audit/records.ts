@@ -88,8 +88,9 @@ export const createEvidence = (deps: {
   const whoText = (principal: Principal): string => {
     let text = who.get(principal)
     if (text === undefined) {
-      const { person, verified, agent, run, workload } = principal
-      const user = { id: idOf(person.id), realm: person.realm, tenant: person.tenant, verified }
+      const { person, verified, agent, run, workload, assertedBy } = principal
+      const { realm, tenant } = person
+      const user = { id: idOf(person.id), realm, tenant, verified, asserted_by: assertedBy }
       const by = workload && { ...workload, verified: true }
       text = members({ user, agent: { id: agent, workload: by }, run })
       who.set(principal, text)

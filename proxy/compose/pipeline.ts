@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { isDeepStrictEqual } from 'node:util'
 import type { Seen, Snapshot } from '../pipeline/exchange.ts'
+import { realmOf } from '../config/applications.ts'
 import type { Connection, Log, Route } from '../model.ts'
 import type { Dedicated } from '../net/listener.ts'
 import { createIssuerKeys, type KeySource } from '../oauth/issuer_keys.ts'
@@ -21,6 +22,7 @@ import { createIdentify, type Identify } from '../pipeline/identify.ts'
 import { readUpTo } from '../pipeline/inspect.ts'
 import { matchRoute } from '../pipeline/route.ts'
 import { createTagged } from '../pipeline/tag_place.ts'
+import { createApplications } from '../pipeline/application.ts'
 import { createWorkloads } from '../pipeline/workload.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
@@ -61,12 +63,24 @@ const identifyOf = (
     required: identity.agent_required,
     issuers: rows,
   })
+  const applications = createApplications(
+    config.applications.map((row) => ({
+      name: row.name,
+      keys: row.bearer ?? [],
+      workload: row.workload ?? null,
+      agent: row.agent,
+      realm: realmOf(config, row),
+      tenants: row.tenants ?? ['default'],
+      people: row.people,
+    })),
+  )
   return createIdentify({
     ...verifying,
     trust: identity.trust,
     header: identity.header.toLowerCase(),
     issuers,
     workloads,
+    applications,
     plainAgent: identity.agent,
     plainRealm: identity.realm,
     run: runs.verify,

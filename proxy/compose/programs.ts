@@ -165,7 +165,7 @@ export const authApi = (
     identify: async (rawHeaders: readonly string[]) =>
       on((await identify.identify(rawHeaders, null)).who),
     plainPerson:
-      config.identity.trust === 'plain'
+      config.identity.trust === 'plain' || config.applications.length > 0
         ? (userId: string, rawHeaders: readonly string[]) => {
             const who = identify.named(userId, rawHeaders)
             return who === null ? null : Promise.resolve(who).then(on)

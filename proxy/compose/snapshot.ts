@@ -4,6 +4,7 @@ import { uptime } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createClock, type GuardedClock } from '../clock.ts'
 import { controlSocket } from '../config/address.ts'
+import { naming } from '../config/backend.ts'
 import type { Config, IssuerConfig } from '../config/schema.ts'
 import type { Loaded } from '../config/load.ts'
 import { openFileDirectory, type Directory } from '../directory/file.ts'
@@ -305,8 +306,7 @@ export const prepare = async (
   const workloads = callers.filter((issuer) => issuer !== null)
   const logo = await logoOf(loaded, attempt)
   const marks = await marksOfAgents(loaded, attempt)
-  const { trust, realm } = config.identity
-  const ofPeople = trust === 'plain' ? realm : (issuers[0]?.realm ?? '')
+  const [ofPeople = ''] = naming(config).realms
   const directory = await attempt('entitlements.file', () =>
     directoryOf(loaded, ofPeople, preparing),
   )

@@ -1,15 +1,12 @@
 // Rules between values: how operators and the application's backend are reached, and that no secret stands for two.
 import { plainHttp } from './address.ts'
+import { applicationRules, realmOf } from './applications.ts'
 import type { Config } from './schema.ts'
 
 /** The application's backend and the operators: who they are must be clear, and how they are reached. */
-export const backendRules = ({
-  operators,
-  listeners,
-  connect,
-  entitlements,
-}: Config): readonly string[] => {
-  const problems: string[] = []
+export const backendRules = (config: Config): readonly string[] => {
+  const { operators, applications, listeners, connect, entitlements } = config
+  const problems: string[] = [...applicationRules(config)]
   if (operators.length > 0 && listeners.connect === null && listeners.operators === undefined)
     problems.push(
       'listeners.operators: listeners.connect is off, so the operators’ API needs an address of its own',
@@ -32,6 +29,11 @@ export const backendRules = ({
         `operators.${i}.may: runs go on without an assertion, so entitlements.source: claims would know nothing: use file, http or scim`,
       )
   })
+  applications.forEach(({ bearer = [] }, i) =>
+    bearer.forEach(({ digest }, n) =>
+      once(`applications.${i}.bearer${bearer.length > 1 ? `.${n}` : ''}`, digest),
+    ),
+  )
   if (connect.verifier !== undefined) {
     once('connect.verifier.key', connect.verifier.key)
     if (plainHttp(connect.verifier.url))
@@ -43,12 +45,19 @@ export const backendRules = ({
 }
 
 /** The tenants and realms that tags can name. */
-export const naming = ({
-  identity,
-}: Config): { readonly tenants: readonly string[]; readonly realms: readonly string[] } =>
-  identity.trust === 'plain'
-    ? { tenants: ['default'], realms: [identity.realm] }
-    : {
-        tenants: [...new Set(identity.issuers.flatMap(({ tenants }) => tenants ?? ['default']))],
-        realms: [...new Set(identity.issuers.map(({ realm, issuer }) => realm ?? issuer))],
-      }
+export const naming = (
+  config: Config,
+): { readonly tenants: readonly string[]; readonly realms: readonly string[] } => {
+  const { identity, applications } = config
+  if (identity.trust === 'plain') return { tenants: ['default'], realms: [identity.realm] }
+  const speaking = [...identity.issuers, ...applications]
+  return {
+    tenants: [...new Set(speaking.flatMap(({ tenants }) => tenants ?? ['default']))],
+    realms: [
+      ...new Set([
+        ...identity.issuers.map(({ realm, issuer }) => realm ?? issuer),
+        ...applications.map((row) => realmOf(config, row)),
+      ]),
+    ],
+  }
+}

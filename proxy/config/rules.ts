@@ -15,7 +15,7 @@ const forAgents = ({ listeners }: Config): readonly (readonly [string, Listen])[
 ]
 
 const trustRules: Rule = (config) => {
-  const { identity, listeners } = config
+  const { identity, listeners, applications } = config
   if (identity.trust === 'plain')
     return forAgents(config).map(
       ([path, address]) =>
@@ -24,7 +24,8 @@ const trustRules: Rule = (config) => {
     )
   return [
     identity.issuers.length === 0 &&
-      'identity.issuers: identity.trust is asserted, which needs one issuer at least',
+      applications.length === 0 &&
+      'identity.issuers: identity.trust is asserted, which needs one issuer at least, or a row of applications',
     ...listeners.extra.map(
       ({ user }, i) =>
         user !== undefined &&
@@ -207,8 +208,21 @@ const twice = (config: Config): readonly string[] => {
 }
 
 /** What is allowed and yet not what it looks like: said aloud by `serve` and `validate`. */
-export const oddities = ({ connect, upstream: { proxy } }: Config): readonly string[] =>
-  [
+export const oddities = (config: Config): readonly string[] => {
+  const {
+    connect,
+    upstream: { proxy },
+  } = config
+  const keys = config.applications.some(({ bearer }) => bearer !== undefined)
+  const unencrypted = forAgents(config).filter(
+    ([path, address]) => path !== 'listeners.agent_tls.listen' && open(address),
+  )
+  return [
+    ...unencrypted.map(
+      ([path]) =>
+        keys &&
+        `${path}: keys of applications come to it unencrypted, and it is not on loopback: use listeners.agent_tls, or see that nobody listens on the way`,
+    ),
     connect.sign_in !== undefined &&
       connect.verifier !== undefined &&
       'connect.verifier: is not used, because connect.sign_in says who is at the page: keep the one that knows your people',
@@ -217,3 +231,4 @@ export const oddities = ({ connect, upstream: { proxy } }: Config): readonly str
       plainHttp(proxy.origin) &&
       'upstream.proxy: its user and password cross the network unencrypted: use https:// where the proxy can',
   ].filter((odd) => odd !== false)
+}

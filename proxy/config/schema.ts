@@ -378,6 +378,30 @@ const operator = z.strictObject({
   tenants: z.array(text).optional(),
 })
 
+/** One key of an application: a digest to compare with, and what finds it where it does not belong. */
+const applicationKey = z
+  .string()
+  // Not as a signed tag begins.
+  .regex(/^(?!eyJ|dpr_)[\w.~+/=-]{32,512}$/)
+  .transform((value) => ({ digest: bearer.parse(value), key: secret(value) }))
+/** A backend that names people of its own. */
+const application = z.strictObject({
+  name: text,
+  bearer: z
+    .union([applicationKey.transform((key) => [key]), z.array(applicationKey).min(1).max(2)], {
+      error:
+        'must be a key of 32 to 512 letters, digits and . _ ~ + / = - (make one with: openssl rand -hex 32), or a list of two at most',
+    })
+    .optional(),
+  workload: name.optional(),
+  agent: text,
+  realm: text.optional(),
+  tenants: z.array(text).min(1).optional(),
+  people: z
+    .array(text)
+    .min(1, 'needs one pattern at least, such as "*@acme.example"; "*" is everybody'),
+})
+
 const audit = z.strictObject({
   sink: unbuilt(
     z
@@ -455,6 +479,7 @@ export const configSchema = z.strictObject({
   connect: connect.prefault({}),
   operators: z.array(operator).default([]),
   agents: z.union([text, agentRows]).default([]),
+  applications: z.array(application).default([]),
   workloads: z.array(workload).default([]),
   runs: z.strictObject({ max: duration.default(UNITS.d) }).prefault({}),
   audit: audit.prefault({}),

@@ -340,6 +340,31 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'mailto:triage@acme.example',
   ),
   'agents[].workload': key('What it runs as; shown only.', 'cluster'),
+  applications: key(
+    'Backends that name any of their own users by one key, under `trust: asserted`. A user still consents, for that agent.',
+  ),
+  'applications[].name': key('What the evidence and policy call it (`user.asserted_by`).', 'crm'),
+  'applications[].bearer': key(
+    'The key, 32 to 512 letters, digits and `._~+/=-`; or a list of two, while one is changed for the next.',
+    '"${env:CRM_KEY}"',
+  ),
+  'applications[].workload': key(
+    'Instead of a bearer: the row of `workloads` whose token, as `Deputy-Agent`, is the key.',
+    'crm',
+  ),
+  'applications[].agent': key('The agent of all its calls.', 'agent:crm'),
+  'applications[].realm': key(
+    'The realm of its people; absent: that of `connect.sign_in`, so that whom it names and who signs in are one person; else that of the first issuer, else `identity.realm`.',
+    'corp',
+  ),
+  'applications[].tenants': key(
+    'Of which tenants its people are; absent: one, `default`. Where there are several, each call says which as `Deputy-Tenant`.',
+    '[acme]',
+  ),
+  'applications[].people': key(
+    'Whom it may name: ids, in which `*` stands for any characters.',
+    '["*@acme.example"]',
+  ),
   workloads: key(
     "Which agent a call is from, by the calling workload's own token in `identity.agent_header`; the first row that matches counts.",
   ),

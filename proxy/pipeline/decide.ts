@@ -210,13 +210,14 @@ export const createDecide = (
     users.set(entitlements, byPrincipal)
     let who = byPrincipal.get(principal)
     if (who === undefined) {
-      const { person, verified, agent, run, workload } = principal
+      const { person, verified, agent, run, workload, assertedBy } = principal
       const { active, groups, roles, entitlements: rights } = entitlements
       const user = members({
         id: person.id,
         realm: person.realm,
         tenant: person.tenant,
         verified,
+        asserted_by: assertedBy,
         active,
         groups,
         roles,

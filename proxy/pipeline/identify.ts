@@ -7,6 +7,7 @@ import type { Json, JsonObject, Principal, Workload } from '../model.ts'
 import type { IssuerKeys, KeySource } from '../oauth/issuer_keys.ts'
 import { createSignedTokens } from '../oauth/signed_token.ts'
 import { Problem } from '../problem.ts'
+import type { Applications, Claim } from './application.ts'
 import { validId } from '../wire/canonical.ts'
 import { atPointer } from '../wire/json.ts'
 import { createTagSearch, type TagSearch } from '../wire/stray_tag.ts'
@@ -39,10 +40,15 @@ export type Identify = {
   readonly tag: (rawHeaders: readonly string[], named: string | null) => string
   /** Do these headers name somebody, rightly or not? */
   readonly tagged: (rawHeaders: readonly string[]) => boolean
-  /** Under `plain`: the name a body gives, for a request whose headers name nobody; null: they do. */
+  /**
+   * Under `plain`, or beside the key of an application: the name a body gives, for a request whose headers name nobody;
+   * null: they do.
+   * @param tenant where the application has several and the headers say none
+   */
   readonly named: (
     id: string,
     rawHeaders: readonly string[],
+    tenant?: string,
   ) => Principal | Promise<Principal> | null
   /** Finds tags where none belong. */
   readonly tags: TagSearch
@@ -112,13 +118,17 @@ const runIn = ({ header, slot }: Tags): string | null => {
 /** What a tag says; it need not name an agent where a workload's own token does. */
 type Tagged = Omit<Principal, 'agent'> & { readonly agent: string | null }
 
+/** Whom a call is for, once it is known which workload calls. */
+type Whose = (workload: Workload | null) => Tagged | Promise<Tagged>
+
 const hasAgent = (who: Tagged): who is Principal => who.agent !== null
 /** The caller: whom the tag names, and the agent that the workload's token names. One value for each two. */
 const createJoin = (): ((who: Tagged, workload: Workload | null) => Principal) => {
   const callers = new WeakMap<Tagged, WeakMap<Workload, Principal>>()
   const join = (who: Tagged, { name, subject, agent, expiresAt }: Workload): Principal => {
     // The agent of a plain name is the configuration's word, not the caller's.
-    const asserted = who.verified || who.run !== null ? who.agent : null
+    const said = who.verified || who.run !== null || who.assertedBy !== undefined
+    const asserted = said ? who.agent : null
     if (asserted !== null && asserted !== agent)
       throw new Problem(
         'workload_unauthenticated',
@@ -163,13 +173,15 @@ export const createIdentify = (options: {
     readonly meant: (token: string) => boolean
     readonly forget: () => void
   }
+  /** Backends that name people of their own by a key. */
+  readonly applications: Applications
   /** Whose run this token is. Throws Problem unauthenticated. */
   readonly run: (token: string) => Principal | Promise<Principal>
   /** Closed by whoever made them. */
   readonly keysOf: (source: KeySource) => IssuerKeys
   readonly clock: GuardedClock
 }): Identify => {
-  const { clock, workloads } = options
+  const { clock, workloads, applications } = options
   const text = (payload: JWTPayload, pointer: string, what: string): string => {
     const value = atPointer(payload, pointer)
     if (typeof value !== 'string') throw denied(`the assertion has no ${what} at ${pointer}`)
@@ -202,6 +214,7 @@ export const createIdentify = (options: {
     },
   })
 
+  const isTag = (token: string): boolean => isRun(token) || assertions.meant(token)
   /** The one assertion or run token. Throws Problem where there is none, or two that differ. */
   const assertedTag = (tags: Tags, named: string | null): string => {
     if (named !== null)
@@ -214,21 +227,36 @@ export const createIdentify = (options: {
     }
     for (const value of tags.slot) {
       const token = slotValue(value)
-      if (!isRun(token) && !assertions.meant(token)) continue
+      if (!isTag(token)) continue
       if (tag !== null && token !== tag) throw denied('two tags name different users')
       tag = token
     }
+    const none =
+      tag?.startsWith('eyJ') === true || tag?.startsWith('dpr_') === true
+        ? null
+        : applications.unknown(tags)
+    if (none !== null) throw none
     if (tag === null || tag === '')
       throw denied(
         `the call has no tag: send a signed assertion as ${options.header}, or where the SDK puts its key`,
       )
     return tag
   }
-  const asserted = (tags: Tags, named: string | null): Tagged | Promise<Tagged> => {
-    const tag = assertedTag(tags, named)
-    if (isRun(tag)) return options.run(tag)
-    return assertions.of(tag)
-  }
+  /** By a tag that is signed, or by a name with the key of an application, which may be the token of the workload. */
+  const asserted =
+    (tags: Tags, named: string | null, rawHeaders: readonly string[], claim: Claim | null): Whose =>
+    (workload) => {
+      if (claim !== null) return applications.principal(claim.application, claim.user, rawHeaders)
+      const own = named === null ? applications.ofWorkload(workload) : null
+      const name = own === null ? null : applications.nameIn(tags, isTag)
+      if (own !== null && name !== null) return applications.principal(own, name, rawHeaders)
+      const tag = assertedTag(tags, named)
+      if (isRun(tag)) return options.run(tag)
+      return assertions.of(tag)
+    }
+  /** What the key of an application says; null: none came. A name in the path stands beside none. */
+  const claimOf = (tags: Tags, named: string | null): Claim | null =>
+    options.trust === 'asserted' && named === null ? applications.read(tags, isTag) : null
 
   const sameName = (id: string | null, latin: string): string => {
     // Header bytes arrive as latin1.
@@ -298,23 +326,27 @@ export const createIdentify = (options: {
   /** The caller, by a tag that is read once it is known which workload calls. What waits asks the clock again. */
   const caller = (
     rawHeaders: readonly string[],
-    tagged: () => Tagged | Promise<Tagged>,
+    whose: Whose,
     wrong: ReturnType<GuardedClock['wrong']>,
   ): Principal | Promise<Principal> => {
     const workload = workloads.of(rawHeaders)
     if (workload instanceof Promise)
-      return workload.then(async (known) => joinedAt(await tagged(), known, clock.wrong()))
-    const who = tagged()
+      return workload.then(async (known) => joinedAt(await whose(known), known, clock.wrong()))
+    const who = whose(workload)
     return who instanceof Promise
       ? who.then((known) => joinedAt(known, workload, clock.wrong()))
       : joinedAt(who, workload, wrong)
   }
-  const whose = options.trust === 'asserted' ? asserted : plain
   const tag: Identify['tag'] = (rawHeaders, named) => {
     const tags = tagsOf(rawHeaders, options.header)
-    return options.trust === 'asserted'
-      ? assertedTag(tags, named)
-      : Buffer.from(plainTag(tags, named)).toString('latin1')
+    if (options.trust === 'plain') return Buffer.from(plainTag(tags, named)).toString('latin1')
+    const claim = claimOf(tags, named)
+    if (claim !== null) return claim.user === null ? '' : claim.tag()
+    const name =
+      applications.some && named === null && workloads.sent(rawHeaders) !== null
+        ? applications.nameIn(tags, isTag)
+        : null
+    return name === null ? assertedTag(tags, named) : `user:${Buffer.from(name).toString('latin1')}`
   }
   return {
     identify: (rawHeaders, named) => {
@@ -322,13 +354,21 @@ export const createIdentify = (options: {
       const wrong = clock.wrong()
       if (wrong === 'ahead') throw clockWrong()
       const tags = tagsOf(rawHeaders, options.header)
-      const place = placeOf(tags, named)
-      const who = caller(rawHeaders, () => whose(tags, named), wrong)
+      const claim = claimOf(tags, named)
+      const place = claim === null ? placeOf(tags, named) : claim.inSlot ? 'slot' : 'elsewhere'
+      const whose: Whose =
+        options.trust === 'asserted'
+          ? asserted(tags, named, rawHeaders, claim)
+          : () => plain(tags, named)
+      const who = caller(rawHeaders, whose, wrong)
       return who instanceof Promise ? who.then((known) => ({ who: known, place })) : { who, place }
     },
     tag: (rawHeaders, named) => {
       const workload = workloads.some ? workloads.sent(rawHeaders) : null
-      return workload === null ? tag(rawHeaders, named) : `${tag(rawHeaders, named)}\n${workload}`
+      const tenant = applications.some ? applications.tenant(rawHeaders) : null
+      const all = [tag(rawHeaders, named), workload ?? '', tenant ?? '']
+      while (all.at(-1) === '') all.pop()
+      return all.join('\n')
     },
     tagged: (rawHeaders) => {
       try {
@@ -338,14 +378,26 @@ export const createIdentify = (options: {
         throw error
       }
     },
-    named: (id, rawHeaders) => {
+    named: (id, rawHeaders, tenant) => {
       if (clock.wrong() !== null) throw clockWrong()
       const tags = tagsOf(rawHeaders, options.header)
-      return tags.header.length > 0 || runIn(tags) !== null
-        ? null
-        : caller(rawHeaders, () => plainly(id), null)
+      const claim = claimOf(tags, null)
+      const signed =
+        options.trust === 'asserted' && tags.slot.some((value) => isTag(slotValue(value)))
+      const tagged = tags.header.length > 0 || runIn(tags) !== null || signed
+      if (claim === null ? tagged : claim.user !== null) return null
+      const whose: Whose = (workload) => {
+        if (options.trust === 'plain') return plainly(id)
+        const own = claim?.application ?? applications.ofWorkload(workload)
+        if (own === null) throw denied('the call has no tag')
+        return applications.principal(own, id, rawHeaders, tenant)
+      }
+      return caller(rawHeaders, whose, null)
     },
-    tags: createTagSearch((jwt) => assertions.meant(jwt) || workloads.meant(jwt)),
+    tags: createTagSearch(
+      (jwt) => assertions.meant(jwt) || workloads.meant(jwt),
+      applications.holds,
+    ),
     forget: () => {
       assertions.forget()
       workloads.forget()

@@ -74,15 +74,20 @@ export const createTagged = (deps: {
     const { named } = route
     if (isAddressTag(named)) {
       const opened = deps.addressTags.open(named, route.host, route.target)
-      const [tag = '', workload] = opened.split('\n', 2)
+      const [tag = '', workload = '', tenant = ''] = opened.split('\n', 3)
       // A client that sends its key may hold a newer one by now: that one counts.
       const sealed = deps.tagged(rawHeaders) ? [] : ['authorization', tag]
       const caller =
-        workload === undefined || req.headers[deps.agentHeader] !== undefined
+        workload === '' || req.headers[deps.agentHeader] !== undefined
           ? []
           : [deps.agentHeader, workload]
       return {
-        rawHeaders: [...rawHeaders, ...sealed, ...caller],
+        rawHeaders: [
+          ...rawHeaders,
+          ...sealed,
+          ...caller,
+          ...(tenant === '' ? [] : ['deputy-tenant', tenant]),
+        ],
         named: null,
         route: withoutTag(route),
         read: null,

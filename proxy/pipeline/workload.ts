@@ -6,6 +6,7 @@ import { createSignedTokens } from '../oauth/signed_token.ts'
 import { Problem } from '../problem.ts'
 import { validId } from '../wire/canonical.ts'
 import { atPointer } from '../wire/json.ts'
+import { fits } from '../wire/pattern.ts'
 
 /** A row of `workloads`. */
 export type WorkloadRow = {
@@ -36,28 +37,16 @@ export type Workloads = {
 const denied = (detail: string, cause?: unknown): Problem =>
   new Problem('workload_unauthenticated', detail, { cause })
 
-/** Every byte but `*` stands for itself. */
-const fits = (pattern: string, text: unknown): boolean => {
-  if (typeof text !== 'string') return false
-  const [first = '', ...rest] = pattern.split('*')
-  const last = rest.pop()
-  if (last === undefined) return text === first
-  const end = text.length - last.length
-  if (!text.startsWith(first) || !text.endsWith(last) || first.length > end) return false
-  let at = first.length
-  for (const piece of rest) {
-    const found = text.indexOf(piece, at)
-    if (found === -1) return false
-    at = found + piece.length
-  }
-  return at <= end
+const says = (payload: JWTPayload, pointer: string, pattern: string): boolean => {
+  const value = atPointer(payload, pointer)
+  return typeof value === 'string' && fits(pattern, value)
 }
 
 /** The first row that the claims match. */
 const rowOf = (payload: JWTPayload, rows: readonly WorkloadRow[]): WorkloadRow => {
   const misses: string[] = []
   for (const row of rows) {
-    const miss = row.match.find(([pointer, pattern]) => !fits(pattern, atPointer(payload, pointer)))
+    const miss = row.match.find(([pointer, pattern]) => !says(payload, pointer, pattern))
     if (miss === undefined) return row
     misses.push(`${row.name} wants another ${miss[0]}`)
   }

@@ -169,7 +169,7 @@ export const createSift = (
         if (holdsTag(raw))
           throw new Problem(
             'request_invalid',
-            'a tag of deputy (a run token or an assertion) is the name of a header: it is a value, and the provider must not see it',
+            'a tag of deputy (a run token, an assertion or an application’s key) is the name of a header: it is a value, and the provider must not see it',
           )
         return ruleOf(lower, own, provider)
       })

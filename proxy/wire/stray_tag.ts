@@ -1,13 +1,13 @@
 // Finds a tag in a place where it does not belong: it would leave with the call, and whoever reads
 // it there could speak for its user.
-import type { Target } from '../model.ts'
+import type { QueryPair, Target } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { evidenceName } from './strip.ts'
 
 export type TagSearch = {
   /**
-   * Does a run token stand in this text, or an assertion that is meant for us? Escaped and as Basic
-   * too.
+   * Does a run token stand in this text, an application's key, or an assertion that is meant for us?
+   * Escaped and as Basic too.
    */
   readonly holds: (text: string) => boolean
   /**
@@ -40,45 +40,60 @@ const ESCAPE = /(?:%|\\u00)([0-9a-f]{2})/gi
 const BASIC = /basic +([\w+/=-]+)/gi
 const NONE: readonly string[] = []
 
+/** What a key has no letter of that JSON or URLs would have to escape, but that they may. */
+const MAY_HIDE = /%[0-9a-f]{2}|\\[u/]|basic /i
+
 const unescaped = (text: string): string =>
-  text.replaceAll(ESCAPE, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)))
+  text
+    .replaceAll(ESCAPE, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)))
+    .replaceAll('\\/', '/')
 const pairs = (text: string): readonly string[] =>
   [...text.matchAll(BASIC)].map(([, pair = '']) => Buffer.from(pair, 'base64').toString('latin1'))
 
-/** @param isAssertion is this JWT of a configured issuer, and meant for us? */
-export const createTagSearch = (isAssertion: (jwt: string) => boolean): TagSearch => {
+/**
+ * @param isAssertion is this JWT of a configured issuer, and meant for us?
+ * @param hasKey does an application's key stand in this text as it is?
+ */
+export const createTagSearch = (
+  isAssertion: (jwt: string) => boolean,
+  hasKey: (text: string) => boolean = () => false,
+): TagSearch => {
+  const holdsKey = (text: string): boolean =>
+    hasKey(text) || (MAY_HIDE.test(text) && [unescaped(text), ...pairs(text)].some(hasKey))
   const bare = (text: string): boolean =>
     RUN.test(text) || (text.match(JWT) ?? NONE).some(isAssertion)
   const holds = (text: string): boolean =>
     text.length >= SHORTEST &&
-    SUSPECT.test(text) &&
-    [text, unescaped(text), ...pairs(text)].some(bare)
+    ((SUSPECT.test(text) && [text, unescaped(text), ...pairs(text)].some(bare)) || holdsKey(text))
   return {
     holds,
     target(target) {
-      if (target.segments.some(holds))
+      // A key may have a slash in it, and a plus, which queries read as a space.
+      if (target.segments.some(holds) || holdsKey(target.path))
         throw new Problem(
           'request_invalid',
-          'a tag of deputy (a run token or an assertion) stands in the path: it belongs into a header, and the provider must not see it',
+          'a tag of deputy (a run token, an assertion or an application’s key) stands in the path: it belongs into a header, and the provider must not see it',
         )
       let stripped: Set<string> | null = null
-      for (const { name, value } of target.query) {
+      const tagged = ({ raw, value }: QueryPair): boolean => holds(value) || holdsKey(raw)
+      for (const pair of target.query) {
+        const { name } = pair
         if (holds(name))
           throw new Problem(
             'request_invalid',
-            'a tag of deputy (a run token or an assertion) is the name of a query parameter: it belongs into a header, and the provider must not see it',
+            'a tag of deputy (a run token, an assertion or an application’s key) is the name of a query parameter: it belongs into a header, and the provider must not see it',
           )
-        if (holds(value)) (stripped ??= new Set()).add(evidenceName(name, 'query'))
+        if (tagged(pair)) (stripped ??= new Set()).add(evidenceName(name, 'query'))
       }
       if (stripped === null) return { target, stripped: NONE }
-      const query = target.query.filter(({ value }) => !holds(value))
+      const query = target.query.filter((pair) => !tagged(pair))
       return { target: { ...target, query }, stripped: [...stripped] }
     },
     body(bytes) {
       if (holds(bytes.toString('latin1')))
         throw new Problem(
           'credential_in_body',
-          'a tag of deputy (a run token or an assertion) stands in the body: it belongs into a header, and the provider must not see it',
+          'a tag of deputy (a run token, an assertion or an application’s key) stands in the body: it belongs into a header, and the provider must not see it',
         )
     },
   }

@@ -51,6 +51,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
       (key) => `connections.*.${key}`,
     ),
   ],
+  'config/applications.ts': ['applications.*.realm'],
   'config/backend.ts': ['identity.issuers.*.tenants.*'],
   'compose/snapshot.ts': [
     ...['issuer', 'jwks_uri', 'jwks', 'realm', 'audience', 'user', 'agent', 'tenant'].map(
@@ -101,6 +102,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
       'agent',
       'realm',
     ].map((key) => `identity.${key}`),
+    ...['name', 'bearer', 'bearer.*', 'workload', 'agent', 'tenants.*', 'people.*'].map(
+      (key) => `applications.*.${key}`,
+    ),
     ...['read', 'write', 'delete', 'admin'].map((key) => `entitlements.max_age.${key}`),
     'audit.required',
     ...['request_body', 'inspected_body'].map((key) => `limits.${key}`),

@@ -134,6 +134,15 @@ describe('policy is asked', () => {
       workload,
     })
   })
+  test('of the application that named the person, where one did', async () => {
+    const { input } = house()
+    const asserted = { ...principal, verified: false, assertedBy: 'crm' }
+    expect((await input({ principal: asserted }))['user']).toMatchObject({
+      verified: false,
+      asserted_by: 'crm',
+    })
+    expect((await input())['user']).not.toHaveProperty('asserted_by')
+  })
   test('of everything that this deputy knows, in one JSON object', async () => {
     expect(await house().input()).toEqual({
       version: 1,

@@ -1,10 +1,12 @@
 // Who calls: one tag or none, read in one way, and never a default. test/e2e/identity.test.ts has the calls themselves.
-import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { SignJWT, UnsecuredJWT } from 'jose'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Principal } from '../../proxy/model.ts'
 import { createIssuerKeys } from '../../proxy/oauth/issuer_keys.ts'
 import { Problem } from '../../proxy/problem.ts'
+import { secret } from '../../proxy/secret.ts'
+import { createApplications, type Application } from '../../proxy/pipeline/application.ts'
 import { createIdentify, type Identify, type Issuer } from '../../proxy/pipeline/identify.ts'
 
 const NOW = 1_800_000_000
@@ -19,8 +21,12 @@ const jwk = (key: KeyObject, kid?: string) => ({
 const open: { close: () => void }[] = []
 afterEach(() => open.splice(0).forEach((one) => one.close()))
 
-type Told = { readonly trust?: 'asserted' | 'plain'; readonly issuer?: Partial<Issuer> }
-const world = ({ trust = 'asserted', issuer = {} }: Told = {}) => {
+type Told = {
+  readonly trust?: 'asserted' | 'plain'
+  readonly issuer?: Partial<Issuer>
+  readonly rows?: readonly Application[]
+}
+const world = ({ trust = 'asserted', issuer = {}, rows = [] }: Told = {}) => {
   const quiet = () => undefined
   const now = { s: NOW, wrong: null as 'ahead' | 'behind' | null }
   const published = { keys: [jwk(ED.publicKey, 'k1')] as object[], asked: 0, away: false }
@@ -60,6 +66,7 @@ const world = ({ trust = 'asserted', issuer = {} }: Told = {}) => {
     ],
     plainAgent: 'laptop',
     plainRealm: 'local',
+    applications: createApplications(rows),
     run: whose,
     workloads: { some: false, of: () => null, meant: () => false, sent: () => null, forget: quiet },
     keysOf: (source) => {
@@ -460,6 +467,61 @@ describe('plain names', () => {
     expect(() => identify.named('bob', [])).toThrow(
       expect.objectContaining({ code: 'clock_wrong' }) as Error,
     )
+  })
+})
+
+describe('names with the key of an application', () => {
+  const KEY = 'crm-'.padEnd(40, 'k')
+  const crm: Application = {
+    name: 'crm',
+    keys: [{ digest: createHash('sha256').update(KEY).digest(), key: secret(KEY) }],
+    workload: null,
+    agent: 'agent:crm',
+    realm: 'corp',
+    tenants: ['a', 'b'],
+    people: ['*'],
+  }
+  const tenant = ['Deputy-Tenant', 'a']
+  const JOSE = Buffer.from('jos\u00e9').toString('latin1')
+  test('are known at once, one value for each person, wherever the key stood', async () => {
+    const { identify } = world({ rows: [crm] })
+    const both = [...slot(`Bearer ${KEY}`), ...header('alice'), ...tenant]
+    const alice = known(identify, both)
+    expect(alice).toMatchObject({ person: { tenant: 'a', id: 'alice' }, assertedBy: 'crm' })
+    expect(known(identify, [...slot(`${KEY}:alice`), ...tenant])).toBe(alice)
+    const placed = async (headers: string[]) => (await identify.identify(headers, null)).place
+    expect(await placed(both)).toBe('slot')
+    expect(await placed([...header(`${KEY}:alice`), ...slot('Bearer ghp'), ...tenant])).toBe(
+      'elsewhere',
+    )
+    expect(await placed([...header(await sign()), ...slot('Bearer ghp')])).toBe('elsewhere')
+  })
+  test('are tags as they may stand in the key slot, with their tenant', () => {
+    const { identify } = world({ rows: [crm] })
+    const named = [...slot(`Bearer ${KEY}`), ...header(JOSE)]
+    expect(identify.tag(named, null)).toBe(`${KEY}:${JOSE}`)
+    expect(identify.tag([...named, ...tenant], null)).toBe(`${KEY}:${JOSE}\n\na`)
+    expect(identify.tagged(named)).toBe(true)
+    expect(identify.tagged(slot(`Bearer ${KEY}`))).toBe(false)
+  })
+  test('in a body count beside the key alone', async () => {
+    const { identify } = world({ rows: [crm] })
+    const alone = slot(`Bearer ${KEY}`)
+    expect(identify.named('bob', alone, 'b')).toMatchObject({ person: { tenant: 'b', id: 'bob' } })
+    expect(identify.named('bob', [...alone, ...tenant])).toMatchObject({ person: { tenant: 'a' } })
+    expect(identify.named('bob', [...alone, ...header('alice')])).toBeNull()
+    expect(identify.named('bob', slot(await sign()))).toBeNull()
+    expect(() => identify.named('bob', slot('Bearer ghp'))).toThrow(/no tag/)
+  })
+  test('are nothing where the path names somebody, or trust is plain', () => {
+    const { identify } = world({ rows: [crm] })
+    expect(() => identify.identify(slot(`${KEY}:alice`), 'alice')).toThrow(/path is unsigned/)
+    const plain = world({ rows: [crm], trust: 'plain' }).identify
+    expect(() => plain.identify(slot(`${KEY}:alice`), null)).toThrow(/no tag/)
+  })
+  test('are found where none belong', () => {
+    const { identify } = world({ rows: [crm] })
+    expect(identify.tags.holds(`see ${KEY}:alice`)).toBe(true)
   })
 })
 

@@ -298,6 +298,8 @@ test('a sealed address names the workload, too, unless the client does', async (
   const of = async (headers: Record<string, string>) =>
     (await alone(headers, address, [], '', 'user:sealed\nthe-token').found).rawHeaders
   expect(await of({})).toEqual(['authorization', 'user:sealed', 'deputy-agent', 'the-token'])
+  const ofTenant = await alone({}, address, [], '', 'key:a\n\nacme').found
+  expect(ofTenant.rawHeaders).toEqual(['authorization', 'key:a', 'deputy-tenant', 'acme'])
   expect(await of({ 'deputy-agent': 'a-newer-one' })).toEqual(['authorization', 'user:sealed'])
 })
 

@@ -14,6 +14,37 @@ const search = createTagSearch((token) => token === OURS)
 const escaped = (text: string, by: (code: string) => string): string =>
   text.replaceAll(/[d_y.]/g, (char) => by(char.charCodeAt(0).toString(16).padStart(2, '0')))
 
+describe('an application’s key', () => {
+  const KEY = 'key/+0123456789abcdefghijklmnopqrstuvwxyz='
+  const keys = createTagSearch(
+    () => false,
+    (text) => text.includes(KEY),
+  )
+  test.each([
+    ['alone', KEY],
+    ['before a name', `Bearer ${KEY}:alice`],
+    ['escaped as URLs do', encodeURIComponent(KEY)],
+    ['escaped as JSON may', KEY.replace('/', '\\/')],
+    ['with one letter escaped', `\\u006b${KEY.slice(1)}`],
+    ['as the password of Basic', `Basic ${Buffer.from(`me:${KEY}`).toString('base64')}`],
+  ])('is found %s', (_how, text) => {
+    expect(keys.holds(text)).toBe(true)
+    expect(codeOf(() => keys.body(Buffer.from(`x${text}`)))).toBe('credential_in_body')
+  })
+  test('is cut out of the query and refused in the path, whole or over its segments', () => {
+    const found = keys.target(
+      canonicalTarget('GET', `/a?b=1&x=${KEY}&y=${encodeURIComponent(KEY)}`),
+    )
+    expect(found.target.query.map(({ raw }) => raw)).toEqual(['b=1'])
+    expect(found.stripped).toEqual(['query:x', 'query:y'])
+    for (const path of [`/a/${KEY}`, `/a?${encodeURIComponent(KEY)}=1`])
+      expect(codeOf(() => keys.target(canonicalTarget('GET', path)))).toBe('request_invalid')
+  })
+  test('is nothing to a deputy without applications', () => {
+    expect(search.holds(KEY)).toBe(false)
+  })
+})
+
 describe.each([
   ['a run token', RUN],
   ['the seal of an address', RUN.replace('dpr_', 'dps_')],

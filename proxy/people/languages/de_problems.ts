@@ -31,6 +31,30 @@ export const problems: Texts['problems'] = {
     'Von welchem Agenten kommt dieser Aufruf?',
     'Senden Sie das eigene Token des aufrufenden Workloads, etwa das seines Service Accounts, bei jedem Aufruf neu gelesen. Was am gesendeten falsch war, steht in detail.',
   ),
+  application_unknown: row(
+    'Keine Anwendung hat diesen Schlüssel',
+    'Senden Sie einen Namen nur zusammen mit dem Schlüssel einer konfigurierten Anwendung: als Authorization: Bearer KEY neben dem Kopf der Kennzeichnung oder als KEY:USER dort, wo das SDK seinen Schlüssel einsetzt.',
+  ),
+  application_keys_differ: row(
+    'Ein Aufruf brachte zwei Schlüssel mit',
+    'Senden Sie einen Schlüssel, einmal oder überall denselben; ein Schlüssel ist nie ein Name.',
+  ),
+  application_beside_tag: row(
+    'Ein Schlüssel kam neben einer signierten Kennzeichnung',
+    'Senden Sie den Schlüssel mit einem Namen oder die signierte Kennzeichnung allein.',
+  ),
+  application_user_missing: row(
+    'Der Schlüssel nennt keine Person',
+    'Nennen Sie die Person: im Kopf der Kennzeichnung, als KEY:USER dort, wo das SDK seinen Schlüssel einsetzt, oder als user_id im Inhalt.',
+  ),
+  application_tenant_missing: row(
+    'Die Anwendung hat mehrere Mandanten',
+    'Nennen Sie den Mandanten der Person als Deputy-Tenant.',
+  ),
+  application_user_refused: row(
+    'Die Anwendung darf diese Person nicht nennen',
+    'Nennen Sie nur Personen aus people und tenants der Anwendung. Wer deputy betreibt, kann dort ein Muster ergänzen.',
+  ),
   policy_denied: row(
     'Die Richtlinie hat den Aufruf abgelehnt',
     'Wiederholen Sie ihn nicht unverändert. Zeigen Sie die Gründe an; die Administration kann unter decision_id nachsehen.',

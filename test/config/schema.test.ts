@@ -35,6 +35,11 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'vault.kms',
     'providers.*',
     'providers.*.id',
+    'agents',
+    ...['id', 'name', 'owner', 'owner.id', 'owner.tenant', 'owner.realm', 'contact'].map(
+      (key) => `agents.*.${key}`,
+    ),
+    ...['logo', 'workload'].map((key) => `agents.*.${key}`),
     ...[
       'provider',
       'client_id',

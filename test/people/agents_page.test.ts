@@ -19,7 +19,7 @@ const page = (change: Partial<AgentPageView> = {}): AgentPageView => ({
   csrf: 'token',
   ...change,
 })
-const text = (view: AgentPageView, texts = en): string => String(agentPage(view)(texts).body)
+const text = (view: AgentPageView, texts = en): string => agentPage(view)(texts).body.toString()
 
 test('its owner is named to people of the same tenant alone', () => {
   expect(agentView(known, 'agent:triage', { tenant: 'acme' }).owner).toBe('bob')

@@ -78,13 +78,7 @@ export const measureSwitch = async ({ quick }: Size): Promise<Section> => {
         'deputy’s CPU (ms)',
       ],
       rows: [
-        [
-          String(calls),
-          n(answered, 1),
-          n(part(took, 0.5), 1),
-          n(Math.max(...took), 1),
-          n(used),
-        ],
+        [String(calls), n(answered, 1), n(part(took, 0.5), 1), n(Math.max(...took), 1), n(used)],
       ],
       notes: ['from the sending of the operator’s request, as the clients of one process see it'],
       wrong: [...new Set(wrong)].slice(0, 5),

@@ -275,6 +275,7 @@ describe('tests', () => {
     'store/flows.ts': ['store/store.test.ts', 'one test for both databases'],
     'store/migrations.ts': ['store/sqlite.test.ts', 'each schema that was released'],
     'store/postgres_schema.ts': ['store/postgres.test.ts', 'each schema that was released'],
+    'store/agents.ts': ['store/store.test.ts', 'one test for both databases'],
     'store/runs.ts': ['store/store.test.ts', 'one test for both databases'],
     'store/statements.ts': ['store/store.test.ts', 'one test for both databases'],
     'store/tables.ts': ['store/store.test.ts', 'one test for both databases'],

@@ -65,6 +65,25 @@ describe('what was revoked', () => {
     expect([lines, began, problems]).toEqual([9, START + 1_000, []])
   })
 
+  test('agents that were switched off and on, with whose word that was and for whom', async () => {
+    const agent = { id: 'triage' }
+    const path = file(
+      'a',
+      line(1, 'process.started'),
+      line(2, 'agent.disabled', { agent, tenant: null, by: user }),
+      line(3, 'agent.disabled', { agent, tenant: 'acme', operator: 'me' }),
+      line(4, 'agent.enabled', { agent, tenant: null, by: user }),
+    )
+    const { revocations, problems } = await read(path)
+    const of = { kind: 'agent', agent: 'triage' }
+    expect(problems).toEqual([])
+    expect(revocations).toEqual([
+      { ...of, at: START + 2_000, tenant: null, off: true, by: 'owner' },
+      { ...of, at: START + 3_000, tenant: 'acme', off: true, by: 'operator' },
+      { ...of, at: START + 4_000, tenant: null, off: false, by: 'owner' },
+    ])
+  })
+
   test.each<[string, Fields]>([
     ['connection.revoked', { connection: 'github', result: 'revoked' }],
     ['connection.disconnected', { credential: '', result: 'failed' }],
@@ -77,6 +96,7 @@ describe('what was revoked', () => {
     ['person.erased', { user: { tenant: 'acme', realm: 'corp' } }],
     ['licence.withdrawn', { user }],
     ['device.disabled', {}],
+    ['agent.disabled', { tenant: null }],
   ])('%s of %j is not passed over, though nobody can tell what it took', async (event, fields) => {
     const path = file(
       'a',

@@ -104,13 +104,14 @@ test.skipIf(!measurable())(
         encoding: 'utf8',
         timeout: 170_000,
       })
-    const done = run('--quick', '--only', 'memory,vault,refresh,consent,pages')
+    const done = run('--quick', '--only', 'memory,vault,refresh,consent,agents,pages')
     expect(done.status, done.stdout + done.stderr).toBe(0)
     expect([...done.stdout.matchAll(/^## (.*)$/gm)].map(([, title]) => title)).toEqual([
       'Memory and start',
       'Vault',
       'Refresh storm',
       'Consent',
+      'Agents',
       'Pages',
     ])
     expect(done.stdout).toMatch(/^\| SQLite, 1 \| 40 \| 1 \|/m)

@@ -5,6 +5,7 @@ import { availableParallelism, cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { measureCalls, say, type Size } from './calls.ts'
+import { measureSwitch } from './agents.ts'
 import { measureHeld } from './held.ts'
 import { measureMemory } from './memory.ts'
 import { measurePages } from './pages.ts'
@@ -29,6 +30,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   vault: measureVault,
   refresh: measureRefresh,
   consent: measureHeld,
+  agents: measureSwitch,
   pages: measurePages,
 }
 const names = ['calls', ...Object.keys(PARTS)]

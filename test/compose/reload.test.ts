@@ -365,3 +365,36 @@ test('links go to the webhook of the configuration in force, and no more to the 
   await expect.poll(after.heard, LONG).toBe(1)
   expect(before.heard()).toBe(heard)
 })
+
+test('who the agents are counts as it stands in its file, and a mistake in it changes nothing', async () => {
+  const bearer = 'operator-bearer-000000000000000000000'
+  const deputy = await begin({
+    operators: [{ name: 'me', bearer, may: ['connections'] }],
+    agents: './agents.yaml',
+  }).catch((error: unknown) => String(error))
+  expect(deputy).toMatch(/agents: .*agents\.yaml/)
+  const served = await begin({ operators: [{ name: 'me', bearer, may: ['connections'] }] })
+  const names = async (): Promise<readonly string[]> => {
+    const headers = { authorization: `Bearer ${bearer}` }
+    const answer = await fetch(`${served.connect}/v1/admin/agents`, { headers })
+    const { items } = (await answer.json()) as { items: readonly { name: string }[] }
+    return items.map(({ name }) => name)
+  }
+  expect(await names()).toEqual([])
+  const file = join(served.dir, 'agents.yaml')
+  writeFileSync(file, '- { id: laptop, name: Laptop }\n')
+  rewrite(served, (config) => void (config['agents'] = './agents.yaml'))
+  await served.reload()
+  expect(await names()).toEqual(['Laptop'])
+  writeFileSync(file, '- { id: laptop, name: "a\\u202eb" }\n')
+  await served.reload()
+  expect(served.logged()).toContain('agents.yaml: 0.name: has control or bidirectional characters')
+  expect(await names()).toEqual(['Laptop'])
+  writeFileSync(file, '- { id: laptop, name: Again, logo: ./again.svg }\n')
+  writeFileSync(join(served.dir, 'again.svg'), '<svg onload="x()"></svg>')
+  await served.reload()
+  expect(served.logged()).toMatch(/agents: the logo of laptop: .*is an SVG with a script/)
+  // Watched, without a signal.
+  writeFileSync(join(served.dir, 'again.svg'), '<svg xmlns="http://www.w3.org/2000/svg"></svg>')
+  await expect.poll(names, LONG).toEqual(['Again'])
+})

@@ -91,7 +91,7 @@ for (const kind of await kinds())
         const done = await replayRevocations(store, [file], 10_000)
         expect(done.complaints).toEqual([])
         expect(done.printed[1]).toBe(
-          'revoked again: 1 connections, 1 grants of single agents, 0 runs; erased again: 1 people',
+          'revoked again: 1 connections, 1 grants of single agents, 0 runs; switched off again: 0 agents; erased again: 1 people',
         )
         expect((await store.grants.list(person('alice'))).map(({ agent }) => agent)).toEqual([
           'two',
@@ -103,6 +103,31 @@ for (const kind of await kinds())
         // Sessions that began before are over; those that begin now are not.
         expect(await store.sessions.ended('any', 10_000 + 3_600_000)).toBe(true)
         expect(await store.sessions.ended('any', 10_001 + 3_600_000)).toBe(false)
+      } finally {
+        await store.close()
+      }
+    })
+
+    test('switches agents off again that were off at the end, and none that was on', async () => {
+      const store = await open()
+      try {
+        const of = (id: string, operator?: string) => ({
+          agent: { id },
+          tenant: null,
+          ...(operator === undefined ? {} : { operator }),
+        })
+        const file = evidence(
+          line(500, 'process.started', { after: [] }),
+          line(6_000, 'agent.disabled', of('one')),
+          line(6_000, 'agent.disabled', of('two', 'me')),
+          line(7_000, 'agent.enabled', of('one')),
+        )
+        const done = await replayRevocations(store, [file], 10_000)
+        expect(done.complaints).toEqual([])
+        expect(done.printed[1]).toContain('switched off again: 1 agents')
+        expect(await store.agents.off()).toEqual([
+          { agent: 'two', tenant: null, at: 6_000, by: 'operator' },
+        ])
       } finally {
         await store.close()
       }

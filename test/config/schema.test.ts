@@ -30,11 +30,16 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'workloads.*.insecure',
     'connect.sign_in.insecure',
   ],
+  'config/agents.ts': [
+    ...['id', 'name', 'owner', 'logo', 'contact', 'workload'].map((key) => `agents.*.${key}`),
+    ...['id', 'tenant', 'realm'].map((key) => `agents.*.owner.${key}`),
+  ],
   'config/load.ts': [
     'state',
     'vault.kms',
     'providers.*',
     'providers.*.id',
+    'agents',
     ...[
       'provider',
       'client_id',

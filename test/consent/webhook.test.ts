@@ -84,6 +84,7 @@ test('a call without consent tells the application the link, signed; a joined li
     tenant: 'acme',
     realm: 'corp',
     agent: 'agent:triage',
+    agent_url: `${house.url}/agents/agent%3Atriage`,
     connection: 'acme',
     scopes: ['openid'],
     expires_at: expect.stringMatching(/^\d{4}-.*Z$/),
@@ -118,6 +119,7 @@ test('the owner of a link is warned of somebody else at it, once, without who th
     tenant: 'acme',
     realm: 'corp',
     agent: 'agent:warned',
+    agent_url: `${house.url}/agents/agent%3Awarned`,
     connection: 'acme',
   })
 })

@@ -159,6 +159,12 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
       owned: [triage],
       told: { what: 'stopped', name: 'Release notes' },
     }),
+  ...Object.fromEntries(
+    (['off', 'on', 'unchanged'] as const).map((what) => [
+      `agents-${what}`,
+      () => agentsPage({ mine: [], owned: [triage], told: { what, name: triage.name } }),
+    ]),
+  ),
   agent: () => agentPage({ ...agentMine, owned: null }),
   'agent-owned': () => agentPage(agentMine),
   'agent-off': () =>
@@ -168,7 +174,15 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
     }),
   'agent-unknown': () =>
     agentPage({ ...agentMine, agent: agent(LONG, false), held: [], owned: null }),
+  'agent-off-mine': () =>
+    agentPage({
+      ...agentMine,
+      off: { agent: triage.id, tenant: null, at: Date.UTC(2026, 10, 22, 15, 4), by: 'owner' },
+      owned: { people: 1, connections: 1, whom: [], mayEnable: true },
+    }),
   'agent-sure': () => sure((_, { agent: words }) => words.sureOff(triage.name)),
+  'agent-sure-stop': () => sure((_, { agent: words }) => words.sureStop(triage.name)),
+  'agent-sure-on': () => sure((_, { agent: words }) => words.sureOn(triage.name)),
   'consent-agent-off': pages.agentOffPage,
   'consent-long': () =>
     pages.connectPage({

@@ -1,11 +1,12 @@
 // A web backend with one key and many users: the right person each time, nobody else's, and the key goes no further.
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import Arcade from '@arcadeai/arcadejs'
 import { Octokit } from '@octokit/rest'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -126,6 +127,20 @@ describe('one key', () => {
       stripped: [],
     })
     expect(deputy.evidence().findLast(({ event }) => event === 'refused')).toBeDefined()
+  })
+
+  test('the three lines of docs/backends.md are those', async () => {
+    const book = readFileSync(new URL('../../docs/backends.md', import.meta.url), 'utf8')
+    const lines = (/^```js\n([^]*?)^```$/m.exec(book)?.[1] ?? '')
+      .replace('http://deputy.agents.svc:7410', deputy.agent)
+      .replace('api.github.com/user', 'api.acme.test/a')
+    const told = 'console.log((await answer.json()).login)'
+    const program = `const session = { email: '${BOB}' }\n${lines}${told}`
+    const run = promisify(execFile)
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', program], {
+      env: { CRM_KEY: KEY },
+    })
+    expect(stdout.trim()).toBe(BOB)
   })
 
   test('SDKs put KEY:USER where their key goes', async () => {

@@ -91,10 +91,15 @@ const bearer = (key = KEY): Readonly<Record<string, string>> => ({ authorization
 const as = (user: string, key = KEY) => ({ ...bearer(key), 'deputy-user': user })
 const basic = (pair: string) => ({ authorization: `Basic ${Buffer.from(pair).toString('base64')}` })
 
+/** The first calls load what later ones have at hand. */
+const warm = (deputy: Deputy) =>
+  expect.poll(async () => (await call(deputy, as(ALICE))).status, { timeout: 20_000 }).toBe(200)
+
 describe('one key', () => {
   let deputy: Deputy
   beforeAll(async () => {
     deputy = await start()
+    await warm(deputy)
   })
   afterAll(() => deputy.close())
   const decisions = () => deputy.evidence().filter(({ event }) => event === 'decision')
@@ -243,6 +248,7 @@ test('a person consents for that agent: what another was allowed is not the appl
 
 test('a key is changed for the next while calls go on: none fails, and the old one ends', async () => {
   const deputy = await start()
+  await warm(deputy)
   const file = join(deputy.dir, 'deputy.yaml')
   const write = async (keys: unknown): Promise<void> => {
     const config = JSON.parse(readFileSync(file, 'utf8')) as Fields
@@ -287,7 +293,10 @@ test('a workload’s own token is the key', async () => {
   const workload = { name: 'crm', issuer: cluster.url, match: { '/sub': 'sa:crm' }, agent: AGENT }
   const deputy = await start({
     workloads: [workload, { ...workload, name: 'other', match: { '/sub': 'sa:other' } }],
-    applications: [crm({ bearer: undefined, workload: 'crm' })],
+    applications: [
+      crm({ bearer: undefined, workload: 'crm' }),
+      crm({ name: 'another', agent: 'agent:another' }),
+    ],
   })
   const from = async (sub: string) => ({
     'deputy-agent': await cluster.sign({ act: undefined, sub }),
@@ -308,6 +317,8 @@ test('a workload’s own token is the key', async () => {
       'application_unknown',
     )
     expect(await refused({ 'deputy-user': ALICE })).toBe('workload_unauthenticated')
+    // The key is one agent's, the token another's.
+    expect(await refused({ ...own, ...as(ALICE) })).toBe('workload_unauthenticated')
     expect(upstream.seen).toEqual([])
   } finally {
     await deputy.close()
@@ -349,14 +360,14 @@ describe('the clients of the authorization API, with the key as their own', () =
   }
 
   test('arcadejs: names the user in the body, asks by id alone, and the calls go as that person', async () => {
-    expect(await me('alice')).toBe('consent_required')
+    await expect.poll(() => me('alice')).toBe('consent_required')
     const started = await start(js(), 'alice')
     expect(started).toMatchObject({ status: 'pending', user_id: 'alice' })
     const waiting = js().auth.waitForCompletion(started)
     await confirm(started.url ?? '', 'alice')
     expect(await waiting).toMatchObject({ status: 'completed', user_id: 'alice' })
-    expect(await me('alice')).toBe('alice-acme')
-    expect(await me('bob')).toBe('consent_required')
+    await expect.poll(() => me('alice')).toBe('alice-acme')
+    await expect.poll(() => me('bob')).toBe('consent_required')
   })
 
   test('each bad request by its own code, and no link is made', async () => {
@@ -385,6 +396,10 @@ describe('the clients of the authorization API, with the key as their own', () =
     await expect(js(OTHER).auth.status({ id })).rejects.toMatchObject(notFound)
     const bobs = await start(js(), 'bob')
     await expect(js(OTHER).auth.status({ id: bobs.id ?? '' })).rejects.toMatchObject(notFound)
+    const named = { headers: { 'Deputy-User': 'eve' } }
+    await expect(js().auth.status({ id }, named)).rejects.toMatchObject({
+      error: { code: 'application_user_refused' },
+    })
     await expect(js().auth.status({ id: `ac_${'0'.repeat(64)}` })).rejects.toMatchObject(notFound)
   })
 
@@ -408,7 +423,7 @@ describe('the clients of the authorization API, with the key as their own', () =
       .split('\n')
       .map((line) => JSON.parse(line) as Fields)
     expect(answers.map(({ status }) => status)).toEqual(['pending', 'completed', 'completed'])
-    expect(await me('bob')).toBe('bob-acme')
+    await expect.poll(() => me('bob')).toBe('bob-acme')
     expect(house.deputy.logged()).not.toContain('canary-crm')
     expect(JSON.stringify(house.deputy.evidence())).not.toContain('canary-crm')
   })

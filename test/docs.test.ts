@@ -107,7 +107,10 @@ const LEAST = {
   connect: { sign_in: 'local' },
   connections: { github: { provider: 'github', client_id: 'x', client_secret: 'y' } },
 }
-const ENV = new Proxy<NodeJS.ProcessEnv>({}, { get: (_, name) => `the-${String(name)}-that-is-long-enough-to-be-a-key` })
+const ENV = new Proxy<NodeJS.ProcessEnv>(
+  {},
+  { get: (_, name) => `the-${String(name)}-that-is-long-enough-to-be-a-key` },
+)
 const problemsOf = async (config: Tree): Promise<unknown> => {
   const path = join(dir, 'deputy.yaml')
   writeFileSync(path, stringify(config))

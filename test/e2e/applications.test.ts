@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import Arcade from '@arcadeai/arcadejs'
 import { Octokit } from '@octokit/rest'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
 import { startDeputy } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
@@ -93,7 +93,7 @@ const basic = (pair: string) => ({ authorization: `Basic ${Buffer.from(pair).toS
 
 /** The first calls load what later ones have at hand. */
 const warm = (deputy: Deputy) =>
-  expect.poll(async () => (await call(deputy, as(ALICE))).status, { timeout: 20_000 }).toBe(200)
+  vi.waitFor(async () => expect((await call(deputy, as(ALICE))).status).toBe(200), 20_000)
 
 describe('one key', () => {
   let deputy: Deputy

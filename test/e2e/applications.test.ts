@@ -77,7 +77,7 @@ const start = (more: Fields = {}): Promise<Deputy> =>
   })
 
 type Answer = { readonly status: number; readonly code: string | null; readonly who: unknown }
-const call = async (
+const callOnce = async (
   { agent }: Pick<Deputy, 'agent'>,
   headers: Readonly<Record<string, string>>,
   path = '/a',
@@ -86,6 +86,13 @@ const call = async (
   const answer = await fetch(`${agent}/api.acme.test${path}`, { ...init, headers })
   const { login = null } = (await answer.json()) as { readonly login?: unknown }
   return { status: answer.status, code: answer.headers.get('deputy-answer'), who: login }
+}
+/** On a busy machine policy may not answer in time, and the call is refused: that is another test's matter. */
+const call: typeof callOnce = async (...of) => {
+  for (let n = 1; ; n++) {
+    const answer = await callOnce(...of)
+    if (answer.code !== 'policy_unavailable' || n === 50) return answer
+  }
 }
 const bearer = (key = KEY): Readonly<Record<string, string>> => ({ authorization: `Bearer ${key}` })
 const as = (user: string, key = KEY) => ({ ...bearer(key), 'deputy-user': user })
@@ -142,10 +149,10 @@ describe('one key', () => {
     const told = 'console.log((await answer.json()).login)'
     const program = `const session = { email: '${BOB}' }\n${lines}${told}`
     const run = promisify(execFile)
-    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', program], {
-      env: { CRM_KEY: KEY },
-    })
-    expect(stdout.trim()).toBe(BOB)
+    const said = async () =>
+      (await run(process.execPath, ['--input-type=module', '-e', program], { env: { CRM_KEY: KEY } }))
+        .stdout
+    await expect.poll(said, { timeout: 20_000 }).toBe(`${BOB}\n`)
   })
 
   test('SDKs put KEY:USER where their key goes', async () => {
@@ -157,7 +164,7 @@ describe('one key', () => {
       })
       return ((await octokit.request('GET /a')).data as { readonly login: string }).login
     }
-    expect(await Promise.all(USERS.map(whoIs))).toEqual(USERS)
+    for (const user of USERS) await vi.waitFor(async () => expect(await whoIs(user)).toBe(user))
     await expect(whoIs(EVE)).rejects.toMatchObject({ status: 403 })
     for (const pair of [`x:${KEY}:${BOB}`, `${KEY}:${BOB}`, `${KEY}:${BOB}:`])
       expect(await call(deputy, basic(pair))).toEqual({ status: 200, code: null, who: BOB })

@@ -150,8 +150,11 @@ describe('one key', () => {
     const program = `const session = { email: '${BOB}' }\n${lines}${told}`
     const run = promisify(execFile)
     const said = async () =>
-      (await run(process.execPath, ['--input-type=module', '-e', program], { env: { CRM_KEY: KEY } }))
-        .stdout
+      (
+        await run(process.execPath, ['--input-type=module', '-e', program], {
+          env: { CRM_KEY: KEY },
+        })
+      ).stdout
     await expect.poll(said, { timeout: 20_000 }).toBe(`${BOB}\n`)
   })
 

@@ -107,7 +107,10 @@ const LEAST = {
   connect: { sign_in: 'local' },
   connections: { github: { provider: 'github', client_id: 'x', client_secret: 'y' } },
 }
-const ENV = new Proxy<NodeJS.ProcessEnv>({}, { get: (_, name) => `the-${String(name)}` })
+const ENV = new Proxy<NodeJS.ProcessEnv>(
+  {},
+  { get: (_, name) => `the-${String(name)}-that-is-long-enough-to-be-a-key` },
+)
 const problemsOf = async (config: Tree): Promise<unknown> => {
   const path = join(dir, 'deputy.yaml')
   writeFileSync(path, stringify(config))
@@ -117,7 +120,7 @@ const problemsOf = async (config: Tree): Promise<unknown> => {
 
 describe('a configuration', () => {
   const SHOWN = FILES.filter((file) =>
-    /^docs\/(?:operators|providers|operate\/[a-z-]+)\.md$/.test(file),
+    /^docs\/(?:operators|providers|backends|operate\/[a-z-]+)\.md$/.test(file),
   )
   const shown = SHOWN.flatMap((file) => blocks(file, ['yaml']))
   const acme: Tree = parse(shown.find((block) => block.includes('\nid: acme')) ?? '')

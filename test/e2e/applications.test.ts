@@ -1,14 +1,15 @@
 // A web backend with one key and many users: the right person each time, nobody else's, and the key goes no further.
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import Arcade from '@arcadeai/arcadejs'
 import { Octokit } from '@octokit/rest'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
 import { startDeputy } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
@@ -76,7 +77,7 @@ const start = (more: Fields = {}): Promise<Deputy> =>
   })
 
 type Answer = { readonly status: number; readonly code: string | null; readonly who: unknown }
-const call = async (
+const callOnce = async (
   { agent }: Pick<Deputy, 'agent'>,
   headers: Readonly<Record<string, string>>,
   path = '/a',
@@ -86,14 +87,26 @@ const call = async (
   const { login = null } = (await answer.json()) as { readonly login?: unknown }
   return { status: answer.status, code: answer.headers.get('deputy-answer'), who: login }
 }
+/** On a busy machine policy may not answer in time, and the call is refused: that is another test's matter. */
+const call: typeof callOnce = async (...of) => {
+  for (let n = 1; ; n++) {
+    const answer = await callOnce(...of)
+    if (answer.code !== 'policy_unavailable' || n === 50) return answer
+  }
+}
 const bearer = (key = KEY): Readonly<Record<string, string>> => ({ authorization: `Bearer ${key}` })
 const as = (user: string, key = KEY) => ({ ...bearer(key), 'deputy-user': user })
 const basic = (pair: string) => ({ authorization: `Basic ${Buffer.from(pair).toString('base64')}` })
+
+/** The first calls load what later ones have at hand. */
+const warm = (deputy: Deputy) =>
+  vi.waitFor(async () => expect((await call(deputy, as(ALICE))).status).toBe(200), 20_000)
 
 describe('one key', () => {
   let deputy: Deputy
   beforeAll(async () => {
     deputy = await start()
+    await warm(deputy)
   })
   afterAll(() => deputy.close())
   const decisions = () => deputy.evidence().filter(({ event }) => event === 'decision')
@@ -128,6 +141,23 @@ describe('one key', () => {
     expect(deputy.evidence().findLast(({ event }) => event === 'refused')).toBeDefined()
   })
 
+  test('the three lines of docs/backends.md are those', async () => {
+    const book = readFileSync(new URL('../../docs/backends.md', import.meta.url), 'utf8')
+    const lines = (/^```js\n([^]*?)^```$/m.exec(book)?.[1] ?? '')
+      .replace('http://deputy.agents.svc:7410', deputy.agent)
+      .replace('api.github.com/user', 'api.acme.test/a')
+    const told = 'console.log((await answer.json()).login)'
+    const program = `const session = { email: '${BOB}' }\n${lines}${told}`
+    const run = promisify(execFile)
+    const said = async () =>
+      (
+        await run(process.execPath, ['--input-type=module', '-e', program], {
+          env: { CRM_KEY: KEY },
+        })
+      ).stdout
+    await expect.poll(said, { timeout: 20_000 }).toBe(`${BOB}\n`)
+  })
+
   test('SDKs put KEY:USER where their key goes', async () => {
     const whoIs = async (user: string): Promise<unknown> => {
       const octokit = new Octokit({
@@ -137,7 +167,7 @@ describe('one key', () => {
       })
       return ((await octokit.request('GET /a')).data as { readonly login: string }).login
     }
-    expect(await Promise.all(USERS.map(whoIs))).toEqual(USERS)
+    for (const user of USERS) await vi.waitFor(async () => expect(await whoIs(user)).toBe(user))
     await expect(whoIs(EVE)).rejects.toMatchObject({ status: 403 })
     for (const pair of [`x:${KEY}:${BOB}`, `${KEY}:${BOB}`, `${KEY}:${BOB}:`])
       expect(await call(deputy, basic(pair))).toEqual({ status: 200, code: null, who: BOB })
@@ -228,6 +258,7 @@ test('a person consents for that agent: what another was allowed is not the appl
 
 test('a key is changed for the next while calls go on: none fails, and the old one ends', async () => {
   const deputy = await start()
+  await warm(deputy)
   const file = join(deputy.dir, 'deputy.yaml')
   const write = async (keys: unknown): Promise<void> => {
     const config = JSON.parse(readFileSync(file, 'utf8')) as Fields
@@ -272,7 +303,10 @@ test('a workload’s own token is the key', async () => {
   const workload = { name: 'crm', issuer: cluster.url, match: { '/sub': 'sa:crm' }, agent: AGENT }
   const deputy = await start({
     workloads: [workload, { ...workload, name: 'other', match: { '/sub': 'sa:other' } }],
-    applications: [crm({ bearer: undefined, workload: 'crm' })],
+    applications: [
+      crm({ bearer: undefined, workload: 'crm' }),
+      crm({ name: 'another', agent: 'agent:another' }),
+    ],
   })
   const from = async (sub: string) => ({
     'deputy-agent': await cluster.sign({ act: undefined, sub }),
@@ -293,6 +327,8 @@ test('a workload’s own token is the key', async () => {
       'application_unknown',
     )
     expect(await refused({ 'deputy-user': ALICE })).toBe('workload_unauthenticated')
+    // The key is one agent's, the token another's.
+    expect(await refused({ ...own, ...as(ALICE) })).toBe('workload_unauthenticated')
     expect(upstream.seen).toEqual([])
   } finally {
     await deputy.close()
@@ -334,14 +370,14 @@ describe('the clients of the authorization API, with the key as their own', () =
   }
 
   test('arcadejs: names the user in the body, asks by id alone, and the calls go as that person', async () => {
-    expect(await me('alice')).toBe('consent_required')
+    await expect.poll(() => me('alice')).toBe('consent_required')
     const started = await start(js(), 'alice')
     expect(started).toMatchObject({ status: 'pending', user_id: 'alice' })
     const waiting = js().auth.waitForCompletion(started)
     await confirm(started.url ?? '', 'alice')
     expect(await waiting).toMatchObject({ status: 'completed', user_id: 'alice' })
-    expect(await me('alice')).toBe('alice-acme')
-    expect(await me('bob')).toBe('consent_required')
+    await expect.poll(() => me('alice')).toBe('alice-acme')
+    await expect.poll(() => me('bob')).toBe('consent_required')
   })
 
   test('each bad request by its own code, and no link is made', async () => {
@@ -370,6 +406,10 @@ describe('the clients of the authorization API, with the key as their own', () =
     await expect(js(OTHER).auth.status({ id })).rejects.toMatchObject(notFound)
     const bobs = await start(js(), 'bob')
     await expect(js(OTHER).auth.status({ id: bobs.id ?? '' })).rejects.toMatchObject(notFound)
+    const named = { headers: { 'Deputy-User': 'eve' } }
+    await expect(js().auth.status({ id }, named)).rejects.toMatchObject({
+      error: { code: 'application_user_refused' },
+    })
     await expect(js().auth.status({ id: `ac_${'0'.repeat(64)}` })).rejects.toMatchObject(notFound)
   })
 
@@ -393,7 +433,7 @@ describe('the clients of the authorization API, with the key as their own', () =
       .split('\n')
       .map((line) => JSON.parse(line) as Fields)
     expect(answers.map(({ status }) => status)).toEqual(['pending', 'completed', 'completed'])
-    expect(await me('bob')).toBe('bob-acme')
+    await expect.poll(() => me('bob')).toBe('bob-acme')
     expect(house.deputy.logged()).not.toContain('canary-crm')
     expect(JSON.stringify(house.deputy.evidence())).not.toContain('canary-crm')
   })

@@ -1,5 +1,6 @@
 // The authorization API of the agent listener, in shapes that existing clients know. No answer
 // holds a token.
+import type { IncomingMessage } from 'node:http'
 import type { Context, Hono } from 'hono'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
@@ -13,14 +14,21 @@ import { createRest, invalid, readBody, readQuery, short, type Env, type RestDep
 export type ApiDeps = RestDeps & {
   /** Polls that may wait at once. Throws Problem share_used_up. */
   readonly polls: { readonly enter: (agent: string) => () => void }
-  /** Throws Problem unauthenticated. */
-  readonly identify: (rawHeaders: readonly string[]) => Principal | Promise<Principal>
+  /** Throws Problem unauthenticated. @param req as it came, for what the client showed of itself */
+  readonly identify: (
+    rawHeaders: readonly string[],
+    req?: IncomingMessage,
+  ) => Principal | Promise<Principal>
   /**
    * Under `trust: plain` only, else null: a user id as the tag of a request that names nobody.
    * It answers null when the request did name somebody, badly.
    */
   readonly plainPerson:
-    | ((userId: string, rawHeaders: readonly string[]) => Principal | Promise<Principal> | null)
+    | ((
+        userId: string,
+        rawHeaders: readonly string[],
+        req?: IncomingMessage,
+      ) => Principal | Promise<Principal> | null)
     | null
   /**
    * Policy decides before any flow begins. `held`: nothing is left to consent to.
@@ -202,12 +210,13 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     spokenOf: () => Promise<string | null>,
   ): Promise<Principal> => {
     try {
-      return await deps.identify(rawHeaders(c))
+      return await deps.identify(rawHeaders(c), c.env?.incoming)
     } catch (error) {
       const untagged = error instanceof Problem && error.code === 'unauthenticated'
       if (!untagged || deps.plainPerson === null) throw error
       const userId = await spokenOf()
-      const plain = userId === null ? null : await deps.plainPerson(userId, rawHeaders(c))
+      const plain =
+        userId === null ? null : await deps.plainPerson(userId, rawHeaders(c), c.env?.incoming)
       if (plain === null) throw error
       return plain
     }

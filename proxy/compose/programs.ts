@@ -1,7 +1,8 @@
 // What programs ask deputy itself: the authorization API of agents, the operators' API, and what is decided for people who are not there.
-import type { RequestListener } from 'node:http'
+import type { IncomingMessage, RequestListener } from 'node:http'
 import { naming } from '../config/backend.ts'
 import type { Person, Principal } from '../model.ts'
+import { clientCertificate } from '../net/client_certificate.ts'
 import { createIdle } from '../tokens/idle.ts'
 import { confirmArrival } from '../consent/session.ts'
 import { spooled } from '../tokens/pending.ts'
@@ -148,6 +149,9 @@ export const localApi = (
   })
 }
 
+const shown = (req: IncomingMessage | undefined) =>
+  req === undefined ? null : clientCertificate(req.socket)
+
 /** The authorization API on the agents' listeners. */
 export const authApi = (
   { config, log }: Scope,
@@ -156,11 +160,12 @@ export const authApi = (
   { identify, permit }: Pick<Pipeline, 'identify'> & { readonly permit: Permit },
 ): RequestListener => {
   const asked = {
-    identify: async (rawHeaders: readonly string[]) =>
-      (await identify.identify(rawHeaders, null)).who,
+    identify: async (rawHeaders: readonly string[], req?: IncomingMessage) =>
+      (await identify.identify(rawHeaders, null, shown(req))).who,
     plainPerson:
       config.identity.trust === 'plain'
-        ? (userId: string, rawHeaders: readonly string[]) => identify.named(userId, rawHeaders)
+        ? (userId: string, rawHeaders: readonly string[], req?: IncomingMessage) =>
+            identify.named(userId, rawHeaders, shown(req))
         : null,
     permit,
     polls: createPlaces({

@@ -200,6 +200,7 @@ const house = async (
       diary.push('identify')
       return { who: alice, place: 'elsewhere' }
     },
+    certificate: () => null,
     tags,
     tag: () => 'user:alice',
     addressTags,

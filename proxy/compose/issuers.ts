@@ -35,10 +35,7 @@ const readKeySource = async (
   return { issuer, jwksUri: jwksUri ?? null, jwksFile, spiffe }
 }
 
-export const readIssuer = async (
-  issuer: IssuerConfig,
-  at: At,
-): Promise<Issuer> => ({
+export const readIssuer = async (issuer: IssuerConfig, at: At): Promise<Issuer> => ({
   ...(await readKeySource(issuer, at)),
   realm: issuer.realm ?? issuer.issuer,
   audience: issuer.audience,

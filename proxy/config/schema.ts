@@ -166,7 +166,10 @@ const tokenReview = z
     token: text.default('/var/run/secrets/kubernetes.io/serviceaccount/token'),
     cache: duration
       .default(0)
-      .refine((value) => value <= LONGEST_CACHE, 'must be 10s or less: for so long a deleted account goes on'),
+      .refine(
+        (value) => value <= LONGEST_CACHE,
+        'must be 10s or less: for so long a deleted account goes on',
+      ),
     insecure,
   })
   .superRefine(secure((entry) => [entry.server]))

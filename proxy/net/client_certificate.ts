@@ -32,7 +32,9 @@ const commonNames = (certificate: X509Certificate): readonly string[] => {
 }
 
 /** The narrowest time within which the whole chain is valid. */
-const timesOf = (leaf: X509Certificate): { readonly validFrom: number; readonly validTo: number } => {
+const timesOf = (
+  leaf: X509Certificate,
+): { readonly validFrom: number; readonly validTo: number } => {
   let [validFrom, validTo] = [-Infinity, Infinity]
   // A root is its own issuer in some versions; no chain is longer than this.
   let at: X509Certificate | undefined = leaf

@@ -37,7 +37,6 @@ export type Listening = {
   readonly close: (ms: number) => Promise<void>
 }
 
-
 /** What a dedicated listener fixes for every call that it takes. */
 export type Dedicated = { readonly upstream: string; readonly user: string | null }
 

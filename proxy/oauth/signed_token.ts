@@ -66,7 +66,12 @@ export const isFor = ({ aud }: JWTPayload, audience: string): boolean =>
 export const timesOf = (
   { exp = 0, iat = 0 }: JWTPayload,
   now: number,
-  { what, longest, limit, denied }: {
+  {
+    what,
+    longest,
+    limit,
+    denied,
+  }: {
     readonly what: string
     readonly longest: number
     readonly limit: string

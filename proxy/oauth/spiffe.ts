@@ -19,7 +19,8 @@ export const SVID_ALGORITHMS: readonly string[] = [
 ]
 
 /** What a JWT-SVID may say that it is (JWT-SVID 2.3). */
-export const svidType = (typ: unknown): boolean => typ === undefined || typ === 'JWT' || typ === 'JOSE'
+export const svidType = (typ: unknown): boolean =>
+  typ === undefined || typ === 'JWT' || typ === 'JOSE'
 
 /** The keys of a bundle that sign tokens; those of certificates are left out. Throws an Error that says what is wrong. */
 export const svidKeys = (bundle: unknown): JSONWebKeySet => {

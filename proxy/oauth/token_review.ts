@@ -43,7 +43,8 @@ const EXTRA = 'authentication.kubernetes.io'
 const claimsOfReview = (answer: unknown): Readonly<Record<string, unknown>> => {
   const user = atPointer(answer, '/status/user')
   const username = text(atPointer(user, '/username'))
-  const [, namespace, account] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(username ?? '') ?? []
+  const [, namespace, account] =
+    /^system:serviceaccount:([^:]+):([^:]+)$/.exec(username ?? '') ?? []
   const extra = (name: string) => text(atPointer(user, `/extra/${EXTRA}~1${name}/0`))
   const named = (name: string | null, uid: string | null) =>
     name === null ? {} : { name, ...(uid === null ? {} : { uid }) }
@@ -112,7 +113,8 @@ const createQuestion = (source: ReviewSource, fetch: Fetch) => {
         spec: { token, audiences: [audience] },
       }),
     })
-    if ('kind' in raw) throw new Error(`${server} cannot be asked (${raw.description ?? raw.error})`)
+    if ('kind' in raw)
+      throw new Error(`${server} cannot be asked (${raw.description ?? raw.error})`)
     if (raw.status === 401 || raw.status === 403)
       throw new Error(
         `${server} answers ${raw.status}: the token in ${source.tokenFile} may not create tokenreviews: bind its service account to the ClusterRole system:auth-delegator`,
@@ -159,7 +161,9 @@ export const createReviewedTokens = <
 
   const issuerOf = (token: string): Asked | null => {
     const claims = claimsOf(token)
-    return claims === null ? null : (issuers.find(({ issuer }) => issuer.issuer === claims.iss) ?? null)
+    return claims === null
+      ? null
+      : (issuers.find(({ issuer }) => issuer.issuer === claims.iss) ?? null)
   }
 
   const answered = async (asked: Asked, token: string): Promise<unknown> => {
@@ -168,7 +172,8 @@ export const createReviewedTokens = <
       const answer: unknown = parseStrict(await asked.ask(token, audience))
       if (typeof atPointer(answer, '/status') !== 'object')
         throw new Error(`${review.server} answers without a status`)
-      if (asked.complaint !== '') log.info({ server: review.server }, 'the API server answers again')
+      if (asked.complaint !== '')
+        log.info({ server: review.server }, 'the API server answers again')
       asked.complaint = ''
       return answer
     } catch (error) {

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { isLoopback, plainHttp } from './address.ts'
 import { backendRules } from './backend.ts'
 import type { Config, Listen } from './schema.ts'
+import { workloadProblems } from './workload.ts'
 
 type Rule = (config: Config) => readonly (string | false)[]
 
@@ -71,6 +72,7 @@ const workloadRules: Rule = ({ identity, listeners, workloads }) => {
         (other) => other.issuer === issuer && other.audience === audience,
       )
       return [
+        ...workloadProblems(row).map((problem) => `workloads.${i}${problem}`),
         jwks !== undefined &&
           jwksUri !== undefined &&
           `workloads.${i}: has both jwks and jwks_uri: keep one`,

@@ -7,7 +7,7 @@ import { noProxyProblem } from '../net/no_proxy.ts'
 import { secret } from '../secret.ts'
 import { plainHttp } from './address.ts'
 import { unbuilt } from './unbuilt.ts'
-import { trustDomainOf, workloadProblems } from './workload.ts'
+import { trustDomainOf } from './workload.ts'
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZES = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const
@@ -202,9 +202,6 @@ const workload = z
     insecure,
   })
   .superRefine(secure((entry) => [entry.issuer, entry.jwks_uri]))
-  .superRefine((row, ctx) => {
-    for (const problem of workloadProblems(row)) ctx.addIssue(problem)
-  })
 
 const identity = z.strictObject({
   trust: z.enum(['asserted', 'plain'], {

@@ -19,7 +19,7 @@ export const trustDomainOf = (text: string): string | null => {
   return domain !== null && DOMAIN.test(domain) ? domain : null
 }
 
-/** What is wrong with a row by itself, each as a sentence. */
+/** What is wrong with a row by itself, each as `: sentence`, or `.key: sentence`. */
 export const workloadProblems = (row: Written): readonly string[] => {
   const { issuer, spiffe, certificate, token_review: review, jwks, jwks_uri: jwksUri } = row
   const kinds = [issuer, spiffe, certificate].filter((kind) => kind !== undefined)
@@ -27,19 +27,19 @@ export const workloadProblems = (row: Written): readonly string[] => {
   const matched = Object.keys(row.match).length > 0
   return [
     kinds.length !== 1 &&
-      'needs exactly one of issuer, spiffe and certificate: they say by what a workload is known',
+      ': needs exactly one of issuer, spiffe and certificate: they say by what a workload is known',
     review !== undefined &&
       issuer === undefined &&
-      'token_review needs the issuer of the cluster’s tokens: no others are shown to its API server',
-    review !== undefined && keys && 'has token_review and keys: keep one',
+      '.token_review: needs the issuer of the cluster’s tokens: no others are shown to its API server',
+    review !== undefined && keys && ': has token_review and keys: keep one',
     spiffe !== undefined &&
       !keys &&
-      'spiffe needs the bundle of the trust domain: name it as jwks, a file, or jwks_uri',
+      '.spiffe: needs the bundle of the trust domain: name it as jwks, a file, or jwks_uri',
     certificate !== undefined &&
       (keys || matched || row.max_age !== undefined) &&
-      'certificate stands alone: match, max_age, jwks and jwks_uri are for tokens',
+      '.certificate: stands alone: match, max_age, jwks and jwks_uri are for tokens',
     certificate === undefined &&
       !matched &&
-      'match: needs one claim at least, such as /kubernetes.io/namespace: without, every workload of the issuer would be this agent',
+      '.match: needs one claim at least, such as /kubernetes.io/namespace: without, every workload of the issuer would be this agent',
   ].filter((problem) => problem !== false)
 }

@@ -1,5 +1,5 @@
 // Connections that began under authorities which are not asked for any more: what their certificates proved is void.
-import type { Server } from 'node:http'
+import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { Problem } from '../problem.ts'
 
@@ -7,7 +7,9 @@ const placeOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddr
 
 /** @param first the authorities (PEM) that the listener asks for */
 export const askFor = (
-  server: Server,
+  server: Pick<EventEmitter, 'on' | 'prependListener'> & {
+    readonly closeIdleConnections: () => void
+  },
   first: string,
 ): {
   /** Throws Problem where the connection began under other authorities. */

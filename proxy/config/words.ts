@@ -85,10 +85,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'Where `workloads` has rows: a call without such a token is refused. With `false` its agent is whom the tag names.',
     'false',
   ),
-  'identity.max_age': key(
-    "The longest life of an assertion, or of a workload's token, from `iat` to `exp`.",
-    '30m',
-  ),
+  'identity.max_age': key('The longest life of an assertion, from `iat` to `exp`.', '30m'),
   'identity.jwks_grace': key(
     'How long known keys of an issuer serve while it cannot be asked.',
     '10m',

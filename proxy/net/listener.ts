@@ -54,6 +54,13 @@ const contextOf = ({ cert, key, clientCa }: Shown) => ({
   ...(clientCa === null ? {} : { ca: clientCa }),
 })
 
+const secured = (tls: Shown) => ({
+  ...contextOf(tls),
+  requestCert: tls.clientCa !== null,
+  // Who shows none may send a token; what does not hold is refused with a sentence, call by call.
+  rejectUnauthorized: false,
+})
+
 /** What Node is told of every listener. */
 const LIMITS = {
   headersTimeout: HEADERS_MS,
@@ -217,13 +224,7 @@ export const startListener = async (options: {
   const server: Server = mannerly(
     options.tls === null
       ? createServer(limits)
-      : createTlsServer({
-          ...limits,
-          ...contextOf(options.tls),
-          requestCert: options.tls.clientCa !== null,
-          // Who shows none may send a token; what does not hold is refused with a sentence, call by call.
-          rejectUnauthorized: false,
-        }),
+      : createTlsServer({ ...limits, ...secured(options.tls) }),
     {
       call: (req, res, connection, before) => arrived({ req, res, connection, before }),
       refusal: (error) => refusal(problemOf(error)),

@@ -53,6 +53,19 @@ export type Workload = {
   readonly expiresAt: number
 }
 
+/** What a client showed of itself when its connection began, as far as it can name a workload. */
+export type ClientCertificate = {
+  readonly uris: readonly string[]
+  /** Lower case. */
+  readonly dns: readonly string[]
+  readonly cns: readonly string[]
+  /** Within these the whole chain is valid, ms since the epoch. */
+  readonly validFrom: number
+  readonly validTo: number
+  /** Why it proves nothing, such as a chain that does not hold; null: it may be believed while it is valid. */
+  readonly problem: string | null
+}
+
 /** `operations`: ids, or families such as `issues.*`; null: every operation that policy allows. */
 export type RunReach = {
   readonly connections: readonly string[]
@@ -345,6 +358,8 @@ export type Connection = {
 export type ConnectionTls = {
   /** Name of the connection, for what is said of its files. */
   readonly connection: string
+  /** Where its `ca` is named, for the same; absent: at the connection. */
+  readonly where?: string
   /** PEM of further authorities. */
   readonly ca: string | null
   /** What deputy shows of itself, PEM. */

@@ -319,6 +319,15 @@ export const CATALOGUE = {
       'Retry later with the same tag and token; nothing is wrong with them. The operator’s log has the cause.',
     ),
   ),
+  workload_unavailable: again(
+    2,
+    row(
+      503,
+      'The cluster cannot be asked about a workload',
+      'proxy_internal_error',
+      'Retry later with the same token; nothing is wrong with it. The operator’s log has the cause.',
+    ),
+  ),
   clock_wrong: again(
     30,
     row(

@@ -12,7 +12,7 @@ import { startWeb, type Web } from './compose/web.ts'
 import { controlSocket } from './config/address.ts'
 import type { Loaded, Result } from './config/load.ts'
 import type { Log, PolicyEngine } from './model.ts'
-import type { Pair } from './net/certificate.ts'
+import type { Shown } from './net/certificate.ts'
 import { createForwarded } from './net/forwarded.ts'
 import { startControl } from './net/listener.ts'
 
@@ -139,7 +139,7 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
     const local: RequestListener = (req, res) => now().local(req, res)
     opened(await startControl(controlSocket(config.vault.store, scope.written), local, log))
     const { check: certificate, look } = watchCertificate(scope, lasting.metrics, now)
-    let renew = (_pair: Pair | null): void => {}
+    let renew = (_pair: Shown | null): void => {}
     const reloading = createReloading({
       ...revisions,
       ...first,

@@ -1,5 +1,6 @@
 // The authorization API of the agent listener, in shapes that existing clients know. No answer
 // holds a token.
+import type { IncomingMessage } from 'node:http'
 import type { Context, Hono } from 'hono'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
@@ -13,8 +14,11 @@ import { createRest, invalid, readBody, readQuery, short, type Env, type RestDep
 export type ApiDeps = RestDeps & {
   /** Polls that may wait at once. Throws Problem share_used_up. */
   readonly polls: { readonly enter: (agent: string) => () => void }
-  /** Throws Problem unauthenticated. */
-  readonly identify: (rawHeaders: readonly string[]) => Principal | Promise<Principal>
+  /** Throws Problem unauthenticated. @param req as it came, for what the client showed of itself */
+  readonly identify: (
+    rawHeaders: readonly string[],
+    req?: IncomingMessage,
+  ) => Principal | Promise<Principal>
   /**
    * Under `trust: plain`, or where there are applications, else null: a user id as the tag of a request that names
    * nobody. It answers null when the request did name somebody, badly.
@@ -25,6 +29,7 @@ export type ApiDeps = RestDeps & {
         userId: string,
         rawHeaders: readonly string[],
         tenant?: string,
+        req?: IncomingMessage,
       ) => Principal | Promise<Principal> | null)
     | null
   /**
@@ -218,13 +223,13 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     spokenOf: () => Promise<{ readonly id: string; readonly tenant?: string } | null>,
   ): Promise<Principal> => {
     try {
-      return await deps.identify(rawHeaders(c))
+      return await deps.identify(rawHeaders(c), c.env?.incoming)
     } catch (error) {
       if (!(error instanceof Problem) || !NAMES_NOBODY.has(error.code)) throw error
       if (deps.plainPerson === null) throw error
       const user = await spokenOf()
       const named =
-        user === null ? null : await deps.plainPerson(user.id, rawHeaders(c), user.tenant)
+        user === null ? null : await deps.plainPerson(user.id, rawHeaders(c), user.tenant, c.env?.incoming)
       if (named === null) throw error
       return named
     }

@@ -1,7 +1,7 @@
 // Where agents and probes arrive.
 import type { Config } from '../config/schema.ts'
 import { startAdmin, type Check } from '../net/admin.ts'
-import type { Pair } from '../net/certificate.ts'
+import type { Shown } from '../net/certificate.ts'
 import { startListener, type Dedicated, type Listening } from '../net/listener.ts'
 import { messageOf } from '../problem.ts'
 import { canonicalHeaders } from '../wire/canonical.ts'
@@ -16,11 +16,11 @@ type Where = {
   readonly key: string
   readonly listen: Config['listeners']['agent']
   readonly dedicated: Dedicated | null
-  readonly tls: Pair | null
+  readonly tls: Shown | null
 }
 
 /** Every listener that the configuration names for agents. */
-const wheres = ({ config }: Scope, pair: Pair | null): readonly Where[] => {
+const wheres = ({ config }: Scope, pair: Shown | null): readonly Where[] => {
   const { agent, agent_tls: tls, extra } = config.listeners
   const all: Where[] = [{ key: 'listeners.agent', listen: agent, dedicated: null, tls: null }]
   if (tls !== undefined)
@@ -47,7 +47,7 @@ export const startAgents = async (
   { now, typeBase }: { readonly now: () => Revision; readonly typeBase: string },
 ): Promise<{
   readonly addresses: Readonly<Record<string, string>>
-  readonly renew: (pair: Pair | null) => void
+  readonly renew: (pair: Shown | null) => void
   readonly part: () => void
 }> => {
   const { config, written, log, opened, left } = scope

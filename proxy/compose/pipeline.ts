@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Seen, Snapshot } from '../pipeline/exchange.ts'
 import { realmOf } from '../config/applications.ts'
 import type { Connection, Log, Route } from '../model.ts'
+import { clientCertificate } from '../net/client_certificate.ts'
 import type { Dedicated } from '../net/listener.ts'
 import { createIssuerKeys, type KeySource } from '../oauth/issuer_keys.ts'
 import type { PolicySource } from '../policy/source.ts'
@@ -50,18 +51,20 @@ const identifyOf = (
   const { identity } = config
   const grace = identity.jwks_grace
   // An issuer that cannot be asked just now is no reason to forget what it said.
-  const keysOf = ({ issuer, jwksUri, jwksFile }: KeySource) =>
-    keep('keys', [issuer, jwksUri, jwksFile, grace], () => {
-      const source = { issuer, jwksUri, jwksFile }
+  const keysOf = ({ issuer, jwksUri, jwksFile, spiffe }: KeySource) =>
+    keep('keys', [issuer, jwksUri, jwksFile, spiffe, grace], () => {
+      const source = { issuer, jwksUri, jwksFile, spiffe }
       const value = createIssuerKeys(source, { grace, fetch, clock, log })
       return { value, close: value.close }
     })
-  const verifying = { maxAge: identity.max_age, keysOf, clock }
   const workloads = createWorkloads({
-    ...verifying,
+    ...rows,
     header: identity.agent_header.toLowerCase(),
     required: identity.agent_required,
-    issuers: rows,
+    keysOf,
+    fetch,
+    clock,
+    log,
   })
   const applications = createApplications(
     config.applications.map((row) => ({
@@ -75,7 +78,9 @@ const identifyOf = (
     })),
   )
   return createIdentify({
-    ...verifying,
+    maxAge: identity.max_age,
+    keysOf,
+    clock,
     trust: identity.trust,
     header: identity.header.toLowerCase(),
     issuers,
@@ -155,7 +160,8 @@ export const createPipeline = (
       read: (req) => readUpTo(req, config.limits.inspected_body),
       most: config.limits.calls,
     }),
-    identify: (rawHeaders, named) => later().pipeline.identify.identify(rawHeaders, named),
+    identify: (...by) => later().pipeline.identify.identify(...by),
+    certificate: (req) => clientCertificate(req.socket),
     tags: identify.tags,
     tag: identify.tag,
     agentOn: core.agents.allowed,

@@ -1,7 +1,8 @@
 // What programs ask deputy itself: the authorization API of agents, the operators' API, and what is decided for people who are not there.
-import type { RequestListener } from 'node:http'
+import type { IncomingMessage, RequestListener } from 'node:http'
 import { naming } from '../config/backend.ts'
 import type { Person, Principal } from '../model.ts'
+import { clientCertificate } from '../net/client_certificate.ts'
 import { createIdle } from '../tokens/idle.ts'
 import { confirmArrival } from '../consent/session.ts'
 import { spooled } from '../tokens/pending.ts'
@@ -150,6 +151,9 @@ export const localApi = (
   })
 }
 
+const shown = (req: IncomingMessage | undefined) =>
+  req === undefined ? null : clientCertificate(req.socket)
+
 /** The authorization API on the agents' listeners. */
 export const authApi = (
   { config, log }: Scope,
@@ -162,12 +166,12 @@ export const authApi = (
     return who
   }
   const asked = {
-    identify: async (rawHeaders: readonly string[]) =>
-      on((await identify.identify(rawHeaders, null)).who),
+    identify: async (rawHeaders: readonly string[], req?: IncomingMessage) =>
+      on((await identify.identify(rawHeaders, null, shown(req))).who),
     plainPerson:
       config.identity.trust === 'plain' || config.applications.length > 0
-        ? (userId: string, rawHeaders: readonly string[]) => {
-            const who = identify.named(userId, rawHeaders)
+        ? (userId: string, rawHeaders: readonly string[], tenant?: string, req?: IncomingMessage) => {
+            const who = identify.named(userId, rawHeaders, tenant, shown(req))
             return who === null ? null : Promise.resolve(who).then(on)
           }
         : null,

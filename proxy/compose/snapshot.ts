@@ -11,11 +11,10 @@ import { openFileDirectory, type Directory } from '../directory/file.ts'
 import { readText, toldOf, tryFolder } from '../files.ts'
 import { readLogo, type Logo } from '../config/logo.ts'
 import type { Clock, Connection, Log, PolicyEngine } from '../model.ts'
-import { readPair, type Pair } from '../net/certificate.ts'
+import { readPair, unreadableCa, type Shown } from '../net/certificate.ts'
 import { createDial, type Dial } from '../net/dial.ts'
 import { commonTrust, trustOf, trustProblems } from '../net/trust.ts'
 import type { Snapshot } from '../pipeline/exchange.ts'
-import { readJwks, type KeySource } from '../oauth/issuer_keys.ts'
 import { openPolicySource, type PolicySource } from '../policy/source.ts'
 import { messageOf } from '../problem.ts'
 import { readRing } from '../vault/rotate.ts'
@@ -25,7 +24,9 @@ import { createRings, type Rings } from '../vault/wrapped.ts'
 import { createClassify } from '../pipeline/classify.ts'
 import type { Issuer } from '../pipeline/identify.ts'
 import type { WorkloadIssuer } from '../pipeline/workload.ts'
+import type { WorkloadRow } from '../pipeline/workload_rows.ts'
 import { buildRoutes, serves } from '../pipeline/route.ts'
+import { certificateRows, readIssuer, readWorkloads, sourceOf } from './issuers.ts'
 import type { Keep } from './kept.ts'
 
 /** What one configuration names beside the vault, opened. */
@@ -35,13 +36,16 @@ export type Parts = {
   readonly dial: Dial
   readonly policy: PolicySource
   readonly issuers: readonly Issuer[]
-  readonly workloads: readonly WorkloadIssuer[]
+  readonly workloads: {
+    readonly issuers: readonly WorkloadIssuer[]
+    readonly certificates: readonly WorkloadRow[]
+  }
   readonly directory: Directory | null
   readonly logo: Logo | null
   /** Of agents, by their id. */
   readonly marks: ReadonlyMap<string, Logo>
   /** What `listeners.agent_tls` shows. */
-  readonly tls: Pair | null
+  readonly tls: Shown | null
 }
 
 /** Looked up at each question: that is how a test moves them. */
@@ -51,46 +55,6 @@ export const systemClock = (): GuardedClock =>
     mono: () => performance.now(),
     boot: () => uptime() * 1_000,
   })
-
-const readKeySource = async (
-  { issuer, jwks, jwks_uri: jwksUri }: Pick<IssuerConfig, 'issuer' | 'jwks' | 'jwks_uri'>,
-  at: (path: string) => string,
-): Promise<KeySource> => {
-  const jwksFile = jwks === undefined ? null : at(jwks)
-  if (jwksFile !== null)
-    try {
-      readJwks(await readText(jwksFile))
-    } catch (error) {
-      throw new Error(`${jwks} is no JWKS: ${messageOf(error)}`, { cause: error })
-    }
-  return { issuer, jwksUri: jwksUri ?? null, jwksFile }
-}
-
-const readIssuer = async (issuer: IssuerConfig, at: (path: string) => string): Promise<Issuer> => ({
-  ...(await readKeySource(issuer, at)),
-  realm: issuer.realm ?? issuer.issuer,
-  audience: issuer.audience,
-  user: issuer.user,
-  agent: issuer.agent,
-  tenant: issuer.tenant ?? null,
-  tenants: issuer.tenants ?? null,
-})
-
-/** The rows of `workloads`, by their issuer. */
-const readWorkloads = async (
-  { workloads }: Config,
-  issuer: string,
-  at: (path: string) => string,
-): Promise<WorkloadIssuer | null> => {
-  const rows = workloads.filter((row) => row.issuer === issuer)
-  const [first] = rows
-  if (first === undefined) return null
-  return {
-    ...(await readKeySource(first, at)),
-    audience: first.audience,
-    rows: rows.map(({ name, match, agent }) => ({ name, match: Object.entries(match), agent })),
-  }
-}
 
 /** How the ring is read: asked of the program of `vault.kms`, where there is one. */
 export const ringsOf = ({ kms }: Pick<Loaded, 'kms'>): Rings =>
@@ -226,13 +190,22 @@ const marksOfAgents = async (
   return marks
 }
 
-const tlsOf = async ({ config, at }: Loaded, problems: string[]): Promise<Pair | null> => {
+const tlsOf = async ({ config, at }: Loaded, problems: string[]): Promise<Shown | null> => {
   const { agent_tls: tls } = config.listeners
   if (tls === undefined) return null
   const read = await readPair('listeners.agent_tls', { cert: at(tls.cert), key: at(tls.key) })
-  if ('pair' in read) return read.pair
-  problems.push(...read.problems)
-  return null
+  if ('problems' in read) problems.push(...read.problems)
+  const where = 'listeners.agent_tls.client_ca'
+  const clientCa =
+    tls.client_ca === undefined
+      ? null
+      : await readText(at(tls.client_ca)).catch((error: unknown) => {
+          problems.push(`${where}: ${toldOf(error)}`)
+          return null
+        })
+  const wrong = clientCa === null ? null : unreadableCa(clientCa)
+  if (wrong !== null) problems.push(`${where}: ${at(tls.client_ca ?? '')} ${wrong}`)
+  return 'pair' in read ? { ...read.pair, clientCa } : null
 }
 
 /** Files that are read here once, when the configuration is. */
@@ -243,6 +216,7 @@ export const readBeside = ({ config, agents, at }: Loaded): readonly string[] =>
     config.listeners.agent_tls?.cert,
     config.listeners.agent_tls?.key,
     ...[...agents.values()].map(({ logo }) => logo ?? undefined),
+    config.listeners.agent_tls?.client_ca,
   ].flatMap((path) => (path === undefined ? [] : [at(path)]))
 
 export type Preparing = {
@@ -299,11 +273,14 @@ export const prepare = async (
   )
   const issuers = read.filter((issuer) => issuer !== null)
   const callers = await Promise.all(
-    [...new Set(config.workloads.map(({ issuer }) => issuer))].map((issuer) =>
-      attempt('workloads', () => readWorkloads(config, issuer, at)),
+    [...new Set(config.workloads.map(sourceOf))].map((source) =>
+      attempt('workloads', () => readWorkloads(config, source, at)),
     ),
   )
-  const workloads = callers.filter((issuer) => issuer !== null)
+  const workloads = {
+    issuers: callers.filter((issuer) => issuer !== null),
+    certificates: certificateRows(config),
+  }
   const logo = await logoOf(loaded, attempt)
   const marks = await marksOfAgents(loaded, attempt)
   const [ofPeople = ''] = naming(config).realms

@@ -21,8 +21,10 @@ const FIXED = [
   'telemetry.otlp',
   'limits.headers', // of the listeners
 ] as const
-/** Below those, what is read again all the same: the certificate that a listener shows. */
-const LIVE: ReadonlySet<string> = new Set(['listeners.agent_tls.cert', 'listeners.agent_tls.key'])
+/** Below those, what is read again all the same: the certificate that a listener shows, and whose it takes. */
+const LIVE: ReadonlySet<string> = new Set(
+  ['cert', 'key', 'client_ca'].map((name) => `listeners.agent_tls.${name}`),
+)
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
@@ -44,9 +46,13 @@ const at = (config: Config, path: string): unknown =>
 /** Keys that differ and cannot change without a restart. */
 export const needRestart = (before: Config, after: Config): readonly string[] => {
   const door = (config: Config): boolean => config.connect.sign_in === 'local'
+  const asks = ({ listeners: { agent_tls: tls } }: Config): boolean => tls?.client_ca !== undefined
+  const tls = before.listeners.agent_tls !== undefined && after.listeners.agent_tls !== undefined
   return [
     ...FIXED.flatMap((path) => differing(path, at(before, path), at(after, path))),
     // The one-time code was printed when deputy started.
     ...(door(before) === door(after) ? [] : ['connect.sign_in']),
+    // A listener asks every client for a certificate, or none.
+    ...(tls && asks(before) !== asks(after) ? ['listeners.agent_tls.client_ca'] : []),
   ]
 }

@@ -1,7 +1,9 @@
 // Rules between values of the configuration.
+import { isDeepStrictEqual } from 'node:util'
 import { isLoopback, plainHttp } from './address.ts'
 import { backendRules } from './backend.ts'
 import type { Config, Listen } from './schema.ts'
+import { workloadProblems } from './workload.ts'
 
 type Rule = (config: Config) => readonly (string | false)[]
 
@@ -47,32 +49,53 @@ const issuerRules: Rule = ({ identity }) =>
       `identity.issuers.${i}.tenants: an issuer may speak only for the tenants that are listed: list them`,
   ])
 
-const workloadRules: Rule = ({ identity, workloads }) => {
+const workloadRules: Rule = ({ identity, listeners, workloads }) => {
   const header = identity.agent_header.toLowerCase()
+  const asked = listeners.agent_tls?.client_ca !== undefined
+  const shown = workloads.findIndex(({ certificate }) => certificate !== undefined)
   return [
     [identity.header.toLowerCase(), 'authorization'].includes(header) &&
       `identity.agent_header: ${identity.agent_header} carries the tag already: a workload’s token needs a header of its own`,
-    ...workloads.flatMap(({ name, issuer, audience, jwks, jwks_uri: jwksUri }, i) => {
-      const first = workloads.find((other) => other.issuer === issuer)
+    asked &&
+      shown === -1 &&
+      'listeners.agent_tls.client_ca: no row of workloads has certificate, so nobody would be named by one: add a row, or remove this',
+    !asked &&
+      shown !== -1 &&
+      `workloads.${shown}.certificate: no client shows one unless listeners.agent_tls.client_ca says by which authorities`,
+    ...workloads.flatMap((row, i) => {
+      const { name, issuer, audience, jwks, jwks_uri: jwksUri } = row
+      const source = issuer ?? row.spiffe
+      const first =
+        source === undefined
+          ? undefined
+          : workloads.find((other) => (other.issuer ?? other.spiffe) === source)
       const tags = identity.issuers.findIndex(
         (other) => other.issuer === issuer && other.audience === audience,
       )
       return [
+        ...workloadProblems(row).map((problem) => `workloads.${i}${problem}`),
         jwks !== undefined &&
           jwksUri !== undefined &&
           `workloads.${i}: has both jwks and jwks_uri: keep one`,
         workloads.findIndex((other) => other.name === name) !== i &&
           `workloads.${i}.name: ${name} is there twice`,
         first !== undefined &&
-          [first.audience, first.jwks, first.jwks_uri].join() !==
-            [audience, jwks, jwksUri].join() &&
-          `workloads.${i}: names the issuer of workloads.${workloads.indexOf(first)}, but another audience or other keys: rows of one issuer agree on these`,
+          !isDeepStrictEqual(verifying(first), verifying(row)) &&
+          `workloads.${i}: names the ${issuer === undefined ? 'trust domain' : 'issuer'} of workloads.${workloads.indexOf(first)}, but another audience, max_age, token_review or other keys: rows of one ${issuer === undefined ? 'trust domain' : 'issuer'} agree on these`,
         tags !== -1 &&
           `workloads.${i}.audience: identity.issuers.${tags} takes tags of this issuer for ${audience} too, so a workload’s token would name a person: choose another audience`,
       ]
     }),
   ]
 }
+/** What is one for all rows of an issuer. */
+const verifying = (row: Config['workloads'][number]) => [
+  row.audience,
+  row.jwks,
+  row.jwks_uri,
+  row.max_age,
+  row.token_review,
+]
 
 const entitlementRules: Rule = ({ identity, entitlements }) => {
   if (entitlements === undefined) return []

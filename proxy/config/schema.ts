@@ -8,6 +8,7 @@ import { secret } from '../secret.ts'
 import { plainHttp } from './address.ts'
 import { agentRows } from './agents.ts'
 import { unbuilt } from './unbuilt.ts'
+import { trustDomainOf } from './workload.ts'
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZES = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const
@@ -130,7 +131,9 @@ const name = z.string().regex(/^[a-z0-9][a-z0-9-]*$/, 'must match [a-z0-9][a-z0-
 
 const listeners = z.strictObject({
   agent: listen.default({ host: '127.0.0.1', port: 7410 }),
-  agent_tls: z.strictObject({ listen: tcp, cert: text, key: text }).optional(),
+  agent_tls: z
+    .strictObject({ listen: tcp, cert: text, key: text, client_ca: text.optional() })
+    .optional(),
   admin: tcp.default({ host: '127.0.0.1', port: 7411 }),
   connect: z.union([off, tcp]).default({ host: '127.0.0.1', port: 7412 }),
   operators: tcp.optional(),
@@ -155,23 +158,48 @@ const issuer = z
   })
   .superRefine(secure((entry) => [entry.issuer, entry.jwks_uri]))
 
-/** The own tokens of workloads of one kind, and which agent they name. */
+/** What an API server said of a token is forgotten by then: whoever was deleted does not call for longer. */
+const LONGEST_CACHE = 10 * UNITS.s
+const tokenReview = z
+  .strictObject({
+    server: url,
+    ca: text.optional(),
+    token: text.default('/var/run/secrets/kubernetes.io/serviceaccount/token'),
+    cache: duration
+      .default(0)
+      .refine(
+        (value) => value <= LONGEST_CACHE,
+        'must be 10s or less: for so long a deleted account goes on',
+      ),
+    insecure,
+  })
+  .superRefine(secure((entry) => [entry.server]))
+/** Which agent a workload is, by its own token, or by the certificate that its connection began with. */
 const workload = z
   .strictObject({
     name,
-    issuer: url,
+    issuer: url.optional(),
+    spiffe: z
+      .string()
+      .refine(
+        (value) => trustDomainOf(value) !== null,
+        'is no SPIFFE trust domain: write spiffe://corp.example',
+      )
+      .optional(),
+    certificate: z
+      .strictObject({ uri: text.optional(), dns: text.optional(), cn: text.optional() })
+      .refine(
+        (names) => Object.keys(names).length > 0,
+        'needs one name at least: uri, dns or cn; without, every certificate of the authority would be this agent',
+      )
+      .optional(),
+    token_review: tokenReview.optional(),
     jwks_uri: url.optional(),
     jwks: text.optional(),
     audience: text.default('deputy'),
-    match: z
-      .record(pointer, text)
-      .refine(
-        (map) => Object.keys(map).length > 0,
-        'needs one claim at least, such as /kubernetes.io/namespace: without, every workload of the issuer would be this agent',
-      ),
+    max_age: some(duration).optional(),
+    match: z.record(pointer, text).default({}),
     agent: text,
-    spiffe: unbuilt(text.optional(), 'SPIFFE'),
-    token_review: unbuilt(z.looseObject({}).optional(), 'TokenReview'),
     insecure,
   })
   .superRefine(secure((entry) => [entry.issuer, entry.jwks_uri]))

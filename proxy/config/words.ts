@@ -36,6 +36,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'File of the private key (PEM); read again when it changes.',
     './tls.key',
   ),
+  'listeners.agent_tls.client_ca': key(
+    'File of the authorities (PEM) whose client certificates name agents, by the rows of `workloads` with `certificate`; read again when it changes.',
+    './agents-ca.crt',
+  ),
   'listeners.admin': key('Probes and metrics: `/livez`, `/readyz`, `/metrics`.', '127.0.0.1:7411'),
   'listeners.connect': key(
     "People's pages and the OAuth callback; `off` where another deputy on the same store serves them.",
@@ -81,10 +85,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'Where `workloads` has rows: a call without such a token is refused. With `false` its agent is whom the tag names.',
     'false',
   ),
-  'identity.max_age': key(
-    "The longest life of an assertion, or of a workload's token, from `iat` to `exp`.",
-    '30m',
-  ),
+  'identity.max_age': key('The longest life of an assertion, from `iat` to `exp`.', '30m'),
   'identity.jwks_grace': key(
     'How long known keys of an issuer serve while it cannot be asked.',
     '10m',
@@ -366,7 +367,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     '["*@acme.example"]',
   ),
   workloads: key(
-    "Which agent a call is from, by the calling workload's own token in `identity.agent_header`; the first row that matches counts.",
+    "Which agent a call is from, by the calling workload's own token in `identity.agent_header` or by its client certificate; the first row that matches counts. A row has one of `issuer`, `spiffe` and `certificate`.",
   ),
   'workloads[].name': key('What the evidence and policy call it.', 'cluster'),
   'workloads[].issuer': key(
@@ -384,11 +385,46 @@ export const WORDS: Readonly<Record<string, Words>> = {
     '{ /kubernetes.io/namespace: agents, /kubernetes.io/serviceaccount/name: "triage-*" }',
   ),
   'workloads[].agent': key(
-    'The agent that it is: a name, or the JSON pointer of the claim that says it.',
+    'The agent that it is: a name, or the JSON pointer of the claim that says it; of a certificate, `/uri`, `/dns` or `/cn`.',
     'agent:triage',
   ),
-  'workloads[].spiffe': key('A SPIFFE trust domain instead of an issuer.', 'spiffe://corp'),
-  'workloads[].token_review': key('Asks the cluster about each token instead.', '{}'),
+  'workloads[].max_age': key(
+    "The longest life of such a token, from `iat` to `exp`: for so long a deleted workload's token goes on where keys verify it. By itself `10m`, with `token_review` `1h`.",
+    '10m',
+  ),
+  'workloads[].spiffe': key(
+    'A SPIFFE trust domain instead of an issuer: JWT-SVIDs, by the bundle that `jwks` or `jwks_uri` names.',
+    'spiffe://corp.example',
+  ),
+  'workloads[].certificate': key(
+    'Client certificates instead of tokens, by the names in them; all that are named here must fit, and `*` stands for any characters. Needs `listeners.agent_tls.client_ca`.',
+  ),
+  'workloads[].certificate.uri': key(
+    'The URI name, of which there may be one only, such as a SPIFFE ID.',
+    'spiffe://corp.example/agents/triage',
+  ),
+  'workloads[].certificate.dns': key('A DNS name, in lower case.', 'triage.agents.corp.example'),
+  'workloads[].certificate.cn': key('The common name of the subject.', 'triage'),
+  'workloads[].token_review': key(
+    'Asks an API server of Kubernetes about each token, for each call, instead of verifying by keys: it knows of deleted pods and accounts at once.',
+  ),
+  'workloads[].token_review.server': key(
+    'The API server.',
+    'https://kubernetes.default.svc.cluster.local',
+  ),
+  'workloads[].token_review.ca': key(
+    'File of its authority (PEM), beside those of all connections; read again when it changes.',
+    '/var/run/secrets/kubernetes.io/serviceaccount/ca.crt',
+  ),
+  'workloads[].token_review.token': key(
+    "File of deputy's own token, read for each question.",
+    '/var/run/secrets/kubernetes.io/serviceaccount/token',
+  ),
+  'workloads[].token_review.cache': key(
+    'For how long an answer that said yes counts, at most `10s`; `0s` asks for each call.',
+    '2s',
+  ),
+  'workloads[].token_review.insecure': insecure,
   'workloads[].insecure': insecure,
   runs: key('Run tokens: jobs that act for a person while nobody is there.'),
   'runs.max': key('The longest life of a run token.', '12h'),

@@ -3,6 +3,8 @@ import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readText, toldOf } from '../files.ts'
 
 export type Pair = { readonly cert: string; readonly key: string }
+/** What a listener shows, and by which authorities (PEM) it asks for the client's; null: it does not ask. */
+export type Shown = Pair & { readonly clientCa: string | null }
 
 const read = async (where: string, path: string, problems: string[]): Promise<string | null> =>
   readText(path).catch((error: unknown) => {

@@ -6,6 +6,8 @@ import { createConnection } from 'node:net'
 import type { Log } from '../model.ts'
 import { messageOf, Problem, problemAnswer, type ProblemCode, toProblem } from '../problem.ts'
 import { createAdmission } from './admit.ts'
+import { askFor } from './ask_certificate.ts'
+import type { Shown } from './certificate.ts'
 import {
   closing,
   createBodies,
@@ -28,14 +30,12 @@ export type Listening = {
   /** `http://127.0.0.1:7410` or `unix:PATH`. */
   readonly address: string
   /** Shows another certificate to connections that begin from now on; nothing where it listens without TLS. */
-  readonly renew: (tls: Tls) => void
+  readonly renew: (tls: Shown) => void
   /** Still accepts; each answer is the last of its connection. */
   readonly part: () => void
   /** Stops accepting, waits for what runs, ends idle connections; the rest is cut after `ms`. */
   readonly close: (ms: number) => Promise<void>
 }
-
-type Tls = { readonly cert: string; readonly key: string }
 
 /** What a dedicated listener fixes for every call that it takes. */
 export type Dedicated = { readonly upstream: string; readonly user: string | null }
@@ -46,6 +46,20 @@ type Where = { readonly host: string; readonly port: number } | { readonly path:
 const HEADERS_MS = 30_000
 
 const TLS = { minVersion: 'TLSv1.2' } as const
+
+const contextOf = ({ cert, key, clientCa }: Shown) => ({
+  ...TLS,
+  cert,
+  key,
+  ...(clientCa === null ? {} : { ca: clientCa }),
+})
+
+const secured = (tls: Shown) => ({
+  ...contextOf(tls),
+  requestCert: tls.clientCa !== null,
+  // Who shows none may send a token; what does not hold is refused with a sentence, call by call.
+  rejectUnauthorized: false,
+})
 
 /** What Node is told of every listener. */
 const LIMITS = {
@@ -104,7 +118,7 @@ export const startListener = async (options: {
   /** The configuration key, for messages: `listeners.agent`. */
   readonly key: string
   readonly listen: Where
-  readonly tls: Tls | null
+  readonly tls: Shown | null
   readonly dedicated: Dedicated | null
   readonly maxHeaderBytes: number
   readonly names: readonly string[]
@@ -171,6 +185,7 @@ export const startListener = async (options: {
     if (connection.res === res) connection.id = id
     try {
       try {
+        asking?.check(req.socket)
         const kind = admit(req)
         if (!req.complete) bodies.watch(connection)
         if (kind === 'api') options.api(req, res, id)
@@ -209,7 +224,7 @@ export const startListener = async (options: {
   const server: Server = mannerly(
     options.tls === null
       ? createServer(limits)
-      : createTlsServer({ ...limits, ...options.tls, ...TLS }),
+      : createTlsServer({ ...limits, ...secured(options.tls) }),
     {
       call: (req, res, connection, before) => arrived({ req, res, connection, before }),
       refusal: (error) => refusal(problemOf(error)),
@@ -221,13 +236,17 @@ export const startListener = async (options: {
       },
     },
   )
+  const clientCa = options.tls?.clientCa ?? null
+  const asking = clientCa === null ? null : askFor(server, clientCa)
   // Node's default cap drops headers silently; the byte limit above is the one that counts.
   server.maxHeadersCount = 0
   await bind(server, options.listen, options.key)
   return {
     address: addressOf(server, options.tls),
     renew: (tls) => {
-      if ('setSecureContext' in server) (server as TlsServer).setSecureContext({ ...tls, ...TLS })
+      if (!('setSecureContext' in server)) return
+      ;(server as TlsServer).setSecureContext(contextOf(tls))
+      if (tls.clientCa !== null) asking?.renew(tls.clientCa)
     },
     part: () => parting(server),
     close: (ms) => {

@@ -24,7 +24,10 @@ export const trustOf = (common: Trust, tls: ConnectionTls | null): Trust =>
         ca:
           tls.ca === null
             ? common.ca
-            : [...common.ca, { where: `connections.${tls.connection}.ca`, path: tls.ca }],
+            : [
+                ...common.ca,
+                { where: tls.where ?? `connections.${tls.connection}.ca`, path: tls.ca },
+              ],
         client:
           tls.client === null
             ? null

@@ -5,6 +5,7 @@ import { readText } from '../files.ts'
 import type { Clock, Log } from '../model.ts'
 import { messageOf, Problem } from '../problem.ts'
 import { atPointer, parseStrict } from '../wire/json.ts'
+import { svidKeys } from './spiffe.ts'
 import { createSend } from './transport.ts'
 
 export type KeySource = {
@@ -13,6 +14,8 @@ export type KeySource = {
   readonly jwksUri: string | null
   /** Path of a JWKS file in place of both; null: none. */
   readonly jwksFile: string | null
+  /** The trust domain whose bundle the keys are; absent: they are a JWKS. */
+  readonly spiffe?: string | undefined
 }
 export type KeySet = ReturnType<typeof createLocalJWKSet>
 
@@ -43,9 +46,10 @@ const REFILL_MS = 5_000
 const MAX_JWKS = 256 * 1024
 
 /** Throws an Error that says what is wrong. */
-export const readJwks = (text: string): KeySet => {
+export const readJwks = (text: string, bundle = false): KeySet => {
   if (Buffer.byteLength(text) > MAX_JWKS) throw new Error('is larger than 256 kB')
   const parsed: unknown = parseStrict(text)
+  if (bundle) return createLocalJWKSet(svidKeys(parsed))
   if (!Array.isArray(atPointer(parsed, '/keys'))) throw new Error('needs a member keys, a list')
   return createLocalJWKSet(parsed as JSONWebKeySet)
 }
@@ -111,7 +115,7 @@ export const createIssuerKeys = (
   const ask = async (again: boolean): Promise<KeySet> => {
     try {
       const text = await read(again)
-      const keys = known?.text === text ? known.keys : readJwks(text)
+      const keys = known?.text === text ? known.keys : readJwks(text, source.spiffe !== undefined)
       // The age of keys runs with the guarded clock: it counts the sleep of a machine as well.
       known = { keys, text, at: clock.now() }
       if (complaint !== '') log.info({ issuer: source.issuer }, 'the issuer’s keys are read again')

@@ -6,6 +6,7 @@ import type { Clock } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { assertOneReading } from '../wire/jwt.ts'
 import type { IssuerKeys, KeySet, KeySource } from './issuer_keys.ts'
+import { domainOfId, SVID_ALGORITHMS, svidType } from './spiffe.ts'
 
 /** Asymmetric only: with a shared secret anybody who verifies could also sign (RFC 8725 3.2). */
 const ALGORITHMS = [
@@ -22,12 +23,13 @@ const ALGORITHMS = [
   'Ed25519',
 ]
 const SKEW_S = 60
-const LONGEST = 16_384
+export const LONGEST = 16_384
 /** `max` would take the room of all at once: what is bounded by its size grows as it fills. */
 const one = (): number => 1
 
 /** `iat` and `exp`, ms. */
-type Times = { readonly issuedAt: number; readonly expiresAt: number }
+export type Times = { readonly issuedAt: number; readonly expiresAt: number }
+type Denied = (detail: string, cause?: unknown) => Problem
 type Verified<T> = {
   readonly said: T
   readonly expiresAt: number
@@ -44,6 +46,45 @@ export type SignedTokens<T> = {
 }
 
 const looksLikeJwt = (value: string): boolean => /^[\w-]+\.[\w-]+\.[\w-]*$/.test(value)
+/** What a JWT says, unverified; null: it is none. */
+export const claimsOf = (token: string): JWTPayload | null => {
+  if (!looksLikeJwt(token)) return null
+  try {
+    return decodeJwt(token)
+  } catch {
+    return null
+  }
+}
+export const isFor = ({ aud }: JWTPayload, audience: string): boolean =>
+  Array.isArray(aud) ? aud.includes(audience) : aud === audience
+
+/**
+ * When it was issued and when it ends. Throws Problem.
+ * @param now s
+ * @param longest ms
+ */
+export const timesOf = (
+  { exp = 0, iat = 0 }: JWTPayload,
+  now: number,
+  {
+    what,
+    longest,
+    limit,
+    denied,
+  }: {
+    readonly what: string
+    readonly longest: number
+    readonly limit: string
+    readonly denied: Denied
+  },
+): Times => {
+  // No tolerance at the end of its life, a minute at its beginning.
+  if (exp <= now) throw denied(`the ${what} has expired`)
+  if (iat > now + SKEW_S) throw denied(`the ${what} was issued in the future`)
+  if ((exp - iat) * 1_000 > longest)
+    throw denied(`the ${what} lives longer than ${limit} (${longest / 1_000} s)`)
+  return { issuedAt: iat * 1_000, expiresAt: exp * 1_000 }
+}
 
 /** Each key that fits is tried: an issuer may publish several without `kid` (RFC 7517 4.5). */
 const signedBy = async (
@@ -80,14 +121,18 @@ const byUnknownKey = (error: unknown, token: string): boolean =>
  * @param options.read what verified claims say; throws Problem
  */
 export const createSignedTokens = <
-  I extends KeySource & { readonly audience: string },
+  I extends KeySource & {
+    readonly audience: string
+    /** Longest life of its tokens in place of `maxAge`, ms. */
+    readonly maxAge?: number
+  },
   T,
 >(options: {
   readonly issuers: readonly I[]
   readonly what: string
   readonly where: string
   readonly foreign: string
-  readonly denied: (detail: string, cause?: unknown) => Problem
+  readonly denied: Denied
   readonly maxAge: number
   readonly keysOf: (source: KeySource) => IssuerKeys
   readonly clock: Clock
@@ -103,31 +148,35 @@ export const createSignedTokens = <
   let changes = 0
 
   const issuerOf = (token: string): (typeof issuers)[number] | null => {
-    if (!looksLikeJwt(token)) return null
-    try {
-      const { iss } = decodeJwt(token)
-      return issuers.find(({ issuer }) => issuer === iss) ?? null
-    } catch {
-      return null // it is no JWT
-    }
+    const claims = claimsOf(token)
+    if (claims === null) return null
+    // The token of a trust domain names no issuer (JWT-SVID 3): its subject tells.
+    const domain = domainOfId(claims.sub)
+    return (
+      issuers.find(({ issuer, spiffe }) =>
+        spiffe === undefined ? issuer === claims.iss : spiffe === domain,
+      ) ?? null
+    )
   }
 
   /** Claims whose signature, issuer, audience and times verify. */
   const checked = async (
     token: string,
-    { issuer, audience }: I,
+    { issuer, audience, spiffe }: I,
     from: IssuerKeys,
   ): Promise<{ readonly payload: JWTPayload; readonly by: KeySet }> => {
     const rules = {
-      issuer,
+      ...(spiffe === undefined
+        ? { issuer, algorithms: ALGORITHMS, requiredClaims: ['exp', 'iat'] }
+        : { algorithms: [...SVID_ALGORITHMS], requiredClaims: ['exp', 'sub'] }),
       audience,
-      algorithms: ALGORITHMS,
-      requiredClaims: ['exp', 'iat'],
       clockTolerance: SKEW_S,
       currentDate: new Date(clock.now()),
     }
     try {
       assertOneReading(token)
+      if (spiffe !== undefined && !svidType(decodeProtectedHeader(token).typ))
+        throw denied(`the ${what} is another kind of token than a JWT-SVID (typ)`)
       const by = await from.serving()
       try {
         return { payload: await signedBy(token, by, rules), by }
@@ -155,14 +204,11 @@ export const createSignedTokens = <
     const from = issuer.keys
     const seen = changes
     const { payload, by } = await checked(token, issuer, from)
-    const { exp = 0, iat = 0 } = payload
     const now = clock.now() / 1_000
-    // No tolerance at the end of its life, a minute at its beginning.
-    if (exp <= now) throw denied(`the ${what} has expired`)
-    if (iat > now + SKEW_S) throw denied(`the ${what} was issued in the future`)
-    if ((exp - iat) * 1_000 > options.maxAge)
-      throw denied(`the ${what} lives longer than identity.max_age (${options.maxAge / 1_000} s)`)
-    const times = { issuedAt: iat * 1_000, expiresAt: exp * 1_000 }
+    const { maxAge: longest = options.maxAge } = issuer
+    const limit = issuer.maxAge === undefined ? 'identity.max_age' : 'its max_age'
+    // A token of a trust domain need not say since when: what it has left is its life then.
+    const times = timesOf({ iat: now, ...payload }, now, { what, longest, limit, denied })
     const said = options.read(payload, issuer, times)
     if (seen === changes) remembered.set(digest, { said, expiresAt: times.expiresAt, by, from })
     return said
@@ -182,9 +228,7 @@ export const createSignedTokens = <
     },
     meant: (token) => {
       const issuer = issuerOf(token)
-      if (issuer === null) return false
-      const { aud } = decodeJwt(token)
-      return Array.isArray(aud) ? aud.includes(issuer.audience) : aud === issuer.audience
+      return issuer !== null && isFor(decodeJwt(token), issuer.audience)
     },
     forget: () => {
       changes++

@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer'
 import type { JWTPayload } from 'jose'
 import { LRUCache } from 'lru-cache'
 import type { GuardedClock } from '../clock.ts'
-import type { Json, JsonObject, Principal, Workload } from '../model.ts'
+import type { ClientCertificate, Json, JsonObject, Principal, Workload } from '../model.ts'
 import type { IssuerKeys, KeySource } from '../oauth/issuer_keys.ts'
 import { createSignedTokens } from '../oauth/signed_token.ts'
 import { Problem } from '../problem.ts'
@@ -32,6 +32,7 @@ export type Identify = {
   readonly identify: (
     rawHeaders: readonly string[],
     named: string | null,
+    certificate?: ClientCertificate | null,
   ) => Identified | Promise<Identified>
   /**
    * What names the person of this call, as it may stand in the key slot; bytes as latin1. Of a call that `identify` took.
@@ -49,6 +50,7 @@ export type Identify = {
     id: string,
     rawHeaders: readonly string[],
     tenant?: string,
+    certificate?: ClientCertificate | null,
   ) => Principal | Promise<Principal> | null
   /** Finds tags where none belong. */
   readonly tags: TagSearch
@@ -167,7 +169,10 @@ export const createIdentify = (options: {
   /** Which agent a call is from, by a token of its own. */
   readonly workloads: {
     readonly some: boolean
-    readonly of: (rawHeaders: readonly string[]) => Workload | null | Promise<Workload>
+    readonly of: (
+      rawHeaders: readonly string[],
+      certificate?: ClientCertificate | null,
+    ) => Workload | null | Promise<Workload>
     /** Its token as it came; null: none. Throws Problem when there are two. */
     readonly sent: (rawHeaders: readonly string[]) => string | null
     readonly meant: (token: string) => boolean
@@ -325,11 +330,11 @@ export const createIdentify = (options: {
   }
   /** The caller, by a tag that is read once it is known which workload calls. What waits asks the clock again. */
   const caller = (
-    rawHeaders: readonly string[],
+    by: readonly [rawHeaders: readonly string[], certificate: ClientCertificate | null | undefined],
     whose: Whose,
     wrong: ReturnType<GuardedClock['wrong']>,
   ): Principal | Promise<Principal> => {
-    const workload = workloads.of(rawHeaders)
+    const workload = workloads.of(...by)
     if (workload instanceof Promise)
       return workload.then(async (known) => joinedAt(await whose(known), known, clock.wrong()))
     const who = whose(workload)
@@ -349,7 +354,7 @@ export const createIdentify = (options: {
     return name === null ? assertedTag(tags, named) : `user:${Buffer.from(name).toString('latin1')}`
   }
   return {
-    identify: (rawHeaders, named) => {
+    identify: (rawHeaders, named, certificate) => {
       // A clock that is ahead would call good tags expired; one that is behind is made good by the other.
       const wrong = clock.wrong()
       if (wrong === 'ahead') throw clockWrong()
@@ -360,7 +365,7 @@ export const createIdentify = (options: {
         options.trust === 'asserted'
           ? asserted(tags, named, rawHeaders, claim)
           : () => plain(tags, named)
-      const who = caller(rawHeaders, whose, wrong)
+      const who = caller([rawHeaders, certificate], whose, wrong)
       return who instanceof Promise ? who.then((known) => ({ who: known, place })) : { who, place }
     },
     tag: (rawHeaders, named) => {
@@ -378,7 +383,7 @@ export const createIdentify = (options: {
         throw error
       }
     },
-    named: (id, rawHeaders, tenant) => {
+    named: (id, rawHeaders, tenant, certificate) => {
       if (clock.wrong() !== null) throw clockWrong()
       const tags = tagsOf(rawHeaders, options.header)
       const claim = claimOf(tags, null)
@@ -392,7 +397,7 @@ export const createIdentify = (options: {
         if (own === null) throw denied('the call has no tag')
         return applications.principal(own, id, rawHeaders, tenant)
       }
-      return caller(rawHeaders, whose, null)
+      return caller([rawHeaders, certificate], whose, null)
     },
     tags: createTagSearch(
       (jwt) => assertions.meant(jwt) || workloads.meant(jwt),

@@ -4,6 +4,7 @@ import type { CallRegistry, Flight } from './calls.ts'
 import type { Dedicated } from '../net/listener.ts'
 import { createExchange, type Call, type Seen, type Snapshot, type Way } from './exchange.ts'
 import type {
+  ClientCertificate,
   Clock,
   Decision,
   Holding,
@@ -41,6 +42,8 @@ export type PepDeps = {
   readonly policy: () => PolicyEngine | null
   readonly tagged: (req: IncomingMessage, route: Route) => Tagged | Promise<Tagged>
   readonly identify: Identify['identify']
+  /** What the client showed of itself; null: nothing. */
+  readonly certificate: (req: IncomingMessage) => ClientCertificate | null
   readonly tags: TagSearch
   readonly tag: Identify['tag']
   /** Throws the Problem of an agent that is switched off. */
@@ -169,6 +172,8 @@ const outlived = ({ decision, facts }: Verdict): boolean =>
 
 export const createPep = (deps: PepDeps) => {
   const { clock, evidence } = deps
+  const identified = (req: IncomingMessage, { rawHeaders, named }: Tagged) =>
+    deps.identify(rawHeaders, named, deps.certificate(req))
 
   /** The way. Throws the Problem that becomes the answer. */
   const way: Way = async (call, req, res, dedicated) => {
@@ -176,7 +181,7 @@ export const createPep = (deps: PepDeps) => {
     const tagged = await deps.tagged(req, matched) //                                  401
     const { bare, sealed } = cutQuery(call, tagged, deps.tags) //                      400
     call.route = bare
-    const first = await deps.identify(tagged.rawHeaders, tagged.named) //              401, before other bodies are read
+    const first = await identified(req, tagged) //                                     401, before other bodies are read
     let who = (call.who = first.who)
     const slot = tagged.place === null && first.place === 'slot'
     const route = (call.route = sealedQuery(call, bare, who, sealed))
@@ -191,7 +196,7 @@ export const createPep = (deps: PepDeps) => {
     for (let n = 1; ; n++) {
       // While it waited, the configuration may have changed, its run or its key have ended, the clock gone wrong.
       deps.stands(req, route, dedicated) //                                            404 409 503
-      if (n > 1) who = call.who = (await deps.identify(tagged.rawHeaders, tagged.named)).who // 401 503
+      if (n > 1) who = call.who = (await identified(req, tagged)).who // 401 503
       const facts = await flight.uncut(factsOf(who, request)) //                       503
       const verdict = await flight.uncut(decided(call, who, request, facts)) //        503
       await recorded(call, who, request, { ...verdict, n }) //                         503: nothing leaves unrecorded, and no record is left alone

@@ -17,6 +17,10 @@ type Shape = { readonly at: readonly number[]; readonly rows: Record<string, str
 /** provider → role → operation as a row names it → agent → entitlement → shapes */
 type Index = Record<string, Record<string, Record<string, Record<string, Record<string, Shape[]>>>>>
 
+/** Which workload is asked for too, the policy compares. */
+const idOf = (agent: Grants[string][string]['agents'][number]): string =>
+  typeof agent === 'string' ? agent : agent.id
+
 /** Tables may hold a key like `__proto__`. */
 const bare = <T>(): Record<string, T> => Object.create(null) as Record<string, T>
 
@@ -46,7 +50,7 @@ export const indexOf = (grants: Grants, roleGrants: RoleGrants): Index => {
         )
         const key = at.map((i) => row.path[i]).join('/')
         for (const name of new Set(row.operations))
-          for (const agent of new Set(row.agents)) {
+          for (const agent of new Set(row.agents.map(idOf))) {
             const shapes = (((byName[name] ??= bare())[agent] ??= bare())[row.entitlement] ??= [])
             let shape = shapes.find((one) => one.at.join() === at.join())
             if (shape === undefined) shapes.push((shape = { at, rows: bare() }))

@@ -12,7 +12,13 @@ const row = z
     access: z.array(access),
     operations: texts.describe('a.b.c, a.b.*, a.* or *'),
     path: texts.describe('one entry a segment; * is any one, a last ** any rest'),
-    agents: texts,
+    agents: z
+      .array(
+        z.union([z.string(), z.strictObject({ id: z.string(), workload: z.string() })], {
+          error: 'must be an agent, or one with its workload: { "id": …, "workload": … }',
+        }),
+      )
+      .describe('* or an agent; with workload only where that workload made the call'),
     entitlement: z.string().describe('* or one the person must have'),
     scopes: texts,
     max_entitlement_age_s: z.number().min(0),
@@ -165,6 +171,11 @@ const rowProblems = (found: Row): readonly string[] => {
     if (!OPERATION.test(name))
       problems.push(
         `operations.${i}: ${JSON.stringify(name)} matches nothing: write a.b.c, a.b.*, a.* or *`,
+      )
+  for (const [i, agent] of found.agents.entries())
+    if (typeof agent === 'object' && found.agents.some((id) => id === '*' || id === agent.id))
+      problems.push(
+        `agents.${i}: ${JSON.stringify(agent.id)} is there without a workload too, so none is needed: keep one of the two`,
       )
   for (const [i, segment] of found.path.entries()) {
     const said = `path.${i}: ${JSON.stringify(segment)}`

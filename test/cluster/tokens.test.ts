@@ -108,7 +108,7 @@ describe.skipIf(NO_CLUSTER !== null)(
           'issuer_unavailable',
         ])
         // Without it the API server answers no stranger.
-        await kubectl(...book('create clusterrolebinding'))
+        await kubectl(...book('create clusterrolebinding deputy-issuer'))
         const token = await tokenOf('one')
         await expect.poll(() => call(deputy, token)).toEqual([200, 'alice-acme', undefined])
         expect(deputy.evidence().findLast(({ event }) => event === 'decision')).toMatchObject({
@@ -122,6 +122,8 @@ describe.skipIf(NO_CLUSTER !== null)(
           'others',
           '--audience',
           'deputy',
+          '--duration',
+          '10m',
         )
         expect(await call(deputy, foreign)).toEqual([
           401,
@@ -149,21 +151,82 @@ describe.skipIf(NO_CLUSTER !== null)(
       })
       try {
         expect(await call(deputy, await tokenOf('one'))).toEqual([200, 'alice-acme', undefined])
-        const unbound = await kubectl(
-          'create',
-          'token',
-          'triage',
-          '-n',
-          'agents',
-          '--audience',
-          'deputy',
-        )
+        const unbound = await kubectl(...book('create token'))
         for (const token of [await tokenOf('two'), unbound])
           expect(await call(deputy, token)).toEqual([
             401,
             'workload_unauthenticated',
             expect.stringContaining('cluster wants another /kubernetes.io/pod/uid'),
           ])
+      } finally {
+        await deputy.close()
+      }
+    })
+
+    test('of an account or a pod that was deleted a moment ago is refused at once, where the cluster is asked', async () => {
+      const own = join(dirname(cluster.kubeconfig), 'own-token')
+      await cluster.namespace('deputy', 'privileged')
+      await cluster.apply([account('deputy', 'deputy'), account('gone', 'agents')].join('\n---\n'))
+      const ownToken = await kubectl('create', 'token', 'deputy', '-n', 'deputy')
+      writeFileSync(own, 'not yet')
+      const deputy = await start({
+        token_review: {
+          server: cluster.issuer,
+          ca: join(dirname(cluster.kubeconfig), 'certs/apiserver.crt'),
+          token: own,
+        },
+      })
+      try {
+        const ofPod = await tokenOf('two')
+        const ofAccount = await kubectl(
+          ...book('create token').map((word) => (word === 'triage' ? 'gone' : word)),
+        )
+        const away = [503, 'workload_unavailable', expect.stringContaining('cannot be asked')]
+        expect(await call(deputy, ofPod)).toEqual(away)
+        expect(deputy.logged()).toContain('answers 401')
+        // The kubelet turned the token, and nobody has bound its account yet.
+        writeFileSync(own, `${ownToken}\n`)
+        expect(await call(deputy, ofPod)).toEqual(away)
+        expect(deputy.logged()).toContain(
+          'bind its service account to the ClusterRole system:auth-delegator',
+        )
+        await kubectl(...book('create clusterrolebinding deputy-token-review'))
+        await expect.poll(() => call(deputy, ofPod)).toEqual([200, 'alice-acme', undefined])
+        expect(deputy.evidence().findLast(({ event }) => event === 'decision')).toMatchObject({
+          agent: { id: AGENT, workload: { name: 'cluster', subject: AGENT, verified: true } },
+        })
+        const [elsewhere, forApi] = [
+          await kubectl(
+            'create',
+            'token',
+            'triage',
+            '-n',
+            'others',
+            '--audience',
+            'deputy',
+            '--duration',
+            '10m',
+          ),
+          await kubectl('create', 'token', 'triage', '-n', 'agents', '--duration', '10m'),
+        ]
+        expect(await call(deputy, elsewhere)).toEqual([
+          401,
+          'workload_unauthenticated',
+          expect.stringContaining('cluster wants another /kubernetes.io/namespace'),
+        ])
+        expect((await call(deputy, forApi)).slice(0, 2)).toEqual([401, 'workload_unauthenticated'])
+
+        expect((await call(deputy, ofAccount))[0]).not.toBe(401)
+        await kubectl('delete', 'serviceaccount', 'gone', '-n', 'agents')
+        await kubectl('delete', 'pod', 'two', '-n', 'agents', '--force', '--grace-period=0')
+        upstream.seen.length = 0
+        for (const token of [ofAccount, ofPod])
+          expect(await call(deputy, token)).toEqual([
+            401,
+            'workload_unauthenticated',
+            expect.stringMatching(/^The cluster does not accept the workload’s token/),
+          ])
+        expect(upstream.seen).toEqual([])
       } finally {
         await deputy.close()
       }

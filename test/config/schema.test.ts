@@ -28,6 +28,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'version',
     'identity.issuers.*.insecure',
     'workloads.*.insecure',
+    'workloads.*.token_review.insecure',
     'connect.sign_in.insecure',
   ],
   'config/agents.ts': [
@@ -58,16 +59,29 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   ],
   'config/applications.ts': ['applications.*.realm'],
   'config/backend.ts': ['identity.issuers.*.tenants.*'],
-  'compose/snapshot.ts': [
+  'compose/issuers.ts': [
     ...['issuer', 'jwks_uri', 'jwks', 'realm', 'audience', 'user', 'agent', 'tenant'].map(
       (key) => `identity.issuers.*.${key}`,
     ),
-    ...['name', 'issuer', 'jwks_uri', 'jwks', 'audience', 'match.*', 'agent'].map(
-      (key) => `workloads.*.${key}`,
-    ),
+    ...[
+      'name',
+      'issuer',
+      'spiffe',
+      'jwks_uri',
+      'jwks',
+      'audience',
+      'max_age',
+      'match.*',
+      'agent',
+    ].map((key) => `workloads.*.${key}`),
+    ...['uri', 'dns', 'cn'].map((key) => `workloads.*.certificate.${key}`),
+    ...['server', 'ca', 'token', 'cache'].map((key) => `workloads.*.token_review.${key}`),
+  ],
+  'compose/snapshot.ts': [
     'entitlements.file',
     'listeners.agent_tls.cert',
     'listeners.agent_tls.key',
+    'listeners.agent_tls.client_ca',
     'connect.brand.logo',
     'policy.data',
     'vault.keys',
@@ -170,8 +184,6 @@ const REFUSED: Readonly<Record<string, unknown>> = {
   'policy.verification': { keys: { prod: 'pem' } },
   signals: [{ issuer: 'https://idp.test' }],
   'telemetry.otlp': 'http://127.0.0.1:4318',
-  'workloads.*.spiffe': 'spiffe://corp',
-  'workloads.*.token_review': {},
 }
 const base = {
   version: 1,

@@ -55,14 +55,17 @@ const start = (config: Fields, more: Fields = {}): Promise<Deputy> =>
     ...more,
   })
 
-const pod = (more: Fields = {}): Promise<string> =>
-  cluster.sign({
+const pod = (more: Fields = {}): Promise<string> => {
+  const now = Math.floor(Date.now() / 1_000)
+  return cluster.sign({
+    exp: now + 600,
     act: undefined,
     aud: ['deputy'],
     sub: 'system:serviceaccount:agents:triage',
     'kubernetes.io': { namespace: 'agents', serviceaccount: { name: 'triage', uid: 'u' } },
     ...more,
   })
+}
 /** A person's tag, which names no agent unless told. */
 const tag = (more: Fields = {}): Promise<string> =>
   people.sign({ sub: 'alice', act: undefined, ...more })

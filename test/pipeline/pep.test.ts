@@ -200,6 +200,7 @@ const house = async (
       diary.push('identify')
       return { who: alice, place: 'elsewhere' }
     },
+    certificate: () => null,
     tags,
     agentOn: () => undefined,
     tag: () => 'user:alice',

@@ -86,13 +86,19 @@ const asked = (
     id?: string
     segments?: readonly string[]
     agent?: string
+    workload?: string
     entitlements?: readonly string[]
   } = {},
 ): string => {
   const { input } = allowed
   return JSON.stringify({
     ...input,
-    agent: { id: changes.agent ?? 'agent:bench' },
+    agent: {
+      id: changes.agent ?? 'agent:bench',
+      ...(changes.workload === undefined
+        ? {}
+        : { workload: { name: changes.workload, subject: 'spiffe://corp/triage' } }),
+    },
     user: { ...input.user, entitlements: changes.entitlements ?? [] },
     operation: { ...input.operation, id: changes.id ?? 'issues.listForRepo' },
     request: { ...input.request, segments: changes.segments ?? ['repos', 'acme', 'app', 'issues'] },
@@ -186,3 +192,23 @@ describe('the cost of an evaluation does not grow with the rows of a role', () =
     expect(await timeOf(many(count, make))).toBeLessThan(3 * few)
   })
 })
+
+test.each([1, 9])(
+  'a row may ask for an agent and the workload that makes the call, among %i rows',
+  async (count) => {
+    const bound = [{ id: 'agent:triage', workload: 'cluster' }, 'agent:laptop']
+    const rows = {
+      ...many(count - 1, (i) => ({ path: ['other', String(i)] })),
+      bound: row({ agents: bound }),
+    }
+    const engine = await engineOf(tablesOf(rows))
+    const by = (agent: string, workload?: string) =>
+      grantsOf(engine, asked({ agent, ...(workload === undefined ? {} : { workload }) }))
+    expect(await by('agent:triage', 'cluster')).toEqual(['bound'])
+    expect(await by('agent:triage', 'another')).toEqual([])
+    // Only a tag says so.
+    expect(await by('agent:triage')).toEqual([])
+    expect(await by('agent:other', 'cluster')).toEqual([])
+    expect(await by('agent:laptop')).toEqual(['bound'])
+  },
+)

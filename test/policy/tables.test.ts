@@ -45,6 +45,21 @@ describe('a wrong table is named with its file, row and member', () => {
       ['t/grants.json: acme.r: there is no member "operation"'],
     ],
     ['a member left out', grants({}, ['agents']), [at('agents', 'is missing')]],
+    [
+      'a workload of no agent',
+      grants({ agents: [{ workload: 'cluster' }] }),
+      [at('agents.0', 'must be an agent, or one with its workload: { "id": …, "workload": … }')],
+    ],
+    [
+      'a workload that is not needed',
+      grants({ agents: [{ id: 'agent:a', workload: 'cluster' }, 'agent:a'] }),
+      [
+        at(
+          'agents.0',
+          '"agent:a" is there without a workload too, so none is needed: keep one of the two',
+        ),
+      ],
+    ],
     ['a text for a list', grants({ path: '/repos/**' }), [at('path', 'must be a list')]],
     ['a number in a list of texts', grants({ scopes: [1] }), [at('scopes.0', 'must be a text')]],
     [

@@ -106,6 +106,9 @@ sqlite:deputy.db
   jwks_uri: {{ $c.jwksUri | quote }}
   {{- end }}
   audience: {{ $c.audience }}
+  {{- if gt (int $c.expirationSeconds) 600 }}
+  max_age: {{ int $c.expirationSeconds }}s
+  {{- end }}
   match: {{ merge dict .match (ternary (dict "/kubernetes.io/pod/uid" "${env:POD_UID}") dict $sidecar) | toJson }}
   agent: {{ .agent | quote }}
 {{- end }}

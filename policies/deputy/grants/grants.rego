@@ -95,6 +95,10 @@ agent_ok(agents) if {
 	"*" in agents
 } else if {
 	input.agent.id in agents
+} else if {
+	# Of this workload only: whose own token or certificate the call came with.
+	some id in ["*", input.agent.id]
+	{"id": id, "workload": input.agent.workload.name} in agents
 }
 
 entitled(name) if {

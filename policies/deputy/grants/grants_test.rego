@@ -55,6 +55,22 @@ test_agents if {
 	row("agents", ["agent:*"]) == ["no_grant"]
 }
 
+by(agents, workload) := row_codes(object.union(wide, {"agents": agents}), [set_to("/agent/workload", workload)])
+
+test_agents_of_one_workload if {
+	cluster := {"name": "cluster", "subject": "system:serviceaccount:agents:triage"}
+	bound := [{"id": "agent:triage", "workload": "cluster"}]
+	by(bound, cluster) == []
+	by([{"id": "*", "workload": "cluster"}], cluster) == []
+	by(bound, object.union(cluster, {"name": "laptop"})) == ["no_grant"]
+	by([{"id": "agent:other", "workload": "cluster"}], cluster) == ["no_grant"]
+
+	# Said by a tag alone, or only half of it asked for.
+	row("agents", bound) == ["no_grant"]
+	by([{"id": "agent:triage"}], cluster) == ["no_grant"]
+	by([{"workload": "cluster"}], cluster) == ["no_grant"]
+}
+
 test_entitlement if {
 	row("entitlement", "github:read") == ["no_grant"]
 	named := object.union(wide, {"entitlement": "github:read"})

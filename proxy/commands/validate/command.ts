@@ -9,6 +9,7 @@ import { createAddressRule } from '../../net/address.ts'
 import { askIssuer, createDiscovery } from '../../oauth/discovery.ts'
 import { createIssuerKeys } from '../../oauth/issuer_keys.ts'
 import { bundleTables, loadTables } from '../../policy/source.ts'
+import { sourceOf } from '../../compose/issuers.ts'
 import { createKept } from '../../compose/kept.ts'
 import { dialOf, prepare, systemClock } from '../../compose/snapshot.ts'
 import { certificate, database, ports } from './machine.ts'
@@ -17,6 +18,13 @@ import { pages, scopes, who } from './sense.ts'
 const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
 const hostOf = (url: string): string => new URL(url).hostname.replace(/^\[|\]$/g, '')
+
+/** Who is asked because of a row of workloads. */
+const askedOf = (row: Loaded['config']['workloads'][number]): readonly string[] => {
+  if (row.token_review !== undefined) return [row.token_review.server]
+  const asked = row.jwks_uri ?? row.issuer
+  return row.jwks !== undefined || asked === undefined ? [] : [asked]
+}
 
 /** Hosts whose address needs `network.allow_private`, or that cannot be resolved now: told, with what to write. */
 const addressNotes = async (
@@ -41,8 +49,8 @@ const addressNotes = async (
       if (url !== null && url !== provider.authorize) wanted.set(hostOf(url), `connections.${name}`)
   for (const [i, { issuer }] of loaded.config.identity.issuers.entries())
     wanted.set(hostOf(issuer), `identity.issuers.${i}`)
-  for (const [i, { issuer }] of loaded.config.workloads.entries())
-    wanted.set(hostOf(issuer), `workloads.${i}`)
+  for (const [i, row] of loaded.config.workloads.entries())
+    for (const asked of askedOf(row)) wanted.set(hostOf(asked), `workloads.${i}`)
   const { sign_in: signIn, notify } = loaded.config.connect
   if (typeof signIn === 'object') wanted.set(hostOf(signIn.issuer), 'connect.sign_in')
   if (notify !== undefined) wanted.set(hostOf(notify.webhook), 'connect.notify')
@@ -95,11 +103,21 @@ const issuers = async (loaded: Loaded): Promise<readonly string[]> => {
   try {
     const named = [
       ...config.identity.issuers.map((issuer, i) => ({ issuer, key: `identity.issuers.${i}` })),
-      ...config.workloads.map((issuer, i) => ({ issuer, key: `workloads.${i}` })),
+      ...config.workloads.flatMap((row, i) =>
+        row.certificate === undefined && row.token_review === undefined
+          ? [{ issuer: { ...row, issuer: sourceOf(row) }, key: `workloads.${i}` }]
+          : [],
+      ),
     ]
     const keys = named.map(async ({ issuer, key }) => {
       if (issuer.jwks !== undefined) return []
-      const source = { issuer: issuer.issuer, jwksUri: issuer.jwks_uri ?? null, jwksFile: null }
+      const spiffe = 'spiffe' in issuer ? issuer.spiffe : undefined
+      const source = {
+        issuer: issuer.issuer,
+        jwksUri: issuer.jwks_uri ?? null,
+        jwksFile: null,
+        spiffe,
+      }
       const asked = createIssuerKeys(source, { grace: 0, fetch: dial.fetch, clock, log: QUIET })
       const problem = await asked.serving().then(
         () => null,

@@ -174,6 +174,10 @@ export const problems: Texts['problems'] = {
     'Die Schlüssel eines Ausstellers sind nicht lesbar',
     'Versuchen Sie es später mit derselben Kennzeichnung und demselben Token noch einmal; an ihnen liegt es nicht. Die Ursache steht im Protokoll des Betreibers.',
   ),
+  workload_unavailable: row(
+    'Der Cluster kann nach einem Workload nicht gefragt werden',
+    'Versuchen Sie es später mit demselben Token noch einmal; an ihm ist nichts falsch. Die Ursache steht im Protokoll des Betreibers.',
+  ),
   clock_wrong: row(
     'Die Uhr des Rechners von deputy geht falsch',
     'Informieren Sie den Betreiber: Die Uhr muss gestellt werden, und falls sie vorging, muss deputy neu gestartet werden.',

@@ -151,16 +151,22 @@ export const localApi = (
 /** The authorization API on the agents' listeners. */
 export const authApi = (
   { config, log }: Scope,
-  { connections, newId }: Core,
+  { connections, newId, rate }: Core,
   { flows, session }: Consent,
   { identify, permit }: Pick<Pipeline, 'identify'> & { readonly permit: Permit },
 ): RequestListener => {
   const asked = {
-    identify: async (rawHeaders: readonly string[]) =>
-      (await identify.identify(rawHeaders, null)).who,
+    identify: async (rawHeaders: readonly string[]) => {
+      const { who } = await identify.identify(rawHeaders, null)
+      rate(who.person.tenant)
+      return who
+    },
     plainPerson:
       config.identity.trust === 'plain'
-        ? (userId: string, rawHeaders: readonly string[]) => identify.named(userId, rawHeaders)
+        ? (userId: string, rawHeaders: readonly string[]) => {
+            rate('default') // the one tenant that there is
+            return identify.named(userId, rawHeaders)
+          }
         : null,
     permit,
     polls: createPlaces({

@@ -42,13 +42,43 @@ export const backendRules = ({
   return problems
 }
 
+/** A tenant that is bounded by nobody's decision but a slip of the pen would be bounded by nothing. */
+export const tenantRules = (config: Config): readonly string[] => {
+  if (config.tenants === undefined) return []
+  const rows = Object.keys(config.tenants)
+  const { tenants } = naming(config)
+  return [
+    ...tenants
+      .filter((name) => !rows.includes(name))
+      .map((name) => `tenants: has no row for ${name}, which identity names: add \`${name}: {}\``),
+    ...rows
+      .filter((name) => !tenants.includes(name))
+      .map((name) => `tenants.${name}: identity names no such tenant, only ${tenants.join(', ')}`),
+  ]
+}
+
 /** The tenants and realms that tags can name. */
 export const naming = ({
   identity,
-}: Config): { readonly tenants: readonly string[]; readonly realms: readonly string[] } =>
-  identity.trust === 'plain'
-    ? { tenants: ['default'], realms: [identity.realm] }
-    : {
-        tenants: [...new Set(identity.issuers.flatMap(({ tenants }) => tenants ?? ['default']))],
-        realms: [...new Set(identity.issuers.map(({ realm, issuer }) => realm ?? issuer))],
-      }
+}: Config): {
+  readonly tenants: readonly string[]
+  readonly realms: readonly string[]
+  readonly realmsOf: (tenants: readonly string[]) => readonly string[]
+} => {
+  const issuers =
+    identity.trust === 'plain'
+      ? [{ tenants: ['default'], realm: identity.realm }]
+      : identity.issuers.map(({ tenants = ['default'], realm, issuer }) => ({
+          tenants,
+          realm: realm ?? issuer,
+        }))
+  const realmsOf = (wanted: readonly string[]): readonly string[] => [
+    ...new Set(
+      issuers
+        .filter(({ tenants }) => tenants.some((tenant) => wanted.includes(tenant)))
+        .map(({ realm }) => realm),
+    ),
+  ]
+  const tenants = [...new Set(issuers.flatMap((each) => each.tenants))]
+  return { tenants, realms: realmsOf(tenants), realmsOf }
+}

@@ -1,6 +1,6 @@
 // Rules between values of the configuration.
 import { isLoopback, plainHttp } from './address.ts'
-import { backendRules } from './backend.ts'
+import { backendRules, tenantRules } from './backend.ts'
 import type { Config, Listen } from './schema.ts'
 
 type Rule = (config: Config) => readonly (string | false)[]
@@ -168,6 +168,7 @@ export const between = (config: Config): readonly string[] =>
       (rule) => rule(config),
     ),
     backendRules(config),
+    tenantRules(config),
     twice(config),
     policyRules(config),
     egressRules(config),

@@ -12,6 +12,7 @@ import { createEnding } from './ending.ts'
 import { createLeg, type Plan } from './leg.ts'
 import { createStatus, flowHashOf } from './status.ts'
 import { createQuota, QUOTA_MS } from './quota.ts'
+import type { Room } from './tenants.ts'
 
 /** What an agent is told of a flow. */
 export type Begun = {
@@ -50,6 +51,7 @@ export const createFlows = (deps: FlowDeps) => {
   const { store, vault, sealer, clock, publicUrl } = deps
   const nagAfterMs = deps.nagAfterMs ?? NAG_AFTER_MS
   const quota = createQuota(store, clock)
+  const room: Room = (who) => deps.room?.(who) ?? Promise.resolve()
   const beginning = new Map<string, Promise<Begun>>()
 
   const toFlow = (row: FlowRow): Flow => {
@@ -130,6 +132,7 @@ export const createFlows = (deps: FlowDeps) => {
   ): Promise<Begun> => {
     const { person, agent, connection } = who
     const { challenge, nextUri } = options
+    await room(who)
     const now = clock.now()
     const [pending, last] = await Promise.all([
       store.flows.pending({ ...who, scopes, challenge, nextUri }, now),
@@ -246,6 +249,9 @@ export const createFlows = (deps: FlowDeps) => {
     status: createStatus(store, clock, byHash),
 
     plan,
+
+    /** Throws Problem tenant_quota where what this flow would bring could not be kept. */
+    room,
 
     leg: createLeg(parts, plan),
 

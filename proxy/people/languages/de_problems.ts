@@ -45,6 +45,10 @@ export const problems: Texts['problems'] = {
     'Zeigen Sie dieser Person den Link aus url und wiederholen Sie danach genau denselben Aufruf.',
   ),
   step_up_required: row('Eine stärkere Anmeldung ist nötig', LINK),
+  tenant_quota: row(
+    'Der Mandant hat aufgebraucht, was er speichern darf',
+    'Nicht wiederholen: Ein Operator erhöht tenants.NAME, oder jemand trennt, was nicht mehr gebraucht wird.',
+  ),
   operator_refused: row(
     'Dieser Operator darf das nicht',
     'Verwenden Sie einen Operator, dessen may und tenants es abdecken. Was fehlt, steht in detail.',
@@ -104,6 +108,10 @@ export const problems: Texts['problems'] = {
   rate_limited: row(
     'Eine Grenze aus der Richtlinie ist erreicht',
     'Warten Sie retry_after Sekunden.',
+  ),
+  tenant_busy: row(
+    'Der Mandant ruft zu oft auf',
+    'Warten Sie retry_after Sekunden; wie viele Aufrufe der Mandant machen darf, steht unter tenants.NAME.calls_per_minute.',
   ),
   too_many_calls: row(
     'Zu viele Aufrufe auf einmal',

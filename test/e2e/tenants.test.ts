@@ -148,6 +148,8 @@ const plain = (text: string): string =>
     .replaceAll(/http:\/\/127\.0\.0\.1:\d+/g, '<origin>')
     .replaceAll(/\/connect\/[\w-]{43}/g, '<link>')
     .replaceAll(/"token":"[^"]*"/g, '<token>')
+    // When a grant was last used is written a while later.
+    .replaceAll(/(?<=<dt>Last used<\/dt>\s*)<dd>[\s\S]*?<\/dd>|<time[\s\S]*?<\/time>/g, '<time>')
     .replaceAll(/"stored_at":"[^"]*"|datetime="[^"]*"/g, '<time>')
 
 /** One world: does what it is told and says what came of it. */
@@ -210,6 +212,25 @@ const play = (house: TwoTenants) => {
     return `${got.status} ${plain(text)}`
   }
 }
+
+test('what south sees never depends on what north does, whatever both do', async () => {
+  const [together, alone] = [await startTwoTenants(), await startTwoTenants()]
+  try {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 14 }), async (steps) => {
+        const [both, single] = [play(together), play(alone)]
+        for (const { tenant, act } of steps) {
+          const seen = await both(tenant, act)
+          if (tenant === 'south') expect(await single(tenant, act), act.kind).toEqual(seen)
+        }
+      }),
+      { numRuns: 12, endOnFailure: true },
+    )
+  } finally {
+    await together.close()
+    await alone.close()
+  }
+}, 60_000)
 
 describe.each(STORES)('with %s', (_, options) => {
   let house: TwoTenants
@@ -442,24 +463,6 @@ describe.each(STORES)('with %s', (_, options) => {
     })
     expect(verifier.status).toBe(400)
   })
-
-  test('what south sees never depends on what north does, whatever both do', async () => {
-    const alone = await startTwoTenants()
-    try {
-      await fc.assert(
-        fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 14 }), async (steps) => {
-          const [both, single] = [play(house), play(alone)]
-          for (const { tenant, act } of steps) {
-            const seen = await both(tenant, act)
-            if (tenant === 'south') expect(await single(tenant, act), act.kind).toEqual(seen)
-          }
-        }),
-        { numRuns: 12, endOnFailure: true },
-      )
-    } finally {
-      await alone.close()
-    }
-  }, 60_000)
 
   test('metrics name nobody; a label of a tenant is of the bounds alone', async () => {
     const text = await (await fetch(`http://${house.deputy.admin}/metrics`)).text()

@@ -8,9 +8,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { parseProvider } from '../../proxy/providers/parse.ts'
-import type { Connection, Log, Person } from '../../proxy/model.ts'
+import type { Asker, Connection, Log, Person } from '../../proxy/model.ts'
 import { createOAuthClient } from '../../proxy/oauth/client.ts'
 import { createFlows } from '../../proxy/consent/flow.ts'
+import { createRoom, type Tenants } from '../../proxy/consent/tenants.ts'
 import { createRevoker } from '../../proxy/tokens/revoke.ts'
 import { createLocalSignIn, createSignIn } from '../../proxy/consent/sign_in.ts'
 import { createConnectApp } from '../../proxy/people/app.ts'
@@ -100,6 +101,7 @@ export const startConsent = async (
 
   const client = createOAuthClient({ fetch, clock })
   const suspended = new Set<string>()
+  const bounds: { tenants: Tenants } = { tenants: undefined }
   const parts = {
     store,
     vault,
@@ -112,6 +114,8 @@ export const startConsent = async (
     randomBytes,
     onEvent,
     active: async ({ id }: Person) => !suspended.has(id),
+    room: (who: Asker) =>
+      createRoom({ tenants: bounds.tenants, store, onEvent, refused: () => {} })(who),
     ...(options.onLink === undefined ? {} : { onLink: options.onLink }),
   }
   const flows = createFlows(parts)
@@ -163,6 +167,8 @@ export const startConsent = async (
     replica: () => createFlows(parts),
     /** Ids that the identity provider lists as not active. */
     suspended,
+    /** What tenants may store. */
+    bounds,
     vault,
     store,
     sealer,

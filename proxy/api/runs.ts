@@ -46,7 +46,8 @@ export const addRunRoutes = (
     const { agent, operations = null } = body
     const person = personNamed(namingFor(deps, operator), body.user_id, body)
     await gate.mustServe(operator, person.tenant)
-    if (!namingFor(deps, operator).realms.includes(person.realm)) throw invalid('realm: identity knows no such realm')
+    if (!namingFor(deps, operator).realms.includes(person.realm))
+      throw invalid('realm: identity knows no such realm')
     if (!validId(agent)) throw invalid('agent: has control characters or is too long')
     const connections = [...new Set(body.connections)]
     const served = connections.flatMap((name) => {

@@ -16,7 +16,7 @@ import type { FlowParts } from './parts.ts'
 export type Finished =
   | { readonly kind: 'completed' | 'partial'; readonly flow: Flow; readonly account: string }
   | {
-      readonly kind: 
+      readonly kind:
         'denied' | 'provider_error' | 'account_mismatch' | 'user_inactive' | 'tenant_quota'
       readonly flow: Flow
     }

@@ -47,11 +47,11 @@ const ID = /^[\w-]{43}$/
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 const union = (...lists: readonly (readonly string[])[]) => [...new Set(lists.flat())]
+const unbounded: Room = () => Promise.resolve()
 export const createFlows = (deps: FlowDeps) => {
   const { store, vault, sealer, clock, publicUrl } = deps
   const nagAfterMs = deps.nagAfterMs ?? NAG_AFTER_MS
   const quota = createQuota(store, clock)
-  const room: Room = (who) => deps.room?.(who) ?? Promise.resolve()
   const beginning = new Map<string, Promise<Begun>>()
 
   const toFlow = (row: FlowRow): Flow => {
@@ -132,7 +132,7 @@ export const createFlows = (deps: FlowDeps) => {
   ): Promise<Begun> => {
     const { person, agent, connection } = who
     const { challenge, nextUri } = options
-    await room(who)
+    await deps.room?.(who)
     const now = clock.now()
     const [pending, last] = await Promise.all([
       store.flows.pending({ ...who, scopes, challenge, nextUri }, now),
@@ -249,9 +249,7 @@ export const createFlows = (deps: FlowDeps) => {
     status: createStatus(store, clock, byHash),
 
     plan,
-
-    /** Throws Problem tenant_quota where what this flow would bring could not be kept. */
-    room,
+    room: deps.room ?? unbounded,
 
     leg: createLeg(parts, plan),
 

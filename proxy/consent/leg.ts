@@ -20,7 +20,7 @@ const sha256 = (text: string): string => createHash('sha256').update(text).diges
 export const createLeg = (
   parts: Pick<
     FlowParts,
-        | 'store'
+    | 'store'
     | 'sealer'
     | 'client'
     | 'clock'

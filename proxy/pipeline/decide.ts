@@ -396,7 +396,10 @@ export const createDecide = (
       evaluated((clock.mono() - began) / 1_000)
       return settle(engine, question, answer)
     }
-    const answer = engine.evaluate(...input(question, scopes, granted), shareOf(question.principal.person.tenant, question.principal.agent))
+    const answer = engine.evaluate(
+      ...input(question, scopes, granted),
+      shareOf(question.principal.person.tenant, question.principal.agent),
+    )
     return answer instanceof Promise ? answer.then(done) : done(answer)
   }
 }

@@ -18,7 +18,15 @@ const roomOf = (tenants: Tenants, has = stored) => {
     onEvent: (event, fields) => void said.push({ event, ...fields }),
     refused: (tenant, bound) => void refused.push(`${tenant} ${bound}`),
   })
-  return { said, refused, ask: () => room(who).then(() => 'room', (error: unknown) => error) }
+  return {
+    said,
+    refused,
+    ask: () =>
+      room(who).then(
+        () => 'room',
+        (error: unknown) => error,
+      ),
+  }
 }
 
 test.each([

@@ -23,7 +23,10 @@ const bounded = async (tenants: Fields): Promise<void> => {
   write(tenants)
   await house.deputy.reload()
 }
-const ask = async (tenant: Tenant, user: string): Promise<Fields & { readonly status: unknown }> => {
+const ask = async (
+  tenant: Tenant,
+  user: string,
+): Promise<Fields & { readonly status: unknown }> => {
   const answer = await fetch(`${house.deputy.agent}/v1/auth/authorize`, {
     method: 'POST',
     headers: {
@@ -76,7 +79,10 @@ test('a link that was made before the bound: its page says so, and sends nobody 
     headers: { cookie, origin: house.url },
     body: new URLSearchParams({ csrf, answer: 'yes' }),
   })
-  expect([posted.status, await posted.text()]).toEqual([403, expect.not.stringContaining('/oauth/')])
+  expect([posted.status, await posted.text()]).toEqual([
+    403,
+    expect.not.stringContaining('/oauth/'),
+  ])
 })
 
 test('a tenant that floods is told to wait; every call of the other goes through', async () => {
@@ -91,7 +97,8 @@ test('a tenant that floods is told to wait; every call of the other goes through
   const north = answers.filter((_, i) => i % 2 === 0)
   expect(north.filter(([status]) => status === 200).length).toBeLessThanOrEqual(6)
   const refused = north.filter(([status]) => status !== 200)
-  for (const each of refused) expect(each).toEqual([429, expect.stringMatching(/^\d+$/), 'tenant_busy'])
+  for (const each of refused)
+    expect(each).toEqual([429, expect.stringMatching(/^\d+$/), 'tenant_busy'])
   expect(answers.filter((_, i) => i % 2 === 1).map(([status]) => status)).toEqual(
     Array.from({ length: 30 }, () => 200),
   )

@@ -275,9 +275,7 @@ describe.each(STORES)('with %s', (_, options) => {
     const session = await house.cookie('north', 'alice')
     const page = await (await browse(`/connect/${link}`, session)).text()
     const csrf = csrfOf(page)
-    const going = await (
-      await browse(`/connect/${link}`, session, { csrf, answer: 'yes' })
-    ).text()
+    const going = await (await browse(`/connect/${link}`, session, { csrf, answer: 'yes' })).text()
     const refused = await begin('north', 'bob')
     const other = String(refused['url']).slice(house.url.length)
     const bob = await house.cookie('north', 'bob')
@@ -286,9 +284,7 @@ describe.each(STORES)('with %s', (_, options) => {
     const result = said.map((line) => /^deputy-result=([^;]*)/.exec(line)?.[1]).find(Boolean)
     const body = { user_id: 'alice', agent: 'agent-1', connections: ['acme'], expires_in: 600 }
     const run = await json(admin('POST', '/v1/admin/runs', BEARERS.north, body))
-    const list = await json(
-      admin('GET', '/v1/admin/user_connections?user_id=alice', BEARERS.north),
-    )
+    const list = await json(admin('GET', '/v1/admin/user_connections?user_id=alice', BEARERS.north))
     const [held] = list['items'] as readonly Fields[]
     return {
       authorization: String(waits['id']),
@@ -456,7 +452,10 @@ describe.each(STORES)('with %s', (_, options) => {
     const strange = await fetch(`${agent}/api.acme.test/a`, {
       headers: { 'deputy-user': await house.tag('nowhere', 'alice') },
     })
-    expect([strange.status, await strange.text()]).toEqual([401, expect.not.stringContaining('north')])
+    expect([strange.status, await strange.text()]).toEqual([
+      401,
+      expect.not.stringContaining('north'),
+    ])
     const verifier = await admin('POST', '/v1/auth/confirm_user', VERIFIER_KEY, {
       flow_id: 'x',
       user_id: 'alice',
@@ -511,9 +510,7 @@ describe.each(STORES)('with %s', (_, options) => {
       if (message['tenant'] === 'south') expect(JSON.stringify(message)).not.toContain('north')
     }
     // Who was at north's link hears of it only what the page said; the owner hears who they are themselves.
-    const warned = house.messages.filter(
-      ({ event }) => event === 'authorization.user_mismatch',
-    )
+    const warned = house.messages.filter(({ event }) => event === 'authorization.user_mismatch')
     expect(warned.length).toBeGreaterThan(0)
     for (const message of warned) expect(JSON.stringify(message)).not.toContain('south')
   })

@@ -128,7 +128,8 @@ test('a stop without calls waits for nothing', async () => {
 })
 
 test('agents of one name in two tenants share nothing, and no tenant has more than its part', () => {
-  const foreign = (more: object = {}) => call({ person: { ...person('alice'), tenant: 'south' }, ...more })
+  const foreign = (more: object = {}) =>
+    call({ person: { ...person('alice'), tenant: 'south' }, ...more })
   const each = registry({ perAgent: 1 })
   each.enter(call())
   expect(codeOf(() => each.enter(call()))).toBe('too_many_calls')

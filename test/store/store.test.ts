@@ -261,7 +261,10 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       grant({ connection: 'gitlab' }),
     )
     await store.grants.put(grant({ user: 'bob', connection: 'gitlab' }))
-    await store.credentials.put(credential({ id: 'c3', tenant: 'south' }), grant({ tenant: 'south' }))
+    await store.credentials.put(
+      credential({ id: 'c3', tenant: 'south' }),
+      grant({ tenant: 'south' }),
+    )
     const acme = { people: 2, connections: 2 }
     expect(await store.stored(alice, 'github')).toEqual({ ...acme, known: true, connected: true })
     expect(await store.stored(bob, 'github')).toEqual({ ...acme, known: true, connected: false })

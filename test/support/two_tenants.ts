@@ -180,7 +180,8 @@ export const startTwoTenants = async (
   }
   const dir = await prepareFolder(setup)
   const ring = readFileSync(join(dir, 'keys.json'), 'utf8')
-  const open = () => (at === undefined ? openSqlite(join(dir, 'deputy.db')) : openPostgres(at, { log: QUIET }))
+  const open = () =>
+    at === undefined ? openSqlite(join(dir, 'deputy.db')) : openPostgres(at, { log: QUIET })
   const store = await open()
   await grant(store, ring)
   await store.close()

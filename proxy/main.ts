@@ -437,7 +437,8 @@ const ADDED = [
   addSelftest,
 ]
 
-const program = (done: (code: number) => void): Command => {
+/** Every command; `done` is told how the one that ran ended. */
+export const program = (done: (code: number) => void): Command => {
   const deputy = new Command('deputy')
     .description(
       'A policy-enforcing proxy: an AI agent acts as its user without ever holding the user’s credentials.',

@@ -1047,6 +1047,18 @@ export type Store = {
     readonly read: (person: Person) => Promise<number>
     readonly move: (person: Person) => Promise<number>
   }
+  /** What a tenant has stored, with what one person of it has (at one connection). */
+  readonly stored: (
+    person: Person,
+    connection: string,
+  ) => Promise<{
+    readonly people: number
+    readonly connections: number
+    /** The person is one of them. */
+    readonly known: boolean
+    /** One of them is this person's at this connection. */
+    readonly connected: boolean
+  }>
   /** Removes what is left of a person whose accounts were disconnected: no row names them afterwards. */
   readonly erase: (person: Person) => Promise<void>
   /** Every sealed text at rest, for the rotation of keys. */

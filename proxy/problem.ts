@@ -145,6 +145,12 @@ export const CATALOGUE = {
     'http_request_denied',
     'Stop: its owner or an operator has switched this agent off. Nothing of it is let through until they switch it on again.',
   ),
+  tenant_quota: row(
+    403,
+    'The tenant has used up what it may store',
+    'http_request_denied',
+    'Do not retry: the operator raises tenants.NAME, or somebody disconnects what they do not use.',
+  ),
   operator_refused: row(
     403,
     'This operator may not do that',
@@ -236,6 +242,15 @@ export const CATALOGUE = {
       'A limit that policy sets is reached',
       'http_request_denied',
       'Wait retry_after seconds.',
+    ),
+  ),
+  tenant_busy: again(
+    1,
+    row(
+      429,
+      'The tenant calls too often',
+      'http_request_denied',
+      'Wait retry_after seconds; tenants.NAME.calls_per_minute says how many calls the tenant may make.',
     ),
   ),
   too_many_calls: again(

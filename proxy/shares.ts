@@ -1,6 +1,9 @@
 // What all agents share is shared out: none can fill it alone, and whoever waits is served in turn, an agent at a time.
 import { Problem } from './problem.ts'
 
+/** Agents of two tenants may have one name, and share nothing. Neither part has control characters. */
+export const shareOf = (tenant: string, agent: string): string => `${tenant}\n${agent}`
+
 export type Turns<T> = {
   readonly add: (agent: string, item: T) => void
   /** false: it was not there any more. */

@@ -8,6 +8,7 @@ import type { Connection, Flow, Principal } from '../model.ts'
 import type { Begun, Flows } from '../consent/flow.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
 import { mayReturnTo } from '../consent/next_uri.ts'
+import { shareOf } from '../shares.ts'
 import { openApi, type ApiRoute } from './openapi.ts'
 import { createRest, invalid, readBody, readQuery, short, type Env, type RestDeps } from './rest.ts'
 
@@ -126,6 +127,7 @@ const WHY: ReadonlyMap<string | null, string> = new Map([
   ['account_mismatch', 'a different account is connected already'],
   ['user_mismatch', 'somebody else than the user was at the page'],
   ['user_inactive', 'the user’s organisation does not list them as active'],
+  ['tenant_quota', 'your organisation may connect no more'],
   ['provider_error', 'the provider did not complete it'],
   ['revoked', 'access was revoked meanwhile'],
 ])
@@ -315,7 +317,7 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
       throw new Problem('authorization_not_found', 'you have begun no authorization of this id')
     })
     const { person, agent } = principal
-    const leave = wait > 0 ? deps.polls.enter(agent) : null
+    const leave = wait > 0 ? deps.polls.enter(shareOf(person.tenant, agent)) : null
     const flow = await deps.flows
       .status(id, { person, agent }, wait * 1_000, c.req.raw.signal)
       .finally(() => leave?.())

@@ -25,6 +25,8 @@ export type Naming = {
   /** The tenants and realms that `identity` knows: a person is named by all three parts. */
   readonly tenants: readonly string[]
   readonly realms: readonly string[]
+  /** By realm, for which tenants it names people. */
+  readonly realmsOf: (tenants: readonly string[]) => readonly string[]
 }
 
 /**
@@ -38,6 +40,13 @@ export const bearerAmong = (c: Context, digests: readonly Buffer[]): number => {
   return digests.reduce((found, each, i) => (timingSafeEqual(each, digest) ? i : found), -1)
 }
 
+/** What there is for an operator: of other tenants it learns neither their names nor their realms. */
+export const namingFor = (naming: Naming, { tenants: only }: Operator): Naming => {
+  if (only === undefined) return naming
+  const tenants = naming.tenants.filter((tenant) => only.includes(tenant))
+  return { ...naming, tenants, realms: naming.realmsOf(tenants) }
+}
+
 /**
  * A person by all three parts: what was said, else the only possibility. Throws Problem
  * request_invalid.
@@ -49,7 +58,12 @@ export const personNamed = (
 ): Person => {
   const part = (name: 'tenant' | 'realm', known: readonly string[]): string => {
     const value = said[name] ?? (known.length === 1 ? known[0] : undefined)
-    if (value === undefined) throw invalid(`${name}: is missing; there are ${known.join(', ')}`)
+    if (value === undefined)
+      throw invalid(
+        known.length === 0
+          ? `${name}: is missing`
+          : `${name}: is missing; there are ${known.join(', ')}`,
+      )
     return value
   }
   if (!validId(id)) throw invalid('user_id: is longer than 256 bytes or has control characters')
@@ -87,6 +101,16 @@ export const createGate = (deps: {
     /** Throws Problem operator_refused when the operator is not for this tenant. */
     mustServe: async (operator: Operator, tenant: string): Promise<void> => {
       if (!serves(operator, tenant)) await refuse(operator, 'tenant', 'does not serve this tenant')
+    },
+    /**
+     * Whether something that was named by its id is of one of the operator's tenants. What is not does
+     * not exist for it: the evidence alone says otherwise.
+     */
+    sees: async (operator: Operator, tenant: string): Promise<boolean> => {
+      const seen = serves(operator, tenant)
+      if (!seen)
+        await deps.onEvent('operator.refused', { operator: operator.name, lacks: 'tenant' })
+      return seen
     },
   }
 }

@@ -7,7 +7,7 @@ import type { Revocation, Revoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
 import { addAgentRoutes, type AgentApiDeps } from './agents.ts'
 import { openApi } from './openapi.ts'
-import { bearerAmong, createGate, personNamed, type Operator } from './operator.ts'
+import { bearerAmong, createGate, namingFor, personNamed, type Operator } from './operator.ts'
 import * as shapes from './operators_schema.ts'
 import { createRest, given, paged, readBody, readQuery, type Env, type RestDeps } from './rest.ts'
 import { addRunRoutes, runRevoked, type RunApiDeps } from './runs.ts'
@@ -170,8 +170,8 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     const operator = await gate.enter(c, 'revoke')
     const id = c.req.param('id') ?? ''
     const found = await deps.locate(id)
-    if (found === null) throw new Problem('not_found', 'no connection has this id')
-    await gate.mustServe(operator, found.person.tenant)
+    if (found === null || !(await gate.sees(operator, found.person.tenant)))
+      throw new Problem('not_found', 'no connection has this id')
     const held = await vault.list({ ...found.person, connection: found.connection })
     const [done] = await deps.revoker.these(
       held.filter(({ credential }) => credential === id),
@@ -186,7 +186,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
   route('DELETE', '/v1/admin/users/:id/connections', async (c) => {
     const operator = await gate.enter(c, 'revoke')
     const query = readQuery(c, shapes.revokeQuery)
-    const person = personNamed(deps, c.req.param('id') ?? '', query)
+    const person = personNamed(namingFor(deps, operator), c.req.param('id') ?? '', query)
     await gate.mustServe(operator, person.tenant)
     return c.json(await endAll(operator, person, query.agent ?? null))
   })
@@ -194,7 +194,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
   route('DELETE', '/v1/admin/users/:id', async (c) => {
     const operator = await gate.enter(c, 'revoke')
     const query = readQuery(c, shapes.personQuery)
-    const person = personNamed(deps, c.req.param('id') ?? '', query)
+    const person = personNamed(namingFor(deps, operator), c.req.param('id') ?? '', query)
     await gate.mustServe(operator, person.tenant)
     const ended = await endAll(operator, person, null)
     const erased = { authorizations: await flows.erase(person), runs: await runs.erase(person) }
@@ -209,9 +209,9 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     if (tenant !== undefined) await gate.mustServe(operator, tenant)
     const connection = c.req.param('name') ?? ''
     const held = await vault.list(given({ connection, tenant }))
-    if (held.length === 0 && !deps.connections().has(connection))
-      throw new Problem('not_found', 'no connection has this name')
     const mine = held.filter(({ person }) => gate.serves(operator, person.tenant))
+    if (mine.length === 0 && !deps.connections().has(connection))
+      throw new Problem('not_found', 'no connection has this name')
     return c.json({ connection_id: connection, results: await revoke(operator, mine) })
   })
 

@@ -4,7 +4,7 @@ import type { Clock, Operation, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Runs } from '../vault/runs.ts'
 import { validId } from '../wire/canonical.ts'
-import { personNamed, type Gate, type Naming } from './operator.ts'
+import { namingFor, personNamed, type Gate, type Naming } from './operator.ts'
 import { runBody, runShape, runsQuery } from './operators_schema.ts'
 import { given, invalid, paged, readBody, readQuery, type Rest } from './rest.ts'
 
@@ -44,9 +44,10 @@ export const addRunRoutes = (
     const operator = await gate.enter(c, 'runs')
     const body = await readBody(c, runBody)
     const { agent, operations = null } = body
-    const person = personNamed(deps, body.user_id, body)
+    const person = personNamed(namingFor(deps, operator), body.user_id, body)
     await gate.mustServe(operator, person.tenant)
-    if (!deps.realms.includes(person.realm)) throw invalid('realm: identity knows no such realm')
+    if (!namingFor(deps, operator).realms.includes(person.realm))
+      throw invalid('realm: identity knows no such realm')
     if (!validId(agent)) throw invalid('agent: has control characters or is too long')
     const connections = [...new Set(body.connections)]
     const served = connections.flatMap((name) => {
@@ -102,8 +103,8 @@ export const addRunRoutes = (
   route('DELETE', '/v1/admin/runs/:id', async (c) => {
     const operator = await gate.enter(c, 'runs')
     const [run] = await runs.list({ id: c.req.param('id') ?? '' })
-    if (run === undefined) throw new Problem('not_found', 'no run has this id')
-    await gate.mustServe(operator, run.tenant)
+    if (run === undefined || !(await gate.sees(operator, run.tenant)))
+      throw new Problem('not_found', 'no run has this id')
     if (await runs.revoke(run.id)) await onEvent('run.revoked', runRevoked(operator.name, run))
     return c.body(null, 204)
   })

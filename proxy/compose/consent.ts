@@ -4,6 +4,7 @@ import { USUAL_CLAIMS, type Config } from '../config/schema.ts'
 import type { Directory } from '../directory/file.ts'
 import type { Person } from '../model.ts'
 import { createFlows } from '../consent/flow.ts'
+import { createRoom } from '../consent/tenants.ts'
 import { createRevoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
 import type { PeopleSource } from '../pipeline/entitlements.ts'
@@ -98,6 +99,12 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     ...(notify === undefined ? {} : { onLink: () => deliver.wake() }),
     active,
     agentOn: core.agents.allowed,
+    room: createRoom({
+      tenants: config.tenants,
+      store,
+      onEvent,
+      refused: core.metrics.tenantRefused,
+    }),
   })
   if (notify !== undefined) {
     // Most have none, and need no library to sign with.

@@ -4,6 +4,9 @@ import { randomBytes } from 'node:crypto'
 import { createCalls } from '../pipeline/calls.ts'
 import { createForward } from '../pipeline/forward.ts'
 import { createHold } from '../pipeline/hold.ts'
+import { createTenantRate } from '../pipeline/tenant_rate.ts'
+import { boundsOf } from '../consent/tenants.ts'
+import { naming } from '../config/backend.ts'
 import type { Config } from '../config/schema.ts'
 import type { Fetch } from '../net/dial.ts'
 import type { Connection, PolicyEngine } from '../model.ts'
@@ -77,6 +80,11 @@ const openGround = async (scope: Scope, now: () => InForce, told: Told) => {
       get perAgent() {
         return now().config.limits.calls_per_agent
       },
+      get perTenant() {
+        const { config } = now()
+        // One tenant may not fill what others need as well.
+        return naming(config).tenants.length > 1 ? config.limits.calls / 2 : config.limits.calls
+      },
     }),
   }
 }
@@ -141,7 +149,12 @@ const openTraffic = (
     now: clock.now,
   })
   metrics.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
-  return { forward, hold }
+  const rate = createTenantRate({
+    most: (tenant) => boundsOf(now().config.tenants, tenant).calls_per_minute,
+    mono: clock.mono,
+    refused: (tenant) => metrics.tenantRefused(tenant, 'calls_per_minute'),
+  })
+  return { forward, hold, rate }
 }
 
 /** What people's grants are made of and renewed by. Its parts know each other: a revocation ends calls and unstored tokens. */

@@ -132,7 +132,7 @@ export const createPipeline = (
   later: () => Later,
 ): Pipeline => {
   const { config, clock, log } = scope
-  const { connections, metrics, evidence, calls, sealer, hold } = core
+  const { connections, metrics, evidence, calls, rate, sealer, hold } = core
   const tagHeader = config.identity.header.toLowerCase()
   const agentHeader = config.identity.agent_header.toLowerCase()
   const identify = identifyOf(scope, core)
@@ -177,6 +177,7 @@ export const createPipeline = (
     used: core.used.note,
     evidence,
     calls,
+    rate,
     link: (principal, connection, scopes, { again, challenge, operation }) =>
       flows.ask(
         { person: principal.person, agent: principal.agent, connection: connection.name },

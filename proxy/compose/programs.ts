@@ -157,7 +157,7 @@ const shown = (req: IncomingMessage | undefined) =>
 /** The authorization API on the agents' listeners. */
 export const authApi = (
   { config, log }: Scope,
-  { connections, newId, agents }: Core,
+  { connections, newId, agents, rate }: Core,
   { flows, session }: Consent,
   { identify, permit }: Pick<Pipeline, 'identify'> & { readonly permit: Permit },
 ): RequestListener => {
@@ -166,13 +166,21 @@ export const authApi = (
     return who
   }
   const asked = {
-    identify: async (rawHeaders: readonly string[], req?: IncomingMessage) =>
-      on((await identify.identify(rawHeaders, null, shown(req))).who),
+    identify: async (rawHeaders: readonly string[], req?: IncomingMessage) => {
+      const { who } = await identify.identify(rawHeaders, null, shown(req))
+      rate(who.person.tenant)
+      return on(who)
+    },
     plainPerson:
       config.identity.trust === 'plain' || config.applications.length > 0
         ? (userId: string, rawHeaders: readonly string[], tenant?: string, req?: IncomingMessage) => {
-            const who = identify.named(userId, rawHeaders, tenant, shown(req))
-            return who === null ? null : Promise.resolve(who).then(on)
+            const named = identify.named(userId, rawHeaders, tenant, shown(req))
+            return named === null
+              ? null
+              : Promise.resolve(named).then((who) => {
+                  rate(who.person.tenant)
+                  return on(who)
+                })
           }
         : null,
     permit,

@@ -44,20 +44,49 @@ export const backendRules = (config: Config): readonly string[] => {
   return problems
 }
 
+/** A tenant that is bounded by nobody's decision but a slip of the pen would be bounded by nothing. */
+export const tenantRules = (config: Config): readonly string[] => {
+  if (config.tenants === undefined) return []
+  const rows = Object.keys(config.tenants)
+  const { tenants } = naming(config)
+  return [
+    ...tenants
+      .filter((name) => !rows.includes(name))
+      .map((name) => `tenants: has no row for ${name}, which identity names: add \`${name}: {}\``),
+    ...rows
+      .filter((name) => !tenants.includes(name))
+      .map((name) => `tenants.${name}: identity names no such tenant, only ${tenants.join(', ')}`),
+  ]
+}
+
 /** The tenants and realms that tags can name. */
-export const naming = (
-  config: Config,
-): { readonly tenants: readonly string[]; readonly realms: readonly string[] } => {
+export type Naming = {
+  readonly tenants: readonly string[]
+  readonly realms: readonly string[]
+  readonly realmsOf: (tenants: readonly string[]) => readonly string[]
+}
+export const naming = (config: Config): Naming => {
   const { identity, applications } = config
-  if (identity.trust === 'plain') return { tenants: ['default'], realms: [identity.realm] }
-  const speaking = [...identity.issuers, ...applications]
-  return {
-    tenants: [...new Set(speaking.flatMap(({ tenants }) => tenants ?? ['default']))],
-    realms: [
-      ...new Set([
-        ...identity.issuers.map(({ realm, issuer }) => realm ?? issuer),
-        ...applications.map((row) => realmOf(config, row)),
-      ]),
-    ],
-  }
+  const speaking =
+    identity.trust === 'plain'
+      ? [{ tenants: ['default'], realm: identity.realm }]
+      : [
+          ...identity.issuers.map(({ tenants = ['default'], realm, issuer }) => ({
+            tenants,
+            realm: realm ?? issuer,
+          })),
+          ...applications.map((row) => ({
+            tenants: row.tenants ?? ['default'],
+            realm: realmOf(config, row),
+          })),
+        ]
+  const realmsOf = (wanted: readonly string[]): readonly string[] => [
+    ...new Set(
+      speaking
+        .filter(({ tenants }) => tenants.some((tenant) => wanted.includes(tenant)))
+        .map(({ realm }) => realm),
+    ),
+  ]
+  const tenants = [...new Set(speaking.flatMap((each) => each.tenants))]
+  return { tenants, realms: realmsOf(tenants), realmsOf }
 }

@@ -1,7 +1,7 @@
 // Rules between values of the configuration.
 import { isDeepStrictEqual } from 'node:util'
 import { isLoopback, plainHttp } from './address.ts'
-import { backendRules } from './backend.ts'
+import { backendRules, tenantRules } from './backend.ts'
 import type { Config, Listen } from './schema.ts'
 import { workloadProblems } from './workload.ts'
 
@@ -192,6 +192,7 @@ export const between = (config: Config): readonly string[] =>
       (rule) => rule(config),
     ),
     backendRules(config),
+    tenantRules(config),
     twice(config),
     policyRules(config),
     egressRules(config),

@@ -509,6 +509,16 @@ export const configSchema = z.strictObject({
   agents: z.union([text, agentRows]).default([]),
   applications: z.array(application).default([]),
   workloads: z.array(workload).default([]),
+  tenants: z
+    .record(
+      text,
+      z.strictObject({
+        people: z.int().min(0).optional(),
+        connections: z.int().min(0).optional(),
+        calls_per_minute: z.int().min(1).optional(),
+      }),
+    )
+    .optional(),
   runs: z.strictObject({ max: duration.default(UNITS.d) }).prefault({}),
   audit: audit.prefault({}),
   telemetry: z

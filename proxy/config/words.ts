@@ -366,6 +366,22 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'Whom it may name: ids, in which `*` stands for any characters.',
     '["*@acme.example"]',
   ),
+  tenants: key(
+    'What each tenant may use at most. Where the key is there, every tenant that `identity` names has a row; an empty one (`{}`) has no bounds.',
+  ),
+  'tenants.NAME': key('The bounds of this tenant; what is absent is not bounded.'),
+  'tenants.NAME.people': key(
+    'How many persons may have something stored. Nobody else is given a link.',
+    '200',
+  ),
+  'tenants.NAME.connections': key(
+    'How many connected accounts may be stored. Beyond them only what is there can be renewed.',
+    '1000',
+  ),
+  'tenants.NAME.calls_per_minute': key(
+    'How many calls its agents may make in a minute, in each process of deputy.',
+    '6000',
+  ),
   workloads: key(
     "Which agent a call is from, by the calling workload's own token in `identity.agent_header` or by its client certificate; the first row that matches counts. A row has one of `issuer`, `spiffe` and `certificate`.",
   ),

@@ -16,7 +16,8 @@ import type { FlowParts } from './parts.ts'
 export type Finished =
   | { readonly kind: 'completed' | 'partial'; readonly flow: Flow; readonly account: string }
   | {
-      readonly kind: 'denied' | 'provider_error' | 'account_mismatch' | 'user_inactive'
+      readonly kind:
+        'denied' | 'provider_error' | 'account_mismatch' | 'user_inactive' | 'tenant_quota'
       readonly flow: Flow
     }
   /** This answer was taken before: nothing was touched, and the flow says how it went. */

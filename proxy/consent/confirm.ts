@@ -25,7 +25,7 @@ type Held = {
 }
 export type Kept =
   | { readonly kind: 'completed' | 'partial'; readonly flow: Flow; readonly account: string }
-  | { readonly kind: 'account_mismatch'; readonly flow: Flow }
+  | { readonly kind: 'account_mismatch' | 'tenant_quota'; readonly flow: Flow }
   | { readonly kind: 'used' }
 export type Confirmed =
   | {
@@ -73,6 +73,7 @@ export const createKeeper = (parts: FlowParts) => {
     const missing = lacking(connection.provider, granted, flow.scopes)
     const before = await parts.grantedTo(flow)
     try {
+      await parts.room?.(flow)
       await vault.connect({
         person: flow.person,
         agent: flow.agent,
@@ -85,12 +86,14 @@ export const createKeeper = (parts: FlowParts) => {
         ),
       })
     } catch (error) {
+      const full = error instanceof Problem && error.code === 'tenant_quota'
       // Decided by the store, so that of two answers at one moment only one can have the place.
-      if (!(error instanceof AccountMismatch)) throw error
-      const failed = await end(flow, { failure: 'account_mismatch' })
+      if (!full && !(error instanceof AccountMismatch)) throw error
+      const kind = full ? 'tenant_quota' : 'account_mismatch'
+      const failed = await end(flow, { failure: kind })
       const revoked = await giveBack(connection, tokens)
-      await event('failed', flow, { ...actor, reason: 'account_mismatch', revoked })
-      return { kind: 'account_mismatch', flow: failed }
+      await event('failed', flow, { ...actor, reason: kind, revoked })
+      return { kind, flow: failed }
     }
     const done = await end(flow, { missing })
     await event('completed', flow, { ...actor, account: account.label, missing })
@@ -229,6 +232,10 @@ export const createKeeper = (parts: FlowParts) => {
       } else {
         const kept = await keep(flow, connection, earned, actor)
         if (kept.kind === 'used') return unknown()
+        if (kept.kind === 'tenant_quota') {
+          const detail = 'the tenant has used up what it may store: what was granted is given back'
+          return { kind: 'refused', problem: new Problem('tenant_quota', detail) }
+        }
         if (kept.kind === 'account_mismatch') {
           const detail = 'another account of this person is connected: it was kept'
           return { kind: 'refused', problem: new Problem('request_invalid', detail) }

@@ -12,6 +12,7 @@ import { createEnding } from './ending.ts'
 import { createLeg, type Plan } from './leg.ts'
 import { createStatus, flowHashOf } from './status.ts'
 import { createQuota, QUOTA_MS } from './quota.ts'
+import type { Room } from './tenants.ts'
 
 /** What an agent is told of a flow. */
 export type Begun = {
@@ -46,6 +47,7 @@ const ID = /^[\w-]{43}$/
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 const union = (...lists: readonly (readonly string[])[]) => [...new Set(lists.flat())]
+const unbounded: Room = () => Promise.resolve()
 export const createFlows = (deps: FlowDeps) => {
   const { store, vault, sealer, clock, publicUrl } = deps
   const nagAfterMs = deps.nagAfterMs ?? NAG_AFTER_MS
@@ -131,6 +133,7 @@ export const createFlows = (deps: FlowDeps) => {
     const { person, agent, connection } = who
     const { challenge, nextUri } = options
     await deps.agentOn?.(agent, person.tenant)
+    await deps.room?.(who)
     const now = clock.now()
     const [pending, last] = await Promise.all([
       store.flows.pending({ ...who, scopes, challenge, nextUri }, now),
@@ -248,6 +251,7 @@ export const createFlows = (deps: FlowDeps) => {
     status: createStatus(store, clock, byHash),
 
     plan,
+    room: deps.room ?? unbounded,
 
     leg: createLeg(parts, plan),
 

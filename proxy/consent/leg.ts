@@ -20,7 +20,15 @@ const sha256 = (text: string): string => createHash('sha256').update(text).diges
 export const createLeg = (
   parts: Pick<
     FlowParts,
-    'store' | 'sealer' | 'client' | 'clock' | 'connections' | 'randomBytes' | 'legTtlMs' | 'event'
+    | 'store'
+    | 'sealer'
+    | 'client'
+    | 'clock'
+    | 'connections'
+    | 'randomBytes'
+    | 'legTtlMs'
+    | 'event'
+    | 'room'
   >,
   plan: (flow: Flow) => Promise<Plan>,
 ) => {
@@ -44,6 +52,7 @@ export const createLeg = (
     const open = flow.status === 'pending' && flow.expiresAt > clock.now()
     if (!open || connection === undefined || todo.kind === 'gone')
       throw new Problem('authorization_not_found', 'this authorization has ended')
+    await parts.room?.(flow)
     const asked = todo.kind === 'provider' ? todo.asked : flow.scopes
     const random = (): string => parts.randomBytes(32).toString('base64url')
     const state = random()

@@ -3,6 +3,7 @@
 import type { Clock, Connection, Flow, FlowRow, Person, Store, Vault } from '../model.ts'
 import type { OAuthClient } from '../oauth/client.ts'
 import type { Sealer } from '../vault/seal.ts'
+import type { Room } from './tenants.ts'
 
 export type FlowDeps = {
   readonly store: Pick<Store, 'flows' | 'credentials' | 'publish' | 'subscribe'>
@@ -39,6 +40,8 @@ export type FlowDeps = {
    * good again once it is on.
    */
   readonly agentOn?: (agent: string, tenant: string) => void | Promise<void>
+  /** Throws Problem tenant_quota where nothing more of this person may be stored; absent: no bounds. */
+  readonly room?: Room
 }
 
 export type FlowParts = FlowDeps & {

@@ -178,7 +178,22 @@ const createFamilies = () => {
     'Refreshes that brought no token, by provider and kind of failure.',
     ['provider', 'kind'],
   )
-  return { server, active, client, decisions, evaluation, credentials, idle, refreshFailures }
+  const tenants = counter(
+    'deputy_tenant_refusals_total',
+    'What was refused because a tenant has used up a bound, by tenant and bound.',
+    ['tenant', 'bound'],
+  )
+  return {
+    server,
+    active,
+    client,
+    decisions,
+    evaluation,
+    credentials,
+    idle,
+    refreshFailures,
+    tenants,
+  }
 }
 
 /** One process's metrics. `render` is the text of /metrics; the rest observes, cheaply. */
@@ -249,6 +264,9 @@ export const createMetrics = (about: { readonly version: string; readonly commit
     /** @param kind of the closed set of kinds, never the provider's word */
     refreshFailed: (provider: string, kind: string): void =>
       refreshFailures.with(provider, kind).add(),
+    /** @param tenant one that the configuration names */
+    tenantRefused: (tenant: string, bound: 'people' | 'connections' | 'calls_per_minute'): void =>
+      families.tenants.with(tenant, bound).add(),
     /** Shows the journal's own counts and, under `deputy_policy_info`, the policy in force. */
     audit: (journal: {
       readonly lines: () => number

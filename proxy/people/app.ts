@@ -121,6 +121,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     if (flow.status === 'completed') return done(c, flow, account, already)
     const name = connections().get(flow.connection)?.provider.name ?? flow.connection
     if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403)
+    if (flow.failure === 'tenant_quota') return show(c, pages.tenantFullPage(), 403)
     if (flow.failure === 'denied') return show(c, pages.deniedPage())
     if (flow.failure === 'account_mismatch') return show(c, pages.mismatchPage(name), 409)
     if (flow.failure === 'admin_required') return show(c, pages.adminPage(name), 403)
@@ -240,6 +241,8 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     const connection = connections().get(flow.connection)
     const plan = await flows.plan(flow)
     if (connection === undefined || plan.kind === 'gone') return show(c, pages.expiredPage(), 410)
+    // A grant beside others of the same person takes no room of the tenant's.
+    if (plan.kind === 'provider') await flows.room(flow)
     if (seldom('opened', flow, session))
       await deps.onEvent('consent.opened', {
         flow: flow.hash,
@@ -404,6 +407,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     const code = error instanceof Problem ? error.code : null
     if (code === 'policy_denied') return show(c, pages.inactivePage(), 403)
     if (code === 'agent_disabled') return show(c, pages.agentOffPage(), 403)
+    if (code === 'tenant_quota') return show(c, pages.tenantFullPage(), 403)
     if (code === 'authorization_not_found') return show(c, pages.expiredPage(), 410)
     // The provider did not take the request that was pushed to it (RFC 9126).
     if (code === 'credential_unavailable') return show(c, pages.providerErrorPage(null), 502)

@@ -145,6 +145,7 @@ export const expiredPage = (): Page => (t) => note('alert', t.expired)
 export const inactivePage = (): Page => (t) => note('bad', t.inactive)
 
 export const agentOffPage = (): Page => (t) => note('bad', t.agentOff)
+export const tenantFullPage = (): Page => (t) => note('bad', t.tenantFull)
 
 /** Says nothing of the flow: without a sign-in nobody knows who looks. */
 export const awaitingPage = (): Page => (t) => note('plain', t.awaiting)

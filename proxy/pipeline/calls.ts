@@ -1,6 +1,7 @@
 // Calls in flight, by person, grant and agent: count, abort, drain.
 import type { Person } from '../model.ts'
 import { copyOf, Problem } from '../problem.ts'
+import { shareOf } from '../shares.ts'
 import { createSlots } from './slots.ts'
 import { samePerson } from '../wire/canonical.ts'
 
@@ -73,17 +74,38 @@ const takeOff = (
   }
 }
 
+/** What nobody has is not remembered. */
+const createCounts = () => {
+  const counts = new Map<string, number>()
+  const of = (name: string): number => counts.get(name) ?? 0
+  return {
+    of,
+    more: (name: string): void => void counts.set(name, of(name) + 1),
+    less: (name: string): void => {
+      if (of(name) > 1) counts.set(name, of(name) - 1)
+      else counts.delete(name)
+    },
+  }
+}
+
 export const createCalls = (limits: {
   readonly calls: number
   readonly perAgent: number
+  readonly perTenant: number
 }): CallRegistry => {
   const live = createSlots<Live>()
-  const perAgent = new Map<string, number>()
+  const perAgent = createCounts()
+  const perTenant = createCounts()
   let idle: (() => void) | null = null
   return {
     enter(call) {
-      const ofAgent = perAgent.get(call.agent) ?? 0
-      if (live.size() >= limits.calls || ofAgent >= limits.perAgent)
+      const { tenant } = call.person
+      const share = shareOf(tenant, call.agent)
+      if (
+        live.size() >= limits.calls ||
+        perAgent.of(share) >= limits.perAgent ||
+        perTenant.of(tenant) >= limits.perTenant
+      )
         throw new Problem('too_many_calls', 'too many calls are in flight', {
           extra: { retry_after: 1 },
         })
@@ -92,13 +114,13 @@ export const createCalls = (limits: {
         if (left) return
         left = true
         live.remove(slot)
-        const others = (perAgent.get(call.agent) ?? 1) - 1
-        if (others === 0) perAgent.delete(call.agent)
-        else perAgent.set(call.agent, others)
+        perAgent.less(share)
+        perTenant.less(tenant)
         if (live.size() === 0) idle?.()
       })
       const slot = live.add(started.live)
-      perAgent.set(call.agent, ofAgent + 1)
+      perAgent.more(share)
+      perTenant.more(tenant)
       return started.flight
     },
     abort(match, reason) {

@@ -21,6 +21,7 @@ import type { Facts } from './entitlements.ts'
 import { askable, lacking, widened } from '../wire/scopes.ts'
 import { members, quoted, quotedList } from '../wire/json.ts'
 import type { Body } from './inspect.ts'
+import { shareOf } from '../shares.ts'
 
 /** What one decision is about. */
 export type Question = {
@@ -396,7 +397,10 @@ export const createDecide = (
       evaluated((clock.mono() - began) / 1_000)
       return settle(engine, question, answer)
     }
-    const answer = engine.evaluate(...input(question, scopes, granted), question.principal.agent)
+    const answer = engine.evaluate(
+      ...input(question, scopes, granted),
+      shareOf(question.principal.person.tenant, question.principal.agent),
+    )
     return answer instanceof Promise ? answer.then(done) : done(answer)
   }
 }

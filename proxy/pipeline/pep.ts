@@ -27,8 +27,10 @@ import type { Identify } from './identify.ts'
 import { inspect, type Body } from './inspect.ts'
 import { obligations } from './obligations.ts'
 import { matchRoute } from './route.ts'
+import type { TenantRate } from './tenant_rate.ts'
 import type { Tagged } from './tag_place.ts'
 import type { AddressTags } from '../wire/address_tag.ts'
+import { shareOf } from '../shares.ts'
 import { targetText } from '../wire/canonical.ts'
 import { namedTrailers, type Sifted } from '../wire/headers.ts'
 import { unsealed, type Bound, type QuerySeals } from '../wire/query_seal.ts'
@@ -62,6 +64,7 @@ export type PepDeps = {
   readonly used: (person: Principal['person'], agent: string, connection: string) => void
   readonly evidence: Evidence
   readonly calls: CallRegistry
+  readonly rate: TenantRate
   readonly link: Begin
   /** Waits for a consent to end; true: completed. */
   readonly ended: (
@@ -103,6 +106,8 @@ type Verdict = {
 }
 
 const NONE: readonly string[] = []
+/** Whose share of what all have in common a call is of. */
+const ofShare = ({ person, agent }: Principal): string => shareOf(person.tenant, agent)
 const STALE_MS = 1_000
 
 /** What follows a step, at once where there is nothing to wait for. */
@@ -183,6 +188,7 @@ export const createPep = (deps: PepDeps) => {
     call.route = bare
     const first = await identified(req, tagged) //                                     401, before other bodies are read
     let who = (call.who = first.who)
+    deps.rate(who.person.tenant) //                                                    429
     const slot = tagged.place === null && first.place === 'slot'
     const route = (call.route = sealedQuery(call, bare, who, sealed))
     const outer = (call.act = call.snapshot.classify(route)) //                        400
@@ -357,7 +363,7 @@ export const createPep = (deps: PepDeps) => {
       decision.requiredScopes,
       { again: lapsed(holding), challenge: null, operation: operationOf(act) },
     )
-    return deps.hold.wait(res, body, { agent: who.agent, ms: left }, (ms, signal) =>
+    return deps.hold.wait(res, body, { agent: ofShare(who), ms: left }, (ms, signal) =>
       deps.ended(who, authorizationId, ms, signal),
     )
   }
@@ -365,7 +371,7 @@ export const createPep = (deps: PepDeps) => {
   const credentialOf = (who: Principal, { act, route }: Request, holding: Holding) =>
     act.kind === 'asset'
       ? null
-      : deps.credentials.take(holding, route.connection, route.host, who.agent)
+      : deps.credentials.take(holding, route.connection, route.host, ofShare(who))
 
   /** URLs that the client will follow without a key get what named its person, sealed for that address. */
   const signedOf = (call: Call, { act, tagged, route }: Request): Job['signed'] => {
@@ -405,7 +411,7 @@ export const createPep = (deps: PepDeps) => {
   }
   const job = (call: Call, request: Request, { signal }: Flight): Job => {
     const { route, body, sifted } = request
-    const agent = call.who?.agent ?? ''
+    const agent = call.who === null ? '' : ofShare(call.who)
     return {
       route,
       body,

@@ -141,6 +141,7 @@ const others = (now: string) =>
     epoch: 'SELECT epoch FROM person_epochs WHERE person = :person',
     moveEpoch:
       'INSERT INTO person_epochs (person, epoch) VALUES (:person, 1) ON CONFLICT (person) DO UPDATE SET epoch = person_epochs.epoch + 1 RETURNING epoch',
+    stored: `SELECT (SELECT count(*) FROM credentials WHERE tenant = :tenant) AS connections, (SELECT count(*) FROM (SELECT realm, user_id FROM credentials WHERE tenant = :tenant UNION SELECT realm, user_id FROM grants WHERE tenant = :tenant) AS everybody) AS people, (SELECT count(*) FROM credentials WHERE ${PERSON} AND connection = :connection) AS connected, (SELECT count(*) FROM (SELECT 1 AS one FROM credentials WHERE ${PERSON} UNION ALL SELECT 1 AS one FROM grants WHERE ${PERSON}) AS own) AS known`,
     check: 'SELECT count(*) AS n FROM (SELECT 1 FROM credentials LIMIT 1) AS one',
     probe: `UPDATE write_probe SET at = ${now}`,
   }) as const

@@ -79,6 +79,16 @@ export const createTables = (db: Database): Store => {
       read: async (person) => (await row(sql.epoch, await hidden(person), epochOf)) ?? 0,
       move: async (person) => (await row(sql.moveEpoch, await hidden(person), epochOf)) ?? 0,
     },
+    stored: async (person, connection) => {
+      const raw = (await db.query([sql.stored, { ...personOf(person), connection }]))[0] ?? {}
+      const of = (name: string): number => Number(raw[name])
+      return {
+        people: of('people'),
+        connections: of('connections'),
+        known: of('known') > 0,
+        connected: of('connected') > 0,
+      }
+    },
     erase: async (person) => {
       await db.query([sql.eraseGrants, personOf(person)])
       await db.query([sql.eraseFlows, personOf(person)])

@@ -94,7 +94,11 @@ describe('a tenant', () => {
 })
 
 describe('a person', () => {
-  const naming = { tenants: ['acme'], realms: ['corp', 'local'] }
+  const naming = {
+    tenants: ['acme'],
+    realms: ['corp', 'local'],
+    realmsOf: () => ['corp', 'local'],
+  }
   test('is named by what was said, else by the only possibility', () => {
     expect(personNamed(naming, 'alice', { realm: 'corp' })).toEqual({
       id: 'alice',

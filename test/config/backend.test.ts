@@ -27,6 +27,19 @@ test('a verifier, a webhook and operators on loopback are fine', () => {
   ).toBe('fine')
 })
 
+test('every tenant that identity names has a row, and every row is of such a tenant', () => {
+  const issuer = { issuer: 'https://idp.test', audience: 'deputy' }
+  const asserted = {
+    trust: 'asserted',
+    issuers: [{ ...issuer, tenant: '/tenant', tenants: ['north', 'south'] }],
+  }
+  const of = (tenants: object) => problems({ identity: asserted, tenants })
+  expect(of({ north: { people: 1 }, south: {} })).toBe('fine')
+  expect(of({ north: {} })).toContain('tenants: has no row for south, which identity names')
+  expect(of({ north: {}, south: {}, west: {} })).toContain('tenants.west: identity names no such')
+  expect(of({ north: { calls_per_minute: 0 }, south: {} })).toContain('calls_per_minute')
+})
+
 test.each([
   [
     'operators where anybody reaches the pages',

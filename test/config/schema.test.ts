@@ -162,6 +162,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'tenant',
     'realm',
   ].map((key) => `connect.sign_in.${key}`),
+  'consent/tenants.ts': ['people', 'connections', 'calls_per_minute'].map(
+    (key) => `tenants.*.${key}`,
+  ),
   'api/operator.ts': ['name', 'bearer', 'may.*', 'tenants.*'].map((key) => `operators.*.${key}`),
   'main.ts': ['telemetry.log_level'],
 }

@@ -120,6 +120,17 @@ test('while it waits no second leg begins, and another account than the connecte
   expect(await house.vault.list({})).toMatchObject([{ account: 'alice-private' }])
 })
 
+test('a tenant that became full while it waited: nothing is stored, and what was earned is given back', async () => {
+  const { flowId } = await awaiting()
+  house.bounds.tenants = { [ALICE.tenant]: { connections: 0 } }
+  const confirmed = await house.flows.confirm(flowId, ALICE)
+  house.bounds.tenants = undefined
+  expect(confirmed).toMatchObject({ kind: 'refused', problem: { code: 'tenant_quota' } })
+  expect(failures()).toMatchObject([{ reason: 'tenant_quota' }])
+  expect(revocations()).toBeGreaterThan(0)
+  expect(await house.vault.list({})).toEqual([])
+})
+
 test('the same id in another tenant or realm is somebody else', async () => {
   for (const person of [
     { ...ALICE, tenant: 'other' },

@@ -199,6 +199,24 @@ describe('a consent', () => {
     })
   })
 
+  test('that leads beyond what the tenant may store stores nothing and revokes the new tokens; what is stored is renewed', async () => {
+    const person = { ...alice, tenant: 'full' }
+    const { location, cookie, flow } = await toProvider(person)
+    house.bounds.tenants = { full: { people: 0 } }
+    const again = begin(person, ['openid'])
+    await expect(again).rejects.toMatchObject({ code: 'tenant_quota', extra: { bound: 'people' } })
+    const leg = house.flows.leg(flow, house.redirectUri('acme'))
+    await expect(leg).rejects.toMatchObject({ code: 'tenant_quota' })
+    const finished = await finish(await back(location), cookie, { person })
+    expect(finished).toMatchObject({ kind: 'tenant_quota', flow: { failure: 'tenant_quota' } })
+    expect(await held(person)).toEqual({ kind: 'none' })
+    expect(house.provider.requests.some(({ path }) => path === '/token/revocation')).toBe(true)
+    house.bounds.tenants = { full: { people: 1, connections: 1 } }
+    expect((await connect(person)).finished.kind).toBe('completed')
+    expect((await connect(person, ['openid', 'mail'])).finished.kind).toBe('completed')
+    house.bounds.tenants = undefined
+  })
+
   test('of a second agent skips the provider when the scopes are held, and grants that agent alone', async () => {
     await connect()
     const { flow } = await begin(alice, SCOPES, 'agent:second')

@@ -14,8 +14,8 @@ const call = (more: Partial<LiveCall> = {}): LiveCall => ({
   run: 'run',
   ...more,
 })
-const registry = (more: { calls?: number; perAgent?: number } = {}) =>
-  createCalls({ calls: 10, perAgent: 10, ...more })
+const registry = (more: { calls?: number; perAgent?: number; perTenant?: number } = {}) =>
+  createCalls({ calls: 10, perAgent: 10, perTenant: 10, ...more })
 const ended = new Problem('unauthenticated', 'the run was revoked')
 
 test('no more calls at once than the limit of all, and none of an agent beyond its own', () => {
@@ -125,4 +125,21 @@ test('a stop without calls waits for nothing', async () => {
     .then((size) => (left = size))
   await turn()
   expect(left).toBe(0)
+})
+
+test('agents of one name in two tenants share nothing, and no tenant has more than its part', () => {
+  const foreign = (more: object = {}) =>
+    call({ person: { ...person('alice'), tenant: 'south' }, ...more })
+  const each = registry({ perAgent: 1 })
+  each.enter(call())
+  expect(codeOf(() => each.enter(call()))).toBe('too_many_calls')
+  each.enter(foreign())
+
+  const part = registry({ perTenant: 2 })
+  const left = part.enter(call({ agent: 'a' }))
+  part.enter(call({ agent: 'b' }))
+  expect(codeOf(() => part.enter(call({ agent: 'c' })))).toBe('too_many_calls')
+  part.enter(foreign({ agent: 'c' }))
+  left[Symbol.dispose]()
+  part.enter(call({ agent: 'c' }))
 })

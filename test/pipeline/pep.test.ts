@@ -178,7 +178,7 @@ const house = async (
     read: (req) => readUpTo(req, 1_000),
     most: 9,
   })
-  const calls = createCalls({ calls: 2, perAgent: 2 })
+  const calls = createCalls({ calls: 2, perAgent: 2, perTenant: 1_000 })
   const hold = createHold({
     calls: 9,
     bytes: 999,
@@ -210,6 +210,7 @@ const house = async (
       diary.push(`facts ${access}`)
       return known()
     },
+    rate: () => void diary.push('rate'),
     vault: {
       look: () => {
         diary.push('look')
@@ -411,7 +412,7 @@ describe('a refusal ends the way where it is said', () => {
       NOTES,
       '429 too_many_calls',
       ['identify'],
-      () => ({ calls: createCalls({ calls: 0, perAgent: 9 }) }),
+      () => ({ calls: createCalls({ calls: 0, perAgent: 9, perTenant: 1_000 }) }),
     ],
     [
       'the source of entitlements',

@@ -252,6 +252,35 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expect(await store.epochs.read({ ...alice, realm: 'other' })).toBe(0)
   })
 
+  test('what a tenant has stored is counted for it alone, also where another has the same names', async () => {
+    const south = { ...alice, tenant: 'south' }
+    const bob = { ...alice, id: 'bob' }
+    await store.credentials.put(credential(), grant())
+    await store.credentials.put(
+      credential({ id: 'c2', connection: 'gitlab' }),
+      grant({ connection: 'gitlab' }),
+    )
+    await store.grants.put(grant({ user: 'bob', connection: 'gitlab' }))
+    await store.credentials.put(
+      credential({ id: 'c3', tenant: 'south' }),
+      grant({ tenant: 'south' }),
+    )
+    const acme = { people: 2, connections: 2 }
+    expect(await store.stored(alice, 'github')).toEqual({ ...acme, known: true, connected: true })
+    expect(await store.stored(bob, 'github')).toEqual({ ...acme, known: true, connected: false })
+    expect(await store.stored({ ...alice, id: 'carol' }, 'github')).toEqual({
+      ...acme,
+      known: false,
+      connected: false,
+    })
+    expect(await store.stored(south, 'github')).toEqual({
+      people: 1,
+      connections: 1,
+      known: true,
+      connected: true,
+    })
+  })
+
   test('an erased person is named nowhere, and what was revoked of them stays revoked', async () => {
     const named = { user: 'zoe-erased', accountId: 'zoe-there', account: 'zoe-there' }
     const zoe = { ...alice, id: 'zoe-erased' }

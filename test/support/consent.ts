@@ -10,9 +10,10 @@ import { getRequestListener } from '@hono/node-server'
 import { parseProvider } from '../../proxy/providers/parse.ts'
 import type { AgentAbout } from '../../proxy/config/agents.ts'
 import type { Logo } from '../../proxy/config/logo.ts'
-import type { AgentOff, Connection, Log, Person } from '../../proxy/model.ts'
+import type { AgentOff, Asker, Connection, Log, Person } from '../../proxy/model.ts'
 import { createOAuthClient } from '../../proxy/oauth/client.ts'
 import { createFlows } from '../../proxy/consent/flow.ts'
+import { createRoom, type Tenants } from '../../proxy/consent/tenants.ts'
 import { createRevoker } from '../../proxy/tokens/revoke.ts'
 import { createLocalSignIn, createSignIn } from '../../proxy/consent/sign_in.ts'
 import { createConnectApp } from '../../proxy/people/app.ts'
@@ -108,6 +109,7 @@ export const startConsent = async (
   const client = createOAuthClient({ fetch, clock })
   const suspended = new Set<string>()
   const cut: Pick<AgentOff, 'agent' | 'tenant'>[] = []
+  const bounds: { tenants: Tenants } = { tenants: undefined }
   const parts = {
     store,
     vault,
@@ -120,6 +122,8 @@ export const startConsent = async (
     randomBytes,
     onEvent,
     active: async ({ id }: Person) => !suspended.has(id),
+    room: (who: Asker) =>
+      createRoom({ tenants: bounds.tenants, store, onEvent, refused: () => {} })(who),
     ...(options.onLink === undefined ? {} : { onLink: options.onLink }),
   }
   const agents = createAgents({ store, clock, onDisabled: (off) => void cut.push(off) })
@@ -191,6 +195,8 @@ export const startConsent = async (
     /** Agents whose calls were ended. */
     cut,
     runs,
+    /** What tenants may store. */
+    bounds,
     vault,
     store,
     sealer,

@@ -126,6 +126,13 @@ export const de: Texts = {
       'Der Link gilt wieder, sobald der Agent eingeschaltet ist, solange er nicht von selbst abläuft.',
     ],
   },
+  tenantFull: {
+    title: 'Ihre Organisation darf nichts mehr verbinden',
+    lines: [
+      'Es sind bereits so viele Personen oder Konten verbunden, wie Ihre Organisation hier verbinden darf, deshalb wurde nichts verbunden.',
+      'Wenden Sie sich an Ihre Administration und wiederholen Sie danach Ihren Auftrag an den Agenten.',
+    ],
+  },
   awaiting: {
     title: 'Ihre Anwendung muss noch bestätigen',
     lines: [

@@ -73,6 +73,10 @@ export const problems: Texts['problems'] = {
     'Dieser Agent ist abgeschaltet',
     'Hören Sie auf: Sein Besitzer oder ein Operator hat diesen Agenten abgeschaltet. Nichts von ihm wird durchgelassen, bis sie ihn wieder einschalten.',
   ),
+  tenant_quota: row(
+    'Der Mandant hat aufgebraucht, was er speichern darf',
+    'Nicht wiederholen: Ein Operator erhöht tenants.NAME, oder jemand trennt, was nicht mehr gebraucht wird.',
+  ),
   operator_refused: row(
     'Dieser Operator darf das nicht',
     'Verwenden Sie einen Operator, dessen may und tenants es abdecken. Was fehlt, steht in detail.',
@@ -132,6 +136,10 @@ export const problems: Texts['problems'] = {
   rate_limited: row(
     'Eine Grenze aus der Richtlinie ist erreicht',
     'Warten Sie retry_after Sekunden.',
+  ),
+  tenant_busy: row(
+    'Der Mandant ruft zu oft auf',
+    'Warten Sie retry_after Sekunden; wie viele Aufrufe der Mandant machen darf, steht unter tenants.NAME.calls_per_minute.',
   ),
   too_many_calls: row(
     'Zu viele Aufrufe auf einmal',

@@ -133,6 +133,13 @@ export const en = {
       'The link is good again once it is switched on, until it ends by itself.',
     ],
   },
+  tenantFull: {
+    title: 'Your organisation may connect no more',
+    lines: [
+      'As many people or accounts as your organisation may connect here are connected already, so nothing was connected.',
+      'Ask your administrator, then repeat what you asked the agent for.',
+    ],
+  },
   awaiting: {
     title: 'Waiting for your application',
     lines: [

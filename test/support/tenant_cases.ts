@@ -1,0 +1,199 @@
+// For each place of deputy's APIs, pages and commands: how somebody of south asks it about a thing of north's by its id.
+// A place that has no case fails test/e2e/tenants.test.ts, which names it.
+import type { Fields } from './deputy.ts'
+
+/** Names of north's things; a second set names nothing at all. */
+export type Ids = {
+  readonly authorization: string
+  /** What the link ends with. */
+  readonly link: string
+  readonly credential: string
+  readonly run: string
+  readonly user: string
+  readonly tenant: string
+  /** A connection that only north still has something of. */
+  readonly connection: string
+  readonly state: string
+  readonly csrf: string
+  readonly result: string
+  readonly session: string
+}
+export const ABSENT: Ids = {
+  authorization: `ac_${'0'.repeat(64)}`,
+  link: 'A'.repeat(43),
+  credential: '00000000-0000-4000-8000-000000000000',
+  run: '01ARZ3NDEKTSV4RRFFQ69G5FAV',
+  user: 'absent-person',
+  tenant: 'absent-tenant',
+  connection: 'absent-connection',
+  state: 'B'.repeat(43),
+  csrf: 'C'.repeat(43),
+  result: 'e30.e30',
+  session: 'e30.e30',
+}
+
+/** Whose word a request goes by: south's own person, operator or browser, or nobody's. */
+export type As = 'tag' | 'operator' | 'browser' | 'nobody'
+export type Asked = {
+  readonly path: string
+  readonly as?: As
+  readonly body?: Fields
+  readonly form?: Readonly<Record<string, string>>
+  /** Further cookies. */
+  readonly cookies?: Readonly<Record<string, string>>
+}
+export type Case = (ids: Ids, own: Pick<Ids, 'csrf' | 'user'>) => readonly Asked[]
+
+const same: Case = () => []
+const authorize = (body: Fields): Fields => ({ auth_requirement: { id: 'stream' }, ...body })
+
+/** Of the agents' listeners, for a tag of south's. */
+export const AGENT: Readonly<Record<string, Case>> = {
+  'POST /v1/auth/authorize': ({ user, connection }, own) => [
+    { path: '/v1/auth/authorize', body: authorize({ user_id: user }) },
+    {
+      path: '/v1/auth/authorize',
+      body: authorize({ user_id: own.user, auth_requirement: { id: connection } }),
+    },
+  ],
+  'POST /v1/tools/authorize': ({ user, connection }) => [
+    { path: '/v1/tools/authorize', body: { tool_name: 'stream@stream.get', user_id: user } },
+    { path: '/v1/tools/authorize', body: { tool_name: `${connection}@acme.get` } },
+  ],
+  'GET /v1/auth/status': ({ authorization, run, credential }) =>
+    [authorization, run, credential].flatMap((id) =>
+      ['0', '1'].map((wait) => ({ path: `/v1/auth/status?id=${id}&wait=${wait}` })),
+    ),
+  'GET /v1/openapi.json': () => [{ path: '/v1/openapi.json' }],
+}
+
+const place = ({ tenant }: Ids): string => `tenant=${tenant}`
+/** Of the operators' API, for an operator with `tenants: [south]`; where it is not served, it answers as anything else. */
+export const OPERATORS: Readonly<Record<string, Case>> = {
+  'GET /v1/admin/user_connections': (ids) =>
+    [
+      '',
+      `?user_id=${ids.user}`,
+      `?${place(ids)}`,
+      `?provider_id=${ids.connection}`,
+      `?user_id=alice&${place(ids)}`,
+    ].map((query) => ({ path: `/v1/admin/user_connections${query}` })),
+  'DELETE /v1/admin/user_connections/:id': ({ credential, run }) =>
+    [credential, run].map((id) => ({ path: `/v1/admin/user_connections/${id}` })),
+  'DELETE /v1/admin/users/:id/connections': (ids) =>
+    ['', `?${place(ids)}`, '?realm=corp', `?${place(ids)}&agent=agent-1`].map((query) => ({
+      path: `/v1/admin/users/${ids.user}/connections${query}`,
+    })),
+  'DELETE /v1/admin/users/:id': (ids) =>
+    ['', `?${place(ids)}`].map((query) => ({ path: `/v1/admin/users/${ids.user}${query}` })),
+  'DELETE /v1/admin/connections/:name/grants': (ids) => [
+    { path: `/v1/admin/connections/${ids.connection}/grants` },
+    { path: `/v1/admin/connections/acme/grants?${place(ids)}` },
+  ],
+  'POST /v1/admin/runs': (ids) =>
+    [{}, { tenant: ids.tenant }, { realm: 'elsewhere' }].map((more) => ({
+      path: '/v1/admin/runs',
+      body: {
+        user_id: ids.user,
+        agent: 'agent-1',
+        connections: ['acme'],
+        expires_in: 60,
+        ...more,
+      },
+    })),
+  'GET /v1/admin/runs': (ids) =>
+    ['', `?user_id=${ids.user}`, `?${place(ids)}`].map((query) => ({
+      path: `/v1/admin/runs${query}`,
+    })),
+  'DELETE /v1/admin/runs/:id': ({ run, credential }) =>
+    [run, credential].map((id) => ({ path: `/v1/admin/runs/${id}` })),
+  // Its key is the application's, which speaks for all tenants: an operator's bearer is none.
+  'POST /v1/auth/confirm_user': ({ authorization, link, user, tenant }) =>
+    [authorization, link].map((flow_id) => ({
+      path: '/v1/auth/confirm_user',
+      body: { flow_id, user_id: user, tenant },
+    })),
+  'GET /v1/openapi.json': () => [{ path: '/v1/openapi.json' }],
+  // By the socket of this machine alone.
+  'POST /v1/admin/keys/rotate': () => [{ path: '/v1/admin/keys/rotate', body: { retire: true } }],
+  'POST /v1/admin/vault/copy': () => [{ path: '/v1/admin/vault/copy', body: { file: '/x' } }],
+  'POST /v1/admin/vault/replay': () => [{ path: '/v1/admin/vault/replay', body: { files: [] } }],
+}
+
+/** Of the pages, for a browser of south's. */
+export const PAGES: Readonly<Record<string, Case>> = {
+  'GET /': same,
+  'GET /style.css': same,
+  'GET /logo': same,
+  'GET /problems/:code': same,
+  'GET /connect/:id': ({ link }) => [{ path: `/connect/${link}` }],
+  'POST /connect/:id': ({ link, csrf }, own) =>
+    [csrf, own.csrf].map((token) => ({
+      path: `/connect/${link}`,
+      form: { csrf: token, answer: 'yes' },
+    })),
+  'GET /callback/:connection': ({ state, connection }) => [
+    { path: `/callback/stream?state=${state}&code=x` },
+    { path: `/callback/stream?state=${state}&error=access_denied` },
+    { path: `/callback/${connection}?state=${state}&code=x` },
+    { path: `/callback/stream?state=${state}&code=x`, as: 'nobody' },
+  ],
+  'GET /result': ({ result }) => [
+    { path: '/result', cookies: { 'deputy-result': result } },
+    { path: '/result', cookies: { 'deputy-result': result }, as: 'nobody' },
+    { path: '/result', cookies: { 'deputy-connections': result } },
+  ],
+  'GET /sign-in/callback': ({ state, session }) => [
+    { path: `/sign-in/callback?state=${state}&code=x` },
+    { path: `/sign-in/callback?state=${session}&code=x` },
+  ],
+  'POST /sign-in/local': ({ link }) => [
+    { path: '/sign-in/local', form: { back: `/connect/${link}`, code: 'AAAA-AAAA' } },
+  ],
+  'POST /sign-out': ({ csrf }) => [{ path: '/sign-out', form: { csrf, sure: 'yes' } }],
+  'GET /connections': ({ state, result }) => [
+    { path: '/connections' },
+    { path: `/connections?ticket=${state}` },
+    { path: '/connections', cookies: { 'deputy-connections': result } },
+  ],
+  'POST /connections': ({ credential, csrf }, own) =>
+    [{ csrf }, { csrf: own.csrf }, { csrf: own.csrf, agent: 'agent-1' }].map((more) => ({
+      path: '/connections',
+      form: { credential, sure: 'yes', ...more },
+    })),
+}
+/**
+ * Where what exists is told from what does not, on purpose: a link is 256 bits of chance, so who has one was given it,
+ * and is told that it is for somebody else. Of whom, nothing is said.
+ */
+export const TOLD_APART: ReadonlySet<string> = new Set(['GET /connect/:id', 'POST /connect/:id'])
+
+/** Commands that ask the operators' API: what follows their name. */
+export const COMMANDS: Readonly<Record<string, (ids: Ids) => readonly (readonly string[])[]>> = {
+  'runs create': ({ user, tenant }) =>
+    [[], ['--tenant', tenant]].map((more) => [
+      ...['--user', user, '--agent', 'agent-1', '--connection', 'acme', '--expires-in', '60'],
+      ...more,
+    ]),
+  'connections list': ({ user, tenant, connection }) => [
+    [],
+    ['--user', user],
+    ['--tenant', tenant],
+    ['--provider', connection],
+  ],
+  'connections revoke': ({ credential, user, tenant, connection }) => [
+    [credential],
+    ['--user', user],
+    ['--user', 'alice', '--tenant', tenant],
+    ['--connection', connection],
+    ['--connection', 'acme', '--tenant', tenant],
+  ],
+  'people erase': ({ user, tenant }) => [[user], [user, '--tenant', tenant]],
+}
+/** Commands for whoever has the files and keys of a deputy, who has every tenant's. */
+export const ON_THIS_MACHINE: ReadonlySet<string> = new Set([
+  ...['serve', 'init', 'validate', 'print-config', 'version', 'healthz', 'keygen', 'import'],
+  ...['keys rotate', 'keys wrap', 'keys unwrap', 'policy build', 'policy test', 'selftest'],
+  ...['providers list', 'providers test', 'providers show', 'connect code', 'audit verify'],
+  ...['vault backup', 'vault restore', 'vault replay'],
+])

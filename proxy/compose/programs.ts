@@ -173,7 +173,12 @@ export const authApi = (
     },
     plainPerson:
       config.identity.trust === 'plain' || config.applications.length > 0
-        ? (userId: string, rawHeaders: readonly string[], tenant?: string, req?: IncomingMessage) => {
+        ? (
+            userId: string,
+            rawHeaders: readonly string[],
+            tenant?: string,
+            req?: IncomingMessage,
+          ) => {
             const named = identify.named(userId, rawHeaders, tenant, shown(req))
             return named === null
               ? null

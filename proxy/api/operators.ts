@@ -6,7 +6,8 @@ import type { Flows } from '../consent/flow.ts'
 import type { Revocation, Revoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
 import { openApi } from './openapi.ts'
-import { bearerAmong, createGate, personNamed, type Operator } from './operator.ts'
+import { bearerAmong, by, createGate, personNamed, type Machine, type Operator } from './operator.ts'
+import type { OperatorSignIn } from './operator_sso.ts'
 import * as shapes from './operators_schema.ts'
 import { createRest, given, paged, readBody, readQuery, type Env, type RestDeps } from './rest.ts'
 import { addRunRoutes, runRevoked, type RunApiDeps } from './runs.ts'
@@ -14,7 +15,9 @@ import { addRunRoutes, runRevoked, type RunApiDeps } from './runs.ts'
 export type OperatorsDeps = RestDeps &
   Omit<RunApiDeps, 'connections'> & {
     /** Empty: this listener does not serve them. */
-    readonly operators: readonly Operator[]
+    readonly operators: readonly Machine[]
+    /** By whose tokens people are operators, without a bearer; null: nobody is. */
+    readonly signIn: OperatorSignIn | null
     readonly local?: boolean
     /** `deputy keys rotate` beside a deputy that has the vault to itself; for `local` only. */
     readonly rotate?: (retire: boolean) => Promise<object>
@@ -90,7 +93,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     result: string,
   ): Promise<void> =>
     onEvent('connection.revoked', {
-      operator: operator.name,
+      ...by(operator),
       user: of.person,
       ...(agent === null ? {} : { agent: { id: agent } }),
       connection: of.connection,
@@ -120,7 +123,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
       await runs.list({ tenant, realm, user: id, ...(agent === null ? {} : { agent }) })
     ).filter((run) => run.revokedAt === null && run.expiresAt > deps.clock.now())
     for (const run of live)
-      if (await runs.revoke(run.id)) await onEvent('run.revoked', runRevoked(operator.name, run))
+      if (await runs.revoke(run.id)) await onEvent('run.revoked', runRevoked(operator, run))
     const whole: HeldConnection[] = []
     const kept: object[] = []
     for (const held of await vault.list({ tenant, realm, id })) {
@@ -154,7 +157,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
         (wanted === undefined || held.connection === wanted || held.provider === wanted),
     )
     await onEvent('operator.listed', {
-      operator: operator.name,
+      ...by(operator),
       what: 'user_connections',
       found: seen.length,
       ...(id === undefined ? {} : { user: { id, realm, tenant } }),
@@ -197,7 +200,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     const ended = await endAll(operator, person, null)
     const erased = { authorizations: await flows.erase(person), runs: await runs.erase(person) }
     await vault.erase(person)
-    await onEvent('operator.erased', { operator: operator.name, user: person, ...erased })
+    await onEvent('operator.erased', { ...by(operator), user: person, ...erased })
     return c.json({ ...ended, erased })
   })
 
@@ -215,6 +218,10 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
 
   addRunRoutes(rest, gate, deps)
 
+  const { signIn } = deps
+  // Whoever is about to sign in has no token yet; nothing in it is secret.
+  if (signIn !== null) route('GET', '/v1/admin/login', (c) => c.json(signIn.about))
+
   const { rotate } = deps
   if (deps.local === true && rotate !== undefined)
     route('POST', '/v1/admin/keys/rotate', async (c) => {
@@ -227,7 +234,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     route('POST', '/v1/admin/vault/copy', async (c) => {
       const operator = await gate.enter(c, 'revoke')
       const { file } = await readBody(c, shapes.copyBody)
-      await onEvent('vault.copied', { operator: operator.name, file })
+      await onEvent('vault.copied', { ...by(operator), file })
       await copy(file)
       return c.body(null, 204)
     })
@@ -236,7 +243,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
       const operator = await gate.enter(c, 'revoke')
       const { files } = await readBody(c, shapes.replayBody)
       const done = await replay(files)
-      await onEvent('vault.replayed', { operator: operator.name, ...done })
+      await onEvent('vault.replayed', { ...by(operator), ...done })
       return c.json(done)
     })
 
@@ -265,7 +272,8 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
   })
 
   const served = [
-    ...(deps.operators.length > 0 ? shapes.OPERATORS_API : []),
+    ...(deps.operators.length > 0 || deps.signIn !== null ? shapes.OPERATORS_API : []),
+    ...(deps.signIn === null ? [] : shapes.SIGN_IN_API),
     ...(deps.verifier === null ? [] : shapes.CONFIRM_API),
   ]
   route('GET', '/v1/openapi.json', (c) =>

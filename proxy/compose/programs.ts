@@ -5,6 +5,7 @@ import type { Person, Principal } from '../model.ts'
 import { createIdle } from '../tokens/idle.ts'
 import { confirmArrival } from '../consent/session.ts'
 import { spooled } from '../tokens/pending.ts'
+import { createOperatorSignIn } from '../api/operator_sso.ts'
 import type { createOperatorsApi } from '../api/operators.ts'
 import { createAllowed, type AllowedOf } from '../consent/allowed.ts'
 import { createPermit } from '../consent/permit.ts'
@@ -15,8 +16,8 @@ import { rotateKeys } from '../vault/rotate.ts'
 import { clockSentence } from './clock.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
-import type { Pipeline } from './pipeline.ts'
-import type { Scope } from './scope.ts'
+import { keysOf, type Pipeline } from './pipeline.ts'
+import type { Configured, Scope } from './scope.ts'
 import { whenAsked } from './web.ts'
 
 type OperatorsDeps = Parameters<typeof createOperatorsApi>[0]
@@ -79,15 +80,27 @@ export const startIdle = (
   else idle.start()
 }
 
+/** People who are operators by the organisation's tokens; null: none. */
+const signInOf = (scope: Configured, { policy, fetch }: Core) => {
+  const { operators_sign_in: rules } = scope.config
+  if (rules === undefined) return null
+  const table = () => policy.table('operator_roles')
+  return createOperatorSignIn(rules, { keysOf: keysOf(scope, fetch), table, clock: scope.clock })
+}
+
 /** What the operators' API is made of, wherever it is served. */
 export const operatorsDepsOf = (
-  { config, clock, log }: Scope,
-  { connections, vault, runs, evidence, newId }: Core,
+  scope: Configured,
+  core: Core,
   { flows, revoker, onEvent, session }: Consent,
   permit: Permit,
-): OperatorsDeps => ({
+): OperatorsDeps => {
+  const { config, clock, log } = scope
+  const { connections, vault, runs, evidence, newId } = core
+  return {
   ...naming(config),
   operators: config.operators,
+  signIn: signInOf(scope, core),
   verifier: config.connect.verifier?.key ?? null,
   connections,
   vault,
@@ -109,7 +122,8 @@ export const operatorsDepsOf = (
   publicUrl: session.publicUrl,
   newId,
   log,
-})
+}
+}
 
 export const operatorsApi = ({ log }: Scope, deps: OperatorsDeps): RequestListener =>
   whenAsked(log, async () => (await import('../api/operators.ts')).createOperatorsApi(deps))
@@ -124,6 +138,7 @@ export const localApi = (
   return operatorsApi(scope, {
     ...deps,
     operators: [],
+    signIn: null,
     verifier: null,
     local: true,
     rotate: async (retire) => {

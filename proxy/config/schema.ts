@@ -371,11 +371,30 @@ const connect = z.strictObject({
 })
 
 const operator = z.strictObject({
-  name: text,
-  bearer,
+  name: text.refine(
+    (value) => !value.startsWith('sso:'),
+    'must not begin with sso: so begin the names of people who sign in',
+  ),
+  bearer: z.union([bearer.transform((one) => [one]), z.array(bearer).min(1).max(2)]),
   may: z.array(z.enum(['runs', 'connections', 'revoke'])).min(1),
   tenants: z.array(text).optional(),
 })
+
+const operatorsSignIn = z
+  .strictObject({
+    issuer: url,
+    client_id: text,
+    scope: text.default('openid'),
+    audience: text.optional(),
+    roles: pointer.default('/groups'),
+    user: pointer.default('/sub'),
+    tenant: pointer.optional(),
+    realm: text.optional(),
+    max_age: some(duration).default(UNITS.h),
+    break_glass: some(duration).default(UNITS.h),
+    insecure,
+  })
+  .superRefine(secure((entry) => [entry.issuer]))
 
 const audit = z.strictObject({
   sink: unbuilt(
@@ -453,6 +472,7 @@ export const configSchema = z.strictObject({
   }),
   connect: connect.prefault({}),
   operators: z.array(operator).default([]),
+  operators_sign_in: operatorsSignIn.optional(),
   workloads: z.array(workload).default([]),
   runs: z.strictObject({ max: duration.default(UNITS.d) }).prefault({}),
   audit: audit.prefault({}),

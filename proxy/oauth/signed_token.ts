@@ -75,7 +75,8 @@ const byUnknownKey = (error: unknown, token: string): boolean =>
  * @param options.where where it stands, in sentences about what is none
  * @param options.foreign what is wrong with what is of no issuer here
  * @param options.denied the Problem for a token that does not hold
- * @param options.maxAge longest life, from `iat` to `exp`, ms (`identity.max_age`)
+ * @param options.maxAge longest life, from `iat` to `exp`, ms
+ * @param options.limit the key that sets it; `identity.max_age` unless told
  * @param options.keysOf the keys of an issuer, closed by whoever made them
  * @param options.read what verified claims say; throws Problem
  */
@@ -89,11 +90,12 @@ export const createSignedTokens = <
   readonly foreign: string
   readonly denied: (detail: string, cause?: unknown) => Problem
   readonly maxAge: number
+  readonly limit?: string
   readonly keysOf: (source: KeySource) => IssuerKeys
   readonly clock: Clock
   readonly read: (payload: JWTPayload, issuer: I, times: Times) => T
 }): SignedTokens<T> => {
-  const { clock, denied, what } = options
+  const { clock, denied, what, limit = 'identity.max_age' } = options
   const issuers = options.issuers.map((issuer) => ({
     ...issuer,
     keys: options.keysOf(issuer),
@@ -161,7 +163,7 @@ export const createSignedTokens = <
     if (exp <= now) throw denied(`the ${what} has expired`)
     if (iat > now + SKEW_S) throw denied(`the ${what} was issued in the future`)
     if ((exp - iat) * 1_000 > options.maxAge)
-      throw denied(`the ${what} lives longer than identity.max_age (${options.maxAge / 1_000} s)`)
+      throw denied(`the ${what} lives longer than ${limit} (${options.maxAge / 1_000} s)`)
     const times = { issuedAt: iat * 1_000, expiresAt: exp * 1_000 }
     const said = options.read(payload, issuer, times)
     if (seen === changes) remembered.set(digest, { said, expiresAt: times.expiresAt, by, from })

@@ -34,7 +34,11 @@ const SECURITY = {
     description:
       'The tag that names the user: a signed assertion, a run token, or a name under identity.trust: plain. Authorization takes a signed one as well.',
   },
-  operator: { type: 'http', scheme: 'bearer', description: 'A bearer of operators, or a token of the issuer of operators_sign_in.' },
+  operator: {
+    type: 'http',
+    scheme: 'bearer',
+    description: 'A bearer of operators, or a token of the issuer of operators_sign_in.',
+  },
   verifier: { type: 'http', scheme: 'bearer', description: 'The key of connect.verifier.' },
 } as const
 

@@ -133,7 +133,11 @@ export const createGate = (deps: {
       if (operator.may.includes(may) || operator.may.includes(or)) return operator
       const { sso } = operator
       if (sso?.roles.length === 0)
-        await refuse(operator, 'role', 'has no role: the table operator_roles has none for its groups')
+        await refuse(
+          operator,
+          'role',
+          'has no role: the table operator_roles has none for its groups',
+        )
       if (sso?.glass === undefined)
         return refuse(operator, may, `may not use this: it takes ${may}`)
       const { shut } = sso.glass

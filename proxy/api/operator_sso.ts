@@ -55,7 +55,7 @@ const textsAt = (payload: JWTPayload, pointer: string): readonly string[] | null
 }
 /** Marks that only ID tokens have: the claim of Keycloak, and the hash of what came beside it (OIDC Core 3.1.3.6). */
 const isIdToken = (payload: JWTPayload): boolean =>
-  payload['typ'] === 'ID' || payload['at_hash'] !== undefined || payload['nonce'] !== undefined
+  payload['typ'] === 'ID' || payload['at_hash'] !== undefined
 
 const read = (payload: JWTPayload, rules: SignInRules): Said => {
   if (rules.audience !== undefined && isIdToken(payload))
@@ -126,9 +126,7 @@ export const createOperatorSignIn = (
     operator: async (token) => {
       const person = await tokens.of(token)
       const roles = operatorRoles(deps.table(), person.groups)
-      const may = new Set(
-        [...roles].flatMap((role) => (role === 'break-glass' ? [] : MAY[role])),
-      )
+      const may = new Set([...roles].flatMap((role) => (role === 'break-glass' ? [] : MAY[role])))
       return {
         name: `sso:${person.id}`,
         may: [...may],

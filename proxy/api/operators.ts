@@ -6,7 +6,14 @@ import type { Flows } from '../consent/flow.ts'
 import type { Revocation, Revoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
 import { openApi } from './openapi.ts'
-import { bearerAmong, by, createGate, personNamed, type Machine, type Operator } from './operator.ts'
+import {
+  bearerAmong,
+  by,
+  createGate,
+  personNamed,
+  type Machine,
+  type Operator,
+} from './operator.ts'
 import type { OperatorSignIn } from './operator_sso.ts'
 import * as shapes from './operators_schema.ts'
 import { createRest, given, paged, readBody, readQuery, type Env, type RestDeps } from './rest.ts'

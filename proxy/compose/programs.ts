@@ -98,31 +98,31 @@ export const operatorsDepsOf = (
   const { config, clock, log } = scope
   const { connections, vault, runs, evidence, newId } = core
   return {
-  ...naming(config),
-  operators: config.operators,
-  signIn: signInOf(scope, core),
-  verifier: config.connect.verifier?.key ?? null,
-  connections,
-  vault,
-  locate: vault.locate,
-  revoker,
-  flows,
-  runs,
-  maxRunMs: config.runs.max,
-  permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
-    // What is minted by a wrong clock would end too late by the right one.
-    if (clock.wrong() !== null) throw new Problem('clock_wrong', clockSentence(clock))
-    const { held } = await permit(unattended(person, agent, true), connection, { run: operator })
-    if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
-  },
-  onEvent,
-  arrived: (flowId: string, person: Person) => confirmArrival(session, flowId, person),
-  stranger: () => evidence.refused(newId(), 'unauthenticated', null),
-  clock,
-  publicUrl: session.publicUrl,
-  newId,
-  log,
-}
+    ...naming(config),
+    operators: config.operators,
+    signIn: signInOf(scope, core),
+    verifier: config.connect.verifier?.key ?? null,
+    connections,
+    vault,
+    locate: vault.locate,
+    revoker,
+    flows,
+    runs,
+    maxRunMs: config.runs.max,
+    permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
+      // What is minted by a wrong clock would end too late by the right one.
+      if (clock.wrong() !== null) throw new Problem('clock_wrong', clockSentence(clock))
+      const { held } = await permit(unattended(person, agent, true), connection, { run: operator })
+      if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
+    },
+    onEvent,
+    arrived: (flowId: string, person: Person) => confirmArrival(session, flowId, person),
+    stranger: () => evidence.refused(newId(), 'unauthenticated', null),
+    clock,
+    publicUrl: session.publicUrl,
+    newId,
+    log,
+  }
 }
 
 export const operatorsApi = ({ log }: Scope, deps: OperatorsDeps): RequestListener =>

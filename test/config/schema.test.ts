@@ -140,6 +140,18 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'realm',
   ].map((key) => `connect.sign_in.${key}`),
   'api/operator.ts': ['name', 'bearer', 'may.*', 'tenants.*'].map((key) => `operators.*.${key}`),
+  'api/operator_sso.ts': [
+    'issuer',
+    'client_id',
+    'scope',
+    'audience',
+    'roles',
+    'user',
+    'tenant',
+    'realm',
+    'max_age',
+    'break_glass',
+  ].map((key) => `operators_sign_in.${key}`),
   'main.ts': ['telemetry.log_level'],
 }
 /** Handed on as a whole: the name stands one level above in the file. */

@@ -54,6 +54,26 @@ test.each([
     'operators.1.bearer: is the same secret as operators.0.bearer',
   ],
   [
+    'a bearer that stands twice in one list',
+    { operators: [operator({ bearer: [KEY('b'), KEY('b')] })] },
+    'operators.0.bearer: is the same secret as operators.0.bearer',
+  ],
+  [
+    'three bearers of one operator',
+    { operators: [operator({ bearer: [KEY('b'), KEY('c'), KEY('d')] })] },
+    'operators.0.bearer',
+  ],
+  [
+    'an operator with the name of a person',
+    { operators: [operator({ name: 'sso:ada' })] },
+    'operators.0.name: must not begin with sso:',
+  ],
+  [
+    'operators whose tokens are tags of people',
+    { operators_sign_in: { issuer: 'https://idp.test', client_id: 'deputy' } },
+    'operators_sign_in.audience: tags of people of this issuer are for deputy too',
+  ],
+  [
     'an operator with the verifier’s key',
     { operators: [operator({ bearer: KEY('v') })] },
     'connect.verifier.key: is the same secret as operators.0.bearer',

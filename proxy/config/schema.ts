@@ -58,16 +58,21 @@ const off = z.literal('off').transform(() => null)
 
 const text = z.string().min(1, 'must not be empty')
 const secretText = text.transform(secret)
-/** Kept as a digest only, for comparison in constant time. */
-const bearer = z
-  .string()
-  .min(32, 'must be 32 bytes or more')
-  .transform((value) =>
-    // As JSON it would still tell who holds the same bearer elsewhere.
-    Object.defineProperty(createHash('sha256').update(value).digest(), 'toJSON', {
-      value: () => '[redacted]',
-    }),
-  )
+/** For comparison in constant time. As JSON it would still tell who holds the same bearer elsewhere. */
+const digestOf = (value: string): Buffer =>
+  Object.defineProperty(createHash('sha256').update(value).digest(), 'toJSON', {
+    value: () => '[redacted]',
+  })
+const SHORT = 'must be 32 bytes or more'
+/** Kept as a digest only. */
+const bearer = z.string().min(32, SHORT).transform(digestOf)
+/** One, or two while one takes the place of the other. */
+const bearers = z.union([z.string(), z.array(z.string())]).transform((value, ctx) => {
+  const all = [value].flat()
+  if (all.length === 0 || all.length > 2) ctx.addIssue('must be one secret, or a list of two')
+  if (all.some((one) => one.length < 32)) ctx.addIssue(SHORT)
+  return all.map(digestOf)
+})
 
 /** An http(s) URL; plain http only to loopback, or with `insecure: true` at that entry (checked by the entry). */
 const url = z
@@ -375,7 +380,7 @@ const operator = z.strictObject({
     (value) => !value.startsWith('sso:'),
     'must not begin with sso: so begin the names of people who sign in',
   ),
-  bearer: z.union([bearer.transform((one) => [one]), z.array(bearer).min(1).max(2)]),
+  bearer: bearers,
   may: z.array(z.enum(['runs', 'connections', 'revoke'])).min(1),
   tenants: z.array(text).optional(),
 })

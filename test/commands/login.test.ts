@@ -83,6 +83,7 @@ const atProvider = async (): Promise<Issuer> => {
           grant_types: ['urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
           redirect_uris: [],
           response_types: [],
+          require_auth_time: true,
         },
       ],
       features: {

@@ -61,7 +61,7 @@ test.each([
   [
     'three bearers of one operator',
     { operators: [operator({ bearer: [KEY('b'), KEY('c'), KEY('d')] })] },
-    'operators.0.bearer',
+    'operators.0.bearer: must be one secret, or a list of two',
   ],
   [
     'an operator with the name of a person',
@@ -126,7 +126,7 @@ test('no secret, and no digest of one, is in the configuration that is printed',
   const printed = JSON.stringify(parsed.config)
   expect(printed).not.toContain('canary-hook')
   expect(JSON.parse(printed)).toMatchObject({
-    operators: [{ bearer: '[redacted]' }],
+    operators: [{ bearer: ['[redacted]'] }],
     connect: { verifier: { key: '[redacted]' } },
   })
 })

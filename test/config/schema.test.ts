@@ -29,6 +29,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'identity.issuers.*.insecure',
     'workloads.*.insecure',
     'connect.sign_in.insecure',
+    'operators_sign_in.insecure',
   ],
   'config/load.ts': [
     'state',
@@ -139,7 +140,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'tenant',
     'realm',
   ].map((key) => `connect.sign_in.${key}`),
-  'api/operator.ts': ['name', 'bearer', 'may.*', 'tenants.*'].map((key) => `operators.*.${key}`),
+  'api/operator.ts': ['name', 'bearer', 'bearer.*', 'may.*', 'tenants.*'].map((key) => `operators.*.${key}`),
   'api/operator_sso.ts': [
     'issuer',
     'client_id',

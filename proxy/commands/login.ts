@@ -74,6 +74,7 @@ const save = (file: string, login: Saved): void => {
   renameSync(partial, file)
 }
 
+const TOO_LATE = 'nobody signed in in time: begin anew with `deputy login`'
 /** What went wrong at the issuer; an error of the library carries whole answers, so only its words leave. */
 const atIssuer = (error: unknown): Error => {
   const code =
@@ -85,8 +86,6 @@ const atIssuer = (error: unknown): Error => {
   const known: Readonly<Record<string, string>> = {
     access_denied: 'the sign-in was refused at the issuer',
     expired_token: 'the code has expired: begin anew with `deputy login`',
-    TimeoutError: 'nobody signed in in time: begin anew with `deputy login`',
-    OAUTH_ABORT: 'nobody signed in in time: begin anew with `deputy login`',
     invalid_grant: 'the sign-in has ended: sign in again with `deputy login`',
     unauthorized_client: 'the issuer does not let this client use the device flow',
   }
@@ -192,7 +191,7 @@ export const login = (options: LoginOptions): Promise<number> =>
     const tokens = await oidc
       .pollDeviceAuthorizationGrant(config, device, {}, { signal })
       .catch((error: unknown) => {
-        throw atIssuer(error)
+        throw signal.aborted ? new Error(TOO_LATE) : atIssuer(error)
       })
     const made = kept({ ...of, url: new URL(url).origin }, tokens, null)
     save(file, made)

@@ -1,5 +1,6 @@
 // The command line. The only process.exit; each command is imported when it is asked for.
 import { readFileSync } from 'node:fs'
+import { isAbsolute, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { addOperatorCommands } from './commands/operator_cli.ts'
@@ -46,6 +47,15 @@ const percent = (text: string): number => {
   if (text.trim() === '' || !(value >= 0 && value <= 100))
     throw new InvalidArgumentError('It must be a number from 0 to 100.')
   return value
+}
+/** Where `deputy login` keeps a sign-in, by the XDG base directories. */
+const loginFile = (): string => {
+  const { DEPUTY_LOGIN_FILE: named, XDG_CONFIG_HOME: base = '', HOME: home = '' } = process.env
+  if (named !== undefined && named !== '') return named
+  return join(
+    isAbsolute(base) ? base : join(home === '' ? '/nonexistent' : home, '.config'),
+    'deputy/login.json',
+  )
 }
 /** A folder or file that ships with deputy; `config/load` says the same for what it reads. */
 const shipped = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url))
@@ -448,7 +458,7 @@ export const program = (done: (code: number) => void): Command => {
   for (const add of ADDED) add(deputy, done)
   addVaultCommands(deputy, command, done, io)
   const token = process.env['DEPUTY_OPERATOR_TOKEN']
-  addOperatorCommands(deputy, command, done, { token, ...io })
+  addOperatorCommands(deputy, command, done, { token, loginFile: loginFile(), ...io })
   return deputy
 }
 

@@ -3,7 +3,7 @@ import type { AgentAbout } from '../config/agents.ts'
 import type { AgentOff } from '../model.ts'
 import type { Agents } from '../vault/agents.ts'
 import { validId } from '../wire/canonical.ts'
-import type { Gate, Operator } from './operator.ts'
+import { by, type Gate, type Operator } from './operator.ts'
 import { agentShape, agentsQuery, tenantQuery } from './operators_schema.ts'
 import { invalid, paged, readQuery, type Rest } from './rest.ts'
 
@@ -46,7 +46,7 @@ export const addAgentRoutes = (
       ({ owner }) => owner === null || gate.serves(operator, owner.tenant),
     )
     const ids = [...new Set([...rows, ...off.map(({ agent: id }) => ({ id }))].map(({ id }) => id))]
-    await onEvent('operator.listed', { operator: operator.name, what: 'agents', found: ids.length })
+    await onEvent('operator.listed', { ...by(operator), what: 'agents', found: ids.length })
     return c.json(
       paged(ids.sort(), limit, offset, (id) =>
         agentShape(
@@ -66,7 +66,7 @@ export const addAgentRoutes = (
     if (!validId(id)) throw invalid('id: is longer than 256 bytes or has control characters')
     // Also one that nobody has a row for: it may act all the same.
     for (const place of await places(operator, tenant)) {
-      const about = { operator: operator.name, agent: { id }, tenant: place }
+      const about = { ...by(operator), agent: { id }, tenant: place }
       if (await agents.disable(id, place, 'operator')) await onEvent('agent.disabled', about)
     }
     return c.json(await answer(operator, id))
@@ -80,7 +80,7 @@ export const addAgentRoutes = (
     for (const place of await places(operator, tenant)) {
       if (!off.some((each) => each.agent === id && each.tenant === place)) continue
       // Nothing of it runs again before that is on record.
-      await onEvent('agent.enabled', { operator: operator.name, agent: { id }, tenant: place })
+      await onEvent('agent.enabled', { ...by(operator), agent: { id }, tenant: place })
       await agents.enable(id, place, 'operator')
     }
     return c.json(await answer(operator, id))

@@ -10,7 +10,8 @@ export type ApiRoute = {
   /** `/v1/admin/runs/{id}` */
   readonly path: string
   readonly summary: string
-  readonly auth: 'tag' | 'operator' | 'verifier'
+  /** null: anybody may ask. */
+  readonly auth: 'tag' | 'operator' | 'verifier' | null
   readonly query?: z.ZodObject
   readonly body?: z.ZodType
   /** null: 204. */
@@ -33,7 +34,11 @@ const SECURITY = {
     description:
       'The tag that names the user: a signed assertion, a run token, or a name under identity.trust: plain. Authorization takes a signed one as well.',
   },
-  operator: { type: 'http', scheme: 'bearer', description: 'A bearer of operators.' },
+  operator: {
+    type: 'http',
+    scheme: 'bearer',
+    description: 'A bearer of operators, or a token of the issuer of operators_sign_in.',
+  },
   verifier: { type: 'http', scheme: 'bearer', description: 'The key of connect.verifier.' },
 } as const
 
@@ -87,7 +92,7 @@ const parameters = (route: ApiRoute): readonly object[] => {
 
 const operation = (route: ApiRoute): object => ({
   summary: route.summary,
-  security: [{ [route.auth]: [] }],
+  security: route.auth === null ? [] : [{ [route.auth]: [] }],
   parameters: parameters(route),
   ...(route.body === undefined
     ? {}

@@ -1,24 +1,43 @@
 // Who calls the operators' API, what they may do there, and which person they ask about.
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Context } from 'hono'
-import type { Person } from '../model.ts'
+import type { Log, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { validId } from '../wire/canonical.ts'
 import { invalid } from './rest.ts'
 
-export type May = 'runs' | 'connections' | 'revoke'
+/** `list`: see the runs of others, for those who may not mint them. */
+export type May = 'runs' | 'connections' | 'revoke' | 'list'
 export type Operator = {
   readonly name: string
-  /** SHA-256 of it. */
-  readonly bearer: Buffer
   readonly may: readonly May[]
   /** Absent: all of them. */
   readonly tenants?: readonly string[] | undefined
+  /** A person who signed in; absent: a bearer, or the socket. */
+  readonly sso?: {
+    readonly id: string
+    /** Whose word for it this is. */
+    readonly realm: string
+    readonly roles: readonly string[]
+    /** May do everything else too, unless there is a reason why not any more. */
+    readonly glass?: { readonly shut: string | null }
+  }
+}
+/** Operators by a token instead of a bearer. */
+export type SignedIn = {
+  /** Could this be a token, rather than a bearer? */
+  readonly looksLike: (sent: string) => boolean
+  /** Throws Problem unauthenticated, operator_refused or issuer_unavailable. */
+  readonly operator: (token: string) => Promise<Operator>
+}
+/** A row of `operators`. */
+export type Machine = Operator & {
+  /** SHA-256 of each that opens. */
+  readonly bearer: readonly Buffer[]
 }
 /** May do everything: whoever opens the socket could open the vault and its keys as well. */
 const LOCAL: Operator = {
   name: 'local',
-  bearer: Buffer.alloc(0),
   may: ['runs', 'connections', 'revoke'],
 }
 export type Naming = {
@@ -29,14 +48,22 @@ export type Naming = {
   readonly realmsOf: (tenants: readonly string[]) => readonly string[]
 }
 
+/** Who did it, for the evidence. */
+export const by = ({ name, sso }: Operator): object =>
+  sso === undefined
+    ? { operator: name }
+    : { operator: name, signed_in: { id: sso.id, realm: sso.realm, roles: sso.roles } }
+
+/** The bearer, as it came. Some clients send their key without a scheme. */
+const sentBy = (c: Context): string =>
+  (c.req.header('authorization') ?? '').replace(/^bearer +/i, '')
+
 /**
  * Which of these SHA-256 digests is that of the bearer; -1: none. Compares with all, each in
  * constant time.
  */
 export const bearerAmong = (c: Context, digests: readonly Buffer[]): number => {
-  // Some clients send their key without a scheme.
-  const sent = (c.req.header('authorization') ?? '').replace(/^bearer +/i, '')
-  const digest = createHash('sha256').update(sent).digest()
+  const digest = createHash('sha256').update(sentBy(c)).digest()
   return digests.reduce((found, each, i) => (timingSafeEqual(each, digest) ? i : found), -1)
 }
 
@@ -71,32 +98,66 @@ export const personNamed = (
 }
 
 export const createGate = (deps: {
-  readonly operators: readonly Operator[]
+  readonly operators: readonly Machine[]
+  /** null: operators are those rows only. */
+  readonly signIn: SignedIn | null
   /** Whoever gets here is an operator already: by the socket of this machine. */
   readonly local?: boolean
   readonly onEvent: (event: string, fields: object) => Promise<void>
   /** A call without a good bearer. */
   readonly stranger: () => void
+  readonly log: Pick<Log, 'warn'>
 }) => {
-  const digests = deps.operators.map(({ bearer }) => bearer)
+  const keys = deps.operators.flatMap((operator) =>
+    operator.bearer.map((digest) => ({ operator, digest })),
+  )
+  const digests = keys.map(({ digest }) => digest)
   const serves = (operator: Operator, tenant: string): boolean =>
     operator.tenants === undefined || operator.tenants.includes(tenant)
   const refuse = async (operator: Operator, lacks: string, detail: string): Promise<never> => {
-    await deps.onEvent('operator.refused', { operator: operator.name, lacks })
+    await deps.onEvent('operator.refused', { ...by(operator), lacks })
     throw new Problem('operator_refused', `operator ${operator.name} ${detail}`)
+  }
+  const named = async (c: Context): Promise<Operator> => {
+    const machine = keys[bearerAmong(c, digests)]?.operator
+    if (machine !== undefined) return machine
+    try {
+      const sent = sentBy(c)
+      if (deps.signIn?.looksLike(sent) === true) return await deps.signIn.operator(sent)
+      throw new Problem('unauthenticated', 'the bearer is not one of an operator')
+    } catch (error) {
+      deps.stranger()
+      throw error
+    }
+  }
+  /** Only where no other role would do. Nothing is done before it is recorded. */
+  const breakGlass = async (operator: Operator, may: May, c: Context): Promise<void> => {
+    const told = { ...by(operator), lacks: may, method: c.req.method }
+    await deps.onEvent('operator.break_glass', told)
+    deps.log.warn(told, 'an operator breaks the glass')
   }
   return {
     serves,
-    /** Throws Problem unauthenticated or operator_refused. */
-    enter: async (c: Context, may: May): Promise<Operator> => {
-      const operator = deps.local === true ? LOCAL : deps.operators[bearerAmong(c, digests)]
-      if (operator === undefined) {
-        deps.stranger()
-        throw new Problem('unauthenticated', 'the bearer is not one of an operator')
-      }
-      return operator.may.includes(may)
-        ? operator
-        : refuse(operator, may, `may not use this: it takes ${may}`)
+    /**
+     * @param or instead of which this would do too
+     * Throws Problem unauthenticated or operator_refused.
+     */
+    enter: async (c: Context, may: May, or: May = may): Promise<Operator> => {
+      const operator = deps.local === true ? LOCAL : await named(c)
+      if (operator.may.includes(may) || operator.may.includes(or)) return operator
+      const { sso } = operator
+      if (sso?.roles.length === 0)
+        await refuse(
+          operator,
+          'role',
+          'has no role: the table operator_roles has none for its groups',
+        )
+      if (sso?.glass === undefined)
+        return refuse(operator, may, `may not use this: it takes ${may}`)
+      const { shut } = sso.glass
+      if (shut !== null) await refuse(operator, 'break-glass', shut)
+      await breakGlass(operator, may, c)
+      return operator
     },
     /** Throws Problem operator_refused when the operator is not for this tenant. */
     mustServe: async (operator: Operator, tenant: string): Promise<void> => {
@@ -109,7 +170,7 @@ export const createGate = (deps: {
     sees: async (operator: Operator, tenant: string): Promise<boolean> => {
       const seen = serves(operator, tenant)
       if (!seen)
-        await deps.onEvent('operator.refused', { operator: operator.name, lacks: 'tenant' })
+        await deps.onEvent('operator.refused', { ...by(operator), lacks: 'tenant' })
       return seen
     },
   }

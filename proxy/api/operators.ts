@@ -7,7 +7,16 @@ import type { Revocation, Revoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
 import { addAgentRoutes, type AgentApiDeps } from './agents.ts'
 import { openApi } from './openapi.ts'
-import { bearerAmong, createGate, namingFor, personNamed, type Operator } from './operator.ts'
+import {
+  bearerAmong,
+  by,
+  createGate,
+  namingFor,
+  personNamed,
+  type Machine,
+  type Operator,
+} from './operator.ts'
+import type { OperatorSignIn } from './operator_sso.ts'
 import * as shapes from './operators_schema.ts'
 import { createRest, given, paged, readBody, readQuery, type Env, type RestDeps } from './rest.ts'
 import { addRunRoutes, runRevoked, type RunApiDeps } from './runs.ts'
@@ -16,7 +25,9 @@ export type OperatorsDeps = RestDeps &
   Omit<RunApiDeps, 'connections'> &
   AgentApiDeps & {
     /** Empty: this listener does not serve them. */
-    readonly operators: readonly Operator[]
+    readonly operators: readonly Machine[]
+    /** By whose tokens people are operators, without a bearer; null: nobody is. */
+    readonly signIn: OperatorSignIn | null
     readonly local?: boolean
     /** `deputy keys rotate` beside a deputy that has the vault to itself; for `local` only. */
     readonly rotate?: (retire: boolean) => Promise<object>
@@ -92,7 +103,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     result: string,
   ): Promise<void> =>
     onEvent('connection.revoked', {
-      operator: operator.name,
+      ...by(operator),
       user: of.person,
       ...(agent === null ? {} : { agent: { id: agent } }),
       connection: of.connection,
@@ -122,7 +133,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
       await runs.list({ tenant, realm, user: id, ...(agent === null ? {} : { agent }) })
     ).filter((run) => run.revokedAt === null && run.expiresAt > deps.clock.now())
     for (const run of live)
-      if (await runs.revoke(run.id)) await onEvent('run.revoked', runRevoked(operator.name, run))
+      if (await runs.revoke(run.id)) await onEvent('run.revoked', runRevoked(operator, run))
     const whole: HeldConnection[] = []
     const kept: object[] = []
     for (const held of await vault.list({ tenant, realm, id })) {
@@ -156,7 +167,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
         (wanted === undefined || held.connection === wanted || held.provider === wanted),
     )
     await onEvent('operator.listed', {
-      operator: operator.name,
+      ...by(operator),
       what: 'user_connections',
       found: seen.length,
       ...(id === undefined ? {} : { user: { id, realm, tenant } }),
@@ -199,7 +210,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     const ended = await endAll(operator, person, null)
     const erased = { authorizations: await flows.erase(person), runs: await runs.erase(person) }
     await vault.erase(person)
-    await onEvent('operator.erased', { operator: operator.name, user: person, ...erased })
+    await onEvent('operator.erased', { ...by(operator), user: person, ...erased })
     return c.json({ ...ended, erased })
   })
 
@@ -218,6 +229,10 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
   addRunRoutes(rest, gate, deps)
   addAgentRoutes(rest, gate, deps)
 
+  const { signIn } = deps
+  // Whoever is about to sign in has no token yet; nothing in it is secret.
+  if (signIn !== null) route('GET', '/v1/admin/login', (c) => c.json(signIn.about))
+
   const { rotate } = deps
   if (deps.local === true && rotate !== undefined)
     route('POST', '/v1/admin/keys/rotate', async (c) => {
@@ -230,7 +245,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     route('POST', '/v1/admin/vault/copy', async (c) => {
       const operator = await gate.enter(c, 'revoke')
       const { file } = await readBody(c, shapes.copyBody)
-      await onEvent('vault.copied', { operator: operator.name, file })
+      await onEvent('vault.copied', { ...by(operator), file })
       await copy(file)
       return c.body(null, 204)
     })
@@ -239,7 +254,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
       const operator = await gate.enter(c, 'revoke')
       const { files } = await readBody(c, shapes.replayBody)
       const done = await replay(files)
-      await onEvent('vault.replayed', { operator: operator.name, ...done })
+      await onEvent('vault.replayed', { ...by(operator), ...done })
       return c.json(done)
     })
 
@@ -268,7 +283,8 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
   })
 
   const served = [
-    ...(deps.operators.length > 0 ? shapes.OPERATORS_API : []),
+    ...(deps.operators.length > 0 || deps.signIn !== null ? shapes.OPERATORS_API : []),
+    ...(deps.signIn === null ? [] : shapes.SIGN_IN_API),
     ...(deps.verifier === null ? [] : shapes.CONFIRM_API),
   ]
   route('GET', '/v1/openapi.json', (c) =>

@@ -215,6 +215,21 @@ export const CONFIRM_API: readonly ApiRoute[] = [
     },
   },
 ]
+export const SIGN_IN_API: readonly ApiRoute[] = [
+  {
+    method: 'get',
+    path: '/v1/admin/login',
+    summary: 'Where and how a person signs in as an operator (deputy login)',
+    auth: null,
+    answer: z.object({
+      issuer: z.string(),
+      client_id: z.string(),
+      scope: z.string(),
+      audience: z.string().nullable(),
+      token: z.enum(['access_token', 'id_token']),
+    }),
+  },
+]
 export const OPERATORS_API: readonly ApiRoute[] = [
   {
     method: 'get',

@@ -4,7 +4,7 @@ import type { Clock, Operation, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Runs } from '../vault/runs.ts'
 import { validId } from '../wire/canonical.ts'
-import { namingFor, personNamed, type Gate, type Naming } from './operator.ts'
+import { by, namingFor, personNamed, type Gate, type Naming, type Operator } from './operator.ts'
 import { runBody, runShape, runsQuery } from './operators_schema.ts'
 import { given, invalid, paged, readBody, readQuery, type Rest } from './rest.ts'
 
@@ -72,7 +72,7 @@ export const addRunRoutes = (
     const { token, row } = await runs.mint(what)
     try {
       await onEvent('run.minted', {
-        operator: operator.name,
+        ...by(operator),
         run: row.id,
         user: person,
         agent: { id: agent },
@@ -91,12 +91,12 @@ export const addRunRoutes = (
   })
 
   route('GET', '/v1/admin/runs', async (c) => {
-    const operator = await gate.enter(c, 'runs')
+    const operator = await gate.enter(c, 'runs', 'list')
     const { limit, offset, user_id: user, ...rest } = readQuery(c, runsQuery)
     if (rest.tenant !== undefined) await gate.mustServe(operator, rest.tenant)
     const found = await runs.list(given({ ...rest, user }))
     const mine = found.filter((run) => gate.serves(operator, run.tenant))
-    await onEvent('operator.listed', { operator: operator.name, what: 'runs', found: mine.length })
+    await onEvent('operator.listed', { ...by(operator), what: 'runs', found: mine.length })
     return c.json(paged(mine, limit, offset, runShape))
   })
 
@@ -105,14 +105,14 @@ export const addRunRoutes = (
     const [run] = await runs.list({ id: c.req.param('id') ?? '' })
     if (run === undefined || !(await gate.sees(operator, run.tenant)))
       throw new Problem('not_found', 'no run has this id')
-    if (await runs.revoke(run.id)) await onEvent('run.revoked', runRevoked(operator.name, run))
+    if (await runs.revoke(run.id)) await onEvent('run.revoked', runRevoked(operator, run))
     return c.body(null, 204)
   })
 }
 
 /** Fields of the event. */
 export const runRevoked = (
-  operator: string,
+  operator: Operator,
   run: {
     readonly id: string
     readonly tenant: string
@@ -121,7 +121,7 @@ export const runRevoked = (
     readonly agent: string
   },
 ): object => ({
-  operator,
+  ...by(operator),
   run: run.id,
   user: { tenant: run.tenant, realm: run.realm, id: run.user },
   agent: { id: run.agent },

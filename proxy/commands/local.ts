@@ -62,6 +62,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
     const app = createOperatorsApi({
       ...naming(config),
       operators: [],
+      signIn: null,
       local: true,
       verifier: null,
       arrived: async () => null,

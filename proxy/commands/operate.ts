@@ -1,5 +1,5 @@
 // Commands that talk to the operators' API: over HTTP with a bearer from a file or the environment, never an argument, or by the socket of a deputy on this machine.
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { isLoopback } from '../config/address.ts'
@@ -75,20 +75,35 @@ export type Operate = {
   readonly tokenFile?: string | undefined
   /** DEPUTY_OPERATOR_TOKEN. */
   readonly token: string | undefined
+  /** Where `deputy login` keeps a person's sign-in. */
+  readonly loginFile: string
+  /** The deputy of this configuration is meant, whoever is signed in. */
+  readonly config?: string | undefined
   readonly print: (line: string) => void
   readonly complain: (line: string) => void
 }
 type Params = Readonly<Record<string, string | undefined>>
 
-const bearerOf = ({ tokenFile, token }: Operate): string => {
-  if (tokenFile === undefined) {
-    if (token === undefined || token === '')
-      throw new Error(
-        'no operator token: name a file with --token-file, or set DEPUTY_OPERATOR_TOKEN',
-      )
-    return token
-  }
-  return readFileSync(tokenFile, 'utf8').trim()
+const DEFAULT = 'http://127.0.0.1:7412'
+
+/** Who asks: the bearer of a machine, or a person who signed in. null: neither. */
+const asker = async (options: Operate): Promise<{ bearer: string; url: string } | null> => {
+  const { tokenFile, token = '', url, loginFile, config, complain } = options
+  if (tokenFile !== undefined)
+    return { bearer: readFileSync(tokenFile, 'utf8').trim(), url: url ?? DEFAULT }
+  if (token !== '') return { bearer: token, url: url ?? DEFAULT }
+  // Most have no sign-in, and need nothing of what reads one.
+  if ((config !== undefined && url === undefined) || !existsSync(loginFile)) return null
+  const { bearerOf, savedLogin } = await import('./login.ts')
+  const login = savedLogin(loginFile)
+  if (login === null) return null
+  if (url !== undefined && new URL(url).origin !== login.url)
+    throw new Error(
+      `you are signed in at ${login.url}, whose token is for no other: sign in by \`deputy login --url ${url}\`, or use a bearer`,
+    )
+  const bearer = await bearerOf(loginFile, login)
+  complain(visible(`as ${login.name} (${login.issuer})`))
+  return { bearer, url: login.url }
 }
 const textOf = (value: unknown, name: string): string => {
   const found = member(value, name)
@@ -98,19 +113,17 @@ const textOf = (value: unknown, name: string): string => {
 /** What is foreign cannot move the cursor or look like another column. */
 const line = (fields: readonly string[]): string => fields.map(visible).join('\t')
 
-const DEFAULT = 'http://127.0.0.1:7412'
-
-/** The operators' API over HTTP, with the operator's bearer. */
-const remote = (options: Operate): Reach => ({
+/** The operators' API over HTTP, as the operator. */
+const remote = ({ bearer, url: origin }: { bearer: string; url: string }): Reach => ({
   ask: async (method, path, body) => {
-    const url = new URL(path, options.url ?? DEFAULT)
+    const url = new URL(path, origin)
     if (url.protocol !== 'https:' && !isLoopback(url.hostname.replace(/^\[|\]$/g, '')))
       throw new Error(`${url.origin}: the token would travel in the clear: use https`)
     const sent = written(method, body)
     const response = await fetch(url, {
       ...sent,
       redirect: 'error',
-      headers: { ...sent.headers, authorization: `Bearer ${bearerOf(options)}` },
+      headers: { ...sent.headers, authorization: `Bearer ${bearer}` },
     }).catch((error: unknown) => {
       throw new Error(`${url.origin} cannot be reached: is \`deputy serve\` running there?`, {
         cause: error,
@@ -125,11 +138,15 @@ type Ask = (method: string, path: string, query?: Params, body?: object) => Prom
 
 /** Prints what deputy did, and 1 instead of a stack when it refused. */
 const carried = async (options: Operate, work: (ask: Ask) => Promise<number>): Promise<number> => {
-  const { url, token, tokenFile } = options
   let reach: Reach | null = null
   try {
-    const bearer = tokenFile !== undefined || (token !== undefined && token !== '')
-    reach = (url === undefined && !bearer ? await options.local() : null) ?? remote(options)
+    const who = await asker(options)
+    if (who !== null) reach = remote(who)
+    else if (options.url === undefined) reach = await options.local()
+    if (reach === null)
+      throw new Error(
+        'no operator: sign in by `deputy login`, name a file with --token-file, or set DEPUTY_OPERATOR_TOKEN',
+      )
     const { ask } = reach
     return await work(async (method, path, query = {}, body) => {
       const params = Object.entries(query).filter(([, value]) => value !== undefined)

@@ -8,7 +8,7 @@ export const addOperatorCommands = (
   deputy: Command,
   command: (parent: Command, name: string, text: string) => Command,
   done: (code: number) => void,
-  io: Pick<Operate, 'token' | 'print' | 'complain'> & {
+  io: Pick<Operate, 'token' | 'loginFile' | 'print' | 'complain'> & {
     readonly load: (flag: string | undefined) => Promise<Loaded | null>
   },
 ): void => {
@@ -22,7 +22,7 @@ export const addOperatorCommands = (
       .option('--token-file <file>', 'the operator’s bearer (else DEPUTY_OPERATOR_TOKEN)')
       .option(
         '--config <file>',
-        'without a bearer: the deputy of this configuration, running or not',
+        'without a bearer, and instead of who is signed in: the deputy of this configuration, running or not',
       )
   const asked = <T extends Asked>(options: T) => ({
     ...options,
@@ -33,6 +33,14 @@ export const addOperatorCommands = (
     },
   })
   const operate = () => import('./operate.ts')
+  command(deputy, 'login', 'sign in as an operator, at the issuer of operators_sign_in')
+    .option('--url <origin>', 'the operators’ API', 'http://127.0.0.1:7412')
+    .action(async ({ url }: { url: string }) =>
+      done(await (await import('./login.ts')).login({ url, file: io.loginFile, ...io })),
+    )
+  command(deputy, 'logout', 'end the sign-in, here and at the issuer').action(async () =>
+    done(await (await import('./login.ts')).logout({ file: io.loginFile, ...io })),
+  )
   const place = (made: Command): Command =>
     made.option('--tenant <name>', 'of the person').option('--realm <name>', 'of the person')
   const many = (value: string, before: readonly string[] = []): readonly string[] => [

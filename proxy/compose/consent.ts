@@ -74,12 +74,14 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
   const { config, log, clock, opened } = scope
   const { store, vault, sealer, client, connections, evidence, fetch } = core
   const { notify } = config.connect
-  const deliver: { wake: () => void; mismatch: (of: Mismatch) => void } = {
-    wake: () => {},
-    mismatch: () => {},
-  }
+  const deliver: {
+    wake: () => void
+    mismatch: (of: Mismatch) => void
+    brokeGlass: (of: object) => void
+  } = { wake: () => {}, mismatch: () => {}, brokeGlass: () => {} }
   const onEvent = (event: string, fields: object): Promise<void> => {
     if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
+    if (event === 'operator.break_glass') deliver.brokeGlass(fields)
     return evidence.event(event, fields as Record<string, unknown>)
   }
   const people = peopleOf(config, core.directory)
@@ -121,6 +123,7 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     })
     opened(() => notifier.close())
     deliver.wake = notifier.wake
+    deliver.brokeGlass = notifier.brokeGlass
     deliver.mismatch = ({ flow, user, ...of }) =>
       notifier.mismatch({ ...of, hash: flow, person: user })
     // What an earlier process left behind.

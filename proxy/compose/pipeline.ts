@@ -44,19 +44,25 @@ export type Later = {
   readonly pipeline: Pick<Pipeline, 'identify' | 'entitlements' | 'snapshot'>
 }
 
-const identifyOf = (
-  { config, clock, log, keep }: Configured,
-  { issuers, workloads: rows, runs, fetch }: Core,
-): Identify => {
-  const { identity } = config
-  const grace = identity.jwks_grace
-  // An issuer that cannot be asked just now is no reason to forget what it said.
-  const keysOf = ({ issuer, jwksUri, jwksFile, spiffe }: KeySource) =>
-    keep('keys', [issuer, jwksUri, jwksFile, spiffe, grace], () => {
+/** An issuer that cannot be asked just now is no reason to forget what it said. */
+export const keysOf =
+  ({ config, clock, log, keep }: Configured, fetch: Core['fetch']) =>
+  ({ issuer, jwksUri, jwksFile, spiffe }: KeySource) => {
+    const grace = config.identity.jwks_grace
+    return keep('keys', [issuer, jwksUri, jwksFile, spiffe, grace], () => {
       const source = { issuer, jwksUri, jwksFile, spiffe }
       const value = createIssuerKeys(source, { grace, fetch, clock, log })
       return { value, close: value.close }
     })
+  }
+
+const identifyOf = (
+  scope: Configured,
+  { issuers, workloads: rows, runs, fetch }: Core,
+): Identify => {
+  const { config, clock } = scope
+  const { identity } = config
+  const verifying = { maxAge: identity.max_age, keysOf: keysOf(scope, fetch), clock }
   const workloads = createWorkloads({
     ...rows,
     header: identity.agent_header.toLowerCase(),

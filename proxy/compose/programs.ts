@@ -6,6 +6,7 @@ import { clientCertificate } from '../net/client_certificate.ts'
 import { createIdle } from '../tokens/idle.ts'
 import { confirmArrival } from '../consent/session.ts'
 import { spooled } from '../tokens/pending.ts'
+import { createOperatorSignIn } from '../api/operator_sso.ts'
 import type { createOperatorsApi } from '../api/operators.ts'
 import { createAllowed, type AllowedOf } from '../consent/allowed.ts'
 import { createPermit } from '../consent/permit.ts'
@@ -16,8 +17,8 @@ import { rotateKeys } from '../vault/rotate.ts'
 import { clockSentence } from './clock.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
-import type { Pipeline } from './pipeline.ts'
-import type { Scope } from './scope.ts'
+import { keysOf, type Pipeline } from './pipeline.ts'
+import type { Configured, Scope } from './scope.ts'
 import { whenAsked } from './web.ts'
 
 type OperatorsDeps = Parameters<typeof createOperatorsApi>[0]
@@ -80,39 +81,52 @@ export const startIdle = (
   else idle.start()
 }
 
+/** People who are operators by the organisation's tokens; null: none. */
+const signInOf = (scope: Configured, { policy, fetch }: Core) => {
+  const { operators_sign_in: rules } = scope.config
+  if (rules === undefined) return null
+  const table = () => policy.table('operator_roles')
+  return createOperatorSignIn(rules, { keysOf: keysOf(scope, fetch), table, clock: scope.clock })
+}
+
 /** What the operators' API is made of, wherever it is served. */
 export const operatorsDepsOf = (
-  { config, agents: about, clock, log }: Scope,
-  { connections, vault, runs, agents, evidence, newId }: Core,
+  scope: Configured,
+  core: Core,
   { flows, revoker, onEvent, session }: Consent,
   permit: Permit,
-): OperatorsDeps => ({
-  ...naming(config),
-  operators: config.operators,
-  verifier: config.connect.verifier?.key ?? null,
-  connections,
-  vault,
-  locate: vault.locate,
-  revoker,
-  flows,
-  runs,
-  maxRunMs: config.runs.max,
-  agents: { ...agents, about },
-  permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
-    await agents.allowed(agent, person.tenant)
-    // What is minted by a wrong clock would end too late by the right one.
-    if (clock.wrong() !== null) throw new Problem('clock_wrong', clockSentence(clock))
-    const { held } = await permit(unattended(person, agent, true), connection, { run: operator })
-    if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
-  },
-  onEvent,
-  arrived: (flowId: string, person: Person) => confirmArrival(session, flowId, person),
-  stranger: () => evidence.refused(newId(), 'unauthenticated', null),
-  clock,
-  publicUrl: session.publicUrl,
-  newId,
-  log,
-})
+): OperatorsDeps => {
+  const { config, agents: about, clock, log } = scope
+  const { connections, vault, runs, agents, evidence, newId } = core
+  return {
+    ...naming(config),
+    operators: config.operators,
+    signIn: signInOf(scope, core),
+    verifier: config.connect.verifier?.key ?? null,
+    connections,
+    vault,
+    locate: vault.locate,
+    revoker,
+    flows,
+    runs,
+    maxRunMs: config.runs.max,
+    agents: { ...agents, about },
+    permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
+      await agents.allowed(agent, person.tenant)
+      // What is minted by a wrong clock would end too late by the right one.
+      if (clock.wrong() !== null) throw new Problem('clock_wrong', clockSentence(clock))
+      const { held } = await permit(unattended(person, agent, true), connection, { run: operator })
+      if (!held) throw new Problem('policy_denied', `policy wants a consent at ${connection}`)
+    },
+    onEvent,
+    arrived: (flowId: string, person: Person) => confirmArrival(session, flowId, person),
+    stranger: () => evidence.refused(newId(), 'unauthenticated', null),
+    clock,
+    publicUrl: session.publicUrl,
+    newId,
+    log,
+  }
+}
 
 export const operatorsApi = ({ log }: Scope, deps: OperatorsDeps): RequestListener =>
   whenAsked(log, async () => (await import('../api/operators.ts')).createOperatorsApi(deps))
@@ -127,6 +141,7 @@ export const localApi = (
   return operatorsApi(scope, {
     ...deps,
     operators: [],
+    signIn: null,
     verifier: null,
     local: true,
     rotate: async (retire) => {

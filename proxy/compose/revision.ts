@@ -130,7 +130,7 @@ export const buildRevision = async (
     startIdle(configured, core, consent, permit)
     const operators = operatorsDepsOf(configured, core, consent, permit)
     // Without a listener of their own the operators are at the connect listener, on loopback (the configuration's rule).
-    const beside = apart ? { ...operators, operators: [] } : operators
+    const beside = apart ? { ...operators, operators: [], signIn: null } : operators
     const path = new URL(publicUrl).pathname.replace(/\/$/, '')
     for (const odd of oddities(of.loaded.config)) log.warn({}, odd)
     return {

@@ -5,14 +5,34 @@ import type { Config } from './schema.ts'
 
 /** The application's backend and the operators: who they are must be clear, and how they are reached. */
 export const backendRules = (config: Config): readonly string[] => {
-  const { operators, applications, listeners, connect, entitlements } = config
+  const { operators, operators_sign_in: signIn, applications } = config
+  const { identity, workloads, listeners, connect, entitlements } = config
   const problems: string[] = [...applicationRules(config)]
-  if (operators.length > 0 && listeners.connect === null && listeners.operators === undefined)
+  const some = operators.length > 0 || signIn !== undefined
+  if (some && listeners.connect === null && listeners.operators === undefined)
     problems.push(
       'listeners.operators: listeners.connect is off, so the operators’ API needs an address of its own',
     )
-  if (operators.length === 0 && listeners.operators !== undefined)
+  if (!some && listeners.operators !== undefined)
     problems.push('operators: listeners.operators is named, but no operator may call it: name one')
+  if (signIn !== undefined) {
+    const audience = signIn.audience ?? signIn.client_id
+    const same = (other: { readonly issuer?: string | undefined; readonly audience?: string | undefined }): boolean =>
+      other.issuer === signIn.issuer && other.audience === audience
+    const taken = identity.issuers.some(same)
+      ? 'tags of people'
+      : workloads.some(same)
+        ? 'tokens of workloads'
+        : null
+    if (taken !== null)
+      problems.push(
+        `operators_sign_in.audience: ${taken} of this issuer are for ${audience} too, so an agent could act as an operator with one: choose another audience`,
+      )
+    if (entitlements?.source === 'claims')
+      problems.push(
+        'operators_sign_in: operators mint runs, which go on without an assertion, so entitlements.source: claims would know nothing: use file, http or scim',
+      )
+  }
   const known: { readonly path: string; readonly digest: Buffer }[] = []
   const once = (path: string, digest: Buffer): void => {
     const same = known.find((other) => other.digest.equals(digest))
@@ -23,7 +43,7 @@ export const backendRules = (config: Config): readonly string[] => {
   operators.forEach((operator, i) => {
     if (operators.findIndex(({ name: other }) => other === operator.name) !== i)
       problems.push(`operators.${i}.name: ${operator.name} is there twice`)
-    once(`operators.${i}.bearer`, operator.bearer)
+    for (const bearer of operator.bearer) once(`operators.${i}.bearer`, bearer)
     if (operator.may.includes('runs') && entitlements?.source === 'claims')
       problems.push(
         `operators.${i}.may: runs go on without an assertion, so entitlements.source: claims would know nothing: use file, http or scim`,

@@ -147,7 +147,7 @@ const pageRules: Rule = (config) => {
       connect.sign_in === undefined &&
       connect.verifier === undefined &&
       'connect.sign_in: the pages must know who is there: name your OpenID provider, or say local on a laptop',
-    config.operators.length > 0 &&
+    (config.operators.length > 0 || config.operators_sign_in !== undefined) &&
       listeners.connect !== null &&
       open(listeners.connect) &&
       listeners.operators === undefined &&

@@ -60,16 +60,21 @@ const off = z.literal('off').transform(() => null)
 
 const text = z.string().min(1, 'must not be empty')
 const secretText = text.transform(secret)
-/** Kept as a digest only, for comparison in constant time. */
-const bearer = z
-  .string()
-  .min(32, 'must be 32 bytes or more')
-  .transform((value) =>
-    // As JSON it would still tell who holds the same bearer elsewhere.
-    Object.defineProperty(createHash('sha256').update(value).digest(), 'toJSON', {
-      value: () => '[redacted]',
-    }),
-  )
+/** For comparison in constant time. As JSON it would still tell who holds the same bearer elsewhere. */
+const digestOf = (value: string): Buffer =>
+  Object.defineProperty(createHash('sha256').update(value).digest(), 'toJSON', {
+    value: () => '[redacted]',
+  })
+const SHORT = 'must be 32 bytes or more'
+/** Kept as a digest only. */
+const bearer = z.string().min(32, SHORT).transform(digestOf)
+/** One, or two while one takes the place of the other. */
+const bearers = z.union([z.string(), z.array(z.string())]).transform((value, ctx) => {
+  const all = [value].flat()
+  if (all.length === 0 || all.length > 2) ctx.addIssue('must be one secret, or a list of two')
+  if (all.some((one) => one.length < 32)) ctx.addIssue(SHORT)
+  return all.map(digestOf)
+})
 
 /** An http(s) URL; plain http only to loopback, or with `insecure: true` at that entry (checked by the entry). */
 const url = z
@@ -400,8 +405,11 @@ const connect = z.strictObject({
 })
 
 const operator = z.strictObject({
-  name: text,
-  bearer,
+  name: text.refine(
+    (value) => !value.startsWith('sso:'),
+    'must not begin with sso: so begin the names of people who sign in',
+  ),
+  bearer: bearers,
   may: z.array(z.enum(['runs', 'connections', 'revoke'])).min(1),
   tenants: z.array(text).optional(),
 })
@@ -429,6 +437,22 @@ const application = z.strictObject({
     .array(text)
     .min(1, 'needs one pattern at least, such as "*@acme.example"; "*" is everybody'),
 })
+
+const operatorsSignIn = z
+  .strictObject({
+    issuer: url,
+    client_id: text,
+    scope: text.default('openid'),
+    audience: text.optional(),
+    roles: pointer.default('/groups'),
+    user: pointer.default('/sub'),
+    tenant: pointer.optional(),
+    realm: text.optional(),
+    max_age: some(duration).default(UNITS.h),
+    break_glass: some(duration).default(UNITS.h),
+    insecure,
+  })
+  .superRefine(secure((entry) => [entry.issuer]))
 
 const audit = z.strictObject({
   sink: unbuilt(
@@ -508,6 +532,7 @@ export const configSchema = z.strictObject({
   operators: z.array(operator).default([]),
   agents: z.union([text, agentRows]).default([]),
   applications: z.array(application).default([]),
+  operators_sign_in: operatorsSignIn.optional(),
   workloads: z.array(workload).default([]),
   tenants: z
     .record(

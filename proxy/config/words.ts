@@ -313,7 +313,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
 
   operators: key("Who may use the operators' API."),
   'operators[].name': key('The name that the evidence shows.', 'backend'),
-  'operators[].bearer': key('The secret, 32 bytes or more.', '"${env:OPERATOR_TOKEN}"'),
+  'operators[].bearer': key(
+    'The secret, 32 bytes or more; or a list of two, so that one can be changed while both serve.',
+    '["${file:./operator.new}", "${file:./operator.old}"]',
+  ),
   'operators[].may': key(
     'What this operator may do, of `runs`, `connections` and `revoke`.',
     '[runs, connections]',
@@ -382,6 +385,40 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'How many calls its agents may make in a minute, in each process of deputy.',
     '6000',
   ),
+  operators_sign_in: key(
+    "People who use the operators' API as themselves, by tokens of the organisation's OpenID provider (`deputy login`).",
+  ),
+  'operators_sign_in.issuer': key('The OpenID provider.', 'https://idp.example.com'),
+  'operators_sign_in.client_id': key(
+    'The public client of `deputy login` there, which may use the device flow.',
+    'deputy-ops',
+  ),
+  'operators_sign_in.scope': key(
+    'The scopes that `deputy login` asks for.',
+    '"openid groups offline_access"',
+  ),
+  'operators_sign_in.audience': key(
+    'The `aud` of access tokens for deputy; absent: ID tokens of `client_id` are taken instead.',
+    'deputy',
+  ),
+  'operators_sign_in.roles': key(
+    'Where the claims list the groups that the table `operator_roles` turns into roles.',
+    '/groups',
+  ),
+  'operators_sign_in.user': key('Where the claims name the person.', '/preferred_username'),
+  'operators_sign_in.tenant': key(
+    'Where the claims name the tenants that the person serves, a text or a list; absent: all.',
+    '/tenants',
+  ),
+  'operators_sign_in.realm': key(
+    'The name of the issuer in the evidence, instead of its URL.',
+    'corp',
+  ),
+  'operators_sign_in.max_age': key('The longest life of a token.'),
+  'operators_sign_in.break_glass': key(
+    'For how long after the sign-in the role `break-glass` may be used.',
+  ),
+  'operators_sign_in.insecure': insecure,
   workloads: key(
     "Which agent a call is from, by the calling workload's own token in `identity.agent_header` or by its client certificate; the first row that matches counts. A row has one of `issuer`, `spiffe` and `certificate`.",
   ),

@@ -1,6 +1,6 @@
 // Hands each link to the application that delivers it, by a signed webhook that is tried again. No
 // call waits for it.
-import { createHmac, type KeyObject } from 'node:crypto'
+import { createHmac, randomUUID, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { Webhook } from 'standardwebhooks'
 import type { Clock, Flow, Log } from '../model.ts'
@@ -20,6 +20,8 @@ export type Notifier = {
    * Somebody else was at a link: its owner is warned, once, if the webhook listens at this moment.
    */
   readonly mismatch: (flow: Pick<Flow, 'hash' | 'person' | 'agent' | 'connection'>) => void
+  /** An operator did what only `break-glass` allows: told once, if the webhook listens at this moment. */
+  readonly brokeGlass: (fields: object) => void
   /** Ends what is under way and leaves it to the next process. */
   readonly close: () => Promise<void>
 }
@@ -190,11 +192,24 @@ export const createNotifier = (deps: {
     })
     running.add(told)
   }
+  const brokeGlass: Notifier['brokeGlass'] = (fields) => {
+    if (ending.signal.aborted) return
+    const told = post(
+      `break_glass_${randomUUID()}`,
+      JSON.stringify({ event: 'operator.break_glass', ...fields }),
+    ).then((reason) => {
+      running.delete(told)
+      if (reason !== null)
+        log.warn({ reason }, 'the webhook of connect.notify did not take news of break-glass')
+    })
+    running.add(told)
+  }
   const timer = setInterval(wake, LOOK_MS)
   timer.unref()
   return {
     wake,
     mismatch,
+    brokeGlass,
     close: async () => {
       clearInterval(timer)
       ending.abort()

@@ -116,7 +116,8 @@ const byUnknownKey = (error: unknown, token: string): boolean =>
  * @param options.where where it stands, in sentences about what is none
  * @param options.foreign what is wrong with what is of no issuer here
  * @param options.denied the Problem for a token that does not hold
- * @param options.maxAge longest life, from `iat` to `exp`, ms (`identity.max_age`)
+ * @param options.maxAge longest life, from `iat` to `exp`, ms
+ * @param options.limit the key that sets it; `identity.max_age` unless told
  * @param options.keysOf the keys of an issuer, closed by whoever made them
  * @param options.read what verified claims say; throws Problem
  */
@@ -134,11 +135,12 @@ export const createSignedTokens = <
   readonly foreign: string
   readonly denied: Denied
   readonly maxAge: number
+  readonly limit?: string
   readonly keysOf: (source: KeySource) => IssuerKeys
   readonly clock: Clock
   readonly read: (payload: JWTPayload, issuer: I, times: Times) => T
 }): SignedTokens<T> => {
-  const { clock, denied, what } = options
+  const { clock, denied, what, limit = 'identity.max_age' } = options
   const issuers = options.issuers.map((issuer) => ({
     ...issuer,
     keys: options.keysOf(issuer),
@@ -206,9 +208,9 @@ export const createSignedTokens = <
     const { payload, by } = await checked(token, issuer, from)
     const now = clock.now() / 1_000
     const { maxAge: longest = options.maxAge } = issuer
-    const limit = issuer.maxAge === undefined ? 'identity.max_age' : 'its max_age'
+    const key = issuer.maxAge === undefined ? limit : 'its max_age'
     // A token of a trust domain need not say since when: what it has left is its life then.
-    const times = timesOf({ iat: now, ...payload }, now, { what, longest, limit, denied })
+    const times = timesOf({ iat: now, ...payload }, now, { what, longest, limit: key, denied })
     const said = options.read(payload, issuer, times)
     if (seen === changes) remembered.set(digest, { said, expiresAt: times.expiresAt, by, from })
     return said

@@ -16,6 +16,8 @@ import { activate } from './activate.ts'
 export type PolicySource = {
   /** The engine that serves; a call takes it once and keeps it. null: none was ever good. */
   readonly current: () => PolicyEngine | null
+  /** A table of those that serve; null: there is none of this name. */
+  readonly table: (name: string) => JsonObject | null
   /** Why the newest files do not serve; null: they do. */
   readonly problem: () => string | null
   /** Rows of the tables in use that never match a call. */
@@ -180,6 +182,7 @@ const fingerprint = async (paths: readonly (string | null)[]): Promise<string> =
 export const openPolicySource = async (options: PolicySourceOptions): Promise<PolicySource> => {
   const { bundle, data, providers, inputLimit, log, clock, onChange } = options
   let engine: PolicyEngine | null = null
+  let serving: ReadonlyMap<string, Table> = new Map()
   let problem: string | null = null
   let vain: readonly string[] = []
   let unread: string | null = null
@@ -202,7 +205,8 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
     const mark = await fingerprint([bundle, data])
     try {
       const [read, folder] = await Promise.all([loadBundle(bundle), loadTables(data)])
-      const found = vainRows(checkTables(read, bundle, folder), providers)
+      const checked = checkTables(read, bundle, folder)
+      const found = vainRows(checked, providers)
       const tables = new Map<string, JsonObject>(
         [...folder].map(([name, { value }]) => [name, value]),
       )
@@ -213,6 +217,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
       }
       const old = engine
       engine = next
+      serving = checked
       problem = null
       vain = found
       unread = null
@@ -260,6 +265,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
 
   return {
     current: () => engine,
+    table: (name) => serving.get(name)?.value ?? null,
     problem: () => problem,
     vain: () => vain,
     unread: () => unread,

@@ -39,8 +39,14 @@ const row = z
 
 const byProvider = <T extends z.ZodType>(value: T) => z.record(z.string(), value)
 
+const OPERATOR_ROLES = ['viewer', 'operator', 'auditor', 'break-glass'] as const
+export type OperatorRole = (typeof OPERATOR_ROLES)[number]
+
 const TABLES = {
   group_roles: z.record(z.string(), texts).describe('group of the identity provider to roles'),
+  operator_roles: z
+    .record(z.string(), z.array(z.enum(OPERATOR_ROLES)))
+    .describe('group of the issuer of operators_sign_in to what its members may do as operators'),
   role_grants: byProvider(z.record(z.string(), texts)).describe('provider to role to ids of rows'),
   grants: byProvider(z.record(z.string(), row)).describe('provider to id to row'),
   providers: byProvider(
@@ -79,6 +85,16 @@ const isName = (name: string): name is Name => Object.hasOwn(TABLES, name)
 export type Row = z.output<typeof row>
 export type Grants = z.output<typeof TABLES.grants>
 export type RoleGrants = z.output<typeof TABLES.role_grants>
+
+/** What these groups may do as operators, by the table `operator_roles`. */
+export const operatorRoles = (
+  table: JsonObject | null,
+  groups: readonly string[],
+): ReadonlySet<OperatorRole> => {
+  const parsed = TABLES.operator_roles.safeParse(table ?? {})
+  const rows = new Map(Object.entries(parsed.success ? parsed.data : {}))
+  return new Set(groups.flatMap((group) => rows.get(group) ?? []))
+}
 
 /** deputy makes this table itself, when it loads the others (policy/rows). */
 export const INDEX = 'grant_index'

@@ -1,19 +1,21 @@
 import { createHash } from 'node:crypto'
 import { Hono } from 'hono'
 import { describe, expect, test } from 'vitest'
-import { bearerAmong, createGate, personNamed, type Operator } from '../../proxy/api/operator.ts'
+import { bearerAmong, createGate, personNamed, type Machine } from '../../proxy/api/operator.ts'
 import { toProblem } from '../../proxy/problem.ts'
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
-const OPERATORS: readonly Operator[] = [
-  { name: 'runner', bearer: digest('k-1'), may: ['runs'] },
-  { name: 'desk', bearer: digest('k-2'), may: ['connections', 'revoke'], tenants: ['acme'] },
+const OPERATORS: readonly Machine[] = [
+  { name: 'runner', bearer: [digest('k-1'), digest('k-0')], may: ['runs'] },
+  { name: 'desk', bearer: [digest('k-2')], may: ['connections', 'revoke'], tenants: ['acme'] },
 ]
 const gateOf = (local = false) => {
   const told: unknown[] = []
   let strangers = 0
   const gate = createGate({
     operators: OPERATORS,
+    signIn: null,
+    log: { warn: () => undefined },
     local,
     onEvent: (event, fields) => {
       told.push([event, fields])
@@ -39,6 +41,7 @@ describe('a bearer', () => {
     ['Bearer k-1', 'runner'],
     ['bearer   k-1', 'runner'],
     ['k-1', 'runner'],
+    ['Bearer k-0', 'runner'],
     ['Bearer k-2', 'operator_refused'],
     ['Bearer k-3', 'unauthenticated'],
     ['Bearer K-1', 'unauthenticated'],

@@ -199,3 +199,22 @@ test('while nobody serves the same commands open the vault themselves, tell the 
     await other.close()
   }
 })
+
+test('a bearer is changed while deputy serves: two of them open, then the old one no more', async () => {
+  const operators = [{ name: 'backend', bearer: [BACKEND, READER], may: ['connections'] }]
+  const changed = await startHouse({ config: { operators } })
+  try {
+    const status = async (bearer: string): Promise<number> =>
+      (await changed.api('GET', '/v1/admin/user_connections', undefined, bearer)).status
+    expect([await status(BACKEND), await status(READER)]).toEqual([200, 200])
+    const path = join(changed.deputy.dir, 'deputy.yaml')
+    const old = `,${JSON.stringify(READER)}`
+    const text = readFileSync(path, 'utf8')
+    expect(text).toContain(old)
+    writeFileSync(path, text.replace(old, ''))
+    await changed.deputy.reload()
+    expect([await status(BACKEND), await status(READER)]).toEqual([200, 401])
+  } finally {
+    await changed.close()
+  }
+})

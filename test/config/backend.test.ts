@@ -67,6 +67,26 @@ test.each([
     'operators.1.bearer: is the same secret as operators.0.bearer',
   ],
   [
+    'a bearer that stands twice in one list',
+    { operators: [operator({ bearer: [KEY('b'), KEY('b')] })] },
+    'operators.0.bearer: is the same secret as operators.0.bearer',
+  ],
+  [
+    'three bearers of one operator',
+    { operators: [operator({ bearer: [KEY('b'), KEY('c'), KEY('d')] })] },
+    'operators.0.bearer: must be one secret, or a list of two',
+  ],
+  [
+    'an operator with the name of a person',
+    { operators: [operator({ name: 'sso:ada' })] },
+    'operators.0.name: must not begin with sso:',
+  ],
+  [
+    'operators whose tokens are tags of people',
+    { operators_sign_in: { issuer: 'https://idp.test', client_id: 'deputy' } },
+    'operators_sign_in.audience: tags of people of this issuer are for deputy too',
+  ],
+  [
     'an operator with the verifier’s key',
     { operators: [operator({ bearer: KEY('v') })] },
     'connect.verifier.key: is the same secret as operators.0.bearer',
@@ -119,7 +139,7 @@ test('no secret, and no digest of one, is in the configuration that is printed',
   const printed = JSON.stringify(parsed.config)
   expect(printed).not.toContain('canary-hook')
   expect(JSON.parse(printed)).toMatchObject({
-    operators: [{ bearer: '[redacted]' }],
+    operators: [{ bearer: ['[redacted]'] }],
     connect: { verifier: { key: '[redacted]' } },
   })
 })

@@ -30,6 +30,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'workloads.*.insecure',
     'workloads.*.token_review.insecure',
     'connect.sign_in.insecure',
+    'operators_sign_in.insecure',
   ],
   'config/agents.ts': [
     ...['id', 'name', 'owner', 'logo', 'contact', 'workload'].map((key) => `agents.*.${key}`),
@@ -165,7 +166,19 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   'consent/tenants.ts': ['people', 'connections', 'calls_per_minute'].map(
     (key) => `tenants.*.${key}`,
   ),
-  'api/operator.ts': ['name', 'bearer', 'may.*', 'tenants.*'].map((key) => `operators.*.${key}`),
+  'api/operator.ts': ['name', 'bearer', 'bearer.*', 'may.*', 'tenants.*'].map((key) => `operators.*.${key}`),
+  'api/operator_sso.ts': [
+    'issuer',
+    'client_id',
+    'scope',
+    'audience',
+    'roles',
+    'user',
+    'tenant',
+    'realm',
+    'max_age',
+    'break_glass',
+  ].map((key) => `operators_sign_in.${key}`),
   'main.ts': ['telemetry.log_level'],
 }
 /** Handed on as a whole: the name stands one level above in the file. */

@@ -43,6 +43,8 @@ export const startHouse = async (
     readonly definition?: (provider: AuthServer) => Fields
     readonly connect?: Fields
     readonly listeners?: Fields
+    /** Policy tables beside the usual ones. */
+    readonly tables?: Readonly<Record<string, Fields>>
   } = {},
 ) => {
   const tenants = options.tenants ?? ['acme']
@@ -76,7 +78,7 @@ export const startHouse = async (
   const deputy = await startDeputy({
     upstream: provider.issuer,
     people,
-    tables: TABLES,
+    tables: { ...TABLES, ...options.tables },
     config: {
       listeners: { ...listed, ...options.listeners },
       identity: {

@@ -65,7 +65,7 @@ the chart sets cannot stand in `config`: values.schema.json refuses them.
 {{- if and (eq .Values.mode "gateway") (or .Values.gateway.tls.existingSecret .Values.gateway.tls.secretProviderClass) }}true{{ end -}}
 {{- end -}}
 {{- define "deputy.operators" -}}
-{{- if .Values.config.operators }}true{{ end -}}
+{{- if or .Values.config.operators .Values.config.operators_sign_in }}true{{ end -}}
 {{- end -}}
 {{- define "deputy.store" -}}
 {{- if eq .Values.store.kind "postgres" -}}

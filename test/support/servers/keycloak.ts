@@ -22,57 +22,76 @@ const forTheApi = {
   },
 }
 
+export const missingKeycloak = (): string | null => missingProgram(COMMAND)
+
+/** One realm, as Keycloak's own API takes it. */
+export const startKeycloak = async (realm: {
+  readonly realm: string
+  readonly [member: string]: unknown
+}): Promise<{ readonly issuer: string; readonly close: () => Promise<void> }> => {
+  const [port, management] = [await freePort(), await freePort()]
+  const origin = `http://127.0.0.1:${port}`
+  const stop = await startProgram({
+    command: COMMAND,
+    args: [
+      'start',
+      '--optimized',
+      '--cache=local',
+      '--http-enabled=true',
+      '--http-host=127.0.0.1',
+      `--http-port=${port}`,
+      `--hostname=${origin}`,
+      '--http-management-host=127.0.0.1',
+      `--http-management-port=${management}`,
+    ],
+    env: {
+      KC_BOOTSTRAP_ADMIN_USERNAME: 'admin',
+      KC_BOOTSTRAP_ADMIN_PASSWORD: ADMIN,
+      JAVA_OPTS_KC_HEAP: '-Xms64m -Xmx512m',
+      JAVA_OPTS_APPEND: '-XX:TieredStopAtLevel=1',
+    },
+    ready: `http://127.0.0.1:${management}/health/ready`,
+    withinMs: 240_000,
+  })
+  const login = new URLSearchParams({
+    grant_type: 'password',
+    client_id: 'admin-cli',
+    username: 'admin',
+    password: ADMIN,
+  })
+  const master = `${origin}/realms/master/protocol/openid-connect/token`
+  const { access_token } = (await post(master, login)).answer
+  await ask(
+    'POST',
+    `${origin}/admin/realms`,
+    { enabled: true, sslRequired: 'none', ...realm },
+    {
+      authorization: `Bearer ${String(access_token)}`,
+    },
+  )
+  return { issuer: `${origin}/realms/${realm.realm}`, close: stop }
+}
+
+/** Somebody who signs in with the password `pw-NAME`. */
+export const keycloakUser = (name: string): object => ({
+  username: name,
+  enabled: true,
+  email: `${name}@acme.test`,
+  emailVerified: true,
+  firstName: name,
+  lastName: name,
+  credentials: [{ type: 'password', value: `pw-${name}` }],
+})
+
 export const keycloak: Kind = {
   name: 'Keycloak',
   missing: missingProgram(COMMAND),
   start: async ({ accounts, clients }) => {
-    const [port, management] = [await freePort(), await freePort()]
-    const origin = `http://127.0.0.1:${port}`
-    const stop = await startProgram({
-      command: COMMAND,
-      args: [
-        'start',
-        '--optimized',
-        '--cache=local',
-        '--http-enabled=true',
-        '--http-host=127.0.0.1',
-        `--http-port=${port}`,
-        `--hostname=${origin}`,
-        '--http-management-host=127.0.0.1',
-        `--http-management-port=${management}`,
-      ],
-      env: {
-        KC_BOOTSTRAP_ADMIN_USERNAME: 'admin',
-        KC_BOOTSTRAP_ADMIN_PASSWORD: ADMIN,
-        JAVA_OPTS_KC_HEAP: '-Xms64m -Xmx512m',
-        JAVA_OPTS_APPEND: '-XX:TieredStopAtLevel=1',
-      },
-      ready: `http://127.0.0.1:${management}/health/ready`,
-      withinMs: 240_000,
-    })
-    const login = new URLSearchParams({
-      grant_type: 'password',
-      client_id: 'admin-cli',
-      username: 'admin',
-      password: ADMIN,
-    })
-    const master = `${origin}/realms/master/protocol/openid-connect/token`
-    const { access_token } = (await post(master, login)).answer
-    const realm = {
+    const { issuer, close } = await startKeycloak({
       realm: 'acme',
-      enabled: true,
-      sslRequired: 'none',
       revokeRefreshToken: true,
       refreshTokenMaxReuse: 0,
-      users: accounts.map((name) => ({
-        username: name,
-        enabled: true,
-        email: `${name}@acme.test`,
-        emailVerified: true,
-        firstName: name,
-        lastName: name,
-        credentials: [{ type: 'password', value: `pw-${name}` }],
-      })),
+      users: accounts.map(keycloakUser),
       clients: [
         {
           clientId: API.id,
@@ -91,16 +110,13 @@ export const keycloak: Kind = {
           protocolMappers: [forTheApi],
         })),
       ],
-    }
-    await ask('POST', `${origin}/admin/realms`, realm, {
-      authorization: `Bearer ${String(access_token)}`,
     })
-    const endpoints = `${origin}/realms/acme/protocol/openid-connect`
+    const endpoints = `${issuer}/protocol/openid-connect`
     return {
       habits: { reuse: 'kills', refreshKillsAccess: false },
       token: `${endpoints}/token`,
       definition: {
-        issuer: `${origin}/realms/acme`,
+        issuer,
         authorize: `${endpoints}/auth`,
         userinfo: `${endpoints}/userinfo`,
         revoke: `${endpoints}/revoke`,
@@ -115,7 +131,7 @@ export const keycloak: Kind = {
         text.includes('id="kc-form-login"')
           ? { username: account, password: `pw-${account}` }
           : { accept: 'Yes' },
-      close: stop,
+      close,
     }
   },
 }

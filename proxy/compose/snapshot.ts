@@ -6,10 +6,9 @@ import { createClock, type GuardedClock } from '../clock.ts'
 import { controlSocket } from '../config/address.ts'
 import type { Config, IssuerConfig } from '../config/schema.ts'
 import type { Loaded } from '../config/load.ts'
-import { openFileDirectory, type Directory } from '../directory/file.ts'
 import { readText, toldOf, tryFolder } from '../files.ts'
 import { readLogo, type Logo } from '../config/logo.ts'
-import type { Clock, Connection, Log, PolicyEngine } from '../model.ts'
+import type { Connection, Log } from '../model.ts'
 import { readPair, type Pair } from '../net/certificate.ts'
 import { createDial, type Dial } from '../net/dial.ts'
 import { commonTrust, trustOf, trustProblems } from '../net/trust.ts'
@@ -25,7 +24,7 @@ import { createClassify } from '../pipeline/classify.ts'
 import type { Issuer } from '../pipeline/identify.ts'
 import type { WorkloadIssuer } from '../pipeline/workload.ts'
 import { buildRoutes, serves } from '../pipeline/route.ts'
-import type { Keep } from './kept.ts'
+import { openDirectories, type Directories, type Preparing } from './directories.ts'
 
 /** What one configuration names beside the vault, opened. */
 export type Parts = {
@@ -35,7 +34,8 @@ export type Parts = {
   readonly policy: PolicySource
   readonly issuers: readonly Issuer[]
   readonly workloads: readonly WorkloadIssuer[]
-  readonly directory: Directory | null
+  /** Sources of entitlements that need no store. */
+  readonly directories: Directories
   readonly logo: Logo | null
   /** What `listeners.agent_tls` shows. */
   readonly tls: Pair | null
@@ -224,25 +224,6 @@ export const readBeside = ({ config, at }: Loaded): readonly string[] =>
     config.listeners.agent_tls?.key,
   ].flatMap((path) => (path === undefined ? [] : [at(path)]))
 
-export type Preparing = {
-  readonly clock: Clock
-  readonly log: Log
-  readonly keep: Keep
-  readonly changed: { readonly people: () => void; readonly policy: (engine: PolicyEngine) => void }
-}
-
-const directoryOf = (
-  { config: { entitlements }, at }: Loaded,
-  realm: string,
-  { clock, log, keep, changed }: Preparing,
-): Promise<Directory | null> => {
-  if (entitlements?.source !== 'file') return Promise.resolve(null)
-  const path = at(entitlements.file ?? '')
-  return keep('directory', [path, realm], () => {
-    const value = openFileDirectory({ path, realm, clock, log, onChange: changed.people })
-    return { value, close: () => value.then(({ close }) => close(), nothing) }
-  })
-}
 /** What did not open needs no end. */
 const nothing = (): void => undefined
 
@@ -286,18 +267,18 @@ export const prepare = async (
   const logo = await logoOf(loaded, attempt)
   const { trust, realm } = config.identity
   const ofPeople = trust === 'plain' ? realm : (issuers[0]?.realm ?? '')
-  const directory = await attempt('entitlements.file', () =>
-    directoryOf(loaded, ofPeople, preparing),
-  )
-  const policy = await attempt('policy', () => policyOf(loaded, preparing))
-  const tls = await tlsOf(loaded, problems)
-  problems.push(...(await certificateProblems(loaded)), ...(await unwritable(loaded)))
-  if (problems.length > 0 || ring === null || policy === null) return { problems }
   const dial = preparing.keep('dial', [config.network, config.upstream], () => {
     const value = dialOf(loaded, preparing.log)
     return { value, close: value.close, retire: value.retire }
   })
-  return { parts: { ring, rings, dial, policy, issuers, workloads, directory, logo, tls } }
+  const asking = { ...preparing, realm: ofPeople, fetch: dial.fetch }
+  const directories = await attempt('entitlements', () => openDirectories(loaded, asking))
+  const policy = await attempt('policy', () => policyOf(loaded, preparing))
+  const tls = await tlsOf(loaded, problems)
+  problems.push(...(await certificateProblems(loaded)), ...(await unwritable(loaded)))
+  if (problems.length > 0 || ring === null || policy === null || directories === null)
+    return { problems }
+  return { parts: { ring, rings, dial, policy, issuers, workloads, directories, logo, tls } }
 }
 
 /** The tables that one call decides by. */

@@ -1,7 +1,7 @@
 // Rules between values of the configuration.
 import { isLoopback, plainHttp } from './address.ts'
 import { backendRules } from './backend.ts'
-import type { Config, Listen } from './schema.ts'
+import { sourcesOf, type Config, type Listen } from './schema.ts'
 
 type Rule = (config: Config) => readonly (string | false)[]
 
@@ -75,13 +75,26 @@ const workloadRules: Rule = ({ identity, workloads }) => {
 
 const entitlementRules: Rule = ({ identity, entitlements }) => {
   if (entitlements === undefined) return []
-  const { source, file, claims, max_age: maxAge } = entitlements
-  const unread = `not read, because entitlements.source is ${source}`
+  const { source, sources, claims, max_age: maxAge } = entitlements
+  const named = sourcesOf(entitlements)
+  const [key, all] =
+    sources === undefined ? ['source', String(source)] : ['sources', sources.join(', ')]
+  const unread = `not read, because entitlements.${key} is ${all}`
   const beside = [
-    source === 'file' &&
-      file === undefined &&
-      'entitlements.file: entitlements.source is file, but no file is named',
-    source !== 'file' && file !== undefined && `entitlements.file: is ${unread}: remove it`,
+    (source === undefined) === (sources === undefined) &&
+      'entitlements.source: name one source, or several as sources:, and not both',
+    new Set(sources).size < (sources?.length ?? 0) &&
+      'entitlements.sources: names one source twice: keep one of them',
+    ...(['file', 'http'] as const).flatMap((each) => [
+      named.includes(each) &&
+        entitlements[each] === undefined &&
+        (each === 'file'
+          ? `entitlements.file: entitlements.${key} is ${all}, but no file is named`
+          : `entitlements.http: entitlements.${key} is ${all}, but nothing says what is asked`),
+      !named.includes(each) &&
+        entitlements[each] !== undefined &&
+        `entitlements.${each}: is ${unread}: remove it`,
+    ]),
     source !== 'claims' &&
       claims !== undefined &&
       `entitlements.claims: are ${unread}: remove them`,

@@ -2,7 +2,7 @@
 import { createHash, createPrivateKey, createSecretKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import type { Access } from '../model.ts'
+import type { Access, SourceName } from '../model.ts'
 import { noProxyProblem } from '../net/no_proxy.ts'
 import { secret } from '../secret.ts'
 import { plainHttp } from './address.ts'
@@ -196,7 +196,7 @@ const identity = z.strictObject({
   realm: text.default('local'),
 })
 
-const ACCESS_AGE = { read: 30_000, write: 0, delete: 0, admin: 0 } as const satisfies Record<
+const ACCESS_AGE = { read: 0, write: 0, delete: 0, admin: 0 } as const satisfies Record<
   Access,
   number
 >
@@ -217,10 +217,13 @@ const claims = z.strictObject({
 /** Where `entitlements.source: claims` finds them unless told. */
 export const USUAL_CLAIMS = claims.parse({})
 
+const unbuiltSource = (value: unknown): string | null => (value === 'scim' ? value : null)
 const entitlements = z.strictObject({
-  source: unbuilt(z.enum(['claims', 'file', 'http', 'scim']), (value) =>
-    value === 'http' || value === 'scim' ? value : null,
-  ),
+  source: unbuilt(z.enum(['claims', 'file', 'http', 'scim']).optional(), unbuiltSource),
+  sources: z
+    .array(unbuilt(z.enum(['file', 'http', 'scim']), unbuiltSource))
+    .min(1)
+    .optional(),
   file: text.optional(),
   claims: claims.optional(),
   scim: unbuilt(
@@ -230,6 +233,15 @@ const entitlements = z.strictObject({
   http: unbuilt(z.looseObject({}).optional(), 'http'),
   max_age: maxAge,
 })
+
+/** What is asked about people, in this order; `claims` and none ask nobody. */
+export const sourcesOf = (
+  entitlements: z.infer<typeof configSchema>['entitlements'],
+): readonly SourceName[] => {
+  if (entitlements === undefined) return []
+  const { source, sources } = entitlements
+  return sources ?? (source === undefined || source === 'claims' ? [] : [source])
+}
 
 const unlessEmpty =
   (what: string) =>

@@ -117,8 +117,12 @@ export const WORDS: Readonly<Record<string, Words>> = {
 
   entitlements: key('Where deputy learns what a person is entitled to, while the call waits.'),
   'entitlements.source': key(
-    'What is asked: the assertion itself (`claims`) or a `file`; the others are not built yet.',
+    'What is asked: the assertion itself (`claims`), a `file`, or a directory (`http`); `scim` is not built yet.',
     'file',
+  ),
+  'entitlements.sources': key(
+    'Several sources instead of one: a person is active only if all say so, and has the groups, roles and entitlements of all.',
+    '[file, http]',
   ),
   'entitlements.file': key('The file of people; read again when it changes.', './people.yaml'),
   'entitlements.claims': key(
@@ -135,7 +139,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'entitlements.scim.trust_push': key('Takes what was pushed as fresh enough for `0s`.', 'true'),
   'entitlements.http': key('A directory or entitlement service that is asked.', '{}'),
   'entitlements.max_age': key(
-    'How old the facts behind a decision may be, by what kind of access the operation is.',
+    'How old the facts behind a decision may be, by what kind of access the operation is. `0s`, the default: the source is asked after the call came.',
   ),
   'entitlements.max_age.read': key('For operations that only read.', '0s'),
   'entitlements.max_age.write': key('For operations that write.', '0s'),

@@ -165,7 +165,11 @@ export const validate = async (options: {
     clock: systemClock(),
     log: QUIET,
     keep: kept.next().keep,
-    changed: { people: () => {}, policy: () => {} },
+    changed: {
+      people: () => {},
+      policy: () => {},
+      seen: { answered: () => {}, failed: () => {} },
+    },
   })
   const parts = 'parts' in prepared ? prepared.parts : null
   const broken = parts?.policy.problem() ?? null

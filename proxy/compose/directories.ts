@@ -1,13 +1,16 @@
 // Sources of entitlements, by the names that a configuration has for them.
 import type { Loaded } from '../config/load.ts'
+import { credentialsOf, kindOf } from '../config/directory.ts'
 import { sourcesOf, type Config } from '../config/schema.ts'
 import type { Seen } from '../directory/asked.ts'
 import { openFileDirectory } from '../directory/file.ts'
+import { createHttpDirectory } from '../directory/http.ts'
 import { joined } from '../directory/joined.ts'
 import type { Directory } from '../directory/source.ts'
 import { toldOf } from '../files.ts'
 import type { Clock, Log, PolicyEngine, SourceName } from '../model.ts'
 import type { Fetch } from '../net/dial.ts'
+import { createOwnToken } from '../oauth/own_token.ts'
 import type { Keep } from './kept.ts'
 
 export type Preparing = {
@@ -41,8 +44,31 @@ const openFile: Open = ({ config, at }, { realm, clock, log, keep, changed }) =>
   })
 }
 
+const openHttp: Open = ({ config }, { realm, clock, log, keep, changed, fetch }) => {
+  const { entitlements, network, upstream } = config
+  const http = entitlements?.http
+  if (http === undefined) throw new Error('nothing says what is asked')
+  const ages = entitlements?.max_age
+  const keepMs = Math.max(0, ...Object.values(ages ?? {}))
+  const of = http.people_realm ?? realm
+  // Its connections go by the same settings as all, and end with them.
+  return keep('http', [http, of, keepMs, network, upstream], () => {
+    const value = createHttpDirectory({
+      kind: kindOf(http),
+      realm: of,
+      get: { fetch, authorization: createOwnToken(credentialsOf(http), { fetch, clock }) },
+      timeoutMs: http.timeout,
+      keepMs,
+      clock,
+      log,
+      seen: changed.seen,
+    })
+    return { value: Promise.resolve(value), close: value.close }
+  })
+}
+
 /** Those that are opened before the store is. */
-const OPEN: Readonly<Partial<Record<SourceName, Open>>> = { file: openFile }
+const OPEN: Readonly<Partial<Record<SourceName, Open>>> = { file: openFile, http: openHttp }
 
 /** @throws Error whose message begins with the key that is wrong */
 export const openDirectories = async (loaded: Loaded, making: Making): Promise<Directories> => {

@@ -1,6 +1,7 @@
 // Rules between values of the configuration.
 import { isLoopback, plainHttp } from './address.ts'
 import { backendRules } from './backend.ts'
+import { httpProblems } from './directory.ts'
 import { sourcesOf, type Config, type Listen } from './schema.ts'
 
 type Rule = (config: Config) => readonly (string | false)[]
@@ -95,6 +96,7 @@ const entitlementRules: Rule = ({ identity, entitlements }) => {
         entitlements[each] !== undefined &&
         `entitlements.${each}: is ${unread}: remove it`,
     ]),
+    ...(entitlements.http === undefined ? [] : httpProblems(entitlements.http)),
     source !== 'claims' &&
       claims !== undefined &&
       `entitlements.claims: are ${unread}: remove them`,

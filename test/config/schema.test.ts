@@ -29,6 +29,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'identity.issuers.*.insecure',
     'workloads.*.insecure',
     'connect.sign_in.insecure',
+    'entitlements.http.insecure',
   ],
   'config/load.ts': [
     'state',
@@ -59,7 +60,6 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     ...['name', 'issuer', 'jwks_uri', 'jwks', 'audience', 'match.*', 'agent'].map(
       (key) => `workloads.*.${key}`,
     ),
-    'entitlements.file',
     'listeners.agent_tls.cert',
     'listeners.agent_tls.key',
     'connect.brand.logo',
@@ -73,6 +73,12 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'network.allow_private.*.host',
     'limits.policy_input',
   ],
+  'compose/directories.ts': ['entitlements.file', 'entitlements.http.people_realm', 'entitlements.http.timeout'],
+  'config/directory.ts': [
+    ...['preset', 'url', 'realm', 'tenant', 'by', 'client_id', 'client_secret', 'client_key'],
+    ...['bearer', 'subject', 'token', 'scope', 'method', 'id', 'active', 'groups'],
+    ...['roles', 'entitlements', 'manager', 'next'],
+  ].map((key) => `entitlements.http.${key}`),
   'serve.ts': [
     'listeners.connect',
     'listeners.operators',
@@ -150,9 +156,9 @@ const REFUSED: Readonly<Record<string, unknown>> = {
   'audit.inputs': 'sealed',
   'audit.sink': ['file:a.jsonl', 'otlp'],
   'audit.spool': './spool',
-  'entitlements.http': { preset: 'okta' },
   'entitlements.scim': { bearer: 'b'.repeat(40) },
-  'entitlements.source': 'http',
+  'entitlements.source': 'scim',
+  'entitlements.sources': ['file', 'scim'],
   'policy.bundle': 'https://bundles.test/b.tar.gz',
   'policy.bundle_auth': { bearer: 'secret' },
   'policy.data_unsigned': true,

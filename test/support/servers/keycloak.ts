@@ -1,7 +1,7 @@
 // Keycloak: built once for an in-memory database (.ci/run), its realm made through its own API.
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { basic, ask, introspectAt, missingProgram, post, startProgram } from './server.ts'
+import { basic, introspectAt, missingProgram, post, startProgram } from './server.ts'
 import type { Kind } from './server.ts'
 import { freePort } from '../ports.ts'
 
@@ -22,42 +22,68 @@ const forTheApi = {
   },
 }
 
+/** A server with nothing in it but its administrator. */
+export const startKeycloak = async () => {
+  const [port, management] = [await freePort(), await freePort()]
+  const origin = `http://127.0.0.1:${port}`
+  const stop = await startProgram({
+    command: COMMAND,
+    args: [
+      'start',
+      '--optimized',
+      '--cache=local',
+      '--http-enabled=true',
+      '--http-host=127.0.0.1',
+      `--http-port=${port}`,
+      `--hostname=${origin}`,
+      '--http-management-host=127.0.0.1',
+      `--http-management-port=${management}`,
+    ],
+    env: {
+      KC_BOOTSTRAP_ADMIN_USERNAME: 'admin',
+      KC_BOOTSTRAP_ADMIN_PASSWORD: ADMIN,
+      JAVA_OPTS_KC_HEAP: '-Xms64m -Xmx512m',
+      JAVA_OPTS_APPEND: '-XX:TieredStopAtLevel=1',
+    },
+    ready: `http://127.0.0.1:${management}/health/ready`,
+    withinMs: 240_000,
+  })
+  const login = new URLSearchParams({
+    grant_type: 'password',
+    client_id: 'admin-cli',
+    username: 'admin',
+    password: ADMIN,
+  })
+  const master = `${origin}/realms/master/protocol/openid-connect/token`
+  return {
+    port,
+    origin,
+    /** As the administrator, whose token lives for a minute. */
+    admin: async (method: string, path: string, body?: object): Promise<unknown> => {
+      const { access_token } = (await post(master, login)).answer
+      const answer = await fetch(`${origin}/admin/realms${path}`, {
+        method,
+        headers: {
+          authorization: `Bearer ${String(access_token)}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      })
+      const text = await answer.text()
+      if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`)
+      return text === '' ? null : JSON.parse(text)
+    },
+    close: stop,
+  }
+}
+
+export const missingKeycloak = missingProgram(COMMAND)
+
 export const keycloak: Kind = {
   name: 'Keycloak',
-  missing: missingProgram(COMMAND),
+  missing: missingKeycloak,
   start: async ({ accounts, clients }) => {
-    const [port, management] = [await freePort(), await freePort()]
-    const origin = `http://127.0.0.1:${port}`
-    const stop = await startProgram({
-      command: COMMAND,
-      args: [
-        'start',
-        '--optimized',
-        '--cache=local',
-        '--http-enabled=true',
-        '--http-host=127.0.0.1',
-        `--http-port=${port}`,
-        `--hostname=${origin}`,
-        '--http-management-host=127.0.0.1',
-        `--http-management-port=${management}`,
-      ],
-      env: {
-        KC_BOOTSTRAP_ADMIN_USERNAME: 'admin',
-        KC_BOOTSTRAP_ADMIN_PASSWORD: ADMIN,
-        JAVA_OPTS_KC_HEAP: '-Xms64m -Xmx512m',
-        JAVA_OPTS_APPEND: '-XX:TieredStopAtLevel=1',
-      },
-      ready: `http://127.0.0.1:${management}/health/ready`,
-      withinMs: 240_000,
-    })
-    const login = new URLSearchParams({
-      grant_type: 'password',
-      client_id: 'admin-cli',
-      username: 'admin',
-      password: ADMIN,
-    })
-    const master = `${origin}/realms/master/protocol/openid-connect/token`
-    const { access_token } = (await post(master, login)).answer
+    const { origin, admin, close } = await startKeycloak()
     const realm = {
       realm: 'acme',
       enabled: true,
@@ -92,9 +118,7 @@ export const keycloak: Kind = {
         })),
       ],
     }
-    await ask('POST', `${origin}/admin/realms`, realm, {
-      authorization: `Bearer ${String(access_token)}`,
-    })
+    await admin('POST', '', realm)
     const endpoints = `${origin}/realms/acme/protocol/openid-connect`
     return {
       habits: { reuse: 'kills', refreshKillsAccess: false },
@@ -115,7 +139,7 @@ export const keycloak: Kind = {
         text.includes('id="kc-form-login"')
           ? { username: account, password: `pw-${account}` }
           : { accept: 'Yes' },
-      close: stop,
+      close,
     }
   },
 }

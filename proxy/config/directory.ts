@@ -153,3 +153,9 @@ export const credentialsOf = (http: HttpConfig): OwnCredentials => {
   const auth = key !== undefined ? 'private_key_jwt' : 'client_secret_post'
   return { kind: 'client', url, auth, id, secret: secret ?? null, key: key ?? null, scope }
 }
+
+/** Whom deputy calls for it. */
+export const addressesOf = (http: HttpConfig): readonly string[] => {
+  const credentials = credentialsOf(http)
+  return [kindOf(http).url, ...('url' in credentials ? [credentials.url] : [])]
+}

@@ -222,8 +222,21 @@ const twice = (config: Config): readonly string[] => {
 }
 
 /** What is allowed and yet not what it looks like: said aloud by `serve` and `validate`. */
-export const oddities = ({ connect, upstream: { proxy } }: Config): readonly string[] =>
+export const oddities = ({
+  connect,
+  entitlements,
+  upstream: { proxy },
+}: Config): readonly string[] =>
   [
+    ...(['read', 'write', 'delete', 'admin'] as const).map((access) => {
+      const age = entitlements?.max_age[access] ?? 0
+      // A file is its own truth, and needs none.
+      return (
+        age > 0 &&
+        sourcesOf(entitlements).some((source) => source !== 'file') &&
+        `entitlements.max_age.${access}: is ${age / 1_000} s: whoever loses a right may go on for so long with calls of this kind; 0s asks the source for each call`
+      )
+    }),
     connect.sign_in !== undefined &&
       connect.verifier !== undefined &&
       'connect.verifier: is not used, because connect.sign_in says who is at the page: keep the one that knows your people',

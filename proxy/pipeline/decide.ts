@@ -211,7 +211,7 @@ export const createDecide = (
     let who = byPrincipal.get(principal)
     if (who === undefined) {
       const { person, verified, agent, run, workload } = principal
-      const { active, groups, roles, entitlements: rights } = entitlements
+      const { active, groups, roles, entitlements: rights, manager } = entitlements
       const user = members({
         id: person.id,
         realm: person.realm,
@@ -221,6 +221,7 @@ export const createDecide = (
         groups,
         roles,
         entitlements: rights,
+        ...(manager ? { manager } : {}),
       })
       who = {
         agent: ['agent', JSON.stringify({ id: agent, workload })],

@@ -5,6 +5,7 @@ import { availableParallelism, cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { measureCalls, say, type Size } from './calls.ts'
+import { measureEntitlements } from './entitlements.ts'
 import { measureHeld } from './held.ts'
 import { measureMemory } from './memory.ts'
 import { measurePages } from './pages.ts'
@@ -30,6 +31,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   refresh: measureRefresh,
   consent: measureHeld,
   pages: measurePages,
+  entitlements: measureEntitlements,
 }
 const names = ['calls', ...Object.keys(PARTS)]
 const wanted = flags.only?.split(',') ?? names

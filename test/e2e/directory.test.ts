@@ -1,5 +1,5 @@
 // A real Keycloak is asked while the call waits: what it says at this moment decides, and nothing does when it cannot say.
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
 import { startRelay, type Relay } from '../support/relay.ts'
 import { missingKeycloak, startKeycloak } from '../support/servers/keycloak.ts'
@@ -98,8 +98,11 @@ describe.skipIf(missingKeycloak !== null)(`Keycloak${skipped}`, () => {
     lenient = await start({ read: '30s' })
     // A server that has just begun is slow.
     for (const each of [deputy, lenient])
-      await expect.poll(() => call('alice', 'POST', each), { timeout: 60_000 }).toEqual(FINE)
-  }, 300_000)
+      await vi.waitFor(async () => expect(await call('alice', 'POST', each)).toEqual(FINE), {
+        timeout: 120_000,
+        interval: 500,
+      })
+  }, 480_000)
   afterAll(async () => {
     await deputy?.close()
     await lenient?.close()

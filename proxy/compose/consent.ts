@@ -48,8 +48,18 @@ const followPeople = (
   { log }: Scope,
   { calls, metrics, note }: Core,
 ) => {
-  const active = async (person: Person): Promise<boolean> =>
-    people.kind !== 'directory' || (await people.ask(person, 0))?.active === true
+  const active = async (person: Person): Promise<boolean> => {
+    if (people.kind !== 'directory') return true
+    try {
+      return (await people.ask(person, 0))?.active === true
+    } catch (cause) {
+      throw new Problem(
+        'entitlements_unavailable',
+        'the source of entitlements could not be asked',
+        { cause },
+      )
+    }
+  }
   const cutInactive = async (named: readonly Person[]): Promise<void> => {
     for (const person of named)
       if (!(await active(person)))

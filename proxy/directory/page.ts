@@ -84,8 +84,12 @@ const judged = async (response: Response, now: number): Promise<'nobody' | 'good
   return 'good'
 }
 
-const nextOf = (link: string | null): string | null =>
-  link === null ? null : (/<([^>]*)>\s*;[^,]*\brel="?next"?/i.exec(link)?.[1] ?? null)
+const MOST_LINK = 8_192
+const nextOf = (link: string | null): string | null => {
+  if (link !== null && link.length > MOST_LINK)
+    throw new Unanswered('malformed', 'its Link header is longer than 8 kB')
+  return link === null ? null : (/<([^>]*)>\s*;[^,]*\brel="?next"?/i.exec(link)?.[1] ?? null)
+}
 
 export type GetOptions = {
   readonly fetch: Fetch
@@ -140,15 +144,16 @@ export const createGet =
       if (error instanceof Unanswered) throw error
       throw new Unanswered('malformed', 'its answer is no UTF-8')
     })
+    const next = nextOf(response.headers.get('link'))
     try {
-      return { json: parseStrict(text), next: nextOf(response.headers.get('link')) }
+      return { json: parseStrict(text), next }
     } catch (error) {
       throw new Unanswered('malformed', `its answer is no whole JSON: ${messageOf(error)}`)
     }
   }
 
 /**
- * Every page from this one on. What is not there is no page.
+ * Every page from this one on; none, if this one is not there.
  * @param more where a page names the next one; null: it was the last
  */
 export const pagesOf = async (
@@ -169,7 +174,11 @@ export const pagesOf = async (
       })
     seen.add(at.href)
     const page = await get(at.href)
-    if (page === null) return pages
+    if (page === null) {
+      if (pages.length === 0) return pages
+      // Half of the groups would be read as all of them.
+      throw new Unanswered('malformed', 'its next page is not there', { alone: true })
+    }
     pages.push(page)
     url = more(page, at.href, pages.length)
   }

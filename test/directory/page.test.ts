@@ -67,6 +67,7 @@ describe('an answer', () => {
       answer(200, {}, JSON.stringify('x'.repeat(10_000_000))),
       ['too_large', true, null],
     ],
+    ['a Link without end', answer(200, { link: '<'.repeat(9_000) }, '{}'), ['malformed', false, null]],
     ['a redirect', answer(302, { location: '/elsewhere' }, ''), ['status', false, null]],
     ['forbidden', answer(403, {}, '{}'), ['refused', false, null]],
     ['a bad request', answer(400, {}, '{}'), ['status', true, null]],
@@ -125,6 +126,11 @@ describe('pages', () => {
     const get: Get = () => Promise.resolve({ json: {}, next: `/x?${++n}` })
     expect(await all(get)).toEqual(['too_large', true, null])
     expect(n).toBe(100)
+  })
+  test('of which one is missing are no answer', async () => {
+    const get: Get = (url) => Promise.resolve(url.endsWith('/x') ? { json: {}, next: '/y' } : null)
+    expect(await all(get)).toEqual(['malformed', true, null])
+    expect(await all(() => Promise.resolve(null))).toBe('answered')
   })
   test('that turn in a circle are given up at once', async () => {
     expect(await all(page('/x'))).toEqual(['too_large', true, null])

@@ -102,7 +102,7 @@ describe.skipIf(missingKeycloak !== null)(`Keycloak${skipped}`, () => {
         timeout: 120_000,
         interval: 500,
       })
-  }, 480_000)
+  }, 600_000)
   afterAll(async () => {
     await deputy?.close()
     await lenient?.close()

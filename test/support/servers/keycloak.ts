@@ -46,7 +46,7 @@ export const startKeycloak = async () => {
       JAVA_OPTS_APPEND: '-XX:TieredStopAtLevel=1',
     },
     ready: `http://127.0.0.1:${management}/health/ready`,
-    withinMs: 240_000,
+    withinMs: 400_000,
   })
   const login = new URLSearchParams({
     grant_type: 'password',

@@ -82,8 +82,7 @@ const openFirst = async (scope: Scope) => {
   const put = (next: Revision): void => {
     inForce = next
     told.policy(next.policy.current())
-    told.people = () =>
-      next.invalidated({ person: null, source: 'file', cause: 'file_changed' })
+    told.people = () => next.invalidated({ person: null, source: 'file', cause: 'file_changed' })
   }
   return { kept, changed, keeping, parts, lasting, put }
 }

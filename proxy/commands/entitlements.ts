@@ -126,7 +126,8 @@ export const entitlementsShow = async (options: {
       const began = clock.mono()
       try {
         const directory = prepared.parts.directories.get(name)
-        if (directory === undefined) throw new Error('only the deputy that serves knows what it says')
+        if (directory === undefined)
+          throw new Error('only the deputy that serves knows what it says')
         const said = await directory.ask(person, 0)
         parts.push(said)
         const age = said === null || said.asOf === null ? 'no age' : 'age 0 s'
@@ -139,7 +140,9 @@ export const entitlementsShow = async (options: {
     }
     const known = together(parts)
     const whose = `${shown(person.id)} of realm ${shown(person.realm)}, tenant ${shown(person.tenant)}`
-    print(`${whose}: ${known === null ? 'unknown, so nothing is allowed' : known.active ? 'active' : 'not active, so nothing is allowed'}`)
+    print(
+      `${whose}: ${known === null ? 'unknown, so nothing is allowed' : known.active ? 'active' : 'not active, so nothing is allowed'}`,
+    )
     if (known === null) return 0
     const of = parts.length === 1 ? (parts[0] ?? known) : known
     for (const line of [...valuesOf(of), ...policyLines(of, await tablesOf(loaded), loaded)])

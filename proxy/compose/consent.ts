@@ -75,7 +75,11 @@ const followPeople = (
     invalidated: ({ person, source, cause }: Invalidated): void => {
       directory?.forget(person)
       metrics.sources.invalidated(source, cause)
-      note('entitlement.invalidated', { source, cause, ...(person === null ? {} : { user: person }) })
+      note('entitlement.invalidated', {
+        source,
+        cause,
+        ...(person === null ? {} : { user: person }),
+      })
       const under = calls.people()
       cut(person === null ? under : under.filter((one) => samePerson(one, person)))
     },

@@ -74,7 +74,9 @@ export const httpProblems = (http: HttpConfig): readonly string[] => {
     preset === 'none' && ![url ?? '', ...texts(http.body)].some((one) => one.includes('{id}'))
       ? 'url: nothing says who is asked about: put {id} where the person’s id belongs'
       : '',
-    preset === 'none' && url !== undefined && /\{id\}/.test(url.split(/[/?#]/).slice(0, 3).join('/'))
+    preset === 'none' &&
+    url !== undefined &&
+    /\{id\}/.test(url.split(/[/?#]/).slice(0, 3).join('/'))
       ? 'url: a person’s id may stand in the path or the query, and nowhere before'
       : '',
     http.body !== undefined && http.method !== 'POST' ? 'body: needs method: POST' : '',

@@ -138,7 +138,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
   ),
   'entitlements.scim.trust_push': key('Takes what was pushed as fresh enough for `0s`.', 'true'),
   'entitlements.http': key('With `http`: the directory or entitlement service that is asked.'),
-  'entitlements.http.preset': key('Whose it is; `none` is described by the keys below.', 'keycloak'),
+  'entitlements.http.preset': key(
+    'Whose it is; `none` is described by the keys below.',
+    'keycloak',
+  ),
   'entitlements.http.url': key(
     'The server; with `preset: none` the address about one person, with `{id}` in it, and `{tenant}` if it needs that.',
     'https://idp.example.com',

@@ -70,8 +70,7 @@ const createCache = () => {
     },
     put: (key: string, known: Entitlements | null, asOf: number): void => {
       drop(key)
-      const lists =
-        known === null ? [] : [...known.groups, ...known.roles, ...known.entitlements]
+      const lists = known === null ? [] : [...known.groups, ...known.roles, ...known.entitlements]
       const own = 400 + 2 * key.length + lists.reduce((sum, { length }) => sum + 16 + length, 0)
       const facts =
         known === null
@@ -168,9 +167,7 @@ const createCircuit = (name: SourceName, clock: Pick<Clock, 'mono'>, log: Log) =
 }
 
 const asUnanswered = (error: unknown): Unanswered =>
-  error instanceof Unanswered
-    ? error
-    : new Unanswered('failed', messageOf(error), { cause: error })
+  error instanceof Unanswered ? error : new Unanswered('failed', messageOf(error), { cause: error })
 
 /**
  * Asks at most once at a time about one person, with one more question waiting: a call joins only a question that has
@@ -216,7 +213,11 @@ export const createAsked = (options: {
       : { ...known, auth: known.auth ?? null, source: name, digest: factsDigest(known), asOf }
 
   /** One question, from its turn to its answer. */
-  const run = async (key: string, person: Person, mine: () => Asked): Promise<Entitlements | null> => {
+  const run = async (
+    key: string,
+    person: Person,
+    mine: () => Asked,
+  ): Promise<Entitlements | null> => {
     if (!(await turns.take(timeoutMs)))
       throw new Unanswered('busy', `no turn within ${timeoutMs / 1_000} s`)
     const began = clock.mono()

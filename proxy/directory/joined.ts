@@ -40,16 +40,7 @@ export const joined = (directories: readonly [Directory, ...Directory[]]): Direc
   return {
     ask: (person, maxAge) => {
       // Each is asked before any is waited for: they answer side by side.
-      const asked = directories.map(({ ask }) => {
-        try {
-          return ask(person, maxAge)
-        } catch (error) {
-          return Promise.reject<null>(error)
-        }
-      })
-      return asked.some((each) => each instanceof Promise)
-        ? Promise.all(asked).then(together)
-        : together(asked as (Entitlements | null)[])
+      return Promise.all(directories.map(async ({ ask }) => ask(person, maxAge))).then(together)
     },
     unread: () => directories.map(({ unread }) => unread()).find((why) => why !== null) ?? null,
     forget: (person) => {

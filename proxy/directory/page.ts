@@ -164,7 +164,7 @@ export const pagesOf = async (
   const pages: Page[] = []
   const seen = new Set<string>()
   const { origin } = new URL(first)
-  for (let url: string | null = first; url !== null; ) {
+  for (let url: string | null = first; url !== null;) {
     const at = URL.parse(url, first)
     if (at?.origin !== origin)
       throw new Unanswered('malformed', 'its next page is at another origin')

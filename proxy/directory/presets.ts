@@ -231,7 +231,7 @@ const google = ({ url, by }: { readonly url: string; readonly by: By }): Ask => 
     const suspended = yes(atPointer(user, '/suspended'), 'suspended')
     const archived = yes(atPointer(user, '/archived') ?? false, 'archived')
     const groups = new Set<string>()
-    for (let edge: readonly string[] = [own]; edge.length > 0; ) {
+    for (let edge: readonly string[] = [own]; edge.length > 0;) {
       const found = (await Promise.all(edge.map((member) => groupsOf(member, get)))).flat()
       edge = [...new Set(found)].filter((group) => !groups.has(group))
       for (const group of edge) groups.add(group)
@@ -274,10 +274,7 @@ const filledBody = (body: unknown, of: Of): unknown =>
 
 const general = ({ url, method, body, places }: Extract<Kind, { preset: 'none' }>): Ask => {
   const all = (pages: readonly Page[], pointer: string | null, what: string) =>
-    names(
-      pointer === null ? [] : pages.flatMap(({ json }) => each(json, pointer)),
-      what,
-    )
+    names(pointer === null ? [] : pages.flatMap(({ json }) => each(json, pointer)), what)
   return async (of, get) => {
     const asking =
       body === undefined ? { method } : { method, body: JSON.stringify(filledBody(body, of)) }
@@ -301,18 +298,18 @@ const general = ({ url, method, body, places }: Extract<Kind, { preset: 'none' }
 
 /** What asks one kind of directory, about people who can be named there. */
 export const askOf = (kind: Kind): Ask => {
-    switch (kind.preset) {
-      case 'keycloak':
-        return keycloak(kind)
-      case 'okta':
-        return okta(kind)
-      case 'entra':
-        return entra(kind)
-      case 'google':
-        return google(kind)
-      case 'none':
-        return general(kind)
-      default:
-        return kind satisfies never
-    }
+  switch (kind.preset) {
+    case 'keycloak':
+      return keycloak(kind)
+    case 'okta':
+      return okta(kind)
+    case 'entra':
+      return entra(kind)
+    case 'google':
+      return google(kind)
+    case 'none':
+      return general(kind)
+    default:
+      return kind satisfies never
+  }
 }

@@ -47,7 +47,11 @@ export class Unanswered extends Error {
   constructor(
     reason: Unanswer,
     message: string,
-    more: { readonly alone?: boolean; readonly rest?: number | null; readonly cause?: unknown } = {},
+    more: {
+      readonly alone?: boolean
+      readonly rest?: number | null
+      readonly cause?: unknown
+    } = {},
   ) {
     super(message, { cause: more.cause })
     this.reason = reason

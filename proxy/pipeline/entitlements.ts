@@ -5,10 +5,7 @@ import { Problem } from '../problem.ts'
 import { atPointer } from '../wire/json.ts'
 
 /** Sources behind one interface (directory/source): a file, a directory, pushed users. */
-type Ask = (
-  person: Person,
-  maxAge: number,
-) => Entitlements | null | Promise<Entitlements | null>
+type Ask = (person: Person, maxAge: number) => Entitlements | null | Promise<Entitlements | null>
 /** @param fresh policy wants younger facts than those it got: whatever the access allows, they are asked for now */
 export type AskFacts = (
   principal: Principal,

@@ -82,7 +82,7 @@ const kept = async (people: number): Promise<number> => {
   const before = process.memoryUsage().heapUsed
   for (let i = 0; i < people; i += 50)
     await Promise.all(
-      Array.from({ length: 50 }, (_, k) =>
+      Array.from({ length: 50 }, async (_, k) =>
         directory.ask({ tenant: 'default', realm: 'corp', id: `p${i + k}` }, 3_600_000),
       ),
     )

@@ -7,7 +7,6 @@ import type { HttpConfig } from '../../proxy/config/schema.ts'
 
 const pem = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   .privateKey.export({ type: 'pkcs8', format: 'pem' })
-  .toString()
 const parse = (http: object, more: object = {}) =>
   parseConfig({
     version: 1,

@@ -75,9 +75,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   ],
   'compose/directories.ts': ['entitlements.file', 'entitlements.http.people_realm', 'entitlements.http.timeout'],
   'config/directory.ts': [
-    ...['preset', 'url', 'realm', 'tenant', 'by', 'client_id', 'client_secret', 'client_key'],
-    ...['bearer', 'subject', 'token', 'scope', 'method', 'id', 'active', 'groups'],
-    ...['roles', 'entitlements', 'manager', 'next'],
+    'preset', 'url', 'realm', 'tenant', 'by', 'client_id', 'client_secret', 'client_key',
+    'bearer', 'subject', 'token', 'scope', 'method', 'id', 'active', 'groups',
+    'roles', 'entitlements', 'manager', 'next',
   ].map((key) => `entitlements.http.${key}`),
   'serve.ts': [
     'listeners.connect',

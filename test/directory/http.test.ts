@@ -24,7 +24,7 @@ test('people of another realm, and ids that cannot be named, are nobody, and not
     realm: 'corp',
     get: {
       fetch: (input) => {
-        asked.push(String(input))
+        asked.push(input instanceof Request ? input.url : String(input))
         return Promise.resolve(Response.json({ id: 'alice', groups: ['staff'] }))
       },
       authorization: () => Promise.resolve(null),

@@ -21,7 +21,7 @@ afterEach(() => {
 })
 const getting = (signal = AbortSignal.timeout(5_000)): Get =>
   createGet({
-    fetch: (input, init) => globalThis.fetch(input, init as RequestInit),
+    fetch: (input, init) => globalThis.fetch(input, init),
     authorization: (rejected) => {
       shown.push(rejected)
       return Promise.resolve(`Bearer ${shown.length}`)

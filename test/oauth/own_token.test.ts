@@ -8,7 +8,6 @@ import { secret } from '../../proxy/secret.ts'
 const URL_AT = 'https://idp.test/token'
 const pem = generateKeyPairSync('rsa', { modulusLength: 2_048 })
   .privateKey.export({ type: 'pkcs8', format: 'pem' })
-  .toString()
 const client: OwnCredentials = {
   kind: 'client',
   url: URL_AT,
@@ -24,7 +23,7 @@ let answer: () => Response
 const own = (credentials: OwnCredentials = client): OwnToken =>
   createOwnToken(credentials, {
     fetch: (_, init) => {
-      asked.push(new URLSearchParams(String(init?.body)))
+      asked.push(new URLSearchParams(typeof init?.body === 'string' ? init.body : ''))
       return Promise.resolve(answer())
     },
     clock: { now: () => 1_000_000, mono: () => mono },

@@ -205,7 +205,7 @@ const house = async (
     addressTags,
     querySeals,
     entitlements: (_who, access) => {
-      diary.push(`facts ${access}`)
+      diary.push(`facts ${[access].flat().join(' ')}`)
       return known()
     },
     vault: {

@@ -95,9 +95,7 @@ const sources = async (
         : 'entitlements.http: asked about somebody who is not there, it answers with a person: it does not look at the id that it is asked about, so nobody can be told apart',
     ]
   } catch (error) {
-    return [
-      `entitlements.http: nobody is let through until it answers: ${toldOf(error)}`,
-    ]
+    return [`entitlements.http: nobody is let through until it answers: ${toldOf(error)}`]
   }
 }
 

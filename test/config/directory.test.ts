@@ -5,8 +5,10 @@ import { credentialsOf, kindOf } from '../../proxy/config/directory.ts'
 import { parseConfig } from '../../proxy/config/parse.ts'
 import type { HttpConfig } from '../../proxy/config/schema.ts'
 
-const pem = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  .privateKey.export({ type: 'pkcs8', format: 'pem' })
+const pem = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({
+  type: 'pkcs8',
+  format: 'pem',
+})
 const parse = (http: object, more: object = {}) =>
   parseConfig({
     version: 1,
@@ -43,10 +45,7 @@ describe('what goes together', () => {
     [{ ...keycloak, realm: undefined }, 'realm: the preset keycloak needs it'],
     [{ ...keycloak, groups: '/g' }, 'groups: is not read with the preset keycloak: remove it'],
     [{ ...keycloak, client_key: pem }, 'client_key: there is a client_secret too: keep one'],
-    [
-      { ...keycloak, client_secret: undefined },
-      'client_id: needs a client_secret or a client_key',
-    ],
+    [{ ...keycloak, client_secret: undefined }, 'client_id: needs a client_secret or a client_key'],
     [{ ...okta, bearer: undefined }, 'bearer: name an API token'],
     [{ ...okta, by: 'email' }, 'by: the preset okta finds people by id or name'],
     [{ ...okta, client_id: 'x', client_key: pem }, 'bearer: there is a client_id too'],

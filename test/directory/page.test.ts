@@ -41,7 +41,11 @@ const answer =
 
 describe('an answer', () => {
   test('that is whole JSON is read, with the page after it', async () => {
-    handle = answer(200, { link: '<https://a.test/?self>; rel="self", </b?c>; rel="next"' }, '{"a":1}')
+    handle = answer(
+      200,
+      { link: '<https://a.test/?self>; rel="self", </b?c>; rel="next"' },
+      '{"a":1}',
+    )
     expect(await getting()(`${origin}/a`)).toEqual({ json: { a: 1 }, next: '/b?c' })
     handle = answer(200, { 'content-type': 'application/scim+json; charset=utf-8' }, '[]')
     expect(await getting()(`${origin}/a`)).toEqual({ json: [], next: null })
@@ -67,7 +71,11 @@ describe('an answer', () => {
       answer(200, {}, JSON.stringify('x'.repeat(10_000_000))),
       ['too_large', true, null],
     ],
-    ['a Link without end', answer(200, { link: '<'.repeat(9_000) }, '{}'), ['malformed', false, null]],
+    [
+      'a Link without end',
+      answer(200, { link: '<'.repeat(9_000) }, '{}'),
+      ['malformed', false, null],
+    ],
     ['a redirect', answer(302, { location: '/elsewhere' }, ''), ['status', false, null]],
     ['forbidden', answer(403, {}, '{}'), ['refused', false, null]],
     ['a bad request', answer(400, {}, '{}'), ['status', true, null]],
@@ -118,7 +126,8 @@ describe('an answer', () => {
 describe('pages', () => {
   const page =
     (next: string): Get =>
-    () => Promise.resolve({ json: {}, next })
+    () =>
+      Promise.resolve({ json: {}, next })
   const all = (get: Get): Promise<unknown> =>
     reasonOf(pagesOf(get, 'https://a.test/x', ({ next }) => next))
   test('that never end are given up', async () => {

@@ -120,9 +120,9 @@ describe('Okta', () => {
   })
   test('only ACTIVE is active; a shortened name is another person', async () => {
     for (const status of ['STAGED', 'PROVISIONED', 'SUSPENDED', 'DEPROVISIONED', 'LOCKED_OUT'])
-      expect(
-        await ask(kind, { ...whole, '/api/v1/users/u1': { ...user, status } }),
-      ).toMatchObject({ active: false })
+      expect(await ask(kind, { ...whole, '/api/v1/users/u1': { ...user, status } })).toMatchObject({
+        active: false,
+      })
     const byName: Kind = { ...kind, by: 'name' }
     const short = ask(byName, { ...whole, '/api/v1/users/a': user }, 'a')
     expect(await reasonOf(short)).toBe('stranger')

@@ -183,7 +183,8 @@ describe.skipIf(missingKeycloak !== null)(`Keycloak${skipped}`, () => {
         call(i % 2 === 0 ? 'alice' : 'dave', i % 3 === 0 ? 'POST' : 'GET'),
       )
       for (const answer of await Promise.all(late)) expect(answer).toEqual(UNAVAILABLE)
-      for (const answer of await Promise.all(calls)) expect([FINE, UNAVAILABLE]).toContainEqual(answer)
+      for (const answer of await Promise.all(calls))
+        expect([FINE, UNAVAILABLE]).toContainEqual(answer)
       relay.set('open')
       await expect.poll(() => call('alice'), { timeout: 30_000 }).toEqual(FINE)
       expect(await call('dave')).toEqual(FINE)
@@ -195,8 +196,12 @@ describe.skipIf(missingKeycloak !== null)(`Keycloak${skipped}`, () => {
     const decision = deputy.evidence().findLast(({ event }) => event === 'decision')
     expect(decision?.['entitlements']).toMatchObject({ source: 'http', age_ms: 0 })
     const metrics = await (await fetch(`http://${deputy.admin}/metrics`)).text()
-    expect(metrics).toMatch(/deputy_entitlements_question_duration_seconds_count\{source="http"\} \d/)
-    expect(metrics).toMatch(/deputy_entitlements_failures_total\{source="http",reason="unreachable"\}/)
+    expect(metrics).toMatch(
+      /deputy_entitlements_question_duration_seconds_count\{source="http"\} \d/,
+    )
+    expect(metrics).toMatch(
+      /deputy_entitlements_failures_total\{source="http",reason="unreachable"\}/,
+    )
     expect(deputy.logged()).not.toContain(SECRET)
   })
 })

@@ -85,9 +85,9 @@ const UNAVAILABLE = [503, 'entitlements_unavailable']
 const said =
   (json: unknown, headers: Record<string, string> = {}): RequestListener =>
   (_, res) =>
-    void res.writeHead(200, { 'content-type': 'application/json', ...headers }).end(
-      typeof json === 'string' ? json : JSON.stringify(json),
-    )
+    void res
+      .writeHead(200, { 'content-type': 'application/json', ...headers })
+      .end(typeof json === 'string' ? json : JSON.stringify(json))
 const whole = { id: 'alice', active: true, groups: ['staff'] }
 test.each<[string, RequestListener]>([
   ['HTML', said('<html>', { 'content-type': 'text/html' })],

@@ -6,8 +6,10 @@ import { createOwnToken, type OwnCredentials, type OwnToken } from '../../proxy/
 import { secret } from '../../proxy/secret.ts'
 
 const URL_AT = 'https://idp.test/token'
-const pem = generateKeyPairSync('rsa', { modulusLength: 2_048 })
-  .privateKey.export({ type: 'pkcs8', format: 'pem' })
+const pem = generateKeyPairSync('rsa', { modulusLength: 2_048 }).privateKey.export({
+  type: 'pkcs8',
+  format: 'pem',
+})
 const client: OwnCredentials = {
   kind: 'client',
   url: URL_AT,

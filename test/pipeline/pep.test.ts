@@ -726,8 +726,7 @@ describe('a call of several calls', () => {
     expect(await ask(GRAPHQL, TWO)).toBe('200 sent')
     expect(diary).toEqual([
       'identify',
-      'facts write',
-      'facts delete',
+      'facts write delete',
       'look',
       'decide note.write',
       'decide note.drop',

@@ -1,6 +1,8 @@
 // What it costs to ask a directory that answers in 20 ms, and how much memory 100,000 kept people take.
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { createAsked } from '../../proxy/directory/asked.ts'
 import { startChild, type Fields } from '../support/deputy.ts'
 import { startUpstream } from '../support/upstream.ts'
@@ -10,6 +12,7 @@ import { median, n, type Section } from './report.ts'
 const ANSWERS_AFTER_MS = 20
 const PEOPLE = 100_000
 const GROUPS = 10
+const TOKEN = 'at-alice-0123456789'
 
 const startDirectory = async () => {
   let asked = 0
@@ -40,7 +43,7 @@ const latency = async (
 ): Promise<{ readonly ms: number; readonly wrong: number }> => {
   const deputy = await startChild({
     upstream,
-    held: [{ person: 'alice', token: 'at-alice-0123456789' }],
+    held: [{ person: 'alice', token: TOKEN }],
     config: { entitlements },
   })
   const took: number[] = []
@@ -79,6 +82,9 @@ const kept = async (people: number): Promise<number> => {
     log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
     seen: { answered: () => {}, failed: () => {} },
   })
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  collect()
   const before = process.memoryUsage().heapUsed
   for (let i = 0; i < people; i += 50)
     await Promise.all(
@@ -86,6 +92,7 @@ const kept = async (people: number): Promise<number> => {
         directory.ask({ tenant: 'default', realm: 'corp', id: `p${i + k}` }, 3_600_000),
       ),
     )
+  collect()
   const used = process.memoryUsage().heapUsed - before
   directory.close()
   return used / people
@@ -95,6 +102,7 @@ export const measureEntitlements = async (size: Size): Promise<Section> => {
   const calls = size.quick ? 20 : 200
   const people = size.quick ? 2_000 : PEOPLE
   const upstream = await startUpstream()
+  upstream.people.set(TOKEN, 'alice')
   const directory = await startDirectory()
   const http = { preset: 'none', url: directory.url, id: '/id', groups: '/groups' }
   try {

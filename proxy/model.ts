@@ -370,6 +370,9 @@ export type Dialled = { readonly tls?: ConnectionTls | null }
 
 // --- what is known ------------------------------------------------------------------------------
 
+/** Sources that can be asked about anybody, and joined. */
+export type SourceName = 'file' | 'http' | 'scim'
+
 /** What the identity provider says about a person. */
 export type Entitlements = {
   readonly active: boolean
@@ -382,7 +385,12 @@ export type Entitlements = {
     readonly amr: readonly string[]
     readonly at: number | null
   } | null
-  readonly source: 'none' | 'claims' | 'file' | 'http' | 'scim'
+  /** Several that are joined stand with a plus between them: `scim+http`. */
+  readonly source: 'none' | 'claims' | SourceName | `${SourceName}+${string}`
+  /** What each of several sources said by itself; absent: it was one. */
+  readonly parts?: readonly Entitlements[]
+  /** The person's manager, as the source names people; null or absent: not told. */
+  readonly manager?: string | null
   /** sha256 of the canonical text of the facts above. */
   readonly digest: string
   /** Monotonic ms at which they were true: their age at the decision is `mono() - asOf`. null: always now. */

@@ -2,6 +2,7 @@
 import type { RequestListener } from 'node:http'
 import { watchCertificate } from './compose/certificate.ts'
 import { openLasting, type InForce, type Told } from './compose/core.ts'
+import type { Preparing } from './compose/directories.ts'
 import { createKept } from './compose/kept.ts'
 import { startAgents, startProbes } from './compose/listeners.ts'
 import { createReloading } from './compose/reload.ts'
@@ -55,9 +56,18 @@ const openFirst = async (scope: Scope) => {
   const kept = createKept()
   opened(() => kept.close())
   let inForce: InForce | null = null
-  const told: Told = { policy: () => {}, people: () => {}, key: () => {} }
-  const changed = {
+  const told: Told = {
+    policy: () => {},
+    people: () => {},
+    key: () => {},
+    seen: { answered: () => {}, failed: () => {} },
+  }
+  const changed: Preparing['changed'] = {
     people: () => told.people(),
+    seen: {
+      answered: (...what) => told.seen.answered(...what),
+      failed: (...what) => told.seen.failed(...what),
+    },
     // A policy that is not in force yet is nothing to tell.
     policy: (engine: PolicyEngine) => {
       if (inForce?.policy.current() === engine) told.policy(engine)
@@ -72,7 +82,7 @@ const openFirst = async (scope: Scope) => {
   const put = (next: Revision): void => {
     inForce = next
     told.policy(next.policy.current())
-    told.people = next.peopleChanged
+    told.people = () => next.invalidated({ person: null, source: 'file', cause: 'file_changed' })
   }
   return { kept, changed, keeping, parts, lasting, put }
 }

@@ -178,6 +178,7 @@ describe('powers', () => {
     const allowed = [
       'vault/seal.ts',
       'oauth/client.ts',
+      'oauth/own_token.ts',
       'wire/headers.ts',
       'net/tunnel.ts',
       'pipeline/application.ts', // found where it does not belong
@@ -241,6 +242,7 @@ describe('tests', () => {
     'compose/clock.ts': ['e2e/clock.test.ts', 'wiring'],
     'compose/consent.ts': ['e2e/midway.test.ts', 'wiring'],
     'compose/core.ts': ['e2e/failclosed.test.ts', 'wiring'],
+    'compose/directories.ts': ['commands/entitlements.test.ts', 'wiring'],
     'compose/listeners.ts': ['e2e/hostile.test.ts', 'wiring'],
     'compose/pages.ts': ['e2e/disconnect.test.ts', 'wiring'],
     'compose/pipeline.ts': ['e2e/transparency.test.ts', 'wiring'],

@@ -1,14 +1,15 @@
 // What people decide and undo: consents and their delivery, revocation, and the end of what nobody uses.
 import { randomBytes } from 'node:crypto'
 import { USUAL_CLAIMS, type Config } from '../config/schema.ts'
-import type { Directory } from '../directory/file.ts'
-import type { Person } from '../model.ts'
+import type { Directory } from '../directory/source.ts'
+import type { Person, SourceName } from '../model.ts'
 import { createFlows } from '../consent/flow.ts'
 import { createRoom } from '../consent/tenants.ts'
 import { createRevoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
 import type { PeopleSource } from '../pipeline/entitlements.ts'
 import type { Core } from './core.ts'
+import { directoryOf } from './directories.ts'
 import type { Configured, Scope } from './scope.ts'
 
 export type Consent = Awaited<ReturnType<typeof createConsent>>
@@ -25,6 +26,15 @@ type Mismatch = {
   readonly connection: string
 }
 
+/** What somebody said about a source counts no more. */
+export type Invalidated = {
+  /** null: anybody. */
+  readonly person: Person | null
+  readonly source: SourceName
+  /** Of a closed set: `file_changed`, the kind of a signal. */
+  readonly cause: string
+}
+
 const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {
   if (directory !== null) return { kind: 'directory', ask: directory.ask }
   return config.entitlements?.source === 'claims'
@@ -33,22 +43,51 @@ const peopleOf = (config: Config, directory: Directory | null): PeopleSource => 
 }
 
 /** Is this person active? And an end for streams that began before they were set inactive. */
-const followPeople = (people: PeopleSource, { log }: Scope, { calls }: Core) => {
-  const active = async (person: Person): Promise<boolean> =>
-    people.kind !== 'directory' || (await people.ask(person))?.active === true
-  const cutInactive = async (): Promise<void> => {
-    for (const person of calls.people())
+const followPeople = (
+  people: PeopleSource,
+  directory: Directory | null,
+  { log }: Scope,
+  { calls, metrics, note }: Core,
+) => {
+  const active = async (person: Person): Promise<boolean> => {
+    if (people.kind !== 'directory') return true
+    try {
+      return (await people.ask(person, 0))?.active === true
+    } catch (cause) {
+      throw new Problem(
+        'entitlements_unavailable',
+        'the source of entitlements could not be asked',
+        { cause },
+      )
+    }
+  }
+  const cutInactive = async (named: readonly Person[]): Promise<void> => {
+    for (const person of named)
       if (!(await active(person)))
         calls.abort({ person }, new Problem('policy_denied', 'the user is not active any more'))
   }
+  const cut = (named: readonly Person[]): void =>
+    void cutInactive(named).catch((error: unknown) =>
+      log.error({ err: error }, 'whose calls are to be cut is not known: nobody new is let in'),
+    )
   return {
     active,
-    peopleChanged: (): void =>
-      void cutInactive().catch((error: unknown) =>
-        log.error({ err: error }, 'whose calls are to be cut is not known: nobody new is let in'),
-      ),
+    peopleChanged: (): void => cut(calls.people()),
+    invalidated: ({ person, source, cause }: Invalidated): void => {
+      directory?.forget(person)
+      metrics.sources.invalidated(source, cause)
+      note('entitlement.invalidated', {
+        source,
+        cause,
+        ...(person === null ? {} : { user: person }),
+      })
+      const under = calls.people()
+      cut(person === null ? under : under.filter((one) => samePerson(one, person)))
+    },
   }
 }
+const samePerson = (one: Person, other: Person): boolean =>
+  one.tenant === other.tenant && one.realm === other.realm && one.id === other.id
 
 /** Old consents, runs and sessions go once a minute. */
 const sweeping = (
@@ -84,8 +123,9 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     if (event === 'operator.break_glass') deliver.brokeGlass(fields)
     return evidence.event(event, fields as Record<string, unknown>)
   }
-  const people = peopleOf(config, core.directory)
-  const { active, peopleChanged } = followPeople(people, scope, core)
+  const directory = directoryOf(config, core.directories)
+  const people = peopleOf(config, directory)
+  const { active, peopleChanged, invalidated } = followPeople(people, directory, scope, core)
   const flows = createFlows({
     store,
     vault,
@@ -134,6 +174,7 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     people,
     active,
     peopleChanged,
+    invalidated,
     flows,
     onEvent,
     revoker: createRevoker({ vault, client, connections, log }),

@@ -146,6 +146,7 @@ export const createPipeline = (
     source: people,
     maxAge: config.entitlements?.max_age ?? { read: 0, write: 0, delete: 0, admin: 0 },
     clock,
+    aged: metrics.sources.aged,
   })
   const decide = createDecide(clock, core.newId, metrics.evaluated)
   const snapshot = snapshots(connections)
@@ -176,7 +177,7 @@ export const createPipeline = (
       key: Buffer.from(sealer.hmac('query', 'seal'), 'base64url'),
       now: clock.now,
     }),
-    entitlements: (who, access) => later().pipeline.entitlements(who, access),
+    entitlements: (who, access, fresh) => later().pipeline.entitlements(who, access, fresh),
     ...grantsOf(core, clock.now, () => later().connections()),
     decide,
     forward: core.forward,

@@ -4,7 +4,7 @@ import type { Loaded } from '../config/load.ts'
 import { oddities } from '../config/rules.ts'
 import { createDiscovery } from '../oauth/discovery.ts'
 import { clockSentence } from './clock.ts'
-import { createConsent } from './consent.ts'
+import { createConsent, type Invalidated } from './consent.ts'
 import type { Core, InForce, Lasting } from './core.ts'
 import type { Keep } from './kept.ts'
 import { createPages } from './pages.ts'
@@ -20,6 +20,8 @@ export type Revision = InForce & {
   readonly said: ReturnType<typeof createDiscovery>['said']
   /** Ends the calls of people who are not active any more. */
   readonly peopleChanged: () => void
+  /** The same of one or all, and nothing that was kept about them counts any more. */
+  readonly invalidated: (what: Invalidated) => void
   /** At the connect listener, the operators' own, `deputy.sock`, and the agents' listeners. */
   readonly connect: RequestListener
   readonly operators: RequestListener
@@ -138,6 +140,7 @@ export const buildRevision = async (
       loaded: of.loaded,
       pipeline,
       peopleChanged: consent.peopleChanged,
+      invalidated: consent.invalidated,
       said: discovery.said,
       connect: atConnect(scope, path, pages, operatorsApi(scope, beside)),
       operators: operatorsApi(scope, operators),

@@ -2,7 +2,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isLoopback, plainHttp } from './address.ts'
 import { backendRules, tenantRules } from './backend.ts'
-import type { Config, Listen } from './schema.ts'
+import { httpProblems } from './directory.ts'
+import { sourcesOf, type Config, type Listen } from './schema.ts'
 import { workloadProblems } from './workload.ts'
 
 type Rule = (config: Config) => readonly (string | false)[]
@@ -99,13 +100,27 @@ const verifying = (row: Config['workloads'][number]) => [
 
 const entitlementRules: Rule = ({ identity, entitlements }) => {
   if (entitlements === undefined) return []
-  const { source, file, claims, max_age: maxAge } = entitlements
-  const unread = `not read, because entitlements.source is ${source}`
+  const { source, sources, claims, max_age: maxAge } = entitlements
+  const named = sourcesOf(entitlements)
+  const [key, all] =
+    sources === undefined ? ['source', String(source)] : ['sources', sources.join(', ')]
+  const unread = `not read, because entitlements.${key} is ${all}`
   const beside = [
-    source === 'file' &&
-      file === undefined &&
-      'entitlements.file: entitlements.source is file, but no file is named',
-    source !== 'file' && file !== undefined && `entitlements.file: is ${unread}: remove it`,
+    (source === undefined) === (sources === undefined) &&
+      'entitlements.source: name one source, or several as sources:, and not both',
+    new Set(sources).size < (sources?.length ?? 0) &&
+      'entitlements.sources: names one source twice: keep one of them',
+    ...(['file', 'http'] as const).flatMap((each) => [
+      named.includes(each) &&
+        entitlements[each] === undefined &&
+        (each === 'file'
+          ? `entitlements.file: entitlements.${key} is ${all}, but no file is named`
+          : `entitlements.http: entitlements.${key} is ${all}, but nothing says what is asked`),
+      !named.includes(each) &&
+        entitlements[each] !== undefined &&
+        `entitlements.${each}: is ${unread}: remove it`,
+    ]),
+    ...(entitlements.http === undefined ? [] : httpProblems(entitlements.http)),
     source !== 'claims' &&
       claims !== undefined &&
       `entitlements.claims: are ${unread}: remove them`,
@@ -235,6 +250,7 @@ const twice = (config: Config): readonly string[] => {
 export const oddities = (config: Config): readonly string[] => {
   const {
     connect,
+    entitlements,
     upstream: { proxy },
   } = config
   const keys = config.applications.some(({ bearer }) => bearer !== undefined)
@@ -247,6 +263,15 @@ export const oddities = (config: Config): readonly string[] => {
         keys &&
         `${path}: keys of applications come to it unencrypted, and it is not on loopback: use listeners.agent_tls, or see that nobody listens on the way`,
     ),
+    ...(['read', 'write', 'delete', 'admin'] as const).map((access) => {
+      const age = entitlements?.max_age[access] ?? 0
+      // A file is its own truth, and needs none.
+      return (
+        age > 0 &&
+        sourcesOf(entitlements).some((source) => source !== 'file') &&
+        `entitlements.max_age.${access}: is ${age / 1_000} s: whoever loses a right may go on for so long with calls of this kind; 0s asks the source for each call`
+      )
+    }),
     connect.sign_in !== undefined &&
       connect.verifier !== undefined &&
       'connect.verifier: is not used, because connect.sign_in says who is at the page: keep the one that knows your people',

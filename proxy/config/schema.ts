@@ -2,7 +2,7 @@
 import { createHash, createPrivateKey, createSecretKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import type { Access } from '../model.ts'
+import type { Access, SourceName } from '../model.ts'
 import { noProxyProblem } from '../net/no_proxy.ts'
 import { secret } from '../secret.ts'
 import { plainHttp } from './address.ts'
@@ -230,7 +230,7 @@ const identity = z.strictObject({
   realm: text.default('local'),
 })
 
-const ACCESS_AGE = { read: 30_000, write: 0, delete: 0, admin: 0 } as const satisfies Record<
+const ACCESS_AGE = { read: 0, write: 0, delete: 0, admin: 0 } as const satisfies Record<
   Access,
   number
 >
@@ -251,9 +251,60 @@ const claims = z.strictObject({
 /** Where `entitlements.source: claims` finds them unless told. */
 export const USUAL_CLAIMS = claims.parse({})
 
+/** A private key of our own, as JWK or PEM; what is wrong with it never quotes it. */
+const privateKey = text
+  .refine((value) => {
+    try {
+      return value.trim().startsWith('{')
+        ? createPrivateKey({ key: JSON.parse(value) as Record<string, unknown>, format: 'jwk' })
+            .type === 'private'
+        : createPrivateKey(value).type === 'private'
+    } catch {
+      return false
+    }
+  }, 'is no private key: name a file with a private JWK or an unencrypted PEM, ${file:./client.pem}')
+  .transform(secret)
+
+/** A directory that is asked. Which keys each preset needs is a rule (config/directory). */
+const http = z
+  .strictObject({
+    preset: z.enum(['keycloak', 'okta', 'entra', 'google', 'none']),
+    url: url.optional(),
+    realm: text.optional(),
+    tenant: text.optional(),
+    by: z.enum(['id', 'name', 'email']).default('id'),
+    people_realm: text.optional(),
+    client_id: text.optional(),
+    client_secret: secretText.optional(),
+    client_key: privateKey.optional(),
+    bearer: secretText.optional(),
+    subject: text.optional(),
+    token: url.optional(),
+    scope: text.optional(),
+    timeout: some(duration).default(5_000),
+    method: z.enum(['GET', 'POST']).optional(),
+    body: z.looseObject({}).optional(),
+    id: pointer.optional(),
+    active: pointer.optional(),
+    groups: pointer.optional(),
+    roles: pointer.optional(),
+    entitlements: pointer.optional(),
+    manager: pointer.optional(),
+    next: pointer.optional(),
+    insecure,
+  })
+  .superRefine(secure((entry) => [entry.url, entry.token]))
+export type HttpConfig = z.infer<typeof http>
+
+const unbuiltSource = (value: unknown): string | null => (value === 'scim' ? value : null)
 const entitlements = z.strictObject({
-  source: unbuilt(z.enum(['claims', 'file', 'http', 'scim']), (value) =>
-    value === 'http' || value === 'scim' ? value : null,
+  source: unbuilt(z.enum(['claims', 'file', 'http', 'scim']).optional(), unbuiltSource),
+  sources: unbuilt(
+    z
+      .array(z.enum(['file', 'http', 'scim']))
+      .min(1)
+      .optional(),
+    (value) => (Array.isArray(value) && value.includes('scim') ? 'scim' : null),
   ),
   file: text.optional(),
   claims: claims.optional(),
@@ -261,9 +312,18 @@ const entitlements = z.strictObject({
     z.strictObject({ bearer, trust_push: z.boolean().default(false) }).optional(),
     'scim',
   ),
-  http: unbuilt(z.looseObject({}).optional(), 'http'),
+  http: http.optional(),
   max_age: maxAge,
 })
+
+/** What is asked about people, in this order; `claims` and none ask nobody. */
+export const sourcesOf = (
+  entitlements: z.infer<typeof configSchema>['entitlements'],
+): readonly SourceName[] => {
+  if (entitlements === undefined) return []
+  const { source, sources } = entitlements
+  return sources ?? (source === undefined || source === 'claims' ? [] : [source])
+}
 
 const unlessEmpty =
   (what: string) =>
@@ -286,20 +346,6 @@ const policy = z.strictObject({
   data_unsigned: unbuilt(z.boolean().default(false), unlessFalse),
   shadow: unbuilt(text.optional(), 'a shadow bundle'),
 })
-
-/** A private key of our own, as JWK or PEM; what is wrong with it never quotes it. */
-const privateKey = text
-  .refine((value) => {
-    try {
-      return value.trim().startsWith('{')
-        ? createPrivateKey({ key: JSON.parse(value) as Record<string, unknown>, format: 'jwk' })
-            .type === 'private'
-        : createPrivateKey(value).type === 'private'
-    } catch {
-      return false
-    }
-  }, 'is no private key: name a file with a private JWK or an unencrypted PEM, ${file:./client.pem}')
-  .transform(secret)
 
 /** The proxy for everything that goes out: what may be shown of it, and its credentials as it wants them (RFC 7617). */
 const egressProxy = text.transform((value, ctx) => {

@@ -212,7 +212,7 @@ export const createDecide = (
     let who = byPrincipal.get(principal)
     if (who === undefined) {
       const { person, verified, agent, run, workload, assertedBy } = principal
-      const { active, groups, roles, entitlements: rights } = entitlements
+      const { active, groups, roles, entitlements: rights, manager } = entitlements
       const user = members({
         id: person.id,
         realm: person.realm,
@@ -223,6 +223,7 @@ export const createDecide = (
         groups,
         roles,
         entitlements: rights,
+        ...(manager ? { manager } : {}),
       })
       who = {
         agent: ['agent', JSON.stringify({ id: agent, workload })],

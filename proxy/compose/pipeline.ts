@@ -60,16 +60,15 @@ const identifyOf = (
   scope: Configured,
   { issuers, workloads: rows, runs, fetch }: Core,
 ): Identify => {
-  const { config, clock } = scope
+  const { config, clock, log } = scope
   const { identity } = config
-  const verifying = { maxAge: identity.max_age, keysOf: keysOf(scope, fetch), clock }
+  const verifying = { keysOf: keysOf(scope, fetch), clock }
   const workloads = createWorkloads({
     ...rows,
+    ...verifying,
     header: identity.agent_header.toLowerCase(),
     required: identity.agent_required,
-    keysOf,
     fetch,
-    clock,
     log,
   })
   const applications = createApplications(
@@ -84,9 +83,8 @@ const identifyOf = (
     })),
   )
   return createIdentify({
+    ...verifying,
     maxAge: identity.max_age,
-    keysOf,
-    clock,
     trust: identity.trust,
     header: identity.header.toLowerCase(),
     issuers,

@@ -26,7 +26,6 @@ import type { WorkloadRow } from '../pipeline/workload_rows.ts'
 import { buildRoutes, serves } from '../pipeline/route.ts'
 import { openDirectories, type Directories, type Preparing } from './directories.ts'
 import { certificateRows, readIssuer, readWorkloads, sourceOf } from './issuers.ts'
-import type { Keep } from './kept.ts'
 
 /** What one configuration names beside the vault, opened. */
 export type Parts = {

@@ -135,7 +135,7 @@ export const keycloak: Kind = {
       habits: { reuse: 'kills', refreshKillsAccess: false },
       token: `${endpoints}/token`,
       definition: {
-        issuer,
+        issuer: `${origin}/realms/acme`,
         authorize: `${endpoints}/auth`,
         userinfo: `${endpoints}/userinfo`,
         revoke: `${endpoints}/revoke`,

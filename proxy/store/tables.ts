@@ -9,6 +9,7 @@ import { createFlows } from './flows.ts'
 import { pseudonym } from './pseudonym.ts'
 import { personOf } from './rows.ts'
 import { createRuns } from './runs.ts'
+import { createScim } from './scim.ts'
 import { NEVER } from './statements.ts'
 
 /** Whether they can be written is proved at most this often, ms. */
@@ -21,6 +22,8 @@ const TABLES = [
   'refresh_journal',
   'person_epochs',
   'ended_sessions',
+  'scim_resources',
+  'scim_members',
 ]
 const CHANGED = [
   ['credentials', 'sealed'],
@@ -30,6 +33,7 @@ const CHANGED = [
   ['refresh_journal', 'outcome'],
   ['person_epochs', 'epoch'],
   ['ended_sessions', 'expires_at'],
+  ['scim_resources', 'body'],
 ]
 
 export const createTables = (db: Database): Store => {
@@ -82,6 +86,7 @@ export const createTables = (db: Database): Store => {
       const { tenant, realm, id } = person
       await db.forget(`${JSON.stringify([tenant, realm, id]).slice(0, -1)},`)
     },
+    scim: createScim(db),
     sealed: {
       page: async (after, most) => {
         const of = (raw: Raw): SealedRow => raw as SealedRow

@@ -914,14 +914,8 @@ export type ScimStore = {
     tell: (changed: ScimChanged) => readonly string[],
   ) => Promise<ScimChanged>
 }
-/** A change that cannot be: the name is taken, or a member is nobody. */
-export class ScimConflict extends Error {
-  readonly kind: 'taken' | 'stranger'
-  constructor(kind: ScimConflict['kind'], message: string) {
-    super(message)
-    this.kind = kind
-  }
-}
+/** The name is somebody else's. */
+export class ScimConflict extends Error {}
 
 export type Store = {
   readonly credentials: {

@@ -89,20 +89,24 @@ const among = (wanted: readonly string[] | null, row: ScimRow): boolean =>
 const refusal =
   ({ log, newId }: ScimDeps) =>
   (error: unknown): Response => {
-    const refuse = (status: number, type: string | null, detail: string): Response =>
+    const refuse = (
+      status: number,
+      type: string | null,
+      detail: string,
+      more: Readonly<Record<string, string>> = {},
+    ): Response =>
       new Response(errorBody(status, type, detail), {
         status,
         headers: {
           'content-type': TYPE,
           'cache-control': 'no-store',
           ...(status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
+          ...more,
         },
       })
-    if (error instanceof ScimError) return refuse(error.status, error.scimType, error.message)
+    if (error instanceof ScimError) return refuse(error.status, error.scimType, error.message, error.headers)
     if (error instanceof ScimConflict)
-      return error.kind === 'taken'
-        ? refuse(409, 'uniqueness', error.message)
-        : refuse(400, 'invalidValue', error.message)
+      return refuse(409, 'uniqueness', error.message)
     const { message, code } = toProblem(error)
     log.error({ err: error, code, instance: newId() }, 'SCIM: a request failed')
     return refuse(500, null, message)
@@ -382,6 +386,16 @@ const discovery = (base: string) => {
   }
 }
 
+const METHODS = [
+  ...['/ServiceProviderConfig', '/Schemas', '/Schemas/:id', '/ResourceTypes', '/ResourceTypes/:id'].map(
+    (path) => [path, 'GET'] as const,
+  ),
+  ...KINDS.flatMap(([path]) => [
+    [`/${path}`, 'GET, POST'] as const,
+    [`/${path}/:id`, 'GET, PUT, PATCH, DELETE'] as const,
+  ]),
+]
+
 const bodyOf = async (c: Context): Promise<unknown> => {
   if (!/^application\/(?:scim\+)?json\s*(?:;|$)/i.test(c.req.header('content-type') ?? ''))
     throw new ScimError(415, 'invalidSyntax', `the body must be ${TYPE}`)
@@ -476,6 +490,10 @@ export const createScimApi = (deps: ScimDeps): Hono<Env> => {
       return answer(204, null)
     })
   }
+  for (const [path, allow] of METHODS)
+    app.all(path, () => {
+      throw new ScimError(405, null, `only ${allow} is known here`, { allow })
+    })
   app.all('/Bulk', () => {
     throw new ScimError(501, null, 'Bulk is not served: ServiceProviderConfig says so')
   })

@@ -4,8 +4,15 @@
 export class ScimError extends Error {
   readonly status: number
   readonly scimType: string | null
-  constructor(status: number, scimType: string | null, message: string) {
+  readonly headers: Readonly<Record<string, string>>
+  constructor(
+    status: number,
+    scimType: string | null,
+    message: string,
+    headers: Readonly<Record<string, string>> = {},
+  ) {
     super(message)
+    this.headers = headers
     this.status = status
     this.scimType = scimType
   }

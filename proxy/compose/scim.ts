@@ -46,9 +46,9 @@ export const scimApi = (
   const ended = async (person: Person): Promise<void> => {
     await store.epochs.move(person)
     const { id, ...where } = person
-    for (const { id: run, revokedAt } of await runs.list({ ...where, user: id }))
+    for (const { id: run, agent, revokedAt } of await runs.list({ ...where, user: id }))
       if (revokedAt === null && (await runs.revoke(run)))
-        await evidence.event('run.revoked', { run, user: person, cause: 'scim' })
+        await evidence.event('run.revoked', { run, user: person, agent: { id: agent }, cause: 'scim' })
   }
   return whenAsked(log, async () =>
     (await import('../api/scim.ts')).createScimApi({

@@ -65,7 +65,7 @@ const free = function* (of: ScimRealm, row: ScimRow): Work<void> {
   const value = row.name.toLowerCase()
   const taken = yield [FIND.name, checked({ ...of, kind: row.kind, value })]
   if (taken.some(({ id }) => id !== row.id))
-    throw new ScimConflict('taken', `there is a ${row.kind} of this name already`)
+    throw new ScimConflict(`there is a ${row.kind} of this name already`)
 }
 const put = function* (of: ScimRealm, row: ScimRow, isNew: boolean): Work<void> {
   yield* free(of, row)
@@ -97,27 +97,26 @@ const regroup = function* (
 ): Work<readonly string[]> {
   const [old, next] = [new Set(before), new Set(after)]
   const [gone, come] = [[...old.difference(next)], [...next.difference(old)]]
+  // A member that nobody has written yet is none.
+  const there: string[] = []
   for (const { n, params } of chunks(come)) {
     const found = yield [
       `SELECT id FROM scim_resources WHERE ${REALM} AND id IN (${list(n, (i) => `:m${i}`)})`,
       { ...of, ...params },
     ]
-    if (found.length < n) {
-      const known = new Set(found.map(({ id }) => id))
-      const stranger = Object.values(params).find((id) => !known.has(id))
-      throw new ScimConflict('stranger', `nobody here has the id ${JSON.stringify(stranger)}`)
-    }
+    for (const { id } of found) there.push(String(id))
+  }
+  for (const { n, params } of chunks(there))
     yield [
       `INSERT INTO scim_members (tenant, realm, group_id, member_id) VALUES ${list(n, (i) => `(:tenant, :realm, :group, :m${i})`)}`,
       { ...of, group, ...params },
     ]
-  }
   for (const { n, params } of chunks(gone))
     yield [
       `DELETE FROM scim_members WHERE ${REALM} AND group_id = :group AND member_id IN (${list(n, (i) => `:m${i}`)})`,
       { ...of, group, ...params },
     ]
-  return [...gone, ...come]
+  return [...gone, ...there]
 }
 /** @returns null: too many to name */
 const usersBelow = function* (

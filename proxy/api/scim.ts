@@ -12,6 +12,7 @@ import {
   SCHEMAS,
   shownOf,
   shows,
+  treeOf,
   URN,
   type Kind,
   type Shown,
@@ -192,6 +193,27 @@ const createViews = ({ scim, of, publicUrl }: ScimDeps) => {
 }
 type Views = ReturnType<typeof createViews>
 
+type Query = (name: string) => string | undefined
+type Listed = { readonly totalResults: number; readonly Resources: readonly Tree[] }
+const listOf = (resources: readonly Tree[], start: number) => ({
+  schemas: [LIST],
+  startIndex: start,
+  itemsPerPage: resources.length,
+  Resources: resources,
+})
+/** A question in a body, where a filter stays out of logs of proxies (RFC 7644 3.4.3). */
+const searchOf = (body: unknown): Query => {
+  const tree = treeOf(body)
+  if (tree === null) throw new ScimError(400, 'invalidSyntax', 'the body must be a JSON object')
+  return (name) => {
+    const value = Object.hasOwn(tree, name) ? tree[name] : undefined
+    if (value === undefined || value === null) return undefined
+    if (Array.isArray(value)) return value.length === 0 ? undefined : value.map(String).join(',')
+    if (typeof value === 'string' || typeof value === 'number') return String(value)
+    throw new ScimError(400, 'invalidValue', `${name}: must be text, a number or a list`)
+  }
+}
+
 const createLists = ({ scim, of }: ScimDeps, { full }: Views) => {
   /** One look through everything at a time: a second one waits. */
   let scanning: Promise<unknown> = Promise.resolve()
@@ -222,7 +244,7 @@ const createLists = ({ scim, of }: ScimDeps, { full }: Views) => {
     scanning = mine.catch(() => {}) // told to whoever asked
     return mine
   }
-  return async (kind: Kind, query: (name: string) => string | undefined): Promise<object> => {
+  return async (kind: Kind, query: Query): Promise<Listed> => {
     const start = integer(query('startIndex'), 1, 1)
     const count = Math.min(MOST_COUNT, integer(query('count'), USUAL_COUNT, 0))
     const shown = shownOf(query('attributes'), query('excludedAttributes'))
@@ -242,13 +264,8 @@ const createLists = ({ scim, of }: ScimDeps, { full }: Views) => {
         throw new ScimError(400, 'tooMany', 'too many members: ask with excludedAttributes=members, or for fewer with count')
       resources.push(projected(shown, tree))
     }
-    return {
-      schemas: [LIST],
-      totalResults: all?.length ?? (await scim.count(of, kind)),
-      startIndex: start,
-      itemsPerPage: resources.length,
-      Resources: resources,
-    }
+    const totalResults = all?.length ?? (await scim.count(of, kind))
+    return { ...listOf(resources, start), totalResults }
   }
 }
 
@@ -392,6 +409,7 @@ const METHODS = [
   ),
   ...KINDS.flatMap(([path]) => [
     [`/${path}`, 'GET, POST'] as const,
+    [`/${path}/.search`, 'POST'] as const,
     [`/${path}/:id`, 'GET, PUT, PATCH, DELETE'] as const,
   ]),
 ]
@@ -468,7 +486,27 @@ export const createScimApi = (deps: ScimDeps): Hono<Env> => {
   }
   serveDiscovery(app, views.base)
   const ifMatch = (c: Context): readonly string[] | null => tags(c.req.header('if-match'))
+  const everywhere = async (c: Context): Promise<object> => {
+    const query = searchOf(await bodyOf(c))
+    const start = integer(query('startIndex'), 1, 1)
+    const count = Math.min(MOST_COUNT, integer(query('count'), USUAL_COUNT, 0))
+    const resources: Tree[] = []
+    let total = 0
+    for (const [, kind] of KINDS) {
+      const from = Math.max(1, start - total)
+      const own = (name: string): string | undefined =>
+        ({ startIndex: String(from), count: String(count - resources.length) })[name] ?? query(name)
+      const found = await lists(kind, own)
+      resources.push(...found.Resources)
+      total += found.totalResults
+    }
+    return { ...listOf(resources, start), totalResults: total }
+  }
+  app.post('/.search', async (c) => answer(200, await everywhere(c)))
   for (const [path, kind] of KINDS) {
+    app.post(`/${path}/.search`, async (c) =>
+      answer(200, await lists(kind, searchOf(await bodyOf(c)))),
+    )
     app.get(`/${path}`, async (c) =>
       answer(200, await lists(kind, (name) => c.req.query(name))),
     )

@@ -37,11 +37,15 @@ const ours = (schema: Schema): Schema => ({
   ...schema,
   attributes: schema.attributes
     .filter(({ name }) => name !== 'password')
-    .map((each) =>
-      each.name === 'displayName' && schema.id === URN.Group
-        ? { ...each, required: true, uniqueness: 'server' }
-        : each,
-    ),
+    .map((each) => {
+      if (schema.id !== URN.Group) return each
+      if (each.name === 'displayName') return { ...each, required: true, uniqueness: 'server' }
+      // Who a member is says its value; the rest is what deputy knows of it.
+      const subAttributes = each.subAttributes?.map((sub) =>
+        sub.name === 'value' ? sub : { ...sub, mutability: 'readOnly' },
+      )
+      return subAttributes === undefined ? each : { ...each, subAttributes }
+    }),
 })
 export const SCHEMAS: readonly Schema[] = [
   ours(described(User.definition)),

@@ -40,9 +40,9 @@ const ours = (schema: Schema): Schema => ({
     .map((each) => {
       if (schema.id !== URN.Group) return each
       if (each.name === 'displayName') return { ...each, required: true, uniqueness: 'server' }
-      // Who a member is says its value; the rest is what deputy knows of it.
+      // A member is called as it is called, whatever a client says.
       const subAttributes = each.subAttributes?.map((sub) =>
-        sub.name === 'value' ? sub : { ...sub, mutability: 'readOnly' },
+        sub.name === 'display' ? { ...sub, mutability: 'readOnly' } : sub,
       )
       return subAttributes === undefined ? each : { ...each, subAttributes }
     }),

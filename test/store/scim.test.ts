@@ -4,20 +4,20 @@ import { kinds, type Place } from '../support/postgres.ts'
 
 const of = { tenant: 'acme', realm: 'corp' }
 
-describe.each(kinds)('%s', (_, makePlace) => {
-  let place: Place
+const every = await kinds()
+
+describe.each(every)('the $name store', ({ place, skip }) => {
+  if (skip) return test.skip('is not here')
+  let at: Place
   let store: Store
   let told: string[]
   beforeEach(async () => {
-    place = await makePlace()
-    store = await place.open()
+    at = await place()
+    store = await at.open()
     told = []
     store.subscribe('scim', (key) => void told.push(key))
   })
-  afterEach(async () => {
-    await store.close()
-    await place.remove()
-  })
+  afterEach(() => store.close())
   const write = (
     kind: ScimKind,
     fresh: string,

@@ -146,11 +146,10 @@ const mentions = (filter: Filter, name: string): boolean => {
 const createViews = ({ scim, of, publicUrl }: ScimDeps) => {
   const base = `${publicUrl}/scim/v2`
   const place = (kind: Kind, id: string): string => `${base}/${kind}s/${id}`
-  const memberOf = ({ id, kind, name }: ScimMember): Tree => ({
+  const memberOf = ({ id, kind }: ScimMember): Tree => ({
     value: id,
     $ref: place(kind, id),
     type: kind,
-    display: name,
   })
   const plain = (row: ScimRow): Tree => JSON.parse(row.body) as Tree
   const whole = (row: ScimRow, more: Tree): Tree => {

@@ -40,10 +40,8 @@ const ours = (schema: Schema): Schema => ({
     .map((each) => {
       if (schema.id !== URN.Group) return each
       if (each.name === 'displayName') return { ...each, required: true, uniqueness: 'server' }
-      // A member is called as it is called, whatever a client says.
-      const subAttributes = each.subAttributes?.map((sub) =>
-        sub.name === 'display' ? { ...sub, mutability: 'readOnly' } : sub,
-      )
+      // A member is called as it is called, whatever a client says (RFC 7643 8.7.1 has no `display` either).
+      const subAttributes = each.subAttributes?.filter(({ name }) => name !== 'display')
       return subAttributes === undefined ? each : { ...each, subAttributes }
     }),
 })

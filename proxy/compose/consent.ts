@@ -10,6 +10,7 @@ import { Problem } from '../problem.ts'
 import type { PeopleSource } from '../pipeline/entitlements.ts'
 import type { Core } from './core.ts'
 import { directoryOf } from './directories.ts'
+import { withScim } from './scim.ts'
 import type { Configured, Scope } from './scope.ts'
 
 export type Consent = Awaited<ReturnType<typeof createConsent>>
@@ -123,7 +124,7 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     if (event === 'operator.break_glass') deliver.brokeGlass(fields)
     return evidence.event(event, fields as Record<string, unknown>)
   }
-  const directory = directoryOf(config, core.directories)
+  const directory = directoryOf(config, withScim(config, core, clock))
   const people = peopleOf(config, directory)
   const { active, peopleChanged, invalidated } = followPeople(people, directory, scope, core)
   const flows = createFlows({

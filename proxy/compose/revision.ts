@@ -10,6 +10,7 @@ import type { Keep } from './kept.ts'
 import { createPages } from './pages.ts'
 import { createPipeline, type Later, type Pipeline } from './pipeline.ts'
 import { authApi, judges, localApi, operatorsApi, operatorsDepsOf, startIdle } from './programs.ts'
+import { scimApi } from './scim.ts'
 import type { Configured, Scope } from './scope.ts'
 import type { Parts } from './snapshot.ts'
 
@@ -60,10 +61,12 @@ const atConnect =
     path: string,
     pages: RequestListener | null,
     programs: RequestListener,
+    pushed: RequestListener | null,
   ): RequestListener =>
   (req: IncomingMessage, res: ServerResponse) => {
     if (path !== '') req.url = below(req.url ?? '/', path)
-    if (pages === null || req.url?.startsWith('/v1/') === true) programs(req, res)
+    if (pushed !== null && /^\/scim\/v2(?:[/?]|$)/.test(req.url ?? '')) pushed(req, res)
+    else if (pages === null || req.url?.startsWith('/v1/') === true) programs(req, res)
     // A session that begins by a clock that is ahead would outlive its hour.
     else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
     else pages(req, res)
@@ -142,7 +145,13 @@ export const buildRevision = async (
       peopleChanged: consent.peopleChanged,
       invalidated: consent.invalidated,
       said: discovery.said,
-      connect: atConnect(scope, path, pages, operatorsApi(scope, beside)),
+      connect: atConnect(
+        scope,
+        path,
+        pages,
+        operatorsApi(scope, beside),
+        scimApi(configured, core, publicUrl),
+      ),
       operators: operatorsApi(scope, operators),
       local: localApi(configured, core, operators),
       api: authApi(configured, core, consent, { identify: pipeline.identify, permit }),

@@ -1,7 +1,7 @@
 // Rules between values of the configuration.
 import { isDeepStrictEqual } from 'node:util'
 import { isLoopback, plainHttp } from './address.ts'
-import { backendRules, tenantRules } from './backend.ts'
+import { backendRules, naming, tenantRules } from './backend.ts'
 import { httpProblems } from './directory.ts'
 import { sourcesOf, type Config, type Listen } from './schema.ts'
 import { workloadProblems } from './workload.ts'
@@ -98,7 +98,39 @@ const verifying = (row: Config['workloads'][number]) => [
   row.token_review,
 ]
 
-const entitlementRules: Rule = ({ identity, entitlements }) => {
+const scimRules = (config: Config, named: boolean, unread: string): readonly (string | false)[] => {
+  const { entitlements } = config
+  const { scim, max_age: maxAge } = entitlements ?? {}
+  if (!named) return [scim !== undefined && `entitlements.scim: is ${unread}: remove it`]
+  if (scim === undefined)
+    return ['entitlements.scim: scim is a source, but nothing says who may push: give it a bearer']
+  const known = naming(config)
+  const part = (key: 'tenant' | 'realm', names: readonly string[]): string | false => {
+    const said = scim[key]
+    if (said === undefined)
+      return (
+        names.length > 1 &&
+        `entitlements.scim.${key}: whose people are pushed is not said: name one of ${names.join(', ')}`
+      )
+    return (
+      !names.includes(said) &&
+      `entitlements.scim.${key}: ${said} is none of ${names.join(', ')}, which identity knows`
+    )
+  }
+  return [
+    part('tenant', known.tenants),
+    part('realm', known.realms),
+    ...(['read', 'write', 'delete', 'admin'] as const).map(
+      (access) =>
+        !scim.trust_push &&
+        maxAge?.[access] === 0 &&
+        `entitlements.max_age.${access}: is 0s, but what is pushed has no age, and a push that was lost shows nowhere: set entitlements.scim.trust_push: true to take the last push as the truth, or name an age, such as 5m`,
+    ),
+  ]
+}
+
+const entitlementRules: Rule = (config) => {
+  const { identity, entitlements } = config
   if (entitlements === undefined) return []
   const { source, sources, claims, max_age: maxAge } = entitlements
   const named = sourcesOf(entitlements)
@@ -121,6 +153,7 @@ const entitlementRules: Rule = ({ identity, entitlements }) => {
         `entitlements.${each}: is ${unread}: remove it`,
     ]),
     ...(entitlements.http === undefined ? [] : httpProblems(entitlements.http)),
+    ...scimRules(config, named.includes('scim'), unread),
     source !== 'claims' &&
       claims !== undefined &&
       `entitlements.claims: are ${unread}: remove them`,

@@ -296,22 +296,23 @@ const http = z
   .superRefine(secure((entry) => [entry.url, entry.token]))
 export type HttpConfig = z.infer<typeof http>
 
-const unbuiltSource = (value: unknown): string | null => (value === 'scim' ? value : null)
+/** An identity provider that pushes. Two bearers: while one is replaced by the other both are good. */
+const scim = z.strictObject({
+  bearer: z.union([bearer.transform((one) => [one]), z.array(bearer).min(1).max(2)]),
+  trust_push: z.boolean().default(false),
+  user: z.enum(['userName', 'externalId', 'id']).default('userName'),
+  tenant: text.optional(),
+  realm: text.optional(),
+})
 const entitlements = z.strictObject({
-  source: unbuilt(z.enum(['claims', 'file', 'http', 'scim']).optional(), unbuiltSource),
-  sources: unbuilt(
-    z
-      .array(z.enum(['file', 'http', 'scim']))
-      .min(1)
-      .optional(),
-    (value) => (Array.isArray(value) && value.includes('scim') ? 'scim' : null),
-  ),
+  source: z.enum(['claims', 'file', 'http', 'scim']).optional(),
+  sources: z
+    .array(z.enum(['file', 'http', 'scim']))
+    .min(1)
+    .optional(),
   file: text.optional(),
   claims: claims.optional(),
-  scim: unbuilt(
-    z.strictObject({ bearer, trust_push: z.boolean().default(false) }).optional(),
-    'scim',
-  ),
+  scim: scim.optional(),
   http: http.optional(),
   max_age: maxAge,
 })

@@ -134,8 +134,20 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'entitlements.claims.entitlements': key('Where the entitlements are.'),
   'entitlements.scim': key('Lets the identity provider push people and groups.'),
   'entitlements.scim.bearer': key(
-    'The secret that it pushes with, 32 bytes or more.',
+    'The secret that it pushes with, 32 bytes or more; a list of two while one is replaced by the other.',
     '"${env:SCIM_BEARER}"',
+  ),
+  'entitlements.scim.user': key(
+    'The attribute of a user that is the person’s id, as tags name it.',
+    'userName',
+  ),
+  'entitlements.scim.tenant': key(
+    'Whose people are pushed; needed where `identity` knows several tenants.',
+    'default',
+  ),
+  'entitlements.scim.realm': key(
+    'The realm of these people; needed where `identity` knows several.',
+    'https://idp.example.com',
   ),
   'entitlements.scim.trust_push': key('Takes what was pushed as fresh enough for `0s`.', 'true'),
   'entitlements.http': key('With `http`: the directory or entitlement service that is asked.'),

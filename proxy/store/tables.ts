@@ -10,6 +10,7 @@ import { createFlows } from './flows.ts'
 import { pseudonym } from './pseudonym.ts'
 import { personOf } from './rows.ts'
 import { createRuns } from './runs.ts'
+import { createScim } from './scim.ts'
 import { NEVER } from './statements.ts'
 
 /** Whether they can be written is proved at most this often, ms. */
@@ -23,6 +24,8 @@ const TABLES = [
   'person_epochs',
   'ended_sessions',
   'disabled_agents',
+  'scim_resources',
+  'scim_members',
 ]
 const CHANGED = [
   ['credentials', 'sealed'],
@@ -33,6 +36,7 @@ const CHANGED = [
   ['person_epochs', 'epoch'],
   ['ended_sessions', 'expires_at'],
   ['disabled_agents', 'at'],
+  ['scim_resources', 'body'],
 ]
 
 export const createTables = (db: Database): Store => {
@@ -96,6 +100,7 @@ export const createTables = (db: Database): Store => {
       const { tenant, realm, id } = person
       await db.forget(`${JSON.stringify([tenant, realm, id]).slice(0, -1)},`)
     },
+    scim: createScim(db),
     sealed: {
       page: async (after, most) => {
         const of = (raw: Raw): SealedRow => raw as SealedRow

@@ -61,6 +61,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   ],
   'config/applications.ts': ['applications.*.realm'],
   'config/backend.ts': ['identity.issuers.*.tenants.*'],
+  'compose/scim.ts': ['tenant', 'realm', 'user', 'bearer', 'bearer.*'].map(
+    (key) => `entitlements.scim.${key}`,
+  ),
   'compose/issuers.ts': [
     ...['issuer', 'jwks_uri', 'jwks', 'realm', 'audience', 'user', 'agent', 'tenant'].map(
       (key) => `identity.issuers.*.${key}`,
@@ -218,9 +221,6 @@ const REFUSED: Readonly<Record<string, unknown>> = {
   'audit.inputs': 'sealed',
   'audit.sink': ['file:a.jsonl', 'otlp'],
   'audit.spool': './spool',
-  'entitlements.scim': { bearer: 'b'.repeat(40) },
-  'entitlements.source': 'scim',
-  'entitlements.sources': ['file', 'scim'],
   'policy.bundle': 'https://bundles.test/b.tar.gz',
   'policy.bundle_auth': { bearer: 'secret' },
   'policy.data_unsigned': true,
@@ -319,7 +319,7 @@ describe('every key of the configuration', () => {
       'entitlements.claims: are not read, because entitlements.source is file: remove them',
     )
     expect(of({ ...base.entitlements, scim: { bearer: 'b'.repeat(40) } })).toContain(
-      'entitlements.scim: scim is not built',
+      'entitlements.scim: is not read, because entitlements.source is file: remove it',
     )
   })
 

@@ -38,7 +38,9 @@ describe.each(every)('the $name store', ({ place, skip }) => {
     await expect(write('User', 'u2', 'aLICE')).rejects.toThrow('already')
     await write('Group', 'g1', 'alice')
     expect(await store.scim.find(of, 'User', 'exact', 'alice')).toEqual([])
-    expect(await store.scim.find(of, 'User', 'exact', 'Alice')).toMatchObject([{ id: 'u1', version: 1 }])
+    expect(await store.scim.find(of, 'User', 'exact', 'Alice')).toMatchObject([
+      { id: 'u1', version: 1 },
+    ])
     expect(await store.scim.count({ ...of, tenant: 'other' }, 'User')).toBe(0)
     expect(await store.scim.get({ ...of, realm: 'other' }, 'User', 'u1')).toBeNull()
   })
@@ -55,7 +57,13 @@ describe.each(every)('the $name store', ({ place, skip }) => {
     ])
     expect((await store.scim.members(of, 'g1')).map(({ id }) => id)).toEqual(['g2', 'u1'])
     expect(new Set(told)).toEqual(new Set(['alice']))
-    await store.scim.change(of, 'User', { id: 'u1', fresh: '', now: 2 }, () => null, () => ['gone'])
+    await store.scim.change(
+      of,
+      'User',
+      { id: 'u1', fresh: '', now: 2 },
+      () => null,
+      () => ['gone'],
+    )
     expect(told.at(-1)).toBe('gone')
     expect((await store.scim.members(of, 'g1')).map(({ id }) => id)).toEqual(['g2'])
   })

@@ -551,5 +551,5 @@ export const createScimApi = (deps: ScimDeps): Hono<Env> => {
     throw new ScimError(501, null, 'Bulk is not served: ServiceProviderConfig says so')
   })
   app.notFound(() => refuse(new ScimError(404, null, 'there is nothing at this path')))
-  return app as unknown as Hono<Env>
+  return app
 }

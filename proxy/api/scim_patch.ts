@@ -183,7 +183,7 @@ const changeSingle = (bag: Bag, { op, target, value }: Change): void => {
   }
   if (sub.mutability === 'readOnly')
     throw wrong('mutability', `${name}.${sub.name}: cannot be written`)
-  const inner: Bag = { ...(treeOf(bag[name]) ?? {}) }
+  const inner: Bag = { ...treeOf(bag[name]) }
   write(inner, sub.name, op === 'remove' ? undefined : cleaned(value, sub, `${name}.${sub.name}`))
   write(bag, name, Object.keys(inner).length === 0 ? undefined : inner)
 }
@@ -247,7 +247,7 @@ export const patched = (kind: Kind, before: Tree, body: unknown): Tree => {
     if (attribute.name === 'members') members.change(change)
     else {
       const extended = urn === URN.Enterprise
-      const bag: Bag = extended ? { ...(treeOf(after[urn]) ?? {}) } : after
+      const bag: Bag = extended ? { ...treeOf(after[urn]) } : after
       if (attribute.multiValued) changeList(bag, change)
       else changeSingle(bag, change)
       if (extended) write(after, urn, Object.keys(bag).length === 0 ? undefined : bag)

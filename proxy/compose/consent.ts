@@ -2,14 +2,14 @@
 import { randomBytes } from 'node:crypto'
 import { USUAL_CLAIMS, type Config } from '../config/schema.ts'
 import type { Directory } from '../directory/source.ts'
-import type { Person, SourceName } from '../model.ts'
+import type { Person } from '../model.ts'
 import { createFlows } from '../consent/flow.ts'
 import { createRoom } from '../consent/tenants.ts'
 import { createRevoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
 import type { PeopleSource } from '../pipeline/entitlements.ts'
 import type { Core } from './core.ts'
-import { directoryOf } from './directories.ts'
+import { directoryOf, type Invalidated } from './directories.ts'
 import { withScim } from './scim.ts'
 import type { Configured, Scope } from './scope.ts'
 
@@ -25,15 +25,6 @@ type Mismatch = {
   readonly user: Person
   readonly agent: string
   readonly connection: string
-}
-
-/** What somebody said about a source counts no more. */
-export type Invalidated = {
-  /** null: anybody. */
-  readonly person: Person | null
-  readonly source: SourceName
-  /** Of a closed set: `file_changed`, the kind of a signal. */
-  readonly cause: string
 }
 
 const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {

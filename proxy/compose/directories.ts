@@ -8,7 +8,7 @@ import { createHttpDirectory } from '../directory/http.ts'
 import { joined } from '../directory/joined.ts'
 import type { Directory } from '../directory/source.ts'
 import { toldOf } from '../files.ts'
-import type { Clock, Log, PolicyEngine, SourceName } from '../model.ts'
+import type { Clock, Log, Person, PolicyEngine, SourceName } from '../model.ts'
 import type { Fetch } from '../net/dial.ts'
 import { createOwnToken } from '../oauth/own_token.ts'
 import type { Keep } from './kept.ts'
@@ -24,6 +24,15 @@ export type Preparing = {
     readonly seen: Seen
   }
 }
+/** What somebody said about a source counts no more. */
+export type Invalidated = {
+  /** null: anybody. */
+  readonly person: Person | null
+  readonly source: SourceName
+  /** Of a closed set: `file_changed`, the kind of a signal. */
+  readonly cause: string
+}
+
 export type Directories = ReadonlyMap<SourceName, Directory>
 
 type Making = Preparing & {

@@ -4,7 +4,8 @@ import type { Loaded } from '../config/load.ts'
 import { oddities } from '../config/rules.ts'
 import { createDiscovery } from '../oauth/discovery.ts'
 import { clockSentence } from './clock.ts'
-import { createConsent, type Invalidated } from './consent.ts'
+import { createConsent } from './consent.ts'
+import type { Invalidated } from './directories.ts'
 import type { Core, InForce, Lasting } from './core.ts'
 import type { Keep } from './kept.ts'
 import { createPages } from './pages.ts'
@@ -59,9 +60,15 @@ const atConnect =
   (
     { clock }: Scope,
     path: string,
-    pages: RequestListener | null,
-    programs: RequestListener,
-    pushed: RequestListener | null,
+    {
+      pages,
+      programs,
+      pushed,
+    }: {
+      readonly pages: RequestListener | null
+      readonly programs: RequestListener
+      readonly pushed: RequestListener | null
+    },
   ): RequestListener =>
   (req: IncomingMessage, res: ServerResponse) => {
     if (path !== '') req.url = below(req.url ?? '/', path)
@@ -145,13 +152,11 @@ export const buildRevision = async (
       peopleChanged: consent.peopleChanged,
       invalidated: consent.invalidated,
       said: discovery.said,
-      connect: atConnect(
-        scope,
-        path,
+      connect: atConnect(scope, path, {
         pages,
-        operatorsApi(scope, beside),
-        scimApi(configured, core, publicUrl),
-      ),
+        programs: operatorsApi(scope, beside),
+        pushed: scimApi(configured, core, publicUrl),
+      }),
       operators: operatorsApi(scope, operators),
       local: localApi(configured, core, operators),
       api: authApi(configured, core, consent, { identify: pipeline.identify, permit }),

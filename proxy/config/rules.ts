@@ -3,7 +3,8 @@ import { isDeepStrictEqual } from 'node:util'
 import { isLoopback, plainHttp } from './address.ts'
 import { backendRules, naming, tenantRules } from './backend.ts'
 import { httpProblems } from './directory.ts'
-import { sourcesOf, type Config, type Listen } from './schema.ts'
+import { sourcesOf, type Config } from './schema.ts'
+import type { Listen } from './values.ts'
 import { workloadProblems } from './workload.ts'
 
 type Rule = (config: Config) => readonly (string | false)[]

@@ -61,6 +61,12 @@ export const CATALOGUE = {
     'http_request_denied',
     'Send the own token of the workload that calls, such as the projected token of its service account, read anew for each call; the detail says what was wrong with the one that came.',
   ),
+  standing_refused: row(
+    403,
+    'The person did not let the workload do this',
+    'http_request_denied',
+    'Do not retry: the person is away, and what they let this workload do does not include it, or has ended. Ask them for standing that does, or send their tag.',
+  ),
   policy_denied: row(
     403,
     'Policy refused the call',

@@ -10,9 +10,11 @@ import { bearerAmong, createGate, personNamed, type Operator } from './operator.
 import * as shapes from './operators_schema.ts'
 import { createRest, given, paged, readBody, readQuery, type Env, type RestDeps } from './rest.ts'
 import { addRunRoutes, runRevoked, type RunApiDeps } from './runs.ts'
+import { addStandingRoutes, type StandingApiDeps } from './standings.ts'
 
 export type OperatorsDeps = RestDeps &
-  Omit<RunApiDeps, 'connections'> & {
+  Omit<RunApiDeps, 'connections'> &
+  StandingApiDeps & {
     /** Empty: this listener does not serve them. */
     readonly operators: readonly Operator[]
     readonly local?: boolean
@@ -88,8 +90,12 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     of: Omit<Revocation, 'result'>,
     agent: string | null,
     result: string,
-  ): Promise<void> =>
-    onEvent('connection.revoked', {
+  ): Promise<void> => {
+    const { connection } = of
+    const which = agent === null ? { connection } : { connection, agent }
+    const how = { by: 'disconnected', operator: operator.name } as const
+    await deps.standing.endAll(of.person, which, how)
+    return onEvent('connection.revoked', {
       operator: operator.name,
       user: of.person,
       ...(agent === null ? {} : { agent: { id: agent } }),
@@ -98,6 +104,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
       credential: of.credential,
       result,
     })
+  }
   const revoke = async (
     operator: Operator,
     list: readonly HeldConnection[],
@@ -121,6 +128,8 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     ).filter((run) => run.revokedAt === null && run.expiresAt > deps.clock.now())
     for (const run of live)
       if (await runs.revoke(run.id)) await onEvent('run.revoked', runRevoked(operator.name, run))
+    const how = { by: 'operator', operator: operator.name } as const
+    const standings = await deps.standing.endAll(person, agent === null ? {} : { agent }, how)
     const whole: HeldConnection[] = []
     const kept: object[] = []
     for (const held of await vault.list({ tenant, realm, id })) {
@@ -139,6 +148,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
       agent,
       results,
       runs_revoked: live.length,
+      standings_ended: standings,
       authorizations_ended: await flows.cancel(person, agent),
     }
   }
@@ -214,6 +224,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
   })
 
   addRunRoutes(rest, gate, deps)
+  addStandingRoutes(rest, gate, deps)
 
   const { rotate } = deps
   if (deps.local === true && rotate !== undefined)

@@ -88,8 +88,10 @@ export const createEvidence = (deps: {
   const whoText = (principal: Principal): string => {
     let text = who.get(principal)
     if (text === undefined) {
-      const { person, verified, agent, run, workload } = principal
-      const user = { id: idOf(person.id), realm: person.realm, tenant: person.tenant, verified }
+      const { person, verified, agent, run, workload, standing } = principal
+      const { realm, tenant } = person
+      const by_standing = standing ?? undefined
+      const user = { id: idOf(person.id), realm, tenant, verified, standing: by_standing }
       const by = workload && { ...workload, verified: true }
       text = members({ user, agent: { id: agent, workload: by }, run })
       who.set(principal, text)

@@ -17,6 +17,8 @@ export type Revocation = {
       readonly connection: string
     }
   | { readonly kind: 'run'; readonly run: string }
+  /** `until`: it ends at that time, ms; null: it has. */
+  | { readonly kind: 'standing'; readonly standing: string; readonly until: number | null }
   | { readonly kind: 'person'; readonly person: Person }
 )
 
@@ -71,6 +73,13 @@ const revocationOf = (line: Foreign, event: string, at: number): Revocation | 'u
   if (event === 'run.revoked') {
     const run = textOf(line, 'run')
     return run === null ? 'unknown' : { kind: 'run', at, run }
+  }
+  if (event === 'standing.ended' || event === 'standing.changed') {
+    const standing = textOf(line, 'standing')
+    const until = event === 'standing.ended' ? null : Date.parse(String(line['expires_at']))
+    return standing === null || Number.isNaN(until)
+      ? 'unknown'
+      : { kind: 'standing', at, standing, until }
   }
   if (event === 'operator.erased' || event === 'person.erased') {
     const person = personOf(line)

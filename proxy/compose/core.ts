@@ -6,7 +6,7 @@ import { createForward } from '../pipeline/forward.ts'
 import { createHold } from '../pipeline/hold.ts'
 import type { Config } from '../config/schema.ts'
 import type { Fetch } from '../net/dial.ts'
-import type { Connection, PolicyEngine } from '../model.ts'
+import type { Connection, PolicyEngine, StandingRow } from '../model.ts'
 import { createOAuthClient } from '../oauth/client.ts'
 import { createRefresher } from '../tokens/refresh.ts'
 import { createSpool } from '../tokens/pending.ts'
@@ -17,6 +17,7 @@ import { createUlid } from '../ulid.ts'
 import { followRing, missingKeys } from '../vault/rotate.ts'
 import { createRuns } from '../vault/runs.ts'
 import { createSealer } from '../vault/seal.ts'
+import { createStandings } from '../vault/standings.ts'
 import { createUsed } from '../vault/used.ts'
 import { createVault } from '../vault/vault.ts'
 import { createWaiting } from '../vault/waiting.ts'
@@ -40,6 +41,8 @@ export type Told = {
   policy: (engine: PolicyEngine | null) => void
   people: () => void
   key: (kid: string) => void
+  /** A standing was used for the first time. */
+  firstUse: (row: StandingRow) => void
 }
 
 /** Everything that stands by itself: keys, the store, the calls that run. */
@@ -137,6 +140,9 @@ const openTraffic = (
     get unasked() {
       return now().config.connect.hold
     },
+    get away() {
+      return now().config.runs.hold
+    },
     now: clock.now,
   })
   metrics.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
@@ -146,7 +152,7 @@ const openTraffic = (
 /** What people's grants are made of and renewed by. Its parts know each other: a revocation ends calls and unstored tokens. */
 const openTokens = (
   { config, written, log, clock, opened }: Scope,
-  { store, sealer, newId, calls, fetch }: Ground,
+  { store, sealer, newId, calls, fetch, told }: Ground,
   metrics: ReturnType<typeof createMetrics>,
   now: () => InForce,
 ) => {
@@ -176,6 +182,18 @@ const openTokens = (
     newId,
     onRevoked: (run) => calls.abort({ run }, new Problem('unauthenticated', 'the run was revoked')),
   })
+  const standings = createStandings({
+    store,
+    clock,
+    newId,
+    log,
+    onEnded: (standing) =>
+      calls.abort(
+        { standing },
+        new Problem('standing_refused', 'the standing of this workload has ended'),
+      ),
+    onFirstUse: (row) => told.firstUse(row),
+  })
   const used = createUsed({ grants: store.grants, clock, log })
   opened(() => used.close())
   const client = createOAuthClient({ fetch, clock })
@@ -194,7 +212,7 @@ const openTokens = (
     spool,
     onFailure: metrics.refreshFailed,
   })
-  return { vault, runs, used, client, refresher }
+  return { vault, runs, standings, used, client, refresher }
 }
 
 /** @throws Error that says what is wrong with the store or the evidence */

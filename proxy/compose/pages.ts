@@ -26,8 +26,8 @@ const brandOf = ({ connect: { brand } }: Config, logo: Logo | null) =>
 /** null: nobody could be told from another at them. */
 export const createPages = async (
   { config, written, log, print, keep }: Configured,
-  { vault, connections, fetch, logo }: Core,
-  { flows, revoker, onEvent, session, people }: Consent,
+  { vault, standings, connections, fetch, logo }: Core,
+  { flows, revoker, onEvent, session, people, standing }: Consent,
   allowed: AllowedOf,
 ): Promise<RequestListener | null> => {
   const { sign_in: signIn, verifier } = config.connect
@@ -49,6 +49,8 @@ export const createPages = async (
     session,
     vault,
     revoke: revoker.revoke,
+    standings,
+    standing,
     connections,
     returnTo: config.connect.return_to,
     // Claims come with a call only: nobody says at the page what this person may do.

@@ -43,7 +43,7 @@ export type Later = {
 
 const identifyOf = (
   { config, clock, log, keep }: Configured,
-  { issuers, workloads: rows, runs, fetch }: Core,
+  { issuers, workloads: rows, runs, standings, fetch }: Core,
 ): Identify => {
   const { identity } = config
   const grace = identity.jwks_grace
@@ -70,6 +70,7 @@ const identifyOf = (
     plainAgent: identity.agent,
     plainRealm: identity.realm,
     run: runs.verify,
+    standing: standings.verify,
   })
 }
 
@@ -153,7 +154,10 @@ export const createPipeline = (
     ...grantsOf(core, clock.now, () => later().connections()),
     decide,
     forward: core.forward,
-    used: core.used.note,
+    used: (who, connection) => {
+      core.used.note(who.person, who.agent, connection)
+      core.standings.used(who)
+    },
     evidence,
     calls,
     link: (principal, connection, scopes, { again, challenge, operation }) =>

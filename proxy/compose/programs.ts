@@ -4,6 +4,7 @@ import { naming } from '../config/backend.ts'
 import type { Person, Principal } from '../model.ts'
 import { createIdle } from '../tokens/idle.ts'
 import { confirmArrival } from '../consent/session.ts'
+import { tagOnly } from '../pipeline/standing.ts'
 import { spooled } from '../tokens/pending.ts'
 import type { createOperatorsApi } from '../api/operators.ts'
 import { createAllowed, type AllowedOf } from '../consent/allowed.ts'
@@ -82,8 +83,8 @@ export const startIdle = (
 /** What the operators' API is made of, wherever it is served. */
 export const operatorsDepsOf = (
   { config, clock, log }: Scope,
-  { connections, vault, runs, evidence, newId }: Core,
-  { flows, revoker, onEvent, session }: Consent,
+  { connections, vault, runs, standings, evidence, newId }: Core,
+  { flows, revoker, onEvent, session, standing }: Consent,
   permit: Permit,
 ): OperatorsDeps => ({
   ...naming(config),
@@ -95,6 +96,8 @@ export const operatorsDepsOf = (
   revoker,
   flows,
   runs,
+  standings,
+  standing,
   maxRunMs: config.runs.max,
   permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
     // What is minted by a wrong clock would end too late by the right one.
@@ -157,7 +160,7 @@ export const authApi = (
 ): RequestListener => {
   const asked = {
     identify: async (rawHeaders: readonly string[]) =>
-      (await identify.identify(rawHeaders, null)).who,
+      tagOnly((await identify.identify(rawHeaders, null)).who),
     plainPerson:
       config.identity.trust === 'plain'
         ? (userId: string, rawHeaders: readonly string[]) => identify.named(userId, rawHeaders)
@@ -170,6 +173,10 @@ export const authApi = (
     }),
     flows,
     connections,
+    agentOf: (workload: string) => {
+      const agent = config.workloads.find(({ name }) => name === workload)?.agent ?? '/'
+      return agent.startsWith('/') ? null : agent
+    },
     returnTo: config.connect.return_to,
     publicUrl: session.publicUrl,
     newId,

@@ -454,7 +454,9 @@ export const configSchema = z.strictObject({
   connect: connect.prefault({}),
   operators: z.array(operator).default([]),
   workloads: z.array(workload).default([]),
-  runs: z.strictObject({ max: duration.default(UNITS.d) }).prefault({}),
+  runs: z
+    .strictObject({ max: duration.default(UNITS.d), hold: duration.default(10 * UNITS.m) })
+    .prefault({}),
   audit: audit.prefault({}),
   telemetry: z
     .strictObject({

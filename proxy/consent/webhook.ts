@@ -20,6 +20,8 @@ export type Notifier = {
    * Somebody else was at a link: its owner is warned, once, if the webhook listens at this moment.
    */
   readonly mismatch: (flow: Pick<Flow, 'hash' | 'person' | 'agent' | 'connection'>) => void
+  /** Tells something else, once. @returns null: taken; else why not */
+  readonly send: (id: string, body: object) => Promise<string | null>
   /** Ends what is under way and leaves it to the next process. */
   readonly close: () => Promise<void>
 }
@@ -191,6 +193,7 @@ export const createNotifier = (deps: {
   return {
     wake,
     mismatch,
+    send: (id, body) => post(id, JSON.stringify(body)),
     close: async () => {
       clearInterval(timer)
       ending.abort()

@@ -10,6 +10,7 @@ export type LiveCall = {
   readonly agent: string
   readonly connection: string
   readonly run?: string | null
+  readonly standing?: string | null
 }
 /** One call in flight, until it is disposed of. */
 export type Flight = Disposable & {
@@ -28,6 +29,7 @@ export type CallRegistry = {
       readonly agent?: string
       readonly connection?: string
       readonly run?: string
+      readonly standing?: string
     },
     reason: Problem,
   ) => number
@@ -108,7 +110,8 @@ export const createCalls = (limits: {
             (match.person === undefined || samePerson(match.person, call.person)) &&
             (match.agent === undefined || match.agent === call.agent) &&
             (match.connection === undefined || match.connection === call.connection) &&
-            (match.run === undefined || match.run === call.run),
+            (match.run === undefined || match.run === call.run) &&
+            (match.standing === undefined || match.standing === call.standing),
         )
       for (const call of hit) call.cut(copyOf(reason))
       return hit.length

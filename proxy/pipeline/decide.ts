@@ -210,7 +210,7 @@ export const createDecide = (
     users.set(entitlements, byPrincipal)
     let who = byPrincipal.get(principal)
     if (who === undefined) {
-      const { person, verified, agent, run, workload } = principal
+      const { person, verified, agent, run, workload, lets } = principal
       const { active, groups, roles, entitlements: rights } = entitlements
       const user = members({
         id: person.id,
@@ -221,6 +221,7 @@ export const createDecide = (
         groups,
         roles,
         entitlements: rights,
+        standing: lets,
       })
       who = {
         agent: ['agent', JSON.stringify({ id: agent, workload })],

@@ -163,6 +163,8 @@ export const createIdentify = (options: {
     readonly meant: (token: string) => boolean
     readonly forget: () => void
   }
+  /** For whom a workload acts without a tag; `name`: what the call names them, or ''. Throws Problem unauthenticated. */
+  readonly standing?: (workload: Workload, name: string) => Principal | Promise<Principal>
   /** Whose run this token is. Throws Problem unauthenticated. */
   readonly run: (token: string) => Principal | Promise<Principal>
   /** Closed by whoever made them. */
@@ -281,6 +283,17 @@ export const createIdentify = (options: {
     return principal
   }
 
+  /** How a call without a tag names its person: '' where it does not; null: there is a tag. */
+  const untagged = (tags: Tags, named: string | null): string | null => {
+    if (options.standing === undefined || named !== null) return null
+    const isTag = (value: string): boolean =>
+      isRun(value) || (options.trust === 'plain' ? slotName(value) !== null : assertions.meant(value))
+    if (tags.slot.some((value) => isTag(slotValue(value)))) return null
+    const [name = '', ...more] = new Set(tags.header.map(unbeared))
+    if (name === '' && more.length === 0) return ''
+    const signed = options.trust === 'plain' || isRun(name) || name.startsWith('eyJ')
+    return signed || more.length > 0 ? null : inUtf8(name)
+  }
   const joined = createJoin()
   const clockWrong = (): Problem =>
     new Problem(
@@ -298,18 +311,26 @@ export const createIdentify = (options: {
   /** The caller, by a tag that is read once it is known which workload calls. What waits asks the clock again. */
   const caller = (
     rawHeaders: readonly string[],
-    tagged: () => Tagged | Promise<Tagged>,
+    tagged: (workload: Workload | null) => Tagged | Promise<Tagged>,
     wrong: ReturnType<GuardedClock['wrong']>,
   ): Principal | Promise<Principal> => {
     const workload = workloads.of(rawHeaders)
     if (workload instanceof Promise)
-      return workload.then(async (known) => joinedAt(await tagged(), known, clock.wrong()))
-    const who = tagged()
+      return workload.then(async (known) => joinedAt(await tagged(known), known, clock.wrong()))
+    const who = tagged(workload)
     return who instanceof Promise
       ? who.then((known) => joinedAt(known, workload, clock.wrong()))
       : joinedAt(who, workload, wrong)
   }
-  const whose = options.trust === 'asserted' ? asserted : plain
+  const byTag = options.trust === 'asserted' ? asserted : plain
+  const whose =
+    (tags: Tags, named: string | null) =>
+    (workload: Workload | null): Tagged | Promise<Tagged> => {
+      const name = workload === null ? null : untagged(tags, named)
+      return workload === null || name === null || options.standing === undefined
+        ? byTag(tags, named)
+        : options.standing(workload, name)
+    }
   const tag: Identify['tag'] = (rawHeaders, named) => {
     const tags = tagsOf(rawHeaders, options.header)
     return options.trust === 'asserted'
@@ -323,11 +344,13 @@ export const createIdentify = (options: {
       if (wrong === 'ahead') throw clockWrong()
       const tags = tagsOf(rawHeaders, options.header)
       const place = placeOf(tags, named)
-      const who = caller(rawHeaders, () => whose(tags, named), wrong)
+      const who = caller(rawHeaders, whose(tags, named), wrong)
       return who instanceof Promise ? who.then((known) => ({ who: known, place })) : { who, place }
     },
     tag: (rawHeaders, named) => {
       const workload = workloads.some ? workloads.sent(rawHeaders) : null
+      if (workload !== null && untagged(tagsOf(rawHeaders, options.header), named) === '')
+        return `\n${workload}`
       return workload === null ? tag(rawHeaders, named) : `${tag(rawHeaders, named)}\n${workload}`
     },
     tagged: (rawHeaders) => {

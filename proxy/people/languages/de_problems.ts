@@ -31,6 +31,10 @@ export const problems: Texts['problems'] = {
     'Von welchem Agenten kommt dieser Aufruf?',
     'Senden Sie das eigene Token des aufrufenden Workloads, etwa das seines Service Accounts, bei jedem Aufruf neu gelesen. Was am gesendeten falsch war, steht in detail.',
   ),
+  standing_refused: row(
+    'Die Person hat das dem Workload nicht erlaubt',
+    'Wiederholen Sie den Aufruf nicht: Die Person ist nicht da, und was sie diesem Workload erlaubt hat, umfasst ihn nicht oder ist beendet. Bitten Sie sie um eine Erlaubnis, die ihn umfasst, oder senden Sie ihren Tag.',
+  ),
   policy_denied: row(
     'Die Richtlinie hat den Aufruf abgelehnt',
     'Wiederholen Sie ihn nicht unverändert. Zeigen Sie die Gründe an; die Administration kann unter decision_id nachsehen.',

@@ -19,6 +19,8 @@ import { openStore } from '../store/open.ts'
 import { createUlid } from '../ulid.ts'
 import { readRing } from '../vault/rotate.ts'
 import { createRuns } from '../vault/runs.ts'
+import { createStandings } from '../vault/standings.ts'
+import { createStandingCare } from '../consent/standing.ts'
 import { createSealer } from '../vault/seal.ts'
 import { createVault } from '../vault/vault.ts'
 import { createEvidence } from '../audit/records.ts'
@@ -58,6 +60,14 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
     const publicUrl = config.connect.url ?? 'http://localhost'
     const onEvent = (event: string, fields: object): Promise<void> =>
       evidence.event(event, fields as Record<string, unknown>)
+    const standings = createStandings({
+      store,
+      clock,
+      newId,
+      log,
+      onEnded: () => {},
+      onFirstUse: () => {},
+    })
     const app = createOperatorsApi({
       ...naming(config),
       operators: [],
@@ -81,6 +91,8 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
         linkTtlMs: config.connect.link_ttl,
       }),
       runs: createRuns({ store, clock, randomBytes, newId, onRevoked: () => {} }),
+      standings,
+      standing: createStandingCare({ standings, store: store.standings, clock, log, onEvent }),
       maxRunMs: config.runs.max,
       permitRun: () => {
         throw new Problem(

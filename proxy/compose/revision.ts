@@ -1,4 +1,5 @@
 // One configuration, whole: what is made of it, built beside the one in force and put in its place at once.
+import type { StandingRow } from '../model.ts'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { Loaded } from '../config/load.ts'
 import { oddities } from '../config/rules.ts'

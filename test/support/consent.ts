@@ -16,6 +16,8 @@ import { createLocalSignIn, createSignIn } from '../../proxy/consent/sign_in.ts'
 import { createConnectApp } from '../../proxy/people/app.ts'
 import { secret } from '../../proxy/secret.ts'
 import { openSqlite } from '../../proxy/store/sqlite.ts'
+import { createStandings } from '../../proxy/vault/standings.ts'
+import { createStandingCare } from '../../proxy/consent/standing.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { startAuthServer } from './authserver.ts'
@@ -115,6 +117,21 @@ export const startConsent = async (
     ...(options.onLink === undefined ? {} : { onLink: options.onLink }),
   }
   const flows = createFlows(parts)
+  const standings = createStandings({
+    store,
+    clock,
+    newId: randomUUID,
+    log,
+    onEnded: () => {},
+    onFirstUse: () => {},
+  })
+  const standing = createStandingCare({
+    standings,
+    store: store.standings,
+    clock,
+    log,
+    onEvent: async (event, fields) => onEvent(event, fields),
+  })
   const session = { sealer, clock, store, randomBytes, publicUrl }
   const codeFile = join(folder, 'code')
   const signIn =
@@ -144,6 +161,8 @@ export const startConsent = async (
     session,
     vault,
     revoke: createRevoker({ vault, client, connections: () => connections, log }).revoke,
+    standings,
+    standing,
     connections: () => connections,
     returnTo: options.returnTo ?? [],
     onEvent,

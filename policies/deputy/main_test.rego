@@ -225,10 +225,12 @@ test_runs_are_for_one_role_only if {
 	d.grants == ["role:operator-run"]
 }
 
-standing(days, operations, agents) := codes(array.concat(own("deputy.standing"), [
-	set_to("/user/standing", {"id": null, "days": days, "expires_at": 1893456000, "operations": operations}),
-	set_to("/agent/id", "agent:nightly"),
-])) with data.deputy_data.standing as {"developer": {"max_days": 30, "operations": ["issues.*"], "agents": agents}}
+standing(days, operations, agents) := d if {
+	asked := {"id": null, "days": days, "expires_at": 1893456000, "operations": operations}
+	patches := array.concat(own("deputy.standing"), [set_to("/user/standing", asked), set_to("/agent/id", "agent:nightly")])
+	rows := {"developer": {"max_days": 30, "operations": ["issues.*"], "agents": agents}}
+	d := codes(patches) with data.deputy_data.standing as rows
+}
 
 test_standing_goes_as_far_as_a_row_of_a_role if {
 	standing(30, ["issues.create", "issues.get"], ["agent:nightly"]) == []

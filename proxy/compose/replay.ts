@@ -37,7 +37,14 @@ export const copyVault = async (
 }
 
 /** What was there and is gone now. */
-type Done = { credentials: number; grants: number; runs: number; standings: number; people: number; failed: number }
+type Done = {
+  credentials: number
+  grants: number
+  runs: number
+  standings: number
+  people: number
+  failed: number
+}
 
 const carryOut = async (store: Kept, what: Revocation, done: Done): Promise<void> => {
   const endRun = async (id: string): Promise<void> => {

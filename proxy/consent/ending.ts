@@ -34,7 +34,13 @@ export const createEnding = (deps: FlowDeps, toFlow: (row: FlowRow) => Flow) => 
       // Somebody is at the provider, or the application is to confirm: that goes its own way.
       const busy = row.held != null || (row.legExpiresAt ?? 0) > clock.now()
       // A yes to standing is its person's own.
-      if (!same || busy || row.standing != null || lacks(holding.scopes, row.scopes) || lacks(holding.granted, row.scopes))
+      if (
+        !same ||
+        busy ||
+        row.standing != null ||
+        lacks(holding.scopes, row.scopes) ||
+        lacks(holding.granted, row.scopes)
+      )
         continue
       // It ended by itself meanwhile, here or at another replica.
       if (!(await store.flows.finish(row.hash, 'completed', null, clock.now()))) continue

@@ -51,7 +51,10 @@ export const createStandingCare = (deps: {
         bodyOf('standing.ending', row),
       )
       if (reason !== null) {
-        log.warn({ standing: row.id, reason }, 'the webhook of connect.notify did not take a notice')
+        log.warn(
+          { standing: row.id, reason },
+          'the webhook of connect.notify did not take a notice',
+        )
         continue // the lease ends, and it is tried again until the standing is over
       }
       await deps.store.noticeAt(row.id, null)

@@ -110,7 +110,10 @@ export type ConnectionsView = {
   readonly signOut: string
 }
 
-const standingList = (t: Texts, { standings = [], connections, csrf }: ConnectionsView): Html | '' =>
+const standingList = (
+  t: Texts,
+  { standings = [], connections, csrf }: ConnectionsView,
+): Html | '' =>
   standings.length === 0
     ? ''
     : html`<h2>${t.standing.title}</h2>
@@ -130,8 +133,7 @@ export const connectionsPage =
               </div>`
         }
         <p>${view.held.length === 0 ? t.mine.none : t.mine.intro}</p>
-        ${view.held.map((held) => connectionItem(t, view, held))}
-        ${standingList(t, view)}
+        ${view.held.map((held) => connectionItem(t, view, held))} ${standingList(t, view)}
         <form class="foot" method="post" action="/sign-out">
           <input type="hidden" name="csrf" value="${view.signOut}" />
           <p class="soft">

@@ -287,7 +287,8 @@ export const createIdentify = (options: {
   const untagged = (tags: Tags, named: string | null): string | null => {
     if (options.standing === undefined || named !== null) return null
     const isTag = (value: string): boolean =>
-      isRun(value) || (options.trust === 'plain' ? slotName(value) !== null : assertions.meant(value))
+      isRun(value) ||
+      (options.trust === 'plain' ? slotName(value) !== null : assertions.meant(value))
     if (tags.slot.some((value) => isTag(slotValue(value)))) return null
     const [name = '', ...more] = new Set(tags.header.map(unbeared))
     if (name === '' && more.length === 0) return ''

@@ -289,21 +289,21 @@ export const createPep = (deps: PepDeps) => {
           withdrawn,
         )
   const judgedAlone = (question: Question, act: Act): Verdict | Promise<Verdict> => {
-      const { facts, holding } = question
-      if (act.parts === undefined)
-        return then(deps.decide(deps.policy(), question), (decision) => ({
-          facts,
-          holding,
-          decision,
-          each: null,
-        }))
-      return decideEach(deps.decide, deps.policy(), question, act.parts).then((each) => ({
+    const { facts, holding } = question
+    if (act.parts === undefined)
+      return then(deps.decide(deps.policy(), question), (decision) => ({
         facts,
         holding,
-        decision: together(each),
-        each,
+        decision,
+        each: null,
       }))
-    }
+    return decideEach(deps.decide, deps.policy(), question, act.parts).then((each) => ({
+      facts,
+      holding,
+      decision: together(each),
+      each,
+    }))
+  }
   /** On facts that are too old for it asks once more and decides again. */
   const decided = (
     call: Call,

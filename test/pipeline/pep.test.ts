@@ -184,7 +184,8 @@ const house = async (
     bytes: 999,
     share: 1,
     max: 60_000,
-    unasked: 0, away: 0,
+    unasked: 0,
+    away: 0,
     now: clock.now,
   })
   let asked = 0

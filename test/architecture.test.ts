@@ -270,6 +270,7 @@ describe('tests', () => {
     'store/migrations.ts': ['store/sqlite.test.ts', 'each schema that was released'],
     'store/postgres_schema.ts': ['store/postgres.test.ts', 'each schema that was released'],
     'store/runs.ts': ['store/store.test.ts', 'one test for both databases'],
+    'store/standings.ts': ['store/store.test.ts', 'one test for both databases'],
     'store/statements.ts': ['store/store.test.ts', 'one test for both databases'],
     'store/tables.ts': ['store/store.test.ts', 'one test for both databases'],
     'tokens/pending.ts': ['tokens/refresh.test.ts', 'what a refresh leaves when the store is down'],

@@ -185,6 +185,9 @@ const operationNamed = (
   return { connection, operation }
 }
 
+type Asked = ({ readonly scopes: readonly string[] } | { readonly operation: string }) & {
+  readonly standing?: StandingAsk | null
+}
 /** Families are what they stand for today: what a catalogue gets later, nobody said yes to. */
 const idsOf = ({ provider, name }: Connection, wanted: readonly string[]): readonly string[] => {
   const ids = wanted.flatMap((one) => {
@@ -245,8 +248,7 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
   const permittedOf = async (
     principal: Principal,
     { name }: Connection,
-    wanted: Parameters<ApiDeps['permit']>[2],
-    standing: StandingAsk | null,
+    { standing = null, ...wanted }: Asked,
   ): ReturnType<ApiDeps['permit']> => {
     if (standing === null) return deps.permit(principal, name, wanted)
     const { scopes: needed } = await deps.permit(principal, name, { standing })
@@ -276,13 +278,13 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
   const begin = async (
     principal: Principal,
     connection: Connection,
-    wanted: Parameters<ApiDeps['permit']>[2],
+    wanted: Asked,
     nextUri: string | undefined,
-    standing: StandingAsk | null = null,
   ): Promise<object> => {
+    const { standing = null } = wanted
     if (nextUri !== undefined && !mayReturnTo(deps.returnTo, nextUri))
       throw invalid('next_uri must have an origin that connect.return_to lists')
-    const permitted = await permittedOf(principal, connection, wanted, standing)
+    const permitted = await permittedOf(principal, connection, wanted)
     const { person, agent } = principal
     if (permitted.held && standing === null) {
       const { scopes } = permitted
@@ -328,7 +330,7 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     if (outside.length > 0)
       throw invalid(`connection ${connection.name} may not ask for ${outside.join(', ')}`)
     const standing = standingOf(principal, connection, body.standing)
-    return c.json(await begin(principal, connection, { scopes }, body.next_uri, standing))
+    return c.json(await begin(principal, connection, { scopes, standing }, body.next_uri))
   })
 
   route('POST', '/v1/tools/authorize', async (c) => {

@@ -27,6 +27,9 @@ import { createEvidence } from '../audit/records.ts'
 import { overSocket, readAnswer, written, type Reach } from './operate.ts'
 
 /** The same API on the vault itself. Throws an Error that says what is wrong with the vault, the keys or the evidence. */
+/** Nothing goes to providers from here. */
+const NO_CALLS = { onEnded: () => {}, onFirstUse: () => {} }
+
 const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
   const { config, at, written: inState, connections } = loaded
   const clock = systemClock()
@@ -60,14 +63,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
     const publicUrl = config.connect.url ?? 'http://localhost'
     const onEvent = (event: string, fields: object): Promise<void> =>
       evidence.event(event, fields as Record<string, unknown>)
-    const standings = createStandings({
-      store,
-      clock,
-      newId,
-      log,
-      onEnded: () => {},
-      onFirstUse: () => {},
-    })
+    const standings = createStandings({ store, clock, newId, log, ...NO_CALLS })
     const app = createOperatorsApi({
       ...naming(config),
       operators: [],

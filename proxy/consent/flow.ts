@@ -84,6 +84,8 @@ export const createFlows = (deps: FlowDeps) => {
     return row === null ? null : toFlow(row)
   }
 
+  const shortened = ({ hash }: Flow, ask: StandingAsk): Promise<boolean> =>
+    store.flows.standing(hash, JSON.stringify(ask))
   const { event, end, holdingOf } = createEnding(deps, toFlow)
 
   /** Only the nonce is stored. The id is made of it and a ring key, so a link can be repeated. */
@@ -200,8 +202,8 @@ export const createFlows = (deps: FlowDeps) => {
     const { tenant, realm, id } = person
     const { nextUri = null, reauthorization = false, operation = null } = options
     const standing = options.standing ? JSON.stringify(options.standing) : null
-    const what = [sorted, challenge, nextUri, standing]
-    const key = JSON.stringify([tenant, realm, id, agent, connection, ...what])
+    const what = [connection, sorted, challenge, nextUri, standing]
+    const key = JSON.stringify([tenant, realm, id, agent, ...what])
     const running = beginning.get(key)
     if (running !== undefined) return running
     const set = { reauthorization, nextUri, challenge, operation, standing }
@@ -266,8 +268,7 @@ export const createFlows = (deps: FlowDeps) => {
     choose: async (flow: Flow, days: number): Promise<Flow | null> => {
       if (flow.standing == null || days > flow.standing.days) return null
       const standing = { ...flow.standing, days }
-      const stored = await store.flows.standing(flow.hash, JSON.stringify(standing))
-      return stored ? { ...flow, standing } : null
+      return (await shortened(flow, standing)) ? { ...flow, standing } : null
     },
 
     leg: createLeg(parts, plan),

@@ -58,6 +58,7 @@ const flow = (change: Partial<FlowRow> = {}): FlowRow => ({
   nextUri: null,
   createdAt: 1_000,
   expiresAt: 9_000,
+  standing: null,
   stateHash: null,
   cookieHash: null,
   sealedLeg: null,

@@ -1,7 +1,7 @@
 // A consent from link to stored grant: begins it, shares its link, shows it, sends the person to
 // the provider, and waits for them.
 import { createHash } from 'node:crypto'
-import type { Asker, Challenge, Flow, FlowRow, Holding, Person, StandingAsk } from '../model.ts'
+import type { Asker, Challenge, Flow, FlowRow, Holding, Person, StandingAsk, Store } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { createFinish } from './callback.ts'
 import type { FlowDeps } from './parts.ts'
@@ -48,6 +48,17 @@ const ID = /^[\w-]{43}$/
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 const union = (...lists: readonly (readonly string[])[]) => [...new Set(lists.flat())]
+/** The person chose for how long the workload may act; null: longer than asked, or the flow has ended. */
+const chosen = async (
+  flows: Pick<Store['flows'], 'standing'>,
+  flow: Flow,
+  days: number,
+): Promise<Flow | null> => {
+  if (flow.standing == null || days > flow.standing.days) return null
+  const standing = { ...flow.standing, days }
+  const stored = await flows.standing(flow.hash, JSON.stringify(standing))
+  return stored ? { ...flow, standing } : null
+}
 export const createFlows = (deps: FlowDeps) => {
   const { store, vault, sealer, clock, publicUrl } = deps
   const nagAfterMs = deps.nagAfterMs ?? NAG_AFTER_MS
@@ -84,8 +95,6 @@ export const createFlows = (deps: FlowDeps) => {
     return row === null ? null : toFlow(row)
   }
 
-  const shortened = ({ hash }: Flow, ask: StandingAsk): Promise<boolean> =>
-    store.flows.standing(hash, JSON.stringify(ask))
   const { event, end, holdingOf } = createEnding(deps, toFlow)
 
   /** Only the nonce is stored. The id is made of it and a ring key, so a link can be repeated. */
@@ -264,12 +273,7 @@ export const createFlows = (deps: FlowDeps) => {
 
     plan,
 
-    /** The person chose for how long the workload may act; null: longer than asked, or the flow has ended. */
-    choose: async (flow: Flow, days: number): Promise<Flow | null> => {
-      if (flow.standing == null || days > flow.standing.days) return null
-      const standing = { ...flow.standing, days }
-      return (await shortened(flow, standing)) ? { ...flow, standing } : null
-    },
+    choose: (flow: Flow, days: number) => chosen(store.flows, flow, days),
 
     leg: createLeg(parts, plan),
 

@@ -55,7 +55,12 @@ const openFirst = async (scope: Scope) => {
   const kept = createKept()
   opened(() => kept.close())
   let inForce: InForce | null = null
-  const told: Told = { policy: () => {}, people: () => {}, key: () => {} }
+  const told: Told = {
+    policy: () => {},
+    people: () => {},
+    key: () => {},
+    firstUse: () => {},
+  }
   const changed = {
     people: () => told.people(),
     // A policy that is not in force yet is nothing to tell.
@@ -73,6 +78,7 @@ const openFirst = async (scope: Scope) => {
     inForce = next
     told.policy(next.policy.current())
     told.people = next.peopleChanged
+    told.firstUse = next.firstUse
   }
   return { kept, changed, keeping, parts, lasting, put }
 }

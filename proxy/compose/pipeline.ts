@@ -58,18 +58,17 @@ export const keysOf =
 
 const identifyOf = (
   scope: Configured,
-  { issuers, workloads: rows, runs, fetch }: Core,
+  { issuers, workloads: rows, runs, standings, fetch }: Core,
 ): Identify => {
-  const { config, clock } = scope
+  const { config, clock, log } = scope
   const { identity } = config
   const verifying = { maxAge: identity.max_age, keysOf: keysOf(scope, fetch), clock }
   const workloads = createWorkloads({
     ...rows,
     header: identity.agent_header.toLowerCase(),
     required: identity.agent_required,
-    keysOf,
+    ...verifying,
     fetch,
-    clock,
     log,
   })
   const applications = createApplications(
@@ -84,9 +83,7 @@ const identifyOf = (
     })),
   )
   return createIdentify({
-    maxAge: identity.max_age,
-    keysOf,
-    clock,
+    ...verifying,
     trust: identity.trust,
     header: identity.header.toLowerCase(),
     issuers,
@@ -95,6 +92,7 @@ const identifyOf = (
     plainAgent: identity.agent,
     plainRealm: identity.realm,
     run: runs.verify,
+    standing: standings.verify,
   })
 }
 
@@ -180,7 +178,10 @@ export const createPipeline = (
     ...grantsOf(core, clock.now, () => later().connections()),
     decide,
     forward: core.forward,
-    used: core.used.note,
+    used: (who, connection) => {
+      core.used.note(who.person, who.agent, connection)
+      core.standings.used(who)
+    },
     evidence,
     calls,
     rate,

@@ -1,4 +1,5 @@
 // One configuration, whole: what is made of it, built beside the one in force and put in its place at once.
+import type { StandingRow } from '../model.ts'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { Loaded } from '../config/load.ts'
 import { oddities } from '../config/rules.ts'
@@ -20,6 +21,8 @@ export type Revision = InForce & {
   readonly said: ReturnType<typeof createDiscovery>['said']
   /** Ends the calls of people who are not active any more. */
   readonly peopleChanged: () => void
+  /** A standing was used for the first time. */
+  readonly firstUse: (row: StandingRow) => void
   /** At the connect listener, the operators' own, `deputy.sock`, and the agents' listeners. */
   readonly connect: RequestListener
   readonly operators: RequestListener
@@ -138,6 +141,7 @@ export const buildRevision = async (
       loaded: of.loaded,
       pipeline,
       peopleChanged: consent.peopleChanged,
+      firstUse: consent.firstUse,
       said: discovery.said,
       connect: atConnect(scope, path, pages, operatorsApi(scope, beside)),
       operators: operatorsApi(scope, operators),

@@ -10,6 +10,7 @@ import { createFlows } from './flows.ts'
 import { pseudonym } from './pseudonym.ts'
 import { personOf } from './rows.ts'
 import { createRuns } from './runs.ts'
+import { createStandings } from './standings.ts'
 import { NEVER } from './statements.ts'
 
 /** Whether they can be written is proved at most this often, ms. */
@@ -19,6 +20,7 @@ const TABLES = [
   'grants',
   'flows',
   'runs',
+  'standings',
   'refresh_journal',
   'person_epochs',
   'ended_sessions',
@@ -29,6 +31,7 @@ const CHANGED = [
   ['grants', 'scopes'],
   ['flows', 'status'],
   ['runs', 'revoked_at'],
+  ['standings', 'notice_at'],
   ['refresh_journal', 'outcome'],
   ['person_epochs', 'epoch'],
   ['ended_sessions', 'expires_at'],
@@ -70,6 +73,7 @@ export const createTables = (db: Database): Store => {
     flows: createFlows(db, asking),
     runs: createRuns(db, asking),
     agents: createAgents(db, asking),
+    standings: createStandings(db, asking),
     sessions: {
       end: async (hash, expiresAt) => void (await db.query([sql.endSession, { hash, expiresAt }])),
       ended: (hash, expiresAt = NEVER) => hit(sql.endedSession, { hash, expiresAt }),
@@ -93,6 +97,7 @@ export const createTables = (db: Database): Store => {
       await db.query([sql.eraseGrants, personOf(person)])
       await db.query([sql.eraseFlows, personOf(person)])
       await db.query([sql.eraseRuns, personOf(person)])
+      await db.query([sql.eraseStandings, personOf(person)])
       const { tenant, realm, id } = person
       await db.forget(`${JSON.stringify([tenant, realm, id]).slice(0, -1)},`)
     },

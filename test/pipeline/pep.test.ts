@@ -185,6 +185,7 @@ const house = async (
     share: 1,
     max: 60_000,
     unasked: 0,
+    away: 0,
     now: clock.now,
   })
   let asked = 0
@@ -249,7 +250,7 @@ const house = async (
       res.writeHead(200, { 'content-type': 'application/json' }).end('{"code":"sent"}')
       return Promise.resolve({ outcome: OK, problem: null })
     },
-    used: (person, agent, name) => void diary.push(`used ${person.id} ${agent} ${name}`),
+    used: ({ person, agent }, name) => void diary.push(`used ${person.id} ${agent} ${name}`),
     evidence,
     calls,
     link: (_who, { name }, scopes, { again, operation }) => {

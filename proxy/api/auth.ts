@@ -263,7 +263,9 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
       if (deps.plainPerson === null) throw error
       const user = await spokenOf()
       const named =
-        user === null ? null : await deps.plainPerson(user.id, rawHeaders(c), user.tenant, c.env?.incoming)
+        user === null
+          ? null
+          : await deps.plainPerson(user.id, rawHeaders(c), user.tenant, c.env?.incoming)
       if (named === null) throw error
       return named
     }

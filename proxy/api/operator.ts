@@ -169,8 +169,7 @@ export const createGate = (deps: {
      */
     sees: async (operator: Operator, tenant: string): Promise<boolean> => {
       const seen = serves(operator, tenant)
-      if (!seen)
-        await deps.onEvent('operator.refused', { ...by(operator), lacks: 'tenant' })
+      if (!seen) await deps.onEvent('operator.refused', { ...by(operator), lacks: 'tenant' })
       return seen
     },
   }

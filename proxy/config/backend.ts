@@ -17,8 +17,10 @@ export const backendRules = (config: Config): readonly string[] => {
     problems.push('operators: listeners.operators is named, but no operator may call it: name one')
   if (signIn !== undefined) {
     const audience = signIn.audience ?? signIn.client_id
-    const same = (other: { readonly issuer?: string | undefined; readonly audience?: string | undefined }): boolean =>
-      other.issuer === signIn.issuer && other.audience === audience
+    const same = (other: {
+      readonly issuer?: string | undefined
+      readonly audience?: string | undefined
+    }): boolean => other.issuer === signIn.issuer && other.audience === audience
     const taken = identity.issuers.some(same)
       ? 'tags of people'
       : workloads.some(same)

@@ -1,7 +1,16 @@
 // A consent from link to stored grant: begins it, shares its link, shows it, sends the person to
 // the provider, and waits for them.
 import { createHash } from 'node:crypto'
-import type { Asker, Challenge, Flow, FlowRow, Holding, Person, StandingAsk, Store } from '../model.ts'
+import type {
+  Asker,
+  Challenge,
+  Flow,
+  FlowRow,
+  Holding,
+  Person,
+  StandingAsk,
+  Store,
+} from '../model.ts'
 import { Problem } from '../problem.ts'
 import { createFinish } from './callback.ts'
 import type { FlowDeps } from './parts.ts'

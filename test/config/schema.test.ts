@@ -166,7 +166,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   'consent/tenants.ts': ['people', 'connections', 'calls_per_minute'].map(
     (key) => `tenants.*.${key}`,
   ),
-  'api/operator.ts': ['name', 'bearer', 'bearer.*', 'may.*', 'tenants.*'].map((key) => `operators.*.${key}`),
+  'api/operator.ts': ['name', 'bearer', 'bearer.*', 'may.*', 'tenants.*'].map(
+    (key) => `operators.*.${key}`,
+  ),
   'api/operator_sso.ts': [
     'issuer',
     'client_id',

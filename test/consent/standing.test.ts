@@ -113,7 +113,7 @@ const job = async (
   const body = (await answer.json()) as Fields
   return {
     said: answer.headers.get('deputy-answer') ?? String(body['sub']),
-    detail: String(body['detail'] ?? ''),
+    detail: (body['detail'] ?? '') as string,
     reasons: body['reasons'],
   }
 }
@@ -193,9 +193,7 @@ test('policy and the identity provider decide each call: what they withdraw is r
   table(90)
   await expect.poll(() => said({ 'deputy-user': 'alice' }), WAIT).toBe('alice-acme')
   house.people((all) => all.map((one) => (one['id'] === 'alice' ? { ...one, active: false } : one)))
-  await expect
-    .poll(() => said({ 'deputy-user': 'alice' }), WAIT)
-    .toBe('policy_denied')
+  await expect.poll(() => said({ 'deputy-user': 'alice' }), WAIT).toBe('policy_denied')
   house.people((all) => all)
   await expect.poll(() => said({ 'deputy-user': 'alice' }), WAIT).toBe('alice-acme')
   clocks.set(2 * 3_600_000)

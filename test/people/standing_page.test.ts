@@ -6,15 +6,21 @@ import { en } from '../../proxy/people/languages/en.ts'
 import { GALLERY } from '../support/gallery.ts'
 
 test('days are whole, at least one and at most what was asked', () => {
-  expect(['1', '30', '31', '0', '-1', '1.5', '1e1', '', undefined].map((one) => daysOf(one, 30))).toEqual(
-    [1, 30, null, null, null, null, null, null, null],
-  )
+  expect(
+    ['1', '30', '31', '0', '-1', '1.5', '1e1', '', undefined].map((one) => daysOf(one, 30)),
+  ).toEqual([1, 30, null, null, null, null, null, null, null])
 })
 
 test('the page of a consent says which workload, how long and what, and that nobody is there', async () => {
   for (const texts of [en, de]) {
     const page = String(await GALLERY['consent-standing']?.()(texts).body)
-    for (const part of ['nightly', 'issues.create', 'issues.listForRepo', 'max="30"', texts.standing.title])
+    for (const part of [
+      'nightly',
+      'issues.create',
+      'issues.listForRepo',
+      'max="30"',
+      texts.standing.title,
+    ])
       expect(page).toContain(part)
   }
 })

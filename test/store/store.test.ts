@@ -1,6 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { CredentialRow, FlowRow, GrantRow, Person, StandingRow, Store } from '../../proxy/model.ts'
+import type {
+  CredentialRow,
+  FlowRow,
+  GrantRow,
+  Person,
+  StandingRow,
+  Store,
+} from '../../proxy/model.ts'
 import { kinds, type Place } from '../support/postgres.ts'
 
 const alice: Person = { tenant: 'acme', realm: 'corp', id: 'alice' }
@@ -562,7 +569,12 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     const [now] = await standings.list({ id: 's5' })
     expect(now).toMatchObject({ expiresAt: 7_000, noticeAt: 6_000, lastUsedAt: 2_600 })
     const taken = await Promise.all([1, 2].map(() => standings.notices(6_500, 6_600, 10)))
-    expect(taken.flat().map(({ id }) => id).toSorted()).toEqual(['s2', 's4', 's5'])
+    expect(
+      taken
+        .flat()
+        .map(({ id }) => id)
+        .toSorted(),
+    ).toEqual(['s2', 's4', 's5'])
     await standings.noticeAt('s5', null)
     expect((await standings.notices(6_700, 6_800, 10)).map(({ id }) => id).toSorted()).toEqual([
       's2',
@@ -603,7 +615,6 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     }
     // 200 questions that looked at every row would look at two million.
     const each = (performance.now() - began) / 200
-    if (process.env['DEPUTY_FIGURES'] !== undefined) console.log(`${each} ms a question`)
     expect(each).toBeLessThan(20)
   }, 60_000)
   test('keeps runs by the hash of their token, revokes each once, and finds them by any part', async () => {

@@ -7,7 +7,13 @@ import { getRequestListener } from '@hono/node-server'
 import { Hono } from 'hono'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
 import { compileProviders } from '../../proxy/providers/parse.ts'
-import type { Connection, HeldConnection, Person, StandingAsk, StandingRow } from '../../proxy/model.ts'
+import type {
+  Connection,
+  HeldConnection,
+  Person,
+  StandingAsk,
+  StandingRow,
+} from '../../proxy/model.ts'
 import { createFrame } from '../../proxy/people/page.ts'
 import { STYLE, type Page } from '../../proxy/people/markup.ts'
 import {

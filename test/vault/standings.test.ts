@@ -121,8 +121,6 @@ test('the first use is told once', async () => {
   await expect.poll(() => used).toEqual(['s1'])
   now.ms += 61_000
   standings.used(principal)
-  await expect
-    .poll(async () => (await standings.list({ id: 's1' }))[0]?.lastUsedAt)
-    .toBe(now.ms)
+  await expect.poll(async () => (await standings.list({ id: 's1' }))[0]?.lastUsedAt).toBe(now.ms)
   expect(used).toEqual(['s1'])
 })

@@ -369,6 +369,28 @@ const addImport: Add = (deputy, done) => {
     })
 }
 
+const addEntitlements: Add = (deputy, done) => {
+  const of = command(deputy, 'entitlements', 'what people are entitled to')
+  const text =
+    'ask the configured sources about one person now, and print where each value comes from and what the starter policy makes of it (exit 0; 1 a source could not be asked)'
+  command(of, 'show', text)
+    .argument('<id>', 'the id of the person, as a tag names it')
+    .option('--tenant <name>', 'of the person')
+    .option('--realm <name>', 'of the person')
+    .option(...CONFIG)
+    .action(async (user: string, options: { config?: string; tenant?: string; realm?: string }) => {
+      const from = await loaded(options.config)
+      if (from === null) return done(EXIT.config)
+      const { entitlementsShow } = await import('./commands/entitlements.ts')
+      const { tenant, realm } = options
+      const whose = {
+        ...(tenant === undefined ? {} : { tenant }),
+        ...(realm === undefined ? {} : { realm }),
+      }
+      return done(await entitlementsShow({ loaded: from, user, ...whose, print, complain }))
+    })
+}
+
 const addConnect: Add = (deputy, done) => {
   const connect = command(deputy, 'connect', 'the pages that people see')
   command(connect, 'code', 'print the one-time code of `sign_in: local`')
@@ -443,6 +465,7 @@ const ADDED = [
   addProviders,
   addImport,
   addConnect,
+  addEntitlements,
   addAudit,
   addSelftest,
 ]

@@ -390,6 +390,9 @@ export type Dialled = { readonly tls?: ConnectionTls | null }
 
 // --- what is known ------------------------------------------------------------------------------
 
+/** Sources that can be asked about anybody, and joined. */
+export type SourceName = 'file' | 'http' | 'scim'
+
 /** What the identity provider says about a person. */
 export type Entitlements = {
   readonly active: boolean
@@ -402,7 +405,12 @@ export type Entitlements = {
     readonly amr: readonly string[]
     readonly at: number | null
   } | null
-  readonly source: 'none' | 'claims' | 'file' | 'http' | 'scim'
+  /** Several that are joined stand with a plus between them: `scim+http`. */
+  readonly source: 'none' | 'claims' | SourceName | `${SourceName}+${string}`
+  /** What each of several sources said by itself; absent: it was one. */
+  readonly parts?: readonly Entitlements[]
+  /** The person's manager, as the source names people; null or absent: not told. */
+  readonly manager?: string | null
   /** sha256 of the canonical text of the facts above. */
   readonly digest: string
   /** Monotonic ms at which they were true: their age at the decision is `mono() - asOf`. null: always now. */
@@ -893,6 +901,79 @@ export type Question = Asker & {
   readonly standing?: string | null
 }
 
+/** Whose people and groups: a client of SCIM writes those of one tenant and realm. */
+export type ScimRealm = { readonly tenant: string; readonly realm: string }
+export type ScimKind = 'User' | 'Group'
+export type ScimRow = {
+  readonly kind: ScimKind
+  readonly id: string
+  /** `userName` or `displayName`. */
+  readonly name: string
+  readonly externalId: string | null
+  readonly version: number
+  /** JSON of everything but what the other columns and the members say. */
+  readonly body: string
+  readonly createdAt: number
+  readonly changedAt: number
+}
+export type ScimMember = { readonly id: string; readonly kind: ScimKind; readonly name: string }
+/** What a change makes of a row; `members: null`: they stay. */
+export type ScimNext = Pick<ScimRow, 'name' | 'externalId' | 'body'> & {
+  readonly members: readonly string[] | null
+}
+/** Before and after; null: it was not there, or is not any more. */
+export type ScimChanged = {
+  readonly before: ScimRow | null
+  readonly after: ScimRow | null
+  /** Users whose groups are others now, through nested groups too; null: more than are worth naming. */
+  readonly moved: readonly ScimRow[] | null
+}
+export type ScimStore = {
+  readonly get: (of: ScimRealm, kind: ScimKind, id: string) => Promise<ScimRow | null>
+  /** At most two: whoever asks wants one. */
+  readonly find: (
+    of: ScimRealm,
+    kind: ScimKind,
+    by: 'id' | 'name' | 'exact' | 'external_id',
+    value: string,
+  ) => Promise<readonly ScimRow[]>
+  readonly page: (
+    of: ScimRealm,
+    kind: ScimKind,
+    skip: number,
+    limit: number,
+  ) => Promise<readonly ScimRow[]>
+  /** The same by the last id of the page before, which costs the same at every depth. */
+  readonly after: (
+    of: ScimRealm,
+    kind: ScimKind,
+    id: string,
+    limit: number,
+  ) => Promise<readonly ScimRow[]>
+  readonly count: (of: ScimRealm, kind: ScimKind) => Promise<number>
+  readonly members: (of: ScimRealm, group: string) => Promise<readonly ScimMember[]>
+  /** The groups of a user or a group. `direct`: it is a member itself, not through another group. */
+  readonly groups: (
+    of: ScimRealm,
+    member: string,
+  ) => Promise<readonly (ScimMember & { readonly direct: boolean })[]>
+  /**
+   * One change at a time in each realm, told to every process on this store with it (topic `scim`).
+   * @param id of the row; null: a new one, whose id is `fresh`
+   * @param make the next state; null: it goes; what it throws is thrown, and nothing is changed
+   * @param tell keys of the topic for what was changed
+   */
+  readonly change: (
+    of: ScimRealm,
+    kind: ScimKind,
+    what: { readonly id: string | null; readonly fresh: string; readonly now: number },
+    make: (before: ScimRow | null, members: readonly ScimMember[]) => ScimNext | null,
+    tell: (changed: ScimChanged) => readonly string[],
+  ) => Promise<ScimChanged>
+}
+/** The name is somebody else's. */
+export class ScimConflict extends Error {}
+
 export type Store = {
   readonly credentials: {
     readonly byId: (id: string) => Promise<CredentialRow | null>
@@ -1145,6 +1226,8 @@ export type Store = {
   }>
   /** Removes what is left of a person whose accounts were disconnected: no row names them afterwards. */
   readonly erase: (person: Person) => Promise<void>
+  /** People and groups that an identity provider pushed. */
+  readonly scim: ScimStore
   /** Every sealed text at rest, for the rotation of keys. */
   readonly sealed: {
     /** The next ones after `after`, in a fixed order; null: from the beginning. */

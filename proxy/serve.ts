@@ -2,10 +2,12 @@
 import type { RequestListener } from 'node:http'
 import { watchCertificate } from './compose/certificate.ts'
 import { openLasting, type InForce, type Told } from './compose/core.ts'
+import type { Preparing } from './compose/directories.ts'
 import { createKept } from './compose/kept.ts'
 import { startAgents, startProbes } from './compose/listeners.ts'
 import { createReloading } from './compose/reload.ts'
 import { buildRevision, type Place, type Revision } from './compose/revision.ts'
+import { followScim } from './compose/scim.ts'
 import { createScope, type Scope } from './compose/scope.ts'
 import { prepare, systemClock } from './compose/snapshot.ts'
 import { startWeb, type Web } from './compose/web.ts'
@@ -60,9 +62,14 @@ const openFirst = async (scope: Scope) => {
     people: () => {},
     key: () => {},
     firstUse: () => {},
+    seen: { answered: () => {}, failed: () => {} },
   }
-  const changed = {
+  const changed: Preparing['changed'] = {
     people: () => told.people(),
+    seen: {
+      answered: (...what) => told.seen.answered(...what),
+      failed: (...what) => told.seen.failed(...what),
+    },
     // A policy that is not in force yet is nothing to tell.
     policy: (engine: PolicyEngine) => {
       if (inForce?.policy.current() === engine) told.policy(engine)
@@ -77,8 +84,8 @@ const openFirst = async (scope: Scope) => {
   const put = (next: Revision): void => {
     inForce = next
     told.policy(next.policy.current())
-    told.people = next.peopleChanged
     told.firstUse = next.firstUse
+    told.people = () => next.invalidated({ person: null, source: 'file', cause: 'file_changed' })
   }
   return { kept, changed, keeping, parts, lasting, put }
 }
@@ -133,6 +140,7 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
     const apart = await openWeb(scope, 'listeners.operators', listeners.operators)
     const revisions = await openRevisions(scope, first, { publicUrl, apart: apart !== null })
     const { now } = revisions
+    opened(followScim(lasting.store, now))
     const { host } = createForwarded(listeners.trusted_proxies)
     connect?.serve((req, res) => now().connect(req, res), [...listeners.names, hostOf(publicUrl)], {
       typeBase: publicUrl,

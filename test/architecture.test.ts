@@ -178,6 +178,7 @@ describe('powers', () => {
     const allowed = [
       'vault/seal.ts',
       'oauth/client.ts',
+      'oauth/own_token.ts',
       'wire/headers.ts',
       'net/tunnel.ts',
       'pipeline/application.ts', // found where it does not belong
@@ -204,8 +205,8 @@ describe('measure', () => {
     expect(sources.length).toBeGreaterThan(40)
   })
   test(`a file has at most ${MOST_LINES} lines`, () => {
-    // The vocabulary is a list, not an idea.
-    const lists = ['model.ts']
+    // The vocabulary, the codes and the sentences of keys are lists, not ideas.
+    const lists = ['model.ts', 'problem.ts', 'config/words.ts']
     expect(
       offenders(({ path, lines }) =>
         lines > MOST_LINES && !lists.includes(path) ? [`${lines} lines`] : [],
@@ -242,15 +243,19 @@ describe('tests', () => {
     'compose/clock.ts': ['e2e/clock.test.ts', 'wiring'],
     'compose/consent.ts': ['e2e/midway.test.ts', 'wiring'],
     'compose/core.ts': ['e2e/failclosed.test.ts', 'wiring'],
+    'compose/directories.ts': ['commands/entitlements.test.ts', 'wiring'],
     'compose/listeners.ts': ['e2e/hostile.test.ts', 'wiring'],
     'compose/pages.ts': ['e2e/disconnect.test.ts', 'wiring'],
     'compose/pipeline.ts': ['e2e/transparency.test.ts', 'wiring'],
     'compose/programs.ts': ['e2e/framing.test.ts', 'wiring'],
     'compose/scope.ts': ['e2e/leaving.test.ts', 'wiring'],
+    'compose/scim.ts': ['e2e/scim.test.ts', 'wiring'],
+    'model.ts': ['store/scim.test.ts', 'types, and one error that two rooms know'],
     'compose/snapshot.ts': ['commands/validate.test.ts', 'each of its files, absent and wrong'],
     'compose/web.ts': ['e2e/disconnect.test.ts', 'wiring'],
     'config/parse.ts': ['config/schema.test.ts', 'reads by that schema'],
     'config/rules.ts': ['config/schema.test.ts', 'what keys of that schema say together'],
+    'config/values.ts': ['config/schema.test.ts', 'tried by the keys that have such values'],
     'consent/callback.ts': ['consent/phishing.test.ts', 'each attack on it by name'],
     'consent/ending.ts': ['consent/flow.test.ts', 'a step of the flow'],
     'consent/leg.ts': ['consent/flow.test.ts', 'a step of the flow'],

@@ -1,4 +1,5 @@
 // The books: what they show is run or read as a reader would, and what they name is there.
+import { generateKeyPairSync } from 'node:crypto'
 import { execFile } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -111,7 +112,9 @@ const ENV = new Proxy<NodeJS.ProcessEnv>(
   {},
   { get: (_, name) => `the-${String(name)}-that-is-long-enough-to-be-a-key` },
 )
+const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2_048 })
 const problemsOf = async (config: Tree): Promise<unknown> => {
+  writeFileSync(join(dir, 'google.pem'), privateKey.export({ type: 'pkcs8', format: 'pem' }))
   const path = join(dir, 'deputy.yaml')
   writeFileSync(path, stringify(config))
   const result = await load(path, ENV)
@@ -120,7 +123,7 @@ const problemsOf = async (config: Tree): Promise<unknown> => {
 
 describe('a configuration', () => {
   const SHOWN = FILES.filter((file) =>
-    /^docs\/(?:operators|providers|backends|operate\/[a-z-]+)\.md$/.test(file),
+    /^docs\/(?:entitlements|operators|providers|backends|operate\/[a-z-]+)\.md$/.test(file),
   )
   const shown = SHOWN.flatMap((file) => blocks(file, ['yaml']))
   const acme: Tree = parse(shown.find((block) => block.includes('\nid: acme')) ?? '')

@@ -4,6 +4,7 @@
 import type {
   Clock,
   Decision,
+  Entitlements,
   Holding,
   Injected,
   Journal,
@@ -66,6 +67,10 @@ const WORD = /[^\s"'`(),;<>[\]{}]+/g
 const CREDENTIAL =
   /^(?:eyJ[\w-]{10,}|gh[opsru]_|github_pat_|glpat-|xox[abepr]|xapp-|sk[-_]|pk_live|AKIA|ya29\.|dpr_)|^[A-Fa-f0-9]{40,}$|^(?=.*\d)(?=.*[A-Z])(?=.*[a-z])[\w+/=-]{40,}$/
 const isCredential = (word: string): boolean => word.length >= 20 && CREDENTIAL.test(word)
+/** What each of several sources said, so that it can be compared by itself. */
+const originsText = (parts: readonly Entitlements[]): string =>
+  `,"parts":${JSON.stringify(parts.map(({ source, active, digest }) => ({ source, active, digest })))}`
+
 /** Such a name needs no escape in JSON either. */
 const KEY = /^[A-Za-z$_][\w.$[\]-]{0,63}$/
 const TRACE = /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/
@@ -218,13 +223,13 @@ export const createEvidence = (deps: {
     decided(what) {
       const { route, facts, principal } = what
       const trace = TRACE.exec(what.traceparent ?? '')?.[1]
-      const { source, digest } = facts.entitlements
+      const { source, digest, parts } = facts.entitlements
       return journal.append(
         'decision',
         `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`},"trace_id":${trace === undefined ? 'null' : `"${trace}"`},${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
           `"operation":{"id":${quoted(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}},` +
           `"request":{"method":"${route.target.method}","host":"${route.host}","path":${quoted(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
-          `"stripped":${quotedList(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"},` +
+          `"stripped":${quotedList(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"${parts === undefined ? '' : originsText(parts)}},` +
           saidText(what.decision, principal),
       )
     },

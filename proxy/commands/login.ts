@@ -81,7 +81,9 @@ const atIssuer = (error: unknown): Error => {
     error instanceof oidc.ResponseBodyError
       ? error.error
       : error instanceof Error
-        ? String((error as { readonly code?: unknown }).code ?? error.name)
+        ? 'code' in error && typeof error.code === 'string'
+          ? error.code
+          : error.name
         : 'unknown'
   const known: Readonly<Record<string, string>> = {
     access_denied: 'the sign-in was refused at the issuer',

@@ -1,7 +1,7 @@
 // What people decide and undo: consents and their delivery, revocation, and the end of what nobody uses.
 import { randomBytes } from 'node:crypto'
 import { USUAL_CLAIMS, type Config } from '../config/schema.ts'
-import type { Directory } from '../directory/file.ts'
+import type { Directory } from '../directory/source.ts'
 import type { Person, StandingRow } from '../model.ts'
 import { createFlows } from '../consent/flow.ts'
 import { createStandingCare, type Send, type StandingCare } from '../consent/standing.ts'
@@ -10,6 +10,8 @@ import { createRevoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
 import type { PeopleSource } from '../pipeline/entitlements.ts'
 import type { Core } from './core.ts'
+import { directoryOf, type Invalidated } from './directories.ts'
+import { withScim } from './scim.ts'
 import type { Configured, Scope } from './scope.ts'
 
 export type Consent = Awaited<ReturnType<typeof createConsent>>
@@ -34,22 +36,51 @@ const peopleOf = (config: Config, directory: Directory | null): PeopleSource => 
 }
 
 /** Is this person active? And an end for streams that began before they were set inactive. */
-const followPeople = (people: PeopleSource, { log }: Scope, { calls }: Core) => {
-  const active = async (person: Person): Promise<boolean> =>
-    people.kind !== 'directory' || (await people.ask(person))?.active === true
-  const cutInactive = async (): Promise<void> => {
-    for (const person of calls.people())
+const followPeople = (
+  people: PeopleSource,
+  directory: Directory | null,
+  { log }: Scope,
+  { calls, metrics, note }: Core,
+) => {
+  const active = async (person: Person): Promise<boolean> => {
+    if (people.kind !== 'directory') return true
+    try {
+      return (await people.ask(person, 0))?.active === true
+    } catch (cause) {
+      throw new Problem(
+        'entitlements_unavailable',
+        'the source of entitlements could not be asked',
+        { cause },
+      )
+    }
+  }
+  const cutInactive = async (named: readonly Person[]): Promise<void> => {
+    for (const person of named)
       if (!(await active(person)))
         calls.abort({ person }, new Problem('policy_denied', 'the user is not active any more'))
   }
+  const cut = (named: readonly Person[]): void =>
+    void cutInactive(named).catch((error: unknown) =>
+      log.error({ err: error }, 'whose calls are to be cut is not known: nobody new is let in'),
+    )
   return {
     active,
-    peopleChanged: (): void =>
-      void cutInactive().catch((error: unknown) =>
-        log.error({ err: error }, 'whose calls are to be cut is not known: nobody new is let in'),
-      ),
+    peopleChanged: (): void => cut(calls.people()),
+    invalidated: ({ person, source, cause }: Invalidated): void => {
+      directory?.forget(person)
+      metrics.sources.invalidated(source, cause)
+      note('entitlement.invalidated', {
+        source,
+        cause,
+        ...(person === null ? {} : { user: person }),
+      })
+      const under = calls.people()
+      cut(person === null ? under : under.filter((one) => samePerson(one, person)))
+    },
   }
 }
+const samePerson = (one: Person, other: Person): boolean =>
+  one.tenant === other.tenant && one.realm === other.realm && one.id === other.id
 
 /** Old consents, runs and sessions go once a minute. */
 const sweeping = (
@@ -88,8 +119,6 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     if (event === 'operator.break_glass') deliver.brokeGlass(fields)
     return evidence.event(event, fields as Record<string, unknown>)
   }
-  const people = peopleOf(config, core.directory)
-  const { active, peopleChanged } = followPeople(people, scope, core)
   const standing = createStandingCare({
     standings: core.standings,
     store: store.standings,
@@ -97,6 +126,9 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     log,
     onEvent,
   })
+  const directory = directoryOf(config, withScim(config, core, clock))
+  const people = peopleOf(config, directory)
+  const { active, peopleChanged, invalidated } = followPeople(people, directory, scope, core)
   const flows = createFlows({
     store,
     vault,
@@ -150,6 +182,7 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     peopleChanged,
     standing,
     firstUse: (row: StandingRow) => standing.firstUse(row, deliver.send),
+    invalidated,
     flows,
     onEvent,
     revoker: createRevoker({ vault, client, connections, log }),

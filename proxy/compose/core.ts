@@ -8,6 +8,7 @@ import { createTenantRate } from '../pipeline/tenant_rate.ts'
 import { boundsOf } from '../consent/tenants.ts'
 import { naming } from '../config/backend.ts'
 import type { Config } from '../config/schema.ts'
+import type { Seen } from '../directory/asked.ts'
 import type { Fetch } from '../net/dial.ts'
 import type { Connection, PolicyEngine, StandingRow } from '../model.ts'
 import { createOAuthClient } from '../oauth/client.ts'
@@ -47,6 +48,7 @@ export type Told = {
   key: (kid: string) => void
   /** A standing was used for the first time. */
   firstUse: (row: StandingRow) => void
+  seen: Seen
 }
 
 /** Everything that stands by itself: keys, the store, the calls that run. */
@@ -240,6 +242,7 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
   const { log, opened } = scope
   const ground = await openGround(scope, now, told)
   const metrics = watchGround(scope, ground, now)
+  told.seen = metrics.sources
   const traffic = openTraffic(scope, metrics, now)
   const audit = await openAudit(scope, { sealer: ground.sealer, metrics, proc: ground.newId() })
   told.key = (key) => {

@@ -110,10 +110,12 @@ export const startProbes = (
   },
 ) => {
   /** What is looked at and does not answer: what it says by now is not known. */
-  const unread = ({ policy, directory }: InForce) =>
-    [policy.unread(), directory?.unread() ?? null, followed.unread()].flatMap((detail) =>
-      detail === null ? [] : [{ name: 'file', ok: false, detail }],
-    )
+  const unread = ({ policy, directories }: InForce) =>
+    [
+      policy.unread(),
+      ...[...directories.values()].map((each) => each.unread()),
+      followed.unread(),
+    ].flatMap((detail) => (detail === null ? [] : [{ name: 'file', ok: false, detail }]))
   /** What was refused is told, and is no reason not to be ready: what was in force before serves on. */
   const revision = () => {
     const { revision: n, problem } = reloading.state()

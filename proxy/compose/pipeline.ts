@@ -62,12 +62,12 @@ const identifyOf = (
 ): Identify => {
   const { config, clock, log } = scope
   const { identity } = config
-  const verifying = { maxAge: identity.max_age, keysOf: keysOf(scope, fetch), clock }
+  const verifying = { keysOf: keysOf(scope, fetch), clock }
   const workloads = createWorkloads({
     ...rows,
+    ...verifying,
     header: identity.agent_header.toLowerCase(),
     required: identity.agent_required,
-    ...verifying,
     fetch,
     log,
   })
@@ -84,6 +84,7 @@ const identifyOf = (
   )
   return createIdentify({
     ...verifying,
+    maxAge: identity.max_age,
     trust: identity.trust,
     header: identity.header.toLowerCase(),
     issuers,
@@ -144,6 +145,7 @@ export const createPipeline = (
     source: people,
     maxAge: config.entitlements?.max_age ?? { read: 0, write: 0, delete: 0, admin: 0 },
     clock,
+    aged: metrics.sources.aged,
   })
   const decide = createDecide(clock, core.newId, metrics.evaluated)
   const snapshot = snapshots(connections)
@@ -174,7 +176,7 @@ export const createPipeline = (
       key: Buffer.from(sealer.hmac('query', 'seal'), 'base64url'),
       now: clock.now,
     }),
-    entitlements: (who, access) => later().pipeline.entitlements(who, access),
+    entitlements: (who, access, fresh) => later().pipeline.entitlements(who, access, fresh),
     ...grantsOf(core, clock.now, () => later().connections()),
     decide,
     forward: core.forward,

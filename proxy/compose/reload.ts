@@ -6,7 +6,8 @@ import { outOfDate } from '../net/certificate.ts'
 import type { Kept } from './kept.ts'
 import { buildRevision, type Place, type Revision } from './revision.ts'
 import { messageOf } from '../problem.ts'
-import { prepare, readBeside, type Parts, type Preparing } from './snapshot.ts'
+import type { Preparing } from './directories.ts'
+import { prepare, readBeside, type Parts } from './snapshot.ts'
 import type { Log } from '../model.ts'
 
 /** Readings until what changes while it is read is left for the next time. */

@@ -6,11 +6,13 @@ import { oddities } from '../config/rules.ts'
 import { createDiscovery } from '../oauth/discovery.ts'
 import { clockSentence } from './clock.ts'
 import { createConsent } from './consent.ts'
+import type { Invalidated } from './directories.ts'
 import type { Core, InForce, Lasting } from './core.ts'
 import type { Keep } from './kept.ts'
 import { createPages } from './pages.ts'
 import { createPipeline, type Later, type Pipeline } from './pipeline.ts'
 import { authApi, judges, localApi, operatorsApi, operatorsDepsOf, startIdle } from './programs.ts'
+import { scimApi } from './scim.ts'
 import type { Configured, Scope } from './scope.ts'
 import type { Parts } from './snapshot.ts'
 
@@ -23,6 +25,8 @@ export type Revision = InForce & {
   readonly peopleChanged: () => void
   /** A standing was used for the first time. */
   readonly firstUse: (row: StandingRow) => void
+  /** The same of one or all, and nothing that was kept about them counts any more. */
+  readonly invalidated: (what: Invalidated) => void
   /** At the connect listener, the operators' own, `deputy.sock`, and the agents' listeners. */
   readonly connect: RequestListener
   readonly operators: RequestListener
@@ -59,12 +63,20 @@ const atConnect =
   (
     { clock }: Scope,
     path: string,
-    pages: RequestListener | null,
-    programs: RequestListener,
+    {
+      pages,
+      programs,
+      pushed,
+    }: {
+      readonly pages: RequestListener | null
+      readonly programs: RequestListener
+      readonly pushed: RequestListener | null
+    },
   ): RequestListener =>
   (req: IncomingMessage, res: ServerResponse) => {
     if (path !== '') req.url = below(req.url ?? '/', path)
-    if (pages === null || req.url?.startsWith('/v1/') === true) programs(req, res)
+    if (pushed !== null && /^\/scim\/v2(?:[/?]|$)/.test(req.url ?? '')) pushed(req, res)
+    else if (pages === null || req.url?.startsWith('/v1/') === true) programs(req, res)
     // A session that begins by a clock that is ahead would outlive its hour.
     else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
     else pages(req, res)
@@ -142,8 +154,13 @@ export const buildRevision = async (
       pipeline,
       peopleChanged: consent.peopleChanged,
       firstUse: consent.firstUse,
+      invalidated: consent.invalidated,
       said: discovery.said,
-      connect: atConnect(scope, path, pages, operatorsApi(scope, beside)),
+      connect: atConnect(scope, path, {
+        pages,
+        programs: operatorsApi(scope, beside),
+        pushed: scimApi(configured, core, publicUrl),
+      }),
       operators: operatorsApi(scope, operators),
       local: localApi(configured, core, operators),
       api: authApi(configured, core, consent, { identify: pipeline.identify, permit }),

@@ -6,10 +6,9 @@ import { createClock, type GuardedClock } from '../clock.ts'
 import { controlSocket } from '../config/address.ts'
 import { naming } from '../config/backend.ts'
 import type { Loaded } from '../config/load.ts'
-import { openFileDirectory, type Directory } from '../directory/file.ts'
 import { readText, toldOf, tryFolder } from '../files.ts'
 import { readLogo, type Logo } from '../config/logo.ts'
-import type { Clock, Connection, Log, PolicyEngine } from '../model.ts'
+import type { Connection, Log } from '../model.ts'
 import { readPair, unreadableCa, type Shown } from '../net/certificate.ts'
 import { createDial, type Dial } from '../net/dial.ts'
 import { commonTrust, trustOf, trustProblems } from '../net/trust.ts'
@@ -25,8 +24,8 @@ import type { Issuer } from '../pipeline/identify.ts'
 import type { WorkloadIssuer } from '../pipeline/workload.ts'
 import type { WorkloadRow } from '../pipeline/workload_rows.ts'
 import { buildRoutes, serves } from '../pipeline/route.ts'
+import { openDirectories, type Directories, type Preparing } from './directories.ts'
 import { certificateRows, readIssuer, readWorkloads, sourceOf } from './issuers.ts'
-import type { Keep } from './kept.ts'
 
 /** What one configuration names beside the vault, opened. */
 export type Parts = {
@@ -39,7 +38,8 @@ export type Parts = {
     readonly issuers: readonly WorkloadIssuer[]
     readonly certificates: readonly WorkloadRow[]
   }
-  readonly directory: Directory | null
+  /** Sources of entitlements that need no store. */
+  readonly directories: Directories
   readonly logo: Logo | null
   /** Of agents, by their id. */
   readonly marks: ReadonlyMap<string, Logo>
@@ -218,25 +218,6 @@ export const readBeside = ({ config, agents, at }: Loaded): readonly string[] =>
     config.listeners.agent_tls?.client_ca,
   ].flatMap((path) => (path === undefined ? [] : [at(path)]))
 
-export type Preparing = {
-  readonly clock: Clock
-  readonly log: Log
-  readonly keep: Keep
-  readonly changed: { readonly people: () => void; readonly policy: (engine: PolicyEngine) => void }
-}
-
-const directoryOf = (
-  { config: { entitlements }, at }: Loaded,
-  realm: string,
-  { clock, log, keep, changed }: Preparing,
-): Promise<Directory | null> => {
-  if (entitlements?.source !== 'file') return Promise.resolve(null)
-  const path = at(entitlements.file ?? '')
-  return keep('directory', [path, realm], () => {
-    const value = openFileDirectory({ path, realm, clock, log, onChange: changed.people })
-    return { value, close: () => value.then(({ close }) => close(), nothing) }
-  })
-}
 /** What did not open needs no end. */
 const nothing = (): void => undefined
 
@@ -283,19 +264,19 @@ export const prepare = async (
   const logo = await logoOf(loaded, attempt)
   const marks = await marksOfAgents(loaded, attempt)
   const [ofPeople = ''] = naming(config).realms
-  const directory = await attempt('entitlements.file', () =>
-    directoryOf(loaded, ofPeople, preparing),
-  )
-  const policy = await attempt('policy', () => policyOf(loaded, preparing))
-  const tls = await tlsOf(loaded, problems)
-  problems.push(...(await certificateProblems(loaded)), ...(await unwritable(loaded)))
-  if (problems.length > 0 || ring === null || policy === null) return { problems }
   const dial = preparing.keep('dial', [config.network, config.upstream], () => {
     const value = dialOf(loaded, preparing.log)
     return { value, close: value.close, retire: value.retire }
   })
+  const asking = { ...preparing, realm: ofPeople, fetch: dial.fetch }
+  const directories = await attempt('entitlements', () => openDirectories(loaded, asking))
+  const policy = await attempt('policy', () => policyOf(loaded, preparing))
+  const tls = await tlsOf(loaded, problems)
+  problems.push(...(await certificateProblems(loaded)), ...(await unwritable(loaded)))
+  if (problems.length > 0 || ring === null || policy === null || directories === null)
+    return { problems }
   return {
-    parts: { ring, rings, dial, policy, issuers, workloads, directory, logo, marks, tls },
+    parts: { ring, rings, dial, policy, issuers, workloads, directories, logo, marks, tls },
   }
 }
 

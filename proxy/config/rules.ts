@@ -1,8 +1,10 @@
 // Rules between values of the configuration.
 import { isDeepStrictEqual } from 'node:util'
 import { isLoopback, plainHttp } from './address.ts'
-import { backendRules, tenantRules } from './backend.ts'
-import type { Config, Listen } from './schema.ts'
+import { backendRules, naming, tenantRules } from './backend.ts'
+import { httpProblems } from './directory.ts'
+import { sourcesOf, type Config } from './schema.ts'
+import type { Listen } from './values.ts'
 import { workloadProblems } from './workload.ts'
 
 type Rule = (config: Config) => readonly (string | false)[]
@@ -97,15 +99,62 @@ const verifying = (row: Config['workloads'][number]) => [
   row.token_review,
 ]
 
-const entitlementRules: Rule = ({ identity, entitlements }) => {
+const scimRules = (config: Config, named: boolean, unread: string): readonly (string | false)[] => {
+  const { entitlements } = config
+  const { scim, max_age: maxAge } = entitlements ?? {}
+  if (!named) return [scim !== undefined && `entitlements.scim: is ${unread}: remove it`]
+  if (scim === undefined)
+    return ['entitlements.scim: scim is a source, but nothing says who may push: give it a bearer']
+  const known = naming(config)
+  const part = (key: 'tenant' | 'realm', names: readonly string[]): string | false => {
+    const said = scim[key]
+    if (said === undefined)
+      return (
+        names.length > 1 &&
+        `entitlements.scim.${key}: whose people are pushed is not said: name one of ${names.join(', ')}`
+      )
+    return (
+      !names.includes(said) &&
+      `entitlements.scim.${key}: ${said} is none of ${names.join(', ')}, which identity knows`
+    )
+  }
+  return [
+    part('tenant', known.tenants),
+    part('realm', known.realms),
+    ...(['read', 'write', 'delete', 'admin'] as const).map(
+      (access) =>
+        !scim.trust_push &&
+        maxAge?.[access] === 0 &&
+        `entitlements.max_age.${access}: is 0s, but what is pushed has no age, and a push that was lost shows nowhere: set entitlements.scim.trust_push: true to take the last push as the truth, or name an age, such as 5m`,
+    ),
+  ]
+}
+
+const entitlementRules: Rule = (config) => {
+  const { identity, entitlements } = config
   if (entitlements === undefined) return []
-  const { source, file, claims, max_age: maxAge } = entitlements
-  const unread = `not read, because entitlements.source is ${source}`
+  const { source, sources, claims, max_age: maxAge } = entitlements
+  const named = sourcesOf(entitlements)
+  const [key, all] =
+    sources === undefined ? ['source', String(source)] : ['sources', sources.join(', ')]
+  const unread = `not read, because entitlements.${key} is ${all}`
   const beside = [
-    source === 'file' &&
-      file === undefined &&
-      'entitlements.file: entitlements.source is file, but no file is named',
-    source !== 'file' && file !== undefined && `entitlements.file: is ${unread}: remove it`,
+    (source === undefined) === (sources === undefined) &&
+      'entitlements.source: name one source, or several as sources:, and not both',
+    new Set(sources).size < (sources?.length ?? 0) &&
+      'entitlements.sources: names one source twice: keep one of them',
+    ...(['file', 'http'] as const).flatMap((each) => [
+      named.includes(each) &&
+        entitlements[each] === undefined &&
+        (each === 'file'
+          ? `entitlements.file: entitlements.${key} is ${all}, but no file is named`
+          : `entitlements.http: entitlements.${key} is ${all}, but nothing says what is asked`),
+      !named.includes(each) &&
+        entitlements[each] !== undefined &&
+        `entitlements.${each}: is ${unread}: remove it`,
+    ]),
+    ...(entitlements.http === undefined ? [] : httpProblems(entitlements.http)),
+    ...scimRules(config, named.includes('scim'), unread),
     source !== 'claims' &&
       claims !== undefined &&
       `entitlements.claims: are ${unread}: remove them`,
@@ -235,6 +284,7 @@ const twice = (config: Config): readonly string[] => {
 export const oddities = (config: Config): readonly string[] => {
   const {
     connect,
+    entitlements,
     upstream: { proxy },
   } = config
   const keys = config.applications.some(({ bearer }) => bearer !== undefined)
@@ -247,6 +297,15 @@ export const oddities = (config: Config): readonly string[] => {
         keys &&
         `${path}: keys of applications come to it unencrypted, and it is not on loopback: use listeners.agent_tls, or see that nobody listens on the way`,
     ),
+    ...(['read', 'write', 'delete', 'admin'] as const).map((access) => {
+      const age = entitlements?.max_age[access] ?? 0
+      // A file is its own truth, and needs none.
+      return (
+        age > 0 &&
+        sourcesOf(entitlements).some((source) => source !== 'file') &&
+        `entitlements.max_age.${access}: is ${age / 1_000} s: whoever loses a right may go on for so long with calls of this kind; 0s asks the source for each call`
+      )
+    }),
     connect.sign_in !== undefined &&
       connect.verifier !== undefined &&
       'connect.verifier: is not used, because connect.sign_in says who is at the page: keep the one that knows your people',

@@ -1,138 +1,34 @@
 // The configuration: unknown → Config, or every problem at once with its path. Names are a contract: add, never rename.
-import { createHash, createPrivateKey, createSecretKey } from 'node:crypto'
-import { isIP } from 'node:net'
+import { createPrivateKey, createSecretKey } from 'node:crypto'
 import { z } from 'zod'
-import type { Access } from '../model.ts'
+import type { Access, SourceName } from '../model.ts'
 import { noProxyProblem } from '../net/no_proxy.ts'
 import { secret } from '../secret.ts'
-import { plainHttp } from './address.ts'
 import { agentRows } from './agents.ts'
 import { unbuilt } from './unbuilt.ts'
 import { trustDomainOf } from './workload.ts'
-
-const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
-const SIZES = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const
-
-const unit = <T extends Record<string, number>>(units: T, what: string, example: string) =>
-  z
-    .string()
-    .meta({ title: what })
-    .transform((text, ctx) => {
-      const match = /^(\d{1,12})([A-Za-z]{1,3})$/.exec(text)
-      const factor =
-        match?.[2] !== undefined && Object.hasOwn(units, match[2]) ? units[match[2]] : undefined
-      if (match === null || factor === undefined) {
-        ctx.addIssue(`is no ${what}: write a number and a unit, such as ${example}`)
-        return z.NEVER
-      }
-      return Number(match[1]) * factor
-    })
-/** `30s`, `1h` → ms. */
-const duration = unit(UNITS, 'duration', '30s')
-/** `1MiB` → bytes. */
-const size = unit(SIZES, 'size', '1MiB')
-
-/** More than nothing. */
-const some = (schema: typeof duration) =>
-  schema.refine((value) => value > 0, 'must be more than nothing')
-
-export type Listen = { readonly host: string; readonly port: number } | { readonly path: string }
-
-const listen = z
-  .string()
-  .meta({ title: 'address' })
-  .transform((text, ctx): Listen => {
-    if (text.startsWith('unix:') && text.length > 5) return { path: text.slice(5) }
-    const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
-    const port = Number(match?.[3])
-    if (match === null || port > 65_535) {
-      ctx.addIssue('is no address: write host:port such as 127.0.0.1:7410, or unix:PATH')
-      return z.NEVER
-    }
-    return { host: match[1] ?? match[2] ?? '', port }
-  })
-const tcp = listen.transform((address, ctx) => {
-  if (!('path' in address)) return address
-  ctx.addIssue('must be host:port here')
-  return z.NEVER
-})
-const off = z.literal('off').transform(() => null)
-
-const text = z.string().min(1, 'must not be empty')
-const secretText = text.transform(secret)
-/** For comparison in constant time. As JSON it would still tell who holds the same bearer elsewhere. */
-const digestOf = (value: string): Buffer =>
-  Object.defineProperty(createHash('sha256').update(value).digest(), 'toJSON', {
-    value: () => '[redacted]',
-  })
-const SHORT = 'must be 32 bytes or more'
-/** Kept as a digest only. */
-const bearer = z.string().min(32, SHORT).transform(digestOf)
-/** One, or two while one takes the place of the other. */
-const bearers = z.union([z.string(), z.array(z.string())]).transform((value, ctx) => {
-  const all = [value].flat()
-  if (all.length === 0 || all.length > 2) ctx.addIssue('must be one secret, or a list of two')
-  if (all.some((one) => one.length < 32)) ctx.addIssue(SHORT)
-  return all.map(digestOf)
-})
-
-/** An http(s) URL; plain http only to loopback, or with `insecure: true` at that entry (checked by the entry). */
-const url = z
-  .string()
-  .meta({ title: 'URL' })
-  .transform((value, ctx) => {
-    const parsed = URL.canParse(value) ? new URL(value) : null
-    if (
-      parsed === null ||
-      (parsed.protocol !== 'https:' && parsed.protocol !== 'http:') ||
-      parsed.username !== ''
-    ) {
-      ctx.addIssue('is no http(s) URL')
-      return z.NEVER
-    }
-    return value
-  })
-const secure =
-  <T extends { readonly insecure: boolean }>(pick: (entry: T) => readonly (string | undefined)[]) =>
-  (entry: T, ctx: z.RefinementCtx): void => {
-    for (const value of pick(entry))
-      if (value !== undefined && !entry.insecure && plainHttp(value))
-        ctx.addIssue(
-          `${value} is plain http to another machine: use https, or say insecure: true here`,
-        )
-  }
-const insecure = z.boolean().default(false)
-const origin = url.refine(
-  (value) => new URL(value).origin === value,
-  'must be an origin: scheme, host and port only',
-)
-/** Names below which the pages have something of their own. */
-const TAKEN =
-  /^(?:v1|connect|callback|connections|agents|result|problems|sign-in|sign-out|style\.css|logo|console|scim|signals|logout)$/
-/** An origin, and where it shares that with others a path below which the pages are. */
-const pagesUrl = url.superRefine((value, ctx) => {
-  const { origin: at, pathname } = new URL(value)
-  const path = pathname.replace(/\/$/, '')
-  if (value.replace(/\/$/, '') !== `${at}${path}` || !/^(?:\/[A-Za-z0-9._~-]+)*$/.test(path))
-    ctx.addIssue(
-      'must be an origin, with a path where the pages share it with others: https://apps.example/deputy',
-    )
-  else if (TAKEN.test(path.split('/')[1] ?? ''))
-    ctx.addIssue(
-      `must not begin its path with ${path.split('/')[1] ?? ''}: the pages have that name`,
-    )
-})
-const network = z
-  .string()
-  .refine(
-    (value) => /^[^/]+(?:\/\d{1,3})?$/.test(value) && isIP(value.split('/')[0] ?? '') !== 0,
-    'is no address and no network: write 10.1.2.3 or 10.1.0.0/16',
-  )
-const pointer = z
-  .string()
-  .regex(/^(?:\/[^/]*)*$/, 'is no JSON pointer: begin with /')
-  .meta({ title: 'JSON pointer' })
-const name = z.string().regex(/^[a-z0-9][a-z0-9-]*$/, 'must match [a-z0-9][a-z0-9-]*')
+import {
+  SIZES,
+  UNITS,
+  bearer,
+  bearers,
+  duration,
+  insecure,
+  listen,
+  name,
+  network,
+  off,
+  origin,
+  pagesUrl,
+  pointer,
+  secretText,
+  secure,
+  size,
+  some,
+  tcp,
+  text,
+  url,
+} from './values.ts'
 
 const listeners = z.strictObject({
   agent: listen.default({ host: '127.0.0.1', port: 7410 }),
@@ -230,7 +126,7 @@ const identity = z.strictObject({
   realm: text.default('local'),
 })
 
-const ACCESS_AGE = { read: 30_000, write: 0, delete: 0, admin: 0 } as const satisfies Record<
+const ACCESS_AGE = { read: 0, write: 0, delete: 0, admin: 0 } as const satisfies Record<
   Access,
   number
 >
@@ -251,19 +147,80 @@ const claims = z.strictObject({
 /** Where `entitlements.source: claims` finds them unless told. */
 export const USUAL_CLAIMS = claims.parse({})
 
+/** A private key of our own, as JWK or PEM; what is wrong with it never quotes it. */
+const privateKey = text
+  .refine((value) => {
+    try {
+      return value.trim().startsWith('{')
+        ? createPrivateKey({ key: JSON.parse(value) as Record<string, unknown>, format: 'jwk' })
+            .type === 'private'
+        : createPrivateKey(value).type === 'private'
+    } catch {
+      return false
+    }
+  }, 'is no private key: name a file with a private JWK or an unencrypted PEM, ${file:./client.pem}')
+  .transform(secret)
+
+/** A directory that is asked. Which keys each preset needs is a rule (config/directory). */
+const http = z
+  .strictObject({
+    preset: z.enum(['keycloak', 'okta', 'entra', 'google', 'none']),
+    url: url.optional(),
+    realm: text.optional(),
+    tenant: text.optional(),
+    by: z.enum(['id', 'name', 'email']).default('id'),
+    people_realm: text.optional(),
+    client_id: text.optional(),
+    client_secret: secretText.optional(),
+    client_key: privateKey.optional(),
+    bearer: secretText.optional(),
+    subject: text.optional(),
+    token: url.optional(),
+    scope: text.optional(),
+    timeout: some(duration).default(5_000),
+    method: z.enum(['GET', 'POST']).optional(),
+    body: z.looseObject({}).optional(),
+    id: pointer.optional(),
+    active: pointer.optional(),
+    groups: pointer.optional(),
+    roles: pointer.optional(),
+    entitlements: pointer.optional(),
+    manager: pointer.optional(),
+    next: pointer.optional(),
+    insecure,
+  })
+  .superRefine(secure((entry) => [entry.url, entry.token]))
+export type HttpConfig = z.infer<typeof http>
+
+/** An identity provider that pushes. Two bearers: while one is replaced by the other both are good. */
+const scim = z.strictObject({
+  bearer: z.union([bearer.transform((one) => [one]), z.array(bearer).min(1).max(2)]),
+  trust_push: z.boolean().default(false),
+  user: z.enum(['userName', 'externalId', 'id']).default('userName'),
+  tenant: text.optional(),
+  realm: text.optional(),
+})
 const entitlements = z.strictObject({
-  source: unbuilt(z.enum(['claims', 'file', 'http', 'scim']), (value) =>
-    value === 'http' || value === 'scim' ? value : null,
-  ),
+  source: z.enum(['claims', 'file', 'http', 'scim']).optional(),
+  sources: z
+    .array(z.enum(['file', 'http', 'scim']))
+    .min(1)
+    .optional(),
   file: text.optional(),
   claims: claims.optional(),
-  scim: unbuilt(
-    z.strictObject({ bearer, trust_push: z.boolean().default(false) }).optional(),
-    'scim',
-  ),
-  http: unbuilt(z.looseObject({}).optional(), 'http'),
+  scim: scim.optional(),
+  http: http.optional(),
   max_age: maxAge,
 })
+
+/** What is asked about people, in this order; `claims` and none ask nobody. */
+export const sourcesOf = (
+  entitlements: z.infer<typeof configSchema>['entitlements'],
+): readonly SourceName[] => {
+  if (entitlements === undefined) return []
+  const { source, sources } = entitlements
+  return sources ?? (source === undefined || source === 'claims' ? [] : [source])
+}
 
 const unlessEmpty =
   (what: string) =>
@@ -286,20 +243,6 @@ const policy = z.strictObject({
   data_unsigned: unbuilt(z.boolean().default(false), unlessFalse),
   shadow: unbuilt(text.optional(), 'a shadow bundle'),
 })
-
-/** A private key of our own, as JWK or PEM; what is wrong with it never quotes it. */
-const privateKey = text
-  .refine((value) => {
-    try {
-      return value.trim().startsWith('{')
-        ? createPrivateKey({ key: JSON.parse(value) as Record<string, unknown>, format: 'jwk' })
-            .type === 'private'
-        : createPrivateKey(value).type === 'private'
-    } catch {
-      return false
-    }
-  }, 'is no private key: name a file with a private JWK or an unencrypted PEM, ${file:./client.pem}')
-  .transform(secret)
 
 /** The proxy for everything that goes out: what may be shown of it, and its credentials as it wants them (RFC 7617). */
 const egressProxy = text.transform((value, ctx) => {

@@ -118,8 +118,12 @@ export const WORDS: Readonly<Record<string, Words>> = {
 
   entitlements: key('Where deputy learns what a person is entitled to, while the call waits.'),
   'entitlements.source': key(
-    'What is asked: the assertion itself (`claims`) or a `file`; the others are not built yet.',
+    'What is asked: the assertion itself (`claims`), a `file`, or a directory (`http`); `scim` is not built yet.',
     'file',
+  ),
+  'entitlements.sources': key(
+    'Several sources instead of one: a person is active only if all say so, and has the groups, roles and entitlements of all.',
+    '[file, http]',
   ),
   'entitlements.file': key('The file of people; read again when it changes.', './people.yaml'),
   'entitlements.claims': key(
@@ -130,13 +134,97 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'entitlements.claims.entitlements': key('Where the entitlements are.'),
   'entitlements.scim': key('Lets the identity provider push people and groups.'),
   'entitlements.scim.bearer': key(
-    'The secret that it pushes with, 32 bytes or more.',
+    'The secret that it pushes with, 32 bytes or more; a list of two while one is replaced by the other.',
     '"${env:SCIM_BEARER}"',
   ),
+  'entitlements.scim.user': key(
+    'The attribute of a user that is the person’s id, as tags name it.',
+    'userName',
+  ),
+  'entitlements.scim.tenant': key(
+    'Whose people are pushed; needed where `identity` knows several tenants.',
+    'default',
+  ),
+  'entitlements.scim.realm': key(
+    'The realm of these people; needed where `identity` knows several.',
+    'https://idp.example.com',
+  ),
   'entitlements.scim.trust_push': key('Takes what was pushed as fresh enough for `0s`.', 'true'),
-  'entitlements.http': key('A directory or entitlement service that is asked.', '{}'),
+  'entitlements.http': key('With `http`: the directory or entitlement service that is asked.'),
+  'entitlements.http.preset': key(
+    'Whose it is; `none` is described by the keys below.',
+    'keycloak',
+  ),
+  'entitlements.http.url': key(
+    'The server; with `preset: none` the address about one person, with `{id}` in it, and `{tenant}` if it needs that.',
+    'https://idp.example.com',
+  ),
+  'entitlements.http.realm': key("Keycloak's realm.", 'corp'),
+  'entitlements.http.tenant': key("Entra's tenant, its id or a domain.", 'acme.onmicrosoft.com'),
+  'entitlements.http.by': key(
+    "What a tag's user id is there: the directory's own id, the user name, or the address. It must be the same to the letter.",
+    'name',
+  ),
+  'entitlements.http.people_realm': key(
+    'Whose people it knows: the realm of an issuer; absent: that of the first one. Everybody else is nobody.',
+    'corp',
+  ),
+  'entitlements.http.client_id': key(
+    'The client that deputy asks as; with `google` the address of its service account.',
+    'deputy-reader',
+  ),
+  'entitlements.http.client_secret': key(
+    'The secret with which it gets its token.',
+    '"${env:READER_SECRET}"',
+  ),
+  'entitlements.http.client_key': key(
+    'A private key in its place: a JWK or PEM.',
+    '"${file:./reader.pem}"',
+  ),
+  'entitlements.http.bearer': key(
+    'A token in place of a client, shown as it is; with `okta` an API token.',
+    '"${env:DIRECTORY_TOKEN}"',
+  ),
+  'entitlements.http.subject': key(
+    'With `google`: the administrator for whom the service account speaks.',
+    'admin@example.com',
+  ),
+  'entitlements.http.token': key(
+    'Where the client gets its token, where the preset does not know.',
+    'https://idp.example.com/oauth/token',
+  ),
+  'entitlements.http.scope': key('What its token is asked for.', 'directory.read'),
+  'entitlements.http.timeout': key(
+    'How long one question may take, with all its pages; then the call is refused.',
+    '3s',
+  ),
+  'entitlements.http.method': key('With `preset: none`: how it is asked; absent: `GET`.', 'POST'),
+  'entitlements.http.body': key(
+    'With `method: POST`: the JSON that is sent; its texts may hold `{id}` and `{tenant}`.',
+    '{ user: "{id}" }',
+  ),
+  'entitlements.http.id': key(
+    'Where the answer names the person, who must be the one asked about.',
+    '/id',
+  ),
+  'entitlements.http.active': key(
+    'Where `true` says that the person is active; absent: whoever is there is.',
+    '/active',
+  ),
+  'entitlements.http.groups': key(
+    'Where the groups are; `*` is every item of a list.',
+    '/groups/*/name',
+  ),
+  'entitlements.http.roles': key('Where the roles are, in the same way.', '/roles'),
+  'entitlements.http.entitlements': key('Where the entitlements are, in the same way.', '/rights'),
+  'entitlements.http.manager': key('Where the id of the manager is.', '/manager'),
+  'entitlements.http.next': key(
+    'Where a page names the next one; absent: in its `Link` header.',
+    '/next',
+  ),
+  'entitlements.http.insecure': insecure,
   'entitlements.max_age': key(
-    'How old the facts behind a decision may be, by what kind of access the operation is.',
+    'How old the facts behind a decision may be, by what kind of access the operation is. `0s`, the default: the source is asked after the call came.',
   ),
   'entitlements.max_age.read': key('For operations that only read.', '0s'),
   'entitlements.max_age.write': key('For operations that write.', '0s'),

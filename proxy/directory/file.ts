@@ -1,19 +1,11 @@
 // Entitlements from a YAML file that is looked at: for development, and the simplest truth there is.
-import { createHash } from 'node:crypto'
 import type { BigIntStats } from 'node:fs'
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
 import { mayHeal, readText, statOf, Unreadable } from '../files.ts'
 import type { Clock, Entitlements, Log, Person } from '../model.ts'
 import { messageOf } from '../problem.ts'
-
-export type Directory = {
-  /** What is known about a person; null: nothing, so nothing is allowed. Throws when the source cannot be asked. */
-  readonly ask: (person: Person) => Entitlements | null | Promise<Entitlements | null>
-  /** Why the file cannot be looked at; null: it can. */
-  readonly unread: () => string | null
-  readonly close: () => void
-}
+import { factsDigest, keyOf, type Directory } from './source.ts'
 
 const list = z.array(z.string().min(1)).default([])
 const schema = z.strictObject({
@@ -36,23 +28,6 @@ const schema = z.strictObject({
     }),
   ),
 })
-
-const keyOf = (person: Person): string => JSON.stringify([person.tenant, person.realm, person.id])
-
-/** Canonical digest of the facts, so that evidence can say which facts a decision saw. */
-const factsDigest = (
-  facts: Pick<Entitlements, 'active' | 'groups' | 'roles' | 'entitlements'>,
-): string =>
-  `sha256:${createHash('sha256')
-    .update(
-      JSON.stringify([
-        facts.active,
-        facts.groups.toSorted(),
-        facts.roles.toSorted(),
-        facts.entitlements.toSorted(),
-      ]),
-    )
-    .digest('hex')}`
 
 /** How often the file is looked at, and after how long without an answer it is not known any more what it says. */
 const LOOK_MS = 250
@@ -166,6 +141,7 @@ export const openFileDirectory = async (options: {
       return people.get(key) ?? null
     },
     unread: () => unread,
+    forget: () => {},
     close: () => clearInterval(timer),
   }
 }

@@ -76,10 +76,11 @@ export const clientCertificate = (socket: Duplex): ClientCertificate | null => {
     const leaf = socket.getPeerX509Certificate()
     // Node's type says Error, and a code is there.
     const wrong: unknown = socket.authorizationError
+    const why = typeof wrong === 'string' ? wrong : wrong instanceof Error ? wrong.message : null
     found =
       leaf === undefined
         ? null
-        : readCertificate(leaf, socket.authorized ? null : String(wrong ?? 'unauthorized'))
+        : readCertificate(leaf, socket.authorized ? null : (why ?? 'unauthorized'))
     seen.set(socket, found)
   }
   return found

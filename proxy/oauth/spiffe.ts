@@ -14,8 +14,15 @@ export const domainOfId = (id: unknown): string | null => {
 
 /** JWT-SVID 3.1: no others sign, EdDSA among them. */
 export const SVID_ALGORITHMS: readonly string[] = [
-  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
-  ...['ES256', 'ES384', 'ES512'],
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
 ]
 
 /** What a JWT-SVID may say that it is (JWT-SVID 2.3). */

@@ -37,6 +37,7 @@ export type UpstreamSeen = {
 
 const HTTP_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 const POLICY_BOUNDS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05]
+const AGE_BOUNDS = [0, 0.01, 0.1, 1, 5, 10, 30, 60, 300, 3_600]
 const METHODS = new Set('GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE QUERY'.split(' '))
 /** More children than this mean that a label is not from a closed set after all. */
 const MOST_CHILDREN = 2_000
@@ -196,9 +197,36 @@ const createFamilies = () => {
   }
 }
 
+/** What sources of entitlements answer, and how old it is when it is decided by. */
+const createSourceFamilies = () => ({
+  question: histogram(
+    'deputy_entitlements_question_duration_seconds',
+    'Duration of questions that a source of entitlements answered.',
+    ['source'],
+    HTTP_BOUNDS,
+  ),
+  failures: counter(
+    'deputy_entitlements_failures_total',
+    'Questions that a source of entitlements did not answer, by reason.',
+    ['source', 'reason'],
+  ),
+  age: histogram(
+    'deputy_entitlements_age_seconds',
+    'Age of the facts that a call was decided by.',
+    ['source'],
+    AGE_BOUNDS,
+  ),
+  invalidations: counter(
+    'deputy_entitlements_invalidations_total',
+    'Times that what a source had said was declared void, by cause.',
+    ['source', 'cause'],
+  ),
+})
+
 /** One process's metrics. `render` is the text of /metrics; the rest observes, cheaply. */
 export const createMetrics = (about: { readonly version: string; readonly commit?: string }) => {
   const families = createFamilies()
+  const sources = createSourceFamilies()
   const { server, active, client, decisions, credentials, idle, refreshFailures } = families
   const evaluated = families.evaluation.with()
   const watched = new Map<string, { help: string; type: string; read: Read }>()
@@ -267,6 +295,15 @@ export const createMetrics = (about: { readonly version: string; readonly commit
     /** @param tenant one that the configuration names */
     tenantRefused: (tenant: string, bound: 'people' | 'connections' | 'calls_per_minute'): void =>
       families.tenants.with(tenant, bound).add(),
+    /** Sources of entitlements; every label is of a closed set. */
+    sources: {
+      answered: (source: string, seconds: number): void =>
+        sources.question.with(source).observe(seconds),
+      failed: (source: string, reason: string): void => sources.failures.with(source, reason).add(),
+      aged: (source: string, seconds: number): void => sources.age.with(source).observe(seconds),
+      invalidated: (source: string, cause: string): void =>
+        sources.invalidations.with(source, cause).add(),
+    },
     /** Shows the journal's own counts and, under `deputy_policy_info`, the policy in force. */
     audit: (journal: {
       readonly lines: () => number
@@ -321,9 +358,11 @@ export const createMetrics = (about: { readonly version: string; readonly commit
       }),
     watch,
     render: (): string =>
-      [...Object.values(families).flatMap((each) => each.lines()), ...watchedLines(), ''].join(
-        '\n',
-      ),
+      [
+        ...[...Object.values(families), ...Object.values(sources)].flatMap((each) => each.lines()),
+        ...watchedLines(),
+        '',
+      ].join('\n'),
   }
 }
 

@@ -212,7 +212,7 @@ export const createDecide = (
     let who = byPrincipal.get(principal)
     if (who === undefined) {
       const { person, verified, agent, run, workload, assertedBy, lets } = principal
-      const { active, groups, roles, entitlements: rights } = entitlements
+      const { active, groups, roles, entitlements: rights, manager } = entitlements
       const user = members({
         id: person.id,
         realm: person.realm,
@@ -224,6 +224,7 @@ export const createDecide = (
         roles,
         entitlements: rights,
         standing: lets,
+        ...(manager ? { manager } : {}),
       })
       who = {
         agent: ['agent', JSON.stringify({ id: agent, workload })],

@@ -4,8 +4,14 @@ import type { Access, Clock, Entitlements, Person, Principal } from '../model.ts
 import { Problem } from '../problem.ts'
 import { atPointer } from '../wire/json.ts'
 
-/** A source behind one interface: a file, a directory, pushed users. */
-type Ask = (person: Person) => Entitlements | null | Promise<Entitlements | null>
+/** Sources behind one interface (directory/source): a file, a directory, pushed users. */
+type Ask = (person: Person, maxAge: number) => Entitlements | null | Promise<Entitlements | null>
+/** @param fresh policy wants younger facts than those it got: whatever the access allows, they are asked for now */
+export type AskFacts = (
+  principal: Principal,
+  access: Access | readonly Access[],
+  fresh?: boolean,
+) => Facts | Promise<Facts>
 
 export type Facts = {
   readonly entitlements: Entitlements
@@ -36,6 +42,7 @@ const UNKNOWN_PERSON: Entitlements = {
 const NOTHING_KNOWN: Entitlements = { ...UNKNOWN_PERSON, active: true }
 
 const unanswered = (cause: unknown): never => {
+  if (cause instanceof Problem) throw cause
   throw new Problem('entitlements_unavailable', 'the source of entitlements could not be asked', {
     cause,
   })
@@ -55,34 +62,56 @@ export const createEntitlements = (options: {
   /** ms by access. */
   readonly maxAge: Readonly<Record<Access, number>>
   readonly clock: Clock
-}): ((principal: Principal, access: Access) => Facts | Promise<Facts>) => {
+  /** Learns how old the facts of a directory are, in s. */
+  readonly aged?: (source: string, seconds: number) => void
+}): AskFacts => {
   const { source, clock, maxAge } = options
   const zero = (): number => 0
   const fromClaims = new WeakMap<Principal, Entitlements>()
 
   const timeless = new WeakMap<Entitlements, Facts>()
-  const factsOf = (known: Entitlements | null): Facts => {
-    const entitlements = known ?? UNKNOWN_PERSON
-    const { asOf } = entitlements
-    if (asOf !== null) return { entitlements, ageMs: () => clock.mono() - asOf }
+  const always = (entitlements: Entitlements): Facts => {
     let facts = timeless.get(entitlements)
     if (facts === undefined) timeless.set(entitlements, (facts = { entitlements, ageMs: zero }))
     return facts
   }
   if (source.kind === 'none') {
-    const facts = factsOf(NOTHING_KNOWN)
+    const facts = always(NOTHING_KNOWN)
     return () => facts
   }
-  if (source.kind === 'directory')
-    return (principal) => {
+  /** Of a call that is several, the part that allows the least age. */
+  const strictest = (access: Access | readonly Access[]): Access =>
+    typeof access === 'string'
+      ? access
+      : access.reduce((one, other) => (maxAge[other] < maxAge[one] ? other : one))
+  if (source.kind === 'directory') {
+    /** @param since when the question was asked here: what left later is of now, however long its way was */
+    const aged = (known: Entitlements | null, since: number, allowed: number): Facts => {
+      const entitlements = known ?? UNKNOWN_PERSON
+      const { asOf } = entitlements
+      options.aged?.(entitlements.source, asOf === null ? 0 : (clock.mono() - asOf) / 1_000)
+      if (asOf === null) return always(entitlements)
+      const ageMs = (): number => clock.mono() - asOf
+      if (asOf >= since) return { entitlements, ageMs: allowed === 0 ? zero : ageMs }
+      // Whatever a source says of its own answer: nobody is let in by older facts.
+      if (ageMs() > allowed) return unanswered(new Error(`its answer is ${ageMs()} ms old`))
+      return { entitlements, ageMs }
+    }
+    return (principal, access, fresh = false) => {
+      const allowed = fresh ? 0 : maxAge[strictest(access)]
+      const since = clock.mono()
       try {
-        const known = source.ask(principal.person)
-        return known instanceof Promise ? known.then(factsOf, unanswered) : factsOf(known)
+        const known = source.ask(principal.person, allowed)
+        return known instanceof Promise
+          ? known.then((facts) => aged(facts, since, allowed), unanswered)
+          : aged(known, since, allowed)
       } catch (error) {
         return unanswered(error)
       }
     }
-  return (principal, access) => {
+  }
+  return (principal, wanted) => {
+    const access = strictest(wanted)
     const { claims, issuedAt } = principal
     if (claims === null || issuedAt === null)
       throw new Problem(
@@ -122,22 +151,4 @@ export const createEntitlements = (options: {
     }
     return { entitlements, ageMs }
   }
-}
-
-type Wanted = { readonly operation: { readonly access: Access } }
-/** Facts for several calls at once: each kind of access is asked for, and the youngest serve all (design 3). */
-export const freshest = async (
-  ask: (principal: Principal, access: Access) => Facts | Promise<Facts>,
-  principal: Principal,
-  [first, ...rest]: readonly [Wanted, ...Wanted[]],
-): Promise<Facts> => {
-  const asked = new Set([first.operation.access])
-  let facts = await ask(principal, first.operation.access)
-  for (const { operation } of rest) {
-    if (asked.has(operation.access)) continue
-    asked.add(operation.access)
-    const next = await ask(principal, operation.access)
-    if (next.ageMs() < facts.ageMs()) facts = next
-  }
-  return facts
 }

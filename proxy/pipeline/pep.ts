@@ -19,7 +19,7 @@ import { createRefusals, operationOf, type Begin } from './refusal.ts'
 import { followedBy, opened, type Act } from './classify.ts'
 import { lapsed, type Credentials } from './credential.ts'
 import { decideEach, together, type Decide, type Question } from './decide.ts'
-import { freshest, type Facts } from './entitlements.ts'
+import type { AskFacts, Facts } from './entitlements.ts'
 import type { Decided, Evidence } from '../audit/records.ts'
 import type { Forward, Job } from './forward.ts'
 import type { Hold } from './hold.ts'
@@ -53,10 +53,7 @@ export type PepDeps = {
   readonly agentOn: (agent: string, tenant: string) => void | Promise<void>
   readonly addressTags: AddressTags
   readonly querySeals: QuerySeals
-  readonly entitlements: (
-    principal: Principal,
-    access: Act['operation']['access'],
-  ) => Facts | Promise<Facts>
+  readonly entitlements: AskFacts
   readonly vault: Pick<Vault, 'look'>
   readonly decide: Decide
   readonly credentials: Credentials
@@ -268,10 +265,13 @@ export const createPep = (deps: PepDeps) => {
     })
   }
 
-  const factsOf = (who: Principal, { act }: Request): Facts | Promise<Facts> =>
-    act.parts
-      ? freshest(deps.entitlements, who, act.parts)
-      : deps.entitlements(who, act.operation.access)
+  /** A call that is several takes the strictest age of its parts. */
+  const factsOf = (who: Principal, { act }: Request, fresh = false): Facts | Promise<Facts> =>
+    deps.entitlements(
+      who,
+      act.parts?.map(({ operation }) => operation.access) ?? act.operation.access,
+      fresh,
+    )
 
   const look = (who: Principal, route: Route): Holding | Promise<Holding> => {
     const holding = deps.vault.look(who.person, route.connection.name, who.agent)
@@ -329,7 +329,7 @@ export const createPep = (deps: PepDeps) => {
   ): Verdict | Promise<Verdict> =>
     then(judged(call, who, request, facts), (verdict) =>
       outlived(verdict)
-        ? then(factsOf(who, request), (newer) => judged(call, who, request, newer))
+        ? then(factsOf(who, request, true), (newer) => judged(call, who, request, newer))
         : verdict,
     )
 

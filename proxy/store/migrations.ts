@@ -119,6 +119,22 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (agent, tenant)
   ) STRICT, WITHOUT ROWID;
   `,
+  // People and groups that an identity provider writes over SCIM. `name` is lower case: a name differs by more than case.
+  `
+  CREATE TABLE scim_resources (
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, kind TEXT NOT NULL CHECK (kind IN ('User', 'Group')),
+    id TEXT NOT NULL, name TEXT NOT NULL, exact TEXT NOT NULL, external_id TEXT, version INTEGER NOT NULL,
+    body TEXT NOT NULL, created_at INTEGER NOT NULL, changed_at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, realm, kind, id), UNIQUE (tenant, realm, kind, name)
+  ) STRICT;
+  CREATE INDEX scim_exact ON scim_resources (tenant, realm, kind, exact);
+  CREATE INDEX scim_external ON scim_resources (tenant, realm, kind, external_id);
+  CREATE TABLE scim_members (
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, group_id TEXT NOT NULL, member_id TEXT NOT NULL,
+    PRIMARY KEY (tenant, realm, group_id, member_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX scim_member ON scim_members (tenant, realm, member_id);
+  `,
   // What people let workloads do while they are away.
   `
   ALTER TABLE flows ADD COLUMN standing TEXT;

@@ -122,6 +122,21 @@ export const MIGRATIONS: readonly string[] = [
     by_role TEXT COLLATE "C" NOT NULL, PRIMARY KEY (agent, tenant)
   );
   `,
+  `
+  CREATE TABLE scim_resources (
+    tenant TEXT COLLATE "C" NOT NULL, realm TEXT COLLATE "C" NOT NULL, kind TEXT COLLATE "C" NOT NULL CHECK (kind IN ('User', 'Group')),
+    id TEXT COLLATE "C" NOT NULL, name TEXT COLLATE "C" NOT NULL, exact TEXT COLLATE "C" NOT NULL, external_id TEXT COLLATE "C", version BIGINT NOT NULL,
+    body TEXT COLLATE "C" NOT NULL, created_at BIGINT NOT NULL, changed_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant, realm, kind, id), UNIQUE (tenant, realm, kind, name)
+  );
+  CREATE INDEX scim_exact ON scim_resources (tenant, realm, kind, exact);
+  CREATE INDEX scim_external ON scim_resources (tenant, realm, kind, external_id);
+  CREATE TABLE scim_members (
+    tenant TEXT COLLATE "C" NOT NULL, realm TEXT COLLATE "C" NOT NULL, group_id TEXT COLLATE "C" NOT NULL, member_id TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (tenant, realm, group_id, member_id)
+  );
+  CREATE INDEX scim_member ON scim_members (tenant, realm, member_id);
+  `,
   // What people let workloads do while they are away.
   `
   ALTER TABLE flows ADD COLUMN standing TEXT;

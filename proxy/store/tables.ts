@@ -10,6 +10,7 @@ import { createFlows } from './flows.ts'
 import { pseudonym } from './pseudonym.ts'
 import { personOf } from './rows.ts'
 import { createRuns } from './runs.ts'
+import { createScim } from './scim.ts'
 import { createStandings } from './standings.ts'
 import { NEVER } from './statements.ts'
 
@@ -25,6 +26,8 @@ const TABLES = [
   'person_epochs',
   'ended_sessions',
   'disabled_agents',
+  'scim_resources',
+  'scim_members',
 ]
 const CHANGED = [
   ['credentials', 'sealed'],
@@ -36,6 +39,7 @@ const CHANGED = [
   ['person_epochs', 'epoch'],
   ['ended_sessions', 'expires_at'],
   ['disabled_agents', 'at'],
+  ['scim_resources', 'body'],
 ]
 
 export const createTables = (db: Database): Store => {
@@ -101,6 +105,7 @@ export const createTables = (db: Database): Store => {
       const { tenant, realm, id } = person
       await db.forget(`${JSON.stringify([tenant, realm, id]).slice(0, -1)},`)
     },
+    scim: createScim(db),
     sealed: {
       page: async (after, most) => {
         const of = (raw: Raw): SealedRow => raw as SealedRow

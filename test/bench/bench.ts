@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { measureCalls, say, type Size } from './calls.ts'
 import { measureSwitch } from './agents.ts'
+import { measureEntitlements } from './entitlements.ts'
 import { measureHeld } from './held.ts'
 import { measureMemory } from './memory.ts'
 import { measurePages } from './pages.ts'
@@ -32,6 +33,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   consent: measureHeld,
   agents: measureSwitch,
   pages: measurePages,
+  entitlements: measureEntitlements,
 }
 const names = ['calls', ...Object.keys(PARTS)]
 const wanted = flags.only?.split(',') ?? names

@@ -19,7 +19,7 @@ import { savedLogin } from '../../proxy/commands/login.ts'
 import { startAuthServer } from '../support/authserver.ts'
 import { createBrowser } from '../support/browser.ts'
 import { startHouse, type House } from '../support/house.ts'
-import { keycloakUser, missingKeycloak, startKeycloak } from '../support/servers/keycloak.ts'
+import { keycloakUser, missingKeycloak, startRealm } from '../support/servers/keycloak.ts'
 
 const command = fileURLToPath(new URL('../../bin/deputy.js', import.meta.url))
 const GROUPS = { ada: 'desk', vera: 'watch', gus: 'glass', nobody: 'others' } as const
@@ -32,7 +32,7 @@ type Issuer = {
   readonly close: () => Promise<void>
 }
 const atKeycloak = async (): Promise<Issuer> => {
-  const { issuer, close } = await startKeycloak({
+  const { issuer, close } = await startRealm({
     realm: 'ops',
     groups: Object.values(GROUPS).map((name) => ({ name })),
     users: Object.entries(GROUPS).map(([name, group]) => ({
@@ -151,7 +151,7 @@ const login = (file: string, url: string, who: Who) =>
     child.once('close', (code) => resolve({ code, said }))
   })
 
-const missing = missingKeycloak()
+const missing = missingKeycloak
 describe.each([
   { name: 'oidc-provider', start: atProvider, missing: null },
   { name: 'Keycloak', start: atKeycloak, missing },

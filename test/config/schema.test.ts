@@ -30,6 +30,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'workloads.*.insecure',
     'workloads.*.token_review.insecure',
     'connect.sign_in.insecure',
+    'entitlements.http.insecure',
     'operators_sign_in.insecure',
   ],
   'config/agents.ts': [
@@ -60,6 +61,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   ],
   'config/applications.ts': ['applications.*.realm'],
   'config/backend.ts': ['identity.issuers.*.tenants.*'],
+  'compose/scim.ts': ['tenant', 'realm', 'user', 'bearer', 'bearer.*'].map(
+    (key) => `entitlements.scim.${key}`,
+  ),
   'compose/issuers.ts': [
     ...['issuer', 'jwks_uri', 'jwks', 'realm', 'audience', 'user', 'agent', 'tenant'].map(
       (key) => `identity.issuers.*.${key}`,
@@ -79,7 +83,6 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     ...['server', 'ca', 'token', 'cache'].map((key) => `workloads.*.token_review.${key}`),
   ],
   'compose/snapshot.ts': [
-    'entitlements.file',
     'listeners.agent_tls.cert',
     'listeners.agent_tls.key',
     'listeners.agent_tls.client_ca',
@@ -94,6 +97,33 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'network.allow_private.*.host',
     'limits.policy_input',
   ],
+  'compose/directories.ts': [
+    'entitlements.file',
+    'entitlements.http.people_realm',
+    'entitlements.http.timeout',
+  ],
+  'config/directory.ts': [
+    'preset',
+    'url',
+    'realm',
+    'tenant',
+    'by',
+    'client_id',
+    'client_secret',
+    'client_key',
+    'bearer',
+    'subject',
+    'token',
+    'scope',
+    'method',
+    'id',
+    'active',
+    'groups',
+    'roles',
+    'entitlements',
+    'manager',
+    'next',
+  ].map((key) => `entitlements.http.${key}`),
   'serve.ts': [
     'listeners.connect',
     'listeners.operators',
@@ -191,9 +221,6 @@ const REFUSED: Readonly<Record<string, unknown>> = {
   'audit.inputs': 'sealed',
   'audit.sink': ['file:a.jsonl', 'otlp'],
   'audit.spool': './spool',
-  'entitlements.http': { preset: 'okta' },
-  'entitlements.scim': { bearer: 'b'.repeat(40) },
-  'entitlements.source': 'http',
   'policy.bundle': 'https://bundles.test/b.tar.gz',
   'policy.bundle_auth': { bearer: 'secret' },
   'policy.data_unsigned': true,
@@ -292,7 +319,7 @@ describe('every key of the configuration', () => {
       'entitlements.claims: are not read, because entitlements.source is file: remove them',
     )
     expect(of({ ...base.entitlements, scim: { bearer: 'b'.repeat(40) } })).toContain(
-      'entitlements.scim: scim is not built',
+      'entitlements.scim: is not read, because entitlements.source is file: remove it',
     )
   })
 

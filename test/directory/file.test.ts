@@ -2,7 +2,8 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { openFileDirectory, type Directory } from '../../proxy/directory/file.ts'
+import { openFileDirectory } from '../../proxy/directory/file.ts'
+import type { Directory } from '../../proxy/directory/source.ts'
 
 const quiet = (): void => {}
 let errors: string[]
@@ -45,7 +46,7 @@ const begin = async (): Promise<Directory> => {
   return directory
 }
 const groups = async (directory: Directory): Promise<readonly string[]> =>
-  (await directory.ask(alice))?.groups ?? []
+  (await directory.ask(alice, 0))?.groups ?? []
 const failure = (directory: Directory): Promise<string> =>
   groups(directory).then(
     () => '',
@@ -121,5 +122,5 @@ test('facts from a file that could not be looked at for long are no facts', asyn
   expect(await groups(directory)).toEqual(['a'])
   directory.close()
   now = 60_000
-  expect(() => directory.ask(alice)).toThrow('cannot be read')
+  expect(() => directory.ask(alice, 0)).toThrow('cannot be read')
 })

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { createAuthApi } from '../../proxy/api/auth.ts'
 import { createOperatorsApi } from '../../proxy/api/operators.ts'
@@ -192,7 +192,10 @@ const play = (house: TwoTenants) => {
         return operate(tenant, 'GET', '/v1/admin/runs')
       case 'mint':
         return operate(tenant, 'POST', '/v1/admin/runs', {
-          ...{ user_id: user, agent: 'agent-1', connections: ['acme'], expires_in: 60 },
+          user_id: user,
+          agent: 'agent-1',
+          connections: ['acme'],
+          expires_in: 60,
         })
       case 'end':
         return operate(tenant, 'DELETE', `/v1/admin/runs/${own('mint')}`)
@@ -401,7 +404,10 @@ describe.each(STORES)('with %s', (_, options) => {
         [
           ...name.split(' '),
           ...args,
-          ...['--url', house.deputy.connect, '--token-file', join(house.deputy.dir, 'bearer')],
+          '--url',
+          house.deputy.connect,
+          '--token-file',
+          join(house.deputy.dir, 'bearer'),
         ],
         { from: 'user' },
       )

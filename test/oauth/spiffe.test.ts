@@ -40,7 +40,11 @@ test('of a bundle only the named keys that sign tokens are taken', () => {
 
 test('a token says that it is a JWT, or nothing', () => {
   expect([undefined, 'JWT', 'JOSE', 'at+jwt', 'jwt', 7].map(svidType)).toEqual([
-    ...[true, true, true],
-    ...[false, false, false],
+    true,
+    true,
+    true,
+    false,
+    false,
+    false,
   ])
 })

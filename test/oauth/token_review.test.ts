@@ -57,8 +57,10 @@ const world = (cache = 0) => {
     what: 'workload’s token',
     denied: (detail, cause) => new Problem('workload_unauthenticated', detail, { cause }),
     fetch: (url, init) => {
-      const { authorization = '' } = init?.headers as Record<string, string>
-      asked.push({ url: String(url), authorization, body: JSON.parse(String(init?.body)) as Body })
+      const authorization = new Headers(init?.headers).get('authorization') ?? ''
+      const sent = typeof init?.body === 'string' ? init.body : ''
+      const at = url instanceof Request ? url.url : url.toString()
+      asked.push({ url: at, authorization, body: JSON.parse(sent) as Body })
       return Promise.resolve(state.answer())
     },
     clock: { now: () => state.s * 1_000, mono: () => state.s * 1_000 },

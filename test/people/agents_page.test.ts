@@ -19,7 +19,11 @@ const page = (change: Partial<AgentPageView> = {}): AgentPageView => ({
   csrf: 'token',
   ...change,
 })
-const text = (view: AgentPageView, texts = en): string => agentPage(view)(texts).body.toString()
+const text = (view: AgentPageView, texts = en): string => {
+  const { body } = agentPage(view)(texts)
+  if (body instanceof Promise) throw new Error('the page is not there at once')
+  return body.toString()
+}
 
 test('its owner is named to people of the same tenant alone', () => {
   expect(agentView(known, 'agent:triage', { tenant: 'acme' }).owner).toBe('bob')

@@ -1,11 +1,7 @@
 // What is known of a person, and how old it is: by each source.
 import { describe, expect, test } from 'vitest'
 import type { Entitlements, JsonObject, Principal } from '../../proxy/model.ts'
-import {
-  createEntitlements,
-  freshest,
-  type PeopleSource,
-} from '../../proxy/pipeline/entitlements.ts'
+import { createEntitlements, type PeopleSource } from '../../proxy/pipeline/entitlements.ts'
 
 const ISSUED = 1_000_000
 const who = (claims: JsonObject | null, issuedAt: number | null = ISSUED): Principal => ({
@@ -115,6 +111,32 @@ describe('a directory', () => {
     expect((await asked(() => ({ ...known, asOf: 1_000 }), 4_500)).ageMs()).toBe(3_500)
     expect((await asked(() => known, 4_500)).ageMs()).toBe(0)
   })
+  test('is asked for what the access allows, or for now where policy wants it fresher; that counts as 0', async () => {
+    const wanted: number[] = []
+    let mono = 1_000
+    const ask = createEntitlements({
+      source: {
+        kind: 'directory',
+        ask: (_, maxAge) => {
+          wanted.push(maxAge)
+          const asOf = mono
+          mono += 20
+          return { ...known, asOf }
+        },
+      },
+      maxAge: { read: 60_000, write: 0, delete: 0, admin: 0 },
+      clock: { now: () => ISSUED, mono: () => mono },
+    })
+    expect((await ask(who(null, null), 'read')).ageMs()).toBe(20)
+    expect((await ask(who(null, null), 'read', true)).ageMs()).toBe(0)
+    expect((await ask(who(null, null), 'write')).ageMs()).toBe(0)
+    expect(wanted).toEqual([60_000, 0, 0])
+  })
+  test('lets nobody in by facts that are older than the access allows, whatever it answers', async () => {
+    await expect(async () =>
+      asked(() => ({ ...known, asOf: 1_000 }), 61_001),
+    ).rejects.toMatchObject({ code: 'entitlements_unavailable' })
+  })
   test('that fails, at once or later, is unavailable', async () => {
     const fail = (): never => {
       throw new Error('gone')
@@ -132,20 +154,4 @@ test('without a source everybody is active and nothing more', async () => {
   const { entitlements, ageMs } = await sourceOf({ kind: 'none' })(who(null, null), 'admin')
   expect(entitlements).toMatchObject({ active: true, groups: [], roles: [], source: 'none' })
   expect(ageMs()).toBe(0)
-})
-
-test('of several facts for one call the youngest serve, whichever came first', async () => {
-  const old = { entitlements: known, ageMs: () => 9 }
-  const young = { entitlements: known, ageMs: () => 3 }
-  const part = (access: 'read' | 'write') => ({ operation: { access } })
-  for (const [first, second] of [
-    [old, young],
-    [young, old],
-  ] as const)
-    expect(
-      await freshest((_, access) => (access === 'read' ? first : second), who(null), [
-        part('read'),
-        part('write'),
-      ]),
-    ).toBe(young)
 })

@@ -1,9 +1,8 @@
-// A call of several parts: the youngest facts, the hardest answer, everything that any part needs.
+// A call of several parts: the strictest age, the hardest answer, everything that any part needs.
 import { describe, expect, test } from 'vitest'
-import type { Access, Decision, Entitlements, Principal } from '../../proxy/model.ts'
+import type { Decision, Principal } from '../../proxy/model.ts'
 import { together } from '../../proxy/pipeline/decide.ts'
-import { createEntitlements, freshest } from '../../proxy/pipeline/entitlements.ts'
-import type { Facts } from '../../proxy/pipeline/entitlements.ts'
+import { createEntitlements } from '../../proxy/pipeline/entitlements.ts'
 
 const who = (issuedAt: number): Principal => ({
   person: { tenant: 'default', realm: 'corp', id: 'alice' },
@@ -14,31 +13,33 @@ const who = (issuedAt: number): Principal => ({
   expiresAt: null,
   run: null,
 })
-const part = (access: Access) => ({ operation: { access } })
-
 describe('facts', () => {
-  test('each kind of access is asked for once, and the youngest facts serve all parts', async () => {
-    const asked: Access[] = []
-    const ages = { read: 20_000, write: 0, delete: 5, admin: 7 }
-    const ask = (_: Principal, access: Access): Facts => {
-      asked.push(access)
-      return { entitlements: {} as Entitlements, ageMs: () => ages[access] }
-    }
-    const parts = [part('read'), part('delete'), part('write'), part('read')] as const
-    expect((await freshest(ask, who(0), parts)).ageMs()).toBe(0)
-    expect(asked).toEqual(['read', 'delete', 'write'])
+  test('are asked for once, as young as the strictest part wants them', () => {
+    const asked: number[] = []
+    const ask = createEntitlements({
+      source: {
+        kind: 'directory',
+        ask: (_, maxAge) => {
+          asked.push(maxAge)
+          return null
+        },
+      },
+      maxAge: { read: 20_000, write: 10, delete: 5, admin: 7 },
+      clock: { now: () => 0, mono: () => 0 },
+    })
+    void ask(who(0), ['read', 'delete', 'write', 'read'])
+    void ask(who(0), ['read', 'read'])
+    expect(asked).toEqual([5, 20_000])
   })
 
-  test('claims that are too old for one part are too old for the call', async () => {
+  test('claims that are too old for one part are too old for the call', () => {
     const ask = createEntitlements({
       source: { kind: 'claims', groups: '/groups', roles: '/roles', entitlements: '/rights' },
       maxAge: { read: 60_000, write: 1_000, delete: 60_000, admin: 60_000 },
       clock: { now: () => 30_000, mono: () => 0 },
     })
-    await expect(freshest(ask, who(0), [part('read'), part('delete')])).resolves.toBeDefined()
-    await expect(freshest(ask, who(0), [part('delete'), part('write')])).rejects.toThrow(
-      'this write allows 1 s',
-    )
+    expect(ask(who(0), ['read', 'delete'])).toBeDefined()
+    expect(() => ask(who(0), ['delete', 'write'])).toThrow('this write allows 1 s')
   })
 })
 

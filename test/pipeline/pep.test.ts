@@ -208,7 +208,7 @@ const house = async (
     addressTags,
     querySeals,
     entitlements: (_who, access) => {
-      diary.push(`facts ${access}`)
+      diary.push(`facts ${[access].flat().join(' ')}`)
       return known()
     },
     rate: () => void diary.push('rate'),
@@ -730,8 +730,7 @@ describe('a call of several calls', () => {
     expect(await ask(GRAPHQL, TWO)).toBe('200 sent')
     expect(diary).toEqual([
       'identify',
-      'facts write',
-      'facts delete',
+      'facts write delete',
       'look',
       'decide note.write',
       'decide note.drop',

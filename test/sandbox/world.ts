@@ -91,7 +91,6 @@ identity:
 entitlements:                  # what the organisation says about people now
   source: file
   file: ./people.yaml
-  max_age: { read: 30s, write: 0s, delete: 0s, admin: 0s }
 
 policy:
   bundle: ./bundle.tar.gz      # the starter policy, as committed

@@ -171,10 +171,11 @@ export const TOLD_APART: ReadonlySet<string> = new Set(['GET /connect/:id', 'POS
 /** Commands that ask the operators' API: what follows their name. */
 export const COMMANDS: Readonly<Record<string, (ids: Ids) => readonly (readonly string[])[]>> = {
   'runs create': ({ user, tenant }) =>
-    [[], ['--tenant', tenant]].map((more) => [
-      ...['--user', user, '--agent', 'agent-1', '--connection', 'acme', '--expires-in', '60'],
-      ...more,
-    ]),
+    [[], ['--tenant', tenant]].map((more) =>
+      ['--user', user, '--agent', 'agent-1', '--connection', 'acme', '--expires-in', '60'].concat(
+        more,
+      ),
+    ),
   'connections list': ({ user, tenant, connection }) => [
     [],
     ['--user', user],
@@ -192,8 +193,26 @@ export const COMMANDS: Readonly<Record<string, (ids: Ids) => readonly (readonly 
 }
 /** Commands for whoever has the files and keys of a deputy, who has every tenant's. */
 export const ON_THIS_MACHINE: ReadonlySet<string> = new Set([
-  ...['serve', 'init', 'validate', 'print-config', 'version', 'healthz', 'keygen', 'import'],
-  ...['keys rotate', 'keys wrap', 'keys unwrap', 'policy build', 'policy test', 'selftest'],
-  ...['providers list', 'providers test', 'providers show', 'connect code', 'audit verify'],
-  ...['vault backup', 'vault restore', 'vault replay'],
+  'serve',
+  'init',
+  'validate',
+  'print-config',
+  'version',
+  'healthz',
+  'keygen',
+  'import',
+  'keys rotate',
+  'keys wrap',
+  'keys unwrap',
+  'policy build',
+  'policy test',
+  'selftest',
+  'providers list',
+  'providers test',
+  'providers show',
+  'connect code',
+  'audit verify',
+  'vault backup',
+  'vault restore',
+  'vault replay',
 ])

@@ -1,17 +1,20 @@
 // `deputy validate`: everything that `serve` would refuse, found without serving.
+import { randomUUID } from 'node:crypto'
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
+import { naming } from '../../config/backend.ts'
+import { addressesOf } from '../../config/directory.ts'
 import type { Loaded } from '../../config/load.ts'
 import { oddities } from '../../config/rules.ts'
 import { toldOf } from '../../files.ts'
-import type { Connection, JsonObject, Log } from '../../model.ts'
+import type { Clock, Connection, JsonObject, Log } from '../../model.ts'
 import { createAddressRule } from '../../net/address.ts'
 import { askIssuer, createDiscovery } from '../../oauth/discovery.ts'
 import { createIssuerKeys } from '../../oauth/issuer_keys.ts'
 import { bundleTables, loadTables } from '../../policy/source.ts'
 import { sourceOf } from '../../compose/issuers.ts'
 import { createKept } from '../../compose/kept.ts'
-import { dialOf, prepare, systemClock } from '../../compose/snapshot.ts'
+import { dialOf, prepare, systemClock, type Parts } from '../../compose/snapshot.ts'
 import { certificate, database, ports } from './machine.ts'
 import { pages, scopes, who } from './sense.ts'
 
@@ -51,6 +54,9 @@ const addressNotes = async (
     wanted.set(hostOf(issuer), `identity.issuers.${i}`)
   for (const [i, row] of loaded.config.workloads.entries())
     for (const asked of askedOf(row)) wanted.set(hostOf(asked), `workloads.${i}`)
+  const { http } = loaded.config.entitlements ?? {}
+  for (const url of http === undefined ? [] : addressesOf(http))
+    wanted.set(hostOf(url), 'entitlements.http')
   const { sign_in: signIn, notify } = loaded.config.connect
   if (typeof signIn === 'object') wanted.set(hostOf(signIn.issuer), 'connect.sign_in')
   if (notify !== undefined) wanted.set(hostOf(notify.webhook), 'connect.notify')
@@ -70,6 +76,35 @@ const addressNotes = async (
       )
   }
   return notes
+}
+
+/** Sources that are asked over the network, asked once about nobody: what came of it. */
+const sources = async (
+  { config }: Loaded,
+  { directories }: Parts,
+  clock: Clock,
+): Promise<readonly string[]> => {
+  const directory = directories.get('http')
+  const { http } = config.entitlements ?? {}
+  if (directory === undefined || http === undefined) return []
+  const { realms, tenants } = naming(config)
+  const nobody = {
+    tenant: tenants[0] ?? 'default',
+    realm: http.people_realm ?? realms[0] ?? '',
+    id: `deputy-validate-${randomUUID()}`,
+  }
+  const began = clock.mono()
+  try {
+    const said = await directory.ask(nobody, 0)
+    const ms = Math.round(clock.mono() - began)
+    return [
+      said === null
+        ? `entitlements.http: asked about somebody who is not there, it answers in ${ms} ms that it knows nobody, as it should`
+        : 'entitlements.http: asked about somebody who is not there, it answers with a person: it does not look at the id that it is asked about, so nobody can be told apart',
+    ]
+  } catch (error) {
+    return [`entitlements.http: nobody is let through until it answers: ${toldOf(error)}`]
+  }
 }
 
 /** What issuers say of themselves now; what they do not say is told, and ends nothing: others are served meanwhile. */
@@ -147,7 +182,7 @@ const issuers = async (loaded: Loaded): Promise<readonly string[]> => {
 }
 
 /** The tables as policy sees them: those of the folder in place of the bundle's own. */
-const tablesOf = async ({ config, at }: Loaded): Promise<JsonObject> => ({
+export const tablesOf = async ({ config, at }: Loaded): Promise<JsonObject> => ({
   ...(await bundleTables(at(config.policy.bundle))),
   ...Object.fromEntries(
     [...(await loadTables(config.policy.data === undefined ? null : at(config.policy.data)))].map(
@@ -179,11 +214,16 @@ export const validate = async (options: {
 }): Promise<number> => {
   const { loaded, offline = false, problems: told = [] } = options
   const kept = createKept()
+  const clock = systemClock()
   const prepared = await prepare(loaded, {
-    clock: systemClock(),
+    clock,
     log: QUIET,
     keep: kept.next().keep,
-    changed: { people: () => {}, policy: () => {} },
+    changed: {
+      people: () => {},
+      policy: () => {},
+      seen: { answered: () => {}, failed: () => {} },
+    },
   })
   const parts = 'parts' in prepared ? prepared.parts : null
   const broken = parts?.policy.problem() ?? null
@@ -201,12 +241,15 @@ export const validate = async (options: {
   ]
   const found = new Set(findings.flatMap((each) => each.problems))
   const problems = [...told, ...further(told, [...found])]
+  const asked =
+    offline || told.length > 0 || parts === null ? null : await sources(loaded, parts, clock)
   await kept.close()
   const warnings = [...oddities(loaded.config), ...findings.flatMap((each) => each.warnings)]
   if (!offline && told.length === 0) {
     const { connections, notes } = await discovered(loaded)
     warnings.push(
       ...notes,
+      ...(asked ?? []),
       ...(await issuers(loaded)),
       ...(await addressNotes(loaded, connections)),
     )

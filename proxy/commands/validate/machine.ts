@@ -1,7 +1,7 @@
 // What this machine must have: free addresses, a certificate that goes with its key, a database.
 import { createServer } from 'node:net'
 import { controlSocket } from '../../config/address.ts'
-import type { Listen } from '../../config/schema.ts'
+import type { Listen } from '../../config/values.ts'
 import type { Loaded } from '../../config/load.ts'
 import { addressesOf } from '../../config/rules.ts'
 import { endsSoon, outOfDate, readPair } from '../../net/certificate.ts'

@@ -1,7 +1,7 @@
 // Keycloak: built once for an in-memory database (.ci/run), its realm made through its own API.
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { basic, ask, introspectAt, missingProgram, post, startProgram } from './server.ts'
+import { basic, introspectAt, missingProgram, post, startProgram } from './server.ts'
 import type { Kind } from './server.ts'
 import { freePort } from '../ports.ts'
 
@@ -22,13 +22,10 @@ const forTheApi = {
   },
 }
 
-export const missingKeycloak = (): string | null => missingProgram(COMMAND)
+export const missingKeycloak = missingProgram(COMMAND)
 
-/** One realm, as Keycloak's own API takes it. */
-export const startKeycloak = async (realm: {
-  readonly realm: string
-  readonly [member: string]: unknown
-}): Promise<{ readonly issuer: string; readonly close: () => Promise<void> }> => {
+/** A server with nothing in it but its administrator. */
+export const startKeycloak = async () => {
   const [port, management] = [await freePort(), await freePort()]
   const origin = `http://127.0.0.1:${port}`
   const stop = await startProgram({
@@ -51,7 +48,7 @@ export const startKeycloak = async (realm: {
       JAVA_OPTS_APPEND: '-XX:TieredStopAtLevel=1',
     },
     ready: `http://127.0.0.1:${management}/health/ready`,
-    withinMs: 240_000,
+    withinMs: 400_000,
   })
   const login = new URLSearchParams({
     grant_type: 'password',
@@ -60,16 +57,36 @@ export const startKeycloak = async (realm: {
     password: ADMIN,
   })
   const master = `${origin}/realms/master/protocol/openid-connect/token`
-  const { access_token } = (await post(master, login)).answer
-  await ask(
-    'POST',
-    `${origin}/admin/realms`,
-    { enabled: true, sslRequired: 'none', ...realm },
-    {
-      authorization: `Bearer ${String(access_token)}`,
+  return {
+    port,
+    origin,
+    /** As the administrator, whose token lives for a minute. */
+    admin: async (method: string, path: string, body?: object): Promise<unknown> => {
+      const { access_token } = (await post(master, login)).answer
+      const answer = await fetch(`${origin}/admin/realms${path}`, {
+        method,
+        headers: {
+          authorization: `Bearer ${String(access_token)}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      })
+      const text = await answer.text()
+      if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`)
+      return text === '' ? null : JSON.parse(text)
     },
-  )
-  return { issuer: `${origin}/realms/${realm.realm}`, close: stop }
+    close: stop,
+  }
+}
+
+/** A server with one realm, as Keycloak's own API takes it. */
+export const startRealm = async (realm: {
+  readonly realm: string
+  readonly [member: string]: unknown
+}): Promise<{ readonly issuer: string; readonly close: () => Promise<void> }> => {
+  const { origin, admin, close } = await startKeycloak()
+  await admin('POST', '', { enabled: true, sslRequired: 'none', ...realm })
+  return { issuer: `${origin}/realms/${realm.realm}`, close }
 }
 
 /** Somebody who signs in with the password `pw-NAME`. */
@@ -85,9 +102,10 @@ export const keycloakUser = (name: string): object => ({
 
 export const keycloak: Kind = {
   name: 'Keycloak',
-  missing: missingProgram(COMMAND),
+  missing: missingKeycloak,
   start: async ({ accounts, clients }) => {
-    const { issuer, close } = await startKeycloak({
+    const { origin, admin, close } = await startKeycloak()
+    const realm = {
       realm: 'acme',
       revokeRefreshToken: true,
       refreshTokenMaxReuse: 0,
@@ -110,13 +128,14 @@ export const keycloak: Kind = {
           protocolMappers: [forTheApi],
         })),
       ],
-    })
-    const endpoints = `${issuer}/protocol/openid-connect`
+    }
+    await admin('POST', '', realm)
+    const endpoints = `${origin}/realms/acme/protocol/openid-connect`
     return {
       habits: { reuse: 'kills', refreshKillsAccess: false },
       token: `${endpoints}/token`,
       definition: {
-        issuer,
+        issuer: `${origin}/realms/acme`,
         authorize: `${endpoints}/auth`,
         userinfo: `${endpoints}/userinfo`,
         revoke: `${endpoints}/revoke`,

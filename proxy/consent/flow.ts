@@ -287,7 +287,6 @@ export const createFlows = (deps: FlowDeps) => {
 
     plan,
     room: deps.room ?? unbounded,
-
     choose: (flow: Flow, days: number) => chosen(store.flows, flow, days),
 
     leg: createLeg(parts, plan),

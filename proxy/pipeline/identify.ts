@@ -157,7 +157,7 @@ const createJoin = (): ((who: Tagged, workload: Workload | null) => Principal) =
   }
 }
 
-export const createIdentify = (options: {
+type IdentifyOptions = {
   readonly trust: 'asserted' | 'plain'
   /** Lower case. */
   readonly header: string
@@ -187,7 +187,9 @@ export const createIdentify = (options: {
   /** Closed by whoever made them. */
   readonly keysOf: (source: KeySource) => IssuerKeys
   readonly clock: GuardedClock
-}): Identify => {
+}
+
+export const createIdentify = (options: IdentifyOptions): Identify => {
   const { clock, workloads, applications } = options
   const text = (payload: JWTPayload, pointer: string, what: string): string => {
     const value = atPointer(payload, pointer)

@@ -27,6 +27,7 @@ import {
 import {
   BEARERS,
   MARK,
+  STANDING,
   startTwoTenants,
   TENANTS,
   tokenOf,
@@ -294,6 +295,8 @@ describe.each(STORES)('with %s', (_, options) => {
       link,
       credential: String(held?.['id']),
       run: String(run['id']),
+      standing: STANDING,
+      agent: `agent-${MARK}`,
       user,
       tenant: 'north',
       connection: `retired-${MARK}`,

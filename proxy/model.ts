@@ -965,8 +965,12 @@ export type ScimStore = {
    */
   readonly change: (
     of: ScimRealm,
-    kind: ScimKind,
-    what: { readonly id: string | null; readonly fresh: string; readonly now: number },
+    what: {
+      readonly kind: ScimKind
+      readonly id: string | null
+      readonly fresh: string
+      readonly now: number
+    },
     make: (before: ScimRow | null, members: readonly ScimMember[]) => ScimNext | null,
     tell: (changed: ScimChanged) => readonly string[],
   ) => Promise<ScimChanged>

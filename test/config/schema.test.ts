@@ -60,6 +60,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     ),
   ],
   'config/applications.ts': ['applications.*.realm'],
+  'config/rules.ts': ['entitlements.scim.trust_push'],
+  // By `sourcesOf`.
+  'config/schema.ts': ['entitlements.source', 'entitlements.sources.*'],
   'config/backend.ts': ['identity.issuers.*.tenants.*'],
   'compose/scim.ts': ['tenant', 'realm', 'user', 'bearer', 'bearer.*'].map(
     (key) => `entitlements.scim.${key}`,
@@ -163,6 +166,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'vault.store',
     'vault.spool',
     'connect.hold',
+    'runs.hold',
     'upstream.idle_timeout',
     ...['calls', 'calls_per_agent', 'rewritten_body', 'held_calls', 'held_bytes', 'hold_max'].map(
       (key) => `limits.${key}`,

@@ -25,6 +25,8 @@ const paths = (unbuilt: boolean): readonly string[] =>
 /** Which file carries a key out: one that nobody reads must not be accepted. */
 const READERS: Readonly<Record<string, readonly string[]>> = {
   'config/schema.ts': [
+    'entitlements.source',
+    'entitlements.sources.*',
     'version',
     'identity.issuers.*.insecure',
     'workloads.*.insecure',
@@ -61,8 +63,6 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   ],
   'config/applications.ts': ['applications.*.realm'],
   'config/rules.ts': ['entitlements.scim.trust_push'],
-  // By `sourcesOf`.
-  'config/schema.ts': ['entitlements.source', 'entitlements.sources.*'],
   'config/backend.ts': ['identity.issuers.*.tenants.*'],
   'compose/scim.ts': ['tenant', 'realm', 'user', 'bearer', 'bearer.*'].map(
     (key) => `entitlements.scim.${key}`,

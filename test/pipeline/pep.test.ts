@@ -334,7 +334,8 @@ describe('the way of a call that is allowed', () => {
     const { ask, diary, decided, finished, refused, jobs } = await house()
     expect(await ask(NOTES)).toBe('200 sent')
     expect(diary).toEqual([
-      'identify', 'rate',
+      'identify',
+      'rate',
       'facts read',
       'look',
       'decide notes.list',
@@ -578,7 +579,8 @@ describe('a call that its person can help', () => {
     const { ask, diary, decided, finished } = await house([CONSENT, { effect: 'allow' }])
     expect(await ask(NOTES, { headers: { prefer: 'wait=9' } })).toBe('200 sent')
     expect(diary).toEqual([
-      'identify', 'rate',
+      'identify',
+      'rate',
       'facts read',
       'look',
       'decide notes.list',
@@ -729,7 +731,8 @@ describe('a call of several calls', () => {
     const { ask, diary, decided, finished } = await house()
     expect(await ask(GRAPHQL, TWO)).toBe('200 sent')
     expect(diary).toEqual([
-      'identify', 'rate',
+      'identify',
+      'rate',
       'facts write delete',
       'look',
       'decide note.write',

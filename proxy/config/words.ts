@@ -458,9 +458,8 @@ export const WORDS: Readonly<Record<string, Words>> = {
     '["*@acme.example"]',
   ),
   tenants: key(
-    'What each tenant may use at most. Where the key is there, every tenant that `identity` names has a row; an empty one (`{}`) has no bounds.',
+    'What each tenant may use at most; what is absent is not bounded. Where the key is there, every tenant that `identity` names has a row; an empty one (`{}`) has no bounds.',
   ),
-  'tenants.NAME': key('The bounds of this tenant; what is absent is not bounded.'),
   'tenants.NAME.people': key(
     'How many persons may have something stored. Nobody else is given a link.',
     '200',

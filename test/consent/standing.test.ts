@@ -36,6 +36,7 @@ beforeAll(async () => {
   const workload = (name: string): Fields => ({
     name,
     issuer: cluster.url,
+    max_age: '1h',
     match: { '/sub': `system:serviceaccount:agents:${name}` },
     agent: AGENT,
   })

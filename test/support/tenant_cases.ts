@@ -231,6 +231,8 @@ export const COMMANDS: Readonly<Record<string, (ids: Ids) => readonly (readonly 
 }
 /** Commands for whoever has the files and keys of a deputy, who has every tenant's. */
 export const ON_THIS_MACHINE: ReadonlySet<string> = new Set([
+  'login', // signs in at one deputy; what it may do there is the operators' API
+  'logout',
   'entitlements show',
   'serve',
   'init',

@@ -129,7 +129,7 @@ export const keycloak: Kind = {
         })),
       ],
     }
-    await admin('POST', '', realm)
+    await admin('POST', '', { enabled: true, sslRequired: 'none', ...realm })
     const endpoints = `${origin}/realms/acme/protocol/openid-connect`
     return {
       habits: { reuse: 'kills', refreshKillsAccess: false },

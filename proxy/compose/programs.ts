@@ -120,7 +120,7 @@ export const operatorsDepsOf = (
     },
     onEvent,
     arrived: (flowId: string, person: Person) => confirmArrival(session, flowId, person),
-    stranger: () => evidence.refused(newId(), 'unauthenticated', null),
+    stranger: (code = 'unauthenticated') => evidence.refused(newId(), code, null),
     clock,
     publicUrl: session.publicUrl,
     newId,

@@ -220,7 +220,8 @@ test('evidence that fails leaves it on nowhere, and whoever repeats it is record
     },
   })
   app.onError((error, c) => c.text(toProblem(error).code, 503))
-  const off = async () => (await app.request('/v1/admin/agents/x/disable', { method: 'POST' })).status
+  const off = async () =>
+    (await app.request('/v1/admin/agents/x/disable', { method: 'POST' })).status
   expect([await off(), [...at.off]]).toEqual([503, ['b', 'c']])
   at.full = false
   expect([await off(), [...at.off]]).toEqual([200, ['b', 'c', 'a']])

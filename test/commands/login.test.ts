@@ -272,7 +272,12 @@ test('of two commands at once one renews the sign-in: no refresh token is sent t
       sent.push(refresh)
       const answer = again
         ? { error: 'invalid_grant' }
-        : { access_token: `at-${sent.length}`, token_type: 'Bearer', refresh_token: `rt-${sent.length}`, expires_in: 300 }
+        : {
+            access_token: `at-${sent.length}`,
+            token_type: 'Bearer',
+            refresh_token: `rt-${sent.length}`,
+            expires_in: 300,
+          }
       res.writeHead(again ? 400 : 200).end(JSON.stringify(answer))
     })
   })

@@ -103,9 +103,7 @@ test('a tenant that floods is told to wait; every call of the other goes through
     Array.from({ length: 30 }, () => 200),
   )
   const refusals = () =>
-    house.deputy
-      .evidence()
-      .filter(({ event, user }) => event === 'refused' && user !== undefined)
+    house.deputy.evidence().filter(({ event, user }) => event === 'refused' && user !== undefined)
   const before = refusals().length
   expect(await ask('north', 'alice')).toMatchObject({ code: 'tenant_busy' })
   await expect

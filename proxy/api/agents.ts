@@ -65,10 +65,23 @@ export const addAgentRoutes = (
     const id = c.req.param('id') ?? ''
     if (!validId(id)) throw invalid('id: is longer than 256 bytes or has control characters')
     // Also one that nobody has a row for: it may act all the same.
-    for (const place of await places(operator, tenant)) {
-      const about = { ...by(operator), agent: { id }, tenant: place }
-      if (await agents.disable(id, place, 'operator')) await onEvent('agent.disabled', about)
-    }
+    const all = await places(operator, tenant)
+    // It is off everywhere before anything is recorded: evidence that fails must not leave it on at one place.
+    const done = await Promise.allSettled(
+      all.map(async (place) => agents.disable(id, place, 'operator')),
+    )
+    const told = await Promise.allSettled(
+      all.flatMap((place, i) => {
+        const off = done[i]
+        if (off?.status !== 'fulfilled') return []
+        // Whoever repeats it may do so because the first time was not recorded.
+        const repeated = off.value ? {} : { repeated: true }
+        return [
+          onEvent('agent.disabled', { ...by(operator), agent: { id }, tenant: place, ...repeated }),
+        ]
+      }),
+    )
+    for (const each of [...done, ...told]) if (each.status === 'rejected') throw each.reason
     return c.json(await answer(operator, id))
   })
 

@@ -48,6 +48,9 @@ export type Naming = {
   readonly realmsOf: (tenants: readonly string[]) => readonly string[]
 }
 
+/** Refusals of one operator that are recorded each by itself in a second; more are counted as those of strangers are. */
+const TOLD_PER_SECOND = 10
+
 /** Who did it, for the evidence. */
 export const by = ({ name, sso }: Operator): object =>
   sso === undefined
@@ -104,8 +107,9 @@ export const createGate = (deps: {
   /** Whoever gets here is an operator already: by the socket of this machine. */
   readonly local?: boolean
   readonly onEvent: (event: string, fields: object) => Promise<void>
-  /** A call without a good bearer. */
-  readonly stranger: () => void
+  /** A call without a good bearer, or one of too many that an operator was refused. */
+  readonly stranger: (code?: 'operator_refused' | 'unauthenticated') => void
+  readonly mono: () => number
   readonly log: Pick<Log, 'warn'>
 }) => {
   const keys = deps.operators.flatMap((operator) =>
@@ -114,8 +118,20 @@ export const createGate = (deps: {
   const digests = keys.map(({ digest }) => digest)
   const serves = (operator: Operator, tenant: string): boolean =>
     operator.tenants === undefined || operator.tenants.includes(tenant)
+  let second = 0
+  const told = new Map<string, number>()
+  /** Everybody of the organisation has a token that says who they are: none of them may fill the evidence. */
+  const record = async (operator: Operator, lacks: string): Promise<void> => {
+    const at = Math.floor(deps.mono() / 1_000)
+    if (at !== second) told.clear()
+    second = at
+    const count = (told.get(operator.name) ?? 0) + 1
+    told.set(operator.name, count)
+    if (count > TOLD_PER_SECOND) deps.stranger('operator_refused')
+    else await deps.onEvent('operator.refused', { ...by(operator), lacks })
+  }
   const refuse = async (operator: Operator, lacks: string, detail: string): Promise<never> => {
-    await deps.onEvent('operator.refused', { ...by(operator), lacks })
+    await record(operator, lacks)
     throw new Problem('operator_refused', `operator ${operator.name} ${detail}`)
   }
   const named = async (c: Context): Promise<Operator> => {
@@ -169,7 +185,7 @@ export const createGate = (deps: {
      */
     sees: async (operator: Operator, tenant: string): Promise<boolean> => {
       const seen = serves(operator, tenant)
-      if (!seen) await deps.onEvent('operator.refused', { ...by(operator), lacks: 'tenant' })
+      if (!seen) await record(operator, 'tenant')
       return seen
     },
   }

@@ -63,7 +63,7 @@ export type OperatorsDeps = RestDeps &
     ) => Promise<{ readonly person: Person; readonly connection: string } | null>
     readonly revoker: Revoker
     readonly flows: Pick<Flows, 'cancel' | 'confirm' | 'erase'>
-    readonly stranger: () => void
+    readonly stranger: (code?: 'operator_refused' | 'unauthenticated') => void
     /**
      * Who is at a person's own pages; the address to go on to, or null: the id is of something
      * else.
@@ -90,7 +90,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
   const rest = createRest(deps)
   const { app, route } = rest
   const { vault, runs, flows, onEvent } = deps
-  const gate = createGate(deps)
+  const gate = createGate({ ...deps, mono: deps.clock.mono })
 
   app.use(async (c, next) => {
     if (c.req.header('origin') !== undefined || c.req.header('sec-fetch-site') !== undefined)

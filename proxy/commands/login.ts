@@ -1,7 +1,9 @@
 // Signing in as an operator by the device flow (RFC 8628), and the tokens that later commands use, in a file that is its owner's alone.
+import { randomUUID } from 'node:crypto'
 import {
-  chmodSync,
+  closeSync,
   mkdirSync,
+  openSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -9,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import * as oidc from 'openid-client'
 import { z } from 'zod'
 import { isLoopback } from '../config/address.ts'
@@ -38,6 +41,12 @@ export type Saved = z.output<typeof saved>
 
 /** Asked for anew this long before its end, ms. */
 const EARLY_MS = 10_000
+/** For one answer, s. */
+const TIMEOUT_S = 10
+/** Nobody keeps the file to themself as long: whoever did has died. */
+const LOCK_MS = 60_000
+/** However long a code is said to live. */
+const MOST_CODE_S = 3_600
 
 /** Is this where a person may be sent, and a secret may go? */
 const safe = (text: string): boolean => {
@@ -66,11 +75,31 @@ export const savedLogin = (file: string): Saved | null => {
   }
 }
 
-const save = (file: string, login: Saved): void => {
+/** One command at a time: many an issuer ends the whole sign-in when a refresh token comes twice. */
+const alone = async <T>(file: string, work: () => Promise<T>): Promise<T> => {
+  const lock = `${file}.lock`
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
-  const partial = `${file}.${process.pid}`
-  writeFileSync(partial, JSON.stringify(login), { mode: 0o600 })
-  chmodSync(partial, 0o600)
+  for (;;) {
+    try {
+      closeSync(openSync(lock, 'wx', 0o600))
+      break
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+      const since = statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()
+      if (Math.abs(Date.now() - since) > LOCK_MS) rmSync(lock, { force: true })
+      else await pause(50)
+    }
+  }
+  try {
+    return await work()
+  } finally {
+    rmSync(lock, { force: true })
+  }
+}
+const save = (file: string, login: Saved): void => {
+  // By a name that nobody can have put there before.
+  const partial = `${file}.${randomUUID()}`
+  writeFileSync(partial, JSON.stringify(login), { mode: 0o600, flag: 'wx' })
   renameSync(partial, file)
 }
 
@@ -99,7 +128,10 @@ const clientOf = async ({ issuer, client_id }: Rules): Promise<oidc.Configuratio
   if (!safe(issuer)) throw new Error(`${visible(issuer)}: the issuer must be https`)
   const insecure = issuer.startsWith('http:') ? [oidc.allowInsecureRequests] : []
   const config = await oidc
-    .discovery(new URL(issuer), client_id, undefined, oidc.None(), { execute: insecure })
+    .discovery(new URL(issuer), client_id, undefined, oidc.None(), {
+      execute: insecure,
+      timeout: TIMEOUT_S,
+    })
     .catch((error: unknown) => {
       throw atIssuer(error)
     })
@@ -143,7 +175,8 @@ const kept = (
 const askDeputy = async (url: string): Promise<Rules> => {
   const at = new URL('/v1/admin/login', url)
   if (!safe(at.href)) throw new Error(`${at.origin}: must be https`)
-  const response = await fetch(at, { redirect: 'error' }).catch((error: unknown) => {
+  const signal = AbortSignal.timeout(TIMEOUT_S * 1_000)
+  const response = await fetch(at, { redirect: 'error', signal }).catch((error: unknown) => {
     throw new Error(`${at.origin} cannot be reached: is \`deputy serve\` running there?`, {
       cause: error,
     })
@@ -175,6 +208,9 @@ export const login = (options: LoginOptions): Promise<number> =>
   carried(options, async () => {
     const { url, file, print, complain } = options
     const of = await askDeputy(url)
+    const { origin } = new URL(url)
+    // Any deputy can name this issuer: who signs in must know which one the token is for.
+    complain(visible(`for the deputy at ${origin}, which is sent the token of this sign-in:`))
     const config = await clientOf(of)
     const asked = {
       scope: of.scope,
@@ -189,43 +225,51 @@ export const login = (options: LoginOptions): Promise<number> =>
     if (whole !== undefined && safe(whole) && new URL(whole).origin === new URL(page).origin)
       complain(`or open ${visible(whole)}`)
     complain('Only go on if you began this yourself, and the page shows this very code.')
-    const signal = AbortSignal.timeout(device.expires_in * 1_000)
+    const signal = AbortSignal.timeout(Math.min(device.expires_in, MOST_CODE_S) * 1_000)
     const tokens = await oidc
       .pollDeviceAuthorizationGrant(config, device, {}, { signal })
       .catch((error: unknown) => {
         throw signal.aborted ? new Error(TOO_LATE) : atIssuer(error)
       })
-    const made = kept({ ...of, url: new URL(url).origin }, tokens, null)
-    save(file, made)
+    const made = kept({ ...of, url: origin }, tokens, null)
+    await alone(file, async () => save(file, made))
     print(`signed in as ${visible(made.name)} (${visible(of.issuer)}); kept in ${file}`)
   })
 
 /** The token of the sign-in, renewed where it ends. Throws an Error that says what to do. */
 export const bearerOf = async (file: string, login: Saved): Promise<string> => {
-  if (login.expires_at - EARLY_MS > Date.now()) return login.bearer
-  if (login.refresh === null)
-    throw new Error('the sign-in has ended: sign in again with `deputy login`')
-  try {
-    const tokens = await oidc.refreshTokenGrant(await clientOf(login), login.refresh)
-    const { issuer, client_id, scope, audience, token, url } = login
-    const next = kept({ issuer, client_id, scope, audience, token, url }, tokens, login)
+  const lasts = (of: Saved): boolean => of.expires_at - EARLY_MS > Date.now()
+  if (lasts(login)) return login.bearer
+  return alone(file, async () => {
+    const now = savedLogin(file)
+    if (now?.url !== login.url)
+      throw new Error('another command signed out or in elsewhere just now: try again')
+    // Another command may have renewed it while this one waited.
+    if (lasts(now)) return now.bearer
+    if (now.refresh === null)
+      throw new Error('the sign-in has ended: sign in again with `deputy login`')
+    const { issuer, client_id, scope, audience, token, url } = now
+    const tokens = await oidc
+      .refreshTokenGrant(await clientOf(now), now.refresh)
+      .catch((error: unknown) => {
+        throw error instanceof oidc.ResponseBodyError ? atIssuer(error) : error
+      })
+    const next = kept({ issuer, client_id, scope, audience, token, url }, tokens, now)
     save(file, next)
     return next.bearer
-  } catch (error) {
-    // Another command may have spent the refresh token a moment ago.
-    const now = savedLogin(file)
-    if (now !== null && now.bearer !== login.bearer) return now.bearer
-    throw error instanceof oidc.ResponseBodyError ? atIssuer(error) : error
-  }
+  })
 }
 
 /** Ends the sign-in at the issuer, and removes it here in any case. */
 export const logout = (options: Omit<LoginOptions, 'url'>): Promise<number> =>
   carried({ ...options, url: '' }, async () => {
     const { file, print } = options
-    const login = savedLogin(file)
+    const login = await alone(file, async () => {
+      const found = savedLogin(file)
+      rmSync(file, { force: true })
+      return found
+    })
     if (login === null) return print('nobody is signed in')
-    rmSync(file)
     const config = await clientOf(login)
     if (config.serverMetadata().revocation_endpoint === undefined)
       return print('signed out here; the issuer ends the tokens by itself')

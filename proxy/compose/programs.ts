@@ -123,7 +123,7 @@ export const operatorsDepsOf = (
     },
     onEvent,
     arrived: (flowId: string, person: Person) => confirmArrival(session, flowId, person),
-    stranger: () => evidence.refused(newId(), 'unauthenticated', null),
+    stranger: (code = 'unauthenticated') => evidence.refused(newId(), code, null),
     clock,
     publicUrl: session.publicUrl,
     newId,
@@ -175,19 +175,25 @@ const shown = (req: IncomingMessage | undefined) =>
 /** The authorization API on the agents' listeners. */
 export const authApi = (
   { config, log }: Scope,
-  { connections, newId, agents, rate }: Core,
+  { connections, newId, agents, rate, evidence }: Core,
   { flows, session }: Consent,
   { identify, permit }: Pick<Pipeline, 'identify'> & { readonly permit: Permit },
 ): RequestListener => {
+  /** Counted, and of an agent that is on; what is refused here is in the evidence as a refused call is. */
   const on = async (who: Principal): Promise<Principal> => {
-    await agents.allowed(who.agent, who.person.tenant)
-    return who
+    try {
+      rate(who.person.tenant)
+      await agents.allowed(who.agent, who.person.tenant)
+      return who
+    } catch (error) {
+      if (error instanceof Problem) evidence.refused(newId(), error.code, who.person)
+      throw error
+    }
   }
   const asked = {
     identify: async (rawHeaders: readonly string[], req?: IncomingMessage) => {
       const { who } = await identify.identify(rawHeaders, null, shown(req))
       tagOnly(who)
-      rate(who.person.tenant)
       return on(who)
     },
     plainPerson:
@@ -199,12 +205,7 @@ export const authApi = (
             req?: IncomingMessage,
           ) => {
             const named = identify.named(userId, rawHeaders, tenant, shown(req))
-            return named === null
-              ? null
-              : Promise.resolve(named).then((who) => {
-                  rate(who.person.tenant)
-                  return on(who)
-                })
+            return named === null ? null : Promise.resolve(named).then(on)
           }
         : null,
     permit,

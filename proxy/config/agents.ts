@@ -9,6 +9,8 @@ export type AgentAbout = {
   readonly name: string
   /** Who may switch it off; null: operators only. */
   readonly owner: Person | null
+  /** The tenant for which its owner switches it; null: for all. */
+  readonly switched: string | null
   /** https: or mailto:. */
   readonly contact: string | null
   /** A file as it was named. */
@@ -39,7 +41,12 @@ const row = z.strictObject({
   owner: z
     .union([
       personId,
-      z.strictObject({ id: personId, tenant: shown(256).optional(), realm: shown(256).optional() }),
+      z.strictObject({
+        id: personId,
+        tenant: shown(256).optional(),
+        realm: shown(256).optional(),
+        everywhere: z.boolean().optional(),
+      }),
     ])
     .optional(),
   logo: z
@@ -87,19 +94,23 @@ export const agentsOf = (
       )
       return ''
     }
-    const named = typeof owner === 'string' ? { id: owner } : owner
     if (agents.has(id)) problems.push(`${i}.id: ${id} is there twice: keep one`)
+    const named = typeof owner === 'string' ? { id: owner } : owner
+    const of =
+      named === undefined
+        ? null
+        : {
+            id: named.id,
+            tenant: part('tenant', named.tenant, naming.tenants),
+            realm: part('realm', named.realm, naming.realms),
+          }
+    const everywhere =
+      naming.tenants.length === 1 || (typeof owner === 'object' && owner.everywhere === true)
     agents.set(id, {
       id,
       name,
-      owner:
-        named === undefined
-          ? null
-          : {
-              id: named.id,
-              tenant: part('tenant', named.tenant, naming.tenants),
-              realm: part('realm', named.realm, naming.realms),
-            },
+      owner: of,
+      switched: everywhere ? null : (of?.tenant ?? null),
       contact: contact ?? null,
       logo: logo ?? null,
       workload: workload ?? null,

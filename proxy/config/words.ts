@@ -422,6 +422,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
   ),
   'agents[].owner.id': key('Their id.', 'alice@acme.example'),
   'agents[].owner.tenant': key('Their tenant, where there are several.', 'acme'),
+  'agents[].owner.everywhere': key(
+    'Their switch is for every tenant; else, where there are several, for their own alone.',
+    'true',
+  ),
   'agents[].owner.realm': key('Their realm, where there are several.', 'corp'),
   'agents[].logo': key(
     'A PNG or SVG file of at most 64 KiB; in a file of rows relative to that file.',

@@ -131,6 +131,8 @@ const createTurns = (most: number) => {
 /** Leaves a source alone that fails for everybody, and tries it with one question after a while. */
 const createCircuit = (name: SourceName, clock: Pick<Clock, 'mono'>, log: Log) => {
   let failures = 0
+  /** About whom, up to two: one person whose answers fail does not stop the others. */
+  const whom = new Set<string>()
   let rest = REST_MS
   let until = 0
   let open = false
@@ -150,13 +152,17 @@ const createCircuit = (name: SourceName, clock: Pick<Clock, 'mono'>, log: Log) =
     succeeded: (): void => {
       if (open) log.info({ source: name }, 'the source of entitlements answers again')
       failures = 0
+      whom.clear()
       rest = REST_MS
       open = probing = false
     },
-    failed: (error: Unanswered): void => {
+    failed: (error: Unanswered, key: string): void => {
       failures += 1
+      if (whom.size < 2) whom.add(key)
       probing = false
-      if (failures < FAILURES && error.rest === null) return
+      const enough =
+        failures >= FAILURES && (open || whom.size > 1 || error.reason === 'unreachable')
+      if (!enough && error.rest === null) return
       const wanted = Math.min(error.rest ?? 0, MOST_WANTED_MS)
       until = clock.mono() + Math.max(rest, wanted)
       rest = Math.min(rest * 2, MOST_REST_MS)
@@ -234,7 +240,7 @@ export const createAsked = (options: {
     } catch (thrown) {
       const error = asUnanswered(thrown)
       if (error.alone) circuit.succeeded()
-      else if (error.reason !== 'resting') circuit.failed(error)
+      else if (error.reason !== 'resting') circuit.failed(error, key)
       throw error
     } finally {
       turns.give()

@@ -1,6 +1,6 @@
 // Several sources as one: active only if all say so, everything else united.
-import type { Entitlements } from '../model.ts'
-import { factsDigest, type Directory } from './source.ts'
+import type { Entitlements, Person } from '../model.ts'
+import { factsDigest, keyOf, type Directory } from './source.ts'
 
 const union = (lists: readonly (readonly string[])[]): readonly string[] => [
   ...new Set(lists.flat()),
@@ -37,13 +37,26 @@ export const together = (parts: readonly (Entitlements | null)[]): Entitlements 
 export const joined = (directories: readonly [Directory, ...Directory[]]): Directory => {
   const [first, ...rest] = directories
   if (rest.length === 0) return first
-  return {
-    ask: (person, maxAge) => {
+  /** Questions under way, and whether what they bring counts no more. */
+  const under = new Set<{ readonly key: string; void: boolean }>()
+  const ask = async (person: Person, maxAge: number): Promise<Entitlements | null> => {
+    const asked = { key: keyOf(person), void: false }
+    under.add(asked)
+    try {
       // Each is asked before any is waited for: they answer side by side.
-      return Promise.all(directories.map(async ({ ask }) => ask(person, maxAge))).then(together)
-    },
+      const parts = await Promise.all(directories.map(async (one) => one.ask(person, maxAge)))
+      // One may have answered before somebody said that it counts no more, while another was waited for.
+      return asked.void ? await ask(person, 0) : together(parts)
+    } finally {
+      under.delete(asked)
+    }
+  }
+  return {
+    ask,
     unread: () => directories.map(({ unread }) => unread()).find((why) => why !== null) ?? null,
     forget: (person) => {
+      for (const asked of under)
+        if (person === null || asked.key === keyOf(person)) asked.void = true
       for (const { forget } of directories) forget(person)
     },
     close: () => {

@@ -56,6 +56,8 @@ const restOf = (response: Response): number | null => {
   const seconds = Number(response.headers.get('retry-after') ?? Number.NaN)
   return Number.isFinite(seconds) && seconds >= 0 ? seconds * 1_000 : null
 }
+/** Of 4xx, what is not about one question: a proxy's word, a request that came too late, too many of them. */
+const GENERAL = new Set([407, 408, 421, 425, 429])
 /** Throws for whatever is no answer about this person; 401 is the caller's. */
 const judged = async (response: Response, now: number): Promise<'nobody' | 'good'> => {
   const { status, headers } = response
@@ -69,14 +71,15 @@ const judged = async (response: Response, now: number): Promise<'nobody' | 'good
     throw new Unanswered('status', `it answers ${status}, a redirect, which is not followed`)
   if (status !== 200)
     throw new Unanswered('status', `it answers ${status}`, {
-      alone: status === 400,
+      // It did not like this one question, say for an id that is too long for it.
+      alone: status >= 400 && status < 500 && !GENERAL.has(status),
       rest: status === 429 || status === 503 ? restOf(response) : null,
     })
   const type = headers.get('content-type') ?? ''
   if (!/^application\/(?:[\w.+-]+\+)?json\b/i.test(type))
     throw new Unanswered('malformed', `it answers ${type.slice(0, 60) || 'no media type'}, no JSON`)
   // RFC 9111 5.1: a cache answered, and nobody knows what has happened since.
-  if (Number(headers.get('age') ?? 0) > 0)
+  if (Number(headers.get('age') ?? 0) !== 0)
     throw new Unanswered('stale', 'a cache answers in its place: it has an Age')
   const date = Date.parse(headers.get('date') ?? '')
   if (now - date > MOST_AGE_MS)

@@ -272,10 +272,18 @@ const filledBody = (body: unknown, of: Of): unknown =>
         ? Object.fromEntries(Object.entries(body).map(([key, item]) => [key, filledBody(item, of)]))
         : body
 
+/** Is the id written into a text of another language, such as a filter? Percent-encoding ends before that is read. */
+const inQuotes = (template: unknown): boolean =>
+  typeof template === 'string'
+    ? template.includes('{id}') && /["'`]|%2[27]|%60/.test(template)
+    : typeof template === 'object' && template !== null && Object.values(template).some(inQuotes)
+
 const general = ({ url, method, body, places }: Extract<Kind, { preset: 'none' }>): Ask => {
   const all = (pages: readonly Page[], pointer: string | null, what: string) =>
     names(pointer === null ? [] : pages.flatMap(({ json }) => each(json, pointer)), what)
+  const quoted = inQuotes(url) || inQuotes(body)
   return async (of, get) => {
+    if (quoted && /["'`]/.test(of.id)) return null
     const asking =
       body === undefined ? { method } : { method, body: JSON.stringify(filledBody(body, of)) }
     const pages = await pagesOf(

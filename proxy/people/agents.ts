@@ -60,13 +60,16 @@ type Known = {
   readonly owner: boolean
   readonly off: AgentOff | null
 }
-/** Only what was switched off for everybody by an owner is an owner's to switch on. */
-const liftable = (off: AgentOff | null): boolean => off?.tenant === null && off.by === 'owner'
 
 export const createAgentPages = (deps: AgentsDeps, frame: Frame, door: Door): Hono => {
   const { agents, vault, signIn } = deps
   const app = new Hono()
   const sessionOf = (c: Context): Promise<Session | null> => signIn.session(frame.reader(c))
+  /** For whom an owner switches it: everybody of their tenant, or of all. */
+  const place = (id: string): string | null => agents.about.get(id)?.switched ?? null
+  /** Only what an owner switched off there is an owner's to switch on. */
+  const liftable = (id: string, off: AgentOff | null): boolean =>
+    off?.tenant === place(id) && off.by === 'owner'
   const mine = ({ tenant, realm, id }: Person): Promise<readonly HeldConnection[]> =>
     vault.list({ tenant, realm, id })
 
@@ -95,7 +98,7 @@ export const createAgentPages = (deps: AgentsDeps, frame: Frame, door: Door): Ho
         id: of[0]?.user ?? '',
         connections: of.map(({ connection }) => connection),
       })),
-      mayEnable: liftable(off),
+      mayEnable: liftable(id, off),
     }
   }
 
@@ -135,20 +138,21 @@ export const createAgentPages = (deps: AgentsDeps, frame: Frame, door: Door): Ho
     known: Known,
     what: 'stop' | 'off' | 'on',
   ): Promise<Switched['what']> => {
-    const who = { agent: { id }, tenant: null, by: session.person, verified: session.verified }
+    const tenant = place(id)
+    const who = { agent: { id }, tenant, by: session.person, verified: session.verified }
     if (what === 'stop') {
       await stop(session, id, known)
       return 'stopped'
     }
     if (what === 'off') {
-      if (!(await agents.disable(id, null, 'owner'))) return 'unchanged'
+      if (!(await agents.disable(id, tenant, 'owner'))) return 'unchanged'
       await record('agent.disabled', who)
       return 'off'
     }
-    if (!liftable(known.off)) return 'unchanged'
+    if (!liftable(id, known.off)) return 'unchanged'
     // Nothing of it runs again before that is on record.
     await deps.onEvent('agent.enabled', who)
-    return (await agents.enable(id, null, 'owner')) ? 'on' : 'unchanged'
+    return (await agents.enable(id, tenant, 'owner')) ? 'on' : 'unchanged'
   }
 
   app.get(ALL, async (c) => {

@@ -66,9 +66,13 @@ export const createAgents = (deps: {
   }
   store.subscribe('agent', hear)
 
-  const find = (among: readonly AgentOff[], agent: string, tenant: string): AgentOff | null =>
-    among.find((off) => off.agent === agent && (off.tenant === null || off.tenant === tenant)) ??
-    null
+  /** Of several what an operator did: no owner lifts it. */
+  const find = (among: readonly AgentOff[], agent: string, tenant: string): AgentOff | null => {
+    const here = among.filter(
+      (off) => off.agent === agent && (off.tenant === null || off.tenant === tenant),
+    )
+    return here.find(({ by }) => by === 'operator') ?? here[0] ?? null
+  }
   const refuse = (among: readonly AgentOff[], agent: string, tenant: string): void => {
     if (find(among, agent, tenant) !== null) throw agentDisabled(agent)
   }

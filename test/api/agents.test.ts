@@ -1,6 +1,11 @@
 // An agent that is switched off by an operator: whatever of it is under way ends, whatever comes is refused, for whom
 // the operator serves and nobody else.
+import { Hono } from 'hono'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { addAgentRoutes } from '../../proxy/api/agents.ts'
+import { createGate } from '../../proxy/api/operator.ts'
+import type { Env } from '../../proxy/api/rest.ts'
+import { Problem, toProblem } from '../../proxy/problem.ts'
 import { READER, startHouse } from '../support/house.ts'
 import type { House } from '../support/house.ts'
 import { startDeputy } from '../support/deputy.ts'
@@ -153,7 +158,7 @@ describe('operators', () => {
     const seen = await agents('GET', '', OTHERS)
     expect(JSON.stringify(seen.body)).not.toMatch(/"acme"|bob/)
     const ids = (seen.body['items'] as readonly { readonly id: string }[]).map(({ id }) => id)
-    expect(ids).toEqual(['agent:quiet'])
+    expect(ids).toEqual(['agent:quiet']) // the other is off for a tenant that they do not serve
     await agents('POST', `/${AGENT}/enable?tenant=acme`)
   })
 
@@ -179,6 +184,52 @@ describe('operators', () => {
     const turned = await agents('POST', `/${encodeURIComponent('a\u202eb')}/disable`)
     expect([turned.status, turned.body['code']]).toEqual([400, 'request_invalid'])
   })
+})
+
+test('evidence that fails leaves it on nowhere, and whoever repeats it is recorded', async () => {
+  const at = { off: new Set<string | null>(), full: true, told: [] as object[] }
+  const app = new Hono<Env>()
+  const gate = createGate({
+    operators: [],
+    signIn: {
+      looksLike: () => true,
+      operator: () => Promise.resolve({ name: 'desk', may: ['revoke'], tenants: ['a', 'b', 'c'] }),
+    },
+    onEvent: () => Promise.resolve(),
+    stranger: () => undefined,
+    mono: () => 0,
+    log: { warn: () => undefined },
+  })
+  addAgentRoutes({ route: (method, path, handler) => void app.on(method, path, handler) }, gate, {
+    agents: {
+      about: new Map(),
+      list: () => Promise.resolve([]),
+      enable: () => Promise.resolve(false),
+      disable: (_, tenant) => {
+        if (tenant === 'a' && at.full)
+          return Promise.reject(new Problem('vault_unavailable', 'a row is locked'))
+        const changed = !at.off.has(tenant)
+        at.off.add(tenant)
+        return Promise.resolve(changed)
+      },
+    },
+    onEvent: (_, fields) => {
+      if (at.full) return Promise.reject(new Problem('audit_unavailable', 'full'))
+      at.told.push(fields)
+      return Promise.resolve()
+    },
+  })
+  app.onError((error, c) => c.text(toProblem(error).code, 503))
+  const off = async () =>
+    (await app.request('/v1/admin/agents/x/disable', { method: 'POST' })).status
+  expect([await off(), [...at.off]]).toEqual([503, ['b', 'c']])
+  at.full = false
+  expect([await off(), [...at.off]]).toEqual([200, ['b', 'c', 'a']])
+  expect(at.told).toMatchObject([
+    { tenant: 'a' },
+    { tenant: 'b', repeated: true },
+    { tenant: 'c', repeated: true },
+  ])
 })
 
 test('it is off after a restart too', async () => {

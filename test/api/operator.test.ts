@@ -12,11 +12,13 @@ const OPERATORS: readonly Machine[] = [
 const gateOf = (local = false) => {
   const told: unknown[] = []
   let strangers = 0
+  const at = { ms: 5_000 }
   const gate = createGate({
     operators: OPERATORS,
     signIn: null,
     log: { warn: () => undefined },
     local,
+    mono: () => at.ms,
     onEvent: (event, fields) => {
       told.push([event, fields])
       return Promise.resolve()
@@ -33,7 +35,7 @@ const gateOf = (local = false) => {
     const headers: Record<string, string> = authorization === undefined ? {} : { authorization }
     return (await app.request(`/${may}`, { headers })).text()
   }
-  return { gate, enter, told, strangers: () => strangers }
+  return { gate, enter, told, at, strangers: () => strangers }
 }
 
 describe('a bearer', () => {
@@ -63,6 +65,20 @@ describe('a bearer', () => {
     expect(await enter('revoke', 'Bearer k-1')).toBe('operator_refused')
     expect(told).toEqual([['operator.refused', { operator: 'runner', lacks: 'revoke' }]])
     expect(strangers()).toBe(0)
+  })
+  test('of one who is refused again and again fills no evidence: they are counted, and others are told of', async () => {
+    const { gate, enter, told, at, strangers } = gateOf()
+    for (let i = 0; i < 50; i++) await enter('revoke', 'Bearer k-1')
+    expect([told.length, strangers()]).toEqual([10, 40])
+    await enter('runs', 'Bearer k-2')
+    expect(told.at(-1)).toEqual(['operator.refused', { operator: 'desk', lacks: 'runs' }])
+    const [, desk] = OPERATORS
+    if (desk === undefined) throw new Error('no desk')
+    for (let i = 0; i < 50; i++) expect(await gate.sees(desk, 'other')).toBe(false)
+    expect([told.length, strangers()]).toEqual([20, 81])
+    at.ms += 1_000
+    await enter('revoke', 'Bearer k-1')
+    expect(told).toHaveLength(21)
   })
   test('is not asked for at the socket of this machine', async () => {
     const { enter } = gateOf(true)

@@ -63,6 +63,7 @@ const world = (more: Partial<SignInRules> = {}) => {
       return Promise.resolve()
     },
     stranger: () => void (at.strangers += 1),
+    mono: () => 0,
     log: { warn: (fields) => void warned.push(fields) },
   })
   const app = new Hono()
@@ -225,6 +226,7 @@ test('nothing is done when the use of break-glass cannot be recorded', async () 
     },
     onEvent: () => Promise.reject(new Problem('audit_unavailable', 'full')),
     stranger: () => undefined,
+    mono: () => 0,
     log: { warn: () => undefined },
   })
   const app = new Hono()

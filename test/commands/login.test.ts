@@ -4,18 +4,21 @@ import {
   chmodSync,
   existsSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { savedLogin } from '../../proxy/commands/login.ts'
+import { bearerOf, savedLogin, type Saved } from '../../proxy/commands/login.ts'
 import { startAuthServer } from '../support/authserver.ts'
 import { createBrowser } from '../support/browser.ts'
 import { startHouse, type House } from '../support/house.ts'
@@ -254,6 +257,63 @@ test('a sign-in that others can read is not used', () => {
   expect(() => savedLogin(file)).toThrow('is no sign-in of this version')
   chmodSync(file, 0o640)
   expect(() => savedLogin(file)).toThrow('others can read it')
+})
+
+test('of two commands at once one renews the sign-in: no refresh token is sent twice', async () => {
+  const sent: (string | null)[] = []
+  const server = createServer((req, res) => {
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    res.setHeader('content-type', 'application/json')
+    if (req.url === '/.well-known/openid-configuration')
+      return void res.end(JSON.stringify({ issuer: url, token_endpoint: `${url}/token` }))
+    void text(req).then((body) => {
+      const refresh = new URLSearchParams(body).get('refresh_token')
+      const again = sent.includes(refresh)
+      sent.push(refresh)
+      const answer = again
+        ? { error: 'invalid_grant' }
+        : {
+            access_token: `at-${sent.length}`,
+            token_type: 'Bearer',
+            refresh_token: `rt-${sent.length}`,
+            expires_in: 300,
+          }
+      res.writeHead(again ? 400 : 200).end(JSON.stringify(answer))
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  ends.push(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const file = join(folder(), 'login.json')
+  const old: Saved = {
+    version: 1,
+    issuer: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    client_id: 'c',
+    scope: 'openid',
+    audience: 'd',
+    token: 'access_token',
+    url: 'https://deputy.test',
+    name: 'ada',
+    bearer: 'at-0',
+    refresh: 'rt-0',
+    expires_at: 0,
+  }
+  const keep = (login: Saved) => writeFileSync(file, JSON.stringify(login), { mode: 0o600 })
+  keep(old)
+  const bearers = await Promise.all([1, 2, 3].map(() => bearerOf(file, old)))
+  expect([bearers, sent]).toEqual([['at-1', 'at-1', 'at-1'], ['rt-0']])
+  expect([savedLogin(file)?.refresh, statSync(file).mode & 0o777]).toEqual(['rt-1', 0o600])
+  // Of somebody who died with it.
+  writeFileSync(`${file}.lock`, '')
+  utimesSync(`${file}.lock`, new Date(0), new Date(0))
+  keep({ ...old, refresh: 'rt-1' })
+  expect(await bearerOf(file, old)).toBe('at-2')
+  // What was signed in for another deputy meanwhile is not for this one.
+  keep({ ...old, url: 'https://evil.test', bearer: 'at-other', expires_at: Date.now() + 60_000 })
+  await expect(bearerOf(file, old)).rejects.toThrow('try again')
+  expect(readdirSync(dirname(file))).toEqual(['login.json'])
 })
 
 /** An issuer whose device endpoint and token endpoint say what they are told; deputy's own answer too. */

@@ -51,11 +51,25 @@ describe('a row', () => {
       id: 'agent:triage',
       name: 'Triage',
       owner: { id: 'bob', tenant: 'acme', realm: 'corp' },
+      switched: 'acme',
       logo: 'triage.svg',
       contact: 'mailto:triage@acme.example',
       workload: 'cluster',
     })
     expect(agents.get('agent:plain')).toMatchObject({ name: 'agent:plain', owner: null })
+  })
+
+  test('its owner switches it for their tenant, or for all where there is one or the row says so', () => {
+    const owner = { id: 'bob', tenant: 'acme' }
+    const rows = agentRows.parse([
+      { id: 'a', owner },
+      { id: 'b', owner: { ...owner, everywhere: true } },
+      { id: 'c', owner: { ...owner, everywhere: false } },
+    ])
+    const switched = (naming: typeof SEVERAL) =>
+      [...agentsOf(rows, naming).agents.values()].map((each) => each.switched)
+    expect(switched(SEVERAL)).toEqual(['acme', null, 'acme'])
+    expect(switched({ ...SEVERAL, tenants: ['acme'] })).toEqual([null, null, null])
   })
 
   test('an owner whose tenant is open or unknown, and an agent twice, are mistakes', () => {

@@ -37,7 +37,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   ],
   'config/agents.ts': [
     ...['id', 'name', 'owner', 'logo', 'contact', 'workload'].map((key) => `agents.*.${key}`),
-    ...['id', 'tenant', 'realm'].map((key) => `agents.*.owner.${key}`),
+    ...['id', 'tenant', 'realm', 'everywhere'].map((key) => `agents.*.owner.${key}`),
   ],
   'config/load.ts': [
     'state',

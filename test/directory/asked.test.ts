@@ -215,4 +215,21 @@ describe('a source that fails for everybody', () => {
     ;(await next()).answer(staff)
     expect((await bob)?.active).toBe(true)
   })
+
+  test('is not left alone for one person whose answers never come, but is when nobody can reach it', async () => {
+    const again = async (directory: Directory, reason: 'timeout' | 'unreachable') => {
+      for (let i = 0; i < 5; i++) {
+        const asked = failure(directory.ask(alice, 0))
+        ;(await next()).fail(new Unanswered(reason, 'no answer'))
+        expect(await asked).toBe(reason)
+      }
+      return directory
+    }
+    const slow = await again(asking(), 'timeout')
+    const bob = slow.ask(person('bob'), 0)
+    ;(await next()).answer(staff)
+    expect((await bob)?.active).toBe(true)
+    const gone = await again(asking(), 'unreachable')
+    expect(await failure(gone.ask(person('bob'), 0))).toBe('resting')
+  })
 })

@@ -1,5 +1,5 @@
 // Several sources as one.
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { joined } from '../../proxy/directory/joined.ts'
 import type { Directory } from '../../proxy/directory/source.ts'
 import type { Entitlements } from '../../proxy/model.ts'
@@ -82,4 +82,24 @@ test('each is asked with the same age and told what to forget', async () => {
     [30, 30],
     [alice, alice],
   ])
+})
+
+test('what one answered before it counts no more is not served when the other has answered', async () => {
+  let groups = ['staff']
+  const waiting: (() => void)[] = []
+  const fast = one(() => of('scim', { groups }))
+  const slow = one(() => new Promise((answer) => waiting.push(() => answer(of('http')))))
+  for (const whom of [alice, null]) {
+    groups = ['staff']
+    const all = joined([fast, slow])
+    const asked = all.ask(alice, 30_000)
+    await vi.waitFor(() => expect(waiting).toHaveLength(1))
+    groups = []
+    all.forget({ ...alice, id: 'bob' })
+    all.forget(whom)
+    waiting.shift()?.()
+    await vi.waitFor(() => expect(waiting).toHaveLength(1))
+    waiting.shift()?.()
+    expect((await asked)?.groups).toEqual([])
+  }
 })

@@ -60,6 +60,10 @@ describe('an answer', () => {
     ['half of it', answer(200, {}, '{"groups":["a"'), ['malformed', false, null]],
     ['a key twice', answer(200, {}, '{"a":1,"a":2}'), ['malformed', false, null]],
     ['no UTF-8', answer(200, {}, Buffer.from([0x22, 0xff, 0x22])), ['malformed', false, null]],
+    ['too long a question', answer(414, {}, ''), ['status', true, null]],
+    ['a question that it cannot process', answer(422, {}, '{}'), ['status', true, null]],
+    ['one sent to the wrong server', answer(421, {}, ''), ['status', false, null]],
+    ['of two caches', answer(200, { age: '9, 0' }, '{}'), ['stale', false, null]],
     ['of a cache', answer(200, { age: '31536000' }, '{}'), ['stale', false, null]],
     [
       'a year old',

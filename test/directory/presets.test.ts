@@ -237,6 +237,22 @@ describe('a service of one’s own', () => {
     expect(await ofAnswer(undefined)).toBeNull()
     expect(await ofAnswer({ who: { id: 'u1' }, active: true })).toMatchObject({ groups: [] })
   })
+  test.each([
+    { url: `${AT}/people?filter=name%20eq%20%22{id}%22` },
+    { url: `${AT}/people?filter=name eq '{id}'` },
+    { url: `${AT}/people`, method: 'POST' as const, body: { query: ['user(id: "{id}")'] } },
+  ])('is not asked about an id that could leave the quotes that it is put in: %j', async (form) => {
+    const asked: string[] = []
+    const get: Get = (url) => (asked.push(url), Promise.resolve({ json: whole, next: null }))
+    for (const mark of ['"', "'", '`'])
+      expect(
+        await askOf({ ...kind, ...form })({ id: `x${mark} or ${mark}`, tenant: 'default' }, get),
+      ).toBeNull()
+    expect(asked).toEqual([])
+    expect(await askOf({ ...kind, ...form })({ id: 'u1', tenant: 'default' }, get)).toMatchObject({
+      active: true,
+    })
+  })
   test('has pages, named in the answer or in a header', async () => {
     const paged = { ...kind, places: { ...kind.places, next: '/next' } }
     const two = { [at]: { ...whole, next: '/p2' }, '/p2': { ...whole, groups: [{ name: 'b' }] } }
@@ -269,9 +285,9 @@ describe('a service of one’s own', () => {
     expect(await asked("a&b=c#'*(%2f)?x y")).toEqual([
       '/default/people/a%26b%3Dc%23%27%2A%28%252f%29%3Fx%20y?q=a%26b%3Dc%23%27%2A%28%252f%29%3Fx%20y',
     ])
-    const post = { ...kind, url: `${AT}/q`, method: 'POST' as const, body: { f: ['id="{id}"'] } }
+    const post = { ...kind, url: `${AT}/q`, method: 'POST' as const, body: { f: ['id={id}'] } }
     expect(await asked('x","admin":"$&', post)).toEqual([
-      `/q ${JSON.stringify({ f: ['id="x","admin":"$&"'] })}`,
+      `/q ${JSON.stringify({ f: ['id=x","admin":"$&'] })}`,
     ])
   })
   test('of a person who cannot be named is not asked', () => {

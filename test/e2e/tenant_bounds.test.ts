@@ -102,7 +102,13 @@ test('a tenant that floods is told to wait; every call of the other goes through
   expect(answers.filter((_, i) => i % 2 === 1).map(([status]) => status)).toEqual(
     Array.from({ length: 30 }, () => 200),
   )
+  const refusals = () =>
+    house.deputy.evidence().filter(({ event, user }) => event === 'refused' && user !== undefined)
+  const before = refusals().length
   expect(await ask('north', 'alice')).toMatchObject({ code: 'tenant_busy' })
+  await expect
+    .poll(() => refusals().slice(before))
+    .toMatchObject([{ code: 'tenant_busy', user: { id: 'alice', tenant: 'north' } }])
   expect(await ask('south', 'alice')).toMatchObject({ status: 'pending' })
   expect(await metrics()).toMatch(
     /deputy_tenant_refusals_total\{tenant="north",bound="calls_per_minute"\} \d+/,

@@ -19,10 +19,11 @@ const { agents } = agentsOf(
     {
       id: TRIAGE,
       name: 'Triage <b>',
-      owner: { id: 'bob', tenant: 'acme' },
+      owner: { id: 'bob', tenant: 'acme', everywhere: true },
       contact: 'mailto:triage@acme.example',
       workload: 'cluster',
     },
+    { id: 'agent:shared', name: 'Shared', owner: { id: 'bob', tenant: 'acme' } },
     { id: 'agent:secret', name: 'Secret', owner: { id: 'carol', tenant: 'other' } },
   ]),
   { tenants: ['acme', 'other'], realms: ['corp'] },
@@ -181,6 +182,23 @@ describe('the pages of agents', () => {
     const on = await press(browser, again, 'on')
     expect(on.text).toContain('is switched on again')
     expect(named('agent.enabled')).toMatchObject([{ agent: { id: TRIAGE }, by: BOB }])
+    expect(await house.agents.list()).toEqual([])
+  })
+
+  test('an owner of one tenant switches it for that tenant alone, and lifts nothing else', async () => {
+    await connect(CAROL, 'agent:shared')
+    const browser = createBrowser()
+    await press(browser, await signIn(browser, 'bob', page('agent:shared')), 'off')
+    expect(house.cut).toEqual([{ agent: 'agent:shared', tenant: 'acme' }])
+    expect(named('agent.disabled')).toMatchObject([
+      { agent: { id: 'agent:shared' }, tenant: 'acme' },
+    ])
+    expect(await house.agents.offFor('agent:shared', 'other')).toBeNull()
+    await house.agents.disable('agent:shared', null, 'operator')
+    const wider = await browser.open(page('agent:shared'))
+    expect(wider.text).toContain('only an operator can switch it on again')
+    await house.agents.enable('agent:shared', null, 'operator')
+    await press(browser, await browser.open(page('agent:shared')), 'on')
     expect(await house.agents.list()).toEqual([])
   })
 

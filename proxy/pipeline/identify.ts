@@ -38,7 +38,11 @@ export type Identify = {
    * What names the person of this call, as it may stand in the key slot; bytes as latin1. Of a call that `identify` took.
    * Behind a line feed, the token of the workload, where one came. Throws as it does.
    */
-  readonly tag: (rawHeaders: readonly string[], named: string | null) => string
+  readonly tag: (
+    rawHeaders: readonly string[],
+    named: string | null,
+    who: Pick<Principal, 'assertedBy'>,
+  ) => string
   /** Do these headers name somebody, rightly or not? */
   readonly tagged: (rawHeaders: readonly string[]) => boolean
   /**
@@ -269,6 +273,10 @@ export const createIdentify = (options: {
     if (id !== null && value !== id) throw denied('two tags name different users')
     return value
   }
+  const search = createTagSearch(
+    (jwt) => assertions.meant(jwt) || workloads.meant(jwt),
+    applications.holds,
+  )
   const plainPrincipals = new LRUCache<string, Principal>({ max: 10_000 })
   /** A run token, or a name behind `user:`. */
   const plainTag = (tags: Tags, named: string | null): string => {
@@ -301,6 +309,7 @@ export const createIdentify = (options: {
     if (!validId(id)) throw denied('the name is longer than 256 bytes or has control characters')
     // In a path or a body it would be written into the evidence as a name.
     if (isRun(id)) throw denied('a run token goes into a header, never into a path or a body')
+    if (search.holds(id)) throw denied('a token stands where the name should be')
     const principal: Principal = {
       person: { tenant: 'default', realm: options.plainRealm, id },
       agent: options.plainAgent,
@@ -342,15 +351,13 @@ export const createIdentify = (options: {
       ? who.then((known) => joinedAt(known, workload, clock.wrong()))
       : joinedAt(who, workload, wrong)
   }
-  const tag: Identify['tag'] = (rawHeaders, named) => {
+  /** @param byName a name alone may be the tag, beside a workload that is the key of an application */
+  const tag = (rawHeaders: readonly string[], named: string | null, byName: boolean): string => {
     const tags = tagsOf(rawHeaders, options.header)
     if (options.trust === 'plain') return Buffer.from(plainTag(tags, named)).toString('latin1')
     const claim = claimOf(tags, named)
     if (claim !== null) return claim.user === null ? '' : claim.tag()
-    const name =
-      applications.some && named === null && workloads.sent(rawHeaders) !== null
-        ? applications.nameIn(tags, isTag)
-        : null
+    const name = byName && named === null ? applications.nameIn(tags, isTag) : null
     return name === null ? assertedTag(tags, named) : `user:${Buffer.from(name).toString('latin1')}`
   }
   return {
@@ -368,16 +375,17 @@ export const createIdentify = (options: {
       const who = caller([rawHeaders, certificate], whose, wrong)
       return who instanceof Promise ? who.then((known) => ({ who: known, place })) : { who, place }
     },
-    tag: (rawHeaders, named) => {
+    tag: (rawHeaders, named, { assertedBy }) => {
       const workload = workloads.some ? workloads.sent(rawHeaders) : null
       const tenant = applications.some ? applications.tenant(rawHeaders) : null
-      const all = [tag(rawHeaders, named), workload ?? '', tenant ?? '']
+      const all = [tag(rawHeaders, named, assertedBy !== undefined), workload ?? '', tenant ?? '']
       while (all.at(-1) === '') all.pop()
       return all.join('\n')
     },
     tagged: (rawHeaders) => {
       try {
-        return tag(rawHeaders, null) !== ''
+        const byName = applications.some && workloads.sent(rawHeaders) !== null
+        return tag(rawHeaders, null, byName) !== ''
       } catch (error) {
         if (error instanceof Problem) return false
         throw error
@@ -387,10 +395,12 @@ export const createIdentify = (options: {
       if (clock.wrong() !== null) throw clockWrong()
       const tags = tagsOf(rawHeaders, options.header)
       const claim = claimOf(tags, null)
-      const signed =
-        options.trust === 'asserted' && tags.slot.some((value) => isTag(slotValue(value)))
-      const tagged = tags.header.length > 0 || runIn(tags) !== null || signed
-      if (claim === null ? tagged : claim.user !== null) return null
+      const inSlot = (): boolean =>
+        options.trust === 'asserted' &&
+        (tags.slot.some((value) => isTag(slotValue(value))) ||
+          applications.nameIn(tags, isTag) !== null)
+      const tagged = (): boolean => tags.header.length > 0 || runIn(tags) !== null || inSlot()
+      if (claim === null ? tagged() : claim.user !== null) return null
       const whose: Whose = (workload) => {
         if (options.trust === 'plain') return plainly(id)
         const own = claim?.application ?? applications.ofWorkload(workload)
@@ -399,10 +409,7 @@ export const createIdentify = (options: {
       }
       return caller([rawHeaders, certificate], whose, null)
     },
-    tags: createTagSearch(
-      (jwt) => assertions.meant(jwt) || workloads.meant(jwt),
-      applications.holds,
-    ),
+    tags: search,
     forget: () => {
       assertions.forget()
       workloads.forget()

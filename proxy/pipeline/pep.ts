@@ -377,7 +377,7 @@ export const createPep = (deps: PepDeps) => {
   const signedOf = (call: Call, { act, tagged, route }: Request): Job['signed'] => {
     const pointers = act.operation.signed ?? NONE
     if (pointers.length === 0) return null
-    const tag = deps.tag(tagged.rawHeaders, tagged.named)
+    const tag = deps.tag(tagged.rawHeaders, tagged.named, call.who ?? {})
     const seal = (host: string, target: string): string | null => {
       const methods = followedBy(call.snapshot.classify, route, host, target)
       return methods.length === 0 ? null : deps.addressTags.seal(tag, { host, target, methods })

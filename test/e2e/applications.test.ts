@@ -327,6 +327,14 @@ test('a workload’s own token is the key', async () => {
       'application_unknown',
     )
     expect(await refused({ 'deputy-user': ALICE })).toBe('workload_unauthenticated')
+    // Of an authorization it learns nothing that is not its own, not even whether there is one.
+    const status = await fetch(`${deputy.agent}/v1/auth/status?id=ac_${'0'.repeat(64)}`, {
+      headers: own,
+    })
+    expect([status.status, status.headers.get('deputy-answer')]).toEqual([
+      404,
+      'authorization_not_found',
+    ])
     // The key is one agent's, the token another's.
     expect(await refused({ ...own, ...as(ALICE) })).toBe('workload_unauthenticated')
     expect(upstream.seen).toEqual([])

@@ -2,7 +2,7 @@
 import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { SignJWT, UnsecuredJWT } from 'jose'
 import { afterEach, describe, expect, test } from 'vitest'
-import type { Principal } from '../../proxy/model.ts'
+import type { Principal, Workload } from '../../proxy/model.ts'
 import { createIssuerKeys } from '../../proxy/oauth/issuer_keys.ts'
 import { Problem } from '../../proxy/problem.ts'
 import { secret } from '../../proxy/secret.ts'
@@ -25,8 +25,9 @@ type Told = {
   readonly trust?: 'asserted' | 'plain'
   readonly issuer?: Partial<Issuer>
   readonly rows?: readonly Application[]
+  readonly workload?: Workload | null
 }
-const world = ({ trust = 'asserted', issuer = {}, rows = [] }: Told = {}) => {
+const world = ({ trust = 'asserted', issuer = {}, rows = [], workload = null }: Told = {}) => {
   const quiet = () => undefined
   const now = { s: NOW, wrong: null as 'ahead' | 'behind' | null }
   const published = { keys: [jwk(ED.publicKey, 'k1')] as object[], asked: 0, away: false }
@@ -68,7 +69,13 @@ const world = ({ trust = 'asserted', issuer = {}, rows = [] }: Told = {}) => {
     plainRealm: 'local',
     applications: createApplications(rows),
     run: whose,
-    workloads: { some: false, of: () => null, meant: () => false, sent: () => null, forget: quiet },
+    workloads: {
+      some: workload !== null,
+      of: () => workload,
+      meant: (jwt) => jwt.startsWith('eyJ3b3JrbG9hZ'),
+      sent: () => null,
+      forget: quiet,
+    },
     keysOf: (source) => {
       const keys = createIssuerKeys(source, { grace: 3_600_000, fetch, clock, log })
       open.push(keys)
@@ -377,7 +384,7 @@ describe('signed tags', () => {
       )
     }
     expect(await who(identify, header(alice), 'alice')).toMatch(/a name in the path is unsigned/)
-    expect(identify.tag(slot(`Bearer ${alice}`), null)).toBe(alice)
+    expect(identify.tag(slot(`Bearer ${alice}`), null, {})).toBe(alice)
   })
 })
 
@@ -427,6 +434,12 @@ describe('plain names', () => {
     if (typeof end === 'string') told.toBe(end)
     else told.toMatch(end)
   })
+  test('are no token of a workload', async () => {
+    const { identify } = world({ trust: 'plain' })
+    expect(await who(identify, header('Bearer eyJ3b3JrbG9hZCI6MX0.eyJhIjoxfQ.c2ln'))).toMatch(
+      /a token stands where the name should be/,
+    )
+  })
   test('make one unverified principal each', async () => {
     const { identify } = world({ trust: 'plain' })
     const alice = known(identify, header('alice'))
@@ -451,8 +464,8 @@ describe('plain names', () => {
   })
   test('are tags as they may stand in the key slot', () => {
     const { identify } = world({ trust: 'plain' })
-    expect(identify.tag(header(latin('jos\u00e9')), null)).toBe(`user:${latin('jos\u00e9')}`)
-    expect(identify.tag(slot(`Bearer ${RUN}`), null)).toBe(RUN)
+    expect(identify.tag(header(latin('jos\u00e9')), null, {})).toBe(`user:${latin('jos\u00e9')}`)
+    expect(identify.tag(slot(`Bearer ${RUN}`), null, {})).toBe(RUN)
     expect(identify.tagged(header('alice'))).toBe(true)
     expect(identify.tagged(slot('Bearer sk-123'))).toBe(false)
     expect(() => identify.tagged(null as unknown as string[])).toThrow(TypeError)
@@ -499,8 +512,8 @@ describe('names with the key of an application', () => {
   test('are tags as they may stand in the key slot, with their tenant', () => {
     const { identify } = world({ rows: [crm] })
     const named = [...slot(`Bearer ${KEY}`), ...header(JOSE)]
-    expect(identify.tag(named, null)).toBe(`${KEY}:${JOSE}`)
-    expect(identify.tag([...named, ...tenant], null)).toBe(`${KEY}:${JOSE}\n\na`)
+    expect(identify.tag(named, null, { assertedBy: 'crm' })).toBe(`${KEY}:${JOSE}`)
+    expect(identify.tag([...named, ...tenant], null, { assertedBy: 'crm' })).toBe(`${KEY}:${JOSE}\n\na`)
     expect(identify.tagged(named)).toBe(true)
     expect(identify.tagged(slot(`Bearer ${KEY}`))).toBe(false)
   })
@@ -512,6 +525,22 @@ describe('names with the key of an application', () => {
     expect(identify.named('bob', [...alone, ...header('alice')])).toBeNull()
     expect(identify.named('bob', slot(await sign()))).toBeNull()
     expect(() => identify.named('bob', slot('Bearer ghp'))).toThrow(/no tag/)
+  })
+  test('with a certificate as the key are tags too, and a bad one in the slot is no room for that of a body', async () => {
+    const workload = { name: 'nightly', subject: 's', agent: 'agent:crm', expiresAt: NOW * 2_000 }
+    const row = { ...crm, keys: [], workload: 'nightly', tenants: ['a'] }
+    const { identify } = world({ rows: [row], workload })
+    for (const sent of [header('alice'), slot('Bearer user:alice')]) {
+      const caller = await identify.identify(sent, null)
+      expect(caller.who).toMatchObject({ person: { id: 'alice' }, assertedBy: 'crm' })
+      expect(identify.tag(sent, null, caller.who)).toBe('user:alice')
+    }
+    expect(identify.named('bob', [])).toMatchObject({ person: { id: 'bob' } })
+    for (const bad of ['\xff', 'alice'])
+      expect(() => identify.named('bob', [...slot(`user:${bad}`), ...slot('user:\xff')])).toThrow(
+        /not UTF-8/,
+      )
+    expect(identify.named('bob', slot('user:alice'))).toBeNull()
   })
   test('are nothing where the path names somebody, or trust is plain', () => {
     const { identify } = world({ rows: [crm] })

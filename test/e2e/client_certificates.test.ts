@@ -164,13 +164,18 @@ describe.skipIf(missing !== '')(`a client certificate${missing}`, () => {
           ...shown,
           ...(session === undefined ? {} : { session }),
         })
-        let given = socket.getSession()
+        let given: Buffer | undefined
+        let reused: boolean | null = null
+        socket.once('secureConnect', () => {
+          reused = socket.isSessionReused()
+          given = socket.getSession()
+        })
         socket.on('session', (one) => void (given = one))
         socket.write(
           'GET /v1/auth/status?id=x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n',
         )
-        for await (const _ of socket) given ??= socket.getSession()
-        return { given, reused: socket.isSessionReused() }
+        for await (const _ of socket) expect(given).toBeDefined()
+        return { given, reused }
       }
       const { given } = await again()
       expect((await again(given)).reused).toBe(false)

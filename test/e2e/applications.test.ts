@@ -313,7 +313,11 @@ test('a workload’s own token is the key', async () => {
   })
   try {
     const own = await from('sa:crm')
-    expect(await call(deputy, { ...own, 'deputy-user': ALICE })).toMatchObject({ who: ALICE })
+    expect(await call(deputy, { ...own, 'deputy-user': ALICE })).toEqual({
+      status: 200,
+      code: null,
+      who: ALICE,
+    })
     expect((await call(deputy, { ...own, ...bearer(`user:${BOB}`) })).who).toBe(BOB)
     expect(deputy.evidence().findLast(({ event }) => event === 'decision')).toMatchObject({
       user: { id: BOB, asserted_by: 'crm', verified: false },

@@ -160,7 +160,9 @@ describe.skipIf(missing !== '')(`a client certificate${missing}`, () => {
       const shown = { ...ca.give(`URI:${TRIAGE}`), minVersion: version, maxVersion: version }
       const again = async (session?: Buffer) => {
         const socket = connect({
-          ...{ host: hostname, port: Number(port), rejectUnauthorized: false },
+          host: hostname,
+          port: Number(port),
+          rejectUnauthorized: false,
           ...shown,
           ...(session === undefined ? {} : { session }),
         })

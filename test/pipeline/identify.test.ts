@@ -513,7 +513,9 @@ describe('names with the key of an application', () => {
     const { identify } = world({ rows: [crm] })
     const named = [...slot(`Bearer ${KEY}`), ...header(JOSE)]
     expect(identify.tag(named, null, { assertedBy: 'crm' })).toBe(`${KEY}:${JOSE}`)
-    expect(identify.tag([...named, ...tenant], null, { assertedBy: 'crm' })).toBe(`${KEY}:${JOSE}\n\na`)
+    expect(identify.tag([...named, ...tenant], null, { assertedBy: 'crm' })).toBe(
+      `${KEY}:${JOSE}\n\na`,
+    )
     expect(identify.tagged(named)).toBe(true)
     expect(identify.tagged(slot(`Bearer ${KEY}`))).toBe(false)
   })

@@ -377,7 +377,8 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     let byId = false
     const principal = await callerOf(c, async () => {
       byId = true
-      return (await deps.flows.byAuthorizationId(id))?.person ?? null
+      // Whether there is one at all is for nobody to learn.
+      return (await deps.flows.byAuthorizationId(id))?.person ?? { id: '' }
     }).catch((error: unknown) => {
       if (!byId || !(error instanceof Problem) || !NOT_ITS_OWN.has(error.code)) throw error
       throw new Problem('authorization_not_found', 'you have begun no authorization of this id')

@@ -1,4 +1,5 @@
 // The agent listener: limits, Host and browser rules (design 2.5), then the way or the API. Knows no provider and no policy.
+import { constants } from 'node:crypto'
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import { chmodSync, existsSync, unlinkSync } from 'node:fs'
@@ -51,7 +52,8 @@ const contextOf = ({ cert, key, clientCa }: Shown) => ({
   ...TLS,
   cert,
   key,
-  ...(clientCa === null ? {} : { ca: clientCa }),
+  // A connection that resumes another has only the end of the client's chain: when the rest of it ends, nobody could tell.
+  ...(clientCa === null ? {} : { ca: clientCa, secureOptions: constants.SSL_OP_NO_TICKET }),
 })
 
 const secured = (tls: Shown) => ({

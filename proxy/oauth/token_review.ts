@@ -26,8 +26,10 @@ export type ReviewSource = {
 
 /** Far below any time limit of a call. */
 const DEADLINE_MS = 3_000
-/** Questions at once to one API server: anybody can invent tokens. */
+/** Questions at once to one API server. */
 const MOST = 64
+/** Of these about tokens that it never accepted: anybody can invent such, and the others go on. */
+const MOST_NEW = 48
 const MAX_OWN = 64 * 1024
 const LONGEST_SAID = 200
 
@@ -70,9 +72,9 @@ const settled = (): void => undefined
  * Who asks while an answer is on its way waits for the next one, because that one was perhaps given before what this
  * caller has to know of; all who wait have one question together.
  */
-export const createJoint = <T>(most: number, full: () => Error) => {
+export const createJoint = <T>(full: () => Error) => {
   const open = new Map<string, Question<T>>()
-  const begin = (key: string, ask: () => Promise<T>): Promise<T> => {
+  const begin = (key: string, ask: () => Promise<T>, most: number): Promise<T> => {
     if (!open.has(key) && open.size >= most) return Promise.reject(full())
     const one: Question<T> = { running: ask(), next: null }
     open.set(key, one)
@@ -82,10 +84,11 @@ export const createJoint = <T>(most: number, full: () => Error) => {
     one.running.then(end, end)
     return one.running
   }
-  return (key: string, ask: () => Promise<T>): Promise<T> => {
+  /** @param most questions that may be open when this one begins */
+  return (key: string, ask: () => Promise<T>, most: number): Promise<T> => {
     const one = open.get(key)
-    if (one === undefined) return begin(key, ask)
-    return (one.next ??= one.running.then(settled, settled).then(() => begin(key, ask)))
+    if (one === undefined) return begin(key, ask, most)
+    return (one.next ??= one.running.then(settled, settled).then(() => begin(key, ask, most)))
   }
 }
 
@@ -148,7 +151,7 @@ export const createReviewedTokens = <
   const issuers = options.issuers.map((issuer) => ({
     issuer,
     ask: createQuestion(issuer.review, options.fetch),
-    joint: createJoint<T>(MOST, () =>
+    joint: createJoint<T>(() =>
       unavailable('too many tokens of workloads are being asked about just now'),
     ),
     complaint: '',
@@ -225,11 +228,12 @@ export const createReviewedTokens = <
       const seen = changes
       // Counted from the question: what was deleted while the answer was on its way is not known for longer.
       const until = Math.min(clock.now() + asked.issuer.review.cache, times.expiresAt)
-      return asked.joint(digest, async () => {
+      const ask = async (): Promise<T> => {
         const said = await verdict(asked, token, times)
-        if (seen === changes && until > clock.now()) remembered.set(digest, { said, until })
+        if (seen === changes) remembered.set(digest, { said, until })
         return said
-      })
+      }
+      return asked.joint(digest, ask, known === undefined ? MOST_NEW : MOST)
     },
     meant: (token) => {
       const asked = issuerOf(token)

@@ -7,6 +7,7 @@ import { Problem, type ProblemCode } from '../problem.ts'
 import type { Secret } from '../secret.ts'
 import { validId } from '../wire/canonical.ts'
 import { fits } from '../wire/pattern.ts'
+import { createTagSearch } from '../wire/stray_tag.ts'
 
 /** A row of `applications`. */
 export type Application = {
@@ -86,6 +87,8 @@ const inSlot = (value: string): readonly string[] => {
   const pair = Buffer.from(rest, 'base64').toString('latin1')
   return [pair.replace(/:$/, ''), pair.slice(pair.indexOf(':') + 1)]
 }
+/** Where a signed tag is looked for: one ends at a space, whatever follows it. */
+const upToSpace = (text: string): string => text.split(' ', 1)[0] ?? ''
 /** A signed tag, or what wants to be one: no name looks so. */
 const isSigned = (value: string): boolean => value.startsWith(RUN) || JWT.test(value)
 
@@ -131,7 +134,7 @@ const nameIn: Applications['nameIn'] = ({ header, slot }, isTag) => {
   for (const value of slot)
     for (const text of inSlot(value)) {
       if (text.startsWith(NAME)) user = same(user, text.slice(NAME.length))
-      else signed ||= isTag(text)
+      else signed ||= isTag(upToSpace(text))
     }
   if (user !== null && signed) throw beside('a name')
   return user
@@ -153,6 +156,8 @@ export const createApplications = (rows: readonly Application[]): Applications =
   )
   const holds = (text: string): boolean =>
     rows.some(({ keys }) => keys.some(({ key }) => text.includes(key.reveal())))
+  /** As a name it would be written into the evidence, however it is dressed. */
+  const secrets = createTagSearch(() => true, holds)
 
   type Found = { readonly application: Application; readonly digest: string; readonly key: string }
   /** The key in what may be one, with the name behind it. */
@@ -182,7 +187,7 @@ export const createApplications = (rows: readonly Application[]): Applications =
     for (const value of tags.slot) {
       const texts = inSlot(value)
       if (texts.some(take)) slot = true
-      else signed ||= texts.some(isTag)
+      else signed ||= texts.map(upToSpace).some(isTag)
     }
     const named: string[] = []
     for (const value of tags.header) {
@@ -219,8 +224,7 @@ export const createApplications = (rows: readonly Application[]): Applications =
   const made = ({ name, agent, people }: Application, person: Person): Principal => {
     if (!validId(person.id))
       throw denied('unauthenticated', 'the name is longer than 256 bytes or has control characters')
-    // As a name it would be written into the evidence.
-    if (holds(person.id) || isSigned(person.id))
+    if (secrets.holds(person.id) || isSigned(person.id))
       throw denied('application_keys_differ', 'a key or a tag stands where the name should be')
     if (!people.some((pattern) => fits(pattern, person.id)))
       throw denied('application_user_refused', `the user is none of those whom ${name} may name`)

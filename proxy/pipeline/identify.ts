@@ -302,6 +302,10 @@ export const createIdentify = (options: IdentifyOptions): Identify => {
     if (id !== null && value !== id) throw denied('two tags name different users')
     return value
   }
+  const search = createTagSearch(
+    (jwt) => assertions.meant(jwt) || workloads.meant(jwt),
+    applications.holds,
+  )
   const plainPrincipals = new LRUCache<string, Principal>({ max: 10_000 })
   /** A run token, or a name behind `user:`. */
   const plainTag = (tags: Tags, named: string | null): string => {
@@ -334,6 +338,7 @@ export const createIdentify = (options: IdentifyOptions): Identify => {
     if (!validId(id)) throw denied('the name is longer than 256 bytes or has control characters')
     // In a path or a body it would be written into the evidence as a name.
     if (isRun(id)) throw denied('a run token goes into a header, never into a path or a body')
+    if (search.holds(id)) throw denied('a token stands where the name should be')
     const principal: Principal = {
       person: { tenant: 'default', realm: options.plainRealm, id },
       agent: options.plainAgent,
@@ -428,10 +433,12 @@ export const createIdentify = (options: IdentifyOptions): Identify => {
       if (clock.wrong() !== null) throw clockWrong()
       const tags = tagsOf(rawHeaders, options.header)
       const claim = claimOf(tags, null)
-      const signed =
-        options.trust === 'asserted' && tags.slot.some((value) => isTag(slotValue(value)))
-      const tagged = tags.header.length > 0 || runIn(tags) !== null || signed
-      if (claim === null ? tagged : claim.user !== null) return null
+      const inSlot = (): boolean =>
+        options.trust === 'asserted' &&
+        (tags.slot.some((value) => isTag(slotValue(value))) ||
+          applications.nameIn(tags, isTag) !== null)
+      const tagged = (): boolean => tags.header.length > 0 || runIn(tags) !== null || inSlot()
+      if (claim === null ? tagged() : claim.user !== null) return null
       const whose: Whose = (workload) => {
         if (options.trust === 'plain') return plainly(id)
         const own = claim?.application ?? applications.ofWorkload(workload)
@@ -440,10 +447,7 @@ export const createIdentify = (options: IdentifyOptions): Identify => {
       }
       return caller([rawHeaders, certificate], whose, null)
     },
-    tags: createTagSearch(
-      (jwt) => assertions.meant(jwt) || workloads.meant(jwt),
-      applications.holds,
-    ),
+    tags: search,
     forget: () => {
       assertions.forget()
       workloads.forget()

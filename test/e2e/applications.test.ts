@@ -319,7 +319,11 @@ test('a workload’s own token is the key', async () => {
   })
   try {
     const own = await from('sa:crm')
-    expect((await call(deputy, { ...own, 'deputy-user': ALICE })).who).toBe(ALICE)
+    expect(await call(deputy, { ...own, 'deputy-user': ALICE })).toEqual({
+      status: 200,
+      code: null,
+      who: ALICE,
+    })
     expect((await call(deputy, { ...own, ...bearer(`user:${BOB}`) })).who).toBe(BOB)
     expect(deputy.evidence().findLast(({ event }) => event === 'decision')).toMatchObject({
       user: { id: BOB, asserted_by: 'crm', verified: false },
@@ -333,6 +337,14 @@ test('a workload’s own token is the key', async () => {
       'application_unknown',
     )
     expect(await refused({ 'deputy-user': ALICE })).toBe('workload_unauthenticated')
+    // Of an authorization it learns nothing that is not its own, not even whether there is one.
+    const status = await fetch(`${deputy.agent}/v1/auth/status?id=ac_${'0'.repeat(64)}`, {
+      headers: own,
+    })
+    expect([status.status, status.headers.get('deputy-answer')]).toEqual([
+      404,
+      'authorization_not_found',
+    ])
     // The key is one agent's, the token another's.
     expect(await refused({ ...own, ...as(ALICE) })).toBe('workload_unauthenticated')
     expect(upstream.seen).toEqual([])

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { connect } from 'node:tls'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { makeAuthority } from '../support/authority.ts'
@@ -151,6 +152,37 @@ describe.skipIf(missing !== '')(`a client certificate${missing}`, () => {
     expect((await call(named)).status).toBe(200)
     expect(last()).toMatchObject({ agent: { id: 'b.agents.test', workload: { name: 'names' } } })
   })
+
+  test.each(['TLSv1.2', 'TLSv1.3'] as const)(
+    'is shown anew by each connection, with its whole chain: none resumes another (%s)',
+    async (version) => {
+      const { hostname, port } = new URL(deputy.addresses['agent_tls'] ?? '')
+      const shown = { ...ca.give(`URI:${TRIAGE}`), minVersion: version, maxVersion: version }
+      const again = async (session?: Buffer) => {
+        const socket = connect({
+          host: hostname,
+          port: Number(port),
+          rejectUnauthorized: false,
+          ...shown,
+          ...(session === undefined ? {} : { session }),
+        })
+        let given: Buffer | undefined
+        let reused: boolean | null = null
+        socket.once('secureConnect', () => {
+          reused = socket.isSessionReused()
+          given = socket.getSession()
+        })
+        socket.on('session', (one) => void (given = one))
+        socket.write(
+          'GET /v1/auth/status?id=x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n',
+        )
+        for await (const _ of socket) expect(given).toBeDefined()
+        return { given, reused }
+      }
+      const { given } = await again()
+      expect((await again(given)).reused).toBe(false)
+    },
+  )
 
   test('is no tag: without one that names the person the call is refused', async () => {
     const mine = client(ca.give(`URI:${TRIAGE}`))

@@ -144,6 +144,23 @@ test('who comes while one is asked waits for the next question, all of them for 
   expect(asked).toHaveLength(2)
 })
 
+test('invented tokens leave room for those that were good before', async () => {
+  const { tokens, state } = world()
+  const mine = token()
+  await tokens.of(mine)
+  const open: ((answer: Response) => void)[] = []
+  state.answer = () => new Promise<Response>((resolve) => void open.push(resolve))
+  const invented = Array.from({ length: 64 }, (_, n) =>
+    said(() => tokens.of(token({ jti: String(n) }))),
+  )
+  expect(await Promise.race(invented)).toMatch(/^workload_unavailable: too many/)
+  const known = said(() => tokens.of(mine))
+  await vi.waitFor(() => expect(open).toHaveLength(49))
+  open.forEach((answer) => answer(Response.json(yes())))
+  expect(await known).toMatchObject({ claims: { sub: SUBJECT } })
+  await Promise.all(invented)
+})
+
 test('with a cache a yes counts for so long, and a no for nobody', async () => {
   const { tokens, asked, state } = world(2_000)
   const mine = token()

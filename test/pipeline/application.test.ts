@@ -23,7 +23,10 @@ const crm: Application = {
 }
 const shop: Application = { ...crm, name: 'shop', keys: [keyOf(OTHER)], tenants: ['a', 'b'] }
 const cron: Application = { ...crm, name: 'cron', keys: [], workload: 'nightly' }
-const applications = createApplications([crm, shop, cron])
+/** Whoever names anybody. */
+const ALL = 'all-key--'.padEnd(40, 'k')
+const all: Application = { ...crm, name: 'all', keys: [keyOf(ALL)], people: ['*'] }
+const applications = createApplications([crm, shop, cron, all])
 const RUN = `dpr_${'r'.repeat(43)}`
 const JWT = 'eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln'
 const isTag = (text: string): boolean => text === RUN || text === JWT
@@ -51,6 +54,8 @@ const codeOf = (work: () => unknown): string | null => {
 const basic = (pair: string): string => `Basic ${Buffer.from(pair).toString('base64')}`
 const latin1 = (text: string): string => Buffer.from(text).toString('latin1')
 const ALICE = 'alice@acme.example'
+const whole = (name: string): Sent => ({ slot: [`Bearer ${ALL}:${name}`] })
+const escaped = (text = ''): string => text.replaceAll('-', '%2D')
 
 describe('a key names a person', () => {
   test.each<[string, Sent, string?]>([
@@ -112,6 +117,15 @@ describe('refused, each by its own code', () => {
     ],
     ['a key as the name', 'application_keys_differ', { slot: [basic(`${KEY}:${OTHER}`)] }],
     ['its own key as the name', 'application_keys_differ', { slot: [`Bearer ${KEY}:${KEY}`] }],
+    ['a key as the name, in Basic', 'application_keys_differ', whole(basic(`x:${OTHER}`))],
+    ['a key as the name, escaped', 'application_keys_differ', whole(escaped(OTHER))],
+    ['a workload’s token as the name', 'application_keys_differ', whole(`Bearer ${JWT}`)],
+    ['a run token in the name', 'application_keys_differ', whole(`of ${RUN}`)],
+    [
+      'an assertion with something behind it',
+      'application_beside_tag',
+      { slot: [`Bearer ${JWT} x`], header: [`${KEY}:${ALICE}`] },
+    ],
     ['an assertion', 'application_beside_tag', { slot: [`Bearer ${KEY}`], header: [JWT] }],
     [
       'a run token',
@@ -189,6 +203,9 @@ describe('a workload’s token as the key', () => {
     expect(named({ slot: [`Bearer user:${ALICE}`] })).toBe(ALICE)
     expect(named({ slot: ['Bearer ghp_0'] })).toBeNull()
     expect(named({ header: [JWT] })).toBeNull()
+    expect(codeOf(() => named({ header: [ALICE], slot: [`Bearer ${JWT} x`] }))).toBe(
+      'application_beside_tag',
+    )
     expect(codeOf(() => named({ header: [ALICE], slot: [`Bearer ${JWT}`] }))).toBe(
       'application_beside_tag',
     )

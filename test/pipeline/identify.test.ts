@@ -49,8 +49,16 @@ type Told = {
   readonly rows?: readonly Application[]
   /** Workloads by what they send as Deputy-Agent; `alice` and `bob` let `nightly` act while they are away. */
   readonly workloads?: boolean
+  /** The one that calls, whatever is sent. */
+  readonly workload?: Workload | null
 }
-const world = ({ trust = 'asserted', issuer = {}, rows = [], workloads = false }: Told = {}) => {
+const world = ({
+  trust = 'asserted',
+  issuer = {},
+  rows = [],
+  workloads = false,
+  workload = null,
+}: Told = {}) => {
   const quiet = () => undefined
   const now = { s: NOW, wrong: null as 'ahead' | 'behind' | null }
   const published = { keys: [jwk(ED.publicKey, 'k1')] as object[], asked: 0, away: false }
@@ -93,9 +101,9 @@ const world = ({ trust = 'asserted', issuer = {}, rows = [], workloads = false }
     applications: createApplications(rows),
     run: whose,
     workloads: {
-      some: workloads,
-      of: (raw) => WORKLOADS.get(sentBy(raw) ?? '') ?? null,
-      meant: () => false,
+      some: workloads || workload !== null,
+      of: (raw) => workload ?? WORKLOADS.get(sentBy(raw) ?? '') ?? null,
+      meant: (jwt) => jwt.startsWith('eyJ3b3JrbG9hZ'),
       sent: sentBy,
       forget: quiet,
     },
@@ -462,6 +470,12 @@ describe('plain names', () => {
     if (typeof end === 'string') told.toBe(end)
     else told.toMatch(end)
   })
+  test('are no token of a workload', async () => {
+    const { identify } = world({ trust: 'plain' })
+    expect(await who(identify, header('Bearer eyJ3b3JrbG9hZCI6MX0.eyJhIjoxfQ.c2ln'))).toMatch(
+      /a token stands where the name should be/,
+    )
+  })
   test('make one unverified principal each', async () => {
     const { identify } = world({ trust: 'plain' })
     const alice = known(identify, header('alice'))
@@ -535,7 +549,9 @@ describe('names with the key of an application', () => {
     const { identify } = world({ rows: [crm] })
     const named = [...slot(`Bearer ${KEY}`), ...header(JOSE)]
     expect(identify.tag(named, null)).toBe(`${KEY}:${JOSE}`)
-    expect(identify.tag([...named, ...tenant], null)).toBe(`${KEY}:${JOSE}\n\na`)
+    expect(identify.tag([...named, ...tenant], null)).toBe(
+      `${KEY}:${JOSE}\n\na`,
+    )
     expect(identify.tagged(named)).toBe(true)
     expect(identify.tagged(slot(`Bearer ${KEY}`))).toBe(false)
   })
@@ -547,6 +563,22 @@ describe('names with the key of an application', () => {
     expect(identify.named('bob', [...alone, ...header('alice')])).toBeNull()
     expect(identify.named('bob', slot(await sign()))).toBeNull()
     expect(() => identify.named('bob', slot('Bearer ghp'))).toThrow(/no tag/)
+  })
+  test('with a certificate as the key are tags too, and a bad one in the slot is no room for that of a body', async () => {
+    const workload = { name: 'nightly', subject: 's', agent: 'agent:crm', expiresAt: NOW * 2_000 }
+    const row = { ...crm, keys: [], workload: 'nightly', tenants: ['a'] }
+    const { identify } = world({ rows: [row], workload })
+    for (const sent of [header('alice'), slot('Bearer user:alice')]) {
+      const caller = await identify.identify(sent, null)
+      expect(caller.who).toMatchObject({ person: { id: 'alice' }, assertedBy: 'crm' })
+      expect(identify.tag(sent, null)).toBe('user:alice')
+    }
+    expect(identify.named('bob', [])).toMatchObject({ person: { id: 'bob' } })
+    for (const bad of ['\xff', 'alice'])
+      expect(() => identify.named('bob', [...slot(`user:${bad}`), ...slot('user:\xff')])).toThrow(
+        /not UTF-8/,
+      )
+    expect(identify.named('bob', slot('user:alice'))).toBeNull()
   })
   test('are nothing where the path names somebody, or trust is plain', () => {
     const { identify } = world({ rows: [crm] })

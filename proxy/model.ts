@@ -918,6 +918,8 @@ export type ScimStore = {
   ) => Promise<readonly ScimRow[]>
   readonly count: (of: ScimRealm, kind: ScimKind) => Promise<number>
   readonly members: (of: ScimRealm, group: string) => Promise<readonly ScimMember[]>
+  /** Has the group more members than so many? Looks at no more of them than that. */
+  readonly exceeds: (of: ScimRealm, group: string, most: number) => Promise<boolean>
   /** The groups of a user or a group. `direct`: it is a member itself, not through another group. */
   readonly groups: (
     of: ScimRealm,

@@ -49,6 +49,8 @@ const BODY_BYTES = 4 * 1024 ** 2
 const [USUAL_COUNT, MOST_COUNT] = [100, 200]
 /** Members on one page of groups. */
 const MOST_MEMBERS = 50_000
+/** Of a larger group a PATCH of members shows nothing, unless it asks. */
+const SHOWN_MEMBERS = 1_000
 /** Looked through before others get their turn. */
 const SCAN = 200
 const KINDS = [
@@ -565,7 +567,8 @@ export const createScimApi = (deps: ScimDeps): Hono<Env> => {
       const { row, moved } = await patch(kind, c.req.param('id'), await bodyOf(c), ifMatch(c))
       const { only, without } = shownFor(c)
       // Who moves one of a hundred thousand members does not want to read them all.
-      if (moved && row !== null && only === null && without.length === 0)
+      const unasked = moved && only === null && without.length === 0
+      if (unasked && row !== null && (await deps.scim.exceeds(deps.of, row.id, SHOWN_MEMBERS)))
         return answer(204, null, { etag: tag(row) })
       return shown(c, row, 200)
     })

@@ -216,6 +216,13 @@ export const createScim = (db: Database): ScimStore => ({
     ),
   members: async (of, group) =>
     (await db.query([MEMBERS, checked({ ...of, id: group })])).map(memberOf),
+  exceeds: async (of, group, most) =>
+    (
+      await db.query([
+        `SELECT 1 AS n FROM scim_members WHERE ${REALM} AND group_id = :id LIMIT 1 OFFSET :most`,
+        checked({ ...of, id: group, most }),
+      ])
+    ).length > 0,
   groups: async (of, member) =>
     (await db.query([GROUPS, checked({ ...of, id: member })])).map((raw) => ({
       ...memberOf(raw),

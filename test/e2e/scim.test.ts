@@ -384,7 +384,7 @@ describe('bad input, and much of it', () => {
     expect([added.status, added.body]).toEqual([204, {}])
     expect(await members()).toHaveLength(10_000)
     const gone = ids.slice(1).map((id) => ({ op: 'remove', path: `members[value eq "${id}"]` }))
-    expect((await patch(`/Groups/${all}`, ...gone)).status).toBe(204)
+    expect((await patch(`/Groups/${all}`, ...gone)).body['members']).toHaveLength(1)
     expect(await members()).toHaveLength(1)
     process.stderr.write(`10,000 members in and out: ${Math.round(performance.now() - began)} ms\n`)
   }, 120_000)

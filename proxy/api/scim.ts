@@ -312,7 +312,9 @@ const existing = (row: ScimRow | null, ifMatch: readonly string[] | null): ScimR
   return row
 }
 const inactive = ({ name, externalId, body }: ScimRow): ScimNext => ({
-  ...{ name, externalId, members: null },
+  name,
+  externalId,
+  members: null,
   body: JSON.stringify({ ...treeOf(JSON.parse(body)), active: false }),
 })
 
@@ -329,7 +331,13 @@ const createWriter =
     const changed = await scim.change(
       of,
       kind,
-      { id, fresh: newId(), now: clock.now(), alone: kind === 'User' && deps.externalIsPerson, unread },
+      {
+        id,
+        fresh: newId(),
+        now: clock.now(),
+        alone: kind === 'User' && deps.externalIsPerson,
+        unread,
+      },
       make,
       (what) => changedKeys(deps, what),
     )

@@ -309,7 +309,10 @@ describe.skipIf('absent' in server)('two deputies on one PostgreSQL', () => {
       tokens: { access: secret(TOKEN), refresh: null, scopes: ['notes'], expiresIn: 3600 },
       scopes: ['notes'],
     })
-    const setup = { upstream: upstream.origin, config: { ...config, vault: { store: direct, keys } } }
+    const setup = {
+      upstream: upstream.origin,
+      config: { ...config, vault: { store: direct, keys } },
+    }
     const [one, other] = [await startDeputy(setup), await startDeputy(setup)]
     const alone = deputy
     deputy = one

@@ -917,9 +917,11 @@ export type ScimRow = {
   readonly changedAt: number
 }
 export type ScimMember = { readonly id: string; readonly kind: ScimKind; readonly name: string }
+/** Members that come and go beside all others, which nobody reads. */
+export type ScimMoves = { readonly come: readonly string[]; readonly gone: readonly string[] }
 /** What a change makes of a row; `members: null`: they stay. */
 export type ScimNext = Pick<ScimRow, 'name' | 'externalId' | 'body'> & {
-  readonly members: readonly string[] | null
+  readonly members: readonly string[] | ScimMoves | null
 }
 /** Before and after; null: it was not there, or is not any more. */
 export type ScimChanged = {
@@ -927,6 +929,14 @@ export type ScimChanged = {
   readonly after: ScimRow | null
   /** Users whose groups are others now, through nested groups too; null: more than are worth naming. */
   readonly moved: readonly ScimRow[] | null
+}
+export type ScimChange = {
+  readonly kind: ScimKind
+  readonly id: string | null
+  readonly fresh: string
+  readonly now: number
+  readonly alone?: boolean
+  readonly unread?: boolean
 }
 export type ScimStore = {
   readonly get: (of: ScimRealm, kind: ScimKind, id: string) => Promise<ScimRow | null>
@@ -952,6 +962,8 @@ export type ScimStore = {
   ) => Promise<readonly ScimRow[]>
   readonly count: (of: ScimRealm, kind: ScimKind) => Promise<number>
   readonly members: (of: ScimRealm, group: string) => Promise<readonly ScimMember[]>
+  /** Has the group more members than so many? Looks at no more of them than that. */
+  readonly exceeds: (of: ScimRealm, group: string, most: number) => Promise<boolean>
   /** The groups of a user or a group. `direct`: it is a member itself, not through another group. */
   readonly groups: (
     of: ScimRealm,
@@ -959,23 +971,19 @@ export type ScimStore = {
   ) => Promise<readonly (ScimMember & { readonly direct: boolean })[]>
   /**
    * One change at a time in each realm, told to every process on this store with it (topic `scim`).
-   * @param id of the row; null: a new one, whose id is `fresh`
+   * `what.id` of the row; null: a new one, whose id is `fresh`. `alone`: nobody else may have its external id.
+   * `unread`: `make` needs no members, and is given none.
    * @param make the next state; null: it goes; what it throws is thrown, and nothing is changed
    * @param tell keys of the topic for what was changed
    */
   readonly change: (
     of: ScimRealm,
-    what: {
-      readonly kind: ScimKind
-      readonly id: string | null
-      readonly fresh: string
-      readonly now: number
-    },
+    what: ScimChange,
     make: (before: ScimRow | null, members: readonly ScimMember[]) => ScimNext | null,
     tell: (changed: ScimChanged) => readonly string[],
   ) => Promise<ScimChanged>
 }
-/** The name is somebody else's. */
+/** The name or the external id is somebody else's. */
 export class ScimConflict extends Error {}
 
 export type Store = {

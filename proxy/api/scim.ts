@@ -5,7 +5,7 @@ import { bodyLimit } from 'hono/body-limit'
 import { bearerAmong } from './operator.ts'
 import { errorBody, ScimError } from './scim_error.ts'
 import { matches, parseFilter, type Filter } from './scim_filter.ts'
-import { patched } from './scim_patch.ts'
+import { movesOf, patched } from './scim_patch.ts'
 import {
   projected,
   resourceOf,
@@ -49,6 +49,8 @@ const BODY_BYTES = 4 * 1024 ** 2
 const [USUAL_COUNT, MOST_COUNT] = [100, 200]
 /** Members on one page of groups. */
 const MOST_MEMBERS = 50_000
+/** Of a larger group a PATCH of members shows nothing, unless it asks. */
+const SHOWN_MEMBERS = 1_000
 /** Looked through before others get their turn. */
 const SCAN = 200
 const KINDS = [
@@ -303,21 +305,44 @@ const nextOf = (kind: Kind, tree: Tree): ScimNext => {
   return { name, externalId: external, body, members: kind === 'Group' ? ids : null }
 }
 
-const createWrites = (deps: ScimDeps, views: Views) => {
-  const { scim, of, clock, newId, personIn, isActive, ended } = deps
-  const write = async (
+const existing = (row: ScimRow | null, ifMatch: readonly string[] | null): ScimRow => {
+  if (row === null) throw new ScimError(404, null, 'nothing here has this id')
+  if (ifMatch !== null && !among(ifMatch, row))
+    throw new ScimError(412, null, 'it was changed meanwhile: read it again')
+  return row
+}
+const inactive = ({ name, externalId, body }: ScimRow): ScimNext => ({
+  name,
+  externalId,
+  members: null,
+  body: JSON.stringify({ ...treeOf(JSON.parse(body)), active: false }),
+})
+
+/** Writes, and before anybody hears that it is written, ends what may not go on. */
+const createWriter =
+  (deps: ScimDeps) =>
+  async (
     kind: Kind,
     id: string | null,
     make: (before: ScimRow | null, members: readonly ScimMember[]) => ScimNext | null,
+    unread = false,
   ): Promise<ScimChanged> => {
+    const { scim, of, clock, newId, personIn, isActive, ended } = deps
     const changed = await scim.change(
       of,
-      { kind, id, fresh: newId(), now: clock.now() },
+      {
+        kind,
+        id,
+        fresh: newId(),
+        now: clock.now(),
+        alone: kind === 'User' && deps.externalIsPerson,
+        unread,
+      },
       make,
       (what) => changedKeys(deps, what),
     )
-    const { before, after } = changed
     if (kind !== 'User') return changed
+    const { before, after } = changed
     const was = before === null ? null : personIn(before)
     const is = after === null ? null : personIn(after)
     // Also when it changed nothing: what an earlier try did not end is ended by the next one.
@@ -325,44 +350,56 @@ const createWrites = (deps: ScimDeps, views: Views) => {
     if (was !== null && was.id !== is?.id) await ended(was)
     return changed
   }
-  const existing = (row: ScimRow | null, ifMatch: readonly string[] | null): ScimRow => {
-    if (row === null) throw new ScimError(404, null, 'nothing here has this id')
-    if (ifMatch !== null && !among(ifMatch, row))
-      throw new ScimError(412, null, 'it was changed meanwhile: read it again')
-    return row
-  }
-  const alone = async (kind: Kind, id: string | null, next: ScimNext): Promise<void> => {
-    if (kind !== 'User' || !deps.externalIsPerson || next.externalId === null) return
-    const same = await scim.find(of, kind, 'external_id', next.externalId)
-    if (same.some((row) => row.id !== id))
-      throw new ScimError(409, 'uniqueness', 'there is a user of this externalId already')
+
+const createWrites = (deps: ScimDeps, views: Views) => {
+  const write = createWriter(deps)
+  /** Whoever gets another name: if this process dies behind the change, nobody knows the old one. */
+  const endRenamed = async (id: string, next: (before: ScimRow) => ScimNext): Promise<void> => {
+    const row = await deps.scim.get(deps.of, 'User', id)
+    if (row === null) return
+    const was = deps.personIn(row)
+    const { members: _, ...columns } = next(row)
+    const is = deps.personIn({ ...row, ...columns })
+    if (was !== null && was.id !== is?.id) await deps.ended(was)
   }
   return {
     create: async (kind: Kind, body: unknown): Promise<ScimRow | null> => {
       const next = nextOf(kind, resourceOf(kind, body))
-      await alone(kind, null, next)
       return (await write(kind, null, () => next)).after
     },
     replace: async (kind: Kind, id: string, body: unknown, ifMatch: readonly string[] | null) => {
       const next = nextOf(kind, resourceOf(kind, body))
-      await alone(kind, id, next)
-      const made = await write(kind, id, (before) => {
+      const make = (before: ScimRow | null): ScimNext => {
         existing(before, ifMatch)
         return next
-      })
-      return made.after
+      }
+      if (kind === 'User') await endRenamed(id, make)
+      return (await write(kind, id, make)).after
     },
     patch: async (kind: Kind, id: string, body: unknown, ifMatch: readonly string[] | null) => {
-      const made = await write(kind, id, (before, members) => {
+      const moves = kind === 'Group' ? movesOf(body) : null
+      const make = (before: ScimRow | null, members: readonly ScimMember[]): ScimNext => {
         const tree = views.plain(existing(before, ifMatch))
+        if (moves !== null) return { ...nextOf(kind, patched(kind, tree, body)), members: moves }
         const now = kind === 'Group' ? { ...tree, members: members.map(views.memberOf) } : tree
         return nextOf(kind, patched(kind, now, body))
-      })
-      return made.after
+      }
+      if (kind === 'User') await endRenamed(id, (before) => make(before, []))
+      const { after } = await write(kind, id, make, moves !== null)
+      return { row: after, moved: moves !== null && moves.come.length + moves.gone.length > 0 }
     },
+    /** Inactive first: if this process dies in between, the same request finds the user and ends the rest. */
     remove: async (kind: Kind, id: string, ifMatch: readonly string[] | null): Promise<void> => {
+      const row = kind === 'User' ? await deps.scim.get(deps.of, kind, id) : null
+      if (row !== null && deps.isActive(row))
+        await write(kind, id, (before) => inactive(existing(before, ifMatch)))
+      else if (row !== null) {
+        const person = deps.personIn(existing(row, ifMatch))
+        if (person !== null) await deps.ended(person)
+      }
+      const checked = row === null ? ifMatch : null
       await write(kind, id, (before) => {
-        existing(before, ifMatch)
+        existing(before, checked)
         return null
       })
     },
@@ -534,9 +571,15 @@ export const createScimApi = (deps: ScimDeps): Hono<Env> => {
     app.put(`/${path}/:id`, async (c) =>
       shown(c, await replace(kind, c.req.param('id'), await bodyOf(c), ifMatch(c)), 200),
     )
-    app.patch(`/${path}/:id`, async (c) =>
-      shown(c, await patch(kind, c.req.param('id'), await bodyOf(c), ifMatch(c)), 200),
-    )
+    app.patch(`/${path}/:id`, async (c) => {
+      const { row, moved } = await patch(kind, c.req.param('id'), await bodyOf(c), ifMatch(c))
+      const { only, without } = shownFor(c)
+      // Who moves one of a hundred thousand members does not want to read them all.
+      const unasked = moved && only === null && without.length === 0
+      if (unasked && row !== null && (await deps.scim.exceeds(deps.of, row.id, SHOWN_MEMBERS)))
+        return answer(204, null, { etag: tag(row) })
+      return shown(c, row, 200)
+    })
     app.delete(`/${path}/:id`, async (c) => {
       await remove(kind, c.req.param('id'), ifMatch(c))
       return answer(204, null)

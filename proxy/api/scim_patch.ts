@@ -1,4 +1,5 @@
 // Changes of a resource in parts (RFC 7644 3.5.2), in the dialects that identity providers speak.
+import type { ScimMoves } from '../model.ts'
 import { ScimError } from './scim_error.ts'
 import { matches, parsePath, type Filter, type Target } from './scim_filter.ts'
 import { treeOf, URN, valueOf, type Attribute, type Kind, type Tree } from './scim_schema.ts'
@@ -188,6 +189,14 @@ const changeSingle = (bag: Bag, { op, target, value }: Change): void => {
   write(bag, name, Object.keys(inner).length === 0 ? undefined : inner)
 }
 
+/** `value eq "1"`: the one member that it names. */
+const memberIn = (filter: Filter): string | null =>
+  filter.kind === 'compare' &&
+  filter.operator === 'eq' &&
+  filter.path.attribute.name === 'value' &&
+  typeof filter.value === 'string'
+    ? filter.value
+    : null
 /** Members by their id: ten thousand come and go without each being compared with each. */
 const createMembers = (members: readonly unknown[]) => {
   const idOf = (each: unknown): string => {
@@ -197,13 +206,6 @@ const createMembers = (members: readonly unknown[]) => {
   }
   const kept = new Map(members.map((each) => [idOf(each), each]))
   let work = 0
-  const byValue = (filter: Filter): string | null =>
-    filter.kind === 'compare' &&
-    filter.operator === 'eq' &&
-    filter.path.attribute.name === 'value' &&
-    typeof filter.value === 'string'
-      ? filter.value
-      : null
   const remove = ({ target, value }: Change): void => {
     if (target.filter === null) {
       if (value === undefined || value === null) return kept.clear()
@@ -211,7 +213,7 @@ const createMembers = (members: readonly unknown[]) => {
         kept.delete(typeof each === 'string' ? each : idOf(each))
       return
     }
-    const id = byValue(target.filter)
+    const id = memberIn(target.filter)
     if (id !== null) return void kept.delete(id)
     work += kept.size
     if (work > MOST_WORK) throw wrong('tooMany', 'members: name them by value eq instead')
@@ -233,16 +235,48 @@ const createMembers = (members: readonly unknown[]) => {
   }
 }
 
-/** @throws ScimError; nothing is changed then */
-export const patched = (kind: Kind, before: Tree, body: unknown): Tree => {
-  const operations = get(treeOf(body), 'operations')
+const operationsOf = (body: unknown): readonly unknown[] => {
+  const operations: unknown = get(treeOf(body), 'operations')
   if (!Array.isArray(operations) || operations.length === 0)
     throw wrong('invalidSyntax', 'Operations: a list of one or more is needed')
   if (operations.length > MOST_OPERATIONS)
     throw wrong('tooMany', `Operations: more than ${MOST_OPERATIONS} at once`)
+  return operations
+}
+
+/** Members that one change names by their ids; null: it has to see those that are there. */
+const namedIn = ({ op, target, value }: Change): readonly string[] | null => {
+  if (op === 'replace' || target.path.sub !== null) return null
+  const { filter } = target
+  if (filter !== null) {
+    const id = op === 'remove' ? memberIn(filter) : null
+    return id === null ? null : [id]
+  }
+  if (value === undefined || value === null) return null
+  const ids = (Array.isArray(value) ? value : [value]).map((each: unknown) =>
+    typeof each === 'string' ? each : get(treeOf(each), 'value'),
+  )
+  return ids.every((id) => typeof id === 'string') ? ids : null
+}
+/** Members that a PATCH of a group only adds and removes by their ids; null: it does more than that. */
+export const movesOf = (body: unknown): ScimMoves | null => {
+  const ids = new Map<string, Op>()
+  for (const change of operationsOf(body).flatMap((each) => changesOf('Group', each))) {
+    if (change.target.path.attribute.name !== 'members') continue
+    const named = namedIn(change)
+    if (named === null) return null
+    for (const id of named) ids.set(id, change.op)
+  }
+  const of = (op: Op): readonly string[] =>
+    [...ids].flatMap(([id, last]) => (last === op ? [id] : []))
+  return { come: of('add'), gone: of('remove') }
+}
+
+/** @throws ScimError; nothing is changed then */
+export const patched = (kind: Kind, before: Tree, body: unknown): Tree => {
   const after: Bag = { ...before }
   const members = createMembers(kind === 'Group' ? listAt(after, 'members') : [])
-  for (const change of operations.flatMap((each) => changesOf(kind, each))) {
+  for (const change of operationsOf(body).flatMap((each) => changesOf(kind, each))) {
     const { urn, attribute } = change.target.path
     if (attribute.name === 'members') members.change(change)
     else {

@@ -167,6 +167,14 @@ const complex = (tree: Tree, attributes: readonly Attribute[], at: string): Tree
 export const resourceOf = (kind: Kind, body: unknown): Tree => {
   const tree = treeOf(body)
   if (tree === null) throw new ScimError(400, 'invalidSyntax', 'the body must be a JSON object')
+  const named = Object.entries(tree).find(([name]) => name.toLowerCase() === 'schemas')?.[1]
+  if (
+    named !== undefined &&
+    !(Array.isArray(named) ? named : []).some(
+      (each) => typeof each === 'string' && each.toLowerCase() === URN[kind].toLowerCase(),
+    )
+  )
+    throw new ScimError(400, 'invalidValue', `schemas: must name ${URN[kind]}`)
   const core = complex(tree, attributesOf(kind, null), '')
   const { schemas: _, ...rest } = core
   const extension = Object.entries(tree).find(

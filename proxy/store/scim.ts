@@ -1,8 +1,10 @@
 // People and groups that an identity provider pushed, and who is a member of what.
 import {
   ScimConflict,
+  type ScimChanged,
   type ScimKind,
   type ScimMember,
+  type ScimMoves,
   type ScimNext,
   type ScimRealm,
   type ScimRow,
@@ -60,15 +62,18 @@ const chunks = function* (
 const rowOf = (raw: Raw): ScimRow => ({ ...raw }) as unknown as ScimRow
 const memberOf = (raw: Raw): ScimMember => ({ ...raw }) as unknown as ScimMember
 
-/** Refuses a name that somebody else has. */
-const free = function* (of: ScimRealm, row: ScimRow): Work<void> {
+/** Refuses a name that somebody else has; `alone`: an external id too. */
+const free = function* (of: ScimRealm, row: ScimRow, alone: boolean): Work<void> {
   const value = row.name.toLowerCase()
   const taken = yield [FIND.name, checked({ ...of, kind: row.kind, value })]
   if (taken.some(({ id }) => id !== row.id))
     throw new ScimConflict(`there is a ${row.kind} of this name already`)
+  if (!alone || row.externalId === null) return
+  const same = yield [FIND.external_id, checked({ ...of, kind: row.kind, value: row.externalId })]
+  if (same.some(({ id }) => id !== row.id))
+    throw new ScimConflict(`there is a ${row.kind} of this externalId already`)
 }
 const put = function* (of: ScimRealm, row: ScimRow, isNew: boolean): Work<void> {
-  yield* free(of, row)
   const params = checked({ ...of, ...row, exact: row.name, name: row.name.toLowerCase() })
   if (isNew)
     yield [
@@ -88,15 +93,16 @@ const drop = function* (of: ScimRealm, kind: ScimKind, id: string): Work<void> {
   yield [`DELETE FROM scim_members WHERE ${REALM} AND group_id = :id`, { ...of, id }]
   yield [`DELETE FROM scim_members WHERE ${REALM} AND member_id = :id`, { ...of, id }]
 }
-/** Writes only what differs. @returns the members that came or went */
+const differing = (before: readonly string[], after: readonly string[]): ScimMoves => {
+  const [old, next] = [new Set(before), new Set(after)]
+  return { come: [...next.difference(old)], gone: [...old.difference(next)] }
+}
+/** @returns the members that came or went */
 const regroup = function* (
   of: ScimRealm,
   group: string,
-  before: readonly string[],
-  after: readonly string[],
+  { come, gone }: ScimMoves,
 ): Work<readonly string[]> {
-  const [old, next] = [new Set(before), new Set(after)]
-  const [gone, come] = [[...old.difference(next)], [...next.difference(old)]]
   // A member that nobody has written yet is none.
   const there: string[] = []
   for (const { n, params } of chunks(come)) {
@@ -108,7 +114,7 @@ const regroup = function* (
   }
   for (const { n, params } of chunks(there))
     yield [
-      `INSERT INTO scim_members (tenant, realm, group_id, member_id) VALUES ${list(n, (i) => `(:tenant, :realm, :group, :m${i})`)}`,
+      `INSERT INTO scim_members (tenant, realm, group_id, member_id) VALUES ${list(n, (i) => `(:tenant, :realm, :group, :m${i})`)} ON CONFLICT DO NOTHING`,
       { ...of, group, ...params },
     ]
   for (const { n, params } of chunks(gone))
@@ -131,6 +137,16 @@ const usersBelow = function* (
   return found.size > MOST_MOVED ? null : [...found.values()]
 }
 
+const removing = function* (
+  of: ScimRealm,
+  { kind, id }: Pick<ScimRow, 'kind' | 'id'>,
+  before: ScimRow | null,
+  old: readonly string[],
+): Work<ScimChanged> {
+  const moved = yield* usersBelow(of, old)
+  yield* drop(of, kind, id)
+  return { before, after: null, moved }
+}
 const changing =
   (db: Database): ScimStore['change'] =>
   (of, what, make, tell) =>
@@ -140,23 +156,19 @@ const changing =
       const found = what.id === null ? [] : yield [FIND.id, { ...of, kind, value: what.id }]
       const before = found[0] === undefined ? null : rowOf(found[0])
       const members =
-        before !== null && kind === 'Group'
+        before !== null && kind === 'Group' && what.unread !== true
           ? (yield [MEMBERS, { ...of, id: before.id }]).map(memberOf)
           : []
-      const old = members.map(({ id }) => id)
+      const old = members.map((one) => one.id)
       const next: ScimNext | null = make(before, members)
       const id = before?.id ?? what.fresh
-      let after: ScimRow | null = null
-      let touched: readonly string[] = []
       if (next === null) {
-        const moved = yield* usersBelow(of, old)
-        yield* drop(of, kind, id)
-        const changed = { before, after, moved }
+        const changed = yield* removing(of, { kind, id }, before, old)
         for (const key of tell(changed)) say('scim', key)
         return changed
       }
-      const { members: nextMembers, ...columns } = next
-      after = {
+      const { members: given, ...columns } = next
+      const after: ScimRow = {
         ...columns,
         kind,
         id,
@@ -164,11 +176,13 @@ const changing =
         createdAt: before?.createdAt ?? what.now,
         changedAt: what.now,
       }
+      yield* free(of, after, what.alone === true)
       yield* put(of, after, before === null)
-      if (nextMembers !== null) touched = yield* regroup(of, id, old, nextMembers)
+      const moves = given === null || 'come' in given ? given : differing(old, given)
+      const touched = moves === null ? [] : yield* regroup(of, id, moves)
       // A group of another name is another group to policy.
-      const renamed = before !== null && before.name !== after.name
-      const moved = yield* usersBelow(of, renamed ? [...new Set([...old, ...touched])] : touched)
+      const renamed = kind === 'Group' && before !== null && before.name !== after.name
+      const moved = yield* usersBelow(of, renamed ? [...new Set([id, ...touched])] : touched)
       const changed = { before, after, moved }
       for (const key of tell(changed)) say('scim', key)
       return changed
@@ -203,6 +217,13 @@ export const createScim = (db: Database): ScimStore => ({
     ),
   members: async (of, group) =>
     (await db.query([MEMBERS, checked({ ...of, id: group })])).map(memberOf),
+  exceeds: async (of, group, most) =>
+    (
+      await db.query([
+        `SELECT 1 AS n FROM scim_members WHERE ${REALM} AND group_id = :id LIMIT 1 OFFSET :most`,
+        checked({ ...of, id: group, most }),
+      ])
+    ).length > 0,
   groups: async (of, member) =>
     (await db.query([GROUPS, checked({ ...of, id: member })])).map((raw) => ({
       ...memberOf(raw),

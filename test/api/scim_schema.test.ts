@@ -6,6 +6,8 @@ test('what comes in has the schema’s names and types, and no password', () => 
   expect(resourceOf('User', body)).toEqual({ userName: 'a', active: true })
   expect(() => resourceOf('User', { userName: 'a', USERNAME: 'b' })).toThrow('twice')
   expect(() => resourceOf('User', [])).toThrow('object')
+  for (const schemas of [[], ['urn:other'], 'x'])
+    expect(() => resourceOf('User', { userName: 'a', schemas })).toThrow('schemas')
 })
 
 test('what goes out is what was asked for, and always the id', () => {

@@ -325,6 +325,11 @@ describe('every key of the configuration', () => {
     expect(of({ ...base.entitlements, scim: { bearer: 'b'.repeat(40) } })).toContain(
       'entitlements.scim: is not read, because entitlements.source is file: remove it',
     )
+    const pushed = { source: 'scim', scim: { bearer: 'b'.repeat(40) } }
+    expect(of(pushed)).toContain('entitlements.max_age.read: is 0s, but what is pushed has no age')
+    expect(of({ ...pushed, max_age: claims.max_age })).not.toContain('pushed has no age')
+    expect(of({ ...pushed, scim: { ...pushed.scim, trust_push: true } })).not.toContain('no age')
+    expect(of({ source: 'scim' })).toContain('nothing says who may push: give it a bearer')
   })
 
   test('the same text elsewhere is not refused', () => {

@@ -1,12 +1,20 @@
 // An identity provider pushes people and groups; what it says decides the next call, and ends what runs.
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { homedir } from 'node:os'
+import { randomBytes, randomUUID } from 'node:crypto'
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { prepareFolder, startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
+import { openPostgres } from '../../proxy/store/postgres.ts'
+import { secret } from '../../proxy/secret.ts'
+import { readRing } from '../../proxy/vault/rotate.ts'
+import { createSealer, newKeyRing } from '../../proxy/vault/seal.ts'
+import { createVault } from '../../proxy/vault/vault.ts'
+import { QUIET } from '../support/log.ts'
+import { postgres } from '../support/postgres.ts'
+import { AGENT, prepareFolder, startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const BEARER = 'canary-scim-bearer-0123456789abcdef0123'
@@ -21,10 +29,12 @@ const USER = 'urn:ietf:params:scim:schemas:core:2.0:User'
 const GROUP = 'urn:ietf:params:scim:schemas:core:2.0:Group'
 const PATCH = 'urn:ietf:params:scim:api:messages:2.0:PatchOp'
 
+const server = await postgres()
 let upstream: Upstream
 let deputy: Deputy
 const config: Fields = {
   entitlements: { source: 'scim', scim: { bearer: [BEARER, SECOND], trust_push: true } },
+  connect: { sign_in: 'local', hold: '60s' },
 }
 beforeAll(async () => {
   upstream = await startUpstream()
@@ -41,6 +51,14 @@ beforeAll(async () => {
     `INSERT INTO scim_resources VALUES ('default', 'local', 'User', ?, ?, ?, NULL, 1, ?, 1, 1)`,
   )
   for (const name of BULK) put.run(`0-${name}`, name, name, JSON.stringify({ userName: name }))
+  db.exec(
+    `INSERT INTO scim_resources VALUES ('other', 'local', 'User', 'theirs', 'mallory', 'mallory', NULL, 1, '{"userName":"mallory"}', 1, 1)`,
+  )
+  for (const id of ['running', 'left'])
+    db.exec(
+      `INSERT INTO runs (token_hash, id, tenant, realm, user_id, agent, connections, created_by, created_at, expires_at)
+        VALUES ('${id}', '${id}', 'default', 'local', 'runner-${id}', 'laptop', '["acme"]', 'test', 1, 99999999999999)`,
+    )
   db.exec('COMMIT')
   db.close()
   deputy = await startDeputy(setup, dir)
@@ -168,6 +186,163 @@ describe('what is pushed decides', () => {
   })
 })
 
+describe('what else ends, and whom it does not reach', () => {
+  const sql = (text: string): readonly Fields[] => {
+    const db = new DatabaseSync(join(deputy.dir, 'deputy.db'))
+    try {
+      return db.prepare(text).all() as Fields[]
+    } finally {
+      db.close()
+    }
+  }
+  const revoked = (run: string): unknown =>
+    sql(`SELECT revoked_at AS at FROM runs WHERE id = '${run}'`)[0]?.['at']
+  test.each([
+    ['running', 'PATCH'],
+    ['left', 'DELETE'],
+  ])('runs of %s end with a %s before it is answered', async (run, method) => {
+    const id = await user(`runner-${run}`)
+    expect(revoked(run)).toBeNull()
+    const body = { schemas: [PATCH], Operations: [{ op: 'replace', value: { active: false } }] }
+    await scim(method, `/Users/${id}`, method === 'PATCH' ? body : undefined)
+    expect(revoked(run)).toEqual(expect.any(Number))
+    expect(deputy.evidence()).toContainEqual(
+      expect.objectContaining({ event: 'run.revoked', run, cause: 'scim' }),
+    )
+  })
+  test('a call that waits for its person ends when the person is deactivated', async () => {
+    const id = await user('carol')
+    await group('staff', id).catch(() => null)
+    const [staff] = (await scim('GET', '/Groups?filter=displayName eq "staff"')).body[
+      'Resources'
+    ] as readonly Fields[]
+    await patch(`/Groups/${String(staff?.['id'])}`, {
+      op: 'add',
+      path: 'members',
+      value: [{ value: id }],
+    })
+    const held = fetch(`${deputy.agent}/~carol/api.acme.test/a`)
+    await expect.poll(() => sql(`SELECT 1 FROM flows WHERE user_id = 'carol'`).length).toBe(1)
+    await patch(`/Users/${id}`, { op: 'replace', path: 'active', value: false })
+    expect((await held).status).toBe(403)
+  })
+  test('somebody of another tenant is not seen and not touched', async () => {
+    const theirs = (): readonly Fields[] =>
+      sql(`SELECT * FROM scim_resources WHERE tenant = 'other'`)
+    const before = theirs()
+    const body = { schemas: [USER], userName: 'x', active: false }
+    for (const [method, given] of [
+      ['GET', undefined],
+      ['PUT', body],
+      ['PATCH', { schemas: [PATCH], Operations: [{ op: 'replace', value: { active: false } }] }],
+      ['DELETE', undefined],
+    ] as const)
+      expect((await scim(method, '/Users/theirs', given)).status).toBe(404)
+    const found = await scim('GET', '/Users?filter=userName eq "mallory"')
+    expect(found.body['totalResults']).toBe(0)
+    const mixed = await group('mixed', 'theirs')
+    expect((await scim('GET', `/Groups/${mixed}`)).body['members']).toBeUndefined()
+    expect(theirs()).toEqual(before)
+    // The same name is free here.
+    await user('mallory')
+  })
+  test('who was named before there was such a user gets nothing when there is', async () => {
+    const early = await group('early', 'not-there-yet')
+    const id = await user('late', { id: 'not-there-yet' })
+    expect(id).not.toBe('not-there-yet')
+    expect((await scim('GET', `/Groups/${early}`)).body['members']).toBeUndefined()
+    expect((await scim('GET', `/Users/${id}`)).body['groups']).toBeUndefined()
+  })
+  test('a resource whose schemas do not name its kind is refused', async () => {
+    const { status } = await scim('POST', '/Users', { schemas: [], userName: 'none' })
+    expect(status).toBe(400)
+  })
+})
+
+describe('joined with a file', () => {
+  test('active only if both say so', async () => {
+    const both = await startDeputy({
+      upstream: upstream.origin,
+      held: [{ person: 'alice', token: TOKEN }],
+      config: {
+        entitlements: {
+          sources: ['scim', 'file'],
+          file: './people.yaml',
+          scim: { bearer: BEARER, trust_push: true },
+        },
+      },
+    })
+    const alone = deputy
+    deputy = both
+    try {
+      expect(await call()).toEqual(DENIED)
+      const alice = await user('alice')
+      expect(await call()).toEqual(FINE)
+      await patch(`/Users/${alice}`, { op: 'replace', path: 'active', value: false })
+      expect(await call()).toEqual(DENIED)
+    } finally {
+      deputy = alone
+      await both.close()
+    }
+  }, 60_000)
+})
+
+describe.skipIf('absent' in server)('two deputies on one PostgreSQL', () => {
+  test('deactivated at one: within a second the stream of the other is cut, and its next call refused', async () => {
+    if ('absent' in server) return
+    const direct = await server.fresh()
+    const keys = join(mkdtempSync(join(tmpdir(), 'scim-')), 'keys.json')
+    writeFileSync(keys, newKeyRing(Date.now(), randomBytes), { mode: 0o600 })
+    const store = await openPostgres(direct, { log: QUIET })
+    const vault = createVault({
+      store,
+      sealer: createSealer(await readRing(keys), () => readRing(keys)),
+      clock: { now: () => Date.now(), mono: () => performance.now() },
+      randomId: randomUUID,
+    })
+    await vault.connect({
+      person: { tenant: 'default', realm: 'local', id: 'alice' },
+      agent: AGENT,
+      connection: 'acme',
+      provider: 'acme',
+      account: { id: 'alice', label: 'alice' },
+      tokens: { access: secret(TOKEN), refresh: null, scopes: ['notes'], expiresIn: 3600 },
+      scopes: ['notes'],
+    })
+    const setup = {
+      upstream: upstream.origin,
+      config: { ...config, vault: { store: direct, keys } },
+    }
+    const [one, other] = [await startDeputy(setup), await startDeputy(setup)]
+    const alone = deputy
+    deputy = one
+    try {
+      const alice = await user('alice')
+      await group('staff', alice)
+      upstream.handle = (_seen, res) => void res.writeHead(200).write('begun')
+      const answer = await fetch(`${other.agent}/~alice/api.acme.test/a`)
+      upstream.handle = null
+      expect(answer.status).toBe(200)
+      const ended = answer.text().then(
+        () => 'whole',
+        () => 'cut',
+      )
+      await patch(`/Users/${alice}`, { op: 'replace', path: 'active', value: false })
+      const began = performance.now()
+      deputy = other
+      expect(await call()).toEqual(DENIED)
+      expect(await ended).toBe('cut')
+      const took = Math.round(performance.now() - began)
+      process.stderr.write(`cut at the other replica after ${took} ms\n`)
+    } finally {
+      deputy = alone
+      upstream.handle = null
+      await Promise.all([one.close(), other.close()])
+      await store.close()
+    }
+  }, 120_000)
+})
+
 describe('bad input, and much of it', () => {
   test('a taken name is 409, whatever its case', async () => {
     await user('taken')
@@ -206,11 +381,14 @@ describe('bad input, and much of it', () => {
     const all = await group('everybody')
     const value = ids.map((id) => ({ value: id }))
     const began = performance.now()
+    const members = async (): Promise<unknown> =>
+      (await scim('GET', `/Groups/${all}`)).body['members']
     const added = await patch(`/Groups/${all}`, { op: 'add', path: 'members', value })
-    expect([added.status, added.body['members']]).toEqual([200, expect.any(Array)])
-    expect(added.body['members']).toHaveLength(10_000)
+    expect([added.status, added.body]).toEqual([204, {}])
+    expect(await members()).toHaveLength(10_000)
     const gone = ids.slice(1).map((id) => ({ op: 'remove', path: `members[value eq "${id}"]` }))
     expect((await patch(`/Groups/${all}`, ...gone)).body['members']).toHaveLength(1)
+    expect(await members()).toHaveLength(1)
     process.stderr.write(`10,000 members in and out: ${Math.round(performance.now() - began)} ms\n`)
   }, 120_000)
 })

@@ -100,4 +100,33 @@ describe.each(every)('the $name store', ({ place, skip }) => {
     expect(told).not.toContain('told')
     expect(await store.scim.after(of, 'User', 'u98', 200)).toHaveLength(1)
   })
+
+  test('members come and go unread, and an external id is taken where it is a person', async () => {
+    for (const id of ['u1', 'u2', 'u3']) await write('User', id, id)
+    await write('Group', 'g1', 'team', ['u1', 'u2'])
+    told.length = 0
+    const seen: number[] = []
+    await store.scim.change(
+      of,
+      { kind: 'Group', id: 'g1', fresh: '', now: 2, unread: true },
+      (before, members) => {
+        seen.push(members.length)
+        const moves = { come: ['u2', 'u3', 'nobody'], gone: ['u1', 'stranger'] }
+        return { name: before?.name ?? '', externalId: null, body: '{}', members: moves }
+      },
+      ({ moved }) => moved?.map((row) => row.name) ?? ['all'],
+    )
+    expect(seen).toEqual([0])
+    expect((await store.scim.members(of, 'g1')).map(({ id }) => id)).toEqual(['u2', 'u3'])
+    await expect.poll(() => told.toSorted()).toEqual(['u1', 'u2', 'u3'])
+    const external = (id: string): Promise<ScimChanged> =>
+      store.scim.change(
+        of,
+        { kind: 'User', id, fresh: '', now: 3, alone: true },
+        (before) => ({ name: before?.name ?? '', externalId: 'e1', body: '{}', members: null }),
+        () => [],
+      )
+    const both = await Promise.allSettled([external('u1'), external('u2')])
+    expect(both.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected'])
+  })
 })

@@ -106,6 +106,7 @@ const openLdap: Open = async ({ config, at }, { realm, clock, log, keep, changed
         files: ldapFiles(ldap, at),
         dn: ldap.bind.dn,
         password: ldap.bind.password,
+        domainScope: ldap.preset === 'active_directory',
       },
       realm: of,
       open,

@@ -1,5 +1,5 @@
 // Connections to an LDAP server: dialled as all are, bound before they are used, and one question on each at a time.
-import type { Client, Entry } from 'ldapts'
+import type { Client, Control, Entry } from 'ldapts'
 import type { ConnectionTls } from '../model.ts'
 import type { Open } from '../net/dial.ts'
 import { messageOf } from '../problem.ts'
@@ -14,6 +14,8 @@ export type LdapServer = {
   readonly files: ConnectionTls | null
   readonly dn: string
   readonly password: Secret
+  /** Active Directory refers to its other partitions wherever it is asked: it is told that only this one is meant. */
+  readonly domainScope: boolean
 }
 export type Wanted = {
   readonly base: string
@@ -31,7 +33,7 @@ const PAGE = 500
 const MOST_IDLE = 8
 const IDLE_MS = 60_000
 const NO_SUCH_OBJECT = 32
-/** Asks Active Directory for no references to its other partitions. */
+/** MS-ADTS 3.1.1.3.4.1.4. */
 const DOMAIN_SCOPE = '1.2.840.113556.1.4.1339'
 
 type Line = {
@@ -40,6 +42,8 @@ type Line = {
   readonly over: () => boolean
   /** What is heard from now on is of another question. */
   readonly anew: () => void
+  /** Waits no longer than the connection lasts: the library may, for an answer on one that is gone. */
+  readonly during: <T>(work: Promise<T>) => Promise<T>
   /** Why it was cut here; null: it was not. */
   readonly cut: () => Unanswered | null
   readonly end: (why?: Unanswered) => void
@@ -93,7 +97,11 @@ const judged = (error: unknown): Unanswered => {
   }
 }
 
-const openLine = async (server: LdapServer, open: Open): Promise<Line> => {
+const openLine = async (
+  server: LdapServer,
+  open: Open,
+  signal: AbortSignal,
+): Promise<Line> => {
   const { Client } = await import('ldapts')
   const { host, port, tls, files } = server
   const opened = await open({ host, port, tls: files })
@@ -101,11 +109,21 @@ const openLine = async (server: LdapServer, open: Open): Promise<Line> => {
   let over = false
   let cut: Unanswered | null = null
   let heard = 0
+  const waiting = new Set<(why: Error) => void>()
+  const gone = (): Error => cut ?? new Error('the connection ended')
   const end = (why?: Unanswered): void => {
     over = true
     cut ??= why ?? null
     socket.destroy()
+    for (const reject of waiting) reject(gone())
   }
+  const during: Line['during'] = (work) =>
+    new Promise((resolve, reject) => {
+      if (over) reject(gone())
+      waiting.add(reject)
+      work.then(resolve, reject).finally(() => waiting.delete(reject))
+    })
+  const stop = (): void => end()
   socket.on('error', () => end()).on('close', () => end())
   socket.on('data', (bytes: Buffer) => {
     heard += bytes.length
@@ -114,8 +132,10 @@ const openLine = async (server: LdapServer, open: Open): Promise<Line> => {
         new Unanswered('too_large', 'it answers more than 4 MiB to one question', { alone: true }),
       )
   })
+  signal.addEventListener('abort', stop, { once: true })
   try {
-    const secured = tls === 'at_once' ? await opened.secured() : socket
+    if (signal.aborted) throw new Error('nobody waits for it any more')
+    const secured = tls === 'at_once' ? await during(opened.secured()) : socket
     secured.on('error', () => end()).on('close', () => end())
     const client = new Client({
       url: `${tls === 'at_once' ? 'ldaps' : 'ldap'}://deputy`,
@@ -123,29 +143,32 @@ const openLine = async (server: LdapServer, open: Open): Promise<Line> => {
       createSecureConnection: () =>
         tls === 'at_once' ? (secured as ReturnType<typeof opened.secure>) : opened.secure(),
     })
-    if (tls === 'starttls') await client.startTLS()
-    await client.bind(server.dn, server.password.reveal())
+    if (tls === 'starttls') await during(client.startTLS())
+    await during(client.bind(server.dn, server.password.reveal()))
     return {
       client,
       over: () => over,
       anew: () => {
         heard = 0
       },
+      during,
       cut: () => cut,
       end,
     }
   } catch (error) {
     end()
     throw cut ?? error
+  } finally {
+    signal.removeEventListener('abort', stop)
   }
 }
 
 const searchOn =
-  ({ client }: Line, control: unknown): Search =>
+  ({ client }: Line, controls: readonly Control[]): Search =>
   async ({ base, scope, filter, attributes }) => {
     const options = { scope, filter, attributes: [...attributes], paged: { pageSize: PAGE } }
     const found = await client
-      .search(base, options, control as Parameters<Client['search']>[2])
+      .search(base, options, [...controls])
       .catch((error: unknown) => {
         if (codeOf(error) === NO_SUCH_OBJECT && scope === 'base') return null
         throw error
@@ -163,10 +186,12 @@ const searchOn =
 export const createLdapWire = (server: LdapServer, open: Open) => {
   const idle: Line[] = []
   let closed = false
-  const take = async (): Promise<{ readonly line: Line; readonly used: boolean }> => {
+  const take = async (
+    signal: AbortSignal,
+  ): Promise<{ readonly line: Line; readonly used: boolean }> => {
     for (let line = idle.pop(); line !== undefined; line = idle.pop())
       if (!line.over()) return { line, used: true }
-    return { line: await openLine(server, open), used: false }
+    return { line: await openLine(server, open, signal), used: false }
   }
   const give = (line: Line): void => {
     if (closed || line.over() || idle.length >= MOST_IDLE) return line.end()
@@ -184,13 +209,14 @@ export const createLdapWire = (server: LdapServer, open: Open) => {
     signal: AbortSignal,
   ): Promise<T | 'gone'> => {
     const { Control } = await import('ldapts')
-    const { line, used } = await take()
+    const controls = server.domainScope ? [new Control(DOMAIN_SCOPE)] : []
+    const { line, used } = await take(signal)
     const stop = (): void => line.end()
     signal.addEventListener('abort', stop, { once: true })
     line.anew()
     try {
       if (signal.aborted) stop()
-      const answer = await ask(searchOn(line, new Control(DOMAIN_SCOPE)))
+      const answer = await line.during(ask(searchOn(line, controls)))
       give(line)
       return answer
     } catch (error) {

@@ -128,10 +128,15 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'next',
   ].map((key) => `entitlements.http.${key}`),
   'config/ldap.ts': [
-    ...['preset', 'base', 'user', 'id', 'groups', 'groups_base', 'group_name', 'insecure'].map(
-      (key) => `entitlements.ldap.${key}`,
-    ),
-  ],
+    'preset',
+    'base',
+    'user',
+    'id',
+    'groups',
+    'groups_base',
+    'group_name',
+    'insecure',
+  ].map((key) => `entitlements.ldap.${key}`),
   'serve.ts': [
     'listeners.connect',
     'listeners.operators',

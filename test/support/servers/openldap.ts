@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { connect } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Attribute, Change, Client } from 'ldapts'
+import { Attribute, Change, Client, Control } from 'ldapts'
 import { freePort } from '../ports.ts'
 import { missingProgram, startProgram } from './server.ts'
 
@@ -23,8 +23,12 @@ const SCHEMA = [
   "objectclass ( 1.3.6.1.4.1.99999.2.1 NAME 'marked' SUP top AUXILIARY MAY ( nsAccountLock $ userAccountControl $ accountExpires ) )",
 ]
 
+const MANAGE_REFERENCES = '2.16.840.1.113730.3.4.2'
+
 export type Openldap = {
   readonly port: number
+  /** TLS from the first byte, if it has a certificate. */
+  readonly tlsPort: number
   readonly add: (
     dn: string,
     attributes: Readonly<Record<string, string | string[]>>,
@@ -36,6 +40,8 @@ export type Openldap = {
     values: readonly string[],
   ) => Promise<void>
   readonly remove: (dn: string) => Promise<void>
+  /** A referral, which is an entry only for whoever manages it (RFC 3296 3). */
+  readonly removeReference: (dn: string) => Promise<void>
   /** Ends the server; its data stay. */
   readonly stop: () => Promise<void>
   readonly start: () => Promise<void>
@@ -85,6 +91,11 @@ export const startOpenldap = async (tls?: {
     ].join('\n'),
   )
   const port = await freePort()
+  const tlsPort = await freePort()
+  const urls = [
+    `ldap://127.0.0.1:${port}/`,
+    ...(tls === undefined ? [] : [`ldaps://127.0.0.1:${tlsPort}/`]),
+  ]
   const libraries = ['usr/lib', 'lib']
     .map((path) => join(ROOT, path))
     .filter(existsSync)
@@ -97,7 +108,7 @@ export const startOpenldap = async (tls?: {
   const start = async (): Promise<void> => {
     end = await startProgram({
       command: SLAPD,
-      args: ['-f', join(folder, 'slapd.conf'), '-h', `ldap://127.0.0.1:${port}/`, '-d', '0'],
+      args: ['-f', join(folder, 'slapd.conf'), '-h', urls.join(' '), '-d', '0'],
       env: { LD_LIBRARY_PATH: libraries.join(':') },
       ready: () => answers(port),
       withinMs: 60_000,
@@ -119,6 +130,7 @@ export const startOpenldap = async (tls?: {
   }
   return {
     port,
+    tlsPort,
     add: (dn, attributes) => as((client) => client.add(dn, { ...attributes })),
     change: (dn, operation, type, values) =>
       as((client) =>
@@ -128,6 +140,8 @@ export const startOpenldap = async (tls?: {
         ),
       ),
     remove: (dn) => as((client) => client.del(dn)),
+    removeReference: (dn) =>
+      as((client) => client.del(dn, new Control(MANAGE_REFERENCES, { critical: true }))),
     stop,
     start,
     close: async () => {

@@ -118,7 +118,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
 
   entitlements: key('Where deputy learns what a person is entitled to, while the call waits.'),
   'entitlements.source': key(
-    'What is asked: the assertion itself (`claims`), a `file`, or a directory (`http`); `scim` is not built yet.',
+    'What is asked: the assertion itself (`claims`), a `file`, a directory (`http`, `ldap`), or what an identity provider pushed (`scim`).',
     'file',
   ),
   'entitlements.sources': key(

@@ -97,11 +97,7 @@ const judged = (error: unknown): Unanswered => {
   }
 }
 
-const openLine = async (
-  server: LdapServer,
-  open: Open,
-  signal: AbortSignal,
-): Promise<Line> => {
+const openLine = async (server: LdapServer, open: Open, signal: AbortSignal): Promise<Line> => {
   const { Client } = await import('ldapts')
   const { host, port, tls, files } = server
   const opened = await open({ host, port, tls: files })
@@ -167,12 +163,10 @@ const searchOn =
   ({ client }: Line, controls: readonly Control[]): Search =>
   async ({ base, scope, filter, attributes }) => {
     const options = { scope, filter, attributes: [...attributes], paged: { pageSize: PAGE } }
-    const found = await client
-      .search(base, options, [...controls])
-      .catch((error: unknown) => {
-        if (codeOf(error) === NO_SUCH_OBJECT && scope === 'base') return null
-        throw error
-      })
+    const found = await client.search(base, options, [...controls]).catch((error: unknown) => {
+      if (codeOf(error) === NO_SUCH_OBJECT && scope === 'base') return null
+      throw error
+    })
     const [reference] = found?.searchReferences ?? []
     if (reference !== undefined)
       throw new Unanswered(

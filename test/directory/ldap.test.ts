@@ -43,10 +43,13 @@ describe('Active Directory, as documented', () => {
     const seen: Wanted[] = []
     const known = await ask(AD, (wanted) => {
       seen.push(wanted)
-      return about([ALICE], [
-        { dn: `CN=staff,${BASE}`, cn: 'staff' },
-        { dn: `CN=all,${BASE}`, cn: 'all' },
-      ])(wanted)
+      return about(
+        [ALICE],
+        [
+          { dn: `CN=staff,${BASE}`, cn: 'staff' },
+          { dn: `CN=all,${BASE}`, cn: 'all' },
+        ],
+      )(wanted)
     })
     expect(known).toMatchObject({ active: true, groups: ['staff', 'all'], roles: [] })
     expect(seen.map(({ filter }) => filter)).toEqual([
@@ -79,8 +82,12 @@ describe('Active Directory, as documented', () => {
   })
 
   test('two of one name, a list in parts and groups without a name are closed', async () => {
-    await expect(ask(AD, about([ALICE, { ...ALICE, dn: 'CN=B' }]))).rejects.toThrow('several people')
-    await expect(ask(AD, about([ALICE], [{ dn: 'CN=x', cn: [] }]))).rejects.toThrow('without a name')
+    await expect(ask(AD, about([ALICE, { ...ALICE, dn: 'CN=B' }]))).rejects.toThrow(
+      'several people',
+    )
+    await expect(ask(AD, about([ALICE], [{ dn: 'CN=x', cn: [] }]))).rejects.toThrow(
+      'without a name',
+    )
     const parts = { ...ALICE, memberOf: [], 'memberOf;range=0-1499': ['CN=a'] }
     await expect(ask({ ...AD, groups: null, nested: true }, about([parts]))).rejects.toThrow(
       'in parts',
@@ -98,7 +105,9 @@ describe('groups of groups', () => {
     )
     expect(circle?.groups).toEqual(['g1', 'g2'])
     let n = 0
-    const endless = ask(kind, ({ filter }) => (filter.startsWith('(sAM') ? [ALICE] : [group((n += 1))]))
+    const endless = ask(kind, ({ filter }) =>
+      filter.startsWith('(sAM') ? [ALICE] : [group((n += 1))],
+    )
     await expect(endless).rejects.toThrow('more than 200 groups')
   })
   test('those outside of the base do not count, however their names are written', async () => {
@@ -106,7 +115,9 @@ describe('groups of groups', () => {
     const inside = `CN=in,OU=groups,dc=acme,DC=test`
     const outside = String.raw`CN=x\,OU=groups\,DC=acme\,DC=test,DC=other`
     const known = await ask(kind, ({ scope, base }) =>
-      scope === 'sub' ? [{ ...ALICE, memberOf: [inside, outside] }] : [{ dn: base, cn: base, memberOf: [] }],
+      scope === 'sub'
+        ? [{ ...ALICE, memberOf: [inside, outside] }]
+        : [{ dn: base, cn: base, memberOf: [] }],
     )
     expect(known?.groups).toEqual([inside])
   })
@@ -122,5 +133,7 @@ test('an id and a name mean nothing to the filter around them', () => {
 
 test('a filter that cannot be read is refused before anybody is asked about', () => {
   const wire = { ask: () => expect.fail('asked') }
-  expect(() => ldapQuestion({ ...AD, user: '(uid={id}' }, wire, Date.now)).toThrow('user: is no LDAP filter')
+  expect(() => ldapQuestion({ ...AD, user: '(uid={id}' }, wire, Date.now)).toThrow(
+    'user: is no LDAP filter',
+  )
 })

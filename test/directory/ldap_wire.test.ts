@@ -9,12 +9,23 @@ import { createDial, type Open } from '../../proxy/net/dial.ts'
 import { secret } from '../../proxy/secret.ts'
 import { makeCertificate, opensslMissing } from '../support/certificate.ts'
 import { startRelay, type Relay } from '../support/relay.ts'
-import { missingOpenldap, ROOT_DN, startOpenldap, SUFFIX, type Openldap } from '../support/servers/openldap.ts'
+import {
+  missingOpenldap,
+  ROOT_DN,
+  startOpenldap,
+  SUFFIX,
+  type Openldap,
+} from '../support/servers/openldap.ts'
 
 const PASSWORD = 'canary-root-password'
 const DIAL = { connectTimeout: 5_000, idleTimeout: 5_000, ca: null }
 const dial = createDial({ ...DIAL, allowPrivate: [{ net: '127.0.0.0/8' }] })
-const WANTED = { base: SUFFIX, scope: 'base', filter: '(objectClass=*)', attributes: ['dc'] } as const
+const WANTED = {
+  base: SUFFIX,
+  scope: 'base',
+  filter: '(objectClass=*)',
+  attributes: ['dc'],
+} as const
 const never = new AbortController().signal
 const serverAt = (port: number, more: Partial<LdapServer> = {}): LdapServer => ({
   host: '127.0.0.1',
@@ -26,7 +37,11 @@ const serverAt = (port: number, more: Partial<LdapServer> = {}): LdapServer => (
   domainScope: false,
   ...more,
 })
-const askOnce = async (server: LdapServer, open: Open = dial.open, signal = never): Promise<unknown> => {
+const askOnce = async (
+  server: LdapServer,
+  open: Open = dial.open,
+  signal = never,
+): Promise<unknown> => {
   const wire = createLdapWire(server, open)
   try {
     return await wire.ask((search) => search(WANTED), signal)
@@ -37,66 +52,75 @@ const askOnce = async (server: LdapServer, open: Open = dial.open, signal = neve
 afterAll(() => dial.close())
 
 const missing = missingOpenldap ?? (opensslMissing() === '' ? null : 'openssl is missing')
-describe.skipIf(missing !== null)(`OpenLDAP${missing === null ? '' : ` (SKIPPED: ${missing})`}`, () => {
-  const folder = mkdtempSync(join(tmpdir(), 'deputy-ldap-'))
-  let slapd: Openldap
-  let relay: Relay
-  let files: LdapServer['files']
-  beforeAll(async () => {
-    const tls = makeCertificate(folder, 'DNS:localhost')
-    files = { connection: 'ldap', where: 'entitlements.ldap.ca', ca: tls.cert, client: null }
-    slapd = await startOpenldap(tls)
-    await slapd.add(SUFFIX, { objectClass: ['dcObject', 'organization'], dc: 'acme', o: 'acme' })
-    relay = await startRelay({ host: '127.0.0.1', port: slapd.port })
-  }, 90_000)
-  afterAll(async () => {
-    await relay?.close()
-    await slapd?.close()
-    rmSync(folder, { recursive: true })
-  })
+describe.skipIf(missing !== null)(
+  `OpenLDAP${missing === null ? '' : ` (SKIPPED: ${missing})`}`,
+  () => {
+    const folder = mkdtempSync(join(tmpdir(), 'deputy-ldap-'))
+    let slapd: Openldap
+    let relay: Relay
+    let files: LdapServer['files']
+    beforeAll(async () => {
+      const tls = makeCertificate(folder, 'DNS:localhost')
+      files = { connection: 'ldap', where: 'entitlements.ldap.ca', ca: tls.cert, client: null }
+      slapd = await startOpenldap(tls)
+      await slapd.add(SUFFIX, { objectClass: ['dcObject', 'organization'], dc: 'acme', o: 'acme' })
+      relay = await startRelay({ host: '127.0.0.1', port: slapd.port })
+    }, 90_000)
+    afterAll(async () => {
+      await relay?.close()
+      await slapd?.close()
+      rmSync(folder, { recursive: true })
+    })
 
-  test.each(['starttls', 'at_once'] as const)('TLS %s, verified by its own authority', async (tls) => {
-    const port = tls === 'at_once' ? slapd.tlsPort : slapd.port
-    expect(await askOnce(serverAt(port, { tls, host: 'localhost', files }))).toEqual([
-      { dn: SUFFIX, dc: 'acme' },
-    ])
-    // Of nobody that is trusted, and for another name.
-    for (const wrong of [{ host: 'localhost', files: null }, { host: '127.0.0.1', files }])
-      await expect(askOnce(serverAt(port, { tls, ...wrong }))).rejects.toMatchObject({
-        reason: 'unreachable',
-      })
-  })
+    test.each(['starttls', 'at_once'] as const)(
+      'TLS %s, verified by its own authority',
+      async (tls) => {
+        const port = tls === 'at_once' ? slapd.tlsPort : slapd.port
+        expect(await askOnce(serverAt(port, { tls, host: 'localhost', files }))).toEqual([
+          { dn: SUFFIX, dc: 'acme' },
+        ])
+        // Of nobody that is trusted, and for another name.
+        for (const wrong of [
+          { host: 'localhost', files: null },
+          { host: '127.0.0.1', files },
+        ])
+          await expect(askOnce(serverAt(port, { tls, ...wrong }))).rejects.toMatchObject({
+            reason: 'unreachable',
+          })
+      },
+    )
 
-  test('an address that is not allowed is not dialled', async () => {
-    const strict = createDial({ ...DIAL, allowPrivate: [] })
-    await expect(askOnce(serverAt(slapd.port), strict.open)).rejects.toThrow('allow_private')
-    await strict.close()
-  })
+    test('an address that is not allowed is not dialled', async () => {
+      const strict = createDial({ ...DIAL, allowPrivate: [] })
+      await expect(askOnce(serverAt(slapd.port), strict.open)).rejects.toThrow('allow_private')
+      await strict.close()
+    })
 
-  test('a connection is used again, and one that was taken away is replaced unseen', async () => {
-    const wire = createLdapWire(serverAt(relay.port), dial.open)
-    const ask = () => wire.ask((search) => search(WANTED), never)
-    for (let i = 0; i < 5; i += 1) await ask()
-    expect(relay.most()).toBe(1)
-    relay.set('cut')
-    relay.set('open')
-    await ask()
-    wire.close()
-  })
+    test('a connection is used again, and one that was taken away is replaced unseen', async () => {
+      const wire = createLdapWire(serverAt(relay.port), dial.open)
+      const ask = () => wire.ask((search) => search(WANTED), never)
+      for (let i = 0; i < 5; i += 1) await ask()
+      expect(relay.most()).toBe(1)
+      relay.set('cut')
+      relay.set('open')
+      await ask()
+      wire.close()
+    })
 
-  test('a wrong password, a limit of the server and no such base are closed', async () => {
-    await expect(
-      askOnce(serverAt(slapd.port, { password: secret('wrong') })),
-    ).rejects.toMatchObject({ reason: 'refused' })
-    const wire = createLdapWire(serverAt(slapd.port), dial.open)
-    const gone = { ...WANTED, base: `ou=gone,${SUFFIX}` }
-    await expect(
-      wire.ask((search) => search({ ...gone, scope: 'sub' }), never),
-    ).rejects.toMatchObject({ reason: 'status' })
-    expect(await wire.ask((search) => search(gone), never)).toBeNull()
-    wire.close()
-  })
-})
+    test('a wrong password, a limit of the server and no such base are closed', async () => {
+      await expect(
+        askOnce(serverAt(slapd.port, { password: secret('wrong') })),
+      ).rejects.toMatchObject({ reason: 'refused' })
+      const wire = createLdapWire(serverAt(slapd.port), dial.open)
+      const gone = { ...WANTED, base: `ou=gone,${SUFFIX}` }
+      await expect(
+        wire.ask((search) => search({ ...gone, scope: 'sub' }), never),
+      ).rejects.toMatchObject({ reason: 'status' })
+      expect(await wire.ask((search) => search(gone), never)).toBeNull()
+      wire.close()
+    })
+  },
+)
 
 describe('what is no LDAP server', () => {
   const withServer = async (

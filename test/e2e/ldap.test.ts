@@ -1,6 +1,9 @@
 // A real OpenLDAP is asked while the call waits: what it says at this moment decides, and nothing does when it cannot say.
+import { rmSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
+import { entitlementsShow } from '../../proxy/commands/entitlements.ts'
+import { validate } from '../../proxy/commands/validate/command.ts'
+import { loadFolder, prepareFolder, startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
 import { startRelay, type Relay } from '../support/relay.ts'
 import { missingOpenldap, startOpenldap, SUFFIX, type Openldap } from '../support/servers/openldap.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -219,6 +222,23 @@ describe.skipIf(missingOpenldap !== null)(`OpenLDAP${skipped}`, () => {
       }
     } finally {
       await wrong.close()
+    }
+  })
+
+  test('`deputy validate` asks about nobody; `deputy entitlements show` says what it knows', async () => {
+    const folder = await prepareFolder({ upstream: upstream.origin, config: settings({}) })
+    try {
+      const loaded = await loadFolder(folder)
+      const lines: string[] = []
+      const print = (line: string): void => void lines.push(line)
+      expect(await entitlementsShow({ loaded, user: 'dave', print, complain: print })).toBe(0)
+      expect(lines.join('\n')).toMatch(/staff.*ldap/)
+      expect(await validate({ loaded, print, complain: print })).toBe(0)
+      expect(lines.join('\n')).toMatch(
+        /entitlements\.ldap: asked about somebody who is not there, .* it knows nobody/,
+      )
+    } finally {
+      rmSync(folder, { recursive: true })
     }
   })
 

@@ -3,9 +3,20 @@ import { rmSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { entitlementsShow } from '../../proxy/commands/entitlements.ts'
 import { validate } from '../../proxy/commands/validate/command.ts'
-import { loadFolder, prepareFolder, startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
+import {
+  loadFolder,
+  prepareFolder,
+  startDeputy,
+  type Deputy,
+  type Fields,
+} from '../support/deputy.ts'
 import { startRelay, type Relay } from '../support/relay.ts'
-import { missingOpenldap, startOpenldap, SUFFIX, type Openldap } from '../support/servers/openldap.ts'
+import {
+  missingOpenldap,
+  startOpenldap,
+  SUFFIX,
+  type Openldap,
+} from '../support/servers/openldap.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const SECRET = 'canary-ldap-secret-0000'
@@ -106,18 +117,21 @@ describe.skipIf(missingOpenldap !== null)(`OpenLDAP${skipped}`, () => {
   const staff = (operation: 'add' | 'delete', person: string): Promise<void> =>
     slapd.change(`cn=staff,${groups}`, operation, 'member', [named(person)])
 
-  test.each([0, 1])('who is taken out of the group is refused with the next call (%i)', async (i) => {
-    for (const method of ['GET', 'POST']) {
-      expect(await call('alice', at(i), method)).toEqual(FINE)
-      await staff('delete', 'alice')
-      upstream.seen.length = 0
-      expect(await call('alice', at(i), method)).toEqual(DENIED)
-      expect(upstream.seen).toEqual([])
-      expect(await call('bob', at(i), method)).toEqual(FINE)
-      await staff('add', 'alice')
-      expect(await call('alice', at(i), method)).toEqual(FINE)
-    }
-  })
+  test.each([0, 1])(
+    'who is taken out of the group is refused with the next call (%i)',
+    async (i) => {
+      for (const method of ['GET', 'POST']) {
+        expect(await call('alice', at(i), method)).toEqual(FINE)
+        await staff('delete', 'alice')
+        upstream.seen.length = 0
+        expect(await call('alice', at(i), method)).toEqual(DENIED)
+        expect(upstream.seen).toEqual([])
+        expect(await call('bob', at(i), method)).toEqual(FINE)
+        await staff('add', 'alice')
+        expect(await call('alice', at(i), method)).toEqual(FINE)
+      }
+    },
+  )
 
   test.each([0, 1])('nested groups count, a group elsewhere does not (%i)', async (i) => {
     expect(await call('dave', at(i))).toEqual(FINE)
@@ -198,7 +212,8 @@ describe.skipIf(missingOpenldap !== null)(`OpenLDAP${skipped}`, () => {
       await Promise.race(before)
       await fail()
       upstream.seen.length = 0
-      for (const answer of await Promise.all(many())) expect([name, answer]).toEqual([name, UNAVAILABLE])
+      for (const answer of await Promise.all(many()))
+        expect([name, answer]).toEqual([name, UNAVAILABLE])
       for (const answer of await Promise.all(before))
         expect([FINE, UNAVAILABLE]).toContainEqual(answer)
       if (name === 'stop') await slapd.start()

@@ -391,7 +391,7 @@ export type Dialled = { readonly tls?: ConnectionTls | null }
 // --- what is known ------------------------------------------------------------------------------
 
 /** Sources that can be asked about anybody, and joined. */
-export type SourceName = 'file' | 'http' | 'scim'
+export type SourceName = 'file' | 'http' | 'ldap' | 'scim'
 
 /** What the identity provider says about a person. */
 export type Entitlements = {

@@ -1,4 +1,4 @@
-// A value that will not print. `reveal()` is called in vault/seal, oauth/client, oauth/own_token, wire/headers, net/tunnel and pipeline/application only (a test says so).
+// A value that will not print. `reveal()` is called in vault/seal, oauth/client, oauth/own_token, wire/headers, net/tunnel, directory/ldap_wire and pipeline/application only (a test says so).
 import { inspect } from 'node:util'
 
 export type Secret = { readonly reveal: () => string }

@@ -1,5 +1,6 @@
 // Sources of entitlements, by the names that a configuration has for them.
 import type { Loaded } from '../config/load.ts'
+import { ldapKindOf, ldapServerOf, type LdapConfig } from '../config/ldap.ts'
 import { credentialsOf, kindOf } from '../config/directory.ts'
 import { sourcesOf, type Config } from '../config/schema.ts'
 import type { Seen } from '../directory/asked.ts'
@@ -8,8 +9,8 @@ import { createHttpDirectory } from '../directory/http.ts'
 import { joined } from '../directory/joined.ts'
 import type { Directory } from '../directory/source.ts'
 import { toldOf } from '../files.ts'
-import type { Clock, Log, Person, PolicyEngine, SourceName } from '../model.ts'
-import type { Fetch } from '../net/dial.ts'
+import type { Clock, ConnectionTls, Log, Person, PolicyEngine, SourceName } from '../model.ts'
+import type { Fetch, Open as OpenSocket } from '../net/dial.ts'
 import { createOwnToken } from '../oauth/own_token.ts'
 import type { Keep } from './kept.ts'
 
@@ -39,6 +40,7 @@ type Making = Preparing & {
   /** Realm of people whose row names none. */
   readonly realm: string
   readonly fetch: Fetch
+  readonly open: OpenSocket
 }
 type Open = (loaded: Loaded, making: Making) => Promise<Directory>
 
@@ -76,8 +78,54 @@ const openHttp: Open = ({ config }, { realm, clock, log, keep, changed, fetch })
   })
 }
 
+/** What its connections believe. */
+export const ldapFiles = (
+  { ca }: LdapConfig,
+  at: (path: string) => string,
+): ConnectionTls | null =>
+  ca === undefined
+    ? null
+    : { connection: 'ldap', where: 'entitlements.ldap.ca', ca: at(ca), client: null }
+
+const openLdap: Open = async ({ config, at }, { realm, clock, log, keep, changed, open }) => {
+  const { entitlements, network, upstream } = config
+  const ldap = entitlements?.ldap
+  if (ldap === undefined) throw new Error('nothing says what is asked')
+  const keepMs = Math.max(0, ...Object.values(entitlements?.max_age ?? {}))
+  const of = ldap.people_realm ?? realm
+  const server = ldapServerOf(ldap.url)
+  // Its library is loaded by whoever has such a directory.
+  const { createLdapDirectory } = await import('../directory/ldap.ts')
+  // Its connections go by the same settings as all, and end with them.
+  return keep('ldap', [ldap, of, keepMs, network, upstream], () => {
+    const value = createLdapDirectory({
+      kind: ldapKindOf(ldap),
+      server: {
+        ...server,
+        tls: server.tls ? 'at_once' : ldap.starttls ? 'starttls' : 'none',
+        files: ldapFiles(ldap, at),
+        dn: ldap.bind.dn,
+        password: ldap.bind.password,
+        domainScope: ldap.preset === 'active_directory',
+      },
+      realm: of,
+      open,
+      timeoutMs: ldap.timeout,
+      keepMs,
+      clock,
+      log,
+      seen: changed.seen,
+    })
+    return { value, close: value.close }
+  })
+}
+
 /** Those that are opened before the store is. */
-const OPEN: Readonly<Partial<Record<SourceName, Open>>> = { file: openFile, http: openHttp }
+const OPEN: Readonly<Partial<Record<SourceName, Open>>> = {
+  file: openFile,
+  http: openHttp,
+  ldap: openLdap,
+}
 
 /** @throws Error whose message begins with the key that is wrong */
 export const openDirectories = async (loaded: Loaded, making: Making): Promise<Directories> => {

@@ -24,7 +24,7 @@ import type { Issuer } from '../pipeline/identify.ts'
 import type { WorkloadIssuer } from '../pipeline/workload.ts'
 import type { WorkloadRow } from '../pipeline/workload_rows.ts'
 import { buildRoutes, serves } from '../pipeline/route.ts'
-import { openDirectories, type Directories, type Preparing } from './directories.ts'
+import { ldapFiles, openDirectories, type Directories, type Preparing } from './directories.ts'
 import { certificateRows, readIssuer, readWorkloads, sourceOf } from './issuers.ts'
 
 /** What one configuration names beside the vault, opened. */
@@ -139,7 +139,11 @@ const certificateProblems = async (loaded: Loaded): Promise<readonly string[]> =
   const { config, at, connections } = loaded
   const { ca } = config.upstream
   const common = commonTrust(ca === undefined ? null : at(ca))
-  const all = [...connections.values()].flatMap(({ tls }) => (tls ? trustOf(common, tls) : []))
+  const { ldap } = config.entitlements ?? {}
+  const files = [...connections.values()].map(({ tls }) => tls)
+  const all = [...files, ...(ldap === undefined ? [] : [ldapFiles(ldap, at)])].flatMap((tls) =>
+    tls ? trustOf(common, tls) : [],
+  )
   return [...new Set((await Promise.all([common, ...all].map(trustProblems))).flat())]
 }
 
@@ -268,7 +272,7 @@ export const prepare = async (
     const value = dialOf(loaded, preparing.log)
     return { value, close: value.close, retire: value.retire }
   })
-  const asking = { ...preparing, realm: ofPeople, fetch: dial.fetch }
+  const asking = { ...preparing, realm: ofPeople, fetch: dial.fetch, open: dial.open }
   const directories = await attempt('entitlements', () => openDirectories(loaded, asking))
   const policy = await attempt('policy', () => policyOf(loaded, preparing))
   const tls = await tlsOf(loaded, problems)

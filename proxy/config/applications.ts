@@ -43,7 +43,7 @@ export const applicationRules = (config: Config): readonly string[] => {
     identity.trust === 'plain' &&
       'applications: identity.trust is plain, so any caller may name anybody and a key would bound nobody: use identity.trust: asserted, or remove them',
     entitlements?.source === 'claims' &&
-      'applications: they name people without an assertion, so entitlements.source: claims would know nothing of these: use file, http or scim',
+      'applications: they name people without an assertion, so entitlements.source: claims would know nothing of these: use file, http, ldap or scim',
   ]
   const rows = applications.flatMap((row, i) => [
     applications.findIndex(({ name }) => name === row.name) !== i &&

@@ -32,7 +32,7 @@ export const backendRules = (config: Config): readonly string[] => {
       )
     if (entitlements?.source === 'claims')
       problems.push(
-        'operators_sign_in: operators mint runs, which go on without an assertion, so entitlements.source: claims would know nothing: use file, http or scim',
+        'operators_sign_in: operators mint runs, which go on without an assertion, so entitlements.source: claims would know nothing: use file, http, ldap or scim',
       )
   }
   const known: { readonly path: string; readonly digest: Buffer }[] = []
@@ -48,7 +48,7 @@ export const backendRules = (config: Config): readonly string[] => {
     for (const bearer of operator.bearer) once(`operators.${i}.bearer`, bearer)
     if (operator.may.includes('runs') && entitlements?.source === 'claims')
       problems.push(
-        `operators.${i}.may: runs go on without an assertion, so entitlements.source: claims would know nothing: use file, http or scim`,
+        `operators.${i}.may: runs go on without an assertion, so entitlements.source: claims would know nothing: use file, http, ldap or scim`,
       )
   })
   applications.forEach(({ bearer = [] }, i) =>

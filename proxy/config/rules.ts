@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { isLoopback, plainHttp } from './address.ts'
 import { backendRules, naming, tenantRules } from './backend.ts'
 import { httpProblems } from './directory.ts'
+import { ldapProblems } from './ldap.ts'
 import { sourcesOf, type Config } from './schema.ts'
 import type { Listen } from './values.ts'
 import { workloadProblems } from './workload.ts'
@@ -143,17 +144,18 @@ const entitlementRules: Rule = (config) => {
       'entitlements.source: name one source, or several as sources:, and not both',
     new Set(sources).size < (sources?.length ?? 0) &&
       'entitlements.sources: names one source twice: keep one of them',
-    ...(['file', 'http'] as const).flatMap((each) => [
+    ...(['file', 'http', 'ldap'] as const).flatMap((each) => [
       named.includes(each) &&
         entitlements[each] === undefined &&
         (each === 'file'
           ? `entitlements.file: entitlements.${key} is ${all}, but no file is named`
-          : `entitlements.http: entitlements.${key} is ${all}, but nothing says what is asked`),
+          : `entitlements.${each}: entitlements.${key} is ${all}, but nothing says what is asked`),
       !named.includes(each) &&
         entitlements[each] !== undefined &&
         `entitlements.${each}: is ${unread}: remove it`,
     ]),
     ...(entitlements.http === undefined ? [] : httpProblems(entitlements.http)),
+    ...(entitlements.ldap === undefined ? [] : ldapProblems(entitlements.ldap)),
     ...scimRules(config, named.includes('scim'), unread),
     source !== 'claims' &&
       claims !== undefined &&

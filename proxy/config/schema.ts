@@ -5,6 +5,7 @@ import type { Access, SourceName } from '../model.ts'
 import { noProxyProblem } from '../net/no_proxy.ts'
 import { secret } from '../secret.ts'
 import { agentRows } from './agents.ts'
+import { ldap } from './ldap.ts'
 import { unbuilt } from './unbuilt.ts'
 import { trustDomainOf } from './workload.ts'
 import {
@@ -201,15 +202,16 @@ const scim = z.strictObject({
   realm: text.optional(),
 })
 const entitlements = z.strictObject({
-  source: z.enum(['claims', 'file', 'http', 'scim']).optional(),
+  source: z.enum(['claims', 'file', 'http', 'ldap', 'scim']).optional(),
   sources: z
-    .array(z.enum(['file', 'http', 'scim']))
+    .array(z.enum(['file', 'http', 'ldap', 'scim']))
     .min(1)
     .optional(),
   file: text.optional(),
   claims: claims.optional(),
   scim: scim.optional(),
   http: http.optional(),
+  ldap: ldap.optional(),
   max_age: maxAge,
 })
 

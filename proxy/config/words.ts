@@ -118,7 +118,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
 
   entitlements: key('Where deputy learns what a person is entitled to, while the call waits.'),
   'entitlements.source': key(
-    'What is asked: the assertion itself (`claims`), a `file`, or a directory (`http`); `scim` is not built yet.',
+    'What is asked: the assertion itself (`claims`), a `file`, a directory (`http`, `ldap`), or what an identity provider pushed (`scim`).',
     'file',
   ),
   'entitlements.sources': key(
@@ -223,6 +223,53 @@ export const WORDS: Readonly<Record<string, Words>> = {
     '/next',
   ),
   'entitlements.http.insecure': insecure,
+  'entitlements.ldap': key('With `ldap`: the directory that is asked.'),
+  'entitlements.ldap.preset': key(
+    'Whose it is: what the keys below are when they are absent, and how it says that an account is disabled.',
+    'active_directory',
+  ),
+  'entitlements.ldap.url': key('The server.', 'ldaps://ldap.example.com'),
+  'entitlements.ldap.starttls': key('Begins TLS on an `ldap://` connection.', 'true'),
+  'entitlements.ldap.ca': key(
+    'A PEM file of further authorities, for this server alone.',
+    './ldap-ca.pem',
+  ),
+  'entitlements.ldap.bind': key('Who deputy is there.'),
+  'entitlements.ldap.bind.dn': key('The name of its entry.', 'cn=deputy,dc=example,dc=com'),
+  'entitlements.ldap.bind.password': key('Its password.', '${env:LDAP_SECRET}'),
+  'entitlements.ldap.base': key(
+    'Below which people are, and groups too unless `groups_base` says otherwise.',
+    'dc=example,dc=com',
+  ),
+  'entitlements.ldap.user': key(
+    'The filter that finds one person; `{id}` is who is asked about.',
+    '(uid={id})',
+  ),
+  'entitlements.ldap.id': key(
+    'The attribute that must be the id that was asked about, to the letter.',
+    'uid',
+  ),
+  'entitlements.ldap.groups': key(
+    'The filter that finds the groups of one person, by `{dn}` or `{id}`; `memberOf` reads that attribute instead.',
+    '(member={dn})',
+  ),
+  'entitlements.ldap.groups_base': key('Below which groups are.', 'ou=groups,dc=example,dc=com'),
+  'entitlements.ldap.group_name': key(
+    'The attribute that names a group in policy; `dn` is its whole name.',
+    'dn',
+  ),
+  'entitlements.ldap.people_realm': key(
+    'Whose people it knows: a realm of `identity`; absent: the first.',
+    'corp',
+  ),
+  'entitlements.ldap.timeout': key(
+    'How long one question may take, with all its searches; then the call is refused.',
+    '3s',
+  ),
+  'entitlements.ldap.insecure': key(
+    'Allows the password to go unencrypted to another machine.',
+    'true',
+  ),
   'entitlements.max_age': key(
     'How old the facts behind a decision may be, by what kind of access the operation is. `0s`, the default: the source is asked after the call came.',
   ),

@@ -2,7 +2,7 @@
 import { lookup as dnsLookup } from 'node:dns'
 import { isIP, type LookupFunction, type Socket } from 'node:net'
 import { createRequire } from 'node:module'
-import type { SecureContext } from 'node:tls'
+import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
 import type undici from 'undici'
 import type { Dispatcher } from 'undici'
 import type { ConnectionTls, Dialled, Log } from '../model.ts'
@@ -32,7 +32,21 @@ export type Upstream = {
     handler: Dispatcher.DispatchHandler,
   ) => boolean
 }
+/** A connection for what is not http. */
+export type Opened = {
+  readonly socket: Socket
+  /** TLS over it, which is verified when it says `secureConnect`: nothing may be sent before. */
+  readonly secure: () => TLSSocket
+  /** The same, waited for. */
+  readonly secured: () => Promise<TLSSocket>
+}
+export type Open = (to: {
+  readonly host: string
+  readonly port: number
+  readonly tls: ConnectionTls | null
+}) => Promise<Opened>
 export type Dial = {
+  readonly open: Open
   /** For calls to providers: undici's dispatch API. */
   readonly upstream: Upstream
   /** For identity providers and token endpoints; redirects are never followed. */
@@ -250,6 +264,38 @@ const handshake = (
   return end
 }
 
+/** A plain connection, judged as all are, and whom TLS over it believes. */
+const createOpen =
+  (connect: Connector, common: Trust, log: Log): Open =>
+  async ({ host, port, tls }) => {
+    const context = await followTrust(trustOf(common, tls), log)()
+    const hostname = isIP(host) === 6 ? `[${host}]` : host
+    const socket = await new Promise<Socket>((resolve, reject) => {
+      connect({ hostname, protocol: 'http:', port: String(port) }, (...ended) =>
+        ended[0] === null ? resolve(ended[1]) : reject(ended[0]),
+      )
+    })
+    const secure = (): TLSSocket =>
+      connectTls({
+        socket,
+        host,
+        ...(isIP(host) === 0 ? { servername: host } : {}),
+        ...(context === null ? {} : { secureContext: context }),
+      })
+    return {
+      socket,
+      secure,
+      secured: () =>
+        new Promise((resolve, reject) => {
+          const secured = secure()
+          secured.once('secureConnect', () => resolve(secured)).once('error', reject)
+          secured.once('close', () =>
+            reject(Object.assign(new Error('TLS was cut off'), { code: 'ECONNRESET' })),
+          )
+        }),
+    }
+  }
+
 /** Connections of one trust: those of calls, and those to whoever answers in JSON. */
 const createAgents = (connect: Connector) => {
   // No bound on connections: calls have theirs (`limits.calls`, and a share of each agent), and who waited for a socket
@@ -276,7 +322,8 @@ const createAgents = (connect: Connector) => {
 export const createDial = (options: DialOptions): Dial => {
   const common = commonTrust(options.ca)
   const connect = createConnect(options, common)
-  const usual = createAgents(connect(common))
+  const plain = connect(common)
+  const usual = createAgents(plain)
   // A socket that showed one connection's certificate serves no other, though the host be the same.
   const own = new Map<string, ReturnType<typeof createAgents>>()
   const agentsOf = (tls: ConnectionTls | null | undefined): typeof usual => {
@@ -287,6 +334,7 @@ export const createDial = (options: DialOptions): Dial => {
     return agents
   }
   return {
+    open: createOpen(plain, common, options.log ?? QUIET),
     upstream: {
       dispatch: (request, handler) => agentsOf(request.tls).upstream.dispatch(request, handler),
     },

@@ -104,6 +104,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'entitlements.file',
     'entitlements.http.people_realm',
     'entitlements.http.timeout',
+    ...['ca', 'bind.dn', 'bind.password', 'people_realm', 'timeout', 'starttls', 'url'].map(
+      (key) => `entitlements.ldap.${key}`,
+    ),
   ],
   'config/directory.ts': [
     'preset',
@@ -127,6 +130,16 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'manager',
     'next',
   ].map((key) => `entitlements.http.${key}`),
+  'config/ldap.ts': [
+    'preset',
+    'base',
+    'user',
+    'id',
+    'groups',
+    'groups_base',
+    'group_name',
+    'insecure',
+  ].map((key) => `entitlements.ldap.${key}`),
   'serve.ts': [
     'listeners.connect',
     'listeners.operators',

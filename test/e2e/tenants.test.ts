@@ -510,7 +510,7 @@ describe.each(STORES)('with %s', (_, options) => {
           north.standing,
           north.authorization,
           // What south switches, it has named itself.
-          ...(String(record.event).startsWith('agent.') ? [] : [`agent-${MARK}`]),
+          ...(record.event.startsWith('agent.') ? [] : [`agent-${MARK}`]),
         ])
           expect(text).not.toContain(id)
     }

@@ -57,6 +57,8 @@ const addressNotes = async (
   const { http } = loaded.config.entitlements ?? {}
   for (const url of http === undefined ? [] : addressesOf(http))
     wanted.set(hostOf(url), 'entitlements.http')
+  const { ldap } = loaded.config.entitlements ?? {}
+  if (ldap !== undefined) wanted.set(hostOf(ldap.url), 'entitlements.ldap')
   const { sign_in: signIn, notify } = loaded.config.connect
   if (typeof signIn === 'object') wanted.set(hostOf(signIn.issuer), 'connect.sign_in')
   if (notify !== undefined) wanted.set(hostOf(notify.webhook), 'connect.notify')
@@ -84,27 +86,29 @@ const sources = async (
   { directories }: Parts,
   clock: Clock,
 ): Promise<readonly string[]> => {
-  const directory = directories.get('http')
-  const { http } = config.entitlements ?? {}
-  if (directory === undefined || http === undefined) return []
   const { realms, tenants } = naming(config)
-  const nobody = {
-    tenant: tenants[0] ?? 'default',
-    realm: http.people_realm ?? realms[0] ?? '',
-    id: `deputy-validate-${randomUUID()}`,
+  const ask = async (name: 'http' | 'ldap'): Promise<readonly string[]> => {
+    const directory = directories.get(name)
+    if (directory === undefined) return []
+    const nobody = {
+      tenant: tenants[0] ?? 'default',
+      realm: config.entitlements?.[name]?.people_realm ?? realms[0] ?? '',
+      id: `deputy-validate-${randomUUID()}`,
+    }
+    const began = clock.mono()
+    try {
+      const said = await directory.ask(nobody, 0)
+      const ms = Math.round(clock.mono() - began)
+      return [
+        said === null
+          ? `entitlements.${name}: asked about somebody who is not there, it answers in ${ms} ms that it knows nobody, as it should`
+          : `entitlements.${name}: asked about somebody who is not there, it answers with a person: it does not look at the id that it is asked about, so nobody can be told apart`,
+      ]
+    } catch (error) {
+      return [`entitlements.${name}: nobody is let through until it answers: ${toldOf(error)}`]
+    }
   }
-  const began = clock.mono()
-  try {
-    const said = await directory.ask(nobody, 0)
-    const ms = Math.round(clock.mono() - began)
-    return [
-      said === null
-        ? `entitlements.http: asked about somebody who is not there, it answers in ${ms} ms that it knows nobody, as it should`
-        : 'entitlements.http: asked about somebody who is not there, it answers with a person: it does not look at the id that it is asked about, so nobody can be told apart',
-    ]
-  } catch (error) {
-    return [`entitlements.http: nobody is let through until it answers: ${toldOf(error)}`]
-  }
+  return (await Promise.all([ask('http'), ask('ldap')])).flat()
 }
 
 /** What issuers say of themselves now; what they do not say is told, and ends nothing: others are served meanwhile. */

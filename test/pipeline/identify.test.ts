@@ -549,9 +549,7 @@ describe('names with the key of an application', () => {
     const { identify } = world({ rows: [crm] })
     const named = [...slot(`Bearer ${KEY}`), ...header(JOSE)]
     expect(identify.tag(named, null)).toBe(`${KEY}:${JOSE}`)
-    expect(identify.tag([...named, ...tenant], null)).toBe(
-      `${KEY}:${JOSE}\n\na`,
-    )
+    expect(identify.tag([...named, ...tenant], null)).toBe(`${KEY}:${JOSE}\n\na`)
     expect(identify.tagged(named)).toBe(true)
     expect(identify.tagged(slot(`Bearer ${KEY}`))).toBe(false)
   })

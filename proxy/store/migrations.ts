@@ -135,6 +135,10 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX scim_member ON scim_members (tenant, realm, member_id);
   `,
+  `
+  CREATE TABLE signals_taken (hash TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE INDEX signals_taken_at ON signals_taken (at);
+  `,
 ]
 
 export type OpenFile = {

@@ -137,6 +137,10 @@ export const MIGRATIONS: readonly string[] = [
   );
   CREATE INDEX scim_member ON scim_members (tenant, realm, member_id);
   `,
+  `
+  CREATE TABLE signals_taken (hash TEXT COLLATE "C" NOT NULL PRIMARY KEY, at BIGINT NOT NULL);
+  CREATE INDEX signals_taken_at ON signals_taken (at);
+  `,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
 const hideEpochs = async (ask: Ask): Promise<void> => {

@@ -150,7 +150,7 @@ export const signalsApi = (scope: Configured, core: Core): RequestListener | nul
       )
       const { begin, close } = createPoll({
         url: poll,
-        authorization: () => own(),
+        authorization: () => own(null),
         fetch,
         receive: (token) => receive(token, 'event', 'poll'),
         clock,

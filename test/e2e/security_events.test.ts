@@ -1,9 +1,15 @@
 // Identity providers tell what happened; it has its effect at once, on every replica, and nothing that is not theirs has any.
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { newKeyRing } from '../../proxy/vault/seal.ts'
 import { startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
 import { startIssuer, type Issuer } from '../support/issuer.ts'
+import { postgres } from '../support/postgres.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const TOKEN = 'at-alice-0123456789abcdef'
@@ -12,10 +18,14 @@ const REVOKED = `${BASE}caep/event-type/session-revoked`
 const CLAIMS = `${BASE}caep/event-type/token-claims-change`
 const LOGOUT = 'http://schemas.openid.net/event/backchannel-logout'
 
+const server = await postgres()
+const absent = 'absent' in server
+
 let upstream: Upstream
 let issuer: Issuer
 let directory: Server
 let deputy: Deputy
+let settings: Fields
 let groups: readonly string[] = ['staff']
 /** What waits at the transmitter, and what was acknowledged or complained of. */
 const waiting = new Map<string, string>()
@@ -59,25 +69,27 @@ beforeAll(async () => {
   })
   await new Promise<void>((resolve) => directory.listen(0, '127.0.0.1', resolve))
   const at = `http://127.0.0.1:${(directory.address() as AddressInfo).port}`
+  settings = {
+    entitlements: {
+      source: 'http',
+      http: {
+        preset: 'none',
+        url: `${at}/{id}`,
+        id: '/id',
+        active: '/active',
+        groups: '/groups',
+        timeout: '3s',
+      },
+      max_age: { read: '30s' },
+    },
+    connect: { sign_in: { issuer: issuer.url, client_id: 'deputy-pages', realm: 'local' } },
+    signals: [{ issuer: issuer.url, audience: 'deputy', push: true }],
+  }
   deputy = await startDeputy({
     upstream: upstream.origin,
     held: [{ person: 'alice', token: TOKEN }],
     config: {
-      entitlements: {
-        source: 'http',
-        http: {
-          preset: 'none',
-          url: `${at}/{id}`,
-          id: '/id',
-          active: '/active',
-          groups: '/groups',
-          timeout: '3s',
-        },
-        max_age: { read: '30s' },
-      },
-      connect: {
-        sign_in: { issuer: issuer.url, client_id: 'deputy-pages', realm: 'local' },
-      },
+      ...settings,
       signals: [{ issuer: issuer.url, audience: 'deputy', push: true, poll: `${at}/poll` }],
     },
   })
@@ -112,8 +124,9 @@ const signed = (said: Fields, header: Fields = {}): Promise<string> =>
 const push = async (
   token: string,
   type = 'application/secevent+jwt',
+  at: Pick<Deputy, 'connect'> = deputy,
 ): Promise<readonly [number, unknown]> => {
-  const answer = await fetch(`${deputy.connect}/signals`, {
+  const answer = await fetch(`${at.connect}/signals`, {
     method: 'POST',
     headers: { 'content-type': type },
     body: token,
@@ -334,3 +347,58 @@ describe('events that wait at the transmitter', () => {
     await vi.waitFor(() => expect(acked).toContain(id), { timeout: 40_000 })
   }, 90_000)
 })
+
+describe.skipIf(absent)(
+  `two replicas${absent ? ` (SKIPPED: ${server.absent})` : ''}`,
+  { timeout: 120_000 },
+  () => {
+    const TYPE = 'application/secevent+jwt'
+    let fleet: Deputy[] = []
+    beforeAll(async () => {
+      if (absent) return
+      const keys = join(mkdtempSync(join(tmpdir(), 'signals-')), 'keys.json')
+      writeFileSync(keys, newKeyRing(Date.now(), randomBytes), { mode: 0o600 })
+      const vault = { store: await server.fresh(), keys }
+      const start = () =>
+        startDeputy({ upstream: upstream.origin, config: { ...settings, vault } })
+      fleet = [await start(), await start()]
+    }, 60_000)
+    afterAll(async () => {
+      for (const each of fleet) await each.close()
+    })
+    const denied = async (at: Deputy): Promise<boolean> => {
+      const answer = await fetch(`${at.agent}/~alice/api.acme.test/a`)
+      await answer.text()
+      return answer.headers.get('deputy-answer') === 'policy_denied'
+    }
+    test('what one is told is in force at the other within a second, and counts once for both', async () => {
+      const [one, other] = fleet
+      if (one === undefined || other === undefined) throw new Error('there are two')
+      const took: number[] = []
+      for (let n = 0; n < 30; n += 1) {
+        groups = ['staff']
+        await push(await signed(claims(CLAIMS)), TYPE, one)
+        await vi.waitFor(async () => expect(await denied(other)).toBe(false), { timeout: 20_000 })
+        groups = []
+        expect(await denied(other)).toBe(false)
+        const token = await signed(claims(CLAIMS))
+        const began = performance.now()
+        expect(await push(token, TYPE, one)).toEqual([202, null])
+        while (!(await denied(other))) expect(performance.now() - began).toBeLessThan(5_000)
+        took.push(performance.now() - began)
+        const before = other.evidence().length
+        expect(await push(token, TYPE, other)).toEqual([202, null])
+        expect(
+          other
+            .evidence()
+            .slice(before)
+            .filter(({ event }) => event === 'signal.received'),
+        ).toEqual([])
+      }
+      took.sort((a, b) => a - b)
+      const at = (share: number): string => (took[Math.floor(share * 30)] ?? 0).toFixed(0)
+      process.stderr.write(`push to effect at the other replica: p50 ${at(0.5)} ms, p99 ${at(0.99)} ms\n`)
+      expect(took[15]).toBeLessThan(1_000)
+    })
+  },
+)

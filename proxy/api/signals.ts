@@ -55,8 +55,7 @@ export const createSignalsApi = ({ receive, refused, log }: SignalsDeps): Hono<E
   const limit = (kind: 'event' | 'logout') =>
     bodyLimit({
       maxSize: MOST_BYTES,
-      onError: () =>
-        refuse(kind, new EventRefused('invalid_request', 'the body may have 2 MiB')),
+      onError: () => refuse(kind, new EventRefused('invalid_request', 'the body may have 2 MiB')),
     })
   const needs = (c: Context, type: string): void => {
     const sent = c.req.header('content-type') ?? ''

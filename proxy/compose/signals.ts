@@ -175,7 +175,10 @@ export const signalsApi = (scope: Configured, core: Core): RequestListener | nul
 /** On every replica: what was known of whoever is named counts no more, and what they run is ended if the event says so. */
 export const followSignals = (
   { clock, log, opened }: Pick<Scope, 'clock' | 'log' | 'opened'>,
-  { store, calls }: { readonly store: Pick<Store, 'subscribe' | 'signals'>; readonly calls: CallRegistry },
+  {
+    store,
+    calls,
+  }: { readonly store: Pick<Store, 'subscribe' | 'signals'>; readonly calls: CallRegistry },
   invalidated: (of: Invalidated) => void,
 ): void => {
   const sweep = setInterval(() => {

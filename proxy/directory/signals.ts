@@ -107,7 +107,12 @@ const idIn = (subject: unknown, issuer: string, user: string | null, depth = 0):
 
 /** Throws EventRefused. */
 export const meaningOf = (
-  { type, event, payload, issuer }: Pick<SaidEvent, 'type' | 'event' | 'issuer'> & {
+  {
+    type,
+    event,
+    payload,
+    issuer,
+  }: Pick<SaidEvent, 'type' | 'event' | 'issuer'> & {
     readonly payload: JWTPayload
   },
   { user, realm, tenant, tenants }: Naming,
@@ -117,8 +122,7 @@ export const meaningOf = (
     return where.map((one) => ({ tenant: one, realm, id }))
   }
   const stream = STREAM[type]
-  if (stream !== undefined)
-    return { kind: 'stream', cause: stream, status: text(event, '/status') }
+  if (stream !== undefined) return { kind: 'stream', cause: stream, status: text(event, '/status') }
   const known = KINDS[type]
   if (known === undefined) return { kind: 'other' }
   if (known.cause === 'logout') {

@@ -74,7 +74,8 @@ const eventOf = ({ kind }: EventSource, payload: JWTPayload, now: number): SaidE
   const [type] = kind === 'logout' ? types.filter((each) => each === LOGOUT) : types
   if (type === undefined || (kind === 'event' && types.length > 1))
     throw refuse(kind === 'logout' ? `its events lack ${LOGOUT}` : 'it must have one event')
-  if (kind === 'event' && type === LOGOUT) throw refuse('a logout token goes to /logout/backchannel')
+  if (kind === 'event' && type === LOGOUT)
+    throw refuse('a logout token goes to /logout/backchannel')
   if (!isRecord(events[type])) throw refuse('what it says of its event must be an object')
   const said = iat * 1_000
   if (said > now + SKEW_S * 1_000) throw refuse('it was issued in the future')

@@ -33,7 +33,8 @@ const sets = (all: object): Promise<Response> => Promise.resolve(Response.json({
 test('what was taken is acknowledged, what never holds complained of, what comes too early asked again', async () => {
   let down = true
   const { asked, poll } = polling(
-    (n, signal) => (n > 4 ? never(signal) : sets(n === 1 ? { a: 'fine', b: 'bad', c: 'later' } : {})),
+    (n, signal) =>
+      n > 4 ? never(signal) : sets(n === 1 ? { a: 'fine', b: 'bad', c: 'later' } : {}),
     async (token) => {
       if (token === 'bad') throw new EventRefused('invalid_key', 'no')
       if (token === 'later' && down) throw new Error('the store is away')

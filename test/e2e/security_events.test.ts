@@ -359,8 +359,7 @@ describe.skipIf(absent)(
       const keys = join(mkdtempSync(join(tmpdir(), 'signals-')), 'keys.json')
       writeFileSync(keys, newKeyRing(Date.now(), randomBytes), { mode: 0o600 })
       const vault = { store: await server.fresh(), keys }
-      const start = () =>
-        startDeputy({ upstream: upstream.origin, config: { ...settings, vault } })
+      const start = () => startDeputy({ upstream: upstream.origin, config: { ...settings, vault } })
       fleet = [await start(), await start()]
     }, 60_000)
     afterAll(async () => {
@@ -397,7 +396,9 @@ describe.skipIf(absent)(
       }
       took.sort((a, b) => a - b)
       const at = (share: number): string => (took[Math.floor(share * 30)] ?? 0).toFixed(0)
-      process.stderr.write(`push to effect at the other replica: p50 ${at(0.5)} ms, p99 ${at(0.99)} ms\n`)
+      process.stderr.write(
+        `push to effect at the other replica: p50 ${at(0.5)} ms, p99 ${at(0.99)} ms\n`,
+      )
       expect(took[15]).toBeLessThan(1_000)
     })
   },

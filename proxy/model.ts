@@ -37,6 +37,12 @@ export type Principal = {
   readonly reach?: RunReach
   /** The application that named the person by its key; absent: none did. `verified` is false then. */
   readonly assertedBy?: string
+  /** Id of the standing by which a workload acts for somebody who is away; null or absent: a tag names the person. */
+  readonly standing?: string | null
+  /** All that this person lets this workload do while they are away; one of it bounds each call (pipeline/standing). */
+  readonly standings?: readonly StandingRow[]
+  /** What the standing is, as policy sees it (`user.standing`). */
+  readonly lets?: Lets
   /** Whose own token names the agent; absent: only the tag does, or the configuration. */
   readonly workload?: Pick<Workload, 'name' | 'subject'>
 }
@@ -64,6 +70,20 @@ export type ClientCertificate = {
   readonly validTo: number
   /** Why it proves nothing, such as a chain that does not hold; null: it may be believed while it is valid. */
   readonly problem: string | null
+}
+
+/** What a person is asked to let a workload do while they are away, or lets it do. */
+export type StandingAsk = {
+  /** Name of the row of `workloads`. */
+  readonly workload: string
+  readonly days: number
+  /** Ids. */
+  readonly operations: readonly string[]
+}
+/** A standing for policy: `id` null: only asked for; `expires_at` in seconds since the epoch. */
+export type Lets = Pick<StandingAsk, 'days' | 'operations'> & {
+  readonly id: string | null
+  readonly expires_at: number
 }
 
 /** `operations`: ids, or families such as `issues.*`; null: every operation that policy allows. */
@@ -703,6 +723,8 @@ export type Flow = {
   readonly challenge?: Challenge | null
   /** Id of the operation for which the link was made; null or absent: for none. */
   readonly operation?: string | null
+  /** What a workload may do once its person said yes, while they are away; null or absent: nothing. */
+  readonly standing?: StandingAsk | null
   readonly createdAt: number
   readonly expiresAt: number
   /** The leg at the provider, once begun. */
@@ -818,6 +840,8 @@ export type FlowRow = {
   readonly spentHash?: string | null
   /** Id of the operation for which the link was made; null or absent: for none. */
   readonly operation?: string | null
+  /** JSON of a `StandingAsk`: what a workload may do while its person is away; null or absent: nothing. */
+  readonly standing?: string | null
 }
 /** A run token's row: the token itself is shown once and never stored. */
 export type RunRow = {
@@ -834,6 +858,23 @@ export type RunRow = {
   readonly createdAt: number
   readonly expiresAt: number
   readonly revokedAt: number | null
+}
+
+/** What a person lets a workload do at one connection while they are away. One that ended has no row. */
+export type StandingRow = {
+  readonly id: string
+  readonly tenant: string
+  readonly realm: string
+  readonly user: string
+  readonly workload: string
+  readonly agent: string
+  readonly connection: string
+  readonly operations: readonly string[]
+  readonly createdAt: number
+  readonly expiresAt: number
+  readonly lastUsedAt: number | null
+  /** ms since the epoch from which on its end is to be told to `connect.notify`; null: it was. */
+  readonly noticeAt: number | null
 }
 
 /** ms since the epoch, but for `patience`. */
@@ -856,6 +897,8 @@ export type Question = Asker & {
   readonly scopes: readonly string[]
   readonly challenge?: string | null
   readonly nextUri?: string | null
+  /** JSON of a `StandingAsk`; a link is shared only by those who ask for the same. */
+  readonly standing?: string | null
 }
 
 /** Whose people and groups: a client of SCIM writes those of one tenant and realm. */
@@ -922,8 +965,12 @@ export type ScimStore = {
    */
   readonly change: (
     of: ScimRealm,
-    kind: ScimKind,
-    what: { readonly id: string | null; readonly fresh: string; readonly now: number },
+    what: {
+      readonly kind: ScimKind
+      readonly id: string | null
+      readonly fresh: string
+      readonly now: number
+    },
     make: (before: ScimRow | null, members: readonly ScimMember[]) => ScimNext | null,
     tell: (changed: ScimChanged) => readonly string[],
   ) => Promise<ScimChanged>
@@ -1086,6 +1133,8 @@ export type Store = {
     ) => Promise<readonly number[]>
     /** Takes links that are to be sent now, each for one caller until `until`. */
     readonly notices: (now: number, until: number, most: number) => Promise<readonly FlowRow[]>
+    /** What its person lets a workload do, of what they were asked. false: the flow is not pending. */
+    readonly standing: (hash: string, standing: string) => Promise<boolean>
     /** When the link is to be sent (again); null: never. */
     readonly notifyAt: (hash: string, at: number | null) => Promise<void>
     readonly erase: (person: Person) => Promise<number>
@@ -1114,6 +1163,45 @@ export type Store = {
     readonly disable: (off: AgentOff) => Promise<boolean>
     /** false: it was not off there, or an owner cannot lift what an operator did. */
     readonly enable: (agent: string, tenant: string | null, by: AgentOff['by']) => Promise<boolean>
+  }
+  readonly standings: {
+    /** Takes the place of what the same person let the same workload do at the same connection. */
+    readonly put: (row: StandingRow) => Promise<void>
+    /**
+     * Up to two people who let this workload act now, of whom all but one are too many; `user`: only those of that id.
+     * By an index, however many there are.
+     */
+    readonly people: (
+      by: Pick<StandingRow, 'workload' | 'agent'> & { readonly user: string | null },
+      now: number,
+    ) => Promise<readonly Person[]>
+    /** What one of them lets it do now. */
+    readonly of: (
+      person: Person,
+      by: Pick<StandingRow, 'workload' | 'agent'>,
+      now: number,
+    ) => Promise<readonly StandingRow[]>
+    /** The newest first, with those that are over and not yet swept. */
+    readonly list: (filter: {
+      readonly id?: string
+      readonly tenant?: string
+      readonly realm?: string
+      readonly user?: string
+      readonly agent?: string
+      readonly connection?: string
+    }) => Promise<readonly StandingRow[]>
+    /** Ends it earlier, never later. false: there is none, or it would not end earlier. */
+    readonly shorten: (id: string, expiresAt: number, noticeAt: number) => Promise<boolean>
+    /** It was used. @returns true: for the first time, said to one caller only */
+    readonly touch: (id: string, at: number) => Promise<boolean>
+    /** null: there was none. */
+    readonly remove: (id: string) => Promise<StandingRow | null>
+    /** Takes those whose end is to be told now, each for one caller until `until`. */
+    readonly notices: (now: number, until: number, most: number) => Promise<readonly StandingRow[]>
+    /** When its end is to be told (again); null: never. */
+    readonly noticeAt: (id: string, at: number | null) => Promise<void>
+    /** Drops those that ended before. @returns them */
+    readonly sweep: (before: number) => Promise<readonly StandingRow[]>
   }
   /** Sessions at the pages that were ended before their hour, by the hash of their key. */
   readonly sessions: {

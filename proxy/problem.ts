@@ -97,6 +97,12 @@ export const CATALOGUE = {
     'http_request_denied',
     'Name only people of the application’s own people and tenants; whoever runs deputy can add a pattern to its row.',
   ),
+  standing_refused: row(
+    403,
+    'The person did not let the workload do this',
+    'http_request_denied',
+    'Do not retry: the person is away, and what they let this workload do does not include it, or has ended. Ask them for standing that does, or send their tag.',
+  ),
   policy_denied: row(
     403,
     'Policy refused the call',

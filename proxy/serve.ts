@@ -62,6 +62,7 @@ const openFirst = async (scope: Scope) => {
     policy: () => {},
     people: () => {},
     key: () => {},
+    firstUse: () => {},
     seen: { answered: () => {}, failed: () => {} },
   }
   const changed: Preparing['changed'] = {
@@ -84,6 +85,7 @@ const openFirst = async (scope: Scope) => {
   const put = (next: Revision): void => {
     inForce = next
     told.policy(next.policy.current())
+    told.firstUse = next.firstUse
     told.people = () => next.invalidated({ person: null, source: 'file', cause: 'file_changed' })
   }
   return { kept, changed, keeping, parts, lasting, put }

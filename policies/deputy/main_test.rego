@@ -225,6 +225,28 @@ test_runs_are_for_one_role_only if {
 	d.grants == ["role:operator-run"]
 }
 
+standing(days, operations, agents) := d if {
+	asked := {"id": null, "days": days, "expires_at": 1893456000, "operations": operations}
+	patches := array.concat(own("deputy.standing"), [set_to("/user/standing", asked), set_to("/agent/id", "agent:nightly")])
+	rows := {"developer": {"max_days": 30, "operations": ["issues.*"], "agents": agents}}
+	d := codes(patches) with data.deputy_data.standing as rows
+}
+
+test_standing_goes_as_far_as_a_row_of_a_role if {
+	standing(30, ["issues.create", "issues.get"], ["agent:nightly"]) == []
+	standing(31, ["issues.create"], ["*"]) == ["no_grant"]
+	standing(1, ["issues.create", "pulls.merge"], ["*"]) == ["no_grant"]
+	standing(1, ["issues.create"], ["agent:other"]) == ["no_grant"]
+	standing(1, [], ["*"]) == ["no_grant"]
+	standing("1", ["issues.create"], ["*"]) == ["no_grant"]
+}
+
+test_nobody_gives_standing_without_a_row if {
+	asked := set_to("/user/standing", {"id": null, "days": 1, "expires_at": 1893456000, "operations": ["issues.create"]})
+	codes(array.concat(own("deputy.standing"), [asked])) == ["no_grant"]
+	codes(own("deputy.standing")) == ["no_grant"]
+}
+
 test_other_operations_of_deputy_do_not_exist if {
 	codes(own("deputy.else")) == ["no_grant", "operation_unknown"]
 	codes([set_to("/operation/id", "deputy.connect"), set_to("/operation/access", "write")]) == ["no_grant"]

@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Context, Hono } from 'hono'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
-import type { Connection, Flow, Principal } from '../model.ts'
+import type { Connection, Flow, Principal, StandingAsk } from '../model.ts'
 import type { Begun, Flows } from '../consent/flow.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
 import { mayReturnTo } from '../consent/next_uri.ts'
@@ -40,10 +40,15 @@ export type ApiDeps = RestDeps & {
   readonly permit: (
     principal: Principal,
     connection: string,
-    wanted: { readonly scopes: readonly string[] } | { readonly operation: string },
+    wanted:
+      | { readonly scopes: readonly string[] }
+      | { readonly operation: string }
+      | { readonly standing: StandingAsk },
   ) => Promise<{ readonly scopes: readonly string[]; readonly held: boolean }>
   readonly flows: Pick<Flows, 'begin' | 'completed' | 'status' | 'byAuthorizationId'>
   readonly connections: () => ReadonlyMap<string, Connection>
+  /** The agent that this row of `workloads` is; null: there is none of this name, or its tokens say. */
+  readonly agentOf: (workload: string) => string | null
   /** Origins that `next_uri` may name. */
   readonly returnTo: readonly string[]
 }
@@ -62,6 +67,14 @@ export const authorizeBody = z.strictObject({
     .refine((wanted) => wanted.id !== undefined || wanted.provider_id !== undefined, {
       error: 'needs id or provider_id',
     }),
+  /** What a workload is to do while the person is away: ids of operations, or families such as `issues.*`. */
+  standing: z
+    .strictObject({
+      days: z.int().min(1).max(3_650),
+      operations: z.array(short).min(1).max(100),
+      workload: short.optional(),
+    })
+    .optional(),
 })
 const toolBody = z.strictObject({
   /** An operation id, or `connection@operation` where several connections serve it. */
@@ -195,6 +208,25 @@ const operationNamed = (
   return { connection, operation }
 }
 
+type Asked = ({ readonly scopes: readonly string[] } | { readonly operation: string }) & {
+  readonly standing?: StandingAsk | null
+}
+/** Families are what they stand for today: what a catalogue gets later, nobody said yes to. */
+const idsOf = ({ provider, name }: Connection, wanted: readonly string[]): readonly string[] => {
+  const ids = wanted.flatMap((one) => {
+    const found = provider.operations.filter(({ id }) =>
+      one.endsWith('.*') ? id.startsWith(one.slice(0, -1)) : id === one,
+    )
+    if (found.length === 0)
+      throw invalid(`standing.operations: ${name} has no ${JSON.stringify(one)}`)
+    return found.map(({ id }) => id)
+  })
+  const all = [...new Set(ids)].toSorted()
+  if (all.length > 100)
+    throw invalid(`standing.operations: ${all.length} are more than a person can read: at most 100`)
+  return all
+}
+
 const shape = (
   connection: Pick<Connection, 'name'>,
   userId: string,
@@ -239,18 +271,48 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     }
   }
 
+  const permittedOf = async (
+    principal: Principal,
+    { name }: Connection,
+    { standing = null, ...wanted }: Asked,
+  ): ReturnType<ApiDeps['permit']> => {
+    if (standing === null) return deps.permit(principal, name, wanted)
+    const { scopes: needed } = await deps.permit(principal, name, { standing })
+    const more = 'scopes' in wanted ? wanted.scopes : []
+    return deps.permit(principal, name, { scopes: [...new Set([...needed, ...more])] })
+  }
+  /** Which workload is to act: the one that asks, or another one that is the same agent. */
+  const standingOf = (
+    { agent, workload: own }: Principal,
+    connection: Connection,
+    wanted: z.output<typeof authorizeBody>['standing'],
+  ): StandingAsk | null => {
+    if (wanted === undefined) return null
+    const workload = wanted.workload ?? own?.name
+    if (workload === undefined)
+      throw invalid(
+        'standing.workload: name a row of workloads, or send the own token of the workload that is to act',
+      )
+    if (workload !== own?.name && deps.agentOf(workload) !== agent)
+      throw invalid(
+        `standing.workload: ${JSON.stringify(workload)} is no row of workloads whose agent is ${agent}`,
+      )
+    return { workload, days: wanted.days, operations: idsOf(connection, wanted.operations) }
+  }
+
   /** Policy first; then the link, or `completed` where nothing is left to ask the person for. */
   const begin = async (
     principal: Principal,
     connection: Connection,
-    wanted: Parameters<ApiDeps['permit']>[2],
+    wanted: Asked,
     nextUri: string | undefined,
   ): Promise<object> => {
+    const { standing = null } = wanted
     if (nextUri !== undefined && !mayReturnTo(deps.returnTo, nextUri))
       throw invalid('next_uri must have an origin that connect.return_to lists')
-    const permitted = await deps.permit(principal, connection.name, wanted)
+    const permitted = await permittedOf(principal, connection, wanted)
     const { person, agent } = principal
-    if (permitted.held) {
+    if (permitted.held && standing === null) {
       const { scopes } = permitted
       const done = await deps.flows.completed(
         { person, agent, connection: connection.name },
@@ -264,6 +326,7 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
       {
         nextUri: nextUri ?? null,
         operation: 'operation' in wanted ? wanted.operation : null,
+        standing,
       },
     )
     return shape(connection, person.id, {
@@ -294,7 +357,8 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     const outside = scopes.filter((scope) => !connection.scopes.includes(scope))
     if (outside.length > 0)
       throw invalid(`connection ${connection.name} may not ask for ${outside.join(', ')}`)
-    return c.json(await begin(principal, connection, { scopes }, body.next_uri))
+    const standing = standingOf(principal, connection, body.standing)
+    return c.json(await begin(principal, connection, { scopes, standing }, body.next_uri))
   })
 
   route('POST', '/v1/tools/authorize', async (c) => {

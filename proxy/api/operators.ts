@@ -20,10 +20,12 @@ import type { OperatorSignIn } from './operator_sso.ts'
 import * as shapes from './operators_schema.ts'
 import { createRest, given, paged, readBody, readQuery, type Env, type RestDeps } from './rest.ts'
 import { addRunRoutes, runRevoked, type RunApiDeps } from './runs.ts'
+import { addStandingRoutes, type StandingApiDeps } from './standings.ts'
 
 export type OperatorsDeps = RestDeps &
   Omit<RunApiDeps, 'connections'> &
-  AgentApiDeps & {
+  AgentApiDeps &
+  StandingApiDeps & {
     /** Empty: this listener does not serve them. */
     readonly operators: readonly Machine[]
     /** By whose tokens people are operators, without a bearer; null: nobody is. */
@@ -101,8 +103,11 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     of: Omit<Revocation, 'result'>,
     agent: string | null,
     result: string,
-  ): Promise<void> =>
-    onEvent('connection.revoked', {
+  ): Promise<void> => {
+    const { connection } = of
+    const which = agent === null ? { connection } : { connection, agent }
+    await deps.standing.endAll(of.person, which, { ...by(operator), by: 'disconnected' })
+    return onEvent('connection.revoked', {
       ...by(operator),
       user: of.person,
       ...(agent === null ? {} : { agent: { id: agent } }),
@@ -111,6 +116,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
       credential: of.credential,
       result,
     })
+  }
   const revoke = async (
     operator: Operator,
     list: readonly HeldConnection[],
@@ -134,6 +140,8 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
     ).filter((run) => run.revokedAt === null && run.expiresAt > deps.clock.now())
     for (const run of live)
       if (await runs.revoke(run.id)) await onEvent('run.revoked', runRevoked(operator, run))
+    const how = { ...by(operator), by: 'operator' } as const
+    const standings = await deps.standing.endAll(person, agent === null ? {} : { agent }, how)
     const whole: HeldConnection[] = []
     const kept: object[] = []
     for (const held of await vault.list({ tenant, realm, id })) {
@@ -152,6 +160,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
       agent,
       results,
       runs_revoked: live.length,
+      standings_ended: standings,
       authorizations_ended: await flows.cancel(person, agent),
     }
   }
@@ -228,6 +237,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
 
   addRunRoutes(rest, gate, deps)
   addAgentRoutes(rest, gate, deps)
+  addStandingRoutes(rest, gate, deps)
 
   const { signIn } = deps
   // Whoever is about to sign in has no token yet; nothing in it is secret.

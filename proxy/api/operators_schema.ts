@@ -2,7 +2,7 @@
 // document is made.
 import { z } from 'zod'
 import type { AgentAbout } from '../config/agents.ts'
-import type { AgentOff, HeldConnection, Person, RunRow } from '../model.ts'
+import type { AgentOff, HeldConnection, Person, RunRow, StandingRow } from '../model.ts'
 import type { ApiRoute } from './openapi.ts'
 import { short } from './rest.ts'
 
@@ -32,6 +32,7 @@ export const runsQuery = z.strictObject({
   ...place,
   ...paging,
 })
+export const standingsQuery = runsQuery
 export const runBody = z
   .strictObject({
     user_id: id,
@@ -92,6 +93,19 @@ const runItem = z.object({
   expires_at: z.string(),
   revoked_at: z.string().nullable(),
 })
+const standingItem = z.object({
+  id: z.string(),
+  user_id: z.string(),
+  tenant: z.string(),
+  realm: z.string(),
+  agent: z.string(),
+  workload: z.string(),
+  connection_id: z.string(),
+  operations: z.array(z.string()),
+  created_at: z.string(),
+  expires_at: z.string(),
+  last_used_at: z.string().nullable(),
+})
 /**
  * `failed`: deputy forgot the token, the provider may still accept it; `access_outlives`: until it
  * expires. `grant_removed`: other agents keep the account.
@@ -140,6 +154,7 @@ const ended = z.object({
   agent: z.string().nullable(),
   results,
   runs_revoked: z.int(),
+  standings_ended: z.int(),
   authorizations_ended: z.int(),
 })
 
@@ -194,6 +209,20 @@ export const runShape = (row: RunRow): z.input<typeof runItem> => ({
   created_at: iso(row.createdAt),
   expires_at: iso(row.expiresAt),
   revoked_at: row.revokedAt === null ? null : iso(row.revokedAt),
+})
+
+export const standingShape = (row: StandingRow): z.input<typeof standingItem> => ({
+  id: row.id,
+  user_id: row.user,
+  tenant: row.tenant,
+  realm: row.realm,
+  agent: row.agent,
+  workload: row.workload,
+  connection_id: row.connection,
+  operations: [...row.operations],
+  created_at: iso(row.createdAt),
+  expires_at: iso(row.expiresAt),
+  last_used_at: row.lastUsedAt === null ? null : iso(row.lastUsedAt),
 })
 
 export const CONFIRM_API: readonly ApiRoute[] = [
@@ -317,6 +346,21 @@ export const OPERATORS_API: readonly ApiRoute[] = [
     auth: 'operator',
     query: tenantQuery,
     answer: agentItem,
+  },
+  {
+    method: 'get',
+    path: '/v1/admin/standings',
+    summary: 'What workloads may do for people who are away, the newest first',
+    auth: 'operator',
+    query: standingsQuery,
+    answer: listOf(standingItem),
+  },
+  {
+    method: 'delete',
+    path: '/v1/admin/standings/{id}',
+    summary: 'End one of these and abort what it has in flight',
+    auth: 'operator',
+    answer: null,
   },
 ]
 

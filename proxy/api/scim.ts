@@ -312,8 +312,7 @@ const createWrites = (deps: ScimDeps, views: Views) => {
   ): Promise<ScimChanged> => {
     const changed = await scim.change(
       of,
-      kind,
-      { id, fresh: newId(), now: clock.now() },
+      { kind, id, fresh: newId(), now: clock.now() },
       make,
       (what) => changedKeys(deps, what),
     )

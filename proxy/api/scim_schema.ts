@@ -1,5 +1,5 @@
 // What a user and a group of SCIM have (RFC 7643), and what comes in and goes out of it.
-import scimmy from 'scimmy'
+import { Schemas } from 'scimmy'
 import { ScimError } from './scim_error.ts'
 
 export type Kind = 'User' | 'Group'
@@ -31,7 +31,7 @@ export const URNS: readonly string[] = Object.values(URN)
 
 const described = (definition: { readonly describe: () => unknown }): Schema =>
   JSON.parse(JSON.stringify(definition.describe())) as Schema
-const { User, Group, EnterpriseUser } = scimmy.Schemas
+const { User, Group, EnterpriseUser } = Schemas
 /** What deputy makes of it: names are unique, and passwords are no business of it. */
 const ours = (schema: Schema): Schema => ({
   ...schema,

@@ -93,9 +93,17 @@ export const createEvidence = (deps: {
   const whoText = (principal: Principal): string => {
     let text = who.get(principal)
     if (text === undefined) {
-      const { person, verified, agent, run, workload, assertedBy } = principal
+      const { person, verified, agent, run, workload, assertedBy, standing } = principal
       const { realm, tenant } = person
-      const user = { id: idOf(person.id), realm, tenant, verified, asserted_by: assertedBy }
+      const by_standing = standing ?? undefined
+      const user = {
+        id: idOf(person.id),
+        realm,
+        tenant,
+        verified,
+        asserted_by: assertedBy,
+        standing: by_standing,
+      }
       const by = workload && { ...workload, verified: true }
       text = members({ user, agent: { id: agent, workload: by }, run })
       who.set(principal, text)

@@ -17,6 +17,8 @@ export type Revocation = {
       readonly connection: string
     }
   | { readonly kind: 'run'; readonly run: string }
+  /** `until`: it ends at that time, ms; null: it has. */
+  | { readonly kind: 'standing'; readonly standing: string; readonly until: number | null }
   | { readonly kind: 'person'; readonly person: Person }
   /** Switched off, or on again; `tenant` null: for everybody. */
   | {
@@ -87,6 +89,13 @@ const revocationOf = (line: Foreign, event: string, at: number): Revocation | 'u
     return agent === null
       ? 'unknown'
       : { kind: 'agent', at, agent, tenant: textOf(line, 'tenant'), off, by }
+  }
+  if (event === 'standing.ended' || event === 'standing.changed') {
+    const standing = textOf(line, 'standing')
+    const until = event === 'standing.ended' ? null : Date.parse(String(line['expires_at']))
+    return standing === null || Number.isNaN(until)
+      ? 'unknown'
+      : { kind: 'standing', at, standing, until }
   }
   if (event === 'operator.erased' || event === 'person.erased') {
     const person = personOf(line)

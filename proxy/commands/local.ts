@@ -20,12 +20,17 @@ import { createUlid } from '../ulid.ts'
 import { createAgents } from '../vault/agents.ts'
 import { readRing } from '../vault/rotate.ts'
 import { createRuns } from '../vault/runs.ts'
+import { createStandings } from '../vault/standings.ts'
+import { createStandingCare } from '../consent/standing.ts'
 import { createSealer } from '../vault/seal.ts'
 import { createVault } from '../vault/vault.ts'
 import { createEvidence } from '../audit/records.ts'
 import { overSocket, readAnswer, written, type Reach } from './operate.ts'
 
 /** The same API on the vault itself. Throws an Error that says what is wrong with the vault, the keys or the evidence. */
+/** Nothing goes to providers from here. */
+const NO_CALLS = { onEnded: () => {}, onFirstUse: () => {} }
+
 const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
   const { config, at, written: inState, connections } = loaded
   const clock = systemClock()
@@ -59,6 +64,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
     const publicUrl = config.connect.url ?? 'http://localhost'
     const onEvent = (event: string, fields: object): Promise<void> =>
       evidence.event(event, fields as Record<string, unknown>)
+    const standings = createStandings({ store, clock, newId, log, ...NO_CALLS })
     const app = createOperatorsApi({
       ...naming(config),
       operators: [],
@@ -87,6 +93,8 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
         ...createAgents({ store, clock, onDisabled: () => {} }),
         about: loaded.agents,
       },
+      standings,
+      standing: createStandingCare({ standings, store: store.standings, clock, log, onEvent }),
       maxRunMs: config.runs.max,
       permitRun: () => {
         throw new Problem(

@@ -2,8 +2,9 @@
 import { randomBytes } from 'node:crypto'
 import { USUAL_CLAIMS, type Config } from '../config/schema.ts'
 import type { Directory } from '../directory/source.ts'
-import type { Person } from '../model.ts'
+import type { Person, StandingRow } from '../model.ts'
 import { createFlows } from '../consent/flow.ts'
+import { createStandingCare, type Send, type StandingCare } from '../consent/standing.ts'
 import { createRoom } from '../consent/tenants.ts'
 import { createRevoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
@@ -86,12 +87,14 @@ const sweeping = (
   { log, clock, opened }: Scope,
   { runs, store, waiting }: Core,
   flows: ReturnType<typeof createFlows>,
+  standing: StandingCare,
 ): void => {
   const sweep = setInterval(() => {
     void waiting.look()
     // By a wrong clock everything would be old.
     if (clock.wrong() !== null) return
-    for (const each of [flows.sweep(), runs.sweep(), store.sessions.sweep(clock.now() - SKEW_MS)])
+    const sessions = store.sessions.sweep(clock.now() - SKEW_MS)
+    for (const each of [flows.sweep(), runs.sweep(), standing.sweep(), sessions])
       each.catch((error: unknown) =>
         log.error({ err: error }, 'old consents, runs and sessions could not be swept'),
       )
@@ -109,12 +112,20 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     wake: () => void
     mismatch: (of: Mismatch) => void
     brokeGlass: (of: object) => void
-  } = { wake: () => {}, mismatch: () => {}, brokeGlass: () => {} }
+    send: Send | null
+  } = { wake: () => {}, mismatch: () => {}, brokeGlass: () => {}, send: null }
   const onEvent = (event: string, fields: object): Promise<void> => {
     if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
     if (event === 'operator.break_glass') deliver.brokeGlass(fields)
     return evidence.event(event, fields as Record<string, unknown>)
   }
+  const standing = createStandingCare({
+    standings: core.standings,
+    store: store.standings,
+    clock,
+    log,
+    onEvent,
+  })
   const directory = directoryOf(config, withScim(config, core, clock))
   const people = peopleOf(config, directory)
   const { active, peopleChanged, invalidated } = followPeople(people, directory, scope, core)
@@ -139,6 +150,7 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
       onEvent,
       refused: core.metrics.tenantRefused,
     }),
+    lets: standing.lets,
   })
   if (notify !== undefined) {
     // Most have none, and need no library to sign with.
@@ -156,16 +168,20 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     opened(() => notifier.close())
     deliver.wake = notifier.wake
     deliver.brokeGlass = notifier.brokeGlass
+    deliver.send = notifier.send
+    opened(standing.watch(notifier.send, () => clock.wrong() === null))
     deliver.mismatch = ({ flow, user, ...of }) =>
       notifier.mismatch({ ...of, hash: flow, person: user })
     // What an earlier process left behind.
     scope.begins(notifier.wake)
   }
-  sweeping(scope, core, flows)
+  sweeping(scope, core, flows, standing)
   return {
     people,
     active,
     peopleChanged,
+    standing,
+    firstUse: (row: StandingRow) => standing.firstUse(row, deliver.send),
     invalidated,
     flows,
     onEvent,

@@ -10,7 +10,7 @@ import { naming } from '../config/backend.ts'
 import type { Config } from '../config/schema.ts'
 import type { Seen } from '../directory/asked.ts'
 import type { Fetch } from '../net/dial.ts'
-import type { Connection, PolicyEngine } from '../model.ts'
+import type { Connection, PolicyEngine, StandingRow } from '../model.ts'
 import { createOAuthClient } from '../oauth/client.ts'
 import { createRefresher } from '../tokens/refresh.ts'
 import { createSpool } from '../tokens/pending.ts'
@@ -22,6 +22,7 @@ import { agentDisabled, createAgents } from '../vault/agents.ts'
 import { followRing, missingKeys } from '../vault/rotate.ts'
 import { createRuns } from '../vault/runs.ts'
 import { createSealer } from '../vault/seal.ts'
+import { createStandings } from '../vault/standings.ts'
 import { createUsed } from '../vault/used.ts'
 import { createVault } from '../vault/vault.ts'
 import { createWaiting } from '../vault/waiting.ts'
@@ -45,6 +46,8 @@ export type Told = {
   policy: (engine: PolicyEngine | null) => void
   people: () => void
   key: (kid: string) => void
+  /** A standing was used for the first time. */
+  firstUse: (row: StandingRow) => void
   seen: Seen
 }
 
@@ -148,6 +151,9 @@ const openTraffic = (
     get unasked() {
       return now().config.connect.hold
     },
+    get away() {
+      return now().config.runs.hold
+    },
     now: clock.now,
   })
   metrics.watch('deputy_held_calls', 'gauge', 'Calls that wait for a person.', hold.count)
@@ -162,7 +168,7 @@ const openTraffic = (
 /** What people's grants are made of and renewed by. Its parts know each other: a revocation ends calls and unstored tokens. */
 const openTokens = (
   { config, written, log, clock, opened }: Scope,
-  { store, sealer, newId, calls, fetch }: Ground,
+  { store, sealer, newId, calls, fetch, told }: Ground,
   metrics: ReturnType<typeof createMetrics>,
   now: () => InForce,
 ) => {
@@ -198,6 +204,18 @@ const openTokens = (
     onDisabled: ({ agent, tenant }) =>
       void calls.abort({ agent, ...(tenant === null ? {} : { tenant }) }, agentDisabled(agent)),
   })
+  const standings = createStandings({
+    store,
+    clock,
+    newId,
+    log,
+    onEnded: (standing) =>
+      calls.abort(
+        { standing },
+        new Problem('standing_refused', 'the standing of this workload has ended'),
+      ),
+    onFirstUse: (row) => told.firstUse(row),
+  })
   const used = createUsed({ grants: store.grants, clock, log })
   opened(() => used.close())
   const client = createOAuthClient({ fetch, clock })
@@ -216,7 +234,7 @@ const openTokens = (
     spool,
     onFailure: metrics.refreshFailed,
   })
-  return { vault, runs, agents, used, client, refresher }
+  return { vault, runs, agents, standings, used, client, refresher }
 }
 
 /** @throws Error that says what is wrong with the store or the evidence */

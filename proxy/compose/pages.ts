@@ -26,8 +26,8 @@ const brandOf = ({ connect: { brand } }: Config, logo: Logo | null) =>
 /** null: nobody could be told from another at them. */
 export const createPages = async (
   { config, agents: about, written, log, print, keep }: Configured,
-  { vault, connections, fetch, logo, marks, agents, runs, store }: Core,
-  { flows, revoker, onEvent, session, people, active }: Consent,
+  { vault, connections, fetch, logo, marks, agents, runs, standings, store }: Core,
+  { flows, revoker, onEvent, session, people, active, standing }: Consent,
   allowed: AllowedOf,
 ): Promise<RequestListener | null> => {
   const { sign_in: signIn, verifier } = config.connect
@@ -51,6 +51,8 @@ export const createPages = async (
     revoke: revoker.revoke,
     agents: { ...agents, about, marks, active, grantsTo: store.grants.to },
     runs,
+    standings,
+    standing,
     connections,
     returnTo: config.connect.return_to,
     // Claims come with a call only: nobody says at the page what this person may do.

@@ -58,7 +58,7 @@ export const keysOf =
 
 const identifyOf = (
   scope: Configured,
-  { issuers, workloads: rows, runs, fetch }: Core,
+  { issuers, workloads: rows, runs, standings, fetch }: Core,
 ): Identify => {
   const { config, clock, log } = scope
   const { identity } = config
@@ -93,6 +93,7 @@ const identifyOf = (
     plainAgent: identity.agent,
     plainRealm: identity.realm,
     run: runs.verify,
+    standing: standings.verify,
   })
 }
 
@@ -179,7 +180,10 @@ export const createPipeline = (
     ...grantsOf(core, clock.now, () => later().connections()),
     decide,
     forward: core.forward,
-    used: core.used.note,
+    used: (who, connection) => {
+      core.used.note(who.person, who.agent, connection)
+      core.standings.used(who)
+    },
     evidence,
     calls,
     rate,

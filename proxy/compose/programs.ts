@@ -5,6 +5,7 @@ import type { Person, Principal } from '../model.ts'
 import { clientCertificate } from '../net/client_certificate.ts'
 import { createIdle } from '../tokens/idle.ts'
 import { confirmArrival } from '../consent/session.ts'
+import { tagOnly } from '../pipeline/standing.ts'
 import { spooled } from '../tokens/pending.ts'
 import { createOperatorSignIn } from '../api/operator_sso.ts'
 import type { createOperatorsApi } from '../api/operators.ts'
@@ -93,11 +94,11 @@ const signInOf = (scope: Configured, { policy, fetch }: Core) => {
 export const operatorsDepsOf = (
   scope: Configured,
   core: Core,
-  { flows, revoker, onEvent, session }: Consent,
+  { flows, revoker, onEvent, session, standing }: Consent,
   permit: Permit,
 ): OperatorsDeps => {
   const { config, agents: about, clock, log } = scope
-  const { connections, vault, runs, agents, evidence, newId } = core
+  const { connections, vault, runs, standings, agents, evidence, newId } = core
   return {
     ...naming(config),
     operators: config.operators,
@@ -109,6 +110,8 @@ export const operatorsDepsOf = (
     revoker,
     flows,
     runs,
+    standings,
+    standing,
     maxRunMs: config.runs.max,
     agents: { ...agents, about },
     permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
@@ -183,6 +186,7 @@ export const authApi = (
   const asked = {
     identify: async (rawHeaders: readonly string[], req?: IncomingMessage) => {
       const { who } = await identify.identify(rawHeaders, null, shown(req))
+      tagOnly(who)
       rate(who.person.tenant)
       return on(who)
     },
@@ -211,6 +215,10 @@ export const authApi = (
     }),
     flows,
     connections,
+    agentOf: (workload: string) => {
+      const agent = config.workloads.find(({ name }) => name === workload)?.agent ?? '/'
+      return agent.startsWith('/') ? null : agent
+    },
     returnTo: config.connect.return_to,
     publicUrl: session.publicUrl,
     newId,

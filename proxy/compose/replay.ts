@@ -14,7 +14,15 @@ export type Replayed = {
 }
 type Kept = Pick<
   Store,
-  'credentials' | 'grants' | 'runs' | 'agents' | 'publish' | 'erase' | 'copied' | 'flows'
+  | 'credentials'
+  | 'grants'
+  | 'runs'
+  | 'standings'
+  | 'agents'
+  | 'publish'
+  | 'erase'
+  | 'copied'
+  | 'flows'
 >
 
 /**
@@ -41,6 +49,7 @@ type Done = {
   credentials: number
   grants: number
   runs: number
+  standings: number
   people: number
   agents: number
   failed: number
@@ -75,6 +84,15 @@ const carryOut = async (
     return
   }
   if (what.kind === 'run') return endRun(what.run)
+  if (what.kind === 'standing') {
+    const { standing, until } = what
+    const hit =
+      until === null
+        ? (await store.standings.remove(standing)) !== null
+        : await store.standings.shorten(standing, until, until)
+    if (hit) done.standings += 1
+    return store.publish('standing', `-${standing}`)
+  }
   const { person, at } = what
   const { tenant, realm, id: user } = person
   // Whatever was granted after that is not what was revoked.
@@ -93,6 +111,11 @@ const carryOut = async (
       done.credentials += 1
   const runs = await store.runs.list({ tenant, realm, user })
   for (const run of runs) if (run.createdAt <= at && run.revokedAt === null) await endRun(run.id)
+  for (const { id, createdAt } of await store.standings.list({ tenant, realm, user }))
+    if (createdAt <= at && (await store.standings.remove(id)) !== null) {
+      done.standings += 1
+      await store.publish('standing', `-${id}`)
+    }
   // Unless something of theirs is newer, no row names them any more.
   if (left.size > 0 || runs.some((run) => run.createdAt > at)) return
   const flows = await store.flows.erase(person)
@@ -117,7 +140,15 @@ export const replayRevocations = async (
   const found = await revocationsIn(files, since)
   if (strict && found.problems.length > 0)
     return { code: 1, printed: [], complaints: found.problems }
-  const done: Done = { credentials: 0, grants: 0, runs: 0, people: 0, agents: 0, failed: 0 }
+  const done: Done = {
+    credentials: 0,
+    grants: 0,
+    runs: 0,
+    standings: 0,
+    people: 0,
+    agents: 0,
+    failed: 0,
+  }
   // Erasure first: it takes all that was revoked of a person as well.
   const takes = found.revocations.filter((each) => each.kind !== 'agent')
   for (const each of takes) if (each.kind === 'person') await carryOut(store, each, done)
@@ -126,12 +157,12 @@ export const replayRevocations = async (
   for (const each of switched(found.revocations))
     if (each.off && (await store.agents.disable(each))) done.agents += 1
   const links = await store.copied.void(now + SESSION_MS)
-  const { credentials, grants, runs, people, agents, failed } = done
+  const { credentials, grants, runs, standings, people, agents, failed } = done
   return {
     code: found.problems.length > 0 ? 1 : 0,
     printed: [
       `the vault knows of times up to ${new Date(since).toISOString()}; ${found.lines} lines of evidence hold ${found.revocations.length} revocations`,
-      `revoked again: ${credentials} connections, ${grants} grants of single agents, ${runs} runs; switched off again: ${agents} agents; erased again: ${people} people`,
+      `revoked again: ${credentials} connections, ${grants} grants of single agents, ${runs} runs, ${standings} standings; switched off again: ${agents} agents; erased again: ${people} people`,
       `void: ${links} links that were under way, and every session at the pages`,
     ],
     complaints: [

@@ -1,4 +1,5 @@
 // One configuration, whole: what is made of it, built beside the one in force and put in its place at once.
+import type { StandingRow } from '../model.ts'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { Loaded } from '../config/load.ts'
 import { oddities } from '../config/rules.ts'
@@ -23,6 +24,8 @@ export type Revision = InForce & {
   readonly said: ReturnType<typeof createDiscovery>['said']
   /** Ends the calls of people who are not active any more. */
   readonly peopleChanged: () => void
+  /** A standing was used for the first time. */
+  readonly firstUse: (row: StandingRow) => void
   /** The same of one or all, and nothing that was kept about them counts any more. */
   readonly invalidated: (what: Invalidated) => void
   /** At the connect listener, the operators' own, `deputy.sock`, and the agents' listeners. */
@@ -155,6 +158,7 @@ export const buildRevision = async (
       loaded: of.loaded,
       pipeline,
       peopleChanged: consent.peopleChanged,
+      firstUse: consent.firstUse,
       invalidated: consent.invalidated,
       said: discovery.said,
       connect: atConnect(scope, path, {

@@ -504,7 +504,9 @@ export const configSchema = z.strictObject({
       }),
     )
     .optional(),
-  runs: z.strictObject({ max: duration.default(UNITS.d) }).prefault({}),
+  runs: z
+    .strictObject({ max: duration.default(UNITS.d), hold: duration.default(10 * UNITS.m) })
+    .prefault({}),
   audit: audit.prefault({}),
   telemetry: z
     .strictObject({

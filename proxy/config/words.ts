@@ -592,6 +592,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'workloads[].insecure': insecure,
   runs: key('Run tokens: jobs that act for a person while nobody is there.'),
   'runs.max': key('The longest life of a run token.', '12h'),
+  'runs.hold': key(
+    'How long a call of a run, or of a workload by standing, waits for a consent while the link goes out by `connect.notify`; `Prefer: wait=` says otherwise.',
+    '10m',
+  ),
 
   audit: key('The evidence.'),
   'audit.sink': key(

@@ -33,7 +33,14 @@ export const createEnding = (deps: FlowDeps, toFlow: (row: FlowRow) => Flow) => 
       const same = row.agent === flow.agent && row.connection === flow.connection
       // Somebody is at the provider, or the application is to confirm: that goes its own way.
       const busy = row.held != null || (row.legExpiresAt ?? 0) > clock.now()
-      if (!same || busy || lacks(holding.scopes, row.scopes) || lacks(holding.granted, row.scopes))
+      // A yes to standing is its person's own.
+      if (
+        !same ||
+        busy ||
+        row.standing != null ||
+        lacks(holding.scopes, row.scopes) ||
+        lacks(holding.granted, row.scopes)
+      )
         continue
       // It ended by itself meanwhile, here or at another replica.
       if (!(await store.flows.finish(row.hash, 'completed', null, clock.now()))) continue
@@ -50,7 +57,8 @@ export const createEnding = (deps: FlowDeps, toFlow: (row: FlowRow) => Flow) => 
     const missing = failed ? [] : outcome.missing
     const failure = failed ? outcome.failure : missing.length > 0 ? JSON.stringify(missing) : null
     const status = failed ? 'failed' : 'completed'
-    await store.flows.finish(flow.hash, status, failure, clock.now())
+    const first = await store.flows.finish(flow.hash, status, failure, clock.now())
+    if (first && !failed) await deps.lets?.(flow)
     // Whoever waits for it, in any process on this store, looks now; a notice that is lost costs
     // them a second look.
     await store.publish('flow', flow.hash)

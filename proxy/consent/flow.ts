@@ -1,7 +1,16 @@
 // A consent from link to stored grant: begins it, shares its link, shows it, sends the person to
 // the provider, and waits for them.
 import { createHash } from 'node:crypto'
-import type { Asker, Challenge, Flow, FlowRow, Holding, Person } from '../model.ts'
+import type {
+  Asker,
+  Challenge,
+  Flow,
+  FlowRow,
+  Holding,
+  Person,
+  StandingAsk,
+  Store,
+} from '../model.ts'
 import { Problem } from '../problem.ts'
 import { createFinish } from './callback.ts'
 import type { FlowDeps } from './parts.ts'
@@ -33,6 +42,8 @@ type AskOptions = {
   readonly challenge?: Challenge | null
   /** Id of what the agent wanted to do; a link that is shared keeps the first. */
   readonly operation?: string | null
+  /** What a workload is to do while the person is away. */
+  readonly standing?: StandingAsk | null
 }
 
 /** A link to deliver; `attempt` counts from 1. */
@@ -48,6 +59,17 @@ const ID = /^[\w-]{43}$/
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 const union = (...lists: readonly (readonly string[])[]) => [...new Set(lists.flat())]
 const unbounded: Room = () => Promise.resolve()
+/** The person chose for how long the workload may act; null: longer than asked, or the flow has ended. */
+const chosen = async (
+  flows: Pick<Store['flows'], 'standing'>,
+  flow: Flow,
+  days: number,
+): Promise<Flow | null> => {
+  if (flow.standing == null || days > flow.standing.days) return null
+  const standing = { ...flow.standing, days }
+  const stored = await flows.standing(flow.hash, JSON.stringify(standing))
+  return stored ? { ...flow, standing } : null
+}
 export const createFlows = (deps: FlowDeps) => {
   const { store, vault, sealer, clock, publicUrl } = deps
   const nagAfterMs = deps.nagAfterMs ?? NAG_AFTER_MS
@@ -73,6 +95,7 @@ export const createFlows = (deps: FlowDeps) => {
       challenge: row.challenge == null ? null : (JSON.parse(row.challenge) as Challenge),
       nextUri: row.nextUri,
       operation: row.operation ?? null,
+      standing: row.standing == null ? null : (JSON.parse(row.standing) as StandingAsk),
       createdAt: row.createdAt,
       expiresAt: row.expiresAt,
       leg: null,
@@ -98,7 +121,14 @@ export const createFlows = (deps: FlowDeps) => {
     scopes: readonly string[],
     set: Pick<
       FlowRow,
-      'nonce' | 'status' | 'reauthorization' | 'nextUri' | 'notifyAt' | 'challenge' | 'operation'
+      | 'nonce'
+      | 'status'
+      | 'reauthorization'
+      | 'nextUri'
+      | 'notifyAt'
+      | 'challenge'
+      | 'operation'
+      | 'standing'
     >,
   ): Promise<FlowRow> => {
     const now = clock.now()
@@ -126,17 +156,17 @@ export const createFlows = (deps: FlowDeps) => {
   const start = async (
     who: Asker,
     scopes: readonly string[],
-    options: Pick<FlowRow, 'reauthorization' | 'nextUri' | 'operation'> & {
+    options: Pick<FlowRow, 'reauthorization' | 'nextUri' | 'operation' | 'standing'> & {
       readonly challenge: string | null
     },
   ): Promise<Begun> => {
     const { person, agent, connection } = who
-    const { challenge, nextUri } = options
+    const { challenge, nextUri, standing = null } = options
     await deps.agentOn?.(agent, person.tenant)
     await deps.room?.(who)
     const now = clock.now()
     const [pending, last] = await Promise.all([
-      store.flows.pending({ ...who, scopes, challenge, nextUri }, now),
+      store.flows.pending({ ...who, scopes, challenge, nextUri, standing }, now),
       store.flows.ended(person, connection),
     ])
     const after = last?.failure != null && STUCK.has(last.failure) ? last.failure : null
@@ -148,7 +178,10 @@ export const createFlows = (deps: FlowDeps) => {
     const row = await quota.take(person, agent, () =>
       insert(who, scopes, { ...options, nonce, status: 'pending', notifyAt }),
     )
-    await event('started', toFlow(row), { reauthorization: options.reauthorization })
+    await event('started', toFlow(row), {
+      reauthorization: options.reauthorization,
+      ...(standing === null ? {} : { standing: JSON.parse(standing) as StandingAsk }),
+    })
     deps.onLink?.()
     return { ...begun(row), after }
   }
@@ -191,10 +224,12 @@ export const createFlows = (deps: FlowDeps) => {
     const { sorted, challenge } = question(connection, scopes, options)
     const { tenant, realm, id } = person
     const { nextUri = null, reauthorization = false, operation = null } = options
-    const key = JSON.stringify([tenant, realm, id, agent, connection, sorted, challenge, nextUri])
+    const standing = options.standing ? JSON.stringify(options.standing) : null
+    const what = [connection, sorted, challenge, nextUri, standing]
+    const key = JSON.stringify([tenant, realm, id, agent, ...what])
     const running = beginning.get(key)
     if (running !== undefined) return running
-    const set = { reauthorization, nextUri, challenge, operation }
+    const set = { reauthorization, nextUri, challenge, operation, standing }
     const started = start(who, sorted, set).finally(() => beginning.delete(key))
     beginning.set(key, started)
     return started
@@ -252,6 +287,7 @@ export const createFlows = (deps: FlowDeps) => {
 
     plan,
     room: deps.room ?? unbounded,
+    choose: (flow: Flow, days: number) => chosen(store.flows, flow, days),
 
     leg: createLeg(parts, plan),
 

@@ -30,6 +30,8 @@ export type FlowDeps = {
   readonly onEvent: (event: string, fields: object) => void | Promise<void>
   /** Links are to be delivered (`notices`), and one was made just now. Never in a call's way. */
   readonly onLink?: () => void
+  /** The person said yes to what the flow asks for a workload. Throws where that cannot be stored. */
+  readonly lets?: (flow: Flow) => Promise<void>
   /**
    * false: the identity provider does not list this person as active. Throws when it cannot be
    * asked.

@@ -1,5 +1,5 @@
 // Asks policy before any consent begins: may this person connect this account, with these scopes?
-import type { Connection, OperationRow, Principal } from '../model.ts'
+import type { Clock, Connection, Lets, OperationRow, Principal, StandingAsk } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { chooseScopes, toldReasons, usable } from '../pipeline/decide.ts'
 import type { Evidence } from '../audit/records.ts'
@@ -8,6 +8,8 @@ import { questionOf, useful, type AllowedDeps, type AllowedOf } from './allowed.
 type Wanted =
   | { readonly scopes: readonly string[] }
   | { readonly operation: string }
+  /** What a workload is to do while the person is away. */
+  | { readonly standing: StandingAsk }
   /** A run token for this connection, with the operator that wants it. */
   | { readonly run: string }
   /** What was granted long ago, and nobody used since. */
@@ -19,6 +21,7 @@ type Wanted =
  */
 export const createPermit = (
   deps: Omit<AllowedDeps, 'clock'> & {
+    readonly clock: Pick<Clock, 'now'>
     readonly connections: () => ReadonlyMap<string, Connection>
     readonly evidence: Pick<Evidence, 'event'>
     readonly allowed: AllowedOf
@@ -44,7 +47,7 @@ export const createPermit = (
     return scopes
   }
   return async (
-    principal: Principal,
+    caller: Principal,
     name: string,
     wanted: Wanted,
   ): Promise<{ readonly scopes: readonly string[]; readonly held: boolean }> => {
@@ -52,6 +55,10 @@ export const createPermit = (
     if (connection === undefined)
       throw new Problem('request_invalid', `no connection is called ${JSON.stringify(name)}`)
     const operation = operationOf(connection, wanted)
+    const principal =
+      'standing' in wanted
+        ? { ...caller, lets: askedFor(wanted.standing, deps.clock.now()) }
+        : caller
     const facts = await deps.entitlements(principal, operation.access)
     const holding = await deps.vault.look(principal.person, connection.name, principal.agent)
     const about = { principal, connection, facts, holding }
@@ -60,7 +67,14 @@ export const createPermit = (
       questionOf(deps.newId(), operation, 'operation' in wanted, about),
     )
     const reasons = decision.reasons.map(({ code }) => code)
-    const kind = 'run' in wanted ? 'run' : 'keep' in wanted ? 'connection' : 'consent'
+    const kind =
+      'run' in wanted
+        ? 'run'
+        : 'standing' in wanted
+          ? 'standing'
+          : 'keep' in wanted
+            ? 'connection'
+            : 'consent'
     await deps.evidence.event(`${kind}.decided`, {
       ...('run' in wanted ? { operator: wanted.run } : {}),
       user: { ...principal.person, verified: principal.verified },
@@ -82,13 +96,33 @@ export const createPermit = (
     const scopes =
       'scopes' in wanted
         ? await worthAsking(principal, connection, wanted.scopes)
-        : chooseScopes(operation, may, connection.scopes)
+        : 'standing' in wanted
+          ? scopesFor(connection, wanted.standing.operations, may)
+          : chooseScopes(operation, may, connection.scopes)
     // An allow of deputy's own operation says that one may connect, not that one has.
     const own = holding.kind === 'held' && holding.status === 'active' && holding.granted !== null
     const has = own && scopes.every((scope) => may.includes(scope))
     return { scopes, held: decision.effect === 'allow' && ('run' in wanted || has) }
   }
 }
+
+const askedFor = ({ days, operations }: StandingAsk, now: number): Lets => ({
+  id: null,
+  days,
+  expires_at: Math.floor((now + days * 86_400_000) / 1_000),
+  operations,
+})
+const scopesFor = (
+  { provider, scopes }: Connection,
+  ids: readonly string[],
+  may: readonly string[],
+): readonly string[] => [
+  ...new Set(
+    provider.operations
+      .filter(({ id }) => ids.includes(id))
+      .flatMap((one) => chooseScopes(one, may, scopes)),
+  ),
+]
 
 const own = (
   id: string,
@@ -113,6 +147,7 @@ const operationOf = (connection: Connection, wanted: Wanted): OperationRow => {
   // What a run may do later is asked again at each of its calls; minting one needs facts as fresh
   // as a write.
   if ('run' in wanted) return own('deputy.run', 'write', [])
+  if ('standing' in wanted) return own('deputy.standing', 'write', [])
   const found = connection.provider.operations.find(({ id }) => id === wanted.operation)
   if (found === undefined)
     throw new Problem(

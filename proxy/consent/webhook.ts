@@ -22,6 +22,8 @@ export type Notifier = {
   readonly mismatch: (flow: Pick<Flow, 'hash' | 'person' | 'agent' | 'connection'>) => void
   /** An operator did what only `break-glass` allows: told once, if the webhook listens at this moment. */
   readonly brokeGlass: (fields: object) => void
+  /** Tells something else, once. @returns null: taken; else why not */
+  readonly send: (id: string, body: object) => Promise<string | null>
   /** Ends what is under way and leaves it to the next process. */
   readonly close: () => Promise<void>
 }
@@ -210,6 +212,7 @@ export const createNotifier = (deps: {
     wake,
     mismatch,
     brokeGlass,
+    send: (id, body) => post(id, JSON.stringify(body)),
     close: async () => {
       clearInterval(timer)
       ending.abort()

@@ -5,6 +5,7 @@ import type { Context } from 'hono'
 import type { Flows } from '../consent/flow.ts'
 import type { LocalSignIn, OidcSignIn } from '../consent/sign_in.ts'
 import type { Session, Visits } from '../consent/session.ts'
+import type { StandingCare } from '../consent/standing.ts'
 import type {
   AgentOff,
   Connection,
@@ -44,6 +45,7 @@ export type AgentsDeps = {
       readonly active: (person: Person) => Promise<boolean>
     }
   readonly runs: Pick<Runs, 'list' | 'revoke'>
+  readonly standing: Pick<StandingCare, 'endAll'>
   readonly onEvent: (event: string, fields: object) => void | Promise<void>
   readonly log: Log
 }
@@ -106,9 +108,10 @@ export const createAgentPages = (deps: AgentsDeps, frame: Frame, door: Door): Ho
     }
   }
 
-  /** Grants, runs and links under way of this person; their accounts stay connected. */
+  /** Grants, runs, standing and links under way of this person; their accounts stay connected. */
   const stop = async ({ person, verified }: Session, id: string, { held }: Known) => {
     const user = { ...person, verified }
+    await deps.standing.endAll(person, { agent: id }, { by: 'person' })
     for (const { connection, provider, credential } of held)
       if (await vault.disallow(person, id, connection))
         await record('connection.disconnected', {

@@ -20,6 +20,7 @@ import { createConnections, type ConnectionsDeps } from './connections.ts'
 import { createDoor, visitAt, type DoorDeps } from './sign_in.ts'
 import { createFrame, secured } from './page.ts'
 import type { Logo } from '../config/logo.ts'
+import { daysOf } from './standing_page.ts'
 import { STYLE, type Allowed, type Brand } from './markup.ts'
 import * as pages from './consent_pages.ts'
 import type { Env } from '../api/rest.ts'
@@ -267,6 +268,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         reauthorization: flow.reauthorization,
         stronger: flow.challenge != null,
         operation: flow.operation ?? null,
+        standing: flow.standing ?? null,
         csrf: frame.csrf(session, flow.hash),
         action: `/connect/${id}`,
       }),
@@ -277,7 +279,8 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     if (crossSite(c)) return show(c, pages.refusedFormPage(null), 403)
     const entered = await enter(c, c.req.param('id'))
     if (entered instanceof Response) return entered
-    const { flow, session } = entered
+    const { session } = entered
+    let { flow } = entered
     const form = await c.req.parseBody()
     if (!frame.same(form['csrf'], frame.csrf(session, flow.hash)))
       return show(c, pages.refusedFormPage(null), 403)
@@ -290,6 +293,12 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       return over()
     }
     if (form['answer'] !== 'yes') return show(c, pages.refusedFormPage(null), 400)
+    if (flow.standing != null) {
+      const days = daysOf(form['days'], flow.standing.days)
+      const chosen = days === null ? null : await flows.choose(flow, days)
+      if (chosen === null) return show(c, pages.refusedFormPage(null), 400)
+      flow = chosen
+    }
     if (signIn.kind === 'visit') {
       const flowId = await flows.askGrant(flow)
       const to = flowId === null ? null : signIn.at(flowId)

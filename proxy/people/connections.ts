@@ -10,10 +10,11 @@ import { OWN, type Door } from './sign_in.ts'
 import type { Frame } from './page.ts'
 import { connectionsPage, surePage, type Disconnected, type Ending } from './connections_page.ts'
 import { agentView, type KnownAgents } from './agents_page.ts'
+import { createStandings, type StandingsDeps } from './standings.ts'
 import type { Page } from './markup.ts'
 import * as pages from './consent_pages.ts'
 
-export type ConnectionsDeps = {
+export type ConnectionsDeps = StandingsDeps & {
   readonly signIn: OidcSignIn | LocalSignIn | Visits
   readonly vault: Pick<Vault, 'list' | 'disallow'>
   /** Ends all that matches: here first, then at the provider, with an honest word for each. */
@@ -46,6 +47,9 @@ export const createConnections = (deps: ConnectionsDeps, frame: Frame, door: Doo
     held: HeldConnection,
     agent: string | null,
   ): Promise<Ending> => {
+    const { connection } = held
+    const of = agent === null ? { connection } : { connection, agent }
+    await deps.standing.endAll(person, of, { by: 'disconnected' })
     if (agent !== null)
       return (await vault.disallow(person, agent, held.connection)) ? 'agent' : 'gone'
     const done = await deps.revoke({ ...person, connection: held.connection })
@@ -106,6 +110,11 @@ export const createConnections = (deps: ConnectionsDeps, frame: Frame, door: Doo
         person: session.person,
         verified: session.verified,
         held: await mine(session.person),
+        standings: await deps.standings.list({
+          tenant: session.person.tenant,
+          realm: session.person.realm,
+          user: session.person.id,
+        }),
         connections: deps.connections(),
         agentName: (agent) => agentView(deps.agents, agent, session.person).name,
         told,
@@ -140,5 +149,6 @@ export const createConnections = (deps: ConnectionsDeps, frame: Frame, door: Doo
     return frame.tell(c, 'connections', told, person)
   })
 
+  app.route('/', createStandings(deps, frame, sessionOf))
   return app
 }

@@ -1,18 +1,19 @@
 // The HTML of what a person sees of their own connections, without effects. Its words are in
 // `languages/`.
 import { html } from 'hono/html'
-import type { Connection, HeldConnection, Person } from '../model.ts'
+import type { Connection, HeldConnection, Person, StandingRow } from '../model.ts'
 import type { Revocation } from '../tokens/revoke.ts'
 import type { Texts } from './languages/en.ts'
 import { agentPath } from './agents_page.ts'
 import { LOCAL_TIMES } from './local_times.ts'
+import { standingItem } from './standing_page.ts'
 import { scopeList, sheet, when, who, type Html, type Page } from './markup.ts'
 
 /**
  * How a disconnection went. `agent`: one agent's permission, the account stays; `gone`: it had
- * ended before.
+ * ended before; `standing`, `shorter`: what a workload may do while one is away.
  */
-export type Ending = Revocation['result'] | 'agent' | 'gone'
+export type Ending = Revocation['result'] | 'agent' | 'gone' | 'standing' | 'shorter'
 
 export type Disconnected = {
   readonly ending: Ending
@@ -28,6 +29,8 @@ const LOOK = {
   access_outlives: '',
   already_dead: '',
   agent: '',
+  standing: '',
+  shorter: '',
   gone: '',
   not_supported: 'part',
   failed: 'bad',
@@ -99,6 +102,8 @@ export type ConnectionsView = {
   readonly person: Person
   readonly verified: boolean
   readonly held: readonly HeldConnection[]
+  /** What workloads may do while this person is away. */
+  readonly standings?: readonly StandingRow[]
   readonly connections: ReadonlyMap<string, Connection>
   /** As the organisation calls it, or its id. */
   readonly agentName: (agent: string) => string
@@ -107,6 +112,16 @@ export type ConnectionsView = {
   readonly csrf: string
   readonly signOut: string
 }
+
+const standingList = (
+  t: Texts,
+  { standings = [], connections, csrf }: ConnectionsView,
+): Html | '' =>
+  standings.length === 0
+    ? ''
+    : html`<h2>${t.standing.title}</h2>
+        <p>${t.standing.intro}</p>
+        ${standings.map((row) => standingItem(t, connections.get(row.connection) ?? null, row, csrf))}`
 
 export const connectionsPage =
   (view: ConnectionsView): Page =>
@@ -121,7 +136,7 @@ export const connectionsPage =
               </div>`
         }
         <p>${view.held.length === 0 ? t.mine.none : t.mine.intro}</p>
-        ${view.held.map((held) => connectionItem(t, view, held))}
+        ${view.held.map((held) => connectionItem(t, view, held))} ${standingList(t, view)}
         <p><a href="/agents">${t.agent.title}</a></p>
         <form class="foot" method="post" action="/sign-out">
           <input type="hidden" name="csrf" value="${view.signOut}" />

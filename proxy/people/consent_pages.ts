@@ -1,10 +1,11 @@
 // The HTML of what a person sees during a consent, without effects or script. Its words are in
 // `languages/`.
 import { html } from 'hono/html'
-import type { Connection, Person } from '../model.ts'
+import type { Connection, Person, StandingAsk } from '../model.ts'
 import { CATALOGUE, type ProblemCode } from '../problem.ts'
 import type { Texts } from './languages/en.ts'
 import { agentRows, unknownAgent, type AgentView } from './agents_page.ts'
+import { standingAsked } from './standing_page.ts'
 import { deed, note, scopeList, sheet, who, type Allowed, type Html, type Page } from './markup.ts'
 
 export type ConnectView = {
@@ -17,6 +18,8 @@ export type ConnectView = {
   readonly allowed?: Allowed
   /** Id of what the agent wanted to do; null: it named nothing. */
   readonly operation?: string | null
+  /** What a workload wants to do while the person is away; null or absent: nothing. */
+  readonly standing?: StandingAsk | null
   /** Scopes that the person gave before and that are asked for again, so that nothing is lost. */
   readonly again: readonly string[]
   /** `grant`: the account is connected already, only this agent's permission is missing. */
@@ -88,6 +91,7 @@ export const connectPage =
         <p>${grant ? words.nextGrant(provider.name) : words.nextProvider(provider.name)}</p>
         <form method="post" action="${view.action}">
           <input type="hidden" name="csrf" value="${view.csrf}" />
+          ${view.standing == null ? '' : standingAsked(t, connection, agent, view.standing)}
           <button name="answer" value="yes">
             ${grant ? words.yesGrant(agent) : words.yes(provider.name)}
           </button>

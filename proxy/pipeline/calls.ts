@@ -11,6 +11,7 @@ export type LiveCall = {
   readonly agent: string
   readonly connection: string
   readonly run?: string | null
+  readonly standing?: string | null
 }
 /** One call in flight, until it is disposed of. */
 export type Flight = Disposable & {
@@ -30,6 +31,7 @@ export type CallRegistry = {
       readonly tenant?: string
       readonly connection?: string
       readonly run?: string
+      readonly standing?: string
     },
     reason: Problem,
   ) => number
@@ -132,7 +134,8 @@ export const createCalls = (limits: {
             (match.agent === undefined || match.agent === call.agent) &&
             (match.tenant === undefined || match.tenant === call.person.tenant) &&
             (match.connection === undefined || match.connection === call.connection) &&
-            (match.run === undefined || match.run === call.run),
+            (match.run === undefined || match.run === call.run) &&
+            (match.standing === undefined || match.standing === call.standing),
         )
       for (const call of hit) call.cut(copyOf(reason))
       return hit.length

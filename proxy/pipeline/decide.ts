@@ -211,7 +211,7 @@ export const createDecide = (
     users.set(entitlements, byPrincipal)
     let who = byPrincipal.get(principal)
     if (who === undefined) {
-      const { person, verified, agent, run, workload, assertedBy } = principal
+      const { person, verified, agent, run, workload, assertedBy, lets } = principal
       const { active, groups, roles, entitlements: rights, manager } = entitlements
       const user = members({
         id: person.id,
@@ -223,6 +223,7 @@ export const createDecide = (
         groups,
         roles,
         entitlements: rights,
+        standing: lets,
         ...(manager ? { manager } : {}),
       })
       who = {

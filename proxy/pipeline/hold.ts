@@ -1,10 +1,17 @@
 // Parks a call until the person has answered, the deadline passes or the caller leaves (design 2.3). Bounded.
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Principal } from '../model.ts'
 import type { Body } from './inspect.ts'
 
 export type Hold = {
-  /** How long this call may wait for a person, ms: `Prefer: wait=` (RFC 7240 4.3), else `connect.hold`; never past its tag. */
-  readonly budget: (req: IncomingMessage, tagExpiresAt: number | null) => number
+  /**
+   * How long this call may wait for a person, ms: `Prefer: wait=` (RFC 7240 4.3), else `connect.hold`, or `runs.hold` where
+   * nobody is there to read a link; never past its tag.
+   */
+  readonly budget: (
+    req: IncomingMessage,
+    who: Pick<Principal, 'expiresAt' | 'run' | 'standing'>,
+  ) => number
   /** true: the person answered with yes. false: anything else, and the call is answered as it would have been at once. */
   readonly wait: (
     res: ServerResponse,
@@ -37,6 +44,8 @@ export const createHold = (options: {
   readonly max: number
   /** `connect.hold`, ms: for callers that say nothing. */
   readonly unasked: number
+  /** `runs.hold`, ms: for runs and for standing. */
+  readonly away: number
   readonly now: () => number
 }): Hold => {
   const releases = new Set<{ readonly controller: AbortController; again: boolean }>()
@@ -44,9 +53,10 @@ export const createHold = (options: {
   const held = new Map<string, { calls: number; bytes: number }>()
   let closed = false
   return {
-    budget(req, tagExpiresAt) {
-      const wanted = askedWait(req.headers) ?? options.unasked
-      const left = tagExpiresAt === null ? options.max : tagExpiresAt - options.now()
+    budget(req, { expiresAt, run, standing = null }) {
+      const silent = run === null && standing === null ? options.unasked : options.away
+      const wanted = askedWait(req.headers) ?? silent
+      const left = expiresAt === null ? options.max : expiresAt - options.now()
       return Math.max(0, Math.min(wanted, options.max, left))
     },
     async wait(res, body, { agent, ms }, ended) {

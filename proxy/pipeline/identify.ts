@@ -157,7 +157,7 @@ const createJoin = (): ((who: Tagged, workload: Workload | null) => Principal) =
   }
 }
 
-export const createIdentify = (options: {
+type IdentifyOptions = {
   readonly trust: 'asserted' | 'plain'
   /** Lower case. */
   readonly header: string
@@ -180,12 +180,16 @@ export const createIdentify = (options: {
   }
   /** Backends that name people of their own by a key. */
   readonly applications: Applications
+  /** For whom a workload acts without a tag; `name`: what the call names them, or ''. Throws Problem unauthenticated. */
+  readonly standing?: (workload: Workload, name: string) => Principal | Promise<Principal>
   /** Whose run this token is. Throws Problem unauthenticated. */
   readonly run: (token: string) => Principal | Promise<Principal>
   /** Closed by whoever made them. */
   readonly keysOf: (source: KeySource) => IssuerKeys
   readonly clock: GuardedClock
-}): Identify => {
+}
+
+export const createIdentify = (options: IdentifyOptions): Identify => {
   const { clock, workloads, applications } = options
   const text = (payload: JWTPayload, pointer: string, what: string): string => {
     const value = atPointer(payload, pointer)
@@ -247,6 +251,32 @@ export const createIdentify = (options: {
       )
     return tag
   }
+  /**
+   * How a call of a workload names its person where no tag does: '' where nothing does; null: there is a tag, or what
+   * wants to be one. Under `plain` a name is a tag.
+   */
+  const untagged = (tags: Tags, named: string | null): string | null => {
+    if (named !== null || tags.slot.some((value) => isTag(slotValue(value)))) return null
+    if (options.trust === 'plain') {
+      const says = tags.slot.some((value) => slotName(slotValue(value)) !== null)
+      return says || tags.header.some((value) => value !== '') ? null : ''
+    }
+    const signed = (value: string): boolean => isRun(value) || value.startsWith('eyJ')
+    if (tags.header.some((value) => signed(unbeared(value)))) return null
+    const name = applications.nameIn(tags, isTag)
+    // A key that is no application's does not become nobody's call by being cut out.
+    return name ?? (applications.unknown(tags) === null ? '' : null)
+  }
+  /** For whom this workload acts while they are away; null: a tag says whom the call is for. */
+  const byStanding = (
+    tags: Tags,
+    named: string | null,
+    workload: Workload | null,
+  ): Principal | Promise<Principal> | null => {
+    if (workload === null || options.standing === undefined) return null
+    const name = untagged(tags, named)
+    return name === null ? null : options.standing(workload, name)
+  }
   /** By a tag that is signed, or by a name with the key of an application, which may be the token of the workload. */
   const asserted =
     (tags: Tags, named: string | null, rawHeaders: readonly string[], claim: Claim | null): Whose =>
@@ -255,6 +285,9 @@ export const createIdentify = (options: {
       const own = named === null ? applications.ofWorkload(workload) : null
       const name = own === null ? null : applications.nameIn(tags, isTag)
       if (own !== null && name !== null) return applications.principal(own, name, rawHeaders)
+      // A workload that is an application's key names people by that row alone: the row wins over standing.
+      const away = own === null ? byStanding(tags, named, workload) : null
+      if (away !== null) return away
       const tag = assertedTag(tags, named)
       if (isRun(tag)) return options.run(tag)
       return assertions.of(tag)
@@ -342,16 +375,18 @@ export const createIdentify = (options: {
       ? who.then((known) => joinedAt(known, workload, clock.wrong()))
       : joinedAt(who, workload, wrong)
   }
-  const tag: Identify['tag'] = (rawHeaders, named) => {
+  /** @param workload does one call, for which a name counts, or none? */
+  const tag = (rawHeaders: readonly string[], named: string | null, workload: boolean): string => {
     const tags = tagsOf(rawHeaders, options.header)
-    if (options.trust === 'plain') return Buffer.from(plainTag(tags, named)).toString('latin1')
+    if (options.trust === 'plain')
+      return workload && untagged(tags, named) === ''
+        ? ''
+        : Buffer.from(plainTag(tags, named)).toString('latin1')
     const claim = claimOf(tags, named)
     if (claim !== null) return claim.user === null ? '' : claim.tag()
-    const name =
-      applications.some && named === null && workloads.sent(rawHeaders) !== null
-        ? applications.nameIn(tags, isTag)
-        : null
-    return name === null ? assertedTag(tags, named) : `user:${Buffer.from(name).toString('latin1')}`
+    const name = workload ? untagged(tags, named) : null
+    if (name === null) return assertedTag(tags, named)
+    return name === '' ? '' : `user:${Buffer.from(name).toString('latin1')}`
   }
   return {
     identify: (rawHeaders, named, certificate) => {
@@ -364,20 +399,26 @@ export const createIdentify = (options: {
       const whose: Whose =
         options.trust === 'asserted'
           ? asserted(tags, named, rawHeaders, claim)
-          : () => plain(tags, named)
+          : (workload) => byStanding(tags, named, workload) ?? plain(tags, named)
       const who = caller([rawHeaders, certificate], whose, wrong)
-      return who instanceof Promise ? who.then((known) => ({ who: known, place })) : { who, place }
+      // By standing nothing may name the person: what stands in the slot then is a credential.
+      const found = (known: Principal): Identified => ({
+        who: known,
+        place: known.standings !== undefined && untagged(tags, named) === '' ? 'elsewhere' : place,
+      })
+      return who instanceof Promise ? who.then(found) : found(who)
     },
     tag: (rawHeaders, named) => {
       const workload = workloads.some ? workloads.sent(rawHeaders) : null
       const tenant = applications.some ? applications.tenant(rawHeaders) : null
-      const all = [tag(rawHeaders, named), workload ?? '', tenant ?? '']
+      // Of a call that was taken: without a signed tag, its workload may have shown a certificate only.
+      const all = [tag(rawHeaders, named, workloads.some), workload ?? '', tenant ?? '']
       while (all.at(-1) === '') all.pop()
       return all.join('\n')
     },
     tagged: (rawHeaders) => {
       try {
-        return tag(rawHeaders, null) !== ''
+        return tag(rawHeaders, null, workloads.some && workloads.sent(rawHeaders) !== null) !== ''
       } catch (error) {
         if (error instanceof Problem) return false
         throw error

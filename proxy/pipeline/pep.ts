@@ -18,7 +18,7 @@ import { Problem } from '../problem.ts'
 import { createRefusals, operationOf, type Begin } from './refusal.ts'
 import { followedBy, opened, type Act } from './classify.ts'
 import { lapsed, type Credentials } from './credential.ts'
-import { decideEach, together, type Decide } from './decide.ts'
+import { decideEach, together, type Decide, type Question } from './decide.ts'
 import type { AskFacts, Facts } from './entitlements.ts'
 import type { Decided, Evidence } from '../audit/records.ts'
 import type { Forward, Job } from './forward.ts'
@@ -26,6 +26,7 @@ import type { Hold } from './hold.ts'
 import type { Identify } from './identify.ts'
 import { inspect, type Body } from './inspect.ts'
 import { obligations } from './obligations.ts'
+import { createStanding, STANDING, withdrawn } from './standing.ts'
 import { matchRoute } from './route.ts'
 import type { TenantRate } from './tenant_rate.ts'
 import type { Tagged } from './tag_place.ts'
@@ -57,8 +58,8 @@ export type PepDeps = {
   readonly decide: Decide
   readonly credentials: Credentials
   readonly forward: Forward
-  /** A grant is being used; costs the call nothing. */
-  readonly used: (person: Principal['person'], agent: string, connection: string) => void
+  /** A grant, and the standing of somebody who is away, are being used; costs the call nothing. */
+  readonly used: (who: Principal, connection: string) => void
   readonly evidence: Evidence
   readonly calls: CallRegistry
   readonly rate: TenantRate
@@ -174,6 +175,7 @@ const outlived = ({ decision, facts }: Verdict): boolean =>
 
 export const createPep = (deps: PepDeps) => {
   const { clock, evidence } = deps
+  const standing = createStanding(clock.now)
   const identified = (req: IncomingMessage, { rawHeaders, named }: Tagged) =>
     deps.identify(rawHeaders, named, deps.certificate(req))
 
@@ -186,6 +188,7 @@ export const createPep = (deps: PepDeps) => {
     const first = await identified(req, tagged) //                                     401, before other bodies are read
     let who = (call.who = first.who)
     deps.rate(who.person.tenant) //                                                    429
+    who = call.who = standing.at(who, bare.connection.name) //                         403
     const slot = tagged.place === null && first.place === 'slot'
     const route = (call.route = sealedQuery(call, bare, who, sealed))
     const outer = (call.act = call.snapshot.classify(route)) //                        400
@@ -196,10 +199,15 @@ export const createPep = (deps: PepDeps) => {
         understood(call, tagged, { req, route, outer, slot, said: bare.target }),
       ),
     ) // 400 413 415
+    standing.covers(who, request.act) //                                               403
     for (let n = 1; ; n++) {
       // While it waited, the configuration may have changed, its run or its key have ended, the clock gone wrong.
       deps.stands(req, route, dedicated) //                                            404 409 503
-      if (n > 1) who = call.who = (await identified(req, tagged)).who // 401 503
+      if (n > 1) {
+        const { who: still } = await identified(req, tagged) //                        401 503
+        who = call.who = standing.at(still, route.connection.name) //                  403
+        standing.covers(who, request.act) //                                           403
+      }
       const facts = await flight.uncut(factsOf(who, request)) //                       503
       const verdict = await flight.uncut(decided(call, who, request, facts)) //        503
       await recorded(call, who, request, { ...verdict, n }) //                         503: nothing leaves unrecorded, and no record is left alone
@@ -212,7 +220,7 @@ export const createPep = (deps: PepDeps) => {
       call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
       // A refresh may have taken long: nothing leaves on a decision older than a second.
       if (clock.mono() - decision.decidedAt > STALE_MS) continue
-      if (call.credential !== null) deps.used(who.person, who.agent, route.connection.name)
+      if (call.credential !== null) deps.used(who, route.connection.name)
       const { outcome, problem } = await deps.forward(job(call, request, flight), req, res)
       call.outcome = outcome
       if (problem !== null) throw problem //                                           502 504
@@ -226,6 +234,7 @@ export const createPep = (deps: PepDeps) => {
     agent: who.agent,
     connection: connection.name,
     run: who.run,
+    standing: who.standing ?? null,
   })
 
   /** What the provider put into the query of a URL that it gave this person passes, as it came. */
@@ -277,20 +286,40 @@ export const createPep = (deps: PepDeps) => {
   ): Verdict | Promise<Verdict> =>
     then(look(principal, route), (holding) => {
       const question = { id, principal, route, act, body, stripped, facts, holding }
-      if (act.parts === undefined)
-        return then(deps.decide(deps.policy(), question), (decision) => ({
-          facts,
-          holding,
-          decision,
-          each: null,
-        }))
-      return decideEach(deps.decide, deps.policy(), question, act.parts).then((each) => ({
+      return then(standingStands(question), (refusal) =>
+        refusal === null
+          ? judgedAlone(question, act)
+          : { facts, holding, decision: refusal, each: null },
+      )
+    })
+  /** Does policy still let the person give the standing? At each call: it may have changed since they did. */
+  const standingStands = (question: Question): Decision | null | Promise<Decision | null> =>
+    question.principal.lets === undefined
+      ? null
+      : then(
+          deps.decide(deps.policy(), {
+            ...question,
+            act: { operation: STANDING, kind: 'deputy', segments: NONE },
+            body: null,
+          }),
+          withdrawn,
+        )
+  const judgedAlone = (question: Question, act: Act): Verdict | Promise<Verdict> => {
+    const { facts, holding } = question
+    if (act.parts === undefined)
+      return then(deps.decide(deps.policy(), question), (decision) => ({
         facts,
         holding,
-        decision: together(each),
-        each,
+        decision,
+        each: null,
       }))
-    })
+    return decideEach(deps.decide, deps.policy(), question, act.parts).then((each) => ({
+      facts,
+      holding,
+      decision: together(each),
+      each,
+    }))
+  }
   /** On facts that are too old for it asks once more and decides again. */
   const decided = (
     call: Call,
@@ -355,7 +384,7 @@ export const createPep = (deps: PepDeps) => {
     { holding, decision, res }: Verdict & { readonly res: ServerResponse },
   ): Promise<boolean> => {
     if (decision.effect !== 'consent_required') return false
-    const left = deps.hold.budget(req, who.expiresAt) - (clock.mono() - call.began)
+    const left = deps.hold.budget(req, who) - (clock.mono() - call.began)
     if (left <= 0) return false
     const { authorizationId } = await refusals.begin(
       who,

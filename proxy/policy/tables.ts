@@ -66,6 +66,16 @@ const TABLES = {
       force_push: z.boolean().optional(),
     }),
   ).describe('what agents may do at a provider though its guard says no; false unless told'),
+  standing: z
+    .record(
+      z.string(),
+      z.strictObject({
+        max_days: z.number().min(1),
+        operations: texts.describe('a.b.c, a.b.*, a.* or *'),
+        agents: texts,
+      }),
+    )
+    .describe('role to what its people may let a workload do while they are away'),
   probes: z
     .record(
       z.string(),

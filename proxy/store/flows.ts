@@ -9,11 +9,14 @@ export const createFlows = (db: Database, { sql, rows, row, hit }: Asking): Stor
   byState: (stateHash) => row(sql.flowByState, { stateHash }, flowOf),
   pending: async (question, now) => {
     const { person, agent, connection, scopes, challenge = null, nextUri = null } = question
+    const standing = question.standing ?? null
     const set = (of: readonly string[]): string => JSON.stringify([...new Set(of)].sort())
     const whose = { ...personOf(person), agent, connection, now }
     const found = await rows(sql.pending, whose, flowOf)
     const fits = (flow: FlowRow): boolean =>
-      set(flow.scopes) === set(scopes) && (challenge === null || flow.challenge === challenge)
+      set(flow.scopes) === set(scopes) &&
+      (flow.standing ?? null) === standing &&
+      (challenge === null || flow.challenge === challenge)
     const exact = found.find((flow) => fits(flow) && flow.nextUri === nextUri)
     // Whoever names no way back is served by any link; whoever names one gets a link that keeps it.
     return exact ?? (nextUri === null ? found.find(fits) : null) ?? null
@@ -39,6 +42,7 @@ export const createFlows = (db: Database, { sql, rows, row, hit }: Asking): Stor
   open: async (person) => rows(sql.open, personOf(person), flowOf),
   begun: async (person, agent, since, most) =>
     rows(sql.begun, { ...personOf(person), agent, since, most }, (raw) => Number(raw['createdAt'])),
+  standing: (hash, standing) => hit(sql.shortenAsk, { hash, standing }),
   notices: (now, until, most) => rows(sql.notices, { now, until, most }, flowOf),
   notifyAt: async (hash, at) => void (await db.query([sql.notifyAt, { hash, at }])),
   erase: async (person) => (await db.query([sql.eraseFlows, personOf(person)])).length,

@@ -135,6 +135,21 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX scim_member ON scim_members (tenant, realm, member_id);
   `,
+  // What people let workloads do while they are away.
+  `
+  ALTER TABLE flows ADD COLUMN standing TEXT;
+  CREATE TABLE standings (
+    id TEXT NOT NULL PRIMARY KEY,
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, user_id TEXT NOT NULL,
+    workload TEXT NOT NULL, agent TEXT NOT NULL, connection TEXT NOT NULL, operations TEXT NOT NULL,
+    created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,
+    last_used_at INTEGER, notice_at INTEGER
+  ) STRICT;
+  CREATE UNIQUE INDEX standings_workload ON standings (workload, agent, user_id, tenant, realm, connection);
+  CREATE INDEX standings_person ON standings (tenant, realm, user_id);
+  CREATE INDEX standings_end ON standings (expires_at);
+  CREATE INDEX standings_notice ON standings (notice_at) WHERE notice_at IS NOT NULL;
+  `,
   `
   CREATE TABLE signals_taken (hash TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   CREATE INDEX signals_taken_at ON signals_taken (at);

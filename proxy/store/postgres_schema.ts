@@ -137,6 +137,21 @@ export const MIGRATIONS: readonly string[] = [
   );
   CREATE INDEX scim_member ON scim_members (tenant, realm, member_id);
   `,
+  // What people let workloads do while they are away.
+  `
+  ALTER TABLE flows ADD COLUMN standing TEXT;
+  CREATE TABLE standings (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    tenant TEXT COLLATE "C" NOT NULL, realm TEXT COLLATE "C" NOT NULL, user_id TEXT COLLATE "C" NOT NULL,
+    workload TEXT COLLATE "C" NOT NULL, agent TEXT COLLATE "C" NOT NULL, connection TEXT COLLATE "C" NOT NULL, operations TEXT NOT NULL,
+    created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL,
+    last_used_at BIGINT, notice_at BIGINT
+  );
+  CREATE UNIQUE INDEX standings_workload ON standings (workload, agent, user_id, tenant, realm, connection);
+  CREATE INDEX standings_person ON standings (tenant, realm, user_id);
+  CREATE INDEX standings_end ON standings (expires_at);
+  CREATE INDEX standings_notice ON standings (notice_at) WHERE notice_at IS NOT NULL;
+  `,
   `
   CREATE TABLE signals_taken (hash TEXT COLLATE "C" NOT NULL PRIMARY KEY, at BIGINT NOT NULL);
   CREATE INDEX signals_taken_at ON signals_taken (at);

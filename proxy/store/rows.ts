@@ -1,5 +1,13 @@
 // Turns rows as the database has them into the types of the model, and back.
-import type { ChangedKey, CredentialRow, FlowRow, GrantRow, Person, RunRow } from '../model.ts'
+import type {
+  ChangedKey,
+  CredentialRow,
+  FlowRow,
+  GrantRow,
+  Person,
+  RunRow,
+  StandingRow,
+} from '../model.ts'
 import type { Params, Raw } from './database.ts'
 
 /** A lone surrogate would be written as U+FFFD, and two names would become one. */
@@ -40,6 +48,7 @@ export const toRaw = (row: CredentialRow | GrantRow | FlowRow): Params =>
           endedAt: row.endedAt ?? null,
           spentHash: row.spentHash ?? null,
           operation: row.operation ?? null,
+          standing: row.standing ?? null,
         }
       : {}),
   } as Params)
@@ -49,6 +58,8 @@ export const runOf = (raw: Raw): RunRow =>
     connections: JSON.parse(raw['connections'] as string),
     operations: JSON.parse((raw['operations'] ?? 'null') as string),
   }) as RunRow
+export const standingOf = (raw: Raw): StandingRow =>
+  ({ ...raw, operations: JSON.parse(raw['operations'] as string) }) as StandingRow
 const fromRaw = (raw: Raw): Raw => ({ ...raw, scopes: JSON.parse(String(raw['scopes'])) })
 export const credentialOf = (raw: Raw): CredentialRow => fromRaw(raw) as CredentialRow
 export const grantOf = (raw: Raw): GrantRow => fromRaw(raw) as GrantRow

@@ -133,8 +133,9 @@ const usersBelow = function* (
 
 const changing =
   (db: Database): ScimStore['change'] =>
-  (of, kind, what, make, tell) =>
+  (of, what, make, tell) =>
     db.transact(function* (say) {
+      const { kind } = what
       yield* db.serialise(`scim ${JSON.stringify([of.tenant, of.realm])}`)
       const found = what.id === null ? [] : yield [FIND.id, { ...of, kind, value: what.id }]
       const before = found[0] === undefined ? null : rowOf(found[0])

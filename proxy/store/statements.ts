@@ -7,12 +7,16 @@ const CREDENTIAL =
   )
 const GRANT = 'tenant realm user agent connection scopes at lastUsedAt'.split(' ')
 const FLOW =
-  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil notifyAt notices challenge endedAt spentHash operation'.split(
+  'hash nonce tenant realm user agent connection scopes reauthorization status failure nextUri createdAt expiresAt stateHash cookieHash sealedLeg legExpiresAt confirmHash held confirmUntil notifyAt notices challenge endedAt spentHash operation standing'.split(
     ' ',
   )
 const AGENT_OFF = 'agent tenant at byRole'.split(' ')
 const RUN =
   'tokenHash id tenant realm user agent connections operations createdBy createdAt expiresAt revokedAt'.split(
+    ' ',
+  )
+const STANDING =
+  'id tenant realm user workload agent connection operations createdAt expiresAt lastUsedAt noticeAt'.split(
     ' ',
   )
 /** Background refreshes: `idle_from` where it was put off since the last store. */
@@ -30,6 +34,7 @@ const TIMES = [
   ['grants', 'last_used_at'],
   ['flows', 'created_at'],
   ['runs', 'created_at'],
+  ['standings', 'created_at'],
   ['refresh_journal', 'started_at'],
   ['disabled_agents', 'at'],
   ['write_probe', 'at'],
@@ -110,6 +115,7 @@ const flows = () => {
     open: `${flows} WHERE ${PERSON} AND status = 'pending'`,
     begun: `SELECT created_at AS "createdAt" FROM flows WHERE ${PERSON} AND agent = :agent AND created_at > :since AND nonce NOT LIKE 'held:%' ORDER BY created_at DESC LIMIT :most`,
     notices: `UPDATE flows SET notify_at = :until, notices = notices + 1 WHERE hash IN (SELECT hash FROM flows WHERE notify_at <= :now AND status = 'pending' AND expires_at > :now ORDER BY notify_at LIMIT :most) AND notify_at <= :now RETURNING ${select(FLOW)}`,
+    shortenAsk: `UPDATE flows SET standing = :standing WHERE hash = :hash AND status = 'pending' RETURNING hash`,
     notifyAt: 'UPDATE flows SET notify_at = :at WHERE hash = :hash',
     eraseFlows: `DELETE FROM flows WHERE ${PERSON} RETURNING hash`,
     voidLinks: `DELETE FROM flows WHERE status = 'pending' RETURNING hash`,
@@ -150,9 +156,34 @@ const others = (now: string) =>
     probe: `UPDATE write_probe SET at = ${now}`,
   }) as const
 
+const standings = () => {
+  const standings = `SELECT ${select(STANDING)} FROM standings`
+  const by = 'workload = :workload AND agent = :agent'
+  const people = `SELECT DISTINCT user_id AS "id", tenant, realm FROM standings WHERE ${by}`
+  return {
+    letActs: `${insert('standings', STANDING)} ON CONFLICT (workload, agent, user_id, tenant, realm, connection) DO UPDATE SET ${overwrite(STANDING)}`,
+    letBy: `${people} AND expires_at > :now LIMIT 2`,
+    letByNamed: `${people} AND user_id = :user AND expires_at > :now LIMIT 2`,
+    letOf: `${standings} WHERE ${by} AND ${PERSON} AND expires_at > :now ORDER BY connection`,
+    standing: `${standings} WHERE id = :id`,
+    standings: `${standings} WHERE ${['tenant', 'realm', 'user', 'agent', 'connection'].map(matching).join(' AND ')} ORDER BY created_at DESC, id DESC`,
+    shortenStanding:
+      'UPDATE standings SET expires_at = :expiresAt, notice_at = :noticeAt WHERE id = :id AND expires_at > :expiresAt RETURNING id',
+    firstUse:
+      'UPDATE standings SET last_used_at = :at WHERE id = :id AND last_used_at IS NULL RETURNING id',
+    laterUse: 'UPDATE standings SET last_used_at = :at WHERE id = :id AND last_used_at < :at',
+    endStanding: `DELETE FROM standings WHERE id = :id RETURNING ${select(STANDING)}`,
+    standingNotices: `UPDATE standings SET notice_at = :until WHERE id IN (SELECT id FROM standings WHERE notice_at <= :now AND expires_at > :now ORDER BY notice_at LIMIT :most) AND notice_at <= :now RETURNING ${select(STANDING)}`,
+    standingNotice: 'UPDATE standings SET notice_at = :at WHERE id = :id',
+    sweepStandings: `DELETE FROM standings WHERE expires_at <= :before RETURNING ${select(STANDING)}`,
+    eraseStandings: `DELETE FROM standings WHERE ${PERSON}`,
+  } as const
+}
+
 /** @param now and dead as a `Database` has them */
 export const statements = (now: string, dead: string) => ({
   ...credentials(now, dead),
   ...flows(),
+  ...standings(),
   ...others(now),
 })

@@ -12,6 +12,7 @@ import { personOf } from './rows.ts'
 import { createRuns } from './runs.ts'
 import { createScim } from './scim.ts'
 import { createSignals } from './signals.ts'
+import { createStandings } from './standings.ts'
 import { NEVER } from './statements.ts'
 
 /** Whether they can be written is proved at most this often, ms. */
@@ -21,6 +22,7 @@ const TABLES = [
   'grants',
   'flows',
   'runs',
+  'standings',
   'refresh_journal',
   'person_epochs',
   'ended_sessions',
@@ -34,6 +36,7 @@ const CHANGED = [
   ['grants', 'scopes'],
   ['flows', 'status'],
   ['runs', 'revoked_at'],
+  ['standings', 'notice_at'],
   ['refresh_journal', 'outcome'],
   ['person_epochs', 'epoch'],
   ['ended_sessions', 'expires_at'],
@@ -77,6 +80,7 @@ export const createTables = (db: Database): Store => {
     flows: createFlows(db, asking),
     runs: createRuns(db, asking),
     agents: createAgents(db, asking),
+    standings: createStandings(db, asking),
     sessions: {
       end: async (hash, expiresAt) => void (await db.query([sql.endSession, { hash, expiresAt }])),
       ended: (hash, expiresAt = NEVER) => hit(sql.endedSession, { hash, expiresAt }),
@@ -100,6 +104,7 @@ export const createTables = (db: Database): Store => {
       await db.query([sql.eraseGrants, personOf(person)])
       await db.query([sql.eraseFlows, personOf(person)])
       await db.query([sql.eraseRuns, personOf(person)])
+      await db.query([sql.eraseStandings, personOf(person)])
       const { tenant, realm, id } = person
       await db.forget(`${JSON.stringify([tenant, realm, id]).slice(0, -1)},`)
     },

@@ -55,6 +55,7 @@ beforeAll(async () => {
     },
     flows: house.flows,
     connections: () => house.connections,
+    agentOf: () => null,
     returnTo: ['https://app.example'],
     publicUrl: house.publicUrl,
     newId: () => 'exchange-1',

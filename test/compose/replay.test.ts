@@ -91,7 +91,7 @@ for (const kind of await kinds())
         const done = await replayRevocations(store, [file], 10_000)
         expect(done.complaints).toEqual([])
         expect(done.printed[1]).toBe(
-          'revoked again: 1 connections, 1 grants of single agents, 0 runs; switched off again: 0 agents; erased again: 1 people',
+          'revoked again: 1 connections, 1 grants of single agents, 0 runs, 0 standings; switched off again: 0 agents; erased again: 1 people',
         )
         expect((await store.grants.list(person('alice'))).map(({ agent }) => agent)).toEqual([
           'two',

@@ -25,6 +25,8 @@ const paths = (unbuilt: boolean): readonly string[] =>
 /** Which file carries a key out: one that nobody reads must not be accepted. */
 const READERS: Readonly<Record<string, readonly string[]>> = {
   'config/schema.ts': [
+    'entitlements.source',
+    'entitlements.sources.*',
     'version',
     'identity.issuers.*.insecure',
     'workloads.*.insecure',
@@ -62,6 +64,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     ),
   ],
   'config/applications.ts': ['applications.*.realm'],
+  'config/rules.ts': ['entitlements.scim.trust_push'],
   'config/backend.ts': ['identity.issuers.*.tenants.*'],
   'compose/scim.ts': ['tenant', 'realm', 'user', 'bearer', 'bearer.*'].map(
     (key) => `entitlements.scim.${key}`,
@@ -171,6 +174,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'vault.store',
     'vault.spool',
     'connect.hold',
+    'runs.hold',
     'upstream.idle_timeout',
     ...['calls', 'calls_per_agent', 'rewritten_body', 'held_calls', 'held_bytes', 'hold_max'].map(
       (key) => `limits.${key}`,

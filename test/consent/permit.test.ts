@@ -61,6 +61,7 @@ const house = (
   const accesses: string[] = []
   const allowedOf: AllowedOf = () => Promise.resolve(new Set(allowed.map(({ id }) => id)))
   const permit = createPermit({
+    clock: { now: () => 0 },
     policy: () => null,
     entitlements: (_who, access) => {
       accesses.push(access)

@@ -300,7 +300,13 @@ test('a key is changed for the next while calls go on: none fails, and the old o
 
 test('a workload’s own token is the key', async () => {
   const cluster = await startIssuer()
-  const workload = { name: 'crm', issuer: cluster.url, match: { '/sub': 'sa:crm' }, agent: AGENT }
+  const workload = {
+    name: 'crm',
+    issuer: cluster.url,
+    max_age: '1h',
+    match: { '/sub': 'sa:crm' },
+    agent: AGENT,
+  }
   const deputy = await start({
     workloads: [workload, { ...workload, name: 'other', match: { '/sub': 'sa:other' } }],
     applications: [

@@ -237,7 +237,10 @@ describe.skipIf(missing !== null)(
       const { stdout } = await run(join(TOOLS, 'scim-sanity'), [
         'probe',
         `${empty.connect}/scim/v2`,
-        ...['--token', BEARER, '--i-accept-side-effects', '--compat'],
+        '--token',
+        BEARER,
+        '--i-accept-side-effects',
+        '--compat',
       ]).catch((error: unknown) => error as { readonly stdout: string })
       expect(stdout).toMatch(/28 passed/)
       expect(stdout).not.toMatch(/FAIL/)

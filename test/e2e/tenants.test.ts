@@ -27,6 +27,7 @@ import {
 import {
   BEARERS,
   MARK,
+  STANDING,
   startTwoTenants,
   TENANTS,
   tokenOf,
@@ -294,6 +295,8 @@ describe.each(STORES)('with %s', (_, options) => {
       link,
       credential: String(held?.['id']),
       run: String(run['id']),
+      standing: STANDING,
+      agent: `agent-${MARK}`,
       user,
       tenant: 'north',
       connection: `retired-${MARK}`,
@@ -501,7 +504,14 @@ describe.each(STORES)('with %s', (_, options) => {
       else expect(named.size, text).toBeLessThanOrEqual(1)
       // South may have named to us what it guesses; what north's things are called it cannot know.
       if (record.event !== 'consent.user_mismatch' && named.has('south'))
-        for (const id of [north.credential, north.run, north.authorization, `agent-${MARK}`])
+        for (const id of [
+          north.credential,
+          north.run,
+          north.standing,
+          north.authorization,
+          // What south switches, it has named itself.
+          ...(String(record.event).startsWith('agent.') ? [] : [`agent-${MARK}`]),
+        ])
           expect(text).not.toContain(id)
     }
     expect(records.some(({ event }) => event === 'operator.refused')).toBe(true)

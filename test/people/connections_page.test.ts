@@ -131,6 +131,8 @@ describe('how a disconnection went', () => {
     already_dead: 'told ',
     agent: 'told ',
     gone: 'told ',
+    standing: 'told ',
+    shorter: 'told ',
     not_supported: 'told part',
     failed: 'told bad',
   }

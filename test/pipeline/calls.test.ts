@@ -77,7 +77,7 @@ test('an end by several members reaches what has them all', () => {
     { connection: 'd' },
     { run: 'another' },
   ].map((other) => calls.enter(call(other)))
-  const { id: _id, ...all } = call()
+  const { id: _id, standing: _standing, ...all } = call()
   expect(calls.abort({ ...all, run: 'run' }, ended)).toBe(0)
   expect(others.map(({ signal }) => signal.aborted)).toEqual([false, false, false, false])
 })

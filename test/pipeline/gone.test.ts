@@ -34,7 +34,15 @@ test('their body cannot be read', async () => {
 
 test('their call is not held', async () => {
   const { res } = await gone()
-  const hold = createHold({ calls: 9, bytes: 9, share: 1, max: 9_000, unasked: 0, now: () => 0 })
+  const hold = createHold({
+    calls: 9,
+    bytes: 9,
+    share: 1,
+    max: 9_000,
+    unasked: 0,
+    away: 0,
+    now: () => 0,
+  })
   const body = { state: 'none', bytes: null, declared: 0, contentType: null, json: {} } as const
   const kept = hold.wait(
     res,

@@ -7,7 +7,17 @@ import type { Body } from '../../proxy/pipeline/inspect.ts'
 
 const NOW = 1_000_000
 const make = (more: Partial<Parameters<typeof createHold>[0]> = {}) =>
-  createHold({ calls: 2, bytes: 100, share: 1, max: 60_000, unasked: 0, now: () => NOW, ...more })
+  createHold({
+    calls: 2,
+    bytes: 100,
+    share: 1,
+    max: 60_000,
+    unasked: 0,
+    away: 0,
+    now: () => NOW,
+    ...more,
+  })
+const until = (expiresAt: number | null) => ({ expiresAt, run: null })
 const asking = (...prefer: readonly string[]): IncomingMessage =>
   ({
     headers: prefer.length === 0 ? {} : { prefer: prefer.length === 1 ? prefer[0] : prefer },
@@ -43,14 +53,23 @@ describe('how long', () => {
     [['wait=3s'], 7_000],
     [['wait=-3'], 7_000],
   ])('Prefer %j waits %i ms', (prefer, ms) => {
-    expect(make({ unasked: 7_000 }).budget(asking(...prefer), null)).toBe(ms)
+    expect(make({ unasked: 7_000 }).budget(asking(...prefer), until(null))).toBe(ms)
   })
   test('never past the tag, nor past the most, nor below nothing', () => {
     const hold = make()
-    expect(hold.budget(asking('wait=30'), NOW + 2_000)).toBe(2_000)
-    expect(hold.budget(asking('wait=30'), NOW + 90_000)).toBe(30_000)
-    expect(hold.budget(asking('wait=30'), NOW - 1)).toBe(0)
-    expect(make({ unasked: 90_000 }).budget(asking(), NOW + 90_000)).toBe(60_000)
+    expect(hold.budget(asking('wait=30'), until(NOW + 2_000))).toBe(2_000)
+    expect(hold.budget(asking('wait=30'), until(NOW + 90_000))).toBe(30_000)
+    expect(hold.budget(asking('wait=30'), until(NOW - 1))).toBe(0)
+    expect(make({ unasked: 90_000 }).budget(asking(), until(NOW + 90_000))).toBe(60_000)
+  })
+  test('for a run and for standing as long as runs.hold says, unless the call says how long', () => {
+    const hold = make({ unasked: 1_000, away: 9_000 })
+    const run = { expiresAt: NOW + 60_000, run: 'r' }
+    const standing = { expiresAt: NOW + 5_000, run: null, standing: 's' }
+    expect(hold.budget(asking(), run)).toBe(9_000)
+    expect(hold.budget(asking(), standing)).toBe(5_000)
+    expect(hold.budget(asking('wait=0'), run)).toBe(0)
+    expect(hold.budget(asking(), until(null))).toBe(1_000)
   })
 })
 

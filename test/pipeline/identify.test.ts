@@ -2,7 +2,7 @@
 import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { SignJWT, UnsecuredJWT } from 'jose'
 import { afterEach, describe, expect, test } from 'vitest'
-import type { Principal } from '../../proxy/model.ts'
+import type { Principal, Workload } from '../../proxy/model.ts'
 import { createIssuerKeys } from '../../proxy/oauth/issuer_keys.ts'
 import { Problem } from '../../proxy/problem.ts'
 import { secret } from '../../proxy/secret.ts'
@@ -21,12 +21,36 @@ const jwk = (key: KeyObject, kid?: string) => ({
 const open: { close: () => void }[] = []
 afterEach(() => open.splice(0).forEach((one) => one.close()))
 
+const WORKLOADS: ReadonlyMap<string, Workload> = new Map(
+  ['nightly', 'crm'].map((name) => [
+    name,
+    { name, subject: name, agent: `agent:${name}`, expiresAt: (NOW + 300) * 1_000 },
+  ]),
+)
+const sentBy = (raw: readonly string[]): string | null => {
+  const at = raw.indexOf('Deputy-Agent')
+  return at === -1 ? null : (raw[at + 1] ?? null)
+}
+const awayOf = (id: string, agent: string): Principal => ({
+  person: { tenant: 'default', realm: 'corp', id },
+  agent,
+  verified: true,
+  claims: null,
+  issuedAt: null,
+  expiresAt: null,
+  run: null,
+  standing: `s-${id}`,
+  standings: [],
+})
+
 type Told = {
   readonly trust?: 'asserted' | 'plain'
   readonly issuer?: Partial<Issuer>
   readonly rows?: readonly Application[]
+  /** Workloads by what they send as Deputy-Agent; `alice` and `bob` let `nightly` act while they are away. */
+  readonly workloads?: boolean
 }
-const world = ({ trust = 'asserted', issuer = {}, rows = [] }: Told = {}) => {
+const world = ({ trust = 'asserted', issuer = {}, rows = [], workloads = false }: Told = {}) => {
   const quiet = () => undefined
   const now = { s: NOW, wrong: null as 'ahead' | 'behind' | null }
   const published = { keys: [jwk(ED.publicKey, 'k1')] as object[], asked: 0, away: false }
@@ -68,7 +92,18 @@ const world = ({ trust = 'asserted', issuer = {}, rows = [] }: Told = {}) => {
     plainRealm: 'local',
     applications: createApplications(rows),
     run: whose,
-    workloads: { some: false, of: () => null, meant: () => false, sent: () => null, forget: quiet },
+    workloads: {
+      some: workloads,
+      of: (raw) => WORKLOADS.get(sentBy(raw) ?? '') ?? null,
+      meant: () => false,
+      sent: sentBy,
+      forget: quiet,
+    },
+    standing: ({ name, agent }, user) => {
+      if (name !== 'nightly' || !['', 'alice', 'bob'].includes(user))
+        throw new Problem('unauthenticated', `nobody lets ${name} act (${user})`)
+      return awayOf(user === '' ? 'alice' : user, agent)
+    },
     keysOf: (source) => {
       const keys = createIssuerKeys(source, { grace: 3_600_000, fetch, clock, log })
       open.push(keys)
@@ -522,6 +557,80 @@ describe('names with the key of an application', () => {
   test('are found where none belong', () => {
     const { identify } = world({ rows: [crm] })
     expect(identify.tags.holds(`see ${KEY}:alice`)).toBe(true)
+  })
+})
+
+describe('a workload that names nobody by a tag', () => {
+  const by = (name: string, ...more: readonly string[]): string[] => ['Deputy-Agent', name, ...more]
+  /** `crm` is the key of an application; `nightly` is none's. */
+  const crm: Application = {
+    name: 'crm',
+    keys: [],
+    workload: 'crm',
+    agent: 'agent:crm',
+    realm: 'corp',
+    tenants: ['default'],
+    people: ['*'],
+  }
+  const { identify } = world({ rows: [crm], workloads: true })
+  test('acts by standing: for the person that is named, or the only one', async () => {
+    for (const [headers, id] of [
+      [by('nightly'), 'alice'],
+      [by('nightly', ...header('bob')), 'bob'],
+      [by('nightly', ...slot('Bearer user:bob')), 'bob'],
+      [by('nightly', ...slot('Bearer ghp_123')), 'alice'],
+    ] as const)
+      expect(known(identify, headers)).toMatchObject({
+        person: { id },
+        standing: `s-${id}`,
+        agent: 'agent:nightly',
+        workload: { name: 'nightly' },
+      })
+    expect(await who(identify, by('nightly', ...header('carol')))).toMatch(/nobody lets nightly/)
+    expect(await who(identify, header('alice'))).toMatch(/^application_unknown/)
+  })
+  test('a signed tag says whom the call is for, and a second name is one too many', async () => {
+    const token = await sign({ sub: 'carol', client_id: 'agent:nightly' })
+    for (const headers of [header(token), slot(`Bearer ${token}`)]) {
+      const caller = (await identify.identify(by('nightly', ...headers), null)).who
+      expect(caller).toMatchObject({ person: { id: 'carol' } })
+      expect(caller.standings).toBe(undefined)
+    }
+    const two = [...header('alice'), ...slot('user:bob')]
+    expect(await who(identify, by('nightly', ...two))).toMatch(TWO)
+    expect(await who(identify, by('nightly', ...header(`${token}x`)))).toMatch(DENIED)
+    expect(await who(identify, by('nightly'), 'alice')).toMatch(/path is unsigned/)
+    const unknown = `${'k'.repeat(40)}:bob`
+    expect(await who(identify, by('nightly', ...slot(unknown)))).toMatch(/^application_unknown/)
+  })
+  test('whose token is the key of an application names people by that row alone', async () => {
+    expect(known(identify, by('crm', ...header('alice')))).toMatchObject({ assertedBy: 'crm' })
+    expect(known(identify, by('crm', ...header('alice')))?.standings).toBe(undefined)
+    expect(await who(identify, by('crm'))).toMatch(NO_TAG)
+    // And the other way round: what is no key names nobody for an application.
+    expect(known(identify, by('nightly', ...header('alice')))?.assertedBy).toBe(undefined)
+  })
+  test('what stands in the key slot is a credential unless it names somebody', async () => {
+    const placed = async (headers: string[]) => (await identify.identify(headers, null)).place
+    expect(await placed(by('nightly', ...slot('Bearer ghp_123')))).toBe('elsewhere')
+    expect(await placed(by('nightly', ...slot('Bearer user:bob')))).toBe('slot')
+  })
+  test('is known again by what it sent, as it may stand in the key slot', () => {
+    expect(identify.tag(by('nightly'), null)).toBe('\nnightly')
+    expect(identify.tag(by('nightly', ...header('bob')), null)).toBe('user:bob\nnightly')
+    expect(known(identify, by('nightly', ...slot('user:bob')))).toMatchObject({
+      person: { id: 'bob' },
+    })
+    expect(identify.tag([], null)).toBe('') // by a certificate
+    expect(identify.tagged(by('nightly'))).toBe(false)
+    expect(identify.tagged(by('nightly', ...header('bob')))).toBe(true)
+  })
+  test('under plain a name is the tag, and standing is for calls without', () => {
+    const plain = world({ trust: 'plain', workloads: true }).identify
+    expect(known(plain, by('nightly', ...header('carol')))).toMatchObject({ verified: false })
+    expect(known(plain, by('nightly', ...slot('user:carol')))).toMatchObject({ verified: false })
+    expect(known(plain, by('nightly'))).toMatchObject({ standing: 's-alice' })
+    expect(plain.tag(by('nightly'), null)).toBe('\nnightly')
   })
 })
 

@@ -185,6 +185,7 @@ const house = async (
     share: 1,
     max: 60_000,
     unasked: 0,
+    away: 0,
     now: clock.now,
   })
   let asked = 0
@@ -249,7 +250,7 @@ const house = async (
       res.writeHead(200, { 'content-type': 'application/json' }).end('{"code":"sent"}')
       return Promise.resolve({ outcome: OK, problem: null })
     },
-    used: (person, agent, name) => void diary.push(`used ${person.id} ${agent} ${name}`),
+    used: ({ person, agent }, name) => void diary.push(`used ${person.id} ${agent} ${name}`),
     evidence,
     calls,
     link: (_who, { name }, scopes, { again, operation }) => {
@@ -334,6 +335,7 @@ describe('the way of a call that is allowed', () => {
     expect(await ask(NOTES)).toBe('200 sent')
     expect(diary).toEqual([
       'identify',
+      'rate',
       'facts read',
       'look',
       'decide notes.list',
@@ -388,7 +390,7 @@ describe('the way of a call that is allowed', () => {
 })
 
 describe('a refusal ends the way where it is said', () => {
-  const AFTER = ['identify', 'facts read', 'look', 'decide notes.list']
+  const AFTER = ['identify', 'rate', 'facts read', 'look', 'decide notes.list']
   test.each<[string, string, string, readonly string[], () => Partial<PepDeps>]>([
     ['the route', '/api.nobody.example/notes', '404 route_not_found', [], () => ({})],
     [
@@ -406,33 +408,33 @@ describe('a refusal ends the way where it is said', () => {
       [],
       () => ({ identify: () => Promise.reject(new Problem('unauthenticated', 'who?')) }),
     ],
-    ['the catalogue', `${NOTES}/a%2fb`, '400 request_invalid', ['identify'], () => ({})],
+    ['the catalogue', `${NOTES}/a%2fb`, '400 request_invalid', ['identify', 'rate'], () => ({})],
     [
       'the number of calls',
       NOTES,
       '429 too_many_calls',
-      ['identify'],
+      ['identify', 'rate'],
       () => ({ calls: createCalls({ calls: 0, perAgent: 9, perTenant: 1_000 }) }),
     ],
     [
       'the source of entitlements',
       NOTES,
       '503 entitlements_unavailable',
-      ['identify'],
+      ['identify', 'rate'],
       () => ({ entitlements: failing('entitlements_unavailable') }),
     ],
     [
       'the vault',
       NOTES,
       '503 vault_unavailable',
-      ['identify', 'facts read'],
+      ['identify', 'rate', 'facts read'],
       () => ({ vault: { look: () => Promise.reject(new Error('locked')) } }),
     ],
     [
       'a policy that throws',
       NOTES,
       '500 internal',
-      ['identify', 'facts read', 'look'],
+      ['identify', 'rate', 'facts read', 'look'],
       () => ({ decide: () => Promise.reject(new Error('a trap')) }),
     ],
     [
@@ -487,7 +489,7 @@ describe('a refusal ends the way where it is said', () => {
     const { ask, diary, jobs } = await house()
     const asked = json(null, headers)
     expect(await ask(NOTES, { ...asked, body })).toBe(answer)
-    expect(diary).toEqual(['identify'])
+    expect(diary).toEqual(['identify', 'rate'])
     expect(jobs).toEqual([])
   })
 
@@ -570,7 +572,7 @@ describe('a call that its person can help', () => {
       scopes: ['notes'],
       connection: 'work',
     })
-    expect(diary.slice(4)).toEqual(['record 1 consent_required', 'link work notes notes.list'])
+    expect(diary.slice(5)).toEqual(['record 1 consent_required', 'link work notes notes.list'])
   })
 
   test('waits where it may, and is asked and decided anew after the yes', async () => {
@@ -578,6 +580,7 @@ describe('a call that its person can help', () => {
     expect(await ask(NOTES, { headers: { prefer: 'wait=9' } })).toBe('200 sent')
     expect(diary).toEqual([
       'identify',
+      'rate',
       'facts read',
       'look',
       'decide notes.list',
@@ -703,12 +706,12 @@ describe('facts that are too old for policy', () => {
   test('are asked for once more, and the second answer is the one that counts', async () => {
     const { ask, diary } = await house([STALE, { effect: 'allow' }])
     expect(await ask(NOTES)).toBe('200 sent')
-    expect(diary.slice(0, 8)).toEqual(['identify', ...FACTS, ...FACTS, 'record 1 allow'])
+    expect(diary.slice(0, 9)).toEqual(['identify', 'rate', ...FACTS, ...FACTS, 'record 1 allow'])
   })
   test('are a refusal where they come no younger', async () => {
     const { ask, diary } = await house([STALE])
     expect(await ask(NOTES)).toBe('403 policy_denied')
-    expect(diary).toEqual(['identify', ...FACTS, ...FACTS, 'record 1 deny'])
+    expect(diary).toEqual(['identify', 'rate', ...FACTS, ...FACTS, 'record 1 deny'])
   })
   test.each<[string, readonly Said[], Entitlements['source']]>([
     ['claims, which nobody can ask for again', [STALE], 'claims'],
@@ -729,6 +732,7 @@ describe('a call of several calls', () => {
     expect(await ask(GRAPHQL, TWO)).toBe('200 sent')
     expect(diary).toEqual([
       'identify',
+      'rate',
       'facts write delete',
       'look',
       'decide note.write',
@@ -991,7 +995,7 @@ describe('what is done to the answer', () => {
       },
     }))
     expect(await job.again(injected, 'status')).toBeNull()
-    expect(seen).toEqual([[injected, connection, 'status', 'triage']])
+    expect(seen).toEqual([[injected, connection, 'status', 'default\ntriage']])
   })
 })
 
@@ -1028,7 +1032,7 @@ describe('a call that is ended from outside', () => {
     await expect.poll(() => deps.calls.size()).toBe(1)
     expect(ending(deps)).toBe(1)
     expect((await answer).json['code']).toBe('unauthenticated')
-    expect(diary).toEqual(['identify'])
+    expect(diary).toEqual(['identify', 'rate'])
   })
   test('by the end of its grant: the answer has the link by which its person can give it again', async () => {
     const { problem, deps, diary } = await house(undefined, () => ({ entitlements: never }))
@@ -1036,7 +1040,7 @@ describe('a call that is ended from outside', () => {
     await expect.poll(() => deps.calls.size()).toBe(1)
     deps.calls.abort({ connection: 'work' }, new Problem('reauthorization_required', 'revoked'))
     expect(await answer).toMatchObject({ status: 403, url: 'http://localhost:1/c/1' })
-    expect(diary).toEqual(['identify', 'look', 'link work  notes.list'])
+    expect(diary).toEqual(['identify', 'rate', 'look', 'link work  notes.list'])
   })
   test('while the provider works: the signal says why', async () => {
     const { ask, deps } = await house(undefined, () => ({

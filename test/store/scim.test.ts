@@ -27,8 +27,7 @@ describe.each(every)('the $name store', ({ place, skip }) => {
   ): Promise<ScimChanged> =>
     store.scim.change(
       of,
-      kind,
-      { id, fresh, now: 1 },
+      { kind, id, fresh, now: 1 },
       () => ({ name, externalId: null, body: '{}', members }),
       ({ moved }) => (moved === null ? ['all'] : moved.map((row) => row.name)),
     )
@@ -59,8 +58,7 @@ describe.each(every)('the $name store', ({ place, skip }) => {
     expect(new Set(told)).toEqual(new Set(['alice']))
     await store.scim.change(
       of,
-      'User',
-      { id: 'u1', fresh: '', now: 2 },
+      { kind: 'User', id: 'u1', fresh: '', now: 2 },
       () => null,
       () => ['gone'],
     )
@@ -76,8 +74,7 @@ describe.each(every)('the $name store', ({ place, skip }) => {
       ids.slice(0, 8).map((id) =>
         store.scim.change(
           of,
-          'Group',
-          { id: 'g1', fresh: '', now: 1 },
+          { kind: 'Group', id: 'g1', fresh: '', now: 1 },
           (before, members) => ({
             name: before?.name ?? '',
             externalId: null,
@@ -93,8 +90,7 @@ describe.each(every)('the $name store', ({ place, skip }) => {
     expect(await store.scim.members(of, 'g1')).toHaveLength(250)
     const thrown = store.scim.change(
       of,
-      'Group',
-      { id: 'g1', fresh: '', now: 1 },
+      { kind: 'Group', id: 'g1', fresh: '', now: 1 },
       () => {
         throw new Error('no')
       },

@@ -1,6 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { CredentialRow, FlowRow, GrantRow, Person, Store } from '../../proxy/model.ts'
+import type {
+  CredentialRow,
+  FlowRow,
+  GrantRow,
+  Person,
+  StandingRow,
+  Store,
+} from '../../proxy/model.ts'
 import { kinds, type Place } from '../support/postgres.ts'
 
 const alice: Person = { tenant: 'acme', realm: 'corp', id: 'alice' }
@@ -58,6 +65,7 @@ const flow = (change: Partial<FlowRow> = {}): FlowRow => ({
   nextUri: null,
   createdAt: 1_000,
   expiresAt: 9_000,
+  standing: null,
   stateHash: null,
   cookieHash: null,
   sealedLeg: null,
@@ -321,6 +329,11 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       'ALTER TABLE flows DROP COLUMN spent_hash',
       'ALTER TABLE flows DROP COLUMN ended_at',
       'ALTER TABLE flows DROP COLUMN operation',
+      'ALTER TABLE flows DROP COLUMN standing',
+      'DROP TABLE signals_taken',
+      'DROP TABLE standings',
+      'DROP TABLE scim_resources',
+      'DROP TABLE scim_members',
       'DROP TABLE person_epochs',
       'DROP TABLE pseudonyms',
       'DROP TABLE write_probe',
@@ -517,6 +530,98 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expect(await store.flows.begun(alice, 'triage', 0, 2)).toEqual([3_000, 2_000])
   })
 
+  test('keeps what workloads may do: found by workload, shortened only, told and ended once', async () => {
+    const { standings } = store
+    const row = (id: string, change: Partial<StandingRow> = {}): StandingRow => ({
+      id,
+      tenant: 'acme',
+      realm: 'corp',
+      user: 'alice',
+      workload: 'nightly',
+      agent: 'triage',
+      connection: 'github',
+      operations: ['issues.create'],
+      createdAt: 1_000,
+      expiresAt: 9_000,
+      lastUsedAt: null,
+      noticeAt: 5_000,
+      ...change,
+    })
+    const by = { workload: 'nightly', agent: 'triage' }
+    const people = (user: string | null, now = 2_000) => standings.people({ ...by, user }, now)
+    await standings.put(row('s1'))
+    await standings.put(row('s2', { connection: 'slack' }))
+    expect(await people(null)).toEqual([alice])
+    expect(await people(null, 9_000)).toEqual([])
+    expect(await standings.people({ ...by, agent: 'other', user: null }, 2_000)).toEqual([])
+    expect(await standings.people({ ...by, workload: 'other', user: null }, 2_000)).toEqual([])
+    await standings.put(row('s3', { user: 'bob', expiresAt: 3_000 }))
+    await standings.put(row('s4', { user: 'carol' }))
+    expect(await people(null)).toHaveLength(2)
+    expect(await people('bob')).toEqual([{ ...alice, id: 'bob' }])
+    expect(await people('mallory')).toEqual([])
+    expect((await standings.of(alice, by, 2_000)).map(({ id }) => id)).toEqual(['s1', 's2'])
+    // The same again takes the place of the first.
+    await standings.put(row('s5', { expiresAt: 8_000 }))
+    expect(await standings.list({ id: 's1' })).toEqual([])
+    expect(await standings.list({ user: 'alice', connection: 'github' })).toEqual([
+      row('s5', { expiresAt: 8_000 }),
+    ])
+    expect(await standings.shorten('s5', 8_500, 8_000)).toBe(false)
+    expect(await standings.shorten('s5', 7_000, 6_000)).toBe(true)
+    expect(await standings.touch('s5', 2_500)).toBe(true)
+    expect(await standings.touch('s5', 2_600)).toBe(false)
+    const [now] = await standings.list({ id: 's5' })
+    expect(now).toMatchObject({ expiresAt: 7_000, noticeAt: 6_000, lastUsedAt: 2_600 })
+    const taken = await Promise.all([1, 2].map(() => standings.notices(6_500, 6_600, 10)))
+    expect(
+      taken
+        .flat()
+        .map(({ id }) => id)
+        .toSorted(),
+    ).toEqual(['s2', 's4', 's5'])
+    await standings.noticeAt('s5', null)
+    expect((await standings.notices(6_700, 6_800, 10)).map(({ id }) => id).toSorted()).toEqual([
+      's2',
+      's4',
+    ])
+    expect((await standings.sweep(3_000)).map(({ id }) => id)).toEqual(['s3'])
+    expect((await standings.remove('s4'))?.user).toBe('carol')
+    expect(await standings.remove('s4')).toBe(null)
+    await store.erase(alice)
+    expect(await standings.list({})).toEqual([])
+  })
+  test('finds one of 10,000 workloads’ standings by its index', async () => {
+    const { standings } = store
+    for (let i = 0; i < 10_000; i += 500)
+      await Promise.all(
+        Array.from({ length: 500 }, (_, k) =>
+          standings.put({
+            id: `s${i + k}`,
+            tenant: 'acme',
+            realm: 'corp',
+            user: `user-${i + k}`,
+            workload: 'nightly',
+            agent: 'triage',
+            connection: 'github',
+            operations: ['issues.create'],
+            createdAt: 1_000,
+            expiresAt: 9_000,
+            lastUsedAt: null,
+            noticeAt: null,
+          }),
+        ),
+      )
+    const by = { workload: 'nightly', agent: 'triage' }
+    const began = performance.now()
+    for (let i = 0; i < 100; i += 1) {
+      expect(await standings.people({ ...by, user: `user-${i * 97}` }, 2_000)).toHaveLength(1)
+      expect(await standings.people({ ...by, user: null }, 2_000)).toHaveLength(2)
+    }
+    // 200 questions that looked at every row would look at two million.
+    const each = (performance.now() - began) / 200
+    expect(each).toBeLessThan(20)
+  }, 60_000)
   test('keeps runs by the hash of their token, revokes each once, and finds them by any part', async () => {
     const run = {
       tokenHash: 'h1',

@@ -33,6 +33,7 @@ export type AuthServerOptions = Client & {
     readonly AccessToken?: number
     readonly RefreshToken?: number
     readonly Interaction?: number
+    readonly Grant?: number
   }
   readonly clients?: readonly Client[]
   /** Default: a free one. */

@@ -21,6 +21,8 @@ import { secret } from '../../proxy/secret.ts'
 import { openSqlite } from '../../proxy/store/sqlite.ts'
 import { createAgents } from '../../proxy/vault/agents.ts'
 import { createRuns } from '../../proxy/vault/runs.ts'
+import { createStandings } from '../../proxy/vault/standings.ts'
+import { createStandingCare } from '../../proxy/consent/standing.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 import { createVault } from '../../proxy/vault/vault.ts'
 import { startAuthServer } from './authserver.ts'
@@ -135,6 +137,21 @@ export const startConsent = async (
     newId: () => randomBytes(8).toString('hex'),
     onRevoked: () => undefined,
   })
+  const standings = createStandings({
+    store,
+    clock,
+    newId: randomUUID,
+    log,
+    onEnded: () => {},
+    onFirstUse: () => {},
+  })
+  const standing = createStandingCare({
+    standings,
+    store: store.standings,
+    clock,
+    log,
+    onEvent: async (event, fields) => onEvent(event, fields),
+  })
   const session = { sealer, clock, store, randomBytes, publicUrl }
   const codeFile = join(folder, 'code')
   const signIn =
@@ -164,6 +181,8 @@ export const startConsent = async (
     session,
     vault,
     revoke: createRevoker({ vault, client, connections: () => connections, log }).revoke,
+    standings,
+    standing,
     connections: () => connections,
     agents: {
       ...agents,

@@ -7,7 +7,13 @@ import { getRequestListener } from '@hono/node-server'
 import { Hono } from 'hono'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
 import { compileProviders } from '../../proxy/providers/parse.ts'
-import type { Connection, HeldConnection, Person } from '../../proxy/model.ts'
+import type {
+  Connection,
+  HeldConnection,
+  Person,
+  StandingAsk,
+  StandingRow,
+} from '../../proxy/model.ts'
 import { createFrame } from '../../proxy/people/page.ts'
 import { STYLE, type Page } from '../../proxy/people/markup.ts'
 import {
@@ -121,6 +127,25 @@ const mine: ConnectionsView = {
   csrf: 'token',
   signOut: 'token',
 }
+const NIGHTLY: StandingAsk = {
+  workload: 'nightly',
+  days: 30,
+  operations: ['issues.create', 'issues.listForRepo'],
+}
+const standing: StandingRow = {
+  id: '01JB7',
+  tenant: alice.tenant,
+  realm: alice.realm,
+  user: alice.id,
+  workload: NIGHTLY.workload,
+  agent: 'agent:triage',
+  connection: 'github',
+  operations: NIGHTLY.operations,
+  createdAt: Date.UTC(2026, 8, 1, 9, 30),
+  expiresAt: Date.UTC(2026, 9, 1, 9, 30),
+  lastUsedAt: null,
+  noticeAt: null,
+}
 const told = (ending: Disconnected['ending'], agent: string | null = null): Page =>
   connectionsPage({
     ...mine,
@@ -184,6 +209,7 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
   'agent-sure-stop': () => sure((_, { agent: words }) => words.sureStop(triage.name)),
   'agent-sure-on': () => sure((_, { agent: words }) => words.sureOn(triage.name)),
   'consent-agent-off': pages.agentOffPage,
+  'consent-standing': () => pages.connectPage({ ...view, standing: NIGHTLY }),
   'consent-long': () =>
     pages.connectPage({
       ...view,
@@ -240,6 +266,9 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
   inactive: pages.inactivePage,
   awaiting: pages.awaitingPage,
   connections: () => connectionsPage(mine),
+  'connections-standing': () => connectionsPage({ ...mine, standings: [standing] }),
+  'connections-standing-stopped': () => told('standing', 'agent:triage'),
+  'sure-standing': () => sure((words) => words.standing('agent:triage', 'github')),
   'connections-no-agent': () =>
     connectionsPage({ ...mine, held: [held({ connection: 'github-old', agents: [] })] }),
   'connections-none': () => connectionsPage({ ...mine, held: [], verified: false }),

@@ -36,12 +36,15 @@ export const startHouse = async (
     readonly tenants?: readonly string[]
     /** Seconds that an access token of the provider lives. */
     readonly accessTtl?: number
+    /** Seconds that what a person granted at the provider lives. */
+    readonly grantTtl?: number
     readonly config?: Fields
     /** How the provider wants its client to name itself. */
     readonly auth?: 'client_secret_post' | 'client_secret_basic'
     /** The definition, instead of the long one below; hosts and operations are added. */
     readonly definition?: (provider: AuthServer) => Fields
     readonly connect?: Fields
+    readonly identity?: Fields
     readonly listeners?: Fields
     /** Policy tables beside the usual ones. */
     readonly tables?: Readonly<Record<string, Fields>>
@@ -62,7 +65,13 @@ export const startHouse = async (
     scopes: ['notes', 'mail'],
     ...(options.auth === undefined ? {} : { auth: options.auth }),
     accounts: { 'alice-acme': {}, 'bob-acme': {}, mallory: {} },
-    ...(options.accessTtl === undefined ? {} : { ttl: { AccessToken: options.accessTtl } }),
+    ttl: {
+      ...(options.accessTtl === undefined ? {} : { AccessToken: options.accessTtl }),
+      ...(options.grantTtl === undefined
+        ? {}
+        : { RefreshToken: options.grantTtl, Grant: options.grantTtl }),
+    },
+    ...(options.grantTtl === undefined ? {} : { config: { expiresWithSession: () => false } }),
   })
   const people = ['alice', 'bob', 'carol'].flatMap((id) =>
     tenants.map((tenant) => person(id, tenant, id === 'carol' ? { roles: [] } : {})),
@@ -82,6 +91,7 @@ export const startHouse = async (
     config: {
       listeners: { ...listed, ...options.listeners },
       identity: {
+        ...options.identity,
         trust: 'asserted',
         issuers: [
           {
@@ -161,10 +171,15 @@ export const startHouse = async (
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
   /** Says yes at deputy's page and at the provider; returns what the application's page is told. */
-  const walk = async (browser: Browser, link: string, account: string): Promise<URL> => {
+  const walk = async (
+    browser: Browser,
+    link: string,
+    account: string,
+    fields: Readonly<Record<string, string>> = {},
+  ): Promise<URL> => {
     const atVerifier = (to: URL): boolean => to.href.startsWith('http://127.0.0.1:9/')
     let page = await browser.open(link)
-    page = await browser.submit(page, { answer: 'yes' }, { until: atVerifier })
+    page = await browser.submit(page, { answer: 'yes', ...fields }, { until: atVerifier })
     while (new URL(page.url).origin === provider.issuer)
       page = await browser.submit(page, { login: account, password: 'x' }, { until: atVerifier })
     if (!atVerifier(new URL(page.url))) throw new Error(`${page.status} ${page.url}: ${page.text}`)

@@ -9,6 +9,9 @@ export type Ids = {
   readonly link: string
   readonly credential: string
   readonly run: string
+  /** What a workload may do while its person is away. */
+  readonly standing: string
+  readonly agent: string
   readonly user: string
   readonly tenant: string
   /** A connection that only north still has something of. */
@@ -23,6 +26,8 @@ export const ABSENT: Ids = {
   link: 'A'.repeat(43),
   credential: '00000000-0000-4000-8000-000000000000',
   run: '01ARZ3NDEKTSV4RRFFQ69G5FAV',
+  standing: '00000000-0000-4000-8000-000000000001',
+  agent: 'absent-agent',
   user: 'absent-person',
   tenant: 'absent-tenant',
   connection: 'absent-connection',
@@ -107,6 +112,22 @@ export const OPERATORS: Readonly<Record<string, Case>> = {
     })),
   'DELETE /v1/admin/runs/:id': ({ run, credential }) =>
     [run, credential].map((id) => ({ path: `/v1/admin/runs/${id}` })),
+  'GET /v1/admin/agents': same,
+  'POST /v1/admin/agents/:id/disable': (ids) =>
+    [`?${place(ids)}`, ''].map((query) => ({
+      path: `/v1/admin/agents/${ids.agent}/disable${query}`,
+    })),
+  'POST /v1/admin/agents/:id/enable': (ids) =>
+    [`?${place(ids)}`, ''].map((query) => ({
+      path: `/v1/admin/agents/${ids.agent}/enable${query}`,
+    })),
+  'GET /v1/admin/standings': (ids) =>
+    ['', `?user_id=${ids.user}`, `?${place(ids)}`, `?agent=${ids.agent}`].map((query) => ({
+      path: `/v1/admin/standings${query}`,
+    })),
+  'DELETE /v1/admin/standings/:id': ({ standing, credential }) =>
+    [standing, credential].map((id) => ({ path: `/v1/admin/standings/${id}` })),
+  'GET /v1/admin/login': () => [{ path: '/v1/admin/login' }],
   // Its key is the application's, which speaks for all tenants: an operator's bearer is none.
   'POST /v1/auth/confirm_user': ({ authorization, link, user, tenant }) =>
     [authorization, link].map((flow_id) => ({
@@ -161,6 +182,20 @@ export const PAGES: Readonly<Record<string, Case>> = {
       path: '/connections',
       form: { credential, sure: 'yes', ...more },
     })),
+  'POST /connections/standing': ({ standing, csrf }, own) =>
+    [{ csrf }, { csrf: own.csrf }, { csrf: own.csrf, days: '1' }].map((more) => ({
+      path: '/connections/standing',
+      form: { standing, sure: 'yes', ...more },
+    })),
+  'GET /agents': same,
+  'GET /agents/:id': ({ agent }) => [{ path: `/agents/${agent}` }],
+  'POST /agents/:id': ({ agent, csrf }, own) =>
+    [csrf, own.csrf].flatMap((token) =>
+      ['stop', 'off', 'on'].map((act) => ({
+        path: `/agents/${agent}`,
+        form: { csrf: token, act, sure: 'yes' },
+      })),
+    ),
 }
 /**
  * Where what exists is told from what does not, on purpose: a link is 256 bits of chance, so who has one was given it,
@@ -189,10 +224,14 @@ export const COMMANDS: Readonly<Record<string, (ids: Ids) => readonly (readonly 
     ['--connection', connection],
     ['--connection', 'acme', '--tenant', tenant],
   ],
+  'agents list': () => [[]],
+  'agents disable': ({ agent, tenant }) => [[agent, '--tenant', tenant], [agent]],
+  'agents enable': ({ agent, tenant }) => [[agent, '--tenant', tenant], [agent]],
   'people erase': ({ user, tenant }) => [[user], [user, '--tenant', tenant]],
 }
 /** Commands for whoever has the files and keys of a deputy, who has every tenant's. */
 export const ON_THIS_MACHINE: ReadonlySet<string> = new Set([
+  'entitlements show',
   'serve',
   'init',
   'validate',

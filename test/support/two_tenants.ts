@@ -25,6 +25,8 @@ export type Tenant = 'north' | 'south'
 export const TENANTS = ['north', 'south'] as const
 /** In every name that is north's alone. */
 export const MARK = 'boreal'
+/** What north's alice lets a workload do while she is away. */
+export const STANDING = randomUUID()
 export const BEARERS = {
   north: 'canary-operator-of-north-0000000000000000',
   south: 'canary-operator-of-south-0000000000000000',
@@ -71,6 +73,20 @@ const grant = async (store: Store, ring: string): Promise<void> => {
         },
         scopes: ['notes'],
       })
+  await store.standings.put({
+    id: STANDING,
+    tenant: 'north',
+    realm: 'corp',
+    user: 'alice',
+    workload: `nightly-${MARK}`,
+    agent: `agent-${MARK}`,
+    connection: 'acme',
+    operations: ['acme.get'],
+    createdAt: clock.now(),
+    expiresAt: clock.now() + 30 * 86_400_000,
+    lastUsedAt: null,
+    noticeAt: null,
+  })
 }
 
 /** The application that delivers links, as far as it listens. */

@@ -59,6 +59,21 @@ ids contains "role:operator-run" if {
 	"operator-run" in roles
 }
 
+# A workload acts while its person is away as far as a row of one of their roles goes, and no longer: without a row, not at all.
+ids contains $"role:{role}" if {
+	input.operation.kind == "deputy"
+	input.operation.id == "deputy.standing"
+	some role in roles
+	row := data.deputy_data.standing[role]
+	lib.at_most(input.user.standing.days, row.max_days)
+	agent_ok(row.agents)
+	is_array(input.user.standing.operations)
+	count(input.user.standing.operations) > 0
+	every operation in input.user.standing.operations {
+		operation_ok(row.operations, operation)
+	}
+}
+
 # Every key of a row is read here, so that a row with a key left out or misspelt matches nothing.
 covers(row, operation) if {
 	operation.kind in row.kinds

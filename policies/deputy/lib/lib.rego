@@ -32,7 +32,7 @@ operation_known(operation) if {
 	operation.id != "unknown"
 } else if {
 	operation.kind == "deputy"
-	operation.id in ["deputy.connect", "deputy.run"]
+	operation.id in ["deputy.connect", "deputy.run", "deputy.standing"]
 }
 
 # Downloads go without a credential, and deputy's own operations reach no provider.

@@ -311,6 +311,22 @@ export const de: Texts = {
     },
   },
 
+  standing: {
+    title: 'Während Sie nicht da sind',
+    asked: (agent, workload, at) =>
+      html`<strong>${agent}</strong> (läuft als ${workload}) möchte Folgendes bei ${at} selbständig
+        in Ihrem Namen tun, ohne dass Sie dabei sind und ohne Sie noch einmal zu fragen:`,
+    days: (most) => `Für wie viele Tage? Höchstens ${most}, gern auch weniger.`,
+    warning:
+      'Über jeden einzelnen Aufruf entscheidet weiterhin die Richtlinie Ihrer Organisation. Unter „Meine Verbindungen“ können Sie dies jederzeit verkürzen oder beenden; das wirkt sofort.',
+    intro:
+      'Diese Programme handeln selbständig in Ihrem Namen. Beenden wirkt sofort, auch auf das, was eines gerade tut.',
+    item: (agent, workload) => `${agent}, läuft als ${workload}`,
+    until: 'Bis',
+    shorter: 'Tage insgesamt, gezählt ab dem Tag der Erlaubnis',
+    shorten: 'Verkürzen',
+  },
+
   sure: {
     cancel: 'Abbrechen',
     signOut: {
@@ -327,6 +343,11 @@ export const de: Texts = {
       title: `${agent} den Zugriff entziehen?`,
       told: `${agent} kann ${of} danach nicht mehr nutzen, und alles, was dieser Agent dort gerade tut, wird abgebrochen. Andere Agenten arbeiten weiter.`,
       button: `${agent} den Zugriff entziehen`,
+    }),
+    standing: (agent, at) => ({
+      title: `${agent} in Ihrer Abwesenheit stoppen?`,
+      told: `${agent} kann ohne Sie nichts mehr bei ${at} tun, und was dort gerade läuft, wird abgebrochen. Eine neue Anfrage an Sie bleibt möglich.`,
+      button: `${agent} in meiner Abwesenheit stoppen`,
     }),
   },
 
@@ -350,6 +371,12 @@ export const de: Texts = {
     ],
     agent: (gone) => [
       `${account(gone)}: ${gone.agent ?? 'Der Agent'} hat keinen Zugriff mehr. Was dort gerade lief, wurde abgebrochen.`,
+    ],
+    standing: (gone) => [
+      `${gone.agent ?? 'Der Agent'} darf in Ihrer Abwesenheit nichts mehr bei ${at(gone.provider)} tun. Was dort lief, wurde abgebrochen.`,
+    ],
+    shorter: (gone) => [
+      `${gone.agent ?? 'Der Agent'} darf in Ihrer Abwesenheit nur noch kürzere Zeit bei ${at(gone.provider)} handeln.`,
     ],
     gone: () => ['Das war schon vorher getrennt worden. Es wurde nichts geändert.'],
   },

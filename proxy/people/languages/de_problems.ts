@@ -55,6 +55,10 @@ export const problems: Texts['problems'] = {
     'Die Anwendung darf diese Person nicht nennen',
     'Nennen Sie nur Personen aus people und tenants der Anwendung. Wer deputy betreibt, kann dort ein Muster ergänzen.',
   ),
+  standing_refused: row(
+    'Die Person hat das dem Workload nicht erlaubt',
+    'Wiederholen Sie den Aufruf nicht: Die Person ist nicht da, und was sie diesem Workload erlaubt hat, umfasst ihn nicht oder ist beendet. Bitten Sie sie um eine Erlaubnis, die ihn umfasst, oder senden Sie ihren Tag.',
+  ),
   policy_denied: row(
     'Die Richtlinie hat den Aufruf abgelehnt',
     'Wiederholen Sie ihn nicht unverändert. Zeigen Sie die Gründe an; die Administration kann unter decision_id nachsehen.',

@@ -316,6 +316,22 @@ export const en = {
     },
   },
 
+  standing: {
+    title: 'While you are away',
+    asked: (agent: string, workload: string, at: string) =>
+      html`<strong>${agent}</strong>, running as ${workload}, wants to do the following for you at
+        ${at} by itself, without you being there and without asking you again:`,
+    days: (most: number) => `For how many days? At most ${most}; you may choose fewer.`,
+    warning:
+      'Your organisation’s policy still decides on every single call. You can shorten or stop this at any time at “My connections”; it works at once.',
+    intro:
+      'These programs act for you by themselves. Stopping works at once, also for what one is doing right now.',
+    item: (agent: string, workload: string) => `${agent}, running as ${workload}`,
+    until: 'Until',
+    shorter: 'Days in all, counted from the day you allowed it',
+    shorten: 'Shorten',
+  },
+
   sure: {
     cancel: 'Cancel',
     signOut: {
@@ -332,6 +348,11 @@ export const en = {
       title: `Stop ${agent}?`,
       told: `${agent} can no longer use ${of}, and what it is doing there stops. Other agents go on.`,
       button: `Stop ${agent}`,
+    }),
+    standing: (agent: string, at: string) => ({
+      title: `Stop ${agent} while you are away?`,
+      told: `${agent} can no longer act at ${at} without you, and what it is doing there stops. It may ask you again.`,
+      button: `Stop ${agent} while I am away`,
     }),
   },
 
@@ -356,6 +377,12 @@ export const en = {
     ],
     agent: (gone: Gone) => [
       `${gone.agent ?? 'The agent'} may no longer use ${account(gone)}. What it was doing there was stopped.`,
+    ],
+    standing: (gone: Gone) => [
+      `${gone.agent ?? 'The agent'} may no longer act at ${name(gone.provider)} while you are away. What it was doing there was stopped.`,
+    ],
+    shorter: (gone: Gone) => [
+      `${gone.agent ?? 'The agent'} may act at ${name(gone.provider)} while you are away for a shorter time now.`,
     ],
     gone: () => ['That had been disconnected before. Nothing was changed.'],
   },

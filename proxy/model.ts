@@ -1240,6 +1240,17 @@ export type Store = {
   readonly erase: (person: Person) => Promise<void>
   /** People and groups that an identity provider pushed. */
   readonly scim: ScimStore
+  /** Events that identity providers told. A new one tells `signal`, with the keys given. */
+  readonly signals: {
+    readonly taken: (hash: string) => Promise<boolean>
+    /** false: it was taken before, and nothing is told. */
+    readonly take: (signal: {
+      readonly hash: string
+      readonly at: number
+      readonly tell: readonly string[]
+    }) => Promise<boolean>
+    readonly sweep: (before: number) => Promise<number>
+  }
   /** Every sealed text at rest, for the rotation of keys. */
   readonly sealed: {
     /** The next ones after `after`, in a fixed order; null: from the beginning. */

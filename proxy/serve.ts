@@ -8,6 +8,7 @@ import { startAgents, startProbes } from './compose/listeners.ts'
 import { createReloading } from './compose/reload.ts'
 import { buildRevision, type Place, type Revision } from './compose/revision.ts'
 import { followScim } from './compose/scim.ts'
+import { followSignals } from './compose/signals.ts'
 import { createScope, type Scope } from './compose/scope.ts'
 import { prepare, systemClock } from './compose/snapshot.ts'
 import { startWeb, type Web } from './compose/web.ts'
@@ -141,6 +142,7 @@ export const serve = async (loaded: Loaded, options: Options): Promise<Serving> 
     const revisions = await openRevisions(scope, first, { publicUrl, apart: apart !== null })
     const { now } = revisions
     opened(followScim(lasting.store, now))
+    followSignals(scope, lasting, (of) => now().invalidated(of))
     const { host } = createForwarded(listeners.trusted_proxies)
     connect?.serve((req, res) => now().connect(req, res), [...listeners.names, hostOf(publicUrl)], {
       typeBase: publicUrl,

@@ -29,7 +29,7 @@ export type Preparing = {
 export type Invalidated = {
   /** null: anybody. */
   readonly person: Person | null
-  readonly source: SourceName
+  readonly source: SourceName | 'signals'
   /** Of a closed set: `file_changed`, the kind of a signal. */
   readonly cause: string
 }

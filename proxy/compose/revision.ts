@@ -13,6 +13,7 @@ import { createPages } from './pages.ts'
 import { createPipeline, type Later, type Pipeline } from './pipeline.ts'
 import { authApi, judges, localApi, operatorsApi, operatorsDepsOf, startIdle } from './programs.ts'
 import { scimApi } from './scim.ts'
+import { signalsApi } from './signals.ts'
 import type { Configured, Scope } from './scope.ts'
 import type { Parts } from './snapshot.ts'
 
@@ -67,15 +68,19 @@ const atConnect =
       pages,
       programs,
       pushed,
+      signals,
     }: {
       readonly pages: RequestListener | null
       readonly programs: RequestListener
       readonly pushed: RequestListener | null
+      readonly signals: RequestListener | null
     },
   ): RequestListener =>
   (req: IncomingMessage, res: ServerResponse) => {
     if (path !== '') req.url = below(req.url ?? '/', path)
     if (pushed !== null && /^\/scim\/v2(?:[/?]|$)/.test(req.url ?? '')) pushed(req, res)
+    else if (signals !== null && /^\/(?:signals|logout\/backchannel)(?:[/?]|$)/.test(req.url ?? ''))
+      signals(req, res)
     else if (pages === null || req.url?.startsWith('/v1/') === true) programs(req, res)
     // A session that begins by a clock that is ahead would outlive its hour.
     else if (clock.wrong() === 'ahead') unsure(res, clockSentence(clock))
@@ -160,6 +165,7 @@ export const buildRevision = async (
         pages,
         programs: operatorsApi(scope, beside),
         pushed: scimApi(configured, core, publicUrl),
+        signals: signalsApi(configured, core),
       }),
       operators: operatorsApi(scope, operators),
       local: localApi(configured, core, operators),

@@ -215,6 +215,27 @@ const entitlements = z.strictObject({
   max_age: maxAge,
 })
 
+/** A transmitter of Shared Signals. */
+const signal = z
+  .strictObject({
+    issuer: url,
+    audience: z.union([text.transform((one) => [one]), z.array(text).min(1)]),
+    push: z.boolean().default(false),
+    poll: url.optional(),
+    bearer: secretText.optional(),
+    jwks_uri: url.optional(),
+    user: pointer.optional(),
+    realm: text.optional(),
+    tenant: text.optional(),
+    insecure,
+  })
+  .superRefine(secure((entry) => [entry.issuer, entry.jwks_uri, entry.poll]))
+  .refine(
+    (entry) => entry.push || entry.poll !== undefined,
+    'needs push: true, or poll with the URL where its events wait',
+  )
+export type SignalConfig = z.infer<typeof signal>
+
 /** What is asked about people, in this order; `claims` and none ask nobody. */
 export const sourcesOf = (
   entitlements: z.infer<typeof configSchema>['entitlements'],
@@ -224,10 +245,6 @@ export const sourcesOf = (
   return sources ?? (source === undefined || source === 'claims' ? [] : [source])
 }
 
-const unlessEmpty =
-  (what: string) =>
-  (value: unknown): string | null =>
-    Array.isArray(value) && value.length === 0 ? null : what
 const unlessFalse = (value: unknown): string | null => (value === false ? null : 'bundle signing')
 
 const policy = z.strictObject({
@@ -459,7 +476,7 @@ export const configSchema = z.strictObject({
   identity: identity.prefault({} as z.input<typeof identity>),
   entitlements: entitlements.optional(),
   policy,
-  signals: unbuilt(z.array(z.looseObject({})).default([]), unlessEmpty('Shared Signals')),
+  signals: z.array(signal).default([]),
   providers: z.array(z.union([text, z.looseObject({ id: text })])).default([]),
   connections: z
     .record(name, connection)

@@ -304,10 +304,33 @@ export const WORDS: Readonly<Record<string, Words>> = {
     './candidate.tar.gz',
   ),
 
-  signals: key(
-    'Shared Signals transmitters that deputy listens to.',
-    '[{ issuer: "https://idp.example.com" }]',
+  signals: key('Shared Signals transmitters that deputy listens to (see signals.md).'),
+  'signals[].issuer': key('Who signs the events.', 'https://idp.example.com'),
+  'signals[].audience': key('What events for deputy have as `aud`: one value or a list.', 'deputy'),
+  'signals[].audience[]': key('One of these must be there.', 'deputy'),
+  'signals[].push': key('Events may be pushed to `/signals` of the connect listener.', 'true'),
+  'signals[].poll': key(
+    'Where events wait, in place of a push or beside it.',
+    'https://idp.example.com/ssf/poll',
   ),
+  'signals[].bearer': key('The bearer token for `poll`.', '"${env:SIGNALS_TOKEN}"'),
+  'signals[].jwks_uri': key(
+    'The keys of the issuer, where its OpenID discovery does not name them.',
+    'https://idp.example.com/ssf/jwks',
+  ),
+  'signals[].user': key(
+    'Where in the subject the id of the person is; without, `sub`, `email`, `id` or `uri`, by the format of the subject.',
+    '/sub',
+  ),
+  'signals[].realm': key(
+    'The realm of its people; without, the one of `identity.issuers` of the same issuer.',
+    'corp',
+  ),
+  'signals[].tenant': key(
+    'The tenant of its people; without, those of `identity.issuers` of the same issuer.',
+    'acme',
+  ),
+  'signals[].insecure': key('Allows plain http to another machine.', 'true'),
   providers: key(
     'Definitions of your own: paths of files, or the definitions themselves (see providers.md).',
     '[./acme.yaml]',

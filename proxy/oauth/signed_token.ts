@@ -9,7 +9,7 @@ import type { IssuerKeys, KeySet, KeySource } from './issuer_keys.ts'
 import { domainOfId, SVID_ALGORITHMS, svidType } from './spiffe.ts'
 
 /** Asymmetric only: with a shared secret anybody who verifies could also sign (RFC 8725 3.2). */
-const ALGORITHMS = [
+export const ALGORITHMS = [
   'RS256',
   'RS384',
   'RS512',
@@ -22,7 +22,7 @@ const ALGORITHMS = [
   'EdDSA',
   'Ed25519',
 ]
-const SKEW_S = 60
+export const SKEW_S = 60
 export const LONGEST = 16_384
 /** `max` would take the room of all at once: what is bounded by its size grows as it fills. */
 const one = (): number => 1
@@ -87,7 +87,7 @@ export const timesOf = (
 }
 
 /** Each key that fits is tried: an issuer may publish several without `kid` (RFC 7517 4.5). */
-const signedBy = async (
+export const signedBy = async (
   token: string,
   keys: KeySet,
   rules: NonNullable<Parameters<typeof jwtVerify>[2]>,
@@ -106,7 +106,7 @@ const signedBy = async (
   }
 }
 /** It may be signed by a key that the issuer has published since. */
-const byUnknownKey = (error: unknown, token: string): boolean =>
+export const byUnknownKey = (error: unknown, token: string): boolean =>
   error instanceof errors.JWKSNoMatchingKey ||
   (error instanceof errors.JWSSignatureVerificationFailed &&
     decodeProtectedHeader(token).kid === undefined)

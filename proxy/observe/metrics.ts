@@ -184,6 +184,11 @@ const createFamilies = () => {
     'What was refused because a tenant has used up a bound, by tenant and bound.',
     ['tenant', 'bound'],
   )
+  const signals = counter(
+    'deputy_signals_total',
+    'Events that identity providers told, by the way they came and by what became of them.',
+    ['via', 'outcome'],
+  )
   return {
     server,
     active,
@@ -194,6 +199,7 @@ const createFamilies = () => {
     idle,
     refreshFailures,
     tenants,
+    signals,
   }
 }
 
@@ -304,6 +310,8 @@ export const createMetrics = (about: { readonly version: string; readonly commit
       invalidated: (source: string, cause: string): void =>
         sources.invalidations.with(source, cause).add(),
     },
+    signals: (via: 'push' | 'poll' | 'logout', outcome: 'taken' | 'again' | 'refused'): void =>
+      families.signals.with(via, outcome).add(),
     /** Shows the journal's own counts and, under `deputy_policy_info`, the policy in force. */
     audit: (journal: {
       readonly lines: () => number

@@ -150,6 +150,10 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX standings_end ON standings (expires_at);
   CREATE INDEX standings_notice ON standings (notice_at) WHERE notice_at IS NOT NULL;
   `,
+  `
+  CREATE TABLE signals_taken (hash TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE INDEX signals_taken_at ON signals_taken (at);
+  `,
 ]
 
 export type OpenFile = {

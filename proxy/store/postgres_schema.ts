@@ -152,6 +152,10 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX standings_end ON standings (expires_at);
   CREATE INDEX standings_notice ON standings (notice_at) WHERE notice_at IS NOT NULL;
   `,
+  `
+  CREATE TABLE signals_taken (hash TEXT COLLATE "C" NOT NULL PRIMARY KEY, at BIGINT NOT NULL);
+  CREATE INDEX signals_taken_at ON signals_taken (at);
+  `,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
 const hideEpochs = async (ask: Ask): Promise<void> => {

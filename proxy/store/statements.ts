@@ -141,6 +141,10 @@ const others = (now: string) =>
       'INSERT INTO ended_sessions (hash, expires_at) VALUES (:hash, :expiresAt) ON CONFLICT (hash) DO NOTHING',
     endedSession: `SELECT hash FROM ended_sessions WHERE hash = :hash OR (hash = '${ALL}' AND expires_at >= :expiresAt)`,
     sweepSessions: 'DELETE FROM ended_sessions WHERE expires_at < :before RETURNING hash',
+    signalTaken: 'SELECT hash FROM signals_taken WHERE hash = :hash',
+    takeSignal:
+      'INSERT INTO signals_taken (hash, at) VALUES (:hash, :at) ON CONFLICT (hash) DO NOTHING RETURNING hash',
+    sweepSignals: 'DELETE FROM signals_taken WHERE at < :before RETURNING hash',
     newest: `SELECT max(at) AS at FROM (${TIMES.map(([table, at]) => `SELECT max(${at}) AS at FROM ${table}`).join(' UNION ALL ')}) AS times`,
     endAllSessions: `INSERT INTO ended_sessions (hash, expires_at) VALUES ('${ALL}', :until) ON CONFLICT (hash) DO UPDATE SET expires_at = excluded.expires_at`,
     pseudonyms: 'SELECT key FROM pseudonyms',

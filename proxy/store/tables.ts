@@ -11,6 +11,7 @@ import { pseudonym } from './pseudonym.ts'
 import { personOf } from './rows.ts'
 import { createRuns } from './runs.ts'
 import { createScim } from './scim.ts'
+import { createSignals } from './signals.ts'
 import { createStandings } from './standings.ts'
 import { NEVER } from './statements.ts'
 
@@ -28,6 +29,7 @@ const TABLES = [
   'disabled_agents',
   'scim_resources',
   'scim_members',
+  'signals_taken',
 ]
 const CHANGED = [
   ['credentials', 'sealed'],
@@ -40,6 +42,7 @@ const CHANGED = [
   ['ended_sessions', 'expires_at'],
   ['disabled_agents', 'at'],
   ['scim_resources', 'body'],
+  ['signals_taken', 'at'],
 ]
 
 export const createTables = (db: Database): Store => {
@@ -106,6 +109,7 @@ export const createTables = (db: Database): Store => {
       await db.forget(`${JSON.stringify([tenant, realm, id]).slice(0, -1)},`)
     },
     scim: createScim(db),
+    signals: createSignals(db, asking),
     sealed: {
       page: async (after, most) => {
         const of = (raw: Raw): SealedRow => raw as SealedRow

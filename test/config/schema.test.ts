@@ -34,6 +34,8 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'connect.sign_in.insecure',
     'entitlements.http.insecure',
     'operators_sign_in.insecure',
+    'signals.*.insecure',
+    'signals.*.push',
   ],
   'config/agents.ts': [
     ...['id', 'name', 'owner', 'logo', 'contact', 'workload'].map((key) => `agents.*.${key}`),
@@ -67,6 +69,12 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   'compose/scim.ts': ['tenant', 'realm', 'user', 'bearer', 'bearer.*'].map(
     (key) => `entitlements.scim.${key}`,
   ),
+  'compose/signals.ts': [
+    ...['audience', 'audience.*', 'poll', 'bearer', 'jwks_uri', 'user', 'realm', 'tenant'].map(
+      (key) => `signals.*.${key}`,
+    ),
+    'signals.*.issuer',
+  ],
   'compose/issuers.ts': [
     ...['issuer', 'jwks_uri', 'jwks', 'realm', 'audience', 'user', 'agent', 'tenant'].map(
       (key) => `identity.issuers.*.${key}`,
@@ -244,7 +252,6 @@ const REFUSED: Readonly<Record<string, unknown>> = {
   'policy.shadow': './candidate.tar.gz',
   'policy.unsigned': true,
   'policy.verification': { keys: { prod: 'pem' } },
-  signals: [{ issuer: 'https://idp.test' }],
   'telemetry.otlp': 'http://127.0.0.1:4318',
 }
 const base = {

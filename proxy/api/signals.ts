@@ -1,0 +1,93 @@
+// Where identity providers tell what happened: pushed security events (RFC 8935) and back-channel logout (OIDC).
+import { Hono, type Context } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import type { Env } from './rest.ts'
+import { EventRefused } from '../directory/signals.ts'
+import type { Log } from '../model.ts'
+import { toProblem } from '../problem.ts'
+
+export type SignalsDeps = {
+  /** Resolves once it has its effect. Throws EventRefused for what is never taken. */
+  readonly receive: (token: string, kind: 'event' | 'logout') => Promise<void>
+  readonly refused: (kind: 'event' | 'logout', error: EventRefused) => void
+  readonly log: Log
+}
+
+/** Read whole, so that whoever sends too much is told. */
+const MOST_BYTES = 2 * 1024 ** 2
+const RETRY_S = '5'
+
+const told = (status: number, body: object | null, headers: Record<string, string> = {}) =>
+  new Response(body === null ? null : JSON.stringify(body), {
+    status,
+    headers: {
+      'cache-control': 'no-store',
+      ...(body === null ? {} : { 'content-type': 'application/json' }),
+      ...headers,
+    },
+  })
+
+/** Mounted at the connect listener. */
+export const createSignalsApi = ({ receive, refused, log }: SignalsDeps): Hono<Env> => {
+  const app = new Hono<Env>()
+  const refuse = (kind: 'event' | 'logout', error: EventRefused): Response => {
+    refused(kind, error)
+    const { fault, message } = error
+    return kind === 'event'
+      ? told(400, { err: fault, description: message })
+      : told(400, { error: 'invalid_request', error_description: message })
+  }
+  const take = async (
+    kind: 'event' | 'logout',
+    read: () => Promise<string>,
+    status: number,
+  ): Promise<Response> => {
+    try {
+      await receive(await read(), kind)
+      return told(status, null)
+    } catch (error) {
+      if (error instanceof EventRefused) return refuse(kind, error)
+      const { code } = toProblem(error)
+      log.error({ err: error, code }, 'a signal could not be taken: its sender may try again')
+      return told(503, null, { 'retry-after': RETRY_S })
+    }
+  }
+  const limit = (kind: 'event' | 'logout') =>
+    bodyLimit({
+      maxSize: MOST_BYTES,
+      onError: () => refuse(kind, new EventRefused('invalid_request', 'the body may have 2 MiB')),
+    })
+  const needs = (c: Context, type: string): void => {
+    const sent = c.req.header('content-type') ?? ''
+    if (sent.split(';')[0]?.trim().toLowerCase() !== type)
+      throw new EventRefused('invalid_request', `the body must be ${type}`)
+  }
+  app.post('/signals', limit('event'), (c) =>
+    take(
+      'event',
+      () => {
+        needs(c, 'application/secevent+jwt')
+        return c.req.text()
+      },
+      202,
+    ),
+  )
+  app.post('/logout/backchannel', limit('logout'), (c) =>
+    take(
+      'logout',
+      async () => {
+        needs(c, 'application/x-www-form-urlencoded')
+        const all = new URLSearchParams(await c.req.text()).getAll('logout_token')
+        const [token] = all
+        if (token === undefined || all.length > 1)
+          throw new EventRefused('invalid_request', 'the form needs logout_token, once')
+        return token
+      },
+      200,
+    ),
+  )
+  for (const path of ['/signals', '/logout/backchannel'])
+    app.all(path, () => told(405, null, { allow: 'POST' }))
+  app.notFound(() => told(404, null))
+  return app
+}

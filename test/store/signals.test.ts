@@ -1,0 +1,33 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Store } from '../../proxy/model.ts'
+import { kinds } from '../support/postgres.ts'
+
+const every = await kinds()
+
+describe.each(every)('the $name store', ({ place, skip }) => {
+  if (skip) return test.skip('is not here')
+  let store: Store
+  const told: string[] = []
+  beforeEach(async () => {
+    store = await (await place()).open()
+    told.length = 0
+    store.subscribe('signal', (key) => void told.push(key))
+  })
+  afterEach(() => store.close())
+
+  test('takes a signal once, however many come with it, and tells of it once', async () => {
+    const take = () => store.signals.take({ hash: 'one', at: 1, tell: ['a', 'b'] })
+    expect(await store.signals.taken('one')).toBe(false)
+    const all = await Promise.all(Array.from({ length: 8 }, take))
+    expect(all.filter(Boolean)).toHaveLength(1)
+    expect(await store.signals.taken('one')).toBe(true)
+    await expect.poll(() => told.toSorted()).toEqual(['a', 'b'])
+  })
+  test('forgets what is too old to come again', async () => {
+    await store.signals.take({ hash: 'old', at: 1, tell: [] })
+    await store.signals.take({ hash: 'new', at: 10, tell: [] })
+    expect(await store.signals.sweep(10)).toBe(1)
+    expect(await store.signals.taken('old')).toBe(false)
+    expect(await store.signals.taken('new')).toBe(true)
+  })
+})

@@ -239,6 +239,7 @@ describe('tests', () => {
       'schemas, tried by the calls that they let in',
     ],
     'api/standings.ts': ['consent/standing.test.ts', 'its routes end what people gave there'],
+    'api/scim_discovery.ts': ['e2e/scim.test.ts', 'read by the foreign checkers'],
     'audit/sink.ts': ['audit/journal.test.ts', 'a disk that fails is tried under the journal'],
     'compose/audit.ts': ['e2e/failclosed.test.ts', 'wiring'],
     'compose/clock.ts': ['e2e/clock.test.ts', 'wiring'],

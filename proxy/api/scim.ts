@@ -3,13 +3,13 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { Hono, type Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { bearerAmong } from './operator.ts'
+import { answer, KINDS, LIST, MOST_COUNT, serveDiscovery, TYPE } from './scim_discovery.ts'
 import { errorBody, ScimError } from './scim_error.ts'
 import { matches, parseFilter, type Filter } from './scim_filter.ts'
 import { movesOf, patched } from './scim_patch.ts'
 import {
   projected,
   resourceOf,
-  SCHEMAS,
   shownOf,
   shows,
   treeOf,
@@ -43,20 +43,14 @@ export type ScimDeps = {
   readonly log: Log
 }
 
-const TYPE = 'application/scim+json'
-const LIST = 'urn:ietf:params:scim:api:messages:2.0:ListResponse'
 const BODY_BYTES = 4 * 1024 ** 2
-const [USUAL_COUNT, MOST_COUNT] = [100, 200]
+const USUAL_COUNT = 100
 /** Members on one page of groups. */
 const MOST_MEMBERS = 50_000
 /** Of a larger group a PATCH of members shows nothing, unless it asks. */
 const SHOWN_MEMBERS = 1_000
 /** Looked through before others get their turn. */
 const SCAN = 200
-const KINDS = [
-  ['Users', 'User'],
-  ['Groups', 'Group'],
-] as const
 
 /** Key of the topic `scim`: a person, or `null` for everybody of the realm. */
 export const changedKeys = (
@@ -78,15 +72,6 @@ export const changedKeys = (
   return [...people]
 }
 
-const answer = (
-  status: number,
-  body: object | null,
-  headers: Record<string, string> = {},
-): Response =>
-  new Response(body === null ? null : JSON.stringify(body), {
-    status,
-    headers: body === null ? headers : { 'content-type': TYPE, ...headers },
-  })
 const tag = (row: Pick<ScimRow, 'version'>): string => `W/"${row.version}"`
 const tags = (header: string | undefined): readonly string[] | null =>
   header === undefined ? null : header.split(',').map((each) => each.trim().replace(/^W\//, ''))
@@ -406,52 +391,6 @@ const createWrites = (deps: ScimDeps, views: Views) => {
   }
 }
 
-const discovery = (base: string) => {
-  const type = (kind: Kind): object => ({
-    schemas: ['urn:ietf:params:scim:schemas:core:2.0:ResourceType'],
-    id: kind,
-    name: kind,
-    endpoint: `/${kind}s`,
-    description: kind === 'User' ? 'People' : 'Groups of people and of groups',
-    schema: URN[kind],
-    ...(kind === 'User' ? { schemaExtensions: [{ schema: URN.Enterprise, required: false }] } : {}),
-    meta: { resourceType: 'ResourceType', location: `${base}/ResourceTypes/${kind}` },
-  })
-  const no = { supported: false }
-  return {
-    types: new Map<string, object>(KINDS.map(([, kind]) => [kind, type(kind)])),
-    schemas: new Map<string, object>(
-      SCHEMAS.map((schema) => [
-        schema.id,
-        {
-          ...schema,
-          schemas: ['urn:ietf:params:scim:schemas:core:2.0:Schema'],
-          meta: { resourceType: 'Schema', location: `${base}/Schemas/${schema.id}` },
-        },
-      ]),
-    ),
-    provider: {
-      schemas: ['urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig'],
-      patch: { supported: true },
-      bulk: { ...no, maxOperations: 0, maxPayloadSize: 0 },
-      filter: { supported: true, maxResults: MOST_COUNT },
-      changePassword: no,
-      sort: no,
-      etag: { supported: true },
-      authenticationSchemes: [
-        {
-          type: 'oauthbearertoken',
-          name: 'Bearer',
-          description: 'The bearer of entitlements.scim in the Authorization header',
-          specUri: 'https://www.rfc-editor.org/rfc/rfc6750',
-          primary: true,
-        },
-      ],
-      meta: { resourceType: 'ServiceProviderConfig', location: `${base}/ServiceProviderConfig` },
-    },
-  }
-}
-
 const METHODS = [
   ...[
     '/ServiceProviderConfig',
@@ -479,34 +418,6 @@ const bodyOf = async (c: Context): Promise<unknown> => {
 }
 const shownFor = (c: Context): Shown =>
   shownOf(c.req.query('attributes'), c.req.query('excludedAttributes'))
-
-const serveDiscovery = (app: Hono<Env>, base: string): void => {
-  const { types, schemas, provider } = discovery(base)
-  const listed = (all: ReadonlyMap<string, object>): Response =>
-    answer(200, {
-      schemas: [LIST],
-      totalResults: all.size,
-      startIndex: 1,
-      itemsPerPage: all.size,
-      Resources: [...all.values()],
-    })
-  app.get('/ServiceProviderConfig', () => answer(200, provider))
-  for (const [name, all] of [
-    ['ResourceTypes', types],
-    ['Schemas', schemas],
-  ] as const) {
-    app.get(`/${name}`, (c) => {
-      if (c.req.query('filter') !== undefined)
-        throw new ScimError(403, null, 'what is served here is not filtered')
-      return listed(all)
-    })
-    app.get(`/${name}/:id`, (c) => {
-      const one = all.get(c.req.param('id'))
-      if (one === undefined) throw new ScimError(404, null, 'nothing here has this id')
-      return answer(200, one)
-    })
-  }
-}
 
 /** Mounted at `/scim/v2` of the connect listener. */
 export const createScimApi = (deps: ScimDeps): Hono<Env> => {

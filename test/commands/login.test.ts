@@ -264,8 +264,10 @@ test('of two commands at once one renews the sign-in: no refresh token is sent t
   const server = createServer((req, res) => {
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
     res.setHeader('content-type', 'application/json')
-    if (req.url === '/.well-known/openid-configuration')
-      return void res.end(JSON.stringify({ issuer: url, token_endpoint: `${url}/token` }))
+    if (req.url === '/.well-known/openid-configuration') {
+      res.end(JSON.stringify({ issuer: url, token_endpoint: `${url}/token` }))
+      return
+    }
     void text(req).then((body) => {
       const refresh = new URLSearchParams(body).get('refresh_token')
       const again = sent.includes(refresh)

@@ -190,7 +190,7 @@ describe('what else ends, and whom it does not reach', () => {
   const sql = (text: string): readonly Fields[] => {
     const db = new DatabaseSync(join(deputy.dir, 'deputy.db'))
     try {
-      return db.prepare(text).all() as Fields[]
+      return db.prepare(text).all()
     } finally {
       db.close()
     }

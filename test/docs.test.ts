@@ -123,7 +123,9 @@ const problemsOf = async (config: Tree): Promise<unknown> => {
 
 describe('a configuration', () => {
   const SHOWN = FILES.filter((file) =>
-    /^docs\/(?:entitlements|consent|scim|signals|operators|providers|backends|operate\/[a-z-]+)\.md$/.test(file),
+    /^docs\/(?:entitlements|consent|scim|signals|operators|providers|backends|operate\/[a-z-]+)\.md$/.test(
+      file,
+    ),
   )
   const shown = SHOWN.flatMap((file) => blocks(file, ['yaml']))
   const acme: Tree = parse(shown.find((block) => block.includes('\nid: acme')) ?? '')

@@ -179,7 +179,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
   ),
   'entitlements.http.client_key': key(
     'A private key in its place: a JWK or PEM.',
-    '"${file:./reader.pem}"',
+    '"${file:./client.pem}"',
   ),
   'entitlements.http.bearer': key(
     'A token in place of a client, shown as it is; with `okta` an API token.',
@@ -229,7 +229,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'active_directory',
   ),
   'entitlements.ldap.url': key('The server.', 'ldaps://ldap.example.com'),
-  'entitlements.ldap.starttls': key('Begins TLS on an `ldap://` connection.', 'true'),
+  'entitlements.ldap.starttls': key('Begins TLS on an `ldap://` connection.'),
   'entitlements.ldap.ca': key(
     'A PEM file of further authorities, for this server alone.',
     './ldap-ca.pem',
@@ -307,7 +307,6 @@ export const WORDS: Readonly<Record<string, Words>> = {
   signals: key('Shared Signals transmitters that deputy listens to (see signals.md).'),
   'signals[].issuer': key('Who signs the events.', 'https://idp.example.com'),
   'signals[].audience': key('What events for deputy have as `aud`: one value or a list.', 'deputy'),
-  'signals[].audience[]': key('One of these must be there.', 'deputy'),
   'signals[].push': key('Events may be pushed to `/signals` of the connect listener.', 'true'),
   'signals[].poll': key(
     'Where events wait, in place of a push or beside it.',

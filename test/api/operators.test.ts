@@ -280,11 +280,11 @@ describe('OpenAPI', () => {
       '/v1/admin/connections/{name}/grants',
       '/v1/admin/runs',
       '/v1/admin/runs/{id}',
-      '/v1/admin/standings',
-      '/v1/admin/standings/{id}',
       '/v1/admin/agents',
       '/v1/admin/agents/{id}/disable',
       '/v1/admin/agents/{id}/enable',
+      '/v1/admin/standings',
+      '/v1/admin/standings/{id}',
       '/v1/auth/confirm_user',
     ])
     for (const [origin, doc] of [

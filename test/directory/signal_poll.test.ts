@@ -13,7 +13,7 @@ const polling = (
     url: 'https://idp.test/poll',
     authorization: () => Promise.resolve('Bearer x'),
     fetch: (_url, { body, signal }) => {
-      asked.push(JSON.parse(String(body)) as Asked)
+      asked.push(JSON.parse(typeof body === 'string' ? body : '') as Asked)
       if (!(signal instanceof AbortSignal)) throw new Error('nothing ends it')
       return answer(asked.length, signal)
     },

@@ -334,7 +334,7 @@ test('a workload’s own token is the key', async () => {
       (await call(deputy, headers)).code
     expect(await refused({ ...own, 'deputy-user': EVE })).toBe('application_user_refused')
     expect(await refused({ ...(await from('sa:other')), 'deputy-user': ALICE })).toBe(
-      'application_unknown',
+      'unauthenticated', // nobody lets this workload act for them
     )
     expect(await refused({ 'deputy-user': ALICE })).toBe('workload_unauthenticated')
     // Of an authorization it learns nothing that is not its own, not even whether there is one.

@@ -59,6 +59,7 @@ const bare = {
   signIn: { kind: 'oidc' },
   operators: [{ bearer: Buffer.alloc(32) }],
   local: true,
+  clock: { mono: () => 0 },
   ...Object.fromEntries(['rotate', 'copy', 'replay'].map((name) => [name, () => {}])),
 } as unknown
 type Of<Make extends (deps: never) => unknown> = Parameters<Make>[0]

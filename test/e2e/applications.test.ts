@@ -144,7 +144,7 @@ describe('one key', () => {
   test('the three lines of docs/backends.md are those', async () => {
     const book = readFileSync(new URL('../../docs/backends.md', import.meta.url), 'utf8')
     const lines = (/^```js\n([^]*?)^```$/m.exec(book)?.[1] ?? '')
-      .replace('http://deputy.agents.svc:7410', deputy.agent)
+      .replace('https://deputy.agents.svc:7443', deputy.agent)
       .replace('api.github.com/user', 'api.acme.test/a')
     const told = 'console.log((await answer.json()).login)'
     const program = `const session = { email: '${BOB}' }\n${lines}${told}`

@@ -122,6 +122,7 @@ export const entitlementsShow = async (options: {
       return 1
     }
     const parts: (Entitlements | null)[] = []
+    let silent = 0
     for (const name of named) {
       const began = clock.mono()
       try {
@@ -135,19 +136,22 @@ export const entitlementsShow = async (options: {
         print(`${name}: ${what}, ${age}, asked for ${Math.round(clock.mono() - began)} ms`)
       } catch (error) {
         complain(`${name}: could not be asked: ${toldOf(error)}`)
-        return 1
+        silent += 1
       }
     }
+    if (silent === named.length) return 1
     const known = together(parts)
+    if (silent > 0)
+      complain('what follows is the word of the others alone; a call would be refused')
     const whose = `${shown(person.id)} of realm ${shown(person.realm)}, tenant ${shown(person.tenant)}`
     print(
       `${whose}: ${known === null ? 'unknown, so nothing is allowed' : known.active ? 'active' : 'not active, so nothing is allowed'}`,
     )
-    if (known === null) return 0
+    if (known === null) return silent === 0 ? 0 : 1
     const of = parts.length === 1 ? (parts[0] ?? known) : known
     for (const line of [...valuesOf(of), ...policyLines(of, await tablesOf(loaded), loaded)])
       print(line)
-    return 0
+    return silent === 0 ? 0 : 1
   } finally {
     await kept.close()
   }

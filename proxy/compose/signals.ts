@@ -4,7 +4,7 @@ import type { RequestListener } from 'node:http'
 import { naming } from '../config/backend.ts'
 import type { SignalConfig } from '../config/schema.ts'
 import { createPoll } from '../directory/signal_poll.ts'
-import { meaningOf, type Naming } from '../directory/signals.ts'
+import { meaningOf, type EventRefused, type Naming } from '../directory/signals.ts'
 import type { Person, Store } from '../model.ts'
 import { createEventTokens, OLDEST_EVENT_MS, type EventSource } from '../oauth/event_token.ts'
 import { createOwnToken } from '../oauth/own_token.ts'
@@ -140,6 +140,11 @@ export const signalsApi = (scope: Configured, core: Core): RequestListener | nul
   const { fetch, evidence, newId, metrics } = core
   if (config.signals.length + logouts(scope).length === 0) return null
   const receive = receiver(scope, core)
+  const refused = (via: Via, error: EventRefused): void => {
+    metrics.signals(via, 'refused')
+    log.warn({ via, fault: error.fault, reason: error.message }, 'a signal was refused')
+    evidence.refused(newId(), 'unauthenticated', null)
+  }
   for (const { poll, bearer } of config.signals)
     if (poll !== undefined) {
       const own = createOwnToken(
@@ -153,6 +158,7 @@ export const signalsApi = (scope: Configured, core: Core): RequestListener | nul
         authorization: () => own(null),
         fetch,
         receive: (token) => receive(token, 'event', 'poll'),
+        refused: (error) => refused('poll', error),
         clock,
         log,
       })
@@ -162,11 +168,7 @@ export const signalsApi = (scope: Configured, core: Core): RequestListener | nul
   return whenAsked(log, async () =>
     (await import('../api/signals.ts')).createSignalsApi({
       receive: (token, kind) => receive(token, kind, kind === 'event' ? 'push' : 'logout'),
-      refused: (kind, error) => {
-        metrics.signals(kind === 'event' ? 'push' : 'logout', 'refused')
-        log.warn({ kind, fault: error.fault, reason: error.message }, 'a signal was refused')
-        evidence.refused(newId(), 'unauthenticated', null)
-      },
+      refused: (kind, error) => refused(kind === 'event' ? 'push' : 'logout', error),
       log,
     }),
   )

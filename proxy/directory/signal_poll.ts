@@ -12,6 +12,8 @@ export type PollOptions = {
   readonly fetch: (input: string, init: RequestInit) => Promise<Response>
   /** Throws EventRefused for what is never taken; anything else: later. */
   readonly receive: (token: string) => Promise<void>
+  /** Told of each that `receive` refused. */
+  readonly refused: (error: EventRefused) => void
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Log
   /** Ms after which a question without an answer is given up. */
@@ -49,7 +51,7 @@ const setsOf = (text: string): readonly (readonly [jti: string, token: string])[
 export const createPoll = (
   options: PollOptions,
 ): { readonly begin: () => void; readonly close: () => Promise<void> } => {
-  const { url, fetch, receive, clock, log, deadline = DEADLINE_MS } = options
+  const { url, fetch, receive, refused, clock, log, deadline = DEADLINE_MS } = options
   const ended = new AbortController()
   let ack: string[] = []
   let setErrs: SetErrors = {}
@@ -81,9 +83,10 @@ export const createPoll = (
         await receive(token)
         ack.push(jti)
       } catch (error) {
-        if (error instanceof EventRefused)
+        if (error instanceof EventRefused) {
+          refused(error)
           setErrs[jti] = { err: error.fault, description: error.message }
-        else later = error
+        } else later = error
       }
     // What could not be taken now is not acknowledged, so it comes again.
     if (later !== null) throw new Error('some events could not be taken', { cause: later })

@@ -9,6 +9,7 @@ const polling = (
   receive: (token: string) => Promise<void> = async () => {},
 ) => {
   const asked: Asked[] = []
+  const refused: string[] = []
   const poll = createPoll({
     url: 'https://idp.test/poll',
     authorization: () => Promise.resolve('Bearer x'),
@@ -18,11 +19,12 @@ const polling = (
       return answer(asked.length, signal)
     },
     receive,
+    refused: ({ fault }) => void refused.push(fault),
     clock: { mono: () => performance.now() },
     log: QUIET,
     deadline: 200,
   })
-  return { asked, poll }
+  return { asked, refused, poll }
 }
 const never = (signal: AbortSignal): Promise<Response> =>
   new Promise((_resolve, reject) => {
@@ -32,7 +34,7 @@ const sets = (all: object): Promise<Response> => Promise.resolve(Response.json({
 
 test('what was taken is acknowledged, what never holds complained of, what comes too early asked again', async () => {
   let down = true
-  const { asked, poll } = polling(
+  const { asked, refused, poll } = polling(
     (n, signal) =>
       n > 4 ? never(signal) : sets(n === 1 ? { a: 'fine', b: 'bad', c: 'later' } : {}),
     async (token) => {
@@ -48,6 +50,7 @@ test('what was taken is acknowledged, what never holds complained of, what comes
     ack: ['a'],
     setErrs: { b: { err: 'invalid_key', description: 'no' } },
   })
+  expect(new Set(refused)).toEqual(new Set(['invalid_key']))
 })
 test('one that never answers is given up and asked again; closing ends the question', async () => {
   const { asked, poll } = polling((_n, signal) => never(signal))

@@ -136,7 +136,7 @@ describe('a wrong table is named with its file, row and member', () => {
       'a table that there is not',
       { grant: {} },
       [
-        't/grant.json: there is no table "grant": the bundle has grants, group_roles, guards, operator_roles, probes, providers, role_grants',
+        't/grant.json: there is no table "grant": the bundle has grants, group_roles, guards, operator_roles, probes, providers, role_grants, standing',
       ],
     ],
     [

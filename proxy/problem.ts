@@ -256,7 +256,7 @@ export const CATALOGUE = {
       429,
       'The tenant calls too often',
       'http_request_denied',
-      'Wait retry_after seconds; tenants.NAME.calls_per_minute says how many calls the tenant may make.',
+      'Wait retry_after seconds; tenants.NAME.calls_per_minute bounds the calls of the tenant.',
     ),
   ),
   too_many_calls: again(

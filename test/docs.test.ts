@@ -192,6 +192,8 @@ test.each([...commands])('the command line knows: deputy %s', { timeout: 60_000 
     'runs',
     'connections',
     'people',
+    'agents',
+    'entitlements',
   ]
   const [first = '', second = ''] = words.split(' ')
   const named = group.includes(first) ? `${first} ${second}`.trim() : first

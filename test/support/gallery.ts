@@ -209,6 +209,7 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
   'agent-sure-stop': () => sure((_, { agent: words }) => words.sureStop(triage.name)),
   'agent-sure-on': () => sure((_, { agent: words }) => words.sureOn(triage.name)),
   'consent-agent-off': pages.agentOffPage,
+  'consent-tenant-full': pages.tenantFullPage,
   'consent-standing': () => pages.connectPage({ ...view, standing: NIGHTLY }),
   'consent-long': () =>
     pages.connectPage({
@@ -268,6 +269,7 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
   connections: () => connectionsPage(mine),
   'connections-standing': () => connectionsPage({ ...mine, standings: [standing] }),
   'connections-standing-stopped': () => told('standing', 'agent:triage'),
+  'connections-standing-shorter': () => told('shorter', 'agent:triage'),
   'sure-standing': () => sure((words) => words.standing('agent:triage', 'github')),
   'connections-no-agent': () =>
     connectionsPage({ ...mine, held: [held({ connection: 'github-old', agents: [] })] }),

@@ -7,8 +7,9 @@ suite=trixie
 npm=11.19.1
 mkdir -p "$folder"
 debian="$folder/debian-$suite.tar"
-if [ ! -s "$debian" ]; then
-  mmdebstrap --quiet --variant=essential --include=libatomic1,libstdc++6 --aptopt='APT::Sandbox::User "root"' \
+if [ ! -f "$debian" ]; then
+  rm -rf "$debian" "$debian.new"
+  mmdebstrap --quiet --format=tar --variant=essential --include=libatomic1,libstdc++6 --aptopt='APT::Sandbox::User "root"' \
     "$suite" "$debian.new"
   mv "$debian.new" "$debian"
 fi

@@ -58,10 +58,13 @@ export const createEnding = (deps: FlowDeps, toFlow: (row: FlowRow) => Flow) => 
     const failure = failed ? outcome.failure : missing.length > 0 ? JSON.stringify(missing) : null
     const status = failed ? 'failed' : 'completed'
     const first = await store.flows.finish(flow.hash, status, failure, clock.now())
-    if (first && !failed) await deps.lets?.(flow)
-    // Whoever waits for it, in any process on this store, looks now; a notice that is lost costs
-    // them a second look.
-    await store.publish('flow', flow.hash)
+    try {
+      if (first && !failed) await deps.lets?.(flow)
+    } finally {
+      // Whoever waits for it, in any process on this store, looks now; a notice that is lost costs
+      // them a second look.
+      await store.publish('flow', flow.hash)
+    }
     if (!failed) await settle(flow)
     return {
       ...flow,

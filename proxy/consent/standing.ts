@@ -66,6 +66,12 @@ export const createStandingCare = (deps: {
     /** The person said yes. What nobody can account for is not given. */
     lets: async (flow: Flow): Promise<void> => {
       if (flow.standing == null) return
+      // One that it takes the place of ends by itself, so that what is written down says what holds.
+      const { tenant, realm, id: user } = flow.person
+      const { agent, connection } = flow
+      for (const old of await standings.list({ tenant, realm, user, agent, connection }))
+        if (old.workload === flow.standing.workload && (await standings.end(old.id)) !== null)
+          await ended(old, { by: 'person' })
       const row = await standings.give(flow, flow.standing)
       try {
         await onEvent('standing.granted', { flow: flow.hash, ...standingFields(row) })

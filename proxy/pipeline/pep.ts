@@ -26,7 +26,7 @@ import type { Hold } from './hold.ts'
 import type { Identify } from './identify.ts'
 import { inspect, type Body } from './inspect.ts'
 import { obligations } from './obligations.ts'
-import { createStanding, STANDING, withdrawn } from './standing.ts'
+import { createStanding, STANDING, stillTheSame, withdrawn } from './standing.ts'
 import { matchRoute } from './route.ts'
 import type { TenantRate } from './tenant_rate.ts'
 import type { Tagged } from './tag_place.ts'
@@ -205,7 +205,7 @@ export const createPep = (deps: PepDeps) => {
       deps.stands(req, route, dedicated) //                                            404 409 503
       if (n > 1) {
         const { who: still } = await identified(req, tagged) //                        401 503
-        who = call.who = standing.at(still, route.connection.name) //                  403
+        who = call.who = stillTheSame(who, standing.at(still, route.connection.name)) // 403
         standing.covers(who, request.act) //                                           403
       }
       const facts = await flight.uncut(factsOf(who, request)) //                       503

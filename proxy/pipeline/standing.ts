@@ -24,6 +24,17 @@ export const letsOf = (row: StandingRow): Lets => ({
 
 const refused = (detail: string): Problem => new Problem('standing_refused', detail)
 
+/** A call by standing that waited is still the same person's, by the same standing. Throws Problem standing_refused. */
+export const stillTheSame = (before: Principal, now: Principal): Principal => {
+  if (before.standings === undefined && now.standings === undefined) return now
+  const [was, is] = [before.person, now.person]
+  if (was.tenant !== is.tenant || was.realm !== is.realm || was.id !== is.id)
+    throw refused('whom this call is for has changed while it waited: call again')
+  if (before.standing !== now.standing)
+    throw refused('the standing of this call has changed while it waited: call again')
+  return now
+}
+
 export const createStanding = (now: () => number) => {
   const bounded = new WeakMap<Principal, Map<string, Principal>>()
   return {

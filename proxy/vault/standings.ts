@@ -62,15 +62,23 @@ export const createStandings = (deps: {
     max: 10_000,
   })
   const touched = new LRUCache<string, number>({ max: 10_000 })
+  /** What began to be looked up before something changed is looked up again. */
+  let changes = 0
   /** @param key the id, behind `-` where it has ended */
   const forget = (key: string): void => {
+    changes += 1
     seen.clear()
     if (key.startsWith('-')) deps.onEnded(key.slice(1))
   }
   store.subscribe('standing', forget)
   const tell = async (key: string): Promise<void> => {
     forget(key)
-    await store.publish('standing', key)
+    // Their next calls see it by themselves within FRESH_MS; what they have in flight does not, so it is an error.
+    await store
+      .publish('standing', key)
+      .catch((error: unknown) =>
+        deps.log.error({ err: error }, 'other processes could not be told of a standing'),
+      )
   }
   const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
@@ -119,6 +127,7 @@ export const createStandings = (deps: {
   })
   const look = (key: string, by: By, name: string): Promise<Principal> =>
     guarded(async () => {
+      const began = changes
       const at = clock.mono() // before the question: an answer is never younger than it
       if (!validId(name === '' ? '-' : name))
         throw denied('the name is longer than 256 bytes or has control characters')
@@ -132,6 +141,7 @@ export const createStandings = (deps: {
         JSON.stringify([person, all.map(({ id, expiresAt }) => [id, expiresAt])])
       const same = known?.standings !== undefined && bounds(known.standings) === bounds(rows)
       const principal = same ? known : principalOf(person, agent, rows)
+      if (began !== changes) return look(key, by, name)
       seen.set(key, { principal, at })
       return principal
     })

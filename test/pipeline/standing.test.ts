@@ -2,7 +2,13 @@
 import { expect, test } from 'vitest'
 import type { Decision, Operation, Principal, StandingRow } from '../../proxy/model.ts'
 import type { Act } from '../../proxy/pipeline/classify.ts'
-import { createStanding, STANDING, tagOnly, withdrawn } from '../../proxy/pipeline/standing.ts'
+import {
+  createStanding,
+  STANDING,
+  stillTheSame,
+  tagOnly,
+  withdrawn,
+} from '../../proxy/pipeline/standing.ts'
 import { Problem } from '../../proxy/problem.ts'
 
 const DAY = 86_400_000
@@ -102,4 +108,13 @@ test('what policy says of the standing is its answer to the call, unless it is a
 test('it is no tag where a person must be named', () => {
   expect(tagOnly(tagged)).toBe(tagged)
   expect(code(() => tagOnly(who))).toBe('unauthenticated')
+})
+
+test('a call that waited is still the same person’s, by the same standing', () => {
+  const now = createStanding(() => 0).at(who, 'github')
+  expect(stillTheSame(now, now)).toBe(now)
+  expect(stillTheSame(tagged, tagged)).toBe(tagged)
+  const bob = { ...now, person: { ...now.person, id: 'bob' } }
+  for (const other of [bob, { ...now, standing: 's-later' }, tagged])
+    expect(code(() => stillTheSame(now, other))).toBe('standing_refused')
 })

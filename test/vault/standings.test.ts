@@ -3,9 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { Person, Principal, Store } from '../../proxy/model.ts'
+import type { Flow, Person, Principal, Store } from '../../proxy/model.ts'
 import { Problem } from '../../proxy/problem.ts'
 import { openSqlite } from '../../proxy/store/sqlite.ts'
+import { createStandingCare } from '../../proxy/consent/standing.ts'
 import { createStandings } from '../../proxy/vault/standings.ts'
 
 const DAY = 86_400_000
@@ -123,4 +124,60 @@ test('the first use is told once', async () => {
   standings.used(principal)
   await expect.poll(async () => (await standings.list({ id: 's1' }))[0]?.lastUsedAt).toBe(now.ms)
   expect(used).toEqual(['s1'])
+})
+
+test('what is ended while it is looked up is not given to the call, nor remembered; one that cannot be told ends here all the same', async () => {
+  let release = (): void => undefined
+  const held = new Promise<void>((resolve) => (release = resolve))
+  let looking = false
+  const of: Store['standings']['of'] = async (...all) => {
+    const rows = await store.standings.of(...all)
+    looking = true
+    await held
+    return rows
+  }
+  const standings = createStandings({
+    store: {
+      standings: { ...store.standings, of },
+      publish: () => Promise.reject(new Error('away')),
+      subscribe: store.subscribe,
+    },
+    clock: { now: () => now.ms, mono: () => now.ms },
+    newId: () => 's1',
+    log,
+    onEnded: (id) => void ended.push(id),
+    onFirstUse: quiet,
+  })
+  await give(standings, 'alice', 30)
+  const asking = who(standings)
+  await expect.poll(() => looking).toBe(true)
+  expect(await standings.end('s1')).toMatchObject({ id: 's1' })
+  release()
+  expect(await asking).toMatch(/nobody lets this workload act/)
+  expect(ended).toEqual(['s1'])
+})
+
+test('one that takes the place of another ends it first, and both are written down', async () => {
+  const standings = make()
+  const events: string[] = []
+  const care = createStandingCare({
+    standings,
+    store: store.standings,
+    clock: { now: () => now.ms, mono: () => now.ms },
+    log,
+    onEvent: (event) => Promise.resolve(void events.push(event)),
+  })
+  const yes = (days: number): Promise<void> =>
+    care.lets({
+      hash: 'h',
+      person: person('alice'),
+      agent: 'triage',
+      connection: 'github',
+      standing: { workload: 'nightly', days, operations: ['issues.create'] },
+    } satisfies Partial<Flow> as unknown as Flow)
+  await yes(30)
+  await yes(10)
+  expect(events).toEqual(['standing.granted', 'standing.ended', 'standing.granted'])
+  expect(new Set(ended)).toEqual(new Set(['s1']))
+  expect(await standings.list({ user: 'alice' })).toMatchObject([{ id: 's2' }])
 })

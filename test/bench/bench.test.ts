@@ -9,7 +9,7 @@ import { markdown, page, right, sound, type Report, type Section, type Whole } f
 
 test.skipIf(!measurable())(
   'every contender answers every call, and the upstream sees exactly the token of the person that each call is for',
-  { timeout: 120_000 },
+  { timeout: 600_000 },
   () => {
     const folder = mkdtempSync(join(tmpdir(), 'deputy-bench-'))
     try {
@@ -19,7 +19,7 @@ test.skipIf(!measurable())(
         'bin/run.js test/bench/bench.ts --quick --only calls --window 200 --json'
           .split(' ')
           .concat(json),
-        { cwd: root, encoding: 'utf8', timeout: 110_000 },
+        { cwd: root, encoding: 'utf8', timeout: 580_000 },
       )
       expect(run.status, run.stderr).toBe(0)
       const whole = JSON.parse(readFileSync(json, 'utf8')) as Whole

@@ -1,17 +1,15 @@
 // `deputy entitlements show`: what the sources say of one person now, where each value comes from, and what the starter
 // policy makes of it.
 import { z } from 'zod'
-import { createKept } from '../compose/kept.ts'
-import { prepare, systemClock } from '../compose/snapshot.ts'
 import { naming } from '../config/backend.ts'
 import type { Loaded } from '../config/load.ts'
 import { sourcesOf } from '../config/schema.ts'
 import { together } from '../directory/joined.ts'
 import { toldOf } from '../files.ts'
-import type { Entitlements, JsonObject, Log, Person } from '../model.ts'
+import type { Entitlements, JsonObject, Person } from '../model.ts'
+import { prepareAside } from './aside.ts'
 import { tablesOf } from './validate/command.ts'
 
-const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const lists = z.record(z.string(), z.array(z.string())).default({})
 const row = z.object({
   access: z.array(z.string()).default([]),
@@ -98,18 +96,7 @@ export const entitlementsShow = async (options: {
   readonly complain: (line: string) => void
 }): Promise<number> => {
   const { loaded, print, complain } = options
-  const clock = systemClock()
-  const kept = createKept()
-  const prepared = await prepare(loaded, {
-    clock,
-    log: QUIET,
-    keep: kept.next().keep,
-    changed: {
-      people: () => {},
-      policy: () => {},
-      seen: { answered: () => {}, failed: () => {} },
-    },
-  })
+  const { clock, kept, prepared } = await prepareAside(loaded)
   try {
     if ('problems' in prepared) {
       for (const problem of prepared.problems) complain(problem)

@@ -62,6 +62,12 @@ export const createStandingCare = (deps: {
     }
   }
 
+  const end = async (id: string, how: EndedBy): Promise<StandingRow | null> => {
+    const row = await standings.end(id)
+    if (row !== null) await ended(row, how)
+    return row
+  }
+
   return {
     /** The person said yes. What nobody can account for is not given. */
     lets: async (flow: Flow): Promise<void> => {
@@ -70,8 +76,7 @@ export const createStandingCare = (deps: {
       const { tenant, realm, id: user } = flow.person
       const { agent, connection } = flow
       for (const old of await standings.list({ tenant, realm, user, agent, connection }))
-        if (old.workload === flow.standing.workload && (await standings.end(old.id)) !== null)
-          await ended(old, { by: 'person' })
+        if (old.workload === flow.standing.workload) await end(old.id, { by: 'person' })
       const row = await standings.give(flow, flow.standing)
       try {
         await onEvent('standing.granted', { flow: flow.hash, ...standingFields(row) })
@@ -88,11 +93,7 @@ export const createStandingCare = (deps: {
       return shorter
     },
 
-    end: async (id: string, how: EndedBy): Promise<StandingRow | null> => {
-      const row = await standings.end(id)
-      if (row !== null) await ended(row, how)
-      return row
-    },
+    end,
 
     /** All of a person, or of one agent or connection of theirs. @returns how many */
     endAll: async (
@@ -101,10 +102,7 @@ export const createStandingCare = (deps: {
       how: EndedBy,
     ): Promise<number> => {
       const rows = await standings.list({ tenant, realm, user, ...of })
-      for (const { id } of rows) {
-        const row = await standings.end(id)
-        if (row !== null) await ended(row, how)
-      }
+      for (const { id } of rows) await end(id, how)
       return rows.length
     },
 

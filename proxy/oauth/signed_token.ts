@@ -9,19 +9,7 @@ import type { IssuerKeys, KeySet, KeySource } from './issuer_keys.ts'
 import { domainOfId, SVID_ALGORITHMS, svidType } from './spiffe.ts'
 
 /** Asymmetric only: with a shared secret anybody who verifies could also sign (RFC 8725 3.2). */
-export const ALGORITHMS = [
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
-]
+export const ALGORITHMS = [...SVID_ALGORITHMS, 'EdDSA', 'Ed25519']
 export const SKEW_S = 60
 export const LONGEST = 16_384
 /** `max` would take the room of all at once: what is bounded by its size grows as it fills. */

@@ -7,18 +7,16 @@ import { addressesOf } from '../../config/directory.ts'
 import type { Loaded } from '../../config/load.ts'
 import { oddities } from '../../config/rules.ts'
 import { toldOf } from '../../files.ts'
-import type { Clock, Connection, JsonObject, Log } from '../../model.ts'
+import type { Clock, Connection, JsonObject } from '../../model.ts'
 import { createAddressRule } from '../../net/address.ts'
 import { askIssuer, createDiscovery } from '../../oauth/discovery.ts'
 import { createIssuerKeys } from '../../oauth/issuer_keys.ts'
 import { bundleTables, loadTables } from '../../policy/source.ts'
 import { sourceOf } from '../../compose/issuers.ts'
-import { createKept } from '../../compose/kept.ts'
-import { dialOf, prepare, systemClock, type Parts } from '../../compose/snapshot.ts'
+import { prepareAside, QUIET } from '../aside.ts'
+import { dialOf, systemClock, type Parts } from '../../compose/snapshot.ts'
 import { certificate, database, ports } from './machine.ts'
 import { pages, scopes, who } from './sense.ts'
-
-const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
 const hostOf = (url: string): string => new URL(url).hostname.replace(/^\[|\]$/g, '')
 
@@ -217,18 +215,7 @@ export const validate = async (options: {
   readonly complain: (line: string) => void
 }): Promise<number> => {
   const { loaded, offline = false, problems: told = [] } = options
-  const kept = createKept()
-  const clock = systemClock()
-  const prepared = await prepare(loaded, {
-    clock,
-    log: QUIET,
-    keep: kept.next().keep,
-    changed: {
-      people: () => {},
-      policy: () => {},
-      seen: { answered: () => {}, failed: () => {} },
-    },
-  })
+  const { clock, kept, prepared } = await prepareAside(loaded)
   const parts = 'parts' in prepared ? prepared.parts : null
   const broken = parts?.policy.problem() ?? null
   const engine = parts?.policy.current() ?? null

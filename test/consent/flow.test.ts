@@ -106,6 +106,21 @@ describe('a consent', () => {
     expect(idOf(same[0]?.url ?? '')).toMatch(/^[A-Za-z0-9_-]{43}$/)
   })
 
+  test('lets a workload act for as long as was asked at most', async () => {
+    const standing = { workload: 'nightly', days: 7, operations: [] }
+    const { url } = await house.flows.begin(
+      { person: alice, agent: AGENT, connection: 'acme' },
+      SCOPES,
+      { standing },
+    )
+    const flow = await house.flows.find(idOf(url))
+    if (flow === null) throw new Error('the flow that was begun cannot be found')
+    expect(await house.flows.choose(flow, 8)).toBeNull()
+    expect(await house.flows.find(idOf(url))).toMatchObject({ standing: { days: 7 } })
+    expect(await house.flows.choose(flow, 7)).toMatchObject({ standing: { days: 7 } })
+    expect(await house.flows.choose(flow, 3)).toMatchObject({ standing: { days: 3 } })
+  })
+
   test('asks for all that the connection lists where the provider never widens a grant', async () => {
     const known = house.connections.get('acme')
     if (known === undefined) throw new Error('no connection')

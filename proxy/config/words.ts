@@ -317,7 +317,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'entitlements.checks[].client_secret': key('Its secret.', '"${env:FGA_SECRET}"'),
   'entitlements.checks[].client_key': key(
     'Its private key instead of a secret.',
-    '"${file:./fga.pem}"',
+    '"${file:./client.pem}"',
   ),
   'entitlements.checks[].token': key(
     'Where that client gets its token.',

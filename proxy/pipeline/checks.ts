@@ -6,7 +6,8 @@ import { Problem } from '../problem.ts'
 import { Unaskable, type ValueOf } from '../wire/template.ts'
 import type { Decide, Question } from './decide.ts'
 
-const concerns = (named: string, id: string): boolean =>
+/** Is it all, this operation, or of this family? */
+export const concerns = (named: string, id: string): boolean =>
   named === '*' || named === id || (named.endsWith('.*') && id.startsWith(named.slice(0, -1)))
 
 /** Parameters of the operation's path, by their names. */

@@ -246,7 +246,7 @@ describe('a service that the test speaks for', () => {
   })
 
   test.each<[string, (res: ServerResponse) => void]>([
-    ['no', says('true')],
+    ['a text', says('true')],
     ['a redirect', (res) => void res.writeHead(302, { location: 'http://127.0.0.1/' }).end()],
     ['HTML', (res) => void res.writeHead(200, { 'content-type': 'text/html' }).end('<b>yes')],
     ['an error', (res) => void res.writeHead(500).end('{"allowed":true}')],

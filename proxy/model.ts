@@ -496,7 +496,11 @@ export type Decision = {
   readonly digest: string
   /** Monotonic ms. */
   readonly decidedAt: number
+  /** What authorization services said of this very call; absent: none was asked. */
+  readonly checks?: Checked
 }
+/** By the names of the checks, and how long all of them took together. */
+export type Checked = { readonly answers: Readonly<Record<string, boolean>>; readonly ms: number }
 
 // --- tokens -------------------------------------------------------------------------------------
 

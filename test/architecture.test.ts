@@ -71,7 +71,7 @@ const floorOf = (path: string): number => {
 }
 /** Of the request's way, in its order. */
 const STATIONS =
-  'route tag_place identify classify inspect entitlements decide hold obligations credential forward'
+  'route tag_place identify classify inspect entitlements decide checks hold obligations credential forward'
     .split(' ')
     .map((name) => `pipeline/${name}.ts`)
 /** Rooms that know no machine: of node: only crypto, util and url. */
@@ -242,6 +242,7 @@ describe('tests', () => {
     'api/scim_discovery.ts': ['e2e/scim.test.ts', 'read by the foreign checkers'],
     'audit/sink.ts': ['audit/journal.test.ts', 'a disk that fails is tried under the journal'],
     'compose/audit.ts': ['e2e/failclosed.test.ts', 'wiring'],
+    'compose/checks.ts': ['e2e/checks.test.ts', 'wiring'],
     'compose/clock.ts': ['e2e/clock.test.ts', 'wiring'],
     'compose/consent.ts': ['e2e/midway.test.ts', 'wiring'],
     'compose/core.ts': ['e2e/failclosed.test.ts', 'wiring'],

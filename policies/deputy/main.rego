@@ -84,6 +84,13 @@ deny contains {"code": "approval_required", "msg": "a person must approve this v
 	not lib.approved(name)
 }
 
+# Not asked about this call, or asked and not confirmed: only a plain yes will do.
+deny contains {"code": "check_refused", "msg": $"the authorization service does not confirm it: {name}"} if {
+	some row in grants.matching
+	some name in row.checks
+	not lib.confirmed(name)
+}
+
 # A package per provider may add refusals; nothing here has to know of them.
 deny contains reason if some reason in data.deputy.providers[input.provider.id].deny
 

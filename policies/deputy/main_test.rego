@@ -288,6 +288,41 @@ test_approval if {
 	}
 }
 
+checked := object.union(wide, {"checks": ["can_edit", "in_region"]})
+
+said(checks) := row_codes(checked, [set_to("/user/checks", checks)])
+
+test_checks_of_a_row_must_all_be_confirmed if {
+	said({"can_edit": true, "in_region": true, "other": false}) == []
+	row_codes(wide, [set_to("/user/checks", {"can_edit": false})]) == []
+	d := row_decision(checked, [set_to("/user/checks", {"can_edit": true, "in_region": false})])
+	d.reasons == [{"code": "check_refused", "msg": "the authorization service does not confirm it: in_region"}]
+	every yes in [false, "true", 1, null, {}, ["true"]] {
+		said({"can_edit": true, "in_region": yes}) == ["check_refused"]
+	}
+	every checks in [{}, {"can_edit": true}, ["can_edit", "in_region"], "can_edit", true, null] {
+		"check_refused" in said(checks)
+	}
+	"check_refused" in row_codes(checked, [])
+}
+
+test_of_several_rows_each_wants_its_checks if {
+	i := json.patch(base, [set_to("/user/checks", {"can_edit": false})])
+	d := deputy.decision with input as i
+		with data.deputy_data.grants.github as {
+			"gh-read": wide,
+			"gh-write": object.union(wide, {"checks": ["can_edit"]}),
+		}
+	[r.code | some r in d.reasons] == ["check_refused"]
+}
+
+test_checks_that_are_no_list_match_nothing if {
+	every checks in [null, "can_edit", {"a": "can_edit"}, 1] {
+		row_codes(object.union(wide, {"checks": checks}), []) == ["no_grant"]
+	}
+	row_codes(object.union(wide, {"checks": []}), []) == []
+}
+
 extended(lineage, ops) := [r.code | some r in d.reasons] if {
 	own := [set_to("/provider/id", "ghe"), set_to("/provider/lineage", lineage), set_to("/request/host", "ghe.example")]
 	d := deputy.decision with input as json.patch(base, array.concat(own, ops))

@@ -71,6 +71,12 @@ const isCredential = (word: string): boolean => word.length >= 20 && CREDENTIAL.
 const originsText = (parts: readonly Entitlements[]): string =>
   `,"parts":${JSON.stringify(parts.map(({ source, active, digest }) => ({ source, active, digest })))}`
 
+/** What authorization services said of the call. */
+const checksText = ({ checks }: Decision): string =>
+  checks === undefined
+    ? ''
+    : `"checks":${JSON.stringify({ answers: checks.answers, duration_ms: Math.round(checks.ms * 10) / 10 })},`
+
 /** Such a name needs no escape in JSON either. */
 const KEY = /^[A-Za-z$_][\w.$[\]-]{0,63}$/
 const TRACE = /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/
@@ -229,7 +235,7 @@ export const createEvidence = (deps: {
         `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`},"trace_id":${trace === undefined ? 'null' : `"${trace}"`},${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
           `"operation":{"id":${quoted(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}},` +
           `"request":{"method":"${route.target.method}","host":"${route.host}","path":${quoted(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
-          `"stripped":${quotedList(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"${parts === undefined ? '' : originsText(parts)}},` +
+          `"stripped":${quotedList(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"${parts === undefined ? '' : originsText(parts)}},${checksText(what.decision)}` +
           saidText(what.decision, principal),
       )
     },

@@ -2,6 +2,7 @@
 // policy makes of it.
 import { z } from 'zod'
 import { naming } from '../config/backend.ts'
+import { nameOf } from '../config/checks.ts'
 import type { Loaded } from '../config/load.ts'
 import { sourcesOf } from '../config/schema.ts'
 import { together } from '../directory/joined.ts'
@@ -14,6 +15,7 @@ const lists = z.record(z.string(), z.array(z.string())).default({})
 const row = z.object({
   access: z.array(z.string()).default([]),
   max_entitlement_age_s: z.number().optional(),
+  checks: z.array(z.string()).default([]),
 })
 const tables = z.object({
   group_roles: lists,
@@ -68,7 +70,8 @@ const policyLines = (known: Entitlements, of: JsonObject, loaded: Loaded): reado
       return [...new Set(rows)].map((id) => {
         const found = own(own(grants, provider) ?? {}, id)
         const age = found?.max_entitlement_age_s
-        return `  ${provider}: row ${shown(id)}, ${found?.access.join(' ') ?? 'which is in no table'}${age === undefined ? '' : `, facts of at most ${age} s`}`
+        const wanted = found?.checks ?? []
+        return `  ${provider}: row ${shown(id)}, ${found?.access.join(' ') ?? 'which is in no table'}${age === undefined ? '' : `, facts of at most ${age} s`}${wanted.length === 0 ? '' : `, if ${wanted.join(' and ')} says yes`}`
       })
     }),
   ]
@@ -103,6 +106,7 @@ export const entitlementsShow = async (options: {
       return 78
     }
     const named = sourcesOf(loaded.config.entitlements)
+    const checks = (loaded.config.entitlements?.checks ?? []).map(nameOf)
     const person = personOf(loaded, options)
     if (named.length === 0) {
       complain('entitlements: no source can be asked: claims come with a call, and say it there')
@@ -138,6 +142,8 @@ export const entitlementsShow = async (options: {
     const of = parts.length === 1 ? (parts[0] ?? known) : known
     for (const line of [...valuesOf(of), ...policyLines(of, await tablesOf(loaded), loaded)])
       print(line)
+    if (checks.length > 0)
+      print(`checks are of a call, and asked with each: ${checks.join(', ')} (not asked here)`)
     return silent === 0 ? 0 : 1
   } finally {
     await kept.close()

@@ -16,6 +16,7 @@ import { snapshotOf } from './snapshot.ts'
 import { createAddressTags } from '../wire/address_tag.ts'
 import { createQuerySeals } from '../wire/query_seal.ts'
 import { createSift } from '../wire/headers.ts'
+import { createChecks } from '../pipeline/checks.ts'
 import { createCredentials, lookAgain } from '../pipeline/credential.ts'
 import { createDecide, type Decide } from '../pipeline/decide.ts'
 import { createEntitlements } from '../pipeline/entitlements.ts'
@@ -25,6 +26,7 @@ import { matchRoute } from '../pipeline/route.ts'
 import { createTagged } from '../pipeline/tag_place.ts'
 import { createApplications } from '../pipeline/application.ts'
 import { createWorkloads } from '../pipeline/workload.ts'
+import { checksOf } from './checks.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import type { Configured } from './scope.ts'
@@ -33,7 +35,10 @@ export type Pipeline = {
   readonly pep: ReturnType<typeof createPep>
   readonly identify: Identify
   readonly entitlements: ReturnType<typeof createEntitlements>
+  /** Of what is no call yet: no authorization service is asked about it. */
   readonly decide: Decide
+  /** Of a call: what those services say of it at this moment counts. */
+  readonly decideCall: Decide
   readonly snapshot: () => Snapshot
 }
 
@@ -41,7 +46,7 @@ export type Pipeline = {
 export type Later = {
   readonly connections: () => ReadonlyMap<string, Connection>
   readonly policy: PolicySource
-  readonly pipeline: Pick<Pipeline, 'identify' | 'entitlements' | 'snapshot'>
+  readonly pipeline: Pick<Pipeline, 'identify' | 'entitlements' | 'decideCall' | 'snapshot'>
 }
 
 /** An issuer that cannot be asked just now is no reason to forget what it said. */
@@ -147,7 +152,11 @@ export const createPipeline = (
     clock,
     aged: metrics.sources.aged,
   })
-  const decide = createDecide(clock, core.newId, metrics.evaluated)
+  const { asking, supposing } = createChecks(
+    createDecide(clock, core.newId, metrics.evaluated),
+    checksOf(config, { ...scope, fetch: core.fetch, seen: metrics.checks }),
+    clock,
+  )
   const snapshot = snapshots(connections)
   const addressTags = createAddressTags({
     key: Buffer.from(sealer.hmac('address', 'tag'), 'base64url'),
@@ -178,7 +187,7 @@ export const createPipeline = (
     }),
     entitlements: (who, access, fresh) => later().pipeline.entitlements(who, access, fresh),
     ...grantsOf(core, clock.now, () => later().connections()),
-    decide,
+    decide: (...question) => later().pipeline.decideCall(...question),
     forward: core.forward,
     used: (who, connection) => {
       core.used.note(who.person, who.agent, connection)
@@ -212,7 +221,7 @@ export const createPipeline = (
     log,
     observe: (seen) => observe(seen, metrics, log),
   })
-  return { pep, identify, entitlements, decide, snapshot }
+  return { pep, identify, entitlements, decide: supposing, decideCall: asking, snapshot }
 }
 
 /**

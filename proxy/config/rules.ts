@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { isLoopback, plainHttp } from './address.ts'
 import { backendRules, naming, tenantRules } from './backend.ts'
 import { httpProblems } from './directory.ts'
+import { checkProblems } from './checks.ts'
 import { ldapProblems } from './ldap.ts'
 import { sourcesOf, type Config } from './schema.ts'
 import type { Listen } from './values.ts'
@@ -156,6 +157,7 @@ const entitlementRules: Rule = (config) => {
     ]),
     ...(entitlements.http === undefined ? [] : httpProblems(entitlements.http)),
     ...(entitlements.ldap === undefined ? [] : ldapProblems(entitlements.ldap)),
+    ...checkProblems(entitlements.checks ?? []),
     ...scimRules(config, named.includes('scim'), unread),
     source !== 'claims' &&
       claims !== undefined &&

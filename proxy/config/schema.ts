@@ -1,10 +1,11 @@
 // The configuration: unknown → Config, or every problem at once with its path. Names are a contract: add, never rename.
-import { createPrivateKey, createSecretKey } from 'node:crypto'
+import { createSecretKey } from 'node:crypto'
 import { z } from 'zod'
 import type { Access, SourceName } from '../model.ts'
 import { noProxyProblem } from '../net/no_proxy.ts'
 import { secret } from '../secret.ts'
 import { agentRows } from './agents.ts'
+import { checks } from './checks.ts'
 import { ldap } from './ldap.ts'
 import { unbuilt } from './unbuilt.ts'
 import { trustDomainOf } from './workload.ts'
@@ -22,6 +23,7 @@ import {
   origin,
   pagesUrl,
   pointer,
+  privateKey,
   secretText,
   secure,
   size,
@@ -148,20 +150,6 @@ const claims = z.strictObject({
 /** Where `entitlements.source: claims` finds them unless told. */
 export const USUAL_CLAIMS = claims.parse({})
 
-/** A private key of our own, as JWK or PEM; what is wrong with it never quotes it. */
-const privateKey = text
-  .refine((value) => {
-    try {
-      return value.trim().startsWith('{')
-        ? createPrivateKey({ key: JSON.parse(value) as Record<string, unknown>, format: 'jwk' })
-            .type === 'private'
-        : createPrivateKey(value).type === 'private'
-    } catch {
-      return false
-    }
-  }, 'is no private key: name a file with a private JWK or an unencrypted PEM, ${file:./client.pem}')
-  .transform(secret)
-
 /** A directory that is asked. Which keys each preset needs is a rule (config/directory). */
 const http = z
   .strictObject({
@@ -212,6 +200,7 @@ const entitlements = z.strictObject({
   scim: scim.optional(),
   http: http.optional(),
   ldap: ldap.optional(),
+  checks,
   max_age: maxAge,
 })
 

@@ -17,7 +17,9 @@ export const unbuilt = <T extends z.ZodType>(
 
 /** What an optional schema, one with a default or one that changes the form is about; null: it is neither. */
 const within = (schema: z.core.$ZodType): z.core.$ZodType | null => {
-  if (schema instanceof z.ZodPipe) return schema.def.in
+  // One that is put into shape first is about what comes of that.
+  if (schema instanceof z.ZodPipe)
+    return schema.def.in instanceof z.ZodTransform ? schema.def.out : schema.def.in
   return schema instanceof z.ZodOptional ||
     schema instanceof z.ZodDefault ||
     schema instanceof z.ZodPrefault

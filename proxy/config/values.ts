@@ -1,5 +1,5 @@
 // Values of the configuration, one at a time: durations, sizes, addresses, secrets, names.
-import { createHash } from 'node:crypto'
+import { createHash, createPrivateKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { z } from 'zod'
 import { secret } from '../secret.ts'
@@ -55,6 +55,20 @@ export const off = z.literal('off').transform(() => null)
 
 export const text = z.string().min(1, 'must not be empty')
 export const secretText = text.transform(secret)
+/** A private key of our own, as JWK or PEM; what is wrong with it never quotes it. */
+export const privateKey = text
+  .refine((value) => {
+    try {
+      return value.trim().startsWith('{')
+        ? createPrivateKey({ key: JSON.parse(value) as Record<string, unknown>, format: 'jwk' })
+            .type === 'private'
+        : createPrivateKey(value).type === 'private'
+    } catch {
+      return false
+    }
+  }, 'is no private key: name a file with a private JWK or an unencrypted PEM, ${file:./client.pem}')
+  .transform(secret)
+
 /** For comparison in constant time. As JSON it would still tell who holds the same bearer elsewhere. */
 const digestOf = (value: string): Buffer =>
   Object.defineProperty(createHash('sha256').update(value).digest(), 'toJSON', {

@@ -270,6 +270,65 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'Allows the password to go unencrypted to another machine.',
     'true',
   ),
+  'entitlements.checks': key(
+    'Questions to an authorization service about each very call; the answers are `user.checks` for policy. A list, or one alone.',
+  ),
+  'entitlements.checks[].name': key(
+    'What policy calls it; absent, with `openfga`: the relation.',
+    'can_edit',
+  ),
+  'entitlements.checks[].preset': key('The kind of service; `none`: another one.', 'openfga'),
+  'entitlements.checks[].url': key(
+    'Where it is; with `none` with the values of the call in `{}`.',
+    'https://fga.example.com',
+  ),
+  'entitlements.checks[].store': key('With `openfga`: its store.', '01JD0000000000000000000000'),
+  'entitlements.checks[].model': key(
+    'With `openfga`: the id of its authorization model; absent: the newest.',
+    '01JE0000000000000000000000',
+  ),
+  'entitlements.checks[].user': key('With `openfga`: who.', '"user:{id}"'),
+  'entitlements.checks[].relation': key('With `openfga`: what they must be.', 'can_edit'),
+  'entitlements.checks[].object': key(
+    'With `openfga`: of what.',
+    '"repo:{path.owner}/{path.repo}"',
+  ),
+  'entitlements.checks[].method': key('With `none`: how it is asked; absent: `GET`.', 'POST'),
+  'entitlements.checks[].body': key(
+    'With `none` and `POST`: what is sent as JSON, with the values of the call in `{}`.',
+    '{ who: "{id}", what: "{operation}" }',
+  ),
+  'entitlements.checks[].answer': key(
+    'With `none`: where its answer says `true` or `false`.',
+    '/allowed',
+  ),
+  'entitlements.checks[].operations': key(
+    'The operations that it is asked about, by id or family; absent: all.',
+    '["issues.*"]',
+  ),
+  'entitlements.checks[].bearer': key(
+    'The bearer token that deputy shows there.',
+    '"${env:FGA_TOKEN}"',
+  ),
+  'entitlements.checks[].client_id': key(
+    'The client with which deputy gets its own token instead.',
+    'deputy',
+  ),
+  'entitlements.checks[].client_secret': key('Its secret.', '"${env:FGA_SECRET}"'),
+  'entitlements.checks[].client_key': key(
+    'Its private key instead of a secret.',
+    '"${file:./client.pem}"',
+  ),
+  'entitlements.checks[].token': key(
+    'Where that client gets its token.',
+    'https://idp.example.com/oauth/token',
+  ),
+  'entitlements.checks[].scope': key('What its token is asked for.', 'checks'),
+  'entitlements.checks[].timeout': key(
+    'How long one question may take; then the call is refused.',
+    '1s',
+  ),
+  'entitlements.checks[].insecure': insecure,
   'entitlements.max_age': key(
     'How old the facts behind a decision may be, by what kind of access the operation is. `0s`, the default: the source is asked after the call came.',
   ),

@@ -19,7 +19,7 @@ export type Seen = {
 }
 
 /** Questions under way at one source; more wait for their turn. */
-const MOST_AT_ONCE = 64
+export const MOST_AT_ONCE = 64
 /** Failures in a row until it is left alone, and for how long, doubled each time. */
 const FAILURES = 5
 const REST_MS = 500
@@ -98,7 +98,7 @@ const createCache = () => {
 }
 
 /** Places for questions under way: the first who came is the first who asks. */
-const createTurns = (most: number) => {
+export const createTurns = (most: number) => {
   let running = 0
   const queue: (() => void)[] = []
   return {
@@ -129,7 +129,7 @@ const createTurns = (most: number) => {
 }
 
 /** Leaves a source alone that fails for everybody, and tries it with one question after a while. */
-const createCircuit = (name: SourceName, clock: Pick<Clock, 'mono'>, log: Log) => {
+export const createCircuit = (name: string, clock: Pick<Clock, 'mono'>, log: Log) => {
   let failures = 0
   /** About whom, up to two: one person whose answers fail does not stop the others. */
   const whom = new Set<string>()
@@ -172,8 +172,24 @@ const createCircuit = (name: SourceName, clock: Pick<Clock, 'mono'>, log: Log) =
   }
 }
 
-const asUnanswered = (error: unknown): Unanswered =>
+export const asUnanswered = (error: unknown): Unanswered =>
   error instanceof Unanswered ? error : new Unanswered('failed', messageOf(error), { cause: error })
+
+/** A question that does not hear its signal is not waited for either. */
+export const within = <T>(
+  timeoutMs: number,
+  ask: (signal: AbortSignal) => Promise<T>,
+): Promise<T> =>
+  new Promise((resolve, reject) => {
+    const limit = new AbortController()
+    const timer = setTimeout(() => {
+      reject(new Unanswered('timeout', `no whole answer within ${timeoutMs / 1_000} s`))
+      limit.abort()
+    }, timeoutMs)
+    ask(limit.signal)
+      .then(resolve, reject)
+      .finally(() => clearTimeout(timer))
+  })
 
 /**
  * Asks at most once at a time about one person, with one more question waiting: a call joins only a question that has
@@ -202,17 +218,7 @@ export const createAsked = (options: {
     maxAge > 0 && clock.mono() - asOf <= maxAge
 
   const said = (person: Person): Promise<Known | null> =>
-    new Promise((resolve, reject) => {
-      const limit = new AbortController()
-      const timer = setTimeout(() => {
-        // A question that does not hear its signal is not waited for either.
-        reject(new Unanswered('timeout', `no whole answer within ${timeoutMs / 1_000} s`))
-        limit.abort()
-      }, timeoutMs)
-      question(person, limit.signal)
-        .then(resolve, reject)
-        .finally(() => clearTimeout(timer))
-    })
+    within(timeoutMs, (signal) => question(person, signal))
   const factsOf = (known: Known | null, asOf: number): Entitlements | null =>
     known === null
       ? null

@@ -34,7 +34,7 @@ const unreachable = (error: unknown): Unanswered => {
   return new Unanswered('unreachable', `it cannot be reached (${code}${ours})`, { cause: error })
 }
 
-const readBody = async (response: Response): Promise<string> => {
+const readBody = async (response: Response, most: number): Promise<string> => {
   if (response.body === null) return ''
   const chunks: Uint8Array[] = []
   let size = 0
@@ -46,9 +46,10 @@ const readBody = async (response: Response): Promise<string> => {
     if (done) return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks))
     chunks.push(value)
     size += value.length
-    if (size <= MOST_BYTES) continue
+    if (size <= most) continue
     await reader.cancel()
-    throw new Unanswered('too_large', 'it answers more than 4 MiB on one page', { alone: true })
+    const told = most < 1024 ** 2 ? `${most / 1024} KiB` : `${most / 1024 ** 2} MiB`
+    throw new Unanswered('too_large', `it answers more than ${told} on one page`, { alone: true })
   }
 }
 
@@ -99,9 +100,11 @@ export type GetOptions = {
   /** Throws when there is none to show. */
   readonly authorization: (rejected: string | null) => Promise<string | null>
   readonly clock: Pick<Clock, 'now'>
+  /** Bytes of one answer. */
+  readonly most?: number
 }
 export const createGet =
-  ({ fetch, authorization, clock }: GetOptions) =>
+  ({ fetch, authorization, clock, most = MOST_BYTES }: GetOptions) =>
   (signal: AbortSignal): Get =>
   async (url, { method = 'GET', body } = {}) => {
     const shown = async (rejected: string | null): Promise<string | null> => {
@@ -143,7 +146,7 @@ export const createGet =
       await response.body?.cancel()
       throw error
     }
-    const text = await readBody(response).catch((error: unknown) => {
+    const text = await readBody(response, most).catch((error: unknown) => {
       if (error instanceof Unanswered) throw error
       throw new Unanswered('malformed', 'its answer is no UTF-8')
     })

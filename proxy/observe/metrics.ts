@@ -227,6 +227,17 @@ const createSourceFamilies = () => ({
     'Times that what a source had said was declared void, by cause.',
     ['source', 'cause'],
   ),
+  checks: histogram(
+    'deputy_checks_question_duration_seconds',
+    'Duration of questions about one call that an authorization service answered, by check and answer.',
+    ['check', 'answer'],
+    HTTP_BOUNDS,
+  ),
+  checkFailures: counter(
+    'deputy_checks_failures_total',
+    'Questions about one call that an authorization service did not answer, by check and reason.',
+    ['check', 'reason'],
+  ),
 })
 
 /** One process's metrics. `render` is the text of /metrics; the rest observes, cheaply. */
@@ -309,6 +320,13 @@ export const createMetrics = (about: { readonly version: string; readonly commit
       aged: (source: string, seconds: number): void => sources.age.with(source).observe(seconds),
       invalidated: (source: string, cause: string): void =>
         sources.invalidations.with(source, cause).add(),
+    },
+    /** Checks, by the names that the configuration gives them. */
+    checks: {
+      answered: (check: string, answer: boolean, seconds: number): void =>
+        sources.checks.with(check, String(answer)).observe(seconds),
+      failed: (check: string, reason: string): void =>
+        sources.checkFailures.with(check, reason).add(),
     },
     signals: (via: 'push' | 'poll' | 'logout', outcome: 'taken' | 'again' | 'refused'): void =>
       families.signals.with(via, outcome).add(),

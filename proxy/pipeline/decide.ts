@@ -39,6 +39,8 @@ export type Question = {
   readonly stripped: readonly string[]
   readonly facts: Facts
   readonly holding: Holding
+  /** What authorization services say of this very call, by the names of the checks; absent: none was asked. */
+  readonly checks?: Readonly<Record<string, boolean>>
 }
 
 /** The reasons that only the person can lift, by consenting; anything beside them refuses. */
@@ -78,6 +80,7 @@ export const chooseScopes = (
 export const toldReasons = (reasons: readonly Reason[]): string =>
   reasons.map(({ code, msg }) => (msg === '' ? code : `${msg} (${code})`)).join('; ')
 
+/** Is it this operation, or of this family? */
 const names = (named: string, id: string): boolean =>
   named.endsWith('.*') ? id.startsWith(named.slice(0, -1)) : named === id
 /** Those of `wanted` that no operation of a run needs: it asks its person for nothing else. */
@@ -237,13 +240,14 @@ export const createDecide = (
     return who
   }
   /** The same at this moment, where it does. */
-  const aged = (user: string, { facts }: Question, age: number): InputMember => {
+  const aged = (user: string, { facts, checks }: Question, age: number): InputMember => {
     const { auth } = facts.entitlements
     const signIn =
       auth === null
         ? ''
         : `,"auth":${JSON.stringify({ acr: auth.acr, amr: auth.amr, age_s: auth.at === null ? null : Math.max(0, Math.round((clock.now() - auth.at) / 1_000)) })}`
-    return ['user', `{${user},"entitlements_age_ms":${age}${signIn}}`]
+    const said = checks === undefined ? '' : `,"checks":${JSON.stringify(checks)}`
+    return ['user', `{${user},"entitlements_age_ms":${age}${signIn}${said}}`]
   }
   const providerMember = (
     { route, holding }: Question,
@@ -325,7 +329,8 @@ export const createDecide = (
     const shared = [nowMember(), agent, NO_APPROVALS, providerMember(question, granted)]
     const own: InputMember[] = []
     const age = Math.round(facts.ageMs())
-    if (age === 0 && facts.entitlements.auth === null) shared.push(user)
+    if (age === 0 && facts.entitlements.auth === null && question.checks === undefined)
+      shared.push(user)
     else own.push(aged(person, question, age))
     if ('graphql' in act) own.push(graphqlMember(operation.members, act))
     else shared.push(operation.member)

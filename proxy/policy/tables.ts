@@ -34,8 +34,11 @@ const row = z
       z.string(),
       z.strictObject({ approvers: texts, ttl_s: z.number(), self: z.boolean().optional() }),
     ),
+    checks: texts
+      .describe('names of entitlements.checks that must all say yes to this very call')
+      .optional(),
   })
-  .describe('all keys are needed')
+  .describe('all keys but checks are needed')
 
 const byProvider = <T extends z.ZodType>(value: T) => z.record(z.string(), value)
 

@@ -108,3 +108,38 @@ test('validate asks the directory once about nobody, and says what an age means'
   broken = true
   expect(await said()).toContain('nobody is let through until it answers: it answers 500')
 })
+
+test('checks are of a call: validate asks each about nobody, and show names them', async () => {
+  people['yes'] = { id: true }
+  people['no'] = { id: false }
+  const check = (name: string, at: string, more: Fields = {}): Fields => ({
+    name,
+    preset: 'none',
+    url: url.replace('{id}', at),
+    method: 'POST',
+    body: { who: '{id}' },
+    answer: '/id',
+    ...more,
+  })
+  const checks = [
+    check('strict', 'no'),
+    check('lenient', 'yes'),
+    check('gone', 'nothing'),
+    check('lost', 'no', { body: { what: '{path.nowhere}' } }),
+    check('idle', 'no', { operations: ['other.*'] }),
+  ]
+  const of = { source: 'file', file: './people.yaml', checks }
+  const loaded = await loadedWith(of)
+  const lines: string[] = []
+  const print = (line: string): void => void lines.push(line)
+  expect(await validate({ loaded, print, complain: print })).toBe(0)
+  const said = lines.join('\n')
+  expect(said).toMatch(/checks\.0 \(strict\): asked about nobody, it says no in \d+ ms, as it should/)
+  expect(said).toContain('entitlements.checks.1 (lenient): asked about nobody, it says yes')
+  expect(said).toContain('checks.2 (gone): calls that it is asked about are refused until it answers')
+  expect(said).toContain('entitlements.checks.3: no operation that it names has all of {path.nowhere}')
+  expect(said).toContain('entitlements.checks.4: no connection has an operation that it names')
+  expect((await show(of)).said).toContain(
+    'checks are of a call, and asked with each: strict, lenient, gone, lost, idle (not asked here)',
+  )
+})

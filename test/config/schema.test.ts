@@ -138,6 +138,12 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'manager',
     'next',
   ].map((key) => `entitlements.http.${key}`),
+  'config/checks.ts': [
+    ...['name', 'preset', 'url', 'store', 'model', 'user', 'relation', 'object', 'method'],
+    ...['answer', 'bearer', 'client_id', 'client_secret', 'client_key', 'token', 'scope'],
+    'insecure',
+  ].map((key) => `entitlements.checks.*.${key}`),
+  'compose/checks.ts': ['entitlements.checks.*.operations.*', 'entitlements.checks.*.timeout'],
   'config/ldap.ts': [
     'preset',
     'base',

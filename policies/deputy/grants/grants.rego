@@ -87,6 +87,9 @@ covers(row, operation) if {
 	is_object(row.obligations)
 	is_object(row.step_up)
 	is_object(row.approval)
+
+	# The one key that a row may leave out.
+	is_array(object.get(row, "checks", []))
 }
 
 # A row names operation a.b.c as "*", a.b.c, a.* or a.b.*; "else" spares the later questions.

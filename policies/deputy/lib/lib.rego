@@ -143,6 +143,9 @@ stepped_up(need) if {
 	at_most(input.user.auth.age_s, need.max_auth_age_s)
 }
 
+# What an authorization service said of this very call, by the name of the check.
+confirmed(name) if input.user.checks[name] == true
+
 # deputy lists only approvals that it verified and that were given to this very call.
 approved(name) if {
 	some approval in input.approvals

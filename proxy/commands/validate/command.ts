@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import { naming } from '../../config/backend.ts'
+import { checkAddressesOf } from '../../config/checks.ts'
 import { addressesOf } from '../../config/directory.ts'
 import type { Loaded } from '../../config/load.ts'
 import { oddities } from '../../config/rules.ts'
@@ -15,6 +16,7 @@ import { bundleTables, loadTables } from '../../policy/source.ts'
 import { sourceOf } from '../../compose/issuers.ts'
 import { prepareAside, QUIET } from '../aside.ts'
 import { dialOf, systemClock, type Parts } from '../../compose/snapshot.ts'
+import { askedAboutNobody } from './checks.ts'
 import { certificate, database, ports } from './machine.ts'
 import { pages, scopes, who } from './sense.ts'
 
@@ -55,8 +57,10 @@ const addressNotes = async (
   const { http } = loaded.config.entitlements ?? {}
   for (const url of http === undefined ? [] : addressesOf(http))
     wanted.set(hostOf(url), 'entitlements.http')
-  const { ldap } = loaded.config.entitlements ?? {}
+  const { ldap, checks = [] } = loaded.config.entitlements ?? {}
   if (ldap !== undefined) wanted.set(hostOf(ldap.url), 'entitlements.ldap')
+  for (const [i, check] of checks.entries())
+    for (const url of checkAddressesOf(check)) wanted.set(hostOf(url), `entitlements.checks.${i}`)
   const { sign_in: signIn, notify } = loaded.config.connect
   if (typeof signIn === 'object') wanted.set(hostOf(signIn.issuer), 'connect.sign_in')
   if (notify !== undefined) wanted.set(hostOf(notify.webhook), 'connect.notify')
@@ -233,7 +237,12 @@ export const validate = async (options: {
   const found = new Set(findings.flatMap((each) => each.problems))
   const problems = [...told, ...further(told, [...found])]
   const asked =
-    offline || told.length > 0 || parts === null ? null : await sources(loaded, parts, clock)
+    offline || told.length > 0 || parts === null
+      ? null
+      : [
+          ...(await sources(loaded, parts, clock)),
+          ...(await askedAboutNobody(loaded, parts.dial.fetch, clock)),
+        ]
   await kept.close()
   const warnings = [...oddities(loaded.config), ...findings.flatMap((each) => each.warnings)]
   if (!offline && told.length === 0) {

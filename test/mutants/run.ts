@@ -72,9 +72,7 @@ const chosen = (limit: number): readonly Mutant[] => {
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .slice(0, limit)
     .map(([, mutant]) => mutant)
-  return options.elsewhere
-    ? elsewhere
-    : [...all.filter(({ path }) => strict(path)), ...elsewhere]
+  return options.elsewhere ? elsewhere : [...all.filter(({ path }) => strict(path)), ...elsewhere]
 }
 
 const keyOf = ({ path, what }: Mutant): string => `${path} ${what}`

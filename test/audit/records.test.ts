@@ -203,7 +203,7 @@ describe('a decision', () => {
   })
 
   test('tells what authorization services said of the call, and nothing where none was asked', async () => {
-    const checks = { answers: { can_edit: true, in_region: false }, ms: 3.14159 }
+    const checks = { answers: { can_edit: true, in_region: false }, ms: 3.0625 }
     const said = await decided({ decision: { checks } })
     expect(said['checks']).toEqual({ answers: checks.answers, duration_ms: 3.1 })
     expect(await decided({})).not.toHaveProperty('checks')

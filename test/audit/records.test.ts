@@ -202,6 +202,12 @@ describe('a decision', () => {
     expect(await decided(more, true)).toMatchObject({ request: { path: hashed ?? path } })
   })
 
+  test('tells what authorization services said of the call, and nothing where none was asked', async () => {
+    const checks = { answers: { can_edit: true, in_region: false }, ms: 3.0625 }
+    const said = await decided({ decision: { checks } })
+    expect(said['checks']).toEqual({ answers: checks.answers, duration_ms: 3.1 })
+    expect(await decided({})).not.toHaveProperty('checks')
+  })
   test('shows names of parameters and fields, unless they are words that only machines make', async () => {
     const query = ['page', short, shortest, 'a b', 'x'.repeat(64), 'x'.repeat(65)]
     expect(await decided({ query })).toMatchObject({

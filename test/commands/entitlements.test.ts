@@ -134,10 +134,16 @@ test('checks are of a call: validate asks each about nobody, and show names them
   const print = (line: string): void => void lines.push(line)
   expect(await validate({ loaded, print, complain: print })).toBe(0)
   const said = lines.join('\n')
-  expect(said).toMatch(/checks\.0 \(strict\): asked about nobody, it says no in \d+ ms, as it should/)
+  expect(said).toMatch(
+    /checks\.0 \(strict\): asked about nobody, it says no in \d+ ms, as it should/,
+  )
   expect(said).toContain('entitlements.checks.1 (lenient): asked about nobody, it says yes')
-  expect(said).toContain('checks.2 (gone): calls that it is asked about are refused until it answers')
-  expect(said).toContain('entitlements.checks.3: no operation that it names has all of {path.nowhere}')
+  expect(said).toContain(
+    'checks.2 (gone): calls that it is asked about are refused until it answers',
+  )
+  expect(said).toContain(
+    'entitlements.checks.3: no operation that it names has all of {path.nowhere}',
+  )
   expect(said).toContain('entitlements.checks.4: no connection has an operation that it names')
   expect((await show(of)).said).toContain(
     'checks are of a call, and asked with each: strict, lenient, gone, lost, idle (not asked here)',

@@ -101,9 +101,9 @@ describe('OpenFGA', () => {
   })
   test('is never asked what a value would change', () => {
     for (const repo of ['app#owner', 'user:x', '*', 'a b'])
-      expect(() =>
-        checking().about((name) => ({ ...CALL, 'path.repo': repo })[name], 'a'),
-      ).toThrow(Unaskable)
+      expect(() => checking().about((name) => ({ ...CALL, 'path.repo': repo })[name], 'a')).toThrow(
+        Unaskable,
+      )
     expect(seen).toEqual([])
   })
 })

@@ -22,7 +22,7 @@ const operation = (method: string, path: string, id: string, more: Fields = {}):
   ...more,
 })
 const row = (operations: readonly string[], more: Fields = {}): Fields => ({
-  ...((TABLES['grants'] as Record<string, { use: Fields }>)['acme']?.use ?? {}),
+  ...(TABLES['grants'] as Record<string, { use: Fields }>)['acme']?.use,
   operations,
   ...more,
 })
@@ -140,7 +140,9 @@ describe.skipIf(missingOpenfga !== null)(`OpenFGA${skipped}`, () => {
 
   test('a service that stops in the middle lets nobody through, and is asked again once it is back', async () => {
     for (const state of ['cut', 'freeze'] as const) {
-      await expect.poll(() => call(deputy, 'alice', '/docs/plan'), { timeout: 30_000 }).toEqual(FINE)
+      await expect
+        .poll(() => call(deputy, 'alice', '/docs/plan'), { timeout: 30_000 })
+        .toEqual(FINE)
       const under = Array.from({ length: 20 }, () => call(deputy, 'alice', '/docs/plan'))
       await Promise.race(under)
       relay.set(state)
@@ -172,9 +174,7 @@ describe('a service that the test speaks for', () => {
   let asked: Fields[]
   let answer: (res: ServerResponse) => void
   const says = (allowed: unknown) => (res: ServerResponse) =>
-    void res
-      .writeHead(200, { 'content-type': 'application/json' })
-      .end(JSON.stringify({ allowed }))
+    void res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ allowed }))
   const fga = (more: Fields = {}): Fields => ({
     preset: 'openfga',
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
@@ -216,12 +216,12 @@ describe('a service that the test speaks for', () => {
 
   test('is asked about the person, the agent and the body, each in its own words', async () => {
     expect(await call(deputy, 'alice', '/docs/7')).toEqual(FINE)
-    expect(asked.toSorted((a, b) => String(a['object']).localeCompare(String(b['object'])))).toEqual(
-      [
-        { user: 'user:alice', relation: 'can_edit', object: 'doc:7' },
-        { user: 'agent:triage', relation: 'can_edit', object: 'kind:docs.get' },
-      ],
-    )
+    expect(
+      asked.toSorted((a, b) => String(a['object']).localeCompare(String(b['object']))),
+    ).toEqual([
+      { user: 'user:alice', relation: 'can_edit', object: 'doc:7' },
+      { user: 'agent:triage', relation: 'can_edit', object: 'kind:docs.get' },
+    ])
     asked = []
     const body = JSON.stringify({ folder: 'plans' })
     const headers = { 'content-type': 'application/json' }
@@ -236,6 +236,19 @@ describe('a service that the test speaks for', () => {
     expect(await call(deputy, 'alice', '/nothing/7')).toEqual(DENIED)
     expect(asked).toEqual([])
     expect(lastDecision(deputy)).not.toHaveProperty('checks')
+  })
+
+  test('is not asked while nothing is called: who might be let through may connect', async () => {
+    answer = says(false)
+    const begin = (user: string): Promise<Response> =>
+      fetch(`${deputy.agent}/v1/tools/authorize`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'deputy-user': user },
+        body: JSON.stringify({ tool_name: 'docs.get' }),
+      })
+    expect((await begin('alice')).status).toBe(200)
+    expect((await begin('carol')).status).toBe(403)
+    expect(asked).toEqual([])
   })
 
   test('is never asked what the call would make of the question', async () => {

@@ -115,8 +115,7 @@ const house = (
     rows,
     { mono: () => (mono += 3) },
   )
-  const on = (of: Partial<Question> = {}) =>
-    Promise.resolve(asking(null, { ...question, ...of }))
+  const on = (of: Partial<Question> = {}) => Promise.resolve(asking(null, { ...question, ...of }))
   return { on, suppose: () => Promise.resolve(supposing(null, question)), asked, evaluated }
 }
 const wants = (said: Said): boolean => said?.['a'] === true

@@ -143,6 +143,14 @@ describe('policy is asked', () => {
     })
     expect((await input())['user']).not.toHaveProperty('asserted_by')
   })
+  test('of what authorization services say of this very call, and of nothing where none was asked', async () => {
+    const { input, shared } = house()
+    const checks = { can_edit: true, in_region: false }
+    expect((await input({ checks }))['user']).toMatchObject({ checks, entitlements_age_ms: 0 })
+    // The next call of the same person knows nothing of it.
+    expect((await input())['user']).not.toHaveProperty('checks')
+    expect(shared[0]?.map(([name]) => name)).not.toContain('user')
+  })
   test('of everything that this deputy knows, in one JSON object', async () => {
     expect(await house().input()).toEqual({
       version: 1,

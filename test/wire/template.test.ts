@@ -91,11 +91,14 @@ describe('a value', () => {
 describe('a question of one’s own', () => {
   test('has its values percent-encoded, each as a part of the address', () => {
     const url = (id: string): string =>
-      filledUrl('https://z.test/v1/{id}/may?what={operation}&at={body/a}', of({
-        id,
-        operation: 'issues.create',
-        'body/a': 'x&y=1',
-      }))
+      filledUrl(
+        'https://z.test/v1/{id}/may?what={operation}&at={body/a}',
+        of({
+          id,
+          operation: 'issues.create',
+          'body/a': 'x&y=1',
+        }),
+      )
     expect(url("o'brien*:#?")).toBe(
       'https://z.test/v1/o%27brien%2A%3A%23%3F/may?what=issues.create&at=x%26y%3D1',
     )
@@ -110,9 +113,9 @@ describe('a question of one’s own', () => {
   })
   test('has them as JSON texts, and keeps everything else', () => {
     const body = { who: '{id}', object: 'doc:{path.id}', n: 1, list: ['{agent}', null, true] }
-    expect(
-      filledJson(body, of({ id: '"},{"a:b', 'path.id': '7', agent: 'agent:triage' })),
-    ).toEqual({ who: '"},{"a:b', object: 'doc:7', n: 1, list: ['agent:triage', null, true] })
+    expect(filledJson(body, of({ id: '"},{"a:b', 'path.id': '7', agent: 'agent:triage' }))).toEqual(
+      { who: '"},{"a:b', object: 'doc:7', n: 1, list: ['agent:triage', null, true] },
+    )
     expect(() => filledJson(body, of({ id: 'a', 'path.id': 'x#y', agent: 'b' }))).toThrow(Unaskable)
   })
 })

@@ -1,5 +1,13 @@
 // Which operation is this? A trie of decoded segments per provider; pure.
-import type { Operation, OperationRow, Provider, RootField, Route } from '../model.ts'
+import type {
+  EnvelopeRow,
+  Operation,
+  OperationRow,
+  Provider,
+  RootField,
+  Route,
+  Target,
+} from '../model.ts'
 import { Problem } from '../problem.ts'
 import { canonicalTarget } from '../wire/canonical.ts'
 
@@ -12,6 +20,10 @@ export type Act = {
   readonly fields?: ReadonlyMap<string, OperationRow>
   /** Of one root field of a GraphQL call. */
   readonly graphql?: RootField
+  /** Of an endpoint whose body holds several calls, still to be read. */
+  readonly envelope?: EnvelopeRow
+  /** Of one of the calls in a batch: its own method, path and query. */
+  readonly target?: Target
   /** Several calls inside one: each is decided, and all must be allowed. */
   readonly parts?: readonly [Act, ...Act[]]
 }
@@ -49,6 +61,27 @@ const UNKNOWN: Operation = {
 const UNKNOWN_FIELD: Operation = { ...UNKNOWN }
 
 export type Classify = (route: Route) => Act
+
+/** A batch before it is read, as metrics name it; policy sees the calls in it. */
+const BATCH: Operation = { ...UNKNOWN, id: 'batch' }
+const batches = new WeakMap<EnvelopeRow, Operation>()
+const batchOf = (row: EnvelopeRow): Operation => {
+  let batch = batches.get(row)
+  if (batch === undefined) batches.set(row, (batch = { ...BATCH, rewrite: row.rewrite }))
+  return batch
+}
+/** Before any template of the catalogue: nothing there may pass a batch unread. */
+const envelopeAt = (
+  rows: readonly EnvelopeRow[] | undefined,
+  at: { readonly method: string; readonly segments: readonly string[]; readonly host: string },
+): EnvelopeRow | undefined =>
+  rows?.find(
+    ({ method, segments, host }) =>
+      method === at.method &&
+      segments.length === at.segments.length &&
+      (host === null || host === at.host) &&
+      segments.every((part, i) => part === at.segments[i] || (part.startsWith('{') && at.segments[i] !== '')),
+  )
 
 const build = (rows: readonly OperationRow[]): Node => {
   const root = node()
@@ -141,6 +174,8 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
       provider.trailingSlash === true && target.segments.length > 1 && target.segments.at(-1) === ''
         ? target.segments.slice(0, -1)
         : target.segments
+    const envelope = envelopeAt(provider.envelopes, { method, segments, host: route.host })
+    if (envelope !== undefined) return { operation: batchOf(envelope), kind: 'rest', segments, envelope }
     const found = root === undefined ? null : find(root, segments, 0, method)
     if (found === null) {
       if (encoded)

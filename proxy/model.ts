@@ -225,6 +225,19 @@ export type RootField = {
   readonly fields: readonly [string]
   /** Levels of fields, itself among them, fragments expanded. */
   readonly depth: number
+  /** JSON pointer → value, for the pointers of its arguments that the operation names; variables filled in. */
+  readonly arguments?: Readonly<Record<string, Json>>
+  /** Types that the selection beneath it names (`... on User`), fragments expanded. */
+  readonly types: readonly string[]
+  /** Names of all fields beneath it, aliases resolved. */
+  readonly selects: readonly string[]
+}
+
+/** The same as it was read: which arguments policy needs is known once its operation is. */
+export type ReadField = {
+  readonly field: RootField
+  /** Throws Problem request_invalid where one has more than one reading. */
+  readonly given: (pointers: readonly string[]) => Readonly<Record<string, Json>>
 }
 
 /** A third party, described by data: `providers/<id>.yaml` after parsing (providers/parse). */

@@ -4,6 +4,7 @@ import type {
   Operation,
   OperationRow,
   Provider,
+  ReadField,
   RootField,
   Route,
   Target,
@@ -227,7 +228,7 @@ const SEVERAL: Operation = { ...UNKNOWN, id: 'graphql' }
  * The call, once its body is read: that of its one root field, or its parts.
  * @throws Problem request_invalid where the URL might be read as a second call
  */
-export const opened = (act: Act, route: Route, inner: readonly RootField[] | undefined): Act => {
+export const opened = (act: Act, route: Route, inner: readonly ReadField[] | undefined): Act => {
   const { fields, segments } = act
   if (fields === undefined) return act
   if (inner === undefined) throw new Problem('request_invalid', 'a GraphQL call needs a JSON body')
@@ -237,8 +238,10 @@ export const opened = (act: Act, route: Route, inner: readonly RootField[] | und
       'request_invalid',
       'a GraphQL call has no query in its URL: it would be read twice',
     )
-  const [first, ...rest] = inner.map((graphql): Act => {
-    const operation = fields.get(`${graphql.type} ${graphql.fields[0]}`) ?? UNKNOWN_FIELD
+  const [first, ...rest] = inner.map(({ field, given }): Act => {
+    const operation = fields.get(`${field.type} ${field.fields[0]}`) ?? UNKNOWN_FIELD
+    const { inspect } = operation
+    const graphql = inspect.length === 0 ? field : { ...field, arguments: given(inspect) }
     return { operation, kind: 'graphql', segments, graphql }
   })
   if (first === undefined) return { operation: UNKNOWN_FIELD, kind: 'graphql', segments }

@@ -1,7 +1,7 @@
 // Reads every body that some server reads as fields; the bytes kept are the bytes sent.
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { InnerCall, Json, RootField, Route } from '../model.ts'
+import type { InnerCall, Json, ReadField, Route } from '../model.ts'
 import { CallerLeft, Problem } from '../problem.ts'
 import { readBatch, typeOfBatch } from '../envelope/batch.ts'
 import { queryMembers, readBody } from '../wire/body.ts'
@@ -26,7 +26,7 @@ export type Body = {
   readonly digest: string | null
   readonly stripped: readonly string[]
   /** The calls inside a GraphQL call. */
-  readonly inner?: readonly RootField[]
+  readonly inner?: readonly ReadField[]
   /** The calls in a batch, and its document with a mark for each number that others read as another. */
   readonly calls?: readonly InnerCall[]
   readonly marked?: (() => unknown) | undefined
@@ -212,5 +212,5 @@ const read = async (
   if (kind !== 'graphql') return body
   // Loaded by the first GraphQL call: nobody else waits for a parser.
   const { readGraphql } = await import('../envelope/graphql.ts')
-  return { ...body, inner: readGraphql(found.value) }
+  return { ...body, inner: readGraphql(value, marked) }
 }

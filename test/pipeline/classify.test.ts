@@ -185,6 +185,16 @@ describe('a GraphQL call', () => {
     })
     expect(open().operation).toMatchObject({ id: 'unknown', access: 'admin' })
   })
+  test('brings the arguments that its operation names, and no others', () => {
+    const close = classify(routeTo('POST', '/graphql')).fields?.get('mutation close')
+    if (close === undefined) throw new Error('the fixture has no such field')
+    const named = { ...close, inspect: ['/id'] }
+    const at = { ...endpoint, fields: new Map([['mutation close', named]]) }
+    const given = (pointers: readonly string[]) => ({ [pointers.join()]: 'i-1' })
+    const act = opened(at, route, [{ field: field('mutation', 'close'), given }])
+    expect(act.graphql?.arguments).toEqual({ '/id': 'i-1' })
+    expect(open(field('mutation', 'close')).graphql?.arguments).toBeUndefined()
+  })
   test('of several is each of them', () => {
     const act = open(field('query', 'issues'), field('mutation', 'close'))
     expect(act.operation).toMatchObject({ id: 'graphql', access: 'admin' })

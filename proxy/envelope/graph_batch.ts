@@ -99,6 +99,7 @@ const bodyOf = (body: unknown, contentType: string | null, pointer: string): Inn
   if (contentType === null || /json/i.test(contentType))
     throw refused('its body is text where a JSON object is expected')
   if (/^text\//i.test(contentType)) return { kind: 'bytes', bytes: Buffer.from(body) }
-  if (!/^(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}$/.test(body)) throw refused('its body is no base64')
+  if (!/^(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}$/.test(body))
+    throw refused('its body is no base64')
   return { kind: 'bytes', bytes: Buffer.from(body, 'base64') }
 }

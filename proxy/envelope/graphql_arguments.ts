@@ -56,9 +56,7 @@ const valueOf = (node: ValueNode, variables: Variables, marking: boolean): unkno
       })
     case 'ObjectValue':
       return membersOf(node.fields, variables, marking)
-    case 'StringValue':
-    case 'BooleanValue':
-    case 'EnumValue':
+    default:
       return node.value
   }
 }

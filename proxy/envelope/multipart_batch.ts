@@ -132,7 +132,8 @@ const requestOf = (text: string, end: string, where: Where): Request => {
   if (length !== null && !sizes.includes(length))
     throw refused('its content-length is not that of its body')
   const bytes = Buffer.from(length === null ? body : body.slice(0, length), 'latin1')
-  const inner = bytes.length === 0 ? ({ kind: 'none' } as const) : ({ kind: 'bytes', bytes } as const)
+  const inner =
+    bytes.length === 0 ? ({ kind: 'none' } as const) : ({ kind: 'bytes', bytes } as const)
   return {
     call: { method, target, contentType: type, body: inner, stripped: [...new Set(stripped)] },
     text:

@@ -72,36 +72,42 @@ const subrequests = (
   before = 0,
 ): readonly InnerCall[] => {
   const made = new Map<string, boolean>()
-  return eachPart(requests, (request: unknown, i) => {
-    const { method, url, referenceId, httpHeaders, body } = only(request, [
-      'method',
-      'url',
-      'referenceId',
-      'httpHeaders',
-      'body',
-    ])
-    if (typeof method !== 'string') throw refused('it has no method')
-    if (typeof url !== 'string' || !url.startsWith('/services/data/'))
-      throw refused('its url does not begin with /services/data/')
-    if (typeof referenceId !== 'string' || !WORD.test(referenceId) || made.has(referenceId))
-      throw refused('its referenceId is no word of its own')
-    checkReferences(url, made)
-    made.set(referenceId, method === 'POST' && CREATES.test(url))
-    const contentType = typeOf(httpHeaders, provider)
-    return {
-      method,
-      target: url,
-      contentType,
-      body: bodyOf(body, `${pointer}/${i}/body`),
-      stripped: [],
-      refers: refers(body),
-    }
-  }, before)
+  return eachPart(
+    requests,
+    (request: unknown, i) => {
+      const { method, url, referenceId, httpHeaders, body } = only(request, [
+        'method',
+        'url',
+        'referenceId',
+        'httpHeaders',
+        'body',
+      ])
+      if (typeof method !== 'string') throw refused('it has no method')
+      if (typeof url !== 'string' || !url.startsWith('/services/data/'))
+        throw refused('its url does not begin with /services/data/')
+      if (typeof referenceId !== 'string' || !WORD.test(referenceId) || made.has(referenceId))
+        throw refused('its referenceId is no word of its own')
+      checkReferences(url, made)
+      made.set(referenceId, method === 'POST' && CREATES.test(url))
+      const contentType = typeOf(httpHeaders, provider)
+      return {
+        method,
+        target: url,
+        contentType,
+        body: bodyOf(body, `${pointer}/${i}/body`),
+        stripped: [],
+        refers: refers(body),
+      }
+    },
+    before,
+  )
 }
 
 /** In a URL only the id of a record that an earlier call makes: any other text of an answer may lead elsewhere. */
 const checkReferences = (url: string, made: ReadonlyMap<string, boolean>): void => {
-  const known = url.replaceAll(REFERENCE, (all, name: string) => (made.get(name) === true ? '' : all))
+  const known = url.replaceAll(REFERENCE, (all, name: string) =>
+    made.get(name) === true ? '' : all,
+  )
   if (/(?:@|%40)(?:\{|%7b)/i.test(known))
     throw refused(
       'its url refers to something else than the id of a record that an earlier part creates, so that deputy cannot tell where it leads',
@@ -182,7 +188,10 @@ const ofRecord = ({ record, pointer }: Placed, { method, segments }: Of): InnerC
   const key = field ?? (method === 'PATCH' ? 'id' : null)
   return {
     method,
-    target: key === null ? root : `${root}${field === undefined ? '' : `/${field}`}/${keyOf(record, key)}`,
+    target:
+      key === null
+        ? root
+        : `${root}${field === undefined ? '' : `/${field}`}/${keyOf(record, key)}`,
     contentType: null,
     body: { kind: 'json', value: record, pointer },
     stripped: [],

@@ -81,7 +81,9 @@ const envelopeAt = (
       method === at.method &&
       segments.length === at.segments.length &&
       (host === null || host === at.host) &&
-      segments.every((part, i) => part === at.segments[i] || (part.startsWith('{') && at.segments[i] !== '')),
+      segments.every(
+        (part, i) => part === at.segments[i] || (part.startsWith('{') && at.segments[i] !== ''),
+      ),
   )
 
 const build = (rows: readonly OperationRow[]): Node => {
@@ -176,7 +178,8 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
         ? target.segments.slice(0, -1)
         : target.segments
     const envelope = envelopeAt(provider.envelopes, { method, segments, host: route.host })
-    if (envelope !== undefined) return { operation: batchOf(envelope), kind: 'rest', segments, envelope }
+    if (envelope !== undefined)
+      return { operation: batchOf(envelope), kind: 'rest', segments, envelope }
     const found = root === undefined ? null : find(root, segments, 0, method)
     if (found === null) {
       if (encoded)
@@ -213,7 +216,7 @@ export const followedBy = (
     const asset = route.connection.provider.assets.has(host)
     try {
       const act = classify({ ...route, host, asset, target: canonicalTarget(method, text) })
-      return act.operation.id !== UNKNOWN.id
+      return act.operation.id !== UNKNOWN.id && act.envelope === undefined
     } catch (error) {
       // An address that deputy would refuse is followed by nobody.
       if (error instanceof Problem) return false

@@ -454,8 +454,7 @@ export const createDecide = (
     const { provider, scopes: listed } = question.route.connection
     const granted = usable(question.holding, provider)
     const scopes =
-      question.scopes ??
-      chooseScopes(question.act.operation, granted, widened(provider, listed))
+      question.scopes ?? chooseScopes(question.act.operation, granted, widened(provider, listed))
     const missing: PolicyFailure = { failed: 'policy_missing', detail: 'no policy is loaded' }
     if (engine === null) return settle(engine, question, missing)
     const began = clock.mono()

@@ -191,8 +191,7 @@ const read = async (
   }
   const contentType = streamed.contentType ?? ''
   const unread: Read = { state: 'parsed', bytes, json: {}, stripped: [] }
-  const found =
-    media.reading === 'refused' ? unread : readBody(bytes, media, contentType, rules)
+  const found = media.reading === 'refused' ? unread : readBody(bytes, media, contentType, rules)
   queryMembers(route.target.query, operation.inspect, found.json)
   const { value, marked } = found
   const opened =

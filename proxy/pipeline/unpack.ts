@@ -35,7 +35,9 @@ export const unpack = (
   if (calls === undefined) throw refused('a batch comes with a body that holds its calls')
   // What stands in the URL of a batch may hold for each of its calls.
   if (route.target.query.length > 0) throw refused('a batch has no query in its URL')
-  const parts = calls.map((call, i) => inPart(i + 1, () => one(call, route, body, { classify, marked })))
+  const parts = calls.map((call, i) =>
+    inPart(i + 1, () => one(call, route, body, { classify, marked })),
+  )
   const [first, ...rest] = parts.map(({ act }) => act)
   if (first === undefined) throw refused('the batch holds no call')
   const operation = { ...outer.operation, access: strongest([first, ...rest]) }
@@ -60,7 +62,9 @@ const one = (
     throw refused('it holds calls of its own: send them one by one')
   const read = bodyOf(call, act, provider, of.marked)
   if (call.refers === true && act.operation.inspect.length > 0)
-    throw refused('policy needs members of its body, and it refers to what another part will answer')
+    throw refused(
+      'policy needs members of its body, and it refers to what another part will answer',
+    )
   queryMembers(target.query, act.operation.inspect, call.body.kind === 'none' ? null : read.json)
   return { act: { ...act, target }, body: { ...read, digest: whole.digest } }
 }
@@ -80,7 +84,12 @@ const bodyOf = (
   const said = { bytes: null, contentType, digest: null, stripped, json: {} }
   if (body.kind === 'none') {
     const { query } = canonicalTarget(method, target)
-    return { ...said, state: 'none', declared: 0, json: queryMembers(query, operation.inspect, null) }
+    return {
+      ...said,
+      state: 'none',
+      declared: 0,
+      json: queryMembers(query, operation.inspect, null),
+    }
   }
   const media = readMedia(contentType ?? (body.kind === 'json' ? 'application/json' : null))
   if (operation.opaque && media.essence !== operation.opaque)
@@ -89,7 +98,12 @@ const bodyOf = (
     if (media.reading !== 'json' || (media.charset !== null && media.charset !== 'utf-8'))
       throw unsupported('its body is JSON, and its Content-Type says otherwise')
     const { json } = readMember(body.value, () => at(marked, body.pointer), rules)
-    return { ...said, state: 'parsed', declared: Buffer.byteLength(JSON.stringify(body.value)), json }
+    return {
+      ...said,
+      state: 'parsed',
+      declared: Buffer.byteLength(JSON.stringify(body.value)),
+      json,
+    }
   }
   const declared = body.bytes.length
   if (operation.opaque) return { ...said, state: 'unparsed', declared }
@@ -109,5 +123,8 @@ const at = (marked: (() => unknown) | undefined, pointer: string): unknown =>
 const whole = (read: Read): Read => {
   const [first] = read.stripped
   if (first === undefined) return read
-  throw new Problem('credential_in_body', `its body has the credential ${first}: deputy supplies it`)
+  throw new Problem(
+    'credential_in_body',
+    `its body has the credential ${first}: deputy supplies it`,
+  )
 }

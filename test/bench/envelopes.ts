@@ -43,7 +43,10 @@ const parsed = (text: string) =>
     names: EXACT,
   })
 
-const FIELDS = Array.from({ length: 24 }, (_, i) => `field${i} { id name url createdAt state { id } }`)
+const FIELDS = Array.from(
+  { length: 24 },
+  (_, i) => `field${i} { id name url createdAt state { id } }`,
+)
 const DOCUMENT = JSON.stringify({
   query: `query Many($id: String!, $team: String!) { issue(id: $id) { ...F } } fragment F on Issue { ${FIELDS.join(' ')} }`,
   variables: { id: 'ABC-1', team: 'x'.repeat(600) },
@@ -114,7 +117,9 @@ export const measureEnvelopes = ({ quick }: Size): Promise<Section> => {
       say(`${what}: ${n(us)} µs`)
       return [what, n(text.length), n(us)]
     }),
-    notes: ['In one process, without policy; what it costs to decide comes on top, once for each part.'],
+    notes: [
+      'In one process, without policy; what it costs to decide comes on top, once for each part.',
+    ],
     wrong: batch() === 20 ? [] : ['a batch of 20 parts had another number of them'],
     skipped: [],
   })

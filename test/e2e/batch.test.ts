@@ -59,7 +59,12 @@ const decided = (): readonly unknown[] =>
     .map((line: EvidenceLine) => {
       const { id } = line['operation'] as { id: string }
       const { method, path } = line['request'] as Fields
-      return [line['part'], id, `${String(method)} ${String(path)}`, (line['decision'] as Fields)['effect']]
+      return [
+        line['part'],
+        id,
+        `${String(method)} ${String(path)}`,
+        (line['decision'] as Fields)['effect'],
+      ]
     })
 const sent = (): string => vendor.upstream.seen.map(({ body }) => body.toString()).join('\n')
 
@@ -67,13 +72,13 @@ type Answer = { readonly status: number; readonly code: string | null; readonly 
 const send = async (
   person: string,
   url: string,
-  body: string,
+  body: string | Buffer,
   type = 'application/json',
 ): Promise<Answer> => {
   const answer = await fetch(`${vendor.deputy.agent}/${url}`, {
     method: 'POST',
     headers: { authorization: `Bearer ${vendor.tag(person)}`, 'content-type': type },
-    body,
+    body: Buffer.isBuffer(body) ? new Uint8Array(body) : body,
   })
   return {
     status: answer.status,
@@ -191,7 +196,9 @@ describe('Google’s batches', () => {
       type,
     )
     expect(answer).toMatchObject({ status: 403, code: 'policy_denied' })
-    expect(JSON.parse(answer.text)).toMatchObject({ error: { code: 403, status: 'PERMISSION_DENIED' } })
+    expect(JSON.parse(answer.text)).toMatchObject({
+      error: { code: 403, status: 'PERMISSION_DENIED' },
+    })
     expect(vendor.upstream.seen).toEqual([])
   })
 })
@@ -215,8 +222,14 @@ describe('jsforce', () => {
   test('a composite call is its subrequests, and a list of records a call on each', async () => {
     await salesforce('alice').requestPost('/composite', composite)
     vendor.upstream.handle = (_seen, res) =>
-      reply(res, 200, [1, 2].map((id) => ({ id: String(id), success: true, errors: [] })))
-    await salesforce('alice').sobject('Contact').create([{ LastName: 'a' }, { LastName: 'b' }])
+      reply(
+        res,
+        200,
+        [1, 2].map((id) => ({ id: String(id), success: true, errors: [] })),
+      )
+    await salesforce('alice')
+      .sobject('Contact')
+      .create([{ LastName: 'a' }, { LastName: 'b' }])
     expect(decided()).toEqual([
       [1, 'sobject.create', `POST ${DATA}/sobjects/Account`, 'allow'],
       [2, 'sobject.retrieve', `GET ${DATA}/sobjects/Account/@{made.id}`, 'allow'],
@@ -245,7 +258,12 @@ describe('HubSpot’s client', () => {
     await batchApi.read({ inputs: [{ id: '1' }], properties: [], propertiesWithHistory: [] })
     await expect(batchApi.archive({ inputs: [{ id: '1' }] })).rejects.toThrow()
     expect(decided()).toEqual([
-      [undefined, 'crm.contacts.batchApi.read', 'POST /crm/v3/objects/contacts/batch/read', 'allow'],
+      [
+        undefined,
+        'crm.contacts.batchApi.read',
+        'POST /crm/v3/objects/contacts/batch/read',
+        'allow',
+      ],
       [
         undefined,
         'crm.contacts.batchApi.archive',
@@ -255,6 +273,35 @@ describe('HubSpot’s client', () => {
     ])
     expect(vendor.upstream.seen).toHaveLength(1)
   })
+})
+
+test('one consent asks for the least that suffices for all parts', async () => {
+  const requests = [
+    { id: '1', method: 'GET', url: '/me/messages' },
+    { id: '2', method: 'PATCH', url: '/me/messages/1', body: { isRead: true } },
+  ]
+  const answer = await send(
+    'dave',
+    'graph.microsoft.com/v1.0/$batch',
+    JSON.stringify({ requests }),
+  )
+  expect(answer).toMatchObject({ status: 403, code: 'consent_required' })
+  expect(JSON.parse(answer.text)).toMatchObject({ scopes: ['Mail.ReadWrite'] })
+  expect(vendor.upstream.seen).toEqual([])
+})
+
+test.each<[string, string, string | Buffer, string, number]>([
+  ['JSON as text', '$batch', '{"requests":[]}', 'text/plain', 415],
+  ['JSON as parts', '$batch', '{"requests":[]}', 'multipart/mixed; boundary=b', 415],
+  ['UTF-16', '$batch', Buffer.from('{"requests":[]}', 'utf16le'), 'application/json', 400],
+  ['another charset', '$batch', '{"requests":[]}', 'application/json; charset=utf-16', 415],
+  ['nesting', '$batch', `{"requests":${'['.repeat(70)}${']'.repeat(70)}}`, 'application/json', 400],
+  ['no body', '$batch', '', 'application/json', 400],
+  ['a query', '$batch?a=b', '{"requests":[]}', 'application/json', 400],
+])('a batch with %s is refused', async (_, path, body, type, status) => {
+  const answer = await send('alice', `graph.microsoft.com/v1.0/${path}`, body, type)
+  expect(answer.status).toBe(status)
+  expect(vendor.upstream.seen).toEqual([])
 })
 
 test.each<[string, string, string, string]>([
@@ -292,7 +339,11 @@ test.each<[string, string, string, string]>([
     'too many',
     'graph.microsoft.com/v1.0/$batch',
     JSON.stringify({
-      requests: Array.from({ length: 1_001 }, (_, i) => ({ id: `${i}`, method: 'GET', url: '/me' })),
+      requests: Array.from({ length: 1_001 }, (_, i) => ({
+        id: `${i}`,
+        method: 'GET',
+        url: '/me',
+      })),
     }),
     'send at most 200',
   ],

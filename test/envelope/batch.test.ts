@@ -17,9 +17,15 @@ test('URLs are relative to where the batch stands; deputy’s own path is that o
   expect(json.bytes).toBe(bytes)
 
   const part = `--b\r\nContent-Type: application/http\r\n\r\nGET /~alice/api.acme.test/me HTTP/1.1\r\n\r\n\r\n--b--`
-  const sent = { bytes: Buffer.from(part), value: undefined, contentType: 'multipart/mixed; boundary=b' }
+  const sent = {
+    bytes: Buffer.from(part),
+    value: undefined,
+    contentType: 'multipart/mixed; boundary=b',
+  }
   const named = { ...route, addressing: { kind: 'path', prefix: '/~alice/' } } as const
-  expect(readBatch('multipart_batch', sent, named).calls.map(({ target }) => target)).toEqual(['/me'])
+  expect(readBatch('multipart_batch', sent, named).calls.map(({ target }) => target)).toEqual([
+    '/me',
+  ])
   expect(readBatch('multipart_batch', sent, route).calls.map(({ target }) => target)).toEqual([
     '/~alice/api.acme.test/me',
   ])

@@ -17,7 +17,10 @@ test('a request is a call relative to the version', () => {
 test('a body is JSON as it stands, a text, or base64', () => {
   const body = (value: unknown, type?: string) =>
     read(
-      request({ body: value, ...(type === undefined ? {} : { headers: { 'Content-Type': type } }) }),
+      request({
+        body: value,
+        ...(type === undefined ? {} : { headers: { 'Content-Type': type } }),
+      }),
     )[0]?.body
   expect(body({ a: 1 })).toEqual({ kind: 'json', value: { a: 1 }, pointer: '/requests/0/body' })
   expect(body(null)).toEqual({ kind: 'none' })
@@ -42,10 +45,7 @@ test.each<[string, unknown]>([
   ['a header that is no text', { requests: [request({ headers: { Prefer: 1 } })] }],
   ['a host', { requests: [request({ headers: { Host: 'x' } })] }],
   ['text where JSON is said', { requests: [request({ body: '{"a":1}' })] }],
-  [
-    'no base64',
-    { requests: [request({ body: 'a b', headers: { 'content-type': 'image/png' } })] },
-  ],
+  ['no base64', { requests: [request({ body: 'a b', headers: { 'content-type': 'image/png' } })] }],
   ['dependsOn that is no list', { requests: [request({ dependsOn: '1' })] }],
 ])('%s is refused', (_, value) => {
   expect(refusalOf(() => readGraphBatch(value, '/v1.0', provider))).toMatch(/^request_invalid: /)
@@ -53,7 +53,9 @@ test.each<[string, unknown]>([
 
 test('a credential is refused as one, in the part that has it', () => {
   expect(
-    refusalOf(() => read(request({}), request({ id: '2', headers: { authorization: 'Bearer x' } }))),
+    refusalOf(() =>
+      read(request({}), request({ id: '2', headers: { authorization: 'Bearer x' } })),
+    ),
   ).toMatch(/^credential_in_body: part 2: /)
 })
 

@@ -66,7 +66,10 @@ describe('root fields', () => {
     const query = 'query A { a } mutation B { b }'
     expect(fieldsOf(query, { operationName: 'A' })).toEqual(['query a'])
     expect(fieldsOf(query, { operationName: 'B' })).toEqual(['mutation b'])
-    expect(readGraphql({ query, operationName: 'B' })[0]?.field).toMatchObject({ name: 'B', depth: 1 })
+    expect(readGraphql({ query, operationName: 'B' })[0]?.field).toMatchObject({
+      name: 'B',
+      depth: 1,
+    })
   })
 
   test('what clients add passes: null members, an empty name for the only operation, their own name', () => {

@@ -21,7 +21,12 @@ describe('a value', () => {
     ['is not there where nothing was given', 'query($v: T) { a(x: { y: $v }) }', {}, undefined],
     ['is an enum by its name', '{ a(x: { y: RED }) }', {}, 'RED'],
     ['is a list with a hole', 'query($v: T) { a(x: { y: [1, $v, true] }) }', {}, [1, null, true]],
-    ['hides in a fragment', 'query($v: T) { ...F } fragment F on Q { a(x: { y: $v }) }', { v: 1 }, 1],
+    [
+      'hides in a fragment',
+      'query($v: T) { ...F } fragment F on Q { a(x: { y: $v }) }',
+      { v: 1 },
+      1,
+    ],
     ['is a block of text', '{ a(x: { y: """\n  z\n  """ }) }', {}, 'z'],
   ])('%s', (_, query, variables, value) => {
     expect(given(query, variables, '/x/y')).toEqual(value === undefined ? {} : { '/x/y': value })
@@ -49,7 +54,9 @@ test.each<[string, string, object | string]>([
 })
 
 test('fields that merge with the same arguments are one', () => {
-  expect(given('query($v: T) { a(x: 1) { b } a(x: $v) { c } }', { v: 1 }, '/x')).toEqual({ '/x': 1 })
+  expect(given('query($v: T) { a(x: 1) { b } a(x: $v) { c } }', { v: 1 }, '/x')).toEqual({
+    '/x': 1,
+  })
 })
 
 test('what a selection names beneath a field: its fields, and its types by conditions', () => {

@@ -133,7 +133,9 @@ test('whatever passes is what a lenient reader finds, before and after the cut',
   let passed = 0
   fc.assert(
     fc.property(fc.oneof(valid, broken), (text) => {
-      const said = refusalOf(() => read(text).calls.map(({ method, target }) => `${method} ${target}`))
+      const said = refusalOf(() =>
+        read(text).calls.map(({ method, target }) => `${method} ${target}`),
+      )
       if (!said.startsWith('passed: ')) return
       passed++
       const found: unknown = JSON.parse(said.slice('passed: '.length))

@@ -78,7 +78,14 @@ test('a tree is a call on each of its records, at every depth', () => {
   const tree = {
     records: [
       account({
-        Contacts: { records: [{ attributes: { type: 'Contact' }, Cases: { records: [{ attributes: { type: 'Case' } }] } }] },
+        Contacts: {
+          records: [
+            {
+              attributes: { type: 'Contact' },
+              Cases: { records: [{ attributes: { type: 'Case' } }] },
+            },
+          ],
+        },
       }),
     ],
   }
@@ -95,14 +102,30 @@ describe('is refused:', () => {
     ['another member', 'salesforce_composite', { compositeRequest: [sub({})], x: 1 }],
     ['none', 'salesforce_composite', { compositeRequest: [] }],
     ['no graph', 'salesforce_graph', { graphs: [] }],
-    ['another host', 'salesforce_composite', { compositeRequest: [sub({ url: 'https://x.test/' })] }],
+    [
+      'another host',
+      'salesforce_composite',
+      { compositeRequest: [sub({ url: 'https://x.test/' })] },
+    ],
     ['another place', 'salesforce_composite', { compositeRequest: [sub({ url: '/secur/x' })] }],
     ['a word twice', 'salesforce_composite', { compositeRequest: [sub({}), sub({})] }],
-    ['a part of a file', 'salesforce_batch', { batchRequests: [{ method: 'POST', url: 'v65.0/x', binaryPartName: 'a' }] }],
-    ['a URL without a version', 'salesforce_batch', { batchRequests: [{ method: 'GET', url: '/x' }] }],
+    [
+      'a part of a file',
+      'salesforce_batch',
+      { batchRequests: [{ method: 'POST', url: 'v65.0/x', binaryPartName: 'a' }] },
+    ],
+    [
+      'a URL without a version',
+      'salesforce_batch',
+      { batchRequests: [{ method: 'GET', url: '/x' }] },
+    ],
     ['a body that is text', 'salesforce_composite', { compositeRequest: [sub({ body: 'x' })] }],
     ['a record without a type', 'salesforce_records', { records: [{ Name: 'a' }] }],
-    ['a type that leads elsewhere', 'salesforce_records', { records: [{ attributes: { type: '../x' } }] }],
+    [
+      'a type that leads elsewhere',
+      'salesforce_records',
+      { records: [{ attributes: { type: '../x' } }] },
+    ],
   ])('%s', (_, format, value) => {
     expect(refusalOf(() => read(format, value))).toMatch(/^request_invalid: /)
   })

@@ -109,7 +109,11 @@ test('a batch that the catalogue lists as a call of its own is a batch all the s
 describe('is refused:', () => {
   const get = { method: 'GET', url: '/notes/1' }
   test.each<[string, object, string]>([
-    ['a batch in a batch', { method: 'POST', url: '/$batch', body: { requests: [] } }, 'holds calls of its own'],
+    [
+      'a batch in a batch',
+      { method: 'POST', url: '/$batch', body: { requests: [] } },
+      'holds calls of its own',
+    ],
     ['the same, escaped', { method: 'POST', url: '/%24batch', body: {} }, 'holds calls of its own'],
     ['GraphQL in a batch', { method: 'POST', url: '/graphql', body: {} }, 'holds calls of its own'],
     ['dots in a URL', { method: 'GET', url: '/notes/../$batch' }, 'dot segment'],
@@ -117,14 +121,56 @@ describe('is refused:', () => {
     ['a tunnel', { method: 'CONNECT', url: '/notes/1' }, 'never forwarded'],
     ['a credential in the query', { ...get, url: '/notes/1?key=s' }, 'credential_in_body'],
     ['another word for the method', { ...get, url: '/notes/1?_method=DELETE' }, 'overrides method'],
-    ['a credential in the body', { method: 'POST', url: '/notes', body: { client_secret: 's' } }, 'credential_in_body'],
-    ['a member that only some read', { method: 'POST', url: '/notes', body: { To: 'bob', to: 'eve' } }, 'some servers take'],
-    ['a number that others round', { method: 'POST', url: '/notes', body: { to: '@' } }, 'round otherwise'],
-    ['a member that the query names too', { method: 'POST', url: '/notes?to=eve', body: { to: 'bob' } }, 'not one'],
-    ['a type that lies', { method: 'POST', url: '/notes', headers: { 'Content-Type': 'text/csv' }, body: { to: 'a' } }, 'unsupported_media_type'],
-    ['a form where JSON stands', { method: 'POST', url: '/notes', headers: { 'Content-Type': 'application/json; charset=utf-16' }, body: { to: 'a' } }, 'unsupported_media_type'],
-    ['an upload of a type that hides fields', { method: 'POST', url: '/notes', headers: { 'Content-Type': 'application/cbor' }, body: 'aGk=' }, 'unsupported_media_type'],
-    ['what takes one type alone', { method: 'PUT', url: '/raw/1', headers: { 'Content-Type': 'image/png' }, body: 'aGk=' }, 'unsupported_media_type'],
+    [
+      'a credential in the body',
+      { method: 'POST', url: '/notes', body: { client_secret: 's' } },
+      'credential_in_body',
+    ],
+    [
+      'a member that only some read',
+      { method: 'POST', url: '/notes', body: { To: 'bob', to: 'eve' } },
+      'some servers take',
+    ],
+    [
+      'a number that others round',
+      { method: 'POST', url: '/notes', body: { to: '@' } },
+      'round otherwise',
+    ],
+    [
+      'a member that the query names too',
+      { method: 'POST', url: '/notes?to=eve', body: { to: 'bob' } },
+      'not one',
+    ],
+    [
+      'a type that lies',
+      { method: 'POST', url: '/notes', headers: { 'Content-Type': 'text/csv' }, body: { to: 'a' } },
+      'unsupported_media_type',
+    ],
+    [
+      'a form where JSON stands',
+      {
+        method: 'POST',
+        url: '/notes',
+        headers: { 'Content-Type': 'application/json; charset=utf-16' },
+        body: { to: 'a' },
+      },
+      'unsupported_media_type',
+    ],
+    [
+      'an upload of a type that hides fields',
+      {
+        method: 'POST',
+        url: '/notes',
+        headers: { 'Content-Type': 'application/cbor' },
+        body: 'aGk=',
+      },
+      'unsupported_media_type',
+    ],
+    [
+      'what takes one type alone',
+      { method: 'PUT', url: '/raw/1', headers: { 'Content-Type': 'image/png' }, body: 'aGk=' },
+      'unsupported_media_type',
+    ],
   ])('%s', (_, request, why) => {
     const text = batch(get, request).replace('"@"', '9007199254740993')
     const said = refusalOf(() => opened(text).act.parts?.length)

@@ -56,9 +56,12 @@ const valueOf = (node: ValueNode, variables: Variables, marking: boolean): unkno
       })
     case 'ObjectValue':
       return membersOf(node.fields, variables, marking)
-    default:
-      return node.value
+    case 'StringValue':
+    case 'BooleanValue':
+    case 'EnumValue':
+      break
   }
+  return node.value
 }
 
 /** What was given, else its default, else nothing (6.1.2). */

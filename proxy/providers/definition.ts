@@ -327,7 +327,7 @@ export const definition = z.strictObject({
           .string()
           .max(500)
           .regex(
-            /^(?:POST|PATCH) \/[\w.~$@-]+(?:\/(?:[\w.~$@-]+|\{\w+\}))*$/,
+            /^(?:POST|PATCH) (?:\/(?:[\w.~$@-]+|\{\w+\}))+$/,
             'must be `POST /path` or `PATCH /path`, each segment a literal or one {name}',
           ),
         holds: z.enum(ENVELOPES),

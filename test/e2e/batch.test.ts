@@ -280,11 +280,7 @@ test('one consent asks for the least that suffices for all parts', async () => {
     { id: '1', method: 'GET', url: '/me/messages' },
     { id: '2', method: 'PATCH', url: '/me/messages/1', body: { isRead: true } },
   ]
-  const answer = await send(
-    'dave',
-    'graph.microsoft.com/v1.0/$batch',
-    JSON.stringify({ requests }),
-  )
+  const answer = await send('dave', 'graph.microsoft.com/v1.0/$batch', JSON.stringify({ requests }))
   expect(answer).toMatchObject({ status: 403, code: 'consent_required' })
   expect(JSON.parse(answer.text)).toMatchObject({ scopes: ['Mail.ReadWrite'] })
   expect(vendor.upstream.seen).toEqual([])

@@ -178,6 +178,44 @@ export type OperationRow = Operation & {
   readonly host: string | null
 }
 
+/** An endpoint whose body holds several calls, each with a method and a target of its own. */
+export type EnvelopeRow = {
+  readonly format: EnvelopeFormat
+  readonly method: string
+  /** Of its path; `{x}` is any one. */
+  readonly segments: readonly string[]
+  /** Limits the row to one host of the provider. */
+  readonly host: string | null
+  /** JSON pointers of its answers that hold URLs to rewrite, besides the provider's. */
+  readonly rewrite: readonly string[]
+}
+export type EnvelopeFormat =
+  | 'graph_batch'
+  | 'multipart_batch'
+  | 'salesforce_composite'
+  | 'salesforce_batch'
+  | 'salesforce_graph'
+  | 'salesforce_records'
+  | 'salesforce_tree'
+
+/** One of the calls in a batch, as the provider will run it. */
+export type InnerCall = {
+  readonly method: string
+  /** Origin form: path and query. */
+  readonly target: string
+  readonly contentType: string | null
+  readonly body: InnerBody
+  /** Credentials that were cut out of it. */
+  readonly stripped: readonly string[]
+  /** Parts of its body are known to the provider alone, such as the id of what an earlier call makes. */
+  readonly refers?: boolean
+}
+export type InnerBody =
+  | { readonly kind: 'none' }
+  /** A member of the batch's own JSON, and the pointer that leads there. */
+  | { readonly kind: 'json'; readonly value: unknown; readonly pointer: string }
+  | { readonly kind: 'bytes'; readonly bytes: Buffer }
+
 /** One root field of a GraphQL call, as policy sees it: a call inside the call (design 3). */
 export type RootField = {
   readonly type: 'query' | 'mutation'
@@ -187,6 +225,19 @@ export type RootField = {
   readonly fields: readonly [string]
   /** Levels of fields, itself among them, fragments expanded. */
   readonly depth: number
+  /** JSON pointer → value, for the pointers of its arguments that the operation names; variables filled in. */
+  readonly arguments?: Readonly<Record<string, Json>>
+  /** Types that the selection beneath it names (`... on User`), fragments expanded. */
+  readonly types: readonly string[]
+  /** Names of all fields beneath it, aliases resolved. */
+  readonly selects: readonly string[]
+}
+
+/** The same as it was read: which arguments policy needs is known once its operation is. */
+export type ReadField = {
+  readonly field: RootField
+  /** Throws Problem request_invalid where one has more than one reading. */
+  readonly given: (pointers: readonly string[]) => Readonly<Record<string, Json>>
 }
 
 /** A third party, described by data: `providers/<id>.yaml` after parsing (providers/parse). */
@@ -279,6 +330,8 @@ export type Provider = {
   /** Beginnings of paths by which some clients reach the same API → what stands there instead. */
   readonly prefixes?: Readonly<Record<string, string>>
   readonly operations: readonly OperationRow[]
+  /** Endpoints that take several calls in one. Absent: there are none. */
+  readonly envelopes?: readonly EnvelopeRow[]
   /** Decoded path segments after which one is secret and is written as `hmac:…` (evidence). */
   readonly secretSegments: readonly string[]
 }

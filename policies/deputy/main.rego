@@ -57,6 +57,12 @@ deny contains {"code": "graphql_unread", "msg": "the document was not read, or i
 	not lib.graphql_ok(input.operation)
 }
 
+deny contains {"code": "graphql_hidden", "msg": $"the selection names what no agent reads here: {name}"} if {
+	input.operation.kind == "graphql"
+	some name in lib.hidden
+	lib.selects(input.operation.graphql, name)
+}
+
 deny contains {"code": "entitlements_stale", "msg": "what the identity provider said is too old"} if {
 	not lib.at_most(input.user.entitlements_age_ms, max_entitlement_age_s * 1000)
 }

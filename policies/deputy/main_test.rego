@@ -177,6 +177,21 @@ read_graphql := [
 
 gql(ops) := row_codes(wide, array.concat(read_graphql, ops))
 
+test_what_the_tables_hide_no_selection_names if {
+	named := set_to("/operation/graphql", {
+		"type": "query", "name": "", "fields": ["viewer"], "depth": 2, "types": ["Bot"], "selects": ["apiKeys", "id"],
+	})
+	every hidden in ["Bot", "apiKeys"] {
+		gql([named]) == ["graphql_hidden"] with data.deputy_data.providers.github.hidden as [hidden]
+	}
+	gql([named]) == [] with data.deputy_data.providers.github.hidden as ["User"]
+	gql([named, set_to("/provider/lineage", ["github", "base"])]) == ["graphql_hidden"]
+		with data.deputy_data.providers.base.hidden as ["Bot"]
+	every path in ["/operation/graphql/types", "/operation/graphql/selects"] {
+		gql([named, without(path)]) == ["graphql_hidden"] with data.deputy_data.providers.github.hidden as ["User"]
+	}
+}
+
 test_graphql_is_one_root_field_that_was_read if {
 	gql([]) == []
 	gql([without("/operation/graphql")]) == ["graphql_unread"]

@@ -42,7 +42,7 @@ const actOf = (operation: OperationRow, segments: readonly string[]): Act => {
         operation,
         kind: 'graphql',
         segments,
-        graphql: { type, name: '', fields: [field], depth: 1 },
+        graphql: { type, name: '', fields: [field], depth: 1, types: [], selects: [] },
       }
     : { operation, kind: 'rest', segments }
 }

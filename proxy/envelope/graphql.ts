@@ -1,15 +1,18 @@
 // Calls inside a GraphQL call: the root fields of the one operation that will run, or a refusal (GraphQL, October 2021).
+import { isDeepStrictEqual } from 'node:util'
 import { GraphQLError } from 'graphql/error'
 import { parse } from 'graphql/language'
 import type {
+  ArgumentNode,
   DocumentNode,
   FragmentDefinitionNode,
   OperationDefinitionNode,
   SelectionSetNode,
 } from 'graphql/language'
-import type { RootField } from '../model.ts'
+import type { ReadField, RootField } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { isObject } from '../wire/json.ts'
+import { givenIn, valuesOf, type Variables } from './graphql_arguments.ts'
 
 /** Twice and more of what vendors' own clients and an introspection query need; names in characters. */
 export const MOST = { tokens: 4_096, fields: 32, depth: 24, name: 128 } as const
@@ -22,33 +25,67 @@ const shown = (text: string): string => JSON.stringify(text.slice(0, 64))
 
 /**
  * @param body the parsed JSON body, without duplicate keys
+ * @param marked the same with a mark for each number that others read as another
  * @throws Problem request_invalid: more than one reading, none, or more than deputy reads
  */
-export const readGraphql = (body: unknown): readonly RootField[] => {
-  const { query, operationName } = membersOf(body)
+export const readGraphql = (
+  body: unknown,
+  marked: () => unknown = () => body,
+): readonly ReadField[] => {
+  const { query, operationName, variables } = membersOf(body)
   const operation = chosen(documentOf(query), operationName)
   const { type, name, set, fragments } = operation
   const depth = depths(fragments)
   if (depth(set) > MOST.depth)
     throw refused(`the GraphQL document is nested deeper than ${MOST.depth} fields`)
-  const found = new Map<string, RootField>()
-  for (const { key, field, below } of rootFields(set, fragments)) {
+  const filled: Variables = {
+    defined: operation.variables,
+    given: variables,
+    marked: () => membersOf(marked()).variables,
+  }
+  const found = new Map<string, ReadField & { readonly values: unknown; readonly named: Named }>()
+  for (const { key, field, args, below } of rootFields(set, fragments)) {
     if (field.length > MOST.name)
       throw refused(`a field of the GraphQL document has more than ${MOST.name} characters`)
     // Fields that merge run once (6.3.2), as deep as the deepest.
     const one = `${key} ${field}`
-    const levels = Math.max(found.get(one)?.depth ?? 0, 1 + depth(below))
-    found.set(one, { type, name, fields: [field], depth: levels })
+    const before = found.get(one)
+    const depthOf = Math.max(before?.field.depth ?? 0, 1 + depth(below))
+    const values = valuesOf(args, filled, false)
+    // Which of the two a server would run is its own affair (5.3.2 forbids both).
+    if (before !== undefined && !isDeepStrictEqual(before.values, values))
+      throw refused('two fields of one name differ in their arguments')
+    const named = before?.named ?? { types: new Set(), selects: new Set(), spread: new Set() }
+    collectNames(below, fragments, named)
+    found.set(one, {
+      field: {
+        type,
+        name,
+        fields: [field],
+        depth: depthOf,
+        types: [...named.types].sort(),
+        selects: [...named.selects].sort(),
+      },
+      named,
+      given: givenIn(values, () => valuesOf(args, filled, true)),
+      values,
+    })
+    if (found.size > MOST.fields)
+      throw refused(
+        `the GraphQL document has ${found.size} root fields; send at most ${MOST.fields}`,
+      )
   }
   if (found.size === 0) throw refused('the GraphQL document asks for nothing')
-  if (found.size > MOST.fields)
-    throw refused(`the GraphQL document has ${found.size} root fields; send at most ${MOST.fields}`)
-  return [...found.values()]
+  return [...found.values()].map(({ field, given }) => ({ field, given }))
 }
 
 const membersOf = (
   body: unknown,
-): { readonly query: string; readonly operationName: string | null } => {
+): {
+  readonly query: string
+  readonly operationName: string | null
+  readonly variables: { readonly [name: string]: unknown }
+} => {
   if (Array.isArray(body)) throw refused('GraphQL calls come one by one, never in a list')
   if (!isObject(body)) throw refused('the body of a GraphQL call is a JSON object')
   const odd = Object.keys(body).find((key) => !MEMBERS.has(key))
@@ -67,7 +104,11 @@ const membersOf = (
     throw refused('operationName is no text')
   if (variables !== null && !isObject(variables)) throw refused('variables is no JSON object')
   // Some servers take an empty name for none; with one operation both readings are the same.
-  return { query, operationName: operationName === '' ? null : operationName }
+  return {
+    query,
+    operationName: operationName === '' ? null : operationName,
+    variables: variables ?? {},
+  }
 }
 
 const documentOf = (query: string): DocumentNode => {
@@ -90,6 +131,7 @@ type Fragments = ReadonlyMap<string, FragmentDefinitionNode>
 type Chosen = Pick<RootField, 'type' | 'name'> & {
   readonly set: SelectionSetNode
   readonly fragments: Fragments
+  readonly variables: Variables['defined']
 }
 
 /** The operation that will run (6.1), where no server can choose another. */
@@ -112,11 +154,14 @@ const chosen = ({ definitions }: DocumentNode, wanted: string | null): Chosen =>
   const [only] = operations.values()
   const operation = wanted === null ? only : operations.get(wanted)
   if (operation === undefined) throw refused('the document has no such operation')
-  const { operation: type, name, selectionSet } = operation
+  const { operation: type, name, selectionSet, variableDefinitions = [] } = operation
   if (type === 'subscription') throw refused('GraphQL subscriptions do not pass')
   if ((name?.value.length ?? 0) > MOST.name)
     throw refused(`the operation’s name has more than ${MOST.name} characters`)
-  return { type, name: name?.value ?? '', set: selectionSet, fragments }
+  const variables = new Map(variableDefinitions.map((one) => [one.variable.name.value, one]))
+  if (variables.size !== variableDefinitions.length)
+    throw refused('two variables of the operation have one name')
+  return { type, name: name?.value ?? '', set: selectionSet, fragments, variables }
 }
 
 const fragmentOf = (fragments: Fragments, name: string): SelectionSetNode => {
@@ -157,7 +202,36 @@ type Found = {
   /** The name in the answer. */
   readonly key: string
   readonly field: string
+  readonly args: readonly ArgumentNode[]
   readonly below: SelectionSetNode | undefined
+}
+
+/** What a selection names beneath a field: fields by their own names, and types by conditions. */
+type Named = {
+  readonly types: Set<string>
+  readonly selects: Set<string>
+  /** Fragments that were walked: each is once. */
+  readonly spread: Set<string>
+}
+const collectNames = (
+  set: SelectionSetNode | undefined,
+  fragments: Fragments,
+  named: Named,
+): void => {
+  for (const selection of set?.selections ?? []) {
+    if (selection.kind === 'Field') {
+      named.selects.add(selection.name.value)
+      collectNames(selection.selectionSet, fragments, named)
+    } else if (selection.kind === 'InlineFragment') {
+      if (selection.typeCondition) named.types.add(selection.typeCondition.name.value)
+      collectNames(selection.selectionSet, fragments, named)
+    } else if (!named.spread.has(selection.name.value)) {
+      const fragment = fragments.get(selection.name.value)
+      named.spread.add(selection.name.value)
+      if (fragment) named.types.add(fragment.typeCondition.name.value)
+      collectNames(fragment?.selectionSet, fragments, named)
+    }
+  }
 }
 
 /** Whatever may run: type conditions, `@skip` and `@include` are no reason to leave a field out. */
@@ -167,8 +241,9 @@ const rootFields = (root: SelectionSetNode, fragments: Fragments): readonly Foun
   const collect = (set: SelectionSetNode): void => {
     for (const selection of set.selections) {
       if (selection.kind === 'Field') {
-        const { alias, name, selectionSet } = selection
-        found.push({ key: (alias ?? name).value, field: name.value, below: selectionSet })
+        const { alias, name, selectionSet, arguments: args = [] } = selection
+        const key = (alias ?? name).value
+        found.push({ key, field: name.value, args, below: selectionSet })
       } else if (selection.kind === 'InlineFragment') collect(selection.selectionSet)
       else if (!spread.has(selection.name.value)) {
         spread.add(selection.name.value)

@@ -1,5 +1,14 @@
 // Which operation is this? A trie of decoded segments per provider; pure.
-import type { Operation, OperationRow, Provider, RootField, Route } from '../model.ts'
+import type {
+  EnvelopeRow,
+  Operation,
+  OperationRow,
+  Provider,
+  ReadField,
+  RootField,
+  Route,
+  Target,
+} from '../model.ts'
 import { Problem } from '../problem.ts'
 import { canonicalTarget } from '../wire/canonical.ts'
 
@@ -12,6 +21,10 @@ export type Act = {
   readonly fields?: ReadonlyMap<string, OperationRow>
   /** Of one root field of a GraphQL call. */
   readonly graphql?: RootField
+  /** Of an endpoint whose body holds several calls, still to be read. */
+  readonly envelope?: EnvelopeRow
+  /** Of one of the calls in a batch: its own method, path and query. */
+  readonly target?: Target
   /** Several calls inside one: each is decided, and all must be allowed. */
   readonly parts?: readonly [Act, ...Act[]]
 }
@@ -49,6 +62,29 @@ const UNKNOWN: Operation = {
 const UNKNOWN_FIELD: Operation = { ...UNKNOWN }
 
 export type Classify = (route: Route) => Act
+
+/** A batch before it is read, as metrics name it; policy sees the calls in it. */
+const BATCH: Operation = { ...UNKNOWN, id: 'batch' }
+const batches = new WeakMap<EnvelopeRow, Operation>()
+const batchOf = (row: EnvelopeRow): Operation => {
+  let batch = batches.get(row)
+  if (batch === undefined) batches.set(row, (batch = { ...BATCH, rewrite: row.rewrite }))
+  return batch
+}
+/** Before any template of the catalogue: nothing there may pass a batch unread. */
+const envelopeAt = (
+  rows: readonly EnvelopeRow[] | undefined,
+  at: { readonly method: string; readonly segments: readonly string[]; readonly host: string },
+): EnvelopeRow | undefined =>
+  rows?.find(
+    ({ method, segments, host }) =>
+      method === at.method &&
+      segments.length === at.segments.length &&
+      (host === null || host === at.host) &&
+      segments.every(
+        (part, i) => part === at.segments[i] || (part.startsWith('{') && at.segments[i] !== ''),
+      ),
+  )
 
 const build = (rows: readonly OperationRow[]): Node => {
   const root = node()
@@ -141,6 +177,9 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
       provider.trailingSlash === true && target.segments.length > 1 && target.segments.at(-1) === ''
         ? target.segments.slice(0, -1)
         : target.segments
+    const envelope = envelopeAt(provider.envelopes, { method, segments, host: route.host })
+    if (envelope !== undefined)
+      return { operation: batchOf(envelope), kind: 'rest', segments, envelope }
     const found = root === undefined ? null : find(root, segments, 0, method)
     if (found === null) {
       if (encoded)
@@ -177,7 +216,7 @@ export const followedBy = (
     const asset = route.connection.provider.assets.has(host)
     try {
       const act = classify({ ...route, host, asset, target: canonicalTarget(method, text) })
-      return act.operation.id !== UNKNOWN.id
+      return act.operation.id !== UNKNOWN.id && act.envelope === undefined
     } catch (error) {
       // An address that deputy would refuse is followed by nobody.
       if (error instanceof Problem) return false
@@ -192,7 +231,7 @@ const SEVERAL: Operation = { ...UNKNOWN, id: 'graphql' }
  * The call, once its body is read: that of its one root field, or its parts.
  * @throws Problem request_invalid where the URL might be read as a second call
  */
-export const opened = (act: Act, route: Route, inner: readonly RootField[] | undefined): Act => {
+export const opened = (act: Act, route: Route, inner: readonly ReadField[] | undefined): Act => {
   const { fields, segments } = act
   if (fields === undefined) return act
   if (inner === undefined) throw new Problem('request_invalid', 'a GraphQL call needs a JSON body')
@@ -202,8 +241,10 @@ export const opened = (act: Act, route: Route, inner: readonly RootField[] | und
       'request_invalid',
       'a GraphQL call has no query in its URL: it would be read twice',
     )
-  const [first, ...rest] = inner.map((graphql): Act => {
-    const operation = fields.get(`${graphql.type} ${graphql.fields[0]}`) ?? UNKNOWN_FIELD
+  const [first, ...rest] = inner.map(({ field, given }): Act => {
+    const operation = fields.get(`${field.type} ${field.fields[0]}`) ?? UNKNOWN_FIELD
+    const { inspect } = operation
+    const graphql = inspect.length === 0 ? field : { ...field, arguments: given(inspect) }
     return { operation, kind: 'graphql', segments, graphql }
   })
   if (first === undefined) return { operation: UNKNOWN_FIELD, kind: 'graphql', segments }

@@ -41,6 +41,10 @@ export type Question = {
   readonly holding: Holding
   /** What authorization services say of this very call, by the names of the checks; absent: none was asked. */
   readonly checks?: Readonly<Record<string, boolean>>
+  /** The scopes to demand, where the parts of one call are chosen for together; one of the operation's own lists. */
+  readonly scopes?: readonly string[]
+  /** Which of the calls in a batch, from 1, and how many there are. */
+  readonly part?: { readonly number: number; readonly of: number }
 }
 
 /** The reasons that only the person can lift, by consenting; anything beside them refuses. */
@@ -120,19 +124,73 @@ export type Decide = (
   question: Question,
 ) => Promise<Decision> | Decision
 
+/** A call in a batch, as policy is asked about it: with a target and a body of its own. */
+export const asPart = <Q extends Pick<Question, 'route' | 'body' | 'stripped'>>(
+  question: Q,
+  { target }: Act,
+  index: number,
+): Q => {
+  const body = question.body?.parts?.[index]
+  if (target === undefined || body === undefined) return question
+  const { route, stripped } = question
+  return {
+    ...question,
+    route: { ...route, target },
+    body,
+    stripped: body.stripped.length === 0 ? stripped : [...stripped, ...body.stripped],
+  }
+}
+
+/** For each part the list of scopes to demand, so that one consent asks for the least that suffices for all. */
+const scopesTogether = (
+  { holding, route: { connection } }: Question,
+  acts: readonly Act[],
+): readonly (readonly string[])[] => {
+  const { provider, scopes: listed } = connection
+  const granted = usable(holding, provider)
+  const allowed = widened(provider, listed)
+  const chosen = acts.map(({ operation }) => chooseScopes(operation, granted, allowed))
+  for (const [i, { operation }] of acts.entries()) {
+    if (chosen[i]?.every((scope) => granted.includes(scope)) === true) continue
+    // What another part needs anyway suffices here too, where one of the alternatives is just that.
+    const had = new Set([...granted, ...chosen.flatMap((list, j) => (j === i ? [] : list))])
+    const free = operation.scopes.find((list) => list.every((scope) => had.has(scope)))
+    if (free !== undefined) chosen[i] = free
+  }
+  return chosen
+}
+
 /** Decides each part of a call that is several. */
 export const decideEach = async (
   decide: Decide,
   engine: PolicyEngine | null,
   question: Question,
-  [first, ...rest]: readonly [Act, ...Act[]],
+  acts: readonly [Act, ...Act[]],
 ): Promise<readonly [Decision, ...Decision[]]> => {
-  const said: [Decision, ...Decision[]] = [await decide(engine, { ...question, act: first })]
-  for (const act of rest) said.push(await decide(engine, { ...question, act }))
+  const chosen = scopesTogether(question, acts)
+  const of = acts.length
+  const asked = (act: Act, i: number): Question => ({
+    ...asPart(question, act, i),
+    act,
+    scopes: chosen[i] ?? NO_SCOPES,
+    ...(act.target === undefined ? {} : { part: { number: i + 1, of } }),
+  })
+  const [first, ...rest] = acts
+  const said: [Decision, ...Decision[]] = [await decide(engine, asked(first, 0))]
+  for (const [i, act] of rest.entries()) said.push(await decide(engine, asked(act, i + 1)))
   return said
 }
 
 const union = <T>(lists: readonly (readonly T[])[]): readonly T[] => [...new Set(lists.flat())]
+/** Without those that another of them contains; of two names of one the first stays. */
+const leastOf = (
+  provider: Pick<Provider, 'scopeReach'>,
+  scopes: readonly string[],
+): readonly string[] =>
+  scopes.reduce<readonly string[]>((kept, scope) => {
+    const others = kept.filter((one) => one !== scope)
+    return lacking(provider, others, [scope]).length === 0 ? others : kept
+  }, scopes)
 /** How hard each answer refuses. */
 const RANK: Readonly<Record<Decision['effect'], number>> = {
   allow: 0,
@@ -147,7 +205,10 @@ const RANK: Readonly<Record<Decision['effect'], number>> = {
  * One answer for a call of several parts: what refuses hardest wins, so that all must be allowed;
  * its id is that of the first part that was refused that hard.
  */
-export const together = (decisions: readonly [Decision, ...Decision[]]): Decision => {
+export const together = (
+  decisions: readonly [Decision, ...Decision[]],
+  provider: Pick<Provider, 'scopeReach'> = {},
+): Decision => {
   const [first, ...rest] = decisions
   const hardest = rest.reduce(
     (worst, one) => (RANK[one.effect] > RANK[worst.effect] ? one : worst),
@@ -157,7 +218,7 @@ export const together = (decisions: readonly [Decision, ...Decision[]]): Decisio
   return {
     ...hardest,
     reasons: reasons.filter(({ code }, i) => reasons.findIndex((r) => r.code === code) === i),
-    requiredScopes: union(decisions.map((one) => one.requiredScopes)),
+    requiredScopes: leastOf(provider, union(decisions.map((one) => one.requiredScopes))),
     // Every part's own: a limit that counts calls counts each.
     obligations: Object.fromEntries(
       decisions.flatMap(({ obligations }, i) =>
@@ -323,7 +384,7 @@ export const createDecide = (
     scopes: readonly string[],
     granted: readonly string[],
   ): readonly [string, readonly InputMember[]] => {
-    const { route, act, facts } = question
+    const { route, act, facts, part } = question
     const { agent, user, members: person, run } = userOf(question)
     const operation = operationMember(act, scopes)
     const shared = [nowMember(), agent, NO_APPROVALS, providerMember(question, granted)]
@@ -337,7 +398,8 @@ export const createDecide = (
     let text =
       `{"version":1,"request_id":"${question.id}"${run},` +
       `"request":{"method":"${route.target.method}","host":"${route.host}","segments":${quotedList(act.segments)},"query":${queryText(question)},` +
-      `"stripped":${quotedList(question.stripped)},"body":${bodyText(question.body)}}`
+      `"stripped":${quotedList(question.stripped)},"body":${bodyText(question.body)}` +
+      `${part === undefined ? '' : `,"part":{"number":${part.number},"of":${part.of}}`}}`
     for (const [name, value] of own) text += `,"${name}":${value}`
     return [`${text}}`, shared]
   }
@@ -396,7 +458,8 @@ export const createDecide = (
       return settle(engine, question, OUT_OF_REACH)
     const { provider, scopes: listed } = question.route.connection
     const granted = usable(question.holding, provider)
-    const scopes = chooseScopes(question.act.operation, granted, widened(provider, listed))
+    const scopes =
+      question.scopes ?? chooseScopes(question.act.operation, granted, widened(provider, listed))
     const missing: PolicyFailure = { failed: 'policy_missing', detail: 'no policy is loaded' }
     if (engine === null) return settle(engine, question, missing)
     const began = clock.mono()

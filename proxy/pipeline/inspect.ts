@@ -1,10 +1,11 @@
 // Reads every body that some server reads as fields; the bytes kept are the bytes sent.
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { Json, RootField, Route } from '../model.ts'
+import type { InnerCall, Json, ReadField, Route } from '../model.ts'
 import { CallerLeft, Problem } from '../problem.ts'
+import { readBatch, typeOfBatch } from '../envelope/batch.ts'
 import { queryMembers, readBody } from '../wire/body.ts'
-import type { BodyRules } from '../wire/body.ts'
+import type { BodyRules, Read } from '../wire/body.ts'
 import { EXACT } from '../wire/json.ts'
 import { readMedia } from '../wire/media.ts'
 import type { Media } from '../wire/media.ts'
@@ -25,7 +26,12 @@ export type Body = {
   readonly digest: string | null
   readonly stripped: readonly string[]
   /** The calls inside a GraphQL call. */
-  readonly inner?: readonly RootField[]
+  readonly inner?: readonly ReadField[]
+  /** The calls in a batch, and its document with a mark for each number that others read as another. */
+  readonly calls?: readonly InnerCall[]
+  readonly marked?: (() => unknown) | undefined
+  /** What was read of the body of each. */
+  readonly parts?: readonly Body[]
 }
 
 const NONE: Body = {
@@ -134,10 +140,13 @@ export const inspect = (
   if (operation.opaque) return streamed
   if (act.kind === 'graphql' && media.essence !== 'application/json')
     throw new Problem('unsupported_media_type', 'a GraphQL call comes as application/json')
+  const batch = act.envelope === undefined ? null : typeOfBatch(act.envelope.format)
+  if (batch !== null && media.essence !== batch)
+    throw new Problem('unsupported_media_type', `this batch comes as ${batch}`)
   const needed = operation.inspect.length > 0
   const passes = media.reading === 'stream' || (media.reading === 'refused' && operation.upload)
   if (passes && !needed) return streamed
-  if (passes || media.reading === 'refused') throw unreadable(media, needed)
+  if (batch === null && (passes || media.reading === 'refused')) throw unreadable(media, needed)
   if ((declared ?? 0) > limits.inspectedBody) {
     if (operation.upload) return { ...streamed, state: 'too_large' }
     throw tooLong(limits.inspectedBody)
@@ -180,19 +189,27 @@ const read = async (
     upload: operation.upload,
     names: provider.names ?? EXACT,
   }
-  const found = readBody(bytes, media, streamed.contentType ?? '', rules)
+  const contentType = streamed.contentType ?? ''
+  const unread: Read = { state: 'parsed', bytes, json: {}, stripped: [] }
+  const found = media.reading === 'refused' ? unread : readBody(bytes, media, contentType, rules)
   queryMembers(route.target.query, operation.inspect, found.json)
+  const { value, marked } = found
+  const opened =
+    act.envelope === undefined
+      ? found
+      : readBatch(act.envelope.format, { bytes: found.bytes, value, contentType }, route)
   const body: Body = {
     ...streamed,
     state: found.state,
-    bytes: found.bytes,
-    declared: found.bytes.length,
+    bytes: opened.bytes,
+    declared: opened.bytes.length,
     json: found.json,
-    digest: `sha256:${hash('sha256', found.bytes, 'hex')}`,
+    digest: `sha256:${hash('sha256', opened.bytes, 'hex')}`,
     stripped: found.stripped,
+    ...('calls' in opened ? { calls: opened.calls, marked } : {}),
   }
   if (kind !== 'graphql') return body
   // Loaded by the first GraphQL call: nobody else waits for a parser.
   const { readGraphql } = await import('../envelope/graphql.ts')
-  return { ...body, inner: readGraphql(found.value) }
+  return { ...body, inner: readGraphql(value, marked) }
 }

@@ -18,7 +18,7 @@ import { Problem } from '../problem.ts'
 import { createRefusals, operationOf, type Begin } from './refusal.ts'
 import { followedBy, opened, type Act } from './classify.ts'
 import { lapsed, type Credentials } from './credential.ts'
-import { decideEach, together, type Decide, type Question } from './decide.ts'
+import { asPart, decideEach, together, type Decide, type Question } from './decide.ts'
 import type { AskFacts, Facts } from './entitlements.ts'
 import type { Decided, Evidence } from '../audit/records.ts'
 import type { Forward, Job } from './forward.ts'
@@ -37,6 +37,7 @@ import { namedTrailers, type Sifted } from '../wire/headers.ts'
 import { unsealed, type Bound, type QuerySeals } from '../wire/query_seal.ts'
 import { stripQuery } from '../wire/strip.ts'
 import type { TagSearch } from '../wire/stray_tag.ts'
+import { unpack } from './unpack.ts'
 
 export type PepDeps = {
   readonly snapshot: () => Snapshot
@@ -167,6 +168,10 @@ const withoutSlot = (body: Body, { place }: Tagged): Body =>
     ? { ...body, stripped: body.stripped.filter((one) => one !== 'body:token') }
     : body
 
+/** Which part of a call that is several was refused hardest, from 1; null: the call is one. */
+const refusedPart = ({ each, decision }: Verdict): number | null =>
+  each === null ? null : each.findIndex(({ id }) => id === decision.id) + 1
+
 /** Is the age of the facts all that stands against it? */
 const outlived = ({ decision, facts }: Verdict): boolean =>
   decision.effect === 'deny' &&
@@ -214,7 +219,7 @@ export const createPep = (deps: PepDeps) => {
       const { decision, holding } = verdict
       if (decision.effect !== 'allow') {
         if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) continue
-        throw await refusals.of(who, request, holding, decision) //                    403, with the link where a person can help
+        throw await refusals.of(who, { ...request, part: refusedPart(verdict) }, holding, decision) // 403, with the link where a person can help
       }
       obligations(decision) //                                                         403
       call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
@@ -256,9 +261,11 @@ export const createPep = (deps: PepDeps) => {
     },
   ): Request | Promise<Request> => {
     const { req, route, said, outer, slot } = given
-    return then(inspect(req, { route, act: outer }, deps.limits, tagged.read), (body) => {
-      if (body.bytes !== null) deps.tags.body(body.bytes)
-      const act = (call.act = opened(outer, route, body.inner))
+    return then(inspect(req, { route, act: outer }, deps.limits, tagged.read), (read) => {
+      if (read.bytes !== null) deps.tags.body(read.bytes)
+      const entered = opened(outer, route, read.inner)
+      const { act, body } = unpack(entered, route, read, call.snapshot.classify)
+      call.act = act
       const sifted = deps.sift(req.rawHeaders, route.connection.provider)
       name(call, cutHeaders(sifted, slot), withoutSlot(body, tagged), req)
       return { req, tagged, route, said, act, body, sifted }
@@ -316,7 +323,7 @@ export const createPep = (deps: PepDeps) => {
     return decideEach(deps.decide, deps.policy(), question, act.parts).then((each) => ({
       facts,
       holding,
-      decision: together(each),
+      decision: together(each, question.route.connection.provider),
       each,
     }))
   }
@@ -354,10 +361,10 @@ export const createPep = (deps: PepDeps) => {
       facts,
       holding,
     }
-    const record = ({ operation, graphql }: Act, said: Decision, part?: number): Decided => ({
-      ...about,
-      operation,
-      graphql,
+    const record = (one: Act, said: Decision, part?: number): Decided => ({
+      ...asPart(about, one, (part ?? 1) - 1),
+      operation: one.operation,
+      graphql: one.graphql,
       part,
       decision: said,
     })

@@ -44,7 +44,12 @@ export type Refusals = {
   /** What the agent should hear of this decision. */
   readonly of: (
     who: Principal,
-    request: { readonly route: Route; readonly act: Act },
+    request: {
+      readonly route: Route
+      readonly act: Act
+      /** Of a call that is several the part that was refused, from 1. */
+      readonly part?: number | null
+    },
     holding: Holding,
     decision: Decision,
   ) => Promise<Problem>
@@ -114,7 +119,7 @@ export const createRefusals = (deps: {
 
   return {
     begin,
-    async of(who, { route, act }, holding, decision) {
+    async of(who, { route, act, part }, holding, decision) {
       const { effect, requiredScopes: scopes, reasons, id } = decision
       if (effect === 'consent_required')
         return consent(who, route, holding, {
@@ -130,10 +135,21 @@ export const createRefusals = (deps: {
         )
       // What the person could lift by consenting is beside the point where policy refuses anyway.
       const against = reasons.filter(({ code }) => !CONSENT.has(code))
+      const one = part == null ? undefined : act.parts?.[part - 1]
+      const what =
+        one === undefined
+          ? 'this call'
+          : `part ${part} of ${act.parts?.length} of this call, ${one.operation.id}, so that nothing of it was sent`
       return new Problem(
         'policy_denied',
-        `The security policy does not allow this call: ${toldReasons(against)}.`,
-        { extra: { reasons: against.map(({ code }) => code), decision_id: id } },
+        `The security policy does not allow ${what}: ${toldReasons(against)}.`,
+        {
+          extra: {
+            reasons: against.map(({ code }) => code),
+            decision_id: id,
+            ...(one === undefined ? {} : { part }),
+          },
+        },
       )
     },
     told(call, problem) {

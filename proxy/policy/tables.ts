@@ -60,6 +60,9 @@ const TABLES = {
         .describe("for hosts that each person's own token names; deputy compares the whole name")
         .optional(),
       inspect_body: z.array(access).describe('access whose bodies must have been read'),
+      hidden: texts
+        .describe('types and fields of GraphQL that no selection beneath a root field may name')
+        .optional(),
     }),
   ),
   guards: byProvider(

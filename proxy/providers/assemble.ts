@@ -197,6 +197,10 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     // Without scopes at the provider no row can ask for one (a GitHub App that extends the OAuth
     // app).
     operations: d.scope === null ? parts.rows.map((one) => ({ ...one, scopes: [[]] })) : parts.rows,
+    envelopes: d.envelopes.map(({ call, holds, host, rewrite }) => {
+      const [method = '', path = ''] = call.split(' ')
+      return { format: holds, method, segments: path.slice(1).split('/'), host, rewrite }
+    }),
     secretSegments: d.secret_segments,
     example: d.example === undefined ? null : (d.example as JsonObject & Record<string, Json>),
   }

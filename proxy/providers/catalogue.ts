@@ -65,13 +65,19 @@ const group = z.strictObject({
   delete: entries,
   admin: entries,
 })
-const FIELD = 'must be `query field` or `mutation field`, or a list of them'
+const FIELD = 'must be `query field` or `mutation field`, a list of them, or { field, inspect }'
 const field = z
   .string()
   .max(140)
   .regex(/^(?:query|mutation) [_A-Za-z][_0-9A-Za-z]*$/, FIELD)
+const oneOrMore = z.union([field, z.array(field).min(1).max(20)])
 const fields = z
-  .record(operationId, z.union([field, z.array(field).min(1).max(20)], { error: FIELD }))
+  .record(
+    operationId,
+    z.union([oneOrMore, z.strictObject({ field: oneOrMore, inspect: detail.inspect })], {
+      error: FIELD,
+    }),
+  )
   .default({})
 /** The same for root fields behind one GraphQL endpoint. */
 const graphqlGroup = group.extend({
@@ -147,14 +153,16 @@ const readFields = (item: unknown, i: number, report: Report): Placed[] => {
   }
   const { graphql: endpoint, host, scopes, ...listed } = parsed.data
   const at = { method: 'POST', path: endpoint.slice('POST '.length), host }
-  const rest = { inspect: [], upload: false, rewrite: [] }
+  const rest = { upload: false, rewrite: [] }
   return ACCESS.flatMap((access) =>
-    Object.entries(listed[access]).flatMap(([id, entry]) =>
-      [entry].flat().map((graphql): Placed => {
-        const named = { id, access, scopes, graphql }
-        return { at: `${i}.${access}.${id}`, row: { ...named, ...at, ...rest } }
-      }),
-    ),
+    Object.entries(listed[access]).flatMap(([id, entry]) => {
+      const { field: named, inspect } =
+        typeof entry === 'string' || Array.isArray(entry) ? { field: entry, inspect: [] } : entry
+      return [named].flat().map((graphql): Placed => {
+        const row = { id, access, scopes, graphql, inspect }
+        return { at: `${i}.${access}.${id}`, row: { ...row, ...at, ...rest } }
+      })
+    }),
   )
 }
 

@@ -1,5 +1,6 @@
 // The schema of a provider definition, and how a problem in such a file is written down.
 import { z } from 'zod'
+import type { EnvelopeFormat } from '../model.ts'
 import { isObject } from '../wire/json.ts'
 
 export type Report = (path: string, what: string) => void
@@ -209,6 +210,17 @@ const pathPrefix = z
   .max(200)
   .regex(/^(?:\/[\w.~-]+)+$/, 'must be a path such as /api/v3')
 
+/** How the calls in a batch are written (proxy/envelope). */
+const ENVELOPES = [
+  'graph_batch',
+  'multipart_batch',
+  'salesforce_composite',
+  'salesforce_batch',
+  'salesforce_graph',
+  'salesforce_records',
+  'salesforce_tree',
+] as const satisfies readonly EnvelopeFormat[]
+
 const providerId = z.string().regex(/^[a-z0-9][a-z0-9_.-]{0,63}$/, 'may hold a-z, 0-9, _, . and -')
 /** `providers/<id>.yaml`; what a schema cannot say is checked by `parseProvider`. */
 export const definition = z.strictObject({
@@ -308,6 +320,23 @@ export const definition = z.strictObject({
   trailing_slash: z.enum(['ignored', 'significant']).default('significant'),
   prefixes: z.record(pathPrefix, z.union([z.literal(''), pathPrefix])).default({}),
   secret_segments: names.default([]),
+  envelopes: z
+    .array(
+      z.strictObject({
+        call: z
+          .string()
+          .max(500)
+          .regex(
+            /^(?:POST|PATCH) (?:\/(?:[\w.~$@-]+|\{\w+\}))+$/,
+            'must be `POST /path` or `PATCH /path`, each segment a literal or one {name}',
+          ),
+        holds: z.enum(ENVELOPES),
+        host: z.string().nullable().default(null),
+        rewrite: pointers.default([]),
+      }),
+    )
+    .max(50)
+    .default([]),
   operations: z
     .union([
       z.string().regex(/^[\w.-]{1,100}\.(?:ya?ml|json)$/, 'must be a file name in the same folder'),

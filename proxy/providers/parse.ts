@@ -114,6 +114,10 @@ export const parseProvider = (
     if (d.host_from_token !== null && !fits(d.host_from_token.suffixes, name))
       report('hosts', `${name} fits no suffix of host_from_token`)
 
+  for (const [i, { host }] of d.envelopes.entries())
+    if (host !== null && !hosts.has(host) && isObject(raw) && Object.hasOwn(raw, 'envelopes'))
+      report(`envelopes.${i}`, `${host} is not among this provider’s hosts`)
+
   const file = typeof d.operations === 'string' ? d.operations : null
   const inherited = isObject(raw) && !Object.hasOwn(raw, 'operations')
   if (file !== null && operations === undefined) report('operations', `there is no file ${file}`)

@@ -36,6 +36,8 @@ export type Read = {
   readonly stripped: readonly string[]
   /** The whole document, where it is JSON. */
   readonly value?: unknown
+  /** The same with a mark for each number that others read as another (`markNumbers`). */
+  readonly marked?: () => unknown
 }
 
 const invalid = (detail: string): Problem => new Problem('request_invalid', detail)
@@ -109,22 +111,22 @@ const parseDocument = (bytes: Buffer, { names }: BodyRules): Document => {
 }
 
 /** @throws Problem 400: a member that policy needs has more than one reading, or none */
-const membersOf = ({ value, text }: Document, rules: BodyRules): Record<string, Json> => {
+const membersOf = (
+  value: unknown,
+  marked: () => unknown,
+  rules: BodyRules,
+): Record<string, Json> => {
   const found: Record<string, Json> = {}
   if (rules.inspect.length === 0) return found
   if (typeof value !== 'object' || value === null)
     throw invalid('policy needs members of the body, and it is no JSON object')
-  let marked: unknown
   for (const pointer of rules.inspect) {
     const at = memberAt(value, pointer, rules.names)
     if (at === undefined) continue
     if ('clash' in at)
       throw invalid(`the body has ${at.clash}, which some servers take for a part of ${pointer}`)
     // Numbers are rare here, so the second look at the text is as well.
-    if (
-      hasNumber(at.value) &&
-      isMarked(memberAt((marked ??= markNumbers(text)), pointer, rules.names))
-    )
+    if (hasNumber(at.value) && isMarked(memberAt(marked(), pointer, rules.names)))
       throw invalid(`${pointer} holds a number that other readers round otherwise (RFC 7493 2.2)`)
     found[pointer] = at.value as Json
   }
@@ -143,10 +145,25 @@ const pointed = (fields: Readonly<Record<string, string>>): Record<string, Json>
   Object.fromEntries(Object.entries(fields).map(([name, value]) => [`/${name}`, value]))
 
 const readJson = (bytes: Buffer, rules: BodyRules): Read => {
-  const document = parseDocument(bytes, rules)
-  refuseCredential(jsonCredential(document.value, rules.credentials))
-  const json = membersOf(document, rules)
-  return { state: 'parsed', bytes, json, stripped: [], value: document.value }
+  const { value, text } = parseDocument(bytes, rules)
+  let known: unknown
+  const marked = (): unknown => (known ??= markNumbers(text))
+  const { json } = readMember(value, marked, rules)
+  return { state: 'parsed', bytes, json, stripped: [], value, marked }
+}
+
+/**
+ * The same of a document that stands in another one.
+ * @param marked the same value with a mark for each number that others read as another
+ * @throws Problem 400 request_invalid, credential_in_body
+ */
+export const readMember = (
+  value: unknown,
+  marked: () => unknown,
+  rules: BodyRules,
+): { readonly json: Readonly<Record<string, Json>> } => {
+  refuseCredential(jsonCredential(value, rules.credentials))
+  return { json: membersOf(value, marked, rules) }
 }
 
 /** JSON under another type: a server that reads it as a form must find nothing there. */

@@ -146,6 +146,8 @@ const SINGLE: ReadonlyMap<string, number> = new Map(
 /** Policy would judge one method, and the provider run another. */
 const OVERRIDES_METHOD =
   /^(?:x-)?(?:http-)?(?:method|verb)-?override$|^(?:x-)?http-(?:method|verb)$|^x-(?:http-)?(?:method|verb|original-method|rewrite-method|forwarded-method|request-method)$/
+/** Is this header, folded, another word for the method? */
+export const overridesMethod = (folded: string): boolean => OVERRIDES_METHOD.test(folded)
 const LENGTH = 1
 const CODING = 2
 /** May come twice, and names others. */

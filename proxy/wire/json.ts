@@ -148,13 +148,14 @@ const decimal = (text: string): string => {
 }
 
 const LOST = Symbol('a number that does not survive')
+/** A number as its text has it, or a mark where a reader of doubles finds another. */
+export const markNumber = (source: string): unknown =>
+  decimal(source) === decimal(String(Number(source))) ? Number(source) : LOST
 type Source = { readonly source?: string }
 /** The same document with a mark for each number that comes out of a reader of doubles as another (RFC 7493 2.2). */
 export const markNumbers = (text: string): unknown =>
   JSON.parse(text, (_key, value: unknown, context?: Source) =>
-    typeof value === 'number' && decimal(context?.source ?? '') !== decimal(String(value))
-      ? LOST
-      : value,
+    typeof value === 'number' ? markNumber(context?.source ?? '') : value,
   )
 /** Is there such a mark? */
 export const isMarked = (value: unknown): boolean =>

@@ -15,7 +15,7 @@ const PLAIN_CODING = /^(?:7bit|8bit|binary)[ \t]*$/i
 const invalid = (detail: string): Problem =>
   new Problem('request_invalid', `the multipart body ${detail}`)
 
-const boundaryOf = (contentType: string): string => {
+export const boundaryOf = (contentType: string): string => {
   const [first] = contentType.matchAll(BOUNDARY)
   const boundary = first?.[1] ?? first?.[2] ?? ''
   // PHP searches for the word alone, so `xboundary=` and `boundary*0=` are further boundaries to

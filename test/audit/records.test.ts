@@ -167,7 +167,14 @@ describe('a decision', () => {
       part: 2,
       traceparent: `00-${trace}-0123456789abcdef-01`,
       body: { digest: 'sha256:1' } as unknown as Body,
-      graphql: { type: 'mutation', name: 'n', fields: ['addStar'], depth: 1 },
+      graphql: {
+        type: 'mutation',
+        name: 'n',
+        fields: ['addStar'],
+        depth: 1,
+        types: [],
+        selects: [],
+      },
       stripped: ['query:token'],
     } as const
     expect(await decided({ what })).toMatchObject({
@@ -223,7 +230,11 @@ describe('a decision', () => {
       },
     })
     const graphql = (field: string) =>
-      decided({ what: { graphql: { type: 'query', name: '', fields: [field], depth: 1 } } })
+      decided({
+        what: {
+          graphql: { type: 'query', name: '', fields: [field], depth: 1, types: [], selects: [] },
+        },
+      })
     const made = 'ghp_0123456789abcdefghij'
     expect(await graphql(made)).toMatchObject({
       operation: { graphql: { field: `hmac:field-${made.length}` } },

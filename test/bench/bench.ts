@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 import { measureCalls, say, type Size } from './calls.ts'
 import { measureSwitch } from './agents.ts'
 import { measureEntitlements } from './entitlements.ts'
+import { measureEnvelopes } from './envelopes.ts'
 import { measureHeld } from './held.ts'
 import { measureMemory } from './memory.ts'
 import { measurePages } from './pages.ts'
@@ -34,6 +35,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   agents: measureSwitch,
   pages: measurePages,
   entitlements: measureEntitlements,
+  envelopes: measureEnvelopes,
 }
 const names = ['calls', ...Object.keys(PARTS)]
 const wanted = flags.only?.split(',') ?? names

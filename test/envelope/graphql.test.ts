@@ -17,7 +17,7 @@ import { Problem } from '../../proxy/problem.ts'
 import { cpuMs } from '../support/pace.ts'
 
 const fieldsOf = (query: string, more: object = {}): readonly string[] =>
-  readGraphql({ query, ...more }).map(({ type, fields }) => `${type} ${fields[0]}`)
+  readGraphql({ query, ...more }).map(({ field: { type, fields } }) => `${type} ${fields[0]}`)
 
 const refusal = (body: unknown): string => {
   try {
@@ -66,7 +66,10 @@ describe('root fields', () => {
     const query = 'query A { a } mutation B { b }'
     expect(fieldsOf(query, { operationName: 'A' })).toEqual(['query a'])
     expect(fieldsOf(query, { operationName: 'B' })).toEqual(['mutation b'])
-    expect(readGraphql({ query, operationName: 'B' })[0]).toMatchObject({ name: 'B', depth: 1 })
+    expect(readGraphql({ query, operationName: 'B' })[0]?.field).toMatchObject({
+      name: 'B',
+      depth: 1,
+    })
   })
 
   test('what clients add passes: null members, an empty name for the only operation, their own name', () => {
@@ -81,7 +84,7 @@ describe('root fields', () => {
 
   test('depth is counted through fragments, and a fragment is walked once however often it is spread', () => {
     const query = '{ a { ...F } b } fragment F on X { c { ... { d } } e }'
-    expect(readGraphql({ query }).map(({ depth }) => depth)).toEqual([3, 1])
+    expect(readGraphql({ query }).map(({ field }) => field.depth)).toEqual([3, 1])
     const doubled = Array.from(
       { length: 60 },
       (_, i) => `fragment F${i} on X { x ...F${i + 1} ...F${i + 1} }`,
@@ -331,7 +334,7 @@ describe('what runs is what was read', () => {
       fc.asyncProperty(calls, async (body) => {
         let found: readonly string[]
         try {
-          found = readGraphql(body).map(({ type, fields }) => `${type} ${fields[0]}`)
+          found = readGraphql(body).map(({ field: { type, fields } }) => `${type} ${fields[0]}`)
           read++
         } catch (error) {
           if (!(error instanceof Problem)) throw error
@@ -365,7 +368,7 @@ describe('Linear', () => {
     for (const query of documents) {
       const [one, ...more] = readGraphql({ query, operationName: null, variables: {} })
       expect(more).toEqual([])
-      expect(one?.depth).toBeLessThanOrEqual(MOST.depth / 2)
+      expect(one?.field.depth).toBeLessThanOrEqual(MOST.depth / 2)
     }
   })
 

@@ -1,6 +1,6 @@
 // Which operation a call is: rows of a catalogue against decoded segments, and what fits none.
 import { describe, expect, test } from 'vitest'
-import type { OperationRow, Provider, RootField, Route } from '../../proxy/model.ts'
+import type { OperationRow, Provider, ReadField, RootField, Route } from '../../proxy/model.ts'
 import { createClassify, followedBy, opened, type Act } from '../../proxy/pipeline/classify.ts'
 import { canonicalTarget } from '../../proxy/wire/canonical.ts'
 import { codeOf, provider } from '../wire/fixture.ts'
@@ -162,8 +162,11 @@ describe('a GraphQL call', () => {
     name: '',
     fields: [name],
     depth: 1,
+    types: [],
+    selects: [],
   })
-  const open = (...inner: readonly RootField[]): Act => opened(endpoint, route, inner)
+  const readAs = (one: RootField): ReadField => ({ field: one, given: () => ({}) })
+  const open = (...inner: readonly RootField[]): Act => opened(endpoint, route, inner.map(readAs))
 
   test('is unknown until its body is read', () => {
     expect(endpoint).toMatchObject({ operation: { id: 'unknown' }, kind: 'graphql' })
@@ -182,6 +185,16 @@ describe('a GraphQL call', () => {
     })
     expect(open().operation).toMatchObject({ id: 'unknown', access: 'admin' })
   })
+  test('brings the arguments that its operation names, and no others', () => {
+    const close = classify(routeTo('POST', '/graphql')).fields?.get('mutation close')
+    if (close === undefined) throw new Error('the fixture has no such field')
+    const named = { ...close, inspect: ['/id'] }
+    const at = { ...endpoint, fields: new Map([['mutation close', named]]) }
+    const given = (pointers: readonly string[]) => ({ [pointers.join()]: 'i-1' })
+    const act = opened(at, route, [{ field: field('mutation', 'close'), given }])
+    expect(act.graphql?.arguments).toEqual({ '/id': 'i-1' })
+    expect(open(field('mutation', 'close')).graphql?.arguments).toBeUndefined()
+  })
   test('of several is each of them', () => {
     const act = open(field('query', 'issues'), field('mutation', 'close'))
     expect(act.operation).toMatchObject({ id: 'graphql', access: 'admin' })
@@ -193,7 +206,7 @@ describe('a GraphQL call', () => {
   test('without a JSON body, or with a query in its URL, is refused', () => {
     expect(codeOf(() => opened(endpoint, route, undefined))).toBe('request_invalid')
     const twice = routeTo('POST', '/graphql?query=x')
-    expect(codeOf(() => opened(classify(twice), twice, [field('query', 'issues')]))).toBe(
+    expect(codeOf(() => opened(classify(twice), twice, [readAs(field('query', 'issues'))]))).toBe(
       'request_invalid',
     )
   })

@@ -182,7 +182,7 @@ describe('what kind of body', () => {
   test('a GraphQL call brings its root fields, and is no upload; another one brings none', async () => {
     const body = '{"query":"{a}"}'
     const graphql = await look({ body, headers: json, kind: 'graphql' })
-    expect(graphql.inner).toMatchObject([{ type: 'query', fields: ['a'] }])
+    expect(graphql.inner).toMatchObject([{ field: { type: 'query', fields: ['a'] } }])
     expect((await look({ body, headers: json })).inner).toBeUndefined()
     expect(
       await refused({ body: '{oops', headers: json, kind: 'graphql', operation: { upload: true } }),

@@ -1,7 +1,7 @@
 // A call of several parts: the strictest age, the hardest answer, everything that any part needs.
 import { describe, expect, test } from 'vitest'
-import type { Decision, Principal } from '../../proxy/model.ts'
-import { together } from '../../proxy/pipeline/decide.ts'
+import type { Decision, Operation, Principal } from '../../proxy/model.ts'
+import { decideEach, together, type Question } from '../../proxy/pipeline/decide.ts'
 import { createEntitlements } from '../../proxy/pipeline/entitlements.ts'
 
 const who = (issuedAt: number): Principal => ({
@@ -107,5 +107,57 @@ describe('the answer', () => {
       grants: ['a', 'b'],
       decidedAt: 6,
     })
+  })
+})
+
+describe('what each part asks for', () => {
+  const operation = (...scopes: readonly string[][]): Operation => ({
+    id: 'x',
+    access: 'read',
+    scopes,
+    inspect: [],
+    upload: false,
+    rewrite: [],
+  })
+  const chosen = async (granted: readonly string[], ...operations: readonly Operation[]) => {
+    const asked: (readonly string[] | undefined)[] = []
+    const holding =
+      granted.length === 0
+        ? { kind: 'none' }
+        : { kind: 'held', status: 'active', granted, scopes: granted }
+    const connection = { provider: {}, scopes: ['read', 'write', 'send'] }
+    const question = { holding, route: { connection }, body: null, stripped: [] }
+    const [first, ...rest] = operations.map((one) => ({
+      operation: one,
+      kind: 'rest' as const,
+      segments: [],
+    }))
+    if (first === undefined) return asked
+    await decideEach(
+      (_, { scopes }) => {
+        asked.push(scopes)
+        return decision('allow')
+      },
+      null,
+      question as unknown as Question,
+      [first, ...rest],
+    )
+    return asked
+  }
+
+  test('is the least that suffices for all at once', async () => {
+    const [read, write] = [operation(['read'], ['write']), operation(['write'])]
+    expect(await chosen([], read, write)).toEqual([['write'], ['write']])
+    expect(await chosen([], read, read)).toEqual([['read'], ['read']])
+    expect(await chosen(['read'], read, write)).toEqual([['read'], ['write']])
+  })
+
+  test('and of scopes that contain each other the widest alone', () => {
+    const scopeReach = new Map([['write', ['write', 'read']]])
+    const consent = (requiredScopes: readonly string[]) =>
+      decision('consent_required', { requiredScopes })
+    const all = [consent(['read']), consent(['write'])] as const
+    expect(together(all, { scopeReach }).requiredScopes).toEqual(['write'])
+    expect(together(all).requiredScopes).toEqual(['read', 'write'])
   })
 })

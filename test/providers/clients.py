@@ -27,6 +27,27 @@ def google(tag):
     return gmail.users().messages().list(userId='me').execute()
 
 
+def google_batch(tag):
+    from google.oauth2.credentials import Credentials
+    from googleapiclient.discovery import build
+    from googleapiclient.http import BatchHttpRequest
+
+    options = {'api_endpoint': f'{origin}/gmail.googleapis.com'}
+    gmail = build('gmail', 'v1', credentials=Credentials(tag), client_options=options)
+    batch = BatchHttpRequest(batch_uri=f'{origin}/gmail.googleapis.com/batch/gmail/v1')
+    found = []
+
+    def heard(request_id, response, error):
+        if error is not None:
+            raise error
+        found.append(response['id'])
+
+    for message in ['m1', 'm2']:
+        batch.add(gmail.users().messages().get(userId='me', id=message), callback=heard)
+    batch.execute()
+    return found
+
+
 def msgraph(tag):
     from kiota_abstractions.authentication import (
         AccessTokenProvider,
@@ -125,7 +146,7 @@ def shown(error):
     return '\n'.join([f'{type(error).__name__}: {error}', *map(shown, members)])
 
 
-CLIENTS = [pygithub, google, msgraph, gql_linear, notion, openai, atlassian, slack, salesforce, mcp, fastmcp]
+CLIENTS = [pygithub, google, google_batch, msgraph, gql_linear, notion, openai, atlassian, slack, salesforce, mcp, fastmcp]
 for person in sys.argv[2:]:
     for client in CLIENTS:
         try:

@@ -86,6 +86,17 @@ const vendors = ({ method, url, body }: Seen, res: Parameters<typeof reply>[0]):
       upload_url: 'https://files.slack.com/upload/v1/CwABAAAAXA',
       file_id: 'F1',
     })
+  // Each part is answered by the id that its path ends with.
+  if (pathname === '/batch/gmail/v1') {
+    const parts = [...body.toString().matchAll(/Content-ID: <(.*)>[^]*?GET \S+\/messages\/(\w+)/g)]
+    const answers = parts.map(
+      ([, id = '', message = '']) =>
+        `--b\r\nContent-Type: application/http\r\nContent-ID: <response-${id}>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"id":"${message}"}\r\n`,
+    )
+    return reply(res, 200, Buffer.from(`${answers.join('')}--b--\r\n`), {
+      'content-type': 'multipart/mixed; boundary=b',
+    })
+  }
   if (pathname.startsWith('/upload/')) return reply(res, 200, Buffer.from('OK'))
   if (pathname.endsWith('files.completeUploadExternal'))
     return reply(res, 200, { ok: true, files: [{ id: 'F1' }] })
@@ -185,6 +196,7 @@ describe.each([
     clients: [
       'pygithub',
       'google',
+      'google_batch',
       'msgraph',
       'gql_linear',
       'notion',
@@ -196,7 +208,11 @@ describe.each([
       'fastmcp',
     ],
     mute: {} as Fields,
-    values: { pygithub: ['first', 'second', 'edited'], slack: 'F1' } as Fields,
+    values: {
+      pygithub: ['first', 'second', 'edited'],
+      google_batch: ['m1', 'm2'],
+      slack: 'F1',
+    } as Fields,
   },
   {
     what: 'Go',

@@ -372,12 +372,12 @@ describe('a definition', () => {
     [
       'a subscription',
       [{ ...endpoint, read: { a: 'subscription a' } }],
-      'operations.0.read.a: must be `query field` or `mutation field`, or a list of them',
+      'operations.0.read.a: must be `query field` or `mutation field`, a list of them, or { field, inspect }',
     ],
     [
       'a path among root fields',
       [{ ...endpoint, read: { a: 'GET /a' } }],
-      'operations.0.read.a: must be `query field` or `mutation field`, or a list of them',
+      'operations.0.read.a: must be `query field` or `mutation field`, a list of them, or { field, inspect }',
     ],
     [
       'a root field without its endpoint',
@@ -387,7 +387,7 @@ describe('a definition', () => {
     [
       'pointers into a body whose places the caller chooses',
       [{ ...endpoint, read: { a: { call: 'query a', inspect: ['/variables/id'] } } }],
-      'operations.0.read.a: must be `query field` or `mutation field`, or a list of them',
+      'operations.0.read.a: must be `query field` or `mutation field`, a list of them, or { field, inspect }',
     ],
     [
       'the same root field twice',
@@ -404,6 +404,17 @@ describe('a definition', () => {
     ],
   ])('%s is no catalogue of GraphQL', (_, operations, problem) => {
     expect(parse({ operations })).toEqual([`acme.yaml: ${problem}`])
+  })
+
+  test.each<[string, object, string]>([
+    ['GET', { call: 'GET /batch' }, 'envelopes.0.call: must be `POST /path` or `PATCH /path`'],
+    ['a rest', { call: 'POST /{x+}' }, 'envelopes.0.call: must be `POST /path` or `PATCH /path`'],
+    ['what nobody reads', { holds: 'soap' }, 'envelopes.0.holds: must be one of graph_batch'],
+    ['another host', { host: 'x.test' }, 'envelopes.0: x.test is not among'],
+  ])('an envelope by %s is a problem', (_, more, problem) => {
+    const envelopes = [{ call: 'POST /batch', holds: 'graph_batch', ...more }]
+    expect(parse({ envelopes })).toEqual([expect.stringContaining(problem)])
+    expect(parse({ envelopes: [{ call: 'POST /{a}/$batch', holds: 'graph_batch' }] })).toEqual([])
   })
 
   test('may hold 20,000 operations and not one more', () => {

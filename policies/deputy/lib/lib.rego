@@ -129,6 +129,25 @@ graphql_ok(operation) if {
 
 one_field([field]) if is_string(field)
 
+# What the tables hide at this provider, and at those that its definition extends.
+hidden contains name if some name in data.deputy_data.providers[input.provider.id].hidden
+
+hidden contains name if {
+	some ancestor in input.provider.lineage
+	some name in data.deputy_data.providers[ancestor].hidden
+}
+
+# A document of which nobody said what it selects may select anything.
+selects(graphql, name) if {
+	name in graphql.selects
+} else if {
+	name in graphql.types
+} else if {
+	not is_array(graphql.selects)
+} else if {
+	not is_array(graphql.types)
+}
+
 # --- people --------------------------------------------------------------------------------------
 
 # Values of different types have an order in Rego (null < 1 < "1"), so the type is asked first.

@@ -1,0 +1,201 @@
+// Each call in a batch is what it would be alone: its operation, its members for policy, its body read; or the whole is refused.
+import { describe, expect, test } from 'vitest'
+import { readBatch } from '../../proxy/envelope/batch.ts'
+import { createClassify } from '../../proxy/pipeline/classify.ts'
+import type { Body } from '../../proxy/pipeline/inspect.ts'
+import { unpack } from '../../proxy/pipeline/unpack.ts'
+import { markNumbers } from '../../proxy/wire/json.ts'
+import { providerOf, refusalOf, routeTo } from '../envelope/fixture.ts'
+
+const provider = providerOf({
+  envelopes: [
+    { call: 'POST /v1/$batch', holds: 'graph_batch', rewrite: ['/responses/*/body/next'] },
+    { call: 'POST /batch/{api}', holds: 'multipart_batch' },
+  ],
+  operations: [
+    {
+      scopes: [['notes']],
+      read: { 'note.get': 'GET /v1/notes/{id}' },
+      write: {
+        'note.create': { call: 'POST /v1/notes', inspect: ['/to'] },
+        'file.put': { call: 'PUT /v1/files/{id}', upload: true },
+        'raw.put': { call: 'PUT /v1/raw/{id}', opaque: 'application/x-git-pack' },
+      },
+      delete: { 'note.delete': 'DELETE /v1/notes/{id}' },
+    },
+    { graphql: 'POST /v1/graphql', scopes: [[]], read: { me: 'query me' } },
+  ],
+})
+const classify = createClassify([provider])
+const route = routeTo(provider, 'POST', '/v1/$batch')
+
+const opened = (text: string, at = route) => {
+  const act = classify(at)
+  const bytes = Buffer.from(text)
+  const value: unknown = JSON.parse(text)
+  const { calls } = readBatch('graph_batch', { bytes, value, contentType: '' }, at)
+  const body: Body = {
+    state: 'parsed',
+    bytes,
+    declared: bytes.length,
+    contentType: 'application/json',
+    json: {},
+    digest: 'sha256:x',
+    stripped: [],
+    calls,
+    marked: () => markNumbers(text),
+  }
+  return unpack(act, at, body, classify)
+}
+const batch = (...requests: readonly object[]): string =>
+  JSON.stringify({ requests: requests.map((one, i) => ({ id: `${i}`, ...one })) })
+const refused = (...requests: readonly object[]): string =>
+  refusalOf(() => opened(batch(...requests)).act.parts?.length)
+
+test('a batch is its parts, as strong as the strongest', () => {
+  const { act, body } = opened(
+    batch(
+      { method: 'GET', url: '/notes/1?full=yes' },
+      { method: 'POST', url: '/notes', body: { to: 'bob', text: 'x' } },
+      { method: 'DELETE', url: '/notes/1' },
+      { method: 'GET', url: '/nowhere' },
+    ),
+  )
+  expect(act.operation).toMatchObject({ id: 'batch', access: 'admin' })
+  expect(act.operation.rewrite).toEqual(['/responses/*/body/next'])
+  expect(act.parts?.map(({ operation }) => operation.id)).toEqual([
+    'note.get',
+    'note.create',
+    'note.delete',
+    'unknown',
+  ])
+  expect(act.parts?.[0]?.target?.query).toMatchObject([{ name: 'full', value: 'yes' }])
+  expect(body.parts?.map(({ state, json, digest }) => [state, json, digest])).toEqual([
+    ['none', {}, 'sha256:x'],
+    ['parsed', { '/to': 'bob' }, 'sha256:x'],
+    ['none', {}, 'sha256:x'],
+    ['none', {}, 'sha256:x'],
+  ])
+  expect(opened(batch({ method: 'GET', url: '/notes/1' })).act.operation.access).toBe('read')
+})
+
+test('any other call passes through', () => {
+  const other = routeTo(provider, 'GET', '/v1/notes/1')
+  const act = classify(other)
+  const body: Body = {
+    state: 'none',
+    bytes: null,
+    declared: 0,
+    contentType: null,
+    json: {},
+    digest: null,
+    stripped: [],
+  }
+  expect(unpack(act, other, body, classify)).toEqual({ act, body })
+  expect(refusalOf(() => unpack(classify(route), route, body, classify))).toContain(
+    'a batch comes with a body',
+  )
+})
+
+test('a batch that the catalogue lists as a call of its own is a batch all the same', () => {
+  expect(classify(routeTo(provider, 'POST', '/batch/drive')).envelope?.format).toBe(
+    'multipart_batch',
+  )
+  expect(classify(routeTo(provider, 'POST', '/batch/')).envelope).toBeUndefined()
+  expect(classify(routeTo(provider, 'GET', '/batch/drive')).envelope).toBeUndefined()
+  expect(classify(routeTo(provider, 'POST', '/v1/%24batch')).envelope?.format).toBe('graph_batch')
+})
+
+describe('is refused:', () => {
+  const get = { method: 'GET', url: '/notes/1' }
+  test.each<[string, object, string]>([
+    [
+      'a batch in a batch',
+      { method: 'POST', url: '/$batch', body: { requests: [] } },
+      'holds calls of its own',
+    ],
+    ['the same, escaped', { method: 'POST', url: '/%24batch', body: {} }, 'holds calls of its own'],
+    ['GraphQL in a batch', { method: 'POST', url: '/graphql', body: {} }, 'holds calls of its own'],
+    ['dots in a URL', { method: 'GET', url: '/notes/../$batch' }, 'dot segment'],
+    ['a method that is none', { method: 'get', url: '/notes/1' }, 'not a token in upper case'],
+    ['a tunnel', { method: 'CONNECT', url: '/notes/1' }, 'never forwarded'],
+    ['a credential in the query', { ...get, url: '/notes/1?key=s' }, 'credential_in_body'],
+    ['another word for the method', { ...get, url: '/notes/1?_method=DELETE' }, 'overrides method'],
+    [
+      'a credential in the body',
+      { method: 'POST', url: '/notes', body: { client_secret: 's' } },
+      'credential_in_body',
+    ],
+    [
+      'a member that only some read',
+      { method: 'POST', url: '/notes', body: { To: 'bob', to: 'eve' } },
+      'some servers take',
+    ],
+    [
+      'a number that others round',
+      { method: 'POST', url: '/notes', body: { to: '@' } },
+      'round otherwise',
+    ],
+    [
+      'a member that the query names too',
+      { method: 'POST', url: '/notes?to=eve', body: { to: 'bob' } },
+      'not one',
+    ],
+    [
+      'a type that lies',
+      { method: 'POST', url: '/notes', headers: { 'Content-Type': 'text/csv' }, body: { to: 'a' } },
+      'unsupported_media_type',
+    ],
+    [
+      'a form where JSON stands',
+      {
+        method: 'POST',
+        url: '/notes',
+        headers: { 'Content-Type': 'application/json; charset=utf-16' },
+        body: { to: 'a' },
+      },
+      'unsupported_media_type',
+    ],
+    [
+      'an upload of a type that hides fields',
+      {
+        method: 'POST',
+        url: '/notes',
+        headers: { 'Content-Type': 'application/cbor' },
+        body: 'aGk=',
+      },
+      'unsupported_media_type',
+    ],
+    [
+      'what takes one type alone',
+      { method: 'PUT', url: '/raw/1', headers: { 'Content-Type': 'image/png' }, body: 'aGk=' },
+      'unsupported_media_type',
+    ],
+  ])('%s', (_, request, why) => {
+    const text = batch(get, request).replace('"@"', '9007199254740993')
+    const said = refusalOf(() => opened(text).act.parts?.length)
+    expect(said).toContain('part 2: ')
+    expect(said).toContain(why)
+  })
+
+  test('a query in the URL of the batch', () => {
+    const at = routeTo(provider, 'POST', '/v1/$batch?a=b')
+    expect(refusalOf(() => opened(batch(get), at))).toContain('a batch has no query')
+  })
+})
+
+test('bodies pass unread where they would alone', () => {
+  const image = { 'Content-Type': 'image/png' }
+  const pack = { 'Content-Type': 'application/x-git-pack' }
+  const { body } = opened(
+    batch(
+      { method: 'PUT', url: '/files/1', headers: image, body: 'aGk=' },
+      { method: 'PUT', url: '/raw/1', headers: pack, body: 'aGk=' },
+    ),
+  )
+  expect(body.parts?.map(({ state, declared }) => [state, declared])).toEqual([
+    ['unparsed', 2],
+    ['unparsed', 2],
+  ])
+  expect(refused({ method: 'GET', url: '/notes/1' })).toBe('passed: 1')
+})

@@ -11,7 +11,12 @@ const camel = (name: string): string =>
 /** Names that may hold slashes, as the hand-written rows have them. */
 const SLASHES = new Set(['path', 'branch', 'tag', 'ref', 'basehead'])
 const template = (path: string): string =>
-  path.replaceAll(/\{(\w+)\}/g, (whole, name: string) => (SLASHES.has(name) ? `{${name}+}` : whole))
+  path.replaceAll(/\{([\w-]+)\}/g, (_, written: string) => {
+    const name = written.replaceAll('-', '_')
+    return SLASHES.has(name) ? `{${name}+}` : `{${name}}`
+  })
+/** They take an app's own key or secret, and give out tokens: no person's token is for them. */
+const APART = /^\/(?:app|applications|app-manifests)(?:\/|$)/
 
 const SCOPES =
   /needs? (either |both )?(?:the |at least the )?((?:`?[a-z]+(?:[_:][a-z_:]+)?`?(?:,? (?:or|and) (?:the )?|, )?)+?) scopes? to use this endpoint/i
@@ -48,7 +53,7 @@ export const githubRest = (): readonly Found[] => {
     return place === 'path' || place === 'query' || place === 'header'
       ? [
           {
-            name: text(one['name']),
+            name: place === 'path' ? text(one['name']).replaceAll('-', '_') : text(one['name']),
             in: place,
             type: typeOf(one['schema'], refs),
             required: one['required'] === true,
@@ -60,7 +65,7 @@ export const githubRest = (): readonly Found[] => {
   return Object.entries(fields(document['paths'])).flatMap(([path, item]) =>
     METHODS.flatMap((method): Found[] => {
       const operation = fields(item)[method]
-      if (operation === undefined) return []
+      if (operation === undefined || APART.test(path)) return []
       const one = fields(operation)
       const [scope = '', name = ''] = text(one['operationId']).split('/')
       const content = fields(fields(one['requestBody'])['content'])

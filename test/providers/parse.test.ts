@@ -262,18 +262,18 @@ describe('a definition', () => {
     ],
     [
       'half a parameter',
-      { operations: [{ ...row, path: '/a/{b}:send' }] },
-      'acme.yaml: operations.0: /a/{b}:send: segment "{b}:send" is neither a literal nor one {name}',
+      { operations: [{ ...row, path: '/a/{b}:send/c' }] },
+      'acme.yaml: operations.0: /a/{b}:send/c: segment "{b}:send" is neither a literal, nor one {name}, nor at the end {name}:verb',
     ],
     [
       'a dot segment',
       { operations: [{ ...row, path: '/a/../b' }] },
-      'acme.yaml: operations.0: /a/../b: segment ".." is neither a literal nor one {name}',
+      'acme.yaml: operations.0: /a/../b: segment ".." is neither a literal, nor one {name}, nor at the end {name}:verb',
     ],
     [
       'an empty segment',
       { operations: [{ ...row, path: '/a//b' }] },
-      'acme.yaml: operations.0: /a//b: segment "" is neither a literal nor one {name}',
+      'acme.yaml: operations.0: /a//b: segment "" is neither a literal, nor one {name}, nor at the end {name}:verb',
     ],
     [
       'a parameter twice',
@@ -831,7 +831,8 @@ describe('the shipped definitions', () => {
   test('are valid under the generated JSON Schema, and a misspelt key is not', () => {
     const validate = new Ajv2020({ strict: false }).compile(providerJsonSchema())
     for (const [where, raw] of files)
-      if (!Array.isArray(raw)) expect([where, validate(raw)]).toEqual([where, true])
+      if (!Array.isArray(raw) && !where.endsWith('.catalogue.json'))
+        expect([where, validate(raw)]).toEqual([where, true])
     expect(validate({ ...acme, tokn: 1 })).toBe(false)
   })
 

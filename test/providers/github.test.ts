@@ -19,7 +19,7 @@ for (const [scope, methods] of Object.entries(new Octokit().rest))
   for (const [name, method] of Object.entries(methods)) {
     const { method: verb, url, baseUrl } = method.endpoint.DEFAULTS
     octokit.set(`${scope}.${name}`, {
-      call: `${verb} ${url.replace(/\{\?[^}]*\}$/, '')}`,
+      call: `${verb} ${url.replace(/\{\?[^}]*\}$/, '').replaceAll(/\{[\w-]+\}/g, (name: string) => name.replaceAll('-', '_'))}`,
       host: baseUrl === 'https://api.github.com' ? null : new URL(baseUrl).host,
     })
   }

@@ -871,8 +871,8 @@ describe('the commands', () => {
   test('list has a line for each provider', () => {
     const { code, text } = run((print) => providersList({ print, dir: shipped }))
     expect(code).toBe(0)
-    expect(text).toMatch(/^github +GitHub +\d+ +api\.github\.com uploads\.github\.com$/m)
-    expect(text).toMatch(/^gitea +Gitea +\d+ +none: the connection names yours$/m)
+    expect(text).toMatch(/^github +GitHub +\d+ +\d+ +api\.github\.com uploads\.github\.com$/m)
+    expect(text).toMatch(/^gitea +Gitea +\d+ +\d+ +none: the connection names yours$/m)
     expect(text.split('\n')).toHaveLength(10)
   })
 
@@ -883,6 +883,18 @@ describe('the commands', () => {
     expect(text).toMatch(
       /^issues\.create +write +POST +\/repos\/\{owner\}\/\{repo\}\/issues +repo \| public_repo$/m,
     )
+  })
+
+  test('show --operations groups them by access and scopes, with a line on each', () => {
+    const { code, text } = run((print) =>
+      providersShow({ id: 'google', print, dir: shipped, operations: true }),
+    )
+    expect(code).toBe(0)
+    expect(text).toMatch(/^admin: \d+$/m)
+    expect(text).toMatch(
+      /^ {2}gmail\.users\.messages\.send +POST gmail\.googleapis\.com\S+ +Sends the specified message/m,
+    )
+    expect(text).toMatch(/^ scopes: https:\/\/www\.googleapis\.com\/auth\/documents/m)
   })
 
   test('show of an unknown id says which there are, and fails', () => {

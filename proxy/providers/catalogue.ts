@@ -196,7 +196,11 @@ export const beside = (
     rows.map((row) => [`${row.method} ${shape(row.path)} ${row.graphql ?? ''}`, row]),
   )
   const access = new Map(rows.map((row) => [row.id, row.access]))
+  const endpoints = new Set(rows.flatMap((row) => (row.graphql ? [shape(row.path)] : [])))
   for (const row of own) {
+    // A call of its own there would be GraphQL that nobody read.
+    if (row.graphql === undefined && endpoints.has(shape(row.path)))
+      report(`${row.id}: ${row.path} is a GraphQL endpoint: name its root fields`)
     const at = `${row.method} ${shape(row.path)} ${row.graphql ?? ''}`
     const before = named.get(at)
     const elsewhere =

@@ -138,7 +138,11 @@ export const parseProvider = (
       ? (at, what) => report(at === '' ? 'operations' : `operations.${at}`, what)
       : reporter(problems, folderOf(where) + file),
   )
-  const rows = withCatalogue(d, listed, { ...serving, raw: beside.catalogue }, report)
+  const from = {
+    raw: beside.catalogue,
+    inherited: isObject(raw) && !Object.hasOwn(raw, 'catalogue'),
+  }
+  const rows = withCatalogue(d, listed, { ...serving, ...from }, report)
   const slots = readSlots(d, parsed.success ? merged : null, (name, changed) => {
     const read = parseProvider(changed, `${where}: slots.${name}`, {
       ...beside,

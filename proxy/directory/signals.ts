@@ -51,6 +51,10 @@ const KINDS: Readonly<Record<string, { readonly cause: string; readonly ends: bo
   [`${BASE}risc/event-type/credential-compromise`]: { cause: 'credential_compromise', ends: true },
   [`${BASE}risc/event-type/sessions-revoked`]: { cause: 'session_revoked', ends: true },
 }
+/** What a transmitter is asked for; a logout comes another way. */
+export const EVENT_TYPES: readonly string[] = Object.keys(KINDS).filter((type) =>
+  type.startsWith(BASE),
+)
 const STREAM: Readonly<Record<string, string>> = {
   [`${BASE}ssf/event-type/verification`]: 'verification',
   [`${BASE}ssf/event-type/stream-updated`]: 'stream_updated',
@@ -67,7 +71,13 @@ export type Naming = {
 }
 export type Meaning =
   /** Of the stream itself. */
-  | { readonly kind: 'stream'; readonly cause: string; readonly status: string | null }
+  | {
+      readonly kind: 'stream'
+      readonly cause: string
+      readonly status: string | null
+      /** What whoever asked for this verification gave. */
+      readonly state: string | null
+    }
   /** Nothing that concerns anybody here. */
   | { readonly kind: 'other' }
   | {
@@ -122,7 +132,13 @@ export const meaningOf = (
     return where.map((one) => ({ tenant: one, realm, id }))
   }
   const stream = STREAM[type]
-  if (stream !== undefined) return { kind: 'stream', cause: stream, status: text(event, '/status') }
+  if (stream !== undefined)
+    return {
+      kind: 'stream',
+      cause: stream,
+      status: text(event, '/status'),
+      state: text(event, '/state'),
+    }
   const known = KINDS[type]
   if (known === undefined) return { kind: 'other' }
   if (known.cause === 'logout') {

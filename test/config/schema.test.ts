@@ -69,10 +69,12 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   'compose/scim.ts': ['tenant', 'realm', 'user', 'bearer', 'bearer.*'].map(
     (key) => `entitlements.scim.${key}`,
   ),
+  'compose/admin_events.ts': ['entitlements.http.follow'],
   'compose/signals.ts': [
     ...['audience', 'audience.*', 'poll', 'bearer', 'jwks_uri', 'user', 'realm', 'tenant'].map(
       (key) => `signals.*.${key}`,
     ),
+    ...['manage', 'client_id', 'client_secret', 'token', 'scope'].map((key) => `signals.*.${key}`),
     'signals.*.issuer',
   ],
   'compose/issuers.ts': [

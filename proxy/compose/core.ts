@@ -15,6 +15,7 @@ import { createOAuthClient } from '../oauth/client.ts'
 import { createRefresher } from '../tokens/refresh.ts'
 import { createSpool } from '../tokens/pending.ts'
 import { createFeeds } from '../directory/feed.ts'
+import { createIssuerSessions } from '../directory/issuer_sessions.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import { Problem } from '../problem.ts'
 import { openStore } from '../store/open.ts'
@@ -253,6 +254,12 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
   told.policy = await recordPolicy(now().policy, audit)
   const tokens = openTokens(scope, ground, metrics, now)
   opened(() => tokens.refresher.drain())
+  const issuerSessions = createIssuerSessions({
+    sessions: ground.store.issuerSessions,
+    clock: scope.clock,
+    log,
+  })
+  opened(() => issuerSessions.close())
   const feeds = createFeeds(scope.clock)
   metrics.watch(
     'deputy_feeds_failing',
@@ -268,5 +275,5 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
     'Grants that belong to a client which is not configured, by connection.',
     waiting.samples,
   )
-  return { ...ground, ...traffic, ...audit, ...tokens, metrics, waiting, feeds }
+  return { ...ground, ...traffic, ...audit, ...tokens, metrics, waiting, feeds, issuerSessions }
 }

@@ -4,9 +4,10 @@ import type { RequestListener } from 'node:http'
 import { naming } from '../config/backend.ts'
 import type { SignalConfig } from '../config/schema.ts'
 import { createPoll, type PollOptions } from '../directory/signal_poll.ts'
-import { meaningOf, type EventRefused, type Naming } from '../directory/signals.ts'
+import { EventRefused, meaningOf, type Meaning, type Naming } from '../directory/signals.ts'
 import type { Person, Store } from '../model.ts'
 import { createEventTokens, OLDEST_EVENT_MS, type EventSource } from '../oauth/event_token.ts'
+import { SKEW_S } from '../oauth/signed_token.ts'
 import type { CallRegistry } from '../pipeline/calls.ts'
 import { Problem } from '../problem.ts'
 import type { Core } from './core.ts'
@@ -22,6 +23,8 @@ type Via = 'push' | 'poll' | 'logout'
 /** Longer than the oldest that is taken: what was taken once is known for as long as it could come again. */
 const REMEMBERED_MS = OLDEST_EVENT_MS + 86_400_000
 const SWEEP_MS = 3_600_000
+/** An event tells its time in seconds, by another clock than ours: what began so long after it may be meant as well. */
+const CLOCKS_MS = SKEW_S * 1_000
 
 const keySource = (issuer: string, jwksUri?: string, jwksFile: string | null = null) => ({
   issuer,
@@ -97,8 +100,24 @@ const endRuns = async (
   await store.epochs.move(person)
   const { id, ...where } = person
   for (const { id: run, agent, createdAt, revokedAt } of await runs.list({ ...where, user: id }))
-    if (revokedAt === null && createdAt <= at && (await runs.revoke(run)))
+    if (revokedAt === null && createdAt <= at + CLOCKS_MS && (await runs.revoke(run)))
       await evidence.event('run.revoked', { run, user: person, agent: { id: agent }, cause })
+}
+
+/** Whoever came here by the session that is named. */
+const withPerson = async (
+  { issuerSessions }: Core,
+  issuer: string,
+  meaning: Meaning,
+): Promise<Exclude<Meaning, { readonly kind: 'session' }>> => {
+  if (meaning.kind !== 'session') return meaning
+  const person = await issuerSessions.who(issuer, meaning.sid)
+  if (person === null)
+    throw new EventRefused(
+      'invalid_request',
+      'it names no user but a session (sid), and nobody came here by that session',
+    )
+  return { ...meaning, kind: 'person', people: [person] }
 }
 
 const receiver = (scope: Configured, core: Core, streams: Streams) => {
@@ -111,7 +130,7 @@ const receiver = (scope: Configured, core: Core, streams: Streams) => {
   /** Resolves once it has its effect here and is told to all. */
   return async (token: string, kind: 'event' | 'logout', via: Via): Promise<void> => {
     const { said, source } = await verify(token, kind)
-    const meaning = meaningOf(said, source.naming)
+    const meaning = await withPerson(core, said.issuer, meaningOf(said, source.naming))
     const text = JSON.stringify([kind, said.issuer, said.jti])
     const hash = createHash('sha256').update(text).digest('base64url')
     if (await store.signals.taken(hash)) return metrics.signals(via, 'again')
@@ -121,7 +140,7 @@ const receiver = (scope: Configured, core: Core, streams: Streams) => {
     const tell =
       meaning.kind === 'person'
         ? people.map(({ tenant, realm, id }) =>
-            JSON.stringify([tenant, realm, id, meaning.cause, meaning.ends]),
+            JSON.stringify([tenant, realm, id, meaning.cause, meaning.ends ? said.at : null]),
           )
         : []
     if (!(await store.signals.take({ hash, at: clock.now(), tell })))
@@ -218,13 +237,14 @@ export const followSignals = (
       string,
       string,
       string,
-      boolean,
+      // An earlier deputy on the same store says only whether.
+      number | boolean | null,
     ]
     const person = { tenant, realm, id }
     invalidated({ person, source: 'signals', cause })
-    if (ends)
+    if (typeof ends === 'number' || ends === true)
       calls.abort(
-        { person },
+        { person, ...(ends === true ? {} : { begunBy: ends + CLOCKS_MS }) },
         new Problem('policy_denied', 'the identity provider ended what this user has running'),
       )
   })

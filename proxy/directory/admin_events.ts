@@ -54,7 +54,9 @@ export const createAdminEvents = (
   /** From here on; what was asked before may have changed since. */
   const stand = async (ask: Get): Promise<void> => {
     const [last] = listOf((await ask(`${realm}/admin-events?max=1`))?.json)
-    newest = last === undefined ? 0 : eventOf(last).at
+    const event = last === undefined ? null : eventOf(last)
+    newest = event?.at ?? 0
+    seen = new Set(event === null ? [] : [event.id])
     changed(null)
   }
   return async (signal) => {

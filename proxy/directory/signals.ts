@@ -80,6 +80,13 @@ export type Meaning =
     }
   /** Nothing that concerns anybody here. */
   | { readonly kind: 'other' }
+  /** Of whoever had this session at the issuer. */
+  | {
+      readonly kind: 'session'
+      readonly cause: string
+      readonly ends: boolean
+      readonly sid: string
+    }
   | {
       readonly kind: 'person'
       readonly cause: string
@@ -143,7 +150,9 @@ export const meaningOf = (
   if (known === undefined) return { kind: 'other' }
   if (known.cause === 'logout') {
     const id = text(payload, user ?? '/sub')
-    if (id === null) throw refuse(`it does not say who: it has no ${user ?? '/sub'}`)
+    const sid = text(payload, '/sid')
+    if (id === null && sid !== null) return { kind: 'session', ...known, sid }
+    if (id === null) throw refuse(`it does not say who: it has no ${user ?? '/sub'} and no sid`)
     const own = tenant === null ? null : text(payload, tenant)
     return { kind: 'person', ...known, people: named(id, own === null ? tenants : [own]) }
   }

@@ -238,6 +238,20 @@ describe('an event', () => {
     await push(await signed(claims(REVOKED)))
     expect(await ended).toBe('cut')
   })
+  test('that comes late cuts what was begun before it, and nothing that began later', async () => {
+    const [ended] = await stream()
+    const before = deputy.evidence().length
+    const late = now() - 600
+    expect((await push(await signed(claims(REVOKED, { iat: late }))))[0]).toBe(202)
+    // The time that the event tells of counts, not the one at which it was told.
+    const told = { event_timestamp: late }
+    expect((await push(await signed(claims(REVOKED, {}, told))))[0]).toBe(202)
+    expect(since(before, 'signal.received')).toHaveLength(2)
+    expect(await call()).toBe(200)
+    expect(await Promise.race([ended, Promise.resolve('goes on')])).toBe('goes on')
+    await push(await signed(claims(REVOKED)))
+    expect(await ended).toBe('cut')
+  })
   test('of the stream itself is noted', async () => {
     const before = deputy.evidence().length
     const sub = { format: 'opaque', id: 'stream-1' }
@@ -309,13 +323,69 @@ describe('back-channel logout', () => {
     ['no exp', { exp: undefined }],
     ['long expired', { iat: 1_000, exp: 1_001 }],
     ['nobody named', { sub: undefined }],
-    ['only a session', { sub: undefined, sid: 's' }],
+    ['only a session of nobody', { sub: undefined, sid: 's' }],
     ['another audience', { aud: 'another' }],
     ['another issuer', { iss: 'https://elsewhere.test' }],
     ['no event', { events: {} }],
     ['a security event', {}, { typ: 'secevent+jwt' }],
   ])('with %s is refused', async (_, more, header = { typ: 'logout+jwt' }) => {
     expect(await logout(await signed(logoutClaims(more), header))).toBe(400)
+  })
+})
+
+describe('a logout token that names only a session', () => {
+  let asserted: Deputy
+  beforeAll(async () => {
+    asserted = await startDeputy({
+      upstream: upstream.origin,
+      people: [{ id: 'alice', realm: 'corp', tenant: 'default', groups: ['staff'] }],
+      held: [
+        {
+          person: { tenant: 'default', realm: 'corp', id: 'alice' },
+          agent: 'agent-1',
+          token: TOKEN,
+        },
+      ],
+      config: {
+        identity: {
+          trust: 'asserted',
+          issuers: [{ issuer: issuer.url, realm: 'corp', audience: 'deputy' }],
+        },
+        connect: { sign_in: { issuer: issuer.url, client_id: 'deputy-pages', realm: 'corp' } },
+      },
+    })
+  }, 60_000)
+  afterAll(() => asserted?.close())
+  const told = async (sid: string): Promise<readonly [number, string]> => {
+    const token = await signed(logoutClaims({ sub: undefined, sid }), { typ: 'logout+jwt' })
+    const answer = await fetch(`${asserted.connect}/logout/backchannel`, {
+      method: 'POST',
+      body: new URLSearchParams({ logout_token: token }),
+    })
+    return [answer.status, await answer.text()]
+  }
+  test('ends what that person runs who came here by it; any other session is refused', async () => {
+    const deputyUser = await issuer.sign({ sub: 'alice', sid: 'session-1' })
+    upstream.handle = (_seen, res) => void res.writeHead(200).write('begun')
+    const answer = await fetch(`${asserted.agent}/api.acme.test/a`, {
+      headers: { 'deputy-user': deputyUser },
+    })
+    upstream.handle = null
+    expect(answer.status).toBe(200)
+    const ended = answer.text().then(
+      () => 'whole',
+      () => 'cut',
+    )
+    expect(await told('session-2')).toEqual([
+      400,
+      expect.stringContaining('nobody came here by that session'),
+    ])
+    expect(await Promise.race([ended, Promise.resolve('goes on')])).toBe('goes on')
+    expect((await told('session-1'))[0]).toBe(200)
+    expect(await ended).toBe('cut')
+    expect(
+      asserted.evidence().filter(({ event }) => event === 'signal.received'),
+    ).toMatchObject([{ cause: 'logout', user: { id: 'alice', realm: 'corp' } }])
   })
 })
 

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { newKeyRing } from '../../proxy/vault/seal.ts'
-import { startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
+import { startChild, startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
 import { startIssuer, type Issuer } from '../support/issuer.ts'
 import { postgres } from '../support/postgres.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -307,6 +307,61 @@ describe('what does not hold is refused and does nothing', () => {
     expect(new Set((await all).map(([status]) => status))).toEqual(new Set([202]))
     expect(since(before, 'signal.received')).toHaveLength(500)
   }, 120_000)
+})
+
+describe('ten thousand events at once', () => {
+  test('are all taken, in bounded memory, and others are served', async () => {
+    const child = await startChild({
+      upstream: upstream.origin,
+      held: [{ person: 'alice', token: TOKEN }],
+      config: settings,
+    })
+    try {
+      const metric = async (name: string): Promise<number> => {
+        const text = await (await fetch(`http://${child.admin}/metrics`)).text()
+        return Number(new RegExp(`^${name}(?:{[^}]*})? (\\S+)$`, 'm').exec(text)?.[1])
+      }
+      const resident = () => metric('process_resident_memory_bytes')
+      const served = async (): Promise<number> => {
+        const began = performance.now()
+        const answer = await fetch(`${child.agent}/~alice/api.acme.test/a`)
+        await answer.text()
+        expect(answer.status).toBe(200)
+        return performance.now() - began
+      }
+      await served()
+      const tokens: string[] = []
+      for (let n = 0; n < 10_000; n += 1) {
+        const sub_id = { format: 'opaque', id: `person-${n % 1_000}` }
+        tokens.push(await signed(claims(n % 2 === 0 ? CLAIMS : REVOKED, { sub_id })))
+      }
+      const before = await resident()
+      const began = performance.now()
+      const statuses = new Map<number, number>()
+      const pushing = Promise.all(
+        Array.from({ length: 200 }, async () => {
+          for (let token = tokens.pop(); token !== undefined; token = tokens.pop()) {
+            const [status] = await push(token, undefined, child)
+            statuses.set(status, (statuses.get(status) ?? 0) + 1)
+          }
+        }),
+      )
+      let [most, slowest, calls] = [before, 0, 0]
+      while (tokens.length > 0) {
+        slowest = Math.max(slowest, await served())
+        calls += 1
+        most = Math.max(most, await resident())
+      }
+      await pushing
+      expect([...statuses]).toEqual([[202, 10_000]])
+      process.stderr.write(
+        `10,000 events in ${((performance.now() - began) / 1_000).toFixed(1)} s; ${calls} calls beside them, the slowest ${slowest.toFixed(0)} ms; ${((most - before) / 1e6).toFixed(0)} MB more\n`,
+      )
+      expect(most - before).toBeLessThan(250e6)
+    } finally {
+      await child.close()
+    }
+  }, 600_000)
 })
 
 describe('back-channel logout', () => {

@@ -1,7 +1,7 @@
 // The streams of events that deputy keeps at transmitters: looked at by every replica, mended by whichever comes first.
 import { randomBytes } from 'node:crypto'
 import { plainHttp } from '../config/address.ts'
-import type { SignalConfig } from '../config/schema.ts'
+import type { SignalConfig } from '../config/signals.ts'
 import { createFeed } from '../directory/feed.ts'
 import { createStream, type Stream, type StreamChange } from '../directory/signal_stream.ts'
 import { createOwnToken, type OwnToken } from '../oauth/own_token.ts'

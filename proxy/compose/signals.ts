@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { RequestListener } from 'node:http'
 import { naming } from '../config/backend.ts'
-import type { SignalConfig } from '../config/schema.ts'
+import type { SignalConfig } from '../config/signals.ts'
 import { createPoll, type PollOptions } from '../directory/signal_poll.ts'
 import { EventRefused, meaningOf, type Meaning, type Naming } from '../directory/signals.ts'
 import type { Person, Store } from '../model.ts'

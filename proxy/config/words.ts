@@ -323,10 +323,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'deputy makes the stream at the transmitter, keeps it enabled and asks for verification; without `push` its events are polled.',
     'true',
   ),
-  'signals[].bearer': key(
-    'The bearer token for `poll` and `manage`.',
-    '"${env:SIGNALS_TOKEN}"',
-  ),
+  'signals[].bearer': key('The bearer token for `poll` and `manage`.', '"${env:SIGNALS_TOKEN}"'),
   'signals[].client_id': key(
     'In place of `bearer`: the client as which deputy gets its own token there.',
     'deputy-signals',

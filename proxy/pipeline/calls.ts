@@ -129,19 +129,17 @@ export const createCalls = (limits: {
       return started.flight
     },
     abort(match, reason) {
-      const hit = live
-        .values()
-        .filter(
-          (call) =>
-            (match.person === undefined || samePerson(match.person, call.person)) &&
-            (match.agent === undefined || match.agent === call.agent) &&
-            (match.tenant === undefined || match.tenant === call.person.tenant) &&
-            (match.connection === undefined || match.connection === call.connection) &&
-            (match.run === undefined || match.run === call.run) &&
-            (match.standing === undefined || match.standing === call.standing) &&
-            // Of an id that tells no time nobody knows that it is newer.
-            (match.begunBy === undefined || !(madeAt(call.id) > match.begunBy)),
-        )
+      const hit = live.values().filter(
+        (call) =>
+          (match.person === undefined || samePerson(match.person, call.person)) &&
+          (match.agent === undefined || match.agent === call.agent) &&
+          (match.tenant === undefined || match.tenant === call.person.tenant) &&
+          (match.connection === undefined || match.connection === call.connection) &&
+          (match.run === undefined || match.run === call.run) &&
+          (match.standing === undefined || match.standing === call.standing) &&
+          // Of an id that tells no time nobody knows that it is newer.
+          (match.begunBy === undefined || !(madeAt(call.id) > match.begunBy)),
+      )
       for (const call of hit) call.cut(copyOf(reason))
       return hit.length
     },

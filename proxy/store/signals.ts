@@ -22,14 +22,10 @@ export const createIssuerSessions = (
   remember: async ({ hash, person, at }) =>
     void (await db.query([sql.rememberSession, { ...personOf(person), hash, at }])),
   who: (hash) =>
-    row(
-      sql.sessionOf,
-      { hash },
-      ({ tenant, realm, id }): Person => ({
-        tenant: String(tenant),
-        realm: String(realm),
-        id: String(id),
-      }),
-    ),
+    row(sql.sessionOf, { hash }, ({ tenant, realm, id }): Person => ({
+      tenant: String(tenant),
+      realm: String(realm),
+      id: String(id),
+    })),
   sweep: async (before) => (await db.query([sql.sweepIssuerSessions, { before }])).length,
 })

@@ -11,7 +11,7 @@ const MEMBERS = 1_000
 const BEARER = 'bench-scim-bearer-0123456789abcdef0123'
 
 export const measureScim = async (size: Size): Promise<Section> => {
-  const people = size.quick ? 200 : PEOPLE
+  const people = size.quick ? 100 : PEOPLE
   const deputy = await startChild({
     upstream: 'http://127.0.0.1:9',
     config: {

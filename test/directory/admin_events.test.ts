@@ -23,7 +23,8 @@ beforeEach(() => {
   instead = null
   const get = createGet({
     fetch: async (input) => {
-      const url = new URL(String(input))
+      if (typeof input !== 'string') throw new Error('it asks by a text')
+      const url = new URL(input)
       asked.push(url)
       if (instead !== null) return instead()
       if (url.pathname.endsWith('/events/config')) return Response.json(recorded)
@@ -51,7 +52,7 @@ describe('the feed of Keycloak', () => {
     rows.push(row(200_002, 'users/alice/role-mappings/realm'))
     await look()
     await look()
-    expect(changes).toEqual([null, ["alice", "bob"]])
+    expect(changes).toEqual([null, ['alice', 'bob']])
   })
   test.each(['groups/staff', 'roles/eng', 'roles-by-id/x', 'users/', 'partialImport'])(
     'what %s concerns, nobody can say: everybody',
@@ -91,7 +92,11 @@ describe('the feed of Keycloak', () => {
     ['records nothing', () => (recorded = { adminEventsEnabled: false }), 'records no events'],
     ['forbids', () => (instead = () => new Response('', { status: 403 })), '403'],
     ['answers html', () => (instead = () => new Response('<html>', { status: 200 })), 'text/plain'],
-    ['answers no list', () => (instead = () => Response.json({ adminEventsEnabled: true })), 'no list'],
+    [
+      'answers no list',
+      () => (instead = () => Response.json({ adminEventsEnabled: true })),
+      'no list',
+    ],
   ])('that %s fails and says so', async (_, breaks, message) => {
     breaks()
     await expect(look()).rejects.toThrow(message)

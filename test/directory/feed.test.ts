@@ -23,9 +23,7 @@ test('a step that fails is shown until it works, is tried again, and waits for n
   feed.begin()
   await expect.poll(() => steps, { timeout: 20_000 }).toBeGreaterThan(1)
   expect(feeds.samples()).toEqual([[{ feed: 'stream' }, 1]])
-  expect(feeds.detail()).toBe(
-    'stream of idp.test has not worked yet, fails: the house burns',
-  )
+  expect(feeds.detail()).toBe('stream of idp.test has not worked yet, fails: the house burns')
   broken = false
   feed.wake()
   await expect.poll(() => feeds.samples(), { timeout: 20_000 }).toEqual([[{ feed: 'stream' }, 0]])

@@ -1,5 +1,9 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { createStream, type Stream, type StreamChange } from '../../proxy/directory/signal_stream.ts'
+import {
+  createStream,
+  type Stream,
+  type StreamChange,
+} from '../../proxy/directory/signal_stream.ts'
 import { EVENT_TYPES } from '../../proxy/directory/signals.ts'
 
 const ISSUER = 'https://idp.test/realms/corp'
@@ -136,7 +140,8 @@ describe('a stream', () => {
   test('that cannot be enabled fails, and is told once', async () => {
     const stream = open()
     rows = [row('a')]
-    answers = ({ path }) => (path.includes('/status') ? Response.json({ status: 'disabled' }) : null)
+    answers = ({ path }) =>
+      path.includes('/status') ? Response.json({ status: 'disabled' }) : null
     await expect(look(stream)).rejects.toThrow('cannot be enabled')
     await expect(look(stream)).rejects.toThrow('cannot be enabled')
     expect(told).toHaveLength(1)
@@ -186,7 +191,11 @@ describe('verification', () => {
 describe('what does not hold is no stream', () => {
   test.each<[string, (asked: Asked) => Response | null, string]>([
     ['no configuration', () => new Response(null, { status: 404 }), 'no transmitter'],
-    ['another issuer', () => Response.json({ ...metadata, issuer: 'https://x.test' }), 'another issuer'],
+    [
+      'another issuer',
+      () => Response.json({ ...metadata, issuer: 'https://x.test' }),
+      'another issuer',
+    ],
     ['html', () => new Response('<html>', { status: 200 }), 'no JSON'],
     [
       'an address without https',

@@ -59,7 +59,10 @@ describe.skipIf(missingKeycloak !== null)(`Keycloak${skipped}`, { timeout: 240_0
   const start = (config: Fields): Promise<Deputy> =>
     startDeputy({
       upstream: upstream.origin,
-      held: PEOPLE.map((person) => ({ person: id(person), token: `at-${person}-0123456789abcdef` })),
+      held: PEOPLE.map((person) => ({
+        person: id(person),
+        token: `at-${person}-0123456789abcdef`,
+      })),
       config,
     })
   const transmitting = async (name: string, push: string): Promise<void> => {
@@ -76,10 +79,7 @@ describe.skipIf(missingKeycloak !== null)(`Keycloak${skipped}`, { timeout: 240_0
     })
     for (const scope of await listed('/client-scopes'))
       if (scope['name']?.startsWith('ssf.') === true)
-        await admin(
-          'PUT',
-          `/clients/${String(client['id'])}/optional-client-scopes/${scope['id']}`,
-        )
+        await admin('PUT', `/clients/${String(client['id'])}/optional-client-scopes/${scope['id']}`)
   }
 
   beforeAll(async () => {
@@ -269,9 +269,8 @@ describe.skipIf(missingKeycloak !== null)(`Keycloak${skipped}`, { timeout: 240_0
     ).json()) as { access_token: string }
     const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
     const at = `${issuer()}/ssf/transmitter/streams`
-    const [{ stream_id = '' } = {}] = (await (await fetch(at, { headers })).json()) as readonly {
-      stream_id: string
-    }[]
+    const rows = (await (await fetch(at, { headers })).json()) as readonly Fields[]
+    const stream_id = String(rows[0]?.['stream_id'])
     const body = JSON.stringify({ stream_id, status: 'paused', reason: 'maintenance' })
     expect((await fetch(`${at}/status`, { method: 'POST', headers, body })).status).toBe(200)
     await vi.waitFor(() => expect(streams(polls)).toContain('paused'), SLOW)

@@ -438,9 +438,9 @@ describe('a logout token that names only a session', () => {
     expect(await Promise.race([ended, Promise.resolve('goes on')])).toBe('goes on')
     expect((await told('session-1'))[0]).toBe(200)
     expect(await ended).toBe('cut')
-    expect(
-      asserted.evidence().filter(({ event }) => event === 'signal.received'),
-    ).toMatchObject([{ cause: 'logout', user: { id: 'alice', realm: 'corp' } }])
+    expect(asserted.evidence().filter(({ event }) => event === 'signal.received')).toMatchObject([
+      { cause: 'logout', user: { id: 'alice', realm: 'corp' } },
+    ])
   })
 })
 

@@ -227,9 +227,7 @@ const resource = (kind: 'Users' | 'Groups'): readonly (readonly [string, Case])[
       ({ user }) => [{ path: `/scim/v2/${kind}`, body: { userName: user } }],
     ],
     [`GET /scim/v2/${kind}/:id`, (ids, own) => one(ids, own).map(({ path }) => ({ path }))],
-    ...['PUT', 'PATCH', 'DELETE'].map(
-      (method) => [`${method} /scim/v2/${kind}/:id`, one] as const,
-    ),
+    ...['PUT', 'PATCH', 'DELETE'].map((method) => [`${method} /scim/v2/${kind}/:id`, one] as const),
   ]
 }
 /** Of SCIM, which nobody serves beside a file: it tells nothing. Served, it is of one tenant: test/e2e/scim.test.ts. */

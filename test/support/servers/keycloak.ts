@@ -5,7 +5,8 @@ import { basic, introspectAt, missingProgram, post, startProgram } from './serve
 import type { Kind } from './server.ts'
 import { freePort } from '../ports.ts'
 
-const HOME = process.env['DEPUTY_KEYCLOAK'] ?? join(homedir(), '.cache/deputy-ci/keycloak-26.7.3-ssf')
+const HOME =
+  process.env['DEPUTY_KEYCLOAK'] ?? join(homedir(), '.cache/deputy-ci/keycloak-26.7.3-ssf')
 const COMMAND = join(HOME, 'bin/kc.sh')
 const ADMIN = 'canary-keycloak-admin'
 const API = { id: 'api', secret: 'canary-api-secret-000000000000000000' }

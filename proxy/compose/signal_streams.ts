@@ -11,6 +11,10 @@ import type { Configured } from './scope.ts'
 export type Streams = ReadonlyMap<SignalConfig, Stream>
 
 const LOOK_MS = 60_000
+type Ground = Pick<Core, 'fetch' | 'feeds'> & {
+  readonly store: Pick<Core['store'], 'subscribe'>
+  readonly evidence: Pick<Core['evidence'], 'event'>
+}
 
 /** What deputy shows at the transmitter. */
 export const tokenAt = (
@@ -28,7 +32,7 @@ export const tokenAt = (
 const keep = (
   row: SignalConfig,
   { clock, log, opened, begins }: Configured,
-  { fetch, feeds, store, evidence }: Core,
+  { fetch, feeds, store, evidence }: Ground,
   publicUrl: string,
 ): Stream => {
   const { issuer, push, insecure } = row
@@ -78,7 +82,7 @@ const keep = (
   return stream
 }
 
-export const openStreams = (scope: Configured, core: Core, publicUrl: string): Streams =>
+export const openStreams = (scope: Configured, core: Ground, publicUrl: string): Streams =>
   new Map(
     scope.config.signals
       .filter(({ manage }) => manage)

@@ -1308,6 +1308,16 @@ export type Store = {
     }) => Promise<boolean>
     readonly sweep: (before: number) => Promise<number>
   }
+  /** Whose a session at an issuer is, by a hash of both. */
+  readonly issuerSessions: {
+    readonly remember: (session: {
+      readonly hash: string
+      readonly person: Person
+      readonly at: number
+    }) => Promise<void>
+    readonly who: (hash: string) => Promise<Person | null>
+    readonly sweep: (before: number) => Promise<number>
+  }
   /** Every sealed text at rest, for the rotation of keys. */
   readonly sealed: {
     /** The next ones after `after`, in a fixed order; null: from the beginning. */

@@ -13,6 +13,18 @@ const encode = (value: number, digits: number): string => {
   return text
 }
 
+/** When it was made, ms since the epoch; NaN: it is none. */
+export const madeAt = (ulid: string): number => {
+  if (ulid.length !== 26) return Number.NaN
+  let time = 0
+  for (const letter of ulid.slice(0, 10)) {
+    const digit = ALPHABET.indexOf(letter)
+    if (digit < 0) return Number.NaN
+    time = time * 32 + digit
+  }
+  return time
+}
+
 /** @param now ms since the epoch */
 export const createUlid = (now: () => number): (() => string) => {
   let pool = ''

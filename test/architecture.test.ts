@@ -254,7 +254,6 @@ describe('tests', () => {
     'compose/scope.ts': ['e2e/leaving.test.ts', 'wiring'],
     'compose/scim.ts': ['e2e/scim.test.ts', 'wiring'],
     'compose/signals.ts': ['e2e/security_events.test.ts', 'wiring'],
-    'api/signals.ts': ['e2e/security_events.test.ts', 'each of its answers, over the wire'],
     'oauth/event_token.ts': ['e2e/security_events.test.ts', 'each rule, by real signatures'],
     'model.ts': ['store/scim.test.ts', 'types, and one error that two rooms know'],
     'compose/snapshot.ts': ['commands/validate.test.ts', 'each of its files, absent and wrong'],

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { createUlid } from '../proxy/ulid.ts'
+import { createUlid, madeAt } from '../proxy/ulid.ts'
 
 const ULID = /^[0-9A-HJKMNP-TV-Z]{26}$/
 
@@ -34,4 +34,11 @@ test('their other digits are random: every letter comes, at every place', () => 
   const ids = Array.from({ length: 2_000 }, next)
   for (let place = 10; place < 26; place += 1)
     expect(new Set(ids.map((id) => id[place])).size).toBe(32)
+})
+
+test('their time can be read back; what is none has no time', () => {
+  for (const time of [1, 1_469_918_176_385, 2 ** 48 - 1])
+    expect(madeAt(createUlid(() => time)())).toBe(time)
+  for (const none of ['', 'call', '01ARYZ6S41', 'U'.repeat(26), '0'.repeat(27)])
+    expect(madeAt(none)).toBeNaN()
 })

@@ -1,5 +1,5 @@
 // Where identity providers tell what happened: pushed security events (RFC 8935) and back-channel logout (OIDC).
-import { Hono, type Context } from 'hono'
+import { Hono, type Context, type MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { Env } from './rest.ts'
 import { EventRefused } from '../directory/signals.ts'
@@ -16,6 +16,9 @@ export type SignalsDeps = {
 /** Read whole, so that whoever sends too much is told. */
 const MOST_BYTES = 2 * 1024 ** 2
 const RETRY_S = '5'
+/** Taken at once; what comes beside waits for its turn with its body unread, up to a bound. */
+const MOST_AT_ONCE = 16
+const MOST_WAITING = 1_024
 
 const told = (status: number, body: object | null, headers: Record<string, string> = {}) =>
   new Response(body === null ? null : JSON.stringify(body), {
@@ -36,6 +39,29 @@ export const createSignalsApi = ({ receive, refused, log }: SignalsDeps): Hono<E
     return kind === 'event'
       ? told(400, { err: fault, description: message })
       : told(400, { error: 'invalid_request', error_description: message })
+  }
+  let running = 0
+  const queue: (() => void)[] = []
+  /** false: too many wait already. */
+  const turn = async (): Promise<boolean> => {
+    if (running >= MOST_AT_ONCE) {
+      if (queue.length >= MOST_WAITING) return false
+      await new Promise<void>((begin) => queue.push(begin))
+    } else running += 1
+    return true
+  }
+  const done = (): void => {
+    const next = queue.shift()
+    if (next === undefined) running -= 1
+    else next()
+  }
+  const inTurn: MiddlewareHandler<Env> = async (_c, next) => {
+    if (!(await turn())) return told(503, null, { 'retry-after': RETRY_S })
+    try {
+      return await next()
+    } finally {
+      done()
+    }
   }
   const take = async (
     kind: 'event' | 'logout',
@@ -62,7 +88,7 @@ export const createSignalsApi = ({ receive, refused, log }: SignalsDeps): Hono<E
     if (sent.split(';')[0]?.trim().toLowerCase() !== type)
       throw new EventRefused('invalid_request', `the body must be ${type}`)
   }
-  app.post('/signals', limit('event'), (c) =>
+  app.post('/signals', inTurn, limit('event'), (c) =>
     take(
       'event',
       () => {
@@ -72,7 +98,7 @@ export const createSignalsApi = ({ receive, refused, log }: SignalsDeps): Hono<E
       202,
     ),
   )
-  app.post('/logout/backchannel', limit('logout'), (c) =>
+  app.post('/logout/backchannel', inTurn, limit('logout'), (c) =>
     take(
       'logout',
       async () => {

@@ -14,6 +14,8 @@ import type { Connection, PolicyEngine, StandingRow } from '../model.ts'
 import { createOAuthClient } from '../oauth/client.ts'
 import { createRefresher } from '../tokens/refresh.ts'
 import { createSpool } from '../tokens/pending.ts'
+import { createFeeds } from '../directory/feed.ts'
+import { createIssuerSessions } from '../directory/issuer_sessions.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import { Problem } from '../problem.ts'
 import { openStore } from '../store/open.ts'
@@ -252,6 +254,19 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
   told.policy = await recordPolicy(now().policy, audit)
   const tokens = openTokens(scope, ground, metrics, now)
   opened(() => tokens.refresher.drain())
+  const issuerSessions = createIssuerSessions({
+    sessions: ground.store.issuerSessions,
+    clock: scope.clock,
+    log,
+  })
+  opened(() => issuerSessions.close())
+  const feeds = createFeeds(scope.clock)
+  metrics.watch(
+    'deputy_feeds_failing',
+    'gauge',
+    'Feeds of what identity providers change that do not work just now, by kind.',
+    feeds.samples,
+  )
   const connections = () => now().connections()
   const waiting = createWaiting({ clients: tokens.vault.clients, connections, log })
   metrics.watch(
@@ -260,5 +275,5 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
     'Grants that belong to a client which is not configured, by connection.',
     waiting.samples,
   )
-  return { ...ground, ...traffic, ...audit, ...tokens, metrics, waiting }
+  return { ...ground, ...traffic, ...audit, ...tokens, metrics, waiting, feeds, issuerSessions }
 }

@@ -96,7 +96,7 @@ export type Phase = { readonly ready: boolean; readonly draining: boolean }
 /** The admin listener: closed last, since until then it says that this deputy drains. */
 export const startProbes = (
   { config, clock, log }: Scope,
-  { followed, journal, store, waiting, metrics }: Lasting,
+  { followed, journal, store, waiting, metrics, feeds }: Lasting,
   {
     phase,
     now,
@@ -150,6 +150,8 @@ export const startProbes = (
           (error: unknown) => ({ name: 'vault', ok: false, detail: messageOf(error) }),
         ),
         { name: 'clients', ok: true, detail: await waiting.detail() },
+        // Whoever asks at the act misses nothing while a feed fails.
+        { name: 'feeds', ok: true, detail: feeds.detail() },
       ]
     },
     render: metrics.render,

@@ -26,7 +26,7 @@ const brandOf = ({ connect: { brand } }: Config, logo: Logo | null) =>
 /** null: nobody could be told from another at them. */
 export const createPages = async (
   { config, agents: about, written, log, print, keep }: Configured,
-  { vault, connections, fetch, logo, marks, agents, runs, standings, store }: Core,
+  { vault, connections, fetch, logo, marks, agents, runs, standings, store, issuerSessions }: Core,
   { flows, revoker, onEvent, session, people, active, standing }: Consent,
   allowed: AllowedOf,
 ): Promise<RequestListener | null> => {
@@ -40,7 +40,7 @@ export const createPages = async (
             value: createLocalSignIn({ ...session, codeFile: written('.deputy-code'), print }),
             close: () => {},
           }))
-        : createSignIn(signIn, { ...session, fetch })
+        : createSignIn(signIn, { ...session, fetch, seen: issuerSessions.seen })
   const shown = {
     flows,
     signIn: atDoor,

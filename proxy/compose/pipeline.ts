@@ -63,7 +63,7 @@ export const keysOf =
 
 const identifyOf = (
   scope: Configured,
-  { issuers, workloads: rows, runs, standings, fetch }: Core,
+  { issuers, workloads: rows, runs, standings, fetch, issuerSessions }: Core,
 ): Identify => {
   const { config, clock, log } = scope
   const { identity } = config
@@ -99,6 +99,7 @@ const identifyOf = (
     plainRealm: identity.realm,
     run: runs.verify,
     standing: standings.verify,
+    session: issuerSessions.seen,
   })
 }
 

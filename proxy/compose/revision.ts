@@ -13,6 +13,7 @@ import { createPages } from './pages.ts'
 import { createPipeline, type Later, type Pipeline } from './pipeline.ts'
 import { authApi, judges, localApi, operatorsApi, operatorsDepsOf, startIdle } from './programs.ts'
 import { scimApi } from './scim.ts'
+import { followAdminEvents } from './admin_events.ts'
 import { signalsApi } from './signals.ts'
 import type { Configured, Scope } from './scope.ts'
 import type { Parts } from './snapshot.ts'
@@ -148,6 +149,7 @@ export const buildRevision = async (
     const { allowed, permit } = judges(configured, core, pipeline)
     const pages = await createPages(configured, core, consent, allowed)
     startIdle(configured, core, consent, permit)
+    followAdminEvents(configured, core, consent.invalidated)
     const operators = operatorsDepsOf(configured, core, consent, permit)
     // Without a listener of their own the operators are at the connect listener, on loopback (the configuration's rule).
     const beside = apart ? { ...operators, operators: [], signIn: null } : operators
@@ -165,7 +167,7 @@ export const buildRevision = async (
         pages,
         programs: operatorsApi(scope, beside),
         pushed: scimApi(configured, core, publicUrl),
-        signals: signalsApi(configured, core),
+        signals: signalsApi(configured, core, publicUrl),
       }),
       operators: operatorsApi(scope, operators),
       local: localApi(configured, core, operators),

@@ -2,18 +2,19 @@
 import { createHash } from 'node:crypto'
 import type { RequestListener } from 'node:http'
 import { naming } from '../config/backend.ts'
-import type { SignalConfig } from '../config/schema.ts'
-import { createPoll } from '../directory/signal_poll.ts'
-import { meaningOf, type EventRefused, type Naming } from '../directory/signals.ts'
+import type { SignalConfig } from '../config/signals.ts'
+import { createPoll, type PollOptions } from '../directory/signal_poll.ts'
+import { EventRefused, meaningOf, type Meaning, type Naming } from '../directory/signals.ts'
 import type { Person, Store } from '../model.ts'
 import { createEventTokens, OLDEST_EVENT_MS, type EventSource } from '../oauth/event_token.ts'
-import { createOwnToken } from '../oauth/own_token.ts'
+import { SKEW_S } from '../oauth/signed_token.ts'
 import type { CallRegistry } from '../pipeline/calls.ts'
 import { Problem } from '../problem.ts'
 import type { Core } from './core.ts'
 import type { Invalidated } from './directories.ts'
 import { keysOf } from './pipeline.ts'
 import type { Configured, Scope } from './scope.ts'
+import { openStreams, tokenAt, type Streams } from './signal_streams.ts'
 import { whenAsked } from './web.ts'
 
 type Source = EventSource & { readonly naming: Naming; readonly row: SignalConfig | null }
@@ -22,6 +23,8 @@ type Via = 'push' | 'poll' | 'logout'
 /** Longer than the oldest that is taken: what was taken once is known for as long as it could come again. */
 const REMEMBERED_MS = OLDEST_EVENT_MS + 86_400_000
 const SWEEP_MS = 3_600_000
+/** An event tells its time in seconds, by another clock than ours: what began so long after it may be meant as well. */
+const CLOCKS_MS = SKEW_S * 1_000
 
 const keySource = (issuer: string, jwksUri?: string, jwksFile: string | null = null) => ({
   issuer,
@@ -60,14 +63,23 @@ const logouts = ({ config, at }: Pick<Configured, 'config' | 'at'>): readonly So
   }
   return [...own, pages]
 }
-const transmitters = ({ config }: Pick<Configured, 'config'>): readonly Source[] =>
+const transmitters = (
+  { config }: Pick<Configured, 'config'>,
+  streams: Streams,
+): readonly Source[] =>
   config.signals.map((row) => {
     const same = config.identity.issuers.find(({ issuer }) => issuer === row.issuer)
     const { realms, tenants } = naming(config)
     return {
       kind: 'event',
       keys: keySource(row.issuer, row.jwks_uri ?? same?.jwks_uri),
-      audience: row.audience,
+      // Of a stream that deputy keeps, the stream says it.
+      get audience() {
+        const known = streams.get(row)?.known() ?? null
+        if (row.manage && known === null)
+          throw new Problem('issuer_unavailable', 'the stream of events is not known yet')
+        return [...(row.audience ?? []), ...(known?.audience ?? [])]
+      },
       row,
       naming: {
         user: row.user ?? null,
@@ -88,21 +100,37 @@ const endRuns = async (
   await store.epochs.move(person)
   const { id, ...where } = person
   for (const { id: run, agent, createdAt, revokedAt } of await runs.list({ ...where, user: id }))
-    if (revokedAt === null && createdAt <= at && (await runs.revoke(run)))
+    if (revokedAt === null && createdAt <= at + CLOCKS_MS && (await runs.revoke(run)))
       await evidence.event('run.revoked', { run, user: person, agent: { id: agent }, cause })
 }
 
-const receiver = (scope: Configured, core: Core) => {
+/** Whoever came here by the session that is named. */
+const withPerson = async (
+  { issuerSessions }: Core,
+  issuer: string,
+  meaning: Meaning,
+): Promise<Exclude<Meaning, { readonly kind: 'session' }>> => {
+  if (meaning.kind !== 'session') return meaning
+  const person = await issuerSessions.who(issuer, meaning.sid)
+  if (person === null)
+    throw new EventRefused(
+      'invalid_request',
+      'it names no user but a session (sid), and nobody came here by that session',
+    )
+  return { ...meaning, kind: 'person', people: [person] }
+}
+
+const receiver = (scope: Configured, core: Core, streams: Streams) => {
   const { clock, log } = scope
   const { store, evidence, metrics, fetch } = core
-  const verify = createEventTokens<Source>([...transmitters(scope), ...logouts(scope)], {
+  const verify = createEventTokens<Source>([...transmitters(scope, streams), ...logouts(scope)], {
     keysOf: keysOf(scope, fetch),
     clock,
   })
   /** Resolves once it has its effect here and is told to all. */
   return async (token: string, kind: 'event' | 'logout', via: Via): Promise<void> => {
     const { said, source } = await verify(token, kind)
-    const meaning = meaningOf(said, source.naming)
+    const meaning = await withPerson(core, said.issuer, meaningOf(said, source.naming))
     const text = JSON.stringify([kind, said.issuer, said.jti])
     const hash = createHash('sha256').update(text).digest('base64url')
     if (await store.signals.taken(hash)) return metrics.signals(via, 'again')
@@ -112,12 +140,14 @@ const receiver = (scope: Configured, core: Core) => {
     const tell =
       meaning.kind === 'person'
         ? people.map(({ tenant, realm, id }) =>
-            JSON.stringify([tenant, realm, id, meaning.cause, meaning.ends]),
+            JSON.stringify([tenant, realm, id, meaning.cause, meaning.ends ? said.at : null]),
           )
         : []
     if (!(await store.signals.take({ hash, at: clock.now(), tell })))
       return metrics.signals(via, 'again')
     metrics.signals(via, 'taken')
+    if (meaning.kind === 'stream')
+      await store.publish('stream', JSON.stringify([said.issuer, meaning.state]))
     const cause = meaning.kind === 'other' ? 'other' : meaning.cause
     if (meaning.kind === 'stream' && meaning.status !== null && meaning.status !== 'enabled')
       log.warn({ issuer: said.issuer, status: meaning.status }, 'signals: a stream was stopped')
@@ -134,37 +164,47 @@ const receiver = (scope: Configured, core: Core) => {
   }
 }
 
+const pollFor = (
+  row: SignalConfig,
+  { clock, log, opened, begins }: Configured,
+  { fetch, feeds }: Core,
+  how: Pick<PollOptions, 'url' | 'receive' | 'refused'>,
+): void => {
+  const { begin, close } = createPoll({
+    ...how,
+    authorization: tokenAt(row, { fetch, clock }),
+    fetch,
+    clock,
+    log,
+    state: feeds.open('poll', row.issuer),
+  })
+  opened(close)
+  begins(begin)
+}
+
 /** Also begins what polls. null: nobody may tell anything. */
-export const signalsApi = (scope: Configured, core: Core): RequestListener | null => {
-  const { config, clock, log, opened, begins } = scope
-  const { fetch, evidence, newId, metrics } = core
+export const signalsApi = (
+  scope: Configured,
+  core: Core,
+  publicUrl: string,
+): RequestListener | null => {
+  const { config, log } = scope
+  const { evidence, newId, metrics } = core
   if (config.signals.length + logouts(scope).length === 0) return null
-  const receive = receiver(scope, core)
+  const streams = openStreams(scope, core, publicUrl)
+  const receive = receiver(scope, core, streams)
   const refused = (via: Via, error: EventRefused): void => {
     metrics.signals(via, 'refused')
     log.warn({ via, fault: error.fault, reason: error.message }, 'a signal was refused')
     evidence.refused(newId(), 'unauthenticated', null)
   }
-  for (const { poll, bearer } of config.signals)
-    if (poll !== undefined) {
-      const own = createOwnToken(
-        bearer === undefined
-          ? { kind: 'none' }
-          : { kind: 'bearer', scheme: 'Bearer', token: bearer },
-        { fetch, clock },
-      )
-      const { begin, close } = createPoll({
-        url: poll,
-        authorization: () => own(null),
-        fetch,
+  for (const row of config.signals)
+    if (row.poll !== undefined || (row.manage && !row.push))
+      pollFor(row, scope, core, {
+        url: () => row.poll ?? streams.get(row)?.known()?.poll ?? null,
         receive: (token) => receive(token, 'event', 'poll'),
         refused: (error) => refused('poll', error),
-        clock,
-        log,
       })
-      opened(close)
-      begins(begin)
-    }
   return whenAsked(log, async () =>
     (await import('../api/signals.ts')).createSignalsApi({
       receive: (token, kind) => receive(token, kind, kind === 'event' ? 'push' : 'logout'),
@@ -197,13 +237,14 @@ export const followSignals = (
       string,
       string,
       string,
-      boolean,
+      // An earlier deputy on the same store says only whether.
+      number | boolean | null,
     ]
     const person = { tenant, realm, id }
     invalidated({ person, source: 'signals', cause })
-    if (ends)
+    if (typeof ends === 'number' || ends === true)
       calls.abort(
-        { person },
+        { person, ...(ends === true ? {} : { begunBy: ends + CLOCKS_MS }) },
         new Problem('policy_denied', 'the identity provider ended what this user has running'),
       )
   })

@@ -15,7 +15,7 @@ const NEEDS: Readonly<Record<Preset, readonly Key[]>> = {
 }
 /** Beside what it needs. */
 const TAKES: Readonly<Record<Preset, readonly Key[]>> = {
-  keycloak: ['client_secret', 'client_key', 'token'],
+  keycloak: ['client_secret', 'client_key', 'token', 'follow'],
   okta: ['bearer', 'client_id', 'client_key', 'scope', 'token'],
   entra: ['url', 'client_secret', 'client_key', 'scope', 'token'],
   google: ['url', 'subject', 'scope', 'token'],

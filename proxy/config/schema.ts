@@ -8,6 +8,7 @@ import { agentRows } from './agents.ts'
 import { checks } from './checks.ts'
 import { ldap } from './ldap.ts'
 import { OWN_OPERATION } from './own_operations.ts'
+import { signal } from './signals.ts'
 import { unbuilt } from './unbuilt.ts'
 import { trustDomainOf } from './workload.ts'
 import {
@@ -168,6 +169,7 @@ const http = z
     token: url.optional(),
     scope: text.optional(),
     timeout: some(duration).default(5_000),
+    follow: z.enum(['admin_events']).optional(),
     method: z.enum(['GET', 'POST']).optional(),
     body: z.looseObject({}).optional(),
     id: pointer.optional(),
@@ -204,27 +206,6 @@ const entitlements = z.strictObject({
   checks,
   max_age: maxAge,
 })
-
-/** A transmitter of Shared Signals. */
-const signal = z
-  .strictObject({
-    issuer: url,
-    audience: z.union([text.transform((one) => [one]), z.array(text).min(1)]),
-    push: z.boolean().default(false),
-    poll: url.optional(),
-    bearer: secretText.optional(),
-    jwks_uri: url.optional(),
-    user: pointer.optional(),
-    realm: text.optional(),
-    tenant: text.optional(),
-    insecure,
-  })
-  .superRefine(secure((entry) => [entry.issuer, entry.jwks_uri, entry.poll]))
-  .refine(
-    (entry) => entry.push || entry.poll !== undefined,
-    'needs push: true, or poll with the URL where its events wait',
-  )
-export type SignalConfig = z.infer<typeof signal>
 
 /** What is asked about people, in this order; `claims` and none ask nobody. */
 export const sourcesOf = (

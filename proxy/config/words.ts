@@ -198,6 +198,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'How long one question may take, with all its pages; then the call is refused.',
     '3s',
   ),
+  'entitlements.http.follow': key(
+    'With `preset: keycloak`: what administrators change there is looked for every second, and what was known of those people counts no more.',
+    'admin_events',
+  ),
   'entitlements.http.method': key('With `preset: none`: how it is asked; absent: `GET`.', 'POST'),
   'entitlements.http.body': key(
     'With `method: POST`: the JSON that is sent; its texts may hold `{id}` and `{tenant}`.',
@@ -365,13 +369,30 @@ export const WORDS: Readonly<Record<string, Words>> = {
 
   signals: key('Shared Signals transmitters that deputy listens to (see signals.md).'),
   'signals[].issuer': key('Who signs the events.', 'https://idp.example.com'),
-  'signals[].audience': key('What events for deputy have as `aud`: one value or a list.', 'deputy'),
+  'signals[].audience': key(
+    'What events for deputy have as `aud`: one value or a list. With `manage` the stream says it.',
+    'deputy',
+  ),
   'signals[].push': key('Events may be pushed to `/signals` of the connect listener.', 'true'),
   'signals[].poll': key(
     'Where events wait, in place of a push or beside it.',
     'https://idp.example.com/ssf/poll',
   ),
-  'signals[].bearer': key('The bearer token for `poll`.', '"${env:SIGNALS_TOKEN}"'),
+  'signals[].manage': key(
+    'deputy makes the stream at the transmitter, keeps it enabled and asks for verification; without `push` its events are polled.',
+    'true',
+  ),
+  'signals[].bearer': key('The bearer token for `poll` and `manage`.', '"${env:SIGNALS_TOKEN}"'),
+  'signals[].client_id': key(
+    'In place of `bearer`: the client as which deputy gets its own token there.',
+    'deputy-signals',
+  ),
+  'signals[].client_secret': key('The secret of that client.', '"${env:SIGNALS_SECRET}"'),
+  'signals[].token': key(
+    'Where that client gets its token.',
+    'https://idp.example.com/oauth/token',
+  ),
+  'signals[].scope': key('The scopes of that token.', 'ssf.manage ssf.read'),
   'signals[].jwks_uri': key(
     'The keys of the issuer, where its OpenID discovery does not name them.',
     'https://idp.example.com/ssf/jwks',

@@ -65,7 +65,11 @@ const named = (error: unknown): string =>
  */
 export const createSignIn = (
   config: SignInConfig,
-  deps: SessionDeps & { readonly fetch: typeof fetch },
+  deps: SessionDeps & {
+    readonly fetch: typeof fetch
+    /** Learns whose a session at the issuer is. */
+    readonly seen?: (issuer: string, sid: unknown, person: Person) => void
+  },
 ): OidcSignIn => {
   const sessions = createSessions(deps, config.issuer)
   const random = (): string => deps.randomBytes(32).toString('base64url')
@@ -185,6 +189,7 @@ export const createSignIn = (
       }
       const person = personOf(claims, config)
       if (typeof person === 'string') return { kind: 'refused', reason: person }
+      deps.seen?.(config.issuer, atPointer(claims, '/sid'), person)
       const cookie = await sessions.begin(person, true)
       return {
         kind: 'signed_in',

@@ -1,14 +1,16 @@
 // Security events that wait at a transmitter (RFC 8936): fetched, taken, acknowledged with the next question.
 import { setTimeout as pause } from 'node:timers/promises'
+import type { FeedState } from './feed.ts'
 import { EventRefused } from './signals.ts'
 import type { Clock, Log } from '../model.ts'
 import { messageOf } from '../problem.ts'
 import { parseStrict } from '../wire/json.ts'
 
 export type PollOptions = {
-  readonly url: string
+  /** null: it is not known yet. */
+  readonly url: () => string | null
   /** Value of the Authorization header. */
-  readonly authorization: () => Promise<string | null>
+  readonly authorization: (rejected: string | null) => Promise<string | null>
   readonly fetch: (input: string, init: RequestInit) => Promise<Response>
   /** Throws EventRefused for what is never taken; anything else: later. */
   readonly receive: (token: string) => Promise<void>
@@ -16,6 +18,7 @@ export type PollOptions = {
   readonly refused: (error: EventRefused) => void
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Log
+  readonly state: FeedState
   /** Ms after which a question without an answer is given up. */
   readonly deadline?: number
 }
@@ -29,7 +32,7 @@ const LONGEST_PAUSE_MS = 30_000
 
 type SetErrors = Record<string, { readonly err: string; readonly description: string }>
 
-const bounded = async (answer: Response): Promise<string> => {
+export const bounded = async (answer: Response): Promise<string> => {
   const chunks: Uint8Array[] = []
   let size = 0
   for await (const chunk of answer.body ?? []) {
@@ -51,14 +54,17 @@ const setsOf = (text: string): readonly (readonly [jti: string, token: string])[
 export const createPoll = (
   options: PollOptions,
 ): { readonly begin: () => void; readonly close: () => Promise<void> } => {
-  const { url, fetch, receive, refused, clock, log, deadline = DEADLINE_MS } = options
+  const { fetch, receive, refused, clock, log, deadline = DEADLINE_MS } = options
   const ended = new AbortController()
   let ack: string[] = []
   let setErrs: SetErrors = {}
+  let rejected: string | null = null
   let running: Promise<void> = Promise.resolve()
 
   const ask = async (): Promise<number> => {
-    const authorization = await options.authorization()
+    const url = options.url()
+    if (url === null) return 0
+    const authorization = await options.authorization(rejected)
     const answer = await fetch(url, {
       method: 'POST',
       redirect: 'error',
@@ -71,6 +77,7 @@ export const createPoll = (
       body: JSON.stringify({ maxEvents: MOST, returnImmediately: false, ack, setErrs }),
       signal: AbortSignal.any([ended.signal, AbortSignal.timeout(deadline)]),
     })
+    rejected = answer.status === 401 ? authorization : null
     const text = await bounded(answer)
     if (answer.status !== 200) throw new Error(`answers ${answer.status}`)
     const sets = setsOf(text)
@@ -100,16 +107,18 @@ export const createPoll = (
       let wait = 0
       try {
         const count = await ask()
-        if (complaint !== '') log.info({ url }, 'signals: events are polled again')
+        if (complaint !== '') log.info({ url: options.url() }, 'signals: events are polled again')
         complaint = ''
         failures = 0
+        options.state.works()
         wait = count > 0 ? 0 : EVERY_MS - (clock.mono() - began)
       } catch (error) {
         if (ended.signal.aborted) return
         const quiet = error instanceof Error && error.name === 'TimeoutError'
         if (messageOf(error) !== complaint)
-          log.warn({ url, err: error }, 'signals: events cannot be polled')
+          log.warn({ url: options.url(), err: error }, 'signals: events cannot be polled')
         complaint = messageOf(error)
+        if (!quiet) options.state.fails(complaint)
         failures += 1
         wait = quiet ? EVERY_MS : Math.min(LONGEST_PAUSE_MS, 500 * 2 ** Math.min(10, failures))
       }
@@ -123,6 +132,7 @@ export const createPoll = (
     close: async () => {
       ended.abort()
       await running
+      options.state.end()
     },
   }
 }

@@ -51,6 +51,10 @@ const KINDS: Readonly<Record<string, { readonly cause: string; readonly ends: bo
   [`${BASE}risc/event-type/credential-compromise`]: { cause: 'credential_compromise', ends: true },
   [`${BASE}risc/event-type/sessions-revoked`]: { cause: 'session_revoked', ends: true },
 }
+/** What a transmitter is asked for; a logout comes another way. */
+export const EVENT_TYPES: readonly string[] = Object.keys(KINDS).filter((type) =>
+  type.startsWith(BASE),
+)
 const STREAM: Readonly<Record<string, string>> = {
   [`${BASE}ssf/event-type/verification`]: 'verification',
   [`${BASE}ssf/event-type/stream-updated`]: 'stream_updated',
@@ -67,9 +71,22 @@ export type Naming = {
 }
 export type Meaning =
   /** Of the stream itself. */
-  | { readonly kind: 'stream'; readonly cause: string; readonly status: string | null }
+  | {
+      readonly kind: 'stream'
+      readonly cause: string
+      readonly status: string | null
+      /** What whoever asked for this verification gave. */
+      readonly state: string | null
+    }
   /** Nothing that concerns anybody here. */
   | { readonly kind: 'other' }
+  /** Of whoever had this session at the issuer. */
+  | {
+      readonly kind: 'session'
+      readonly cause: string
+      readonly ends: boolean
+      readonly sid: string
+    }
   | {
       readonly kind: 'person'
       readonly cause: string
@@ -122,12 +139,20 @@ export const meaningOf = (
     return where.map((one) => ({ tenant: one, realm, id }))
   }
   const stream = STREAM[type]
-  if (stream !== undefined) return { kind: 'stream', cause: stream, status: text(event, '/status') }
+  if (stream !== undefined)
+    return {
+      kind: 'stream',
+      cause: stream,
+      status: text(event, '/status'),
+      state: text(event, '/state'),
+    }
   const known = KINDS[type]
   if (known === undefined) return { kind: 'other' }
   if (known.cause === 'logout') {
     const id = text(payload, user ?? '/sub')
-    if (id === null) throw refuse(`it does not say who: it has no ${user ?? '/sub'}`)
+    const sid = text(payload, '/sid')
+    if (id === null && sid !== null) return { kind: 'session', ...known, sid }
+    if (id === null) throw refuse(`it does not say who: it has no ${user ?? '/sub'} and no sid`)
     const own = tenant === null ? null : text(payload, tenant)
     return { kind: 'person', ...known, people: named(id, own === null ? tenants : [own]) }
   }

@@ -3,6 +3,7 @@ import type { Person } from '../model.ts'
 import { copyOf, Problem } from '../problem.ts'
 import { shareOf } from '../shares.ts'
 import { createSlots } from './slots.ts'
+import { madeAt } from '../ulid.ts'
 import { samePerson } from '../wire/canonical.ts'
 
 export type LiveCall = {
@@ -32,6 +33,8 @@ export type CallRegistry = {
       readonly connection?: string
       readonly run?: string
       readonly standing?: string
+      /** Ms since the epoch: whatever began later goes on. */
+      readonly begunBy?: number
     },
     reason: Problem,
   ) => number
@@ -126,17 +129,17 @@ export const createCalls = (limits: {
       return started.flight
     },
     abort(match, reason) {
-      const hit = live
-        .values()
-        .filter(
-          (call) =>
-            (match.person === undefined || samePerson(match.person, call.person)) &&
-            (match.agent === undefined || match.agent === call.agent) &&
-            (match.tenant === undefined || match.tenant === call.person.tenant) &&
-            (match.connection === undefined || match.connection === call.connection) &&
-            (match.run === undefined || match.run === call.run) &&
-            (match.standing === undefined || match.standing === call.standing),
-        )
+      const hit = live.values().filter(
+        (call) =>
+          (match.person === undefined || samePerson(match.person, call.person)) &&
+          (match.agent === undefined || match.agent === call.agent) &&
+          (match.tenant === undefined || match.tenant === call.person.tenant) &&
+          (match.connection === undefined || match.connection === call.connection) &&
+          (match.run === undefined || match.run === call.run) &&
+          (match.standing === undefined || match.standing === call.standing) &&
+          // Of an id that tells no time nobody knows that it is newer.
+          (match.begunBy === undefined || !(madeAt(call.id) > match.begunBy)),
+      )
       for (const call of hit) call.cut(copyOf(reason))
       return hit.length
     },

@@ -20,6 +20,7 @@ import type { Act } from './classify.ts'
 import type { Facts } from './entitlements.ts'
 import { askable, lacking, widened } from '../wire/scopes.ts'
 import { members, quoted, quotedList } from '../wire/json.ts'
+import { signInOf } from '../wire/sign_in.ts'
 import type { Body } from './inspect.ts'
 import { shareOf } from '../shares.ts'
 
@@ -158,7 +159,7 @@ const scopesTogether = (
   const { provider, scopes: listed } = connection
   const granted = usable(holding, provider)
   const allowed = widened(provider, listed)
-  const chosen = acts.map(({ operation }) => chooseScopes(operation, granted, allowed))
+  const chosen = acts.map(({ operation }) => chooseScopes(operation, granted, allowed, listed))
   for (const [i, { operation }] of acts.entries()) {
     if (chosen[i]?.every((scope) => granted.includes(scope)) === true) continue
     // What another part needs anyway suffices here too, where one of the alternatives is just that.
@@ -248,6 +249,7 @@ type Who = {
   readonly user: InputMember
   readonly members: string
   readonly run: string
+  readonly auth: Facts['entitlements']['auth']
 }
 /** `members`: of the operation, but for what a GraphQL document says. */
 type Asked = { readonly members: string; readonly member: InputMember }
@@ -304,14 +306,15 @@ export const createDecide = (
         run: run === null ? '' : `,"run":${JSON.stringify(run)}`,
         user: ['user', `{${user},"entitlements_age_ms":0}`],
         members: user,
+        // A directory knows people, not how they signed in: that is in their assertion.
+        auth: entitlements.auth ?? signInOf(principal.claims),
       }
       byPrincipal.set(principal, who)
     }
     return who
   }
   /** The same at this moment, where it does. */
-  const aged = (user: string, { facts, checks }: Question, age: number): InputMember => {
-    const { auth } = facts.entitlements
+  const aged = ({ members: user, auth }: Who, { checks }: Question, age: number): InputMember => {
     const signIn =
       auth === null
         ? ''
@@ -394,14 +397,14 @@ export const createDecide = (
     granted: readonly string[],
   ): readonly [string, readonly InputMember[]] => {
     const { route, act, facts, part } = question
-    const { agent, user, members: person, run } = userOf(question)
+    const who = userOf(question)
+    const { agent, user, run } = who
     const operation = operationMember(act, scopes)
     const shared = [nowMember(), agent, NO_APPROVALS, providerMember(question, granted)]
     const own: InputMember[] = []
     const age = Math.round(facts.ageMs())
-    if (age === 0 && facts.entitlements.auth === null && question.checks === undefined)
-      shared.push(user)
-    else own.push(aged(person, question, age))
+    if (age === 0 && who.auth === null && question.checks === undefined) shared.push(user)
+    else own.push(aged(who, question, age))
     if ('graphql' in act) own.push(graphqlMember(operation.members, act))
     else shared.push(operation.member)
     let text =

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import type { Access, Clock, Entitlements, Person, Principal } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { atPointer } from '../wire/json.ts'
+import { signInOf } from '../wire/sign_in.ts'
 
 /** Sources behind one interface (directory/source): a file, a directory, pushed users. */
 type Ask = (person: Person, maxAge: number) => Entitlements | null | Promise<Entitlements | null>
@@ -130,17 +131,12 @@ export const createEntitlements = (options: {
       const groups = pick(claims, source.groups)
       const roles = pick(claims, source.roles)
       const rights = pick(claims, source.entitlements)
-      const authTime = claims['auth_time']
       entitlements = {
         active: true,
         groups,
         roles,
         entitlements: rights,
-        auth: {
-          acr: typeof claims['acr'] === 'string' ? claims['acr'] : null,
-          amr: pick(claims, '/amr'),
-          at: typeof authTime === 'number' ? authTime * 1_000 : null,
-        },
+        auth: signInOf(claims) ?? { acr: null, amr: [], at: null },
         source: 'claims',
         digest: `sha256:${createHash('sha256')
           .update(JSON.stringify([groups.toSorted(), roles.toSorted(), rights.toSorted()]))

@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer'
 import type { JWTPayload } from 'jose'
 import { LRUCache } from 'lru-cache'
 import type { GuardedClock } from '../clock.ts'
-import type { ClientCertificate, Json, JsonObject, Principal, Workload } from '../model.ts'
+import type { ClientCertificate, Json, JsonObject, Person, Principal, Workload } from '../model.ts'
 import type { IssuerKeys, KeySource } from '../oauth/issuer_keys.ts'
 import { createSignedTokens } from '../oauth/signed_token.ts'
 import { Problem } from '../problem.ts'
@@ -164,6 +164,8 @@ type IdentifyOptions = {
   /** Longest life of an assertion, ms. */
   readonly maxAge: number
   readonly issuers: readonly Issuer[]
+  /** Learns whose a session at an issuer is. */
+  readonly session?: (issuer: string, sid: unknown, person: Person) => void
   readonly plainAgent: string
   readonly plainRealm: string
   /** Which agent a call is from, by a token of its own. */
@@ -212,8 +214,10 @@ export const createIdentify = (options: IdentifyOptions): Identify => {
       if (issuer.tenants !== null && !issuer.tenants.includes(tenant))
         throw denied('the issuer may not speak for this tenant')
       const unnamed = workloads.some && atPointer(payload, issuer.agent) === undefined
+      const person = { tenant, realm: issuer.realm, id: text(payload, issuer.user, 'user') }
+      options.session?.(issuer.issuer, payload['sid'], person)
       return {
-        person: { tenant, realm: issuer.realm, id: text(payload, issuer.user, 'user') },
+        person,
         agent: unnamed ? null : text(payload, issuer.agent, 'agent'),
         verified: true,
         claims: payload as { [k: string]: Json } satisfies JsonObject,

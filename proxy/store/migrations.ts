@@ -154,6 +154,15 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE signals_taken (hash TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   CREATE INDEX signals_taken_at ON signals_taken (at);
   `,
+  // Some issuers name of a logout the session alone.
+  `
+  CREATE TABLE issuer_sessions (
+    hash TEXT NOT NULL PRIMARY KEY,
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, user_id TEXT NOT NULL, at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX issuer_sessions_at ON issuer_sessions (at);
+  CREATE INDEX issuer_sessions_person ON issuer_sessions (tenant, realm, user_id);
+  `,
 ]
 
 export type OpenFile = {

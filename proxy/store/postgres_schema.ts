@@ -156,6 +156,15 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE signals_taken (hash TEXT COLLATE "C" NOT NULL PRIMARY KEY, at BIGINT NOT NULL);
   CREATE INDEX signals_taken_at ON signals_taken (at);
   `,
+  // Some issuers name of a logout the session alone.
+  `
+  CREATE TABLE issuer_sessions (
+    hash TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    tenant TEXT COLLATE "C" NOT NULL, realm TEXT COLLATE "C" NOT NULL, user_id TEXT COLLATE "C" NOT NULL, at BIGINT NOT NULL
+  );
+  CREATE INDEX issuer_sessions_at ON issuer_sessions (at);
+  CREATE INDEX issuer_sessions_person ON issuer_sessions (tenant, realm, user_id);
+  `,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
 const hideEpochs = async (ask: Ask): Promise<void> => {

@@ -1,8 +1,8 @@
 // Signals that were taken: each counts once, on whichever replica it came in.
-import type { Store } from '../model.ts'
+import type { Person, Store } from '../model.ts'
 import type { Asking } from './asking.ts'
 import type { Database, Work } from './database.ts'
-import { checked } from './rows.ts'
+import { checked, personOf } from './rows.ts'
 
 export const createSignals = (db: Database, { sql, hit }: Asking): Store['signals'] => ({
   taken: (hash) => hit(sql.signalTaken, { hash }),
@@ -13,4 +13,19 @@ export const createSignals = (db: Database, { sql, hit }: Asking): Store['signal
       return true
     }),
   sweep: async (before) => (await db.query([sql.sweepSignals, { before }])).length,
+})
+
+export const createIssuerSessions = (
+  db: Database,
+  { sql, row }: Asking,
+): Store['issuerSessions'] => ({
+  remember: async ({ hash, person, at }) =>
+    void (await db.query([sql.rememberSession, { ...personOf(person), hash, at }])),
+  who: (hash) =>
+    row(sql.sessionOf, { hash }, ({ tenant, realm, id }): Person => ({
+      tenant: String(tenant),
+      realm: String(realm),
+      id: String(id),
+    })),
+  sweep: async (before) => (await db.query([sql.sweepIssuerSessions, { before }])).length,
 })

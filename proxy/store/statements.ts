@@ -145,6 +145,11 @@ const others = (now: string) =>
     takeSignal:
       'INSERT INTO signals_taken (hash, at) VALUES (:hash, :at) ON CONFLICT (hash) DO NOTHING RETURNING hash',
     sweepSignals: 'DELETE FROM signals_taken WHERE at < :before RETURNING hash',
+    rememberSession:
+      'INSERT INTO issuer_sessions (hash, tenant, realm, user_id, at) VALUES (:hash, :tenant, :realm, :user, :at) ON CONFLICT (hash) DO UPDATE SET tenant = excluded.tenant, realm = excluded.realm, user_id = excluded.user_id, at = excluded.at',
+    sessionOf: 'SELECT tenant, realm, user_id AS id FROM issuer_sessions WHERE hash = :hash',
+    sweepIssuerSessions: 'DELETE FROM issuer_sessions WHERE at < :before RETURNING hash',
+    eraseIssuerSessions: `DELETE FROM issuer_sessions WHERE ${PERSON} RETURNING hash`,
     newest: `SELECT max(at) AS at FROM (${TIMES.map(([table, at]) => `SELECT max(${at}) AS at FROM ${table}`).join(' UNION ALL ')}) AS times`,
     endAllSessions: `INSERT INTO ended_sessions (hash, expires_at) VALUES ('${ALL}', :until) ON CONFLICT (hash) DO UPDATE SET expires_at = excluded.expires_at`,
     pseudonyms: 'SELECT key FROM pseudonyms',

@@ -11,7 +11,7 @@ import { pseudonym } from './pseudonym.ts'
 import { personOf } from './rows.ts'
 import { createRuns } from './runs.ts'
 import { createScim } from './scim.ts'
-import { createSignals } from './signals.ts'
+import { createIssuerSessions, createSignals } from './signals.ts'
 import { createStandings } from './standings.ts'
 import { NEVER } from './statements.ts'
 
@@ -30,6 +30,7 @@ const TABLES = [
   'scim_resources',
   'scim_members',
   'signals_taken',
+  'issuer_sessions',
 ]
 const CHANGED = [
   ['credentials', 'sealed'],
@@ -43,6 +44,7 @@ const CHANGED = [
   ['disabled_agents', 'at'],
   ['scim_resources', 'body'],
   ['signals_taken', 'at'],
+  ['issuer_sessions', 'at'],
 ]
 
 export const createTables = (db: Database): Store => {
@@ -105,11 +107,13 @@ export const createTables = (db: Database): Store => {
       await db.query([sql.eraseFlows, personOf(person)])
       await db.query([sql.eraseRuns, personOf(person)])
       await db.query([sql.eraseStandings, personOf(person)])
+      await db.query([sql.eraseIssuerSessions, personOf(person)])
       const { tenant, realm, id } = person
       await db.forget(`${JSON.stringify([tenant, realm, id]).slice(0, -1)},`)
     },
     scim: createScim(db),
     signals: createSignals(db, asking),
+    issuerSessions: createIssuerSessions(db, asking),
     sealed: {
       page: async (after, most) => {
         const of = (raw: Raw): SealedRow => raw as SealedRow

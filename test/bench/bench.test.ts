@@ -104,7 +104,7 @@ test.skipIf(!measurable())(
         encoding: 'utf8',
         timeout: 170_000,
       })
-    const done = run('--quick', '--only', 'memory,vault,refresh,consent,agents,pages')
+    const done = run('--quick', '--only', 'memory,vault,refresh,consent,agents,pages,scim')
     expect(done.status, done.stdout + done.stderr).toBe(0)
     expect([...done.stdout.matchAll(/^## (.*)$/gm)].map(([, title]) => title)).toEqual([
       'Memory and start',
@@ -113,6 +113,7 @@ test.skipIf(!measurable())(
       'Consent',
       'Agents',
       'Pages',
+      'SCIM',
     ])
     expect(done.stdout).toMatch(/^\| SQLite, 1 \| 40 \| 1 \|/m)
     expect(run('--only', 'vaults').status).toBe(64)

@@ -14,6 +14,7 @@ import { measurePages } from './pages.ts'
 import { measurable, root } from './processes.ts'
 import { measureRefresh } from './refresh.ts'
 import { page, right, type Report, type Section } from './report.ts'
+import { measureScim } from './scim.ts'
 import { measureVault } from './vault.ts'
 
 const { values: flags } = parseArgs({
@@ -36,6 +37,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   pages: measurePages,
   entitlements: measureEntitlements,
   envelopes: measureEnvelopes,
+  scim: measureScim,
 }
 const names = ['calls', ...Object.keys(PARTS)]
 const wanted = flags.only?.split(',') ?? names

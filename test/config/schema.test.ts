@@ -34,8 +34,6 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'connect.sign_in.insecure',
     'entitlements.http.insecure',
     'operators_sign_in.insecure',
-    'signals.*.insecure',
-    'signals.*.push',
   ],
   'config/agents.ts': [
     ...['id', 'name', 'owner', 'logo', 'contact', 'workload'].map((key) => `agents.*.${key}`),
@@ -71,8 +69,13 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   'compose/scim.ts': ['tenant', 'realm', 'user', 'bearer', 'bearer.*'].map(
     (key) => `entitlements.scim.${key}`,
   ),
+  'compose/admin_events.ts': ['entitlements.http.follow'],
+  'compose/signal_streams.ts': [
+    ...['bearer', 'client_id', 'client_secret', 'token', 'scope'].map((key) => `signals.*.${key}`),
+    ...['insecure', 'push'].map((key) => `signals.*.${key}`),
+  ],
   'compose/signals.ts': [
-    ...['audience', 'audience.*', 'poll', 'bearer', 'jwks_uri', 'user', 'realm', 'tenant'].map(
+    ...['audience', 'audience.*', 'poll', 'manage', 'jwks_uri', 'user', 'realm', 'tenant'].map(
       (key) => `signals.*.${key}`,
     ),
     'signals.*.issuer',

@@ -11,7 +11,7 @@ const polling = (
   const asked: Asked[] = []
   const refused: string[] = []
   const poll = createPoll({
-    url: 'https://idp.test/poll',
+    url: () => 'https://idp.test/poll',
     authorization: () => Promise.resolve('Bearer x'),
     fetch: (_url, { body, signal }) => {
       asked.push(JSON.parse(typeof body === 'string' ? body : '') as Asked)
@@ -22,6 +22,7 @@ const polling = (
     refused: ({ fault }) => void refused.push(fault),
     clock: { mono: () => performance.now() },
     log: QUIET,
+    state: { works: () => {}, fails: () => {}, end: () => {} },
     deadline: 200,
   })
   return { asked, refused, poll }

@@ -29,7 +29,18 @@ test('a logout token says who, and its own tenant where it has one', () => {
   expect(meaningOf(said(LOGOUT, { sub: 'alice', org: 'c' }), of)).toMatchObject({
     people: [{ tenant: 'c', id: 'alice' }],
   })
-  expect(() => meaningOf(said(LOGOUT, { sid: 's' }), of)).toThrow('does not say who')
+  expect(() => meaningOf(said(LOGOUT, {}), of)).toThrow('does not say who')
+})
+test('a logout token that names only a session means whoever had it', () => {
+  expect(meaningOf(said(LOGOUT, { sid: 's' }), naming)).toEqual({
+    kind: 'session',
+    cause: 'logout',
+    ends: true,
+    sid: 's',
+  })
+  expect(meaningOf(said(LOGOUT, { sid: 's', sub: 'alice' }), naming)).toMatchObject({
+    kind: 'person',
+  })
 })
 test('a pointer of the configuration goes before the format; the older spelling is read', () => {
   const subject = { subject_type: 'iss_sub', iss: issuer, sub: 'x', email: 'alice@corp.test' }

@@ -2,6 +2,8 @@
 import { execFile } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -54,7 +56,9 @@ beforeAll(async () => {
   db.exec(
     `INSERT INTO scim_resources VALUES ('other', 'local', 'User', 'theirs', 'mallory', 'mallory', NULL, 1, '{"userName":"mallory"}', 1, 1)`,
   )
-  for (const id of ['running', 'left'])
+  // As a deputy leaves it that stopped in the middle of a DELETE: deactivated, and nothing else yet.
+  put.run('0-crashed', 'runner-crashed', 'runner-crashed', '{"active":false}')
+  for (const id of ['running', 'left', 'crashed'])
     db.exec(
       `INSERT INTO runs (token_hash, id, tenant, realm, user_id, agent, connections, created_by, created_at, expires_at)
         VALUES ('${id}', '${id}', 'default', 'local', 'runner-${id}', 'laptop', '["acme"]', 'test', 1, 99999999999999)`,
@@ -257,6 +261,76 @@ describe('what else ends, and whom it does not reach', () => {
     const { status } = await scim('POST', '/Users', { schemas: [], userName: 'none' })
     expect(status).toBe(400)
   })
+})
+
+describe('a DELETE that was cut off', () => {
+  test('ends what is left when it comes again', async () => {
+    const run = (): unknown => {
+      const db = new DatabaseSync(join(deputy.dir, 'deputy.db'), { readOnly: true })
+      try {
+        return db.prepare(`SELECT revoked_at AS at FROM runs WHERE id = 'crashed'`).get()?.['at']
+      } finally {
+        db.close()
+      }
+    }
+    expect(run()).toBeNull()
+    expect((await scim('DELETE', '/Users/0-crashed')).status).toBe(204)
+    expect(run()).toEqual(expect.any(Number))
+    expect((await scim('GET', '/Users/0-crashed')).status).toBe(404)
+  })
+})
+
+describe('joined with a directory that is asked', () => {
+  test('each can withdraw at once, and groups of both count', async () => {
+    let answer: Fields = { id: 'alice', active: true, groups: [] }
+    let asked = 0
+    const directory = createServer((_req, res) => {
+      asked += 1
+      res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer))
+    })
+    await new Promise<void>((resolve) => directory.listen(0, '127.0.0.1', resolve))
+    const url = `http://127.0.0.1:${(directory.address() as AddressInfo).port}/{id}`
+    const both = await startDeputy({
+      upstream: upstream.origin,
+      held: [{ person: 'alice', token: TOKEN }],
+      config: {
+        entitlements: {
+          sources: ['scim', 'http'],
+          http: { preset: 'none', url, id: '/id', active: '/active', groups: '/groups' },
+          scim: { bearer: BEARER, trust_push: true },
+        },
+      },
+    })
+    const alone = deputy
+    deputy = both
+    try {
+      expect(await call()).toEqual(DENIED)
+      const id = await user('alice')
+      expect(await call()).toEqual(DENIED) // in no group
+      const staff = await group('staff', id)
+      expect(await call()).toEqual(FINE)
+      answer = { ...answer, active: false }
+      expect(await call()).toEqual(DENIED)
+      answer = { ...answer, active: true, groups: ['staff'] }
+      await scim('DELETE', `/Groups/${staff}`)
+      expect(await call()).toEqual(FINE)
+      await patch(`/Users/${id}`, { op: 'replace', path: 'active', value: false })
+      expect(await call()).toEqual(DENIED)
+      await patch(`/Users/${id}`, { op: 'replace', path: 'active', value: true })
+      expect(await call()).toEqual(FINE)
+      const before = asked
+      expect(await call()).toEqual(FINE)
+      expect(asked).toBe(before + 1)
+      directory.closeAllConnections()
+      directory.close()
+      expect(await call()).toEqual([503, 'entitlements_unavailable'])
+    } finally {
+      deputy = alone
+      directory.closeAllConnections()
+      directory.close()
+      await both.close()
+    }
+  }, 60_000)
 })
 
 describe('joined with a file', () => {

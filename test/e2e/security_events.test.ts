@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { newKeyRing } from '../../proxy/vault/seal.ts'
-import { startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
+import { startChild, startDeputy, type Deputy, type Fields } from '../support/deputy.ts'
 import { startIssuer, type Issuer } from '../support/issuer.ts'
 import { postgres } from '../support/postgres.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -238,6 +238,20 @@ describe('an event', () => {
     await push(await signed(claims(REVOKED)))
     expect(await ended).toBe('cut')
   })
+  test('that comes late cuts what was begun before it, and nothing that began later', async () => {
+    const [ended] = await stream()
+    const before = deputy.evidence().length
+    const late = now() - 600
+    expect((await push(await signed(claims(REVOKED, { iat: late }))))[0]).toBe(202)
+    // The time that the event tells of counts, not the one at which it was told.
+    const told = { event_timestamp: late }
+    expect((await push(await signed(claims(REVOKED, {}, told))))[0]).toBe(202)
+    expect(since(before, 'signal.received')).toHaveLength(2)
+    expect(await call()).toBe(200)
+    expect(await Promise.race([ended, Promise.resolve('goes on')])).toBe('goes on')
+    await push(await signed(claims(REVOKED)))
+    expect(await ended).toBe('cut')
+  })
   test('of the stream itself is noted', async () => {
     const before = deputy.evidence().length
     const sub = { format: 'opaque', id: 'stream-1' }
@@ -295,6 +309,61 @@ describe('what does not hold is refused and does nothing', () => {
   }, 120_000)
 })
 
+describe('ten thousand events at once', () => {
+  test('are all taken, in bounded memory, and others are served', async () => {
+    const child = await startChild({
+      upstream: upstream.origin,
+      held: [{ person: 'alice', token: TOKEN }],
+      config: settings,
+    })
+    try {
+      const metric = async (name: string): Promise<number> => {
+        const text = await (await fetch(`http://${child.admin}/metrics`)).text()
+        return Number(new RegExp(`^${name}(?:{[^}]*})? (\\S+)$`, 'm').exec(text)?.[1])
+      }
+      const resident = () => metric('process_resident_memory_bytes')
+      const served = async (): Promise<number> => {
+        const began = performance.now()
+        const answer = await fetch(`${child.agent}/~alice/api.acme.test/a`)
+        await answer.text()
+        expect(answer.status).toBe(200)
+        return performance.now() - began
+      }
+      await served()
+      const tokens: string[] = []
+      for (let n = 0; n < 10_000; n += 1) {
+        const sub_id = { format: 'opaque', id: `person-${n % 1_000}` }
+        tokens.push(await signed(claims(n % 2 === 0 ? CLAIMS : REVOKED, { sub_id })))
+      }
+      const before = await resident()
+      const began = performance.now()
+      const statuses = new Map<number, number>()
+      const pushing = Promise.all(
+        Array.from({ length: 200 }, async () => {
+          for (let token = tokens.pop(); token !== undefined; token = tokens.pop()) {
+            const [status] = await push(token, undefined, child)
+            statuses.set(status, (statuses.get(status) ?? 0) + 1)
+          }
+        }),
+      )
+      let [most, slowest, calls] = [before, 0, 0]
+      while (tokens.length > 0) {
+        slowest = Math.max(slowest, await served())
+        calls += 1
+        most = Math.max(most, await resident())
+      }
+      await pushing
+      expect([...statuses]).toEqual([[202, 10_000]])
+      process.stderr.write(
+        `10,000 events in ${((performance.now() - began) / 1_000).toFixed(1)} s; ${calls} calls beside them, the slowest ${slowest.toFixed(0)} ms; ${((most - before) / 1e6).toFixed(0)} MB more\n`,
+      )
+      expect(most - before).toBeLessThan(250e6)
+    } finally {
+      await child.close()
+    }
+  }, 600_000)
+})
+
 describe('back-channel logout', () => {
   test('ends what the person has running, once', async () => {
     const [ended] = await stream()
@@ -309,13 +378,69 @@ describe('back-channel logout', () => {
     ['no exp', { exp: undefined }],
     ['long expired', { iat: 1_000, exp: 1_001 }],
     ['nobody named', { sub: undefined }],
-    ['only a session', { sub: undefined, sid: 's' }],
+    ['only a session of nobody', { sub: undefined, sid: 's' }],
     ['another audience', { aud: 'another' }],
     ['another issuer', { iss: 'https://elsewhere.test' }],
     ['no event', { events: {} }],
     ['a security event', {}, { typ: 'secevent+jwt' }],
   ])('with %s is refused', async (_, more, header = { typ: 'logout+jwt' }) => {
     expect(await logout(await signed(logoutClaims(more), header))).toBe(400)
+  })
+})
+
+describe('a logout token that names only a session', () => {
+  let asserted: Deputy
+  beforeAll(async () => {
+    asserted = await startDeputy({
+      upstream: upstream.origin,
+      people: [{ id: 'alice', realm: 'corp', tenant: 'default', groups: ['staff'] }],
+      held: [
+        {
+          person: { tenant: 'default', realm: 'corp', id: 'alice' },
+          agent: 'agent-1',
+          token: TOKEN,
+        },
+      ],
+      config: {
+        identity: {
+          trust: 'asserted',
+          issuers: [{ issuer: issuer.url, realm: 'corp', audience: 'deputy' }],
+        },
+        connect: { sign_in: { issuer: issuer.url, client_id: 'deputy-pages', realm: 'corp' } },
+      },
+    })
+  }, 60_000)
+  afterAll(() => asserted?.close())
+  const told = async (sid: string): Promise<readonly [number, string]> => {
+    const token = await signed(logoutClaims({ sub: undefined, sid }), { typ: 'logout+jwt' })
+    const answer = await fetch(`${asserted.connect}/logout/backchannel`, {
+      method: 'POST',
+      body: new URLSearchParams({ logout_token: token }),
+    })
+    return [answer.status, await answer.text()]
+  }
+  test('ends what that person runs who came here by it; any other session is refused', async () => {
+    const deputyUser = await issuer.sign({ sub: 'alice', sid: 'session-1' })
+    upstream.handle = (_seen, res) => void res.writeHead(200).write('begun')
+    const answer = await fetch(`${asserted.agent}/api.acme.test/a`, {
+      headers: { 'deputy-user': deputyUser },
+    })
+    upstream.handle = null
+    expect(answer.status).toBe(200)
+    const ended = answer.text().then(
+      () => 'whole',
+      () => 'cut',
+    )
+    expect(await told('session-2')).toEqual([
+      400,
+      expect.stringContaining('nobody came here by that session'),
+    ])
+    expect(await Promise.race([ended, Promise.resolve('goes on')])).toBe('goes on')
+    expect((await told('session-1'))[0]).toBe(200)
+    expect(await ended).toBe('cut')
+    expect(asserted.evidence().filter(({ event }) => event === 'signal.received')).toMatchObject([
+      { cause: 'logout', user: { id: 'alice', realm: 'corp' } },
+    ])
   })
 })
 

@@ -7,6 +7,8 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { createAuthApi } from '../../proxy/api/auth.ts'
 import { createOperatorsApi } from '../../proxy/api/operators.ts'
 import { program } from '../../proxy/main.ts'
+import { createScimApi } from '../../proxy/api/scim.ts'
+import { createSignalsApi } from '../../proxy/api/signals.ts'
 import { createConnectApp } from '../../proxy/people/app.ts'
 import type { Fields } from '../support/deputy.ts'
 import { docAt } from '../support/openapi.ts'
@@ -18,6 +20,8 @@ import {
   ON_THIS_MACHINE,
   OPERATORS,
   PAGES,
+  SCIM,
+  SIGNALS,
   TOLD_APART,
   type As,
   type Asked,
@@ -72,6 +76,8 @@ const TABLES = [
     'operator',
   ],
   ['pages', routesOf(createConnectApp(bare as Of<typeof createConnectApp>)), PAGES, 'browser'],
+  ['signals', routesOf(createSignalsApi(bare as Of<typeof createSignalsApi>)), SIGNALS, 'nobody'],
+  ['scim', routesOf(createScimApi(bare as Of<typeof createScimApi>)), SCIM, 'operator'],
 ] as const satisfies readonly (readonly [
   string,
   readonly string[],

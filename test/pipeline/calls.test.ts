@@ -3,6 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { createCalls, type LiveCall } from '../../proxy/pipeline/calls.ts'
 import { Problem } from '../../proxy/problem.ts'
+import { createUlid } from '../../proxy/ulid.ts'
 import { codeOf } from '../wire/fixture.ts'
 
 const person = (id: string) => ({ tenant: 't', realm: 'r', id })
@@ -80,6 +81,20 @@ test('an end by several members reaches what has them all', () => {
   const { id: _id, standing: _standing, ...all } = call()
   expect(calls.abort({ ...all, run: 'run' }, ended)).toBe(0)
   expect(others.map(({ signal }) => signal.aborted)).toEqual([false, false, false, false])
+})
+
+test('an end of what began by some time leaves newer calls alone', () => {
+  const calls = registry()
+  const at = (time: number) => calls.enter(call({ id: createUlid(() => time)() }))
+  const [old, same, newer] = [at(1_000), at(2_000), at(2_001)]
+  const unknown = calls.enter(call())
+  expect(calls.abort({ begunBy: 2_000 }, ended)).toBe(3)
+  expect([old, same, newer, unknown].map(({ signal }) => signal.aborted)).toEqual([
+    true,
+    true,
+    false,
+    true,
+  ])
 })
 
 test('work that waits is cut off by the end of its call, and begins no more after it', async () => {

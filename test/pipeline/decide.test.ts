@@ -274,6 +274,12 @@ describe('policy is asked', () => {
     expect(await user({ entitlements: untold, ageMs: () => 0 })).toMatchObject({
       auth: { age_s: null },
     })
+    // A directory does not know it: the assertion does.
+    const claims = { acr: 'mfa', amr: ['otp'], auth_time: SATURDAY / 1_000 - 100 }
+    const { user: asserted } = await input({ principal: { ...principal, claims } })
+    expect(asserted).toMatchObject({ auth: { acr: 'mfa', amr: ['otp'], age_s: 0 } })
+    const both = await input({ principal: { ...principal, claims }, facts: signedIn })
+    expect(both['user']).toMatchObject({ auth: { acr: 'high' } })
     // What is the same for every call of a person is one member; what changes with time is none.
     expect(shared.at(-1)?.map(([name]) => name)).not.toContain('user')
     expect((await input())['user']).not.toHaveProperty('auth')

@@ -30,4 +30,18 @@ describe.each(every)('the $name store', ({ place, skip }) => {
     expect(await store.signals.taken('old')).toBe(false)
     expect(await store.signals.taken('new')).toBe(true)
   })
+  test('keeps whose a session at an issuer is, until it is unused for long or the person is erased', async () => {
+    const { remember, who, sweep } = store.issuerSessions
+    const alice = { tenant: 'acme', realm: 'corp', id: 'alice' }
+    const bob = { ...alice, id: 'bob' }
+    expect(await who('one')).toBeNull()
+    await remember({ hash: 'one', person: alice, at: 1 })
+    await remember({ hash: 'two', person: bob, at: 1 })
+    await remember({ hash: 'two', person: bob, at: 10 })
+    expect([await who('one'), await who('two')]).toEqual([alice, bob])
+    expect(await sweep(10)).toBe(1)
+    expect([await who('one'), await who('two')]).toEqual([null, bob])
+    await store.erase(bob)
+    expect(await who('two')).toBeNull()
+  })
 })

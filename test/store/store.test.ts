@@ -331,6 +331,7 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       'ALTER TABLE flows DROP COLUMN operation',
       'ALTER TABLE flows DROP COLUMN standing',
       'DROP TABLE signals_taken',
+      'DROP TABLE issuer_sessions',
       'DROP TABLE standings',
       'DROP TABLE scim_resources',
       'DROP TABLE scim_members',

@@ -203,6 +203,46 @@ export const PAGES: Readonly<Record<string, Case>> = {
  */
 export const TOLD_APART: ReadonlySet<string> = new Set(['GET /connect/:id', 'POST /connect/:id'])
 
+/** Where an identity provider speaks, by what it signed. */
+export const SIGNALS: Readonly<Record<string, Case>> = {
+  'POST /signals': ({ user, tenant }) => [{ path: '/signals', body: { sub: user, tenant } }],
+  'POST /logout/backchannel': ({ result, session }) =>
+    [result, session].map((logout_token) => ({
+      path: '/logout/backchannel',
+      form: { logout_token },
+    })),
+}
+const resource = (kind: 'Users' | 'Groups'): readonly (readonly [string, Case])[] => {
+  const one: Case = ({ credential, user }) =>
+    [credential, user].map((id) => ({ path: `/scim/v2/${kind}/${id}`, body: {} }))
+  const search: Case = ({ user }) => [{ path: `/scim/v2/${kind}/.search`, body: { filter: user } }]
+  return [
+    [`POST /scim/v2/${kind}/.search`, search],
+    [
+      `GET /scim/v2/${kind}`,
+      ({ user }) => [{ path: `/scim/v2/${kind}?filter=userName%20eq%20%22${user}%22` }],
+    ],
+    [
+      `POST /scim/v2/${kind}`,
+      ({ user }) => [{ path: `/scim/v2/${kind}`, body: { userName: user } }],
+    ],
+    [`GET /scim/v2/${kind}/:id`, (ids, own) => one(ids, own).map(({ path }) => ({ path }))],
+    ...['PUT', 'PATCH', 'DELETE'].map((method) => [`${method} /scim/v2/${kind}/:id`, one] as const),
+  ]
+}
+/** Of SCIM, which nobody serves beside a file: it tells nothing. Served, it is of one tenant: test/e2e/scim.test.ts. */
+export const SCIM: Readonly<Record<string, Case>> = Object.fromEntries([
+  ...['ServiceProviderConfig', 'Schemas', 'ResourceTypes', 'Schemas/:id', 'ResourceTypes/:id'].map(
+    (name) => [`GET /scim/v2/${name}`, same] as const,
+  ),
+  [
+    'POST /scim/v2/.search',
+    (({ user }) => [{ path: '/scim/v2/.search', body: { filter: user } }]) satisfies Case,
+  ] as const,
+  ...resource('Users'),
+  ...resource('Groups'),
+])
+
 /** Commands that ask the operators' API: what follows their name. */
 export const COMMANDS: Readonly<Record<string, (ids: Ids) => readonly (readonly string[])[]>> = {
   'runs create': ({ user, tenant }) =>

@@ -5,7 +5,8 @@ import { basic, introspectAt, missingProgram, post, startProgram } from './serve
 import type { Kind } from './server.ts'
 import { freePort } from '../ports.ts'
 
-const HOME = process.env['DEPUTY_KEYCLOAK'] ?? join(homedir(), '.cache/deputy-ci/keycloak-26.7.3')
+const HOME =
+  process.env['DEPUTY_KEYCLOAK'] ?? join(homedir(), '.cache/deputy-ci/keycloak-26.7.3-ssf')
 const COMMAND = join(HOME, 'bin/kc.sh')
 const ADMIN = 'canary-keycloak-admin'
 const API = { id: 'api', secret: 'canary-api-secret-000000000000000000' }
@@ -40,6 +41,9 @@ export const startKeycloak = async () => {
       `--hostname=${origin}`,
       '--http-management-host=127.0.0.1',
       `--http-management-port=${management}`,
+      // It tells of security events, and to receivers of tests.
+      '--spi-ssf-transmitter--default--allow-insecure-push-targets=true',
+      '--spi-ssf-transmitter--default--outbox-drainer-interval=500ms',
     ],
     env: {
       KC_BOOTSTRAP_ADMIN_USERNAME: 'admin',

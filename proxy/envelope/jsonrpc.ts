@@ -9,9 +9,25 @@ const MODERN = '2026-07-28'
 /** Under this name deputy asks a client to show its link; what it says to that is for deputy. */
 export const ASKED = 'deputy'
 
-const MEMBERS: ReadonlySet<string> = new Set(['jsonrpc', 'id', 'method', 'params', 'result', 'error'])
+const MEMBERS: ReadonlySet<string> = new Set([
+  'jsonrpc',
+  'id',
+  'method',
+  'params',
+  'result',
+  'error',
+])
 /** Members of `params` that say what is called. */
-const PARAMS = ['name', 'uri', 'ref', 'arguments', '_meta', 'inputResponses', 'requestState', 'cursor']
+const PARAMS = [
+  'name',
+  'uri',
+  'ref',
+  'arguments',
+  '_meta',
+  'inputResponses',
+  'requestState',
+  'cursor',
+]
 /** Which member of `params` names what is called. */
 const NAMED: Readonly<Record<string, 'name' | 'uri' | 'ref' | undefined>> = {
   'tools/call': 'name',
@@ -53,7 +69,9 @@ const oneSpelling = (of: Fields, names: Iterable<string>, where: string): void =
 const idOf = (id: unknown): string | number => {
   if (typeof id === 'string' && id.length <= 256) return id
   if (Number.isSafeInteger(id)) return id as number
-  throw refused('the id of a JSON-RPC request is a text of at most 256 characters or a whole number')
+  throw refused(
+    'the id of a JSON-RPC request is a text of at most 256 characters or a whole number',
+  )
 }
 
 // oxlint-disable-next-line no-control-regex
@@ -66,7 +84,10 @@ const textOf = (value: unknown, what: string, most: number): string => {
 }
 
 /** What is called, and the row under which it may be. */
-const called = (method: string, params: Fields): { readonly key: string; readonly name: string | null } => {
+const called = (
+  method: string,
+  params: Fields,
+): { readonly key: string; readonly name: string | null } => {
   const by = NAMED[method]
   if (by === undefined) return { key: method, name: null }
   if (by !== 'ref') {
@@ -117,7 +138,11 @@ const checkHeaders = (
   if (toldMethod === null ? modern : toldMethod !== method) throw mismatch('Mcp-Method')
   const toldName = headerOf(headers, 'mcp-name')
   const wanted = NAMED[method] === 'ref' ? null : name
-  if (toldName === null ? modern && wanted !== null && /^(?:tools\/call|prompts\/get|resources\/read)$/.test(method) : toldName !== wanted)
+  if (
+    toldName === null
+      ? modern && wanted !== null && /^(?:tools\/call|prompts\/get|resources\/read)$/.test(method)
+      : toldName !== wanted
+  )
     throw mismatch('Mcp-Name')
   checkMirrored(headers, params['arguments'])
 }
@@ -148,7 +173,9 @@ const answerIn = (params: Fields): McpCall['answered'] => {
 }
 /** The text without what was said to deputy; every other byte of a value stays. */
 const withoutAnswer = (text: string): string => {
-  const whole = JSON.parse(text, exactly) as { params: { inputResponses?: Record<string, unknown> } }
+  const whole = JSON.parse(text, exactly) as {
+    params: { inputResponses?: Record<string, unknown> }
+  }
   const { [ASKED]: _own, ...others } = whole.params.inputResponses ?? {}
   if (Object.keys(others).length > 0) whole.params.inputResponses = others
   else delete whole.params.inputResponses
@@ -184,7 +211,8 @@ export const readMessage = (text: string, value: unknown, headers: Headers): Spo
   const meta = params['_meta'] ?? {}
   if (!isObject(meta)) throw refused('params._meta is no JSON object')
   const version = meta[`${META}protocolVersion`] ?? null
-  if (version !== null && typeof version !== 'string') throw refused('the protocol version is no text')
+  if (version !== null && typeof version !== 'string')
+    throw refused('the protocol version is no text')
   const given = params['arguments']
   if (given !== undefined && given !== null && !isObject(given))
     throw refused('params.arguments is no JSON object')
@@ -244,7 +272,9 @@ export const argumentsAt = (
     const at = memberAt(value, whole, names)
     if (at === undefined) continue
     if ('clash' in at)
-      throw refused(`the arguments have ${at.clash}, which some servers take for a part of ${pointer}`)
+      throw refused(
+        `the arguments have ${at.clash}, which some servers take for a part of ${pointer}`,
+      )
     if (hasNumber(at.value) && isMarked(memberAt((marked ??= markNumbers(text)), whole, names)))
       throw refused(`${pointer} holds a number that other readers round otherwise (RFC 7493 2.2)`)
     found[pointer] = at.value as Json

@@ -42,7 +42,12 @@ export const shownMessage = (
   if (value === undefined) return text
   if (!isObject(value)) throw unreadable('the MCP server’s answer is no JSON-RPC message')
   const answers = !Object.hasOwn(value, 'method')
-  if (answers && id !== null && value['id'] !== id && !(value['id'] == null && Object.hasOwn(value, 'error')))
+  if (
+    answers &&
+    id !== null &&
+    value['id'] !== id &&
+    !(value['id'] == null && Object.hasOwn(value, 'error'))
+  )
     throw unreadable('the MCP server answered another request')
   const { result } = value
   if (listed === null || !isObject(result)) return text

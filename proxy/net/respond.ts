@@ -268,7 +268,9 @@ export const createAnswers = <A extends Answer>(deps: {
       return null
     }
     const decoder =
-      coding === 'identity' || (job.injected === null && !json && !streams) ? null : decoderFor(coding)
+      coding === 'identity' || (job.injected === null && !json && !streams)
+        ? null
+        : decoderFor(coding)
     if (coding !== 'identity' && decoder === null && job.injected !== null) {
       deps.stop(
         answer,

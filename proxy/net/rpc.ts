@@ -77,7 +77,10 @@ export const events = (
     }
     if (rest.length > limit)
       return fail(
-        new Problem('answer_not_redactable', 'an event of the MCP server passes limits.rewritten_body'),
+        new Problem(
+          'answer_not_redactable',
+          'an event of the MCP server passes limits.rewritten_body',
+        ),
       )
     return out === '' || into.push(Buffer.from(out))
   }
@@ -103,4 +106,3 @@ export const events = (
     },
   }
 }
-

@@ -32,8 +32,7 @@ export type Metadata = {
 }
 /** `issuer`: of an MCP server, which named it. */
 type Found =
-  | { readonly metadata: Metadata; readonly issuer?: string }
-  | { readonly problem: string }
+  { readonly metadata: Metadata; readonly issuer?: string } | { readonly problem: string }
 /** An MCP server, which is asked for its issuer. */
 type Server = { readonly url: string; /** Where it is reached. */ readonly at: string }
 
@@ -150,8 +149,11 @@ export const askServer = async (
   const refusal = await send(at, { method: 'GET', headers, tls })
   const named = 'kind' in refusal ? null : resourceMetadata(refusal.headers.get('www-authenticate'))
   // Under the name that the world knows, though it is reached elsewhere.
-  const told = named?.startsWith(new URL(url).origin) ? origin + named.slice(new URL(url).origin.length) : named
-  const there = told !== null && told !== undefined && urlProblem(told, insecure) === null ? [told] : []
+  const told = named?.startsWith(new URL(url).origin)
+    ? origin + named.slice(new URL(url).origin.length)
+    : named
+  const there =
+    told !== null && told !== undefined && urlProblem(told, insecure) === null ? [told] : []
   for (const place of [...there, ...usual]) {
     const raw = await send(place, { method: 'GET', headers, tls })
     if ('kind' in raw) return { problem: `it cannot be reached (${raw.description ?? raw.error})` }
@@ -196,8 +198,7 @@ export const laidUnder = (
   const { discover } = given.provider
   if (!discover) return given
   const own = client !== null && 'id' in client ? client : null
-  const connection =
-    own === null ? given : { ...given, clientId: own.id, clientSecret: own.secret }
+  const connection = own === null ? given : { ...given, clientId: own.id, clientSecret: own.secret }
   const { provider } = connection
   const failed = (problem: string): Connection => ({
     ...connection,
@@ -227,7 +228,8 @@ export const laidUnder = (
     )
   const userinfo = filled('userinfo')
   // A token for an MCP server is for that server alone, and opens no userinfo.
-  const openid = !provider.mcp && (m.scopes.includes('openid') || (m.scopes.length === 0 && userinfo !== null))
+  const openid =
+    !provider.mcp && (m.scopes.includes('openid') || (m.scopes.length === 0 && userinfo !== null))
   const always = ['openid', 'offline_access'].filter((scope) =>
     scope === 'openid' ? openid : m.scopes.includes(scope),
   )
@@ -366,9 +368,11 @@ export const createDiscovery = (deps: {
       const { provider, clientId } = connection
       if (!provider.discover || clientId !== '' || keyOf(connection) !== key) continue
       const issuer = found.issuer ?? provider.issuer ?? ''
-      const client = (await deps.clients?.(connection, issuer, found.metadata).catch(
-        (error: unknown) => ({ problem: `its client cannot be kept (${messageOf(error)})` }),
-      )) ?? { problem: 'it needs a client_id' }
+      const client = (await deps
+        .clients?.(connection, issuer, found.metadata)
+        .catch((error: unknown) => ({
+          problem: `its client cannot be kept (${messageOf(error)})`,
+        }))) ?? { problem: 'it needs a client_id' }
       const before = clients.get(name)
       const better = !('problem' in client) || before === undefined || 'problem' in before
       // What was learnt without it is laid anew.

@@ -54,7 +54,10 @@ const register = async (
   url: string,
   document: object,
   tls: ConnectionTls | null,
-): Promise<{ readonly id: string; readonly secret: string | null; readonly auth: Method } | { readonly problem: string }> => {
+): Promise<
+  | { readonly id: string; readonly secret: string | null; readonly auth: Method }
+  | { readonly problem: string }
+> => {
   const send = createSend(fetch, TIMEOUT_MS)
   const headers = {
     'content-type': 'application/json',
@@ -66,11 +69,18 @@ const register = async (
   const body = raw.status >= 200 && raw.status < 300 ? parseBody(raw) : null
   const id = body?.['client_id']
   if (typeof id !== 'string' || !/^[\x20-\x7e]{1,2000}$/.test(id))
-    return { problem: `it does not register deputy (status ${raw.status}): register it by hand and write client_id` }
+    return {
+      problem: `it does not register deputy (status ${raw.status}): register it by hand and write client_id`,
+    }
   const given = body?.['client_secret']
   const key = typeof given === 'string' && given !== '' ? given : null
   const said = METHODS.find((method) => method === body?.['token_endpoint_auth_method'])
-  return { id, secret: key, auth: key === null ? 'none' : said === undefined || said === 'none' ? 'client_secret_basic' : said }
+  return {
+    id,
+    secret: key,
+    auth:
+      key === null ? 'none' : said === undefined || said === 'none' ? 'client_secret_basic' : said,
+  }
 }
 
 /**
@@ -88,7 +98,11 @@ export const createClients = (deps: {
   const kept = async (key: string): Promise<Client | null> => {
     const text = await deps.find(key)
     if (text === null) return null
-    const { id, secret: given, auth } = JSON.parse(text) as {
+    const {
+      id,
+      secret: given,
+      auth,
+    } = JSON.parse(text) as {
       id: string
       secret: string | null
       auth: Method
@@ -103,10 +117,11 @@ export const createClients = (deps: {
     const before = await kept(key)
     if (before !== null) return before
     if (metadata.registration === null)
-      return { problem: 'it registers no clients by itself: register deputy there and write client_id' }
+      return {
+        problem: 'it registers no clients by itself: register deputy there and write client_id',
+      }
     const offered = metadata.clientAuth ?? []
-    const auth =
-      offered.length === 0 || offered.includes('none') ? 'none' : 'client_secret_basic'
+    const auth = offered.length === 0 || offered.includes('none') ? 'none' : 'client_secret_basic'
     const made = await register(
       deps.fetch,
       metadata.registration,

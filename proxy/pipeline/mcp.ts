@@ -77,8 +77,9 @@ export const spoken = (
   if (target.query.length > 0)
     throw new Problem('request_invalid', 'a call of an MCP server has no query in its URL')
   if (target.method !== 'POST') {
-    const lists = listedBy(act, EVERY_LIST)
-    return { operation: act.operation, kind: 'mcp', segments, lists }
+    const { operation } = act
+    const lists = target.method === 'DELETE' ? {} : { lists: listedBy(act, EVERY_LIST) }
+    return { operation, kind: 'mcp', segments, ...lists }
   }
   if (message === undefined)
     throw new Problem('request_invalid', 'a call of an MCP server needs a JSON-RPC message')
@@ -100,10 +101,12 @@ export const listed = (keys: ReadonlySet<string>, provider: Provider): Listed =>
   const messages = new Map(
     provider.operations.flatMap((row) => (row.mcp === undefined ? [] : [[row.mcp, row] as const])),
   )
-  const seen = (begin: string) => (name: string): boolean => {
-    const row = rowOf(messages, begin + name)
-    return row?.mcp !== undefined && keys.has(row.mcp)
-  }
+  const seen =
+    (begin: string) =>
+    (name: string): boolean => {
+      const row = rowOf(messages, begin + name)
+      return row?.mcp !== undefined && keys.has(row.mcp)
+    }
   return {
     tools: seen('tools/call '),
     prompts: seen('prompts/get '),
@@ -163,10 +166,19 @@ export const refusalFor = (
   document: ProblemDocument,
 ): { readonly status: number; readonly body: unknown } => {
   const { detail, url, authorization_id: id, reasons, rpc: given, ...rest } = document
-  const data = { ...rest, detail, ...(reasons === undefined ? {} : { reasons }), ...(url === undefined ? {} : { url, authorization_id: id }) }
+  const data = {
+    ...rest,
+    detail,
+    ...(reasons === undefined ? {} : { reasons }),
+    ...(url === undefined ? {} : { url, authorization_id: id }),
+  }
   const error = (status: number, code: number, message: string, more: object = {}) => ({
     status,
-    body: { jsonrpc: '2.0', id: mcp?.id ?? null, error: { code, message, data: { ...data, ...more } } },
+    body: {
+      jsonrpc: '2.0',
+      id: mcp?.id ?? null,
+      error: { code, message, data: { ...data, ...more } },
+    },
   })
   const result = (body: object) => ({
     status: 200,

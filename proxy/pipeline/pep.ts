@@ -267,7 +267,8 @@ export const createPep = (deps: PepDeps) => {
     return then(inspect(req, { route, act: outer }, deps.limits, tagged.read), (body) => {
       if (body.bytes !== null) deps.tags.body(body.bytes)
       const all = deps.sift(req.rawHeaders, route.connection.provider)
-      const { sifted, session } = outer.kind === 'mcp' ? sessionIn(call, route, all) : outsideOf(all)
+      const { sifted, session } =
+        outer.kind === 'mcp' ? sessionIn(call, route, all) : outsideOf(all)
       const act = (call.act =
         outer.kind === 'mcp'
           ? spoken(outer, route, body.message, session)
@@ -374,11 +375,7 @@ export const createPep = (deps: PepDeps) => {
       facts,
       holding,
     }
-    const record = (
-      { operation, graphql, mcp }: Act,
-      said: Decision,
-      part?: number,
-    ): Decided => ({
+    const record = ({ operation, graphql, mcp }: Act, said: Decision, part?: number): Decided => ({
       ...about,
       operation,
       graphql,
@@ -494,12 +491,7 @@ export const createPep = (deps: PepDeps) => {
           session: (id) =>
             deps.mcpSessions.seal(boundTo(who, route), { id, url: act.mcp?.url === true }),
         }
-  const job = (
-    call: Call,
-    request: Request,
-    { signal }: Flight,
-    seen: Listed | null,
-  ): Job => {
+  const job = (call: Call, request: Request, { signal }: Flight, seen: Listed | null): Job => {
     const { route, body, sifted } = request
     const agent = call.who === null ? '' : ofShare(call.who)
     return {

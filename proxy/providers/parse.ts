@@ -120,14 +120,15 @@ export const parseProvider = (
   const file = typeof d.operations === 'string' ? d.operations : null
   const inherited = isObject(raw) && !Object.hasOwn(raw, 'operations')
   if (file !== null && operations === undefined) report('operations', `there is no file ${file}`)
-  const read = () => readCatalogue(
-    file === null ? d.operations : (operations ?? []),
-    d.id,
-    { serves: (host) => hosts.has(host), inherited },
-    file === null
-      ? (at, what) => report(at === '' ? 'operations' : `operations.${at}`, what)
-      : reporter(problems, folderOf(where) + file),
-  )
+  const read = () =>
+    readCatalogue(
+      file === null ? d.operations : (operations ?? []),
+      d.id,
+      { serves: (host) => hosts.has(host), inherited },
+      file === null
+        ? (at, what) => report(at === '' ? 'operations' : `operations.${at}`, what)
+        : reporter(problems, folderOf(where) + file),
+    )
   const rows = mcp === null ? read() : mcpRows(d, mcp.path, report)
   const slots = readSlots(d, parsed.success ? merged : null, (name, changed) => {
     const read = parseProvider(changed, `${where}: slots.${name}`, operations ?? d.operations)
@@ -163,7 +164,8 @@ const serverOf = (
 ): { readonly url: string; readonly path: string } | null => {
   const listed = d.tools.length + d.prompts.length + d.resources.length > 0
   if (d.kind === 'api') {
-    if (listed || d.url !== null) report('kind', 'must be mcp where url, tools, prompts or resources are written')
+    if (listed || d.url !== null)
+      report('kind', 'must be mcp where url, tools, prompts or resources are written')
     return null
   }
   const at = mcpPlace(d.url)

@@ -32,7 +32,9 @@ export const createMcpSessions = (deps: { readonly key: Buffer }): McpSessions =
       const [, kind = '', seal = '', id = ''] = SEALED.exec(sealed) ?? []
       if (id === '') return null
       const right = made(bound, kind, id)
-      return timingSafeEqual(Buffer.from(seal, 'base64url'), right) ? { id, url: kind === 'u' } : null
+      return timingSafeEqual(Buffer.from(seal, 'base64url'), right)
+        ? { id, url: kind === 'u' }
+        : null
     },
   }
 }

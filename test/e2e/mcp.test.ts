@@ -270,34 +270,40 @@ const modern = (more: object = {}) => ({
 })
 
 describe('bad input', () => {
-  test.each<readonly [string, object | string, Readonly<Record<string, string>>?]>([
-    ['a batch', '[{"jsonrpc":"2.0","id":1,"method":"ping"}]'],
-    ['no JSON-RPC', '{"id":1,"method":"ping"}'],
-    ['a member that is none', { method: 'ping', Method: 'tools/call' }],
-    ['a request that is a response', { method: 'ping', result: {} }],
-    ['an id that is no id', { id: null, method: 'ping' }],
-    ['an id that is a list', { id: [1], method: 'ping' }],
-    ['an id past 2^53', '{"jsonrpc":"2.0","id":9007199254740993,"method":"ping"}'],
+  const NONE = {}
+  test.each<readonly [string, object | string, Readonly<Record<string, string>>]>([
+    ['a batch', '[{"jsonrpc":"2.0","id":1,"method":"ping"}]', NONE],
+    ['no JSON-RPC', '{"id":1,"method":"ping"}', NONE],
+    ['a member that is none', { method: 'ping', Method: 'tools/call' }, NONE],
+    ['a request that is a response', { method: 'ping', result: {} }, NONE],
+    ['an id that is no id', { id: null, method: 'ping' }, NONE],
+    ['an id that is a list', { id: [1], method: 'ping' }, NONE],
+    ['an id past 2^53', '{"jsonrpc":"2.0","id":9007199254740993,"method":"ping"}', NONE],
     [
       'a tool named with a control character',
       { method: 'tools/call', params: { name: 'whoami\u0000' } },
+      NONE,
     ],
-    ['a tool named by a number', { method: 'tools/call', params: { name: 1 } }],
+    ['a tool named by a number', { method: 'tools/call', params: { name: 1 } }, NONE],
     [
       'two spellings of one member',
       { method: 'tools/call', params: { name: 'whoami', Name: 'x' } },
+      NONE,
     ],
     [
       'a key twice in the arguments',
       '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"create_note","arguments":{"title":"a","title":"b"}}}',
+      NONE,
     ],
     [
       'an argument that policy needs and other readers round',
       '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"create_note","arguments":{"title":9007199254740993}}}',
+      NONE,
     ],
     [
       'arguments that are a list',
       { method: 'tools/call', params: { name: 'whoami', arguments: [] } },
+      NONE,
     ],
     [
       'a header that names another method',
@@ -312,6 +318,7 @@ describe('bad input', () => {
     [
       'no header in the newer revision',
       { method: 'tools/call', params: { name: 'whoami', ...modern() } },
+      NONE,
     ],
     [
       'another version in the header',
@@ -323,8 +330,8 @@ describe('bad input', () => {
       { method: 'tools/call', params: { name: 'create_note', arguments: { title: 'a' } } },
       { 'mcp-param-title': 'b' },
     ],
-    ['text after the message', '{"jsonrpc":"2.0","id":1,"method":"ping"} {}'],
-  ])('%s is refused, and nothing leaves', async (_what, message, headers = {}) => {
+    ['text after the message', '{"jsonrpc":"2.0","id":1,"method":"ping"} {}', NONE],
+  ])('%s is refused, and nothing leaves', async (_what, message, headers) => {
     const before = server.seen.length
     const answer = await ask(typeof message === 'string' ? {} : message, {
       headers,

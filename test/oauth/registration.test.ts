@@ -14,7 +14,7 @@ const metadataOf = (more: object = {}) => {
   if ('problem' in found) throw new Error(found.problem)
   return found.metadata
 }
-const connection = { name: 'acme' } as Connection
+const connection = { name: 'acme', provider: { issuer: null } } as Connection
 const world = (answer: object, status = 201, publicUrl = 'http://localhost:7412') => {
   const kept = new Map<string, string>()
   const asked: unknown[] = []
@@ -35,7 +35,7 @@ describe('a connection without a client', () => {
   test('registers one and goes by it from then on (RFC 7591)', async () => {
     const { clients, asked, kept } = world({ client_id: 'c1' })
     const first = await clients(connection, ISSUER, metadataOf())
-    expect(first).toEqual({ id: 'c1', secret: null, auth: 'none' })
+    expect(first).toMatchObject({ id: 'c1', secret: null, auth: 'none' })
     expect(await clients(connection, ISSUER, metadataOf())).toEqual(first)
     expect(asked).toEqual([
       [
@@ -49,10 +49,20 @@ describe('a connection without a client', () => {
         },
       ],
     ])
-    // At another issuer, or under another name, it is another client.
-    await clients(connection, 'https://other.test', metadataOf())
     await clients({ ...connection, name: 'second' }, ISSUER, metadataOf())
-    expect(kept.size).toBe(3)
+    expect(kept.size).toBe(2)
+  })
+  test('a server that names another issuer later gets neither client nor grants there, unless the operator names it', async () => {
+    const { clients, asked } = world({ client_id: 'c1' })
+    const other = 'https://other.test'
+    await clients(connection, ISSUER, metadataOf())
+    expect(await clients(connection, other, metadataOf())).toEqual({
+      problem: expect.stringContaining('another authorization server than before'),
+    })
+    expect(asked).toHaveLength(1)
+    const meant = { ...connection, provider: { ...connection.provider, issuer: other } }
+    expect(await clients(meant, other, metadataOf())).toMatchObject({ id: 'c1' })
+    expect(asked).toHaveLength(2)
   })
   test('keeps a secret that it is given, as a secret', async () => {
     const { clients, asked } = world({
@@ -69,10 +79,10 @@ describe('a connection without a client', () => {
   })
   test('another replica was first: its client is everybody’s', async () => {
     const { clients, kept } = world({ client_id: 'late' })
-    const key = JSON.stringify(['acme', ISSUER, 'http://localhost:7412/callback/acme'])
+    const key = JSON.stringify(['acme', 'http://localhost:7412/callback/acme'])
     const get = kept.has.bind(kept)
     kept.has = (name) => {
-      kept.set(key, JSON.stringify({ id: 'early', secret: null, auth: 'none' }))
+      kept.set(key, JSON.stringify({ id: 'early', secret: null, auth: 'none', issuer: ISSUER }))
       return get(name)
     }
     expect(await clients(connection, ISSUER, metadataOf())).toMatchObject({ id: 'early' })
@@ -80,7 +90,7 @@ describe('a connection without a client', () => {
   test('is named by the URL of its document where the server reads such, and the pages are under https', async () => {
     const cimd = metadataOf({ client_id_metadata_document_supported: true })
     const { clients, asked } = world({ client_id: 'c1' }, 201, 'https://deputy.acme.test')
-    expect(await clients(connection, ISSUER, cimd)).toEqual({
+    expect(await clients(connection, ISSUER, cimd)).toMatchObject({
       id: 'https://deputy.acme.test/oauth-client/acme',
       secret: null,
       auth: 'none',

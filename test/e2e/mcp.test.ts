@@ -1,5 +1,11 @@
 // A real MCP server that demands OAuth, behind deputy: two people, the official clients; each is themselves, and what policy
 // refuses is neither shown nor called.
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js'
@@ -10,6 +16,10 @@ import { startDeputy, TABLES } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
 import { MCP_HOST, RESOURCE, startMcpServer, type McpTestServer } from '../support/mcpserver.ts'
 import { freePort } from '../support/ports.ts'
+
+/** `.ci/run` makes it. */
+const PYTHON =
+  process.env['DEPUTY_PYCLIENTS'] ?? join(homedir(), '.cache/deputy-ci/pyclients-1/bin/python')
 
 let server: McpTestServer
 let deputy: Deputy
@@ -187,6 +197,22 @@ describe('the official client 1.x, through deputy', () => {
       }),
     )
   })
+
+  test.skipIf(!existsSync(PYTHON) && process.env['DEPUTY_NO_SKIP'] === undefined)(
+    'the official client of Python is the same person, and reads the same refusal',
+    async () => {
+      await connect('alice')
+      const script = fileURLToPath(new URL('mcp_client.py', import.meta.url))
+      const { stdout } = await promisify(execFile)(PYTHON, [script, at().href, 'alice'], {
+        env: { PATH: process.env['PATH'] ?? '', FASTMCP_CHECK_FOR_UPDATES: 'off' },
+      })
+      expect(JSON.parse(stdout.trim().split('\n').at(-1) ?? '')).toEqual({
+        who: 'alice',
+        tools: ['whoami', 'create_note', 'slow'],
+        refusal: expect.stringContaining('The security policy does not allow this call'),
+      })
+    },
+  )
 
   test('a stream passes event by event, and a session ends where its person ends it', async () => {
     await connect('alice')

@@ -1,5 +1,11 @@
 // The newer revision of MCP (2026-07-28) with the official client 2.x and server 2.x: no sessions, headers that repeat the
 // body, and a link that the client shows in the midst of a call.
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
@@ -8,6 +14,10 @@ import { startDeputy, TABLES } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
 import { MCP_HOST, RESOURCE, startMcpServer, type McpTestServer } from '../support/mcpserver.ts'
 import { freePort } from '../support/ports.ts'
+
+/** `.ci/run` makes it. */
+const PYTHON =
+  process.env['DEPUTY_PYCLIENTS'] ?? join(homedir(), '.cache/deputy-ci/pyclients-1/bin/python')
 
 let server: McpTestServer
 let deputy: Deputy
@@ -128,6 +138,26 @@ describe('the official client 2.x, through deputy', () => {
     await client.close()
     await bob.close()
   })
+
+  test.skipIf(!existsSync(PYTHON) && process.env['DEPUTY_NO_SKIP'] === undefined)(
+    'the official client of Python is the same person, and reads the same refusal',
+    async () => {
+      await connected('alice').then((client) => client.close())
+      const script = fileURLToPath(new URL('mcp_client.py', import.meta.url))
+      const { stdout } = await promisify(execFile)(
+        PYTHON,
+        [script, `${deputy.agent}/${MCP_HOST}/mcp`, 'alice'],
+        {
+          env: { PATH: process.env['PATH'] ?? '', FASTMCP_CHECK_FOR_UPDATES: 'off' },
+        },
+      )
+      expect(JSON.parse(stdout.trim().split('\n').at(-1) ?? '')).toEqual({
+        who: 'alice',
+        tools: ['whoami', 'create_note'],
+        refusal: expect.stringContaining('The security policy does not allow this call'),
+      })
+    },
+  )
 
   test('a client that cannot show links gets it as text, where its model reads it', async () => {
     const client = await connected('alice')

@@ -102,7 +102,7 @@ const open = async (user: string, capabilities: object = {}, setUp?: (client: Cl
   const transport = new StreamableHTTPClientTransport(at(), {
     requestInit: { headers: { 'deputy-user': user } },
   })
-  await client.connect(transport as Parameters<Client['connect']>[0])
+  await client.connect(transport)
   return { client, transport }
 }
 const connected = new Set<string>()
@@ -243,7 +243,7 @@ describe('the official client 1.x, through deputy', () => {
     ] as const)
       answers.push(await ask({ method: 'ping' }, { user, headers: { 'mcp-session-id': session } }))
     expect(answers.map(({ status, code }) => [status, code])).toEqual(
-      Array(3).fill([404, 'mcp_session_unknown']),
+      Array.from({ length: 3 }, () => [404, 'mcp_session_unknown']),
     )
     expect(server.seen.filter(({ message }) => isPing(message))).toEqual([])
     await client.close()
@@ -269,7 +269,7 @@ describe('the official client 1.x, through deputy', () => {
   })
 })
 
-const isPing = (message: unknown): boolean => JSON.stringify(message)?.includes('"ping"') === true
+const isPing = (message: unknown): boolean => (JSON.stringify(message) ?? '').includes('"ping"')
 type Asking = {
   readonly user?: string
   readonly headers?: Readonly<Record<string, string>>

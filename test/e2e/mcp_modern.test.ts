@@ -105,7 +105,7 @@ const open = async (
   const { show } = options
   if (show !== undefined)
     client.setRequestHandler('elicitation/create', async ({ params }) => {
-      await show('url' in params ? String(params.url) : '')
+      await show('url' in params ? params.url : '')
       return { action: 'accept' }
     })
   const at = new URL(`${deputy.agent}/${MCP_HOST}/mcp`)

@@ -20,7 +20,10 @@ const world = (answer: object, status = 201, publicUrl = 'http://localhost:7412'
   const asked: unknown[] = []
   const clients = createClients({
     fetch: async (url, init) => {
-      asked.push([String(url), JSON.parse(String(init?.body))])
+      asked.push([
+        new Request(url).url,
+        JSON.parse(typeof init?.body === 'string' ? init.body : ''),
+      ])
       return Response.json(answer, { status })
     },
     publicUrl,

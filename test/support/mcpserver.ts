@@ -144,7 +144,7 @@ export const startMcpServer = async (
       sessionIdGenerator: randomUUID,
       onsessioninitialized: (id) => void sessions.set(id, transport),
     })
-    await toolsFor(user).connect(transport as Parameters<McpServer['connect']>[0])
+    await toolsFor(user).connect(transport)
     return transport
   }
   const handle = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {

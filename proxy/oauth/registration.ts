@@ -2,7 +2,6 @@
 // Metadata), or registered once (RFC 7591) and kept.
 import type { ClientAuth, Connection, ConnectionTls } from '../model.ts'
 import type { Fetch } from '../net/dial.ts'
-import type { Metadata } from './discovery.ts'
 import { secret, type Secret } from '../secret.ts'
 import { parseBody } from './body.ts'
 import { createSend } from './transport.ts'
@@ -20,10 +19,19 @@ export type Client = {
   readonly secret: Secret | null
   readonly auth: ClientAuth
 }
+/** What an authorization server says of how clients come to it (oauth/discovery). */
+export type Registering = {
+  /** RFC 7591; null: it registers nobody. */
+  readonly registration: string | null
+  /** Reads what a client says of itself at the URL that is its id. */
+  readonly cimd: boolean
+  /** null: not told. */
+  readonly clientAuth: readonly string[] | null
+}
 export type Clients = (
   connection: Connection,
   issuer: string,
-  metadata: Metadata,
+  metadata: Registering,
 ) => Promise<Client | { readonly problem: string }>
 
 const TIMEOUT_MS = 10_000
@@ -122,7 +130,7 @@ const makeFor = async (
   fetch: Fetch,
   publicUrl: string,
   name: string,
-  { metadata, tls }: { readonly metadata: Metadata; readonly tls: ConnectionTls | null },
+  { metadata, tls }: { readonly metadata: Registering; readonly tls: ConnectionTls | null },
 ): Promise<Made | { readonly problem: string }> => {
   // The server fetches it: it must be there for others, and not by plain http.
   if (metadata.cimd && publicUrl.startsWith('https:'))

@@ -169,6 +169,8 @@ export type Operation = {
 }
 
 export type OperationRow = Operation & {
+  /** A message of an MCP server that stands at `path`: `tools/call create_issue`, `tools/list`; absent: none. */
+  readonly mcp?: string
   /** A root field of the GraphQL endpoint that stands at `path`: `mutation issueCreate`; absent: a call of its own. */
   readonly graphql?: string
   readonly method: string
@@ -238,6 +240,24 @@ export type ReadField = {
   readonly field: RootField
   /** Throws Problem request_invalid where one has more than one reading. */
   readonly given: (pointers: readonly string[]) => Readonly<Record<string, Json>>
+}
+
+/** One message to an MCP server, as it was read (envelope/jsonrpc). */
+export type McpCall = {
+  readonly kind: 'request' | 'notification' | 'response'
+  /** Of a request; null: nobody waits for an answer. */
+  readonly id: string | number | null
+  readonly method: string
+  /** Its row: the method, and behind a blank what it calls. */
+  readonly key: string
+  /** The tool, prompt or URI that it calls. */
+  readonly name: string | null
+  /** Of revision 2026-07-28 or later. */
+  readonly modern: boolean
+  /** The client can show a person a link (URL elicitation). */
+  readonly url: boolean
+  /** What became of the link that deputy asked the client to show. */
+  readonly answered: 'accept' | 'declined' | null
 }
 
 /** A third party, described by data: `providers/<id>.yaml` after parsing (providers/parse). */
@@ -332,6 +352,8 @@ export type Provider = {
   readonly operations: readonly OperationRow[]
   /** Endpoints that take several calls in one. Absent: there are none. */
   readonly envelopes?: readonly EnvelopeRow[]
+  /** It is one MCP server, at this path of its one host; null or absent: an API. */
+  readonly mcp?: { readonly url: string; readonly path: string } | null
   /** Decoded path segments after which one is secret and is written as `hmac:…` (evidence). */
   readonly secretSegments: readonly string[]
 }
@@ -1297,6 +1319,13 @@ export type Store = {
   readonly erase: (person: Person) => Promise<void>
   /** People and groups that an identity provider pushed. */
   readonly scim: ScimStore
+  /** Clients that deputy registered by itself (RFC 7591). */
+  readonly registered: {
+    /** null: none is. */
+    readonly find: (id: string) => Promise<string | null>
+    /** The first one stays: all replicas go by it. @param at ms since the epoch */
+    readonly put: (id: string, sealed: string, at: number) => Promise<void>
+  }
   /** Events that identity providers told. A new one tells `signal`, with the keys given. */
   readonly signals: {
     readonly taken: (hash: string) => Promise<boolean>
@@ -1373,7 +1402,7 @@ export type ChangedKey = readonly [
   agent?: string,
 ]
 export type SealedRow = {
-  readonly table: 'credentials' | 'flows'
+  readonly table: 'credentials' | 'flows' | 'oauth_clients'
   readonly id: string
   readonly generation: number
   readonly sealed: string

@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import type { InnerCall, Json, ReadField, Route } from '../model.ts'
 import { CallerLeft, Problem } from '../problem.ts'
 import { readBatch, typeOfBatch } from '../envelope/batch.ts'
+import { readMessage, type Spoken } from '../envelope/jsonrpc.ts'
 import { queryMembers, readBody } from '../wire/body.ts'
 import type { BodyRules, Read } from '../wire/body.ts'
 import { EXACT } from '../wire/json.ts'
@@ -32,6 +33,8 @@ export type Body = {
   readonly marked?: (() => unknown) | undefined
   /** What was read of the body of each. */
   readonly parts?: readonly Body[]
+  /** What a body to an MCP server says. */
+  readonly message?: Spoken & { readonly value: unknown }
 }
 
 const NONE: Body = {
@@ -143,6 +146,8 @@ export const inspect = (
   const batch = act.envelope === undefined ? null : typeOfBatch(act.envelope.format)
   if (batch !== null && media.essence !== batch)
     throw new Problem('unsupported_media_type', `this batch comes as ${batch}`)
+  if (act.kind === 'mcp' && media.essence !== 'application/json')
+    throw new Problem('unsupported_media_type', 'a message to an MCP server is application/json')
   const needed = operation.inspect.length > 0
   const passes = media.reading === 'stream' || (media.reading === 'refused' && operation.upload)
   if (passes && !needed) return streamed
@@ -158,7 +163,7 @@ export const inspect = (
     )
   const cap = limits.inspectedBody
   const bytes = early ?? readUpTo(req, cap)
-  return read(bytes, streamed, media, { route, act, cap })
+  return read(bytes, streamed, media, { route, act, cap, headers: req.headers })
 }
 
 const unreadable = ({ essence }: Media, needed: boolean): Problem =>
@@ -173,7 +178,17 @@ const read = async (
   coming: Buffer | Promise<Buffer | null>,
   streamed: Body,
   media: Media,
-  { route, act, cap }: { readonly route: Route; readonly act: Act; readonly cap: number },
+  {
+    route,
+    act,
+    cap,
+    headers,
+  }: {
+    readonly route: Route
+    readonly act: Act
+    readonly cap: number
+    readonly headers: IncomingMessage['headers']
+  },
 ): Promise<Body> => {
   const { operation, kind } = act
   const bytes = await coming
@@ -208,8 +223,23 @@ const read = async (
     stripped: found.stripped,
     ...('calls' in opened ? { calls: opened.calls, marked } : {}),
   }
+  if (kind === 'mcp') return withMessage(body, found.bytes, found.value, headers)
   if (kind !== 'graphql') return body
   // Loaded by the first GraphQL call: nobody else waits for a parser.
   const { readGraphql } = await import('../envelope/graphql.ts')
   return { ...body, inner: readGraphql(value, marked) }
+}
+
+const withMessage = (
+  body: Body,
+  bytes: Buffer,
+  value: unknown,
+  headers: IncomingMessage['headers'],
+): Body => {
+  const came = bytes.toString('utf8')
+  const message = readMessage(came, value, headers)
+  if (message.text === came) return { ...body, message: { ...message, value } }
+  const sent = Buffer.from(message.text)
+  const digest = `sha256:${hash('sha256', sent, 'hex')}`
+  return { ...body, bytes: sent, declared: sent.length, digest, message: { ...message, value } }
 }

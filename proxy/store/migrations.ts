@@ -163,6 +163,8 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX issuer_sessions_at ON issuer_sessions (at);
   CREATE INDEX issuer_sessions_person ON issuer_sessions (tenant, realm, user_id);
   `,
+  // Clients that deputy registered by itself at authorization servers.
+  `CREATE TABLE oauth_clients (id TEXT NOT NULL PRIMARY KEY, sealed TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;`,
 ]
 
 export type OpenFile = {

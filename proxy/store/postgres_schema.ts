@@ -165,6 +165,8 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX issuer_sessions_at ON issuer_sessions (at);
   CREATE INDEX issuer_sessions_person ON issuer_sessions (tenant, realm, user_id);
   `,
+  // Clients that deputy registered by itself at authorization servers.
+  `CREATE TABLE oauth_clients (id TEXT COLLATE "C" NOT NULL PRIMARY KEY, sealed TEXT NOT NULL, at BIGINT NOT NULL);`,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
 const hideEpochs = async (ask: Ask): Promise<void> => {

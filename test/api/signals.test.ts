@@ -2,10 +2,7 @@ import { expect, test } from 'vitest'
 import { createSignalsApi } from '../../proxy/api/signals.ts'
 import { QUIET } from '../support/log.ts'
 
-const post = async (
-  app: ReturnType<typeof createSignalsApi>,
-  body = 'x',
-): Promise<Response> =>
+const post = async (app: ReturnType<typeof createSignalsApi>, body = 'x'): Promise<Response> =>
   app.request('/signals', {
     method: 'POST',
     headers: { 'content-type': 'application/secevent+jwt' },

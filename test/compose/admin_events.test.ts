@@ -27,12 +27,20 @@ const follow = async (http: object) => {
     if (pathname.endsWith('/token')) return { access_token: 'x', expires_in: 60 }
     if (pathname.endsWith('/config')) return { adminEventsEnabled: true }
     looks += 1
-    return searchParams.get('max') === '1' ? [] : [{ id: '1', time: 1, resourcePath: 'users/alice' }]
+    return searchParams.get('max') === '1'
+      ? []
+      : [{ id: '1', time: 1, resourcePath: 'users/alice' }]
   }
   const feeds = createFeeds(scope.clock)
   followAdminEvents(
     scope,
-    { fetch: async (input) => Response.json(answer(String(input))), feeds },
+    {
+      fetch: async (input) => {
+        if (typeof input !== 'string') throw new Error('it asks by a text')
+        return Response.json(answer(input))
+      },
+      feeds,
+    },
     (of) => void told.push(of),
   )
   begin()

@@ -9,6 +9,7 @@ import { measureSwitch } from './agents.ts'
 import { measureEntitlements } from './entitlements.ts'
 import { measureEnvelopes } from './envelopes.ts'
 import { measureHeld } from './held.ts'
+import { measureMcp } from './mcp.ts'
 import { measureMemory } from './memory.ts'
 import { measurePages } from './pages.ts'
 import { measurable, root } from './processes.ts'
@@ -38,6 +39,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   entitlements: measureEntitlements,
   envelopes: measureEnvelopes,
   scim: measureScim,
+  mcp: measureMcp,
 }
 const names = ['calls', ...Object.keys(PARTS)]
 const wanted = flags.only?.split(',') ?? names

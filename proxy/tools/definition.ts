@@ -1,8 +1,8 @@
 // A file of tools → tools, or problems that name tool, step and member. Pure. A tool is data over operations of the
 // catalogue: what it may do is what its operations may do.
 import { z } from 'zod'
-import type { Json, OperationRow, Provider } from '../model.ts'
-import { explain, type Report } from '../providers/definition.ts'
+import type { Json, JsonObject, OperationRow, Provider } from '../model.ts'
+import { explain, pointer, type Report } from '../providers/definition.ts'
 import { isObject } from '../wire/json.ts'
 import { readMembers, readTemplate, type Members, type Template, type Uses } from './template.ts'
 
@@ -34,7 +34,12 @@ export type Step = {
   readonly body: Template | null
   readonly graphql: { readonly document: string; readonly variables: Members } | null
   readonly content: { readonly type: string; readonly of: Template } | null
+  /** The argument whose members are parameters of the query; null: none is. */
+  readonly rest: string | null
 }
+
+/** How a provider says in an answer of status 200 that it failed. */
+export type Failure = { readonly at: string; readonly is: Json; readonly message: string }
 
 /** What of the answers becomes the result. */
 export type Keep =
@@ -58,9 +63,11 @@ export type Tool = {
   readonly aliases: readonly string[]
   readonly description: string
   readonly input: readonly Input[]
+  readonly example: JsonObject | null
   readonly steps: readonly Step[]
   /** null: the whole answer of the last step. */
   readonly keep: Keep | null
+  readonly failure: Failure | null
   readonly next: Members
   readonly behaviour: Behaviour
   /** Is it one operation of the catalogue by itself? */
@@ -108,6 +115,8 @@ const draft = z.strictObject({
     .regex(/^[^\n]+$/, 'must be one line')
     .max(220, 'has more than 220 characters'),
   input: z.record(property, input).default({}),
+  /** Arguments that are right, for whoever tries it. */
+  example: z.record(z.string(), z.json()).optional(),
   steps: z.array(step).min(1).max(MOST_STEPS, `are at most ${MOST_STEPS}`),
   result: z.strictObject({ keep: z.unknown() }).optional(),
   next: free,
@@ -115,6 +124,7 @@ const draft = z.strictObject({
 const file = z.strictObject({
   provider: z.string(),
   toolkits: z.record(z.string(), z.array(z.string())).default({}),
+  failure: z.strictObject({ at: pointer, is: z.json(), message: pointer }).optional(),
   tools: z.record(name, draft),
 })
 type File = z.output<typeof file>
@@ -246,6 +256,7 @@ const stepOf = (raw: DraftStep, { provider, hosts, report, uses }: At): Step | n
       raw.content === undefined
         ? null
         : { type: raw.content.type, of: readTemplate(raw.content.of, at('content')) },
+    rest: null,
   }
 }
 
@@ -337,8 +348,10 @@ export const readTools = (raw: unknown, provider: Provider, report: Report): rea
         aliases: one.aliases,
         description: one.description,
         input,
+        example: one.example ?? null,
         steps: all,
         keep,
+        failure: read.failure ?? null,
         next,
         behaviour: behaviourOf(all.map(({ operation }) => operation)),
         plain: false,

@@ -9,6 +9,7 @@ import { messageOf } from '../problem.ts'
 import { reporter } from '../providers/definition.ts'
 import { isObject } from '../wire/json.ts'
 import { readTools, type Step, type Tool } from './definition.ts'
+import { checkArguments } from './schema.ts'
 
 /** A file as it stands there. */
 export type ToolFile = { readonly where: string; readonly raw: unknown }
@@ -83,6 +84,8 @@ export const loadTools = async (
     }
     const report = reporter(problems, file.where)
     for (const tool of readTools(file.raw, provider, report)) {
+      const tried = tool.example === null ? null : checkArguments(tool, tool.example)
+      if (tried !== null && 'wrong' in tried) report(`tools.${tool.name}.example`, tried.wrong)
       for (const [i, step] of tool.steps.entries()) {
         const wrong = await checkDocument(step)
         if (wrong !== null) report(`tools.${tool.name}.steps.${i}.graphql`, wrong)

@@ -269,7 +269,10 @@ export const createToolsApi = (deps: ToolsDeps): Hono<Env> => {
   })
   route('GET', '/v1/scheduled_tools', async (c) => {
     const { limit, offset, user_id } = readQuery(c, listQuery)
-    await byQuery(c, user_id)
+    await byQuery(c, user_id).catch((error: unknown) => {
+      // Clients name nobody here, and there is nothing to see of anybody.
+      if (!(error instanceof Problem && error.code === 'application_user_missing')) throw error
+    })
     return c.json(paged([], limit, offset, () => ({})))
   })
 

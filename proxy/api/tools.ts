@@ -177,13 +177,13 @@ const filterIn = (text: string | undefined): ((tool: Tool) => boolean) => {
   }
   const parsed = filter.safeParse(raw)
   if (!parsed.success) throw invalid('filter: takes operations with any_of, all_of, none_of')
-  const { any_of: any, all_of: all, none_of: none } = parsed.data.operations ?? {}
+  const wanted = parsed.data.operations ?? {}
   return (tool) => {
     const verbs = verb(tool)
     return (
-      (any === undefined || any.some((one) => verbs.includes(one))) &&
-      (all ?? []).every((one) => verbs.includes(one)) &&
-      !(none ?? []).some((one) => verbs.includes(one))
+      (wanted.any_of?.some((one) => verbs.includes(one)) ?? true) &&
+      (wanted.all_of ?? []).every((one) => verbs.includes(one)) &&
+      !(wanted.none_of ?? []).some((one) => verbs.includes(one))
     )
   }
 }

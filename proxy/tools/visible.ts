@@ -42,8 +42,7 @@ const meeting = (
   if (wanted !== '*' && wanted !== segment && !open) return null
   const own = wanted === '*' ? segment : wanted
   const rest =
-    meeting(after, others) ??
-    (segment.endsWith('+}') ? meeting([segment, ...after], others) : null)
+    meeting(after, others) ?? (segment.endsWith('+}') ? meeting([segment, ...after], others) : null)
   return rest === null ? null : [own, ...rest]
 }
 /** Paths that rows of the policy name for this operation, where it says less. */

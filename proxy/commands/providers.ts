@@ -12,7 +12,10 @@ export type Print = (line: string) => void
 export const readProviderFiles = (dir: string): ReadonlyMap<string, unknown> =>
   new Map(
     readdirSync(dir)
-      .filter((name) => /\.(?:ya?ml|json)$/.test(name) && !name.endsWith('.parameters.json'))
+      .filter(
+        (name) =>
+          /(?<!\.tools)\.(?:ya?ml|json)$/.test(name) && !name.endsWith('.parameters.json'),
+      )
       .sort()
       .map((name): [string, unknown] => {
         try {

@@ -1,11 +1,9 @@
 // What programs ask deputy itself: the authorization API of agents, the operators' API, and what is decided for people who are not there.
-import type { IncomingMessage, RequestListener } from 'node:http'
+import type { RequestListener } from 'node:http'
 import { naming } from '../config/backend.ts'
 import type { Person, Principal } from '../model.ts'
-import { clientCertificate } from '../net/client_certificate.ts'
 import { createIdle } from '../tokens/idle.ts'
 import { confirmArrival } from '../consent/session.ts'
-import { tagOnly } from '../pipeline/standing.ts'
 import { spooled } from '../tokens/pending.ts'
 import { createOperatorSignIn } from '../api/operator_sso.ts'
 import type { createOperatorsApi } from '../api/operators.ts'
@@ -20,6 +18,8 @@ import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import { keysOf, type Pipeline } from './pipeline.ts'
 import type { Configured, Scope } from './scope.ts'
+import { askingOf } from './asking.ts'
+import type { Tools } from './tools.ts'
 import { whenAsked } from './web.ts'
 
 type OperatorsDeps = Parameters<typeof createOperatorsApi>[0]
@@ -169,45 +169,20 @@ export const localApi = (
   })
 }
 
-const shown = (req: IncomingMessage | undefined) =>
-  req === undefined ? null : clientCertificate(req.socket)
-
 /** The authorization API on the agents' listeners. */
 export const authApi = (
-  { config, log }: Scope,
-  { connections, newId, agents, rate, evidence }: Core,
+  scope: Scope,
+  core: Core,
   { flows, session }: Consent,
-  { identify, permit }: Pick<Pipeline, 'identify'> & { readonly permit: Permit },
+  {
+    identify,
+    permit,
+    tools,
+  }: Pick<Pipeline, 'identify'> & { readonly permit: Permit; readonly tools: Tools },
 ): RequestListener => {
-  /** Counted, and of an agent that is on; what is refused here is in the evidence as a refused call is. */
-  const on = async (who: Principal): Promise<Principal> => {
-    try {
-      rate(who.person.tenant)
-      await agents.allowed(who.agent, who.person.tenant)
-      return who
-    } catch (error) {
-      if (error instanceof Problem) evidence.refused(newId(), error.code, who.person)
-      throw error
-    }
-  }
+  const { config, log } = scope
   const asked = {
-    identify: async (rawHeaders: readonly string[], req?: IncomingMessage) => {
-      const { who } = await identify.identify(rawHeaders, null, shown(req))
-      tagOnly(who)
-      return on(who)
-    },
-    plainPerson:
-      config.identity.trust === 'plain' || config.applications.length > 0
-        ? (
-            userId: string,
-            rawHeaders: readonly string[],
-            tenant?: string,
-            req?: IncomingMessage,
-          ) => {
-            const named = identify.named(userId, rawHeaders, tenant, shown(req))
-            return named === null ? null : Promise.resolve(named).then(on)
-          }
-        : null,
+    ...askingOf(scope, core, identify),
     permit,
     polls: createPlaces({
       what: 'the polls that wait',
@@ -215,14 +190,15 @@ export const authApi = (
       each: config.limits.calls_per_agent,
     }),
     flows,
-    connections,
+    connections: core.connections,
+    tool: tools.operationsOf,
     agentOf: (workload: string) => {
       const agent = config.workloads.find(({ name }) => name === workload)?.agent ?? '/'
       return agent.startsWith('/') ? null : agent
     },
     returnTo: config.connect.return_to,
     publicUrl: session.publicUrl,
-    newId,
+    newId: core.newId,
     log,
   }
   return whenAsked(log, async () => (await import('../api/auth.ts')).createAuthApi(asked))

@@ -9,6 +9,7 @@ import { checks } from './checks.ts'
 import { ldap } from './ldap.ts'
 import { OWN_OPERATION } from './own_operations.ts'
 import { signal } from './signals.ts'
+import { tools } from './tools.ts'
 import { unbuilt } from './unbuilt.ts'
 import { trustDomainOf } from './workload.ts'
 import {
@@ -418,6 +419,7 @@ const audit = z.strictObject({
 })
 
 const limits = z.strictObject({
+  tool_result: size.default(64 * SIZES.KiB),
   drain: duration.default(30 * UNITS.s),
   drain_delay: duration.default(0),
   request_body: size.default(100 * SIZES.MiB),
@@ -514,6 +516,7 @@ export const configSchema = z.strictObject({
         .default([]),
     })
     .prefault({}),
+  tools: tools.prefault({}),
   limits: limits.prefault({}),
 })
 

@@ -105,6 +105,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'connect.brand.logo',
     'policy.data',
     'vault.keys',
+    'tools.files.*',
     'upstream.ca',
     'upstream.connect_timeout',
     'upstream.proxy',
@@ -173,6 +174,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'group_name',
     'insecure',
   ].map((key) => `entitlements.ldap.${key}`),
+  'compose/tools.ts': ['limits.tool_result'],
   'serve.ts': [
     'listeners.connect',
     'listeners.operators',
@@ -278,6 +280,7 @@ const REFUSED: Readonly<Record<string, unknown>> = {
   'policy.unsigned': true,
   'policy.verification': { keys: { prod: 'pem' } },
   'telemetry.otlp': 'http://127.0.0.1:4318',
+  'tools.endpoints': [{ path: '/mcp' }],
 }
 const base = {
   version: 1,

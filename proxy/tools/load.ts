@@ -70,7 +70,7 @@ const checkDocument = async ({ operation, graphql }: Step): Promise<string | nul
   const { readGraphql } = await import('../envelope/graphql.ts')
   try {
     const inner = readGraphql({ query: graphql.document, variables: {} })
-    const found = inner.map(({ type, fields }) => `${type} ${fields[0]}`)
+    const found = inner.map(({ field: { type, fields } }) => `${type} ${fields[0]}`)
     return found.includes(operation.graphql ?? '')
       ? null
       : `its document asks for ${found.join(', ')}, and ${operation.id} is ${operation.graphql ?? ''}`

@@ -59,7 +59,7 @@ const sources = readdirSync(root, { recursive: true, encoding: 'utf8' })
 
 /** The floors, the highest first; files beside them are the words that all rooms speak. */
 const ROOMS = [
-  'main.ts serve.ts commands quirks compose people api consent pipeline audit tokens oauth vault directory policy',
+  'main.ts serve.ts commands quirks compose people api tools consent pipeline audit tokens oauth vault directory policy',
   'store config providers observe net envelope wire',
 ]
   .join(' ')

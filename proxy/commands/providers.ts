@@ -11,7 +11,7 @@ export type Print = (line: string) => void
 export const readProviderFiles = (dir: string): ReadonlyMap<string, unknown> =>
   new Map(
     readdirSync(dir)
-      .filter((name) => /\.(?:ya?ml|json)$/.test(name))
+      .filter((name) => /(?<!\.tools)\.(?:ya?ml|json)$/.test(name))
       .sort()
       .map((name): [string, unknown] => {
         try {

@@ -242,7 +242,7 @@ const extended = (raw: unknown): string =>
     : ''
 const shippedIds = (): readonly string[] =>
   readdirSync(shipped('providers'))
-    .filter((name) => name.endsWith('.yaml') && !name.endsWith('.operations.yaml'))
+    .filter((name) => name.endsWith('.yaml') && !/\.(?:operations|tools)\.yaml$/.test(name))
     .map((name) => name.slice(0, -'.yaml'.length))
     .sort()
 

@@ -1,0 +1,56 @@
+// One mail, in one reading.
+import { expect, test } from 'vitest'
+import type { Json } from '../../proxy/model.ts'
+import { mimeMessage } from '../../proxy/tools/mime.ts'
+
+const refuse = (what: string): never => {
+  throw new Error(what)
+}
+const mail = (members: Record<string, Json>): string =>
+  Buffer.from(mimeMessage(new Map(Object.entries(members)), refuse), 'base64url').toString()
+
+test('a plain mail', () => {
+  expect(
+    mail({
+      to: 'bob@example.com',
+      cc: ['c@example.com', 'D E <d@example.com>'],
+      subject: 'Hi',
+      text: 'Hello\n.',
+    }),
+  ).toBe(
+    'To: bob@example.com\r\nCc: c@example.com,\r\n "D E" <d@example.com>\r\nSubject: Hi\r\nMIME-Version: 1.0\r\n' +
+      'Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\nSGVsbG8KLg==\r\n',
+  )
+})
+
+test('other letters than ASCII are encoded words that no character is cut by', () => {
+  const subject = 'Grüße '.repeat(20)
+  const text = mail({ to: 'Jürgen <j@example.com>', subject, type: 'html', text: '<b>ü</b>' })
+  expect(text).toContain('To: =?UTF-8?B?SsO8cmdlbg==?= <j@example.com>')
+  const words = [...text.matchAll(/=\?UTF-8\?B\?([^?]+)\?=/g)].slice(1)
+  expect(words.map(([, word = '']) => Buffer.from(word, 'base64').toString()).join('')).toBe(
+    subject,
+  )
+  expect(words.every(([word]) => word.length <= 75)).toBe(true)
+  expect(text).toContain('Content-Type: text/html; charset=utf-8')
+})
+
+test.for([
+  [
+    { to: 'a@example.com\r\nBcc: evil@example.com' },
+    '`to` holds a line break or control character',
+  ],
+  [
+    { to: 'a@example.com', subject: 'x\nBcc: y' },
+    '`subject` holds a line break or control character',
+  ],
+  [{ to: 'nobody' }, '`to` holds "nobody", which is no e-mail address'],
+  [{ to: 'ü@example.com' }, '`to`: an address must be ASCII'],
+  [
+    { to: Array.from({ length: 10_000 }, (_, i) => `a${i}@example.com`) },
+    '`to` holds 10000 addresses; at most 500 go in one mail',
+  ],
+  [{ to: 'a@example.com', subject: 7 }, '`subject` must be a text'],
+] as const)('%j is refused', ([members, message]) => {
+  expect(() => mail(members)).toThrow(message)
+})

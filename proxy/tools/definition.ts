@@ -1,8 +1,8 @@
 // A file of tools → tools, or problems that name tool, step and member. Pure. A tool is data over operations of the
 // catalogue: what it may do is what its operations may do.
 import { z } from 'zod'
-import type { Json, OperationRow, Provider } from '../model.ts'
-import { explain, type Report } from '../providers/definition.ts'
+import type { Json, JsonObject, OperationRow, Provider } from '../model.ts'
+import { explain, pointer, type Report } from '../providers/definition.ts'
 import { isObject } from '../wire/json.ts'
 import { readMembers, readTemplate, type Members, type Template, type Uses } from './template.ts'
 
@@ -34,13 +34,20 @@ export type Step = {
   readonly body: Template | null
   readonly graphql: { readonly document: string; readonly variables: Members } | null
   readonly content: { readonly type: string; readonly of: Template } | null
+  /** The argument whose members are parameters of the query; null: none is. */
+  readonly rest: string | null
 }
+
+/** How a provider says in an answer of status 200 that it failed. */
+export type Failure = { readonly at: string; readonly is: Json; readonly message: string }
 
 /** What of the answers becomes the result. */
 export type Keep =
   | { readonly kind: 'value'; readonly of: Template }
   | { readonly kind: 'at'; readonly at: string }
   | { readonly kind: 'each'; readonly at: string; readonly keep: Keep }
+  /** A message of Gmail, read: mail.ts. */
+  | { readonly kind: 'mail'; readonly at: string }
   | { readonly kind: 'members'; readonly members: readonly (readonly [string, Keep])[] }
 
 export type Behaviour = {
@@ -58,9 +65,11 @@ export type Tool = {
   readonly aliases: readonly string[]
   readonly description: string
   readonly input: readonly Input[]
+  readonly example: JsonObject | null
   readonly steps: readonly Step[]
   /** null: the whole answer of the last step. */
   readonly keep: Keep | null
+  readonly failure: Failure | null
   readonly next: Members
   readonly behaviour: Behaviour
   /** Is it one operation of the catalogue by itself? */
@@ -87,6 +96,8 @@ const input = z.strictObject({
 const free = z.record(z.string(), z.unknown()).optional()
 const step = z.strictObject({
   operation: z.string(),
+  /** Which of the operation's calls, as the catalogue writes it: `PATCH /v1/files/{id}`. */
+  call: z.string().optional(),
   as: z.string().optional(),
   each: z
     .strictObject({
@@ -108,6 +119,8 @@ const draft = z.strictObject({
     .regex(/^[^\n]+$/, 'must be one line')
     .max(220, 'has more than 220 characters'),
   input: z.record(property, input).default({}),
+  /** Arguments that are right, for whoever tries it. */
+  example: z.record(z.string(), z.json()).optional(),
   steps: z.array(step).min(1).max(MOST_STEPS, `are at most ${MOST_STEPS}`),
   result: z.strictObject({ keep: z.unknown() }).optional(),
   next: free,
@@ -115,6 +128,7 @@ const draft = z.strictObject({
 const file = z.strictObject({
   provider: z.string(),
   toolkits: z.record(z.string(), z.array(z.string())).default({}),
+  failure: z.strictObject({ at: pointer, is: z.json(), message: pointer }).optional(),
   tools: z.record(name, draft),
 })
 type File = z.output<typeof file>
@@ -135,12 +149,13 @@ export const readFile = (raw: unknown, report: Report): File | null => {
 const parameters = (path: string): readonly string[] =>
   [...path.matchAll(/\{(\w+)\+?\}/g)].map(([, each = '']) => each)
 
-/** The row of an operation whose parameters are the ones that the step fills; else the first. */
+/** The row that the step names; else the first whose parameters are the ones that it fills; else the first. */
 const rowOf = (
   provider: Provider,
-  { operation, path, graphql }: DraftStep,
+  { operation, call, path, graphql }: DraftStep,
 ): OperationRow | undefined => {
   const rows = provider.operations.filter(({ id }) => id === operation)
+  if (call !== undefined) return rows.find((row) => `${row.method} ${row.path}` === call)
   const given = Object.keys(path ?? {}).toSorted()
   return (
     rows.find(
@@ -175,6 +190,7 @@ const keepOf = (raw: unknown, uses: Uses): Keep => {
     if (typeof at !== 'string') uses.wrong('at must be a JSON pointer')
     return { kind: 'each', at: String(at), keep: keepOf(raw['$each'], uses) }
   }
+  if (typeof raw['$mail'] === 'string') return { kind: 'mail', at: raw['$mail'] }
   if (Object.keys(raw).some((key) => key.startsWith('$')))
     return { kind: 'value', of: readTemplate(raw, uses) }
   return {
@@ -215,7 +231,8 @@ const checkRow = (row: OperationRow, raw: DraftStep, report: (what: string) => v
 const stepOf = (raw: DraftStep, { provider, hosts, report, uses }: At): Step | null => {
   const row = rowOf(provider, raw)
   if (row === undefined) {
-    report('operation', `${provider.id} has no operation ${JSON.stringify(raw.operation)}`)
+    const called = raw.call === undefined ? '' : ` with the call ${raw.call}`
+    report('operation', `${provider.id} has no operation ${JSON.stringify(raw.operation)}${called}`)
     return null
   }
   checkRow(row, raw, (what) => report('', what))
@@ -246,6 +263,7 @@ const stepOf = (raw: DraftStep, { provider, hosts, report, uses }: At): Step | n
       raw.content === undefined
         ? null
         : { type: raw.content.type, of: readTemplate(raw.content.of, at('content')) },
+    rest: null,
   }
 }
 
@@ -337,8 +355,10 @@ export const readTools = (raw: unknown, provider: Provider, report: Report): rea
         aliases: one.aliases,
         description: one.description,
         input,
+        example: one.example ?? null,
         steps: all,
         keep,
+        failure: read.failure ?? null,
         next,
         behaviour: behaviourOf(all.map(({ operation }) => operation)),
         plain: false,

@@ -9,19 +9,23 @@ import { messageOf } from '../problem.ts'
 import { reporter } from '../providers/definition.ts'
 import { isObject } from '../wire/json.ts'
 import { readTools, type Step, type Tool } from './definition.ts'
+import { checkArguments } from './schema.ts'
 
 /** A file as it stands there. */
 export type ToolFile = { readonly where: string; readonly raw: unknown }
 
-/** @throws Error that names the file and the line */
-export const parseToolFile = (where: string, text: string): ToolFile => {
+/**
+ * @param aliases how many of YAML's it may have; those that ship share their inputs by them
+ * @throws Error that names the file and the line
+ */
+export const parseToolFile = (where: string, text: string, aliases = 100): ToolFile => {
   const document = parseDocument(text, { uniqueKeys: true })
   const [wrong] = document.errors
   if (wrong !== undefined) throw new Error(`${where}: ${wrong.message}`)
-  return { where, raw: document.toJS({ maxAliasCount: 100 }) as unknown }
+  return { where, raw: document.toJS({ maxAliasCount: aliases }) as unknown }
 }
-const readToolFile = async (path: string, where: string): Promise<ToolFile> =>
-  parseToolFile(where, await readText(path))
+const readToolFile = async (path: string, where: string, aliases?: number): Promise<ToolFile> =>
+  parseToolFile(where, await readText(path), aliases)
 
 /** The file that ships for each of these providers, if there is one. */
 export const shippedToolFiles = async (ids: Iterable<string>): Promise<readonly ToolFile[]> => {
@@ -30,7 +34,7 @@ export const shippedToolFiles = async (ids: Iterable<string>): Promise<readonly 
   return Promise.all(
     names
       .filter((name) => existsSync(join(folder, name)))
-      .map((name) => readToolFile(join(folder, name), `providers/${name}`)),
+      .map((name) => readToolFile(join(folder, name), `providers/${name}`, -1)),
   )
 }
 /** @returns what could be read, and what could not */
@@ -83,6 +87,8 @@ export const loadTools = async (
     }
     const report = reporter(problems, file.where)
     for (const tool of readTools(file.raw, provider, report)) {
+      const tried = tool.example === null ? null : checkArguments(tool, tool.example)
+      if (tried !== null && 'wrong' in tried) report(`tools.${tool.name}.example`, tried.wrong)
       for (const [i, step] of tool.steps.entries()) {
         const wrong = await checkDocument(step)
         if (wrong !== null) report(`tools.${tool.name}.steps.${i}.graphql`, wrong)

@@ -37,9 +37,9 @@ export const PROVIDER_YAML = {
 }
 
 export const provider = (): Provider => {
-  const { provider, problems } = parseProvider(PROVIDER_YAML, 'acme.yaml', [])
-  if (provider === null) throw new Error(problems.join('\n'))
-  return provider
+  const parsed = parseProvider(PROVIDER_YAML, 'acme.yaml')
+  if ('problems' in parsed) throw new Error(parsed.problems.join('\n'))
+  return parsed.provider
 }
 
 export const TOOLS_YAML = `

@@ -11,11 +11,12 @@ export type Print = (line: string) => void
 export const readProviderFiles = (dir: string): ReadonlyMap<string, unknown> =>
   new Map(
     readdirSync(dir)
-      .filter((name) => /(?<!\.tools)\.(?:ya?ml|json)$/.test(name))
+      .filter((name) => /(?<!\.(?:tools|parameters))\.(?:ya?ml|json)$/.test(name))
       .sort()
       .map((name): [string, unknown] => {
         try {
-          return [`providers/${name}`, parse(readFileSync(join(dir, name), 'utf8'))]
+          const text = readFileSync(join(dir, name), 'utf8')
+          return [`providers/${name}`, name.endsWith('.json') ? JSON.parse(text) : parse(text)]
         } catch (cause) {
           throw new Error(`${join(dir, name)}: ${String(cause)}`, { cause })
         }

@@ -24,10 +24,7 @@ const reader = (): ((step: Step) => SpecCall) => {
   }
   const bare = (path: string): string => path.replaceAll(/\{[^}]*\}/g, '{}')
   const paths = new Map(
-    Object.entries(raw(document['paths'])).map(([path, item]) => [
-      bare(path),
-      [path, raw(item)] as const,
-    ]),
+    Object.entries(raw(document['paths'])).map(([path, item]) => [bare(path), raw(item)] as const),
   )
   const json = (part: Raw): Shape | null => {
     const content = raw(raw(part['content'])['application/json'])['schema']

@@ -28,3 +28,15 @@ export const describedOperations = (
   made.catch(() => known.delete(provider.operations))
   return made
 }
+
+/** One line on what an operation does; '' where nobody wrote one. Does not reject: a page is shown without it. */
+export const summaryOf = async (
+  provider: Pick<Provider, 'operations' | 'lineage'>,
+  id: string,
+): Promise<string> => {
+  try {
+    return (await describedOperations(provider)).get(id)?.summary ?? ''
+  } catch {
+    return ''
+  }
+}

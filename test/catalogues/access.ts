@@ -119,33 +119,38 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
   microsoft: [
     rule(
       'admin',
-      'hooks, keys and who may do what',
-      /(?:^GET|^POST|^PUT|^PATCH|^DELETE) \S*\/(?:subscriptions|permissions?|permissionGrants|oauth2PermissionGrants|appRoleAssign\w*|appRoleAssignedTo|authentication|members|owners|acceptedSenders|rejectedSenders|calendarPermissions|scopedRoleMemberOf|invite|createLink|grant|delegat\w+|directSubscriptions|sharedWithTeams|installedApps|settings|messageRules|mailboxSettings|synchronization|addPassword|removePassword|addKey|removeKey|restrict\w*|revoke\w*|informationProtection|inferenceClassification|licenseDetails|deviceManagement\w*|managed\w+|cloudPCs|exportDeviceAndAppManagementData\w*|changePassword|assignLicense|reprocessLicenseAssignment|exportPersonalData|retryServiceProvisioning|validateProperties|checkMember\w+|getMember\w+|appConsentRequestsForApproval|conversationMember\w*)(?:[/ (]|$)/,
+      'hooks, keys, consents, devices, and how somebody signs in',
+      /\/(?:subscriptions|oauth2PermissionGrants|permissionGrants|resourceSpecificPermissionGrants|appRoleAssign\w*|authentication|synchronization|informationProtection|deviceManagement\w*|managed\w+|cloudPCs|licenseDetails|appConsentRequestsForApproval|scopedRoleMemberOf|scopedRoleMembers|dataSecurityAndGovernance|onPremisesSyncBehavior)(?:[/ (]|$)/,
     ),
     rule(
       'read',
       'mail, files, people, chats and plans',
-      /^GET \/v1\.0\/(?:me|users|groups|teams|chats|drives|sites|shares|planner|places|contacts|organization|directoryObjects|search|education|employeeExperience|communications|solutions|teamwork|teamsTemplates|subscribedSkus|domains|print|storage|reports)\b/,
+      /^GET \/v1\.0\/(?:me|users|groups|teams|chats|drives|sites|shares|planner|places|contacts|organization|directoryObjects|search|education|employeeExperience|communications|solutions|teamwork|teamsTemplates|appCatalogs|print)\b/,
     ),
     rule(
       'read',
       'a question too long for a URL',
-      /^POST \S*\/(?:search\/query|getSchedule|findMeetingTimes|getByIds|getAvailableExtensionProperties|translateExchangeIds|getMailTips|validateProperties) /,
+      /^POST \S*\/(?:search\/query|getSchedule|findMeetingTimes|getByIds|getAvailableExtensionProperties|translateExchangeIds|getMailTips|checkMember\w+|getMember\w+) /,
+    ),
+    rule(
+      'admin',
+      'who may see or do what, and rules that send mail on',
+      /\/(?:permissions?|members|allMembers|allowedMembers|memberOf|owners|acceptedSenders|rejectedSenders|calendarPermissions|invite|createLink|grant|sharedWithTeams|installedApps|settings|messageRules|mailboxSettings|restrict\w*|unrestrict\w*|revoke\w*|inferenceClassification|changePassword|assignLicense|reprocessLicenseAssignment|exportPersonalData|retryServiceProvisioning|archive|unarchive|provisionEmail|removeEmail|retentionLabel|unlock|lock|sponsors|manager|tabs|contentTypes|columns|termStores?|externalColumns)(?:[/ (]|$)/,
     ),
     rule(
       'delete',
       'what the method says',
-      /^DELETE \/v1\.0\/(?:me|users\/\{userId\}|groups\/\{groupId\}|chats\/\{chatId\}|teams\/\{teamId\}\/\w+|sites\/\{siteId\}|drives\/\{driveId\}|planner)\/(?:messages|mailFolders|events|calendars?|calendarGroups|contacts|contactFolders|todo|onenote|drive|drives|items|root|list|lists|photos?|chats|channels|planner|plans|tasks|buckets|conversations|threads|outlook|people|insights|onlineMeetings|bundles|following)\b/,
+      /^DELETE \/v1\.0\/(?:me|users\/\{userId\}|groups\/\{groupId\}|chats\/\{chatId\}|teams\/\{teamId\}\/\w+|sites\/\{siteId\}|drives\/\{driveId\}|planner)\/(?:messages|mailFolders|events|calendars?|calendarGroups|contacts|contactFolders|todo|onenote|drive|drives|items|root|lists?|photos?|chats|channels|planner|plans|tasks|buckets|conversations|threads|onlineMeetings|bundles|following)\b/,
     ),
     rule(
       'delete',
       'POSTs that destroy',
-      /^POST \/v1\.0\/(?:me|users|groups|drives|sites)\S*\/permanentDelete /,
+      /^POST \/v1\.0\/(?:me|users|groups|drives|sites|chats|teams)\S*\/(?:permanentDelete|softDelete) /,
     ),
     rule(
       'write',
       'what people do with their own mail, files, events and chats',
-      /^(?:POST|PUT|PATCH) \/v1\.0\/(?:me|users\/\{userId\}|groups\/\{groupId\}|chats\/\{chatId\}|teams\/\{teamId\}|sites\/\{siteId\}|drives\/\{driveId\}|planner)\/(?:messages|mailFolders|events|calendars?|calendarView|calendarGroups|contacts|contactFolders|todo|onenote|drive|drives|items|root|list|lists|photos?|chats|channels|primaryChannel|planner|plans|tasks|buckets|conversations|threads|outlook|people|onlineMeetings|presence|sendMail|bundles|following|pinnedMessages|schedule\/(?:shifts|timeOffRequests|swapShiftsChangeRequests|timeCards))\b/,
+      /^(?:POST|PUT|PATCH) \/v1\.0\/(?:me|users\/\{userId\}|groups\/\{groupId\}|chats\/\{chatId\}|teams\/\{teamId\}|sites\/\{siteId\}|drives\/\{driveId\}|planner)\/(?:messages|mailFolders|events|calendars?|calendarView|calendarGroups|contacts|contactFolders|todo|onenote|drive|drives|items|root|lists?|photos?|chats|channels|primaryChannel|planner|plans|tasks|buckets|conversations|threads|onlineMeetings|presence|sendMail|bundles|following|pinnedMessages|schedule\/(?:shifts|timeOffRequests|swapShiftsChangeRequests|timeCards))\b/,
     ),
   ],
   hubspot: [

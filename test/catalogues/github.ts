@@ -11,10 +11,21 @@ const camel = (name: string): string =>
 /** Names that may hold slashes, as the hand-written rows have them. */
 const SLASHES = new Set(['path', 'branch', 'tag', 'ref', 'basehead'])
 const template = (path: string): string =>
-  path.replaceAll(/\{(\w+)\}/g, (whole, name: string) => (SLASHES.has(name) ? `{${name}+}` : whole))
+  path.replaceAll(/\{([\w-]+)\}/g, (_, written: string) => {
+    const name = written.replaceAll('-', '_')
+    return SLASHES.has(name) ? `{${name}+}` : `{${name}}`
+  })
+/** They take an app's own key or secret, and give out tokens: no person's token is for them. */
+const APART = /^\/(?:app|applications|app-manifests)(?:\/|$)/
 
 const SCOPES =
   /needs? (either |both )?(?:the |at least the )?((?:`?[a-z]+(?:[_:][a-z_:]+)?`?(?:,? (?:or|and) (?:the )?|, )?)+?) scopes? to use this endpoint/i
+/** "Scopes for OAuth apps": the sentences also name permissions of other kinds of token, and misspell. */
+const KNOWN = new Set(
+  'repo repo:status repo_deployment public_repo repo:invite security_events admin:repo_hook write:repo_hook read:repo_hook admin:org write:org read:org manage_runners:org admin:public_key write:public_key read:public_key gist notifications user read:user user:email user:follow project read:project delete_repo write:packages read:packages delete:packages admin:gpg_key write:gpg_key read:gpg_key admin:ssh_signing_key write:ssh_signing_key read:ssh_signing_key codespace codespace:secrets workflow admin:enterprise manage_runners:enterprise manage_billing:enterprise read:enterprise manage_billing:copilot copilot audit_log read:audit_log write:network_configurations read:network_configurations'.split(
+    ' ',
+  ),
+)
 /** What the vendor's sentence says; a sentence that says more than names is not believed. */
 export const scopesIn = (description: string): readonly (readonly string[])[] | null => {
   const found = SCOPES.exec(description)
@@ -26,6 +37,7 @@ export const scopesIn = (description: string): readonly (readonly string[])[] | 
   const names = [...(found[2] ?? '').matchAll(/[a-z]+(?:[_:][a-z_:]+)?/g)]
     .map(([name]) => name)
     .filter((name) => !['or', 'and', 'the'].includes(name))
+  if (!names.every((name) => KNOWN.has(name))) return null
   const several = found[1] === 'both ' || / and /.test(found[2] ?? '')
   if (several) return / or /.test(found[2] ?? '') ? null : [names]
   // What may not suffice for a private repository comes behind what does.
@@ -48,7 +60,7 @@ export const githubRest = (): readonly Found[] => {
     return place === 'path' || place === 'query' || place === 'header'
       ? [
           {
-            name: text(one['name']),
+            name: place === 'path' ? text(one['name']).replaceAll('-', '_') : text(one['name']),
             in: place,
             type: typeOf(one['schema'], refs),
             required: one['required'] === true,
@@ -60,7 +72,7 @@ export const githubRest = (): readonly Found[] => {
   return Object.entries(fields(document['paths'])).flatMap(([path, item]) =>
     METHODS.flatMap((method): Found[] => {
       const operation = fields(item)[method]
-      if (operation === undefined) return []
+      if (operation === undefined || APART.test(path)) return []
       const one = fields(operation)
       const [scope = '', name = ''] = text(one['operationId']).split('/')
       const content = fields(fields(one['requestBody'])['content'])

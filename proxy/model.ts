@@ -5,6 +5,9 @@ export type Json =
   null | boolean | number | string | readonly Json[] | { readonly [k: string]: Json }
 export type JsonObject = { readonly [k: string]: Json }
 
+/** The door that a call came by: as HTTP through the proxy, as a tool, or as a tool by MCP. */
+export type Via = 'proxy' | 'tool' | 'mcp'
+
 export type Clock = {
   /** ms since the epoch; a running deputy's never goes back with the wall clock (clock.ts). */
   readonly now: () => number

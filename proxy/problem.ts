@@ -31,6 +31,12 @@ export const CATALOGUE = {
     'http_request_error',
     'Send one plain path, one length, no encoded separators. The detail names the part.',
   ),
+  invalid_arguments: row(
+    400,
+    'The tool cannot be called with these arguments',
+    'http_request_error',
+    'Read the detail, mend what it names, call again. Nothing was sent.',
+  ),
   user_mismatch: row(
     400,
     'The authorization is for somebody else',
@@ -186,6 +192,12 @@ export const CATALOGUE = {
     'Nothing has this id',
     'http_request_denied',
     'List what there is and use an id from there.',
+  ),
+  tool_not_found: row(
+    404,
+    'There is no such tool',
+    'http_request_denied',
+    'Use one of the names in nearest, or list the tools.',
   ),
   authorization_not_found: row(
     404,

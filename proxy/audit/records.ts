@@ -13,6 +13,7 @@ import type {
   Principal,
   RootField,
   Route,
+  Via,
 } from '../model.ts'
 import type { ProblemCode } from '../problem.ts'
 import { members, quoted, quotedList } from '../wire/json.ts'
@@ -24,6 +25,8 @@ import type { Outcome } from '../pipeline/forward.ts'
 export type Decided = {
   readonly id: string
   readonly n: number
+  /** absent: the proxy's door, of which the record says nothing. */
+  readonly via?: Via
   readonly traceparent: string | null
   readonly principal: Principal
   readonly route: Route
@@ -70,6 +73,9 @@ const isCredential = (word: string): boolean => word.length >= 20 && CREDENTIAL.
 /** What each of several sources said, so that it can be compared by itself. */
 const originsText = (parts: readonly Entitlements[]): string =>
   `,"parts":${JSON.stringify(parts.map(({ source, active, digest }) => ({ source, active, digest })))}`
+
+const viaText = ({ via = 'proxy' }: Decided): string =>
+  via === 'proxy' ? '' : `,"via":"${via}"`
 
 /** Such a name needs no escape in JSON either. */
 const KEY = /^[A-Za-z$_][\w.$[\]-]{0,63}$/
@@ -226,7 +232,7 @@ export const createEvidence = (deps: {
       const { source, digest, parts } = facts.entitlements
       return journal.append(
         'decision',
-        `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`},"trace_id":${trace === undefined ? 'null' : `"${trace}"`},${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
+        `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`}${viaText(what)},"trace_id":${trace === undefined ? 'null' : `"${trace}"`},${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
           `"operation":{"id":${quoted(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}},` +
           `"request":{"method":"${route.target.method}","host":"${route.host}","path":${quoted(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
           `"stripped":${quotedList(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"${parts === undefined ? '' : originsText(parts)}},` +

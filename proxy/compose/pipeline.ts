@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import { isDeepStrictEqual } from 'node:util'
 import type { Seen, Snapshot } from '../pipeline/exchange.ts'
 import { realmOf } from '../config/applications.ts'
-import type { Connection, Log, Route } from '../model.ts'
+import type { Connection, Log, Route, Via } from '../model.ts'
 import { clientCertificate } from '../net/client_certificate.ts'
 import type { Dedicated } from '../net/listener.ts'
 import { createIssuerKeys, type KeySource } from '../oauth/issuer_keys.ts'
@@ -31,6 +31,8 @@ import type { Configured } from './scope.ts'
 
 export type Pipeline = {
   readonly pep: ReturnType<typeof createPep>
+  /** The same way for calls that come by another door. */
+  readonly within: (via: Via) => ReturnType<typeof createPep>
   readonly identify: Identify
   readonly entitlements: ReturnType<typeof createEntitlements>
   readonly decide: Decide
@@ -154,7 +156,7 @@ export const createPipeline = (
     randomBytes,
     now: clock.now,
   })
-  const pep = createPep({
+  const stations: PepDeps = {
     snapshot,
     stands: stillAs(snapshot, later),
     policy: () => later().policy.current(),
@@ -211,8 +213,9 @@ export const createPipeline = (
     clock,
     log,
     observe: (seen) => observe(seen, metrics, log),
-  })
-  return { pep, identify, entitlements, decide, snapshot }
+  }
+  const within = (via: Via) => createPep({ ...stations, via })
+  return { pep: createPep(stations), within, identify, entitlements, decide, snapshot }
 }
 
 /**

@@ -15,6 +15,7 @@ import type {
   Reason,
   Route,
   RunReach,
+  Via,
 } from '../model.ts'
 import type { Act } from './classify.ts'
 import type { Facts } from './entitlements.ts'
@@ -26,6 +27,10 @@ import { shareOf } from '../shares.ts'
 /** What one decision is about. */
 export type Question = {
   readonly id: string
+  /** absent: the proxy's. */
+  readonly via?: Via
+  /** Asked for a list of what may be done, without arguments: nothing will leave. */
+  readonly listing?: boolean
   readonly principal: Principal
   readonly route: Pick<Route, 'connection' | 'host' | 'target'>
   readonly act:
@@ -339,7 +344,8 @@ export const createDecide = (
     if ('graphql' in act) own.push(graphqlMember(operation.members, act))
     else shared.push(operation.member)
     let text =
-      `{"version":1,"request_id":"${question.id}"${run},` +
+      `{"version":1,"request_id":"${question.id}"${run},"via":"${question.via ?? 'proxy'}",` +
+      (question.listing === true ? '"asked":"list",' : '') +
       `"request":{"method":"${route.target.method}","host":"${route.host}","segments":${quotedList(act.segments)},"query":${queryText(question)},` +
       `"stripped":${quotedList(question.stripped)},"body":${bodyText(question.body)}}`
     for (const [name, value] of own) text += `,"${name}":${value}`

@@ -1,7 +1,7 @@
 // What surrounds a call's way: its last answer, its record, and an end for whatever it throws.
 import type { Dedicated } from '../net/listener.ts'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Clock, Decision, Injected, Log, Principal, Route } from '../model.ts'
+import type { Clock, Decision, Injected, Log, Principal, Route, Via } from '../model.ts'
 import { CallerLeft, problemAnswer, toProblem, type Problem, type ProblemCode } from '../problem.ts'
 import type { Act, Classify } from './classify.ts'
 import type { Evidence } from '../audit/records.ts'
@@ -74,6 +74,7 @@ const NOTHING_SENT: Outcome = {
  */
 export const createExchange = (
   deps: {
+    readonly via?: Via
     readonly snapshot: () => Snapshot
     readonly evidence: Evidence
     readonly typeBase: string
@@ -94,7 +95,9 @@ export const createExchange = (
     // What was not read of the body must not be taken for the next request.
     if (!res.req.complete) res.shouldKeepAlive = false
     try {
-      const errors = call.route?.connection.provider.errors ?? null
+      // A tool's caller reads deputy's own document; only a vendor's client reads the vendor's.
+      const vendors = (deps.via ?? 'proxy') === 'proxy'
+      const errors = vendors ? (call.route?.connection.provider.errors ?? null) : null
       const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase, {
         agent: res.req.headers['user-agent'],
         waits: asksToWait(res.req),

@@ -13,6 +13,7 @@ import type {
   Principal,
   Route,
   Vault,
+  Via,
 } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { createRefusals, operationOf, type Begin } from './refusal.ts'
@@ -39,6 +40,8 @@ import { stripQuery } from '../wire/strip.ts'
 import type { TagSearch } from '../wire/stray_tag.ts'
 
 export type PepDeps = {
+  /** The door whose calls these are; absent: the proxy's. */
+  readonly via?: Via
   readonly snapshot: () => Snapshot
   /** After a wait: throws the Problem of a call whose route the configuration has not any more, or has otherwise. */
   readonly stands: (req: IncomingMessage, route: Route, dedicated: Dedicated | null) => void
@@ -174,7 +177,7 @@ const outlived = ({ decision, facts }: Verdict): boolean =>
   decision.reasons.every(({ code }) => code === 'entitlements_stale')
 
 export const createPep = (deps: PepDeps) => {
-  const { clock, evidence } = deps
+  const { clock, evidence, via = 'proxy' } = deps
   const standing = createStanding(clock.now)
   const identified = (req: IncomingMessage, { rawHeaders, named }: Tagged) =>
     deps.identify(rawHeaders, named, deps.certificate(req))
@@ -285,7 +288,7 @@ export const createPep = (deps: PepDeps) => {
     facts: Facts,
   ): Verdict | Promise<Verdict> =>
     then(look(principal, route), (holding) => {
-      const question = { id, principal, route, act, body, stripped, facts, holding }
+      const question = { id, via, principal, route, act, body, stripped, facts, holding }
       return then(standingStands(question), (refusal) =>
         refusal === null
           ? judgedAlone(question, act)
@@ -346,6 +349,7 @@ export const createPep = (deps: PepDeps) => {
     const about = {
       id: call.id,
       n,
+      via,
       traceparent: typeof traceparent === 'string' ? traceparent : null,
       principal,
       route,

@@ -2,7 +2,16 @@
 // what cannot be sent in one reading is refused here, in a sentence for the model, and nothing is sent.
 import type { Json } from '../model.ts'
 import type { Step } from './definition.ts'
-import { asText, filled, filledText, Unsendable, type Given, type Template } from './template.ts'
+import { isObject } from '../wire/json.ts'
+import {
+  asText,
+  filled,
+  filledText,
+  Unsendable,
+  type Given,
+  type Members,
+  type Template,
+} from './template.ts'
 
 export type Request = {
   readonly method: string
@@ -69,13 +78,25 @@ const parameter = (text: string, name: string): string => {
   if (text.includes('\0')) throw new Unsendable(`\`${name}\` holds a zero byte`)
   return encodeURIComponent(text)
 }
-const queryOf = ({ query }: Step, given: Given): string => {
+/** Every parameter with its template, those of the one argument that holds further ones last. */
+const parametersOf = ({ query, rest }: Step, { args }: Given): Members => {
+  const more = rest === null ? undefined : args.get(rest)
+  return isObject(more)
+    ? [
+        ...query,
+        ...Object.entries(more).map(
+          ([name, value]) => [name, { kind: 'literal', value: value as Json }] as const,
+        ),
+      ]
+    : query
+}
+const queryOf = (step: Step, given: Given): string => {
   const pairs: string[] = []
-  for (const [name, template] of query) {
+  for (const [name, template] of parametersOf(step, given)) {
     const value = filled(template, given)
     if (value === undefined || value === null) continue
     const said = argOf(template, name)
-    const key = encodeURIComponent(name).replaceAll('%24', '$')
+    const key = parameter(name, name).replaceAll('%24', '$')
     for (const one of Array.isArray(value) ? (value as readonly Json[]) : [value])
       pairs.push(`${key}=${parameter(asText(one, `\`${said}\``), said)}`)
   }

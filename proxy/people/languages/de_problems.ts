@@ -11,6 +11,10 @@ export const problems: Texts['problems'] = {
     'Die Anfrage lässt sich auf mehrere Arten lesen',
     'Senden Sie einen einfachen Pfad, eine einzige Länge und keine kodierten Trennzeichen. Welcher Teil gemeint ist, steht in detail.',
   ),
+  invalid_arguments: row(
+    'Mit diesen Angaben kann das Werkzeug nicht aufgerufen werden',
+    'Lesen Sie die Einzelheiten, berichtigen Sie, was sie nennen, und rufen Sie erneut auf. Gesendet wurde nichts.',
+  ),
   user_mismatch: row(
     'Der Vorgang gehört jemand anderem',
     'Wiederholen Sie ihn nicht: Wer auf Ihrer Seite war, ist nicht die Person, für die der Link bestimmt ist. Was gewährt wurde, ist bereits widerrufen.',
@@ -100,6 +104,10 @@ export const problems: Texts['problems'] = {
   not_found: row(
     'Unter dieser Kennung gibt es nichts',
     'Lassen Sie sich auflisten, was es gibt, und verwenden Sie eine Kennung von dort.',
+  ),
+  tool_not_found: row(
+    'Dieses Werkzeug gibt es nicht',
+    'Verwenden Sie einen der Namen in nearest, oder lassen Sie sich die Werkzeuge auflisten.',
   ),
   authorization_not_found: row(
     'Diesen Vorgang gibt es nicht',

@@ -1,0 +1,105 @@
+// What a tool's answers become: what is kept of them, cut to what a model can read, and how to go on. Pure.
+import type { Json, JsonObject } from '../model.ts'
+import { atPointer, isObject } from '../wire/json.ts'
+import type { Input, Keep, Tool } from './definition.ts'
+import { filled, type Given } from './template.ts'
+
+/** What is kept of `whole`; undefined: it has nothing there. */
+export const kept = (keep: Keep, whole: Json, given: Given): Json | undefined => {
+  switch (keep.kind) {
+    case 'at':
+      return atPointer(whole, keep.at) as Json | undefined
+    case 'value':
+      return filled(keep.of, given)
+    case 'each': {
+      const list = atPointer(whole, keep.at)
+      if (!Array.isArray(list)) return undefined
+      return (list as readonly Json[]).flatMap((one) => {
+        const value = kept(keep.keep, one, { ...given, item: one })
+        return value === undefined ? [] : [value]
+      })
+    }
+    case 'members':
+      return Object.fromEntries(
+        keep.members.flatMap(([name, each]) => {
+          const value = kept(each, whole, given)
+          return value === undefined ? [] : [[name, value] as const]
+        }),
+      )
+  }
+}
+
+const bytesOf = (value: Json): number => Buffer.byteLength(JSON.stringify(value))
+
+const shorter = (text: string, bytes: number): string => {
+  const cut = Buffer.from(text).subarray(0, Math.max(0, bytes - 6))
+  // Half a character at the cut is left out.
+  return `${new TextDecoder().decode(cut, { stream: true })}…`
+}
+/**
+ * The same within so many bytes of JSON, as much of it as goes in: the end of lists and of long texts is left out, and
+ * members that are short stay whole.
+ */
+export const fitted = (value: Json, bytes: number): Json => {
+  if (bytesOf(value) <= bytes) return value
+  if (typeof value === 'string') {
+    let room = bytes
+    // Escapes take more than the text.
+    while (room > 8 && bytesOf(shorter(value, room)) > bytes) room = Math.floor(room * 0.75)
+    return shorter(value, room)
+  }
+  if (Array.isArray(value)) {
+    const list: Json[] = []
+    let left = bytes - 2
+    for (const one of value as readonly Json[]) {
+      const size = bytesOf(one) + 1
+      if (size > left) {
+        if (list.length === 0 && left > 64) list.push(fitted(one, left - 1))
+        break
+      }
+      list.push(one)
+      left -= size
+    }
+    return list
+  }
+  if (!isObject(value)) return value
+  const all = Object.entries(value as JsonObject)
+  const sized = all
+    .map(([name, each]) => ({ name, each, key: bytesOf(name) + 2, size: bytesOf(each) }))
+    .toSorted((a, b) => a.size - b.size)
+  let left = bytes - 2
+  const fit = new Map<string, Json>()
+  sized.forEach(({ name, each, key, size }, i) => {
+    const share = Math.floor(left / (sized.length - i)) - key
+    if (share <= 8 && size > share) return
+    const one = fitted(each, Math.max(share, 0))
+    fit.set(name, one)
+    left -= key + bytesOf(one)
+  })
+  return Object.fromEntries(
+    all.flatMap(([name]) => {
+      const one = fit.get(name)
+      return one === undefined ? [] : [[name, one] as const]
+    }),
+  )
+}
+
+const asInput = (value: Json, { type }: Pick<Input, 'type'>): Json | undefined => {
+  if (value === null || value === '') return undefined
+  if (type !== 'integer' && type !== 'number') return value
+  const number = Number(value)
+  return Number.isFinite(number) ? number : undefined
+}
+/** The arguments that are to be repeated with for what follows; null: nothing follows. */
+export const nextOf = (
+  { next, input }: Pick<Tool, 'next' | 'input'>,
+  given: Given,
+): JsonObject | null => {
+  const members = next.flatMap(([name, template]) => {
+    const value = filled(template, given)
+    const one = input.find((each) => each.name === name)
+    const said = value === undefined || one === undefined ? undefined : asInput(value, one)
+    return said === undefined ? [] : [[name, said] as const]
+  })
+  return members.length === 0 ? null : Object.fromEntries(members)
+}

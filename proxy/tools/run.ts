@@ -1,0 +1,242 @@
+// A tool's steps one after another, each sent as the call that it is, and what becomes of the answers. Whatever deputy or
+// the provider refuses ends it: what was done before is done, and the answer says so.
+import { isUtf8 } from 'node:buffer'
+import type { Json, JsonObject } from '../model.ts'
+import type { InnerAnswer } from '../net/inner.ts'
+import { Problem } from '../problem.ts'
+import { atPointer, isObject } from '../wire/json.ts'
+import type { Step, Tool } from './definition.ts'
+import { requestOf, type Request } from './request.ts'
+import { fitted, kept, nextOf } from './result.ts'
+import { checkArguments } from './schema.ts'
+import { filled, Unsendable, type Given } from './template.ts'
+
+/**
+ * Sends one request down the way of every call, as its caller. Does not reject for what deputy or the provider answers.
+ * @param most bytes of the answer that are wanted
+ */
+export type Send = (request: Request, most: number) => Promise<InnerAnswer>
+
+export type Ran =
+  | {
+      readonly kind: 'done'
+      readonly value: Json
+      readonly truncated: boolean
+      /** Arguments to repeat with for what follows; null: nothing does. */
+      readonly next: JsonObject | null
+    }
+  /** deputy's own answer, as every door gives it: the document of a problem. */
+  | {
+      readonly kind: 'refused'
+      readonly status: number
+      readonly code: string
+      readonly document: JsonObject
+      readonly headers: ReadonlyMap<string, string>
+    }
+  /** The provider's. */
+  | {
+      readonly kind: 'failed'
+      readonly status: number
+      readonly message: string
+      readonly value: Json
+      readonly retryAfter: number | null
+    }
+export type Limits = {
+  /** Bytes of what the providers may answer in all. */
+  readonly answers: number
+  /** `limits.tool_result`. */
+  readonly result: number
+}
+
+/** Elements of a list that are asked for at the same time. */
+const AT_ONCE = 5
+/** Of what a provider says of its failure, bytes. */
+const FAULT_BYTES = 4_096
+
+type Answered = { readonly value: Json; readonly link: string | null }
+type Ended = Exclude<Ran, { kind: 'done' }>
+const isEnded = (one: Answered | Ended): one is Ended => 'kind' in one
+
+const NEXT = /<([^<>]*)>[^,]*;\s*rel="?next"?/i
+const failed = (
+  status: number,
+  message: string,
+  value: Json = null,
+): Extract<Ran, { kind: 'failed' }> => ({
+  kind: 'failed',
+  status,
+  message,
+  value: fitted(value, FAULT_BYTES),
+  retryAfter: null,
+})
+
+const textOf = ({
+  headers,
+  body,
+}: InnerAnswer): { readonly value: Json } | { readonly odd: string } => {
+  if (body.length === 0) return { value: { done: true } }
+  const type = headers.get('content-type') ?? ''
+  if (!isUtf8(body)) {
+    const kind = /^[\w.+/-]+/.exec(type)?.[0] ?? 'an unknown kind'
+    return { odd: `it is ${body.length} bytes of ${kind}, which is no text` }
+  }
+  const text = body.toString('utf8')
+  if (!/json/i.test(type) && !/^\s*[[{]/.test(text)) return { value: text }
+  try {
+    return { value: JSON.parse(text) as Json }
+  } catch {
+    return { value: text }
+  }
+}
+
+/** What a model is told of a provider's failure: in the provider's words, where it has some. */
+const saidBy = (value: Json): string | null => {
+  for (const at of [
+    '/error/message',
+    '/message',
+    '/errors/0/message',
+    '/0/message',
+    '/error_description',
+    '/error',
+    '/detail',
+  ]) {
+    const said = atPointer(value, at)
+    if (typeof said === 'string' && said !== '') return said.slice(0, 512)
+  }
+  return typeof value === 'string' ? value.slice(0, 512) : null
+}
+
+const wrongInside = ({ failure }: Tool, { graphql }: Step, value: Json): string | null => {
+  const errors = atPointer(value, '/errors')
+  if (graphql !== null && Array.isArray(errors) && errors.length > 0)
+    return saidBy(value) ?? 'the provider reports errors'
+  if (failure !== null && atPointer(value, failure.at) === failure.is)
+    return String(atPointer(value, failure.message) ?? 'without saying why')
+  return null
+}
+
+const retryAfterOf = ({ headers }: InnerAnswer): number | null => {
+  const said = headers.get('retry-after')
+  return said !== undefined && /^\d{1,9}$/.test(said) ? Number(said) : null
+}
+
+const readAnswer = (tool: Tool, step: Step, answer: InnerAnswer): Answered | Ended => {
+  const { status, headers } = answer
+  if (answer.end === 'too_large')
+    return failed(
+      502,
+      'the answer is larger than a tool may read: ask for less, or for fewer at once',
+    )
+  const text = textOf(answer)
+  const code = headers.get('deputy-answer')
+  if (code !== undefined && 'value' in text && isObject(text.value))
+    return { kind: 'refused', status, code, document: text.value as JsonObject, headers }
+  if (answer.end === 'broken' || status === 0)
+    return failed(
+      502,
+      'the call was cut off before its answer was whole; the provider may have carried it out',
+    )
+  if ('odd' in text)
+    return failed(502, `the provider answered, but ${text.odd}: fetch it through the proxy instead`)
+  if (status >= 300) {
+    const said = saidBy(text.value)
+    const why =
+      status < 400 ? `the answer leads to ${headers.get('location') ?? 'another place'}` : said
+    const message = `the provider answered ${status}${why === null ? '' : `: ${why}`}`
+    return { ...failed(status, message, text.value), retryAfter: retryAfterOf(answer) }
+  }
+  const wrong = wrongInside(tool, step, text.value)
+  if (wrong !== null) return failed(status, `the provider answered: ${wrong}`, text.value)
+  const link = NEXT.exec(headers.get('link') ?? '')?.[1] ?? null
+  return { value: text.value, link }
+}
+
+/** The arguments, checked. @throws Problem invalid_arguments */
+export const argumentsOf = (tool: Tool, input: unknown): ReadonlyMap<string, Json> => {
+  const checked = checkArguments(tool, input)
+  if ('wrong' in checked) throw new Problem('invalid_arguments', checked.wrong)
+  return checked.args
+}
+
+/** One that runs: what its steps share. */
+type Running = { readonly tool: Tool; readonly send: Send; left: number }
+
+const one = async (running: Running, step: Step, given: Given): Promise<Answered | Ended> => {
+  const answer = await running.send(requestOf(step, given), running.left)
+  running.left = Math.max(0, running.left - answer.body.length)
+  return readAnswer(running.tool, step, answer)
+}
+
+const each = async (
+  running: Running,
+  step: Step,
+  { of, most }: NonNullable<Step['each']>,
+  given: Given,
+): Promise<Answered | Ended> => {
+  const list = filled(of, given) ?? []
+  if (!Array.isArray(list))
+    return failed(502, 'the provider answered no list where one was expected')
+  const items = (list as readonly Json[]).slice(0, most)
+  const values: Json[] = []
+  for (let i = 0; i < items.length; i += AT_ONCE) {
+    const some = items.slice(i, i + AT_ONCE)
+    const answers = await Promise.all(some.map((item) => one(running, step, { ...given, item })))
+    for (const answer of answers) {
+      if (isEnded(answer)) return answer
+      values.push(answer.value)
+    }
+  }
+  return { value: values, link: null }
+}
+
+/**
+ * @param input as it came
+ * @throws Problem invalid_arguments before anything is sent
+ */
+export const runTool = async (
+  tool: Tool,
+  input: unknown,
+  send: Send,
+  limits: Limits,
+): Promise<Ran> => {
+  const args = argumentsOf(tool, input)
+  const steps = new Map<string, Json>()
+  const links = new Map<string, string>()
+  const given: Given = { args, steps, links, item: undefined }
+  const running: Running = { tool, send, left: limits.answers }
+  let last: Json = null
+  for (const step of tool.steps) {
+    let answer: Answered | Ended
+    try {
+      answer = await (step.each === null
+        ? one(running, step, given)
+        : each(running, step, step.each, given))
+    } catch (error) {
+      if (!(error instanceof Unsendable)) throw error
+      // Nothing was sent yet: the arguments alone are to blame.
+      if (steps.size === 0) throw new Problem('invalid_arguments', error.message)
+      return failed(502, `the provider’s answer does not lead on: ${error.message}`)
+    }
+    if (isEnded(answer)) return answer
+    last = answer.value
+    steps.set(step.name, last)
+    if (answer.link !== null) links.set(step.name, answer.link)
+  }
+  const whole = tool.keep === null ? last : (kept(tool.keep, last, given) ?? null)
+  const value = fitted(whole, limits.result)
+  const truncated = value !== whole
+  // What was cut away would be passed over.
+  return { kind: 'done', value, truncated, next: truncated ? null : nextOf(tool, given) }
+}
+
+const CUT = 'The result was cut: ask for less, or for fewer at once.'
+/** The result as one object: its members, `next` and `truncated`. */
+export const resultOf = ({
+  value,
+  truncated,
+  next,
+}: Extract<Ran, { kind: 'done' }>): JsonObject => ({
+  ...(isObject(value) ? (value as JsonObject) : { result: value }),
+  ...(next === null ? {} : { next }),
+  ...(truncated ? { truncated: true, hint: CUT } : {}),
+})

@@ -63,7 +63,9 @@ const pathOf = ({ operation, path }: Step, given: Given): string => {
     // What the author of the tool writes between the arguments stands as it is: `root:/{name}:`.
     if (template?.kind === 'text') {
       const parts =
-        slashes === 'encoded' ? template.parts.map((part) => part.replaceAll('/', '%2F')) : template.parts
+        slashes === 'encoded'
+          ? template.parts.map((part) => part.replaceAll('/', '%2F'))
+          : template.parts
       const text = filledText(parts, given, (each, arg) => segment(each, arg, slashes))
       if (text !== undefined) return text
     }

@@ -14,16 +14,6 @@ import { isObject } from '../../proxy/wire/json.ts'
 import { SPECS, type SpecName } from '../catalogues/specs.ts'
 import { mistakes, reaches, type Shape } from './shape.ts'
 
-export const TOOLED = [
-  'google',
-  'microsoft',
-  'slack',
-  'github',
-  'salesforce',
-  'hubspot',
-  'linear',
-] as const
-
 const providers = (): ReadonlyMap<string, Provider> =>
   compileProviders(readProviderFiles('providers')).providers
 let compiled: ReadonlyMap<string, Provider> | null = null
@@ -103,7 +93,7 @@ const SAMPLE: Readonly<Record<InputType, Json>> = {
   object: { x: 'x' },
 }
 /** The example, and every other argument besides. */
-const everyArgument = ({ input, example }: Tool): JsonObject => ({
+export const everyArgument = ({ input, example }: Tool): JsonObject => ({
   ...Object.fromEntries(
     input.map((one): [string, Json] => [
       one.name,

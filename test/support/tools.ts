@@ -204,26 +204,23 @@ const kept = (
   }
 }
 
+/** Everything that a tool reads of answers: the step, and the way to it. */
+export const keptPointers = (tool: Tool): readonly (readonly [string, readonly string[]])[] => [
+  ...(tool.keep === null ? [] : kept(tool.keep, tool.steps.at(-1)?.name ?? '')),
+  ...pointersIn([tool.next, tool.steps.map((step) => [templatesOf(step), step.each?.of ?? null])])
+    .filter(({ step }) => step !== null)
+    .map(({ step, at }) => [step ?? '', segments(at)] as const),
+]
+
 /** The pointers into answers that lead nowhere. */
-const answerMistakes = (
-  tool: Tool,
-  responseOf: (step: Step) => Shape | null,
-): readonly string[] => {
-  const last = tool.steps.at(-1)?.name ?? ''
-  const wanted = [
-    ...(tool.keep === null ? [] : kept(tool.keep, last)),
-    ...pointersIn([tool.next, tool.steps.map((step) => [templatesOf(step), step.each?.of ?? null])])
-      .filter(({ step }) => step !== null)
-      .map(({ step, at }) => [step ?? '', segments(at)] as const),
-  ]
-  return wanted.flatMap(([name, path]) => {
+const answerMistakes = (tool: Tool, responseOf: (step: Step) => Shape | null): readonly string[] =>
+  keptPointers(tool).flatMap(([name, path]) => {
     const step = tool.steps.find((one) => one.name === name)
     const one = step === undefined ? null : responseOf(step)
     if (one === null) return []
     const shape: Shape = step?.each == null ? one : { kind: 'list', of: () => one }
     return reaches(shape, path) ? [] : [`the answer of ${name} has nothing at /${path.join('/')}`]
   })
-}
 
 /** What of a tool the specification does not have: of its example, of all its arguments, and of what it reads. */
 export const toolMistakes = (tool: Tool, specOf: (step: Step) => SpecCall): readonly string[] =>

@@ -12,10 +12,7 @@ export type Print = (line: string) => void
 export const readProviderFiles = (dir: string): ReadonlyMap<string, unknown> =>
   new Map(
     readdirSync(dir)
-      .filter(
-        (name) =>
-          /(?<!\.tools)\.(?:ya?ml|json)$/.test(name) && !name.endsWith('.parameters.json'),
-      )
+      .filter((name) => /(?<!\.(?:tools|parameters))\.(?:ya?ml|json)$/.test(name))
       .sort()
       .map((name): [string, unknown] => {
         try {

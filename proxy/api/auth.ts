@@ -1,14 +1,16 @@
 // The authorization API of the agent listener, in shapes that existing clients know. No answer
 // holds a token.
 import type { IncomingMessage } from 'node:http'
-import type { Context, Hono } from 'hono'
+import type { Hono } from 'hono'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import type { Connection, Flow, Principal, StandingAsk } from '../model.ts'
-import type { Begun, Flows } from '../consent/flow.ts'
+import type { Flows } from '../consent/flow.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
-import { mayReturnTo } from '../consent/next_uri.ts'
 import { shareOf } from '../shares.ts'
+import { createBegin, shape } from './begin.ts'
+import { createCaller, mine } from './caller.ts'
+import { TOOLS_API } from './tools_schema.ts'
 import { openApi, type ApiRoute } from './openapi.ts'
 import { createRest, invalid, readBody, readQuery, short, type Env, type RestDeps } from './rest.ts'
 
@@ -47,6 +49,10 @@ export type ApiDeps = RestDeps & {
   ) => Promise<{ readonly scopes: readonly string[]; readonly held: boolean }>
   readonly flows: Pick<Flows, 'begin' | 'completed' | 'status' | 'byAuthorizationId'>
   readonly connections: () => ReadonlyMap<string, Connection>
+  /** The connection and the operations of a tool. Throws Problem tool_not_found, connection_ambiguous. */
+  readonly tool: (
+    name: string,
+  ) => Promise<{ readonly connection: Connection; readonly operations: readonly string[] }>
   /** The agent that this row of `workloads` is; null: there is none of this name, or its tokens say. */
   readonly agentOf: (workload: string) => string | null
   /** Origins that `next_uri` may name. */
@@ -77,7 +83,7 @@ export const authorizeBody = z.strictObject({
     .optional(),
 })
 const toolBody = z.strictObject({
-  /** An operation id, or `connection@operation` where several connections serve it. */
+  /** A tool, or an operation id; `connection/tool`, `connection@operation` where several connections serve it. */
   tool_name: short,
   tool_version: short.optional(),
   user_id: short.optional(),
@@ -146,11 +152,6 @@ const WHY: ReadonlyMap<string | null, string> = new Map([
 ])
 const whyNot = ({ failure }: Flow): string =>
   `Nothing was connected: ${WHY.get(failure) ?? 'the authorization has ended'}. Ask for a new link to try again.`
-/** What a request is refused with whose headers say nothing of a person. */
-const NAMES_NOBODY: ReadonlySet<ProblemCode> = new Set([
-  'unauthenticated',
-  'application_user_missing',
-])
 /** Whoever has a key learns nothing of authorizations of people who are not its own. */
 const NOT_ITS_OWN: ReadonlySet<ProblemCode> = new Set([
   'application_user_missing',
@@ -182,11 +183,11 @@ const connectionNamed = (
   return only
 }
 
-/** `issues.create`, or `github@issues.create`. */
+/** `issues.create`, or `github@issues.create`; null: no operation is called so. */
 const operationNamed = (
   connections: ReadonlyMap<string, Connection>,
   wanted: string,
-): { readonly connection: Connection; readonly operation: string } => {
+): { readonly connection: Connection; readonly operations: readonly string[] } | null => {
   const at = wanted.indexOf('@')
   const operation = wanted.slice(at + 1)
   const serving = [...connections.values()].filter(
@@ -195,8 +196,7 @@ const operationNamed = (
       provider.operations.some(({ id }) => id === operation),
   )
   const [connection] = serving
-  if (connection === undefined)
-    throw invalid(`no connection has an operation ${JSON.stringify(wanted)}`)
+  if (connection === undefined) return null
   if (serving.length > 1) {
     const names = serving.map(({ name }) => name)
     throw new Problem(
@@ -205,12 +205,9 @@ const operationNamed = (
       { extra: { connections: names } },
     )
   }
-  return { connection, operation }
+  return { connection, operations: [operation] }
 }
 
-type Asked = ({ readonly scopes: readonly string[] } | { readonly operation: string }) & {
-  readonly standing?: StandingAsk | null
-}
 /** Families are what they stand for today: what a catalogue gets later, nobody said yes to. */
 const idsOf = ({ provider, name }: Connection, wanted: readonly string[]): readonly string[] => {
   const ids = wanted.flatMap((one) => {
@@ -227,60 +224,12 @@ const idsOf = ({ provider, name }: Connection, wanted: readonly string[]): reado
   return all
 }
 
-const shape = (
-  connection: Pick<Connection, 'name'>,
-  userId: string,
-  what: Pick<Flow, 'scopes' | 'status'> & { readonly id: string; readonly more?: object },
-): object => ({
-  id: what.id,
-  status: what.status,
-  ...what.more,
-  provider_id: connection.name,
-  user_id: userId,
-  scopes: what.scopes,
-  context: {},
-})
-
 /** Mounted under the agent listener: `/v1/auth/authorize`, `/v1/auth/status`, `/v1/tools/authorize`. */
 export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
   const { route, close } = createRest(deps)
   const told = new LRUCache<string, true>({ max: 10_000, ttl: DEAF_MS })
-  const rawHeaders = (c: Context<Env>): readonly string[] =>
-    c.env?.incoming?.rawHeaders ?? [...c.req.raw.headers].flat()
-
-  /**
-   * The tag decides. Only under `plain` and for the key of an application, and only where a request names nobody, the
-   * user that it speaks of does: there any caller may name any user, here any of its own.
-   */
-  const callerOf = async (
-    c: Context<Env>,
-    spokenOf: () => Promise<{ readonly id: string; readonly tenant?: string } | null>,
-  ): Promise<Principal> => {
-    try {
-      return await deps.identify(rawHeaders(c), c.env?.incoming)
-    } catch (error) {
-      if (!(error instanceof Problem) || !NAMES_NOBODY.has(error.code)) throw error
-      if (deps.plainPerson === null) throw error
-      const user = await spokenOf()
-      const named =
-        user === null
-          ? null
-          : await deps.plainPerson(user.id, rawHeaders(c), user.tenant, c.env?.incoming)
-      if (named === null) throw error
-      return named
-    }
-  }
-
-  const permittedOf = async (
-    principal: Principal,
-    { name }: Connection,
-    { standing = null, ...wanted }: Asked,
-  ): ReturnType<ApiDeps['permit']> => {
-    if (standing === null) return deps.permit(principal, name, wanted)
-    const { scopes: needed } = await deps.permit(principal, name, { standing })
-    const more = 'scopes' in wanted ? wanted.scopes : []
-    return deps.permit(principal, name, { scopes: [...new Set([...needed, ...more])] })
-  }
+  const callerOf = createCaller(deps)
+  const begin = createBegin(deps)
   /** Which workload is to act: the one that asks, or another one that is the same agent. */
   const standingOf = (
     { agent, workload: own }: Principal,
@@ -300,53 +249,9 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     return { workload, days: wanted.days, operations: idsOf(connection, wanted.operations) }
   }
 
-  /** Policy first; then the link, or `completed` where nothing is left to ask the person for. */
-  const begin = async (
-    principal: Principal,
-    connection: Connection,
-    wanted: Asked,
-    nextUri: string | undefined,
-  ): Promise<object> => {
-    const { standing = null } = wanted
-    if (nextUri !== undefined && !mayReturnTo(deps.returnTo, nextUri))
-      throw invalid('next_uri must have an origin that connect.return_to lists')
-    const permitted = await permittedOf(principal, connection, wanted)
-    const { person, agent } = principal
-    if (permitted.held && standing === null) {
-      const { scopes } = permitted
-      const done = await deps.flows.completed(
-        { person, agent, connection: connection.name },
-        scopes,
-      )
-      return shape(connection, person.id, { id: done, status: 'completed', scopes })
-    }
-    const begun: Begun = await deps.flows.begin(
-      { person, agent, connection: connection.name },
-      permitted.scopes,
-      {
-        nextUri: nextUri ?? null,
-        operation: 'operation' in wanted ? wanted.operation : null,
-        standing,
-      },
-    )
-    return shape(connection, person.id, {
-      id: begun.authorizationId,
-      status: 'pending',
-      scopes: begun.scopes,
-      more: { url: begun.url, expires_at: new Date(begun.expiresAt).toISOString() },
-    })
-  }
-  const mine = (userId: string | undefined, { person }: Principal): void => {
-    if (userId !== undefined && userId !== person.id)
-      throw new Problem(
-        'user_id_mismatch',
-        'user_id is not the user that the tag of this request names',
-      )
-  }
-
   route('POST', '/v1/auth/authorize', async (c) => {
     // Who calls is known before the body is read, where the tag alone decides.
-    const principal = await callerOf(c, async () => ({
+    const { who: principal } = await callerOf(c, async () => ({
       id: (await readBody(c, authorizeBody)).user_id,
     }))
     const body = await readBody(c, authorizeBody)
@@ -362,20 +267,21 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
   })
 
   route('POST', '/v1/tools/authorize', async (c) => {
-    const principal = await callerOf(c, async () => {
+    const { who: principal } = await callerOf(c, async () => {
       const { user_id: id } = await readBody(c, toolBody)
       return id === undefined ? null : { id }
     })
     const body = await readBody(c, toolBody)
     mine(body.user_id, principal)
-    const { connection, operation } = operationNamed(deps.connections(), body.tool_name)
-    return c.json(await begin(principal, connection, { operation }, body.next_uri))
+    const { connection, operations } =
+      operationNamed(deps.connections(), body.tool_name) ?? (await deps.tool(body.tool_name))
+    return c.json(await begin(principal, connection, { operations }, body.next_uri))
   })
 
   route('GET', '/v1/auth/status', async (c) => {
     const { id, wait } = readQuery(c, statusQuery)
     let byId = false
-    const principal = await callerOf(c, async () => {
+    const { who: principal } = await callerOf(c, async () => {
       byId = true
       // Whether there is one at all is for nobody to learn.
       return (await deps.flows.byAuthorizationId(id))?.person ?? { id: '' }
@@ -406,7 +312,7 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
   })
 
   route('GET', '/v1/openapi.json', (c) =>
-    c.json(openApi('deputy: the agent’s API', deps.publicUrl, AGENT_API)),
+    c.json(openApi('deputy: the agent’s API', deps.publicUrl, [...AGENT_API, ...TOOLS_API])),
   )
   return close()
 }

@@ -52,7 +52,7 @@ const refusal =
 /**
  * An app that answers every failure as a problem. Routes are added to it; `close` ends the list.
  */
-export const createRest = (deps: RestDeps) => {
+export const createRest = (deps: RestDeps, bodyBytes = BODY_BYTES) => {
   const app = new Hono<Env>()
   const refuse = refusal(deps)
   const known = new Map<string, Set<string>>()
@@ -62,8 +62,9 @@ export const createRest = (deps: RestDeps) => {
   })
   app.use(
     bodyLimit({
-      maxSize: BODY_BYTES,
-      onError: () => refuse(new Problem('request_too_large', 'the body may have 64 KiB')),
+      maxSize: bodyBytes,
+      onError: () =>
+        refuse(new Problem('request_too_large', `the body may have ${bodyBytes / 1_024} KiB`)),
     }),
   )
   app.onError(refuse)

@@ -20,10 +20,12 @@ import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import { keysOf, type Pipeline } from './pipeline.ts'
 import type { Configured, Scope } from './scope.ts'
+import type { CallerDeps } from '../api/caller.ts'
+import type { Tools } from './tools.ts'
 import { whenAsked } from './web.ts'
 
 type OperatorsDeps = Parameters<typeof createOperatorsApi>[0]
-type Permit = ReturnType<typeof createPermit>
+export type Permit = ReturnType<typeof createPermit>
 
 /** Somebody who is not there: named by deputy itself, for policy to judge. */
 export const unattended = (person: Person, agent: string, verified: boolean): Principal => ({
@@ -172,13 +174,12 @@ export const localApi = (
 const shown = (req: IncomingMessage | undefined) =>
   req === undefined ? null : clientCertificate(req.socket)
 
-/** The authorization API on the agents' listeners. */
-export const authApi = (
-  { config, log }: Scope,
-  { connections, newId, agents, rate, evidence }: Core,
-  { flows, session }: Consent,
-  { identify, permit }: Pick<Pipeline, 'identify'> & { readonly permit: Permit },
-): RequestListener => {
+/** How deputy's own API on the agents' listeners learns who asks. */
+export const askingOf = (
+  { config }: Scope,
+  { newId, agents, rate, evidence }: Core,
+  identify: Pipeline['identify'],
+): CallerDeps => {
   /** Counted, and of an agent that is on; what is refused here is in the evidence as a refused call is. */
   const on = async (who: Principal): Promise<Principal> => {
     try {
@@ -190,24 +191,36 @@ export const authApi = (
       throw error
     }
   }
-  const asked = {
-    identify: async (rawHeaders: readonly string[], req?: IncomingMessage) => {
+  return {
+    identify: async (rawHeaders, req) => {
       const { who } = await identify.identify(rawHeaders, null, shown(req))
       tagOnly(who)
       return on(who)
     },
     plainPerson:
       config.identity.trust === 'plain' || config.applications.length > 0
-        ? (
-            userId: string,
-            rawHeaders: readonly string[],
-            tenant?: string,
-            req?: IncomingMessage,
-          ) => {
+        ? (userId, rawHeaders, tenant, req) => {
             const named = identify.named(userId, rawHeaders, tenant, shown(req))
             return named === null ? null : Promise.resolve(named).then(on)
           }
         : null,
+  }
+}
+
+/** The authorization API on the agents' listeners. */
+export const authApi = (
+  scope: Scope,
+  core: Core,
+  { flows, session }: Consent,
+  {
+    identify,
+    permit,
+    tools,
+  }: Pick<Pipeline, 'identify'> & { readonly permit: Permit; readonly tools: Tools },
+): RequestListener => {
+  const { config, log } = scope
+  const asked = {
+    ...askingOf(scope, core, identify),
     permit,
     polls: createPlaces({
       what: 'the polls that wait',
@@ -215,14 +228,15 @@ export const authApi = (
       each: config.limits.calls_per_agent,
     }),
     flows,
-    connections,
+    connections: core.connections,
+    tool: tools.operationsOf,
     agentOf: (workload: string) => {
       const agent = config.workloads.find(({ name }) => name === workload)?.agent ?? '/'
       return agent.startsWith('/') ? null : agent
     },
     returnTo: config.connect.return_to,
     publicUrl: session.publicUrl,
-    newId,
+    newId: core.newId,
     log,
   }
   return whenAsked(log, async () => (await import('../api/auth.ts')).createAuthApi(asked))

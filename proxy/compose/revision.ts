@@ -14,6 +14,7 @@ import { createPages } from './pages.ts'
 import { createPipeline, type Later, type Pipeline } from './pipeline.ts'
 import { authApi, judges, localApi, operatorsApi, operatorsDepsOf, startIdle } from './programs.ts'
 import { scimApi } from './scim.ts'
+import { createTools, toolsApi } from './tools.ts'
 import { signalsApi } from './signals.ts'
 import type { Configured, Scope } from './scope.ts'
 import type { Parts } from './snapshot.ts'
@@ -107,6 +108,16 @@ const atConnect =
     else pages(req, res)
   }
 
+/** Tools have a door of their own; who consents to one asks where all consents begin. */
+const atAgents =
+  (auth: RequestListener, tools: RequestListener): RequestListener =>
+  (req, res) =>
+    /^\/v1\/(?!tools\/authorize(?:[/?]|$))(?:tools|formatted_tools|scheduled_tools)(?:[/?]|$)/.test(
+      req.url ?? '',
+    )
+      ? tools(req, res)
+      : auth(req, res)
+
 const discoveryOf = (
   { connections, log, clock }: Configured,
   { fetch, note, store, sealer }: Lasting,
@@ -183,6 +194,7 @@ export const buildRevision = async (
     const operators = operatorsDepsOf(configured, core, consent, permit)
     // Without a listener of their own the operators are at the connect listener, on loopback (the configuration's rule).
     const beside = apart ? { ...operators, operators: [], signIn: null } : operators
+    const tools = createTools(configured, core, pipeline)
     const path = new URL(publicUrl).pathname.replace(/\/$/, '')
     for (const odd of oddities(of.loaded.config)) log.warn({}, odd)
     return {
@@ -202,7 +214,10 @@ export const buildRevision = async (
       }),
       operators: operatorsApi(scope, operators),
       local: localApi(configured, core, operators),
-      api: authApi(configured, core, consent, { identify: pipeline.identify, permit }),
+      api: atAgents(
+        authApi(configured, core, consent, { identify: pipeline.identify, permit, tools }),
+        toolsApi(configured, core, consent, { pipeline, permit, tools }),
+      ),
       begin: () => begins.forEach((begin) => begin()),
       close,
     }

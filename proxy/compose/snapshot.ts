@@ -20,6 +20,7 @@ import { createKms } from '../vault/kms.ts'
 import type { KeyRing } from '../vault/seal.ts'
 import { createRings, type Rings } from '../vault/wrapped.ts'
 import { createClassify } from '../pipeline/classify.ts'
+import type { ToolFile } from '../tools/load.ts'
 import type { Issuer } from '../pipeline/identify.ts'
 import type { WorkloadIssuer } from '../pipeline/workload.ts'
 import type { WorkloadRow } from '../pipeline/workload_rows.ts'
@@ -43,6 +44,8 @@ export type Parts = {
   readonly logo: Logo | null
   /** Of agents, by their id. */
   readonly marks: ReadonlyMap<string, Logo>
+  /** `tools.files`, read. */
+  readonly toolFiles: readonly ToolFile[]
   /** What `listeners.agent_tls` shows. */
   readonly tls: Shown | null
 }
@@ -211,9 +214,28 @@ const tlsOf = async ({ config, at }: Loaded, problems: string[]): Promise<Shown 
   return 'pair' in read ? { ...read.pair, clientCa } : null
 }
 
+/** `tools.files`, and what is wrong with them at the connections that they are for. Without such files nothing of tools is loaded. */
+const toolsOf = async (
+  { config, at, connections }: Loaded,
+  problems: string[],
+): Promise<readonly ToolFile[]> => {
+  if (config.tools.files.length === 0) return []
+  const { loadTools, ownToolFiles, unclaimed } = await import('../tools/load.ts')
+  const { files, problems: unread } = await ownToolFiles(config.tools.files.map(at))
+  problems.push(...unread.map((problem) => `tools.files: ${problem}`))
+  const providers = [...new Set([...connections.values()].map(({ provider }) => provider))]
+  problems.push(...unclaimed(providers, files).map((problem) => `tools.files: ${problem}`))
+  for (const provider of providers)
+    problems.push(
+      ...(await loadTools(provider, files)).problems.map((problem) => `tools.files: ${problem}`),
+    )
+  return files
+}
+
 /** Files that are read here once, when the configuration is. */
 export const readBeside = ({ config, agents, at }: Loaded): readonly string[] =>
   [
+    ...config.tools.files,
     config.upstream.ca,
     config.connect.brand?.logo,
     config.listeners.agent_tls?.cert,
@@ -276,11 +298,24 @@ export const prepare = async (
   const directories = await attempt('entitlements', () => openDirectories(loaded, asking))
   const policy = await attempt('policy', () => policyOf(loaded, preparing))
   const tls = await tlsOf(loaded, problems)
+  const toolFiles = await toolsOf(loaded, problems)
   problems.push(...(await certificateProblems(loaded)), ...(await unwritable(loaded)))
   if (problems.length > 0 || ring === null || policy === null || directories === null)
     return { problems }
   return {
-    parts: { ring, rings, dial, policy, issuers, workloads, directories, logo, marks, tls },
+    parts: {
+      ring,
+      rings,
+      dial,
+      policy,
+      issuers,
+      workloads,
+      directories,
+      logo,
+      marks,
+      tls,
+      toolFiles,
+    },
   }
 }
 

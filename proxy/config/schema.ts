@@ -440,7 +440,16 @@ const audit = z.strictObject({
   retention: some(duration).optional(),
 })
 
+/** One list of tools for MCP hosts. */
+const endpoint = z.strictObject({
+  path: z.string().regex(/^\/mcp(?:\/[a-z0-9-]+)*$/, 'must be /mcp, or a path below it'),
+  tools: z.array(text).optional(),
+  agents: z.array(text).optional(),
+  discovery: z.boolean().default(false),
+})
+
 const limits = z.strictObject({
+  tool_result: size.default(64 * SIZES.KiB),
   drain: duration.default(30 * UNITS.s),
   drain_delay: duration.default(0),
   request_body: size.default(100 * SIZES.MiB),
@@ -535,6 +544,12 @@ export const configSchema = z.strictObject({
           }),
         )
         .default([]),
+    })
+    .prefault({}),
+  tools: z
+    .strictObject({
+      files: z.array(text).default([]),
+      endpoints: unbuilt(z.array(endpoint).default([]), 'tools over MCP'),
     })
     .prefault({}),
   limits: limits.prefault({}),

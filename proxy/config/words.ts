@@ -702,6 +702,17 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'network.allow_private[].host': key('Only under this host name; absent: under any.', 'git.corp'),
   'network.allow_private[].net': key('The addresses, as a network.', '10.1.0.0/16'),
 
+  tools: key('Tools: operations of providers under names that models and their hosts call.'),
+  'tools.files': key(
+    'Files with tools of your own, in the format of docs/tools.md.',
+    './tools.yaml',
+  ),
+  'tools.endpoints': key('Which tools are listed for hosts that speak MCP, and where.'),
+  'tools.endpoints[].path': key('The path on the agent listener.', '/mcp/sales'),
+  'tools.endpoints[].tools': key('The tools that it lists; a * stands for any letters.', 'Gmail.*'),
+  'tools.endpoints[].agents': key('The agents that may ask it; absent: all.', 'agent:sales'),
+  'tools.endpoints[].discovery': key('Whether tools are searched for instead of listed.', 'true'),
+
   limits: key('Bounds of what one call, one agent and one process may use.'),
   'limits.drain': key('How long calls may still end after SIGTERM.', '60s'),
   'limits.drain_delay': key(
@@ -719,6 +730,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
   ),
   'limits.policy_input': key('The largest input that the policy is given.', '64KiB'),
   'limits.headers': key('The largest size of all headers of a request together.', '16KiB'),
+  'limits.tool_result': key('The longest result of a tool; what is longer is cut.', '128KiB'),
   'limits.held_calls': key('How many calls may wait for a person at once.', '100'),
   'limits.held_bytes': key('How much the bodies of such calls may take together.', '16MiB'),
   'limits.hold_max': key('The longest time that such a call may wait, whatever it asks for.', '5m'),

@@ -51,6 +51,19 @@ export const ownToolFiles = async (
 
 const providerIn = ({ raw }: ToolFile): unknown => (isObject(raw) ? raw['provider'] : undefined)
 
+/** Files that are for a provider which no connection has. */
+export const unclaimed = (
+  providers: readonly Provider[],
+  files: readonly ToolFile[],
+): readonly string[] =>
+  files.flatMap((file) => {
+    const of = providerIn(file)
+    if (typeof of !== 'string') return [`${file.where}: provider: is missing`]
+    return providers.some(({ lineage }) => lineage.includes(of))
+      ? []
+      : [`${file.where}: provider: no connection has ${JSON.stringify(of)}`]
+  })
+
 /** A document whose one field is another than the operation's would be decided as that other one. */
 const checkDocument = async ({ operation, graphql }: Step): Promise<string | null> => {
   if (graphql === null) return null
@@ -78,10 +91,7 @@ export const loadTools = async (
   const tools = new Map<string, Tool>()
   for (const file of files) {
     const of = providerIn(file)
-    if (of !== provider.id && !provider.lineage.includes(String(of))) {
-      if (typeof of !== 'string') reporter(problems, file.where)('provider', 'is missing')
-      continue
-    }
+    if (!provider.lineage.includes(String(of))) continue
     const report = reporter(problems, file.where)
     for (const tool of readTools(file.raw, provider, report)) {
       const tried = tool.example === null ? null : checkArguments(tool, tool.example)

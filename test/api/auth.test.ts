@@ -56,6 +56,9 @@ beforeAll(async () => {
     flows: house.flows,
     connections: () => house.connections,
     agentOf: () => null,
+    tool: async (name) => {
+      throw new Problem('tool_not_found', `there is no tool ${name}`)
+    },
     returnTo: ['https://app.example'],
     publicUrl: house.publicUrl,
     newId: () => 'exchange-1',

@@ -100,6 +100,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'connect.brand.logo',
     'policy.data',
     'vault.keys',
+    'tools.files.*',
     'upstream.ca',
     'upstream.connect_timeout',
     'upstream.proxy',
@@ -148,6 +149,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'group_name',
     'insecure',
   ].map((key) => `entitlements.ldap.${key}`),
+  'compose/tools.ts': ['limits.tool_result'],
   'serve.ts': [
     'listeners.connect',
     'listeners.operators',

@@ -1,0 +1,204 @@
+// Tools: which exist, what a person may see of them, and how one is carried out: as calls that go the very way of all
+// others. Nothing of it is loaded, and no file read, before a door asks.
+import type { IncomingMessage, RequestListener } from 'node:http'
+import type { Connection, Principal, Via } from '../model.ts'
+import { innerExchange } from '../net/inner.ts'
+import type { Catalogue, Offer } from '../tools/catalogue.ts'
+import type { ParametersOf } from '../tools/plain.ts'
+import type { Ran, Send } from '../tools/run.ts'
+import type { Visible } from '../tools/visible.ts'
+import type { Consent } from './consent.ts'
+import type { Core } from './core.ts'
+import type { Pipeline } from './pipeline.ts'
+import { askingOf, type Permit } from './programs.ts'
+import type { Configured } from './scope.ts'
+import { whenAsked } from './web.ts'
+
+/** Who asks for a tool, as they asked. */
+export type Outer = {
+  readonly req: IncomingMessage
+  readonly who: Principal
+  /** The person, where no header but the body named them; null: the headers did. */
+  readonly named: string | null
+  readonly via: Exclude<Via, 'proxy'>
+  /** The caller has left. */
+  readonly signal: AbortSignal
+}
+
+export type Tools = {
+  readonly catalogue: () => Promise<Catalogue>
+  /** What policy lets this person do with them now, without arguments. */
+  readonly visible: Visible
+  /** By any spelling of its name. Throws Problem tool_not_found, connection_ambiguous. */
+  readonly operationsOf: (
+    name: string,
+  ) => Promise<{ readonly connection: Connection; readonly operations: readonly string[] }>
+  /** Carries one out, as its caller. @throws Problem invalid_arguments */
+  readonly run: (outer: Outer, offer: Offer, input: unknown) => Promise<Ran>
+}
+
+/** Of the outer request: who calls, for whom, how long it may wait, and which trace it is of. */
+const PASSED: ReadonlySet<string> = new Set([
+  'authorization',
+  'deputy-tenant',
+  'prefer',
+  'user-agent',
+  'traceparent',
+  'tracestate',
+  'host',
+])
+
+const passed = (raw: readonly string[], own: ReadonlySet<string>): string[] => {
+  const headers: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = (raw[i] ?? '').toLowerCase()
+    if (PASSED.has(name) || own.has(name)) headers.push(raw[i] ?? '', raw[i + 1] ?? '')
+  }
+  return headers
+}
+
+/** Made when it is first asked for, and anew when what it is made of has changed. */
+const whileSame = <K, T>(key: () => K, make: (key: K) => Promise<T>): (() => Promise<T>) => {
+  let made: { readonly of: K; readonly value: Promise<T> } | null = null
+  return () => {
+    const of = key()
+    if (made?.of !== of) {
+      const value = make(of)
+      made = { of, value }
+      value.catch(() => {
+        made = null
+      })
+    }
+    return made.value
+  }
+}
+
+const nothingKnown: ParametersOf = () => Promise.resolve(new Map())
+
+/** The tools of all files at each connection. */
+const catalogueOf = async (
+  connections: ReadonlyMap<string, Connection>,
+  { toolFiles, log }: Pick<Core, 'toolFiles'> & Pick<Configured, 'log'>,
+): Promise<Catalogue> => {
+  const [{ loadTools, shippedToolFiles }, { createCatalogue }] = await Promise.all([
+    import('../tools/load.ts'),
+    import('../tools/catalogue.ts'),
+  ])
+  const ids = [...connections.values()].flatMap(({ provider }) => provider.lineage)
+  const files = [...(await shippedToolFiles(ids)), ...toolFiles]
+  const offers: Offer[] = []
+  const problems: string[] = []
+  for (const connection of connections.values()) {
+    const loaded = await loadTools(connection.provider, files)
+    problems.push(...loaded.problems)
+    for (const tool of loaded.tools) offers.push({ tool, connection })
+  }
+  for (const problem of new Set(problems)) log.warn({}, `tools: ${problem}`)
+  return createCatalogue(connections, { offers, problems, parametersOf: nothingKnown })
+}
+
+/** Where each person has a host of their own: the one of their account; any that fits, while there is none to send to. */
+const hostsOf =
+  ({ vault }: Pick<Core, 'vault'>) =>
+  async ({ person, agent }: Principal, { name, provider }: Connection): Promise<string> => {
+    const holding = await vault.look(person, name, agent)
+    const held =
+      holding.kind === 'none'
+        ? null
+        : (vault.opened(holding.credential) ?? (await vault.open(holding.credential)))
+    return held?.host ?? `login${provider.hostFromToken?.suffixes[0] ?? ''}`
+  }
+
+export const createTools = (
+  scope: Configured,
+  core: Core,
+  { within, entitlements, decide }: Pipeline,
+): Tools => {
+  const { config, clock } = scope
+  const { connections, policy, vault, newId, metrics } = core
+  const hostOf = hostsOf(core)
+  const doors = { tool: within('tool'), mcp: within('mcp') }
+  const tag = config.identity.header
+  const own = new Set([tag.toLowerCase(), config.identity.agent_header.toLowerCase()])
+  const catalogue = whileSame(connections, (all) =>
+    catalogueOf(all, { toolFiles: core.toolFiles, log: scope.log }),
+  )
+  const seen = whileSame(
+    () => true,
+    async () => {
+      const { createVisible } = await import('../tools/visible.ts')
+      return createVisible({
+        policy: () => policy.current(),
+        entitlements,
+        vault,
+        decide,
+        newId,
+        clock,
+        grants: () => policy.table('grants'),
+      })
+    },
+  )
+  const sendOf = ({ req: outer, who, named, via, signal }: Outer, { connection }: Offer): Send => {
+    const headers = passed(outer.rawHeaders, own)
+    // Its bytes as latin1, as they would come in a header.
+    if (named !== null) headers.push(tag, Buffer.from(named).toString('latin1'))
+    return async (request, most) => {
+      const host = request.host ?? (await hostOf(who, connection))
+      const { req, res, answer, leave } = innerExchange(
+        {
+          method: request.method,
+          url: `/${connection.name}@${host}${request.target}`,
+          headers: [...headers, 'accept', 'application/json, */*;q=0.5', ...request.headers],
+          body: request.body,
+        },
+        outer.socket,
+        most,
+      )
+      if (signal.aborted) leave()
+      signal.addEventListener('abort', leave, { once: true })
+      const end = metrics.begin(request.method)
+      void doors[via](req, res, newId(), null).then(end)
+      return answer.finally(() => signal.removeEventListener('abort', leave))
+    }
+  }
+  return {
+    catalogue,
+    visible: async (who, offers) => (await seen())(who, offers),
+    operationsOf: async (name) => {
+      const { tool, connection } = await (await catalogue()).find(name)
+      const operations = [...new Set(tool.steps.map(({ operation }) => operation.id))]
+      return { connection, operations }
+    },
+    run: async (outer, offer, input) => {
+      const { runTool } = await import('../tools/run.ts')
+      const { rewritten_body: answers, tool_result: result } = config.limits
+      return runTool(offer.tool, input, sendOf(outer, offer), { answers, result })
+    },
+  }
+}
+
+/** `/v1/tools` and its kin on the agents' listeners. */
+export const toolsApi = (
+  scope: Configured,
+  core: Core,
+  { flows, session }: Consent,
+  {
+    pipeline,
+    permit,
+    tools,
+  }: { readonly pipeline: Pipeline; readonly permit: Permit; readonly tools: Tools },
+): RequestListener => {
+  const deps = {
+    ...askingOf(scope, core, pipeline.identify),
+    permit,
+    flows,
+    returnTo: scope.config.connect.return_to,
+    tools,
+    publicUrl: session.publicUrl,
+    newId: core.newId,
+    now: scope.clock.now,
+    mono: scope.clock.mono,
+    log: scope.log,
+  }
+  return whenAsked(scope.log, async () => (await import('../api/tools.ts')).createToolsApi(deps))
+}

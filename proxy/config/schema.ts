@@ -443,8 +443,8 @@ const audit = z.strictObject({
 /** One list of tools for MCP hosts. */
 const endpoint = z.strictObject({
   path: z.string().regex(/^\/mcp(?:\/[a-z0-9-]+)*$/, 'must be /mcp, or a path below it'),
-  tools: z.array(text).optional(),
-  agents: z.array(text).optional(),
+  tools: z.array(text).min(1).optional(),
+  agents: z.array(text).min(1).optional(),
   discovery: z.boolean().default(false),
 })
 
@@ -549,7 +549,13 @@ export const configSchema = z.strictObject({
   tools: z
     .strictObject({
       files: z.array(text).default([]),
-      endpoints: unbuilt(z.array(endpoint).default([]), 'tools over MCP'),
+      endpoints: z
+        .array(endpoint)
+        .default([])
+        .refine(
+          (rows) => new Set(rows.map(({ path }) => path)).size === rows.length,
+          'two of them have one path',
+        ),
     })
     .prefault({}),
   limits: limits.prefault({}),

@@ -120,9 +120,14 @@ const boundTo = ({ person, agent }: Principal, { path }: EndpointRow) => ({
   host: path,
 })
 
-/** Is a refusal one that a model reads? What is wrong with the caller itself is told to its host. */
-const ofHttp = ({ code }: Problem): boolean =>
-  code === 'tenant_busy' || code === 'too_many_calls' || code === 'agent_disabled'
+/** What a model cannot help: its host is told, by the status and in JSON-RPC. */
+const forHost: ReadonlySet<ProblemCode> = new Set([
+  'unauthenticated',
+  'tenant_busy',
+  'too_many_calls',
+  'agent_disabled',
+  'internal',
+])
 
 export const createMcp = (deps: McpDeps) => {
   const rows = new Map(deps.endpoints.map((row) => [row.path, row]))
@@ -246,8 +251,7 @@ export const createMcp = (deps: McpDeps) => {
         : run(call, name, asked.args))
     } catch (error) {
       const problem = toProblem(error)
-      if (problem.code === 'unauthenticated' || ofHttp(problem) || problem.code === 'internal')
-        throw problem
+      if (forHost.has(problem.code)) throw problem
       return failed(to, problem.code, sentence(problem.message), problem.extra as JsonObject)
     }
   }
@@ -307,18 +311,22 @@ export const createMcp = (deps: McpDeps) => {
     try {
       return await answer({ req, asked, to, who, row, endpoint, signal: left.signal })
     } catch (error) {
-      const problem = toProblem(error)
-      if (!ofHttp(problem)) throw problem
-      deps.refused(deps.newId(), problem.code, who.person)
-      const { status, headers } = problemAnswer(problem, '', deps.typeBase)
-      const retry = headers['retry-after']
-      return transportAnswer(
-        to,
-        status,
-        sentence(problem.message),
-        retry === undefined ? {} : { 'retry-after': retry },
-      )
+      return untold(toProblem(error), to, who)
     }
+  }
+  /** A problem of a message that was understood; who is not known to be anybody hears it by HTTP alone. */
+  const untold = (problem: Problem, to: Told, who: Principal): Answer => {
+    const id = deps.newId()
+    const { status, headers } = problemAnswer(problem, id, deps.typeBase)
+    if (status === 401) throw problem
+    if (problem.cause !== undefined)
+      deps.log.warn({ err: problem.cause, code: problem.code, instance: id }, problem.message)
+    if (status === 403 || status === 429) deps.refused(id, problem.code, who.person)
+    const retry = headers['retry-after']
+    return transportAnswer(to, status, `${problem.code}: ${sentence(problem.message)}`, {
+      'deputy-answer': problem.code,
+      ...(retry === undefined ? {} : { 'retry-after': retry }),
+    })
   }
 
   /** Which issuers sign the people in whose tokens are taken here (RFC 9728). */

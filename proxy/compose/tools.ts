@@ -79,7 +79,7 @@ const whileSame = <K, T>(key: () => K, make: (key: K) => Promise<T>): (() => Pro
 const nothingKnown: ParametersOf = () => Promise.resolve(new Map())
 
 /** The tools of all files at each connection. */
-const catalogueOf = async (
+export const catalogueOf = async (
   connections: ReadonlyMap<string, Connection>,
   { toolFiles, log }: Pick<Core, 'toolFiles'> & Pick<Configured, 'log'>,
 ): Promise<Catalogue> => {

@@ -141,6 +141,11 @@ export const createTools = (
       })
     },
   )
+  // Asked for by each call, `import()` resolves its path each time.
+  const running = whileSame(
+    () => true,
+    () => import('../tools/run.ts'),
+  )
   const sendOf = ({ req: outer, who, named, via, signal, wait }: Outer, { connection }: Offer): Send => {
     const headers = passed(outer.rawHeaders, own, wait === undefined)
     const until = clock.mono() + (wait ?? 0) * 1_000
@@ -178,7 +183,7 @@ export const createTools = (
       return { connection, operations }
     },
     run: async (outer, offer, input) => {
-      const { runTool } = await import('../tools/run.ts')
+      const { runTool } = await running()
       const { rewritten_body: answers, tool_result: result } = config.limits
       return runTool(offer.tool, input, sendOf(outer, offer), { answers, result })
     },

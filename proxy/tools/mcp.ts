@@ -306,7 +306,10 @@ export const createMcp = (deps: McpDeps) => {
     const to: Told = { ...asked.call, url: urlOf(req, asked, who, row) }
     if (asked.call.kind !== 'request') return { status: 202, body: null }
     const left = new AbortController()
-    res.once('close', () => left.abort())
+    // An answer that is whole ends nothing, and an abort costs more than the rest of the door.
+    res.once('close', () => {
+      if (!res.writableFinished) left.abort()
+    })
     const endpoint = await endpointFor(row)
     try {
       return await answer({ req, asked, to, who, row, endpoint, signal: left.signal })

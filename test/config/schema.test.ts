@@ -150,6 +150,8 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'insecure',
   ].map((key) => `entitlements.ldap.${key}`),
   'compose/tools.ts': ['limits.tool_result'],
+  'tools/endpoint.ts': ['tools.endpoints.*.tools.*', 'tools.endpoints.*.discovery'],
+  'tools/mcp.ts': ['tools.endpoints.*.path', 'tools.endpoints.*.agents.*'],
   'serve.ts': [
     'listeners.connect',
     'listeners.operators',

@@ -133,7 +133,10 @@ export const createTools = (
     () => true,
     () => import('../tools/run.ts'),
   )
-  const sendOf = ({ req: outer, who, named, via, signal, wait }: Outer, { connection }: Offer): Send => {
+  const sendOf = (
+    { req: outer, who, named, via, signal, wait }: Outer,
+    { connection }: Offer,
+  ): Send => {
     const headers = passed(outer.rawHeaders, own, wait === undefined)
     const until = clock.mono() + (wait ?? 0) * 1_000
     const waits = (): readonly string[] =>
@@ -148,7 +151,13 @@ export const createTools = (
         {
           method: request.method,
           url: `/${connection.name}@${host}${request.target}`,
-          headers: [...headers, ...waits(), 'accept', 'application/json, */*;q=0.5', ...request.headers],
+          headers: [
+            ...headers,
+            ...waits(),
+            'accept',
+            'application/json, */*;q=0.5',
+            ...request.headers,
+          ],
           body: request.body,
         },
         outer.socket,

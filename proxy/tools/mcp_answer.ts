@@ -152,7 +152,7 @@ const BY_NOBODY = ['approval_required', 'step_up_required']
 const OF_HTTP: ReadonlySet<string> = new Set(['type', 'title', 'status', 'instance', 'detail'])
 
 type Refused = Extract<Ran, { kind: 'refused' }>
-const detailOf = ({ document, code }: Refused): string =>
+export const detailOf = ({ document, code }: Refused): string =>
   typeof document['detail'] === 'string' ? document['detail'] : code
 const retryOf = ({ headers }: Refused): Readonly<Record<string, string>> => {
   const after = headers.get('retry-after')
@@ -167,7 +167,8 @@ const linked = (to: Told, refused: Refused, url: string, state: (until: number) 
   const detail = detailOf(refused)
   const params = { mode: 'url', url, message: detail }
   if (to.url && to.modern) {
-    const until = Date.parse(String(document['expires_at']))
+    const { expires_at: ends } = document
+    const until = typeof ends === 'string' ? Date.parse(ends) : NaN
     return {
       status: 200,
       body: rpc(
@@ -214,7 +215,13 @@ const refusal = (to: Told, refused: Refused, state: (until: number) => string): 
   if (BY_LINK.has(code) && typeof url === 'string') return linked(to, refused, url, state)
   const { url: _never, ...rest } = document
   if (code !== 'policy_denied')
-    return failed(to, code, detail, told(BY_LINK.has(code) ? document : rest, code), retryOf(refused))
+    return failed(
+      to,
+      code,
+      detail,
+      told(BY_LINK.has(code) ? document : rest, code),
+      retryOf(refused),
+    )
   const said: readonly Json[] = Array.isArray(reasons) ? (reasons as readonly Json[]) : []
   const only = BY_NOBODY.find((each) => said.length > 0 && said.every((one) => one === each))
   return failed(
@@ -247,5 +254,7 @@ export const ranAnswer = (to: Told, ran: Ran, state: (until: number) => string):
         },
         ran.retryAfter === null ? {} : { 'retry-after': String(ran.retryAfter) },
       )
+    default:
+      return ran satisfies never
   }
 }

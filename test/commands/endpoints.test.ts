@@ -34,7 +34,9 @@ test('how much it lists, and what that costs a model', async () => {
   ])
   expect(problems).toEqual([])
   expect(warnings).toEqual([
-    expect.stringMatching(/^tools\.endpoints\.0: \/mcp lists 2 tools: \d{3} bytes, about \d+ tokens$/),
+    expect.stringMatching(
+      /^tools\.endpoints\.0: \/mcp lists 2 tools: \d{3} bytes, about \d+ tokens$/,
+    ),
     expect.stringMatching(
       /^tools\.endpoints\.1: \/mcp\/all lists 3 tools by which 1,000 are found: 1,\d{3} bytes, about \d+ tokens$/,
     ),

@@ -7,7 +7,9 @@ import { startMcpHouse, type McpHouse } from '../support/mcphost.ts'
 
 const book = readFileSync(new URL('../../docs/mcp.md', import.meta.url), 'utf8')
 const blocks = (kind: string): readonly string[] =>
-  [...book.matchAll(new RegExp(`\`\`\`${kind}\\n([\\s\\S]*?)\`\`\``, 'g'))].map(([, text = '']) => text)
+  [...book.matchAll(new RegExp(`\`\`\`${kind}\\n([\\s\\S]*?)\`\`\``, 'g'))].map(
+    ([, text = '']) => text,
+  )
 
 let house: McpHouse
 beforeAll(async () => {
@@ -21,8 +23,14 @@ type Server = {
   readonly headers: Readonly<Record<string, string>>
 }
 test('each host’s snippet reaches the door and names its person', async () => {
-  const snippets = blocks('json').map((text) => JSON.parse(text) as Record<string, { deputy: Server }>)
-  expect(snippets.map((one) => Object.keys(one))).toEqual([['mcpServers'], ['servers'], ['mcpServers']])
+  const snippets = blocks('json').map(
+    (text) => JSON.parse(text) as Record<string, { deputy: Server }>,
+  )
+  expect(snippets.map((one) => Object.keys(one))).toEqual([
+    ['mcpServers'],
+    ['servers'],
+    ['mcpServers'],
+  ])
   house.people({ 'alice@example.com': ['readers'] })
   for (const snippet of snippets) {
     const [{ deputy }] = Object.values(snippet) as [{ deputy: Server }]

@@ -70,7 +70,7 @@ describe('the official client 1.x', () => {
     const transport = new StreamableHTTPClientTransport(new URL(`${house.deputy.agent}/mcp`), {
       requestInit: { headers: { 'deputy-user': user } },
     })
-    return { client, connect: () => client.connect(transport as Parameters<Client['connect']>[0]) }
+    return { client, connect: () => client.connect(transport) }
   }
   test('a host that shows links gets -32042; after the consent it lists, calls, pages and is denied', async () => {
     const { client, connect } = await open('alice', URL_MODE)
@@ -83,7 +83,7 @@ describe('the official client 1.x', () => {
     expect(asked.code).toBe(-32042)
     await house.visit(asked.elicitations[0]?.url ?? '', 'alice')
     const heard = await session(
-      (params) => client.callTool(params) as Promise<Result>,
+      (params) => client.callTool(params),
       async () => (await client.listTools()).tools,
     )
     expect(heard).toEqual(HEARD)
@@ -119,7 +119,7 @@ describe('the official client 2.x', () => {
     const link = (first.structuredContent as { url?: string } | undefined)?.url
     if (link !== undefined) await house.visit(link, 'alice')
     const heard = await session(
-      (params) => client.callTool(params) as Promise<Result>,
+      (params) => client.callTool(params),
       async () => (await client.listTools()).tools,
     )
     expect(heard).toEqual(HEARD)
@@ -196,8 +196,12 @@ describe('the conformance suite', () => {
           headers: { ...(headers as Record<string, string>), 'deputy-user': 'alice' },
           ...(chunks.length === 0 ? {} : { body: Buffer.concat(chunks) }),
         })
-        const kept = [...answer.headers].filter(([name]) => !/^(?:content-length|connection|keep-alive|transfer-encoding)$/.test(name))
-        res.writeHead(answer.status, Object.fromEntries(kept)).end(Buffer.from(await answer.arrayBuffer()))
+        const kept = [...answer.headers].filter(
+          ([name]) => !/^(?:content-length|connection|keep-alive|transfer-encoding)$/.test(name),
+        )
+        res
+          .writeHead(answer.status, Object.fromEntries(kept))
+          .end(Buffer.from(await answer.arrayBuffer()))
       })().catch(() => res.destroy())
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -207,7 +211,10 @@ describe('the conformance suite', () => {
     const server = await tagged()
     const at = `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
     const suite = fileURLToPath(
-      new URL('../../node_modules/@modelcontextprotocol/conformance/dist/index.js', import.meta.url),
+      new URL(
+        '../../node_modules/@modelcontextprotocol/conformance/dist/index.js',
+        import.meta.url,
+      ),
     )
     const ran = await new Promise<{ code: number | null; out: string }>((resolve) => {
       const child = spawn(process.execPath, [suite, 'server', '--url', at, '--scenario', scenario])

@@ -126,19 +126,17 @@ describe('execute', () => {
 
   test('a recipe is several calls, each decided by itself, and says how to go on', async () => {
     upstream.handle = ({ url }, res) =>
-      void res
-        .writeHead(200, { 'content-type': 'application/json' })
-        .end(
-          JSON.stringify(
-            url.includes('/notes?')
-              ? {
-                  notes: [{ id: 'a' }, { id: 'b' }, { id: 'c' }, { id: 'd' }],
-                  total: 9,
-                  next: 'p2',
-                }
-              : { id: url.split(/[/?]/)[4], title: 't', text: 'long' },
-          ),
-        )
+      void res.writeHead(200, { 'content-type': 'application/json' }).end(
+        JSON.stringify(
+          url.includes('/notes?')
+            ? {
+                notes: [{ id: 'a' }, { id: 'b' }, { id: 'c' }, { id: 'd' }],
+                total: 9,
+                next: 'p2',
+              }
+            : { id: url.split(/[/?]/)[4], title: 't', text: 'long' },
+        ),
+      )
     const before = decisions().length
     const done = await execute('Acme.ListNotes', { n: 4 })
     expect(done.output?.value).toEqual({

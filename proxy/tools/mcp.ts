@@ -253,7 +253,9 @@ export const createMcp = (deps: McpDeps) => {
     } catch (error) {
       const problem = toProblem(error)
       if (forHost.has(problem.code)) throw problem
-      return failed(to, problem.code, sentence(problem.message), problem.extra as JsonObject)
+      return failed(to, problem.code, sentence(problem.message), {
+        more: problem.extra as JsonObject,
+      })
     }
   }
 

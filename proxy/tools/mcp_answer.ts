@@ -127,8 +127,13 @@ export const failed = (
   to: Told,
   code: string,
   message: string,
-  more: JsonObject = {},
-  headers: Readonly<Record<string, string>> = {},
+  {
+    more = {},
+    headers = {},
+  }: {
+    readonly more?: JsonObject
+    readonly headers?: Readonly<Record<string, string>>
+  } = {},
 ): Answer => ({
   ...result(
     to,
@@ -198,7 +203,7 @@ const linked = (to: Told, refused: Refused, url: string, state: (until: number) 
     to,
     code,
     `${detail}${link} Show this link to the person, and call the tool again when they are done.`,
-    told(document, code),
+    { more: told(document, code) },
   )
 }
 const told = (document: JsonObject, code: string): JsonObject => ({
@@ -228,7 +233,7 @@ const refusal = (to: Told, refused: Refused, state: (until: number) => string): 
     to,
     only ?? code,
     `${detail} ${only === undefined ? '' : 'This deputy has no way to ask for it. '}Do not retry unchanged.`,
-    told(rest, only ?? code),
+    { more: told(rest, only ?? code) },
   )
 }
 
@@ -243,17 +248,14 @@ export const ranAnswer = (to: Told, ran: Ran, state: (until: number) => string):
     case 'refused':
       return refusal(to, ran, state)
     case 'failed':
-      return failed(
-        to,
-        'provider_error',
-        ran.message,
-        {
+      return failed(to, 'provider_error', ran.message, {
+        more: {
           status: ran.status,
           ...(ran.value === null ? {} : { answer: ran.value }),
           ...(ran.retryAfter === null ? {} : { retry_after: ran.retryAfter }),
         },
-        ran.retryAfter === null ? {} : { 'retry-after': String(ran.retryAfter) },
-      )
+        headers: ran.retryAfter === null ? {} : { 'retry-after': String(ran.retryAfter) },
+      })
     default:
       return ran satisfies never
   }

@@ -19,7 +19,7 @@ export const kept = (keep: Keep, whole: Json, given: Given): Json | undefined =>
         return value === undefined ? [] : [value]
       })
     }
-    case 'members':
+    default:
       return Object.fromEntries(
         keep.members.flatMap(([name, each]) => {
           const value = kept(each, whole, given)
@@ -64,7 +64,7 @@ export const fitted = (value: Json, bytes: number): Json => {
     return list
   }
   if (!isObject(value)) return value
-  const all = Object.entries(value as JsonObject)
+  const all = Object.entries(value)
   const sized = all
     .map(([name, each]) => ({ name, each, key: bytesOf(name) + 2, size: bytesOf(each) }))
     .toSorted((a, b) => a.size - b.size)

@@ -2,7 +2,7 @@
 // calls that they are, refused in sentences; one key with many users.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import Arcade from '@arcadeai/arcadejs'
+import Arcade, { PermissionDeniedError } from '@arcadeai/arcadejs'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { prepareFolder, startDeputy, TABLES, type Deputy, type Fields } from '../support/deputy.ts'
 import { startIssuer, type Issuer } from '../support/issuer.ts'
@@ -165,7 +165,7 @@ describe('execute', () => {
     const refused = await execute('Acme.CreateNote', { title: 't' }, BOB).catch(
       (error: unknown) => error,
     )
-    expect(refused).toBeInstanceOf(Arcade.PermissionDeniedError)
+    expect(refused).toBeInstanceOf(PermissionDeniedError)
     const { error } = refused as { error: Fields }
     expect(error).toMatchObject({
       name: 'consent_required',

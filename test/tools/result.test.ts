@@ -1,5 +1,5 @@
 // What is kept of an answer, cut to a limit, and how to go on.
-import fc from 'fast-check'
+import { assert, integer, jsonValue, property } from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Json } from '../../proxy/model.ts'
 import { fitted, nextOf } from '../../proxy/tools/result.ts'
@@ -28,15 +28,11 @@ test('a character is never cut in two', () => {
 })
 
 test('whatever comes fits, or is as small as it gets', () => {
-  fc.assert(
-    fc.property(
-      fc.jsonValue({ maxDepth: 4 }),
-      fc.integer({ min: 64, max: 400 }),
-      (value, bytes) => {
-        const cut = fitted(value as Json, bytes)
-        expect(size(cut)).toBeLessThanOrEqual(Math.max(bytes, 64))
-      },
-    ),
+  assert(
+    property(jsonValue({ maxDepth: 4 }), integer({ min: 64, max: 400 }), (value, bytes) => {
+      const cut = fitted(value as Json, bytes)
+      expect(size(cut)).toBeLessThanOrEqual(Math.max(bytes, 64))
+    }),
   )
 })
 

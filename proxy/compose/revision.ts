@@ -15,6 +15,7 @@ import { createPipeline, type Later, type Pipeline } from './pipeline.ts'
 import { authApi, judges, localApi, operatorsApi, operatorsDepsOf, startIdle } from './programs.ts'
 import { scimApi } from './scim.ts'
 import { followAdminEvents } from './admin_events.ts'
+import { isMcp, mcpDoor } from './mcp.ts'
 import { createTools, toolsApi } from './tools.ts'
 import { signalsApi } from './signals.ts'
 import type { Configured, Scope } from './scope.ts'
@@ -109,15 +110,20 @@ const atConnect =
     else pages(req, res)
   }
 
-/** Tools have a door of their own; who consents to one asks where all consents begin. */
+/** Tools have doors of their own; who consents to one asks where all consents begin. */
 const atAgents =
-  (auth: RequestListener, tools: RequestListener): RequestListener =>
-  (req, res) =>
-    /^\/v1\/(?!tools\/authorize(?:[/?]|$))(?:tools|formatted_tools|scheduled_tools)(?:[/?]|$)/.test(
-      req.url ?? '',
+  (auth: RequestListener, tools: RequestListener, mcp: RequestListener): RequestListener =>
+  (req, res) => {
+    const target = req.url ?? ''
+    if (isMcp(target)) mcp(req, res)
+    else if (
+      /^\/v1\/(?!tools\/authorize(?:[/?]|$))(?:tools|formatted_tools|scheduled_tools)(?:[/?]|$)/.test(
+        target,
+      )
     )
-      ? tools(req, res)
-      : auth(req, res)
+      tools(req, res)
+    else auth(req, res)
+  }
 
 const discoveryOf = (
   { connections, log, clock }: Configured,
@@ -219,6 +225,7 @@ export const buildRevision = async (
       api: atAgents(
         authApi(configured, core, consent, { identify: pipeline.identify, permit, tools }),
         toolsApi(configured, core, consent, { pipeline, permit, tools }),
+        mcpDoor(configured, core, consent, { pipeline, tools }),
       ),
       begin: () => begins.forEach((begin) => begin()),
       close,

@@ -23,6 +23,8 @@ export type Outer = {
   readonly via: Exclude<Via, 'proxy'>
   /** The caller has left. */
   readonly signal: AbortSignal
+  /** Seconds for which it may wait for its person, whatever its own headers say; absent: as they say. */
+  readonly wait?: number
 }
 
 export type Tools = {
@@ -48,10 +50,11 @@ const PASSED: ReadonlySet<string> = new Set([
   'host',
 ])
 
-const passed = (raw: readonly string[], own: ReadonlySet<string>): string[] => {
+const passed = (raw: readonly string[], own: ReadonlySet<string>, prefers: boolean): string[] => {
   const headers: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const name = (raw[i] ?? '').toLowerCase()
+    if (name === 'prefer' && !prefers) continue
     if (PASSED.has(name) || own.has(name)) headers.push(raw[i] ?? '', raw[i + 1] ?? '')
   }
   return headers
@@ -125,8 +128,21 @@ export const createTools = (
       })
     },
   )
-  const sendOf = ({ req: outer, who, named, via, signal }: Outer, { connection }: Offer): Send => {
-    const headers = passed(outer.rawHeaders, own)
+  // Asked for by each call, `import()` resolves its path each time.
+  const running = whileSame(
+    () => true,
+    () => import('../tools/run.ts'),
+  )
+  const sendOf = (
+    { req: outer, who, named, via, signal, wait }: Outer,
+    { connection }: Offer,
+  ): Send => {
+    const headers = passed(outer.rawHeaders, own, wait === undefined)
+    const until = clock.mono() + (wait ?? 0) * 1_000
+    const waits = (): readonly string[] =>
+      wait === undefined
+        ? []
+        : ['prefer', `wait=${Math.max(0, Math.floor((until - clock.mono()) / 1_000))}`]
     // Its bytes as latin1, as they would come in a header.
     if (named !== null) headers.push(tag, Buffer.from(named).toString('latin1'))
     return async (request, most) => {
@@ -135,7 +151,13 @@ export const createTools = (
         {
           method: request.method,
           url: `/${connection.name}@${host}${request.target}`,
-          headers: [...headers, 'accept', 'application/json, */*;q=0.5', ...request.headers],
+          headers: [
+            ...headers,
+            ...waits(),
+            'accept',
+            'application/json, */*;q=0.5',
+            ...request.headers,
+          ],
           body: request.body,
         },
         outer.socket,
@@ -157,7 +179,7 @@ export const createTools = (
       return { connection, operations }
     },
     run: async (outer, offer, input) => {
-      const { runTool } = await import('../tools/run.ts')
+      const { runTool } = await running()
       const { rewritten_body: answers, tool_result: result } = config.limits
       return runTool(offer.tool, input, sendOf(outer, offer), { answers, result })
     },

@@ -16,6 +16,7 @@ import { measurable, root } from './processes.ts'
 import { measureRefresh } from './refresh.ts'
 import { page, right, type Report, type Section } from './report.ts'
 import { measureScim } from './scim.ts'
+import { measureTools } from './tools.ts'
 import { measureVault } from './vault.ts'
 
 const { values: flags } = parseArgs({
@@ -40,6 +41,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   envelopes: measureEnvelopes,
   scim: measureScim,
   mcp: measureMcp,
+  tools: measureTools,
 }
 const names = ['calls', ...Object.keys(PARTS)]
 const wanted = flags.only?.split(',') ?? names

@@ -172,6 +172,8 @@ export type Operation = {
 }
 
 export type OperationRow = Operation & {
+  /** A message of an MCP server that stands at `path`: `tools/call create_issue`, `tools/list`; absent: none. */
+  readonly mcp?: string
   /** A root field of the GraphQL endpoint that stands at `path`: `mutation issueCreate`; absent: a call of its own. */
   readonly graphql?: string
   readonly method: string
@@ -190,6 +192,24 @@ export type RootField = {
   readonly fields: readonly [string]
   /** Levels of fields, itself among them, fragments expanded. */
   readonly depth: number
+}
+
+/** One message to an MCP server, as it was read (envelope/jsonrpc). */
+export type McpCall = {
+  readonly kind: 'request' | 'notification' | 'response'
+  /** Of a request; null: nobody waits for an answer. */
+  readonly id: string | number | null
+  readonly method: string
+  /** Its row: the method, and behind a blank what it calls. */
+  readonly key: string
+  /** The tool, prompt or URI that it calls. */
+  readonly name: string | null
+  /** Of revision 2026-07-28 or later. */
+  readonly modern: boolean
+  /** The client can show a person a link (URL elicitation). */
+  readonly url: boolean
+  /** What became of the link that deputy asked the client to show. */
+  readonly answered: 'accept' | 'declined' | null
 }
 
 /** A third party, described by data: `providers/<id>.yaml` after parsing (providers/parse). */
@@ -282,6 +302,8 @@ export type Provider = {
   /** Beginnings of paths by which some clients reach the same API → what stands there instead. */
   readonly prefixes?: Readonly<Record<string, string>>
   readonly operations: readonly OperationRow[]
+  /** It is one MCP server, at this path of its one host; null or absent: an API. */
+  readonly mcp?: { readonly url: string; readonly path: string } | null
   /** Decoded path segments after which one is secret and is written as `hmac:…` (evidence). */
   readonly secretSegments: readonly string[]
 }
@@ -1243,6 +1265,13 @@ export type Store = {
   readonly erase: (person: Person) => Promise<void>
   /** People and groups that an identity provider pushed. */
   readonly scim: ScimStore
+  /** Clients that deputy registered by itself (RFC 7591). */
+  readonly registered: {
+    /** null: none is. */
+    readonly find: (id: string) => Promise<string | null>
+    /** The first one stays: all replicas go by it. @param at ms since the epoch */
+    readonly put: (id: string, sealed: string, at: number) => Promise<void>
+  }
   /** Events that identity providers told. A new one tells `signal`, with the keys given. */
   readonly signals: {
     readonly taken: (hash: string) => Promise<boolean>
@@ -1309,7 +1338,7 @@ export type ChangedKey = readonly [
   agent?: string,
 ]
 export type SealedRow = {
-  readonly table: 'credentials' | 'flows'
+  readonly table: 'credentials' | 'flows' | 'oauth_clients'
   readonly id: string
   readonly generation: number
   readonly sealed: string

@@ -205,6 +205,12 @@ export const CATALOGUE = {
     'http_request_denied',
     'Use the id from the answer that began the authorization, with the same tag.',
   ),
+  mcp_session_unknown: row(
+    404,
+    'No such session with this MCP server',
+    'http_request_error',
+    'Begin a session of your own: send initialize without Mcp-Session-Id. A session belongs to the person and agent that opened it.',
+  ),
   method_not_allowed: row(
     405,
     'The method is not allowed here',
@@ -544,6 +550,10 @@ export type Reader = {
   readonly waits?: boolean
   /** Puts the document into the vendor's error shape; absent: RFC 9457 as it is. */
   readonly shape?: ((document: ProblemDocument) => unknown) | undefined
+  /** The whole answer in a protocol that has statuses of its own (JSON-RPC). */
+  readonly told?:
+    | ((document: ProblemDocument) => { readonly status: number; readonly body: unknown })
+    | undefined
 }
 
 /**
@@ -555,26 +565,30 @@ export const problemAnswer = (
   problem: Problem,
   instance: string,
   typeBase: string,
-  { agent, waits = false, shape }: Reader = {},
+  { agent, waits = false, shape, told: whole }: Reader = {},
 ): ProblemAnswer => {
-  const { status, title, proxy, retry: usual } = CATALOGUE[problem.code]
+  const { status: usualStatus, title, proxy, retry: usual } = CATALOGUE[problem.code]
   const { retry_after: known } = problem.extra
   // Of a 403 with Retry-After, clients of GitHub wait and repeat, and never show the link.
-  const retry = status === 403 && !waits ? null : typeof known === 'number' ? known : usual
+  const retry = usualStatus === 403 && !waits ? null : typeof known === 'number' ? known : usual
   const plain = agent?.startsWith('git/') === true
   const document: ProblemDocument = {
     type: `${typeBase}/problems/${problem.code}`,
     title,
-    status,
+    status: usualStatus,
     detail: sentence(problem.message),
     instance,
     code: problem.code,
     ...problem.extra,
-    ...(retry !== null && status !== 403 ? { retry_after: retry } : {}),
+    ...(retry !== null && usualStatus !== 403 ? { retry_after: retry } : {}),
   }
-  const told = shape === undefined ? document : shape(document)
+  const { status, body: told } = whole?.(document) ?? {
+    status: usualStatus,
+    body: shape === undefined ? document : shape(document),
+  }
   const body = plain ? `deputy: ${problem.message}\n` : JSON.stringify(told)
-  const type = shape === undefined ? 'application/problem+json' : 'application/json'
+  const type =
+    shape === undefined && whole === undefined ? 'application/problem+json' : 'application/json'
   return {
     status,
     headers: {

@@ -9,6 +9,7 @@ import type {
   Injected,
   Journal,
   Log,
+  McpCall,
   Person,
   Principal,
   RootField,
@@ -33,6 +34,8 @@ export type Decided = {
   readonly operation: { readonly id: string; readonly access: string }
   /** Of a root field of a GraphQL call. */
   readonly graphql?: RootField | undefined
+  /** Of a message to an MCP server. */
+  readonly mcp?: Pick<McpCall, 'method' | 'name'> | undefined
   /** Which of several calls inside the call, from 1. */
   readonly part?: number | undefined
   readonly body: Body | null
@@ -145,6 +148,14 @@ export const createEvidence = (deps: {
     const named = isCredential(field) ? masked('field', field) : field
     return `,"graphql":${json({ type, field: named })}`
   }
+  /** What is called by a name that the agent chose: a URI may hold anything. */
+  const mcpText = ({ method, name }: Pick<McpCall, 'method' | 'name'>): string => {
+    const odd = (text: string): boolean =>
+      text.length > LONG || isCredential(text) || (deps.hashed && text.includes('@'))
+    const told = (text: string): string => (odd(text) ? masked('mcp', text) : text)
+    const named = name === null ? undefined : told(name)
+    return `,"mcp":${json({ method: told(method), name: named })}`
+  }
   // What policy said repeats: its text is made once for each distinct answer, which the policy engine remembers by identity.
   type Said = { readonly members: string; readonly policy: string }
   const said = new WeakMap<Decision['reasons'], Map<Decision['effect'], Said>>()
@@ -233,7 +244,7 @@ export const createEvidence = (deps: {
       return journal.append(
         'decision',
         `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`}${viaText(what)},"trace_id":${trace === undefined ? 'null' : `"${trace}"`},${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
-          `"operation":{"id":${quoted(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}},` +
+          `"operation":{"id":${quoted(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}${what.mcp === undefined ? '' : mcpText(what.mcp)}},` +
           `"request":{"method":"${route.target.method}","host":"${route.host}","path":${quoted(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
           `"stripped":${quotedList(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"${parts === undefined ? '' : originsText(parts)}},` +
           saidText(what.decision, principal),

@@ -123,7 +123,9 @@ export const providersShow = ({
     row.id,
     row.access,
     row.method,
-    `${row.host ?? ''}${row.path}${row.graphql === undefined ? '' : ` ${row.graphql}`}`,
+    [`${row.host ?? ''}${row.path}`, row.graphql, row.mcp]
+      .filter((part) => part !== undefined)
+      .join(' '),
     scopesOf(row),
   ])
   columns([['OPERATION', 'ACCESS', 'METHOD', 'PATH', 'SCOPES'], ...rows]).forEach((line) =>

@@ -14,6 +14,7 @@ import type { Metrics } from '../observe/metrics.ts'
 import { createPep, type PepDeps } from '../pipeline/pep.ts'
 import { snapshotOf } from './snapshot.ts'
 import { createAddressTags } from '../wire/address_tag.ts'
+import { createMcpSessions } from '../wire/mcp_session.ts'
 import { createQuerySeals } from '../wire/query_seal.ts'
 import { createSift } from '../wire/headers.ts'
 import { createCredentials, lookAgain } from '../pipeline/credential.ts'
@@ -177,6 +178,9 @@ export const createPipeline = (
     querySeals: createQuerySeals({
       key: Buffer.from(sealer.hmac('query', 'seal'), 'base64url'),
       now: clock.now,
+    }),
+    mcpSessions: createMcpSessions({
+      key: Buffer.from(sealer.hmac('mcp', 'session'), 'base64url'),
     }),
     entitlements: (who, access, fresh) => later().pipeline.entitlements(who, access, fresh),
     ...grantsOf(core, clock.now, () => later().connections()),

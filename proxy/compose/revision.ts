@@ -4,6 +4,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import type { Loaded } from '../config/load.ts'
 import { oddities } from '../config/rules.ts'
 import { createDiscovery } from '../oauth/discovery.ts'
+import { clientDocument, createClients, documentUrl } from '../oauth/registration.ts'
 import { clockSentence } from './clock.ts'
 import { createConsent } from './consent.ts'
 import type { Invalidated } from './directories.ts'
@@ -13,6 +14,7 @@ import { createPages } from './pages.ts'
 import { createPipeline, type Later, type Pipeline } from './pipeline.ts'
 import { authApi, judges, localApi, operatorsApi, operatorsDepsOf, startIdle } from './programs.ts'
 import { scimApi } from './scim.ts'
+import { isMcp, mcpDoor } from './mcp.ts'
 import { createTools, toolsApi } from './tools.ts'
 import { signalsApi } from './signals.ts'
 import type { Configured, Scope } from './scope.ts'
@@ -55,6 +57,20 @@ const unsure = (res: ServerResponse, sentence: string): void => {
   res.writeHead(503, { 'content-type': 'text/plain; charset=utf-8', 'retry-after': '30' })
   res.end(`${sentence}\n`)
 }
+/** What authorization servers read of deputy's clients, at their ids (Client ID Metadata Documents). */
+const documentsOf =
+  (publicUrl: string, { connections }: Pick<Configured, 'connections'>) =>
+  (target: string): object | null => {
+    const [, name = ''] = /^\/oauth-client\/([a-z0-9-]{1,100})$/.exec(target) ?? []
+    if (!connections.get(name)?.provider.mcp) return null
+    return { client_id: documentUrl(publicUrl, name), ...clientDocument(publicUrl, name, 'none') }
+  }
+const sayDocument = (req: IncomingMessage, res: ServerResponse, document: object): void => {
+  req.resume()
+  const body = req.method === 'HEAD' ? undefined : JSON.stringify(document)
+  res.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'max-age=300' })
+  res.end(body)
+}
 /** A proxy may leave the path of `connect.url` in its requests, or cut it. */
 const below = (target: string, path: string): string => {
   const rest = target.startsWith(path) ? target.slice(path.length) : target
@@ -70,16 +86,21 @@ const atConnect =
       programs,
       pushed,
       signals,
+      documents,
     }: {
       readonly pages: RequestListener | null
       readonly programs: RequestListener
       readonly pushed: RequestListener | null
       readonly signals: RequestListener | null
+      /** What stands at this target of a client that deputy is at MCP servers; null: nothing. */
+      readonly documents: (target: string) => object | null
     },
   ): RequestListener =>
   (req: IncomingMessage, res: ServerResponse) => {
     if (path !== '') req.url = below(req.url ?? '/', path)
-    if (pushed !== null && /^\/scim\/v2(?:[/?]|$)/.test(req.url ?? '')) pushed(req, res)
+    const document = documents(req.url ?? '')
+    if (document !== null) sayDocument(req, res, document)
+    else if (pushed !== null && /^\/scim\/v2(?:[/?]|$)/.test(req.url ?? '')) pushed(req, res)
     else if (signals !== null && /^\/(?:signals|logout\/backchannel)(?:[/?]|$)/.test(req.url ?? ''))
       signals(req, res)
     else if (pages === null || req.url?.startsWith('/v1/') === true) programs(req, res)
@@ -88,25 +109,42 @@ const atConnect =
     else pages(req, res)
   }
 
-/** Tools have a door of their own; who consents to one asks where all consents begin. */
+/** Tools have doors of their own; who consents to one asks where all consents begin. */
 const atAgents =
-  (auth: RequestListener, tools: RequestListener): RequestListener =>
-  (req, res) =>
-    /^\/v1\/(?!tools\/authorize(?:[/?]|$))(?:tools|formatted_tools|scheduled_tools)(?:[/?]|$)/.test(
-      req.url ?? '',
+  (auth: RequestListener, tools: RequestListener, mcp: RequestListener): RequestListener =>
+  (req, res) => {
+    const target = req.url ?? ''
+    if (isMcp(target)) mcp(req, res)
+    else if (
+      /^\/v1\/(?!tools\/authorize(?:[/?]|$))(?:tools|formatted_tools|scheduled_tools)(?:[/?]|$)/.test(
+        target,
+      )
     )
-      ? tools(req, res)
-      : auth(req, res)
+      tools(req, res)
+    else auth(req, res)
+  }
 
 const discoveryOf = (
-  { connections, log }: Configured,
-  { fetch, note }: Lasting,
+  { connections, log, clock }: Configured,
+  { fetch, note, store, sealer }: Lasting,
+  publicUrl: string,
   before: Revision | null,
 ) =>
   createDiscovery({
     connections,
     fetch,
     log,
+    clients: createClients({
+      fetch,
+      publicUrl,
+      find: async (key) => {
+        const sealed = await store.registered.find(key)
+        return sealed === null ? null : sealer.openText('client', { key }, sealed)
+      },
+      keep: async (key, text) =>
+        store.registered.put(key, await sealer.sealText('client', { key }, text), clock.now()),
+      registered: (connection, issuer) => note('provider.registered', { connection, issuer }),
+    }),
     ...(before === null ? {} : { before: before.said() }),
     onChange: (issuer, { authorize, token, userinfo, revoke }, names) =>
       note('provider.discovered', {
@@ -149,7 +187,7 @@ export const buildRevision = async (
       opened,
       begins: (begin) => void begins.push(begin),
     }
-    const discovery = discoveryOf(configured, lasting, of.before)
+    const discovery = discoveryOf(configured, lasting, publicUrl, of.before)
     opened(() => discovery.close())
     await discovery.start()
     const inForce = { ...of.parts, config: of.loaded.config, connections: discovery.connections }
@@ -178,12 +216,14 @@ export const buildRevision = async (
         programs: operatorsApi(scope, beside),
         pushed: scimApi(configured, core, publicUrl),
         signals: signalsApi(configured, core),
+        documents: documentsOf(publicUrl, configured),
       }),
       operators: operatorsApi(scope, operators),
       local: localApi(configured, core, operators),
       api: atAgents(
         authApi(configured, core, consent, { identify: pipeline.identify, permit, tools }),
         toolsApi(configured, core, consent, { pipeline, permit, tools }),
+        mcpDoor(configured, core, consent, { pipeline, tools }),
       ),
       begin: () => begins.forEach((begin) => begin()),
       close,

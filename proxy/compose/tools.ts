@@ -23,6 +23,8 @@ export type Outer = {
   readonly via: Exclude<Via, 'proxy'>
   /** The caller has left. */
   readonly signal: AbortSignal
+  /** Seconds for which it may wait for its person, whatever its own headers say; absent: as they say. */
+  readonly wait?: number
 }
 
 export type Tools = {
@@ -48,10 +50,11 @@ const PASSED: ReadonlySet<string> = new Set([
   'host',
 ])
 
-const passed = (raw: readonly string[], own: ReadonlySet<string>): string[] => {
+const passed = (raw: readonly string[], own: ReadonlySet<string>, prefers: boolean): string[] => {
   const headers: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const name = (raw[i] ?? '').toLowerCase()
+    if (name === 'prefer' && !prefers) continue
     if (PASSED.has(name) || own.has(name)) headers.push(raw[i] ?? '', raw[i + 1] ?? '')
   }
   return headers
@@ -74,7 +77,7 @@ const whileSame = <K, T>(key: () => K, make: (key: K) => Promise<T>): (() => Pro
 }
 
 /** What its files say wrong is told once, and the rest of them serves. */
-const catalogueOf = async (
+export const catalogueOf = async (
   connections: ReadonlyMap<string, Connection>,
   { toolFiles, log }: Pick<Core, 'toolFiles'> & Pick<Configured, 'log'>,
 ): Promise<Catalogue> => {
@@ -125,8 +128,13 @@ export const createTools = (
       })
     },
   )
-  const sendOf = ({ req: outer, who, named, via, signal }: Outer, { connection }: Offer): Send => {
-    const headers = passed(outer.rawHeaders, own)
+  const sendOf = ({ req: outer, who, named, via, signal, wait }: Outer, { connection }: Offer): Send => {
+    const headers = passed(outer.rawHeaders, own, wait === undefined)
+    const until = clock.mono() + (wait ?? 0) * 1_000
+    const waits = (): readonly string[] =>
+      wait === undefined
+        ? []
+        : ['prefer', `wait=${Math.max(0, Math.floor((until - clock.mono()) / 1_000))}`]
     // Its bytes as latin1, as they would come in a header.
     if (named !== null) headers.push(tag, Buffer.from(named).toString('latin1'))
     return async (request, most) => {
@@ -135,7 +143,7 @@ export const createTools = (
         {
           method: request.method,
           url: `/${connection.name}@${host}${request.target}`,
-          headers: [...headers, 'accept', 'application/json, */*;q=0.5', ...request.headers],
+          headers: [...headers, ...waits(), 'accept', 'application/json, */*;q=0.5', ...request.headers],
           body: request.body,
         },
         outer.socket,

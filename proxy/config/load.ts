@@ -432,7 +432,8 @@ const connect = (
         problems.push(
           `${where}.scopes: ${JSON.stringify(scope)} is no scope of ${use.name}: one of ${use.scopeKnown.join(', ')}`,
         )
-    if (clientId === '')
+    // A server that speaks MCP takes a client that registers itself.
+    if (clientId === '' && !(use.mcp && use.discover))
       problems.push(
         `${where}.client_id: is missing: register deputy at ${use.name} and write the id here`,
       )

@@ -11,6 +11,7 @@ import type {
   Vault,
 } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { asMessage } from '../pipeline/mcp.ts'
 import type { Act } from '../pipeline/classify.ts'
 import type { Decide, Question } from '../pipeline/decide.ts'
 import type { Facts } from '../pipeline/entitlements.ts'
@@ -36,6 +37,7 @@ const PATIENCE_MS = 1_000
 const IDENTITY: ReadonlySet<string> = new Set(['openid', 'profile', 'email', 'offline_access'])
 
 const actOf = (operation: OperationRow, segments: readonly string[]): Act => {
+  if (operation.mcp !== undefined) return asMessage(operation, segments)
   const [type, field = ''] = operation.graphql?.split(' ', 2) ?? []
   return type === 'query' || type === 'mutation'
     ? {

@@ -21,6 +21,9 @@ export type Head = Pick<
   'httpVersion' | 'httpVersionMinor' | 'headers' | 'rawHeaders' | 'url'
 >
 
+/** deputy's own at its own name: no host is called so. */
+const OWN_API = /^\/(?:v1(?:\/|$)|(?:mcp|\.well-known\/oauth-protected-resource)(?:[/?]|$))/
+
 /** @throws Problem 505 http_version_unsupported, 400 request_invalid */
 const checkVersion = ({ httpVersion, headers }: Head): void => {
   if (httpVersion === '1.1') return
@@ -72,7 +75,7 @@ export const createAdmission = (rules: AdmissionRules): ((req: Head) => 'call' |
           'host_refused',
           'the Host header names neither this listener nor {served host}.localhost',
         )
-      return verdict === 'own' && (target.startsWith('/v1/') || target === '/v1') ? 'api' : 'call'
+      return verdict === 'own' && OWN_API.test(target) ? 'api' : 'call'
     }
     if (!/^http:\/\//i.test(target))
       throw new Problem(

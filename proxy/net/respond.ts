@@ -2,7 +2,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type { Injected, Route } from '../model.ts'
-import { Problem, type ProblemCode } from '../problem.ts'
+import { shownMessage } from '../envelope/listed.ts'
+import { Problem, toProblem, type ProblemCode } from '../problem.ts'
 import {
   answerHeaders,
   answerTrailers,
@@ -19,6 +20,7 @@ import {
   type Readdress,
 } from '../wire/rewrite.ts'
 import { evidenceName } from '../wire/strip.ts'
+import { events, sealedSession, type Rpc } from './rpc.ts'
 import { decoded, decoderFor, rewritten, type Sink } from './sinks.ts'
 import { gather } from './turn.ts'
 
@@ -39,6 +41,8 @@ export type About = {
   } | null
   /** What a URL's query needs to come back whole (wire/query_seal); null: no URL of this answer gets any. */
   readonly seal: Seal | null
+  /** How the messages of an MCP server are read; null or absent: it is none. */
+  readonly rpc?: Rpc | null
   /** `host[:port]` → the name that the agent uses; false: not served. */
   readonly served: (host: string) => boolean | string
 }
@@ -104,6 +108,10 @@ const exactly = (pointers: readonly string[]): readonly string[] => {
   return exact
 }
 
+const EVENTS = /^text\/event-stream(?:[\s;]|$)/i
+const UNLISTABLE = 'the MCP server’s list is neither JSON nor a stream of events'
+const TOO_LONG =
+  'the MCP server’s list passes limits.rewritten_body, or is not UTF-8, so nothing can be left out of it'
 const JSON_TYPE = /^application\/(?:[\w.+-]*\+)?json/i
 
 const readdressOf = ({ job, req }: Answer): Readdress => {
@@ -168,6 +176,17 @@ const readdressSigned = (answer: Answer, seal: Seal): Readdress => {
       addressing,
       connection: null,
     })
+  }
+}
+
+/** One JSON body of an MCP server: without what this person may not call. */
+const shown = ({ job: { rpc } }: Answer, body: string, refused: (why: Problem) => void): string => {
+  if (rpc == null) return body
+  try {
+    return shownMessage(body, rpc.id, rpc.listed)
+  } catch (error) {
+    refused(toProblem(error))
+    return ''
   }
 }
 
@@ -240,11 +259,18 @@ export const createAnswers = <A extends Answer>(deps: {
     const coding = bodyless ? 'identity' : head.coding
     const json =
       !bodyless &&
-      (job.pointers.length > 0 || job.signed !== null) &&
+      (job.pointers.length > 0 || job.signed !== null || job.rpc != null) &&
       code < 300 &&
       JSON_TYPE.test(head.type)
+    const streams = !bodyless && job.rpc != null && code < 300 && EVENTS.test(head.type)
+    if (job.rpc?.listed && code < 300 && !bodyless && !json && !streams && code !== 202) {
+      deps.stop(answer, new Problem('answer_not_redactable', UNLISTABLE))
+      return null
+    }
     const decoder =
-      coding === 'identity' || (job.injected === null && !json) ? null : decoderFor(coding)
+      coding === 'identity' || (job.injected === null && !json && !streams)
+        ? null
+        : decoderFor(coding)
     if (coding !== 'identity' && decoder === null && job.injected !== null) {
       deps.stop(
         answer,
@@ -257,16 +283,17 @@ export const createAnswers = <A extends Answer>(deps: {
       return null
     }
     // RFC 9110 8.6: a 204 has no length, and a 304 speaks of another answer's.
-    const changed = decoder !== null || json
-    const kept = answerHeaders(head, changed, code === 204 || code === 304, (value, rule) => {
-      const told =
+    const changed = decoder !== null || json || streams
+    const told = answerHeaders(head, changed, code === 204 || code === 304, (value, rule) => {
+      const said =
         rule === 'links'
           ? rewriteLink(value, job.route.host, readdressWhole(answer))
           : rule === 'url'
             ? (rewriteReference(value, job.route.host, readdressWhole(answer)) ?? value)
             : value
-      return scrubber === null ? told : scrubber.text(told)
+      return scrubber === null ? said : scrubber.text(said)
     })
+    const kept = job.rpc == null ? told : sealedSession(told, job.rpc)
     res.sendDate = false
     const sayHead = (bytes: number | null): void => {
       // Ended from outside while its end was still being read.
@@ -288,13 +315,19 @@ export const createAnswers = <A extends Answer>(deps: {
         queue(answer)
       },
     }
+    const refused = (problem: Problem): void => deps.stop(answer, problem)
     const into = json
       ? rewritten(deps.rewrittenBody, plain, {
-          rewrite: (body) => readdressed(answer, body),
-          unrewritten: () => (answer.unrewritten = true),
+          rewrite: (body) => readdressed(answer, shown(answer, body, refused)),
+          unrewritten: () => {
+            answer.unrewritten = true
+            if (job.rpc?.listed) refused(new Problem('answer_not_redactable', TOO_LONG))
+          },
           begin: sayHead,
         })
-      : plain
+      : streams && job.rpc != null
+        ? events(deps.rewrittenBody, plain, job.rpc, refused)
+        : plain
     return decoder === null
       ? into
       : decoded(decoder, into, {

@@ -5,6 +5,8 @@ import type { ClientAuth, Connection, ConnectionTls, Log, Provider } from '../mo
 import type { Fetch } from '../net/dial.ts'
 import { isObject } from '../wire/json.ts'
 import { parseBody, type Fields } from './body.ts'
+import { messageOf } from '../problem.ts'
+import type { Client, Clients } from './registration.ts'
 import { createSend } from './transport.ts'
 
 export type Metadata = {
@@ -14,6 +16,10 @@ export type Metadata = {
   readonly revoke: string | null
   /** RFC 9126 5. */
   readonly par: string | null
+  /** RFC 7591; null: it registers nobody. */
+  readonly registration: string | null
+  /** Reads what a client says of itself at the URL that is its id. */
+  readonly cimd: boolean
   /** RFC 9207 3. */
   readonly issRequired: boolean
   /** null: not told, which means client_secret_basic (RFC 8414 2). */
@@ -24,7 +30,11 @@ export type Metadata = {
   /** Where the endpoints are for a client that shows a certificate (RFC 8705 5). */
   readonly mtls: Readonly<Partial<Record<'token' | 'userinfo' | 'revoke' | 'par', string>>>
 }
-type Found = { readonly metadata: Metadata } | { readonly problem: string }
+/** `issuer`: of an MCP server, which named it. */
+type Found =
+  { readonly metadata: Metadata; readonly issuer?: string } | { readonly problem: string }
+/** An MCP server, which is asked for its issuer. */
+type Server = { readonly url: string; /** Where it is reached. */ readonly at: string }
 
 const TIMEOUT_MS = 5_000
 const EVERY_MS = 3_600_000
@@ -38,6 +48,7 @@ const wellKnown = (issuer: string): readonly string[] => {
   return [
     `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`,
     `${origin}/.well-known/oauth-authorization-server${path}`,
+    ...(path === '' ? [] : [`${origin}/.well-known/openid-configuration${path}`]),
   ]
 }
 
@@ -76,6 +87,8 @@ export const readMetadata = (body: Fields, issuer: string, insecure: boolean): F
     userinfo: at('userinfo_endpoint'),
     revoke: at('revocation_endpoint'),
     par: at('pushed_authorization_request_endpoint'),
+    registration: at('registration_endpoint'),
+    cimd: body['client_id_metadata_document_supported'] === true,
     issRequired: body['authorization_response_iss_parameter_supported'] === true,
     clientAuth: words(body['token_endpoint_auth_methods_supported']),
     challenges: words(body['code_challenge_methods_supported']),
@@ -116,6 +129,55 @@ export const askIssuer = async (
   return { problem: said.join(', ') }
 }
 
+/**
+ * Asks an MCP server who issues its tokens (RFC 9728): at the address that its refusal names, else at the usual ones.
+ * One that says nothing is its own issuer (revision 2025-03-26).
+ */
+export const askServer = async (
+  fetch: Fetch,
+  { url, at }: Server,
+  insecure: boolean,
+  tls: ConnectionTls | null = null,
+): Promise<Found> => {
+  const send = createSend(fetch, TIMEOUT_MS)
+  const headers = { accept: 'application/json', 'user-agent': 'deputy' }
+  const { origin, pathname } = new URL(at)
+  const path = pathname.replace(/\/$/, '')
+  const usual = [...new Set([path, ''])].map(
+    (end) => `${origin}/.well-known/oauth-protected-resource${end}`,
+  )
+  const refusal = await send(at, { method: 'GET', headers, tls })
+  const named = 'kind' in refusal ? null : resourceMetadata(refusal.headers.get('www-authenticate'))
+  // Under the name that the world knows, though it is reached elsewhere.
+  const told = named?.startsWith(new URL(url).origin)
+    ? origin + named.slice(new URL(url).origin.length)
+    : named
+  const there =
+    told !== null && told !== undefined && urlProblem(told, insecure) === null ? [told] : []
+  for (const place of [...there, ...usual]) {
+    const raw = await send(place, { method: 'GET', headers, tls })
+    if ('kind' in raw) return { problem: `it cannot be reached (${raw.description ?? raw.error})` }
+    const body = raw.status === 200 ? parseBody(raw) : null
+    if (!isObject(body)) continue
+    // RFC 9728 3.3: what another resource says is nothing to this one.
+    if (!sameResource(body['resource'], url))
+      return { problem: 'its metadata is that of another resource: write `url` as it stands there' }
+    const issuer = words(body['authorization_servers'])?.[0]
+    if (issuer === undefined) return { problem: 'it names no authorization server: write `issuer`' }
+    const problem = urlProblem(issuer, insecure)
+    if (problem !== null) return { problem: `its authorization server ${problem}` }
+    const found = await askIssuer(fetch, issuer, insecure, tls)
+    return 'metadata' in found ? { ...found, issuer } : found
+  }
+  const found = await askIssuer(fetch, origin, insecure, tls)
+  return 'metadata' in found ? { ...found, issuer: origin } : found
+}
+/** Clients write the same URL with and without its last slash. */
+const sameResource = (said: unknown, url: string): boolean =>
+  typeof said === 'string' && said.replace(/\/$/, '') === url.replace(/\/$/, '')
+const resourceMetadata = (wwwAuthenticate: string | null): string | null =>
+  /\bresource_metadata\s*=\s*"([^"\\]{1,2000})"/i.exec(wwwAuthenticate ?? '')?.[1] ?? null
+
 const methodOf = (connection: Connection, offered: readonly string[]): ClientAuth | null => {
   const shown: readonly ClientAuth[] = connection.tls?.client
     ? ['tls_client_auth', 'self_signed_tls_client_auth']
@@ -128,15 +190,22 @@ const methodOf = (connection: Connection, offered: readonly string[]): ClientAut
 }
 
 /** The connection with what its definition left out; `problem` in `discover` says what does not fit. Pure. */
-export const laidUnder = (connection: Connection, found: Found): Connection => {
+export const laidUnder = (
+  given: Connection,
+  found: Found,
+  client: Client | { readonly problem: string } | null = null,
+): Connection => {
+  const { discover } = given.provider
+  if (!discover) return given
+  const own = client !== null && 'id' in client ? client : null
+  const connection = own === null ? given : { ...given, clientId: own.id, clientSecret: own.secret }
   const { provider } = connection
-  const { discover } = provider
-  if (!discover) return connection
   const failed = (problem: string): Connection => ({
     ...connection,
     provider: { ...provider, discover: { ...discover, problem } },
   })
   if ('problem' in found) return failed(found.problem)
+  if (client !== null && 'problem' in client) return failed(client.problem)
   const { mtls, ...told } = found.metadata
   const m: Metadata = connection.tls?.client ? { ...told, ...mtls, mtls } : found.metadata
   const left = new Set(discover.left)
@@ -147,17 +216,20 @@ export const laidUnder = (connection: Connection, found: Found): Connection => {
   if (authorize === null) return failed('it names no authorization_endpoint: write `authorize`')
   if (token === null) return failed('it names no token_endpoint: write `token`')
   // A list without S256 would have us go without PKCE in silence (RFC 9700 4.8.2).
-  if (provider.pkce && left.has('pkce') && m.challenges?.includes('S256') === false)
+  const silent = provider.mcp ? false : undefined
+  if (provider.pkce && left.has('pkce') && (m.challenges?.includes('S256') ?? silent) === false)
     return failed('it offers no PKCE with S256: write `pkce: false` to go without')
   const signs = provider.clientAuth === 'private_key_jwt' || !left.has('client_auth')
   const offered = m.clientAuth ?? ['client_secret_basic']
-  const method = signs ? provider.clientAuth : methodOf(connection, offered)
+  const method = own?.auth ?? (signs ? provider.clientAuth : methodOf(connection, offered))
   if (method === null)
     return failed(
       `it takes ${offered.join(', ')}, and the connection has ${connection.clientSecret === null ? 'no client_secret' : 'a client_secret'}: give it what is wanted, or write \`client_auth\``,
     )
   const userinfo = filled('userinfo')
-  const openid = m.scopes.includes('openid') || (m.scopes.length === 0 && userinfo !== null)
+  // A token for an MCP server is for that server alone, and opens no userinfo.
+  const openid =
+    !provider.mcp && (m.scopes.includes('openid') || (m.scopes.length === 0 && userinfo !== null))
   const always = ['openid', 'offline_access'].filter((scope) =>
     scope === 'openid' ? openid : m.scopes.includes(scope),
   )
@@ -171,6 +243,7 @@ export const laidUnder = (connection: Connection, found: Found): Connection => {
     ...connection,
     provider: {
       ...provider,
+      issuer: provider.issuer ?? found.issuer ?? null,
       authorize,
       token,
       userinfo,
@@ -211,6 +284,8 @@ export const createDiscovery = (deps: {
   readonly log: Log
   /** What issuers said before the configuration changed: it counts until they say otherwise. */
   readonly before?: Said
+  /** Who deputy is where a connection names no client_id; absent: such connections do not work. */
+  readonly clients?: Clients
   /** An issuer said something new. */
   readonly onChange?: (issuer: string, metadata: Metadata, names: readonly string[]) => void
   /** In [0, 1). */
@@ -221,36 +296,57 @@ export const createDiscovery = (deps: {
   const after = deps.after ?? ((ms, work) => setTimeout(work, ms).unref())
   const issuers = new Map<
     string,
-    { readonly issuer: string; readonly insecure: boolean; readonly tls: ConnectionTls | null }
+    {
+      /** Of a server that has to name it: the server's own address. */
+      readonly issuer: string
+      readonly server: Server | null
+      readonly insecure: boolean
+      readonly tls: ConnectionTls | null
+    }
   >()
-  const keyOf = ({ provider, tls = null }: Connection): string =>
-    JSON.stringify([provider.issuer, provider.discover?.insecure, tls])
+  const serverOf = ({ provider: { mcp, issuer, hosts } }: Connection): Server | null => {
+    const [origin] = hosts.values()
+    return !mcp || issuer !== null || origin === undefined
+      ? null
+      : { url: mcp.url, at: origin + mcp.path }
+  }
+  const keyOf = (connection: Connection): string => {
+    const { provider, tls = null } = connection
+    const who = serverOf(connection) ?? provider.issuer
+    return JSON.stringify([who, provider.discover?.insecure, tls])
+  }
   for (const connection of deps.connections.values()) {
     const { provider, tls = null } = connection
-    const { discover, issuer } = provider
+    const { discover } = provider
+    const server = serverOf(connection)
+    const issuer = server?.url ?? provider.issuer
     if (discover && issuer !== null)
-      issuers.set(keyOf(connection), { issuer, insecure: discover.insecure, tls })
+      issuers.set(keyOf(connection), { issuer, server, insecure: discover.insecure, tls })
   }
+  /** Of connections whose configuration names no client. */
+  const clients = new Map<string, Client | { readonly problem: string }>()
   const known = new Map<string, string>()
+  const stale = new Set<string>()
   const timers = new Map<string, NodeJS.Timeout>()
   let current = deps.connections
   let closed = false
 
   const learn = (key: string, found: Found, again = false): void => {
     const text = JSON.stringify(found)
-    if (known.get(key) === text) return
+    if (known.get(key) === text && !stale.delete(key)) return
     known.set(key, text)
+    stale.delete(key)
     const ours = [...deps.connections].filter(
       ([, connection]) => connection.provider.discover && keyOf(connection) === key,
     )
     const next = new Map(current)
     for (const [name, connection] of ours) {
-      const made = laidUnder(connection, found)
+      const made = laidUnder(connection, found, clients.get(name) ?? null)
       next.set(name, made)
       const problem = made.provider.discover?.problem ?? null
       if (problem !== null)
         log.error(
-          { connection: name, issuer: connection.provider.issuer, problem },
+          { connection: name, issuer: issuers.get(key)?.issuer, problem },
           'the endpoints of a provider are not known: nobody can connect or refresh there',
         )
     }
@@ -264,14 +360,44 @@ export const createDiscovery = (deps: {
       )
   }
 
+  /** false: a connection without a client did not get one, and it is tried again soon. */
+  const clientsFor = async (key: string, found: Found): Promise<boolean> => {
+    if (!('metadata' in found)) return true
+    let all = true
+    for (const [name, connection] of deps.connections) {
+      const { provider, clientId } = connection
+      if (!provider.discover || clientId !== '' || keyOf(connection) !== key) continue
+      const issuer = found.issuer ?? provider.issuer ?? ''
+      const client = (await deps
+        .clients?.(connection, issuer, found.metadata)
+        .catch((error: unknown) => ({
+          problem: `its client cannot be kept (${messageOf(error)})`,
+        }))) ?? { problem: 'it needs a client_id' }
+      const before = clients.get(name)
+      const better = !('problem' in client) || before === undefined || 'problem' in before
+      // What was learnt without it is laid anew.
+      if (better && JSON.stringify(before) !== JSON.stringify(client)) stale.add(key)
+      if (better) clients.set(name, client)
+      all &&= !('problem' in client)
+    }
+    return all
+  }
+
   const round = async (key: string, failures: number): Promise<void> => {
     const issuer = issuers.get(key)
     if (issuer === undefined || closed) return
-    const found = await askIssuer(deps.fetch, issuer.issuer, issuer.insecure, issuer.tls)
-    const good = 'metadata' in found
+    const { server, insecure, tls } = issuer
+    const found = await (server === null
+      ? askIssuer(deps.fetch, issuer.issuer, insecure, tls)
+      : askServer(deps.fetch, server, insecure, tls))
+    const before = known.get(key)
+    const last = before === undefined ? null : (JSON.parse(before) as Found)
+    const registered = await clientsFor(key, 'metadata' in found ? found : (last ?? found))
+    const good = 'metadata' in found && registered
     // Known endpoints stay: an issuer that is down for an hour has not moved.
-    const kept = !good && known.get(key)?.startsWith('{"metadata"') === true
+    const kept = !('metadata' in found) && known.get(key)?.startsWith('{"metadata"') === true
     if (!kept) learn(key, found)
+    else if (stale.has(key) && last !== null) learn(key, last, true)
     else
       log.warn(
         { issuer: issuer.issuer, ...found },

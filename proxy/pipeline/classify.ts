@@ -1,17 +1,31 @@
 // Which operation is this? A trie of decoded segments per provider; pure.
-import type { Operation, OperationRow, Provider, RootField, Route } from '../model.ts'
+import type {
+  Json,
+  McpCall,
+  Operation,
+  OperationRow,
+  Provider,
+  RootField,
+  Route,
+} from '../model.ts'
 import { Problem } from '../problem.ts'
 import { canonicalTarget } from '../wire/canonical.ts'
 
 export type Act = {
   readonly operation: Operation
-  readonly kind: 'rest' | 'asset' | 'graphql'
+  readonly kind: 'rest' | 'asset' | 'graphql' | 'mcp'
   /** Segments as policy sees them: an encoded slash inside `{x+}` separates, as it does at the provider. */
   readonly segments: readonly string[]
   /** Of an endpoint whose body is still to be read: `query issues` → its row. */
   readonly fields?: ReadonlyMap<string, OperationRow>
   /** Of one root field of a GraphQL call. */
   readonly graphql?: RootField
+  /** Of an MCP server whose message is still to be read: `tools/call create_issue` → its row. */
+  readonly messages?: ReadonlyMap<string, OperationRow>
+  /** Of a message to an MCP server. */
+  readonly mcp?: McpCall & { readonly arguments: Readonly<Record<string, Json>> }
+  /** What its answer may list, so that each is decided before it comes (pipeline/mcp). */
+  readonly lists?: readonly Act[]
   /** Several calls inside one: each is decided, and all must be allowed. */
   readonly parts?: readonly [Act, ...Act[]]
 }
@@ -24,6 +38,8 @@ type Node = {
   readonly rows: Map<string, OperationRow>
   /** A GraphQL endpoint: root field → row. */
   fields: Map<string, OperationRow> | null
+  /** An MCP server: message → row. */
+  messages: Map<string, OperationRow> | null
   /** A `{x+}` before the end: one segment that may hold encoded slashes. */
   slashes: Node | null
 }
@@ -33,11 +49,12 @@ const node = (): Node => ({
   rest: new Map(),
   rows: new Map(),
   fields: null,
+  messages: null,
   slashes: null,
 })
 
 /** Nothing in the catalogue fits: the starter policy refuses it, and facts must be as fresh as for `admin`. */
-const UNKNOWN: Operation = {
+export const UNKNOWN: Operation = {
   id: 'unknown',
   access: 'admin',
   scopes: [[]],
@@ -72,6 +89,7 @@ const build = (rows: readonly OperationRow[]): Node => {
       if (!last) return
       at.rows.set(row.method, row)
       if (row.graphql !== undefined) (at.fields ??= new Map()).set(row.graphql, row)
+      if (row.mcp !== undefined) (at.messages ??= new Map()).set(row.mcp, row)
     })
   }
   return root
@@ -81,6 +99,7 @@ type Found = {
   readonly row: OperationRow
   readonly splitFrom: number | null
   readonly fields?: Node['fields']
+  readonly messages?: Node['messages']
 }
 
 /** Literals win over parameters, parameters over rests; HEAD reads what GET reads. */
@@ -88,7 +107,8 @@ const find = (at: Node, segments: readonly string[], i: number, method: string):
   const segment = segments[i]
   if (segment === undefined) {
     const row = at.rows.get(method)
-    return row === undefined ? null : { row, splitFrom: null, fields: at.fields }
+    const { fields, messages } = at
+    return row === undefined ? null : { row, splitFrom: null, fields, messages }
   }
   const plain = !segment.includes('/')
   if (plain) {
@@ -150,7 +170,11 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
         )
       return { operation: UNKNOWN, kind: 'rest', segments: target.segments }
     }
-    const { splitFrom, fields } = found
+    const { splitFrom, fields, messages } = found
+    if (messages)
+      return method === 'POST'
+        ? { operation: UNKNOWN, kind: 'mcp', segments, messages }
+        : { operation: found.row, kind: 'mcp', segments, messages }
     if (fields) return { operation: UNKNOWN, kind: 'graphql', segments, fields }
     return {
       operation: found.row,

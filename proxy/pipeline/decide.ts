@@ -22,6 +22,7 @@ import type { Facts } from './entitlements.ts'
 import { askable, lacking, widened } from '../wire/scopes.ts'
 import { members, quoted, quotedList } from '../wire/json.ts'
 import type { Body } from './inspect.ts'
+import { mcpMember } from './mcp.ts'
 import { shareOf } from '../shares.ts'
 
 /** What one decision is about. */
@@ -298,6 +299,10 @@ export const createDecide = (
     'operation',
     `{${operation},"graphql":${JSON.stringify(graphql ?? null)}}`,
   ]
+  const spokenMember = (operation: string, act: Act): InputMember =>
+    act.mcp === undefined
+      ? graphqlMember(operation, act)
+      : ['operation', `{${operation},"mcp":${mcpMember(act)}}`]
   const queryText = ({ route }: Question): string => {
     const lists = new Map<string, string>()
     for (const { name, value } of route.target.query) {
@@ -332,7 +337,7 @@ export const createDecide = (
     const age = Math.round(facts.ageMs())
     if (age === 0 && facts.entitlements.auth === null) shared.push(user)
     else own.push(aged(person, question, age))
-    if ('graphql' in act) own.push(graphqlMember(operation.members, act))
+    if ('graphql' in act || 'mcp' in act) own.push(spokenMember(operation.members, act))
     else shared.push(operation.member)
     let text =
       `{"version":1,"request_id":"${question.id}"${run},"via":"${question.via ?? 'proxy'}",` +

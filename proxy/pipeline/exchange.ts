@@ -7,6 +7,7 @@ import type { Act, Classify } from './classify.ts'
 import type { Evidence } from '../audit/records.ts'
 import type { Outcome } from './forward.ts'
 import { asksToWait } from './hold.ts'
+import { refusalFor } from './mcp.ts'
 import type { RouteTable } from './route.ts'
 import { inShape } from '../wire/error_shape.ts'
 
@@ -98,10 +99,12 @@ export const createExchange = (
       // A tool's caller reads deputy's own document; only a vendor's client reads the vendor's.
       const vendors = (deps.via ?? 'proxy') === 'proxy'
       const errors = vendors ? (call.route?.connection.provider.errors ?? null) : null
+      const { act } = call
       const { status, headers, body } = problemAnswer(problem, call.id, deps.typeBase, {
         agent: res.req.headers['user-agent'],
         waits: asksToWait(res.req),
         shape: errors === null ? undefined : (document) => inShape(errors, document),
+        told: act?.kind === 'mcp' ? (document) => refusalFor(act.mcp, document) : undefined,
       })
       res.writeHead(status, headers).end(body)
     } catch (error) {

@@ -7,10 +7,12 @@ export type Hold = {
   /**
    * How long this call may wait for a person, ms: `Prefer: wait=` (RFC 7240 4.3), else `connect.hold`, or `runs.hold` where
    * nobody is there to read a link; never past its tag.
+   * @param least ms, where the call says nothing
    */
   readonly budget: (
     req: IncomingMessage,
     who: Pick<Principal, 'expiresAt' | 'run' | 'standing'>,
+    least?: number,
   ) => number
   /** true: the person answered with yes. false: anything else, and the call is answered as it would have been at once. */
   readonly wait: (
@@ -53,9 +55,9 @@ export const createHold = (options: {
   const held = new Map<string, { calls: number; bytes: number }>()
   let closed = false
   return {
-    budget(req, { expiresAt, run, standing = null }) {
+    budget(req, { expiresAt, run, standing = null }, least = 0) {
       const silent = run === null && standing === null ? options.unasked : options.away
-      const wanted = askedWait(req.headers) ?? silent
+      const wanted = askedWait(req.headers) ?? Math.max(silent, least)
       const left = expiresAt === null ? options.max : expiresAt - options.now()
       return Math.max(0, Math.min(wanted, options.max, left))
     },

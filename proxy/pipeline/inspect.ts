@@ -3,6 +3,7 @@ import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Json, RootField, Route } from '../model.ts'
 import { CallerLeft, Problem } from '../problem.ts'
+import { readMessage, type Spoken } from '../envelope/jsonrpc.ts'
 import { queryMembers, readBody } from '../wire/body.ts'
 import type { BodyRules } from '../wire/body.ts'
 import { EXACT } from '../wire/json.ts'
@@ -26,6 +27,8 @@ export type Body = {
   readonly stripped: readonly string[]
   /** The calls inside a GraphQL call. */
   readonly inner?: readonly RootField[]
+  /** What a body to an MCP server says. */
+  readonly message?: Spoken & { readonly value: unknown }
 }
 
 const NONE: Body = {
@@ -134,6 +137,8 @@ export const inspect = (
   if (operation.opaque) return streamed
   if (act.kind === 'graphql' && media.essence !== 'application/json')
     throw new Problem('unsupported_media_type', 'a GraphQL call comes as application/json')
+  if (act.kind === 'mcp' && media.essence !== 'application/json')
+    throw new Problem('unsupported_media_type', 'a message to an MCP server is application/json')
   const needed = operation.inspect.length > 0
   const passes = media.reading === 'stream' || (media.reading === 'refused' && operation.upload)
   if (passes && !needed) return streamed
@@ -149,7 +154,7 @@ export const inspect = (
     )
   const cap = limits.inspectedBody
   const bytes = early ?? readUpTo(req, cap)
-  return read(bytes, streamed, media, { route, act, cap })
+  return read(bytes, streamed, media, { route, act, cap, headers: req.headers })
 }
 
 const unreadable = ({ essence }: Media, needed: boolean): Problem =>
@@ -164,7 +169,17 @@ const read = async (
   coming: Buffer | Promise<Buffer | null>,
   streamed: Body,
   media: Media,
-  { route, act, cap }: { readonly route: Route; readonly act: Act; readonly cap: number },
+  {
+    route,
+    act,
+    cap,
+    headers,
+  }: {
+    readonly route: Route
+    readonly act: Act
+    readonly cap: number
+    readonly headers: IncomingMessage['headers']
+  },
 ): Promise<Body> => {
   const { operation, kind } = act
   const bytes = await coming
@@ -191,8 +206,23 @@ const read = async (
     digest: `sha256:${hash('sha256', found.bytes, 'hex')}`,
     stripped: found.stripped,
   }
+  if (kind === 'mcp') return withMessage(body, found.bytes, found.value, headers)
   if (kind !== 'graphql') return body
   // Loaded by the first GraphQL call: nobody else waits for a parser.
   const { readGraphql } = await import('../envelope/graphql.ts')
   return { ...body, inner: readGraphql(found.value) }
+}
+
+const withMessage = (
+  body: Body,
+  bytes: Buffer,
+  value: unknown,
+  headers: IncomingMessage['headers'],
+): Body => {
+  const came = bytes.toString('utf8')
+  const message = readMessage(came, value, headers)
+  if (message.text === came) return { ...body, message: { ...message, value } }
+  const sent = Buffer.from(message.text)
+  const digest = `sha256:${hash('sha256', sent, 'hex')}`
+  return { ...body, bytes: sent, declared: sent.length, digest, message: { ...message, value } }
 }

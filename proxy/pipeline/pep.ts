@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { CallRegistry, Flight } from './calls.ts'
 import type { Dedicated } from '../net/listener.ts'
+import type { Rpc } from '../net/rpc.ts'
 import { createExchange, type Call, type Seen, type Snapshot, type Way } from './exchange.ts'
 import type {
   ClientCertificate,
@@ -28,6 +29,7 @@ import type { Identify } from './identify.ts'
 import { inspect, type Body } from './inspect.ts'
 import { obligations } from './obligations.ts'
 import { createStanding, STANDING, stillTheSame, withdrawn } from './standing.ts'
+import { inSession, listed, spoken } from './mcp.ts'
 import { matchRoute } from './route.ts'
 import type { TenantRate } from './tenant_rate.ts'
 import type { Tagged } from './tag_place.ts'
@@ -35,6 +37,8 @@ import type { AddressTags } from '../wire/address_tag.ts'
 import { shareOf } from '../shares.ts'
 import { targetText } from '../wire/canonical.ts'
 import { namedTrailers, type Sifted } from '../wire/headers.ts'
+import type { Listed } from '../envelope/listed.ts'
+import type { McpSessions } from '../wire/mcp_session.ts'
 import { unsealed, type Bound, type QuerySeals } from '../wire/query_seal.ts'
 import { stripQuery } from '../wire/strip.ts'
 import type { TagSearch } from '../wire/stray_tag.ts'
@@ -56,6 +60,7 @@ export type PepDeps = {
   readonly agentOn: (agent: string, tenant: string) => void | Promise<void>
   readonly addressTags: AddressTags
   readonly querySeals: QuerySeals
+  readonly mcpSessions: McpSessions
   readonly entitlements: AskFacts
   readonly vault: Pick<Vault, 'look'>
   readonly decide: Decide
@@ -110,6 +115,8 @@ const NONE: readonly string[] = []
 /** Whose share of what all have in common a call is of. */
 const ofShare = ({ person, agent }: Principal): string => shareOf(person.tenant, agent)
 const STALE_MS = 1_000
+/** Clients of MCP give up after 60 s. */
+const SHOWN_MS = 45_000
 
 /** What follows a step, at once where there is nothing to wait for. */
 const then = <T, R>(work: T | Promise<T>, next: (done: T) => R | Promise<R>): R | Promise<R> =>
@@ -224,7 +231,8 @@ export const createPep = (deps: PepDeps) => {
       // A refresh may have taken long: nothing leaves on a decision older than a second.
       if (clock.mono() - decision.decidedAt > STALE_MS) continue
       if (call.credential !== null) deps.used(who, route.connection.name)
-      const { outcome, problem } = await deps.forward(job(call, request, flight), req, res)
+      const seen = await flight.uncut(seenIn(call, who, request, verdict)) //          lists of an MCP server show what may be called
+      const { outcome, problem } = await deps.forward(job(call, request, flight, seen), req, res)
       call.outcome = outcome
       if (problem !== null) throw problem //                                           502 504
       return
@@ -261,20 +269,33 @@ export const createPep = (deps: PepDeps) => {
     const { req, route, said, outer, slot } = given
     return then(inspect(req, { route, act: outer }, deps.limits, tagged.read), (body) => {
       if (body.bytes !== null) deps.tags.body(body.bytes)
-      const act = (call.act = opened(outer, route, body.inner))
-      const sifted = deps.sift(req.rawHeaders, route.connection.provider)
+      const all = deps.sift(req.rawHeaders, route.connection.provider)
+      const { sifted, session } =
+        outer.kind === 'mcp' ? sessionIn(call, route, all) : outsideOf(all)
+      const act = (call.act =
+        outer.kind === 'mcp'
+          ? spoken(outer, route, body.message, session)
+          : opened(outer, route, body.inner))
       name(call, cutHeaders(sifted, slot), withoutSlot(body, tagged), req)
       return { req, tagged, route, said, act, body, sifted }
     })
   }
+  /** A session with an MCP server belongs to the person and agent that opened it. */
+  const sessionIn = ({ who }: Call, route: Route, sifted: Sifted) =>
+    inSession(sifted, (sealed) =>
+      who === null ? null : deps.mcpSessions.open(boundTo(who, route), sealed),
+    )
+  const outsideOf = (sifted: Sifted) => ({ sifted, session: null })
 
   /** A call that is several takes the strictest age of its parts. */
-  const factsOf = (who: Principal, { act }: Request, fresh = false): Facts | Promise<Facts> =>
-    deps.entitlements(
+  const factsOf = (who: Principal, { act }: Request, fresh = false): Facts | Promise<Facts> => {
+    const each = act.parts ?? (act.lists && [act, ...act.lists])
+    return deps.entitlements(
       who,
-      act.parts?.map(({ operation }) => operation.access) ?? act.operation.access,
+      each?.map(({ operation }) => operation.access) ?? act.operation.access,
       fresh,
     )
+  }
 
   const look = (who: Principal, route: Route): Holding | Promise<Holding> => {
     const holding = deps.vault.look(who.person, route.connection.name, who.agent)
@@ -358,10 +379,11 @@ export const createPep = (deps: PepDeps) => {
       facts,
       holding,
     }
-    const record = ({ operation, graphql }: Act, said: Decision, part?: number): Decided => ({
+    const record = ({ operation, graphql, mcp }: Act, said: Decision, part?: number): Decided => ({
       ...about,
       operation,
       graphql,
+      mcp,
       part,
       decision: said,
     })
@@ -388,7 +410,9 @@ export const createPep = (deps: PepDeps) => {
     { holding, decision, res }: Verdict & { readonly res: ServerResponse },
   ): Promise<boolean> => {
     if (decision.effect !== 'consent_required') return false
-    const left = deps.hold.budget(req, who) - (clock.mono() - call.began)
+    // The client has shown its person the link, and asks how it went.
+    const least = act.mcp?.answered === 'accept' ? SHOWN_MS : 0
+    const left = deps.hold.budget(req, who, least) - (clock.mono() - call.began)
     if (left <= 0) return false
     const { authorizationId } = await refusals.begin(
       who,
@@ -442,7 +466,36 @@ export const createPep = (deps: PepDeps) => {
       ? everywhere
       : [...everywhere, ...act.operation.rewrite]
   }
-  const job = (call: Call, request: Request, { signal }: Flight): Job => {
+  /** What may be called of all that the answer may list: each is decided, as a call without arguments. */
+  const seenIn = (
+    call: Call,
+    principal: Principal,
+    { route, act }: Request,
+    { facts, holding }: Verdict,
+  ): Listed | null | Promise<Listed | null> => {
+    const { lists } = act
+    if (lists === undefined) return null
+    const { id, stripped } = call
+    const about = { id, principal, route, body: null, stripped, facts, holding }
+    const keys = new Set<string>()
+    const decided = lists.map((one) =>
+      then(deps.decide(deps.policy(), { ...about, act: one }), ({ effect }) => {
+        if (effect !== 'deny' && effect !== 'error') keys.add(one.mcp?.key ?? '')
+      }),
+    )
+    return Promise.all(decided).then(() => listed(keys, route.connection.provider))
+  }
+  /** How the answers of an MCP server are read. */
+  const rpcOf = ({ who }: Call, { act, route }: Request, seen: Listed | null): Rpc | null =>
+    act.kind !== 'mcp' || who === null
+      ? null
+      : {
+          id: act.mcp?.id ?? null,
+          listed: seen,
+          session: (id) =>
+            deps.mcpSessions.seal(boundTo(who, route), { id, url: act.mcp?.url === true }),
+        }
+  const job = (call: Call, request: Request, { signal }: Flight, seen: Listed | null): Job => {
     const { route, body, sifted } = request
     const agent = call.who === null ? '' : ofShare(call.who)
     return {
@@ -452,6 +505,7 @@ export const createPep = (deps: PepDeps) => {
       pointers: pointersOf(request),
       signed: signedOf(call, request),
       seal: sealedOf(call, request),
+      rpc: rpcOf(call, request, seen),
       sifted,
       again: (used, said) => deps.credentials.again(used, route.connection, said, agent),
       served: call.snapshot.served,

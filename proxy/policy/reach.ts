@@ -34,10 +34,10 @@ const FITS: Readonly<Record<Member, (row: Row, one: Known) => boolean>> = {
 }
 const MEMBERS: readonly Member[] = ['kinds', 'access', 'path']
 
-const knownOf = ({ id, operations, assets }: Provider): readonly Known[] => {
+const knownOf = ({ id, operations, assets, mcp }: Provider): readonly Known[] => {
   const calls = operations.map((one): Known => ({
     id: one.id,
-    kind: one.graphql === undefined ? 'rest' : 'graphql',
+    kind: mcp ? 'mcp' : one.graphql === undefined ? 'rest' : 'graphql',
     access: one.access,
     template: one.path.slice(1).split('/'),
   }))

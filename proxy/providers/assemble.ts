@@ -20,6 +20,8 @@ export type Parts = {
   readonly rows: readonly OperationRow[]
   readonly slots: ReadonlyMap<string, Provider>
   readonly discover: Discover | null
+  /** null: it is an API. */
+  readonly mcp: Provider['mcp']
 }
 
 const lower = (list: readonly string[]): string[] => list.map((name) => name.toLowerCase())
@@ -143,6 +145,7 @@ export const assemble = (d: Definition, parts: Parts): Provider => {
     credential: d.credential,
     issuer: d.issuer,
     discover: parts.discover,
+    mcp: parts.mcp ?? null,
     authorize: d.authorize,
     token: d.token,
     userinfo: userinfoUrl(d),

@@ -3,8 +3,9 @@
 import { z } from 'zod'
 import type { OperationRow } from '../model.ts'
 import { isObject } from '../wire/json.ts'
-import { explain, pointers } from './definition.ts'
+import { explain } from './definition.ts'
 import type { Report } from './definition.ts'
+import { pointers } from './pointers.ts'
 
 const ACCESS = ['read', 'write', 'delete', 'admin'] as const
 const MAX_ROWS = 20_000

@@ -1,6 +1,8 @@
 // The schema of a provider definition, and how a problem in such a file is written down.
 import { z } from 'zod'
 import { isObject } from '../wire/json.ts'
+import { mcpLists } from './mcp.ts'
+import { pointer, pointers } from './pointers.ts'
 
 export type Report = (path: string, what: string) => void
 export type Fields = { readonly [key: string]: unknown }
@@ -88,11 +90,6 @@ export const line = z
   .min(1)
   .max(1000)
   .regex(/^\P{Cc}*$/u, 'must hold no control characters')
-export const pointer = z
-  .string()
-  .max(500)
-  .regex(/^(?:\/(?:[^~/]|~[01])*)+$/, 'must be a JSON pointer, such as /user/id')
-export const pointers = z.array(pointer).max(100)
 /** Where an answer holds a value: a pointer, or a claim of the JWT at a pointer. */
 const places = z
   .array(
@@ -217,6 +214,9 @@ export const definition = z.strictObject({
   extends: providerId.optional(),
   source: z.array(line).optional(),
   insecure: z.boolean().default(false),
+  kind: z.enum(['api', 'mcp']).default('api'),
+  url: link,
+  ...mcpLists,
   credential: z.enum(['oauth2', 'api_key']).default('oauth2'),
   issuer: link,
   authorize: link,

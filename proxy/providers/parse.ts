@@ -7,6 +7,7 @@ import type { Parts } from './assemble.ts'
 import { definition, explain, PRESENT, readHosts, reporter, urlProblem } from './definition.ts'
 import type { Definition, Fields, HostList, Report } from './definition.ts'
 import { catalogueSchema, readCatalogue } from './catalogue.ts'
+import { mcpPlace, mcpRows } from './mcp.ts'
 import { salvage } from '../mistakes.ts'
 import { isObject } from '../wire/json.ts'
 
@@ -94,12 +95,14 @@ export const parseProvider = (
   if (!parsed.success) explain(parsed.error, told)
   for (const { path } of parsed.error?.issues ?? []) wrong.add(String(path[0] ?? ''))
   // With mistakes the rest is read all the same, to tell of as many as there are.
-  const d = parsed.success
+  const said = parsed.success
     ? parsed.data
     : salvage(definition, merged, parsed.error.issues, [[['id'], 'missing']])
-  if (d === null) return { problems }
+  if (said === null) return { problems }
+  const d = withServer(said)
   if (d.extends !== undefined && base === undefined)
     report('extends', `there is no definition ${d.extends}`)
+  const mcp = serverOf(d, report)
   const discover = discoverOf(d, merged)
   checkEndpoints(d, discover, report)
   checkParams(d, report)
@@ -117,14 +120,16 @@ export const parseProvider = (
   const file = typeof d.operations === 'string' ? d.operations : null
   const inherited = isObject(raw) && !Object.hasOwn(raw, 'operations')
   if (file !== null && operations === undefined) report('operations', `there is no file ${file}`)
-  const rows = readCatalogue(
-    file === null ? d.operations : (operations ?? []),
-    d.id,
-    { serves: (host) => hosts.has(host), inherited },
-    file === null
-      ? (at, what) => report(at === '' ? 'operations' : `operations.${at}`, what)
-      : reporter(problems, folderOf(where) + file),
-  )
+  const read = () =>
+    readCatalogue(
+      file === null ? d.operations : (operations ?? []),
+      d.id,
+      { serves: (host) => hosts.has(host), inherited },
+      file === null
+        ? (at, what) => report(at === '' ? 'operations' : `operations.${at}`, what)
+        : reporter(problems, folderOf(where) + file),
+    )
+  const rows = mcp === null ? read() : mcpRows(d, mcp.path, report)
   const slots = readSlots(d, parsed.success ? merged : null, (name, changed) => {
     const read = parseProvider(changed, `${where}: slots.${name}`, operations ?? d.operations)
     if ('problems' in read) problems.push(...read.problems)
@@ -138,9 +143,42 @@ export const parseProvider = (
   if (d.slot === undefined && d.slots !== undefined)
     report('slot', 'is needed: which of slots is meant where a connection names none')
   if (problems.length > 0) return { problems }
-  const provider = placed(assemble(d, { hosts, assets, rows, slots, discover }))
+  const provider = placed(assemble(d, { hosts, assets, rows, slots, discover, mcp }))
   const chosen = slots.get(d.slot ?? '')
   return { provider: chosen === undefined ? provider : { ...chosen, slots } }
+}
+
+/** An MCP server serves its own host, and tokens are for it alone (RFC 8707), where the definition says nothing else. */
+const withServer = (d: Definition): Definition => {
+  const at = d.kind === 'mcp' ? mcpPlace(d.url) : ''
+  if (typeof at === 'string' || d.url === null) return d
+  return {
+    ...d,
+    hosts: d.hosts ?? { [at.host]: at.origin },
+    resource: d.resource.length > 0 ? d.resource : [d.url],
+  }
+}
+const serverOf = (
+  d: Definition,
+  report: Report,
+): { readonly url: string; readonly path: string } | null => {
+  const listed = d.tools.length + d.prompts.length + d.resources.length > 0
+  if (d.kind === 'api') {
+    if (listed || d.url !== null)
+      report('kind', 'must be mcp where url, tools, prompts or resources are written')
+    return null
+  }
+  const at = mcpPlace(d.url)
+  if (typeof at === 'string' || d.url === null) {
+    report('url', String(at))
+    return null
+  }
+  if (typeof d.operations === 'string' || d.operations.length > 0)
+    report('operations', 'have no place with kind: mcp: list tools, prompts and resources')
+  const named = Array.isArray(d.hosts) ? d.hosts : Object.keys(d.hosts ?? {})
+  if (named.length !== 1 || named[0] !== at.host)
+    report('hosts', `must be the one host of url: ${at.host}`)
+  return { url: d.url, path: at.path }
 }
 
 /** Keys that an issuer's metadata can fill in. */
@@ -150,7 +188,7 @@ const DISCOVERED =
   )
 /** An issuer whose authorize or token endpoint nobody wrote down is asked for what is left out. */
 const discoverOf = (d: Definition, merged: unknown): Parts['discover'] => {
-  if (d.credential !== 'oauth2' || d.issuer === null) return null
+  if (d.credential !== 'oauth2' || (d.issuer === null && d.kind === 'api')) return null
   if (d.authorize !== null && d.token !== null) return null
   const has = (within: unknown, [key = '', ...rest]: readonly string[]): boolean =>
     isObject(within) &&
@@ -171,6 +209,7 @@ const checkEndpoints = (d: Definition, discover: Parts['discover'], report: Repo
     userinfo: userinfoUrl(d),
     introspect: d.introspect?.url ?? null,
     par: d.par,
+    url: d.url,
     revoke: revokeOf(d)?.url ?? null,
     'refresh.url': d.refresh?.url ?? null,
   }

@@ -154,6 +154,8 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE signals_taken (hash TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   CREATE INDEX signals_taken_at ON signals_taken (at);
   `,
+  // Clients that deputy registered by itself at authorization servers.
+  `CREATE TABLE oauth_clients (id TEXT NOT NULL PRIMARY KEY, sealed TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;`,
 ]
 
 export type OpenFile = {

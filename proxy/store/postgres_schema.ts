@@ -156,6 +156,8 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE signals_taken (hash TEXT COLLATE "C" NOT NULL PRIMARY KEY, at BIGINT NOT NULL);
   CREATE INDEX signals_taken_at ON signals_taken (at);
   `,
+  // Clients that deputy registered by itself at authorization servers.
+  `CREATE TABLE oauth_clients (id TEXT COLLATE "C" NOT NULL PRIMARY KEY, sealed TEXT NOT NULL, at BIGINT NOT NULL);`,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
 const hideEpochs = async (ask: Ask): Promise<void> => {

@@ -37,6 +37,7 @@ const TIMES = [
   ['standings', 'created_at'],
   ['refresh_journal', 'started_at'],
   ['disabled_agents', 'at'],
+  ['oauth_clients', 'at'],
   ['write_probe', 'at'],
 ]
 /** In the place of a session's hash: every session that ends by then. */
@@ -141,6 +142,12 @@ const others = (now: string) =>
       'INSERT INTO ended_sessions (hash, expires_at) VALUES (:hash, :expiresAt) ON CONFLICT (hash) DO NOTHING',
     endedSession: `SELECT hash FROM ended_sessions WHERE hash = :hash OR (hash = '${ALL}' AND expires_at >= :expiresAt)`,
     sweepSessions: 'DELETE FROM ended_sessions WHERE expires_at < :before RETURNING hash',
+    client: 'SELECT sealed FROM oauth_clients WHERE id = :id',
+    keepClient:
+      'INSERT INTO oauth_clients (id, sealed, at) VALUES (:id, :sealed, :at) ON CONFLICT (id) DO NOTHING',
+    sealedClients: `SELECT 'oauth_clients' AS "table", id, 0 AS generation, sealed FROM oauth_clients WHERE id > :after ORDER BY id LIMIT :most`,
+    resealClient:
+      'UPDATE oauth_clients SET sealed = :after WHERE id = :id AND sealed = :before RETURNING id',
     signalTaken: 'SELECT hash FROM signals_taken WHERE hash = :hash',
     takeSignal:
       'INSERT INTO signals_taken (hash, at) VALUES (:hash, :at) ON CONFLICT (hash) DO NOTHING RETURNING hash',

@@ -30,6 +30,7 @@ const TABLES = [
   'scim_resources',
   'scim_members',
   'signals_taken',
+  'oauth_clients',
 ]
 const CHANGED = [
   ['credentials', 'sealed'],
@@ -43,7 +44,16 @@ const CHANGED = [
   ['disabled_agents', 'at'],
   ['scim_resources', 'body'],
   ['signals_taken', 'at'],
+  ['oauth_clients', 'sealed'],
 ]
+
+/** Tables with sealed texts, in the order of their pages. */
+const SEALED = ['credentials', 'flows', 'oauth_clients'] as const
+const PAGES = {
+  credentials: 'sealedCredentials',
+  flows: 'sealedFlows',
+  oauth_clients: 'sealedClients',
+} as const
 
 export const createTables = (db: Database): Store => {
   const asking = createAsking(db)
@@ -110,18 +120,29 @@ export const createTables = (db: Database): Store => {
     },
     scim: createScim(db),
     signals: createSignals(db, asking),
+    registered: {
+      find: (id) => row(sql.client, { id }, (raw) => String(raw['sealed'])),
+      put: async (id, sealed, at) => {
+        await db.query([sql.keepClient, { id, sealed, at }])
+      },
+    },
     sealed: {
       page: async (after, most) => {
         const of = (raw: Raw): SealedRow => raw as SealedRow
-        const next = { after: after?.id ?? '', most }
-        const found = after?.table === 'flows' ? [] : await rows(sql.sealedCredentials, next, of)
-        if (found.length > 0) return found
-        return rows(sql.sealedFlows, after?.table === 'flows' ? next : { ...next, after: '' }, of)
+        const from = after?.table ?? 'credentials'
+        // Each table goes on behind the row that came last; those behind it begin.
+        const begun = SEALED.slice(SEALED.indexOf(from))
+        for (const table of begun) {
+          const next = { after: table === from ? (after?.id ?? '') : '', most }
+          const found = await rows(sql[PAGES[table]], next, of)
+          if (found.length > 0) return found
+        }
+        return []
       },
       replace: ({ table, id, generation, sealed: before }, after) =>
-        table === 'flows'
-          ? hit(sql.resealFlow, { id, before, after })
-          : hit(sql.resealCredential, { id, generation, before, after }),
+        table === 'credentials'
+          ? hit(sql.resealCredential, { id, generation, before, after })
+          : hit(table === 'flows' ? sql.resealFlow : sql.resealClient, { id, before, after }),
     },
     publish: db.publish,
     subscribe: db.subscribe,

@@ -2,7 +2,8 @@
 // catalogue: what it may do is what its operations may do.
 import { z } from 'zod'
 import type { Json, JsonObject, OperationRow, Provider } from '../model.ts'
-import { explain, pointer, type Report } from '../providers/definition.ts'
+import { explain, type Report } from '../providers/definition.ts'
+import { pointer } from '../providers/pointers.ts'
 import { isObject } from '../wire/json.ts'
 import { readMembers, readTemplate, type Members, type Template, type Uses } from './template.ts'
 

@@ -28,6 +28,7 @@ import { secret } from '../../proxy/secret.ts'
 import { createAddressTags } from '../../proxy/wire/address_tag.ts'
 import { canonicalTarget, targetText } from '../../proxy/wire/canonical.ts'
 import { createSift } from '../../proxy/wire/headers.ts'
+import { createMcpSessions } from '../../proxy/wire/mcp_session.ts'
 import { createQuerySeals } from '../../proxy/wire/query_seal.ts'
 import { createTagSearch } from '../../proxy/wire/stray_tag.ts'
 import { lines, sendRaw } from '../support/raw.ts'
@@ -207,6 +208,7 @@ const house = async (
     tag: () => 'user:alice',
     addressTags,
     querySeals,
+    mcpSessions: createMcpSessions({ key: randomBytes(32) }),
     entitlements: (_who, access) => {
       diary.push(`facts ${[access].flat().join(' ')}`)
       return known()

@@ -15,6 +15,7 @@ import { bundleTables, loadTables } from '../../policy/source.ts'
 import { sourceOf } from '../../compose/issuers.ts'
 import { prepareAside, QUIET } from '../aside.ts'
 import { dialOf, systemClock, type Parts } from '../../compose/snapshot.ts'
+import { endpoints } from './endpoints.ts'
 import { certificate, database, ports } from './machine.ts'
 import { pages, scopes, who } from './sense.ts'
 
@@ -227,6 +228,7 @@ export const validate = async (options: {
     await ports(loaded),
     await certificate(loaded, Date.now()),
     offline ? none : await database(loaded),
+    parts === null ? none : await endpoints(loaded, parts),
     await who(loaded, broken === null && parts !== null ? await tablesOf(loaded) : {}),
     { problems: [], warnings: [...scopes(loaded.connections), ...pages(loaded)] },
   ]

@@ -113,6 +113,10 @@ export const problems: Texts['problems'] = {
     'Diesen Vorgang gibt es nicht',
     'Verwenden Sie die Kennung aus der Antwort, die Sie selbst auf authorize erhalten haben, und die Kennzeichnung, mit der Sie den Vorgang begonnen haben.',
   ),
+  mcp_session_unknown: row(
+    'Diese Sitzung mit dem MCP-Server gibt es nicht',
+    'Beginnen Sie eine eigene: Senden Sie initialize ohne Mcp-Session-Id. Eine Sitzung gehört der Person und dem Agenten, die sie eröffnet haben.',
+  ),
   method_not_allowed: row(
     'Diese Methode ist hier nicht erlaubt',
     'Verwenden Sie die Methode, die in der Dokumentation steht.',

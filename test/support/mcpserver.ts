@@ -1,0 +1,175 @@
+// A real MCP server of the official SDK that demands OAuth: tokens of a strict authorization server, for this resource alone.
+import { randomUUID } from 'node:crypto'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
+import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
+import { createRemoteJWKSet, jwtVerify } from 'jose'
+import { z } from 'zod'
+import { startAuthServer, type AuthServer } from './authserver.ts'
+
+/** The name under which the world knows it. */
+export const MCP_HOST = 'mcp.acme.test'
+export const RESOURCE = `https://${MCP_HOST}/mcp`
+
+export type McpSeen = {
+  readonly method: string
+  readonly session: string | null
+  readonly user: string
+  readonly message: unknown
+  readonly headers: IncomingMessage['headers']
+}
+export type McpTestServer = {
+  readonly origin: string
+  readonly auth: AuthServer
+  /** Calls with a token that holds, in order. */
+  readonly seen: McpSeen[]
+  readonly close: () => Promise<void>
+}
+
+const bodyOf = async (req: IncomingMessage): Promise<unknown> => {
+  const chunks: Buffer[] = []
+  for await (const chunk of req) chunks.push(chunk as Buffer)
+  const text = Buffer.concat(chunks).toString()
+  return text === '' ? undefined : (JSON.parse(text) as unknown)
+}
+
+/** Tools of every kind of access, a resource and a prompt; each says whose token came. */
+export const toolsFor = (user: string): McpServer => {
+  const server = new McpServer({ name: 'acme', version: '1.0.0' })
+  const said = (text: string) => ({ content: [{ type: 'text' as const, text }] })
+  server.registerTool('whoami', { description: 'Who calls', inputSchema: {} }, () => said(user))
+  server.registerTool(
+    'create_note',
+    { description: 'Writes', inputSchema: { title: z.string(), secret: z.boolean().optional() } },
+    ({ title }) => said(`${user} wrote ${title}`),
+  )
+  server.registerTool(
+    'delete_all',
+    // What a server says of itself is never believed.
+    { description: 'Deletes', inputSchema: {}, annotations: { readOnlyHint: true } },
+    () => said(`${user} deleted everything`),
+  )
+  server.registerTool('unlisted', { description: 'Nobody listed it', inputSchema: {} }, () =>
+    said('never'),
+  )
+  server.registerTool(
+    'slow',
+    { description: 'Tells how far it is', inputSchema: {} },
+    async (_args, { sendNotification, _meta }) => {
+      for (const progress of [1, 2])
+        if (_meta?.progressToken !== undefined)
+          await sendNotification({
+            method: 'notifications/progress',
+            params: { progressToken: _meta.progressToken, progress },
+          })
+      return said('done')
+    },
+  )
+  server.registerResource('open', 'acme://docs/open', {}, ({ href }) => ({
+    contents: [{ uri: href, text: `open to ${user}` }],
+  }))
+  server.registerResource('closed', 'acme://vault/closed', {}, ({ href }) => ({
+    contents: [{ uri: href, text: 'closed' }],
+  }))
+  server.registerPrompt('greet', {}, () => ({
+    messages: [{ role: 'user', content: { type: 'text', text: `greet ${user}` } }],
+  }))
+  server.registerPrompt('hidden', {}, () => ({ messages: [] }))
+  return server
+}
+
+export const startMcpServer = async (
+  options: {
+    /** Redirect addresses of a client that is registered by hand. */
+    readonly redirectUris?: readonly string[]
+    /** Registers clients by itself (RFC 7591). */
+    readonly registers?: boolean
+    readonly json?: boolean
+  } = {},
+): Promise<McpTestServer> => {
+  const auth = await startAuthServer({
+    clientId: 'pages',
+    clientSecret: 'canary-pages-secret-0000000000000000',
+    redirectUris: options.redirectUris ?? ['http://127.0.0.1:9/none'],
+    accounts: { alice: {}, bob: {} },
+    scopes: ['mcp'],
+    config: {
+      features: {
+        devInteractions: { enabled: true },
+        revocation: { enabled: true },
+        registration: { enabled: options.registers !== false },
+        resourceIndicators: {
+          enabled: true,
+          useGrantedResource: () => true,
+          getResourceServerInfo: (_ctx, resource) => ({
+            scope: 'mcp',
+            audience: resource,
+            accessTokenFormat: 'jwt',
+          }),
+        },
+      },
+    },
+  })
+  const keys = createRemoteJWKSet(new URL(auth.endpoints.jwks))
+  const seen: McpSeen[] = []
+  const sessions = new Map<string, StreamableHTTPServerTransport>()
+  const userOf = async ({ headers }: IncomingMessage): Promise<string | null> => {
+    const token = /^Bearer (.+)$/.exec(headers.authorization ?? '')?.[1] ?? ''
+    return jwtVerify(token, keys, { issuer: auth.issuer, audience: RESOURCE }).then(
+      ({ payload }) => payload.sub ?? null,
+      () => null,
+    )
+  }
+  const open = async (user: string): Promise<StreamableHTTPServerTransport> => {
+    const transport: StreamableHTTPServerTransport = new StreamableHTTPServerTransport({
+      sessionIdGenerator: randomUUID,
+      enableJsonResponse: options.json === true,
+      onsessioninitialized: (id) => void sessions.set(id, transport),
+    })
+    await toolsFor(user).connect(transport as Parameters<McpServer['connect']>[0])
+    return transport
+  }
+  const handle = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
+    if (req.url === '/.well-known/oauth-protected-resource/mcp') {
+      const body = { resource: RESOURCE, authorization_servers: [auth.issuer] }
+      res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+      return
+    }
+    const user = await userOf(req)
+    if (user === null) {
+      const metadata = `https://${MCP_HOST}/.well-known/oauth-protected-resource/mcp`
+      res
+        .writeHead(401, { 'www-authenticate': `Bearer resource_metadata="${metadata}"` })
+        .end('who?')
+      return
+    }
+    const message = req.method === 'POST' ? await bodyOf(req) : undefined
+    const session = req.headers['mcp-session-id']
+    const id = typeof session === 'string' ? session : null
+    seen.push({ method: req.method ?? '', session: id, user, message, headers: req.headers })
+    const transport = id === null ? await open(user) : sessions.get(id)
+    if (transport === undefined) res.writeHead(404).end()
+    else await transport.handleRequest(req, res, message)
+  }
+  const server = createServer((req, res) => {
+    handle(req, res).catch((error: unknown) => {
+      res.destroy(error instanceof Error ? error : undefined)
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    auth,
+    seen,
+    close: async () => {
+      for (const transport of sessions.values()) await transport.close()
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      })
+      await auth.close()
+    },
+  }
+}
+

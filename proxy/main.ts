@@ -352,8 +352,9 @@ const addProviders: Add = (deputy, done) => {
     })
   command(providers, 'show', 'print one definition')
     .argument('<id>')
-    .action(async (id: string) =>
-      done((await import('./commands/providers.ts')).providersShow({ id, print, dir })),
+    .option('--operations', 'only its operations, by access and scopes, each in a line of words')
+    .action(async (id: string, options: { operations?: boolean }) =>
+      done((await import('./commands/providers.ts')).providersShow({ id, ...options, print, dir })),
     )
 }
 

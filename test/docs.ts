@@ -6,6 +6,7 @@ import { configSchema } from '../proxy/config/schema.ts'
 import { refusals } from '../proxy/config/unbuilt.ts'
 import { configJsonSchema, keysOf, WORDS } from '../proxy/config/words.ts'
 import { CATALOGUE } from '../proxy/problem.ts'
+import { toolsList } from './tools_list.ts'
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url))
 const WIDTH = 116
@@ -142,6 +143,7 @@ const GENERATED = [
   ['docs/architecture.md', 'the way', theWay],
   ['docs/answers.md', 'problem codes', problems],
   ['docs/configuration.md', 'keys', configuration],
+  ['docs/tools-list.md', 'tools', toolsList],
 ] as const
 
 /** Compares the generated parts, or writes them. Returns the files whose part is not what the sources say. */

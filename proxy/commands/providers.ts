@@ -1,7 +1,8 @@
 // `deputy providers list | show`: what the shipped definitions say. `test` is in quirks/.
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'yaml'
+import { describe, type DescribedOperation } from '../providers/parameters.ts'
 import { compileProviders } from '../providers/parse.ts'
 import type { OperationRow, Provider } from '../model.ts'
 
@@ -11,11 +12,12 @@ export type Print = (line: string) => void
 export const readProviderFiles = (dir: string): ReadonlyMap<string, unknown> =>
   new Map(
     readdirSync(dir)
-      .filter((name) => /(?<!\.tools)\.(?:ya?ml|json)$/.test(name))
+      .filter((name) => /(?<!\.(?:tools|parameters))\.(?:ya?ml|json)$/.test(name))
       .sort()
       .map((name): [string, unknown] => {
         try {
-          return [`providers/${name}`, parse(readFileSync(join(dir, name), 'utf8'))]
+          const text = readFileSync(join(dir, name), 'utf8')
+          return [`providers/${name}`, name.endsWith('.json') ? JSON.parse(text) : parse(text)]
         } catch (cause) {
           throw new Error(`${join(dir, name)}: ${String(cause)}`, { cause })
         }
@@ -32,8 +34,10 @@ const columns = (rows: readonly (readonly string[])[]): string[] => {
   )
 }
 
-const scopesOf = (row: OperationRow): string =>
-  row.scopes.map((set) => (set.length === 0 ? '-' : set.join('+'))).join(' | ')
+const scopesOf = ({ scopes }: Pick<OperationRow, 'scopes'>): string =>
+  scopes.length === 0
+    ? 'not told'
+    : scopes.map((set) => (set.length === 0 ? '-' : set.join('+'))).join(' | ')
 
 const OWN = 'none: the connection names yours'
 /** `*.my.salesforce.com`: each person's own, told by the token. */
@@ -84,6 +88,13 @@ const compiled = (dir: string, print: Print): ReadonlyMap<string, Provider> | nu
   return problems.length === 0 ? providers : null
 }
 
+/** Its operations, and those of which a source says what scopes suffice. */
+const counted = ({ operations }: Provider): readonly string[] => {
+  const all = new Set(operations.map(({ id }) => id))
+  const told = new Set(operations.filter(({ scopes }) => scopes.length > 0).map(({ id }) => id))
+  return [`${all.size}`, `${told.size}`]
+}
+
 /** Prints one line a provider. @returns the exit code: 1 when a definition has problems */
 export const providersList = ({ print, dir }: { print: Print; dir: string }): number => {
   const providers = compiled(dir, print)
@@ -91,11 +102,41 @@ export const providersList = ({ print, dir }: { print: Print; dir: string }): nu
   const rows = [...providers.values()].map((provider) => [
     provider.id,
     provider.name,
-    `${provider.operations.length}`,
+    ...counted(provider),
     [...provider.hosts.keys()].join(' ') || suffixes(provider) || OWN,
   ])
-  columns([['ID', 'NAME', 'OPERATIONS', 'HOSTS'], ...rows]).forEach((line) => print(line))
+  columns([['ID', 'NAME', 'OPERATIONS', 'WITH SCOPES', 'HOSTS'], ...rows]).forEach((line) =>
+    print(line),
+  )
   return 0
+}
+
+const callOf = ({ method, host, path, graphql }: DescribedOperation): string =>
+  graphql ?? `${method} ${host ?? ''}${path}`
+
+/** What each operation means, to be read through: by access, then by the scopes that suffice, with the vendor's line on it. */
+const grouped = (provider: Provider, dir: string): readonly string[] => {
+  const file = provider.lineage
+    .map((id) => join(dir, `${id}.parameters.json`))
+    .find((path) => existsSync(path))
+  const texts: unknown = file === undefined ? undefined : JSON.parse(readFileSync(file, 'utf8'))
+  const described = [...describe(provider, texts)]
+  return (['admin', 'delete', 'write', 'read'] as const).flatMap((access) => {
+    const groups = new Map<string, string[][]>()
+    for (const [id, one] of described) {
+      if (one.access !== access) continue
+      const scopes = scopesOf(one)
+      const rows = groups.get(scopes) ?? []
+      groups.set(scopes, rows)
+      rows.push([`  ${id}`, callOf(one), one.summary])
+    }
+    const number = [...groups.values()].reduce((sum, rows) => sum + rows.length, 0)
+    return [
+      `${access}: ${number}`,
+      ...[...groups].flatMap(([scopes, rows]) => ['', ` scopes: ${scopes}`, ...columns(rows)]),
+      '',
+    ]
+  })
 }
 
 /** Prints one provider with its catalogue. @returns the exit code: 1 when there is none of that id */
@@ -103,10 +144,12 @@ export const providersShow = ({
   id,
   print,
   dir,
+  operations = false,
 }: {
   id: string
   print: Print
   dir: string
+  operations?: boolean | undefined
 }): number => {
   const providers = compiled(dir, print)
   if (providers === null) return 1
@@ -116,6 +159,10 @@ export const providersShow = ({
       `there is no provider ${JSON.stringify(id)}; there are ${[...providers.keys()].join(', ')}`,
     )
     return 1
+  }
+  if (operations) {
+    grouped(provider, dir).forEach((line) => print(line))
+    return 0
   }
   columns(facts(provider)).forEach((line) => print(line))
   print('')

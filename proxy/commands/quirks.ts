@@ -1,7 +1,7 @@
 // `deputy providers test`: one definition against a scripted provider that misbehaves in every way that applies to it.
 import { existsSync, readdirSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { readYaml } from '../config/load.ts'
+import { readBeside, readYaml } from '../config/load.ts'
 import { messageOf } from '../problem.ts'
 import { compileProviders } from '../providers/parse.ts'
 import type { Provider } from '../model.ts'
@@ -22,7 +22,8 @@ const readFiles = async (
 ): Promise<ReadonlyMap<string, unknown>> => {
   const files = new Map<string, unknown>()
   for (const name of readdirSync(dir).sort())
-    if (/\.ya?ml$/.test(name)) files.set(`providers/${name}`, await readYaml(join(dir, name)))
+    if (/\.(?:ya?ml|catalogue\.json)$/.test(name))
+      files.set(`providers/${name}`, await readBeside(join(dir, name)))
   if (file === undefined) return files
   const own = await readYaml(resolve(file))
   const id = typeof own === 'object' && own !== null && 'id' in own ? own.id : null

@@ -10,8 +10,10 @@ import { said } from '../mistakes.ts'
 import { messageOf } from '../problem.ts'
 import { agentRows, agentsOf, type AgentAbout } from './agents.ts'
 import { naming } from './backend.ts'
+import { withOwn } from './own_operations.ts'
 import { parseConfig } from './parse.ts'
 import type { Config, ConfigConnection } from './schema.ts'
+import { isObject } from '../wire/json.ts'
 import { byCertificate } from '../providers/definition.ts'
 import { compileProviders, overrideProvider } from '../providers/parse.ts'
 
@@ -142,6 +144,17 @@ const contentOf = (path: string): Promise<string> =>
     throw new Error(toldOf(error), { cause: error })
   })
 
+/** A catalogue beside its definition: YAML by hand, or JSON that was generated. */
+export const readBeside = async (path: string, read = contentOf): Promise<unknown> => {
+  if (!path.endsWith('.catalogue.json')) return readYaml(path, read)
+  const text = await read(path)
+  try {
+    return JSON.parse(text) as unknown
+  } catch (cause) {
+    throw new Error(`${path}: is no JSON: put the shipped file back`, { cause })
+  }
+}
+
 /** Where texts come from: the environment, and files, each of which is noted. */
 type From = {
   readonly env: Env
@@ -263,11 +276,10 @@ const readProviders = async (
       const raw = own ? await interpolate(text, from, unset) : text
       problems.push(...unset.map((problem) => `${path}: ${problem}`))
       files.set(path, raw)
-      const operations =
-        typeof raw === 'object' && raw !== null && 'operations' in raw ? raw.operations : undefined
-      if (typeof operations === 'string') {
-        const beside = join(dirname(path), operations)
-        if (!files.has(beside)) files.set(beside, await readYaml(beside, read))
+      const named = isObject(raw) ? [raw['operations'], raw['catalogue']] : []
+      for (const name of named.filter((one) => typeof one === 'string')) {
+        const beside = join(dirname(path), name)
+        if (!files.has(beside)) files.set(beside, await readBeside(beside, read))
       }
     } catch (error) {
       problems.push(messageOf(error))
@@ -420,7 +432,10 @@ const connect = (
       problems.push(...made.problems)
       continue
     }
-    const use = entry.client_key === undefined ? made.provider : signing(made.provider)
+    const named = withOwn(made.provider, entry.operations, (what) =>
+      problems.push(`${where}.operations.${what}`),
+    )
+    const use = entry.client_key === undefined ? named : signing(named)
     if (use.credential === 'api_key')
       problems.push(
         `${where}.provider: providers whose credential is an API key are not built in this version of deputy`,

@@ -6,6 +6,7 @@ import { noProxyProblem } from '../net/no_proxy.ts'
 import { secret } from '../secret.ts'
 import { agentRows } from './agents.ts'
 import { ldap } from './ldap.ts'
+import { OWN_OPERATION } from './own_operations.ts'
 import { tools } from './tools.ts'
 import { unbuilt } from './unbuilt.ts'
 import { trustDomainOf } from './workload.ts'
@@ -298,6 +299,9 @@ const exception = text.superRefine((value, ctx) => {
 })
 
 const hostMap = z.union([z.array(text), z.record(text, origin)])
+const OWN =
+  'must be ACCESS METHOD /path, such as `read GET /v1/reports/{id}`, or ACCESS and a root field of GraphQL'
+const ownCall = text.regex(OWN_OPERATION, OWN)
 const connection = z.strictObject({
   provider: text,
   client_id: text.optional(),
@@ -306,6 +310,9 @@ const connection = z.strictObject({
   client_cert: z.strictObject({ cert: text, key: text }).optional(),
   ca: text.optional(),
   scopes: z.array(text).default([]),
+  operations: z
+    .record(text, z.union([ownCall, z.array(ownCall).min(1)], { error: OWN }))
+    .default({}),
   hosts: hostMap.optional(),
   issuer: url.optional(),
   authorize: url.optional(),

@@ -368,6 +368,10 @@ export const WORDS: Readonly<Record<string, Words>> = {
     './acme-ca.pem',
   ),
   'connections.NAME.scopes': key('The most that may ever be asked for.', '[repo, "read:org"]'),
+  'connections.NAME.operations': key(
+    'Calls that the catalogue does not name: your id for each, the access that it means, and the call. A consent asks for all `scopes` of the connection.',
+    "{ reports.get: 'read GET /v1/reports/{id}' }",
+  ),
   'connections.NAME.hosts': key(
     "Only these of the provider's hosts (a list), or where each is reached (a map).",
     '{ api.github.com: "http://127.0.0.1:4101" }',

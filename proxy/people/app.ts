@@ -20,6 +20,7 @@ import { createConnections, type ConnectionsDeps } from './connections.ts'
 import { createDoor, visitAt, type DoorDeps } from './sign_in.ts'
 import { createFrame, secured } from './page.ts'
 import type { Logo } from '../config/logo.ts'
+import { summaryOf } from '../config/descriptions.ts'
 import { daysOf } from './standing_page.ts'
 import { STYLE, type Allowed, type Brand } from './markup.ts'
 import * as pages from './consent_pages.ts'
@@ -268,6 +269,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         reauthorization: flow.reauthorization,
         stronger: flow.challenge != null,
         operation: flow.operation ?? null,
+        summary: flow.operation == null ? '' : await summaryOf(connection.provider, flow.operation),
         standing: flow.standing ?? null,
         csrf: frame.csrf(session, flow.hash),
         action: `/connect/${id}`,

@@ -6,7 +6,17 @@ import { CATALOGUE, type ProblemCode } from '../problem.ts'
 import type { Texts } from './languages/en.ts'
 import { agentRows, unknownAgent, type AgentView } from './agents_page.ts'
 import { standingAsked } from './standing_page.ts'
-import { deed, note, scopeList, sheet, who, type Allowed, type Html, type Page } from './markup.ts'
+import {
+  deed,
+  english,
+  note,
+  scopeList,
+  sheet,
+  who,
+  type Allowed,
+  type Html,
+  type Page,
+} from './markup.ts'
 
 export type ConnectView = {
   readonly connection: Connection
@@ -18,6 +28,8 @@ export type ConnectView = {
   readonly allowed?: Allowed
   /** Id of what the agent wanted to do; null: it named nothing. */
   readonly operation?: string | null
+  /** The same as its vendor says it, in a line; '' or absent: nobody wrote one. */
+  readonly summary?: string
   /** What a workload wants to do while the person is away; null or absent: nothing. */
   readonly standing?: StandingAsk | null
   /** Scopes that the person gave before and that are asked for again, so that nothing is lost. */
@@ -42,13 +54,13 @@ const toConnections = (t: Texts): Html =>
 
 const occasion = (
   t: Texts,
-  { agent: { name: agent }, operation, connection }: ConnectView,
+  { agent: { name: agent }, operation, summary = '', connection }: ConnectView,
 ): Html | '' => {
   if (operation == null) return ''
   const words = deed(t, connection.provider, operation)
   return html`<p>
     ${t.consent.occasion(agent)} ${words === '' ? '' : html`<strong>${words}</strong>`}
-    <code>${operation}</code>
+    ${summary === '' ? '' : english(t, summary)} <code>${operation}</code>
   </p>`
 }
 

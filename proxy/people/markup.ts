@@ -143,7 +143,7 @@ export const note = (tone: Tone, { title, lines }: Note, more: Html | '' = ''): 
   sheet(title, html`${lines.map((line) => html`<p>${line}</p>`)}${more}`, { tone })
 
 /** What somebody defined in English, which no file of ours can say in another language. */
-const english = ({ tag }: Texts, line: string): Html | string =>
+export const english = ({ tag }: Texts, line: string): Html | string =>
   tag === 'en' ? line : html`<span lang="en">${line}</span>`
 
 const knownTo = ({ scope }: Texts, name: string): string | undefined =>

@@ -30,12 +30,15 @@ export type Act = {
   readonly parts?: readonly [Act, ...Act[]]
 }
 
+/** Most have one kind of child: what is not there takes no room. */
 type Node = {
-  readonly literal: Map<string, Node>
+  literal: Map<string, Node> | null
   one: Node | null
+  /** `{x}:verb` at the end: verb → what stands there. */
+  verbs: Map<string, Node> | null
   /** A last `{x+}`: method → row. */
-  readonly rest: Map<string, OperationRow>
-  readonly rows: Map<string, OperationRow>
+  rest: Map<string, OperationRow> | null
+  rows: Map<string, OperationRow> | null
   /** A GraphQL endpoint: root field → row. */
   fields: Map<string, OperationRow> | null
   /** An MCP server: message → row. */
@@ -44,10 +47,11 @@ type Node = {
   slashes: Node | null
 }
 const node = (): Node => ({
-  literal: new Map(),
+  literal: null,
   one: null,
-  rest: new Map(),
-  rows: new Map(),
+  verbs: null,
+  rest: null,
+  rows: null,
   fields: null,
   messages: null,
   slashes: null,
@@ -67,6 +71,15 @@ const UNKNOWN_FIELD: Operation = { ...UNKNOWN }
 
 export type Classify = (route: Route) => Act
 
+const child = (within: Map<string, Node>, name: string): Node => {
+  const known = within.get(name)
+  if (known !== undefined) return known
+  const fresh = node()
+  within.set(name, fresh)
+  return fresh
+}
+const VERB = /^\{[^}]+\}:(.+)$/
+
 const build = (rows: readonly OperationRow[]): Node => {
   const root = node()
   for (const row of rows) {
@@ -74,20 +87,18 @@ const build = (rows: readonly OperationRow[]): Node => {
     let at = root
     parts.forEach((part, i) => {
       const last = i === parts.length - 1
-      if (/^\{[^}]+\+\}$/.test(part)) {
+      const verb = part.startsWith('{') ? VERB.exec(part)?.[1] : undefined
+      if (part.endsWith('+}')) {
         if (last) {
-          at.rest.set(row.method, row)
+          ;(at.rest ??= new Map()).set(row.method, row)
           return
         }
         at = at.slashes ??= node()
-      } else if (part.startsWith('{')) at = at.one ??= node()
-      else {
-        const next = at.literal.get(part) ?? node()
-        at.literal.set(part, next)
-        at = next
-      }
+      } else if (verb !== undefined) at = child((at.verbs ??= new Map()), verb)
+      else if (part.startsWith('{')) at = at.one ??= node()
+      else at = child((at.literal ??= new Map()), part)
       if (!last) return
-      at.rows.set(row.method, row)
+      ;(at.rows ??= new Map()).set(row.method, row)
       if (row.graphql !== undefined) (at.fields ??= new Map()).set(row.graphql, row)
       if (row.mcp !== undefined) (at.messages ??= new Map()).set(row.mcp, row)
     })
@@ -102,25 +113,35 @@ type Found = {
   readonly messages?: Node['messages']
 }
 
+/** What `{x}` or `{x}:verb` says of a segment. A last one that ends in a verb known here is that verb's alone, whatever its method. */
+const parameter = (at: Node, segment: string, last: boolean): Node | null => {
+  if (segment === '') return null
+  if (at.verbs === null || !last) return at.one
+  const colon = segment.lastIndexOf(':')
+  const verb = colon > 0 ? at.verbs.get(segment.slice(colon + 1)) : undefined
+  return verb ?? at.one
+}
+
 /** Literals win over parameters, parameters over rests; HEAD reads what GET reads. */
 const find = (at: Node, segments: readonly string[], i: number, method: string): Found | null => {
   const segment = segments[i]
   if (segment === undefined) {
-    const row = at.rows.get(method)
+    const row = at.rows?.get(method)
     const { fields, messages } = at
     return row === undefined ? null : { row, splitFrom: null, fields, messages }
   }
   const plain = !segment.includes('/')
   if (plain) {
-    const literal = at.literal.get(segment)
+    const literal = at.literal?.get(segment)
     const byLiteral = literal === undefined ? null : find(literal, segments, i + 1, method)
     if (byLiteral !== null) return byLiteral
-    const byOne = at.one === null || segment === '' ? null : find(at.one, segments, i + 1, method)
+    const one = parameter(at, segment, i === segments.length - 1)
+    const byOne = one === null ? null : find(one, segments, i + 1, method)
     if (byOne !== null) return byOne
   }
   const bySlashes = at.slashes === null ? null : find(at.slashes, segments, i + 1, method)
   if (bySlashes !== null) return bySlashes
-  const rest = at.rest.get(method)
+  const rest = at.rest?.get(method)
   return rest === undefined || segment === '' ? null : { row: rest, splitFrom: i }
 }
 
@@ -171,6 +192,9 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
       return { operation: UNKNOWN, kind: 'rest', segments: target.segments }
     }
     const { splitFrom, fields, messages } = found
+    // With its colon escaped, the verb might be part of a name to the provider.
+    if (found.row.path.includes('}:') && !(target.raw.at(-1) ?? '').includes(':'))
+      return { operation: UNKNOWN, kind: 'rest', segments }
     if (messages)
       return method === 'POST'
         ? { operation: UNKNOWN, kind: 'mcp', segments, messages }

@@ -69,16 +69,25 @@ export const usable = (
     : scopes.filter((scope) => granted.includes(scope))
 }
 
-/** The scopes to demand: the first list that is granted, else the least that the connection may ask for. */
+/**
+ * The scopes to demand: the first list that is granted, else the one that the connection may ask for and that adds least to
+ * what is granted, the first of several. Where no source says which suffice: all that the connection lists.
+ */
 export const chooseScopes = (
-  operation: Operation,
+  { scopes }: Operation,
   granted: readonly string[],
   allowed: readonly string[],
-): readonly string[] =>
-  operation.scopes.find((list) => list.every((scope) => granted.includes(scope))) ??
-  operation.scopes.find((list) => list.every((scope) => allowed.includes(scope))) ??
-  operation.scopes[0] ??
-  NO_SCOPES
+  listed = allowed,
+): readonly string[] => {
+  if (scopes.length === 0) return listed
+  const held = scopes.find((list) => list.every((scope) => granted.includes(scope)))
+  if (held !== undefined) return held
+  const lacks = (list: readonly string[]): number =>
+    list.filter((scope) => !granted.includes(scope)).length
+  const open = scopes.filter((list) => list.every((scope) => allowed.includes(scope)))
+  const [least] = open.length < 2 ? open : open.toSorted((a, b) => lacks(a) - lacks(b))
+  return least ?? scopes[0] ?? NO_SCOPES
+}
 
 /** Why policy refuses, as its authors worded it, for whoever reads the answer: `what it says (its_code)`. */
 export const toldReasons = (reasons: readonly Reason[]): string =>
@@ -96,7 +105,7 @@ export const beyondRun = (
   if (operations === null) return NO_SCOPES
   const needed = provider.operations
     .filter(({ id }) => operations.some((named) => names(named, id)))
-    .flatMap((one) => chooseScopes(one, NO_SCOPES, widened(provider, listed)))
+    .flatMap((one) => chooseScopes(one, NO_SCOPES, widened(provider, listed), listed))
   return lacking(provider, askable(provider, listed, needed), wanted)
 }
 /** A run touches only what it was minted for, whatever policy says. */
@@ -402,7 +411,7 @@ export const createDecide = (
       return settle(engine, question, OUT_OF_REACH)
     const { provider, scopes: listed } = question.route.connection
     const granted = usable(question.holding, provider)
-    const scopes = chooseScopes(question.act.operation, granted, widened(provider, listed))
+    const scopes = chooseScopes(question.act.operation, granted, widened(provider, listed), listed)
     const missing: PolicyFailure = { failed: 'policy_missing', detail: 'no policy is loaded' }
     if (engine === null) return settle(engine, question, missing)
     const began = clock.mono()

@@ -39,6 +39,10 @@ const RENEWABLE: ReadonlySet<ProblemCode> = new Set([
 /** What the agent wanted to do; of several things in one call the first. */
 export const operationOf = (act: Act): string => (act.parts?.[0] ?? act).operation.id
 
+/** What an operator can do about a call that no catalogue names. */
+const ownOperation = (connection: string): string =>
+  `No operation of the catalogue is this call; an operator can name it in one line under connections.${connection}.operations.`
+
 export type Refusals = {
   readonly begin: Begin
   /** What the agent should hear of this decision. */
@@ -130,9 +134,10 @@ export const createRefusals = (deps: {
         )
       // What the person could lift by consenting is beside the point where policy refuses anyway.
       const against = reasons.filter(({ code }) => !CONSENT.has(code))
+      const name = operationOf(act) === 'unknown' ? ` ${ownOperation(route.connection.name)}` : ''
       return new Problem(
         'policy_denied',
-        `The security policy does not allow this call: ${toldReasons(against)}.`,
+        `The security policy does not allow this call: ${toldReasons(against)}.${name}`,
         { extra: { reasons: against.map(({ code }) => code), decision_id: id } },
       )
     },

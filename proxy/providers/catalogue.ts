@@ -10,6 +10,8 @@ import { pointers } from './pointers.ts'
 const ACCESS = ['read', 'write', 'delete', 'admin'] as const
 const MAX_ROWS = 20_000
 const PARAM = /^\{([A-Za-z_]\w*)(\+?)\}$/
+/** What Google calls a custom method: a literal behind the last colon of the last segment. */
+const VERB = /^(\{[A-Za-z_]\w*\}):([A-Za-z]\w*)$/
 const LITERAL = /^(?!\.{1,2}$)[\w.~$@:=,()'!*+-]+$/
 
 const operationId = z.string().regex(/^[\w.:$/-]{1,200}$/, 'is not an operation id')
@@ -91,11 +93,12 @@ const templateProblem = (path: string): string | null => {
   if (!path.startsWith('/')) return 'must begin with /'
   const segments = path.slice(1).split('/')
   const seen = new Set<string>()
-  for (const [i, segment] of segments.entries()) {
+  for (const [i, whole] of segments.entries()) {
     const last = i === segments.length - 1
+    const segment = (last ? VERB.exec(whole)?.[1] : undefined) ?? whole
     const param = PARAM.exec(segment)
     if (param === null && !LITERAL.test(segment) && !(last && segment === ''))
-      return `segment "${segment}" is neither a literal nor one {name}`
+      return `segment "${segment}" is neither a literal, nor one {name}, nor at the end {name}:verb`
     if (param?.[1] !== undefined && seen.has(param[1])) return `{${param[1]}} stands twice`
     seen.add(param?.[1] ?? '')
   }
@@ -159,15 +162,68 @@ const readFields = (item: unknown, i: number, report: Report): Placed[] => {
   )
 }
 
-/**
- * Reads a catalogue; the rows that hold are returned even when others do not.
- * @param of.serves is this one of the provider’s hosts?
- * @param of.inherited the catalogue is that of the base which `extends` names
- */
+/** Where a call stands: two rows of one place would make an operation a matter of their order. */
+const placeOf = ({ host, method, path, graphql }: OperationRow): string =>
+  `${host ?? ''} ${method} ${shape(path)} ${graphql ?? ''}`
+
+/** Adds what the generated catalogue knows beyond the rows that were written by hand: where both name a call, the hand wins. */
+export const withGenerated = (
+  rows: readonly OperationRow[],
+  generated: readonly OperationRow[],
+  { serves, inherited }: Serving,
+  report: Report,
+): readonly OperationRow[] => {
+  const places = new Set(rows.map(placeOf))
+  const access = new Map(rows.map((row) => [row.id, row.access]))
+  const more = generated.filter((row) => {
+    if (row.host !== null && !serves(row.host)) {
+      if (!inherited) report('', `${row.host} is not among this provider’s hosts`)
+      return false
+    }
+    if ((access.get(row.id) ?? row.access) !== row.access)
+      report(row.id, `is ${row.access} here and ${access.get(row.id) ?? ''} where it is listed`)
+    return !places.has(placeOf(row))
+  })
+  return [...rows, ...more]
+}
+
+/** Adds what an operator named: only what nobody has named yet, so that no call gets a second name or a lesser access. */
+export const beside = (
+  rows: readonly OperationRow[],
+  own: readonly OperationRow[],
+  report: (what: string) => void,
+): readonly OperationRow[] => {
+  const named = new Map(
+    rows.map((row) => [`${row.method} ${shape(row.path)} ${row.graphql ?? ''}`, row]),
+  )
+  const access = new Map(rows.map((row) => [row.id, row.access]))
+  for (const row of own) {
+    const at = `${row.method} ${shape(row.path)} ${row.graphql ?? ''}`
+    const before = named.get(at)
+    const elsewhere =
+      before !== undefined && before.host !== null && row.host !== null && before.host !== row.host
+    if (before !== undefined && !elsewhere)
+      report(`${row.id}: this call is operation ${before.id} already`)
+    if ((access.get(row.id) ?? row.access) !== row.access)
+      report(`${row.id}: is an operation of access ${access.get(row.id) ?? ''} already`)
+    named.set(at, row)
+    access.set(row.id, row.access)
+  }
+  return [...rows, ...own]
+}
+
+export type Serving = {
+  /** Is this one of the provider’s hosts? */
+  readonly serves: (host: string) => boolean
+  /** The catalogue is that of the base which `extends` names. */
+  readonly inherited: boolean
+}
+
+/** Reads a catalogue; the rows that hold are returned even when others do not. */
 export const readCatalogue = (
   raw: unknown,
   provider: string,
-  of: { readonly serves: (host: string) => boolean; readonly inherited: boolean },
+  of: Serving,
   report: Report,
 ): OperationRow[] => {
   const { serves, inherited } = of

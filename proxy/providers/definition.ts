@@ -314,6 +314,10 @@ export const definition = z.strictObject({
       z.array(z.unknown()),
     ])
     .default([]),
+  catalogue: z
+    .string()
+    .regex(/^[\w-]{1,100}\.catalogue\.json$/, 'must be a NAME.catalogue.json in the same folder')
+    .optional(),
   example: z.record(z.string(), z.unknown()).optional(),
 })
 

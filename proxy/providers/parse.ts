@@ -1,12 +1,14 @@
 // Providers are data: turns a definition and its catalogue of operations into a Provider, or into
 // every problem with its path.
 import { z } from 'zod'
-import type { Provider } from '../model.ts'
+import type { OperationRow, Provider } from '../model.ts'
 import { assemble, placed, placeUrl, revokeOf, userinfoUrl } from './assemble.ts'
 import type { Parts } from './assemble.ts'
 import { definition, explain, PRESENT, readHosts, reporter, urlProblem } from './definition.ts'
 import type { Definition, Fields, HostList, Report } from './definition.ts'
-import { catalogueSchema, readCatalogue } from './catalogue.ts'
+import { catalogueSchema, readCatalogue, withGenerated } from './catalogue.ts'
+import type { Serving } from './catalogue.ts'
+import { readGenerated } from './generated.ts'
 import { mcpPlace, mcpRows } from './mcp.ts'
 import { salvage } from '../mistakes.ts'
 import { isObject } from '../wire/json.ts'
@@ -58,9 +60,19 @@ export const providerJsonSchema = (): Record<string, unknown> =>
   )
 
 /** A definition laid over its base: a key of the definition replaces the base's whole value. */
-const inherit = (base: unknown, raw: unknown): unknown =>
-  isObject(base) && isObject(raw) ? { ...base, ...raw } : raw
+const inherit = (base: unknown, raw: unknown): unknown => {
+  if (!isObject(base) || !isObject(raw)) return raw
+  const { catalogue, ...rest } = base
+  // Whoever lists the operations anew means those alone.
+  const kept = Object.hasOwn(raw, 'operations') || catalogue === undefined ? {} : { catalogue }
+  return { ...rest, ...kept, ...raw }
+}
 
+/** The files that `operations` and `catalogue` name, parsed; absent: there is no such file. */
+export type Beside = { readonly operations?: unknown; readonly catalogue?: unknown }
+
+/** `providers/google.catalogue.json` */
+const isGenerated = (where: string): boolean => where.endsWith('.catalogue.json')
 const folderOf = (where: string): string => where.slice(0, where.lastIndexOf('/') + 1)
 /** `acme.my.salesforce.com` fits `.my.salesforce.com`. */
 const fits = (suffixes: readonly string[], host: string): boolean =>
@@ -69,15 +81,15 @@ const fits = (suffixes: readonly string[], host: string): boolean =>
 /**
  * Reads one definition.
  * @param where its file, named in every problem
- * @param operations the parsed catalogue, when `operations` is a file name
  * @param base the parsed definition that `extends` names, itself already laid over its own base
  */
 export const parseProvider = (
   raw: unknown,
   where: string,
-  operations?: unknown,
+  beside: Beside = {},
   base?: unknown,
 ): Parsed => {
+  const { operations } = beside
   const problems: string[] = []
   const told = reporter(problems, where)
   /** What is wrong already is not also missing. */
@@ -120,18 +132,25 @@ export const parseProvider = (
   const file = typeof d.operations === 'string' ? d.operations : null
   const inherited = isObject(raw) && !Object.hasOwn(raw, 'operations')
   if (file !== null && operations === undefined) report('operations', `there is no file ${file}`)
+  const serving = { serves: (host: string) => hosts.has(host), inherited }
   const read = () =>
     readCatalogue(
       file === null ? d.operations : (operations ?? []),
       d.id,
-      { serves: (host) => hosts.has(host), inherited },
+      serving,
       file === null
         ? (at, what) => report(at === '' ? 'operations' : `operations.${at}`, what)
         : reporter(problems, folderOf(where) + file),
     )
-  const rows = mcp === null ? read() : mcpRows(d, mcp.path, report)
+  const rows =
+    mcp === null
+      ? withCatalogue(d, read(), { ...serving, raw: beside.catalogue }, report)
+      : mcpRows(d, mcp.path, report)
   const slots = readSlots(d, parsed.success ? merged : null, (name, changed) => {
-    const read = parseProvider(changed, `${where}: slots.${name}`, operations ?? d.operations)
+    const read = parseProvider(changed, `${where}: slots.${name}`, {
+      ...beside,
+      operations: operations ?? d.operations,
+    })
     if ('problems' in read) problems.push(...read.problems)
     return 'provider' in read ? read.provider : null
   })
@@ -179,6 +198,20 @@ const serverOf = (
   if (named.length !== 1 || named[0] !== at.host)
     report('hosts', `must be the one host of url: ${at.host}`)
   return { url: d.url, path: at.path }
+}
+/** The rows that were listed, and behind them those of the generated catalogue. */
+const withCatalogue = (
+  { catalogue }: Definition,
+  listed: readonly OperationRow[],
+  at: Serving & { readonly raw: unknown },
+  report: Report,
+): readonly OperationRow[] => {
+  if (catalogue === undefined) return listed
+  const told: Report = (path, what) => report(`catalogue${path === '' ? '' : `.${path}`}`, what)
+  if (at.raw === undefined) told('', `there is no file ${catalogue}`)
+  return at.raw === undefined
+    ? listed
+    : withGenerated(listed, readGenerated(at.raw, told), at, told)
 }
 
 /** Keys that an issuer's metadata can fill in. */
@@ -309,7 +342,7 @@ export const compileProviders = (
   const byId = new Map<string, { readonly where: string; readonly raw: Fields }>()
   const used = new Set<string>()
   for (const [where, raw] of files) {
-    if (Array.isArray(raw)) continue
+    if (Array.isArray(raw) || isGenerated(where)) continue
     if (!isObject(raw) || typeof raw['id'] !== 'string')
       reporter(problems, where)('', 'must be a definition with an id, or a list of operations')
     else if (byId.has(raw['id']))
@@ -339,7 +372,16 @@ export const compileProviders = (
     const label =
       typeof file === 'string' && owner !== undefined ? folderOf(owner.where) + file : null
     if (label !== null) used.add(label)
-    const parsed = parseProvider(raw, where, label === null ? undefined : files.get(label), base)
+    const lister = chain.find(
+      ({ raw: own }) => Object.hasOwn(own, 'catalogue') || Object.hasOwn(own, 'operations'),
+    )
+    const named = lister?.raw['catalogue']
+    const catalogue =
+      typeof named === 'string' && lister !== undefined
+        ? files.get(folderOf(lister.where) + named)
+        : undefined
+    const operations = label === null ? undefined : files.get(label)
+    const parsed = parseProvider(raw, where, { operations, catalogue }, base)
     if ('provider' in parsed) providers.set(id, descended(parsed.provider, [...seen]))
     else problems.push(...parsed.problems)
   }

@@ -47,6 +47,8 @@ export type Keep =
   | { readonly kind: 'value'; readonly of: Template }
   | { readonly kind: 'at'; readonly at: string }
   | { readonly kind: 'each'; readonly at: string; readonly keep: Keep }
+  /** A message of Gmail, read: mail.ts. */
+  | { readonly kind: 'mail'; readonly at: string }
   | { readonly kind: 'members'; readonly members: readonly (readonly [string, Keep])[] }
 
 export type Behaviour = {
@@ -95,6 +97,8 @@ const input = z.strictObject({
 const free = z.record(z.string(), z.unknown()).optional()
 const step = z.strictObject({
   operation: z.string(),
+  /** Which of the operation's calls, as the catalogue writes it: `PATCH /v1/files/{id}`. */
+  call: z.string().optional(),
   as: z.string().optional(),
   each: z
     .strictObject({
@@ -146,12 +150,13 @@ export const readFile = (raw: unknown, report: Report): File | null => {
 const parameters = (path: string): readonly string[] =>
   [...path.matchAll(/\{(\w+)\+?\}/g)].map(([, each = '']) => each)
 
-/** The row of an operation whose parameters are the ones that the step fills; else the first. */
+/** The row that the step names; else the first whose parameters are the ones that it fills; else the first. */
 const rowOf = (
   provider: Provider,
-  { operation, path, graphql }: DraftStep,
+  { operation, call, path, graphql }: DraftStep,
 ): OperationRow | undefined => {
   const rows = provider.operations.filter(({ id }) => id === operation)
+  if (call !== undefined) return rows.find((row) => `${row.method} ${row.path}` === call)
   const given = Object.keys(path ?? {}).toSorted()
   return (
     rows.find(
@@ -186,6 +191,7 @@ const keepOf = (raw: unknown, uses: Uses): Keep => {
     if (typeof at !== 'string') uses.wrong('at must be a JSON pointer')
     return { kind: 'each', at: String(at), keep: keepOf(raw['$each'], uses) }
   }
+  if (typeof raw['$mail'] === 'string') return { kind: 'mail', at: raw['$mail'] }
   if (Object.keys(raw).some((key) => key.startsWith('$')))
     return { kind: 'value', of: readTemplate(raw, uses) }
   return {
@@ -226,7 +232,8 @@ const checkRow = (row: OperationRow, raw: DraftStep, report: (what: string) => v
 const stepOf = (raw: DraftStep, { provider, hosts, report, uses }: At): Step | null => {
   const row = rowOf(provider, raw)
   if (row === undefined) {
-    report('operation', `${provider.id} has no operation ${JSON.stringify(raw.operation)}`)
+    const called = raw.call === undefined ? '' : ` with the call ${raw.call}`
+    report('operation', `${provider.id} has no operation ${JSON.stringify(raw.operation)}${called}`)
     return null
   }
   checkRow(row, raw, (what) => report('', what))

@@ -14,15 +14,18 @@ import { checkArguments } from './schema.ts'
 /** A file as it stands there. */
 export type ToolFile = { readonly where: string; readonly raw: unknown }
 
-/** @throws Error that names the file and the line */
-export const parseToolFile = (where: string, text: string): ToolFile => {
+/**
+ * @param aliases how many of YAML's it may have; those that ship share their inputs by them
+ * @throws Error that names the file and the line
+ */
+export const parseToolFile = (where: string, text: string, aliases = 100): ToolFile => {
   const document = parseDocument(text, { uniqueKeys: true })
   const [wrong] = document.errors
   if (wrong !== undefined) throw new Error(`${where}: ${wrong.message}`)
-  return { where, raw: document.toJS({ maxAliasCount: 100 }) as unknown }
+  return { where, raw: document.toJS({ maxAliasCount: aliases }) as unknown }
 }
-const readToolFile = async (path: string, where: string): Promise<ToolFile> =>
-  parseToolFile(where, await readText(path))
+const readToolFile = async (path: string, where: string, aliases?: number): Promise<ToolFile> =>
+  parseToolFile(where, await readText(path), aliases)
 
 /** The file that ships for each of these providers, if there is one. */
 export const shippedToolFiles = async (ids: Iterable<string>): Promise<readonly ToolFile[]> => {
@@ -31,7 +34,7 @@ export const shippedToolFiles = async (ids: Iterable<string>): Promise<readonly 
   return Promise.all(
     names
       .filter((name) => existsSync(join(folder, name)))
-      .map((name) => readToolFile(join(folder, name), `providers/${name}`)),
+      .map((name) => readToolFile(join(folder, name), `providers/${name}`, -1)),
   )
 }
 /** @returns what could be read, and what could not */

@@ -60,15 +60,16 @@ const pathOf = ({ operation, path }: Step, given: Given): string => {
     const last = at + match.length === shape.length
     const slashes = more === '' ? 'none' : last ? 'plain' : 'encoded'
     const said = template === undefined ? name : argOf(template, name)
-    const value =
-      template?.kind === 'text'
-        ? filledText(template.parts, given, (text, arg) => {
-            segment(text, arg, 'none')
-            return text
-          })
-        : template === undefined
-          ? undefined
-          : filled(template, given)
+    // What the author of the tool writes between the arguments stands as it is: `root:/{name}:`.
+    if (template?.kind === 'text') {
+      const parts =
+        slashes === 'encoded'
+          ? template.parts.map((part) => part.replaceAll('/', '%2F'))
+          : template.parts
+      const text = filledText(parts, given, (each, arg) => segment(each, arg, slashes))
+      if (text !== undefined) return text
+    }
+    const value = template === undefined ? undefined : filled(template, given)
     if (value === undefined) throw new Unsendable(`\`${said}\` is missing; the request needs it`)
     return segment(asText(value, `\`${said}\``), said, slashes)
   })

@@ -2,6 +2,7 @@
 import type { Json, JsonObject } from '../model.ts'
 import { atPointer, isObject } from '../wire/json.ts'
 import type { Input, Keep, Tool } from './definition.ts'
+import { readMail } from './mail.ts'
 import { filled, type Given } from './template.ts'
 
 /** What is kept of `whole`; undefined: it has nothing there. */
@@ -11,6 +12,8 @@ export const kept = (keep: Keep, whole: Json, given: Given): Json | undefined =>
       return atPointer(whole, keep.at) as Json | undefined
     case 'value':
       return filled(keep.of, given)
+    case 'mail':
+      return readMail(atPointer(whole, keep.at))
     case 'each': {
       const list = atPointer(whole, keep.at)
       if (!Array.isArray(list)) return undefined

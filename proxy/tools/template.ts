@@ -3,6 +3,9 @@ import type { Json } from '../model.ts'
 import { atPointer, isObject } from '../wire/json.ts'
 import { mimeMessage } from './mime.ts'
 
+/** How a text stands in another language: 'it\\'s' as in SOQL and in Drive's q, or "a \\"phrase\\"" of a search. */
+type Quote = 'backslash' | 'phrase'
+
 export type Template =
   | { readonly kind: 'literal'; readonly value: Json }
   /** Of a list also the element that `item` means. */
@@ -10,10 +13,14 @@ export type Template =
   | { readonly kind: 'step'; readonly name: string; readonly at: string }
   | { readonly kind: 'item'; readonly at: string }
   /** Literal texts and names of arguments in turn, a text first. */
-  | { readonly kind: 'text'; readonly parts: readonly string[] }
+  | { readonly kind: 'text'; readonly parts: readonly string[]; readonly quote: Quote | null }
   | { readonly kind: 'mime'; readonly members: Members }
   | { readonly kind: 'json'; readonly of: Template }
   | { readonly kind: 'split'; readonly of: Template; readonly by: string }
+  | { readonly kind: 'join'; readonly of: Template; readonly by: string }
+  /** A list from a list; `item` is its element. */
+  | { readonly kind: 'map'; readonly of: Template; readonly to: Template }
+  | { readonly kind: 'base64'; readonly of: Template }
   /** Where a step's answer says that the next page is: its `Link` header (RFC 8288) with rel=next. */
   | { readonly kind: 'link'; readonly step: string }
   /** One parameter of the query of a URL. */
@@ -65,13 +72,21 @@ const onlyKeys = (raw: object, keys: readonly string[], uses: Uses): void => {
   for (const key of Object.keys(raw))
     if (!keys.includes(key)) uses.wrong(`${key} is not known beside ${keys[0] ?? ''}`)
 }
-const textOf = (raw: unknown, uses: Uses): Template => {
+const QUOTE: Readonly<Record<Quote, RegExp>> = { backslash: /[\\']/g, phrase: /[\\"]/g }
+const quoted = (text: string, quote: Quote): string => {
+  const mark = quote === 'phrase' ? '"' : "'"
+  return mark + text.replaceAll(QUOTE[quote], '\\$&') + mark
+}
+
+const textOf = (raw: unknown, quote: unknown, uses: Uses): Template => {
   if (typeof raw !== 'string') uses.wrong('$text must be a text')
+  const known = quote === 'backslash' || quote === 'phrase' ? quote : null
+  if (known !== quote && quote !== undefined) uses.wrong('quote is backslash or phrase')
   const parts = String(raw).split(/\{(\w+)\}/)
   parts.forEach((name, i) => {
     if (i % 2 === 1) uses.arg(name)
   })
-  return { kind: 'text', parts }
+  return { kind: 'text', parts, quote: known }
 }
 
 const OPERATORS: Readonly<
@@ -95,8 +110,8 @@ const OPERATORS: Readonly<
     return { kind: 'item', at: pointerOf(raw['$item'], uses) }
   },
   $text: (raw, uses) => {
-    onlyKeys(raw, ['$text'], uses)
-    return textOf(raw['$text'], uses)
+    onlyKeys(raw, ['$text', 'quote'], uses)
+    return textOf(raw['$text'], raw['quote'], uses)
   },
   $mime: (raw, uses) => {
     onlyKeys(raw, ['$mime'], uses)
@@ -113,6 +128,23 @@ const OPERATORS: Readonly<
     const { of, by } = isObject(raw['$split']) ? raw['$split'] : { of: null, by: null }
     if (typeof by !== 'string' || by === '') uses.wrong('$split needs { of, by }, by being a text')
     return { kind: 'split', of: readTemplate(of, uses), by: typeof by === 'string' ? by : ',' }
+  },
+  $join: (raw, uses) => {
+    onlyKeys(raw, ['$join'], uses)
+    const { of, by } = isObject(raw['$join']) ? raw['$join'] : { of: null, by: null }
+    if (typeof by !== 'string') uses.wrong('$join needs { of, by }, by being a text')
+    return { kind: 'join', of: readTemplate(of, uses), by: typeof by === 'string' ? by : ',' }
+  },
+  $map: (raw, uses) => {
+    onlyKeys(raw, ['$map'], uses)
+    const { of, to } = isObject(raw['$map']) ? raw['$map'] : { of: null, to: null }
+    if (of === null) uses.wrong('$map needs { of, to }')
+    const within: Uses = { ...uses, item: () => undefined }
+    return { kind: 'map', of: readTemplate(of, uses), to: readTemplate(to, within) }
+  },
+  $base64: (raw, uses) => {
+    onlyKeys(raw, ['$base64'], uses)
+    return { kind: 'base64', of: readTemplate(raw['$base64'], uses) }
   },
   $link: (raw, uses) => {
     onlyKeys(raw, ['$link'], uses)
@@ -168,6 +200,11 @@ export const asText = (value: Json, what: string): string => {
   throw new Unsendable(`${what} must be a text or a number here`)
 }
 
+const listed = (value: Json, what: string): readonly Json[] => {
+  if (Array.isArray(value)) return value as readonly Json[]
+  throw new Unsendable(`${what} must be an array here`)
+}
+
 const filledMembers = (members: Members, given: Given): [string, Json][] =>
   members.flatMap(([name, each]) => {
     const value = filled(each, given)
@@ -201,15 +238,44 @@ export const filled = (template: Template, given: Given): Json | undefined => {
       return plain(atPointer(given.steps.get(template.name), template.at))
     case 'item':
       return plain(atPointer(given.item, template.at))
-    case 'text':
-      return filledText(template.parts, given, (text) => text)
-    case 'list':
-      return template.items.flatMap((item) => {
+    case 'text': {
+      const { quote } = template
+      return filledText(template.parts, given, (text, name) =>
+        quote !== null && typeof given.args.get(name) === 'string' ? quoted(text, quote) : text,
+      )
+    }
+    // What loses all that stands in it by absence is absent itself: `start: { dateTime: { $arg: start } }`.
+    case 'list': {
+      const items = template.items.flatMap((item) => {
         const value = filled(item, given)
         return value === undefined ? [] : [value]
       })
-    case 'object':
-      return Object.fromEntries(filledMembers(template.members, given))
+      return items.length === 0 ? undefined : items
+    }
+    case 'object': {
+      const members = filledMembers(template.members, given)
+      return members.length === 0 ? undefined : Object.fromEntries(members)
+    }
+    case 'join': {
+      const value = filled(template.of, given)
+      if (value === undefined) return undefined
+      const list = listed(value, 'what is joined').map((one) => asText(one, 'what is joined'))
+      return list.length === 0 ? undefined : list.join(template.by)
+    }
+    case 'map': {
+      const value = filled(template.of, given)
+      if (value === undefined) return undefined
+      return listed(value, 'what is mapped').flatMap((item) => {
+        const one = filled(template.to, { ...given, item })
+        return one === undefined ? [] : [one]
+      })
+    }
+    case 'base64': {
+      const value = filled(template.of, given)
+      return value === undefined
+        ? undefined
+        : Buffer.from(asText(value, 'what is encoded')).toString('base64')
+    }
     case 'json': {
       const value = filled(template.of, given)
       return value === undefined ? undefined : JSON.stringify(value)

@@ -56,6 +56,8 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
       'client_cert.key',
       'ca',
       'scopes.*',
+      'operations.*',
+      'operations.*.*',
       'hosts.*',
       'issuer',
     ].map((key) => `connections.*.${key}`),

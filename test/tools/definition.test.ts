@@ -65,7 +65,7 @@ test.for([
   [
     'an operator that is none',
     '{ operation: notes.list, path: { who: { $if: x } } }',
-    'tools.A.B.steps.0.path: $if is not known: one of $arg, $step, $item, $text, $mime, $json, $split, $link, $query',
+    'tools.A.B.steps.0.path: $if is not known: one of $arg, $step, $item, $text, $mime, $json, $split, $join, $map, $base64, $link, $query',
   ],
   [
     'a header of deputy’s',

@@ -37,11 +37,53 @@ test.for<[string, unknown, Json | undefined]>([
     { $query: { of: { $step: 'one', at: '/next' }, name: '$skiptoken' } },
     'abc',
   ],
+  ['a text from a list', { $join: { of: { $arg: 'list' }, by: ',' } }, 'a,b'],
+  [
+    'a text from what is there',
+    { $join: { of: [{ $arg: 'absent' }, { $arg: 'x' }], by: ' ' } },
+    'X',
+  ],
+  ['a text from nothing', { $join: { of: [{ $arg: 'absent' }], by: ' ' } }, undefined],
+  [
+    'a list from a list',
+    { $map: { of: { $arg: 'list' }, to: { email: { $item: '' } } } },
+    [{ email: 'a' }, { email: 'b' }],
+  ],
+  ['a list from nothing', { $map: { of: { $arg: 'absent' }, to: { $item: '' } } }, undefined],
+  ['a list from an empty one', { $map: { of: [], to: { $item: '' } } }, []],
+  ['text as base64', { $base64: { $text: 'ü{x}' } }, 'w7xY'],
+  [
+    'a text in quotes, a number as it is',
+    { $text: 'a = {odd} LIMIT {n}', quote: 'backslash' },
+    String.raw`a = 'it\'s "\\' LIMIT 3`,
+  ],
+  ['a phrase', { $text: '{odd}', quote: 'phrase' }, String.raw`"it's \"\\"`],
+  [
+    'what loses all by absence',
+    { a: { b: { $arg: 'absent' } }, c: [{ $arg: 'absent' }] },
+    undefined,
+  ],
+  ['what was empty before', { a: {}, b: [] }, { a: {}, b: [] }],
   ['the same where it is not', { $query: { of: { $link: 'one' }, name: 'cursor' } }, undefined],
 ])('%s', ([, raw, value]) => {
-  expect(of(raw, { x: 'X', n: 3, many: 'a, b,' })).toEqual(value)
+  expect(of(raw, { x: 'X', n: 3, many: 'a, b,', list: ['a', 'b'], odd: 'it\'s "\\' })).toEqual(
+    value,
+  )
 })
 
 test('a text takes no list', () => {
   expect(() => of({ $text: '{x}' }, { x: [1] })).toThrow('`x` must be a text or a number here')
+})
+
+test('only a list is joined or mapped', () => {
+  expect(() => of({ $join: { of: { $arg: 'x' }, by: ',' } }, { x: 'a' })).toThrow(
+    'must be an array here',
+  )
+  expect(() => of({ $map: { of: { $arg: 'x' }, to: { $item: '' } } }, { x: 'a' })).toThrow(
+    'what is mapped must be an array here',
+  )
+})
+
+test('a quote that is none is told', () => {
+  expect(() => of({ $text: '{x}', quote: 'odd' })).toThrow('quote is backslash or phrase')
 })

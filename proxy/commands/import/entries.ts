@@ -149,7 +149,7 @@ const customEntry = (entry: Entry, section: Fields, at: Report, into: Found): vo
     ...words,
     ...Object.fromEntries(beside),
   }
-  const parsed = parseProvider(filled(made), '', [])
+  const parsed = parseProvider(filled(made), '', { operations: [] })
   if ('provider' in parsed) {
     into.providers.push(made)
     into.connections.set(entry.name, connectionOf(entry, section, parsed.provider))

@@ -2,7 +2,7 @@
 // calls that they are, refused in sentences; one key with many users.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import Arcade from '@arcadeai/arcadejs'
+import Arcade, { PermissionDeniedError } from '@arcadeai/arcadejs'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { prepareFolder, startDeputy, TABLES, type Deputy, type Fields } from '../support/deputy.ts'
 import { startIssuer, type Issuer } from '../support/issuer.ts'
@@ -126,19 +126,17 @@ describe('execute', () => {
 
   test('a recipe is several calls, each decided by itself, and says how to go on', async () => {
     upstream.handle = ({ url }, res) =>
-      void res
-        .writeHead(200, { 'content-type': 'application/json' })
-        .end(
-          JSON.stringify(
-            url.includes('/notes?')
-              ? {
-                  notes: [{ id: 'a' }, { id: 'b' }, { id: 'c' }, { id: 'd' }],
-                  total: 9,
-                  next: 'p2',
-                }
-              : { id: url.split(/[/?]/)[4], title: 't', text: 'long' },
-          ),
-        )
+      void res.writeHead(200, { 'content-type': 'application/json' }).end(
+        JSON.stringify(
+          url.includes('/notes?')
+            ? {
+                notes: [{ id: 'a' }, { id: 'b' }, { id: 'c' }, { id: 'd' }],
+                total: 9,
+                next: 'p2',
+              }
+            : { id: url.split(/[/?]/)[4], title: 't', text: 'long' },
+        ),
+      )
     const before = decisions().length
     const done = await execute('Acme.ListNotes', { n: 4 })
     expect(done.output?.value).toEqual({
@@ -167,7 +165,7 @@ describe('execute', () => {
     const refused = await execute('Acme.CreateNote', { title: 't' }, BOB).catch(
       (error: unknown) => error,
     )
-    expect(refused).toBeInstanceOf(Arcade.PermissionDeniedError)
+    expect(refused).toBeInstanceOf(PermissionDeniedError)
     const { error } = refused as { error: Fields }
     expect(error).toMatchObject({
       name: 'consent_required',

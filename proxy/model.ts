@@ -807,6 +807,8 @@ export type Flow = {
   readonly operation?: string | null
   /** What a workload may do once its person said yes, while they are away; null or absent: nothing. */
   readonly standing?: StandingAsk | null
+  /** Of a link for several consents: these, and what each link ends with (null: nobody can make it again). */
+  readonly parts?: readonly { readonly flow: Flow; readonly id: string | null }[]
   readonly createdAt: number
   readonly expiresAt: number
   /** The leg at the provider, once begun. */

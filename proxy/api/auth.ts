@@ -10,6 +10,7 @@ import { Problem, type ProblemCode } from '../problem.ts'
 import { shareOf } from '../shares.ts'
 import { createBegin, shape } from './begin.ts'
 import { createCaller, mine } from './caller.ts'
+import { PLAN_API } from './plan_schema.ts'
 import { TOOLS_API } from './tools_schema.ts'
 import { openApi, type ApiRoute } from './openapi.ts'
 import { createRest, invalid, readBody, readQuery, short, type Env, type RestDeps } from './rest.ts'
@@ -107,6 +108,8 @@ const authorization = z.object({
   scopes: z.array(z.string()),
   missing_scopes: z.array(z.string()).optional(),
   failure: z.string().optional(),
+  /** Of one link for several consents (POST /v1/plan): each. */
+  authorizations: z.array(z.looseObject({})).optional(),
   /** A sentence about the failure, to show to the user. */
   detail: z.string().optional(),
   context: z.strictObject({}),
@@ -138,6 +141,18 @@ const AGENT_API: readonly ApiRoute[] = [
     answer: authorization,
   },
 ]
+
+/** Of a link for several consents: all that they ask for. */
+const grantedOf = ({ parts, scopes, missing }: Flow): readonly string[] =>
+  parts === undefined
+    ? scopes.filter((scope) => !missing.includes(scope))
+    : [...new Set(parts.flatMap(({ flow }) => grantedOf(flow)))]
+const partShape = ({ flow }: NonNullable<Flow['parts']>[number]): object => ({
+  id: `ac_${flow.hash}`,
+  provider_id: flow.connection,
+  status: flow.status,
+  scopes: grantedOf(flow),
+})
 
 /** Why nothing came of it, as a person may be told. */
 const WHY: ReadonlyMap<string | null, string> = new Map([
@@ -302,8 +317,9 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
       shape({ name: flow.connection }, person.id, {
         id,
         status: flow.status,
-        scopes: flow.scopes.filter((scope) => !flow.missing.includes(scope)),
+        scopes: grantedOf(flow),
         more: {
+          ...(flow.parts === undefined ? {} : { authorizations: flow.parts.map(partShape) }),
           ...(failed ? { failure: flow.failure ?? 'failed', detail: whyNot(flow) } : {}),
           ...(flow.missing.length > 0 ? { missing_scopes: flow.missing } : {}),
         },
@@ -312,7 +328,9 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
   })
 
   route('GET', '/v1/openapi.json', (c) =>
-    c.json(openApi('deputy: the agent’s API', deps.publicUrl, [...AGENT_API, ...TOOLS_API])),
+    c.json(
+      openApi('deputy: the agent’s API', deps.publicUrl, [...AGENT_API, ...TOOLS_API, ...PLAN_API]),
+    ),
   )
   return close()
 }

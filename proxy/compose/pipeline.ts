@@ -11,7 +11,7 @@ import { createIssuerKeys, type KeySource } from '../oauth/issuer_keys.ts'
 import type { PolicySource } from '../policy/source.ts'
 import { Problem } from '../problem.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import { createPep, type PepDeps } from '../pipeline/pep.ts'
+import { createPep, type PepDeps, type Planned } from '../pipeline/pep.ts'
 import { snapshotOf } from './snapshot.ts'
 import { createAddressTags } from '../wire/address_tag.ts'
 import { createMcpSessions } from '../wire/mcp_session.ts'
@@ -36,6 +36,8 @@ export type Pipeline = {
   readonly pep: ReturnType<typeof createPep>
   /** The same way for calls that come by another door. */
   readonly within: (via: Via) => ReturnType<typeof createPep>
+  /** The same way as far as the decision: nothing leaves, no token is fetched, no call is recorded. */
+  readonly planning: (via: Via, planned: (plan: Planned) => void) => ReturnType<typeof createPep>
   readonly identify: Identify
   readonly entitlements: ReturnType<typeof createEntitlements>
   /** Of what is no call yet: no authorization service is asked about it. */
@@ -229,9 +231,20 @@ export const createPipeline = (
     observe: (seen) => observe(seen, metrics, log),
   }
   const within = (via: Via) => createPep({ ...stations, via })
+  const planning = (via: Via, planned: (plan: Planned) => void) =>
+    createPep({
+      ...stations,
+      via,
+      planned,
+      vault: core.vault,
+      evidence: { ...evidence, refused: () => {} },
+      link: () => Promise.reject(new Problem('internal', 'a plan begins nothing by itself')),
+      observe: () => {},
+    })
   return {
     pep: createPep(stations),
     within,
+    planning,
     identify,
     entitlements,
     decide: supposing,

@@ -16,6 +16,7 @@ import { authApi, judges, localApi, operatorsApi, operatorsDepsOf, startIdle } f
 import { scimApi } from './scim.ts'
 import { followAdminEvents } from './admin_events.ts'
 import { isMcp, mcpDoor } from './mcp.ts'
+import { planApi } from './plan.ts'
 import { createTools, toolsApi } from './tools.ts'
 import { signalsApi } from './signals.ts'
 import type { Configured, Scope } from './scope.ts'
@@ -112,10 +113,16 @@ const atConnect =
 
 /** Tools have doors of their own; who consents to one asks where all consents begin. */
 const atAgents =
-  (auth: RequestListener, tools: RequestListener, mcp: RequestListener): RequestListener =>
+  ({
+    auth,
+    tools,
+    mcp,
+    plan,
+  }: Readonly<Record<'auth' | 'tools' | 'mcp' | 'plan', RequestListener>>): RequestListener =>
   (req, res) => {
     const target = req.url ?? ''
     if (isMcp(target)) mcp(req, res)
+    else if (/^\/v1\/plan(?:[/?]|$)/.test(target)) plan(req, res)
     else if (
       /^\/v1\/(?!tools\/authorize(?:[/?]|$))(?:tools|formatted_tools|scheduled_tools)(?:[/?]|$)/.test(
         target,
@@ -222,11 +229,12 @@ export const buildRevision = async (
       }),
       operators: operatorsApi(scope, operators),
       local: localApi(configured, core, operators),
-      api: atAgents(
-        authApi(configured, core, consent, { identify: pipeline.identify, permit, tools }),
-        toolsApi(configured, core, consent, { pipeline, permit, tools }),
-        mcpDoor(configured, core, consent, { pipeline, tools }),
-      ),
+      api: atAgents({
+        auth: authApi(configured, core, consent, { identify: pipeline.identify, permit, tools }),
+        tools: toolsApi(configured, core, consent, { pipeline, permit, tools }),
+        mcp: mcpDoor(configured, core, consent, { pipeline, tools }),
+        plan: planApi(configured, core, consent, { pipeline, tools }),
+      }),
       begin: () => begins.forEach((begin) => begin()),
       close,
     }

@@ -50,7 +50,7 @@ const PASSED: ReadonlySet<string> = new Set([
   'host',
 ])
 
-const passed = (raw: readonly string[], own: ReadonlySet<string>, prefers: boolean): string[] => {
+export const passed = (raw: readonly string[], own: ReadonlySet<string>, prefers: boolean): string[] => {
   const headers: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const name = (raw[i] ?? '').toLowerCase()
@@ -77,7 +77,7 @@ const whileSame = <K, T>(key: () => K, make: (key: K) => Promise<T>): (() => Pro
 }
 
 /** What its files say wrong is told once, and the rest of them serves. */
-const catalogueOf = async (
+export const catalogueOf = async (
   connections: ReadonlyMap<string, Connection>,
   { toolFiles, log }: Pick<Core, 'toolFiles'> & Pick<Configured, 'log'>,
 ): Promise<Catalogue> => {
@@ -88,7 +88,7 @@ const catalogueOf = async (
 }
 
 /** Where each person has a host of their own: the one of their account; any that fits, while there is none to send to. */
-const hostsOf =
+export const hostsOf =
   ({ vault }: Pick<Core, 'vault'>) =>
   async ({ person, agent }: Principal, { name, provider }: Connection): Promise<string> => {
     const holding = await vault.look(person, name, agent)

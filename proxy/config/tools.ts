@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { text } from './values.ts'
 
+/** One list of tools for MCP hosts. */
 const endpoint = z.strictObject({
   path: z.string().regex(/^\/mcp(?:\/[a-z0-9-]+)*$/, 'must be /mcp, or a path below it'),
   tools: z.array(text).min(1).optional(),

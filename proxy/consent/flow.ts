@@ -21,6 +21,7 @@ import { createEnding } from './ending.ts'
 import { createLeg, type Plan } from './leg.ts'
 import { createStatus, flowHashOf } from './status.ts'
 import { createQuota, QUOTA_MS } from './quota.ts'
+import { isTogether, joined, TOGETHER } from './together.ts'
 import type { Room } from './tenants.ts'
 
 /** What an agent is told of a flow. */
@@ -103,7 +104,17 @@ export const createFlows = (deps: FlowDeps) => {
   }
   const byHash = async (hash: string): Promise<Flow | null> => {
     const row = await store.flows.byHash(hash)
-    return row === null ? null : toFlow(row)
+    if (row === null) return null
+    const flow = toFlow(row)
+    return isTogether(flow) ? joined(flow, await Promise.all(flow.scopes.map(partOf))) : flow
+  }
+  /** One of several consents behind one link, by its authorization id. */
+  const partOf = async (authorizationId: string) => {
+    const row = await store.flows.byHash(flowHashOf(authorizationId) ?? '')
+    if (row === null) return null
+    const id = idOf(row.nonce)
+    // Without the hash key that it was made under, a row cannot be turned into its link again.
+    return { flow: toFlow(row), id: sha256(id) === row.hash ? id : null }
   }
 
   const { event, end, holdingOf } = createEnding(deps, toFlow)
@@ -163,7 +174,7 @@ export const createFlows = (deps: FlowDeps) => {
     const { person, agent, connection } = who
     const { challenge, nextUri, standing = null } = options
     await deps.agentOn?.(agent, person.tenant)
-    await deps.room?.(who)
+    if (!isTogether(who)) await deps.room?.(who)
     const now = clock.now()
     const [pending, last] = await Promise.all([
       store.flows.pending({ ...who, scopes, challenge, nextUri, standing }, now),
@@ -174,7 +185,8 @@ export const createFlows = (deps: FlowDeps) => {
     if (pending !== null && sha256(idOf(pending.nonce)) === pending.hash)
       return { ...begun(pending), after }
     const nonce = deps.randomBytes(32).toString('base64url')
-    const notifyAt = deps.onLink === undefined ? null : clock.now()
+    // Each of several is told of by itself.
+    const notifyAt = deps.onLink === undefined || isTogether(who) ? null : clock.now()
     const row = await quota.take(person, agent, () =>
       insert(who, scopes, { ...options, nonce, status: 'pending', notifyAt }),
     )
@@ -256,6 +268,16 @@ export const createFlows = (deps: FlowDeps) => {
       const { sorted } = question(who.connection, scopes, options)
       return (await declined(who, sorted)) ?? begin(who, scopes, options)
     },
+
+    /** One link for several that were begun for this person and agent. */
+    together: (
+      who: Pick<Asker, 'person' | 'agent'>,
+      parts: readonly Pick<Begun, 'authorizationId'>[],
+    ): Promise<Begun> =>
+      begin(
+        { ...who, connection: TOGETHER },
+        parts.map(({ authorizationId }) => authorizationId),
+      ),
 
     /** An authorization that needs no person any more: `status` answers `completed` for its id. */
     completed: async (who: Asker, scopes: readonly string[]): Promise<string> => {

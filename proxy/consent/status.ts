@@ -39,16 +39,23 @@ export const createStatus = (
   ): Promise<Flow> => {
     const hash = flowHashOf(authorizationId) ?? ''
     const deadline = clock.mono() + waitMs
+    // What a link for several consents waits for, too.
+    let parts: readonly string[] = []
     for (;;) {
       const left = deadline - clock.mono()
       // Listening before looking: what ends in between is not missed.
       const poll = Math.max(POLL_MS, waiting.size * SPREAD_MS)
-      const { woken, stop } = listen(waiting, hash, Math.max(0, Math.min(poll, left)), signal)
+      const ms = Math.max(0, Math.min(poll, left))
+      const { woken, stop } = listen(waiting, [hash, ...parts], ms, signal)
       try {
         const flow = hash === '' ? null : await byHash(hash)
         if (flow === null || flow.agent !== agent || !samePerson(flow.person, person))
           throw new Problem('authorization_not_found', 'you have begun no authorization of this id')
         if (flow.status !== 'pending' || left <= 0 || signal.aborted) return flow
+        if (flow.parts !== undefined && parts.length === 0 && flow.parts.length > 0) {
+          parts = flow.parts.map((part) => part.flow.hash)
+          continue
+        }
         await woken
       } finally {
         stop()
@@ -60,23 +67,28 @@ export const createStatus = (
 /** `woken`: the flow ended, `ms` passed or the caller left. `stop` must be called. */
 const listen = (
   waiting: Map<string, Set<() => void>>,
-  hash: string,
+  hashes: readonly string[],
   ms: number,
   signal: AbortSignal,
 ): { readonly woken: Promise<void>; readonly stop: () => void } => {
   const { promise: woken, resolve } = Promise.withResolvers<void>()
-  const mine = waiting.get(hash) ?? new Set<() => void>()
   const wake = (): void => resolve()
   const timer = setTimeout(wake, ms)
   signal.addEventListener('abort', wake, { once: true })
-  waiting.set(hash, mine.add(wake))
+  const all = hashes.map((hash) => {
+    const mine = waiting.get(hash) ?? new Set<() => void>()
+    waiting.set(hash, mine.add(wake))
+    return [hash, mine] as const
+  })
   return {
     woken,
     stop: () => {
       clearTimeout(timer)
       signal.removeEventListener('abort', wake)
-      mine.delete(wake)
-      if (mine.size === 0 && waiting.get(hash) === mine) waiting.delete(hash)
+      for (const [hash, mine] of all) {
+        mine.delete(wake)
+        if (mine.size === 0 && waiting.get(hash) === mine) waiting.delete(hash)
+      }
     },
   }
 }

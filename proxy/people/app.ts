@@ -16,6 +16,7 @@ import { CATALOGUE, Problem } from '../problem.ts'
 import type { ProblemCode } from '../problem.ts'
 import { createAgentPages, type AgentsDeps } from './agents.ts'
 import { agentView } from './agents_page.ts'
+import { planPage } from './plan_page.ts'
 import { createConnections, type ConnectionsDeps } from './connections.ts'
 import { createDoor, visitAt, type DoorDeps } from './sign_in.ts'
 import { createFrame, secured } from './page.ts'
@@ -93,7 +94,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     c: Context,
     flow: Flow,
     account: string | null,
-    already: boolean,
+    { already, rest }: { readonly already: boolean; readonly rest: string | null },
   ): Response | Promise<Response> => {
     const connection = connections().get(flow.connection)
     if (connection === undefined) return show(c, pages.expiredPage(), 410)
@@ -106,6 +107,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         account,
         missing: flow.missing,
         already,
+        rest,
       }),
     )
   }
@@ -119,12 +121,13 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     flow: Flow,
     account: string | null,
     already = false,
+    rest: string | null = null,
   ): Response | Promise<Response> => {
-    if (flow.status === 'completed') return done(c, flow, account, already)
+    if (flow.status === 'completed') return done(c, flow, account, { already, rest })
     const name = connections().get(flow.connection)?.provider.name ?? flow.connection
     if (flow.failure === 'user_inactive') return show(c, pages.inactivePage(), 403)
     if (flow.failure === 'tenant_quota') return show(c, pages.tenantFullPage(), 403)
-    if (flow.failure === 'denied') return show(c, pages.deniedPage())
+    if (flow.failure === 'denied') return show(c, pages.deniedPage(rest))
     if (flow.failure === 'account_mismatch') return show(c, pages.mismatchPage(name), 409)
     if (flow.failure === 'admin_required') return show(c, pages.adminPage(name), 403)
     if (flow.failure === 'sign_in_required') return show(c, pages.strongerPage(name), 403)
@@ -181,6 +184,36 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
       return show(c, pages.wrongPersonPage(), 403)
     }
     return { flow, session }
+  }
+  /** One page for several consents, which this browser finds again after each. */
+  const together = async (
+    c: Context,
+    id: string,
+    { flow, session }: { readonly flow: Flow; readonly session: Session },
+  ): Promise<Response> => {
+    await frame.keep(c, 'plan', { id }, signIn.kind === 'visit' ? null : session.person)
+    return show(
+      c,
+      planPage({
+        agent: agentView(deps.agents, flow.agent, flow.person),
+        flow,
+        connectionOf: (name) => connections().get(name) ?? null,
+      }),
+    )
+  }
+  /** The page with what is left besides, where this browser came from one; null: from none. */
+  const restOf = async (
+    c: Context,
+    { hash }: Flow,
+    session: Session | null,
+  ): Promise<string | null> => {
+    const told = (await frame.told(c, 'plan', session?.person ?? null)) as {
+      readonly id: string
+    } | null
+    const whole = told === null ? null : await flows.find(told.id)
+    return told !== null && whole?.parts?.some((part) => part.flow.hash === hash) === true
+      ? `/connect/${told.id}`
+      : null
   }
   /** Where policy does not answer it allows nothing, and the page says so. */
   const allowedTo = async (flow: Flow, connection: Connection): Promise<Allowed> => {
@@ -239,6 +272,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     const entered = await enter(c, id)
     if (entered instanceof Response) return entered
     const { flow, session } = entered
+    if (flow.parts !== undefined) return together(c, id, entered)
     if (flow.status !== 'pending') return ended(c, flow, null)
     const connection = connections().get(flow.connection)
     const plan = await flows.plan(flow)
@@ -390,7 +424,13 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         const flow = await flows.byAuthorizationId(`ac_${after.flow}`)
         return flow === null
           ? show(c, pages.expiredPage(), 410)
-          : ended(c, flow, after.account === '' ? null : after.account, after.already)
+          : ended(
+              c,
+              flow,
+              after.account === '' ? null : after.account,
+              after.already,
+              await restOf(c, flow, session),
+            )
       }
       case 'expired':
         return show(c, pages.expiredPage(), 410)

@@ -52,6 +52,9 @@ const row = (label: string, value: string | number): Html =>
 const toConnections = (t: Texts): Html =>
   html`<p><a href="/connections">${t.seeConnections}</a></p>`
 
+const toRest = (t: Texts, path: string | null): Html | '' =>
+  path === null ? '' : html`<p><a class="button" href="${path}">${t.plan.back}</a></p>`
+
 const occasion = (
   t: Texts,
   { agent: { name: agent }, operation, summary = '', connection }: ConnectView,
@@ -122,6 +125,8 @@ export const donePage =
     readonly missing: readonly string[]
     /** The same answer came before. */
     readonly already?: boolean
+    /** Path of the page with further consents; null or absent: there are none. */
+    readonly rest?: string | null
   }): Page =>
   (t) => {
     const { provider } = view.connection
@@ -139,7 +144,7 @@ export const donePage =
               </div>`
             : ''
         }
-        <p>${t.done.back}</p>
+        ${toRest(t, view.rest ?? null)} ${view.rest == null ? html`<p>${t.done.back}</p>` : ''}
         ${toConnections(t)}`,
       { tone: view.missing.length > 0 ? 'alert' : 'good' },
     )
@@ -166,7 +171,11 @@ export const tenantFullPage = (): Page => (t) => note('bad', t.tenantFull)
 /** Says nothing of the flow: without a sign-in nobody knows who looks. */
 export const awaitingPage = (): Page => (t) => note('plain', t.awaiting)
 
-export const deniedPage = (): Page => (t) => note('plain', t.denied)
+/** @param rest path of the page with further consents; null: there are none */
+export const deniedPage =
+  (rest: string | null = null): Page =>
+  (t) =>
+    note('plain', t.denied, toRest(t, rest))
 
 export const mismatchPage =
   (provider: string): Page =>

@@ -32,7 +32,7 @@ export const secured = secureHeaders({
 })
 
 /** A page that is told something by the step before it. */
-type Follower = 'result' | 'connections' | 'agents'
+type Follower = 'result' | 'connections' | 'agents' | 'plan'
 type Told = { readonly what: object; readonly person: Person | null; readonly expiresAt: number }
 
 export type Frame = ReturnType<typeof createFrame>
@@ -75,6 +75,18 @@ export const createFrame = (
   }
   const see = (c: Context, location: string): Response =>
     c.redirect(location.startsWith('/') ? `${below}${location}` : location, 303)
+
+  /** For a later page of this browser and person. */
+  const keep = async (
+    c: Context,
+    at: Follower,
+    what: object,
+    person: Person | null,
+  ): Promise<void> => {
+    const told: Told = { what, person, expiresAt: deps.clock.now() + TOLD_MS }
+    const sealed = await deps.sealer.sealText(`told-${at}`, {}, JSON.stringify(told))
+    setCookie(c, cookies.write(`deputy-${at}`, sealed, TOLD_MS))
+  }
 
   return {
     cookies,
@@ -121,15 +133,14 @@ export const createFrame = (
      */
     tell: async (
       c: Context,
-      to: Follower,
+      to: Exclude<Follower, 'plan'>,
       what: object,
       person: Person | null,
     ): Promise<Response> => {
-      const told: Told = { what, person, expiresAt: deps.clock.now() + TOLD_MS }
-      const sealed = await deps.sealer.sealText(`told-${to}`, {}, JSON.stringify(told))
-      setCookie(c, cookies.write(`deputy-${to}`, sealed, TOLD_MS))
+      await keep(c, to, what, person)
       return see(c, `/${to}`)
     },
+    keep,
     /** What this browser was told; null: nothing, too long ago, or somebody else. */
     told: async (c: Context, at: Follower, person: Person | null): Promise<object | null> => {
       const sealed = reader(c)(cookies.name(`deputy-${at}`))

@@ -47,6 +47,8 @@ import { unpack } from './unpack.ts'
 export type PepDeps = {
   /** The door whose calls these are; absent: the proxy's. */
   readonly via?: Via
+  /** Of calls that are only planned: learns what was decided, and nothing follows from it. */
+  readonly planned?: (plan: Planned) => void
   readonly snapshot: () => Snapshot
   /** After a wait: throws the Problem of a call whose route the configuration has not any more, or has otherwise. */
   readonly stands: (req: IncomingMessage, route: Route, dedicated: Dedicated | null) => void
@@ -110,6 +112,13 @@ type Verdict = {
   readonly holding: Holding
   readonly decision: Decision
   readonly each: readonly Decision[] | null
+}
+
+/** What was decided of a call that does not leave. */
+export type Planned = Pick<Verdict, 'decision' | 'holding'> & {
+  readonly who: Principal
+  readonly route: Route
+  readonly act: Act
 }
 
 const NONE: readonly string[] = []
@@ -225,6 +234,8 @@ export const createPep = (deps: PepDeps) => {
       }
       const facts = await flight.uncut(factsOf(who, request)) //                       503
       const verdict = await flight.uncut(decided(call, who, request, facts)) //        503
+      if (deps.planned !== undefined)
+        return deps.planned({ ...verdict, who, route, act: request.act })
       await recorded(call, who, request, { ...verdict, n }) //                         503: nothing leaves unrecorded, and no record is left alone
       const { decision, holding } = verdict
       if (decision.effect !== 'allow') {

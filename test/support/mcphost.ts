@@ -81,7 +81,7 @@ export const startMcpHouse = async (
   const provider = await startAuthServer({
     clientId: 'deputy',
     clientSecret: 'canary-provider-secret-00000000000000',
-    redirectUris: [`${url}/callback/acme`],
+    redirectUris: ['acme', 'second'].map((name) => `${url}/callback/${name}`),
     scopes: ['notes'],
     accounts: { alice: {}, bob: {}, carol: {} },
   })

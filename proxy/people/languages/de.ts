@@ -91,6 +91,19 @@ export const de: Texts = {
     back: 'Sie können diese Seite schließen und zum Agenten zurückkehren.',
   },
 
+  plan: {
+    title: (agent) => `Was ${agent} noch von Ihnen braucht`,
+    intro: (agent) =>
+      `${agent} hat mehreres zugleich vor. Antworten Sie für einen Anbieter nach dem anderen; vorher geschieht nichts.`,
+    left: (n) => (n === 1 ? 'Es fehlt noch eine Antwort.' : `Es fehlen noch ${n} Antworten.`),
+    over: 'Hier ist nichts mehr zu tun.',
+    open: (provider) => `Weiter mit ${provider}`,
+    completed: 'Erledigt',
+    failed: 'Nicht gewährt',
+    gone: 'Dieser Link gilt nicht mehr',
+    back: 'Sehen, was noch fehlt',
+  },
+
   goOn: {
     title: (to) => `Weiter zu ${to}`,
     body: (to, location) =>

@@ -98,6 +98,19 @@ export const en = {
     back: 'You can close this page and go back to the agent.',
   },
 
+  plan: {
+    title: (agent: string) => `What ${agent} still needs from you`,
+    intro: (agent: string) =>
+      `${agent} plans several things at once. Answer for one provider after another; nothing happens before you do.`,
+    left: (n: number) => (n === 1 ? 'One is left.' : `${n} are left.`),
+    over: 'Nothing is left to do here.',
+    open: (provider: string) => `Go on with ${provider}`,
+    completed: 'Done',
+    failed: 'Not granted',
+    gone: 'This link has ended',
+    back: 'See what is left',
+  },
+
   goOn: {
     title: (to: string) => `On to ${to}`,
     body: (to: string, location: string) =>

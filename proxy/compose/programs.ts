@@ -1,11 +1,9 @@
 // What programs ask deputy itself: the authorization API of agents, the operators' API, and what is decided for people who are not there.
-import type { IncomingMessage, RequestListener } from 'node:http'
+import type { RequestListener } from 'node:http'
 import { naming } from '../config/backend.ts'
 import type { Person, Principal } from '../model.ts'
-import { clientCertificate } from '../net/client_certificate.ts'
 import { createIdle } from '../tokens/idle.ts'
 import { confirmArrival } from '../consent/session.ts'
-import { tagOnly } from '../pipeline/standing.ts'
 import { spooled } from '../tokens/pending.ts'
 import { createOperatorSignIn } from '../api/operator_sso.ts'
 import type { createOperatorsApi } from '../api/operators.ts'
@@ -20,12 +18,12 @@ import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import { keysOf, type Pipeline } from './pipeline.ts'
 import type { Configured, Scope } from './scope.ts'
-import type { CallerDeps } from '../api/caller.ts'
+import { askingOf } from './asking.ts'
 import type { Tools } from './tools.ts'
 import { whenAsked } from './web.ts'
 
 type OperatorsDeps = Parameters<typeof createOperatorsApi>[0]
-export type Permit = ReturnType<typeof createPermit>
+type Permit = ReturnType<typeof createPermit>
 
 /** Somebody who is not there: named by deputy itself, for policy to judge. */
 export const unattended = (person: Person, agent: string, verified: boolean): Principal => ({
@@ -169,42 +167,6 @@ export const localApi = (
     copy: (file) => copyVault(store, config.vault.store, written, file),
     replay: (files) => replayRevocations(store, files, clock.now()),
   })
-}
-
-const shown = (req: IncomingMessage | undefined) =>
-  req === undefined ? null : clientCertificate(req.socket)
-
-/** How deputy's own API on the agents' listeners learns who asks. */
-export const askingOf = (
-  { config }: Scope,
-  { newId, agents, rate, evidence }: Core,
-  identify: Pipeline['identify'],
-): CallerDeps => {
-  /** Counted, and of an agent that is on; what is refused here is in the evidence as a refused call is. */
-  const on = async (who: Principal): Promise<Principal> => {
-    try {
-      rate(who.person.tenant)
-      await agents.allowed(who.agent, who.person.tenant)
-      return who
-    } catch (error) {
-      if (error instanceof Problem) evidence.refused(newId(), error.code, who.person)
-      throw error
-    }
-  }
-  return {
-    identify: async (rawHeaders, req) => {
-      const { who } = await identify.identify(rawHeaders, null, shown(req))
-      tagOnly(who)
-      return on(who)
-    },
-    plainPerson:
-      config.identity.trust === 'plain' || config.applications.length > 0
-        ? (userId, rawHeaders, tenant, req) => {
-            const named = identify.named(userId, rawHeaders, tenant, shown(req))
-            return named === null ? null : Promise.resolve(named).then(on)
-          }
-        : null,
-  }
 }
 
 /** The authorization API on the agents' listeners. */

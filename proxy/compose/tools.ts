@@ -4,13 +4,13 @@ import type { IncomingMessage, RequestListener } from 'node:http'
 import type { Connection, Principal, Via } from '../model.ts'
 import { innerExchange } from '../net/inner.ts'
 import type { Catalogue, Offer } from '../tools/catalogue.ts'
-import type { ParametersOf } from '../tools/plain.ts'
 import type { Ran, Send } from '../tools/run.ts'
 import type { Visible } from '../tools/visible.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import type { Pipeline } from './pipeline.ts'
-import { askingOf, type Permit } from './programs.ts'
+import { askingOf } from './asking.ts'
+import type { BeginDeps } from '../api/begin.ts'
 import type { Configured } from './scope.ts'
 import { whenAsked } from './web.ts'
 
@@ -73,28 +73,15 @@ const whileSame = <K, T>(key: () => K, make: (key: K) => Promise<T>): (() => Pro
   }
 }
 
-const nothingKnown: ParametersOf = () => Promise.resolve(new Map())
-
-/** The tools of all files at each connection. */
+/** What its files say wrong is told once, and the rest of them serves. */
 const catalogueOf = async (
   connections: ReadonlyMap<string, Connection>,
   { toolFiles, log }: Pick<Core, 'toolFiles'> & Pick<Configured, 'log'>,
 ): Promise<Catalogue> => {
-  const [{ loadTools, shippedToolFiles }, { createCatalogue }] = await Promise.all([
-    import('../tools/load.ts'),
-    import('../tools/catalogue.ts'),
-  ])
-  const ids = [...connections.values()].flatMap(({ provider }) => provider.lineage)
-  const files = [...(await shippedToolFiles(ids)), ...toolFiles]
-  const offers: Offer[] = []
-  const problems: string[] = []
-  for (const connection of connections.values()) {
-    const loaded = await loadTools(connection.provider, files)
-    problems.push(...loaded.problems)
-    for (const tool of loaded.tools) offers.push({ tool, connection })
-  }
-  for (const problem of new Set(problems)) log.warn({}, `tools: ${problem}`)
-  return createCatalogue(connections, { offers, problems, parametersOf: nothingKnown })
+  const { catalogueAt } = await import('../tools/at.ts')
+  const catalogue = await catalogueAt(connections, toolFiles)
+  for (const problem of catalogue.problems) log.warn({}, `tools: ${problem}`)
+  return catalogue
 }
 
 /** Where each person has a host of their own: the one of their account; any that fits, while there is none to send to. */
@@ -186,7 +173,7 @@ export const toolsApi = (
     pipeline,
     permit,
     tools,
-  }: { readonly pipeline: Pipeline; readonly permit: Permit; readonly tools: Tools },
+  }: { readonly pipeline: Pipeline; readonly permit: BeginDeps['permit']; readonly tools: Tools },
 ): RequestListener => {
   const deps = {
     ...askingOf(scope, core, pipeline.identify),

@@ -6,6 +6,7 @@ import { noProxyProblem } from '../net/no_proxy.ts'
 import { secret } from '../secret.ts'
 import { agentRows } from './agents.ts'
 import { ldap } from './ldap.ts'
+import { tools } from './tools.ts'
 import { unbuilt } from './unbuilt.ts'
 import { trustDomainOf } from './workload.ts'
 import {
@@ -440,14 +441,6 @@ const audit = z.strictObject({
   retention: some(duration).optional(),
 })
 
-/** One list of tools for MCP hosts. */
-const endpoint = z.strictObject({
-  path: z.string().regex(/^\/mcp(?:\/[a-z0-9-]+)*$/, 'must be /mcp, or a path below it'),
-  tools: z.array(text).optional(),
-  agents: z.array(text).optional(),
-  discovery: z.boolean().default(false),
-})
-
 const limits = z.strictObject({
   tool_result: size.default(64 * SIZES.KiB),
   drain: duration.default(30 * UNITS.s),
@@ -546,12 +539,7 @@ export const configSchema = z.strictObject({
         .default([]),
     })
     .prefault({}),
-  tools: z
-    .strictObject({
-      files: z.array(text).default([]),
-      endpoints: unbuilt(z.array(endpoint).default([]), 'tools over MCP'),
-    })
-    .prefault({}),
+  tools: tools.prefault({}),
   limits: limits.prefault({}),
 })
 

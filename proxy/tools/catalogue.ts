@@ -114,7 +114,7 @@ export const createCatalogue = (
     rows ??= rowsOf(connections.values())
     const found: Offer[] = []
     for (const { connection, row } of rows.get(key) ?? []) {
-      const known = await parametersOf(connection.provider.id)
+      const known = await parametersOf(connection.provider)
       const tool = plainTool(connection.provider, row, known.get(row.id))
       if (tool !== null) found.push({ tool, connection })
     }
@@ -142,9 +142,9 @@ export const createCatalogue = (
         throw new Problem('request_invalid', 'tool_name and connection name different connections')
       // A version may stand behind it: there is one only.
       const bare = name.replace(/@[\w.-]*$/, '')
-      const own = byName.get(spelling(bare)) ?? []
-      if (own.length > 0) return chosen(own, { name: bare, connection })
       const byId = await plainOffers(`=${name}`)
+      const own = byId.length > 0 ? [] : (byName.get(spelling(bare)) ?? [])
+      if (own.length > 0) return chosen(own, { name: bare, connection })
       const plainOnes = byId.length > 0 ? byId : await plainOffers(spelling(bare))
       if (plainOnes.length > 0) return chosen(plainOnes, { name: bare, connection })
       const names = [...made.map(({ tool }) => tool.name), ...ids(connections)]

@@ -183,7 +183,7 @@ const keepOf = (raw: unknown, uses: Uses): Keep => {
   if ('$each' in raw) {
     const at = raw['at'] ?? ''
     if (typeof at !== 'string') uses.wrong('at must be a JSON pointer')
-    return { kind: 'each', at: String(at), keep: keepOf(raw['$each'], uses) }
+    return { kind: 'each', at: typeof at === 'string' ? at : '', keep: keepOf(raw['$each'], uses) }
   }
   if (Object.keys(raw).some((key) => key.startsWith('$')))
     return { kind: 'value', of: readTemplate(raw, uses) }

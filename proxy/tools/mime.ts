@@ -48,8 +48,9 @@ const address = (text: string, refuse: (what: string) => never, field: string): 
     : `${encodedWords(said)} <${bare}>`
 }
 
+const textOf = (value: Json | undefined): string => (typeof value === 'string' ? value : '')
 const listOf = (value: Json): readonly string[] =>
-  (Array.isArray(value) ? (value as readonly Json[]) : String(value).split(',')).map(String)
+  Array.isArray(value) ? (value as readonly Json[]).map(textOf) : textOf(value).split(',')
 
 const fieldValue = (name: string, value: Json, refuse: (what: string) => never): string => {
   if (ADDRESSES.has(name)) {
@@ -58,7 +59,7 @@ const fieldValue = (name: string, value: Json, refuse: (what: string) => never):
       refuse(`\`${name}\` holds ${all.length} addresses; at most ${MOST_ADDRESSES} go in one mail`)
     return all.map((one) => address(one, refuse, name)).join(',\r\n ')
   }
-  const text = String(value)
+  const text = textOf(value)
   return isAscii(text) ? text : encodedWords(text)
 }
 
@@ -73,13 +74,13 @@ export const mimeMessage = (
     if (value === undefined || value === null) continue
     for (const one of Array.isArray(value) ? (value as readonly Json[]) : [value]) {
       if (typeof one !== 'string') refuse(`\`${name}\` must be a text`)
-      if (CONTROL.test(String(one))) refuse(`\`${name}\` holds a line break or control character`)
+      if (CONTROL.test(one)) refuse(`\`${name}\` holds a line break or control character`)
     }
     const said = fieldValue(name, value, refuse)
     if (said !== '') lines.push(`${header}: ${said}`)
   }
   const html = members.get('type') === 'html' ? 'html' : 'plain'
-  const text = String(members.get('text') ?? '')
+  const text = textOf(members.get('text'))
   const body = Buffer.from(text)
     .toString('base64')
     .replaceAll(/.{76}(?=.)/g, '$&\r\n')

@@ -16,7 +16,7 @@ export type Parameters = {
   }[]
 }
 /** Of one provider, by operation; empty where nobody published any. */
-export type ParametersOf = (provider: string) => Promise<ReadonlyMap<string, Parameters>>
+export type ParametersOf = (provider: Provider) => Promise<ReadonlyMap<string, Parameters>>
 
 /** `Github.IssuesCreate`; the toolkit is the provider. */
 export const plainName = (provider: string, id: string): string => {
@@ -35,7 +35,11 @@ const TYPES: ReadonlySet<string> = new Set([
   'array',
   'object',
 ])
-const typeOf = (type: string): InputType => (TYPES.has(type) ? (type as InputType) : 'string')
+const typeOf = (type: string): InputType =>
+  type.endsWith('[]') ? 'array' : TYPES.has(type) ? (type as InputType) : 'string'
+/** Of an array; a type that no schema of the subset has is taken as a text. */
+const itemsOf = (type: string): InputType | null =>
+  type.endsWith('[]') ? typeOf(type.slice(0, -2)) : type === 'array' ? 'string' : null
 /** Names of arguments are of letters, digits and `_.-`. */
 const argument = (name: string): string => name.replaceAll(/[^\w.-]/g, '').slice(0, 64) || 'value'
 
@@ -52,6 +56,10 @@ const input = (name: string, type: InputType, required: boolean, description = '
 })
 
 type Places = Readonly<Record<'path' | 'query' | 'header' | 'body', [string, string][]>>
+
+/** Does anybody describe more of it than its path does? */
+const says = ({ summary, parameters }: Parameters): boolean =>
+  summary !== '' || parameters.some((one) => one.in !== 'path')
 
 /** Without a specification: the parameters of the path, and one object each for query and body. */
 const bare = (
@@ -94,11 +102,10 @@ const specified = (row: OperationRow, { parameters }: Parameters): ReturnType<ty
     if (!given.has(name)) add('path', name, input(name, 'string', true))
   for (const one of parameters)
     if (one.in !== 'path' || row.path.includes(`{${one.name}`))
-      add(
-        one.in,
-        one.name,
-        input('', typeOf(one.type), one.required || one.in === 'path', one.description),
-      )
+      add(one.in, one.name, {
+        ...input('', typeOf(one.type), one.required || one.in === 'path', one.description),
+        items: itemsOf(one.type),
+      })
   return { inputs, places, rest: null, whole: null }
 }
 
@@ -114,7 +121,8 @@ export const plainTool = (
   const open = provider.hostFromToken && provider.hosts.size === 0
   const host = row.host ?? (open ? null : provider.hosts.keys().next().value)
   if (host === undefined || (host !== null && !provider.hosts.has(host))) return null
-  const { inputs, places, rest, whole } = of === undefined ? bare(row) : specified(row, of)
+  const { inputs, places, rest, whole } =
+    of === undefined || !says(of) ? bare(row) : specified(row, of)
   const step: Step = {
     name: row.id,
     operation: row,
@@ -134,12 +142,13 @@ export const plainTool = (
     rest,
   }
   const name = plainName(provider.id, row.id)
+  const summary = of?.summary ?? ''
   return {
     name,
     toolkit: camel(provider.id),
     provider: provider.id,
     aliases: [],
-    description: (of?.summary ?? `${row.method} ${row.path}`).slice(0, 220),
+    description: (summary === '' ? `${row.method} ${row.path}` : summary).slice(0, 220),
     input: inputs,
     example: null,
     steps: [step],

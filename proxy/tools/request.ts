@@ -85,9 +85,7 @@ const parametersOf = ({ query, rest }: Step, { args }: Given): Members => {
   return isObject(more)
     ? [
         ...query,
-        ...Object.entries(more).map(
-          ([name, value]) => [name, { kind: 'literal', value: value as Json }] as const,
-        ),
+        ...Object.entries(more).map(([name, value]) => [name, { kind: 'literal', value }] as const),
       ]
     : query
 }

@@ -20,6 +20,7 @@ export const kept = (keep: Keep, whole: Json, given: Given): Json | undefined =>
       })
     }
     case 'members':
+    default:
       return Object.fromEntries(
         keep.members.flatMap(([name, each]) => {
           const value = kept(each, whole, given)
@@ -54,7 +55,8 @@ export const fitted = (value: Json, bytes: number): Json => {
     for (const one of value as readonly Json[]) {
       const size = bytesOf(one) + 1
       if (size > left) {
-        if (list.length === 0 && left > 64) list.push(fitted(one, left - 1))
+        const part = list.length === 0 && left > 64 ? fitted(one, left - 1) : null
+        if (part !== null && bytesOf(part) < left) list.push(part)
         break
       }
       list.push(one)
@@ -63,16 +65,16 @@ export const fitted = (value: Json, bytes: number): Json => {
     return list
   }
   if (!isObject(value)) return value
-  const all = Object.entries(value as JsonObject)
+  const all = Object.entries(value)
   const sized = all
     .map(([name, each]) => ({ name, each, key: bytesOf(name) + 2, size: bytesOf(each) }))
     .toSorted((a, b) => a.size - b.size)
   let left = bytes - 2
   const fit = new Map<string, Json>()
-  sized.forEach(({ name, each, key, size }, i) => {
+  sized.forEach(({ name, each, key }, i) => {
     const share = Math.floor(left / (sized.length - i)) - key
-    if (share <= 8 && size > share) return
-    const one = fitted(each, Math.max(share, 0))
+    const one = share <= 8 ? each : fitted(each, share)
+    if (bytesOf(one) > share) return
     fit.set(name, one)
     left -= key + bytesOf(one)
   })

@@ -111,7 +111,7 @@ const wrongInside = ({ failure }: Tool, { graphql }: Step, value: Json): string 
   if (graphql !== null && Array.isArray(errors) && errors.length > 0)
     return saidBy(value) ?? 'the provider reports errors'
   if (failure !== null && atPointer(value, failure.at) === failure.is)
-    return String(atPointer(value, failure.message) ?? 'without saying why')
+    return saidBy(atPointer(value, failure.message) as Json) ?? 'no, without saying why'
   return null
 }
 
@@ -130,7 +130,7 @@ const readAnswer = (tool: Tool, step: Step, answer: InnerAnswer): Answered | End
   const text = textOf(answer)
   const code = headers.get('deputy-answer')
   if (code !== undefined && 'value' in text && isObject(text.value))
-    return { kind: 'refused', status, code, document: text.value as JsonObject, headers }
+    return { kind: 'refused', status, code, document: text.value, headers }
   if (answer.end === 'broken' || status === 0)
     return failed(
       502,
@@ -236,7 +236,7 @@ export const resultOf = ({
   truncated,
   next,
 }: Extract<Ran, { kind: 'done' }>): JsonObject => ({
-  ...(isObject(value) ? (value as JsonObject) : { result: value }),
+  ...(isObject(value) ? value : { result: value }),
   ...(next === null ? {} : { next }),
   ...(truncated ? { truncated: true, hint: CUT } : {}),
 })

@@ -74,6 +74,7 @@ const is = (type: InputType, value: unknown): boolean => {
     case 'array':
       return Array.isArray(value)
     case 'object':
+    default:
       return isObject(value)
   }
 }

@@ -228,6 +228,7 @@ export const filled = (template: Template, given: Given): Json | undefined => {
       return new URL(url, 'http://x').searchParams.get(template.name) ?? undefined
     }
     case 'mime':
+    default:
       return mimeMessage(new Map(filledMembers(template.members, given)), (what) => {
         throw new Unsendable(what)
       })

@@ -30,21 +30,20 @@ const WHOEVER: ReadonlySet<string> = new Set([
 ])
 const NO: Seen = { may: 'no', consent: null }
 
-/** A template as one path that both it and the row's pattern allow; null: there is none. */
+/** A template as one path that both it and the row's pattern allow; null: there is none. `{x+}` takes one segment or more. */
 const meeting = (
-  template: readonly string[],
-  pattern: readonly unknown[],
+  [segment, ...after]: readonly string[],
+  [wanted, ...others]: readonly unknown[],
 ): readonly string[] | null => {
-  const path: string[] = []
-  for (const [i, segment] of template.entries()) {
-    const wanted = pattern[i]
-    if (wanted === '**') return [...path, ...template.slice(i)]
-    if (typeof wanted !== 'string') return null
-    if (wanted === '*' || wanted === segment) path.push(segment)
-    else if (segment.startsWith('{')) path.push(wanted)
-    else return null
-  }
-  return pattern.length === template.length ? path : null
+  if (segment === undefined) return wanted === undefined || wanted === '**' ? [] : null
+  if (wanted === '**') return [segment, ...after]
+  if (typeof wanted !== 'string') return null
+  const open = segment.startsWith('{')
+  if (wanted !== '*' && wanted !== segment && !open) return null
+  const own = wanted === '*' ? segment : wanted
+  const rest =
+    meeting(after, others) ?? (segment.endsWith('+}') ? meeting([segment, ...after], others) : null)
+  return rest === null ? null : [own, ...rest]
 }
 /** Paths that rows of the policy name for this operation, where it says less. */
 const pathsIn = (

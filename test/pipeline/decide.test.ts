@@ -146,6 +146,7 @@ describe('policy is asked', () => {
   test('of everything that this deputy knows, in one JSON object', async () => {
     expect(await house().input()).toEqual({
       version: 1,
+      via: 'proxy',
       request_id: 'call-1',
       request: {
         method: 'GET',

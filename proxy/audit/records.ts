@@ -74,8 +74,7 @@ const isCredential = (word: string): boolean => word.length >= 20 && CREDENTIAL.
 const originsText = (parts: readonly Entitlements[]): string =>
   `,"parts":${JSON.stringify(parts.map(({ source, active, digest }) => ({ source, active, digest })))}`
 
-const viaText = ({ via = 'proxy' }: Decided): string =>
-  via === 'proxy' ? '' : `,"via":"${via}"`
+const viaText = ({ via = 'proxy' }: Decided): string => (via === 'proxy' ? '' : `,"via":"${via}"`)
 
 /** Such a name needs no escape in JSON either. */
 const KEY = /^[A-Za-z$_][\w.$[\]-]{0,63}$/

@@ -199,6 +199,7 @@ const kept = (
       return kept(keep.keep, last, [...before, ...segments(keep.at), '*'])
     case 'members':
       return keep.members.flatMap(([, each]) => kept(each, last, before))
+    case 'value':
     default:
       return pointersIn(keep.of).map(({ step, at }) => [step ?? last, segments(at)] as const)
   }

@@ -106,9 +106,9 @@ test(
       callsOf(tool, everyArgument(tool)).flatMap((call) => {
         const [, sobject = ''] = /\/sobjects\/(\w+)/.exec(call.request.target) ?? []
         const { q, fields: read } = queryOf(call)
-        const [, selected = '', from = ''] = SOQL.exec(String(q ?? '')) ?? []
+        const [, selected = '', from = ''] = SOQL.exec(typeof q === 'string' ? q : '') ?? []
         const custom = sobject.endsWith('__c')
-        const names = selected === '' ? (read === undefined ? '' : String(read)) : selected
+        const names = selected === '' ? (typeof read === 'string' ? read : '') : selected
         return [
           ...(call.request.body === null || custom
             ? []

@@ -168,7 +168,7 @@ const matches = (template: string, path: string): boolean =>
 const callMistakes = (call: Call, spec: SpecCall): readonly string[] => {
   const { request, step } = call
   const [path = ''] = request.target.split('?')
-  const body: unknown = request.body === null ? null : request.body.toString()
+  const body = request.body === null ? null : request.body.toString()
   return [
     ...(request.method === spec.method ? [] : [`method ${request.method}, not ${spec.method}`]),
     ...(matches(spec.path, path) ? [] : [`path ${path} is none of ${spec.path}`]),
@@ -181,7 +181,7 @@ const callMistakes = (call: Call, spec: SpecCall): readonly string[] => {
           : []
         : spec.request === null
           ? ['has a body, and the call takes none']
-          : mistakes(spec.request, JSON.parse(String(body)), 'body')),
+          : mistakes(spec.request, JSON.parse(body), 'body')),
   ]
 }
 
@@ -200,6 +200,7 @@ const kept = (
     case 'members':
       return keep.members.flatMap(([, each]) => kept(each, last, before))
     case 'value':
+    default:
       return pointersIn(keep.of).map(({ step, at }) => [step ?? last, segments(at)] as const)
   }
 }

@@ -83,7 +83,7 @@ describe('the official client 1.x', () => {
     expect(asked.code).toBe(-32042)
     await house.visit(asked.elicitations[0]?.url ?? '', 'alice')
     const heard = await session(
-      (params) => client.callTool(params),
+      (params) => client.callTool(params) as Promise<Result>,
       async () => (await client.listTools()).tools,
     )
     expect(heard).toEqual(HEARD)

@@ -552,8 +552,7 @@ export type Reader = {
   readonly shape?: ((document: ProblemDocument) => unknown) | undefined
   /** The whole answer in a protocol that has statuses of its own (JSON-RPC). */
   readonly told?:
-    | ((document: ProblemDocument) => { readonly status: number; readonly body: unknown })
-    | undefined
+    ((document: ProblemDocument) => { readonly status: number; readonly body: unknown }) | undefined
 }
 
 /**

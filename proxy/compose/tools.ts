@@ -50,7 +50,11 @@ const PASSED: ReadonlySet<string> = new Set([
   'host',
 ])
 
-export const passed = (raw: readonly string[], own: ReadonlySet<string>, prefers: boolean): string[] => {
+export const passed = (
+  raw: readonly string[],
+  own: ReadonlySet<string>,
+  prefers: boolean,
+): string[] => {
   const headers: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const name = (raw[i] ?? '').toLowerCase()
@@ -128,7 +132,10 @@ export const createTools = (
       })
     },
   )
-  const sendOf = ({ req: outer, who, named, via, signal, wait }: Outer, { connection }: Offer): Send => {
+  const sendOf = (
+    { req: outer, who, named, via, signal, wait }: Outer,
+    { connection }: Offer,
+  ): Send => {
     const headers = passed(outer.rawHeaders, own, wait === undefined)
     const until = clock.mono() + (wait ?? 0) * 1_000
     const waits = (): readonly string[] =>
@@ -143,7 +150,13 @@ export const createTools = (
         {
           method: request.method,
           url: `/${connection.name}@${host}${request.target}`,
-          headers: [...headers, ...waits(), 'accept', 'application/json, */*;q=0.5', ...request.headers],
+          headers: [
+            ...headers,
+            ...waits(),
+            'accept',
+            'application/json, */*;q=0.5',
+            ...request.headers,
+          ],
           body: request.body,
         },
         outer.socket,

@@ -269,13 +269,19 @@ export const createMcp = (deps: McpDeps) => {
     const { method } = asked.call
     if (method === 'tools/call') return callTool(call)
     if (method === 'tools/list') return list(call)
-    if (to.modern) return method === 'server/discover' ? discovered(to, deps.version) : unknownMethod(to)
+    if (to.modern)
+      return method === 'server/discover' ? discovered(to, deps.version) : unknownMethod(to)
     if (method === 'initialize') return initialize(call)
     return method === 'ping' ? empty(to) : unknownMethod(to)
   }
 
   /** Can the client of an older revision show links? Its session says so. */
-  const urlOf = (req: IncomingMessage, { call }: Asked, who: Principal, row: EndpointRow): boolean => {
+  const urlOf = (
+    req: IncomingMessage,
+    { call }: Asked,
+    who: Principal,
+    row: EndpointRow,
+  ): boolean => {
     const sealed = req.headers[SESSION]
     if (call.modern || typeof sealed !== 'string' || call.method === 'initialize') return call.url
     const session = deps.sessions.open(boundTo(who, row), sealed)
@@ -300,7 +306,8 @@ export const createMcp = (deps: McpDeps) => {
       throw new Problem('request_too_large', `a message may have ${deps.most} bytes`)
     const asked = readAsked(bytes.toString('utf8'), req.headers)
     if (asked.kind === 'fault') {
-      if (asked.code === -32020) deps.log.warn({ said: asked.message }, 'an MCP host disagrees with itself')
+      if (asked.code === -32020)
+        deps.log.warn({ said: asked.message }, 'an MCP host disagrees with itself')
       return faultAnswer(asked)
     }
     const to: Told = { ...asked.call, url: urlOf(req, asked, who, row) }

@@ -214,7 +214,13 @@ const refusal = (to: Told, refused: Refused, state: (until: number) => string): 
   if (BY_LINK.has(code) && typeof url === 'string') return linked(to, refused, url, state)
   const { url: _never, ...rest } = document
   if (code !== 'policy_denied')
-    return failed(to, code, detail, told(BY_LINK.has(code) ? document : rest, code), retryOf(refused))
+    return failed(
+      to,
+      code,
+      detail,
+      told(BY_LINK.has(code) ? document : rest, code),
+      retryOf(refused),
+    )
   const said: readonly Json[] = Array.isArray(reasons) ? (reasons as readonly Json[]) : []
   const only = BY_NOBODY.find((each) => said.length > 0 && said.every((one) => one === each))
   return failed(

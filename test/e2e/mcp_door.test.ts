@@ -1,5 +1,8 @@
 // The door for MCP hosts, by the official clients of both revisions: list, call, consent, call again, denied, paged.
-import { Client as Client2, StreamableHTTPClientTransport as Transport2 } from '@modelcontextprotocol/client'
+import {
+  Client as Client2,
+  StreamableHTTPClientTransport as Transport2,
+} from '@modelcontextprotocol/client'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -32,7 +35,11 @@ const post = async (
     body: typeof body === 'string' ? body : JSON.stringify(body),
   })
   const text = await answer.text()
-  return { status: answer.status, headers: answer.headers, body: text === '' ? {} : JSON.parse(text) }
+  return {
+    status: answer.status,
+    headers: answer.headers,
+    body: text === '' ? {} : JSON.parse(text),
+  }
 }
 const meta = (capabilities: object = {}) => ({
   'io.modelcontextprotocol/protocolVersion': NEW,
@@ -85,10 +92,7 @@ describe('2026-07-28 on the wire', () => {
       ttlMs: 0,
       cacheScope: 'private',
     })
-    expect(toolsOf(listed).map(({ name }) => name)).toEqual([
-      'Acme_CreateNote',
-      'Acme_ListNotes',
-    ])
+    expect(toolsOf(listed).map(({ name }) => name)).toEqual(['Acme_CreateNote', 'Acme_ListNotes'])
     expect(toolsOf(listed)[0]).toMatchObject({
       title: 'Acme.CreateNote',
       annotations: { readOnlyHint: false, destructiveHint: false },
@@ -97,9 +101,9 @@ describe('2026-07-28 on the wire', () => {
     })
     expect(await modern('tools/list')).toMatchObject({ body: listed.body })
     // bob reads only.
-    expect(toolsOf(await modern('tools/list', {}, { user: 'bob' })).map(({ name }) => name)).toEqual(
-      ['Acme_ListNotes'],
-    )
+    expect(
+      toolsOf(await modern('tools/list', {}, { user: 'bob' })).map(({ name }) => name),
+    ).toEqual(['Acme_ListNotes'])
   })
 
   test('server/discover says both revisions; an unknown method is 404 and -32601', async () => {
@@ -142,7 +146,11 @@ describe('2026-07-28 on the wire', () => {
     const before = house.deputy.evidence().length
     const edited = `${state.slice(0, -2)}${state.endsWith('AA') ? 'BB' : 'AA'}`
     for (const wrong of [
-      call('Acme_ListNotes', { n: 2 }, { url: true, user: 'carol', more: { ...accept, requestState: state } }),
+      call(
+        'Acme_ListNotes',
+        { n: 2 },
+        { url: true, user: 'carol', more: { ...accept, requestState: state } },
+      ),
       call('Acme_ListNotes', { n: 3 }, { url: true, more: { ...accept, requestState: state } }),
       call('Acme_CreateNote', { n: 2 }, { url: true, more: { ...accept, requestState: state } }),
       call('Acme_ListNotes', { n: 2 }, { url: true, more: { ...accept, requestState: edited } }),
@@ -153,16 +161,33 @@ describe('2026-07-28 on the wire', () => {
         message: expect.stringContaining('requestState is not of this call'),
       })
     expect(house.deputy.evidence().length).toBe(before)
-    const refused = await call('Acme_ListNotes', { n: 2 }, {
-      url: true,
-      more: { inputResponses: { deputy: { action: 'decline' } }, requestState: state },
-    })
+    const refused = await call(
+      'Acme_ListNotes',
+      { n: 2 },
+      {
+        url: true,
+        more: { inputResponses: { deputy: { action: 'decline' } }, requestState: state },
+      },
+    )
     expect(structured(refused)).toMatchObject({ code: 'consent_declined' })
-    const repeated = call('Acme_ListNotes', { n: 2 }, { url: true, more: { ...accept, requestState: state } })
+    const repeated = call(
+      'Acme_ListNotes',
+      { n: 2 },
+      { url: true, more: { ...accept, requestState: state } },
+    )
     let ended = false
     void repeated.then(() => (ended = true))
     await expect
-      .poll(() => house.deputy.evidence().filter(({ decision }) => (decision as { effect?: string } | undefined)?.effect === 'consent_required').length, { timeout: 20_000 })
+      .poll(
+        () =>
+          house.deputy
+            .evidence()
+            .filter(
+              ({ decision }) =>
+                (decision as { effect?: string } | undefined)?.effect === 'consent_required',
+            ).length,
+        { timeout: 20_000 },
+      )
       .toBeGreaterThanOrEqual(2)
     expect(ended).toBe(false)
     await house.visit(requests.deputy.params.url, 'alice')
@@ -171,7 +196,11 @@ describe('2026-07-28 on the wire', () => {
     expect(structured(done)).toEqual({ notes: ['first', 'second'], next: { page_token: 'two' } })
     expect(text(done)).toBe(JSON.stringify(structured(done)))
     // Replayed, it is a call like any other: decided anew, and held for nobody.
-    const again = await call('Acme_ListNotes', { n: 2 }, { url: true, more: { ...accept, requestState: state } })
+    const again = await call(
+      'Acme_ListNotes',
+      { n: 2 },
+      { url: true, more: { ...accept, requestState: state } },
+    )
     expect(structured(again)).toMatchObject({ notes: ['first', 'second'] })
   })
 
@@ -179,7 +208,9 @@ describe('2026-07-28 on the wire', () => {
     await connected('alice')
     const first = structured(await call('Acme_ListNotes', { n: 2 }))
     const next = first['next'] as object
-    expect(structured(await call('Acme_ListNotes', { n: 2, ...next }))).toEqual({ notes: ['third'] })
+    expect(structured(await call('Acme_ListNotes', { n: 2, ...next }))).toEqual({
+      notes: ['third'],
+    })
   })
 
   test('what policy refuses says why and is no question to anybody, with no link', async () => {
@@ -210,7 +241,10 @@ describe('2026-07-28 on the wire', () => {
       [JSON.parse('{"title":"x","__proto__":{"admin":true}}'), '__proto__'],
     ] as const) {
       const wrong = await call('Acme_CreateNote', args)
-      expect(text(wrong) + JSON.stringify(wrong.body.error ?? ''), JSON.stringify(wrong.body)).toContain(said)
+      expect(
+        text(wrong) + JSON.stringify(wrong.body.error ?? ''),
+        JSON.stringify(wrong.body),
+      ).toContain(said)
     }
     expect(house.upstream.seen.length).toBe(sent)
   })
@@ -222,7 +256,12 @@ describe('2026-07-28 on the wire', () => {
     const method = await modern('tools/list', {}, { headers: { 'mcp-method': 'tools/call' } })
     expect([method.status, method.body.error?.code]).toEqual([400, -32020])
     const version = await post(
-      { jsonrpc: '2.0', id: 1, method: 'tools/list', params: { _meta: { ...meta(), 'io.modelcontextprotocol/protocolVersion': '1900-01-01' } } },
+      {
+        jsonrpc: '2.0',
+        id: 1,
+        method: 'tools/list',
+        params: { _meta: { ...meta(), 'io.modelcontextprotocol/protocolVersion': '1900-01-01' } },
+      },
       { 'mcp-protocol-version': '1900-01-01', 'mcp-method': 'tools/list' },
     )
     expect([version.status, version.body.error]).toEqual([
@@ -242,7 +281,12 @@ describe('2026-07-28 on the wire', () => {
     expect([batch.status, batch.body.error?.code]).toEqual([400, -32600])
     const broken = await post('{"jsonrpc":')
     expect([broken.status, broken.body.error?.code]).toEqual([400, -32700])
-    const large = await post({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name, arguments: { x: 'x'.repeat(1_100_000) } } })
+    const large = await post({
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'tools/call',
+      params: { name, arguments: { x: 'x'.repeat(1_100_000) } },
+    })
     expect(large.status).toBe(413)
   })
 })
@@ -256,9 +300,14 @@ describe('who may ask', () => {
       const answer = await fetch(at(), { method, headers: { 'deputy-user': 'alice' } })
       expect([answer.status, answer.headers.get('allow')]).toEqual([405, 'POST'])
     }
-    const page = await post({ jsonrpc: '2.0', id: 1, method: 'ping' }, { origin: 'https://evil.test' })
+    const page = await post(
+      { jsonrpc: '2.0', id: 1, method: 'ping' },
+      { origin: 'https://evil.test' },
+    )
     expect(page.status).toBe(403)
-    expect((await post({ jsonrpc: '2.0', id: 1, method: 'ping' }, {}, '/mcp/other')).status).toBe(404)
+    expect((await post({ jsonrpc: '2.0', id: 1, method: 'ping' }, {}, '/mcp/other')).status).toBe(
+      404,
+    )
   })
 })
 
@@ -269,7 +318,11 @@ describe('2025-11-25 on the wire', () => {
         jsonrpc: '2.0',
         id: 0,
         method: 'initialize',
-        params: { protocolVersion: '2025-11-25', capabilities, clientInfo: { name: 't', version: '1' } },
+        params: {
+          protocolVersion: '2025-11-25',
+          capabilities,
+          clientInfo: { name: 't', version: '1' },
+        },
       },
       { 'deputy-user': user },
     )
@@ -281,7 +334,10 @@ describe('2025-11-25 on the wire', () => {
     return answer.headers.get('mcp-session-id')
   }
   const old = (method: string, params: object, headers: Readonly<Record<string, string>>) =>
-    post({ jsonrpc: '2.0', id: 3, method, params }, { 'mcp-protocol-version': '2025-11-25', ...headers })
+    post(
+      { jsonrpc: '2.0', id: 3, method, params },
+      { 'mcp-protocol-version': '2025-11-25', ...headers },
+    )
 
   test('a session seals that its client can show links; without it the link is text', async () => {
     const session = await opened('carol', { elicitation: { form: {}, url: {} } })
@@ -306,10 +362,14 @@ describe('2025-11-25 on the wire', () => {
       { 'deputy-user': 'carol', 'mcp-session-id': `u${(session ?? '').slice(1)}x` },
     ])
       expect((await old('tools/call', params, headers)).status).toBe(404)
-    const denied = await old('tools/call', { name: 'Acme_EraseNotes', arguments: {} }, {
-      'deputy-user': 'carol',
-      'mcp-session-id': session ?? '',
-    })
+    const denied = await old(
+      'tools/call',
+      { name: 'Acme_EraseNotes', arguments: {} },
+      {
+        'deputy-user': 'carol',
+        'mcp-session-id': session ?? '',
+      },
+    )
     expect(structured(denied)).toMatchObject({ code: 'policy_denied' })
   })
 

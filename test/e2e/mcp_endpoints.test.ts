@@ -17,12 +17,12 @@ const ask = async (
   { path = '/mcp', headers = {} as Readonly<Record<string, string>>, method = 'tools/call' } = {},
 ): Promise<Heard> => {
   const all = {
-      'content-type': 'application/json',
-      'deputy-user': 'alice',
-      'mcp-protocol-version': NEW,
-      'mcp-method': method,
-      ...(typeof params['name'] === 'string' ? { 'mcp-name': params['name'] } : {}),
-      ...headers,
+    'content-type': 'application/json',
+    'deputy-user': 'alice',
+    'mcp-protocol-version': NEW,
+    'mcp-method': method,
+    ...(typeof params['name'] === 'string' ? { 'mcp-name': params['name'] } : {}),
+    ...headers,
   }
   const answer = await fetch(`${house.deputy.agent}${path}`, {
     method: 'POST',
@@ -41,10 +41,19 @@ const ask = async (
     }),
   })
   const body = JSON.parse(await answer.text()) as { result?: Heard['result']; error?: unknown }
-  return { status: answer.status, headers: answer.headers, result: body.result ?? {}, error: body.error }
+  return {
+    status: answer.status,
+    headers: answer.headers,
+    result: body.result ?? {},
+    error: body.error,
+  }
 }
 const namesAt = async (house: McpHouse, path: string, user = 'alice') => {
-  const { result } = await ask(house, {}, { path, method: 'tools/list', headers: { 'deputy-user': user } })
+  const { result } = await ask(
+    house,
+    {},
+    { path, method: 'tools/list', headers: { 'deputy-user': user } },
+  )
   return (result['tools'] as { readonly name: string }[] | undefined)?.map(({ name }) => name)
 }
 const structured = ({ result }: Heard) =>
@@ -127,11 +136,21 @@ describe('several endpoints', () => {
     expect(described).toMatchObject({ name: 'Acme_ListNotes', inputSchema: { type: 'object' } })
     const hidden = structured(await call(house, 'describe_tool', { name: 'Acme_EraseNotes' }, at))
     expect(hidden).toMatchObject({ code: 'tool_not_found' })
-    const called = await call(house, 'call_tool', { name: 'Acme_ListNotes', arguments: { n: 2 } }, at)
+    const called = await call(
+      house,
+      'call_tool',
+      { name: 'Acme_ListNotes', arguments: { n: 2 } },
+      at,
+    )
     expect(structured(called)).toMatchObject({ notes: ['first', 'second'] })
     const denied = await call(house, 'call_tool', { name: 'Acme_EraseNotes' }, at)
     expect(structured(denied)).toMatchObject({ code: 'policy_denied' })
-    const wrong = await call(house, 'call_tool', { name: 'Acme_ListNotes', arguments: { m: 2 } }, at)
+    const wrong = await call(
+      house,
+      'call_tool',
+      { name: 'Acme_ListNotes', arguments: { m: 2 } },
+      at,
+    )
     expect(structured(wrong)).toMatchObject({ code: 'invalid_arguments' })
     for (const args of [{}, { name: 3 }])
       expect(structured(await call(house, 'call_tool', args, at))).toMatchObject({
@@ -159,7 +178,9 @@ describe('several endpoints', () => {
       expect(large.result).toMatchObject({ isError: true })
       expect(JSON.stringify(large.result)).toContain('larger than a tool may read')
       upstream.handle = (_seen, res) =>
-        void res.writeHead(200, { 'content-type': 'application/octet-stream' }).end(Buffer.from([0xff, 0xfe, 0]))
+        void res
+          .writeHead(200, { 'content-type': 'application/octet-stream' })
+          .end(Buffer.from([0xff, 0xfe, 0]))
       expect(JSON.stringify((await call(house, 'Acme_ListNotes')).result)).toContain('no text')
       upstream.handle = (_seen, res) => {
         const notes = Array.from({ length: 20_000 }, (_, i) => `note ${i}`)
@@ -171,7 +192,9 @@ describe('several endpoints', () => {
     } finally {
       upstream.handle = before
     }
-    expect(structured(await call(house, 'Acme_ListNotes'))).toMatchObject({ notes: ['first', 'second'] })
+    expect(structured(await call(house, 'Acme_ListNotes'))).toMatchObject({
+      notes: ['first', 'second'],
+    })
   })
 })
 
@@ -185,7 +208,13 @@ describe('hosts that sign people in themselves', () => {
       identity: {
         trust: 'asserted',
         issuers: [
-          { issuer: issuer.url, realm: 'local', audience: AUDIENCE, agent: '/client_id', insecure: true },
+          {
+            issuer: issuer.url,
+            realm: 'local',
+            audience: AUDIENCE,
+            agent: '/client_id',
+            insecure: true,
+          },
         ],
       },
     })
@@ -195,7 +224,8 @@ describe('hosts that sign people in themselves', () => {
     issuer.close()
   })
   const bearer = (token: string) => ({ authorization: `Bearer ${token}`, 'deputy-user': '' })
-  const signed = (claims: object = {}) => issuer.sign({ sub: 'alice', client_id: 'host', ...claims })
+  const signed = (claims: object = {}) =>
+    issuer.sign({ sub: 'alice', client_id: 'host', ...claims })
 
   test('are told where, take a token there, and it goes nowhere', async () => {
     for (const headers of [
@@ -230,7 +260,12 @@ describe('hosts that sign people in themselves', () => {
     const done = await ask(house, params, { headers: bearer(token) })
     expect(structured(done)).toMatchObject({ notes: ['first', 'second'] })
     expect(house.upstream.bytes().includes(token)).toBe(false)
-    expect(house.deputy.evidence().filter(({ via }) => via === 'mcp').at(-1)).toMatchObject({
+    expect(
+      house.deputy
+        .evidence()
+        .filter(({ via }) => via === 'mcp')
+        .at(-1),
+    ).toMatchObject({
       user: { id: 'alice', verified: true },
       agent: { id: 'host' },
     })

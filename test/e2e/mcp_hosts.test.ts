@@ -196,8 +196,12 @@ describe('the conformance suite', () => {
           headers: { ...(headers as Record<string, string>), 'deputy-user': 'alice' },
           ...(chunks.length === 0 ? {} : { body: Buffer.concat(chunks) }),
         })
-        const kept = [...answer.headers].filter(([name]) => !/^(?:content-length|connection|keep-alive|transfer-encoding)$/.test(name))
-        res.writeHead(answer.status, Object.fromEntries(kept)).end(Buffer.from(await answer.arrayBuffer()))
+        const kept = [...answer.headers].filter(
+          ([name]) => !/^(?:content-length|connection|keep-alive|transfer-encoding)$/.test(name),
+        )
+        res
+          .writeHead(answer.status, Object.fromEntries(kept))
+          .end(Buffer.from(await answer.arrayBuffer()))
       })().catch(() => res.destroy())
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -207,7 +211,10 @@ describe('the conformance suite', () => {
     const server = await tagged()
     const at = `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
     const suite = fileURLToPath(
-      new URL('../../node_modules/@modelcontextprotocol/conformance/dist/index.js', import.meta.url),
+      new URL(
+        '../../node_modules/@modelcontextprotocol/conformance/dist/index.js',
+        import.meta.url,
+      ),
     )
     const ran = await new Promise<{ code: number | null; out: string }>((resolve) => {
       const child = spawn(process.execPath, [suite, 'server', '--url', at, '--scenario', scenario])

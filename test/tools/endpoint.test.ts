@@ -50,9 +50,9 @@ describe('an endpoint lists', () => {
     expect(await namesOf({ tools: ['Acme.*'] })).toHaveLength(5)
   })
   test('an operation by itself where it is named, and nothing twice', async () => {
-    expect(await namesOf({ tools: ['Acme.NotesList', 'Acme.NotesList', 'Acme.ListNotes'] })).toEqual(
-      ['Acme_ListNotes', 'Acme_NotesList'],
-    )
+    expect(
+      await namesOf({ tools: ['Acme.NotesList', 'Acme.NotesList', 'Acme.ListNotes'] }),
+    ).toEqual(['Acme_ListNotes', 'Acme_NotesList'])
   })
   test('what several connections have under the name of each, unless the pattern chooses', async () => {
     expect(await namesOf({ tools: ['Acme.GetFile'] }, 'acme', 'other')).toEqual([
@@ -84,7 +84,10 @@ describe('an endpoint lists', () => {
 })
 
 test('a tool is told in the few words that every host takes, with what it may do from the catalogue', () => {
-  const entry = { name: 'Acme_DeleteNote', offer: { tool: toolNamed('Acme.DeleteNote'), connection: connection('acme') } }
+  const entry = {
+    name: 'Acme_DeleteNote',
+    offer: { tool: toolNamed('Acme.DeleteNote'), connection: connection('acme') },
+  }
   expect(shapeOf(entry)).toEqual({
     name: 'Acme_DeleteNote',
     title: 'Acme.DeleteNote',

@@ -130,7 +130,10 @@ describe('what policy says', () => {
     }
   })
   test('says its reasons, and that repeating does not help', () => {
-    const { result } = told(NEW, refused('policy_denied', { reasons: ['merge_freeze'], decision_id: 'd' }))
+    const { result } = told(
+      NEW,
+      refused('policy_denied', { reasons: ['merge_freeze'], decision_id: 'd' }),
+    )
     expect(result).toMatchObject({
       content: [{ text: 'policy_denied: Because. Do not retry unchanged.' }],
       structuredContent: { reasons: ['merge_freeze'], decision_id: 'd' },
@@ -162,7 +165,13 @@ test('a result is text and structured content, with what was cut and how to go o
 })
 
 test('what the provider says of its failure reaches the model', () => {
-  const ran: Ran = { kind: 'failed', status: 404, message: 'the provider answered 404: none', value: { message: 'none' }, retryAfter: 3 }
+  const ran: Ran = {
+    kind: 'failed',
+    status: 404,
+    message: 'the provider answered 404: none',
+    value: { message: 'none' },
+    retryAfter: 3,
+  }
   expect(told(OLD, ran)).toMatchObject({
     headers: { 'retry-after': '3' },
     result: {
@@ -187,7 +196,10 @@ test('the five methods and faults as the revisions have them', () => {
   expect(parsed(unknownTool(NEW, 'X')).error).toEqual({ code: -32602, message: 'Unknown tool: X' })
   expect(parsed(unknownMethod(NEW))).toMatchObject({ status: 404, error: { code: -32601 } })
   expect(parsed(unknownMethod(OLD))).toMatchObject({ status: 200, error: { code: -32601 } })
-  expect(parsed(transportAnswer(NEW, 503, 'wait'))).toMatchObject({ status: 503, error: { code: 503 } })
+  expect(parsed(transportAnswer(NEW, 503, 'wait'))).toMatchObject({
+    status: 503,
+    error: { code: 503 },
+  })
   expect(
     parsed(faultAnswer({ kind: 'fault', status: 400, id: null, code: -32700, message: 'm' })),
   ).toMatchObject({ status: 400, id: null, error: { code: -32700, message: 'm' } })
@@ -206,7 +218,9 @@ test('a list marks what needs a consent, to the model and to the host', () => {
   expect(Object.keys(marked ?? {})).toEqual(['tools'])
   expect(marked?.['tools']).toMatchObject([
     {
-      description: expect.stringMatching(/^Reads a file\. The person has to connect their Acme account/),
+      description: expect.stringMatching(
+        /^Reads a file\. The person has to connect their Acme account/,
+      ),
       _meta: { 'deputy/consent': { connection: 'acme', scopes: ['notes'] } },
     },
   ])

@@ -43,7 +43,12 @@ describe('a message is read in one way', () => {
       [undefined, '2025-11-25'],
     ])
       expect(
-        read(request('initialize', { protocolVersion: wanted, capabilities: { elicitation: { url: {} } } })),
+        read(
+          request('initialize', {
+            protocolVersion: wanted,
+            capabilities: { elicitation: { url: {} } },
+          }),
+        ),
       ).toMatchObject({ kind: 'asked', version: agreed, call: { url: true, modern: false } })
   })
   test('a notification asks for no answer', () => {
@@ -92,7 +97,9 @@ describe('faults have the codes of the protocol', () => {
     ],
     [
       'a revision of nobody',
-      request('tools/list', { _meta: meta({ 'io.modelcontextprotocol/protocolVersion': '1900-01-01' }) }),
+      request('tools/list', {
+        _meta: meta({ 'io.modelcontextprotocol/protocolVersion': '1900-01-01' }),
+      }),
       { ...heads('tools/list'), 'mcp-protocol-version': '1900-01-01' },
       -32022,
     ],

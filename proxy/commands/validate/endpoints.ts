@@ -25,7 +25,9 @@ export const endpoints = async (
     const at = `tools.endpoints.${i}`
     const { entries, discovery, unmatched } = await endpointOf(row, catalogue)
     for (const pattern of unmatched)
-      problems.push(`${at}.tools: no tool of the configured connections fits ${JSON.stringify(pattern)}`)
+      problems.push(
+        `${at}.tools: no tool of the configured connections fits ${JSON.stringify(pattern)}`,
+      )
     if (row.tools !== undefined && !row.discovery && entries.length > MOST_LISTED)
       problems.push(
         `${at}: ${row.path} would list ${count(entries.length)} tools, and models choose badly among more than ${MOST_LISTED}: name fewer of them, or say discovery: true`,

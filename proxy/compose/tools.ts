@@ -81,7 +81,7 @@ const whileSame = <K, T>(key: () => K, make: (key: K) => Promise<T>): (() => Pro
 }
 
 /** What its files say wrong is told once, and the rest of them serves. */
-export const catalogueOf = async (
+const catalogueOf = async (
   connections: ReadonlyMap<string, Connection>,
   { toolFiles, log }: Pick<Core, 'toolFiles'> & Pick<Configured, 'log'>,
 ): Promise<Catalogue> => {
@@ -132,6 +132,11 @@ export const createTools = (
       })
     },
   )
+  // Asked for by each call, `import()` resolves its path each time.
+  const running = whileSame(
+    () => true,
+    () => import('../tools/run.ts'),
+  )
   const sendOf = (
     { req: outer, who, named, via, signal, wait }: Outer,
     { connection }: Offer,
@@ -178,7 +183,7 @@ export const createTools = (
       return { connection, operations }
     },
     run: async (outer, offer, input) => {
-      const { runTool } = await import('../tools/run.ts')
+      const { runTool } = await running()
       const { rewritten_body: answers, tool_result: result } = config.limits
       return runTool(offer.tool, input, sendOf(outer, offer), { answers, result })
     },

@@ -452,6 +452,11 @@ const connect = (
       problems.push(
         `${where}.client_id: is missing: register deputy at ${use.name} and write the id here`,
       )
+    // What is registered with one authorization server is shown to no other, whatever the MCP server names.
+    if (clientId !== '' && use.mcp && use.discover && use.issuer === null)
+      problems.push(
+        `${where}.issuer: is missing: ${use.name} would say who its authorization server is, and client_id belongs to one: write it`,
+      )
     const signs = use.clientAuth === 'private_key_jwt'
     if (signs && use.issuer === null && (use.assertionAudience ?? 'issuer') === 'issuer')
       problems.push(`${where}.client_key: ${use.id} has neither issuer nor assertion_audience`)

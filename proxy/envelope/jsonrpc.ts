@@ -56,9 +56,16 @@ const folded = (text: string): string => text.toUpperCase().toLowerCase()
 type Fields = { readonly [name: string]: unknown }
 type Headers = Readonly<Record<string, string | readonly string[] | undefined>>
 
+const foldedNames = new WeakMap<readonly string[], ReadonlyMap<string, string>>()
+const spellings = (names: readonly string[]): ReadonlyMap<string, string> => {
+  let known = foldedNames.get(names)
+  if (known === undefined)
+    foldedNames.set(names, (known = new Map(names.map((name) => [folded(name), name]))))
+  return known
+}
 /** Members that some readers take for one of these and others do not. */
-const oneSpelling = (of: Fields, names: Iterable<string>, where: string): void => {
-  const known = new Map([...names].map((name) => [folded(name), name]))
+const oneSpelling = (of: Fields, names: readonly string[], where: string): void => {
+  const known = spellings(names)
   for (const key of Object.keys(of)) {
     const name = known.get(folded(key))
     if (name !== undefined && name !== key)

@@ -2,7 +2,6 @@
 // Metadata), or registered once (RFC 7591) and kept.
 import type { ClientAuth, Connection, ConnectionTls } from '../model.ts'
 import type { Fetch } from '../net/dial.ts'
-import type { Metadata } from './discovery.ts'
 import { secret, type Secret } from '../secret.ts'
 import { parseBody } from './body.ts'
 import { createSend } from './transport.ts'
@@ -20,10 +19,19 @@ export type Client = {
   readonly secret: Secret | null
   readonly auth: ClientAuth
 }
+/** What an authorization server says of how clients come to it (oauth/discovery). */
+export type Registering = {
+  /** RFC 7591; null: it registers nobody. */
+  readonly registration: string | null
+  /** Reads what a client says of itself at the URL that is its id. */
+  readonly cimd: boolean
+  /** null: not told. */
+  readonly clientAuth: readonly string[] | null
+}
 export type Clients = (
   connection: Connection,
   issuer: string,
-  metadata: Metadata,
+  metadata: Registering,
 ) => Promise<Client | { readonly problem: string }>
 
 const TIMEOUT_MS = 10_000
@@ -48,16 +56,14 @@ export const clientDocument = (
   token_endpoint_auth_method: auth,
 })
 
+type Made = { readonly id: string; readonly secret: string | null; readonly auth: Method }
 /** Registers. A server that gives a secret wants it. */
 const register = async (
   fetch: Fetch,
   url: string,
   document: object,
   tls: ConnectionTls | null,
-): Promise<
-  | { readonly id: string; readonly secret: string | null; readonly auth: Method }
-  | { readonly problem: string }
-> => {
+): Promise<Made | { readonly problem: string }> => {
   const send = createSend(fetch, TIMEOUT_MS)
   const headers = {
     'content-type': 'application/json',
@@ -95,43 +101,45 @@ export const createClients = (deps: {
   readonly registered: (connection: string, issuer: string) => void
 }): Clients => {
   const { publicUrl } = deps
-  const kept = async (key: string): Promise<Client | null> => {
+  const kept = async (key: string): Promise<(Client & { readonly issuer: string }) | null> => {
     const text = await deps.find(key)
     if (text === null) return null
-    const {
-      id,
-      secret: given,
-      auth,
-    } = JSON.parse(text) as {
-      id: string
-      secret: string | null
-      auth: Method
-    }
-    return { id, secret: given === null ? null : secret(given), auth }
+    const { id, secret: given, auth, issuer } = JSON.parse(text) as Made & { issuer: string }
+    return { id, secret: given === null ? null : secret(given), auth, issuer }
   }
-  return async ({ name, tls = null }, issuer, metadata) => {
-    // The server fetches it: it must be there for others, and not by plain http.
-    if (metadata.cimd && publicUrl.startsWith('https:'))
-      return { id: documentUrl(publicUrl, name), secret: null, auth: 'none' }
-    const key = JSON.stringify([name, issuer, redirectOf(publicUrl, name)])
+  return async ({ name, provider, tls = null }, issuer, metadata) => {
+    // Who named the issuer once cannot name another: grants and clients are of the first. The operator can.
+    const named = provider.issuer === null ? [] : [provider.issuer]
+    const key = JSON.stringify([name, redirectOf(publicUrl, name), ...named])
     const before = await kept(key)
-    if (before !== null) return before
-    if (metadata.registration === null)
-      return {
-        problem: 'it registers no clients by itself: register deputy there and write client_id',
-      }
-    const offered = metadata.clientAuth ?? []
-    const auth = offered.length === 0 || offered.includes('none') ? 'none' : 'client_secret_basic'
-    const made = await register(
-      deps.fetch,
-      metadata.registration,
-      clientDocument(publicUrl, name, auth),
-      tls,
-    )
+    if (before !== null)
+      return before.issuer === issuer ? before : { problem: moved(before.issuer) }
+    const made = await makeFor(deps.fetch, publicUrl, name, { metadata, tls })
     if ('problem' in made) return made
-    await deps.keep(key, JSON.stringify(made))
+    await deps.keep(key, JSON.stringify({ ...made, issuer }))
     deps.registered(name, issuer)
     // Another replica may have been first: its client is everybody's.
     return (await kept(key)) ?? { problem: 'its client could not be kept' }
   }
+}
+
+const moved = (before: string): string =>
+  `the server names another authorization server than before (${before}): if that is meant, write it as \`issuer\``
+
+const makeFor = async (
+  fetch: Fetch,
+  publicUrl: string,
+  name: string,
+  { metadata, tls }: { readonly metadata: Registering; readonly tls: ConnectionTls | null },
+): Promise<Made | { readonly problem: string }> => {
+  // The server fetches it: it must be there for others, and not by plain http.
+  if (metadata.cimd && publicUrl.startsWith('https:'))
+    return { id: documentUrl(publicUrl, name), secret: null, auth: 'none' }
+  if (metadata.registration === null)
+    return {
+      problem: 'it registers no clients by itself: register deputy there and write client_id',
+    }
+  const offered = metadata.clientAuth ?? []
+  const auth = offered.length === 0 || offered.includes('none') ? 'none' : 'client_secret_basic'
+  return register(fetch, metadata.registration, clientDocument(publicUrl, name, auth), tls)
 }

@@ -489,7 +489,7 @@ export const createPep = (deps: PepDeps) => {
     const { id, stripped } = call
     const about = { id, principal, route, body: null, stripped, facts, holding }
     const keys = new Set<string>()
-    const decided = lists.map((one) =>
+    const decided = lists.map(async (one) =>
       then(deps.decide(deps.policy(), { ...about, act: one }), ({ effect }) => {
         if (effect !== 'deny' && effect !== 'error') keys.add(one.mcp?.key ?? '')
       }),

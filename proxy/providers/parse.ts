@@ -189,7 +189,7 @@ const serverOf = (
   }
   const at = mcpPlace(d.url)
   if (typeof at === 'string' || d.url === null) {
-    report('url', String(at))
+    report('url', typeof at === 'string' ? at : 'is missing')
     return null
   }
   if (typeof d.operations === 'string' || d.operations.length > 0)

@@ -19,6 +19,7 @@ import { DISCOVERY, DISCOVERY_TEXT, readSearch } from './discovery.ts'
 import { endpointOf, searched, shapeOf, type Endpoint, type EndpointRow } from './endpoint.ts'
 import {
   badParams,
+  detailOf,
   discovered,
   done,
   empty,
@@ -223,7 +224,7 @@ export const createMcp = (deps: McpDeps) => {
     const ran = await deps.run(outer, entry.offer, input)
     // Whose tag has ended on the way hears it as whoever has none.
     if (ran.kind === 'refused' && ran.status === 401)
-      throw new Problem('unauthenticated', String(ran.document['detail'] ?? ran.code))
+      throw new Problem('unauthenticated', detailOf(ran))
     return ranAnswer(to, ran, (until) => deps.states.seal(bound, until))
   }
 
@@ -252,7 +253,9 @@ export const createMcp = (deps: McpDeps) => {
     } catch (error) {
       const problem = toProblem(error)
       if (forHost.has(problem.code)) throw problem
-      return failed(to, problem.code, sentence(problem.message), problem.extra as JsonObject)
+      return failed(to, problem.code, sentence(problem.message), {
+        more: problem.extra as JsonObject,
+      })
     }
   }
 
@@ -313,7 +316,10 @@ export const createMcp = (deps: McpDeps) => {
     const to: Told = { ...asked.call, url: urlOf(req, asked, who, row) }
     if (asked.call.kind !== 'request') return { status: 202, body: null }
     const left = new AbortController()
-    res.once('close', () => left.abort())
+    // An answer that is whole ends nothing, and an abort costs more than the rest of the door.
+    res.once('close', () => {
+      if (!res.writableFinished) left.abort()
+    })
     const endpoint = await endpointFor(row)
     try {
       return await answer({ req, asked, to, who, row, endpoint, signal: left.signal })

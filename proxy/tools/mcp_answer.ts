@@ -127,8 +127,13 @@ export const failed = (
   to: Told,
   code: string,
   message: string,
-  more: JsonObject = {},
-  headers: Readonly<Record<string, string>> = {},
+  {
+    more = {},
+    headers = {},
+  }: {
+    readonly more?: JsonObject
+    readonly headers?: Readonly<Record<string, string>>
+  } = {},
 ): Answer => ({
   ...result(
     to,
@@ -152,7 +157,7 @@ const BY_NOBODY = ['approval_required', 'step_up_required']
 const OF_HTTP: ReadonlySet<string> = new Set(['type', 'title', 'status', 'instance', 'detail'])
 
 type Refused = Extract<Ran, { kind: 'refused' }>
-const detailOf = ({ document, code }: Refused): string =>
+export const detailOf = ({ document, code }: Refused): string =>
   typeof document['detail'] === 'string' ? document['detail'] : code
 const retryOf = ({ headers }: Refused): Readonly<Record<string, string>> => {
   const after = headers.get('retry-after')
@@ -167,7 +172,8 @@ const linked = (to: Told, refused: Refused, url: string, state: (until: number) 
   const detail = detailOf(refused)
   const params = { mode: 'url', url, message: detail }
   if (to.url && to.modern) {
-    const until = Date.parse(String(document['expires_at']))
+    const { expires_at: ends } = document
+    const until = typeof ends === 'string' ? Date.parse(ends) : NaN
     return {
       status: 200,
       body: rpc(
@@ -197,7 +203,7 @@ const linked = (to: Told, refused: Refused, url: string, state: (until: number) 
     to,
     code,
     `${detail}${link} Show this link to the person, and call the tool again when they are done.`,
-    told(document, code),
+    { more: told(document, code) },
   )
 }
 const told = (document: JsonObject, code: string): JsonObject => ({
@@ -214,20 +220,14 @@ const refusal = (to: Told, refused: Refused, state: (until: number) => string): 
   if (BY_LINK.has(code) && typeof url === 'string') return linked(to, refused, url, state)
   const { url: _never, ...rest } = document
   if (code !== 'policy_denied')
-    return failed(
-      to,
-      code,
-      detail,
-      told(BY_LINK.has(code) ? document : rest, code),
-      retryOf(refused),
-    )
+    return failed(to, code, detail, { more: told(rest, code), headers: retryOf(refused) })
   const said: readonly Json[] = Array.isArray(reasons) ? (reasons as readonly Json[]) : []
   const only = BY_NOBODY.find((each) => said.length > 0 && said.every((one) => one === each))
   return failed(
     to,
     only ?? code,
     `${detail} ${only === undefined ? '' : 'This deputy has no way to ask for it. '}Do not retry unchanged.`,
-    told(rest, only ?? code),
+    { more: told(rest, only ?? code) },
   )
 }
 
@@ -242,16 +242,15 @@ export const ranAnswer = (to: Told, ran: Ran, state: (until: number) => string):
     case 'refused':
       return refusal(to, ran, state)
     case 'failed':
-      return failed(
-        to,
-        'provider_error',
-        ran.message,
-        {
+      return failed(to, 'provider_error', ran.message, {
+        more: {
           status: ran.status,
           ...(ran.value === null ? {} : { answer: ran.value }),
           ...(ran.retryAfter === null ? {} : { retry_after: ran.retryAfter }),
         },
-        ran.retryAfter === null ? {} : { 'retry-after': String(ran.retryAfter) },
-      )
+        headers: ran.retryAfter === null ? {} : { 'retry-after': String(ran.retryAfter) },
+      })
+    default:
+      return ran satisfies never
   }
 }

@@ -24,8 +24,12 @@ export const plainName = (provider: string, id: string): string => {
   const rest = id.startsWith(own) && id.length > own.length ? id.slice(own.length) : id
   return `${camel(provider)}.${camel(rest)}`
 }
-/** A field of GraphQL has no answer of its own until somebody says which members: it needs a document, so it is no tool by itself. */
-export const isPlain = ({ graphql }: OperationRow): boolean => graphql === undefined
+/**
+ * A field of GraphQL has no answer of its own until somebody says which members: it needs a document, so it is no tool by
+ * itself. A message to an MCP server is one of that server's, by its own schema.
+ */
+export const isPlain = ({ graphql, mcp }: OperationRow): boolean =>
+  graphql === undefined && mcp === undefined
 
 const TYPES: ReadonlySet<string> = new Set([
   'string',

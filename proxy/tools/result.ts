@@ -22,6 +22,7 @@ export const kept = (keep: Keep, whole: Json, given: Given): Json | undefined =>
         return value === undefined ? [] : [value]
       })
     }
+    case 'members':
     default:
       return Object.fromEntries(
         keep.members.flatMap(([name, each]) => {

@@ -73,6 +73,7 @@ const is = (type: InputType, value: unknown): boolean => {
       return typeof value === 'boolean'
     case 'array':
       return Array.isArray(value)
+    case 'object':
     default:
       return isObject(value)
   }

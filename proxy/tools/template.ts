@@ -293,6 +293,7 @@ export const filled = (template: Template, given: Given): Json | undefined => {
       if (typeof url !== 'string' || !URL.canParse(url, 'http://x')) return undefined
       return new URL(url, 'http://x').searchParams.get(template.name) ?? undefined
     }
+    case 'mime':
     default:
       return mimeMessage(new Map(filledMembers(template.members, given)), (what) => {
         throw new Unsendable(what)

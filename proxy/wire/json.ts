@@ -36,7 +36,7 @@ export const readStrict = (text: string, names: Names | null = null, depth = 64)
       const keys = isKey(text, end + 1) ? stack.at(-1) : null
       if (keys != null) {
         const raw = text.slice(i, end + 1)
-        const key = JSON.parse(raw) as string
+        const key = raw.includes('\\') ? (JSON.parse(raw) as string) : raw.slice(1, -1)
         const one = names?.insensitive === true ? folded(key) : key
         if (keys.has(one))
           throw new SyntaxError(`the key ${JSON.stringify(key)} stands twice in one object`)

@@ -119,6 +119,25 @@ test.skipIf(!measurable())(
   },
 )
 
+test.skipIf(!measurable())(
+  'a call by MCP is answered like the same call through the proxy’s door, as the same person, and a list of forty is whole',
+  { timeout: 180_000 },
+  () => {
+    const run = spawnSync(
+      process.execPath,
+      'bin/run.js test/bench/bench.ts --quick --only tools --window 500 --connections 4'.split(' '),
+      { cwd: root, encoding: 'utf8', timeout: 170_000 },
+    )
+    expect(run.status, run.stdout + run.stderr).toBe(0)
+    expect(run.stdout).toContain('## Tools')
+    expect([...run.stdout.matchAll(/^\| (.*?) \| \d+ \| [\d.]+ × \|/gm)].map(([, way]) => way)).toEqual([
+      'the proxy’s door',
+      'tools/call',
+      'tools/list of 40',
+    ])
+  },
+)
+
 test('time in a profile belongs to the function itself and to all that called it, recursion once', () => {
   const frame = (functionName: string) => ({ functionName, url: 'file:///x/a.ts', lineNumber: 4 })
   const found = spent(

@@ -13,6 +13,7 @@ import { measurePages } from './pages.ts'
 import { measurable, root } from './processes.ts'
 import { measureRefresh } from './refresh.ts'
 import { page, right, type Report, type Section } from './report.ts'
+import { measureTools } from './tools.ts'
 import { measureVault } from './vault.ts'
 
 const { values: flags } = parseArgs({
@@ -34,6 +35,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   agents: measureSwitch,
   pages: measurePages,
   entitlements: measureEntitlements,
+  tools: measureTools,
 }
 const names = ['calls', ...Object.keys(PARTS)]
 const wanted = flags.only?.split(',') ?? names

@@ -152,6 +152,8 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'insecure',
   ].map((key) => `entitlements.ldap.${key}`),
   'compose/tools.ts': ['limits.tool_result'],
+  'tools/endpoint.ts': ['tools.endpoints.*.tools.*', 'tools.endpoints.*.discovery'],
+  'tools/mcp.ts': ['tools.endpoints.*.path', 'tools.endpoints.*.agents.*'],
   'serve.ts': [
     'listeners.connect',
     'listeners.operators',
@@ -257,7 +259,6 @@ const REFUSED: Readonly<Record<string, unknown>> = {
   'policy.unsigned': true,
   'policy.verification': { keys: { prod: 'pem' } },
   'telemetry.otlp': 'http://127.0.0.1:4318',
-  'tools.endpoints': [{ path: '/mcp' }],
 }
 const base = {
   version: 1,

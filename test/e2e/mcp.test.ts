@@ -1,5 +1,11 @@
 // A real MCP server that demands OAuth, behind deputy: two people, the official clients; each is themselves, and what policy
 // refuses is neither shown nor called.
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js'
@@ -10,6 +16,10 @@ import { startDeputy, TABLES } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
 import { MCP_HOST, RESOURCE, startMcpServer, type McpTestServer } from '../support/mcpserver.ts'
 import { freePort } from '../support/ports.ts'
+
+/** `.ci/run` makes it. */
+const PYTHON =
+  process.env['DEPUTY_PYCLIENTS'] ?? join(homedir(), '.cache/deputy-ci/pyclients-1/bin/python')
 
 let server: McpTestServer
 let deputy: Deputy
@@ -92,7 +102,7 @@ const open = async (user: string, capabilities: object = {}, setUp?: (client: Cl
   const transport = new StreamableHTTPClientTransport(at(), {
     requestInit: { headers: { 'deputy-user': user } },
   })
-  await client.connect(transport as Parameters<Client['connect']>[0])
+  await client.connect(transport)
   return { client, transport }
 }
 const connected = new Set<string>()
@@ -188,6 +198,22 @@ describe('the official client 1.x, through deputy', () => {
     )
   })
 
+  test.skipIf(!existsSync(PYTHON) && process.env['DEPUTY_NO_SKIP'] === undefined)(
+    'the official client of Python is the same person, and reads the same refusal',
+    async () => {
+      await connect('alice')
+      const script = fileURLToPath(new URL('mcp_client.py', import.meta.url))
+      const { stdout } = await promisify(execFile)(PYTHON, [script, at().href, 'alice'], {
+        env: { PATH: process.env['PATH'] ?? '', FASTMCP_CHECK_FOR_UPDATES: 'off' },
+      })
+      expect(JSON.parse(stdout.trim().split('\n').at(-1) ?? '')).toEqual({
+        who: 'alice',
+        tools: ['whoami', 'create_note', 'slow'],
+        refusal: expect.stringContaining('The security policy does not allow this call'),
+      })
+    },
+  )
+
   test('a stream passes event by event, and a session ends where its person ends it', async () => {
     await connect('alice')
     const { client, transport } = await open('alice')
@@ -217,7 +243,7 @@ describe('the official client 1.x, through deputy', () => {
     ] as const)
       answers.push(await ask({ method: 'ping' }, { user, headers: { 'mcp-session-id': session } }))
     expect(answers.map(({ status, code }) => [status, code])).toEqual(
-      Array(3).fill([404, 'mcp_session_unknown']),
+      Array.from({ length: 3 }, () => [404, 'mcp_session_unknown']),
     )
     expect(server.seen.filter(({ message }) => isPing(message))).toEqual([])
     await client.close()
@@ -243,7 +269,7 @@ describe('the official client 1.x, through deputy', () => {
   })
 })
 
-const isPing = (message: unknown): boolean => JSON.stringify(message)?.includes('"ping"') === true
+const isPing = (message: unknown): boolean => (JSON.stringify(message) ?? '').includes('"ping"')
 type Asking = {
   readonly user?: string
   readonly headers?: Readonly<Record<string, string>>
@@ -270,34 +296,40 @@ const modern = (more: object = {}) => ({
 })
 
 describe('bad input', () => {
-  test.each<readonly [string, object | string, Readonly<Record<string, string>>?]>([
-    ['a batch', '[{"jsonrpc":"2.0","id":1,"method":"ping"}]'],
-    ['no JSON-RPC', '{"id":1,"method":"ping"}'],
-    ['a member that is none', { method: 'ping', Method: 'tools/call' }],
-    ['a request that is a response', { method: 'ping', result: {} }],
-    ['an id that is no id', { id: null, method: 'ping' }],
-    ['an id that is a list', { id: [1], method: 'ping' }],
-    ['an id past 2^53', '{"jsonrpc":"2.0","id":9007199254740993,"method":"ping"}'],
+  const NONE = {}
+  test.each<readonly [string, object | string, Readonly<Record<string, string>>]>([
+    ['a batch', '[{"jsonrpc":"2.0","id":1,"method":"ping"}]', NONE],
+    ['no JSON-RPC', '{"id":1,"method":"ping"}', NONE],
+    ['a member that is none', { method: 'ping', Method: 'tools/call' }, NONE],
+    ['a request that is a response', { method: 'ping', result: {} }, NONE],
+    ['an id that is no id', { id: null, method: 'ping' }, NONE],
+    ['an id that is a list', { id: [1], method: 'ping' }, NONE],
+    ['an id past 2^53', '{"jsonrpc":"2.0","id":9007199254740993,"method":"ping"}', NONE],
     [
       'a tool named with a control character',
       { method: 'tools/call', params: { name: 'whoami\u0000' } },
+      NONE,
     ],
-    ['a tool named by a number', { method: 'tools/call', params: { name: 1 } }],
+    ['a tool named by a number', { method: 'tools/call', params: { name: 1 } }, NONE],
     [
       'two spellings of one member',
       { method: 'tools/call', params: { name: 'whoami', Name: 'x' } },
+      NONE,
     ],
     [
       'a key twice in the arguments',
       '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"create_note","arguments":{"title":"a","title":"b"}}}',
+      NONE,
     ],
     [
       'an argument that policy needs and other readers round',
       '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"create_note","arguments":{"title":9007199254740993}}}',
+      NONE,
     ],
     [
       'arguments that are a list',
       { method: 'tools/call', params: { name: 'whoami', arguments: [] } },
+      NONE,
     ],
     [
       'a header that names another method',
@@ -312,6 +344,7 @@ describe('bad input', () => {
     [
       'no header in the newer revision',
       { method: 'tools/call', params: { name: 'whoami', ...modern() } },
+      NONE,
     ],
     [
       'another version in the header',
@@ -323,8 +356,8 @@ describe('bad input', () => {
       { method: 'tools/call', params: { name: 'create_note', arguments: { title: 'a' } } },
       { 'mcp-param-title': 'b' },
     ],
-    ['text after the message', '{"jsonrpc":"2.0","id":1,"method":"ping"} {}'],
-  ])('%s is refused, and nothing leaves', async (_what, message, headers = {}) => {
+    ['text after the message', '{"jsonrpc":"2.0","id":1,"method":"ping"} {}', NONE],
+  ])('%s is refused, and nothing leaves', async (_what, message, headers) => {
     const before = server.seen.length
     const answer = await ask(typeof message === 'string' ? {} : message, {
       headers,

@@ -1,10 +1,4 @@
-// The door for MCP hosts, by the official clients of both revisions: list, call, consent, call again, denied, paged.
-import {
-  Client as Client2,
-  StreamableHTTPClientTransport as Transport2,
-} from '@modelcontextprotocol/client'
-import { Client } from '@modelcontextprotocol/sdk/client/index.js'
-import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
+// The door for MCP hosts, message by message in both revisions: what is answered, and what is refused how.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startMcpHouse, type McpHouse } from '../support/mcphost.ts'
 
@@ -48,7 +42,7 @@ const meta = (capabilities: object = {}) => ({
 const modern = (
   method: string,
   params: { readonly [name: string]: unknown } = {},
-  { user = 'alice', url = false, headers = {} as Readonly<Record<string, string>> } = {},
+  { user = 'alice', url = false, headers = {} } = {},
 ): Promise<Reply> =>
   post(
     {

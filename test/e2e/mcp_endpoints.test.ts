@@ -1,5 +1,7 @@
 // Endpoints of the door for MCP hosts: who may ask which, what is listed when groups change, tools that are searched for,
 // results that are too large, and hosts that sign people in themselves.
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { AUDIENCE, startIssuer, type Issuer } from '../support/issuer.ts'
 import { startMcpHouse, type McpHouse } from '../support/mcphost.ts'
@@ -14,7 +16,7 @@ type Heard = {
 const ask = async (
   house: McpHouse,
   params: { readonly [name: string]: unknown },
-  { path = '/mcp', headers = {} as Readonly<Record<string, string>>, method = 'tools/call' } = {},
+  { path = '/mcp', headers = {}, method = 'tools/call' } = {},
 ): Promise<Heard> => {
   const all = {
     'content-type': 'application/json',
@@ -195,6 +197,25 @@ describe('several endpoints', () => {
     expect(structured(await call(house, 'Acme_ListNotes'))).toMatchObject({
       notes: ['first', 'second'],
     })
+  })
+
+  test('endpoints change while hosts are connected, and a wrong one keeps the others', async () => {
+    const file = join(house.deputy.dir, 'deputy.yaml')
+    const before = readFileSync(file, 'utf8')
+    const config = JSON.parse(before) as { tools: { endpoints: object[] } }
+    const write = (endpoints: readonly object[]) => {
+      const tools = { ...config.tools, endpoints }
+      writeFileSync(file, JSON.stringify({ ...config, tools }), { mode: 0o600 })
+      return house.deputy.reload()
+    }
+    await write([{ path: '/mcp', tools: ['Acme.ListNotes'] }])
+    expect(await namesAt(house, '/mcp')).toEqual(['Acme_ListNotes'])
+    expect((await ask(house, {}, { path: '/mcp/all', method: 'tools/list' })).status).toBe(404)
+    await write([{ path: '/v1/mcp' }])
+    expect(await namesAt(house, '/mcp')).toEqual(['Acme_ListNotes'])
+    writeFileSync(file, before, { mode: 0o600 })
+    await house.deputy.reload()
+    expect(await namesAt(house, '/mcp/readers')).toEqual(['Acme_ListNotes'])
   })
 })
 

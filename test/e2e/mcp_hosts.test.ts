@@ -70,7 +70,7 @@ describe('the official client 1.x', () => {
     const transport = new StreamableHTTPClientTransport(new URL(`${house.deputy.agent}/mcp`), {
       requestInit: { headers: { 'deputy-user': user } },
     })
-    return { client, connect: () => client.connect(transport as Parameters<Client['connect']>[0]) }
+    return { client, connect: () => client.connect(transport) }
   }
   test('a host that shows links gets -32042; after the consent it lists, calls, pages and is denied', async () => {
     const { client, connect } = await open('alice', URL_MODE)
@@ -119,7 +119,7 @@ describe('the official client 2.x', () => {
     const link = (first.structuredContent as { url?: string } | undefined)?.url
     if (link !== undefined) await house.visit(link, 'alice')
     const heard = await session(
-      (params) => client.callTool(params) as Promise<Result>,
+      (params) => client.callTool(params),
       async () => (await client.listTools()).tools,
     )
     expect(heard).toEqual(HEARD)

@@ -4,6 +4,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
+import { getRequestListener } from '@hono/node-server'
+import * as newer from '@modelcontextprotocol/server'
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import { z } from 'zod'
 import { startAuthServer, type AuthServer } from './authserver.ts'
@@ -79,13 +81,29 @@ export const toolsFor = (user: string): McpServer => {
   return server
 }
 
+/** The same of the newer SDK. */
+const modernFor = (user: string) => {
+  const server = new newer.McpServer({ name: 'acme', version: '2.0.0' })
+  const said = (text: string) => ({ content: [{ type: 'text' as const, text }] })
+  server.registerTool('whoami', { description: 'Who calls' }, () => said(user))
+  server.registerTool(
+    'create_note',
+    { description: 'Writes', inputSchema: z.object({ title: z.string() }) },
+    ({ title }) => said(`${user} wrote ${title}`),
+  )
+  server.registerTool('delete_all', { description: 'Deletes' }, () => said('deleted'))
+  server.registerTool('unlisted', { description: 'Nobody listed it' }, () => said('never'))
+  return server
+}
+
 export const startMcpServer = async (
   options: {
     /** Redirect addresses of a client that is registered by hand. */
     readonly redirectUris?: readonly string[]
     /** Registers clients by itself (RFC 7591). */
     readonly registers?: boolean
-    readonly json?: boolean
+    /** Speaks revision 2026-07-28 as well, without sessions. */
+    readonly modern?: boolean
   } = {},
 ): Promise<McpTestServer> => {
   const auth = await startAuthServer({
@@ -93,7 +111,7 @@ export const startMcpServer = async (
     clientSecret: 'canary-pages-secret-0000000000000000',
     redirectUris: options.redirectUris ?? ['http://127.0.0.1:9/none'],
     accounts: { alice: {}, bob: {} },
-    scopes: ['mcp'],
+    scopes: ['mcp', 'write'],
     config: {
       features: {
         devInteractions: { enabled: true },
@@ -103,7 +121,7 @@ export const startMcpServer = async (
           enabled: true,
           useGrantedResource: () => true,
           getResourceServerInfo: (_ctx, resource) => ({
-            scope: 'mcp',
+            scope: 'mcp write',
             audience: resource,
             accessTokenFormat: 'jwt',
           }),
@@ -124,10 +142,9 @@ export const startMcpServer = async (
   const open = async (user: string): Promise<StreamableHTTPServerTransport> => {
     const transport: StreamableHTTPServerTransport = new StreamableHTTPServerTransport({
       sessionIdGenerator: randomUUID,
-      enableJsonResponse: options.json === true,
       onsessioninitialized: (id) => void sessions.set(id, transport),
     })
-    await toolsFor(user).connect(transport as Parameters<McpServer['connect']>[0])
+    await toolsFor(user).connect(transport)
     return transport
   }
   const handle = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
@@ -142,6 +159,18 @@ export const startMcpServer = async (
       res
         .writeHead(401, { 'www-authenticate': `Bearer resource_metadata="${metadata}"` })
         .end('who?')
+      return
+    }
+    if (options.modern === true) {
+      seen.push({
+        method: req.method ?? '',
+        session: null,
+        user,
+        message: null,
+        headers: req.headers,
+      })
+      const handler = newer.createMcpHandler(() => modernFor(user))
+      await getRequestListener((request) => handler.fetch(request))(req, res)
       return
     }
     const message = req.method === 'POST' ? await bodyOf(req) : undefined

@@ -160,8 +160,8 @@ test('a result is text and structured content, with what was cut and how to go o
   const { result } = told(NEW, ran)
   const value = { a: [1], next: { page: 2 }, truncated: true, hint: expect.any(String) }
   expect(result?.['structuredContent']).toEqual(value)
-  const [{ text }] = result?.['content'] as unknown as [{ text: string }]
-  expect(JSON.parse(text)).toEqual(value)
+  const [said] = (result?.['content'] ?? []) as unknown as readonly { readonly text: string }[]
+  expect(JSON.parse(said?.text ?? '')).toEqual(value)
 })
 
 test('what the provider says of its failure reaches the model', () => {

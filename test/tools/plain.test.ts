@@ -1,6 +1,6 @@
 // An operation by itself is a tool: its parameters are its arguments, each with a name of its own.
 import { expect, test } from 'vitest'
-import { plainName, plainTool } from '../../proxy/tools/plain.ts'
+import { isPlain, plainName, plainTool } from '../../proxy/tools/plain.ts'
 import { requestOf } from '../../proxy/tools/request.ts'
 import { checkArguments } from '../../proxy/tools/schema.ts'
 import { provider } from './sample.ts'
@@ -58,4 +58,10 @@ test('with one: flat arguments, and what would collide is told apart', () => {
 test('a name without the provider’s twice', () => {
   expect(plainName('acme', 'acme.me.read')).toBe('Acme.MeRead')
   expect(plainName('google', 'gmail.users.messages.send')).toBe('Google.GmailUsersMessagesSend')
+})
+
+test('a field of GraphQL, and a message to an MCP server, are no tools by themselves', () => {
+  expect(isPlain(row('notes.create'))).toBe(true)
+  expect(isPlain(row('boards.create'))).toBe(false)
+  expect(isPlain({ ...row('notes.create'), mcp: 'tools/call search' })).toBe(false)
 })

@@ -1,10 +1,9 @@
 // What each endpoint for MCP hosts would list, and what that costs a model before it has done anything.
-import { catalogueOf } from '../../compose/tools.ts'
 import type { Parts } from '../../compose/snapshot.ts'
 import type { Loaded } from '../../config/load.ts'
 import { DISCOVERY_TEXT } from '../../tools/discovery.ts'
+import { catalogueAt } from '../../tools/at.ts'
 import { endpointOf, MOST_LISTED, textOf } from '../../tools/endpoint.ts'
-import { QUIET } from '../aside.ts'
 import type { Findings } from './machine.ts'
 
 const count = (n: number): string => n.toLocaleString('en-US')
@@ -18,7 +17,7 @@ export const endpoints = async (
 ): Promise<Findings> => {
   const rows = config.tools.endpoints
   if (rows.length === 0) return { problems: [], warnings: [] }
-  const catalogue = await catalogueOf(connections, { toolFiles, log: QUIET })
+  const catalogue = await catalogueAt(connections, toolFiles)
   const problems: string[] = []
   const warnings: string[] = []
   for (const [i, row] of rows.entries()) {

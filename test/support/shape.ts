@@ -53,7 +53,8 @@ export const mistakes = (shape: Shape, value: unknown, at = ''): readonly string
         ]
       }, missing)
     }
-    case 'either': {
+    case 'either':
+    default: {
       const all = shape.of.map((one) => mistakes(one(), value, at))
       return all.some((one) => one.length === 0) ? [] : (all[0] ?? [])
     }
@@ -75,6 +76,7 @@ export const reaches = (shape: Shape, [segment, ...rest]: readonly string[]): bo
       return of !== null && reaches(of(), rest)
     }
     case 'either':
+    default:
       return shape.of.some((one) => reaches(one(), [segment, ...rest]))
   }
 }

@@ -168,7 +168,7 @@ const matches = (template: string, path: string): boolean =>
 const callMistakes = (call: Call, spec: SpecCall): readonly string[] => {
   const { request, step } = call
   const [path = ''] = request.target.split('?')
-  const body: unknown = request.body === null ? null : request.body.toString()
+  const body = request.body === null ? null : request.body.toString()
   return [
     ...(request.method === spec.method ? [] : [`method ${request.method}, not ${spec.method}`]),
     ...(matches(spec.path, path) ? [] : [`path ${path} is none of ${spec.path}`]),
@@ -181,7 +181,7 @@ const callMistakes = (call: Call, spec: SpecCall): readonly string[] => {
           : []
         : spec.request === null
           ? ['has a body, and the call takes none']
-          : mistakes(spec.request, JSON.parse(String(body)), 'body')),
+          : mistakes(spec.request, JSON.parse(body), 'body')),
   ]
 }
 
@@ -200,30 +200,28 @@ const kept = (
     case 'members':
       return keep.members.flatMap(([, each]) => kept(each, last, before))
     case 'value':
+    default:
       return pointersIn(keep.of).map(({ step, at }) => [step ?? last, segments(at)] as const)
   }
 }
 
+/** Everything that a tool reads of answers: the step, and the way to it. */
+export const keptPointers = (tool: Tool): readonly (readonly [string, readonly string[]])[] => [
+  ...(tool.keep === null ? [] : kept(tool.keep, tool.steps.at(-1)?.name ?? '')),
+  ...pointersIn([tool.next, tool.steps.map((step) => [templatesOf(step), step.each?.of ?? null])])
+    .filter(({ step }) => step !== null)
+    .map(({ step, at }) => [step ?? '', segments(at)] as const),
+]
+
 /** The pointers into answers that lead nowhere. */
-const answerMistakes = (
-  tool: Tool,
-  responseOf: (step: Step) => Shape | null,
-): readonly string[] => {
-  const last = tool.steps.at(-1)?.name ?? ''
-  const wanted = [
-    ...(tool.keep === null ? [] : kept(tool.keep, last)),
-    ...pointersIn([tool.next, tool.steps.map((step) => [templatesOf(step), step.each?.of ?? null])])
-      .filter(({ step }) => step !== null)
-      .map(({ step, at }) => [step ?? '', segments(at)] as const),
-  ]
-  return wanted.flatMap(([name, path]) => {
+const answerMistakes = (tool: Tool, responseOf: (step: Step) => Shape | null): readonly string[] =>
+  keptPointers(tool).flatMap(([name, path]) => {
     const step = tool.steps.find((one) => one.name === name)
     const one = step === undefined ? null : responseOf(step)
     if (one === null) return []
     const shape: Shape = step?.each == null ? one : { kind: 'list', of: () => one }
     return reaches(shape, path) ? [] : [`the answer of ${name} has nothing at /${path.join('/')}`]
   })
-}
 
 /** What of a tool the specification does not have: of its example, of all its arguments, and of what it reads. */
 export const toolMistakes = (tool: Tool, specOf: (step: Step) => SpecCall): readonly string[] =>

@@ -4,6 +4,8 @@ import type { ApiRoute } from './openapi.ts'
 import { short } from './rest.ts'
 
 const MOST = 50
+// oxlint-disable-next-line no-control-regex
+const NO_CONTROL = /^[^\x00-\x08\x0a-\x1f\x7f\u0100-\uffff]*$/
 
 const request = z.strictObject({
   method: z.string().regex(/^[A-Z]{1,16}$/, 'is a method in capitals, such as GET'),
@@ -19,14 +21,7 @@ const request = z.strictObject({
   headers: z
     .record(
       z.string().regex(/^[\w!#$%&'*+.^`|~-]{1,128}$/, 'is no name of a header'),
-      // oxlint-disable-next-line no-control-regex
-      z
-        .string()
-        .max(8_192)
-        .regex(
-          /^[^\x00-\x08\x0a-\x1f\x7f\u0100-\uffff]*$/,
-          'has a character that no header may have',
-        ),
+      z.string().max(8_192).regex(NO_CONTROL, 'has a character that no header may have'),
     )
     .default({}),
   /** A text is sent as it is, anything else as JSON. */

@@ -46,8 +46,10 @@ const refused = (status: number, body: Buffer): Judged => {
   return {
     kind: 'refused',
     effect: status >= 500 ? 'error' : 'deny',
-    reasons: Array.isArray(reasons) ? reasons.map(String) : [String(code ?? 'internal')],
-    detail: String(detail ?? 'The call could not be judged.'),
+    reasons: Array.isArray(reasons)
+      ? reasons.map(String)
+      : [typeof code === 'string' ? code : 'internal'],
+    detail: typeof detail === 'string' ? detail : 'The call could not be judged.',
   }
 }
 

@@ -50,7 +50,11 @@ const PASSED: ReadonlySet<string> = new Set([
   'host',
 ])
 
-export const passed = (raw: readonly string[], own: ReadonlySet<string>, prefers: boolean): string[] => {
+export const passed = (
+  raw: readonly string[],
+  own: ReadonlySet<string>,
+  prefers: boolean,
+): string[] => {
   const headers: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const name = (raw[i] ?? '').toLowerCase()

@@ -21,7 +21,7 @@ import { createEnding } from './ending.ts'
 import { createLeg, type Plan } from './leg.ts'
 import { createStatus, flowHashOf } from './status.ts'
 import { createQuota, QUOTA_MS } from './quota.ts'
-import { isTogether, joined, TOGETHER } from './together.ts'
+import { createWhole, isTogether, TOGETHER } from './together.ts'
 import type { Room } from './tenants.ts'
 
 /** What an agent is told of a flow. */
@@ -102,19 +102,10 @@ export const createFlows = (deps: FlowDeps) => {
       leg: null,
     }
   }
+  const whole = createWhole({ store, toFlow, idOf: (nonce) => idOf(nonce) })
   const byHash = async (hash: string): Promise<Flow | null> => {
     const row = await store.flows.byHash(hash)
-    if (row === null) return null
-    const flow = toFlow(row)
-    return isTogether(flow) ? joined(flow, await Promise.all(flow.scopes.map(partOf))) : flow
-  }
-  /** One of several consents behind one link, by its authorization id. */
-  const partOf = async (authorizationId: string) => {
-    const row = await store.flows.byHash(flowHashOf(authorizationId) ?? '')
-    if (row === null) return null
-    const id = idOf(row.nonce)
-    // Without the hash key that it was made under, a row cannot be turned into its link again.
-    return { flow: toFlow(row), id: sha256(id) === row.hash ? id : null }
+    return row === null ? null : whole(toFlow(row))
   }
 
   const { event, end, holdingOf } = createEnding(deps, toFlow)

@@ -1,7 +1,9 @@
 // One link for all that a plan still needs of a person. It is a flow like others, at no connection: its scopes are the ids
 // of the consents that it leads to, and it ends as they do.
-import type { Flow, Person } from '../model.ts'
+import { createHash } from 'node:crypto'
+import type { Flow, FlowRow, Person, Store } from '../model.ts'
 import { samePerson } from '../wire/canonical.ts'
+import { flowHashOf } from './status.ts'
 
 /** In the place of a connection's name, which has no dot. */
 export const TOGETHER = 'deputy.plan'
@@ -32,4 +34,23 @@ export const joined = (whole: Flow, found: readonly (Part | null)[]): Flow => {
   if (left && whole.status === 'pending') return all
   const failed = known.find(({ flow }) => flow.status === 'failed')
   return { ...all, status: 'failed', failure: failed?.flow.failure ?? 'expired', missing: [] }
+}
+
+/** A flow as it is; one that stands for several with these. */
+export const createWhole = (deps: {
+  readonly store: { readonly flows: Pick<Store['flows'], 'byHash'> }
+  readonly toFlow: (row: FlowRow) => Flow
+  /** What the link ends with that was made with this nonce. */
+  readonly idOf: (nonce: string) => string
+}) => {
+  const partOf = async (authorizationId: string): Promise<Part | null> => {
+    const row = await deps.store.flows.byHash(flowHashOf(authorizationId) ?? '')
+    if (row === null) return null
+    const id = deps.idOf(row.nonce)
+    // Without the hash key that it was made under, a row cannot be turned into its link again.
+    const same = createHash('sha256').update(id).digest('hex') === row.hash
+    return { flow: deps.toFlow(row), id: same ? id : null }
+  }
+  return async (flow: Flow): Promise<Flow> =>
+    isTogether(flow) ? joined(flow, await Promise.all(flow.scopes.map(partOf))) : flow
 }

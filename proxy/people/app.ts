@@ -120,8 +120,10 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     c: Context,
     flow: Flow,
     account: string | null,
-    already = false,
-    rest: string | null = null,
+    { already, rest }: { readonly already: boolean; readonly rest: string | null } = {
+      already: false,
+      rest: null,
+    },
   ): Response | Promise<Response> => {
     if (flow.status === 'completed') return done(c, flow, account, { already, rest })
     const name = connections().get(flow.connection)?.provider.name ?? flow.connection
@@ -424,13 +426,10 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
         const flow = await flows.byAuthorizationId(`ac_${after.flow}`)
         return flow === null
           ? show(c, pages.expiredPage(), 410)
-          : ended(
-              c,
-              flow,
-              after.account === '' ? null : after.account,
-              after.already,
-              await restOf(c, flow, session),
-            )
+          : ended(c, flow, after.account === '' ? null : after.account, {
+              already: after.already === true,
+              rest: await restOf(c, flow, session),
+            })
       }
       case 'expired':
         return show(c, pages.expiredPage(), 410)

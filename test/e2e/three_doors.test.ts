@@ -73,7 +73,7 @@ type Call = {
 }
 const generated = (next: () => number): Call => {
   const pick = <T>(all: readonly T[]): T => all[Math.floor(next() * all.length)] as T
-  const letters = [...'aZ09-._~ +&=#?%\'"()é€😀‮\t\n<>{}[]:@!$,;|^`*']
+  const letters = Array.from('aZ09-._~ +&=#?%\'"()é€😀‮\t\n<>{}[]:@!$,;|^`*')
   const texts = (most: number): string =>
     Array.from({ length: Math.floor(next() * most) }, () => pick(letters)).join('')
   const user = pick(['alice', 'bob', 'carol'])
@@ -114,7 +114,7 @@ const generated = (next: () => number): Call => {
         body: JSON.stringify(input),
       }
     }
-    case 'erase':
+    default:
       return {
         user,
         tool: 'Acme.EraseNotes',

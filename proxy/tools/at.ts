@@ -1,10 +1,8 @@
 // The tools of a set of connections: of the files that ship, and of own ones.
+import { describedOperations } from '../config/descriptions.ts'
 import type { Connection } from '../model.ts'
 import { createCatalogue, type Catalogue, type Offer } from './catalogue.ts'
 import { loadTools, shippedToolFiles, type ToolFile } from './load.ts'
-import type { ParametersOf } from './plain.ts'
-
-const nothingKnown: ParametersOf = () => Promise.resolve(new Map())
 
 /** @param own files of the configuration; one of their tools takes the place of its namesake */
 export const catalogueAt = async (
@@ -23,6 +21,6 @@ export const catalogueAt = async (
   return createCatalogue(connections, {
     offers,
     problems: [...problems],
-    parametersOf: nothingKnown,
+    parametersOf: describedOperations,
   })
 }

@@ -11,7 +11,7 @@ const MOST_LINES = 560
 /** Of a function by itself: what fits a screen. */
 const MOST_OWN_LINES = 80
 const MOST_PARAMETERS = 4
-const MOST_FILES = 24
+const MOST_FILES = 28
 
 type Arrow = { readonly to: string; readonly byValue: boolean }
 type Source = {

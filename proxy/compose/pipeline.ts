@@ -140,6 +140,20 @@ const stillAs = (then: () => Snapshot, later: () => Later) =>
       )
   }
 
+/** The same way up to what would leave: nothing is begun, sent or kept. */
+const planningOf =
+  (stations: PepDeps, vault: Core['vault']) =>
+  (via: Via, planned: (plan: Planned) => void): ReturnType<typeof createPep> =>
+    createPep({
+      ...stations,
+      via,
+      planned,
+      vault,
+      evidence: { ...stations.evidence, refused: () => {} },
+      link: () => Promise.reject(new Problem('internal', 'a plan begins nothing by itself')),
+      observe: () => {},
+    })
+
 /** @param later what is in force when it is asked */
 export const createPipeline = (
   scope: Configured,
@@ -231,20 +245,10 @@ export const createPipeline = (
     observe: (seen) => observe(seen, metrics, log),
   }
   const within = (via: Via) => createPep({ ...stations, via })
-  const planning = (via: Via, planned: (plan: Planned) => void) =>
-    createPep({
-      ...stations,
-      via,
-      planned,
-      vault: core.vault,
-      evidence: { ...evidence, refused: () => {} },
-      link: () => Promise.reject(new Problem('internal', 'a plan begins nothing by itself')),
-      observe: () => {},
-    })
   return {
     pep: createPep(stations),
     within,
-    planning,
+    planning: planningOf(stations, core.vault),
     identify,
     entitlements,
     decide: supposing,

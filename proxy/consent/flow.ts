@@ -71,37 +71,38 @@ const chosen = async (
   const stored = await flows.standing(flow.hash, JSON.stringify(standing))
   return stored ? { ...flow, standing } : null
 }
+const flowOf = (row: FlowRow, now: number): Flow => {
+  const late = row.status === 'pending' && row.expiresAt <= now
+  return {
+    hash: row.hash,
+    person: { tenant: row.tenant, realm: row.realm, id: row.user },
+    agent: row.agent,
+    connection: row.connection,
+    scopes: row.scopes,
+    reauthorization: row.reauthorization,
+    status: late ? 'failed' : row.status,
+    failure: late ? 'expired' : row.status === 'failed' ? row.failure : null,
+    missing:
+      row.status === 'completed' && row.failure !== null
+        ? (JSON.parse(row.failure) as readonly string[])
+        : [],
+    awaiting: row.held != null,
+    challenge: row.challenge == null ? null : (JSON.parse(row.challenge) as Challenge),
+    nextUri: row.nextUri,
+    operation: row.operation ?? null,
+    standing: row.standing == null ? null : (JSON.parse(row.standing) as StandingAsk),
+    createdAt: row.createdAt,
+    expiresAt: row.expiresAt,
+    leg: null,
+  }
+}
 export const createFlows = (deps: FlowDeps) => {
   const { store, vault, sealer, clock, publicUrl } = deps
   const nagAfterMs = deps.nagAfterMs ?? NAG_AFTER_MS
   const quota = createQuota(store, clock)
   const beginning = new Map<string, Promise<Begun>>()
 
-  const toFlow = (row: FlowRow): Flow => {
-    const late = row.status === 'pending' && row.expiresAt <= clock.now()
-    return {
-      hash: row.hash,
-      person: { tenant: row.tenant, realm: row.realm, id: row.user },
-      agent: row.agent,
-      connection: row.connection,
-      scopes: row.scopes,
-      reauthorization: row.reauthorization,
-      status: late ? 'failed' : row.status,
-      failure: late ? 'expired' : row.status === 'failed' ? row.failure : null,
-      missing:
-        row.status === 'completed' && row.failure !== null
-          ? (JSON.parse(row.failure) as readonly string[])
-          : [],
-      awaiting: row.held != null,
-      challenge: row.challenge == null ? null : (JSON.parse(row.challenge) as Challenge),
-      nextUri: row.nextUri,
-      operation: row.operation ?? null,
-      standing: row.standing == null ? null : (JSON.parse(row.standing) as StandingAsk),
-      createdAt: row.createdAt,
-      expiresAt: row.expiresAt,
-      leg: null,
-    }
-  }
+  const toFlow = (row: FlowRow): Flow => flowOf(row, clock.now())
   const whole = createWhole({ store, toFlow, idOf: (nonce) => idOf(nonce) })
   const byHash = async (hash: string): Promise<Flow | null> => {
     const row = await store.flows.byHash(hash)

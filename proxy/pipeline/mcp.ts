@@ -77,6 +77,8 @@ export const spoken = (
   if (target.query.length > 0)
     throw new Problem('request_invalid', 'a call of an MCP server has no query in its URL')
   if (target.method !== 'POST') {
+    if (message !== undefined)
+      throw new Problem('request_invalid', `${target.method} to an MCP server has no body`)
     const { operation } = act
     const lists = target.method === 'DELETE' ? {} : { lists: listedBy(act, EVERY_LIST) }
     return { operation, kind: 'mcp', segments, ...lists }

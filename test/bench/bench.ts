@@ -8,6 +8,7 @@ import { measureCalls, say, type Size } from './calls.ts'
 import { measureSwitch } from './agents.ts'
 import { measureEntitlements } from './entitlements.ts'
 import { measureHeld } from './held.ts'
+import { measureMcp } from './mcp.ts'
 import { measureMemory } from './memory.ts'
 import { measurePages } from './pages.ts'
 import { measurable, root } from './processes.ts'
@@ -35,6 +36,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   agents: measureSwitch,
   pages: measurePages,
   entitlements: measureEntitlements,
+  mcp: measureMcp,
   tools: measureTools,
 }
 const names = ['calls', ...Object.keys(PARTS)]

@@ -85,6 +85,10 @@ describe('an operation', () => {
     expect(of('GET').lists).toHaveLength(5)
     expect(of('DELETE')).toMatchObject({ operation: { id: 'mcp.session.end' } })
     expect(of('DELETE').lists).toBeUndefined()
+    const hidden = { method: 'tools/call', params: { name: 'create' } }
+    const value = { jsonrpc: '2.0', id: 1, ...hidden }
+    const message = { ...readMessage(JSON.stringify(value), value, {}), value }
+    expect(() => spoken(classify(routeOf('GET')), routeOf('GET'), message, null)).toThrow('no body')
     expect(classify(routeOf('POST', '/other')).operation.id).toBe('unknown')
     expect(() => act({ method: 'ping' }, '/mcp?a=b')).toThrow('no query')
   })

@@ -201,3 +201,84 @@ export const startMcpServer = async (
     },
   }
 }
+
+/** A server for the conformance suite, which brings no token: it has much of what that asks for, and lets everybody in. */
+export const conformingServer = (): McpServer => {
+  const server = new McpServer(
+    { name: 'acme', version: '1.0.0' },
+    { capabilities: { logging: {}, resources: { subscribe: true } } },
+  )
+  const said = (text: string) => ({ content: [{ type: 'text' as const, text }] })
+  const tool = (
+    name: string,
+    run: Parameters<typeof server.registerTool<Record<string, never>, Record<string, never>>>[2],
+  ) => server.registerTool(name, { description: name, inputSchema: {} }, run)
+  tool('test_simple_text', () => said('This is a simple text response for testing.'))
+  tool('test_image_content', () => ({
+    content: [{ type: 'image', data: 'iVBORw0KGgo=', mimeType: 'image/png' }],
+  }))
+  tool('test_error_handling', () => {
+    throw new Error('This tool intentionally returns an error for testing')
+  })
+  tool('test_tool_with_logging', async (_args, { sendNotification }) => {
+    for (const data of [
+      'Tool execution started',
+      'Tool processing data',
+      'Tool execution completed',
+    ])
+      await sendNotification({ method: 'notifications/message', params: { level: 'info', data } })
+    return said('done')
+  })
+  tool('test_tool_with_progress', async (_args, { sendNotification, _meta }) => {
+    const progressToken = _meta?.progressToken ?? 0
+    for (const progress of [0, 50, 100])
+      await sendNotification({
+        method: 'notifications/progress',
+        params: { progressToken, progress, total: 100 },
+      })
+    return said(String(progressToken))
+  })
+  server.registerResource('text', 'test://static-text', { mimeType: 'text/plain' }, ({ href }) => ({
+    contents: [
+      {
+        uri: href,
+        mimeType: 'text/plain',
+        text: 'This is the content of the static text resource.',
+      },
+    ],
+  }))
+  server.registerPrompt('test_simple_prompt', {}, () => ({
+    messages: [
+      { role: 'user', content: { type: 'text', text: 'This is a simple prompt for testing.' } },
+    ],
+  }))
+  server.registerPrompt(
+    'test_prompt_with_arguments',
+    { argsSchema: { arg1: z.string(), arg2: z.string() } },
+    ({ arg1, arg2 }) => ({
+      messages: [
+        {
+          role: 'user',
+          content: { type: 'text', text: `Prompt with arguments: arg1='${arg1}', arg2='${arg2}'` },
+        },
+      ],
+    }),
+  )
+  return server
+}
+const opened = new Map<string, StreamableHTTPServerTransport>()
+export const openMcpServer = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
+  const session = req.headers['mcp-session-id']
+  const message = req.method === 'POST' ? await bodyOf(req) : undefined
+  let transport = typeof session === 'string' ? opened.get(session) : undefined
+  if (transport === undefined && session !== undefined) return void res.writeHead(404).end()
+  if (transport === undefined) {
+    const made: StreamableHTTPServerTransport = new StreamableHTTPServerTransport({
+      sessionIdGenerator: randomUUID,
+      onsessioninitialized: (id) => void opened.set(id, made),
+    })
+    await conformingServer().connect(made)
+    transport = made
+  }
+  await transport.handleRequest(req, res, message)
+}

@@ -126,7 +126,9 @@ test.skipIf(!measurable())(
   () => {
     const run = spawnSync(
       process.execPath,
-      'bin/run.js test/bench/bench.ts --quick --only tools --window 500 --connections 4'.split(' '),
+      'bin/run.js test/bench/bench.ts --quick --only tools --window 2000 --connections 4'.split(
+        ' ',
+      ),
       { cwd: root, encoding: 'utf8', timeout: 170_000 },
     )
     expect(run.status, run.stdout + run.stderr).toBe(0)

@@ -95,6 +95,7 @@ export const measureTools = async (size: Size): Promise<Section> => {
         const said = await upstream.next<UpstreamSays>(ask)
         if (said.kind !== 'seen') throw new Error('the upstream does not answer')
         if (round.errors > 0) wrong.push(`${way.name}: ${round.errors} errors, as ${round.example}`)
+        if (round.requests === 0) wrong.push(`${way.name}: nothing was answered in time`)
         if (said.seen.foreign + said.seen.tagged > 0)
           wrong.push(`${way.name}: a call went out as somebody else: ${said.seen.example}`)
         rounds.get(way.name)?.push(round)

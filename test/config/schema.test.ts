@@ -282,7 +282,6 @@ const REFUSED: Readonly<Record<string, unknown>> = {
   'policy.unsigned': true,
   'policy.verification': { keys: { prod: 'pem' } },
   'telemetry.otlp': 'http://127.0.0.1:4318',
-  'tools.endpoints': [{ path: '/mcp' }],
 }
 const base = {
   version: 1,

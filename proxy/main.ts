@@ -391,39 +391,6 @@ const addTools: Add = (deputy, done) => {
     )
 }
 
-const addTools: Add = (deputy, done) => {
-  const tools = command(deputy, 'tools', 'operations under names that models and their hosts call')
-  command(tools, 'list', 'list the tools of the configured connections, with what each may do')
-    .option('--plain', 'also each operation that is a tool by itself')
-    .option(...CONFIG)
-    .action(async (options: { config?: string; plain?: boolean }) => {
-      const from = await loaded(options.config)
-      if (from === null) return done(EXIT.config)
-      const { toolsList } = await import('./commands/tools.ts')
-      done(await toolsList({ loaded: from, plain: options.plain === true, print, complain }))
-    })
-  const test =
-    'build the requests of a tool and print them; a scripted provider answers, nothing is sent (exit 0; 1 it cannot be called so)'
-  command(tools, 'test', test)
-    .argument('<name>')
-    .argument('[input]', 'arguments as JSON; without them the example of its file')
-    .option('--answers <file>', 'what the provider answers, a JSON list in the order of the calls')
-    .option(...CONFIG)
-    .action(
-      async (
-        name: string,
-        input: string | undefined,
-        options: { config?: string; answers?: string },
-      ) => {
-        const from = await loaded(options.config)
-        if (from === null) return done(EXIT.config)
-        const { toolsTest } = await import('./commands/tools.ts')
-        const { answers } = options
-        done(await toolsTest({ loaded: from, name, input, answers, print, complain }))
-      },
-    )
-}
-
 const addImport: Add = (deputy, done) => {
   const text =
     'turn providers in another product’s words (auth.providers, oauth2, provider_id) into connections and providers of deputy; what cannot be carried over is listed on standard error (exit 0; 2 something could not be; 1 nothing was written)'

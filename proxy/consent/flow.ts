@@ -237,13 +237,8 @@ export const createFlows = (deps: FlowDeps) => {
     beginning.set(key, started)
     return started
   }
-  const parts = {
-    ...deps,
-    toFlow,
-    end,
-    event,
-    grantedTo: async (flow: Flow) => grantedTo(await holdingOf(flow)),
-  }
+  const granted = async (flow: Flow) => grantedTo(await holdingOf(flow))
+  const parts = { ...deps, toFlow, end, event, grantedTo: granted }
   const keeper = createKeeper(parts)
   const declined = createDeclined(store, clock, nagAfterMs)
 

@@ -130,11 +130,9 @@ test.skipIf(!measurable())(
     )
     expect(run.status, run.stdout + run.stderr).toBe(0)
     expect(run.stdout).toContain('## Tools')
-    expect([...run.stdout.matchAll(/^\| (.*?) \| \d+ \| [\d.]+ × \|/gm)].map(([, way]) => way)).toEqual([
-      'the proxy’s door',
-      'tools/call',
-      'tools/list of 40',
-    ])
+    expect(
+      [...run.stdout.matchAll(/^\| (.*?) \| \d+ \| [\d.]+ × \|/gm)].map(([, way]) => way),
+    ).toEqual(['the proxy’s door', 'tools/call', 'tools/list of 40'])
   },
 )
 

@@ -7,6 +7,7 @@ import { refusals } from '../proxy/config/unbuilt.ts'
 import { configJsonSchema, keysOf, WORDS } from '../proxy/config/words.ts'
 import { CATALOGUE } from '../proxy/problem.ts'
 import { toolsList } from './tools_list.ts'
+import { countsTable, rulesTable } from './catalogues/counts.ts'
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url))
 const WIDTH = 116
@@ -144,6 +145,8 @@ const GENERATED = [
   ['docs/answers.md', 'problem codes', problems],
   ['docs/configuration.md', 'keys', configuration],
   ['docs/tools-list.md', 'tools', toolsList],
+  ['docs/catalogues.md', 'catalogues', countsTable],
+  ['docs/catalogues.md', 'access', rulesTable],
 ] as const
 
 /** Compares the generated parts, or writes them. Returns the files whose part is not what the sources say. */

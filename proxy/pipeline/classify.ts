@@ -34,7 +34,7 @@ export type Act = {
 type Node = {
   literal: Map<string, Node> | null
   one: Node | null
-  /** `{x}:verb` at the end: verb → what stands there. */
+  /** `{x}:verb` at the end: verb → what stands there; '' for a `{x}:` anywhere. */
   verbs: Map<string, Node> | null
   /** A last `{x+}`: method → row. */
   rest: Map<string, OperationRow> | null
@@ -78,7 +78,9 @@ const child = (within: Map<string, Node>, name: string): Node => {
   within.set(name, fresh)
   return fresh
 }
-const VERB = /^\{[^}]+\}:(.+)$/
+/** A template that ends in a verb behind a parameter. */
+const ESCAPABLE = /\}:\w+$/
+const VERB = /^\{[^}]+\}:(.*)$/
 
 const build = (rows: readonly OperationRow[]): Node => {
   const root = node()
@@ -113,13 +115,16 @@ type Found = {
   readonly messages?: Node['messages']
 }
 
-/** What `{x}` or `{x}:verb` says of a segment. A last one that ends in a verb known here is that verb's alone, whatever its method. */
+/**
+ * What `{x}`, `{x}:verb` or `{x}:` says of a segment. A last one that ends in a verb known here is that verb's alone, whatever
+ * its method; behind a last colon begins a path of another kind (`items/{id}:/name:/content`), which only `{x}:` means.
+ */
 const parameter = (at: Node, segment: string, last: boolean): Node | null => {
-  if (segment === '') return null
-  if (at.verbs === null || !last) return at.one
   const colon = segment.lastIndexOf(':')
-  const verb = colon > 0 ? at.verbs.get(segment.slice(colon + 1)) : undefined
-  return verb ?? at.one
+  if (colon === -1) return segment === '' ? null : at.one
+  const verb = segment.slice(colon + 1)
+  if (verb === '') return (colon > 0 && at.verbs?.get('')) || null
+  return (last && colon > 0 && at.verbs?.get(verb)) || at.one
 }
 
 /** Literals win over parameters, parameters over rests; HEAD reads what GET reads. */
@@ -193,7 +198,7 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
     }
     const { splitFrom, fields, messages } = found
     // With its colon escaped, the verb might be part of a name to the provider.
-    if (found.row.path.includes('}:') && !(target.raw.at(-1) ?? '').includes(':'))
+    if (ESCAPABLE.test(found.row.path) && !(target.raw.at(-1) ?? '').includes(':'))
       return { operation: UNKNOWN, kind: 'rest', segments }
     if (messages)
       return method === 'POST'

@@ -11,7 +11,9 @@ const ACCESS = ['read', 'write', 'delete', 'admin'] as const
 const MAX_ROWS = 20_000
 const PARAM = /^\{([A-Za-z_]\w*)(\+?)\}$/
 /** What Google calls a custom method: a literal behind the last colon of the last segment. */
-const VERB = /^(\{[A-Za-z_]\w*\}):([A-Za-z]\w*)$/
+const VERB = /^(\{[A-Za-z_]\w*\}):[A-Za-z]\w*$/
+/** Where Graph goes on by path: `items/{id}:/name:/content`. */
+const COLON = /^(\{[A-Za-z_]\w*\}):$/
 const LITERAL = /^(?!\.{1,2}$)[\w.~$@:=,()'!*+-]+$/
 
 const operationId = z.string().regex(/^[\w.:$/-]{1,200}$/, 'is not an operation id')
@@ -95,7 +97,7 @@ const templateProblem = (path: string): string | null => {
   const seen = new Set<string>()
   for (const [i, whole] of segments.entries()) {
     const last = i === segments.length - 1
-    const segment = (last ? VERB.exec(whole)?.[1] : undefined) ?? whole
+    const segment = (COLON.exec(whole) ?? (last ? VERB.exec(whole) : null))?.[1] ?? whole
     const param = PARAM.exec(segment)
     if (param === null && !LITERAL.test(segment) && !(last && segment === ''))
       return `segment "${segment}" is neither a literal, nor one {name}, nor at the end {name}:verb`
@@ -197,7 +199,11 @@ export const beside = (
     rows.map((row) => [`${row.method} ${shape(row.path)} ${row.graphql ?? ''}`, row]),
   )
   const access = new Map(rows.map((row) => [row.id, row.access]))
+  const endpoints = new Set(rows.flatMap((row) => (row.graphql ? [shape(row.path)] : [])))
   for (const row of own) {
+    // A call of its own there would be GraphQL that nobody read.
+    if (row.graphql === undefined && endpoints.has(shape(row.path)))
+      report(`${row.id}: ${row.path} is a GraphQL endpoint: name its root fields`)
     const at = `${row.method} ${shape(row.path)} ${row.graphql ?? ''}`
     const before = named.get(at)
     const elsewhere =

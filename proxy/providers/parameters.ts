@@ -72,9 +72,9 @@ export const describe = ({ operations }: Pick<Provider, 'operations'>, raw: unkn
     if (described.has(id)) continue
     const { summary = '', parameters = [] } = texts.get(id) ?? {}
     // A template by hand may name its parts otherwise than the specification.
-    const own = inPath(path)
-    const names = new Set(own.map(({ name }) => name))
-    const known = new Map(parameters.map((one) => [one.name, one]))
+    const known = new Map(
+      parameters.filter((one) => one.in === 'path').map((one) => [one.name, one]),
+    )
     described.set(id, {
       summary,
       access,
@@ -84,8 +84,8 @@ export const describe = ({ operations }: Pick<Provider, 'operations'>, raw: unkn
       host,
       ...(graphql === undefined ? {} : { graphql }),
       parameters: [
-        ...own.map((one) => known.get(one.name) ?? one),
-        ...parameters.filter((one) => one.in !== 'path' && !names.has(one.name)),
+        ...inPath(path).map((one) => known.get(one.name) ?? one),
+        ...parameters.filter((one) => one.in !== 'path'),
       ],
     })
   }

@@ -133,6 +133,10 @@ export const parseProvider = (
   const inherited = isObject(raw) && !Object.hasOwn(raw, 'operations')
   if (file !== null && operations === undefined) report('operations', `there is no file ${file}`)
   const serving = { serves: (host: string) => hosts.has(host), inherited }
+  const from = {
+    raw: beside.catalogue,
+    inherited: isObject(raw) && !Object.hasOwn(raw, 'catalogue'),
+  }
   const read = () =>
     readCatalogue(
       file === null ? d.operations : (operations ?? []),
@@ -144,7 +148,7 @@ export const parseProvider = (
     )
   const rows =
     mcp === null
-      ? withCatalogue(d, read(), { ...serving, raw: beside.catalogue }, report)
+      ? withCatalogue(d, read(), { ...serving, ...from }, report)
       : mcpRows(d, mcp.path, report)
   const slots = readSlots(d, parsed.success ? merged : null, (name, changed) => {
     const read = parseProvider(changed, `${where}: slots.${name}`, {

@@ -184,6 +184,12 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
       'hooks, keys, members, integrations, billing',
       /^\w+ (?:\w*(?:[Ww]ebhook|[Ii]ntegration|apiKey|ApiKey|[Oo]auth|[Oo]rganization|[Ii]nvite|[Aa]uditEntr|[Ss]ession|[Ss]ubscription|[Rr]oles?\b|[Mm]embership|airbyte|google|github|gitHub|jira|[Ss]so|[Pp]asskey|[Tt]wilio|[Ll]ogout|[Ss]ecret|userChangeRole|userSuspend|userUnsuspend|userDemote|userPromote|userRevoke|userSettings|administrable|verify|[Aa]pplication|[Tt]riageRule|[Aa]utomation|[Ss]pend|emailIntake|[Cc]ustomerTier|teamCreate|teamUpdate|teamDelete|teamUnarchive|teamCyclesDelete|gitAutomation|identityProvider|[Ss]laConfig|[Ww]orkflowDefinition|[Rr]elease|facet\w*|agentSkill)\w*) /,
     ),
+    rule(
+      'admin',
+      'who may see what, what a workspace is set to, and what moves between products',
+      /^mutation (?:\w*(?:Share|Unshare|ExternalSync\w*|SyncToSlack|SlackChannel\w*)|\w*[iI]mport\w*|teamKeyDelete|userUpdate|(?:workflowState|projectStatus|customerStatus)(?:Create|Update|Archive|Unarchive|Delete)) /,
+    ),
+    rule('write', 'taking away a label destroys nothing', /^mutation \w+RemoveLabel /),
     rule('read', 'queries read', /^query /),
     rule('delete', 'names that destroy', /^mutation \w+(?:Delete|Archive|Purge|Remove)\w* /),
     rule(

@@ -40,8 +40,17 @@ const numbered = <T>() => {
   }
 }
 const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+/** One wide character would make every string that is cut from the file wide (test/architecture.test.ts). */
+const ascii = (text: string): string =>
+  text.replaceAll(
+    /[^\x20-\x7e]/g,
+    (c) => `\\u${(c.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`,
+  )
 const lines = (rows: readonly unknown[]): string =>
-  rows.map((row) => JSON.stringify(row)).join(',\n')
+  rows.map((row) => ascii(JSON.stringify(row))).join(',\n')
+
+/** What a template can say; the few others (`{base}...{head}`) are `unknown` unless the hand has them. */
+const NAMED = /^(?:\{\w+\+?\}(?::[A-Za-z]\w*)?|[\w.~$@:=,()'!*+-]*)$/
 
 type Judged = Found & { readonly access: Access }
 /** One id, one access: where two calls of an id differ, the stricter holds for both. */
@@ -78,6 +87,7 @@ export const made = (
   const handIds = new Set(hand.map(({ id }) => id))
   const seen = new Set<string>()
   const unique = found.filter((one) => {
+    if (!one.path.split('/').every((segment) => NAMED.test(segment))) return false
     const at = `${one.host ?? ''} ${place(one)}`
     return !seen.has(at) && seen.add(at)
   })
@@ -113,7 +123,7 @@ export const made = (
   const texts = [...about]
     .toSorted(([a], [b]) => byText(a, b))
     .map(([id, { summary, parameters, path }]) => {
-      const listed = new Set(parameters.map(({ name }) => name))
+      const listed = new Set(parameters.filter((one) => one.in === 'path').map(({ name }) => name))
       const all = [...pathParameters(path).filter(({ name }) => !listed.has(name)), ...parameters]
       return [id, summary, ...all.map(compact)]
     })

@@ -39,12 +39,15 @@ export const short = (value: unknown, most = 110): string => {
     .replaceAll(/\{@link \S+ ?([^}]*)\}/g, '$1')
     .replaceAll(/<[^>]*>/g, '')
     .replaceAll(/[`*]|^\s*>.*$/gm, '')
+    .replaceAll(/[\u2018\u2019]/g, "'")
+    .replaceAll(/[\u201c\u201d]/g, '"')
+    .replaceAll(/[\u2013\u2014]/g, '-')
     .replaceAll(/[\p{Cc}\p{Cf}\s]+/gu, ' ')
     .trim()
   const sentence = /^.*?[.!?](?= |$)/.exec(plain)?.[0] ?? plain
   const bare = sentence.replace(/[.\s]+$/, '')
   if (bare.length <= most) return bare
-  return `${bare.slice(0, bare.lastIndexOf(' ', most - 1)).replace(/[,;:\s]+$/, '')}…`
+  return `${bare.slice(0, bare.lastIndexOf(' ', most - 1)).replace(/[,;:\s]+$/, '')}...`
 }
 
 /** `{x}` of the template that the source did not list by itself. */

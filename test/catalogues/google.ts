@@ -20,16 +20,35 @@ const methodsIn = (resource: unknown): readonly Method[] => [
   ...Object.values(fields(fields(resource)['resources'])).flatMap(methodsIn),
 ]
 
-/** Fewest methods of the API first: what opens least. Scopes of add-ons, of administrators and of apps are nobody's to consent to. */
+/** Of add-ons, of administrators of chat and of apps, or of a whole cloud: nobody's to consent to here. */
+const NEVER = /\.addons\.current|\/auth\/chat\.(?:bot|app|admin|import)|\/auth\/cloud-platform$/
+/** They suffice for some things only: what an application made or opened, some kinds of file, some fields of a person. */
+const PARTIAL =
+  /\/auth\/(?:drive\.(?:photos|meet|appdata|apps)|calendar\.(?:app\.created|events\.(?:owned|public|freebusy))|chat\.memberships\.app|gmail\.settings\.sharing|userinfo\.|user\.|directory\.readonly|contacts\.other)/
+const OPENED = 'https://www.googleapis.com/auth/drive.file'
+const MAIL = 'https://mail.google.com/'
+
+/** Fewest methods first, over all APIs: what opens least. What suffices for some things only comes behind what does for all. */
 const ranked = (
   scopes: readonly string[],
   reach: ReadonlyMap<string, number>,
+  { api, reads }: { readonly api: string; readonly reads: boolean },
 ): readonly string[] => {
-  const mail = 'https://mail.google.com/'
-  const weight = (scope: string): number => (scope === mail ? 100_000 : 0) + (reach.get(scope) ?? 0)
-  return scopes
-    .filter((scope) => !/\.addons\.current|\/auth\/chat\.(?:bot|app|admin|import)/.test(scope))
-    .toSorted((a, b) => weight(a) - weight(b) || a.length - b.length || (a < b ? -1 : 1))
+  const weight = (scope: string): number =>
+    (scope === MAIL ? 100_000 : 0) +
+    (PARTIAL.test(scope) || (reads && scope === OPENED) ? 10_000 : 0) -
+    (reads && scope.endsWith('.readonly') ? 5_000 : 0) +
+    (reach.get(scope) ?? 0)
+  return (
+    scopes
+      // Charts of a sheet in slides need those of Sheets besides, not instead.
+      .filter(
+        (scope) =>
+          !NEVER.test(scope) &&
+          !(api === 'slides.v1' && /spreadsheets|drive\.readonly/.test(reads ? '' : scope)),
+      )
+      .toSorted((a, b) => weight(a) - weight(b) || (a < b ? -1 : 1))
+  )
 }
 
 const parametersOf = (raw: Method['raw'], refs: (ref: string) => unknown): readonly Parameter[] => [
@@ -51,28 +70,25 @@ const parametersOf = (raw: Method['raw'], refs: (ref: string) => unknown): reado
 ]
 
 /** A verb behind a parameter of the template; `{+name}` of the source is spelt out by flatPath. */
-const ofApi = (api: string): readonly Found[] => {
-  const document = fields(
-    JSON.parse(specText('google', `googleapiclient/discovery_cache/documents/${api}.json`)),
-  )
+const ofApi = (
+  api: string,
+  document: Readonly<Record<string, unknown>>,
+  reach: ReadonlyMap<string, number>,
+): readonly Found[] => {
   const schemas = fields(document['schemas'])
   const refs = (ref: string): unknown => schemas[ref]
-  const methods = methodsIn(document)
-  const reach = new Map<string, number>()
-  for (const { scopes } of methods)
-    for (const scope of scopes) reach.set(scope, (reach.get(scope) ?? 0) + 1)
   const base = text(document['servicePath'])
   const host = new URL(text(document['rootUrl'])).host
-  return methods.flatMap(({ raw, scopes }): Found[] => {
+  return methodsIn(document).flatMap(({ raw, scopes }): Found[] => {
+    const least = ranked(scopes, reach, { api, reads: raw['httpMethod'] === 'GET' })
     const about = {
       id: text(raw['id']),
       method: text(raw['httpMethod']),
       host,
       summary: short(raw['description']),
-      scopes: scopes.length === 0 ? null : ranked(scopes, reach).map((scope) => [scope]),
+      scopes: least.length === 0 ? null : least.map((scope) => [scope]),
       parameters: parametersOf(raw, refs),
     }
-    if (about.scopes?.length === 0) about.scopes = null
     const media = fields(fields(fields(raw['mediaUpload'])['protocols'])['simple'])
     const path = `/${base}${text(raw['flatPath']) || text(raw['path'])}`.replaceAll('{+', '{')
     const own = { ...about, path, ...(raw['supportsMediaUpload'] === true ? { upload: true } : {}) }
@@ -81,4 +97,16 @@ const ofApi = (api: string): readonly Found[] => {
   })
 }
 
-export const google = (): readonly Found[] => APIS.flatMap(ofApi)
+export const google = (): readonly Found[] => {
+  const documents = APIS.map((api) => ({
+    api,
+    document: fields(
+      JSON.parse(specText('google', `googleapiclient/discovery_cache/documents/${api}.json`)),
+    ),
+  }))
+  const reach = new Map<string, number>()
+  for (const { document } of documents)
+    for (const { scopes } of methodsIn(document))
+      for (const scope of scopes) reach.set(scope, (reach.get(scope) ?? 0) + 1)
+  return documents.flatMap(({ api, document }) => ofApi(api, document, reach))
+}

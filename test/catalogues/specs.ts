@@ -145,7 +145,7 @@ const opened = (key: SpecName): string => {
   mkdirSync(fresh, { recursive: true })
   const { name, version, take } = spec
   if (spec.from === 'npm') run('npm', ['pack', '--silent', `${name}@${version}`], fresh)
-  else run('pip', ['download', '--no-deps', '-q', `${name}==${version}`], fresh)
+  else run('python3', ['-m', 'pip', 'download', '--no-deps', '-q', `${name}==${version}`], fresh)
   const archive = join(fresh, readdirSync(fresh)[0] ?? '')
   check(archive, spec)
   if (spec.from === 'npm') run('tar', ['xzf', archive, take], fresh)

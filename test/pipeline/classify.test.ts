@@ -227,3 +227,45 @@ describe('an address in an answer', () => {
     expect(() => followedBy(broken, route, 'api.acme.example', '/')).toThrow('a fault')
   })
 })
+
+describe('a verb behind a parameter', () => {
+  const sheets: Provider = {
+    ...acme,
+    operations: [
+      row('values.get', 'GET', '/v4/sheets/{id}/values/{range}'),
+      row('values.put', 'PUT', '/v4/sheets/{id}/values/{range}', { access: 'write' }),
+      row('values.append', 'POST', '/v4/sheets/{id}/values/{range}:append', { access: 'write' }),
+      row('sheet.update', 'POST', '/v4/sheets/{id}:batchUpdate', { access: 'write' }),
+      row('sheet.get', 'GET', '/v4/sheets/{id}'),
+      row('item.children', 'GET', '/items/{id}/children'),
+      row('item.put', 'PUT', '/items/{id}:/{name}:/content', { access: 'write' }),
+    ],
+  }
+  const find = createClassify([sheets])
+  const connection = {
+    name: 'acme',
+    provider: sheets,
+    clientId: 'c',
+    clientSecret: null,
+    scopes: [],
+  }
+  test.each([
+    ['POST', '/v4/sheets/s1/values/A1:append', 'values.append'],
+    ['POST', '/v4/sheets/s1/values/A1:B2:append', 'values.append'],
+    ['POST', '/v4/sheets/s1:batchUpdate', 'sheet.update'],
+    ['GET', '/v4/sheets/s1/values/Sheet1!A1:B2', 'values.get'],
+    ['GET', '/v4/sheets/s1', 'sheet.get'],
+    ['PUT', '/items/a:/b.txt:/content', 'item.put'],
+    ['GET', '/items/a/children', 'item.children'],
+    // A verb is no part of a name, whatever the method; nor is a verb without a name, or one that is escaped.
+    ['PUT', '/v4/sheets/s1/values/A1:append', 'unknown'],
+    ['POST', '/v4/sheets/s1/values/:append', 'unknown'],
+    ['POST', '/v4/sheets/s1/values/A1%3Aappend', 'unknown'],
+    ['POST', '/v4/sheets/s1/values/A1:other', 'unknown'],
+    // Behind a last colon the path goes on in another way: `children` is the name of a file there.
+    ['GET', '/items/a:/children', 'unknown'],
+    ['GET', '/v4/sheets/s1:', 'unknown'],
+  ])('%s %s is %s', (method, path, id) => {
+    expect(find(routeTo(method, path, { connection })).operation.id).toBe(id)
+  })
+})

@@ -344,6 +344,12 @@ describe('a holding', () => {
   ])('of %j, where %j may be asked for, demands %j', (has, allowed, wanted) => {
     expect(chooseScopes(operation, has, allowed)).toEqual(wanted)
   })
+  test('demands the list that adds least, the first of several, and all that is listed where no source says', () => {
+    const wide = { ...operation, scopes: [['a', 'b'], ['a', 'c', 'd'], ['c']] }
+    expect(chooseScopes(wide, ['a'], ['a', 'b', 'c', 'd'])).toEqual(['a', 'b'])
+    expect(chooseScopes(wide, ['d'], ['a', 'b', 'c', 'd'])).toEqual(['c'])
+    expect(chooseScopes({ ...operation, scopes: [] }, ['a'], ['a', 'wide'], ['a'])).toEqual(['a'])
+  })
   test('demands every scope of a list, and none of an operation that has no list', () => {
     const both = { ...operation, scopes: [['read', 'more'], ['all']] }
     expect(chooseScopes(both, ['read'], ['read', 'all'])).toEqual(['all'])

@@ -138,6 +138,16 @@ test('a deny tells the reasons of policy, not what the person could consent to',
   expect(asked).toEqual([])
 })
 
+test('a call that no catalogue names is refused with the key under which an operator can name it', async () => {
+  const reasons = [{ code: 'operation_unknown', msg: 'the catalogue has no such operation' }]
+  const unknown = { route, act: act('unknown') }
+  expect(await refusals().of(who, unknown, held, decision('deny', { reasons }))).toMatchObject({
+    code: 'policy_denied',
+    message:
+      'The security policy does not allow this call: the catalogue has no such operation (operation_unknown). No operation of the catalogue is this call; an operator can name it in one line under connections.acme.operations.',
+  })
+})
+
 test('a policy that cannot decide is said to be unavailable', async () => {
   const { of, asked } = refusals()
   const reasons = [{ code: 'policy_missing', msg: 'inner' }]

@@ -8,6 +8,7 @@ import { startIssuer, type Issuer } from '../support/issuer.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const KEY = 'canary-crm-key/+-0123456789abcdefghijklmnop='
+const OPERATOR = 'canary-operator-0123456789abcdefghijklmnop'
 let upstream: Upstream
 let people: Issuer
 let laptop: Deputy
@@ -46,7 +47,11 @@ beforeAll(async () => {
   })
   backend = await startDeputy({
     upstream: upstream.origin,
-    people: ids.map((id) => ({ id: far(id).id, groups: ['staff'] })),
+    people: ids.map((id) => ({
+      id: far(id).id,
+      groups: ['staff'],
+      roles: ['operator-run'],
+    })),
     held: [held(far('alice'), 'at-alice-0123456789', 'agent:crm')],
     config: {
       ...shared,
@@ -55,6 +60,7 @@ beforeAll(async () => {
         issuers: [{ issuer: people.url, audience: 'deputy', realm: 'corp' }],
       },
       connect: { verifier: { url: 'https://app.example/verify', key: 'k'.repeat(32) } },
+      operators: [{ name: 'ops', bearer: OPERATOR, may: ['runs'] }],
       applications: [{ name: 'crm', bearer: KEY, agent: 'agent:crm', people: ['*@acme.example'] }],
     },
   })
@@ -85,4 +91,26 @@ test('a web backend with many users', async () => {
   const said = await run('backend', { DEPUTY: backend.agent, KEY, PEOPLE })
   expect(said).toContain('alice@acme.example: alice-gh\n')
   expect(said).toMatch(LINK)
+})
+test('a nightly job', async () => {
+  const api = (method: string, path: string, body?: object) =>
+    fetch(`${backend.connect}/v1/admin/runs${path}`, {
+      method,
+      headers: { authorization: `Bearer ${OPERATOR}`, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    })
+  const answer = await api('POST', '', {
+    user_id: far('alice').id,
+    realm: 'corp',
+    agent: 'agent:crm',
+    connections: ['github'],
+    expires_in: 600,
+  })
+  const text = await answer.text()
+  expect([answer.status, text]).toEqual([expect.toSatisfy((n: number) => n < 300), text])
+  const { token, id } = JSON.parse(text) as { readonly token: string; readonly id: string }
+  const env = { DEPUTY: backend.agent, RUN: token }
+  expect(await run('nightly', env)).toBe('1 open: Login fails\n')
+  await api('DELETE', `/${id}`)
+  expect(await run('nightly', env)).toBe('Not done: unauthenticated\n')
 })

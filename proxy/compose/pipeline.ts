@@ -140,6 +140,17 @@ const stillAs = (then: () => Snapshot, later: () => Later) =>
       )
   }
 
+/** What deputy gives out and knows again: each by a key of its own. */
+const sealsOf = (sealer: Core['sealer'], now: () => number) => {
+  const keyOf = (room: string, use: string): Buffer =>
+    Buffer.from(sealer.hmac(room, use), 'base64url')
+  return {
+    addressTags: createAddressTags({ key: keyOf('address', 'tag'), randomBytes, now }),
+    querySeals: createQuerySeals({ key: keyOf('query', 'seal'), now }),
+    mcpSessions: createMcpSessions({ key: keyOf('mcp', 'session') }),
+  }
+}
+
 /** The same way up to what would leave: nothing is begun, sent or kept. */
 const planningOf =
   (stations: PepDeps, vault: Core['vault']) =>
@@ -178,11 +189,7 @@ export const createPipeline = (
     clock,
   )
   const snapshot = snapshots(connections)
-  const addressTags = createAddressTags({
-    key: Buffer.from(sealer.hmac('address', 'tag'), 'base64url'),
-    randomBytes,
-    now: clock.now,
-  })
+  const seals = sealsOf(sealer, clock.now)
   const stations: PepDeps = {
     snapshot,
     stands: stillAs(snapshot, later),
@@ -190,7 +197,7 @@ export const createPipeline = (
     tagged: createTagged({
       tagHeader,
       agentHeader,
-      addressTags,
+      addressTags: seals.addressTags,
       tagged: identify.tagged,
       read: (req) => readUpTo(req, config.limits.inspected_body),
       most: config.limits.calls,
@@ -200,14 +207,7 @@ export const createPipeline = (
     tags: identify.tags,
     tag: identify.tag,
     agentOn: core.agents.allowed,
-    addressTags,
-    querySeals: createQuerySeals({
-      key: Buffer.from(sealer.hmac('query', 'seal'), 'base64url'),
-      now: clock.now,
-    }),
-    mcpSessions: createMcpSessions({
-      key: Buffer.from(sealer.hmac('mcp', 'session'), 'base64url'),
-    }),
+    ...seals,
     entitlements: (who, access, fresh) => later().pipeline.entitlements(who, access, fresh),
     ...grantsOf(core, clock.now, () => later().connections()),
     decide: (...question) => later().pipeline.decideCall(...question),

@@ -185,7 +185,11 @@ export const planApi = (
         operation: need.operation,
       }),
     declined: (link, { connection, again }) => declinedBy(link, connection, again),
-    together: ({ person, agent }, parts) => flows.together({ person, agent }, parts),
+    together: ({ person, agent }, parts) =>
+      flows.together(
+        { person, agent },
+        parts.map(({ authorizationId }) => authorizationId),
+      ),
     planned: ({ person, verified, agent }, { connection, operations, effect, reasons }) =>
       core.evidence.event('plan.decided', {
         user: { ...person, verified },

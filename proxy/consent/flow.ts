@@ -238,13 +238,8 @@ export const createFlows = (deps: FlowDeps) => {
     beginning.set(key, started)
     return started
   }
-  const parts = {
-    ...deps,
-    toFlow,
-    end,
-    event,
-    grantedTo: async (flow: Flow) => grantedTo(await holdingOf(flow)),
-  }
+  const granted = async (flow: Flow) => grantedTo(await holdingOf(flow))
+  const parts = { ...deps, toFlow, end, event, grantedTo: granted }
   const keeper = createKeeper(parts)
   const declined = createDeclined(store, clock, nagAfterMs)
 
@@ -262,14 +257,8 @@ export const createFlows = (deps: FlowDeps) => {
     },
 
     /** One link for several that were begun for this person and agent. */
-    together: (
-      who: Pick<Asker, 'person' | 'agent'>,
-      parts: readonly Pick<Begun, 'authorizationId'>[],
-    ): Promise<Begun> =>
-      begin(
-        { ...who, connection: TOGETHER },
-        parts.map(({ authorizationId }) => authorizationId),
-      ),
+    together: (who: Pick<Asker, 'person' | 'agent'>, ids: readonly string[]): Promise<Begun> =>
+      begin({ ...who, connection: TOGETHER }, ids),
 
     /** An authorization that needs no person any more: `status` answers `completed` for its id. */
     completed: async (who: Asker, scopes: readonly string[]): Promise<string> => {

@@ -78,51 +78,48 @@ const generated = (next: () => number): Call => {
     Array.from({ length: Math.floor(next() * most) }, () => pick(letters)).join('')
   const user = pick(['alice', 'bob', 'carol'])
   const kind = pick(['list', 'get', 'create', 'erase'] as const)
-  switch (kind) {
-    case 'list': {
-      const n = Math.floor(next() * 100)
-      const search = next() < 0.5 ? undefined : texts(20)
-      const q = search === undefined ? '' : `&q=${encodeURIComponent(search)}`
-      const input = search === undefined ? { n } : { n, search }
-      return {
-        user,
-        tool: 'Acme.ListNotes',
-        input,
-        method: 'GET',
-        target: `/notes?max=${n}${q}`,
-        body: null,
-      }
+  if (kind === 'list') {
+    const n = Math.floor(next() * 100)
+    const search = next() < 0.5 ? undefined : texts(20)
+    const q = search === undefined ? '' : `&q=${encodeURIComponent(search)}`
+    const input = search === undefined ? { n } : { n, search }
+    return {
+      user,
+      tool: 'Acme.ListNotes',
+      input,
+      method: 'GET',
+      target: `/notes?max=${n}${q}`,
+      body: null,
     }
-    case 'get': {
-      // What may stand in one segment of a path; the rest is refused by tools before anything is sent.
-      const id = `n${texts(12).replaceAll(/[;%\p{Cc}]/gu, '')}`
-      const target = `/notes/${encodeURIComponent(id)}`
-      return { user, tool: 'Acme.GetNote', input: { id }, method: 'GET', target, body: null }
+  }
+  if (kind === 'get') {
+    // What may stand in one segment of a path; the rest is refused by tools before anything is sent.
+    const id = `n${texts(12).replaceAll(/[;%\p{Cc}]/gu, '')}`
+    const target = `/notes/${encodeURIComponent(id)}`
+    return { user, tool: 'Acme.GetNote', input: { id }, method: 'GET', target, body: null }
+  }
+  if (kind === 'create') {
+    const input = {
+      title: texts(30),
+      ...(next() < 0.5 ? {} : { tags: [texts(5), texts(5)] }),
+      ...(next() < 0.5 ? {} : { rank: Math.round(next() * 1_000) / 8 }),
     }
-    case 'create': {
-      const input = {
-        title: texts(30),
-        ...(next() < 0.5 ? {} : { tags: [texts(5), texts(5)] }),
-        ...(next() < 0.5 ? {} : { rank: Math.round(next() * 1_000) / 8 }),
-      }
-      return {
-        user,
-        tool: 'Acme.CreateNote',
-        input,
-        method: 'POST',
-        target: '/notes',
-        body: JSON.stringify(input),
-      }
+    return {
+      user,
+      tool: 'Acme.CreateNote',
+      input,
+      method: 'POST',
+      target: '/notes',
+      body: JSON.stringify(input),
     }
-    default:
-      return {
-        user,
-        tool: 'Acme.EraseNotes',
-        input: {},
-        method: 'DELETE',
-        target: '/notes',
-        body: null,
-      }
+  }
+  return {
+    user,
+    tool: 'Acme.EraseNotes',
+    input: {},
+    method: 'DELETE',
+    target: '/notes',
+    body: null,
   }
 }
 

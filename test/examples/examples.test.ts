@@ -114,3 +114,10 @@ test('a nightly job', async () => {
   await api('DELETE', `/${id}`)
   expect(await run('nightly', env)).toBe('Not done: unauthenticated\n')
 })
+for (const name of ['openai-agents', 'langchain'])
+  test(`an agent of ${name}`, async () => {
+    expect(await run(name, { DEPUTY: laptop.agent, PERSON: 'alice' })).toContain('Login fails')
+    expect(await run(name, { DEPUTY: laptop.agent, PERSON: 'bob' })).toMatch(
+      /Ask the person to open http:\/\/\S+\/connect\/[\w-]{43}/,
+    )
+  })

@@ -379,8 +379,8 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'https://idp.example.com/ssf/poll',
   ),
   'signals[].manage': key(
-    'deputy makes the stream at the transmitter, keeps it enabled and asks for verification; without `push` its events are polled.',
-    'true',
+    'Whether deputy makes the stream at the transmitter, keeps it enabled and asks for verification; without `push` its events are polled.',
+    'false',
   ),
   'signals[].bearer': key('The bearer token for `poll` and `manage`.', '"${env:SIGNALS_TOKEN}"'),
   'signals[].client_id': key(
@@ -789,12 +789,15 @@ export const WORDS: Readonly<Record<string, Words>> = {
   tools: key('Tools: operations of providers under names that models and their hosts call.'),
   'tools.files': key(
     'Files with tools of your own, in the format of docs/tools.md.',
-    './tools.yaml',
+    '[./tools.yaml]',
   ),
   'tools.endpoints': key('Which tools are listed for hosts that speak MCP, and where.'),
   'tools.endpoints[].path': key('The path on the agent listener.', '/mcp/sales'),
-  'tools.endpoints[].tools': key('The tools that it lists; a * stands for any letters.', 'Gmail.*'),
-  'tools.endpoints[].agents': key('The agents that may ask it; absent: all.', 'agent:sales'),
+  'tools.endpoints[].tools': key(
+    'The tools that it lists; a * stands for any letters.',
+    '["Gmail.*"]',
+  ),
+  'tools.endpoints[].agents': key('The agents that may ask it; absent: all.', '[agent:sales]'),
   'tools.endpoints[].discovery': key('Whether tools are searched for instead of listed.', 'true'),
 
   limits: key('Bounds of what one call, one agent and one process may use.'),

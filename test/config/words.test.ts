@@ -39,7 +39,9 @@ test('a key whose value is a text of one’s own has an example', () => {
 
 test('all examples together are a configuration that the schema takes', () => {
   const tree = {}
-  for (const [path, { example }] of Object.entries(WORDS).toSorted(
+  // One that another takes the place of.
+  const { 'signals[].bearer': _, ...words } = WORDS
+  for (const [path, { example }] of Object.entries(words).toSorted(
     ([a], [b]) => b.length - a.length,
   ))
     if (example !== undefined) set(tree, path, exampleOf(example))

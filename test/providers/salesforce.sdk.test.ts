@@ -154,10 +154,10 @@ test('Salesforce’s own error reaches the caller as Salesforce worded it', asyn
   })
 })
 
-test('calls inside a call, deleting, and what would carry the tag to Salesforce’s login are refused', async () => {
+test('records in a list are calls of their own; deleting, and what would carry the tag to Salesforce’s login are refused', async () => {
   const salesforce = client(vendor, 'alice', HOST.alice)
   const many = () => salesforce.sobject('Account').create([{ Name: 'a' }, { Name: 'b' }])
-  await vendor.refused('alice', 'unknown', many)
+  await vendor.through('alice', ['sobject.create', 'sobject.create'], many)
   await vendor.refused('alice', 'sobject.delete', () =>
     salesforce.sobject('Account').delete('001-1'),
   )

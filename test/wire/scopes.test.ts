@@ -1,7 +1,6 @@
-import { readFileSync, readdirSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { parse } from 'yaml'
 import { scopeReach } from '../../proxy/providers/assemble.ts'
+import { readProviderFiles } from '../../proxy/commands/providers.ts'
 import { compileProviders } from '../../proxy/providers/parse.ts'
 import { askable, lacking, widened } from '../../proxy/wire/scopes.ts'
 
@@ -35,13 +34,8 @@ describe('sets of scopes', () => {
 })
 
 describe('the definitions that ship', () => {
-  const folder = new URL('../../providers/', import.meta.url)
   const { providers, problems } = compileProviders(
-    new Map(
-      readdirSync(folder)
-        .filter((name) => /\.ya?ml$/.test(name))
-        .map((name) => [`providers/${name}`, parse(readFileSync(new URL(name, folder), 'utf8'))]),
-    ),
+    readProviderFiles(new URL('../../providers', import.meta.url).pathname),
   )
   const google = 'https://www.googleapis.com/auth/'
 

@@ -1,5 +1,6 @@
 // Plan before act: what policy says of calls that are not made yet, and one link for all that their person must still
 // consent to. Each is decided anew when it comes.
+import { setImmediate as others } from 'node:timers/promises'
 import type { IncomingMessage } from 'node:http'
 import type { Hono } from 'hono'
 import type { Connection, Decision, Holding, Principal, Via } from '../model.ts'
@@ -283,7 +284,10 @@ export const createPlanApi = (deps: PlanDeps): Hono<Env> => {
     const req = c.env?.incoming
     if (req === undefined) throw new Problem('internal', 'a plan is asked for over HTTP only')
     const weighed: Weighed[] = []
-    for (const call of body.calls) weighed.push(await weigh({ req, who, named }, call))
+    for (const call of body.calls) {
+      weighed.push(await weigh({ req, who, named }, call))
+      await others() // whoever plans much does not stop those who call
+    }
     const { begun, refused } = await links(who, byConnection(weighed))
     const calls = weighed.map(({ need, ...call }): Verdict => {
       const no = need === null ? undefined : refused.get(need.connection.name)

@@ -1,5 +1,5 @@
 // Where identity providers tell what happened: pushed security events (RFC 8935) and back-channel logout (OIDC).
-import { Hono, type Context, type MiddlewareHandler } from 'hono'
+import { Hono, type Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { Env } from './rest.ts'
 import { EventRefused } from '../directory/signals.ts'
@@ -14,9 +14,9 @@ export type SignalsDeps = {
 }
 
 /** Read whole, so that whoever sends too much is told. */
-const MOST_BYTES = 2 * 1024 ** 2
+const MOST_BYTES = 128 * 1024
 const RETRY_S = '5'
-/** Taken at once; what comes beside waits for its turn with its body unread, up to a bound. */
+/** Taken at once; what comes beside waits for its turn, up to a bound. Who sends slowly has none yet. */
 const MOST_AT_ONCE = 16
 const MOST_WAITING = 1_024
 
@@ -55,10 +55,12 @@ export const createSignalsApi = ({ receive, refused, log }: SignalsDeps): Hono<E
     if (next === undefined) running -= 1
     else next()
   }
-  const inTurn: MiddlewareHandler<Env> = async (_c, next) => {
-    if (!(await turn())) return told(503, null, { 'retry-after': RETRY_S })
+  /** false: it was not begun. */
+  const inTurn = async (work: () => Promise<void>): Promise<boolean> => {
+    if (!(await turn())) return false
     try {
-      return await next()
+      await work()
+      return true
     } finally {
       done()
     }
@@ -69,8 +71,9 @@ export const createSignalsApi = ({ receive, refused, log }: SignalsDeps): Hono<E
     status: number,
   ): Promise<Response> => {
     try {
-      await receive(await read(), kind)
-      return told(status, null)
+      const token = await read()
+      const begun = await inTurn(() => receive(token, kind))
+      return begun ? told(status, null) : told(503, null, { 'retry-after': RETRY_S })
     } catch (error) {
       if (error instanceof EventRefused) return refuse(kind, error)
       const { code } = toProblem(error)
@@ -81,14 +84,14 @@ export const createSignalsApi = ({ receive, refused, log }: SignalsDeps): Hono<E
   const limit = (kind: 'event' | 'logout') =>
     bodyLimit({
       maxSize: MOST_BYTES,
-      onError: () => refuse(kind, new EventRefused('invalid_request', 'the body may have 2 MiB')),
+      onError: () => refuse(kind, new EventRefused('invalid_request', 'the body may have 128 KiB')),
     })
   const needs = (c: Context, type: string): void => {
     const sent = c.req.header('content-type') ?? ''
     if (sent.split(';')[0]?.trim().toLowerCase() !== type)
       throw new EventRefused('invalid_request', `the body must be ${type}`)
   }
-  app.post('/signals', inTurn, limit('event'), (c) =>
+  app.post('/signals', limit('event'), (c) =>
     take(
       'event',
       () => {
@@ -98,7 +101,7 @@ export const createSignalsApi = ({ receive, refused, log }: SignalsDeps): Hono<E
       202,
     ),
   )
-  app.post('/logout/backchannel', inTurn, limit('logout'), (c) =>
+  app.post('/logout/backchannel', limit('logout'), (c) =>
     take(
       'logout',
       async () => {

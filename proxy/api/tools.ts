@@ -141,10 +141,13 @@ const kindOf = (status: number): string =>
             ? 'UPSTREAM_RUNTIME_SERVER_ERROR'
             : 'UPSTREAM_RUNTIME_UNMAPPED'
 
-const fails = (ran: Extract<Ran, { kind: 'failed' }>): JsonObject => ({
+/** Where it may have been carried out, only what does no harm twice is to be tried again. */
+const fails = (ran: Extract<Ran, { kind: 'failed' }>, { behaviour, steps }: Tool): JsonObject => ({
   kind: kindOf(ran.status),
   message: sentence(ran.message),
-  can_retry: ran.status === 429 || ran.status >= 500,
+  can_retry:
+    (ran.status === 429 && (behaviour.idempotent || steps.length === 1)) ||
+    (ran.status >= 500 && behaviour.idempotent),
   status_code: ran.status,
   ...(ran.retryAfter === null ? {} : { retry_after_ms: ran.retryAfter * 1_000 }),
   extra: { answer: ran.value },
@@ -326,7 +329,7 @@ export const createToolsApi = (deps: ToolsDeps): Hono<Env> => {
         ran.code,
       )
     if (ran.kind === 'done') return answered(true, { value: resultOf(ran) })
-    if (ran.kind === 'failed') return answered(false, { error: fails(ran) })
+    if (ran.kind === 'failed') return answered(false, { error: fails(ran, offer.tool) })
     if (ran.code === 'policy_denied')
       return answered(false, { error: denied(ran.document) }, ran.code)
     return refused(ran)

@@ -40,6 +40,7 @@ export const followAdminEvents = (
       if (users === null || kind.by !== 'id') return tell(null)
       for (const id of users) for (const tenant of tenants) tell({ tenant, realm, id })
     },
+    clock.now,
   )
   const { begin, close } = createFeed({
     kind: 'admin_events',

@@ -37,6 +37,7 @@ export const createAdminEvents = (
   realm: string,
   get: (signal: AbortSignal) => Get,
   changed: Changed,
+  now: () => number,
 ): ((signal: AbortSignal) => Promise<void>) => {
   /** Of the newest event that was seen, by the clock of Keycloak; null: it is not known where the feed stands. */
   let newest: number | null = null
@@ -55,7 +56,7 @@ export const createAdminEvents = (
   const stand = async (ask: Get): Promise<void> => {
     const [last] = listOf((await ask(`${realm}/admin-events?max=1`))?.json)
     const event = last === undefined ? null : eventOf(last)
-    newest = event?.at ?? 0
+    newest = Math.min(event?.at ?? 0, now())
     seen = new Set(event === null ? [] : [event.id])
     changed(null)
   }
@@ -73,7 +74,11 @@ export const createAdminEvents = (
     // More than anybody reads each second: an import, say.
     if (events.length === MOST_PAGES * PAGE) return stand(ask)
     const fresh = events.filter(({ id }) => !seen.has(id))
-    newest = events.reduce((last, { at }) => Math.max(last, at), newest)
+    // A node whose clock is ahead must not hide what the others write meanwhile.
+    newest = Math.min(
+      events.reduce((last, { at }) => Math.max(last, at), newest),
+      Math.max(newest, now()),
+    )
     seen = new Set(events.map(({ id }) => id))
     if (fresh.length === 0) return
     const users = new Set(fresh.map(({ user }) => user))

@@ -29,6 +29,8 @@ const MOST_BYTES = 4 * 1024 ** 2
 const EVERY_MS = 500
 const DEADLINE_MS = 45_000
 const LONGEST_PAUSE_MS = 30_000
+/** Questions in a row that nobody answered: where nothing waits, some transmitters are silent for a while. */
+const MOST_SILENT = 3
 
 type SetErrors = Record<string, { readonly err: string; readonly description: string }>
 
@@ -101,6 +103,7 @@ export const createPoll = (
   }
   const run = async (): Promise<void> => {
     let failures = 0
+    let silent = 0
     let complaint = ''
     while (!ended.signal.aborted) {
       const began = clock.mono()
@@ -110,6 +113,7 @@ export const createPoll = (
         if (complaint !== '') log.info({ url: options.url() }, 'signals: events are polled again')
         complaint = ''
         failures = 0
+        silent = 0
         options.state.works()
         wait = count > 0 ? 0 : EVERY_MS - (clock.mono() - began)
       } catch (error) {
@@ -118,7 +122,8 @@ export const createPoll = (
         if (messageOf(error) !== complaint)
           log.warn({ url: options.url(), err: error }, 'signals: events cannot be polled')
         complaint = messageOf(error)
-        if (!quiet) options.state.fails(complaint)
+        silent = quiet ? silent + 1 : 0
+        if (!quiet || silent >= MOST_SILENT) options.state.fails(complaint)
         failures += 1
         wait = quiet ? EVERY_MS : Math.min(LONGEST_PAUSE_MS, 500 * 2 ** Math.min(10, failures))
       }

@@ -44,6 +44,8 @@ const POLL = 'urn:ietf:rfc:8936'
 const TIMEOUT_MS = 10_000
 /** From one verification to the next, ms. */
 const VERIFY_MS = 600_000
+/** So long others may have asked in its stead. */
+const MOST_UNVERIFIED_MS = 3 * VERIFY_MS
 /** An event that was asked for and has not come by then will not come. */
 const WAIT_MS = 60_000
 
@@ -118,6 +120,7 @@ export const createStream = (options: StreamOptions): Stream => {
   let known: Known | null = null
   let asked: { readonly state: string; readonly at: number } | null = null
   let verified: number | null = null
+  const began = clock.mono()
   /** As it was when it was last looked at; null: it runs. */
   let stopped: string | null = null
 
@@ -221,6 +224,8 @@ export const createStream = (options: StreamOptions): Stream => {
     // Another replica has just asked: what it hears counts for all.
     if (answer.status === 429) asked = null
     else good(at, answer)
+    if (answer.status === 429 && now - (verified ?? began) > MOST_UNVERIFIED_MS)
+      throw new Error('it is asked too often for a verification event, and none has come')
     if (late) throw new Error('a verification event was asked for and none came within a minute')
   }
   return {

@@ -102,14 +102,18 @@ const refuse = (message: string): EventRefused => new EventRefused('invalid_requ
 
 /** RFC 9493, and SSF 1.0 for complex ones. */
 const idIn = (subject: unknown, issuer: string, user: string | null, depth = 0): string => {
-  const format = text(subject, '/format') ?? text(subject, '/subject_type')
+  // Older transmitters of RISC write `iss-sub`.
+  const said = text(subject, '/format') ?? text(subject, '/subject_type')
+  const format = said === null ? null : said.replaceAll('-', '_')
   const complex = atPointer(subject, '/user') !== undefined && depth === 0
   if (complex && (format === 'complex' || format === null))
     return idIn(atPointer(subject, '/user'), issuer, user, 1)
-  const wrongIssuer = format === 'iss_sub' && text(subject, '/iss') !== issuer
+  const named = format === 'iss_sub' || format === 'id_token_claims'
+  const wrongIssuer = named && text(subject, '/iss') !== issuer
   if (wrongIssuer) throw refuse('its subject is of another issuer')
   const usual: Readonly<Record<string, string>> = {
     iss_sub: '/sub',
+    id_token_claims: '/sub',
     email: '/email',
     opaque: '/id',
     account: '/uri',

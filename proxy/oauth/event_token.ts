@@ -82,7 +82,9 @@ const eventOf = ({ kind }: EventSource, payload: JWTPayload, now: number): SaidE
   if (said < now - OLDEST_EVENT_MS) throw refuse('it is older than seven days')
   const { event_timestamp: happened } = events[type]
   // Google and CAEP 1.0 count seconds; a time after the token was issued is none.
-  const at = typeof happened === 'number' ? Math.min(said, happened * 1_000) : said
+  const seconds = typeof happened === 'number' ? happened * 1_000 : said
+  // What lies before anything that counts is another unit, or no time.
+  const at = seconds >= said - OLDEST_EVENT_MS ? Math.min(said, seconds) : said
   return { issuer: iss, jti, at, type, event: events[type], payload }
 }
 

@@ -2,7 +2,7 @@
 import type { Connection, OperationRow } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Tool } from './definition.ts'
-import { nearestOf, spelling, wireName } from './names.ts'
+import { nearestOf, nearIndex, spelling, wireName } from './names.ts'
 import { isPlain, plainName, plainTool, type ParametersOf } from './plain.ts'
 
 /** A tool at a connection. */
@@ -108,6 +108,7 @@ export const createCatalogue = (
       byName.set(spelling(name), all)
     }
   let rows: Rows | null = null
+  let near: ReturnType<typeof nearIndex> | null = null
   let plain: Promise<Catalogue['made']> | null = null
 
   const plainOffers = async (key: string): Promise<readonly Offer[]> => {
@@ -147,8 +148,8 @@ export const createCatalogue = (
       if (own.length > 0) return chosen(own, { name: bare, connection })
       const plainOnes = byId.length > 0 ? byId : await plainOffers(spelling(bare))
       if (plainOnes.length > 0) return chosen(plainOnes, { name: bare, connection })
-      const names = [...made.map(({ tool }) => tool.name), ...ids(connections)]
-      const nearest = nearestOf(bare, new Set(names))
+      near ??= nearIndex(new Set([...made.map(({ tool }) => tool.name), ...ids(connections)]))
+      const nearest = nearestOf(bare, near)
       throw new Problem(
         'tool_not_found',
         `there is no tool ${JSON.stringify(wanted.slice(0, 128))}${nearest.length === 0 ? '' : `; near it: ${nearest.join(', ')}`}`,

@@ -35,9 +35,17 @@ const encodedWords = (text: string): string => {
     .join('\r\n ')
 }
 
+/** Of one address with its name, UTF-16 units. */
+const LONGEST_ADDRESS = 1_000
+
 /** `Name <address>`: only the name may be encoded, so only the name may be other than ASCII. */
-const address = (text: string, refuse: (what: string) => never, field: string): string => {
-  const [, name = '', bare = text.trim()] = /^\s*(.*?)\s*<([^<>]*)>\s*$/.exec(text) ?? []
+const address = (all: string, refuse: (what: string) => never, field: string): string => {
+  const text = all.trim()
+  if (text.length > LONGEST_ADDRESS)
+    refuse(`\`${field}\` holds an address of more than ${LONGEST_ADDRESS} letters`)
+  const at = text.endsWith('>') ? text.lastIndexOf('<') : -1
+  const bare = at < 0 ? text : text.slice(at + 1, -1)
+  const name = at < 0 ? '' : text.slice(0, at).trim()
   if (!/^[^\s<>,;:"()[\]\\@]+@[^\s<>,;:"()[\]\\@]+$/.test(bare))
     refuse(`\`${field}\` holds ${JSON.stringify(text.slice(0, 80))}, which is no e-mail address`)
   if (!isAscii(bare)) refuse(`\`${field}\`: an address must be ASCII`)

@@ -28,12 +28,18 @@ export const camel = (id: string): string =>
 const bigrams = (text: string): ReadonlySet<string> =>
   new Set(Array.from(text.slice(1), (letter, i) => (text[i] ?? '') + letter))
 
+/** Names with what their likeness is counted by, made once. */
+export const nearIndex = (names: Iterable<string>) =>
+  Array.from(names, (name) => ({ name, other: bigrams(spelling(name)) }))
 /** Those most like it (Dice's coefficient), the nearest first. */
-export const nearestOf = (wanted: string, names: Iterable<string>, most = 5): readonly string[] => {
+export const nearestOf = (
+  wanted: string,
+  names: ReturnType<typeof nearIndex>,
+  most = 5,
+): readonly string[] => {
   const own = bigrams(spelling(wanted.slice(0, 128)))
-  return [...names]
-    .map((name) => {
-      const other = bigrams(spelling(name))
+  return names
+    .map(({ name, other }) => {
       let both = 0
       for (const each of own) if (other.has(each)) both += 1
       return { name, alike: (2 * both) / (own.size + other.size || 1) }

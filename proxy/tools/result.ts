@@ -33,7 +33,24 @@ export const kept = (keep: Keep, whole: Json, given: Given): Json | undefined =>
   }
 }
 
-const bytesOf = (value: Json): number => Buffer.byteLength(JSON.stringify(value))
+type SizeOf = (value: Json) => number
+const bytesOf: SizeOf = (value) => Buffer.byteLength(JSON.stringify(value))
+/** The same, each list and object measured once: what is nested is asked again at every level. */
+const createSizes = (): SizeOf => {
+  const known = new Map<object, number>()
+  const sizeOf: SizeOf = (value) => {
+    if (typeof value !== 'object' || value === null) return bytesOf(value)
+    const before = known.get(value)
+    if (before !== undefined) return before
+    const members = Array.isArray(value)
+      ? (value as readonly Json[]).map(sizeOf)
+      : Object.entries(value).map(([name, each]) => bytesOf(name) + 1 + sizeOf(each))
+    const size = members.reduce((sum, each) => sum + each + 1, members.length === 0 ? 2 : 1)
+    known.set(value, size)
+    return size
+  }
+  return sizeOf
+}
 
 const shorter = (text: string, bytes: number): string => {
   const cut = Buffer.from(text).subarray(0, Math.max(0, bytes - 6))
@@ -44,8 +61,8 @@ const shorter = (text: string, bytes: number): string => {
  * The same within so many bytes of JSON, as much of it as goes in: the end of lists and of long texts is left out, and
  * members that are short stay whole.
  */
-export const fitted = (value: Json, bytes: number): Json => {
-  if (bytesOf(value) <= bytes) return value
+export const fitted = (value: Json, bytes: number, sizeOf: SizeOf = createSizes()): Json => {
+  if (sizeOf(value) <= bytes) return value
   if (typeof value === 'string') {
     let room = bytes
     // Escapes take more than the text.
@@ -56,10 +73,10 @@ export const fitted = (value: Json, bytes: number): Json => {
     const list: Json[] = []
     let left = bytes - 2
     for (const one of value as readonly Json[]) {
-      const size = bytesOf(one) + 1
+      const size = sizeOf(one) + 1
       if (size > left) {
-        const part = list.length === 0 && left > 64 ? fitted(one, left - 1) : null
-        if (part !== null && bytesOf(part) < left) list.push(part)
+        const part = list.length === 0 && left > 64 ? fitted(one, left - 1, sizeOf) : null
+        if (part !== null && sizeOf(part) < left) list.push(part)
         break
       }
       list.push(one)
@@ -70,16 +87,16 @@ export const fitted = (value: Json, bytes: number): Json => {
   if (!isObject(value)) return value
   const all = Object.entries(value)
   const sized = all
-    .map(([name, each]) => ({ name, each, key: bytesOf(name) + 2, size: bytesOf(each) }))
+    .map(([name, each]) => ({ name, each, key: bytesOf(name) + 2, size: sizeOf(each) }))
     .toSorted((a, b) => a.size - b.size)
   let left = bytes - 2
   const fit = new Map<string, Json>()
   sized.forEach(({ name, each, key }, i) => {
     const share = Math.floor(left / (sized.length - i)) - key
-    const one = share <= 8 ? each : fitted(each, share)
-    if (bytesOf(one) > share) return
+    const one = share <= 8 ? each : fitted(each, share, sizeOf)
+    if (sizeOf(one) > share) return
     fit.set(name, one)
-    left -= key + bytesOf(one)
+    left -= key + sizeOf(one)
   })
   return Object.fromEntries(
     all.flatMap(([name]) => {

@@ -57,7 +57,14 @@ type Answered = { readonly value: Json; readonly link: string | null }
 type Ended = Exclude<Ran, { kind: 'done' }>
 const isEnded = (one: Answered | Ended): one is Ended => 'kind' in one
 
-const NEXT = /<([^<>]*)>[^,]*;\s*rel="?next"?/i
+/** Of a header `Link` that is read, letters. */
+const LONGEST_LINK = 8_192
+/** Where the header `Link` (RFC 8288) says that what follows is; null: nowhere. */
+const nextLink = (header: string): string | null => {
+  const parts = header.slice(0, LONGEST_LINK).split(/,(?=\s*<)/)
+  const next = parts.find((part) => /;\s{0,8}rel="?next"?\s*(?:;|$)/i.test(part))
+  return next === undefined ? null : (/^\s{0,8}<([^<>]*)>/.exec(next)?.[1] ?? null)
+}
 const failed = (
   status: number,
   message: string,
@@ -69,6 +76,13 @@ const failed = (
   value: fitted(value, FAULT_BYTES),
   retryAfter: null,
 })
+
+/** What is nested so deep is no answer but somebody's trap; nobody could read it either. */
+const MOST_NESTED = 64
+const isDeep = (value: Json, left = MOST_NESTED): boolean =>
+  typeof value === 'object' &&
+  value !== null &&
+  (left === 0 || Object.values(value).some((each: Json) => isDeep(each, left - 1)))
 
 const textOf = ({
   headers,
@@ -83,7 +97,8 @@ const textOf = ({
   const text = body.toString('utf8')
   if (!/json/i.test(type) && !/^\s*[[{]/.test(text)) return { value: text }
   try {
-    return { value: JSON.parse(text) as Json }
+    const value = JSON.parse(text) as Json
+    return { value: isDeep(value) ? text : value }
   } catch {
     return { value: text }
   }
@@ -147,7 +162,7 @@ const readAnswer = (tool: Tool, step: Step, answer: InnerAnswer): Answered | End
   }
   const wrong = wrongInside(tool, step, text.value)
   if (wrong !== null) return failed(status, `the provider answered: ${wrong}`, text.value)
-  const link = NEXT.exec(headers.get('link') ?? '')?.[1] ?? null
+  const link = nextLink(headers.get('link') ?? '')
   return { value: text.value, link }
 }
 

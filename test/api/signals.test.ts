@@ -40,3 +40,16 @@ test('so many are taken at once, so many wait, and whoever comes beyond is asked
   running[0]?.()
   expect((await after).status).toBe(202)
 })
+
+test('who sends slowly keeps nobody from telling', async () => {
+  const app = createSignalsApi({ receive: () => Promise.resolve(), refused: () => {}, log: QUIET })
+  const slow = Array.from({ length: 20 }, () => new ReadableStream<Uint8Array>())
+  for (const body of slow)
+    void app.request('/signals', {
+      method: 'POST',
+      headers: { 'content-type': 'application/secevent+jwt' },
+      body,
+      duplex: 'half',
+    } as RequestInit)
+  expect((await post(app)).status).toBe(202)
+})

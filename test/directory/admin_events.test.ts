@@ -9,6 +9,7 @@ let instead: (() => Response) | null = null
 let changes: (readonly string[] | null)[] = []
 let asked: URL[] = []
 let look: () => Promise<void>
+let now = 0
 const row = (time: number, resourcePath: string): Row => ({
   id: `${time} ${resourcePath}`,
   time,
@@ -17,6 +18,7 @@ const row = (time: number, resourcePath: string): Row => ({
 
 beforeEach(() => {
   rows = []
+  now = 10_000_000
   changes = []
   asked = []
   recorded = { adminEventsEnabled: true }
@@ -37,9 +39,12 @@ beforeEach(() => {
     authorization: () => Promise.resolve('Bearer x'),
     clock: { now: Date.now },
   })
-  const step = createAdminEvents('https://idp.test/admin/realms/corp', get, (users) => {
-    changes.push(users)
-  })
+  const step = createAdminEvents(
+    'https://idp.test/admin/realms/corp',
+    get,
+    (users) => void changes.push(users),
+    () => now,
+  )
   look = () => step(new AbortController().signal)
 })
 
@@ -63,6 +68,16 @@ describe('the feed of Keycloak', () => {
       expect(changes).toEqual([null, null])
     },
   )
+  test('a node whose clock is ahead hides nothing of what others write', async () => {
+    rows = [row(1_000, 'users/x')]
+    await look()
+    now = 20_000
+    rows.push(row(3_600_000, 'users/ahead'))
+    await look()
+    rows.push(row(21_000, 'users/bob'))
+    await look()
+    expect(changes).toEqual([null, ['ahead'], ['bob']])
+  })
   test('what is written late, with an earlier time, is not missed', async () => {
     rows = [row(1_000, 'users/x')]
     await look()

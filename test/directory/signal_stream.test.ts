@@ -186,6 +186,14 @@ describe('verification', () => {
     now = 120_000
     await look(stream)
   })
+  test('that is refused for ever is none', async () => {
+    const stream = open()
+    rows = [row('a')]
+    answers = ({ path }) => (path.endsWith('/verify') ? new Response('', { status: 429 }) : null)
+    await look(stream)
+    now += 3 * 600_000 + 1
+    await expect(look(stream)).rejects.toThrow('asked too often')
+  })
 })
 
 describe('what does not hold is no stream', () => {

@@ -43,7 +43,7 @@ test('a logout token that names only a session means whoever had it', () => {
   })
 })
 test('a pointer of the configuration goes before the format; the older spelling is read', () => {
-  const subject = { subject_type: 'iss_sub', iss: issuer, sub: 'x', email: 'alice@corp.test' }
+  const subject = { subject_type: 'iss-sub', iss: issuer, sub: 'x', email: 'alice@corp.test' }
   const type = `${BASE}risc/event-type/account-disabled`
   expect(meaningOf(said(type, {}, { subject }), { ...naming, user: '/email' })).toMatchObject({
     people: [{ id: 'alice@corp.test' }, { id: 'alice@corp.test' }],

@@ -23,6 +23,13 @@ test('a plain mail', () => {
   )
 })
 
+test('an address is read in a time that grows with its length, and has a bound', () => {
+  const began = process.cpuUsage().user
+  expect(() => mail({ to: `${' '.repeat(100_000)}x`, text: 'a' })).toThrow('no e-mail address')
+  expect(() => mail({ to: `${'x <'.repeat(400)}>`, text: 'a' })).toThrow('more than 1000 letters')
+  expect(process.cpuUsage().user - began).toBeLessThan(1_000_000)
+})
+
 test('other letters than ASCII are encoded words that no character is cut by', () => {
   const subject = 'Grüße '.repeat(20)
   const text = mail({ to: 'Jürgen <j@example.com>', subject, type: 'html', text: '<b>ü</b>' })

@@ -1,6 +1,6 @@
 // A tool is found by any spelling, and its name is short enough for every host.
 import { expect, test } from 'vitest'
-import { camel, nearestOf, spelling, wireName } from '../../proxy/tools/names.ts'
+import { camel, nearestOf, nearIndex, spelling, wireName } from '../../proxy/tools/names.ts'
 
 test('dots, underscores and case are one spelling', () => {
   expect(
@@ -25,7 +25,7 @@ test('an id becomes words', () => {
 
 test('the nearest names come first, and what is like none gets none', () => {
   const names = ['Gmail.SendEmail', 'Gmail.ListEmails', 'Slack.SendMessage', 'Github.CreateIssue']
-  expect(nearestOf('Gmail.SendMail', names)[0]).toBe('Gmail.SendEmail')
-  expect(nearestOf('zzzz', names)).toEqual([])
-  expect(nearestOf('', names)).toEqual([])
+  expect(nearestOf('Gmail.SendMail', nearIndex(names))[0]).toBe('Gmail.SendEmail')
+  expect(nearestOf('zzzz', nearIndex(names))).toEqual([])
+  expect(nearestOf('', nearIndex(names))).toEqual([])
 })

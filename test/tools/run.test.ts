@@ -113,6 +113,16 @@ test('errors of GraphQL are errors, whatever the status', async () => {
   expect(ran).toMatchObject({ kind: 'failed', message: 'the provider answered: not yours' })
 })
 
+test('what is nested deeper than anybody reads stays a text', async () => {
+  const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
+  const { ran } = await run('Acme.GetFile', { path: 'a' }, () =>
+    answer(deep, {}, { 'content-type': 'text/plain' }),
+  )
+  expect(ran).toMatchObject({ kind: 'done' })
+  const fault = await run('Acme.GetFile', { path: 'a' }, () => answer(deep, { status: 500 }))
+  expect(fault.ran).toMatchObject({ kind: 'failed', status: 500 })
+})
+
 test('an answer without a body is done, and a text is the result', async () => {
   expect(
     (await run('Acme.DeleteNote', { id: 'n' }, () => answer('', { status: 204 }))).ran,

@@ -149,7 +149,11 @@ export const createCatalogue = (
       const plainOnes = byId.length > 0 ? byId : await plainOffers(spelling(bare))
       if (plainOnes.length > 0) return chosen(plainOnes, { name: bare, connection })
       near ??= nearIndex(new Set([...made.map(({ tool }) => tool.name), ...ids(connections)]))
-      const nearest = nearestOf(bare, near)
+      // By the tool's own name: what is not served is no more like one thing than what nobody has.
+      const nearest = nearestOf(
+        name.replace(/^[a-z0-9][a-z0-9-]*[/@]/, '').replace(/@.*$/, ''),
+        near,
+      )
       throw new Problem(
         'tool_not_found',
         `there is no tool ${JSON.stringify(wanted.slice(0, 128))}${nearest.length === 0 ? '' : `; near it: ${nearest.join(', ')}`}`,

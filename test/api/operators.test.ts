@@ -271,6 +271,14 @@ describe('OpenAPI', () => {
       '/v1/auth/authorize',
       '/v1/tools/authorize',
       '/v1/auth/status',
+      '/v1/tools',
+      '/v1/tools/{name}',
+      '/v1/formatted_tools',
+      '/v1/formatted_tools/{name}',
+      '/v1/tools/execute',
+      '/v1/tools/requirements',
+      '/v1/scheduled_tools',
+      '/v1/plan',
     ])
     expect(Object.keys(connect.paths)).toEqual([
       '/v1/admin/user_connections',

@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { createPlanApi } from '../../proxy/api/plan.ts'
+import { createToolsApi } from '../../proxy/api/tools.ts'
 import { createAuthApi } from '../../proxy/api/auth.ts'
 import { createOperatorsApi } from '../../proxy/api/operators.ts'
 import { program } from '../../proxy/main.ts'
@@ -68,7 +70,16 @@ const bare = {
 } as unknown
 type Of<Make extends (deps: never) => unknown> = Parameters<Make>[0]
 const TABLES = [
-  ['agent', routesOf(createAuthApi(bare as Of<typeof createAuthApi>)), AGENT, 'tag'],
+  [
+    'agent',
+    [
+      ...routesOf(createAuthApi(bare as Of<typeof createAuthApi>)),
+      ...routesOf(createToolsApi(bare as Of<typeof createToolsApi>)),
+      ...routesOf(createPlanApi(bare as Of<typeof createPlanApi>)),
+    ],
+    AGENT,
+    'tag',
+  ],
   [
     'operators',
     routesOf(createOperatorsApi(bare as Of<typeof createOperatorsApi>)),

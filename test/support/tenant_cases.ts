@@ -70,6 +70,34 @@ export const AGENT: Readonly<Record<string, Case>> = {
       ['0', '1'].map((wait) => ({ path: `/v1/auth/status?id=${id}&wait=${wait}` })),
     ),
   'GET /v1/openapi.json': () => [{ path: '/v1/openapi.json' }],
+  'GET /v1/tools': ({ user }) =>
+    ['', `?user_id=${user}`, '?plain=true', '?toolkit=acme'].map((query) => ({
+      path: `/v1/tools${query}`,
+    })),
+  'GET /v1/tools/:name': ({ connection, user }) =>
+    [`${connection}%2Facme.get`, `stream%2Fstream.get?user_id=${user}`].map((name) => ({
+      path: `/v1/tools/${name}`,
+    })),
+  'GET /v1/formatted_tools': ({ user }) => [
+    { path: `/v1/formatted_tools?format=openai&user_id=${user}` },
+  ],
+  'GET /v1/formatted_tools/:name': ({ connection }) => [
+    { path: `/v1/formatted_tools/${connection}%2Facme.get?format=openai` },
+  ],
+  'GET /v1/scheduled_tools': () => [{ path: '/v1/scheduled_tools' }],
+  'POST /v1/tools/execute': ({ user, connection }) => [
+    { path: '/v1/tools/execute', body: { tool_name: 'stream.get', user_id: user } },
+    { path: '/v1/tools/execute', body: { tool_name: `${connection}/acme.get` } },
+    { path: '/v1/tools/execute', body: { tool_name: 'acme.get', connection } },
+  ],
+  'POST /v1/tools/requirements': ({ user, connection }) => [
+    { path: '/v1/tools/requirements', body: { tools: ['stream.get'], user_id: user } },
+    { path: '/v1/tools/requirements', body: { tools: [`${connection}/acme.get`] } },
+  ],
+  'POST /v1/plan': ({ user, connection }) => [
+    { path: '/v1/plan', body: { user_id: user, calls: [{ id: 'a', tool: 'stream.get' }] } },
+    { path: '/v1/plan', body: { calls: [{ id: 'a', tool: 'acme.get', connection }] } },
+  ],
 }
 
 const place = ({ tenant }: Ids): string => `tenant=${tenant}`
@@ -274,6 +302,8 @@ export const ON_THIS_MACHINE: ReadonlySet<string> = new Set([
   'login', // signs in at one deputy; what it may do there is the operators' API
   'logout',
   'entitlements show',
+  'tools list',
+  'tools test',
   'serve',
   'init',
   'validate',

@@ -1349,7 +1349,8 @@ export type Store = {
       readonly person: Person
       readonly at: number
     }) => Promise<void>
-    readonly who: (hash: string) => Promise<Person | null>
+    /** Several where two rows of the configuration name one issuer, each with a realm of its own. */
+    readonly who: (hash: string) => Promise<readonly Person[]>
     readonly sweep: (before: number) => Promise<number>
   }
   /** Every sealed text at rest, for the rotation of keys. */

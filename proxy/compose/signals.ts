@@ -111,13 +111,13 @@ const withPerson = async (
   meaning: Meaning,
 ): Promise<Exclude<Meaning, { readonly kind: 'session' }>> => {
   if (meaning.kind !== 'session') return meaning
-  const person = await issuerSessions.who(issuer, meaning.sid)
-  if (person === null)
+  const people = await issuerSessions.who(issuer, meaning.sid)
+  if (people.length === 0)
     throw new EventRefused(
       'invalid_request',
       'it names no user but a session (sid), and nobody came here by that session',
     )
-  return { ...meaning, kind: 'person', people: [person] }
+  return { ...meaning, kind: 'person', people }
 }
 
 const receiver = (scope: Configured, core: Core, streams: Streams) => {

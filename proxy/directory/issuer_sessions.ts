@@ -14,8 +14,8 @@ const LONGEST = 1_024
 export type IssuerSessions = {
   /** @param sid claim of a verified token of this issuer; anything but a text is none */
   readonly seen: (issuer: string, sid: unknown, person: Person) => void
-  /** null: nobody came here by it. */
-  readonly who: (issuer: string, sid: string) => Promise<Person | null>
+  /** Nobody, where none came here by it. */
+  readonly who: (issuer: string, sid: string) => Promise<readonly Person[]>
   readonly close: () => void
 }
 

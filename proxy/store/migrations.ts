@@ -157,8 +157,9 @@ export const MIGRATIONS: readonly string[] = [
   // Some issuers name of a logout the session alone.
   `
   CREATE TABLE issuer_sessions (
-    hash TEXT NOT NULL PRIMARY KEY,
-    tenant TEXT NOT NULL, realm TEXT NOT NULL, user_id TEXT NOT NULL, at INTEGER NOT NULL
+    hash TEXT NOT NULL,
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, user_id TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (hash, tenant, realm, user_id)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX issuer_sessions_at ON issuer_sessions (at);
   CREATE INDEX issuer_sessions_person ON issuer_sessions (tenant, realm, user_id);

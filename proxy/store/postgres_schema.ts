@@ -159,8 +159,9 @@ export const MIGRATIONS: readonly string[] = [
   // Some issuers name of a logout the session alone.
   `
   CREATE TABLE issuer_sessions (
-    hash TEXT COLLATE "C" NOT NULL PRIMARY KEY,
-    tenant TEXT COLLATE "C" NOT NULL, realm TEXT COLLATE "C" NOT NULL, user_id TEXT COLLATE "C" NOT NULL, at BIGINT NOT NULL
+    hash TEXT COLLATE "C" NOT NULL,
+    tenant TEXT COLLATE "C" NOT NULL, realm TEXT COLLATE "C" NOT NULL, user_id TEXT COLLATE "C" NOT NULL, at BIGINT NOT NULL,
+    PRIMARY KEY (hash, tenant, realm, user_id)
   );
   CREATE INDEX issuer_sessions_at ON issuer_sessions (at);
   CREATE INDEX issuer_sessions_person ON issuer_sessions (tenant, realm, user_id);

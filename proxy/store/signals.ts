@@ -17,12 +17,12 @@ export const createSignals = (db: Database, { sql, hit }: Asking): Store['signal
 
 export const createIssuerSessions = (
   db: Database,
-  { sql, row }: Asking,
+  { sql }: Asking,
 ): Store['issuerSessions'] => ({
   remember: async ({ hash, person, at }) =>
     void (await db.query([sql.rememberSession, { ...personOf(person), hash, at }])),
-  who: (hash) =>
-    row(sql.sessionOf, { hash }, ({ tenant, realm, id }): Person => ({
+  who: async (hash) =>
+    (await db.query([sql.sessionOf, { hash }])).map(({ tenant, realm, id }): Person => ({
       tenant: String(tenant),
       realm: String(realm),
       id: String(id),

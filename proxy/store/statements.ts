@@ -153,8 +153,9 @@ const others = (now: string) =>
       'INSERT INTO signals_taken (hash, at) VALUES (:hash, :at) ON CONFLICT (hash) DO NOTHING RETURNING hash',
     sweepSignals: 'DELETE FROM signals_taken WHERE at < :before RETURNING hash',
     rememberSession:
-      'INSERT INTO issuer_sessions (hash, tenant, realm, user_id, at) VALUES (:hash, :tenant, :realm, :user, :at) ON CONFLICT (hash) DO UPDATE SET tenant = excluded.tenant, realm = excluded.realm, user_id = excluded.user_id, at = excluded.at',
-    sessionOf: 'SELECT tenant, realm, user_id AS id FROM issuer_sessions WHERE hash = :hash',
+      'INSERT INTO issuer_sessions (hash, tenant, realm, user_id, at) VALUES (:hash, :tenant, :realm, :user, :at) ON CONFLICT (hash, tenant, realm, user_id) DO UPDATE SET at = excluded.at',
+    sessionOf:
+      'SELECT tenant, realm, user_id AS id FROM issuer_sessions WHERE hash = :hash ORDER BY tenant, realm, user_id',
     sweepIssuerSessions: 'DELETE FROM issuer_sessions WHERE at < :before RETURNING hash',
     eraseIssuerSessions: `DELETE FROM issuer_sessions WHERE ${PERSON} RETURNING hash`,
     newest: `SELECT max(at) AS at FROM (${TIMES.map(([table, at]) => `SELECT max(${at}) AS at FROM ${table}`).join(' UNION ALL ')}) AS times`,

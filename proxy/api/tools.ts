@@ -426,11 +426,11 @@ export const createToolsApi = (deps: ToolsDeps): Hono<Env> => {
     return items
   }
 
-  route('GET', '/v1/tools/:name', async (c) => {
+  route('GET', '/v1/tools/:name{.+}', async (c) => {
     const { row, query } = await oneOf(c)
     return c.json(toolShape(row, formatsIn(query.include_format)))
   })
-  route('GET', '/v1/formatted_tools/:name', async (c) => {
+  route('GET', '/v1/formatted_tools/:name{.+}', async (c) => {
     const { row, query } = await oneOf(c)
     return c.json(formatted(row.tool, query.format) as object)
   })

@@ -23,6 +23,8 @@ export type Endpoint = {
   readonly find: (name: string) => Entry | undefined
   /** Its tools are searched for, since they are too many for a list, or the configuration says so. */
   readonly discovery: boolean
+  /** Its row names too many for a list without saying that they are to be searched for. */
+  readonly tooMany: boolean
   /** Patterns that no tool fits. */
   readonly unmatched: readonly string[]
 }
@@ -96,6 +98,7 @@ export const endpointOf = async (row: EndpointRow, catalogue: Catalogue): Promis
     entries,
     find: (name) => exact.get(name) ?? named.get(spelling(name)),
     discovery: row.discovery || entries.length > MOST_LISTED,
+    tooMany: row.tools !== undefined && !row.discovery && entries.length > MOST_LISTED,
     unmatched,
   }
 }

@@ -16,7 +16,14 @@ import type { McpSessions } from '../wire/mcp_session.ts'
 import { fits } from '../wire/pattern.ts'
 import type { Catalogue, Offer } from './catalogue.ts'
 import { DISCOVERY, DISCOVERY_TEXT, readSearch } from './discovery.ts'
-import { endpointOf, searched, shapeOf, type Endpoint, type EndpointRow } from './endpoint.ts'
+import {
+  endpointOf,
+  MOST_LISTED,
+  searched,
+  shapeOf,
+  type Endpoint,
+  type EndpointRow,
+} from './endpoint.ts'
 import {
   badParams,
   detailOf,
@@ -139,7 +146,15 @@ export const createMcp = (deps: McpDeps) => {
     endpoints.set(catalogue, made)
     let endpoint = made.get(row.path)
     if (endpoint === undefined) {
-      made.set(row.path, (endpoint = endpointOf(row, catalogue)))
+      endpoint = endpointOf(row, catalogue).then((one) => {
+        if (one.tooMany)
+          deps.log.warn(
+            { path: row.path, tools: one.entries.length },
+            `${row.path} has more than ${MOST_LISTED} tools, so they are searched for and not listed: name fewer of them, or say discovery: true`,
+          )
+        return one
+      })
+      made.set(row.path, endpoint)
       endpoint.catch(() => made.delete(row.path))
     }
     return endpoint

@@ -1,8 +1,9 @@
 """The arcadepy client as people use it. ARCADE_API_KEY and ARCADE_BASE_URL say who calls and where; each answer is one line."""
 
+import json
 import sys
 
-from arcadepy import Arcade
+from arcadepy import Arcade, PermissionDeniedError
 
 client = Arcade()
 
@@ -33,4 +34,25 @@ def operator():
     show(connections.list())
 
 
-{"agent": agent, "application": application, "operator": operator}[sys.argv[1]](*sys.argv[2:])
+def backend(tool_name, *user_ids):
+    """One key and many people: what each may use, and one tool carried out for each, with their consent where it needs one."""
+    for user_id in user_ids:
+        # A page each: the client turns them by itself.
+        tools = [tool.qualified_name for tool in client.tools.list(user_id=user_id, limit=1)]
+        formatted = client.tools.formatted.list(format="openai", user_id=user_id).items
+        print(json.dumps({"user": user_id, "tools": tools, "formatted": formatted}), flush=True)
+        if not tools:
+            continue
+        show(client.tools.get(tool_name, user_id=user_id))
+        try:
+            done = client.tools.execute(tool_name=tool_name, input={}, user_id=user_id)
+        except PermissionDeniedError as error:
+            print(json.dumps(error.body), flush=True)
+            started = client.tools.authorize(tool_name=tool_name, user_id=user_id)
+            show(started)
+            show(client.auth.wait_for_completion(started))
+            done = client.tools.execute(tool_name=tool_name, input={}, user_id=user_id)
+        show(done)
+
+
+{"agent": agent, "application": application, "backend": backend, "operator": operator}[sys.argv[1]](*sys.argv[2:])

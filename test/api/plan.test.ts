@@ -1,7 +1,11 @@
 // Plans through a whole deputy: what each call would be told, one link for all that is missing, and nothing that runs.
+import { execFile, spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
 import { clickThrough } from '../support/click.ts'
+import { startDeputy, type Fields } from '../support/deputy.ts'
 import { startMcpHouse, type McpHouse } from '../support/mcphost.ts'
 
 const TOOLS = `
@@ -221,3 +225,76 @@ test('what is no plan is refused in a sentence, and asks nobody', async () => {
   ])
   expect((await fetch(`${house.deputy.agent}/v1/plan`)).status).toBe(405)
 })
+
+const curl = spawnSync('curl', ['--version']).error === undefined
+if (!curl && process.env['DEPUTY_NO_SKIP'] === '1') throw new Error('curl is missing')
+if (!curl) process.stderr.write('SKIPPED: curl is missing\n')
+test.skipIf(!curl)(
+  'the command of docs/plan.md plans at the providers that it names, with one link for both',
+  async () => {
+    const book = readFileSync(new URL('../../docs/plan.md', import.meta.url), 'utf8')
+    const command = /^```sh\n(curl [^]*?)^```$/m.exec(book)?.[1] ?? ''
+    const hosts = { google: ['gmail.googleapis.com'], github: ['api.github.com'] }
+    const each = (of: (id: string) => unknown): Fields =>
+      Object.fromEntries(Object.keys(hosts).map((id) => [id, of(id)]))
+    const use = {
+      kinds: ['rest'],
+      access: ['read', 'write'],
+      operations: ['*'],
+      path: ['**'],
+      agents: ['*'],
+      entitlement: '*',
+      scopes: [],
+      max_entitlement_age_s: 300,
+      obligations: {},
+      step_up: {},
+      approval: {},
+    }
+    const deputy = await startDeputy({
+      upstream: house.upstream.origin,
+      people: [{ id: 'alice@example.com', groups: ['staff'] }],
+      tables: {
+        group_roles: { staff: ['user'] },
+        role_grants: each(() => ({ user: ['use'] })),
+        grants: each(() => ({ use })),
+        providers: Object.fromEntries(
+          Object.entries(hosts).map(([id, of]) => [
+            id,
+            { hosts: of, assets: [], inspect_body: [] },
+          ]),
+        ),
+      },
+      config: {
+        connections: {
+          google: {
+            provider: 'google',
+            client_id: 'deputy',
+            client_secret: 's'.repeat(32),
+            scopes: ['https://www.googleapis.com/auth/gmail.readonly'],
+          },
+          github: {
+            provider: 'github',
+            client_id: 'deputy',
+            client_secret: 's'.repeat(32),
+            scopes: ['repo'],
+          },
+        },
+      },
+    })
+    try {
+      const { stdout } = await promisify(execFile)('sh', [
+        '-c',
+        command.replace('http://127.0.0.1:7410', deputy.agent),
+      ])
+      const planned = JSON.parse(stdout) as Answer
+      expect(planned.calls).toMatchObject([
+        { id: 'mail', effect: 'consent_required', connection: 'google' },
+        { id: 'issue', effect: 'consent_required', connection: 'github', scopes: ['repo'] },
+      ])
+      expect(planned.url).toContain(`${deputy.connect}/`)
+      expect(planned.authorizations?.map(({ connection: at }) => at)).toEqual(['google', 'github'])
+    } finally {
+      await deputy.close()
+    }
+  },
+)

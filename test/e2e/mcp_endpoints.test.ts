@@ -126,7 +126,11 @@ describe('several endpoints', () => {
   test('a thousand tools are three: search, describe, call', async () => {
     const three = ['call_tool', 'describe_tool', 'search_tools']
     expect(await namesAt(house, '/mcp/thousand')).toEqual(three)
+    expect(await namesAt(house, '/mcp/thousand')).toEqual(three)
     expect(await namesAt(house, '/mcp/all')).toEqual(three)
+    // Whoever wrote it did not say that they are to be searched for; once is enough to say so.
+    const warned = house.deputy.logged().match(/\/mcp\/\w+ has more than 40 tools/g)
+    expect(warned).toEqual(['/mcp/thousand has more than 40 tools'])
     await connect(house)
     const at = '/mcp/all'
     const found = structured(await call(house, 'search_tools', { query: 'note', limit: 5 }, at))

@@ -22,12 +22,12 @@ export const endpoints = async (
   const warnings: string[] = []
   for (const [i, row] of rows.entries()) {
     const at = `tools.endpoints.${i}`
-    const { entries, discovery, unmatched } = await endpointOf(row, catalogue)
+    const { entries, discovery, tooMany, unmatched } = await endpointOf(row, catalogue)
     for (const pattern of unmatched)
       problems.push(
         `${at}.tools: no tool of the configured connections fits ${JSON.stringify(pattern)}`,
       )
-    if (row.tools !== undefined && !row.discovery && entries.length > MOST_LISTED)
+    if (tooMany)
       problems.push(
         `${at}: ${row.path} would list ${count(entries.length)} tools, and models choose badly among more than ${MOST_LISTED}: name fewer of them, or say discovery: true`,
       )

@@ -269,7 +269,7 @@ const hubspot: Calls = () => {
     () => crm.contacts.basicApi.archive('1'),
     () => crm.contacts.searchApi.doSearch(ask),
     () => crm.contacts.batchApi.read(ids),
-    () => crm.contacts.batchApi.create(inputs as never),
+    () => crm.contacts.batchApi.create(inputs),
     () => crm.contacts.batchApi.upsert(inputs),
     () => crm.companies.basicApi.getPage(),
     () => crm.companies.searchApi.doSearch(ask),

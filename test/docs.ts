@@ -7,6 +7,7 @@ import { refusals } from '../proxy/config/unbuilt.ts'
 import { configJsonSchema, keysOf, WORDS } from '../proxy/config/words.ts'
 import { CATALOGUE } from '../proxy/problem.ts'
 import { countsTable, rulesTable } from './catalogues/counts.ts'
+import { typicalTable } from './providers/typical.ts'
 import { toolsList } from './tools_list.ts'
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url))
@@ -145,6 +146,7 @@ const GENERATED = [
   ['docs/answers.md', 'problem codes', problems],
   ['docs/configuration.md', 'keys', configuration],
   ['docs/catalogues.md', 'catalogues', countsTable],
+  ['docs/catalogues.md', 'typical calls', typicalTable],
   ['docs/catalogues.md', 'access', rulesTable],
   ['docs/tools-list.md', 'tools', toolsList],
 ] as const

@@ -262,6 +262,25 @@ const responseOf = (value: Fields): McpCall => {
   }
 }
 
+/** Some servers parse an argument that is a text, where they expect more than a text; Python's reader knows NaN, too. */
+const parses = (text: string): boolean => {
+  try {
+    const value: unknown = JSON.parse(text.replaceAll(/\b(?:NaN|Infinity)\b/g, '0'))
+    return typeof value === 'object'
+  } catch {
+    return false
+  }
+}
+/** Does a text stand where an object or a list is meant, or one in which a server may find such? */
+const hidden = (value: unknown, pointer: string, names: Names): boolean => {
+  const parts = pointer.split('/')
+  return parts.some((_, i) => {
+    const at = memberAt(value, `/params/arguments${parts.slice(0, i + 1).join('/')}`, names)
+    const text = at !== undefined && 'value' in at ? at.value : undefined
+    return typeof text === 'string' && (i < parts.length - 1 || parses(text))
+  })
+}
+
 /**
  * The arguments that an operation's `inspect` names, pointers into `params.arguments`.
  * @throws Problem request_invalid: one of them has more than one reading
@@ -276,6 +295,8 @@ export const argumentsAt = (
   let marked: unknown
   for (const pointer of inspect) {
     const whole = `/params/arguments${pointer}`
+    if (hidden(value, pointer, names))
+      throw refused(`the arguments have a text where ${pointer} is, which some servers parse`)
     const at = memberAt(value, whole, names)
     if (at === undefined) continue
     if ('clash' in at)

@@ -29,21 +29,21 @@ const PARAMS = [
   'cursor',
 ]
 /** Which member of `params` names what is called. */
-const NAMED: Readonly<Record<string, 'name' | 'uri' | 'ref' | undefined>> = {
-  'tools/call': 'name',
-  'prompts/get': 'name',
-  'resources/read': 'uri',
-  'resources/subscribe': 'uri',
-  'resources/unsubscribe': 'uri',
-  'completion/complete': 'ref',
-}
+const NAMED: ReadonlyMap<string, 'name' | 'uri' | 'ref'> = new Map([
+  ['tools/call', 'name'],
+  ['prompts/get', 'name'],
+  ['resources/read', 'uri'],
+  ['resources/subscribe', 'uri'],
+  ['resources/unsubscribe', 'uri'],
+  ['completion/complete', 'ref'],
+])
 /** Whoever may read a resource may hear of its changes, and who may get a prompt may have its arguments completed. */
-const SAME_AS: Readonly<Record<string, string | undefined>> = {
-  'resources/subscribe': 'resources/read',
-  'resources/unsubscribe': 'resources/read',
-  'ref/prompt': 'prompts/get',
-  'ref/resource': 'resources/read',
-}
+const SAME_AS: ReadonlyMap<unknown, string> = new Map([
+  ['resources/subscribe', 'resources/read'],
+  ['resources/unsubscribe', 'resources/read'],
+  ['ref/prompt', 'prompts/get'],
+  ['ref/resource', 'resources/read'],
+])
 
 const refused = (detail: string): Problem => new Problem('request_invalid', detail)
 const mismatch = (header: string): Problem =>
@@ -95,15 +95,15 @@ const called = (
   method: string,
   params: Fields,
 ): { readonly key: string; readonly name: string | null } => {
-  const by = NAMED[method]
+  const by = NAMED.get(method)
   if (by === undefined) return { key: method, name: null }
   if (by !== 'ref') {
     const name = textOf(params[by], `params.${by}`, by === 'uri' ? 2_000 : 128)
-    return { key: `${SAME_AS[method] ?? method} ${name}`, name }
+    return { key: `${SAME_AS.get(method) ?? method} ${name}`, name }
   }
   const ref = isObject(params['ref']) ? params['ref'] : {}
   oneSpelling(ref, ['type', 'name', 'uri'], 'params.ref')
-  const as = SAME_AS[String(ref['type'])]
+  const as = SAME_AS.get(ref['type'])
   if (as === undefined) throw refused('params.ref is neither a prompt nor a resource')
   const name =
     as === 'prompts/get'
@@ -144,7 +144,7 @@ const checkHeaders = (
   const toldMethod = headerOf(headers, 'mcp-method')
   if (toldMethod === null ? modern : toldMethod !== method) throw mismatch('Mcp-Method')
   const toldName = headerOf(headers, 'mcp-name')
-  const wanted = NAMED[method] === 'ref' ? null : name
+  const wanted = NAMED.get(method) === 'ref' ? null : name
   if (
     toldName === null
       ? modern && wanted !== null && /^(?:tools\/call|prompts\/get|resources\/read)$/.test(method)

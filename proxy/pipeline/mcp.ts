@@ -29,12 +29,12 @@ const rowOf = (
 }
 
 /** Which lists an answer may hold, by the beginning of the rows that stand for their members. */
-const LISTS: Readonly<Record<string, readonly string[] | undefined>> = {
-  'tools/list': ['tools/call '],
-  'prompts/list': ['prompts/get '],
-  'resources/list': [RESOURCE],
-  'resources/templates/list': [RESOURCE],
-}
+const LISTS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['tools/list', ['tools/call ']],
+  ['prompts/list', ['prompts/get ']],
+  ['resources/list', [RESOURCE]],
+  ['resources/templates/list', [RESOURCE]],
+])
 const EVERY_LIST = ['tools/call ', 'prompts/get ', RESOURCE]
 
 const NO_ARGUMENTS: Readonly<Record<string, Json>> = {}
@@ -93,7 +93,7 @@ export const spoken = (
     url: call.url || (!call.modern && session?.url === true),
     arguments: argumentsAt(text, value, operation.inspect, names),
   }
-  const begins = LISTS[call.method]
+  const begins = LISTS.get(call.method)
   const lists = begins === undefined ? {} : { lists: listedBy(act, begins) }
   return { operation, kind: 'mcp', segments, mcp, ...lists }
 }

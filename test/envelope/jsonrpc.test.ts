@@ -39,6 +39,15 @@ describe('what a message calls', () => {
   ])('%j', (message, key, name) => {
     expect(call(message)).toMatchObject({ kind: 'request', id: 1, key, name, modern: false })
   })
+  test('a name that every object has is no name of a row', () => {
+    const params = { '[object Object]': 'x', uri: 'x://a' }
+    expect(call({ method: '__proto__', params })).toMatchObject({ key: '__proto__', name: null })
+    expect(call({ method: 'constructor', params }).name).toBeNull()
+    for (const type of [{ toString: 1 }, ['ref/prompt'], 'constructor', null])
+      expect(() =>
+        call({ method: 'completion/complete', params: { ref: { type, name: 'a' } } }),
+      ).toThrow('neither a prompt')
+  })
   test('a method is never taken for a method with a name', () => {
     expect(() => call({ method: 'tools/call a' })).toThrow('no name of a method')
   })

@@ -61,6 +61,7 @@ describe('an operation', () => {
     ['resources/read', { uri: 'acme://docs/%2e%2E/x' }, 'unknown', 'admin'],
     ['resources/read', { uri: 'acme://vault/a' }, 'unknown', 'admin'],
     ['tasks/get', { taskId: 'x' }, 'unknown', 'admin'],
+    ['__proto__', { '[object Object]': 'x' }, 'unknown', 'admin'],
   ])('%s %j is %s', (method, params, id, access) => {
     const { operation, kind } = act({ method, params })
     expect([operation.id, operation.access, kind]).toEqual([id, access, 'mcp'])

@@ -118,6 +118,24 @@ export const listed = (keys: ReadonlySet<string>, provider: Provider): Listed =>
   }
 }
 
+const OF_REQUEST = /^mcp-(?:method$|name$|param-)/
+/**
+ * Headers of the protocol in their one spelling, and of a request only beside one: servers may go by either.
+ * @throws Problem request_invalid
+ */
+export const plainHeaders = (sifted: Sifted, message: Message | undefined): Sifted => {
+  const request = message !== undefined && message.call.kind !== 'response'
+  for (const [i, name] of sifted.kept.entries()) {
+    if (i % 2 === 1) continue
+    const folded = name.replaceAll(/[^a-z0-9]/g, '-')
+    if (folded.startsWith('mcp-') && folded !== name && !name.startsWith('mcp-param-'))
+      throw new Problem('request_invalid', `some servers take the header ${name} for ${folded}`)
+    if (!request && OF_REQUEST.test(name))
+      throw new Problem('request_invalid', `the header ${name} is of requests, and this is none`)
+  }
+  return sifted
+}
+
 const SESSION = 'mcp-session-id'
 /**
  * The agent's headers with the session as its server knows it.

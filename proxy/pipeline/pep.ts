@@ -29,7 +29,7 @@ import type { Identify } from './identify.ts'
 import { inspect, type Body } from './inspect.ts'
 import { obligations } from './obligations.ts'
 import { createStanding, STANDING, stillTheSame, withdrawn } from './standing.ts'
-import { inSession, listed, spoken } from './mcp.ts'
+import { inSession, listed, plainHeaders, spoken } from './mcp.ts'
 import { matchRoute } from './route.ts'
 import type { TenantRate } from './tenant_rate.ts'
 import type { Tagged } from './tag_place.ts'
@@ -287,7 +287,9 @@ export const createPep = (deps: PepDeps) => {
       if (read.bytes !== null) deps.tags.body(read.bytes)
       const all = deps.sift(req.rawHeaders, route.connection.provider)
       const { sifted, session } =
-        outer.kind === 'mcp' ? sessionIn(call, route, all) : outsideOf(all)
+        outer.kind === 'mcp'
+          ? sessionIn(call, route, plainHeaders(all, read.message))
+          : outsideOf(all)
       const entered =
         outer.kind === 'mcp'
           ? spoken(outer, route, read.message, session)

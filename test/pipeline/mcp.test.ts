@@ -6,6 +6,7 @@ import {
   inSession,
   listed,
   mcpMember,
+  plainHeaders,
   refusalFor,
   spoken,
 } from '../../proxy/pipeline/mcp.ts'
@@ -115,6 +116,24 @@ test('a session that does not open is no session; two are none either', () => {
   expect(() => inSession(sifted, () => null)).toThrow('no such session')
   const twice = { ...sifted, kept: [...sifted.kept, 'mcp-session-id', 'y'] }
   expect(() => inSession(twice, (id) => ({ id, url: false }))).toThrow('no such session')
+})
+
+test('a header of the protocol has one spelling, and stands beside a request where it is of one', () => {
+  const judged = (name: string, message?: object) => {
+    const value = { jsonrpc: '2.0', id: 1, ...message }
+    const said = message && { ...readMessage(JSON.stringify(value), value, {}), value }
+    return () => plainHeaders({ kept: ['a', 'mcp_x', name, 'v'], accepted: '', stripped: [] }, said)
+  }
+  const ping = { method: 'ping' }
+  for (const name of ['mcp_session_id', 'mcp.method', 'mcp_name', 'mcp_param_x'])
+    expect(judged(name, ping), name).toThrow('some servers take the header')
+  for (const name of ['mcp-method', 'mcp-name', 'mcp-param-x']) {
+    expect(judged(name, ping)().kept).toContain(name)
+    for (const message of [undefined, { result: {} }])
+      expect(judged(name, message), name).toThrow('this is none')
+  }
+  for (const name of ['mcp-session-id', 'mcp-protocol-version', 'mcp-param-my_arg', 'x_mcp'])
+    expect(judged(name, ping)().kept).toContain(name)
 })
 
 describe('a refusal', () => {

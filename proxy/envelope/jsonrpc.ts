@@ -27,6 +27,7 @@ const PARAMS = [
   'inputResponses',
   'requestState',
   'cursor',
+  'notifications',
 ]
 /** Which member of `params` names what is called. */
 const NAMED: ReadonlyMap<string, 'name' | 'uri' | 'ref'> = new Map([
@@ -178,6 +179,29 @@ const answerIn = (params: Fields): McpCall['answered'] => {
   const own = all[ASKED]
   return isObject(own) && own['action'] === 'accept' ? 'accept' : 'declined'
 }
+/** Do answers to the server's questions say more than that its person agrees or does not? */
+const tells = (params: Fields): boolean => {
+  const all = params['inputResponses'] ?? {}
+  if (!isObject(all)) return true
+  return Object.entries(all).some(
+    ([name, one]) =>
+      name !== ASKED &&
+      !(isObject(one) && /^\{"action":"(?:accept|decline|cancel)"\}$/.test(JSON.stringify(one))),
+  )
+}
+/** At most so many, since each is decided. */
+const MOST_URIS = 64
+/** The rows of the resources of whose changes it asks to hear. */
+const subscribed = (params: Fields): readonly string[] => {
+  const wanted = params['notifications'] ?? {}
+  if (!isObject(wanted)) throw refused('params.notifications is no JSON object')
+  oneSpelling(wanted, ['resourceSubscriptions'], 'params.notifications')
+  const uris = wanted['resourceSubscriptions'] ?? []
+  const where = 'params.notifications.resourceSubscriptions'
+  if (!Array.isArray(uris) || uris.length > MOST_URIS)
+    throw refused(`${where} is no list of at most ${MOST_URIS} URIs`)
+  return uris.map((uri) => `resources/read ${textOf(uri, where, 2_000)}`)
+}
 /** The text without what was said to deputy; every other byte of a value stays. */
 const withoutAnswer = (text: string): string => {
   const whole = JSON.parse(text, exactly) as {
@@ -209,7 +233,9 @@ export const readMessage = (text: string, value: unknown, headers: Headers): Spo
   if (odd !== undefined) throw refused(`the JSON-RPC message has the member ${shown(odd)}`)
   if (!Object.hasOwn(value, 'method')) return { call: responseOf(value), text }
   const method = textOf(value['method'], 'the method', 128)
-  if (!/^[\w$./-]+$/.test(method)) throw refused('the method is no name of a method')
+  // Rows of answers are no methods.
+  if (!/^[\w$./-]+$/.test(method) || /^response(?:\/empty)?$/.test(method))
+    throw refused('the method is no name of a method')
   if (Object.hasOwn(value, 'result') || Object.hasOwn(value, 'error'))
     throw refused('the JSON-RPC message is both a request and a response')
   const params = value['params'] ?? {}
@@ -226,6 +252,7 @@ export const readMessage = (text: string, value: unknown, headers: Headers): Spo
   const { key, name } = called(method, params)
   checkHeaders(headers, { method, name, version }, params)
   const answered = answerIn(params)
+  const also = [...(tells(params) ? ['response'] : []), ...subscribed(params)]
   const modern = version !== null && version >= MODERN
   const call: McpCall = {
     kind: Object.hasOwn(value, 'id') ? 'request' : 'notification',
@@ -233,6 +260,7 @@ export const readMessage = (text: string, value: unknown, headers: Headers): Spo
     method,
     key,
     name,
+    ...(also.length === 0 ? {} : { also }),
     modern,
     // Of the older revision only the opening says it; later calls know it by their session.
     url: modern
@@ -243,13 +271,21 @@ export const readMessage = (text: string, value: unknown, headers: Headers): Spo
   return { call, text: answered === null ? text : withoutAnswer(text) }
 }
 
+/** An error that tells the server no more than that there is one. */
+const isShort = (error: unknown): boolean => {
+  if (!isObject(error)) return false
+  const { code, message = '', ...more } = error
+  const short = typeof message === 'string' && message.length <= 128
+  return Number.isSafeInteger(code) && short && Object.keys(more).length === 0
+}
 /** What the client says to a question of the server. */
 const responseOf = (value: Fields): McpCall => {
   const ends = ['result', 'error'].filter((key) => Object.hasOwn(value, key))
   if (ends.length !== 1) throw refused('the JSON-RPC message is neither a request nor a response')
   idOf(value['id'])
-  const { result } = value
-  const empty = ends[0] === 'error' || (isObject(result) && Object.keys(result).length === 0)
+  const { result, error } = value
+  const empty =
+    ends[0] === 'error' ? isShort(error) : isObject(result) && Object.keys(result).length === 0
   return {
     kind: 'response',
     id: null,

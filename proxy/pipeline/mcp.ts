@@ -62,6 +62,19 @@ const listedBy = ({ messages, segments }: Act, begins: readonly string[]): reado
     begins.some((begin) => key.startsWith(begin)) ? [asMessage(operation, segments)] : [],
   )
 
+/** What a message does besides, as the message of its own that it might have been. */
+const besides = (
+  messages: ReadonlyMap<string, OperationRow>,
+  key: string,
+  segments: readonly string[],
+): Act => {
+  const operation = rowOf(messages, key) ?? UNKNOWN
+  const mcp = key.startsWith(RESOURCE)
+    ? { ...NOBODY, method: 'resources/subscribe', key, name: key.slice(RESOURCE.length) }
+    : { ...NOBODY, method: key, key }
+  return { operation, kind: 'mcp', segments, mcp: { ...mcp, arguments: NO_ARGUMENTS } }
+}
+
 /**
  * The call, once its message is read; GET and DELETE have none. A stream may repeat any answer.
  * @param session whether the client of this session can show links; null: no session says so
@@ -95,7 +108,9 @@ export const spoken = (
   }
   const begins = LISTS.get(call.method)
   const lists = begins === undefined ? {} : { lists: listedBy(act, begins) }
-  return { operation, kind: 'mcp', segments, mcp, ...lists }
+  const one: Act = { operation, kind: 'mcp', segments, mcp, ...lists }
+  const also = call.also?.map((key) => besides(messages, key, segments)) ?? []
+  return also.length === 0 ? one : { ...one, parts: [one, ...also] }
 }
 
 /** Those of a list that may be seen: whose row is among these. */

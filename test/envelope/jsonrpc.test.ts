@@ -63,6 +63,40 @@ describe('what a message calls', () => {
     )
     expect(() => read('{"jsonrpc":"2.0","id":1,"result":{},"error":{}}')).toThrow('neither')
   })
+  test.each([
+    [{ code: -1, message: 'User rejected the request' }, 'response/empty'],
+    [{ code: -1, message: 'x'.repeat(129) }, 'response'],
+    [{ code: -1, message: 'x', data: {} }, 'response'],
+    [{ code: 'all of it', message: 'x' }, 'response'],
+    ['all of it', 'response'],
+  ])('an error that says more than that there is one is data that leaves: %j', (error, key) => {
+    expect(read(JSON.stringify({ jsonrpc: '2.0', id: 1, error })).call.key).toBe(key)
+  })
+  test('the row of an answer is no method', () => {
+    for (const method of ['response', 'response/empty'])
+      expect(() => call({ method })).toThrow('no name of a method')
+  })
+  test.each([
+    [{ q: { action: 'accept', content: { a: 1 } } }, ['response']],
+    [{ q: { action: 'all of it' } }, ['response']],
+    ['text', ['response']],
+    [{ q: { action: 'accept' }, deputy: { action: 'accept', content: {} } }, undefined],
+    [{ q: { action: 'decline' } }, undefined],
+  ])('answers inside a request are answers: %j', (inputResponses, also) => {
+    expect(call({ method: 'tools/call', params: { name: 'a', inputResponses } }).also).toEqual(also)
+  })
+  test('of each resource that it subscribes to it needs the row', () => {
+    const listen = (notifications: unknown) =>
+      call({ method: 'subscriptions/listen', params: { notifications } }).also
+    expect(listen({ resourceSubscriptions: ['x://a', 'x://b'] })).toEqual([
+      'resources/read x://a',
+      'resources/read x://b',
+    ])
+    expect(listen({ toolsListChanged: true })).toBeUndefined()
+    for (const odd of [{ resourcesubscriptions: [] }, { resourceSubscriptions: 'x://a' }, []])
+      expect(() => listen(odd)).toThrow('params.notifications')
+    expect(() => listen({ resourceSubscriptions: Array(65).fill('x://a') })).toThrow('at most')
+  })
 })
 
 describe('the newer revision', () => {

@@ -80,6 +80,24 @@ describe('an operation', () => {
     const read = act({ method: 'resources/read', params: { uri: 'acme://docs/open' } })
     expect(JSON.parse(mcpMember(read))).toMatchObject({ uri: 'acme://docs/open' })
   })
+  test('what a message does besides is decided by rows of its own', () => {
+    const idsOf = ({ parts }: Act) => parts?.map(({ operation }) => operation.id)
+    const answer = { q: { action: 'accept', content: { a: 1 } } }
+    const told = act({ method: 'tools/call', params: { name: 'read', inputResponses: answer } })
+    expect(idsOf(told)).toEqual(['tools.read', 'mcp.response'])
+    const resourceSubscriptions = ['acme://docs/a', 'acme://vault/a']
+    const heard = act({
+      method: 'subscriptions/listen',
+      params: { notifications: { resourceSubscriptions } },
+    })
+    expect(idsOf(heard)).toEqual(['mcp.subscriptions.listen', 'resources.docs', 'unknown'])
+    expect(heard.parts?.map((one) => JSON.parse(mcpMember(one)))).toMatchObject([
+      { method: 'subscriptions/listen' },
+      { method: 'resources/subscribe', uri: 'acme://docs/a' },
+      { method: 'resources/subscribe', uri: 'acme://vault/a' },
+    ])
+    expect(act({ method: 'tools/call', params: { name: 'read' } }).parts).toBeUndefined()
+  })
   test('GET is a stream, DELETE the end of a session; another path or a query is no call', () => {
     const of = (method: string) =>
       spoken(classify(routeOf(method)), routeOf(method), undefined, null)

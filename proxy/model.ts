@@ -255,6 +255,8 @@ export type McpCall = {
   readonly key: string
   /** The tool, prompt or URI that it calls. */
   readonly name: string | null
+  /** Further rows that it needs: what it answers inside, and what it subscribes to. */
+  readonly also?: readonly string[]
   /** Of revision 2026-07-28 or later. */
   readonly modern: boolean
   /** The client can show a person a link (URL elicitation). */

@@ -211,6 +211,7 @@ export const createPipeline = (
     entitlements: (who, access, fresh) => later().pipeline.entitlements(who, access, fresh),
     ...grantsOf(core, clock.now, () => later().connections()),
     decide: (...question) => later().pipeline.decideCall(...question),
+    supposing: (...question) => later().pipeline.decide(...question),
     forward: core.forward,
     used: (who, connection) => {
       core.used.note(who.person, who.agent, connection)

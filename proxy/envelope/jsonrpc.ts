@@ -27,23 +27,24 @@ const PARAMS = [
   'inputResponses',
   'requestState',
   'cursor',
+  'notifications',
 ]
 /** Which member of `params` names what is called. */
-const NAMED: Readonly<Record<string, 'name' | 'uri' | 'ref' | undefined>> = {
-  'tools/call': 'name',
-  'prompts/get': 'name',
-  'resources/read': 'uri',
-  'resources/subscribe': 'uri',
-  'resources/unsubscribe': 'uri',
-  'completion/complete': 'ref',
-}
+const NAMED: ReadonlyMap<string, 'name' | 'uri' | 'ref'> = new Map([
+  ['tools/call', 'name'],
+  ['prompts/get', 'name'],
+  ['resources/read', 'uri'],
+  ['resources/subscribe', 'uri'],
+  ['resources/unsubscribe', 'uri'],
+  ['completion/complete', 'ref'],
+])
 /** Whoever may read a resource may hear of its changes, and who may get a prompt may have its arguments completed. */
-const SAME_AS: Readonly<Record<string, string | undefined>> = {
-  'resources/subscribe': 'resources/read',
-  'resources/unsubscribe': 'resources/read',
-  'ref/prompt': 'prompts/get',
-  'ref/resource': 'resources/read',
-}
+const SAME_AS: ReadonlyMap<unknown, string> = new Map([
+  ['resources/subscribe', 'resources/read'],
+  ['resources/unsubscribe', 'resources/read'],
+  ['ref/prompt', 'prompts/get'],
+  ['ref/resource', 'resources/read'],
+])
 
 const refused = (detail: string): Problem => new Problem('request_invalid', detail)
 const mismatch = (header: string): Problem =>
@@ -95,15 +96,15 @@ const called = (
   method: string,
   params: Fields,
 ): { readonly key: string; readonly name: string | null } => {
-  const by = NAMED[method]
+  const by = NAMED.get(method)
   if (by === undefined) return { key: method, name: null }
   if (by !== 'ref') {
     const name = textOf(params[by], `params.${by}`, by === 'uri' ? 2_000 : 128)
-    return { key: `${SAME_AS[method] ?? method} ${name}`, name }
+    return { key: `${SAME_AS.get(method) ?? method} ${name}`, name }
   }
   const ref = isObject(params['ref']) ? params['ref'] : {}
   oneSpelling(ref, ['type', 'name', 'uri'], 'params.ref')
-  const as = SAME_AS[String(ref['type'])]
+  const as = SAME_AS.get(ref['type'])
   if (as === undefined) throw refused('params.ref is neither a prompt nor a resource')
   const name =
     as === 'prompts/get'
@@ -144,7 +145,7 @@ const checkHeaders = (
   const toldMethod = headerOf(headers, 'mcp-method')
   if (toldMethod === null ? modern : toldMethod !== method) throw mismatch('Mcp-Method')
   const toldName = headerOf(headers, 'mcp-name')
-  const wanted = NAMED[method] === 'ref' ? null : name
+  const wanted = NAMED.get(method) === 'ref' ? null : name
   if (
     toldName === null
       ? modern && wanted !== null && /^(?:tools\/call|prompts\/get|resources\/read)$/.test(method)
@@ -178,6 +179,29 @@ const answerIn = (params: Fields): McpCall['answered'] => {
   const own = all[ASKED]
   return isObject(own) && own['action'] === 'accept' ? 'accept' : 'declined'
 }
+/** Do answers to the server's questions say more than that its person agrees or does not? */
+const tells = (params: Fields): boolean => {
+  const all = params['inputResponses'] ?? {}
+  if (!isObject(all)) return true
+  return Object.entries(all).some(
+    ([name, one]) =>
+      name !== ASKED &&
+      !(isObject(one) && /^\{"action":"(?:accept|decline|cancel)"\}$/.test(JSON.stringify(one))),
+  )
+}
+/** At most so many, since each is decided. */
+const MOST_URIS = 64
+/** The rows of the resources of whose changes it asks to hear. */
+const subscribed = (params: Fields): readonly string[] => {
+  const wanted = params['notifications'] ?? {}
+  if (!isObject(wanted)) throw refused('params.notifications is no JSON object')
+  oneSpelling(wanted, ['resourceSubscriptions'], 'params.notifications')
+  const uris = wanted['resourceSubscriptions'] ?? []
+  const where = 'params.notifications.resourceSubscriptions'
+  if (!Array.isArray(uris) || uris.length > MOST_URIS)
+    throw refused(`${where} is no list of at most ${MOST_URIS} URIs`)
+  return uris.map((uri) => `resources/read ${textOf(uri, where, 2_000)}`)
+}
 /** The text without what was said to deputy; every other byte of a value stays. */
 const withoutAnswer = (text: string): string => {
   const whole = JSON.parse(text, exactly) as {
@@ -209,7 +233,9 @@ export const readMessage = (text: string, value: unknown, headers: Headers): Spo
   if (odd !== undefined) throw refused(`the JSON-RPC message has the member ${shown(odd)}`)
   if (!Object.hasOwn(value, 'method')) return { call: responseOf(value), text }
   const method = textOf(value['method'], 'the method', 128)
-  if (!/^[\w$./-]+$/.test(method)) throw refused('the method is no name of a method')
+  // Rows of answers are no methods.
+  if (!/^[\w$./-]+$/.test(method) || /^response(?:\/empty)?$/.test(method))
+    throw refused('the method is no name of a method')
   if (Object.hasOwn(value, 'result') || Object.hasOwn(value, 'error'))
     throw refused('the JSON-RPC message is both a request and a response')
   const params = value['params'] ?? {}
@@ -226,6 +252,7 @@ export const readMessage = (text: string, value: unknown, headers: Headers): Spo
   const { key, name } = called(method, params)
   checkHeaders(headers, { method, name, version }, params)
   const answered = answerIn(params)
+  const also = [...(tells(params) ? ['response'] : []), ...subscribed(params)]
   const modern = version !== null && version >= MODERN
   const call: McpCall = {
     kind: Object.hasOwn(value, 'id') ? 'request' : 'notification',
@@ -233,6 +260,7 @@ export const readMessage = (text: string, value: unknown, headers: Headers): Spo
     method,
     key,
     name,
+    ...(also.length === 0 ? {} : { also }),
     modern,
     // Of the older revision only the opening says it; later calls know it by their session.
     url: modern
@@ -243,13 +271,21 @@ export const readMessage = (text: string, value: unknown, headers: Headers): Spo
   return { call, text: answered === null ? text : withoutAnswer(text) }
 }
 
+/** An error that tells the server no more than that there is one. */
+const isShort = (error: unknown): boolean => {
+  if (!isObject(error)) return false
+  const { code, message = '', ...more } = error
+  const short = typeof message === 'string' && message.length <= 128
+  return Number.isSafeInteger(code) && short && Object.keys(more).length === 0
+}
 /** What the client says to a question of the server. */
 const responseOf = (value: Fields): McpCall => {
   const ends = ['result', 'error'].filter((key) => Object.hasOwn(value, key))
   if (ends.length !== 1) throw refused('the JSON-RPC message is neither a request nor a response')
   idOf(value['id'])
-  const { result } = value
-  const empty = ends[0] === 'error' || (isObject(result) && Object.keys(result).length === 0)
+  const { result, error } = value
+  const empty =
+    ends[0] === 'error' ? isShort(error) : isObject(result) && Object.keys(result).length === 0
   return {
     kind: 'response',
     id: null,
@@ -260,6 +296,25 @@ const responseOf = (value: Fields): McpCall => {
     url: false,
     answered: null,
   }
+}
+
+/** Some servers parse an argument that is a text, where they expect more than a text; Python's reader knows NaN, too. */
+const parses = (text: string): boolean => {
+  try {
+    const value: unknown = JSON.parse(text.replaceAll(/\b(?:NaN|Infinity)\b/g, '0'))
+    return typeof value === 'object'
+  } catch {
+    return false
+  }
+}
+/** Does a text stand where an object or a list is meant, or one in which a server may find such? */
+const hidden = (value: unknown, pointer: string, names: Names): boolean => {
+  const parts = pointer.split('/')
+  return parts.some((_, i) => {
+    const at = memberAt(value, `/params/arguments${parts.slice(0, i + 1).join('/')}`, names)
+    const text = at !== undefined && 'value' in at ? at.value : undefined
+    return typeof text === 'string' && (i < parts.length - 1 || parses(text))
+  })
 }
 
 /**
@@ -276,6 +331,8 @@ export const argumentsAt = (
   let marked: unknown
   for (const pointer of inspect) {
     const whole = `/params/arguments${pointer}`
+    if (hidden(value, pointer, names))
+      throw refused(`the arguments have a text where ${pointer} is, which some servers parse`)
     const at = memberAt(value, whole, names)
     if (at === undefined) continue
     if ('clash' in at)

@@ -383,6 +383,12 @@ export const createDiscovery = (deps: {
     return all
   }
 
+  /** Does a connection of this issuer bring a client from the configuration? */
+  const ownClient = (key: string): boolean =>
+    [...deps.connections.values()].some(
+      (one) => one.provider.discover && one.clientId !== '' && keyOf(one) === key,
+    )
+
   const round = async (key: string, failures: number): Promise<void> => {
     const issuer = issuers.get(key)
     if (issuer === undefined || closed) return
@@ -394,10 +400,23 @@ export const createDiscovery = (deps: {
     const last = before === undefined ? null : (JSON.parse(before) as Found)
     const registered = await clientsFor(key, 'metadata' in found ? found : (last ?? found))
     const good = 'metadata' in found && registered
+    // A server that names another issuer would get there what is for the first: only the operator can move it.
+    const moved =
+      'metadata' in found &&
+      last !== null &&
+      'metadata' in last &&
+      last.issuer !== found.issuer &&
+      (!registered || ownClient(key))
     // Known endpoints stay: an issuer that is down for an hour has not moved.
-    const kept = !('metadata' in found) && known.get(key)?.startsWith('{"metadata"') === true
+    const kept =
+      (moved || !('metadata' in found)) && known.get(key)?.startsWith('{"metadata"') === true
     if (!kept) learn(key, found)
     else if (stale.has(key) && last !== null) learn(key, last, true)
+    else if (moved)
+      log.warn(
+        { issuer: issuer.issuer, named: found.issuer },
+        'a server names another authorization server than before: if that is meant, write it as `issuer`',
+      )
     else
       log.warn(
         { issuer: issuer.issuer, ...found },

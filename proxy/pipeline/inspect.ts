@@ -237,7 +237,8 @@ const withMessage = (
   headers: IncomingMessage['headers'],
 ): Body => {
   const came = bytes.toString('utf8')
-  const message = readMessage(came, value, headers)
+  // Its mark of order is no part of the message, and is not sent.
+  const message = readMessage(came.replace(/^\ufeff/, ''), value, headers)
   if (message.text === came) return { ...body, message: { ...message, value } }
   const sent = Buffer.from(message.text)
   const digest = `sha256:${hash('sha256', sent, 'hex')}`

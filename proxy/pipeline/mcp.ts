@@ -29,12 +29,12 @@ const rowOf = (
 }
 
 /** Which lists an answer may hold, by the beginning of the rows that stand for their members. */
-const LISTS: Readonly<Record<string, readonly string[] | undefined>> = {
-  'tools/list': ['tools/call '],
-  'prompts/list': ['prompts/get '],
-  'resources/list': [RESOURCE],
-  'resources/templates/list': [RESOURCE],
-}
+const LISTS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['tools/list', ['tools/call ']],
+  ['prompts/list', ['prompts/get ']],
+  ['resources/list', [RESOURCE]],
+  ['resources/templates/list', [RESOURCE]],
+])
 const EVERY_LIST = ['tools/call ', 'prompts/get ', RESOURCE]
 
 const NO_ARGUMENTS: Readonly<Record<string, Json>> = {}
@@ -61,6 +61,19 @@ const listedBy = ({ messages, segments }: Act, begins: readonly string[]): reado
   [...(messages ?? [])].flatMap(([key, operation]) =>
     begins.some((begin) => key.startsWith(begin)) ? [asMessage(operation, segments)] : [],
   )
+
+/** What a message does besides, as the message of its own that it might have been. */
+const besides = (
+  messages: ReadonlyMap<string, OperationRow>,
+  key: string,
+  segments: readonly string[],
+): Act => {
+  const operation = rowOf(messages, key) ?? UNKNOWN
+  const mcp = key.startsWith(RESOURCE)
+    ? { ...NOBODY, method: 'resources/subscribe', key, name: key.slice(RESOURCE.length) }
+    : { ...NOBODY, method: key, key }
+  return { operation, kind: 'mcp', segments, mcp: { ...mcp, arguments: NO_ARGUMENTS } }
+}
 
 /**
  * The call, once its message is read; GET and DELETE have none. A stream may repeat any answer.
@@ -93,9 +106,11 @@ export const spoken = (
     url: call.url || (!call.modern && session?.url === true),
     arguments: argumentsAt(text, value, operation.inspect, names),
   }
-  const begins = LISTS[call.method]
+  const begins = LISTS.get(call.method)
   const lists = begins === undefined ? {} : { lists: listedBy(act, begins) }
-  return { operation, kind: 'mcp', segments, mcp, ...lists }
+  const one: Act = { operation, kind: 'mcp', segments, mcp, ...lists }
+  const also = call.also?.map((key) => besides(messages, key, segments)) ?? []
+  return also.length === 0 ? one : { ...one, parts: [one, ...also] }
 }
 
 /** Those of a list that may be seen: whose row is among these. */
@@ -116,6 +131,24 @@ export const listed = (keys: ReadonlySet<string>, provider: Provider): Listed =>
     // A template stands for many: its braces are taken as they are written.
     resourceTemplates: seen(RESOURCE),
   }
+}
+
+const OF_REQUEST = /^mcp-(?:method$|name$|param-)/
+/**
+ * Headers of the protocol in their one spelling, and of a request only beside one: servers may go by either.
+ * @throws Problem request_invalid
+ */
+export const plainHeaders = (sifted: Sifted, message: Message | undefined): Sifted => {
+  const request = message !== undefined && message.call.kind !== 'response'
+  for (const [i, name] of sifted.kept.entries()) {
+    if (i % 2 === 1) continue
+    const folded = name.replaceAll(/[^a-z0-9]/g, '-')
+    if (folded.startsWith('mcp-') && folded !== name && !name.startsWith('mcp-param-'))
+      throw new Problem('request_invalid', `some servers take the header ${name} for ${folded}`)
+    if (!request && OF_REQUEST.test(name))
+      throw new Problem('request_invalid', `the header ${name} is of requests, and this is none`)
+  }
+  return sifted
 }
 
 const SESSION = 'mcp-session-id'

@@ -1,5 +1,6 @@
 // The policy enforcement point: the request's way through the house, top to bottom.
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { setImmediate as yielded } from 'node:timers/promises'
 import type { CallRegistry, Flight } from './calls.ts'
 import type { Dedicated } from '../net/listener.ts'
 import type { Rpc } from '../net/rpc.ts'
@@ -29,7 +30,7 @@ import type { Identify } from './identify.ts'
 import { inspect, type Body } from './inspect.ts'
 import { obligations } from './obligations.ts'
 import { createStanding, STANDING, stillTheSame, withdrawn } from './standing.ts'
-import { inSession, listed, spoken } from './mcp.ts'
+import { inSession, listed, plainHeaders, spoken } from './mcp.ts'
 import { matchRoute } from './route.ts'
 import type { TenantRate } from './tenant_rate.ts'
 import type { Tagged } from './tag_place.ts'
@@ -67,6 +68,8 @@ export type PepDeps = {
   readonly entitlements: AskFacts
   readonly vault: Pick<Vault, 'look'>
   readonly decide: Decide
+  /** Of what is only listed: no authorization service is asked. */
+  readonly supposing: Decide
   readonly credentials: Credentials
   readonly forward: Forward
   /** A grant, and the standing of somebody who is away, are being used; costs the call nothing. */
@@ -125,6 +128,8 @@ const NONE: readonly string[] = []
 /** Whose share of what all have in common a call is of. */
 const ofShare = ({ person, agent }: Principal): string => shareOf(person.tenant, agent)
 const STALE_MS = 1_000
+/** Decisions of one list between two looks at what else there is to do. */
+const AT_ONCE = 32
 /** Clients of MCP give up after 60 s. */
 const SHOWN_MS = 45_000
 
@@ -224,6 +229,7 @@ export const createPep = (deps: PepDeps) => {
       ),
     ) // 400 413 415
     standing.covers(who, request.act) //                                               403
+    let seen: Listed | null | undefined
     for (let n = 1; ; n++) {
       // While it waited, the configuration may have changed, its run or its key have ended, the clock gone wrong.
       deps.stands(req, route, dedicated) //                                            404 409 503
@@ -244,10 +250,11 @@ export const createPep = (deps: PepDeps) => {
       }
       obligations(decision) //                                                         403
       call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
+      // Once: a list that takes long would be stale for ever.
+      if (seen === undefined) seen = await flight.uncut(seenIn(call, who, request, verdict)) // lists of an MCP server show what may be called
       // A refresh may have taken long: nothing leaves on a decision older than a second.
       if (clock.mono() - decision.decidedAt > STALE_MS) continue
       if (call.credential !== null) deps.used(who, route.connection.name)
-      const seen = await flight.uncut(seenIn(call, who, request, verdict)) //          lists of an MCP server show what may be called
       const { outcome, problem } = await deps.forward(job(call, request, flight, seen), req, res)
       call.outcome = outcome
       if (problem !== null) throw problem //                                           502 504
@@ -287,7 +294,9 @@ export const createPep = (deps: PepDeps) => {
       if (read.bytes !== null) deps.tags.body(read.bytes)
       const all = deps.sift(req.rawHeaders, route.connection.provider)
       const { sifted, session } =
-        outer.kind === 'mcp' ? sessionIn(call, route, all) : outsideOf(all)
+        outer.kind === 'mcp'
+          ? sessionIn(call, route, plainHeaders(all, read.message))
+          : outsideOf(all)
       const entered =
         outer.kind === 'mcp'
           ? spoken(outer, route, read.message, session)
@@ -494,14 +503,18 @@ export const createPep = (deps: PepDeps) => {
     const { lists } = act
     if (lists === undefined) return null
     const { id, stripped } = call
-    const about = { id, principal, route, body: null, stripped, facts, holding }
-    const keys = new Set<string>()
-    const decided = lists.map(async (one) =>
-      then(deps.decide(deps.policy(), { ...about, act: one }), ({ effect }) => {
+    const about = { id, via, principal, route, body: null, stripped, facts, holding, listing: true }
+    const allowed = async (): Promise<Listed> => {
+      const keys = new Set<string>()
+      for (const [i, one] of lists.entries()) {
+        // Calls in flight are not to wait for all of it.
+        if (i % AT_ONCE === AT_ONCE - 1) await yielded()
+        const { effect } = await deps.supposing(deps.policy(), { ...about, act: one })
         if (effect !== 'deny' && effect !== 'error') keys.add(one.mcp?.key ?? '')
-      }),
-    )
-    return Promise.all(decided).then(() => listed(keys, route.connection.provider))
+      }
+      return listed(keys, route.connection.provider)
+    }
+    return allowed()
   }
   /** How the answers of an MCP server are read. */
   const rpcOf = ({ who }: Call, { act, route }: Request, seen: Listed | null): Rpc | null =>

@@ -55,7 +55,7 @@ const PROTOCOL: readonly (readonly [string, Access])[] = [
   ['notifications/cancelled', 'read'],
   ['notifications/progress', 'read'],
   ['notifications/roots/list_changed', 'read'],
-  // An answer to what the server asked: an empty one or an error tells it nothing, any other is data that leaves.
+  // An answer to what the server asked: an empty one or a short error tells it nothing, any other is data that leaves.
   ['response/empty', 'read'],
   ['response', 'write'],
 ]

@@ -1,5 +1,7 @@
 // Which tools one MCP endpoint lists, and under which names. Pure but for the catalogue, which loads what it is asked for.
+import { hash } from 'node:crypto'
 import type { JsonObject } from '../model.ts'
+import { Problem } from '../problem.ts'
 import { fits } from '../wire/pattern.ts'
 import type { Catalogue, Offer } from './catalogue.ts'
 import { spelling, wireName } from './names.ts'
@@ -19,7 +21,7 @@ export type Entry = { readonly name: string; readonly offer: Offer }
 export type Endpoint = {
   /** In the order of their names, which is the same each time. */
   readonly entries: readonly Entry[]
-  /** By any spelling. */
+  /** By any spelling. Throws Problem connection_ambiguous where it may mean several. */
   readonly find: (name: string) => Entry | undefined
   /** Its tools are searched for, since they are too many for a list, or the configuration says so. */
   readonly discovery: boolean
@@ -58,16 +60,40 @@ const entriesOf = (offers: Iterable<Offer>): readonly Entry[] => {
     if (!same.some((one) => one.connection === offer.connection)) same.push(offer)
     byTool.set(offer.tool.name, same)
   }
-  return [...byTool.values()]
-    .flatMap((same) =>
-      same.map((offer) => ({
-        name: wireName(
-          same.length === 1 ? offer.tool.name : `${offer.connection.name}_${offer.tool.name}`,
-        ),
-        offer,
-      })),
-    )
+  const entries = [...byTool.values()].flatMap((same) =>
+    same.map((offer) => ({
+      name: wireName(
+        same.length === 1 ? offer.tool.name : `${offer.connection.name}_${offer.tool.name}`,
+      ),
+      offer,
+    })),
+  )
+  const same = Map.groupBy(entries, ({ name }) => name)
+  return entries
+    .map((entry) => ((same.get(entry.name)?.length ?? 0) > 1 ? apart(entry) : entry))
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+}
+/** With a sum of what it is of, where another comes to the same name. */
+const apart = ({ name, offer }: Entry): Entry => {
+  const sum = hash('sha256', JSON.stringify([offer.connection.name, offer.tool.name]), 'hex')
+  return { name: `${name.slice(0, 41)}_${sum.slice(0, 6)}`, offer }
+}
+/** The one that is meant by a spelling, of the name in the list or of the tool's own. */
+const finding = (entries: readonly Entry[]): Endpoint['find'] => {
+  const exact = new Map(entries.map((entry) => [entry.name, entry]))
+  const named = Map.groupBy(entries, ({ name }) => spelling(name))
+  const tools = Map.groupBy(entries, ({ offer }) => spelling(offer.tool.name))
+  return (name) => {
+    const one = exact.get(name)
+    if (one !== undefined) return one
+    const all = named.get(spelling(name)) ?? tools.get(spelling(name)) ?? []
+    if (all.length > 1)
+      throw new Problem(
+        'connection_ambiguous',
+        `several tools are called so: call one of ${all.map((entry) => entry.name).join(', ')}`,
+      )
+    return all[0]
+  }
 }
 
 export const endpointOf = async (row: EndpointRow, catalogue: Catalogue): Promise<Endpoint> => {
@@ -89,14 +115,9 @@ export const endpointOf = async (row: EndpointRow, catalogue: Catalogue): Promis
       chosen.push(...own, ...rest)
     }
   const entries = entriesOf(chosen)
-  const named = new Map<string, Entry>()
-  for (const entry of entries)
-    for (const name of [entry.name, entry.offer.tool.name])
-      if (!named.has(spelling(name))) named.set(spelling(name), entry)
-  const exact = new Map(entries.map((entry) => [entry.name, entry]))
   return {
     entries,
-    find: (name) => exact.get(name) ?? named.get(spelling(name)),
+    find: finding(entries),
     discovery: row.discovery || entries.length > MOST_LISTED,
     tooMany: row.tools !== undefined && !row.discovery && entries.length > MOST_LISTED,
     unmatched,

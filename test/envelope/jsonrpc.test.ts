@@ -39,6 +39,15 @@ describe('what a message calls', () => {
   ])('%j', (message, key, name) => {
     expect(call(message)).toMatchObject({ kind: 'request', id: 1, key, name, modern: false })
   })
+  test('a name that every object has is no name of a row', () => {
+    const params = { '[object Object]': 'x', uri: 'x://a' }
+    expect(call({ method: '__proto__', params })).toMatchObject({ key: '__proto__', name: null })
+    expect(call({ method: 'constructor', params }).name).toBeNull()
+    for (const type of [{ toString: 1 }, ['ref/prompt'], 'constructor', null])
+      expect(() =>
+        call({ method: 'completion/complete', params: { ref: { type, name: 'a' } } }),
+      ).toThrow('neither a prompt')
+  })
   test('a method is never taken for a method with a name', () => {
     expect(() => call({ method: 'tools/call a' })).toThrow('no name of a method')
   })
@@ -53,6 +62,40 @@ describe('what a message calls', () => {
       'response',
     )
     expect(() => read('{"jsonrpc":"2.0","id":1,"result":{},"error":{}}')).toThrow('neither')
+  })
+  test.each([
+    [{ code: -1, message: 'User rejected the request' }, 'response/empty'],
+    [{ code: -1, message: 'x'.repeat(129) }, 'response'],
+    [{ code: -1, message: 'x', data: {} }, 'response'],
+    [{ code: 'all of it', message: 'x' }, 'response'],
+    ['all of it', 'response'],
+  ])('an error that says more than that there is one is data that leaves: %j', (error, key) => {
+    expect(read(JSON.stringify({ jsonrpc: '2.0', id: 1, error })).call.key).toBe(key)
+  })
+  test('the row of an answer is no method', () => {
+    for (const method of ['response', 'response/empty'])
+      expect(() => call({ method })).toThrow('no name of a method')
+  })
+  test.each([
+    [{ q: { action: 'accept', content: { a: 1 } } }, ['response']],
+    [{ q: { action: 'all of it' } }, ['response']],
+    ['text', ['response']],
+    [{ q: { action: 'accept' }, deputy: { action: 'accept', content: {} } }, undefined],
+    [{ q: { action: 'decline' } }, undefined],
+  ])('answers inside a request are answers: %j', (inputResponses, also) => {
+    expect(call({ method: 'tools/call', params: { name: 'a', inputResponses } }).also).toEqual(also)
+  })
+  test('of each resource that it subscribes to it needs the row', () => {
+    const listen = (notifications: unknown) =>
+      call({ method: 'subscriptions/listen', params: { notifications } }).also
+    expect(listen({ resourceSubscriptions: ['x://a', 'x://b'] })).toEqual([
+      'resources/read x://a',
+      'resources/read x://b',
+    ])
+    expect(listen({ toolsListChanged: true })).toBeUndefined()
+    for (const odd of [{ resourcesubscriptions: [] }, { resourceSubscriptions: 'x://a' }, []])
+      expect(() => listen(odd)).toThrow('params.notifications')
+    expect(() => listen({ resourceSubscriptions: Array(65).fill('x://a') })).toThrow('at most')
   })
 })
 
@@ -115,4 +158,11 @@ test('of the arguments policy sees what the operation names, and nothing that ot
   expect(at(of('{"a":{"b":[1,2]},"c":"x"}'), ['/a/b', '/d'])).toEqual({ '/a/b': [1, 2] })
   expect(() => at(of('{"a":9007199254740993}'), ['/a'])).toThrow('round')
   expect(() => at(of('{"a":1,"A":2}'), ['/a'])).toThrow('take for a part')
+  const inner = (text: string) => of(JSON.stringify({ a: text }))
+  for (const text of ['{"b":"x"}', 'x', '"{}"'])
+    expect(() => at(inner(text), ['/a/b']), text).toThrow('some servers parse')
+  for (const text of ['{"b":1}', ' [1]', 'null', '[-Infinity, NaN]'])
+    expect(() => at(inner(text), ['/a']), text).toThrow('some servers parse')
+  for (const text of ['', 'x', '5', 'true', '[draft] x', '"x"', '{'])
+    expect(at(inner(text), ['/a'])).toEqual({ '/a': text })
 })

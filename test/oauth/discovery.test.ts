@@ -7,6 +7,7 @@ import { validate } from '../../proxy/commands/validate/command.ts'
 import { parseProvider } from '../../proxy/providers/parse.ts'
 import type { Connection } from '../../proxy/model.ts'
 import { askIssuer, createDiscovery, laidUnder, readMetadata } from '../../proxy/oauth/discovery.ts'
+import { createClients } from '../../proxy/oauth/registration.ts'
 import { secret } from '../../proxy/secret.ts'
 import { createBrowser } from '../support/browser.ts'
 import { loadFolder } from '../support/deputy.ts'
@@ -329,6 +330,72 @@ describe('an issuer', () => {
     await again()
     expect(tokenOf('acme')).toBe(`${server.origin}/token2`)
     discovery.close()
+  })
+})
+
+describe('an MCP server that names another authorization server while deputy runs', () => {
+  const server = 'https://mcp.acme.test/mcp'
+  const moving = async (client: Partial<Connection>) => {
+    let named = 'https://good.test'
+    const answer = (url: string): Response => {
+      const { origin, pathname } = new URL(url)
+      if (url.startsWith('https://mcp.acme.test/'))
+        return pathname.startsWith('/.well-known/')
+          ? Response.json({ resource: server, authorization_servers: [named] })
+          : new Response('', { status: 401 })
+      if (pathname === '/register') return Response.json({ client_id: 'c1', client_secret: 's' })
+      return Response.json({
+        issuer: origin,
+        authorization_endpoint: `${origin}/authorize`,
+        token_endpoint: `${origin}/token`,
+        registration_endpoint: `${origin}/register`,
+        code_challenge_methods_supported: ['S256'],
+      })
+    }
+    const asked: typeof fetch = (url) => Promise.resolve(answer(url as string))
+    const definition = { issuer: undefined, hosts: undefined, kind: 'mcp', url: server }
+    const tools = [{ name: 'x', access: 'read' }]
+    const connection = connectionOf({ ...definition, tools }, client)
+    const kept = new Map<string, string>()
+    const logged: string[] = []
+    const write = (_: object, msg: string): void => void logged.push(msg)
+    const waiting: (() => void)[] = []
+    const discovery = createDiscovery({
+      connections: new Map([['acme', connection]]),
+      fetch: asked,
+      log: { debug: write, info: write, warn: write, error: write },
+      clients: createClients({
+        fetch: asked,
+        publicUrl: 'http://localhost:1',
+        find: (key) => Promise.resolve(kept.get(key) ?? null),
+        keep: (key, text) => Promise.resolve(void kept.set(key, text)),
+        registered: () => undefined,
+      }),
+      after: (_ms, work) => {
+        waiting.push(work)
+        return setTimeout(() => {}, 0)
+      },
+    })
+    const at = () => {
+      const { provider, clientId } = discovery.connections().get('acme') ?? connection
+      return [provider.token, clientId, provider.discover?.problem]
+    }
+    await discovery.start()
+    const first = at()
+    named = 'https://evil.test'
+    waiting.shift()?.()
+    await expect.poll(() => waiting.length).toBe(1)
+    discovery.close()
+    return { first, after: at(), logged }
+  }
+  test.each([
+    ['that deputy registered', { clientId: '', clientSecret: null }, 'c1'],
+    ['of the configuration', {}, 'deputy'],
+  ])('gets nothing of the client %s', async (_, client, id) => {
+    const { first, after, logged } = await moving(client)
+    expect(first).toEqual(['https://good.test/token', id, null])
+    expect(after).toEqual(first)
+    expect(logged).toEqual([expect.stringContaining('names another authorization server')])
   })
 })
 

@@ -24,7 +24,7 @@ const request = (headers: Readonly<Record<string, string>>, body: string): Incom
   }) as unknown as IncomingMessage
 
 /** The length is that of the body unless a test says otherwise; '' says nothing. */
-const look = async (given: Given): Promise<Body> => {
+const look = async (given: Given, limits = LIMITS): Promise<Body> => {
   const { body = '', operation = {}, kind = 'rest', query = [], early } = given
   const length: Record<string, string> =
     body === '' ? {} : { 'content-length': String(body.length) }
@@ -34,7 +34,7 @@ const look = async (given: Given): Promise<Body> => {
   const row = { id: 'o', access: 'write', scopes: [[]], inspect: [], upload: false, rewrite: [] }
   const act = { operation: { ...row, ...operation }, kind, segments: [] } as Act
   const route = { connection: { provider }, target: { query } } as unknown as Route
-  return inspect(request(headers, body), { route, act }, LIMITS, early)
+  return inspect(request(headers, body), { route, act }, limits, early)
 }
 const refused = (given: Given): Promise<string> =>
   look(given).then(
@@ -233,4 +233,16 @@ describe('reading', () => {
     whole.end('12')
     expect((await reading)?.toString()).toBe('12')
   })
+})
+
+test('a message for an MCP server is sent without a mark of order', async () => {
+  const said = (more: string) =>
+    `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"${more}}}`
+  for (const more of ['', ',"inputResponses":{"deputy":{"action":"accept"}}']) {
+    const body = `\ufeff${said(more)}`
+    const headers = { ...json, 'content-length': String(Buffer.byteLength(body)) }
+    const limits = { requestBody: 1_000, inspectedBody: 1_000 }
+    const read = await look({ headers, body, kind: 'mcp' }, limits)
+    expect([read.bytes?.toString(), read.declared]).toEqual([said(''), said('').length])
+  }
 })

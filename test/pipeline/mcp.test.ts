@@ -6,6 +6,7 @@ import {
   inSession,
   listed,
   mcpMember,
+  plainHeaders,
   refusalFor,
   spoken,
 } from '../../proxy/pipeline/mcp.ts'
@@ -61,6 +62,7 @@ describe('an operation', () => {
     ['resources/read', { uri: 'acme://docs/%2e%2E/x' }, 'unknown', 'admin'],
     ['resources/read', { uri: 'acme://vault/a' }, 'unknown', 'admin'],
     ['tasks/get', { taskId: 'x' }, 'unknown', 'admin'],
+    ['__proto__', { '[object Object]': 'x' }, 'unknown', 'admin'],
   ])('%s %j is %s', (method, params, id, access) => {
     const { operation, kind } = act({ method, params })
     expect([operation.id, operation.access, kind]).toEqual([id, access, 'mcp'])
@@ -77,6 +79,24 @@ describe('an operation', () => {
     })
     const read = act({ method: 'resources/read', params: { uri: 'acme://docs/open' } })
     expect(JSON.parse(mcpMember(read))).toMatchObject({ uri: 'acme://docs/open' })
+  })
+  test('what a message does besides is decided by rows of its own', () => {
+    const idsOf = ({ parts }: Act) => parts?.map(({ operation }) => operation.id)
+    const answer = { q: { action: 'accept', content: { a: 1 } } }
+    const told = act({ method: 'tools/call', params: { name: 'read', inputResponses: answer } })
+    expect(idsOf(told)).toEqual(['tools.read', 'mcp.response'])
+    const resourceSubscriptions = ['acme://docs/a', 'acme://vault/a']
+    const heard = act({
+      method: 'subscriptions/listen',
+      params: { notifications: { resourceSubscriptions } },
+    })
+    expect(idsOf(heard)).toEqual(['mcp.subscriptions.listen', 'resources.docs', 'unknown'])
+    expect(heard.parts?.map((one) => JSON.parse(mcpMember(one)))).toMatchObject([
+      { method: 'subscriptions/listen' },
+      { method: 'resources/subscribe', uri: 'acme://docs/a' },
+      { method: 'resources/subscribe', uri: 'acme://vault/a' },
+    ])
+    expect(act({ method: 'tools/call', params: { name: 'read' } }).parts).toBeUndefined()
   })
   test('GET is a stream, DELETE the end of a session; another path or a query is no call', () => {
     const of = (method: string) =>
@@ -114,6 +134,24 @@ test('a session that does not open is no session; two are none either', () => {
   expect(() => inSession(sifted, () => null)).toThrow('no such session')
   const twice = { ...sifted, kept: [...sifted.kept, 'mcp-session-id', 'y'] }
   expect(() => inSession(twice, (id) => ({ id, url: false }))).toThrow('no such session')
+})
+
+test('a header of the protocol has one spelling, and stands beside a request where it is of one', () => {
+  const judged = (name: string, message?: object) => {
+    const value = { jsonrpc: '2.0', id: 1, ...message }
+    const said = message && { ...readMessage(JSON.stringify(value), value, {}), value }
+    return () => plainHeaders({ kept: ['a', 'mcp_x', name, 'v'], accepted: '', stripped: [] }, said)
+  }
+  const ping = { method: 'ping' }
+  for (const name of ['mcp_session_id', 'mcp.method', 'mcp_name', 'mcp_param_x'])
+    expect(judged(name, ping), name).toThrow('some servers take the header')
+  for (const name of ['mcp-method', 'mcp-name', 'mcp-param-x']) {
+    expect(judged(name, ping)().kept).toContain(name)
+    for (const message of [undefined, { result: {} }])
+      expect(judged(name, message), name).toThrow('this is none')
+  }
+  for (const name of ['mcp-session-id', 'mcp-protocol-version', 'mcp-param-my_arg', 'x_mcp'])
+    expect(judged(name, ping)().kept).toContain(name)
 })
 
 describe('a refusal', () => {

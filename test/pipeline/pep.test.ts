@@ -28,6 +28,7 @@ import { secret } from '../../proxy/secret.ts'
 import { createAddressTags } from '../../proxy/wire/address_tag.ts'
 import { canonicalTarget, targetText } from '../../proxy/wire/canonical.ts'
 import { createSift } from '../../proxy/wire/headers.ts'
+import { parseProvider } from '../../proxy/providers/parse.ts'
 import { createMcpSessions } from '../../proxy/wire/mcp_session.ts'
 import { createQuerySeals } from '../../proxy/wire/query_seal.ts'
 import { createTagSearch } from '../../proxy/wire/stray_tag.ts'
@@ -236,6 +237,7 @@ const house = async (
         ...answer,
       }
     },
+    supposing: failing('entitlements_unavailable'),
     credentials: {
       take: () => {
         diary.push('credential')
@@ -1077,4 +1079,46 @@ test('a caller of a listener of its own is the one that the listener names', asy
   const answer = await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}/notes`)
   expect(await answer.json()).toEqual({ code: 'sent' })
   expect(seen).toEqual(['bob'])
+})
+
+describe('a list of an MCP server', () => {
+  const parsed = parseProvider(
+    {
+      id: 'acme',
+      kind: 'mcp',
+      url: 'https://api.acme.example/mcp',
+      tools: Array.from({ length: 100 }, (_, i) => ({ name: `t${i}`, access: 'read' })),
+    },
+    'acme.yaml',
+  )
+  if ('problems' in parsed) throw new Error(parsed.problems.join('\n'))
+  const speaking: Connection = { ...connection, provider: parsed.provider }
+  test('asks no service, holds up nobody, and leaves on no old decision', async () => {
+    let turns = 0
+    let listings = 0
+    const turn = (): void => void (turns++, (ticking = setImmediate(turn)))
+    let ticking = setImmediate(turn)
+    let [began, last] = [0, 0]
+    const { ask, jobs, decided } = await house([{ effect: 'allow' }], (at) => ({
+      snapshot: () => ({
+        routes: buildRoutes([speaking]),
+        classify: createClassify([parsed.provider]),
+        served: () => false,
+      }),
+      supposing: (_engine, { act, listing }) => {
+        if (listing === true && listings++ === 0) began = turns
+        last = turns
+        at.ms += 20
+        const effect = act.operation.id === 'tools.t7' ? 'allow' : 'deny'
+        const said = { reasons: [], requiredScopes: [], obligations: {}, grants: [] }
+        return { id: 'd', effect, ...said, revision: 'r', digest: 'sha256:r', decidedAt: at.ms }
+      },
+    }))
+    const list = json({ jsonrpc: '2.0', id: 1, method: 'tools/list' })
+    expect(await ask('/api.acme.example/mcp', list)).toBe('200 sent')
+    clearImmediate(ticking)
+    expect([listings, last - began >= 3]).toEqual([100, true])
+    expect(['t6', 't7'].map((name) => jobs[0]?.rpc?.listed?.tools(name))).toEqual([false, true])
+    expect(decided.map(({ n }) => n)).toEqual([1, 2])
+  })
 })

@@ -75,6 +75,29 @@ describe('an endpoint lists', () => {
     // All operations, too.
     expect(found.find('Acme_NotesGet')?.offer.tool.plain).toBe(true)
   })
+  test('a name that several connections have means none of them', async () => {
+    const { find } = await at({ tools: ['Acme.GetFile'] }, 'acme', 'other')
+    for (const name of ['Acme_GetFile', 'acme.getfile'])
+      expect(() => find(name)).toThrow('call one of acme_Acme_GetFile, other_Acme_GetFile')
+    expect(find('OTHER_acme.getfile')?.offer.connection.name).toBe('other')
+  })
+  test('two names that come to one are told apart', async () => {
+    const [tool] = tools
+    if (tool === undefined) throw new Error('no tool')
+    const made = [
+      ['b.c', 'a', 'z'],
+      ['c', 'a-b', 'q'],
+    ].map(([name = '', ...names]) => {
+      const one = { ...tool, name }
+      return { tool: one, offers: names.map((at) => ({ tool: one, connection: connection(at) })) }
+    })
+    const catalogue = { ...catalogueAt('acme'), made }
+    const { entries, find } = await endpointOf({ path: '/mcp', discovery: false }, catalogue)
+    const names = entries.map(({ name }) => name.replace(/_[0-9a-f]{6}$/, '_SUM'))
+    expect(names).toEqual(['a_b_c_SUM', 'a_b_c_SUM', 'q_c', 'z_b_c'])
+    expect(new Set(entries.map(({ name }) => find(name)?.offer.connection.name)).size).toBe(4)
+    expect(find('a_b_c')).toBeUndefined()
+  })
   test('each is found by its name in any spelling', async () => {
     const { find } = await at({})
     for (const name of ['Acme_GetFile', 'Acme.GetFile', 'acme_getfile'])

@@ -13,6 +13,8 @@ export type Variables = {
 }
 
 const refused = (detail: string): Problem => new Problem('request_invalid', detail)
+/** What readers of JSON stand, and policy. */
+const DEEPEST = 64
 /** No value: the argument, or the member, is as if it were not there. */
 const ABSENT = Symbol('absent')
 
@@ -24,23 +26,30 @@ export const valuesOf = (
   args: readonly ArgumentNode[],
   variables: Variables,
   marking: boolean,
-): Members => membersOf(args, variables, marking)
+): Members => membersOf(args, variables, marking, 1)
 
 const membersOf = (
   nodes: readonly { readonly name: { readonly value: string }; readonly value: ValueNode }[],
   variables: Variables,
   marking: boolean,
+  depth: number,
 ): Members => {
   const found = new Map<string, unknown>()
   for (const { name, value } of nodes) {
     if (found.has(name.value))
       throw refused('the GraphQL document gives an argument, or a member of one, twice')
-    found.set(name.value, valueOf(value, variables, marking))
+    found.set(name.value, valueOf(value, variables, marking, depth))
   }
   return Object.fromEntries([...found].filter(([, value]) => value !== ABSENT))
 }
 
-const valueOf = (node: ValueNode, variables: Variables, marking: boolean): unknown => {
+const valueOf = (
+  node: ValueNode,
+  variables: Variables,
+  marking: boolean,
+  depth: number,
+): unknown => {
+  if (depth > DEEPEST) throw refused(`an argument is nested deeper than ${DEEPEST}`)
   switch (node.kind) {
     case 'Variable':
       return variableOf(node.name.value, variables, marking)
@@ -51,11 +60,11 @@ const valueOf = (node: ValueNode, variables: Variables, marking: boolean): unkno
       return null
     case 'ListValue':
       return node.values.map((one) => {
-        const value = valueOf(one, variables, marking)
+        const value = valueOf(one, variables, marking, depth + 1)
         return value === ABSENT ? null : value
       })
     case 'ObjectValue':
-      return membersOf(node.fields, variables, marking)
+      return membersOf(node.fields, variables, marking, depth + 1)
     case 'StringValue':
     case 'BooleanValue':
     case 'EnumValue':
@@ -72,7 +81,7 @@ const variableOf = (name: string, variables: Variables, marking: boolean): unkno
   const given = marking ? variables.marked() : variables.given
   if (Object.hasOwn(given, name)) return given[name]
   const { defaultValue } = definition
-  return defaultValue === undefined ? ABSENT : valueOf(defaultValue, variables, marking)
+  return defaultValue === undefined ? ABSENT : valueOf(defaultValue, variables, marking, 1)
 }
 
 /** The values at the pointers that the operation names; one that is not there is left out. */

@@ -152,7 +152,19 @@ const ofBatch = (request: unknown, pointer: string): InnerCall => {
 
 // --- records ------------------------------------------------------------------------------------
 
-type Placed = { readonly record: unknown; readonly pointer: string }
+type Placed = {
+  readonly record: unknown
+  readonly pointer: string
+  /** Of the type that the URL names. */
+  readonly named?: boolean
+}
+
+/** Whatever else Salesforce might take for a list of records would be records that nobody saw. */
+const checkRecords = (member: Members): void => {
+  for (const key of Object.keys(member))
+    if (key !== 'records' && key.toUpperCase() === 'RECORDS')
+      throw refused(`${key} is spelled records`)
+}
 
 /** A tree's records, and those beneath them. */
 const flat = (records: readonly unknown[], pointer: string, depth: number): readonly Placed[] => {
@@ -160,29 +172,31 @@ const flat = (records: readonly unknown[], pointer: string, depth: number): read
   return records.flatMap((record, i): readonly Placed[] => {
     const at = `${pointer}/${i}`
     const below = isObject(record)
-      ? Object.entries(record).flatMap(([name, member]) =>
-          isObject(member) && Object.hasOwn(member, 'records')
+      ? Object.entries(record).flatMap(([name, member]) => {
+          if (!isObject(member)) return []
+          checkRecords(member)
+          return Object.hasOwn(member, 'records')
             ? flat(
                 list(only(member, ['records']), 'records'),
                 `${at}/${name.replaceAll('~', '~0').replaceAll('/', '~1')}/records`,
                 depth + 1,
               )
-            : [],
-        )
+            : []
+        })
       : []
-    return [{ record, pointer: at }, ...below]
+    return [{ record, pointer: at, named: depth === 1 }, ...below]
   })
 }
 
 /** The call on this one record: `POST …/sobjects/Account` for one of the list that creates. */
-const ofRecord = ({ record, pointer }: Placed, { method, segments }: Of): InnerCall => {
+const ofRecord = ({ record, pointer, named }: Placed, { method, segments }: Of): InnerCall => {
   const [, , version = '', , , sobject, field] = segments
   if (!isObject(record)) throw refused('it is no record')
   const { attributes } = record
   const type = isObject(attributes) ? attributes['type'] : undefined
   if (typeof type !== 'string' || !WORD.test(type))
     throw refused('its attributes do not say the type of the record')
-  if (field !== undefined && type !== sobject)
+  if ((field !== undefined || named === true) && type !== sobject)
     throw refused('its attributes say another type than the URL')
   const root = `/services/data/${version}/sobjects/${type}`
   const key = field ?? (method === 'PATCH' ? 'id' : null)
@@ -202,7 +216,9 @@ const keyOf = (record: Members, key: string): string => {
     (one) => one.toLowerCase() === key.toLowerCase(),
   )
   const value = name === undefined || others.length > 0 ? undefined : record[name]
-  if (typeof value !== 'string' && typeof value !== 'number')
-    throw refused(`it has no ${key} by which the record is found`)
+  // A number may be rounded here, and would name another record than the one that is sent.
+  if (typeof value === 'number')
+    throw refused(`its ${key} is a number: send it as a string, so that it has one reading`)
+  if (typeof value !== 'string') throw refused(`it has no ${key} by which the record is found`)
   return encodeURIComponent(value)
 }

@@ -16,10 +16,11 @@ const parametersOf = ({ operation, segments }: Question['act']): ReadonlyMap<str
   const parts = path.split('/').slice(1)
   const found = new Map<string, string>()
   for (const [i, part] of parts.entries()) {
-    const [, name, rest] = /^\{([A-Za-z_]\w*)(\+?)\}$/.exec(part) ?? []
+    const [, name, rest, verb = ''] = /^\{([A-Za-z_]\w*)(\+?)\}(:\w*)?$/.exec(part) ?? []
     if (name === undefined) continue
     const all = rest === '+' && i === parts.length - 1
-    const value = all ? segments.slice(i).join('/') : segments[i]
+    const said = all ? segments.slice(i).join('/') : segments[i]
+    const value = said?.slice(0, said.length - verb.length)
     if (value !== undefined) found.set(name, value)
   }
   return found

@@ -107,8 +107,14 @@ const child = (within: Map<string, Node>, name: string): Node => {
   within.set(name, fresh)
   return fresh
 }
-/** A template that ends in a verb behind a parameter. */
-const ESCAPABLE = /\}:\w+$/
+/** A template whose last segment ends in a verb. */
+const ESCAPABLE = /:[^/]+$/
+/** A verb, known or not; a range of cells (A1:B2, A:C) is none. */
+const WORD = /^[a-z][A-Za-z]{2,}$/
+/** Where a template says `{field}`, Salesforce also takes the id of a record, and goes on to another record from there. */
+const FIELD = /^(?!(?=\D*\d)(?:[^\W_]{15}|[^\W_]{18})$)[A-Za-z]\w*$/
+const leadsOn = (path: string, segments: readonly string[]): boolean =>
+  path.includes('/{field}/') && !FIELD.test(segments[path.split('/').indexOf('{field}') - 1] ?? '')
 const VERB = /^\{[^}]+\}:(.*)$/
 
 const build = (rows: readonly OperationRow[]): Node => {
@@ -153,7 +159,9 @@ const parameter = (at: Node, segment: string, last: boolean): Node | null => {
   if (colon === -1) return segment === '' ? null : at.one
   const verb = segment.slice(colon + 1)
   if (verb === '') return (colon > 0 && at.verbs?.get('')) || null
-  return (last && colon > 0 && at.verbs?.get(verb)) || at.one
+  const known = last && colon > 0 ? at.verbs?.get(verb) : undefined
+  // Where verbs stand, one that is not listed is no part of a name.
+  return known ?? (last && at.verbs !== null && WORD.test(verb) ? null : at.one)
 }
 
 /** Literals win over parameters, parameters over rests; HEAD reads what GET reads. */
@@ -232,6 +240,7 @@ export const createClassify = (providers: Iterable<Provider>): Classify => {
     // With its colon escaped, the verb might be part of a name to the provider.
     if (ESCAPABLE.test(found.row.path) && !(target.raw.at(-1) ?? '').includes(':'))
       return { operation: UNKNOWN, kind: 'rest', segments }
+    if (leadsOn(found.row.path, segments)) return { operation: UNKNOWN, kind: 'rest', segments }
     if (messages)
       return method === 'POST'
         ? { operation: UNKNOWN, kind: 'mcp', segments, messages }

@@ -176,6 +176,13 @@ const scopesTogether = (
   return chosen
 }
 
+/** So many are asked about at once; between them other calls have their turn. */
+const AT_ONCE = 8
+const othersTurn = (): Promise<void> =>
+  new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+
 /** Decides each part of a call that is several. */
 export const decideEach = async (
   decide: Decide,
@@ -191,10 +198,17 @@ export const decideEach = async (
     scopes: chosen[i] ?? NO_SCOPES,
     ...(act.target === undefined ? {} : { part: { number: i + 1, of } }),
   })
-  const [first, ...rest] = acts
-  const said: [Decision, ...Decision[]] = [await decide(engine, asked(first, 0))]
-  for (const [i, act] of rest.entries()) said.push(await decide(engine, asked(act, i + 1)))
-  return said
+  const said: Decision[] = []
+  for (let at = 0; at < of; at += AT_ONCE) {
+    if (at > 0) await othersTurn()
+    const some = acts.slice(at, at + AT_ONCE)
+    said.push(
+      ...(await Promise.all(some.map(async (act, i) => decide(engine, asked(act, at + i))))),
+    )
+  }
+  const [first, ...rest] = said
+  if (first === undefined) throw new Error('a call of several parts has none')
+  return [first, ...rest]
 }
 
 const union = <T>(lists: readonly (readonly T[])[]): readonly T[] => [...new Set(lists.flat())]

@@ -130,6 +130,13 @@ const ofShare = ({ person, agent }: Principal): string => shareOf(person.tenant,
 const STALE_MS = 1_000
 /** Decisions of one list between two looks at what else there is to do. */
 const AT_ONCE = 32
+/** So often a decision may have become too old before its call could leave. */
+const MOST_LATE = 3
+const tooSlow = (): Problem =>
+  new Problem(
+    'policy_unavailable',
+    'deciding took too long: each decision was old before all was decided',
+  )
 /** Clients of MCP give up after 60 s. */
 const SHOWN_MS = 45_000
 
@@ -230,6 +237,7 @@ export const createPep = (deps: PepDeps) => {
     ) // 400 413 415
     standing.covers(who, request.act) //                                               403
     let seen: Listed | null | undefined
+    let late = 0
     for (let n = 1; ; n++) {
       // While it waited, the configuration may have changed, its run or its key have ended, the clock gone wrong.
       deps.stands(req, route, dedicated) //                                            404 409 503
@@ -253,7 +261,10 @@ export const createPep = (deps: PepDeps) => {
       // Once: a list that takes long would be stale for ever.
       if (seen === undefined) seen = await flight.uncut(seenIn(call, who, request, verdict)) // lists of an MCP server show what may be called
       // A refresh may have taken long: nothing leaves on a decision older than a second.
-      if (clock.mono() - decision.decidedAt > STALE_MS) continue
+      if (clock.mono() - decision.decidedAt > STALE_MS) {
+        if (++late < MOST_LATE) continue
+        throw tooSlow() //                                                             503
+      }
       if (call.credential !== null) deps.used(who, route.connection.name)
       const { outcome, problem } = await deps.forward(job(call, request, flight, seen), req, res)
       call.outcome = outcome

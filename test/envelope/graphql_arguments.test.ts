@@ -53,6 +53,14 @@ test.each<[string, string, object | string]>([
   expect(refusalOf(() => given(query, variables, '/x'))).toMatch(/^request_invalid: /)
 })
 
+test('a value may be nested as deep as JSON', () => {
+  const nested = (n: number) => `{ a(x: ${'['.repeat(n)}1${']'.repeat(n)}) }`
+  expect(given(nested(63), {}, '/x')).toHaveProperty('/x')
+  expect(refusalOf(() => given(nested(64), {}, '/x'))).toContain('nested deeper than 64')
+  const inner = `query($v: T = ${nested(64).slice(7, -3)}) { a(x: $v) }`
+  expect(refusalOf(() => given(inner, {}, '/x'))).toContain('nested deeper than 64')
+})
+
 test('fields that merge with the same arguments are one', () => {
   expect(given('query($v: T) { a(x: 1) { b } a(x: $v) { c } }', { v: 1 }, '/x')).toEqual({
     '/x': 1,

@@ -68,7 +68,7 @@ test('a list of records is a call on each', () => {
     `PATCH ${DATA}/sobjects/Account/001`,
     `PATCH ${DATA}/sobjects/Account/0%2F2`,
   ])
-  const external = { records: [account({ Ext__c: 7 })] }
+  const external = { records: [account({ Ext__c: '7' })] }
   expect(targets('salesforce_records', external, 'PATCH', `${path}/Account/Ext__c`)).toEqual([
     `PATCH ${DATA}/sobjects/Account/Ext__c/7`,
   ])
@@ -156,8 +156,21 @@ describe('is refused:', () => {
       patch(account()),
       patch(account({ id: '1', Id: '2' })),
       patch(account({ Ext__c: '1' }), 'composite/sobjects/Contact/Ext__c'),
+      // JSON.parse makes 9007199254740992 of it.
+      patch(account({ Ext__c: 9_007_199_254_740_992 }), 'composite/sobjects/Account/Ext__c'),
+      patch(account({ id: 7 })),
     ])
       expect(said).toMatch(/^request_invalid: part 1: /)
+  })
+
+  test('a tree whose records are not what its URL says, or that are spelled another way', () => {
+    const tree = (record: object): string =>
+      refusalOf(() =>
+        read('salesforce_tree', { records: [record] }, 'POST', 'composite/tree/Account'),
+      )
+    expect(tree({ attributes: { type: 'Note' } })).toContain('another type than the URL')
+    const note = { attributes: { type: 'Note' } }
+    expect(tree(account({ Notes: { Records: [note] } }))).toContain('Records is spelled records')
   })
 
   test('a credential among the headers of a subrequest', () => {

@@ -148,6 +148,18 @@ describe('a call', () => {
     await body.on()
     expect(body.asked).toEqual(['d x/7'])
   })
+  test('gives a parameter without the verb behind it', async () => {
+    const { on, asked } = house(() => true, { a: 'f:{path.id}' })
+    for (const [path, segments] of [
+      ['/v4/sheets/{id}', ['v4', 'sheets', 's1']],
+      ['/v4/sheets/{id}:batchUpdate', ['v4', 'sheets', 's1:batchUpdate']],
+      ['/items/{id}:/content', ['items', 's1:', 'content']],
+    ] as const) {
+      const named: OperationRow = { ...operation, path }
+      await on({ act: { operation: named, kind: 'rest', segments } })
+    }
+    expect(asked).toEqual(['a f:s1', 'a f:s1', 'a f:s1'])
+  })
   test('that lacks what a check names is decided without its answer', async () => {
     for (const template of ['{path.branch}', '{body/other}', '{body/constructor}']) {
       const { on, asked, evaluated } = house(wants, { a: template })

@@ -250,6 +250,7 @@ describe('a verb behind a parameter', () => {
       row('values.append', 'POST', '/v4/sheets/{id}/values/{range}:append', { access: 'write' }),
       row('sheet.update', 'POST', '/v4/sheets/{id}:batchUpdate', { access: 'write' }),
       row('sheet.get', 'GET', '/v4/sheets/{id}'),
+      row('values.batchGet', 'GET', '/v4/sheets/{id}/values:batchGet'),
       row('item.children', 'GET', '/items/{id}/children'),
       row('item.put', 'PUT', '/items/{id}:/{name}:/content', { access: 'write' }),
     ],
@@ -275,10 +276,39 @@ describe('a verb behind a parameter', () => {
     ['POST', '/v4/sheets/s1/values/:append', 'unknown'],
     ['POST', '/v4/sheets/s1/values/A1%3Aappend', 'unknown'],
     ['POST', '/v4/sheets/s1/values/A1:other', 'unknown'],
+    ['GET', '/v4/sheets/s1/values/A1:other', 'unknown'],
+    ['GET', '/v4/sheets/s1:other', 'unknown'],
+    ['GET', '/v4/sheets/s1/values:batchGet', 'values.batchGet'],
+    ['GET', '/v4/sheets/s1/values%3AbatchGet', 'unknown'],
     // Behind a last colon the path goes on in another way: `children` is the name of a file there.
     ['GET', '/items/a:/children', 'unknown'],
     ['GET', '/v4/sheets/s1:', 'unknown'],
   ])('%s %s is %s', (method, path, id) => {
     expect(find(routeTo(method, path, { connection })).operation.id).toBe(id)
+  })
+})
+
+describe('the name of a field', () => {
+  const at = '/services/data/v65.0/sobjects/Contact'
+  const forces: Provider = {
+    ...acme,
+    operations: [
+      row('upsert', 'PATCH', '/services/data/{version}/sobjects/{sobject}/{field}/{value}'),
+      row('blob', 'PATCH', '/services/data/{version}/sobjects/{sobject}/{id}/Body'),
+    ],
+  }
+  const find = createClassify([forces])
+  const connection = { ...routeTo('GET', '/').connection, provider: forces }
+  test.each([
+    ['Ext__c/003R0000005hDFYIA2', 'upsert'],
+    ['WorkOrderNumber/7', 'upsert'],
+    ['Long12345678__c/7', 'upsert'],
+    ['003R0000005hDFYIA2/Body', 'blob'],
+    // From a record on to the one that it names.
+    ['003R0000005hDFYIA2/Account', 'unknown'],
+    ['a01R0000005hDFY/Owner', 'unknown'],
+    ['@{r1.id}/Account', 'unknown'],
+  ])('%s is %s', (path, id) => {
+    expect(find(routeTo('PATCH', `${at}/${path}`, { connection })).operation.id).toBe(id)
   })
 })

@@ -152,6 +152,42 @@ describe('what each part asks for', () => {
     expect(await chosen(['read'], read, write)).toEqual([['read'], ['write']])
   })
 
+  test('is asked for a few parts at once, in their order, and others have their turn meanwhile', async () => {
+    let [now, most, turns] = [0, 0, 0]
+    const parts = Array.from({ length: 40 }, (_, i) => ({
+      operation: { ...operation([]), id: `x${i}` },
+      kind: 'rest' as const,
+      segments: [],
+    }))
+    const [first, ...rest] = parts
+    if (first === undefined) throw new Error('no parts')
+    const turn = (): void => {
+      turns++
+      if (turns < 99) setImmediate(turn)
+    }
+    setImmediate(turn)
+    const question = {
+      holding: { kind: 'none' },
+      route: { connection: { provider: {}, scopes: [] } },
+      body: null,
+      stripped: [],
+    }
+    const said = await decideEach(
+      async (_, { act }) => {
+        most = Math.max(most, ++now)
+        await Promise.resolve()
+        now--
+        return decision('allow', { id: act.operation.id })
+      },
+      null,
+      question as unknown as Question,
+      [first, ...rest],
+    )
+    expect(said.map(({ id }) => id)).toEqual(parts.map(({ operation: { id } }) => id))
+    expect(most).toBe(8)
+    expect(turns).toBeGreaterThanOrEqual(4)
+  })
+
   test('and of scopes that contain each other the widest alone', () => {
     const scopeReach = new Map([['write', ['write', 'read']]])
     const consent = (requiredScopes: readonly string[]) =>

@@ -695,6 +695,26 @@ describe('a decision that grew old', () => {
     expect(await ask(NOTES)).toBe('200 sent')
     expect(decided).toHaveLength(1)
   })
+  test('is made three times at most', async () => {
+    const { ask, decided, jobs } = await house(undefined, (at) => ({
+      credentials: {
+        take: () => {
+          at.ms += 1_001
+          return Promise.resolve(injected)
+        },
+        again: () => Promise.resolve(null),
+      },
+    }))
+    expect(await ask(NOTES)).toBe('503 policy_unavailable')
+    expect(decided.map(({ n }) => n)).toEqual([1, 2, 3])
+    expect(jobs).toEqual([])
+  })
+  test('counts no wait for a person', async () => {
+    const waits = [CONSENT, CONSENT, CONSENT]
+    const { ask, decided } = await house([...waits, { effect: 'allow' }], taking(1_001))
+    expect(await ask(NOTES, { headers: { prefer: 'wait=9' } })).toBe('200 sent')
+    expect(decided).toHaveLength(5)
+  })
   test('may be a refusal the second time', async () => {
     const { ask, jobs, finished } = await house(
       [{ effect: 'allow' }, because('deny', 'after_hours')],

@@ -1,7 +1,8 @@
 # METADATA
 # description: |
-#   What no agent does at Gitea, whatever the tables say. It asks the path that will be sent and not the
-#   catalogue, in lower case because Gitea does not tell owner A from a.
+#   What no agent does at Gitea, whatever the tables say, and what it does only where the table guards
+#   says so. It asks the path that will be sent and not the catalogue, in lower case because Gitea does
+#   not tell owner A from a.
 package deputy.providers.gitea
 
 import future.keywords.not
@@ -16,6 +17,18 @@ deny contains {"code": "gitea_repo_delete", "msg": "agents do not delete or give
 deny contains {"code": "gitea_protected", "msg": "agents do not change secrets, keys, hooks or who has access"} if {
 	not lib.reads(input.request.method)
 	protected
+}
+
+deny contains {"code": "gitea_approve", "msg": "agents do not approve what waits for a person"} if {
+	not lib.reads(input.request.method)
+	approves
+	not lib.guard_lifted("approve")
+}
+
+deny contains {"code": "gitea_merge", "msg": "agents do not merge"} if {
+	not lib.reads(input.request.method)
+	merges
+	not lib.guard_lifted("merge")
 }
 
 path := [lower(segment) | some segment in input.request.segments]
@@ -75,3 +88,40 @@ protected if {
 }
 
 keepers := ["secrets", "variables", "runners"]
+
+# --- what a person may leave to agents, by the table guards --------------------------------------------
+
+# What stands in the body counts only where it was read: all but a review that says nothing is taken for a yes.
+approves if {
+	review
+	input.request.method == "POST"
+	not lib.says("/event", ["COMMENT", "REQUEST_CHANGES", "PENDING"])
+	not pending
+}
+
+# Taking back what somebody else refused is a yes too, and so is bringing back a yes.
+approves if {
+	review
+	repo[4] in ["dismissals", "undismissals"]
+}
+
+review if {
+	repo[0] == "pulls"
+	repo[2] == "reviews"
+}
+
+# Only the row pulls.createReview of the catalogue is known to look for the event.
+pending if {
+	input.operation.id == "pulls.createReview"
+	count(repo) == 3
+	lib.says_nothing("/event")
+}
+
+# A DELETE takes back a merge that waits.
+merges if {
+	input.request.method != "DELETE"
+	repo[0] == "pulls"
+	startswith(repo[2], "merge")
+}
+
+merges if startswith(repo[0], "merge")

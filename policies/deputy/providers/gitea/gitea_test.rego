@@ -45,3 +45,38 @@ test_a_host_of_ones_own_is_gitea_and_no_other_provider if {
 	[r.code | some r in gitea_decision(own).reasons] == []
 	row_codes(wide, own) == ["host_mismatch"]
 }
+
+gitea_reviews := "api/v1/repos/acme/app/pulls/7/reviews"
+
+gitea_told(path, ops) := [r.code | some r in gitea_decision(array.concat(call("POST", path), ops)).reasons]
+
+test_agents_do_not_approve_at_gitea if {
+	create := named("pulls.createReview")
+	gitea_told(gitea_reviews, array.concat(create, body({"/event": "APPROVED"}))) == ["gitea_approve"]
+	gitea_told(gitea_reviews, body({})) == ["gitea_approve"]
+	gitea_told(sprintf("%s/3", [gitea_reviews]), array.concat(create, body({}))) == ["gitea_approve"]
+	every act in ["dismissals", "undismissals"] {
+		gitea_told(sprintf("%s/3/%s", [gitea_reviews, act]), body({"/event": "COMMENT"})) == ["gitea_approve"]
+	}
+	gitea_told(gitea_reviews, array.concat(create, body({}))) == []
+	gitea_told(gitea_reviews, body({"/event": "REQUEST_CHANGES"})) == []
+	tea("DELETE", sprintf("%s/3", [gitea_reviews])) == []
+}
+
+test_agents_do_not_merge_at_gitea if {
+	tea("POST", "api/v1/repos/acme/app/pulls/7/Merge") == ["gitea_merge"]
+	tea("POST", "api/v1/repos/acme/app/merge-upstream") == ["gitea_merge"]
+	tea("DELETE", "api/v1/repos/acme/app/pulls/7/merge") == []
+	tea("GET", "api/v1/repos/acme/app/pulls/7/merge") == []
+	tea("POST", "api/v1/repos/acme/app/pulls/7/update") == []
+}
+
+gitea_lifted(name, path) := [r.code | some r in d.reasons] if {
+	d := gitea_decision(call("POST", path)) with data.deputy_data.guards.gitea as {name: true}
+}
+
+test_the_table_guards_leaves_gitea_to_agents_too if {
+	gitea_lifted("approve", gitea_reviews) == []
+	gitea_lifted("merge", "api/v1/repos/acme/app/pulls/7/merge") == []
+	gitea_lifted("approve", "api/v1/repos/acme/app/pulls/7/merge") == ["gitea_merge"]
+}

@@ -173,14 +173,17 @@ pending if {
 	lib.says_nothing("/event")
 }
 
+# There is more than one way to do it (merge, merge-async), and others may come.
 merges if {
 	repo[0] == "pulls"
-	repo[2] == "merge"
+	startswith(repo[2], "merge")
 }
 
-merges if repo[0] in ["merges", "merge-upstream"]
+merges if startswith(repo[0], "merge")
 
-merges if field in ["mergepullrequest", "mergebranch", "enablepullrequestautomerge", "enqueuepullrequest"]
+merges if startswith(field, "merge")
+
+merges if field in ["enablepullrequestautomerge", "enqueuepullrequest"]
 
 forces if {
 	array.slice(repo, 0, 2) == ["git", "refs"]

@@ -102,6 +102,7 @@ test_a_review_that_was_not_read_is_taken_for_a_yes if {
 
 test_agents_do_not_merge if {
 	gh("PUT", "repos/acme/app/pulls/7/merge") == ["github_merge"]
+	gh("PUT", "repos/acme/app/pulls/7/Merge-Async") == ["github_merge"]
 	gh("POST", "repositories/17/merges") == ["github_merge"]
 	gh("POST", "repos/acme/app/merge-upstream") == ["github_merge"]
 	gh("GET", "repos/acme/app/pulls/7/merge") == []
@@ -145,6 +146,7 @@ mutation(name) := told("POST", "graphql", [
 test_graphql_is_refused_the_same if {
 	mutation("addComment") == []
 	mutation("mergePullRequest") == ["github_merge"]
+	mutation("enqueuePullRequest") == ["github_merge"]
 	mutation("addPullRequestReview") == ["github_approve"]
 	mutation("updateRef") == ["github_force_push"]
 	every name in ["createBranchProtectionRule", "UpdateEnvironment", "updateEnterpriseProfile"] {

@@ -21,9 +21,9 @@ const listed = (...words: readonly string[]): readonly string[] => {
 }
 
 test('a subject is every file with that word in its name or folder, and there may be several', () => {
-  expect(listed('decide', 'envelope')).toEqual([
-    'test/envelope/graphql.test.ts',
+  expect(listed('decide', 'scopes')).toEqual([
     'test/pipeline/decide.test.ts',
+    'test/wire/scopes.test.ts',
   ])
 })
 

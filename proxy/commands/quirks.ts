@@ -22,7 +22,7 @@ const readFiles = async (
 ): Promise<ReadonlyMap<string, unknown>> => {
   const files = new Map<string, unknown>()
   for (const name of readdirSync(dir).sort())
-    if (/\.(?:ya?ml|catalogue\.json)$/.test(name))
+    if (/(?:(?<!\.tools)\.ya?ml|\.catalogue\.json)$/.test(name))
       files.set(`providers/${name}`, await readBeside(join(dir, name)))
   if (file === undefined) return files
   const own = await readYaml(resolve(file))

@@ -51,7 +51,10 @@ export type Pipeline = {
 export type Later = {
   readonly connections: () => ReadonlyMap<string, Connection>
   readonly policy: PolicySource
-  readonly pipeline: Pick<Pipeline, 'identify' | 'entitlements' | 'decideCall' | 'snapshot'>
+  readonly pipeline: Pick<
+    Pipeline,
+    'identify' | 'entitlements' | 'decide' | 'decideCall' | 'snapshot'
+  >
 }
 
 /** An issuer that cannot be asked just now is no reason to forget what it said. */

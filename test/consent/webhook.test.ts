@@ -328,7 +328,7 @@ describe('tools/authorize and links', () => {
       error: { connections: ['acme', 'second'] },
     })
     for (const name of ['acme.me.raed', 'github@acme.me.read', 'toString'])
-      await expect(tool('alice', name)).rejects.toMatchObject({ status: 400 })
+      await expect(tool('alice', name)).rejects.toMatchObject({ status: 404 })
   })
   test('policy decides about the operation before there is a link', async () => {
     await expect(tool('nobody', 'second@acme.me.read')).rejects.toMatchObject({ status: 403 })

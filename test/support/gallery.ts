@@ -9,6 +9,7 @@ import { readProviderFiles } from '../../proxy/commands/providers.ts'
 import { compileProviders } from '../../proxy/providers/parse.ts'
 import type {
   Connection,
+  Flow,
   HeldConnection,
   Person,
   StandingAsk,
@@ -29,6 +30,7 @@ import {
   type AgentView,
 } from '../../proxy/people/agents_page.ts'
 import * as pages from '../../proxy/people/consent_pages.ts'
+import { planPage } from '../../proxy/people/plan_page.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 
 const { providers } = compileProviders(
@@ -75,6 +77,37 @@ const view: pages.ConnectView = {
   csrf: 'token',
   action: '/connect/x',
 }
+const part = (connection: string, scopes: readonly string[], status: Flow['status']): Flow => ({
+  hash: '0'.repeat(64),
+  person: alice,
+  agent: 'agent:triage',
+  connection,
+  scopes,
+  reauthorization: false,
+  status,
+  failure: status === 'failed' ? 'denied' : null,
+  missing: [],
+  nextUri: null,
+  createdAt: 0,
+  expiresAt: 0,
+  leg: null,
+})
+/** One link for several consents, each further along than the one before it. */
+const planned = (
+  status: Flow['status'] = 'pending',
+  each: readonly Flow['status'][] = ['pending', 'pending', 'completed', 'failed'],
+): Flow => ({
+  ...part('deputy.plan', [], status),
+  parts: [
+    ...each.map((one, i) => ({
+      flow: i % 2 === 0 ? part('github', ['repo'], one) : part('google', google.scopes, one),
+      id: 'x',
+    })),
+    { flow: part('github-enterprise', [], status), id: null },
+  ],
+})
+const connectionOf = (name: string): Connection | null =>
+  [github, google].find((one) => one.name === name) ?? null
 const held = (change: Partial<HeldConnection>): HeldConnection => ({
   credential: '01JB5',
   person: alice,
@@ -240,6 +273,15 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
       connection: { ...github, provider: { ...github.provider, scopeWords: new Map() } },
       scopes: ['repo', 'profile', 'unheard-of'],
     }),
+  plan: () => planPage({ agent: triage, flow: planned(), connectionOf }),
+  'plan-over': () =>
+    planPage({
+      agent: agent('agent:triage', false),
+      flow: planned('completed', ['completed']),
+      connectionOf,
+    }),
+  'done-plan': () =>
+    pages.donePage({ ...view, account: 'alice-gh', missing: [], rest: '/connect/whole' }),
   'consent-plain': () => pages.connectPage({ ...view, scopes: [] }),
   'done-before': () => pages.donePage({ ...view, account: null, missing: [], already: true }),
   done: () => pages.donePage({ ...view, account: 'alice-gh', missing: [] }),

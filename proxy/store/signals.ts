@@ -15,10 +15,7 @@ export const createSignals = (db: Database, { sql, hit }: Asking): Store['signal
   sweep: async (before) => (await db.query([sql.sweepSignals, { before }])).length,
 })
 
-export const createIssuerSessions = (
-  db: Database,
-  { sql }: Asking,
-): Store['issuerSessions'] => ({
+export const createIssuerSessions = (db: Database, { sql }: Asking): Store['issuerSessions'] => ({
   remember: async ({ hash, person, at }) =>
     void (await db.query([sql.rememberSession, { ...personOf(person), hash, at }])),
   who: async (hash) =>

@@ -50,6 +50,6 @@ test('who sends slowly keeps nobody from telling', async () => {
       headers: { 'content-type': 'application/secevent+jwt' },
       body,
       duplex: 'half',
-    } as RequestInit)
+    })
   expect((await post(app)).status).toBe(202)
 })

@@ -17,15 +17,18 @@ type Table = {
   readonly hosts: readonly string[]
   readonly scopes: readonly (readonly (readonly string[])[])[]
   readonly graphql: string
+  readonly inspect: readonly (readonly string[])[]
 }
 
-/** `[id, access, "GET /path" or "query field", number of its scopes or -1, number of its host or -1, 1 where uploads are large]` */
-const readRow = (row: unknown, { hosts, scopes, graphql }: Table): OperationRow | null => {
+/** `[id, access, "GET /path" or "query field", number of its scopes or -1, number of its host or -1, 1 where uploads are large, number of what is inspected]` */
+const readRow = (row: unknown, { hosts, scopes, graphql, inspect }: Table): OperationRow | null => {
   if (!Array.isArray(row)) return null
-  const [id, access, call, scope, host, large]: readonly unknown[] = row
+  const [id, access, call, scope, host, large, seen]: readonly unknown[] = row
   const known = ACCESS.find((one) => one === access)
   if (!isText(id) || known === undefined || !isText(call)) return null
   if (typeof scope !== 'number' || typeof host !== 'number') return null
+  const pointers = typeof seen === 'number' ? inspect[seen] : NONE
+  if (pointers === undefined) return null
   const space = call.indexOf(' ')
   const first = call.slice(0, space)
   const field = first === 'query' || first === 'mutation'
@@ -33,7 +36,7 @@ const readRow = (row: unknown, { hosts, scopes, graphql }: Table): OperationRow 
     id,
     access: known,
     scopes: scopes[scope] ?? UNTOLD,
-    inspect: NONE,
+    inspect: pointers,
     upload: large === 1,
     rewrite: NONE,
     method: field ? 'POST' : first,
@@ -45,13 +48,14 @@ const readRow = (row: unknown, { hosts, scopes, graphql }: Table): OperationRow 
 
 const readTable = (raw: unknown): (Table & { readonly rows: readonly unknown[] }) | null => {
   if (!isObject(raw)) return null
-  const { hosts, scopes, graphql, operations: rows } = raw
+  const { hosts, scopes, graphql, inspect = [], operations: rows } = raw
   if (!isTexts(hosts) || !isText(graphql) || !Array.isArray(rows) || !Array.isArray(scopes))
     return null
+  if (!Array.isArray(inspect) || !inspect.every(isTexts)) return null
   const lists = scopes.filter(
     (one): one is readonly (readonly string[])[] => Array.isArray(one) && one.every(isTexts),
   )
-  return lists.length === scopes.length ? { hosts, scopes: lists, graphql, rows } : null
+  return lists.length === scopes.length ? { hosts, scopes: lists, graphql, inspect, rows } : null
 }
 
 /** @param raw the parsed `<id>.catalogue.json` */

@@ -9,6 +9,7 @@ const rule = (is: Access, why: string, where: RegExp): Rule => ({ is, where, why
 
 export const RULES: Readonly<Record<string, readonly Rule[]>> = {
   google: [
+    rule('admin', 'whom it invites stands in its text', / calendar\.events\.quickAdd$/),
     rule('admin', 'push channels are hooks', /[. ](?:watch|stop|renew)$|\.watches\./),
     rule(
       'read',
@@ -89,6 +90,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     ),
   ],
   slack: [
+    rule('admin', 'answers with the address of a socket past deputy', / rtm\./),
     rule(
       'admin',
       'apps, and what administrators do',
@@ -107,7 +109,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     rule(
       'read',
       'names that only look',
-      /\.(?:list\w*|info|get\w*|history|replies|members|lookup\w*|conversations|identity|userInfo|teamInfo|test|validate|messages|all|files)$| search\.| rtm\.connect/,
+      /\.(?:list\w*|info|get\w*|history|replies|members|lookup\w*|conversations|identity|userInfo|teamInfo|test|validate|messages|all|files)$| search\./,
     ),
     rule('delete', 'names that destroy', /\.(?:delete\w*|archive)$| files\.remote\.remove$/),
     rule(
@@ -117,6 +119,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     ),
   ],
   microsoft: [
+    rule('admin', 'answers with an address past deputy', /\/createUploadSession /),
     rule(
       'admin',
       'hooks, keys, consents, devices, and how somebody signs in',
@@ -179,6 +182,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     ),
   ],
   linear: [
+    rule('admin', 'answers with an address past deputy', /^mutation fileUpload /),
     rule(
       'admin',
       'hooks, keys, members, integrations, billing',
@@ -226,7 +230,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
   ],
 }
 
-const called = ({ method, path, id, graphql }: Found): string =>
+export const called = ({ method, path, id, graphql }: Found): string =>
   graphql === undefined ? `${method} ${path} ${id}` : `${graphql} `
 
 /** The rule that decides, with its reason. */

@@ -1,6 +1,7 @@
 // Lays what was found under what was written by hand, and writes both files of a provider: compact, sorted, the same each time.
 import type { Access, OperationRow } from '../../proxy/model.ts'
 import { judged } from './access.ts'
+import { inspected } from './inspect.ts'
 import { pathParameters, type Found, type Parameter } from './found.ts'
 
 export type Counts = {
@@ -97,17 +98,20 @@ export const made = (
   )
   const hosts = numbered<string>()
   const scopes = numbered<readonly (readonly string[])[]>()
+  const inspect = numbered<readonly string[]>()
   const rows = fresh
     .toSorted((a, b) => byText(`${a.id} ${a.method} ${a.path}`, `${b.id} ${b.method} ${b.path}`))
     .map((one) => {
       const told = scopesOf(provider, one)
+      const seen = one.access === 'read' ? null : inspected(provider, one)
       return [
         one.id,
         one.access,
         one.graphql ?? `${one.method} ${one.path}`,
         told === null ? -1 : scopes.of(told),
         one.host === null ? -1 : hosts.of(one.host),
-        ...(one.upload === true ? [1] : []),
+        ...(one.upload === true ? [1] : seen === null ? [] : [0]),
+        ...(seen === null ? [] : [inspect.of(seen)]),
       ]
     })
   const about = new Map<string, Pick<Found, 'summary' | 'parameters' | 'path'>>()
@@ -134,7 +138,7 @@ export const made = (
     ...fresh.filter((one) => scopesOf(provider, one) !== null).map(({ id }) => id),
   ])
   return {
-    catalogue: `{"source":${JSON.stringify(source)},\n"hosts":${JSON.stringify(hosts.values)},\n"graphql":${JSON.stringify(graphql)},\n"scopes":[\n${lines(scopes.values)}],\n"operations":[\n${lines(rows)}]}\n`,
+    catalogue: `{"source":${JSON.stringify(source)},\n"hosts":${JSON.stringify(hosts.values)},\n"graphql":${JSON.stringify(graphql)},\n"scopes":[\n${lines(scopes.values)}],\n${inspect.values.length === 0 ? '' : `"inspect":[\n${lines(inspect.values)}],\n`}"operations":[\n${lines(rows)}]}\n`,
     parameters: `{"source":${JSON.stringify(source)},\n"parameters":[\n${lines(shared.values)}],\n"operations":[\n${lines(texts)}]}\n`,
     counts: {
       provider,

@@ -51,6 +51,16 @@ describe('a generated catalogue', () => {
     expect(rows[0]?.scopes).toEqual([['read'], ['all']])
   })
 
+  test('is read with what policy sees of bodies', () => {
+    const inspect = [['/to', '/cc']]
+    const operations = [['send', 'write', 'POST /send', -1, -1, 0, 0]]
+    expect(read({ ...table, inspect, operations }).rows).toMatchObject([
+      { id: 'send', upload: false, inspect: ['/to', '/cc'] },
+    ])
+    expect(read({ ...table, operations }).problems).toHaveLength(1)
+    expect(read({ ...table, inspect: ['/to'], operations }).problems).toHaveLength(1)
+  })
+
   test.each([
     ['no object', []],
     ['no rows', { ...table, operations: undefined }],

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { classifying } from './classify.ts'
 import { measurable, root } from './processes.ts'
 import { spent } from './profile.ts'
 import { markdown, page, right, sound, type Report, type Section, type Whole } from './report.ts'
@@ -159,4 +160,12 @@ test('time in a profile belongs to the function itself and to all that called it
     { where: 'inner a.ts:5', self: 0.6, total: 0.9 },
     { where: 'outer a.ts:5', self: 0.4, total: 1 },
   ])
+})
+
+test('every template of a catalogue is found again, however many there are', () => {
+  for (const templates of [10, 5_000]) {
+    const { right, calls } = classifying(templates, 1)
+    expect([templates, right]).toEqual([templates, calls])
+    expect(calls).toBe(Math.min(templates, 1_000))
+  }
 })

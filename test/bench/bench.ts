@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { measureCalls, say, type Size } from './calls.ts'
 import { measureSwitch } from './agents.ts'
+import { measureClassify } from './classify.ts'
 import { measureEntitlements } from './entitlements.ts'
 import { measureEnvelopes } from './envelopes.ts'
 import { measureHeld } from './held.ts'
@@ -38,6 +39,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   agents: measureSwitch,
   pages: measurePages,
   entitlements: measureEntitlements,
+  classify: measureClassify,
   envelopes: measureEnvelopes,
   scim: measureScim,
   mcp: measureMcp,

@@ -14,11 +14,27 @@ export type SignalsDeps = {
 }
 
 /** Read whole, so that whoever sends too much is told. */
+const MOST_READ = 2 * 1024 ** 2
+/** Kept of it: no event is so large. */
 const MOST_BYTES = 128 * 1024
 const RETRY_S = '5'
 /** Taken at once; what comes beside waits for its turn, up to a bound. Who sends slowly has none yet. */
 const MOST_AT_ONCE = 16
 const MOST_WAITING = 1_024
+
+const tooLarge = (): EventRefused =>
+  new EventRefused('invalid_request', 'the body may have 128 KiB')
+const textOf = async ({ req }: Context): Promise<string> => {
+  const kept: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of req.raw.body ?? []) {
+    size += chunk.length
+    if (size <= MOST_BYTES) kept.push(chunk)
+    else kept.length = 0
+  }
+  if (size > MOST_BYTES) throw tooLarge()
+  return Buffer.concat(kept).toString()
+}
 
 const told = (status: number, body: object | null, headers: Record<string, string> = {}) =>
   new Response(body === null ? null : JSON.stringify(body), {
@@ -83,8 +99,8 @@ export const createSignalsApi = ({ receive, refused, log }: SignalsDeps): Hono<E
   }
   const limit = (kind: 'event' | 'logout') =>
     bodyLimit({
-      maxSize: MOST_BYTES,
-      onError: () => refuse(kind, new EventRefused('invalid_request', 'the body may have 128 KiB')),
+      maxSize: MOST_READ,
+      onError: () => refuse(kind, tooLarge()),
     })
   const needs = (c: Context, type: string): void => {
     const sent = c.req.header('content-type') ?? ''
@@ -96,7 +112,7 @@ export const createSignalsApi = ({ receive, refused, log }: SignalsDeps): Hono<E
       'event',
       () => {
         needs(c, 'application/secevent+jwt')
-        return c.req.text()
+        return textOf(c)
       },
       202,
     ),
@@ -106,7 +122,7 @@ export const createSignalsApi = ({ receive, refused, log }: SignalsDeps): Hono<E
       'logout',
       async () => {
         needs(c, 'application/x-www-form-urlencoded')
-        const all = new URLSearchParams(await c.req.text()).getAll('logout_token')
+        const all = new URLSearchParams(await textOf(c)).getAll('logout_token')
         const [token] = all
         if (token === undefined || all.length > 1)
           throw new EventRefused('invalid_request', 'the form needs logout_token, once')

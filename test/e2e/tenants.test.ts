@@ -55,7 +55,7 @@ const routesOf = (app: {
   ...new Set(
     app.routes
       .filter(({ method, path }) => method !== 'ALL' && !path.includes('*'))
-      .map(({ method, path }) => `${method} ${path}`),
+      .map(({ method, path }) => `${method} ${path.replaceAll(/\{[^}]*\}/g, '')}`),
   ),
 ]
 /** Enough for an app to be made; none of it is called. */

@@ -189,8 +189,33 @@ describe('the shipped catalogues', () => {
     ['slack', 'bookmarks.add', 'write'],
     ['slack', 'admin.users.list', 'admin'],
     ['slack', 'oauth.v2.access', undefined],
+    // Their answers are addresses that a client may use past deputy.
+    ['slack', 'rtm.connect', 'admin'],
+    ['microsoft', 'drives.items.createUploadSession', 'admin'],
+    ['linear', 'fileUpload', 'admin'],
+    ['google', 'calendar.events.quickAdd', 'admin'],
   ])('%s: %s is %s', (id, operation, access) => {
     expect(rowsOf(id).find((row) => row.id === operation)?.access).toBe(access)
+  })
+
+  test.each([
+    ['microsoft', 'user-sendmail', 'users.sendMail'],
+    ['microsoft', 'message-forward', 'me.mailFolders.messages.forward'],
+    ['microsoft', 'message-reply', 'users.messages.reply'],
+    ['microsoft', 'message-update', 'users.mailFolders.messages.update'],
+    ['microsoft', 'user-post-messages', 'me.mailFolders.messages.create'],
+    ['microsoft', 'user-post-events', 'me.calendar.events.create'],
+    ['microsoft', 'event-update', 'users.calendars.events.update'],
+    ['microsoft', 'driveitem-update', 'drives.items.update'],
+    ['google', 'calendar.events.insert', 'calendar.events.import'],
+    ['google', 'gmail.users.messages.modify', 'gmail.users.messages.batchModify'],
+    ['slack', 'chat.postMessage', 'chat.scheduleMessage'],
+    ['slack', 'chat.postMessage', 'chat.meMessage'],
+    ['slack', 'chat.postMessage', 'chat.startStream'],
+  ])('%s: what policy sees of %s it sees of %s', (id, hand, other) => {
+    const seen = (operation: string) => rowsOf(id).find((row) => row.id === operation)?.inspect
+    expect(seen(hand)?.length).toBeGreaterThan(0)
+    expect(seen(other)).toEqual(seen(hand))
   })
 
   test('carry their source, and stay small enough to be read at a start', () => {

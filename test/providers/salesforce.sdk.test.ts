@@ -161,7 +161,10 @@ test('records in a list are calls of their own; deleting, and what would carry t
   await vendor.refused('alice', 'sobject.delete', () =>
     salesforce.sobject('Account').delete('001-1'),
   )
-  await vendor.refused('alice', 'unknown', () => salesforce.identity())
+  // What jsforce's `identity()` asks, with its token in the query, once it knows the address.
+  await vendor.refused('alice', 'unknown', () =>
+    salesforce.request(`${salesforce.instanceUrl}/id/00D/005?format=json&oauth_token=x`),
+  )
 })
 
 test.each([

@@ -16,9 +16,10 @@ const said = (fields: Foreign): Foreign =>
         !(typeof value === 'object' && value !== null && Object.keys(value).length === 0),
     ),
   )
+/** OCSF has no fractions of a millisecond. */
 const numberAt = (fields: Foreign, name: string): number | undefined => {
   const value = fields[name]
-  return typeof value === 'number' ? value : undefined
+  return typeof value === 'number' ? Math.round(value) : undefined
 }
 
 const userOf = (fields: Foreign): Foreign =>

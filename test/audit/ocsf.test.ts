@@ -26,7 +26,7 @@ test('a call is API Activity: who, through what, on what, and what came of it', 
     status_code: '201',
     action_id: 1,
     disposition_id: 1,
-    duration: 12.3,
+    duration: 12,
     actor: {
       user: { uid: 'alice@example.com', domain: 'corp', org: { uid: 'acme' } },
       app_name: 'agent:triage',

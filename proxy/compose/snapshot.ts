@@ -82,6 +82,9 @@ const writes = ({ config, written }: Loaded): readonly (readonly [string, string
   return [
     ['vault.spool', join(written(vault.spool), '*'), 'tokens that the vault cannot take'] as const,
     ...file(vault.store, 'sqlite:').map((at) => ['vault.store', at, 'the vault'] as const),
+    ...(audit.spool === undefined
+      ? []
+      : [['audit.spool', join(written(audit.spool), '*'), 'evidence for the collector'] as const]),
     ...audit.sink.flatMap((sink) =>
       file(sink, 'file:').map((at) => ['audit.sink', at, 'the evidence'] as const),
     ),
@@ -113,7 +116,7 @@ const unwritable = async (loaded: Loaded): Promise<readonly string[]> => {
     const folder = dirname(path)
     if (tried.has(folder)) continue
     tried.add(folder)
-    await tryMade(folder, key === 'vault.spool').catch((error: unknown) => {
+    await tryMade(folder, key.endsWith('.spool')).catch((error: unknown) => {
       const code = codeOf(error)
       problems.push(
         code === 'ENOENT'

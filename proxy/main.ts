@@ -426,6 +426,21 @@ const addEntitlements: Add = (deputy, done) => {
     })
 }
 
+const addCa: Add = (deputy, done) => {
+  command(deputy, 'ca', 'make the certificate authority of the forward proxy')
+    .option(...CONFIG)
+    .option('--days <days>', 'how long agents may trust it', whole, 90)
+    .option('--renew', 'make another in place of the one that is there')
+    .action(async ({ config, days, renew }: { config?: string; days: number; renew?: boolean }) => {
+      const from = await loaded(config)
+      if (from === null) return done(EXIT.config)
+      process.umask(0o077)
+      const { makeCa } = await import('./commands/ca.ts')
+      const [again, now] = [renew === true, Date.now()]
+      return done(await makeCa({ loaded: from, days, renew: again, now, print, complain }))
+    })
+}
+
 const addConnect: Add = (deputy, done) => {
   const connect = command(deputy, 'connect', 'the pages that people see')
   command(connect, 'code', 'print the one-time code of `sign_in: local`')
@@ -484,6 +499,7 @@ const ADDED = [
   addProviders,
   addTools,
   addImport,
+  addCa,
   addConnect,
   addEntitlements,
   addSelftest,

@@ -123,6 +123,8 @@ export type Addressing =
   | { readonly kind: 'host'; readonly prefix: string }
   | { readonly kind: 'absolute' }
   | { readonly kind: 'listener' }
+  /** A client that believes to talk to the provider: its URLs stay as they are. */
+  | { readonly kind: 'forward' }
 
 export type Route = {
   readonly connection: Connection

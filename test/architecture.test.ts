@@ -245,6 +245,8 @@ describe('tests', () => {
     'pipeline/judge.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
     'pipeline/record.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
     'pipeline/request.ts': ['pipeline/pep.test.ts', 'words of the way'],
+    'compose/forward.ts': ['e2e/forward.test.ts', 'wiring, tried by clients in three languages'],
+    'net/tunnels.ts': ['e2e/forward.test.ts', 'tried by clients in three languages, and by hand'],
     'compose/export.ts': ['e2e/otlp.test.ts', 'wiring, tried at a real collector'],
     'observe/otlp.ts': ['e2e/otlp.test.ts', 'tried at a real collector, and at hostile ones'],
     'observe/otlp_logs.ts': ['e2e/otlp.test.ts', 'tried at a real collector, and at hostile ones'],

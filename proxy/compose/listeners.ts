@@ -2,11 +2,13 @@
 import type { Config } from '../config/schema.ts'
 import { startAdmin, type Check } from '../net/admin.ts'
 import type { Shown } from '../net/certificate.ts'
-import { startListener, type Dedicated, type Listening } from '../net/listener.ts'
+import type { Dedicated } from '../net/admit.ts'
+import { startListener, type Listening } from '../net/listener.ts'
 import { messageOf } from '../problem.ts'
 import { canonicalHeaders } from '../wire/canonical.ts'
 import { serves } from '../pipeline/route.ts'
 import { clockSentence } from './clock.ts'
+import { openForward } from './forward.ts'
 import type { InForce, Lasting } from './core.ts'
 import type { Reloading } from './reload.ts'
 import type { Revision } from './revision.ts'
@@ -17,6 +19,8 @@ type Where = {
   readonly listen: Config['listeners']['agent']
   readonly dedicated: Dedicated | null
   readonly tls: Shown | null
+  /** It takes CONNECT for the hosts that are served. */
+  readonly forwards?: true
 }
 
 /** Every listener that the configuration names for agents. */
@@ -36,6 +40,14 @@ const wheres = ({ config }: Scope, pair: Shown | null): readonly Where[] => {
       listen,
       dedicated: { upstream, user },
       tls: null,
+    })
+  if (config.forward !== undefined)
+    all.push({
+      key: 'forward.listen',
+      listen: config.forward.listen,
+      dedicated: null,
+      tls: null,
+      forwards: true,
     })
   return all
 }
@@ -58,12 +70,14 @@ export const startAgents = async (
     await calls.drain(1_000)
   })
   const addresses: Record<string, string> = {}
-  for (const { key, listen, dedicated, tls } of wheres(scope, now().tls)) {
+  const forward = await openForward(scope)
+  for (const { key, listen, dedicated, tls, forwards } of wheres(scope, now().tls)) {
     const listener = await startListener({
       key,
       listen: 'path' in listen ? { path: written(listen.path) } : listen,
       tls,
       dedicated,
+      forward: forwards === true ? forward : null,
       maxHeaderBytes: config.limits.headers,
       names: config.listeners.names,
       origins: config.listeners.origins,

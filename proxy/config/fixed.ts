@@ -6,6 +6,7 @@ import type { Config } from './schema.ts'
 const FIXED = [
   'state', // the evidence and the vault are open in it
   'listeners', // they are bound
+  'forward', // as those
   'identity.trust', // what a tag is
   'identity.header', // listeners look for it
   'identity.agent_header', // as that one

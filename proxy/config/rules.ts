@@ -12,12 +12,13 @@ import { workloadProblems } from './workload.ts'
 type Rule = (config: Config) => readonly (string | false)[]
 
 const open = (address: Listen): boolean => !('path' in address) && !isLoopback(address.host)
-const forAgents = ({ listeners }: Config): readonly (readonly [string, Listen])[] => [
+const forAgents = ({ listeners, forward }: Config): readonly (readonly [string, Listen])[] => [
   ['listeners.agent', listeners.agent],
   ...(listeners.agent_tls === undefined
     ? []
     : [['listeners.agent_tls.listen', listeners.agent_tls.listen] as const]),
   ...listeners.extra.map((extra, i) => [`listeners.extra.${i}.listen`, extra.listen] as const),
+  ...(forward === undefined ? [] : [['forward.listen', forward.listen] as const]),
 ]
 
 const trustRules: Rule = (config) => {
@@ -268,7 +269,10 @@ export const between = (config: Config): readonly string[] =>
     .filter((problem) => problem !== false)
 
 /** Every address that is listened on, by the key that names it. */
-export const addressesOf = ({ listeners }: Config): readonly (readonly [string, Listen])[] => [
+export const addressesOf = ({
+  listeners,
+  forward,
+}: Config): readonly (readonly [string, Listen])[] => [
   ['listeners.agent', listeners.agent],
   ['listeners.admin', listeners.admin],
   ...(listeners.connect === null ? [] : [['listeners.connect', listeners.connect] as const]),
@@ -279,6 +283,7 @@ export const addressesOf = ({ listeners }: Config): readonly (readonly [string, 
     ? []
     : [['listeners.agent_tls.listen', listeners.agent_tls.listen] as const]),
   ...listeners.extra.map(({ listen }, i) => [`listeners.extra.${i}.listen`, listen] as const),
+  ...(forward === undefined ? [] : [['forward.listen', forward.listen] as const]),
 ]
 /** Do both take one port? An address of all takes it from each other one. */
 const clash = (a: Listen, b: Listen): boolean => {

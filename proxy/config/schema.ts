@@ -50,6 +50,8 @@ const listeners = z.strictObject({
   extra: z.array(z.strictObject({ listen, upstream: text, user: text.optional() })).default([]),
 })
 
+const forward = z.strictObject({ listen: tcp, ca: text })
+
 const issuer = z
   .strictObject({
     issuer: url,
@@ -517,6 +519,7 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
   tools: tools.prefault({}),
+  forward: forward.optional(),
   limits: limits.prefault({}),
 })
 

@@ -798,6 +798,14 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'network.allow_private[].host': key('Only under this host name; absent: under any.', 'git.corp'),
   'network.allow_private[].net': key('The addresses, as a network.', '10.1.0.0/16'),
 
+  forward: key(
+    'A listener for agents that cannot change a base URL: they set HTTPS_PROXY, and trust one certificate more.',
+  ),
+  'forward.listen': key('The address of this listener.', '127.0.0.1:7414'),
+  'forward.ca': key(
+    'The folder that `deputy ca` writes: `ca.crt`, which agents trust, and `ca.key`, which never leaves it.',
+    './ca',
+  ),
   tools: key('Tools: operations of providers under names that models and their hosts call.'),
   'tools.files': key(
     'Files with tools of your own, in the format of docs/tools.md.',

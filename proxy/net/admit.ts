@@ -4,6 +4,14 @@ import { Problem } from '../problem.ts'
 import { remembered } from '../memo.ts'
 import { hostname } from './host.ts'
 
+/** What a dedicated listener fixes for every call that it takes. */
+export type Dedicated = {
+  readonly upstream: string
+  readonly user: string | null
+  /** The caller came through a tunnel, and believes to talk to that host. */
+  readonly forward?: true
+}
+
 export type AdmissionRules = {
   /** Names of the listener itself, lower case. */
   readonly own: ReadonlySet<string>

@@ -6,7 +6,8 @@ import { chmodSync, existsSync, unlinkSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import type { Log } from '../model.ts'
 import { messageOf, Problem, problemAnswer, type ProblemCode, toProblem } from '../problem.ts'
-import { createAdmission } from './admit.ts'
+import { createAdmission, type Dedicated } from './admit.ts'
+import { createTunnels, type TunnelOptions, type Tunnels } from './tunnels.ts'
 import { askFor } from './ask_certificate.ts'
 import type { Shown } from './certificate.ts'
 import {
@@ -37,9 +38,6 @@ export type Listening = {
   /** Stops accepting, waits for what runs, ends idle connections; the rest is cut after `ms`. */
   readonly close: (ms: number) => Promise<void>
 }
-
-/** What a dedicated listener fixes for every call that it takes. */
-export type Dedicated = { readonly upstream: string; readonly user: string | null }
 
 type Where = { readonly host: string; readonly port: number } | { readonly path: string }
 
@@ -116,7 +114,7 @@ const bind = async (server: Server, listen: Where, key: string): Promise<void> =
   if ('path' in listen) chmodSync(listen.path, 0o600)
 }
 
-export const startListener = async (options: {
+type ListenerOptions = {
   /** The configuration key, for messages: `listeners.agent`. */
   readonly key: string
   readonly listen: Where
@@ -140,8 +138,33 @@ export const startListener = async (options: {
   ) => void
   readonly api: (req: IncomingMessage, res: ServerResponse, id: string) => void
   readonly refused: (code: ProblemCode, id: string) => void
+  /** CONNECT is taken for the hosts that are served; null: it is refused. */
+  readonly forward: Pick<TunnelOptions, 'tagHeader' | 'leaf'> | null
   readonly log: Log
-}): Promise<Listening> => {
+}
+
+const tunnelsOf = (
+  { forward, serves, check, log }: ListenerOptions,
+  enter: TunnelOptions['enter'],
+): Tunnels | null =>
+  forward === null
+    ? null
+    : createTunnels({
+        ...forward,
+        serves,
+        admission: (host) =>
+          createAdmission({
+            own: new Set([host]),
+            origins: new Set(),
+            dedicated: true,
+            check,
+            serves: () => false,
+          }),
+        enter,
+        log,
+      })
+
+export const startListener = async (options: ListenerOptions): Promise<Listening> => {
   /** Refuses, and reads no further request on this connection. */
   const refuse = (res: ServerResponse, id: string, problem: Problem): void => {
     const { status, headers, body } = problemAnswer(problem, id, options.typeBase)
@@ -172,6 +195,7 @@ export const startListener = async (options: {
     serves: options.serves,
   })
 
+  const tunnels = tunnelsOf(options, (socket) => server.emit('connection', socket))
   type Arrival = {
     readonly req: IncomingMessage
     readonly res: ServerResponse
@@ -188,10 +212,12 @@ export const startListener = async (options: {
     try {
       try {
         asking?.check(req.socket)
-        const kind = admit(req)
+        const inside = tunnels?.of(req) ?? null
+        const kind = inside === null ? admit(req) : inside.admit(req)
+        tunnels?.tag(req, inside)
         if (!req.complete) bodies.watch(connection)
         if (kind === 'api') options.api(req, res, id)
-        else options.call(req, res, id, options.dedicated)
+        else options.call(req, res, id, inside?.dedicated ?? options.dedicated)
       } catch (error) {
         const problem = toProblem(error)
         options.refused(problem.code, id)
@@ -231,6 +257,7 @@ export const startListener = async (options: {
       call: (req, res, connection, before) => arrived({ req, res, connection, before }),
       refusal: (error) => refusal(problemOf(error)),
       broken: (connection, error) => fail(connection, problemOf(error)),
+      tunnelled: tunnels?.open,
       tunnel: (target) => {
         const detail = insteadOfTunnel(target, options.serves, addressOf(server, options.tls))
         // Clients show no more of it than the reason phrase.

@@ -30,6 +30,8 @@ export type Manners = {
   readonly refusal?: (error: Broken) => string
   /** The request that is under way cannot be read to its end. Without it, it gets `refusal`. */
   readonly broken?: (connection: Connection, error: Broken) => void
+  /** Takes a CONNECT over, with what came behind it; false: it is none of its own, and gets `tunnel`. */
+  readonly tunnelled?: ((req: IncomingMessage, socket: Duplex, head: Buffer) => boolean) | undefined
   /** The answer to a CONNECT to `host:port`, as it is written; without one the connection is cut. */
   readonly tunnel?: (target: string) => string
 }
@@ -165,9 +167,11 @@ export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
   })
   server.on('checkExpectation', arrived)
   server.on('clientError', (error: Broken, socket) => onClientError(error, socket, manners))
-  server.on('connect', (req, stream) => {
-    if (tunnel === undefined) return void stream.destroy()
+  server.on('connect', (req, stream, head: Buffer) => {
     const before = connections.get(stream)?.res ?? null
+    // A tunnel that follows another request on its connection is none: its answer may be under way.
+    if (before === null && manners.tunnelled?.(req, stream, head) === true) return
+    if (tunnel === undefined) return void stream.destroy()
     const say = (): void => {
       if (stream.destroyed) return
       stream.write(tunnel(req.url ?? ''))

@@ -1,5 +1,5 @@
 // What surrounds a call's way: its last answer, its record, and an end for whatever it throws.
-import type { Dedicated } from '../net/listener.ts'
+import type { Dedicated } from '../net/admit.ts'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Clock, Decision, Injected, Log, Principal, Route, Via } from '../model.ts'
 import { CallerLeft, problemAnswer, toProblem, type Problem, type ProblemCode } from '../problem.ts'

@@ -1,7 +1,7 @@
 // The policy enforcement point: the request's way through the house, top to bottom.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { CallRegistry } from './calls.ts'
-import type { Dedicated } from '../net/listener.ts'
+import type { Dedicated } from '../net/admit.ts'
 import { createExchange, type Call, type Seen, type Snapshot, type Way } from './exchange.ts'
 import type {
   ClientCertificate,

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Addressing, Connection, Provider, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
-import type { Dedicated } from '../net/listener.ts'
+import type { Dedicated } from '../net/admit.ts'
 import { remembered } from '../memo.ts'
 import { canonicalTarget, decodePathPerson } from '../wire/canonical.ts'
 
@@ -161,7 +161,12 @@ export const matchRoute = (
   })
   if (dedicated !== null) {
     const [name, host] = split(dedicated.upstream)
-    return made(lookUp(table, host, name ?? wanted), { kind: 'listener' }, dedicated.user, url)
+    return made(
+      lookUp(table, host, name ?? wanted),
+      { kind: dedicated.forward ? 'forward' : 'listener' },
+      dedicated.user,
+      url,
+    )
   }
   if (!url.startsWith('/')) {
     const absolute = /^http:\/\/([^/?#]*)(.*)$/i.exec(url)

@@ -19,6 +19,8 @@ const WAYS: Readonly<Record<Addressing['kind'], Way>> = {
   },
   // Plain http is what makes a client hand the call to its proxy instead of tunnelling past it.
   absolute: (_prefix, host, path) => `http://${host}${path}`,
+  // It comes back here by itself.
+  forward: (_prefix, host, path) => `https://${host}${path}`,
   listener: (prefix, _host, path) => `${prefix.replace(/\/$/, '')}${path}`,
 }
 

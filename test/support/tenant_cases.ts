@@ -321,6 +321,7 @@ export const ON_THIS_MACHINE: ReadonlySet<string> = new Set([
   'providers list',
   'providers test',
   'providers show',
+  'ca',
   'connect code',
   'audit verify',
   'audit query',

@@ -1,0 +1,112 @@
+// CONNECT to a host that is served (RFC 9110 9.3.6): the client is answered by a certificate of this pod's own, and what it
+// then says goes the very way of every other call. A tunnel to any other host would hide a call from policy.
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { TLSSocket, type SecureContext } from 'node:tls'
+import type { Log } from '../model.ts'
+import type { Head } from './admit.ts'
+import { hostname } from './host.ts'
+import type { Dedicated } from './admit.ts'
+
+export type TunnelOptions = {
+  /** `identity.header`: what `Proxy-Authorization` says stands there for the way. */
+  readonly tagHeader: string
+  /** What is shown for this host. */
+  readonly leaf: (host: string) => Promise<SecureContext>
+  readonly serves: (host: string) => boolean
+  readonly admission: (host: string) => (req: Head) => 'call' | 'api'
+  /** Hands a connection over whose TLS stands. */
+  readonly enter: (socket: TLSSocket) => void
+  readonly log: Log
+}
+export type Tunnelled = {
+  readonly dedicated: Dedicated
+  readonly admit: (req: Head) => 'call' | 'api'
+  readonly authorization: string | undefined
+}
+export type Tunnels = {
+  readonly open: (req: IncomingMessage, socket: Duplex, head: Buffer) => boolean
+  /** The tunnel that a request came through; null: none. */
+  readonly of: (req: IncomingMessage) => Tunnelled | null
+  /** Puts what `Proxy-Authorization` says of the person where tags stand, and takes it away. */
+  readonly tag: (req: IncomingMessage, inside: Tunnelled | null) => void
+}
+
+/** ms until the client's TLS must stand. */
+const HANDSHAKE_MS = 10_000
+const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n'
+const PROXY_AUTHORIZATION = 'proxy-authorization'
+
+/** `Bearer TAG`; or Basic, where the password is the tag, or without one (or with `x`) the name. null: it says nothing. */
+export const tagIn = (authorization: string | undefined): string | null => {
+  const [, scheme = '', value = ''] = /^([A-Za-z]+) +(\S+) *$/.exec(authorization ?? '') ?? []
+  if (/^bearer$/i.test(scheme)) return value
+  if (!/^basic$/i.test(scheme)) return null
+  const pair = Buffer.from(value, 'base64').toString('latin1')
+  const colon = pair.indexOf(':')
+  const [name, password] = colon === -1 ? [pair, ''] : [pair.slice(0, colon), pair.slice(colon + 1)]
+  return password === '' || password === 'x' ? name : password
+}
+
+export const createTunnels = (options: TunnelOptions): Tunnels => {
+  const { leaf, serves, log } = options
+  const inside = new WeakMap<object, Tunnelled>()
+  const secured = (socket: Duplex, host: string, tunnelled: Tunnelled): void => {
+    leaf(host).then(
+      (secureContext) => {
+        if (socket.destroyed) return
+        socket.write(ESTABLISHED)
+        const tls = new TLSSocket(socket as Socket, {
+          isServer: true,
+          secureContext,
+          ALPNProtocols: ['http/1.1'],
+          // Another name than the one that was asked for has two readings.
+          SNICallback: (name, done) =>
+            name.toLowerCase() === host
+              ? done(null, secureContext)
+              : done(new Error('the name in TLS is not that of the tunnel')),
+        })
+        const late = setTimeout(() => tls.destroy(), HANDSHAKE_MS)
+        tls.on('error', () => tls.destroy())
+        tls.once('close', () => {
+          clearTimeout(late)
+          socket.destroy()
+        })
+        tls.once('secure', () => {
+          clearTimeout(late)
+          inside.set(tls, tunnelled)
+          options.enter(tls)
+        })
+      },
+      (error: unknown) => {
+        log.error({ err: error, host }, 'no certificate could be made for a tunnel')
+        socket.destroy()
+      },
+    )
+  }
+  return {
+    open(req, socket, head) {
+      const [, name = '', port = ''] = /^([^:/?#@\s]+):(\d{1,5})$/.exec(req.url ?? '') ?? []
+      const host = hostname(name)
+      if (host === null || port !== '443' || !serves(host) || inside.has(socket)) return false
+      if (head.length > 0) socket.unshift(head)
+      secured(socket, host, {
+        dedicated: { upstream: host, user: null, forward: true },
+        admit: options.admission(host),
+        authorization: req.headers[PROXY_AUTHORIZATION],
+      })
+      return true
+    },
+    of: (req) => inside.get(req.socket) ?? null,
+    tag(req, tunnelled) {
+      // Within a tunnel that header would be the provider's own affair: only the tunnel's counts.
+      const said = tunnelled === null ? req.headers[PROXY_AUTHORIZATION] : tunnelled.authorization
+      const tag = tagIn(said)
+      if (tag === null) return
+      req.rawHeaders.push(options.tagHeader, tag)
+      if (req.headers[options.tagHeader.toLowerCase()] === undefined)
+        req.headers[options.tagHeader.toLowerCase()] = tag
+    },
+  }
+}

@@ -1,0 +1,292 @@
+// An agent that cannot change a base URL: HTTPS_PROXY and one certificate are the whole set-up, for clients of any language.
+import { execFile } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { connect as connectTcp, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { makeCa } from '../../proxy/commands/ca.ts'
+import {
+  AGENT,
+  loadFolder,
+  prepareFolder,
+  startDeputy,
+  type Deputy,
+  type Fields,
+  type Setup,
+} from '../support/deputy.ts'
+import { startUpstream, type Upstream } from '../support/upstream.ts'
+
+const PEOPLE = ['alice', 'bob']
+const tokenOf = (person: string): string => `at-${person}-0123456789abcdef`
+let upstream: Upstream
+let deputy: Deputy
+let proxy = ''
+let ca = ''
+const setup = (more: Fields = {}): Setup => ({
+  upstream: upstream.origin,
+  held: PEOPLE.map((person) => ({ person, agent: AGENT, token: tokenOf(person) })),
+  config: { forward: { listen: '127.0.0.1:0', ca: './ca' }, ...more },
+})
+const said: string[] = []
+const print = (line: string): void => void said.push(line)
+const make = async (dir: string, renew = false): Promise<number> =>
+  makeCa({
+    loaded: await loadFolder(dir),
+    days: 30,
+    renew,
+    now: Date.now(),
+    print,
+    complain: print,
+  })
+beforeAll(async () => {
+  upstream = await startUpstream()
+  for (const person of PEOPLE) upstream.people.set(tokenOf(person), person)
+  const dir = await prepareFolder(setup())
+  expect(await make(dir)).toBe(0)
+  ca = join(dir, 'ca/ca.crt')
+  deputy = await startDeputy(setup(), dir)
+  proxy = (deputy.addresses['forward'] ?? '').replace('http://', '')
+})
+afterAll(async () => {
+  await deputy.close()
+  await upstream.close()
+})
+beforeEach(() => {
+  upstream.seen.length = 0
+  upstream.handle = null
+})
+
+const run = async (
+  command: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+) => {
+  const { stdout } = await promisify(execFile)(command, [...args], {
+    env: { PATH: process.env['PATH'] ?? '', ...env },
+    timeout: 60_000,
+  })
+  return stdout
+}
+const has = async (command: string): Promise<boolean> =>
+  run(command, ['--version'], {}).then(
+    () => true,
+    () => false,
+  )
+const NODE = `
+const answer = await fetch('https://api.acme.test/notes/7', { headers: { authorization: 'Bearer stolen' } })
+console.log(answer.status, await answer.text())`
+const PYTHON = `
+import urllib.request, ssl, os
+context = ssl.create_default_context(cafile=os.environ['SSL_CERT_FILE'])
+context.verify_flags |= ssl.VERIFY_X509_STRICT
+opener = urllib.request.build_opener(urllib.request.ProxyHandler(), urllib.request.HTTPSHandler(context=context))
+with opener.open('https://api.acme.test/notes/7') as answer: print(answer.status, answer.read().decode())`
+
+describe.each(PEOPLE)('the person is %s', (person) => {
+  const env = () => ({
+    HTTPS_PROXY: `http://${person}:x@${proxy}`,
+    https_proxy: `http://${person}:x@${proxy}`,
+    SSL_CERT_FILE: ca,
+    NODE_EXTRA_CA_CERTS: ca,
+    NODE_USE_ENV_PROXY: '1',
+    CURL_CA_BUNDLE: ca,
+  })
+  const CLIENTS: Readonly<Record<string, readonly [string, readonly string[]]>> = {
+    'fetch of Node': [process.execPath, ['--input-type=module', '-e', NODE]],
+    curl: ['curl', ['-sS', 'https://api.acme.test/notes/7', '-H', 'authorization: Bearer stolen']],
+    'urllib of Python': ['python3', ['-c', PYTHON]],
+  }
+  test.each(Object.keys(CLIENTS))('%s needs nothing else', async (name) => {
+    const [command, args] = CLIENTS[name] ?? ['', []]
+    if (command !== process.execPath && !(await has(command))) {
+      if (process.env['DEPUTY_NO_SKIP'] === '1') throw new Error(`${command} is missing`)
+      return void process.stderr.write(`SKIPPED: ${command} is missing\n`)
+    }
+    expect(await run(command, args, env())).toContain(person)
+    const [seen] = upstream.seen
+    expect(seen?.who).toBe(person)
+    expect(JSON.stringify(seen)).not.toContain('stolen')
+    expect(JSON.stringify(seen).toLowerCase()).not.toContain('proxy-authorization')
+    const decision = deputy.evidence().findLast(({ event }) => event === 'decision')
+    expect(decision).toMatchObject({
+      user: { id: person },
+      request: { method: 'GET', host: 'api.acme.test', path: '/notes/7' },
+    })
+  })
+})
+
+type Tunnel = { readonly socket: Socket; readonly answer: string }
+/** Sends these bytes, and reads the head of the answer. */
+const connect = (text: string): Promise<Tunnel> =>
+  new Promise((resolve, reject) => {
+    const [host = '', port = ''] = proxy.split(':')
+    const socket = connectTcp(Number(port), host, () => socket.write(text))
+    let got = ''
+    const read = (chunk: Buffer): void => {
+      got += chunk.toString('latin1')
+      if (!got.includes('\r\n\r\n')) return
+      socket.off('data', read)
+      resolve({ socket, answer: got })
+    }
+    socket
+      .on('data', read)
+      .on('error', reject)
+      .on('close', () => resolve({ socket, answer: got }))
+  })
+const to = (target: string, more = ''): Promise<Tunnel> =>
+  connect(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${more}\r\n`)
+const basic = (text: string): string => `Proxy-Authorization: Basic ${btoa(text)}\r\n`
+/** TLS inside a tunnel, and one request by hand. */
+const inside = async (
+  request: string,
+  { tag = basic('alice:x'), servername = 'api.acme.test' } = {},
+): Promise<string> => {
+  const { socket, answer } = await to('api.acme.test:443', tag)
+  expect(answer).toMatch(/^HTTP\/1\.1 200 /)
+  return new Promise((resolve, reject) => {
+    const tls = connectTls({ socket, servername, ca: readFileSync(ca) }, () => tls.write(request))
+    let got = ''
+    tls.on('data', (chunk: Buffer) => (got += chunk.toString('latin1')))
+    tls.on('error', reject).on('close', () => resolve(got))
+  })
+}
+const GET = 'GET /notes/7 HTTP/1.1\r\nHost: api.acme.test\r\nConnection: close\r\n'
+
+test.each([
+  ['a host that is not served', 'evil.example:443'],
+  ['an address', '127.0.0.1:443'],
+  ['deputy itself', 'localhost:443'],
+  ['another port', 'api.acme.test:22'],
+  ['no port', 'api.acme.test'],
+  ['a host with something behind it', 'api.acme.test:443@evil.example:443'],
+])('a tunnel to %s is refused, and says why', async (_name, target) => {
+  const { answer, socket } = await to(target, basic('alice:x'))
+  socket.destroy()
+  expect(answer).toMatch(/^HTTP\/1\.1 405 /)
+  expect(answer).toContain('deputy-answer: method_not_allowed')
+  expect(upstream.seen).toEqual([])
+})
+
+describe('inside a tunnel', () => {
+  test('the bearer, and a tag of its own, name the person too; nobody named is nobody', async () => {
+    expect(await inside(`${GET}\r\n`, { tag: 'Proxy-Authorization: Bearer bob\r\n' })).toContain(
+      'bob',
+    )
+    expect(await inside(`${GET}Deputy-User: bob\r\n\r\n`, { tag: '' })).toContain('bob')
+    expect(await inside(`${GET}\r\n`, { tag: '' })).toMatch(
+      /^HTTP\/1\.1 401 [\s\S]*unauthenticated/,
+    )
+    expect(upstream.seen).toHaveLength(2)
+  })
+
+  test.each<[string, string, number]>([
+    ['two tags that differ', `${GET}Deputy-User: bob\r\n\r\n`, 401],
+    ['another host', GET.replace('Host: api.acme.test', 'Host: up.acme.test') + '\r\n', 421],
+    ['no host', 'GET /notes/7 HTTP/1.1\r\nConnection: close\r\n\r\n', 421],
+    ['an absolute target', GET.replace('/notes', 'http://api.acme.test/notes') + '\r\n', 421],
+    [
+      'a tunnel in the tunnel',
+      'CONNECT api.acme.test:443 HTTP/1.1\r\nHost: api.acme.test:443\r\n\r\n',
+      405,
+    ],
+    [
+      'deputy’s own API, which is a path of the provider there',
+      GET.replace('/notes/7', '/v1/auth/status') + '\r\n',
+      404,
+    ],
+    ['two lengths', `${GET}Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx`, 400],
+    ['a page', `${GET}Origin: https://evil.example\r\n\r\n`, 403],
+  ])('%s: refused', async (_name, request, status) => {
+    upstream.handle = (_seen, res) => void res.writeHead(404).end()
+    expect(await inside(request)).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
+    expect(upstream.seen.length).toBeLessThanOrEqual(status === 404 ? 1 : 0)
+  })
+
+  test('another name in TLS than that of the tunnel gets none', async () => {
+    await expect(inside(`${GET}\r\n`, { servername: 'up.acme.test' })).rejects.toThrow()
+  })
+
+  test('what the provider says of itself stays as it is', async () => {
+    upstream.handle = (_seen, res) =>
+      void res
+        .writeHead(200, {
+          'content-type': 'application/json',
+          link: '<https://api.acme.test/notes?page=2>; rel="next"',
+        })
+        .end(JSON.stringify({ url: 'https://api.acme.test/notes/8' }))
+    const answer = await inside(`${GET}\r\n`)
+    expect(answer).toContain('<https://api.acme.test/notes?page=2>')
+    expect(answer).toContain('"url":"https://api.acme.test/notes/8"')
+  })
+
+  test('policy refuses there as everywhere', async () => {
+    expect(await inside(GET.replace('GET', 'BREW') + '\r\n')).toMatch(/^HTTP\/1\.1 (?:4\d\d) /)
+    expect(await inside(`${GET}\r\n`, { tag: basic('carol:x') })).toMatch(/^HTTP\/1\.1 403 /)
+    expect(upstream.seen).toEqual([])
+  })
+
+  test('half a handshake, garbage and a client that leaves end nothing', async () => {
+    for (const bytes of [
+      Buffer.from([0x16, 3, 1]),
+      Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+      Buffer.alloc(70_000),
+    ]) {
+      const { socket } = await to('api.acme.test:443', basic('alice:x'))
+      socket.on('error', () => undefined)
+      socket.write(bytes)
+      socket.end()
+    }
+    const { socket } = await to('api.acme.test:443')
+    socket.destroy()
+    expect(await inside(`${GET}\r\n`)).toContain('alice')
+  })
+})
+
+describe('the authority', () => {
+  const fresh = async (more: Fields = {}): Promise<string> => prepareFolder(setup(more))
+  const start = (dir: string): Promise<string> =>
+    startDeputy(setup(), dir).then(
+      async (one) => {
+        await one.close()
+        return ''
+      },
+      (error: unknown) => String(error),
+    )
+  test('is made once, its key for nobody else, and deputy says what it lacks', async () => {
+    const dir = await fresh()
+    expect(await make(dir)).toBe(0)
+    const key = join(dir, 'ca/ca.key')
+    expect(statSync(key).mode & 0o777).toBe(0o600)
+    const before = readFileSync(key, 'utf8')
+    said.length = 0
+    expect(await make(dir)).toBe(0)
+    expect(said.join()).toContain('is there and good')
+    expect(readFileSync(key, 'utf8')).toBe(before)
+    expect(await make(dir, true)).toBe(0)
+    expect(readFileSync(key, 'utf8')).not.toBe(before)
+    rmSync(dir, { recursive: true })
+  })
+
+  test('that is missing, broken or made for other hosts keeps deputy from starting, and says what to do', async () => {
+    expect(await start(await fresh())).toMatch(
+      /forward\.ca: .*ca\.crt cannot be read.*run `deputy ca`/,
+    )
+    const broken = await fresh()
+    await make(broken)
+    writeFileSync(join(broken, 'ca/ca.crt'), 'hello')
+    expect(await start(broken)).toMatch(/forward\.ca: .* is no certificate/)
+    const folder = mkdtempSync(join(tmpdir(), 'deputy-ca-'))
+    const { makeAuthority } = await import('../../proxy/net/authority.ts')
+    const other = await fresh()
+    await make(other)
+    const made = await makeAuthority(['other.example'], Date.now(), 1)
+    writeFileSync(join(other, 'ca/ca.crt'), made.cert)
+    writeFileSync(join(other, 'ca/ca.key'), made.key)
+    expect(await start(other)).toMatch(/cannot vouch for them: .*run `deputy ca --renew`/)
+    rmSync(folder, { recursive: true })
+    expect(existsSync(folder)).toBe(false)
+  })
+})

@@ -6,6 +6,7 @@ import { startListener, type Dedicated, type Listening } from '../net/listener.t
 import { messageOf } from '../problem.ts'
 import { canonicalHeaders } from '../wire/canonical.ts'
 import { serves } from '../pipeline/route.ts'
+import type { PolicySource } from '../policy/source.ts'
 import { clockSentence } from './clock.ts'
 import type { InForce, Lasting } from './core.ts'
 import type { Reloading } from './reload.ts'
@@ -93,6 +94,25 @@ export const startAgents = async (
 
 export type Phase = { readonly ready: boolean; readonly draining: boolean }
 
+/** Which policy decides, by whom, how the bundle service answers, and what is refused. */
+const policyDetail = (policy: PolicySource): string => {
+  const engine = policy.current()
+  const { from, signed } = engine?.origin ?? { from: 'files', signed: null }
+  const iat = signed?.issuedAt ?? null
+  const at = policy.service()?.succeededAt ?? null
+  return [
+    engine?.revision ?? 'none',
+    signed === null
+      ? []
+      : `signed by ${signed.key}${iat === null ? '' : ` at ${new Date(iat).toISOString()}`}`,
+    from === 'kept' ? 'kept from the last run' : [],
+    at === null ? [] : `the bundle service answered at ${new Date(at).toISOString()}`,
+    policy.problem() ?? [],
+  ]
+    .flat()
+    .join('; ')
+}
+
 /** The admin listener: closed last, since until then it says that this deputy drains. */
 export const startProbes = (
   { config, clock, log }: Scope,
@@ -139,7 +159,7 @@ export const startProbes = (
         {
           name: 'policy',
           ok: policy.current() !== null,
-          detail: [policy.current()?.revision ?? 'none', policy.problem() ?? []].flat().join('; '),
+          detail: policyDetail(policy),
         },
         ...unread(now()),
         ...certificate(),

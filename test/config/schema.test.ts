@@ -65,6 +65,8 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   ],
   'config/applications.ts': ['applications.*.realm'],
   'config/rules.ts': ['entitlements.scim.trust_push'],
+  'config/policy.ts': ['unsigned', 'data_unsigned', 'insecure'].map((key) => `policy.${key}`),
+  'policy/signature.ts': ['keys.*', 'scope'].map((key) => `policy.verification.${key}`),
   'config/backend.ts': ['identity.issuers.*.tenants.*'],
   'compose/scim.ts': ['tenant', 'realm', 'user', 'bearer', 'bearer.*'].map(
     (key) => `entitlements.scim.${key}`,
@@ -104,6 +106,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'listeners.agent_tls.client_ca',
     'connect.brand.logo',
     'policy.data',
+    ...['bundle', 'bundle_auth.bearer', 'bundle_poll', 'allow_rollback'].map((key) => `policy.${key}`),
     'vault.keys',
     'tools.files.*',
     'upstream.ca',
@@ -275,12 +278,7 @@ const REFUSED: Readonly<Record<string, unknown>> = {
   'audit.inputs': 'sealed',
   'audit.sink': ['file:a.jsonl', 'otlp'],
   'audit.spool': './spool',
-  'policy.bundle': 'https://bundles.test/b.tar.gz',
-  'policy.bundle_auth': { bearer: 'secret' },
-  'policy.data_unsigned': true,
   'policy.shadow': './candidate.tar.gz',
-  'policy.unsigned': true,
-  'policy.verification': { keys: { prod: 'pem' } },
   'telemetry.otlp': 'http://127.0.0.1:4318',
 }
 const base = {

@@ -85,6 +85,9 @@ const openFirst = async (scope: Scope) => {
   const first: InForce = { ...parts, config, connections: () => scope.connections }
   const lasting = await openLasting(scope, () => inForce ?? first, told)
   const put = (next: Revision): void => {
+    // What its service gives now, or signs, counts no more.
+    const { policy } = inForce ?? first
+    if (policy !== next.policy) policy.rest()
     inForce = next
     told.policy(next.policy.current())
     told.firstUse = next.firstUse

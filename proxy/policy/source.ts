@@ -40,6 +40,8 @@ export type PolicySource = {
   readonly service: () => ServiceState | null
   /** Reads everything that is a file again now. Rejects when the files are no good; the last good engine stays. */
   readonly reload: () => Promise<void>
+  /** Looks and asks no more; what serves goes on for calls that began under it. */
+  readonly rest: () => void
   readonly close: () => Promise<void>
 }
 
@@ -355,6 +357,7 @@ const followService = async (
       if (other) {
         const trusted = await read(bytes, trust.read)
         await loading.load(() => Promise.resolve({ ...trusted, from: 'service' }), true)
+        if (loading.state().closed) return false
         inUse = name
         unkept = bytes
       }
@@ -428,6 +431,11 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
       ? `the bundle service ${bundle} was not asked`
       : null
 
+  const rest = (): Promise<void> => {
+    loading.end()
+    clearInterval(looking)
+    return service?.close() ?? Promise.resolve()
+  }
   return {
     current: loading.serving.current,
     table: (name) => loading.state().tables.get(name)?.value ?? null,
@@ -442,10 +450,9 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
     failures: () => loading.state().failures,
     service: () => service?.state() ?? null,
     reload: () => inTurn(load),
+    rest: () => void rest(),
     close: async () => {
-      loading.end()
-      clearInterval(looking)
-      await service?.close()
+      await rest()
       await running
       await loading.serving.close()
     },

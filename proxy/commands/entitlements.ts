@@ -139,7 +139,10 @@ export const entitlementsShow = async (options: {
     )
     if (known === null) return silent === 0 ? 0 : 1
     const of = parts.length === 1 ? (parts[0] ?? known) : known
-    for (const line of [...valuesOf(of), ...policyLines(of, prepared.parts.policy.tables(), loaded)])
+    for (const line of [
+      ...valuesOf(of),
+      ...policyLines(of, prepared.parts.policy.tables(), loaded),
+    ])
       print(line)
     if (checks.length > 0)
       print(`checks are of a call, and asked with each: ${checks.join(', ')} (not asked here)`)

@@ -123,14 +123,16 @@ const unwritable = async (loaded: Loaded): Promise<readonly string[]> => {
     const folder = dirname(path)
     if (tried.has(folder)) continue
     tried.add(folder)
-    await tryMade(folder, key === 'vault.spool' || key === 'policy.bundle').catch((error: unknown) => {
-      const code = codeOf(error)
-      problems.push(
-        code === 'ENOENT'
-          ? `${key}: the folder ${folder} does not exist: create it`
-          : `${key}: the folder ${folder} cannot be written to (${code}), and deputy keeps ${what} there: make it writable for the user that runs deputy, or name a writable folder as state: in the configuration`,
-      )
-    })
+    await tryMade(folder, key === 'vault.spool' || key === 'policy.bundle').catch(
+      (error: unknown) => {
+        const code = codeOf(error)
+        problems.push(
+          code === 'ENOENT'
+            ? `${key}: the folder ${folder} does not exist: create it`
+            : `${key}: the folder ${folder} cannot be written to (${code}), and deputy keeps ${what} there: make it writable for the user that runs deputy, or name a writable folder as state: in the configuration`,
+        )
+      },
+    )
   }
   return problems
 }

@@ -55,9 +55,7 @@ export const policy = z
     }),
     data: text.optional(),
     bundle_auth: z.strictObject({ bearer: secretText }).optional(),
-    bundle_poll: duration
-      .refine((value) => value >= UNITS.s, 'must be 1s or more')
-      .optional(),
+    bundle_poll: duration.refine((value) => value >= UNITS.s, 'must be 1s or more').optional(),
     verification: z
       .strictObject({
         keys: z
@@ -72,9 +70,11 @@ export const policy = z
     insecure,
     shadow: unbuilt(text.optional(), 'a shadow bundle'),
   })
-  .superRefine(secure(({ bundle, insecure }) => [
-    isService(bundle) && URL.canParse(bundle) && !insecure ? bundle : undefined,
-  ]))
+  .superRefine(
+    secure(({ bundle, insecure }) => [
+      isService(bundle) && URL.canParse(bundle) && !insecure ? bundle : undefined,
+    ]),
+  )
 
 /** Settings of the policy that contradict each other, or that nothing would carry out. */
 export const policyProblems = (of: z.infer<typeof policy>): readonly (string | false)[] => {

@@ -364,10 +364,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'Public keys (PEM) by the id that a signature names them by; its kind says which algorithms a key verifies, and none is a shared secret.',
     '{ prod: "${file:/etc/deputy/bundle.pub}" }',
   ),
-  'policy.verification.scope': key(
-    'The `scope` that a signature must have; absent: none.',
-    'prod',
-  ),
+  'policy.verification.scope': key('The `scope` that a signature must have; absent: none.', 'prod'),
   'policy.unsigned': key('Takes a bundle from a URL without a signature.', 'true'),
   'policy.data_unsigned': key('Takes tables beside a signed bundle.', 'true'),
   'policy.allow_rollback': key(

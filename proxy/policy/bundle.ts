@@ -55,7 +55,11 @@ const rootsOf = (manifest: JsonObject): readonly Json[] =>
 const within = (path: string, root: string): boolean => path === root || path.startsWith(`${root}/`)
 
 /** Paths of data that no root owns: another bundle may own them. */
-const outside = (at: string, value: Json | undefined, roots: readonly string[]): readonly string[] => {
+const outside = (
+  at: string,
+  value: Json | undefined,
+  roots: readonly string[],
+): readonly string[] => {
   if (roots.some((root) => within(at, root))) return []
   return isObject(value) && roots.some((root) => within(root, at))
     ? Object.entries(value).flatMap(([key, inner]) => outside(`${at}/${key}`, inner, roots))
@@ -68,7 +72,9 @@ const checkManifest = (manifest: JsonObject, problems: string[]): void => {
   for (const [i, path] of paths.entries()) {
     const other = paths.find((each, j) => j !== i && within(path, each))
     if (other !== undefined && (other !== path || paths.indexOf(path) === i))
-      problems.push(`.manifest: root ${JSON.stringify(path)} overlaps with ${JSON.stringify(other)}`)
+      problems.push(
+        `.manifest: root ${JSON.stringify(path)} overlaps with ${JSON.stringify(other)}`,
+      )
   }
   for (const root of roots)
     if (root === 'partial')
@@ -122,9 +128,11 @@ const filesOf = (files: BundleFiles, problems: string[]): Map<string, Uint8Array
   const found = new Map<string, Uint8Array>()
   for (const [raw, bytes] of files) {
     const name = entryName(raw)
-    const end = name === null ? undefined : ONCE.find((each) => name !== each && name.endsWith(each))
+    const end =
+      name === null ? undefined : ONCE.find((each) => name !== each && name.endsWith(each))
     if (name === null) problems.push(`${JSON.stringify(raw)}: not a name inside a bundle`)
-    else if (end !== undefined) problems.push(`${name}: a second ${end} to OPA, which may be at the top only`)
+    else if (end !== undefined)
+      problems.push(`${name}: a second ${end} to OPA, which may be at the top only`)
     else if (found.has(name)) problems.push(`${name} is there twice`)
     else found.set(name, bytes)
   }

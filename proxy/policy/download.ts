@@ -80,7 +80,12 @@ const causeOf = (error: unknown): string => {
 }
 
 /** A download never rejects: what went wrong is an answer too. */
-export const createDownload = ({ url, fetch, authorization, deadline = DEADLINE }: DownloadOptions) => {
+export const createDownload = ({
+  url,
+  fetch,
+  authorization,
+  deadline = DEADLINE,
+}: DownloadOptions) => {
   const failed = (why: string, retryAfter: number | null = null): Answer => ({
     kind: 'failed',
     why: `the bundle service ${url} ${why}`,
@@ -96,7 +101,10 @@ export const createDownload = ({ url, fetch, authorization, deadline = DEADLINE 
         : { kind: 'unchanged', etag, long }
     if (status >= 300 && status < 400) return failed(redirected(url, headers.get('location')))
     if (status !== 200)
-      return failed(REFUSED[status] ?? `answers ${status}`, retryAfterOf(headers.get('retry-after')))
+      return failed(
+        REFUSED[status] ?? `answers ${status}`,
+        retryAfterOf(headers.get('retry-after')),
+      )
     const bytes = await read(response)
     if (bytes === null) return failed('gives more than 16 MiB')
     if (bytes[0] !== 0x1f || bytes[1] !== 0x8b)

@@ -329,7 +329,11 @@ const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes)
 const followService = async (
   { download, kept, poll, ask }: Serviced,
   { log, clock }: PolicySourceOptions,
-  { loading, trust, inTurn }: { readonly loading: Loading; readonly trust: Trust; readonly inTurn: InTurn },
+  {
+    loading,
+    trust,
+    inTurn,
+  }: { readonly loading: Loading; readonly trust: Trust; readonly inTurn: InTurn },
 ): Promise<Service | null> => {
   let inUse = ''
   let unkept: Uint8Array | null = null

@@ -20,9 +20,10 @@ const KINDS: readonly Kind[] = ['nothing changes', 'data changes', 'the module c
 /** The starter policy, signed: each is newer than the last. */
 const bundles = async () => {
   const starter: Files = Object.fromEntries(
-    (await unpackBundle(readFileSync(join(root, 'policies/bundle.tar.gz')))).map(
-      ([name, body]) => [name.slice(1), body],
-    ),
+    (await unpackBundle(readFileSync(join(root, 'policies/bundle.tar.gz')))).map(([name, body]) => [
+      name.slice(1),
+      body,
+    ]),
   )
   const { pem, privateKey } = ecPair()
   const text = (name: string): string => Buffer.from(starter[name] ?? '').toString()
@@ -60,7 +61,11 @@ export const measureBundles = async (size: Size): Promise<Section> => {
     if (listening.kind !== 'listening') throw new Error('the upstream does not listen')
     const load = kept(start([script('load.ts')], 'load'))
     const plan = { trust: 'plain', people: 10, held: 10, operations: null } as const
-    const home = await seed(join(size.folder, 'bundles'), plan, `http://127.0.0.1:${listening.port}`)
+    const home = await seed(
+      join(size.folder, 'bundles'),
+      plan,
+      `http://127.0.0.1:${listening.port}`,
+    )
     const config = JSON.parse(readFileSync(home.config, 'utf8')) as object
     const policy = { bundle: service.url, verification: { keys: { bench: pem } } }
     writeFileSync(home.config, JSON.stringify({ ...config, policy }))

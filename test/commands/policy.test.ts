@@ -82,7 +82,9 @@ describe.skipIf(opa === null)(`a build${needs}`, () => {
       writeFileSync(key, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }))
       const out = 'signed.tar.gz'
       said = []
-      expect(await policyBuild({ root, places, print, out, signingKey: key, scope: 'prod' })).toBe(0)
+      expect(await policyBuild({ root, places, print, out, signingKey: key, scope: 'prod' })).toBe(
+        0,
+      )
       expect(said).toEqual([expect.stringMatching(/^signed\.tar\.gz: revision \w{16}, signed$/)])
       const files = await unpackBundle(readFileSync(join(root, out)))
       const { issuedAt } = await createVerifier({ keys: { own: pair.pem }, scope: 'prod' })(files)

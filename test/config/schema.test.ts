@@ -106,7 +106,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'listeners.agent_tls.client_ca',
     'connect.brand.logo',
     'policy.data',
-    ...['bundle', 'bundle_auth.bearer', 'bundle_poll', 'allow_rollback'].map((key) => `policy.${key}`),
+    ...['bundle', 'bundle_auth.bearer', 'bundle_poll', 'allow_rollback'].map(
+      (key) => `policy.${key}`,
+    ),
     'vault.keys',
     'tools.files.*',
     'upstream.ca',

@@ -16,11 +16,11 @@ const exampleOf = (example: string): unknown =>
     : example.includes('bundle.pub')
       ? { prod: PUBLIC }
       : parse(
-        example.replaceAll(
-          /\$\{(?:env|file):[^}:]*(?::-([^}]*))?\}/g,
-          (_, usual?: string) => usual ?? 'x'.repeat(32),
-        ),
-      )
+          example.replaceAll(
+            /\$\{(?:env|file):[^}:]*(?::-([^}]*))?\}/g,
+            (_, usual?: string) => usual ?? 'x'.repeat(32),
+          ),
+        )
 
 test('every key of the schema has a sentence, and no sentence is about a key that is not there', () => {
   expect(Object.keys(WORDS).toSorted()).toEqual([...new Set(keys.map(([path]) => path))].toSorted())

@@ -1,7 +1,14 @@
 // One bundle service for deputy and for OPA's own server: both end with the same revision and the same answers, refuse the
 // same signatures, and deputy's calls go on whatever the service does.
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -102,7 +109,9 @@ describe('a deputy with a bundle service', () => {
     const deputy = await deputyAt(await prepareFolder(setup()))
     expect(await verdict(deputy)).toBe('alice')
     expect(service.asked[0]).toHaveProperty('authorization', `Bearer ${BEARER}`)
-    expect(await readyLine(deputy)).toMatch(/one; signed by prod at 20.*; the bundle service answered at 20/)
+    expect(await readyLine(deputy)).toMatch(
+      /one; signed by prod at 20.*; the bundle service answered at 20/,
+    )
     expect(events(deputy, 'policy.loaded')).toEqual([
       expect.objectContaining({
         policy: { revision: 'one', digest: expect.any(String) },
@@ -117,7 +126,9 @@ describe('a deputy with a bundle service', () => {
     service.put(await named('foreign', { key: other.privateKey, claims: { iat: NOW + 9 } }))
     await expect.poll(() => readyLine(deputy), patient).toMatch(/one; .*it is not by prod/)
     expect(await verdict(deputy)).toBe('alice')
-    expect(await admin(deputy, '/metrics')).toMatch(/deputy_bundle_requests_total\{result="refused"\} [1-9]/)
+    expect(await admin(deputy, '/metrics')).toMatch(
+      /deputy_bundle_requests_total\{result="refused"\} [1-9]/,
+    )
     expect(events(deputy, 'policy.failed')).toEqual([
       expect.objectContaining({ problem: expect.stringMatching(/it is not by prod/) }),
     ])
@@ -172,7 +183,9 @@ describe('a deputy with a bundle service', () => {
   test('never had a bundle: nothing is allowed, it is not ready, and says why', async () => {
     const deputy = await deputyAt(await prepareFolder(setup()))
     expect(await verdict(deputy)).toBe('policy_unavailable')
-    expect(await readyLine(deputy)).toMatch(/none; the bundle service .* has no bundle there \(404\)/)
+    expect(await readyLine(deputy)).toMatch(
+      /none; the bundle service .* has no bundle there \(404\)/,
+    )
     service.put(await named('one'))
     await expect.poll(() => verdict(deputy), patient).toBe('alice')
   })
@@ -184,7 +197,10 @@ describe('a deputy with a bundle service', () => {
     const write = (of: Pair): void => {
       const file = join(folder, 'deputy.yaml')
       const config = JSON.parse(readFileSync(file, 'utf8')) as Fields
-      writeFileSync(file, JSON.stringify({ ...config, ...policyOf({ verification: { keys: { next: of.pem } } }) }))
+      writeFileSync(
+        file,
+        JSON.stringify({ ...config, ...policyOf({ verification: { keys: { next: of.pem } } }) }),
+      )
     }
     // Nothing that the new key signed is there yet: the configuration is refused, and calls go on.
     write(other)
@@ -201,14 +217,22 @@ describe('a deputy with a bundle service', () => {
     const folder = await prepareFolder(setup())
     const file = join(folder, 'deputy.yaml')
     const config = JSON.parse(readFileSync(file, 'utf8')) as Fields
-    const { policy } = policyOf({ bundle: './signed.tar.gz', bundle_auth: undefined, bundle_poll: undefined })
+    const { policy } = policyOf({
+      bundle: './signed.tar.gz',
+      bundle_auth: undefined,
+      bundle_poll: undefined,
+    })
     writeFileSync(file, JSON.stringify({ ...config, policy }))
     writeFileSync(join(folder, 'signed.tar.gz'), await named('signed'))
     const deputy = await deputyAt(folder)
     expect([await revision(deputy), await verdict(deputy)]).toEqual(['signed', 'alice'])
-    expect(events(deputy, 'policy.loaded').at(-1)).toMatchObject({ bundle: { from: 'files', ordered: true } })
+    expect(events(deputy, 'policy.loaded').at(-1)).toMatchObject({
+      bundle: { from: 'files', ordered: true },
+    })
     copyFileSync(BUNDLE, join(folder, 'signed.tar.gz'))
-    await expect.poll(() => readyLine(deputy), patient).toMatch(/signed; .*there is none \(\.signatures/)
+    await expect
+      .poll(() => readyLine(deputy), patient)
+      .toMatch(/signed; .*there is none \(\.signatures/)
     expect(await verdict(deputy)).toBe('alice')
   })
 })
@@ -228,7 +252,10 @@ describe('`deputy validate`', () => {
   })
   test('asks the service, keeps nothing, and refuses what a deputy would not serve', async () => {
     service.put(await named('one'))
-    expect(await run(false)).toMatchObject({ code: 0, said: expect.stringMatching(/policy one \(sha256/) })
+    expect(await run(false)).toMatchObject({
+      code: 0,
+      said: expect.stringMatching(/policy one \(sha256/),
+    })
     expect(readdirSync(folder)).not.toContain('bundles')
     service.put(await named('foreign', { key: other.privateKey }))
     expect(await run(false)).toMatchObject({
@@ -246,72 +273,82 @@ describe('`deputy validate`', () => {
 })
 
 const why = missingOpa ?? (opaCommand === null ? 'opa is missing' : null)
-describe.skipIf(why !== null)(`beside OPA’s own server${why === null ? '' : ` (SKIPPED: ${why})`}`, () => {
-  const folder = mkdtempSync(join(tmpdir(), 'deputy-bundles-'))
-  afterAll(() => rmSync(folder, { recursive: true }))
-  /** As a team builds and signs it, by opa alone. */
-  const built = (revision: string, pair: Pair, iat: number): Buffer => {
-    const [key, claims, out] = ['key.pem', 'claims.json', 'b.tar.gz'].map((each) => join(folder, each))
-    if (key === undefined || claims === undefined || out === undefined) throw new Error('no names')
-    writeFileSync(key, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }))
-    writeFileSync(claims, JSON.stringify({ iat }))
-    const compile = 'build -t wasm -O 0 -e deputy/decision -b policies --ignore *_test.rego'
-    execFileSync(
-      opaCommand ?? 'opa',
-      [
-        ...compile.split(' '),
-        ...['--capabilities', 'policies/capabilities.json', '-r', revision, '-o', out],
-        ...['--signing-alg', 'ES256', '--signing-key', key, '--claims-file', claims],
-      ],
-      { cwd: root, stdio: 'pipe' },
-    )
-    return readFileSync(out)
-  }
-  test('both have the same revision, decide alike, and refuse the same signature', async () => {
-    service.put(built('first', mine, NOW))
-    const opa = await startOpa(service.url, mine.pem)
-    ends.push(() => opa.close())
-    const quiet = (): void => undefined
-    const source = await openPolicySource({
-      bundle: service.url,
-      service: {
-        download: createDownload({ url: service.url, fetch, authorization: () => Promise.resolve(null) }),
-        kept: createKeptBundle(join(folder, 'kept'), service.url, 1e8),
-        poll: 200,
-        ask: 'always',
-      },
-      verification: { keys: { prod: mine.pem } },
-      data: null,
-      providers: [],
-      inputLimit: 32_768,
-      log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
-      clock: { now: () => Date.now(), mono: () => performance.now() },
-      onChange: quiet,
-    })
-    ends.push(() => source.close())
-    expect(source.current()?.revision).toBe('first')
-    await expect.poll(() => opa.revision(), patient).toBe('first')
-    const golden = join(root, 'test/golden')
-    let allowed = 0
-    for (const name of readdirSync(golden)) {
-      const { input, decision } = JSON.parse(readFileSync(join(golden, name), 'utf8')) as {
-        readonly input: object
-        readonly decision: { readonly allow: boolean }
-      }
-      allowed += decision.allow ? 1 : 0
-      expect(await source.current()?.evaluate(JSON.stringify(input)), name).toEqual(decision)
-      expect(await opa.decide(input), name).toEqual(decision)
+describe.skipIf(why !== null)(
+  `beside OPA’s own server${why === null ? '' : ` (SKIPPED: ${why})`}`,
+  () => {
+    const folder = mkdtempSync(join(tmpdir(), 'deputy-bundles-'))
+    afterAll(() => rmSync(folder, { recursive: true }))
+    /** As a team builds and signs it, by opa alone. */
+    const built = (revision: string, pair: Pair, iat: number): Buffer => {
+      const [key, claims, out] = ['key.pem', 'claims.json', 'b.tar.gz'].map((each) =>
+        join(folder, each),
+      )
+      if (key === undefined || claims === undefined || out === undefined)
+        throw new Error('no names')
+      writeFileSync(key, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }))
+      writeFileSync(claims, JSON.stringify({ iat }))
+      const compile = 'build -t wasm -O 0 -e deputy/decision -b policies --ignore *_test.rego'
+      execFileSync(
+        opaCommand ?? 'opa',
+        [
+          ...compile.split(' '),
+          ...['--capabilities', 'policies/capabilities.json', '-r', revision, '-o', out],
+          ...['--signing-alg', 'ES256', '--signing-key', key, '--claims-file', claims],
+        ],
+        { cwd: root, stdio: 'pipe' },
+      )
+      return readFileSync(out)
     }
-    expect(allowed).toBeGreaterThan(10)
+    test('both have the same revision, decide alike, and refuse the same signature', async () => {
+      service.put(built('first', mine, NOW))
+      const opa = await startOpa(service.url, mine.pem)
+      ends.push(() => opa.close())
+      const quiet = (): void => undefined
+      const source = await openPolicySource({
+        bundle: service.url,
+        service: {
+          download: createDownload({
+            url: service.url,
+            fetch,
+            authorization: () => Promise.resolve(null),
+          }),
+          kept: createKeptBundle(join(folder, 'kept'), service.url, 1e8),
+          poll: 200,
+          ask: 'always',
+        },
+        verification: { keys: { prod: mine.pem } },
+        data: null,
+        providers: [],
+        inputLimit: 32_768,
+        log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+        clock: { now: () => Date.now(), mono: () => performance.now() },
+        onChange: quiet,
+      })
+      ends.push(() => source.close())
+      expect(source.current()?.revision).toBe('first')
+      await expect.poll(() => opa.revision(), patient).toBe('first')
+      const golden = join(root, 'test/golden')
+      let allowed = 0
+      for (const name of readdirSync(golden)) {
+        const { input, decision } = JSON.parse(readFileSync(join(golden, name), 'utf8')) as {
+          readonly input: object
+          readonly decision: { readonly allow: boolean }
+        }
+        allowed += decision.allow ? 1 : 0
+        expect(await source.current()?.evaluate(JSON.stringify(input)), name).toEqual(decision)
+        expect(await opa.decide(input), name).toEqual(decision)
+      }
+      expect(allowed).toBeGreaterThan(10)
 
-    service.put(built('second', mine, NOW + 1))
-    await expect.poll(() => source.current()?.revision, patient).toBe('second')
-    await expect.poll(() => opa.revision(), patient).toBe('second')
+      service.put(built('second', mine, NOW + 1))
+      await expect.poll(() => source.current()?.revision, patient).toBe('second')
+      await expect.poll(() => opa.revision(), patient).toBe('second')
 
-    service.put(built('foreign', other, NOW + 2))
-    const before = service.asked.length
-    await expect.poll(() => source.problem(), patient).toMatch(/it is not by prod/)
-    await expect.poll(() => service.asked.length, patient).toBeGreaterThan(before + 6)
-    expect([source.current()?.revision, await opa.revision()]).toEqual(['second', 'second'])
-  }, 120_000)
-})
+      service.put(built('foreign', other, NOW + 2))
+      const before = service.asked.length
+      await expect.poll(() => source.problem(), patient).toMatch(/it is not by prod/)
+      await expect.poll(() => service.asked.length, patient).toBeGreaterThan(before + 6)
+      expect([source.current()?.revision, await opa.revision()]).toEqual(['second', 'second'])
+    }, 120_000)
+  },
+)

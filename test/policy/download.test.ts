@@ -41,7 +41,11 @@ const whyOf = async (handler: RequestListener, asked: Partial<Asked> = {}, deadl
 }
 const GZIP = gzipSync('a bundle')
 const reply =
-  (status: number, headers: Readonly<Record<string, string>> = {}, body?: string | Buffer): RequestListener =>
+  (
+    status: number,
+    headers: Readonly<Record<string, string>> = {},
+    body?: string | Buffer,
+  ): RequestListener =>
   (_req, res) =>
     void res.writeHead(status, headers).end(body)
 
@@ -82,7 +86,11 @@ describe('a question', () => {
 describe('an answer that is none', () => {
   test.each<[string, RequestListener, RegExp]>([
     ['304 to who has nothing', reply(304), /says that nothing changed \(304\), and was asked/],
-    ['a page', reply(200, { 'content-type': 'text/html' }, '<html>sign in</html>'), /gives no gzip file, but 20 bytes of text\/html/],
+    [
+      'a page',
+      reply(200, { 'content-type': 'text/html' }, '<html>sign in</html>'),
+      /gives no gzip file, but 20 bytes of text\/html/,
+    ],
     ['nothing', reply(200), /gives no gzip file, but 0 bytes of no type/],
     ['401', reply(401), /does not know deputy \(401\): see policy\.bundle_auth/],
     ['403', reply(403), /does not let deputy have the bundle \(403\)/],
@@ -92,14 +100,26 @@ describe('an answer that is none', () => {
     ['204', reply(204), /answers 204/],
     ['206', reply(206, {}, GZIP), /answers 206/],
     ['300', reply(300), /answers with a redirect, which is not followed/],
-    ['half of it', (_req, res) => {
-      res.writeHead(200, { 'content-length': GZIP.length })
-      res.write(GZIP.subarray(0, 5), () => res.destroy())
-    }, /gave no whole answer/],
-    ['more than it says', (_req, res) => {
-      res.socket?.end(`HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n${'x'.repeat(400)}`)
-    }, /gives no gzip file, but 4 bytes|gave no whole answer/],
-    ['a word that is no HTTP', (_req, res) => void res.socket?.end('hello\r\n\r\n'), /gave no whole answer/],
+    [
+      'half of it',
+      (_req, res) => {
+        res.writeHead(200, { 'content-length': GZIP.length })
+        res.write(GZIP.subarray(0, 5), () => res.destroy())
+      },
+      /gave no whole answer/,
+    ],
+    [
+      'more than it says',
+      (_req, res) => {
+        res.socket?.end(`HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n${'x'.repeat(400)}`)
+      },
+      /gives no gzip file, but 4 bytes|gave no whole answer/,
+    ],
+    [
+      'a word that is no HTTP',
+      (_req, res) => void res.socket?.end('hello\r\n\r\n'),
+      /gave no whole answer/,
+    ],
     ['an end', (_req, res) => void res.socket?.destroy(), /gave no whole answer/],
   ])('%s is told', async (_name, handler, message) => {
     expect(await whyOf(handler)).toMatch(message)

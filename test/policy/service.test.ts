@@ -112,7 +112,11 @@ const problem = (): string | null | undefined => source?.problem()
 const counts = () => source?.service()?.counts
 const kept = (): readonly string[] => readdirSync(join(folder, 'bundles'))
 const reply =
-  (status: number, headers: Readonly<Record<string, string>> = {}, body?: string | Buffer): RequestListener =>
+  (
+    status: number,
+    headers: Readonly<Record<string, string>> = {},
+    body?: string | Buffer,
+  ): RequestListener =>
   (_req, res) =>
     void res.writeHead(status, headers).end(body)
 
@@ -178,7 +182,11 @@ describe('what a service gives', () => {
     const type = 'application/vnd.openpolicyagent.bundles'
     service.answer((req, res) => {
       const known = req.headers['if-none-match'] === '"1"'
-      reply(known ? 304 : 200, { etag: '"1"', 'content-type': type }, known ? undefined : bytes)(req, res)
+      reply(
+        known ? 304 : 200,
+        { etag: '"1"', 'content-type': type },
+        known ? undefined : bytes,
+      )(req, res)
     })
     await start({}, { poll: 300 })
     await new Promise((resolve) => setTimeout(resolve, 700))
@@ -219,37 +227,115 @@ describe('while one serves', () => {
       ).map(([name, body]) => [name.replace(/^\//, ''), body]),
     )
   const whole = made('half')
-  const cases: readonly (readonly [string, () => RequestListener | Promise<RequestListener>, RegExp])[] = [
-    ['a page', () => reply(200, { 'content-type': 'text/html' }, '<p>'), /gives no gzip file, but 3 bytes of text\/html/],
+  const cases: readonly (readonly [
+    string,
+    () => RequestListener | Promise<RequestListener>,
+    RegExp,
+  ])[] = [
+    [
+      'a page',
+      () => reply(200, { 'content-type': 'text/html' }, '<p>'),
+      /gives no gzip file, but 3 bytes of text\/html/,
+    ],
     ['an error', () => reply(500), /answers 500/],
     ['no permission', () => reply(401), /does not know deputy \(401\)/],
-    ['a redirect', () => reply(302, { location: 'https://elsewhere.test/b' }), /redirect to elsewhere\.test, which is not followed/],
+    [
+      'a redirect',
+      () => reply(302, { location: 'https://elsewhere.test/b' }),
+      /redirect to elsewhere\.test, which is not followed/,
+    ],
     ['half a file', async () => reply(200, {}, (await whole).subarray(0, -500)), /not a gzip file/],
-    ['a file without end', () => (_req, res) => void res.writeHead(200).write(Buffer.from([0x1f])), /took too long/],
+    [
+      'a file without end',
+      () => (_req, res) => void res.writeHead(200).write(Buffer.from([0x1f])),
+      /took too long/,
+    ],
     ['2 GiB of zeros', () => reply(200, {}, zeros()), /it unpacks to more than 16 MiB/],
     ['a gzip of no archive', () => reply(200, {}, gzipSync('x'.repeat(600))), /not a tar archive/],
     ['no signature', () => bytes(files), /there is none \(\.signatures\.json\)/],
-    ['another key', async () => bytes(await by(files, { key: other.privateKey })), /it is not by prod/],
-    ['our public key as a secret', async () => bytes(await by(files, { alg: 'HS256', key: Buffer.from(mine.pem) })), /its algorithm is "HS256"/],
-    ['an older one', async () => bytes(await by(files, { claims: { iat: NOW - 5 } })), /before the one in use/],
-    ['one without iat', async () => bytes(await by(files, { claims: {} })), /does not say when it was made/],
-    ['one that ended', async () => bytes(await by(files, { claims: { iat: NOW, exp: NOW - 90 } })), /it ended at/],
-    ['one of the future', async () => bytes(await by(files, { claims: { iat: NOW + 900 } })), /still to come/],
-    ['a file that nobody signed', async () => bytes({ ...(await by(files)), 'more.rego': '' }), /more\.rego is there and was not signed/],
-    ['a name outside', async () => {
-      const entries = Object.entries(await by(files))
-      return reply(200, {}, await archive([...entries, ['../outside', '']]))
-    }, /outside.*(?:not a name inside|is no)|tar/],
-    ['two manifests', async () => {
-      const entries = Object.entries(await by(files))
-      return reply(200, {}, await archive([...entries, ['./.manifest', '{}']]))
-    }, /\.manifest is there twice/],
-    ['a manifest below', async () => bytes(await by({ ...files, 'a/.manifest': '{}' })), /a second \.manifest to OPA/],
-    ['roots that overlap', async () => bytes(await by(manifest({ roots: ['deputy', 'deputy_data', 'deputy_data/a'] }))), /root "deputy_data\/a" overlaps with "deputy_data"/],
-    ['data outside its roots', async () => bytes(await by({ ...manifest({ roots: ['deputy', 'deputy_data/a'] }), 'data.json': '{"deputy_data":{"b":{}}}' })), /data\.deputy_data\.b lies outside the roots/],
+    [
+      'another key',
+      async () => bytes(await by(files, { key: other.privateKey })),
+      /it is not by prod/,
+    ],
+    [
+      'our public key as a secret',
+      async () => bytes(await by(files, { alg: 'HS256', key: Buffer.from(mine.pem) })),
+      /its algorithm is "HS256"/,
+    ],
+    [
+      'an older one',
+      async () => bytes(await by(files, { claims: { iat: NOW - 5 } })),
+      /before the one in use/,
+    ],
+    [
+      'one without iat',
+      async () => bytes(await by(files, { claims: {} })),
+      /does not say when it was made/,
+    ],
+    [
+      'one that ended',
+      async () => bytes(await by(files, { claims: { iat: NOW, exp: NOW - 90 } })),
+      /it ended at/,
+    ],
+    [
+      'one of the future',
+      async () => bytes(await by(files, { claims: { iat: NOW + 900 } })),
+      /still to come/,
+    ],
+    [
+      'a file that nobody signed',
+      async () => bytes({ ...(await by(files)), 'more.rego': '' }),
+      /more\.rego is there and was not signed/,
+    ],
+    [
+      'a name outside',
+      async () => {
+        const entries = Object.entries(await by(files))
+        return reply(200, {}, await archive([...entries, ['../outside', '']]))
+      },
+      /outside.*(?:not a name inside|is no)|tar/,
+    ],
+    [
+      'two manifests',
+      async () => {
+        const entries = Object.entries(await by(files))
+        return reply(200, {}, await archive([...entries, ['./.manifest', '{}']]))
+      },
+      /\.manifest is there twice/,
+    ],
+    [
+      'a manifest below',
+      async () => bytes(await by({ ...files, 'a/.manifest': '{}' })),
+      /a second \.manifest to OPA/,
+    ],
+    [
+      'roots that overlap',
+      async () => bytes(await by(manifest({ roots: ['deputy', 'deputy_data', 'deputy_data/a'] }))),
+      /root "deputy_data\/a" overlaps with "deputy_data"/,
+    ],
+    [
+      'data outside its roots',
+      async () =>
+        bytes(
+          await by({
+            ...manifest({ roots: ['deputy', 'deputy_data/a'] }),
+            'data.json': '{"deputy_data":{"b":{}}}',
+          }),
+        ),
+      /data\.deputy_data\.b lies outside the roots/,
+    ],
     ['-O 2', async () => bytes(await by(await optimised())), /build it with -O 0/],
-    ['a module that is none', async () => bytes(await by({ ...files, 'policy.wasm': 'x' })), /cannot be compiled/],
-    ['wrong tables', async () => bytes(await by(filesOf('bad', { grants: [] }))), /deputy_data\.grants is not an object/],
+    [
+      'a module that is none',
+      async () => bytes(await by({ ...files, 'policy.wasm': 'x' })),
+      /cannot be compiled/,
+    ],
+    [
+      'wrong tables',
+      async () => bytes(await by(filesOf('bad', { grants: [] }))),
+      /deputy_data\.grants is not an object/,
+    ],
   ]
   /** A gzip file of 2 GiB, of members that follow each other (RFC 1952 2.2). */
   const zeros = (): Buffer => {
@@ -367,7 +453,10 @@ describe('a restart without the service', () => {
     await again({ verification: null })
     expect(revision()).toBe('plain')
     await source?.close()
-    await start({ verification: null }, { kept: createKeptBundle(join(folder, 'bundles'), 'https://other.test', MOST) })
+    await start(
+      { verification: null },
+      { kept: createKeptBundle(join(folder, 'bundles'), 'https://other.test', MOST) },
+    )
     expect(revision()).toBeUndefined()
   })
   test('is told of before, where the bundle cannot be kept, and it is kept as soon as it can be', async () => {
@@ -380,9 +469,7 @@ describe('a restart without the service', () => {
     // Other bytes with the same answer: a restart of the service gives them new tags.
     const bytes = await made('one')
     service.answer((req, res) => reply(200, {}, bytes)(req, res))
-    await expect
-      .poll(() => readdirSync(folder, { recursive: true }).length, patient)
-      .toBe(2)
+    await expect.poll(() => readdirSync(folder, { recursive: true }).length, patient).toBe(2)
     expect(kept()).toEqual([expect.stringMatching(/^[0-9a-f]{16}\.tar\.gz$/)])
   })
 })

@@ -72,7 +72,9 @@ describe.skipIf(opa === null)(`a bundle that opa signs${needs}`, () => {
         expiresAt: 1_964_400_000_000,
       })
       const foreign = createVerifier({ keys: { one: other.pem }, scope: 'prod' })
-      await expect(foreign(read)).rejects.toThrow(/no key of policy\.verification is one|not by one/)
+      await expect(foreign(read)).rejects.toThrow(
+        /no key of policy\.verification is one|not by one/,
+      )
     },
   )
   test('with Ed25519 is verified, which opa’s command writes', async () => {
@@ -104,7 +106,10 @@ describe.skipIf(opa === null)(`a bundle that opa signs${needs}`, () => {
     const at = join(folder, 'dir')
     mkdirSync(join(at, 'deputy_data'), { recursive: true })
     writeFileSync(join(at, '.manifest'), '{"roots": ["deputy", "deputy_data"], "revision": "y"}')
-    writeFileSync(join(at, 'deputy_data/data.yaml'), 'grants:\n  b: [1, 2.5, yes]\n  a: {x: null}\n')
+    writeFileSync(
+      join(at, 'deputy_data/data.yaml'),
+      'grants:\n  b: [1, 2.5, yes]\n  a: {x: null}\n',
+    )
     writeFileSync(join(at, 'policy.wasm'), 'not hashed as a document')
     const key = keyFile(mine)
     const read = (sign: string): BundleFiles =>
@@ -166,25 +171,74 @@ describe('a signature', () => {
       /its algorithm is "none"/,
     ],
     ['for another scope', () => by(mine, { claims: { scope: 'test' } }), /scope is "test", and ""/],
-    ['with a file that was not signed', async () => ({ ...(await by(mine)), 'x.rego': '' }), /x\.rego is there and was not signed/],
-    ['with a file that is gone', () => by(mine, { files: [...rows, listed('y.rego', '')] }), /y\.rego was signed and is not there/],
-    ['with a file that was changed', async () => ({ ...(await by(mine)), 'data.json': '{"deputy_data":{"grants":{"x":{}}}}' }), /signed as data\.json was changed/],
-    ['that lists a file twice', () => by(mine, { files: [...rows, first] }), /lists \.manifest twice/],
-    ['by MD5', () => by(mine, { files: [{ ...first, algorithm: 'MD5' }, ...rest] }), /is hashed with MD5/],
-    ['that lists a path outside', () => by(mine, { files: [{ ...first, name: '../.manifest' }, ...rest] }), /without name, hash and algorithm/],
+    [
+      'with a file that was not signed',
+      async () => ({ ...(await by(mine)), 'x.rego': '' }),
+      /x\.rego is there and was not signed/,
+    ],
+    [
+      'with a file that is gone',
+      () => by(mine, { files: [...rows, listed('y.rego', '')] }),
+      /y\.rego was signed and is not there/,
+    ],
+    [
+      'with a file that was changed',
+      async () => ({ ...(await by(mine)), 'data.json': '{"deputy_data":{"grants":{"x":{}}}}' }),
+      /signed as data\.json was changed/,
+    ],
+    [
+      'that lists a file twice',
+      () => by(mine, { files: [...rows, first] }),
+      /lists \.manifest twice/,
+    ],
+    [
+      'by MD5',
+      () => by(mine, { files: [{ ...first, algorithm: 'MD5' }, ...rest] }),
+      /is hashed with MD5/,
+    ],
+    [
+      'that lists a path outside',
+      () => by(mine, { files: [{ ...first, name: '../.manifest' }, ...rest] }),
+      /without name, hash and algorithm/,
+    ],
     ['that lists nothing', () => by(mine, { claims: { files: 'all' } }), /it lists no files/],
     ['whose times are texts', () => by(mine, { claims: { iat: 'now' } }), /iat is no time/],
-    ['of a plugin', async () => {
-      const { '.signatures.json': file = '' } = await by(mine)
-      return { ...files, '.signatures.json': JSON.stringify({ ...JSON.parse(String(file)), plugin: 'kms' }) }
-    }, /names the plugin "kms"/],
-    ['twice', async () => {
-      const { '.signatures.json': file = '' } = await by(mine)
-      const { signatures } = JSON.parse(String(file)) as { signatures: readonly string[] }
-      return { ...files, '.signatures.json': JSON.stringify({ signatures: [...signatures, ...signatures] }) }
-    }, /exactly one signature/],
-    ['that is no JWS', () => Promise.resolve({ ...files, '.signatures.json': '{"signatures":["a.b"]}' }), /cannot be read/],
-    ['whose document has a key twice', async () => ({ ...(await by(mine)), 'data.json': '{"deputy_data":{},"deputy_data":{"grants":{}}}' }), /is there twice/],
+    [
+      'of a plugin',
+      async () => {
+        const { '.signatures.json': file = '' } = await by(mine)
+        return {
+          ...files,
+          '.signatures.json': JSON.stringify({ ...JSON.parse(String(file)), plugin: 'kms' }),
+        }
+      },
+      /names the plugin "kms"/,
+    ],
+    [
+      'twice',
+      async () => {
+        const { '.signatures.json': file = '' } = await by(mine)
+        const { signatures } = JSON.parse(String(file)) as { signatures: readonly string[] }
+        return {
+          ...files,
+          '.signatures.json': JSON.stringify({ signatures: [...signatures, ...signatures] }),
+        }
+      },
+      /exactly one signature/,
+    ],
+    [
+      'that is no JWS',
+      () => Promise.resolve({ ...files, '.signatures.json': '{"signatures":["a.b"]}' }),
+      /cannot be read/,
+    ],
+    [
+      'whose document has a key twice',
+      async () => ({
+        ...(await by(mine)),
+        'data.json': '{"deputy_data":{},"deputy_data":{"grants":{}}}',
+      }),
+      /is there twice/,
+    ],
   ]
   test.each(cases)('%s is refused', async (_name, make, message) => {
     await expect(verify(entries(await make()))).rejects.toThrow(message)
@@ -205,7 +259,9 @@ describe('a signature', () => {
     await expect(verify([...made, ['data.json', Buffer.from('{}')]])).rejects.toThrow(
       /data\.json is there twice/,
     )
-    await expect(verify([...made, ['a/../b', Buffer.from('')]])).rejects.toThrow(/not a name inside/)
+    await expect(verify([...made, ['a/../b', Buffer.from('')]])).rejects.toThrow(
+      /not a name inside/,
+    )
   })
   test('is checked over the archive that carries it', async () => {
     const made = await unpackBundle(await archive(await by(mine, { claims: { iat: 5 } })))

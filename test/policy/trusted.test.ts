@@ -87,5 +87,7 @@ test('what was kept and is not ours any more sets no order', async () => {
 
 test('without verification a signed bundle is refused, as OPA does', async () => {
   const trust = createTrust(null, { rollback: false, clock })
-  await expect(trust.read(await made('a', 0))).rejects.toThrow(/nothing says whose signature counts/)
+  await expect(trust.read(await made('a', 0))).rejects.toThrow(
+    /nothing says whose signature counts/,
+  )
 })

@@ -26,7 +26,13 @@ export type Signer = {
 }
 export type Pair = { readonly pem: string; readonly privateKey: KeyObject }
 
-const pairOf = ({ publicKey, privateKey }: { publicKey: KeyObject; privateKey: KeyObject }): Pair => ({
+const pairOf = ({
+  publicKey,
+  privateKey,
+}: {
+  publicKey: KeyObject
+  privateKey: KeyObject
+}): Pair => ({
   pem: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
   privateKey,
 })

@@ -217,7 +217,8 @@ export const validate = async (options: {
   const engine = parts?.policy.current() ?? null
   const said = parts?.policy.problem() ?? null
   // A service that is away, or that nobody asks, leaves open what a deputy that serves would do.
-  const open = said !== null && (engine !== null || (offline && isService(loaded.config.policy.bundle)))
+  const open =
+    said !== null && (engine !== null || (offline && isService(loaded.config.policy.bundle)))
   const broken = open ? null : said
   const none = { problems: [], warnings: [] }
   const findings = [

@@ -133,7 +133,7 @@ const signing = async (
   const text = await readFile(key, 'utf8')
   let pem: string
   try {
-    pem = createPublicKey(createPrivateKey(text)).export({ type: 'spki', format: 'pem' }).toString()
+    pem = createPublicKey(createPrivateKey(text)).export({ type: 'spki', format: 'pem' })
   } catch {
     throw new Error(`${key} is no private key in PEM that can be read without a password`)
   }

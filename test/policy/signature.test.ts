@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createPrivateKey } from 'node:crypto'
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { OPA_VERSION, findOpa } from '../../proxy/commands/policy.ts'
 import { unpackBundle, type BundleFiles } from '../../proxy/policy/bundle.ts'
@@ -46,21 +46,20 @@ describe.skipIf(opa === null)(`a bundle that opa signs${needs}`, () => {
     writeFileSync(join(folder, 'src/data.json'), ODD)
     writeFileSync(join(folder, 'claims.json'), '{"iat":1764400000,"exp":1964400000,"scope":"prod"}')
   })
-  const run = (...args: readonly string[]): void =>
-    void execFileSync(opa ?? 'opa', args, { cwd: folder, stdio: 'pipe' })
+  /** Builds and signs `src`. */
+  const build = (alg: string, key: string, ...more: readonly string[]): Promise<BundleFiles> => {
+    const compile = 'build -t wasm -e deputy/decision -b src -o b.tar.gz'.split(' ')
+    const args = [...compile, '--signing-alg', alg, '--signing-key', key, ...more]
+    execFileSync(opa ?? 'opa', args, { cwd: folder, stdio: 'pipe' })
+    return unpackBundle(readFileSync(join(folder, 'b.tar.gz')))
+  }
   const keyFile = (pair: Pair): string => {
     const path = join(folder, 'key.pem')
     writeFileSync(path, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }))
     return path
   }
-  const built = async (alg: string): Promise<BundleFiles> => {
-    const key = keyFile(pairOf(alg))
-    run(
-      ...['build', '-t', 'wasm', '-e', 'deputy/decision', '-b', 'src', '-o', 'b.tar.gz'],
-      ...['--signing-alg', alg, '--signing-key', key, '--claims-file', 'claims.json'],
-    )
-    return unpackBundle(readFileSync(join(folder, 'b.tar.gz')))
-  }
+  const built = (alg: string): Promise<BundleFiles> =>
+    build(alg, keyFile(pairOf(alg)), '--claims-file', 'claims.json')
   test.each('RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512'.split(' '))(
     'with %s is verified, by the key of its kind alone',
     async (alg) => {
@@ -78,15 +77,9 @@ describe.skipIf(opa === null)(`a bundle that opa signs${needs}`, () => {
     },
   )
   test('with Ed25519 is verified, which opa’s command writes', async () => {
-    const { generateKeyPairSync } = await import('node:crypto')
     const { publicKey, privateKey } = generateKeyPairSync('ed25519')
-    const pem = publicKey.export({ type: 'spki', format: 'pem' }).toString()
-    const key = keyFile({ pem, privateKey })
-    run(
-      ...['build', '-t', 'wasm', '-e', 'deputy/decision', '-b', 'src', '-o', 'b.tar.gz'],
-      ...['--signing-alg', 'EdDSA', '--signing-key', key],
-    )
-    const read = await unpackBundle(readFileSync(join(folder, 'b.tar.gz')))
+    const pem = publicKey.export({ type: 'spki', format: 'pem' })
+    const read = await build('EdDSA', keyFile({ pem, privateKey }))
     expect(await createVerifier({ keys: { ed: pem } })(read)).toEqual({
       key: 'ed',
       issuedAt: null,
@@ -94,12 +87,7 @@ describe.skipIf(opa === null)(`a bundle that opa signs${needs}`, () => {
     })
   })
   test('with a P-256 key for ES384, which opa does without complaint, is refused', async () => {
-    const key = keyFile(mine)
-    run(
-      ...['build', '-t', 'wasm', '-e', 'deputy/decision', '-b', 'src', '-o', 'b.tar.gz'],
-      ...['--signing-alg', 'ES384', '--signing-key', key],
-    )
-    const read = await unpackBundle(readFileSync(join(folder, 'b.tar.gz')))
+    const read = await build('ES384', keyFile(mine))
     await expect(verify(read)).rejects.toThrow(/its algorithm is "ES384"/)
   })
   test('by `opa sign` in its folder, YAML too, is verified; from outside it the names are others', async () => {

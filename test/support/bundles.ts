@@ -33,7 +33,7 @@ const pairOf = ({
   publicKey: KeyObject
   privateKey: KeyObject
 }): Pair => ({
-  pem: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+  pem: publicKey.export({ type: 'spki', format: 'pem' }),
   privateKey,
 })
 export const ecPair = (namedCurve = 'P-256'): Pair =>

@@ -47,9 +47,8 @@ export const startOpa = async (url: string, pem: string): Promise<Opa> => {
     withinMs: 30_000,
   })
   const result = async (path: string, body?: object): Promise<unknown> => {
-    const answer = await fetch(`${origin}/v1/data/${path}`, {
-      ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
-    })
+    const how = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }
+    const answer = await fetch(`${origin}/v1/data/${path}`, how)
     return ((await answer.json()) as { readonly result?: unknown }).result
   }
   return {

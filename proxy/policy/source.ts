@@ -2,6 +2,7 @@
 // read again when they change; if what is there is no good, the last good policy stays.
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { mayHeal, namesIn, readWhole, statOf, toldOf, Unreadable } from '../files.ts'
 import type { BundleOrigin, Clock, JsonObject, Log, PolicyEngine, Provider } from '../model.ts'
 import { messageOf } from '../problem.ts'
@@ -53,6 +54,8 @@ export type Serviced = {
   readonly poll: number
   /** `once` and `never` are for who only looks, and keep nothing. */
   readonly ask: 'always' | 'once' | 'never'
+  /** ms that a start without a policy waits for the first answer; 10 s unless told. */
+  readonly first?: number
 }
 
 export type PolicySourceOptions = {
@@ -81,6 +84,8 @@ export type PolicySourceOptions = {
 // Not inotify: it misses changes on some volumes, its watches run out on a busy node, and every
 // write beside a file wakes it.
 const LOOK = 500
+/** ms that a start without a policy waits for the first answer of a bundle service. */
+const FIRST = 10_000
 /** ms that calls may go on with an engine that was replaced. */
 const GRACE = 60_000
 
@@ -323,11 +328,19 @@ const createLoading = (options: PolicySourceOptions, trust: Trust) => {
 type Loading = ReturnType<typeof createLoading>
 type InTurn = <T>(work: () => Promise<T>) => Promise<T>
 
+/** Waits for this, and no longer than so many ms. */
+const inTime = async (work: Promise<void>, ms: number): Promise<void> => {
+  const over = new AbortController()
+  const { signal } = over
+  await Promise.race([work, sleep(ms, undefined, { signal, ref: false }).catch(() => undefined)])
+  over.abort()
+}
+
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
 /** What the service gives, tried and kept; what was kept serves until then. */
 const followService = async (
-  { download, kept, poll, ask }: Serviced,
+  { download, kept, poll, ask, first = FIRST }: Serviced,
   { log, clock }: PolicySourceOptions,
   {
     loading,
@@ -383,7 +396,8 @@ const followService = async (
   if (ask === 'never') return null
   const service = createService({ download, take, poll, once: ask === 'once', clock, log })
   // With a policy that serves nobody waits for a service that may be away.
-  if (loading.serving.current() === null || ask === 'once') await service.first
+  if (ask === 'once') await service.first
+  else if (loading.serving.current() === null) await inTime(service.first, first)
   return service
 }
 
@@ -430,11 +444,6 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
     options.service == null
       ? null
       : await followService(options.service, options, { loading, trust, inTurn })
-  const unasked =
-    options.service?.ask === 'never' && loading.serving.current() === null
-      ? `the bundle service ${bundle} was not asked`
-      : null
-
   const rest = (): Promise<void> => {
     loading.end()
     clearInterval(looking)
@@ -446,8 +455,10 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
     tables: () =>
       Object.fromEntries([...loading.state().tables].map(([name, { value }]) => [name, value])),
     problem: () => {
-      const said = [loading.state().problem, service?.state().problem ?? unasked]
-      return [...new Set(said.filter((each) => each !== null))].join('; ') || null
+      const said = [loading.state().problem, service?.state().problem ?? null]
+      const told = [...new Set(said.filter((each) => each !== null))].join('; ')
+      if (told !== '' || loading.serving.current() !== null) return told || null
+      return `the bundle service ${bundle} ${service === null ? 'was not asked' : 'has not answered yet'}`
     },
     vain: () => loading.state().vain,
     unread: () => loading.state().unread,

@@ -152,6 +152,16 @@ describe('what a service gives', () => {
     await expect.poll(revision, patient).toBe('two')
   })
 
+  test('is not waited for longer than a start may take', async () => {
+    service.answer((_req, res) => void res.writeHead(200).write(Buffer.from([0x1f])))
+    const began = performance.now()
+    await start({}, { first: 200 })
+    expect(performance.now() - began).toBeLessThan(900)
+    expect(problem()).toBe(`the bundle service ${service.url} has not answered yet`)
+    service.put(await made('one'))
+    await expect.poll(revision, patient).toBe('one')
+  })
+
   test('is taken at its word when it says for ever that nothing changed, once there is something', async () => {
     service.answer(reply(304))
     await start()
@@ -469,8 +479,8 @@ describe('a restart without the service', () => {
     // Other bytes with the same answer: a restart of the service gives them new tags.
     const bytes = await made('one')
     service.answer((req, res) => reply(200, {}, bytes)(req, res))
-    await expect.poll(() => readdirSync(folder, { recursive: true }).length, patient).toBe(2)
-    expect(kept()).toEqual([expect.stringMatching(/^[0-9a-f]{16}\.tar\.gz$/)])
+    const names = (): string => readdirSync(folder, { recursive: true }).join(' ')
+    await expect.poll(names, patient).toMatch(/^bundles bundles\/[0-9a-f]{16}\.tar\.gz$/)
   })
 })
 
@@ -549,9 +559,9 @@ describe('a service that fails', () => {
       clock,
       log,
     })
-    await expect.poll(() => at.length, patient).toBe(answers.length)
+    await expect.poll(() => at.length, patient).toBeGreaterThanOrEqual(answers.length)
     await asked.close()
-    return at.slice(1).map((each, i) => each - (at[i] ?? 0))
+    return at.slice(1, answers.length).map((each, i) => each - (at[i] ?? 0))
   }
   test('is asked less and less often, up to twice the time between questions', async () => {
     const pauses = await pausesOf([null, null, null, null], 100)

@@ -1,15 +1,19 @@
 // One question to a real server that answers as no bundle service should.
-import { createReadStream } from 'node:fs'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { createReadStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { RequestListener } from 'node:http'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createDial, type Dial } from '../../proxy/net/dial.ts'
 import { createDownload, type Answer, type Asked } from '../../proxy/policy/download.ts'
+import { makeCertificate, opensslMissing } from '../support/certificate.ts'
 import { startBundleService, type BundleService } from '../support/bundles.ts'
 
+const missing = opensslMissing()
 let service: BundleService
 let dial: Dial
 beforeAll(async () => {
@@ -82,6 +86,39 @@ describe('a question', () => {
     expect(await ask({ signal: ended.signal })).toMatchObject({ kind: 'failed' })
   })
 })
+
+test.skipIf(missing !== '')(
+  `over TLS it believes the authorities of the configuration, and nobody else${missing}`,
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'deputy-download-'))
+    const { cert, key, pem } = makeCertificate(folder)
+    const server = createServer({ cert: pem, key: readFileSync(key) }, (_req, res) => {
+      res.writeHead(200).end(GZIP)
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const url = `https://localhost:${(server.address() as AddressInfo).port}/b.tar.gz`
+    const allowPrivate = [{ net: '127.0.0.0/8' }, { net: '::1/128' }]
+    const get = async (ca: string | null): Promise<Answer> => {
+      const own = createDial({ allowPrivate, connectTimeout: 2_000, idleTimeout: 2_000, ca })
+      const authorization = (): Promise<null> => Promise.resolve(null)
+      const signal = AbortSignal.timeout(5_000)
+      const answer = await createDownload({ url, fetch: own.fetch, authorization })({
+        etag: null,
+        wait: 0,
+        signal,
+      })
+      await own.close()
+      return answer
+    }
+    expect(await get(cert)).toMatchObject({ kind: 'bundle' })
+    expect(await get(null)).toMatchObject({
+      kind: 'failed',
+      why: expect.stringMatching(/gave no whole answer \(DEPTH_ZERO_SELF_SIGNED_CERT\)/),
+    })
+    server.close()
+    rmSync(folder, { recursive: true })
+  },
+)
 
 describe('an answer that is none', () => {
   test.each<[string, RequestListener, RegExp]>([

@@ -1,5 +1,13 @@
 // A file that is looked at: never waited for longer than a deadline, and read only if it is a file.
-import { closeSync, constants, fsyncSync, openSync, type BigIntStats } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  openSync,
+  renameSync,
+  type BigIntStats,
+  writeFileSync,
+} from 'node:fs'
 import { open, readdir, readFile, realpath, stat, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
@@ -186,6 +194,13 @@ const kindOf = (found: {
       : found.isDirectory()
         ? 'a folder'
         : 'a device'
+
+/** In place of what is there, whole or not at all; for its owner alone. Throws as the system does. */
+export const replaceFile = (path: string, text: string): void => {
+  const beside = `${path}.new`
+  writeFileSync(beside, text, { mode: 0o600 })
+  renameSync(beside, path)
+}
 
 /** A name that is to outlive a loss of power: the folder that holds it is on the disk. Throws as the system does. */
 export const syncFolder = (path: string): void => {

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { addAuditCommands } from './commands/audit_cli.ts'
 import { addOperatorCommands } from './commands/operator_cli.ts'
 import { addVaultCommands } from './commands/vault_cli.ts'
 import type { HealthOptions } from './commands/healthz.ts'
@@ -440,22 +441,6 @@ const addConnect: Add = (deputy, done) => {
     })
 }
 
-const addAudit: Add = (deputy, done) => {
-  const audit = command(deputy, 'audit', 'the evidence')
-  const verify =
-    'prove by signed anchors that no line was changed, removed, inserted or reordered (exit 0 proved; 1 broken; 2 whole, but not proved)'
-  command(audit, 'verify', verify)
-    .argument('[files...]', 'files of evidence, or folders of them', ['audit.jsonl'])
-    .option('--keys <file>', 'key ring that signed the anchors')
-    .option(
-      '--anchors <file>',
-      'a copy of the evidence that you keep elsewhere; all of its anchors must be found',
-    )
-    .action(async (files: string[], options: { keys?: string; anchors?: string }) =>
-      done(await (await import('./commands/audit.ts')).auditVerify({ files, ...options, print })),
-    )
-}
-
 /** How the printed program ends: with the exit code of its one function. */
 const SELFTEST_END =
   'process.exit(await selftest({ ...given, env: process.env, print: (line) => process.stdout.write(`${line}\\n`) }))'
@@ -504,7 +489,6 @@ const ADDED = [
   addImport,
   addConnect,
   addEntitlements,
-  addAudit,
   addSelftest,
 ]
 
@@ -517,6 +501,7 @@ export const program = (done: (code: number) => void): Command => {
     .exitOverride()
     .showHelpAfterError('(deputy --help lists the commands)')
   for (const add of ADDED) add(deputy, done)
+  addAuditCommands(deputy, command, done, { print, complain })
   addVaultCommands(deputy, command, done, io)
   const token = process.env['DEPUTY_OPERATOR_TOKEN']
   addOperatorCommands(deputy, command, done, { token, loginFile: loginFile(), ...io })

@@ -533,6 +533,15 @@ export type PolicyDecision = {
   readonly grants: readonly string[]
 }
 
+/** A yes that was verified, is bound to this very call and has not ended; as policy sees it. */
+export type Approval = {
+  readonly id: string
+  readonly name: string
+  /** Id of the person who gave it. */
+  readonly by: string
+  readonly expires_in_s: number
+}
+
 export type PolicyFailure = {
   readonly failed:
     | 'policy_missing'

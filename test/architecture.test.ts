@@ -182,6 +182,7 @@ describe('powers', () => {
       'wire/headers.ts',
       'net/tunnel.ts',
       'directory/ldap_wire.ts', // the server takes it in no other form
+      'observe/otlp.ts', // a header for the collector
       'pipeline/application.ts', // found where it does not belong
     ]
     expect(
@@ -240,6 +241,13 @@ describe('tests', () => {
     'compose/asking.ts': ['e2e/tools.test.ts', 'wiring'],
     'compose/tools.ts': ['e2e/tools.test.ts', 'wiring'],
     'config/tools.ts': ['config/schema.test.ts', 'each key is refused or carried out'],
+    'pipeline/job.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
+    'pipeline/judge.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
+    'pipeline/record.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
+    'pipeline/request.ts': ['pipeline/pep.test.ts', 'words of the way'],
+    'compose/export.ts': ['e2e/otlp.test.ts', 'wiring, tried at a real collector'],
+    'observe/otlp.ts': ['e2e/otlp.test.ts', 'tried at a real collector, and at hostile ones'],
+    'observe/otlp_logs.ts': ['e2e/otlp.test.ts', 'tried at a real collector, and at hostile ones'],
     'tools/at.ts': ['commands/tools.test.ts', 'gathers what they list'],
     'tools/visible.ts': ['e2e/tools.test.ts', 'asks the real policy what to list'],
     'api/openapi.ts': ['api/operators.test.ts', 'writes the document that every route is held to'],

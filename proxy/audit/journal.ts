@@ -1,4 +1,6 @@
 // The evidence journal: hash-chained JSON lines; the lines of one turn of the event loop share one write.
+import { mkdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import type { Clock, Journal, Log } from '../model.ts'
 import { messageOf, Problem } from '../problem.ts'
 import { createBlocks, type Anchoring, type Block, type Chain, type Line } from './block.ts'
@@ -20,16 +22,42 @@ export type JournalOptions = {
   /** Files that were closed this long ago (ms) are removed; absent: none is. */
   readonly retentionMs?: number | undefined
   readonly log: Log
+  /** Why no record may be added now, in a sentence; null: it may. */
+  readonly full?: () => string | null
   /** Further members of `process.started`: JSON text that begins with `,`. */
   readonly about?: string
 }
 
-/** `audit.sink` as the configuration writes it. @param at resolves a path */
-export const sinksOf = (
-  sinks: readonly string[],
+/** The file of a spool: what is written to it waits for a collector, and is removed once that has it. */
+const SPOOLED = 'evidence.jsonl'
+type Sinks = { readonly sink: readonly string[]; readonly spool?: string | undefined }
+const spoolFile = ({ sink, spool }: Sinks, at: (path: string) => string): string | null =>
+  spool === undefined || !sink.includes('otlp') || sink.some((one) => one.startsWith('file:'))
+    ? null
+    : at(join(spool, SPOOLED))
+
+/** `audit.sink` as the configuration writes it; a collector gets what stands in a file. @param at resolves a path */
+export const sinksOf = (audit: Sinks, at: (path: string) => string): JournalOptions['sinks'] => {
+  const spool = spoolFile(audit, at)
+  return [
+    ...audit.sink.flatMap((sink): JournalOptions['sinks'] =>
+      sink === 'otlp' ? [] : [sink === 'stdout' ? sink : { file: at(sink.slice('file:'.length)) }],
+    ),
+    ...(spool === null ? [] : [{ file: spool }]),
+  ]
+}
+
+/** The file that a collector gets the lines of, and whether it is there for that alone; null: no collector does. */
+export const exportedFile = (
+  audit: Sinks,
   at: (path: string) => string,
-): JournalOptions['sinks'] =>
-  sinks.map((sink) => (sink === 'stdout' ? sink : { file: at(sink.slice('file:'.length)) }))
+): { readonly file: string; readonly spooled: boolean } | null => {
+  if (!audit.sink.includes('otlp')) return null
+  const spool = spoolFile(audit, at)
+  if (spool !== null) return { file: spool, spooled: true }
+  const own = audit.sink.find((sink) => sink.startsWith('file:'))
+  return own === undefined ? null : { file: at(own.slice('file:'.length)), spooled: false }
+}
 
 export type OpenJournal = Journal & {
   /** Lines that wait for a write. */
@@ -79,7 +107,11 @@ const openFiles = async (
   const files: FileSink[] = []
   try {
     for (const sink of sinks) {
-      if (sink !== 'stdout') files.push(await openFile(sink.file, proc, log))
+      if (sink === 'stdout') continue
+      // deputy's own folder, made when it is needed; any other must be there.
+      if (sink.file.endsWith(`/${SPOOLED}`))
+        mkdirSync(dirname(sink.file), { recursive: true, mode: 0o700 })
+      files.push(await openFile(sink.file, proc, log))
     }
   } catch (error) {
     for (const file of files) file.close()
@@ -265,6 +297,8 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
   const objection = (): string | null => {
     if (closing !== null) return 'the journal is closed'
     if (stalled()) return LATE
+    const full = options.full?.() ?? null
+    if (full !== null) return full
     return queue.length * BATCH > MOST_WAITING ? 'too many records wait to be written' : null
   }
 
@@ -346,7 +380,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     if (stalled()) return LATE
     if (syncFault) return 'what was written did not reach the disk'
     if (writeFault !== null || writing !== null) return writeFault
-    return files.map((file) => file.fault()).find((why) => why !== null) ?? null
+    return files.map((file) => file.fault()).find((why) => why !== null) ?? options.full?.() ?? null
   }
 
   return {

@@ -1,12 +1,10 @@
 // `deputy audit verify`: is this the evidence that deputy wrote, all of it?
 import type { JsonWebKeyInput, KeyObject } from 'node:crypto'
 import { createPublicKey } from 'node:crypto'
-import { readdirSync, readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { chainsOf } from '../audit/chains.ts'
 import { writerOf } from '../audit/lock.ts'
 import { visible } from '../observe/log.ts'
-import type { Beside, Segment } from '../audit/segments.ts'
-import { beside, endingWith, lineage, readSegment } from '../audit/segments.ts'
 import type { Verified } from '../audit/verify.ts'
 import { anchorsOf, verifyJournal } from '../audit/verify.ts'
 import { messageOf } from '../problem.ts'
@@ -26,49 +24,6 @@ const publicKeys = (path: string): ReadonlyMap<string, KeyObject> => {
   if (keys.size === 0)
     throw new Error(`${path} has no Ed25519 key; name the key ring of vault.keys`)
   return keys
-}
-
-/** The files of one journal, oldest first. */
-type Chain = readonly string[]
-
-/**
- * What is to be verified: the files named, those of a folder, and what a named file continues, found
- * beside it; in the order of what they say. Several journals are several chains.
- */
-const chainsOf = async (paths: readonly string[]): Promise<readonly Chain[]> => {
-  const named = new Set<string>()
-  const others: Beside[] = []
-  for (const path of paths) {
-    if (!statSync(path).isDirectory()) {
-      named.add(path)
-      others.push(beside(path))
-      continue
-    }
-    const before = named.size
-    for (const { name } of readdirSync(path, { withFileTypes: true }).filter((e) => e.isFile()))
-      if ((await readSegment(join(path, name))) !== null) named.add(join(path, name))
-    if (named.size === before) throw new Error(`${path} holds no evidence`)
-  }
-  const segments: Segment[] = []
-  const chains: Chain[] = []
-  for (const path of named) {
-    const segment = await readSegment(path)
-    // What cannot be put in order is verified by itself, and said to be broken there.
-    if (segment === null) chains.push([path])
-    else segments.push(segment)
-  }
-  const find = async (before: Segment['before']) => {
-    let found = endingWith(segments, before)
-    for (const each of others) found ??= await each.ending(before)
-    return found
-  }
-  const continued = new Set(segments.flatMap((one) => endingWith(segments, one.before)?.path ?? []))
-  for (const newest of segments.filter(({ path }) => !continued.has(path))) {
-    const chain: string[] = []
-    for await (const { path } of lineage(newest, find)) chain.unshift(path)
-    chains.push(chain)
-  }
-  return chains
 }
 
 const many = (n: number, one: string, more = `${one}s`) => `${n} ${n === 1 ? one : more}`
@@ -150,8 +105,9 @@ export const auditVerify = async (options: {
       throw new Error(`${anchors} holds no anchor`)
     const results: { readonly name: string; readonly result: Verified; readonly end: End }[] = []
     for (const chain of await chainsOf(files)) {
-      const result = await verifyJournal(chain, checks)
-      const name = chain.at(-1) ?? ''
+      const paths = chain.map(({ path }) => path)
+      const result = await verifyJournal(paths, checks)
+      const name = paths.at(-1) ?? ''
       if (result.lines === 0) throw new Error(`${name} holds no record`)
       const more = chain.length > 1 ? ` and ${many(chain.length - 1, 'file')} before it` : ''
       results.push({ name: `${name}${more}`, result, end: endOf(result, name) })

@@ -43,7 +43,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
   try {
     const store = await openStore(config.vault.store, inState, log)
     opened.push(() => store.close())
-    const [sinks, proc] = [sinksOf(config.audit.sink, inState), newId()]
+    const [sinks, proc] = [sinksOf(config.audit, inState), newId()]
     const journal = await openJournal({
       sinks,
       fsync: config.audit.fsync,

@@ -131,7 +131,7 @@ export const vaultBackup = ({
 /** The files of the configured evidence: those of `audit.sink` and what was rotated out of them, beside them. */
 const evidenceOf = async ({ config, written }: Loaded): Promise<readonly string[]> => {
   const found: string[] = []
-  for (const sink of sinksOf(config.audit.sink, written)) {
+  for (const sink of sinksOf(config.audit, written)) {
     if (sink === 'stdout' || !existsSync(dirname(sink.file))) continue
     const stem = basename(sink.file, extname(sink.file))
     for (const entry of readdirSync(dirname(sink.file), { withFileTypes: true })) {
@@ -198,7 +198,7 @@ const recordOf = async ({ config, written }: Loaded, ring: KeyRing) => {
   const clock = systemClock()
   const sealer = createSealer(ring)
   const journal = await openJournal({
-    sinks: sinksOf(config.audit.sink, written),
+    sinks: sinksOf(config.audit, written),
     fsync: 'each',
     clock,
     proc: createUlid(clock.now)(),

@@ -3,12 +3,14 @@ import type { Config } from '../config/schema.ts'
 import type { BundleOrigin, PolicyEngine } from '../model.ts'
 import { ANCHORED } from '../audit/chain.ts'
 import { closeEnds } from '../audit/unfinished.ts'
-import { openJournal, sinksOf, type OpenJournal } from '../audit/journal.ts'
+import { exportedFile, openJournal, sinksOf, type OpenJournal } from '../audit/journal.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { PolicySource } from '../policy/source.ts'
 import type { Sealer } from '../vault/seal.ts'
 import { createEvidence, type Evidence } from '../audit/records.ts'
 import { watchClock } from './clock.ts'
+import type { Fetch } from '../net/dial.ts'
+import { openExport } from './export.ts'
 import type { Scope } from './scope.ts'
 
 const DAY_MS = 86_400_000
@@ -21,26 +23,40 @@ const rotationOf = ({ rotate, retention }: Config['audit']) =>
         retentionMs: retention ?? 400 * DAY_MS,
       }
 
+/** A spool is closed often, so that what was taken can be removed. */
+const SPOOLED = { rotate: { size: 16 * 1024 ** 2, everyMs: 3_600_000 } }
+const spooled = (audit: Config['audit']): boolean => exportedFile(audit, String)?.spooled === true
+
 export type Audit = {
   readonly journal: OpenJournal
   readonly evidence: Evidence
+  /** How far a collector has it, for `/readyz?verbose`; null: none gets it. */
+  readonly exported: () => string | null
   /** An event that nobody waits for. */
   readonly note: (event: string, fields: Readonly<Record<string, unknown>>) => void
 }
 
 /** @param proc id of this process, in every line */
 export const openAudit = async (
-  { config, written, log, clock, opened }: Scope,
-  { sealer, metrics, proc }: { sealer: Sealer; metrics: Metrics; proc: string },
+  scope: Scope,
+  {
+    sealer,
+    metrics,
+    proc,
+    fetch,
+  }: { sealer: Sealer; metrics: Metrics; proc: string; fetch: Fetch },
 ): Promise<Audit> => {
-  const sinks = sinksOf(config.audit.sink, written)
+  const { config, written, log, clock, opened } = scope
+  const sinks = sinksOf(config.audit, written)
+  const exporting = openExport(scope, { metrics, fetch })
   const journal = await openJournal({
     sinks,
     fsync: config.audit.fsync,
     clock,
     proc,
     anchor: { sign: sealer.sign, ...ANCHORED },
-    ...rotationOf(config.audit),
+    ...(spooled(config.audit) ? SPOOLED : rotationOf(config.audit)),
+    full: exporting.full,
     log,
   })
   opened(() => journal.close())
@@ -55,14 +71,12 @@ export const openAudit = async (
     hmac: sealer.hmac,
   })
   opened(() => evidence.close())
-  return {
-    journal,
-    evidence,
-    note: (event, fields) =>
-      void evidence
-        .event(event, fields)
-        .catch((error: unknown) => log.error({ err: error }, `${event} could not be recorded`)),
-  }
+  const note: Audit['note'] = (event, fields) =>
+    void evidence
+      .event(event, fields)
+      .catch((error: unknown) => log.error({ err: error }, `${event} could not be recorded`))
+  exporting.start(note)
+  return { journal, evidence, note, exported: exporting.detail }
 }
 
 /** Where it came from and whose it is; `ordered: false`: nothing says whether it is older than another. */

@@ -263,7 +263,12 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
   const metrics = watchGround(scope, ground, now)
   told.seen = metrics.sources
   const traffic = openTraffic(scope, metrics, now)
-  const audit = await openAudit(scope, { sealer: ground.sealer, metrics, proc: ground.newId() })
+  const audit = await openAudit(scope, {
+    sealer: ground.sealer,
+    metrics,
+    proc: ground.newId(),
+    fetch: ground.fetch,
+  })
   told.key = (key) => {
     log.info({ key }, 'key ring read again: another key seals now')
     audit.note('key.rotated', { key })

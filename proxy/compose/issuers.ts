@@ -6,8 +6,8 @@ import { unreadableCa } from '../net/certificate.ts'
 import { readJwks, type KeySource } from '../oauth/issuer_keys.ts'
 import type { ReviewSource } from '../oauth/token_review.ts'
 import type { Issuer } from '../pipeline/identify.ts'
-import type { WorkloadIssuer } from '../pipeline/workload.ts'
-import type { WorkloadRow } from '../pipeline/workload_rows.ts'
+import type { WorkloadIssuer } from '../pipeline/workload/workload.ts'
+import type { WorkloadRow } from '../pipeline/workload/rows.ts'
 import { messageOf } from '../problem.ts'
 
 type At = (path: string) => string

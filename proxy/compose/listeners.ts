@@ -116,7 +116,7 @@ const policyDetail = (policy: PolicySource): string => {
 /** The admin listener: closed last, since until then it says that this deputy drains. */
 export const startProbes = (
   { config, clock, log }: Scope,
-  { followed, journal, store, waiting, metrics, feeds }: Lasting,
+  { followed, exported, journal, store, waiting, metrics, feeds }: Lasting,
   {
     phase,
     now,
@@ -163,7 +163,11 @@ export const startProbes = (
         },
         ...unread(now()),
         ...certificate(),
-        { name: 'audit', ok: journal.healthy(), detail: journal.fault() ?? '' },
+        {
+          name: 'audit',
+          ok: journal.healthy(),
+          detail: [journal.fault() ?? [], exported() ?? []].flat().join('; '),
+        },
         { name: 'clock', ok: !wrong, detail: wrong ? clockSentence(clock) : '' },
         await store.check().then(
           () => ({ name: 'vault', ok: true, detail: '' }),

@@ -21,12 +21,13 @@ import { createChecks } from '../pipeline/checks.ts'
 import { createCredentials, lookAgain } from '../pipeline/credential.ts'
 import { createDecide, type Decide } from '../pipeline/decide.ts'
 import { createEntitlements } from '../pipeline/entitlements.ts'
+import { createObligations, type Obligations } from '../pipeline/obligations.ts'
 import { createIdentify, type Identify } from '../pipeline/identify.ts'
 import { readUpTo } from '../pipeline/inspect.ts'
 import { matchRoute } from '../pipeline/route.ts'
 import { createTagged } from '../pipeline/tag_place.ts'
 import { createApplications } from '../pipeline/application.ts'
-import { createWorkloads } from '../pipeline/workload.ts'
+import { createWorkloads } from '../pipeline/workload/workload.ts'
 import { checksOf } from './checks.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
@@ -39,6 +40,7 @@ export type Pipeline = {
   /** The same way as far as the decision: nothing leaves, no token is fetched, no call is recorded. */
   readonly planning: (via: Via, planned: (plan: Planned) => void) => ReturnType<typeof createPep>
   readonly identify: Identify
+  readonly obligations: Obligations
   readonly entitlements: ReturnType<typeof createEntitlements>
   /** Of what is no call yet: no authorization service is asked about it. */
   readonly decide: Decide
@@ -193,6 +195,7 @@ export const createPipeline = (
   )
   const snapshot = snapshots(connections)
   const seals = sealsOf(sealer, clock.now)
+  const obligations = createObligations(new Map())
   const stations: PepDeps = {
     snapshot,
     stands: stillAs(snapshot, later),
@@ -215,6 +218,7 @@ export const createPipeline = (
     ...grantsOf(core, clock.now, () => later().connections()),
     decide: (...question) => later().pipeline.decideCall(...question),
     supposing: (...question) => later().pipeline.decide(...question),
+    obligations,
     forward: core.forward,
     used: (who, connection) => {
       core.used.note(who.person, who.agent, connection)
@@ -255,6 +259,7 @@ export const createPipeline = (
     planning: planningOf(stations, core.vault),
     identify,
     entitlements,
+    obligations,
     decide: supposing,
     decideCall: asking,
     snapshot,

@@ -5,7 +5,7 @@ import type { Principal, Via } from '../model.ts'
 import { innerExchange, type InnerRequest } from '../net/inner.ts'
 import { declinedBy, lapsed } from '../pipeline/credential.ts'
 import { beyondRun } from '../pipeline/decide.ts'
-import { obligations } from '../pipeline/obligations.ts'
+import type { Obligations } from '../pipeline/obligations.ts'
 import type { Planned } from '../pipeline/pep.ts'
 import { Problem } from '../problem.ts'
 import { samePerson } from '../wire/canonical.ts'
@@ -54,11 +54,14 @@ const refused = (status: number, body: Buffer): Judged => {
 }
 
 /** What policy said; an allow with a demand that nobody can carry out is none. */
-const decided = ({ decision, holding, route, act }: Planned): Judged => {
+const decided = (
+  { decision, holding, route, act }: Planned,
+  { able }: Pick<Obligations, 'able'>,
+): Judged => {
   const { connection } = route
   const operations = [...new Set((act.parts ?? [act]).map(({ operation }) => operation.id))]
   try {
-    if (decision.effect === 'allow') obligations(decision)
+    if (decision.effect === 'allow') able(decision)
   } catch (error) {
     if (!(error instanceof Problem)) throw error
     return { kind: 'refused', effect: 'deny', reasons: [error.code], detail: error.message }
@@ -80,7 +83,7 @@ const bodyOf = (body: unknown): { readonly bytes: Buffer | null; readonly json: 
       ? { bytes: Buffer.from(body), json: false }
       : { bytes: Buffer.from(JSON.stringify(body)), json: true }
 
-const judgeOf = (scope: Configured, core: Core, { planning }: Pipeline) => {
+const judgeOf = (scope: Configured, core: Core, { planning, obligations }: Pipeline) => {
   const { identity } = scope.config
   const own = new Set([identity.header.toLowerCase(), identity.agent_header.toLowerCase()])
   const hostOf = hostsOf(core)
@@ -104,7 +107,7 @@ const judgeOf = (scope: Configured, core: Core, { planning }: Pipeline) => {
     if (plan === undefined) return refused(status, body)
     // A tag among the headers of the planned call is no way to ask about somebody else.
     return samePerson(plan.who.person, who.person) && plan.who.agent === who.agent
-      ? decided(plan)
+      ? decided(plan, obligations)
       : {
           kind: 'refused',
           effect: 'deny',

@@ -27,8 +27,8 @@ import { createRings, type Rings } from '../vault/wrapped.ts'
 import { createClassify } from '../pipeline/classify.ts'
 import type { ToolFile } from '../tools/load.ts'
 import type { Issuer } from '../pipeline/identify.ts'
-import type { WorkloadIssuer } from '../pipeline/workload.ts'
-import type { WorkloadRow } from '../pipeline/workload_rows.ts'
+import type { WorkloadIssuer } from '../pipeline/workload/workload.ts'
+import type { WorkloadRow } from '../pipeline/workload/rows.ts'
 import { buildRoutes, serves } from '../pipeline/route.ts'
 import { ldapFiles, openDirectories, type Directories, type Preparing } from './directories.ts'
 import { certificateRows, readIssuer, readWorkloads, sourceOf } from './issuers.ts'
@@ -89,6 +89,9 @@ const writes = ({ config, written }: Loaded): readonly (readonly [string, string
   return [
     ['vault.spool', join(written(vault.spool), '*'), 'tokens that the vault cannot take'] as const,
     ...file(vault.store, 'sqlite:').map((at) => ['vault.store', at, 'the vault'] as const),
+    ...(audit.spool === undefined
+      ? []
+      : [['audit.spool', join(written(audit.spool), '*'), 'evidence for the collector'] as const]),
     ...audit.sink.flatMap((sink) =>
       file(sink, 'file:').map((at) => ['audit.sink', at, 'the evidence'] as const),
     ),
@@ -123,16 +126,14 @@ const unwritable = async (loaded: Loaded): Promise<readonly string[]> => {
     const folder = dirname(path)
     if (tried.has(folder)) continue
     tried.add(folder)
-    await tryMade(folder, key === 'vault.spool' || key === 'policy.bundle').catch(
-      (error: unknown) => {
-        const code = codeOf(error)
-        problems.push(
-          code === 'ENOENT'
-            ? `${key}: the folder ${folder} does not exist: create it`
-            : `${key}: the folder ${folder} cannot be written to (${code}), and deputy keeps ${what} there: make it writable for the user that runs deputy, or name a writable folder as state: in the configuration`,
-        )
-      },
-    )
+    await tryMade(folder, /\.(?:spool|bundle)$/.test(key)).catch((error: unknown) => {
+      const code = codeOf(error)
+      problems.push(
+        code === 'ENOENT'
+          ? `${key}: the folder ${folder} does not exist: create it`
+          : `${key}: the folder ${folder} cannot be written to (${code}), and deputy keeps ${what} there: make it writable for the user that runs deputy, or name a writable folder as state: in the configuration`,
+      )
+    })
   }
   return problems
 }

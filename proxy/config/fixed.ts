@@ -13,12 +13,15 @@ const FIXED = [
   'connect.url', // links that were given out begin with it
   'audit.sink',
   'audit.spool',
+  'audit.spool_size',
   'audit.fsync',
   'audit.user_ids', // two spellings of one person would stand in one chain
   'audit.inputs',
   'audit.rotate',
   'audit.retention',
   'telemetry.otlp',
+  'telemetry.headers',
+  'telemetry.insecure',
   'limits.headers', // of the listeners
 ] as const
 /** Below those, what is read again all the same: the certificate that a listener shows, and whose it takes. */

@@ -209,13 +209,27 @@ const pageRules: Rule = (config) => {
   ]
 }
 
-const auditRules: Rule = ({ audit }) => {
+const auditRules: Rule = ({ audit, telemetry }) => {
+  const exports = audit.sink.includes('otlp')
   const kept = audit.sink.some((sink) => sink.startsWith('file:'))
   return [
-    audit.required &&
+    exports &&
+      !kept &&
       audit.spool === undefined &&
-      audit.sink.every((sink) => sink === 'otlp') &&
-      'audit.spool: audit.required is true and no sink is a file or stdout: name a spool folder',
+      'audit.spool: no sink is a file, so name a folder that keeps the evidence until the collector has it',
+    audit.spool !== undefined &&
+      (!exports || kept) &&
+      `audit.spool: ${exports ? 'a sink is a file, and that is the spool' : 'no sink is otlp, so nothing waits for a collector'}: leave it out`,
+    exports &&
+      telemetry.otlp === undefined &&
+      'telemetry.otlp: audit.sink says otlp: name the collector',
+    telemetry.otlp !== undefined &&
+      !exports &&
+      'telemetry.otlp: nothing is sent there: add otlp to audit.sink',
+    telemetry.otlp !== undefined &&
+      plainHttp(telemetry.otlp) &&
+      !telemetry.insecure &&
+      `telemetry.otlp: ${telemetry.otlp} is plain http to another machine: use https, or say insecure: true`,
     !kept &&
       (audit.rotate !== undefined || audit.retention !== undefined) &&
       'audit.sink: names no file, so audit.rotate and audit.retention have nothing to do: leave them out',

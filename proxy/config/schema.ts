@@ -378,14 +378,12 @@ const operatorsSignIn = z
   .superRefine(secure((entry) => [entry.issuer]))
 
 const audit = z.strictObject({
-  sink: unbuilt(
-    z
-      .array(z.string().regex(/^(?:stdout|otlp|file:.+)$/, 'is no sink: stdout, file:PATH or otlp'))
-      .min(1)
-      .default(['file:audit.jsonl']),
-    (value) => (Array.isArray(value) && value.includes('otlp') ? 'otlp' : null),
-  ),
-  spool: unbuilt(text.optional(), 'the spool'),
+  sink: z
+    .array(z.string().regex(/^(?:stdout|otlp|file:.+)$/, 'is no sink: stdout, file:PATH or otlp'))
+    .min(1)
+    .default(['file:audit.jsonl']),
+  spool: text.optional(),
+  spool_size: some(size).default(SIZES.GiB),
   fsync: z.union([z.enum(['never', 'each']), duration]).default(1_000),
   required: z.boolean().default(true),
   user_ids: z.enum(['plain', 'hashed']).default('plain'),
@@ -474,7 +472,9 @@ export const configSchema = z.strictObject({
   audit: audit.prefault({}),
   telemetry: z
     .strictObject({
-      otlp: unbuilt(url.optional(), 'OTLP export'),
+      otlp: url.optional(),
+      headers: z.record(text, secretText).default({}),
+      insecure: z.boolean().default(false),
       log_level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
     })
     .prefault({}),

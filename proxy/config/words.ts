@@ -742,12 +742,16 @@ export const WORDS: Readonly<Record<string, Words>> = {
 
   audit: key('The evidence.'),
   'audit.sink': key(
-    'Where the evidence goes: `stdout` or `file:PATH`; `otlp` is not built yet.',
+    'Where the evidence goes: `stdout`, `file:PATH`, or `otlp` to the collector of `telemetry.otlp`.',
     '["file:audit.jsonl"]',
   ),
   'audit.spool': key(
-    'A folder that keeps evidence until a sink other than a file has it.',
+    'A folder that keeps evidence until the collector has it, where no sink is a file.',
     './spool',
+  ),
+  'audit.spool_size': key(
+    'Bytes that may wait in the spool; then no record is taken, and with `audit.required` no call leaves.',
+    '256MiB',
   ),
   'audit.fsync': key(
     'When the evidence is forced to the disk: `never`, after `each` record, or at this interval.',
@@ -770,7 +774,15 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'audit.retention': key('The age at which closed files are removed; absent: 400d.', '90d'),
 
   telemetry: key('What deputy says about itself.'),
-  'telemetry.otlp': key('The collector.', 'http://127.0.0.1:4318'),
+  'telemetry.otlp': key(
+    'The collector, by OTLP over HTTP; `/v1/logs` is added to it.',
+    'http://127.0.0.1:4318',
+  ),
+  'telemetry.headers': key(
+    'Headers for the collector, such as its key.',
+    '{ x-api-key: "${env:COLLECTOR_KEY}" }',
+  ),
+  'telemetry.insecure': key('Allows plain http to another machine.', 'true'),
   'telemetry.log_level': key('The lowest level that is logged.', 'warn'),
 
   upstream: key('How providers are reached.'),

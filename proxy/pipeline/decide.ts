@@ -1,5 +1,6 @@
 // Input → WASM → checked decision. Fragments that repeat are prepared once; decisions are never cached.
 import type {
+  Approval,
   Clock,
   Connection,
   Decision,
@@ -48,6 +49,8 @@ export type Question = {
   readonly holding: Holding
   /** What authorization services say of this very call, by the names of the checks; absent: none was asked. */
   readonly checks?: Readonly<Record<string, boolean>>
+  /** What people said yes to, of this very call; absent: nothing. */
+  readonly approvals?: readonly Approval[]
   /** The scopes to demand, where the parts of one call are chosen for together; one of the operation's own lists. */
   readonly scopes?: readonly string[]
   /** Which of the calls in a batch, from 1, and how many there are. */
@@ -424,8 +427,11 @@ export const createDecide = (
     const who = userOf(question)
     const { agent, user, run } = who
     const operation = operationMember(act, scopes)
-    const shared = [nowMember(), agent, NO_APPROVALS, providerMember(question, granted)]
+    const shared = [nowMember(), agent, providerMember(question, granted)]
+    if (question.approvals === undefined) shared.push(NO_APPROVALS)
     const own: InputMember[] = []
+    if (question.approvals !== undefined)
+      own.push(['approvals', JSON.stringify(question.approvals)])
     const age = Math.round(facts.ageMs())
     if (age === 0 && who.auth === null && question.checks === undefined) shared.push(user)
     else own.push(aged(who, question, age))

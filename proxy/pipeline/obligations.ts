@@ -1,15 +1,64 @@
 // Carries out what policy demands with an allow, or refuses: an obligation that cannot be met turns the permit into a refusal.
-import type { Decision } from '../model.ts'
+import type { Decision, Obligation, Principal, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
+import type { Act } from './classify.ts'
+import type { Body } from './inspect.ts'
 
-/** @throws Problem obligation_refused, naming the first obligation that this deputy cannot carry out */
-export const obligations = (decision: Decision): void => {
-  for (const [name, { type }] of Object.entries(decision.obligations))
-    throw new Problem(
-      'obligation_refused',
-      `policy demands ${JSON.stringify(type)} (${name}), which this version of deputy cannot carry out`,
-      {
-        extra: { obligation: name },
-      },
-    )
+/** The call, or the part of it, that was allowed on a condition. */
+export type Obliged = {
+  readonly exchange: string
+  readonly who: Principal
+  readonly route: Route
+  readonly act: Act
+  readonly body: Body
+  /** Which of the calls in a batch, from 1; null: the call is one. */
+  readonly part: number | null
+}
+/**
+ * Carries out one obligation, or throws the Problem of a call that may not leave. It may be asked again for the same
+ * exchange, part and name, where the decision was taken anew: what counts counts once.
+ */
+export type Carrier = (
+  about: Obliged,
+  name: string,
+  properties: Obligation['properties'],
+) => void | Promise<void>
+
+export type Obligations = {
+  /** @throws Problem obligation_refused, naming the first obligation that this deputy cannot carry out */
+  readonly able: (decision: Pick<Decision, 'obligations'>) => void
+  /** The same of all, before any is carried out; then whatever a carrier throws. */
+  readonly carry: (
+    each: readonly (readonly [Obliged, Pick<Decision, 'obligations'>])[],
+  ) => void | Promise<void>
+}
+
+/** @param carriers by the type of obligation, in the order in which they are carried out */
+export const createObligations = (carriers: ReadonlyMap<string, Carrier>): Obligations => {
+  const order = [...carriers.keys()]
+  const able: Obligations['able'] = ({ obligations }) => {
+    for (const [name, { type }] of Object.entries(obligations))
+      if (!carriers.has(type))
+        throw new Problem(
+          'obligation_refused',
+          `policy demands ${JSON.stringify(type)} (${name}), which this version of deputy cannot carry out`,
+          { extra: { obligation: name } },
+        )
+  }
+  return {
+    able,
+    carry(each) {
+      const due = each.flatMap(([about, decision]) => {
+        able(decision)
+        return Object.entries(decision.obligations).map(([name, one]) => ({ about, name, ...one }))
+      })
+      if (due.length === 0) return
+      const sorted = due.toSorted((a, b) => order.indexOf(a.type) - order.indexOf(b.type))
+      const all = async (): Promise<void> => {
+        for (const { about, name, type, properties } of sorted)
+          await carriers.get(type)?.(about, name, properties)
+      }
+      return all()
+    },
+  }
 }

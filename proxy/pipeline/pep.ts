@@ -1,9 +1,7 @@
 // The policy enforcement point: the request's way through the house, top to bottom.
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { setImmediate as yielded } from 'node:timers/promises'
-import type { CallRegistry, Flight } from './calls.ts'
+import type { CallRegistry } from './calls.ts'
 import type { Dedicated } from '../net/listener.ts'
-import type { Rpc } from '../net/rpc.ts'
 import { createExchange, type Call, type Seen, type Snapshot, type Way } from './exchange.ts'
 import type {
   ClientCertificate,
@@ -11,111 +9,79 @@ import type {
   Decision,
   Holding,
   Log,
-  PolicyEngine,
   Principal,
   Route,
-  Vault,
-  Via,
 } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { createRefusals, operationOf, type Begin } from './refusal.ts'
-import { followedBy, opened, type Act } from './classify.ts'
-import { lapsed, type Credentials } from './credential.ts'
-import { asPart, decideEach, together, type Decide, type Question } from './decide.ts'
-import type { AskFacts, Facts } from './entitlements.ts'
-import type { Decided, Evidence } from '../audit/records.ts'
-import type { Forward, Job } from './forward.ts'
+import { opened, type Act } from './classify.ts'
+import { lapsed } from './credential.ts'
+import { asPart } from './decide.ts'
+import type { Evidence } from '../audit/records.ts'
+import type { Forward } from './forward.ts'
 import type { Hold } from './hold.ts'
 import type { Identify } from './identify.ts'
 import { inspect, type Body } from './inspect.ts'
-import { obligations } from './obligations.ts'
-import { createStanding, STANDING, stillTheSame, withdrawn } from './standing.ts'
-import { inSession, listed, plainHeaders, spoken } from './mcp.ts'
+import { createJobs, type JobDeps } from './job.ts'
+import { createJudge, type JudgeDeps } from './judge.ts'
+import type { Obligations, Obliged } from './obligations.ts'
+import { createRecorded, type RecordDeps } from './record.ts'
+import { boundTo, ofShare, follow, type Request, type Verdict } from './request.ts'
+import { createStanding, stillTheSame } from './standing.ts'
+import { inSession, plainHeaders, spoken } from './mcp.ts'
 import { matchRoute } from './route.ts'
 import type { TenantRate } from './tenant_rate.ts'
 import type { Tagged } from './tag_place.ts'
-import type { AddressTags } from '../wire/address_tag.ts'
-import { shareOf } from '../shares.ts'
-import { targetText } from '../wire/canonical.ts'
 import { namedTrailers, type Sifted } from '../wire/headers.ts'
 import type { Listed } from '../envelope/listed.ts'
-import type { McpSessions } from '../wire/mcp_session.ts'
-import { unsealed, type Bound, type QuerySeals } from '../wire/query_seal.ts'
+import { unsealed } from '../wire/query_seal.ts'
 import { stripQuery } from '../wire/strip.ts'
 import type { TagSearch } from '../wire/stray_tag.ts'
 import { unpack } from './unpack.ts'
 
-export type PepDeps = {
-  /** The door whose calls these are; absent: the proxy's. */
-  readonly via?: Via
-  /** Of calls that are only planned: learns what was decided, and nothing follows from it. */
-  readonly planned?: (plan: Planned) => void
-  readonly snapshot: () => Snapshot
-  /** After a wait: throws the Problem of a call whose route the configuration has not any more, or has otherwise. */
-  readonly stands: (req: IncomingMessage, route: Route, dedicated: Dedicated | null) => void
-  readonly policy: () => PolicyEngine | null
-  readonly tagged: (req: IncomingMessage, route: Route) => Tagged | Promise<Tagged>
-  readonly identify: Identify['identify']
-  /** What the client showed of itself; null: nothing. */
-  readonly certificate: (req: IncomingMessage) => ClientCertificate | null
-  readonly tags: TagSearch
-  readonly tag: Identify['tag']
-  /** Throws the Problem of an agent that is switched off. */
-  readonly agentOn: (agent: string, tenant: string) => void | Promise<void>
-  readonly addressTags: AddressTags
-  readonly querySeals: QuerySeals
-  readonly mcpSessions: McpSessions
-  readonly entitlements: AskFacts
-  readonly vault: Pick<Vault, 'look'>
-  readonly decide: Decide
-  /** Of what is only listed: no authorization service is asked. */
-  readonly supposing: Decide
-  readonly credentials: Credentials
-  readonly forward: Forward
-  /** A grant, and the standing of somebody who is away, are being used; costs the call nothing. */
-  readonly used: (who: Principal, connection: string) => void
-  readonly evidence: Evidence
-  readonly calls: CallRegistry
-  readonly rate: TenantRate
-  readonly link: Begin
-  /** Waits for a consent to end; true: completed. */
-  readonly ended: (
-    who: Principal,
-    authorizationId: string,
-    ms: number,
-    signal: AbortSignal,
-  ) => Promise<boolean>
-  readonly hold: Hold
-  readonly limits: { readonly requestBody: number; readonly inspectedBody: number }
-  readonly auditRequired: boolean
-  readonly sift: (
-    rawHeaders: readonly string[],
-    provider: Route['connection']['provider'],
-  ) => Sifted
-  readonly typeBase: string
-  readonly clock: Clock
-  readonly log: Log
-  readonly observe: (call: Seen) => void
-}
-
-/** A call that was read: what policy sees of it, and what will be sent. */
-type Request = {
-  readonly req: IncomingMessage
-  readonly tagged: Tagged
-  readonly route: Route
-  /** The target without what the provider had put into it. */
-  readonly said: Route['target']
-  readonly act: Act
-  readonly body: Body
-  readonly sifted: Sifted
-}
-/** What was decided, on which facts; of a call that is several also each part's own. */
-type Verdict = {
-  readonly facts: Facts
-  readonly holding: Holding
-  readonly decision: Decision
-  readonly each: readonly Decision[] | null
-}
+/** `via`: the door whose calls these are; absent: the proxy's. */
+export type PepDeps = JudgeDeps &
+  RecordDeps &
+  JobDeps & {
+    /** Of calls that are only planned: learns what was decided, and nothing follows from it. */
+    readonly planned?: (plan: Planned) => void
+    readonly snapshot: () => Snapshot
+    /** After a wait: throws the Problem of a call whose route the configuration has not any more, or has otherwise. */
+    readonly stands: (req: IncomingMessage, route: Route, dedicated: Dedicated | null) => void
+    readonly tagged: (req: IncomingMessage, route: Route) => Tagged | Promise<Tagged>
+    readonly identify: Identify['identify']
+    /** What the client showed of itself; null: nothing. */
+    readonly certificate: (req: IncomingMessage) => ClientCertificate | null
+    readonly tags: TagSearch
+    /** Throws the Problem of an agent that is switched off. */
+    readonly agentOn: (agent: string, tenant: string) => void | Promise<void>
+    /** Carries out what was demanded with an allow; throws the Problem of a call that may not leave. */
+    readonly obligations: Pick<Obligations, 'carry'>
+    readonly forward: Forward
+    /** A grant, and the standing of somebody who is away, are being used; costs the call nothing. */
+    readonly used: (who: Principal, connection: string) => void
+    readonly evidence: Evidence
+    readonly calls: CallRegistry
+    readonly rate: TenantRate
+    readonly link: Begin
+    /** Waits for a consent to end; true: completed. */
+    readonly ended: (
+      who: Principal,
+      authorizationId: string,
+      ms: number,
+      signal: AbortSignal,
+    ) => Promise<boolean>
+    readonly hold: Hold
+    readonly limits: { readonly requestBody: number; readonly inspectedBody: number }
+    readonly sift: (
+      rawHeaders: readonly string[],
+      provider: Route['connection']['provider'],
+    ) => Sifted
+    readonly typeBase: string
+    readonly clock: Clock
+    readonly log: Log
+    readonly observe: (call: Seen) => void
+  }
 
 /** What was decided of a call that does not leave. */
 export type Planned = Pick<Verdict, 'decision' | 'holding'> & {
@@ -125,11 +91,7 @@ export type Planned = Pick<Verdict, 'decision' | 'holding'> & {
 }
 
 const NONE: readonly string[] = []
-/** Whose share of what all have in common a call is of. */
-const ofShare = ({ person, agent }: Principal): string => shareOf(person.tenant, agent)
 const STALE_MS = 1_000
-/** Decisions of one list between two looks at what else there is to do. */
-const AT_ONCE = 32
 /** So often a decision may have become too old before its call could leave. */
 const MOST_LATE = 3
 const tooSlow = (): Problem =>
@@ -139,14 +101,6 @@ const tooSlow = (): Problem =>
   )
 /** Clients of MCP give up after 60 s. */
 const SHOWN_MS = 45_000
-
-/** What follows a step, at once where there is nothing to wait for. */
-const then = <T, R>(work: T | Promise<T>, next: (done: T) => R | Promise<R>): R | Promise<R> =>
-  work instanceof Promise ? work.then(next) : next(work)
-
-const unreadable = (cause: unknown): never => {
-  throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
-}
 
 /** A query whose credentials may be the provider's own: it says so, until a known person's call proves it. */
 type Sealed = {
@@ -174,13 +128,6 @@ const cutQuery = (
   return { bare: { ...route, target }, sealed }
 }
 
-const boundTo = ({ person, agent }: Principal, { connection, host }: Route): Bound => ({
-  person,
-  agent,
-  connection: connection.name,
-  host,
-})
-
 /** Without the one that was no credential, because the tag stood there. */
 const cutHeaders = ({ stripped }: Sifted, slot: boolean): readonly string[] =>
   slot ? stripped.filter((header) => header !== 'header:authorization') : stripped
@@ -203,14 +150,27 @@ const withoutSlot = (body: Body, { place }: Tagged): Body =>
 const refusedPart = ({ each, decision }: Verdict): number | null =>
   each === null ? null : each.findIndex(({ id }) => id === decision.id) + 1
 
-/** Is the age of the facts all that stands against it? */
-const outlived = ({ decision, facts }: Verdict): boolean =>
-  decision.effect === 'deny' &&
-  facts.entitlements.source !== 'claims' &&
-  decision.reasons.every(({ code }) => code === 'entitlements_stale')
+/** What was demanded, of the call or of each of its parts. */
+const obliged = (
+  { id }: Call,
+  who: Principal,
+  { route, act, body }: Request,
+  { each, decision }: Verdict,
+): readonly (readonly [Obliged, Decision])[] => {
+  const about = { exchange: id, who, route, act, body, part: null, stripped: NONE }
+  return each === null
+    ? [[about, decision]]
+    : each.map((said, i) => {
+        const one = act.parts?.[i] ?? act
+        return [{ ...asPart(about, one, i), act: one, part: i + 1 }, said]
+      })
+}
 
 export const createPep = (deps: PepDeps) => {
-  const { clock, evidence, via = 'proxy' } = deps
+  const { clock } = deps
+  const { look, factsOf, decided } = createJudge(deps)
+  const recorded = createRecorded(deps)
+  const { seenIn, job } = createJobs(deps)
   const standing = createStanding(clock.now)
   const identified = (req: IncomingMessage, { rawHeaders, named }: Tagged) =>
     deps.identify(rawHeaders, named, deps.certificate(req))
@@ -230,7 +190,7 @@ export const createPep = (deps: PepDeps) => {
     const outer = (call.act = call.snapshot.classify(route)) //                        400
     using flight = deps.calls.enter(entry(call, who, route)) //                        429; flight.signal ends the call from outside
     const request = await flight.uncut(
-      then(deps.agentOn(who.agent, who.person.tenant), () =>
+      follow(deps.agentOn(who.agent, who.person.tenant), () =>
         //                        403 503: in flight by now, so that whoever switches it off later cuts it
         understood(call, tagged, { req, route, outer, slot, said: bare.target }),
       ),
@@ -256,7 +216,7 @@ export const createPep = (deps: PepDeps) => {
         if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) continue
         throw await refusals.of(who, { ...request, part: refusedPart(verdict) }, holding, decision) // 403, with the link where a person can help
       }
-      obligations(decision) //                                                         403
+      await flight.uncut(deps.obligations.carry(obliged(call, who, request, verdict))) //    403 429
       call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
       // Once: a list that takes long would be stale for ever.
       if (seen === undefined) seen = await flight.uncut(seenIn(call, who, request, verdict)) // lists of an MCP server show what may be called
@@ -301,7 +261,7 @@ export const createPep = (deps: PepDeps) => {
     },
   ): Request | Promise<Request> => {
     const { req, route, said, outer, slot } = given
-    return then(inspect(req, { route, act: outer }, deps.limits, tagged.read), (read) => {
+    return follow(inspect(req, { route, act: outer }, deps.limits, tagged.read), (read) => {
       if (read.bytes !== null) deps.tags.body(read.bytes)
       const all = deps.sift(req.rawHeaders, route.connection.provider)
       const { sifted, session } =
@@ -324,121 +284,6 @@ export const createPep = (deps: PepDeps) => {
       who === null ? null : deps.mcpSessions.open(boundTo(who, route), sealed),
     )
   const outsideOf = (sifted: Sifted) => ({ sifted, session: null })
-
-  /** A call that is several takes the strictest age of its parts. */
-  const factsOf = (who: Principal, { act }: Request, fresh = false): Facts | Promise<Facts> => {
-    const each = act.parts ?? (act.lists && [act, ...act.lists])
-    return deps.entitlements(
-      who,
-      each?.map(({ operation }) => operation.access) ?? act.operation.access,
-      fresh,
-    )
-  }
-
-  const look = (who: Principal, route: Route): Holding | Promise<Holding> => {
-    const holding = deps.vault.look(who.person, route.connection.name, who.agent)
-    return holding instanceof Promise ? holding.catch(unreadable) : holding
-  }
-
-  const judged = (
-    { id, stripped }: Call,
-    principal: Principal,
-    { route, act, body }: Request,
-    facts: Facts,
-  ): Verdict | Promise<Verdict> =>
-    then(look(principal, route), (holding) => {
-      const question = { id, via, principal, route, act, body, stripped, facts, holding }
-      return then(standingStands(question), (refusal) =>
-        refusal === null
-          ? judgedAlone(question, act)
-          : { facts, holding, decision: refusal, each: null },
-      )
-    })
-  /** Does policy still let the person give the standing? At each call: it may have changed since they did. */
-  const standingStands = (question: Question): Decision | null | Promise<Decision | null> =>
-    question.principal.lets === undefined
-      ? null
-      : then(
-          deps.decide(deps.policy(), {
-            ...question,
-            act: { operation: STANDING, kind: 'deputy', segments: NONE },
-            body: null,
-          }),
-          withdrawn,
-        )
-  const judgedAlone = (question: Question, act: Act): Verdict | Promise<Verdict> => {
-    const { facts, holding } = question
-    if (act.parts === undefined)
-      return then(deps.decide(deps.policy(), question), (decision) => ({
-        facts,
-        holding,
-        decision,
-        each: null,
-      }))
-    return decideEach(deps.decide, deps.policy(), question, act.parts).then((each) => ({
-      facts,
-      holding,
-      decision: together(each, question.route.connection.provider),
-      each,
-    }))
-  }
-  /** On facts that are too old for it asks once more and decides again. */
-  const decided = (
-    call: Call,
-    who: Principal,
-    request: Request,
-    facts: Facts,
-  ): Verdict | Promise<Verdict> =>
-    then(judged(call, who, request, facts), (verdict) =>
-      outlived(verdict)
-        ? then(factsOf(who, request, true), (newer) => judged(call, who, request, newer))
-        : verdict,
-    )
-
-  /** The record before the act: one for the call, or one for each of its parts. */
-  const recorded = async (
-    call: Call,
-    principal: Principal,
-    { req, route, act, body }: Request,
-    { facts, holding, decision, each, n }: Verdict & { readonly n: number },
-  ): Promise<void> => {
-    call.decision = decision
-    call.open = false
-    const { traceparent } = req.headers
-    const about = {
-      id: call.id,
-      n,
-      via,
-      traceparent: typeof traceparent === 'string' ? traceparent : null,
-      principal,
-      route,
-      body,
-      stripped: call.stripped,
-      facts,
-      holding,
-    }
-    const record = (one: Act, said: Decision, part?: number): Decided => ({
-      ...asPart(about, one, (part ?? 1) - 1),
-      operation: one.operation,
-      graphql: one.graphql,
-      mcp: one.mcp,
-      part,
-      decision: said,
-    })
-    try {
-      if (each === null) await evidence.decided(record(act, decision))
-      else
-        await Promise.all(
-          each.map((said, i) => evidence.decided(record(act.parts?.[i] ?? act, said, i + 1))),
-        )
-      // A part that was allowed has its outcome, also where another kept the call from leaving.
-      call.open = (each ?? [decision]).some(({ effect }) => effect === 'allow')
-    } catch (cause) {
-      const what = 'the record of the decision could not be written'
-      if (deps.auditRequired) throw new Problem('audit_unavailable', what, { cause })
-      deps.log.error({ err: cause }, 'an evidence record could not be written')
-    }
-  }
 
   /** Parks a call that only its person can help. true: they did, so everything is asked and decided anew. */
   const personSaidYes = async (
@@ -467,93 +312,6 @@ export const createPep = (deps: PepDeps) => {
     act.kind === 'asset'
       ? null
       : deps.credentials.take(holding, route.connection, route.host, ofShare(who))
-
-  /** URLs that the client will follow without a key get what named its person, sealed for that address. */
-  const signedOf = (call: Call, { act, tagged, route }: Request): Job['signed'] => {
-    const pointers = act.operation.signed ?? NONE
-    if (pointers.length === 0) return null
-    const tag = deps.tag(tagged.rawHeaders, tagged.named)
-    const seal = (host: string, target: string): string | null => {
-      const methods = followedBy(call.snapshot.classify, route, host, target)
-      return methods.length === 0 ? null : deps.addressTags.seal(tag, { host, target, methods })
-    }
-    return { pointers, seal }
-  }
-  /** What credentials in the query of a URL need that this provider wrote for a host of its own. */
-  const sealedOf = (call: Call, { route, body, sifted, said }: Request): Job['seal'] => {
-    const { who } = call
-    // What an upload said is not known any more.
-    if (who === null || call.credential === null || (body.state !== 'none' && body.bytes === null))
-      return null
-    const { provider } = route.connection
-    const all = (): readonly string[] => [
-      targetText(said),
-      ...sifted.kept,
-      body.bytes?.toString('latin1') ?? '',
-    ]
-    return (host, target) =>
-      host === route.host || provider.hosts.has(host)
-        ? deps.querySeals.seal(boundTo(who, { ...route, host }), target, provider, all)
-        : null
-  }
-  /** The places of URLs in this operation's answers. */
-  const pointersOf = ({ act, route }: Request): readonly string[] => {
-    const everywhere = route.connection.provider.rewrite
-    if (act.kind === 'asset') return NONE
-    return act.operation.rewrite.length === 0
-      ? everywhere
-      : [...everywhere, ...act.operation.rewrite]
-  }
-  /** What may be called of all that the answer may list: each is decided, as a call without arguments. */
-  const seenIn = (
-    call: Call,
-    principal: Principal,
-    { route, act }: Request,
-    { facts, holding }: Verdict,
-  ): Listed | null | Promise<Listed | null> => {
-    const { lists } = act
-    if (lists === undefined) return null
-    const { id, stripped } = call
-    const about = { id, via, principal, route, body: null, stripped, facts, holding, listing: true }
-    const allowed = async (): Promise<Listed> => {
-      const keys = new Set<string>()
-      for (const [i, one] of lists.entries()) {
-        // Calls in flight are not to wait for all of it.
-        if (i % AT_ONCE === AT_ONCE - 1) await yielded()
-        const { effect } = await deps.supposing(deps.policy(), { ...about, act: one })
-        if (effect !== 'deny' && effect !== 'error') keys.add(one.mcp?.key ?? '')
-      }
-      return listed(keys, route.connection.provider)
-    }
-    return allowed()
-  }
-  /** How the answers of an MCP server are read. */
-  const rpcOf = ({ who }: Call, { act, route }: Request, seen: Listed | null): Rpc | null =>
-    act.kind !== 'mcp' || who === null
-      ? null
-      : {
-          id: act.mcp?.id ?? null,
-          listed: seen,
-          session: (id) =>
-            deps.mcpSessions.seal(boundTo(who, route), { id, url: act.mcp?.url === true }),
-        }
-  const job = (call: Call, request: Request, { signal }: Flight, seen: Listed | null): Job => {
-    const { route, body, sifted } = request
-    const agent = call.who === null ? '' : ofShare(call.who)
-    return {
-      route,
-      body,
-      injected: call.credential,
-      pointers: pointersOf(request),
-      signed: signedOf(call, request),
-      seal: sealedOf(call, request),
-      rpc: rpcOf(call, request, seen),
-      sifted,
-      again: (used, said) => deps.credentials.again(used, route.connection, said, agent),
-      served: call.snapshot.served,
-      signal,
-    }
-  }
 
   const refusals = createRefusals({ link: deps.link, look })
   return createExchange(deps, way, refusals.told)

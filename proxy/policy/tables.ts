@@ -181,22 +181,9 @@ const issueText = ({ path, ...issue }: z.core.$ZodIssue): string => {
 /** `*`, `a.b.c`, `a.b.*`; anything else looks like a pattern and matches nothing. */
 const OPERATION = /^(?:\*|[^.*\s]+(?:\.[^.*\s]+)*(?:\.\*)?)$/
 
-const CANNOT = {
-  obligations: 'this version of deputy carries out no obligations',
-  step_up: 'this version of deputy cannot ask for another sign-in',
-  approval: 'this version of deputy cannot ask for approvals',
-} as const
-
-/** What a row of the right shape says in vain, or asks of deputy that it cannot do. */
+/** What a row of the right shape says in vain. */
 const rowProblems = (found: Row): readonly string[] => {
   const problems: string[] = []
-  for (const [member, why] of Object.entries(CANNOT)) {
-    const names = Object.keys(found[member as keyof typeof CANNOT])
-    if (names.length > 0)
-      problems.push(
-        `${member}: ${why}, so every call that the row covers would be refused: leave it {} (${names.join(', ')})`,
-      )
-  }
   for (const member of ['kinds', 'access', 'operations', 'agents', 'path'] as const)
     if (found[member].length === 0) problems.push(`${member}: [] matches nothing`)
   for (const [i, name] of found.operations.entries())

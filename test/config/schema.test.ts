@@ -64,7 +64,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     ),
   ],
   'config/applications.ts': ['applications.*.realm'],
-  'config/rules.ts': ['entitlements.scim.trust_push'],
+  'config/rules.ts': ['entitlements.scim.trust_push', 'telemetry.insecure'],
   'config/policy.ts': ['unsigned', 'data_unsigned', 'insecure'].map((key) => `policy.${key}`),
   'policy/signature.ts': ['keys.*', 'scope'].map((key) => `policy.verification.${key}`),
   'config/backend.ts': ['identity.issuers.*.tenants.*'],
@@ -235,6 +235,8 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     (key) => `connect.${key}`,
   ),
   'compose/programs.ts': ['connect.verifier.key', 'runs.max'],
+  'audit/journal.ts': ['audit.sink.*', 'audit.spool'],
+  'compose/export.ts': ['audit.spool_size', 'telemetry.otlp', 'telemetry.headers.*'],
   'compose/audit.ts': [
     'fsync',
     'user_ids',
@@ -278,10 +280,7 @@ const WHOLE = /^(?:entitlements\.(?:claims|max_age)|connect\.notify|network\.all
 /** A value of each key that is refused, whole or for this value only. */
 const REFUSED: Readonly<Record<string, unknown>> = {
   'audit.inputs': 'sealed',
-  'audit.sink': ['file:a.jsonl', 'otlp'],
-  'audit.spool': './spool',
   'policy.shadow': './candidate.tar.gz',
-  'telemetry.otlp': 'http://127.0.0.1:4318',
 }
 const base = {
   version: 1,

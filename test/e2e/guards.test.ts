@@ -156,11 +156,6 @@ describe('deputy validate', () => {
   test.each<[string, Fields, string]>([
     ['a wrong row', { ...wide, access: ['reed'] }, 'ghe.all.access.0: must be one of read, write'],
     [
-      'a row that needs an approval',
-      { ...wide, approval: { boss: { approvers: ['b'], ttl_s: 60 } } },
-      'ghe.all.approval: this version of deputy cannot ask for approvals',
-    ],
-    [
       'a path that never matches',
       { ...wide, path: ['repositories', 'acme', 'x', 'y', 'z', '**'] },
       'ghe.all.path: no operation of ghe fits',

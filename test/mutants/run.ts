@@ -24,6 +24,7 @@ const USAGE = `npm run mutants -- [options]
   --only PREFIX    files below proxy/ that begin so; may be given several times (all their mutants are tried)
   --limit N        how many outside wire/, pipeline/ and audit/records.ts (200)
   --elsewhere      those outside only
+  --skip N         without the first N of those outside, which another run tried (0)
   --seed TEXT      which of them
   --jobs N         at a time, each in a copy of its own (1)
   --timeout S      the least that a run of tests may take before it counts as hung (120)
@@ -37,6 +38,7 @@ const { values: options } = parseArgs({
     jobs: { type: 'string', default: '1' },
     timeout: { type: 'string', default: '120' },
     elsewhere: { type: 'boolean', default: false },
+    skip: { type: 'string', default: '0' },
     quick: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -44,7 +46,7 @@ const { values: options } = parseArgs({
 })
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
-const numberOf = (name: 'limit' | 'jobs' | 'timeout', least: number): number => {
+const numberOf = (name: 'limit' | 'skip' | 'jobs' | 'timeout', least: number): number => {
   const number = Number(options[name])
   if (!Number.isInteger(number) || number < least)
     throw new Error(`--${name} must be a whole number, ${least} or more`)
@@ -58,7 +60,7 @@ const strict = (path: string): boolean => /^(?:wire\/|pipeline\/|audit\/records\
 const rank = (mutant: Mutant): string =>
   createHash('sha256').update(`${options.seed} ${mutant.path} ${mutant.what}`).digest('hex')
 
-const chosen = (limit: number): readonly Mutant[] => {
+const chosen = (limit: number, skip: number): readonly Mutant[] => {
   const fits = (path: string): boolean =>
     options.only.length === 0 || options.only.some((prefix) => path.startsWith(prefix))
   const all = readdirSync(join(root, 'proxy'), { recursive: true, encoding: 'utf8' })
@@ -70,7 +72,7 @@ const chosen = (limit: number): readonly Mutant[] => {
     .filter(({ path }) => !strict(path))
     .map((mutant) => [rank(mutant), mutant] as const)
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .slice(0, limit)
+    .slice(skip, limit)
     .map(([, mutant]) => mutant)
   return options.elsewhere ? elsewhere : [...all.filter(({ path }) => strict(path)), ...elsewhere]
 }
@@ -250,7 +252,7 @@ const judge = async (
 
 const main = async (): Promise<number> => {
   const excuses = readExcuses()
-  const mutants = chosen(numberOf('limit', 0))
+  const mutants = chosen(numberOf('limit', 0), numberOf('skip', 0))
   const known = new Set(mutants.map(keyOf))
   const files = new Set(mutants.map(({ path }) => path))
   // Outside those only some are tried, so that one that is not among them says nothing.

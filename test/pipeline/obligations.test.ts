@@ -1,15 +1,60 @@
 import { expect, test } from 'vitest'
 import type { Decision } from '../../proxy/model.ts'
-import { obligations } from '../../proxy/pipeline/obligations.ts'
+import { createObligations, type Carrier, type Obliged } from '../../proxy/pipeline/obligations.ts'
+import { Problem } from '../../proxy/problem.ts'
 import { codeOf } from '../wire/fixture.ts'
 
-const allowWith = (given: Decision['obligations']): Decision =>
-  ({ effect: 'allow', obligations: given }) as unknown as Decision
+const about = { exchange: 'x', part: null } as unknown as Obliged
+const demanding = (...types: readonly string[]): Pick<Decision, 'obligations'> => ({
+  obligations: Object.fromEntries(types.map((type, i) => [`${i}`, { type, properties: { i } }])),
+})
 
-test('an obligation of any type turns the permit into a refusal; none leaves it', () => {
-  expect(codeOf(() => obligations(allowWith({})))).toBeNull()
-  for (const type of ['rate_limit', 'log', ''])
-    expect(codeOf(() => obligations(allowWith({ slow: { type, properties: {} } })))).toBe(
-      'obligation_refused',
-    )
+test('an obligation of an unknown type turns the permit into a refusal before any is carried out; none leaves it', () => {
+  const did: string[] = []
+  const { able, carry } = createObligations(new Map([['log', () => void did.push('log')]]))
+  expect(carry([[about, demanding()]])).toBeUndefined()
+  for (const type of ['rate_limit', ''])
+    for (const ask of [
+      able,
+      (decision: ReturnType<typeof demanding>) => carry([[about, decision]]),
+    ])
+      expect(codeOf(() => ask(demanding('log', type)))).toBe('obligation_refused')
+  expect(did).toEqual([])
+})
+
+test('each is carried out in the order of their types, with its own name and properties', async () => {
+  const did: unknown[] = []
+  const carrier =
+    (type: string): Carrier =>
+    async (of, name, properties) => {
+      await Promise.resolve()
+      did.push([type, of.exchange, name, properties['i']])
+    }
+  const { carry } = createObligations(
+    new Map([
+      ['count', carrier('count')],
+      ['tell', carrier('tell')],
+    ]),
+  )
+  await carry([
+    [about, demanding('tell', 'count')],
+    [{ ...about, exchange: 'y' }, demanding('count')],
+  ])
+  expect(did).toEqual([
+    ['count', 'x', '1', 1],
+    ['count', 'y', '0', 0],
+    ['tell', 'x', '0', 0],
+  ])
+})
+
+test('what a carrier throws is what the call gets, and nothing after it is carried out', async () => {
+  const did: string[] = []
+  const { carry } = createObligations(
+    new Map<string, Carrier>([
+      ['count', () => Promise.reject(new Problem('obligation_refused', 'full'))],
+      ['tell', () => void did.push('told')],
+    ]),
+  )
+  await expect(carry([[about, demanding('tell', 'count')]])).rejects.toThrow('full')
+  expect(did).toEqual([])
 })

@@ -20,6 +20,7 @@ import type { Facts } from '../../proxy/pipeline/entitlements.ts'
 import type { Job, Outcome } from '../../proxy/pipeline/forward.ts'
 import { createHold } from '../../proxy/pipeline/hold.ts'
 import { readUpTo } from '../../proxy/pipeline/inspect.ts'
+import { createObligations } from '../../proxy/pipeline/obligations.ts'
 import { createPep, type PepDeps } from '../../proxy/pipeline/pep.ts'
 import { buildRoutes } from '../../proxy/pipeline/route.ts'
 import { createTagged } from '../../proxy/pipeline/tag_place.ts'
@@ -238,6 +239,7 @@ const house = async (
       }
     },
     supposing: failing('entitlements_unavailable'),
+    obligations: createObligations(new Map()),
     credentials: {
       take: () => {
         diary.push('credential')

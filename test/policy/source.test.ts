@@ -198,10 +198,10 @@ describe('tables', () => {
     expect(source?.problem()).toContain(
       `${join(folder, 'tables/grants.json')}: github.gh-read: there is no member "acess"`,
     )
-    grants({ approval: { boss: { approvers: [], ttl_s: 1 } } })
+    grants({ kinds: [] })
     await expect
       .poll(() => source?.problem(), patient)
-      .toContain('grants.json: github.gh-read.approval: this version of deputy cannot ask')
+      .toContain('grants.json: github.gh-read.kinds: [] matches nothing')
     expect([source?.current()?.digest, changes.length]).toEqual([first, 1])
     table('grant.yaml', '{}')
     grants({ access: ['read', 'write'] })

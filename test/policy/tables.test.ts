@@ -158,21 +158,6 @@ describe('a wrong table is named with its file, row and member', () => {
 
 describe('a row that says something in vain is refused', () => {
   test.each<[string, JsonObject, string]>([
-    [
-      'approval',
-      { approval: { boss: { approvers: ['b'], ttl_s: 60 } } },
-      'approval: this version of deputy cannot ask for approvals',
-    ],
-    [
-      'step-up',
-      { step_up: { mfa: { acr_values: ['x'], max_auth_age_s: 60 } } },
-      'step_up: this version of deputy cannot ask for another sign-in',
-    ],
-    [
-      'obligations',
-      { obligations: { a: { type: 'redact', properties: {} } } },
-      'obligations: this version of deputy carries out no obligations',
-    ],
     ['no kinds', { kinds: [] }, 'kinds: [] matches nothing'],
     ['no path', { path: [] }, 'path: [] matches nothing'],
     [

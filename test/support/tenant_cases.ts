@@ -323,6 +323,8 @@ export const ON_THIS_MACHINE: ReadonlySet<string> = new Set([
   'providers show',
   'connect code',
   'audit verify',
+  'audit query',
+  'audit explain',
   'vault backup',
   'vault restore',
   'vault replay',

@@ -1,8 +1,8 @@
 // Client certificates against rows. test/e2e/client_certificates.test.ts has real ones.
 import { expect, test } from 'vitest'
-import type { ClientCertificate } from '../../proxy/model.ts'
-import { createCertificates } from '../../proxy/pipeline/workload_certificate.ts'
-import type { WorkloadRow } from '../../proxy/pipeline/workload_rows.ts'
+import type { ClientCertificate } from '../../../proxy/model.ts'
+import { createCertificates } from '../../../proxy/pipeline/workload/certificate.ts'
+import type { WorkloadRow } from '../../../proxy/pipeline/workload/rows.ts'
 
 const NOW = 1_800_000_000_000
 const rows: readonly WorkloadRow[] = [

@@ -1,6 +1,6 @@
 // Rows of workloads against what was verified. test/pipeline/workload.test.ts has them behind tokens.
 import { expect, test } from 'vitest'
-import { agentOf, idAt, rowOf, type WorkloadRow } from '../../proxy/pipeline/workload_rows.ts'
+import { agentOf, idAt, rowOf, type WorkloadRow } from '../../../proxy/pipeline/workload/rows.ts'
 
 const row = (name: string, pointer: string, pattern: string, agent = 'a'): WorkloadRow => ({
   name,

@@ -1,11 +1,11 @@
 // Which agent is calling, by what its workload shows of itself: the token of a pod's service account, say, or a client certificate. It names the agent, and is no second tag.
-import type { ClientCertificate, Clock, Log, Workload } from '../model.ts'
-import type { Fetch } from '../net/dial.ts'
-import type { IssuerKeys, KeySource } from '../oauth/issuer_keys.ts'
-import { createSignedTokens, type Times } from '../oauth/signed_token.ts'
-import { createReviewedTokens, type ReviewSource } from '../oauth/token_review.ts'
-import { createCertificates } from './workload_certificate.ts'
-import { agentOf, denied, idAt, rowOf, type WorkloadRow } from './workload_rows.ts'
+import type { ClientCertificate, Clock, Log, Workload } from '../../model.ts'
+import type { Fetch } from '../../net/dial.ts'
+import type { IssuerKeys, KeySource } from '../../oauth/issuer_keys.ts'
+import { createSignedTokens, type Times } from '../../oauth/signed_token.ts'
+import { createReviewedTokens, type ReviewSource } from '../../oauth/token_review.ts'
+import { createCertificates } from './certificate.ts'
+import { agentOf, denied, idAt, rowOf, type WorkloadRow } from './rows.ts'
 
 /** All rows of one issuer: they agree on how its tokens are verified (a rule of the configuration). */
 export type WorkloadIssuer = KeySource & {

@@ -1,8 +1,8 @@
 // Rows of `workloads`: what a verified token or certificate must say, and the agent that it names then.
-import { Problem } from '../problem.ts'
-import { validId } from '../wire/canonical.ts'
-import { atPointer } from '../wire/json.ts'
-import { fits } from '../wire/pattern.ts'
+import { Problem } from '../../problem.ts'
+import { validId } from '../../wire/canonical.ts'
+import { atPointer } from '../../wire/json.ts'
+import { fits } from '../../wire/pattern.ts'
 
 export type WorkloadRow = {
   readonly name: string

@@ -2,10 +2,10 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { SignJWT, UnsecuredJWT } from 'jose'
 import { afterEach, expect, test } from 'vitest'
-import { createIssuerKeys } from '../../proxy/oauth/issuer_keys.ts'
-import { createWorkloads } from '../../proxy/pipeline/workload.ts'
-import type { WorkloadRow } from '../../proxy/pipeline/workload_rows.ts'
-import { Problem } from '../../proxy/problem.ts'
+import { createIssuerKeys } from '../../../proxy/oauth/issuer_keys.ts'
+import { createWorkloads } from '../../../proxy/pipeline/workload/workload.ts'
+import type { WorkloadRow } from '../../../proxy/pipeline/workload/rows.ts'
+import { Problem } from '../../../proxy/problem.ts'
 
 const NOW = 1_800_000_000
 const CLUSTER = 'https://kubernetes.default.svc'

@@ -1,6 +1,6 @@
 // Which agent a connection is from: the client certificate by which it was begun, judged anew for each call.
-import type { ClientCertificate, Clock, Workload } from '../model.ts'
-import { agentOf, denied, idAt, rowOf, type WorkloadRow } from './workload_rows.ts'
+import type { ClientCertificate, Clock, Workload } from '../../model.ts'
+import { agentOf, denied, idAt, rowOf, type WorkloadRow } from './rows.ts'
 
 const WHAT = 'certificate'
 

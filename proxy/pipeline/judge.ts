@@ -1,0 +1,103 @@
+// Decides a call by what is known of its person now, once more where that was too old, and each part of it by itself.
+import type { Decision, Holding, PolicyEngine, Principal, Route, Vault, Via } from '../model.ts'
+import { Problem } from '../problem.ts'
+import type { Act } from './classify.ts'
+import { decideEach, together, type Decide, type Question } from './decide.ts'
+import type { AskFacts, Facts } from './entitlements.ts'
+import type { Call } from './exchange.ts'
+import { follow, type Request, type Verdict } from './request.ts'
+import { STANDING, withdrawn } from './standing.ts'
+
+export type JudgeDeps = {
+  readonly via?: Via
+  readonly policy: () => PolicyEngine | null
+  readonly entitlements: AskFacts
+  readonly vault: Pick<Vault, 'look'>
+  readonly decide: Decide
+}
+
+const NONE: readonly string[] = []
+const unreadable = (cause: unknown): never => {
+  throw new Problem('vault_unavailable', 'the vault cannot be read', { cause })
+}
+
+/** Is the age of the facts all that stands against it? */
+const outlived = ({ decision, facts }: Verdict): boolean =>
+  decision.effect === 'deny' &&
+  facts.entitlements.source !== 'claims' &&
+  decision.reasons.every(({ code }) => code === 'entitlements_stale')
+
+export const createJudge = (deps: JudgeDeps) => {
+  const { via = 'proxy' } = deps
+  /** A call that is several takes the strictest age of its parts. */
+  const factsOf = (who: Principal, { act }: Request, fresh = false): Facts | Promise<Facts> => {
+    const each = act.parts ?? (act.lists && [act, ...act.lists])
+    return deps.entitlements(
+      who,
+      each?.map(({ operation }) => operation.access) ?? act.operation.access,
+      fresh,
+    )
+  }
+
+  const look = (who: Principal, route: Route): Holding | Promise<Holding> => {
+    const holding = deps.vault.look(who.person, route.connection.name, who.agent)
+    return holding instanceof Promise ? holding.catch(unreadable) : holding
+  }
+
+  const judged = (
+    { id, stripped }: Call,
+    principal: Principal,
+    { route, act, body }: Request,
+    facts: Facts,
+  ): Verdict | Promise<Verdict> =>
+    follow(look(principal, route), (holding) => {
+      const question = { id, via, principal, route, act, body, stripped, facts, holding }
+      return follow(standingStands(question), (refusal) =>
+        refusal === null
+          ? judgedAlone(question, act)
+          : { facts, holding, decision: refusal, each: null },
+      )
+    })
+  /** Does policy still let the person give the standing? At each call: it may have changed since they did. */
+  const standingStands = (question: Question): Decision | null | Promise<Decision | null> =>
+    question.principal.lets === undefined
+      ? null
+      : follow(
+          deps.decide(deps.policy(), {
+            ...question,
+            act: { operation: STANDING, kind: 'deputy', segments: NONE },
+            body: null,
+          }),
+          withdrawn,
+        )
+  const judgedAlone = (question: Question, act: Act): Verdict | Promise<Verdict> => {
+    const { facts, holding } = question
+    if (act.parts === undefined)
+      return follow(deps.decide(deps.policy(), question), (decision) => ({
+        facts,
+        holding,
+        decision,
+        each: null,
+      }))
+    return decideEach(deps.decide, deps.policy(), question, act.parts).then((each) => ({
+      facts,
+      holding,
+      decision: together(each, question.route.connection.provider),
+      each,
+    }))
+  }
+  /** On facts that are too old for it asks once more and decides again. */
+  const decided = (
+    call: Call,
+    who: Principal,
+    request: Request,
+    facts: Facts,
+  ): Verdict | Promise<Verdict> =>
+    follow(judged(call, who, request, facts), (verdict) =>
+      outlived(verdict)
+        ? follow(factsOf(who, request, true), (newer) => judged(call, who, request, newer))
+        : verdict,
+    )
+
+  return { look, factsOf, decided }
+}

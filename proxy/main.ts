@@ -325,8 +325,11 @@ const addPolicy: Add = (deputy, done) => {
   command(policy, 'build', build)
     .option('--out <file>', 'where to write it')
     .option('--check', 'compare a rebuild with the committed bundle instead of writing')
-    .action(async (options: { out?: string; check?: boolean }) =>
-      done(await (await import('./commands/policy.ts')).policyBuild({ ...options, ...here() })),
+    .option('--signing-key <file>', 'sign it with this private key (PEM), with the time of now')
+    .option('--scope <name>', 'the scope of the signature')
+    .action(
+      async (options: { out?: string; check?: boolean; signingKey?: string; scope?: string }) =>
+        done(await (await import('./commands/policy.ts')).policyBuild({ ...options, ...here() })),
     )
   const test = 'check format and types, run the tests, and say how much of the Rego they reach'
   command(policy, 'test', test)

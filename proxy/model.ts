@@ -559,8 +559,18 @@ export type PolicyFailure = {
 export type InputMember = readonly [name: string, text: string]
 
 /** A compiled policy that passed its self-test. */
+/** Where a bundle came from, and who signed it. */
+export type BundleOrigin = {
+  /** `kept`: what a bundle service gave to an earlier process. */
+  readonly from: 'files' | 'service' | 'kept'
+  /** The id of the key, and when (`iat`, ms since the epoch; null: it does not say). null: nobody wants a signature. */
+  readonly signed: { readonly key: string; readonly issuedAt: number | null } | null
+}
+
 export type PolicyEngine = {
   readonly revision: string
+  /** Absent: it was made of no bundle that was loaded. */
+  readonly origin?: BundleOrigin
   /** sha256 (hex, `sha256:` prefix) over module, data and overlay. */
   readonly digest: string
   /**

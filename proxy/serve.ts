@@ -60,6 +60,7 @@ const openFirst = async (scope: Scope) => {
   let inForce: InForce | null = null
   const told: Told = {
     policy: () => {},
+    policyRefused: () => {},
     people: () => {},
     key: () => {},
     firstUse: () => {},
@@ -71,6 +72,7 @@ const openFirst = async (scope: Scope) => {
       answered: (...what) => told.seen.answered(...what),
       failed: (...what) => told.seen.failed(...what),
     },
+    policyRefused: (problem) => told.policyRefused(problem),
     // A policy that is not in force yet is nothing to tell.
     policy: (engine: PolicyEngine) => {
       if (inForce?.policy.current() === engine) told.policy(engine)
@@ -83,6 +85,9 @@ const openFirst = async (scope: Scope) => {
   const first: InForce = { ...parts, config, connections: () => scope.connections }
   const lasting = await openLasting(scope, () => inForce ?? first, told)
   const put = (next: Revision): void => {
+    // What its service gives now, or signs, counts no more.
+    const { policy } = inForce ?? first
+    if (policy !== next.policy) policy.rest()
     inForce = next
     told.policy(next.policy.current())
     told.firstUse = next.firstUse

@@ -9,7 +9,6 @@ import { together } from '../directory/joined.ts'
 import { toldOf } from '../files.ts'
 import type { Entitlements, JsonObject, Person } from '../model.ts'
 import { prepareAside } from './aside.ts'
-import { tablesOf } from './validate/command.ts'
 
 const lists = z.record(z.string(), z.array(z.string())).default({})
 const row = z.object({
@@ -140,8 +139,9 @@ export const entitlementsShow = async (options: {
     )
     if (known === null) return silent === 0 ? 0 : 1
     const of = parts.length === 1 ? (parts[0] ?? known) : known
-    for (const line of [...valuesOf(of), ...policyLines(of, await tablesOf(loaded), loaded)])
-      print(line)
+    const { policy } = prepared.parts
+    if (policy.current() === null) complain(`policy: ${policy.problem() ?? 'none serves'}`)
+    for (const line of [...valuesOf(of), ...policyLines(of, policy.tables(), loaded)]) print(line)
     if (checks.length > 0)
       print(`checks are of a call, and asked with each: ${checks.join(', ')} (not asked here)`)
     return silent === 0 ? 0 : 1

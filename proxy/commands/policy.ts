@@ -1,15 +1,18 @@
 // `deputy policy build` and `deputy policy test`: the pinned opa, called so that the same sources give the same bytes.
 import { execFile } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import { createHash, createPrivateKey, createPublicKey } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { access, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { delimiter, join, relative, resolve } from 'node:path'
 import { tmpdir } from 'node:os'
 import { promisify } from 'node:util'
 import type { Log } from '../model.ts'
-import { readBundle } from '../policy/bundle.ts'
+import { bundleKeyOf } from '../config/policy.ts'
+import { unpackBundle } from '../policy/bundle.ts'
+import type { Verification } from '../policy/signature.ts'
 import { checkTables } from '../policy/source.ts'
 import { activate } from '../policy/activate.ts'
+import { createTrust } from '../policy/trusted.ts'
 import { messageOf } from '../problem.ts'
 
 const run = promisify(execFile)
@@ -120,11 +123,38 @@ export const contentRevision = async (policies: string): Promise<string> => {
 
 const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
+const clock = { now: () => Date.now(), mono: () => performance.now() }
+
+/** What opa is told about a signature, and what a deputy is told of whose it is. `iat` puts signed bundles in order. */
+const signing = async (
+  { key, scope }: { readonly key: string; readonly scope: string | undefined },
+  scratch: string,
+): Promise<{ readonly args: readonly string[]; readonly verification: Verification }> => {
+  const text = await readFile(key, 'utf8')
+  let pem: string
+  try {
+    pem = createPublicKey(createPrivateKey(text)).export({ type: 'spki', format: 'pem' })
+  } catch {
+    throw new Error(`${key} is no private key in PEM that can be read without a password`)
+  }
+  const read = bundleKeyOf(pem)
+  if (typeof read === 'string') throw new Error(`${key} ${read}`)
+  const claims = join(scratch, 'claims.json')
+  const iat = Math.floor(clock.now() / 1_000)
+  await writeFile(claims, JSON.stringify({ iat, ...(scope === undefined ? {} : { scope }) }))
+  const args = ['--signing-key', key, '--signing-alg', read.algorithms[0] ?? '']
+  return { args: [...args, '--claims-file', claims], verification: { keys: { own: pem }, scope } }
+}
+
 /** Throws what a deputy would say that refuses to serve it: wrong tables, wrong answers to its own probes. */
-const prove = async (bundle: string, where: string): Promise<void> => {
-  const read = await readBundle(await readFile(bundle))
+const prove = async (
+  bundle: string,
+  where: string,
+  verification: Verification | null,
+): Promise<void> => {
+  const trust = createTrust(verification, { rollback: false, clock })
+  const { bundle: read } = await trust.read(await unpackBundle(await readFile(bundle)))
   checkTables(read, where, new Map())
-  const clock = { now: () => Date.now(), mono: () => performance.now() }
   await (await activate(read, new Map(), { log: QUIET, clock })).close()
 }
 
@@ -157,11 +187,22 @@ const guarded = async (print: Print, work: () => Promise<number>): Promise<numbe
  * is written: the rebuild must equal the file that is there, byte by byte. Returns the exit code.
  */
 export const policyBuild = (
-  options: Options & { readonly out?: string | undefined; readonly check?: boolean | undefined },
+  options: Options & {
+    readonly out?: string | undefined
+    readonly check?: boolean | undefined
+    /** Path of a private key (PEM): the bundle is signed with it. */
+    readonly signingKey?: string | undefined
+    /** The signature's `scope`. */
+    readonly scope?: string | undefined
+  },
 ): Promise<number> =>
   guarded(options.print, async () => {
-    const { root, print } = options
+    const { root, print, signingKey: key, scope } = options
     await needFolder(root)
+    if (key !== undefined && options.check === true)
+      throw new Error('--check: a signed bundle has another time each time: check the unsigned one')
+    if (scope !== undefined && key === undefined)
+      throw new Error('--scope: is of a signature: name its key with --signing-key')
     const opa = await findOpa(options.places)
     const out = resolve(root, options.out ?? 'policies/bundle.tar.gz')
     const revision = await contentRevision(join(root, 'policies'))
@@ -170,15 +211,17 @@ export const policyBuild = (
     )
     try {
       const fresh = join(scratch, 'bundle.tar.gz')
-      const built = await opaIn(opa, root, ['build', ...COMPILE, '-r', revision, '-o', fresh])
+      const signed = key === undefined ? null : await signing({ key: resolve(key), scope }, scratch)
+      const args = [...COMPILE, '-r', revision, '-o', fresh, ...(signed?.args ?? [])]
+      const built = await opaIn(opa, root, ['build', ...args])
       if (built.code !== 0) {
         print(built.out.trim())
         return 1
       }
       if (options.check !== true) {
-        await prove(fresh, 'policies')
+        await prove(fresh, 'policies', signed?.verification ?? null)
         await rename(fresh, out)
-        print(`${relative(root, out)}: revision ${revision}`)
+        print(`${relative(root, out)}: revision ${revision}${signed === null ? '' : ', signed'}`)
         return 0
       }
       const [want, have] = await Promise.all([readFile(fresh), readFile(out)])

@@ -1,6 +1,6 @@
 // The evidence of a serving process: its journal, what an earlier process left open in it, and what it says of keys and policy.
 import type { Config } from '../config/schema.ts'
-import type { PolicyEngine } from '../model.ts'
+import type { BundleOrigin, PolicyEngine } from '../model.ts'
 import { ANCHORED } from '../audit/chain.ts'
 import { closeEnds } from '../audit/unfinished.ts'
 import { exportedFile, openJournal, sinksOf, type OpenJournal } from '../audit/journal.ts'
@@ -79,6 +79,16 @@ export const openAudit = async (
   return { journal, evidence, note, exported: exporting.detail }
 }
 
+/** Where it came from and whose it is; `ordered: false`: nothing says whether it is older than another. */
+const bundleOf = (origin: BundleOrigin | undefined) => {
+  if (origin === undefined) return {}
+  const { from, signed } = origin
+  if (signed === null) return { bundle: { from, signed: null, ordered: false } }
+  const { key, issuedAt } = signed
+  const iat = issuedAt === null ? null : new Date(issuedAt).toISOString()
+  return { bundle: { from, signed: { key, iat }, ordered: iat !== null } }
+}
+
 /**
  * Says which policy decides from now on.
  * @returns what a newer one is told to
@@ -89,10 +99,13 @@ export const recordPolicy = async (
 ): Promise<(engine: PolicyEngine | null) => void> => {
   let last = ''
   const loaded = (engine: PolicyEngine | null): void => {
-    if (engine === null || engine.digest === last) return
-    const { revision, digest } = engine
-    last = digest
-    note('policy.loaded', { policy: { revision, digest } })
+    if (engine === null) return
+    const { revision, digest, origin } = engine
+    const fields = { policy: { revision, digest }, ...bundleOf(origin) }
+    const text = JSON.stringify(fields)
+    if (text === last) return
+    last = text
+    note('policy.loaded', fields)
   }
   loaded(policy.current())
   // Without a policy deputy serves refusals, is not ready, and says why: the next good bundle ends that.

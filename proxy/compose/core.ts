@@ -46,6 +46,7 @@ type Ground = Awaited<ReturnType<typeof openGround>>
 /** What later parts are told by earlier ones, once they are there. */
 export type Told = {
   policy: (engine: PolicyEngine | null) => void
+  policyRefused: (problem: string) => void
   people: () => void
   key: (kid: string) => void
   /** A standing was used for the first time. */
@@ -111,6 +112,22 @@ const watchGround = ({ clock, version }: Scope, { store }: Ground, now: () => In
     'counter',
     'Bundles and tables that could not be used, once for each try.',
     () => now().policy.failures(),
+  )
+  metrics.watch(
+    'deputy_bundle_requests_total',
+    'counter',
+    'Questions to the bundle service, by what came of them.',
+    () =>
+      Object.entries(now().policy.service()?.counts ?? {}).map(([result, n]) => [{ result }, n]),
+  )
+  metrics.watch(
+    'deputy_bundle_last_success_timestamp_seconds',
+    'gauge',
+    'When the bundle service last gave a bundle that serves, or said that nothing changed.',
+    () => {
+      const at = now().policy.service()?.succeededAt ?? null
+      return at === null ? [] : [[{}, at / 1_000]]
+    },
   )
   return metrics
 }
@@ -257,6 +274,7 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
     audit.note('key.rotated', { key })
   }
   told.policy = await recordPolicy(now().policy, audit)
+  told.policyRefused = (problem) => audit.note('policy.failed', { problem })
   const tokens = openTokens(scope, ground, metrics, now)
   opened(() => tokens.refresher.drain())
   const issuerSessions = createIssuerSessions({

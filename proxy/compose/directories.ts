@@ -18,9 +18,13 @@ export type Preparing = {
   readonly clock: Clock
   readonly log: Log
   readonly keep: Keep
+  /** How often a bundle service is asked; absent: as long as this goes on. */
+  readonly bundles?: 'always' | 'once' | 'never'
   readonly changed: {
     readonly people: () => void
     readonly policy: (engine: PolicyEngine) => void
+    /** A bundle or tables are refused. */
+    readonly policyRefused: (problem: string) => void
     /** Learns how sources that are asked over the network answer. */
     readonly seen: Seen
   }

@@ -7,6 +7,7 @@ import { startListener, type Listening } from '../net/listener.ts'
 import { messageOf } from '../problem.ts'
 import { canonicalHeaders } from '../wire/canonical.ts'
 import { serves } from '../pipeline/route.ts'
+import type { PolicySource } from '../policy/source.ts'
 import { clockSentence } from './clock.ts'
 import { openForward } from './forward.ts'
 import type { InForce, Lasting } from './core.ts'
@@ -107,6 +108,25 @@ export const startAgents = async (
 
 export type Phase = { readonly ready: boolean; readonly draining: boolean }
 
+/** Which policy decides, by whom, how the bundle service answers, and what is refused. */
+const policyDetail = (policy: PolicySource): string => {
+  const engine = policy.current()
+  const { from, signed } = engine?.origin ?? { from: 'files', signed: null }
+  const iat = signed?.issuedAt ?? null
+  const at = policy.service()?.succeededAt ?? null
+  return [
+    engine?.revision ?? 'none',
+    signed === null
+      ? []
+      : `signed by ${signed.key}${iat === null ? '' : ` at ${new Date(iat).toISOString()}`}`,
+    from === 'kept' ? 'kept from the last run' : [],
+    at === null ? [] : `the bundle service answered at ${new Date(at).toISOString()}`,
+    policy.problem() ?? [],
+  ]
+    .flat()
+    .join('; ')
+}
+
 /** The admin listener: closed last, since until then it says that this deputy drains. */
 export const startProbes = (
   { config, clock, log }: Scope,
@@ -153,7 +173,7 @@ export const startProbes = (
         {
           name: 'policy',
           ok: policy.current() !== null,
-          detail: [policy.current()?.revision ?? 'none', policy.problem() ?? []].flat().join('; '),
+          detail: policyDetail(policy),
         },
         ...unread(now()),
         ...certificate(),

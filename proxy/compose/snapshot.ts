@@ -8,12 +8,17 @@ import { naming } from '../config/backend.ts'
 import type { Loaded } from '../config/load.ts'
 import { readText, toldOf, tryFolder } from '../files.ts'
 import { readLogo, type Logo } from '../config/logo.ts'
+import { isService } from '../config/policy.ts'
 import type { Connection, Log } from '../model.ts'
 import { readPair, unreadableCa, type Shown } from '../net/certificate.ts'
 import { createDial, type Dial } from '../net/dial.ts'
 import { commonTrust, trustOf, trustProblems } from '../net/trust.ts'
 import type { Snapshot } from '../pipeline/exchange.ts'
-import { openPolicySource, type PolicySource } from '../policy/source.ts'
+import { createOwnToken } from '../oauth/own_token.ts'
+import { BUNDLE_LIMITS } from '../policy/bundle.ts'
+import { createDownload } from '../policy/download.ts'
+import { createKeptBundle } from '../policy/kept.ts'
+import { openPolicySource, type PolicySource, type Serviced } from '../policy/source.ts'
 import { messageOf } from '../problem.ts'
 import { readRing } from '../vault/rotate.ts'
 import { createKms } from '../vault/kms.ts'
@@ -73,9 +78,11 @@ export const ringProblems = async ({ config, at, kms }: Loaded): Promise<readonl
   }
 }
 
+/** Where the last good bundle of a service is kept. */
+const BUNDLES = 'bundles'
 /** What deputy writes: the key of the configuration that names it, its path, and what it is. */
 const writes = ({ config, written }: Loaded): readonly (readonly [string, string, string])[] => {
-  const { listeners, vault, audit, connect } = config
+  const { listeners, vault, audit, connect, policy } = config
   const sockets = [listeners.agent, ...listeners.extra.map(({ listen }) => listen)]
   const file = (name: string, scheme: string): readonly string[] =>
     name.startsWith(scheme) ? [written(name.slice(scheme.length))] : []
@@ -92,6 +99,9 @@ const writes = ({ config, written }: Loaded): readonly (readonly [string, string
       'path' in listen ? [['listeners', written(listen.path), 'a socket'] as const] : [],
     ),
     ['state', controlSocket(vault.store, written), 'deputy.sock'],
+    ...(isService(policy.bundle)
+      ? [['policy.bundle', join(written(BUNDLES), '*'), 'the last good bundle'] as const]
+      : []),
     ...(connect.sign_in === 'local'
       ? [['state', written('.deputy-code'), 'the one-time code'] as const]
       : []),
@@ -116,7 +126,7 @@ const unwritable = async (loaded: Loaded): Promise<readonly string[]> => {
     const folder = dirname(path)
     if (tried.has(folder)) continue
     tried.add(folder)
-    await tryMade(folder, key.endsWith('.spool')).catch((error: unknown) => {
+    await tryMade(folder, /\.(?:spool|bundle)$/.test(key)).catch((error: unknown) => {
       const code = codeOf(error)
       problems.push(
         code === 'ENOENT'
@@ -250,17 +260,53 @@ export const readBeside = ({ config, agents, at }: Loaded): readonly string[] =>
 /** What did not open needs no end. */
 const nothing = (): void => undefined
 
-const policyOf = (
-  { config, at, connections }: Loaded,
-  { clock, log, keep, changed }: Preparing,
-): Promise<PolicySource> => {
-  const bundle = at(config.policy.bundle)
-  const data = config.policy.data === undefined ? null : at(config.policy.data)
+const POLL_MS = 60_000
+/** How `policy.bundle` is asked for where it is a URL. */
+const servicedOf = (
+  { config: { policy }, written }: Loaded,
+  { clock, bundles = 'always' }: Preparing,
+  { fetch }: Dial,
+): Serviced => {
+  const bearer = policy.bundle_auth?.bearer
+  const token = createOwnToken(
+    bearer === undefined ? { kind: 'none' } : { kind: 'bearer', scheme: 'Bearer', token: bearer },
+    { fetch, clock },
+  )
+  return {
+    download: createDownload({ url: policy.bundle, fetch, authorization: () => token(null) }),
+    kept: createKeptBundle(written(BUNDLES), policy.bundle, BUNDLE_LIMITS.bytes),
+    poll: policy.bundle_poll ?? POLL_MS,
+    ask: bundles,
+  }
+}
+
+const policyOf = (loaded: Loaded, preparing: Preparing, dial: Dial): Promise<PolicySource> => {
+  const { config, at, connections } = loaded
+  const { clock, log, keep, changed } = preparing
+  const { data: folder, verification = null, allow_rollback: rollback } = config.policy
+  const far = isService(config.policy.bundle)
+  const bundle = far ? config.policy.bundle : at(config.policy.bundle)
+  const data = folder === undefined ? null : at(folder)
   const providers = [...connections.values()].map(({ provider }) => provider)
   const inputLimit = config.limits.policy_input
-  return keep('policy', [bundle, data, inputLimit], () => {
-    const onChange = changed.policy
-    const value = openPolicySource({ bundle, data, providers, inputLimit, log, clock, onChange })
+  const { bundle_auth: auth = null, bundle_poll: poll = null } = config.policy
+  // Its connections go by the same settings as all, and end with them.
+  const asked = far ? [auth, poll, config.network, config.upstream] : []
+  const settings = [bundle, data, inputLimit, verification, rollback, ...asked]
+  return keep('policy', settings, () => {
+    const value = openPolicySource({
+      bundle,
+      verification,
+      rollback,
+      data,
+      providers,
+      inputLimit,
+      log,
+      clock,
+      service: far ? servicedOf(loaded, preparing, dial) : null,
+      onChange: changed.policy,
+      onRefused: changed.policyRefused,
+    })
     return { value, close: () => value.then(({ close }) => close(), nothing) }
   })
 }
@@ -299,7 +345,7 @@ export const prepare = async (
   })
   const asking = { ...preparing, realm: ofPeople, fetch: dial.fetch, open: dial.open }
   const directories = await attempt('entitlements', () => openDirectories(loaded, asking))
-  const policy = await attempt('policy', () => policyOf(loaded, preparing))
+  const policy = await attempt('policy', () => policyOf(loaded, preparing, dial))
   const tls = await tlsOf(loaded, problems)
   const toolFiles = await toolsOf(loaded, problems)
   problems.push(...(await certificateProblems(loaded)), ...(await unwritable(loaded)))

@@ -5,6 +5,7 @@ import { backendRules, naming, tenantRules } from './backend.ts'
 import { httpProblems } from './directory.ts'
 import { checkProblems } from './checks.ts'
 import { ldapProblems } from './ldap.ts'
+import { policyProblems } from './policy.ts'
 import { sourcesOf, type Config } from './schema.ts'
 import type { Listen } from './values.ts'
 import { workloadProblems } from './workload.ts'
@@ -240,13 +241,6 @@ const auditRules: Rule = ({ audit, telemetry }) => {
   ]
 }
 
-const policyRules: Rule = ({ policy }) => [
-  policy.bundle.startsWith('https:') &&
-    policy.verification === undefined &&
-    !policy.unsigned &&
-    'policy.verification: a bundle from a URL must be verified: name the keys, or say unsigned: true',
-]
-
 const egressRules: Rule = ({ upstream }) => [
   upstream.proxy === undefined &&
     upstream.no_proxy.length > 0 &&
@@ -262,7 +256,7 @@ export const between = (config: Config): readonly string[] =>
     backendRules(config),
     tenantRules(config),
     twice(config),
-    policyRules(config),
+    policyProblems(config.policy),
     egressRules(config),
   ]
     .flat()

@@ -8,6 +8,7 @@ import { agentRows } from './agents.ts'
 import { checks } from './checks.ts'
 import { ldap } from './ldap.ts'
 import { OWN_OPERATION } from './own_operations.ts'
+import { policy } from './policy.ts'
 import { signal } from './signals.ts'
 import { tools } from './tools.ts'
 import { unbuilt } from './unbuilt.ts'
@@ -218,24 +219,6 @@ export const sourcesOf = (
   const { source, sources } = entitlements
   return sources ?? (source === undefined || source === 'claims' ? [] : [source])
 }
-
-const unlessFalse = (value: unknown): string | null => (value === false ? null : 'bundle signing')
-
-const policy = z.strictObject({
-  bundle: unbuilt(text, (value) => (/^https?:/.test(String(value)) ? 'a bundle service' : null)),
-  data: text.optional(),
-  bundle_auth: unbuilt(
-    z.strictObject({ bearer: secretText }).optional(),
-    'authentication at a bundle service',
-  ),
-  verification: unbuilt(
-    z.strictObject({ keys: z.record(z.string(), text) }).optional(),
-    'bundle signing',
-  ),
-  unsigned: unbuilt(z.boolean().default(false), unlessFalse),
-  data_unsigned: unbuilt(z.boolean().default(false), unlessFalse),
-  shadow: unbuilt(text.optional(), 'a shadow bundle'),
-})
 
 /** The proxy for everything that goes out: what may be shown of it, and its credentials as it wants them (RFC 7617). */
 const egressProxy = text.transform((value, ctx) => {

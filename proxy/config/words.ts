@@ -343,7 +343,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
 
   policy: key('Who may do what.'),
   'policy.bundle': key(
-    'The compiled policy, a file or a folder; loaded again when it changes.',
+    'The compiled policy, a file or a folder, loaded again when it changes; or the URL of a bundle at a bundle service.',
     './policies/bundle.tar.gz',
   ),
   'policy.data': key(
@@ -352,16 +352,26 @@ export const WORDS: Readonly<Record<string, Words>> = {
   ),
   'policy.bundle_auth': key('How deputy authenticates itself to a bundle service.'),
   'policy.bundle_auth.bearer': key(
-    'The bearer token for the bundle service.',
+    'The bearer token for the bundle service; no redirect takes it elsewhere.',
     '"${env:BUNDLE_TOKEN}"',
   ),
-  'policy.verification': key('Whose signature a bundle must have.'),
+  'policy.bundle_poll': key(
+    'The least time between questions to a bundle service, the most is twice that; absent: 60s. With long polling a question follows the answer.',
+    '30s',
+  ),
+  'policy.verification': key('Whose signature a bundle must have, also a file or a folder.'),
   'policy.verification.keys': key(
-    'Public keys by name.',
+    'Public keys (PEM) by the id that a signature names them by; its kind says which algorithms a key verifies, and none is a shared secret.',
     '{ prod: "${file:/etc/deputy/bundle.pub}" }',
   ),
+  'policy.verification.scope': key('The `scope` that a signature must have; absent: none.', 'prod'),
   'policy.unsigned': key('Takes a bundle from a URL without a signature.', 'true'),
   'policy.data_unsigned': key('Takes tables beside a signed bundle.', 'true'),
+  'policy.allow_rollback': key(
+    'Takes a bundle that was signed before the one in use (`iat`), or that does not say when.',
+    'true',
+  ),
+  'policy.insecure': key('Allows plain http to a bundle service on another machine.', 'true'),
   'policy.shadow': key(
     'A second bundle, whose decisions are recorded and have no effect.',
     './candidate.tar.gz',

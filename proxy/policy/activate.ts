@@ -36,6 +36,24 @@ export type ActivateDeps = {
   readonly deadline?: number
   /** Time of this thread on the processor, ms. */
   readonly cpu?: () => number
+  /** Rejects with an Error where it is no module; as `createCompiler` unless told. */
+  readonly compile?: Compile
+}
+
+export type Compile = (wasm: Uint8Array<ArrayBuffer>) => Promise<WebAssembly.Module>
+
+/** Keeps the last module: where only data changed nothing is compiled again. */
+export const createCompiler = (): Compile => {
+  let last: { readonly digest: string; readonly module: WebAssembly.Module } | null = null
+  return async (wasm) => {
+    const digest = digestOf([wasm])
+    if (last?.digest === digest) return last.module
+    const module = await WebAssembly.compile(wasm).catch((error: unknown) => {
+      throw new Error(`policy.wasm cannot be compiled: ${messageOf(error)}`, { cause: error })
+    })
+    last = { digest, module }
+    return module
+  }
 }
 
 type Repeated = readonly InputMember[]
@@ -101,10 +119,9 @@ export const activate = async (
   deps: ActivateDeps,
 ): Promise<PolicyEngine> => {
   const { log, clock, inputLimit = 32 * 1024, deadline = 50, cpu = threadCpu } = deps
+  const { compile = createCompiler() } = deps
   const named = { revision: bundle.revision }
-  const module = await WebAssembly.compile(bundle.wasm).catch((error: unknown) => {
-    throw new Error(`policy.wasm cannot be compiled: ${messageOf(error)}`, { cause: error })
-  })
+  const module = await compile(bundle.wasm)
   const start: Start = { module, data: document(bundle.data, tables), inputLimit }
   const quick = await prove(start, bundle, tables)
   const overlay = [...tables].sort(([a], [b]) => (a < b ? -1 : 1))

@@ -40,7 +40,7 @@ const refuse = (problems: readonly string[]): Error =>
   new Error(`the policy bundle cannot be used:\n${problems.map((line) => `- ${line}`).join('\n')}`)
 
 /** OPA writes `/data.json`, others `./data.json` or `data.json`. null: not a name inside the bundle. */
-const entryName = (raw: string): string | null => {
+export const entryName = (raw: string): string | null => {
   const name = raw.replace(/^(\.?\/)+/, '').replace(/\/$/, '')
   const odd =
     name.includes('\\') ||
@@ -48,12 +48,38 @@ const entryName = (raw: string): string | null => {
   return odd ? null : name
 }
 
+/** Segments of `a/b`, and of `/a/b/`, which OPA takes for the same. */
+const rootPath = (root: string): string => root.replaceAll(/^\/+|\/+$/g, '')
+const rootsOf = (manifest: JsonObject): readonly Json[] =>
+  Array.isArray(manifest['roots']) ? manifest['roots'] : ['']
+const within = (path: string, root: string): boolean => path === root || path.startsWith(`${root}/`)
+
+/** Paths of data that no root owns: another bundle may own them. */
+const outside = (
+  at: string,
+  value: Json | undefined,
+  roots: readonly string[],
+): readonly string[] => {
+  if (roots.some((root) => within(at, root))) return []
+  return isObject(value) && roots.some((root) => within(root, at))
+    ? Object.entries(value).flatMap(([key, inner]) => outside(`${at}/${key}`, inner, roots))
+    : [at]
+}
+
 const checkManifest = (manifest: JsonObject, problems: string[]): void => {
-  const roots = Array.isArray(manifest['roots']) ? manifest['roots'] : ['']
+  const roots = rootsOf(manifest)
+  const paths = roots.flatMap((root) => (typeof root === 'string' ? [rootPath(root)] : []))
+  for (const [i, path] of paths.entries()) {
+    const other = paths.find((each, j) => j !== i && within(path, each))
+    if (other !== undefined && (other !== path || paths.indexOf(path) === i))
+      problems.push(
+        `.manifest: root ${JSON.stringify(path)} overlaps with ${JSON.stringify(other)}`,
+      )
+  }
   for (const root of roots)
     if (root === 'partial')
       problems.push('it was built with -O 1 or -O 2, which can drop refusals: build it with -O 0')
-    else if (typeof root !== 'string' || !ROOTS.includes(root.split('/')[0] ?? ''))
+    else if (typeof root !== 'string' || !ROOTS.includes(rootPath(root).split('/')[0] ?? ''))
       problems.push(`.manifest: root ${JSON.stringify(root)} is none of ${ROOTS.join(', ')}`)
   const modules = Array.isArray(manifest['wasm']) ? manifest['wasm'] : []
   const ours = modules.find((module) => isObject(module) && module['entrypoint'] === ENTRYPOINT)
@@ -64,6 +90,9 @@ const checkManifest = (manifest: JsonObject, problems: string[]): void => {
   if (manifest['revision'] !== undefined && typeof manifest['revision'] !== 'string')
     problems.push('.manifest: revision is not a text')
 }
+
+/** Names as they stand in the archive or folder, and their bytes. */
+export type BundleFiles = readonly (readonly [string, Uint8Array])[]
 
 type Tree = Map<string, Json | Tree>
 
@@ -91,23 +120,36 @@ const graft = (tree: Tree, name: string, value: JsonObject, problems: string[]):
 
 const isData = (name: string): boolean => /(^|\/)data\.(json|ya?ml)$/.test(name)
 
-/**
- * A bundle from its files. Throws one Error that lists every problem.
- * @param files name as it stands in the archive, bytes
- */
-export const bundleFromFiles = (files: Iterable<readonly [string, Uint8Array]>): Bundle => {
-  const problems: string[] = []
+/** OPA goes by how a name ends, so that each of these anywhere else would be a second one. */
+const ONCE = ['.manifest', '.signatures.json']
+
+/** Names inside the bundle and bytes; what is no name, or more than there may be, is told. */
+const filesOf = (files: BundleFiles, problems: string[]): Map<string, Uint8Array> => {
   const found = new Map<string, Uint8Array>()
   for (const [raw, bytes] of files) {
     const name = entryName(raw)
+    const end =
+      name === null ? undefined : ONCE.find((each) => name !== each && name.endsWith(each))
     if (name === null) problems.push(`${JSON.stringify(raw)}: not a name inside a bundle`)
+    else if (end !== undefined)
+      problems.push(`${name}: a second ${end} to OPA, which may be at the top only`)
     else if (found.has(name)) problems.push(`${name} is there twice`)
     else found.set(name, bytes)
   }
   if (found.size > MAX_ENTRIES) problems.push(`more than ${MAX_ENTRIES} files`)
-  if (found.has('.signatures.json'))
+  return found
+}
+
+/**
+ * A bundle from its files. Throws one Error that lists every problem.
+ * @param verified its signature was checked; one that nobody checked is a problem
+ */
+export const bundleFromFiles = (files: BundleFiles, verified = false): Bundle => {
+  const problems: string[] = []
+  const found = filesOf(files, problems)
+  if (found.has('.signatures.json') && !verified)
     problems.push(
-      'it is signed (.signatures.json), and this version of deputy cannot check signatures: build it without --signing-key',
+      'it is signed (.signatures.json), and nothing says whose signature counts: name the keys in policy.verification',
     )
   if (found.has('patch.json')) problems.push('it is a delta bundle: ask the server for snapshots')
   if ([...found.keys()].some((name) => name.startsWith('optimized/')))
@@ -135,13 +177,19 @@ export const bundleFromFiles = (files: Iterable<readonly [string, Uint8Array]>):
       const value = read(name, bytes)
       if (value !== null) graft(tree, name, value, problems)
     }
+  const data = plain(tree)
+  const roots = rootsOf(manifest ?? {}).flatMap((root) =>
+    typeof root === 'string' ? [rootPath(root)] : [],
+  )
   for (const key of tree.keys())
     if (!ROOTS.includes(key)) problems.push(`data.${key} lies outside ${ROOTS.join(', ')}`)
+    else if (manifest !== null)
+      for (const path of outside(key, data[key], roots))
+        problems.push(`data.${path.replaceAll('/', '.')} lies outside the roots of .manifest`)
 
   const wasm = found.get('policy.wasm')
   if (wasm === undefined) problems.push('there is no policy.wasm: build it with -t wasm')
   if (problems.length > 0 || wasm === undefined || manifest === null) throw refuse(problems)
-  const data = plain(tree)
   const digest = digestOf([wasm, JSON.stringify(data)])
   const revision = manifest['revision']
   return {
@@ -153,8 +201,8 @@ export const bundleFromFiles = (files: Iterable<readonly [string, Uint8Array]>):
   }
 }
 
-/** A bundle from a `.tar.gz` of at most 16 MiB unpacked. Throws one Error that lists every problem. */
-export const readBundle = async (bytes: Uint8Array): Promise<Bundle> => {
+/** The files of a `.tar.gz` of at most 16 MiB unpacked. Rejects with one Error that says what is wrong. */
+export const unpackBundle = async (bytes: Uint8Array): Promise<BundleFiles> => {
   const archive = await promisify(gunzip)(bytes, { maxOutputLength: MAX_BYTES }).catch(
     (error: unknown) => {
       const large = isObject(error) && error['code'] === 'ERR_BUFFER_TOO_LARGE'
@@ -176,5 +224,9 @@ export const readBundle = async (bytes: Uint8Array): Promise<Bundle> => {
       ])
     files.push([header.name, data])
   }
-  return bundleFromFiles(files)
+  return files
 }
+
+/** An unsigned bundle from a `.tar.gz`. Rejects with one Error that lists every problem. */
+export const readBundle = async (bytes: Uint8Array): Promise<Bundle> =>
+  bundleFromFiles(await unpackBundle(bytes))

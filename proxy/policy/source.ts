@@ -1,24 +1,35 @@
-// Where the policy comes from: a bundle (a file or a folder) and a folder of tables. They are read
-// again when they change; if what is there is no good, the last good policy stays.
+// Where the policy comes from: a bundle (a file, a folder, or what a bundle service gives) and a folder of tables. They are
+// read again when they change; if what is there is no good, the last good policy stays.
+import { createHash } from 'node:crypto'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { mayHeal, namesIn, readWhole, statOf, toldOf, Unreadable } from '../files.ts'
-import type { Clock, JsonObject, Log, PolicyEngine, Provider } from '../model.ts'
+import type { BundleOrigin, Clock, JsonObject, Log, PolicyEngine, Provider } from '../model.ts'
 import { messageOf } from '../problem.ts'
 import { isObject } from '../wire/json.ts'
-import { BUNDLE_LIMITS, bundleFromFiles, readBundle } from './bundle.ts'
-import type { Bundle } from './bundle.ts'
+import { BUNDLE_LIMITS, unpackBundle } from './bundle.ts'
+import type { Bundle, BundleFiles } from './bundle.ts'
+import type { Download } from './download.ts'
+import type { KeptBundle } from './kept.ts'
 import { unreachable } from './reach.ts'
 import { parseNamed } from './strict.ts'
 import { few, tableProblems } from './tables.ts'
 import type { Grants, Table } from './tables.ts'
-import { activate } from './activate.ts'
+import { createService } from './service.ts'
+import type { Service, ServiceState } from './service.ts'
+import type { Verification } from './signature.ts'
+import { createTrust } from './trusted.ts'
+import type { Trust, Trusted } from './trusted.ts'
+import { activate, createCompiler } from './activate.ts'
 
 export type PolicySource = {
   /** The engine that serves; a call takes it once and keeps it. null: none was ever good. */
   readonly current: () => PolicyEngine | null
   /** A table of those that serve; null: there is none of this name. */
   readonly table: (name: string) => JsonObject | null
-  /** Why the newest files do not serve; null: they do. */
+  /** All of them, by name. */
+  readonly tables: () => JsonObject
+  /** Why the newest files do not serve, or the bundle service gives none that does; null: they do. */
   readonly problem: () => string | null
   /** Rows of the tables in use that never match a call. */
   readonly vain: () => readonly string[]
@@ -26,14 +37,35 @@ export type PolicySource = {
   readonly unread: () => string | null
   /** Loads that failed so far. */
   readonly failures: () => number
-  /** Reads everything again now. Rejects when the files are no good; the last good engine stays. */
+  /** How a bundle service answers; null: there is none, or it is not asked. */
+  readonly service: () => ServiceState | null
+  /** Reads everything that is a file again now. Rejects when the files are no good; the last good engine stays. */
   readonly reload: () => Promise<void>
+  /** Looks and asks no more; what serves goes on for calls that began under it. */
+  readonly rest: () => void
   readonly close: () => Promise<void>
 }
 
+/** How a bundle service is asked. */
+export type Serviced = {
+  readonly download: Download
+  readonly kept: KeptBundle
+  /** The least ms between questions. */
+  readonly poll: number
+  /** `once` and `never` are for who only looks, and keep nothing. */
+  readonly ask: 'always' | 'once' | 'never'
+  /** ms that a start without a policy waits for the first answer; 10 s unless told. */
+  readonly first?: number
+}
+
 export type PolicySourceOptions = {
-  /** Path of a .tar.gz, or of a directory that holds an unpacked bundle. */
+  /** Path of a .tar.gz, or of a directory that holds an unpacked bundle; with `service` the URL. */
   readonly bundle: string
+  readonly service?: Serviced | null
+  /** Whose signature a bundle must have; null: it has none. */
+  readonly verification?: Verification | null
+  /** It may be older than the one in use. */
+  readonly rollback?: boolean
   /** Folder of tables (.json, .yaml, .yml), or null. */
   readonly data: string | null
   /** Whose catalogues rows are compared with, to name those that never match. */
@@ -43,6 +75,8 @@ export type PolicySourceOptions = {
   readonly log: Log
   readonly clock: Clock
   readonly onChange: (engine: PolicyEngine) => void
+  /** A bundle or tables are refused, and it is another reason than the last. */
+  readonly onRefused?: (problem: string) => void
   /** ms between looks at the files; 500 unless told. */
   readonly poll?: number
 }
@@ -50,6 +84,8 @@ export type PolicySourceOptions = {
 // Not inotify: it misses changes on some volumes, its watches run out on a busy node, and every
 // write beside a file wakes it.
 const LOOK = 500
+/** ms that a start without a policy waits for the first answer of a bundle service. */
+const FIRST = 10_000
 /** ms that calls may go on with an engine that was replaced. */
 const GRACE = 60_000
 
@@ -71,8 +107,8 @@ const listing = async (folder: string, deep: boolean): Promise<string[]> => {
   return names
 }
 
-const loadBundle = async (path: string): Promise<Bundle> => {
-  if (!(await statOf(path)).isDirectory()) return readBundle(await readWhole(path))
+const bundleFiles = async (path: string): Promise<BundleFiles> => {
+  if (!(await statOf(path)).isDirectory()) return unpackBundle(await readWhole(path))
   const files: [string, Uint8Array][] = []
   let size = 0
   for (const name of await listing(path, true)) {
@@ -80,17 +116,11 @@ const loadBundle = async (path: string): Promise<Bundle> => {
     if (size > BUNDLE_LIMITS.bytes) throw new Error(`${path}: more than 16 MiB`)
     files.push([name, await readWhole(join(path, name))])
   }
-  return bundleFromFiles(files)
+  return files
 }
 
 const refuse = (problems: readonly string[]): Error =>
   new Error(`the policy tables cannot be used:\n${problems.map((line) => `- ${line}`).join('\n')}`)
-
-/** The tables that a bundle brings: `deputy_data`. Throws what is wrong with it. */
-export const bundleTables = async (path: string): Promise<JsonObject> => {
-  const { deputy_data: own } = (await loadBundle(path)).data
-  return isObject(own) ? own : {}
-}
 
 /**
  * The tables of a folder: `grants.yaml` is the table `grants`.
@@ -175,83 +205,231 @@ const fingerprint = async (paths: readonly (string | null)[]): Promise<string> =
   return seen.join('\n')
 }
 
+/** The engine that serves and those it replaced, which calls may still hold. */
+const createServing = () => {
+  const retired = new Map<PolicyEngine, NodeJS.Timeout>()
+  let engine: PolicyEngine | null = null
+  return {
+    current: () => engine,
+    put: (next: PolicyEngine): void => {
+      const old = engine
+      engine = next
+      if (old === null) return
+      const timer = setTimeout(() => {
+        retired.delete(old)
+        void old.close()
+      }, GRACE)
+      timer.unref()
+      retired.set(old, timer)
+    },
+    close: async (): Promise<void> => {
+      for (const [old, timer] of retired) {
+        clearTimeout(timer)
+        await old.close()
+      }
+      await engine?.close()
+    },
+  }
+}
+
+/** A bundle that may be tried, and where it comes from. */
+type Found = Trusted & { readonly from: BundleOrigin['from'] }
+
+/** Bundle and tables → the engine that serves, or what is wrong with them. */
+const createLoading = (options: PolicySourceOptions, trust: Trust) => {
+  const { bundle: where, service = null, data, providers, inputLimit, log, clock } = options
+  const serving = createServing()
+  const compile = createCompiler()
+  const watched = service === null ? [where, data] : [data]
+  let tables: ReadonlyMap<string, Table> = new Map()
+  let vain: readonly string[] = []
+  let problem: string | null = null
+  let unread: string | null = null
+  let loaded = ''
+  let closed = false
+  let failures = 0
+  let good: Found | null = null
+  /** The last that was read; perhaps only the tables were not well. */
+  let newest: Found | null = null
+  let told: string | null = null
+
+  const tryOut = async (find: () => Promise<Found>) => {
+    const [found, folder] = await Promise.all([find(), loadTables(data)])
+    newest = found
+    const { bundle, signed, from } = found
+    const checked = checkTables(bundle, where, folder)
+    const own = new Map<string, JsonObject>([...folder].map(([name, { value }]) => [name, value]))
+    const engine = await activate(bundle, own, { log, clock, inputLimit, compile })
+    const by = signed === null ? null : { key: signed.key, issuedAt: signed.issuedAt }
+    const next: PolicyEngine = { ...engine, origin: { from, signed: by } }
+    return { found, checked, rows: vainRows(checked, providers), next }
+  }
+  const tell = (error: unknown): string => {
+    failures += 1
+    const said = toldOf(error)
+    const current = serving.current()
+    if (said !== told) {
+      options.onRefused?.(said)
+      log.error(
+        { err: error, serving: current?.revision ?? null },
+        current === null
+          ? 'no policy serves: every call is refused'
+          : 'the new policy is refused, the last good one serves on',
+      )
+    }
+    told = said
+    return said
+  }
+  const put = ({ found, checked, rows, next }: Awaited<ReturnType<typeof tryOut>>): void => {
+    serving.put(next)
+    trust.use(found)
+    good = found
+    tables = checked
+    vain = rows
+    problem = null
+    told = null
+    unread = null
+    log.info({ revision: next.revision, digest: next.digest }, 'policy loaded')
+    for (const row of rows) log.warn({ row }, 'a row of the policy tables never matches a call')
+    options.onChange(next)
+  }
+  return {
+    serving,
+    state: () => ({ tables, vain, problem, unread, failures, found: good ?? newest, closed }),
+    fingerprint: () => fingerprint(watched),
+    isLoaded: (mark: string): boolean => mark === loaded,
+    end: (): void => void (closed = true),
+    /** What the service gave cannot be read. */
+    tell,
+    /**
+     * Rejects where they are no good; that is told.
+     * @param offered by the service, whose problem it is then: the tables may be well with the bundle in use
+     */
+    load: async (find: () => Promise<Found>, offered = false): Promise<void> => {
+      // Taken before reading: what changes meanwhile is seen as a change by the next look.
+      const mark = await fingerprint(watched)
+      try {
+        const tried = await tryOut(find)
+        if (closed) return await tried.next.close()
+        put(tried)
+        loaded = mark
+      } catch (error) {
+        const said = tell(error)
+        if (!offered) {
+          problem = said
+          unread = error instanceof Unreadable ? said : null
+        }
+        if (!offered || good === null) loaded = mayHeal(error) ? '' : mark
+        throw error
+      }
+    },
+  }
+}
+type Loading = ReturnType<typeof createLoading>
+type InTurn = <T>(work: () => Promise<T>) => Promise<T>
+
+/** Waits for this, and no longer than so many ms. */
+const inTime = async (work: Promise<void>, ms: number): Promise<void> => {
+  const over = new AbortController()
+  const { signal } = over
+  await Promise.race([work, sleep(ms, undefined, { signal, ref: false }).catch(() => undefined)])
+  over.abort()
+}
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
+
+/** What the service gives, tried and kept; what was kept serves until then. */
+const followService = async (
+  { download, kept, poll, ask, first = FIRST }: Serviced,
+  { log, clock }: PolicySourceOptions,
+  {
+    loading,
+    trust,
+    inTurn,
+  }: { readonly loading: Loading; readonly trust: Trust; readonly inTurn: InTurn },
+): Promise<Service | null> => {
+  let inUse = ''
+  let unkept: Uint8Array | null = null
+  const keep = async (): Promise<void> => {
+    if (unkept === null || ask !== 'always') return
+    try {
+      await kept.write(unkept)
+      unkept = null
+    } catch (error) {
+      log.error({ err: error }, 'the policy bundle serves and could not be kept for the next start')
+    }
+  }
+  const read = async (bytes: Uint8Array, by: Trust['read']): Promise<Trusted> => {
+    try {
+      return await by(await unpackBundle(bytes))
+    } catch (error) {
+      loading.tell(error)
+      throw error
+    }
+  }
+  const take = (bytes: Uint8Array): Promise<boolean> =>
+    inTurn(async () => {
+      const name = sha256(bytes)
+      const other = name !== inUse
+      if (other) {
+        const trusted = await read(bytes, trust.read)
+        await loading.load(() => Promise.resolve({ ...trusted, from: 'service' }), true)
+        if (loading.state().closed) return false
+        inUse = name
+        unkept = bytes
+      }
+      await keep()
+      return other
+    })
+  const takeKept = async (): Promise<void> => {
+    try {
+      const bytes = await kept.read()
+      if (bytes === null) return
+      const trusted = await read(bytes, trust.readKept)
+      await loading.load(() => Promise.resolve({ ...trusted, from: 'kept' }), true)
+      inUse = sha256(bytes)
+    } catch (error) {
+      log.error({ err: error }, 'the policy bundle that was kept for this start cannot be used')
+    }
+  }
+  await inTurn(takeKept)
+  if (ask === 'never') return null
+  const service = createService({ download, take, poll, once: ask === 'once', clock, log })
+  // With a policy that serves nobody waits for a service that may be away.
+  if (ask === 'once') await service.first
+  else if (loading.serving.current() === null) await inTime(service.first, first)
+  return service
+}
+
 /**
  * Opens, loads once and looks for changes. Never rejects for a bad policy: then `current()` is null and `problem()` says why,
  * nothing is allowed, and the next good file serves.
  */
 export const openPolicySource = async (options: PolicySourceOptions): Promise<PolicySource> => {
-  const { bundle, data, providers, inputLimit, log, clock, onChange } = options
-  let engine: PolicyEngine | null = null
-  let serving: ReadonlyMap<string, Table> = new Map()
-  let problem: string | null = null
-  let vain: readonly string[] = []
-  let unread: string | null = null
-  let loaded = ''
-  let closed = false
-  let running: Promise<void> = Promise.resolve()
-  let failures = 0
-  const retired = new Map<PolicyEngine, NodeJS.Timeout>()
-
-  const retire = (old: PolicyEngine): void => {
-    const timer = setTimeout(() => {
-      retired.delete(old)
-      void old.close()
-    }, GRACE)
-    timer.unref()
-    retired.set(old, timer)
-  }
-  const load = async (): Promise<void> => {
-    // Taken before reading: what changes meanwhile is seen as a change by the next look.
-    const mark = await fingerprint([bundle, data])
-    try {
-      const [read, folder] = await Promise.all([loadBundle(bundle), loadTables(data)])
-      const checked = checkTables(read, bundle, folder)
-      const found = vainRows(checked, providers)
-      const tables = new Map<string, JsonObject>(
-        [...folder].map(([name, { value }]) => [name, value]),
-      )
-      const next = await activate(read, tables, { log, clock, inputLimit })
-      if (closed) {
-        await next.close()
-        return
-      }
-      const old = engine
-      engine = next
-      serving = checked
-      problem = null
-      vain = found
-      unread = null
-      loaded = mark
-      if (old !== null) retire(old)
-      log.info({ revision: next.revision, digest: next.digest }, 'policy loaded')
-      for (const row of vain) log.warn({ row }, 'a row of the policy tables never matches a call')
-      onChange(next)
-    } catch (error) {
-      failures += 1
-      const said = toldOf(error)
-      if (said !== problem)
-        log.error(
-          { err: error, serving: engine?.revision ?? null },
-          engine === null
-            ? 'no policy serves: every call is refused'
-            : 'the new policy is refused, the last good one serves on',
-        )
-      problem = said
-      unread = error instanceof Unreadable ? said : null
-      loaded = mayHeal(error) ? '' : mark
-      throw error
-    }
-  }
-  const inTurn = (work: () => Promise<void>): Promise<void> => {
+  const { bundle, clock, verification = null, rollback = false } = options
+  const trust = createTrust(verification, { rollback, clock })
+  const loading = createLoading(options, trust)
+  let running: Promise<unknown> = Promise.resolve()
+  const inTurn: InTurn = (work) => {
     const next = running.then(work)
     running = next.catch(() => undefined)
     return next
   }
+  /** With a service: the bundle in use with the tables as they are now. */
+  const load = async (): Promise<void> => {
+    const { found } = loading.state()
+    if (options.service == null)
+      await loading.load(async () => ({
+        ...(await trust.read(await bundleFiles(bundle))),
+        from: 'files',
+      }))
+    else if (found !== null) await loading.load(() => Promise.resolve(found))
+  }
   let glimpsed = ''
   const look = (): void => {
     void inTurn(async () => {
-      const now = await fingerprint([bundle, data])
-      if (closed || now === loaded) return
+      const now = await loading.fingerprint()
+      if (loading.state().closed || loading.isLoaded(now)) return
       // The writer may not be done yet, so files are read only when two looks saw them alike.
       if (now !== glimpsed) glimpsed = now
       // `load` has told the log, and `problem` keeps it.
@@ -261,25 +439,37 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
   const looking = setInterval(look, options.poll ?? LOOK)
   looking.unref()
 
-  await inTurn(load).catch(() => undefined)
-
+  if (options.service == null) await inTurn(load).catch(() => undefined)
+  const service =
+    options.service == null
+      ? null
+      : await followService(options.service, options, { loading, trust, inTurn })
+  const rest = (): Promise<void> => {
+    loading.end()
+    clearInterval(looking)
+    return service?.close() ?? Promise.resolve()
+  }
   return {
-    current: () => engine,
-    table: (name) => serving.get(name)?.value ?? null,
-    problem: () => problem,
-    vain: () => vain,
-    unread: () => unread,
-    failures: () => failures,
+    current: loading.serving.current,
+    table: (name) => loading.state().tables.get(name)?.value ?? null,
+    tables: () =>
+      Object.fromEntries([...loading.state().tables].map(([name, { value }]) => [name, value])),
+    problem: () => {
+      const said = [loading.state().problem, service?.state().problem ?? null]
+      const told = [...new Set(said.filter((each) => each !== null))].join('; ')
+      if (told !== '' || loading.serving.current() !== null) return told || null
+      return `the bundle service ${bundle} ${service === null ? 'was not asked' : 'has not answered yet'}`
+    },
+    vain: () => loading.state().vain,
+    unread: () => loading.state().unread,
+    failures: () => loading.state().failures,
+    service: () => service?.state() ?? null,
     reload: () => inTurn(load),
+    rest: () => void rest(),
     close: async () => {
-      closed = true
-      clearInterval(looking)
+      await rest()
       await running
-      for (const [old, timer] of retired) {
-        clearTimeout(timer)
-        await old.close()
-      }
-      await engine?.close()
+      await loading.serving.close()
     },
   }
 }

@@ -105,7 +105,7 @@ test.skipIf(!measurable())(
         encoding: 'utf8',
         timeout: 170_000,
       })
-    const done = run('--quick', '--only', 'memory,vault,refresh,consent,agents,pages,scim')
+    const done = run('--quick', '--only', 'memory,vault,refresh,consent,agents,pages,scim,bundles')
     expect(done.status, done.stdout + done.stderr).toBe(0)
     expect([...done.stdout.matchAll(/^## (.*)$/gm)].map(([, title]) => title)).toEqual([
       'Memory and start',
@@ -115,6 +115,7 @@ test.skipIf(!measurable())(
       'Agents',
       'Pages',
       'SCIM',
+      'Bundles',
     ])
     expect(done.stdout).toMatch(/^\| SQLite, 1 \| 40 \| 1 \|/m)
     expect(run('--only', 'vaults').status).toBe(64)

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { measureCalls, say, type Size } from './calls.ts'
 import { measureSwitch } from './agents.ts'
+import { measureBundles } from './bundles.ts'
 import { measureClassify } from './classify.ts'
 import { measureEntitlements } from './entitlements.ts'
 import { measureEnvelopes } from './envelopes.ts'
@@ -44,6 +45,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   scim: measureScim,
   mcp: measureMcp,
   tools: measureTools,
+  bundles: measureBundles,
 }
 const names = ['calls', ...Object.keys(PARTS)]
 const wanted = flags.only?.split(',') ?? names

@@ -19,6 +19,9 @@ import {
   policyBuild,
   policyTest,
 } from '../../proxy/commands/policy.ts'
+import { unpackBundle } from '../../proxy/policy/bundle.ts'
+import { createVerifier } from '../../proxy/policy/signature.ts'
+import { ecPair, rsaPair } from '../support/bundles.ts'
 
 const policies = fileURLToPath(new URL('../../policies', import.meta.url))
 const places = { named: process.env['DEPUTY_OPA'], path: process.env['PATH'], home: homedir() }
@@ -72,6 +75,37 @@ const needs = opa === null ? ` (SKIPPED: needs opa ${OPA_VERSION}, name it with 
 
 describe.skipIf(opa === null)(`a build${needs}`, () => {
   beforeEach(() => cpSync(policies, join(root, 'policies'), { recursive: true }))
+
+  test('is signed with a key of any kind that verifies, and says when', async () => {
+    const key = join(root, 'key.pem')
+    for (const pair of [ecPair(), rsaPair()]) {
+      writeFileSync(key, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }))
+      const out = 'signed.tar.gz'
+      said = []
+      expect(await policyBuild({ root, places, print, out, signingKey: key, scope: 'prod' })).toBe(
+        0,
+      )
+      expect(said).toEqual([expect.stringMatching(/^signed\.tar\.gz: revision \w{16}, signed$/)])
+      const files = await unpackBundle(readFileSync(join(root, out)))
+      const { issuedAt } = await createVerifier({ keys: { own: pair.pem }, scope: 'prod' })(files)
+      expect(Math.abs((issuedAt ?? 0) - Date.now())).toBeLessThan(60_000)
+    }
+  })
+
+  test('is not signed with what is no key, and what cannot be carried out is said', async () => {
+    const key = join(root, 'key.pem')
+    writeFileSync(key, 'hush')
+    for (const [options, message] of [
+      [{ signingKey: key }, /key\.pem is no private key in PEM/],
+      [{ signingKey: key, check: true }, /^--check: a signed bundle/],
+      [{ scope: 'prod' }, /^--scope: is of a signature/],
+    ] as const) {
+      said = []
+      expect(await policyBuild({ root, places, print, out: 'b', ...options })).toBe(1)
+      expect(said).toEqual([expect.stringMatching(message)])
+      expect(said[0]).not.toContain('hush')
+    }
+  })
 
   test('takes the refusal that docs/policy.md adds, and its test', async () => {
     const book = readFileSync(join(policies, '../docs/policy.md'), 'utf8')

@@ -65,6 +65,8 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   ],
   'config/applications.ts': ['applications.*.realm'],
   'config/rules.ts': ['entitlements.scim.trust_push', 'telemetry.insecure'],
+  'config/policy.ts': ['unsigned', 'data_unsigned', 'insecure'].map((key) => `policy.${key}`),
+  'policy/signature.ts': ['keys.*', 'scope'].map((key) => `policy.verification.${key}`),
   'config/backend.ts': ['identity.issuers.*.tenants.*'],
   'compose/scim.ts': ['tenant', 'realm', 'user', 'bearer', 'bearer.*'].map(
     (key) => `entitlements.scim.${key}`,
@@ -104,6 +106,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'listeners.agent_tls.client_ca',
     'connect.brand.logo',
     'policy.data',
+    ...['bundle', 'bundle_auth.bearer', 'bundle_poll', 'allow_rollback'].map(
+      (key) => `policy.${key}`,
+    ),
     'vault.keys',
     'tools.files.*',
     'upstream.ca',
@@ -277,12 +282,7 @@ const WHOLE = /^(?:entitlements\.(?:claims|max_age)|connect\.notify|network\.all
 /** A value of each key that is refused, whole or for this value only. */
 const REFUSED: Readonly<Record<string, unknown>> = {
   'audit.inputs': 'sealed',
-  'policy.bundle': 'https://bundles.test/b.tar.gz',
-  'policy.bundle_auth': { bearer: 'secret' },
-  'policy.data_unsigned': true,
   'policy.shadow': './candidate.tar.gz',
-  'policy.unsigned': true,
-  'policy.verification': { keys: { prod: 'pem' } },
 }
 const base = {
   version: 1,

@@ -6,17 +6,21 @@ import { configJsonSchema, keysOf, WORDS } from '../../proxy/config/words.ts'
 import { set } from '../docs.ts'
 
 const keys = keysOf(configJsonSchema())
-const PEM = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' })
+const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+const PEM = privateKey.export({ type: 'pkcs8', format: 'pem' })
+const PUBLIC = publicKey.export({ type: 'spki', format: 'pem' })
 /** What stands in the environment and in files here. */
 const exampleOf = (example: string): unknown =>
   example.includes('client.pem')
     ? PEM
-    : parse(
-        example.replaceAll(
-          /\$\{(?:env|file):[^}:]*(?::-([^}]*))?\}/g,
-          (_, usual?: string) => usual ?? 'x'.repeat(32),
-        ),
-      )
+    : example.includes('bundle.pub')
+      ? { prod: PUBLIC }
+      : parse(
+          example.replaceAll(
+            /\$\{(?:env|file):[^}:]*(?::-([^}]*))?\}/g,
+            (_, usual?: string) => usual ?? 'x'.repeat(32),
+          ),
+        )
 
 test('every key of the schema has a sentence, and no sentence is about a key that is not there', () => {
   expect(Object.keys(WORDS).toSorted()).toEqual([...new Set(keys.map(([path]) => path))].toSorted())

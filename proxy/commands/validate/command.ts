@@ -6,13 +6,13 @@ import { naming } from '../../config/backend.ts'
 import { checkAddressesOf } from '../../config/checks.ts'
 import { addressesOf } from '../../config/directory.ts'
 import type { Loaded } from '../../config/load.ts'
+import { isService } from '../../config/policy.ts'
 import { oddities } from '../../config/rules.ts'
 import { toldOf } from '../../files.ts'
-import type { Clock, Connection, JsonObject } from '../../model.ts'
+import type { Clock, Connection } from '../../model.ts'
 import { createAddressRule } from '../../net/address.ts'
 import { askIssuer, createDiscovery } from '../../oauth/discovery.ts'
 import { createIssuerKeys } from '../../oauth/issuer_keys.ts'
-import { bundleTables, loadTables } from '../../policy/source.ts'
 import { sourceOf } from '../../compose/issuers.ts'
 import { prepareAside, QUIET } from '../aside.ts'
 import { dialOf, systemClock, type Parts } from '../../compose/snapshot.ts'
@@ -65,6 +65,8 @@ const addressNotes = async (
   const { sign_in: signIn, notify } = loaded.config.connect
   if (typeof signIn === 'object') wanted.set(hostOf(signIn.issuer), 'connect.sign_in')
   if (notify !== undefined) wanted.set(hostOf(notify.webhook), 'connect.notify')
+  const { bundle } = loaded.config.policy
+  if (isService(bundle)) wanted.set(hostOf(bundle), 'policy.bundle')
   const notes: string[] = []
   for (const [host, where] of wanted) {
     const addresses =
@@ -188,16 +190,6 @@ const issuers = async (loaded: Loaded): Promise<readonly string[]> => {
   }
 }
 
-/** The tables as policy sees them: those of the folder in place of the bundle's own. */
-export const tablesOf = async ({ config, at }: Loaded): Promise<JsonObject> => ({
-  ...(await bundleTables(at(config.policy.bundle))),
-  ...Object.fromEntries(
-    [...(await loadTables(config.policy.data === undefined ? null : at(config.policy.data)))].map(
-      ([name, { value }]) => [name, value],
-    ),
-  ),
-})
-
 /** What follows only from a value that is missing or wrong is no problem of its own. */
 const further = (told: readonly string[], found: readonly string[]): readonly string[] => {
   const wrong = told.map((problem) => problem.slice(0, Math.max(0, problem.indexOf(':'))))
@@ -220,10 +212,14 @@ export const validate = async (options: {
   readonly complain: (line: string) => void
 }): Promise<number> => {
   const { loaded, offline = false, problems: told = [] } = options
-  const { clock, kept, prepared } = await prepareAside(loaded)
+  const { clock, kept, prepared } = await prepareAside(loaded, offline ? 'never' : 'once')
   const parts = 'parts' in prepared ? prepared.parts : null
-  const broken = parts?.policy.problem() ?? null
   const engine = parts?.policy.current() ?? null
+  const said = parts?.policy.problem() ?? null
+  // A service that is away, or that nobody asks, leaves open what a deputy that serves would do.
+  const open =
+    said !== null && (engine !== null || (offline && isService(loaded.config.policy.bundle)))
+  const broken = open ? null : said
   const none = { problems: [], warnings: [] }
   const findings = [
     { problems: 'problems' in prepared ? prepared.problems : [], warnings: [] },
@@ -233,8 +229,15 @@ export const validate = async (options: {
     await certificate(loaded, Date.now()),
     offline ? none : await database(loaded),
     parts === null ? none : await endpoints(loaded, parts),
-    await who(loaded, broken === null && parts !== null ? await tablesOf(loaded) : {}),
-    { problems: [], warnings: [...scopes(loaded.connections), ...pages(loaded)] },
+    await who(loaded, parts?.policy.tables() ?? {}),
+    {
+      problems: [],
+      warnings: [
+        ...(open ? [`policy.bundle: ${said}`] : []),
+        ...scopes(loaded.connections),
+        ...pages(loaded),
+      ],
+    },
   ]
   const found = new Set(findings.flatMap((each) => each.problems))
   const problems = [...told, ...further(told, [...found])]

@@ -2,6 +2,7 @@
 // more messages at once than an agent may have.
 import { request } from 'node:http'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { AGENT } from '../support/deputy.ts'
 import { startMcpHouse, type McpHouse } from '../support/mcphost.ts'
 
 const BEARER = 'operator-bearer-000000000000000000000'
@@ -53,8 +54,8 @@ const dripping = () => {
   req.write('{')
   return { answered, leave: () => req.destroy() }
 }
-const agent = async (what: 'disable' | 'enable', name: string): Promise<number> => {
-  const answer = await fetch(`${house.deputy.connect}/v1/admin/agents/${name}/${what}`, {
+const agent = async (what: 'disable' | 'enable'): Promise<number> => {
+  const answer = await fetch(`${house.deputy.connect}/v1/admin/agents/${AGENT}/${what}`, {
     method: 'POST',
     headers: { authorization: `Bearer ${BEARER}` },
   })
@@ -72,15 +73,13 @@ test('a message that is still coming counts, so nobody makes deputy hold more of
 
 test('an agent that is switched off hears nothing but that, before its message is there; and what is coming is cut', async () => {
   expect((await initialize()).status).toBe(200)
-  const { agent: name } = house.deputy.evidence().find(({ agent }) => agent !== undefined) ?? {}
-  const id = String((name as { readonly id?: unknown } | undefined)?.id ?? 'default')
   const coming = dripping()
   await expect.poll(async () => (await post(message('ping'))).said).toBe('too_many_calls')
-  expect(await agent('disable', id)).toBe(200)
+  expect(await agent('disable')).toBe(200)
   expect(await coming.answered).toEqual({ status: 403, said: 'agent_disabled' })
   for (const asked of [initialize(), post(message('ping')), post(message('tools/list'))])
     expect(await asked).toMatchObject({ status: 403, said: 'agent_disabled' })
   expect(await dripping().answered).toEqual({ status: 403, said: 'agent_disabled' })
-  expect(await agent('enable', id)).toBe(200)
+  expect(await agent('enable')).toBe(200)
   await expect.poll(async () => (await initialize()).status).toBe(200)
 })

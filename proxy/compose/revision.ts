@@ -154,8 +154,12 @@ const discoveryOf = (
         const after = await sealer.sealText('client', { key }, text)
         if (instead === null) return store.registered.put(key, after, clock.now())
         const sealed = await store.registered.find(key)
-        if (sealed === null || (await sealer.openText('client', { key }, sealed)) !== instead) return
-        await store.sealed.replace({ table: 'oauth_clients', id: key, generation: 0, sealed }, after)
+        if (sealed === null || (await sealer.openText('client', { key }, sealed)) !== instead)
+          return
+        await store.sealed.replace(
+          { table: 'oauth_clients', id: key, generation: 0, sealed },
+          after,
+        )
       },
       now: clock.now,
       registered: (connection, issuer) => note('provider.registered', { connection, issuer }),

@@ -353,7 +353,9 @@ export const argumentsAt = (
   names: Names,
 ): Readonly<Record<string, Json>> => {
   if (inspect.length > 0 && isObject(value) && value['method'] === 'completion/complete') {
-    const given = { params: { arguments: completed(isObject(value['params']) ? value['params'] : {}) } }
+    const given = {
+      params: { arguments: completed(isObject(value['params']) ? value['params'] : {}) },
+    }
     return argumentsAt(JSON.stringify(given), given, inspect, names)
   }
   const found: Record<string, Json> = {}

@@ -14,7 +14,14 @@ const NAMES: Readonly<Record<keyof Listed, string>> = {
   resourceTemplates: 'uriTemplate',
 }
 /** Members of an answer whose meaning is the protocol's (JSON-RPC 2.0, 5). */
-const MEMBERS: ReadonlySet<string> = new Set(['jsonrpc', 'id', 'method', 'params', 'result', 'error'])
+const MEMBERS: ReadonlySet<string> = new Set([
+  'jsonrpc',
+  'id',
+  'method',
+  'params',
+  'result',
+  'error',
+])
 const KEYS = ['tools', 'prompts', 'resources', 'resourceTemplates'] as const
 
 const unreadable = (detail: string): Problem => new Problem('answer_not_redactable', detail)

@@ -446,8 +446,9 @@ export const createDiscovery = (deps: {
     if (!closed)
       timers.set(
         key,
-        after(Math.min(ms * (0.8 + 0.4 * random()), good ? renewal(key) : ms), () =>
-          void round(key, good ? 0 : failures + 1),
+        after(
+          Math.min(ms * (0.8 + 0.4 * random()), good ? renewal(key) : ms),
+          () => void round(key, good ? 0 : failures + 1),
         ),
       )
   }

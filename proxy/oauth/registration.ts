@@ -133,7 +133,11 @@ export const createClients = (deps: {
   const { publicUrl } = deps
   const kept = async (
     key: string,
-  ): Promise<{ readonly client: Client; readonly issuer: string; readonly text: string } | null> => {
+  ): Promise<{
+    readonly client: Client
+    readonly issuer: string
+    readonly text: string
+  } | null> => {
     const text = await deps.find(key)
     if (text === null) return null
     const { id, secret: given, auth, ends, issuer } = JSON.parse(text) as Made & { issuer: string }

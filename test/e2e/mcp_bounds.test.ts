@@ -42,7 +42,11 @@ const initialize = () =>
 const dripping = () => {
   const req = request(`${house.deputy.agent}/mcp`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', 'deputy-user': 'alice', 'content-length': 1_000 },
+    headers: {
+      'content-type': 'application/json',
+      'deputy-user': 'alice',
+      'content-length': 1_000,
+    },
   })
   req.on('error', () => undefined)
   const answered = new Promise<{ readonly status: number; readonly said: unknown }>((resolve) =>

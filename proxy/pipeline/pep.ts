@@ -1,7 +1,7 @@
 // The policy enforcement point: the request's way through the house, top to bottom.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setImmediate as yielded } from 'node:timers/promises'
-import type { CallRegistry, Flight } from './calls.ts'
+import type { CallRegistry } from './calls.ts'
 import type { Dedicated } from '../net/listener.ts'
 import type { Rpc } from '../net/rpc.ts'
 import { createExchange, type Call, type Seen, type Snapshot, type Way } from './exchange.ts'
@@ -30,6 +30,7 @@ import type { Identify } from './identify.ts'
 import { inspect, type Body } from './inspect.ts'
 import { obligations } from './obligations.ts'
 import { createStanding, STANDING, stillTheSame, withdrawn } from './standing.ts'
+import { lifeOf, type Life } from './stream_life.ts'
 import { inSession, listed, plainHeaders, spoken } from './mcp.ts'
 import { matchRoute } from './route.ts'
 import type { TenantRate } from './tenant_rate.ts'
@@ -266,7 +267,8 @@ export const createPep = (deps: PepDeps) => {
         throw tooSlow() //                                                             503
       }
       if (call.credential !== null) deps.used(who, route.connection.name)
-      const { outcome, problem } = await deps.forward(job(call, request, flight, seen), req, res)
+      using life = lifeOf(flight.signal, request.act, who, clock.now())
+      const { outcome, problem } = await deps.forward(job(call, request, life, seen), req, res)
       call.outcome = outcome
       if (problem !== null) throw problem //                                           502 504
       return
@@ -307,7 +309,7 @@ export const createPep = (deps: PepDeps) => {
       const { sifted, session } =
         outer.kind === 'mcp'
           ? sessionIn(call, route, plainHeaders(all, read.message))
-          : outsideOf(all)
+          : { sifted: all, session: null }
       const entered =
         outer.kind === 'mcp'
           ? spoken(outer, route, read.message, session)
@@ -323,7 +325,6 @@ export const createPep = (deps: PepDeps) => {
     inSession(sifted, (sealed) =>
       who === null ? null : deps.mcpSessions.open(boundTo(who, route), sealed),
     )
-  const outsideOf = (sifted: Sifted) => ({ sifted, session: null })
 
   /** A call that is several takes the strictest age of its parts. */
   const factsOf = (who: Principal, { act }: Request, fresh = false): Facts | Promise<Facts> => {
@@ -506,14 +507,13 @@ export const createPep = (deps: PepDeps) => {
   }
   /** What may be called of all that the answer may list: each is decided, as a call without arguments. */
   const seenIn = (
-    call: Call,
+    { id, stripped }: Call,
     principal: Principal,
     { route, act }: Request,
     { facts, holding }: Verdict,
   ): Listed | null | Promise<Listed | null> => {
     const { lists } = act
     if (lists === undefined) return null
-    const { id, stripped } = call
     const about = { id, via, principal, route, body: null, stripped, facts, holding, listing: true }
     const allowed = async (): Promise<Listed> => {
       const keys = new Set<string>()
@@ -537,7 +537,7 @@ export const createPep = (deps: PepDeps) => {
           session: (id) =>
             deps.mcpSessions.seal(boundTo(who, route), { id, url: act.mcp?.url === true }),
         }
-  const job = (call: Call, request: Request, { signal }: Flight, seen: Listed | null): Job => {
+  const job = (call: Call, request: Request, { signal }: Life, seen: Listed | null): Job => {
     const { route, body, sifted } = request
     const agent = call.who === null ? '' : ofShare(call.who)
     return {

@@ -31,6 +31,7 @@ const depsOf = async (
     endpoints: endpoints.length === 0 ? ENDPOINTS : endpoints,
     catalogue: tools.catalogue,
     visible: tools.visible,
+    described: tools.described,
     run: tools.run,
     identify: (req) => {
       const found = pipeline.identify.identify(req.rawHeaders, null, clientCertificate(req.socket))

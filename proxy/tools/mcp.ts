@@ -62,6 +62,11 @@ export type McpDeps = {
   readonly endpoints: readonly EndpointRow[]
   readonly catalogue: () => Promise<Catalogue>
   readonly visible: (who: Principal, offers: readonly Offer[]) => Promise<readonly Seen[]>
+  /** Those of MCP servers as these describe them to this person. */
+  readonly described: (
+    outer: McpOuter,
+    seen: readonly { readonly offer: Offer; readonly seen: Seen }[],
+  ) => Promise<readonly Offer[]>
   readonly run: (outer: McpOuter, offer: Offer, input: unknown) => Promise<Ran>
   /** Throws Problem unauthenticated. */
   readonly identify: (req: IncomingMessage) => Principal | Promise<Principal>
@@ -179,10 +184,32 @@ export const createMcp = (deps: McpDeps) => {
     })
   }
 
-  const list = async ({ to, who, endpoint }: Call): Promise<Answer> => {
+  type Listed = Awaited<ReturnType<typeof seenOf>>
+  const outerOf = ({ req, who, signal }: Call, wait: number): McpOuter => ({
+    req,
+    who,
+    named: null,
+    via: 'mcp',
+    signal,
+    wait,
+  })
+  const describedOf = async (call: Call, all: Listed): Promise<Listed> => {
+    if (all.every(({ entry }) => entry.offer.tool.remote === undefined)) return all
+    const offers = await deps.described(
+      outerOf(call, 0),
+      all.map(({ entry, seen }) => ({ offer: entry.offer, seen })),
+    )
+    return all.map(({ entry, seen }, i) => {
+      const offer = offers[i] ?? entry.offer
+      return { entry: offer === entry.offer ? entry : { ...entry, offer }, seen }
+    })
+  }
+
+  const list = async (call: Call): Promise<Answer> => {
+    const { to, who, endpoint } = call
     deps.tagOnly(who)
     if (endpoint.discovery) return listOf(to, DISCOVERY_TEXT, 0)
-    const tools = await seenOf(who, endpoint.entries)
+    const tools = await describedOf(call, await seenOf(who, endpoint.entries))
     const accesses = endpoint.entries.flatMap(({ offer }) =>
       offer.tool.steps.map(({ operation }) => operation.access),
     )
@@ -208,20 +235,21 @@ export const createMcp = (deps: McpDeps) => {
     const hint = tools.length === 0 ? { hint: 'No tool fits: try other words.' } : {}
     return done(to, { tools, ...hint })
   }
-  const describe = async ({ to, who, endpoint }: Call, name: string): Promise<Answer> => {
+  const describe = async (call: Call, name: string): Promise<Answer> => {
+    const { to, who, endpoint } = call
     counted(who)
     const entry = endpoint.find(name)
-    const [seen] = entry === undefined ? [] : await seenOf(who, [entry])
+    const [seen] = entry === undefined ? [] : await describedOf(call, await seenOf(who, [entry]))
     if (entry === undefined || seen === undefined)
       return failed(to, 'tool_not_found', `There is no tool ${name.slice(0, 128)}: search for one.`)
     return done(to, {
-      ...shapeOf(entry),
+      ...shapeOf(seen.entry),
       ...(seen.seen.consent === null ? {} : { consent_needed: true }),
     })
   }
 
   const run = async (call: Call, name: string, input: unknown): Promise<Answer> => {
-    const { to, who, row, endpoint, asked, req, signal } = call
+    const { to, who, row, endpoint, asked } = call
     const entry = endpoint.find(name)
     if (entry === undefined)
       return endpoint.discovery
@@ -246,9 +274,7 @@ export const createMcp = (deps: McpDeps) => {
         'consent_declined',
         'The person did not open the link, so nothing was done. Ask them before you try again.',
       )
-    const wait = waits ? WAIT_S : 0
-    const outer: McpOuter = { req, who, named: null, via: 'mcp', signal, wait }
-    const ran = await deps.run(outer, entry.offer, input)
+    const ran = await deps.run(outerOf(call, waits ? WAIT_S : 0), entry.offer, input)
     // Whose tag has ended on the way hears it as whoever has none.
     if (ran.kind === 'refused' && ran.status === 401)
       throw new Problem('unauthenticated', detailOf(ran))

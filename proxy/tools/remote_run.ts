@@ -20,7 +20,7 @@ import type { Seen } from './visible.ts'
 /** Servers whose person and agent are remembered; whoever is not is asked anew. */
 const MOST_PEERS = 10_000
 /** Of one list. */
-const MOST_PAGES = 20
+const MOST_PAGES = 10
 
 type Place = { readonly host: string | null; readonly path: string }
 const placeOf = ({ host, operation }: Step): Place => ({ host, path: operation.path })
@@ -39,13 +39,11 @@ const ask = async (
   what: Parameters<typeof messageTo>[2],
 ): Promise<Reply> => readReply(await send(messageTo(peer, place, what), most))
 
-/** Does the server not know whom it speaks with? Then it has done nothing. */
-const isStranger = (reply: Reply, peer: Peer | undefined): boolean =>
+/** Of HTTP, by which a server says that it does not know the session, or the revision: then it has done nothing. */
+const UNHEARD: readonly number[] = [400, 404, 405]
+const isStranger = (reply: Reply): boolean =>
   (reply.kind === 'refused' && reply.code === 'mcp_session_unknown') ||
-  ((reply.kind === 'error' || reply.kind === 'none') &&
-    (peer === undefined
-      ? [400, 404, 405].includes(reply.status)
-      : peer.session !== null && reply.status === 404))
+  ((reply.kind === 'error' || reply.kind === 'none') && UNHEARD.includes(reply.status))
 
 const nameOf = ({ connection }: Offer): string => connection.provider.name
 
@@ -174,7 +172,7 @@ export const createRemotes = (): Remotes => {
       }
     }
     const reply = await call(peer ?? UNASKED)
-    if (!isStranger(reply, peer)) return ranBy(reply, offer, limits.result)
+    if (!isStranger(reply)) return ranBy(reply, offer, limits.result)
     peers.delete(key)
     const opened = await open(asking, who, connection.name)
     return isReply(opened)
@@ -213,7 +211,7 @@ export const createRemotes = (): Remotes => {
     const known = peers.get(key)
     if (known !== undefined) {
       const said = await list(asking, known, wanted)
-      if (said instanceof Map || !isStranger(said as Failed, known)) return told(said)
+      if (said instanceof Map || !isStranger(said as Failed)) return told(said)
       peers.delete(key)
     }
     const opened = await open(asking, who, name)

@@ -1,8 +1,7 @@
 // Messages to an MCP server whose tool is called by its name here, and what its answers say. Both revisions. Pure.
-import type { Json, JsonObject } from '../model.ts'
+import type { JsonObject } from '../model.ts'
 import type { InnerAnswer } from '../net/inner.ts'
 import { isObject } from '../wire/json.ts'
-import type { Request } from './request.ts'
 
 const META = 'io.modelcontextprotocol/'
 export const MODERN = '2026-07-28'
@@ -29,7 +28,13 @@ export const messageTo = (
     readonly params?: JsonObject
     readonly notification?: boolean
   },
-): Request => {
+): {
+  readonly method: string
+  readonly host: string | null
+  readonly target: string
+  readonly headers: readonly string[]
+  readonly body: Buffer
+} => {
   const { method, params = {}, notification = false } = what
   const modern = peer.revision === 'modern'
   const opening = method === 'initialize'
@@ -164,5 +169,3 @@ export const plainText = (text: unknown, most: number): string => {
     .trim()
   return line.length <= most ? line : `${line.slice(0, most - 1).trimEnd()}…`
 }
-
-export const isText = (value: Json | undefined): value is string => typeof value === 'string'

@@ -30,7 +30,7 @@ type Schema = { readonly [name: string]: unknown }
 /** Where a reference within the document leads; null: nowhere. */
 const referred = (root: Schema, ref: unknown): Schema | null => {
   const [, place = '', name = ''] =
-    /^#\/(\$defs|definitions)\/([^/]{1,200})$/.exec(String(ref)) ?? []
+    /^#\/(\$defs|definitions)\/([^/]{1,200})$/.exec(typeof ref === 'string' ? ref : '') ?? []
   const all = root[place]
   const found = isObject(all) && Object.hasOwn(all, name) ? all[name] : null
   return isObject(found) ? found : null

@@ -123,7 +123,7 @@ export const createTools = (
   { within, entitlements, decide }: Pipeline,
 ): Tools => {
   const { config, clock } = scope
-  const { connections, policy, vault, newId, metrics } = core
+  const { connections, hold, policy, vault, newId, metrics } = core
   const hostOf = hostsOf(core)
   const doors = { tool: within('tool'), mcp: within('mcp') }
   const tag = config.identity.header
@@ -191,11 +191,12 @@ export const createTools = (
     { connection }: Offer,
   ): Send => {
     const headers = passed(outer.rawHeaders, own, wait === undefined)
-    const until = clock.mono() + (wait ?? 0) * 1_000
+    // One budget for all steps, however many of them need their person.
+    const budget = wait === undefined ? hold.budget(outer, who) : wait * 1_000
+    const until = clock.mono() + budget
+    const silent = wait === undefined && budget === 0
     const waits = (): readonly string[] =>
-      wait === undefined
-        ? []
-        : ['prefer', `wait=${Math.max(0, Math.floor((until - clock.mono()) / 1_000))}`]
+      silent ? [] : ['prefer', `wait=${Math.max(0, Math.floor((until - clock.mono()) / 1_000))}`]
     // Its bytes as latin1, as they would come in a header.
     if (named !== null) headers.push(tag, Buffer.from(named).toString('latin1'))
     return async (request, most) => {
@@ -205,8 +206,9 @@ export const createTools = (
           method: request.method,
           url: `/${connection.name}@${host}${request.target}`,
           headers: [
-            ...headers,
+            // Before what the caller prefers: of two the first counts (RFC 7240 2).
             ...waits(),
+            ...headers,
             ...(request.headers.includes('accept') ? [] : ACCEPT),
             ...request.headers,
           ],

@@ -163,6 +163,44 @@ describe.each([
     await bob.close()
   })
 
+  test('programs find and call them at /v1/tools, with what they take in the server’s words', async () => {
+    await connect('alice', 'Notes_CreateNote', { title: 'x' })
+    const ask = async (path: string, body?: object) => {
+      const answer = await fetch(`${beside.deputy.agent}/v1/${path}`, {
+        method: body === undefined ? 'GET' : 'POST',
+        headers: { 'content-type': 'application/json', 'deputy-user': 'alice' },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      })
+      return (await answer.json()) as { readonly [member: string]: unknown }
+    }
+    const title = { name: 'title', required: true, value_schema: { val_type: 'string' } }
+    expect(await ask('tools?toolkit=notes')).toMatchObject({
+      items: [
+        {
+          qualified_name: 'Notes.CreateNote',
+          input: { parameters: expect.arrayContaining([expect.objectContaining(title)]) },
+        },
+        { qualified_name: 'Notes.Whoami', metadata: { behavior: { read_only: true } } },
+      ],
+      total_count: 2,
+    })
+    expect(await ask('formatted_tools/Notes.CreateNote?format=openai')).toMatchObject({
+      function: { name: 'Notes_CreateNote', parameters: { required: ['title'] } },
+    })
+    const done = await ask('tools/execute', {
+      tool_name: 'Notes.CreateNote',
+      input: { title: 'rest' },
+    })
+    expect(done).toMatchObject({
+      success: true,
+      output: { value: { content: [{ type: 'text', text: 'alice wrote rest' }] } },
+    })
+    expect(beside.deputy.evidence().findLast(({ event }) => event === 'decision')).toMatchObject({
+      via: 'tool',
+      operation: { id: 'tools.create_note' },
+    })
+  })
+
   test('what policy sees is what the server gets, once: the call is opened once for a person', async () => {
     await connect('alice', 'Notes_CreateNote', { title: 'x' })
     const before = calls().length

@@ -99,6 +99,11 @@ test('a result is bounded, and is the server’s where it says that it failed', 
     kind: 'failed',
     message: 'Acme: no',
   })
+  const shout = { isError: true, content: [{ type: 'text', text: 'no '.repeat(50_000) }] }
+  expect(JSON.stringify(ranOf('Acme', shout, 1_000_000)).length).toBeLessThan(4_500)
+  const urls = Array.from({ length: 9 }, (_, i) => ({ url: `https://a.test/${i}` }))
+  const many = errorOf('Acme', 400, { code: 1, data: { elicitations: urls } })
+  expect(JSON.stringify(many).match(/https:/g)).toHaveLength(3)
   expect(ranOf('Acme', {}, 100)).toMatchObject({ kind: 'done', value: { content: [] } })
   const error = {
     code: -32602,

@@ -279,7 +279,6 @@ describe('tests', () => {
     'consent/leg.ts': ['consent/flow.test.ts', 'a step of the flow'],
     'consent/sign_in.ts': ['people/app.test.ts', 'signs in who opens its pages'],
     'tools/mcp.ts': ['e2e/mcp_door.test.ts', 'answers over the wire, each of them'],
-    'tools/remote_run.ts': ['e2e/mcp_endpoints_hostile.test.ts', 'against servers of every kind'],
     'net/listener.ts': ['e2e/hostile.test.ts', 'what nobody should send, on its sockets'],
     'people/page.ts': ['people/app.test.ts', 'the frame of every page there'],
     'people/sign_in.ts': ['people/app.test.ts', 'its pages are part of the app'],

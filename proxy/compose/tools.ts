@@ -160,6 +160,11 @@ export const createTools = (
     ...outer,
     signal: AbortSignal.any([outer.signal, AbortSignal.timeout(ms)]),
   })
+  const callerOf = (outer: Outer, offer: Offer) => ({
+    who: outer.who,
+    send: sendOf(outer, offer),
+    look: () => vault.look(outer.who.person, offer.connection.name, outer.who.agent),
+  })
   const described: Tools['described'] = async (outer, all) => {
     const asked = all.filter(
       ({ offer: { tool }, seen: { may, consent } }) =>
@@ -176,8 +181,7 @@ export const createTools = (
         const [first] = offers
         if (first === undefined) return
         const by = {
-          who: outer.who,
-          send: sendOf(patient, first),
+          ...callerOf(patient, first),
           most: config.limits.rewritten_body,
         }
         const now = await describe(by, offers)
@@ -238,8 +242,7 @@ export const createTools = (
       if (offer.tool.remote !== undefined) {
         const { run } = await remotes()
         const by = {
-          who: outer.who,
-          send: sendOf(patiently(outer, CALL_MS), offer),
+          ...callerOf(patiently(outer, CALL_MS), offer),
           seen: async () => (await (await seen())(outer.who, [offer]))[0] ?? NOT_SEEN,
         }
         return run(by, offer, input, { answers, result })

@@ -1,6 +1,6 @@
 // Calls a tool of an MCP server, and asks what the server says of its tools: each message goes the way of every call. How
 // a server is spoken to is found out once for each person and agent, and kept while it holds.
-import type { Json, JsonObject, Principal } from '../model.ts'
+import type { Holding, Json, JsonObject, Principal } from '../model.ts'
 import type { Offer } from './catalogue.ts'
 import type { Step } from './definition.ts'
 import { describedBy, errorOf, ranOf, readPage, type Said } from './remote.ts'
@@ -24,8 +24,17 @@ const MOST_PAGES = 10
 
 type Place = { readonly host: string | null; readonly path: string }
 const placeOf = ({ host, operation }: Step): Place => ({ host, path: operation.path })
-const keyOf = ({ person, agent }: Principal, connection: string): string =>
-  JSON.stringify([person.tenant, person.realm, person.id, agent, connection])
+/** A session is of one account: whoever connects another one begins anew. */
+export type Caller = {
+  readonly who: Principal
+  readonly send: Send
+  readonly look: () => Holding | Promise<Holding>
+}
+const keyOf = async ({ who: { person, agent }, look }: Caller, connection: string) => {
+  const held = await look()
+  const account = held.kind === 'none' ? [] : [held.credential, held.account]
+  return JSON.stringify([person.tenant, person.realm, person.id, agent, connection, ...account])
+}
 
 type Failed = Exclude<Reply, { kind: 'result' }>
 type Opened = { readonly peer: Peer } | { readonly failed: Failed }
@@ -84,14 +93,14 @@ export type Remotes = {
    * @throws Problem invalid_arguments
    */
   readonly run: (
-    by: { readonly who: Principal; readonly send: Send; readonly seen: () => Promise<Seen> },
+    by: Caller & { readonly seen: () => Promise<Seen> },
     offer: Offer,
     input: unknown,
     limits: Limits,
   ) => Promise<Ran>
   /** These of one connection, as its server describes them. Does not reject for what a server does. */
   readonly describe: (
-    by: { readonly who: Principal; readonly send: Send; readonly most: number },
+    by: Caller & { readonly most: number },
     offers: readonly Offer[],
   ) => Promise<readonly Offer[]>
 }
@@ -140,19 +149,19 @@ export const createRemotes = (): Remotes => {
     if (!isReply(opened)) revisions.set(connection, 'legacy')
     return opened
   }
-  const open = async (asking: Asking, who: Principal, connection: string): Promise<Opened> => {
+  const open = async (asking: Asking, by: Caller, connection: string): Promise<Opened> => {
     const opened = await openAny(asking, connection)
-    if (!isReply(opened)) keep(keyOf(who, connection), opened.peer)
+    if (!isReply(opened)) keep(await keyOf(by, connection), opened.peer)
     return opened
   }
 
-  const run: Remotes['run'] = async ({ who, send, seen }, offer, input, limits) => {
+  const run: Remotes['run'] = async (by, offer, input, limits) => {
     const { tool, connection } = offer
     const args = argumentsOf(tool, input)
     const [step] = tool.steps
-    const key = keyOf(who, connection.name)
+    const key = await keyOf(by, connection.name)
     const asking: Asking = {
-      send,
+      send: by.send,
       place: step === undefined ? { host: null, path: '/' } : placeOf(step),
       most: limits.answers,
     }
@@ -164,9 +173,9 @@ export const createRemotes = (): Remotes => {
     let peer = peers.get(key)
     if (peer === undefined) {
       // What is refused, or needs a consent, is so by the call itself: with its own scopes, and nothing else is asked for.
-      const { may, consent } = await seen()
+      const { may, consent } = await by.seen()
       if (may !== 'no' && consent === null) {
-        const opened = await open(asking, who, connection.name)
+        const opened = await open(asking, by, connection.name)
         if (isReply(opened)) return ranBy(opened.failed, offer, limits.result)
         peer = opened.peer
       }
@@ -174,7 +183,7 @@ export const createRemotes = (): Remotes => {
     const reply = await call(peer ?? UNASKED)
     if (!isStranger(reply)) return ranBy(reply, offer, limits.result)
     peers.delete(key)
-    const opened = await open(asking, who, connection.name)
+    const opened = await open(asking, by, connection.name)
     return isReply(opened)
       ? ranBy(opened.failed, offer, limits.result)
       : ranBy(await call(opened.peer), offer, limits.result)
@@ -198,13 +207,13 @@ export const createRemotes = (): Remotes => {
     }
     return said
   }
-  const describe: Remotes['describe'] = async ({ who, send, most }, offers) => {
+  const describe: Remotes['describe'] = async (by, offers) => {
     const [first] = offers
     const [step] = first?.tool.steps ?? []
     if (first === undefined || step === undefined) return offers
-    const asking: Asking = { send, place: placeOf(step), most }
+    const asking: Asking = { send: by.send, place: placeOf(step), most: by.most }
     const name = first.connection.name
-    const key = keyOf(who, name)
+    const key = await keyOf(by, name)
     const told = (said: Said | Failed): readonly Offer[] =>
       offers.map((offer) => describedBy(offer, said instanceof Map ? said : whyOf(said as Failed)))
     const wanted = new Set(offers.flatMap(({ tool }) => tool.remote?.tool ?? []))
@@ -214,7 +223,7 @@ export const createRemotes = (): Remotes => {
       if (said instanceof Map || !isStranger(said as Failed)) return told(said)
       peers.delete(key)
     }
-    const opened = await open(asking, who, name)
+    const opened = await open(asking, by, name)
     return told(isReply(opened) ? opened.failed : await list(asking, opened.peer, wanted))
   }
   return { run, describe }

@@ -159,7 +159,7 @@ const blockOf = (one: unknown): JsonObject => {
   const block = one as JsonObject
   const { type } = block
   if (type === 'resource' && isObject(block['resource'])) {
-    const resource = texts(block['resource'] as JsonObject, ['uri', 'mimeType', 'text', 'blob'])
+    const resource = texts(block['resource'], ['uri', 'mimeType', 'text', 'blob'])
     const whole = 'uri' in resource && ('text' in resource || 'blob' in resource)
     return whole ? { type, resource } : odd
   }
@@ -236,7 +236,7 @@ export const ranOf = (name: string, result: JsonObject, bytes: number): Ran => {
   if (result['isError'] === true)
     return failed(502, `${name}: ${fitted(textsIn(all), 4_096) as string}`)
   const cut = contentWithin(all, bytes)
-  const whole: Json = isObject(structured) ? (structured as JsonObject) : { content: all }
+  const whole: Json = isObject(structured) ? structured : { content: all }
   const value = fitted(whole, bytes)
   return {
     kind: 'done',

@@ -5,6 +5,7 @@ import type { Offer } from './catalogue.ts'
 import type { Step } from './definition.ts'
 import { describedBy, errorOf, ranOf, readPage, type Said } from './remote.ts'
 import {
+  LEGACY,
   messageTo,
   MODERN,
   opening,
@@ -119,7 +120,7 @@ export const createRemotes = (): Remotes => {
   const openLegacy = async (asking: Asking): Promise<Opened> => {
     const legacy: Peer = {
       revision: 'legacy',
-      version: String(opening['protocolVersion']),
+      version: LEGACY,
       session: null,
     }
     const reply = await ask(asking, legacy, { method: 'initialize', params: opening })

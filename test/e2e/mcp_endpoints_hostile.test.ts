@@ -169,7 +169,7 @@ test('two of its names that come to one are told apart, and the log names them',
   const called = heard.flatMap(({ method, params }) =>
     method === 'tools/call' ? [params.name] : [],
   )
-  expect(called.toSorted()).toEqual(['createNote', 'create_note'])
+  expect(new Set(called)).toEqual(new Set(['createNote', 'create_note']))
 })
 
 test('ten thousand tools, pages without an end and names said twice: nobody sees more than the definition lists', async () => {
@@ -232,7 +232,7 @@ test('what it says is one bounded line, whose words it is stands before it, and 
   ).toBe(true)
   expect(tool?.description.length).toBeLessThan(900)
   expect(text.length).toBeLessThan(12_000)
-  expect(text).not.toMatch(/[\u0000-\u001f\u200b\u202e]|\$ref|additionalProperties|_meta/)
+  expect(text).not.toMatch(/[\p{Cc}\p{Cf}]|\$ref|additionalProperties|_meta/u)
   expect(tool).toMatchObject({
     title: 'Notes.Whoami',
     annotations: { readOnlyHint: true, destructiveHint: false },

@@ -11,7 +11,7 @@ const check = (schema: unknown, depth = 0): void => {
   const one = schema as { readonly [word: string]: unknown }
   for (const word of Object.keys(one)) expect(WORDS).toContain(word)
   expect(['string', 'integer', 'number', 'boolean', 'array', 'object']).toContain(one['type'])
-  for (const [name, inner] of Object.entries((one['properties'] ?? {}) as object)) {
+  for (const [name, inner] of Object.entries(one['properties'] ?? {})) {
     expect(name).toMatch(/^[\w.-]{1,64}$/)
     check(inner, depth + 1)
   }

@@ -22,23 +22,25 @@ import {
   requirementsBody,
 } from './tools_schema.ts'
 
+type Outer = {
+  readonly req: IncomingMessage
+  readonly who: Principal
+  readonly named: string | null
+  readonly via: 'tool'
+  readonly signal: AbortSignal
+}
 export type ToolsDeps = RestDeps &
   CallerDeps &
   BeginDeps & {
     readonly tools: {
       readonly catalogue: () => Promise<Catalogue>
       readonly visible: (who: Principal, offers: readonly Offer[]) => Promise<readonly Seen[]>
-      readonly run: (
-        outer: {
-          readonly req: IncomingMessage
-          readonly who: Principal
-          readonly named: string | null
-          readonly via: 'tool'
-          readonly signal: AbortSignal
-        },
-        offer: Offer,
-        input: unknown,
-      ) => Promise<Ran>
+      /** Those of MCP servers as these describe them to this person. */
+      readonly described: (
+        outer: Outer,
+        seen: readonly { readonly offer: Offer; readonly seen: Seen }[],
+      ) => Promise<readonly Offer[]>
+      readonly run: (outer: Outer, offer: Offer, input: unknown) => Promise<Ran>
     }
     readonly now: () => number
     readonly mono: () => number
@@ -214,12 +216,25 @@ export const createToolsApi = (deps: ToolsDeps): Hono<Env> => {
   const callerOf = createCaller(deps)
   const begin = createBegin(deps)
   const { tools } = deps
-  const byQuery = async (c: Context<Env>, user: string | undefined): Promise<Principal> => {
-    const { who } = await callerOf(c, () =>
+  const byQuery = async (c: Context<Env>, user: string | undefined): Promise<Caller> => {
+    const caller = await callerOf(c, () =>
       Promise.resolve(user === undefined ? null : { id: user }),
     )
-    mine(user, who)
-    return who
+    mine(user, caller.who)
+    return caller
+  }
+  const outerOf = (c: Context<Env>, { who, named }: Caller): Outer => {
+    const req = c.env?.incoming
+    if (req === undefined) throw new Problem('internal', 'a tool is called over HTTP only')
+    return { req, who, named, via: 'tool', signal: c.req.raw.signal }
+  }
+  /** The same rows, in the words of the MCP servers whose they are. */
+  const told = async (c: Context<Env>, caller: Caller, rows: readonly Row[]): Promise<Row[]> => {
+    const offers = await tools.described(outerOf(c, caller), rows)
+    return rows.map((row, i) => {
+      const offer = offers[i] ?? row.offer
+      return { ...row, offer, tool: offer.tool }
+    })
   }
 
   const rowsOf = async (who: Principal, groups: Catalogue['made']): Promise<readonly Row[]> => {
@@ -233,31 +248,53 @@ export const createToolsApi = (deps: ToolsDeps): Hono<Env> => {
       return row === null ? [] : [row]
     })
   }
+  /**
+   * Of a whole catalogue only so many as the page needs, and one more that says that others follow: each is decided, and
+   * of most nobody reads what was decided.
+   */
+  const firstOf = async (
+    who: Principal,
+    groups: Catalogue['made'],
+    wanted: number,
+  ): Promise<readonly Row[]> => {
+    const rows: Row[] = []
+    for (let at = 0, some = wanted; at < groups.length && rows.length < wanted; some *= 2) {
+      rows.push(...(await rowsOf(who, groups.slice(at, at + some))))
+      at += some
+    }
+    return rows.slice(0, wanted)
+  }
   const listed = async (
     c: Context<Env>,
   ): Promise<{ readonly rows: readonly Row[]; readonly query: z.output<typeof listQuery> }> => {
     const query = readQuery(c, listQuery)
-    const who = await byQuery(c, query.user_id)
+    const caller = await byQuery(c, query.user_id)
+    const { who } = caller
     const fits = filterIn(query.filter)
     const catalogue = await tools.catalogue()
-    const all =
-      query.plain === 'true' ? [...catalogue.made, ...(await catalogue.plain())] : catalogue.made
+    const plain = query.plain === 'true'
+    const all = [...catalogue.made, ...catalogue.remote, ...(plain ? await catalogue.plain() : [])]
     const kit = query.toolkit?.toLowerCase()
     const wanted = all.filter(
       ({ tool }) => (kit === undefined || tool.toolkit.toLowerCase() === kit) && fits(tool),
     )
-    return { rows: await rowsOf(who, wanted), query }
+    const { limit, offset } = query
+    const end = offset + limit
+    const rows = plain ? await firstOf(who, wanted, end + 1) : await rowsOf(who, wanted)
+    const page = await told(c, caller, rows.slice(offset, end))
+    return { rows: [...rows.slice(0, offset), ...page, ...rows.slice(end)], query }
   }
   /** One by its name, as far as policy lets the person see it: hidden is unknown. */
   const oneOf = async (
     c: Context<Env>,
   ): Promise<{ readonly row: Row; readonly query: z.output<typeof oneQuery> }> => {
     const query = readQuery(c, oneQuery)
-    const who = await byQuery(c, query.user_id)
+    const caller = await byQuery(c, query.user_id)
     const name = c.req.param('name') ?? ''
     const catalogue = await tools.catalogue()
     const offer = await catalogue.find(name)
-    const [row] = await rowsOf(who, [{ tool: offer.tool, offers: [offer] }])
+    const rows = await rowsOf(caller.who, [{ tool: offer.tool, offers: [offer] }])
+    const [row] = await told(c, caller, rows)
     if (row === undefined)
       throw new Problem('tool_not_found', `there is no tool ${JSON.stringify(name)}`)
     return { row, query }
@@ -285,16 +322,14 @@ export const createToolsApi = (deps: ToolsDeps): Hono<Env> => {
 
   const executed = async (
     c: Context<Env>,
-    { who, named }: Caller,
+    caller: Caller,
     body: z.output<typeof executeBody>,
   ): Promise<Response> => {
     if (body.run_at !== undefined && body.run_at !== null && body.run_at !== '')
       throw invalid('run_at: this deputy schedules nothing: call when it is time')
-    const req = c.env?.incoming
-    if (req === undefined) throw new Problem('internal', 'a tool is called over HTTP only')
+    const outer = outerOf(c, caller)
     const offer = await (await tools.catalogue()).find(body.tool_name, body.connection)
     const began = deps.mono()
-    const outer = { req, who, named, via: 'tool', signal: c.req.raw.signal } as const
     const answered = (success: boolean, output: JsonObject, code?: string): Response => {
       const id = deps.newId()
       if (code !== undefined) c.header('deputy-answer', code)

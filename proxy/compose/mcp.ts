@@ -18,7 +18,7 @@ export const isMcp = (target: string): boolean =>
 
 const depsOf = async (
   { config, clock, log, version }: Configured,
-  { newId, agents, rate, evidence, sealer }: Core,
+  { newId, agents, calls, rate, evidence, sealer }: Core,
   { session }: Consent,
   { pipeline, tools }: { readonly pipeline: Pipeline; readonly tools: Tools },
 ): Promise<McpDeps> => {
@@ -31,16 +31,17 @@ const depsOf = async (
     endpoints: endpoints.length === 0 ? ENDPOINTS : endpoints,
     catalogue: tools.catalogue,
     visible: tools.visible,
+    described: tools.described,
     run: tools.run,
     identify: (req) => {
       const found = pipeline.identify.identify(req.rawHeaders, null, clientCertificate(req.socket))
       return found instanceof Promise ? found.then(({ who }) => who) : found.who
     },
-    on: async (who) => {
-      tagOnly(who)
-      rate(who.person.tenant)
-      await agents.allowed(who.agent, who.person.tenant)
-    },
+    enter: ({ person, agent, run, standing = null }) =>
+      calls.enter({ id: newId(), person, agent, run, standing, connection: '' }),
+    agentOn: ({ agent, person }) => agents.allowed(agent, person.tenant),
+    rate: ({ person }) => rate(person.tenant),
+    tagOnly,
     ttl: async (who, accesses) => {
       const all = [...accesses]
       const most = Math.min(...all.map(maxAge))

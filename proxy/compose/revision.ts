@@ -142,6 +142,7 @@ const discoveryOf = (
     connections,
     fetch,
     log,
+    now: clock.now,
     clients: createClients({
       fetch,
       publicUrl,
@@ -149,8 +150,18 @@ const discoveryOf = (
         const sealed = await store.registered.find(key)
         return sealed === null ? null : sealer.openText('client', { key }, sealed)
       },
-      keep: async (key, text) =>
-        store.registered.put(key, await sealer.sealText('client', { key }, text), clock.now()),
+      keep: async (key, text, instead) => {
+        const after = await sealer.sealText('client', { key }, text)
+        if (instead === null) return store.registered.put(key, after, clock.now())
+        const sealed = await store.registered.find(key)
+        if (sealed === null || (await sealer.openText('client', { key }, sealed)) !== instead)
+          return
+        await store.sealed.replace(
+          { table: 'oauth_clients', id: key, generation: 0, sealed },
+          after,
+        )
+      },
+      now: clock.now,
       registered: (connection, issuer) => note('provider.registered', { connection, issuer }),
     }),
     ...(before === null ? {} : { before: before.said() }),
@@ -161,6 +172,15 @@ const discoveryOf = (
         endpoints: { authorize, token, userinfo, revoke },
       }),
   })
+
+/** ms for which a new configuration waits for issuers that nobody has asked before. */
+const SOON_MS = 2_000
+const soon = async (asked: Promise<void>): Promise<void> => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, SOON_MS)
+  await Promise.race([asked, promise])
+  clearTimeout(timer)
+}
 
 /**
  * Builds; nothing of it is in force yet, and it does nothing by itself but ask issuers.
@@ -197,7 +217,9 @@ export const buildRevision = async (
     }
     const discovery = discoveryOf(configured, lasting, publicUrl, of.before)
     opened(() => discovery.close())
-    await discovery.start()
+    const asked = discovery.start()
+    // What issuers said before counts, and nobody waits for them to say it again: calls go on meanwhile.
+    if (of.before === null || discovery.unknown()) await (of.before === null ? asked : soon(asked))
     const inForce = { ...of.parts, config: of.loaded.config, connections: discovery.connections }
     const core: Core = { ...lasting, ...inForce }
     const consent = await createConsent(configured, core, publicUrl)

@@ -5,7 +5,7 @@ import type { Connection, Principal, Via } from '../model.ts'
 import { innerExchange } from '../net/inner.ts'
 import type { Catalogue, Offer } from '../tools/catalogue.ts'
 import type { Ran, Send } from '../tools/run.ts'
-import type { Visible } from '../tools/visible.ts'
+import type { Seen, Visible } from '../tools/visible.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import type { Pipeline } from './pipeline.ts'
@@ -35,6 +35,14 @@ export type Tools = {
   readonly operationsOf: (
     name: string,
   ) => Promise<{ readonly connection: Connection; readonly operations: readonly string[] }>
+  /**
+   * Those of MCP servers as these describe them to this person; what policy refuses, or a consent has to come before, is
+   * not asked for. A server that says nothing in five seconds is left out of it, and the description says so.
+   */
+  readonly described: (
+    outer: Outer,
+    seen: readonly { readonly offer: Offer; readonly seen: Seen }[],
+  ) => Promise<readonly Offer[]>
   /** Carries one out, as its caller. @throws Problem invalid_arguments */
   readonly run: (outer: Outer, offer: Offer, input: unknown) => Promise<Ran>
 }
@@ -63,6 +71,12 @@ export const passed = (
   }
   return headers
 }
+
+const NOT_SEEN: Seen = { may: 'no', consent: null }
+const ACCEPT = ['accept', 'application/json, */*;q=0.5']
+/** ms for which an MCP server may take to say what its tools are, and to carry one out. */
+const LIST_MS = 5_000
+const CALL_MS = 300_000
 
 /** Made when it is first asked for, and anew when what it is made of has changed. */
 const whileSame = <K, T>(key: () => K, make: (key: K) => Promise<T>): (() => Promise<T>) => {
@@ -109,7 +123,7 @@ export const createTools = (
   { within, entitlements, decide }: Pipeline,
 ): Tools => {
   const { config, clock } = scope
-  const { connections, policy, vault, newId, metrics } = core
+  const { connections, hold, policy, vault, newId, metrics } = core
   const hostOf = hostsOf(core)
   const doors = { tool: within('tool'), mcp: within('mcp') }
   const tag = config.identity.header
@@ -137,16 +151,56 @@ export const createTools = (
     () => true,
     () => import('../tools/run.ts'),
   )
+  const remotes = whileSame(
+    () => true,
+    async () => (await import('../tools/remote_run.ts')).createRemotes(),
+  )
+  /** The same caller, who does not wait longer than this. */
+  const patiently = (outer: Outer, ms: number): Outer => ({
+    ...outer,
+    signal: AbortSignal.any([outer.signal, AbortSignal.timeout(ms)]),
+  })
+  const callerOf = (outer: Outer, offer: Offer) => ({
+    who: outer.who,
+    send: sendOf(outer, offer),
+    look: () => vault.look(outer.who.person, offer.connection.name, outer.who.agent),
+  })
+  const described: Tools['described'] = async (outer, all) => {
+    const asked = all.filter(
+      ({ offer: { tool }, seen: { may, consent } }) =>
+        tool.remote !== undefined && may !== 'no' && consent === null,
+    )
+    if (asked.length === 0) return all.map(({ offer }) => offer)
+    const { describe } = await remotes()
+    const told = new Map<Offer['tool'], Offer>()
+    const groups = Map.groupBy(asked, ({ offer }) => offer.connection).values()
+    const patient = patiently({ ...outer, wait: 0 }, LIST_MS)
+    await Promise.all(
+      groups.map(async (group) => {
+        const offers = group.map(({ offer }) => offer)
+        const [first] = offers
+        if (first === undefined) return
+        const by = {
+          ...callerOf(patient, first),
+          most: config.limits.rewritten_body,
+        }
+        const now = await describe(by, offers)
+        offers.forEach((offer, i) => told.set(offer.tool, now[i] ?? offer))
+      }),
+    )
+    return all.map(({ offer }) => told.get(offer.tool) ?? offer)
+  }
   const sendOf = (
     { req: outer, who, named, via, signal, wait }: Outer,
     { connection }: Offer,
   ): Send => {
     const headers = passed(outer.rawHeaders, own, wait === undefined)
-    const until = clock.mono() + (wait ?? 0) * 1_000
+    // One budget for all steps, however many of them need their person.
+    const budget = wait === undefined ? hold.budget(outer, who) : wait * 1_000
+    const until = clock.mono() + budget
+    const silent = wait === undefined && budget === 0
     const waits = (): readonly string[] =>
-      wait === undefined
-        ? []
-        : ['prefer', `wait=${Math.max(0, Math.floor((until - clock.mono()) / 1_000))}`]
+      silent ? [] : ['prefer', `wait=${Math.max(0, Math.floor((until - clock.mono()) / 1_000))}`]
     // Its bytes as latin1, as they would come in a header.
     if (named !== null) headers.push(tag, Buffer.from(named).toString('latin1'))
     return async (request, most) => {
@@ -156,10 +210,10 @@ export const createTools = (
           method: request.method,
           url: `/${connection.name}@${host}${request.target}`,
           headers: [
-            ...headers,
+            // Before what the caller prefers: of two the first counts (RFC 7240 2).
             ...waits(),
-            'accept',
-            'application/json, */*;q=0.5',
+            ...headers,
+            ...(request.headers.includes('accept') ? [] : ACCEPT),
             ...request.headers,
           ],
           body: request.body,
@@ -182,9 +236,18 @@ export const createTools = (
       const operations = [...new Set(tool.steps.map(({ operation }) => operation.id))]
       return { connection, operations }
     },
+    described,
     run: async (outer, offer, input) => {
-      const { runTool } = await running()
       const { rewritten_body: answers, tool_result: result } = config.limits
+      if (offer.tool.remote !== undefined) {
+        const { run } = await remotes()
+        const by = {
+          ...callerOf(patiently(outer, CALL_MS), offer),
+          seen: async () => (await (await seen())(outer.who, [offer]))[0] ?? NOT_SEEN,
+        }
+        return run(by, offer, input, { answers, result })
+      }
+      const { runTool } = await running()
       return runTool(offer.tool, input, sendOf(outer, offer), { answers, result })
     },
   }

@@ -23,6 +23,8 @@ const PARAMS = [
   'uri',
   'ref',
   'arguments',
+  'argument',
+  'context',
   '_meta',
   'inputResponses',
   'requestState',
@@ -52,7 +54,8 @@ const mismatch = (header: string): Problem =>
     extra: { rpc: -32020 },
   })
 const shown = (text: string): string => quoted(text.slice(0, 64))
-const folded = (text: string): string => text.toUpperCase().toLowerCase()
+/** One text for all spellings that readers who fold case take for one. */
+export const folded = (text: string): string => text.toUpperCase().toLowerCase()
 
 type Fields = { readonly [name: string]: unknown }
 type Headers = Readonly<Record<string, string | readonly string[] | undefined>>
@@ -298,6 +301,27 @@ const responseOf = (value: Fields): McpCall => {
   }
 }
 
+/**
+ * What a completion says of arguments: the one that is being typed, and those before it, as arguments of what is completed.
+ * @throws Problem request_invalid: one of them has more than one reading
+ */
+const completed = (params: Fields): Fields => {
+  const { argument, context = {} } = params
+  if (!isObject(argument)) throw refused('params.argument is no JSON object')
+  if (!isObject(context)) throw refused('params.context is no JSON object')
+  oneSpelling(argument, ['name', 'value'], 'params.argument')
+  oneSpelling(context, ['arguments'], 'params.context')
+  const before = context['arguments'] ?? {}
+  if (!isObject(before) || Object.values(before).some((one) => typeof one !== 'string'))
+    throw refused('params.context.arguments is no JSON object of texts')
+  const name = textOf(argument['name'], 'params.argument.name', 128)
+  const { value } = argument
+  if (typeof value !== 'string') throw refused('params.argument.value is no text')
+  if (Object.hasOwn(before, name) && before[name] !== value)
+    throw refused('params.context.arguments has another value for the argument that is completed')
+  return Object.fromEntries([...Object.entries(before), [name, value]])
+}
+
 /** Some servers parse an argument that is a text, where they expect more than a text; Python's reader knows NaN, too. */
 const parses = (text: string): boolean => {
   try {
@@ -318,7 +342,8 @@ const hidden = (value: unknown, pointer: string, names: Names): boolean => {
 }
 
 /**
- * The arguments that an operation's `inspect` names, pointers into `params.arguments`.
+ * The arguments that an operation's `inspect` names, pointers into `params.arguments`; of a completion, into what it says of
+ * arguments.
  * @throws Problem request_invalid: one of them has more than one reading
  */
 export const argumentsAt = (
@@ -327,6 +352,12 @@ export const argumentsAt = (
   inspect: readonly string[],
   names: Names,
 ): Readonly<Record<string, Json>> => {
+  if (inspect.length > 0 && isObject(value) && value['method'] === 'completion/complete') {
+    const given = {
+      params: { arguments: completed(isObject(value['params']) ? value['params'] : {}) },
+    }
+    return argumentsAt(JSON.stringify(given), given, inspect, names)
+  }
   const found: Record<string, Json> = {}
   let marked: unknown
   for (const pointer of inspect) {

@@ -1,7 +1,7 @@
 // Answers of an MCP server: whose they are, and of what they list the part that this person may call.
 import { Problem } from '../problem.ts'
 import { isObject, parseStrict } from '../wire/json.ts'
-import { exactly } from './jsonrpc.ts'
+import { exactly, folded } from './jsonrpc.ts'
 
 /** May this member of such a list be seen? Tools and prompts by their name, the others by their URI. */
 export type Listed = Readonly<
@@ -13,6 +13,15 @@ const NAMES: Readonly<Record<keyof Listed, string>> = {
   resources: 'uri',
   resourceTemplates: 'uriTemplate',
 }
+/** Members of an answer whose meaning is the protocol's (JSON-RPC 2.0, 5). */
+const MEMBERS: ReadonlySet<string> = new Set([
+  'jsonrpc',
+  'id',
+  'method',
+  'params',
+  'result',
+  'error',
+])
 const KEYS = ['tools', 'prompts', 'resources', 'resourceTemplates'] as const
 
 const unreadable = (detail: string): Problem => new Problem('answer_not_redactable', detail)
@@ -41,6 +50,10 @@ export const shownMessage = (
   const value = parsed(text, listed !== null)
   if (value === undefined) return text
   if (!isObject(value)) throw unreadable('the MCP server’s answer is no JSON-RPC message')
+  // Clients written in some languages fold case: they would read a result that nobody has looked at.
+  const odd = Object.keys(value).find((key) => !MEMBERS.has(key) && MEMBERS.has(folded(key)))
+  if (odd !== undefined)
+    throw unreadable('the MCP server’s answer spells a member of JSON-RPC in two ways')
   const answers = !Object.hasOwn(value, 'method')
   if (
     answers &&
@@ -53,7 +66,7 @@ export const shownMessage = (
   if (listed === null || !isObject(result)) return text
   // Servers written in some languages fold case, and so may clients.
   const lists = Object.keys(result).flatMap((key) => {
-    const known = KEYS.find((one) => one.toLowerCase() === key.toLowerCase())
+    const known = KEYS.find((one) => folded(one) === folded(key))
     return known === undefined ? [] : [[key, known] as const]
   })
   if (lists.length === 0) return text

@@ -19,13 +19,12 @@ export const sealedSession = (headers: string[], { session }: Rpc): string[] =>
   )
 
 const FIELD = /^(?:data|event|id|retry)?:|^(?:data|event|id|retry)$/
-const LINE = /\r\n|\r|\n/
-/** Where an event ends: behind an empty line. */
-const END = /\r\n(?:\r\n|\r|\n)|\n(?:\r\n|\r|\n)|\r(?=[^\n])(?:\r\n|\r|\n)/g
+/** What ends a line (HTML 9.2.6). */
+const END = /\r\n|\r|\n/g
 
-/** One event, without what may not be seen; lines that mean nothing are left out. */
-const shownEvent = (event: string, { id, listed }: Rpc): string => {
-  const lines = event.split(LINE).filter((line) => FIELD.test(line))
+/** One event by its lines, without what may not be seen; lines that mean nothing are left out. */
+const shownEvent = (all: readonly string[], { id, listed }: Rpc): string => {
+  const lines = all.filter((line) => FIELD.test(line))
   const data = lines.flatMap((line) =>
     /^data(?::|$)/.test(line) ? [line.slice('data:'.length).replace(/^ /, '')] : [],
   )
@@ -34,6 +33,43 @@ const shownEvent = (event: string, { id, listed }: Rpc): string => {
   const shown = shownMessage(text, id, listed)
   if (shown === text) return lines.join('\n')
   return [...lines.filter((line) => !/^data(?::|$)/.test(line)), `data: ${shown}`].join('\n')
+}
+
+/** Cuts a text that comes in pieces into lines. Each character is looked at once, and a line ends as soon as it has ended. */
+const createLines = () => {
+  /** Of the line that has not ended. */
+  let parts: string[] = []
+  let size = 0
+  let carriageReturn = false
+  /** What follows a CR and is the other half of the same end. */
+  const withoutHalf = (text: string): string => {
+    const rest = carriageReturn && text.startsWith('\n') ? text.slice(1) : text
+    if (text !== '') carriageReturn = text.endsWith('\r')
+    return rest
+  }
+  return {
+    withoutHalf,
+    take: (text: string, line: (text: string) => void): void => {
+      const all = withoutHalf(text)
+      let at = 0
+      END.lastIndex = 0
+      const ends: RegExpExecArray[] = []
+      for (let end = END.exec(all); end !== null; end = END.exec(all)) ends.push(end)
+      for (const end of ends) {
+        parts.push(all.slice(at, end.index))
+        at = end.index + end[0].length
+        const whole = parts.join('')
+        parts = []
+        size = 0
+        line(whole)
+      }
+      if (at === all.length) return
+      parts.push(all.slice(at))
+      size += all.length - at
+    },
+    size: () => size,
+    rest: () => parts.join(''),
+  }
 }
 
 /**
@@ -47,41 +83,43 @@ export const events = (
   refused: (problem: Problem) => void,
 ): Sink => {
   const utf8 = new TextDecoder('utf-8', { fatal: true })
-  let rest = ''
+  const lines = createLines()
+  /** Of the event that has not ended, and their length. */
+  let event: string[] = []
+  let size = 0
   let over = false
   /** An answer that lists nothing passes unread where it is too long to be read. */
   let raw = false
   const fail = (problem: Problem): boolean => {
     over = true
-    rest = ''
+    event = []
     refused(problem)
     return true
   }
   const take = (text: string): boolean => {
-    // Three characters may begin an end that this text completes.
-    END.lastIndex = Math.max(0, rest.length - 3)
-    rest += text
     let out = ''
-    for (let end = END.exec(rest); end !== null; end = END.exec(rest)) {
-      const after = end.index + end[0].length
-      // The next byte may still belong to this line's end.
-      if (after === rest.length && rest.endsWith('\r')) break
-      out += `${shownEvent(rest.slice(0, end.index), rpc)}\n\n`
-      rest = rest.slice(after)
-      END.lastIndex = 0
-    }
-    if (rest.length > limit && rpc.listed === null) {
+    lines.take(text, (line) => {
+      if (line !== '') {
+        event.push(line)
+        size += line.length + 1
+        return
+      }
+      if (event.length > 0) out += `${shownEvent(event, rpc)}\n\n`
+      event = []
+      size = 0
+    })
+    if (size + lines.size() > limit) {
+      if (rpc.listed !== null)
+        return fail(
+          new Problem(
+            'answer_not_redactable',
+            'an event of the MCP server passes limits.rewritten_body',
+          ),
+        )
       raw = true
-      out += rest
-      rest = ''
+      out += [...event, lines.rest()].join('\n')
+      event = []
     }
-    if (rest.length > limit)
-      return fail(
-        new Problem(
-          'answer_not_redactable',
-          'an event of the MCP server passes limits.rewritten_body',
-        ),
-      )
     return out === '' || into.push(Buffer.from(out))
   }
   return {
@@ -89,7 +127,7 @@ export const events = (
       if (over) return true
       try {
         const text = utf8.decode(chunk, { stream: true })
-        return raw ? into.push(Buffer.from(text)) : take(text)
+        return raw ? into.push(Buffer.from(lines.withoutHalf(text))) : take(text)
       } catch (error) {
         return fail(
           error instanceof Problem

@@ -270,6 +270,8 @@ export type Discovery = {
   readonly connections: () => ReadonlyMap<string, Connection>
   /** Asks every issuer once, at the same time; goes on asking until `close`. Never throws. */
   readonly start: () => Promise<void>
+  /** Has an issuer not said anything yet? */
+  readonly unknown: () => boolean
   /** What each issuer said last, for the discovery that follows this one. */
   readonly said: () => Said
   readonly close: () => void
@@ -288,11 +290,14 @@ export const createDiscovery = (deps: {
   readonly clients?: Clients
   /** An issuer said something new. */
   readonly onChange?: (issuer: string, metadata: Metadata, names: readonly string[]) => void
+  /** ms since the epoch */
+  readonly now?: () => number
   /** In [0, 1). */
   readonly random?: () => number
   readonly after?: (ms: number, work: () => void) => NodeJS.Timeout
 }): Discovery => {
   const { log, random = Math.random } = deps
+  const now = deps.now ?? Date.now
   const after = deps.after ?? ((ms, work) => setTimeout(work, ms).unref())
   const issuers = new Map<
     string,
@@ -374,6 +379,11 @@ export const createDiscovery = (deps: {
           problem: `its client cannot be kept (${messageOf(error)})`,
         }))) ?? { problem: 'it needs a client_id' }
       const before = clients.get(name)
+      if ('late' in client && client.late !== undefined)
+        log.warn(
+          { connection: name, issuer, problem: client.late },
+          'the client that deputy registered ends soon, and there is no other yet',
+        )
       const better = !('problem' in client) || before === undefined || 'problem' in before
       // What was learnt without it is laid anew.
       if (better && JSON.stringify(before) !== JSON.stringify(client)) stale.add(key)
@@ -383,6 +393,16 @@ export const createDiscovery = (deps: {
     return all
   }
 
+  /** ms until a client of this issuer is to be another; never so few that a server which gives such would be flooded. */
+  const renewal = (key: string): number => {
+    const ends = [...clients].flatMap(([name, client]) => {
+      const connection = deps.connections.get(name)
+      return connection !== undefined && keyOf(connection) === key && 'renewAt' in client
+        ? [client.renewAt - now()]
+        : []
+    })
+    return Math.max(AGAIN_MS, Math.min(...ends))
+  }
   /** Does a connection of this issuer bring a client from the configuration? */
   const ownClient = (key: string): boolean =>
     [...deps.connections.values()].some(
@@ -426,7 +446,10 @@ export const createDiscovery = (deps: {
     if (!closed)
       timers.set(
         key,
-        after(ms * (0.8 + 0.4 * random()), () => void round(key, good ? 0 : failures + 1)),
+        after(
+          Math.min(ms * (0.8 + 0.4 * random()), good ? renewal(key) : ms),
+          () => void round(key, good ? 0 : failures + 1),
+        ),
       )
   }
 
@@ -437,6 +460,7 @@ export const createDiscovery = (deps: {
   return {
     connections: () => current,
     said: () => known,
+    unknown: () => issuers.keys().some((key) => !known.has(key)),
     start: async () => {
       await Promise.all([...issuers.keys()].map((key) => round(key, 0)))
     },

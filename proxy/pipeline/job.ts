@@ -2,7 +2,6 @@
 import { setImmediate as yielded } from 'node:timers/promises'
 import type { Principal, PolicyEngine, Via } from '../model.ts'
 import type { Rpc } from '../net/rpc.ts'
-import type { Flight } from './calls.ts'
 import { followedBy } from './classify.ts'
 import type { Credentials } from './credential.ts'
 import type { Decide } from './decide.ts'
@@ -11,6 +10,7 @@ import type { Job } from './forward.ts'
 import type { Identify } from './identify.ts'
 import { listed } from './mcp.ts'
 import { boundTo, ofShare, type Request, type Verdict } from './request.ts'
+import type { Life } from './stream_life.ts'
 import type { Listed } from '../envelope/listed.ts'
 import type { AddressTags } from '../wire/address_tag.ts'
 import { targetText } from '../wire/canonical.ts'
@@ -104,7 +104,7 @@ export const createJobs = (deps: JobDeps) => {
           session: (id) =>
             deps.mcpSessions.seal(boundTo(who, route), { id, url: act.mcp?.url === true }),
         }
-  const job = (call: Call, request: Request, { signal }: Flight, seen: Listed | null): Job => {
+  const job = (call: Call, request: Request, { signal }: Life, seen: Listed | null): Job => {
     const { route, body, sifted } = request
     const agent = call.who === null ? '' : ofShare(call.who)
     return {

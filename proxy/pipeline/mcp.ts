@@ -13,6 +13,22 @@ import { UNKNOWN, type Act } from './classify.ts'
 export type Message = { readonly call: McpCall; readonly text: string; readonly value: unknown }
 
 const RESOURCE = 'resources/read '
+/** `.` or `..` between two separators, with or without parameters (RFC 3986 3.3). */
+const STEP = /(?:^|[/\\])\.{1,2}(?:$|[/\\?#;])/
+const CODED = /%(?:2e|2f|5c|3b|25)/gi
+/** More codings than this, one in another, nobody writes by mistake. */
+const MOST_CODED = 4
+/** Some server decodes once more than the next, and another cuts parameters off: none may read another resource by it. */
+const hasSteps = (uri: string): boolean => {
+  let text = uri
+  for (let n = 0; n < MOST_CODED; n++) {
+    if (STEP.test(text)) return true
+    const plain = text.replaceAll(CODED, (code) => decodeURIComponent(code))
+    if (plain === text) return false
+    text = plain
+  }
+  return true
+}
 /** A URI has a row where a pattern fits; the first of the definition wins. */
 const rowOf = (
   messages: ReadonlyMap<string, OperationRow>,
@@ -21,8 +37,7 @@ const rowOf = (
   const exact = messages.get(key)
   if (exact !== undefined || !key.startsWith(RESOURCE)) return exact
   // A server that resolves such steps would read another resource than policy saw.
-  if (/(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?:$|[/\\?#]|%2f|%5c)/i.test(key.slice(RESOURCE.length)))
-    return undefined
+  if (hasSteps(key.slice(RESOURCE.length))) return undefined
   for (const [pattern, row] of messages)
     if (pattern.startsWith(RESOURCE) && fits(pattern, key)) return row
   return undefined

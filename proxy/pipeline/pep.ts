@@ -28,6 +28,7 @@ import type { Obligations, Obliged } from './obligations.ts'
 import { createRecorded, type RecordDeps } from './record.ts'
 import { boundTo, ofShare, follow, type Request, type Verdict } from './request.ts'
 import { createStanding, stillTheSame } from './standing.ts'
+import { lifeOf } from './stream_life.ts'
 import { inSession, plainHeaders, spoken } from './mcp.ts'
 import { matchRoute } from './route.ts'
 import type { TenantRate } from './tenant_rate.ts'
@@ -226,7 +227,8 @@ export const createPep = (deps: PepDeps) => {
         throw tooSlow() //                                                             503
       }
       if (call.credential !== null) deps.used(who, route.connection.name)
-      const { outcome, problem } = await deps.forward(job(call, request, flight, seen), req, res)
+      using life = lifeOf(flight.signal, request.act, who, clock.now())
+      const { outcome, problem } = await deps.forward(job(call, request, life, seen), req, res)
       call.outcome = outcome
       if (problem !== null) throw problem //                                           502 504
       return

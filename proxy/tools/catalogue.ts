@@ -4,6 +4,7 @@ import { Problem } from '../problem.ts'
 import type { Tool } from './definition.ts'
 import { nearestOf, nearIndex, spelling, wireName } from './names.ts'
 import { isPlain, plainName, plainTool, type ParametersOf } from './plain.ts'
+import { remoteTools } from './remote.ts'
 
 /** A tool at a connection. */
 export type Offer = { readonly tool: Tool; readonly connection: Connection }
@@ -15,6 +16,8 @@ export type Catalogue = {
   readonly plain: () => Promise<
     readonly { readonly tool: Tool; readonly offers: readonly Offer[] }[]
   >
+  /** Those of MCP servers, as their definitions list them. */
+  readonly remote: Catalogue['made']
   /**
    * By any spelling of its name, an alias, its name on the wire, the id of an operation; `connection/` or `connection@`
    * before it chooses.
@@ -100,8 +103,10 @@ export const createCatalogue = (
   },
 ): Catalogue => {
   const made = grouped(offers)
+  const servers = [...connections.values()].map(remoteTools)
+  const remote = grouped(servers.flatMap((one) => one.offers))
   const byName = new Map<string, Offer[]>()
-  for (const offer of offers)
+  for (const offer of [...offers, ...servers.flatMap((one) => one.offers)])
     for (const name of [offer.tool.name, wireName(offer.tool.name), ...offer.tool.aliases]) {
       const all = byName.get(spelling(name)) ?? []
       if (!all.some((one) => one.connection === offer.connection)) all.push(offer)
@@ -135,7 +140,8 @@ export const createCatalogue = (
   }
   return {
     made,
-    problems,
+    remote,
+    problems: [...problems, ...servers.flatMap((one) => one.problems)],
     plain: () => (plain ??= allPlain()),
     find: async (wanted, asked) => {
       const { name, connection = asked } = split(wanted)
@@ -148,7 +154,9 @@ export const createCatalogue = (
       if (own.length > 0) return chosen(own, { name: bare, connection })
       const plainOnes = byId.length > 0 ? byId : await plainOffers(spelling(bare))
       if (plainOnes.length > 0) return chosen(plainOnes, { name: bare, connection })
-      near ??= nearIndex(new Set([...made.map(({ tool }) => tool.name), ...ids(connections)]))
+      near ??= nearIndex(
+        new Set([...[...made, ...remote].map(({ tool }) => tool.name), ...ids(connections)]),
+      )
       // By the tool's own name: what is not served is no more like one thing than what nobody has.
       const nearest = nearestOf(
         name.replace(/^[a-z0-9][a-z0-9-]*[/@]/, '').replace(/@.*$/, ''),

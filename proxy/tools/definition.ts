@@ -37,6 +37,8 @@ export type Step = {
   readonly content: { readonly type: string; readonly of: Template } | null
   /** The argument whose members are parameters of the query; null: none is. */
   readonly rest: string | null
+  /** The tool of an MCP server that it calls, by its name there; absent: it calls no such. */
+  readonly remote?: string
 }
 
 /** How a provider says in an answer of status 200 that it failed. */
@@ -75,6 +77,8 @@ export type Tool = {
   readonly behaviour: Behaviour
   /** Is it one operation of the catalogue by itself? */
   readonly plain: boolean
+  /** It is an MCP server's: its name there, and what it takes, as far as the server has said so. Absent: it is not. */
+  readonly remote?: { readonly tool: string; readonly schema: JsonObject }
 }
 
 const MOST_STEPS = 5

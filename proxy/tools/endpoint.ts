@@ -52,6 +52,14 @@ const matched = (pattern: string, groups: readonly Group[]): readonly Offer[] =>
   )
 }
 
+/** The same of MCP servers, where the pattern says which: a `*` for every toolkit was not written for what others offer. */
+const matchedRemote = (pattern: string, { remote }: Catalogue): readonly Offer[] => {
+  const [, connection, kit = ''] = /^(?:([a-z0-9][a-z0-9-]*)[/@])?([^._]*)/.exec(pattern) ?? []
+  return matched(pattern, remote).filter(
+    (offer) => connection !== undefined || spelling(kit) === spelling(offer.tool.toolkit),
+  )
+}
+
 /** One name each: where several connections have a tool, theirs stands before it. */
 const entriesOf = (offers: Iterable<Offer>): readonly Entry[] => {
   const byTool = new Map<string, Offer[]>()
@@ -104,10 +112,14 @@ export const endpointOf = async (row: EndpointRow, catalogue: Catalogue): Promis
   if (row.tools === undefined) {
     chosen.push(...all)
     if (row.discovery || entriesOf(all).length > MOST_LISTED)
-      chosen.push(...(await catalogue.plain()).flatMap(({ offers }) => offers))
+      chosen.push(
+        ...[...(await catalogue.plain()), ...(row.discovery ? catalogue.remote : [])].flatMap(
+          ({ offers }) => offers,
+        ),
+      )
   } else
     for (const pattern of row.tools) {
-      const own = matched(pattern, made)
+      const own = [...matched(pattern, made), ...matchedRemote(pattern, catalogue)]
       // A star stands for what somebody has checked; an operation by itself is there where it is named, or searched for.
       const rest =
         own.length === 0 || row.discovery ? matched(pattern, await catalogue.plain()) : []
@@ -122,6 +134,20 @@ export const endpointOf = async (row: EndpointRow, catalogue: Catalogue): Promis
     tooMany: row.tools !== undefined && !row.discovery && entries.length > MOST_LISTED,
     unmatched,
   }
+}
+
+/** By what it is searched; made once. */
+const words = new WeakMap<Entry, { readonly name: string; readonly said: string }>()
+const wordsOf = (entry: Entry): { readonly name: string; readonly said: string } => {
+  const known = words.get(entry)
+  if (known !== undefined) return known
+  const { tool } = entry.offer
+  const made = {
+    name: `${tool.name} ${tool.aliases.join(' ')}`.toLowerCase(),
+    said: tool.description.toLowerCase(),
+  }
+  words.set(entry, made)
+  return made
 }
 
 const texts = new WeakMap<Entry, string>()
@@ -150,16 +176,15 @@ export const textOf = (entry: Entry): string => {
 
 /** The best first: each word of the question counts where the name has it, and less where the description has. */
 export const searched = (entries: readonly Entry[], query: string): readonly Entry[] => {
-  const words = query
+  const asked = query
     .toLowerCase()
     .split(/[^\p{L}\p{N}]+/u)
     .filter((word) => word !== '')
     .slice(0, 16)
   const scored = entries.map((entry) => {
     const { tool } = entry.offer
-    const name = `${tool.name} ${tool.aliases.join(' ')}`.toLowerCase()
-    const said = tool.description.toLowerCase()
-    const points = words.reduce(
+    const { name, said } = wordsOf(entry)
+    const points = asked.reduce(
       (sum, word) => sum + (name.includes(word) ? 3 : 0) + (said.includes(word) ? 1 : 0),
       0,
     )

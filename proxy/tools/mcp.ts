@@ -2,6 +2,7 @@
 // tool does goes the way of every call; here it is only heard and told.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Access, Json, JsonObject, Log, Person, Principal } from '../model.ts'
+import type { Flight } from '../pipeline/calls.ts'
 import { readUpTo } from '../pipeline/inspect.ts'
 import {
   CallerLeft,
@@ -61,11 +62,22 @@ export type McpDeps = {
   readonly endpoints: readonly EndpointRow[]
   readonly catalogue: () => Promise<Catalogue>
   readonly visible: (who: Principal, offers: readonly Offer[]) => Promise<readonly Seen[]>
+  /** Those of MCP servers as these describe them to this person. */
+  readonly described: (
+    outer: McpOuter,
+    seen: readonly { readonly offer: Offer; readonly seen: Seen }[],
+  ) => Promise<readonly Offer[]>
   readonly run: (outer: McpOuter, offer: Offer, input: unknown) => Promise<Ran>
   /** Throws Problem unauthenticated. */
   readonly identify: (req: IncomingMessage) => Principal | Promise<Principal>
-  /** Counts what is no call of a provider. Throws Problem tenant_busy, agent_disabled. */
-  readonly on: (who: Principal) => Promise<unknown>
+  /** Counts a message among what is in flight. Throws Problem too_many_calls. */
+  readonly enter: (who: Principal) => Flight
+  /** Throws Problem agent_disabled. */
+  readonly agentOn: (who: Principal) => void | Promise<void>
+  /** Counts what is no call of a provider. Throws Problem tenant_busy. */
+  readonly rate: (who: Principal) => void
+  /** Throws Problem unauthenticated where a workload calls for somebody who is away. */
+  readonly tagOnly: (who: Principal) => unknown
   /** How long a list that stands on facts for these may be taken for true, ms. */
   readonly ttl: (who: Principal, accesses: ReadonlySet<Access>) => Promise<number>
   readonly sessions: McpSessions
@@ -172,20 +184,47 @@ export const createMcp = (deps: McpDeps) => {
     })
   }
 
-  const list = async ({ to, who, endpoint }: Call): Promise<Answer> => {
-    await deps.on(who)
+  type Listed = Awaited<ReturnType<typeof seenOf>>
+  const outerOf = ({ req, who, signal }: Call, wait: number): McpOuter => ({
+    req,
+    who,
+    named: null,
+    via: 'mcp',
+    signal,
+    wait,
+  })
+  const describedOf = async (call: Call, all: Listed): Promise<Listed> => {
+    if (all.every(({ entry }) => entry.offer.tool.remote === undefined)) return all
+    const offers = await deps.described(
+      outerOf(call, 0),
+      all.map(({ entry, seen }) => ({ offer: entry.offer, seen })),
+    )
+    return all.map(({ entry, seen }, i) => {
+      const offer = offers[i] ?? entry.offer
+      return { entry: offer === entry.offer ? entry : { ...entry, offer }, seen }
+    })
+  }
+
+  const list = async (call: Call): Promise<Answer> => {
+    const { to, who, endpoint } = call
+    deps.tagOnly(who)
     if (endpoint.discovery) return listOf(to, DISCOVERY_TEXT, 0)
-    const tools = await seenOf(who, endpoint.entries)
+    const tools = await describedOf(call, await seenOf(who, endpoint.entries))
     const accesses = endpoint.entries.flatMap(({ offer }) =>
       offer.tool.steps.map(({ operation }) => operation.access),
     )
     return listed(to, tools, to.modern ? await deps.ttl(who, new Set(accesses)) : 0)
   }
 
+  /** What is asked by a call and is none of a provider. */
+  const counted = (who: Principal): void => {
+    deps.tagOnly(who)
+    deps.rate(who)
+  }
   const search = async ({ to, who, endpoint }: Call, given: unknown): Promise<Answer> => {
     const read = readSearch(given)
     if ('wrong' in read) return failed(to, 'invalid_arguments', sentence(read.wrong))
-    await deps.on(who)
+    counted(who)
     const found = searched(endpoint.entries, read.query).slice(0, LOOKED)
     const may = await seenOf(who, found)
     const tools = may.slice(0, read.limit).map(({ entry, seen }): JsonObject => ({
@@ -196,20 +235,21 @@ export const createMcp = (deps: McpDeps) => {
     const hint = tools.length === 0 ? { hint: 'No tool fits: try other words.' } : {}
     return done(to, { tools, ...hint })
   }
-  const describe = async ({ to, who, endpoint }: Call, name: string): Promise<Answer> => {
-    await deps.on(who)
+  const describe = async (call: Call, name: string): Promise<Answer> => {
+    const { to, who, endpoint } = call
+    counted(who)
     const entry = endpoint.find(name)
-    const [seen] = entry === undefined ? [] : await seenOf(who, [entry])
+    const [seen] = entry === undefined ? [] : await describedOf(call, await seenOf(who, [entry]))
     if (entry === undefined || seen === undefined)
       return failed(to, 'tool_not_found', `There is no tool ${name.slice(0, 128)}: search for one.`)
     return done(to, {
-      ...shapeOf(entry),
+      ...shapeOf(seen.entry),
       ...(seen.seen.consent === null ? {} : { consent_needed: true }),
     })
   }
 
   const run = async (call: Call, name: string, input: unknown): Promise<Answer> => {
-    const { to, who, row, endpoint, asked, req, signal } = call
+    const { to, who, row, endpoint, asked } = call
     const entry = endpoint.find(name)
     if (entry === undefined)
       return endpoint.discovery
@@ -234,9 +274,7 @@ export const createMcp = (deps: McpDeps) => {
         'consent_declined',
         'The person did not open the link, so nothing was done. Ask them before you try again.',
       )
-    const wait = waits ? WAIT_S : 0
-    const outer: McpOuter = { req, who, named: null, via: 'mcp', signal, wait }
-    const ran = await deps.run(outer, entry.offer, input)
+    const ran = await deps.run(outerOf(call, waits ? WAIT_S : 0), entry.offer, input)
     // Whose tag has ended on the way hears it as whoever has none.
     if (ran.kind === 'refused' && ran.status === 401)
       throw new Problem('unauthenticated', detailOf(ran))
@@ -319,7 +357,10 @@ export const createMcp = (deps: McpDeps) => {
   ): Promise<Answer> => {
     if (!bearsJson(req))
       throw new Problem('unsupported_media_type', 'the body must be application/json')
-    const bytes = await readUpTo(req, deps.most)
+    // Before anything of it is held in memory; and whoever switches the agent off later cuts it.
+    using flight = deps.enter(who)
+    await flight.uncut(deps.agentOn(who))
+    const bytes = await flight.uncut(readUpTo(req, deps.most))
     if (bytes === null)
       throw new Problem('request_too_large', `a message may have ${deps.most} bytes`)
     const asked = readAsked(bytes.toString('utf8'), req.headers)
@@ -329,15 +370,25 @@ export const createMcp = (deps: McpDeps) => {
       return faultAnswer(asked)
     }
     const to: Told = { ...asked.call, url: urlOf(req, asked, who, row) }
-    if (asked.call.kind !== 'request') return { status: 202, body: null }
+    if (asked.call.kind !== 'request') {
+      deps.rate(who)
+      return { status: 202, body: null }
+    }
     const left = new AbortController()
     // An answer that is whole ends nothing, and an abort costs more than the rest of the door.
     res.once('close', () => {
       if (!res.writableFinished) left.abort()
     })
     const endpoint = await endpointFor(row)
+    const call = { req, asked, to, who, row, endpoint, signal: left.signal }
     try {
-      return await answer({ req, asked, to, who, row, endpoint, signal: left.signal })
+      if (asked.call.method !== 'tools/call') {
+        deps.rate(who)
+        return await flight.uncut(answer(call))
+      }
+      // What it calls is counted, and cut, as calls of providers are.
+      flight[Symbol.dispose]()
+      return await answer(call)
     } catch (error) {
       return untold(toProblem(error), to, who)
     }
@@ -375,7 +426,11 @@ export const createMcp = (deps: McpDeps) => {
     return { status: 200, body: JSON.stringify(body) }
   }
 
-  const entered = async (req: IncomingMessage, res: ServerResponse): Promise<Answer> => {
+  const entered = async (
+    req: IncomingMessage,
+    res: ServerResponse,
+    known: (who: Principal) => void,
+  ): Promise<Answer> => {
     const path = pathOf(req)
     if (path.startsWith(METADATA)) return metadata(req, path)
     const row = rows.get(path)
@@ -385,18 +440,20 @@ export const createMcp = (deps: McpDeps) => {
         headers: { allow: 'POST' },
       })
     const who = await deps.identify(req)
+    known(who)
     // Whoever may not ask it learns nothing of it.
     if (row.agents !== undefined && !row.agents.some((agent) => fits(agent, who.agent)))
       throw new Problem('route_not_found', 'there is no MCP endpoint here')
     return post(req, res, row, who)
   }
 
-  const refusal = (req: IncomingMessage, error: unknown): Answer => {
+  const refusal = (req: IncomingMessage, error: unknown, who: Principal | null): Answer => {
     const problem = toProblem(error)
     const id = deps.newId()
     if (problem.cause !== undefined && !(problem.cause instanceof CallerLeft))
       deps.log.warn({ err: problem.cause, code: problem.code, instance: id }, problem.message)
     const { status, headers, body } = problemAnswer(problem, id, deps.typeBase)
+    if (status === 403 || status === 429) deps.refused(id, problem.code, who?.person ?? null)
     if (status === 401) {
       deps.refused(id, problem.code, null)
       const at = `${originOf(req)}${METADATA}${pathOf(req)}`
@@ -407,8 +464,9 @@ export const createMcp = (deps: McpDeps) => {
   }
 
   return (req: IncomingMessage, res: ServerResponse): void => {
-    entered(req, res)
-      .catch((error: unknown) => refusal(req, error))
+    let who: Principal | null = null
+    entered(req, res, (known) => (who = known))
+      .catch((error: unknown) => refusal(req, error, who))
       .then((answered) => {
         if (!req.complete) req.resume()
         send(res, answered)

@@ -122,6 +122,18 @@ export const done = (to: Told, value: JsonObject): Answer => {
     `"content":[{"type":"text","text":${JSON.stringify(text)}}],"structuredContent":${text}`,
   )
 }
+/** Of an MCP server's tool: its content as it came, and what of it is structured. */
+const passed = (
+  to: Told,
+  { value, truncated }: Extract<Ran, { kind: 'done' }>,
+  { content, structured }: NonNullable<Extract<Ran, { kind: 'done' }>['served']>,
+): Answer => {
+  const cut = truncated ? [{ type: 'text', text: 'The result was cut: ask for less.' }] : []
+  return result(
+    to,
+    inner({ content: [...content, ...cut], ...(structured ? { structuredContent: value } : {}) }),
+  )
+}
 /** An error that the model reads. */
 export const failed = (
   to: Told,
@@ -238,7 +250,7 @@ const refusal = (to: Told, refused: Refused, state: (until: number) => string): 
 export const ranAnswer = (to: Told, ran: Ran, state: (until: number) => string): Answer => {
   switch (ran.kind) {
     case 'done':
-      return done(to, resultOf(ran))
+      return ran.served === undefined ? done(to, resultOf(ran)) : passed(to, ran, ran.served)
     case 'refused':
       return refusal(to, ran, state)
     case 'failed':

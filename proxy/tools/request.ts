@@ -2,6 +2,7 @@
 // what cannot be sent in one reading is refused here, in a sentence for the model, and nothing is sent.
 import type { Json } from '../model.ts'
 import type { Step } from './definition.ts'
+import { messageTo, UNASKED } from './remote_message.ts'
 import { isObject } from '../wire/json.ts'
 import {
   asText,
@@ -142,6 +143,15 @@ const contentOf = (
 
 /** @throws Unsendable with a sentence for the model */
 export const requestOf = (step: Step, given: Given): Request => {
+  if (step.remote !== undefined)
+    return messageTo(
+      UNASKED,
+      { host: step.host, path: step.operation.path },
+      {
+        method: 'tools/call',
+        params: { name: step.remote, arguments: Object.fromEntries(given.args) },
+      },
+    )
   const target = pathOf(step, given) + queryOf(step, given)
   if (target.length > MOST_TARGET)
     throw new Unsendable(

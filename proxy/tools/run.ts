@@ -24,6 +24,12 @@ export type Ran =
       readonly truncated: boolean
       /** Arguments to repeat with for what follows; null: nothing does. */
       readonly next: JsonObject | null
+      /** As an MCP server gave it, for hosts that speak its protocol; absent: it is no such server's. */
+      readonly served?: {
+        readonly content: readonly JsonObject[]
+        /** Is `value` its structured content, and not only the same content again? */
+        readonly structured: boolean
+      }
     }
   /** deputy's own answer, as every door gives it: the document of a problem. */
   | {

@@ -14,7 +14,8 @@ const typed = ({ type, description, ...one }: Input): JsonObject => ({
 })
 
 /** Only `type`, `properties`, `required`, `items`, `enum`, `description`, `default`: a list is refused for one more. */
-export const inputSchema = ({ input }: Pick<Tool, 'input'>): JsonObject => {
+export const inputSchema = ({ input, remote }: Pick<Tool, 'input' | 'remote'>): JsonObject => {
+  if (remote !== undefined) return remote.schema
   const required = input.filter((one) => one.required).map(({ name }) => name)
   return {
     type: 'object',
@@ -112,12 +113,14 @@ const MOST_SAID = 10
  * @param given as it came, parsed strictly
  */
 export const checkArguments = (
-  { name, input }: Pick<Tool, 'name' | 'input'>,
+  { name, input, remote }: Pick<Tool, 'name' | 'input' | 'remote'>,
   given: unknown,
 ): { readonly args: ReadonlyMap<string, Json> } | { readonly wrong: string } => {
   if (given !== undefined && given !== null && !isObject(given))
     return { wrong: `the arguments must be one object, not ${cameAs(given)}` }
   const all = given ?? {}
+  // Only its server knows what it takes.
+  if (remote !== undefined) return { args: new Map(Object.entries(all as JsonObject)) }
   const wrong: string[] = []
   const known = new Set(input.map((one) => one.name))
   const may = known.size === 0 ? 'it takes none' : `it takes ${[...known].join(', ')}`

@@ -48,6 +48,18 @@ const calls = CALLERS.map((person) =>
 )
 const lists = CALLERS.map((person) => message(person, 'tools/list', {}))
 
+const PAGE = 10
+const pages = CALLERS.map((person) =>
+  [
+    `GET /v1/tools?plain=true&limit=${PAGE} HTTP/1.1`,
+    'Host: 127.0.0.1:7410',
+    `Deputy-User: ${person}`,
+    'Connection: keep-alive',
+    '',
+    '',
+  ].join('\r\n'),
+)
+
 type Way = { readonly name: string; readonly requests: readonly string[]; readonly last: string }
 
 export const measureTools = async (size: Size): Promise<Section> => {
@@ -75,6 +87,11 @@ export const measureTools = async (size: Size): Promise<Section> => {
       { name: 'the proxy’s door', requests: home.requests, last: LAST },
       { name: 'tools/call', requests: calls, last: LAST },
       { name: `tools/list of ${TOOLS}`, requests: lists, last: '"cacheScope":"private"}}' },
+      {
+        name: `/v1/tools?plain=true, ${PAGE} of ${TOOLS}`,
+        requests: pages,
+        last: `"total_count":${PAGE + 1}}`,
+      },
     ]
     const rounds = new Map(ways.map(({ name }) => [name, [] as Round[]]))
     for (let i = 0; i < size.rounds; i++)
@@ -114,7 +131,7 @@ export const measureTools = async (size: Size): Promise<Section> => {
       ]),
       notes: [
         `${size.rounds} rounds of ${size.windowMs} ms, ${size.connections} connections; ${idle.toFixed(0)} MB before the first of them`,
-        `each of the ${TOOLS} tools of the list is decided for its person each time`,
+        `each of the ${TOOLS} tools of the list is decided for its person each time; of a page ${PAGE + 1}`,
       ],
       wrong,
       skipped: [],

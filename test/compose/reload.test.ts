@@ -398,3 +398,50 @@ test('who the agents are counts as it stands in its file, and a mistake in it ch
   writeFileSync(join(served.dir, 'again.svg'), '<svg xmlns="http://www.w3.org/2000/svg"></svg>')
   await expect.poll(names, LONG).toEqual(['Again'])
 })
+
+test('issuers that do not answer keep no reload waiting: what they said before counts, and new ones are heard behind it', async () => {
+  let silent = false
+  const issuer = createServer((_req, res) => {
+    if (silent) return
+    const metadata = {
+      issuer: origin,
+      authorization_endpoint: `${origin}/authorize`,
+      token_endpoint: `${origin}/token`,
+      code_challenge_methods_supported: ['S256'],
+    }
+    res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(metadata))
+  })
+  await new Promise<void>((resolve) => issuer.listen(0, '127.0.0.1', resolve))
+  const origin = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}`
+  ends.push(() => {
+    issuer.closeAllConnections()
+    issuer.close()
+  })
+  const deputy = await begin()
+  const add = (name: string, of: string): void =>
+    rewrite(deputy, (config) => {
+      const hosts = { [`${name}.test`]: upstream.origin }
+      const own = { id: name, name, issuer: of, hosts, client_auth: 'none' }
+      config['providers'] = [...((config['providers'] ?? []) as object[]), own]
+      config['connections'] = {
+        ...(config['connections'] as object),
+        [name]: { provider: name, client_id: 'c' },
+      }
+    })
+  const heard = (of: string): number => deputy.evidence().filter(({ event }) => event === of).length
+  const reloaded = async (): Promise<number> => {
+    const began = performance.now()
+    await deputy.reload()
+    return performance.now() - began
+  }
+  add('told', origin)
+  await reloaded()
+  await expect.poll(() => heard('provider.discovered'), LONG).toBe(1)
+  silent = true
+  rewrite(deputy, (config) => (config['telemetry'] = { log_level: 'warn' }))
+  expect(await reloaded()).toBeLessThan(1_500)
+  // One that nobody has asked yet gets two seconds to say where it is.
+  add('untold', `${origin}/untold`)
+  expect(await reloaded()).toBeLessThan(4_000)
+  await expect.poll(() => heard('config.reloaded'), LONG).toBe(3)
+})

@@ -12,7 +12,7 @@ import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser } from '../support/browser.ts'
 import { clickThrough } from '../support/click.ts'
-import { startDeputy, TABLES } from '../support/deputy.ts'
+import { AGENT, startDeputy, TABLES } from '../support/deputy.ts'
 import type { Deputy, Fields } from '../support/deputy.ts'
 import { MCP_HOST, RESOURCE, startMcpServer, type McpTestServer } from '../support/mcpserver.ts'
 import { freePort } from '../support/ports.ts'
@@ -21,6 +21,7 @@ import { freePort } from '../support/ports.ts'
 const PYTHON =
   process.env['DEPUTY_PYCLIENTS'] ?? join(homedir(), '.cache/deputy-ci/pyclients-1/bin/python')
 
+const OPERATOR = 'operator-bearer-000000000000000000000'
 let server: McpTestServer
 let deputy: Deputy
 
@@ -52,7 +53,7 @@ beforeAll(async () => {
     ],
     tables: {
       ...TABLES,
-      group_roles: { writers: ['writer'], readers: ['reader'] },
+      group_roles: { writers: ['writer', 'operator-run'], readers: ['reader'] },
       role_grants: { acme: { writer: ['w'], reader: ['r'] } },
       grants: { acme: { w: row(['read', 'write']), r: row(['read']) } },
       providers: { acme: { hosts: [MCP_HOST], assets: [], inspect_body: [] } },
@@ -78,6 +79,7 @@ beforeAll(async () => {
         },
       ],
       connections: { acme: { provider: 'acme', scopes: ['mcp'] } },
+      operators: [{ name: 'me', bearer: OPERATOR, may: ['runs'] }],
       connect: {
         url,
         sign_in: {
@@ -227,6 +229,58 @@ describe('the official client 1.x, through deputy', () => {
     expect(transport.sessionId).toMatch(/^n\.[\w-]{43}\.[0-9a-f-]{36}$/)
     await transport.terminateSession()
     expect(server.seen.at(-1)?.method).toBe('DELETE')
+    await client.close()
+  })
+
+  test('the stream of a session ends with the tag that opened it, and with the run', async () => {
+    await connect('alice')
+    const { client, transport } = await open('alice')
+    const operator = { authorization: `Bearer ${OPERATOR}` }
+    const run = async (seconds: number) => {
+      const answer = await fetch(`${deputy.connect}/v1/admin/runs`, {
+        method: 'POST',
+        headers: { ...operator, 'content-type': 'application/json' },
+        body: JSON.stringify({
+          user_id: 'alice',
+          agent: AGENT,
+          connections: ['acme'],
+          expires_in: seconds,
+        }),
+      })
+      const made = (await answer.json()) as { readonly id: string; readonly token: string }
+      expect(answer.status, JSON.stringify(made)).toBeLessThan(300)
+      return made
+    }
+    /** How its stream ended. */
+    const streamed = async (token: string) => {
+      const answer = await fetch(at(), {
+        headers: {
+          authorization: `Bearer ${token}`,
+          accept: 'text/event-stream',
+          'mcp-session-id': transport.sessionId ?? '',
+        },
+      })
+      expect(answer.status, answer.status === 200 ? '' : await answer.text()).toBe(200)
+      return answer.text().then(
+        () => 'whole',
+        () => 'cut',
+      )
+    }
+    const streams = () => server.seen.filter(({ method }) => method === 'GET').length
+    await transport.close()
+    const short = await run(2)
+    const began = performance.now()
+    expect(await streamed(short.token)).toBe('cut')
+    expect(performance.now() - began).toBeLessThan(10_000)
+    const long = await run(600)
+    const before = streams()
+    const ended = streamed(long.token)
+    await expect.poll(streams).toBe(before + 1)
+    await fetch(`${deputy.connect}/v1/admin/runs/${long.id}`, {
+      method: 'DELETE',
+      headers: operator,
+    })
+    expect(await ended).toBe('cut')
     await client.close()
   })
 

@@ -151,6 +151,30 @@ describe('the newer revision', () => {
   })
 })
 
+test('what a completion says of arguments is seen as the arguments that it will be', () => {
+  const at = (params: object) => {
+    const text = JSON.stringify({ method: 'completion/complete', params })
+    return argumentsAt(text, parseStrict(text), ['/title', '/to'], EXACT)
+  }
+  const argument = { name: 'title', value: 'secret' }
+  expect(at({ argument })).toEqual({ '/title': 'secret' })
+  expect(at({ argument, context: { arguments: { to: 'x' } } })).toEqual({
+    '/title': 'secret',
+    '/to': 'x',
+  })
+  for (const [params, why] of [
+    [{}, 'argument is no JSON object'],
+    [{ argument: { ...argument, Value: 'y' } }, 'take for value'],
+    [{ argument: { name: 'title', value: 5 } }, 'is no text'],
+    [{ argument, context: { arguments: { title: 'harmless' } } }, 'another value'],
+    [{ argument, context: { arguments: { to: 1 } } }, 'of texts'],
+    [{ argument, context: { Arguments: {} } }, 'take for arguments'],
+    [{ argument: { name: 'Title', value: 'x' } }, 'take for a part'],
+  ] as const)
+    expect(() => at(params), JSON.stringify(params)).toThrow(why)
+  // Nothing of it is asked for: it passes as it came.
+  expect(argumentsAt('{}', { method: 'completion/complete' }, [], EXACT)).toEqual({})
+})
 test('of the arguments policy sees what the operation names, and nothing that others read otherwise', () => {
   const at = (text: string, pointers: readonly string[]) =>
     argumentsAt(text, parseStrict(text), pointers, EXACT)

@@ -45,6 +45,8 @@ describe('what an MCP server lists', () => {
     ['a list that is none', answer({ tools: { b: {} } })],
     ['no JSON', 'data: {"id":1}'],
     ['no object', '[]'],
+    ['a result under another spelling', '{"id":1,"Result":{"tools":[{"name":"b"}]}}'],
+    ['a result under both', '{"id":1,"result":{},"re\u017fult":{"tools":[{"name":"b"}]}}'],
   ])('%s is not passed on', (_what, text) => {
     expect(() => shownMessage(text, 1, only('a'))).toThrow(/MCP server/)
   })
@@ -60,6 +62,10 @@ describe('an answer that lists nothing', () => {
       'no JSON at all',
     ])
       expect(shownMessage(text, 1, null)).toBe(text)
+  })
+  test('an answer whose members some clients read otherwise is nobody’s', () => {
+    for (const text of ['{"id":1,"Id":2,"result":{}}', '{"id":1,"RESULT":{}}'])
+      expect(() => shownMessage(text, 1, null)).toThrow('two ways')
   })
   test('the answer to another request is nobody’s', () => {
     for (const id of [2, '1', null, [1]])

@@ -52,6 +52,29 @@ describe('events', () => {
       }
     }
   })
+  test('an event has ended with its empty line, whatever ends that: nothing has to follow', () => {
+    for (const end of ['\n', '\r\n', '\r'])
+      for (const size of [1, 2, 3, 1_000]) {
+        const text = LIST.replaceAll('\n', end)
+        const chunks = text.match(new RegExp(`[^]{1,${size}}`, 'g')) ?? []
+        expect(run(chunks, listing).out.join(''), JSON.stringify([end, size])).toBe(SHOWN)
+      }
+  })
+  test('what ends a line and is cut in two ends it once', () => {
+    const { out } = run(['data: {"method":\r', '\ndata: "x"}\r', '\n\r', '\n'], listing)
+    expect(out.join('')).toBe('data: {"method":\ndata: "x"}\n\n')
+    const long = run([`data: "${'x'.repeat(50)}\r`, '\ndata: y"\n\n'], calling, 40)
+    expect(long.out.join('')).toBe(`data: "${'x'.repeat(50)}\ndata: y"\n\n`)
+  })
+  test('an event that comes in many pieces costs no more than its length', () => {
+    const pieces = Array.from({ length: 40_000 }, () => 'x'.repeat(25))
+    const began = process.cpuUsage()
+    const message = ['data: {"id":1,"result":{"tools":[{"name":"b"}],"x":"', ...pieces, '"}}\n\n']
+    const { out } = run(message, listing, 4_000_000)
+    const { user } = process.cpuUsage(began)
+    expect(out.map(({ length }) => length)).toEqual([1_000_045])
+    expect(user / 1_000).toBeLessThan(1_500)
+  })
   test('data in several lines is one text; what means nothing to a reader is left out', () => {
     const text =
       'data: {"id":1,"result":\n{"tools":[{"name":"b"}]}\ndata: {"tools":[{"name":"b"}]}}\n\n'

@@ -370,6 +370,7 @@ describe('an MCP server that names another authorization server while deputy run
         find: (key) => Promise.resolve(kept.get(key) ?? null),
         keep: (key, text) => Promise.resolve(void kept.set(key, text)),
         registered: () => undefined,
+        now: Date.now,
       }),
       after: (_ms, work) => {
         waiting.push(work)

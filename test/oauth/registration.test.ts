@@ -15,23 +15,33 @@ const metadataOf = (more: object = {}) => {
   return found.metadata
 }
 const connection = { name: 'acme', provider: { issuer: null } } as Connection
-const world = (answer: object, status = 201, publicUrl = 'http://localhost:7412') => {
+const world = (
+  answer: object,
+  status = 201,
+  publicUrl = 'http://localhost:7412',
+  now = () => 1_000_000_000_000,
+) => {
   const kept = new Map<string, string>()
   const asked: unknown[] = []
+  const answers: object[] = []
+  const statuses: number[] = []
   const clients = createClients({
     fetch: async (url, init) => {
       asked.push([
         new Request(url).url,
         JSON.parse(typeof init?.body === 'string' ? init.body : ''),
       ])
-      return Response.json(answer, { status })
+      return Response.json(answers.shift() ?? answer, { status: statuses.shift() ?? status })
     },
     publicUrl,
     find: async (key) => kept.get(key) ?? null,
-    keep: async (key, text) => void (kept.has(key) || kept.set(key, text)),
+    keep: async (key, text, instead) => {
+      if (instead === null ? !kept.has(key) : kept.get(key) === instead) kept.set(key, text)
+    },
+    now,
     registered: () => undefined,
   })
-  return { clients, asked, kept }
+  return { clients, asked, kept, answers, statuses }
 }
 
 describe('a connection without a client', () => {
@@ -79,6 +89,45 @@ describe('a connection without a client', () => {
     expect(JSON.stringify(made)).not.toContain('canary-secret')
     expect('secret' in made ? made.secret?.reveal() : '').toBe('canary-secret')
     expect(JSON.stringify(asked)).toContain('"client_secret_basic"')
+  })
+  test('a secret that ends is another one before it does (RFC 7591 3.2.1), and holds until it has ended', async () => {
+    const day = 86_400_000
+    let now = 1_700_000_000_000
+    const { clients, asked, answers, statuses } = world({}, 201, undefined, () => now)
+    const issued = (id: string, days: number) => ({
+      client_id: id,
+      client_secret: `canary-${id}`,
+      client_secret_expires_at: now / 1_000 + days * 86_400,
+    })
+    const ask = () => clients(connection, ISSUER, metadataOf())
+    answers.push(issued('c1', 10))
+    expect(await ask()).toMatchObject({ id: 'c1', renewAt: now + 9 * day })
+    now += 9 * day - 1
+    expect(await ask()).toMatchObject({ id: 'c1' })
+    expect(asked).toHaveLength(1)
+    now += 1
+    statuses.push(503)
+    expect(await ask()).toMatchObject({
+      id: 'c1',
+      renewAt: now + 300_000,
+      late: expect.stringContaining('503'),
+    })
+    answers.push(issued('c2', 10))
+    const next = await ask()
+    expect(next).toMatchObject({ id: 'c2' })
+    expect('secret' in next ? next.secret?.reveal() : '').toBe('canary-c2')
+    now += 10 * day
+    statuses.push(503)
+    expect(await ask()).toEqual({ problem: expect.stringContaining('503') })
+    // What has ended already, or says no time, is none to go by; 0 does not end.
+    for (const end of [now / 1_000 - 1, 'soon', 1.5]) {
+      answers.push({ ...issued('c3', 1), client_secret_expires_at: end })
+      expect(await ask()).toEqual({ problem: expect.stringContaining('has ended') })
+    }
+    answers.push({ ...issued('c4', 1), client_secret_expires_at: 0 })
+    expect(await ask()).toEqual(expect.not.objectContaining({ renewAt: expect.anything() }))
+    now += 1_000 * day
+    expect(await ask()).toMatchObject({ id: 'c4' })
   })
   test('another replica was first: its client is everybody’s', async () => {
     const { clients, kept } = world({ client_id: 'late' })

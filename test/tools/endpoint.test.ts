@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Connection } from '../../proxy/model.ts'
+import { parseProvider } from '../../proxy/providers/parse.ts'
 import { createCatalogue, type Offer } from '../../proxy/tools/catalogue.ts'
 import { endpointOf, MOST_LISTED, searched, shapeOf, textOf } from '../../proxy/tools/endpoint.ts'
 import { provider, read, TOOLS_YAML, toolNamed } from './sample.ts'
@@ -48,6 +49,37 @@ describe('an endpoint lists', () => {
       'Acme_GetFile',
     ])
     expect(await namesOf({ tools: ['Acme.*'] })).toHaveLength(5)
+  })
+  test('tools of an MCP server where a pattern says which server, and never by a star for everything', async () => {
+    const parsed = parseProvider(
+      {
+        id: 'desk',
+        kind: 'mcp',
+        url: 'https://mcp.desk.test/mcp',
+        tools: ['create_note', 'find'].map((name) => ({ name, access: 'read' })),
+      },
+      'desk.yaml',
+    )
+    if ('problems' in parsed) throw new Error(parsed.problems.join('\n'))
+    const desk = { ...connection('my-desk'), provider: parsed.provider }
+    const all = createCatalogue(new Map([['my-desk', desk]]), {
+      offers: tools.map((tool) => ({ tool, connection: connection('acme') })),
+      problems: [],
+      parametersOf: () => Promise.resolve(new Map()),
+    })
+    const of = async (row: object) => {
+      const { entries } = await endpointOf({ path: '/mcp', discovery: false, ...row }, all)
+      return entries.flatMap(({ name }) => (name.startsWith('MyDesk') ? [name] : []))
+    }
+    const both = ['MyDesk_CreateNote', 'MyDesk_Find']
+    for (const pattern of ['my-desk.*', 'MyDesk.*', 'my-desk/*', 'MyDesk_*'])
+      expect(await of({ tools: [pattern] }), pattern).toEqual(both)
+    expect(await of({ tools: ['my-desk.create_note'] })).toEqual(['MyDesk_CreateNote'])
+    expect(await of({ tools: ['*', '*.Find', 'My*.Find'] })).toEqual([])
+    expect(await of({})).toEqual([])
+    expect(await of({ discovery: true })).toEqual(both)
+    expect((await all.find('mydesk.createnote')).connection.name).toBe('my-desk')
+    await expect(all.find('MyDesk.CreateNotes')).rejects.toThrow('near it: MyDesk.CreateNote')
   })
   test('an operation by itself where it is named, and nothing twice', async () => {
     expect(

@@ -31,11 +31,13 @@ export const endpoints = async (
       problems.push(
         `${at}: ${row.path} would list ${count(entries.length)} tools, and models choose badly among more than ${MOST_LISTED}: name fewer of them, or say discovery: true`,
       )
+    const remote = entries.filter(({ offer }) => offer.tool.remote !== undefined).length
+    const more = remote === 0 ? '' : `, and what MCP servers say of ${count(remote)} of them`
     const listed = `[${discovery ? DISCOVERY_TEXT : entries.map(textOf).join()}]`
     warnings.push(
       discovery
         ? `${at}: ${row.path} lists 3 tools by which ${count(entries.length)} are found: ${cost(listed.length)}`
-        : `${at}: ${row.path} lists ${count(entries.length)} tool${entries.length === 1 ? '' : 's'}: ${cost(listed.length)}`,
+        : `${at}: ${row.path} lists ${count(entries.length)} tool${entries.length === 1 ? '' : 's'}: ${cost(listed.length)}${more}`,
     )
   }
   return { problems, warnings }

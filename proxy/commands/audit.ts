@@ -35,7 +35,7 @@ type Chain = readonly string[]
  * What is to be verified: the files named, those of a folder, and what a named file continues, found
  * beside it; in the order of what they say. Several journals are several chains.
  */
-const chainsOf = async (paths: readonly string[]): Promise<readonly Chain[]> => {
+export const chainsOf = async (paths: readonly string[]): Promise<readonly Chain[]> => {
   const named = new Set<string>()
   const others: Beside[] = []
   for (const path of paths) {

@@ -71,7 +71,8 @@ const listing = async (folder: string, deep: boolean): Promise<string[]> => {
   return names
 }
 
-const loadBundle = async (path: string): Promise<Bundle> => {
+/** A bundle of a file or a folder. Throws what is wrong with it. */
+export const loadBundle = async (path: string): Promise<Bundle> => {
   if (!(await statOf(path)).isDirectory()) return readBundle(await readWhole(path))
   const files: [string, Uint8Array][] = []
   let size = 0

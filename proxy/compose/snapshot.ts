@@ -13,6 +13,7 @@ import { readPair, unreadableCa, type Shown } from '../net/certificate.ts'
 import { createDial, type Dial } from '../net/dial.ts'
 import { commonTrust, trustOf, trustProblems } from '../net/trust.ts'
 import type { Snapshot } from '../pipeline/exchange.ts'
+import { openShadow, type Shadow } from '../policy/shadow.ts'
 import { openPolicySource, type PolicySource } from '../policy/source.ts'
 import { messageOf } from '../problem.ts'
 import { readRing } from '../vault/rotate.ts'
@@ -34,6 +35,8 @@ export type Parts = {
   readonly rings: Rings
   readonly dial: Dial
   readonly policy: PolicySource
+  /** `policy.shadow`; null: there is none. */
+  readonly shadow: Shadow | null
   readonly issuers: readonly Issuer[]
   readonly workloads: {
     readonly issuers: readonly WorkloadIssuer[]
@@ -262,6 +265,20 @@ const policyOf = (
   })
 }
 
+const shadowOf = (
+  { config, at }: Loaded,
+  { clock, log, keep }: Pick<Preparing, 'clock' | 'log' | 'keep'>,
+): Shadow | null => {
+  const { shadow, data: tables } = config.policy
+  if (shadow === undefined) return null
+  const [bundle, data] = [at(shadow), tables === undefined ? null : at(tables)]
+  const inputLimit = config.limits.policy_input
+  return keep('shadow', [bundle, data, inputLimit], () => {
+    const value = openShadow({ bundle, data, inputLimit, log, clock })
+    return { value, close: value.close }
+  })
+}
+
 /** Opens what the configuration names beside the vault: keys, policy, issuers, people. Every problem at once. */
 export const prepare = async (
   loaded: Loaded,
@@ -297,6 +314,7 @@ export const prepare = async (
   const asking = { ...preparing, realm: ofPeople, fetch: dial.fetch, open: dial.open }
   const directories = await attempt('entitlements', () => openDirectories(loaded, asking))
   const policy = await attempt('policy', () => policyOf(loaded, preparing))
+  const shadow = shadowOf(loaded, preparing)
   const tls = await tlsOf(loaded, problems)
   const toolFiles = await toolsOf(loaded, problems)
   problems.push(...(await certificateProblems(loaded)), ...(await unwritable(loaded)))
@@ -308,6 +326,7 @@ export const prepare = async (
       rings,
       dial,
       policy,
+      shadow,
       issuers,
       workloads,
       directories,

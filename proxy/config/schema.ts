@@ -232,7 +232,9 @@ const policy = z.strictObject({
   ),
   unsigned: unbuilt(z.boolean().default(false), unlessFalse),
   data_unsigned: unbuilt(z.boolean().default(false), unlessFalse),
-  shadow: unbuilt(text.optional(), 'a shadow bundle'),
+  shadow: unbuilt(text.optional(), (value) =>
+    /^https?:/.test(String(value)) ? 'a shadow bundle of a bundle service' : null,
+  ),
 })
 
 /** The proxy for everything that goes out: what may be shown of it, and its credentials as it wants them (RFC 7617). */

@@ -363,7 +363,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
   'policy.unsigned': key('Takes a bundle from a URL without a signature.', 'true'),
   'policy.data_unsigned': key('Takes tables beside a signed bundle.', 'true'),
   'policy.shadow': key(
-    'A second bundle, whose decisions are recorded and have no effect.',
+    'A second bundle, a file or a folder, asked beside the first with the same tables; its answers are counted and recorded, and have no effect.',
     './candidate.tar.gz',
   ),
 

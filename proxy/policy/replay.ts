@@ -21,18 +21,18 @@ const textOf = ({ effect, codes, obligations }: Verdict): string =>
  * @param pairs at least one, unless no way gives the answer that was recorded
  */
 export const compared = (
-  pairs: readonly { readonly now: Verdict; readonly then: Verdict; readonly member: string }[],
+  pairs: readonly { readonly does: Verdict; readonly would: Verdict; readonly member: string }[],
 ): Compared => {
   const [first, ...rest] = pairs
   if (first === undefined)
     return { kind: 'undetermined', members: ['the recorded answer (the policy in force gives another)'] }
-  const same = ({ now, then }: typeof first): boolean => textOf(now) === textOf(then)
+  const same = ({ does, would }: typeof first): boolean => textOf(does) === textOf(would)
   if (pairs.every(same)) return { kind: 'same' }
   const alike = (one: typeof first): boolean =>
-    textOf(one.now) === textOf(first.now) && textOf(one.then) === textOf(first.then)
+    textOf(one.does) === textOf(first.does) && textOf(one.would) === textOf(first.would)
   const other = rest.filter((one) => !alike(one))
   return other.length === 0
-    ? { kind: 'changed', from: first.now, to: first.then }
+    ? { kind: 'changed', from: first.does, to: first.would }
     : { kind: 'undetermined', members: [...new Set(other.map(({ member }) => member))] }
 }
 

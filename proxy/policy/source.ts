@@ -45,6 +45,8 @@ export type PolicySourceOptions = {
   readonly onChange: (engine: PolicyEngine) => void
   /** ms between looks at the files; 500 unless told. */
   readonly poll?: number
+  /** How a policy is made one that answers; absent: as one that serves. */
+  readonly activate?: typeof activate
 }
 
 // Not inotify: it misses changes on some volumes, its watches run out on a busy node, and every
@@ -211,7 +213,11 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
       const tables = new Map<string, JsonObject>(
         [...folder].map(([name, { value }]) => [name, value]),
       )
-      const next = await activate(read, tables, { log, clock, inputLimit })
+      const next = await (options.activate ?? activate)(read, tables, {
+        log,
+        clock,
+        inputLimit,
+      })
       if (closed) {
         await next.close()
         return

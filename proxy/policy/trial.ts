@@ -1,7 +1,7 @@
 // A policy that is asked and serves nobody: always in a thread of its own, since what it was never asked may never end.
 import type { JsonObject, PolicyDecision, PolicyEngine, PolicyFailure } from '../model.ts'
 import { isObject } from '../wire/json.ts'
-import { digestWith, document } from './activate.ts'
+import { activate, digestWith, document } from './activate.ts'
 import type { Tables } from './activate.ts'
 import type { Bundle } from './bundle.ts'
 import { createReader } from './decision.ts'
@@ -102,9 +102,6 @@ export const openTrial = async (
     return next
   }
 
-  // What is asked again is answered from here: calls are more alike than they are many.
-  const known = new Map<string, Promise<Answer>>()
-  let kept = 0
   type Waiting = { readonly input: string; readonly done: (answer: Answer) => void }
   let waiting: Waiting[] = []
   const flush = async (): Promise<void> => {
@@ -128,23 +125,40 @@ export const openTrial = async (
     engine: {
       revision,
       digest,
-      evaluate: (input, repeated = []) => {
-        const asked = whole(input, repeated)
-        const before = known.get(asked)
-        if (before !== undefined) return before
-        const answer = new Promise<Answer>((done) => {
+      evaluate: (input, repeated = []) =>
+        new Promise((done) => {
           if (waiting.length === 0) setImmediate(() => void flush())
-          waiting.push({ input: asked, done })
-        })
-        if ((kept += asked.length) > MOST_KEPT) {
-          known.clear()
-          kept = asked.length
-        }
-        known.set(asked, answer)
-        return answer
-      },
+          waiting.push({ input: whole(input, repeated), done })
+        }),
       close,
     },
     close,
   }
+}
+
+/** What is asked again is answered as before: recorded calls are more alike than they are many. */
+export const remembering = (engine: PolicyEngine): PolicyEngine => {
+  const known = new Map<string, ReturnType<PolicyEngine['evaluate']>>()
+  let kept = 0
+  return {
+    ...engine,
+    evaluate: (input, repeated = []) => {
+      const asked = whole(input, repeated)
+      const before = known.get(asked)
+      if (before !== undefined) return before
+      if ((kept += asked.length) > MOST_KEPT) {
+        known.clear()
+        kept = asked.length
+      }
+      const answer = engine.evaluate(asked)
+      known.set(asked, answer)
+      return answer
+    },
+  }
+}
+
+/** As `activate` of a policy that serves, but it is asked in a thread whatever it costs: whoever asks does not wait for it. */
+export const activateAside: typeof activate = async (bundle, tables, deps) => {
+  await (await activate(bundle, tables, deps)).close()
+  return (await openTrial({ bundle, tables }, deps.inputLimit ?? 32 * 1024)).engine
 }

@@ -278,7 +278,7 @@ const REFUSED: Readonly<Record<string, unknown>> = {
   'policy.bundle': 'https://bundles.test/b.tar.gz',
   'policy.bundle_auth': { bearer: 'secret' },
   'policy.data_unsigned': true,
-  'policy.shadow': './candidate.tar.gz',
+  'policy.shadow': 'https://bundles.example.com/candidate',
   'policy.unsigned': true,
   'policy.verification': { keys: { prod: 'pem' } },
   'telemetry.otlp': 'http://127.0.0.1:4318',

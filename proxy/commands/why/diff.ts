@@ -68,7 +68,7 @@ const ask = async (
       const [a, b, first] = [now[i], then[i], questions[0]]
       if (a === undefined || b === undefined || first === undefined) return []
       if (known && !asRecorded(record, a)) return []
-      return { now: verdictOf(a), then: verdictOf(b), member: differs(question, first) }
+      return { does: verdictOf(a), would: verdictOf(b), member: differs(question, first) }
     }),
   )
 }

@@ -12,7 +12,7 @@ import { activate } from '../../policy/activate.ts'
 import type { Bundle } from '../../policy/bundle.ts'
 import { checkTables, loadBundle, loadTables } from '../../policy/source.ts'
 import type { Table } from '../../policy/tables.ts'
-import { openTrial, type Trial } from '../../policy/trial.ts'
+import { openTrial, remembering, type Trial } from '../../policy/trial.ts'
 import { messageOf } from '../../problem.ts'
 
 export type Printing = {
@@ -42,7 +42,8 @@ export const openPolicy = async (
     const tables = new Map<string, JsonObject>([...folder].map(([name, { value }]) => [name, value]))
     const deps = { log: QUIET, clock: systemClock(), inputLimit }
     await (await activate(bundle, tables, deps)).close()
-    return { ...(await openTrial({ bundle, tables }, inputLimit)), bundle, files }
+    const trial = await openTrial({ bundle, tables }, inputLimit)
+    return { ...trial, engine: remembering(trial.engine), bundle, files }
   } catch (error) {
     throw new Error(`${path}: ${messageOf(error)}`, { cause: error })
   }

@@ -49,12 +49,19 @@ const ofPerson = (input: JsonObject, tables: Tables): readonly Proposal[] => {
   const groups = Object.keys(tables.get('group_roles') ?? {})
   const given = new Set<string>()
   const steps: Proposal[] = []
+  // Groups that give the same roles are one step: the policy is asked about the first.
+  const alike = new Map<string, string[]>()
   for (const group of groups) {
     const roles = textsAt(tables.get('group_roles'), group).filter((role) => useful.has(role))
-    if (roles.length === 0) continue
+    const key = JSON.stringify(roles)
+    if (roles.length > 0) alike.set(key, [...(alike.get(key) ?? []), group])
     for (const role of roles) given.add(role)
+  }
+  for (const [key, [group = '', ...others]] of alike) {
+    const roles = JSON.parse(key) as readonly string[]
+    const also = others.length === 0 ? '' : `; as ${others.slice(0, 5).join(', ')}${others.length > 5 ? ' and more' : ''}`
     steps.push({
-      said: `the person is in group ${group} (role ${roles.join(', ')})`,
+      said: `the person is in group ${group} (role ${roles.join(', ')}${also})`,
       cost: 20 + roles.length,
       input: inInput(['user', 'groups'], adding(['user', 'groups'], [group])),
     })

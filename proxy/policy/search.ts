@@ -60,17 +60,19 @@ const asker = (trial: Pick<Trial, 'ask' | 'tables'>, input: JsonObject) => {
         continue
       }
       if (own) loaded += 1
-      tried += group.length
-      const [first = []] = group
+      const some = group.slice(0, MOST_ASKED - tried)
+      cut ||= some.length < group.length
+      tried += some.length
+      const [first = []] = some
       const answers = await trial.ask(
-        group.map((steps) => JSON.stringify(inputWith(input, steps))),
+        some.map((steps) => JSON.stringify(inputWith(input, steps))),
         own ? tablesWith(trial.tables, first) : undefined,
       )
-      found.push(...group.filter((_, i) => allows(answers[i])))
+      found.push(...some.filter((_, i) => allows(answers[i])))
     }
     return found
   }
-  return { turning, state: () => ({ tried, cut }) }
+  return { turning, state: (short: boolean) => ({ tried, cut: cut || short }) }
 }
 
 /** Pairs of distinct steps, the cheapest first. */
@@ -89,16 +91,19 @@ export const turnsOf = async (
   input: JsonObject,
 ): Promise<Found> => {
   const { turning, state } = asker(trial, input)
+  let cut = false
   const told = (found: readonly Steps[]): Found => ({
     turns: found
       .toSorted((a, b) => costOf(a) - costOf(b))
       .slice(0, MOST_TURNS)
       .map((steps) => steps.map(({ said }) => said)),
-    ...state(),
+    ...state(cut),
   })
   const [plain] = await trial.ask([JSON.stringify(input)])
   if (plain === undefined || 'failed' in plain) return told([])
-  const steps = distinct(proposalsFor(input, trial.tables, plain)).slice(0, MOST_STEPS)
+  const all = distinct(proposalsFor(input, trial.tables, plain))
+  const steps = all.slice(0, MOST_STEPS)
+  cut = all.length > MOST_STEPS
   const alone = await turning(steps.map((step) => [step]))
   if (alone.length > 0) return told(alone)
   const pairs = await turning(pairsOf(steps))

@@ -64,8 +64,16 @@ const schema = z.object({
   policy: z.object({ revision: text, digest: text }),
 })
 
+const outcome = z.object({
+  exchange: text,
+  sent: z.literal(true),
+  credential: z.object({ scopes: texts }),
+})
+
 /** A line `decision`, and where it stands. */
 export type Recorded = z.output<typeof schema> & {
+  /** Scopes of the account that it left with, by its outcome; null: it did not leave, or nothing says so. */
+  readonly scopes: readonly string[] | null
   readonly file: string
   readonly line: number
   /** ms since the epoch. */
@@ -97,21 +105,60 @@ const follows = () => {
   }
 }
 
-/** An `event` that is no decision is not read further: most of a line's cost. */
-const DECISION = Buffer.from('"event":"decision"')
+/** A call whose outcome comes later than so many decisions is taken as one without. */
+const MOST_OPEN = 4_096
+
+/** Decisions in their order, each held until its outcome is there. */
+const withOutcomes = () => {
+  type Held = { record: Recorded; open: boolean }
+  const held: Held[] = []
+  const open = new Map<string, Held>()
+  const settle = (one: Held): void => {
+    one.open = false
+    open.delete(one.record.exchange)
+  }
+  return {
+    decision: (record: Recorded): void => {
+      const one = { record, open: record.decision.effect === 'allow' && record.part === undefined }
+      held.push(one)
+      const before = open.get(record.exchange)
+      if (before !== undefined) settle(before)
+      if (one.open) open.set(record.exchange, one)
+    },
+    outcome: (line: Foreign): void => {
+      const one = open.get(String(line['exchange']))
+      if (one === undefined) return
+      settle(one)
+      const said = outcome.safeParse(line)
+      if (said.success) one.record = { ...one.record, scopes: said.data.credential.scopes }
+    },
+    /** @param all also those whose outcome has not come */
+    *done(all: boolean): Generator<Recorded> {
+      let n = 0
+      while (n < held.length && (all || held.length - n > MOST_OPEN || held[n]?.open === false)) {
+        const one = held[n++]
+        if (one === undefined) continue
+        settle(one)
+        yield one.record
+      }
+      held.splice(0, n)
+    },
+  }
+}
 
 /**
  * Every decision of these files, in their order; packed ones too.
- * @param wanted lines without these bytes are not read as JSON; the chain is checked all the same
+ * @param wanted lines without these bytes are of no interest; that each names the one before is looked at all the same
  * @throws Error of a file that cannot be read
  */
 export const decisionsIn = async function* (
   files: readonly string[],
   tally: Tally,
-  wanted: Buffer = DECISION,
+  wanted: Buffer | null = null,
 ): AsyncGenerator<Recorded> {
   for (const file of files) {
     const chained = follows()
+    const calls = withOutcomes()
     for await (const { number, bytes, whole } of linesOf(bytesOf(file))) {
       if (!whole) {
         tally.torn += 1
@@ -125,20 +172,18 @@ export const decisionsIn = async function* (
       }
       const own = hash('sha256', bytes)
       if (!chained(line, own)) tally.broken += 1
-      if (line['event'] !== 'decision' || !bytes.includes(wanted)) continue
-      const parsed = schema.safeParse(line)
-      if (!parsed.success) {
-        tally.unread += 1
-        continue
+      if (wanted !== null && !bytes.includes(wanted)) continue
+      if (line['event'] === 'outcome') calls.outcome(line)
+      if (line['event'] === 'decision') {
+        const parsed = schema.safeParse(line)
+        if (parsed.success) {
+          tally.decisions += 1
+          const at = Date.parse(parsed.data.time)
+          calls.decision({ ...parsed.data, scopes: null, file, line: number, at, hash: own })
+        } else tally.unread += 1
       }
-      tally.decisions += 1
-      yield {
-        ...parsed.data,
-        file,
-        line: number,
-        at: Date.parse(parsed.data.time),
-        hash: own,
-      }
+      yield* calls.done(false)
     }
+    yield* calls.done(true)
   }
 }

@@ -29,11 +29,27 @@ export const compared = (
   const same = ({ does, would }: typeof first): boolean => textOf(does) === textOf(would)
   if (pairs.every(same)) return { kind: 'same' }
   const alike = (one: typeof first): boolean =>
-    textOf(one.does) === textOf(first.does) && textOf(one.would) === textOf(first.would)
+    one.does.effect === first.does.effect && one.would.effect === first.would.effect
   const other = rest.filter((one) => !alike(one))
-  return other.length === 0
-    ? { kind: 'changed', from: first.does, to: first.would }
-    : { kind: 'undetermined', members: [...new Set(other.map(({ member }) => member))] }
+  // Of answers that are one word in every way, what they have in common is what can be said.
+  return other.length === 0 && (first.does.effect !== first.would.effect || !pairs.some(same))
+    ? {
+        kind: 'changed',
+        from: common(pairs.map(({ does }) => does)),
+        to: common(pairs.map(({ would }) => would)),
+      }
+    : {
+        kind: 'undetermined',
+        members: [...new Set((other.length === 0 ? rest : other).map(({ member }) => member))],
+      }
+}
+const common = (all: readonly Verdict[]): Verdict => {
+  const [{ effect, codes, obligations } = { effect: '', codes: [], obligations: [] }, ...others] = all
+  return {
+    effect,
+    codes: codes.filter((code) => others.every((one) => one.codes.includes(code))),
+    obligations: obligations.filter((name) => others.every((one) => one.obligations.includes(name))),
+  }
 }
 
 /** From what takes most away to what only words differently. */

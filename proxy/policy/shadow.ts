@@ -51,7 +51,7 @@ const saidBy = (answer: PolicyDecision | PolicyFailure): Said =>
         grants: answer.grants,
         obligations: Object.keys(answer.obligations).toSorted(),
       }
-/** Which rows cover a call is no difference to anybody. */
+/** Which rows cover a call, and how old its facts might have been, is no difference as long as the word is the same. */
 const alike = (
   a: PolicyDecision | PolicyFailure,
   b: PolicyDecision | PolicyFailure,
@@ -62,7 +62,6 @@ const alike = (
       : JSON.stringify([
           one.reasons.map(({ code }) => code),
           one.required_scopes,
-          one.max_entitlement_age_s,
           Object.entries(one.obligations).toSorted(([x], [y]) => (x < y ? -1 : 1)),
         ])
   return text(a) === text(b)

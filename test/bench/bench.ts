@@ -9,6 +9,7 @@ import { measureSwitch } from './agents.ts'
 import { measureClassify } from './classify.ts'
 import { measureEntitlements } from './entitlements.ts'
 import { measureEnvelopes } from './envelopes.ts'
+import { measureExplain } from './explain.ts'
 import { measureHeld } from './held.ts'
 import { measureMcp } from './mcp.ts'
 import { measureMemory } from './memory.ts'
@@ -44,6 +45,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   scim: measureScim,
   mcp: measureMcp,
   tools: measureTools,
+  explain: measureExplain,
 }
 const names = ['calls', ...Object.keys(PARTS)]
 const wanted = flags.only?.split(',') ?? names

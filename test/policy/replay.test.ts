@@ -16,6 +16,14 @@ describe('two answers', () => {
   test('that differ in some ways only are undetermined, for want of what these differ in', () => {
     expect(compared([pair(ALLOW, DENY), pair(ALLOW, ALLOW, 'body')])).toEqual({ kind: 'undetermined', members: ['body'] })
   })
+  test('that are one word in every way say what they have in common', () => {
+    const more = said('deny', 'connection_missing', 'no_grant')
+    expect(compared([pair(ALLOW, DENY), pair(ALLOW, more)])).toEqual({ kind: 'changed', from: ALLOW, to: DENY })
+    expect(compared([pair(DENY, DENY), pair(DENY, more, 'scopes')])).toEqual({
+      kind: 'undetermined',
+      members: ['scopes'],
+    })
+  })
   test('of which none is the recorded one are undetermined', () => {
     expect(compared([])).toMatchObject({ kind: 'undetermined' })
   })

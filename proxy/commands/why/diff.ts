@@ -27,6 +27,7 @@ export type DiffOptions = Printing & {
 }
 
 const AT_ONCE = 512
+const AHEAD = 3
 const TOLD_MS = 250
 
 const verdictOf = ({ effect, reasons, obligations }: Decision): Verdict => ({
@@ -101,6 +102,8 @@ const replay = async (
   const counts = { asked: 0, elsewhere: 0, now: 0 }
   let told = performance.now()
   let waiting: Promise<void>[] = []
+  // While some are asked, the next are read.
+  const running: Promise<unknown>[] = []
   for await (const record of decisionsIn(files, tally)) {
     if (record.at < first || record.at >= end) continue
     counts.asked += 1
@@ -116,15 +119,16 @@ const replay = async (
       )
     }
     if (waiting.length >= AT_ONCE) {
-      await Promise.all(waiting)
+      running.push(Promise.all(waiting))
       waiting = []
+      if (running.length > AHEAD) await running.shift()
     }
     if (progress !== undefined && performance.now() - told > TOLD_MS) {
       progress(tally.lines)
       told = performance.now()
     }
   }
-  await Promise.all(waiting)
+  await Promise.all([...running, ...waiting])
   progress?.(tally.lines)
   return { tally, summary, counts }
 }

@@ -55,11 +55,22 @@ const NONE: Body = {
 const HIDDEN = 'hmac:'
 
 /** Not connected; connected without scopes; with all that the connection may ask for. */
-export const accountsOf = ({ name, scopes }: Connection): readonly Holding[] => [
-  held(name, scopes),
-  held(name, []),
-  { kind: 'none' },
+const accountsOf = (connection: Connection): readonly Holding[] => [
+  accountWith(connection, connection.scopes),
+  accountWith(connection, []),
+  NO_ACCOUNT,
 ]
+const NO_ACCOUNT: Holding = { kind: 'none' }
+const accounts = new WeakMap<Connection, Map<string, Holding>>()
+/** One object for what is alike: what the pipeline prepares for it is prepared once. */
+const accountWith = (connection: Connection, scopes: readonly string[]): Holding => {
+  const known = accounts.get(connection) ?? new Map<string, Holding>()
+  accounts.set(connection, known)
+  const key = scopes.join(' ')
+  const account = known.get(key) ?? held(connection.name, scopes)
+  if (known.size < 1_000) known.set(key, account)
+  return account
+}
 /** An account that this agent may use with these scopes. */
 export const held = (connection: string, scopes: readonly string[]): Holding => ({
   kind: 'held',
@@ -200,7 +211,10 @@ export const createRebuild = (deps: RebuildDeps): Rebuild => {
     if (facts === 'unknown') unknown.unshift(...FACTS)
     const ageMs = (): number => record.entitlements.age_ms
     // Downloads go without an account.
-    const accounts = accountsOf(connection).slice(act.kind === 'asset' ? -1 : 0)
+    const accounts =
+      record.scopes === null
+        ? accountsOf(connection).slice(act.kind === 'asset' ? -1 : 0)
+        : [accountWith(connection, record.scopes)]
     const id = deps.reads.names('request_id') ? record.exchange : ''
     const questions = accounts.flatMap((holding) =>
       bodiesOf(record).map(

@@ -355,7 +355,10 @@ const addProviders: Add = (deputy, done) => {
   command(providers, 'show', 'print one definition')
     .argument('<id>')
     .option('--operations', 'only its operations, by access and scopes, each in a line of words')
-    .option('--as <person>', 'instead what this person may do there today, and through which agents')
+    .option(
+      '--as <person>',
+      'instead what this person may do there today, and through which agents',
+    )
     .option('--tenant <name>', 'of the person')
     .option('--realm <name>', 'of the person')
     .option('--agent <id>', 'through this agent alone')

@@ -115,7 +115,7 @@ const withOutcomes = () => {
   const open = new Map<string, Held>()
   const settle = (one: Held): void => {
     one.open = false
-    open.delete(one.record.exchange)
+    if (open.get(one.record.exchange) === one) open.delete(one.record.exchange)
   }
   return {
     decision: (record: Recorded): void => {
@@ -135,9 +135,9 @@ const withOutcomes = () => {
     /** @param all also those whose outcome has not come */
     *done(all: boolean): Generator<Recorded> {
       let n = 0
-      while (n < held.length && (all || held.length - n > MOST_OPEN || held[n]?.open === false)) {
-        const one = held[n++]
-        if (one === undefined) continue
+      for (const one of held) {
+        if (one.open && !all && held.length - n <= MOST_OPEN) break
+        n += 1
         settle(one)
         yield one.record
       }

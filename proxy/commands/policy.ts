@@ -227,7 +227,9 @@ const golden = async ({ root, print }: Options, bundle: string): Promise<boolean
   print(`golden inputs in WebAssembly: ${asked - wrong.length} of ${asked} as written`)
   for (const line of wrong) print(`  ${line}`)
   if (read.revision !== (await contentRevision(join(root, 'policies'))))
-    print(`  note: ${relative(root, bundle)} was built from other sources than those that are there`)
+    print(
+      `  note: ${relative(root, bundle)} was built from other sources than those that are there`,
+    )
   return wrong.length === 0
 }
 
@@ -235,7 +237,9 @@ const golden = async ({ root, print }: Options, bundle: string): Promise<boolean
 const withoutOpa = async (options: Options, why: string): Promise<number> => {
   const bundle = join(options.root, 'policies/bundle.tar.gz')
   const right = await golden(options, bundle).catch((error: unknown) => {
-    options.print(`golden inputs in WebAssembly: ${relative(options.root, bundle)}: ${messageOf(error)}`)
+    options.print(
+      `golden inputs in WebAssembly: ${relative(options.root, bundle)}: ${messageOf(error)}`,
+    )
     return false
   })
   options.print(

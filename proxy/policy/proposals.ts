@@ -20,11 +20,18 @@ const NEAR = 8
 const GUARDS = ['approve', 'merge', 'force_push']
 
 /** The same with `value` at a place; what is no object on the way becomes one. */
-export const put = (at: Json | undefined, [name, ...rest]: readonly string[], value: Json): Json => {
+export const put = (
+  at: Json | undefined,
+  [name, ...rest]: readonly string[],
+  value: Json,
+): Json => {
   if (name === undefined) return value
   const from: JsonObject = isObject(at) ? (at as JsonObject) : {}
   const inner = Object.hasOwn(from, name) ? from[name] : undefined
-  return Object.fromEntries([...Object.entries(from).filter(([key]) => key !== name), [name, put(inner, rest, value)]])
+  return Object.fromEntries([
+    ...Object.entries(from).filter(([key]) => key !== name),
+    [name, put(inner, rest, value)],
+  ])
 }
 const inInput =
   (path: readonly string[], value: Json | ((input: JsonObject) => Json)) =>
@@ -59,7 +66,10 @@ const ofPerson = (input: JsonObject, tables: Tables): readonly Proposal[] => {
   }
   for (const [key, [group = '', ...others]] of alike) {
     const roles = JSON.parse(key) as readonly string[]
-    const also = others.length === 0 ? '' : `; as ${others.slice(0, 5).join(', ')}${others.length > 5 ? ' and more' : ''}`
+    const also =
+      others.length === 0
+        ? ''
+        : `; as ${others.slice(0, 5).join(', ')}${others.length > 5 ? ' and more' : ''}`
     steps.push({
       said: `the person is in group ${group} (role ${roles.join(', ')}${also})`,
       cost: 20 + roles.length,
@@ -171,7 +181,11 @@ const ofTables = (input: JsonObject, tables: Tables): readonly Proposal[] => {
         }
       if (what === 'agent') {
         const agents = own(row, 'agents')
-        change('agents', [...((Array.isArray(agents) ? agents : []) as Json[]), agent], `has ${agent} too`)
+        change(
+          'agents',
+          [...((Array.isArray(agents) ? agents : []) as Json[]), agent],
+          `has ${agent} too`,
+        )
       }
       if (what === 'operation') also('operations', operation)
       if (what === 'access') also('access', String(own(input, 'operation', 'access')))

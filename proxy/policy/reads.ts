@@ -23,7 +23,9 @@ const ASKED: Readonly<Record<string, string>> = {
 }
 /** Neither nothing, nor a list or an object of nothing. */
 const asks = (value: unknown): boolean =>
-  value !== undefined && value !== null && !(typeof value === 'object' && Object.keys(value).length === 0)
+  value !== undefined &&
+  value !== null &&
+  !(typeof value === 'object' && Object.keys(value).length === 0)
 
 /** `*`, `a.b.c`, `a.b.*` */
 export const namesOperation = (name: unknown, id: string): boolean =>
@@ -84,9 +86,7 @@ export const readsOf = (policies: readonly ReadBy[]): Reads => {
     },
     selections: (lineage) =>
       policies.some(({ tables }) =>
-        lineage.some((provider) =>
-          asks(own(own(tables.get('providers'), provider), 'hidden')),
-        ),
+        lineage.some((provider) => asks(own(own(tables.get('providers'), provider), 'hidden'))),
       ),
   }
 }

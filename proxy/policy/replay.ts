@@ -25,7 +25,10 @@ export const compared = (
 ): Compared => {
   const [first, ...rest] = pairs
   if (first === undefined)
-    return { kind: 'undetermined', members: ['the recorded answer (the policy in force gives another)'] }
+    return {
+      kind: 'undetermined',
+      members: ['the recorded answer (the policy in force gives another)'],
+    }
   const same = ({ does, would }: typeof first): boolean => textOf(does) === textOf(would)
   if (pairs.every(same)) return { kind: 'same' }
   const alike = (one: typeof first): boolean =>
@@ -44,16 +47,26 @@ export const compared = (
       }
 }
 const common = (all: readonly Verdict[]): Verdict => {
-  const [{ effect, codes, obligations } = { effect: '', codes: [], obligations: [] }, ...others] = all
+  const [{ effect, codes, obligations } = { effect: '', codes: [], obligations: [] }, ...others] =
+    all
   return {
     effect,
     codes: codes.filter((code) => others.every((one) => one.codes.includes(code))),
-    obligations: obligations.filter((name) => others.every((one) => one.obligations.includes(name))),
+    obligations: obligations.filter((name) =>
+      others.every((one) => one.obligations.includes(name)),
+    ),
   }
 }
 
 /** From what takes most away to what only words differently. */
-const ORDER = ['allow', 'consent_required', 'step_up_required', 'approval_required', 'deny', 'error']
+const ORDER = [
+  'allow',
+  'consent_required',
+  'step_up_required',
+  'approval_required',
+  'deny',
+  'error',
+]
 const rank = (effect: string): number => ORDER.indexOf(effect)
 const weight = ({ from, to }: Change): number => {
   const [a, b] = [rank(from.effect), rank(to.effect)]

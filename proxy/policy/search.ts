@@ -81,9 +81,8 @@ const pairsOf = (steps: Steps): readonly Steps[] =>
     .flatMap((one, i) => steps.slice(i + 1).map((other): Steps => [one, other]))
     .toSorted((a, b) => costOf(a) - costOf(b))
 const costOf = (steps: Steps): number => steps.reduce((sum, { cost }) => sum + cost, 0)
-const distinct = (steps: Steps): Steps => [
-  ...new Map(steps.toReversed().map((step) => [step.said, step])).values(),
-].toReversed()
+const distinct = (steps: Steps): Steps =>
+  [...new Map(steps.toReversed().map((step) => [step.said, step])).values()].toReversed()
 
 /** The smallest changes with which this policy allows the input; it is refused as it stands. */
 export const turnsOf = async (

@@ -52,10 +52,7 @@ const saidBy = (answer: PolicyDecision | PolicyFailure): Said =>
         obligations: Object.keys(answer.obligations).toSorted(),
       }
 /** Which rows cover a call, and how old its facts might have been, is no difference as long as the word is the same. */
-const alike = (
-  a: PolicyDecision | PolicyFailure,
-  b: PolicyDecision | PolicyFailure,
-): boolean => {
+const alike = (a: PolicyDecision | PolicyFailure, b: PolicyDecision | PolicyFailure): boolean => {
   const text = (one: PolicyDecision | PolicyFailure): string =>
     'failed' in one
       ? one.failed

@@ -65,7 +65,8 @@ export const openIsolate = (start: Start, patience: number): Promise<Isolate> =>
     const worker = new Worker(WORKER, { workerData: start, env, execArgv: [], argv: [] })
     let alive = true
     type Answer = Extract<Reply, { readonly kind: 'answer' | 'answers' }>
-    let answered: ((reply: Answer | (PolicyFailure & { readonly ms: number })) => void) | null = null
+    let answered: ((reply: Answer | (PolicyFailure & { readonly ms: number })) => void) | null =
+      null
     let timer: NodeJS.Timeout | undefined
     const end = (): Promise<unknown> => {
       alive = false

@@ -36,7 +36,10 @@ const textAt = (from: unknown, ...names: readonly string[]): string => {
 }
 
 /** Of the person, by themselves and by groups: role → the groups that give it. */
-export const rolesOf = (input: JsonObject, tables: Tables): ReadonlyMap<string, readonly string[]> => {
+export const rolesOf = (
+  input: JsonObject,
+  tables: Tables,
+): ReadonlyMap<string, readonly string[]> => {
   const roles = new Map<string, readonly string[]>(
     textsAt(input, 'user', 'roles').map((role) => [role, []]),
   )
@@ -55,7 +58,9 @@ const fits = (pattern: readonly string[], path: readonly string[]): boolean => {
   )
 }
 const shownAgent = (agent: unknown): string =>
-  isObject(agent) ? `${textAt(agent, 'id')} of workload ${textAt(agent, 'workload')}` : String(agent)
+  isObject(agent)
+    ? `${textAt(agent, 'id')} of workload ${textAt(agent, 'workload')}`
+    : String(agent)
 const agentFits = (agents: readonly Json[], input: JsonObject): boolean => {
   const id = textAt(input, 'agent', 'id')
   const workload = own(input, 'agent', 'workload', 'name')
@@ -68,7 +73,9 @@ const agentFits = (agents: readonly Json[], input: JsonObject): boolean => {
 /** Keys that this file does not weigh: they are asked of the policy. */
 const OTHERS = ['when', 'arguments', 'max_body_bytes', 'history'] as const
 const isSaid = (value: unknown): boolean =>
-  value !== undefined && value !== null && !(typeof value === 'object' && Object.keys(value).length === 0)
+  value !== undefined &&
+  value !== null &&
+  !(typeof value === 'object' && Object.keys(value).length === 0)
 
 const missesOf = (row: unknown, input: JsonObject, covers: boolean): readonly Miss[] => {
   const misses: Miss[] = []

@@ -21,7 +21,14 @@ const DECISION = {
   request: { method: 'GET', host: 'h', path: '/x', query_keys: [], body_digest: null },
   stripped: [],
   entitlements: { source: 'file', age_ms: 0, digest: 'd' },
-  decision: { effect: 'deny', id: 'D1', reasons: ['no'], messages: ['no.'], grants: [], obligations: [] },
+  decision: {
+    effect: 'deny',
+    id: 'D1',
+    reasons: ['no'],
+    messages: ['no.'],
+    grants: [],
+    obligations: [],
+  },
   policy: { revision: '1', digest: 'sha256:0' },
 }
 const fieldsOf = (of: object): string => `,${JSON.stringify(of).slice(1, -1)}`
@@ -52,7 +59,11 @@ const read = async (text: string, wanted?: string): Promise<readonly [Recorded[]
   writeFileSync(file, text)
   const tally = newTally()
   const found: Recorded[] = []
-  for await (const one of decisionsIn([file], tally, wanted === undefined ? undefined : Buffer.from(wanted)))
+  for await (const one of decisionsIn(
+    [file],
+    tally,
+    wanted === undefined ? undefined : Buffer.from(wanted),
+  ))
     found.push(one)
   return [found, tally]
 }
@@ -60,11 +71,16 @@ const joined = (all: readonly string[]): string => `${all.join('\n')}\n`
 
 test('decisions come in their order, with the place where they stand', async () => {
   const [found, tally] = await read(joined(lines))
-  expect(found.map(({ exchange, part, via, decision }) => [exchange, part, via, decision.reasons])).toEqual([
+  expect(
+    found.map(({ exchange, part, via, decision }) => [exchange, part, via, decision.reasons]),
+  ).toEqual([
     ['E1', undefined, 'proxy', ['no']],
     ['E2', 2, 'mcp', ['no']],
   ])
-  expect(found[0]).toMatchObject({ file: join(folder, 'case.jsonl'), at: Date.parse(found[0]?.time ?? '') })
+  expect(found[0]).toMatchObject({
+    file: join(folder, 'case.jsonl'),
+    at: Date.parse(found[0]?.time ?? ''),
+  })
   expect(tally).toEqual({ lines: lines.length, decisions: 2, unread: 0, broken: 0, torn: 0 })
 })
 test('only those of the exchange that is sought are read whole', async () => {

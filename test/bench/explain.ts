@@ -22,12 +22,15 @@ const CALLS = [
   ['POST', 'issues', 'issues.create', 'write'],
 ] as const
 
-const configured = async (folder: string) => {
+export const configured = async (folder: string) => {
   writeFileSync(join(folder, 'keys.json'), newKeyRing(Date.now(), randomBytes), { mode: 0o600 })
   writeFileSync(
     join(folder, 'people.yaml'),
     JSON.stringify({
-      people: Array.from({ length: PEOPLE }, (_, i) => ({ id: `person-${i}`, groups: [groupOf(i)] })),
+      people: Array.from({ length: PEOPLE }, (_, i) => ({
+        id: `person-${i}`,
+        groups: [groupOf(i)],
+      })),
     }),
   )
   writeFileSync(
@@ -37,7 +40,14 @@ const configured = async (folder: string) => {
       identity: { trust: 'plain', agent: 'bench', realm: 'local' },
       entitlements: { source: 'file', file: './people.yaml' },
       policy: { bundle: join(root, 'policies/bundle.tar.gz') },
-      connections: { github: { provider: 'github', client_id: 'c', client_secret: 's', scopes: ['repo', 'read:org'] } },
+      connections: {
+        github: {
+          provider: 'github',
+          client_id: 'c',
+          client_secret: 's',
+          scopes: ['repo', 'read:org'],
+        },
+      },
       vault: { store: 'sqlite:deputy.db', keys: './keys.json' },
       connect: { sign_in: 'local' },
       audit: { sink: ['file:audit.jsonl'] },
@@ -49,7 +59,7 @@ const configured = async (folder: string) => {
 }
 
 /** @param repos how many different paths there are; few are as agents call, as many as records the worst */
-const record = async (file: string, records: number, repos: number): Promise<void> => {
+export const record = async (file: string, records: number, repos: number): Promise<void> => {
   const quiet = (): void => undefined
   const journal = await openJournal({
     sinks: [{ file }],
@@ -96,7 +106,13 @@ const record = async (file: string, records: number, repos: number): Promise<voi
     }
     waiting.push(journal.append('decision', `,${JSON.stringify(fields).slice(1, -1)}`))
     if (allowed) {
-      const credential = { connection: 'github', generation: 1, account: 'a', scopes: ['repo'], refreshed: false }
+      const credential = {
+        connection: 'github',
+        generation: 1,
+        account: 'a',
+        scopes: ['repo'],
+        refreshed: false,
+      }
       const outcome = { exchange: `X${i}`, result: 'ok', sent: true, status: 200, credential }
       waiting.push(journal.append('outcome', `,${JSON.stringify(outcome).slice(1, -1)}`))
     }

@@ -114,11 +114,7 @@ describe.skipIf(opa === null)(`a build${needs}`, () => {
     writeFileSync(join(at, 'freeze_test.rego'), proof)
     expect([await policyTest({ root, places, print, coverage: 100 }), said]).toEqual([
       0,
-      [
-        expect.stringMatching(/PASS/),
-        expect.stringMatching(AS_WRITTEN),
-        'coverage: 100 %',
-      ],
+      [expect.stringMatching(/PASS/), expect.stringMatching(AS_WRITTEN), 'coverage: 100 %'],
     ])
     writeFileSync(join(at, 'freeze.rego'), rule.replace('"sat", "sun"', '"sat"'))
     expect(await policyTest({ root, places, print })).toBe(1)

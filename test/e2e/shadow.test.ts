@@ -42,9 +42,11 @@ const page = async (path: string): Promise<string> =>
   (await fetch(`http://${deputy.admin}${path}`)).text()
 const counts = async (): Promise<Readonly<Record<string, number>>> =>
   Object.fromEntries(
-    [...(await page('/metrics')).matchAll(/^deputy_policy_shadow_total\{result="(\w+)"\} (\d+)$/gm)].map(
-      ([, result = '', n]) => [result, Number(n)],
-    ),
+    [
+      ...(await page('/metrics')).matchAll(
+        /^deputy_policy_shadow_total\{result="(\w+)"\} (\d+)$/gm,
+      ),
+    ].map(([, result = '', n]) => [result, Number(n)]),
   )
 const serving = (revision: string) =>
   expect
@@ -60,7 +62,9 @@ test('each difference is one record beside the decision, and no answer is anothe
   expect(await call('alice', 'api.acme.test/items')).toBe(200)
   await expect.poll(counts, { timeout: 30_000 }).toEqual({ same: 2, deny_to_allow: 1, failed: 1 })
   const told = deputy.evidence().filter(({ event }) => event === 'policy.shadow')
-  const refused = deputy.evidence().find(({ event, user }) => event === 'decision' && (user as { id: string }).id === 'bob')
+  const refused = deputy
+    .evidence()
+    .find(({ event, user }) => event === 'decision' && (user as { id: string }).id === 'bob')
   expect(told).toMatchObject([
     {
       exchange: refused?.['exchange'],
@@ -91,7 +95,9 @@ test('one that never ends when it is loaded harms nothing; a reload puts another
   await start(LOOPS)
   expect(await call('alice', 'api.acme.test/items')).toBe(200)
   expect(await counts()).toEqual({ skipped: 1 })
-  await expect.poll(() => page('/readyz?verbose'), { timeout: 30_000 }).toMatch(/policy\.shadow.*none; .*policy_timeout/)
+  await expect
+    .poll(() => page('/readyz?verbose'), { timeout: 30_000 })
+    .toMatch(/policy\.shadow.*none; .*policy_timeout/)
   expect((await fetch(`http://${deputy.admin}/readyz`)).status).toBe(200)
   copyFileSync(STUCK, join(deputy.dir, 'other.tar.gz'))
   const file = join(deputy.dir, 'deputy.yaml')

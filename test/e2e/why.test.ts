@@ -26,7 +26,10 @@ const call = async (who: string, path: string, init: RequestInit = {}): Promise<
     ...init,
     headers: { 'deputy-user': who, ...init.headers },
   }).then((answer) => answer.text())
-  const line = deputy.evidence().slice(before).find(({ event }) => event === 'decision')
+  const line = deputy
+    .evidence()
+    .slice(before)
+    .find(({ event }) => event === 'decision')
   return String(line?.['exchange'])
 }
 const ids: Record<string, string> = {}
@@ -66,7 +69,10 @@ afterAll(async () => {
 
 type Ran = { readonly code: number; readonly out: string; readonly err: string }
 const ran = async (
-  work: (io: { print: (line: string) => void; complain: (line: string) => void }) => Promise<number>,
+  work: (io: {
+    print: (line: string) => void
+    complain: (line: string) => void
+  }) => Promise<number>,
 ): Promise<Ran> => {
   const [out, err]: [string[], string[]] = [[], []]
   const code = await work({
@@ -111,13 +117,19 @@ describe('explain of a recorded call', () => {
     expect(err).toBe('')
     expect(out).toContain('the file of people says what it said then')
     expect(out).toContain('no_grant: no grant covers this person, agent and operation')
-    expect(out).toContain(`near: row grants.acme.use (${deputy.dir}/tables/grants.json) wants role: user`)
-    expect(out).toContain('the person connects the account, and the person is in group staff (role user)')
+    expect(out).toContain(
+      `near: row grants.acme.use (${deputy.dir}/tables/grants.json) wants role: user`,
+    )
+    expect(out).toContain(
+      'the person connects the account, and the person is in group staff (role user)',
+    )
     expect(code).toBe(0)
   })
   test('an allow names its row and what holds it', async () => {
     const { code, out } = await explain(ids['note'] ?? '')
-    expect(out).toContain('recorded: allow, alice by laptop: acme.note (write), POST acme@api.acme.test/notes')
+    expect(out).toContain(
+      'recorded: allow, alice by laptop: acme.note (write), POST acme@api.acme.test/notes',
+    )
     expect(out).toContain('covered by row grants.acme.use')
     expect(out).toContain('it would change without any of: group staff')
     expect(code).toBe(0)
@@ -168,15 +180,17 @@ describe('explain of a recorded call', () => {
   test('what the evidence says is not obeyed by a terminal', async () => {
     const evil = lines().map((line) =>
       line['exchange'] === ids['carol'] && line.event === 'decision'
-        ? JSON.stringify({ ...line, user: { ...(line['user'] as object), id: 'carol\u001b]0;x\u0007\u202e' } })
+        ? JSON.stringify({
+            ...line,
+            user: { ...(line['user'] as object), id: 'carol\u001b]0;x\u0007\u202e' },
+          })
         : JSON.stringify(line),
     )
     const { code, out, err } = await explain(ids['carol'] ?? '', {
       evidence: [written(`${evil.join('\n')}\n`)],
     })
     expect(out).toContain('\\u001b]0;x\\u0007\\u202e')
-    for (const char of ['\u001b', '\u0007', '\u202e'])
-      expect(`${out}${err}`).not.toContain(char)
+    for (const char of ['\u001b', '\u0007', '\u202e']) expect(`${out}${err}`).not.toContain(char)
     expect(err).toContain('do not follow the line before them: the evidence was changed')
     expect(code).toBe(2)
   })
@@ -219,7 +233,9 @@ describe('diff', () => {
     const data = tables({ grants: use({ access: ['read', 'admin'] }) })
     const { code, out } = await diff(BUNDLE, { data })
     expect(code).toBe(1)
-    expect(out).toMatch(/1 × allow → deny: no_grant comes\n.*acme\.note.*\n1 × deny → allow: no_grant goes\n.*acme\.admin/)
+    expect(out).toMatch(
+      /1 × allow → deny: no_grant comes\n.*acme\.note.*\n1 × deny → allow: no_grant goes\n.*acme\.admin/,
+    )
   })
   test('of a policy that traps for one call tells of that one, and of the others what they are', async () => {
     const { code, out } = await diff(WILD)

@@ -13,7 +13,11 @@ const reads = (tables: Readonly<Record<string, JsonObject>> = {}) =>
 test('what a rule writes is found in the module, whole words alone', () => {
   const { names } = reads()
   expect([names('/event'), names('/force')]).toEqual([true, true])
-  expect([names('/even'), names('event'), names('/no/rule/has/this')]).toEqual([false, false, false])
+  expect([names('/even'), names('event'), names('/no/rule/has/this')]).toEqual([
+    false,
+    false,
+    false,
+  ])
 })
 test('what a table writes is found too, but not what only its probes say', () => {
   expect(reads({ grants: { a: { b: { arguments: [{ pointer: '/x' }] } } } }).names('/x')).toBe(true)
@@ -23,7 +27,10 @@ test('rows that may cover an operation say what they ask for', () => {
   const row = { operations: ['a.*'], step_up: {}, approval: {}, history: [], arguments: [] }
   const grants = {
     one: { plain: row, strong: { ...row, operations: ['a.b'], step_up: { x: {} } } },
-    base: { counted: { ...row, history: [{ at_most: 1 }] }, other: { ...row, operations: ['b'], approval: { x: {} } } },
+    base: {
+      counted: { ...row, history: [{ at_most: 1 }] },
+      other: { ...row, operations: ['b'], approval: { x: {} } },
+    },
   }
   const { rows } = reads({ grants })
   expect([...rows(['one'], 'a.b')]).toEqual(['user.auth'])
@@ -33,7 +40,11 @@ test('rows that may cover an operation say what they ask for', () => {
 })
 test('a selection counts where a provider hides something', () => {
   const { selections } = reads({ providers: { a: { hidden: ['Secret'] }, b: { hidden: [] } } })
-  expect([selections(['a']), selections(['b']), selections(['c', 'a'])]).toEqual([true, false, true])
+  expect([selections(['a']), selections(['b']), selections(['c', 'a'])]).toEqual([
+    true,
+    false,
+    true,
+  ])
 })
 test('an operation is named by itself, by its family and by *', () => {
   expect(['*', 'a.b', 'a.*'].every((name) => namesOperation(name, 'a.b'))).toBe(true)

@@ -11,14 +11,25 @@ describe('two answers', () => {
     expect(compared([pair(ALLOW, ALLOW), pair(DENY, DENY)])).toEqual({ kind: 'same' })
   })
   test('that differ alike in every way are a change', () => {
-    expect(compared([pair(ALLOW, DENY), pair(ALLOW, DENY)])).toEqual({ kind: 'changed', from: ALLOW, to: DENY })
+    expect(compared([pair(ALLOW, DENY), pair(ALLOW, DENY)])).toEqual({
+      kind: 'changed',
+      from: ALLOW,
+      to: DENY,
+    })
   })
   test('that differ in some ways only are undetermined, for want of what these differ in', () => {
-    expect(compared([pair(ALLOW, DENY), pair(ALLOW, ALLOW, 'body')])).toEqual({ kind: 'undetermined', members: ['body'] })
+    expect(compared([pair(ALLOW, DENY), pair(ALLOW, ALLOW, 'body')])).toEqual({
+      kind: 'undetermined',
+      members: ['body'],
+    })
   })
   test('that are one word in every way say what they have in common', () => {
     const more = said('deny', 'connection_missing', 'no_grant')
-    expect(compared([pair(ALLOW, DENY), pair(ALLOW, more)])).toEqual({ kind: 'changed', from: ALLOW, to: DENY })
+    expect(compared([pair(ALLOW, DENY), pair(ALLOW, more)])).toEqual({
+      kind: 'changed',
+      from: ALLOW,
+      to: DENY,
+    })
     expect(compared([pair(DENY, DENY), pair(DENY, more, 'scopes')])).toEqual({
       kind: 'undetermined',
       members: ['scopes'],
@@ -40,7 +51,10 @@ test('changes are summed by rule, allow → deny first, and undetermined ones by
     summary.add({ kind: 'changed', from: ALLOW, to: DENY }, () => call)
   summary.add({ kind: 'changed', from: DENY, to: said('deny', 'guard') }, () => 'words')
   summary.add({ kind: 'changed', from: ALLOW, to: said('error', 'policy_timeout') }, () => 'stuck')
-  summary.add({ kind: 'changed', from: ALLOW, to: said('consent_required', 'scope_missing') }, () => 'asks')
+  summary.add(
+    { kind: 'changed', from: ALLOW, to: said('consent_required', 'scope_missing') },
+    () => 'asks',
+  )
   summary.add({ kind: 'same' }, () => '')
   summary.add({ kind: 'undetermined', members: ['a', 'b'] }, () => '')
   summary.add({ kind: 'undetermined', members: ['b'] }, () => '')

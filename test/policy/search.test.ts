@@ -28,7 +28,15 @@ const set = (input: JsonObject, ...changes: readonly (readonly [string, Json])[]
 /** As an engineer's read of an issue list. */
 const read = set(
   base,
-  ['operation', { ...(base['operation'] as JsonObject), id: 'issues.listForRepo', access: 'read', kind: 'rest' }],
+  [
+    'operation',
+    {
+      ...(base['operation'] as JsonObject),
+      id: 'issues.listForRepo',
+      access: 'read',
+      kind: 'rest',
+    },
+  ],
   ['request.method', 'GET'],
   ['request.segments', ['repos', 'acme', 'app', 'issues']],
 )
@@ -50,7 +58,9 @@ describe('the smallest change', () => {
   })
   test('of facts that are too old is fresh facts, or a row that allows their age', async () => {
     const found = await turns(set(read, ['user.entitlements_age_ms', 86_400_000]))
-    expect(found).toContainEqual(['the facts about the person are fresh (they were 86400000 ms old)'])
+    expect(found).toContainEqual([
+      'the facts about the person are fresh (they were 86400000 ms old)',
+    ])
     expect(found.flat().some((said) => said.includes('max_entitlement_age_s is 86400'))).toBe(true)
   })
   test('of somebody who is not active is that they are', async () => {
@@ -107,8 +117,16 @@ describe('rows that ask for more', () => {
   const ROW = ['github', 'gh-write']
   const write = set(read, ['operation.id', 'issues.create'], ['operation.access', 'write'])
   test.each([
-    ['approval', { boss: { approvers: ['group:leads'], ttl_s: 60 } }, 'group:leads approves this very call (boss)'],
-    ['step_up', { strong: { acr_values: ['urn:mfa'], max_auth_age_s: 60 } }, 'the person signs in again with urn:mfa'],
+    [
+      'approval',
+      { boss: { approvers: ['group:leads'], ttl_s: 60 } },
+      'group:leads approves this very call (boss)',
+    ],
+    [
+      'step_up',
+      { strong: { acr_values: ['urn:mfa'], max_auth_age_s: 60 } },
+      'the person signs in again with urn:mfa',
+    ],
     ['checks', ['can_edit'], 'the authorization service says yes (can_edit)'],
     ['entitlement', 'github:write', 'the person has entitlement github:write'],
   ])('%s is told as what lifts it', async (key, value, said) => {

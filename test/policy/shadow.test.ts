@@ -4,7 +4,12 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Log, PolicyDecision, PolicyEngine } from '../../proxy/model.ts'
-import { openShadow, type Differed, type Shadow, type ShadowResult } from '../../proxy/policy/shadow.ts'
+import {
+  openShadow,
+  type Differed,
+  type Shadow,
+  type ShadowResult,
+} from '../../proxy/policy/shadow.ts'
 
 const fixture = (name: string): string =>
   fileURLToPath(new URL(`../fixtures/policies/${name}.tar.gz`, import.meta.url))
@@ -15,7 +20,12 @@ let counted: ShadowResult[] = []
 let differed: Differed[] = []
 let shadow: Shadow
 const quiet = (): void => undefined
-const log: Log = { debug: quiet, info: quiet, warn: quiet, error: (_, msg) => void errors.push(msg) }
+const log: Log = {
+  debug: quiet,
+  info: quiet,
+  warn: quiet,
+  error: (_, msg) => void errors.push(msg),
+}
 const told = {
   counted: (result: ShadowResult) => void counted.push(result),
   differed: (what: Differed) => void differed.push(what),
@@ -47,7 +57,12 @@ const ALLOW: PolicyDecision = {
   max_entitlement_age_s: 60,
   grants: ['use'],
 }
-const DENY: PolicyDecision = { ...ALLOW, allow: false, reasons: [{ code: 'no_grant', msg: '' }], grants: [] }
+const DENY: PolicyDecision = {
+  ...ALLOW,
+  allow: false,
+  reasons: [{ code: 'no_grant', msg: '' }],
+  grants: [],
+}
 const serving = (answer: PolicyDecision | Promise<PolicyDecision>): PolicyEngine => ({
   revision: 'serving',
   digest: '',
@@ -87,7 +102,13 @@ describe('a shadow', () => {
     expect(await engine.evaluate(input('now', [...groups]))).toBe(answer)
     await counts(result)
     expect(differed).toMatchObject([
-      { exchange: 'E1', part: 2, result, serving: { allow: answer.allow }, policy: { revision: 'stuck' } },
+      {
+        exchange: 'E1',
+        part: 2,
+        result,
+        serving: { allow: answer.allow },
+        policy: { revision: 'stuck' },
+      },
     ])
   })
   test('that never ends fails, and holds nobody up', async () => {

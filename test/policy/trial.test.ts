@@ -18,11 +18,21 @@ afterEach(async () => {
   for (const trial of ends.splice(0)) await trial.close()
 })
 const word = (answer: Answer | undefined): string =>
-  answer === undefined ? 'none' : 'failed' in answer ? answer.failed : answer.allow ? 'allow' : 'deny'
+  answer === undefined
+    ? 'none'
+    : 'failed' in answer
+      ? answer.failed
+      : answer.allow
+        ? 'allow'
+        : 'deny'
 const odd = (name: string): string => JSON.stringify({ case: name })
 /** What `stuck` is asked; at the path `late` it never ends. */
 const stuck = (path: string): string =>
-  JSON.stringify({ user: { groups: ['staff'] }, operation: { id: 'a' }, request: { segments: [path] } })
+  JSON.stringify({
+    user: { groups: ['staff'] },
+    operation: { id: 'a' },
+    request: { segments: [path] },
+  })
 
 describe('a policy that is only asked', () => {
   test('answers in the order of the questions, more than fit one turn', async () => {
@@ -30,12 +40,23 @@ describe('a policy that is only asked', () => {
     const asked = Array.from({ length: 600 }, (_, i) => odd(i % 3 === 0 ? 'allow' : 'no such case'))
     const answers = await trial.ask(asked)
     expect(answers).toHaveLength(600)
-    expect(answers.map(word).slice(0, 4)).toEqual(['allow', 'policy_malformed', 'policy_malformed', 'allow'])
+    expect(answers.map(word).slice(0, 4)).toEqual([
+      'allow',
+      'policy_malformed',
+      'policy_malformed',
+      'allow',
+    ])
     expect(answers.map(word).slice(-3)).toEqual(['allow', 'policy_malformed', 'policy_malformed'])
   })
   test('that traps at one question answers the others', async () => {
     const trial = await open(await fixture('odd'))
-    const answers = await trial.ask([odd('allow'), odd('conflict'), odd('allow'), odd('memory'), odd('allow')])
+    const answers = await trial.ask([
+      odd('allow'),
+      odd('conflict'),
+      odd('allow'),
+      odd('memory'),
+      odd('allow'),
+    ])
     expect(answers.map(word)).toEqual(['allow', 'policy_error', 'allow', 'policy_error', 'allow'])
   })
   test('that never ends at one question answers the others, and gives up after 50 of them', async () => {
@@ -44,7 +65,10 @@ describe('a policy that is only asked', () => {
     expect(few.map(word)).toEqual(['allow', 'policy_timeout', 'allow'])
     const many = await trial.ask(Array.from({ length: 60 }, () => stuck('late')))
     expect(new Set(many.map(word))).toEqual(new Set(['policy_timeout']))
-    expect(many.at(-1)).toEqual({ failed: 'policy_timeout', detail: 'not asked: 50 questions did not end' })
+    expect(many.at(-1)).toEqual({
+      failed: 'policy_timeout',
+      detail: 'not asked: 50 questions did not end',
+    })
   }, 120_000)
   test('is asked with other tables, and with its own again', async () => {
     const trial = await open(await shipped())
@@ -68,7 +92,9 @@ describe('a policy that is only asked', () => {
         return trial.engine.evaluate(input)
       },
     })
-    const answers = await Promise.all(['allow', 'conflict', 'allow'].map((name) => engine.evaluate(odd(name))))
+    const answers = await Promise.all(
+      ['allow', 'conflict', 'allow'].map((name) => engine.evaluate(odd(name))),
+    )
     expect(answers.map(word)).toEqual(['allow', 'policy_error', 'allow'])
     expect(asked).toBe(2)
   })

@@ -53,7 +53,11 @@ test.each<[string, JsonObject, JsonObject, string]>([
   expect(misses(more, changed)).toEqual([said])
 })
 test('the nearest row is first, and one of no role says so', () => {
-  const grants = { far: { ...row, operations: ['z'], path: ['y'] }, s: row, r: { ...row, access: ['write'] } }
+  const grants = {
+    far: { ...row, operations: ['z'], path: ['y'] },
+    s: row,
+    r: { ...row, access: ['write'] },
+  }
   const near = rowsNear(input(), tables(grants), [])
   expect(near.map(({ id }) => id)).toEqual(['s', 'r', 'far'])
   expect(near.at(-1)?.misses[0]).toEqual({ what: 'role', wants: 'a role, and no role has it' })

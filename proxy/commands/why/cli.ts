@@ -38,7 +38,8 @@ const EVIDENCE = [
   '--evidence <file...>',
   'files of evidence, or folders; what they continue is found beside them (else audit.sink)',
 ] as const
-const scopesIn = (text: string): readonly string[] => text.split(/[\s,]+/).filter((one) => one !== '')
+const scopesIn = (text: string): readonly string[] =>
+  text.split(/[\s,]+/).filter((one) => one !== '')
 const number = (text: string): number => {
   if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError('It must be a number from 1.')
   return Number(text)
@@ -69,7 +70,10 @@ export const addWhyCommands = (
       'explain',
       'say which rules and rows decided a call, what the nearest row lacked, and the smallest change that would allow it, proved by the policy itself (exit 0 told; 2 not all could be determined)',
     )
-      .argument('<what>', 'the exchange id of a recorded call, or "POST /api.github.com/repos/a/b/issues"')
+      .argument(
+        '<what>',
+        'the exchange id of a recorded call, or "POST /api.github.com/repos/a/b/issues"',
+      )
       .option('--part <n>', 'of a call that is several', number)
       .option(...EVIDENCE)
       .option('--now', NOW)
@@ -79,7 +83,11 @@ export const addWhyCommands = (
     .option('--connection <name>', 'of a host that several connections serve')
     .option('--body <file>', 'the body of the call')
     .option('--content-type <type>', 'of the body', 'application/json')
-    .option('--scopes <list>', 'what the account has been granted (else all that may be asked for)', scopesIn)
+    .option(
+      '--scopes <list>',
+      'what the account has been granted (else all that may be asked for)',
+      scopesIn,
+    )
     .option(...CONFIG)
     .action(async (what: string, options: Explain) => {
       const loaded = await load(options.config)

@@ -83,12 +83,21 @@ type Replaying = {
   readonly at: (time: number) => void
 }
 
-const callOf = ({ time, exchange, user, agent, operation, request, connection }: Recorded): string =>
+const callOf = ({
+  time,
+  exchange,
+  user,
+  agent,
+  operation,
+  request,
+  connection,
+}: Recorded): string =>
   `${time} ${exchange} ${user.id} by ${agent.id}: ${operation.id}, ${request.method} ${connection}@${request.host}${request.path}`
 
 const timeOf = (text: string | undefined, none: number): number => {
   const at = text === undefined ? none : Date.parse(text)
-  if (Number.isNaN(at)) throw new Error(`${JSON.stringify(text)} is no time: write 2026-11-22 or 2026-11-22T15:00:00Z`)
+  if (Number.isNaN(at))
+    throw new Error(`${JSON.stringify(text)} is no time: write 2026-11-22 or 2026-11-22T15:00:00Z`)
   return at
 }
 
@@ -101,6 +110,7 @@ const replay = async (
   const [tally, summary] = [newTally(), createSummary()]
   const counts = { asked: 0, elsewhere: 0, now: 0 }
   let told = performance.now()
+  let failed: Error | null = null as Error | null
   let waiting: Promise<void>[] = []
   // While some are asked, the next are read.
   const running: Promise<unknown>[] = []
@@ -115,7 +125,11 @@ const replay = async (
     else {
       replaying.at(record.at)
       waiting.push(
-        ask(record, built, replaying).then((what) => summary.add(what, () => callOf(record))),
+        ask(record, built, replaying).then(
+          (what) => summary.add(what, () => callOf(record)),
+          (error: unknown) =>
+            void (failed ??= error instanceof Error ? error : new Error(String(error))),
+        ),
       )
     }
     if (waiting.length >= AT_ONCE) {
@@ -129,6 +143,7 @@ const replay = async (
     }
   }
   await Promise.all([...running, ...waiting])
+  if (failed !== null) throw failed
   progress?.(tally.lines)
   return { tally, summary, counts }
 }

@@ -71,10 +71,16 @@ const rowAt = ({ files }: Policy, provider: string, id: string): string =>
   `grants.${provider}.${id} (${files.get('grants')?.where ?? 'in no table'})`
 
 const missed = ({ misses }: RowWhy): string =>
-  misses.map(({ what, wants }) => `${what === 'more' ? 'it also asks for' : what}: ${wants}`).join('; ')
+  misses
+    .map(({ what, wants }) => `${what === 'more' ? 'it also asks for' : what}: ${wants}`)
+    .join('; ')
 
 /** Rows that cover it, or the nearest that do not, each with what it lacks. */
-const rowLines = (input: JsonObject, policy: Policy, grants: readonly string[]): readonly string[] => {
+const rowLines = (
+  input: JsonObject,
+  policy: Policy,
+  grants: readonly string[],
+): readonly string[] => {
   const provider = String(own(input, 'provider', 'id'))
   if (grants.length > 0)
     return grants.map((id) =>
@@ -214,14 +220,17 @@ const tellRecord = async (
     for (const line of rowLines(input, policy, [])) print(`  ${line}`)
     return false
   }
-  const fit = other || facts === 'now' ? built.questions : await consistent(record, built, opened, decide)
+  const fit =
+    other || facts === 'now' ? built.questions : await consistent(record, built, opened, decide)
   const [likely] = fit
   if (likely === undefined) {
     print('  undetermined: the policy in force gives another answer to all that the evidence holds')
     return false
   }
   if (new Set(fit.map(({ holding }) => JSON.stringify(holding))).size > 1)
-    print('  undetermined: provider.granted_scopes is not in the evidence; the account is taken to have all')
+    print(
+      '  undetermined: provider.granted_scopes is not in the evidence; the account is taken to have all',
+    )
   print(now ? 'asked again, now:' : 'asked again, as of then:')
   await tellQuestion(likely, opened, decide)
   return unknown.length === 0

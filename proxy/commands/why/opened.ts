@@ -39,7 +39,9 @@ export const openPolicy = async (
   try {
     const [bundle, folder] = await Promise.all([loadBundle(path), loadTables(data)])
     const files = checkTables(bundle, path, folder)
-    const tables = new Map<string, JsonObject>([...folder].map(([name, { value }]) => [name, value]))
+    const tables = new Map<string, JsonObject>(
+      [...folder].map(([name, { value }]) => [name, value]),
+    )
     const deps = { log: QUIET, clock: systemClock(), inputLimit }
     await (await activate(bundle, tables, deps)).close()
     const trial = await openTrial({ bundle, tables }, inputLimit)

@@ -115,7 +115,8 @@ const actOf = (record: Recorded, route: Route, classify: RebuildDeps['classify']
     return { operation, kind: 'graphql', segments: act.segments, graphql: root }
   }
   if (act.messages !== undefined) {
-    const key = mcp === undefined ? '' : `${mcp.method}${mcp.name === undefined ? '' : ` ${mcp.name}`}`
+    const key =
+      mcp === undefined ? '' : `${mcp.method}${mcp.name === undefined ? '' : ` ${mcp.name}`}`
     const row = act.messages.get(key) ?? act.messages.get(mcp?.method ?? '')
     return row === undefined || row.id !== id ? 'operation.mcp' : asMessage(row, act.segments)
   }
@@ -130,7 +131,12 @@ const bodiesOf = ({ request: { method, body_digest: digest } }: Recorded): reado
 }
 
 /** What the record leaves out of the call, and a rule or row asks for. */
-const leftOut = (record: Recorded, act: Act, lineage: readonly string[], reads: Reads): string[] => {
+const leftOut = (
+  record: Recorded,
+  act: Act,
+  lineage: readonly string[],
+  reads: Reads,
+): string[] => {
   const { request, operation, user, part } = record
   const members: string[] = []
   const { inspect } = act.operation
@@ -143,8 +149,7 @@ const leftOut = (record: Recorded, act: Act, lineage: readonly string[], reads: 
   if (asked !== undefined) members.push(`request.query.${asked}`)
   if (request.path.split('/').some((segment) => segment.startsWith(HIDDEN)))
     members.push('request.segments')
-  if (act.kind === 'graphql' && reads.selections(lineage))
-    members.push('operation.graphql.selects')
+  if (act.kind === 'graphql' && reads.selections(lineage)) members.push('operation.graphql.selects')
   if (operation.mcp?.name?.startsWith(HIDDEN) === true) members.push('operation.mcp.name')
   if (user.id.startsWith(HIDDEN)) members.push('user.id')
   if (user.standing !== undefined) members.push('user.standing')
@@ -217,23 +222,19 @@ export const createRebuild = (deps: RebuildDeps): Rebuild => {
         : [accountWith(connection, record.scopes)]
     const id = deps.reads.names('request_id') ? record.exchange : ''
     const questions = accounts.flatMap((holding) =>
-      bodiesOf(record).map(
-        (body): Question => ({
-          id,
-          via: record.via,
-          principal,
-          route: { connection, host: request.host, target },
-          act,
-          body,
-          stripped: record.stripped,
-          facts: { entitlements: known, ageMs },
-          holding,
-          ...(checks === undefined ? {} : { checks: checks.answers }),
-          ...(record.part === undefined
-            ? {}
-            : { part: { number: record.part, of: record.part } }),
-        }),
-      ),
+      bodiesOf(record).map((body): Question => ({
+        id,
+        via: record.via,
+        principal,
+        route: { connection, host: request.host, target },
+        act,
+        body,
+        stripped: record.stripped,
+        facts: { entitlements: known, ageMs },
+        holding,
+        ...(checks === undefined ? {} : { checks: checks.answers }),
+        ...(record.part === undefined ? {} : { part: { number: record.part, of: record.part } }),
+      })),
     )
     return { questions, unknown, facts }
   }

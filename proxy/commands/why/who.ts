@@ -28,7 +28,11 @@ type Asking = {
   readonly looksAt: (row: OperationRow) => readonly string[]
 }
 /** Somebody who may do things: a person, or a stand-in for whoever is in a group or has a role. */
-type Someone = { readonly name: string; readonly principal: Principal; readonly known: Entitlements }
+type Someone = {
+  readonly name: string
+  readonly principal: Principal
+  readonly known: Entitlements
+}
 /** null: not at all. */
 type Can = { readonly how: string } | null
 
@@ -65,10 +69,7 @@ const LATER: Readonly<Record<string, string>> = {
 }
 
 /** What is left to do or to know before it is allowed; null: it is refused whatever is done. */
-const conditionOf = (
-  { effect, reasons }: Decision,
-  looked: readonly string[],
-): string | null => {
+const conditionOf = ({ effect, reasons }: Decision, looked: readonly string[]): string | null => {
   if (effect === 'allow')
     return looked.length === 0 ? '' : `as far as its ${looked.join(', ')} let it`
   if (effect === 'error') throw new Error(`the policy gave no answer: ${reasons[0]?.msg ?? ''}`)
@@ -101,7 +102,10 @@ const canDo = async (
   const ask = async (question: Question): Promise<Decision> =>
     decide(policy.engine, { ...question, listing: true })
   const first = await ask(plain)
-  const paths = conditionOf(first, looked) === null ? pathsIn(policy.tables.get('grants') ?? null, connection, template) : []
+  const paths =
+    conditionOf(first, looked) === null
+      ? pathsIn(policy.tables.get('grants') ?? null, connection, template)
+      : []
   for (const [question, where] of [
     [plain, ''],
     ...paths.map((path) => [at(path), `at /${path.join('/')}`] as const),
@@ -192,10 +196,7 @@ const everybody = async (
 
 const withPolicy = async (
   { loaded, complain }: Printing & { readonly loaded: Loaded },
-  work: (
-    asking: Asking,
-    people: Awaited<ReturnType<typeof peopleFile>>,
-  ) => Promise<number>,
+  work: (asking: Asking, people: Awaited<ReturnType<typeof peopleFile>>) => Promise<number>,
 ): Promise<number> => {
   const closing: (() => unknown)[] = []
   try {
@@ -248,7 +249,8 @@ export const policyWhoCan = (
       const through = await throughAgents(one, agents, connection, { ...asking, row })
       if (through.size === 0) cannot += 1
       else can += 1
-      for (const [how, by] of through) print(`${one.name} through ${by.join(', ')}: ${how || 'yes'}`)
+      for (const [how, by] of through)
+        print(`${one.name} through ${by.join(', ')}: ${how || 'yes'}`)
     }
     print(
       `${can} can ${operation} (${row.access}) at ${connection.name}, ${cannot} cannot; policy ${asking.policy.revision}`,
@@ -270,7 +272,9 @@ export const providersShowAs = (
   withPolicy(options, async (asking, people) => {
     const { loaded, id } = options
     const print = (line: string): void => options.print(visible(line))
-    const connections = [...loaded.connections.values()].filter(({ provider }) => provider.id === id)
+    const connections = [...loaded.connections.values()].filter(
+      ({ provider }) => provider.id === id,
+    )
     if (connections.length === 0) throw new Error(`no configured connection is of provider ${id}`)
     if (people === null)
       throw new Error(
@@ -279,8 +283,7 @@ export const providersShowAs = (
     const principal = principalOf(loaded, options)
     const known = await people.ask(principal.person, 0)
     if (known === null) throw new Error(`${options.user} is not in the file of people`)
-    const agents =
-      options.agent === undefined ? agentsOf(loaded, asking.policy) : [options.agent]
+    const agents = options.agent === undefined ? agentsOf(loaded, asking.policy) : [options.agent]
     let [allowed, all] = [0, 0]
     for (const connection of connections) {
       print(`${connection.name}: what ${options.user} may do`)

@@ -26,7 +26,7 @@ export const put = (
   value: Json,
 ): Json => {
   if (name === undefined) return value
-  const from: JsonObject = isObject(at) ? (at as JsonObject) : {}
+  const from: JsonObject = isObject(at) ? at : {}
   const inner = Object.hasOwn(from, name) ? from[name] : undefined
   return Object.fromEntries([
     ...Object.entries(from).filter(([key]) => key !== name),

@@ -24,7 +24,10 @@ try {
     }
   }
   port.on('message', (input: string | Batch) => {
-    if (typeof input !== 'string') return void all(input)
+    if (typeof input !== 'string') {
+      void all(input)
+      return
+    }
     const started = performance.now()
     const answer = instance.evaluate(input)
     say({ kind: 'answer', answer, ms: performance.now() - started, broken: instance.broken() })

@@ -20,7 +20,11 @@ let upstream: Upstream
 let deputy: Deputy
 let loaded: Loaded
 let evidence = ''
-const call = async (who: string, path: string, init: RequestInit = {}): Promise<string> => {
+const call = async (
+  who: string,
+  path: string,
+  init: { method?: string; headers?: Readonly<Record<string, string>>; body?: string } = {},
+): Promise<string> => {
   const before = deputy.evidence().length
   await fetch(`${deputy.agent}/${path}`, {
     ...init,

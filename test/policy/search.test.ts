@@ -130,7 +130,7 @@ describe('rows that ask for more', () => {
     ['checks', ['can_edit'], 'the authorization service says yes (can_edit)'],
     ['entitlement', 'github:write', 'the person has entitlement github:write'],
   ])('%s is told as what lifts it', async (key, value, said) => {
-    const changed = tableWith('grants', [...ROW, key], value as Json)
+    const changed = tableWith('grants', [...ROW, key], value)
     const tables = new Map([...trial.tables, ...changed])
     const other = {
       tables,

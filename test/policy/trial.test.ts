@@ -93,7 +93,7 @@ describe('a policy that is only asked', () => {
       },
     })
     const answers = await Promise.all(
-      ['allow', 'conflict', 'allow'].map((name) => engine.evaluate(odd(name))),
+      ['allow', 'conflict', 'allow'].map(async (name) => engine.evaluate(odd(name))),
     )
     expect(answers.map(word)).toEqual(['allow', 'policy_error', 'allow'])
     expect(asked).toBe(2)

@@ -16,7 +16,7 @@ type Person = {
 }
 type Explain = Person & {
   readonly part?: number
-  readonly evidence: readonly string[]
+  readonly evidence?: readonly string[]
   readonly now?: boolean
   readonly connection?: string
   readonly body?: string
@@ -26,7 +26,7 @@ type Explain = Person & {
 type Diff = {
   readonly config?: string
   readonly data?: string
-  readonly evidence: readonly string[]
+  readonly evidence?: readonly string[]
   readonly from?: string
   readonly to?: string
   readonly now?: boolean

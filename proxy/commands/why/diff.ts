@@ -61,7 +61,7 @@ const ask = async (
   { decide, force, candidate }: Replaying,
 ) => {
   const asked = (policy: Policy) =>
-    Promise.all(questions.map((question) => decide(policy.engine, question)))
+    Promise.all(questions.map(async (question) => decide(policy.engine, question)))
   const [now, then] = await Promise.all([asked(force), asked(candidate)])
   const known = facts === 'as recorded' && record.policy.digest === force.digest
   return compared(

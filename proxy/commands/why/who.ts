@@ -97,7 +97,7 @@ const canDo = async (
   const at = (segments: readonly string[]): Question => ({
     ...plain,
     route: { ...plain.route, target: { ...plain.route.target, raw: segments, segments } },
-    act: { ...plain.act, segments } as Question['act'],
+    act: { ...plain.act, segments },
   })
   const ask = async (question: Question): Promise<Decision> =>
     decide(policy.engine, { ...question, listing: true })

@@ -6,6 +6,7 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { addAuditCommands } from './commands/audit_cli.ts'
 import { addOperatorCommands } from './commands/operator_cli.ts'
 import { addVaultCommands } from './commands/vault_cli.ts'
+import { addWhyCommands, showAs } from './commands/why/cli.ts'
 import type { HealthOptions } from './commands/healthz.ts'
 import type { Config } from './config/schema.ts'
 import { stuck } from './files.ts'
@@ -319,7 +320,7 @@ const addKeys: Add = (deputy, done) => {
 
 const addPolicy: Add = (deputy, done) => {
   const here = () => ({ root: process.cwd(), places: opaPlaces(), print })
-  const policy = command(deputy, 'policy', 'build and test the Rego of policies/')
+  const policy = command(deputy, 'policy', 'build, test and question the Rego of policies/')
   const build =
     'compile policies/ into policies/bundle.tar.gz and check its probes; the same sources give the same bytes'
   command(policy, 'build', build)
@@ -337,6 +338,7 @@ const addPolicy: Add = (deputy, done) => {
     .action(async (options: { coverage?: number }) =>
       done(await (await import('./commands/policy.ts')).policyTest({ ...options, ...here() })),
     )
+  addWhyCommands(policy, command, done, io)
 }
 
 const addProviders: Add = (deputy, done) => {
@@ -357,8 +359,20 @@ const addProviders: Add = (deputy, done) => {
   command(providers, 'show', 'print one definition')
     .argument('<id>')
     .option('--operations', 'only its operations, by access and scopes, each in a line of words')
-    .action(async (id: string, options: { operations?: boolean }) =>
-      done((await import('./commands/providers.ts')).providersShow({ id, ...options, print, dir })),
+    .option(
+      '--as <person>',
+      'instead what this person may do there today, and through which agents',
+    )
+    .option('--tenant <name>', 'of the person')
+    .option('--realm <name>', 'of the person')
+    .option('--agent <id>', 'through this agent alone')
+    .option(...CONFIG)
+    .action(async (id: string, options: { operations?: boolean; as?: string; config?: string }) =>
+      done(
+        options.as === undefined
+          ? (await import('./commands/providers.ts')).providersShow({ id, ...options, print, dir })
+          : await showAs(id, options.as, options, io),
+      ),
     )
 }
 

@@ -259,6 +259,7 @@ describe('tests', () => {
     ],
     'api/standings.ts': ['consent/standing.test.ts', 'its routes end what people gave there'],
     'api/scim_discovery.ts': ['e2e/scim.test.ts', 'read by the foreign checkers'],
+    'policy/proposals.ts': ['policy/search.test.ts', 'each step is tried there on the real policy'],
     'audit/sink.ts': ['audit/journal.test.ts', 'a disk that fails is tried under the journal'],
     'compose/audit.ts': ['e2e/failclosed.test.ts', 'wiring'],
     'compose/checks.ts': ['e2e/checks.test.ts', 'wiring'],

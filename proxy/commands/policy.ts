@@ -1,4 +1,5 @@
-// `deputy policy build` and `deputy policy test`: the pinned opa, called so that the same sources give the same bytes.
+// `deputy policy build` and `deputy policy test`: the pinned opa, called so that the same sources give the same bytes, and
+// what can be proved without it.
 import { execFile } from 'node:child_process'
 import { createHash, createPrivateKey, createPublicKey } from 'node:crypto'
 import { constants } from 'node:fs'
@@ -8,11 +9,12 @@ import { tmpdir } from 'node:os'
 import { promisify } from 'node:util'
 import type { Log } from '../model.ts'
 import { bundleKeyOf } from '../config/policy.ts'
-import { unpackBundle } from '../policy/bundle.ts'
+import { bundleFromFiles, unpackBundle } from '../policy/bundle.ts'
 import type { Verification } from '../policy/signature.ts'
 import { checkTables } from '../policy/source.ts'
 import { activate } from '../policy/activate.ts'
 import { createTrust } from '../policy/trusted.ts'
+import { askGolden } from '../policy/golden.ts'
 import { messageOf } from '../problem.ts'
 
 const run = promisify(execFile)
@@ -248,9 +250,65 @@ type Coverage = {
   >
 }
 
+/** Inputs with their decisions, in the folder that holds `policies`. */
+const GOLDEN = 'test/golden'
+const goldenIn = async (root: string): Promise<ReadonlyMap<string, unknown>> => {
+  const names = await readdir(join(root, GOLDEN)).catch(() => [])
+  const files = new Map<string, unknown>()
+  for (const name of names.filter((one) => one.endsWith('.json')).sort())
+    files.set(
+      `${GOLDEN}/${name}`,
+      JSON.parse(await readFile(join(root, GOLDEN, name), 'utf8')) as unknown,
+    )
+  return files
+}
+
+/** The golden inputs through the WebAssembly of a bundle; false: an answer is wrong. */
+const golden = async ({ root, print }: Options, bundle: string): Promise<boolean> => {
+  const read = bundleFromFiles(await unpackBundle(await readFile(bundle)), true)
+  const { asked, wrong } = await askGolden(read, await goldenIn(root))
+  print(`golden inputs in WebAssembly: ${asked - wrong.length} of ${asked} as written`)
+  for (const line of wrong) print(`  ${line}`)
+  if (read.revision !== (await contentRevision(join(root, 'policies'))))
+    print(
+      `  note: ${relative(root, bundle)} was built from other sources than those that are there`,
+    )
+  return wrong.length === 0
+}
+
+/** What can be tested without opa; the exit code says that it is not all. */
+const withoutOpa = async (options: Options, why: string): Promise<number> => {
+  const bundle = join(options.root, 'policies/bundle.tar.gz')
+  const right = await golden(options, bundle).catch((error: unknown) => {
+    options.print(
+      `golden inputs in WebAssembly: ${relative(options.root, bundle)}: ${messageOf(error)}`,
+    )
+    return false
+  })
+  options.print(
+    `NOT RUN: format, types, the Rego tests and their coverage, because there is no opa: ${why}`,
+  )
+  return right ? 2 : 1
+}
+
+/** The same through a bundle of the sources that are there. */
+const goldenOfSources = async (options: Options, opa: string): Promise<boolean> => {
+  const scratch = await mkdtemp(join(tmpdir(), 'deputy-policy-'))
+  try {
+    const fresh = join(scratch, 'bundle.tar.gz')
+    const revision = await contentRevision(join(options.root, 'policies'))
+    const built = await opaIn(opa, options.root, ['build', ...COMPILE, '-r', revision, '-o', fresh])
+    if (built.code !== 0) throw new Error(built.out.trim())
+    return await golden(options, fresh)
+  } finally {
+    await rm(scratch, { recursive: true, force: true })
+  }
+}
+
 /**
  * Format, types against the schemas, tests, and how much of the Rego they cover, in per cent; less than `coverage`, where
- * that is given, fails. Returns the exit code.
+ * that is given, fails; and golden inputs through the WebAssembly, also where there is no opa. Returns the exit code: 2 is
+ * that the golden inputs are right and nothing else was tested.
  */
 export const policyTest = (
   options: Options & { readonly coverage?: number | undefined },
@@ -258,7 +316,12 @@ export const policyTest = (
   guarded(options.print, async () => {
     const { root, print } = options
     await needFolder(root)
-    const opa = await findOpa(options.places)
+    const found = await findOpa(options.places).then(
+      (path) => ({ path }),
+      (error: unknown) => ({ why: messageOf(error) }),
+    )
+    if ('why' in found) return withoutOpa(options, found.why)
+    const opa = found.path
     const strict = ['check', '--strict', '--schema', 'policies/schema', '-b', 'policies']
     const steps: readonly (readonly [string, readonly string[]])[] = [
       ['format', ['fmt', '--fail', '--list', 'policies']],
@@ -272,6 +335,7 @@ export const policyTest = (
       if (code !== 0 || name === 'tests') print(`${name}: ${out.trim()}`)
       if (code !== 0) return 1
     }
+    if (!(await goldenOfSources(options, opa))) return 1
     const least = options.coverage ?? 0
     const { code, out } = await opaIn(opa, root, [...TEST, '--coverage'])
     if (code !== 0) throw new Error(`coverage: ${out.trim()}`)

@@ -165,7 +165,7 @@ export const startProbes = (
       if (draining) return [{ name: 'draining', ok: false, detail: 'deputy is shutting down' }]
       void followed.latest() // looks; what it finds is told by the next probe at the latest
       const wrong = clock.wrong() !== null
-      const { policy } = now()
+      const { policy, shadow } = now()
       return [
         { name: 'started', ok: ready, detail: ready ? '' : 'starting' },
         { name: 'draining', ok: true, detail: '' },
@@ -175,6 +175,16 @@ export const startProbes = (
           ok: policy.current() !== null,
           detail: policyDetail(policy),
         },
+        // Nothing hangs on it.
+        ...(shadow === null
+          ? []
+          : [
+              {
+                name: 'policy.shadow',
+                ok: true,
+                detail: [shadow.revision() ?? 'none', shadow.problem() ?? []].flat().join('; '),
+              },
+            ]),
         ...unread(now()),
         ...certificate(),
         {

@@ -4,10 +4,11 @@ import type { IncomingMessage } from 'node:http'
 import { isDeepStrictEqual } from 'node:util'
 import type { Seen, Snapshot } from '../pipeline/exchange.ts'
 import { realmOf } from '../config/applications.ts'
-import type { Connection, Log, Route, Via } from '../model.ts'
+import type { Connection, Log, PolicyEngine, Route, Via } from '../model.ts'
 import { clientCertificate } from '../net/client_certificate.ts'
 import type { Dedicated } from '../net/admit.ts'
 import { createIssuerKeys, type KeySource } from '../oauth/issuer_keys.ts'
+import type { Shadow, ShadowTold } from '../policy/shadow.ts'
 import type { PolicySource } from '../policy/source.ts'
 import { Problem } from '../problem.ts'
 import type { Metrics } from '../observe/metrics.ts'
@@ -53,6 +54,7 @@ export type Pipeline = {
 export type Later = {
   readonly connections: () => ReadonlyMap<string, Connection>
   readonly policy: PolicySource
+  readonly shadow: Shadow | null
   readonly pipeline: Pick<
     Pipeline,
     'identify' | 'entitlements' | 'decide' | 'decideCall' | 'snapshot'
@@ -170,6 +172,19 @@ const planningOf =
       observe: () => {},
     })
 
+/** The policy in force, with `policy.shadow` beside it for calls that would leave. */
+const besideShadow = ({ metrics, note }: Core) => {
+  const told: ShadowTold = {
+    counted: metrics.shadow,
+    differed: ({ part, ...what }) =>
+      note('policy.shadow', part === null ? what : { ...what, part }),
+  }
+  return ({ policy, shadow }: Pick<Later, 'policy' | 'shadow'>): PolicyEngine | null => {
+    const engine = policy.current()
+    return engine === null || shadow === null ? engine : shadow.beside(engine, told)
+  }
+}
+
 /** @param later what is in force when it is asked */
 export const createPipeline = (
   scope: Configured,
@@ -194,12 +209,13 @@ export const createPipeline = (
     clock,
   )
   const snapshot = snapshots(connections)
+  const asked = besideShadow(core)
   const seals = sealsOf(sealer, clock.now)
   const obligations = createObligations(new Map())
   const stations: PepDeps = {
     snapshot,
     stands: stillAs(snapshot, later),
-    policy: () => later().policy.current(),
+    policy: () => asked(later()),
     tagged: createTagged({
       tagHeader,
       agentHeader,
@@ -256,7 +272,7 @@ export const createPipeline = (
   return {
     pep: createPep(stations),
     within,
-    planning: planningOf(stations, core.vault),
+    planning: planningOf({ ...stations, policy: () => later().policy.current() }, core.vault),
     identify,
     entitlements,
     obligations,

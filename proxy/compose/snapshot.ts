@@ -19,6 +19,7 @@ import { BUNDLE_LIMITS } from '../policy/bundle.ts'
 import { createDownload } from '../policy/download.ts'
 import { createKeptBundle } from '../policy/kept.ts'
 import { openPolicySource, type PolicySource, type Serviced } from '../policy/source.ts'
+import { openShadow, type Shadow } from '../policy/shadow.ts'
 import { messageOf } from '../problem.ts'
 import { readRing } from '../vault/rotate.ts'
 import { createKms } from '../vault/kms.ts'
@@ -39,6 +40,8 @@ export type Parts = {
   readonly rings: Rings
   readonly dial: Dial
   readonly policy: PolicySource
+  /** `policy.shadow`; null: there is none. */
+  readonly shadow: Shadow | null
   readonly issuers: readonly Issuer[]
   readonly workloads: {
     readonly issuers: readonly WorkloadIssuer[]
@@ -79,7 +82,7 @@ export const ringProblems = async ({ config, at, kms }: Loaded): Promise<readonl
 }
 
 /** Where the last good bundle of a service is kept. */
-const BUNDLES = 'bundles'
+export const BUNDLES = 'bundles'
 /** What deputy writes: the key of the configuration that names it, its path, and what it is. */
 const writes = ({ config, written }: Loaded): readonly (readonly [string, string, string])[] => {
   const { listeners, vault, audit, connect, policy } = config
@@ -311,6 +314,21 @@ const policyOf = (loaded: Loaded, preparing: Preparing, dial: Dial): Promise<Pol
   })
 }
 
+const shadowOf = (
+  { config, at }: Loaded,
+  { clock, log, keep }: Pick<Preparing, 'clock' | 'log' | 'keep'>,
+): Shadow | null => {
+  const { shadow, data: tables } = config.policy
+  if (shadow === undefined) return null
+  const [bundle, data] = [at(shadow), tables === undefined ? null : at(tables)]
+  const { verification = null } = config.policy
+  const inputLimit = config.limits.policy_input
+  return keep('shadow', [bundle, data, inputLimit, verification], () => {
+    const value = openShadow({ bundle, verification, data, inputLimit, log, clock })
+    return { value, close: value.close }
+  })
+}
+
 /** Opens what the configuration names beside the vault: keys, policy, issuers, people. Every problem at once. */
 export const prepare = async (
   loaded: Loaded,
@@ -346,6 +364,7 @@ export const prepare = async (
   const asking = { ...preparing, realm: ofPeople, fetch: dial.fetch, open: dial.open }
   const directories = await attempt('entitlements', () => openDirectories(loaded, asking))
   const policy = await attempt('policy', () => policyOf(loaded, preparing, dial))
+  const shadow = shadowOf(loaded, preparing)
   const tls = await tlsOf(loaded, problems)
   const toolFiles = await toolsOf(loaded, problems)
   problems.push(...(await certificateProblems(loaded)), ...(await unwritable(loaded)))
@@ -357,6 +376,7 @@ export const prepare = async (
       rings,
       dial,
       policy,
+      shadow,
       issuers,
       workloads,
       directories,

@@ -68,7 +68,9 @@ export const policy = z
     data_unsigned: z.boolean().default(false),
     allow_rollback: z.boolean().default(false),
     insecure,
-    shadow: unbuilt(text.optional(), 'a shadow bundle'),
+    shadow: unbuilt(text.optional(), (value) =>
+      isService(String(value)) ? 'a shadow bundle of a bundle service' : null,
+    ),
   })
   .superRefine(
     secure(({ bundle, insecure }) => [

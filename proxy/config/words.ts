@@ -373,7 +373,7 @@ export const WORDS: Readonly<Record<string, Words>> = {
   ),
   'policy.insecure': key('Allows plain http to a bundle service on another machine.', 'true'),
   'policy.shadow': key(
-    'A second bundle, whose decisions are recorded and have no effect.',
+    'A second bundle, a file or a folder, asked beside the first with the same tables; its answers are counted and recorded, and have no effect.',
     './candidate.tar.gz',
   ),
 

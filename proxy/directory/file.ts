@@ -39,6 +39,11 @@ const mark = ({ ino, size, mtimeNs, mtimeMs, ctimeNs }: BigIntStats): string => 
   return [ino, size, mtimeNs, ctimeNs, now - Number(mtimeMs) < COARSE_MS ? now : ''].join()
 }
 
+export type FileDirectory = Directory & {
+  /** Whom the file lists, in its order. */
+  readonly everybody: () => readonly Person[]
+}
+
 /**
  * `people: [{ id, realm?, tenant?, active?, groups, roles, entitlements }]`. Its own truth: age 0 while it can be read,
  * and a change counts within half a second.
@@ -51,7 +56,8 @@ export const openFileDirectory = async (options: {
   readonly clock: Clock
   readonly log: Log
   readonly onChange: () => void
-}): Promise<Directory> => {
+}): Promise<FileDirectory> => {
+  let everybody: readonly Person[] = []
   const read = (text: string): ReadonlyMap<string, Entitlements> => {
     const document = parseDocument(text, { uniqueKeys: true })
     const broken = document.errors[0]
@@ -64,10 +70,12 @@ export const openFileDirectory = async (options: {
           .join('\n'),
       )
     const people = new Map<string, Entitlements>()
+    const listed: Person[] = []
     for (const { id, realm = options.realm, tenant = 'default', auth, ...facts } of parsed.data
       .people) {
       const key = keyOf({ tenant, realm, id })
       if (people.has(key)) throw new Error(`${options.path}: ${id} is listed twice`)
+      listed.push({ tenant, realm, id })
       people.set(key, {
         ...facts,
         auth:
@@ -83,6 +91,7 @@ export const openFileDirectory = async (options: {
         asOf: null,
       })
     }
+    everybody = listed
     return people
   }
   const keys = new WeakMap<Person, string>()
@@ -140,6 +149,7 @@ export const openFileDirectory = async (options: {
       if (key === undefined) keys.set(person, (key = keyOf(person)))
       return people.get(key) ?? null
     },
+    everybody: () => everybody,
     unread: () => unread,
     forget: () => {},
     close: () => clearInterval(timer),

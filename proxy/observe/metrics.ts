@@ -184,6 +184,11 @@ const createFamilies = () => {
     'What was refused because a tenant has used up a bound, by tenant and bound.',
     ['tenant', 'bound'],
   )
+  const shadow = counter(
+    'deputy_policy_shadow_total',
+    'Decisions that policy.shadow was asked beside the policy in force, by what came of it.',
+    ['result'],
+  )
   const signals = counter(
     'deputy_signals_total',
     'Events that identity providers told, by the way they came and by what became of them.',
@@ -199,6 +204,7 @@ const createFamilies = () => {
     idle,
     refreshFailures,
     tenants,
+    shadow,
     signals,
   }
 }
@@ -309,6 +315,8 @@ export const createMetrics = (about: { readonly version: string; readonly commit
     /** @param kind of the closed set of kinds, never the provider's word */
     refreshFailed: (provider: string, kind: string): void =>
       refreshFailures.with(provider, kind).add(),
+    /** @param result of a closed set */
+    shadow: (result: string): void => families.shadow.with(result).add(),
     /** @param tenant one that the configuration names */
     tenantRefused: (tenant: string, bound: 'people' | 'connections' | 'calls_per_minute'): void =>
       families.tenants.with(tenant, bound).add(),

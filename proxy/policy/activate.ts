@@ -62,7 +62,7 @@ const LOADING = 15_000
 const WARM_UP = 100
 
 /** The `data` document without the probes, which only the self-test reads, and with the index of its rows. */
-const document = (data: JsonObject, tables: Tables): Uint8Array<ArrayBuffer> => {
+export const document = (data: JsonObject, tables: Tables): Uint8Array<ArrayBuffer> => {
   const own = isObject(data['deputy_data']) ? data['deputy_data'] : {}
   const merged = new Map<string, Json>([...Object.entries(own), ...tables])
   merged.delete('probes')
@@ -74,6 +74,12 @@ const document = (data: JsonObject, tables: Tables): Uint8Array<ArrayBuffer> => 
     ['deputy_data', Object.fromEntries(merged)],
   ])
   return new TextEncoder().encode(JSON.stringify(Object.fromEntries(whole)))
+}
+
+/** Of module, data and overlay. */
+export const digestWith = ({ wasm, data }: Bundle, tables: Tables): string => {
+  const overlay = [...tables].sort(([a], [b]) => (a < b ? -1 : 1))
+  return digestOf([wasm, JSON.stringify(data), JSON.stringify(overlay)])
 }
 
 /** Proves a policy; true: it is quick enough for the serving thread. */
@@ -124,8 +130,7 @@ export const activate = async (
   const module = await compile(bundle.wasm)
   const start: Start = { module, data: document(bundle.data, tables), inputLimit }
   const quick = await prove(start, bundle, tables)
-  const overlay = [...tables].sort(([a], [b]) => (a < b ? -1 : 1))
-  const digest = digestOf([bundle.wasm, JSON.stringify(bundle.data), JSON.stringify(overlay)])
+  const digest = digestWith(bundle, tables)
   const read = createReader()
 
   let instance: Instance | null = null

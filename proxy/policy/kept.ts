@@ -11,14 +11,17 @@ export type KeptBundle = {
   readonly write: (bytes: Uint8Array) => Promise<void>
 }
 
+/** Where the bundle of this address is kept. */
+export const keptPath = (folder: string, url: string): string =>
+  join(folder, `${createHash('sha256').update(url).digest('hex').slice(0, 16)}.tar.gz`)
+
 /**
  * @param folder made when something is kept
  * @param url of the bundle: what another address gave is never taken for its bundle
  * @param most bytes of a bundle
  */
 export const createKeptBundle = (folder: string, url: string, most: number): KeptBundle => {
-  const name = `${createHash('sha256').update(url).digest('hex').slice(0, 16)}.tar.gz`
-  const path = join(folder, name)
+  const path = keptPath(folder, url)
   return {
     read: async () => {
       try {

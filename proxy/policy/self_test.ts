@@ -8,6 +8,8 @@ import type { Isolate } from './threads.ts'
 export const SLOW = 5
 const PATIENCE = 1000
 const ROUNDS = 5
+/** One that is asked, whoever ends it. */
+type Asking = Pick<Isolate, 'ask' | 'alive'>
 
 const person = { id: 'nobody', realm: 'r', tenant: 't', verified: true, active: true }
 const hostile: readonly (readonly [string, unknown])[] = [
@@ -113,7 +115,7 @@ const show = (answer: PolicyDecision | PolicyFailure): string =>
 
 /** Best of several: the first ones meet code that is not yet optimised, and a busy machine disturbs some. */
 const timed = async (
-  isolate: Isolate,
+  isolate: Asking,
   input: string,
 ): Promise<{ answer: PolicyDecision | PolicyFailure; ms: number }> => {
   let best = Infinity
@@ -129,7 +131,7 @@ const timed = async (
  * Asks the bundle's golden inputs. Throws an Error that names the first wrong answer.
  * @returns ms of the slowest
  */
-export const proveGolden = async (isolate: Isolate, golden: readonly Golden[]): Promise<number> => {
+export const proveGolden = async (isolate: Asking, golden: readonly Golden[]): Promise<number> => {
   let slowest = 0
   for (const { name, input, allow, codes } of golden) {
     const { answer, ms } = await timed(isolate, JSON.stringify(input))
@@ -150,7 +152,7 @@ export const proveGolden = async (isolate: Isolate, golden: readonly Golden[]): 
  * the empty input gets no well-formed refusal (a rule misspelt, the wrong entry point).
  * @returns ms of the slowest
  */
-export const proveHostile = async (isolate: Isolate, inputLimit: number): Promise<number> => {
+export const proveHostile = async (isolate: Asking, inputLimit: number): Promise<number> => {
   let slowest = 0
   for (const [i, [name, input]] of hostile.entries()) {
     const { answer, ms } = await timed(isolate, JSON.stringify(input))

@@ -7,7 +7,7 @@ import { mayHeal, namesIn, readWhole, statOf, toldOf, Unreadable } from '../file
 import type { BundleOrigin, Clock, JsonObject, Log, PolicyEngine, Provider } from '../model.ts'
 import { messageOf } from '../problem.ts'
 import { isObject } from '../wire/json.ts'
-import { BUNDLE_LIMITS, unpackBundle } from './bundle.ts'
+import { BUNDLE_LIMITS, bundleFromFiles, unpackBundle } from './bundle.ts'
 import type { Bundle, BundleFiles } from './bundle.ts'
 import type { Download } from './download.ts'
 import type { KeptBundle } from './kept.ts'
@@ -79,6 +79,8 @@ export type PolicySourceOptions = {
   readonly onRefused?: (problem: string) => void
   /** ms between looks at the files; 500 unless told. */
   readonly poll?: number
+  /** How a policy is made one that answers; absent: as one that serves. */
+  readonly activate?: typeof activate
 }
 
 // Not inotify: it misses changes on some volumes, its watches run out on a busy node, and every
@@ -118,6 +120,10 @@ const bundleFiles = async (path: string): Promise<BundleFiles> => {
   }
   return files
 }
+
+/** A bundle of a file or a folder, for whoever asks what it would say: it serves nobody. Throws what is wrong with it. */
+export const loadBundle = async (path: string): Promise<Bundle> =>
+  bundleFromFiles(await bundleFiles(path), true)
 
 const refuse = (problems: readonly string[]): Error =>
   new Error(`the policy tables cannot be used:\n${problems.map((line) => `- ${line}`).join('\n')}`)
@@ -259,7 +265,12 @@ const createLoading = (options: PolicySourceOptions, trust: Trust) => {
     const { bundle, signed, from } = found
     const checked = checkTables(bundle, where, folder)
     const own = new Map<string, JsonObject>([...folder].map(([name, { value }]) => [name, value]))
-    const engine = await activate(bundle, own, { log, clock, inputLimit, compile })
+    const engine = await (options.activate ?? activate)(bundle, own, {
+      log,
+      clock,
+      inputLimit,
+      compile,
+    })
     const by = signed === null ? null : { key: signed.key, issuedAt: signed.issuedAt }
     const next: PolicyEngine = { ...engine, origin: { from, signed: by } }
     return { found, checked, rows: vainRows(checked, providers), next }

@@ -21,12 +21,30 @@ export type Reply =
       readonly ms: number
       readonly broken: boolean
     }
+  | {
+      readonly kind: 'answers'
+      readonly answers: readonly (string | PolicyFailure)[]
+      readonly broken: boolean
+    }
+/** Many questions at once, of other tables than those it started with where `data` is given. */
+export type Batch = {
+  readonly inputs: readonly string[]
+  readonly data: Uint8Array<ArrayBuffer> | null
+}
 
 export type Asked = { readonly answer: string | PolicyFailure; readonly ms: number }
 
 export type Isolate = {
   /** One question at a time. After `deadline` ms the thread is ended and the isolate is dead. Never rejects. */
   readonly ask: (input: string, deadline: number) => Promise<Asked>
+  /**
+   * The same for many, which share the deadline. Fewer answers than questions: the policy trapped at the last one that
+   * is answered. A failure: none is answered. The isolate is dead in both cases.
+   */
+  readonly askAll: (
+    batch: Batch,
+    deadline: number,
+  ) => Promise<readonly (string | PolicyFailure)[] | PolicyFailure>
   readonly alive: () => boolean
   readonly close: () => Promise<void>
 }
@@ -46,7 +64,9 @@ export const openIsolate = (start: Start, patience: number): Promise<Isolate> =>
     const env = kept === undefined ? {} : { NODE_COMPILE_CACHE: dirname(kept) }
     const worker = new Worker(WORKER, { workerData: start, env, execArgv: [], argv: [] })
     let alive = true
-    let answered: ((asked: Asked) => void) | null = null
+    type Answer = Extract<Reply, { readonly kind: 'answer' | 'answers' }>
+    let answered: ((reply: Answer | (PolicyFailure & { readonly ms: number })) => void) | null =
+      null
     let timer: NodeJS.Timeout | undefined
     const end = (): Promise<unknown> => {
       alive = false
@@ -56,7 +76,7 @@ export const openIsolate = (start: Start, patience: number): Promise<Isolate> =>
     const fail = (failed: PolicyFailure['failed'], detail: string, ms: number): void => {
       void end()
       reject(new Error(detail))
-      answered?.({ answer: { failed, detail }, ms })
+      answered?.({ failed, detail, ms })
       answered = null
     }
     timer = setTimeout(
@@ -70,26 +90,46 @@ export const openIsolate = (start: Start, patience: number): Promise<Isolate> =>
       if (reply.kind === 'refused') fail('policy_error', reply.why, 0)
       else if (reply.kind === 'ready') resolve(isolate)
       else {
-        answered?.({ answer: reply.answer, ms: reply.ms })
+        answered?.(reply)
         answered = null
         if (reply.broken) void end()
       }
     })
+    const put = (
+      message: string | Batch,
+      deadline: number,
+    ): Promise<Answer | (PolicyFailure & { readonly ms: number })> =>
+      new Promise((done) => {
+        if (!alive || answered !== null) {
+          const detail = alive ? 'the policy thread is busy' : 'the policy thread has ended'
+          done({ failed: 'policy_error', detail, ms: 0 })
+          return
+        }
+        answered = done
+        timer = setTimeout(
+          () => fail('policy_timeout', `the policy took longer than ${deadline} ms`, deadline),
+          deadline,
+        )
+        worker.postMessage(message, [])
+      })
     const isolate: Isolate = {
-      ask: (input, deadline) =>
-        new Promise((done) => {
-          if (!alive || answered !== null) {
-            const detail = alive ? 'the policy thread is busy' : 'the policy thread has ended'
-            done({ answer: { failed: 'policy_error', detail }, ms: 0 })
-            return
-          }
-          answered = done
-          timer = setTimeout(
-            () => fail('policy_timeout', `the policy took longer than ${deadline} ms`, deadline),
-            deadline,
-          )
-          worker.postMessage(input, [])
-        }),
+      ask: async (input, deadline) => {
+        const reply = await put(input, deadline)
+        if ('failed' in reply) {
+          const { failed, detail, ms } = reply
+          return { answer: { failed, detail }, ms }
+        }
+        return reply.kind === 'answer'
+          ? reply
+          : { answer: { failed: 'policy_error', detail: 'not what was asked' }, ms: 0 }
+      },
+      askAll: async (batch, deadline) => {
+        const reply = await put(batch, deadline)
+        if ('failed' in reply) return { failed: reply.failed, detail: reply.detail }
+        return reply.kind === 'answers'
+          ? reply.answers
+          : { failed: 'policy_error', detail: 'not what was asked' }
+      },
       alive: () => alive,
       close: async () => {
         await end()

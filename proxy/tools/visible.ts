@@ -18,7 +18,7 @@ const AT_ONCE = 32
 /** Paths of rows that are tried for one operation. */
 const MOST_PATHS = 8
 /** About the person, the agent or the operation: other arguments change nothing. */
-const WHOEVER: ReadonlySet<string> = new Set([
+export const WHOEVER: ReadonlySet<string> = new Set([
   'no_grant',
   'user_inactive',
   'operation_unknown',
@@ -46,7 +46,7 @@ const meeting = (
   return rest === null ? null : [own, ...rest]
 }
 /** Paths that rows of the policy name for this operation, where it says less. */
-const pathsIn = (
+export const pathsIn = (
   table: JsonObject | null,
   { provider }: Connection,
   template: readonly string[],

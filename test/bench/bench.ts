@@ -10,6 +10,7 @@ import { measureBundles } from './bundles.ts'
 import { measureClassify } from './classify.ts'
 import { measureEntitlements } from './entitlements.ts'
 import { measureEnvelopes } from './envelopes.ts'
+import { measureExplain } from './explain.ts'
 import { measureHeld } from './held.ts'
 import { measureMcp } from './mcp.ts'
 import { measureMemory } from './memory.ts'
@@ -46,6 +47,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   mcp: measureMcp,
   tools: measureTools,
   bundles: measureBundles,
+  explain: measureExplain,
 }
 const names = ['calls', ...Object.keys(PARTS)]
 const wanted = flags.only?.split(',') ?? names

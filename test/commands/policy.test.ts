@@ -27,6 +27,8 @@ const policies = fileURLToPath(new URL('../../policies', import.meta.url))
 const places = { named: process.env['DEPUTY_OPA'], path: process.env['PATH'], home: homedir() }
 const opa = await findOpa(places).catch(() => null)
 
+const AS_WRITTEN = /^golden inputs in WebAssembly: (\d+) of \1 as written$/
+
 let root = ''
 let said: string[] = []
 const print = (line: string): void => void said.push(line)
@@ -56,7 +58,35 @@ describe('the compiler', () => {
     said = []
     const named = join(root, 'no-opa')
     expect(await policyTest({ root, places: { named }, print })).toBe(1)
-    expect(said).toEqual([expect.stringContaining(`${named} cannot be run`)])
+    expect(said).toEqual([
+      expect.stringMatching(/golden inputs in WebAssembly: policies\/bundle\.tar\.gz: .*ENOENT/),
+      expect.stringMatching(/^NOT RUN: format, types, the Rego tests .* cannot be run/),
+    ])
+    expect(said[1]).toContain(`${named} cannot be run`)
+  })
+
+  test('that is nowhere still lets golden inputs be asked of the compiled policy, and says what was not run', async () => {
+    cpSync(policies, join(root, 'policies'), { recursive: true })
+    cpSync(join(policies, '../test/golden'), join(root, 'test/golden'), { recursive: true })
+    const run = (): Promise<number> => policyTest({ root, places: { path: root }, print })
+    expect(await run()).toBe(2)
+    expect(said).toEqual([
+      expect.stringMatching(AS_WRITTEN),
+      expect.stringMatching(/^NOT RUN: .*was not found/),
+    ])
+    appendFileSync(join(root, 'policies/deputy/main.rego'), '\n# more\n')
+    const file = join(root, 'test/golden/merge-a-pull.json')
+    writeFileSync(file, readFileSync(file, 'utf8').replace('"github_merge"', '"github_verge"'))
+    writeFileSync(join(root, 'test/golden/none.json'), '[]')
+    said = []
+    expect(await run()).toBe(1)
+    expect(said).toEqual([
+      expect.stringMatching(/^golden inputs in WebAssembly: \d+ of \d+ as written$/),
+      '  test/golden/none.json: is not { input, decision }',
+      '  test/golden/merge-a-pull.json: deny ["github_merge"]',
+      expect.stringContaining('was built from other sources than those that are there'),
+      expect.stringMatching(/^NOT RUN: /),
+    ])
   })
 
   test('is not asked where there is no policy: the message names the folder and what writes one', async () => {
@@ -118,7 +148,7 @@ describe.skipIf(opa === null)(`a build${needs}`, () => {
     writeFileSync(join(at, 'freeze_test.rego'), proof)
     expect([await policyTest({ root, places, print, coverage: 100 }), said]).toEqual([
       0,
-      [expect.stringMatching(/PASS/), 'coverage: 100 %'],
+      [expect.stringMatching(/PASS/), expect.stringMatching(AS_WRITTEN), 'coverage: 100 %'],
     ])
     writeFileSync(join(at, 'freeze.rego'), rule.replace('"sat", "sun"', '"sat"'))
     expect(await policyTest({ root, places, print })).toBe(1)
@@ -183,7 +213,11 @@ describe.skipIf(opa === null)(`the policy's own tests${needs}`, () => {
 
   test('pass for the shipped policy', async () => {
     expect(await tested(100)).toBe(0)
-    expect(said).toEqual([expect.stringMatching(/^tests: PASS: \d+\/\d+$/), 'coverage: 100 %'])
+    expect(said).toEqual([
+      expect.stringMatching(/^tests: PASS: \d+\/\d+$/),
+      expect.stringMatching(AS_WRITTEN),
+      'coverage: 100 %',
+    ])
   })
 
   test('fail for a format, a field that no input has, and a failing test', async () => {
@@ -207,6 +241,7 @@ describe.skipIf(opa === null)(`the policy's own tests${needs}`, () => {
     add('main.rego', '\nuntested if input.version == 3\n')
     const told = [
       expect.stringMatching(/PASS/),
+      expect.stringMatching(AS_WRITTEN),
       expect.stringMatching(/^coverage: 9\d\.\d+ %; no test reaches:$/),
       expect.stringMatching(/^ {2}policies\/deputy\/main\.rego:\d+-\d+$/),
     ]

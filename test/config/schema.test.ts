@@ -282,7 +282,7 @@ const WHOLE = /^(?:entitlements\.(?:claims|max_age)|connect\.notify|network\.all
 /** A value of each key that is refused, whole or for this value only. */
 const REFUSED: Readonly<Record<string, unknown>> = {
   'audit.inputs': 'sealed',
-  'policy.shadow': './candidate.tar.gz',
+  'policy.shadow': 'https://bundles.example.com/candidate',
 }
 const base = {
   version: 1,

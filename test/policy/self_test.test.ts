@@ -21,14 +21,13 @@ const DENY = decision(false, 'no')
 const policy = (answer: (input: string, n: number) => Asked['answer'], ms: number[] = [1]) => {
   const asked: string[] = []
   let alive = true
-  const isolate: Isolate = {
+  const isolate: Pick<Isolate, 'ask' | 'alive'> = {
     ask: (input) => {
       asked.push(input)
       const n = asked.length - 1
       return Promise.resolve({ answer: answer(input, n), ms: ms[Math.min(n, ms.length - 1)] ?? 1 })
     },
     alive: () => alive,
-    close: () => Promise.resolve(),
   }
   return { isolate, asked, end: () => void (alive = false) }
 }

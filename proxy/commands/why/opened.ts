@@ -1,0 +1,89 @@
+// What a question about policy is asked of: the policy in force, another beside it, the file of people, the evidence.
+import { chainsOf } from '../../audit/chains.ts'
+import { QUIET } from '../aside.ts'
+import { sinksOf } from '../../audit/journal.ts'
+import { BUNDLES, systemClock } from '../../compose/snapshot.ts'
+import { isService } from '../../config/policy.ts'
+import { naming } from '../../config/backend.ts'
+import type { Loaded } from '../../config/load.ts'
+import { sourcesOf } from '../../config/schema.ts'
+import { openFileDirectory, type FileDirectory } from '../../directory/file.ts'
+import type { JsonObject } from '../../model.ts'
+import { activate } from '../../policy/activate.ts'
+import type { Bundle } from '../../policy/bundle.ts'
+import { keptPath } from '../../policy/kept.ts'
+import { checkTables, loadBundle, loadTables } from '../../policy/source.ts'
+import type { Table } from '../../policy/tables.ts'
+import { openTrial, remembering, type Trial } from '../../policy/trial.ts'
+import { messageOf } from '../../problem.ts'
+
+export type Printing = {
+  readonly print: (line: string) => void
+  readonly complain: (line: string) => void
+}
+
+export type Policy = Trial & {
+  readonly bundle: Bundle
+  /** Each table with the file that it stands in. */
+  readonly files: ReadonlyMap<string, Table>
+}
+
+/**
+ * A policy as it would serve, proved by its own probes first.
+ * @param data folder of tables, or null
+ * @throws Error that says why it would be refused
+ */
+export const openPolicy = async (
+  path: string,
+  data: string | null,
+  inputLimit: number,
+): Promise<Policy> => {
+  try {
+    const [bundle, folder] = await Promise.all([loadBundle(path), loadTables(data)])
+    const files = checkTables(bundle, path, folder)
+    const tables = new Map<string, JsonObject>(
+      [...folder].map(([name, { value }]) => [name, value]),
+    )
+    const deps = { log: QUIET, clock: systemClock(), inputLimit }
+    await (await activate(bundle, tables, deps)).close()
+    const trial = await openTrial({ bundle, tables }, inputLimit)
+    return { ...trial, engine: remembering(trial.engine), bundle, files }
+  } catch (error) {
+    throw new Error(`${path}: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+/** The one that the configuration names. */
+export const policyInForce = ({ config, at, written }: Loaded): Promise<Policy> =>
+  openPolicy(
+    // Of a bundle service: the last good one that deputy kept.
+    isService(config.policy.bundle)
+      ? keptPath(written(BUNDLES), config.policy.bundle)
+      : at(config.policy.bundle),
+    config.policy.data === undefined ? null : at(config.policy.data),
+    config.limits.policy_input,
+  )
+
+/** null: the source of people is another than a file. @throws Error that says what is wrong with the file */
+export const peopleFile = async ({ config, at }: Loaded): Promise<FileDirectory | null> => {
+  const [only, ...others] = sourcesOf(config.entitlements)
+  const { file } = config.entitlements ?? {}
+  if (only !== 'file' || others.length > 0 || file === undefined) return null
+  const [realm = ''] = naming(config).realms
+  const clock = systemClock()
+  return openFileDirectory({ path: at(file), realm, clock, log: QUIET, onChange: () => {} })
+}
+
+/** The files named, or those of `audit.sink`, each with what it continues; oldest first. @throws Error */
+export const evidenceFiles = async (
+  { config, written }: Loaded,
+  named: readonly string[],
+): Promise<readonly string[]> => {
+  const own = sinksOf(config.audit, written).flatMap((sink) =>
+    sink === 'stdout' ? [] : [sink.file],
+  )
+  const paths = named.length > 0 ? named : own
+  if (paths.length === 0)
+    throw new Error('audit.sink names no file: name the files of evidence with --evidence')
+  return (await chainsOf(paths)).flat().map(({ path }) => path)
+}

@@ -1,0 +1,52 @@
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import type { JsonObject } from '../../proxy/model.ts'
+import { readBundle } from '../../proxy/policy/bundle.ts'
+import { namesOperation, readsOf } from '../../proxy/policy/reads.ts'
+
+const { wasm } = await readBundle(
+  readFileSync(new URL('../../policies/bundle.tar.gz', import.meta.url)),
+)
+const reads = (tables: Readonly<Record<string, JsonObject>> = {}) =>
+  readsOf([{ wasm, tables: new Map(Object.entries(tables)) }])
+
+test('what a rule writes is found in the module, whole words alone', () => {
+  const { names } = reads()
+  expect([names('/event'), names('/force')]).toEqual([true, true])
+  expect([names('/even'), names('event'), names('/no/rule/has/this')]).toEqual([
+    false,
+    false,
+    false,
+  ])
+})
+test('what a table writes is found too, but not what only its probes say', () => {
+  expect(reads({ grants: { a: { b: { arguments: [{ pointer: '/x' }] } } } }).names('/x')).toBe(true)
+  expect(reads({ probes: { a: { input: { '/x': 1 } } } }).names('/x')).toBe(false)
+})
+test('rows that may cover an operation say what they ask for', () => {
+  const row = { operations: ['a.*'], step_up: {}, approval: {}, history: [], arguments: [] }
+  const grants = {
+    one: { plain: row, strong: { ...row, operations: ['a.b'], step_up: { x: {} } } },
+    base: {
+      counted: { ...row, history: [{ at_most: 1 }] },
+      other: { ...row, operations: ['b'], approval: { x: {} } },
+    },
+  }
+  const { rows } = reads({ grants })
+  expect([...rows(['one'], 'a.b')]).toEqual(['user.auth'])
+  expect([...rows(['one', 'base'], 'a.b')]).toEqual(['user.auth', 'history'])
+  expect([...rows(['one'], 'a.c')]).toEqual([])
+  expect([...rows(['none'], 'a.b')]).toEqual([])
+})
+test('a selection counts where a provider hides something', () => {
+  const { selections } = reads({ providers: { a: { hidden: ['Secret'] }, b: { hidden: [] } } })
+  expect([selections(['a']), selections(['b']), selections(['c', 'a'])]).toEqual([
+    true,
+    false,
+    true,
+  ])
+})
+test('an operation is named by itself, by its family and by *', () => {
+  expect(['*', 'a.b', 'a.*'].every((name) => namesOperation(name, 'a.b'))).toBe(true)
+  expect(['a', 'a.b.*', 'b.*', 7].some((name) => namesOperation(name, 'a.b'))).toBe(false)
+})

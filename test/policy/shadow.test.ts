@@ -1,0 +1,147 @@
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Log, PolicyDecision, PolicyEngine } from '../../proxy/model.ts'
+import {
+  openShadow,
+  type Differed,
+  type Shadow,
+  type ShadowResult,
+} from '../../proxy/policy/shadow.ts'
+
+const fixture = (name: string): string =>
+  fileURLToPath(new URL(`../fixtures/policies/${name}.tar.gz`, import.meta.url))
+const clock = { now: () => Date.now(), mono: () => performance.now() }
+let folder = ''
+let errors: string[] = []
+let counted: ShadowResult[] = []
+let differed: Differed[] = []
+let shadow: Shadow
+const quiet = (): void => undefined
+const log: Log = {
+  debug: quiet,
+  info: quiet,
+  warn: quiet,
+  error: (_, msg) => void errors.push(msg),
+}
+const told = {
+  counted: (result: ShadowResult) => void counted.push(result),
+  differed: (what: Differed) => void differed.push(what),
+}
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'deputy-shadow-'))
+  errors = []
+  counted = []
+  differed = []
+})
+afterEach(async () => {
+  await shadow.close()
+  rmSync(folder, { recursive: true })
+})
+const open = (name: string | null): void => {
+  const bundle = join(folder, 'bundle.tar.gz')
+  if (name !== null) copyFileSync(fixture(name), bundle)
+  shadow = openShadow({ bundle, data: null, inputLimit: 32_768, log, clock, poll: 50 })
+}
+const loaded = (revision: string) =>
+  expect.poll(() => shadow.revision(), { timeout: 30_000 }).toBe(revision)
+const ALLOW: PolicyDecision = {
+  version: 1,
+  allow: true,
+  reasons: [],
+  required_scopes: [],
+  obligations: {},
+  max_entitlement_age_s: 60,
+  grants: ['use'],
+}
+const DENY: PolicyDecision = {
+  ...ALLOW,
+  allow: false,
+  reasons: [{ code: 'no_grant', msg: '' }],
+  grants: [],
+}
+const serving = (answer: PolicyDecision | Promise<PolicyDecision>): PolicyEngine => ({
+  revision: 'serving',
+  digest: '',
+  evaluate: () => answer,
+  close: () => Promise.resolve(),
+})
+/** What `stuck` lets staff do, unless the path is `late`. */
+const input = (path = 'now', groups = ['staff']): string =>
+  JSON.stringify({
+    version: 1,
+    request_id: 'E1',
+    request: { segments: [path], part: { number: 2, of: 3 } },
+    operation: { id: 'a' },
+    user: { groups },
+  })
+const counts = (...results: readonly ShadowResult[]) =>
+  expect.poll(() => counted, { timeout: 30_000 }).toEqual(results)
+
+describe('a shadow', () => {
+  test('is asked what the one that serves was asked, and says nothing of what is the same', async () => {
+    open('stuck')
+    await loaded('stuck')
+    const engine = shadow.beside(serving(ALLOW), told)
+    expect(shadow.beside(serving(ALLOW), told)).not.toBe(engine)
+    expect(engine.evaluate(input())).toBe(ALLOW)
+    await counts('same')
+    expect(differed).toEqual([])
+  })
+  test.each([
+    [ALLOW, [], 'allow_to_deny'],
+    [DENY, ['staff'], 'deny_to_allow'],
+    [{ ...DENY, reasons: [{ code: 'other', msg: '' }] }, [], 'otherwise'],
+  ] as const)('that differs is recorded with the call: %#', async (answer, groups, result) => {
+    open('stuck')
+    await loaded('stuck')
+    const engine = shadow.beside(serving(Promise.resolve(answer)), told)
+    expect(await engine.evaluate(input('now', [...groups]))).toBe(answer)
+    await counts(result)
+    expect(differed).toMatchObject([
+      {
+        exchange: 'E1',
+        part: 2,
+        result,
+        serving: { allow: answer.allow },
+        policy: { revision: 'stuck' },
+      },
+    ])
+  })
+  test('that never ends fails, and holds nobody up', async () => {
+    open('stuck')
+    await loaded('stuck')
+    const engine = shadow.beside(serving(ALLOW), told)
+    const began = performance.now()
+    expect(engine.evaluate(input('late'))).toBe(ALLOW)
+    expect(engine.evaluate(input())).toBe(ALLOW)
+    expect(performance.now() - began).toBeLessThan(50)
+    await counts('failed', 'same')
+  })
+  test('is skipped where too many wait for it, which is counted', async () => {
+    open('stuck')
+    await loaded('stuck')
+    const engine = shadow.beside(serving(ALLOW), told)
+    for (let i = 0; i < 300; i++) void engine.evaluate(input())
+    expect(counted.filter((one) => one === 'skipped')).toHaveLength(300 - 256)
+    await expect.poll(() => counted.filter((one) => one === 'same').length).toBe(256)
+  })
+  test('that may not serve, or is not there, is told and skipped, until its file is mended', async () => {
+    open(null)
+    await expect.poll(() => shadow.problem()).toMatch(/does not exist/)
+    expect(errors).toEqual(['policy.shadow is refused, and calls go on without it'])
+    const engine = shadow.beside(serving(ALLOW), told)
+    expect(engine.evaluate(input())).toBe(ALLOW)
+    expect(counted).toEqual(['skipped'])
+    copyFileSync(fixture('stuck'), join(folder, 'bundle.tar.gz'))
+    await loaded('stuck')
+    expect(shadow.problem()).toBe(null)
+    void engine.evaluate(input())
+    await counts('skipped', 'same')
+    copyFileSync(fixture('wild'), join(folder, 'bundle.tar.gz'))
+    await loaded('wild')
+  }, 60_000)
+})

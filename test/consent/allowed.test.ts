@@ -195,6 +195,7 @@ const allowedBy = (
   const clock = { now: () => 0, mono: () => (now += tick) }
   const policy: PolicyEngine = {
     revision: 'r',
+    asks: { zones: [] },
     digest: 'sha256:d',
     evaluate: (input, repeated = []) => {
       const text = `${input.slice(0, -1)}${repeated.map(([name, value]) => `,"${name}":${value}`).join('')}}`
@@ -256,6 +257,7 @@ test('without a policy, or with one that fails, nothing is allowed', async () =>
   expect((await allowedBy(() => true, { policy: () => null }).of(['wide'])).size).toBe(0)
   const broken: PolicyEngine = {
     revision: '',
+    asks: { zones: [] },
     digest: '',
     evaluate: () => ({ failed: 'policy_error', detail: 'x' }),
     close: async () => {},

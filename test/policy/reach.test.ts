@@ -4,24 +4,13 @@ import { describe, expect, test } from 'vitest'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
 import { compileProviders } from '../../proxy/providers/parse.ts'
 import { unreachable } from '../../proxy/policy/reach.ts'
+import { wholeRow } from '../../proxy/policy/row.ts'
 import type { Grants, Row } from '../../proxy/policy/tables.ts'
 
 const { providers } = compileProviders(
   readProviderFiles(fileURLToPath(new URL('../../providers', import.meta.url))),
 )
-const row: Row = {
-  kinds: ['rest'],
-  access: ['read'],
-  operations: ['*'],
-  path: ['**'],
-  agents: ['*'],
-  entitlement: '*',
-  scopes: [],
-  max_entitlement_age_s: 300,
-  obligations: {},
-  step_up: {},
-  approval: {},
-}
+const row = wholeRow('github', { kinds: ['rest'], operations: ['*'] })
 const said = (changes: Partial<Row>, provider = 'github'): readonly string[] =>
   unreachable({ [provider]: { r: { ...row, ...changes } } }, providers.values())
 

@@ -5,22 +5,13 @@ import type { PolicyEngine } from '../../proxy/model.ts'
 import { readBundle } from '../../proxy/policy/bundle.ts'
 import type { Bundle } from '../../proxy/policy/bundle.ts'
 import { indexOf } from '../../proxy/policy/rows.ts'
+import { wholeRow } from '../../proxy/policy/row.ts'
 import type { Row } from '../../proxy/policy/tables.ts'
 import { activate } from '../../proxy/policy/activate.ts'
 import type { Tables } from '../../proxy/policy/activate.ts'
 
 const row = (changes: Partial<Row> = {}): Row => ({
-  kinds: ['rest'],
-  access: ['read'],
-  operations: ['*'],
-  path: ['**'],
-  agents: ['*'],
-  entitlement: '*',
-  scopes: [],
-  max_entitlement_age_s: 300,
-  obligations: {},
-  step_up: {},
-  approval: {},
+  ...wholeRow('github', { kinds: ['rest'], operations: ['*'] }),
   ...changes,
 })
 const many = (count: number, make: (i: number) => Partial<Row>): Record<string, Row> =>
@@ -41,6 +32,7 @@ describe('the index of rows', () => {
     const index = indexOf({ github: nine }, { github: { dev: Object.keys(nine) } })
     const shape = {
       at: [0, 2],
+      heads: [],
       rows: Object.fromEntries(Object.keys(nine).map((id, i) => [`repos/app-${i}`, [id]])),
     }
     expect(JSON.parse(JSON.stringify(index))).toEqual({
@@ -58,7 +50,9 @@ describe('the index of rows', () => {
   test('names the first of rows that say the same', () => {
     const copies = { first: row(), ...nine, again: row() }
     const index = indexOf({ github: copies }, { github: { dev: Object.keys(copies) } })
-    expect(JSON.stringify(index)).toContain('"*":{"*":{"*":[{"at":[],"rows":{"":["first"]}}]}}')
+    expect(JSON.stringify(index)).toContain(
+      '"*":{"*":{"*":[{"at":[],"heads":[],"rows":{"":["first"]}}]}}',
+    )
     expect(JSON.stringify(index)).not.toContain('again')
   })
 

@@ -1,5 +1,5 @@
 // What the tables of a policy want to know beside what each input says, so that it is gathered only where they ask. Pure.
-import type { Asks, Json } from '../model.ts'
+import type { Asks } from '../model.ts'
 import { isObject } from '../wire/json.ts'
 import { isZone } from '../wire/zone.ts'
 
@@ -7,7 +7,7 @@ import { isZone } from '../wire/zone.ts'
 const MOST_ZONES = 32
 
 /** The time zones that rows name, each once, sorted. */
-const zonesOf = (grants: Json | undefined): readonly string[] => {
+const zonesOf = (grants: unknown): readonly string[] => {
   const zones = new Set<string>()
   const values = (table: unknown): readonly unknown[] =>
     isObject(table) ? Object.values(table) : []
@@ -23,7 +23,7 @@ const zonesOf = (grants: Json | undefined): readonly string[] => {
  * @param grants the table, its rows whole
  * @throws Error where rows name more than 32 time zones, or one that there is not
  */
-export const asksOf = (grants: Json | undefined): Asks => {
+export const asksOf = (grants: unknown): Asks => {
   const zones = zonesOf(grants)
   if (zones.length > MOST_ZONES)
     throw new Error(

@@ -49,9 +49,11 @@ export const conflicts = (grants: Grants): readonly string[] => {
           const said = `${kind} ${JSON.stringify(value)}`
           const others = byName.get(name) ?? []
           byName.set(name, others)
-          const other = others.find(
-            (one) => one.said !== said && ++pairs <= MOST_PAIRS && meet(one.row, row),
-          )
+          const differs = (one: Named): boolean => {
+            pairs += 1
+            return one.said !== said && meet(one.row, row)
+          }
+          const other = pairs > MOST_PAIRS ? undefined : others.find(differs)
           if (other !== undefined)
             found.push(
               `${provider}.${id}.${kind}.${name}: the row ${JSON.stringify(other.id)} may cover the same call and says another thing by this name, so the call would be refused: use one value or two names`,

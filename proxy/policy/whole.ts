@@ -21,9 +21,7 @@ const texts = (value: unknown): readonly string[] =>
 export const wholeGrants = (grants: JsonObject): JsonObject =>
   each(grants, (byId, provider) =>
     isObject(byId)
-      ? each(byId, (row) =>
-          isObject(row) ? wholeRow(provider, row as unknown as Written) : row,
-        )
+      ? each(byId, (row) => (isObject(row) ? wholeRow(provider, row as unknown as Written) : row))
       : byId,
   )
 
@@ -37,7 +35,7 @@ const rolesOf = (roleGrants: JsonObject, grants: JsonObject): JsonObject => {
   }
   const rowsOf = (provider: string): JsonObject => {
     const rows = Object.hasOwn(grants, provider) ? grants[provider] : null
-    return isObject(rows) ? (rows) : {}
+    return isObject(rows) ? rows : {}
   }
   for (const [provider, byRole] of Object.entries(roleGrants)) {
     const rows = rowsOf(provider)

@@ -140,7 +140,7 @@ const shape = {
   checks: texts.describe('names of entitlements.checks that must all say yes to this very call'),
   when: z.array(span).describe('any one of these times; none: always'),
   arguments: z.array(argument).describe('all of these must hold'),
-  max_body_bytes: z.int().min(0).nullable().describe('null: any size'),
+  max_body_bytes: z.int().min(0).nullable().describe('null: no bound'),
   mail: mail.describe('every recipient is in one of these domains'),
   history: z.array(earlier).describe('more earlier calls than this refuse'),
 }

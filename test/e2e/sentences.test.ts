@@ -26,6 +26,8 @@ const PEOPLE = [
   { id: 'ida', groups: ['interns'] },
   { id: 'dan', groups: ['engineering'] },
 ]
+/** Who has connected nothing yet. */
+const NEW = { id: 'ian', groups: ['interns'] }
 
 /** Three hours of UTC, from one hour before now: over midnight where it is late. */
 const now = (): Fields => {
@@ -52,7 +54,7 @@ let deputy: Deputy | null = null
 const start = async (agent: string, day = true): Promise<Deputy> => {
   deputy = await startDeputy({
     upstream: upstream.origin,
-    people: PEOPLE,
+    people: [...PEOPLE, NEW],
     held: PEOPLE.flatMap(({ id: person }) =>
       Object.entries(CONNECTIONS).map(([connection, { scopes }]) => ({
         person,
@@ -115,6 +117,21 @@ test('interns read issues, in acme/public-* only', async () => {
   expect(await call('ida', 'GET', github('public-site%2Fpayroll/issues'))).not.toEqual([])
   expect(await call('ida', 'POST', github('public-site/issues'), { title: 'x' })).toEqual(NO_GRANT)
   expect(upstream.seen.map(({ url }) => url)).toEqual(['/repos/acme/public-site/issues'])
+})
+
+test('whom a row lets read some repositories may connect an account for it', async () => {
+  const { agent } = await start('triage')
+  expect(await call('ian', 'GET', github('payroll/issues'))).toEqual(NO_GRANT)
+  expect(await call('ian', 'GET', github('public-site/issues'))).toEqual([403, 'consent_required'])
+  const begun = await fetch(`${agent}/v1/auth/authorize`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', 'deputy-user': 'ian' },
+    body: JSON.stringify({
+      user_id: 'ian',
+      auth_requirement: { id: 'github', oauth2: { scopes: ['repo'] } },
+    }),
+  })
+  expect([begun.status, await begun.json()]).toMatchObject([200, { status: 'pending' }])
 })
 
 test('at night only the agent nightly writes', async () => {

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
 import { isGlob, rowProblems, wholeRow, writtenRow } from '../../proxy/policy/row.ts'
-import type { Written } from '../../proxy/policy/row.ts'
 
 /** What is wrong with a row that says this beside its operations, as `path: message`. */
 const wrong = (more: object): readonly string[] =>
@@ -49,7 +48,7 @@ describe('keys that are right', () => {
     ['approvers', approvers('group:leads', 'person:bob@example.com', 'manager')],
   ])('%s', (_name, more) => {
     expect(wrong(more)).toEqual([])
-    expect(rowProblems(wholeRow('p', { operations: ['*'], ...more } as Written))).toEqual([])
+    expect(rowProblems(wholeRow('p', { operations: ['*'], ...more }))).toEqual([])
   })
 })
 

@@ -48,3 +48,10 @@ test_an_agent_connects_only_what_it_may_use if {
 	below_ceiling({"*": [object.union(narrow_ceiling, {"connections": ["linear"]})]}, own("deputy.connect")) == ["agent_ceiling"]
 	below_ceiling({"*": [{"connections": ["github"]}]}, own("deputy.connect")) == ["agent_ceiling"]
 }
+
+test_a_ceiling_over_all_connections_is_one_all_the_same if {
+	anywhere := {"*": [object.union(narrow_ceiling, {"connections": ["*"]})]}
+	below_ceiling(anywhere, []) == []
+	below_ceiling(anywhere, write_ops) == ["agent_ceiling"]
+	below_ceiling(anywhere, [set_to("/operation/id", "pulls.list")]) == ["agent_ceiling"]
+}

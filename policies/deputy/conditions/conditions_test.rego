@@ -203,3 +203,12 @@ test_a_history_that_nobody_brings_refuses if {
 	}
 	row_asks("history", {"a": 1}, []) == ["no_grant"]
 }
+
+test_an_object_is_no_list_of_conditions if {
+	always := {"zone": "Europe/Berlin", "days": ["mon"], "from": "00:00", "to": "24:00"}
+	row_asks("when", {"a": always}, clock("mon", 9, 0)) == ["no_grant"]
+	row_asks("arguments", {"a": {"pointer": "/to", "equals": "a"}}, body_says("a")) == ["no_grant"]
+	inside := [set_to("/request/mail", {"unread": false, "sends": true, "domains": ["acme.com"]})]
+	row_asks("mail", {"domains": {"a": "acme.com"}}, inside) == ["no_grant"]
+	mail_row({"unread": false, "sends": true, "domains": {"a": "acme.com"}}) == ["no_grant"]
+}

@@ -558,6 +558,12 @@ export type PolicyFailure = {
 /** A member of policy's input: its name and its JSON text. */
 export type InputMember = readonly [name: string, text: string]
 
+/** What the tables of a policy ask for, that is gathered only where somebody asks. */
+export type Asks = {
+  /** Time zones (IANA names) that rows name. */
+  readonly zones: readonly string[]
+}
+
 /** A compiled policy that passed its self-test. */
 /** Where a bundle came from, and who signed it. */
 export type BundleOrigin = {
@@ -573,6 +579,8 @@ export type PolicyEngine = {
   readonly origin?: BundleOrigin
   /** sha256 (hex, `sha256:` prefix) over module, data and overlay. */
   readonly digest: string
+  /** What its tables want to know beside what each input says. */
+  readonly asks: Asks
   /**
    * Evaluates `deputy/decision` for a JSON object. `repeated` are further members of it, which many calls share: what
    * was parsed of them is kept. Never throws; a promise only where the bundle runs in a worker, which agents take turns at.

@@ -303,6 +303,7 @@ const policyOf = (loaded: Loaded, preparing: Preparing, dial: Dial): Promise<Pol
       rollback,
       data,
       providers,
+      connections: [...connections.keys()],
       inputLimit,
       log,
       clock,

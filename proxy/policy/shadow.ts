@@ -91,7 +91,7 @@ const logOf = (log: Log, bundle: string): Log => ({
 
 /** Begins to load, and does not wait for it. */
 export const openShadow = (
-  options: Omit<PolicySourceOptions, 'onChange' | 'activate' | 'providers'>,
+  options: Omit<PolicySourceOptions, 'onChange' | 'activate' | 'providers' | 'connections'>,
 ): Shadow => {
   const { log } = options
   let source: PolicySource | null = null
@@ -99,6 +99,7 @@ export const openShadow = (
   const opening = openPolicySource({
     ...options,
     providers: [],
+    connections: [],
     log: logOf(log, options.bundle),
     activate: activateAside,
     onChange: () => {},

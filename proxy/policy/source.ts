@@ -11,10 +11,13 @@ import { BUNDLE_LIMITS, bundleFromFiles, unpackBundle } from './bundle.ts'
 import type { Bundle, BundleFiles } from './bundle.ts'
 import type { Download } from './download.ts'
 import type { KeptBundle } from './kept.ts'
-import { unreachable } from './reach.ts'
+import { conflicts } from './conflicts.ts'
+import { unknownIn, unreachable } from './reach.ts'
 import { parseNamed } from './strict.ts'
 import { few, tableProblems } from './tables.ts'
-import type { Grants, Table } from './tables.ts'
+import type { Ceilings, Grants, Table } from './tables.ts'
+import { unreadKeys } from './unread.ts'
+import { wholeTables } from './whole.ts'
 import { createService } from './service.ts'
 import type { Service, ServiceState } from './service.ts'
 import type { Verification } from './signature.ts'
@@ -31,7 +34,7 @@ export type PolicySource = {
   readonly tables: () => JsonObject
   /** Why the newest files do not serve, or the bundle service gives none that does; null: they do. */
   readonly problem: () => string | null
-  /** Rows of the tables in use that never match a call. */
+  /** What rows of the tables in use say in vain: they match no call, or contradict another. */
   readonly vain: () => readonly string[]
   /** Why the files cannot be looked at; null: they can. */
   readonly unread: () => string | null
@@ -70,6 +73,8 @@ export type PolicySourceOptions = {
   readonly data: string | null
   /** Whose catalogues rows are compared with, to name those that never match. */
   readonly providers: Iterable<Provider>
+  /** Names of the connections, which the table agents may name. */
+  readonly connections: Iterable<string>
   /** Bytes. */
   readonly inputLimit: number
   readonly log: Log
@@ -156,8 +161,8 @@ export const loadTables = async (folder: string | null): Promise<ReadonlyMap<str
 }
 
 /**
- * The tables that a bundle decides by, those of the folder in place of its own. Throws one Error that lists everything
- * that is wrong with them.
+ * The tables that a bundle decides by, those of the folder in place of its own, with whole rows. Throws one Error that
+ * lists everything that is wrong with them.
  * @param where the bundle, named in problems
  */
 export const checkTables = (
@@ -176,17 +181,34 @@ export const checkTables = (
   for (const [name, table] of folder) tables.set(name, table)
   problems.push(...tableProblems(tables, new Set(Object.keys(bundled))))
   if (problems.length > 0) throw refuse(problems)
-  return tables
+  const whole = wholeTables(new Map([...tables].map(([name, { value }]) => [name, value])))
+  const grants = (whole.get('grants') ?? {}) as unknown as Grants
+  const agents = (whole.get('agents') ?? null) as Ceilings | null
+  problems.push(...unreadKeys(bundle.wasm, grants, agents))
+  if (problems.length > 0) throw refuse(problems)
+  return new Map(
+    [...whole].map(([name, value]) => {
+      const { where: place, own } = tables.get(name) ?? { where, own: false }
+      return [name, { where: place, own, value: value as JsonObject }]
+    }),
+  )
 }
 
 const vainRows = (
   tables: ReadonlyMap<string, Table>,
-  providers: Iterable<Provider>,
+  { providers, connections }: Pick<PolicySourceOptions, 'providers' | 'connections'>,
 ): readonly string[] => {
   const grants = tables.get('grants')
-  return grants === undefined
-    ? []
-    : few(unreachable(grants.value as Grants, providers)).map((one) => `${grants.where}: ${one}`)
+  const agents = tables.get('agents')
+  const rows = (grants?.value ?? {}) as unknown as Grants
+  const ceilings = (agents?.value ?? {}) as unknown as Ceilings
+  const known = [...providers]
+  return [
+    ...few([...unreachable(rows, known), ...conflicts(rows)]).map(
+      (one) => `${grants?.where ?? ''}: ${one}`,
+    ),
+    ...few(unknownIn(ceilings, known, connections)).map((one) => `${agents?.where ?? ''}: ${one}`),
+  ]
 }
 
 /** Changes whenever a file does, also where a link is turned to another one. */
@@ -243,7 +265,7 @@ type Found = Trusted & { readonly from: BundleOrigin['from'] }
 
 /** Bundle and tables → the engine that serves, or what is wrong with them. */
 const createLoading = (options: PolicySourceOptions, trust: Trust) => {
-  const { bundle: where, service = null, data, providers, inputLimit, log, clock } = options
+  const { bundle: where, service = null, data, inputLimit, log, clock } = options
   const serving = createServing()
   const compile = createCompiler()
   const watched = service === null ? [where, data] : [data]
@@ -273,7 +295,7 @@ const createLoading = (options: PolicySourceOptions, trust: Trust) => {
     })
     const by = signed === null ? null : { key: signed.key, issuedAt: signed.issuedAt }
     const next: PolicyEngine = { ...engine, origin: { from, signed: by } }
-    return { found, checked, rows: vainRows(checked, providers), next }
+    return { found, checked, rows: vainRows(checked, options), next }
   }
   const tell = (error: unknown): string => {
     failures += 1
@@ -301,7 +323,7 @@ const createLoading = (options: PolicySourceOptions, trust: Trust) => {
     told = null
     unread = null
     log.info({ revision: next.revision, digest: next.digest }, 'policy loaded')
-    for (const row of rows) log.warn({ row }, 'a row of the policy tables never matches a call')
+    for (const row of rows) log.warn({ row }, 'a row of the policy tables cannot do what it says')
     options.onChange(next)
   }
   return {

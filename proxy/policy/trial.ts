@@ -1,7 +1,8 @@
 // A policy that is asked and serves nobody: always in a thread of its own, since what it was never asked may never end.
 import type { JsonObject, PolicyDecision, PolicyEngine, PolicyFailure } from '../model.ts'
 import { isObject } from '../wire/json.ts'
-import { activate, digestWith, document } from './activate.ts'
+import { asksOf } from './asks.ts'
+import { activate, digestWith, documentOf, tablesIn } from './activate.ts'
 import type { Tables } from './activate.ts'
 import type { Bundle } from './bundle.ts'
 import { createReader } from './decision.ts'
@@ -44,7 +45,8 @@ export const openTrial = async (
 ): Promise<Trial> => {
   const module = await WebAssembly.compile(bundle.wasm)
   const own = bundle.data['deputy_data']
-  const start = { module, data: document(bundle.data, tables), inputLimit }
+  const start = { module, data: documentOf(bundle.data, tables), inputLimit }
+  const asks = asksOf(tablesIn(bundle.data, tables).get('grants'))
   const read = createReader()
   let isolate = await openIsolate(start, LOADING)
   let late = 0
@@ -84,7 +86,7 @@ export const openTrial = async (
   const all = async (inputs: readonly string[], changed?: Tables): Promise<readonly Answer[]> => {
     const answers: Answer[] = []
     const data =
-      changed === undefined ? null : document(bundle.data, new Map([...tables, ...changed]))
+      changed === undefined ? null : documentOf(bundle.data, new Map([...tables, ...changed]))
     try {
       for (let at = 0; at < inputs.length; at += TOGETHER)
         for (const one of await together(inputs.slice(at, at + TOGETHER), data))
@@ -125,6 +127,7 @@ export const openTrial = async (
     engine: {
       revision,
       digest,
+      asks,
       evaluate: (input, repeated = []) =>
         new Promise((done) => {
           if (waiting.length === 0) setImmediate(() => void flush())

@@ -314,6 +314,7 @@ describe.skipIf(why !== null)(
         verification: { keys: { prod: mine.pem } },
         data: null,
         providers: [],
+        connections: [],
         inputLimit: 32_768,
         log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
         clock: { now: () => Date.now(), mono: () => performance.now() },

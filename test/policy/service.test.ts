@@ -93,6 +93,7 @@ const start = async (
     verification,
     data: null,
     providers: [],
+    connections: [],
     inputLimit: 32_768,
     log,
     clock,

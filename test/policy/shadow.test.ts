@@ -66,6 +66,7 @@ const DENY: PolicyDecision = {
 const serving = (answer: PolicyDecision | Promise<PolicyDecision>): PolicyEngine => ({
   revision: 'serving',
   digest: '',
+  asks: { zones: [] },
   evaluate: () => answer,
   close: () => Promise.resolve(),
 })

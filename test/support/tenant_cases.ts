@@ -320,6 +320,7 @@ export const ON_THIS_MACHINE: ReadonlySet<string> = new Set([
   'policy explain',
   'policy diff',
   'policy who-can',
+  'policy tables',
   'selftest',
   'providers list',
   'providers test',

@@ -45,6 +45,9 @@ type Opened = {
   readonly print: Print
 }
 
+/** What the question itself does not say is not gathered here. */
+const NOTHING: PolicyEngine['asks'] = { zones: [] }
+
 /** Rows that are told of a refusal. */
 const NEAR = 3
 /** Decisions of one exchange that are told. */
@@ -56,6 +59,7 @@ export const inputOf = async (decide: Decide, question: Question): Promise<JsonO
   const listening: PolicyEngine = {
     revision: '',
     digest: '',
+    asks: NOTHING,
     evaluate: (input, repeated = []) => {
       text = whole(input, repeated)
       return { failed: 'policy_missing', detail: '' }

@@ -15,7 +15,8 @@ import { CONSENT, type Decide, type Question } from '../../pipeline/decide.ts'
 import { readsOf } from '../../policy/reads.ts'
 import { textsAt, own } from '../../policy/why.ts'
 import { messageOf } from '../../problem.ts'
-import { pathsIn, WHOEVER } from '../../tools/visible.ts'
+import { pathsIn } from '../../consent/paths.ts'
+import { WHOEVER } from '../../tools/visible.ts'
 import { decideAt } from './diff.ts'
 import { principalOf } from './explain.ts'
 import { peopleFile, policyInForce, type Policy, type Printing } from './opened.ts'
@@ -93,7 +94,6 @@ const canDo = async (
   const facts = { entitlements: known, ageMs: () => 0 }
   const holding = held(connection.name, connection.scopes)
   const plain = questionOf('', row, true, { principal, connection, facts, holding })
-  const template = row.path.split('/').slice(1)
   const at = (segments: readonly string[]): Question => ({
     ...plain,
     route: { ...plain.route, target: { ...plain.route.target, raw: segments, segments } },
@@ -104,7 +104,7 @@ const canDo = async (
   const first = await ask(plain)
   const paths =
     conditionOf(first, looked) === null
-      ? pathsIn(policy.tables.get('grants') ?? null, connection, template)
+      ? pathsIn(policy.tables.get('grants') ?? null, connection, row)
       : []
   for (const [question, where] of [
     [plain, ''],

@@ -37,7 +37,7 @@ const mailOf = (places: MailPlaces, { to, cc, bcc, attachments }: Message): Mail
 
 /** Is a body of this type a message, or does it hold one beside its JSON? */
 export const isMessage = (places: MailPlaces | undefined, essence: string | null): boolean =>
-  places !== undefined && essence !== null && essence in places.bodies
+  places !== undefined && essence !== null && Object.hasOwn(places.bodies, essence)
 
 const at = (value: unknown, pointer: string, names: Names): unknown => {
   const found = memberAt(value, pointer, names)

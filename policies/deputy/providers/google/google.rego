@@ -155,7 +155,7 @@ unpublished if {
 # Without guests nobody is invited; of a body that was not read nobody knows.
 invites if {
 	calendar[0] == "events"
-	not last in ["quickadd", "move"]
+	last != "move"
 	not input.request.method == "DELETE"
 	not lib.says_nothing("/attendees")
 }

@@ -36,7 +36,7 @@ test_google_what_people_do_with_their_own if {
 	every path in [
 		"gmail/v1/users/me/settings/vacation", "gmail/v1/users/me/labels", "gmail/v1/users/me/messages/send",
 		"calendar/v3/calendars/c/events", "calendar/v3/calendars/c", "drive/v3/files", "drive/v3/files/f/comments",
-		"drive/v3/drives/d/hide", "drive/v3/teamdrives/d/unhide", "v1/spaces/s/messages", "v1/documents/d:batchUpdate",
+		"docs/v3/files/f/permissions", "drive/v3/changes/c/permissions", "gmail/v1/users/me/x/filters", "x/v3/drives/d", "drive/v3/drives/d/hide", "drive/v3/teamdrives/d/unhide", "v1/spaces/s/messages", "v1/documents/d:batchUpdate",
 		"drive/v3/files/permissions", "calendar/v3/calendars/acl", "drive/v3/changes/c/x/permissions", "v1/files/f/x/watches",
 		"tasks/v3/calendars/c/acl", "calendar/v3/users/me/acl", "v1/rooms/s/members", "v1/spaces/s/remembers",
 	] {
@@ -125,6 +125,7 @@ guests(emails) := read_body({"/attendees": [{"email": email} | some email in ema
 test_google_nobody_outside_is_invited if {
 	every method in ["POST", "PUT", "PATCH"] {
 		goog_inside(method, events, [guests(["bob@example.com", "Eve@Example.com"])]) == []
+		goog_inside(method, events, [guests(["bob@example.com"])]) == []
 		goog_inside(method, events, [guests(["bob@example.com", "x@evil.example"])]) == ["invitation_outside"]
 		goog_inside(method, events, [guests([])]) == ["invitation_outside"]
 		goog_inside(method, events, [read_body({})]) == []

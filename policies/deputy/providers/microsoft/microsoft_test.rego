@@ -97,6 +97,8 @@ to(emails) := read_body({"/recipients": [{"email": email} | some email in emails
 test_microsoft_who_is_inside_may_be_invited_to_a_file if {
 	path := "drives/d/items/i/invite"
 	graph_inside("POST", path, [to(["bob@example.com", "eve@Example.com"])]) == []
+	graph_inside("POST", path, [to(["bob@example.com"])]) == []
+	graph_inside("POST", path, [read_body({"/recipients": {"a": {"email": "bob@example.com"}}})]) == ["microsoft_share"]
 	every body in [to(["x@evil.example"]), to(["bob@example.com", "x@evil.example"]), to([]), read_body({}), unread_body] {
 		graph_inside("POST", path, [body]) == ["microsoft_share"]
 	}
@@ -120,6 +122,7 @@ test_microsoft_nobody_outside_is_invited if {
 		graph_inside("GET", path, [unread_body]) == []
 	}
 	graph_inside("POST", "me/events", [read_body({"/attendees": [{"emailAddress": {"address": "bob@example.com"}}, {"type": "x"}]})]) == ["invitation_outside"]
+	graph_inside("POST", "me/events", [read_body({"/attendees": {"a": {"emailAddress": {"address": "bob@example.com"}}}})]) == ["invitation_outside"]
 	graph_inside("POST", "me/events/e/attachments", [unread_body]) == []
 }
 

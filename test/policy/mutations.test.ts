@@ -9,6 +9,7 @@ import { findOpa, OPA_VERSION } from '../../proxy/commands/policy.ts'
 import { activate } from '../../proxy/policy/activate.ts'
 import { readBundle } from '../../proxy/policy/bundle.ts'
 import { readAnswer } from '../../proxy/policy/decision.ts'
+import type { JsonObject } from '../../proxy/model.ts'
 import { isObject } from '../../proxy/wire/json.ts'
 
 type Json = null | boolean | number | string | Json[] | { [name: string]: Json }
@@ -134,7 +135,7 @@ const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
 const clock = { now: () => Date.now(), mono: () => performance.now() }
 
 /** So that the lists of the guards are asked for too. */
-const GUARDS = {
+const GUARDS: JsonObject = {
   github: { branches: ['main', 'release/*'] },
   gitea: { branches: ['main'] },
   google: { domains: ['example.com'] },
@@ -143,7 +144,7 @@ const GUARDS = {
 }
 
 describe.skipIf(opa === null)(`the referee, opa ${OPA_VERSION}${needs}`, () => {
-  test.each([
+  test.each<[string, JsonObject]>([
     ['the shipped tables', {}],
     ['tables with lists', GUARDS],
   ])(
@@ -152,18 +153,13 @@ describe.skipIf(opa === null)(`the referee, opa ${OPA_VERSION}${needs}`, () => {
     async (_name, guards) => {
       const scratch = mkdtempSync(join(tmpdir(), 'deputy-mutations-'))
       const bundle = await readBundle(readFileSync(join(root, 'policies/bundle.tar.gz')))
-      const tables = { ...(bundle.data['deputy_data'] as object), guards }
-      const value = JSON.parse(JSON.stringify(guards)) as Record<string, never>
-      const own = new Map([['guards', { where: 'guards.json', value, own: true }]])
-      const engine = await activate(bundle, Object.keys(guards).length === 0 ? new Map() : own, {
-        log,
-        clock,
-      })
+      const listed = Object.keys(guards).length > 0
+      const own = new Map(listed ? [['guards', guards]] : [])
+      const engine = await activate(bundle, own, { log, clock })
       try {
         const all = Array.from({ length: MUTATIONS }, mutated)
-        writeFileSync(join(scratch, 'input.json'), JSON.stringify({ all, guards: tables.guards }))
-        const asked =
-          Object.keys(guards).length === 0 ? '' : ' with data.deputy_data.guards as input.guards'
+        writeFileSync(join(scratch, 'input.json'), JSON.stringify({ all, guards }))
+        const asked = listed ? ' with data.deputy_data.guards as guards' : ''
         const out = execFileSync(
           opa ?? '',
           [
@@ -174,7 +170,7 @@ describe.skipIf(opa === null)(`the referee, opa ${OPA_VERSION}${needs}`, () => {
             join(scratch, 'input.json'),
             '-f',
             'values',
-            `[d | some one in input.all; d := data.deputy.decision with input as one${asked}]`,
+            `[d | guards := input.guards; some one in input.all; d := data.deputy.decision with input as one${asked}]`,
           ],
           { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 28 },
         )
@@ -194,6 +190,10 @@ describe.skipIf(opa === null)(`the referee, opa ${OPA_VERSION}${needs}`, () => {
         // Both kinds of answer, or the sameness would say little.
         expect(allowed).toBeGreaterThan(MUTATIONS / 20)
         expect(allowed).toBeLessThan(MUTATIONS * 0.8)
+        for (const code of listed
+          ? ['recipient_outside', 'invitation_outside', 'github_branch']
+          : [])
+          expect(out).toContain(code)
       } finally {
         await engine.close()
         rmSync(scratch, { recursive: true })

@@ -80,8 +80,12 @@ protected if {
 	not last in ["hide", "unhide"]
 }
 
+protected if file[0] == "accessproposals"
+
+# Who may join a conference.
 protected if {
-	file[0] == "accessproposals"
+	array.slice(api, 0, 2) == ["v2", "spaces"]
+	input.request.method == "PATCH"
 }
 
 # Who is in a room or a conference.

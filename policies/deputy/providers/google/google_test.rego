@@ -32,6 +32,13 @@ test_google_who_has_access_stays if {
 	}
 }
 
+test_google_who_may_join_a_conference_stays if {
+	goog("PATCH", "v2/spaces/s", []) == ["google_protected"]
+	goog("POST", "v2/spaces", []) == []
+	goog("PATCH", "v1/spaces/s", []) == []
+	goog("PATCH", "v2/rooms/s", []) == []
+}
+
 test_google_what_people_do_with_their_own if {
 	every path in [
 		"gmail/v1/users/me/settings/vacation", "gmail/v1/users/me/labels", "gmail/v1/users/me/messages/send",

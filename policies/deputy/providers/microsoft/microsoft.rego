@@ -29,7 +29,6 @@ deny contains {"code": "microsoft_share", "msg": "agents do not share with peopl
 }
 
 deny contains {"code": "invitation_outside", "msg": "the invitation goes to somebody outside the domains that the tables list"} if {
-	not lib.reads(input.request.method)
 	lib.domains_listed
 	invites
 	not guests_inside
@@ -59,12 +58,12 @@ person := array.slice(path, 2, count(path)) if {
 # --- who has access --------------------------------------------------------------------------------
 
 protected if path[0] in [
-	"applications", "applicationtemplates", "auditlogs", "certificatebasedauthconfiguration", "connections", "contracts",
-	"devicemanagement", "devices", "directory", "directoryobjects", "directoryroles", "directoryroletemplates",
-	"domaindnsrecords", "domains", "groupsettings", "identity", "identitygovernance", "identityproviders",
-	"identityprotection", "informationprotection", "invitations", "oauth2permissiongrants", "organization",
-	"permissiongrants", "policies", "privacy", "rolemanagement", "schemaextensions", "scopedrolememberships", "security",
-	"serviceprincipals", "subscriptions", "tenantrelationships",
+	"appcatalogs", "applications", "applicationtemplates", "auditlogs", "certificatebasedauthconfiguration",
+	"connections", "contracts", "devicemanagement", "devices", "directory", "directoryobjects", "directoryroles",
+	"directoryroletemplates", "domaindnsrecords", "domains", "groupsettings", "identity", "identitygovernance",
+	"identityprotection", "identityproviders", "informationprotection", "invitations", "oauth2permissiongrants",
+	"organization", "permissiongrants", "policies", "privacy", "rolemanagement", "schemaextensions",
+	"scopedrolememberships", "security", "serviceprincipals", "subscriptions", "tenantrelationships",
 ]
 
 # New people; groups and teams with their members.
@@ -85,9 +84,9 @@ protected if {
 protected if {
 	some segment in path
 	segment in [
-		"acceptedsenders", "allowedmembers", "approleassignments", "approleassignedto", "authentication", "channelmembers",
-		"extensionproperties", "memberof", "members", "messagerules", "oauth2permissiongrants", "owners",
-		"permissiongrants", "rejectedsenders", "scopedrolememberof", "subscriptions",
+		"acceptedsenders", "allowedmembers", "approleassignedto", "approleassignments", "authentication", "channelmembers",
+		"extensionproperties", "installedapps", "memberof", "members", "messagerules", "oauth2permissiongrants", "owners",
+		"permissiongrants", "rejectedsenders", "retentionlabel", "scopedrolememberof", "subscriptions",
 	]
 }
 

@@ -35,6 +35,36 @@ test_microsoft_who_has_access_stays if {
 	graph_lifted("access", "DELETE", "users/u", []) == []
 }
 
+test_microsoft_every_root_segment_and_act_that_is_named_stays if {
+	every root in [
+		"appcatalogs", "applications", "applicationtemplates", "auditlogs", "certificatebasedauthconfiguration",
+		"connections", "contracts", "devicemanagement", "devices", "directory", "directoryobjects", "directoryroles",
+		"directoryroletemplates", "domaindnsrecords", "domains", "groupsettings", "identity", "identitygovernance",
+		"identityprotection", "identityproviders", "informationprotection", "invitations", "oauth2permissiongrants",
+		"organization", "permissiongrants", "policies", "privacy", "rolemanagement", "schemaextensions",
+		"scopedrolememberships", "security", "serviceprincipals", "subscriptions", "tenantrelationships",
+	] {
+		graph("POST", $"{root}/x", []) == ["microsoft_protected"]
+		graph("POST", $"me/{root}x", []) == []
+	}
+	every segment in [
+		"acceptedsenders", "allowedmembers", "approleassignedto", "approleassignments", "authentication", "channelmembers",
+		"extensionproperties", "installedapps", "memberof", "members", "messagerules", "oauth2permissiongrants", "owners",
+		"permissiongrants", "rejectedsenders", "retentionlabel", "scopedrolememberof", "subscriptions",
+	] {
+		graph("POST", $"groups/g/{segment}/x", []) == ["microsoft_protected"]
+		graph("POST", $"groups/g/{segment}x", []) == []
+	}
+	every act in [
+		"assignlicense", "changepassword", "exportpersonaldata", "invalidateallrefreshtokens",
+		"reprocesslicenseassignment", "retryserviceprovisioning", "revokesigninsessions",
+		"wipemanagedappregistrationsbydevicetag",
+	] {
+		graph("POST", $"users/u/{act}", []) == ["microsoft_protected"]
+		graph("POST", $"users/u/{act}/x", []) == []
+	}
+}
+
 test_microsoft_what_people_do_with_their_own if {
 	every path in [
 		"me/messages", "me/sendMail", "me/drive/items/i/children", "me/events", "teams/t/channels/c/messages",

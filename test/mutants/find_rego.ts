@@ -42,7 +42,7 @@ const tokens = (line: string): readonly Cut[] =>
     const before = line.slice(0, index)
     // What a reason says to people, and the names of members, are nothing that decides.
     if (token.startsWith('"'))
-      return /"msg": \$?$/.test(before) || /^":/.test(line.slice(index + token.length - 1))
+      return /"msg": \$?$/.test(before) || line.slice(index + token.length - 1).startsWith('":')
         ? []
         : cut(`${token.slice(0, -1)}~"`)
     if (token === 'not ') return cut('')
@@ -56,7 +56,7 @@ const condition = (lines: readonly string[], i: number): boolean => {
   const indent = /^\t+/.exec(line)?.[0] ?? ''
   if (indent === '' || /[[{(,]$|^\t+[\])}]|^\t*"/.test(line)) return false
   const alike = (at: number): boolean =>
-    (lines[at] ?? '').startsWith(indent) && !/^\t/.test((lines[at] ?? '').slice(indent.length))
+    (lines[at] ?? '').startsWith(indent) && !(lines[at] ?? '').slice(indent.length).startsWith('\t')
   return alike(i - 1) || alike(i + 1)
 }
 

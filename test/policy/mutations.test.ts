@@ -94,10 +94,7 @@ const placesIn = (value: Json): Place[] =>
   Array.isArray(value)
     ? value.flatMap((inner, i) => [{ of: value, key: String(i) }, ...placesIn(inner)])
     : isObject(value)
-      ? Object.entries(value as { [name: string]: Json }).flatMap(([key, inner]) => [
-          { of: value as { [name: string]: Json }, key },
-          ...placesIn(inner),
-        ])
+      ? Object.entries(value).flatMap(([key, inner]) => [{ of: value, key }, ...placesIn(inner)])
       : []
 
 const setAt = ({ of, key }: Place, value: Json): void => {

@@ -11,11 +11,13 @@ import { regoMutants, type RegoMutant } from './find_rego.ts'
 
 const USAGE = `npm run policy:mutants -- [options]
   --only PREFIX   files below policies/ that begin so
+  --match TEXT    those whose line, as it is printed, matches this regular expression
   --jobs N        at a time, each in a copy of its own (2)
   --list          prints the mutants and runs nothing`
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string', default: '' },
+    match: { type: 'string', default: '' },
     jobs: { type: 'string', default: '2' },
     list: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -91,6 +93,7 @@ const main = async (): Promise<void> => {
     .filter((path) => path.startsWith(options.only))
     .sort()
     .flatMap((path) => regoMutants(path, readFileSync(join(policies, path), 'utf8')))
+    .filter(({ path, line, what }) => new RegExp(options.match).test(`${path}:${line} ${what}`))
   const keyOf = ({ path, what }: RegoMutant): string => `${path} ${what}`
   if (options.list) return mutants.forEach((one) => print(`${one.path}:${one.line} ${one.what}`))
   const opa = await findOpa({

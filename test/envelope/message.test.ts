@@ -7,6 +7,7 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { readMessage } from '../../proxy/envelope/message.ts'
 import { mimeMessage } from '../../proxy/tools/mime.ts'
+import { cpuMs } from '../support/pace.ts'
 import { refusalOf } from './fixture.ts'
 
 const read = (text: string) => readMessage(Buffer.from(text, 'latin1'))
@@ -162,15 +163,16 @@ describe('attachments', () => {
     expect(refused(`${TO}\r\n${text}`)).toBe('request_invalid')
   })
   test('25 MB are read in time that grows with their length', () => {
-    const began = performance.now()
     const line = `${'A'.repeat(76)}\r\n`
     const part = (of: string): string => `Content-Type: application/pdf\r\n\r\n${of}`
-    read(`${TO}\r\n${multi('mixed', part(line.repeat(320_000)))}`)
-    refused(`${TO}\r\n${'\r\n--b_'.repeat(500_000)}`)
-    refused(`${TO}\r\n${multi('mixed', part('\r\n--b_'.repeat(500_000)))}`)
-    refused('\r'.repeat(1_000_000))
-    refused(`${TO}\r\n${' x\r\n'.repeat(500_000)}\r\n`)
-    expect(performance.now() - began).toBeLessThan(10_000)
+    const took = cpuMs(() => {
+      read(`${TO}\r\n${multi('mixed', part(line.repeat(320_000)))}`)
+      refused(`${TO}\r\n${'\r\n--b_'.repeat(500_000)}`)
+      refused(`${TO}\r\n${multi('mixed', part('\r\n--b_'.repeat(500_000)))}`)
+      refused('\r'.repeat(1_000_000))
+      refused(`${TO}\r\n${' x\r\n'.repeat(500_000)}\r\n`)
+    })
+    expect(took).toBeLessThan(4_000)
   })
 })
 

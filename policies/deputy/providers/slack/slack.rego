@@ -37,7 +37,6 @@ shares if {
 	not endswith(method, ".deny")
 	not startswith(method, "conversations.declineshared")
 	not endswith(method, ".list")
-	not endswith(method, "listconnectinvites")
 }
 
 shares if method in [

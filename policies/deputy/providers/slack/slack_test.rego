@@ -39,7 +39,7 @@ test_slack_people_write_to_each_other if {
 	every name in [
 		"chat.postMessage", "conversations.invite", "conversations.list", "conversations.declineSharedInvite",
 		"conversations.requestSharedInvite.deny", "conversations.requestSharedInvite.list", "team.info", "usergroups.list",
-		"auth.test", "files.revokePublicURL", "administer", "shared.list",
+		"auth.test", "files.revokePublicURL", "administer", "shared.list", "files.shared", "conversations.listConnectInvites",
 	] {
 		slack(name, []) == []
 	}

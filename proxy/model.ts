@@ -167,11 +167,49 @@ export type Operation = {
   readonly upload: boolean
   /** The one media type of its bodies, which pass unread: no server reads it as a form. Another is 415. */
   readonly opaque?: string | null
+  /** It writes or sends a mail: where its recipients stand. */
+  readonly mail?: MailPlaces
   /** JSON pointers of this operation's answers that hold URLs to rewrite, besides the provider's. */
   readonly rewrite: readonly string[]
   /** The same of URLs that clients follow without a key: the address carries a sealed tag. */
   readonly signed?: readonly string[]
 }
+
+/** Where a call says to whom its mail goes (envelope/mail). */
+export type MailPlaces = {
+  /** JSON pointers of lists of recipients. */
+  readonly to: readonly string[]
+  readonly cc: readonly string[]
+  readonly bcc: readonly string[]
+  /** Where in a recipient its address stands; '': the recipient is the address. */
+  readonly address: string
+  /** JSON pointers of lists of attachments. */
+  readonly attachments: readonly string[]
+  /** JSON pointers of a message (RFC 5322) in base64 or base64url. */
+  readonly raw: readonly string[]
+  /** Media types of bodies that are a message, its base64, or JSON and a message (RFC 2387). */
+  readonly bodies: Readonly<Record<string, 'message' | 'base64' | 'related'>>
+  /** Recipients stand, or may stand, in what the provider stores: always, or where one of these members is there. */
+  readonly stored: boolean | readonly string[]
+  /** false: it is only kept. */
+  readonly sends: boolean
+}
+
+/** What policy sees of it (`request.mail`). */
+export type Mail =
+  | { readonly unread: true; readonly sends: boolean }
+  | {
+      readonly unread: false
+      readonly sends: boolean
+      /** `local@domain`, the domain in lower case and A-labels. */
+      readonly to: readonly string[]
+      readonly cc: readonly string[]
+      readonly bcc: readonly string[]
+      /** Of all of them, each once, sorted. */
+      readonly domains: readonly string[]
+      /** How many. */
+      readonly attachments: number
+    }
 
 export type OperationRow = Operation & {
   /** A message of an MCP server that stands at `path`: `tools/call create_issue`, `tools/list`; absent: none. */

@@ -87,3 +87,25 @@ row_decision(row, ops) := d if {
 	d := deputy.decision with input as json.patch(base, ops)
 		with data.deputy_data.grants.github as {"gh-read": row}
 }
+
+# What a row that allows everything gets at another provider.
+wide_at(provider, host, ops) := [r.code | some r in d.reasons] if {
+	own := [set_to("/provider/id", provider), set_to("/request/host", host)]
+	d := deputy.decision with input as json.patch(base, array.concat(own, ops))
+		with data.deputy_data.grants as {provider: {"all": wide}}
+		with data.deputy_data.role_grants as {provider: {"developer": ["all"]}}
+}
+
+read_body(members) := set_to("/request/body", {"state": "parsed", "bytes": 64, "json": members})
+
+unread_body := set_to("/request/body", {"state": "unparsed", "bytes": 64, "json": {}})
+
+mail_to(domains) := set_to("/request/mail", {
+	"unread": false,
+	"sends": true,
+	"to": [$"x@{domain}" | some domain in domains],
+	"cc": [],
+	"bcc": [],
+	"domains": domains,
+	"attachments": 0,
+})

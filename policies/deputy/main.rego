@@ -136,6 +136,13 @@ same(said, kinds, value) if {
 	said == value
 }
 
+# Some recipients may stand where nobody could read them: then the mail goes outside, for all that is known.
+deny contains {"code": "recipient_outside", "msg": "the mail goes to somebody outside the domains that the tables list"} if {
+	lib.mail_leaves(input.request)
+	lib.domains_listed
+	not lib.mail_inside(input.request.mail)
+}
+
 # A package per provider may add refusals; nothing here has to know of them.
 deny contains reason if some reason in data.deputy.providers[input.provider.id].deny
 

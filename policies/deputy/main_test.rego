@@ -233,6 +233,21 @@ test_whoever_has_a_row_may_connect if {
 	codes(array.concat(own("deputy.connect"), [set_to("/user/active", false)])) == ["user_inactive"]
 }
 
+test_a_role_of_one_row_may_connect if {
+	decide(array.concat(own("deputy.connect"), [set_to("/user/groups", ["staff"])])).grants == ["role:reader"]
+}
+
+test_what_is_deputys_own_has_its_kind_and_its_id if {
+	runner := set_to("/user/roles", ["operator-run"])
+	as_rest := set_to("/operation/kind", "rest")
+	nobody := set_to("/user/groups", [])
+	"no_grant" in codes(array.concat(own("deputy.run"), [runner, nobody, as_rest]))
+	"no_grant" in codes(array.concat(own("deputy.else"), [runner, nobody]))
+	"no_grant" in codes(array.concat(own("deputy.connect"), [runner, nobody]))
+	"operation_unknown" in codes(array.concat(own("deputy.connect"), [without("/operation/kind")]))
+	row_codes(object.union(wide, {"kinds": ["deputy"]}), own("deputy.run")) == ["no_grant"]
+}
+
 test_runs_are_for_one_role_only if {
 	codes(own("deputy.run")) == ["no_grant"]
 	d := decide(array.concat(own("deputy.run"), [set_to("/user/roles", ["operator-run"])]))
@@ -254,6 +269,13 @@ test_standing_goes_as_far_as_a_row_of_a_role if {
 	standing(1, ["issues.create"], ["agent:other"]) == ["no_grant"]
 	standing(1, [], ["*"]) == ["no_grant"]
 	standing("1", ["issues.create"], ["*"]) == ["no_grant"]
+}
+
+test_standing_names_the_role if {
+	asked := {"id": null, "days": 1, "expires_at": 1893456000, "operations": ["issues.create"]}
+	d := decide(array.concat(own("deputy.standing"), [set_to("/user/standing", asked)]))
+		with data.deputy_data.standing as {"developer": {"max_days": 30, "operations": ["*"], "agents": ["*"]}}
+	d.grants == ["role:developer"]
 }
 
 test_nobody_gives_standing_without_a_row if {

@@ -7,7 +7,8 @@ import { isCredentialHeader } from '../wire/strip.ts'
 /** Calls in one batch: each is decided, and nobody else's call waits longer for that than for a large one. */
 export const MOST_PARTS = 200
 
-export const refused = (detail: string): Problem => new Problem('request_invalid', detail)
+export const refused = (detail: string, cause?: unknown): Problem =>
+  new Problem('request_invalid', detail, cause === undefined ? {} : { cause })
 
 /** What is wrong with one of the calls says with which: `part 2: …`. */
 export const inPart = <T>(part: number, work: () => T): T => {

@@ -404,6 +404,9 @@ export const createDecide = (
           json: body.json,
         })
 
+  const mailText = (body: Body | null): string =>
+    body?.mail === undefined ? '' : `,"mail":${JSON.stringify(body.mail)}`
+
   /** What is new in this call, and the members that it shares with others. */
   const input = (
     question: Question,
@@ -430,7 +433,7 @@ export const createDecide = (
       (question.listing === true ? '"asked":"list",' : '') +
       `"request":{"method":"${route.target.method}","host":"${route.host}","segments":${quotedList(act.segments)},"query":${queryText(question)},` +
       `"stripped":${quotedList(question.stripped)},"body":${bodyText(question.body)}` +
-      `${part === undefined ? '' : `,"part":{"number":${part.number},"of":${part.of}}`}}`
+      `${mailText(question.body)}${part === undefined ? '' : `,"part":{"number":${part.number},"of":${part.of}}`}}`
     for (const [name, value] of own) text += `,"${name}":${value}`
     return [`${text}}`, shared]
   }

@@ -1,10 +1,11 @@
 // Reads every body that some server reads as fields; the bytes kept are the bytes sent.
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { InnerCall, Json, ReadField, Route } from '../model.ts'
+import type { InnerCall, Json, Mail, ReadField, Route } from '../model.ts'
 import { CallerLeft, Problem } from '../problem.ts'
 import { readBatch, typeOfBatch } from '../envelope/batch.ts'
 import { readMessage, type Spoken } from '../envelope/jsonrpc.ts'
+import { asMembers, isMessage, mailIn, unread as unreadMail } from '../envelope/mail.ts'
 import { queryMembers, readBody } from '../wire/body.ts'
 import type { BodyRules, Read } from '../wire/body.ts'
 import { EXACT } from '../wire/json.ts'
@@ -26,6 +27,8 @@ export type Body = {
   /** `sha256:…` of `bytes`. */
   readonly digest: string | null
   readonly stripped: readonly string[]
+  /** To whom its mail goes, where the operation writes one. */
+  readonly mail?: Mail
   /** The calls inside a GraphQL call. */
   readonly inner?: readonly ReadField[]
   /** The calls in a batch, and its document with a mark for each number that others read as another. */
@@ -94,8 +97,10 @@ export const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | nu
 /** Without a body, the query is the only place that a server can look in. */
 const bodiless = (route: Route, { operation }: Act): Body => {
   const { query } = route.target
-  if (operation.inspect.length === 0) return NONE
-  return { ...NONE, json: queryMembers(query, operation.inspect, null) }
+  const { mail } = operation
+  const none = mail === undefined ? NONE : { ...NONE, mail: mailIn(mail, query, null) }
+  if (operation.inspect.length === 0) return none
+  return { ...none, json: queryMembers(query, operation.inspect, null) }
 }
 
 const tooLong = (cap: number): Problem =>
@@ -126,6 +131,7 @@ export const inspect = (
   const { operation } = act
   const contentType = req.headers['content-type'] ?? null
   const media = readMedia(contentType)
+  const { mail } = operation
   const streamed: Body = {
     state: 'unparsed',
     bytes: null,
@@ -134,6 +140,7 @@ export const inspect = (
     json: {},
     digest: null,
     stripped: [],
+    ...(mail === undefined ? {} : { mail: unreadMail(mail) }),
   }
   if (operation.opaque && media.essence !== operation.opaque)
     throw new Problem(
@@ -149,9 +156,11 @@ export const inspect = (
   if (act.kind === 'mcp' && media.essence !== 'application/json')
     throw new Problem('unsupported_media_type', 'a message to an MCP server is application/json')
   const needed = operation.inspect.length > 0
+  const message = isMessage(mail, media.essence)
   const passes = media.reading === 'stream' || (media.reading === 'refused' && operation.upload)
-  if (passes && !needed) return streamed
-  if (batch === null && (passes || media.reading === 'refused')) throw unreadable(media, needed)
+  if (passes && !needed && !message) return streamed
+  if (batch === null && !message && (passes || media.reading === 'refused'))
+    throw unreadable(media, needed)
   if ((declared ?? 0) > limits.inspectedBody) {
     if (operation.upload) return { ...streamed, state: 'too_large' }
     throw tooLong(limits.inspectedBody)
@@ -206,8 +215,17 @@ const read = async (
   }
   const contentType = streamed.contentType ?? ''
   const unread: Read = { state: 'parsed', bytes, json: {}, stripped: [] }
-  const found = media.reading === 'refused' ? unread : readBody(bytes, media, contentType, rules)
-  queryMembers(route.target.query, operation.inspect, found.json)
+  const message = isMessage(operation.mail, media.essence)
+  const passes = message || media.reading === 'refused'
+  const found = passes ? unread : readBody(bytes, media, contentType, rules)
+  const { query } = route.target
+  const mail =
+    operation.mail && mailIn(operation.mail, query, { ...found, ...media, ...rules, contentType })
+  const json =
+    message && operation.mail && mail
+      ? asMembers(operation.mail, mail, operation.inspect)
+      : found.json
+  queryMembers(query, operation.inspect, json)
   const { value, marked } = found
   const opened =
     act.envelope === undefined
@@ -218,7 +236,8 @@ const read = async (
     state: found.state,
     bytes: opened.bytes,
     declared: opened.bytes.length,
-    json: found.json,
+    json,
+    ...(mail === undefined ? {} : { mail }),
     digest: `sha256:${hash('sha256', opened.bytes, 'hex')}`,
     stripped: found.stripped,
     ...('calls' in opened ? { calls: opened.calls, marked } : {}),

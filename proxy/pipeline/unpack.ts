@@ -3,6 +3,7 @@
 import type { Access, InnerCall, Provider, Route } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { inPart } from '../envelope/inner.ts'
+import { asMembers, isMessage, mailIn } from '../envelope/mail.ts'
 import { queryMembers, readBody, readMember } from '../wire/body.ts'
 import type { BodyRules, Read } from '../wire/body.ts'
 import { canonicalTarget } from '../wire/canonical.ts'
@@ -61,7 +62,7 @@ const one = (
   if (act.envelope !== undefined || act.fields !== undefined)
     throw refused('it holds calls of its own: send them one by one')
   const read = bodyOf(call, act, provider, of.marked)
-  if (call.refers === true && act.operation.inspect.length > 0)
+  if (call.refers === true && (act.operation.inspect.length > 0 || act.operation.mail))
     throw refused(
       'policy needs members of its body, and it refers to what another part will answer',
     )
@@ -82,15 +83,17 @@ const bodyOf = (
     names: provider.names ?? EXACT,
   }
   const said = { bytes: null, contentType, digest: null, stripped, json: {} }
-  if (body.kind === 'none') {
-    const { query } = canonicalTarget(method, target)
+  const { query } = canonicalTarget(method, target)
+  const mailed = (of: Parameters<typeof mailIn>[2]): Pick<Body, 'mail'> =>
+    operation.mail === undefined ? {} : { mail: mailIn(operation.mail, query, of) }
+  if (body.kind === 'none')
     return {
       ...said,
+      ...mailed(null),
       state: 'none',
       declared: 0,
       json: queryMembers(query, operation.inspect, null),
     }
-  }
   const media = readMedia(contentType ?? (body.kind === 'json' ? 'application/json' : null))
   if (operation.opaque && media.essence !== operation.opaque)
     throw unsupported(`${operation.id} takes bodies of ${operation.opaque} and no others`)
@@ -100,20 +103,34 @@ const bodyOf = (
     const { json } = readMember(body.value, () => at(marked, body.pointer), rules)
     return {
       ...said,
+      ...mailed({
+        ...rules,
+        essence: media.essence,
+        contentType: '',
+        bytes: null,
+        value: body.value,
+      }),
       state: 'parsed',
       declared: Buffer.byteLength(JSON.stringify(body.value)),
       json,
     }
   }
   const declared = body.bytes.length
+  const of = { ...rules, essence: media.essence, contentType: contentType ?? '', bytes: body.bytes }
+  if (isMessage(operation.mail, media.essence)) {
+    const { mail } = mailed(of)
+    const json = operation.mail && mail ? asMembers(operation.mail, mail, operation.inspect) : {}
+    return { ...said, ...(mail && { mail }), state: 'parsed', declared, json }
+  }
   if (operation.opaque) return { ...said, state: 'unparsed', declared }
   const needed = operation.inspect.length > 0
   const passes = media.reading === 'stream' || (media.reading === 'refused' && operation.upload)
-  if (passes && !needed) return { ...said, state: 'unparsed', declared }
+  if (passes && !needed) return { ...said, ...mailed(of), state: 'unparsed', declared }
   if (passes || media.reading === 'refused')
     throw unsupported('its body is of a type that deputy cannot read: send JSON')
   const read = whole(readBody(body.bytes, media, contentType ?? '', rules))
-  return { ...said, state: read.state, declared, json: read.json }
+  const mail = mailed({ ...of, value: read.value })
+  return { ...said, ...mail, state: read.state, declared, json: read.json }
 }
 
 const at = (marked: (() => unknown) | undefined, pointer: string): unknown =>

@@ -6,6 +6,10 @@ import { access, namesInVain, rowProblems, texts, writtenCeiling, writtenRow } f
 import type { Ceiling, Row } from './row.ts'
 import { wholeTables } from './whole.ts'
 
+/** In lower case: policy sees no other. */
+const DOMAIN = /^(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+$/
+const BRANCH = /^(?:[^*\s]+\*?|\*)$/
+
 const byProvider = <T extends z.ZodType>(value: T) => z.record(z.string(), value)
 
 const OPERATOR_ROLES = ['viewer', 'operator', 'auditor', 'break-glass'] as const
@@ -39,8 +43,22 @@ const TABLES = {
       approve: z.boolean().optional(),
       merge: z.boolean().optional(),
       force_push: z.boolean().optional(),
+      access: z.boolean().optional().describe('change who may sign in, read or do what'),
+      share: z.boolean().optional().describe('share with people outside'),
+      domains: z
+        .array(z.string().regex(DOMAIN, 'must be example.com or *.example.com, in A-labels'))
+        .min(1)
+        .describe('who is inside: mail, invitations and shares to others are refused')
+        .optional(),
+      branches: z
+        .array(z.string().regex(BRANCH, 'must be a branch, or its beginning and *: release/*'))
+        .min(1)
+        .describe('no agent writes to these')
+        .optional(),
     }),
-  ).describe('what agents may do at a provider though its guard says no; false unless told'),
+  ).describe(
+    'what agents may do at a provider though its guard says no, false unless told; and lists that its guards ask',
+  ),
   standing: z
     .record(
       z.string(),

@@ -5,7 +5,7 @@ import type { OperationRow } from '../model.ts'
 import { isObject } from '../wire/json.ts'
 import { explain } from './definition.ts'
 import type { Report } from './definition.ts'
-import { pointers } from './pointers.ts'
+import { pointer, pointers } from './pointers.ts'
 
 const ACCESS = ['read', 'write', 'delete', 'admin'] as const
 const MAX_ROWS = 20_000
@@ -24,8 +24,33 @@ const scopes = z
   .max(20)
 /** What servers take fields from, and with them credentials. */
 const FORMS = /^(?:application\/x-www-form-urlencoded|multipart\/|text\/|.*json)/
+const bodies = z
+  .record(
+    z.string().regex(/^[a-z0-9.+-]{1,100}\/[a-z0-9.+-]{1,100}$/, 'must be a media type'),
+    z.enum(['message', 'base64', 'related']),
+  )
+  .default({})
+/** Where a call says to whom its mail goes (model, `MailPlaces`). */
+export const mailPlaces = z
+  .strictObject({
+    to: pointers.default([]),
+    cc: pointers.default([]),
+    bcc: pointers.default([]),
+    address: z.union([z.literal(''), pointer]).default(''),
+    attachments: pointers.default([]),
+    raw: pointers.default([]),
+    bodies,
+    stored: z.union([z.boolean(), pointers.min(1)]).default(false),
+    sends: z.boolean().default(true),
+  })
+  .refine(
+    ({ to, cc, bcc, raw, bodies: types, stored }) =>
+      stored === true || [to, cc, bcc, raw, Object.keys(types)].some((list) => list.length > 0),
+    'must say where recipients stand: to, cc, bcc, raw or bodies, or stored: true',
+  )
 const detail = {
   inspect: pointers.default([]),
+  mail: mailPlaces.exactOptional(),
   upload: z.boolean().default(false),
   opaque: z
     .string()
@@ -48,7 +73,7 @@ const row = z.strictObject({
   ...detail,
 })
 const CALL =
-  'must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, signed, host }'
+  'must be `METHOD /path`, a list of them, or { call, inspect, mail, upload, opaque, rewrite, signed, host }'
 const call = z
   .string()
   .max(500)
@@ -259,8 +284,11 @@ export const readCatalogue = (
     const problem = templateProblem(rest.path)
     if (problem !== null) report(at, `${rest.path}: ${problem}`)
     if (host !== null && !serves(host)) report(at, `${host} is not among this provider’s hosts`)
-    if (rest.opaque && (rest.upload || rest.inspect.length > 0))
-      report(at, `${id}: a body that is opaque passes unread: no inspect, and no upload beside it`)
+    if (rest.opaque && (rest.upload || rest.inspect.length > 0 || rest.mail))
+      report(
+        at,
+        `${id}: a body that is opaque passes unread: no inspect, no mail, and no upload beside it`,
+      )
     if (id === 'unknown' || id.startsWith('deputy.') || id === `${provider}.asset`)
       report(at, `${id} is an id of deputy’s own`)
     if (shapes.has(key))

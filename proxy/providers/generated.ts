@@ -1,7 +1,8 @@
 // Reads the part of a catalogue that was generated from a vendor's specification: compact rows, whose
 // scopes and hosts are named by number. What it says was checked when it was made, so only its form is checked here.
-import type { Access, OperationRow } from '../model.ts'
+import type { Access, MailPlaces, OperationRow } from '../model.ts'
 import { isObject } from '../wire/json.ts'
+import { mailPlaces } from './catalogue.ts'
 import type { Report } from './definition.ts'
 
 const ACCESS: readonly Access[] = ['read', 'write', 'delete', 'admin']
@@ -18,17 +19,23 @@ type Table = {
   readonly scopes: readonly (readonly (readonly string[])[])[]
   readonly graphql: string
   readonly inspect: readonly (readonly string[])[]
+  readonly mail: readonly MailPlaces[]
 }
 
-/** `[id, access, "GET /path" or "query field", number of its scopes or -1, number of its host or -1, 1 where uploads are large, number of what is inspected]` */
-const readRow = (row: unknown, { hosts, scopes, graphql, inspect }: Table): OperationRow | null => {
+/**
+ * `[id, access, "GET /path" or "query field", number of its scopes or -1, number of its host or -1, 1 where uploads are large,
+ * number of what is inspected or -1, number of where its mail's recipients stand]`
+ */
+const readRow = (row: unknown, table: Table): OperationRow | null => {
   if (!Array.isArray(row)) return null
-  const [id, access, call, scope, host, large, seen]: readonly unknown[] = row
+  const { hosts, scopes, graphql, inspect, mail } = table
+  const [id, access, call, scope, host, large, seen, mailed]: readonly unknown[] = row
   const known = ACCESS.find((one) => one === access)
   if (!isText(id) || known === undefined || !isText(call)) return null
   if (typeof scope !== 'number' || typeof host !== 'number') return null
-  const pointers = typeof seen === 'number' ? inspect[seen] : NONE
-  if (pointers === undefined) return null
+  const pointers = typeof seen === 'number' && seen !== -1 ? inspect[seen] : NONE
+  const places = typeof mailed === 'number' ? mail[mailed] : null
+  if (pointers === undefined || places === undefined) return null
   const space = call.indexOf(' ')
   const first = call.slice(0, space)
   const field = first === 'query' || first === 'mutation'
@@ -43,19 +50,24 @@ const readRow = (row: unknown, { hosts, scopes, graphql, inspect }: Table): Oper
     path: field ? graphql : call.slice(space + 1),
     host: hosts[host] ?? null,
     ...(field ? { graphql: call } : {}),
+    ...(places === null ? {} : { mail: places }),
   }
 }
 
 const readTable = (raw: unknown): (Table & { readonly rows: readonly unknown[] }) | null => {
   if (!isObject(raw)) return null
-  const { hosts, scopes, graphql, inspect = [], operations: rows } = raw
+  const { hosts, scopes, graphql, inspect = [], mail = [], operations: rows } = raw
   if (!isTexts(hosts) || !isText(graphql) || !Array.isArray(rows) || !Array.isArray(scopes))
     return null
   if (!Array.isArray(inspect) || !inspect.every(isTexts)) return null
+  const places = mailPlaces.array().safeParse(mail)
+  if (!places.success) return null
   const lists = scopes.filter(
     (one): one is readonly (readonly string[])[] => Array.isArray(one) && one.every(isTexts),
   )
-  return lists.length === scopes.length ? { hosts, scopes: lists, graphql, inspect, rows } : null
+  return lists.length === scopes.length
+    ? { hosts, scopes: lists, graphql, inspect, mail: places.data, rows }
+    : null
 }
 
 /** @param raw the parsed `<id>.catalogue.json` */

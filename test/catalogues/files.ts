@@ -1,7 +1,7 @@
 // Lays what was found under what was written by hand, and writes both files of a provider: compact, sorted, the same each time.
 import type { Access, OperationRow } from '../../proxy/model.ts'
 import { judged } from './access.ts'
-import { inspected } from './inspect.ts'
+import { inspected, mailed, type MailRule } from './inspect.ts'
 import { pathParameters, type Found, type Parameter } from './found.ts'
 
 export type Counts = {
@@ -99,19 +99,22 @@ export const made = (
   const hosts = numbered<string>()
   const scopes = numbered<readonly (readonly string[])[]>()
   const inspect = numbered<readonly string[]>()
+  const mail = numbered<MailRule>()
   const rows = fresh
     .toSorted((a, b) => byText(`${a.id} ${a.method} ${a.path}`, `${b.id} ${b.method} ${b.path}`))
     .map((one) => {
       const told = scopesOf(provider, one)
       const seen = one.access === 'read' ? null : inspected(provider, one)
+      const places = one.access === 'read' ? null : mailed(provider, one)
       return [
         one.id,
         one.access,
         one.graphql ?? `${one.method} ${one.path}`,
         told === null ? -1 : scopes.of(told),
         one.host === null ? -1 : hosts.of(one.host),
-        ...(one.upload === true ? [1] : seen === null ? [] : [0]),
-        ...(seen === null ? [] : [inspect.of(seen)]),
+        ...(one.upload === true ? [1] : seen === null && places === null ? [] : [0]),
+        ...(seen !== null ? [inspect.of(seen)] : places === null ? [] : [-1]),
+        ...(places === null ? [] : [mail.of(places)]),
       ]
     })
   const about = new Map<string, Pick<Found, 'summary' | 'parameters' | 'path'>>()
@@ -138,7 +141,7 @@ export const made = (
     ...fresh.filter((one) => scopesOf(provider, one) !== null).map(({ id }) => id),
   ])
   return {
-    catalogue: `{"source":${JSON.stringify(source)},\n"hosts":${JSON.stringify(hosts.values)},\n"graphql":${JSON.stringify(graphql)},\n"scopes":[\n${lines(scopes.values)}],\n${inspect.values.length === 0 ? '' : `"inspect":[\n${lines(inspect.values)}],\n`}"operations":[\n${lines(rows)}]}\n`,
+    catalogue: `{"source":${JSON.stringify(source)},\n"hosts":${JSON.stringify(hosts.values)},\n"graphql":${JSON.stringify(graphql)},\n"scopes":[\n${lines(scopes.values)}],\n${inspect.values.length === 0 ? '' : `"inspect":[\n${lines(inspect.values)}],\n`}${mail.values.length === 0 ? '' : `"mail":[\n${lines(mail.values)}],\n`}"operations":[\n${lines(rows)}]}\n`,
     parameters: `{"source":${JSON.stringify(source)},\n"parameters":[\n${lines(shared.values)}],\n"operations":[\n${lines(texts)}]}\n`,
     counts: {
       provider,

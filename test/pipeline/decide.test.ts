@@ -127,6 +127,26 @@ const house = (answer: PolicyDecision | PolicyFailure = ALLOW, later = false) =>
 }
 
 describe('policy is asked', () => {
+  test('to whom the mail goes, where the call writes one', async () => {
+    const { input } = house()
+    const mail = { unread: true, sends: true } as const
+    const body = {
+      state: 'none',
+      bytes: null,
+      declared: 0,
+      contentType: null,
+      json: {},
+      digest: null,
+      stripped: [],
+    } as const
+    expect(
+      (await input({ body: { ...body, mail }, part: { number: 1, of: 2 } }))['request'],
+    ).toMatchObject({
+      mail,
+      part: { number: 1, of: 2 },
+    })
+    expect((await input({ body }))['request']).not.toHaveProperty('mail')
+  })
   test('of the workload whose token names the agent, where one did', async () => {
     const workload = { name: 'cluster', subject: 'system:serviceaccount:agents:triage' }
     const { input } = house()

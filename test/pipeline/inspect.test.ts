@@ -6,6 +6,7 @@ import type { Operation, Route } from '../../proxy/model.ts'
 import { Problem } from '../../proxy/problem.ts'
 import type { Act } from '../../proxy/pipeline/classify.ts'
 import { inspect, readUpTo, type Body } from '../../proxy/pipeline/inspect.ts'
+import { mailPlaces } from '../../proxy/providers/catalogue.ts'
 import { provider } from '../wire/fixture.ts'
 
 const LIMITS = { requestBody: 1_000, inspectedBody: 20 }
@@ -245,4 +246,87 @@ test('a message for an MCP server is sent without a mark of order', async () => 
     const read = await look({ headers, body, kind: 'mcp' }, limits)
     expect([read.bytes?.toString(), read.declared]).toEqual([said(''), said('').length])
   }
+})
+
+describe('a mail', () => {
+  const mail = mailPlaces.parse({
+    to: ['/to'],
+    raw: ['/raw'],
+    bodies: { 'message/rfc822': 'message', 'text/plain': 'base64' },
+  })
+  const text = 'To: bob@b.test\r\n\r\nx'
+  const raw = Buffer.from(text).toString('base64')
+  const limits = { requestBody: 1_000, inspectedBody: 500 }
+  const of = (body: string, type: string, operation: Partial<Operation> = {}) =>
+    look({ body, headers: { 'content-type': type }, operation: { mail, ...operation } }, limits)
+  const found = { unread: false, sends: true, to: ['bob@b.test'], domains: ['b.test'] }
+  const unread = { unread: true, sends: true }
+
+  test('is read, and is sent as it came', async () => {
+    for (const [body, type] of [
+      [`{"raw":"${raw}"}`, 'application/json'],
+      ['{"to":["bob@B.test"]}', 'application/json'],
+      [text, 'message/rfc822'],
+      [raw, 'text/plain'],
+    ] as const) {
+      const read = await of(body, type)
+      expect(read).toMatchObject({ state: 'parsed', mail: found, declared: body.length })
+      expect(read.bytes?.toString()).toBe(body)
+    }
+  })
+  test('that is a message shows policy the members that it asks for', async () => {
+    const { json } = await of(text, 'message/rfc822', { inspect: ['/to', '/subject'] })
+    expect(json).toEqual({ '/to': ['bob@b.test'] })
+  })
+  test('with more than one reading is refused', async () => {
+    await expect(of('To: x\r\n\r\n', 'message/rfc822')).rejects.toMatchObject({
+      code: 'request_invalid',
+    })
+    const query = [{ name: 'to', value: 'eve@e.test' }]
+    const headers = { 'content-type': 'message/rfc822' }
+    await expect(
+      look({ body: text, headers, operation: { mail }, query }, limits),
+    ).rejects.toMatchObject({
+      code: 'request_invalid',
+    })
+    await expect(look({ operation: { mail }, query })).rejects.toMatchObject({
+      code: 'request_invalid',
+    })
+  })
+  test('that nobody reads is told', async () => {
+    expect(await look({ operation: { mail } })).toMatchObject({ state: 'none', mail: unread })
+    const upload = { upload: true }
+    expect(await of('x', 'image/png', upload)).toMatchObject({ state: 'unparsed', mail: unread })
+    expect(await of('x', 'message/partial', upload)).toMatchObject({
+      state: 'unparsed',
+      mail: unread,
+    })
+    const large = text + 'x'.repeat(500)
+    expect(await of(large, 'message/rfc822', upload)).toMatchObject({
+      state: 'too_large',
+      mail: unread,
+    })
+    const headers = {
+      'content-type': 'message/rfc822',
+      'content-length': '',
+      'transfer-encoding': 'chunked',
+    }
+    expect(
+      await look({ body: large, headers, operation: { mail, ...upload } }, limits),
+    ).toMatchObject({
+      state: 'too_large',
+      mail: unread,
+    })
+    expect(await of('a=b', 'application/x-www-form-urlencoded')).toMatchObject({ mail: unread })
+  })
+  test('comes without Content-Encoding, and other operations have none', async () => {
+    const headers = { 'content-type': 'message/rfc822', 'content-encoding': 'gzip' }
+    await expect(
+      look({ body: text, headers, operation: { mail, upload: true } }, limits),
+    ).rejects.toMatchObject({
+      code: 'unsupported_media_type',
+    })
+    expect(await look({ body: '{"a":1}', headers: json })).not.toHaveProperty('mail')
+    expect(await look({})).not.toHaveProperty('mail')
+  })
 })

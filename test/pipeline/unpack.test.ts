@@ -19,6 +19,12 @@ const provider = providerOf({
       write: {
         'note.create': { call: 'POST /v1/notes', inspect: ['/to'] },
         'file.put': { call: 'PUT /v1/files/{id}', upload: true },
+        'mail.send': {
+          call: 'POST /v1/mail',
+          inspect: ['/to'],
+          mail: { to: ['/to'], bodies: { 'message/rfc822': 'message' } },
+        },
+        'mail.note': { call: 'POST /v1/notes/mail', mail: { to: ['/to'] } },
         'raw.put': { call: 'PUT /v1/raw/{id}', opaque: 'application/x-git-pack' },
       },
       delete: { 'note.delete': 'DELETE /v1/notes/{id}' },
@@ -198,4 +204,45 @@ test('bodies pass unread where they would alone', () => {
     ['unparsed', 2],
   ])
   expect(refused({ method: 'GET', url: '/notes/1' })).toBe('passed: 1')
+})
+
+describe('a mail in a batch', () => {
+  const unread = { unread: true, sends: true }
+  const of = (...requests: readonly object[]) =>
+    opened(batch(...requests)).body.parts?.map(({ state, mail, json }) => [state, mail, json])
+  const sent = (headers: object, body: unknown) => ({ method: 'POST', url: '/mail', headers, body })
+
+  test('is read as if it came alone', () => {
+    const json = { 'Content-Type': 'application/json' }
+    const rfc822 = { 'Content-Type': 'message/rfc822' }
+    const message = Buffer.from('To: eve@e.test\r\n\r\nx').toString('base64')
+    expect(
+      of(
+        sent(json, { to: ['bob@B.test'] }),
+        sent(rfc822, message),
+        { method: 'POST', url: '/mail' },
+        { method: 'GET', url: '/notes/1' },
+      ),
+    ).toMatchObject([
+      ['parsed', { unread: false, to: ['bob@b.test'] }, { '/to': ['bob@B.test'] }],
+      ['parsed', { unread: false, to: ['eve@e.test'] }, { '/to': ['eve@e.test'] }],
+      ['none', unread, {}],
+      ['none', undefined, {}],
+    ])
+  })
+  test('that is of another type is read by nobody', () => {
+    const image = { 'Content-Type': 'image/png' }
+    const request = { method: 'POST', url: '/notes/mail', headers: image, body: 'aGk=' }
+    expect(of(request)).toEqual([['unparsed', unread, {}]])
+    const form = { 'Content-Type': 'application/x-www-form-urlencoded' }
+    expect(of({ ...request, headers: form, body: 'YT1i' })).toMatchObject([
+      ['unparsed', unread, {}],
+    ])
+  })
+  test('with more than one reading is refused', () => {
+    expect(refused(sent({ 'Content-Type': 'application/json' }, { to: ['bob'] }))).toContain(
+      'request_invalid: part 1',
+    )
+    expect(refused({ method: 'POST', url: '/mail?to=a' })).toContain('request_invalid: part 1')
+  })
 })

@@ -61,6 +61,17 @@ describe('a generated catalogue', () => {
     expect(read({ ...table, inspect: ['/to'], operations }).problems).toHaveLength(1)
   })
 
+  test('where recipients of a mail stand is told by number too', () => {
+    const mail = [{ to: ['/to'], sends: false }]
+    const row = ['send', 'write', 'POST /mail', 0, -1, 0, -1]
+    expect(read({ ...table, mail, operations: [[...row, 0]] }).rows).toMatchObject([
+      { id: 'send', inspect: [], mail: { to: ['/to'], cc: [], sends: false, stored: false } },
+    ])
+    expect(read({ ...table, mail, operations: [row] }).rows[0]).not.toHaveProperty('mail')
+    expect(read({ ...table, mail, operations: [[...row, 1]] }).problems).toHaveLength(1)
+    expect(read({ ...table, mail: [{}], operations: [[...row, 0]] }).problems).toHaveLength(1)
+  })
+
   test.each([
     ['no object', []],
     ['no rows', { ...table, operations: undefined }],
@@ -216,6 +227,26 @@ describe('the shipped catalogues', () => {
     const seen = (operation: string) => rowsOf(id).find((row) => row.id === operation)?.inspect
     expect(seen(hand)?.length).toBeGreaterThan(0)
     expect(seen(other)).toEqual(seen(hand))
+    const mail = (operation: string) => rowsOf(id).find((row) => row.id === operation)?.mail
+    expect(mail(other)).toEqual(mail(hand))
+  })
+
+  test('say of all that sends mail to whom it goes, or that nobody can tell', () => {
+    const SENDS = /\/(?:sendMail|messages\/send|drafts\/send|single-send|single-email\/send)$/
+    const ANSWERS =
+      /\/messages\/\{\w+\}\/(?:send|reply|replyAll|forward|createReply\w*|createForward)$/
+    const rows = ['google', 'microsoft', 'hubspot'].flatMap((id) =>
+      rowsOf(id).filter(
+        ({ method, path }) =>
+          method === 'POST' &&
+          (SENDS.test(path) || (ANSWERS.test(path) && !/chats|channels|teams/i.test(path))),
+      ),
+    )
+    expect(rows.length).toBeGreaterThan(40)
+    expect(rows.filter(({ mail }) => mail === undefined).map(({ path }) => path)).toEqual([])
+    const answers = rows.filter(({ path }) => /\/\{\w+\}\/(?:send|reply|replyAll)$/.test(path))
+    expect(answers.length).toBeGreaterThan(8)
+    expect(answers.filter(({ mail }) => mail?.stored !== true || !mail.sends)).toEqual([])
   })
 
   test('carry their source, and stay small enough to be read at a start', () => {

@@ -115,12 +115,12 @@ describe('a definition', () => {
     [
       'a body that passes unread and is inspected',
       { operations: [{ ...row, opaque: 'application/x-a', inspect: ['/a'] }] },
-      'acme.yaml: operations.0: things.list: a body that is opaque passes unread: no inspect, and no upload beside it',
+      'acme.yaml: operations.0: things.list: a body that is opaque passes unread: no inspect, no mail, and no upload beside it',
     ],
     [
       'a body that passes unread twice',
       { operations: [{ ...row, opaque: 'application/x-a', upload: true }] },
-      'acme.yaml: operations.0: things.list: a body that is opaque passes unread: no inspect, and no upload beside it',
+      'acme.yaml: operations.0: things.list: a body that is opaque passes unread: no inspect, no mail, and no upload beside it',
     ],
     ['an id with capitals', { id: 'Acme' }, 'acme.yaml: id: may hold a-z, 0-9, _, . and -'],
     [
@@ -313,7 +313,7 @@ describe('a definition', () => {
     [
       'a group’s bad call',
       { operations: [{ scopes: [[]], read: { x: 'get /x' } }] },
-      'acme.yaml: operations.0.read.x: must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, signed, host }',
+      'acme.yaml: operations.0.read.x: must be `METHOD /path`, a list of them, or { call, inspect, mail, upload, opaque, rewrite, signed, host }',
     ],
   ])('with %s is refused, and the problem names the place', (_, changes, problem) => {
     expect(parse(changes)).toContain(problem)
@@ -382,7 +382,7 @@ describe('a definition', () => {
     [
       'a root field without its endpoint',
       [{ scopes: [[]], read: { a: 'query a' } }],
-      'operations.0.read.a: must be `METHOD /path`, a list of them, or { call, inspect, upload, opaque, rewrite, signed, host }',
+      'operations.0.read.a: must be `METHOD /path`, a list of them, or { call, inspect, mail, upload, opaque, rewrite, signed, host }',
     ],
     [
       'pointers into a body whose places the caller chooses',

@@ -142,7 +142,8 @@ mail_ok(wanted) if {
 	input.request.mail.unread == false
 	is_array(input.request.mail.domains)
 	every domain in input.request.mail.domains {
-		domain in wanted.domains
+		some entry in wanted.domains
+		lib.domain_fits(entry, domain)
 	}
 } else if {
 	input.asked == "list"

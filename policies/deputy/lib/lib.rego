@@ -108,10 +108,88 @@ says_nothing(pointer) if {
 	not pointer in object.keys(object.get(input.request.body, "json", {}))
 }
 
+# A body that was read, and does not say yes at this place.
+says_not(pointer) if says_nothing(pointer)
+
+says_not(pointer) if says(pointer, [false])
+
 # --- what the tables leave to agents ---------------------------------------------------------------
 
 # What a guard refuses unless the table guards says true for this very provider.
 guard_lifted(name) if data.deputy_data.guards[input.provider.id][name] == true
+
+# Every list by this name that the table guards has for this provider, or for one that its definition extends.
+guard_lists(name) := [list |
+	some id in array.concat([input.provider.id], object.get(input.provider, "lineage", []))
+	list := data.deputy_data.guards[id][name]
+	is_array(list)
+]
+
+# --- who is inside, by the table guards ------------------------------------------------------------
+
+# Where no table says who is inside, a mail may go to anybody.
+domains_listed if count(guard_lists("domains")) > 0
+
+# Where no table says who is inside, nobody is.
+domain_inside(domain) if {
+	lists := guard_lists("domains")
+	count(lists) > 0
+	every list in lists {
+		some entry in list
+		domain_fits(entry, domain)
+	}
+}
+
+domain_fits(entry, domain) if {
+	entry == domain
+} else if {
+	startswith(entry, "*.")
+	endswith(domain, substring(entry, 1, -1))
+}
+
+# An address as it stands in a body: what has more than one @, or none, is nobody's. Asked of each of a list with "every":
+# a list of those that have one would leave out who has none.
+address_inside(address) if {
+	[local, domain] := split(lower(address), "@")
+	local != ""
+	domain_inside(domain)
+}
+
+# What would leave, and is not kept as a draft. Asked what to list, deputy has no mail to show.
+mail_leaves(request) if {
+	request.mail
+	not request.mail.sends == false
+}
+
+mail_inside(mail) if {
+	mail.unread == false
+	is_array(mail.domains)
+	count(mail.domains) > 0
+	every domain in mail.domains {
+		domain_inside(domain)
+	}
+}
+
+# Nothing will leave: deputy asks what it may list, and there are no arguments to look at.
+listing if input.asked == "list"
+
+# --- which branches are protected, by the table guards -----------------------------------------------
+
+branches_listed if count(guard_lists("branches")) > 0
+
+# A name, or the beginning of names, such as release/*.
+branch_protected(name) if {
+	some list in guard_lists("branches")
+	some entry in list
+	branch_fits(lower(entry), lower(name))
+}
+
+branch_fits(entry, name) if {
+	entry == name
+} else if {
+	endswith(entry, "*")
+	startswith(name, trim_suffix(entry, "*"))
+}
 
 # --- a call inside the call ----------------------------------------------------------------------
 

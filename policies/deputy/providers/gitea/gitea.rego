@@ -31,6 +31,14 @@ deny contains {"code": "gitea_merge", "msg": "agents do not merge"} if {
 	not lib.guard_lifted("merge")
 }
 
+deny contains {"code": "gitea_branch", "msg": "agents do not write to the branches that the tables protect"} if {
+	not lib.reads(input.request.method)
+	lib.branches_listed
+	some branch in writes_to
+	not branch_free(branch)
+	not lib.listing
+}
+
 path := [lower(segment) | some segment in input.request.segments]
 
 # What follows /api/v1. A fetch is a POST that changes nothing: it lies outside.
@@ -88,6 +96,35 @@ protected if {
 }
 
 keepers := ["secrets", "variables", "runners"]
+
+# --- which branches a call writes to; null: nobody can tell ------------------------------------------
+
+branch_free(branch) if {
+	is_string(branch)
+	not lib.branch_protected(branch)
+}
+
+# A commit goes to new_branch where that is said, else to branch, else to the default branch, whatever that is.
+writes_to contains object.get(json, "/new_branch", object.get(json, "/branch", null)) if {
+	repo[0] in ["contents", "diffpatch"]
+}
+
+writes_to contains object.get(json, "/branch", null) if repo[0] == "merge-upstream"
+
+writes_to contains object.get(json, "/new_branch_name", null) if {
+	repo == ["branches"]
+	input.request.method == "POST"
+}
+
+writes_to contains concat("/", array.slice(repo, 1, count(repo))) if {
+	repo[0] == "branches"
+	count(repo) > 1
+}
+
+# A pack is not read.
+writes_to contains null if path[count(path) - 1] == "git-receive-pack"
+
+json := object.get(input.request.body, "json", {})
 
 # --- what a person may leave to agents, by the table guards --------------------------------------------
 

@@ -80,3 +80,40 @@ test_the_table_guards_leaves_gitea_to_agents_too if {
 	gitea_lifted("merge", "api/v1/repos/acme/app/pulls/7/merge") == []
 	gitea_lifted("approve", "api/v1/repos/acme/app/pulls/7/merge") == ["gitea_merge"]
 }
+
+# --- branches that the tables protect ----------------------------------------------------------------
+
+tea_branches(method, path, ops) := c if {
+	c := [r.code | some r in gitea_decision(array.concat(call(method, path), ops)).reasons] with data.deputy_data.guards.gitea as {"branches": ["main", "release/*"]}
+}
+
+test_gitea_protected_branches_are_not_written_to if {
+	every branch in ["main", "MAIN", "release/1"] {
+		every path in ["api/v1/repos/acme/app/contents/a", "api/v1/repos/acme/app/contents", "api/v1/repos/acme/app/diffpatch"] {
+			tea_branches("POST", path, [read_body({"/branch": branch})]) == ["gitea_branch"]
+			tea_branches("PUT", path, [read_body({"/branch": "feature", "/new_branch": branch})]) == ["gitea_branch"]
+			tea_branches("DELETE", path, [read_body({"/branch": branch, "/new_branch": "feature"})]) == []
+		}
+		tea_branches("POST", "api/v1/repos/acme/app/merge-upstream", [read_body({"/branch": branch})]) == ["gitea_branch", "gitea_merge"]
+		tea_branches("POST", "api/v1/repos/acme/app/branches", [read_body({"/new_branch_name": branch})]) == ["gitea_branch"]
+		tea_branches("DELETE", $"api/v1/repos/acme/app/branches/{branch}", []) == ["gitea_branch"]
+		tea_branches("PATCH", $"api/v1/repos/acme/app/branches/{branch}", []) == ["gitea_branch"]
+	}
+	tea_branches("POST", "api/v1/repos/acme/app/contents/a", [read_body({"/branch": "feature"})]) == []
+	tea_branches("POST", "api/v1/repos/acme/app/branches", [read_body({"/new_branch_name": "feature"})]) == []
+	tea_branches("PUT", "api/v1/repos/acme/app/branches/feature/x", []) == []
+	tea_branches("GET", "api/v1/repos/acme/app/branches/main", []) == []
+}
+
+test_a_gitea_branch_that_nobody_names_may_be_protected if {
+	tea_branches("POST", "api/v1/repos/acme/app/contents/a", [read_body({})]) == ["gitea_branch"]
+	tea_branches("POST", "api/v1/repos/acme/app/contents/a", [unread_body]) == ["gitea_branch"]
+	tea_branches("POST", "api/v1/repos/acme/app/contents/a", [read_body({"/branch": 7})]) == ["gitea_branch"]
+	tea_branches("POST", "api/v1/repos/acme/app/branches", [read_body({})]) == ["gitea_branch"]
+	tea_branches("POST", "api/v1/repos/acme/app/merge-upstream", [read_body({})]) == ["gitea_branch", "gitea_merge"]
+	tea_branches("POST", "acme/app/git-receive-pack", []) == ["gitea_branch"]
+	tea_branches("POST", "acme/app/git-upload-pack", []) == []
+	tea_branches("POST", "api/v1/repos/acme/app/contents/a", [set_to("/asked", "list")]) == []
+	tea("POST", "acme/app/git-receive-pack") == []
+	tea("POST", "api/v1/repos/acme/app/contents/a") == []
+}

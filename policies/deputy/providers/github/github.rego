@@ -38,6 +38,14 @@ deny contains {"code": "github_force_push", "msg": "agents do not rewrite or del
 	not lib.guard_lifted("force_push")
 }
 
+deny contains {"code": "github_branch", "msg": "agents do not write to the branches that the tables protect"} if {
+	not lib.reads(input.request.method)
+	lib.branches_listed
+	some branch in writes_to
+	not branch_free(branch)
+	not lib.listing
+}
+
 # GraphQL reaches everything through one path: only a call that was read as GraphQL may take it.
 deny contains {"code": "github_graphql", "msg": "the call was not read as GraphQL"} if {
 	not input.operation.kind == "graphql"
@@ -136,6 +144,42 @@ protected if {
 keepers := ["actions", "agents", "codespaces", "dependabot"]
 
 kept := ["secrets", "variables", "runners", "permissions", "oidc"]
+
+# --- which branches a call writes to; null: nobody can tell ------------------------------------------
+
+branch_free(branch) if {
+	is_string(branch)
+	not lib.branch_protected(branch)
+}
+
+# Without a name it is the default branch, whatever that is.
+writes_to contains object.get(json, "/branch", null) if repo[0] in ["contents", "merge-upstream"]
+
+writes_to contains object.get(json, "/base", null) if repo[0] == "merges"
+
+writes_to contains branch_of(object.get(json, "/ref", "")) if creates_ref
+
+writes_to contains concat("/", array.slice(repo, 3, count(repo))) if array.slice(repo, 0, 3) == ["git", "refs", "heads"]
+
+writes_to contains object.get(said, "/input/branch/branchName", null) if field == "createcommitonbranch"
+
+writes_to contains object.get(said, "/input/base", null) if field == "mergebranch"
+
+writes_to contains branch_of(object.get(said, "/input/name", "")) if field == "createref"
+
+# They name a ref by its id.
+writes_to contains null if field in ["updateref", "updaterefs", "deleteref"]
+
+# A tag, or another ref, is no branch; what was not read may be one.
+branch_of(ref) := trim_prefix(ref, "refs/heads/") if {
+	startswith(ref, "refs/heads/")
+} else := null if {
+	not startswith(ref, "refs/")
+} else := ""
+
+json := object.get(input.request.body, "json", {})
+
+said := object.get(input.operation.graphql, "arguments", {})
 
 # --- what a person may leave to agents, by the table guards --------------------------------------------
 

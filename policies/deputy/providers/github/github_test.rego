@@ -153,3 +153,78 @@ test_graphql_is_refused_the_same if {
 		mutation(name) == ["github_protected"]
 	}
 }
+
+# --- branches that the tables protect ----------------------------------------------------------------
+
+protected_branches(method, path, ops) := [r.code | some r in d.reasons] if {
+	d := row_decision(wide, array.concat(call(method, path), ops))
+		with data.deputy_data.guards.github as {"branches": ["main", "release/*"], "merge": true, "force_push": true}
+}
+
+test_protected_branches_are_not_written_to if {
+	every branch in ["main", "Main", "release/1.2", "release/"] {
+		protected_branches("PUT", "repos/acme/app/contents/a", body({"/branch": branch})) == ["github_branch"]
+		protected_branches("DELETE", "repos/acme/app/contents/a/b", body({"/branch": branch})) == ["github_branch"]
+		protected_branches("POST", "repositories/17/merge-upstream", body({"/branch": branch})) == ["github_branch"]
+		protected_branches("POST", "repos/acme/app/merges", body({"/base": branch})) == ["github_branch"]
+		protected_branches("PATCH", $"repos/acme/app/git/refs/heads/{branch}", body({"/force": false})) == ["github_branch"]
+		protected_branches("DELETE", $"api/v3/repos/acme/app/git/refs/heads/{branch}", []) == ["github_branch"]
+		protected_branches("POST", "repos/acme/app/git/refs", body({"/ref": $"refs/heads/{branch}"})) == ["github_branch"]
+	}
+	every branch in ["feature", "maintenance", "x/main", "releases", ""] {
+		protected_branches("PUT", "repos/acme/app/contents/a", body({"/branch": branch})) == []
+		protected_branches("POST", "repos/acme/app/merges", body({"/base": branch})) == []
+		protected_branches("PATCH", $"repos/acme/app/git/refs/heads/{branch}", body({"/force": false})) == []
+		protected_branches("POST", "repos/acme/app/git/refs", body({"/ref": $"refs/heads/{branch}"})) == []
+	}
+}
+
+test_a_branch_that_nobody_names_may_be_protected if {
+	every members in [{}, {"/branch": null}, {"/branch": ["feature"]}] {
+		protected_branches("PUT", "repos/acme/app/contents/a", body(members)) == ["github_branch"]
+	}
+	protected_branches("PUT", "repos/acme/app/contents/a", []) == ["github_branch"]
+	protected_branches("POST", "repos/acme/app/merge-upstream", body({})) == ["github_branch"]
+	protected_branches("POST", "repos/acme/app/merges", body({"/head": "feature"})) == ["github_branch"]
+	every ref in ["main", "heads/main", "feature", null] {
+		protected_branches("POST", "repos/acme/app/git/refs", body({"/ref": ref})) == ["github_branch"]
+	}
+	protected_branches("POST", "repos/acme/app/git/refs", body({})) == ["github_branch"]
+	protected_branches("PUT", "repos/acme/app/contents/a", [set_to("/asked", "list")]) == []
+}
+
+test_what_is_no_branch_is_not_protected if {
+	protected_branches("POST", "repos/acme/app/git/refs", body({"/ref": "refs/tags/main"})) == []
+	protected_branches("PATCH", "repos/acme/app/git/refs/tags/main", body({"/force": false})) == []
+	protected_branches("GET", "repos/acme/app/contents/a", []) == []
+	protected_branches("POST", "repos/acme/app/issues", []) == []
+	gh("PUT", "repos/acme/app/contents/a") == []
+}
+
+branch_mutation(name, arguments) := protected_branches("POST", "graphql", [
+	set_to("/request/body", {"state": "parsed", "bytes": 64, "json": {}}),
+	set_to("/operation", {
+		"id": "x.y",
+		"kind": "graphql",
+		"access": "write",
+		"required_scopes": [],
+		"graphql": {"type": "mutation", "name": "", "fields": [name], "depth": 2, "arguments": arguments},
+	}),
+])
+
+test_protected_branches_are_not_written_to_by_graphql if {
+	branch_mutation("createCommitOnBranch", {"/input/branch/branchName": "main"}) == ["github_branch"]
+	branch_mutation("createCommitOnBranch", {"/input/branch/branchName": "feature"}) == []
+	branch_mutation("createCommitOnBranch", {}) == ["github_branch"]
+	branch_mutation("mergeBranch", {"/input/base": "release/2"}) == ["github_branch"]
+	branch_mutation("mergeBranch", {"/input/base": "feature"}) == []
+	branch_mutation("mergeBranch", {}) == ["github_branch"]
+	branch_mutation("createRef", {"/input/name": "refs/heads/main"}) == ["github_branch"]
+	branch_mutation("createRef", {"/input/name": "refs/heads/feature"}) == []
+	branch_mutation("createRef", {"/input/name": "refs/tags/main"}) == []
+	branch_mutation("createRef", {}) == ["github_branch"]
+	every name in ["updateRef", "updateRefs", "deleteRef"] {
+		branch_mutation(name, {}) == ["github_branch"]
+	}
+	branch_mutation("addComment", {}) == []
+}

@@ -7,6 +7,8 @@ package deputy.providers.linear
 
 import future.keywords.not
 
+import data.deputy.lib
+
 deny contains {"code": "linear_graphql", "msg": "the call was not read as GraphQL"} if {
 	not input.operation.kind == "deputy"
 	not input.operation.kind == "graphql"
@@ -19,7 +21,14 @@ deny contains {"code": "linear_protected", "msg": "agents do not change who has 
 	startswith(lower(field), family)
 }
 
+deny contains {"code": "linear_share", "msg": "agents do not share issues or documents"} if {
+	input.operation.graphql.type == "mutation"
+	some field in input.operation.graphql.fields
+	lower(field) in ["documentshare", "issueshare"]
+	not lib.guard_lifted("share")
+}
+
 protected := [
 	"apikey", "emailintake", "emailtoken", "emailuser", "googleuser", "integration", "logout", "oauth",
-	"organization", "passkey", "resendorganization", "saml", "user", "webhook",
+	"organization", "passkey", "resendorganization", "saml", "team", "user", "webhook",
 ]

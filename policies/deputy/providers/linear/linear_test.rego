@@ -48,7 +48,7 @@ test_nobody_deletes_at_linear if {
 }
 
 test_a_field_that_the_catalogue_does_not_know_is_refused if {
-	codes(field("mutation", "issueShare", "unknown", "admin")) == ["no_grant", "operation_unknown"]
+	codes(field("mutation", "issueTurn", "unknown", "admin")) == ["no_grant", "operation_unknown"]
 	codes(field("query", "apiKeys", "unknown", "admin")) == ["no_grant", "operation_unknown"]
 }
 
@@ -83,4 +83,15 @@ test_an_account_at_linear_may_be_connected if {
 		set_to("/provider/connected", false),
 	]
 	decide(array.concat(list_issues, own)).allow
+}
+
+test_issues_and_documents_are_not_shared if {
+	every name in ["issueShare", "DocumentShare"] {
+		linear_codes(wide, field("mutation", name, "issue.share", "admin")) == ["linear_share"]
+		linear_codes(wide, field("mutation", name, "issue.share", "admin")) == [] with data.deputy_data.guards.linear as {"share": true}
+	}
+	every name in ["issueUnshare", "documentUnshare"] {
+		linear_codes(wide, field("mutation", name, "issue.unshare", "admin")) == []
+	}
+	linear_codes(wide, field("query", "issueShare", "issue.share", "read")) == []
 }

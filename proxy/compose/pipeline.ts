@@ -22,6 +22,8 @@ import { createCredentials, lookAgain } from '../pipeline/credential.ts'
 import { createDecide, type Decide } from '../pipeline/decide.ts'
 import { createEntitlements } from '../pipeline/entitlements.ts'
 import { createObligations, type Obligations } from '../pipeline/obligations.ts'
+import { createHistory } from '../pipeline/history.ts'
+import { createLimits } from '../pipeline/limits.ts'
 import { createIdentify, type Identify } from '../pipeline/identify.ts'
 import { readUpTo } from '../pipeline/inspect.ts'
 import { matchRoute } from '../pipeline/route.ts'
@@ -158,13 +160,14 @@ const sealsOf = (sealer: Core['sealer'], now: () => number) => {
 
 /** The same way up to what would leave: nothing is begun, sent or kept. */
 const planningOf =
-  (stations: PepDeps, vault: Core['vault']) =>
+  (stations: PepDeps, { vault, store }: Pick<Core, 'vault' | 'store'>) =>
   (via: Via, planned: (plan: Planned) => void): ReturnType<typeof createPep> =>
     createPep({
       ...stations,
       via,
       planned,
       vault,
+      history: createHistory({ history: store.history, clock: stations.clock, keeps: false }),
       evidence: { ...stations.evidence, refused: () => {} },
       link: () => Promise.reject(new Problem('internal', 'a plan begins nothing by itself')),
       observe: () => {},
@@ -189,13 +192,13 @@ export const createPipeline = (
     aged: metrics.sources.aged,
   })
   const { asking, supposing } = createChecks(
-    createDecide(clock, core.newId, metrics.evaluated),
+    core.history.informing(createDecide(clock, core.newId, metrics.evaluated)),
     checksOf(config, { ...scope, fetch: core.fetch, seen: metrics.checks }),
     clock,
   )
   const snapshot = snapshots(connections)
   const seals = sealsOf(sealer, clock.now)
-  const obligations = createObligations(new Map())
+  const obligations = createObligations(new Map(), createLimits(core.count))
   const stations: PepDeps = {
     snapshot,
     stands: stillAs(snapshot, later),
@@ -219,6 +222,7 @@ export const createPipeline = (
     decide: (...question) => later().pipeline.decideCall(...question),
     supposing: (...question) => later().pipeline.decide(...question),
     obligations,
+    history: core.history,
     forward: core.forward,
     used: (who, connection) => {
       core.used.note(who.person, who.agent, connection)
@@ -256,7 +260,7 @@ export const createPipeline = (
   return {
     pep: createPep(stations),
     within,
-    planning: planningOf(stations, core.vault),
+    planning: planningOf(stations, core),
     identify,
     entitlements,
     obligations,

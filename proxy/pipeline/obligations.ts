@@ -13,6 +13,18 @@ export type Obliged = {
   readonly body: Body
   /** Which of the calls in a batch, from 1; null: the call is one. */
   readonly part: number | null
+  /** The call itself: the same object however often it is decided. */
+  readonly call: object
+  /** Waits so many ms where the caller asked to wait (RFC 7240 4.3) and has so much time left. false: it did not. */
+  readonly backOff: (ms: number) => Promise<boolean>
+}
+/** One obligation that is to be carried out. */
+export type Due = Obligation & { readonly about: Obliged; readonly name: string }
+/** Obligations that are carried out all together, or not at all, before any other. */
+export type Gathering = {
+  readonly types: ReadonlySet<string>
+  /** Rejects with the Problem of a call that may not leave. May be asked again for one call, as a carrier. */
+  readonly together: (due: readonly Due[]) => Promise<void>
 }
 /**
  * Carries out one obligation, or throws the Problem of a call that may not leave. It may be asked again for the same
@@ -33,12 +45,20 @@ export type Obligations = {
   ) => void | Promise<void>
 }
 
-/** @param carriers by the type of obligation, in the order in which they are carried out */
-export const createObligations = (carriers: ReadonlyMap<string, Carrier>): Obligations => {
+const NO_GATHERING: Gathering = { types: new Set(), together: () => Promise.resolve() }
+
+/**
+ * @param carriers by the type of obligation, in the order in which they are carried out
+ * @param gathering of the types that come first
+ */
+export const createObligations = (
+  carriers: ReadonlyMap<string, Carrier>,
+  gathering: Gathering = NO_GATHERING,
+): Obligations => {
   const order = [...carriers.keys()]
   const able: Obligations['able'] = ({ obligations }) => {
     for (const [name, { type }] of Object.entries(obligations))
-      if (!carriers.has(type))
+      if (!carriers.has(type) && !gathering.types.has(type))
         throw new Problem(
           'obligation_refused',
           `policy demands ${JSON.stringify(type)} (${name}), which this version of deputy cannot carry out`,
@@ -55,6 +75,8 @@ export const createObligations = (carriers: ReadonlyMap<string, Carrier>): Oblig
       if (due.length === 0) return
       const sorted = due.toSorted((a, b) => order.indexOf(a.type) - order.indexOf(b.type))
       const all = async (): Promise<void> => {
+        const first = due.filter(({ type }) => gathering.types.has(type))
+        if (first.length > 0) await gathering.together(first)
         for (const { about, name, type, properties } of sorted)
           await carriers.get(type)?.(about, name, properties)
       }

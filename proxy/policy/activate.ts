@@ -12,6 +12,7 @@ import type {
 } from '../model.ts'
 import { messageOf } from '../problem.ts'
 import { isObject } from '../wire/json.ts'
+import { asksOf } from './asks.ts'
 import { createReader } from './decision.ts'
 import { digestOf } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
@@ -107,6 +108,8 @@ export const activate = async (
   })
   const start: Start = { module, data: document(bundle.data, tables), inputLimit }
   const quick = await prove(start, bundle, tables)
+  const own = isObject(bundle.data['deputy_data']) ? bundle.data['deputy_data'] : {}
+  const asks = asksOf(tables.get('grants') ?? own['grants'])
   const overlay = [...tables].sort(([a], [b]) => (a < b ? -1 : 1))
   const digest = digestOf([bundle.wasm, JSON.stringify(bundle.data), JSON.stringify(overlay)])
   const read = createReader()
@@ -178,6 +181,7 @@ export const activate = async (
   return {
     revision: bundle.revision,
     digest,
+    asks,
     evaluate: (input, repeated = [], agent = '') => {
       if (pool !== null)
         return pool

@@ -196,6 +196,7 @@ const allowedBy = (
   const policy: PolicyEngine = {
     revision: 'r',
     digest: 'sha256:d',
+    asks: { history: null },
     evaluate: (input, repeated = []) => {
       const text = `${input.slice(0, -1)}${repeated.map(([name, value]) => `,"${name}":${value}`).join('')}}`
       const { id } = (JSON.parse(text) as { operation: { id: string } }).operation
@@ -257,6 +258,7 @@ test('without a policy, or with one that fails, nothing is allowed', async () =>
   const broken: PolicyEngine = {
     revision: '',
     digest: '',
+    asks: { history: null },
     evaluate: () => ({ failed: 'policy_error', detail: 'x' }),
     close: async () => {},
   }

@@ -199,6 +199,7 @@ const house = async (
       served: () => false,
     }),
     policy: () => null,
+    history: { deciding: () => Promise.reject(new Error('no table asks')) },
     tagged: read,
     identify: () => {
       diary.push('identify')

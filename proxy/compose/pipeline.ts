@@ -198,7 +198,7 @@ export const createPipeline = (
   )
   const snapshot = snapshots(connections)
   const seals = sealsOf(sealer, clock.now)
-  const obligations = createObligations(new Map(), createLimits(core.count))
+  const obligations = createObligations(new Map(), createLimits(core.count), metrics.obligation)
   const stations: PepDeps = {
     snapshot,
     stands: stillAs(snapshot, later),

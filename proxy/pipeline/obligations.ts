@@ -1,6 +1,6 @@
 // Carries out what policy demands with an allow, or refuses: an obligation that cannot be met turns the permit into a refusal.
 import type { Decision, Obligation, Principal, Route } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { Problem, toProblem, type ProblemCode } from '../problem.ts'
 import type { Act } from './classify.ts'
 import type { Body } from './inspect.ts'
 
@@ -50,12 +50,24 @@ const NO_GATHERING: Gathering = { types: new Set(), together: () => Promise.reso
 /**
  * @param carriers by the type of obligation, in the order in which they are carried out
  * @param gathering of the types that come first
+ * @param observe learns what became of each
  */
 export const createObligations = (
   carriers: ReadonlyMap<string, Carrier>,
   gathering: Gathering = NO_GATHERING,
+  observe: (type: string, result: 'ok' | ProblemCode) => void = () => {},
 ): Obligations => {
   const order = [...carriers.keys()]
+  const seen = async <T>(due: readonly Due[], work: () => Promise<T>): Promise<T> => {
+    try {
+      const done = await work()
+      for (const { type } of due) observe(type, 'ok')
+      return done
+    } catch (error) {
+      for (const type of new Set(due.map((one) => one.type))) observe(type, toProblem(error).code)
+      throw error
+    }
+  }
   const able: Obligations['able'] = ({ obligations }) => {
     for (const [name, { type }] of Object.entries(obligations))
       if (!carriers.has(type) && !gathering.types.has(type))
@@ -76,9 +88,9 @@ export const createObligations = (
       const sorted = due.toSorted((a, b) => order.indexOf(a.type) - order.indexOf(b.type))
       const all = async (): Promise<void> => {
         const first = due.filter(({ type }) => gathering.types.has(type))
-        if (first.length > 0) await gathering.together(first)
-        for (const { about, name, type, properties } of sorted)
-          await carriers.get(type)?.(about, name, properties)
+        if (first.length > 0) await seen(first, () => gathering.together(first))
+        for (const one of sorted.filter(({ type }) => carriers.has(type)))
+          await seen([one], async () => carriers.get(one.type)?.(one.about, one.name, one.properties))
       }
       return all()
     },

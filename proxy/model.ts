@@ -1127,7 +1127,7 @@ export type HistoryEntry = {
   readonly provider: string
   readonly operation: string
   readonly count: number
-  /** Whole seconds, rounded down. */
+  /** Seconds, rounded down; half a second past a shorter span that it is not within. */
   readonly last_s: number
 }
 export type CallHistory = {

@@ -243,6 +243,8 @@ describe('tests', () => {
     'pipeline/job.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
     'pipeline/judge.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
     'pipeline/record.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
+    'policy/asks.ts': ['policy/history_ask.test.ts', 'gathers what rows ask'],
+    'store/timeline.ts': ['store/limits.test.ts', 'clocks that are set while counts are kept'],
     'pipeline/request.ts': ['pipeline/pep.test.ts', 'words of the way'],
     'tools/at.ts': ['commands/tools.test.ts', 'gathers what they list'],
     'tools/visible.ts': ['e2e/tools.test.ts', 'asks the real policy what to list'],

@@ -173,6 +173,9 @@ const planningOf =
       observe: () => {},
     })
 
+const obligationsOf = ({ count, metrics }: Core): Obligations =>
+  createObligations(new Map(), createLimits(count), metrics.obligation)
+
 /** @param later what is in force when it is asked */
 export const createPipeline = (
   scope: Configured,
@@ -198,7 +201,7 @@ export const createPipeline = (
   )
   const snapshot = snapshots(connections)
   const seals = sealsOf(sealer, clock.now)
-  const obligations = createObligations(new Map(), createLimits(core.count), metrics.obligation)
+  const obligations = obligationsOf(core)
   const stations: PepDeps = {
     snapshot,
     stands: stillAs(snapshot, later),

@@ -90,7 +90,9 @@ export const createObligations = (
         const first = due.filter(({ type }) => gathering.types.has(type))
         if (first.length > 0) await seen(first, () => gathering.together(first))
         for (const one of sorted.filter(({ type }) => carriers.has(type)))
-          await seen([one], async () => carriers.get(one.type)?.(one.about, one.name, one.properties))
+          await seen([one], async () =>
+            carriers.get(one.type)?.(one.about, one.name, one.properties),
+          )
       }
       return all()
     },

@@ -50,7 +50,9 @@ const entriesOf = (
       const ages = own.map(({ last }) => Math.floor(Math.max(0, now - last) / 1_000))
       // Where a sixtieth of the longer span reaches into the shorter one, what is older in it counts from its end.
       const older = ages.filter((one) => one >= floor)
-      const last_s = older.length === 0 ? floor : Math.min(...older)
+      // Beyond the shorter span, whether a rule takes its end for inside or outside.
+      const youngest = older.length === 0 ? floor : Math.min(...older)
+      const last_s = Math.max(youngest, floor === 0 ? 0 : floor + 0.5)
       entries.push({ provider, operation, count, last_s })
       counted += count
     }

@@ -79,7 +79,14 @@ type Called = {
 }
 const call = (
   { agent }: Pick<Deputy, 'agent'>,
-  { person = 'alice', method = 'GET', path = 'api.acme.test/a', body, type, more = [] }: Called = {},
+  {
+    person = 'alice',
+    method = 'GET',
+    path = 'api.acme.test/a',
+    body,
+    type,
+    more = [],
+  }: Called = {},
 ): Promise<RawAnswer> =>
   sendRaw(
     agent,
@@ -94,7 +101,9 @@ const call = (
     ) + (body ?? ''),
   )
 const verdicts = async (asked: readonly Promise<RawAnswer>[]): Promise<readonly string[]> =>
-  (await Promise.all(asked)).map(({ status, json }) => `${status} ${String(json['code'] ?? '')}`.trim())
+  (await Promise.all(asked)).map(({ status, json }) =>
+    `${status} ${String(json['code'] ?? '')}`.trim(),
+  )
 const times = <T>(n: number, make: (i: number) => T): readonly T[] =>
   Array.from({ length: n }, (_, i) => make(i))
 const passed = (all: readonly string[]): number => all.filter((one) => one === '200').length
@@ -116,7 +125,9 @@ describe('a limit of calls', { timeout: 60_000 }, () => {
       .poll(() => deputy.evidence().filter(({ event }) => event === 'outcome'))
       .toHaveLength(201)
     const ends = deputy.evidence().filter(({ event }) => event === 'outcome')
-    expect(ends.filter(({ result, sent }) => result === 'rate_limited' && sent === false)).toHaveLength(181)
+    expect(
+      ends.filter(({ result, sent }) => result === 'rate_limited' && sent === false),
+    ).toHaveLength(181)
     expect(await (await fetch(`http://${deputy.admin}/metrics`)).text()).toContain(
       'deputy_obligations_total{type="rate_limit",result="rate_limited"} 181',
     )
@@ -148,7 +159,9 @@ describe('a limit of calls', { timeout: 60_000 }, () => {
     expect(upstream.seen).toHaveLength(2)
     // It was decided anew after its wait, and counted once.
     const exchange = deputy.evidence().findLast(({ event }) => event === 'decision')?.['exchange']
-    expect(deputy.evidence().filter((one) => one['exchange'] === exchange && one.event === 'decision')).toHaveLength(2)
+    expect(
+      deputy.evidence().filter((one) => one['exchange'] === exchange && one.event === 'decision'),
+    ).toHaveLength(2)
   })
 
   test.each([
@@ -158,7 +171,11 @@ describe('a limit of calls', { timeout: 60_000 }, () => {
     ['a window of 0', { key: ['person'], limit: 1, window_s: 0 }, '403 obligation_refused'],
     ['an unknown key', { key: ['planet'], limit: 1, window_s: 60 }, '403 obligation_refused'],
     ['no key', { key: [], limit: 1, window_s: 60 }, '403 obligation_refused'],
-    ['a member too many', { key: ['person'], limit: 1, window_s: 60, burst: 2 }, '403 obligation_refused'],
+    [
+      'a member too many',
+      { key: ['person'], limit: 1, window_s: 60, burst: 2 },
+      '403 obligation_refused',
+    ],
   ])('of %s lets nothing through', async (_, properties, expected) => {
     const deputy = await start(rate(properties))
     expect(await verdicts([call(deputy)])).toEqual([expected])
@@ -196,7 +213,13 @@ describe('a limit of calls', { timeout: 60_000 }, () => {
 
 describe('a budget', { timeout: 60_000 }, () => {
   const spend = (properties: Fields): Fields => ({ spent: { type: 'budget', properties } })
-  const titles = spend({ key: ['person'], limit: 10, window_s: 3600, pointer: '/title', of: 'value' })
+  const titles = spend({
+    key: ['person'],
+    limit: 10,
+    window_s: 3600,
+    pointer: '/title',
+    of: 'value',
+  })
   const note = (body: string, type?: string): Called => ({
     method: 'POST',
     path: 'api.acme.test/notes',
@@ -205,14 +228,19 @@ describe('a budget', { timeout: 60_000 }, () => {
   })
   test('adds up what the bodies say, and takes nothing that it cannot add', async () => {
     const deputy = await start(titles)
-    const say = async (body: string, type?: string) => (await verdicts([call(deputy, note(body, type))]))[0]
+    const say = async (body: string, type?: string) =>
+      (await verdicts([call(deputy, note(body, type))]))[0]
     expect(await say('{"title":4}')).toBe('200')
     expect(await say('{"title":7}')).toBe('429 rate_limited')
     for (const title of ['-1', '1.5', '"4"', 'null', 'true', '[1]', '{}'])
       expect(await say(`{"title":${title}}`)).toBe('403 obligation_refused')
     expect(await say('{}')).toBe('403 obligation_refused')
-    expect(await say('{"title":9007199254740993}')).toMatch(/^40[03] (?:obligation_refused|request_invalid)$/)
-    expect(await say('title=07', 'application/x-www-form-urlencoded')).toBe('403 obligation_refused')
+    expect(await say('{"title":9007199254740993}')).toMatch(
+      /^40[03] (?:obligation_refused|request_invalid)$/,
+    )
+    expect(await say('title=07', 'application/x-www-form-urlencoded')).toBe(
+      '403 obligation_refused',
+    )
     expect(await say('title=6', 'application/x-www-form-urlencoded')).toBe('200')
     expect(await say('{"title":0}')).toBe('200')
     expect(await say('{"title":1}')).toBe('429 rate_limited')
@@ -260,11 +288,19 @@ describe.skipIf(absent)(
           connection: 'acme',
           provider: 'acme',
           account: { id: person, label: person },
-          tokens: { access: secret(tokenOf(person)), refresh: null, scopes: ['notes'], expiresIn: 3600 },
+          tokens: {
+            access: secret(tokenOf(person)),
+            refresh: null,
+            scopes: ['notes'],
+            expiresIn: 3600,
+          },
           scopes: ['notes'],
         })
       const config = { vault: { store: url.href, keys } }
-      const deputies = [await start(obligations, { config, held: [] }), await start(obligations, { config, held: [] })]
+      const deputies = [
+        await start(obligations, { config, held: [] }),
+        await start(obligations, { config, held: [] }),
+      ]
       return { deputies, relay, direct }
     }
     test('two replicas with 200 calls each let exactly 20 through for each person', async () => {
@@ -292,7 +328,9 @@ describe.skipIf(absent)(
           expect(answer).toMatch(/^503 (?:limits|vault)_unavailable$/)
         expect(upstream.seen).toHaveLength(left)
         relay.set('open')
-        await expect.poll(async () => verdicts([call(deputy)]), { timeout: 30_000 }).toEqual(['200'])
+        await expect
+          .poll(async () => verdicts([call(deputy)]), { timeout: 30_000 })
+          .toEqual(['200'])
       }
     })
   },

@@ -87,7 +87,7 @@ describe.each(every)(
       expect([within(now, 2), within(now, 60)]).toEqual([1, 4])
       expect(now.person).toEqual([
         { provider: 'github', operation: 'a', count: 1, last_s: 0 },
-        { provider: 'github', operation: 'a', count: 3, last_s: 2 },
+        { provider: 'github', operation: 'a', count: 3, last_s: 2.5 },
       ])
     })
 

@@ -173,6 +173,11 @@ const planningOf =
       observe: () => {},
     })
 
+const bodyLimits = (limits: Configured['config']['limits']): PepDeps['limits'] => ({
+  requestBody: limits.request_body,
+  inspectedBody: limits.inspected_body,
+})
+
 const obligationsOf = ({ count, metrics }: Core): Obligations =>
   createObligations(new Map(), createLimits(count), metrics.obligation)
 
@@ -248,10 +253,7 @@ export const createPipeline = (
       (await flows.status(authorizationId, { person: who.person, agent: who.agent }, ms, signal))
         .status === 'completed',
     hold,
-    limits: {
-      requestBody: config.limits.request_body,
-      inspectedBody: config.limits.inspected_body,
-    },
+    limits: bodyLimits(config.limits),
     auditRequired: config.audit.required,
     sift: createSift([tagHeader, agentHeader], identify.tags.holds),
     typeBase: session.publicUrl,

@@ -150,13 +150,15 @@ const take = (due: Due): Take => {
   }
 }
 
-const reached = ({ name, properties }: Due, { retryMs }: Full): Problem => {
-  const { limit, window_s: window, key } = properties
-  return new Problem(
-    'rate_limited',
-    `policy's limit ${name} is reached: ${Number(limit)} in ${Number(window)} s for each ${String(key).replaceAll(',', ', ')}`,
-    { extra: { obligation: name, retry_after: Math.ceil(retryMs / 1_000) } },
-  )
+const reached = ({ type, name, properties }: Due, { retryMs }: Full): Problem => {
+  const said = limitOf(type, properties)
+  const what =
+    typeof said === 'string'
+      ? ''
+      : `: ${said.limit} in ${said.windowS} s for each ${said.key.join(', ')}`
+  return new Problem('rate_limited', `policy's limit ${name} is reached${what}`, {
+    extra: { obligation: name, retry_after: Math.ceil(retryMs / 1_000) },
+  })
 }
 
 /**

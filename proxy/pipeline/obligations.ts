@@ -84,7 +84,7 @@ export const createObligations = (
         able(decision)
         return Object.entries(decision.obligations).map(([name, one]) => ({ about, name, ...one }))
       })
-      if (due.length === 0) return
+      if (due.length === 0) return undefined
       const sorted = due.toSorted((a, b) => order.indexOf(a.type) - order.indexOf(b.type))
       const all = async (): Promise<void> => {
         const first = due.filter(({ type }) => gathering.types.has(type))

@@ -102,7 +102,7 @@ const call = (
   )
 const verdicts = async (asked: readonly Promise<RawAnswer>[]): Promise<readonly string[]> =>
   (await Promise.all(asked)).map(({ status, json }) =>
-    `${status} ${String(json['code'] ?? '')}`.trim(),
+    typeof json['code'] === 'string' ? `${status} ${json['code']}` : `${status}`,
   )
 const times = <T>(n: number, make: (i: number) => T): readonly T[] =>
   Array.from({ length: n }, (_, i) => make(i))

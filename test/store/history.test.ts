@@ -106,7 +106,7 @@ describe.each(every)(
             ),
           ),
         )
-        expect(both.toSorted()).toEqual([false, true])
+        expect(both.filter((added) => added)).toHaveLength(1)
         expect(within(await read(), 60)).toBe(1)
       } finally {
         if (other !== store) await other.close()

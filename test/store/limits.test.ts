@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import fc from 'fast-check'
+import { array, assert, nat, property, record } from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Full, Person, Store, Take } from '../../proxy/model.ts'
 import { roomIn } from '../../proxy/store/limits.ts'
@@ -175,9 +175,9 @@ describe.each(every)(
 )
 
 test('roomIn: whatever comes when, no span of a window ever holds more than the limit', () => {
-  const calls = fc.array(fc.record({ after: fc.nat(700), amount: fc.nat(4) }), { maxLength: 60 })
-  fc.assert(
-    fc.property(calls, fc.nat(6), (all, limit) => {
+  const calls = array(record({ after: nat(700), amount: nat(4) }), { maxLength: 60 })
+  assert(
+    property(calls, nat(6), (all, limit) => {
       const windowMs = 1_000
       const counted: { used: number; last: number }[] = []
       let now = 0

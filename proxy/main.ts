@@ -333,6 +333,14 @@ const addPolicy: Add = (deputy, done) => {
     .action(async (options: { coverage?: number }) =>
       done(await (await import('./commands/policy.ts')).policyTest({ ...options, ...here() })),
     )
+  const tables = 'print the tables as the policy sees them, every row whole, for OPA’s own tools'
+  command(policy, 'tables', tables)
+    .option('--bundle <file>', 'the bundle whose tables they replace', 'policies/bundle.tar.gz')
+    .option('--data <folder>', 'the folder of tables (policy.data)')
+    .action(async ({ bundle, data = null }: { bundle: string; data?: string | null }) => {
+      const { policyTables } = await import('./commands/policy_tables.ts')
+      done(await policyTables({ bundle, data, print, complain }))
+    })
 }
 
 const addProviders: Add = (deputy, done) => {

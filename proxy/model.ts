@@ -558,6 +558,8 @@ export type InputMember = readonly [name: string, text: string]
 
 /** What the tables of a policy ask for, that is gathered only where somebody asks. */
 export type Asks = {
+  /** Time zones (IANA names) that rows name. */
+  readonly zones: readonly string[]
   /** null: no row has `history`. */
   readonly history: HistoryAsk | null
 }

@@ -72,6 +72,12 @@ wide := {
 	"obligations": {},
 	"step_up": {},
 	"approval": {},
+	"checks": [],
+	"when": [],
+	"arguments": [],
+	"max_body_bytes": null,
+	"mail": {},
+	"history": [],
 }
 
 # What base gets when gh-read is another row.

@@ -12,6 +12,8 @@ package deputy
 
 import future.keywords.not
 
+import data.deputy.agents
+import data.deputy.conditions
 import data.deputy.grants
 import data.deputy.lib
 
@@ -68,14 +70,14 @@ deny contains {"code": "entitlements_stale", "msg": "what the identity provider 
 }
 
 deny contains {"code": "connection_missing", "msg": "the person has not connected the account"} if {
-	not lib.needs_no_account(input.operation.kind)
 	not input.provider.connected == true
+	not lib.needs_no_account(input.operation.kind)
 }
 
 deny contains {"code": "scope_missing", "msg": $"not granted by the person: {concat(", ", sort(missing_scopes))}"} if {
-	not lib.needs_no_account(input.operation.kind)
-	input.provider.connected == true
 	count(missing_scopes) > 0
+	input.provider.connected == true
+	not lib.needs_no_account(input.operation.kind)
 }
 
 deny contains {"code": "step_up_required", "msg": "a stronger or fresher sign-in is needed"} if {
@@ -95,6 +97,43 @@ deny contains {"code": "check_refused", "msg": $"the authorization service does 
 	some row in grants.matching
 	some name in row.checks
 	not lib.confirmed(name)
+}
+
+# Deny wins over every row, so that a second row cannot make more calls of what one row counts.
+deny contains {"code": "history_limit", "msg": "too many such calls went before, or deputy does not know how many"} if {
+	some row in grants.matching
+	not conditions.earlier_ok(row.history)
+}
+
+deny contains {"code": "agent_ceiling", "msg": "this agent may never do this, whoever it acts for"} if {
+	data.deputy_data.agents
+	not agents.within(input.operation)
+}
+
+deny contains {"code": "obligation_conflict", "msg": $"rows that cover this call do not say the same of {name}"} if {
+	count(grants.ids) > 1
+	some row in grants.matching
+	some kind in demands
+	some name, value in row[kind]
+	not agreed(name, kind, value)
+}
+
+demands := ["obligations", "step_up", "approval"]
+
+# Whatever else the rows say by this name, they say the same.
+agreed(name, kind, value) if {
+	every row in grants.matching {
+		every other in demands {
+			same(object.get(row[other], name, null), [kind, other], value)
+		}
+	}
+}
+
+same(said, kinds, value) if {
+	said == null
+} else if {
+	kinds[0] == kinds[1]
+	said == value
 }
 
 # A package per provider may add refusals; nothing here has to know of them.
@@ -133,13 +172,17 @@ obligations[name] := obligation if {
 }
 
 obligations[name] := {"type": "step-up", "properties": need} if {
+	not allow
 	some row in grants.matching
 	some name, need in row.step_up
 	not lib.stepped_up(need)
+	agreed(name, "step_up", need)
 }
 
 obligations[name] := {"type": "approval", "properties": need} if {
+	not allow
 	some row in grants.matching
 	some name, need in row.approval
 	not lib.approved(name)
+	agreed(name, "approval", need)
 }

@@ -376,3 +376,39 @@ test_a_lineage_is_a_list_where_there_is_one if {
 		extended(lineage, []) == ["input_unsupported"]
 	}
 }
+
+# --- what two rows demand --------------------------------------------------------------------------
+
+two_rows(first, second) := d if {
+	d := deputy.decision with input as json.patch(base, [set_to("/user/groups", ["engineering", "staff"])])
+		with data.deputy_data.grants.github as {"gh-read": object.union(wide, first), "gh-write": object.union(wide, second)}
+}
+
+hourly(n) := {"hourly": {"type": "rate_limit", "properties": {"key": ["person"], "limit": n, "window_s": 3600}}}
+
+fresh_sign_in := {"acr_values": ["urn:acr:mfa"], "max_auth_age_s": 600}
+
+test_two_rows_may_say_the_same if {
+	d := two_rows({"obligations": hourly(20)}, {"obligations": hourly(20)})
+	d.allow
+	d.obligations == hourly(20)
+	two_rows({"obligations": hourly(20)}, {}).obligations == hourly(20)
+}
+
+test_two_rows_that_say_different_things_by_one_name_refuse if {
+	codes_of(two_rows({"obligations": hourly(20)}, {"obligations": hourly(30)})) == ["obligation_conflict"]
+	codes_of(two_rows({"obligations": hourly(20)}, {"step_up": {"hourly": fresh_sign_in}})) == ["obligation_conflict", "step_up_required"]
+	a := two_rows({"approval": {"boss": {"approvers": ["manager"], "ttl_s": 60}}}, {"approval": {"boss": {"approvers": ["group:x"], "ttl_s": 60}}})
+	codes_of(a) == ["approval_required", "obligation_conflict"]
+	a.obligations == {}
+	two_rows({"step_up": {"mfa": fresh_sign_in}}, {"step_up": {"mfa": fresh_sign_in}}).obligations == {"mfa": {"type": "step-up", "properties": fresh_sign_in}}
+}
+
+codes_of(d) := [r.code | some r in d.reasons]
+
+# One row that uses a name for two demands is refused by both, and says neither.
+test_one_name_for_two_demands_of_one_row if {
+	d := row_decision(object.union(wide, {"step_up": {"x": fresh_sign_in}, "approval": {"x": {"approvers": ["manager"], "ttl_s": 60}}}), [])
+	codes_of(d) == ["approval_required", "step_up_required"]
+	d.obligations == {}
+}

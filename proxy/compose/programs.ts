@@ -42,7 +42,15 @@ export const judges = (
   { connections, policy, vault, evidence, newId }: Core,
   { entitlements, decide }: Pipeline,
 ): { readonly allowed: AllowedOf; readonly permit: Permit } => {
-  const asking = { policy: () => policy.current(), entitlements, vault, decide, newId, clock }
+  const asking = {
+    policy: () => policy.current(),
+    grants: () => policy.table('grants'),
+    entitlements,
+    vault,
+    decide,
+    newId,
+    clock,
+  }
   const allowed = createAllowed(asking)
   return { allowed, permit: createPermit({ ...asking, allowed, connections, evidence }) }
 }

@@ -256,8 +256,16 @@ const policyOf = (
   const providers = [...connections.values()].map(({ provider }) => provider)
   const inputLimit = config.limits.policy_input
   return keep('policy', [bundle, data, inputLimit], () => {
-    const onChange = changed.policy
-    const value = openPolicySource({ bundle, data, providers, inputLimit, log, clock, onChange })
+    const value = openPolicySource({
+      bundle,
+      data,
+      providers,
+      connections: [...connections.keys()],
+      inputLimit,
+      log,
+      clock,
+      onChange: changed.policy,
+    })
     return { value, close: () => value.then(({ close }) => close(), nothing) }
   })
 }

@@ -5,14 +5,18 @@ import type {
   Access,
   Clock,
   Connection,
+  Decision,
+  JsonObject,
   OperationRow,
   PolicyEngine,
   Principal,
   Vault,
 } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { pathsIn } from './paths.ts'
 import { asMessage } from '../pipeline/mcp.ts'
 import type { Act } from '../pipeline/classify.ts'
+import { CONSENT } from '../pipeline/decide.ts'
 import type { Decide, Question } from '../pipeline/decide.ts'
 import type { Facts } from '../pipeline/entitlements.ts'
 import { widened } from '../wire/scopes.ts'
@@ -24,6 +28,8 @@ export type AllowedDeps = {
   readonly decide: Decide
   readonly newId: () => string
   readonly clock: Pick<Clock, 'mono'>
+  /** Rows by which the policy that ships decides. */
+  readonly grants: () => JsonObject | null
 }
 
 /** Calls in flight are not to wait for more decisions than this at once. */
@@ -80,6 +86,11 @@ export const questionOf = (
   }
 }
 
+/** What a person can lift later, by consenting, signing in or approving. */
+const LIFTED: ReadonlySet<string> = new Set([...CONSENT, 'approval_required', 'step_up_required'])
+const couldBe = ({ effect, reasons }: Decision): boolean =>
+  effect !== 'error' && reasons.every(({ code }) => LIFTED.has(code))
+
 /** The operations that name this scope, or one that it contains. */
 const concerned = ({ provider }: Connection, scope: string): readonly OperationRow[] => {
   const reach = widened(provider, [scope])
@@ -126,9 +137,21 @@ export const createAllowed = (deps: AllowedDeps): AllowedOf => {
       facts.set(access, known)
       if (known instanceof Problem) return
       const about = { principal, connection, facts: known, holding }
-      const question = questionOf(deps.newId(), operation, true, about)
-      const { effect } = await deps.decide(deps.policy(), question)
-      if (effect === 'allow' || effect === 'consent_required') allowed.add(operation.id)
+      const { route, act, ...rest } = questionOf(deps.newId(), operation, true, about)
+      const may = async (segments: readonly string[]): Promise<Decision> =>
+        deps.decide(deps.policy(), {
+          ...rest,
+          listing: true,
+          route: { ...route, target: { ...route.target, raw: segments, segments } },
+          act: { ...act, segments },
+        })
+      const template = operation.path.split('/').slice(1)
+      const first = await may(template)
+      let open = couldBe(first)
+      if (first.reasons.some(({ code }) => code === 'no_grant'))
+        for (const path of pathsIn(deps.grants(), connection, operation))
+          open ||= couldBe(await may(path))
+      if (open) allowed.add(operation.id)
     }
     for (const scope of scopes) {
       const operations = one && IDENTITY.has(scope) ? [] : concerned(connection, scope)

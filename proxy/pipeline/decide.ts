@@ -26,6 +26,7 @@ import { members, quoted, quotedList } from '../wire/json.ts'
 import { signInOf } from '../wire/sign_in.ts'
 import type { Body } from './inspect.ts'
 import { mcpMember } from './mcp.ts'
+import { createNow } from '../wire/now.ts'
 import { shareOf } from '../shares.ts'
 
 /** What one decision is about. */
@@ -62,7 +63,6 @@ export type Question = {
 
 /** The reasons that only the person can lift, by consenting; anything beside them refuses. */
 export const CONSENT: ReadonlySet<string> = new Set(['connection_missing', 'scope_missing'])
-const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
 
 const STALE: readonly Reason[] = [
   { code: 'entitlements_stale', msg: 'the facts are older than this decision allows' },
@@ -314,21 +314,8 @@ export const createDecide = (
   const users = new WeakMap<Entitlements, WeakMap<Principal, Who>>()
   const providers = new WeakMap<Holding, Map<string, InputMember>>()
   const operations = new WeakMap<Operation, Map<readonly string[], Asked>>()
-  let second = -1
-  let now: InputMember = ['now', '']
+  const nowMember = createNow(clock)
 
-  const nowMember = (): InputMember => {
-    const at = Math.floor(clock.now() / 1_000)
-    if (at !== second) {
-      const date = new Date(at * 1_000)
-      second = at
-      now = [
-        'now',
-        `{"unix_s":${at},"weekday":"${DAYS[date.getUTCDay()] ?? ''}","hour":${date.getUTCHours()}}`,
-      ]
-    }
-    return now
-  }
   /** Who, so far as it does not change with time. */
   const userOf = ({ principal, facts }: Question): Who => {
     const { entitlements } = facts
@@ -449,12 +436,13 @@ export const createDecide = (
     question: Question,
     scopes: readonly string[],
     granted: readonly string[],
+    zones: readonly string[],
   ): readonly [string, readonly InputMember[]] => {
     const { route, act, facts, part } = question
     const who = userOf(question)
     const { agent, user, run } = who
     const operation = operationMember(act, scopes)
-    const shared = [nowMember(), agent, providerMember(question, granted)]
+    const shared = [nowMember(zones), agent, providerMember(question, granted)]
     if (question.approvals === undefined) shared.push(NO_APPROVALS)
     const own: InputMember[] = []
     if (question.approvals !== undefined)
@@ -543,7 +531,7 @@ export const createDecide = (
       return settle(engine, question, answer)
     }
     const answer = engine.evaluate(
-      ...input(question, scopes, granted),
+      ...input(question, scopes, granted, engine.asks.zones),
       shareOf(question.principal.person.tenant, question.principal.agent),
     )
     return answer instanceof Promise ? answer.then(done) : done(answer)

@@ -12,7 +12,6 @@ import type {
 } from '../model.ts'
 import { messageOf } from '../problem.ts'
 import { isObject } from '../wire/json.ts'
-import { asksOf } from './asks.ts'
 import { createReader } from './decision.ts'
 import { digestOf } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
@@ -22,8 +21,10 @@ import { createPool, openIsolate } from './threads.ts'
 import type { Pool, Start } from './threads.ts'
 import { SLOW, proveGolden, proveHostile, readGolden } from './self_test.ts'
 import { indexOf } from './rows.ts'
+import { asksOf } from './asks.ts'
 import { INDEX } from './tables.ts'
 import type { Grants, RoleGrants } from './tables.ts'
+import { wholeTables } from './whole.ts'
 
 /** Tables of the operator: name → table, each in place of a whole one of `data.deputy_data`. */
 export type Tables = ReadonlyMap<string, JsonObject>
@@ -44,11 +45,17 @@ type Repeated = readonly InputMember[]
 const LOADING = 15_000
 const WARM_UP = 100
 
-/** The `data` document without the probes, which only the self-test reads, and with the index of its rows. */
-const document = (data: JsonObject, tables: Tables): Uint8Array<ArrayBuffer> => {
+/** `deputy_data` as the policy sees it: rows whole, without the probes, which only the self-test reads. */
+const tablesIn = (data: JsonObject, tables: Tables): ReadonlyMap<string, Json> => {
   const own = isObject(data['deputy_data']) ? data['deputy_data'] : {}
   const merged = new Map<string, Json>([...Object.entries(own), ...tables])
   merged.delete('probes')
+  return wholeTables(merged)
+}
+
+/** The `data` document, with the index of its rows. */
+const document = (data: JsonObject, tables: ReadonlyMap<string, Json>): Uint8Array<ArrayBuffer> => {
+  const merged = new Map(tables)
   const [grants, roles] = [merged.get('grants'), merged.get('role_grants')]
   if (isObject(grants) && isObject(roles))
     merged.set(INDEX, indexOf(grants as unknown as Grants, roles as unknown as RoleGrants))
@@ -69,7 +76,10 @@ const prove = async (start: Start, bundle: Bundle, tables: Tables): Promise<bool
   // A bundle's probes speak of the bundle's own tables, an operator's of the operator's.
   const alone = tables.size === 0
   if (!alone && golden.length > 0) {
-    const isolate = await openIsolate({ ...start, data: document(bundle.data, new Map()) }, LOADING)
+    const isolate = await openIsolate(
+      { ...start, data: document(bundle.data, tablesIn(bundle.data, new Map())) },
+      LOADING,
+    )
     try {
       slowest = await proveGolden(isolate, golden)
     } finally {
@@ -106,10 +116,10 @@ export const activate = async (
   const module = await WebAssembly.compile(bundle.wasm).catch((error: unknown) => {
     throw new Error(`policy.wasm cannot be compiled: ${messageOf(error)}`, { cause: error })
   })
-  const start: Start = { module, data: document(bundle.data, tables), inputLimit }
+  const inUse = tablesIn(bundle.data, tables)
+  const asks = asksOf(inUse.get('grants'))
+  const start: Start = { module, data: document(bundle.data, inUse), inputLimit }
   const quick = await prove(start, bundle, tables)
-  const own = isObject(bundle.data['deputy_data']) ? bundle.data['deputy_data'] : {}
-  const asks = asksOf(tables.get('grants') ?? own['grants'])
   const overlay = [...tables].sort(([a], [b]) => (a < b ? -1 : 1))
   const digest = digestOf([bundle.wasm, JSON.stringify(bundle.data), JSON.stringify(overlay)])
   const read = createReader()

@@ -2,7 +2,8 @@
 // that they ask for. Pure.
 import type { OperationRow, Provider } from '../model.ts'
 import { remembered } from '../memo.ts'
-import type { Grants, Row } from './tables.ts'
+import { fits } from '../wire/pattern.ts'
+import type { Ceilings, Grants, Row } from './tables.ts'
 
 type Kind = Row['kinds'][number]
 type Known = {
@@ -10,8 +11,10 @@ type Known = {
   readonly kind: Kind
   readonly access: OperationRow['access']
   readonly template: readonly string[]
+  /** JSON pointers that policy sees. */
+  readonly inspect: readonly string[]
 }
-type Member = 'kinds' | 'access' | 'path'
+type Member = 'kinds' | 'access' | 'path' | 'arguments'
 
 /**
  * Is there a path that both allow? `template` as the catalogue writes it (`a`, `{b}`, `{c+}`); in
@@ -22,7 +25,7 @@ const meet = (template: readonly string[], pattern: readonly string[]): boolean 
   const [has, ...after] = template
   if (want === '**' && others.length === 0) return true
   if (want === undefined || has === undefined) return want === has
-  if (want !== '*' && has !== want && !(has.startsWith('{') && want !== '')) return false
+  if (!fits(want, has) && !(has.startsWith('{') && want !== '')) return false
   // `{c+}` takes one segment or more.
   return meet(after, others) || (has.endsWith('+}') && meet(template, others))
 }
@@ -31,8 +34,12 @@ const FITS: Readonly<Record<Member, (row: Row, one: Known) => boolean>> = {
   kinds: (row, { kind }) => row.kinds.includes(kind),
   access: (row, { access }) => row.access.includes(access),
   path: (row, { template }) => meet(template, row.path),
+  arguments: (row, { kind, inspect }) =>
+    row.arguments.every(({ pointer }) =>
+      pointer.startsWith('?') ? kind === 'rest' || kind === 'asset' : inspect.includes(pointer),
+    ),
 }
-const MEMBERS: readonly Member[] = ['kinds', 'access', 'path']
+const MEMBERS: readonly Member[] = ['kinds', 'access', 'path', 'arguments']
 
 const knownOf = ({ id, operations, assets, mcp }: Provider): readonly Known[] => {
   const calls = operations.map((one): Known => ({
@@ -40,10 +47,14 @@ const knownOf = ({ id, operations, assets, mcp }: Provider): readonly Known[] =>
     kind: mcp ? 'mcp' : one.graphql === undefined ? 'rest' : 'graphql',
     access: one.access,
     template: one.path.slice(1).split('/'),
+    inspect: one.inspect,
   }))
-  const download = { kind: 'asset', access: 'read', template: ['{rest+}'] } as const
+  const download = { kind: 'asset', access: 'read', template: ['{rest+}'], inspect: [] } as const
   return assets.size === 0 ? calls : [...calls, { id: `${id}.asset`, ...download }]
 }
+
+const concerns = (name: string, id: string): boolean =>
+  name === '*' || name === id || (name.endsWith('.*') && id.startsWith(name.slice(0, -1)))
 
 /** What in one row never matches, as `member: why`. */
 const vain = (
@@ -82,11 +93,7 @@ export const unreachable = (grants: Grants, providers: Iterable<Provider>): read
     // Thousands of rows name the same few operations.
     const having = remembered(
       (name: string): readonly Known[] =>
-        name === '*'
-          ? known
-          : known.filter((one) =>
-              name.endsWith('.*') ? one.id.startsWith(name.slice(0, -1)) : one.id === name,
-            ),
+        name === '*' ? known : known.filter(({ id }) => concerns(name, id)),
       1_000,
       200,
     )
@@ -94,4 +101,24 @@ export const unreachable = (grants: Grants, providers: Iterable<Provider>): read
       vain(row, id, having).map((what) => `${id}.${name}.${what}`),
     )
   })
+}
+
+/** What the table agents names that is not there, as `agent.row.member: why`. */
+export const unknownIn = (
+  agents: Ceilings,
+  providers: readonly Provider[],
+  connections: Iterable<string>,
+): readonly string[] => {
+  const names = new Set(connections)
+  const known = providers.flatMap(knownOf)
+  return Object.entries(agents).flatMap(([agent, rows]) =>
+    rows.flatMap((row, i) => [
+      ...row.connections
+        .filter((name) => name !== '*' && !names.has(name))
+        .map((name) => `${agent}.${i}.connections: there is no connection ${JSON.stringify(name)}`),
+      ...row.operations
+        .filter((name) => !known.some(({ id }) => concerns(name, id)))
+        .map((name) => `${agent}.${i}.operations: no catalogue in use has ${JSON.stringify(name)}`),
+    ]),
+  )
 }

@@ -7,10 +7,12 @@ import { messageOf } from '../problem.ts'
 import { isObject } from '../wire/json.ts'
 import { BUNDLE_LIMITS, bundleFromFiles, readBundle } from './bundle.ts'
 import type { Bundle } from './bundle.ts'
-import { unreachable } from './reach.ts'
+import { conflicts } from './conflicts.ts'
+import { unknownIn, unreachable } from './reach.ts'
 import { parseNamed } from './strict.ts'
 import { few, tableProblems } from './tables.ts'
-import type { Grants, Table } from './tables.ts'
+import type { Ceilings, Grants, Table } from './tables.ts'
+import { wholeTables } from './whole.ts'
 import { activate } from './activate.ts'
 
 export type PolicySource = {
@@ -20,7 +22,7 @@ export type PolicySource = {
   readonly table: (name: string) => JsonObject | null
   /** Why the newest files do not serve; null: they do. */
   readonly problem: () => string | null
-  /** Rows of the tables in use that never match a call. */
+  /** What rows of the tables in use say in vain: they match no call, or contradict another. */
   readonly vain: () => readonly string[]
   /** Why the files cannot be looked at; null: they can. */
   readonly unread: () => string | null
@@ -38,6 +40,8 @@ export type PolicySourceOptions = {
   readonly data: string | null
   /** Whose catalogues rows are compared with, to name those that never match. */
   readonly providers: Iterable<Provider>
+  /** Names of the connections, which the table agents may name. */
+  readonly connections: Iterable<string>
   /** Bytes. */
   readonly inputLimit: number
   readonly log: Log
@@ -120,8 +124,8 @@ export const loadTables = async (folder: string | null): Promise<ReadonlyMap<str
 }
 
 /**
- * The tables that a bundle decides by, those of the folder in place of its own. Throws one Error that lists everything
- * that is wrong with them.
+ * The tables that a bundle decides by, those of the folder in place of its own, with whole rows. Throws one Error that
+ * lists everything that is wrong with them.
  * @param where the bundle, named in problems
  */
 export const checkTables = (
@@ -140,17 +144,30 @@ export const checkTables = (
   for (const [name, table] of folder) tables.set(name, table)
   problems.push(...tableProblems(tables, new Set(Object.keys(bundled))))
   if (problems.length > 0) throw refuse(problems)
-  return tables
+  const values = new Map([...tables].map(([name, { value }]) => [name, value] as const))
+  return new Map(
+    [...wholeTables(values)].map(([name, value]) => {
+      const { where: place, own } = tables.get(name) ?? { where, own: false }
+      return [name, { where: place, own, value: value as JsonObject }]
+    }),
+  )
 }
 
 const vainRows = (
   tables: ReadonlyMap<string, Table>,
-  providers: Iterable<Provider>,
+  { providers, connections }: Pick<PolicySourceOptions, 'providers' | 'connections'>,
 ): readonly string[] => {
   const grants = tables.get('grants')
-  return grants === undefined
-    ? []
-    : few(unreachable(grants.value as Grants, providers)).map((one) => `${grants.where}: ${one}`)
+  const agents = tables.get('agents')
+  const rows = (grants?.value ?? {}) as unknown as Grants
+  const ceilings = (agents?.value ?? {}) as unknown as Ceilings
+  const known = [...providers]
+  return [
+    ...few([...unreachable(rows, known), ...conflicts(rows)]).map(
+      (one) => `${grants?.where ?? ''}: ${one}`,
+    ),
+    ...few(unknownIn(ceilings, known, connections)).map((one) => `${agents?.where ?? ''}: ${one}`),
+  ]
 }
 
 /** Changes whenever a file does, also where a link is turned to another one. */
@@ -180,7 +197,7 @@ const fingerprint = async (paths: readonly (string | null)[]): Promise<string> =
  * nothing is allowed, and the next good file serves.
  */
 export const openPolicySource = async (options: PolicySourceOptions): Promise<PolicySource> => {
-  const { bundle, data, providers, inputLimit, log, clock, onChange } = options
+  const { bundle, data, inputLimit, log, clock, onChange } = options
   let engine: PolicyEngine | null = null
   let serving: ReadonlyMap<string, Table> = new Map()
   let problem: string | null = null
@@ -206,7 +223,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
     try {
       const [read, folder] = await Promise.all([loadBundle(bundle), loadTables(data)])
       const checked = checkTables(read, bundle, folder)
-      const found = vainRows(checked, providers)
+      const found = vainRows(checked, options)
       const tables = new Map<string, JsonObject>(
         [...folder].map(([name, { value }]) => [name, value]),
       )
@@ -224,7 +241,7 @@ export const openPolicySource = async (options: PolicySourceOptions): Promise<Po
       loaded = mark
       if (old !== null) retire(old)
       log.info({ revision: next.revision, digest: next.digest }, 'policy loaded')
-      for (const row of vain) log.warn({ row }, 'a row of the policy tables never matches a call')
+      for (const row of vain) log.warn({ row }, 'a row of the policy tables cannot do what it says')
       onChange(next)
     } catch (error) {
       failures += 1

@@ -2,43 +2,9 @@
 // everything that is wrong with them. Pure.
 import { z } from 'zod'
 import type { JsonObject } from '../model.ts'
-
-const texts = z.array(z.string())
-const access = z.enum(['read', 'write', 'delete', 'admin'])
-
-const row = z
-  .strictObject({
-    kinds: z.array(z.enum(['rest', 'graphql', 'mcp', 'asset'])),
-    access: z.array(access),
-    operations: texts.describe('a.b.c, a.b.*, a.* or *'),
-    path: texts.describe('one entry a segment; * is any one, a last ** any rest'),
-    agents: z
-      .array(
-        z.union([z.string(), z.strictObject({ id: z.string(), workload: z.string() })], {
-          error: 'must be an agent, or one with its workload: { "id": …, "workload": … }',
-        }),
-      )
-      .describe('* or an agent; with workload only where that workload made the call'),
-    entitlement: z.string().describe('* or one the person must have'),
-    scopes: texts,
-    max_entitlement_age_s: z.number().min(0),
-    obligations: z.record(
-      z.string(),
-      z.strictObject({ type: z.string(), properties: z.record(z.string(), z.unknown()) }),
-    ),
-    step_up: z.record(
-      z.string(),
-      z.strictObject({ acr_values: texts, max_auth_age_s: z.number() }),
-    ),
-    approval: z.record(
-      z.string(),
-      z.strictObject({ approvers: texts, ttl_s: z.number(), self: z.boolean().optional() }),
-    ),
-    checks: texts
-      .describe('names of entitlements.checks that must all say yes to this very call')
-      .optional(),
-  })
-  .describe('all keys but checks are needed')
+import { access, namesInVain, rowProblems, texts, writtenCeiling, writtenRow } from './row.ts'
+import type { Ceiling, Row } from './row.ts'
+import { wholeTables } from './whole.ts'
 
 const byProvider = <T extends z.ZodType>(value: T) => z.record(z.string(), value)
 
@@ -51,7 +17,10 @@ const TABLES = {
     .record(z.string(), z.array(z.enum(OPERATOR_ROLES)))
     .describe('group of the issuer of operators_sign_in to what its members may do as operators'),
   role_grants: byProvider(z.record(z.string(), texts)).describe('provider to role to ids of rows'),
-  grants: byProvider(z.record(z.string(), row)).describe('provider to id to row'),
+  grants: byProvider(z.record(z.string(), writtenRow)).describe('provider to id to row'),
+  agents: z
+    .record(z.string(), z.array(writtenCeiling))
+    .describe('agent, or *, to what it may ever do, by any one of these; without the table: all'),
   providers: byProvider(
     z.strictObject({
       hosts: texts,
@@ -98,8 +67,11 @@ const NEEDED = ['group_roles', 'role_grants', 'grants', 'providers'] as const
 type Name = keyof typeof TABLES
 const isName = (name: string): name is Name => Object.hasOwn(TABLES, name)
 
-export type Row = z.output<typeof row>
-export type Grants = z.output<typeof TABLES.grants>
+export type { Row } from './row.ts'
+/** provider → id → row */
+export type Grants = Readonly<Record<string, Readonly<Record<string, Row>>>>
+/** agent → any one of these */
+export type Ceilings = Readonly<Record<string, readonly Ceiling[]>>
 export type RoleGrants = z.output<typeof TABLES.role_grants>
 
 /** What these groups may do as operators, by the table `operator_roles`. */
@@ -115,7 +87,7 @@ export const operatorRoles = (
 /** deputy makes this table itself, when it loads the others (policy/rows). */
 export const INDEX = 'grant_index'
 const index = byProvider(
-  // role, operation as a row names it, agent, entitlement
+  // role, operation as a row names it, agent, entitlement; heads: place and length of a segment's beginning
   z.record(
     z.string(),
     z.record(
@@ -124,7 +96,13 @@ const index = byProvider(
         z.string(),
         z.record(
           z.string(),
-          z.array(z.strictObject({ at: z.array(z.number()), rows: z.record(z.string(), texts) })),
+          z.array(
+            z.strictObject({
+              at: z.array(z.number()),
+              heads: z.array(z.array(z.number())),
+              rows: z.record(z.string(), texts),
+            }),
+          ),
         ),
       ),
     ),
@@ -178,35 +156,6 @@ const issueText = ({ path, ...issue }: z.core.$ZodIssue): string => {
   return `${at(path)}: ${said()}`
 }
 
-/** `*`, `a.b.c`, `a.b.*`; anything else looks like a pattern and matches nothing. */
-const OPERATION = /^(?:\*|[^.*\s]+(?:\.[^.*\s]+)*(?:\.\*)?)$/
-
-/** What a row of the right shape says in vain. */
-const rowProblems = (found: Row): readonly string[] => {
-  const problems: string[] = []
-  for (const member of ['kinds', 'access', 'operations', 'agents', 'path'] as const)
-    if (found[member].length === 0) problems.push(`${member}: [] matches nothing`)
-  for (const [i, name] of found.operations.entries())
-    if (!OPERATION.test(name))
-      problems.push(
-        `operations.${i}: ${JSON.stringify(name)} matches nothing: write a.b.c, a.b.*, a.* or *`,
-      )
-  for (const [i, agent] of found.agents.entries())
-    if (typeof agent === 'object' && found.agents.some((id) => id === '*' || id === agent.id))
-      problems.push(
-        `agents.${i}: ${JSON.stringify(agent.id)} is there without a workload too, so none is needed: keep one of the two`,
-      )
-  for (const [i, segment] of found.path.entries()) {
-    const said = `path.${i}: ${JSON.stringify(segment)}`
-    if (segment === '**' && i < found.path.length - 1)
-      problems.push(`${said} matches nothing here: ** stands last`)
-    else if (segment.includes('/')) problems.push(`${said} is no segment: write one entry for each`)
-    else if (segment.includes('*') && segment !== '*' && segment !== '**')
-      problems.push(`${said} matches nothing: * is a whole segment`)
-  }
-  return problems
-}
-
 const MOST = 20
 /** The first 20, and how many there are beside. */
 export const few = (problems: readonly string[]): readonly string[] =>
@@ -228,6 +177,18 @@ const dangling = (roles: Table, role_grants: RoleGrants, grants: Grants): readon
               `${roles.where}: ${provider}.${role}.${i}: grants.${provider} has no row ${JSON.stringify(id)}`,
             ],
       ),
+    ),
+  )
+
+const wholeOf = (tables: ReadonlyMap<string, Table>): readonly (JsonObject | undefined)[] => {
+  const whole = wholeTables(new Map([...tables].map(([name, { value }]) => [name, value])))
+  return ['grants', 'agents'].map((name) => whole.get(name) as JsonObject | undefined)
+}
+
+const ceilingProblems = (agents: JsonObject): readonly string[] =>
+  Object.entries(agents as unknown as Ceilings).flatMap(([agent, ceilings]) =>
+    ceilings.flatMap(({ operations }, i) =>
+      namesInVain(operations, 'operations').map((what) => `${agent}.${i}.${what}`),
     ),
   )
 
@@ -263,13 +224,17 @@ export const tableProblems = (
   const grants = tables.get('grants')
   const roles = tables.get('role_grants')
   if (!sound || grants === undefined) return problems
-  const rows = grants.value as Grants
+  const [whole, ceilings] = wholeOf(tables)
+  const rows = whole as unknown as Grants
   const odd = Object.entries(rows).flatMap(([provider, byId]) =>
     Object.entries(byId).flatMap(([id, one]) =>
       rowProblems(one).map((what) => `${provider}.${id}.${what}`),
     ),
   )
   problems.push(...few(odd).map((one) => `${grants.where}: ${one}`))
+  const agents = tables.get('agents')
+  if (agents !== undefined && ceilings !== undefined)
+    problems.push(...few(ceilingProblems(ceilings)).map((one) => `${agents.where}: ${one}`))
   if (roles !== undefined && (roles.own || !grants.own))
     problems.push(...few(dangling(roles, roles.value as RoleGrants, rows)))
   return problems

@@ -1,7 +1,8 @@
 // The list is the policy: what it would let this person do with a tool through this agent now, asked without arguments.
 import { setImmediate as yielded } from 'node:timers/promises'
-import type { Access, Connection, Decision, JsonObject, OperationRow, Principal } from '../model.ts'
+import type { Access, Connection, Decision, OperationRow, Principal } from '../model.ts'
 import { questionOf, type AllowedDeps } from '../consent/allowed.ts'
+import { pathsIn } from '../consent/paths.ts'
 import type { Facts } from '../pipeline/entitlements.ts'
 import { Problem } from '../problem.ts'
 import type { Offer } from './catalogue.ts'
@@ -15,8 +16,6 @@ export type Visible = (principal: Principal, offers: readonly Offer[]) => Promis
 
 /** Calls in flight are not to wait for more decisions than this at once. */
 const AT_ONCE = 32
-/** Paths of rows that are tried for one operation. */
-const MOST_PATHS = 8
 /** About the person, the agent or the operation: other arguments change nothing. */
 const WHOEVER: ReadonlySet<string> = new Set([
   'no_grant',
@@ -30,40 +29,6 @@ const WHOEVER: ReadonlySet<string> = new Set([
 ])
 const NO: Seen = { may: 'no', consent: null }
 
-/** A template as one path that both it and the row's pattern allow; null: there is none. `{x+}` takes one segment or more. */
-const meeting = (
-  [segment, ...after]: readonly string[],
-  [wanted, ...others]: readonly unknown[],
-): readonly string[] | null => {
-  if (segment === undefined) return wanted === undefined || wanted === '**' ? [] : null
-  if (wanted === '**') return [segment, ...after]
-  if (typeof wanted !== 'string') return null
-  const open = segment.startsWith('{')
-  if (wanted !== '*' && wanted !== segment && !open) return null
-  const own = wanted === '*' ? segment : wanted
-  const rest =
-    meeting(after, others) ?? (segment.endsWith('+}') ? meeting([segment, ...after], others) : null)
-  return rest === null ? null : [own, ...rest]
-}
-/** Paths that rows of the policy name for this operation, where it says less. */
-const pathsIn = (
-  table: JsonObject | null,
-  { provider }: Connection,
-  template: readonly string[],
-): readonly (readonly string[])[] => {
-  const found = new Map<string, readonly string[]>()
-  for (const id of provider.lineage) {
-    const rows = table !== null && Object.hasOwn(table, id) ? table[id] : null
-    for (const row of Object.values(rows ?? {}) as readonly unknown[]) {
-      const path = (row as { readonly path?: unknown } | null)?.path
-      const met = Array.isArray(path) ? meeting(template, path) : null
-      if (met !== null) found.set(met.join('/'), met)
-    }
-  }
-  found.delete(template.join('/'))
-  return [...found.values()].slice(0, MOST_PATHS)
-}
-
 const worse = (a: Seen, b: Seen): Seen => {
   if (a.may === 'no' || b.may === 'no') return NO
   const consent =
@@ -73,10 +38,7 @@ const worse = (a: Seen, b: Seen): Seen => {
   return { may: a.may === 'perhaps' || b.may === 'perhaps' ? 'perhaps' : 'yes', consent }
 }
 
-/** @param deps.grants rows by which the policy that ships decides */
-export const createVisible = (
-  deps: AllowedDeps & { readonly grants: () => JsonObject | null },
-): Visible => {
+export const createVisible = (deps: AllowedDeps): Visible => {
   const factsFor = async (principal: Principal, access: Access): Promise<Facts | null> => {
     try {
       return await deps.entitlements(principal, access)
@@ -133,8 +95,7 @@ export const createVisible = (
       if (seen !== null) return seen
       if (plain.effect === 'error')
         throw new Problem('policy_unavailable', 'no policy could decide what may be listed')
-      const template = row.path.split('/').slice(1)
-      for (const path of pathsIn(deps.grants(), connection, template)) {
+      for (const path of pathsIn(deps.grants(), connection, row)) {
         const other = await decide(connection, row, path)
         const met = other === null ? null : seenBy(other, 'perhaps')
         if (met !== null) return met

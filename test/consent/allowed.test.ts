@@ -195,8 +195,8 @@ const allowedBy = (
   const clock = { now: () => 0, mono: () => (now += tick) }
   const policy: PolicyEngine = {
     revision: 'r',
+    asks: { zones: [], history: null },
     digest: 'sha256:d',
-    asks: { history: null },
     evaluate: (input, repeated = []) => {
       const text = `${input.slice(0, -1)}${repeated.map(([name, value]) => `,"${name}":${value}`).join('')}}`
       const { id } = (JSON.parse(text) as { operation: { id: string } }).operation
@@ -225,6 +225,7 @@ const allowedBy = (
     ),
     newId: () => 'q',
     clock,
+    grants: () => null,
     ...change,
   })
   return {
@@ -257,8 +258,8 @@ test('without a policy, or with one that fails, nothing is allowed', async () =>
   expect((await allowedBy(() => true, { policy: () => null }).of(['wide'])).size).toBe(0)
   const broken: PolicyEngine = {
     revision: '',
+    asks: { zones: [], history: null },
     digest: '',
-    asks: { history: null },
     evaluate: () => ({ failed: 'policy_error', detail: 'x' }),
     close: async () => {},
   }
@@ -274,6 +275,50 @@ test('facts that are too old to write by leave what may be read; none at all is 
   const { of } = allowedBy(() => true, { entitlements: aged })
   expect([...(await of(['wide']))]).toEqual(['a.read'])
   await expect(of(['only'])).rejects.toBe(stale)
+})
+
+test('what a person lifts later is allowed, and it is asked as a list is', async () => {
+  const reasons = new Map<string, readonly string[]>([
+    ['a.read', ['approval_required', 'connection_missing']],
+    ['a.write', ['step_up_required', 'no_grant']],
+  ])
+  const asked: string[] = []
+  const policy: PolicyEngine = {
+    revision: 'r',
+    digest: 'd',
+    asks: { zones: [], history: null },
+    evaluate: (input, repeated = []) => {
+      const text = `${input.slice(0, -1)}${repeated.map(([name, value]) => `,"${name}":${value}`).join('')}}`
+      const {
+        operation,
+        request,
+        asked: list,
+      } = JSON.parse(text) as {
+        operation: { id: string }
+        request: { segments: string[] }
+        asked?: string
+      }
+      asked.push(`${list} ${request.segments.join('/')}`)
+      return {
+        version: 1,
+        allow: false,
+        reasons: (reasons.get(operation.id) ?? []).map((code) => ({ code, msg: '' })),
+        required_scopes: [],
+        obligations: {},
+        max_entitlement_age_s: 60,
+        grants: [],
+      }
+    },
+    close: async () => {},
+  }
+  // The template of these operations is the root.
+  const row = { path: ['*'], operations: ['a.*'], access: ['write'] }
+  const { of } = allowedBy(() => true, {
+    policy: () => policy,
+    grants: () => ({ [connection.provider.id]: { a: row, b: { ...row, path: ['pub*'] } } }),
+  })
+  expect([...(await of(['wide']))]).toEqual(['a.read'])
+  expect(asked).toEqual(['list ', 'list '])
 })
 
 test('five hundred operations are one short pause, and a slow policy is not waited for', async () => {

@@ -63,6 +63,7 @@ const house = (
   const permit = createPermit({
     clock: { now: () => 0 },
     policy: () => null,
+    grants: () => null,
     entitlements: (_who, access) => {
       accesses.push(access)
       return {

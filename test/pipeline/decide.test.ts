@@ -99,8 +99,8 @@ const house = (answer: PolicyDecision | PolicyFailure = ALLOW, later = false) =>
   const shared: (readonly InputMember[])[] = []
   const engine: PolicyEngine = {
     revision: 'rev',
+    asks: { zones: [], history: null },
     digest: 'sha256:rev',
-    asks: { history: null },
     evaluate(input, repeated = []) {
       const members = repeated.map(([name, text]) => `"${name}":${text}`)
       asked.push(JSON.parse(`${input.slice(0, -1)},${members.join(',')}}`) as Asked)

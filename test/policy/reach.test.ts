@@ -3,25 +3,14 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { readProviderFiles } from '../../proxy/commands/providers.ts'
 import { compileProviders } from '../../proxy/providers/parse.ts'
-import { unreachable } from '../../proxy/policy/reach.ts'
+import { unknownIn, unreachable } from '../../proxy/policy/reach.ts'
+import { wholeRow } from '../../proxy/policy/row.ts'
 import type { Grants, Row } from '../../proxy/policy/tables.ts'
 
 const { providers } = compileProviders(
   readProviderFiles(fileURLToPath(new URL('../../providers', import.meta.url))),
 )
-const row: Row = {
-  kinds: ['rest'],
-  access: ['read'],
-  operations: ['*'],
-  path: ['**'],
-  agents: ['*'],
-  entitlement: '*',
-  scopes: [],
-  max_entitlement_age_s: 300,
-  obligations: {},
-  step_up: {},
-  approval: {},
-}
+const row = wholeRow('github', { kinds: ['rest'], operations: ['*'] })
 const said = (changes: Partial<Row>, provider = 'github'): readonly string[] =>
   unreachable({ [provider]: { r: { ...row, ...changes } } }, providers.values())
 
@@ -41,6 +30,17 @@ describe('a row matches where the catalogue has an operation that fits all of it
     ['a branch with a slash', { path: ['repos', '*', '*', 'branches', 'a', 'b', '**'] }],
     ['the root', { path: [''] }],
     ['a family', { operations: ['issues.*'], access: ['write'] }],
+    ['repositories that begin alike', { path: ['repos', 'acme', 'public-*', 'issues'] }],
+    ['a literal that begins so', { path: ['rep*', 'acme', '*', '*ues'] }],
+    [
+      'an argument that is inspected',
+      {
+        operations: ['pulls.*'],
+        access: ['write'],
+        arguments: [{ pointer: '/event', equals: 'COMMENT' }],
+      },
+    ],
+    ['a name of the query', { arguments: [{ pointer: '?state', equals: 'open' }] }],
     ['a download', { kinds: ['asset'], operations: ['github.asset'] }],
   ])('%s', (_name, changes) => {
     expect(said(changes)).toEqual([])
@@ -79,6 +79,16 @@ describe('a row that matches nothing is named with the member that is in the way
       'kinds: no operation of github fits ["mcp"]',
     ],
     [
+      'a segment that no literal begins with',
+      { path: ['repox*', 'acme', '**'], operations: ['issues.*'] },
+      'path: no operation',
+    ],
+    [
+      'an argument that nobody inspects',
+      { arguments: [{ pointer: '/nowhere', equals: 1 }] },
+      'arguments: no operation of github fits [{"pointer":"/nowhere","equals":1}]',
+    ],
+    [
       'an operation misspelt',
       { operations: ['issues.craete'], access: ['write'] },
       'operations: the catalogue of github has no "issues.craete"',
@@ -104,4 +114,16 @@ describe('a row that matches nothing is named with the member that is in the way
       [],
     )
   })
+})
+
+test('a ceiling that names a connection or an operation that there is not is told', () => {
+  const all = { connections: ['*'], operations: ['*'], access: ['read' as const] }
+  const agents = {
+    triage: [all, { ...all, connections: ['github', 'gitlab'] }],
+    nightly: [{ ...all, operations: ['issues.*', 'isues.*', 'issues.create'] }],
+  }
+  expect(unknownIn(agents, [...providers.values()], ['github'])).toEqual([
+    'triage.1.connections: there is no connection "gitlab"',
+    'nightly.0.operations: no catalogue in use has "isues.*"',
+  ])
 })

@@ -5,22 +5,13 @@ import type { PolicyEngine } from '../../proxy/model.ts'
 import { readBundle } from '../../proxy/policy/bundle.ts'
 import type { Bundle } from '../../proxy/policy/bundle.ts'
 import { indexOf } from '../../proxy/policy/rows.ts'
+import { wholeRow } from '../../proxy/policy/row.ts'
 import type { Row } from '../../proxy/policy/tables.ts'
 import { activate } from '../../proxy/policy/activate.ts'
 import type { Tables } from '../../proxy/policy/activate.ts'
 
 const row = (changes: Partial<Row> = {}): Row => ({
-  kinds: ['rest'],
-  access: ['read'],
-  operations: ['*'],
-  path: ['**'],
-  agents: ['*'],
-  entitlement: '*',
-  scopes: [],
-  max_entitlement_age_s: 300,
-  obligations: {},
-  step_up: {},
-  approval: {},
+  ...wholeRow('github', { kinds: ['rest'], operations: ['*'] }),
   ...changes,
 })
 const many = (count: number, make: (i: number) => Partial<Row>): Record<string, Row> =>
@@ -41,6 +32,7 @@ describe('the index of rows', () => {
     const index = indexOf({ github: nine }, { github: { dev: Object.keys(nine) } })
     const shape = {
       at: [0, 2],
+      heads: [],
       rows: Object.fromEntries(Object.keys(nine).map((id, i) => [`repos/app-${i}`, [id]])),
     }
     expect(JSON.parse(JSON.stringify(index))).toEqual({
@@ -55,10 +47,38 @@ describe('the index of rows', () => {
     expect(JSON.stringify(some)).not.toMatch(/r8|"x"/)
   })
 
+  test('tells segments apart by how they begin, as far as that is plain ASCII', () => {
+    const begins = many(9, (i) => ({ path: ['repos', '*', `app-${i}-*`, '*-x', '**'] }))
+    const index = indexOf({ github: begins }, { github: { dev: Object.keys(begins) } })
+    const rows = Object.fromEntries(Object.keys(begins).map((id, i) => [`repos/app-${i}-`, [id]]))
+    expect(JSON.parse(JSON.stringify(index))).toEqual({
+      github: { dev: { '*': { '*': { '*': [{ at: [0], heads: [[2, 6]], rows }] } } } },
+    })
+    const odd = many(9, (i) => ({ path: [`${i}é*`, '*'], operations: [`a${i}`] }))
+    expect(
+      JSON.stringify(indexOf({ github: odd }, { github: { dev: Object.keys(odd) } })),
+    ).toContain('"a7":{"*":{"*":[{"at":[],"heads":[[0,1]],"rows":{"7":["r7"]}}]}}')
+  })
+
+  test('of more ways to begin than a call should ask, the rest is compared', () => {
+    const long = many(300, (i) => ({
+      path: [
+        ...Array.from({ length: 6 }, (_, k) => (i & (1 << k) ? 'x' : '*')),
+        `${'h'.repeat((i % 60) + 1)}*`,
+      ],
+    }))
+    const index = indexOf({ github: long }, { github: { dev: Object.keys(long) } })
+    const shapes = index['github']?.['dev']?.['*']?.['*']?.['*'] ?? []
+    expect(shapes.filter(({ heads }) => heads.length > 0)).toHaveLength(256)
+    expect(shapes.flatMap(({ rows }) => Object.values(rows).flat())).toHaveLength(300)
+  })
+
   test('names the first of rows that say the same', () => {
     const copies = { first: row(), ...nine, again: row() }
     const index = indexOf({ github: copies }, { github: { dev: Object.keys(copies) } })
-    expect(JSON.stringify(index)).toContain('"*":{"*":{"*":[{"at":[],"rows":{"":["first"]}}]}}')
+    expect(JSON.stringify(index)).toContain(
+      '"*":{"*":{"*":[{"at":[],"heads":[],"rows":{"":["first"]}}]}}',
+    )
     expect(JSON.stringify(index)).not.toContain('again')
   })
 
@@ -114,7 +134,7 @@ beforeAll(async () => {
 })
 
 test('whatever the rows say, an index finds those that comparing all of them finds', async () => {
-  const word = fc.constantFrom('a', 'b', '*')
+  const word = fc.constantFrom('a', 'b', '*', 'a*', 'ab*', '*b', 'a*b')
   const arbitrary = fc.record({
     operations: fc.uniqueArray(fc.constantFrom('*', 'a.*', 'a.b', 'a.b.*', 'a.b.c'), {
       minLength: 1,
@@ -128,7 +148,10 @@ test('whatever the rows say, an index finds those that comparing all of them fin
   })
   const call = fc.record({
     id: fc.constantFrom('a.b', 'a.b.c', 'c'),
-    segments: fc.array(fc.constantFrom('a', 'b', 'c'), { minLength: 1, maxLength: 12 }),
+    segments: fc.array(fc.constantFrom('a', 'b', 'c', 'ab', 'acb', 'é'), {
+      minLength: 1,
+      maxLength: 12,
+    }),
     agent: fc.constantFrom('x', 'z'),
     entitlements: fc.uniqueArray(fc.constantFrom('p', 'r')),
   })
@@ -182,6 +205,11 @@ describe('the cost of an evaluation does not grow with the rows of a role', () =
     [
       'for each repository',
       (i) => ({ path: ['repos', 'acme', i === 7 ? 'app' : `a${i}`, '**'] }),
+      100_000,
+    ],
+    [
+      'for repositories that begin alike',
+      (i) => ({ path: ['repos', 'acme', i === 7 ? 'ap*' : `a${i}-*`, '**'] }),
       100_000,
     ],
     ['for each operation', (i) => ({ operations: [i === 7 ? 'issues.*' : `x${i}.*`] }), 10_000],

@@ -43,6 +43,7 @@ const start = async (more: Partial<PolicySourceOptions> = {}): Promise<PolicySou
     bundle: join(folder, 'bundle.tar.gz'),
     data: null,
     providers: [],
+    connections: [],
     inputLimit: 32_768,
     log,
     clock,

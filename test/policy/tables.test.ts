@@ -44,7 +44,7 @@ describe('a wrong table is named with its file, row and member', () => {
       grants({ operation: ['*'] }),
       ['t/grants.json: acme.r: there is no member "operation"'],
     ],
-    ['a member left out', grants({}, ['agents']), [at('agents', 'is missing')]],
+    ['a member left out', grants({}, ['operations']), [at('operations', 'is missing')]],
     [
       'a workload of no agent',
       grants({ agents: [{ workload: 'cluster' }] }),
@@ -94,8 +94,8 @@ describe('a wrong table is named with its file, row and member', () => {
     ],
     [
       'two mistakes',
-      grants({ access: 'read' }, ['path']),
-      [at('access', 'must be a list'), at('path', 'is missing')],
+      grants({ access: 'read' }, ['operations']),
+      [at('access', 'must be a list'), at('operations', 'is missing')],
     ],
     [
       'a group with one role, no list',
@@ -136,7 +136,7 @@ describe('a wrong table is named with its file, row and member', () => {
       'a table that there is not',
       { grant: {} },
       [
-        't/grant.json: there is no table "grant": the bundle has grants, group_roles, guards, operator_roles, probes, providers, role_grants, standing',
+        't/grant.json: there is no table "grant": the bundle has agents, grants, group_roles, guards, operator_roles, probes, providers, role_grants, standing',
       ],
     ],
     [
@@ -152,7 +152,7 @@ describe('a wrong table is named with its file, row and member', () => {
     const rows = Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`r${i}`, {}]))
     const said = wrong({ grants: { acme: rows } })
     expect(said).toHaveLength(21)
-    expect(said.at(-1)).toBe('t/grants.json: and 5480 more')
+    expect(said.at(-1)).toBe('t/grants.json: and 480 more')
   })
 })
 
@@ -177,7 +177,12 @@ describe('a row that says something in vain is refused', () => {
       'path.1: "**" matches nothing here',
     ],
     ['a path in one entry', { path: ['repos/acme', '**'] }, 'path.0: "repos/acme" is no segment'],
-    ['a star inside a segment', { path: ['repos', 'acme-*'] }, 'path.1: "acme-*" matches nothing'],
+    [
+      'three stars inside a segment',
+      { path: ['repos', '*a*b*'] },
+      'path.1: "*a*b*" matches nothing: a segment has one * or two with something between them',
+    ],
+    ['two stars side by side', { path: ['repos', 'acme-**'] }, 'path.1: "acme-**" matches nothing'],
   ])('%s', (_name, changes, what) => {
     expect(wrong(grants(changes))).toEqual([
       expect.stringContaining(`t/grants.json: acme.r.${what}`),

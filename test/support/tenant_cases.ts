@@ -317,6 +317,7 @@ export const ON_THIS_MACHINE: ReadonlySet<string> = new Set([
   'keys unwrap',
   'policy build',
   'policy test',
+  'policy tables',
   'selftest',
   'providers list',
   'providers test',

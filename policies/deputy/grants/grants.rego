@@ -7,6 +7,7 @@ package deputy.grants
 
 import future.keywords.not
 
+import data.deputy.conditions
 import data.deputy.lib
 
 roles contains role if some role in input.user.roles
@@ -37,7 +38,10 @@ candidates(role, operation) := [id |
 	some shape in by_entitlement[entitlement]
 
 	# What the paths of these rows say is the same at the same places; a call that is shorter finds nothing.
-	some id in shape.rows[concat("/", [input.request.segments[i] | some i in shape.at])]
+	some id in shape.rows[concat("/", array.concat(
+		[input.request.segments[i] | some i in shape.at],
+		[substring(input.request.segments[head[0]], 0, head[1]) | some head in shape.heads],
+	))]
 ] if {
 	by_name := data.deputy_data.grant_index[input.provider.id][role]
 } else := data.deputy_data.role_grants[input.provider.id][role]
@@ -70,7 +74,7 @@ ids contains $"role:{role}" if {
 	is_array(input.user.standing.operations)
 	count(input.user.standing.operations) > 0
 	every operation in input.user.standing.operations {
-		operation_ok(row.operations, operation)
+		lib.operation_ok(row.operations, operation)
 	}
 }
 
@@ -78,7 +82,7 @@ ids contains $"role:{role}" if {
 covers(row, operation) if {
 	operation.kind in row.kinds
 	operation.access in row.access
-	operation_ok(row.operations, operation.id)
+	lib.operation_ok(row.operations, operation.id)
 	lib.path_match(row.path, input.request.segments)
 	agent_ok(row.agents)
 	entitled(row.entitlement)
@@ -87,27 +91,11 @@ covers(row, operation) if {
 	is_object(row.obligations)
 	is_object(row.step_up)
 	is_object(row.approval)
-
-	# The one key that a row may leave out.
-	is_array(object.get(row, "checks", []))
+	is_array(row.checks)
+	conditions.hold(row)
 }
 
-# A row names operation a.b.c as "*", a.b.c, a.* or a.b.*; "else" spares the later questions.
-operation_ok(names, id) if {
-	"*" in names
-} else if {
-	id in names
-} else if {
-	some family in families(id)
-	family in names
-}
-
-names(id) := array.concat(["*", id], [family | some family in families(id)])
-
-families(id) := {concat("", [concat(".", array.slice(parts, 0, i)), ".*"]) |
-	parts := split(id, ".")
-	some i in numbers.range(1, count(parts) - 1)
-}
+names(id) := array.concat(["*", id], [family | some family in lib.families(id)])
 
 agent_ok(agents) if {
 	"*" in agents

@@ -10,9 +10,10 @@ test_a_row_with_a_key_left_out_matches_nothing if {
 }
 
 test_a_row_with_a_key_of_another_type_matches_nothing if {
-	every key, _ in wide {
+	every key, _ in object.remove(wide, ["max_body_bytes"]) {
 		row_codes(object.union(wide, {key: null}), []) == ["no_grant"]
 	}
+	row_codes(object.union(wide, {"max_body_bytes": "9"}), []) == ["no_grant"]
 }
 
 row(key, value) := row_codes(object.union(object.remove(wide, [key]), {key: value}), [])
@@ -96,7 +97,9 @@ indexed(index, ops) := d.grants if {
 		with data.deputy_data.grant_index as {"github": {"developer": index}}
 }
 
-shapes(at, key, ids) := [{"at": [], "rows": {}}, {"at": at, "rows": {key: ids}}]
+shapes(at, key, ids) := headed(at, [], key, ids)
+
+headed(at, heads, key, ids) := [{"at": [], "heads": [], "rows": {}}, {"at": at, "heads": heads, "rows": {key: ids}}]
 
 test_an_index_names_the_rows_that_are_compared if {
 	every name in ["*", "issues.*", "issues.listForRepo"] {
@@ -106,6 +109,13 @@ test_an_index_names_the_rows_that_are_compared if {
 	indexed({"*": {"*": {"*": shapes([0, 2], "repos/app", ["other"])}}}, []) == ["other"]
 	entitled := [set_to("/user/entitlements", ["x", "y"])]
 	indexed({"*": {"*": {"y": shapes([], "", ["other"])}}}, entitled) == ["other"]
+}
+
+test_an_index_tells_beginnings_of_a_segment_apart if {
+	indexed({"*": {"*": {"*": headed([0], [[2, 2]], "repos/ap", ["other"])}}}, []) == ["other"]
+	indexed({"*": {"*": {"*": headed([0], [[2, 2]], "repos/pu", ["other"])}}}, []) == []
+	indexed({"*": {"*": {"*": headed([0], [[2, 9]], "repos/app", ["other"])}}}, []) == ["other"]
+	indexed({"*": {"*": {"*": headed([0], [[9, 2]], "repos/", ["other"])}}}, []) == []
 }
 
 test_what_an_index_does_not_name_is_not_granted if {
@@ -123,4 +133,25 @@ test_an_index_grants_nothing_that_a_row_does_not if {
 	all := {"*": {"*": {"*": shapes([], "", ["gh-read", "other", "none"])}}}
 	indexed(all, []) == ["gh-read", "other"]
 	indexed(all, [set_to("/operation/access", "other")]) == []
+}
+
+test_a_segment_may_begin_or_end_somehow if {
+	every pattern in [
+		["repos", "ac*", "**"], ["repos", "*me", "**"], ["repos", "a*e", "**"], ["repos", "a*m*", "**"], ["repos", "acme*", "**"],
+	] {
+		row("path", pattern) == []
+	}
+	every pattern in [
+		["repos", "public-*", "**"], ["repos", "*x", "**"], ["repos", "AC*", "**"], ["repos", "acme*e", "**"],
+		["repos", "ac**", "**"], ["repos", "a*c*m*e", "**"], ["repos", "***", "**"],
+	] {
+		row("path", pattern) == ["no_grant"]
+	}
+}
+
+# Some servers read two segments where one holds a slash.
+test_a_star_within_a_segment_stands_for_no_slash if {
+	slashed := [set_to("/request/segments", ["repos", "acme/secret", "issues"])]
+	row_codes(object.union(object.remove(wide, ["path"]), {"path": ["repos", "acme*", "issues"]}), slashed) == ["no_grant"]
+	row_codes(object.union(object.remove(wide, ["path"]), {"path": ["repos", "*", "issues"]}), slashed) == []
 }

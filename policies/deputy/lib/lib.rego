@@ -195,6 +195,50 @@ path_match(pattern, segments) if {
 	}
 }
 
-segment_match("*", _)
+segment_match(want, segment) if {
+	want == "*"
+} else if {
+	want == segment
+} else if {
+	# What stands for two segments to some servers is not within one.
+	not contains(segment, "/")
+	glob(want, segment)
+}
 
-segment_match(want, want)
+# METADATA
+# description: |
+#   One or two stars, each for any characters or none; what stands between two is not empty. Without an expression that
+#   could be asked twice, so it costs the length of the text.
+glob(pattern, text) if pieces_fit(split(pattern, "*"), text)
+
+pieces_fit(pieces, text) if {
+	[head, tail] := pieces
+	startswith(text, head)
+	endswith(trim_prefix(text, head), tail)
+} else if {
+	[head, inner, tail] := pieces
+	inner != ""
+	startswith(text, head)
+	rest := trim_prefix(text, head)
+	endswith(rest, tail)
+	contains(trim_suffix(rest, tail), inner)
+} else if {
+	pieces == [text]
+}
+
+# --- operations by name and family -----------------------------------------------------------------
+
+# A row names operation a.b.c as "*", a.b.c, a.* or a.b.*; "else" spares the later questions.
+operation_ok(names, id) if {
+	"*" in names
+} else if {
+	id in names
+} else if {
+	some family in families(id)
+	family in names
+}
+
+families(id) := {concat("", [concat(".", array.slice(parts, 0, i)), ".*"]) |
+	parts := split(id, ".")
+	some i in numbers.range(1, count(parts) - 1)
+}

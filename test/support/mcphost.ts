@@ -68,7 +68,15 @@ export type McpHouse = {
 /** @param config laid over the configuration, a whole top-level key at a time */
 export const startMcpHouse = async (
   config: Fields = {},
-  { tools = TOOLS, operations = [] as readonly Fields[], obligations = {} as Fields } = {},
+  {
+    tools = TOOLS,
+    operations = [],
+    obligations = {},
+  }: {
+    readonly tools?: string
+    readonly operations?: readonly Fields[]
+    readonly obligations?: Fields
+  } = {},
 ): Promise<McpHouse> => {
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`

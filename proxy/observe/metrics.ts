@@ -309,7 +309,8 @@ export const createMetrics = (about: { readonly version: string; readonly commit
         .observe(seconds),
     evaluated: evaluated.observe,
     /** @param type of those that deputy can carry out; `result`: ok, or a problem's code */
-    obligation: (type: string, result: string): void => families.obligations.with(type, result).add(),
+    obligation: (type: string, result: string): void =>
+      families.obligations.with(type, result).add(),
     credential: (provider: string, outcome: 'cached' | 'refreshed' | 'reconnect' | 'error'): void =>
       credentials.with(provider, outcome).add(),
     idle: (provider: string, outcome: 'refreshed' | 'dead' | 'failed' | 'not_allowed'): void =>

@@ -173,6 +173,10 @@ export const createLimits = (
   const counted = new WeakMap<object, Set<string>>()
   return {
     types: new Set(Object.keys(MEMBERS)),
+    able: (name, { type, properties }) => {
+      const limit = limitOf(type, properties)
+      if (typeof limit === 'string') throw refused(name, limit)
+    },
     together: async (all) => {
       const fresh = all.filter(
         ({ about, type, name }) =>

@@ -23,6 +23,8 @@ export type Due = Obligation & { readonly about: Obliged; readonly name: string 
 /** Obligations that are carried out all together, or not at all, before any other. */
 export type Gathering = {
   readonly types: ReadonlySet<string>
+  /** @throws Problem obligation_refused of one that can never be carried out, whatever the call */
+  readonly able: (name: string, obligation: Obligation) => void
   /** Rejects with the Problem of a call that may not leave. May be asked again for one call, as a carrier. */
   readonly together: (due: readonly Due[]) => Promise<void>
 }
@@ -45,7 +47,11 @@ export type Obligations = {
   ) => void | Promise<void>
 }
 
-const NO_GATHERING: Gathering = { types: new Set(), together: () => Promise.resolve() }
+const NO_GATHERING: Gathering = {
+  types: new Set(),
+  able: () => {},
+  together: () => Promise.resolve(),
+}
 
 /**
  * @param carriers by the type of obligation, in the order in which they are carried out
@@ -69,13 +75,16 @@ export const createObligations = (
     }
   }
   const able: Obligations['able'] = ({ obligations }) => {
-    for (const [name, { type }] of Object.entries(obligations))
-      if (!carriers.has(type) && !gathering.types.has(type))
+    for (const [name, obligation] of Object.entries(obligations)) {
+      const { type } = obligation
+      if (gathering.types.has(type)) gathering.able(name, obligation)
+      else if (!carriers.has(type))
         throw new Problem(
           'obligation_refused',
           `policy demands ${JSON.stringify(type)} (${name}), which this version of deputy cannot carry out`,
           { extra: { obligation: name } },
         )
+    }
   }
   return {
     able,

@@ -19,6 +19,7 @@ import {
   type Fields,
   type Setup,
 } from '../support/deputy.ts'
+import { startMcpHouse } from '../support/mcphost.ts'
 import { QUIET } from '../support/log.ts'
 import { paced } from '../support/pace.ts'
 import { postgres } from '../support/postgres.ts'
@@ -209,6 +210,47 @@ describe('a limit of calls', { timeout: 60_000 }, () => {
     lock.close()
     expect(await verdicts([call(deputy)])).toEqual(['200'])
   })
+})
+
+test('a limit is one for all doors, and each tells it as its callers expect', async () => {
+  const house = await startMcpHouse({}, { obligations: hourly(3, 'person') })
+  open.push(() => house.close())
+  const post = (path: string, body: object, headers: Readonly<Record<string, string>> = {}) =>
+    fetch(`${house.deputy.agent}${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'deputy-user': 'alice', ...headers },
+      body: JSON.stringify(body),
+    })
+  const sdk = () =>
+    fetch(`${house.deputy.agent}/api.acme.test/notes`, { headers: { 'deputy-user': 'alice' } })
+  const tool = () => post('/v1/tools/execute', { tool_name: 'Acme.ListNotes', input: {} })
+  const mcp = () => {
+    const _meta = {
+      'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+      'io.modelcontextprotocol/clientCapabilities': {},
+    }
+    const params = { name: 'Acme_ListNotes', arguments: {}, _meta }
+    return post(
+      '/mcp',
+      { jsonrpc: '2.0', id: 1, method: 'tools/call', params },
+      {
+        'mcp-protocol-version': '2026-07-28',
+        'mcp-method': 'tools/call',
+        'mcp-name': 'Acme_ListNotes',
+      },
+    )
+  }
+  // Whoever has not connected yet uses up nothing.
+  const { url } = (await (await sdk()).json()) as { readonly url: string }
+  await house.visit(url, 'alice')
+  for (const door of [sdk, tool, mcp]) expect(await (await door()).text()).toContain('first')
+  expect((await sdk()).headers.get('deputy-answer')).toBe('rate_limited')
+  for (const door of [tool, mcp]) {
+    const answer = await door()
+    expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(3_000)
+    expect(await answer.text()).toContain('rate_limited')
+  }
+  expect(house.upstream.seen).toHaveLength(3)
 })
 
 describe('a budget', { timeout: 60_000 }, () => {

@@ -56,6 +56,18 @@ const knownOf = ({ id, operations, assets, mcp }: Provider): readonly Known[] =>
 const concerns = (name: string, id: string): boolean =>
   name === '*' || name === id || (name.endsWith('.*') && id.startsWith(name.slice(0, -1)))
 
+/** Budgets of a member that none of these operations inspects: every call would be refused. */
+const uncounted = (row: Row, provider: string, covered: readonly Known[]): readonly string[] =>
+  Object.entries(row.obligations).flatMap(([name, one]) => {
+    if (one.type !== 'budget' || one.properties.pointer === 'request.mail') return []
+    const { pointer } = one.properties
+    return covered.some(({ inspect }) => inspect.includes(pointer))
+      ? []
+      : [
+          `obligations.${name}: no operation of ${provider} that the row covers inspects ${pointer}, so it would refuse them all`,
+        ]
+  })
+
 /** What in one row never matches, as `member: why`. */
 const vain = (
   row: Row,
@@ -66,7 +78,8 @@ const vain = (
     .filter((name) => having(name).length === 0)
     .map((name) => `operations: the catalogue of ${provider} has no ${JSON.stringify(name)}`)
   const fitting = (one: Known): boolean => MEMBERS.every((member) => FITS[member](row, one))
-  if (row.operations.some((name) => having(name).some(fitting))) return dead
+  const covered = row.operations.flatMap((name) => having(name).filter(fitting))
+  if (covered.length > 0) return [...dead, ...uncounted(row, provider, covered)]
   let left = row.operations.flatMap(having)
   for (const member of MEMBERS) {
     if (left.length === 0) break

@@ -10,52 +10,77 @@ const DAY_S = 86_400
 
 // --- what deputy does with an allow, and what lifts a refusal ------------------------------------
 
-const rateKey = z.enum(['person', 'agent', 'connection', 'operation', 'tenant'])
-const window_s = z.int().min(1)
+const key = z
+  .array(z.enum(['person', 'agent', 'connection', 'operation', 'tenant']))
+  .min(1)
+  .refine((names) => new Set(names).size === names.length, 'names one of them twice')
+/** s; 31 days at most. */
+const window_s = z.int().min(1).max(2_678_400)
+const short = z.string().min(1).max(128)
 const obligation = z.discriminatedUnion(
   'type',
   [
     z.strictObject({
       type: z.literal('rate_limit'),
-      properties: z.strictObject({ key: z.array(rateKey), limit: count, window_s }),
+      properties: z.strictObject({ key, limit: count, window_s }),
     }),
     z.strictObject({
       type: z.literal('budget'),
       properties: z.strictObject({
-        key: z.array(rateKey),
+        key,
         limit: count,
         window_s,
-        pointer: z.string(),
+        pointer: z
+          .string()
+          .regex(
+            /^(?:\/.*|request\.mail)$/s,
+            'must be /a/b, which the operation inspects, or request.mail',
+          ),
         of: z.enum(['value', 'items']),
       }),
     }),
     z.strictObject({
       type: z.literal('redact'),
-      properties: z.strictObject({ in: z.enum(['request', 'response']), pointers: texts.min(1) }),
+      properties: z.strictObject({
+        in: z.enum(['request', 'response']),
+        pointers: z.array(z.string().regex(/^\//, 'must be a JSON pointer: /a/b')).min(1),
+      }),
     }),
     z.strictObject({
       type: z.literal('notification'),
-      properties: z.strictObject({ to: z.string(), topic: z.string(), body: z.string() }),
+      properties: z.strictObject({
+        to: z.union([short, z.array(short).min(1).max(16)], {
+          error: 'must be a text or a list of them',
+        }),
+        topic: short,
+        body: z.string().min(1).max(2_000),
+      }),
     }),
     z.strictObject({
       type: z.literal('log'),
       properties: z.strictObject({
         level: z.enum(['debug', 'info', 'warn', 'error']),
-        tags: texts,
+        tags: z.array(short).max(16).optional(),
       }),
     }),
   ],
   { error: 'must be one of rate_limit, budget, redact, notification, log' },
 )
 const step_up = z.strictObject({ acr_values: texts.min(1), max_auth_age_s: z.number().min(0) })
-const approver = z
-  .string()
-  .regex(/^(?:group:.+|person:.+|manager)$/, 'must be group:NAME, person:ID or manager')
-const approval = z.strictObject({
-  approvers: z.array(approver).min(1),
-  ttl_s: z.number().min(1),
-  self: z.boolean().optional(),
-})
+const approval = z
+  .strictObject({
+    approvers: z.array(
+      z
+        .string()
+        .regex(/^(?:group:.+|person:.+|manager)$/s, 'must be group:NAME, person:ID or manager'),
+    ),
+    ttl_s: z.number().min(1).max(2_592_000).describe('30 days at most'),
+    self: z.boolean().optional().describe('the person themselves may say it'),
+  })
+  .refine(
+    ({ approvers, self }) => approvers.length > 0 || self === true,
+    'names nobody who may approve',
+  )
 
 // --- conditions ----------------------------------------------------------------------------------
 
@@ -140,7 +165,7 @@ const shape = {
   checks: texts.describe('names of entitlements.checks that must all say yes to this very call'),
   when: z.array(span).describe('any one of these times; none: always'),
   arguments: z.array(argument).describe('all of these must hold'),
-  max_body_bytes: z.int().min(0).nullable().describe('null: any size'),
+  max_body_bytes: z.int().min(0).nullable().describe('null: no bound'),
   mail: mail.describe('every recipient is in one of these domains'),
   history: z.array(earlier).describe('more earlier calls than this refuse'),
 }

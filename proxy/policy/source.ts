@@ -12,6 +12,7 @@ import { unknownIn, unreachable } from './reach.ts'
 import { parseNamed } from './strict.ts'
 import { few, tableProblems } from './tables.ts'
 import type { Ceilings, Grants, Table } from './tables.ts'
+import { unreadKeys } from './unread.ts'
 import { wholeTables } from './whole.ts'
 import { activate } from './activate.ts'
 
@@ -144,9 +145,13 @@ export const checkTables = (
   for (const [name, table] of folder) tables.set(name, table)
   problems.push(...tableProblems(tables, new Set(Object.keys(bundled))))
   if (problems.length > 0) throw refuse(problems)
-  const values = new Map([...tables].map(([name, { value }]) => [name, value] as const))
+  const whole = wholeTables(new Map([...tables].map(([name, { value }]) => [name, value])))
+  const grants = (whole.get('grants') ?? {}) as unknown as Grants
+  const agents = (whole.get('agents') ?? null) as Ceilings | null
+  problems.push(...unreadKeys(bundle.wasm, grants, agents))
+  if (problems.length > 0) throw refuse(problems)
   return new Map(
-    [...wholeTables(values)].map(([name, value]) => {
+    [...whole].map(([name, value]) => {
       const { where: place, own } = tables.get(name) ?? { where, own: false }
       return [name, { where: place, own, value: value as JsonObject }]
     }),

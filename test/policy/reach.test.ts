@@ -116,6 +116,24 @@ describe('a row that matches nothing is named with the member that is in the way
   })
 })
 
+test('a budget of a member that no covered operation inspects is named', () => {
+  const budget = (pointer: string): Partial<Row> => ({
+    operations: ['pulls.*'],
+    access: ['write'],
+    obligations: {
+      day: {
+        type: 'budget',
+        properties: { key: ['person'], limit: 9, window_s: 60, pointer, of: 'value' },
+      },
+    },
+  })
+  expect(said(budget('/event'))).toEqual([])
+  expect(said(budget('request.mail'))).toEqual([])
+  expect(said(budget('/amount'))).toEqual([
+    'github.r.obligations.day: no operation of github that the row covers inspects /amount, so it would refuse them all',
+  ])
+})
+
 test('a ceiling that names a connection or an operation that there is not is told', () => {
   const all = { connections: ['*'], operations: ['*'], access: ['read' as const] }
   const agents = {

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
 import { isGlob, rowProblems, wholeRow, writtenRow } from '../../proxy/policy/row.ts'
-import type { Written } from '../../proxy/policy/row.ts'
 
 /** What is wrong with a row that says this beside its operations, as `path: message`. */
 const wrong = (more: object): readonly string[] =>
@@ -41,15 +40,29 @@ describe('keys that are right', () => {
     ],
     [
       'a budget',
-      obligation('budget', { key: [], limit: 9, window_s: 60, pointer: '/a', of: 'items' }),
+      obligation('budget', { key: ['person'], limit: 9, window_s: 60, pointer: '/a', of: 'items' }),
     ],
     ['redaction', obligation('redact', { in: 'response', pointers: ['/*/email'] })],
     ['a notification', obligation('notification', { to: 'security', topic: 't', body: 'b' })],
+    [
+      'the recipients of mails',
+      obligation('budget', {
+        key: ['person'],
+        limit: 9,
+        window_s: 60,
+        pointer: 'request.mail',
+        of: 'items',
+      }),
+    ],
+    [
+      'approval by the person alone',
+      { approval: { me: { approvers: [], ttl_s: 60, self: true } } },
+    ],
     ['a line of the log', obligation('log', { level: 'warn', tags: ['x'] })],
     ['approvers', approvers('group:leads', 'person:bob@example.com', 'manager')],
   ])('%s', (_name, more) => {
     expect(wrong(more)).toEqual([])
-    expect(rowProblems(wholeRow('p', { operations: ['*'], ...more } as Written))).toEqual([])
+    expect(rowProblems(wholeRow('p', { operations: ['*'], ...more }))).toEqual([])
   })
 })
 
@@ -124,7 +137,27 @@ describe('keys that are wrong are named', () => {
       approvers('bob'),
       'approval.boss.approvers.0: must be group:NAME, person:ID or',
     ],
-    ['no approver', approvers(), 'approval.boss.approvers: '],
+    ['no approver', approvers(), 'approval.boss: names nobody who may approve'],
+    [
+      'a budget of something else',
+      obligation('budget', { key: ['person'], limit: 1, window_s: 1, pointer: 'a', of: 'value' }),
+      'obligations.one.properties.pointer: must be /a/b',
+    ],
+    [
+      'a limit for nobody',
+      obligation('rate_limit', { key: [], limit: 1, window_s: 1 }),
+      'obligations.one.properties.key: ',
+    ],
+    [
+      'a limit for one twice',
+      obligation('rate_limit', { key: ['agent', 'agent'], limit: 1, window_s: 1 }),
+      'obligations.one.properties.key: names one of them twice',
+    ],
+    [
+      'a redaction without a pointer',
+      obligation('redact', { in: 'response', pointers: ['email'] }),
+      'obligations.one.properties.pointers.0: must be a JSON pointer',
+    ],
   ])('%s', (_name, more, what) => {
     expect(wrong(more)).toEqual([expect.stringContaining(what)])
   })

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { createNow } from '../../proxy/wire/now.ts'
 
 const START = Date.parse('2026-11-29T23:59:58Z')
@@ -32,22 +32,17 @@ test('is prepared once a second, and other clocks are asked once a minute', () =
   const member = createNow({ now: () => now })
   const first = member(BERLIN)
   expect(member(BERLIN)).toBe(first)
-  const format = Intl.DateTimeFormat.prototype.formatToParts
-  let asked = 0
-  Intl.DateTimeFormat.prototype.formatToParts = function (...args) {
-    asked += 1
-    return format.apply(this, args)
-  }
+  const asked = vi.spyOn(Intl.DateTimeFormat.prototype, 'formatToParts')
   try {
     for (let second = 1; second < 60; second++) {
       now += 1_000
       member(BERLIN)
     }
-    expect(asked).toBe(0)
+    expect(asked).not.toHaveBeenCalled()
     now += 1_000
     member(BERLIN)
-    expect(asked).toBe(1)
+    expect(asked).toHaveBeenCalledTimes(1)
   } finally {
-    Intl.DateTimeFormat.prototype.formatToParts = format
+    asked.mockRestore()
   }
 })

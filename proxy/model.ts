@@ -600,6 +600,13 @@ export type InputMember = readonly [name: string, text: string]
 export type Asks = {
   /** Time zones (IANA names) that rows name. */
   readonly zones: readonly string[]
+  /** null: no row has `history`. */
+  readonly history: HistoryAsk | null
+}
+/** `windows`: the times that rows name, s, the shortest first. `counts`: is this operation counted by any of them? */
+export type HistoryAsk = {
+  readonly windows: readonly number[]
+  readonly counts: (operation: string) => boolean
 }
 
 /** A compiled policy that passed its self-test. */
@@ -1139,7 +1146,67 @@ export type ScimStore = {
 /** The name or the external id is somebody else's. */
 export class ScimConflict extends Error {}
 
+/** The clock of whoever asks: the store tells by it whether its own was set. */
+export type Clocks = Pick<Clock, 'now' | 'mono'>
+/** What a call would add to one counter. */
+export type Take = {
+  /** Whose counter it is, part by part. */
+  readonly key: readonly string[]
+  /** Whose data it is, to be erased with them; null: nobody's. */
+  readonly person: Person | null
+  readonly windowMs: number
+  /** The most in any span of the window. */
+  readonly limit: number
+  readonly amount: number
+}
+/** Which take did not fit, and in how many ms it would; a take that never fits: after a whole window. */
+export type Full = { readonly at: number; readonly retryMs: number }
+export type LimitStore = {
+  /**
+   * Counts the takes of each call: all of them, or none. Calls are counted in their order, whoever else counts meanwhile.
+   * @returns null for each call that was counted
+   */
+  readonly take: (
+    calls: readonly (readonly Take[])[],
+    clock: Clocks,
+  ) => Promise<readonly (Full | null)[]>
+  /** Forgets what no window holds any more, of limits and of history. @returns how many rows */
+  readonly sweep: (clock: Clocks) => Promise<number>
+}
+
+/** So many calls of one operation; the last of them so long ago. Of several entries each says what the ones before do not. */
+export type HistoryEntry = {
+  readonly provider: string
+  readonly operation: string
+  readonly count: number
+  /** Seconds, rounded down; half a second past a shorter span that it is not within. */
+  readonly last_s: number
+}
+export type CallHistory = {
+  /** To be given back to `add`. */
+  readonly version: number
+  readonly person: readonly HistoryEntry[]
+  readonly run: readonly HistoryEntry[]
+}
+/** Of which calls: all of a person's, and those of a run of theirs. */
+export type HistoryOf = { readonly person: Person; readonly run: string | null }
+export type HistoryStore = {
+  readonly read: (of: HistoryOf, windowsS: readonly number[], clock: Clocks) => Promise<CallHistory>
+  /**
+   * Adds calls that were allowed by a history of this version, in one transaction.
+   * false: others were added since, so that they are to be decided anew
+   */
+  readonly add: (
+    of: HistoryOf & { readonly version: number },
+    calls: readonly Pick<HistoryEntry, 'provider' | 'operation' | 'count'>[],
+    windowsS: readonly number[],
+    clock: Clocks,
+  ) => Promise<boolean>
+}
+
 export type Store = {
+  readonly limits: LimitStore
+  readonly history: HistoryStore
   readonly credentials: {
     readonly byId: (id: string) => Promise<CredentialRow | null>
     readonly find: (person: Person, connection: string) => Promise<readonly CredentialRow[]>

@@ -389,6 +389,15 @@ export const CATALOGUE = {
     5,
     row(503, 'The vault cannot be read', 'proxy_internal_error', 'Retry later.'),
   ),
+  limits_unavailable: again(
+    2,
+    row(
+      503,
+      'What was used of a limit is not known',
+      'proxy_internal_error',
+      'Retry later: policy limits this call, and the database that counts cannot be asked.',
+    ),
+  ),
   audit_unavailable: again(
     5,
     row(

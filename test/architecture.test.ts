@@ -244,6 +244,8 @@ describe('tests', () => {
     'pipeline/job.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
     'pipeline/judge.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
     'pipeline/record.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
+    'policy/asks.ts': ['policy/history_ask.test.ts', 'gathers what rows ask'],
+    'store/timeline.ts': ['store/limits.test.ts', 'clocks that are set while counts are kept'],
     'pipeline/request.ts': ['pipeline/pep.test.ts', 'words of the way'],
     'compose/forward.ts': ['e2e/forward.test.ts', 'wiring, tried by clients in three languages'],
     'net/tunnels.ts': ['e2e/forward.test.ts', 'tried by clients in three languages, and by hand'],

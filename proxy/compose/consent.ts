@@ -82,7 +82,7 @@ const followPeople = (
 const samePerson = (one: Person, other: Person): boolean =>
   one.tenant === other.tenant && one.realm === other.realm && one.id === other.id
 
-/** Old consents, runs and sessions go once a minute. */
+/** Old consents, runs, sessions and counts go once a minute. */
 const sweeping = (
   { log, clock, opened }: Scope,
   { runs, store, waiting }: Core,
@@ -94,9 +94,10 @@ const sweeping = (
     // By a wrong clock everything would be old.
     if (clock.wrong() !== null) return
     const sessions = store.sessions.sweep(clock.now() - SKEW_MS)
-    for (const each of [flows.sweep(), runs.sweep(), standing.sweep(), sessions])
+    const limits = store.limits.sweep(clock)
+    for (const each of [flows.sweep(), runs.sweep(), standing.sweep(), sessions, limits])
       each.catch((error: unknown) =>
-        log.error({ err: error }, 'old consents, runs and sessions could not be swept'),
+        log.error({ err: error }, 'old consents, runs, sessions and counts could not be swept'),
       )
   }, SWEEP_MS)
   sweep.unref()

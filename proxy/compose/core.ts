@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { createCalls } from '../pipeline/calls.ts'
 import { createForward } from '../pipeline/forward.ts'
+import { createHistory } from '../pipeline/history.ts'
 import { createHold } from '../pipeline/hold.ts'
 import { createTenantRate } from '../pipeline/tenant_rate.ts'
 import { boundsOf } from '../consent/tenants.ts'
@@ -22,6 +23,7 @@ import { openStore } from '../store/open.ts'
 import { createUlid } from '../ulid.ts'
 import { agentDisabled, createAgents } from '../vault/agents.ts'
 import { followRing, missingKeys } from '../vault/rotate.ts'
+import { createCounting } from '../vault/counting.ts'
 import { createRuns } from '../vault/runs.ts'
 import { createSealer } from '../vault/seal.ts'
 import { createStandings } from '../vault/standings.ts'
@@ -79,6 +81,8 @@ const openGround = async (scope: Scope, now: () => InForce, told: Told) => {
     store,
     sealer: createSealer(ring, followed.latest),
     newId: createUlid(clock.now),
+    count: createCounting({ limits: store.limits, clock }),
+    history: createHistory({ history: store.history, clock, keeps: true }),
     /** Checks addresses as the configuration in force has it. */
     fetch: ((input, init) => now().dial.fetch(input, init)) satisfies Fetch,
     calls: createCalls({

@@ -23,6 +23,8 @@ import { createCredentials, lookAgain } from '../pipeline/credential.ts'
 import { createDecide, type Decide } from '../pipeline/decide.ts'
 import { createEntitlements } from '../pipeline/entitlements.ts'
 import { createObligations, type Obligations } from '../pipeline/obligations.ts'
+import { createHistory } from '../pipeline/history.ts'
+import { createLimits } from '../pipeline/limits.ts'
 import { createIdentify, type Identify } from '../pipeline/identify.ts'
 import { readUpTo } from '../pipeline/inspect.ts'
 import { matchRoute } from '../pipeline/route.ts'
@@ -160,13 +162,14 @@ const sealsOf = (sealer: Core['sealer'], now: () => number) => {
 
 /** The same way up to what would leave: nothing is begun, sent or kept. */
 const planningOf =
-  (stations: PepDeps, vault: Core['vault']) =>
+  (stations: PepDeps, { vault, store }: Pick<Core, 'vault' | 'store'>) =>
   (via: Via, planned: (plan: Planned) => void): ReturnType<typeof createPep> =>
     createPep({
       ...stations,
       via,
       planned,
       vault,
+      history: createHistory({ history: store.history, clock: stations.clock, keeps: false }),
       evidence: { ...stations.evidence, refused: () => {} },
       link: () => Promise.reject(new Problem('internal', 'a plan begins nothing by itself')),
       observe: () => {},
@@ -184,6 +187,13 @@ const besideShadow = ({ metrics, note }: Core) => {
     return engine === null || shadow === null ? engine : shadow.beside(engine, told)
   }
 }
+const bodyLimits = (limits: Configured['config']['limits']): PepDeps['limits'] => ({
+  requestBody: limits.request_body,
+  inspectedBody: limits.inspected_body,
+})
+
+const obligationsOf = ({ count, metrics }: Core): Obligations =>
+  createObligations(new Map(), createLimits(count), metrics.obligation)
 
 /** @param later what is in force when it is asked */
 export const createPipeline = (
@@ -204,14 +214,14 @@ export const createPipeline = (
     aged: metrics.sources.aged,
   })
   const { asking, supposing } = createChecks(
-    createDecide(clock, core.newId, metrics.evaluated),
+    core.history.informing(createDecide(clock, core.newId, metrics.evaluated)),
     checksOf(config, { ...scope, fetch: core.fetch, seen: metrics.checks }),
     clock,
   )
   const snapshot = snapshots(connections)
   const asked = besideShadow(core)
   const seals = sealsOf(sealer, clock.now)
-  const obligations = createObligations(new Map())
+  const obligations = obligationsOf(core)
   const stations: PepDeps = {
     snapshot,
     stands: stillAs(snapshot, later),
@@ -235,6 +245,7 @@ export const createPipeline = (
     decide: (...question) => later().pipeline.decideCall(...question),
     supposing: (...question) => later().pipeline.decide(...question),
     obligations,
+    history: core.history,
     forward: core.forward,
     used: (who, connection) => {
       core.used.note(who.person, who.agent, connection)
@@ -257,10 +268,7 @@ export const createPipeline = (
       (await flows.status(authorizationId, { person: who.person, agent: who.agent }, ms, signal))
         .status === 'completed',
     hold,
-    limits: {
-      requestBody: config.limits.request_body,
-      inspectedBody: config.limits.inspected_body,
-    },
+    limits: bodyLimits(config.limits),
     auditRequired: config.audit.required,
     sift: createSift([tagHeader, agentHeader], identify.tags.holds),
     typeBase: session.publicUrl,
@@ -272,7 +280,7 @@ export const createPipeline = (
   return {
     pep: createPep(stations),
     within,
-    planning: planningOf({ ...stations, policy: () => later().policy.current() }, core.vault),
+    planning: planningOf({ ...stations, policy: () => later().policy.current() }, core),
     identify,
     entitlements,
     obligations,

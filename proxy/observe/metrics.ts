@@ -194,7 +194,13 @@ const createFamilies = () => {
     'Events that identity providers told, by the way they came and by what became of them.',
     ['via', 'outcome'],
   )
+  const obligations = counter(
+    'deputy_obligations_total',
+    'Demands of policy with an allow, by type, and ok or the code of the refusal.',
+    ['type', 'result'],
+  )
   return {
+    obligations,
     server,
     active,
     client,
@@ -308,6 +314,9 @@ export const createMetrics = (about: { readonly version: string; readonly commit
         .with(methodLabel(method), status === 0 ? '' : String(status), host, String(port), error)
         .observe(seconds),
     evaluated: evaluated.observe,
+    /** @param type of those that deputy can carry out; `result`: ok, or a problem's code */
+    obligation: (type: string, result: string): void =>
+      families.obligations.with(type, result).add(),
     credential: (provider: string, outcome: 'cached' | 'refreshed' | 'reconnect' | 'error'): void =>
       credentials.with(provider, outcome).add(),
     idle: (provider: string, outcome: 'refreshed' | 'dead' | 'failed' | 'not_allowed'): void =>

@@ -1,6 +1,7 @@
 // Input → WASM → checked decision. Fragments that repeat are prepared once; decisions are never cached.
 import type {
   Approval,
+  CallHistory,
   Clock,
   Connection,
   Decision,
@@ -52,6 +53,8 @@ export type Question = {
   readonly checks?: Readonly<Record<string, boolean>>
   /** What people said yes to, of this very call; absent: nothing. */
   readonly approvals?: readonly Approval[]
+  /** What was allowed before; absent: no table asks. */
+  readonly history?: CallHistory
   /** The scopes to demand, where the parts of one call are chosen for together; one of the operation's own lists. */
   readonly scopes?: readonly string[]
   /** Which of the calls in a batch, from 1, and how many there are. */
@@ -186,6 +189,28 @@ const othersTurn = (): Promise<void> =>
     setImmediate(resolve)
   })
 
+/** Of each part what was allowed before it, with the parts before: either all leave, or none. */
+const historyOfParts = (
+  { principal, route, history }: Question,
+  acts: readonly Act[],
+): readonly Pick<Question, 'history'>[] => {
+  if (history === undefined) return acts.map(() => ({}))
+  const provider = route.connection.provider.id
+  const counts = new Map<string, number>()
+  return acts.map(({ operation: { id } }) => {
+    const parts = [...counts].map(([operation, count]) => ({
+      provider,
+      operation,
+      count,
+      last_s: 0,
+    }))
+    counts.set(id, (counts.get(id) ?? 0) + 1)
+    const person = [...history.person, ...parts]
+    const run = principal.run === null ? history.run : [...history.run, ...parts]
+    return { history: { ...history, person, run } }
+  })
+}
+
 /** Decides each part of a call that is several. */
 export const decideEach = async (
   decide: Decide,
@@ -194,9 +219,11 @@ export const decideEach = async (
   acts: readonly [Act, ...Act[]],
 ): Promise<readonly [Decision, ...Decision[]]> => {
   const chosen = scopesTogether(question, acts)
+  const histories = historyOfParts(question, acts)
   const of = acts.length
   const asked = (act: Act, i: number): Question => ({
     ...asPart(question, act, i),
+    ...histories[i],
     act,
     scopes: chosen[i] ?? NO_SCOPES,
     ...(act.target === undefined ? {} : { part: { number: i + 1, of } }),
@@ -423,6 +450,10 @@ export const createDecide = (
     const own: InputMember[] = []
     if (question.approvals !== undefined)
       own.push(['approvals', JSON.stringify(question.approvals)])
+    if (question.history !== undefined) {
+      const { person, run: ofRun } = question.history
+      own.push(['history', JSON.stringify({ person, run: ofRun })])
+    }
     const age = Math.round(facts.ageMs())
     if (age === 0 && who.auth === null && question.checks === undefined) shared.push(user)
     else own.push(aged(who, question, age))

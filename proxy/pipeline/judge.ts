@@ -5,6 +5,7 @@ import type { Act } from './classify.ts'
 import { decideEach, together, type Decide, type Question } from './decide.ts'
 import type { AskFacts, Facts } from './entitlements.ts'
 import type { Call } from './exchange.ts'
+import type { History } from './history.ts'
 import { follow, type Request, type Verdict } from './request.ts'
 import { STANDING, withdrawn } from './standing.ts'
 
@@ -14,6 +15,7 @@ export type JudgeDeps = {
   readonly entitlements: AskFacts
   readonly vault: Pick<Vault, 'look'>
   readonly decide: Decide
+  readonly history: Pick<History, 'deciding'>
 }
 
 const NONE: readonly string[] = []
@@ -45,16 +47,17 @@ export const createJudge = (deps: JudgeDeps) => {
   }
 
   const judged = (
-    { id, stripped }: Call,
+    call: Call,
     principal: Principal,
     { route, act, body }: Request,
     facts: Facts,
   ): Verdict | Promise<Verdict> =>
     follow(look(principal, route), (holding) => {
+      const { id, stripped } = call
       const question = { id, via, principal, route, act, body, stripped, facts, holding }
       return follow(standingStands(question), (refusal) =>
         refusal === null
-          ? judgedAlone(question, act)
+          ? judgedFollowing(call, question, act)
           : { facts, holding, decision: refusal, each: null },
       )
     })
@@ -70,16 +73,37 @@ export const createJudge = (deps: JudgeDeps) => {
           }),
           withdrawn,
         )
-  const judgedAlone = (question: Question, act: Act): Verdict | Promise<Verdict> => {
+  /** By what the person was allowed before, where tables ask for it. */
+  const judgedFollowing = (
+    call: Call,
+    question: Question,
+    act: Act,
+  ): Verdict | Promise<Verdict> => {
+    const engine = deps.policy()
+    const ask = engine?.asks.history ?? null
+    if (ask === null) return judgedAlone(engine, question, act)
+    const { principal, route } = question
+    const provider = route.connection.provider.id
+    return deps.history.deciding(
+      { call, principal, provider, acts: act.parts ?? [act] },
+      ask,
+      (history) => judgedAlone(engine, { ...question, history }, act),
+    )
+  }
+  const judgedAlone = (
+    engine: PolicyEngine | null,
+    question: Question,
+    act: Act,
+  ): Verdict | Promise<Verdict> => {
     const { facts, holding } = question
     if (act.parts === undefined)
-      return follow(deps.decide(deps.policy(), question), (decision) => ({
+      return follow(deps.decide(engine, question), (decision) => ({
         facts,
         holding,
         decision,
         each: null,
       }))
-    return decideEach(deps.decide, deps.policy(), question, act.parts).then((each) => ({
+    return decideEach(deps.decide, engine, question, act.parts).then((each) => ({
       facts,
       holding,
       decision: together(each, question.route.connection.provider),

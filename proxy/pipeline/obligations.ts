@@ -1,6 +1,6 @@
 // Carries out what policy demands with an allow, or refuses: an obligation that cannot be met turns the permit into a refusal.
 import type { Decision, Obligation, Principal, Route } from '../model.ts'
-import { Problem } from '../problem.ts'
+import { Problem, toProblem, type ProblemCode } from '../problem.ts'
 import type { Act } from './classify.ts'
 import type { Body } from './inspect.ts'
 
@@ -13,6 +13,20 @@ export type Obliged = {
   readonly body: Body
   /** Which of the calls in a batch, from 1; null: the call is one. */
   readonly part: number | null
+  /** The call itself: the same object however often it is decided. */
+  readonly call: object
+  /** Waits so many ms where the caller asked to wait (RFC 7240 4.3) and has so much time left. false: it did not. */
+  readonly backOff: (ms: number) => Promise<boolean>
+}
+/** One obligation that is to be carried out. */
+export type Due = Obligation & { readonly about: Obliged; readonly name: string }
+/** Obligations that are carried out all together, or not at all, before any other. */
+export type Gathering = {
+  readonly types: ReadonlySet<string>
+  /** @throws Problem obligation_refused of one that can never be carried out, whatever the call */
+  readonly able: (name: string, obligation: Obligation) => void
+  /** Rejects with the Problem of a call that may not leave. May be asked again for one call, as a carrier. */
+  readonly together: (due: readonly Due[]) => Promise<void>
 }
 /**
  * Carries out one obligation, or throws the Problem of a call that may not leave. It may be asked again for the same
@@ -33,17 +47,44 @@ export type Obligations = {
   ) => void | Promise<void>
 }
 
-/** @param carriers by the type of obligation, in the order in which they are carried out */
-export const createObligations = (carriers: ReadonlyMap<string, Carrier>): Obligations => {
+const NO_GATHERING: Gathering = {
+  types: new Set(),
+  able: () => {},
+  together: () => Promise.resolve(),
+}
+
+/**
+ * @param carriers by the type of obligation, in the order in which they are carried out
+ * @param gathering of the types that come first
+ * @param observe learns what became of each
+ */
+export const createObligations = (
+  carriers: ReadonlyMap<string, Carrier>,
+  gathering: Gathering = NO_GATHERING,
+  observe: (type: string, result: 'ok' | ProblemCode) => void = () => {},
+): Obligations => {
   const order = [...carriers.keys()]
+  const seen = async <T>(due: readonly Due[], work: () => Promise<T>): Promise<T> => {
+    try {
+      const done = await work()
+      for (const { type } of due) observe(type, 'ok')
+      return done
+    } catch (error) {
+      for (const type of new Set(due.map((one) => one.type))) observe(type, toProblem(error).code)
+      throw error
+    }
+  }
   const able: Obligations['able'] = ({ obligations }) => {
-    for (const [name, { type }] of Object.entries(obligations))
-      if (!carriers.has(type))
+    for (const [name, obligation] of Object.entries(obligations)) {
+      const { type } = obligation
+      if (gathering.types.has(type)) gathering.able(name, obligation)
+      else if (!carriers.has(type))
         throw new Problem(
           'obligation_refused',
           `policy demands ${JSON.stringify(type)} (${name}), which this version of deputy cannot carry out`,
           { extra: { obligation: name } },
         )
+    }
   }
   return {
     able,
@@ -52,11 +93,15 @@ export const createObligations = (carriers: ReadonlyMap<string, Carrier>): Oblig
         able(decision)
         return Object.entries(decision.obligations).map(([name, one]) => ({ about, name, ...one }))
       })
-      if (due.length === 0) return
+      if (due.length === 0) return undefined
       const sorted = due.toSorted((a, b) => order.indexOf(a.type) - order.indexOf(b.type))
       const all = async (): Promise<void> => {
-        for (const { about, name, type, properties } of sorted)
-          await carriers.get(type)?.(about, name, properties)
+        const first = due.filter(({ type }) => gathering.types.has(type))
+        if (first.length > 0) await seen(first, () => gathering.together(first))
+        for (const one of sorted.filter(({ type }) => carriers.has(type)))
+          await seen([one], async () =>
+            carriers.get(one.type)?.(one.about, one.name, one.properties),
+          )
       }
       return all()
     },

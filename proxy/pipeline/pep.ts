@@ -1,5 +1,6 @@
 // The policy enforcement point: the request's way through the house, top to bottom.
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { CallRegistry } from './calls.ts'
 import type { Dedicated } from '../net/admit.ts'
 import { createExchange, type Call, type Seen, type Snapshot, type Way } from './exchange.ts'
@@ -19,7 +20,7 @@ import { lapsed } from './credential.ts'
 import { asPart } from './decide.ts'
 import type { Evidence } from '../audit/records.ts'
 import type { Forward } from './forward.ts'
-import type { Hold } from './hold.ts'
+import { asksToWait, type Hold } from './hold.ts'
 import type { Identify } from './identify.ts'
 import { inspect, type Body } from './inspect.ts'
 import { createJobs, type JobDeps } from './job.ts'
@@ -153,12 +154,22 @@ const refusedPart = ({ each, decision }: Verdict): number | null =>
 
 /** What was demanded, of the call or of each of its parts. */
 const obliged = (
-  { id }: Call,
+  call: Call,
   who: Principal,
   { route, act, body }: Request,
-  { each, decision }: Verdict,
+  { each, decision, backOff }: Verdict & Pick<Obliged, 'backOff'>,
 ): readonly (readonly [Obliged, Decision])[] => {
-  const about = { exchange: id, who, route, act, body, part: null, stripped: NONE }
+  const about = {
+    call,
+    backOff,
+    exchange: call.id,
+    who,
+    route,
+    act,
+    body,
+    part: null,
+    stripped: NONE,
+  }
   return each === null
     ? [[about, decision]]
     : each.map((said, i) => {
@@ -217,7 +228,10 @@ export const createPep = (deps: PepDeps) => {
         if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) continue
         throw await refusals.of(who, { ...request, part: refusedPart(verdict) }, holding, decision) // 403, with the link where a person can help
       }
-      await flight.uncut(deps.obligations.carry(obliged(call, who, request, verdict))) //    403 429
+      const backOff = backOffOf(call, who, request, res)
+      await flight.uncut(
+        deps.obligations.carry(obliged(call, who, request, { ...verdict, backOff })),
+      ) // 403 429 503
       call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
       // Once: a list that takes long would be stale for ever.
       if (seen === undefined) seen = await flight.uncut(seenIn(call, who, request, verdict)) // lists of an MCP server show what may be called
@@ -286,6 +300,16 @@ export const createPep = (deps: PepDeps) => {
       who === null ? null : deps.mcpSessions.open(boundTo(who, route), sealed),
     )
   const outsideOf = (sifted: Sifted) => ({ sifted, session: null })
+
+  /** Parks a call until a limit has room for it, where the call asks for that. */
+  const backOffOf =
+    (call: Call, who: Principal, { req, body }: Request, res: ServerResponse): Obliged['backOff'] =>
+    async (ms) =>
+      asksToWait(req) &&
+      ms <= deps.hold.budget(req, who) - (clock.mono() - call.began) &&
+      deps.hold.wait(res, body, { agent: ofShare(who), ms }, (_, signal) =>
+        pause(ms, true, { signal }).catch(() => false),
+      )
 
   /** Parks a call that only its person can help. true: they did, so everything is asked and decided anew. */
   const personSaidYes = async (

@@ -1,5 +1,6 @@
 // What the tables of a policy want to know beside what each input says, so that it is gathered only where they ask. Pure.
 import type { Asks } from '../model.ts'
+import { historyAskOf } from './history_ask.ts'
 import { isObject } from '../wire/json.ts'
 import { isZone } from '../wire/zone.ts'
 
@@ -32,5 +33,5 @@ export const asksOf = (grants: unknown): Asks => {
   const odd = zones.find((zone) => !isZone(zone))
   if (odd !== undefined)
     throw new Error(`a row of grants names the time zone ${odd}: there is none`)
-  return { zones }
+  return { zones, history: historyAskOf(grants) }
 }

@@ -166,6 +166,23 @@ export const MIGRATIONS: readonly string[] = [
   `,
   // Clients that deputy registered by itself at authorization servers.
   `CREATE TABLE oauth_clients (id TEXT NOT NULL PRIMARY KEY, sealed TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;`,
+  // What was used of limits, and which calls were allowed. People, and whose a counter is, stand there by pseudonym.
+  `
+  CREATE TABLE limit_counts (
+    key TEXT NOT NULL, bucket INTEGER NOT NULL, person TEXT,
+    used INTEGER NOT NULL, last INTEGER NOT NULL, until INTEGER NOT NULL,
+    PRIMARY KEY (key, bucket)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX limit_counts_end ON limit_counts (until);
+  CREATE INDEX limit_counts_person ON limit_counts (person) WHERE person IS NOT NULL;
+  CREATE TABLE call_history (
+    person TEXT NOT NULL, run TEXT NOT NULL, provider TEXT NOT NULL, operation TEXT NOT NULL,
+    span INTEGER NOT NULL, bucket INTEGER NOT NULL,
+    used INTEGER NOT NULL, last INTEGER NOT NULL, until INTEGER NOT NULL,
+    PRIMARY KEY (person, run, provider, operation, span, bucket)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX call_history_end ON call_history (until);
+  `,
 ]
 
 export type OpenFile = {

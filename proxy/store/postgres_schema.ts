@@ -168,6 +168,23 @@ export const MIGRATIONS: readonly string[] = [
   `,
   // Clients that deputy registered by itself at authorization servers.
   `CREATE TABLE oauth_clients (id TEXT COLLATE "C" NOT NULL PRIMARY KEY, sealed TEXT NOT NULL, at BIGINT NOT NULL);`,
+  // What was used of limits, and which calls were allowed. People, and whose a counter is, stand there by pseudonym.
+  `
+  CREATE TABLE limit_counts (
+    key TEXT COLLATE "C" NOT NULL, bucket BIGINT NOT NULL, person TEXT COLLATE "C",
+    used BIGINT NOT NULL, last BIGINT NOT NULL, until BIGINT NOT NULL,
+    PRIMARY KEY (key, bucket)
+  );
+  CREATE INDEX limit_counts_end ON limit_counts (until);
+  CREATE INDEX limit_counts_person ON limit_counts (person) WHERE person IS NOT NULL;
+  CREATE TABLE call_history (
+    person TEXT COLLATE "C" NOT NULL, run TEXT COLLATE "C" NOT NULL, provider TEXT COLLATE "C" NOT NULL, operation TEXT COLLATE "C" NOT NULL,
+    span BIGINT NOT NULL, bucket BIGINT NOT NULL,
+    used BIGINT NOT NULL, last BIGINT NOT NULL, until BIGINT NOT NULL,
+    PRIMARY KEY (person, run, provider, operation, span, bucket)
+  );
+  CREATE INDEX call_history_end ON call_history (until);
+  `,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */
 const hideEpochs = async (ask: Ask): Promise<void> => {

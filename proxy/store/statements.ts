@@ -193,8 +193,37 @@ const standings = () => {
   } as const
 }
 
+const LIMIT = 'key bucket person used last until'.split(' ')
+const HISTORY = 'person run provider operation span bucket used last until'.split(' ')
+/** What was used is added up; what a bucket holds counts for as long as the last of it. */
+const addUp = (table: string): string =>
+  `used = ${table}.used + excluded.used, last = CASE WHEN ${table}.last > excluded.last THEN ${table}.last ELSE excluded.last END, until = CASE WHEN ${table}.until > excluded.until THEN ${table}.until ELSE excluded.until END`
+const counted = (now: string) => {
+  const clock = `(SELECT ${now} AS clock) AS t LEFT JOIN`
+  const later = (table: string) => `UPDATE ${table} SET last = last + :by, until = until + :by`
+  const capped = (table: string) =>
+    `UPDATE ${table} SET until = :now + until - last, last = :now WHERE last > :now`
+  return {
+    limitUsed: `SELECT t.clock AS now, c.used, c.last FROM ${clock} limit_counts AS c ON c.key = :key AND c.last > t.clock - :window`,
+    limitTake: `${insert('limit_counts', LIMIT)} ON CONFLICT (key, bucket) DO UPDATE SET ${addUp('limit_counts')}`,
+    limitsLater: later('limit_counts'),
+    limitsCapped: capped('limit_counts'),
+    sweepLimits: `DELETE FROM limit_counts WHERE until < :before RETURNING key`,
+    eraseLimits: 'DELETE FROM limit_counts WHERE person = :person',
+    history: `SELECT t.clock AS now, h.run, h.provider, h.operation, h.span, h.used, h.last FROM ${clock} call_history AS h ON h.person = :person AND h.run IN ('', :run) AND (h.span = 0 OR h.last > t.clock - h.span)`,
+    historyHead: `INSERT INTO call_history (${HISTORY.join(', ')}) VALUES (:person, '', '', '', 0, 0, 1, ${now}, ${now} + :keep) ON CONFLICT (${HISTORY.slice(0, 6).join(', ')}) DO UPDATE SET used = call_history.used + 1, last = excluded.last, until = excluded.until WHERE call_history.used = :version RETURNING last AS now`,
+    historyAdd: `${insert('call_history', HISTORY)} ON CONFLICT (${HISTORY.slice(0, 6).join(', ')}) DO UPDATE SET ${addUp('call_history')}`,
+    historyLater: later('call_history'),
+    historyCapped: capped('call_history'),
+    sweepHistory: `DELETE FROM call_history WHERE until < :before RETURNING person`,
+    eraseHistory: 'DELETE FROM call_history WHERE person = :person',
+    clock: `SELECT ${now} AS now`,
+  } as const
+}
+
 /** @param now and dead as a `Database` has them */
 export const statements = (now: string, dead: string) => ({
+  ...counted(now),
   ...credentials(now, dead),
   ...flows(),
   ...standings(),

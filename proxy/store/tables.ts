@@ -9,11 +9,14 @@ import type { Database, Params, Raw, Work } from './database.ts'
 import { createFlows } from './flows.ts'
 import { pseudonym } from './pseudonym.ts'
 import { personOf } from './rows.ts'
+import { createHistory } from './history.ts'
+import { createLimits } from './limits.ts'
 import { createRuns } from './runs.ts'
 import { createScim } from './scim.ts'
 import { createIssuerSessions, createSignals } from './signals.ts'
 import { createStandings } from './standings.ts'
 import { NEVER } from './statements.ts'
+import { createTimeline } from './timeline.ts'
 
 /** Whether they can be written is proved at most this often, ms. */
 const PROVED_MS = 2_000
@@ -32,6 +35,8 @@ const TABLES = [
   'signals_taken',
   'issuer_sessions',
   'oauth_clients',
+  'limit_counts',
+  'call_history',
 ]
 const CHANGED = [
   ['credentials', 'sealed'],
@@ -47,6 +52,8 @@ const CHANGED = [
   ['signals_taken', 'at'],
   ['issuer_sessions', 'at'],
   ['oauth_clients', 'sealed'],
+  ['limit_counts', 'used'],
+  ['call_history', 'used'],
 ]
 
 /** Tables with sealed texts, in the order of their pages. */
@@ -84,6 +91,7 @@ export const createTables = (db: Database): Store => {
         )
       })
   const epochOf = (raw: Raw): number => Number(raw['epoch'])
+  const timeline = createTimeline(db, asking)
   let proof: { readonly at: number; readonly work: Promise<void> } | null = null
 
   return {
@@ -91,6 +99,8 @@ export const createTables = (db: Database): Store => {
     grants: createGrants(db, asking),
     flows: createFlows(db, asking),
     runs: createRuns(db, asking),
+    limits: createLimits(db, asking, timeline),
+    history: createHistory(db, asking, timeline),
     agents: createAgents(db, asking),
     standings: createStandings(db, asking),
     sessions: {
@@ -118,6 +128,8 @@ export const createTables = (db: Database): Store => {
       await db.query([sql.eraseRuns, personOf(person)])
       await db.query([sql.eraseStandings, personOf(person)])
       await db.query([sql.eraseIssuerSessions, personOf(person)])
+      await db.query([sql.eraseLimits, await hidden(person)])
+      await db.query([sql.eraseHistory, await hidden(person)])
       const { tenant, realm, id } = person
       await db.forget(`${JSON.stringify([tenant, realm, id]).slice(0, -1)},`)
     },

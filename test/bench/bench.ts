@@ -12,6 +12,7 @@ import { measureEntitlements } from './entitlements.ts'
 import { measureEnvelopes } from './envelopes.ts'
 import { measureExplain } from './explain.ts'
 import { measureHeld } from './held.ts'
+import { measureLimits } from './limits.ts'
 import { measureMcp } from './mcp.ts'
 import { measureMemory } from './memory.ts'
 import { measurePages } from './pages.ts'
@@ -39,6 +40,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   refresh: measureRefresh,
   consent: measureHeld,
   agents: measureSwitch,
+  limits: measureLimits,
   pages: measurePages,
   entitlements: measureEntitlements,
   classify: measureClassify,

@@ -195,7 +195,7 @@ const allowedBy = (
   const clock = { now: () => 0, mono: () => (now += tick) }
   const policy: PolicyEngine = {
     revision: 'r',
-    asks: { zones: [] },
+    asks: { zones: [], history: null },
     digest: 'sha256:d',
     evaluate: (input, repeated = []) => {
       const text = `${input.slice(0, -1)}${repeated.map(([name, value]) => `,"${name}":${value}`).join('')}}`
@@ -258,7 +258,7 @@ test('without a policy, or with one that fails, nothing is allowed', async () =>
   expect((await allowedBy(() => true, { policy: () => null }).of(['wide'])).size).toBe(0)
   const broken: PolicyEngine = {
     revision: '',
-    asks: { zones: [] },
+    asks: { zones: [], history: null },
     digest: '',
     evaluate: () => ({ failed: 'policy_error', detail: 'x' }),
     close: async () => {},
@@ -286,7 +286,7 @@ test('what a person lifts later is allowed, and it is asked as a list is', async
   const policy: PolicyEngine = {
     revision: 'r',
     digest: 'd',
-    asks: { zones: [] },
+    asks: { zones: [], history: null },
     evaluate: (input, repeated = []) => {
       const text = `${input.slice(0, -1)}${repeated.map(([name, value]) => `,"${name}":${value}`).join('')}}`
       const {

@@ -99,7 +99,7 @@ const house = (answer: PolicyDecision | PolicyFailure = ALLOW, later = false) =>
   const shared: (readonly InputMember[])[] = []
   const engine: PolicyEngine = {
     revision: 'rev',
-    asks: { zones: [] },
+    asks: { zones: [], history: null },
     digest: 'sha256:rev',
     evaluate(input, repeated = []) {
       const members = repeated.map(([name, text]) => `"${name}":${text}`)

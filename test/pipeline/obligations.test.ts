@@ -58,3 +58,35 @@ test('what a carrier throws is what the call gets, and nothing after it is carri
   await expect(carry([[about, demanding('tell', 'count')]])).rejects.toThrow('full')
   expect(did).toEqual([])
 })
+
+test('what is gathered is carried out together, before all others; one that can never be is refused before anything is', async () => {
+  const [did, seen]: [string[], string[]] = [[], []]
+  const { able, carry } = createObligations(
+    new Map([['log', () => void did.push('log')]]),
+    {
+      types: new Set(['count', 'sum']),
+      able: (name, { properties }) => {
+        if (properties['i'] === 9) throw new Problem('obligation_refused', name)
+      },
+      together: (due) => {
+        did.push(due.map(({ type }) => type).join('+'))
+        return did.length < 3
+          ? Promise.resolve()
+          : Promise.reject(new Problem('rate_limited', 'full'))
+      },
+    },
+    (type, result) => void seen.push(`${type} ${result}`),
+  )
+  await carry([
+    [about, demanding('log', 'count')],
+    [about, demanding('sum')],
+  ])
+  expect(did).toEqual(['count+sum', 'log'])
+  await expect(Promise.resolve(carry([[about, demanding('log', 'sum')]]))).rejects.toThrow('full')
+  expect(did.at(-1)).toBe('sum')
+  expect(seen).toEqual(['count ok', 'sum ok', 'log ok', 'sum rate_limited'])
+  const never = { obligations: { x: { type: 'sum', properties: { i: 9 } } } }
+  expect(codeOf(() => able(never))).toBe('obligation_refused')
+  expect(codeOf(() => carry([[about, never]]))).toBe('obligation_refused')
+  expect(did).toHaveLength(3)
+})

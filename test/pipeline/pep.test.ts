@@ -199,6 +199,7 @@ const house = async (
       served: () => false,
     }),
     policy: () => null,
+    history: { deciding: () => Promise.reject(new Error('no table asks')) },
     tagged: read,
     identify: () => {
       diary.push('identify')
@@ -532,6 +533,35 @@ describe('a refusal ends the way where it is said', () => {
     expect(await ask(NOTES)).toBe('403 obligation_refused')
     expect(diary).toEqual([...AFTER, 'record 1 allow'])
     expect(finished).toMatchObject([{ outcome: { result: 'obligation_refused', sent: false } }])
+  })
+
+  test('by a limit that the second of two parts meets: each part is asked for by itself, with the call that it is of', async () => {
+    const seen: (readonly [number | null, string])[] = []
+    const calls = new Set<object>()
+    const obligations: PepDeps['obligations'] = {
+      carry: (each) => {
+        for (const [{ part, act, call }] of each) {
+          seen.push([part, act.operation.id])
+          calls.add(call)
+        }
+        return Promise.reject(new Problem('rate_limited', 'full'))
+      },
+    }
+    const { ask, finished, jobs } = await house(undefined, () => ({ obligations }))
+    const query = 'mutation { note { id } drop { id } }'
+    const headers = { 'content-type': 'application/json' }
+    const asked = ask('/api.acme.example/graphql', {
+      method: 'POST',
+      headers,
+      body: JSON.stringify({ query }),
+    })
+    expect(await asked).toBe('429 rate_limited')
+    expect(seen).toEqual([
+      [1, 'note.write'],
+      [2, 'note.drop'],
+    ])
+    expect([calls.size, jobs.length]).toEqual([1, 0])
+    expect(finished).toMatchObject([{ outcome: { result: 'rate_limited', sent: false } }])
   })
 
   test('by a token that cannot be had: the allow has its end, and no use is counted', async () => {

@@ -66,7 +66,7 @@ const DENY: PolicyDecision = {
 const serving = (answer: PolicyDecision | Promise<PolicyDecision>): PolicyEngine => ({
   revision: 'serving',
   digest: '',
-  asks: { zones: [] },
+  asks: { zones: [], history: null },
   evaluate: () => answer,
   close: () => Promise.resolve(),
 })

@@ -34,7 +34,7 @@ tools:
     description: Removes every note.
     steps: [{ operation: notes.erase }]
 `
-const row = (access: readonly string[]): Fields => ({
+const row = (access: readonly string[], obligations: Fields): Fields => ({
   kinds: ['rest'],
   access,
   operations: ['*'],
@@ -43,7 +43,7 @@ const row = (access: readonly string[]): Fields => ({
   entitlement: '*',
   scopes: [],
   max_entitlement_age_s: 300,
-  obligations: {},
+  obligations,
   step_up: {},
   approval: {},
 })
@@ -68,7 +68,15 @@ export type McpHouse = {
 /** @param config laid over the configuration, a whole top-level key at a time */
 export const startMcpHouse = async (
   config: Fields = {},
-  { tools = TOOLS, operations = [] as readonly Fields[] } = {},
+  {
+    tools = TOOLS,
+    operations = [],
+    obligations = {},
+  }: {
+    readonly tools?: string
+    readonly operations?: readonly Fields[]
+    readonly obligations?: Fields
+  } = {},
 ): Promise<McpHouse> => {
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
@@ -108,8 +116,8 @@ export const startMcpHouse = async (
       role_grants: { acme: { writer: ['w'], reader: ['r'] } },
       grants: {
         acme: {
-          w: row(['read', 'write']),
-          r: row(['read']),
+          w: row(['read', 'write'], obligations),
+          r: row(['read'], obligations),
         },
       },
       providers: { acme: { hosts: ['api.acme.test'], assets: [], inspect_body: [] } },

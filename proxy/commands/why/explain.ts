@@ -45,21 +45,23 @@ type Opened = {
   readonly print: Print
 }
 
-/** What the question itself does not say is not gathered here. */
-const NOTHING: PolicyEngine['asks'] = { zones: [] }
-
 /** Rows that are told of a refusal. */
 const NEAR = 3
 /** Decisions of one exchange that are told. */
 const MOST = 20
 
 /** What policy would be asked, as the document that it gets. */
-export const inputOf = async (decide: Decide, question: Question): Promise<JsonObject> => {
+export const inputOf = async (
+  decide: Decide,
+  question: Question,
+  { zones }: PolicyEngine['asks'],
+): Promise<JsonObject> => {
   let text = '{}'
   const listening: PolicyEngine = {
     revision: '',
     digest: '',
-    asks: NOTHING,
+    // What went before is in a store that is not asked here.
+    asks: { zones, history: null },
     evaluate: (input, repeated = []) => {
       text = whole(input, repeated)
       return { failed: 'policy_missing', detail: '' }
@@ -104,7 +106,7 @@ const tellQuestion = async (
   { policy, print }: Opened,
   decide: Decide,
 ): Promise<Decision> => {
-  const input = await inputOf(decide, question)
+  const input = await inputOf(decide, question, policy.engine.asks)
   const decision = await decide(policy.engine, question)
   const { operation } = question.act
   print(
@@ -219,7 +221,7 @@ const tellRecord = async (
   const [first] = built.questions
   if (first === undefined) return false
   if (facts === 'unknown') {
-    const input = await inputOf(decide, first)
+    const input = await inputOf(decide, first, policy.engine.asks)
     print('so far as the rest of the call goes:')
     for (const line of rowLines(input, policy, [])) print(`  ${line}`)
     return false

@@ -211,6 +211,10 @@ export const problems: Texts['problems'] = {
     'Informieren Sie den Betreiber: Die Richtlinie fehlt, ist beschädigt, zu langsam oder fehlerhaft.',
   ),
   vault_unavailable: row('Der Tresor ist nicht lesbar', LATER),
+  limits_unavailable: row(
+    'Wie weit eine Grenze ausgeschöpft ist, ist nicht bekannt',
+    'Versuchen Sie es später wieder: Die Richtlinie begrenzt diesen Aufruf, und die Datenbank, die zählt, ist nicht erreichbar.',
+  ),
   audit_unavailable: row(
     'Der Nachweis lässt sich nicht schreiben',
     'Informieren Sie den Betreiber: Ohne Nachweis wird nichts weitergeleitet.',

@@ -22,6 +22,7 @@ import { createCredentials, lookAgain } from '../pipeline/credential.ts'
 import { createDecide, type Decide } from '../pipeline/decide.ts'
 import { createEntitlements } from '../pipeline/entitlements.ts'
 import { createObligations, type Obligations } from '../pipeline/obligations.ts'
+import { redactCarrier } from '../pipeline/redaction.ts'
 import { createIdentify, type Identify } from '../pipeline/identify.ts'
 import { readUpTo } from '../pipeline/inspect.ts'
 import { matchRoute } from '../pipeline/route.ts'
@@ -195,7 +196,7 @@ export const createPipeline = (
   )
   const snapshot = snapshots(connections)
   const seals = sealsOf(sealer, clock.now)
-  const obligations = createObligations(new Map())
+  const obligations = createObligations(new Map([['redact', redactCarrier]]))
   const stations: PepDeps = {
     snapshot,
     stands: stillAs(snapshot, later),

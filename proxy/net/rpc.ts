@@ -1,6 +1,6 @@
 // Answers of MCP servers: their session under a seal, and streams of events (HTML 9.2), each looked at as it comes.
 import { Problem } from '../problem.ts'
-import { shownMessage, type Listed } from '../envelope/listed.ts'
+import type { Listed } from '../envelope/listed.ts'
 import type { Sink } from './sinks.ts'
 
 export type Rpc = {
@@ -23,17 +23,28 @@ const LINE = /\r\n|\r|\n/
 /** Where an event ends: behind an empty line. */
 const END = /\r\n(?:\r\n|\r|\n)|\n(?:\r\n|\r|\n)|\r(?=[^\n])(?:\r\n|\r|\n)/g
 
+/** What may be seen of the data of an event. */
+export type Shown = {
+  /** Throws the Problem of what may not pass. */
+  readonly show: (text: string) => string
+  /** Nothing passes unread; else what is too long to be read does. */
+  readonly strict: boolean
+}
+
 /** One event, without what may not be seen; lines that mean nothing are left out. */
-const shownEvent = (event: string, { id, listed }: Rpc): string => {
+const shownEvent = (event: string, show: Shown['show']): string => {
   const lines = event.split(LINE).filter((line) => FIELD.test(line))
   const data = lines.flatMap((line) =>
     /^data(?::|$)/.test(line) ? [line.slice('data:'.length).replace(/^ /, '')] : [],
   )
   const text = data.join('\n')
   if (text.trim() === '') return lines.join('\n')
-  const shown = shownMessage(text, id, listed)
+  const shown = show(text)
   if (shown === text) return lines.join('\n')
-  return [...lines.filter((line) => !/^data(?::|$)/.test(line)), `data: ${shown}`].join('\n')
+  return [
+    ...lines.filter((line) => !/^data(?::|$)/.test(line)),
+    ...shown.split(LINE).map((line) => `data: ${line}`),
+  ].join('\n')
 }
 
 /**
@@ -43,7 +54,7 @@ const shownEvent = (event: string, { id, listed }: Rpc): string => {
 export const events = (
   limit: number,
   into: Sink,
-  rpc: Rpc,
+  { show, strict }: Shown,
   refused: (problem: Problem) => void,
 ): Sink => {
   const utf8 = new TextDecoder('utf-8', { fatal: true })
@@ -66,21 +77,18 @@ export const events = (
       const after = end.index + end[0].length
       // The next byte may still belong to this line's end.
       if (after === rest.length && rest.endsWith('\r')) break
-      out += `${shownEvent(rest.slice(0, end.index), rpc)}\n\n`
+      out += `${shownEvent(rest.slice(0, end.index), show)}\n\n`
       rest = rest.slice(after)
       END.lastIndex = 0
     }
-    if (rest.length > limit && rpc.listed === null) {
+    if (rest.length > limit && !strict) {
       raw = true
       out += rest
       rest = ''
     }
     if (rest.length > limit)
       return fail(
-        new Problem(
-          'answer_not_redactable',
-          'an event of the MCP server passes limits.rewritten_body',
-        ),
+        new Problem('answer_not_redactable', 'an event of the stream passes limits.rewritten_body'),
       )
     return out === '' || into.push(Buffer.from(out))
   }
@@ -94,7 +102,7 @@ export const events = (
         return fail(
           error instanceof Problem
             ? error
-            : new Problem('answer_not_redactable', 'the MCP server’s stream is not UTF-8', {
+            : new Problem('answer_not_redactable', 'the stream of events is not UTF-8', {
                 cause: error,
               }),
         )

@@ -8,6 +8,7 @@ import type { Evidence } from '../audit/records.ts'
 import type { Outcome } from './forward.ts'
 import { asksToWait } from './hold.ts'
 import { refusalFor } from './mcp.ts'
+import type { TakenOut } from './redaction.ts'
 import type { RouteTable } from './route.ts'
 import { inShape } from '../wire/error_shape.ts'
 
@@ -45,6 +46,8 @@ export type Call = {
   open: boolean
   credential: Injected | null
   outcome: Outcome | null
+  /** What was taken out of it before it left. */
+  taken: TakenOut | null
   /** Evidence was asked to keep how it ended. */
   recorded: boolean
 }
@@ -129,6 +132,7 @@ export const createExchange = (
         id,
         connection: route?.connection.name ?? '',
         durationMs,
+        taken: call.taken,
         outcome: outcome ?? { ...NOTHING_SENT, result: problem?.code ?? 'internal' },
       })
     else if (call.decision === null && problem !== null && !(problem.cause instanceof CallerLeft))
@@ -166,6 +170,7 @@ export const createExchange = (
         open: false,
         credential: null,
         outcome: null,
+        taken: null,
         recorded: false,
       }
       let problem: Problem | null = null

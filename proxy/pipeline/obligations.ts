@@ -13,24 +13,42 @@ export type Obliged = {
   readonly body: Body
   /** Which of the calls in a batch, from 1; null: the call is one. */
   readonly part: number | null
+  /** The whole call, of which that may be a part. */
+  readonly within: Act
+}
+/** What is still to be done on the way: with what leaves, or with what comes back. */
+export type Redaction = {
+  readonly in: 'request' | 'response'
+  /** RFC 6901, with `*` for any member or item. */
+  readonly pointers: readonly string[]
+  readonly part: number | null
 }
 /**
  * Carries out one obligation, or throws the Problem of a call that may not leave. It may be asked again for the same
  * exchange, part and name, where the decision was taken anew: what counts counts once.
+ * @returns what is still to be done on the way; nothing: it is done
  */
 export type Carrier = (
   about: Obliged,
   name: string,
   properties: Obligation['properties'],
-) => void | Promise<void>
+) => void | Redaction | Promise<void | Redaction>
 
 export type Obligations = {
   /** @throws Problem obligation_refused, naming the first obligation that this deputy cannot carry out */
   readonly able: (decision: Pick<Decision, 'obligations'>) => void
-  /** The same of all, before any is carried out; then whatever a carrier throws. */
+  /** The same of all, before any is carried out; then whatever a carrier throws. @returns what is still to be done */
   readonly carry: (
     each: readonly (readonly [Obliged, Pick<Decision, 'obligations'>])[],
-  ) => void | Promise<void>
+  ) => readonly Redaction[] | Promise<readonly Redaction[]>
+}
+
+const NOTHING: readonly Redaction[] = []
+/** @throws Problem obligation_refused, always: what policy demands with this obligation cannot be carried out, and why */
+export const refuse = (name: string, why: string): never => {
+  throw new Problem('obligation_refused', `policy demands ${JSON.stringify(name)}: ${why}`, {
+    extra: { obligation: name },
+  })
 }
 
 /** @param carriers by the type of obligation, in the order in which they are carried out */
@@ -52,11 +70,15 @@ export const createObligations = (carriers: ReadonlyMap<string, Carrier>): Oblig
         able(decision)
         return Object.entries(decision.obligations).map(([name, one]) => ({ about, name, ...one }))
       })
-      if (due.length === 0) return
+      if (due.length === 0) return NOTHING
       const sorted = due.toSorted((a, b) => order.indexOf(a.type) - order.indexOf(b.type))
-      const all = async (): Promise<void> => {
-        for (const { about, name, type, properties } of sorted)
-          await carriers.get(type)?.(about, name, properties)
+      const all = async (): Promise<readonly Redaction[]> => {
+        const left: Redaction[] = []
+        for (const { about, name, type, properties } of sorted) {
+          const more = await carriers.get(type)?.(about, name, properties)
+          if (more) left.push(more)
+        }
+        return left
       }
       return all()
     },

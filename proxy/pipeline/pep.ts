@@ -27,6 +27,7 @@ import { createJudge, type JudgeDeps } from './judge.ts'
 import type { Obligations, Obliged } from './obligations.ts'
 import { createRecorded, type RecordDeps } from './record.ts'
 import { boundTo, ofShare, follow, type Request, type Verdict } from './request.ts'
+import { redacting } from './redaction.ts'
 import { createStanding, stillTheSame } from './standing.ts'
 import { inSession, plainHeaders, spoken } from './mcp.ts'
 import { matchRoute } from './route.ts'
@@ -157,7 +158,7 @@ const obliged = (
   { route, act, body }: Request,
   { each, decision }: Verdict,
 ): readonly (readonly [Obliged, Decision])[] => {
-  const about = { exchange: id, who, route, act, body, part: null, stripped: NONE }
+  const about = { exchange: id, who, route, act, body, part: null, within: act, stripped: NONE }
   return each === null
     ? [[about, decision]]
     : each.map((said, i) => {
@@ -216,7 +217,7 @@ export const createPep = (deps: PepDeps) => {
         if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) continue
         throw await refusals.of(who, { ...request, part: refusedPart(verdict) }, holding, decision) // 403, with the link where a person can help
       }
-      await flight.uncut(deps.obligations.carry(obliged(call, who, request, verdict))) //    403 429
+      const due = await flight.uncut(deps.obligations.carry(obliged(call, who, request, verdict))) // 403 429
       call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
       // Once: a list that takes long would be stale for ever.
       if (seen === undefined) seen = await flight.uncut(seenIn(call, who, request, verdict)) // lists of an MCP server show what may be called
@@ -226,7 +227,13 @@ export const createPep = (deps: PepDeps) => {
         throw tooSlow() //                                                             503
       }
       if (call.credential !== null) deps.used(who, route.connection.name)
-      const { outcome, problem } = await deps.forward(job(call, request, flight, seen), req, res)
+      const { request: sent, taken, guard } = redacting(request, due)
+      call.taken = taken
+      const { outcome, problem } = await deps.forward(
+        job(call, sent, flight, { seen, guard }),
+        req,
+        res,
+      )
       call.outcome = outcome
       if (problem !== null) throw problem //                                           502 504
       return

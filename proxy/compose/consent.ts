@@ -4,6 +4,7 @@ import { USUAL_CLAIMS, type Config } from '../config/schema.ts'
 import type { Directory } from '../directory/source.ts'
 import type { Person, StandingRow } from '../model.ts'
 import { createFlows } from '../consent/flow.ts'
+import { createNotices, type Notices } from '../consent/notices.ts'
 import { createStandingCare, type Send, type StandingCare } from '../consent/standing.ts'
 import { createRoom } from '../consent/tenants.ts'
 import { createRevoker } from '../tokens/revoke.ts'
@@ -87,14 +88,15 @@ const sweeping = (
   { log, clock, opened }: Scope,
   { runs, store, waiting }: Core,
   flows: ReturnType<typeof createFlows>,
-  standing: StandingCare,
+  { standing, notices }: { readonly standing: StandingCare; readonly notices: Notices },
 ): void => {
   const sweep = setInterval(() => {
     void waiting.look()
     // By a wrong clock everything would be old.
     if (clock.wrong() !== null) return
     const sessions = store.sessions.sweep(clock.now() - SKEW_MS)
-    for (const each of [flows.sweep(), runs.sweep(), standing.sweep(), sessions])
+    const old = notices.sweep(clock.now())
+    for (const each of [flows.sweep(), runs.sweep(), standing.sweep(), sessions, old])
       each.catch((error: unknown) =>
         log.error({ err: error }, 'old consents, runs and sessions could not be swept'),
       )
@@ -125,6 +127,13 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     clock,
     log,
     onEvent,
+  })
+  const notices = createNotices({
+    store: store.notices,
+    clock,
+    log,
+    onEvent,
+    seen: core.metrics.notice,
   })
   const directory = directoryOf(config, withScim(config, core, clock))
   const people = peopleOf(config, directory)
@@ -170,12 +179,13 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     deliver.brokeGlass = notifier.brokeGlass
     deliver.send = notifier.send
     opened(standing.watch(notifier.send, () => clock.wrong() === null))
+    opened(notices.watch(notifier.send, () => clock.wrong() === null))
     deliver.mismatch = ({ flow, user, ...of }) =>
       notifier.mismatch({ ...of, hash: flow, person: user })
     // What an earlier process left behind.
     scope.begins(notifier.wake)
   }
-  sweeping(scope, core, flows, standing)
+  sweeping(scope, core, flows, { standing, notices })
   return {
     people,
     active,

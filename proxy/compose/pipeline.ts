@@ -21,8 +21,9 @@ import { createChecks } from '../pipeline/checks.ts'
 import { createCredentials, lookAgain } from '../pipeline/credential.ts'
 import { createDecide, type Decide } from '../pipeline/decide.ts'
 import { createEntitlements } from '../pipeline/entitlements.ts'
-import { createObligations, type Obligations } from '../pipeline/obligations.ts'
-import { redactCarrier } from '../pipeline/redaction.ts'
+import { createObligations, type Carrier, type Obligations } from '../pipeline/obligations.ts'
+import { createLogCarrier, createNotificationCarrier } from '../pipeline/obligation/telling.ts'
+import { redactCarrier } from '../pipeline/obligation/redaction.ts'
 import { createIdentify, type Identify } from '../pipeline/identify.ts'
 import { readUpTo } from '../pipeline/inspect.ts'
 import { matchRoute } from '../pipeline/route.ts'
@@ -196,7 +197,7 @@ export const createPipeline = (
   )
   const snapshot = snapshots(connections)
   const seals = sealsOf(sealer, clock.now)
-  const obligations = createObligations(new Map([['redact', redactCarrier]]))
+  const obligations = createObligations(carriersOf(scope, core))
   const stations: PepDeps = {
     snapshot,
     stands: stillAs(snapshot, later),
@@ -266,6 +267,24 @@ export const createPipeline = (
     snapshot,
   }
 }
+
+/** What carries out each type of obligation, in this order: what refuses by itself comes before what is done. */
+const carriersOf = (
+  { config, clock, log }: Configured,
+  { store, evidence }: Core,
+): ReadonlyMap<string, Carrier> =>
+  new Map([
+    ['redact', redactCarrier],
+    ['log', createLogCarrier({ log, evidence, auditRequired: config.audit.required })],
+    [
+      'notification',
+      createNotificationCarrier({
+        notices: store.notices,
+        clock,
+        deliver: config.connect.notify !== undefined,
+      }),
+    ],
+  ])
 
 /**
  * What people have granted, and their tokens. Refreshes go by the client's secret of now, also for a call that began

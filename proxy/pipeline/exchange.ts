@@ -8,7 +8,7 @@ import type { Evidence } from '../audit/records.ts'
 import type { Outcome } from './forward.ts'
 import { asksToWait } from './hold.ts'
 import { refusalFor } from './mcp.ts'
-import type { TakenOut } from './redaction.ts'
+import type { TakenOut } from './obligation/redaction.ts'
 import type { RouteTable } from './route.ts'
 import { inShape } from '../wire/error_shape.ts'
 

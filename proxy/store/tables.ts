@@ -9,6 +9,7 @@ import type { Database, Params, Raw, Work } from './database.ts'
 import { createFlows } from './flows.ts'
 import { pseudonym } from './pseudonym.ts'
 import { personOf } from './rows.ts'
+import { createNoticeRows } from './notices.ts'
 import { createRuns } from './runs.ts'
 import { createScim } from './scim.ts'
 import { createIssuerSessions, createSignals } from './signals.ts'
@@ -23,6 +24,7 @@ const TABLES = [
   'flows',
   'runs',
   'standings',
+  'notices',
   'refresh_journal',
   'person_epochs',
   'ended_sessions',
@@ -39,6 +41,7 @@ const CHANGED = [
   ['flows', 'status'],
   ['runs', 'revoked_at'],
   ['standings', 'notice_at'],
+  ['notices', 'due_at'],
   ['refresh_journal', 'outcome'],
   ['person_epochs', 'epoch'],
   ['ended_sessions', 'expires_at'],
@@ -93,6 +96,7 @@ export const createTables = (db: Database): Store => {
     runs: createRuns(db, asking),
     agents: createAgents(db, asking),
     standings: createStandings(db, asking),
+    notices: createNoticeRows(db, asking),
     sessions: {
       end: async (hash, expiresAt) => void (await db.query([sql.endSession, { hash, expiresAt }])),
       ended: (hash, expiresAt = NEVER) => hit(sql.endedSession, { hash, expiresAt }),
@@ -117,6 +121,7 @@ export const createTables = (db: Database): Store => {
       await db.query([sql.eraseFlows, personOf(person)])
       await db.query([sql.eraseRuns, personOf(person)])
       await db.query([sql.eraseStandings, personOf(person)])
+      await db.query([sql.eraseNotices, personOf(person)])
       await db.query([sql.eraseIssuerSessions, personOf(person)])
       const { tenant, realm, id } = person
       await db.forget(`${JSON.stringify([tenant, realm, id]).slice(0, -1)},`)

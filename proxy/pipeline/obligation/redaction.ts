@@ -1,16 +1,16 @@
 // The obligation `redact`: members that are taken out of what leaves, and values that are replaced in what comes back.
 import { hash } from 'node:crypto'
-import type { JsonObject } from '../model.ts'
-import { partsOf, redactAnswer, type Redacting } from '../envelope/redacted.ts'
-import type { Guard } from '../net/guarded.ts'
-import { beginsJson } from '../wire/body.ts'
-import { alike, EXACT } from '../wire/json.ts'
-import { readMedia } from '../wire/media.ts'
-import { takeOutOfJson } from '../wire/rewrite.ts'
-import { formNames } from '../wire/strip.ts'
-import type { Body } from './inspect.ts'
-import { refuse, type Carrier, type Obliged, type Redaction } from './obligations.ts'
-import type { Request } from './request.ts'
+import type { JsonObject } from '../../model.ts'
+import { partsOf, redactAnswer, type Redacting } from '../../envelope/redacted.ts'
+import type { Guard } from '../../net/guarded.ts'
+import { beginsJson } from '../../wire/body.ts'
+import { alike, EXACT } from '../../wire/json.ts'
+import { readMedia } from '../../wire/media.ts'
+import { takeOutOfJson } from '../../wire/rewrite.ts'
+import { formNames } from '../../wire/strip.ts'
+import type { Body } from '../inspect.ts'
+import { refuse, type Carrier, type Obliged, type Redaction } from '../obligations.ts'
+import type { Request } from '../request.ts'
 
 /** What was taken out of a request: the pointers that were demanded, and `sha256:…` of what is sent; null: nothing was there. */
 export type TakenOut = { readonly pointers: readonly string[]; readonly digest: string | null }

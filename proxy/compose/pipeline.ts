@@ -24,6 +24,7 @@ import { createEntitlements } from '../pipeline/entitlements.ts'
 import { createObligations, type Carrier, type Obligations } from '../pipeline/obligations.ts'
 import { createLogCarrier, createNotificationCarrier } from '../pipeline/obligation/telling.ts'
 import { redactCarrier } from '../pipeline/obligation/redaction.ts'
+import type { Hooks } from '../pipeline/hooks.ts'
 import { createIdentify, type Identify } from '../pipeline/identify.ts'
 import { readUpTo } from '../pipeline/inspect.ts'
 import { matchRoute } from '../pipeline/route.ts'
@@ -31,6 +32,7 @@ import { createTagged } from '../pipeline/tag_place.ts'
 import { createApplications } from '../pipeline/application.ts'
 import { createWorkloads } from '../pipeline/workload/workload.ts'
 import { checksOf } from './checks.ts'
+import { hooksOf } from './hooks.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import type { Configured } from './scope.ts'
@@ -43,6 +45,7 @@ export type Pipeline = {
   readonly planning: (via: Via, planned: (plan: Planned) => void) => ReturnType<typeof createPep>
   readonly identify: Identify
   readonly obligations: Obligations
+  readonly hooks: Hooks | null
   readonly entitlements: ReturnType<typeof createEntitlements>
   /** Of what is no call yet: no authorization service is asked about it. */
   readonly decide: Decide
@@ -57,7 +60,7 @@ export type Later = {
   readonly policy: PolicySource
   readonly pipeline: Pick<
     Pipeline,
-    'identify' | 'entitlements' | 'decide' | 'decideCall' | 'snapshot'
+    'identify' | 'entitlements' | 'decide' | 'decideCall' | 'snapshot' | 'hooks'
   >
 }
 
@@ -190,8 +193,9 @@ export const createPipeline = (
     clock,
     aged: metrics.sources.aged,
   })
+  const plain = createDecide(clock, core.newId, metrics.evaluated)
   const { asking, supposing } = createChecks(
-    createDecide(clock, core.newId, metrics.evaluated),
+    plain,
     checksOf(config, { ...scope, fetch: core.fetch, seen: metrics.checks }),
     clock,
   )
@@ -221,6 +225,7 @@ export const createPipeline = (
     decide: (...question) => later().pipeline.decideCall(...question),
     supposing: (...question) => later().pipeline.decide(...question),
     obligations,
+    hooks: () => later().pipeline.hooks,
     forward: core.forward,
     used: (who, connection) => {
       core.used.note(who.person, who.agent, connection)
@@ -262,6 +267,7 @@ export const createPipeline = (
     identify,
     entitlements,
     obligations,
+    hooks: hooksOf(scope, core, plain),
     decide: supposing,
     decideCall: asking,
     snapshot,

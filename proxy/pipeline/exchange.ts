@@ -8,6 +8,7 @@ import type { Evidence } from '../audit/records.ts'
 import type { Outcome } from './forward.ts'
 import { asksToWait } from './hold.ts'
 import { refusalFor } from './mcp.ts'
+import type { HookSaid } from './hooks.ts'
 import type { TakenOut } from './obligation/redaction.ts'
 import type { RouteTable } from './route.ts'
 import { inShape } from '../wire/error_shape.ts'
@@ -46,6 +47,8 @@ export type Call = {
   open: boolean
   credential: Injected | null
   outcome: Outcome | null
+  /** What hooks said of it. */
+  readonly hooked: HookSaid[]
   /** What was taken out of it before it left. */
   taken: TakenOut | null
   /** Evidence was asked to keep how it ended. */
@@ -132,6 +135,7 @@ export const createExchange = (
         id,
         connection: route?.connection.name ?? '',
         durationMs,
+        hooked: call.hooked,
         taken: call.taken,
         outcome: outcome ?? { ...NOTHING_SENT, result: problem?.code ?? 'internal' },
       })
@@ -170,6 +174,7 @@ export const createExchange = (
         open: false,
         credential: null,
         outcome: null,
+        hooked: [],
         taken: null,
         recorded: false,
       }

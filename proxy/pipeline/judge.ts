@@ -55,7 +55,7 @@ export const createJudge = (deps: JudgeDeps) => {
       return follow(standingStands(question), (refusal) =>
         refusal === null
           ? judgedAlone(question, act)
-          : { facts, holding, decision: refusal, each: null },
+          : { facts, holding, decision: refusal, each: null, question },
       )
     })
   /** Does policy still let the person give the standing? At each call: it may have changed since they did. */
@@ -78,12 +78,14 @@ export const createJudge = (deps: JudgeDeps) => {
         holding,
         decision,
         each: null,
+        question,
       }))
     return decideEach(deps.decide, deps.policy(), question, act.parts).then((each) => ({
       facts,
       holding,
       decision: together(each, question.route.connection.provider),
       each,
+      question,
     }))
   }
   /** On facts that are too old for it asks once more and decides again. */

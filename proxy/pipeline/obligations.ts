@@ -15,6 +15,8 @@ export type Obliged = {
   readonly part: number | null
   /** The whole call, of which that may be a part. */
   readonly within: Act
+  /** Its body. */
+  readonly whole: Body
 }
 /** What is still to be done on the way: with what leaves, or with what comes back. */
 export type Redaction = {

@@ -24,7 +24,8 @@ import type { Identify } from './identify.ts'
 import { inspect, type Body } from './inspect.ts'
 import { createJobs, type JobDeps } from './job.ts'
 import { createJudge, type JudgeDeps } from './judge.ts'
-import type { Obligations, Obliged } from './obligations.ts'
+import type { Hooks } from './hooks.ts'
+import type { Obligations, Obliged, Redaction } from './obligations.ts'
 import { createRecorded, type RecordDeps } from './record.ts'
 import { boundTo, ofShare, follow, type Request, type Verdict } from './request.ts'
 import { redacting } from './obligation/redaction.ts'
@@ -58,6 +59,8 @@ export type PepDeps = JudgeDeps &
     readonly agentOn: (agent: string, tenant: string) => void | Promise<void>
     /** Carries out what was demanded with an allow; throws the Problem of a call that may not leave. */
     readonly obligations: Pick<Obligations, 'carry'>
+    /** Those in force; null: none is configured. */
+    readonly hooks: () => Hooks | null
     readonly forward: Forward
     /** A grant, and the standing of somebody who is away, are being used; costs the call nothing. */
     readonly used: (who: Principal, connection: string) => void
@@ -158,7 +161,10 @@ const obliged = (
   { route, act, body }: Request,
   { each, decision }: Verdict,
 ): readonly (readonly [Obliged, Decision])[] => {
-  const about = { exchange: id, who, route, act, body, part: null, within: act, stripped: NONE }
+  const about = {
+    ...{ exchange: id, who, route, act, body, part: null },
+    ...{ within: act, whole: body, stripped: NONE },
+  }
   return each === null
     ? [[about, decision]]
     : each.map((said, i) => {
@@ -198,6 +204,7 @@ export const createPep = (deps: PepDeps) => {
     ) // 400 413 415
     standing.covers(who, request.act) //                                               403
     let seen: Listed | null | undefined
+    let asked: readonly Redaction[] | undefined
     let late = 0
     for (let n = 1; ; n++) {
       // While it waited, the configuration may have changed, its run or its key have ended, the clock gone wrong.
@@ -217,7 +224,12 @@ export const createPep = (deps: PepDeps) => {
         if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) continue
         throw await refusals.of(who, { ...request, part: refusedPart(verdict) }, holding, decision) // 403, with the link where a person can help
       }
-      const due = await flight.uncut(deps.obligations.carry(obliged(call, who, request, verdict))) // 403 429
+      const each = obliged(call, who, request, verdict)
+      const hooked = { each, question: verdict.question, said: call.hooked }
+      const hooks = deps.hooks()
+      // Once: what takes long there would be asked for ever.
+      if (asked === undefined && hooks !== null) asked = await flight.uncut(hooks.before(hooked)) // 403 503
+      const owed = await flight.uncut(deps.obligations.carry(each)) //                 403 429
       call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
       // Once: a list that takes long would be stale for ever.
       if (seen === undefined) seen = await flight.uncut(seenIn(call, who, request, verdict)) // lists of an MCP server show what may be called
@@ -227,7 +239,11 @@ export const createPep = (deps: PepDeps) => {
         throw tooSlow() //                                                             503
       }
       if (call.credential !== null) deps.used(who, route.connection.name)
-      const { request: sent, taken, guard } = redacting(request, due)
+      const {
+        request: sent,
+        taken,
+        guard,
+      } = redacting(request, asked === undefined ? owed : [...asked, ...owed], hooks?.after(hooked))
       call.taken = taken
       const { outcome, problem } = await deps.forward(
         job(call, sent, flight, { seen, guard }),

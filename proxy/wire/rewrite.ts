@@ -392,6 +392,17 @@ export const rewriteJson = (
 
 // --- redaction
 
+const MOST_POINTERS = 64
+const MOST_CHARACTERS = 512
+const POINTER = /^(?:\/(?:[^~/]|~[01])*)+$/
+/** Pointers as redactions and hooks name them: RFC 6901 of members and items, with `*` for any and `**` for any depth. */
+export const arePointers = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) &&
+  value.length <= MOST_POINTERS &&
+  value.every(
+    (one) => typeof one === 'string' && one.length <= MOST_CHARACTERS && POINTER.test(one),
+  )
+
 /** What stands in the place of a value that was redacted. */
 export const REDACTED = '[redacted]'
 const REPLACEMENT = JSON.stringify(REDACTED)

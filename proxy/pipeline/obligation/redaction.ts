@@ -6,7 +6,7 @@ import type { Guard } from '../../net/guarded.ts'
 import { beginsJson } from '../../wire/body.ts'
 import { alike, EXACT } from '../../wire/json.ts'
 import { readMedia } from '../../wire/media.ts'
-import { takeOutOfJson } from '../../wire/rewrite.ts'
+import { arePointers, takeOutOfJson } from '../../wire/rewrite.ts'
 import { formNames } from '../../wire/strip.ts'
 import type { Body } from '../inspect.ts'
 import { refuse, type Carrier, type Obliged, type Redaction } from '../obligations.ts'
@@ -14,17 +14,6 @@ import type { Request } from '../request.ts'
 
 /** What was taken out of a request: the pointers that were demanded, and `sha256:…` of what is sent; null: nothing was there. */
 export type TakenOut = { readonly pointers: readonly string[]; readonly digest: string | null }
-
-const MOST_POINTERS = 64
-const MOST_CHARACTERS = 512
-const POINTER = /^(?:\/(?:[^~/]|~[01])*)+$/
-/** Pointers as redactions and hooks name them: RFC 6901 of members and items, with `*` for any and `**` for any depth. */
-export const arePointers = (value: unknown): value is readonly string[] =>
-  Array.isArray(value) &&
-  value.length <= MOST_POINTERS &&
-  value.every(
-    (one) => typeof one === 'string' && one.length <= MOST_CHARACTERS && POINTER.test(one),
-  )
 
 type Read = Pick<Redaction, 'in' | 'pointers'>
 const known = new WeakMap<JsonObject, Read>()
@@ -112,6 +101,17 @@ const checkRequest = (
     for (const pair of bytes.toString('latin1').split('&'))
       if (formNames(pair).some((one) => pointers.some((at) => fieldAt(one, at) === 'inside')))
         refuse(name, 'a pointer leads into the value of a field of the form: send JSON')
+}
+
+/** What a hook wants to have taken out of a request. Throws where it cannot be. */
+export const takenByHook = (
+  about: Obliged,
+  name: string,
+  pointers: readonly string[],
+): Redaction => {
+  const read: Read = { in: 'request', pointers }
+  checkRequest(name, about, read)
+  return { ...read, part: about.part }
 }
 
 export const redactCarrier: Carrier = (about, name, properties) => {
@@ -208,23 +208,32 @@ const redactingOf = (
 }
 
 /** What keeps an answer back until all of it was looked at; null: nothing does. */
-const guardOf = (request: Request, redactions: readonly Redaction[]): Guard | null => {
-  if (redactions.length === 0) return null
+const guardOf = (
+  request: Request,
+  redactions: readonly Redaction[],
+  judge: Guard['judge'],
+): Guard | null => {
   const redacting = redactingOf(request, redactions)
-  if (redacting === null) return null
+  if (redacting === null && judge === undefined) return null
   const names = request.route.connection.provider.names ?? EXACT
-  return { pass: (text, status) => redactAnswer(text, redacting, { status, names }) }
+  const pass: Guard['pass'] = (text, status) =>
+    redacting === null ? { text, count: 0 } : redactAnswer(text, redacting, { status, names })
+  return judge === undefined ? { pass } : { pass, judge }
 }
 
-/** The call as it leaves, what was taken out of it, and what keeps its answer back. */
+/**
+ * The call as it leaves, what was taken out of it, and what keeps its answer back.
+ * @param judge judges the whole answer; undefined: nobody does
+ */
 export const redacting = (
   request: Request,
   redactions: readonly Redaction[],
+  judge?: Guard['judge'],
 ): {
   readonly request: Request
   readonly taken: TakenOut | null
   readonly guard: Guard | null
 } =>
-  redactions.length === 0
+  redactions.length === 0 && judge === undefined
     ? { request, taken: null, guard: null }
-    : { ...withoutRedacted(request, redactions), guard: guardOf(request, redactions) }
+    : { ...withoutRedacted(request, redactions), guard: guardOf(request, redactions, judge) }

@@ -29,6 +29,14 @@ type Mismatch = {
   readonly connection: string
 }
 
+/** What `connect.notify` does once it is there. */
+type Delivering = {
+  wake: () => void
+  mismatch: (of: Mismatch) => void
+  brokeGlass: (of: object) => void
+  send: Send | null
+}
+
 const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {
   if (directory !== null) return { kind: 'directory', ask: directory.ask }
   return config.entitlements?.source === 'claims'
@@ -83,6 +91,12 @@ const followPeople = (
 const samePerson = (one: Person, other: Person): boolean =>
   one.tenant === other.tenant && one.realm === other.realm && one.id === other.id
 
+const noticesOf = (
+  { clock, log }: Scope,
+  { store, metrics }: Core,
+  onEvent: (event: string, fields: object) => Promise<void>,
+): Notices => createNotices({ store: store.notices, clock, log, onEvent, seen: metrics.notice })
+
 /** Old consents, runs and sessions go once a minute. */
 const sweeping = (
   { log, clock, opened }: Scope,
@@ -110,12 +124,12 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
   const { config, log, clock, opened } = scope
   const { store, vault, sealer, client, connections, evidence, fetch } = core
   const { notify } = config.connect
-  const deliver: {
-    wake: () => void
-    mismatch: (of: Mismatch) => void
-    brokeGlass: (of: object) => void
-    send: Send | null
-  } = { wake: () => {}, mismatch: () => {}, brokeGlass: () => {}, send: null }
+  const deliver: Delivering = {
+    wake: () => {},
+    mismatch: () => {},
+    brokeGlass: () => {},
+    send: null,
+  }
   const onEvent = (event: string, fields: object): Promise<void> => {
     if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
     if (event === 'operator.break_glass') deliver.brokeGlass(fields)
@@ -128,13 +142,7 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     log,
     onEvent,
   })
-  const notices = createNotices({
-    store: store.notices,
-    clock,
-    log,
-    onEvent,
-    seen: core.metrics.notice,
-  })
+  const notices = noticesOf(scope, core, onEvent)
   const directory = directoryOf(config, withScim(config, core, clock))
   const people = peopleOf(config, directory)
   const { active, peopleChanged, invalidated } = followPeople(people, directory, scope, core)
@@ -178,8 +186,8 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     deliver.wake = notifier.wake
     deliver.brokeGlass = notifier.brokeGlass
     deliver.send = notifier.send
-    opened(standing.watch(notifier.send, () => clock.wrong() === null))
-    opened(notices.watch(notifier.send, () => clock.wrong() === null))
+    for (const one of [standing, notices])
+      opened(one.watch(notifier.send, () => clock.wrong() === null))
     deliver.mismatch = ({ flow, user, ...of }) =>
       notifier.mismatch({ ...of, hash: flow, person: user })
     // What an earlier process left behind.

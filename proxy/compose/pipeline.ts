@@ -193,12 +193,7 @@ export const createPipeline = (
     clock,
     aged: metrics.sources.aged,
   })
-  const plain = createDecide(clock, core.newId, metrics.evaluated)
-  const { asking, supposing } = createChecks(
-    plain,
-    checksOf(config, { ...scope, fetch: core.fetch, seen: metrics.checks }),
-    clock,
-  )
+  const { plain, asking, supposing } = decidingOf(scope, core)
   const snapshot = snapshots(connections)
   const seals = sealsOf(sealer, clock.now)
   const obligations = createObligations(carriersOf(scope, core))
@@ -272,6 +267,14 @@ export const createPipeline = (
     decideCall: asking,
     snapshot,
   }
+}
+
+/** `plain`: without a word of authorization services. */
+const decidingOf = (scope: Configured, { fetch, newId, metrics }: Core) => {
+  const { config, clock } = scope
+  const plain = createDecide(clock, newId, metrics.evaluated)
+  const checks = checksOf(config, { ...scope, fetch, seen: metrics.checks })
+  return { plain, ...createChecks(plain, checks, clock) }
 }
 
 /** What carries out each type of obligation, in this order: what refuses by itself comes before what is done. */

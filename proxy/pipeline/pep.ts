@@ -161,10 +161,8 @@ const obliged = (
   { route, act, body }: Request,
   { each, decision }: Verdict,
 ): readonly (readonly [Obliged, Decision])[] => {
-  const about = {
-    ...{ exchange: id, who, route, act, body, part: null },
-    ...{ within: act, whole: body, stripped: NONE },
-  }
+  const all = { within: act, whole: body, stripped: NONE }
+  const about = { exchange: id, who, route, act, body, part: null, ...all }
   return each === null
     ? [[about, decision]]
     : each.map((said, i) => {

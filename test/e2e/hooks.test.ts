@@ -47,7 +47,12 @@ const hook = (
   operations: readonly string[],
   more: Fields = {},
 ): Fields => ({
-  ...{ name, when, operations, url: `${origin}/${name}`, key: KEY, timeout: '500ms' },
+  name,
+  when,
+  operations,
+  url: `${origin}/${name}`,
+  key: KEY,
+  timeout: '500ms',
   ...more,
 })
 beforeAll(async () => {

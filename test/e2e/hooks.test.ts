@@ -1,13 +1,16 @@
 // A service of the team's own judges calls that policy allowed. Whatever is not its plain yes refuses, before the call leaves
 // or with nothing of its answer let through.
+import { spawn } from 'node:child_process'
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { writeFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { Webhook } from 'standardwebhooks'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { startDeputy, until, type Deputy, type Fields } from '../support/deputy.ts'
+import { freePort } from '../support/ports.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const KEY = 'key-of-the-hook-0123456789-abcdef'
@@ -342,6 +345,47 @@ describe('with the answer', () => {
   })
 })
 
+test('the hook of docs/hooks.md refuses a card number, and whoever is not deputy', async () => {
+  const book = readFileSync(new URL('../../docs/hooks.md', import.meta.url), 'utf8')
+  const code = /^```js\n([^]*?)^```$/m.exec(book)?.[1] ?? ''
+  const port = await freePort()
+  const child = spawn(process.execPath, ['--input-type=module', '-e', code], {
+    cwd: fileURLToPath(new URL('../../', import.meta.url)),
+    env: { DLP_KEY: KEY, PORT: String(port) },
+  })
+  const path = join(deputy.dir, 'deputy.yaml')
+  const before = readFileSync(path, 'utf8')
+  try {
+    const shown = hook('dlp', 'before', ['acme.note'], {
+      url: `http://127.0.0.1:${port}/`,
+      timeout: '5s',
+    })
+    writeFileSync(path, JSON.stringify({ ...(JSON.parse(before) as Fields), hooks: [shown] }))
+    await deputy.reload()
+    await expect.poll(async () => (await note()).status, { timeout: 20_000 }).toBe(200)
+    expect((await note('4111111111111111')).json['reasons']).toEqual(['hook_card'])
+    const forged = await fetch(`http://127.0.0.1:${port}/`, { method: 'POST', body: '{}' })
+    expect(forged.status).toBe(400)
+  } finally {
+    child.kill()
+    writeFileSync(path, before)
+    await deputy.reload()
+  }
+})
+test('one that takes longer than a decision may be old is asked once, and policy decides anew', async () => {
+  const path = join(deputy.dir, 'deputy.yaml')
+  const before = readFileSync(path, 'utf8')
+  const slow = hook('slow', 'before', ['acme.note'], { timeout: '5s' })
+  writeFileSync(path, JSON.stringify({ ...(JSON.parse(before) as Fields), hooks: [slow] }))
+  await deputy.reload()
+  say = (res, question) => void setTimeout(() => yes(res, question), 1_300)
+  expect((await note()).status).toBe(200)
+  expect(asked).toHaveLength(1)
+  const last = deputy.evidence().findLast(({ event }) => event === 'decision')
+  expect(last).toMatchObject({ n: 2, decision: { effect: 'allow' } })
+  writeFileSync(path, before)
+  await deputy.reload()
+})
 test('a reload puts hooks in and takes them out', async () => {
   const path = join(deputy.dir, 'deputy.yaml')
   const before = readFileSync(path, 'utf8')

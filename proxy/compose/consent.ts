@@ -37,6 +37,13 @@ type Delivering = {
   send: Send | null
 }
 
+const NOBODY: Delivering = {
+  wake: () => {},
+  mismatch: () => {},
+  brokeGlass: () => {},
+  send: null,
+}
+
 const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {
   if (directory !== null) return { kind: 'directory', ask: directory.ask }
   return config.entitlements?.source === 'claims'
@@ -124,12 +131,7 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
   const { config, log, clock, opened } = scope
   const { store, vault, sealer, client, connections, evidence, fetch } = core
   const { notify } = config.connect
-  const deliver: Delivering = {
-    wake: () => {},
-    mismatch: () => {},
-    brokeGlass: () => {},
-    send: null,
-  }
+  const deliver: Delivering = { ...NOBODY }
   const onEvent = (event: string, fields: object): Promise<void> => {
     if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
     if (event === 'operator.break_glass') deliver.brokeGlass(fields)

@@ -98,8 +98,8 @@ export const guarded = (
       if (chunks === null) return
       const all = Buffer.concat(chunks)
       chunks = null
-      if (!isUtf8(all)) return void fail(unredactable('the answer is not JSON in UTF-8'))
       try {
+        if (!isUtf8(all)) throw unredactable('the answer is not JSON in UTF-8')
         const done = work(size === 0 ? null : all.toString('utf8'))
         if (done instanceof Promise)
           done.then(pass).catch((error: unknown) => refused(toProblem(error)))

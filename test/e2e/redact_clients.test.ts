@@ -209,12 +209,9 @@ describe('a batch of Graph’s client', () => {
         { id: '1', status: 200, body: { mail: '[redacted]', subject: 'kept' } },
       ],
     })
-    expect(questions.map((one) => [one['when'], one['part']]).toSorted()).toEqual([
-      ['after', 1],
-      ['after', 2],
-      ['before', 1],
-      ['before', 2],
-    ])
+    expect(
+      questions.map((one) => `${String(one['when'])} ${String(one['part'])}`).toSorted(),
+    ).toEqual(['after 1', 'after 2', 'before 1', 'before 2'])
     // A hook is shown what the agent would get.
     expect(questions.find((one) => one['when'] === 'after' && one['part'] === 1)).toMatchObject({
       answer: { body: { mail: '[redacted]', subject: 'kept' } },

@@ -55,7 +55,7 @@ const hook = (
   operations,
   url: `${origin}/${name}`,
   key: KEY,
-  timeout: '500ms',
+  timeout: '2s',
   ...more,
 })
 beforeAll(async () => {
@@ -187,7 +187,7 @@ describe('before a call leaves', () => {
   })
 
   const bad: readonly (readonly [string, Said])[] = [
-    ['late', (res) => void setTimeout(() => yes(res, { headers: {}, body: '', url: '' }), 1_000)],
+    ['late', (res) => void setTimeout(() => yes(res, { headers: {}, body: '', url: '' }), 3_000)],
     [
       'half',
       (res) =>

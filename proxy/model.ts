@@ -1204,6 +1204,18 @@ export type HistoryStore = {
   ) => Promise<boolean>
 }
 
+/** One notification that policy demanded. */
+export type NoticeRow = {
+  readonly id: string
+  /** For whom the call was. */
+  readonly person: Person
+  /** JSON that is posted. */
+  readonly body: string
+  /** ms since the epoch. */
+  readonly createdAt: number
+  readonly expiresAt: number
+}
+
 export type Store = {
   readonly limits: LimitStore
   readonly history: HistoryStore
@@ -1391,6 +1403,18 @@ export type Store = {
     readonly disable: (off: AgentOff) => Promise<boolean>
     /** false: it was not off there, or an owner cannot lift what an operator did. */
     readonly enable: (agent: string, tenant: string | null, by: AgentOff['by']) => Promise<boolean>
+  }
+  /** What policy has told to people (obligation `notification`). */
+  readonly notices: {
+    /** Once for each id. false: `most` wait for this tenant, and it is not kept. */
+    readonly put: (row: NoticeRow, most: number) => Promise<boolean>
+    /** Up to `most` that are due, each taken for this process until `until` (ms since the epoch). */
+    readonly due: (now: number, until: number, most: number) => Promise<readonly NoticeRow[]>
+    readonly later: (id: string, at: number) => Promise<void>
+    /** The application has it: what it says is forgotten, and nobody sends it again. */
+    readonly taken: (id: string) => Promise<void>
+    /** Drops what ended before. @returns how many nobody has taken */
+    readonly sweep: (before: number) => Promise<number>
   }
   readonly standings: {
     /** Takes the place of what the same person let the same workload do at the same connection. */

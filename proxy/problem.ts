@@ -340,6 +340,15 @@ export const CATALOGUE = {
       'Repeat the call: what is in force now decides it.',
     ),
   ),
+  hook_unavailable: again(
+    5,
+    row(
+      503,
+      'A hook could not be asked',
+      'proxy_internal_error',
+      'Try again later; tell the operator if it stays: every call that the hook must judge is refused meanwhile.',
+    ),
+  ),
   entitlements_unavailable: again(
     5,
     row(

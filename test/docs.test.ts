@@ -123,7 +123,7 @@ const problemsOf = async (config: Tree): Promise<unknown> => {
 
 describe('a configuration', () => {
   const SHOWN = FILES.filter((file) =>
-    /^docs\/(?:entitlements|consent|evidence|forward|scim|signals|operators|providers|catalogues|mcp-servers|mcp|backends|operate\/[a-z-]+)\.md$/.test(
+    /^docs\/(?:entitlements|consent|evidence|forward|hooks|scim|signals|operators|providers|catalogues|mcp-servers|mcp|backends|operate\/[a-z-]+)\.md$/.test(
       file,
     ),
   )

@@ -21,6 +21,8 @@ import { members, quoted, quotedList } from '../wire/json.ts'
 import type { Body } from '../pipeline/inspect.ts'
 import type { Facts } from '../pipeline/entitlements.ts'
 import type { Outcome } from '../pipeline/forward.ts'
+import type { HookSaid } from '../pipeline/hooks.ts'
+import type { TakenOut } from '../pipeline/obligation/redaction.ts'
 
 /** What the record of a decision is built from. */
 export type Decided = {
@@ -49,8 +51,20 @@ export type Finished = {
   readonly id: string
   readonly connection: string
   readonly durationMs: number
+  /** What hooks said; absent: none was asked. */
+  readonly hooked?: readonly HookSaid[]
+  /** What was taken out of the request before it left; null or absent: nothing. */
+  readonly taken?: TakenOut | null
   readonly outcome: Outcome
 }
+/** What policy had redacted: the pointers into the request with the digest of what was sent, values in the answer. */
+const redactedText = (taken: TakenOut | null, values: number): string =>
+  taken === null && values === 0
+    ? ''
+    : `,"redacted":${JSON.stringify({
+        ...(taken === null ? {} : { request: taken.pointers, body_digest: taken.digest }),
+        response: values,
+      })}`
 
 export type Evidence = {
   /** Rejects when the record cannot be written. */
@@ -254,14 +268,14 @@ export const createEvidence = (deps: {
           saidText(what.decision, principal),
       )
     },
-    finished({ id, connection, durationMs, outcome }) {
+    finished({ id, connection, durationMs, taken = null, hooked = [], outcome }) {
       const { result, sent, status, bytesIn, bytesOut, credential, masked, unrewritten } = outcome
-      const { stripped, dropped } = outcome
+      const { stripped, dropped, redacted = 0 } = outcome
       const written = journal.append(
         'outcome',
         `,"exchange":"${id}","result":"${result}","sent":${sent},"status":${status ?? 'null'},"credential":${usedText(credential, connection)},` +
           `"bytes_in":${bytesIn},"bytes_out":${bytesOut},"duration_ms":${Math.round(durationMs * 10) / 10}` +
-          `${masked > 0 ? `,"masked":${masked}` : ''}${unrewritten ? ',"unrewritten":true' : ''}` +
+          `${masked > 0 ? `,"masked":${masked}` : ''}${unrewritten ? ',"unrewritten":true' : ''}${redactedText(taken, redacted)}${hooked.length > 0 ? `,"hooks":${json(hooked)}` : ''}` +
           `${stripped.length > 0 ? `,"stripped":${quotedList(stripped)}` : ''}${dropped.length > 0 ? `,"dropped":${quotedList(dropped)}` : ''}`,
         // It shares the write of the next decision.
         false,

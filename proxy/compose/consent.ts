@@ -4,6 +4,7 @@ import { USUAL_CLAIMS, type Config } from '../config/schema.ts'
 import type { Directory } from '../directory/source.ts'
 import type { Person, StandingRow } from '../model.ts'
 import { createFlows } from '../consent/flow.ts'
+import { createNotices, type Notices } from '../consent/notices.ts'
 import { createStandingCare, type Send, type StandingCare } from '../consent/standing.ts'
 import { createRoom } from '../consent/tenants.ts'
 import { createRevoker } from '../tokens/revoke.ts'
@@ -26,6 +27,21 @@ type Mismatch = {
   readonly user: Person
   readonly agent: string
   readonly connection: string
+}
+
+/** What `connect.notify` does once it is there. */
+type Delivering = {
+  wake: () => void
+  mismatch: (of: Mismatch) => void
+  brokeGlass: (of: object) => void
+  send: Send | null
+}
+
+const NOBODY: Delivering = {
+  wake: () => {},
+  mismatch: () => {},
+  brokeGlass: () => {},
+  send: null,
 }
 
 const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {
@@ -82,12 +98,18 @@ const followPeople = (
 const samePerson = (one: Person, other: Person): boolean =>
   one.tenant === other.tenant && one.realm === other.realm && one.id === other.id
 
+const noticesOf = (
+  { clock, log }: Scope,
+  { store, metrics }: Core,
+  onEvent: (event: string, fields: object) => Promise<void>,
+): Notices => createNotices({ store: store.notices, clock, log, onEvent, seen: metrics.notice })
+
 /** Old consents, runs, sessions and counts go once a minute. */
 const sweeping = (
   { log, clock, opened }: Scope,
   { runs, store, waiting }: Core,
   flows: ReturnType<typeof createFlows>,
-  standing: StandingCare,
+  { standing, notices }: { readonly standing: StandingCare; readonly notices: Notices },
 ): void => {
   const sweep = setInterval(() => {
     void waiting.look()
@@ -95,7 +117,8 @@ const sweeping = (
     if (clock.wrong() !== null) return
     const sessions = store.sessions.sweep(clock.now() - SKEW_MS)
     const limits = store.limits.sweep(clock)
-    for (const each of [flows.sweep(), runs.sweep(), standing.sweep(), sessions, limits])
+    const old = notices.sweep(clock.now())
+    for (const each of [flows.sweep(), runs.sweep(), standing.sweep(), sessions, limits, old])
       each.catch((error: unknown) =>
         log.error({ err: error }, 'old consents, runs, sessions and counts could not be swept'),
       )
@@ -109,12 +132,7 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
   const { config, log, clock, opened } = scope
   const { store, vault, sealer, client, connections, evidence, fetch } = core
   const { notify } = config.connect
-  const deliver: {
-    wake: () => void
-    mismatch: (of: Mismatch) => void
-    brokeGlass: (of: object) => void
-    send: Send | null
-  } = { wake: () => {}, mismatch: () => {}, brokeGlass: () => {}, send: null }
+  const deliver: Delivering = { ...NOBODY }
   const onEvent = (event: string, fields: object): Promise<void> => {
     if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
     if (event === 'operator.break_glass') deliver.brokeGlass(fields)
@@ -127,6 +145,7 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     log,
     onEvent,
   })
+  const notices = noticesOf(scope, core, onEvent)
   const directory = directoryOf(config, withScim(config, core, clock))
   const people = peopleOf(config, directory)
   const { active, peopleChanged, invalidated } = followPeople(people, directory, scope, core)
@@ -170,13 +189,14 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     deliver.wake = notifier.wake
     deliver.brokeGlass = notifier.brokeGlass
     deliver.send = notifier.send
-    opened(standing.watch(notifier.send, () => clock.wrong() === null))
+    for (const one of [standing, notices])
+      opened(one.watch(notifier.send, () => clock.wrong() === null))
     deliver.mismatch = ({ flow, user, ...of }) =>
       notifier.mismatch({ ...of, hash: flow, person: user })
     // What an earlier process left behind.
     scope.begins(notifier.wake)
   }
-  sweeping(scope, core, flows, standing)
+  sweeping(scope, core, flows, { standing, notices })
   return {
     people,
     active,

@@ -22,9 +22,12 @@ import { createChecks } from '../pipeline/checks.ts'
 import { createCredentials, lookAgain } from '../pipeline/credential.ts'
 import { createDecide, type Decide } from '../pipeline/decide.ts'
 import { createEntitlements } from '../pipeline/entitlements.ts'
-import { createObligations, type Obligations } from '../pipeline/obligations.ts'
+import { createObligations, type Carrier, type Obligations } from '../pipeline/obligations.ts'
+import { createLogCarrier, createNotificationCarrier } from '../pipeline/obligation/telling.ts'
+import { redactCarrier } from '../pipeline/obligation/redaction.ts'
 import { createHistory } from '../pipeline/history.ts'
 import { createLimits } from '../pipeline/limits.ts'
+import type { Hooks } from '../pipeline/hooks.ts'
 import { createIdentify, type Identify } from '../pipeline/identify.ts'
 import { readUpTo } from '../pipeline/inspect.ts'
 import { matchRoute } from '../pipeline/route.ts'
@@ -32,6 +35,7 @@ import { createTagged } from '../pipeline/tag_place.ts'
 import { createApplications } from '../pipeline/application.ts'
 import { createWorkloads } from '../pipeline/workload/workload.ts'
 import { checksOf } from './checks.ts'
+import { hooksOf } from './hooks.ts'
 import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import type { Configured } from './scope.ts'
@@ -44,6 +48,7 @@ export type Pipeline = {
   readonly planning: (via: Via, planned: (plan: Planned) => void) => ReturnType<typeof createPep>
   readonly identify: Identify
   readonly obligations: Obligations
+  readonly hooks: Hooks | null
   readonly entitlements: ReturnType<typeof createEntitlements>
   /** Of what is no call yet: no authorization service is asked about it. */
   readonly decide: Decide
@@ -59,7 +64,7 @@ export type Later = {
   readonly shadow: Shadow | null
   readonly pipeline: Pick<
     Pipeline,
-    'identify' | 'entitlements' | 'decide' | 'decideCall' | 'snapshot'
+    'identify' | 'entitlements' | 'decide' | 'decideCall' | 'snapshot' | 'hooks'
   >
 }
 
@@ -192,8 +197,8 @@ const bodyLimits = (limits: Configured['config']['limits']): PepDeps['limits'] =
   inspectedBody: limits.inspected_body,
 })
 
-const obligationsOf = ({ count, metrics }: Core): Obligations =>
-  createObligations(new Map(), createLimits(count), metrics.obligation)
+const obligationsOf = (scope: Configured, core: Core): Obligations =>
+  createObligations(carriersOf(scope, core), createLimits(core.count), core.metrics.obligation)
 
 /** @param later what is in force when it is asked */
 export const createPipeline = (
@@ -213,15 +218,11 @@ export const createPipeline = (
     clock,
     aged: metrics.sources.aged,
   })
-  const { asking, supposing } = createChecks(
-    core.history.informing(createDecide(clock, core.newId, metrics.evaluated)),
-    checksOf(config, { ...scope, fetch: core.fetch, seen: metrics.checks }),
-    clock,
-  )
+  const { plain, asking, supposing } = decidingOf(scope, core)
   const snapshot = snapshots(connections)
   const asked = besideShadow(core)
   const seals = sealsOf(sealer, clock.now)
-  const obligations = obligationsOf(core)
+  const obligations = obligationsOf(scope, core)
   const stations: PepDeps = {
     snapshot,
     stands: stillAs(snapshot, later),
@@ -246,6 +247,7 @@ export const createPipeline = (
     supposing: (...question) => later().pipeline.decide(...question),
     obligations,
     history: core.history,
+    hooks: () => later().pipeline.hooks,
     forward: core.forward,
     used: (who, connection) => {
       core.used.note(who.person, who.agent, connection)
@@ -284,11 +286,38 @@ export const createPipeline = (
     identify,
     entitlements,
     obligations,
+    hooks: hooksOf(scope, core, plain),
     decide: supposing,
     decideCall: asking,
     snapshot,
   }
 }
+
+/** `plain`: without a word of authorization services. */
+const decidingOf = (scope: Configured, { fetch, newId, metrics, history }: Core) => {
+  const { config, clock } = scope
+  const plain = history.informing(createDecide(clock, newId, metrics.evaluated))
+  const checks = checksOf(config, { ...scope, fetch, seen: metrics.checks })
+  return { plain, ...createChecks(plain, checks, clock) }
+}
+
+/** What carries out each type of obligation, in this order: what refuses by itself comes before what is done. */
+const carriersOf = (
+  { config, clock, log }: Configured,
+  { store, evidence }: Core,
+): ReadonlyMap<string, Carrier> =>
+  new Map([
+    ['redact', redactCarrier],
+    ['log', createLogCarrier({ log, evidence, auditRequired: config.audit.required })],
+    [
+      'notification',
+      createNotificationCarrier({
+        notices: store.notices,
+        clock,
+        deliver: config.connect.notify !== undefined,
+      }),
+    ],
+  ])
 
 /**
  * What people have granted, and their tokens. Refreshes go by the client's secret of now, also for a call that began

@@ -78,7 +78,7 @@ const ALWAYS: readonly Key[] = [
   ...(['bearer', 'client_id', 'client_secret', 'client_key', 'token', 'scope'] as const),
 ]
 /** `*`, `a.b.c`, `a.b.*`. */
-const OPERATION = /^(?:\*|[^.*\s]+(?:\.[^.*\s]+)*(?:\.\*)?)$/
+export const OPERATION = /^(?:\*|[^.*\s]+(?:\.[^.*\s]+)*(?:\.\*)?)$/
 
 /** What policy calls it: where nothing is said, the relation that is asked for. */
 export const nameOf = ({ name, relation }: CheckConfig): string => name ?? relation ?? ''

@@ -1,11 +1,11 @@
 // The configuration: unknown → Config, or every problem at once with its path. Names are a contract: add, never rename.
-import { createSecretKey } from 'node:crypto'
 import { z } from 'zod'
 import type { Access, SourceName } from '../model.ts'
 import { noProxyProblem } from '../net/no_proxy.ts'
 import { secret } from '../secret.ts'
 import { agentRows } from './agents.ts'
 import { checks } from './checks.ts'
+import { hooks } from './hooks.ts'
 import { ldap } from './ldap.ts'
 import { OWN_OPERATION } from './own_operations.ts'
 import { policy } from './policy.ts'
@@ -30,6 +30,7 @@ import {
   privateKey,
   secretText,
   secure,
+  signingKey,
   size,
   some,
   tcp,
@@ -291,9 +292,6 @@ const oidcPages = z
   })
   .superRefine(secure((entry) => [entry.issuer]))
 
-/** 24 to 64 bytes: https://www.standardwebhooks.com, "Signature scheme". */
-const WEBHOOK_KEY =
-  /^whsec_(?=.{32,88}$)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
 const connect = z.strictObject({
   url: pagesUrl.optional(),
   hold: duration.default(0),
@@ -319,12 +317,7 @@ const connect = z.strictObject({
   notify: z
     .strictObject({
       webhook: url,
-      key: text
-        .refine(
-          (value) => !value.startsWith('whsec_') || WEBHOOK_KEY.test(value),
-          'is no key of Standard Webhooks: behind whsec_ must be base64 of 24 to 64 bytes',
-        )
-        .transform((value) => createSecretKey(Buffer.from(value))),
+      key: signingKey,
     })
     .optional(),
 })
@@ -501,6 +494,7 @@ export const configSchema = z.strictObject({
         .default([]),
     })
     .prefault({}),
+  hooks,
   tools: tools.prefault({}),
   forward: forward.optional(),
   limits: limits.prefault({}),

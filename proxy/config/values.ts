@@ -1,5 +1,5 @@
 // Values of the configuration, one at a time: durations, sizes, addresses, secrets, names.
-import { createHash, createPrivateKey } from 'node:crypto'
+import { createHash, createPrivateKey, createSecretKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { z } from 'zod'
 import { secret } from '../secret.ts'
@@ -55,6 +55,16 @@ export const off = z.literal('off').transform(() => null)
 
 export const text = z.string().min(1, 'must not be empty')
 export const secretText = text.transform(secret)
+/** 24 to 64 bytes: https://www.standardwebhooks.com, "Signature scheme". */
+const WEBHOOK_KEY =
+  /^whsec_(?=.{32,88}$)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
+/** Signs what is posted; as a KeyObject it prints nothing of itself. */
+export const signingKey = text
+  .refine(
+    (value) => !value.startsWith('whsec_') || WEBHOOK_KEY.test(value),
+    'is no key of Standard Webhooks: behind whsec_ must be base64 of 24 to 64 bytes',
+  )
+  .transform((value) => createSecretKey(Buffer.from(value)))
 /** A private key of our own, as JWK or PEM; what is wrong with it never quotes it. */
 export const privateKey = text
   .refine((value) => {

@@ -562,6 +562,29 @@ export const WORDS: Readonly<Record<string, Words>> = {
     '"${env:HOOK_KEY}"',
   ),
 
+  hooks: key(
+    'Services of your own that judge the calls that policy allows: they may refuse and redact, never allow.',
+  ),
+  'hooks[].name': key('What the evidence, the metrics and refusals call it.', 'dlp'),
+  'hooks[].when': key(
+    '`before`: asked before a call leaves; `after`: shown its answer, which waits for what it says.',
+    'before',
+  ),
+  'hooks[].url': key('Where the questions are posted.', 'https://dlp.example/deputy'),
+  'hooks[].key': key(
+    'The secret that signs each question; `whsec_` and base64, or any other text.',
+    '"${env:DLP_KEY}"',
+  ),
+  'hooks[].operations': key(
+    'The operations that it judges, by id or family; absent: all.',
+    '["issues.*"]',
+  ),
+  'hooks[].timeout': key(
+    'How long one question may take, 10 s at most; then the call is refused.',
+    '1s',
+  ),
+  'hooks[].insecure': insecure,
+
   operators: key("Who may use the operators' API."),
   'operators[].name': key('The name that the evidence shows.', 'backend'),
   'operators[].bearer': key(

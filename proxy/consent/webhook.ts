@@ -2,8 +2,8 @@
 // call waits for it.
 import { createHmac, randomUUID, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import { Webhook } from 'standardwebhooks'
 import type { Clock, Flow, Log } from '../model.ts'
+import { createSigner } from '../net/webhook.ts'
 
 /** A link to deliver. */
 export type Notice = {
@@ -34,13 +34,6 @@ const TIMEOUT_MS = 10_000
 const LEASE_MS = 30_000
 const LOOK_MS = 5_000
 const AT_ONCE = 100
-
-/** `whsec_` and base64, as Standard Webhooks writes keys; any other text is the key itself. */
-const signerOf = (key: KeyObject): Webhook => {
-  const bytes = key.export()
-  const text = bytes.toString()
-  return text.startsWith('whsec_') ? new Webhook(text) : new Webhook(bytes, { format: 'raw' })
-}
 
 /**
  * The header that receivers of the first version check; the next version drops it. `t` and the body
@@ -74,7 +67,7 @@ export const createNotifier = (deps: {
   readonly waits?: readonly number[]
 }): Notifier => {
   const { clock, log } = deps
-  const signer = signerOf(deps.key)
+  const signed = createSigner(deps.key)
   const waits = deps.waits ?? WAITS_MS
   const ending = new AbortController()
   const running = new Set<Promise<void>>()
@@ -92,9 +85,7 @@ export const createNotifier = (deps: {
         method: 'POST',
         headers: {
           'content-type': 'application/json',
-          'webhook-id': id,
-          'webhook-timestamp': `${Math.floor(at / 1_000)}`,
-          'webhook-signature': signer.sign(id, new Date(at), body),
+          ...signed(id, at, body),
           'deputy-signature': formerSignature(deps.key, at, body),
         },
         body,

@@ -150,7 +150,7 @@ export const createCircuit = (name: string, clock: Pick<Clock, 'mono'>, log: Log
       probing = true
     },
     succeeded: (): void => {
-      if (open) log.info({ source: name }, 'the source of entitlements answers again')
+      if (open) log.info({ source: name }, 'what is asked about calls or people answers again')
       failures = 0
       whom.clear()
       rest = REST_MS
@@ -166,7 +166,8 @@ export const createCircuit = (name: string, clock: Pick<Clock, 'mono'>, log: Log
       const wanted = Math.min(error.rest ?? 0, MOST_WANTED_MS)
       until = clock.mono() + Math.max(rest, wanted)
       rest = Math.min(rest * 2, MOST_REST_MS)
-      if (!open) log.error({ source: name, err: error }, 'the source of entitlements is left alone')
+      if (!open)
+        log.error({ source: name, err: error }, 'what is asked about calls or people is left alone')
       open = true
     },
   }

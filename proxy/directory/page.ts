@@ -14,6 +14,8 @@ export type Asking = {
   readonly method?: 'GET' | 'POST'
   /** JSON text. */
   readonly body?: string
+  /** Further ones, lower case. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 /** null: there is nothing of that address. Throws Unanswered. */
 export type Get = (url: string, asking?: Asking) => Promise<Page | null>
@@ -106,7 +108,7 @@ export type GetOptions = {
 export const createGet =
   ({ fetch, authorization, clock, most = MOST_BYTES }: GetOptions) =>
   (signal: AbortSignal): Get =>
-  async (url, { method = 'GET', body } = {}) => {
+  async (url, { method = 'GET', body, headers = {} } = {}) => {
     const shown = async (rejected: string | null): Promise<string | null> => {
       try {
         return await authorization(rejected)
@@ -123,6 +125,7 @@ export const createGet =
           accept: 'application/json',
           'cache-control': 'no-cache, no-store',
           'user-agent': 'deputy',
+          ...headers,
           ...(own === null ? {} : { authorization: own }),
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         },

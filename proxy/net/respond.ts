@@ -8,6 +8,7 @@ import {
   answerHeaders,
   answerTrailers,
   createAnswerReader,
+  type AnswerHead,
   type AnswerScrubber,
 } from '../wire/headers.ts'
 import {
@@ -20,6 +21,7 @@ import {
   type Readdress,
 } from '../wire/rewrite.ts'
 import { evidenceName } from '../wire/strip.ts'
+import { guarded, type Guard } from './guarded.ts'
 import { events, sealedSession, type Rpc } from './rpc.ts'
 import { decoded, decoderFor, rewritten, type Sink } from './sinks.ts'
 import { gather } from './turn.ts'
@@ -43,6 +45,8 @@ export type About = {
   readonly seal: Seal | null
   /** How the messages of an MCP server are read; null or absent: it is none. */
   readonly rpc?: Rpc | null
+  /** Nothing of the answer leaves before this let it; null or absent: it leaves as it comes. */
+  readonly guard?: Guard | null
   /** `host[:port]` → the name that the agent uses; false: not served. */
   readonly served: (host: string) => boolean | string
 }
@@ -60,6 +64,8 @@ export type Answer = {
   bytesOut: number
   /** A URL was left as it came, because the answer passes `limits.rewritten_body`. */
   unrewritten: boolean
+  /** Values that were replaced in it. */
+  redacted: number
   sink: Sink | null
   /** Of the provider, names and values in turn. */
   trailers: readonly (string | Buffer)[]
@@ -82,6 +88,7 @@ export const unanswered = (job: About, req: IncomingMessage, res: ServerResponse
   done: false,
   bytesOut: 0,
   unrewritten: false,
+  redacted: 0,
   sink: null,
   trailers: [],
   dropped: [],
@@ -92,6 +99,10 @@ export const unanswered = (job: About, req: IncomingMessage, res: ServerResponse
 
 const UNSEARCHABLE =
   'the answer has several parts of a document, or a charset that deputy cannot read, so it cannot be searched for the token'
+const UNDECODABLE =
+  'the answer has a content coding that deputy cannot read, so it cannot be searched or redacted'
+const PARTIAL = 'the provider sent a part of the document only, so it cannot be redacted'
+const STREAMED = 'a hook must see the whole answer before it leaves, and this one is a stream'
 const codingFault = (code: ProblemCode) => ({
   'proxy-status': `deputy; error=http_response_content_coding; details="${code}"`,
 })
@@ -179,15 +190,17 @@ const readdressSigned = (answer: Answer, seal: Seal): Readdress => {
   }
 }
 
-/** One JSON body of an MCP server: without what this person may not call. */
-const shown = ({ job: { rpc } }: Answer, body: string, refused: (why: Problem) => void): string => {
-  if (rpc == null) return body
-  try {
-    return shownMessage(body, rpc.id, rpc.listed)
-  } catch (error) {
-    refused(toProblem(error))
-    return ''
-  }
+/** One message of an MCP server: without what this person may not call. */
+const shown = ({ job: { rpc } }: Answer, body: string): string =>
+  rpc == null ? body : shownMessage(body, rpc.id, rpc.listed)
+/** The same without what is redacted. */
+const passed = (answer: Answer, body: string, status: number): string => {
+  const { guard, rpc } = answer.job
+  const said = rpc != null && status < 300 ? shown(answer, body) : body
+  if (guard == null) return said
+  const { text, count } = guard.pass(said, status)
+  answer.redacted += count
+  return text
 }
 
 /** The body with every URL readdressed that its operation names. */
@@ -232,8 +245,18 @@ const trail = (answer: Answer, changed: boolean): void => {
     : [...dropped, ...kept.map(([name]) => evidenceName(name.toLowerCase(), 'trailer'))]
 }
 
+/** `guarded`: all of it, before any leaves. */
+type Reading = 'plain' | 'json' | 'events' | 'guarded'
+/** What is known of an answer by its head. */
+type Said = {
+  readonly code: number
+  readonly type: string
+  readonly came: () => number
+  readonly begin: (bytes: number | null) => void
+}
+
 /**
- * @param deps.rewrittenBody bytes of an answer that may be collected to rewrite URLs in it
+ * @param deps.rewrittenBody bytes of an answer that may be collected to rewrite URLs in it, or to redact it
  * @param deps.stop ends a call that cannot be answered
  */
 export const createAnswers = <A extends Answer>(deps: {
@@ -242,48 +265,103 @@ export const createAnswers = <A extends Answer>(deps: {
 }) => {
   const readAnswer = createAnswerReader()
 
+  /** How the body is read: as it comes, whole, event by event, or all of it before any leaves. null: the call ended here. */
+  const readingOf = (
+    answer: A,
+    head: AnswerHead,
+    code: number,
+    bodyless: boolean,
+  ): Reading | null => {
+    const { job, scrubber } = answer
+    const { guard } = job
+    const no = (what: string): null => {
+      deps.stop(answer, new Problem('answer_not_redactable', what))
+      return null
+    }
+    if (scrubber !== null && !bodyless) {
+      const searched = scrubber.body(code, head.type)
+      if (searched === null) return no(UNSEARCHABLE)
+      answer.scrubber = searched
+    }
+    if (guard != null) {
+      if (code === 206) return no(PARTIAL)
+      if (bodyless) return guard.judge === undefined ? 'plain' : 'guarded'
+      if (!EVENTS.test(head.type) || code >= 300) return 'guarded'
+      return guard.judge === undefined ? 'events' : no(STREAMED)
+    }
+    if (bodyless || code >= 300) return 'plain'
+    if (
+      (job.pointers.length > 0 || job.signed !== null || job.rpc != null) &&
+      JSON_TYPE.test(head.type)
+    )
+      return 'json'
+    if (job.rpc != null && EVENTS.test(head.type)) return 'events'
+    return job.rpc?.listed && code !== 202 ? no(UNLISTABLE) : 'plain'
+  }
+  /** Where the body goes once its coding is undone. */
+  const sinkOf = (answer: A, reading: Reading, plain: Sink, of: Said): Sink => {
+    const { job, scrubber } = answer
+    const { code, type, begin } = of
+    const refused = (problem: Problem): void => deps.stop(answer, problem)
+    const judged = async (text: string | null): Promise<string | null> => {
+      const clean = text === null || scrubber === null ? text : scrubber.text(text)
+      const said = await job.guard?.judge?.({ status: code, text: clean })
+      if (said === undefined) return text
+      answer.redacted += said.count
+      return text === null ? null : readdressed(answer, said.text)
+    }
+    if (reading === 'guarded')
+      return guarded(type, deps.rewrittenBody, plain, {
+        came: of.came,
+        work: (body) => {
+          const text = body === null ? null : passed(answer, body, code)
+          if (job.guard?.judge !== undefined) return judged(text)
+          return text === null ? null : readdressed(answer, text)
+        },
+        begin,
+        refused,
+      })
+    if (reading === 'json')
+      return rewritten(deps.rewrittenBody, plain, {
+        rewrite: (body) => {
+          try {
+            return readdressed(answer, shown(answer, body))
+          } catch (error) {
+            refused(toProblem(error))
+            return ''
+          }
+        },
+        unrewritten: () => {
+          answer.unrewritten = true
+          if (job.rpc?.listed) refused(new Problem('answer_not_redactable', TOO_LONG))
+        },
+        begin,
+      })
+    if (reading === 'plain') return plain
+    const strict = job.guard != null || job.rpc?.listed != null
+    const show = (text: string): string => passed(answer, text, code)
+    return events(deps.rewrittenBody, plain, { show, strict }, refused)
+  }
+
   /** Makes the head. @returns where the body goes, or null when the call ended here */
   const begin = (answer: A, raw: readonly (string | Buffer)[], code: number): Sink | null => {
     const { job, req, res } = answer
     const head = readAnswer(raw)
     const bodyless = code === 204 || code === 304 || req.method === 'HEAD'
-    if (answer.scrubber !== null && !bodyless) {
-      const searched = answer.scrubber.body(code, head.type)
-      if (searched === null) {
-        deps.stop(answer, new Problem('answer_not_redactable', UNSEARCHABLE))
-        return null
-      }
-      answer.scrubber = searched
-    }
+    const reading = readingOf(answer, head, code, bodyless)
+    if (reading === null) return null
     const { scrubber } = answer
     const coding = bodyless ? 'identity' : head.coding
-    const json =
-      !bodyless &&
-      (job.pointers.length > 0 || job.signed !== null || job.rpc != null) &&
-      code < 300 &&
-      JSON_TYPE.test(head.type)
-    const streams = !bodyless && job.rpc != null && code < 300 && EVENTS.test(head.type)
-    if (job.rpc?.listed && code < 300 && !bodyless && !json && !streams && code !== 202) {
-      deps.stop(answer, new Problem('answer_not_redactable', UNLISTABLE))
-      return null
-    }
+    const searched = job.injected !== null || job.guard != null
     const decoder =
-      coding === 'identity' || (job.injected === null && !json && !streams)
-        ? null
-        : decoderFor(coding)
-    if (coding !== 'identity' && decoder === null && job.injected !== null) {
-      deps.stop(
-        answer,
-        new Problem(
-          'answer_not_redactable',
-          'the answer has a content coding that deputy cannot read, so it cannot be searched for the token',
-          { headers: codingFault('answer_not_redactable') },
-        ),
-      )
+      coding === 'identity' || (!searched && reading === 'plain') ? null : decoderFor(coding)
+    if (coding !== 'identity' && decoder === null && searched) {
+      const headers = codingFault('answer_not_redactable')
+      deps.stop(answer, new Problem('answer_not_redactable', UNDECODABLE, { headers }))
       return null
     }
     // RFC 9110 8.6: a 204 has no length, and a 304 speaks of another answer's.
-    const changed = decoder !== null || json || streams
+    const changed = decoder !== null || reading !== 'plain' || job.guard != null
     const told = answerHeaders(head, changed, code === 204 || code === 304, (value, rule) => {
       const said =
         rule === 'links'
@@ -299,11 +377,11 @@ export const createAnswers = <A extends Answer>(deps: {
       // Ended from outside while its end was still being read.
       if (answer.done) return
       // Trailers stand behind a chunked body only.
-      const sized = bytes !== null && answer.trailers.length === 0
+      const sized = bytes !== null && !bodyless && answer.trailers.length === 0
       // The provider's reason phrase stays behind: it is any bytes, and means nothing (RFC 9112 4).
       res.writeHead(code, sized ? [...kept, 'Content-Length', String(bytes)] : kept)
     }
-    if (!json) sayHead(null)
+    if (reading === 'plain' || reading === 'events') sayHead(null)
     const plain: Sink = {
       push: (chunk) =>
         answer.done || write(answer, scrubber === null ? chunk : scrubber.push(chunk)),
@@ -315,32 +393,31 @@ export const createAnswers = <A extends Answer>(deps: {
         queue(answer)
       },
     }
-    const refused = (problem: Problem): void => deps.stop(answer, problem)
-    const into = json
-      ? rewritten(deps.rewrittenBody, plain, {
-          rewrite: (body) => readdressed(answer, shown(answer, body, refused)),
-          unrewritten: () => {
-            answer.unrewritten = true
-            if (job.rpc?.listed) refused(new Problem('answer_not_redactable', TOO_LONG))
-          },
-          begin: sayHead,
-        })
-      : streams && job.rpc != null
-        ? events(deps.rewrittenBody, plain, job.rpc, refused)
-        : plain
-    return decoder === null
-      ? into
-      : decoded(decoder, into, {
-          out: res,
-          resume: () => answer.controller?.resume(),
-          broken: () =>
-            deps.stop(
-              answer,
-              new Problem('upstream_unreachable', 'the answer’s content coding is broken', {
-                headers: codingFault('upstream_unreachable'),
-              }),
-            ),
-        })
+    let came = 0
+    const said = { code, type: head.type, begin: sayHead, came: () => came }
+    const into = sinkOf(answer, reading, plain, said)
+    if (decoder === null && reading !== 'guarded') return into
+    const first =
+      decoder === null
+        ? into
+        : decoded(decoder, into, {
+            out: res,
+            resume: () => answer.controller?.resume(),
+            broken: () =>
+              deps.stop(
+                answer,
+                new Problem('upstream_unreachable', 'the answer’s content coding is broken', {
+                  headers: codingFault('upstream_unreachable'),
+                }),
+              ),
+          })
+    return {
+      ...first,
+      push: (chunk) => {
+        came += chunk.length
+        return first.push(chunk)
+      },
+    }
   }
   const send = (answer: A): void => {
     const { req, res, first } = answer

@@ -1,6 +1,6 @@
 // Answers of MCP servers: their session under a seal, and streams of events (HTML 9.2), each looked at as it comes.
 import { Problem } from '../problem.ts'
-import { shownMessage, type Listed } from '../envelope/listed.ts'
+import type { Listed } from '../envelope/listed.ts'
 import type { Sink } from './sinks.ts'
 
 export type Rpc = {
@@ -22,17 +22,28 @@ const FIELD = /^(?:data|event|id|retry)?:|^(?:data|event|id|retry)$/
 /** What ends a line (HTML 9.2.6). */
 const END = /\r\n|\r|\n/g
 
+/** What may be seen of the data of an event. */
+export type Shown = {
+  /** Throws the Problem of what may not pass. */
+  readonly show: (text: string) => string
+  /** Nothing passes unread; else what is too long to be read does. */
+  readonly strict: boolean
+}
+
 /** One event by its lines, without what may not be seen; lines that mean nothing are left out. */
-const shownEvent = (all: readonly string[], { id, listed }: Rpc): string => {
+const shownEvent = (all: readonly string[], show: Shown['show']): string => {
   const lines = all.filter((line) => FIELD.test(line))
   const data = lines.flatMap((line) =>
     /^data(?::|$)/.test(line) ? [line.slice('data:'.length).replace(/^ /, '')] : [],
   )
   const text = data.join('\n')
   if (text.trim() === '') return lines.join('\n')
-  const shown = shownMessage(text, id, listed)
+  const shown = show(text)
   if (shown === text) return lines.join('\n')
-  return [...lines.filter((line) => !/^data(?::|$)/.test(line)), `data: ${shown}`].join('\n')
+  return [
+    ...lines.filter((line) => !/^data(?::|$)/.test(line)),
+    ...shown.split(END).map((line) => `data: ${line}`),
+  ].join('\n')
 }
 
 /** Cuts a text that comes in pieces into lines. Each character is looked at once, and a line ends as soon as it has ended. */
@@ -79,7 +90,7 @@ const createLines = () => {
 export const events = (
   limit: number,
   into: Sink,
-  rpc: Rpc,
+  { show, strict }: Shown,
   refused: (problem: Problem) => void,
 ): Sink => {
   const utf8 = new TextDecoder('utf-8', { fatal: true })
@@ -104,18 +115,19 @@ export const events = (
         size += line.length + 1
         return
       }
-      if (event.length > 0) out += `${shownEvent(event, rpc)}\n\n`
+      if (event.length > 0) out += `${shownEvent(event, show)}\n\n`
       event = []
       size = 0
     })
     if (size + lines.size() > limit) {
-      if (rpc.listed !== null)
+      if (strict)
         return fail(
           new Problem(
             'answer_not_redactable',
-            'an event of the MCP server passes limits.rewritten_body',
+            'an event of the stream passes limits.rewritten_body',
           ),
         )
+      raw = true
       raw = true
       out += [...event, lines.rest()].join('\n')
       event = []
@@ -132,7 +144,7 @@ export const events = (
         return fail(
           error instanceof Problem
             ? error
-            : new Problem('answer_not_redactable', 'the MCP server’s stream is not UTF-8', {
+            : new Problem('answer_not_redactable', 'the stream of events is not UTF-8', {
                 cause: error,
               }),
         )

@@ -250,6 +250,17 @@ const createSourceFamilies = () => ({
     'Questions about one call that an authorization service did not answer, by check and reason.',
     ['check', 'reason'],
   ),
+  hooks: histogram(
+    'deputy_hooks_duration_seconds',
+    'Duration of questions to hooks, by hook, by when it is asked and by what it said.',
+    ['hook', 'when', 'said'],
+    HTTP_BOUNDS,
+  ),
+  notices: counter(
+    'deputy_notices_total',
+    'Deliveries of what policy has told to people, by result.',
+    ['result'],
+  ),
 })
 
 /** One process's metrics. `render` is the text of /metrics; the rest observes, cheaply. */
@@ -345,6 +356,10 @@ export const createMetrics = (about: { readonly version: string; readonly commit
       failed: (check: string, reason: string): void =>
         sources.checkFailures.with(check, reason).add(),
     },
+    /** Of a hook, by the name that the configuration gives it. */
+    hook: (name: string, when: string, said: string, seconds: number): void =>
+      sources.hooks.with(name, when, said).observe(seconds),
+    notice: (result: 'taken' | 'failed' | 'given_up'): void => sources.notices.with(result).add(),
     signals: (via: 'push' | 'poll' | 'logout', outcome: 'taken' | 'again' | 'refused'): void =>
       families.signals.with(via, outcome).add(),
     /** Shows the journal's own counts and, under `deputy_policy_info`, the policy in force. */

@@ -8,6 +8,8 @@ import type { Evidence } from '../audit/records.ts'
 import type { Outcome } from './forward.ts'
 import { asksToWait } from './hold.ts'
 import { refusalFor } from './mcp.ts'
+import type { HookSaid } from './hooks.ts'
+import type { TakenOut } from './obligation/redaction.ts'
 import type { RouteTable } from './route.ts'
 import { inShape } from '../wire/error_shape.ts'
 
@@ -45,6 +47,10 @@ export type Call = {
   open: boolean
   credential: Injected | null
   outcome: Outcome | null
+  /** What hooks said of it. */
+  readonly hooked: HookSaid[]
+  /** What was taken out of it before it left. */
+  taken: TakenOut | null
   /** Evidence was asked to keep how it ended. */
   recorded: boolean
 }
@@ -129,6 +135,8 @@ export const createExchange = (
         id,
         connection: route?.connection.name ?? '',
         durationMs,
+        hooked: call.hooked,
+        taken: call.taken,
         outcome: outcome ?? { ...NOTHING_SENT, result: problem?.code ?? 'internal' },
       })
     else if (call.decision === null && problem !== null && !(problem.cause instanceof CallerLeft))
@@ -166,6 +174,8 @@ export const createExchange = (
         open: false,
         credential: null,
         outcome: null,
+        hooked: [],
+        taken: null,
         recorded: false,
       }
       let problem: Problem | null = null

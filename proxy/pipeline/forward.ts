@@ -33,6 +33,8 @@ export type Outcome = {
   readonly masked: number
   /** A URL in the answer was left as it came, because the answer passes `limits.rewritten_body`. */
   readonly unrewritten: boolean
+  /** Values that were replaced in the answer; absent: none. */
+  readonly redacted?: number
   /** Trailers of a streamed body, which could not be named before it came: none is sent on. */
   readonly stripped: readonly string[]
   /** Trailers of the provider that the agent did not get. */
@@ -238,6 +240,7 @@ export const createForward = (deps: {
     credential: call.credential,
     masked: call.scrubber?.hits() ?? 0,
     unrewritten: call.unrewritten,
+    redacted: call.redacted,
     stripped: call.job.body.bytes === null ? namedTrailers(call.req.rawTrailers) : NONE,
     dropped: call.dropped,
   })
@@ -288,7 +291,7 @@ export const createForward = (deps: {
 
   /** One try: what undici tells of it goes into its call, until that has ended or a newer try took over. */
   const tryOf = (call: Sending, injected: Injected | null, mayRetry: boolean): Try => {
-    const { body, route, pointers, signed, sifted, again } = call.job
+    const { body, route, pointers, signed, guard, sifted, again } = call.job
     const replayable = body.state === 'none' || body.bytes !== null
     let over = false
     let peek: (Peek & { readonly pass: () => void }) | null = null
@@ -349,7 +352,7 @@ export const createForward = (deps: {
           contentLength: body.state === 'none' ? null : (body.bytes?.length ?? body.declared),
           chunked: body.state !== 'none' && body.bytes === null && body.declared === null,
           coding:
-            pointers.length > 0 || signed !== null
+            pointers.length > 0 || signed !== null || guard != null
               ? 'rewritable'
               : injected === null
                 ? 'as_asked'

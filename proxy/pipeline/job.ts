@@ -1,6 +1,7 @@
 // What is known of a call when it leaves: how its answer is read, rewritten and sealed for whom.
 import { setImmediate as yielded } from 'node:timers/promises'
 import type { Principal, PolicyEngine, Via } from '../model.ts'
+import type { Guard } from '../net/guarded.ts'
 import type { Rpc } from '../net/rpc.ts'
 import { followedBy } from './classify.ts'
 import type { Credentials } from './credential.ts'
@@ -104,7 +105,12 @@ export const createJobs = (deps: JobDeps) => {
           session: (id) =>
             deps.mcpSessions.seal(boundTo(who, route), { id, url: act.mcp?.url === true }),
         }
-  const job = (call: Call, request: Request, { signal }: Life, seen: Listed | null): Job => {
+  const job = (
+    call: Call,
+    request: Request,
+    { signal }: Life,
+    { seen, guard }: { readonly seen: Listed | null; readonly guard: Guard | null },
+  ): Job => {
     const { route, body, sifted } = request
     const agent = call.who === null ? '' : ofShare(call.who)
     return {
@@ -115,6 +121,7 @@ export const createJobs = (deps: JobDeps) => {
       signed: signedOf(call, request),
       seal: sealedOf(call, request),
       rpc: rpcOf(call, request, seen),
+      guard,
       sifted,
       again: (used, said) => deps.credentials.again(used, route.connection, said, agent),
       served: call.snapshot.served,

@@ -58,7 +58,7 @@ export const createJudge = (deps: JudgeDeps) => {
       return follow(standingStands(question), (refusal) =>
         refusal === null
           ? judgedFollowing(call, question, act)
-          : { facts, holding, decision: refusal, each: null },
+          : { facts, holding, decision: refusal, each: null, question },
       )
     })
   /** Does policy still let the person give the standing? At each call: it may have changed since they did. */
@@ -102,12 +102,14 @@ export const createJudge = (deps: JudgeDeps) => {
         holding,
         decision,
         each: null,
+        question,
       }))
     return decideEach(deps.decide, engine, question, act.parts).then((each) => ({
       facts,
       holding,
       decision: together(each, question.route.connection.provider),
       each,
+      question,
     }))
   }
   /** On facts that are too old for it asks once more and decides again. */

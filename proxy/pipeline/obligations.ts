@@ -17,6 +17,10 @@ export type Obliged = {
   readonly call: object
   /** Waits so many ms where the caller asked to wait (RFC 7240 4.3) and has so much time left. false: it did not. */
   readonly backOff: (ms: number) => Promise<boolean>
+  /** The whole call, of which that may be a part. */
+  readonly within: Act
+  /** Its body. */
+  readonly whole: Body
 }
 /** One obligation that is to be carried out. */
 export type Due = Obligation & { readonly about: Obliged; readonly name: string }
@@ -28,23 +32,39 @@ export type Gathering = {
   /** Rejects with the Problem of a call that may not leave. May be asked again for one call, as a carrier. */
   readonly together: (due: readonly Due[]) => Promise<void>
 }
+/** What is still to be done on the way: with what leaves, or with what comes back. */
+export type Redaction = {
+  readonly in: 'request' | 'response'
+  /** RFC 6901, with `*` for any member or item. */
+  readonly pointers: readonly string[]
+  readonly part: number | null
+}
 /**
  * Carries out one obligation, or throws the Problem of a call that may not leave. It may be asked again for the same
  * exchange, part and name, where the decision was taken anew: what counts counts once.
+ * @returns what is still to be done on the way; nothing: it is done
  */
 export type Carrier = (
   about: Obliged,
   name: string,
   properties: Obligation['properties'],
-) => void | Promise<void>
+) => void | Redaction | Promise<void | Redaction>
 
 export type Obligations = {
   /** @throws Problem obligation_refused, naming the first obligation that this deputy cannot carry out */
   readonly able: (decision: Pick<Decision, 'obligations'>) => void
-  /** The same of all, before any is carried out; then whatever a carrier throws. */
+  /** The same of all, before any is carried out; then whatever a carrier throws. @returns what is still to be done */
   readonly carry: (
     each: readonly (readonly [Obliged, Pick<Decision, 'obligations'>])[],
-  ) => void | Promise<void>
+  ) => readonly Redaction[] | Promise<readonly Redaction[]>
+}
+
+const NOTHING: readonly Redaction[] = []
+/** @throws Problem obligation_refused, always: what policy demands with this obligation cannot be carried out, and why */
+export const refuse = (name: string, why: string): never => {
+  throw new Problem('obligation_refused', `policy demands ${JSON.stringify(name)}: ${why}`, {
+    extra: { obligation: name },
+  })
 }
 
 const NO_GATHERING: Gathering = {
@@ -93,15 +113,19 @@ export const createObligations = (
         able(decision)
         return Object.entries(decision.obligations).map(([name, one]) => ({ about, name, ...one }))
       })
-      if (due.length === 0) return undefined
+      if (due.length === 0) return NOTHING
       const sorted = due.toSorted((a, b) => order.indexOf(a.type) - order.indexOf(b.type))
-      const all = async (): Promise<void> => {
+      const all = async (): Promise<readonly Redaction[]> => {
         const first = due.filter(({ type }) => gathering.types.has(type))
         if (first.length > 0) await seen(first, () => gathering.together(first))
-        for (const one of sorted.filter(({ type }) => carriers.has(type)))
-          await seen([one], async () =>
+        const left: Redaction[] = []
+        for (const one of sorted.filter(({ type }) => carriers.has(type))) {
+          const more = await seen([one], async () =>
             carriers.get(one.type)?.(one.about, one.name, one.properties),
           )
+          if (more) left.push(more)
+        }
+        return left
       }
       return all()
     },

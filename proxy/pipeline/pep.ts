@@ -25,9 +25,11 @@ import type { Identify } from './identify.ts'
 import { inspect, type Body } from './inspect.ts'
 import { createJobs, type JobDeps } from './job.ts'
 import { createJudge, type JudgeDeps } from './judge.ts'
-import type { Obligations, Obliged } from './obligations.ts'
+import type { Hooks } from './hooks.ts'
+import type { Obligations, Obliged, Redaction } from './obligations.ts'
 import { createRecorded, type RecordDeps } from './record.ts'
 import { boundTo, ofShare, follow, type Request, type Verdict } from './request.ts'
+import { redacting } from './obligation/redaction.ts'
 import { createStanding, stillTheSame } from './standing.ts'
 import { lifeOf } from './stream_life.ts'
 import { inSession, plainHeaders, spoken } from './mcp.ts'
@@ -59,6 +61,8 @@ export type PepDeps = JudgeDeps &
     readonly agentOn: (agent: string, tenant: string) => void | Promise<void>
     /** Carries out what was demanded with an allow; throws the Problem of a call that may not leave. */
     readonly obligations: Pick<Obligations, 'carry'>
+    /** Those in force; null: none is configured. */
+    readonly hooks: () => Hooks | null
     readonly forward: Forward
     /** A grant, and the standing of somebody who is away, are being used; costs the call nothing. */
     readonly used: (who: Principal, connection: string) => void
@@ -159,17 +163,8 @@ const obliged = (
   { route, act, body }: Request,
   { each, decision, backOff }: Verdict & Pick<Obliged, 'backOff'>,
 ): readonly (readonly [Obliged, Decision])[] => {
-  const about = {
-    call,
-    backOff,
-    exchange: call.id,
-    who,
-    route,
-    act,
-    body,
-    part: null,
-    stripped: NONE,
-  }
+  const all = { within: act, whole: body, stripped: NONE }
+  const about = { call, backOff, exchange: call.id, who, route, act, body, part: null, ...all }
   return each === null
     ? [[about, decision]]
     : each.map((said, i) => {
@@ -209,6 +204,7 @@ export const createPep = (deps: PepDeps) => {
     ) // 400 413 415
     standing.covers(who, request.act) //                                               403
     let seen: Listed | null | undefined
+    let asked: readonly Redaction[] | undefined
     let late = 0
     for (let n = 1; ; n++) {
       // While it waited, the configuration may have changed, its run or its key have ended, the clock gone wrong.
@@ -228,10 +224,15 @@ export const createPep = (deps: PepDeps) => {
         if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) continue
         throw await refusals.of(who, { ...request, part: refusedPart(verdict) }, holding, decision) // 403, with the link where a person can help
       }
-      const backOff = backOffOf(call, who, request, res)
-      await flight.uncut(
-        deps.obligations.carry(obliged(call, who, request, { ...verdict, backOff })),
-      ) // 403 429 503
+      const each = obliged(call, who, request, {
+        ...verdict,
+        backOff: backOffOf(call, who, request, res),
+      })
+      const hooked = { each, question: verdict.question, said: call.hooked }
+      const hooks = deps.hooks()
+      // Once: what takes long there would be asked for ever.
+      if (asked === undefined && hooks !== null) asked = await flight.uncut(hooks.before(hooked)) // 403 503
+      const owed = await flight.uncut(deps.obligations.carry(each)) //                 403 429 503
       call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
       // Once: a list that takes long would be stale for ever.
       if (seen === undefined) seen = await flight.uncut(seenIn(call, who, request, verdict)) // lists of an MCP server show what may be called
@@ -241,8 +242,18 @@ export const createPep = (deps: PepDeps) => {
         throw tooSlow() //                                                             503
       }
       if (call.credential !== null) deps.used(who, route.connection.name)
+      const {
+        request: sent,
+        taken,
+        guard,
+      } = redacting(request, asked === undefined ? owed : [...asked, ...owed], hooks?.after(hooked))
+      call.taken = taken
       using life = lifeOf(flight.signal, request.act, who, clock.now())
-      const { outcome, problem } = await deps.forward(job(call, request, life, seen), req, res)
+      const { outcome, problem } = await deps.forward(
+        job(call, sent, life, { seen, guard }),
+        req,
+        res,
+      )
       call.outcome = outcome
       if (problem !== null) throw problem //                                           502 504
       return

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Decision, Holding, Principal, Route } from '../model.ts'
 import type { Act } from './classify.ts'
+import type { Question } from './decide.ts'
 import type { Facts } from './entitlements.ts'
 import type { Body } from './inspect.ts'
 import type { Tagged } from './tag_place.ts'
@@ -26,6 +27,8 @@ export type Verdict = {
   readonly holding: Holding
   readonly decision: Decision
   readonly each: readonly Decision[] | null
+  /** What policy was asked. */
+  readonly question: Question
 }
 
 /** Whose share of what all have in common a call is of. */

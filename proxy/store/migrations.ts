@@ -182,6 +182,18 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (person, run, provider, operation, span, bucket)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX call_history_end ON call_history (until);
+`,
+  // What policy has told to people, until the application has taken it.
+  `
+  CREATE TABLE notices (
+    id TEXT NOT NULL PRIMARY KEY,
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, user_id TEXT NOT NULL, body TEXT NOT NULL,
+    created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, due_at INTEGER
+  ) STRICT;
+  CREATE INDEX notices_person ON notices (tenant, realm, user_id);
+  CREATE INDEX notices_due ON notices (due_at) WHERE due_at IS NOT NULL;
+  CREATE INDEX notices_waiting ON notices (tenant) WHERE due_at IS NOT NULL;
+  CREATE INDEX notices_end ON notices (expires_at);
   `,
 ]
 

@@ -184,6 +184,18 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (person, run, provider, operation, span, bucket)
   );
   CREATE INDEX call_history_end ON call_history (until);
+`,
+  // What policy has told to people, until the application has taken it.
+  `
+  CREATE TABLE notices (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    tenant TEXT COLLATE "C" NOT NULL, realm TEXT COLLATE "C" NOT NULL, user_id TEXT COLLATE "C" NOT NULL, body TEXT NOT NULL,
+    created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, due_at BIGINT
+  );
+  CREATE INDEX notices_person ON notices (tenant, realm, user_id);
+  CREATE INDEX notices_due ON notices (due_at) WHERE due_at IS NOT NULL;
+  CREATE INDEX notices_waiting ON notices (tenant) WHERE due_at IS NOT NULL;
+  CREATE INDEX notices_end ON notices (expires_at);
   `,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */

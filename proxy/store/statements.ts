@@ -19,6 +19,7 @@ const STANDING =
   'id tenant realm user workload agent connection operations createdAt expiresAt lastUsedAt noticeAt'.split(
     ' ',
   )
+const NOTICE = 'id tenant realm user body createdAt expiresAt dueAt'.split(' ')
 /** Background refreshes: `idle_from` where it was put off since the last store. */
 const IDLE_FROM = 'coalesce(idle_from, stored_at)'
 /**
@@ -35,6 +36,7 @@ const TIMES = [
   ['flows', 'created_at'],
   ['runs', 'created_at'],
   ['standings', 'created_at'],
+  ['notices', 'created_at'],
   ['refresh_journal', 'started_at'],
   ['disabled_agents', 'at'],
   ['oauth_clients', 'at'],
@@ -220,6 +222,16 @@ const counted = (now: string) => {
     clock: `SELECT ${now} AS now`,
   } as const
 }
+const notices = () =>
+  ({
+    // Twice the same is one; `most` wait for a tenant.
+    putNotice: `INSERT INTO notices (${NOTICE.map(column).join(', ')}) SELECT :id, :tenant, :realm, :user, :body, CAST(:createdAt AS BIGINT), CAST(:expiresAt AS BIGINT), CAST(:dueAt AS BIGINT) WHERE (SELECT count(*) FROM (SELECT 1 AS one FROM notices WHERE tenant = :tenant AND due_at IS NOT NULL LIMIT :most) AS waiting) < :most ON CONFLICT (id) DO UPDATE SET id = excluded.id RETURNING id`,
+    dueNotices: `UPDATE notices SET due_at = :until WHERE id IN (SELECT id FROM notices WHERE due_at <= :now AND expires_at > :now ORDER BY due_at LIMIT :most) AND due_at <= :now RETURNING ${select(NOTICE)}`,
+    noticeDue: 'UPDATE notices SET due_at = CAST(:at AS BIGINT) WHERE id = :id',
+    noticeTaken: `UPDATE notices SET due_at = NULL, body = '' WHERE id = :id`,
+    sweepNotices: 'DELETE FROM notices WHERE expires_at <= :before RETURNING due_at AS "dueAt"',
+    eraseNotices: `DELETE FROM notices WHERE ${PERSON}`,
+  }) as const
 
 /** @param now and dead as a `Database` has them */
 export const statements = (now: string, dead: string) => ({
@@ -227,5 +239,6 @@ export const statements = (now: string, dead: string) => ({
   ...credentials(now, dead),
   ...flows(),
   ...standings(),
+  ...notices(),
   ...others(now),
 })

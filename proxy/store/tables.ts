@@ -11,6 +11,7 @@ import { pseudonym } from './pseudonym.ts'
 import { personOf } from './rows.ts'
 import { createHistory } from './history.ts'
 import { createLimits } from './limits.ts'
+import { createNoticeRows } from './notices.ts'
 import { createRuns } from './runs.ts'
 import { createScim } from './scim.ts'
 import { createIssuerSessions, createSignals } from './signals.ts'
@@ -26,6 +27,7 @@ const TABLES = [
   'flows',
   'runs',
   'standings',
+  'notices',
   'refresh_journal',
   'person_epochs',
   'ended_sessions',
@@ -44,6 +46,7 @@ const CHANGED = [
   ['flows', 'status'],
   ['runs', 'revoked_at'],
   ['standings', 'notice_at'],
+  ['notices', 'due_at'],
   ['refresh_journal', 'outcome'],
   ['person_epochs', 'epoch'],
   ['ended_sessions', 'expires_at'],
@@ -103,6 +106,7 @@ export const createTables = (db: Database): Store => {
     history: createHistory(db, asking, timeline),
     agents: createAgents(db, asking),
     standings: createStandings(db, asking),
+    notices: createNoticeRows(db, asking),
     sessions: {
       end: async (hash, expiresAt) => void (await db.query([sql.endSession, { hash, expiresAt }])),
       ended: (hash, expiresAt = NEVER) => hit(sql.endedSession, { hash, expiresAt }),
@@ -127,6 +131,7 @@ export const createTables = (db: Database): Store => {
       await db.query([sql.eraseFlows, personOf(person)])
       await db.query([sql.eraseRuns, personOf(person)])
       await db.query([sql.eraseStandings, personOf(person)])
+      await db.query([sql.eraseNotices, personOf(person)])
       await db.query([sql.eraseIssuerSessions, personOf(person)])
       await db.query([sql.eraseLimits, await hidden(person)])
       await db.query([sql.eraseHistory, await hidden(person)])

@@ -83,7 +83,8 @@ const commentEnd = (bytes: Buffer, at: number): number => {
   const end = mark === '/*' || mark === '//' ? bytes.indexOf(close, at + 2) : -1
   return end === -1 ? -1 : end + close.length
 }
-const beginsJson = (bytes: Buffer): boolean => {
+/** Would some reader take these bytes for JSON? */
+export const beginsJson = (bytes: Buffer): boolean => {
   for (let at = 0; at !== -1; at = commentEnd(bytes, at)) {
     while (SKIPPED.has(bytes[at])) at++
     if (bytes[at] === 0x7b || bytes[at] === 0x5b) return true

@@ -5,7 +5,7 @@ import type { Names } from '../model.ts'
 export const EXACT: Names = { insensitive: false, spellings: [] }
 
 /** Upper case first: `\u017f` is an s, and the Kelvin sign a k, to readers that fold as Unicode does. */
-const folded = (name: string): string => name.toUpperCase().toLowerCase()
+export const folded = (name: string): string => name.toUpperCase().toLowerCase()
 
 /** A document, and its text with every key as it is spelt, so that a second look at it finds the same. */
 export type Document = { readonly value: unknown; readonly text: string }
@@ -97,7 +97,7 @@ export const atPointer = (value: unknown, pointer: string): unknown => {
 }
 
 /** Separators that some readers ignore: proto3 JSON takes `email_address` for `emailAddress`. */
-const alike = (name: string): string => folded(name).replaceAll(/[-_.\s]/g, '')
+export const alike = (name: string): string => folded(name).replaceAll(/[-_.\s]/g, '')
 
 /** The names beneath a value as policy knows them: as listed, else in camel case. */
 const spelt = (value: unknown, names: Names): unknown => {

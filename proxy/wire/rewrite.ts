@@ -1,5 +1,7 @@
-// Turns URLs in answers to deputy: otherwise a client would leave the policy on page 2.
-import type { Addressing } from '../model.ts'
+// Turns URLs in answers to deputy: otherwise a client would leave the policy on page 2. Replaces and takes out what JSON
+// pointers name, every other byte as it came.
+import type { Addressing, Names } from '../model.ts'
+import { alike, folded } from './json.ts'
 
 /** URL in, the one to write instead out; null: leave it. */
 export type Readdress = (url: string) => string | null
@@ -99,14 +101,19 @@ type Node = {
 }
 const made = (): Node => ({ keys: new Map(), endings: new Map(), deep: false, leaf: false })
 
-const plant = (pointers: readonly string[]): Node => {
+/** A name as it is compared. */
+type Fold = (name: string) => string
+const exact: Fold = (name) => name
+
+const plant = (pointers: readonly string[], fold: Fold): Node => {
   const root = made()
   for (const pointer of pointers) {
     let node = root
     for (const part of pointer.split('/').slice(1)) {
       const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
       const ends = key.startsWith('*') && key !== '**'
-      const [list, name] = ends ? [node.endings, key.slice(1)] : [node.keys, key]
+      const spelt = ends || key !== '**' ? fold(ends ? key.slice(1) : key) : key
+      const [list, name] = [ends ? node.endings : node.keys, spelt]
       const next = list.get(name) ?? made()
       if (key === '**') next.deep = true
       list.set(name, next)
@@ -138,7 +145,7 @@ const step = (nodes: readonly Node[], key: string): readonly Node[] => {
  * MB makes few.
  */
 type Place = {
-  /** Strings here are URLs. */
+  /** A pointer names what stands here. */
   readonly leaf: boolean
   /** No pointer leads on from here. */
   readonly dead: boolean
@@ -160,14 +167,16 @@ const placeOf = (nodes: readonly Node[]): Place => {
   }
 }
 
-const places = new WeakMap<readonly string[], Place>()
-const startOf = (pointers: readonly string[]): Place => {
-  let start = places.get(pointers)
+const places = new Map<Fold, WeakMap<readonly string[], Place>>()
+const startOf = (pointers: readonly string[], fold: Fold): Place => {
+  const known = places.get(fold) ?? new WeakMap<readonly string[], Place>()
+  places.set(fold, known)
+  let start = known.get(pointers)
   if (start === undefined) {
-    const root = plant(pointers)
+    const root = plant(pointers, fold)
     const deep = root.keys.get('**')
     start = placeOf(deep === undefined ? [root] : [root, deep])
-    places.set(pointers, start)
+    known.set(pointers, start)
   }
   return start
 }
@@ -225,31 +234,60 @@ const nestedEnd = (text: string, from: number): number => {
 }
 
 type Splice = { readonly from: number; readonly to: number; readonly text: string }
+/** A member or an item with its name, and whether it is taken out. */
+type Entry = { readonly from: number; readonly to: number; readonly out: boolean }
 
 type Walk = {
   readonly text: string
-  readonly readdress: Readdress
+  readonly fold: Fold
+  /**
+   * What becomes of what a pointer names. `strings`: of a string its new JSON text, null: as it is; `values`: of any
+   * value; `take`: it is taken out with its name.
+   */
+  readonly how: 'strings' | 'values' | 'take'
+  readonly edit: (raw: string) => string | null
   readonly splices: Splice[]
 }
 
+/** What is taken out goes with one of the commas beside it. */
+const takenOut = (entries: readonly Entry[]): readonly Splice[] => {
+  const last = entries.findLastIndex(({ out }) => !out)
+  const splices = entries.slice(0, last + 1).flatMap(({ from, out }, i) => {
+    const next = entries[i + 1]
+    return out && next !== undefined ? [{ from, to: next.from, text: '' }] : []
+  })
+  const end = entries.at(-1)
+  if (end?.out === true)
+    splices.push({ from: entries[last]?.to ?? entries[0]?.from ?? end.from, to: end.to, text: '' })
+  return splices
+}
+
+const nothing = (walking: Walk, at: number, open: string): number =>
+  open === '"'
+    ? stringEnd(walking.text, at)
+    : open === '{' || open === '['
+      ? nestedEnd(walking.text, at)
+      : wordEnd(walking.text, at)
+
 const walk = (walking: Walk, from: number, place: Place, depth: number): number => {
-  const { text, readdress, splices } = walking
+  const { text, how, splices } = walking
   const at = blank(text, from)
   const open = text.charAt(at)
-  if (open === '"') {
-    const end = stringEnd(text, at)
-    if (!place.leaf) return end
-    const next = readdress(unquoted(text, at, end))
-    if (next !== null) splices.push({ from: at, to: end, text: JSON.stringify(next) })
+  const nested = open === '{' || open === '['
+  if (place.leaf && (how !== 'strings' || open === '"')) {
+    const end = nothing(walking, at, open)
+    const next = how === 'take' || end === BROKEN ? null : walking.edit(text.slice(at, end))
+    if (next !== null) splices.push({ from: at, to: end, text: next })
     return end
   }
-  if (open !== '{' && open !== '[') return wordEnd(text, at)
-  if (place.dead) return nestedEnd(text, at)
+  if (!nested || place.dead) return nothing(walking, at, open)
   if (depth === DEEPEST) return BROKEN
   const close = open === '{' ? '}' : ']'
+  const entries: Entry[] = []
   let cursor = blank(text, at + 1)
   if (text.charAt(cursor) === close) return cursor + 1
   for (let index = 0; ; index++) {
+    const start = cursor
     let key = ''
     if (open === '[') key = String(index)
     else {
@@ -259,11 +297,44 @@ const walk = (walking: Walk, from: number, place: Place, depth: number): number 
       if (text.charAt(cursor) !== ':') return BROKEN
       cursor++
     }
-    cursor = blank(text, walk(walking, cursor, place.below(key), depth + 1))
-    if (text.charAt(cursor) === close) return cursor + 1
+    const below = place.below(walking.fold(key))
+    const end = walk(walking, cursor, below, depth + 1)
+    if (how === 'take') entries.push({ from: start, to: end, out: below.leaf })
+    cursor = blank(text, end)
+    if (text.charAt(cursor) === close) {
+      if (how === 'take') splices.push(...takenOut(entries))
+      return cursor + 1
+    }
     if (text.charAt(cursor) !== ',') return BROKEN
     cursor = blank(text, cursor + 1)
   }
+}
+
+/** null: it is not JSON, or too deep. */
+const edited = (
+  text: string,
+  pointers: readonly string[],
+  way: Pick<Walk, 'fold' | 'how' | 'edit'>,
+): { readonly text: string; readonly count: number } | null => {
+  const splices: Splice[] = []
+  try {
+    // A byte order mark may stand before it (RFC 8259 8.1).
+    const from = text.startsWith('\ufeff') ? 1 : 0
+    if (walk({ ...way, text, splices }, from, startOf(pointers, way.fold), 0) === BROKEN)
+      return null
+  } catch (error) {
+    if (error instanceof SyntaxError) return null // a string with a broken escape
+    throw error
+  }
+  // What is taken out is known at the end of what it stood in.
+  if (way.how === 'take') splices.sort((a, b) => a.from - b.from)
+  let done = 0
+  let out = ''
+  for (const splice of splices) {
+    out += text.slice(done, splice.from) + splice.text
+    done = splice.to
+  }
+  return { text: out + text.slice(done), count: splices.length }
 }
 
 /**
@@ -292,9 +363,26 @@ export const mayChange = (text: string, readdress: Readdress): boolean => {
 }
 
 /**
- * Readdresses the strings that JSON pointers name (RFC 6901; `*` is any key or index, `**` any
- * depth, `*_url` any key of that ending); every other byte stays, numbers too. What is not JSON
- * comes back as it was.
+ * Edits the strings that JSON pointers name (RFC 6901; `*` is any key or index, `**` any depth, `*_url` any key of that
+ * ending); every other byte stays, numbers too. What is not JSON comes back as it was.
+ * @param edit the new string; null: as it is
+ */
+export const editJson = (
+  text: string,
+  pointers: readonly string[],
+  edit: (value: string) => string | null,
+): string =>
+  edited(text, pointers, {
+    fold: exact,
+    how: 'strings',
+    edit: (raw) => {
+      const next = edit(unquoted(raw, 0, raw.length))
+      return next === null ? null : JSON.stringify(next)
+    },
+  })?.text ?? text
+
+/**
+ * Readdresses the strings that JSON pointers name, as `editJson`.
  * @param readdress is asked for absolute URLs alone, and must answer by their scheme and
  *   authority whether it changes them
  */
@@ -302,22 +390,60 @@ export const rewriteJson = (
   text: string,
   pointers: readonly string[],
   readdress: Readdress,
-): string => {
-  if (!mayChange(text, readdress)) return text
-  const splices: Splice[] = []
-  try {
-    // A byte order mark may stand before it (RFC 8259 8.1).
-    const from = text.startsWith('\ufeff') ? 1 : 0
-    if (walk({ text, readdress, splices }, from, startOf(pointers), 0) === BROKEN) return text
-  } catch (error) {
-    if (error instanceof SyntaxError) return text // a string with a broken escape
-    throw error
-  }
-  let done = 0
-  let out = ''
-  for (const splice of splices) {
-    out += text.slice(done, splice.from) + splice.text
-    done = splice.to
-  }
-  return out + text.slice(done)
+): string => (mayChange(text, readdress) ? editJson(text, pointers, readdress) : text)
+
+// --- redaction
+
+const MOST_POINTERS = 64
+const MOST_CHARACTERS = 512
+const POINTER = /^(?:\/(?:[^~/]|~[01])*)+$/
+/** Pointers as redactions and hooks name them: RFC 6901 of members and items, with `*` for any and `**` for any depth. */
+export const arePointers = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) &&
+  value.length <= MOST_POINTERS &&
+  value.every(
+    (one) => typeof one === 'string' && one.length <= MOST_CHARACTERS && POINTER.test(one),
+  )
+
+/** What stands in the place of a value that was redacted. */
+export const REDACTED = '[redacted]'
+const REPLACEMENT = JSON.stringify(REDACTED)
+
+const whole = (
+  text: string,
+  pointers: readonly string[],
+  way: Pick<Walk, 'fold' | 'how' | 'edit'>,
+): { readonly text: string; readonly count: number } => {
+  JSON.parse(text.replace(/^\ufeff/, ''))
+  const done = edited(text, pointers, way)
+  if (done === null) throw new SyntaxError(`nesting is deeper than ${DEEPEST}`)
+  return done
 }
+
+/**
+ * Replaces each value that a pointer names, whatever it is, by `"[redacted]"`; of a member that stands twice both.
+ * @param names how the provider compares names
+ * @returns the document, and how many values were replaced
+ * @throws SyntaxError: not JSON, or deeper than 200 levels where a pointer leads
+ */
+export const redactJson = (
+  text: string,
+  pointers: readonly string[],
+  { insensitive }: Pick<Names, 'insensitive'>,
+): { readonly text: string; readonly count: number } =>
+  whole(text, pointers, {
+    fold: insensitive ? folded : exact,
+    how: 'values',
+    edit: () => REPLACEMENT,
+  })
+
+/**
+ * Takes out each member and item that a pointer names, and each whose name some reader takes for that one.
+ * @returns the document, and how many splices were made
+ * @throws SyntaxError as `redactJson`
+ */
+export const takeOutOfJson = (
+  text: string,
+  pointers: readonly string[],
+): { readonly text: string; readonly count: number } =>
+  whole(text, pointers, { fold: alike, how: 'take', edit: () => null })

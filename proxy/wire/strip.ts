@@ -220,6 +220,13 @@ const formName = (pair: string): string =>
       String.fromCharCode(parseInt(wide ?? hex ?? '', 16)),
     )
 
+/** Every name that some server reads in one pair of a form: only some split at a `;`, or read bytes as UTF-8. */
+export const formNames = (pair: string): readonly string[] =>
+  pair.split(';').flatMap((piece) => {
+    const name = formName(piece)
+    return [name, Buffer.from(name, 'latin1').toString('utf8')]
+  })
+
 /**
  * Cuts credentials out of an `application/x-www-form-urlencoded` body; the bytes of the other pairs
  * stay.

@@ -19,6 +19,7 @@ import { measurePages } from './pages.ts'
 import { measurable, root } from './processes.ts'
 import { measureRefresh } from './refresh.ts'
 import { page, right, type Report, type Section } from './report.ts'
+import { measureRedact } from './redact.ts'
 import { measureScim } from './scim.ts'
 import { measureTools } from './tools.ts'
 import { measureVault } from './vault.ts'
@@ -45,6 +46,7 @@ const PARTS: Readonly<Record<string, (size: Size) => Promise<Section>>> = {
   entitlements: measureEntitlements,
   classify: measureClassify,
   envelopes: measureEnvelopes,
+  redact: measureRedact,
   scim: measureScim,
   mcp: measureMcp,
   tools: measureTools,

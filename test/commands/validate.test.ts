@@ -28,7 +28,10 @@ type Part =
   | 'policy'
   | 'operators'
   | 'network'
-type Tree = Record<Exclude<Part, 'operators'>, Record<string, unknown>> & { operators: unknown }
+type Tree = Record<Exclude<Part, 'operators'>, Record<string, unknown>> & {
+  operators: unknown
+  hooks: unknown
+}
 type Row = readonly [
   what: string,
   change: (config: Tree, world: World) => unknown,
@@ -122,6 +125,35 @@ const ADDRESSES: readonly Row[] = [
     'an open port while anybody may name any user',
     (c) => (c['listeners']['agent'] = '0.0.0.0:0'),
     () => 'listeners.agent: identity.trust is plain, so anybody who reaches this address',
+  ],
+]
+const hook = (more: Readonly<Record<string, unknown>>) => ({
+  name: 'dlp',
+  when: 'before',
+  url: 'https://dlp.example/deputy',
+  key: 'key-of-the-hook-0123456789',
+  ...more,
+})
+const HOOKS: readonly Row[] = [
+  [
+    'a hook for an operation that there is not',
+    (c) => (c['hooks'] = [hook({ operations: ['no.such.*'] })]),
+    () => 'hooks.0.operations: no connection has no.such.*, so dlp is never asked about it',
+  ],
+  [
+    'a hook that is waited for too long',
+    (c) => (c['hooks'] = [hook({ timeout: '11s' })]),
+    () => 'hooks.0.timeout: must be 10s at most',
+  ],
+  [
+    'two hooks of one name',
+    (c) => (c['hooks'] = [hook({}), hook({ when: 'after' })]),
+    () => 'hooks.1.name: two hooks are called dlp',
+  ],
+  [
+    'a hook under plain http on another machine',
+    (c) => (c['hooks'] = [hook({ url: 'http://dlp.example/deputy' })]),
+    () => 'hooks.0: http://dlp.example/deputy is plain http to another machine: use https',
   ],
 ]
 const CERTIFICATES: readonly Row[] = [
@@ -346,7 +378,15 @@ const github = (world: World, scopes: readonly string[]): Fields => ({
     hosts: { 'api.github.com': `http://127.0.0.1:${world.silent}` },
   },
 })
-const ROWS = [...ADDRESSES, ...CERTIFICATES, ...STORES, ...PEOPLE, ...PROVIDERS, ...WRITING]
+const ROWS = [
+  ...ADDRESSES,
+  ...HOOKS,
+  ...CERTIFICATES,
+  ...STORES,
+  ...PEOPLE,
+  ...PROVIDERS,
+  ...WRITING,
+]
 
 const dirs: string[] = []
 const ends: (() => Promise<void>)[] = []

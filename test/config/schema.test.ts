@@ -33,6 +33,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'workloads.*.token_review.insecure',
     'connect.sign_in.insecure',
     'entitlements.http.insecure',
+    'hooks.*.insecure',
     'operators_sign_in.insecure',
   ],
   'config/agents.ts': [
@@ -168,6 +169,9 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'scope',
     'insecure',
   ].map((key) => `entitlements.checks.*.${key}`),
+  'compose/hooks.ts': ['name', 'when', 'url', 'key', 'timeout', 'operations.*'].map(
+    (key) => `hooks.*.${key}`,
+  ),
   'compose/checks.ts': ['entitlements.checks.*.operations.*', 'entitlements.checks.*.timeout'],
   'config/ldap.ts': [
     'preset',

@@ -1,6 +1,7 @@
 // Streams of an MCP server: event by event, however they are cut, and nothing in them that may not be seen.
 import { describe, expect, test } from 'vitest'
 import { events, sealedSession, type Rpc } from '../../proxy/net/rpc.ts'
+import { shownMessage } from '../../proxy/envelope/listed.ts'
 import type { Problem } from '../../proxy/problem.ts'
 
 const may = (name: string): boolean => name === 'a'
@@ -24,7 +25,11 @@ const run = (chunks: readonly (string | Buffer)[], rpc: Rpc, limit = 10_000) => 
       ended = true
     },
   }
-  const sink = events(limit, into, rpc, (problem) => void problems.push(problem))
+  const shown = {
+    show: (text: string): string => shownMessage(text, rpc.id, rpc.listed),
+    strict: rpc.listed !== null,
+  }
+  const sink = events(limit, into, shown, (problem) => void problems.push(problem))
   for (const chunk of chunks) sink.push(Buffer.from(chunk))
   sink.end()
   return { out, problems, ended }

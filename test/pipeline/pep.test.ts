@@ -240,6 +240,7 @@ const house = async (
       }
     },
     supposing: failing('entitlements_unavailable'),
+    hooks: () => null,
     obligations: createObligations(new Map()),
     credentials: {
       take: () => {

@@ -94,6 +94,8 @@ const call = (more: Partial<Call> = {}): Call => ({
   open: false,
   credential: null,
   outcome: null,
+  hooked: [],
+  taken: null,
   recorded: false,
   ...more,
 })

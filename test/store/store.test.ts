@@ -4,6 +4,7 @@ import type {
   CredentialRow,
   FlowRow,
   GrantRow,
+  NoticeRow,
   Person,
   StandingRow,
   Store,
@@ -333,6 +334,7 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       'DROP TABLE signals_taken',
       'DROP TABLE issuer_sessions',
       'DROP TABLE standings',
+      'DROP TABLE notices',
       'DROP TABLE scim_resources',
       'DROP TABLE scim_members',
       'DROP TABLE person_epochs',
@@ -594,6 +596,41 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expect(await standings.remove('s4')).toBe(null)
     await store.erase(alice)
     expect(await standings.list({})).toEqual([])
+  })
+  test('keeps notices: once each, so many for a tenant, by one process at a time, until they are taken', async () => {
+    const { notices } = store
+    const row = (id: string, change: Partial<NoticeRow> = {}): NoticeRow => ({
+      id,
+      person: alice,
+      body: '{"said":1}',
+      createdAt: 1_000,
+      expiresAt: 9_000,
+      ...change,
+    })
+    expect(await notices.put(row('n1'), 2)).toBe(true)
+    expect(await notices.put(row('n1'), 2)).toBe(true)
+    expect(await notices.put(row('n2', { createdAt: 2_000 }), 2)).toBe(true)
+    expect(await notices.put(row('n3'), 2)).toBe(false)
+    const other = { ...alice, tenant: 'other' }
+    expect(await notices.put(row('n4', { person: other, expiresAt: 4_000 }), 2)).toBe(true)
+    expect(await notices.due(500, 600, 10)).toEqual([])
+    const twice = await Promise.all([1, 2].map(() => notices.due(1_500, 60_000, 10)))
+    expect(twice.flat().toSorted((a, b) => (a.id < b.id ? -1 : 1))).toEqual([
+      row('n1'),
+      row('n4', { person: other, expiresAt: 4_000 }),
+    ])
+    await notices.taken('n1')
+    await notices.later('n4', 3_000)
+    expect((await notices.due(3_500, 4_000, 1)).map(({ id }) => id)).toEqual(['n2'])
+    expect((await notices.due(3_500, 60_000, 9)).map(({ id }) => id)).toEqual(['n4'])
+    // What was taken makes room, and does not come again.
+    expect(await notices.put(row('n1'), 2)).toBe(true)
+    expect(await notices.put(row('n5', { createdAt: 8_000 }), 2)).toBe(true)
+    expect(await notices.due(7_000, 60_000, 9)).toEqual([row('n2', { createdAt: 2_000 })])
+    expect(await notices.sweep(5_000)).toBe(1)
+    await store.erase(alice)
+    expect(await notices.due(8_500, 60_000, 9)).toEqual([])
+    expect(await notices.sweep(60_000)).toBe(0)
   })
   test('finds one of 10,000 workloads’ standings by its index', async () => {
     const { standings } = store

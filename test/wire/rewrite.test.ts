@@ -1,7 +1,14 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Addressing } from '../../proxy/model.ts'
-import { rewriteJson, rewriteLink, rewriteReference, rewriteUrl } from '../../proxy/wire/rewrite.ts'
+import {
+  rewriteJson,
+  rewriteLink,
+  rewriteReference,
+  rewriteUrl,
+  redactJson,
+  takeOutOfJson,
+} from '../../proxy/wire/rewrite.ts'
 
 const SERVED: ReadonlyMap<string, string> = new Map([
   ['api.github.com', 'api.github.com'],
@@ -377,5 +384,76 @@ describe('any depth and any ending', () => {
     expect(rewriteJson(text, urls, byPath)).toBe(text.replace(at('a'), `${base}api.github.com/a`))
     const deep = `${'['.repeat(100_000)}{"url":"${at('a')}"}${']'.repeat(100_000)}`
     expect(rewriteJson(deep, urls, byPath)).toBe(deep)
+  })
+})
+
+describe('redaction', () => {
+  const exactly = { insensitive: false }
+  test('each value that a pointer names is replaced, whatever it is; every other byte stays', () => {
+    const text =
+      ' [{"user":{"email":"a@x","n":1e400},"x" : [ ]},{"user":{"email":{"b":[1]}}},3,null]\n'
+    expect(redactJson(text, ['/*/user/email', '/0/x'], exactly)).toEqual({
+      text: ' [{"user":{"email":"[redacted]","n":1e400},"x" : "[redacted]"},{"user":{"email":"[redacted]"}},3,null]\n',
+      count: 3,
+    })
+    expect(redactJson('{"a":{"b":{"email":1}},"email":true}', ['/**/email'], exactly).text).toBe(
+      '{"a":{"b":{"email":"[redacted]"}},"email":"[redacted]"}',
+    )
+  })
+  test('a member that stands twice, or spelt with escapes, is replaced each time', () => {
+    const text = String.raw`{"email":"a","em\u0061il":"b","email":["c"]}`
+    expect(redactJson(text, ['/email'], exactly)).toEqual({
+      text: String.raw`{"email":"[redacted]","em\u0061il":"[redacted]","email":"[redacted]"}`,
+      count: 3,
+    })
+  })
+  test('names are compared as the provider compares them', () => {
+    const text = '{"Email":1,"EMAIL":2,"e_mail":3}'
+    expect(redactJson(text, ['/email'], exactly).count).toBe(0)
+    expect(redactJson(text, ['/email'], { insensitive: true }).text).toBe(
+      '{"Email":"[redacted]","EMAIL":"[redacted]","e_mail":3}',
+    )
+  })
+  test('what is not JSON, or too deep where a pointer leads, is an error that says nothing of it', () => {
+    for (const text of ['', '{"email":"a@x"', '{"email":"a@x"}}', "{'email':1}", '\ufeff'])
+      expect(() => redactJson(text, ['/email'], exactly)).toThrow(SyntaxError)
+    const deep = `${'['.repeat(300)}1${']'.repeat(300)}`
+    expect(() => redactJson(deep, ['/**/email'], exactly)).toThrow('deeper than 200')
+    expect(redactJson(deep, ['/email'], exactly).count).toBe(0)
+  })
+
+  test('members and items are taken out with one comma each, in every place that they can stand', () => {
+    const out = (text: string, ...pointers: readonly string[]): string =>
+      takeOutOfJson(text, pointers).text
+    expect(out('{"a":1,"b":2,"c":3}', '/a')).toBe('{"b":2,"c":3}')
+    expect(out('{"a":1,"b":2,"c":3}', '/b')).toBe('{"a":1,"c":3}')
+    expect(out('{"a":1,"b":2,"c":3}', '/c')).toBe('{"a":1,"b":2}')
+    expect(out('{"a":1,"b":2,"c":3}', '/b', '/c')).toBe('{"a":1}')
+    expect(out('{"a":1,"b":2,"c":3}', '/a', '/c')).toBe('{"b":2}')
+    expect(out('{ "a":1 , "b":2 }', '/*')).toBe('{  }')
+    expect(out('[1,[2,3],4]', '/1/0', '/2')).toBe('[1,[3]]')
+    expect(out('{"to":[{"n":1,"x":2},{"x":3}],"id":12345678901234567890}', '/to/*/x')).toBe(
+      '{"to":[{"n":1},{}],"id":12345678901234567890}',
+    )
+  })
+  test('so is a member whose name some reader takes for the one that is meant', () => {
+    const { text } = takeOutOfJson('{"emailAddress":1,"email_address":2,"Email-Address":3,"e":4}', [
+      '/emailAddress',
+    ])
+    expect(text).toBe('{"e":4}')
+  })
+  test('any selection that is taken out leaves JSON of what is left', () => {
+    for (let mask = 0; mask < 64; mask++) {
+      const names = ['a', 'b', 'c', 'd', 'e', 'f']
+      const whole = `{ ${names.map((name, i) => `"${name}" : ${i}`).join(' , ')} }`
+      const gone = names.filter((_, i) => (mask & (1 << i)) !== 0)
+      const left = takeOutOfJson(
+        whole,
+        gone.map((name) => `/${name}`),
+      )
+      expect(JSON.parse(left.text)).toEqual(
+        Object.fromEntries(names.flatMap((name, i) => (gone.includes(name) ? [] : [[name, i]]))),
+      )
+    }
   })
 })

@@ -19,7 +19,7 @@ import { dialOf, systemClock, type Parts } from '../../compose/snapshot.ts'
 import { askedAboutNobody } from './checks.ts'
 import { endpoints } from './endpoints.ts'
 import { certificate, database, ports } from './machine.ts'
-import { pages, scopes, who } from './sense.ts'
+import { idleHooks, pages, scopes, who } from './sense.ts'
 
 const hostOf = (url: string): string => new URL(url).hostname.replace(/^\[|\]$/g, '')
 
@@ -62,6 +62,7 @@ const addressNotes = async (
   if (ldap !== undefined) wanted.set(hostOf(ldap.url), 'entitlements.ldap')
   for (const [i, check] of checks.entries())
     for (const url of checkAddressesOf(check)) wanted.set(hostOf(url), `entitlements.checks.${i}`)
+  for (const [i, { url }] of loaded.config.hooks.entries()) wanted.set(hostOf(url), `hooks.${i}`)
   const { sign_in: signIn, notify } = loaded.config.connect
   if (typeof signIn === 'object') wanted.set(hostOf(signIn.issuer), 'connect.sign_in')
   if (notify !== undefined) wanted.set(hostOf(notify.webhook), 'connect.notify')
@@ -231,7 +232,7 @@ export const validate = async (options: {
     parts === null ? none : await endpoints(loaded, parts),
     await who(loaded, parts?.policy.tables() ?? {}),
     {
-      problems: [],
+      problems: idleHooks(loaded),
       warnings: [
         ...(open ? [`policy.bundle: ${said}`] : []),
         ...scopes(loaded.connections),

@@ -4,6 +4,7 @@ import { naming } from '../../config/backend.ts'
 import { readYaml, type Loaded } from '../../config/load.ts'
 import { plainHttp } from '../../config/address.ts'
 import type { Connection, JsonObject } from '../../model.ts'
+import { concerns } from '../../pipeline/checks.ts'
 import { lacking } from '../../wire/scopes.ts'
 import type { Findings } from './machine.ts'
 
@@ -153,4 +154,18 @@ export const pages = ({ config }: Loaded): readonly string[] => {
     : [
         `connect.url: people and providers are sent to ${url}, but the pages listen on port ${connect.port} (listeners.connect): make the ports the same, unless something forwards from the one to the other`,
       ]
+}
+
+/** Operations that hooks name and no connection has: nobody would be asked about them. */
+export const idleHooks = ({ config, connections }: Loaded): readonly string[] => {
+  const known = new Set(
+    [...connections.values()].flatMap(({ provider }) => provider.operations.map(({ id }) => id)),
+  )
+  return config.hooks.flatMap(({ name, operations }, i) =>
+    operations.flatMap((named) =>
+      named === '*' || [...known].some((id) => concerns(named, id))
+        ? []
+        : [`hooks.${i}.operations: no connection has ${named}, so ${name} is never asked about it`],
+    ),
+  )
 }

@@ -186,6 +186,10 @@ export const problems: Texts['problems'] = {
     'Die Antwort ließ sich nicht bereinigen',
     'Fordern Sie mit einem Aufruf weniger an.',
   ),
+  hook_unavailable: row(
+    'Ein Hook konnte nicht gefragt werden',
+    'Versuchen Sie es später noch einmal. Bleibt es dabei, informieren Sie den Betreiber: Solange wird jeder Aufruf abgelehnt, über den der Hook zu urteilen hat.',
+  ),
   configuration_changed: row(
     'Die Konfiguration hat sich geändert, während der Aufruf wartete',
     'Wiederholen Sie den Aufruf: Es entscheidet, was jetzt gilt.',

@@ -21,6 +21,7 @@ import { createAgents } from '../vault/agents.ts'
 import { readRing } from '../vault/rotate.ts'
 import { createRuns } from '../vault/runs.ts'
 import { createStandings } from '../vault/standings.ts'
+import { createAsking } from '../compose/asks.ts'
 import { createStandingCare } from '../consent/standing.ts'
 import { createSealer } from '../vault/seal.ts'
 import { createVault } from '../vault/vault.ts'
@@ -65,6 +66,13 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
     const onEvent = (event: string, fields: object): Promise<void> =>
       evidence.event(event, fields as Record<string, unknown>)
     const standings = createStandings({ store, clock, newId, log, ...NO_CALLS })
+    const agents = createAgents({ store, clock, onDisabled: () => {} })
+    const asking = createAsking({ config, clock, log }, { store, sealer, agents }, {
+      publicUrl,
+      people: { kind: 'none' },
+      onEvent,
+      wake: null,
+    })
     const app = createOperatorsApi({
       ...naming(config),
       operators: [],
@@ -90,11 +98,14 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
       }),
       runs: createRuns({ store, clock, randomBytes, newId, onRevoked: () => {} }),
       agents: {
-        ...createAgents({ store, clock, onDisabled: () => {} }),
+        ...agents,
         about: loaded.agents,
       },
       standings,
-      standing: createStandingCare({ standings, store: store.standings, clock, log, onEvent }),
+      standing: asking.with(
+        createStandingCare({ standings, store: store.standings, clock, log, onEvent }),
+      ),
+      asks: asking.asks,
       maxRunMs: config.runs.max,
       permitRun: () => {
         throw new Problem(

@@ -9,6 +9,7 @@ import { createRoom } from '../consent/tenants.ts'
 import { createRevoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
 import type { PeopleSource } from '../pipeline/entitlements.ts'
+import { createAsking, type Asking } from './asks.ts'
 import type { Core } from './core.ts'
 import { directoryOf, type Invalidated } from './directories.ts'
 import { withScim } from './scim.ts'
@@ -20,6 +21,8 @@ export type Consent = Awaited<ReturnType<typeof createConsent>>
 const SKEW_MS = 600_000
 const SWEEP_MS = 60_000
 
+/** Fields of `agent.disabled`. */
+type AgentOff = { readonly agent: { readonly id: string }; readonly tenant?: string | null }
 /** Fields of `consent.user_mismatch`. */
 type Mismatch = {
   readonly flow: string
@@ -88,13 +91,14 @@ const sweeping = (
   { runs, store, waiting }: Core,
   flows: ReturnType<typeof createFlows>,
   standing: StandingCare,
+  asking: Asking,
 ): void => {
   const sweep = setInterval(() => {
     void waiting.look()
     // By a wrong clock everything would be old.
     if (clock.wrong() !== null) return
     const sessions = store.sessions.sweep(clock.now() - SKEW_MS)
-    for (const each of [flows.sweep(), runs.sweep(), standing.sweep(), sessions])
+    for (const each of [flows.sweep(), runs.sweep(), standing.sweep(), asking.sweep(), sessions])
       each.catch((error: unknown) =>
         log.error({ err: error }, 'old consents, runs and sessions could not be swept'),
       )
@@ -112,11 +116,18 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     wake: () => void
     mismatch: (of: Mismatch) => void
     brokeGlass: (of: object) => void
+    asked: () => void
     send: Send | null
-  } = { wake: () => {}, mismatch: () => {}, brokeGlass: () => {}, send: null }
+  } = { wake: () => {}, mismatch: () => {}, brokeGlass: () => {}, asked: () => {}, send: null }
+  /** Nobody answers for an agent that is switched off. */
+  const unasked = ({ agent: { id: agent }, tenant }: AgentOff): void =>
+    void asking.asks
+      .endAll({ agent, ...(tenant == null ? {} : { tenant }) }, { by: 'agent_disabled' })
+      .catch((error: unknown) => log.error({ err: error }, 'what an agent asked could not be ended'))
   const onEvent = (event: string, fields: object): Promise<void> => {
     if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
     if (event === 'operator.break_glass') deliver.brokeGlass(fields)
+    if (event === 'agent.disabled') unasked(fields as AgentOff)
     return evidence.event(event, fields as Record<string, unknown>)
   }
   const standing = createStandingCare({
@@ -129,6 +140,12 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
   const directory = directoryOf(config, withScim(config, core, clock))
   const people = peopleOf(config, directory)
   const { active, peopleChanged, invalidated } = followPeople(people, directory, scope, core)
+  const asking = createAsking(scope, core, {
+    publicUrl,
+    people,
+    onEvent,
+    wake: notify === undefined ? null : () => deliver.asked(),
+  })
   const flows = createFlows({
     store,
     vault,
@@ -169,18 +186,22 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     deliver.wake = notifier.wake
     deliver.brokeGlass = notifier.brokeGlass
     deliver.send = notifier.send
+    const asked = asking.watch(notifier.send)
+    opened(asked.close)
+    deliver.asked = asked.wake
     opened(standing.watch(notifier.send, () => clock.wrong() === null))
     deliver.mismatch = ({ flow, user, ...of }) =>
       notifier.mismatch({ ...of, hash: flow, person: user })
     // What an earlier process left behind.
     scope.begins(notifier.wake)
   }
-  sweeping(scope, core, flows, standing)
+  sweeping(scope, core, flows, standing, asking)
   return {
     people,
     active,
     peopleChanged,
-    standing,
+    standing: asking.with(standing),
+    asking,
     firstUse: (row: StandingRow) => standing.firstUse(row, deliver.send),
     invalidated,
     flows,

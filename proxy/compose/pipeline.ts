@@ -17,6 +17,9 @@ import { createAddressTags } from '../wire/address_tag.ts'
 import { createMcpSessions } from '../wire/mcp_session.ts'
 import { createQuerySeals } from '../wire/query_seal.ts'
 import { createSift } from '../wire/headers.ts'
+import { needsOf } from '../consent/approvers.ts'
+import { isAsk } from '../consent/asks.ts'
+import { demandIn } from '../consent/step_ups.ts'
 import { createChecks } from '../pipeline/checks.ts'
 import { createCredentials, lookAgain } from '../pipeline/credential.ts'
 import { createDecide, type Decide } from '../pipeline/decide.ts'
@@ -174,7 +177,7 @@ const planningOf =
 export const createPipeline = (
   scope: Configured,
   core: Core,
-  { people, flows, session }: Pick<Consent, 'people' | 'flows' | 'session'>,
+  { people, flows, session, asking: asks }: Pick<Consent, 'people' | 'flows' | 'session' | 'asking'>,
   later: () => Later,
 ): Pipeline => {
   const { config, clock, log } = scope
@@ -237,9 +240,20 @@ export const createPipeline = (
           operation,
         },
       ),
-    ended: async (who, authorizationId, ms, signal) =>
-      (await flows.status(authorizationId, { person: who.person, agent: who.agent }, ms, signal))
-        .status === 'completed',
+    approvals: asks.approvals,
+    stepUps: asks.stepUps,
+    needsOf,
+    demandIn,
+    readWhole: (req) => readUpTo(req, config.limits.inspected_body),
+    ended: async ({ person, agent }, id, ms, signal) => {
+      const { status } = await (isAsk(id) ? asks.asks : flows).status(
+        id,
+        { person, agent },
+        ms,
+        signal,
+      )
+      return status === 'completed' || status === 'given' || status === 'used'
+    },
     hold,
     limits: {
       requestBody: config.limits.request_body,

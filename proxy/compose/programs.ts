@@ -94,7 +94,7 @@ const signInOf = (scope: Configured, { policy, fetch }: Core) => {
 export const operatorsDepsOf = (
   scope: Configured,
   core: Core,
-  { flows, revoker, onEvent, session, standing }: Consent,
+  { flows, revoker, onEvent, session, standing, asking }: Consent,
   permit: Permit,
 ): OperatorsDeps => {
   const { config, agents: about, clock, log } = scope
@@ -112,6 +112,7 @@ export const operatorsDepsOf = (
     runs,
     standings,
     standing,
+    asks: asking.asks,
     maxRunMs: config.runs.max,
     agents: { ...agents, about },
     permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
@@ -173,7 +174,7 @@ export const localApi = (
 export const authApi = (
   scope: Scope,
   core: Core,
-  { flows, session }: Consent,
+  { flows, session, asking }: Consent,
   {
     identify,
     permit,
@@ -190,6 +191,7 @@ export const authApi = (
       each: config.limits.calls_per_agent,
     }),
     flows,
+    asks: asking.asks,
     connections: core.connections,
     tool: tools.operationsOf,
     agentOf: (workload: string) => {

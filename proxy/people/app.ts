@@ -16,6 +16,8 @@ import { CATALOGUE, Problem } from '../problem.ts'
 import type { ProblemCode } from '../problem.ts'
 import { createAgentPages, type AgentsDeps } from './agents.ts'
 import { agentView } from './agents_page.ts'
+import { createApprovalPages, type ApprovalsDeps } from './approvals.ts'
+import { createStepUpPages, type StepUpDeps } from './step_up.ts'
 import { planPage } from './plan_page.ts'
 import { createConnections, type ConnectionsDeps } from './connections.ts'
 import { createDoor, visitAt, type DoorDeps } from './sign_in.ts'
@@ -38,6 +40,9 @@ export type ConnectDeps = DoorDeps &
   ConnectionsDeps &
   AgentsDeps & {
     readonly flows: Flows
+    /** Approvals and stronger sign-ins: at an OpenID provider's sign-in alone. */
+    readonly asking: Pick<ApprovalsDeps, 'asks' | 'approvals' | 'agentOn'> &
+      Pick<StepUpDeps, 'asks' | 'stepUps'>
     /** What seals the pages' cookies; `publicUrl` is `connect.url`, without a trailing slash. */
     readonly session: SessionDeps
     /** Origins that `next_uri` may name. */
@@ -78,7 +83,17 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   const { publicUrl } = deps.session
   const frame = createFrame({ ...deps.session, brand: deps.brand?.words ?? null })
   const { show, see, about, setCookie, reader, cookies, crossSite } = frame
-  const door = createDoor(deps, frame)
+  const door = createDoor(deps, frame, async (c, signedIn) => stepUp?.came(c, signedIn))
+  const asked = deps.asking
+  const stepUp =
+    signIn.kind === 'oidc'
+      ? createStepUpPages(
+          { ...deps, ...asked, active: deps.agents.active },
+          frame,
+          door,
+          signIn,
+        )
+      : null
   const app = new Hono()
 
   /** The browser, as far as the socket, trusted proxies and its own word go. */
@@ -451,6 +466,9 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   app.route('/', door.app)
   app.route('/', createConnections(deps, frame, door))
   app.route('/', createAgentPages(deps, frame, door))
+  if (signIn.kind === 'oidc')
+    app.route('/', createApprovalPages({ ...deps, ...asked }, frame, door, signIn))
+  if (stepUp !== null) app.route('/', stepUp.app)
 
   app.notFound((c) => show(c, pages.notFoundPage(), 404))
   app.onError((error, c) => {

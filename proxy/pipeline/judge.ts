@@ -5,6 +5,7 @@ import type { Act } from './classify.ts'
 import { decideEach, together, type Decide, type Question } from './decide.ts'
 import type { AskFacts, Facts } from './entitlements.ts'
 import type { Call } from './exchange.ts'
+import type { Lifted } from './approval.ts'
 import { follow, type Request, type Verdict } from './request.ts'
 import { STANDING, withdrawn } from './standing.ts'
 
@@ -26,6 +27,13 @@ const outlived = ({ decision, facts }: Verdict): boolean =>
   decision.effect === 'deny' &&
   facts.entitlements.source !== 'claims' &&
   decision.reasons.every(({ code }) => code === 'entitlements_stale')
+
+/** What people did, as the decision sees it. */
+const withLifted = ({ approvals, auth }: Lifted) => ({
+  approvals: approvals(null),
+  approvalsOf: approvals,
+  ...(auth === null ? {} : { auth }),
+})
 
 export const createJudge = (deps: JudgeDeps) => {
   const { via = 'proxy' } = deps
@@ -49,9 +57,11 @@ export const createJudge = (deps: JudgeDeps) => {
     principal: Principal,
     { route, act, body }: Request,
     facts: Facts,
+    lifted?: Lifted,
   ): Verdict | Promise<Verdict> =>
     follow(look(principal, route), (holding) => {
-      const question = { id, via, principal, route, act, body, stripped, facts, holding }
+      const about = { id, via, principal, route, act, body, stripped, facts, holding }
+      const question = lifted === undefined ? about : { ...about, ...withLifted(lifted) }
       return follow(standingStands(question), (refusal) =>
         refusal === null
           ? judgedAlone(question, act)
@@ -92,10 +102,11 @@ export const createJudge = (deps: JudgeDeps) => {
     who: Principal,
     request: Request,
     facts: Facts,
+    lifted?: Lifted,
   ): Verdict | Promise<Verdict> =>
-    follow(judged(call, who, request, facts), (verdict) =>
+    follow(judged(call, who, request, facts, lifted), (verdict) =>
       outlived(verdict)
-        ? follow(factsOf(who, request, true), (newer) => judged(call, who, request, newer))
+        ? follow(factsOf(who, request, true), (newer) => judged(call, who, request, newer, lifted))
         : verdict,
     )
 

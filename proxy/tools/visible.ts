@@ -1,6 +1,6 @@
 // The list is the policy: what it would let this person do with a tool through this agent now, asked without arguments.
 import { setImmediate as yielded } from 'node:timers/promises'
-import type { Access, Connection, Decision, JsonObject, OperationRow, Principal } from '../model.ts'
+import type { Access, Connection, Decision, JsonObject, OperationRow, Principal, Reason } from '../model.ts'
 import { questionOf, type AllowedDeps } from '../consent/allowed.ts'
 import type { Facts } from '../pipeline/entitlements.ts'
 import { Problem } from '../problem.ts'
@@ -28,6 +28,8 @@ const WHOEVER: ReadonlySet<string> = new Set([
   'run_scope',
   'scope_not_listed',
 ])
+const byPerson = ({ code }: Reason): boolean =>
+  code === 'approval_required' || code === 'step_up_required'
 const NO: Seen = { may: 'no', consent: null }
 
 /** A template as one path that both it and the row's pattern allow; null: there is none. `{x+}` takes one segment or more. */
@@ -121,9 +123,15 @@ export const createVisible = (
             }),
       })
     }
-    const seenBy = ({ effect, requiredScopes }: Decision, sure: Seen['may']): Seen | null => {
+    const seenBy = (
+      { effect, requiredScopes, reasons }: Decision,
+      sure: Seen['may'],
+    ): Seen | null => {
       if (effect === 'allow') return { may: sure, consent: null }
-      if (effect === 'consent_required') return { may: sure, consent: requiredScopes }
+      if (effect === 'approval_required' || effect === 'step_up_required')
+        return { may: 'perhaps', consent: null }
+      if (effect === 'consent_required')
+        return { may: reasons.some(byPerson) ? 'perhaps' : sure, consent: requiredScopes }
       return null
     }
     const judge = async (connection: Connection, row: OperationRow): Promise<Seen> => {
@@ -140,10 +148,7 @@ export const createVisible = (
         if (met !== null) return met
       }
       const open = plain.reasons.every(
-        ({ code }) =>
-          code === 'approval_required' ||
-          code === 'step_up_required' ||
-          (row.inspect.length > 0 && !WHOEVER.has(code)),
+        (reason) => byPerson(reason) || (row.inspect.length > 0 && !WHOEVER.has(reason.code)),
       )
       return open && plain.reasons.length > 0 ? { may: 'perhaps', consent: null } : NO
     }

@@ -117,10 +117,10 @@ describe('what policy says', () => {
   const hosts = [NEW, OLD, { ...NEW, url: true }, { ...OLD, url: true }]
   test.each([
     ['policy_denied', { reasons: ['merge_freeze'], decision_id: 'd' }, 'policy_denied'],
-    ['policy_denied', { reasons: ['approval_required'], url: LINK }, 'approval_required'],
-    ['policy_denied', { reasons: ['step_up_required'] }, 'step_up_required'],
+    ['policy_denied', { reasons: ['approval_declined'], url: LINK }, 'policy_denied'],
     ['policy_denied', { reasons: ['approval_required', 'merge_freeze'] }, 'policy_denied'],
-    ['approval_required', { url: LINK }, 'approval_required'],
+    ['approval_required', {}, 'approval_required'],
+    ['step_up_required', { acr_values: 'mfa' }, 'step_up_required'],
     ['obligation_refused', { obligation: 'x' }, 'obligation_refused'],
   ])('%s %j is %s, no question and no link, to any host', (code, more, own) => {
     for (const to of hosts) {

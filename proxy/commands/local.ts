@@ -67,12 +67,16 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
       evidence.event(event, fields as Record<string, unknown>)
     const standings = createStandings({ store, clock, newId, log, ...NO_CALLS })
     const agents = createAgents({ store, clock, onDisabled: () => {} })
-    const asking = createAsking({ config, clock, log }, { store, sealer, agents }, {
-      publicUrl,
-      people: { kind: 'none' },
-      onEvent,
-      wake: null,
-    })
+    const asking = createAsking(
+      { config, clock, log },
+      { store, sealer, agents },
+      {
+        publicUrl,
+        people: { kind: 'none' },
+        onEvent,
+        wake: null,
+      },
+    )
     const app = createOperatorsApi({
       ...naming(config),
       operators: [],

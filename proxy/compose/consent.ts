@@ -123,7 +123,9 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
   const unasked = ({ agent: { id: agent }, tenant }: AgentOff): void =>
     void asking.asks
       .endAll({ agent, ...(tenant == null ? {} : { tenant }) }, { by: 'agent_disabled' })
-      .catch((error: unknown) => log.error({ err: error }, 'what an agent asked could not be ended'))
+      .catch((error: unknown) =>
+        log.error({ err: error }, 'what an agent asked could not be ended'),
+      )
   const onEvent = (event: string, fields: object): Promise<void> => {
     if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
     if (event === 'operator.break_glass') deliver.brokeGlass(fields)

@@ -177,7 +177,12 @@ const planningOf =
 export const createPipeline = (
   scope: Configured,
   core: Core,
-  { people, flows, session, asking: asks }: Pick<Consent, 'people' | 'flows' | 'session' | 'asking'>,
+  {
+    people,
+    flows,
+    session,
+    asking: asks,
+  }: Pick<Consent, 'people' | 'flows' | 'session' | 'asking'>,
   later: () => Later,
 ): Pipeline => {
   const { config, clock, log } = scope

@@ -154,11 +154,7 @@ export const createApprovals = (deps: {
     },
 
     /** @returns null: it is not open any more, or somebody else answered at the same moment */
-    say: async (
-      row: AskRow,
-      approver: Person,
-      mine: readonly Need[],
-    ): Promise<AskRow | null> => {
+    say: async (row: AskRow, approver: Person, mine: readonly Need[]): Promise<AskRow | null> => {
       const before = yesesIn(row)
       const at = clock.now()
       const more = mine

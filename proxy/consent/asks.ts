@@ -264,7 +264,10 @@ export const createAsks = (deps: {
     watch: (send: Send, ready: () => boolean) => {
       const tell = async (row: AskRow): Promise<void> => {
         const failed = linked(row)
-          ? await send(`${row.kind}_requested_${row.hash}`, noticeOf(row, urlOf(row), deps.agentUrl))
+          ? await send(
+              `${row.kind}_requested_${row.hash}`,
+              noticeOf(row, urlOf(row), deps.agentUrl),
+            )
           : null
         if (failed !== null && row.notices < MOST_NOTICES) return // the lease ends, and it is tried again
         await asks.noticeAt(row.hash, null)

@@ -44,9 +44,7 @@ const demandOf = ({ acr_values: acr, max_auth_age_s: age }: JsonObject): Demand 
 /**
  * What all of these decisions demand together, of one sign-in; null: nothing that one could meet.
  */
-export const demandIn = (
-  decisions: readonly Pick<Decision, 'obligations'>[],
-): Demand | null => {
+export const demandIn = (decisions: readonly Pick<Decision, 'obligations'>[]): Demand | null => {
   const all = decisions
     .flatMap(({ obligations }) => Object.values(obligations))
     .filter(({ type }) => type === 'step-up')
@@ -147,8 +145,7 @@ export const createStepUps = (deps: {
       return null
     },
 
-    decline: (row: AskRow): Promise<boolean> =>
-      asks.end(row, 'declined', { by: personOfAsk(row) }),
+    decline: (row: AskRow): Promise<boolean> => asks.end(row, 'declined', { by: personOfAsk(row) }),
     endAll: (person: Person, agent: string | null): Promise<void> => signIns.end(person, agent),
     sweep: async (): Promise<void> => void (await signIns.sweep(clock.now())),
   }

@@ -87,12 +87,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   const asked = deps.asking
   const stepUp =
     signIn.kind === 'oidc'
-      ? createStepUpPages(
-          { ...deps, ...asked, active: deps.agents.active },
-          frame,
-          door,
-          signIn,
-        )
+      ? createStepUpPages({ ...deps, ...asked, active: deps.agents.active }, frame, door, signIn)
       : null
   const app = new Hono()
 

@@ -90,13 +90,19 @@ const bodyOf = (t: Texts, { body, contentType }: Shown): Html => {
       ${block(words.raw, html`${body}`)}`
   const parsed = pretty(text)
   const mail = parsed === null ? null : mailIn(parsed.value)
-  return html`${size} ${mail === null ? '' : html`<h3>${words.mail}</h3>${block(words.mail, plain(mail))}`}
-  ${
-    parsed === null
-      ? ''
-      : html`<h3>${words.pretty}</h3>
-          ${block(words.pretty, plain(parsed.text))}`
-  }
+  return html`${size}
+    ${
+      mail === null
+        ? ''
+        : html`<h3>${words.mail}</h3>
+            ${block(words.mail, plain(mail))}`
+    }
+    ${
+      parsed === null
+        ? ''
+        : html`<h3>${words.pretty}</h3>
+            ${block(words.pretty, plain(parsed.text))}`
+    }
     <h3>${words.raw}</h3>
     ${block(words.raw, plain(text))}`
 }
@@ -156,8 +162,7 @@ export const approvalPage =
         <dl>
           ${agentRows(t, agent)} ${row(words.for, who(person))} ${row(t.label.provider, provider)}
           ${shown.account === null ? '' : row(t.label.connectedAs, plain(shown.account))}
-          ${row(words.does, html`${deeds}`)}
-          ${row(words.until, when(view.expiresAt))}
+          ${row(words.does, html`${deeds}`)} ${row(words.until, when(view.expiresAt))}
           ${row(words.digest, html`<code>${view.digest.slice(7, 7 + SHORT)}</code>`)}
         </dl>
         ${shown.why.length === 0 ? '' : html`<p>${words.why} ${shown.why.map((line) => html`<span class="line">${plain(line)}</span>`)}</p>`}

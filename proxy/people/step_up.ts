@@ -46,12 +46,16 @@ export const stepUpPage =
         <ul>
           ${view.operations.map(
             (id) =>
-              html`<li>${connection === null ? '' : deed(t, connection.provider, id)} <code>${id}</code></li>`,
+              html`<li>
+                ${connection === null ? '' : deed(t, connection.provider, id)} <code>${id}</code>
+              </li>`,
           )}
         </ul>
         ${unknownAgent(t, agent)}
         <dl>${agentRows(t, agent)}</dl>
-        <p>${words.how(Math.ceil(demand.maxAgeS / 60))} <code>${demand.acrValues.join(' ')}</code></p>
+        <p>
+          ${words.how(Math.ceil(demand.maxAgeS / 60))} <code>${demand.acrValues.join(' ')}</code>
+        </p>
         <p class="warn">${t.consent.warning(agent.name)}</p>
         <form method="post" action="${view.action}">
           <input type="hidden" name="csrf" value="${view.csrf}" />

@@ -128,11 +128,7 @@ export const createApproval = (
     factsOf,
   }: {
     readonly decided: Decided
-    readonly factsOf: (
-      who: Principal,
-      request: Request,
-      fresh: boolean,
-    ) => Facts | Promise<Facts>
+    readonly factsOf: (who: Principal, request: Request, fresh: boolean) => Facts | Promise<Facts>
   },
 ) => {
   const { approvals, stepUps, clock } = deps
@@ -150,8 +146,7 @@ export const createApproval = (
     const digest = `sha256:${hash('sha256', bytes, 'hex')}`
     return { ...request, body: { ...body, bytes, declared: bytes.length, digest } }
   }
-  const demandOf = ({ decision, each }: Verdict): Demand | null =>
-    deps.demandIn(each ?? [decision])
+  const demandOf = ({ decision, each }: Verdict): Demand | null => deps.demandIn(each ?? [decision])
 
   const askOf = (who: Principal, request: Request, verdict: Verdict): ApprovalAsk | null => {
     const needs = needsIn(verdict, deps.needsOf)
@@ -185,7 +180,8 @@ export const createApproval = (
     }
     if (verdict.decision.effect === 'step_up_required') {
       const demand = demandOf(verdict)
-      const auth = demand === null ? null : await stepUps.met(who.person, who.agent, demand).catch(unreachable)
+      const auth =
+        demand === null ? null : await stepUps.met(who.person, who.agent, demand).catch(unreachable)
       if (auth !== null) await again({ spends: null, approvals: () => NONE, auth })
     }
     if (verdict.decision.effect === 'approval_required') {
@@ -239,7 +235,9 @@ export const createApproval = (
 
     /** Marks the call as leaving. false: another call was first with the same yes, or it has ended: to be decided anew. */
     spent: ({ id }: Call, { lifted }: Asked): boolean | Promise<boolean> =>
-      lifted === null || lifted.spends === null || approvals.spend(lifted.spends, id).catch(unreachable),
+      lifted === null ||
+      lifted.spends === null ||
+      approvals.spend(lifted.spends, id).catch(unreachable),
 
     /** The id to wait for; null: there is nobody to wait for. */
     begin: async (who: Principal, request: Request, verdict: Verdict): Promise<string | null> => {

@@ -1,6 +1,14 @@
 // The list is the policy: what it would let this person do with a tool through this agent now, asked without arguments.
 import { setImmediate as yielded } from 'node:timers/promises'
-import type { Access, Connection, Decision, JsonObject, OperationRow, Principal, Reason } from '../model.ts'
+import type {
+  Access,
+  Connection,
+  Decision,
+  JsonObject,
+  OperationRow,
+  Principal,
+  Reason,
+} from '../model.ts'
 import { questionOf, type AllowedDeps } from '../consent/allowed.ts'
 import type { Facts } from '../pipeline/entitlements.ts'
 import { Problem } from '../problem.ts'

@@ -1,6 +1,6 @@
 // Calls that a person must approve, and calls that need a stronger sign-in: the whole of deputy, a real OpenID provider
 // and a browser without a screen.
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { startAuthServer, type AuthServer } from '../support/authserver.ts'
@@ -77,18 +77,14 @@ beforeAll(async () => {
     clientSecret: SECRET,
     redirectUris: [`${url}/sign-in/callback`],
     accounts: Object.fromEntries(['alice', 'bob', 'carol', 'dora', 'eve'].map((id) => [id, {}])),
-    config: {
-      acrValues: [MFA, PWD],
-      claims: { openid: ['sub'], acr: null, auth_time: null, amr: null },
-    },
+    signedIn: () => ({ acr, amr: acr === MFA ? ['pwd', 'otp'] : ['pwd'] }),
+    config: { acrValues: [MFA, PWD] },
   })
   deputy = await startDeputy({
     upstream: upstream.origin,
     people: PEOPLE,
     tables: tables(),
-    held: [
-      { person: { tenant: 'default', realm: 'corp', id: 'alice' }, token: 'at-alice' },
-    ],
+    held: [{ person: { tenant: 'default', realm: 'corp', id: 'alice' }, token: 'at-alice' }],
     config: {
       listeners: { agent: '127.0.0.1:0', admin: '127.0.0.1:0', connect: `127.0.0.1:${port}` },
       identity: { trust: 'plain', agent: AGENT, realm: 'corp' },
@@ -131,7 +127,7 @@ const ask = async (
       ...(init.body === undefined ? {} : { 'content-type': 'application/json' }),
       ...init.headers,
     },
-    ...(init.body === undefined ? {} : { body: init.body as BodyInit }),
+    ...(init.body === undefined ? {} : { body: init.body as string }),
   })
   return {
     status: response.status,
@@ -159,8 +155,20 @@ const approve = async (url: unknown, login: string, answer = 'yes'): Promise<Vis
 const events = (name: string): readonly EvidenceLine[] =>
   deputy.evidence().filter(({ event }) => event === name)
 const people = async (change: readonly Fields[]): Promise<void> => {
+  const reads = (): number => deputy.logged().split('entitlements file read').length
+  const before = reads()
   writeFileSync(join(deputy.dir, 'people.yaml'), JSON.stringify({ people: change }))
-  await deputy.reload()
+  await expect.poll(reads, { timeout: 5_000 }).toBeGreaterThan(before)
+}
+
+/** Another policy is in force. */
+const policy = async (acme: unknown): Promise<void> => {
+  const before = events('policy.loaded').length
+  for (const [name, table] of Object.entries(tables(acme)))
+    writeFileSync(join(deputy.dir, 'tables', `${name}.json`), JSON.stringify(table))
+  await expect
+    .poll(() => events('policy.loaded').length, { timeout: 5_000 })
+    .toBeGreaterThan(before)
 }
 
 test('a call leaves once, after a lead has seen and approved it, and the evidence says who', async () => {
@@ -194,7 +202,9 @@ test('a call leaves once, after a lead has seen and approved it, and the evidenc
   expect(events('approval.given')).toMatchObject([{ by: { id: 'bob' }, names: ['lead'] }])
   const [used] = events('approval.used')
   expect(used).toMatchObject({ approvers: [{ name: 'lead', id: 'bob' }] })
-  const allowed = deputy.evidence().find(({ exchange, event }) => event === 'decision' && exchange === used?.['exchange'])
+  const allowed = deputy
+    .evidence()
+    .find(({ exchange, event }) => event === 'decision' && exchange === used?.['exchange'])
   expect(allowed).toMatchObject({ decision: { effect: 'allow' } })
 })
 
@@ -207,7 +217,10 @@ test.each([
   await approve(yes.body['url'], 'bob')
   expect(await ask('POST', path, other)).toMatchObject({ code: 'approval_required' })
   expect(upstream.seen).toEqual([])
-  const traced = { body: '{"title":"a"}', headers: { traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` } }
+  const traced = {
+    body: '{"title":"a"}',
+    headers: { traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` },
+  }
   expect((await ask('POST', '/a1', traced)).status).toBe(200)
 })
 
@@ -229,8 +242,14 @@ test('nobody else approves: not the person, not who is no lead, not another real
   }
   // `eve` leads in another realm: at this page she is of this one, where nobody knows her.
   expect((await approve(told['url'], 'eve')).status).toBe(403)
-  expect(events('approval.stranger').map(({ by }) => (by as Fields)['id'])).toEqual(['alice', 'dora', 'eve'])
-  expect(await ask('POST', '/secret-thing', { body: '{"secret":"in-the-body"}' })).toMatchObject({ code: 'approval_required' })
+  expect(events('approval.stranger').map(({ by }) => (by as Fields)['id'])).toEqual([
+    'alice',
+    'dora',
+    'eve',
+  ])
+  expect(await ask('POST', '/secret-thing', { body: '{"secret":"in-the-body"}' })).toMatchObject({
+    code: 'approval_required',
+  })
 })
 
 test('who lost the group since, or is not active any more, has not said yes', async () => {
@@ -328,10 +347,15 @@ test('operators see what waits, without its content, and end it', async () => {
   const list = await (await fetch(`${deputy.connect}/v1/admin/approvals`, { headers })).text()
   expect(list).toContain(id)
   expect(list).not.toContain('not-for-operators')
-  const gone = await fetch(`${deputy.connect}/v1/admin/approvals/${id}`, { method: 'DELETE', headers })
+  const gone = await fetch(`${deputy.connect}/v1/admin/approvals/${id}`, {
+    method: 'DELETE',
+    headers,
+  })
   expect(gone.status).toBe(204)
   expect((await approve(told['url'], 'bob')).status).toBe(410)
-  expect((await ask('POST', '/ops', { body: '{"secret":"not-for-operators"}' })).body['url']).not.toBe(told['url'])
+  expect(
+    (await ask('POST', '/ops', { body: '{"secret":"not-for-operators"}' })).body['url'],
+  ).not.toBe(told['url'])
 })
 
 test('a plan says what needs a yes, and asks nobody', async () => {
@@ -348,21 +372,56 @@ test('a plan says what needs a yes, and asks nobody', async () => {
     }),
   })
   const { calls } = (await plan.json()) as { calls: readonly Fields[] }
-  expect(calls.map(({ effect }) => effect)).toEqual(['approval_required', 'step_up_required', 'allow'])
+  expect(calls.map(({ effect }) => effect)).toEqual([
+    'approval_required',
+    'step_up_required',
+    'allow',
+  ])
   expect(events('approval.requested')).toHaveLength(before)
 })
 
 test('another policy since then wants its own yes', async () => {
   const body = '{"n":8}'
   await approve((await ask('POST', '/policy', { body })).body['url'], 'bob')
-  const acme = { ...(TABLE['acme'] as Fields), write: row(['acme.post', 'acme.note', 'acme.upload'], approval(['group:security'])) }
-  for (const [name, table] of Object.entries(tables(acme)))
-    writeFileSync(join(deputy.dir, 'tables', `${name}.json`), JSON.stringify(table))
-  await deputy.reload()
+  const acme = {
+    ...(TABLE['acme'] as Fields),
+    write: row(['acme.post', 'acme.note', 'acme.upload'], approval(['group:security'])),
+  }
+  await policy(acme)
   expect(await ask('POST', '/policy', { body })).toMatchObject({ code: 'approval_required' })
-  for (const [name, table] of Object.entries(tables()))
-    writeFileSync(join(deputy.dir, 'tables', `${name}.json`), JSON.stringify(table))
-  await deputy.reload()
+  await policy(TABLE['acme'])
   expect((await ask('POST', '/policy', { body })).status).toBe(200)
 })
-void acr
+
+describe('a stronger sign-in', () => {
+  const up = async (url: unknown, login: string, by: string): Promise<Visit> => {
+    acr = by
+    const browser = createBrowser()
+    const page = await visit(browser, String(url), login)
+    if (!page.text.includes('name="csrf"')) return page
+    return through(browser, await browser.submit(page, { answer: 'yes' }), login)
+  }
+
+  test('lets the call pass once its person has made it, and not before', async () => {
+    const first = await ask('DELETE', '/x')
+    expect(first).toMatchObject({ status: 403, code: 'step_up_required' })
+    expect(first.body).toMatchObject({
+      authorization_id: expect.stringMatching(/^su_/) as string,
+      acr_values: MFA,
+      max_age: 600,
+    })
+    const { url } = first.body
+    // Somebody else gets nothing by this link, and it stays good.
+    expect((await up(url, 'bob', MFA)).status).toBe(403)
+    const weak = await up(url, 'alice', PWD)
+    expect(weak.text).toContain('not as strongly as policy asks')
+    expect(await ask('DELETE', '/x')).toMatchObject({ code: 'step_up_required' })
+    const waiting = ask('DELETE', '/x', { headers: { prefer: 'wait=30' } })
+    const strong = await up(url, 'alice', MFA)
+    expect(strong.text).toContain('You have signed in as was asked')
+    expect((await waiting).status).toBe(200)
+    expect((await ask('DELETE', '/other')).status).toBe(200)
+    expect(events('step_up.completed')).toMatchObject([{ acr: MFA }])
+    expect(events('step_up.failed')).toMatchObject([{ reason: 'acr', acr: PWD }])
+  })
+})

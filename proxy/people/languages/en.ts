@@ -346,14 +346,14 @@ export const en = {
   },
 
   approval: {
-    title: (agent: string, provider: string) =>
-      `May ${agent} do this at ${provider}?`,
+    title: (agent: string, provider: string) => `May ${agent} do this at ${provider}?`,
     intro: (agent: string) =>
       html`The agent <strong>${agent}</strong> is about to make exactly one call, and your
         organisation’s policy wants the yes of somebody like you first. You approve this call only,
         once, as it stands below.`,
     givenTitle: 'You approved this call',
-    given: 'Everything that policy asks for is said. The call may leave once; until then you can take it back.',
+    given:
+      'Everything that policy asks for is said. The call may leave once; until then you can take it back.',
     for: 'In the name of',
     does: 'What it does',
     until: 'Answer until',
@@ -395,7 +395,9 @@ export const en = {
     },
     used: {
       title: 'This call has left',
-      lines: ['It was approved, and the approval is used up. The same call again needs another one.'],
+      lines: [
+        'It was approved, and the approval is used up. The same call again needs another one.',
+      ],
     },
     missed: {
       title: 'Nothing was changed',

@@ -3,7 +3,7 @@ import { html } from 'hono/html'
 import type { Html } from './markup.ts'
 
 /** Controls but for line ends and tabs, format characters (bidi, joiners, tags), separators that no font shows, halves of pairs. */
-const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\u2028\u2029\u115f\u1160\u3164\uffa0\u034f]/gu
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\u2028\u2029\u115F\u1160\u3164\uFFA0]|\u034F/gu
 const SEEN: ReadonlySet<string> = new Set(['\n', '\t'])
 /** More of them than this, and the text is none that a person could read. */
 const MOST_MARKS = 1_000

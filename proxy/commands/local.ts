@@ -32,6 +32,26 @@ import { overSocket, readAnswer, written, type Reach } from './operate.ts'
 /** Nothing goes to providers from here. */
 const NO_CALLS = { onEnded: () => {}, onFirstUse: () => {} }
 
+/** What people are asked: ended here, never begun. */
+const askingOf = (
+  { config }: Loaded,
+  {
+    clock,
+    log,
+    onEvent,
+    ...core
+  }: Parameters<typeof createAsking>[1] &
+    Omit<Parameters<typeof createAsking>[0], 'config'> & {
+      readonly onEvent: (event: string, fields: object) => Promise<void>
+    },
+) =>
+  createAsking({ config, clock, log }, core, {
+    publicUrl: config.connect.url ?? 'http://localhost',
+    people: { kind: 'none' },
+    onEvent,
+    wake: null,
+  })
+
 const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
   const { config, at, written: inState, connections } = loaded
   const clock = systemClock()
@@ -67,16 +87,8 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
       evidence.event(event, fields as Record<string, unknown>)
     const standings = createStandings({ store, clock, newId, log, ...NO_CALLS })
     const agents = createAgents({ store, clock, onDisabled: () => {} })
-    const asking = createAsking(
-      { config, clock, log },
-      { store, sealer, agents },
-      {
-        publicUrl,
-        people: { kind: 'none' },
-        onEvent,
-        wake: null,
-      },
-    )
+    const care = createStandingCare({ standings, store: store.standings, clock, log, onEvent })
+    const asking = askingOf(loaded, { store, sealer, agents, clock, log, onEvent })
     const app = createOperatorsApi({
       ...naming(config),
       operators: [],
@@ -106,9 +118,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
         about: loaded.agents,
       },
       standings,
-      standing: asking.with(
-        createStandingCare({ standings, store: store.standings, clock, log, onEvent }),
-      ),
+      standing: asking.with(care),
       asks: asking.asks,
       maxRunMs: config.runs.max,
       permitRun: () => {

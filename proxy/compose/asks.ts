@@ -10,6 +10,8 @@ import type { PeopleSource } from '../pipeline/entitlements.ts'
 import type { Core } from './core.ts'
 import type { Configured } from './scope.ts'
 
+/** Fields of `agent.disabled`. */
+export type AgentOff = { readonly agent: { readonly id: string }; readonly tenant?: string | null }
 export type Asking = ReturnType<typeof createAsking>
 
 export const createAsking = (
@@ -62,6 +64,13 @@ export const createAsking = (
       await asks.sweep()
       await stepUps.sweep()
     },
+    /** Nobody answers for an agent that is switched off. */
+    unasked: ({ agent: { id: agent }, tenant }: AgentOff): void =>
+      void asks
+        .endAll({ agent, ...(tenant == null ? {} : { tenant }) }, { by: 'agent_disabled' })
+        .catch((error: unknown) =>
+          log.error({ err: error }, 'what an agent asked could not be ended'),
+        ),
     /** What ends somebody's standing ends what is asked for them too. */
     with: (standing: StandingCare): StandingCare => ({
       ...standing,

@@ -9,7 +9,7 @@ import { createRoom } from '../consent/tenants.ts'
 import { createRevoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
 import type { PeopleSource } from '../pipeline/entitlements.ts'
-import { createAsking, type Asking } from './asks.ts'
+import { createAsking, type AgentOff, type Asking } from './asks.ts'
 import type { Core } from './core.ts'
 import { directoryOf, type Invalidated } from './directories.ts'
 import { withScim } from './scim.ts'
@@ -21,8 +21,6 @@ export type Consent = Awaited<ReturnType<typeof createConsent>>
 const SKEW_MS = 600_000
 const SWEEP_MS = 60_000
 
-/** Fields of `agent.disabled`. */
-type AgentOff = { readonly agent: { readonly id: string }; readonly tenant?: string | null }
 /** Fields of `consent.user_mismatch`. */
 type Mismatch = {
   readonly flow: string
@@ -90,8 +88,7 @@ const sweeping = (
   { log, clock, opened }: Scope,
   { runs, store, waiting }: Core,
   flows: ReturnType<typeof createFlows>,
-  standing: StandingCare,
-  asking: Asking,
+  { standing, asking }: { readonly standing: StandingCare; readonly asking: Asking },
 ): void => {
   const sweep = setInterval(() => {
     void waiting.look()
@@ -107,29 +104,71 @@ const sweeping = (
   opened(() => clearInterval(sweep))
 }
 
+type Deliver = {
+  wake: () => void
+  mismatch: (of: Mismatch) => void
+  brokeGlass: (of: object) => void
+  asked: () => void
+  send: Send | null
+}
+/** Hands links and notices to the application of `connect.notify`. */
+const delivering = async (
+  scope: Configured,
+  deliver: Deliver,
+  of: {
+    readonly notify: NonNullable<Config['connect']['notify']>
+    readonly flows: ReturnType<typeof createFlows>
+    readonly standing: StandingCare
+    readonly asking: Asking
+    readonly publicUrl: string
+    readonly fetch: Core['fetch']
+    readonly onEvent: (event: string, fields: object) => Promise<void>
+  },
+): Promise<void> => {
+  const { notify, flows, standing, asking, publicUrl, fetch, onEvent } = of
+  const { clock, log, opened } = scope
+  // Most have none, and need no library to sign with.
+  const { createNotifier } = await import('../consent/webhook.ts')
+  const notifier = createNotifier({
+    ...notify,
+    due: flows.notices,
+    next: flows.notifyAt,
+    agentUrl: (agent) => `${publicUrl}/agents/${encodeURIComponent(agent)}`,
+    fetch,
+    clock,
+    log,
+    onEvent,
+  })
+  opened(() => notifier.close())
+  deliver.wake = notifier.wake
+  deliver.brokeGlass = notifier.brokeGlass
+  deliver.send = notifier.send
+  const asked = asking.watch(notifier.send)
+  opened(asked.close)
+  deliver.asked = asked.wake
+  opened(standing.watch(notifier.send, () => clock.wrong() === null))
+  deliver.mismatch = ({ flow, user, ...of }) =>
+    notifier.mismatch({ ...of, hash: flow, person: user })
+  // What an earlier process left behind.
+  scope.begins(notifier.wake)
+}
+
 /** @param publicUrl `connect.url`, without a trailing slash */
 export const createConsent = async (scope: Configured, core: Core, publicUrl: string) => {
-  const { config, log, clock, opened } = scope
+  const { config, log, clock } = scope
   const { store, vault, sealer, client, connections, evidence, fetch } = core
   const { notify } = config.connect
-  const deliver: {
-    wake: () => void
-    mismatch: (of: Mismatch) => void
-    brokeGlass: (of: object) => void
-    asked: () => void
-    send: Send | null
-  } = { wake: () => {}, mismatch: () => {}, brokeGlass: () => {}, asked: () => {}, send: null }
-  /** Nobody answers for an agent that is switched off. */
-  const unasked = ({ agent: { id: agent }, tenant }: AgentOff): void =>
-    void asking.asks
-      .endAll({ agent, ...(tenant == null ? {} : { tenant }) }, { by: 'agent_disabled' })
-      .catch((error: unknown) =>
-        log.error({ err: error }, 'what an agent asked could not be ended'),
-      )
+  const deliver: Deliver = {
+    wake: () => {},
+    mismatch: () => {},
+    brokeGlass: () => {},
+    asked: () => {},
+    send: null,
+  }
   const onEvent = (event: string, fields: object): Promise<void> => {
     if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
     if (event === 'operator.break_glass') deliver.brokeGlass(fields)
-    if (event === 'agent.disabled') unasked(fields as AgentOff)
+    if (event === 'agent.disabled') asking.unasked(fields as AgentOff)
     return evidence.event(event, fields as Record<string, unknown>)
   }
   const standing = createStandingCare({
@@ -171,33 +210,9 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     }),
     lets: standing.lets,
   })
-  if (notify !== undefined) {
-    // Most have none, and need no library to sign with.
-    const { createNotifier } = await import('../consent/webhook.ts')
-    const notifier = createNotifier({
-      ...notify,
-      due: flows.notices,
-      next: flows.notifyAt,
-      agentUrl: (agent) => `${publicUrl}/agents/${encodeURIComponent(agent)}`,
-      fetch,
-      clock,
-      log,
-      onEvent,
-    })
-    opened(() => notifier.close())
-    deliver.wake = notifier.wake
-    deliver.brokeGlass = notifier.brokeGlass
-    deliver.send = notifier.send
-    const asked = asking.watch(notifier.send)
-    opened(asked.close)
-    deliver.asked = asked.wake
-    opened(standing.watch(notifier.send, () => clock.wrong() === null))
-    deliver.mismatch = ({ flow, user, ...of }) =>
-      notifier.mismatch({ ...of, hash: flow, person: user })
-    // What an earlier process left behind.
-    scope.begins(notifier.wake)
-  }
-  sweeping(scope, core, flows, standing, asking)
+  if (notify !== undefined)
+    await delivering(scope, deliver, { notify, flows, standing, asking, publicUrl, fetch, onEvent })
+  sweeping(scope, core, flows, { standing, asking })
   return {
     people,
     active,

@@ -173,6 +173,22 @@ const planningOf =
       observe: () => {},
     })
 
+/** What people answer, and how a call waits for it. */
+const answersOf = (
+  { asks, approvals, stepUps }: Consent['asking'],
+  flows: Consent['flows'],
+): Pick<PepDeps, 'approvals' | 'stepUps' | 'needsOf' | 'demandIn' | 'ended'> => ({
+  approvals,
+  stepUps,
+  needsOf,
+  demandIn,
+  ended: async ({ person, agent }, id, ms, signal) => {
+    const who = { person, agent }
+    const { status } = await (isAsk(id) ? asks : flows).status(id, who, ms, signal)
+    return status === 'completed' || status === 'given' || status === 'used'
+  },
+})
+
 /** @param later what is in force when it is asked */
 export const createPipeline = (
   scope: Configured,
@@ -245,20 +261,8 @@ export const createPipeline = (
           operation,
         },
       ),
-    approvals: asks.approvals,
-    stepUps: asks.stepUps,
-    needsOf,
-    demandIn,
+    ...answersOf(asks, flows),
     readWhole: (req) => readUpTo(req, config.limits.inspected_body),
-    ended: async ({ person, agent }, id, ms, signal) => {
-      const { status } = await (isAsk(id) ? asks.asks : flows).status(
-        id,
-        { person, agent },
-        ms,
-        signal,
-      )
-      return status === 'completed' || status === 'given' || status === 'used'
-    },
     hold,
     limits: {
       requestBody: config.limits.request_body,

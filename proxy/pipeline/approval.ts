@@ -34,12 +34,13 @@ export type ApprovalDeps = {
   /** The body up to `limits.inspected_body`; null: it is longer. */
   readonly readWhole: (req: IncomingMessage) => Promise<Buffer | null>
 }
+/** What a call is decided by, besides itself. */
+export type Known = { readonly facts: Facts; readonly lifted?: Lifted }
 type Decided = (
   call: Call,
   who: Principal,
   request: Request,
-  facts: Facts,
-  lifted?: Lifted,
+  known: Known,
 ) => Verdict | Promise<Verdict>
 
 const NONE: readonly Approval[] = []
@@ -175,7 +176,7 @@ export const createApproval = (
     const again = async (next: Lifted): Promise<void> => {
       const late = clock.mono() - began > OLD_MS
       const facts = late ? await factsOf(who, request, true) : first.facts
-      verdict = await decided(call, who, request, facts, next)
+      verdict = await decided(call, who, request, { facts, lifted: next })
       lifted = next
     }
     if (verdict.decision.effect === 'step_up_required') {
@@ -226,7 +227,7 @@ export const createApproval = (
   return {
     /** As `decided`, and once more with what people did. At once where nobody need do anything. */
     decided: (call: Call, who: Principal, request: Request, facts: Facts): Asked | Promise<Asked> =>
-      follow(decided(call, who, request, facts), (verdict) => {
+      follow(decided(call, who, request, { facts }), (verdict) => {
         const { effect } = verdict.decision
         return effect === 'approval_required' || effect === 'step_up_required'
           ? lift(call, who, { request, facts, verdict })

@@ -5,7 +5,7 @@ import type { Act } from './classify.ts'
 import { decideEach, together, type Decide, type Question } from './decide.ts'
 import type { AskFacts, Facts } from './entitlements.ts'
 import type { Call } from './exchange.ts'
-import type { Lifted } from './approval.ts'
+import type { Known, Lifted } from './approval.ts'
 import { follow, type Request, type Verdict } from './request.ts'
 import { STANDING, withdrawn } from './standing.ts'
 
@@ -56,8 +56,7 @@ export const createJudge = (deps: JudgeDeps) => {
     { id, stripped }: Call,
     principal: Principal,
     { route, act, body }: Request,
-    facts: Facts,
-    lifted?: Lifted,
+    { facts, lifted }: Known,
   ): Verdict | Promise<Verdict> =>
     follow(look(principal, route), (holding) => {
       const about = { id, via, principal, route, act, body, stripped, facts, holding }
@@ -101,12 +100,13 @@ export const createJudge = (deps: JudgeDeps) => {
     call: Call,
     who: Principal,
     request: Request,
-    facts: Facts,
-    lifted?: Lifted,
+    known: Known,
   ): Verdict | Promise<Verdict> =>
-    follow(judged(call, who, request, facts, lifted), (verdict) =>
+    follow(judged(call, who, request, known), (verdict) =>
       outlived(verdict)
-        ? follow(factsOf(who, request, true), (newer) => judged(call, who, request, newer, lifted))
+        ? follow(factsOf(who, request, true), (facts) =>
+            judged(call, who, request, { ...known, facts }),
+          )
         : verdict,
     )
 

@@ -28,7 +28,7 @@ test('so many wait for one agent of one person, and no more; others are not coun
   await expect(begin('q20')).rejects.toMatchObject({ code: 'rate_limited' })
   // The same again costs nothing.
   await begin('q3')
-  await begin('q20', BOB)
+  await begin('bobs', BOB)
   const { asks } = house.asking
   await asks.endAll({ tenant: 'acme', realm: 'corp', user: 'alice' })
   for (let n = 20; n < 30; n++) await begin(`q${n}`)

@@ -155,7 +155,16 @@ describe('what policy is asked', () => {
 })
 
 describe('what policy says', () => {
-  test.each(['deny', 'step_up_required', 'approval_required'] as const)(
+  test.each(['step_up_required', 'approval_required'] as const)(
+    '%s is asked for when the operation is called; nothing else is let through by it',
+    async (effect) => {
+      const permitted = await house(effect).permit({ operation: 'notes.make' })
+      expect(permitted).toMatchObject({ scopes: ['notes'] })
+      for (const wanted of [{ scopes: ['notes'] }, { run: 'runner' }])
+        await expect(house(effect).permit(wanted)).rejects.toMatchObject({ code: 'policy_denied' })
+    },
+  )
+  test.each(['deny'] as const)(
     '%s is a refusal',
     async (effect) => {
       const { permit, told } = house(effect)

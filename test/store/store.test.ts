@@ -340,6 +340,8 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       'DROP TABLE write_probe',
       'DROP TABLE disabled_agents',
       'DROP TABLE oauth_clients',
+      'DROP TABLE asks',
+      'DROP TABLE sign_ins',
       'ALTER TABLE credentials DROP COLUMN lease_holder',
       'CREATE TABLE person_epochs (tenant TEXT, realm TEXT, user_id TEXT, epoch BIGINT, PRIMARY KEY (tenant, realm, user_id))',
       `INSERT INTO person_epochs VALUES ('acme', 'corp', 'zoe-old', 4)`,

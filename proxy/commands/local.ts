@@ -32,25 +32,30 @@ import { overSocket, readAnswer, written, type Reach } from './operate.ts'
 /** Nothing goes to providers from here. */
 const NO_CALLS = { onEnded: () => {}, onFirstUse: () => {} }
 
-/** What people are asked: ended here, never begun. */
-const askingOf = (
+const noRuns = (): never => {
+  throw new Problem(
+    'policy_unavailable',
+    'policy decides whether a run may be, and `deputy serve` asks it: start it',
+  )
+}
+
+/** What people are asked and let others do: ended here, never begun. */
+const peopleOf = (
   { config }: Loaded,
-  {
-    clock,
-    log,
-    onEvent,
-    ...core
-  }: Parameters<typeof createAsking>[1] &
-    Omit<Parameters<typeof createAsking>[0], 'config'> & {
-      readonly onEvent: (event: string, fields: object) => Promise<void>
-    },
-) =>
-  createAsking({ config, clock, log }, core, {
+  core: Parameters<typeof createAsking>[1] &
+    Omit<Parameters<typeof createAsking>[0], 'config'> &
+    Pick<Parameters<typeof createStandingCare>[0], 'standings' | 'onEvent'>,
+) => {
+  const { store, standings, clock, log, onEvent } = core
+  const asking = createAsking({ config, clock, log }, core, {
     publicUrl: config.connect.url ?? 'http://localhost',
     people: { kind: 'none' },
     onEvent,
     wake: null,
   })
+  const care = createStandingCare({ standings, store: store.standings, clock, log, onEvent })
+  return { asks: asking.asks, standings, standing: asking.with(care) }
+}
 
 const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
   const { config, at, written: inState, connections } = loaded
@@ -87,8 +92,7 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
       evidence.event(event, fields as Record<string, unknown>)
     const standings = createStandings({ store, clock, newId, log, ...NO_CALLS })
     const agents = createAgents({ store, clock, onDisabled: () => {} })
-    const care = createStandingCare({ standings, store: store.standings, clock, log, onEvent })
-    const asking = askingOf(loaded, { store, sealer, agents, clock, log, onEvent })
+    const asked = { store, sealer, agents, standings, clock, log, onEvent }
     const app = createOperatorsApi({
       ...naming(config),
       operators: [],
@@ -113,20 +117,10 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
         linkTtlMs: config.connect.link_ttl,
       }),
       runs: createRuns({ store, clock, randomBytes, newId, onRevoked: () => {} }),
-      agents: {
-        ...agents,
-        about: loaded.agents,
-      },
-      standings,
-      standing: asking.with(care),
-      asks: asking.asks,
+      agents: { ...agents, about: loaded.agents },
+      ...peopleOf(loaded, asked),
       maxRunMs: config.runs.max,
-      permitRun: () => {
-        throw new Problem(
-          'policy_unavailable',
-          'policy decides whether a run may be, and `deputy serve` asks it: start it',
-        )
-      },
+      permitRun: noRuns,
       replay: (files) => replayRevocations(store, files, clock.now()),
       onEvent,
       stranger: () => {},

@@ -177,7 +177,13 @@ const planningOf =
 const answersOf = (
   { asks, approvals, stepUps }: Consent['asking'],
   flows: Consent['flows'],
-): Pick<PepDeps, 'approvals' | 'stepUps' | 'needsOf' | 'demandIn' | 'ended'> => ({
+): Pick<PepDeps, 'approvals' | 'stepUps' | 'needsOf' | 'demandIn' | 'link' | 'ended'> => ({
+  link: ({ person, agent }, { name: connection }, scopes, { again, challenge, operation }) =>
+    flows.ask({ person, agent, connection }, scopes, {
+      reauthorization: again,
+      challenge,
+      operation,
+    }),
   approvals,
   stepUps,
   needsOf,
@@ -193,16 +199,12 @@ const answersOf = (
 export const createPipeline = (
   scope: Configured,
   core: Core,
-  {
-    people,
-    flows,
-    session,
-    asking: asks,
-  }: Pick<Consent, 'people' | 'flows' | 'session' | 'asking'>,
+  consent: Pick<Consent, 'people' | 'flows' | 'session' | 'asking'>,
   later: () => Later,
 ): Pipeline => {
   const { config, clock, log } = scope
   const { connections, metrics, evidence, calls, rate, sealer, hold } = core
+  const { people, flows, session, asking: asks } = consent
   const tagHeader = config.identity.header.toLowerCase()
   const agentHeader = config.identity.agent_header.toLowerCase()
   const identify = identifyOf(scope, core)
@@ -251,16 +253,6 @@ export const createPipeline = (
     evidence,
     calls,
     rate,
-    link: (principal, connection, scopes, { again, challenge, operation }) =>
-      flows.ask(
-        { person: principal.person, agent: principal.agent, connection: connection.name },
-        scopes,
-        {
-          reauthorization: again,
-          challenge,
-          operation,
-        },
-      ),
     ...answersOf(asks, flows),
     readWhole: (req) => readUpTo(req, config.limits.inspected_body),
     hold,
@@ -275,10 +267,9 @@ export const createPipeline = (
     log,
     observe: (seen) => observe(seen, metrics, log),
   }
-  const within = (via: Via) => createPep({ ...stations, via })
   return {
     pep: createPep(stations),
-    within,
+    within: (via) => createPep({ ...stations, via }),
     planning: planningOf(stations, core.vault),
     identify,
     entitlements,

@@ -87,7 +87,12 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   const asked = deps.asking
   const stepUp =
     signIn.kind === 'oidc'
-      ? createStepUpPages({ ...deps, ...asked, active: deps.agents.active }, frame, door, signIn)
+      ? createStepUpPages(
+          { ...deps, ...asked, active: (person) => deps.agents.active(person) },
+          frame,
+          door,
+          signIn,
+        )
       : null
   const app = new Hono()
 

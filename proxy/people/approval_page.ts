@@ -87,7 +87,7 @@ const bodyOf = (t: Texts, { body, contentType }: Shown): Html => {
   if (text === null || !readable(text))
     return html`${size}
       <p class="warn">${words.unreadable}</p>
-      ${block(words.raw, html`${body}`)}`
+      ${block(words.raw, plain(body))}`
   const parsed = pretty(text)
   const mail = parsed === null ? null : mailIn(parsed.value)
   return html`${size}
@@ -128,7 +128,7 @@ const answersOf = (t: Texts, { needs, given }: ApprovalView): Html =>
       const by = given.filter(({ name }) => name === need.name).map((one) => one.by)
       return html`<li>
         ${plain(need.part === null ? need.name : `${need.name} (${need.part})`)}:
-        ${by.length === 0 ? t.approval.open : plain(t.approval.by(by.join(', ')))}
+        ${by.length === 0 ? t.approval.open : t.approval.by(plain(by.join(', ')))}
       </li>`
     })}
   </ul>`
@@ -171,13 +171,13 @@ export const approvalPage =
         <p class="warn">${words.warning}</p>
         ${partsOf(t, shown)}
         <h2>${words.sent}</h2>
-        ${block(words.request, html`<strong>${shown.method}</strong> ${plain(shown.url)}`)}
+        ${block(words.request, plain(`${shown.method} ${shown.url}`))}
         ${
           shown.headers.length === 0
             ? ''
             : block(
                 words.headers,
-                html`${shown.headers.map(([name, value]) => html`${name}: ${plain(value)}${'\n'}`)}`,
+                html`${shown.headers.map(([name, value]) => html`${plain(`${name}: ${value}`)}${'\n'}`)}`,
               )
         }
         <p class="soft">${words.adds(provider)}</p>

@@ -389,6 +389,7 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
   'approval-mail': () => approvalPage(asked({ body: { raw: MAIL } })),
   'approval-batch': () => approvalPage({ ...asked({ parts: 2 }), needs: both, mine: [lead] }),
   'approval-binary': () => approvalPage(asked({ bytes: Buffer.from([0, 255, 1, 254]) })),
+  'approval-bodiless': () => approvalPage({ ...asked(), shown: { ...asked().shown, body: null } }),
   'approval-given': () =>
     approvalPage({ ...asked(), complete: true, given: [{ name: 'lead', by: 'bob' }] }),
   'approval-stranger': () => noApproverPage,

@@ -356,7 +356,7 @@ export const de: Texts = {
     why: 'Warum Sie gefragt werden:',
     answers: 'Wer geantwortet hat',
     open: 'noch niemand',
-    by: (names) => `genehmigt von ${names}`,
+    by: (names) => html`genehmigt von ${names}`,
     warning:
       'Genehmigen Sie ihn nur, wenn Sie alles verstehen, was gesendet wird, und es selbst tun würden. Haben Sie nicht damit gerechnet, lehnen Sie ab und informieren Sie Ihr Sicherheitsteam.',
     parts: (n) => `Ein Aufruf, der ${n} Dinge tut`,

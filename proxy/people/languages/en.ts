@@ -361,7 +361,7 @@ export const en = {
     why: 'Why you are asked:',
     answers: 'Who has answered',
     open: 'nobody yet',
-    by: (names: string) => `approved by ${names}`,
+    by: (names: unknown) => html`approved by ${names}`,
     warning:
       'Approve it only if you understand all that is sent and would do it yourself. If you did not expect this, decline it and tell your security team.',
     parts: (n: number) => `One call that does ${n} things`,

@@ -82,6 +82,14 @@ describe('kept', () => {
     house.advance(601_000)
     expect(await met()).toBe(null)
   })
+  test('it counts for twelve hours at most, whatever policy would still take', async () => {
+    await signIn()
+    const day = { acrValues: ['mfa'], maxAgeS: 86_400 }
+    house.advance(12 * 3_600_000 - 60_000)
+    expect(await met(who.agent, day)).not.toBe(null)
+    house.advance(120_000)
+    expect(await met(who.agent, day)).toBe(null)
+  })
   test('it is over when everything of its person is revoked, or a logout was told', async () => {
     await signIn()
     await house.store.epochs.move(ALICE)

@@ -2,6 +2,9 @@
 // and a browser without a screen.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { join } from 'node:path'
 import { startAuthServer, type AuthServer } from '../support/authserver.ts'
 import { createBrowser, type Browser, type Visit } from '../support/browser.ts'
@@ -62,6 +65,14 @@ const tables = (acme: unknown = TABLE['acme']): Readonly<Record<string, Fields>>
   grants: { ...TABLE, acme },
 })
 
+/** What the application that delivers links was told. */
+const told: Fields[] = []
+const hook = createServer((req, res) => {
+  void text(req).then((body) => {
+    told.push(JSON.parse(body) as Fields)
+    res.end()
+  })
+})
 let idp: AuthServer
 let upstream: Upstream
 let deputy: Deputy
@@ -69,6 +80,7 @@ let deputy: Deputy
 let acr: string = PWD
 beforeAll(async () => {
   upstream = await startUpstream()
+  await new Promise<void>((resolve) => hook.listen(0, '127.0.0.1', resolve))
   upstream.people.set('at-alice', 'alice')
   const port = await freePort()
   const url = `http://localhost:${port}`
@@ -98,6 +110,10 @@ beforeAll(async () => {
       },
       connect: {
         url,
+        notify: {
+          webhook: `http://127.0.0.1:${(hook.address() as AddressInfo).port}/`,
+          key: 'hook-key-0123456789abcdef0123456789',
+        },
         sign_in: { issuer: idp.issuer, client_id: 'pages', client_secret: SECRET, realm: 'corp' },
       },
       operators: [{ name: 'ops', bearer: BEARER, may: ['connections', 'revoke'] }],
@@ -107,6 +123,8 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await deputy.close()
+  hook.closeAllConnections()
+  hook.close()
   await Promise.all([idp.close(), upstream.close()])
 })
 beforeEach(() => {
@@ -356,6 +374,22 @@ test('operators see what waits, without its content, and end it', async () => {
   expect(
     (await ask('POST', '/ops', { body: '{"secret":"not-for-operators"}' })).body['url'],
   ).not.toBe(told['url'])
+})
+
+test('whoever delivers links is told of each, and nothing of its content', async () => {
+  const { body } = await ask('POST', '/told', { body: '{"secret":"not-for-the-hook"}' })
+  const mine = (): Fields | undefined => told.find(({ url }) => url === body['url'])
+  await expect.poll(mine, { timeout: 8_000 }).toBeDefined()
+  expect(mine()).toMatchObject({
+    event: 'approval.requested',
+    authorization_id: body['authorization_id'],
+    user_id: 'alice',
+    agent: AGENT,
+    operations: ['acme.post'],
+    needs: [{ name: 'lead', approvers: ['group:leads'] }],
+  })
+  expect(JSON.stringify(told)).not.toContain('not-for-the-hook')
+  expect(events('approval.notified').length).toBeGreaterThan(0)
 })
 
 test('a plan says what needs a yes, and asks nobody', async () => {

@@ -164,17 +164,14 @@ describe('what policy says', () => {
         await expect(house(effect).permit(wanted)).rejects.toMatchObject({ code: 'policy_denied' })
     },
   )
-  test.each(['deny'] as const)(
-    '%s is a refusal',
-    async (effect) => {
-      const { permit, told } = house(effect)
-      await expect(permit({ operation: 'notes.make' })).rejects.toMatchObject({
-        code: 'policy_denied',
-        extra: { reasons: ['no_grant'], decision_id: 'd1' },
-      })
-      expect(told).toHaveLength(1)
-    },
-  )
+  test.each(['deny'] as const)('%s is a refusal', async (effect) => {
+    const { permit, told } = house(effect)
+    await expect(permit({ operation: 'notes.make' })).rejects.toMatchObject({
+      code: 'policy_denied',
+      extra: { reasons: ['no_grant'], decision_id: 'd1' },
+    })
+    expect(told).toHaveLength(1)
+  })
   test('nothing is no refusal: it could not be asked', async () => {
     await expect(house('error').permit({ scopes: [] })).rejects.toMatchObject({
       code: 'policy_unavailable',

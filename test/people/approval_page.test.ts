@@ -28,7 +28,8 @@ test('it says who, what, where, why and which, in both languages', async () => {
 
 test('hostile content is text, with what would hide or turn it named', async () => {
   const text = await page('approval-hostile')
-  expect(text).not.toMatch(/<script|<img|\u202e|\u001b|\u200b/)
+  for (const one of ['<script', '<img', '\u202e', '\u001b', '\u200b'])
+    expect(text).not.toContain(one)
   expect(text).toContain('&lt;script&gt;')
   for (const code of ['U+202E', 'U+2066', 'U+200B']) expect(text).toContain(code)
   // As JSON it is sent escaped, and so it stands there too.

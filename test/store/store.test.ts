@@ -633,7 +633,7 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expect(await asks.spend(row.hash, 'x', 2_000)).toBe(false)
     const given = { given: '[{"by":"bob"}]', status: 'given' as const, expiresAt: 5_000 }
     const said = await Promise.all([1, 2].map(() => asks.answer(row, given, 2_000)))
-    expect(said.toSorted()).toEqual([false, true])
+    expect(said.filter(Boolean)).toHaveLength(1)
     expect(await asks.spend(row.hash, 'x', 5_000)).toBe(false)
     const spent = await Promise.all(['x1', 'x2', 'x3'].map((x) => asks.spend(row.hash, x, 3_000)))
     expect(spent.filter(Boolean)).toHaveLength(1)

@@ -63,11 +63,11 @@ test('the order of headers of other names, and text or bytes of the body, change
 
 test('headers that a client writes anew at each try are left out, and no others', () => {
   const kept = [
-    ...['Accept', 'a', 'If-Match', '"1"', 'X-GitHub-Api-Version', '2022-11-28', 'Prefer', 'x'],
-    ...['X-HTTP-Method-Override', 'DELETE', 'Destination', '/b', 'Stripe-Account', 'acct_1'],
-    ...['traceparent', '00-1', 'User-Agent', 'u', 'Idempotency-Key', 'k', 'X-Request-Id', 'r'],
-    ...['x-b3-traceid', 't', 'X-Stainless-Retry-Count', '1', 'mcp-session-id', 's'],
-  ]
+    ['Accept', 'a', 'If-Match', '"1"', 'X-GitHub-Api-Version', '2022-11-28', 'Prefer', 'x'],
+    ['X-HTTP-Method-Override', 'DELETE', 'Destination', '/b', 'Stripe-Account', 'acct_1'],
+    ['traceparent', '00-1', 'User-Agent', 'u', 'Idempotency-Key', 'k', 'X-Request-Id', 'r'],
+    ['x-b3-traceid', 't', 'X-Stainless-Retry-Count', '1', 'mcp-session-id', 's'],
+  ].flat()
   expect(boundHeaders(kept).map(([name]) => name)).toEqual([
     'accept',
     'if-match',

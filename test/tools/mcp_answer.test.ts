@@ -101,6 +101,18 @@ describe('a consent that is needed', () => {
       },
     })
   })
+  test.each(['approval_required', 'step_up_required'])(
+    '%s has its link as a consent has',
+    (code) => {
+      const of = refused(code, { url: LINK, authorization_id: 'ap_1' })
+      expect(told(NEW, of).result).toMatchObject({
+        isError: true,
+        structuredContent: { code, url: LINK, authorization_id: 'ap_1' },
+      })
+      expect(JSON.stringify(told({ ...NEW, url: true }, of).result)).toContain('input_required')
+      expect(told({ ...OLD, url: true }, of).error).toMatchObject({ code: -32042 })
+    },
+  )
   test('without a link, since the person has just declined, it is no question', () => {
     for (const to of [
       { ...NEW, url: true },

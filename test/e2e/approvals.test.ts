@@ -96,7 +96,10 @@ beforeAll(async () => {
     upstream: upstream.origin,
     people: PEOPLE,
     tables: tables(),
-    held: [{ person: { tenant: 'default', realm: 'corp', id: 'alice' }, token: 'at-alice' }],
+    held: ['alice', 'bob'].map((id) => ({
+      person: { tenant: 'default', realm: 'corp', id },
+      token: `at-${id}`,
+    })),
     config: {
       listeners: { agent: '127.0.0.1:0', admin: '127.0.0.1:0', connect: `127.0.0.1:${port}` },
       identity: { trust: 'plain', agent: AGENT, realm: 'corp' },
@@ -457,5 +460,42 @@ describe('a stronger sign-in', () => {
     expect((await ask('DELETE', '/other')).status).toBe(200)
     expect(events('step_up.completed')).toMatchObject([{ acr: MFA }])
     expect(events('step_up.failed')).toMatchObject([{ reason: 'acr', acr: PWD }])
+  })
+})
+
+// Last: what it ends is not there afterwards.
+describe('what is revoked waits no more', () => {
+  const headers = { authorization: `Bearer ${BEARER}` }
+  const waits = async (id: unknown): Promise<boolean> => {
+    const list = await fetch(`${deputy.connect}/v1/admin/approvals`, { headers })
+    return (await list.text()).includes(String(id))
+  }
+  const operate = async (method: string, path: string): Promise<number> =>
+    (await fetch(`${deputy.connect}/v1/admin/${path}`, { method, headers })).status
+
+  test('an agent that is switched off: its links end, also those that were answered', async () => {
+    const { body: one } = await ask('POST', '/off', {
+      body: '{"n":1}',
+      headers: { 'deputy-user': 'bob' },
+    })
+    const given = { body: '{"n":2}', headers: { 'deputy-user': 'bob' } }
+    const { body: two } = await ask('POST', '/off', given)
+    await approve(two['url'], 'carol')
+    expect(await operate('POST', `agents/${AGENT}/disable`)).toBe(200)
+    await expect.poll(() => waits(one['authorization_id'])).toBe(false)
+    await expect.poll(() => waits(two['authorization_id'])).toBe(false)
+    expect(await ask('POST', '/off', given)).toMatchObject({ code: 'agent_disabled' })
+    expect(await operate('POST', `agents/${AGENT}/enable`)).toBe(200)
+    expect(await ask('POST', '/off', given)).toMatchObject({ code: 'approval_required' })
+  })
+
+  test('a person: what was asked for them ends, and its links with it', async () => {
+    const mine = { body: '{}', headers: { 'deputy-user': 'bob' } }
+    const { body: one } = await ask('POST', '/gone', mine)
+    expect(await waits(one['authorization_id'])).toBe(true)
+    expect(await operate('DELETE', 'users/bob/connections?realm=corp')).toBe(200)
+    expect(await waits(one['authorization_id'])).toBe(false)
+    expect((await approve(one['url'], 'carol')).status).toBe(410)
+    expect(await ask('POST', '/gone', mine)).toMatchObject({ code: 'consent_required' })
   })
 })

@@ -132,8 +132,6 @@ test('the same is asked once, and after a no not for a while', async () => {
 
 test('a yes that nobody can account for is none', async () => {
   const row = await begin()
-  const failing = { ...house.asking.approvals }
-  void failing
   const push = house.events.push.bind(house.events)
   house.events.push = () => {
     throw new Error('the disk is full')

@@ -1037,6 +1037,57 @@ export type StandingRow = {
   readonly noticeAt: number | null
 }
 
+/** What a person is asked so that policy lets a call pass: a yes to this very call, or a stronger sign-in. */
+export type AskRow = {
+  readonly hash: string
+  /** The link's id is HMAC(ring key, nonce), as of a flow. */
+  readonly nonce: string
+  readonly kind: 'approval' | 'step_up'
+  readonly tenant: string
+  readonly realm: string
+  readonly user: string
+  readonly agent: string
+  readonly connection: string
+  /** What makes two asks one: a digest of the call and of what policy demands. */
+  readonly question: string
+  /** `sha256:…` of the call as it would leave; '' where it is asked about no single call. */
+  readonly digest: string
+  /** Ids. */
+  readonly operations: readonly string[]
+  /** JSON of what policy demands. */
+  readonly needs: string
+  /** JWE of what is shown to whoever approves; null: there is nothing, or not any more. */
+  readonly sealed: string | null
+  readonly status: 'pending' | 'given' | 'used' | 'declined' | 'cancelled' | 'expired'
+  /** JSON of the answers so far. */
+  readonly given: string
+  /** Exchange id of the call that it let pass; null: none. */
+  readonly exchange: string | null
+  /** Revocation epoch of the person when it was made. */
+  readonly epoch: number
+  readonly createdAt: number
+  /** ms since the epoch: of the link, and once it is given of the yes. */
+  readonly expiresAt: number
+  readonly endedAt: number | null
+  /** ms since the epoch from which on it is to be told to `connect.notify`; null: it was, or nobody listens. */
+  readonly noticeAt: number | null
+  readonly notices: number
+}
+/** A sign-in at deputy's own page that policy asked for: it counts for the agent whose call needed it. */
+export type SignInRow = {
+  readonly tenant: string
+  readonly realm: string
+  readonly user: string
+  readonly agent: string
+  readonly acr: string
+  readonly amr: readonly string[]
+  /** `auth_time`, ms since the epoch. */
+  readonly at: number
+  readonly expiresAt: number
+  /** Revocation epoch of the person at that time. */
+  readonly epoch: number
+}
+
 /** ms since the epoch, but for `patience`. */
 export type LeaseTimes = {
   readonly now: number
@@ -1455,6 +1506,62 @@ export type Store = {
     /** Drops those that ended before. @returns them */
     readonly sweep: (before: number) => Promise<readonly StandingRow[]>
   }
+  /** What people are asked so that a call may pass. Open: `pending` or `given`, and not over. */
+  readonly asks: {
+    /** One open ask for each question. false: there is one already. */
+    readonly insert: (row: AskRow) => Promise<boolean>
+    readonly byHash: (hash: string) => Promise<AskRow | null>
+    /** The open one of this question; else the one that let this exchange pass. */
+    readonly open: (question: string, exchange: string, now: number) => Promise<AskRow | null>
+    /** When it was last declined, if after `since`; null: it was not. */
+    readonly declined: (question: string, since: number) => Promise<AskRow | null>
+    /** Open ones, the newest first. */
+    readonly list: (
+      filter: {
+        readonly tenant?: string
+        readonly realm?: string
+        readonly user?: string
+        readonly agent?: string
+        readonly connection?: string
+      },
+      now: number,
+    ) => Promise<readonly AskRow[]>
+    /** When the last ones of this person and agent were made, the newest first. */
+    readonly begun: (
+      person: Person,
+      agent: string,
+      since: number,
+      most: number,
+    ) => Promise<readonly number[]>
+    /** Writes an answer down. false: it is not open any more, or another answer came first. */
+    readonly answer: (
+      before: Pick<AskRow, 'hash' | 'given'>,
+      after: Pick<AskRow, 'given' | 'status' | 'expiresAt'>,
+      now: number,
+    ) => Promise<boolean>
+    /** Ends an open one. false: it had ended. */
+    readonly end: (
+      hash: string,
+      status: 'declined' | 'cancelled' | 'used',
+      at: number,
+    ) => Promise<boolean>
+    /** Marks the call as leaving: once for one exchange, whoever asks at the same time. false: not given, over, or spent. */
+    readonly spend: (hash: string, exchange: string, now: number) => Promise<boolean>
+    /** Takes those that are to be told now, each for one caller until `until`. */
+    readonly notices: (now: number, until: number, most: number) => Promise<readonly AskRow[]>
+    readonly noticeAt: (hash: string, at: number | null) => Promise<void>
+    /** Ends those whose time is over, and drops what was made before. @returns those that ended */
+    readonly sweep: (now: number, before: number) => Promise<readonly AskRow[]>
+  }
+  /** Sign-ins that policy asked for. */
+  readonly signIns: {
+    /** The newest of each `acr` stays. */
+    readonly put: (row: SignInRow) => Promise<void>
+    readonly of: (person: Person, agent: string, now: number) => Promise<readonly SignInRow[]>
+    /** Ends those of a person, or of one agent of theirs. */
+    readonly end: (person: Person, agent: string | null) => Promise<void>
+    readonly sweep: (before: number) => Promise<number>
+  }
   /** Sessions at the pages that were ended before their hour, by the hash of their key. */
   readonly sessions: {
     /** @param expiresAt ms since the epoch; the cookie opens no longer than that anyway */
@@ -1568,7 +1675,7 @@ export type ChangedKey = readonly [
   agent?: string,
 ]
 export type SealedRow = {
-  readonly table: 'credentials' | 'flows' | 'oauth_clients'
+  readonly table: 'credentials' | 'flows' | 'oauth_clients' | 'asks'
   readonly id: string
   readonly generation: number
   readonly sealed: string

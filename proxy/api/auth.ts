@@ -4,10 +4,11 @@ import type { IncomingMessage } from 'node:http'
 import type { Hono } from 'hono'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
-import type { Connection, Flow, Principal, StandingAsk } from '../model.ts'
+import type { AskRow, Connection, Flow, Principal, StandingAsk } from '../model.ts'
 import type { Flows } from '../consent/flow.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
 import { shareOf } from '../shares.ts'
+import { isAsk, personOfAsk, type Asks } from '../consent/asks.ts'
 import { createBegin, shape } from './begin.ts'
 import { createCaller, mine } from './caller.ts'
 import { PLAN_API } from './plan_schema.ts'
@@ -49,6 +50,8 @@ export type ApiDeps = RestDeps & {
       | { readonly standing: StandingAsk },
   ) => Promise<{ readonly scopes: readonly string[]; readonly held: boolean }>
   readonly flows: Pick<Flows, 'begin' | 'completed' | 'status' | 'byAuthorizationId'>
+  /** Approvals and stronger sign-ins. */
+  readonly asks: Pick<Asks, 'status' | 'byAuthorizationId'>
   readonly connections: () => ReadonlyMap<string, Connection>
   /** The connection and the operations of a tool. Throws Problem tool_not_found, connection_ambiguous. */
   readonly tool: (
@@ -167,6 +170,29 @@ const WHY: ReadonlyMap<string | null, string> = new Map([
 ])
 const whyNot = ({ failure }: Flow): string =>
   `Nothing was connected: ${WHY.get(failure) ?? 'the authorization has ended'}. Ask for a new link to try again.`
+/** What became of an approval or a sign-in, for whoever asked for it. */
+const askShape = async (
+  id: string,
+  userId: string,
+  of: {
+    readonly row: Promise<AskRow>
+    /** It was told before that this has failed. */
+    readonly deaf: boolean
+    readonly tell: () => void
+  },
+): Promise<object> => {
+  const row = await of.row
+  const { status: at, connection } = row
+  const status = at === 'pending' ? at : at === 'given' || at === 'used' ? 'completed' : 'failed'
+  const detail = `${row.kind === 'approval' ? 'The call was not approved' : 'The user did not sign in anew'} (${at}).`
+  if (status === 'failed' && of.deaf) throw new Problem('authorization_failed', detail)
+  if (status === 'failed') of.tell()
+  const more = {
+    expires_at: new Date(row.expiresAt).toISOString(),
+    ...(status === 'failed' ? { failure: at, detail } : {}),
+  }
+  return shape({ name: connection }, userId, { id, status, scopes: [], more })
+}
 /** Whoever has a key learns nothing of authorizations of people who are not its own. */
 const NOT_ITS_OWN: ReadonlySet<ProblemCode> = new Set([
   'application_user_missing',
@@ -299,6 +325,8 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     const { who: principal } = await callerOf(c, async () => {
       byId = true
       // Whether there is one at all is for nobody to learn.
+      const ask = await deps.asks.byAuthorizationId(id)
+      if (ask !== null) return personOfAsk(ask)
       return (await deps.flows.byAuthorizationId(id))?.person ?? { id: '' }
     }).catch((error: unknown) => {
       if (!byId || !(error instanceof Problem) || !NOT_ITS_OWN.has(error.code)) throw error
@@ -306,6 +334,16 @@ export const createAuthApi = (deps: ApiDeps): Hono<Env> => {
     })
     const { person, agent } = principal
     const leave = wait > 0 ? deps.polls.enter(shareOf(person.tenant, agent)) : null
+    if (isAsk(id))
+      return c.json(
+        await askShape(id, person.id, {
+          row: deps.asks
+            .status(id, { person, agent }, wait * 1_000, c.req.raw.signal)
+            .finally(() => leave?.()),
+          deaf: wait > 0 && told.has(id),
+          tell: () => void (wait > 0 && told.set(id, true)),
+        }),
+      )
     const flow = await deps.flows
       .status(id, { person, agent }, wait * 1_000, c.req.raw.signal)
       .finally(() => leave?.())

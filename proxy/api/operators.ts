@@ -5,6 +5,7 @@ import type { HeldConnection, Operation, Person, Vault } from '../model.ts'
 import type { Flows } from '../consent/flow.ts'
 import type { Revocation, Revoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
+import { addApprovalRoutes, type ApprovalApiDeps } from './approvals.ts'
 import { addAgentRoutes, type AgentApiDeps } from './agents.ts'
 import { openApi } from './openapi.ts'
 import {
@@ -25,6 +26,7 @@ import { addStandingRoutes, type StandingApiDeps } from './standings.ts'
 export type OperatorsDeps = RestDeps &
   Omit<RunApiDeps, 'connections'> &
   AgentApiDeps &
+  ApprovalApiDeps &
   StandingApiDeps & {
     /** Empty: this listener does not serve them. */
     readonly operators: readonly Machine[]
@@ -238,6 +240,7 @@ export const createOperatorsApi = (deps: OperatorsDeps): Hono<Env> => {
   addRunRoutes(rest, gate, deps)
   addAgentRoutes(rest, gate, deps)
   addStandingRoutes(rest, gate, deps)
+  addApprovalRoutes(rest, gate, deps)
 
   const { signIn } = deps
   // Whoever is about to sign in has no token yet; nothing in it is secret.

@@ -2,7 +2,7 @@
 // document is made.
 import { z } from 'zod'
 import type { AgentAbout } from '../config/agents.ts'
-import type { AgentOff, HeldConnection, Person, RunRow, StandingRow } from '../model.ts'
+import type { AgentOff, AskRow, HeldConnection, Person, RunRow, StandingRow } from '../model.ts'
 import type { ApiRoute } from './openapi.ts'
 import { short } from './rest.ts'
 
@@ -33,6 +33,7 @@ export const runsQuery = z.strictObject({
   ...paging,
 })
 export const standingsQuery = runsQuery
+export const approvalsQuery = runsQuery
 export const runBody = z
   .strictObject({
     user_id: id,
@@ -105,6 +106,20 @@ const standingItem = z.object({
   created_at: z.string(),
   expires_at: z.string(),
   last_used_at: z.string().nullable(),
+})
+const approvalItem = z.object({
+  id: z.string(),
+  kind: z.enum(['approval', 'step_up']),
+  status: z.enum(['pending', 'given']),
+  user_id: z.string(),
+  tenant: z.string(),
+  realm: z.string(),
+  agent: z.string(),
+  connection_id: z.string(),
+  operations: z.array(z.string()),
+  digest: z.string(),
+  created_at: z.string(),
+  expires_at: z.string(),
 })
 /**
  * `failed`: deputy forgot the token, the provider may still accept it; `access_outlives`: until it
@@ -223,6 +238,21 @@ export const standingShape = (row: StandingRow): z.input<typeof standingItem> =>
   created_at: iso(row.createdAt),
   expires_at: iso(row.expiresAt),
   last_used_at: row.lastUsedAt === null ? null : iso(row.lastUsedAt),
+})
+
+export const approvalShape = (row: AskRow, id: string): z.input<typeof approvalItem> => ({
+  id,
+  kind: row.kind,
+  status: row.status === 'given' ? 'given' : 'pending',
+  user_id: row.user,
+  tenant: row.tenant,
+  realm: row.realm,
+  agent: row.agent,
+  connection_id: row.connection,
+  operations: [...row.operations],
+  digest: row.digest,
+  created_at: iso(row.createdAt),
+  expires_at: iso(row.expiresAt),
 })
 
 export const CONFIRM_API: readonly ApiRoute[] = [
@@ -359,6 +389,21 @@ export const OPERATORS_API: readonly ApiRoute[] = [
     method: 'delete',
     path: '/v1/admin/standings/{id}',
     summary: 'End one of these and abort what it has in flight',
+    auth: 'operator',
+    answer: null,
+  },
+  {
+    method: 'get',
+    path: '/v1/admin/approvals',
+    summary: 'Calls that wait for an approval or a stronger sign-in, the newest first',
+    auth: 'operator',
+    query: approvalsQuery,
+    answer: listOf(approvalItem),
+  },
+  {
+    method: 'delete',
+    path: '/v1/admin/approvals/{id}',
+    summary: 'End the waiting: the call does not leave by it',
     auth: 'operator',
     answer: null,
   },

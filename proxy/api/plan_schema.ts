@@ -62,9 +62,9 @@ export type PlanCall = z.output<typeof call>
 const EFFECTS = [
   'allow',
   'undetermined',
-  'consent_required',
-  'step_up_required',
   'approval_required',
+  'step_up_required',
+  'consent_required',
   'deny',
   'error',
 ] as const

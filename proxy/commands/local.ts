@@ -21,6 +21,7 @@ import { createAgents } from '../vault/agents.ts'
 import { readRing } from '../vault/rotate.ts'
 import { createRuns } from '../vault/runs.ts'
 import { createStandings } from '../vault/standings.ts'
+import { createAsking } from '../compose/asks.ts'
 import { createStandingCare } from '../consent/standing.ts'
 import { createSealer } from '../vault/seal.ts'
 import { createVault } from '../vault/vault.ts'
@@ -30,6 +31,31 @@ import { overSocket, readAnswer, written, type Reach } from './operate.ts'
 /** The same API on the vault itself. Throws an Error that says what is wrong with the vault, the keys or the evidence. */
 /** Nothing goes to providers from here. */
 const NO_CALLS = { onEnded: () => {}, onFirstUse: () => {} }
+
+const noRuns = (): never => {
+  throw new Problem(
+    'policy_unavailable',
+    'policy decides whether a run may be, and `deputy serve` asks it: start it',
+  )
+}
+
+/** What people are asked and let others do: ended here, never begun. */
+const peopleOf = (
+  { config }: Loaded,
+  core: Parameters<typeof createAsking>[1] &
+    Omit<Parameters<typeof createAsking>[0], 'config'> &
+    Pick<Parameters<typeof createStandingCare>[0], 'standings' | 'onEvent'>,
+) => {
+  const { store, standings, clock, log, onEvent } = core
+  const asking = createAsking({ config, clock, log }, core, {
+    publicUrl: config.connect.url ?? 'http://localhost',
+    people: { kind: 'none' },
+    onEvent,
+    wake: null,
+  })
+  const care = createStandingCare({ standings, store: store.standings, clock, log, onEvent })
+  return { asks: asking.asks, standings, standing: asking.with(care) }
+}
 
 const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
   const { config, at, written: inState, connections } = loaded
@@ -65,6 +91,8 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
     const onEvent = (event: string, fields: object): Promise<void> =>
       evidence.event(event, fields as Record<string, unknown>)
     const standings = createStandings({ store, clock, newId, log, ...NO_CALLS })
+    const agents = createAgents({ store, clock, onDisabled: () => {} })
+    const asked = { store, sealer, agents, standings, clock, log, onEvent }
     const app = createOperatorsApi({
       ...naming(config),
       operators: [],
@@ -89,19 +117,10 @@ const onVault = async (loaded: Loaded, log: Log): Promise<Reach> => {
         linkTtlMs: config.connect.link_ttl,
       }),
       runs: createRuns({ store, clock, randomBytes, newId, onRevoked: () => {} }),
-      agents: {
-        ...createAgents({ store, clock, onDisabled: () => {} }),
-        about: loaded.agents,
-      },
-      standings,
-      standing: createStandingCare({ standings, store: store.standings, clock, log, onEvent }),
+      agents: { ...agents, about: loaded.agents },
+      ...peopleOf(loaded, asked),
       maxRunMs: config.runs.max,
-      permitRun: () => {
-        throw new Problem(
-          'policy_unavailable',
-          'policy decides whether a run may be, and `deputy serve` asks it: start it',
-        )
-      },
+      permitRun: noRuns,
       replay: (files) => replayRevocations(store, files, clock.now()),
       onEvent,
       stranger: () => {},

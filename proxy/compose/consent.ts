@@ -10,6 +10,7 @@ import { createRoom } from '../consent/tenants.ts'
 import { createRevoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
 import type { PeopleSource } from '../pipeline/entitlements.ts'
+import { createAsking, type AgentOff, type Asking } from './asks.ts'
 import type { Core } from './core.ts'
 import { directoryOf, type Invalidated } from './directories.ts'
 import { withScim } from './scim.ts'
@@ -30,20 +31,6 @@ type Mismatch = {
 }
 
 /** What `connect.notify` does once it is there. */
-type Delivering = {
-  wake: () => void
-  mismatch: (of: Mismatch) => void
-  brokeGlass: (of: object) => void
-  send: Send | null
-}
-
-const NOBODY: Delivering = {
-  wake: () => {},
-  mismatch: () => {},
-  brokeGlass: () => {},
-  send: null,
-}
-
 const peopleOf = (config: Config, directory: Directory | null): PeopleSource => {
   if (directory !== null) return { kind: 'directory', ask: directory.ask }
   return config.entitlements?.source === 'claims'
@@ -109,7 +96,15 @@ const sweeping = (
   { log, clock, opened }: Scope,
   { runs, store, waiting }: Core,
   flows: ReturnType<typeof createFlows>,
-  { standing, notices }: { readonly standing: StandingCare; readonly notices: Notices },
+  {
+    standing,
+    notices,
+    asking,
+  }: {
+    readonly standing: StandingCare
+    readonly notices: Notices
+    readonly asking: Asking
+  },
 ): void => {
   const sweep = setInterval(() => {
     void waiting.look()
@@ -118,7 +113,15 @@ const sweeping = (
     const sessions = store.sessions.sweep(clock.now() - SKEW_MS)
     const limits = store.limits.sweep(clock)
     const old = notices.sweep(clock.now())
-    for (const each of [flows.sweep(), runs.sweep(), standing.sweep(), sessions, limits, old])
+    for (const each of [
+      flows.sweep(),
+      runs.sweep(),
+      standing.sweep(),
+      asking.sweep(),
+      sessions,
+      limits,
+      old,
+    ])
       each.catch((error: unknown) =>
         log.error({ err: error }, 'old consents, runs, sessions and counts could not be swept'),
       )
@@ -127,15 +130,73 @@ const sweeping = (
   opened(() => clearInterval(sweep))
 }
 
+type Deliver = {
+  wake: () => void
+  mismatch: (of: Mismatch) => void
+  brokeGlass: (of: object) => void
+  asked: () => void
+  send: Send | null
+}
+/** Hands links and notices to the application of `connect.notify`. */
+const delivering = async (
+  scope: Configured,
+  deliver: Deliver,
+  of: {
+    readonly notify: NonNullable<Config['connect']['notify']>
+    readonly flows: ReturnType<typeof createFlows>
+    readonly standing: StandingCare
+    readonly notices: Notices
+    readonly asking: Asking
+    readonly publicUrl: string
+    readonly fetch: Core['fetch']
+    readonly onEvent: (event: string, fields: object) => Promise<void>
+  },
+): Promise<void> => {
+  const { notify, flows, standing, notices, asking, publicUrl, fetch, onEvent } = of
+  const { clock, log, opened } = scope
+  // Most have none, and need no library to sign with.
+  const { createNotifier } = await import('../consent/webhook.ts')
+  const notifier = createNotifier({
+    ...notify,
+    due: flows.notices,
+    next: flows.notifyAt,
+    agentUrl: (agent) => `${publicUrl}/agents/${encodeURIComponent(agent)}`,
+    fetch,
+    clock,
+    log,
+    onEvent,
+  })
+  opened(() => notifier.close())
+  deliver.wake = notifier.wake
+  deliver.brokeGlass = notifier.brokeGlass
+  deliver.send = notifier.send
+  const asked = asking.watch(notifier.send)
+  opened(asked.close)
+  deliver.asked = asked.wake
+  for (const one of [standing, notices])
+    opened(one.watch(notifier.send, () => clock.wrong() === null))
+  deliver.mismatch = ({ flow, user, ...of }) =>
+    notifier.mismatch({ ...of, hash: flow, person: user })
+  // What an earlier process left behind.
+  scope.begins(notifier.wake)
+}
+
 /** @param publicUrl `connect.url`, without a trailing slash */
 export const createConsent = async (scope: Configured, core: Core, publicUrl: string) => {
-  const { config, log, clock, opened } = scope
+  const { config, log, clock } = scope
   const { store, vault, sealer, client, connections, evidence, fetch } = core
   const { notify } = config.connect
-  const deliver: Delivering = { ...NOBODY }
+  const deliver: Deliver = {
+    wake: () => {},
+    mismatch: () => {},
+    brokeGlass: () => {},
+    asked: () => {},
+    send: null,
+  }
   const onEvent = (event: string, fields: object): Promise<void> => {
     if (event === 'consent.user_mismatch') deliver.mismatch(fields as Mismatch)
     if (event === 'operator.break_glass') deliver.brokeGlass(fields)
+    if (event === 'agent.disabled') asking.unasked(fields as AgentOff)
     return evidence.event(event, fields as Record<string, unknown>)
   }
   const standing = createStandingCare({
@@ -149,6 +210,12 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
   const directory = directoryOf(config, withScim(config, core, clock))
   const people = peopleOf(config, directory)
   const { active, peopleChanged, invalidated } = followPeople(people, directory, scope, core)
+  const asking = createAsking(scope, core, {
+    publicUrl,
+    people,
+    onEvent,
+    wake: notify === undefined ? null : () => deliver.asked(),
+  })
   const flows = createFlows({
     store,
     vault,
@@ -172,36 +239,24 @@ export const createConsent = async (scope: Configured, core: Core, publicUrl: st
     }),
     lets: standing.lets,
   })
-  if (notify !== undefined) {
-    // Most have none, and need no library to sign with.
-    const { createNotifier } = await import('../consent/webhook.ts')
-    const notifier = createNotifier({
-      ...notify,
-      due: flows.notices,
-      next: flows.notifyAt,
-      agentUrl: (agent) => `${publicUrl}/agents/${encodeURIComponent(agent)}`,
+  if (notify !== undefined)
+    await delivering(scope, deliver, {
+      notify,
+      flows,
+      standing,
+      notices,
+      asking,
+      publicUrl,
       fetch,
-      clock,
-      log,
       onEvent,
     })
-    opened(() => notifier.close())
-    deliver.wake = notifier.wake
-    deliver.brokeGlass = notifier.brokeGlass
-    deliver.send = notifier.send
-    for (const one of [standing, notices])
-      opened(one.watch(notifier.send, () => clock.wrong() === null))
-    deliver.mismatch = ({ flow, user, ...of }) =>
-      notifier.mismatch({ ...of, hash: flow, person: user })
-    // What an earlier process left behind.
-    scope.begins(notifier.wake)
-  }
-  sweeping(scope, core, flows, { standing, notices })
+  sweeping(scope, core, flows, { standing, notices, asking })
   return {
     people,
     active,
     peopleChanged,
-    standing,
+    standing: asking.with(standing),
+    asking,
     firstUse: (row: StandingRow) => standing.firstUse(row, deliver.send),
     invalidated,
     flows,

@@ -27,7 +27,7 @@ const brandOf = ({ connect: { brand } }: Config, logo: Logo | null) =>
 export const createPages = async (
   { config, agents: about, written, log, print, keep }: Configured,
   { vault, connections, fetch, logo, marks, agents, runs, standings, store, issuerSessions }: Core,
-  { flows, revoker, onEvent, session, people, active, standing }: Consent,
+  { flows, revoker, onEvent, session, people, active, standing, asking }: Consent,
   allowed: AllowedOf,
 ): Promise<RequestListener | null> => {
   const { sign_in: signIn, verifier } = config.connect
@@ -43,6 +43,7 @@ export const createPages = async (
         : createSignIn(signIn, { ...session, fetch, seen: issuerSessions.seen })
   const shown = {
     flows,
+    asking,
     signIn: atDoor,
     localPerson: (id: string) =>
       validId(id) ? { tenant: 'default', realm: config.identity.realm, id } : null,

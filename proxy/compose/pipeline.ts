@@ -18,6 +18,9 @@ import { createAddressTags } from '../wire/address_tag.ts'
 import { createMcpSessions } from '../wire/mcp_session.ts'
 import { createQuerySeals } from '../wire/query_seal.ts'
 import { createSift } from '../wire/headers.ts'
+import { needsOf } from '../consent/approvers.ts'
+import { isAsk } from '../consent/asks.ts'
+import { demandIn } from '../consent/step_ups.ts'
 import { createChecks } from '../pipeline/checks.ts'
 import { createCredentials, lookAgain } from '../pipeline/credential.ts'
 import { createDecide, type Decide } from '../pipeline/decide.ts'
@@ -200,15 +203,38 @@ const bodyLimits = (limits: Configured['config']['limits']): PepDeps['limits'] =
 const obligationsOf = (scope: Configured, core: Core): Obligations =>
   createObligations(carriersOf(scope, core), createLimits(core.count), core.metrics.obligation)
 
+/** What people answer, and how a call waits for it. */
+const answersOf = (
+  { asks, approvals, stepUps }: Consent['asking'],
+  flows: Consent['flows'],
+): Pick<PepDeps, 'approvals' | 'stepUps' | 'needsOf' | 'demandIn' | 'link' | 'ended'> => ({
+  link: ({ person, agent }, { name: connection }, scopes, { again, challenge, operation }) =>
+    flows.ask({ person, agent, connection }, scopes, {
+      reauthorization: again,
+      challenge,
+      operation,
+    }),
+  approvals,
+  stepUps,
+  needsOf,
+  demandIn,
+  ended: async ({ person, agent }, id, ms, signal) => {
+    const who = { person, agent }
+    const { status } = await (isAsk(id) ? asks : flows).status(id, who, ms, signal)
+    return status === 'completed' || status === 'given' || status === 'used'
+  },
+})
+
 /** @param later what is in force when it is asked */
 export const createPipeline = (
   scope: Configured,
   core: Core,
-  { people, flows, session }: Pick<Consent, 'people' | 'flows' | 'session'>,
+  consent: Pick<Consent, 'people' | 'flows' | 'session' | 'asking'>,
   later: () => Later,
 ): Pipeline => {
   const { config, clock, log } = scope
   const { connections, metrics, evidence, calls, rate, sealer, hold } = core
+  const { people, flows, session, asking: asks } = consent
   const tagHeader = config.identity.header.toLowerCase()
   const agentHeader = config.identity.agent_header.toLowerCase()
   const identify = identifyOf(scope, core)
@@ -256,19 +282,8 @@ export const createPipeline = (
     evidence,
     calls,
     rate,
-    link: (principal, connection, scopes, { again, challenge, operation }) =>
-      flows.ask(
-        { person: principal.person, agent: principal.agent, connection: connection.name },
-        scopes,
-        {
-          reauthorization: again,
-          challenge,
-          operation,
-        },
-      ),
-    ended: async (who, authorizationId, ms, signal) =>
-      (await flows.status(authorizationId, { person: who.person, agent: who.agent }, ms, signal))
-        .status === 'completed',
+    ...answersOf(asks, flows),
+    readWhole: (req) => readUpTo(req, config.limits.inspected_body),
     hold,
     limits: bodyLimits(config.limits),
     auditRequired: config.audit.required,
@@ -278,10 +293,9 @@ export const createPipeline = (
     log,
     observe: (seen) => observe(seen, metrics, log),
   }
-  const within = (via: Via) => createPep({ ...stations, via })
   return {
     pep: createPep(stations),
-    within,
+    within: (via) => createPep({ ...stations, via }),
     planning: planningOf({ ...stations, policy: () => later().policy.current() }, core),
     identify,
     entitlements,

@@ -102,7 +102,7 @@ const signInOf = (scope: Configured, { policy, fetch }: Core) => {
 export const operatorsDepsOf = (
   scope: Configured,
   core: Core,
-  { flows, revoker, onEvent, session, standing }: Consent,
+  { flows, revoker, onEvent, session, standing, asking }: Consent,
   permit: Permit,
 ): OperatorsDeps => {
   const { config, agents: about, clock, log } = scope
@@ -120,6 +120,7 @@ export const operatorsDepsOf = (
     runs,
     standings,
     standing,
+    asks: asking.asks,
     maxRunMs: config.runs.max,
     agents: { ...agents, about },
     permitRun: async (person: Person, agent: string, connection: string, operator: string) => {
@@ -181,7 +182,7 @@ export const localApi = (
 export const authApi = (
   scope: Scope,
   core: Core,
-  { flows, session }: Consent,
+  { flows, session, asking }: Consent,
   {
     identify,
     permit,
@@ -198,6 +199,7 @@ export const authApi = (
       each: config.limits.calls_per_agent,
     }),
     flows,
+    asks: asking.asks,
     connections: core.connections,
     tool: tools.operationsOf,
     agentOf: (workload: string) => {

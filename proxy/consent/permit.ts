@@ -86,7 +86,11 @@ export const createPermit = (
     })
     if (decision.effect === 'error')
       throw new Problem('policy_unavailable', `no policy could decide (${reasons.join(', ')})`)
-    if (decision.effect !== 'allow' && decision.effect !== 'consent_required')
+    // Of an operation that is named: whoever must approve it, or sign in anew, is asked when it is called.
+    const later =
+      'operation' in wanted &&
+      (decision.effect === 'approval_required' || decision.effect === 'step_up_required')
+    if (!later && decision.effect !== 'allow' && decision.effect !== 'consent_required')
       throw new Problem(
         'policy_denied',
         `The security policy does not allow ${operation.id} at ${connection.name}: ${toldReasons(decision.reasons)}.`,
@@ -102,7 +106,7 @@ export const createPermit = (
     // An allow of deputy's own operation says that one may connect, not that one has.
     const own = holding.kind === 'held' && holding.status === 'active' && holding.granted !== null
     const has = own && scopes.every((scope) => may.includes(scope))
-    return { scopes, held: decision.effect === 'allow' && ('run' in wanted || has) }
+    return { scopes, held: (later || decision.effect === 'allow') && ('run' in wanted || has) }
   }
 }
 

@@ -6,28 +6,53 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import { chmod, rename, writeFile } from 'node:fs/promises'
 import * as oidc from 'openid-client'
 import type { SignInConfig } from '../config/schema.ts'
-import type { Json, Person } from '../model.ts'
+import type { Json, JsonObject, Person } from '../model.ts'
 import { validId } from '../wire/canonical.ts'
 import { signInAuthentication } from '../oauth/client.ts'
+import { signInOf } from '../wire/sign_in.ts'
 import { createSessions } from './session.ts'
 import type { CookieReader, SessionDeps, Sessions } from './session.ts'
+import type { SignedIn } from './step_ups.ts'
 
 const SIGN_IN_MS = 600_000
+const UNTOLD: SignedIn = { acr: null, amr: [], at: null }
 const WRONG_CODES = 5
 const WRONG_CODES_MS = 60_000
 /** Crockford's alphabet: without letters that people take for others or for digits. */
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 
+/** What an ask wants of a sign-in. */
+export type StepUpAsked = {
+  readonly ask: string
+  readonly acrValues: readonly string[]
+  readonly maxAgeS: number
+}
+/** How its person signed in, as the verified ID token says it. */
+export type SteppedUp = SignedIn & { readonly ask: string; readonly person: Person }
+
 export type OidcSignIn = Sessions & {
   readonly kind: 'oidc'
-  /** @param back path of ours to return to. Throws when the issuer cannot be discovered. */
-  readonly start: (back: string) => Promise<{ readonly location: URL; readonly cookie: string }>
+  /**
+   * @param back path of ours to return to
+   * @param stepUp how the person is to sign in this time (OIDC Core 3.1.2.1: `acr_values`, `max_age`), and for which ask
+   * Throws when the issuer cannot be discovered.
+   */
+  readonly start: (
+    back: string,
+    stepUp?: StepUpAsked,
+  ) => Promise<{ readonly location: URL; readonly cookie: string }>
   /** @param query raw query of `/sign-in/callback`. Never throws for what the browser brought. */
   readonly finish: (
     query: string,
     read: CookieReader,
   ) => Promise<
-    | { readonly kind: 'signed_in'; readonly cookies: readonly string[]; readonly back: string }
+    | {
+        readonly kind: 'signed_in'
+        readonly cookies: readonly string[]
+        readonly back: string
+        /** null: an ordinary sign-in. */
+        readonly steppedUp: SteppedUp | null
+      }
     | { readonly kind: 'refused'; readonly reason: string }
   >
 }
@@ -146,8 +171,9 @@ export const createSignIn = (
     kind: 'oidc',
     session: sessions.session,
     end: sessions.end,
-    start: async (back) => {
-      const leg = { state: random(), nonce: random(), verifier: random(), back }
+    start: async (back, stepUp) => {
+      const ask = stepUp?.ask ?? null
+      const leg = { state: random(), nonce: random(), verifier: random(), back, ask }
       const expiresAt = deps.clock.now() + SIGN_IN_MS
       const location = oidc.buildAuthorizationUrl(await provider(), {
         redirect_uri: redirectUri,
@@ -156,6 +182,9 @@ export const createSignIn = (
         nonce: leg.nonce,
         code_challenge: await oidc.calculatePKCECodeChallenge(leg.verifier),
         code_challenge_method: 'S256',
+        ...(stepUp === undefined
+          ? {}
+          : { acr_values: stepUp.acrValues.join(' '), max_age: String(stepUp.maxAgeS) }),
       })
       const text = JSON.stringify({ ...leg, expiresAt })
       const sealed = await deps.sealer.sealText('sign-in', {}, text)
@@ -172,6 +201,7 @@ export const createSignIn = (
         readonly nonce: string
         readonly verifier: string
         readonly back: string
+        readonly ask?: string | null
       } | null
       if (leg === null) return { kind: 'refused', reason: 'another browser, or too late' }
       let claims: Json
@@ -195,6 +225,10 @@ export const createSignIn = (
         kind: 'signed_in',
         cookies: [cookie, sessions.cookies.write(base, '', 0)],
         back: leg.back,
+        steppedUp:
+          leg.ask == null
+            ? null
+            : { ask: leg.ask, person, ...(signInOf(claims as JsonObject) ?? UNTOLD) },
       }
     },
   }

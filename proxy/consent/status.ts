@@ -1,6 +1,6 @@
 // How an authorization stands, for whoever began it. A request may wait, and is woken when the
 // authorization ends in any process.
-import type { Asker, Clock, Flow, Store } from '../model.ts'
+import type { Asker, Clock, Flow, Person, Store } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { samePerson } from '../wire/canonical.ts'
 
@@ -20,9 +20,32 @@ export const createStatus = (
   store: Pick<Store, 'subscribe'>,
   clock: Pick<Clock, 'mono'>,
   byHash: (hash: string) => Promise<Flow | null>,
+) => createWaiting(store, clock, { topic: 'flow', hashOf: flowHashOf, byHash })
+
+/** What can be waited for. */
+type Pending = {
+  readonly person: Person
+  readonly agent: string
+  readonly status: string
+  readonly parts?: Flow['parts']
+}
+
+/** @param of.topic under which the store tells that one ended, by its hash */
+export const createWaiting = <T extends Pending>(
+  store: Pick<Store, 'subscribe'>,
+  clock: Pick<Clock, 'mono'>,
+  {
+    topic,
+    hashOf,
+    byHash,
+  }: {
+    readonly topic: string
+    readonly hashOf: (authorizationId: string) => string | undefined
+    readonly byHash: (hash: string) => Promise<T | null>
+  },
 ) => {
   const waiting = new Map<string, Set<() => void>>()
-  store.subscribe('flow', (hash) => {
+  store.subscribe(topic, (hash) => {
     const woken = hash === '*' ? [...waiting.values()] : [waiting.get(hash) ?? []]
     for (const each of woken) for (const wake of each) wake()
   })
@@ -36,8 +59,8 @@ export const createStatus = (
     { person, agent }: Pick<Asker, 'person' | 'agent'>,
     waitMs: number,
     signal: AbortSignal,
-  ): Promise<Flow> => {
-    const hash = flowHashOf(authorizationId) ?? ''
+  ): Promise<T> => {
+    const hash = hashOf(authorizationId) ?? ''
     const deadline = clock.mono() + waitMs
     // What a link for several consents waits for, too.
     let parts: readonly string[] = []

@@ -18,6 +18,7 @@ const schema = z.strictObject({
       groups: list,
       roles: list,
       entitlements: list,
+      manager: z.string().min(1).optional(),
       auth: z
         .strictObject({
           acr: z.string().optional(),
@@ -45,7 +46,7 @@ export type FileDirectory = Directory & {
 }
 
 /**
- * `people: [{ id, realm?, tenant?, active?, groups, roles, entitlements }]`. Its own truth: age 0 while it can be read,
+ * `people: [{ id, realm?, tenant?, active?, groups, roles, entitlements, manager? }]`. Its own truth: age 0 while it can be read,
  * and a change counts within half a second.
  * Rejects at start when the file is missing or malformed; later nobody is known until it is mended, and the log says so.
  * @param options.realm realm of rows that name none
@@ -71,13 +72,14 @@ export const openFileDirectory = async (options: {
       )
     const people = new Map<string, Entitlements>()
     const listed: Person[] = []
-    for (const { id, realm = options.realm, tenant = 'default', auth, ...facts } of parsed.data
-      .people) {
+    for (const { id, realm = options.realm, tenant = 'default', auth, manager, ...facts } of parsed
+      .data.people) {
       const key = keyOf({ tenant, realm, id })
       if (people.has(key)) throw new Error(`${options.path}: ${id} is listed twice`)
       listed.push({ tenant, realm, id })
       people.set(key, {
         ...facts,
+        ...(manager === undefined ? {} : { manager }),
         auth:
           auth === undefined
             ? null

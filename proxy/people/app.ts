@@ -7,7 +7,7 @@ import { Hono } from 'hono'
 import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { LRUCache } from 'lru-cache'
-import type { Connection, Flow, Log } from '../model.ts'
+import type { Connection, Flow, Log, Person } from '../model.ts'
 import type { Finished } from '../consent/callback.ts'
 import { samePerson } from '../wire/canonical.ts'
 import type { Flows } from '../consent/flow.ts'
@@ -16,10 +16,12 @@ import { CATALOGUE, Problem } from '../problem.ts'
 import type { ProblemCode } from '../problem.ts'
 import { createAgentPages, type AgentsDeps } from './agents.ts'
 import { agentView } from './agents_page.ts'
+import { createApprovalPages, type ApprovalsDeps } from './approvals.ts'
+import { createStepUpPages, type StepUpDeps } from './step_up.ts'
 import { planPage } from './plan_page.ts'
 import { createConnections, type ConnectionsDeps } from './connections.ts'
-import { createDoor, visitAt, type DoorDeps } from './sign_in.ts'
-import { createFrame, secured } from './page.ts'
+import { createDoor, visitAt, type Door, type DoorDeps } from './sign_in.ts'
+import { createFrame, secured, type Frame } from './page.ts'
 import type { Logo } from '../config/logo.ts'
 import { summaryOf } from '../config/descriptions.ts'
 import { daysOf } from './standing_page.ts'
@@ -38,6 +40,9 @@ export type ConnectDeps = DoorDeps &
   ConnectionsDeps &
   AgentsDeps & {
     readonly flows: Flows
+    /** Approvals and stronger sign-ins: at an OpenID provider's sign-in alone. */
+    readonly asking: Pick<ApprovalsDeps, 'asks' | 'approvals' | 'agentOn'> &
+      Pick<StepUpDeps, 'asks' | 'stepUps'>
     /** What seals the pages' cookies; `publicUrl` is `connect.url`, without a trailing slash. */
     readonly session: SessionDeps
     /** Origins that `next_uri` may name. */
@@ -78,7 +83,8 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   const { publicUrl } = deps.session
   const frame = createFrame({ ...deps.session, brand: deps.brand?.words ?? null })
   const { show, see, about, setCookie, reader, cookies, crossSite } = frame
-  const door = createDoor(deps, frame)
+  const door = createDoor(deps, frame, async (c, signedIn) => asked?.came(c, signedIn))
+  const asked = askedPages(deps, frame, door)
   const app = new Hono()
 
   /** The browser, as far as the socket, trusted proxies and its own word go. */
@@ -451,6 +457,7 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
   app.route('/', door.app)
   app.route('/', createConnections(deps, frame, door))
   app.route('/', createAgentPages(deps, frame, door))
+  if (asked !== null) app.route('/', asked.app)
 
   app.notFound((c) => show(c, pages.notFoundPage(), 404))
   app.onError((error, c) => {
@@ -470,6 +477,16 @@ export const createConnectApp = (deps: ConnectDeps): Hono => {
     return show(c, pages.failurePage(), 500)
   })
   return app
+}
+
+/** Approvals and stronger sign-ins; null: nobody could answer as an OpenID provider names them. */
+const askedPages = (deps: ConnectDeps, frame: Frame, door: Door) => {
+  const { signIn, asking } = deps
+  if (signIn.kind !== 'oidc') return null
+  const active = (person: Person): Promise<boolean> => deps.agents.active(person)
+  const stepUp = createStepUpPages({ ...deps, ...asking, active }, frame, door, signIn)
+  const app = createApprovalPages({ ...deps, ...asking }, frame, door, signIn)
+  return { app: app.route('/', stepUp.app), came: stepUp.came }
 }
 
 /** A cookie a leg, so that two links in two tabs do not disturb each other. */

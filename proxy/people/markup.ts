@@ -51,6 +51,8 @@ section h2{margin-top:1rem}
 .agents dl{margin:.5rem 0 0;border:0}
 .agents dl div{border:0;padding:.15rem 0}
 .agents form{margin:0}
+pre{margin:.5rem 0;padding:.75rem;border:1px solid var(--line);border-radius:.35rem;max-height:32rem;overflow:auto;font:.9rem/1.45 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
+mark{background:var(--warn);color:var(--ink);border:1px solid var(--alert);border-radius:.2rem;padding:0 .2rem;font-size:.85em}
 summary{cursor:pointer;color:var(--act);padding:.5rem 0;min-height:1.5rem}
 .foot{border-top:1px solid var(--line);margin-top:2.5rem}
 form{margin:1.5rem 0 0}

@@ -32,7 +32,7 @@ export const secured = secureHeaders({
 })
 
 /** A page that is told something by the step before it. */
-type Follower = 'result' | 'connections' | 'agents' | 'plan'
+type Follower = 'result' | 'connections' | 'agents' | 'plan' | 'step-up'
 type Told = { readonly what: object; readonly person: Person | null; readonly expiresAt: number }
 
 export type Frame = ReturnType<typeof createFrame>
@@ -133,7 +133,7 @@ export const createFrame = (
      */
     tell: async (
       c: Context,
-      to: Exclude<Follower, 'plan'>,
+      to: Exclude<Follower, 'plan' | 'step-up'>,
       what: object,
       person: Person | null,
     ): Promise<Response> => {

@@ -5,7 +5,7 @@ import type { Context } from 'hono'
 import type { Log, Person } from '../model.ts'
 import type { Flows } from '../consent/flow.ts'
 import type { Visits } from '../consent/session.ts'
-import type { LocalSignIn, OidcSignIn } from '../consent/sign_in.ts'
+import type { LocalSignIn, OidcSignIn, SteppedUp } from '../consent/sign_in.ts'
 import type { Frame } from './page.ts'
 import { surePage } from './connections_page.ts'
 import * as pages from './consent_pages.ts'
@@ -38,7 +38,12 @@ export const visitAt = async (
   return { key }
 }
 
-export const createDoor = (deps: DoorDeps, frame: Frame) => {
+/** @param came learns who came back from a sign-in that an ask began */
+export const createDoor = (
+  deps: DoorDeps,
+  frame: Frame,
+  came: (c: Context, steppedUp: SteppedUp) => Promise<void>,
+) => {
   const { signIn, flows } = deps
   const { show, see, setCookie } = frame
   const app = new Hono()
@@ -64,6 +69,7 @@ export const createDoor = (deps: DoorDeps, frame: Frame) => {
       return show(c, pages.signInFailedPage(), 400)
     }
     for (const cookie of result.cookies) setCookie(c, cookie)
+    if (result.steppedUp !== null) await came(c, result.steppedUp)
     return see(c, result.back)
   })
 

@@ -55,6 +55,10 @@ export type Question = {
   readonly approvals?: readonly Approval[]
   /** What was allowed before; absent: no table asks. */
   readonly history?: CallHistory
+  /** The same of each part of a call that is several, from 1. */
+  readonly approvalsOf?: (part: number) => readonly Approval[]
+  /** A sign-in that counts instead of what assertion and directory say; null or absent: theirs does. */
+  readonly auth?: Entitlements['auth']
   /** The scopes to demand, where the parts of one call are chosen for together; one of the operation's own lists. */
   readonly scopes?: readonly string[]
   /** Which of the calls in a batch, from 1, and how many there are. */
@@ -63,6 +67,10 @@ export type Question = {
 
 /** The reasons that only the person can lift, by consenting; anything beside them refuses. */
 export const CONSENT: ReadonlySet<string> = new Set(['connection_missing', 'scope_missing'])
+/** What a person can lift, one after another: their consent, a stronger sign-in of theirs, somebody's approval. */
+const LIFTS = ['step_up_required', 'approval_required'] as const
+const lifts = ({ code }: Reason): boolean =>
+  CONSENT.has(code) || LIFTS.some((effect) => effect === code)
 
 const STALE: readonly Reason[] = [
   { code: 'entitlements_stale', msg: 'the facts are older than this decision allows' },
@@ -226,6 +234,7 @@ export const decideEach = async (
     ...histories[i],
     act,
     scopes: chosen[i] ?? NO_SCOPES,
+    ...(question.approvalsOf === undefined ? {} : { approvals: question.approvalsOf(i + 1) }),
     ...(act.target === undefined ? {} : { part: { number: i + 1, of } }),
   })
   const said: Decision[] = []
@@ -251,12 +260,12 @@ const leastOf = (
     const others = kept.filter((one) => one !== scope)
     return lacking(provider, others, [scope]).length === 0 ? others : kept
   }, scopes)
-/** How hard each answer refuses. */
+/** How hard each answer refuses; of what people can lift the later the earlier they are asked. */
 const RANK: Readonly<Record<Decision['effect'], number>> = {
   allow: 0,
-  consent_required: 1,
+  approval_required: 1,
   step_up_required: 2,
-  approval_required: 3,
+  consent_required: 3,
   deny: 4,
   error: 5,
 }
@@ -351,7 +360,8 @@ export const createDecide = (
     return who
   }
   /** The same at this moment, where it does. */
-  const aged = ({ members: user, auth }: Who, { checks }: Question, age: number): InputMember => {
+  const aged = (of: Who, { checks, auth = of.auth }: Question, age: number): InputMember => {
+    const { members: user } = of
     const signIn =
       auth === null
         ? ''
@@ -455,7 +465,8 @@ export const createDecide = (
       own.push(['history', JSON.stringify({ person, run: ofRun })])
     }
     const age = Math.round(facts.ageMs())
-    if (age === 0 && who.auth === null && question.checks === undefined) shared.push(user)
+    const signIn = question.auth ?? who.auth
+    if (age === 0 && signIn === null && question.checks === undefined) shared.push(user)
     else own.push(aged(who, question, age))
     if ('graphql' in act || 'mcp' in act) own.push(spokenMember(operation.members, act))
     else shared.push(operation.member)
@@ -500,9 +511,12 @@ export const createDecide = (
     }
     const { connection } = question.route
     const unlisted = lacking(connection.provider, connection.scopes, answer.required_scopes)
-    const consent = reasons.length > 0 && reasons.every(({ code }) => CONSENT.has(code))
+    const liftable = reasons.length > 0 && reasons.every(lifts)
+    const consent = liftable && reasons.some(({ code }) => CONSENT.has(code))
     // Nobody is sent to a page that may not ask for what is missing.
     if (consent && unlisted.length === 0) return said('consent_required', reasons, answer)
+    const lift = consent ? undefined : LIFTS.find((one) => reasons.some(({ code }) => code === one))
+    if (liftable && lift !== undefined) return said(lift, reasons, answer)
     const why: readonly Reason[] = consent
       ? [
           ...reasons,

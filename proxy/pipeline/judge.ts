@@ -6,6 +6,7 @@ import { decideEach, together, type Decide, type Question } from './decide.ts'
 import type { AskFacts, Facts } from './entitlements.ts'
 import type { Call } from './exchange.ts'
 import type { History } from './history.ts'
+import type { Known, Lifted } from './approval.ts'
 import { follow, type Request, type Verdict } from './request.ts'
 import { STANDING, withdrawn } from './standing.ts'
 
@@ -29,6 +30,13 @@ const outlived = ({ decision, facts }: Verdict): boolean =>
   facts.entitlements.source !== 'claims' &&
   decision.reasons.every(({ code }) => code === 'entitlements_stale')
 
+/** What people did, as the decision sees it. */
+const withLifted = ({ approvals, auth }: Lifted) => ({
+  approvals: approvals(null),
+  approvalsOf: approvals,
+  ...(auth === null ? {} : { auth }),
+})
+
 export const createJudge = (deps: JudgeDeps) => {
   const { via = 'proxy' } = deps
   /** A call that is several takes the strictest age of its parts. */
@@ -50,11 +58,12 @@ export const createJudge = (deps: JudgeDeps) => {
     call: Call,
     principal: Principal,
     { route, act, body }: Request,
-    facts: Facts,
+    { facts, lifted }: Known,
   ): Verdict | Promise<Verdict> =>
     follow(look(principal, route), (holding) => {
       const { id, stripped } = call
-      const question = { id, via, principal, route, act, body, stripped, facts, holding }
+      const about = { id, via, principal, route, act, body, stripped, facts, holding }
+      const question = lifted === undefined ? about : { ...about, ...withLifted(lifted) }
       return follow(standingStands(question), (refusal) =>
         refusal === null
           ? judgedFollowing(call, question, act)
@@ -117,11 +126,13 @@ export const createJudge = (deps: JudgeDeps) => {
     call: Call,
     who: Principal,
     request: Request,
-    facts: Facts,
+    known: Known,
   ): Verdict | Promise<Verdict> =>
-    follow(judged(call, who, request, facts), (verdict) =>
+    follow(judged(call, who, request, known), (verdict) =>
       outlived(verdict)
-        ? follow(factsOf(who, request, true), (newer) => judged(call, who, request, newer))
+        ? follow(factsOf(who, request, true), (facts) =>
+            judged(call, who, request, { ...known, facts }),
+          )
         : verdict,
     )
 

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { CallRegistry } from './calls.ts'
 import type { Dedicated } from '../net/admit.ts'
+import { createApproval, type ApprovalDeps } from './approval.ts'
 import { createExchange, type Call, type Seen, type Snapshot, type Way } from './exchange.ts'
 import type {
   ClientCertificate,
@@ -46,7 +47,8 @@ import { unpack } from './unpack.ts'
 /** `via`: the door whose calls these are; absent: the proxy's. */
 export type PepDeps = JudgeDeps &
   RecordDeps &
-  JobDeps & {
+  JobDeps &
+  ApprovalDeps & {
     /** Of calls that are only planned: learns what was decided, and nothing follows from it. */
     readonly planned?: (plan: Planned) => void
     readonly snapshot: () => Snapshot
@@ -70,7 +72,7 @@ export type PepDeps = JudgeDeps &
     readonly calls: CallRegistry
     readonly rate: TenantRate
     readonly link: Begin
-    /** Waits for a consent to end; true: completed. */
+    /** Waits for a consent, an approval or a sign-in to end; true: completed. */
     readonly ended: (
       who: Principal,
       authorizationId: string,
@@ -105,6 +107,12 @@ const tooSlow = (): Problem =>
     'policy_unavailable',
     'deciding took too long: each decision was old before all was decided',
   )
+/** What a person can still do while the call waits. */
+const WAITED: ReadonlySet<Decision['effect']> = new Set([
+  'consent_required',
+  'approval_required',
+  'step_up_required',
+])
 /** Clients of MCP give up after 60 s. */
 const SHOWN_MS = 45_000
 
@@ -176,6 +184,7 @@ const obliged = (
 export const createPep = (deps: PepDeps) => {
   const { clock } = deps
   const { look, factsOf, decided } = createJudge(deps)
+  const approval = createApproval(deps, { decided, factsOf })
   const recorded = createRecorded(deps)
   const { seenIn, job } = createJobs(deps)
   const standing = createStanding(clock.now)
@@ -196,7 +205,7 @@ export const createPep = (deps: PepDeps) => {
     const route = (call.route = sealedQuery(call, bare, who, sealed))
     const outer = (call.act = call.snapshot.classify(route)) //                        400
     using flight = deps.calls.enter(entry(call, who, route)) //                        429; flight.signal ends the call from outside
-    const request = await flight.uncut(
+    let request = await flight.uncut(
       follow(deps.agentOn(who.agent, who.person.tenant), () =>
         //                        403 503: in flight by now, so that whoever switches it off later cuts it
         understood(call, tagged, { req, route, outer, slot, said: bare.target }),
@@ -215,13 +224,16 @@ export const createPep = (deps: PepDeps) => {
         standing.covers(who, request.act) //                                           403
       }
       const facts = await flight.uncut(factsOf(who, request)) //                       503
-      const verdict = await flight.uncut(decided(call, who, request, facts)) //        503
+      const verdict = await flight.uncut(approval.decided(call, who, request, facts)) //        413 503
+      request = verdict.request
       if (deps.planned !== undefined)
         return deps.planned({ ...verdict, who, route, act: request.act })
       await recorded(call, who, request, { ...verdict, n }) //                         503: nothing leaves unrecorded, and no record is left alone
       const { decision, holding } = verdict
       if (decision.effect !== 'allow') {
         if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) continue
+        const refused = await approval.refused(who, request, verdict) //                  403 429, with the link for whoever approves or signs in
+        if (refused !== null) throw refused
         throw await refusals.of(who, { ...request, part: refusedPart(verdict) }, holding, decision) // 403, with the link where a person can help
       }
       const each = obliged(call, who, request, {
@@ -236,6 +248,8 @@ export const createPep = (deps: PepDeps) => {
       call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
       // Once: a list that takes long would be stale for ever.
       if (seen === undefined) seen = await flight.uncut(seenIn(call, who, request, verdict)) // lists of an MCP server show what may be called
+      // Another call took the same yes, or it has ended meanwhile.
+      if (!(await flight.uncut(approval.spent(call, verdict)))) continue
       // A refresh may have taken long: nothing leaves on a decision older than a second.
       if (clock.mono() - decision.decidedAt > STALE_MS) {
         if (++late < MOST_LATE) continue
@@ -326,23 +340,35 @@ export const createPep = (deps: PepDeps) => {
   const personSaidYes = async (
     call: Call,
     who: Principal,
-    { req, route, act, body }: Request,
-    { holding, decision, res }: Verdict & { readonly res: ServerResponse },
+    request: Request,
+    verdict: Verdict & { readonly res: ServerResponse },
   ): Promise<boolean> => {
-    if (decision.effect !== 'consent_required') return false
+    const { effect } = verdict.decision
+    if (!WAITED.has(effect)) return false
+    const { req, act, body } = request
     // The client has shown its person the link, and asks how it went.
     const least = act.mcp?.answered === 'accept' ? SHOWN_MS : 0
     const left = deps.hold.budget(req, who, least) - (clock.mono() - call.began)
     if (left <= 0) return false
-    const { authorizationId } = await refusals.begin(
-      who,
-      route.connection,
-      decision.requiredScopes,
-      { again: lapsed(holding), challenge: null, operation: operationOf(act) },
-    )
+    const authorizationId =
+      effect === 'consent_required'
+        ? await consentFor(who, request, verdict)
+        : await approval.begin(who, request, verdict)
+    if (authorizationId === null) return false
+    const { res } = verdict
     return deps.hold.wait(res, body, { agent: ofShare(who), ms: left }, (ms, signal) =>
       deps.ended(who, authorizationId, ms, signal),
     )
+  }
+
+  const consentFor = async (
+    who: Principal,
+    { route, act }: Request,
+    { holding, decision }: Verdict,
+  ): Promise<string> => {
+    const how = { again: lapsed(holding), challenge: null, operation: operationOf(act) }
+    return (await refusals.begin(who, route.connection, decision.requiredScopes, how))
+      .authorizationId
   }
 
   const credentialOf = (who: Principal, { act, route }: Request, holding: Holding) =>

@@ -162,7 +162,8 @@ export const createRefusals = (deps: {
     },
     told(call, problem) {
       const { who, route } = call
-      const linked = problem.extra['authorization_id'] !== undefined
+      // What policy itself refused has its own link, or none: a consent would not lift it.
+      const linked = 'authorization_id' in problem.extra || 'decision_id' in problem.extra
       if (who === null || route === null || linked || !RENEWABLE.has(problem.code)) return problem
       return renewed(who, route, call, problem).catch(toProblem)
     },

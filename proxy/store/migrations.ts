@@ -194,6 +194,31 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX notices_due ON notices (due_at) WHERE due_at IS NOT NULL;
   CREATE INDEX notices_waiting ON notices (tenant) WHERE due_at IS NOT NULL;
   CREATE INDEX notices_end ON notices (expires_at);
+`,
+  // What people are asked so that policy lets a call pass, and the sign-ins that it asked for.
+  `
+  CREATE TABLE asks (
+    hash TEXT NOT NULL PRIMARY KEY, nonce TEXT NOT NULL, kind TEXT NOT NULL CHECK (kind IN ('approval', 'step_up')),
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, user_id TEXT NOT NULL,
+    agent TEXT NOT NULL, connection TEXT NOT NULL,
+    question TEXT NOT NULL, digest TEXT NOT NULL, operations TEXT NOT NULL, needs TEXT NOT NULL, sealed TEXT,
+    status TEXT NOT NULL CHECK (status IN ('pending', 'given', 'used', 'declined', 'cancelled', 'expired')),
+    given TEXT NOT NULL, exchange TEXT, epoch INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, ended_at INTEGER,
+    notice_at INTEGER, notices INTEGER NOT NULL
+  ) STRICT;
+  CREATE UNIQUE INDEX asks_open ON asks (question) WHERE status IN ('pending', 'given');
+  CREATE INDEX asks_question ON asks (question, ended_at);
+  CREATE INDEX asks_person ON asks (tenant, realm, user_id, agent);
+  CREATE INDEX asks_end ON asks (expires_at) WHERE status IN ('pending', 'given');
+  CREATE INDEX asks_notice ON asks (notice_at) WHERE notice_at IS NOT NULL;
+  CREATE TABLE sign_ins (
+    tenant TEXT NOT NULL, realm TEXT NOT NULL, user_id TEXT NOT NULL,
+    agent TEXT NOT NULL, acr TEXT NOT NULL, amr TEXT NOT NULL,
+    at INTEGER NOT NULL, expires_at INTEGER NOT NULL, epoch INTEGER NOT NULL,
+    PRIMARY KEY (tenant, realm, user_id, agent, acr)
+  ) STRICT;
+  CREATE INDEX sign_ins_end ON sign_ins (expires_at);
   `,
 ]
 

@@ -196,6 +196,31 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX notices_due ON notices (due_at) WHERE due_at IS NOT NULL;
   CREATE INDEX notices_waiting ON notices (tenant) WHERE due_at IS NOT NULL;
   CREATE INDEX notices_end ON notices (expires_at);
+`,
+  // What people are asked so that policy lets a call pass, and the sign-ins that it asked for.
+  `
+  CREATE TABLE asks (
+    hash TEXT COLLATE "C" NOT NULL PRIMARY KEY, nonce TEXT COLLATE "C" NOT NULL, kind TEXT COLLATE "C" NOT NULL CHECK (kind IN ('approval', 'step_up')),
+    tenant TEXT COLLATE "C" NOT NULL, realm TEXT COLLATE "C" NOT NULL, user_id TEXT COLLATE "C" NOT NULL,
+    agent TEXT COLLATE "C" NOT NULL, connection TEXT COLLATE "C" NOT NULL,
+    question TEXT COLLATE "C" NOT NULL, digest TEXT COLLATE "C" NOT NULL, operations TEXT NOT NULL, needs TEXT NOT NULL, sealed TEXT,
+    status TEXT COLLATE "C" NOT NULL CHECK (status IN ('pending', 'given', 'used', 'declined', 'cancelled', 'expired')),
+    given TEXT NOT NULL, exchange TEXT COLLATE "C", epoch BIGINT NOT NULL,
+    created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, ended_at BIGINT,
+    notice_at BIGINT, notices BIGINT NOT NULL
+  );
+  CREATE UNIQUE INDEX asks_open ON asks (question) WHERE status IN ('pending', 'given');
+  CREATE INDEX asks_question ON asks (question, ended_at);
+  CREATE INDEX asks_person ON asks (tenant, realm, user_id, agent);
+  CREATE INDEX asks_end ON asks (expires_at) WHERE status IN ('pending', 'given');
+  CREATE INDEX asks_notice ON asks (notice_at) WHERE notice_at IS NOT NULL;
+  CREATE TABLE sign_ins (
+    tenant TEXT COLLATE "C" NOT NULL, realm TEXT COLLATE "C" NOT NULL, user_id TEXT COLLATE "C" NOT NULL,
+    agent TEXT COLLATE "C" NOT NULL, acr TEXT COLLATE "C" NOT NULL, amr TEXT NOT NULL,
+    at BIGINT NOT NULL, expires_at BIGINT NOT NULL, epoch BIGINT NOT NULL,
+    PRIMARY KEY (tenant, realm, user_id, agent, acr)
+  );
+  CREATE INDEX sign_ins_end ON sign_ins (expires_at);
   `,
 ]
 /** The step that SQL alone cannot take: the people of `named_epochs` get their pseudonyms. */

@@ -20,6 +20,11 @@ const STANDING =
     ' ',
   )
 const NOTICE = 'id tenant realm user body createdAt expiresAt dueAt'.split(' ')
+const ASK =
+  'hash nonce kind tenant realm user agent connection question digest operations needs sealed status given exchange epoch createdAt expiresAt endedAt noticeAt notices'.split(
+    ' ',
+  )
+const SIGN_IN = 'tenant realm user agent acr amr at expiresAt epoch'.split(' ')
 /** Background refreshes: `idle_from` where it was put off since the last store. */
 const IDLE_FROM = 'coalesce(idle_from, stored_at)'
 /**
@@ -37,6 +42,7 @@ const TIMES = [
   ['runs', 'created_at'],
   ['standings', 'created_at'],
   ['notices', 'created_at'],
+  ['asks', 'created_at'],
   ['refresh_journal', 'started_at'],
   ['disabled_agents', 'at'],
   ['oauth_clients', 'at'],
@@ -232,6 +238,38 @@ const notices = () =>
     sweepNotices: 'DELETE FROM notices WHERE expires_at <= :before RETURNING due_at AS "dueAt"',
     eraseNotices: `DELETE FROM notices WHERE ${PERSON}`,
   }) as const
+const asks = () => {
+  const asks = `SELECT ${select(ASK)} FROM asks`
+  const open = `status IN ('pending', 'given')`
+  return {
+    ask: `${insert('asks', ASK)} ON CONFLICT DO NOTHING RETURNING hash`,
+    askByHash: `${asks} WHERE hash = :hash`,
+    openAsk: `${asks} WHERE question = :question AND ((${open} AND expires_at > :now) OR (status = 'used' AND exchange = :exchange)) ORDER BY status LIMIT 1`,
+    declinedAsk: `${asks} WHERE question = :question AND status = 'declined' AND ended_at > :since ORDER BY ended_at DESC LIMIT 1`,
+    openAsks: `${asks} WHERE ${['tenant', 'realm', 'user', 'agent', 'connection'].map(matching).join(' AND ')} AND ${open} AND expires_at > :now ORDER BY created_at DESC, hash`,
+    begunAsks: `SELECT created_at AS "createdAt" FROM asks WHERE ${PERSON} AND agent = :agent AND created_at > :since ORDER BY created_at DESC LIMIT :most`,
+    answerAsk: `UPDATE asks SET given = :given, status = :status, expires_at = :expiresAt WHERE hash = :hash AND given = :before AND ${open} AND expires_at > :now RETURNING hash`,
+    endAsk: `UPDATE asks SET status = :status, ended_at = :at, sealed = NULL, notice_at = NULL WHERE hash = :hash AND ${open} RETURNING hash`,
+    spendAsk: `UPDATE asks SET status = 'used', exchange = :exchange, ended_at = :now, sealed = NULL, notice_at = NULL WHERE hash = :hash AND ((status = 'given' AND expires_at > :now) OR (status = 'used' AND exchange = :exchange)) RETURNING hash`,
+    askNotices: `UPDATE asks SET notice_at = :until, notices = notices + 1 WHERE hash IN (SELECT hash FROM asks WHERE notice_at <= :now AND status = 'pending' AND expires_at > :now ORDER BY notice_at LIMIT :most) AND notice_at <= :now RETURNING ${select(ASK)}`,
+    askNoticeAt: 'UPDATE asks SET notice_at = :at WHERE hash = :hash',
+    expireAsks: `UPDATE asks SET status = 'expired', ended_at = :now, sealed = NULL, notice_at = NULL WHERE ${open} AND expires_at <= :now RETURNING ${select(ASK)}`,
+    sweepAsks: `DELETE FROM asks WHERE created_at < :before AND NOT (${open})`,
+    voidAsks: 'DELETE FROM asks',
+    eraseAsks: `DELETE FROM asks WHERE ${PERSON}`,
+    answeredAsks: `${asks} WHERE tenant = :tenant AND realm = :realm AND given <> '[]'`,
+    dropAsk: 'DELETE FROM asks WHERE hash = :hash',
+    // Each holds a whole call: few at a time.
+    sealedAsks: `SELECT 'asks' AS "table", hash AS id, 0 AS generation, sealed FROM asks WHERE hash > :after AND sealed IS NOT NULL ORDER BY hash LIMIT (CASE WHEN CAST(:most AS INTEGER) > 8 THEN 8 ELSE CAST(:most AS INTEGER) END)`,
+    resealAsk:
+      'UPDATE asks SET sealed = :after WHERE hash = :id AND sealed = :before RETURNING hash',
+    signedIn: `${insert('sign_ins', SIGN_IN)} ON CONFLICT (tenant, realm, user_id, agent, acr) DO UPDATE SET ${overwrite(SIGN_IN)} WHERE excluded.at >= sign_ins.at`,
+    signIns: `SELECT ${select(SIGN_IN)} FROM sign_ins WHERE ${PERSON} AND agent = :agent AND expires_at > :now ORDER BY at DESC`,
+    endSignIns: `DELETE FROM sign_ins WHERE ${PERSON} AND ${matching('agent')}`,
+    sweepSignIns: 'DELETE FROM sign_ins WHERE expires_at < :before RETURNING acr',
+    voidSignIns: 'DELETE FROM sign_ins',
+  } as const
+}
 
 /** @param now and dead as a `Database` has them */
 export const statements = (now: string, dead: string) => ({
@@ -240,5 +278,6 @@ export const statements = (now: string, dead: string) => ({
   ...flows(),
   ...standings(),
   ...notices(),
+  ...asks(),
   ...others(now),
 })

@@ -4,6 +4,7 @@ import type { Person, SealedRow, Store } from '../model.ts'
 import { messageOf } from '../problem.ts'
 import { createAgents } from './agents.ts'
 import { createAsking } from './asking.ts'
+import { createAsks, createSignIns, eraseAsks } from './asks.ts'
 import { createCredentials, createGrants } from './credentials.ts'
 import type { Database, Params, Raw, Work } from './database.ts'
 import { createFlows } from './flows.ts'
@@ -28,6 +29,8 @@ const TABLES = [
   'runs',
   'standings',
   'notices',
+  'asks',
+  'sign_ins',
   'refresh_journal',
   'person_epochs',
   'ended_sessions',
@@ -47,6 +50,8 @@ const CHANGED = [
   ['runs', 'revoked_at'],
   ['standings', 'notice_at'],
   ['notices', 'due_at'],
+  ['asks', 'status'],
+  ['sign_ins', 'at'],
   ['refresh_journal', 'outcome'],
   ['person_epochs', 'epoch'],
   ['ended_sessions', 'expires_at'],
@@ -60,11 +65,13 @@ const CHANGED = [
 ]
 
 /** Tables with sealed texts, in the order of their pages. */
-const SEALED = ['credentials', 'flows', 'oauth_clients'] as const
+const SEALED = ['credentials', 'flows', 'oauth_clients', 'asks'] as const
+const RESEAL = { flows: 'resealFlow', oauth_clients: 'resealClient', asks: 'resealAsk' } as const
 const PAGES = {
   credentials: 'sealedCredentials',
   flows: 'sealedFlows',
   oauth_clients: 'sealedClients',
+  asks: 'sealedAsks',
 } as const
 
 export const createTables = (db: Database): Store => {
@@ -107,6 +114,8 @@ export const createTables = (db: Database): Store => {
     agents: createAgents(db, asking),
     standings: createStandings(db, asking),
     notices: createNoticeRows(db, asking),
+    asks: createAsks(db, asking),
+    signIns: createSignIns(db, asking),
     sessions: {
       end: async (hash, expiresAt) => void (await db.query([sql.endSession, { hash, expiresAt }])),
       ended: (hash, expiresAt = NEVER) => hit(sql.endedSession, { hash, expiresAt }),
@@ -135,6 +144,7 @@ export const createTables = (db: Database): Store => {
       await db.query([sql.eraseIssuerSessions, personOf(person)])
       await db.query([sql.eraseLimits, await hidden(person)])
       await db.query([sql.eraseHistory, await hidden(person)])
+      await eraseAsks(db, asking, person)
       const { tenant, realm, id } = person
       await db.forget(`${JSON.stringify([tenant, realm, id]).slice(0, -1)},`)
     },
@@ -163,7 +173,7 @@ export const createTables = (db: Database): Store => {
       replace: ({ table, id, generation, sealed: before }, after) =>
         table === 'credentials'
           ? hit(sql.resealCredential, { id, generation, before, after })
-          : hit(table === 'flows' ? sql.resealFlow : sql.resealClient, { id, before, after }),
+          : hit(sql[RESEAL[table]], { id, before, after }),
     },
     publish: db.publish,
     subscribe: db.subscribe,
@@ -173,6 +183,9 @@ export const createTables = (db: Database): Store => {
       void: (until) =>
         db.transact(function* (): Work<number> {
           yield [sql.endAllSessions, { until }]
+          // A yes that was spent since would count again.
+          yield [sql.voidAsks, {}]
+          yield [sql.voidSignIns, {}]
           return (yield [sql.voidLinks, {}]).length
         }),
     },

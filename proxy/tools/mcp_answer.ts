@@ -1,6 +1,6 @@
 // What an MCP host is told, in both revisions: results, refusals that a model can act on, and the link by which a person
 // helps. Pure.
-import type { Json, JsonObject, McpCall } from '../model.ts'
+import type { JsonObject, McpCall } from '../model.ts'
 import { ASKED } from '../envelope/jsonrpc.ts'
 import { quoted } from '../wire/json.ts'
 import { textOf, type Entry } from './endpoint.ts'
@@ -162,10 +162,9 @@ export const failed = (
 const BY_LINK: ReadonlySet<string> = new Set([
   'consent_required',
   'reauthorization_required',
+  'approval_required',
   'step_up_required',
 ])
-/** Refused until a person does what this version offers them no page for. */
-const BY_NOBODY = ['approval_required', 'step_up_required']
 const OF_HTTP: ReadonlySet<string> = new Set(['type', 'title', 'status', 'instance', 'detail'])
 
 type Refused = Extract<Ran, { kind: 'refused' }>
@@ -226,21 +225,14 @@ const told = (document: JsonObject, code: string): JsonObject => ({
 const refusal = (to: Told, refused: Refused, state: (until: number) => string): Answer => {
   const { code, document } = refused
   const detail = detailOf(refused)
-  const { url, reasons } = document
+  const { url } = document
   if (refused.status === 429 && code !== 'rate_limited')
     return transportAnswer(to, 429, detail, retryOf(refused))
   if (BY_LINK.has(code) && typeof url === 'string') return linked(to, refused, url, state)
   const { url: _never, ...rest } = document
   if (code !== 'policy_denied')
     return failed(to, code, detail, { more: told(rest, code), headers: retryOf(refused) })
-  const said: readonly Json[] = Array.isArray(reasons) ? (reasons as readonly Json[]) : []
-  const only = BY_NOBODY.find((each) => said.length > 0 && said.every((one) => one === each))
-  return failed(
-    to,
-    only ?? code,
-    `${detail} ${only === undefined ? '' : 'This deputy has no way to ask for it. '}Do not retry unchanged.`,
-    { more: told(rest, only ?? code) },
-  )
+  return failed(to, code, `${detail} Do not retry unchanged.`, { more: told(rest, code) })
 }
 
 /**

@@ -1,6 +1,6 @@
 // The list is the policy: what it would let this person do with a tool through this agent now, asked without arguments.
 import { setImmediate as yielded } from 'node:timers/promises'
-import type { Access, Connection, Decision, OperationRow, Principal } from '../model.ts'
+import type { Access, Connection, Decision, OperationRow, Principal, Reason } from '../model.ts'
 import { questionOf, type AllowedDeps } from '../consent/allowed.ts'
 import { pathsIn } from '../consent/paths.ts'
 import type { Facts } from '../pipeline/entitlements.ts'
@@ -27,6 +27,8 @@ export const WHOEVER: ReadonlySet<string> = new Set([
   'run_scope',
   'scope_not_listed',
 ])
+const byPerson = ({ code }: Reason): boolean =>
+  code === 'approval_required' || code === 'step_up_required'
 const NO: Seen = { may: 'no', consent: null }
 
 const worse = (a: Seen, b: Seen): Seen => {
@@ -83,9 +85,15 @@ export const createVisible = (deps: AllowedDeps): Visible => {
             }),
       })
     }
-    const seenBy = ({ effect, requiredScopes }: Decision, sure: Seen['may']): Seen | null => {
+    const seenBy = (
+      { effect, requiredScopes, reasons }: Decision,
+      sure: Seen['may'],
+    ): Seen | null => {
       if (effect === 'allow') return { may: sure, consent: null }
-      if (effect === 'consent_required') return { may: sure, consent: requiredScopes }
+      if (effect === 'approval_required' || effect === 'step_up_required')
+        return { may: 'perhaps', consent: null }
+      if (effect === 'consent_required')
+        return { may: reasons.some(byPerson) ? 'perhaps' : sure, consent: requiredScopes }
       return null
     }
     const judge = async (connection: Connection, row: OperationRow): Promise<Seen> => {
@@ -101,10 +109,7 @@ export const createVisible = (deps: AllowedDeps): Visible => {
         if (met !== null) return met
       }
       const open = plain.reasons.every(
-        ({ code }) =>
-          code === 'approval_required' ||
-          code === 'step_up_required' ||
-          (row.inspect.length > 0 && !WHOEVER.has(code)),
+        (reason) => byPerson(reason) || (row.inspect.length > 0 && !WHOEVER.has(reason.code)),
       )
       return open && plain.reasons.length > 0 ? { may: 'perhaps', consent: null } : NO
     }

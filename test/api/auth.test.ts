@@ -54,6 +54,7 @@ beforeAll(async () => {
       return permit(who, connection, wanted)
     },
     flows: house.flows,
+    asks: house.asking.asks,
     connections: () => house.connections,
     agentOf: () => null,
     tool: async (name) => {

@@ -293,6 +293,8 @@ describe('OpenAPI', () => {
       '/v1/admin/agents/{id}/enable',
       '/v1/admin/standings',
       '/v1/admin/standings/{id}',
+      '/v1/admin/approvals',
+      '/v1/admin/approvals/{id}',
       '/v1/auth/confirm_user',
     ])
     for (const [origin, doc] of [

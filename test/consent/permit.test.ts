@@ -156,17 +156,23 @@ describe('what policy is asked', () => {
 })
 
 describe('what policy says', () => {
-  test.each(['deny', 'step_up_required', 'approval_required'] as const)(
-    '%s is a refusal',
+  test.each(['step_up_required', 'approval_required'] as const)(
+    '%s is asked for when the operation is called; nothing else is let through by it',
     async (effect) => {
-      const { permit, told } = house(effect)
-      await expect(permit({ operation: 'notes.make' })).rejects.toMatchObject({
-        code: 'policy_denied',
-        extra: { reasons: ['no_grant'], decision_id: 'd1' },
-      })
-      expect(told).toHaveLength(1)
+      const permitted = await house(effect).permit({ operation: 'notes.make' })
+      expect(permitted).toMatchObject({ scopes: ['notes'] })
+      for (const wanted of [{ scopes: ['notes'] }, { run: 'runner' }])
+        await expect(house(effect).permit(wanted)).rejects.toMatchObject({ code: 'policy_denied' })
     },
   )
+  test.each(['deny'] as const)('%s is a refusal', async (effect) => {
+    const { permit, told } = house(effect)
+    await expect(permit({ operation: 'notes.make' })).rejects.toMatchObject({
+      code: 'policy_denied',
+      extra: { reasons: ['no_grant'], decision_id: 'd1' },
+    })
+    expect(told).toHaveLength(1)
+  })
   test('nothing is no refusal: it could not be asked', async () => {
     await expect(house('error').permit({ scopes: [] })).rejects.toMatchObject({
       code: 'policy_unavailable',

@@ -58,11 +58,14 @@ const routesOf = (app: {
       .map(({ method, path }) => `${method} ${path.replaceAll(/\{[^}]*\}/g, '')}`),
   ),
 ]
+/** Events that name whoever was at a link of somebody else's. */
+const STRANGERS: ReadonlySet<string> = new Set(['consent.user_mismatch', 'approval.stranger'])
 /** Enough for an app to be made; none of it is called. */
 const bare = {
   publicUrl: 'http://127.0.0.1:1',
   session: { publicUrl: 'http://127.0.0.1:1' },
   signIn: { kind: 'oidc' },
+  asking: {},
   operators: [{ bearer: Buffer.alloc(32) }],
   local: true,
   clock: { mono: () => 0 },
@@ -314,6 +317,7 @@ describe.each(STORES)('with %s', (_, options) => {
       credential: String(held?.['id']),
       run: String(run['id']),
       standing: STANDING,
+      ...house.asks,
       agent: `agent-${MARK}`,
       user,
       tenant: 'north',
@@ -518,15 +522,17 @@ describe.each(STORES)('with %s', (_, options) => {
       const named = new Set(tenantsIn(record))
       const text = JSON.stringify(record)
       // The one who was at another's link is named to the auditor.
-      if (record.event === 'consent.user_mismatch') expect([...named]).toContain('south')
+      if (STRANGERS.has(record.event)) expect([...named]).toContain('south')
       else expect(named.size, text).toBeLessThanOrEqual(1)
       // South may have named to us what it guesses; what north's things are called it cannot know.
-      if (record.event !== 'consent.user_mismatch' && named.has('south'))
+      if (!STRANGERS.has(record.event) && named.has('south'))
         for (const id of [
           north.credential,
           north.run,
           north.standing,
           north.authorization,
+          north.approval,
+          north.stepUp,
           // What south switches, it has named itself.
           ...(record.event.startsWith('agent.') ? [] : [`agent-${MARK}`]),
         ])

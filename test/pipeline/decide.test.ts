@@ -463,6 +463,21 @@ describe('the answer', () => {
     },
   )
 
+  test.each([
+    [['approval_required'], 'approval_required'],
+    [['step_up_required'], 'step_up_required'],
+    [['approval_required', 'step_up_required'], 'step_up_required'],
+    [['approval_required', 'scope_missing'], 'consent_required'],
+    [['step_up_required', 'connection_missing', 'approval_required'], 'consent_required'],
+    [['approval_required', 'merge_freeze'], 'deny'],
+    [['step_up_required', 'no_grant'], 'deny'],
+  ] as const)(
+    'what people can lift comes one after another, and nothing else beside: %j',
+    async (codes, effect) => {
+      const reasons = codes.map((code) => reason(code))
+      expect(await said({ reasons })).toMatchObject({ effect, reasons })
+    },
+  )
   test('of a policy that failed, or of none, is an error', async () => {
     expect(await house({ failed: 'policy_timeout', detail: 'slow' }).on()).toMatchObject({
       effect: 'error',

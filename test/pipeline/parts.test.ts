@@ -57,9 +57,9 @@ const decision = (effect: Decision['effect'], more: Partial<Decision> = {}): Dec
 })
 const EFFECTS = [
   'allow',
-  'consent_required',
-  'step_up_required',
   'approval_required',
+  'step_up_required',
+  'consent_required',
   'deny',
   'error',
 ] as const

@@ -14,6 +14,9 @@ import type {
   Principal,
   Provider,
 } from '../../proxy/model.ts'
+import { needsOf } from '../../proxy/consent/approvers.ts'
+import { demandIn } from '../../proxy/consent/step_ups.ts'
+import type { ApprovalDeps } from '../../proxy/pipeline/approval.ts'
 import { createCalls } from '../../proxy/pipeline/calls.ts'
 import { createClassify } from '../../proxy/pipeline/classify.ts'
 import type { Facts } from '../../proxy/pipeline/entitlements.ts'
@@ -131,6 +134,27 @@ const OK: Outcome = {
 }
 
 type Said = Partial<Decision> & { readonly effect: Decision['effect'] }
+/** Nobody could sign in to answer. */
+const nobodyAsked = (diary: string[]): ApprovalDeps => ({
+  approvals: {
+    able: false,
+    given: async () => {
+      diary.push('approvals')
+      return null
+    },
+    begin: () => Promise.reject(new Error('nobody is asked')),
+    spend: () => Promise.reject(new Error('nothing is spent')),
+  },
+  stepUps: {
+    able: false,
+    met: async () => null,
+    begin: () => Promise.reject(new Error('nobody is asked')),
+  },
+  needsOf,
+  demandIn,
+  readWhole: (req) => readUpTo(req, 1_000),
+  clock: { mono: () => 0 },
+})
 const because = (effect: Decision['effect'], ...codes: readonly string[]): Said => ({
   effect,
   reasons: codes.map((code) => ({ code, msg: code })),
@@ -274,6 +298,7 @@ const house = async (
       diary.push(`wait ${id} ${ms}`)
       return Promise.resolve(true)
     },
+    ...nobodyAsked(diary),
     hold,
     limits: { requestBody: 10_000, inspectedBody: 1_000 },
     auditRequired: true,
@@ -518,8 +543,8 @@ describe('a refusal ends the way where it is said', () => {
 
   test.each([
     ['error', '503 policy_unavailable'],
-    ['step_up_required', '403 policy_denied'],
-    ['approval_required', '403 policy_denied'],
+    ['step_up_required', '403 step_up_required'],
+    ['approval_required', '403 approval_required'],
   ] as const)('by a policy that says %s', async (effect, answer) => {
     const { ask, jobs, diary } = await house([because(effect, 'a_reason')])
     expect(await ask(NOTES, { headers: { prefer: 'wait=9' } })).toBe(answer)

@@ -1,11 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type {
+  AskRow,
   CredentialRow,
   FlowRow,
   GrantRow,
   NoticeRow,
   Person,
+  SignInRow,
   StandingRow,
   Store,
 } from '../../proxy/model.ts'
@@ -344,6 +346,8 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
       'DROP TABLE oauth_clients',
       'DROP TABLE limit_counts',
       'DROP TABLE call_history',
+      'DROP TABLE asks',
+      'DROP TABLE sign_ins',
       'ALTER TABLE credentials DROP COLUMN lease_holder',
       'CREATE TABLE person_epochs (tenant TEXT, realm TEXT, user_id TEXT, epoch BIGINT, PRIMARY KEY (tenant, realm, user_id))',
       `INSERT INTO person_epochs VALUES ('acme', 'corp', 'zoe-old', 4)`,
@@ -632,6 +636,110 @@ describe.each(every)('the $name store', ({ place, skip, ownClock }) => {
     expect(await notices.due(8_500, 60_000, 9)).toEqual([])
     expect(await notices.sweep(60_000)).toBe(0)
   })
+  test('keeps what people are asked: one open for each question, answered once, spent by one exchange', async () => {
+    const { asks } = store
+    const ask = (hash: string, change: Partial<AskRow> = {}): AskRow => ({
+      hash,
+      nonce: `n-${hash}`,
+      kind: 'approval',
+      tenant: 'acme',
+      realm: 'corp',
+      user: 'alice',
+      agent: 'triage',
+      connection: 'github',
+      question: 'q1',
+      digest: 'sha256:1',
+      operations: ['issues.create'],
+      needs: '[]',
+      sealed: 'jwe',
+      status: 'pending',
+      given: '[]',
+      exchange: null,
+      epoch: 0,
+      createdAt: 1_000,
+      expiresAt: 9_000,
+      endedAt: null,
+      noticeAt: 1_000,
+      notices: 0,
+      ...change,
+    })
+    const first = await Promise.all(['a1', 'a2', 'a3'].map((hash) => asks.insert(ask(hash))))
+    expect(first.filter(Boolean)).toHaveLength(1)
+    const row = await asks.open('q1', '', 2_000)
+    expect(row).toEqual(ask(row?.hash ?? ''))
+    if (row === null) return
+    expect(await asks.open('q1', '', 9_000)).toBe(null)
+    expect(await asks.spend(row.hash, 'x', 2_000)).toBe(false)
+    const given = { given: '[{"by":"bob"}]', status: 'given' as const, expiresAt: 5_000 }
+    const said = await Promise.all([1, 2].map(() => asks.answer(row, given, 2_000)))
+    expect(said.filter(Boolean)).toHaveLength(1)
+    expect(await asks.spend(row.hash, 'x', 5_000)).toBe(false)
+    const spent = await Promise.all(['x1', 'x2', 'x3'].map((x) => asks.spend(row.hash, x, 3_000)))
+    expect(spent.filter(Boolean)).toHaveLength(1)
+    const mine = ['x1', 'x2', 'x3'][spent.indexOf(true)] ?? ''
+    expect(await asks.spend(row.hash, mine, 9_999)).toBe(true)
+    expect(await asks.open('q1', mine, 3_000)).toMatchObject({ status: 'used', sealed: null })
+    expect(await asks.open('q1', 'x9', 3_000)).toBe(null)
+    // Its place is free: the same may be asked anew, and is declined.
+    expect(await asks.insert(ask('b1'))).toBe(true)
+    expect(await asks.end('b1', 'declined', 4_000)).toBe(true)
+    expect(await asks.end('b1', 'cancelled', 4_000)).toBe(false)
+    expect(await asks.declined('q1', 3_999)).toMatchObject({ hash: 'b1' })
+    expect(await asks.declined('q1', 4_000)).toBe(null)
+    await asks.insert(ask('c1', { question: 'q2', user: 'bob', expiresAt: 4_000 }))
+    await asks.insert(ask('c2', { question: 'q3', connection: 'slack', createdAt: 2_000 }))
+    const list = async (filter: object) => (await asks.list(filter, 3_000)).map(({ hash }) => hash)
+    expect(await list({})).toEqual(['c2', 'c1'])
+    expect(await list({ user: 'alice' })).toEqual(['c2'])
+    expect(await list({ tenant: 'other' })).toEqual([])
+    expect(await asks.begun(alice, 'triage', 1_500, 9)).toEqual([2_000])
+    const told = await Promise.all([1, 2].map(() => asks.notices(3_000, 3_100, 10)))
+    expect(
+      told
+        .flat()
+        .map(({ hash }) => hash)
+        .toSorted(),
+    ).toEqual(['c1', 'c2'])
+    await asks.noticeAt('c1', null)
+    expect(await asks.notices(3_050, 3_200, 10)).toEqual([])
+    expect((await asks.sweep(4_000, 1_500)).map(({ hash }) => hash)).toEqual(['c1'])
+    expect(await asks.byHash('c1')).toBe(null)
+    expect(await asks.byHash('c2')).toMatchObject({ status: 'pending' })
+    // What came out of a copy may have been spent since.
+    await store.copied.void(9_999)
+    expect(await list({})).toEqual([])
+  })
+
+  test('keeps the newest sign-in of each kind, for one person and agent', async () => {
+    const { signIns } = store
+    const row = (change: Partial<SignInRow> = {}): SignInRow => ({
+      tenant: 'acme',
+      realm: 'corp',
+      user: 'alice',
+      agent: 'triage',
+      acr: 'mfa',
+      amr: ['otp'],
+      at: 1_000,
+      expiresAt: 5_000,
+      epoch: 0,
+      ...change,
+    })
+    await signIns.put(row({ at: 2_000 }))
+    await signIns.put(row({ at: 1_000 }))
+    await signIns.put(row({ acr: 'hw', at: 1_500 }))
+    await signIns.put(row({ agent: 'other' }))
+    expect(await signIns.of(alice, 'triage', 3_000)).toEqual([
+      row({ at: 2_000 }),
+      row({ acr: 'hw', at: 1_500 }),
+    ])
+    expect(await signIns.of({ ...alice, tenant: 'other' }, 'triage', 3_000)).toEqual([])
+    expect(await signIns.of(alice, 'triage', 5_000)).toEqual([])
+    await signIns.end(alice, 'triage')
+    expect(await signIns.of(alice, 'triage', 3_000)).toEqual([])
+    expect(await signIns.of(alice, 'other', 3_000)).toHaveLength(1)
+    expect(await signIns.sweep(5_001)).toBe(1)
+  })
+
   test('finds one of 10,000 workloads’ standings by its index', async () => {
     const { standings } = store
     for (let i = 0; i < 10_000; i += 500)

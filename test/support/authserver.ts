@@ -36,6 +36,8 @@ export type AuthServerOptions = Client & {
     readonly Grant?: number
   }
   readonly clients?: readonly Client[]
+  /** How whoever signs in from now on has done it; absent: nothing is told. */
+  readonly signedIn?: () => { readonly acr: string; readonly amr: string[] }
   /** Default: a free one. */
   readonly port?: number
   readonly config?: Partial<Configuration>
@@ -118,6 +120,15 @@ export const startAuthServer = async (options: AuthServerOptions): Promise<AuthS
     ...configuration(options),
     pkce: { required: () => pkce },
   })
+  const { signedIn } = options
+  if (signedIn !== undefined) {
+    const finished = provider.interactionFinished.bind(provider)
+    provider.interactionFinished = (req, res, result, more) => {
+      const login = 'login' in result ? result.login : undefined
+      const said = login === undefined ? result : { ...result, login: { ...login, ...signedIn() } }
+      return finished(req, res, said, more)
+    }
+  }
   const handle: AuthServer = {
     issuer,
     endpoints: {

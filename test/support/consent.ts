@@ -10,8 +10,12 @@ import { getRequestListener } from '@hono/node-server'
 import { parseProvider } from '../../proxy/providers/parse.ts'
 import type { AgentAbout } from '../../proxy/config/agents.ts'
 import type { Logo } from '../../proxy/config/logo.ts'
-import type { AgentOff, Asker, Connection, Log, Person } from '../../proxy/model.ts'
+import type { AgentOff, Asker, Connection, Entitlements, Log, Person } from '../../proxy/model.ts'
 import { createOAuthClient } from '../../proxy/oauth/client.ts'
+import { createApprovals } from '../../proxy/consent/approvals.ts'
+import { createMayApprove } from '../../proxy/consent/approvers.ts'
+import { createAsks } from '../../proxy/consent/asks.ts'
+import { createStepUps } from '../../proxy/consent/step_ups.ts'
 import { createFlows } from '../../proxy/consent/flow.ts'
 import { createRoom, type Tenants } from '../../proxy/consent/tenants.ts'
 import { createRevoker } from '../../proxy/tokens/revoke.ts'
@@ -152,6 +156,30 @@ export const startConsent = async (
     log,
     onEvent: async (event, fields) => onEvent(event, fields),
   })
+  const told = async (event: string, fields: object): Promise<void> => onEvent(event, fields)
+  const asks = createAsks({
+    ...parts,
+    log,
+    nagAfterMs: 3_600_000,
+    able: options.signIn !== 'local',
+    agentUrl: (agent) => `${publicUrl}/agents/${agent}`,
+    onEvent: told,
+  })
+  /** Groups by id; nobody else is known to the directory. */
+  const directory = new Map<string, Entitlements>()
+  const people = { kind: 'directory' as const, ask: ({ id }: Person) => directory.get(id) ?? null }
+  const asking = {
+    asks,
+    approvals: createApprovals({
+      asks,
+      store,
+      clock,
+      may: createMayApprove(people),
+      onEvent: told,
+    }),
+    stepUps: createStepUps({ asks, store, clock, onEvent: told }),
+    agentOn: agents.allowed,
+  }
   const session = { sealer, clock, store, randomBytes, publicUrl }
   const codeFile = join(folder, 'code')
   const signIn =
@@ -176,6 +204,7 @@ export const startConsent = async (
         )
   const app = createConnectApp({
     flows,
+    asking,
     signIn,
     localPerson: (id) => ({ tenant: 'acme', realm: 'corp', id }),
     session,
@@ -206,6 +235,8 @@ export const startConsent = async (
     provider,
     connections,
     flows,
+    asking,
+    directory,
     /** Another replica's: the same store and keys, nothing else in common. */
     replica: () => createFlows(parts),
     /** Ids that the identity provider lists as not active. */

@@ -30,6 +30,15 @@ import {
   type AgentView,
 } from '../../proxy/people/agents_page.ts'
 import * as pages from '../../proxy/people/consent_pages.ts'
+import {
+  approvalPage,
+  declinedCallPage,
+  missedPage,
+  noApproverPage,
+  usedPage,
+  type ApprovalView,
+} from '../../proxy/people/approval_page.ts'
+import { notSteppedUpPage, steppedUpPage, stepUpPage } from '../../proxy/people/step_up.ts'
 import { planPage } from '../../proxy/people/plan_page.ts'
 import { createSealer, newKeyRing, parseKeyRing } from '../../proxy/vault/seal.ts'
 
@@ -65,6 +74,68 @@ const triage: AgentView = {
   workload: 'cluster',
   known: true,
 }
+const lead = { name: 'lead', part: null, approvers: ['group:leads'], ttlS: 900, self: false }
+const both = [lead, { ...lead, name: 'security', part: 2 }]
+/** Markup, a text that turns round, controls, and what a terminal would obey. */
+const HOSTILE = {
+  title: '</pre><script>document.title = "x"</script><img src=x onerror=alert(1)>',
+  body: 'pay \u202e\u2066000,1\u2069 EUR\u200b \u0007 \u001b]0;title\u0007 \u001b[2J',
+}
+const MAIL = Buffer.from(
+  'To: bob@example.com\r\nSubject: Offer\r\n\r\nPlease find the offer attached.\r\n',
+).toString('base64url')
+const asked = ({
+  body = { title: 'Broken on Safari', labels: ['bug'] },
+  bytes = Buffer.from(JSON.stringify(body)),
+  agent: by = triage,
+  parts = 0,
+}: {
+  readonly body?: object
+  readonly bytes?: Buffer
+  readonly agent?: AgentView
+  readonly parts?: number
+} = {}): ApprovalView => ({
+  shown: {
+    method: 'POST',
+    url: 'https://api.github.com/repos/acme/app/issues',
+    headers: [
+      ['accept', 'application/vnd.github+json'],
+      ['content-type', 'application/json'],
+    ],
+    contentType: 'application/json',
+    body: bytes.toString('base64'),
+    account: 'alice-gh',
+    why: ['a person must approve this very call'],
+    parts: Array.from({ length: parts }, (_, i) => ({
+      operation: 'issues.create',
+      method: 'POST',
+      target: `/repos/acme/app${i}/issues`,
+      needs: i === 1,
+    })),
+  },
+  connection: github,
+  connectionName: 'github',
+  agent: by,
+  person: alice,
+  operations: ['issues.create'],
+  digest: `sha256:${'4be1'.repeat(16)}`,
+  expiresAt: Date.UTC(2026, 8, 1, 9, 30),
+  mine: [lead],
+  given: [],
+  needs: [lead],
+  complete: false,
+  csrf: 'c',
+  action: '#',
+})
+const stepUp = {
+  agent: triage,
+  connection: github,
+  operations: ['issues.create'],
+  demand: { acrValues: ['urn:acr:mfa'], maxAgeS: 600 },
+  lacked: null,
+  csrf: 'c',
+  action: '#',
+} as const
 const view: pages.ConnectView = {
   connection: github,
   agent: agent('agent:triage'),
@@ -312,6 +383,24 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
   'connections-standing': () => connectionsPage({ ...mine, standings: [standing] }),
   'connections-standing-stopped': () => told('standing', 'agent:triage'),
   'connections-standing-shorter': () => told('shorter', 'agent:triage'),
+  approval: () => approvalPage(asked()),
+  'approval-hostile': () =>
+    approvalPage(asked({ body: HOSTILE, agent: agent('agent:<b>', false) })),
+  'approval-mail': () => approvalPage(asked({ body: { raw: MAIL } })),
+  'approval-batch': () => approvalPage({ ...asked({ parts: 2 }), needs: both, mine: [lead] }),
+  'approval-binary': () => approvalPage(asked({ bytes: Buffer.from([0, 255, 1, 254]) })),
+  'approval-bodiless': () => approvalPage({ ...asked(), shown: { ...asked().shown, body: null } }),
+  'approval-given': () =>
+    approvalPage({ ...asked(), complete: true, given: [{ name: 'lead', by: 'bob' }] }),
+  'approval-stranger': () => noApproverPage,
+  'approval-declined': () => declinedCallPage,
+  'approval-used': () => usedPage,
+  'approval-missed': () => missedPage,
+  'step-up': () => stepUpPage(stepUp),
+  'step-up-again': () => stepUpPage({ ...stepUp, lacked: 'acr' }),
+  'step-up-undated': () => stepUpPage({ ...stepUp, lacked: 'auth_time' }),
+  'step-up-done': () => steppedUpPage,
+  'step-up-declined': () => notSteppedUpPage,
   'sure-standing': () => sure((words) => words.standing('agent:triage', 'github')),
   'connections-no-agent': () =>
     connectionsPage({ ...mine, held: [held({ connection: 'github-old', agents: [] })] }),

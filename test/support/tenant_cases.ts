@@ -11,6 +11,11 @@ export type Ids = {
   readonly run: string
   /** What a workload may do while its person is away. */
   readonly standing: string
+  /** A call that waits for somebody's yes, and what its link ends with; the same of a stronger sign-in. */
+  readonly approval: string
+  readonly approvalLink: string
+  readonly stepUp: string
+  readonly stepUpLink: string
   readonly agent: string
   readonly user: string
   readonly tenant: string
@@ -27,6 +32,10 @@ export const ABSENT: Ids = {
   credential: '00000000-0000-4000-8000-000000000000',
   run: '01ARZ3NDEKTSV4RRFFQ69G5FAV',
   standing: '00000000-0000-4000-8000-000000000001',
+  approval: `ap_${'0'.repeat(64)}`,
+  approvalLink: 'D'.repeat(43),
+  stepUp: `su_${'0'.repeat(64)}`,
+  stepUpLink: 'E'.repeat(43),
   agent: 'absent-agent',
   user: 'absent-person',
   tenant: 'absent-tenant',
@@ -65,8 +74,8 @@ export const AGENT: Readonly<Record<string, Case>> = {
     { path: '/v1/tools/authorize', body: { tool_name: 'stream@stream.get', user_id: user } },
     { path: '/v1/tools/authorize', body: { tool_name: `${connection}@acme.get` } },
   ],
-  'GET /v1/auth/status': ({ authorization, run, credential }) =>
-    [authorization, run, credential].flatMap((id) =>
+  'GET /v1/auth/status': ({ authorization, approval, stepUp, run, credential }) =>
+    [authorization, approval, stepUp, run, credential].flatMap((id) =>
       ['0', '1'].map((wait) => ({ path: `/v1/auth/status?id=${id}&wait=${wait}` })),
     ),
   'GET /v1/openapi.json': () => [{ path: '/v1/openapi.json' }],
@@ -149,6 +158,12 @@ export const OPERATORS: Readonly<Record<string, Case>> = {
     [`?${place(ids)}`, ''].map((query) => ({
       path: `/v1/admin/agents/${ids.agent}/enable${query}`,
     })),
+  'GET /v1/admin/approvals': (ids) =>
+    ['', `?user_id=${ids.user}`, `?${place(ids)}`, `?agent=${ids.agent}`].map((query) => ({
+      path: `/v1/admin/approvals${query}`,
+    })),
+  'DELETE /v1/admin/approvals/:id': ({ approval, stepUp, authorization }) =>
+    [approval, stepUp, authorization].map((id) => ({ path: `/v1/admin/approvals/${id}` })),
   'GET /v1/admin/standings': (ids) =>
     ['', `?user_id=${ids.user}`, `?${place(ids)}`, `?agent=${ids.agent}`].map((query) => ({
       path: `/v1/admin/standings${query}`,
@@ -181,6 +196,20 @@ export const PAGES: Readonly<Record<string, Case>> = {
       path: `/connect/${link}`,
       form: { csrf: token, answer: 'yes' },
     })),
+  ...Object.fromEntries(
+    (['approve', 'step-up'] as const).flatMap((page) => {
+      const at = ({ approvalLink, stepUpLink }: Ids): string =>
+        `/${page}/${page === 'approve' ? approvalLink : stepUpLink}`
+      const post: Case = (ids, own) =>
+        [ids.csrf, own.csrf].flatMap((csrf) =>
+          ['yes', 'no'].map((answer) => ({ path: at(ids), form: { csrf, answer } })),
+        )
+      return [
+        [`GET /${page}/:id`, ((ids) => [{ path: at(ids) }]) satisfies Case],
+        [`POST /${page}/:id`, post],
+      ] as const
+    }),
+  ),
   'GET /callback/:connection': ({ state, connection }) => [
     { path: `/callback/stream?state=${state}&code=x` },
     { path: `/callback/stream?state=${state}&error=access_denied` },
@@ -229,7 +258,9 @@ export const PAGES: Readonly<Record<string, Case>> = {
  * Where what exists is told from what does not, on purpose: a link is 256 bits of chance, so who has one was given it,
  * and is told that it is for somebody else. Of whom, nothing is said.
  */
-export const TOLD_APART: ReadonlySet<string> = new Set(['GET /connect/:id', 'POST /connect/:id'])
+export const TOLD_APART: ReadonlySet<string> = new Set(
+  ['connect', 'approve', 'step-up'].flatMap((page) => [`GET /${page}/:id`, `POST /${page}/:id`]),
+)
 
 /** Where an identity provider speaks, by what it signed. */
 export const SIGNALS: Readonly<Record<string, Case>> = {

@@ -1,6 +1,6 @@
 // A whole deputy for two tenants in which everything has the same name twice: people, agents, connections. What only
 // north has bears a mark, so that it is seen wherever it should not be.
-import { randomBytes, randomUUID } from 'node:crypto'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -53,6 +53,21 @@ const HELD: Readonly<Record<Tenant, readonly (readonly [string, string, string])
 export const tokenOf = (tenant: Tenant, user: string): string =>
   `${tenant === 'north' ? `${MARK}-` : ''}token-of-${tenant}-${user}-0123456789`
 
+/** What north asks its people for, by the nonces of the links. */
+const ASKED = { approval: `approval-${MARK}`, step_up: `step-up-${MARK}` } as const
+const hashOf = (link: string): string => createHash('sha256').update(link).digest('hex')
+/** Ids and links of these. */
+const asksOf = (ring: string) => {
+  const { hmac } = createSealer(parseKeyRing(ring))
+  const [approvalLink, stepUpLink] = [hmac('ask', ASKED.approval), hmac('ask', ASKED.step_up)]
+  return {
+    approval: `ap_${hashOf(approvalLink)}`,
+    approvalLink,
+    stepUp: `su_${hashOf(stepUpLink)}`,
+    stepUpLink,
+  }
+}
+
 const grant = async (store: Store, ring: string): Promise<void> => {
   const sealer = createSealer(parseKeyRing(ring))
   const clock = { now: Date.now, mono: () => performance.now() }
@@ -73,6 +88,34 @@ const grant = async (store: Store, ring: string): Promise<void> => {
         },
         scopes: ['notes'],
       })
+  for (const [kind, nonce] of Object.entries(ASKED))
+    await store.asks.insert({
+      hash: hashOf(sealer.hmac('ask', nonce)),
+      nonce,
+      kind: kind as keyof typeof ASKED,
+      tenant: 'north',
+      realm: 'corp',
+      user: 'alice',
+      agent: `agent-${MARK}`,
+      connection: 'acme',
+      question: `question-${nonce}`,
+      digest: kind === 'approval' ? `sha256:${'1'.repeat(64)}` : '',
+      operations: ['acme.post'],
+      needs:
+        kind === 'approval'
+          ? '[{"name":"lead","part":null,"approvers":["person:alice","group:staff"],"ttlS":900,"self":true}]'
+          : '{"acrValues":["mfa"],"maxAgeS":600}',
+      sealed: null,
+      status: 'pending',
+      given: '[]',
+      exchange: null,
+      epoch: 0,
+      createdAt: clock.now(),
+      expiresAt: clock.now() + 3_600_000,
+      endedAt: null,
+      noticeAt: null,
+      notices: 0,
+    })
   await store.standings.put({
     id: STANDING,
     tenant: 'north',
@@ -228,6 +271,8 @@ export const startTwoTenants = async (
     issuer.url,
   )
   return {
+    /** What north asks its people for. */
+    asks: asksOf(ring),
     deputy,
     upstream,
     url,

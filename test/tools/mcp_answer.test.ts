@@ -101,6 +101,18 @@ describe('a consent that is needed', () => {
       },
     })
   })
+  test.each(['approval_required', 'step_up_required'])(
+    '%s has its link as a consent has',
+    (code) => {
+      const of = refused(code, { url: LINK, authorization_id: 'ap_1' })
+      expect(told(NEW, of).result).toMatchObject({
+        isError: true,
+        structuredContent: { code, url: LINK, authorization_id: 'ap_1' },
+      })
+      expect(JSON.stringify(told({ ...NEW, url: true }, of).result)).toContain('input_required')
+      expect(told({ ...OLD, url: true }, of).error).toMatchObject({ code: -32042 })
+    },
+  )
   test('without a link, since the person has just declined, it is no question', () => {
     for (const to of [
       { ...NEW, url: true },
@@ -117,10 +129,10 @@ describe('what policy says', () => {
   const hosts = [NEW, OLD, { ...NEW, url: true }, { ...OLD, url: true }]
   test.each([
     ['policy_denied', { reasons: ['merge_freeze'], decision_id: 'd' }, 'policy_denied'],
-    ['policy_denied', { reasons: ['approval_required'], url: LINK }, 'approval_required'],
-    ['policy_denied', { reasons: ['step_up_required'] }, 'step_up_required'],
+    ['policy_denied', { reasons: ['approval_declined'], url: LINK }, 'policy_denied'],
     ['policy_denied', { reasons: ['approval_required', 'merge_freeze'] }, 'policy_denied'],
-    ['approval_required', { url: LINK }, 'approval_required'],
+    ['approval_required', {}, 'approval_required'],
+    ['step_up_required', { acr_values: 'mfa' }, 'step_up_required'],
     ['obligation_refused', { obligation: 'x' }, 'obligation_refused'],
   ])('%s %j is %s, no question and no link, to any host', (code, more, own) => {
     for (const to of hosts) {

@@ -340,6 +340,96 @@ export const de: Texts = {
     shorten: 'Verkürzen',
   },
 
+  approval: {
+    title: (agent, provider) => `Darf ${agent} das bei ${provider} tun?`,
+    intro: (agent) =>
+      html`Der Agent <strong>${agent}</strong> will genau einen Aufruf senden, und die Richtlinie
+        Ihrer Organisation verlangt vorher die Zustimmung einer Person wie Ihnen. Sie genehmigen nur
+        diesen Aufruf, nur einmal und so, wie er unten steht.`,
+    givenTitle: 'Sie haben diesen Aufruf genehmigt',
+    given:
+      'Alles, was die Richtlinie verlangt, ist gesagt. Der Aufruf darf einmal hinaus; bis dahin können Sie es zurücknehmen.',
+    for: 'Im Namen von',
+    does: 'Was er tut',
+    until: 'Antwort bis',
+    digest: 'Prüfsumme des Aufrufs',
+    why: 'Warum Sie gefragt werden:',
+    answers: 'Wer geantwortet hat',
+    open: 'noch niemand',
+    by: (names) => html`genehmigt von ${names}`,
+    warning:
+      'Genehmigen Sie ihn nur, wenn Sie alles verstehen, was gesendet wird, und es selbst tun würden. Haben Sie nicht damit gerechnet, lehnen Sie ab und informieren Sie Ihr Sicherheitsteam.',
+    parts: (n) => `Ein Aufruf, der ${n} Dinge tut`,
+    asked: '(danach werden Sie gefragt)',
+    sent: 'Was gesendet wird',
+    request: 'Methode und Adresse',
+    headers: 'Kopfzeilen',
+    adds: (provider) =>
+      `deputy fügt das eigene Zugriffstoken der Person für ${provider} hinzu. Kopfzeilen, die die Anfrage nur nummerieren oder verfolgen, sind nicht gezeigt.`,
+    body: 'Inhalt',
+    noBody: 'Er hat keinen Inhalt.',
+    size: (bytes) => `${bytes} Bytes.`,
+    mail: 'Die E-Mail darin',
+    pretty: 'In Zeilen',
+    raw: 'So, wie es gesendet wird',
+    unreadable:
+      'Das ist kein Text, den ein Mensch lesen könnte, deshalb steht es hier in Base64. Genehmigen Sie es nur, wenn Sie von anderswo wissen, was es ist.',
+    yes: 'Diesen Aufruf genehmigen',
+    no: 'Ablehnen',
+    withdraw: 'Zurücknehmen',
+    stranger: {
+      title: 'Sie werden hier nicht gefragt',
+      lines: [
+        'Die Richtlinie fragt zu diesem Aufruf jemand anderen. Deshalb sehen Sie nichts davon, und nichts wurde geändert.',
+        'Hat Ihnen jemand diesen Link geschickt, obwohl Sie nichts davon wissen, informieren Sie Ihr Sicherheitsteam.',
+      ],
+    },
+    declined: {
+      title: 'Dieser Aufruf wurde abgelehnt',
+      lines: [
+        'Der Agent weiß Bescheid, und der Aufruf geht nicht hinaus. Sie können diese Seite schließen.',
+      ],
+    },
+    used: {
+      title: 'Dieser Aufruf ist hinausgegangen',
+      lines: [
+        'Er war genehmigt, und die Genehmigung ist verbraucht. Derselbe Aufruf braucht eine neue.',
+      ],
+    },
+    missed: {
+      title: 'Nichts wurde geändert',
+      lines: [
+        'Jemand anderes hat im selben Augenblick geantwortet, oder der Aufruf ist inzwischen hinausgegangen oder beendet.',
+        'Öffnen Sie den Link noch einmal, um zu sehen, wie es steht.',
+      ],
+    },
+  },
+
+  stepUp: {
+    title: 'Melden Sie sich noch einmal an, stärker als bisher',
+    intro: (agent) =>
+      html`<strong>${agent}</strong> möchte Folgendes für Sie tun, und die Richtlinie Ihrer
+        Organisation verlangt vorher eine stärkere oder frischere Anmeldung:`,
+    how: (minutes) =>
+      minutes <= 1
+        ? 'Sie gelangen zur Anmeldung Ihrer Organisation und kommen hierher zurück. Sie muss neu sein und eine von diesen:'
+        : `Sie gelangen zur Anmeldung Ihrer Organisation und kommen hierher zurück. Sie darf höchstens ${minutes} Minuten alt sein und muss eine von diesen sein:`,
+    yes: 'Noch einmal anmelden',
+    lacked: {
+      acr: 'Sie haben sich angemeldet, aber nicht so stark, wie die Richtlinie es verlangt. Wählen Sie dort ein anderes Verfahren, etwa einen zweiten Faktor.',
+      auth_time:
+        'Sie haben sich angemeldet, aber Ihre Organisation hat nicht gesagt, wann, oder es ist zu lange her. Versuchen Sie es noch einmal; bleibt es dabei, informieren Sie Ihre Administration.',
+    },
+    done: {
+      title: 'Sie haben sich wie verlangt angemeldet',
+      lines: ['Der Agent kann weiterarbeiten. Sie können diese Seite schließen.'],
+    },
+    declined: {
+      title: 'Sie haben sich nicht noch einmal angemeldet',
+      lines: ['Der Agent weiß Bescheid. Sie können diese Seite schließen.'],
+    },
+  },
+
   sure: {
     cancel: 'Abbrechen',
     signOut: {

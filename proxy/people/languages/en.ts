@@ -345,6 +345,94 @@ export const en = {
     shorten: 'Shorten',
   },
 
+  approval: {
+    title: (agent: string, provider: string) => `May ${agent} do this at ${provider}?`,
+    intro: (agent: string) =>
+      html`The agent <strong>${agent}</strong> is about to make exactly one call, and your
+        organisation’s policy wants the yes of somebody like you first. You approve this call only,
+        once, as it stands below.`,
+    givenTitle: 'You approved this call',
+    given:
+      'Everything that policy asks for is said. The call may leave once; until then you can take it back.',
+    for: 'In the name of',
+    does: 'What it does',
+    until: 'Answer until',
+    digest: 'Digest of the call',
+    why: 'Why you are asked:',
+    answers: 'Who has answered',
+    open: 'nobody yet',
+    by: (names: unknown) => html`approved by ${names}`,
+    warning:
+      'Approve it only if you understand all that is sent and would do it yourself. If you did not expect this, decline it and tell your security team.',
+    parts: (n: number) => `One call that does ${n} things`,
+    asked: '(you are asked about this)',
+    sent: 'What will be sent',
+    request: 'Method and address',
+    headers: 'Headers',
+    adds: (provider: string) =>
+      `deputy adds the person’s own access token for ${provider}. Headers that only number or trace the request are not shown.`,
+    body: 'Body',
+    noBody: 'It has no body.',
+    size: (bytes: number) => `${bytes} bytes.`,
+    mail: 'The mail in it',
+    pretty: 'In lines',
+    raw: 'As it is sent',
+    unreadable:
+      'This is no text that a person could read, so it is shown in Base64. Approve it only if you know from elsewhere what it is.',
+    yes: 'Approve this call',
+    no: 'Decline',
+    withdraw: 'Take it back',
+    stranger: {
+      title: 'You are no approver of this',
+      lines: [
+        'Policy asks somebody else about this call, so nothing of it is shown to you and nothing was changed.',
+        'If you were sent this link although you know nothing of it, tell your security team.',
+      ],
+    },
+    declined: {
+      title: 'This call was declined',
+      lines: ['The agent has been told, and the call does not leave. You can close this page.'],
+    },
+    used: {
+      title: 'This call has left',
+      lines: [
+        'It was approved, and the approval is used up. The same call again needs another one.',
+      ],
+    },
+    missed: {
+      title: 'Nothing was changed',
+      lines: [
+        'Somebody else answered at the same moment, or the call has left or ended meanwhile.',
+        'Open the link again to see how it stands.',
+      ],
+    },
+  },
+
+  stepUp: {
+    title: 'Sign in again, more strongly',
+    intro: (agent: string) =>
+      html`<strong>${agent}</strong> wants to do this for you, and your organisation’s policy asks
+        for a stronger or more recent sign-in first:`,
+    how: (minutes: number) =>
+      minutes <= 1
+        ? 'You go to your organisation’s sign-in and come back here. It must be new, and one of:'
+        : `You go to your organisation’s sign-in and come back here. It must be at most ${minutes} minutes old, and one of:`,
+    yes: 'Sign in again',
+    lacked: {
+      acr: 'You signed in, but not as strongly as policy asks. Choose another way there, such as a second factor.',
+      auth_time:
+        'You signed in, but your organisation did not say when, or it was too long ago. Try again; if it stays so, tell your administrator.',
+    },
+    done: {
+      title: 'You have signed in as was asked',
+      lines: ['The agent can go on. You can close this page and go back to it.'],
+    },
+    declined: {
+      title: 'You did not sign in again',
+      lines: ['The agent has been told. You can close this page.'],
+    },
+  },
+
   sure: {
     cancel: 'Cancel',
     signOut: {

@@ -53,7 +53,7 @@ test('no English sentence is left on a German page', async () => {
     expect(text, name).toContain('<html lang="de">')
     // What a definition says in English is marked as English.
     const told = text
-      .replaceAll(/<script.*?<\/script>|<span lang="en">.*?<\/span>/gs, ' ')
+      .replaceAll(/<script.*?<\/script>|<span lang="en">.*?<\/span>|<bdi>.*?<\/bdi>/gs, ' ')
       .split(/<[^>]*>/)
       .map((part) => part.replaceAll(/\s+/g, ' ').trim())
     const found = english.filter((one) =>

@@ -6,7 +6,8 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { addAuditCommands } from './commands/audit_cli.ts'
 import { addOperatorCommands } from './commands/operator_cli.ts'
 import { addVaultCommands } from './commands/vault_cli.ts'
-import { addWhyCommands, showAs } from './commands/why/cli.ts'
+import { addPolicyCommands } from './commands/policy_cli.ts'
+import { showAs } from './commands/why/cli.ts'
 import type { HealthOptions } from './commands/healthz.ts'
 import type { Config } from './config/schema.ts'
 import { stuck } from './files.ts'
@@ -44,12 +45,6 @@ const wholes = (text: string, before: readonly number[] = []): readonly number[]
   ...before,
   whole(text),
 ]
-const percent = (text: string): number => {
-  const value = Number(text)
-  if (text.trim() === '' || !(value >= 0 && value <= 100))
-    throw new InvalidArgumentError('It must be a number from 0 to 100.')
-  return value
-}
 /** Where `deputy login` keeps a sign-in, by the XDG base directories. */
 const loginFile = (): string => {
   const { DEPUTY_LOGIN_FILE: named, XDG_CONFIG_HOME: base = '', HOME: home = '' } = process.env
@@ -318,37 +313,6 @@ const addKeys: Add = (deputy, done) => {
       })
 }
 
-const addPolicy: Add = (deputy, done) => {
-  const here = () => ({ root: process.cwd(), places: opaPlaces(), print })
-  const policy = command(deputy, 'policy', 'build, test and question the Rego of policies/')
-  const build =
-    'compile policies/ into policies/bundle.tar.gz and check its probes; the same sources give the same bytes'
-  command(policy, 'build', build)
-    .option('--out <file>', 'where to write it')
-    .option('--check', 'compare a rebuild with the committed bundle instead of writing')
-    .option('--signing-key <file>', 'sign it with this private key (PEM), with the time of now')
-    .option('--scope <name>', 'the scope of the signature')
-    .action(
-      async (options: { out?: string; check?: boolean; signingKey?: string; scope?: string }) =>
-        done(await (await import('./commands/policy.ts')).policyBuild({ ...options, ...here() })),
-    )
-  const test = 'check format and types, run the tests, and say how much of the Rego they reach'
-  command(policy, 'test', test)
-    .option('--coverage <percent>', 'fail if the tests reach less of the Rego', percent)
-    .action(async (options: { coverage?: number }) =>
-      done(await (await import('./commands/policy.ts')).policyTest({ ...options, ...here() })),
-    )
-  addWhyCommands(policy, command, done, io)
-  const tables = 'print the tables as the policy sees them, every row whole, for OPA’s own tools'
-  command(policy, 'tables', tables)
-    .option('--bundle <file>', 'the bundle whose tables they replace', 'policies/bundle.tar.gz')
-    .option('--data <folder>', 'the folder of tables (policy.data)')
-    .action(async ({ bundle, data = null }: { bundle: string; data?: string | null }) => {
-      const { policyTables } = await import('./commands/policy_tables.ts')
-      done(await policyTables({ bundle, data, print, complain }))
-    })
-}
-
 const addProviders: Add = (deputy, done) => {
   const providers = command(deputy, 'providers', 'provider definitions')
   const dir = shipped('providers')
@@ -520,7 +484,6 @@ const ADDED = [
   addServing,
   addHealth,
   addKeys,
-  addPolicy,
   addProviders,
   addTools,
   addImport,
@@ -539,6 +502,7 @@ export const program = (done: (code: number) => void): Command => {
     .exitOverride()
     .showHelpAfterError('(deputy --help lists the commands)')
   for (const add of ADDED) add(deputy, done)
+  addPolicyCommands(deputy, command, done, { ...io, places: opaPlaces() })
   addAuditCommands(deputy, command, done, { print, complain })
   addVaultCommands(deputy, command, done, io)
   const token = process.env['DEPUTY_OPERATOR_TOKEN']

@@ -21,7 +21,7 @@ import { members, quoted, quotedList } from '../wire/json.ts'
 import type { Body } from '../pipeline/inspect.ts'
 import type { Facts } from '../pipeline/entitlements.ts'
 import type { Outcome } from '../pipeline/forward.ts'
-import type { HookSaid } from '../pipeline/hooks.ts'
+import type { HookSaid } from '../pipeline/obligation/hooks.ts'
 import type { TakenOut } from '../pipeline/obligation/redaction.ts'
 
 /** What the record of a decision is built from. */

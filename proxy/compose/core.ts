@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { createCalls } from '../pipeline/calls.ts'
 import { createForward } from '../pipeline/forward.ts'
-import { createHistory } from '../pipeline/history.ts'
+import { createHistory } from '../pipeline/obligation/history.ts'
 import { createHold } from '../pipeline/hold.ts'
 import { createTenantRate } from '../pipeline/tenant_rate.ts'
 import { boundsOf } from '../consent/tenants.ts'

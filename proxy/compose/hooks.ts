@@ -2,7 +2,7 @@
 import { hash, type KeyObject } from 'node:crypto'
 import { createHook } from '../directory/hook.ts'
 import type { Decide } from '../pipeline/decide.ts'
-import { createHooks, type Hooks } from '../pipeline/hooks.ts'
+import { createHooks, type Hooks } from '../pipeline/obligation/hooks.ts'
 import { takenByHook } from '../pipeline/obligation/redaction.ts'
 import type { Core } from './core.ts'
 import type { Configured } from './scope.ts'

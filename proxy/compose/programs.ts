@@ -18,8 +18,8 @@ import type { Consent } from './consent.ts'
 import type { Core } from './core.ts'
 import { keysOf, type Pipeline } from './pipeline.ts'
 import type { Configured, Scope } from './scope.ts'
-import { askingOf } from './asking.ts'
-import type { Tools } from './tools.ts'
+import { askingOf } from './doors/asking.ts'
+import type { Tools } from './doors/tools.ts'
 import { whenAsked } from './web.ts'
 
 type OperatorsDeps = Parameters<typeof createOperatorsApi>[0]

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { isObject } from '../wire/json.ts'
 import type { Bundle } from './bundle.ts'
 import { readGolden } from './self_test.ts'
-import { openTrial, type Answer } from './trial.ts'
+import { openTrial, type Answer } from './why/trial.ts'
 
 const LIMIT = 1024 * 1024
 

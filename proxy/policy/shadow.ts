@@ -4,7 +4,7 @@ import type { InputMember, Log, PolicyDecision, PolicyEngine, PolicyFailure } fr
 import { isObject } from '../wire/json.ts'
 import { whole } from './instance.ts'
 import { openPolicySource, type PolicySource, type PolicySourceOptions } from './source.ts'
-import { activateAside } from './trial.ts'
+import { activateAside } from './why/trial.ts'
 
 type Said = {
   readonly allow: boolean

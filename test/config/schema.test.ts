@@ -183,7 +183,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
     'group_name',
     'insecure',
   ].map((key) => `entitlements.ldap.${key}`),
-  'compose/tools.ts': ['limits.tool_result'],
+  'compose/doors/tools.ts': ['limits.tool_result'],
   'tools/endpoint.ts': ['tools.endpoints.*.tools.*', 'tools.endpoints.*.discovery'],
   'tools/mcp.ts': ['tools.endpoints.*.path', 'tools.endpoints.*.agents.*'],
   'serve.ts': [

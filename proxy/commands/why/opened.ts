@@ -14,7 +14,7 @@ import type { Bundle } from '../../policy/bundle.ts'
 import { keptPath } from '../../policy/kept.ts'
 import { checkTables, loadBundle, loadTables } from '../../policy/source.ts'
 import type { Table } from '../../policy/tables.ts'
-import { openTrial, remembering, type Trial } from '../../policy/trial.ts'
+import { openTrial, remembering, type Trial } from '../../policy/why/trial.ts'
 import { messageOf } from '../../problem.ts'
 
 export type Printing = {

@@ -8,7 +8,7 @@ import type { Question } from '../../pipeline/decide.ts'
 import type { Snapshot } from '../../pipeline/exchange.ts'
 import type { Body } from '../../pipeline/inspect.ts'
 import { asMessage } from '../../pipeline/mcp.ts'
-import type { Reads } from '../../policy/reads.ts'
+import type { Reads } from '../../policy/why/reads.ts'
 import { messageOf } from '../../problem.ts'
 import { canonicalTarget } from '../../wire/canonical.ts'
 

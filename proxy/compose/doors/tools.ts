@@ -1,18 +1,18 @@
 // Tools: which exist, what a person may see of them, and how one is carried out: as calls that go the very way of all
 // others. Nothing of it is loaded, and no file read, before a door asks.
 import type { IncomingMessage, RequestListener } from 'node:http'
-import type { Connection, Principal, Via } from '../model.ts'
-import { innerExchange } from '../net/inner.ts'
-import type { Catalogue, Offer } from '../tools/catalogue.ts'
-import type { Ran, Send } from '../tools/run.ts'
-import type { Seen, Visible } from '../tools/visible.ts'
-import type { Consent } from './consent.ts'
-import type { Core } from './core.ts'
-import type { Pipeline } from './pipeline.ts'
+import type { Connection, Principal, Via } from '../../model.ts'
+import { innerExchange } from '../../net/inner.ts'
+import type { Catalogue, Offer } from '../../tools/catalogue.ts'
+import type { Ran, Send } from '../../tools/run.ts'
+import type { Seen, Visible } from '../../tools/visible.ts'
+import type { Consent } from '../consent.ts'
+import type { Core } from '../core.ts'
+import type { Pipeline } from '../pipeline.ts'
 import { askingOf } from './asking.ts'
-import type { BeginDeps } from '../api/begin.ts'
-import type { Configured } from './scope.ts'
-import { whenAsked } from './web.ts'
+import type { BeginDeps } from '../../api/begin.ts'
+import type { Configured } from '../scope.ts'
+import { whenAsked } from '../web.ts'
 
 /** Who asks for a tool, as they asked. */
 export type Outer = {
@@ -99,7 +99,7 @@ export const catalogueOf = async (
   connections: ReadonlyMap<string, Connection>,
   { toolFiles, log }: Pick<Core, 'toolFiles'> & Pick<Configured, 'log'>,
 ): Promise<Catalogue> => {
-  const { catalogueAt } = await import('../tools/at.ts')
+  const { catalogueAt } = await import('../../tools/at.ts')
   const catalogue = await catalogueAt(connections, toolFiles)
   for (const problem of catalogue.problems) log.warn({}, `tools: ${problem}`)
   return catalogue
@@ -134,7 +134,7 @@ export const createTools = (
   const seen = whileSame(
     () => true,
     async () => {
-      const { createVisible } = await import('../tools/visible.ts')
+      const { createVisible } = await import('../../tools/visible.ts')
       return createVisible({
         policy: () => policy.current(),
         entitlements,
@@ -149,11 +149,11 @@ export const createTools = (
   // Asked for by each call, `import()` resolves its path each time.
   const running = whileSame(
     () => true,
-    () => import('../tools/run.ts'),
+    () => import('../../tools/run.ts'),
   )
   const remotes = whileSame(
     () => true,
-    async () => (await import('../tools/remote_run.ts')).createRemotes(),
+    async () => (await import('../../tools/remote_run.ts')).createRemotes(),
   )
   /** The same caller, who does not wait longer than this. */
   const patiently = (outer: Outer, ms: number): Outer => ({
@@ -276,5 +276,5 @@ export const toolsApi = (
     mono: scope.clock.mono,
     log: scope.log,
   }
-  return whenAsked(scope.log, async () => (await import('../api/tools.ts')).createToolsApi(deps))
+  return whenAsked(scope.log, async () => (await import('../../api/tools.ts')).createToolsApi(deps))
 }

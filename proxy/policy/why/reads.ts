@@ -1,7 +1,7 @@
 // What of an input may a policy look at? A module keeps every name that its rules write as a text in its own bytes, and
 // rows say by their keys what they ask for. Pure.
-import type { JsonObject } from '../model.ts'
-import { isObject } from '../wire/json.ts'
+import type { JsonObject } from '../../model.ts'
+import { isObject } from '../../wire/json.ts'
 
 /** What the answer to one call may hang on, besides who calls and where to. */
 export type Reads = {

@@ -1,21 +1,21 @@
 // Plans: each call goes the way of all calls as far as the decision, as its planner, in memory.
 import type { RequestListener } from 'node:http'
-import type { Judged, Need, Planner, PlanDeps } from '../api/plan.ts'
-import type { Principal, Via } from '../model.ts'
-import { innerExchange, type InnerRequest } from '../net/inner.ts'
-import { declinedBy, lapsed } from '../pipeline/credential.ts'
-import { beyondRun } from '../pipeline/decide.ts'
-import type { Obligations } from '../pipeline/obligations.ts'
-import type { Planned } from '../pipeline/pep.ts'
-import { Problem } from '../problem.ts'
-import { samePerson } from '../wire/canonical.ts'
+import type { Judged, Need, Planner, PlanDeps } from '../../api/plan.ts'
+import type { Principal, Via } from '../../model.ts'
+import { innerExchange, type InnerRequest } from '../../net/inner.ts'
+import { declinedBy, lapsed } from '../../pipeline/credential.ts'
+import { beyondRun } from '../../pipeline/decide.ts'
+import type { Obligations } from '../../pipeline/obligations.ts'
+import type { Planned } from '../../pipeline/pep.ts'
+import { Problem } from '../../problem.ts'
+import { samePerson } from '../../wire/canonical.ts'
 import { askingOf } from './asking.ts'
-import type { Consent } from './consent.ts'
-import type { Core } from './core.ts'
-import type { Pipeline } from './pipeline.ts'
-import type { Configured } from './scope.ts'
+import type { Consent } from '../consent.ts'
+import type { Core } from '../core.ts'
+import type { Pipeline } from '../pipeline.ts'
+import type { Configured } from '../scope.ts'
 import { hostsOf, passed, type Tools } from './tools.ts'
-import { whenAsked } from './web.ts'
+import { whenAsked } from '../web.ts'
 
 /** Of an answer of deputy's own. */
 const ANSWER_BYTES = 65_536
@@ -205,5 +205,5 @@ export const planApi = (
     newId: core.newId,
     log: scope.log,
   }
-  return whenAsked(scope.log, async () => (await import('../api/plan.ts')).createPlanApi(deps))
+  return whenAsked(scope.log, async () => (await import('../../api/plan.ts')).createPlanApi(deps))
 }

@@ -1,14 +1,14 @@
 // A policy that is asked and serves nobody: always in a thread of its own, since what it was never asked may never end.
-import type { JsonObject, PolicyDecision, PolicyEngine, PolicyFailure } from '../model.ts'
-import { isObject } from '../wire/json.ts'
-import { asksOf } from './asks.ts'
-import { activate, digestWith, documentOf, tablesIn } from './activate.ts'
-import type { Tables } from './activate.ts'
-import type { Bundle } from './bundle.ts'
-import { createReader } from './decision.ts'
-import { whole } from './instance.ts'
-import { openIsolate } from './threads.ts'
-import type { Isolate } from './threads.ts'
+import type { JsonObject, PolicyDecision, PolicyEngine, PolicyFailure } from '../../model.ts'
+import { isObject } from '../../wire/json.ts'
+import { asksOf } from '../asks.ts'
+import { activate, digestWith, documentOf, tablesIn } from '../activate.ts'
+import type { Tables } from '../activate.ts'
+import type { Bundle } from '../bundle.ts'
+import { createReader } from '../decision.ts'
+import { whole } from '../instance.ts'
+import { openIsolate } from '../threads.ts'
+import type { Isolate } from '../threads.ts'
 
 export type Answer = PolicyDecision | PolicyFailure
 

@@ -8,12 +8,12 @@ import type {
   Person,
   PolicyEngine,
   Principal,
-} from '../model.ts'
-import { Problem } from '../problem.ts'
-import type { Act } from './classify.ts'
-import type { Decide, Question } from './decide.ts'
-import type { Facts } from './entitlements.ts'
-import type { Verdict } from './request.ts'
+} from '../../model.ts'
+import { Problem } from '../../problem.ts'
+import type { Act } from '../classify.ts'
+import type { Decide, Question } from '../decide.ts'
+import type { Facts } from '../entitlements.ts'
+import type { Verdict } from '../request.ts'
 
 /** So often others may be quicker, on other replicas: here one person's calls take turns. */
 const MOST_TRIES = 8

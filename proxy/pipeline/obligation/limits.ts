@@ -1,9 +1,9 @@
 // The obligations rate_limit and budget: how often, or how much, within a time that slides.
-import type { Full, Json, JsonObject, Obligation, Take } from '../model.ts'
-import { Problem } from '../problem.ts'
-import type { Body } from './inspect.ts'
-import type { Due, Gathering, Obliged } from './obligations.ts'
-import type { Act } from './classify.ts'
+import type { Full, Json, JsonObject, Obligation, Take } from '../../model.ts'
+import { Problem } from '../../problem.ts'
+import type { Body } from '../inspect.ts'
+import type { Due, Gathering, Obliged } from '../obligations.ts'
+import type { Act } from '../classify.ts'
 
 /** What a limit may be counted for; each tenant has counters of its own in any case. */
 const DIMENSIONS = ['person', 'agent', 'connection', 'operation', 'tenant'] as const

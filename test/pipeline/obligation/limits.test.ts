@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
-import type { Full, Json, Take } from '../../proxy/model.ts'
-import { createLimits } from '../../proxy/pipeline/limits.ts'
-import type { Due } from '../../proxy/pipeline/obligations.ts'
+import type { Full, Json, Take } from '../../../proxy/model.ts'
+import { createLimits } from '../../../proxy/pipeline/obligation/limits.ts'
+import type { Due } from '../../../proxy/pipeline/obligations.ts'
 
 type Told = {
   readonly type?: string

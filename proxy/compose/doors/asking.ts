@@ -1,13 +1,13 @@
 // How deputy's own API on the agents' listeners learns who asks, as a call does.
 import type { IncomingMessage } from 'node:http'
-import type { CallerDeps } from '../api/caller.ts'
-import type { Principal } from '../model.ts'
-import { clientCertificate } from '../net/client_certificate.ts'
-import { tagOnly } from '../pipeline/standing.ts'
-import { Problem } from '../problem.ts'
-import type { Core } from './core.ts'
-import type { Pipeline } from './pipeline.ts'
-import type { Scope } from './scope.ts'
+import type { CallerDeps } from '../../api/caller.ts'
+import type { Principal } from '../../model.ts'
+import { clientCertificate } from '../../net/client_certificate.ts'
+import { tagOnly } from '../../pipeline/standing.ts'
+import { Problem } from '../../problem.ts'
+import type { Core } from '../core.ts'
+import type { Pipeline } from '../pipeline.ts'
+import type { Scope } from '../scope.ts'
 
 const shown = (req: IncomingMessage | undefined) =>
   req === undefined ? null : clientCertificate(req.socket)

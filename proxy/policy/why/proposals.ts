@@ -1,8 +1,8 @@
 // What might change a refusal: one step each, of a person, an account, or a table. A step is only worth telling once the
 // policy has answered with it (policy/search). Pure.
-import type { Json, JsonObject, PolicyDecision } from '../model.ts'
-import { isObject } from '../wire/json.ts'
-import type { Tables } from './activate.ts'
+import type { Json, JsonObject, PolicyDecision } from '../../model.ts'
+import { isObject } from '../../wire/json.ts'
+import type { Tables } from '../activate.ts'
 import { own, rolesOf, rowsNear, textsAt } from './why.ts'
 
 export type Proposal = {

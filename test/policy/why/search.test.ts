@@ -1,22 +1,22 @@
 // What would change an answer, proved by the shipped policy as it is compiled.
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Json, JsonObject } from '../../proxy/model.ts'
-import { readBundle } from '../../proxy/policy/bundle.ts'
-import { put } from '../../proxy/policy/proposals.ts'
-import { holdsBy, turnsOf } from '../../proxy/policy/search.ts'
-import { openTrial, type Trial } from '../../proxy/policy/trial.ts'
+import type { Json, JsonObject } from '../../../proxy/model.ts'
+import { readBundle } from '../../../proxy/policy/bundle.ts'
+import { put } from '../../../proxy/policy/why/proposals.ts'
+import { holdsBy, turnsOf } from '../../../proxy/policy/why/search.ts'
+import { openTrial, type Trial } from '../../../proxy/policy/why/trial.ts'
 
 const golden = (name: string): JsonObject =>
   (
-    JSON.parse(readFileSync(new URL(`../golden/${name}.json`, import.meta.url), 'utf8')) as {
+    JSON.parse(readFileSync(new URL(`../../golden/${name}.json`, import.meta.url), 'utf8')) as {
       readonly input: JsonObject
     }
   ).input
 let trial: Trial
 beforeAll(async () => {
   const bundle = await readBundle(
-    readFileSync(new URL('../../policies/bundle.tar.gz', import.meta.url)),
+    readFileSync(new URL('../../../policies/bundle.tar.gz', import.meta.url)),
   )
   trial = await openTrial({ bundle, tables: new Map() }, 65_536)
 })

@@ -1,7 +1,7 @@
 // Why a row of the starter policy's tables covers a call or does not: which of the things that it asks for fail. It tells
 // people where to look; what would change an answer is asked of the policy itself (policy/search). Pure.
-import type { Json, JsonObject } from '../model.ts'
-import { isObject } from '../wire/json.ts'
+import type { Json, JsonObject } from '../../model.ts'
+import { isObject } from '../../wire/json.ts'
 import { namesOperation } from './reads.ts'
 
 type Tables = ReadonlyMap<string, JsonObject>

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { compared, createSummary, type Verdict } from '../../proxy/policy/replay.ts'
+import { compared, createSummary, type Verdict } from '../../../proxy/policy/why/replay.ts'
 
 const said = (effect: string, ...codes: string[]): Verdict => ({ effect, codes, obligations: [] })
 const ALLOW = said('allow')

@@ -1,8 +1,8 @@
 // The smallest change that turns a refusal: every step, then every two, each answered by the policy itself with the changed
 // input and tables. What it did not answer is told as not found, never guessed.
-import type { JsonObject } from '../model.ts'
-import { isObject } from '../wire/json.ts'
-import type { Tables } from './activate.ts'
+import type { JsonObject } from '../../model.ts'
+import { isObject } from '../../wire/json.ts'
+import type { Tables } from '../activate.ts'
 import { proposalsFor, type Proposal } from './proposals.ts'
 import type { Answer, Trial } from './trial.ts'
 import { textsAt } from './why.ts'

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
-import { readBundle } from '../../proxy/policy/bundle.ts'
-import { openTrial, remembering, type Answer, type Trial } from '../../proxy/policy/trial.ts'
+import { readBundle } from '../../../proxy/policy/bundle.ts'
+import { openTrial, remembering, type Answer, type Trial } from '../../../proxy/policy/why/trial.ts'
 
 const fixture = (name: string) =>
-  readBundle(readFileSync(new URL(`../fixtures/policies/${name}.tar.gz`, import.meta.url)))
+  readBundle(readFileSync(new URL(`../../fixtures/policies/${name}.tar.gz`, import.meta.url)))
 const shipped = () =>
-  readBundle(readFileSync(new URL('../../policies/bundle.tar.gz', import.meta.url)))
+  readBundle(readFileSync(new URL('../../../policies/bundle.tar.gz', import.meta.url)))
 
 const ends: Trial[] = []
 const open = async (bundle: Awaited<ReturnType<typeof fixture>>): Promise<Trial> => {
@@ -73,7 +73,7 @@ describe('a policy that is only asked', () => {
   test('is asked with other tables, and with its own again', async () => {
     const trial = await open(await shipped())
     const { input } = JSON.parse(
-      readFileSync(new URL('../golden/merge-a-pull.json', import.meta.url), 'utf8'),
+      readFileSync(new URL('../../golden/merge-a-pull.json', import.meta.url), 'utf8'),
     ) as { readonly input: object }
     const text = JSON.stringify(input)
     const lifted = new Map([['guards', { github: { merge: true } }]])

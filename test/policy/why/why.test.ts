@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import type { JsonObject } from '../../proxy/model.ts'
-import { rolesOf, rowsNear } from '../../proxy/policy/why.ts'
+import type { JsonObject } from '../../../proxy/model.ts'
+import { rolesOf, rowsNear } from '../../../proxy/policy/why/why.ts'
 
 const row: JsonObject = {
   kinds: ['rest'],

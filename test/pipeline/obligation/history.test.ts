@@ -8,12 +8,16 @@ import type {
   PolicyEngine,
   Principal,
   Store,
-} from '../../proxy/model.ts'
-import type { Act } from '../../proxy/pipeline/classify.ts'
-import { decideEach, type Question } from '../../proxy/pipeline/decide.ts'
-import { createHistory, type Following, type History } from '../../proxy/pipeline/history.ts'
-import type { Verdict } from '../../proxy/pipeline/request.ts'
-import { kinds } from '../support/postgres.ts'
+} from '../../../proxy/model.ts'
+import type { Act } from '../../../proxy/pipeline/classify.ts'
+import { decideEach, type Question } from '../../../proxy/pipeline/decide.ts'
+import {
+  createHistory,
+  type Following,
+  type History,
+} from '../../../proxy/pipeline/obligation/history.ts'
+import type { Verdict } from '../../../proxy/pipeline/request.ts'
+import { kinds } from '../../support/postgres.ts'
 
 const clock = { now: () => Date.now(), mono: () => performance.now() }
 const ask: HistoryAsk = { windows: [60], counts: (id) => id.startsWith('mail.') }

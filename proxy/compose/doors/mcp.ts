@@ -1,15 +1,15 @@
 // The door for MCP hosts, loaded when the first of them comes.
 import type { RequestListener } from 'node:http'
-import type { Access } from '../model.ts'
-import { clientCertificate } from '../net/client_certificate.ts'
-import { Problem } from '../problem.ts'
-import { tagOnly } from '../pipeline/standing.ts'
-import type { McpDeps } from '../tools/mcp.ts'
-import { createMcpSessions } from '../wire/mcp_session.ts'
-import type { Consent } from './consent.ts'
-import type { Core } from './core.ts'
-import type { Pipeline } from './pipeline.ts'
-import type { Configured } from './scope.ts'
+import type { Access } from '../../model.ts'
+import { clientCertificate } from '../../net/client_certificate.ts'
+import { Problem } from '../../problem.ts'
+import { tagOnly } from '../../pipeline/standing.ts'
+import type { McpDeps } from '../../tools/mcp.ts'
+import { createMcpSessions } from '../../wire/mcp_session.ts'
+import type { Consent } from '../consent.ts'
+import type { Core } from '../core.ts'
+import type { Pipeline } from '../pipeline.ts'
+import type { Configured } from '../scope.ts'
 import type { Tools } from './tools.ts'
 
 /** Is this target of the agents' listeners for this door? */
@@ -22,8 +22,8 @@ const depsOf = async (
   { session }: Consent,
   { pipeline, tools }: { readonly pipeline: Pipeline; readonly tools: Tools },
 ): Promise<McpDeps> => {
-  const { createMcpStates } = await import('../tools/mcp_state.ts')
-  const { ENDPOINTS } = await import('../tools/endpoint.ts')
+  const { createMcpStates } = await import('../../tools/mcp_state.ts')
+  const { ENDPOINTS } = await import('../../tools/endpoint.ts')
   const key = (what: string): Buffer => Buffer.from(sealer.hmac('mcp', what), 'base64url')
   const { endpoints } = config.tools
   const maxAge = (access: Access): number => config.entitlements?.max_age[access] ?? 0
@@ -75,7 +75,7 @@ export const mcpDoor = (
   let loading: Promise<RequestListener> | null = null
   const load = async (): Promise<RequestListener> => {
     const [{ createMcp }, deps] = await Promise.all([
-      import('../tools/mcp.ts'),
+      import('../../tools/mcp.ts'),
       depsOf(scope, core, consent, made),
     ])
     return (door = createMcp(deps))

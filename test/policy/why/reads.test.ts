@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import type { JsonObject } from '../../proxy/model.ts'
-import { readBundle } from '../../proxy/policy/bundle.ts'
-import { namesOperation, readsOf } from '../../proxy/policy/reads.ts'
+import type { JsonObject } from '../../../proxy/model.ts'
+import { readBundle } from '../../../proxy/policy/bundle.ts'
+import { namesOperation, readsOf } from '../../../proxy/policy/why/reads.ts'
 
 const { wasm } = await readBundle(
-  readFileSync(new URL('../../policies/bundle.tar.gz', import.meta.url)),
+  readFileSync(new URL('../../../policies/bundle.tar.gz', import.meta.url)),
 )
 const reads = (tables: Readonly<Record<string, JsonObject>> = {}) =>
   readsOf([{ wasm, tables: new Map(Object.entries(tables)) }])

@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { replaceFile } from '../files.ts'
 import type { Clock, Log } from '../model.ts'
 import { messageOf } from '../problem.ts'
-import { isLink, record, type Foreign } from './chain.ts'
+import { isLink, record } from './chain.ts'
 import { createFollower, type Followed, type Place } from './follow.ts'
 import { logRecordOf, type LogRecord } from './log_record.ts'
 
@@ -59,7 +59,7 @@ const MOST_ASKED_MS = 300_000
 
 const placeIn = (path: string): Place | null => {
   try {
-    const { link, ino, offset } = (record(readFileSync(path)) ?? {}) as Foreign
+    const { link, ino, offset } = record(readFileSync(path)) ?? {}
     return isLink(link) && Number.isSafeInteger(ino) && Number.isSafeInteger(offset)
       ? { link, ino: Number(ino), offset: Number(offset) }
       : null

@@ -48,8 +48,8 @@ const decisionTold = ({ fields }: Row): readonly string[] => {
       : [`  Cut out of what the agent sent: ${list(stripped)}.`]),
     `  What ${textAt(fields, 'entitlements', 'source')} said of the person was ${textAt(fields, 'entitlements', 'age_ms')} ms old.`,
     `  Policy ${textAt(fields, 'policy', 'revision')} ${EFFECTS[effect] ?? effect}` +
-      `${grants.length === 0 ? '' : `, by ${grants.length === 1 ? 'row' : 'rows'} ${list(grants)}`}` +
-      `${why.length === 0 ? '' : `: ${why.join('; ')}`}.`,
+      (grants.length === 0 ? '' : `, by ${grants.length === 1 ? 'row' : 'rows'} ${list(grants)}`) +
+      (why.length === 0 ? '.' : `: ${why.join('; ')}.`),
     ...(owed.length === 0 ? [] : [`  On condition: ${list(owed)}.`]),
   ]
 }

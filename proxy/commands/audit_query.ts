@@ -63,25 +63,20 @@ const printerOf = (format: Format, print: (line: string) => void) => {
     return COLUMNS.map((name) => visible(all[name]))
   }
   const none = (): void => undefined
-  switch (format) {
-    case 'text':
-      return textPrinter(print)
-    case 'markdown':
-      print(`| ${COLUMNS.join(' | ')} |`)
-      print(`|${COLUMNS.map(() => '---').join('|')}|`)
-      return { row: (row: Row) => print(markdownOf(cells(row))), flush: none }
-    case 'csv':
-      print(COLUMNS.join(','))
-      return { row: (row: Row) => print(csvOf(cells(row))), flush: none }
-    case 'jsonl':
-      return {
-        row: ({ fields, outcome }: Row) =>
-          print(visible(JSON.stringify(outcome === null ? fields : { ...fields, outcome }))),
-        flush: none,
-      }
-    case 'ocsf':
-      return { row: (row: Row) => print(visible(JSON.stringify(ocsfOf(row)))), flush: none }
+  const object = ({ fields, outcome }: Row): object =>
+    outcome === null ? fields : { ...fields, outcome }
+  if (format === 'text') return textPrinter(print)
+  if (format === 'markdown') {
+    print(`| ${COLUMNS.join(' | ')} |`)
+    print(`|${COLUMNS.map(() => '---').join('|')}|`)
+    return { row: (row: Row) => print(markdownOf(cells(row))), flush: none }
   }
+  if (format === 'csv') {
+    print(COLUMNS.join(','))
+    return { row: (row: Row) => print(csvOf(cells(row))), flush: none }
+  }
+  const made = format === 'ocsf' ? ocsfOf : object
+  return { row: (row: Row) => print(visible(JSON.stringify(made(row)))), flush: none }
 }
 
 const PROGRESS_MS = 1_000

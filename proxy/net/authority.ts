@@ -36,7 +36,7 @@ const pem = (label: string, der: ArrayBuffer): string =>
     .toString('base64')
     .replaceAll(/.{64}(?=.)/g, '$&\n')}\n-----END ${label}-----\n`
 const makePair = (): Promise<Pair> =>
-  webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']) as Promise<Pair>
+  webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
 const keyPem = async ({ privateKey }: Pair): Promise<string> =>
   pem('PRIVATE KEY', await webcrypto.subtle.exportKey('pkcs8', privateKey))
 

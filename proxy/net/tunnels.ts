@@ -1,7 +1,6 @@
 // CONNECT to a host that is served (RFC 9110 9.3.6): the client is answered by a certificate of this pod's own, and what it
 // then says goes the very way of every other call. A tunnel to any other host would hide a call from policy.
 import type { IncomingMessage } from 'node:http'
-import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket, type SecureContext } from 'node:tls'
 import type { Log } from '../model.ts'
@@ -57,7 +56,7 @@ export const createTunnels = (options: TunnelOptions): Tunnels => {
       (secureContext) => {
         if (socket.destroyed) return
         socket.write(ESTABLISHED)
-        const tls = new TLSSocket(socket as Socket, {
+        const tls = new TLSSocket(socket, {
           isServer: true,
           secureContext,
           ALPNProtocols: ['http/1.1'],

@@ -34,7 +34,7 @@ export const createLogsSend = (target: OtlpTarget, version: string): Send => {
     body: record.body,
     resource,
     instrumentationScope,
-    attributes: record.attributes as Record_['attributes'],
+    attributes: record.attributes,
     droppedAttributesCount: 0,
     ...(record.traceId === null
       ? {}
@@ -48,7 +48,7 @@ export const createLogsSend = (target: OtlpTarget, version: string): Send => {
     if (answer.body.length === 0) return { kind: 'taken' }
     try {
       const { partialSuccess } = ProtobufLogsSerializer.deserializeResponse(answer.body)
-      const rejected = Number(partialSuccess?.rejectedLogRecords ?? 0)
+      const rejected = partialSuccess?.rejectedLogRecords ?? 0
       if (!(rejected > 0)) return { kind: 'taken' }
       const why = partialSuccess?.errorMessage ?? 'no reason given'
       return { kind: 'partly', rejected: Math.min(rejected, records.length), why }

@@ -103,7 +103,8 @@ describe.each(PEOPLE)('the person is %s', (person) => {
     const [command, args] = CLIENTS[name] ?? ['', []]
     if (command !== process.execPath && !(await has(command))) {
       if (process.env['DEPUTY_NO_SKIP'] === '1') throw new Error(`${command} is missing`)
-      return void process.stderr.write(`SKIPPED: ${command} is missing\n`)
+      process.stderr.write(`SKIPPED: ${command} is missing\n`)
+      return
     }
     expect(await run(command, args, env())).toContain(person)
     const [seen] = upstream.seen

@@ -171,8 +171,8 @@ const hostile = async (
     req.on('end', () => {
       const said = answer(asked++)
       if (said === 'never') return
-      if (said === 'reset') return void req.socket.destroy()
-      res.writeHead(said.status, said.headers).end(said.body)
+      if (said === 'reset') req.socket.destroy()
+      else res.writeHead(said.status, said.headers).end(said.body)
     })
   })
   await new Promise<void>((resolve) => {

@@ -76,7 +76,7 @@ const recipientsOf = (name: string, of: NonNullable<Limit['sum']>['of'], body: B
   const { mail } = body
   if (mail === undefined || mail.unread)
     throw refused(name, `counts the recipients of a mail, and no mail was read`)
-  const { to = [], cc = [], bcc = [] } = mail
+  const { to, cc, bcc } = mail
   return to.length + cc.length + bcc.length
 }
 

@@ -59,7 +59,9 @@ const isStranger = (reply: Reply): boolean =>
  * nothing: a server may carry a call out and then answer 400.
  */
 const isUndone = (reply: Reply, { session }: Peer): boolean =>
-  isStranger(reply) && (reply.kind === 'refused' || (session !== null && reply.status === 404))
+  reply.kind === 'refused'
+    ? isStranger(reply)
+    : reply.kind !== 'result' && session !== null && reply.status === 404
 
 const nameOf = ({ connection }: Offer): string => connection.provider.name
 

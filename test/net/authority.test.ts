@@ -19,7 +19,10 @@ beforeAll(async () => {
 
 /** What a client says that trusts this authority alone. */
 const judged = async (name: string, made: Authority = ca): Promise<string> => {
-  const leaf = createLeaves(made, () => now)
+  const leaf = createLeaves(
+    () => made,
+    () => now,
+  )
   const server = createServer({
     SNICallback: (asked, done) => void leaf(asked).then((context) => done(null, context), done),
   })
@@ -59,7 +62,10 @@ test('it is an authority for leaves alone, by a key that is its own, for as long
 })
 
 test('a leaf is made once, and anew before it ends', async () => {
-  const leaf = createLeaves(ca, () => now)
+  const leaf = createLeaves(
+    () => ca,
+    () => now,
+  )
   const first = leaf('api.acme.test')
   expect(leaf('api.acme.test')).toBe(first)
   await first
@@ -74,6 +80,26 @@ test('a key that is not the authority’s makes no leaf that is trusted, and a b
   const other = await makeAuthority(['api.acme.test'], now, 1)
   expect(await judged('api.acme.test', { cert: ca.cert, key: other.key })).not.toBe('trusted')
   await expect(
-    createLeaves({ cert: ca.cert, key: 'no' }, () => now)('api.acme.test'),
+    createLeaves(
+      () => ({ cert: ca.cert, key: 'no' }),
+      () => now,
+    )('api.acme.test'),
   ).rejects.toThrow()
+})
+
+test('leaves are kept for so many hosts and no more, and another authority makes its own', async () => {
+  let own = ca
+  const leaf = createLeaves(
+    () => own,
+    () => now,
+  )
+  const first = await leaf('a.tenant.test')
+  expect(await leaf('a.tenant.test')).toBe(first)
+  own = await makeAuthority(['.tenant.test'], now, 1)
+  const other = await leaf('a.tenant.test')
+  expect(other).not.toBe(first)
+  for (let n = 0; n < 255; n++) await leaf(`b${n}.tenant.test`)
+  expect(await leaf('a.tenant.test')).toBe(other)
+  for (let n = 0; n < 256; n++) await leaf(`c${n}.tenant.test`)
+  expect(await leaf('a.tenant.test')).not.toBe(other)
 })

@@ -1,7 +1,7 @@
 // What an authority of deputy's own vouches for, and what it cannot: as Node's own TLS judges it.
 import { X509Certificate } from 'node:crypto'
-import { connect, createServer } from 'node:tls'
-import type { AddressInfo } from 'node:net'
+import { createServer as createTcp, type AddressInfo } from 'node:net'
+import { connect, createServer, TLSSocket } from 'node:tls'
 import { beforeAll, expect, test } from 'vitest'
 import {
   createLeaves,
@@ -102,4 +102,26 @@ test('leaves are kept for so many hosts and no more, and another authority makes
   expect(await leaf('a.tenant.test')).toBe(other)
   for (let n = 0; n < 256; n++) await leaf(`c${n}.tenant.test`)
   expect(await leaf('a.tenant.test')).not.toBe(other)
+})
+
+test('a client cannot have the handshake made again and again', async () => {
+  const leaf = createLeaves(
+    () => ca,
+    () => now,
+  )
+  const secureContext = await leaf('api.acme.test')
+  const server = createTcp((socket) => {
+    new TLSSocket(socket, { isServer: true, secureContext }).on('error', () => undefined)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const again = await new Promise<Error | null>((resolve) => {
+    const client = connect(
+      { port, host: '127.0.0.1', servername: 'api.acme.test', ca: ca.cert, maxVersion: 'TLSv1.2' },
+      () => client.renegotiate({}, (error) => (client.destroy(), resolve(error))),
+    )
+    client.on('error', resolve)
+  })
+  server.close()
+  expect(again).not.toBeNull()
 })

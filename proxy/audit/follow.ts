@@ -2,7 +2,7 @@
 // they say, since whoever rotates them names them.
 import * as fs from 'node:fs'
 import { hash } from 'node:crypto'
-import type { Link } from './chain.ts'
+import type { Line, Link } from './chain.ts'
 import { linesOf, linkOf, sameLink } from './chain.ts'
 import {
   beside,
@@ -92,6 +92,12 @@ const located = async (
   return { found, gap }
 }
 
+type Unpacking = {
+  readonly ino: number
+  offset: number
+  readonly rest: AsyncGenerator<Line>
+}
+
 /** What was rotated away does not change, wherever it is moved. */
 const keyOf = ({ ino, size, mtimeMs }: fs.Stats): string => `${ino} ${size} ${mtimeMs}`
 
@@ -126,6 +132,8 @@ export const createFollower = (
   let done: string[] = []
   /** Rotated files of which nothing is wanted any more. */
   let settled = new Set<string>()
+  /** A packed file that is being read: it would have to be unpacked from its beginning each time. */
+  let unpacking: Unpacking | null = null
   /** Bytes that wait beside the file at the path, while nothing is read and nothing rotated. */
   let rest: { readonly key: string; readonly bytes: number } | null = null
 
@@ -154,19 +162,28 @@ export const createFollower = (
     most: { readonly lines: number; readonly bytes: number },
   ): Promise<readonly Followed[]> => {
     const isPacked = packed(at.path)
+    const offset = isPacked ? 0 : at.offset
+    const before = unpacking
+    const goesOn = isPacked && before?.ino === at.ino && before.offset === at.offset
+    if (!goesOn) await before?.rest.return(undefined)
+    unpacking = null
+    const source = goesOn
+      ? before
+      : { ino: at.ino, offset, rest: linesOf(bytesOf(at.path, offset)) }
     const lines: Followed[] = []
-    let [offset, size] = [isPacked ? 0 : at.offset, 0]
-    for await (const { bytes, whole } of linesOf(bytesOf(at.path, isPacked ? 0 : at.offset))) {
-      if (!whole) break
-      offset += bytes.length + 1
-      if (offset <= at.offset) continue
-      const link = linkOf(bytes)
+    for (let size = 0; lines.length < most.lines && size < most.bytes;) {
+      const { value, done } = await source.rest.next()
+      if (done === true || !value.whole) return lines
+      source.offset += value.bytes.length + 1
+      if (source.offset <= at.offset) continue
+      const link = linkOf(value.bytes)
       // What is no line of deputy's is not its evidence.
       if (link === null) continue
-      size += bytes.length
-      lines.push({ bytes, link, place: { link, ino: at.ino, offset } })
-      if (lines.length >= most.lines || size >= most.bytes) break
+      size += value.bytes.length
+      lines.push({ bytes: value.bytes, link, place: { link, ino: at.ino, offset: source.offset } })
     }
+    if (isPacked) unpacking = source
+    else await source.rest.return(undefined)
     return lines
   }
   return {

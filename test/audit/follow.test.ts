@@ -178,3 +178,15 @@ test('what was rotated while nobody read counts as waiting, and what was read do
   expect(follower.behind()).toBe(0)
   expect([follower.waits(`${path}.1`), follower.waits(`${path}.2`)]).toEqual([false, false])
 })
+
+test('a packed file is unpacked once, however many times some of it is asked for', async () => {
+  append(0, 30)
+  fs.writeFileSync(`${path}.1.gz`, gzipSync(fs.readFileSync(path)))
+  fs.writeFileSync(path, text(30, 32))
+  const follower = createFollower(path, null)
+  const first = await follower.next({ lines: 2, bytes: 1e6 })
+  expect(first.map(({ link }) => link.seq - 1)).toEqual([0, 1])
+  // Whoever began anew would find nothing.
+  fs.writeFileSync(`${path}.1.gz`, gzipSync(''))
+  expect(await read(follower, 2)).toEqual(span(2, 32))
+})

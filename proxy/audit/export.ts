@@ -159,7 +159,8 @@ export const createExport = (options: ExportOptions): Export => {
     counts.rejected += count
     const [first, last] = [lines[0]?.link, lines.at(-1)?.link]
     const of = { proc: first?.proc, first: first?.seq, last: last?.seq }
-    log.error({ ...of, count, why }, 'a collector rejected evidence; the file still has it')
+    const where = options.remove ? 'nobody has it' : 'the file still has it'
+    log.error({ ...of, count, why }, `a collector rejected evidence; ${where}`)
     // Of its own rejection nothing is told again: a collector that takes nothing would fill the file.
     const own = lines.every(({ bytes }) => bytes.includes('"event":"audit.rejected"'))
     if (!own) note('audit.rejected', { lines: of, count, why: why.slice(0, 256) })

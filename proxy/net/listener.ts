@@ -287,6 +287,7 @@ export const startListener = async (options: ListenerOptions): Promise<Listening
     part: () => parting(server),
     close: (ms) => {
       bodies.close()
+      tunnels?.end()
       return closing(server, ms)
     },
   }

@@ -30,6 +30,8 @@ export type Tunnelled = {
 export type Tunnels = {
   /** false: it is no tunnel of ours. @throws Problem of a CONNECT that has more than one reading */
   readonly open: (req: IncomingMessage, socket: Duplex, head: Buffer) => boolean
+  /** Ends those whose TLS does not stand yet: nothing was asked in them. */
+  readonly end: () => void
   /** The tunnel that a request came through; null: none. */
   readonly of: (req: IncomingMessage) => Tunnelled | null
   /** Puts what `Proxy-Authorization` says of the person where tags stand, and takes it away. */
@@ -72,7 +74,10 @@ const checkConnect = ({ headersDistinct, url }: IncomingMessage, host: string): 
 export const createTunnels = (options: TunnelOptions): Tunnels => {
   const { leaf, serves, log } = options
   const inside = new WeakMap<object, Tunnelled>()
+  const beginning = new Set<Duplex>()
   const secured = (socket: Duplex, host: string, tunnelled: Tunnelled): void => {
+    beginning.add(socket)
+    socket.once('close', () => beginning.delete(socket))
     leaf(host).then(
       (secureContext) => {
         if (socket.destroyed) return
@@ -95,6 +100,7 @@ export const createTunnels = (options: TunnelOptions): Tunnels => {
         })
         tls.once('secure', () => {
           clearTimeout(late)
+          beginning.delete(socket)
           inside.set(tls, tunnelled)
           options.enter(tls)
         })
@@ -121,6 +127,7 @@ export const createTunnels = (options: TunnelOptions): Tunnels => {
       })
       return true
     },
+    end: () => beginning.forEach((socket) => socket.destroy()),
     of: (req) => inside.get(req.socket) ?? null,
     tag(req, tunnelled) {
       // Within a tunnel that header would be the provider's own affair: only the tunnel's counts.

@@ -369,3 +369,17 @@ describe('the authority', () => {
     await own.close()
   })
 })
+
+test('a tunnel in which nothing was asked yet holds no shutdown up', async () => {
+  const dir = await prepareFolder(setup())
+  await make(dir)
+  const own = await startDeputy(setup(), dir)
+  const [host = '', port = ''] = (own.addresses['forward'] ?? '').replace('http://', '').split(':')
+  const socket = connectTcp(Number(port), host)
+  socket.write('CONNECT api.acme.test:443 HTTP/1.1\r\nHost: api.acme.test:443\r\n\r\n')
+  await once(socket, 'data')
+  const began = performance.now()
+  await own.close()
+  expect(performance.now() - began).toBeLessThan(5_000)
+  socket.destroy()
+})

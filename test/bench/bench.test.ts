@@ -137,7 +137,12 @@ test.skipIf(!measurable())(
     expect(run.stdout).toContain('## Tools')
     expect(
       [...run.stdout.matchAll(/^\| (.*?) \| \d+ \| [\d.]+ × \|/gm)].map(([, way]) => way),
-    ).toEqual(['the proxy’s door', 'tools/call', 'tools/list of 40'])
+    ).toEqual([
+      'the proxy’s door',
+      'tools/call',
+      'tools/list of 40',
+      '/v1/tools?plain=true, 10 of 40',
+    ])
   },
 )
 

@@ -24,14 +24,11 @@ const demanding = (path: string, type: string, properties: Fields): Fields => ({
 const GRANTS: Fields = {
   use,
   logged: demanding('logged', 'log', { level: 'warn', tags: ['money', 'a\u001b[2J\u202eb'] }),
-  odd: demanding('odd', 'log', { level: 'loud', tags: [] }),
-  more: demanding('more', 'log', { level: 'info', tags: [], colour: 'red' }),
   told: demanding('told', 'notification', {
     to: 'security-team',
     topic: 'payment',
     body: 'A payment <b>left</b>.',
   }),
-  half: demanding('half', 'notification', { to: [], topic: 'x', body: 'y' }),
 }
 const tables = {
   ...TABLES,
@@ -101,11 +98,6 @@ describe('log', () => {
     expect(lines.filter((line) => line.includes('policy has this call logged'))).toHaveLength(1)
     expect(deputy.logged()).not.toContain('\u202e')
   })
-  test('what is not said as it should be refuses the call', async () => {
-    expect(await call('odd/x')).toEqual(REFUSED)
-    expect(await call('more/x')).toEqual(REFUSED)
-    expect(upstream.seen).toEqual([])
-  })
 })
 
 describe('notification', () => {
@@ -142,8 +134,7 @@ describe('notification', () => {
     await next.close()
     expect(got).toHaveLength(1)
   })
-  test('a call does not leave where no notice could be kept, or nobody is there to take it', async () => {
-    expect(await call('half/x')).toEqual(REFUSED)
+  test('a call does not leave where nobody is there to take the notice', async () => {
     const deaf = await startDeputy({ ...setup, config: {} })
     expect(await call('told/x', deaf)).toEqual(REFUSED)
     await deaf.close()

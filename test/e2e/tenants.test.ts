@@ -336,7 +336,7 @@ describe.each(STORES)('with %s', (_, options) => {
     cookie = await house.cookie('south', 'alice')
     tag = await house.tag('south', 'alice')
     own = { user: 'alice', csrf: csrfOf(await (await browse('/connections', cookie)).text()) }
-    await vi.waitFor(() => expect(house.messages.length).toBeGreaterThanOrEqual(2))
+    await expect.poll(() => house.messages.length).toBeGreaterThanOrEqual(2)
   }, 60_000)
   afterAll(async () => {
     process.stdout.write(`two tenants: ${JSON.stringify(looked)}\n`)

@@ -35,8 +35,12 @@ export type ExportOptions = {
 }
 export type Export = {
   readonly start: () => void
+  /** Finds out how far an earlier process came; what cannot be read then is told once it is sent. */
+  readonly look: () => Promise<void>
   /** Bytes that wait to be sent. */
   readonly behind: () => number
+  /** Is there something in this file that was not sent yet? */
+  readonly waits: (file: string) => boolean
   /** Why nothing is taken now; null: it is, or there is nothing to send. */
   readonly problem: () => string | null
   readonly counts: () => {
@@ -72,7 +76,10 @@ const placeIn = (path: string): Place | null => {
 /** Throws where the cursor is there and cannot be read. */
 export const createExport = (options: ExportOptions): Export => {
   const { path, cursor, send, note, log } = options
-  const follower = createFollower(path, placeIn(cursor))
+  const follower = createFollower(path, placeIn(cursor), (after) => {
+    log.error({ after, file: path }, 'evidence that a collector does not have yet is gone')
+    note('audit.unsent', { after })
+  })
   const ending = new AbortController()
   const counts = { sent: 0, failed: 0, rejected: 0 }
   let problem: string | null = null
@@ -139,7 +146,10 @@ export const createExport = (options: ExportOptions): Export => {
           if (over()) return false
           failing(sent.why)
           // Not all replicas come back in the same moment.
-          await sleep(Math.min(sent.afterMs ?? wait * (0.5 + Math.random() / 2), MOST_ASKED_MS))
+          // Nor does one that asks for no patience get requests without a pause.
+          await sleep(
+            Math.min(Math.max(sent.afterMs ?? 0, wait * (0.5 + Math.random() / 2)), MOST_ASKED_MS),
+          )
       }
     }
     return false
@@ -149,7 +159,8 @@ export const createExport = (options: ExportOptions): Export => {
     counts.rejected += count
     const [first, last] = [lines[0]?.link, lines.at(-1)?.link]
     const of = { proc: first?.proc, first: first?.seq, last: last?.seq }
-    log.error({ ...of, count, why }, 'a collector rejected evidence; the file still has it')
+    const where = options.remove ? 'nobody has it' : 'the file still has it'
+    log.error({ ...of, count, why }, `a collector rejected evidence; ${where}`)
     // Of its own rejection nothing is told again: a collector that takes nothing would fill the file.
     const own = lines.every(({ bytes }) => bytes.includes('"event":"audit.rejected"'))
     if (!own) note('audit.rejected', { lines: of, count, why: why.slice(0, 256) })
@@ -178,7 +189,9 @@ export const createExport = (options: ExportOptions): Export => {
     start: () => {
       running = run()
     },
+    look: async () => follower.look().catch((error: unknown) => failing(messageOf(error))),
     behind: follower.behind,
+    waits: follower.waits,
     problem: () => problem,
     counts: () => counts,
     async close(ms) {

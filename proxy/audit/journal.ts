@@ -22,6 +22,8 @@ export type JournalOptions = {
   /** Files that were closed this long ago (ms) are removed; absent: none is. */
   readonly retentionMs?: number | undefined
   readonly log: Log
+  /** Does something in this closed file wait to be sent on? Then it stays, however old it is. */
+  readonly waits?: (file: string) => boolean
   /** Why no record may be added now, in a sentence; null: it may. */
   readonly full?: () => string | null
   /** Further members of `process.started`: JSON text that begins with `,`. */
@@ -325,7 +327,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
     else if (chain.last.seq > chain.anchored && blocks.due(chain)) schedule(true)
   }
 
-  const expire = createRetention({ files, retentionMs, clock, log, append })
+  const expire = createRetention({ files, retentionMs, waits: options.waits, clock, log, append })
 
   const syncAll = () => {
     if (syncFault) return

@@ -12,6 +12,7 @@ import { expired, readSegment } from './segments.ts'
 export const createRetention = ({
   files,
   retentionMs,
+  waits = () => false,
   clock,
   log,
   append,
@@ -19,6 +20,8 @@ export const createRetention = ({
   readonly files: readonly { readonly path: string }[]
   /** ms; absent: nothing is ever removed. */
   readonly retentionMs: number | undefined
+  /** What somebody else does not have yet stays. */
+  readonly waits?: ((file: string) => boolean) | undefined
   readonly clock: Pick<Clock, 'now'>
   readonly log: Log
   readonly append: Journal['append']
@@ -27,6 +30,10 @@ export const createRetention = ({
   const expire = async (before: number) => {
     for (const { path } of files)
       for (const each of expired(path, before)) {
+        if (waits(each)) {
+          log.warn({ file: each }, 'old evidence stays, because the collector does not have it yet')
+          continue
+        }
         const segment = await readSegment(each)
         if (segment === null) throw new Error(`${each} is no evidence, and stays`)
         await append(

@@ -84,6 +84,24 @@ export const packed = (path: string): boolean => {
   }
 }
 
+const FIRST = Buffer.from('{"v":1,"proc":')
+/** May it be a segment, by its first bytes? Beside a journal lie other files, whose names begin like its own. */
+export const looksLikeSegment = (path: string): boolean => {
+  if (path.endsWith('.torn')) return false
+  try {
+    const fd = fs.openSync(path, 'r')
+    try {
+      const start = Buffer.alloc(FIRST.length)
+      fs.readSync(fd, start, 0, start.length, 0)
+      return start.equals(FIRST) || start.subarray(0, GZIP.length).equals(GZIP)
+    } finally {
+      fs.closeSync(fd)
+    }
+  } catch {
+    return false // It is gone by now, or nobody may read it: then nothing of it is sent either.
+  }
+}
+
 /** What a line continues; null: it is no record. */
 const continues = (line: Foreign | null): readonly Link[] | null => {
   const { v, proc, seq, prev, after } = line ?? {}
@@ -133,19 +151,10 @@ export type Beside = {
   readonly newest: () => Promise<Segment | undefined>
 }
 
-/**
- * Other files of evidence in the folder of `path` whose names begin like its own, read as they are
- * asked for.
- * @param packed how many packed ones, the newest: each must be unpacked to its end
- * @param seen what was read before, for who asks again and again
- */
-export const beside = (
+/** Files in the folder of `path` whose names begin like its own, the newest first. */
+export const othersOf = (
   path: string,
-  {
-    packed: most = Infinity,
-    seen = new Map<string, Segment | null>(),
-  }: { readonly packed?: number; readonly seen?: Map<string, Segment | null> } = {},
-): Beside => {
+): readonly { readonly at: string; readonly stat: fs.Stats }[] => {
   const name = basename(path)
   const [ending, stem] = [extname(name), basename(name, extname(name))]
   /**
@@ -159,7 +168,7 @@ export const beside = (
       /^[-.]\d[\dTZ.-]*$/.test(
         other.replace(/\.gz$/, '').slice(stem.length, -ending.length || undefined),
       ))
-  const files = fs
+  return fs
     .readdirSync(dirname(path), { withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name !== name && rotated(entry.name))
     .flatMap((entry) => {
@@ -168,6 +177,22 @@ export const beside = (
       return stat === undefined ? [] : [{ at, stat }]
     })
     .sort((a, b) => b.stat.mtimeMs - a.stat.mtimeMs)
+}
+
+/**
+ * Other files of evidence in the folder of `path` whose names begin like its own, read as they are
+ * asked for.
+ * @param packed how many packed ones, the newest: each must be unpacked to its end
+ * @param seen what was read before, for who asks again and again
+ */
+export const beside = (
+  path: string,
+  {
+    packed: most = Infinity,
+    seen = new Map<string, Segment | null>(),
+  }: { readonly packed?: number; readonly seen?: Map<string, Segment | null> } = {},
+): Beside => {
+  const files = othersOf(path)
   const segments = async function* () {
     let unpacked = 0
     for (const { at, stat } of files) {

@@ -49,6 +49,7 @@ export const openAudit = async (
   const { config, written, log, clock, opened } = scope
   const sinks = sinksOf(config.audit, written)
   const exporting = openExport(scope, { metrics, fetch })
+  await exporting.look()
   const journal = await openJournal({
     sinks,
     fsync: config.audit.fsync,
@@ -57,6 +58,7 @@ export const openAudit = async (
     anchor: { sign: sealer.sign, ...ANCHORED },
     ...(spooled(config.audit) ? SPOOLED : rotationOf(config.audit)),
     full: exporting.full,
+    waits: exporting.waits,
     log,
   })
   opened(() => journal.close())

@@ -1,10 +1,13 @@
-// The certificate that agents are shown: when it ends is said before it does.
-import { endOf, endsSoon, outOfDate, type Pair } from '../net/certificate.ts'
+// Certificates that agents must trust: when one ends is said before it does.
+import { endOf, endsSoon, outOfDate } from '../net/certificate.ts'
 import type { Check } from '../net/admin.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Scope } from './scope.ts'
 
 const LOOK_MS = 60_000
+
+type Shown = { readonly cert: string } | null
+type One = { readonly key: string; readonly listener: string; readonly cert: string }
 
 /**
  * Tells the log once of each certificate that it ends soon, and once that it has ended; shows its end as a metric.
@@ -13,27 +16,34 @@ const LOOK_MS = 60_000
 export const watchCertificate = (
   { clock, log, opened }: Pick<Scope, 'clock' | 'log' | 'opened'>,
   metrics: Pick<Metrics, 'watch'>,
-  now: () => { readonly tls: Pair | null },
+  now: () => { readonly tls: Shown; readonly authority: Shown },
 ): { readonly check: () => readonly Check[]; readonly look: () => void } => {
-  let said = ''
-  const what = (sentence: string): string => `listeners.agent_tls.cert ${sentence}`
+  const said = new Map<string, string | null>()
+  const all = (): readonly One[] => {
+    const { tls, authority } = now()
+    return [
+      ...(tls === null
+        ? []
+        : [{ key: 'listeners.agent_tls.cert', listener: 'agent_tls', cert: tls.cert }]),
+      ...(authority === null
+        ? []
+        : [{ key: 'forward.ca', listener: 'forward', cert: authority.cert }]),
+    ]
+  }
   const look = (): void => {
-    const { tls } = now()
-    if (tls === null) return
-    const late = outOfDate(tls.cert, clock.now())
-    const sentence = late ?? endsSoon(tls.cert, clock.now())
-    if (sentence !== null && sentence !== said)
-      log[late === null ? 'warn' : 'error']({}, what(sentence))
-    said = sentence ?? ''
+    for (const { key, cert } of all()) {
+      const late = outOfDate(cert, clock.now())
+      const sentence = late ?? endsSoon(cert, clock.now())
+      if (sentence !== null && sentence !== said.get(key))
+        log[late === null ? 'warn' : 'error']({}, `${key} ${sentence}`)
+      said.set(key, sentence)
+    }
   }
   metrics.watch(
     'deputy_certificate_expiry_timestamp_seconds',
     'gauge',
     'When the certificate of a listener ends.',
-    () => {
-      const { tls } = now()
-      return tls === null ? [] : [[{ listener: 'agent_tls' }, endOf(tls.cert) / 1_000]]
-    },
+    () => all().map(({ listener, cert }) => [{ listener }, endOf(cert) / 1_000] as const),
   )
   look()
   const timer = setInterval(look, LOOK_MS)
@@ -41,11 +51,11 @@ export const watchCertificate = (
   opened(() => clearInterval(timer))
   return {
     look,
-    check: () => {
-      const { tls } = now()
-      if (tls === null) return []
-      const detail = outOfDate(tls.cert, clock.now()) ?? endsSoon(tls.cert, clock.now())
-      return [{ name: 'certificate', ok: true, detail: detail ?? '' }]
-    },
+    check: () =>
+      all().map(({ listener, cert }) => ({
+        name: listener === 'forward' ? 'forward.ca' : 'certificate',
+        ok: true,
+        detail: outOfDate(cert, clock.now()) ?? endsSoon(cert, clock.now()) ?? '',
+      })),
   }
 }

@@ -11,14 +11,24 @@ const CURSOR = '.exported'
 const MOST_MS = 5_000
 
 export type Exporting = {
+  /** Finds out how far an earlier process came. */
+  readonly look: () => Promise<void>
   /** Why no record may be added; null: it may. */
   readonly full: () => string | null
+  /** Does something in this file wait for the collector? */
+  readonly waits: (file: string) => boolean
   /** `note` writes a line of evidence about the export itself. */
   readonly start: (note: (event: string, fields: Readonly<Record<string, unknown>>) => void) => void
   /** What `/readyz?verbose` says; null: nothing is sent anywhere. */
   readonly detail: () => string | null
 }
-const NONE: Exporting = { full: () => null, start: () => undefined, detail: () => null }
+const NONE: Exporting = {
+  look: () => Promise.resolve(),
+  full: () => null,
+  waits: () => false,
+  start: () => undefined,
+  detail: () => null,
+}
 
 /** Throws where it cannot be known how far an earlier process came. */
 export const openExport = (
@@ -61,6 +71,8 @@ export const openExport = (
     () => Object.entries(sender.counts()).map(([outcome, count]) => [{ outcome }, count] as const),
   )
   return {
+    look: sender.look,
+    waits: sender.waits,
     full: () =>
       spooled && sender.behind() >= audit.spool_size
         ? `the spool is full: the collector took nothing for so long that audit.spool_size waits (${sender.problem() ?? 'it is slow'})`

@@ -1,15 +1,21 @@
-// What a forward proxy shows its clients: read when deputy starts, by those that the configuration lets it serve.
+// What a forward proxy shows its clients: read with the configuration, and again with each next one.
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
-import { readText } from '../files.ts'
+import type { Loaded } from '../config/load.ts'
+import { onReadOnlyMount, readText, statOf } from '../files.ts'
 import type { Connection } from '../model.ts'
-import { createLeaves, permits, permitted, type Authority } from '../net/authority.ts'
+import { permits, permitted, type Authority } from '../net/authority.ts'
 import { outOfDate } from '../net/certificate.ts'
-import type { TunnelOptions } from '../net/tunnels.ts'
 import { messageOf } from '../problem.ts'
-import type { Scope } from './scope.ts'
 
 export const CA_CERT = 'ca.crt'
 export const CA_KEY = 'ca.key'
+
+/** The certificate and the key below `forward.ca`. */
+export const filesOf = (folder: string): readonly [string, string] => [
+  join(folder, CA_CERT),
+  join(folder, CA_KEY),
+]
 
 /** Every name that these connections serve; those that begin with a dot are the ends of names. */
 export const namesOf = (connections: Iterable<Connection>): readonly string[] =>
@@ -23,28 +29,6 @@ export const namesOf = (connections: Iterable<Connection>): readonly string[] =>
     ),
   ].toSorted()
 
-/** @throws Error that says what is wrong with the folder and what to do */
-const readAuthority = async (folder: string, now: number): Promise<Authority> => {
-  const again = 'run `deputy ca`'
-  const read = (name: string): Promise<string> =>
-    readText(join(folder, name)).catch((error: unknown) => {
-      throw new Error(
-        `forward.ca: ${join(folder, name)} cannot be read (${messageOf(error)}): ${again}`,
-      )
-    })
-  const authority = { cert: await read(CA_CERT), key: await read(CA_KEY) }
-  const old = ((): string | null => {
-    try {
-      return outOfDate(authority.cert, now)
-    } catch {
-      throw new Error(`forward.ca: ${join(folder, CA_CERT)} is no certificate: ${again}`)
-    }
-  })()
-  if (old !== null)
-    throw new Error(`forward.ca: ${join(folder, CA_CERT)} ${old} with \`deputy ca --renew\``)
-  return authority
-}
-
 /** Hosts that are served and for which this authority may not vouch: what clients make of them is an error of TLS. */
 export const unvouched = async (
   cert: string,
@@ -54,23 +38,56 @@ export const unvouched = async (
   return namesOf(connections).filter((name) => !permits(names, name.replace(/^\./, '')))
 }
 
-/** null: the configuration has no forward proxy. @throws Error that says what is wrong with its authority */
-export const openForward = async ({
-  config,
-  at,
-  clock,
-  connections,
-}: Pick<Scope, 'config' | 'at' | 'clock' | 'connections'>): Promise<Pick<
-  TunnelOptions,
-  'tagHeader' | 'leaf'
-> | null> => {
-  const { forward, identity } = config
+/** Who has its key can vouch for every host that is served: nobody else may read it. */
+const checkKey = async (path: string, { cert, key }: Authority): Promise<void> => {
+  const mode = Number((await statOf(path)).mode) & 0o777
+  if ((mode & 0o002) !== 0 || ((mode & 0o005) !== 0 && !(await onReadOnlyMount(path))))
+    throw new Error(
+      `forward.ca: ${path} can be read by everybody (mode ${mode.toString(8)}): chmod 600 it, and make another (\`deputy ca --renew\`) if others use this machine`,
+    )
+  const own = ((): boolean => {
+    try {
+      const parsed = createPrivateKey(key)
+      const { namedCurve } = parsed.asymmetricKeyDetails ?? {}
+      return namedCurve === 'prime256v1' && new X509Certificate(cert).checkPrivateKey(parsed)
+    } catch {
+      return false // the parser's own words are OpenSSL's
+    }
+  })()
+  if (!own)
+    throw new Error(`forward.ca: ${path} is not the key of its ${CA_CERT}: run \`deputy ca\``)
+}
+
+/**
+ * The authority that vouches for the hosts of a configuration; null: it has no forward proxy.
+ * @param now ms since the epoch
+ * @throws Error that says what is wrong with its folder and what to do
+ */
+export const readAuthority = async (
+  { config: { forward }, at, connections }: Pick<Loaded, 'config' | 'at' | 'connections'>,
+  now: number,
+): Promise<Authority | null> => {
   if (forward === undefined) return null
-  const authority = await readAuthority(at(forward.ca), clock.now())
+  const [certFile, keyFile] = filesOf(at(forward.ca))
+  const again = 'run `deputy ca`'
+  const read = (path: string): Promise<string> =>
+    readText(path).catch((error: unknown) => {
+      throw new Error(`forward.ca: ${path} cannot be read (${messageOf(error)}): ${again}`)
+    })
+  const authority = { cert: await read(certFile), key: await read(keyFile) }
+  const old = ((): string | null => {
+    try {
+      return outOfDate(authority.cert, now)
+    } catch {
+      throw new Error(`forward.ca: ${certFile} is no certificate: ${again}`)
+    }
+  })()
+  if (old !== null) throw new Error(`forward.ca: ${certFile} ${old} with \`deputy ca --renew\``)
+  await checkKey(keyFile, authority)
   const missing = await unvouched(authority.cert, connections.values())
   if (missing.length > 0)
     throw new Error(
       `forward.ca: the certificate was made before these hosts were served, and cannot vouch for them: ${missing.slice(0, 5).join(', ')}${missing.length > 5 ? ` and ${missing.length - 5} more` : ''}: run \`deputy ca --renew\``,
     )
-  return { tagHeader: identity.header, leaf: createLeaves(authority, clock.now) }
+  return authority
 }

@@ -3,13 +3,13 @@ import type { Config } from '../config/schema.ts'
 import { startAdmin, type Check } from '../net/admin.ts'
 import type { Shown } from '../net/certificate.ts'
 import type { Dedicated } from '../net/admit.ts'
+import { createLeaves } from '../net/authority.ts'
 import { startListener, type Listening } from '../net/listener.ts'
 import { messageOf } from '../problem.ts'
 import { canonicalHeaders } from '../wire/canonical.ts'
 import { serves } from '../pipeline/route.ts'
 import type { PolicySource } from '../policy/source.ts'
 import { clockSentence } from './clock.ts'
-import { openForward } from './forward.ts'
 import type { InForce, Lasting } from './core.ts'
 import type { Reloading } from './reload.ts'
 import type { Revision } from './revision.ts'
@@ -71,7 +71,14 @@ export const startAgents = async (
     await calls.drain(1_000)
   })
   const addresses: Record<string, string> = {}
-  const forward = await openForward(scope)
+  const { authority: vouching } = now()
+  const forward =
+    vouching === null
+      ? null
+      : {
+          tagHeader: config.identity.header,
+          leaf: createLeaves(() => now().authority ?? vouching, scope.clock.now),
+        }
   for (const { key, listen, dedicated, tls, forwards } of wheres(scope, now().tls)) {
     const listener = await startListener({
       key,

@@ -10,6 +10,7 @@ import { readText, toldOf, tryFolder } from '../files.ts'
 import { readLogo, type Logo } from '../config/logo.ts'
 import { isService } from '../config/policy.ts'
 import type { Connection, Log } from '../model.ts'
+import type { Authority } from '../net/authority.ts'
 import { readPair, unreadableCa, type Shown } from '../net/certificate.ts'
 import { createDial, type Dial } from '../net/dial.ts'
 import { commonTrust, trustOf, trustProblems } from '../net/trust.ts'
@@ -32,6 +33,7 @@ import type { WorkloadIssuer } from '../pipeline/workload/workload.ts'
 import type { WorkloadRow } from '../pipeline/workload/rows.ts'
 import { buildRoutes, serves } from '../pipeline/route.ts'
 import { ldapFiles, openDirectories, type Directories, type Preparing } from './directories.ts'
+import { filesOf, readAuthority } from './forward.ts'
 import { certificateRows, readIssuer, readWorkloads, sourceOf } from './issuers.ts'
 
 /** What one configuration names beside the vault, opened. */
@@ -56,6 +58,8 @@ export type Parts = {
   readonly toolFiles: readonly ToolFile[]
   /** What `listeners.agent_tls` shows. */
   readonly tls: Shown | null
+  /** Who vouches for the hosts that `forward` serves. */
+  readonly authority: Authority | null
 }
 
 /** Looked up at each question: that is how a test moves them. */
@@ -258,6 +262,7 @@ export const readBeside = ({ config, agents, at }: Loaded): readonly string[] =>
     config.listeners.agent_tls?.key,
     ...[...agents.values()].map(({ logo }) => logo ?? undefined),
     config.listeners.agent_tls?.client_ca,
+    ...(config.forward === undefined ? [] : filesOf(config.forward.ca)),
   ].flatMap((path) => (path === undefined ? [] : [at(path)]))
 
 /** What did not open needs no end. */
@@ -367,6 +372,7 @@ export const prepare = async (
   const policy = await attempt('policy', () => policyOf(loaded, preparing, dial))
   const shadow = shadowOf(loaded, preparing)
   const tls = await tlsOf(loaded, problems)
+  const authority = await attempt('forward.ca', () => readAuthority(loaded, preparing.clock.now()))
   const toolFiles = await toolsOf(loaded, problems)
   problems.push(...(await certificateProblems(loaded)), ...(await unwritable(loaded)))
   if (problems.length > 0 || ring === null || policy === null || directories === null)
@@ -384,6 +390,7 @@ export const prepare = async (
       logo,
       marks,
       tls,
+      authority,
       toolFiles,
     },
   }

@@ -1,6 +1,6 @@
 // A certificate authority of this pod's own, by which a forward proxy may look into what it forwards (RFC 5280): it can vouch
 // for the hosts that it was made for and for no other, and what it vouches with lives for a day.
-import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto'
+import { constants, createPrivateKey, webcrypto, X509Certificate } from 'node:crypto'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import type * as pkijs from 'pkijs'
 
@@ -8,6 +8,8 @@ export type Authority = { readonly cert: string; readonly key: string }
 
 const DAY_MS = 86_400_000
 const LEAF_MS = DAY_MS
+/** Hosts whose leaf is kept: where the end of a name suffices, whoever asks invents as many as they like. */
+const MOST_LEAVES = 256
 /** Clocks of agents may be behind. */
 const SKEW_MS = 3_600_000
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256' } as const
@@ -160,16 +162,22 @@ export const permitted = async (pemText: string): Promise<readonly string[]> => 
 export const permits = (hosts: readonly string[], host: string): boolean =>
   hosts.some((one) => host === one || host.endsWith(`.${one}`))
 
-/** What is shown for a host: made when it is first asked for, and anew before it ends. */
+/**
+ * What is shown for a host: made when it is first asked for, and anew before it ends or where the authority is another.
+ * @param authority the one in force
+ */
 export const createLeaves = (
-  { cert: caPem, key: caKey }: Authority,
+  authority: () => Authority,
   now: () => number,
 ): ((host: string) => Promise<SecureContext>) => {
   const made = new Map<
     string,
-    { readonly until: number; readonly context: Promise<SecureContext> }
+    { readonly by: string; readonly until: number; readonly context: Promise<SecureContext> }
   >()
-  const make = async (host: string): Promise<SecureContext> => {
+  const make = async (
+    { cert: caPem, key: caKey }: Authority,
+    host: string,
+  ): Promise<SecureContext> => {
     const pki = await kit()
     const { asn1js } = await asn1()
     const ca = pki.Certificate.fromBER(new Uint8Array(new X509Certificate(caPem).raw))
@@ -218,14 +226,24 @@ export const createLeaves = (
       cert: `${pem('CERTIFICATE', cert.toSchema().toBER())}${caPem}`,
       key: await keyPem(pair),
       minVersion: 'TLSv1.2',
+      // Node bounds it for servers of its own alone: each costs the pod far more than the client.
+      secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
     })
   }
   return (host) => {
-    const known = made.get(host)
-    if (known !== undefined && known.until > now()) return known.context
-    const context = make(host)
-    made.set(host, { until: now() + LEAF_MS / 2, context })
-    context.catch(() => made.delete(host))
-    return context
+    const own = authority()
+    const found = made.get(host)
+    const known =
+      found !== undefined && found.by === own.cert && found.until > now()
+        ? found
+        : { by: own.cert, until: now() + LEAF_MS / 2, context: make(own, host) }
+    made.delete(host)
+    made.set(host, known)
+    const [oldest] = made.keys()
+    if (made.size > MOST_LEAVES && oldest !== undefined) made.delete(oldest)
+    known.context.catch(() => {
+      if (made.get(host) === known) made.delete(host)
+    })
+    return known.context
   }
 }

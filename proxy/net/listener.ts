@@ -152,6 +152,7 @@ const tunnelsOf = (
     : createTunnels({
         ...forward,
         serves,
+        check,
         admission: (host) =>
           createAdmission({
             own: new Set([host]),
@@ -257,7 +258,13 @@ export const startListener = async (options: ListenerOptions): Promise<Listening
       call: (req, res, connection, before) => arrived({ req, res, connection, before }),
       refusal: (error) => refusal(problemOf(error)),
       broken: (connection, error) => fail(connection, problemOf(error)),
-      tunnelled: tunnels?.open,
+      tunnelled: (...given) => {
+        try {
+          return tunnels?.open(...given) ?? false
+        } catch (error) {
+          return refusal(toProblem(error))
+        }
+      },
       tunnel: (target) => {
         const detail = insteadOfTunnel(target, options.serves, addressOf(server, options.tls))
         // Clients show no more of it than the reason phrase.
@@ -280,6 +287,7 @@ export const startListener = async (options: ListenerOptions): Promise<Listening
     part: () => parting(server),
     close: (ms) => {
       bodies.close()
+      tunnels?.end()
       return closing(server, ms)
     },
   }

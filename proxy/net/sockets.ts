@@ -30,8 +30,9 @@ export type Manners = {
   readonly refusal?: (error: Broken) => string
   /** The request that is under way cannot be read to its end. Without it, it gets `refusal`. */
   readonly broken?: (connection: Connection, error: Broken) => void
-  /** Takes a CONNECT over, with what came behind it; false: it is none of its own, and gets `tunnel`. */
-  readonly tunnelled?: ((req: IncomingMessage, socket: Duplex, head: Buffer) => boolean) | undefined
+  /** Takes a CONNECT over, with what came behind it; a text is its answer; false: it is none of its own, and gets `tunnel`. */
+  readonly tunnelled?:
+    ((req: IncomingMessage, socket: Duplex, head: Buffer) => boolean | string) | undefined
   /** The answer to a CONNECT to `host:port`, as it is written; without one the connection is cut. */
   readonly tunnel?: (target: string) => string
 }
@@ -170,11 +171,12 @@ export const mannerly = <S extends Server>(server: S, manners: Manners): S => {
   server.on('connect', (req, stream, head: Buffer) => {
     const before = connections.get(stream)?.res ?? null
     // A tunnel that follows another request on its connection is none: its answer may be under way.
-    if (before === null && manners.tunnelled?.(req, stream, head) === true) return
+    const taken = before === null ? (manners.tunnelled?.(req, stream, head) ?? false) : false
+    if (taken === true) return
     if (tunnel === undefined) return void stream.destroy()
     const say = (): void => {
       if (stream.destroyed) return
-      stream.write(tunnel(req.url ?? ''))
+      stream.write(taken === false ? tunnel(req.url ?? '') : taken)
       stream.resume()
       linger(stream, () => 0)
     }

@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream'
 import { TLSSocket, type SecureContext } from 'node:tls'
 import type { Log } from '../model.ts'
 import type { Head } from './admit.ts'
+import { Problem } from '../problem.ts'
 import { hostname } from './host.ts'
 import type { Dedicated } from './admit.ts'
 
@@ -14,6 +15,8 @@ export type TunnelOptions = {
   /** What is shown for this host. */
   readonly leaf: (host: string) => Promise<SecureContext>
   readonly serves: (host: string) => boolean
+  /** Throws the Problem of a header section with more than one reading. */
+  readonly check: (rawHeaders: readonly string[]) => void
   readonly admission: (host: string) => (req: Head) => 'call' | 'api'
   /** Hands a connection over whose TLS stands. */
   readonly enter: (socket: TLSSocket) => void
@@ -25,7 +28,10 @@ export type Tunnelled = {
   readonly authorization: string | undefined
 }
 export type Tunnels = {
+  /** false: it is no tunnel of ours. @throws Problem of a CONNECT that has more than one reading */
   readonly open: (req: IncomingMessage, socket: Duplex, head: Buffer) => boolean
+  /** Ends those whose TLS does not stand yet: nothing was asked in them. */
+  readonly end: () => void
   /** The tunnel that a request came through; null: none. */
   readonly of: (req: IncomingMessage) => Tunnelled | null
   /** Puts what `Proxy-Authorization` says of the person where tags stand, and takes it away. */
@@ -48,10 +54,30 @@ export const tagIn = (authorization: string | undefined): string | null => {
   return password === '' || password === 'x' ? name : password
 }
 
+/** What `Proxy-Authorization` says; undefined: nothing. @throws Problem unauthenticated where it says two things */
+const authorizationOf = ({ headersDistinct }: IncomingMessage): string | undefined => {
+  const [first, ...more] = new Set(headersDistinct[PROXY_AUTHORIZATION])
+  if (more.length > 0)
+    throw new Problem('unauthenticated', 'two Proxy-Authorization headers differ: send one')
+  return first
+}
+/** @throws Problem request_invalid: who is before us may read it otherwise (RFC 9110 9.3.6, RFC 9112 3.2) */
+const checkConnect = ({ headersDistinct, url }: IncomingMessage, host: string): void => {
+  // Some clients say none, in HTTP/1.0: Python's.
+  const [named = host, ...more] = headersDistinct['host'] ?? []
+  if (more.length > 0 || hostname(named) !== host)
+    throw new Problem('request_invalid', `the Host header of CONNECT ${url} names another host`)
+  if ('content-length' in headersDistinct || 'transfer-encoding' in headersDistinct)
+    throw new Problem('request_invalid', 'CONNECT has no content: send no length and no coding')
+}
+
 export const createTunnels = (options: TunnelOptions): Tunnels => {
   const { leaf, serves, log } = options
   const inside = new WeakMap<object, Tunnelled>()
+  const beginning = new Set<Duplex>()
   const secured = (socket: Duplex, host: string, tunnelled: Tunnelled): void => {
+    beginning.add(socket)
+    socket.once('close', () => beginning.delete(socket))
     leaf(host).then(
       (secureContext) => {
         if (socket.destroyed) return
@@ -74,6 +100,7 @@ export const createTunnels = (options: TunnelOptions): Tunnels => {
         })
         tls.once('secure', () => {
           clearTimeout(late)
+          beginning.delete(socket)
           inside.set(tls, tunnelled)
           options.enter(tls)
         })
@@ -89,18 +116,22 @@ export const createTunnels = (options: TunnelOptions): Tunnels => {
       const [, name = '', port = ''] = /^([^:/?#@\s]+):(\d{1,5})$/.exec(req.url ?? '') ?? []
       const host = hostname(name)
       if (host === null || port !== '443' || !serves(host) || inside.has(socket)) return false
+      options.check(req.rawHeaders)
+      checkConnect(req, host)
+      const authorization = authorizationOf(req)
       if (head.length > 0) socket.unshift(head)
       secured(socket, host, {
         dedicated: { upstream: host, user: null, forward: true },
         admit: options.admission(host),
-        authorization: req.headers[PROXY_AUTHORIZATION],
+        authorization,
       })
       return true
     },
+    end: () => beginning.forEach((socket) => socket.destroy()),
     of: (req) => inside.get(req.socket) ?? null,
     tag(req, tunnelled) {
       // Within a tunnel that header would be the provider's own affair: only the tunnel's counts.
-      const said = tunnelled === null ? req.headers[PROXY_AUTHORIZATION] : tunnelled.authorization
+      const said = tunnelled === null ? authorizationOf(req) : tunnelled.authorization
       const tag = tagIn(said)
       if (tag === null) return
       req.rawHeaders.push(options.tagHeader, tag)

@@ -49,11 +49,19 @@ const ask = async (
   what: Parameters<typeof messageTo>[2],
 ): Promise<Reply> => readReply(await send(messageTo(peer, place, what), most))
 
-/** Of HTTP, by which a server says that it does not know the session, or the revision: then it has done nothing. */
+/** Of HTTP, by which a server may say that it does not know the session, or the revision: who asks again opens anew. */
 const UNHEARD: readonly number[] = [400, 404, 405]
 const isStranger = (reply: Reply): boolean =>
   (reply.kind === 'refused' && reply.code === 'mcp_session_unknown') ||
   ((reply.kind === 'error' || reply.kind === 'none') && UNHEARD.includes(reply.status))
+/**
+ * Was nothing done for certain? Only 404 to a session says so (MCP 2025-11-25, session management), or deputy, which sent
+ * nothing: a server may carry a call out and then answer 400.
+ */
+const isUndone = (reply: Reply, { session }: Peer): boolean =>
+  reply.kind === 'refused'
+    ? isStranger(reply)
+    : reply.kind !== 'result' && session !== null && reply.status === 404
 
 const nameOf = ({ connection }: Offer): string => connection.provider.name
 
@@ -181,9 +189,10 @@ export const createRemotes = (): Remotes => {
         peer = opened.peer
       }
     }
-    const reply = await call(peer ?? UNASKED)
-    if (!isStranger(reply)) return ranBy(reply, offer, limits.result)
-    peers.delete(key)
+    const spoken = peer ?? UNASKED
+    const reply = await call(spoken)
+    if (isStranger(reply)) peers.delete(key)
+    if (!isUndone(reply, spoken)) return ranBy(reply, offer, limits.result)
     const opened = await open(asking, by, connection.name)
     return isReply(opened)
       ? ranBy(opened.failed, offer, limits.result)

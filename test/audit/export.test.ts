@@ -220,3 +220,27 @@ test('a cursor that cannot be read stops the start: nobody knows what was sent',
   fs.mkdirSync(`${path}.exported`)
   expect(() => started(collector('taken').send)).toThrow('EISDIR')
 })
+
+test('a collector that asks for no patience is not asked without a pause', async () => {
+  append(0, 5)
+  let asked = 0
+  started(() => {
+    asked++
+    return Promise.resolve({ kind: 'later', why: 'busy', afterMs: 0 })
+  })
+  await expect.poll(() => asked).toBeGreaterThan(0)
+  await new Promise((resolve) => void setTimeout(resolve, 400))
+  expect(asked).toBeLessThanOrEqual(3)
+})
+
+test('evidence that is gone before it was sent is named in the evidence', async () => {
+  append(0, 5)
+  const { got, send } = collector('taken')
+  const before = started(send)
+  await expect.poll(() => got.length).toBe(5)
+  await before.close(1_000)
+  fs.writeFileSync(path, `${ALL.slice(9, 12).join('\n')}\n`)
+  started(send)
+  await expect.poll(() => got.length).toBe(8)
+  expect(noted).toEqual([['audit.unsent', { after: expect.objectContaining({ seq: 5 }) }]])
+})

@@ -130,11 +130,63 @@ test('a place whose file is another by now is not believed', async () => {
 test('says how much is left, and what is no line of evidence is passed over', async () => {
   append(0, 4)
   const follower = createFollower(path, null)
-  expect(follower.behind()).toBe(0)
+  expect(follower.behind()).toBe(Buffer.byteLength(text(0, 4)))
   await follower.next({ lines: 1, bytes: 1e6 })
   expect(follower.behind()).toBe(Buffer.byteLength(text(1, 4)))
   fs.appendFileSync(path, 'not evidence\n')
   append(4, 5)
   expect(await read(follower)).toEqual(span(1, 5))
   expect(follower.behind()).toBe(0)
+})
+
+test('a file that is packed, or removed, while it waits to be read stops nothing', async () => {
+  append(0, 5)
+  fs.renameSync(path, `${path}.1`)
+  append(5, 9)
+  fs.renameSync(path, `${path}.2`)
+  append(9, 12)
+  const lost: number[] = []
+  const follower = createFollower(path, null, ({ seq }) => void lost.push(seq - 1))
+  expect((await follower.next({ lines: 3, bytes: 1e6 })).map(({ link }) => link.seq - 1)).toEqual(
+    span(0, 3),
+  )
+  fs.writeFileSync(`${path}.1.gz`, gzipSync(fs.readFileSync(`${path}.1`)))
+  fs.rmSync(`${path}.1`)
+  expect((await follower.next({ lines: 2, bytes: 1e6 })).map(({ link }) => link.seq - 1)).toEqual([
+    3, 4,
+  ])
+  expect(lost).toEqual([])
+  fs.rmSync(`${path}.2`)
+  // What it held is gone, and that is told; what continues it is there.
+  expect(await read(follower)).toEqual(span(9, 12))
+  expect(lost).toEqual([4])
+})
+
+test('what was rotated while nobody read counts as waiting, and what was read does not', async () => {
+  append(0, 5)
+  const follower = createFollower(path, null)
+  expect(await read(follower)).toEqual(span(0, 5))
+  append(5, 9)
+  fs.renameSync(path, `${path}.1`)
+  append(9, 20)
+  expect(follower.behind()).toBe(text(5, 20).length)
+  fs.renameSync(path, `${path}.2`)
+  append(20, 22)
+  expect(follower.behind()).toBe(text(5, 22).length)
+  expect([follower.waits(`${path}.1`), follower.waits(`${path}.2`)]).toEqual([true, true])
+  expect(await read(follower)).toEqual(span(5, 22))
+  expect(follower.behind()).toBe(0)
+  expect([follower.waits(`${path}.1`), follower.waits(`${path}.2`)]).toEqual([false, false])
+})
+
+test('a packed file is unpacked once, however many times some of it is asked for', async () => {
+  append(0, 30)
+  fs.writeFileSync(`${path}.1.gz`, gzipSync(fs.readFileSync(path)))
+  fs.writeFileSync(path, text(30, 32))
+  const follower = createFollower(path, null)
+  const first = await follower.next({ lines: 2, bytes: 1e6 })
+  expect(first.map(({ link }) => link.seq - 1)).toEqual([0, 1])
+  // Whoever began anew would find nothing.
+  fs.writeFileSync(`${path}.1.gz`, gzipSync(''))
+  expect(await read(follower, 2)).toEqual(span(2, 32))
 })

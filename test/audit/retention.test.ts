@@ -22,13 +22,18 @@ const segment = (day: string, text = `${line(1)}\n${line(2)}\n`): string => {
   fs.writeFileSync(join(folder, name), text)
   return name
 }
-const house = (retentionMs: number | undefined, append?: () => Promise<void>) => {
+const house = (
+  retentionMs: number | undefined,
+  append?: () => Promise<void>,
+  waits?: (file: string) => boolean,
+) => {
   const said: string[] = []
   const logged: string[] = []
   const log = (_fields: object, text: string): void => void logged.push(text)
   const expire = createRetention({
     files: [{ path }],
     retentionMs,
+    waits,
     clock: { now: () => NOW },
     log: { debug: log, info: log, warn: log, error: log },
     append:
@@ -85,4 +90,19 @@ test.each<[string, string | undefined, (() => Promise<void>) | undefined]>([
     .poll(() => logged)
     .toEqual(['old evidence could not be removed; tried again in an hour'])
   expect(left()).toEqual([name])
+})
+
+test('what somebody else does not have yet stays, and goes once they have it', async () => {
+  const [old, older] = [segment('1020'), segment('0901')]
+  let waiting = true
+  const { expire, said, logged, left } = house(30 * DAY, undefined, (file) =>
+    waiting ? file.endsWith(older) : false,
+  )
+  expire()
+  await expect.poll(left).toEqual([older])
+  expect(said).toEqual([`segment.removed ${old} true`])
+  expect(logged).toEqual(['old evidence stays, because the collector does not have it yet'])
+  waiting = false
+  expire()
+  await expect.poll(left).toEqual([])
 })

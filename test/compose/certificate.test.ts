@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { watchCertificate } from '../../proxy/compose/certificate.ts'
+import { makeAuthority } from '../../proxy/net/authority.ts'
 import { createMetrics } from '../../proxy/observe/metrics.ts'
 import { makeCertificate, opensslMissing } from '../support/certificate.ts'
 
@@ -29,7 +30,7 @@ test.skipIf(missing !== '')(`of two days, over its life${missing}`, () => {
       opened: (end) => ends.push(end),
     },
     metrics,
-    () => ({ tls }),
+    () => ({ tls, authority: null }),
   )
   expect(said).toEqual([])
   expect(check()).toEqual([{ name: 'certificate', ok: true, detail: '' }])
@@ -55,4 +56,28 @@ test.skipIf(missing !== '')(`of two days, over its life${missing}`, () => {
   look()
   expect(check()).toEqual([])
   expect(metrics.render()).not.toContain('expiry_timestamp_seconds{')
+})
+
+test('the authority of a forward proxy, too', async () => {
+  const authority = await makeAuthority(['api.acme.test'], Date.now(), 2)
+  let at = Date.now()
+  const said: string[] = []
+  const tell = (_fields: object, message: string) => void said.push(message)
+  const metrics = createMetrics({ version: '0' })
+  const { look, check } = watchCertificate(
+    {
+      clock: { now: () => at, mono: () => at, wrong: () => null, lead: () => 0 },
+      log: { debug: tell, info: tell, warn: tell, error: tell },
+      opened: (end) => ends.push(end),
+    },
+    metrics,
+    () => ({ tls: null, authority }),
+  )
+  expect([said, check()]).toEqual([[], [{ name: 'forward.ca', ok: true, detail: '' }]])
+  expect(metrics.render()).toMatch(/expiry_timestamp_seconds\{listener="forward"\} \d{10}$/m)
+  at += 47 * HOUR_MS
+  look()
+  expect(said).toEqual([expect.stringMatching(/^forward\.ca expires on 2/)])
+  at += 2 * HOUR_MS
+  expect(check()[0]?.detail).toContain('expired on')
 })

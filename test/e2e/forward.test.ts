@@ -1,12 +1,22 @@
 // An agent that cannot change a base URL: HTTPS_PROXY and one certificate are the whole set-up, for clients of any language.
 import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { connect as connectTcp, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { parse } from 'yaml'
 import { makeCa } from '../../proxy/commands/ca.ts'
 import {
   AGENT,
@@ -171,6 +181,27 @@ test.each([
   expect(upstream.seen).toEqual([])
 })
 
+test.each<[string, string, number]>([
+  ['two people', basic('alice:x') + basic('bob:x'), 401],
+  ['a length', `${basic('alice:x')}Content-Length: 5\r\n`, 400],
+  ['a coding', `${basic('alice:x')}Transfer-Encoding: chunked\r\n`, 400],
+  ['another host', `${basic('alice:x')}Host: up.acme.test:443\r\n`, 400],
+])('a CONNECT that names %s has two readings, and is refused', async (_name, more, status) => {
+  const { answer, socket } = await to('api.acme.test:443', more)
+  socket.destroy()
+  expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
+})
+
+test('nor may a call outside of a tunnel name two people there', async () => {
+  const [alice, bob] = [basic('alice:x'), basic('bob:x')]
+  const call = `GET http://api.acme.test/notes/7 HTTP/1.1\r\nHost: api.acme.test\r\n${alice}`
+  const one = await connect(`${call}\r\n`)
+  const two = await connect(`${call}${bob}\r\n`)
+  for (const { socket } of [one, two]) socket.destroy()
+  expect([one.answer, two.answer].map((answer) => answer.slice(9, 12))).toEqual(['200', '401'])
+  expect(upstream.seen).toHaveLength(1)
+})
+
 describe('inside a tunnel', () => {
   test('the bearer, and a tag of its own, name the person too; nobody named is nobody', async () => {
     expect(await inside(`${GET}\r\n`, { tag: 'Proxy-Authorization: Bearer bob\r\n' })).toContain(
@@ -290,4 +321,65 @@ describe('the authority', () => {
     rmSync(folder, { recursive: true })
     expect(existsSync(folder)).toBe(false)
   })
+
+  test('whose key others can read, or whose key is another’s, keeps deputy from starting', async () => {
+    const open = await fresh()
+    await make(open)
+    const key = readFileSync(join(open, 'ca/ca.key'))
+    chmodSync(join(open, 'ca/ca.key'), 0o644)
+    expect(await start(open)).toMatch(/ca\.key can be read by everybody \(mode 644\)/)
+    for (const other of [key, 'hello']) {
+      const dir = await fresh()
+      await make(dir)
+      writeFileSync(join(dir, 'ca/ca.key'), other)
+      expect(await start(dir)).toMatch(/ca\.key is not the key of its ca\.crt/)
+    }
+  })
+
+  test('that cannot vouch for a new host refuses the new configuration, until another is made, which is shown at once', async () => {
+    const dir = await fresh()
+    await make(dir)
+    const own = await startDeputy(setup(), dir)
+    const forward = (own.addresses['forward'] ?? '').replace('http://', '')
+    const shown = async (): Promise<string> => {
+      const [host = '', port = ''] = forward.split(':')
+      const socket = connectTcp(Number(port), host)
+      socket.write('CONNECT api.acme.test:443 HTTP/1.1\r\nHost: api.acme.test:443\r\n\r\n')
+      await once(socket, 'data')
+      const tls = connectTls({ socket, servername: 'api.acme.test', rejectUnauthorized: false })
+      await once(tls, 'secureConnect')
+      const { issuerCertificate } = tls.getPeerCertificate(true)
+      tls.destroy()
+      return issuerCertificate.fingerprint256
+    }
+    const before = await shown()
+    const file = join(dir, 'deputy.yaml')
+    const config = parse(readFileSync(file, 'utf8')) as { providers: { hosts?: object }[] }
+    const [acme] = config.providers
+    if (acme === undefined) throw new Error('no provider')
+    acme.hosts = { ...acme.hosts, 'new.acme.test': upstream.origin }
+    writeFileSync(file, JSON.stringify(config))
+    const detail = async (): Promise<string> =>
+      (await fetch(`http://${own.admin}/readyz?verbose`)).text()
+    await expect.poll(detail, { timeout: 10_000 }).toMatch(/cannot vouch for them: new\.acme\.test/)
+    expect(await shown()).toBe(before)
+    await make(dir, true)
+    await expect.poll(detail, { timeout: 20_000 }).not.toMatch(/cannot vouch/)
+    expect(await shown()).not.toBe(before)
+    await own.close()
+  })
+})
+
+test('a tunnel in which nothing was asked yet holds no shutdown up', async () => {
+  const dir = await prepareFolder(setup())
+  await make(dir)
+  const own = await startDeputy(setup(), dir)
+  const [host = '', port = ''] = (own.addresses['forward'] ?? '').replace('http://', '').split(':')
+  const socket = connectTcp(Number(port), host)
+  socket.write('CONNECT api.acme.test:443 HTTP/1.1\r\nHost: api.acme.test:443\r\n\r\n')
+  await once(socket, 'data')
+  const began = performance.now()
+  await own.close()
+  expect(performance.now() - began).toBeLessThan(5_000)
+  socket.destroy()
 })

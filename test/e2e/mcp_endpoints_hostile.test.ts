@@ -355,9 +355,12 @@ test('a session that the server has forgotten is begun anew, and the call is car
     expect(req.headers['mcp-protocol-version']).toBe('2025-06-18')
     return { result: { content: [{ type: 'text', text: `old ${params.name}` }] } }
   }
-  // It was of the newer revision until now: whoever speaks that to it is a stranger.
-  const first = await call('Notes_Whoami')
-  expect([textOf(first), done]).toEqual(['old whoami', 1])
+  // It was of the newer revision until now: what it makes of a call by that, nobody knows, so the call is not repeated.
+  expect([textOf(await call('Notes_Whoami')), done]).toEqual([
+    'provider_error: Acme notes: its answer (status 404) is no message of MCP',
+    0,
+  ])
+  expect([textOf(await call('Notes_Whoami')), done]).toEqual(['old whoami', 1])
   live = 'forgotten'
   expect([textOf(await call('Notes_Whoami')), done]).toEqual(['old whoami', 2])
   // deputy's own name for a session never leaves.

@@ -1,7 +1,7 @@
 // What an authority of deputy's own vouches for, and what it cannot: as Node's own TLS judges it.
 import { X509Certificate } from 'node:crypto'
-import { connect, createServer } from 'node:tls'
-import type { AddressInfo } from 'node:net'
+import { createServer as createTcp, type AddressInfo } from 'node:net'
+import { connect, createServer, TLSSocket } from 'node:tls'
 import { beforeAll, expect, test } from 'vitest'
 import {
   createLeaves,
@@ -19,7 +19,10 @@ beforeAll(async () => {
 
 /** What a client says that trusts this authority alone. */
 const judged = async (name: string, made: Authority = ca): Promise<string> => {
-  const leaf = createLeaves(made, () => now)
+  const leaf = createLeaves(
+    () => made,
+    () => now,
+  )
   const server = createServer({
     SNICallback: (asked, done) => void leaf(asked).then((context) => done(null, context), done),
   })
@@ -59,7 +62,10 @@ test('it is an authority for leaves alone, by a key that is its own, for as long
 })
 
 test('a leaf is made once, and anew before it ends', async () => {
-  const leaf = createLeaves(ca, () => now)
+  const leaf = createLeaves(
+    () => ca,
+    () => now,
+  )
   const first = leaf('api.acme.test')
   expect(leaf('api.acme.test')).toBe(first)
   await first
@@ -74,6 +80,48 @@ test('a key that is not the authority’s makes no leaf that is trusted, and a b
   const other = await makeAuthority(['api.acme.test'], now, 1)
   expect(await judged('api.acme.test', { cert: ca.cert, key: other.key })).not.toBe('trusted')
   await expect(
-    createLeaves({ cert: ca.cert, key: 'no' }, () => now)('api.acme.test'),
+    createLeaves(
+      () => ({ cert: ca.cert, key: 'no' }),
+      () => now,
+    )('api.acme.test'),
   ).rejects.toThrow()
+})
+
+test('leaves are kept for so many hosts and no more, and another authority makes its own', async () => {
+  let own = ca
+  const leaf = createLeaves(
+    () => own,
+    () => now,
+  )
+  const first = await leaf('a.tenant.test')
+  expect(await leaf('a.tenant.test')).toBe(first)
+  own = await makeAuthority(['.tenant.test'], now, 1)
+  const other = await leaf('a.tenant.test')
+  expect(other).not.toBe(first)
+  for (let n = 0; n < 255; n++) await leaf(`b${n}.tenant.test`)
+  expect(await leaf('a.tenant.test')).toBe(other)
+  for (let n = 0; n < 256; n++) await leaf(`c${n}.tenant.test`)
+  expect(await leaf('a.tenant.test')).not.toBe(other)
+})
+
+test('a client cannot have the handshake made again and again', async () => {
+  const leaf = createLeaves(
+    () => ca,
+    () => now,
+  )
+  const secureContext = await leaf('api.acme.test')
+  const server = createTcp((socket) => {
+    new TLSSocket(socket, { isServer: true, secureContext }).on('error', () => undefined)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const again = await new Promise<Error | null>((resolve) => {
+    const client = connect(
+      { port, host: '127.0.0.1', servername: 'api.acme.test', ca: ca.cert, maxVersion: 'TLSv1.2' },
+      () => client.renegotiate({}, (error) => (client.destroy(), resolve(error))),
+    )
+    client.on('error', resolve)
+  })
+  server.close()
+  expect(again).not.toBeNull()
 })

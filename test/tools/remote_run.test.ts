@@ -114,3 +114,46 @@ test('whoever has to consent first, or may not, opens nothing: the call itself i
     expect(heard).toEqual([['tools/call', undefined]])
   }
 })
+
+test.each([400, 404, 405])(
+  'a call that was answered %i is never carried out twice: it is repeated only where a session was sent and is unknown',
+  async (status) => {
+    for (const withSession of [true, false]) {
+      const heard: string[] = []
+      let answers = status
+      const send: Send = (request) => {
+        const { method } = JSON.parse(request.body?.toString() ?? '') as { readonly method: string }
+        heard.push(method)
+        const headers = new Map([['content-type', 'application/json']])
+        if (withSession && method === 'initialize') headers.set('mcp-session-id', 's1')
+        const said = method === 'server/discover' ? 400 : method === 'tools/call' ? answers : 200
+        const result = { protocolVersion: '2025-11-25', content: [] }
+        const body = Buffer.from(
+          JSON.stringify({ id: 1, ...(said === 200 ? { result } : { error: { code: 1 } }) }),
+        )
+        return Promise.resolve({ status: said, headers, body, end: 'whole' })
+      }
+      const { run } = createRemotes()
+      const call = async () =>
+        run(
+          {
+            who: { person: { tenant: 't', realm: 'r', id: 'alice' }, agent: 'a' } as Principal,
+            send,
+            look: () => ({ kind: 'none' }),
+            seen: () => Promise.resolve({ may: 'yes', consent: null }),
+          },
+          offer,
+          {},
+          LIMITS,
+        )
+      expect(await call()).toMatchObject({ kind: 'failed', status })
+      const times = withSession && status === 404 ? 2 : 1
+      expect(heard.filter((method) => method === 'tools/call')).toHaveLength(times)
+      // Whoever calls again opens anew: the server may have become another.
+      heard.length = 0
+      answers = 200
+      expect((await call()).kind).toBe('done')
+      expect(heard).toContain(times === 2 ? 'tools/call' : 'initialize')
+    }
+  },
+)

@@ -1,6 +1,7 @@
 // The digest that a yes to one call is bound to: whose call it is, and all of it that its receiver acts on.
 import { createHash } from 'node:crypto'
 import type { Json, JsonObject, Person } from '../model.ts'
+import { exactly } from './json.ts'
 
 /** Of a client's own book-keeping, new at each try: no server does something else because of them. */
 const UNBOUND: ReadonlySet<string> = new Set([
@@ -31,9 +32,12 @@ export const boundHeaders = (
   return bound
 }
 
-/** A message of JSON-RPC without what numbers it: the same call comes again under another id. */
-export const unnumbered = (message: unknown): string => {
-  const { id: _id, params, ...rest } = message as JsonObject
+/**
+ * A message of JSON-RPC without what numbers it: the same call comes again under another id. Its other numbers are as they
+ * were written: two that this runtime rounds to one are not one to every server.
+ */
+export const unnumbered = (message: string): string => {
+  const { id: _id, params, ...rest } = JSON.parse(message, exactly) as JsonObject
   const { _meta: meta, ...others } = (params ?? {}) as JsonObject
   const { progressToken: _token, ...more } = (meta ?? {}) as JsonObject
   const said: Json = Object.keys(more).length === 0 ? others : { ...others, _meta: more }

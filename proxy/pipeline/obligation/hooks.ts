@@ -1,13 +1,12 @@
 // Services of the team's own that judge calls which policy allowed: before they leave, or with their answers. They can only
 // take away: refuse, or redact. What they do not say in time refuses.
 import { bodiesIn, partsOf, type Redacted } from '../../envelope/redacted.ts'
-import { exactly } from '../../envelope/jsonrpc.ts'
 import type { Hook, HookAnswer } from '../../directory/hook.ts'
 import { keyOf } from '../../directory/source.ts'
 import type { Clock, Decision, PolicyEngine } from '../../model.ts'
 import type { Guard } from '../../net/guarded.ts'
 import { Problem } from '../../problem.ts'
-import { atPointer, EXACT, readStrict } from '../../wire/json.ts'
+import { atPointer, EXACT, exactly, readStrict } from '../../wire/json.ts'
 import { redactJson } from '../../wire/rewrite.ts'
 import { concerns } from '../checks.ts'
 import { asPart, type Decide, type Question } from '../decide.ts'

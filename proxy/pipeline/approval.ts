@@ -2,14 +2,17 @@
 // they said is looked up and decided upon, and a yes is spent by the call that leaves.
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { Approval, Clock, Decision, Entitlements, Principal } from '../model.ts'
+import type { Approval, Clock, Decision, Entitlements, Operation, Principal } from '../model.ts'
 import type { Approvals, ApprovalAsk } from '../consent/approvals.ts'
 import type { Need } from '../consent/approvers.ts'
 import type { AskBegun, AskDeclined } from '../consent/asks.ts'
 import type { Demand, StepUps } from '../consent/step_ups.ts'
+import { isMessage, messageIn } from '../envelope/mail.ts'
 import { Problem, sentence } from '../problem.ts'
 import { boundHeaders, callDigest, unnumbered } from '../wire/call_digest.ts'
 import { targetText } from '../wire/canonical.ts'
+import { EXACT } from '../wire/json.ts'
+import { readMedia } from '../wire/media.ts'
 import type { Facts } from './entitlements.ts'
 import type { Call } from './exchange.ts'
 import { follow, type Request, type Verdict } from './request.ts'
@@ -84,28 +87,55 @@ const digestOf = (who: Principal, request: Request): string => {
     headers: boundHeaders(sifted.kept),
     operations: (act.parts ?? [act]).map(({ operation }) => operation.id),
     body:
-      body.message === undefined
-        ? body.bytes
-        : unnumbered(JSON.parse(body.bytes?.toString('utf8') ?? '{}')),
+      body.message === undefined ? body.bytes : unnumbered(body.bytes?.toString('utf8') ?? '{}'),
+  })
+}
+/** The mails in it: whom each goes to, as policy read it, and the message where there is one. */
+const mailsOf = ({ route, act, body }: Request) => {
+  const names = route.connection.provider.names ?? EXACT
+  const messageOf = ({ mail }: Operation, i: number): Buffer | null => {
+    const inner = act.parts === undefined ? undefined : body.calls?.[i]
+    const { contentType = body.contentType, body: own = null } = inner ?? {}
+    const { state = 'none' } = (act.parts === undefined ? body : body.parts?.[i]) ?? {}
+    if (mail === undefined || state !== 'parsed') return null
+    const media = readMedia(contentType)
+    const bytes = own === null ? body.bytes : own.kind === 'bytes' ? own.bytes : null
+    const json = own?.kind === 'json' ? own.value : undefined
+    const value =
+      bytes !== null && media.reading === 'json' && !isMessage(mail, media.essence)
+        ? (JSON.parse(bytes.toString('utf8').replace(/^\ufeff/, '')) as unknown)
+        : json
+    const { essence } = media
+    return messageIn(mail, { essence, contentType: contentType ?? '', names, bytes, value })
+  }
+  return (act.parts ?? [act]).flatMap(({ operation }, i) => {
+    const { mail } = (act.parts === undefined ? body : body.parts?.[i]) ?? {}
+    if (mail === undefined) return []
+    const message = messageOf(operation, i)?.toString('base64') ?? null
+    return [{ part: act.parts === undefined ? null : i + 1, mail, message }]
   })
 }
 /** As it is shown to whoever approves. */
-const shownOf = ({ route, act, body, sifted }: Request, { decision, each, holding }: Verdict) => ({
-  method: route.target.method,
-  url: `https://${route.host}${targetText(route.target)}`,
-  headers: boundHeaders(sifted.kept),
-  contentType: body.contentType,
-  body: body.bytes?.toString('base64') ?? null,
-  account: holding.kind === 'held' ? holding.account : null,
-  why: decision.reasons.map(({ msg }) => msg).filter((msg) => msg !== ''),
-  parts:
-    act.parts?.map(({ operation, target }, i) => ({
-      operation: operation.id,
-      method: target?.method ?? null,
-      target: target === undefined ? null : targetText(target),
-      needs: each?.[i]?.effect === 'approval_required',
-    })) ?? [],
-})
+const shownOf = (request: Request, { decision, each, holding }: Verdict) => {
+  const { route, act, body, sifted } = request
+  return {
+    method: route.target.method,
+    url: `https://${route.host}${targetText(route.target)}`,
+    headers: boundHeaders(sifted.kept),
+    contentType: body.contentType,
+    body: body.bytes?.toString('base64') ?? null,
+    account: holding.kind === 'held' ? holding.account : null,
+    why: decision.reasons.map(({ msg }) => msg).filter((msg) => msg !== ''),
+    parts:
+      act.parts?.map(({ operation, target }, i) => ({
+        operation: operation.id,
+        method: target?.method ?? null,
+        target: target === undefined ? null : targetText(target),
+        needs: each?.[i]?.effect === 'approval_required',
+      })) ?? [],
+    mails: mailsOf(request),
+  }
+}
 export type Shown = ReturnType<typeof shownOf>
 
 const declined = ({ declined: { at, until } }: AskDeclined, what: string): Problem =>

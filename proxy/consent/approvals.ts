@@ -131,9 +131,10 @@ export const createApprovals = (deps: {
 
     /** Marks the call as leaving. false: another call was first, or the yes has ended. */
     spend: async (hash: string, exchange: string): Promise<boolean> => {
-      if (!(await store.spend(hash, exchange, clock.now()))) return false
       const row = await store.byHash(hash)
-      if (row !== null)
+      if (!(await store.spend(hash, exchange, clock.now()))) return false
+      // A call that is decided anew before it leaves has used it once.
+      if (row !== null && row.status !== 'used')
         await onEvent('approval.used', {
           ...fieldsOf(row),
           exchange,

@@ -175,7 +175,7 @@ export const createApproval = (
         'an approval covers the whole body, which is longer than limits.inspected_body allows',
       )
     const digest = `sha256:${hash('sha256', bytes, 'hex')}`
-    return { ...request, body: { ...body, bytes, declared: bytes.length, digest } }
+    return { ...request, body: { ...body, bytes, declared: bytes.length, digest, unseen: true } }
   }
   const demandOf = ({ decision, each }: Verdict): Demand | null => deps.demandIn(each ?? [decision])
 
@@ -263,6 +263,23 @@ export const createApproval = (
           ? lift(call, who, { request, facts, verdict })
           : { ...verdict, request, lifted: null }
       }),
+
+    /**
+     * What somebody approved leaves as it was shown to them, or not at all.
+     * @param taken what is taken out of it before it leaves; its digest null: nothing was there
+     * @throws Problem obligation_refused
+     */
+    unchanged: (
+      { lifted }: Asked,
+      taken: { readonly pointers: readonly string[]; readonly digest: string | null } | null,
+    ): void => {
+      if (taken === null || taken.digest === null || lifted === null || lifted.spends === null)
+        return
+      throw new Problem(
+        'obligation_refused',
+        `somebody approved this call as it is, and members of its body may not leave: send it without ${taken.pointers.join(', ')}`,
+      )
+    },
 
     /** Marks the call as leaving. false: another call was first with the same yes, or it has ended: to be decided anew. */
     spent: ({ id }: Call, { lifted }: Asked): boolean | Promise<boolean> =>

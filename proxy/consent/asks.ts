@@ -227,6 +227,8 @@ export const createAsks = (deps: {
       return row?.kind === kind ? row : null
     },
     idOf: ({ nonce }: AskRow): string => idOf(nonce),
+    /** When nobody can answer it any more, ms since the epoch: a yes of its own may end before. */
+    linkEnds: ({ createdAt }: AskRow): number => createdAt + deps.linkTtlMs,
     /** What whoever approves is shown; null: it is not kept any more. */
     shown: async ({ sealed, hash }: AskRow): Promise<unknown> =>
       sealed === null

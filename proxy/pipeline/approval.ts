@@ -73,7 +73,9 @@ const needsIn = (
   }
   return needs
 }
-const digestOf = (who: Principal, request: Request): string => {
+const accountOf = ({ holding }: Pick<Verdict, 'holding'>): string | null =>
+  holding.kind === 'held' ? holding.account : null
+const digestOf = (who: Principal, request: Request, verdict: Verdict): string => {
   const { route, act, body, sifted } = request
   return callDigest({
     person: who.person,
@@ -81,6 +83,7 @@ const digestOf = (who: Principal, request: Request): string => {
     run: who.run,
     standing: who.standing ?? null,
     connection: route.connection.name,
+    account: accountOf(verdict),
     host: route.host,
     method: route.target.method,
     target: targetText(route.target),
@@ -116,7 +119,8 @@ const mailsOf = ({ route, act, body }: Request) => {
   })
 }
 /** As it is shown to whoever approves. */
-const shownOf = (request: Request, { decision, each, holding }: Verdict) => {
+const shownOf = (request: Request, verdict: Verdict) => {
+  const { decision, each } = verdict
   const { route, act, body, sifted } = request
   return {
     method: route.target.method,
@@ -124,7 +128,7 @@ const shownOf = (request: Request, { decision, each, holding }: Verdict) => {
     headers: boundHeaders(sifted.kept),
     contentType: body.contentType,
     body: body.bytes?.toString('base64') ?? null,
-    account: holding.kind === 'held' ? holding.account : null,
+    account: accountOf(verdict),
     why: decision.reasons.map(({ msg }) => msg).filter((msg) => msg !== ''),
     parts:
       act.parts?.map(({ operation, target }, i) => ({
@@ -187,7 +191,7 @@ export const createApproval = (
           person: who.person,
           agent: who.agent,
           connection: request.route.connection.name,
-          digest: digestOf(who, request),
+          digest: digestOf(who, request, verdict),
           operations: operationsOf(request),
           needs,
           shown: shownOf(request, verdict),

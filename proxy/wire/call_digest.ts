@@ -51,6 +51,8 @@ export const callDigest = (call: {
   readonly run: string | null
   readonly standing: string | null
   readonly connection: string
+  /** At the provider, as whoever is asked sees it; null: not known. */
+  readonly account: string | null
   readonly host: string
   readonly method: string
   /** Path and query as they will be sent. */
@@ -63,10 +65,10 @@ export const callDigest = (call: {
 }): string => {
   const { tenant, realm, id } = call.person
   const body = call.body === null ? null : createHash('sha256').update(call.body).digest('hex')
-  const { agent, run, standing, connection, host, method, target, operations } = call
+  const { agent, run, standing, connection, account, host, method, target, operations } = call
   const headers = call.headers.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
   const who = [tenant, realm, id, agent, run, standing]
-  const what = [connection, host, method, target, headers, operations, body]
+  const what = [connection, account, host, method, target, headers, operations, body]
   return `sha256:${createHash('sha256')
     .update(JSON.stringify([1, who, what]))
     .digest('hex')}`

@@ -1302,6 +1302,21 @@ describe('what somebody approved', () => {
       mails: [{ part: null, mail: { to: ['b@b.example'] }, message: raw }],
     })
   })
+  test('is of the account that it would be done with: with another it is another call', async () => {
+    const holdings = [held, held, { ...held, account: 'alice-other' }]
+    const { made, begun } = approving(
+      [ASKING],
+      { given: false },
+      {
+        vault: { look: () => holdings.shift() ?? held },
+      },
+    )
+    const { ask } = await made
+    for (let times = 0; times < 3; times++) await ask('/api.acme.example/notes', POST)
+    const [first, same, other] = begun.map(({ digest }) => digest)
+    expect(same).toBe(first)
+    expect(other).not.toBe(first)
+  })
   test('is judged anew by hooks where its person took time, and once where it is only decided anew', async () => {
     const judging = (): { readonly hooks: Hooks; readonly asked: () => number } => {
       let asked = 0

@@ -234,10 +234,8 @@ export const createPep = (deps: PepDeps) => {
       await recorded(call, who, request, { ...verdict, n }) //                         503: nothing leaves unrecorded, and no record is left alone
       const { decision, holding } = verdict
       if (decision.effect !== 'allow') {
-        if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) {
-          asked = null // A person may take long: what hooks said before that is old.
-          continue
-        }
+        asked = null // A person may take long: what hooks said before that is old.
+        if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) continue
         const refused = await approval.refused(who, request, verdict) //                  403 429, with the link for whoever approves or signs in
         if (refused !== null) throw refused
         throw await refusals.of(who, { ...request, part: refusedPart(verdict) }, holding, decision) // 403, with the link where a person can help

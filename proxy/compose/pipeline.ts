@@ -52,6 +52,8 @@ export type Pipeline = {
   readonly identify: Identify
   readonly obligations: Obligations
   readonly hooks: Hooks | null
+  /** What people said, by the directory of this configuration. */
+  readonly asked: Pick<PepDeps, 'approvals' | 'stepUps'>
   readonly entitlements: ReturnType<typeof createEntitlements>
   /** Of what is no call yet: no authorization service is asked about it. */
   readonly decide: Decide
@@ -67,7 +69,7 @@ export type Later = {
   readonly shadow: Shadow | null
   readonly pipeline: Pick<
     Pipeline,
-    'identify' | 'entitlements' | 'decide' | 'decideCall' | 'snapshot' | 'hooks'
+    'identify' | 'entitlements' | 'decide' | 'decideCall' | 'snapshot' | 'hooks' | 'asked'
   >
 }
 
@@ -205,8 +207,9 @@ const obligationsOf = (scope: Configured, core: Core): Obligations =>
 
 /** What people answer, and how a call waits for it. */
 const answersOf = (
-  { asks, approvals, stepUps }: Consent['asking'],
+  { asks }: Consent['asking'],
   flows: Consent['flows'],
+  later: () => Pipeline['asked'],
 ): Pick<PepDeps, 'approvals' | 'stepUps' | 'needsOf' | 'demandIn' | 'link' | 'ended'> => ({
   link: ({ person, agent }, { name: connection }, scopes, { again, challenge, operation }) =>
     flows.ask({ person, agent, connection }, scopes, {
@@ -214,8 +217,22 @@ const answersOf = (
       challenge,
       operation,
     }),
-  approvals,
-  stepUps,
+  // A call that waited goes by the directory of now: the one that it began with looks at nothing any more.
+  approvals: {
+    get able() {
+      return later().approvals.able
+    },
+    begin: (ask) => later().approvals.begin(ask),
+    given: (...call) => later().approvals.given(...call),
+    spend: (...by) => later().approvals.spend(...by),
+  },
+  stepUps: {
+    get able() {
+      return later().stepUps.able
+    },
+    met: (...by) => later().stepUps.met(...by),
+    begin: (...by) => later().stepUps.begin(...by),
+  },
   needsOf,
   demandIn,
   ended: async ({ person, agent }, id, ms, signal) => {
@@ -282,7 +299,7 @@ export const createPipeline = (
     evidence,
     calls,
     rate,
-    ...answersOf(asks, flows),
+    ...answersOf(asks, flows, () => later().pipeline.asked),
     readWhole: (req) => readUpTo(req, config.limits.inspected_body),
     hold,
     limits: bodyLimits(config.limits),
@@ -301,6 +318,7 @@ export const createPipeline = (
     entitlements,
     obligations,
     hooks: hooksOf(scope, core, plain),
+    asked: asks,
     decide: supposing,
     decideCall: asking,
     snapshot,

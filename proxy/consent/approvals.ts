@@ -65,7 +65,7 @@ export const createApprovals = (deps: {
     const after = {
       given: JSON.stringify(yeses),
       status: whole ? ('given' as const) : ('pending' as const),
-      expiresAt: whole ? Math.min(...yeses.map(({ until }) => until)) : row.expiresAt,
+      expiresAt: whole ? Math.min(...yeses.map(({ until }) => until)) : asks.linkEnds(row),
     }
     if (!(await store.answer(row, after, clock.now()))) return null
     await asks.changed(row.hash)
@@ -77,6 +77,11 @@ export const createApprovals = (deps: {
     if (need === undefined || yes.until <= now || yes.at > now + SKEW_MS) return false
     const person = personOfAsk(row)
     return may(need, person, { ...person, id: yes.by })
+  }
+
+  const alive = (row: AskRow): readonly Yes[] => {
+    const now = clock.now()
+    return yesesIn(row).filter(({ until }) => until > now)
   }
 
   return {
@@ -107,7 +112,7 @@ export const createApprovals = (deps: {
       for (const yes of yeses) if (await holds(row, yes)) kept.push(yes)
       if (kept.length < yeses.length) {
         // The link stays good: somebody else may say yes in their place.
-        if (row.status === 'given') await write({ ...row, expiresAt: row.expiresAt }, kept)
+        if (row.status === 'given') await write(row, kept)
         await onEvent('approval.voided', {
           ...fieldsOf(row),
           by: yeses.filter((yes) => !kept.includes(yes)).map(({ by }) => by),
@@ -131,9 +136,10 @@ export const createApprovals = (deps: {
 
     /** Marks the call as leaving. false: another call was first, or the yes has ended. */
     spend: async (hash: string, exchange: string): Promise<boolean> => {
-      if (!(await store.spend(hash, exchange, clock.now()))) return false
       const row = await store.byHash(hash)
-      if (row !== null)
+      if (!(await store.spend(hash, exchange, clock.now()))) return false
+      // A call that is decided anew before it leaves has used it once.
+      if (row !== null && row.status !== 'used')
         await onEvent('approval.used', {
           ...fieldsOf(row),
           exchange,
@@ -143,7 +149,8 @@ export const createApprovals = (deps: {
     },
 
     needs: needsIn,
-    yeses: yesesIn,
+    /** Those whose time is not over. */
+    yeses: alive,
 
     /** Which of its needs this person may say yes to now; empty: they are no approver of it. */
     asked: async (row: AskRow, approver: Person): Promise<readonly Need[]> => {
@@ -155,7 +162,7 @@ export const createApprovals = (deps: {
 
     /** @returns null: it is not open any more, or somebody else answered at the same moment */
     say: async (row: AskRow, approver: Person, mine: readonly Need[]): Promise<AskRow | null> => {
-      const before = yesesIn(row)
+      const before = alive(row)
       const at = clock.now()
       const more = mine
         .filter((need) => !before.some((yes) => same(yes, need)))
@@ -178,7 +185,7 @@ export const createApprovals = (deps: {
         })
       } catch (error) {
         // What nobody can account for is not given.
-        await write(after, before)
+        await write(after, yesesIn(row))
         throw error
       }
       return after

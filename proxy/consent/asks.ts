@@ -227,6 +227,8 @@ export const createAsks = (deps: {
       return row?.kind === kind ? row : null
     },
     idOf: ({ nonce }: AskRow): string => idOf(nonce),
+    /** When nobody can answer it any more, ms since the epoch: a yes of its own may end before. */
+    linkEnds: ({ createdAt }: AskRow): number => createdAt + deps.linkTtlMs,
     /** What whoever approves is shown; null: it is not kept any more. */
     shown: async ({ sealed, hash }: AskRow): Promise<unknown> =>
       sealed === null
@@ -263,12 +265,12 @@ export const createAsks = (deps: {
     /** Tells `connect.notify` of each, until closed. `ready`: false while the clock is wrong. */
     watch: (send: Send, ready: () => boolean) => {
       const tell = async (row: AskRow): Promise<void> => {
-        const failed = linked(row)
-          ? await send(
-              `${row.kind}_requested_${row.hash}`,
-              noticeOf(row, urlOf(row), deps.agentUrl),
-            )
-          : null
+        // Nobody could open that link: there is nothing to tell, and nobody was told.
+        if (!linked(row)) return asks.noticeAt(row.hash, null)
+        const failed = await send(
+          `${row.kind}_requested_${row.hash}`,
+          noticeOf(row, urlOf(row), deps.agentUrl),
+        )
         if (failed !== null && row.notices < MOST_NOTICES) return // the lease ends, and it is tried again
         await asks.noticeAt(row.hash, null)
         if (failed === null) return onEvent(`${row.kind}.notified`, fieldsOf(row))

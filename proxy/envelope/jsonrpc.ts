@@ -1,7 +1,15 @@
 // One JSON-RPC message of MCP, in one reading (revisions 2025-11-25 and 2026-07-28): what it calls, by which name, with what.
 import type { Json, McpCall, Names } from '../model.ts'
 import { Problem } from '../problem.ts'
-import { hasNumber, isMarked, isObject, markNumbers, memberAt, quoted } from '../wire/json.ts'
+import {
+  exactly,
+  hasNumber,
+  isMarked,
+  isObject,
+  markNumbers,
+  memberAt,
+  quoted,
+} from '../wire/json.ts'
 
 /** Of the newer revision each request says these (`_meta`), and headers repeat what the body says. */
 const META = 'io.modelcontextprotocol/'
@@ -215,13 +223,6 @@ const withoutAnswer = (text: string): string => {
   else delete whole.params.inputResponses
   return JSON.stringify(whole)
 }
-type Source = { readonly source?: string }
-/** For `JSON.parse`: numbers come out of `JSON.stringify` as they were written. */
-export const exactly = (_key: string, value: unknown, context?: Source): unknown =>
-  typeof value === 'number' && context?.source !== undefined
-    ? (JSON as unknown as { rawJSON: (text: string) => unknown }).rawJSON(context.source)
-    : value
-
 export type Spoken = { readonly call: McpCall; /** What will be sent. */ readonly text: string }
 
 /**

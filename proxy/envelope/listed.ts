@@ -1,7 +1,7 @@
 // Answers of an MCP server: whose they are, and of what they list the part that this person may call.
 import { Problem } from '../problem.ts'
-import { isObject, parseStrict } from '../wire/json.ts'
-import { exactly, folded } from './jsonrpc.ts'
+import { exactly, isObject, parseStrict } from '../wire/json.ts'
+import { folded } from './jsonrpc.ts'
 
 /** May this member of such a list be seen? Tools and prompts by their name, the others by their URI. */
 export type Listed = Readonly<

@@ -68,16 +68,18 @@ const attached = (value: unknown, places: MailPlaces, names: Names): number =>
     return sum + (list === undefined ? 0 : Array.isArray(list) ? list.length : 1)
   }, 0)
 
-const mailOfJson = (places: MailPlaces, value: unknown, names: Names): Mail => {
-  const { stored } = places
-  if (typeof value !== 'object' || value === null) return unread(places)
-  const raw = places.raw.flatMap((pointer) => {
+const rawIn = (places: MailPlaces, value: unknown, names: Names): readonly Buffer[] =>
+  places.raw.flatMap((pointer) => {
     const text = at(value, pointer, names)
     if (text === undefined) return []
     if (typeof text !== 'string') throw refused(`${pointer} is no text`)
-    return [readMessage(fromBase64(text))]
+    return [fromBase64(text)]
   })
-  const [message, second] = raw
+
+const mailOfJson = (places: MailPlaces, value: unknown, names: Names): Mail => {
+  const { stored } = places
+  if (typeof value !== 'object' || value === null) return unread(places)
+  const [message, second] = rawIn(places, value, names).map(readMessage)
   const members: Message = {
     to: listed(value, places, 'to', names),
     cc: listed(value, places, 'cc', names),
@@ -144,18 +146,25 @@ const strict = (text: string, names: Names): unknown => {
 
 type Of = { readonly essence: string | null; readonly contentType: string; readonly names: Names }
 
+/** A body that is a message, and the JSON beside it. */
+const messageOf = (
+  places: MailPlaces,
+  bytes: Buffer,
+  { essence, contentType }: Pick<Of, 'essence' | 'contentType'>,
+): { readonly metadata: string | null; readonly message: Buffer } => {
+  const how = places.bodies[essence ?? '']
+  if (how === 'related') return related(bytes, contentType)
+  const text = how === 'base64' ? bytes.toString('latin1').replaceAll(/\r?\n/g, '') : null
+  return { metadata: null, message: text === null ? bytes : fromBase64(text) }
+}
+
 const mailOfBytes = (
   places: MailPlaces,
   bytes: Buffer,
   { essence, contentType, names }: Of,
 ): Mail => {
-  const how = places.bodies[essence ?? '']
-  if (how === 'base64') {
-    const text = bytes.toString('latin1').replaceAll(/\r?\n/g, '')
-    return mailOf(places, readMessage(fromBase64(text)))
-  }
-  if (how !== 'related') return mailOf(places, readMessage(bytes))
-  const { metadata, message } = related(bytes, contentType)
+  const { metadata, message } = messageOf(places, bytes, { essence, contentType })
+  if (metadata === null) return mailOf(places, readMessage(message))
   const value = strict(metadata, names)
   const holds = [...KINDS.flatMap((kind) => places[kind]), ...places.raw, ...places.attachments]
   if (holds.some((pointer) => at(value, pointer, names) !== undefined))
@@ -190,6 +199,19 @@ export const mailIn = (
   const { bytes, value, names } = body
   if (bytes !== null && isMessage(places, body.essence)) return mailOfBytes(places, bytes, body)
   return mailOfJson(places, value, names)
+}
+
+/**
+ * The message (RFC 5322) in a body that `mailIn` has read; null: its mail stands in members, or is stored.
+ * @param value of JSON
+ */
+export const messageIn = (
+  places: MailPlaces,
+  { bytes, value, ...of }: Of & { readonly bytes: Buffer | null; readonly value?: unknown },
+): Buffer | null => {
+  if (places.stored === true) return null
+  if (bytes !== null && isMessage(places, of.essence)) return messageOf(places, bytes, of).message
+  return rawIn(places, value, of.names)[0] ?? null
 }
 
 const nested = (pointer: string, value: string): Json =>

@@ -7,6 +7,7 @@ import type { Shown } from '../pipeline/approval.ts'
 import { agentRows, unknownAgent, type AgentView } from './agents_page.ts'
 import type { Texts } from './languages/en.ts'
 import { deed, note, sheet, when, who, type Html, type Page } from './markup.ts'
+import { exactly, parseStrict } from '../wire/json.ts'
 import { plain, readable } from './plain.ts'
 
 export type ApprovalView = {
@@ -21,7 +22,7 @@ export type ApprovalView = {
   readonly expiresAt: number
   /** What whoever looks may say yes to, and what others have said yes to. */
   readonly mine: readonly Need[]
-  readonly given: readonly { readonly name: string; readonly by: string }[]
+  readonly given: readonly (Pick<Need, 'name' | 'part'> & { readonly by: string })[]
   readonly needs: readonly Need[]
   /** Everything is said: what is left is to take it back. */
   readonly complete: boolean
@@ -51,28 +52,36 @@ const utf8 = (bytes: Buffer): string | null => {
     return null
   }
 }
-/** The same on several lines; null: it is no JSON, or says more than a second reading of it would. */
-const pretty = (text: string): { readonly value: unknown; readonly text: string } | null => {
+/** The same on several lines, each number as it stands; null: it is no JSON with one reading, or long. */
+const pretty = (text: string): string | null => {
   if (text.length > PRETTY_BYTES) return null
   try {
-    const value: unknown = JSON.parse(text)
-    return { value, text: JSON.stringify(value, null, 2) }
+    parseStrict(text)
+    return JSON.stringify(JSON.parse(text, exactly), null, 2)
   } catch {
     return null
   }
 }
-const BASE64URL = /^[\w-]{8,}={0,2}$/
-/** A mail that stands in a member of the body as it is sent (RFC 5322), such as Gmail's `raw`. */
-const mailIn = (value: unknown): string | null => {
-  const of = (at: unknown, name: string): unknown =>
-    typeof at === 'object' && at !== null && Object.hasOwn(at, name)
-      ? (at as Readonly<Record<string, unknown>>)[name]
-      : undefined
-  const raw = of(value, 'raw') ?? of(of(value, 'message'), 'raw')
-  if (typeof raw !== 'string' || !BASE64URL.test(raw)) return null
-  const text = utf8(Buffer.from(raw, 'base64url'))
-  return text !== null && /^[\w-]+:/.test(text) && readable(text) ? text : null
+
+/** The message itself (RFC 5322); null: there is none, or it is no text that a person could read. */
+const messageText = (message: string | null): string | null => {
+  const text = message === null ? null : utf8(Buffer.from(message, 'base64'))
+  return text !== null && readable(text) ? text : null
 }
+const mailsOf = (t: Texts, { mails }: Shown): Html[] =>
+  mails.map(({ part, mail, message }) => {
+    const words = t.approval
+    const text = messageText(message)
+    const label = part === null ? words.mail : `${words.mail} (${part})`
+    const rows = mail.unread
+      ? html`<p class="warn">${words.mailUnread}</p>`
+      : html`<dl>
+          ${(['to', 'cc', 'bcc'] as const).map((kind) => (mail[kind].length === 0 ? '' : row(words.mailTo[kind], html`${mail[kind].map((one) => html`<span class="line">${plain(one)}</span>`)}`)))}
+          ${mail.attachments === 0 ? '' : row(words.mailAttachments, String(mail.attachments))}
+        </dl>`
+    return html`<h3>${label}</h3>
+      ${rows} ${text === null ? '' : block(label, plain(text))}`
+  })
 
 const bodyOf = (t: Texts, { body, contentType }: Shown): Html => {
   const words = t.approval
@@ -89,19 +98,12 @@ const bodyOf = (t: Texts, { body, contentType }: Shown): Html => {
       <p class="warn">${words.unreadable}</p>
       ${block(words.raw, plain(body))}`
   const parsed = pretty(text)
-  const mail = parsed === null ? null : mailIn(parsed.value)
   return html`${size}
-    ${
-      mail === null
-        ? ''
-        : html`<h3>${words.mail}</h3>
-            ${block(words.mail, plain(mail))}`
-    }
     ${
       parsed === null
         ? ''
         : html`<h3>${words.pretty}</h3>
-            ${block(words.pretty, plain(parsed.text))}`
+            ${block(words.pretty, plain(parsed))}`
     }
     <h3>${words.raw}</h3>
     ${block(words.raw, plain(text))}`
@@ -122,10 +124,13 @@ const partsOf = (t: Texts, { parts }: Shown): Html | '' =>
           )}
         </ol>`
 
+const same = (a: Pick<Need, 'name' | 'part'>, b: Pick<Need, 'name' | 'part'>): boolean =>
+  a.name === b.name && a.part === b.part
+
 const answersOf = (t: Texts, { needs, given }: ApprovalView): Html =>
   html`<ul>
     ${needs.map((need) => {
-      const by = given.filter(({ name }) => name === need.name).map((one) => one.by)
+      const by = given.filter((yes) => same(yes, need)).map((one) => one.by)
       return html`<li>
         ${plain(need.part === null ? need.name : `${need.name} (${need.part})`)}:
         ${by.length === 0 ? t.approval.open : t.approval.by(plain(by.join(', ')))}
@@ -135,7 +140,7 @@ const answersOf = (t: Texts, { needs, given }: ApprovalView): Html =>
 
 const formOf = (t: Texts, { action, csrf, complete, mine, given }: ApprovalView): Html => {
   const words = t.approval
-  const left = mine.some(({ name }) => !given.some((yes) => yes.name === name))
+  const left = mine.some((need) => !given.some((yes) => same(yes, need)))
   return html`<form method="post" action="${action}">
     <input type="hidden" name="csrf" value="${csrf}" />
     ${complete || !left ? '' : html`<button name="answer" value="yes">${words.yes}</button>`}
@@ -182,7 +187,7 @@ export const approvalPage =
         }
         <p class="soft">${words.adds(provider)}</p>
         <h2>${words.body}</h2>
-        ${bodyOf(t, shown)} ${formOf(t, view)}`,
+        ${mailsOf(t, shown)} ${bodyOf(t, shown)} ${formOf(t, view)}`,
     )
   }
 

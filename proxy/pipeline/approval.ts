@@ -2,14 +2,17 @@
 // they said is looked up and decided upon, and a yes is spent by the call that leaves.
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { Approval, Clock, Decision, Entitlements, Principal } from '../model.ts'
+import type { Approval, Clock, Decision, Entitlements, Operation, Principal } from '../model.ts'
 import type { Approvals, ApprovalAsk } from '../consent/approvals.ts'
 import type { Need } from '../consent/approvers.ts'
 import type { AskBegun, AskDeclined } from '../consent/asks.ts'
 import type { Demand, StepUps } from '../consent/step_ups.ts'
+import { isMessage, messageIn } from '../envelope/mail.ts'
 import { Problem, sentence } from '../problem.ts'
 import { boundHeaders, callDigest, unnumbered } from '../wire/call_digest.ts'
 import { targetText } from '../wire/canonical.ts'
+import { EXACT } from '../wire/json.ts'
+import { readMedia } from '../wire/media.ts'
 import type { Facts } from './entitlements.ts'
 import type { Call } from './exchange.ts'
 import { follow, type Request, type Verdict } from './request.ts'
@@ -70,7 +73,9 @@ const needsIn = (
   }
   return needs
 }
-const digestOf = (who: Principal, request: Request): string => {
+const accountOf = ({ holding }: Pick<Verdict, 'holding'>): string | null =>
+  holding.kind === 'held' ? holding.account : null
+const digestOf = (who: Principal, request: Request, verdict: Verdict): string => {
   const { route, act, body, sifted } = request
   return callDigest({
     person: who.person,
@@ -78,34 +83,63 @@ const digestOf = (who: Principal, request: Request): string => {
     run: who.run,
     standing: who.standing ?? null,
     connection: route.connection.name,
+    account: accountOf(verdict),
     host: route.host,
     method: route.target.method,
     target: targetText(route.target),
     headers: boundHeaders(sifted.kept),
     operations: (act.parts ?? [act]).map(({ operation }) => operation.id),
     body:
-      body.message === undefined
-        ? body.bytes
-        : unnumbered(JSON.parse(body.bytes?.toString('utf8') ?? '{}')),
+      body.message === undefined ? body.bytes : unnumbered(body.bytes?.toString('utf8') ?? '{}'),
+  })
+}
+/** The mails in it: whom each goes to, as policy read it, and the message where there is one. */
+const mailsOf = ({ route, act, body }: Request) => {
+  const names = route.connection.provider.names ?? EXACT
+  const messageOf = ({ mail }: Operation, i: number): Buffer | null => {
+    const inner = act.parts === undefined ? undefined : body.calls?.[i]
+    const { contentType = body.contentType, body: own = null } = inner ?? {}
+    const { state = 'none' } = (act.parts === undefined ? body : body.parts?.[i]) ?? {}
+    if (mail === undefined || state !== 'parsed') return null
+    const media = readMedia(contentType)
+    const bytes = own === null ? body.bytes : own.kind === 'bytes' ? own.bytes : null
+    const json = own?.kind === 'json' ? own.value : undefined
+    const value =
+      bytes !== null && media.reading === 'json' && !isMessage(mail, media.essence)
+        ? (JSON.parse(bytes.toString('utf8').replace(/^\ufeff/, '')) as unknown)
+        : json
+    const { essence } = media
+    return messageIn(mail, { essence, contentType: contentType ?? '', names, bytes, value })
+  }
+  return (act.parts ?? [act]).flatMap(({ operation }, i) => {
+    const { mail } = (act.parts === undefined ? body : body.parts?.[i]) ?? {}
+    if (mail === undefined) return []
+    const message = messageOf(operation, i)?.toString('base64') ?? null
+    return [{ part: act.parts === undefined ? null : i + 1, mail, message }]
   })
 }
 /** As it is shown to whoever approves. */
-const shownOf = ({ route, act, body, sifted }: Request, { decision, each, holding }: Verdict) => ({
-  method: route.target.method,
-  url: `https://${route.host}${targetText(route.target)}`,
-  headers: boundHeaders(sifted.kept),
-  contentType: body.contentType,
-  body: body.bytes?.toString('base64') ?? null,
-  account: holding.kind === 'held' ? holding.account : null,
-  why: decision.reasons.map(({ msg }) => msg).filter((msg) => msg !== ''),
-  parts:
-    act.parts?.map(({ operation, target }, i) => ({
-      operation: operation.id,
-      method: target?.method ?? null,
-      target: target === undefined ? null : targetText(target),
-      needs: each?.[i]?.effect === 'approval_required',
-    })) ?? [],
-})
+const shownOf = (request: Request, verdict: Verdict) => {
+  const { decision, each } = verdict
+  const { route, act, body, sifted } = request
+  return {
+    method: route.target.method,
+    url: `https://${route.host}${targetText(route.target)}`,
+    headers: boundHeaders(sifted.kept),
+    contentType: body.contentType,
+    body: body.bytes?.toString('base64') ?? null,
+    account: accountOf(verdict),
+    why: decision.reasons.map(({ msg }) => msg).filter((msg) => msg !== ''),
+    parts:
+      act.parts?.map(({ operation, target }, i) => ({
+        operation: operation.id,
+        method: target?.method ?? null,
+        target: target === undefined ? null : targetText(target),
+        needs: each?.[i]?.effect === 'approval_required',
+      })) ?? [],
+    mails: mailsOf(request),
+  }
+}
 export type Shown = ReturnType<typeof shownOf>
 
 const declined = ({ declined: { at, until } }: AskDeclined, what: string): Problem =>
@@ -145,7 +179,7 @@ export const createApproval = (
         'an approval covers the whole body, which is longer than limits.inspected_body allows',
       )
     const digest = `sha256:${hash('sha256', bytes, 'hex')}`
-    return { ...request, body: { ...body, bytes, declared: bytes.length, digest } }
+    return { ...request, body: { ...body, bytes, declared: bytes.length, digest, unseen: true } }
   }
   const demandOf = ({ decision, each }: Verdict): Demand | null => deps.demandIn(each ?? [decision])
 
@@ -157,7 +191,7 @@ export const createApproval = (
           person: who.person,
           agent: who.agent,
           connection: request.route.connection.name,
-          digest: digestOf(who, request),
+          digest: digestOf(who, request, verdict),
           operations: operationsOf(request),
           needs,
           shown: shownOf(request, verdict),
@@ -233,6 +267,23 @@ export const createApproval = (
           ? lift(call, who, { request, facts, verdict })
           : { ...verdict, request, lifted: null }
       }),
+
+    /**
+     * What somebody approved leaves as it was shown to them, or not at all.
+     * @param taken what is taken out of it before it leaves; its digest null: nothing was there
+     * @throws Problem obligation_refused
+     */
+    unchanged: (
+      { lifted }: Asked,
+      taken: { readonly pointers: readonly string[]; readonly digest: string | null } | null,
+    ): void => {
+      if (taken === null || taken.digest === null || lifted === null || lifted.spends === null)
+        return
+      throw new Problem(
+        'obligation_refused',
+        `somebody approved this call as it is, and members of its body may not leave: send it without ${taken.pointers.join(', ')}`,
+      )
+    },
 
     /** Marks the call as leaving. false: another call was first with the same yes, or it has ended: to be decided anew. */
     spent: ({ id }: Call, { lifted }: Asked): boolean | Promise<boolean> =>

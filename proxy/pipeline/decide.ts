@@ -219,6 +219,20 @@ const historyOfParts = (
   })
 }
 
+/** What is asked about each part of a call that is several. */
+export const questionsOf = (question: Question, acts: readonly Act[]): readonly Question[] => {
+  const chosen = scopesTogether(question, acts)
+  const histories = historyOfParts(question, acts)
+  const of = acts.length
+  return acts.map((act, i) => ({
+    ...asPart(question, act, i),
+    ...histories[i],
+    act,
+    scopes: chosen[i] ?? NO_SCOPES,
+    ...(question.approvalsOf === undefined ? {} : { approvals: question.approvalsOf(i + 1) }),
+    ...(act.target === undefined ? {} : { part: { number: i + 1, of } }),
+  }))
+}
 /** Decides each part of a call that is several. */
 export const decideEach = async (
   decide: Decide,
@@ -226,24 +240,12 @@ export const decideEach = async (
   question: Question,
   acts: readonly [Act, ...Act[]],
 ): Promise<readonly [Decision, ...Decision[]]> => {
-  const chosen = scopesTogether(question, acts)
-  const histories = historyOfParts(question, acts)
-  const of = acts.length
-  const asked = (act: Act, i: number): Question => ({
-    ...asPart(question, act, i),
-    ...histories[i],
-    act,
-    scopes: chosen[i] ?? NO_SCOPES,
-    ...(question.approvalsOf === undefined ? {} : { approvals: question.approvalsOf(i + 1) }),
-    ...(act.target === undefined ? {} : { part: { number: i + 1, of } }),
-  })
+  const questions = questionsOf(question, acts)
   const said: Decision[] = []
-  for (let at = 0; at < of; at += AT_ONCE) {
+  for (let at = 0; at < questions.length; at += AT_ONCE) {
     if (at > 0) await othersTurn()
-    const some = acts.slice(at, at + AT_ONCE)
-    said.push(
-      ...(await Promise.all(some.map(async (act, i) => decide(engine, asked(act, at + i))))),
-    )
+    const some = questions.slice(at, at + AT_ONCE)
+    said.push(...(await Promise.all(some.map(async (one) => decide(engine, one)))))
   }
   const [first, ...rest] = said
   if (first === undefined) throw new Error('a call of several parts has none')

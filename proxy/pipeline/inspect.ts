@@ -29,6 +29,8 @@ export type Body = {
   readonly stripped: readonly string[]
   /** To whom its mail goes, where the operation writes one. */
   readonly mail?: Mail
+  /** Nobody looked at what `bytes` say: they were read to be sent as they are. */
+  readonly unseen?: true
   /** The calls inside a GraphQL call. */
   readonly inner?: readonly ReadField[]
   /** The calls in a batch, and its document with a mark for each number that others read as another. */

@@ -98,6 +98,9 @@ export type Planned = Pick<Verdict, 'decision' | 'holding'> & {
   readonly act: Act
 }
 
+/** What hooks want to have taken out of a call. */
+type Judged = { readonly hooks: Hooks; readonly redactions: readonly Redaction[] }
+
 const NONE: readonly string[] = []
 const STALE_MS = 1_000
 /** So often a decision may have become too old before its call could leave. */
@@ -213,7 +216,7 @@ export const createPep = (deps: PepDeps) => {
     ) // 400 413 415
     standing.covers(who, request.act) //                                               403
     let seen: Listed | null | undefined
-    let asked: readonly Redaction[] | undefined
+    let asked = null as Judged | null
     let late = 0
     for (let n = 1; ; n++) {
       // While it waited, the configuration may have changed, its run or its key have ended, the clock gone wrong.
@@ -231,6 +234,7 @@ export const createPep = (deps: PepDeps) => {
       await recorded(call, who, request, { ...verdict, n }) //                         503: nothing leaves unrecorded, and no record is left alone
       const { decision, holding } = verdict
       if (decision.effect !== 'allow') {
+        asked = null // A person may take long: what hooks said before that is old.
         if (await flight.uncut(personSaidYes(call, who, request, { ...verdict, res }))) continue
         const refused = await approval.refused(who, request, verdict) //                  403 429, with the link for whoever approves or signs in
         if (refused !== null) throw refused
@@ -242,12 +246,16 @@ export const createPep = (deps: PepDeps) => {
       })
       const hooked = { each, question: verdict.question, said: call.hooked }
       const hooks = deps.hooks()
-      // Once: what takes long there would be asked for ever.
-      if (asked === undefined && hooks !== null) asked = await flight.uncut(hooks.before(hooked)) // 403 503
+      // Once by the same hooks: what takes long there would be asked for ever.
+      if (hooks !== null && asked?.hooks !== hooks)
+        asked = { hooks, redactions: await flight.uncut(hooks.before(hooked)) } //     403 503
       const owed = await flight.uncut(deps.obligations.carry(each)) //                 403 429 503
       call.credential = await flight.uncut(credentialOf(who, request, holding)) //     403 502 503
       // Once: a list that takes long would be stale for ever.
       if (seen === undefined) seen = await flight.uncut(seenIn(call, who, request, verdict)) // lists of an MCP server show what may be called
+      const redactions = [...(asked?.redactions ?? []), ...owed]
+      const { request: sent, taken, guard } = redacting(request, redactions, hooks?.after(hooked)) // 403
+      approval.unchanged(verdict, taken) //                                            403
       // Another call took the same yes, or it has ended meanwhile.
       if (!(await flight.uncut(approval.spent(call, verdict)))) continue
       // A refresh may have taken long: nothing leaves on a decision older than a second.
@@ -256,11 +264,6 @@ export const createPep = (deps: PepDeps) => {
         throw tooSlow() //                                                             503
       }
       if (call.credential !== null) deps.used(who, route.connection.name)
-      const {
-        request: sent,
-        taken,
-        guard,
-      } = redacting(request, asked === undefined ? owed : [...asked, ...owed], hooks?.after(hooked))
       call.taken = taken
       using life = lifeOf(flight.signal, request.act, who, clock.now())
       const { outcome, problem } = await deps.forward(

@@ -1,6 +1,7 @@
 // The digest that a yes to one call is bound to: whose call it is, and all of it that its receiver acts on.
 import { createHash } from 'node:crypto'
 import type { Json, JsonObject, Person } from '../model.ts'
+import { exactly } from './json.ts'
 
 /** Of a client's own book-keeping, new at each try: no server does something else because of them. */
 const UNBOUND: ReadonlySet<string> = new Set([
@@ -31,9 +32,12 @@ export const boundHeaders = (
   return bound
 }
 
-/** A message of JSON-RPC without what numbers it: the same call comes again under another id. */
-export const unnumbered = (message: unknown): string => {
-  const { id: _id, params, ...rest } = message as JsonObject
+/**
+ * A message of JSON-RPC without what numbers it: the same call comes again under another id. Its other numbers are as they
+ * were written: two that this runtime rounds to one are not one to every server.
+ */
+export const unnumbered = (message: string): string => {
+  const { id: _id, params, ...rest } = JSON.parse(message, exactly) as JsonObject
   const { _meta: meta, ...others } = (params ?? {}) as JsonObject
   const { progressToken: _token, ...more } = (meta ?? {}) as JsonObject
   const said: Json = Object.keys(more).length === 0 ? others : { ...others, _meta: more }
@@ -47,6 +51,8 @@ export const callDigest = (call: {
   readonly run: string | null
   readonly standing: string | null
   readonly connection: string
+  /** At the provider, as whoever is asked sees it; null: not known. */
+  readonly account: string | null
   readonly host: string
   readonly method: string
   /** Path and query as they will be sent. */
@@ -59,10 +65,10 @@ export const callDigest = (call: {
 }): string => {
   const { tenant, realm, id } = call.person
   const body = call.body === null ? null : createHash('sha256').update(call.body).digest('hex')
-  const { agent, run, standing, connection, host, method, target, operations } = call
+  const { agent, run, standing, connection, account, host, method, target, operations } = call
   const headers = call.headers.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
   const who = [tenant, realm, id, agent, run, standing]
-  const what = [connection, host, method, target, headers, operations, body]
+  const what = [connection, account, host, method, target, headers, operations, body]
   return `sha256:${createHash('sha256')
     .update(JSON.stringify([1, who, what]))
     .digest('hex')}`

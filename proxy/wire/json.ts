@@ -58,6 +58,12 @@ export const readStrict = (text: string, names: Names | null = null, depth = 64)
   return { value: JSON.parse(spelt), text: spelt }
 }
 
+/** For `JSON.parse`: numbers come out of `JSON.stringify` as they were written. */
+export const exactly = (_key: string, value: unknown, context?: Source): unknown =>
+  typeof value === 'number' && context?.source !== undefined
+    ? (JSON as unknown as { rawJSON: (text: string) => unknown }).rawJSON(context.source)
+    : value
+
 /** The document alone. */
 export const parseStrict = (text: string): unknown => readStrict(text).value
 

@@ -35,6 +35,9 @@ const KNOWN: Readonly<Record<string, Entitlements>> = {
   gone: facts(['leads'], { active: false }),
   dora: facts([]),
   own: facts(['leads'], { manager: 'own' }),
+  // A directory that finds them by any spelling, as LDAP does.
+  ALICE: facts(['leads']),
+  ａlice: facts(['leads']),
 }
 const asked: number[] = []
 const directory: PeopleSource = {
@@ -57,6 +60,9 @@ describe('may approve', () => {
     ['the same name in another tenant', need(), person('bob', { tenant: 'other' }), false],
     ['the same name in another realm', need(), person('bob', { realm: 'other' }), false],
     ['the person themselves', need(), alice, false],
+    ['the person, spelt as the directory finds them too', need(), person('ALICE'), false],
+    ['the same in other letters of one form', need(), person('ａlice'), false],
+    ['another spelling, where self is said', need({ self: true }), person('ALICE'), false],
     ['the person, where self is said', need({ self: true }), alice, true],
     [
       'the person of a self that is no approver',

@@ -1,6 +1,7 @@
 // What people are asked: bounded, told of, waited for, ended.
+import { randomBytes } from 'node:crypto'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { authorizationIdOf, isAsk } from '../../proxy/consent/asks.ts'
+import { authorizationIdOf, createAsks, isAsk } from '../../proxy/consent/asks.ts'
 import { ALICE, BOB, startConsent, type Consent } from '../support/consent.ts'
 
 let house: Consent
@@ -102,4 +103,39 @@ test('its id is no consent’s', () => {
     false,
     false,
   ])
+})
+
+test('of a link that nobody can open any more the evidence does not say that somebody was told', async () => {
+  const keyed = (key: string) =>
+    createAsks({
+      store: house.store,
+      sealer: { ...house.sealer, hmac: (room, text) => house.sealer.hmac(room, `${key}${text}`) },
+      clock: house.clock,
+      log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
+      randomBytes,
+      publicUrl: house.publicUrl,
+      linkTtlMs: 60_000,
+      nagAfterMs: 60_000,
+      able: true,
+      onAsk: () => {},
+      agentUrl: (agent) => agent,
+      onEvent: async (event) => void said.push(event),
+    })
+  const said: string[] = []
+  const sent: string[] = []
+  const tell = async (key: string): Promise<void> => {
+    const watch = keyed(key).watch(
+      async (id) => (sent.push(id), null),
+      () => true,
+    )
+    watch.wake()
+    await watch.close()
+  }
+  await keyed('old').begin(asked('before'))
+  await tell('new')
+  expect([sent, said]).toEqual([[], ['approval.requested']])
+  await keyed('new').begin(asked('after'))
+  await tell('new')
+  expect(sent).toHaveLength(1)
+  expect(said.slice(1)).toEqual(['approval.requested', 'approval.notified'])
 })

@@ -1,7 +1,7 @@
 // Calls that a person must approve, and calls that need a stronger sign-in: the whole of deputy, a real OpenID provider
 // and a browser without a screen.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
@@ -461,6 +461,32 @@ describe('a stronger sign-in', () => {
     expect(events('step_up.completed')).toMatchObject([{ acr: MFA }])
     expect(events('step_up.failed')).toMatchObject([{ reason: 'acr', acr: PWD }])
   })
+})
+
+test('a call that waits through a reload goes by the directory of then', async () => {
+  const body = { body: '{}' }
+  const waiting = ask('PATCH', '/reloaded', { ...body, headers: { prefer: 'wait=30' } })
+  const { url } = (await ask('PATCH', '/reloaded', body)).body
+  await approve(url, 'bob')
+  const path = join(deputy.dir, 'deputy.yaml')
+  const before = readFileSync(path, 'utf8')
+  const config = JSON.parse(before) as Fields
+  const moved = PEOPLE.map((one) => (one['id'] === 'bob' ? { ...one, groups: ['staff'] } : one))
+  writeFileSync(join(deputy.dir, 'moved.yaml'), JSON.stringify({ people: moved }))
+  const entitlements = { ...(config['entitlements'] as Fields), file: 'moved.yaml' }
+  writeFileSync(path, JSON.stringify({ ...config, entitlements }))
+  try {
+    await deputy.reload()
+    const voided = events('approval.voided').length
+    await approve(url, 'dora')
+    await expect.poll(() => events('approval.voided').length).toBe(voided + 1)
+    await approve(url, 'dora')
+    await approve(url, 'carol')
+    expect((await waiting).status).toBe(200)
+  } finally {
+    writeFileSync(path, before)
+    await deputy.reload()
+  }
 })
 
 // Last: what it ends is not there afterwards.

@@ -215,7 +215,10 @@ describe('a batch of Graph’s client', () => {
     // A hook is shown what the agent would get.
     expect(questions.find((one) => one['when'] === 'after' && one['part'] === 1)).toMatchObject({
       answer: { body: { mail: '[redacted]', subject: 'kept' } },
-      input: { operation: { id: 'user-get' }, request: { segments: ['v1.0', 'me'] } },
+      input: {
+        operation: { id: 'user-get' },
+        request: { segments: ['v1.0', 'me'], part: { number: 1, of: 2 } },
+      },
     })
     expect(JSON.stringify(questions)).not.toContain(SECRET)
   })

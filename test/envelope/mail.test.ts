@@ -1,7 +1,7 @@
 // Where the recipients of a mail stand: in members, in a message as one member, or in a body that is one.
 import { expect, describe, test } from 'vitest'
 import type { MailPlaces } from '../../proxy/model.ts'
-import { asMembers, isMessage, mailIn } from '../../proxy/envelope/mail.ts'
+import { asMembers, isMessage, mailIn, messageIn } from '../../proxy/envelope/mail.ts'
 import { mailPlaces } from '../../proxy/providers/catalogue.ts'
 import { EXACT } from '../../proxy/wire/json.ts'
 import { refusalOf } from './fixture.ts'
@@ -233,4 +233,30 @@ test('a row says where recipients stand, or that they are stored', () => {
     { to: ['x'] },
   ])
     expect(mailPlaces.safeParse(wrong).success).toBe(false)
+})
+
+describe('the message that somebody is shown', () => {
+  const at = (where: MailPlaces, value: unknown, text: string | null = null, type = '') => {
+    const of = { essence: type.split(';')[0] ?? null, contentType: type, names: EXACT }
+    const bytes = text === null ? null : Buffer.from(text, 'latin1')
+    return messageIn(where, { ...of, bytes, value })?.toString('latin1') ?? null
+  }
+  test('is the one whose recipients were read, and none that stands elsewhere', () => {
+    expect(at(GMAIL, { message: { raw: raw() } })).toBe(MAIL)
+    // A decoy where only Gmail has its mail.
+    expect(at(GRAPH, { raw: raw(), toRecipients: [] })).toBe(null)
+    expect(at({ ...GMAIL, raw: ['/message/raw'] }, { raw: raw(), message: {} })).toBe(null)
+    expect(at({ ...GMAIL, stored: true }, { raw: raw() })).toBe(null)
+  })
+  test('in either alphabet of base64', () => {
+    const text = 'To: b@b.example\r\n\r\n\xff\xfe\xff'
+    expect(at(GMAIL, { raw: Buffer.from(text, 'latin1').toString('base64') })).toBe(text)
+  })
+  test('as the whole of a body, or beside its JSON', () => {
+    expect(at(GMAIL, undefined, MAIL, 'message/rfc822')).toBe(MAIL)
+    expect(at(GRAPH, undefined, Buffer.from(MAIL).toString('base64'), 'text/plain')).toBe(MAIL)
+    const json = '--b\r\nContent-Type: application/json\r\n\r\n{}'
+    const both = `${json}\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n${MAIL}\r\n--b--`
+    expect(at(GMAIL, undefined, both, 'multipart/related; boundary=b')).toBe(MAIL)
+  })
 })

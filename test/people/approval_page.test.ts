@@ -2,7 +2,8 @@
 import { expect, test } from 'vitest'
 import { de } from '../../proxy/people/languages/de.ts'
 import { en } from '../../proxy/people/languages/en.ts'
-import { GALLERY } from '../support/gallery.ts'
+import { approvalPage } from '../../proxy/people/approval_page.ts'
+import { asked, GALLERY } from '../support/gallery.ts'
 
 const page = async (name: string, texts = en): Promise<string> =>
   String(await GALLERY[name]?.()(texts).body)
@@ -41,6 +42,31 @@ test('a mail is shown as its readers will see it, beside the bytes that are sent
   expect(text).toContain('Subject: Offer')
   expect(text).toContain('Please find the offer attached.')
   expect(text).toContain('&quot;raw&quot;')
+  for (const one of ['bob@example.com', en.approval.mailTo.bcc, 'eve@example.com'])
+    expect(text).toContain(one)
+})
+
+test('what only looks like a mail is shown as none, and one that nobody could read is said to be that', async () => {
+  const text = await page('approval-mail-unread')
+  expect(text).toContain(en.approval.mailUnread)
+  expect(text).not.toContain('Please find the offer attached.')
+})
+
+test('a yes to one part of a batch is shown as none to another of the same name', async () => {
+  const text = (await page('approval-half')).replaceAll(/\s+/g, ' ')
+  expect(text).toContain('value="yes"')
+  expect(text.split(en.approval.open)).toHaveLength(2)
+})
+
+test('a body in lines is what is sent: no number is rounded, and no member hides another', async () => {
+  const shown = async (body: string): Promise<string> => {
+    const view = asked({ bytes: Buffer.from(body) })
+    return String(await approvalPage(view)(en).body)
+  }
+  const number = await shown('{"account":12345678901234567891}')
+  expect(number).toContain(en.approval.pretty)
+  expect(number.split('12345678901234567891')).toHaveLength(3)
+  expect(await shown('{"to":"x","to":"y"}')).not.toContain(en.approval.pretty)
 })
 
 test('what is no text is said to be none, and shown whole all the same', async () => {

@@ -16,7 +16,11 @@ import type {
 } from '../../proxy/model.ts'
 import { needsOf } from '../../proxy/consent/approvers.ts'
 import { demandIn } from '../../proxy/consent/step_ups.ts'
+import type { ApprovalAsk } from '../../proxy/consent/approvals.ts'
 import type { ApprovalDeps } from '../../proxy/pipeline/approval.ts'
+import type { Hooks } from '../../proxy/pipeline/obligation/hooks.ts'
+import { redactCarrier } from '../../proxy/pipeline/obligation/redaction.ts'
+import { mailPlaces } from '../../proxy/providers/catalogue.ts'
 import { createCalls } from '../../proxy/pipeline/calls.ts'
 import { createClassify } from '../../proxy/pipeline/classify.ts'
 import type { Facts } from '../../proxy/pipeline/entitlements.ts'
@@ -1198,5 +1202,158 @@ describe('a list of an MCP server', () => {
     expect([listings, last - began >= 3]).toEqual([100, true])
     expect(['t6', 't7'].map((name) => jobs[0]?.rpc?.listed?.tools(name))).toEqual([false, true])
     expect(decided.map(({ n }) => n)).toEqual([1, 2])
+  })
+})
+
+describe('what somebody approved', () => {
+  const need = { type: 'approval', properties: { approvers: ['group:leads'], ttl_s: 900 } }
+  const ASKING: Said = {
+    ...because('approval_required', 'approval_required'),
+    obligations: { lead: need },
+  }
+  const redact = (pointer: string): Said => ({
+    effect: 'allow',
+    obligations: { out: { type: 'redact', properties: { in: 'request', pointers: [pointer] } } },
+  })
+  const POST: Asked = { method: 'POST', ...json({ title: 'x', note: 'y' }) }
+  /** @param spend whether this call is the first with the yes, try by try */
+  const approving = (
+    say: readonly Said[],
+    { given = true, spend = [true] }: { readonly given?: boolean; readonly spend?: boolean[] },
+    more: Partial<PepDeps> = {},
+  ) => {
+    const [spent, begun]: [string[], ApprovalAsk[]] = [[], []]
+    const approvals: ApprovalDeps['approvals'] = {
+      able: true,
+      given: async () => (given ? { hash: 'h', of: () => [] } : null),
+      begin: async (ask) => {
+        begun.push(ask)
+        return { authorizationId: 'ap_1', url: 'http://localhost:1/approve/1', expiresAt: 1 }
+      },
+      spend: async (_hash, exchange) => {
+        spent.push(exchange)
+        return spend.shift() ?? true
+      },
+    }
+    const obligations = createObligations(new Map([['redact', redactCarrier]]))
+    const made = house(say, () => ({ approvals, obligations, ...more }))
+    return { made, spent, begun }
+  }
+
+  test('leaves as it was shown: where members may not leave it is refused, and its yes is not spent', async () => {
+    const { made, spent } = approving([ASKING, redact('/note')], {})
+    const { ask, jobs } = await made
+    expect(await ask('/api.acme.example/notes', POST)).toBe('403 obligation_refused')
+    expect([jobs, spent]).toEqual([[], []])
+  })
+  test('leaves where there is nothing to take out', async () => {
+    const { made, spent } = approving([ASKING, redact('/other')], {})
+    const { ask } = await made
+    expect(await ask('/api.acme.example/notes', POST)).toBe('200 sent')
+    expect(spent).toEqual(['call-1'])
+  })
+  test('has nothing taken out where nobody looked at what it says', async () => {
+    const { made } = approving([ASKING, redact('/other')], {})
+    const { problem } = await made
+    const upload = { method: 'POST', headers: { 'content-type': 'image/png' }, body: '{"a":1}' }
+    expect(await problem('/api.acme.example/blobs', upload)).toMatchObject({
+      code: 'obligation_refused',
+      detail: expect.stringContaining('unread') as string,
+    })
+  })
+  test('is not spent by a call whose answer a hook could not be shown', async () => {
+    const hooks: Hooks = {
+      before: async () => [],
+      after: () => {
+        throw new Problem('obligation_refused', 'not this batch')
+      },
+    }
+    const { made, spent } = approving([ASKING, { effect: 'allow' }], {}, { hooks: () => hooks })
+    const { ask } = await made
+    expect(await ask('/api.acme.example/notes', POST)).toBe('403 obligation_refused')
+    expect(spent).toEqual([])
+  })
+  test('is shown with the mail that policy read', async () => {
+    const mail = mailPlaces.parse({ raw: ['/raw'] })
+    const send = row('POST', '/send', 'mail.send', { mail })
+    const mailing = { ...provider, operations: [send] }
+    const { made, begun } = approving(
+      [ASKING],
+      { given: false },
+      {
+        snapshot: () => ({
+          routes: buildRoutes([{ ...connection, provider: mailing }]),
+          classify: createClassify([mailing]),
+          served: () => false,
+        }),
+      },
+    )
+    const { ask } = await made
+    const message = Buffer.from('To: b@b.example\r\n\r\nhello\r\n')
+    const raw = message.toString('base64')
+    const body = {
+      raw,
+      message: { raw: Buffer.from('To: decoy@b.example\n\n').toString('base64') },
+    }
+    expect(await ask('/api.acme.example/send', { method: 'POST', ...json(body) })).toBe(
+      '403 approval_required',
+    )
+    expect(begun[0]?.shown).toMatchObject({
+      mails: [{ part: null, mail: { to: ['b@b.example'] }, message: raw }],
+    })
+  })
+  test('is of the account that it would be done with: with another it is another call', async () => {
+    const holdings = [held, held, { ...held, account: 'alice-other' }]
+    const { made, begun } = approving(
+      [ASKING],
+      { given: false },
+      {
+        vault: { look: () => holdings.shift() ?? held },
+      },
+    )
+    const { ask } = await made
+    for (let times = 0; times < 3; times++) await ask('/api.acme.example/notes', POST)
+    const [first, same, other] = begun.map(({ digest }) => digest)
+    expect(same).toBe(first)
+    expect(other).not.toBe(first)
+  })
+  test('is judged anew by hooks where its person took time, and once where it is only decided anew', async () => {
+    const judging = (): { readonly hooks: Hooks; readonly asked: () => number } => {
+      let asked = 0
+      const before = async () => {
+        asked += 1
+        return []
+      }
+      return { hooks: { before, after: () => undefined }, asked: () => asked }
+    }
+    const first = judging()
+    const again = approving(
+      [ASKING, { effect: 'allow' }],
+      { spend: [false, true] },
+      {
+        hooks: () => first.hooks,
+      },
+    )
+    expect(await (await again.made).ask('/api.acme.example/notes', POST)).toBe('200 sent')
+    expect(first.asked()).toBe(1)
+
+    const second = judging()
+    const say = [ASKING, { effect: 'allow' }, CONSENT, ASKING, { effect: 'allow' }] as const
+    const waited = approving(say, { spend: [false, true] }, { hooks: () => second.hooks })
+    const asking = { ...POST, headers: { ...POST.headers, prefer: 'wait=9' } }
+    expect(await (await waited.made).ask('/api.acme.example/notes', asking)).toBe('200 sent')
+    expect(second.asked()).toBe(2)
+
+    const [old, now] = [judging(), judging()]
+    let times = 0
+    const reloaded = approving(
+      [ASKING, { effect: 'allow' }],
+      { spend: [false, true] },
+      {
+        hooks: () => (times++ === 0 ? old.hooks : now.hooks),
+      },
+    )
+    expect(await (await reloaded.made).ask('/api.acme.example/notes', POST)).toBe('200 sent')
+    expect([old.asked(), now.asked()]).toEqual([1, 1])
   })
 })

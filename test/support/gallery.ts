@@ -83,8 +83,8 @@ const HOSTILE = {
 }
 const MAIL = Buffer.from(
   'To: bob@example.com\r\nSubject: Offer\r\n\r\nPlease find the offer attached.\r\n',
-).toString('base64url')
-const asked = ({
+)
+export const asked = ({
   body = { title: 'Broken on Safari', labels: ['bug'] },
   bytes = Buffer.from(JSON.stringify(body)),
   agent: by = triage,
@@ -112,6 +112,7 @@ const asked = ({
       target: `/repos/acme/app${i}/issues`,
       needs: i === 1,
     })),
+    mails: [],
   },
   connection: github,
   connectionName: 'github',
@@ -386,12 +387,30 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
   approval: () => approvalPage(asked()),
   'approval-hostile': () =>
     approvalPage(asked({ body: HOSTILE, agent: agent('agent:<b>', false) })),
-  'approval-mail': () => approvalPage(asked({ body: { raw: MAIL } })),
+  'approval-mail': () => {
+    const view = asked({ body: { raw: MAIL.toString('base64url') } })
+    const read = { to: ['bob@example.com'], cc: [], bcc: ['eve@example.com'], attachments: 2 }
+    const mail = { unread: false, sends: true, domains: ['example.com'], ...read } as const
+    const mails = [{ part: null, mail, message: MAIL.toString('base64') }]
+    return approvalPage({ ...view, shown: { ...view.shown, mails } })
+  },
+  'approval-mail-unread': () => {
+    const view = asked({ body: { raw: MAIL.toString('base64url') } })
+    const mails = [{ part: 2, mail: { unread: true, sends: true }, message: null }] as const
+    return approvalPage({ ...view, shown: { ...view.shown, mails: [...mails] } })
+  },
+  'approval-half': () =>
+    approvalPage({
+      ...asked({ parts: 2 }),
+      needs: [1, 2].map((part) => ({ ...lead, part })),
+      mine: [{ ...lead, part: 2 }],
+      given: [{ name: 'lead', part: 1, by: 'bob' }],
+    }),
   'approval-batch': () => approvalPage({ ...asked({ parts: 2 }), needs: both, mine: [lead] }),
   'approval-binary': () => approvalPage(asked({ bytes: Buffer.from([0, 255, 1, 254]) })),
   'approval-bodiless': () => approvalPage({ ...asked(), shown: { ...asked().shown, body: null } }),
   'approval-given': () =>
-    approvalPage({ ...asked(), complete: true, given: [{ name: 'lead', by: 'bob' }] }),
+    approvalPage({ ...asked(), complete: true, given: [{ name: 'lead', part: null, by: 'bob' }] }),
   'approval-stranger': () => noApproverPage,
   'approval-declined': () => declinedCallPage,
   'approval-used': () => usedPage,

@@ -9,6 +9,7 @@ const call: Call = {
   run: null,
   standing: null,
   connection: 'github',
+  account: 'alice-gh',
   host: 'api.github.com',
   method: 'POST',
   target: '/repos/acme/app/issues?a=1',
@@ -28,6 +29,8 @@ const others: readonly Partial<Call>[] = [
   { run: 'r1' },
   { standing: 'r1' },
   { connection: 'github-2' },
+  { account: 'alice-other' },
+  { account: null },
   { host: 'uploads.github.com' },
   { method: 'PUT' },
   { target: '/repos/acme/app/issues?a=1&b=2' },
@@ -87,12 +90,20 @@ test('a message of JSON-RPC is the same under another id and progress token, and
     params: { name: 'send', arguments: { to: 'bob' }, _meta: { progressToken: 7 } },
   }
   const again = { ...message, id: 'b', params: { ...message.params, _meta: { progressToken: 8 } } }
-  expect(unnumbered(again)).toBe(unnumbered(message))
+  const said = (one: object): string => unnumbered(JSON.stringify(one))
+  expect(said(again)).toBe(said(message))
   for (const other of [
     { ...message, method: 'tools/list' },
     { ...message, params: { ...message.params, arguments: { to: 'eve' } } },
     { ...message, params: { ...message.params, _meta: { as: 'admin' } } },
     { jsonrpc: '2.0', id: 1, method: 'tools/call' },
   ])
-    expect(unnumbered(other)).not.toBe(unnumbered(message))
+    expect(said(other)).not.toBe(said(message))
+})
+
+test('two numbers of a message that this runtime would round to one are two', () => {
+  const paying = (amount: string): string =>
+    unnumbered(`{"id":1,"method":"tools/call","params":{"arguments":{"account":${amount}}}}`)
+  expect(paying('12345678901234567891')).not.toBe(paying('12345678901234567890'))
+  expect(paying('12345678901234567891')).toContain('12345678901234567891')
 })

@@ -370,6 +370,10 @@ export const de: Texts = {
     noBody: 'Er hat keinen Inhalt.',
     size: (bytes) => `${bytes} Bytes.`,
     mail: 'Die E-Mail darin',
+    mailTo: { to: 'An', cc: 'Kopie', bcc: 'Blindkopie' },
+    mailAttachments: 'Anhänge',
+    mailUnread:
+      'Niemand konnte hier lesen, an wen diese E-Mail geht. Stimmen Sie nur zu, wenn Sie es wissen.',
     pretty: 'In Zeilen',
     raw: 'So, wie es gesendet wird',
     unreadable:

@@ -375,6 +375,9 @@ export const en = {
     noBody: 'It has no body.',
     size: (bytes: number) => `${bytes} bytes.`,
     mail: 'The mail in it',
+    mailTo: { to: 'To', cc: 'Cc', bcc: 'Bcc' },
+    mailAttachments: 'Attachments',
+    mailUnread: 'Nobody could read here whom this mail goes to. Approve it only if you know.',
     pretty: 'In lines',
     raw: 'As it is sent',
     unreadable:

@@ -1,16 +1,15 @@
 // Services of the team's own that judge calls which policy allowed: before they leave, or with their answers. They can only
 // take away: refuse, or redact. What they do not say in time refuses.
 import { bodiesIn, partsOf, type Redacted } from '../../envelope/redacted.ts'
-import { exactly } from '../../envelope/jsonrpc.ts'
 import type { Hook, HookAnswer } from '../../directory/hook.ts'
 import { keyOf } from '../../directory/source.ts'
 import type { Clock, Decision, PolicyEngine } from '../../model.ts'
 import type { Guard } from '../../net/guarded.ts'
 import { Problem } from '../../problem.ts'
-import { atPointer, EXACT, readStrict } from '../../wire/json.ts'
+import { atPointer, EXACT, exactly, readStrict } from '../../wire/json.ts'
 import { redactJson } from '../../wire/rewrite.ts'
 import { concerns } from '../checks.ts'
-import { asPart, type Decide, type Question } from '../decide.ts'
+import { questionsOf, type Decide, type Question } from '../decide.ts'
 import { refuse, type Obliged, type Redaction } from '../obligations.ts'
 import { ofShare } from '../request.ts'
 
@@ -114,15 +113,16 @@ export const createHooks = (deps: {
   }
   const concerned = (hook: Hook, { act }: Obliged): boolean =>
     hook.operations.some((named) => concerns(named, act.operation.id))
-  const inputOf = (question: Question, about: Obliged, decision: Decision): Promise<string> => {
-    const { act, part } = about
-    const one = part === null ? question : asPart(question, act, part - 1)
-    const { checks } = decision
-    return documentOf(deps.decide, {
-      ...one,
-      act,
-      ...(checks === undefined ? {} : { checks: checks.answers }),
-    })
+  /** What policy saw of the call, or of each of its parts. */
+  const inputsOf = ({ question, each: [first] }: Hooked) => {
+    const { parts = [] } = first?.[0].within ?? {}
+    const all = questionsOf(question, parts)
+    return ({ act, part }: Obliged, { checks }: Decision): Promise<string> =>
+      documentOf(deps.decide, {
+        ...((part === null ? undefined : all[part - 1]) ?? question),
+        act,
+        ...(checks === undefined ? {} : { checks: checks.answers }),
+      })
   }
   const head = ({ name, when }: Hook, { exchange, part }: Obliged): string =>
     `{"version":1,"hook":${JSON.stringify(name)},"when":"${when}","exchange":"${exchange}","part":${part ?? 'null'}`
@@ -143,6 +143,7 @@ export const createHooks = (deps: {
     async ({ status, text: came }) => {
       let text = came?.replace(/^\ufeff/, '') ?? null
       let count = 0
+      const inputOf = inputsOf(of)
       for (const hook of hooks) {
         const value = text === null ? null : readOnce(text)
         const places = placesIn(value, status, of)
@@ -152,7 +153,7 @@ export const createHooks = (deps: {
           const place = places === null || about.part === null ? '' : places[about.part - 1]
           const body =
             place === '' ? text : place == null ? null : JSON.stringify(atPointer(whole, place))
-          const input = await inputOf(of.question, about, decision)
+          const input = await inputOf(about, decision)
           const said = await ask(
             hook,
             head(hook, about) + answered(input, status, body),
@@ -172,11 +173,12 @@ export const createHooks = (deps: {
   return {
     before: async (of) => {
       const redactions: Redaction[] = []
+      const inputOf = inputsOf(of)
       for (const hook of before) {
         const due = of.each.filter(([about]) => concerned(hook, about))
         for (let at = 0; at < due.length; at += AT_ONCE) {
           const some = due.slice(at, at + AT_ONCE).map(async ([about, decision]) => {
-            const input = await inputOf(of.question, about, decision)
+            const input = await inputOf(about, decision)
             const { redact } = await ask(
               hook,
               `${head(hook, about)},"input":${input}}`,

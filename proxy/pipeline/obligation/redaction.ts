@@ -94,7 +94,8 @@ const checkRequest = (
   if (body.state === 'none') return
   const { reading } = readMedia(body.contentType)
   const { bytes } = body
-  if (bytes === null) return refuse(name, 'the body passes unread: nothing can be taken out of it')
+  if (bytes === null || body.unseen === true)
+    return refuse(name, 'the body passes unread: nothing can be taken out of it')
   if ((reading !== 'json' && reading !== 'form') || (reading === 'form' && beginsJson(bytes)))
     refuse(name, 'members can be taken out of JSON and of forms alone')
   if (reading === 'form')

@@ -204,17 +204,34 @@ const ofTables = (input: JsonObject, tables: Tables): readonly Proposal[] => {
           ),
         })
     }
-    for (const key of ['step_up', 'approval'] as const)
+    for (const key of ['step_up', 'approval', 'mail'] as const)
       if (isObject(own(row, key)) && Object.keys(own(row, key) as object).length > 0)
         change(key, {}, 'asks for nothing')
     for (const key of ['checks', 'when', 'arguments', 'history'] as const)
       if (Array.isArray(own(row, key)) && (own(row, key) as unknown[]).length > 0)
         change(key, [], 'asks for nothing')
+    if (typeof own(row, 'max_body_bytes') === 'number')
+      change('max_body_bytes', null, 'asks for nothing')
     const most = own(row, 'max_entitlement_age_s')
     const age = own(input, 'user', 'entitlements_age_ms')
     if (typeof most === 'number' && typeof age === 'number' && age > most * 1_000)
       change('max_entitlement_age_s', Math.ceil(age / 1_000), `is ${Math.ceil(age / 1_000)}`)
   }
+  const ceilings = own(tables.get('agents'), agent) ?? own(tables.get('agents'), '*')
+  const access = String(own(input, 'operation', 'access'))
+  if (tables.has('agents') && own(input, 'operation', 'kind') !== 'deputy')
+    steps.push({
+      said: `agents.${agent} has a row for ${access} of ${operation}`,
+      cost: 45,
+      tables: inTable(
+        'agents',
+        [agent],
+        [
+          ...((Array.isArray(ceilings) ? ceilings : []) as Json[]),
+          { operations: [operation], access: [access] },
+        ],
+      ),
+    })
   for (const guard of GUARDS)
     if (own(tables.get('guards'), provider, guard) !== true)
       steps.push({

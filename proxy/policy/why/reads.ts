@@ -20,6 +20,7 @@ const ASKED: Readonly<Record<string, string>> = {
   history: 'history',
   arguments: 'request.body',
   max_body_bytes: 'request.body',
+  mail: 'request.mail',
 }
 /** Neither nothing, nor a list or an object of nothing. */
 const asks = (value: unknown): boolean =>

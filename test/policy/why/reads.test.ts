@@ -30,12 +30,14 @@ test('rows that may cover an operation say what they ask for', () => {
     base: {
       counted: { ...row, history: [{ at_most: 1 }] },
       other: { ...row, operations: ['b'], approval: { x: {} } },
+      mails: { ...row, operations: ['m.*'], mail: { domains: ['example.com'] } },
     },
   }
   const { rows } = reads({ grants })
   expect([...rows(['one'], 'a.b')]).toEqual(['user.auth'])
   expect([...rows(['one', 'base'], 'a.b')]).toEqual(['user.auth', 'history'])
   expect([...rows(['one'], 'a.c')]).toEqual([])
+  expect([...rows(['base'], 'm.send')]).toEqual(['request.mail'])
   expect([...rows(['none'], 'a.b')]).toEqual([])
 })
 test('a selection counts where a provider hides something', () => {

@@ -155,6 +155,11 @@ test_mail_within_domains if {
 	mail_row({"sends": true, "domains": ["acme.com"]}) == ["no_grant"]
 	mail_row({"unread": false, "sends": true, "domains": "acme.com"}) == ["no_grant"]
 	row_asks("mail", {"domains": ["acme.com"]}, []) == ["no_grant"]
+
+	# As the guard does: what is below acme.com, and not acme.com itself.
+	below := {"domains": ["*.acme.com"]}
+	row_asks("mail", below, [set_to("/request/mail", {"unread": false, "domains": ["eu.acme.com"]})]) == []
+	row_asks("mail", below, [set_to("/request/mail", {"unread": false, "domains": ["acme.com"]})]) == ["no_grant"]
 	every odd in [{"domain": ["acme.com"]}, {"domains": "acme.com"}, [], "acme.com"] {
 		row_asks("mail", odd, [set_to("/request/mail", {"unread": false, "domains": ["acme.com"]})]) == ["no_grant"]
 	}

@@ -128,9 +128,13 @@ const argument = z
     (one) => COMPARISONS.filter((name) => one[name] !== undefined).length === 1,
     `says exactly one of ${COMPARISONS.join(', ')}`,
   )
-const domain = z
+/** In lower case: policy sees no other. */
+export const domain = z
   .string()
-  .regex(/^[a-z0-9-]+(?:\.[a-z0-9-]+)+$/, 'must be a domain in lower case, such as example.com')
+  .regex(
+    /^(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+$/,
+    'must be example.com or *.example.com, in lower case and A-labels',
+  )
 const mail = z.strictObject({ domains: z.array(domain).min(1).optional() })
 const earlier = z.strictObject({
   by: z.enum(['person', 'run']),
@@ -172,7 +176,10 @@ const shape = {
 
 /** A row as it is written: `operations`, and what differs from the defaults. */
 export const writtenRow = z
-  .strictObject({ ...shape, roles: texts.describe('who has it, beside what role_grants says') })
+  .strictObject({
+    ...shape,
+    roles: texts.describe('who has it, in place of what role_grants says'),
+  })
   .partial()
   .extend({ operations: shape.operations })
   .describe('all keys but operations have defaults')

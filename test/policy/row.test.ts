@@ -31,7 +31,7 @@ describe('keys that are right', () => {
     ['the query', { arguments: [{ pointer: '?state', suffix: 'x' }] }],
     ['a size', { max_body_bytes: 0 }],
     ['no size', { max_body_bytes: null }],
-    ['mail', { mail: { domains: ['example.com', 'xn--bcher-kva.example'] } }],
+    ['mail', { mail: { domains: ['example.com', '*.example.com', 'xn--bcher-kva.example'] } }],
     ['history', { history: [{ by: 'run', operations: ['a.*'], within_s: 86_400, at_most: 0 }] }],
     ['roles', { roles: ['intern'] }],
     [
@@ -98,8 +98,16 @@ describe('keys that are wrong are named', () => {
     ['an empty ending', argument({ suffix: '' }), 'arguments.0.suffix: '],
     ['three stars', argument({ matches_glob: '*a*b*' }), 'arguments.0.matches_glob: has one * or'],
     ['a size', { max_body_bytes: -1 }, 'max_body_bytes: '],
-    ['a domain', { mail: { domains: ['Example.com'] } }, 'mail.domains.0: must be a domain in'],
-    ['an address', { mail: { domains: ['a@example.com'] } }, 'mail.domains.0: must be a domain'],
+    [
+      'a domain',
+      { mail: { domains: ['Example.com'] } },
+      'mail.domains.0: must be example.com or *.',
+    ],
+    [
+      'an address',
+      { mail: { domains: ['a@example.com'] } },
+      'mail.domains.0: must be example.com or',
+    ],
     ['no domains', { mail: { domains: [] } }, 'mail.domains: '],
     [
       'two days of history',

@@ -286,6 +286,20 @@ const namesTwice = (row: Row): readonly string[] => {
   )
 }
 
+/** What a query says is text. */
+const argumentsInVain = (row: Row): readonly string[] =>
+  row.arguments.flatMap(({ pointer, at_most, equals, one_of = [] }, i) => {
+    const values = equals === undefined ? one_of : [equals]
+    const number =
+      at_most !== undefined ||
+      (values.length > 0 && values.every((value) => typeof value !== 'string'))
+    return pointer.startsWith('?') && number
+      ? [
+          `arguments.${i}: a value of the query is a text, so this never holds: quote it, or name texts`,
+        ]
+      : []
+  })
+
 /** What a row of the right shape says in vain, as `member: why`. */
 export const rowProblems = (found: Row): readonly string[] => {
   const problems: string[] = []
@@ -299,5 +313,5 @@ export const rowProblems = (found: Row): readonly string[] => {
       problems.push(
         `agents.${i}: ${JSON.stringify(agent.id)} is there without a workload too, so none is needed: keep one of the two`,
       )
-  return [...problems, ...pathInVain(found.path), ...namesTwice(found)]
+  return [...problems, ...argumentsInVain(found), ...pathInVain(found.path), ...namesTwice(found)]
 }

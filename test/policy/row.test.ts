@@ -185,6 +185,17 @@ describe('keys that are wrong are named', () => {
   })
 })
 
+test('a query says texts: numbers and truths hold for none of it', () => {
+  const said = (more: object): readonly string[] =>
+    rowProblems(wholeRow('p', { operations: ['*'], arguments: [{ pointer: '?page', ...more }] }))
+  for (const more of [{ at_most: 3 }, { equals: 3 }, { one_of: [true, 1] }])
+    expect(said(more)).toEqual([
+      expect.stringContaining('arguments.0: a value of the query is a text'),
+    ])
+  for (const more of [{ equals: '3' }, { one_of: ['a', 1] }, { suffix: 'x' }])
+    expect(said(more)).toEqual([])
+})
+
 test('a glob has at most two stars with something between them', () => {
   expect(['', 'a', '*', 'a*', '*a*', 'a*b*c'].map(isGlob)).toEqual([
     true,

@@ -9,6 +9,8 @@ export type Reads = {
   readonly names: (text: string) => boolean
   /** Members of the input that a row asks for which may cover the operation, as `user.auth`. */
   readonly rows: (lineage: readonly string[], operation: string) => ReadonlySet<string>
+  /** Do the tables say to whom mail may go? */
+  readonly domains: (lineage: readonly string[]) => boolean
   /** Do the tables hide what a GraphQL selection names? */
   readonly selections: (lineage: readonly string[]) => boolean
 }
@@ -85,6 +87,10 @@ export const readsOf = (policies: readonly ReadBy[]): Reads => {
       }
       return members
     },
+    domains: (lineage) =>
+      policies.some(({ tables }) =>
+        lineage.some((provider) => asks(own(own(tables.get('guards'), provider), 'domains'))),
+      ),
     selections: (lineage) =>
       policies.some(({ tables }) =>
         lineage.some((provider) => asks(own(own(tables.get('providers'), provider), 'hidden'))),

@@ -48,6 +48,10 @@ test('a selection counts where a provider hides something', () => {
     true,
   ])
 })
+test('to whom mail may go is asked where a guard lists domains', () => {
+  const { domains } = reads({ guards: { a: { domains: ['example.com'] }, b: { merge: true } } })
+  expect([domains(['a']), domains(['b']), domains(['b', 'a'])]).toEqual([true, false, true])
+})
 test('an operation is named by itself, by its family and by *', () => {
   expect(['*', 'a.b', 'a.*'].every((name) => namesOperation(name, 'a.b'))).toBe(true)
   expect(['a', 'a.b.*', 'b.*', 7].some((name) => namesOperation(name, 'a.b'))).toBe(false)

@@ -107,6 +107,10 @@ test_all_arguments_must_hold if {
 	row_asks("arguments", both, array.concat(body_says("a"), [set_to("/request/query/state", ["open", "closed"])])) == ["no_grant"]
 	row_asks("arguments", both, array.concat(body_says("a"), [without("/request/query/state")])) == ["no_grant"]
 	row_asks("arguments", both, body_says("b")) == ["no_grant"]
+
+	# Twice, for a server that does not tell State from state.
+	row_asks("arguments", both, array.concat(body_says("a"), [set_to("/request/query/State", ["closed"])])) == ["no_grant"]
+	row_asks("arguments", both, array.concat(body_says("a"), [set_to("/request/query/page", ["2"])])) == []
 }
 
 test_arguments_of_other_kinds if {

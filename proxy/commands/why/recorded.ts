@@ -155,7 +155,7 @@ const leftOut = (
   if (user.standing !== undefined) members.push('user.standing')
   if (part !== undefined && reads.names('part')) members.push('request.part')
   const body = request.body_digest === null ? 'request.body' : ''
-  const wanted = new Set(reads.rows(lineage, operation.id))
+  const wanted = new Set(reads.rows(lineage, act.operation))
   // Of a call that is no mail there is none to know.
   if (act.operation.mail === undefined) wanted.delete('request.mail')
   else if (reads.domains(lineage)) wanted.add('request.mail')

@@ -34,11 +34,20 @@ test('rows that may cover an operation say what they ask for', () => {
     },
   }
   const { rows } = reads({ grants })
-  expect([...rows(['one'], 'a.b')]).toEqual(['user.auth'])
-  expect([...rows(['one', 'base'], 'a.b')]).toEqual(['user.auth', 'history'])
-  expect([...rows(['one'], 'a.c')]).toEqual([])
-  expect([...rows(['base'], 'm.send')]).toEqual(['request.mail'])
-  expect([...rows(['none'], 'a.b')]).toEqual([])
+  expect([...rows(['one'], { id: 'a.b', access: 'read' })]).toEqual(['user.auth'])
+  expect([...rows(['one', 'base'], { id: 'a.b', access: 'read' })]).toEqual([
+    'user.auth',
+    'history',
+  ])
+  expect([...rows(['one'], { id: 'a.c', access: 'read' })]).toEqual([])
+  expect([...rows(['base'], { id: 'm.send', access: 'read' })]).toEqual(['request.mail'])
+  // A row of another access covers none of it.
+  expect([...rows(['base'], { id: 'm.send', access: 'write' })]).toEqual(['request.mail'])
+  const writes = { p: { r: { operations: ['*'], access: ['write'], approval: { x: {} } } } }
+  const other = reads({ grants: writes })
+  expect([...other.rows(['p'], { id: 'a', access: 'read' })]).toEqual([])
+  expect([...other.rows(['p'], { id: 'a', access: 'write' })]).toEqual(['approvals'])
+  expect([...rows(['none'], { id: 'a.b', access: 'read' })]).toEqual([])
 })
 test('a selection counts where a provider hides something', () => {
   const { selections } = reads({ providers: { a: { hidden: ['Secret'] }, b: { hidden: [] } } })

@@ -152,6 +152,26 @@ const ofChecks = (input: JsonObject, tables: Tables): readonly Proposal[] => {
     }))
 }
 
+/** One row more of what the agent may ever do. */
+const ofCeilings = (input: JsonObject, tables: Tables): readonly Proposal[] => {
+  const table = tables.get('agents')
+  if (table === undefined || own(input, 'operation', 'kind') === 'deputy') return []
+  const [agent, operation, access] = [
+    String(own(input, 'agent', 'id')),
+    String(own(input, 'operation', 'id')),
+    String(own(input, 'operation', 'access')),
+  ]
+  const had = own(table, agent) ?? own(table, '*')
+  const row = { operations: [operation], access: [access] }
+  return [
+    {
+      said: `agents.${agent} has a row for ${access} of ${operation}`,
+      cost: 45,
+      tables: inTable('agents', [agent], [...((Array.isArray(had) ? had : []) as Json[]), row]),
+    },
+  ]
+}
+
 /** One key of one row, or one entry of another table. */
 const ofTables = (input: JsonObject, tables: Tables): readonly Proposal[] => {
   const provider = String(own(input, 'provider', 'id'))
@@ -217,21 +237,6 @@ const ofTables = (input: JsonObject, tables: Tables): readonly Proposal[] => {
     if (typeof most === 'number' && typeof age === 'number' && age > most * 1_000)
       change('max_entitlement_age_s', Math.ceil(age / 1_000), `is ${Math.ceil(age / 1_000)}`)
   }
-  const ceilings = own(tables.get('agents'), agent) ?? own(tables.get('agents'), '*')
-  const access = String(own(input, 'operation', 'access'))
-  if (tables.has('agents') && own(input, 'operation', 'kind') !== 'deputy')
-    steps.push({
-      said: `agents.${agent} has a row for ${access} of ${operation}`,
-      cost: 45,
-      tables: inTable(
-        'agents',
-        [agent],
-        [
-          ...((Array.isArray(ceilings) ? ceilings : []) as Json[]),
-          { operations: [operation], access: [access] },
-        ],
-      ),
-    })
   for (const guard of GUARDS)
     if (own(tables.get('guards'), provider, guard) !== true)
       steps.push({
@@ -253,4 +258,5 @@ export const proposalsFor = (
     ...ofPerson(input, tables),
     ...ofChecks(input, tables),
     ...ofTables(input, tables),
+    ...ofCeilings(input, tables),
   ].toSorted((a, b) => a.cost - b.cost)

@@ -19,7 +19,7 @@ import { createInstance, whole } from './instance.ts'
 import type { Instance } from './instance.ts'
 import { createPool, openIsolate } from './threads.ts'
 import type { Pool, Start } from './threads.ts'
-import { SLOW, proveGolden, proveHostile, readGolden } from './self_test.ts'
+import { SLOW, proveCeilings, proveGolden, proveHostile, readGolden } from './self_test.ts'
 import { indexOf } from './rows.ts'
 import { asksOf } from './asks.ts'
 import { INDEX } from './tables.ts'
@@ -118,6 +118,8 @@ const prove = async (start: Start, bundle: Bundle, tables: Tables): Promise<bool
   try {
     slowest = Math.max(slowest, await proveGolden(isolate, alone ? golden : mine))
     slowest = Math.max(slowest, await proveHostile(isolate, start.inputLimit))
+    const ceilings = tablesIn(bundle.data, tables).has('agents')
+    if (ceilings) await proveCeilings(isolate, (own) => documentOf(bundle.data, own), LOADING)
   } finally {
     await isolate.close()
   }

@@ -128,9 +128,13 @@ const argument = z
     (one) => COMPARISONS.filter((name) => one[name] !== undefined).length === 1,
     `says exactly one of ${COMPARISONS.join(', ')}`,
   )
-const domain = z
+/** In lower case: policy sees no other. */
+export const domain = z
   .string()
-  .regex(/^[a-z0-9-]+(?:\.[a-z0-9-]+)+$/, 'must be a domain in lower case, such as example.com')
+  .regex(
+    /^(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+$/,
+    'must be example.com or *.example.com, in lower case and A-labels',
+  )
 const mail = z.strictObject({ domains: z.array(domain).min(1).optional() })
 const earlier = z.strictObject({
   by: z.enum(['person', 'run']),
@@ -172,7 +176,10 @@ const shape = {
 
 /** A row as it is written: `operations`, and what differs from the defaults. */
 export const writtenRow = z
-  .strictObject({ ...shape, roles: texts.describe('who has it, beside what role_grants says') })
+  .strictObject({
+    ...shape,
+    roles: texts.describe('who has it, in place of what role_grants says'),
+  })
   .partial()
   .extend({ operations: shape.operations })
   .describe('all keys but operations have defaults')
@@ -279,6 +286,20 @@ const namesTwice = (row: Row): readonly string[] => {
   )
 }
 
+/** What a query says is text. */
+const argumentsInVain = (row: Row): readonly string[] =>
+  row.arguments.flatMap(({ pointer, at_most, equals, one_of = [] }, i) => {
+    const values = equals === undefined ? one_of : [equals]
+    const number =
+      at_most !== undefined ||
+      (values.length > 0 && values.every((value) => typeof value !== 'string'))
+    return pointer.startsWith('?') && number
+      ? [
+          `arguments.${i}: a value of the query is a text, so this never holds: quote it, or name texts`,
+        ]
+      : []
+  })
+
 /** What a row of the right shape says in vain, as `member: why`. */
 export const rowProblems = (found: Row): readonly string[] => {
   const problems: string[] = []
@@ -292,5 +313,5 @@ export const rowProblems = (found: Row): readonly string[] => {
       problems.push(
         `agents.${i}: ${JSON.stringify(agent.id)} is there without a workload too, so none is needed: keep one of the two`,
       )
-  return [...problems, ...pathInVain(found.path), ...namesTwice(found)]
+  return [...problems, ...argumentsInVain(found), ...pathInVain(found.path), ...namesTwice(found)]
 }

@@ -1,5 +1,5 @@
 // The questions that a policy must answer rightly before it may serve. Pure, but for the asking.
-import type { PolicyDecision, PolicyFailure } from '../model.ts'
+import type { JsonObject, PolicyDecision, PolicyFailure } from '../model.ts'
 import { isObject } from '../wire/json.ts'
 import { readAnswer } from './decision.ts'
 import type { Isolate } from './threads.ts'
@@ -164,4 +164,60 @@ export const proveHostile = async (isolate: Asking, inputLimit: number): Promise
   if (!('failed' in answer) && answer.allow)
     throw new Error('the policy fails its self-test: it allows an operation that no catalogue has')
   return Math.max(slowest, ms)
+}
+
+/** Whoever is in its group may do anything at its provider, and no agent may do anything. */
+const SEALED: Readonly<Record<string, JsonObject>> = {
+  group_roles: { sealed: ['sealed'] },
+  role_grants: { sealed: { sealed: ['all'] } },
+  grants: { sealed: { all: { operations: ['*'] } } },
+  providers: { sealed: { hosts: ['sealed.example'], assets: [], inspect_body: [] } },
+  agents: {},
+}
+const sealed = JSON.stringify({
+  version: 1,
+  request_id: 'sealed',
+  now: { unix_s: 0, weekday: 'thu', hour: 0 },
+  user: { ...person, groups: ['sealed'], roles: [], entitlements: [], entitlements_age_ms: 0 },
+  agent: { id: 'agent' },
+  provider: {
+    id: 'sealed',
+    connection: 'sealed',
+    connected: true,
+    account: 'a',
+    granted_scopes: [],
+    lineage: ['sealed'],
+  },
+  request: {
+    method: 'GET',
+    host: 'sealed.example',
+    segments: ['a'],
+    query: {},
+    stripped: [],
+    body: { state: 'none', bytes: 0 },
+  },
+  operation: { id: 'a.b', kind: 'rest', access: 'read', required_scopes: [] },
+  approvals: [],
+})
+
+/**
+ * Asks by tables that let no agent do anything. Throws an Error when it is allowed: the policy never reads the table
+ * agents, so that every ceiling would be as if it were not there.
+ * @param documentOf the `data` document with these tables
+ * @param patience ms
+ */
+export const proveCeilings = async (
+  isolate: Pick<Isolate, 'askAll'>,
+  documentOf: (tables: ReadonlyMap<string, JsonObject>) => Uint8Array<ArrayBuffer>,
+  patience: number,
+): Promise<void> => {
+  const data = documentOf(new Map(Object.entries(SEALED)))
+  const said = await isolate.askAll({ inputs: [sealed], data }, patience)
+  const [answer] = 'failed' in said ? [] : said
+  if (typeof answer !== 'string') return
+  const read = readAnswer(answer)
+  if (!('failed' in read) && read.allow)
+    throw new Error(
+      'the policy of this bundle never reads the table agents: build it from Rego that does, as the starter policy of this version',
+    )
 }

@@ -1,7 +1,15 @@
 // A second policy beside the one that serves. It is asked what that one was asked, in a thread of its own; what it says is
 // counted and recorded, and nothing ever waits for it, passes because of it or fails with it.
-import type { InputMember, Log, PolicyDecision, PolicyEngine, PolicyFailure } from '../model.ts'
+import type {
+  Asks,
+  InputMember,
+  Log,
+  PolicyDecision,
+  PolicyEngine,
+  PolicyFailure,
+} from '../model.ts'
 import { isObject } from '../wire/json.ts'
+import { createNow } from '../wire/now.ts'
 import { whole } from './instance.ts'
 import { openPolicySource, type PolicySource, type PolicySourceOptions } from './source.ts'
 import { activateAside } from './why/trial.ts'
@@ -80,6 +88,27 @@ const callIn = (text: string): Pick<Differed, 'exchange' | 'part'> => {
   return { exchange: String(exchange), part: typeof part === 'number' ? part : null }
 }
 
+/**
+ * What the tables of the shadow want to know, and those of the policy in force do not: the time in its zones. What went
+ * before is not counted for it, so it is asked as if nothing had; nothing of a call waits for a shadow.
+ */
+const createFilling = () => {
+  let time = 0
+  const now = createNow({ now: () => time })
+  return (members: readonly InputMember[], serving: Asks, shadow: Asks): readonly InputMember[] => {
+    const filled = members.map((member): InputMember => {
+      const [name, text] = member
+      if (name !== 'now' || shadow.zones.every((zone) => serving.zones.includes(zone)))
+        return member
+      time = (JSON.parse(text) as { readonly unix_s: number }).unix_s * 1_000
+      return now(shadow.zones)
+    })
+    return serving.history === null && shadow.history !== null
+      ? [...filled, ['history', '{"person":[],"run":[]}']]
+      : filled
+  }
+}
+
 /** The log says of a shadow what is true of a shadow. */
 const logOf = (log: Log, bundle: string): Log => ({
   debug: log.debug,
@@ -111,14 +140,16 @@ export const openShadow = (
     (error: unknown) => log.error({ err: error }, 'policy.shadow could not be opened'),
   )
   let waiting = 0
+  const filling = createFilling()
   const ask = async (
     shadow: PolicyEngine,
-    text: string,
+    asked: () => string,
     serving: PolicyDecision | PolicyFailure,
     told: ShadowTold,
   ): Promise<void> => {
     waiting += 1
     try {
+      const text = asked()
       const said = await shadow.evaluate(text)
       const result = resultOf(serving, said)
       told.counted(result)
@@ -141,14 +172,15 @@ export const openShadow = (
     input: string,
     repeated: readonly InputMember[],
     serving: PolicyDecision | PolicyFailure,
-    told: ShadowTold,
+    { told, asks }: { readonly told: ShadowTold; readonly asks: Asks },
   ): void => {
     const shadow = source?.current() ?? null
     if (shadow === null || waiting >= MOST_WAITING) told.counted('skipped')
-    else void ask(shadow, whole(input, repeated), serving, told)
+    else void ask(shadow, () => whole(input, filling(repeated, asks, shadow.asks)), serving, told)
   }
   const wrapped = new WeakMap<PolicyEngine, PolicyEngine>()
   const beside: Shadow['beside'] = (serving, told) => {
+    const of = { told, asks: serving.asks }
     let engine = wrapped.get(serving)
     if (engine !== undefined) return engine
     engine = {
@@ -156,11 +188,11 @@ export const openShadow = (
       evaluate: (input, repeated = [], agent = '') => {
         const answer = serving.evaluate(input, repeated, agent)
         if (!(answer instanceof Promise)) {
-          offer(input, repeated, answer, told)
+          offer(input, repeated, answer, of)
           return answer
         }
         return answer.then((said) => {
-          offer(input, repeated, said, told)
+          offer(input, repeated, said, of)
           return said
         })
       },

@@ -184,7 +184,8 @@ export const checkTables = (
   const whole = wholeTables(new Map([...tables].map(([name, { value }]) => [name, value])))
   const grants = (whole.get('grants') ?? {}) as unknown as Grants
   const agents = (whole.get('agents') ?? null) as Ceilings | null
-  problems.push(...unreadKeys(bundle.wasm, grants, agents))
+  const guards = (whole.get('guards') ?? null) as JsonObject | null
+  problems.push(...unreadKeys(bundle.wasm, grants, { agents, guards }))
   if (problems.length > 0) throw refuse(problems)
   return new Map(
     [...whole].map(([name, value]) => {

@@ -2,12 +2,19 @@
 // everything that is wrong with them. Pure.
 import { z } from 'zod'
 import type { JsonObject } from '../model.ts'
-import { access, namesInVain, rowProblems, texts, writtenCeiling, writtenRow } from './row.ts'
+import { isObject } from '../wire/json.ts'
+import {
+  access,
+  domain,
+  namesInVain,
+  rowProblems,
+  texts,
+  writtenCeiling,
+  writtenRow,
+} from './row.ts'
 import type { Ceiling, Row } from './row.ts'
 import { wholeTables } from './whole.ts'
 
-/** In lower case: policy sees no other. */
-const DOMAIN = /^(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+$/
 const BRANCH = /^(?:[^*\s]+\*?|\*)$/
 
 const byProvider = <T extends z.ZodType>(value: T) => z.record(z.string(), value)
@@ -46,7 +53,7 @@ const TABLES = {
       access: z.boolean().optional().describe('change who may sign in, read or do what'),
       share: z.boolean().optional().describe('share with people outside'),
       domains: z
-        .array(z.string().regex(DOMAIN, 'must be example.com or *.example.com, in A-labels'))
+        .array(domain)
         .min(1)
         .describe('who is inside: mail, invitations and shares to others are refused')
         .optional(),
@@ -198,6 +205,25 @@ const dangling = (roles: Table, role_grants: RoleGrants, grants: Grants): readon
     ),
   )
 
+/** Roles of one row in two places, which could say two things. */
+const twofold = (roles: Table, role_grants: RoleGrants, written: JsonObject): readonly string[] =>
+  Object.entries(role_grants).flatMap(([provider, byRole]) => {
+    const rows = Object.hasOwn(written, provider) ? written[provider] : null
+    const ids = isObject(rows)
+      ? Object.keys(rows).filter((id) => isObject(rows[id]) && Object.hasOwn(rows[id], 'roles'))
+      : []
+    const own = new Set(ids)
+    return Object.entries(byRole).flatMap(([role, named]) =>
+      named.flatMap((id, i) =>
+        own.has(id)
+          ? [
+              `${roles.where}: ${provider}.${role}.${i}: grants.${provider}.${id} names its roles itself: say it in one of the two`,
+            ]
+          : [],
+      ),
+    )
+  })
+
 const wholeOf = (tables: ReadonlyMap<string, Table>): readonly (JsonObject | undefined)[] => {
   const whole = wholeTables(new Map([...tables].map(([name, { value }]) => [name, value])))
   return ['grants', 'agents'].map((name) => whole.get(name) as JsonObject | undefined)
@@ -255,5 +281,7 @@ export const tableProblems = (
     problems.push(...few(ceilingProblems(ceilings)).map((one) => `${agents.where}: ${one}`))
   if (roles !== undefined && (roles.own || !grants.own))
     problems.push(...few(dangling(roles, roles.value as RoleGrants, rows)))
+  if (roles !== undefined && roles.own === grants.own)
+    problems.push(...few(twofold(roles, roles.value as RoleGrants, grants.value)))
   return problems
 }

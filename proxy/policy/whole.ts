@@ -25,7 +25,13 @@ export const wholeGrants = (grants: JsonObject): JsonObject =>
       : byId,
   )
 
-/** provider → role → ids: what the table says of rows that there are, and the roles that rows name. */
+const namesRoles = (row: Json | undefined): row is JsonObject =>
+  isObject(row) && Object.hasOwn(row, 'roles')
+
+/**
+ * provider → role → ids: what the table says of rows that there are, and the roles that rows name. Of a row that names its
+ * own the table says nothing: it may be the bundle's, and the row one of a folder that happens to have the same id.
+ */
 const rolesOf = (roleGrants: JsonObject, grants: JsonObject): JsonObject => {
   const merged = new Map<string, Map<string, Set<string>>>()
   const put = (provider: string, role: string, id: string): void => {
@@ -40,11 +46,12 @@ const rolesOf = (roleGrants: JsonObject, grants: JsonObject): JsonObject => {
   for (const [provider, byRole] of Object.entries(roleGrants)) {
     const rows = rowsOf(provider)
     for (const [role, ids] of Object.entries(isObject(byRole) ? byRole : {}))
-      for (const id of texts(ids)) if (Object.hasOwn(rows, id)) put(provider, role, id)
+      for (const id of texts(ids))
+        if (Object.hasOwn(rows, id) && !namesRoles(rows[id])) put(provider, role, id)
   }
   for (const provider of Object.keys(grants))
     for (const [id, row] of Object.entries(rowsOf(provider)))
-      for (const role of texts(isObject(row) ? row['roles'] : null)) put(provider, role, id)
+      if (namesRoles(row)) for (const role of texts(row['roles'])) put(provider, role, id)
   return Object.fromEntries(
     [...merged].map(([provider, byRole]) => [
       provider,

@@ -200,6 +200,49 @@ describe('explain of a recorded call', () => {
   })
 })
 
+/** The same deputy by tables whose rows say few keys, and name their roles themselves. */
+const short = (): Loaded => {
+  const data = tables({
+    group_roles: { staff: ['user'], guests: ['guest'] },
+    role_grants: {},
+    grants: {
+      acme: {
+        own: { operations: ['*'], roles: ['guest'], path: ['it*', '**'] },
+        all: { operations: ['*'], roles: ['user'], access: ['read', 'write'] },
+      },
+    },
+    agents: { other: [{ access: ['read'] }], laptop: [{ access: ['read'] }] },
+  })
+  return { ...loaded, config: { ...loaded.config, policy: { ...loaded.config.policy, data } } }
+}
+
+describe('of rows that leave keys out, and name their roles', () => {
+  test('explain tells what they lack, and nothing that they do not ask for', async () => {
+    const named = { user: 'carol', agent: 'laptop', loaded: short() }
+    const { out } = await explain('GET /api.acme.test/late', named)
+    expect(out).toMatch(/near: row grants\.acme\.own \(.*\) wants path: \/it\*\/\*\*$/m)
+    expect(out).toMatch(/near: row grants\.acme\.all \(.*\) wants role: user$/m)
+    expect(out).toContain('grants.acme.own.path is /late')
+    expect(out).toContain('the person is in group staff (role user)')
+    const allowed = await explain('GET /api.acme.test/items/7', named)
+    expect(allowed.out).toContain('covered by row grants.acme.own')
+  })
+  test('explain names the ceiling that is in the way', async () => {
+    const body = join(deputy.dir, 'body.json')
+    writeFileSync(body, '{"title":"x"}')
+    const named = { user: 'alice', agent: 'laptop', body, loaded: short() }
+    const { out } = await explain('POST /api.acme.test/notes', named)
+    expect(out).toMatch(/tried\)\n {4}agents\.laptop has a row for write of acme\.note$/m)
+  })
+  test('who-can counts whom they name, and the agents that a ceiling names', async () => {
+    const { out } = await ran((io) =>
+      policyWhoCan({ ...io, loaded: short(), operation: 'acme.get', connection: 'acme' }),
+    )
+    expect(out).toContain('3 can acme.get (read) at acme, 0 cannot')
+    expect(out).toContain('alice through laptop, other')
+  })
+})
+
 describe('explain of a call that is named', () => {
   test('asks as the call itself would, with its body', async () => {
     const body = join(deputy.dir, 'body.json')

@@ -4,7 +4,7 @@ import type { Log, PolicyDecision, PolicyFailure } from '../../proxy/model.ts'
 import { readBundle } from '../../proxy/policy/bundle.ts'
 import type { Bundle } from '../../proxy/policy/bundle.ts'
 import { activate } from '../../proxy/policy/activate.ts'
-import type { ActivateDeps } from '../../proxy/policy/activate.ts'
+import type { ActivateDeps, Tables } from '../../proxy/policy/activate.ts'
 import { paced } from '../support/pace.ts'
 
 const said: string[] = []
@@ -211,6 +211,23 @@ describe('tables', () => {
     expect(await time(new Map([['grants', grants]]) as never)).toBeLessThan(
       2 * (await time(none as never)),
     )
+  })
+})
+
+describe('a table of ceilings', () => {
+  const agents = (table: Tables): Tables => new Map([...table, ['agents', { one: [{}] }]])
+  test('that the Rego never reads does not serve, though rows have agents too', async () => {
+    const bundle = await fixture('boundless')
+    const grants: Tables = new Map([['grants', { a: { r: { operations: ['*'] } } }]])
+    await (await activate(bundle, grants, deps)).close()
+    await expect(activate(bundle, agents(grants), deps)).rejects.toThrow(
+      'the policy of this bundle never reads the table agents',
+    )
+  })
+  test('serves where it does, also where that policy has tables of its own', async () => {
+    await (await activate(await shipped(), agents(none), deps)).close()
+    // Decides by no tables at all.
+    await (await activate(await fixture('odd'), agents(none), deps)).close()
   })
 })
 

@@ -31,7 +31,7 @@ describe('keys that are right', () => {
     ['the query', { arguments: [{ pointer: '?state', suffix: 'x' }] }],
     ['a size', { max_body_bytes: 0 }],
     ['no size', { max_body_bytes: null }],
-    ['mail', { mail: { domains: ['example.com', 'xn--bcher-kva.example'] } }],
+    ['mail', { mail: { domains: ['example.com', '*.example.com', 'xn--bcher-kva.example'] } }],
     ['history', { history: [{ by: 'run', operations: ['a.*'], within_s: 86_400, at_most: 0 }] }],
     ['roles', { roles: ['intern'] }],
     [
@@ -98,8 +98,16 @@ describe('keys that are wrong are named', () => {
     ['an empty ending', argument({ suffix: '' }), 'arguments.0.suffix: '],
     ['three stars', argument({ matches_glob: '*a*b*' }), 'arguments.0.matches_glob: has one * or'],
     ['a size', { max_body_bytes: -1 }, 'max_body_bytes: '],
-    ['a domain', { mail: { domains: ['Example.com'] } }, 'mail.domains.0: must be a domain in'],
-    ['an address', { mail: { domains: ['a@example.com'] } }, 'mail.domains.0: must be a domain'],
+    [
+      'a domain',
+      { mail: { domains: ['Example.com'] } },
+      'mail.domains.0: must be example.com or *.',
+    ],
+    [
+      'an address',
+      { mail: { domains: ['a@example.com'] } },
+      'mail.domains.0: must be example.com or',
+    ],
     ['no domains', { mail: { domains: [] } }, 'mail.domains: '],
     [
       'two days of history',
@@ -175,6 +183,17 @@ describe('keys that are wrong are named', () => {
       'approval.x: step_up uses this name too, so the call would be refused',
     ])
   })
+})
+
+test('a query says texts: numbers and truths hold for none of it', () => {
+  const said = (more: object): readonly string[] =>
+    rowProblems(wholeRow('p', { operations: ['*'], arguments: [{ pointer: '?page', ...more }] }))
+  for (const more of [{ at_most: 3 }, { equals: 3 }, { one_of: [true, 1] }])
+    expect(said(more)).toEqual([
+      expect.stringContaining('arguments.0: a value of the query is a text'),
+    ])
+  for (const more of [{ equals: '3' }, { one_of: ['a', 1] }, { suffix: 'x' }])
+    expect(said(more)).toEqual([])
 })
 
 test('a glob has at most two stars with something between them', () => {

@@ -1,9 +1,9 @@
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Log, PolicyDecision, PolicyEngine } from '../../proxy/model.ts'
+import type { InputMember, Log, PolicyDecision, PolicyEngine } from '../../proxy/model.ts'
 import {
   openShadow,
   type Differed,
@@ -81,6 +81,53 @@ const input = (path = 'now', groups = ['staff']): string =>
   })
 const counts = (...results: readonly ShadowResult[]) =>
   expect.poll(() => counted, { timeout: 30_000 }).toEqual(results)
+
+const shipped = fileURLToPath(new URL('../../policies/bundle.tar.gz', import.meta.url))
+const groupsOf = (input: object): readonly string[] =>
+  (input as { readonly user: { readonly groups: readonly string[] } }).user.groups
+const golden = JSON.parse(
+  readFileSync(new URL('../golden/merge-a-pull.json', import.meta.url), 'utf8'),
+) as { readonly input: { readonly operation: object; readonly request: object } }
+
+describe('a shadow whose rows ask for what those in force do not', () => {
+  const read = {
+    ...golden.input,
+    operation: { id: 'a.get', kind: 'rest', access: 'read', required_scopes: [] },
+    request: {
+      ...golden.input.request,
+      method: 'GET',
+      segments: ['x'],
+      body: { state: 'none', bytes: 0 },
+    },
+  }
+  /** 02:30 UTC: in Tokyo it is 11:30. */
+  const now: InputMember = ['now', '{"unix_s":1790044200,"weekday":"tue","hour":2}']
+  const asked = async (row: object): Promise<void> => {
+    const data = join(folder, 'tables')
+    mkdirSync(data)
+    const table = (name: string, value: object): void =>
+      writeFileSync(join(data, `${name}.json`), JSON.stringify(value))
+    table('grants', { github: { r: { operations: ['*'], roles: ['any'], ...row } } })
+    table('role_grants', {})
+    table('group_roles', Object.fromEntries(groupsOf(read).map((group) => [group, ['any']])))
+    shadow = openShadow({ bundle: shipped, data, inputLimit: 32_768, log, clock, poll: 50 })
+    await expect.poll(() => shadow.revision(), { timeout: 30_000 }).not.toBeNull()
+    const { now: _, ...rest } = read as typeof read & { readonly now: unknown }
+    await shadow.beside(serving(ALLOW), told).evaluate(JSON.stringify(rest), [now])
+  }
+  test('is told the time in its zones', async () => {
+    await asked({ when: [{ zone: 'Asia/Tokyo', from: '11:30', to: '11:31' }] })
+    await counts('same')
+  })
+  test('which is that of the call', async () => {
+    await asked({ when: [{ zone: 'Asia/Tokyo', from: '11:31' }] })
+    await counts('allow_to_deny')
+  })
+  test('is asked as if nothing had gone before', async () => {
+    await asked({ history: [{ by: 'person', operations: ['*'], within_s: 60, at_most: 0 }] })
+    await counts('same')
+  })
+})
 
 describe('a shadow', () => {
   test('is asked what the one that serves was asked, and says nothing of what is the same', async () => {

@@ -30,6 +30,14 @@ const grants = (changes: JsonObject, without: readonly string[] = []) => ({
 })
 const at = (member: string, what: string): string => `t/grants.json: acme.r.${member}: ${what}`
 
+test('roles of a row in two places are refused, but the bundle may name an id that a folder uses too', () => {
+  const own = grants({ roles: ['intern'] })
+  expect(wrong({ ...own, role_grants: { acme: { developer: ['r'] } } })).toEqual([
+    't/role_grants.json: acme.developer.0: grants.acme.r names its roles itself: say it in one of the two',
+  ])
+  expect(wrong({ grants: { github: { 'gh-read': { ...row, roles: ['intern'] } } } })).toEqual([])
+})
+
 test('the tables that ship are fine, and so is a folder that replaces some of them', () => {
   expect(wrong({})).toEqual([])
   expect(wrong(grants({}))).toEqual([])

@@ -51,15 +51,20 @@ test('a window is every day of UTC unless it says less, and a history is of the 
   })
 })
 
-test('the roles that rows name join those of role_grants, which loses rows that there are not', () => {
+test('a row that names its roles has no others; role_grants speaks of the rest, and loses rows that there are not', () => {
   const tables = {
     grants: {
       github: { a: { operations: ['*'], roles: ['intern', 'dev'] }, b: { operations: ['*'] } },
     },
-    role_grants: { github: { dev: ['b', 'gone', 'a'], old: ['gone'] }, google: { dev: ['x'] } },
+    role_grants: {
+      github: { dev: ['b', 'gone'], more: ['a'], old: ['gone'] },
+      google: { dev: ['x'] },
+    },
   }
   expect(whole(tables)['role_grants']).toEqual({ github: { dev: ['b', 'a'], intern: ['a'] } })
   expect(JSON.stringify(whole(tables)['grants'])).not.toContain('roles')
+  const none = { ...tables, grants: { github: { a: { operations: ['*'], roles: [] } } } }
+  expect(whole(none)['role_grants']).toEqual({})
   const { role_grants: _, ...alone } = tables
   expect(whole(alone)['role_grants']).toEqual({ github: { intern: ['a'], dev: ['a'] } })
 })

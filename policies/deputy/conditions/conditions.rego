@@ -81,8 +81,11 @@ arguments_ok(wanted) if {
 }
 
 # Where the operation's kind puts its arguments; "?name" is the query's. Nothing is found in a body that was not read.
-argument(pointer) := input.request.query[trim_prefix(pointer, "?")] if {
+# Some servers take ?Top for ?top: where both are there nobody knows which counts.
+argument(pointer) := input.request.query[name] if {
 	startswith(pointer, "?")
+	name := trim_prefix(pointer, "?")
+	count([other | some other, _ in input.request.query; lower(other) == lower(name)]) == 1
 } else := input.operation.graphql.arguments[pointer] if {
 	input.operation.kind == "graphql"
 } else := input.operation.mcp.arguments[pointer] if {

@@ -107,6 +107,10 @@ test_all_arguments_must_hold if {
 	row_asks("arguments", both, array.concat(body_says("a"), [set_to("/request/query/state", ["open", "closed"])])) == ["no_grant"]
 	row_asks("arguments", both, array.concat(body_says("a"), [without("/request/query/state")])) == ["no_grant"]
 	row_asks("arguments", both, body_says("b")) == ["no_grant"]
+
+	# Twice, for a server that does not tell State from state.
+	row_asks("arguments", both, array.concat(body_says("a"), [set_to("/request/query/State", ["closed"])])) == ["no_grant"]
+	row_asks("arguments", both, array.concat(body_says("a"), [set_to("/request/query/page", ["2"])])) == []
 }
 
 test_arguments_of_other_kinds if {
@@ -155,6 +159,11 @@ test_mail_within_domains if {
 	mail_row({"sends": true, "domains": ["acme.com"]}) == ["no_grant"]
 	mail_row({"unread": false, "sends": true, "domains": "acme.com"}) == ["no_grant"]
 	row_asks("mail", {"domains": ["acme.com"]}, []) == ["no_grant"]
+
+	# As the guard does: what is below acme.com, and not acme.com itself.
+	below := {"domains": ["*.acme.com"]}
+	row_asks("mail", below, [set_to("/request/mail", {"unread": false, "domains": ["eu.acme.com"]})]) == []
+	row_asks("mail", below, [set_to("/request/mail", {"unread": false, "domains": ["acme.com"]})]) == ["no_grant"]
 	every odd in [{"domain": ["acme.com"]}, {"domains": "acme.com"}, [], "acme.com"] {
 		row_asks("mail", odd, [set_to("/request/mail", {"unread": false, "domains": ["acme.com"]})]) == ["no_grant"]
 	}

@@ -155,7 +155,11 @@ const leftOut = (
   if (user.standing !== undefined) members.push('user.standing')
   if (part !== undefined && reads.names('part')) members.push('request.part')
   const body = request.body_digest === null ? 'request.body' : ''
-  for (const member of reads.rows(lineage, operation.id)) if (member !== body) members.push(member)
+  const wanted = new Set(reads.rows(lineage, act.operation))
+  // Of a call that is no mail there is none to know.
+  if (act.operation.mail === undefined) wanted.delete('request.mail')
+  else if (reads.domains(lineage)) wanted.add('request.mail')
+  for (const member of wanted) if (member !== body) members.push(member)
   return members
 }
 

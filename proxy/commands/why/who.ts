@@ -41,7 +41,7 @@ const NO_ACCOUNT: Holding = { kind: 'none' }
 /** Stands for an agent that no row names. */
 const ANY = 'any'
 
-/** Every agent that the configuration or a row names. */
+/** Every agent that the configuration, a row or a ceiling names. */
 const agentsOf = ({ config, agents }: Loaded, { tables }: Policy): readonly string[] => {
   const rows = Object.values(tables.get('grants') ?? {}).flatMap((byId) =>
     Object.values(typeof byId === 'object' && byId !== null ? byId : {}),
@@ -58,6 +58,7 @@ const agentsOf = ({ config, agents }: Loaded, { tables }: Policy): readonly stri
     ...config.applications.map(({ agent }) => agent),
     ...config.workloads.flatMap(({ agent }) => agent),
     ...named,
+    ...Object.keys(tables.get('agents') ?? {}),
   ])
   all.delete('*')
   return all.size === 0 ? [ANY] : [...all].toSorted()

@@ -152,6 +152,26 @@ const ofChecks = (input: JsonObject, tables: Tables): readonly Proposal[] => {
     }))
 }
 
+/** One row more of what the agent may ever do. */
+const ofCeilings = (input: JsonObject, tables: Tables): readonly Proposal[] => {
+  const table = tables.get('agents')
+  if (table === undefined || own(input, 'operation', 'kind') === 'deputy') return []
+  const [agent, operation, access] = [
+    String(own(input, 'agent', 'id')),
+    String(own(input, 'operation', 'id')),
+    String(own(input, 'operation', 'access')),
+  ]
+  const had = own(table, agent) ?? own(table, '*')
+  const row = { operations: [operation], access: [access] }
+  return [
+    {
+      said: `agents.${agent} has a row for ${access} of ${operation}`,
+      cost: 45,
+      tables: inTable('agents', [agent], [...((Array.isArray(had) ? had : []) as Json[]), row]),
+    },
+  ]
+}
+
 /** One key of one row, or one entry of another table. */
 const ofTables = (input: JsonObject, tables: Tables): readonly Proposal[] => {
   const provider = String(own(input, 'provider', 'id'))
@@ -204,12 +224,14 @@ const ofTables = (input: JsonObject, tables: Tables): readonly Proposal[] => {
           ),
         })
     }
-    for (const key of ['step_up', 'approval'] as const)
+    for (const key of ['step_up', 'approval', 'mail'] as const)
       if (isObject(own(row, key)) && Object.keys(own(row, key) as object).length > 0)
         change(key, {}, 'asks for nothing')
     for (const key of ['checks', 'when', 'arguments', 'history'] as const)
       if (Array.isArray(own(row, key)) && (own(row, key) as unknown[]).length > 0)
         change(key, [], 'asks for nothing')
+    if (typeof own(row, 'max_body_bytes') === 'number')
+      change('max_body_bytes', null, 'asks for nothing')
     const most = own(row, 'max_entitlement_age_s')
     const age = own(input, 'user', 'entitlements_age_ms')
     if (typeof most === 'number' && typeof age === 'number' && age > most * 1_000)
@@ -236,4 +258,5 @@ export const proposalsFor = (
     ...ofPerson(input, tables),
     ...ofChecks(input, tables),
     ...ofTables(input, tables),
+    ...ofCeilings(input, tables),
   ].toSorted((a, b) => a.cost - b.cost)

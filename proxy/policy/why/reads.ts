@@ -8,7 +8,12 @@ export type Reads = {
   /** Does a rule or a table write this name, or this JSON pointer? */
   readonly names: (text: string) => boolean
   /** Members of the input that a row asks for which may cover the operation, as `user.auth`. */
-  readonly rows: (lineage: readonly string[], operation: string) => ReadonlySet<string>
+  readonly rows: (
+    lineage: readonly string[],
+    operation: { readonly id: string; readonly access: string },
+  ) => ReadonlySet<string>
+  /** Do the tables say to whom mail may go? */
+  readonly domains: (lineage: readonly string[]) => boolean
   /** Do the tables hide what a GraphQL selection names? */
   readonly selections: (lineage: readonly string[]) => boolean
 }
@@ -20,6 +25,7 @@ const ASKED: Readonly<Record<string, string>> = {
   history: 'history',
   arguments: 'request.body',
   max_body_bytes: 'request.body',
+  mail: 'request.mail',
 }
 /** Neither nothing, nor a list or an object of nothing. */
 const asks = (value: unknown): boolean =>
@@ -62,8 +68,8 @@ export const readsOf = (policies: readonly ReadBy[]): Reads => {
       }
       return found
     },
-    rows: (lineage, operation) => {
-      const key = JSON.stringify([lineage, operation])
+    rows: (lineage, { id, access }) => {
+      const key = JSON.stringify([lineage, id, access])
       let members = rowsFor.get(key)
       if (members === undefined) {
         members = new Set(
@@ -71,8 +77,10 @@ export const readsOf = (policies: readonly ReadBy[]): Reads => {
             lineage.flatMap((provider) =>
               Object.values(own(tables.get('grants'), provider) ?? {}).flatMap((row: unknown) => {
                 const named = own(row, 'operations')
-                if (!Array.isArray(named) || !named.some((one) => namesOperation(one, operation)))
+                if (!Array.isArray(named) || !named.some((one) => namesOperation(one, id)))
                   return []
+                const reaches = own(row, 'access')
+                if (Array.isArray(reaches) && !reaches.includes(access)) return []
                 return Object.entries(ASKED).flatMap(([name, member]) =>
                   asks(own(row, name)) ? [member] : [],
                 )
@@ -84,6 +92,10 @@ export const readsOf = (policies: readonly ReadBy[]): Reads => {
       }
       return members
     },
+    domains: (lineage) =>
+      policies.some(({ tables }) =>
+        lineage.some((provider) => asks(own(own(tables.get('guards'), provider), 'domains'))),
+      ),
     selections: (lineage) =>
       policies.some(({ tables }) =>
         lineage.some((provider) => asks(own(own(tables.get('providers'), provider), 'hidden'))),

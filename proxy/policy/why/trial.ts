@@ -15,7 +15,7 @@ export type Answer = PolicyDecision | PolicyFailure
 export type Trial = {
   readonly revision: string
   readonly digest: string
-  /** All that it decides by, those of the folder in place of the bundle's own. */
+  /** All that it decides by, those of the folder in place of the bundle's own, with whole rows as the policy sees them. */
   readonly tables: ReadonlyMap<string, JsonObject>
   /**
    * Answers in the order of the inputs. Never rejects: what never ends is `policy_timeout`, what traps `policy_error`.
@@ -44,9 +44,12 @@ export const openTrial = async (
   inputLimit: number,
 ): Promise<Trial> => {
   const module = await WebAssembly.compile(bundle.wasm)
-  const own = bundle.data['deputy_data']
+  const inUse = tablesIn(bundle.data, tables)
   const start = { module, data: documentOf(bundle.data, tables), inputLimit }
-  const asks = asksOf(tablesIn(bundle.data, tables).get('grants'))
+  const asks = asksOf(inUse.get('grants'))
+  const shown = new Map(
+    [...inUse].flatMap(([name, table]) => (isObject(table) ? [[name, table]] : [])),
+  )
   const read = createReader()
   let isolate = await openIsolate(start, LOADING)
   let late = 0
@@ -85,8 +88,9 @@ export const openTrial = async (
   }
   const all = async (inputs: readonly string[], changed?: Tables): Promise<readonly Answer[]> => {
     const answers: Answer[] = []
+    // What changes is made of whole tables, so the others are whole too: roles that rows name stand in role_grants there.
     const data =
-      changed === undefined ? null : documentOf(bundle.data, new Map([...tables, ...changed]))
+      changed === undefined ? null : documentOf(bundle.data, new Map([...shown, ...changed]))
     try {
       for (let at = 0; at < inputs.length; at += TOGETHER)
         for (const one of await together(inputs.slice(at, at + TOGETHER), data))
@@ -118,11 +122,7 @@ export const openTrial = async (
   return {
     revision,
     digest,
-    tables: new Map(
-      [...Object.entries(isObject(own) ? own : {}), ...tables].flatMap(([name, table]) =>
-        isObject(table) ? [[name, table]] : [],
-      ),
-    ),
+    tables: shown,
     ask,
     engine: {
       revision,

@@ -2,6 +2,7 @@
 // people where to look; what would change an answer is asked of the policy itself (policy/search). Pure.
 import type { Json, JsonObject } from '../../model.ts'
 import { isObject } from '../../wire/json.ts'
+import { fits } from '../../wire/pattern.ts'
 import { namesOperation } from './reads.ts'
 
 type Tables = ReadonlyMap<string, JsonObject>
@@ -49,12 +50,14 @@ export const rolesOf = (
   return roles
 }
 
-const fits = (pattern: readonly string[], path: readonly string[]): boolean => {
+const segmentFits = (pattern: string, segment: string): boolean =>
+  pattern === '*' || pattern === segment || (!segment.includes('/') && fits(pattern, segment))
+const pathFits = (pattern: readonly string[], path: readonly string[]): boolean => {
   const rest = pattern.at(-1) === '**'
   const fixed = rest ? pattern.slice(0, -1) : pattern
   return (
     (rest ? path.length >= fixed.length : path.length === fixed.length) &&
-    fixed.every((part, i) => part === '*' || part === path[i])
+    fixed.every((part, i) => segmentFits(part, path[i] ?? ''))
   )
 }
 const shownAgent = (agent: unknown): string =>
@@ -71,7 +74,7 @@ const agentFits = (agents: readonly Json[], input: JsonObject): boolean => {
   )
 }
 /** Keys that this file does not weigh: they are asked of the policy. */
-const OTHERS = ['when', 'arguments', 'max_body_bytes', 'history'] as const
+const OTHERS = ['when', 'arguments', 'max_body_bytes', 'mail', 'history'] as const
 const isSaid = (value: unknown): boolean =>
   value !== undefined &&
   value !== null &&
@@ -84,7 +87,7 @@ const missesOf = (row: unknown, input: JsonObject, covers: boolean): readonly Mi
   const names = textsAt(row, 'operations')
   if (!names.some((name) => namesOperation(name, operation))) miss('operation', names.join(', '))
   const path = textsAt(row, 'path')
-  if (!fits(path, textsAt(input, 'request', 'segments'))) miss('path', `/${path.join('/')}`)
+  if (!pathFits(path, textsAt(input, 'request', 'segments'))) miss('path', `/${path.join('/')}`)
   const agents = own(row, 'agents')
   if (!agentFits(Array.isArray(agents) ? agents : [], input))
     miss('agent', (Array.isArray(agents) ? agents : []).map(shownAgent).join(', '))

@@ -30,13 +30,24 @@ test('rows that may cover an operation say what they ask for', () => {
     base: {
       counted: { ...row, history: [{ at_most: 1 }] },
       other: { ...row, operations: ['b'], approval: { x: {} } },
+      mails: { ...row, operations: ['m.*'], mail: { domains: ['example.com'] } },
     },
   }
   const { rows } = reads({ grants })
-  expect([...rows(['one'], 'a.b')]).toEqual(['user.auth'])
-  expect([...rows(['one', 'base'], 'a.b')]).toEqual(['user.auth', 'history'])
-  expect([...rows(['one'], 'a.c')]).toEqual([])
-  expect([...rows(['none'], 'a.b')]).toEqual([])
+  expect([...rows(['one'], { id: 'a.b', access: 'read' })]).toEqual(['user.auth'])
+  expect([...rows(['one', 'base'], { id: 'a.b', access: 'read' })]).toEqual([
+    'user.auth',
+    'history',
+  ])
+  expect([...rows(['one'], { id: 'a.c', access: 'read' })]).toEqual([])
+  expect([...rows(['base'], { id: 'm.send', access: 'read' })]).toEqual(['request.mail'])
+  // A row of another access covers none of it.
+  expect([...rows(['base'], { id: 'm.send', access: 'write' })]).toEqual(['request.mail'])
+  const writes = { p: { r: { operations: ['*'], access: ['write'], approval: { x: {} } } } }
+  const other = reads({ grants: writes })
+  expect([...other.rows(['p'], { id: 'a', access: 'read' })]).toEqual([])
+  expect([...other.rows(['p'], { id: 'a', access: 'write' })]).toEqual(['approvals'])
+  expect([...rows(['none'], { id: 'a.b', access: 'read' })]).toEqual([])
 })
 test('a selection counts where a provider hides something', () => {
   const { selections } = reads({ providers: { a: { hidden: ['Secret'] }, b: { hidden: [] } } })
@@ -45,6 +56,10 @@ test('a selection counts where a provider hides something', () => {
     false,
     true,
   ])
+})
+test('to whom mail may go is asked where a guard lists domains', () => {
+  const { domains } = reads({ guards: { a: { domains: ['example.com'] }, b: { merge: true } } })
+  expect([domains(['a']), domains(['b']), domains(['b', 'a'])]).toEqual([true, false, true])
 })
 test('an operation is named by itself, by its family and by *', () => {
   expect(['*', 'a.b', 'a.*'].every((name) => namesOperation(name, 'a.b'))).toBe(true)

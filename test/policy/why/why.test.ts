@@ -39,6 +39,10 @@ test('a row that covers the call misses nothing', () => {
   expect(misses({})).toEqual([])
   expect(misses({ agent: { id: 'two', workload: { name: 'cluster' } } })).toEqual([])
   expect(misses({ request: { segments: ['docs', '7', 'x', 'y'] } })).toEqual([])
+  expect(misses({}, { path: ['do*s', '*'] })).toEqual([])
+  expect(misses({ request: { segments: ['docs/x', '7'] } }, { path: ['do*', '*'] })).toEqual([
+    'path: /do*/*',
+  ])
 })
 test.each<[string, JsonObject, JsonObject, string]>([
   ['role', { user: { groups: [], roles: [], entitlements: [] } }, {}, 'role: reader'],
@@ -49,6 +53,7 @@ test.each<[string, JsonObject, JsonObject, string]>([
   ['access', { operation: { id: 'a.b', kind: 'rest', access: 'admin' } }, {}, 'access: read'],
   ['kind', { operation: { id: 'a.b', kind: 'mcp', access: 'read' } }, {}, 'kind: rest'],
   ['what only the policy weighs', {}, { arguments: [{ pointer: '/x' }] }, 'more: arguments'],
+  ['whom a mail goes to', {}, { mail: { domains: ['example.com'] } }, 'more: mail'],
 ])('a row says what keeps it: %s', (_name, more, changed, said) => {
   expect(misses(more, changed)).toEqual([said])
 })

@@ -32,7 +32,7 @@ deny contains {"code": "invitation_outside", "msg": "the invitation goes to some
 deny contains {"code": "recipient_outside", "msg": "the mail goes to somebody outside the domains that the tables list"} if {
 	lib.domains_listed
 	not lib.listing
-	mail[count(mail) - 1] == "send"
+	sends
 	not input.request.mail
 }
 
@@ -56,6 +56,16 @@ file := array.slice(api, 4, count(api)) if {
 calendar := array.slice(api, 4, count(api)) if {
 	api[0] == "calendar"
 	api[2] == "calendars"
+}
+
+# --- what sends mail ---------------------------------------------------------------------------------
+
+sends if mail[count(mail) - 1] == "send"
+
+# It answers whoever writes.
+sends if {
+	mail == ["settings", "vacation"]
+	not lib.reads(input.request.method)
 }
 
 # --- who has access, and where things go -----------------------------------------------------------

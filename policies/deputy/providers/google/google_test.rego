@@ -159,4 +159,12 @@ test_google_mail_without_a_reader_goes_outside if {
 		goog("POST", path, []) == []
 	}
 	goog_inside("POST", "gmail/v1/users/me/messages/import", []) == []
+
+	# What answers by itself answers everybody.
+	vacation := "gmail/v1/users/me/settings/vacation"
+	goog_inside("PUT", vacation, []) == ["recipient_outside"]
+	goog_inside("GET", vacation, []) == []
+	goog_inside("PUT", "gmail/v1/users/me/settings/language", []) == []
+	goog_inside("PUT", "gmail/v1/users/me/x/vacation", []) == []
+	goog("PUT", vacation, []) == []
 }

@@ -73,3 +73,13 @@ sends if {
 	path[0] == "automation"
 	last == "enrollments"
 }
+
+# A marketing mail goes to its lists when it is published.
+sends if {
+	path[0] == "marketing"
+	path[2] == "emails"
+	last == "publish"
+}
+
+# Whoever is in a meeting is invited.
+sends if path[0] == "scheduler"

@@ -41,6 +41,7 @@ test_hubspot_mail_without_a_reader_goes_outside if {
 	every path in [
 		"marketing/v4/email/single-send", "marketing/v3/transactional/single-email/send",
 		"conversations/v3/conversations/threads/1/messages", "automation/v4/sequences/enrollments",
+		"marketing/v3/emails/1/publish", "scheduler/v3/meetings/meeting-links/book",
 	] {
 		hub_inside("POST", path, []) == ["recipient_outside"]
 		hub_inside("POST", path, [mail_to(["example.com"])]) == []
@@ -49,7 +50,10 @@ test_hubspot_mail_without_a_reader_goes_outside if {
 		hub_inside("GET", path, []) == []
 		hub("POST", path, []) == []
 	}
-	every path in ["x/v4/enrollments", "x/v3/messages", "conversations/v3/x", "automation/v4/sequences"] {
+	every path in [
+		"x/v4/enrollments", "x/v3/messages", "conversations/v3/x", "automation/v4/sequences", "x/v3/emails/1/publish",
+		"marketing/v3/x/1/publish", "marketing/v3/emails/1/unpublish", "x/v3/meetings",
+	] {
 		hub_inside("POST", path, []) == []
 	}
 }

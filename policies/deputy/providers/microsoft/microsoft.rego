@@ -158,6 +158,26 @@ sends if {
 	path[count(path) - 3] == "messages"
 }
 
+# A first post of a group is mailed to its members, and to whom it names beside them.
+sends if {
+	input.request.method == "POST"
+	path[0] == "groups"
+	last in ["conversations", "threads"]
+}
+
+# Automatic answers are among these settings, and go to whoever writes.
+sends if {
+	not lib.reads(input.request.method)
+	last == "mailboxsettings"
+}
+
+# Whoever books, or comes to an event, gets mail.
+sends if {
+	not lib.reads(input.request.method)
+	path[0] == "solutions"
+	path[1] in ["bookingbusinesses", "virtualevents"]
+}
+
 # Without guests nobody is invited; of a body that was not read nobody knows.
 invites if {
 	input.request.method in ["POST", "PATCH"]

@@ -159,7 +159,9 @@ test_microsoft_nobody_outside_is_invited if {
 test_microsoft_mail_without_a_reader_goes_outside if {
 	every path in [
 		"me/sendMail", "users/u/sendMail", "me/messages/m/reply", "me/messages/m/replyAll", "me/messages/m/forward",
-		"me/messages/m/send", "me/mailFolders/f/messages/m/send",
+		"me/messages/m/send", "me/mailFolders/f/messages/m/send", "groups/g/threads", "groups/g/conversations",
+		"groups/g/conversations/c/threads", "me/mailboxSettings", "users/u/mailboxSettings",
+		"solutions/bookingBusinesses/b/appointments", "solutions/virtualEvents/webinars/w/registrations",
 	] {
 		graph_inside("POST", path, []) == ["recipient_outside"]
 		graph_inside("POST", path, [mail_to(["example.com"])]) == []
@@ -169,4 +171,14 @@ test_microsoft_mail_without_a_reader_goes_outside if {
 	}
 	graph_inside("POST", "me/messages/m/createReply", []) == []
 	graph_inside("POST", "print/m/send", []) == []
+	graph_inside("PATCH", "me/mailboxSettings", []) == ["recipient_outside"]
+	every path in [
+		"groups/g/threads", "me/mailboxSettings", "solutions/bookingBusinesses/b/appointments", "solutions/virtualEvents/x",
+	] {
+		graph_inside("GET", path, []) == []
+	}
+	graph_inside("PATCH", "groups/g/threads", []) == []
+	every path in ["x/g/threads", "groups/g/x", "me/mailboxSettings/x", "solutions/backupRestore/x", "x/bookingBusinesses/b"] {
+		graph_inside("POST", path, []) == []
+	}
 }

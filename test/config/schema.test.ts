@@ -246,6 +246,8 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   'compose/audit.ts': [
     'fsync',
     'user_ids',
+    'inputs',
+    'inputs_key',
     'rotate',
     'rotate.size',
     'rotate.every',
@@ -285,7 +287,6 @@ const WHOLE = /^(?:entitlements\.(?:claims|max_age)|connect\.notify|network\.all
 
 /** A value of each key that is refused, whole or for this value only. */
 const REFUSED: Readonly<Record<string, unknown>> = {
-  'audit.inputs': 'sealed',
   'policy.shadow': 'https://bundles.example.com/candidate',
 }
 const base = {

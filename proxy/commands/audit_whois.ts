@@ -22,7 +22,8 @@ type Options = {
 }
 
 const HASH = /^hmac:[\w-]{43}$/
-const PAGE = 500
+/** The most that the API gives at once. */
+const PAGE = 100
 
 /** As `records.ts` writes a person, under each key that the ring has or had; the newest first. */
 const hashesOf = (ring: KeyRing): ((id: string) => readonly string[]) => {

@@ -78,10 +78,7 @@ test('a header that was written over does not open, though its digest is named',
 test('a key that somebody else put in does not take the place of deputy’s', async () => {
   const { file, digests } = await sealed('{"a":1}')
   const kid = /"kid":"([\w-]+)"/.exec(
-    Buffer.from(
-      (/"event":"input","jwe":"([^".]+)/.exec(file)?.[1] ?? '').toString(),
-      'base64url',
-    ).toString(),
+    Buffer.from(/"event":"input","jwe":"([^".]+)/.exec(file)?.[1] ?? '', 'base64url').toString(),
   )?.[1]
   const foreign = JSON.stringify({ kty: 'oct', kid, k: randomBytes(32).toString('base64url') })
   const jwe = await new CompactEncrypt(Buffer.from(foreign))

@@ -49,7 +49,7 @@ const bare = (schema: unknown): unknown => {
 
 /** A ConfigMap is no place for a secret: these are read from a file that is mounted. */
 const SECRET =
-  /(?:^|\.)(?:client_secret|client_key|bearer|password)$|^connect\.(?:verifier|notify)\.key$/
+  /(?:^|\.)(?:client_secret|client_key|bearer|password)$|^connect\.(?:verifier|notify)\.key$|^hooks\[\]\.key$/
 const byFile = (schema: Tree): void => {
   const { description } = schema
   for (const key of Object.keys(schema)) delete schema[key]
@@ -69,7 +69,12 @@ const configDefinition = (): Tree => {
     for (const key of keys) delete own[key]
   }
   const { required: _required, ...definition } = bare(schema) as Tree
-  for (const [path, each] of keysOf(definition)) if (SECRET.test(path)) byFile(each)
+  for (const [path, each] of keysOf(definition)) {
+    if (SECRET.test(path)) byFile(each)
+    // Names are free there, and each value may be a key.
+    const { additionalProperties: value } = each
+    if (path === 'telemetry.headers' && isTree(value)) byFile(value)
+  }
   return {
     ...definition,
     description:

@@ -13,8 +13,10 @@ type Known = {
   readonly template: readonly string[]
   /** JSON pointers that policy sees. */
   readonly inspect: readonly string[]
+  /** It writes or sends a mail. */
+  readonly mails: boolean
 }
-type Member = 'kinds' | 'access' | 'path' | 'arguments'
+type Member = 'kinds' | 'access' | 'path' | 'arguments' | 'mail'
 
 /**
  * Is there a path that both allow? `template` as the catalogue writes it (`a`, `{b}`, `{c+}`); in
@@ -34,12 +36,13 @@ const FITS: Readonly<Record<Member, (row: Row, one: Known) => boolean>> = {
   kinds: (row, { kind }) => row.kinds.includes(kind),
   access: (row, { access }) => row.access.includes(access),
   path: (row, { template }) => meet(template, row.path),
+  mail: (row, { mails }) => Object.keys(row.mail).length === 0 || mails,
   arguments: (row, { kind, inspect }) =>
     row.arguments.every(({ pointer }) =>
       pointer.startsWith('?') ? kind === 'rest' || kind === 'asset' : inspect.includes(pointer),
     ),
 }
-const MEMBERS: readonly Member[] = ['kinds', 'access', 'path', 'arguments']
+const MEMBERS: readonly Member[] = ['kinds', 'access', 'path', 'mail', 'arguments']
 
 const knownOf = ({ id, operations, assets, mcp }: Provider): readonly Known[] => {
   const calls = operations.map((one): Known => ({
@@ -48,8 +51,15 @@ const knownOf = ({ id, operations, assets, mcp }: Provider): readonly Known[] =>
     access: one.access,
     template: one.path.slice(1).split('/'),
     inspect: one.inspect,
+    mails: one.mail !== undefined,
   }))
-  const download = { kind: 'asset', access: 'read', template: ['{rest+}'], inspect: [] } as const
+  const download = {
+    kind: 'asset',
+    access: 'read',
+    template: ['{rest+}'],
+    inspect: [],
+    mails: false,
+  } as const
   return assets.size === 0 ? calls : [...calls, { id: `${id}.asset`, ...download }]
 }
 

@@ -143,6 +143,26 @@ const REFUSED: readonly Refused[] = [
     'config.operators[].bearer: is a secret',
   ],
   [
+    'the key of a hook that is a value',
+    {
+      values: 'gateway',
+      set: {
+        config: {
+          hooks: [{ name: 'dlp', when: 'before', url: 'https://dlp.corp.example', key: LITERAL }],
+        },
+      },
+    },
+    'config.hooks[].key: is a secret',
+  ],
+  [
+    'the key of a collector that is a value',
+    {
+      values: 'gateway',
+      set: { config: { telemetry: { headers: { authorization: `Bearer ${LITERAL}` } } } },
+    },
+    'config.telemetry.headers.authorization: is a secret',
+  ],
+  [
     'a digest that is none',
     { values: 'gateway', set: { image: { digest: 'sha256:12' } } },
     "at '/image/digest'",

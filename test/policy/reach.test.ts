@@ -116,6 +116,20 @@ describe('a row that matches nothing is named with the member that is in the way
   })
 })
 
+test('whom a mail may go to is asked in vain of what writes none', () => {
+  const google = (operation: string): readonly string[] =>
+    said(
+      { operations: [operation], access: ['write'], mail: { domains: ['example.com'] } },
+      'google',
+    )
+  expect(google('gmail.users.messages.send')).toEqual([])
+  expect(google('calendar.events.insert')).toEqual([
+    expect.stringContaining(
+      'google.r.mail: no operation of google fits {"domains":["example.com"]}',
+    ),
+  ])
+})
+
 test('a budget of a member that no covered operation inspects is named', () => {
   const budget = (pointer: string): Partial<Row> => ({
     operations: ['pulls.*'],

@@ -121,8 +121,8 @@ sqlite:deputy.db
 {{- if kindIs "map" $value -}}
 {{- range $key, $each := $value -}}
 {{- $path := printf "%s.%s" $at $key -}}
-{{- $secret := or (has $key (list "client_secret" "client_key" "bearer" "password")) (and (eq $key "key") (hasPrefix "config.connect." $path)) (and (eq $path "config.upstream.proxy") (contains "@" (toString $each))) -}}
-{{- if and $secret (kindIs "string" $each) (not (regexMatch (ternary "[$][{]file:[^}]+[}]" "^[$][{]file:[^}]+[}]$" (eq $path "config.upstream.proxy")) $each)) -}}
+{{- $secret := or (has $key (list "client_secret" "client_key" "bearer" "password")) (and (eq $key "key") (or (hasPrefix "config.connect." $path) (hasPrefix "config.hooks" $path))) (hasPrefix "config.telemetry.headers." $path) (and (eq $path "config.upstream.proxy") (contains "@" (toString $each))) -}}
+{{- if and $secret (kindIs "string" $each) (not (regexMatch (ternary "[$][{]file:[^}]+[}]" "^[$][{]file:[^}]+[}]$" (or (eq $path "config.upstream.proxy") (hasPrefix "config.telemetry.headers." $path))) $each)) -}}
 {{- fail (printf "%s: is a secret, and a ConfigMap would show it: mount its Secret by `secrets` and write ${file:/run/secrets/deputy/NAME/KEY}" $path) -}}
 {{- end -}}
 {{- include "deputy.literals" (list $path $each) -}}

@@ -11,7 +11,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { decisionsIn, newTally } from '../../proxy/audit/decisions.ts'
 import { openInputs, type OpenedInputs } from '../../proxy/audit/opened_inputs.ts'
 import { privateKeyOf } from '../../proxy/config/investigator.ts'
-import { prepareFolder, startChild, type Child, type Fields } from '../support/deputy.ts'
+import { BUNDLE, prepareFolder, startChild, type Child, type Fields } from '../support/deputy.ts'
 import { mount, NO_MOUNT } from '../support/mount.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -100,6 +100,48 @@ test('with `required: false` the call leaves, and its decision names no input', 
   expect(decision).not.toHaveProperty('input')
   expect(child.logged()).toContain('what policy was asked could not be kept')
   expect((await ready(child))[0]).toBe(503)
+})
+
+test('removed for good, a signal lets deputy go on in a new file, which opens by itself', async () => {
+  const child = await start()
+  expect(await call(child)).toEqual([200, null])
+  fs.rmSync(join(child.dir, 'inputs.jsonl'))
+  expect(await call(child)).toEqual(UNAVAILABLE)
+  await child.reload()
+  await expect.poll(() => call(child), { timeout: 10_000 }).toEqual([200, null])
+  await child.stop()
+  const inputs = await openInputs([join(child.dir, 'inputs.jsonl')], mine)
+  expect((await openedOf(child.dir, inputs)).at(-1)).toBe('opened')
+  expect(inputs.wrong).toEqual([])
+})
+
+test('what cannot be opened keeps deputy from starting, by the name of its key', async () => {
+  const dir = await prepareFolder(setup())
+  fs.symlinkSync('/dev/full', join(dir, 'inputs.jsonl'))
+  await expect(startChild(setup(), dir)).rejects.toThrow(/audit\.inputs: .* is not a regular file/)
+})
+
+test('the commands read it by their options, below `state` or where it is named', async () => {
+  const child = await start()
+  expect(await call(child)).toEqual([200, null])
+  const { dir } = child
+  fs.writeFileSync(join(dir, 'mine.jwk'), JSON.stringify(pair.privateKey.export({ format: 'jwk' })))
+  fs.writeFileSync(join(dir, 'people.yaml'), '{"people":[]}')
+  const exchange = String(child.evidence().find(({ event }) => event === 'decision')?.['exchange'])
+  const said = (...args: readonly string[]) =>
+    run(process.execPath, [command, ...args, '--config', 'deputy.yaml'], { cwd: dir }).then(
+      ({ stdout }) => stdout,
+      (error: { readonly stdout: string; readonly stderr: string }) => error.stdout + error.stderr,
+    )
+  expect(await said('policy', 'explain', exchange)).toContain('undetermined: user.groups')
+  const told = await said('policy', 'explain', exchange, '--inputs-key', 'mine.jwk')
+  expect(told).toContain('with the input that policy was asked then')
+  const named = ['--inputs', 'inputs.jsonl', '--inputs-key', 'mine.jwk']
+  const same = await said('policy', 'diff', BUNDLE, ...named)
+  expect(same).toContain('1 the same, 0 would change, 0 undetermined')
+  const half = await said('policy', 'diff', BUNDLE, '--inputs', 'inputs.jsonl')
+  expect(half).toContain('--inputs needs --inputs-key')
+  expect(await said('audit', 'whois', '--user', 'alice')).toMatch(/^hmac:[\w-]{43}\talice\n$/)
 })
 
 const skipped = NO_MOUNT === null ? '' : ` (SKIPPED: ${NO_MOUNT})`

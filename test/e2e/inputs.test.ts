@@ -325,3 +325,12 @@ test('a forged record, another’s record and another key are told, and not used
   const half = await explain(dir, carol, { inputsKey: theirs })
   expect(half.err).toContain('is a public key, which opens nothing')
 })
+
+test('what was too long for policy was not asked, and is not kept', async () => {
+  const deputy = await start({ config: { limits: { policy_input: '2KiB' } } })
+  await call(deputy, 'alice', '/notes', note('x'.repeat(4_096)))
+  const [decision] = decisions(deputy)
+  expect(decision).toMatchObject({ decision: { reasons: ['policy_input_too_large'] } })
+  expect(decision).not.toHaveProperty('input')
+  expect(await opened(deputy.dir)).toEqual([])
+})

@@ -503,7 +503,7 @@ export const program = (done: (code: number) => void): Command => {
     .showHelpAfterError('(deputy --help lists the commands)')
   for (const add of ADDED) add(deputy, done)
   addPolicyCommands(deputy, command, done, { ...io, places: opaPlaces() })
-  addAuditCommands(deputy, command, done, { print, complain })
+  addAuditCommands(deputy, command, done, io)
   addVaultCommands(deputy, command, done, io)
   const token = process.env['DEPUTY_OPERATOR_TOKEN']
   addOperatorCommands(deputy, command, done, { token, loginFile: loginFile(), ...io })

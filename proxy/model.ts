@@ -652,7 +652,11 @@ export type Decision = {
   readonly decidedAt: number
   /** What authorization services said of this very call; absent: none was asked. */
   readonly checks?: Checked
+  /** What policy was asked, where that is kept; absent: it is not, or policy was not asked. */
+  readonly asked?: AskedInput
 }
+/** An input of policy: what is new in it, and the members that it shares with others. */
+export type AskedInput = readonly [text: string, shared: readonly InputMember[]]
 /** By the names of the checks, and how long all of them took together. */
 export type Checked = { readonly answers: Readonly<Record<string, boolean>>; readonly ms: number }
 

@@ -62,6 +62,8 @@ const schema = z.object({
     grants: texts,
   }),
   policy: z.object({ revision: text, digest: text }),
+  /** Digest of the sealed input; absent: none is kept. */
+  input: text.optional(),
 })
 
 const outcome = z.object({

@@ -28,6 +28,10 @@ export type JournalOptions = {
   readonly full?: () => string | null
   /** Further members of `process.started`: JSON text that begins with `,`. */
   readonly about?: string
+  /** The key of the configuration that messages name; absent: `audit.sink`. */
+  readonly key?: string
+  /** Told that a file begins anew; what it appends comes after the first line. */
+  readonly began?: () => void
 }
 
 /** The file of a spool: what is written to it waits for a collector, and is removed once that has it. */
@@ -104,7 +108,7 @@ const every = (ms: number, work: () => void): NodeJS.Timeout => setInterval(work
 const openFiles = async (
   sinks: JournalOptions['sinks'],
   proc: string,
-  log: Log,
+  { log, key }: { readonly log: Log; readonly key: string },
 ): Promise<readonly FileSink[]> => {
   const files: FileSink[] = []
   try {
@@ -118,7 +122,7 @@ const openFiles = async (
   } catch (error) {
     for (const file of files) file.close()
     const what = messageOf(error)
-    throw new Error(`audit.sink: ${what}`, { cause: error })
+    throw new Error(`${key}: ${what}`, { cause: error })
   }
   return files
 }
@@ -128,8 +132,8 @@ const openFiles = async (
  * and says what to do. `append` rejects with Problem `audit_unavailable`.
  */
 export const openJournal = async (options: JournalOptions): Promise<OpenJournal> => {
-  const { clock, proc, anchor, log, fsync, rotate, retentionMs } = options
-  const files = await openFiles(options.sinks, proc, log)
+  const { clock, proc, anchor, log, fsync, rotate, retentionMs, key = 'audit.sink' } = options
+  const files = await openFiles(options.sinks, proc, { log, key })
   const stream = options.sinks.includes('stdout') ? openStream(1) : null
   const blocks = createBlocks(options)
   let chain = blocks.start
@@ -198,6 +202,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
   const begin = (why: string, file: string | null) => {
     opening = member('why', why) + member('continues', { file, ...chain.last })
     log.info({ why, continues: file }, 'the evidence goes on in a new file')
+    options.began?.()
   }
 
   /** The files at the paths become those that are written. Rejects with what to do where they cannot. */
@@ -371,7 +376,7 @@ export const openJournal = async (options: JournalOptions): Promise<OpenJournal>
       await put('process.started', found + (options.about ?? ''))
     } catch (error) {
       await finish()
-      throw new Error('audit.sink: the first record could not be written', { cause: error })
+      throw new Error(`${key}: the first record could not be written`, { cause: error })
     }
   }
   await start()

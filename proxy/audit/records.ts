@@ -18,6 +18,7 @@ import type {
 } from '../model.ts'
 import type { ProblemCode } from '../problem.ts'
 import { members, quoted, quotedList } from '../wire/json.ts'
+import type { Inputs } from './inputs.ts'
 import type { Body } from '../pipeline/inspect.ts'
 import type { Facts } from '../pipeline/entitlements.ts'
 import type { Outcome } from '../pipeline/forward.ts'
@@ -78,6 +79,7 @@ export type Evidence = {
   readonly close: () => void
 }
 
+const TOO_LARGE = 'policy_input_too_large'
 const REFUSED_PER_SECOND = 50
 const LONG = 128
 /** Characters of a reason's message. */
@@ -110,6 +112,8 @@ export const createEvidence = (deps: {
   readonly hashed: boolean
   /** Keyed hash of the ring, hex. */
   readonly hmac: (purpose: string, text: string) => string
+  /** Keeps what policy was asked; absent: nobody does. */
+  readonly inputs?: Pick<Inputs, 'keep'>
 }): Evidence => {
   const { journal } = deps
   const json = (value: unknown): string => JSON.stringify(value) ?? 'null'
@@ -254,19 +258,31 @@ export const createEvidence = (deps: {
   const timer = setInterval(flush, 1_000)
   timer.unref()
 
+  /** @param input digest of the sealed input; null: none is kept */
+  const decided = (what: Decided, input: string | null): Promise<void> => {
+    const { route, facts, principal } = what
+    const trace = TRACE.exec(what.traceparent ?? '')?.[1]
+    const { source, digest, parts } = facts.entitlements
+    return journal.append(
+      'decision',
+      `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`}${viaText(what)},"trace_id":${trace === undefined ? 'null' : `"${trace}"`},${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
+        `"operation":{"id":${quoted(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}${what.mcp === undefined ? '' : mcpText(what.mcp)}},` +
+        `"request":{"method":"${route.target.method}","host":"${route.host}","path":${quoted(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
+        `"stripped":${quotedList(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"${parts === undefined ? '' : originsText(parts)}},${checksText(what.decision)}` +
+        saidText(what.decision, principal) +
+        (input === null ? '' : `,"input":"${input}"`),
+    )
+  }
+
   return {
     decided(what) {
-      const { route, facts, principal } = what
-      const trace = TRACE.exec(what.traceparent ?? '')?.[1]
-      const { source, digest, parts } = facts.entitlements
-      return journal.append(
-        'decision',
-        `,"exchange":"${what.id}","n":${what.n}${what.part === undefined ? '' : `,"part":${what.part}`}${viaText(what)},"trace_id":${trace === undefined ? 'null' : `"${trace}"`},${whoText(principal)},"connection":"${route.connection.name}","provider":"${route.connection.provider.id}",` +
-          `"operation":{"id":${quoted(what.operation.id)},"access":"${what.operation.access}"${what.graphql === undefined ? '' : graphqlText(what.graphql)}${what.mcp === undefined ? '' : mcpText(what.mcp)}},` +
-          `"request":{"method":"${route.target.method}","host":"${route.host}","path":${quoted(pathText(route))},"query_keys":${keysText(route)},"body_digest":${what.body?.digest == null ? 'null' : `"${what.body.digest}"`}},` +
-          `"stripped":${quotedList(what.stripped)},"entitlements":{"source":"${source}","age_ms":${Math.round(facts.ageMs())},"digest":"${digest}"${parts === undefined ? '' : originsText(parts)}},${checksText(what.decision)}` +
-          saidText(what.decision, principal),
-      )
+      const { asked, reasons } = what.decision
+      // One that was too long for policy was not asked.
+      const unasked = asked === undefined || reasons.some(({ code }) => code === TOO_LARGE)
+      if (unasked || deps.inputs === undefined) return decided(what, null)
+      return deps.inputs
+        .keep({ exchange: what.id, n: what.n, part: what.part }, asked)
+        .then((input) => decided(what, input))
     },
     finished({ id, connection, durationMs, taken = null, hooked = [], outcome }) {
       const { result, sent, status, bytesIn, bytesOut, credential, masked, unrewritten } = outcome

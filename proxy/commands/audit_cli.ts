@@ -1,5 +1,6 @@
 // The commands for the evidence and their options; what they do is imported when one is asked for.
 import { InvalidArgumentError, Option, type Command } from 'commander'
+import type { Loaded } from '../config/load.ts'
 import type { Filter } from '../audit/query.ts'
 
 const FILES = 'files of evidence, or folders of them'
@@ -17,12 +18,18 @@ type Asked = Omit<Filter, 'since' | 'until'> & {
   readonly summary?: boolean
 }
 
+type Io = {
+  readonly print: (line: string) => void
+  readonly complain: (line: string) => void
+  readonly load: (flag: string | undefined) => Promise<Loaded | null>
+}
+
 /** @param done gets the exit code */
 export const addAuditCommands = (
   deputy: Command,
   command: (parent: Command, name: string, text: string) => Command,
   done: (code: number) => void,
-  io: { readonly print: (line: string) => void; readonly complain: (line: string) => void },
+  { load, ...io }: Io,
 ): void => {
   const audit = command(deputy, 'audit', 'the evidence')
   const verify =
@@ -100,4 +107,18 @@ export const addAuditCommands = (
     .action(async (exchange: string, files: string[]) =>
       done(await (await import('./audit_explain.ts')).auditExplain({ exchange, files, ...io })),
     )
+  command(
+    audit,
+    'whois',
+    'say which person a hash of the evidence is (audit.user_ids: hashed), by the key ring (exit 0 each is somebody; 1 one is nobody of those tried)',
+  )
+    .argument('[hashes...]', 'as the evidence has them: hmac:…')
+    .option('--user <id...>', 'who it may be (else whoever has a connection); alone: their hashes')
+    .option('--config <file>', 'the deputy of this configuration')
+    .action(async (hashes: string[], options: { user?: readonly string[]; config?: string }) => {
+      const loaded = await load(options.config)
+      if (loaded === null) return done(78)
+      const { auditWhois } = await import('./audit_whois.ts')
+      done(await auditWhois({ ...io, loaded, hashes, users: options.user ?? [] }))
+    })
 }

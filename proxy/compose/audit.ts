@@ -1,4 +1,5 @@
 // The evidence of a serving process: its journal, what an earlier process left open in it, and what it says of keys and policy.
+import { randomBytes } from 'node:crypto'
 import type { Config } from '../config/schema.ts'
 import type { BundleOrigin, PolicyEngine } from '../model.ts'
 import { ANCHORED } from '../audit/chain.ts'
@@ -7,7 +8,10 @@ import { exportedFile, openJournal, sinksOf, type OpenJournal } from '../audit/j
 import type { Metrics } from '../observe/metrics.ts'
 import type { PolicySource } from '../policy/source.ts'
 import type { Sealer } from '../vault/seal.ts'
+import { createInputs, INPUTS, type Inputs } from '../audit/inputs.ts'
 import { createEvidence, type Evidence } from '../audit/records.ts'
+import { publicKeyOf } from '../config/investigator.ts'
+import type { Journal } from '../model.ts'
 import { watchClock } from './clock.ts'
 import type { Fetch } from '../net/dial.ts'
 import { openExport } from './export.ts'
@@ -36,16 +40,55 @@ export type Audit = {
   readonly note: (event: string, fields: Readonly<Record<string, unknown>>) => void
 }
 
-/** @param proc id of this process, in every line */
-export const openAudit = async (
-  scope: Scope,
-  {
-    sealer,
-    metrics,
-    proc,
-    fetch,
-  }: { sealer: Sealer; metrics: Metrics; proc: string; fetch: Fetch },
-): Promise<Audit> => {
+type Deps = {
+  readonly sealer: Sealer
+  readonly metrics: Metrics
+  readonly newId: () => string
+  readonly fetch: Fetch
+}
+
+/** The file of what policy was asked, a chain of its own; null: none is kept. Throws as `openJournal`. */
+const openInputs = async (
+  { config, written, clock, log, opened }: Scope,
+  { sealer, newId }: Deps,
+  proc: string,
+): Promise<{ readonly journal: OpenJournal; readonly inputs: Inputs } | null> => {
+  const { inputs, inputs_key: key, fsync, required } = config.audit
+  if (inputs === 'off' || key === undefined) return null
+  // Until it is open nobody is served, so nothing is appended before.
+  const append: Journal['append'] = (...line) => journal.append(...line)
+  const investigator = publicKeyOf(key)
+  const kept = createInputs({ append, investigator, proc, randomBytes, required, log })
+  const journal = await openJournal({
+    sinks: [{ file: written(INPUTS) }],
+    fsync,
+    clock,
+    proc: newId(),
+    anchor: { sign: sealer.sign, ...ANCHORED },
+    ...rotationOf(config.audit),
+    log,
+    key: 'audit.inputs',
+    began: kept.began,
+  })
+  opened(() => journal.close())
+  return { journal, inputs: kept }
+}
+
+/** Both are as well as the worse of the two; what is counted are lines of evidence. */
+const together = (evidence: OpenJournal, inputs: OpenJournal): OpenJournal => ({
+  ...evidence,
+  healthy: () => evidence.healthy() && inputs.healthy(),
+  fault: () => evidence.fault() ?? inputs.fault(),
+  reopen: () => {
+    evidence.reopen()
+    inputs.reopen()
+  },
+})
+
+export const openAudit = async (scope: Scope, deps: Deps): Promise<Audit> => {
+  const { sealer, metrics, fetch } = deps
+  /** Of this process, in every line. */
+  const proc = deps.newId()
   const { config, written, log, clock, opened } = scope
   const sinks = sinksOf(config.audit, written)
   const exporting = openExport(scope, { metrics, fetch })
@@ -62,8 +105,10 @@ export const openAudit = async (
     log,
   })
   opened(() => journal.close())
+  const kept = await openInputs(scope, deps, proc)
+  const both = kept === null ? journal : together(journal, kept.journal)
   opened(watchClock(clock, log))
-  metrics.audit(journal)
+  metrics.audit(both)
   await closeEnds(journal, sinks, proc)
   const evidence = createEvidence({
     journal,
@@ -71,6 +116,7 @@ export const openAudit = async (
     log,
     hashed: config.audit.user_ids === 'hashed',
     hmac: sealer.hmac,
+    ...(kept === null ? {} : { inputs: kept.inputs }),
   })
   opened(() => evidence.close())
   const note: Audit['note'] = (event, fields) =>
@@ -78,7 +124,7 @@ export const openAudit = async (
       .event(event, fields)
       .catch((error: unknown) => log.error({ err: error }, `${event} could not be recorded`))
   exporting.start(note)
-  return { journal, evidence, note, exported: exporting.detail }
+  return { journal: both, evidence, note, exported: exporting.detail }
 }
 
 /** Where it came from and whose it is; `ordered: false`: nothing says whether it is older than another. */

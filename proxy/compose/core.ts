@@ -270,7 +270,7 @@ export const openLasting = async (scope: Scope, now: () => InForce, told: Told) 
   const audit = await openAudit(scope, {
     sealer: ground.sealer,
     metrics,
-    proc: ground.newId(),
+    newId: ground.newId,
     fetch: ground.fetch,
   })
   told.key = (key) => {

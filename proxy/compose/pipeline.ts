@@ -328,7 +328,8 @@ export const createPipeline = (
 /** `plain`: without a word of authorization services. */
 const decidingOf = (scope: Configured, { fetch, newId, metrics, history }: Core) => {
   const { config, clock } = scope
-  const plain = history.informing(createDecide(clock, newId, metrics.evaluated))
+  const keeps = config.audit.inputs === 'sealed'
+  const plain = history.informing(createDecide(clock, newId, metrics.evaluated, keeps))
   const checks = checksOf(config, { ...scope, fetch, seen: metrics.checks })
   return { plain, ...createChecks(plain, checks, clock) }
 }

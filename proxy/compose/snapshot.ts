@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { uptime } from 'node:os'
 import { dirname, join } from 'node:path'
+import { INPUTS } from '../audit/inputs.ts'
 import { createClock, type GuardedClock } from '../clock.ts'
 import { controlSocket } from '../config/address.ts'
 import { naming } from '../config/backend.ts'
@@ -102,6 +103,9 @@ const writes = ({ config, written }: Loaded): readonly (readonly [string, string
     ...audit.sink.flatMap((sink) =>
       file(sink, 'file:').map((at) => ['audit.sink', at, 'the evidence'] as const),
     ),
+    ...(audit.inputs === 'off'
+      ? []
+      : [['audit.inputs', written(INPUTS), 'what policy was asked'] as const]),
     ...sockets.flatMap((listen) =>
       'path' in listen ? [['listeners', written(listen.path), 'a socket'] as const] : [],
     ),

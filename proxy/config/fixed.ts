@@ -17,7 +17,8 @@ const FIXED = [
   'audit.spool_size',
   'audit.fsync',
   'audit.user_ids', // two spellings of one person would stand in one chain
-  'audit.inputs',
+  'audit.inputs', // its file is open
+  'audit.inputs_key',
   'audit.rotate',
   'audit.retention',
   'telemetry.otlp',

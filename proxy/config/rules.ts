@@ -4,6 +4,7 @@ import { isLoopback, plainHttp } from './address.ts'
 import { backendRules, naming, tenantRules } from './backend.ts'
 import { httpProblems } from './directory.ts'
 import { checkProblems } from './checks.ts'
+import { investigatorProblem } from './investigator.ts'
 import { ldapProblems } from './ldap.ts'
 import { policyProblems } from './policy.ts'
 import { sourcesOf, type Config } from './schema.ts'
@@ -213,6 +214,7 @@ const pageRules: Rule = (config) => {
 const auditRules: Rule = ({ audit, telemetry }) => {
   const exports = audit.sink.includes('otlp')
   const kept = audit.sink.some((sink) => sink.startsWith('file:'))
+  const wrongKey = audit.inputs_key === undefined ? null : investigatorProblem(audit.inputs_key)
   return [
     exports &&
       !kept &&
@@ -231,10 +233,18 @@ const auditRules: Rule = ({ audit, telemetry }) => {
       plainHttp(telemetry.otlp) &&
       !telemetry.insecure &&
       `telemetry.otlp: ${telemetry.otlp} is plain http to another machine: use https, or say insecure: true`,
+    audit.inputs === 'sealed' &&
+      audit.inputs_key === undefined &&
+      'audit.inputs_key: audit.inputs says sealed: name the public JWK of whoever may read them',
+    audit.inputs_key !== undefined &&
+      audit.inputs === 'off' &&
+      'audit.inputs_key: nothing is sealed for it: say audit.inputs: sealed, or leave it out',
+    wrongKey !== null && `audit.inputs_key: ${wrongKey}`,
     !kept &&
+      audit.inputs === 'off' &&
       (audit.rotate !== undefined || audit.retention !== undefined) &&
       'audit.sink: names no file, so audit.rotate and audit.retention have nothing to do: leave them out',
-    kept &&
+    (kept || audit.inputs === 'sealed') &&
       audit.rotate === 'off' &&
       audit.retention !== undefined &&
       'audit.retention: with rotate: off deputy closes no file and removes none: leave it out, and let whoever rotates the files remove them',

@@ -11,7 +11,6 @@ import { OWN_OPERATION } from './own_operations.ts'
 import { policy } from './policy.ts'
 import { signal } from './signals.ts'
 import { tools } from './tools.ts'
-import { unbuilt } from './unbuilt.ts'
 import { trustDomainOf } from './workload.ts'
 import {
   SIZES,
@@ -382,9 +381,8 @@ const audit = z.strictObject({
   fsync: z.union([z.enum(['never', 'each']), duration]).default(1_000),
   required: z.boolean().default(true),
   user_ids: z.enum(['plain', 'hashed']).default('plain'),
-  inputs: unbuilt(z.enum(['off', 'sealed']).default('off'), (value) =>
-    value === 'off' ? null : 'sealed inputs',
-  ),
+  inputs: z.enum(['off', 'sealed']).default('off'),
+  inputs_key: text.optional(),
   rotate: z
     .union([
       z.literal('off'),

@@ -788,7 +788,14 @@ export const WORDS: Readonly<Record<string, Words>> = {
     'How the evidence names people: `plain`, or `hashed` under a key of the ring.',
     'hashed',
   ),
-  'audit.inputs': key('Keeps the input of each policy decision, sealed.', 'sealed'),
+  'audit.inputs': key(
+    'With `sealed`, keeps what policy was asked in `inputs.jsonl` below `state`, for whoever has the private key alone.',
+    'sealed',
+  ),
+  'audit.inputs_key': key(
+    'The public JWK that they are sealed for: RSA, EC or X25519.',
+    '"${file:./investigator.pub.jwk}"',
+  ),
   'audit.rotate': key(
     'When deputy closes the file under another name and begins a new one: by default at 256MiB and once a day; `off` where something else rotates.',
   ),

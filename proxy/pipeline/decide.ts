@@ -316,11 +316,12 @@ type Who = {
 type Asked = { readonly members: string; readonly member: InputMember }
 const NO_APPROVALS: InputMember = ['approvals', '[]']
 
-/** @param evaluated learns the duration of each evaluation, in s */
+/** @param evaluated learns the duration of each evaluation, in s @param keeps a decision holds what was asked */
 export const createDecide = (
   clock: Clock,
   newId: () => string,
   evaluated: (seconds: number) => void,
+  keeps = false,
 ): Decide => {
   const users = new WeakMap<Entitlements, WeakMap<Principal, Who>>()
   const providers = new WeakMap<Holding, Map<string, InputMember>>()
@@ -545,12 +546,14 @@ export const createDecide = (
     const missing: PolicyFailure = { failed: 'policy_missing', detail: 'no policy is loaded' }
     if (engine === null) return settle(engine, question, missing)
     const began = clock.mono()
+    const asked = input(question, scopes, granted, engine.asks.zones)
     const done = (answer: PolicyDecision | PolicyFailure): Decision => {
       evaluated((clock.mono() - began) / 1_000)
-      return settle(engine, question, answer)
+      const said = settle(engine, question, answer)
+      return keeps ? { ...said, asked } : said
     }
     const answer = engine.evaluate(
-      ...input(question, scopes, granted, engine.asks.zones),
+      ...asked,
       shareOf(question.principal.person.tenant, question.principal.agent),
     )
     return answer instanceof Promise ? answer.then(done) : done(answer)

@@ -246,6 +246,8 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   'compose/audit.ts': [
     'fsync',
     'user_ids',
+    'inputs',
+    'inputs_key',
     'rotate',
     'rotate.size',
     'rotate.every',
@@ -285,7 +287,6 @@ const WHOLE = /^(?:entitlements\.(?:claims|max_age)|connect\.notify|network\.all
 
 /** A value of each key that is refused, whole or for this value only. */
 const REFUSED: Readonly<Record<string, unknown>> = {
-  'audit.inputs': 'sealed',
   'policy.shadow': 'https://bundles.example.com/candidate',
 }
 const base = {
@@ -309,6 +310,9 @@ const problemsWith = (path: string, value: unknown): readonly string[] => {
   const parsed = parseConfig(raw)
   return 'problems' in parsed ? parsed.problems : []
 }
+
+/** RFC 7748 6.1, Alice's public key. */
+const OKP = '{"kty":"OKP","crv":"X25519","x":"hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo"}'
 
 describe('every key of the configuration', () => {
   test('is carried out by a file that names it, or refused', () => {
@@ -339,6 +343,15 @@ describe('every key of the configuration', () => {
     [{ rotate: 'off', retention: '1d' }, /^audit\.retention: with rotate: off/],
     [{ sink: ['stdout'], retention: '1d' }, /^audit\.sink: names no file, so audit\.rotate/],
     [{ sink: ['stdout'], rotate: { size: '1KiB' } }, /^audit\.sink: names no file/],
+    [{ inputs: 'sealed', inputs_key: OKP }, /^$/],
+    // They are in a file whatever the sinks are.
+    [{ inputs: 'sealed', inputs_key: OKP, sink: ['stdout'], retention: '1d' }, /^$/],
+    [{ inputs: 'sealed' }, /^audit\.inputs_key: audit\.inputs says sealed: name the public JWK/],
+    [{ inputs_key: OKP }, /^audit\.inputs_key: nothing is sealed for it/],
+    [
+      { inputs: 'sealed', inputs_key: OKP.replace('}', ',"d":"AA"}') },
+      /^audit\.inputs_key: is a private key.*name the public half$/,
+    ],
   ])('audit %j is carried out or refused', (audit, said) => {
     const parsed = parseConfig({ ...base, audit })
     expect('problems' in parsed ? parsed.problems.join('\n') : '').toMatch(said)

@@ -361,6 +361,7 @@ export const ON_THIS_MACHINE: ReadonlySet<string> = new Set([
   'audit verify',
   'audit query',
   'audit explain',
+  'audit whois',
   'vault backup',
   'vault restore',
   'vault replay',

@@ -7,6 +7,10 @@ type Io = {
   readonly complain: (line: string) => void
   readonly load: (flag: string | undefined) => Promise<Loaded | null>
 }
+type Sealed = {
+  readonly inputs?: readonly string[]
+  readonly inputsKey?: string
+}
 type Person = {
   readonly config?: string
   readonly user?: string
@@ -14,16 +18,17 @@ type Person = {
   readonly realm?: string
   readonly agent?: string
 }
-type Explain = Person & {
-  readonly part?: number
-  readonly evidence?: readonly string[]
-  readonly now?: boolean
-  readonly connection?: string
-  readonly body?: string
-  readonly contentType?: string
-  readonly scopes?: readonly string[]
-}
-type Diff = {
+type Explain = Person &
+  Sealed & {
+    readonly part?: number
+    readonly evidence?: readonly string[]
+    readonly now?: boolean
+    readonly connection?: string
+    readonly body?: string
+    readonly contentType?: string
+    readonly scopes?: readonly string[]
+  }
+type Diff = Sealed & {
   readonly config?: string
   readonly data?: string
   readonly evidence?: readonly string[]
@@ -38,6 +43,10 @@ const EVIDENCE = [
   '--evidence <file...>',
   'files of evidence, or folders; what they continue is found beside them (else audit.sink)',
 ] as const
+const sealed = (to: Command): Command =>
+  to
+    .option('--inputs <file...>', 'sealed inputs of policy (else inputs.jsonl below state)')
+    .option('--inputs-key <file>', 'the private JWK that opens them (audit.inputs_key)')
 const scopesIn = (text: string): readonly string[] =>
   text.split(/[\s,]+/).filter((one) => one !== '')
 const number = (text: string): number => {
@@ -79,7 +88,7 @@ export const addWhyCommands = (
       .option('--now', NOW)
       .option('--user <id>', 'the person, of a call that is named'),
   )
-  explain
+  sealed(explain)
     .option('--connection <name>', 'of a host that several connections serve')
     .option('--body <file>', 'the body of the call')
     .option('--content-type <type>', 'of the body', 'application/json')
@@ -96,11 +105,12 @@ export const addWhyCommands = (
       const { evidence = [], now = false } = options
       done(await policyExplain({ ...options, ...io, loaded, what, evidence, now }))
     })
-  command(
+  const diff = command(
     policy,
     'diff',
     'ask another policy about the recorded calls, and list those that it would answer otherwise (exit 0 none; 1 some; 2 it could not be told)',
   )
+  sealed(diff)
     .argument('<candidate>', 'a bundle, as a file or a folder')
     .option('--data <folder>', 'tables of the candidate (else policy.data)')
     .option(...EVIDENCE)

@@ -8,27 +8,37 @@ import { createDecide, type Decide, type Question } from '../../pipeline/decide.
 import { readsOf } from '../../policy/why/reads.ts'
 import { compared, createSummary, type Verdict } from '../../policy/why/replay.ts'
 import { messageOf } from '../../problem.ts'
-import { evidenceFiles, openPolicy, peopleFile, policyInForce } from './opened.ts'
-import type { Policy, Printing } from './opened.ts'
+import {
+  answer,
+  evidenceFiles,
+  keptInputs,
+  openPolicy,
+  peopleFile,
+  policyInForce,
+} from './opened.ts'
+import type { InputsOptions, Policy, Printing } from './opened.ts'
 import { createRebuild, type Rebuild, type Rebuilt } from './recorded.ts'
 
-export type DiffOptions = Printing & {
-  readonly loaded: Loaded
-  readonly candidate: string
-  /** Folder of tables of the candidate; absent: that of the configuration. */
-  readonly data?: string | undefined
-  readonly evidence: readonly string[]
-  /** ISO times; the first is in, the last is not. */
-  readonly from?: string | undefined
-  readonly to?: string | undefined
-  readonly now: boolean
-  /** Told how many records were read, some times a second; absent: nobody looks. */
-  readonly progress?: ((records: number) => void) | undefined
-}
+export type DiffOptions = Printing &
+  InputsOptions & {
+    readonly loaded: Loaded
+    readonly candidate: string
+    /** Folder of tables of the candidate; absent: that of the configuration. */
+    readonly data?: string | undefined
+    readonly evidence: readonly string[]
+    /** ISO times; the first is in, the last is not. */
+    readonly from?: string | undefined
+    readonly to?: string | undefined
+    readonly now: boolean
+    /** Told how many records were read, some times a second; absent: nobody looks. */
+    readonly progress?: ((records: number) => void) | undefined
+  }
 
 const AT_ONCE = 512
 const AHEAD = 3
 const TOLD_MS = 250
+/** Sealed inputs that are named as of no use. */
+const MOST_TOLD = 20
 
 const verdictOf = ({ effect, reasons, obligations }: Decision): Verdict => ({
   effect,
@@ -57,11 +67,13 @@ export const decideAt = (time: () => number): Decide =>
 
 const ask = async (
   record: Recorded,
-  { questions, facts }: Rebuilt,
+  { questions, facts, document }: Rebuilt,
   { decide, force, candidate }: Replaying,
 ) => {
   const asked = (policy: Policy) =>
-    Promise.all(questions.map(async (question) => decide(policy.engine, question)))
+    Promise.all(
+      questions.map(async (question) => answer(decide, policy.engine, question, document)),
+    )
   const [now, then] = await Promise.all([asked(force), asked(candidate)])
   const known = facts === 'as recorded' && record.policy.digest === force.digest
   return compared(
@@ -108,7 +120,8 @@ const replay = async (
 ) => {
   const [first, end] = [timeOf(from, -Infinity), timeOf(to, Infinity)]
   const [tally, summary] = [newTally(), createSummary()]
-  const counts = { asked: 0, elsewhere: 0, now: 0 }
+  const counts = { asked: 0, elsewhere: 0, now: 0, kept: 0 }
+  const unused = new Set<string>()
   let told = performance.now()
   let failed: Error | null = null as Error | null
   let waiting: Promise<void>[] = []
@@ -120,6 +133,9 @@ const replay = async (
     if (record.policy.digest !== replaying.force.digest) counts.elsewhere += 1
     const built = await replaying.rebuild(record)
     if (built.facts === 'now') counts.now += 1
+    if (built.document !== undefined) counts.kept += 1
+    if (built.unused !== undefined && unused.size < MOST_TOLD)
+      unused.add(`the sealed input of ${record.exchange} ${built.unused}: it is not used`)
     if (built.unknown.length > 0)
       summary.add({ kind: 'undetermined', members: built.unknown }, () => '')
     else {
@@ -145,7 +161,7 @@ const replay = async (
   await Promise.all([...running, ...waiting])
   if (failed !== null) throw failed
   progress?.(tally.lines)
-  return { tally, summary, counts }
+  return { tally, summary, counts, unused: [...unused] }
 }
 
 /** What is wrong with the evidence itself, so that what it says of calls proves little. */
@@ -176,6 +192,7 @@ const report = (
   print(
     `${counts.asked} decisions of ${tally.lines} lines: ${same} the same, ${changed} would change, ${undetermined} undetermined`,
   )
+  if (counts.kept > 0) print(`${counts.kept} of them with the input that policy was asked then`)
   if (counts.now > 0)
     print(`${counts.now} of them with what the file of people says now, not what it said then`)
   if (counts.elsewhere > 0)
@@ -203,6 +220,7 @@ export const policyDiff = async (options: DiffOptions): Promise<number> => {
     const files = await evidenceFiles(loaded, options.evidence)
     const reads = readsOf([force, candidate].map(({ bundle, tables }) => ({ ...bundle, tables })))
     const { classify } = snapshotOf(connections)
+    const inputs = await keptInputs(loaded, options)
     let time = 0
     // Where no rule looks at the time, what is alike but for it is one question.
     const timed = ['now', 'unix_s', 'weekday', 'hour', 'zones'].some(reads.names)
@@ -210,20 +228,21 @@ export const policyDiff = async (options: DiffOptions): Promise<number> => {
       force,
       candidate,
       decide: decideAt(() => time),
-      rebuild: createRebuild({ connections, classify, reads, people, now: options.now }),
+      rebuild: createRebuild({ connections, classify, reads, people, inputs, now: options.now }),
       at: (next: number) => void (time = timed ? next : 0),
     }
     print(`in force: ${force.revision} (${force.digest})`)
     print(`candidate: ${candidate.revision} (${candidate.digest})`)
     const found = await replay(files, replaying, options)
     report(found, print)
-    const wrong = doubts(found.tally)
+    const wrong = [...doubts(found.tally), ...(inputs?.wrong ?? []), ...found.unused]
     for (const doubt of wrong) complain(doubt)
     const { same, changed } = found.summary.counts
     if (found.counts.asked === 0) complain('there is no decision of that time in the evidence')
     else if (same + changed === 0) complain('no call could be asked again: nothing is proved')
     const { unread, broken } = found.tally
-    if (same + changed === 0 || unread > 0 || broken > 0) return 2
+    const sealed = (inputs?.wrong ?? []).length + found.unused.length
+    if (same + changed === 0 || unread > 0 || broken > 0 || sealed > 0) return 2
     return changed > 0 ? 1 : 0
   } catch (error) {
     complain(messageOf(error))

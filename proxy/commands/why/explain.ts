@@ -15,28 +15,30 @@ import { own, rolesOf, rowsNear, type RowWhy } from '../../policy/why/why.ts'
 import { messageOf } from '../../problem.ts'
 import { decideAt, doubts } from './diff.ts'
 import { questionsOf, readCall } from './named.ts'
-import { evidenceFiles, peopleFile, policyInForce, type Policy, type Printing } from './opened.ts'
+import { answer, evidenceFiles, keptInputs, peopleFile, policyInForce } from './opened.ts'
+import type { InputsOptions, Policy, Printing } from './opened.ts'
 import { createRebuild, held, type Rebuilt } from './recorded.ts'
 
-export type ExplainOptions = Printing & {
-  readonly loaded: Loaded
-  /** An exchange id, or `METHOD /host/path`. */
-  readonly what: string
-  readonly part?: number | undefined
-  readonly evidence: readonly string[]
-  /** What the file of people says now counts, where it is not what it said then. */
-  readonly now: boolean
-  readonly user?: string | undefined
-  readonly tenant?: string | undefined
-  readonly realm?: string | undefined
-  readonly agent?: string | undefined
-  readonly connection?: string | undefined
-  /** File that the body is read from, and its media type. */
-  readonly body?: string | undefined
-  readonly contentType?: string | undefined
-  /** What the account has been granted; absent: all that the connection may ask for. */
-  readonly scopes?: readonly string[] | undefined
-}
+export type ExplainOptions = Printing &
+  InputsOptions & {
+    readonly loaded: Loaded
+    /** An exchange id, or `METHOD /host/path`. */
+    readonly what: string
+    readonly part?: number | undefined
+    readonly evidence: readonly string[]
+    /** What the file of people says now counts, where it is not what it said then. */
+    readonly now: boolean
+    readonly user?: string | undefined
+    readonly tenant?: string | undefined
+    readonly realm?: string | undefined
+    readonly agent?: string | undefined
+    readonly connection?: string | undefined
+    /** File that the body is read from, and its media type. */
+    readonly body?: string | undefined
+    readonly contentType?: string | undefined
+    /** What the account has been granted; absent: all that the connection may ask for. */
+    readonly scopes?: readonly string[] | undefined
+  }
 type Print = (line: string) => void
 type Opened = {
   readonly policy: Policy
@@ -105,9 +107,13 @@ const tellQuestion = async (
   question: Question,
   { policy, print }: Opened,
   decide: Decide,
+  document?: string,
 ): Promise<Decision> => {
-  const input = await inputOf(decide, question, policy.engine.asks)
-  const decision = await decide(policy.engine, question)
+  const input =
+    document === undefined
+      ? await inputOf(decide, question, policy.engine.asks)
+      : (JSON.parse(document) as JsonObject)
+  const decision = await answer(decide, policy.engine, question, document)
   const { operation } = question.act
   print(
     `${decision.effect}: ${operation.id} (${operation.access}) at ${question.route.connection.name}, by ${policy.revision}`,
@@ -179,13 +185,13 @@ const recordLines = (record: Recorded): readonly string[] => {
 /** The one way in which the call may have been that gives the recorded answer; null: there is none. */
 const consistent = async (
   record: Recorded,
-  { questions }: Rebuilt,
+  { questions, document }: Rebuilt,
   { policy }: Opened,
   decide: Decide,
 ): Promise<readonly Question[]> => {
   const kept: Question[] = []
   for (const question of questions) {
-    const said = await decide(policy.engine, question)
+    const said = await answer(decide, policy.engine, question, document)
     const codes = said.reasons.map(({ code }) => code)
     if (
       said.effect === record.decision.effect &&
@@ -208,10 +214,13 @@ const tellRecord = async (
   for (const line of recordLines(record)) print(line)
   const other = record.policy.digest !== policy.digest
   if (other) print('  it was decided by another policy or other tables than those in force')
-  const { unknown, facts } = built
+  const { unknown, facts, document, unused } = built
+  if (document !== undefined) print('  with the input that policy was asked then')
+  if (unused !== undefined) print(`  not used: the sealed input of this decision ${unused}`)
   for (const member of unknown) print(`  undetermined: ${member} is not in the evidence`)
   if (facts === 'now') print('  with what the file of people says now: it is not what it said then')
-  if (facts === 'as recorded') print('  the file of people says what it said then')
+  if (facts === 'as recorded' && document === undefined)
+    print('  the file of people says what it said then')
   if (facts === 'unknown')
     print(
       opened.people === null
@@ -238,8 +247,8 @@ const tellRecord = async (
       '  undetermined: provider.granted_scopes is not in the evidence; the account is taken to have all',
     )
   print(now ? 'asked again, now:' : 'asked again, as of then:')
-  await tellQuestion(likely, opened, decide)
-  return unknown.length === 0
+  await tellQuestion(likely, opened, decide, document)
+  return unknown.length === 0 && unused === undefined
 }
 
 /** @returns exit code: 0 told; 2 not all could be determined */
@@ -257,14 +266,17 @@ const explainExchange = async (opened: Opened, options: ExplainOptions): Promise
         : `${options.what} has ${parts.length === 0 ? 'one part only' : `parts ${parts.join(', ')}`}`,
     )
   }
+  const inputs = await keptInputs(loaded, options)
+  for (const what of inputs?.wrong ?? []) options.complain(visible(what))
   const rebuild = createRebuild({
+    inputs,
     connections: loaded.connections,
     classify: snapshotOf(loaded.connections).classify,
     reads: readsOf([{ wasm: policy.bundle.wasm, tables: policy.tables }]),
     people,
     now: options.now,
   })
-  let sure = wrong.length === 0
+  let sure = wrong.length === 0 && (inputs?.wrong ?? []).length === 0
   for (const record of wanted.slice(0, MOST))
     sure = (await tellRecord(record, await rebuild(record), opened, options.now)) && sure
   if (wanted.length > MOST) print(`and ${wanted.length - MOST} more: name one with --part`)

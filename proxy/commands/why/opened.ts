@@ -1,14 +1,20 @@
 // What a question about policy is asked of: the policy in force, another beside it, the file of people, the evidence.
+import { readFile } from 'node:fs/promises'
 import { chainsOf } from '../../audit/chains.ts'
+import { INPUTS } from '../../audit/inputs.ts'
+import { openInputs, type OpenedInputs } from '../../audit/opened_inputs.ts'
 import { QUIET } from '../aside.ts'
 import { sinksOf } from '../../audit/journal.ts'
 import { BUNDLES, systemClock } from '../../compose/snapshot.ts'
+import { privateKeyOf, type InvestigatorKey } from '../../config/investigator.ts'
 import { isService } from '../../config/policy.ts'
 import { naming } from '../../config/backend.ts'
 import type { Loaded } from '../../config/load.ts'
 import { sourcesOf } from '../../config/schema.ts'
 import { openFileDirectory, type FileDirectory } from '../../directory/file.ts'
-import type { JsonObject } from '../../model.ts'
+import type { Decision, JsonObject, PolicyEngine } from '../../model.ts'
+import type { Decide, Question } from '../../pipeline/decide.ts'
+import { STANDING, withdrawn } from '../../pipeline/standing.ts'
 import { activate } from '../../policy/activate.ts'
 import type { Bundle } from '../../policy/bundle.ts'
 import { keptPath } from '../../policy/kept.ts'
@@ -16,6 +22,7 @@ import { checkTables, loadBundle, loadTables } from '../../policy/source.ts'
 import type { Table } from '../../policy/tables.ts'
 import { openTrial, remembering, type Trial } from '../../policy/why/trial.ts'
 import { messageOf } from '../../problem.ts'
+import { isObject } from '../../wire/json.ts'
 
 export type Printing = {
   readonly print: (line: string) => void
@@ -86,4 +93,57 @@ export const evidenceFiles = async (
   if (paths.length === 0)
     throw new Error('audit.sink names no file: name the files of evidence with --evidence')
   return (await chainsOf(paths)).flat().map(({ path }) => path)
+}
+
+export type InputsOptions = {
+  /** Files of sealed inputs; empty: the one below `state`. */
+  readonly inputs?: readonly string[] | undefined
+  /** File of the private JWK; absent: no input is opened. */
+  readonly inputsKey?: string | undefined
+}
+
+const investigatorIn = async (path: string): Promise<InvestigatorKey> => {
+  const text = await readFile(path, 'utf8')
+  try {
+    return privateKeyOf(text)
+  } catch (error) {
+    throw new Error(`${path} ${messageOf(error)}`, { cause: error })
+  }
+}
+
+/** What policy was asked; null: no key was given. @throws Error that says what is wrong with the key or the files */
+export const keptInputs = async (
+  { written }: Loaded,
+  { inputs = [], inputsKey }: InputsOptions,
+): Promise<OpenedInputs | null> => {
+  if (inputsKey === undefined) {
+    if (inputs.length > 0) throw new Error('--inputs needs --inputs-key, the private JWK')
+    return null
+  }
+  const investigator = await investigatorIn(inputsKey)
+  const chains = await chainsOf(inputs.length > 0 ? inputs : [written(INPUTS)])
+  return openInputs(
+    chains.flat().map(({ path }) => path),
+    investigator,
+  )
+}
+
+const isStanding = (document: string): boolean => {
+  const { operation } = JSON.parse(document) as JsonObject
+  return isObject(operation) && operation['id'] === STANDING.id
+}
+/**
+ * What a policy answers to a question.
+ * @param document the very input, as it was kept; absent: it is made of the question
+ */
+export const answer = async (
+  decide: Decide,
+  engine: PolicyEngine,
+  question: Question,
+  document?: string,
+): Promise<Decision> => {
+  if (document === undefined) return decide(engine, question)
+  const said = await decide({ ...engine, evaluate: () => engine.evaluate(document) }, question)
+  // Of a call that was refused because its person may not give the standing any more, that was the question.
+  return document.includes(STANDING.id) && isStanding(document) ? (withdrawn(said) ?? said) : said
 }

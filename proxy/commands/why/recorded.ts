@@ -1,6 +1,7 @@
 // A decision of the evidence → the questions that policy may have been asked. What the evidence does not hold, and an
 // answer may hang on, is named and never made up.
 import type { Recorded } from '../../audit/decisions.ts'
+import type { OpenedInputs } from '../../audit/opened_inputs.ts'
 import type { Directory } from '../../directory/source.ts'
 import type { Connection, Entitlements, Holding, Principal, Route } from '../../model.ts'
 import { UNKNOWN, type Act } from '../../pipeline/classify.ts'
@@ -19,6 +20,10 @@ export type Rebuilt = {
   readonly unknown: readonly string[]
   /** Whose word the person's facts are. */
   readonly facts: 'as recorded' | 'now' | 'unknown'
+  /** The very input, as it was kept; then nothing of it is unknown. Absent: it is made anew. */
+  readonly document?: string
+  /** Why the input that was kept is not used; absent: none was looked for, or it is used. */
+  readonly unused?: string
 }
 export type Rebuild = (record: Recorded) => Promise<Rebuilt>
 
@@ -30,6 +35,8 @@ export type RebuildDeps = {
   readonly people: Pick<Directory, 'ask'> | null
   /** What the file says now counts, also where it is not what it said then. */
   readonly now: boolean
+  /** What policy was asked, opened; null: nobody gave the files and the key. */
+  readonly inputs: OpenedInputs | null
 }
 
 const FACTS = ['user.groups', 'user.roles', 'user.entitlements'] as const
@@ -169,8 +176,40 @@ const lost = (...unknown: readonly string[]): Rebuilt => ({
   facts: 'unknown',
 })
 
+/** The question whose input was kept: of the call only what deputy itself judges by, after policy. */
+const asKept = (record: Recorded, connection: Connection): Question => ({
+  id: record.exchange,
+  principal: principalOf(record),
+  route: { connection, host: record.request.host, target: canonicalTarget('GET', '/') },
+  act: { operation: { ...UNKNOWN, ...record.operation }, kind: 'deputy', segments: [] },
+  body: null,
+  stripped: [],
+  facts: { entitlements: NOBODY, ageMs: () => record.entitlements.age_ms },
+  holding: NO_ACCOUNT,
+  scopes: [],
+})
+
 /** Asks nobody but the file of people. */
 export const createRebuild = (deps: RebuildDeps): Rebuild => {
+  const anew = createAnew(deps)
+  return async (record) => {
+    const connection = deps.connections.get(record.connection)
+    if (deps.inputs === null || record.input === undefined || connection === undefined)
+      return anew(record)
+    const kept = await deps.inputs.of(record, record.input)
+    return kept.kind === 'unusable'
+      ? { ...(await anew(record)), unused: kept.why }
+      : {
+          questions: [asKept(record, connection)],
+          unknown: [],
+          facts: 'as recorded',
+          document: kept.text,
+        }
+  }
+}
+
+/** From what the evidence holds. */
+const createAnew = (deps: RebuildDeps): Rebuild => {
   // Who is alike is one object: what the pipeline prepares for it is prepared once.
   const principals = new Map<string, Principal>()
   const factsOf = async (

@@ -1,4 +1,5 @@
 // The error catalogue: code, status, title, RFC 9209 error type, and what an agent should do. docs/answers.md is made from it.
+import type { Reason } from './model.ts'
 
 type Row = {
   readonly status: number
@@ -624,3 +625,7 @@ export const problemAnswer = (
     body,
   }
 }
+
+/** Why policy refuses, as its authors worded it, for whoever reads the answer: `what it says (its_code)`. */
+export const toldReasons = (reasons: readonly Reason[]): string =>
+  reasons.map(({ code, msg }) => (msg === '' ? code : `${msg} (${code})`)).join('; ')

@@ -1,7 +1,7 @@
 // Asks policy before any consent begins: may this person connect this account, with these scopes?
 import type { Clock, Connection, Lets, OperationRow, Principal, StandingAsk } from '../model.ts'
-import { Problem } from '../problem.ts'
-import { chooseScopes, toldReasons, usable } from '../pipeline/decide.ts'
+import { toldReasons, Problem } from '../problem.ts'
+import { chooseScopes, usable } from '../pipeline/decide.ts'
 import type { Evidence } from '../audit/records.ts'
 import { questionOf, useful, type AllowedDeps, type AllowedOf } from './allowed.ts'
 

@@ -110,10 +110,6 @@ export const chooseScopes = (
   return least ?? scopes[0] ?? NO_SCOPES
 }
 
-/** Why policy refuses, as its authors worded it, for whoever reads the answer: `what it says (its_code)`. */
-export const toldReasons = (reasons: readonly Reason[]): string =>
-  reasons.map(({ code, msg }) => (msg === '' ? code : `${msg} (${code})`)).join('; ')
-
 /** Is it this operation, or of this family? */
 const names = (named: string, id: string): boolean =>
   named.endsWith('.*') ? id.startsWith(named.slice(0, -1)) : named === id

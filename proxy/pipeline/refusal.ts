@@ -2,10 +2,10 @@
 import type { Challenge, Decision, Holding, Principal, Route } from '../model.ts'
 import type { Call } from './exchange.ts'
 import type { Declined } from '../consent/declined.ts'
-import { Problem, toProblem, type ProblemCode } from '../problem.ts'
+import { Problem, toldReasons, toProblem, type ProblemCode } from '../problem.ts'
 import type { Act } from './classify.ts'
 import { asking, challengeOf, declinedBy, lapsed } from './credential.ts'
-import { beyondRun, CONSENT, toldReasons, usable } from './decide.ts'
+import { beyondRun, CONSENT, usable } from './decide.ts'
 
 export type Link = {
   readonly authorizationId: string

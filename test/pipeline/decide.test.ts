@@ -1,4 +1,5 @@
 // What policy is asked, and what is made of its answer.
+import { toldReasons } from '../../proxy/problem.ts'
 import { describe, expect, test } from 'vitest'
 import type {
   Decision,
@@ -16,7 +17,6 @@ import {
   chooseScopes,
   createDecide,
   decideEach,
-  toldReasons,
   usable,
 } from '../../proxy/pipeline/decide.ts'
 import type { Question } from '../../proxy/pipeline/decide.ts'

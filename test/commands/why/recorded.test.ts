@@ -49,6 +49,7 @@ const unknown = async (
     reads: readsOf([{ wasm: new Uint8Array(), tables: new Map(Object.entries(tables)) }]),
     people: { ask: () => Promise.resolve(null) },
     now: true,
+    inputs: null,
   })
   return (await rebuild(record)).unknown
 }

@@ -27,7 +27,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     rule(
       'admin',
       'who may see or do what',
-      /calendar\.acl\.|transferOwnership|drive\.permissions\.|drive\.(?:accessproposals|teamdrives)\.|drive\.drives\.(?!hide|unhide)|\.members\.(?!modify)|setPublishSettings|completeImport|meet\.spaces\.patch/,
+      /calendar\.acl\.|transferOwnership|drive\.permissions\.|drive\.(?:accessproposals|teamdrives)\.|drive\.drives\.(?!hide|unhide)|\.members\.(?!modify)|setPublishSettings|completeImport|meet\.spaces\.patch|chat\.spaces\.(?:setup|patch)$/,
     ),
     rule(
       'read',
@@ -119,7 +119,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     ),
   ],
   microsoft: [
-    rule('admin', 'answers with an address past deputy', /\/createUploadSession /),
+    rule('admin', 'answers with an address past deputy', /\/(?:createUploadSession|preview) /),
     rule(
       'admin',
       'hooks, keys, consents, devices, and how somebody signs in',
@@ -138,7 +138,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     rule(
       'admin',
       'who may see or do what, and rules that send mail on',
-      /\/(?:permissions?|members|allMembers|allowedMembers|memberOf|owners|acceptedSenders|rejectedSenders|calendarPermissions|invite|createLink|grant|sharedWithTeams|installedApps|settings|messageRules|mailboxSettings|restrict\w*|unrestrict\w*|revoke\w*|inferenceClassification|changePassword|assignLicense|reprocessLicenseAssignment|exportPersonalData|retryServiceProvisioning|archive|unarchive|provisionEmail|removeEmail|retentionLabel|unlock|lock|sponsors|manager|tabs|contentTypes|columns|termStores?|externalColumns)(?:[/ (]|$)/,
+      /\/(?:permissions?|members|allMembers|allowedMembers|memberOf|owners|acceptedSenders|rejectedSenders|calendarPermissions|invite|createLink|grant|sharedWithTeams|installedApps|settings|messageRules|mailboxSettings|restrict\w*|unrestrict\w*|revoke\w*|removeAllAccessForUser|inferenceClassification|changePassword|assignLicense|reprocessLicenseAssignment|exportPersonalData|retryServiceProvisioning|archive|unarchive|provisionEmail|removeEmail|retentionLabel|unlock|lock|sponsors|manager|tabs|contentTypes|columns|termStores?|externalColumns)(?:[/ (]|$)/,
     ),
     rule(
       'delete',
@@ -148,7 +148,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     rule(
       'delete',
       'POSTs that destroy',
-      /^POST \/v1\.0\/(?:me|users|groups|drives|sites|chats|teams)\S*\/(?:permanentDelete|softDelete) /,
+      /^POST \/v1\.0\/(?:me|users|groups|drives|sites|chats|teams)\S*\/(?:permanentDelete|softDelete|workbook\/\S*\/(?:clear|delete)|events\/\S*\/cancel) /,
     ),
     rule(
       'write',
@@ -171,7 +171,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     rule(
       'delete',
       'archive and purge are POSTs',
-      /^POST \S*\/(?:archive|purge|gdpr-delete|delete|remove)(?:\/\w+)*\/? |^PUT \S*\/memberships\/remove /,
+      /^POST \S*\/(?:archive|purge|gdpr-delete|delete|remove|reset)(?:\/\w+)*\/? |^PUT \S*\/memberships\/(?:add-and-)?remove /,
     ),
     rule('delete', 'what the method says', /^DELETE /),
     rule('admin', 'one record takes the place of another for good', /\/merge /),
@@ -191,7 +191,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     rule(
       'admin',
       'who may see what, what a workspace is set to, and what moves between products',
-      /^mutation (?:\w*(?:Share|Unshare|ExternalSync\w*|SyncToSlack|SlackChannel\w*)|\w*[iI]mport\w*|teamKeyDelete|userUpdate|(?:workflowState|projectStatus|customerStatus)(?:Create|Update|Archive|Unarchive|Delete)) /,
+      /^mutation (?:createCsvExportReport|customerMerge|\w*(?:Share|Unshare|ExternalSync\w*|SyncToSlack|SlackChannel\w*)|\w*[iI]mport\w*|teamKeyDelete|userUpdate|(?:workflowState|projectStatus|customerStatus)(?:Create|Update|Archive|Unarchive|Delete)) /,
     ),
     rule('write', 'taking away a label destroys nothing', /^mutation \w+RemoveLabel /),
     rule('read', 'queries read', /^query /),
@@ -214,14 +214,14 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     rule(
       'write',
       'taking away a label, a lock, a star or a reviewer destroys nothing',
-      /^DELETE \S*\/(?:labels|lock|stopwatch|subscriptions?|reactions|requested_reviewers|starred|following|subscription|pin|dependencies|blocks|topics|deadline|schedule)\b/,
+      /^DELETE (?!\/api\/v1\/orgs\/\{org\}\/labels)\S*\/(?:labels|lock|stopwatch|subscriptions?|reactions|requested_reviewers|starred|following|subscription|pin|dependencies|blocks|topics|deadline|schedule)\b/,
     ),
     rule(
       'admin',
       'a repository or an organisation itself',
       /^(?:DELETE|PATCH|POST|PUT) \/api\/v1\/(?:repos\/\{owner\}\/\{repo\}|orgs\/\{org\}|orgs|orgs\/\{org\}\/rename|org\/\{org\}\/repos) /,
     ),
-    rule('delete', 'content goes', /^DELETE \/api\/v1\/repos\//),
+    rule('delete', 'content goes', /^DELETE \/api\/v1\/(?:repos\/|orgs\/\{org\}\/labels\/)/),
     rule(
       'write',
       'content comes or changes',

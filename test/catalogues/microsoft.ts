@@ -52,6 +52,12 @@ const mine = (found: Found, raw: { readonly kind: 'collection' | 'one' | 'action
   return [found, { ...found, path, id: idOf(found.method, path, raw.kind) }]
 }
 
+/** The client writes a function without arguments with its parentheses, the reference and people without. */
+const bare = (found: Found): Found[] => {
+  const path = found.path.replaceAll('()', '')
+  return path === found.path ? [found] : [found, { ...found, path }]
+}
+
 const ofFile = (file: string): readonly Found[] => {
   const source = specText('microsoft', file)
   const raw = TEMPLATE.exec(source)?.[1] ?? ''
@@ -77,7 +83,7 @@ const ofFile = (file: string): readonly Found[] => {
         // The body is a file, of whatever type.
         ...(body === 'bytes' ? { upload: true } : {}),
       }
-      return answer === '' ? [] : mine(found, { kind })
+      return answer === '' ? [] : mine(found, { kind }).flatMap(bare)
     },
   )
 }

@@ -66,3 +66,19 @@ test_salesforce_records_are_not_shared if {
 		sf_lifted("access", "POST", path, []) == ["salesforce_share"]
 	}
 }
+
+by_ids(query) := sf("DELETE", "composite/sobjects", [set_to("/request/query", query)])
+
+test_salesforce_records_are_deleted_by_their_ids if {
+	by_ids({"ids": ["001Qy00000AbcdE,a03Qy00000AbcdE"], "allOrNone": ["true"]}) == []
+	by_ids({"ids": ["500Qy00000AbcdE", "00QQy00000AbcdE"]}) == []
+	every query in [
+		{"ids": ["001Qy00000AbcdE,005Qy00000AbcdE"]}, {"ids": ["0PaQy00000AbcdE"]}, {"ids": ["001Qy00000AbcdE", "00GQy00000AbcdE"]},
+		{"ids": [""]}, {"ids": []}, {}, {"ids": ["001Qy00000AbcdE"], "Ids": ["005Qy00000AbcdE"]}, {"ids": ["001Qy00000AbcdE,"]},
+	] {
+		by_ids(query) == ["salesforce_protected"]
+	}
+	by_ids({"ids": ["005Qy00000AbcdE"]}) == ["salesforce_protected"]
+	sf_lifted("access", "DELETE", "composite/sobjects", [set_to("/request/query", {"ids": ["005Qy00000AbcdE"]})]) == []
+	sf("DELETE", "composite/sobjects", [set_to("/request/query", {}), set_to("/asked", "list")]) == []
+}

@@ -132,7 +132,7 @@ describe('without a word to deputy', () => {
       fs.writeFileSync(`${fileOf(child)}-back`, copy)
       const { length } = copy
       fs.renameSync(`${fileOf(child)}-back`, fileOf(child))
-      await expect.poll(() => ready(child), { timeout: 10_000 }).toMatchObject({ status: 200 })
+      await expect.poll(() => ready(child)).toMatchObject({ status: 200 })
       expect(await call(child)).toBe(200)
       expect(fs.readFileSync(fileOf(child)).subarray(0, length)).toEqual(copy)
       await child.stop()
@@ -156,7 +156,7 @@ describe('without a word to deputy', () => {
     } finally {
       unmount()
     }
-    await expect.poll(() => ready(child), { timeout: 10_000 }).toMatchObject({ status: 200 })
+    await expect.poll(() => ready(child)).toMatchObject({ status: 200 })
     expect(await call(child)).toBe(200)
   })
 
@@ -166,7 +166,7 @@ describe('without a word to deputy', () => {
     fs.rmSync(fileOf(child))
     expect(await call(child)).toBe(503)
     hangUp(child)
-    await expect.poll(() => call(child), { timeout: 10_000 }).toBe(200)
+    await expect.poll(() => call(child)).toBe(200)
     expect(await ready(child)).toMatchObject({ status: 200 })
     expect(child.evidence()[0]).toMatchObject({
       event: 'segment.started',
@@ -217,7 +217,7 @@ describe('without a word to deputy', () => {
     hangUp(child)
     expect(await call(child)).toBe(503)
     fs.renameSync(fileOf(child), `${fileOf(child)}.forged`)
-    await expect.poll(() => call(child), { timeout: 10_000 }).toBe(200)
+    await expect.poll(() => call(child)).toBe(200)
     await child.stop()
     expect(await verified(child.dir)).toMatchObject({ code: 1 })
   })
@@ -267,7 +267,7 @@ describe.runIf(needed)(`logrotate${needs}`, () => {
       await expect.poll(() => unfinished(child)).toEqual([])
       logrotate(child, directives)
       // A file that was packed since is still found.
-      await expect.poll(() => call(child), { timeout: 10_000 }).toBe(200)
+      await expect.poll(() => call(child)).toBe(200)
       sent++
       await new Promise((resolve) => setTimeout(resolve, 1_000 - (Date.now() % 1_000) + 5))
     }
@@ -328,7 +328,7 @@ describe('deputy itself', () => {
     fs.writeFileSync(file, JSON.stringify({ ...config, audit }), { mode: 0o600 })
     const child = await startChild(setup(), dir)
     open.push(child)
-    await expect.poll(() => closed().length, { timeout: 10_000 }).toBe(all.length - 2)
+    await expect.poll(() => closed().length).toBe(all.length - 2)
     expect(linked(child, 'segment.removed').map((one) => one['segment'])).toEqual(
       [0, 1].map((n) => ({
         file: `audit.jsonl.20200101T00000${n}.000Z`,

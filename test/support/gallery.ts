@@ -389,7 +389,12 @@ export const GALLERY: Readonly<Record<string, () => Page>> = {
     approvalPage(asked({ body: HOSTILE, agent: agent('agent:<b>', false) })),
   'approval-mail': () => {
     const view = asked({ body: { raw: MAIL.toString('base64url') } })
-    const read = { to: ['bob@example.com'], cc: ['carol@example.com'], bcc: ['eve@example.com'], attachments: 2 }
+    const read = {
+      to: ['bob@example.com'],
+      cc: ['carol@example.com'],
+      bcc: ['eve@example.com'],
+      attachments: 2,
+    }
     const mail = { unread: false, sends: true, domains: ['example.com'], ...read } as const
     const mails = [{ part: null, mail, message: MAIL.toString('base64') }]
     return approvalPage({ ...view, shown: { ...view.shown, mails } })

@@ -98,7 +98,7 @@ const createCache = () => {
 }
 
 /** Places for questions under way: the first who came is the first who asks. */
-export const createTurns = (most: number) => {
+const createTurns = (most: number) => {
   let running = 0
   const queue: (() => void)[] = []
   return {
@@ -129,7 +129,7 @@ export const createTurns = (most: number) => {
 }
 
 /** Leaves a source alone that fails for everybody, and tries it with one question after a while. */
-export const createCircuit = (name: string, clock: Pick<Clock, 'mono'>, log: Log) => {
+const createCircuit = (name: string, clock: Pick<Clock, 'mono'>, log: Log) => {
   let failures = 0
   /** About whom, up to two: one person whose answers fail does not stop the others. */
   const whom = new Set<string>()
@@ -176,6 +176,46 @@ export const createCircuit = (name: string, clock: Pick<Clock, 'mono'>, log: Log
 export const asUnanswered = (error: unknown): Unanswered =>
   error instanceof Unanswered ? error : new Unanswered('failed', messageOf(error), { cause: error })
 
+/**
+ * Puts questions to one source: in turn, only while it is not left alone, and each answer counts for that.
+ * @param timeoutMs for the turn
+ * @returns the function; `whose`: key of whom is asked about. It rejects with Unanswered
+ */
+export const createInTurn = (
+  name: string,
+  timeoutMs: number,
+  clock: Pick<Clock, 'mono'>,
+  log: Log,
+) => {
+  const turns = createTurns(MOST_AT_ONCE)
+  const circuit = createCircuit(name, clock, log)
+  const counted = async <T>(whose: string, ask: () => Promise<T>): Promise<T> => {
+    try {
+      circuit.enter()
+      const answer = await ask()
+      circuit.succeeded()
+      return answer
+    } catch (thrown) {
+      const error = asUnanswered(thrown)
+      if (error.alone) circuit.succeeded()
+      else if (error.reason !== 'resting') circuit.failed(error, whose)
+      throw error
+    }
+  }
+  return async <T>(whose: string, ask: () => Promise<T>): Promise<T> => {
+    const came = clock.mono()
+    const busy = () => new Unanswered('busy', `no turn within ${timeoutMs / 1_000} s`)
+    if (!(await turns.take(timeoutMs))) throw busy()
+    try {
+      // A turn may come before a timer that is late.
+      if (clock.mono() - came >= timeoutMs) throw busy()
+      return await counted(whose, ask)
+    } finally {
+      turns.give()
+    }
+  }
+}
+
 /** A question that does not hear its signal is not waited for either. */
 export const within = <T>(
   timeoutMs: number,
@@ -210,8 +250,7 @@ export const createAsked = (options: {
   const { name, question, keepMs, timeoutMs, clock, log, seen } = options
   const places = new Map<string, Place>()
   const cache = createCache()
-  const turns = createTurns(MOST_AT_ONCE)
-  const circuit = createCircuit(name, clock, log)
+  const inTurn = createInTurn(name, timeoutMs, clock, log)
   let closed = false
 
   /** What left before the call came is never enough for one that allows no age. */
@@ -226,33 +265,17 @@ export const createAsked = (options: {
       : { ...known, auth: known.auth ?? null, source: name, digest: factsDigest(known), asOf }
 
   /** One question, from its turn to its answer. */
-  const run = async (
-    key: string,
-    person: Person,
-    mine: () => Asked,
-  ): Promise<Entitlements | null> => {
-    if (!(await turns.take(timeoutMs)))
-      throw new Unanswered('busy', `no turn within ${timeoutMs / 1_000} s`)
-    const began = clock.mono()
-    try {
+  const run = (key: string, person: Person, mine: () => Asked): Promise<Entitlements | null> =>
+    inTurn(key, async () => {
       if (closed) throw new Unanswered('failed', 'it is closed')
-      circuit.enter()
+      const began = clock.mono()
       mine().sentAt = began
       const facts = factsOf(await said(person), began)
-      circuit.succeeded()
       seen.answered(name, (clock.mono() - began) / 1_000)
       if (mine().void) cache.drop(key)
       else if (keepMs > 0) cache.put(key, facts, began)
       return facts
-    } catch (thrown) {
-      const error = asUnanswered(thrown)
-      if (error.alone) circuit.succeeded()
-      else if (error.reason !== 'resting') circuit.failed(error, key)
-      throw error
-    } finally {
-      turns.give()
-    }
-  }
+    })
   const counted = (error: unknown): never => {
     const failure = asUnanswered(error)
     seen.failed(name, failure.reason)

@@ -10,7 +10,7 @@ import {
   Unaskable,
   type ValueOf,
 } from '../wire/template.ts'
-import { asUnanswered, createCircuit, createTurns, MOST_AT_ONCE, within } from './asked.ts'
+import { asUnanswered, createInTurn, within } from './asked.ts'
 import { createGet, type GetOptions } from './page.ts'
 import { Unanswered, type Unanswer } from './source.ts'
 
@@ -105,32 +105,19 @@ export const createCheck = (options: {
 }): Check => {
   const { name, kind, operations, timeoutMs, clock, log, seen } = options
   const get = createGet({ ...options.get, clock, most: MOST_BYTES })
-  const turns = createTurns(MOST_AT_ONCE)
-  const circuit = createCircuit(`checks.${name}`, clock, log)
+  const inTurn = createInTurn(`checks.${name}`, timeoutMs, clock, log)
   const pointer = kind.preset === 'openfga' ? '/allowed' : kind.answer
 
-  const ask = async ({ url, ...how }: Question, whose: string): Promise<boolean> => {
-    if (!(await turns.take(timeoutMs)))
-      throw new Unanswered('busy', `no turn within ${timeoutMs / 1_000} s`)
-    const began = clock.mono()
-    try {
-      circuit.enter()
+  const ask = ({ url, ...how }: Question, whose: string): Promise<boolean> =>
+    inTurn(whose, async () => {
+      const began = clock.mono()
       const page = await within(timeoutMs, (signal) => get(signal)(url, how))
       if (page === null)
         throw new Unanswered('status', 'it answers 404: nothing is checked at this address')
       const answer = answerAt(page.json, pointer)
-      circuit.succeeded()
       seen.answered(name, answer, (clock.mono() - began) / 1_000)
       return answer
-    } catch (thrown) {
-      const error = asUnanswered(thrown)
-      if (error.alone) circuit.succeeded()
-      else if (error.reason !== 'resting') circuit.failed(error, whose)
-      throw error
-    } finally {
-      turns.give()
-    }
-  }
+    })
   return {
     name,
     operations,

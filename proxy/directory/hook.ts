@@ -4,7 +4,7 @@ import type { Clock, Log } from '../model.ts'
 import type { Fetch } from '../net/dial.ts'
 import { isObject } from '../wire/json.ts'
 import { arePointers } from '../wire/rewrite.ts'
-import { asUnanswered, createCircuit, createTurns, MOST_AT_ONCE, within } from './asked.ts'
+import { createInTurn, MOST_AT_ONCE, within } from './asked.ts'
 import { createGet } from './page.ts'
 import { Unanswered } from './source.ts'
 
@@ -70,7 +70,7 @@ export const createHook = (options: {
   readonly url: string
   readonly key: KeyObject
   readonly operations: readonly string[]
-  /** For one question, its turn included, ms. */
+  /** For the turn of a question, and again for its answer, ms. */
   readonly timeoutMs: number
   readonly fetch: Fetch
   readonly clock: Clock
@@ -78,8 +78,7 @@ export const createHook = (options: {
 }): Hook => {
   const { name, when, url, key, operations, timeoutMs, fetch, clock, log } = options
   const get = createGet({ fetch, authorization: async () => null, clock, most: MOST_BYTES })
-  const turns = createTurns(MOST_AT_ONCE)
-  const circuit = createCircuit(`hooks.${name}`, clock, log)
+  const inTurn = createInTurn(`hooks.${name}`, timeoutMs, clock, log)
   const shares = new Map<string, number>()
   // Most have no hooks, and need no library to sign with.
   const signer = async () => (await import('../net/webhook.ts')).createSigner(key)
@@ -94,24 +93,6 @@ export const createHook = (options: {
     if (page === null) throw new Unanswered('status', 'it answers 404')
     return readHookAnswer(page.json)
   }
-  const inTurn = async (body: string, whose: string): Promise<HookAnswer> => {
-    const began = clock.mono()
-    if (!(await turns.take(timeoutMs)) || clock.mono() - began >= timeoutMs)
-      throw new Unanswered('busy', `no turn within ${timeoutMs / 1_000} s`)
-    try {
-      circuit.enter()
-      const answer = await asked(body)
-      circuit.succeeded()
-      return answer
-    } catch (thrown) {
-      const error = asUnanswered(thrown)
-      if (error.alone) circuit.succeeded()
-      else if (error.reason !== 'resting') circuit.failed(error, whose)
-      throw error
-    } finally {
-      turns.give()
-    }
-  }
   return {
     name,
     when,
@@ -122,7 +103,7 @@ export const createHook = (options: {
         throw new Unanswered('busy', `this agent has ${under} questions under way`)
       shares.set(share, under + 1)
       try {
-        return await inTurn(body, whose)
+        return await inTurn(whose, () => asked(body))
       } finally {
         const left = (shares.get(share) ?? 1) - 1
         if (left === 0) shares.delete(share)

@@ -84,6 +84,24 @@ describe('questions', () => {
     expect(await Promise.all(all.map(promised))).toHaveLength(100)
   })
 
+  test('whose turn comes too late are not asked, and give it back', async () => {
+    const directory = asking()
+    const ask = (i: number) => failure(directory.ask(person(`p${i}`), 0))
+    const first = Array.from({ length: 64 }, (_, i) => ask(i))
+    await vi.waitFor(() => expect(open).toHaveLength(64))
+    const late = ask(64)
+    await turn()
+    now += 5_000
+    for (let i = 0; i < 64; i++) (await next()).answer(staff)
+    expect(await late).toBe('busy')
+    expect(new Set(await Promise.all(first))).toEqual(new Set(['answered']))
+    expect(sent).toBe(64)
+    const again = Array.from({ length: 64 }, (_, i) => ask(i))
+    await vi.waitFor(() => expect(open).toHaveLength(64))
+    for (let i = 0; i < 64; i++) (await next()).answer(staff)
+    await Promise.all(again)
+  })
+
   test('date facts from the moment at which they leave', async () => {
     const directory = asking()
     const asked = directory.ask(alice, 0)

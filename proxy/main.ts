@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Command, CommanderError, InvalidArgumentError } from 'commander'
-import { addAuditCommands } from './commands/audit_cli.ts'
+import { Command, CommanderError } from 'commander'
+import { addAuditCommands, whole } from './commands/audit_cli.ts'
 import { addOperatorCommands } from './commands/operator_cli.ts'
 import { addVaultCommands } from './commands/vault_cli.ts'
 import { addPolicyCommands } from './commands/policy_cli.ts'
@@ -36,10 +36,6 @@ type SelftestFlags = {
   readonly resolver?: readonly string[]
   readonly file?: readonly string[]
   readonly allow?: readonly string[]
-}
-const whole = (text: string): number => {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.')
-  return Number(text)
 }
 const wholes = (text: string, before: readonly number[] = []): readonly number[] => [
   ...before,

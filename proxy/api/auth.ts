@@ -8,6 +8,7 @@ import type { AskRow, Connection, Flow, Principal, StandingAsk } from '../model.
 import type { Flows } from '../consent/flow.ts'
 import { Problem, type ProblemCode } from '../problem.ts'
 import { shareOf } from '../shares.ts'
+import { inFamily } from '../wire/pattern.ts'
 import { isAsk, personOfAsk, type Asks } from '../consent/asks.ts'
 import { createBegin, shape } from './begin.ts'
 import { createCaller, mine } from './caller.ts'
@@ -252,9 +253,7 @@ const operationNamed = (
 /** Families are what they stand for today: what a catalogue gets later, nobody said yes to. */
 const idsOf = ({ provider, name }: Connection, wanted: readonly string[]): readonly string[] => {
   const ids = wanted.flatMap((one) => {
-    const found = provider.operations.filter(({ id }) =>
-      one.endsWith('.*') ? id.startsWith(one.slice(0, -1)) : id === one,
-    )
+    const found = provider.operations.filter(({ id }) => inFamily(one, id))
     if (found.length === 0)
       throw invalid(`standing.operations: ${name} has no ${JSON.stringify(one)}`)
     return found.map(({ id }) => id)

@@ -4,6 +4,7 @@ import type { Clock, Operation, Person } from '../model.ts'
 import { Problem } from '../problem.ts'
 import type { Runs } from '../vault/runs.ts'
 import { validId } from '../wire/canonical.ts'
+import { inFamily } from '../wire/pattern.ts'
 import { by, namingFor, personNamed, type Gate, type Naming, type Operator } from './operator.ts'
 import { runBody, runShape, runsQuery } from './operators_schema.ts'
 import { given, invalid, paged, readBody, readQuery, type Rest } from './rest.ts'
@@ -30,9 +31,6 @@ export type RunApiDeps = Naming & {
   readonly clock: Clock
 }
 
-const fits = (wanted: string, { id }: Pick<Operation, 'id'>): boolean =>
-  wanted.endsWith('.*') ? id.startsWith(wanted.slice(0, -1)) : id === wanted
-
 export const addRunRoutes = (
   { route }: Pick<Rest, 'route'>,
   gate: Gate,
@@ -57,7 +55,7 @@ export const addRunRoutes = (
       return found.provider.operations
     })
     for (const wanted of operations ?? [])
-      if (!served.some((operation) => fits(wanted, operation)))
+      if (!served.some(({ id }) => inFamily(wanted, id)))
         throw invalid(`operations: ${JSON.stringify(wanted)} is none of these connections`)
     const now = clock.now()
     const expiresAt =

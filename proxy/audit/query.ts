@@ -2,6 +2,7 @@
 import type { Chain } from './chains.ts'
 import { linesOf, record, type Foreign } from './chain.ts'
 import { bytesOf } from './segments.ts'
+import { concerns } from '../wire/pattern.ts'
 
 /** What is asked for; absent: all. Texts are compared whole, `operation` may be a family (`issues.*`). */
 export type Filter = {
@@ -62,13 +63,10 @@ export const listAt = (
   return Array.isArray(value) ? value.map(String) : []
 }
 
-const inFamily = (wanted: string, name: string): boolean =>
-  wanted === '*' || (wanted.endsWith('.*') ? name.startsWith(wanted.slice(0, -1)) : name === wanted)
-
 /** The run of a line; deputy writes its id, or an object that holds it. */
 const runOf = (fields: Foreign): string => textAt(fields, 'run') || textAt(fields, 'run', 'id')
 const wantsEvent = (wanted: string, event: string): boolean =>
-  wanted === 'call' ? event === 'decision' : inFamily(wanted, event)
+  wanted === 'call' ? event === 'decision' : concerns(wanted, event)
 
 /** Does a line fit, as far as it says so itself? */
 const fits = (filter: Filter, fields: Foreign): boolean => {
@@ -81,7 +79,7 @@ const fits = (filter: Filter, fields: Foreign): boolean => {
     (agent === undefined || textAt(fields, 'agent', 'id') === agent) &&
     (run === undefined || runOf(fields) === run) &&
     (connection === undefined || textAt(fields, 'connection') === connection) &&
-    (operation === undefined || inFamily(operation, textAt(fields, 'operation', 'id'))) &&
+    (operation === undefined || concerns(operation, textAt(fields, 'operation', 'id'))) &&
     (access === undefined || textAt(fields, 'operation', 'access') === access) &&
     (effect === undefined || textAt(fields, 'decision', 'effect') === effect) &&
     (reason === undefined ||

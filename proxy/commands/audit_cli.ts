@@ -5,7 +5,8 @@ import type { Filter } from '../audit/query.ts'
 
 const FILES = 'files of evidence, or folders of them'
 const USUAL = ['audit.jsonl']
-const whole = (text: string): number => {
+/** A value of an option. @throws InvalidArgumentError */
+export const whole = (text: string): number => {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.')
   return Number(text)
 }

@@ -10,6 +10,7 @@ import { createRoom } from '../consent/tenants.ts'
 import { createRevoker } from '../tokens/revoke.ts'
 import { Problem } from '../problem.ts'
 import type { PeopleSource } from '../pipeline/entitlements.ts'
+import { samePerson } from '../wire/canonical.ts'
 import { createAsking, type AgentOff, type Asking } from './asks.ts'
 import type { Core } from './core.ts'
 import { directoryOf, type Invalidated } from './directories.ts'
@@ -82,8 +83,6 @@ const followPeople = (
     },
   }
 }
-const samePerson = (one: Person, other: Person): boolean =>
-  one.tenant === other.tenant && one.realm === other.realm && one.id === other.id
 
 const noticesOf = (
   { clock, log }: Scope,

@@ -1,7 +1,7 @@
 // Which paths do rows of the policy name for an operation? Its template alone fits no row that says more. Pure.
 import type { Connection, JsonObject, OperationRow } from '../model.ts'
-import { concerns } from '../pipeline/checks.ts'
 import { fits } from '../wire/pattern.ts'
+import { concerns } from '../wire/pattern.ts'
 
 const MOST_PATHS = 8
 

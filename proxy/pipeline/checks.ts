@@ -3,12 +3,9 @@ import type { Ask, Check } from '../directory/checks.ts'
 import { keyOf } from '../directory/source.ts'
 import type { Clock, Decision, PolicyEngine } from '../model.ts'
 import { Problem } from '../problem.ts'
+import { concerns } from '../wire/pattern.ts'
 import { Unaskable, type ValueOf } from '../wire/template.ts'
 import type { Decide, Question } from './decide.ts'
-
-/** Is it all, this operation, or of this family? */
-export const concerns = (named: string, id: string): boolean =>
-  named === '*' || named === id || (named.endsWith('.*') && id.startsWith(named.slice(0, -1)))
 
 /** Parameters of the operation's path, by their names. */
 const parametersOf = ({ operation, segments }: Question['act']): ReadonlyMap<string, string> => {

@@ -27,6 +27,7 @@ import { signInOf } from '../wire/sign_in.ts'
 import type { Body } from './inspect.ts'
 import { mcpMember } from './mcp.ts'
 import { createNow } from '../wire/now.ts'
+import { inFamily } from '../wire/pattern.ts'
 import { shareOf } from '../shares.ts'
 
 /** What one decision is about. */
@@ -110,9 +111,6 @@ export const chooseScopes = (
   return least ?? scopes[0] ?? NO_SCOPES
 }
 
-/** Is it this operation, or of this family? */
-const names = (named: string, id: string): boolean =>
-  named.endsWith('.*') ? id.startsWith(named.slice(0, -1)) : named === id
 /** Those of `wanted` that no operation of a run needs: it asks its person for nothing else. */
 export const beyondRun = (
   reach: RunReach | undefined,
@@ -122,7 +120,7 @@ export const beyondRun = (
   const operations = reach?.operations ?? null
   if (operations === null) return NO_SCOPES
   const needed = provider.operations
-    .filter(({ id }) => operations.some((named) => names(named, id)))
+    .filter(({ id }) => operations.some((named) => inFamily(named, id)))
     .flatMap((one) => chooseScopes(one, NO_SCOPES, widened(provider, listed), listed))
   return lacking(provider, askable(provider, listed, needed), wanted)
 }
@@ -132,7 +130,7 @@ const reaches = (reach: RunReach, { route: { connection }, act }: Question): boo
   (reach.operations === null ||
     (act.kind === 'deputy'
       ? beyondRun(reach, connection, act.operation.scopes.flat()).length === 0
-      : reach.operations.some((named) => names(named, act.operation.id))))
+      : reach.operations.some((named) => inFamily(named, act.operation.id))))
 const OUT_OF_REACH: PolicyDecision = {
   version: 1,
   allow: false,

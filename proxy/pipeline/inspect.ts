@@ -42,7 +42,8 @@ export type Body = {
   readonly message?: Spoken & { readonly value: unknown }
 }
 
-const NONE: Body = {
+/** Of a call without one. */
+export const NO_BODY: Body = {
   state: 'none',
   bytes: null,
   declared: 0,
@@ -100,7 +101,7 @@ export const readUpTo = (req: IncomingMessage, cap: number): Promise<Buffer | nu
 const bodiless = (route: Route, { operation }: Act): Body => {
   const { query } = route.target
   const { mail } = operation
-  const none = mail === undefined ? NONE : { ...NONE, mail: mailIn(mail, query, null) }
+  const none = mail === undefined ? NO_BODY : { ...NO_BODY, mail: mailIn(mail, query, null) }
   if (operation.inspect.length === 0) return none
   return { ...none, json: queryMembers(query, operation.inspect, null) }
 }

@@ -1,17 +1,13 @@
 // Finds rows that may cover one call and give one demand of it different values: such a call is refused. Pure.
-import { fits } from '../wire/pattern.ts'
+import { concerns, fits } from '../wire/pattern.ts'
 import type { Grants, Row } from './tables.ts'
 
 /** Pairs that are compared; a call that meets a pair beyond is refused all the same. */
 const MOST_PAIRS = 100_000
 
 const common = <T>(a: readonly T[], b: readonly T[]): boolean => a.some((one) => b.includes(one))
-const within = (name: string, family: string): boolean =>
-  family === '*' ||
-  name === family ||
-  (family.endsWith('.*') && name.startsWith(family.slice(0, -1)))
 const operationsMeet = (a: Row, b: Row): boolean =>
-  a.operations.some((x) => b.operations.some((y) => within(x, y) || within(y, x)))
+  a.operations.some((x) => b.operations.some((y) => concerns(y, x) || concerns(x, y)))
 const segmentsMeet = (a: string, b: string): boolean =>
   (a.includes('*') && b.includes('*')) || fits(a, b) || fits(b, a)
 const pathsMeet = (a: readonly string[], b: readonly string[]): boolean => {

@@ -2,7 +2,7 @@
 // that they ask for. Pure.
 import type { OperationRow, Provider } from '../model.ts'
 import { remembered } from '../memo.ts'
-import { fits } from '../wire/pattern.ts'
+import { concerns, fits } from '../wire/pattern.ts'
 import type { Ceilings, Grants, Row } from './tables.ts'
 
 type Kind = Row['kinds'][number]
@@ -62,9 +62,6 @@ const knownOf = ({ id, operations, assets, mcp }: Provider): readonly Known[] =>
   } as const
   return assets.size === 0 ? calls : [...calls, { id: `${id}.asset`, ...download }]
 }
-
-const concerns = (name: string, id: string): boolean =>
-  name === '*' || name === id || (name.endsWith('.*') && id.startsWith(name.slice(0, -1)))
 
 /** Budgets of a member that none of these operations inspects: every call would be refused. */
 const uncounted = (row: Row, provider: string, covered: readonly Known[]): readonly string[] =>

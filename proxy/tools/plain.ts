@@ -31,7 +31,7 @@ export const plainName = (provider: string, id: string): string => {
 export const isPlain = ({ graphql, mcp }: OperationRow): boolean =>
   graphql === undefined && mcp === undefined
 
-const TYPES: ReadonlySet<string> = new Set([
+const TYPES: ReadonlySet<unknown> = new Set([
   'string',
   'integer',
   'number',
@@ -39,8 +39,9 @@ const TYPES: ReadonlySet<string> = new Set([
   'array',
   'object',
 ])
+export const isType = (type: unknown): type is InputType => TYPES.has(type)
 const typeOf = (type: string): InputType =>
-  type.endsWith('[]') ? 'array' : TYPES.has(type) ? (type as InputType) : 'string'
+  type.endsWith('[]') ? 'array' : isType(type) ? type : 'string'
 /** Of an array; a type that no schema of the subset has is taken as a text. */
 const itemsOf = (type: string): InputType | null =>
   type.endsWith('[]') ? typeOf(type.slice(0, -2)) : type === 'array' ? 'string' : null

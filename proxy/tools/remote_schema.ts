@@ -2,6 +2,7 @@
 import type { Json, JsonObject } from '../model.ts'
 import { isObject } from '../wire/json.ts'
 import type { Input, InputType } from './definition.ts'
+import { isType } from './plain.ts'
 import { plainText } from './remote_message.ts'
 
 const DEEPEST = 4
@@ -13,15 +14,6 @@ const MOST_BYTES = 8_192
 /** References and unions that are followed on the way to one member. */
 const MOST_STEPS = 8
 
-const TYPES: ReadonlySet<unknown> = new Set([
-  'string',
-  'integer',
-  'number',
-  'boolean',
-  'array',
-  'object',
-])
-const isType = (type: unknown): type is InputType => TYPES.has(type)
 /** Names that every host takes. */
 const isName = (name: string): boolean => /^[\w.-]{1,64}$/.test(name) && name !== '__proto__'
 

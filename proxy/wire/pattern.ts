@@ -15,3 +15,10 @@ export const fits = (pattern: string, text: string): boolean => {
   }
   return at <= end
 }
+
+/** `a.b.c` is itself; `a.b.*` is each name that begins with `a.b.`. */
+export const inFamily = (named: string, id: string): boolean =>
+  named.endsWith('.*') ? id.startsWith(named.slice(0, -1)) : named === id
+
+/** Is it all (`*`), this one, or of this family? */
+export const concerns = (named: string, id: string): boolean => named === '*' || inFamily(named, id)

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { fits } from '../../proxy/wire/pattern.ts'
+import { concerns, fits, inFamily } from '../../proxy/wire/pattern.ts'
 
 test.each([
   ['alice', 'alice', true],
@@ -19,4 +19,23 @@ test.each([
   ['[a-z]+', '[a-z]+', true],
 ])('%s and %s: %s', (pattern, text, fit) => {
   expect(fits(pattern, text)).toBe(fit)
+})
+
+test.each([
+  ['issues.get', 'issues.get', true],
+  ['issues.get', 'issues.getAll', false],
+  ['issues.*', 'issues.get', true],
+  ['issues.*', 'issues.comments.list', true],
+  ['issues.*', 'issues', false],
+  ['issues.*', 'issuesx.get', false],
+  ['issues*', 'issues.get', false],
+  ['', 'issues.get', false],
+])('%s is of %s: %s, and concerns it as well', (named, id, same) => {
+  expect(inFamily(named, id)).toBe(same)
+  expect(concerns(named, id)).toBe(same)
+})
+
+test('everything is concerned by *, and is no family', () => {
+  expect(concerns('*', 'issues.get')).toBe(true)
+  expect(inFamily('*', 'issues.get')).toBe(false)
 })

@@ -6,9 +6,9 @@ import type { Loaded } from '../../config/load.ts'
 import { toldOf } from '../../files.ts'
 import type { Clock, OperationRow } from '../../model.ts'
 import type { Fetch } from '../../net/dial.ts'
-import { concerns } from '../../pipeline/checks.ts'
 import { namesIn } from '../../wire/template.ts'
 import { QUIET } from '../aside.ts'
+import { concerns } from '../../wire/pattern.ts'
 
 /** Has a call of this operation all that the templates name? */
 const suffices = (operation: OperationRow, names: readonly string[]): boolean =>

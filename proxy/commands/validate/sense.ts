@@ -4,9 +4,9 @@ import { naming } from '../../config/backend.ts'
 import { readYaml, type Loaded } from '../../config/load.ts'
 import { plainHttp } from '../../config/address.ts'
 import type { Connection, JsonObject } from '../../model.ts'
-import { concerns } from '../../pipeline/checks.ts'
 import { lacking } from '../../wire/scopes.ts'
 import type { Findings } from './machine.ts'
+import { concerns } from '../../wire/pattern.ts'
 
 const quoted = (names: Iterable<string>): string => {
   const all = [...names]

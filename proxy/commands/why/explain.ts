@@ -8,14 +8,13 @@ import type { Directory } from '../../directory/source.ts'
 import type { Decision, Entitlements, JsonObject, PolicyEngine, Principal } from '../../model.ts'
 import { visible } from '../../observe/log.ts'
 import type { Decide, Question } from '../../pipeline/decide.ts'
-import { whole } from '../../policy/instance.ts'
+import { documentOf } from '../../pipeline/obligation/hooks.ts'
 import { readsOf } from '../../policy/why/reads.ts'
 import { holdsBy, turnsOf } from '../../policy/why/search.ts'
 import { own, rolesOf, rowsNear, type RowWhy } from '../../policy/why/why.ts'
-import { messageOf } from '../../problem.ts'
 import { decideAt, doubts } from './diff.ts'
 import { questionsOf, readCall } from './named.ts'
-import { answer, evidenceFiles, keptInputs, peopleFile, policyInForce } from './opened.ts'
+import { answer, evidenceFiles, keptInputs, withPolicy } from './opened.ts'
 import type { InputsOptions, Policy, Printing } from './opened.ts'
 import { createRebuild, held, type Rebuilt } from './recorded.ts'
 
@@ -52,27 +51,12 @@ const NEAR = 3
 /** Decisions of one exchange that are told. */
 const MOST = 20
 
-/** What policy would be asked, as the document that it gets. */
+/** What policy would be asked, as the document that it gets: what went before is in a store that is not asked here. */
 export const inputOf = async (
   decide: Decide,
   question: Question,
   { zones }: PolicyEngine['asks'],
-): Promise<JsonObject> => {
-  let text = '{}'
-  const listening: PolicyEngine = {
-    revision: '',
-    digest: '',
-    // What went before is in a store that is not asked here.
-    asks: { zones, history: null },
-    evaluate: (input, repeated = []) => {
-      text = whole(input, repeated)
-      return { failed: 'policy_missing', detail: '' }
-    },
-    close: () => Promise.resolve(),
-  }
-  await decide(listening, question)
-  return JSON.parse(text) as JsonObject
-}
+): Promise<JsonObject> => JSON.parse(await documentOf(decide, question, zones)) as JsonObject
 
 /** `grants.github.gh-write (policies/bundle.tar.gz: deputy_data.grants)` */
 const rowAt = ({ files }: Policy, provider: string, id: string): string =>
@@ -364,22 +348,12 @@ const explainCall = async (
 /** @returns exit code: 0 told, 2 it could not be determined, or not all of it */
 export const policyExplain = async (options: ExplainOptions): Promise<number> => {
   const { loaded } = options
-  const closing: (() => unknown)[] = []
-  try {
-    const policy = await policyInForce(loaded)
-    closing.push(policy.close)
-    const people = await peopleFile(loaded)
-    if (people !== null) closing.push(people.close)
+  return withPolicy(options, async (policy, people) => {
     const print: Print = (line) => options.print(visible(line))
     const opened = { policy, people, loaded, print }
     const call = readCall(options.what)
     return call === null
       ? await explainExchange(opened, options)
       : await explainCall(call, opened, options)
-  } catch (error) {
-    options.complain(visible(messageOf(error)))
-    return 2
-  } finally {
-    for (const close of closing) await close()
-  }
+  })
 }

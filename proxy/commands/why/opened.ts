@@ -14,6 +14,7 @@ import { sourcesOf } from '../../config/schema.ts'
 import { openFileDirectory, type FileDirectory } from '../../directory/file.ts'
 import type { Decision, JsonObject, PolicyEngine } from '../../model.ts'
 import type { Decide, Question } from '../../pipeline/decide.ts'
+import { visible } from '../../observe/log.ts'
 import { STANDING, withdrawn } from '../../pipeline/standing.ts'
 import { activate } from '../../policy/activate.ts'
 import type { Bundle } from '../../policy/bundle.ts'
@@ -79,6 +80,29 @@ export const peopleFile = async ({ config, at }: Loaded): Promise<FileDirectory 
   const [realm = ''] = naming(config).realms
   const clock = systemClock()
   return openFileDirectory({ path: at(file), realm, clock, log: QUIET, onChange: () => {} })
+}
+
+/**
+ * Does the work with the policy in force and the file of people, and closes both. @returns exit code: that of the work,
+ * or 2 where something threw, and was told
+ */
+export const withPolicy = async (
+  { loaded, complain }: Pick<Printing, 'complain'> & { readonly loaded: Loaded },
+  work: (policy: Policy, people: FileDirectory | null) => Promise<number>,
+): Promise<number> => {
+  const closing: (() => unknown)[] = []
+  try {
+    const policy = await policyInForce(loaded)
+    closing.push(policy.close)
+    const people = await peopleFile(loaded)
+    if (people !== null) closing.push(people.close)
+    return await work(policy, people)
+  } catch (error) {
+    complain(visible(messageOf(error)))
+    return 2
+  } finally {
+    for (const close of closing) await close()
+  }
 }
 
 /** The files named, or those of `audit.sink`, each with what it continues; oldest first. @throws Error */

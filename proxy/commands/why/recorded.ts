@@ -7,7 +7,7 @@ import type { Connection, Entitlements, Holding, Principal, Route } from '../../
 import { UNKNOWN, type Act } from '../../pipeline/classify.ts'
 import type { Question } from '../../pipeline/decide.ts'
 import type { Snapshot } from '../../pipeline/exchange.ts'
-import type { Body } from '../../pipeline/inspect.ts'
+import { NO_BODY, type Body } from '../../pipeline/inspect.ts'
 import { asMessage } from '../../pipeline/mcp.ts'
 import type { Reads } from '../../policy/why/reads.ts'
 import { messageOf } from '../../problem.ts'
@@ -49,15 +49,6 @@ const NOBODY: Entitlements = {
   source: 'none',
   digest: '',
   asOf: null,
-}
-const NONE: Body = {
-  state: 'none',
-  bytes: null,
-  declared: 0,
-  contentType: null,
-  json: {},
-  digest: null,
-  stripped: [],
 }
 const HIDDEN = 'hmac:'
 
@@ -132,9 +123,9 @@ const actOf = (record: Recorded, route: Route, classify: RebuildDeps['classify']
 
 /** What was sent of a body is known by its digest alone. */
 const bodiesOf = ({ request: { method, body_digest: digest } }: Recorded): readonly Body[] => {
-  if (digest !== null) return [{ ...NONE, state: 'parsed', declared: -1, digest }]
-  const streamed: Body = { ...NONE, state: 'unparsed', declared: -1 }
-  return method === 'GET' || method === 'HEAD' ? [NONE] : [NONE, streamed]
+  if (digest !== null) return [{ ...NO_BODY, state: 'parsed', declared: -1, digest }]
+  const streamed: Body = { ...NO_BODY, state: 'unparsed', declared: -1 }
+  return method === 'GET' || method === 'HEAD' ? [NO_BODY] : [NO_BODY, streamed]
 }
 
 /** What the record leaves out of the call, and a rule or row asks for. */

@@ -1,6 +1,7 @@
 // `deputy policy who-can` and `deputy providers show --as`: who may do what today, through which agent, and on what
 // condition, asked of the policy in force as a list of tools is.
 import type { Loaded } from '../../config/load.ts'
+import type { FileDirectory } from '../../directory/file.ts'
 import { questionOf } from '../../consent/allowed.ts'
 import type {
   Connection,
@@ -14,12 +15,11 @@ import { visible } from '../../observe/log.ts'
 import { CONSENT, type Decide, type Question } from '../../pipeline/decide.ts'
 import { readsOf } from '../../policy/why/reads.ts'
 import { textsAt, own } from '../../policy/why/why.ts'
-import { messageOf } from '../../problem.ts'
 import { pathsIn } from '../../consent/paths.ts'
 import { WHOEVER } from '../../tools/visible.ts'
 import { decideAt } from './diff.ts'
 import { principalOf } from './explain.ts'
-import { peopleFile, policyInForce, type Policy, type Printing } from './opened.ts'
+import { withPolicy, type Policy, type Printing } from './opened.ts'
 import { held } from './recorded.ts'
 
 type Asking = {
@@ -161,7 +161,7 @@ const NOBODY: Omit<Entitlements, 'groups' | 'roles'> = {
 const everybody = async (
   loaded: Loaded,
   policy: Policy,
-  people: Awaited<ReturnType<typeof peopleFile>>,
+  people: FileDirectory | null,
 ): Promise<readonly Someone[]> => {
   if (people !== null) {
     const all: Someone[] = []
@@ -195,26 +195,15 @@ const everybody = async (
   ]
 }
 
-const withPolicy = async (
-  { loaded, complain }: Printing & { readonly loaded: Loaded },
-  work: (asking: Asking, people: Awaited<ReturnType<typeof peopleFile>>) => Promise<number>,
-): Promise<number> => {
-  const closing: (() => unknown)[] = []
-  try {
-    const policy = await policyInForce(loaded)
-    closing.push(policy.close)
-    const people = await peopleFile(loaded)
-    if (people !== null) closing.push(people.close)
+const withAsking = (
+  options: Printing & { readonly loaded: Loaded },
+  work: (asking: Asking, people: FileDirectory | null) => Promise<number>,
+): Promise<number> =>
+  withPolicy(options, (policy, people) => {
     const reads = readsOf([{ wasm: policy.bundle.wasm, tables: policy.tables }])
     const looksAt = ({ inspect }: OperationRow) => inspect.filter((one) => reads.names(one))
-    return await work({ policy, decide: decideAt(Date.now), looksAt }, people)
-  } catch (error) {
-    complain(visible(messageOf(error)))
-    return 2
-  } finally {
-    for (const close of closing) await close()
-  }
-}
+    return work({ policy, decide: decideAt(Date.now), looksAt }, people)
+  })
 
 const rowsNamed = ({ provider }: Connection, id: string): readonly OperationRow[] =>
   provider.operations.filter((row) => row.id === id)
@@ -227,7 +216,7 @@ export const policyWhoCan = (
     readonly connection: string
   },
 ): Promise<number> =>
-  withPolicy(options, async (asking, people) => {
+  withAsking(options, async (asking, people) => {
     const { loaded, operation } = options
     const print = (line: string): void => options.print(visible(line))
     const connection = loaded.connections.get(options.connection)
@@ -270,7 +259,7 @@ export const providersShowAs = (
     readonly agent?: string | undefined
   },
 ): Promise<number> =>
-  withPolicy(options, async (asking, people) => {
+  withAsking(options, async (asking, people) => {
     const { loaded, id } = options
     const print = (line: string): void => options.print(visible(line))
     const connections = [...loaded.connections.values()].filter(

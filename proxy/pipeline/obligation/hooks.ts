@@ -5,13 +5,14 @@ import type { Hook, HookAnswer } from '../../directory/hook.ts'
 import { keyOf } from '../../directory/source.ts'
 import type { Clock, Decision, PolicyEngine } from '../../model.ts'
 import type { Guard } from '../../net/guarded.ts'
+import { whole } from '../../policy/instance.ts'
 import { Problem } from '../../problem.ts'
 import { atPointer, EXACT, exactly, readStrict } from '../../wire/json.ts'
 import { redactJson } from '../../wire/rewrite.ts'
-import { concerns } from '../checks.ts'
 import { questionsOf, type Decide, type Question } from '../decide.ts'
 import { refuse, type Obliged, type Redaction } from '../obligations.ts'
 import { ofShare } from '../request.ts'
+import { concerns } from '../../wire/pattern.ts'
 
 /** What one hook said of a call, or of a part of it, for the evidence. */
 export type HookSaid = {
@@ -41,19 +42,26 @@ const AT_ONCE = 8
 /** Levels of an answer that a hook is shown. */
 const DEEPEST = 200
 
-/** What policy sees of a call, as JSON: asked for as policy would be, of one that only listens. */
-const documentOf = async (decide: Decide, question: Question): Promise<string> => {
+const NO_ZONES: readonly string[] = []
+/**
+ * What policy sees of a call, as JSON: asked for as policy would be, of one that only listens.
+ * @param zones whose local times it tells
+ */
+export const documentOf = async (
+  decide: Decide,
+  question: Question,
+  zones: readonly string[] = NO_ZONES,
+): Promise<string> => {
   let heard = '{}'
   const listening: PolicyEngine = {
     revision: '',
     digest: '',
-    asks: { zones: [], history: null },
+    asks: { zones, history: null },
     evaluate: (input, repeated = []) => {
-      const members = repeated.map(([name, text]) => `,${JSON.stringify(name)}:${text}`)
-      heard = `${input.slice(0, -1)}${members.join('')}}`
+      heard = whole(input, repeated)
       return { failed: 'policy_undefined', detail: '' }
     },
-    close: async () => {},
+    close: () => Promise.resolve(),
   }
   await decide(listening, question)
   return heard

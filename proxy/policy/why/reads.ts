@@ -2,6 +2,7 @@
 // rows say by their keys what they ask for. Pure.
 import type { JsonObject } from '../../model.ts'
 import { isObject } from '../../wire/json.ts'
+import { concerns } from '../../wire/pattern.ts'
 
 /** What the answer to one call may hang on, besides who calls and where to. */
 export type Reads = {
@@ -35,8 +36,7 @@ const asks = (value: unknown): boolean =>
 
 /** `*`, `a.b.c`, `a.b.*` */
 export const namesOperation = (name: unknown, id: string): boolean =>
-  typeof name === 'string' &&
-  (name === '*' || name === id || (name.endsWith('.*') && id.startsWith(name.slice(0, -1))))
+  typeof name === 'string' && concerns(name, id)
 
 const own = (table: unknown, name: string): unknown =>
   isObject(table) && Object.hasOwn(table, name) ? table[name] : undefined

@@ -65,7 +65,8 @@ const choicesIn = ({ enum: choices }: Schema, type: InputType): JsonObject => {
   // Some of them would say that the others are none.
   return fit.length === 0 || fit.length !== all.length || fit.length > MOST_CHOICES
     ? {}
-    : { enum: fit }
+    : // One that a server names twice would make a schema that hosts refuse.
+      { enum: [...new Set(fit)] }
 }
 
 type Reading = { readonly root: Schema; readonly left: Set<string> }

@@ -90,6 +90,11 @@ describe('a schema of a server', () => {
     expect(schema['properties']).toEqual({ a: { type: 'string' }, b: { type: 'string' } })
   })
 
+  test('a choice that is named twice is told once', () => {
+    const { schema } = plainSchema({ properties: { a: { enum: [7, 7, 8] } } })
+    expect(schema['properties']).toEqual({ a: { type: 'number', enum: [7, 8] } })
+  })
+
   test('may be anything: what comes of it is small, compiles, and has no other word', () => {
     const ajv = new Ajv({ strict: true })
     const word = fc.constantFrom(

@@ -118,6 +118,8 @@ describe('without a word to deputy', () => {
       const child = await start()
       expect(await call(child)).toBe(200)
       expect(await healthy(child)).toBe('1')
+      // The outcome is written after the answer, and the file must rest before it is harmed.
+      await expect.poll(() => unfinished(child)).toEqual([])
       const copy = fs.readFileSync(fileOf(child))
       upstream.seen.length = 0
       harm(fileOf(child))

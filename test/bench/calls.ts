@@ -1,13 +1,14 @@
 // Calls: deputy beside plain proxies in one run, in interleaved rounds. Loopback only, bounded in count and time.
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Evaluated } from './evaluate.ts'
+import { startForeign } from './foreign.ts'
 import type { Job, Round } from './load.ts'
 import { PEERS } from './peers.ts'
 import { agentPort, memoryOf, pinning, root, start, type Child } from './processes.ts'
 import { spent, type Profile } from './profile.ts'
 import { median, type Report, type Row } from './report.ts'
-import { plainCalls, seed, type Plan } from './seed.ts'
+import { plainCalls, seed, taggedCalls, type Plan } from './seed.ts'
 import { LAST, type Seen, type UpstreamAsk, type UpstreamSays } from './upstream.ts'
 
 export type Size = {
@@ -26,7 +27,8 @@ export const say = (text: string): void => void process.stderr.write(`${text}\n`
 
 type Contender = {
   readonly name: string
-  readonly child: Child | null
+  /** Every process of it; none: the load itself. */
+  readonly children: readonly Child[]
   readonly port: number
   readonly requests: readonly string[]
 }
@@ -70,7 +72,7 @@ const measure = async (size: Size, kept: (child: Child) => Child): Promise<Repor
   const load = kept(start([script('load.ts')], 'load'))
   const direct: Contender = {
     name: 'no proxy',
-    child: null,
+    children: [],
     port: listening.port,
     requests: plainCalls(),
   }
@@ -84,7 +86,7 @@ const measure = async (size: Size, kept: (child: Child) => Child): Promise<Repor
     const job: Job = {
       port: contender.port,
       requests: contender.requests,
-      pids: [contender.child?.pid ?? load.pid, upstream.pid],
+      pids: [upstream.pid, ...contender.children.map(({ pid }) => pid)],
       last: LAST,
       connections,
       warmMs,
@@ -115,6 +117,9 @@ const measure = async (size: Size, kept: (child: Child) => Child): Promise<Repor
       }
     return [...rounds].map(([name, all]) => {
       const of = (pick: (one: (typeof all)[number]) => number): number => median(all.map(pick))
+      /** CPU of all processes of the contender, µs; the first that was read is the upstream. */
+      const ofProxy = ({ cpu }: Round): number =>
+        cpu.slice(1).reduce((total, one) => total + one, 0)
       const sum = (pick: (one: (typeof all)[number]) => number): number =>
         all.reduce((total, one) => total + pick(one), 0)
       return {
@@ -123,11 +128,11 @@ const measure = async (size: Size, kept: (child: Child) => Child): Promise<Repor
         errors: sum((one) => one.errors),
         foreign: sum((one) => one.seen.foreign + one.seen.tagged),
         perSecond: of((one) => (one.requests * 1_000) / one.ms),
-        cpu: of((one) => (one.cpu[0] ?? NaN) / one.requests),
+        cpu: of((one) => ofProxy(one) / one.requests),
         p50: of((one) => one.p50),
         p99: of((one) => one.p99),
-        proxyBusy: of((one) => (one.cpu[0] ?? NaN) / one.ms / 1_000),
-        loadBusy: of((one) => (one.own + (one.cpu[1] ?? NaN)) / one.ms / 1_000),
+        proxyBusy: of((one) => ofProxy(one) / one.ms / 1_000),
+        loadBusy: of((one) => (one.own + (one.cpu[0] ?? NaN)) / one.ms / 1_000),
       }
     })
   }
@@ -136,26 +141,39 @@ const measure = async (size: Size, kept: (child: Child) => Child): Promise<Repor
     say(`starting ${name}`)
     const child = kept(start([...more, 'bin/deputy.js', 'serve', '--config', home.config], 'proxy'))
     const port = await agentPort(child)
-    return { contender: { name, child, port, requests: home.requests } }
+    return { contender: { name, children: [child], port, requests: home.requests } }
   }
 
   const peers: Contender[] = []
   for (const name of PEERS) {
     const child = kept(start([script('peers.ts'), name, origin], 'proxy'))
-    peers.push({ name, child, port: await child.next<number>(), requests: plainCalls() })
+    peers.push({
+      name,
+      children: [child],
+      port: await child.next<number>(),
+      requests: plainCalls(),
+    })
   }
+  const foreign = await startForeign({
+    folder: join(folder, 'foreign'),
+    origin: new URL(origin),
+    kept,
+  })
+  for (const { name, children, port, decides } of foreign.proxies)
+    peers.push({ name, children, port, requests: decides ? taggedCalls() : plainCalls() })
   const small = { people: 10, held: 10, operations: null } as const
   const profiles = join(root, '.sandbox', `profile-${process.pid}`)
   const profiling = size.profile ? ['--cpu-prof', `--cpu-prof-dir=${profiles}`] : []
   const plain = await deputy('deputy, plain', { ...small, trust: 'plain' }, profiling)
   const asserted = await deputy('deputy, asserted', { ...small, trust: 'asserted' })
   const rows = await interleaved([...peers, plain.contender, asserted.contender], CONNECTIONS)
-  const loadedMb = memoryOf(plain.contender.child.pid)
+  const loadedMb = plain.contender.children.reduce((sum, { pid }) => sum + memoryOf(pid), 0)
   const single = await interleaved(
     [direct, ...peers.filter(({ name }) => name === 'undici'), plain.contender],
     1,
   )
-  for (const { child } of [...peers, plain.contender, asserted.contender]) await child?.stop()
+  for (const { children } of [...peers, plain.contender, asserted.contender])
+    for (const child of children) await child.stop()
   if (size.profile) printProfiles(profiles)
 
   const evaluation = kept(start([script('evaluate.ts'), size.quick ? '40' : '400'], 'proxy'))
@@ -183,11 +201,7 @@ const measure = async (size: Size, kept: (child: Child) => Child): Promise<Repor
     grown,
     skipped: [
       ...(size.profile ? ['PROFILED: `deputy, plain` is slower here than it is'] : []),
-      ...['nginx', 'envoy'].map((name) =>
-        (process.env['PATH'] ?? '').split(delimiter).some((path) => existsSync(join(path, name)))
-          ? `${name} is here, but this bench does not drive it`
-          : `${name} is not on this machine: not compared`,
-      ),
+      ...foreign.skipped,
     ],
   }
 }

@@ -1,8 +1,11 @@
 // Child processes of the bench: pinned to a core, read, and ended by the handle that started them.
 import { spawn, spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { availableParallelism } from 'node:os'
+import { basename } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
@@ -13,6 +16,8 @@ export type Child = {
   readonly next: <T>(send?: object) => Promise<T>
   /** Resolves once stderr holds `text`. */
   readonly says: (text: string) => Promise<void>
+  /** Resolves once it takes connections at this port of loopback. */
+  readonly accepts: (port: number) => Promise<void>
   readonly stderr: () => string
   readonly stop: () => Promise<void>
 }
@@ -42,20 +47,48 @@ export const agentPort = async (deputy: Child): Promise<number> => {
 }
 export const measurable = (): boolean => existsSync('/proc/self/stat')
 
+/** Tries until somebody listens at `port`, or `ended`. */
+const accepted = async (port: number, ended: Promise<void>): Promise<void> => {
+  const over = new AbortController()
+  void ended.then(() => over.abort())
+  while (!over.signal.aborted) {
+    const socket = connect(port, '127.0.0.1')
+    const open = await once(socket, 'connect').then(
+      () => true,
+      () => false,
+    )
+    socket.destroy()
+    if (open) return
+    await pause(50)
+  }
+}
+
 /** Starts `node ARGS` on the core of the proxies (the last) or of the load (the first); null: wherever. */
 export const start = (
   args: readonly string[],
   core: Core | null,
   env: Readonly<Record<string, string>> = {},
+): Child => spawned(process.execPath, args, core, { NODE_ENV: 'production', ...env })
+
+/** Starts another program in the same way. It is spoken to over the network alone. */
+export const startTool = (file: string, args: readonly string[], core: Core | null): Child =>
+  spawned(file, args, core, {})
+
+const spawned = (
+  program: string,
+  args: readonly string[],
+  core: Core | null,
+  env: Readonly<Record<string, string>>,
 ): Child => {
+  const name = `${basename(program)} ${args.join(' ')}`
   const number = core === 'proxy' ? availableParallelism() - 1 : 0
   const pinned = core !== null && pinning()
   const [file, argv] = pinned
-    ? ['taskset', ['-c', String(number), process.execPath, ...args]]
-    : [process.execPath, args]
+    ? ['taskset', ['-c', String(number), program, ...args]]
+    : [program, args]
   const child: ChildProcess = spawn(file, argv, {
     cwd: root,
-    env: { ...process.env, NODE_ENV: 'production', ...env },
+    env: { ...process.env, ...env },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   })
   let stderr = ''
@@ -68,11 +101,11 @@ export const start = (
     stderr = (stderr + text).slice(-20_000)
     changed()
   })
-  const gone = (): Error => new Error(`node ${args.join(' ')} ended:\n${stderr.slice(-4_000)}`)
+  const gone = (): Error => new Error(`${name} ended:\n${stderr.slice(-4_000)}`)
   const within = async <T>(work: Promise<T>): Promise<T> => {
     const timer = Promise.withResolvers<never>()
     const late = setTimeout(
-      () => timer.reject(new Error(`node ${args.join(' ')} is silent:\n${stderr.slice(-4_000)}`)),
+      () => timer.reject(new Error(`${name} is silent:\n${stderr.slice(-4_000)}`)),
       START_MS,
     )
     try {
@@ -99,6 +132,7 @@ export const start = (
           changed()
         }),
       ),
+    accepts: (port) => within(accepted(port, ended)),
     stderr: () => stderr,
     stop: async () => {
       child.kill('SIGTERM')

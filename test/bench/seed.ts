@@ -45,6 +45,10 @@ const call = (prefix: string, person: string, authorization: string, more: strin
 export const plainCalls = (): readonly string[] =>
   CALLERS.map((person) => call('', person, tokenOf(person), ''))
 
+/** What a proxy that decides for itself is sent: the tag, and a credential that it has to replace. */
+export const taggedCalls = (): readonly string[] =>
+  CALLERS.map((person) => call('', person, tokenOf('forged'), `Deputy-User: ${person}\r\n`))
+
 const BENCH = 'bench'
 /** A provider of our own: the row that is called, and others beside it. */
 const ownProvider = (operations: number, origin: string): object => ({

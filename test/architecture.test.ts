@@ -250,7 +250,6 @@ describe('tests', () => {
     'compose/doors/tools.ts': ['e2e/tools.test.ts', 'wiring'],
     'config/tools.ts': ['config/schema.test.ts', 'each key is refused or carried out'],
     'pipeline/job.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
-    'pipeline/judge.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
     'pipeline/record.ts': ['pipeline/pep.test.ts', 'a step of the way, tried in it'],
     'store/timeline.ts': ['store/limits.test.ts', 'clocks that are set while counts are kept'],
     'pipeline/request.ts': ['pipeline/pep.test.ts', 'words of the way'],

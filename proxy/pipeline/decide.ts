@@ -357,8 +357,9 @@ export const createDecide = (
     return who
   }
   /** The same at this moment, where it does. */
-  const aged = (of: Who, { checks, auth = of.auth }: Question, age: number): InputMember => {
+  const aged = (of: Who, { checks, auth: stronger }: Question, age: number): InputMember => {
     const { members: user } = of
+    const auth = stronger ?? of.auth
     const signIn =
       auth === null
         ? ''

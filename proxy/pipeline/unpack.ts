@@ -117,10 +117,10 @@ const bodyOf = (
   }
   const declared = body.bytes.length
   const of = { ...rules, essence: media.essence, contentType: contentType ?? '', bytes: body.bytes }
-  if (isMessage(operation.mail, media.essence)) {
-    const { mail } = mailed(of)
-    const json = operation.mail && mail ? asMembers(operation.mail, mail, operation.inspect) : {}
-    return { ...said, ...(mail && { mail }), state: 'parsed', declared, json }
+  if (operation.mail !== undefined && isMessage(operation.mail, media.essence)) {
+    const mail = mailIn(operation.mail, query, of)
+    const json = asMembers(operation.mail, mail, operation.inspect)
+    return { ...said, mail, state: 'parsed', declared, json }
   }
   if (operation.opaque) return { ...said, state: 'unparsed', declared }
   const needed = operation.inspect.length > 0

@@ -66,7 +66,7 @@ const one = (
     throw refused(
       'policy needs members of its body, and it refers to what another part will answer',
     )
-  queryMembers(target.query, act.operation.inspect, call.body.kind === 'none' ? null : read.json)
+  queryMembers(target.query, act.operation.inspect, read.json)
   return { act: { ...act, target }, body: { ...read, digest: whole.digest } }
 }
 
@@ -134,7 +134,7 @@ const bodyOf = (
 }
 
 const at = (marked: (() => unknown) | undefined, pointer: string): unknown =>
-  marked === undefined ? undefined : atPointer(marked(), pointer)
+  atPointer(marked?.(), pointer)
 
 /** Nothing is cut out of a part: what was read must be what is sent. */
 const whole = (read: Read): Read => {

@@ -222,9 +222,8 @@ describe('is refused:', () => {
   test('a credential in a form that policy needs nothing of', () => {
     const headers = { 'Content-Type': 'application/x-www-form-urlencoded' }
     const body = Buffer.from('client_secret=s').toString('base64')
-    expect(refused({ method: 'PUT', url: '/tags/1', headers, body })).toContain(
-      'credential_in_body: part 1',
-    )
+    for (const url of ['/tags/1', '/files/1'])
+      expect(refused({ method: 'PUT', url, headers, body })).toContain('credential_in_body: part 1')
   })
 
   test('what another part will fill in, where policy needs to see it', () => {

@@ -269,7 +269,6 @@ describe('tests', () => {
     'compose/asks.ts': ['e2e/approvals.test.ts', 'wiring'],
     'people/approvals.ts': ['e2e/approvals.test.ts', 'its page, on a whole deputy'],
     'people/step_up.ts': ['e2e/approvals.test.ts', 'its page, on a whole deputy'],
-    'pipeline/approval.ts': ['e2e/approvals.test.ts', 'the way of such a call, on a whole deputy'],
     'store/asks.ts': ['store/store.test.ts', 'one test for both databases'],
     'api/standings.ts': ['consent/standing.test.ts', 'its routes end what people gave there'],
     'api/scim_discovery.ts': ['e2e/scim.test.ts', 'read by the foreign checkers'],

@@ -162,9 +162,10 @@ const house = (
       return FRESH
     },
   })
-  const decided = (request: Request = requestOf()) =>
-    Promise.resolve(approval.decided(call, alice, request, FIRST))
-  return { ...approval, decided, at, diary, knowns, asks, wholes }
+  const decidedNow = (request: Request = requestOf()) =>
+    approval.decided(call, alice, request, FIRST)
+  const decided = async (request?: Request) => decidedNow(request)
+  return { ...approval, decided, decidedNow, at, diary, knowns, asks, wholes }
 }
 const GIVEN = { hash: 'h', of: (part: number | null) => (part === null ? ['yes'] : []) }
 
@@ -177,6 +178,16 @@ describe('what people did is looked up', () => {
       expect(diary).toEqual(['decide'])
     },
   )
+  test('as far as this step asks for it', async () => {
+    const both = { lead: LEAD, gold: GOLD }
+    const people = { given: () => GIVEN, met: () => AUTH }
+    const yes = house([verdictOf(saying('approval_required', both)), verdictOf(ALLOW)], people)
+    await yes.decided()
+    expect(yes.diary).toEqual(['decide', 'given', 'decide'])
+    const signIn = house([verdictOf(saying('step_up_required', both)), verdictOf(ALLOW)], people)
+    await signIn.decided()
+    expect(signIn.diary).toEqual(['decide', 'met', 'decide'])
+  })
   test('where policy wants a yes: with it policy is asked once more, and the call spends it', async () => {
     const { decided, diary, knowns } = house([verdictOf(APPROVE), verdictOf(ALLOW)], {
       given: () => GIVEN,
@@ -307,6 +318,12 @@ describe('the very call', () => {
     expect(new Set(digests).size).toBe(digests.length)
     expect(await digestOf(requestOf(bodyOf('{"a":1}')))).toBe(digests[1])
   })
+  test('of somebody without an account there is of none', async () => {
+    const { begin, asks } = house([])
+    const none = { kind: 'none' } as unknown as Holding
+    await begin(alice, requestOf(), verdictOf(APPROVE, null, none))
+    expect(asks[0]?.shown).toMatchObject({ account: null })
+  })
   test('is the same with another number of its message, and not by one in other JSON', async () => {
     const message = {} as unknown as NonNullable<Body['message']>
     const [one, two] = ['{"id":1,"method":"m"}', '{"id":2,"method":"m"}'].map((text) =>
@@ -355,6 +372,7 @@ describe('the very call', () => {
         ],
       },
     })
+    expect(await begin(alice, request, verdictOf(APPROVE, [ALLOW, ALLOW]))).toBeNull()
     const vague = { ...unmeetable, effect: 'approval_required' } as const
     expect(await begin(alice, request, verdictOf(APPROVE, [vague, APPROVE]))).toBeNull()
     expect(asks).toHaveLength(1)
@@ -421,9 +439,9 @@ describe('the mails in it', () => {
         inner({ kind: 'json', value: { raw }, pointer: '/0' }, 'application/json'),
         inner({ kind: 'none' }, null),
         inner({ kind: 'bytes', bytes: message }, 'message/rfc822'),
-        inner({ kind: 'none' }, null),
+        inner({ kind: 'bytes', bytes: message }, 'message/rfc822'),
       ],
-      parts: [parsed, NO_BODY, parsed, { ...NO_BODY, mail: read }],
+      parts: [parsed, NO_BODY, parsed, { ...parsed, state: 'unparsed' }],
     }
     expect(await mailsOf(body, { ...actOf('batch'), parts })).toEqual([
       { part: 1, mail: read, message: raw },

@@ -245,7 +245,6 @@ describe('tests', () => {
     'directory/hook.ts': ['e2e/hooks.test.ts', 'asked on a socket, in every way that it may fail'],
     'net/guarded.ts': ['e2e/redact.test.ts', 'tried with each answer that may not pass'],
     'net/webhook.ts': ['consent/webhook.test.ts', 'signs what it posts'],
-    'pipeline/obligation/hooks.ts': ['e2e/hooks.test.ts', 'tried with a whole deputy'],
     'store/notices.ts': ['store/store.test.ts', 'of both databases'],
     'compose/doors/tools.ts': ['e2e/tools.test.ts', 'wiring'],
     'config/tools.ts': ['config/schema.test.ts', 'each key is refused or carried out'],

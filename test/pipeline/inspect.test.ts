@@ -1,4 +1,5 @@
 // Which bodies are read, up to where, and what becomes of them; what is in them is judged in wire/body.
+import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { PassThrough } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -265,6 +266,7 @@ describe('reading', () => {
   test('who left, before or meanwhile, is told nothing; it is no fault of ours', async () => {
     const gone = request({}, '12')
     gone.destroy()
+    await once(gone, 'close')
     const leaving = new PassThrough() as unknown as IncomingMessage
     const read = readUpTo(leaving, 5)
     leaving.destroy(new Error('ECONNRESET'))

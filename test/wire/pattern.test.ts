@@ -4,7 +4,7 @@ import { concerns, fits, inFamily } from '../../proxy/wire/pattern.ts'
 test.each([
   ['alice', 'alice', true],
   ['alice', 'alice2', false],
-  ['alice*', 'bob', false],
+  ['alice*', 'mallory', false],
   ['*', '', true],
   ['*', 'anybody', true],
   ['*@acme.example', 'alice@acme.example', true],

@@ -1,6 +1,6 @@
 // The obligation `redact`: members that are taken out of what leaves, and values that are replaced in what comes back.
 import { hash } from 'node:crypto'
-import type { JsonObject } from '../../model.ts'
+import type { EnvelopeFormat, JsonObject } from '../../model.ts'
 import { partsOf, redactAnswer, type Redacting } from '../../envelope/redacted.ts'
 import type { Guard } from '../../net/guarded.ts'
 import { beginsJson } from '../../wire/body.ts'
@@ -44,15 +44,11 @@ const answerOf = ({
 }: Pick<Obliged, 'act' | 'part' | 'within'>): string | null =>
   act.kind === 'graphql'
     ? 'whoever asks by GraphQL names the members of the answer, so that no pointer finds them'
-    : part === null || within.envelope === undefined || batchable(within)
+    : part === null || within.envelope === undefined || batchable(within.envelope.format)
       ? null
       : 'the answers to this kind of batch cannot be redacted one by one: send the calls alone'
-const batchable = ({ envelope, parts }: Obliged['within']): boolean =>
-  partsOf(envelope?.format ?? 'multipart_batch', {
-    requests: [],
-    compositeRequest: [],
-    batchRequests: [],
-  }) !== null && parts !== undefined
+const batchable = (format: EnvelopeFormat): boolean =>
+  partsOf(format, { requests: [], compositeRequest: [], batchRequests: [] }) !== null
 
 const matches = (part: string, name: string): boolean =>
   part.startsWith('*') ? alike(name).endsWith(alike(part.slice(1))) : alike(part) === alike(name)

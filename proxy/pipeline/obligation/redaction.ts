@@ -72,7 +72,7 @@ const fieldAt = (name: string, pointer: string): 'named' | 'inside' | null => {
     .slice(1)
     .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
   const own = name.split(/[[\].]+/).filter((piece) => piece !== '')
-  return meets(wanted, [name]) ?? meets(wanted, own.length === 0 ? [name] : own)
+  return meets(wanted, [name]) ?? meets(wanted, own)
 }
 
 /** Throws where what is to be taken out could stand in a place that is not looked at. */
@@ -171,8 +171,7 @@ const withoutRedacted = (
       : reading === 'form'
         ? formWithout(bytes, pointers)
         : jsonWithout(bytes, pointers)
-  if (bytes === null || kept === null || kept === bytes)
-    return { request, taken: { pointers, digest: null } }
+  if (kept === null || kept === bytes) return { request, taken: { pointers, digest: null } }
   const digest = `sha256:${hash('sha256', kept, 'hex')}`
   const sent: Body = { ...body, bytes: kept, declared: kept.length, digest }
   const headers = sifted.kept.filter((_, i) => !OF_THE_BODY.test(sifted.kept[i - (i % 2)] ?? ''))
@@ -230,7 +229,7 @@ export const redacting = (
   readonly request: Request
   readonly taken: TakenOut | null
   readonly guard: Guard | null
-} =>
-  redactions.length === 0 && judge === undefined
-    ? { request, taken: null, guard: null }
-    : { ...withoutRedacted(request, redactions), guard: guardOf(request, redactions, judge) }
+} => ({
+  ...withoutRedacted(request, redactions),
+  guard: guardOf(request, redactions, judge),
+})

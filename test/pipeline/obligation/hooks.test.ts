@@ -64,10 +64,11 @@ const obligedOf = (act: Act, within: Act, part: number | null, whole: Body = NO_
     within,
     whole,
   }) as unknown as Obliged
-const one = (id = 'notes.get', decision = ALLOW) => {
+const one = (id = 'notes.get', decision = ALLOW, body = NO_BODY) => {
   const act = actOf(id)
   const said: HookSaid[] = []
-  return { each: [[obligedOf(act, act, null), decision]] as const, question: questionOf(act), said }
+  const about = obligedOf(act, act, null, body)
+  return { each: [[about, decision]] as const, question: questionOf(act), said }
 }
 /** A batch of these operations, whose own ids are in upper case in the request. */
 const batch = (ids: readonly string[], format: EnvelopeFormat = 'graph_batch') => {
@@ -146,11 +147,14 @@ describe('before a call', () => {
     const two = batch(['a.get', 'b.get'])
     await before(two)
     const head = { version: 1, hook: 'dlp', when: 'before', exchange: 'c' }
-    const part = (number: number) => ({ part: number, input: { part: { number, of: 2 } } })
+    const part = (number: number, operation: string) => ({
+      part: number,
+      input: { operation, part: { number, of: 2 } },
+    })
     expect(shown).toMatchObject([
       { ...head, part: null, input: { operation: 'notes.get', checks: { fga: true } } },
-      { ...head, ...part(1), input: { operation: 'a.get' } },
-      { ...head, ...part(2), input: { operation: 'b.get' } },
+      { ...head, ...part(1, 'a.get') },
+      { ...head, ...part(2, 'b.get') },
     ])
     expect(shown[1]).not.toHaveProperty('input.checks')
     expect(single.said).toEqual([{ hook: 'dlp', when: 'before', said: 'allow', codes: [], ms: 0 }])
@@ -218,7 +222,9 @@ describe('an answer', () => {
   test('is shown with its numbers as they are written, and without a mark of order', async () => {
     const { judged, bodies, shown } = house()
     const text = '{"n":1.0,"big":9007199254740993}'
+    const posted: Body = { ...NO_BODY, state: 'parsed', bytes: Buffer.from('{}') }
     expect(await judged(one(), `\ufeff${text}`)).toEqual({ text, count: 0 })
+    expect(await judged(one('notes.make', ALLOW, posted), text)).toEqual({ text, count: 0 })
     expect(bodies[0]).toContain(`"answer":{"status":200,"body":${text}}}`)
     expect(shown[0]).toMatchObject({ when: 'after', part: null, input: { operation: 'notes.get' } })
   })

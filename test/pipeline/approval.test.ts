@@ -173,8 +173,10 @@ describe('what people did is looked up', () => {
   test.each(['allow', 'deny', 'consent_required', 'error'] as const)(
     'not for %s',
     async (effect) => {
-      const { decided, diary } = house([verdictOf(saying(effect, { lead: LEAD, gold: GOLD }))])
-      expect(await decided()).toMatchObject({ lifted: null, decision: { effect } })
+      const said = verdictOf(saying(effect, { lead: LEAD, gold: GOLD }))
+      const { decidedNow, diary } = house([said])
+      // At once: a call for which nobody need do anything costs no turn.
+      expect(decidedNow()).toMatchObject({ lifted: null, decision: { effect } })
       expect(diary).toEqual(['decide'])
     },
   )
@@ -187,6 +189,9 @@ describe('what people did is looked up', () => {
     const signIn = house([verdictOf(saying('step_up_required', both)), verdictOf(ALLOW)], people)
     await signIn.decided()
     expect(signIn.diary).toEqual(['decide', 'met', 'decide'])
+    const none = house([verdictOf(saying('step_up_required', both))], { given: () => GIVEN })
+    await none.decided()
+    expect(none.diary).toEqual(['decide', 'met'])
   })
   test('where policy wants a yes: with it policy is asked once more, and the call spends it', async () => {
     const { decided, diary, knowns } = house([verdictOf(APPROVE), verdictOf(ALLOW)], {

@@ -97,7 +97,7 @@ const digestOf = (who: Principal, request: Request, verdict: Verdict): string =>
 const mailsOf = ({ route, act, body }: Request) => {
   const names = route.connection.provider.names ?? EXACT
   const messageOf = ({ mail }: Operation, i: number): Buffer | null => {
-    const inner = act.parts === undefined ? undefined : body.calls?.[i]
+    const inner = body.calls?.[i]
     const { contentType = body.contentType, body: own = null } = inner ?? {}
     const { state = 'none' } = (act.parts === undefined ? body : body.parts?.[i]) ?? {}
     if (mail === undefined || state !== 'parsed') return null

@@ -107,7 +107,7 @@ export const chooseScopes = (
   const lacks = (list: readonly string[]): number =>
     list.filter((scope) => !granted.includes(scope)).length
   const open = scopes.filter((list) => list.every((scope) => allowed.includes(scope)))
-  const [least] = open.length < 2 ? open : open.toSorted((a, b) => lacks(a) - lacks(b))
+  const [least] = open.toSorted((a, b) => lacks(a) - lacks(b))
   return least ?? scopes[0] ?? NO_SCOPES
 }
 
@@ -161,7 +161,7 @@ export const asPart = <Q extends Pick<Question, 'route' | 'body' | 'stripped'>>(
     ...question,
     route: { ...route, target },
     body,
-    stripped: body.stripped.length === 0 ? stripped : [...stripped, ...body.stripped],
+    stripped: [...stripped, ...body.stripped],
   }
 }
 
@@ -357,8 +357,9 @@ export const createDecide = (
     return who
   }
   /** The same at this moment, where it does. */
-  const aged = (of: Who, { checks, auth = of.auth }: Question, age: number): InputMember => {
+  const aged = (of: Who, { checks, auth: stronger }: Question, age: number): InputMember => {
     const { members: user } = of
+    const auth = stronger ?? of.auth
     const signIn =
       auth === null
         ? ''
@@ -508,7 +509,7 @@ export const createDecide = (
     }
     const { connection } = question.route
     const unlisted = lacking(connection.provider, connection.scopes, answer.required_scopes)
-    const liftable = reasons.length > 0 && reasons.every(lifts)
+    const liftable = reasons.every(lifts)
     const consent = liftable && reasons.some(({ code }) => CONSENT.has(code))
     // Nobody is sent to a page that may not ask for what is missing.
     if (consent && unlisted.length === 0) return said('consent_required', reasons, answer)

@@ -34,7 +34,7 @@ const outlived = ({ decision, facts }: Verdict): boolean =>
 const withLifted = ({ approvals, auth }: Lifted) => ({
   approvals: approvals(null),
   approvalsOf: approvals,
-  ...(auth === null ? {} : { auth }),
+  auth,
 })
 
 export const createJudge = (deps: JudgeDeps) => {

@@ -38,8 +38,7 @@ const rowOf = (
   if (exact !== undefined || !key.startsWith(RESOURCE)) return exact
   // A server that resolves such steps would read another resource than policy saw.
   if (hasSteps(key.slice(RESOURCE.length))) return undefined
-  for (const [pattern, row] of messages)
-    if (pattern.startsWith(RESOURCE) && fits(pattern, key)) return row
+  for (const [pattern, row] of messages) if (fits(pattern, key)) return row
   return undefined
 }
 

@@ -66,7 +66,7 @@ const one = (
     throw refused(
       'policy needs members of its body, and it refers to what another part will answer',
     )
-  queryMembers(target.query, act.operation.inspect, call.body.kind === 'none' ? null : read.json)
+  queryMembers(target.query, act.operation.inspect, read.json)
   return { act: { ...act, target }, body: { ...read, digest: whole.digest } }
 }
 
@@ -117,10 +117,10 @@ const bodyOf = (
   }
   const declared = body.bytes.length
   const of = { ...rules, essence: media.essence, contentType: contentType ?? '', bytes: body.bytes }
-  if (isMessage(operation.mail, media.essence)) {
-    const { mail } = mailed(of)
-    const json = operation.mail && mail ? asMembers(operation.mail, mail, operation.inspect) : {}
-    return { ...said, ...(mail && { mail }), state: 'parsed', declared, json }
+  if (operation.mail !== undefined && isMessage(operation.mail, media.essence)) {
+    const mail = mailIn(operation.mail, query, of)
+    const json = asMembers(operation.mail, mail, operation.inspect)
+    return { ...said, mail, state: 'parsed', declared, json }
   }
   if (operation.opaque) return { ...said, state: 'unparsed', declared }
   const needed = operation.inspect.length > 0
@@ -134,7 +134,7 @@ const bodyOf = (
 }
 
 const at = (marked: (() => unknown) | undefined, pointer: string): unknown =>
-  marked === undefined ? undefined : atPointer(marked(), pointer)
+  atPointer(marked?.(), pointer)
 
 /** Nothing is cut out of a part: what was read must be what is sent. */
 const whole = (read: Read): Read => {

@@ -6,7 +6,7 @@ export const fits = (pattern: string, text: string): boolean => {
   const last = rest.pop()
   if (last === undefined) return text === first
   const end = text.length - last.length
-  if (!text.startsWith(first) || !text.endsWith(last) || first.length > end) return false
+  if (!text.startsWith(first) || !text.endsWith(last)) return false
   let at = first.length
   for (const piece of rest) {
     const found = text.indexOf(piece, at)

@@ -320,6 +320,62 @@ describe('policy is asked', () => {
     expect((await house().input())['operation']).not.toHaveProperty('graphql')
   })
 
+  test('with what an MCP call says, only there', async () => {
+    const mcp = { method: 'tools/call', key: 'tools/call a', name: 'a', arguments: { '/x': 1 } }
+    const act = { ...question.act, kind: 'mcp', mcp } as unknown as Question['act']
+    const { input } = house()
+    expect((await input({ act }))['operation']).toMatchObject({
+      kind: 'mcp',
+      mcp: { method: 'tools/call', tool: 'a', arguments: { '/x': 1 } },
+    })
+    expect((await input({ act }))['operation']).not.toHaveProperty('graphql')
+    expect((await input())['operation']).not.toHaveProperty('mcp')
+  })
+
+  test('with the manager that the directory tells, and with none where it tells none', async () => {
+    const { input } = house()
+    const manager = { id: 'boss' }
+    const told = { entitlements: { ...entitlements, manager }, ageMs: () => 0 }
+    expect((await input({ facts: told as unknown as Question['facts'] }))['user']).toMatchObject({
+      manager,
+    })
+    const nobody = { entitlements: { ...entitlements, manager: null }, ageMs: () => 0 }
+    for (const facts of [nobody as unknown as Question['facts'], question.facts])
+      expect((await input({ facts }))['user']).not.toHaveProperty('manager')
+  })
+
+  test('with what people approved and with what was allowed before, of this very call', async () => {
+    const { input } = house()
+    const approvals = [{ id: 'h', name: 'lead', by: 'bob' }] as unknown as NonNullable<
+      Question['approvals']
+    >
+    const entry = { provider: 'acme', operation: 'issues.list', count: 2, last_s: 3 }
+    const history = { version: 7, person: [entry], run: [] }
+    const asked = await input({ approvals, history })
+    expect(asked['approvals']).toEqual(approvals)
+    expect(asked['history']).toEqual({ person: [entry], run: [] })
+    expect((await input())['approvals']).toEqual([])
+    expect(await input()).not.toHaveProperty('history')
+  })
+
+  test('whether it is for a list, after which nothing leaves', async () => {
+    expect((await house().input({ listing: true }))['asked']).toBe('list')
+    expect(await house().input({ listing: false })).not.toHaveProperty('asked')
+  })
+
+  test('and the decision holds it where somebody wants to know', async () => {
+    const { engine, decide } = house()
+    const clock = { now: () => SATURDAY, mono: () => 0 }
+    const keeping = createDecide(
+      clock,
+      () => 'd',
+      () => undefined,
+      true,
+    )
+    expect(await keeping(engine, question)).toHaveProperty('asked')
+    expect(await decide(engine, question)).not.toHaveProperty('asked')
+  })
+
   test('whether the operation looks into bodies', async () => {
     const act = { ...question.act, operation: { ...operation, inspect: ['/title'] } }
     expect((await house().input({ act: act as Question['act'] }))['operation']).toMatchObject({
@@ -460,6 +516,9 @@ describe('the answer', () => {
         reason(code),
         { code: 'scope_not_listed', msg: 'connections.work.scopes does not list all' },
       ])
+      // Nor to anybody else first: what they say would not lift it.
+      const both = [reason(code), reason('approval_required')]
+      expect((await said({ reasons: both, required_scopes: ['all'] })).effect).toBe('deny')
     },
   )
 

@@ -1,8 +1,9 @@
 // Which bodies are read, up to where, and what becomes of them; what is in them is judged in wire/body.
+import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { PassThrough } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import type { Operation, Route } from '../../proxy/model.ts'
+import type { EnvelopeFormat, Operation, Route } from '../../proxy/model.ts'
 import { Problem } from '../../proxy/problem.ts'
 import type { Act } from '../../proxy/pipeline/classify.ts'
 import { inspect, readUpTo, type Body } from '../../proxy/pipeline/inspect.ts'
@@ -15,6 +16,7 @@ type Given = {
   readonly body?: string
   readonly operation?: Partial<Operation>
   readonly kind?: Act['kind']
+  readonly format?: EnvelopeFormat
   readonly query?: readonly { readonly name: string; readonly value: string }[]
   readonly early?: Buffer | null
 }
@@ -33,8 +35,15 @@ const look = async (given: Given, limits = LIMITS): Promise<Body> => {
     Object.entries({ ...length, ...given.headers }).filter(([, value]) => value !== ''),
   )
   const row = { id: 'o', access: 'write', scopes: [[]], inspect: [], upload: false, rewrite: [] }
-  const act = { operation: { ...row, ...operation }, kind, segments: [] } as Act
-  const route = { connection: { provider }, target: { query } } as unknown as Route
+  const envelope = given.format === undefined ? {} : { envelope: { format: given.format } }
+  const act = { operation: { ...row, ...operation }, kind, segments: [], ...envelope } as Act
+  const host = 'api.acme.example'
+  const route = {
+    connection: { provider },
+    addressing: { kind: 'path', prefix: '/' },
+    host,
+    target: { query, path: '/v1/$batch' },
+  } as unknown as Route
   return inspect(request(headers, body), { route, act }, limits, early)
 }
 const refused = (given: Given): Promise<string> =>
@@ -172,6 +181,37 @@ describe('what kind of body', () => {
   ])('%s', async (_what, given, end) => {
     expect(await refused({ body: '{"a":1}', ...given })).toBe(end)
   })
+  test('a batch comes in the type of its format alone, also where no one call may', async () => {
+    const mixed = { 'content-type': 'multipart/mixed; boundary=b' }
+    const parts =
+      '--b\r\nContent-Type: application/http\r\n\r\nGET /me HTTP/1.1\r\n\r\n\r\n--b--\r\n'
+    const limits = { requestBody: 1_000, inspectedBody: 500 }
+    const multipart = { body: parts, headers: mixed, format: 'multipart_batch' } as const
+    expect((await look(multipart, limits)).calls).toMatchObject([{ method: 'GET', target: '/me' }])
+    const graph = '{"requests":[{"id":"1","method":"GET","url":"/me"}]}'
+    const batch = { body: graph, headers: json, format: 'graph_batch' } as const
+    expect((await look(batch, limits)).calls).toHaveLength(1)
+    for (const wrong of [
+      { ...multipart, headers: json },
+      { ...batch, headers: { 'content-type': 'text/json' } },
+    ])
+      await expect(look(wrong, limits)).rejects.toMatchObject({
+        code: 'unsupported_media_type',
+        message: expect.stringContaining('this batch comes as') as string,
+      })
+    expect(await refused({ body: parts, headers: mixed })).toBe('unsupported_media_type')
+  })
+  test('a message to an MCP server is JSON by its type', async () => {
+    const body = '{"jsonrpc":"2.0","id":1,"method":"ping"}'
+    const limits = { requestBody: 1_000, inspectedBody: 500 }
+    expect(await look({ body, headers: json, kind: 'mcp' }, limits)).toMatchObject({
+      message: { text: body },
+    })
+    for (const type of ['', 'text/json', 'text/plain'])
+      await expect(
+        look({ body, headers: { 'content-type': type }, kind: 'mcp' }, limits),
+      ).rejects.toMatchObject({ code: 'unsupported_media_type' })
+  })
   test('the refusal says why: nobody can read it, or policy needs of it what it has not', async () => {
     await expect(look({ body: 'x', headers: xml })).rejects.toThrow(
       'servers read fields out of application/xml',
@@ -223,6 +263,19 @@ describe('reading', () => {
     for await (const chunk of long) rest += String(chunk)
     expect(rest).toBe('123456')
   })
+  test('who left, before or meanwhile, is told nothing; it is no fault of ours', async () => {
+    const gone = request({}, '12')
+    gone.destroy()
+    await once(gone, 'close')
+    const leaving = new PassThrough() as unknown as IncomingMessage
+    const read = readUpTo(leaving, 5)
+    leaving.destroy(new Error('ECONNRESET'))
+    for (const reading of [readUpTo(gone, 5), read]) {
+      const said = await reading.catch((error: unknown) => error)
+      expect(said).toMatchObject({ code: 'request_invalid' })
+      expect(said).toHaveProperty('cause.name', 'CallerLeft')
+    }
+  })
   test('a body that is not whole after a minute is late; one that came whole before needs no clock', async () => {
     const slow = Object.assign(new PassThrough(), { headers: {}, complete: false })
     const read = readUpTo(slow as unknown as IncomingMessage, 5)
@@ -273,6 +326,10 @@ describe('a mail', () => {
       expect(read).toMatchObject({ state: 'parsed', mail: found, declared: body.length })
       expect(read.bytes?.toString()).toBe(body)
     }
+  })
+  test('in members is shown to policy as it is written', async () => {
+    const { json } = await of('{"to":["bob@B.test"]}', 'application/json', { inspect: ['/to'] })
+    expect(json).toEqual({ '/to': ['bob@B.test'] })
   })
   test('that is a message shows policy the members that it asks for', async () => {
     const { json } = await of(text, 'message/rfc822', { inspect: ['/to', '/subject'] })

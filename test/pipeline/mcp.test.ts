@@ -28,6 +28,7 @@ const parsed = parseProvider(
     resources: [
       { id: 'open', uri: 'acme://docs/open' },
       { id: 'docs', uri: 'acme://docs/*', access: 'admin' },
+      { id: 'late', uri: 'acme://docs/late' },
     ],
   },
   'acme.yaml',
@@ -58,6 +59,7 @@ describe('an operation', () => {
     // The first that fits is meant.
     ['resources/read', { uri: 'acme://docs/open' }, 'resources.open', 'read'],
     ['resources/read', { uri: 'acme://docs/a' }, 'resources.docs', 'admin'],
+    ['resources/read', { uri: 'acme://docs/late' }, 'resources.late', 'read'],
     ['resources/read', { uri: 'acme://docs/../x' }, 'unknown', 'admin'],
     ['resources/read', { uri: 'acme://docs/%2e%2E/x' }, 'unknown', 'admin'],
     ['resources/read', { uri: 'acme://docs/..;/x' }, 'unknown', 'admin'],
@@ -86,12 +88,49 @@ describe('an operation', () => {
     })
     const read = act({ method: 'resources/read', params: { uri: 'acme://docs/open' } })
     expect(JSON.parse(mcpMember(read))).toMatchObject({ uri: 'acme://docs/open' })
+    const prompt = act({ method: 'prompts/get', params: { name: 'greet' } })
+    expect(JSON.parse(mcpMember(prompt))).toMatchObject({ prompt: 'greet' })
+    expect(JSON.parse(mcpMember(act({ method: 'ping' })))).toEqual({
+      method: 'ping',
+      arguments: {},
+    })
+    expect(mcpMember({})).toBe('null')
+  })
+  test('what is no message of a server is left as it is; a POST needs one', () => {
+    const elsewhere = routeOf('POST', '/other')
+    const other = classify(elsewhere)
+    expect(spoken(other, elsewhere, undefined, null)).toBe(other)
+    const of = classify(routeOf('POST'))
+    const rest: Act = { ...of, kind: 'rest' }
+    expect(spoken(rest, routeOf('POST'), undefined, null)).toBe(rest)
+    expect(() => spoken(of, routeOf('POST'), undefined, null)).toThrow('needs a JSON-RPC message')
+  })
+  test('whether its client shows links it says itself, or its session of the older revision', () => {
+    const value = { jsonrpc: '2.0', id: 1, method: 'ping' }
+    const text = JSON.stringify(value)
+    const { call } = readMessage(text, value, {})
+    const shows = (more: Partial<McpCall>, session: { readonly url: boolean } | null) =>
+      spoken(
+        classify(routeOf('POST')),
+        routeOf('POST'),
+        { call: { ...call, ...more }, text, value },
+        session,
+      ).mcp?.url
+    expect([true, false].map((url) => shows({}, { url }))).toEqual([true, false])
+    expect(shows({}, null)).toBe(false)
+    expect(shows({ url: true }, null)).toBe(true)
+    expect(shows({ modern: true }, { url: true })).toBe(false)
+    expect(shows({ modern: true, url: true }, null)).toBe(true)
   })
   test('what a message does besides is decided by rows of its own', () => {
     const idsOf = ({ parts }: Act) => parts?.map(({ operation }) => operation.id)
     const answer = { q: { action: 'accept', content: { a: 1 } } }
     const told = act({ method: 'tools/call', params: { name: 'read', inputResponses: answer } })
     expect(idsOf(told)).toEqual(['tools.read', 'mcp.response'])
+    expect(told.parts?.[1] && JSON.parse(mcpMember(told.parts[1]))).toEqual({
+      method: 'response',
+      arguments: {},
+    })
     const resourceSubscriptions = ['acme://docs/a', 'acme://vault/a']
     const heard = act({
       method: 'subscriptions/listen',
@@ -109,7 +148,7 @@ describe('an operation', () => {
     const of = (method: string) =>
       spoken(classify(routeOf(method)), routeOf(method), undefined, null)
     expect(of('GET').operation.id).toBe('mcp.stream')
-    expect(of('GET').lists).toHaveLength(5)
+    expect(of('GET').lists).toHaveLength(6)
     expect(of('DELETE')).toMatchObject({ operation: { id: 'mcp.session.end' } })
     expect(of('DELETE').lists).toBeUndefined()
     const hidden = { method: 'tools/call', params: { name: 'create' } }
@@ -124,6 +163,11 @@ describe('an operation', () => {
 test('of a list may be seen whose row policy allows, and nothing without a row', () => {
   const { lists = [] } = act({ method: 'tools/list' })
   expect(lists.map(({ mcp }) => mcp?.name)).toEqual(['create', 'read'])
+  const listedBy = (method: string) => act({ method }).lists?.map(({ operation: { id } }) => id)
+  expect(listedBy('prompts/list')).toEqual(['prompts.greet'])
+  expect(listedBy('resources/list')).toEqual(['resources.open', 'resources.docs', 'resources.late'])
+  expect(listedBy('resources/templates/list')).toEqual(listedBy('resources/list'))
+  expect(listedBy('ping')).toBeUndefined()
   const seen = listed(new Set(['tools/call read', 'resources/read acme://docs/*']), provider)
   expect(['create', 'read', 'other'].filter(seen.tools)).toEqual(['read'])
   expect(['acme://docs/open', 'acme://docs/a', 'acme://x'].filter(seen.resources)).toEqual([
@@ -139,6 +183,14 @@ test('a session that does not open is no session; two are none either', () => {
   const opened = inSession(sifted, (sealed) => ({ id: `raw-${sealed}`, url: true }))
   expect(opened.sifted.kept).toEqual(['a', 'b', 'mcp-session-id', 'raw-x'])
   expect(() => inSession(sifted, () => null)).toThrow('no such session')
+  const never = (): never => {
+    throw new Error('nothing is opened')
+  }
+  for (const kept of [[], ['a', 'mcp-session-id']])
+    expect(inSession({ ...sifted, kept }, never)).toEqual({
+      sifted: { ...sifted, kept },
+      session: null,
+    })
   const twice = { ...sifted, kept: [...sifted.kept, 'mcp-session-id', 'y'] }
   expect(() => inSession(twice, (id) => ({ id, url: false }))).toThrow('no such session')
 })
@@ -159,6 +211,7 @@ test('a header of the protocol has one spelling, and stands beside a request whe
   }
   for (const name of ['mcp-session-id', 'mcp-protocol-version', 'mcp-param-my_arg', 'x_mcp'])
     expect(judged(name, ping)().kept).toContain(name)
+  expect(judged('accept')().kept).toContain('accept')
 })
 
 describe('a refusal', () => {
@@ -195,6 +248,32 @@ describe('a refusal', () => {
     expect(refusalFor(undefined, { ...denied, status: 400 })).toMatchObject({ status: 400 })
     expect(refusalFor(mcp, { ...denied, status: 429 }).status).toBe(429)
   })
+  test('of the request itself, its session or its pace has its status, with the code that it may have', () => {
+    for (const status of [400, 401, 404, 405, 413, 415, 429])
+      expect(refusalFor(mcp, { ...denied, status })).toMatchObject({
+        status,
+        body: { error: { code: status } },
+      })
+    expect(refusalFor(mcp, { ...denied, status: 503 }).status).toBe(200)
+    expect(refusalFor(mcp, { ...denied, status: 400, rpc: -32020 })).toMatchObject({
+      status: 400,
+      body: { error: { code: -32020 } },
+    })
+  })
+  test('says its reasons and its link where it has some', () => {
+    const ping = { ...mcp, method: 'ping', name: null }
+    const dataOf = (document_: Parameters<typeof refusalFor>[1]) => {
+      const { body } = refusalFor(ping, document_)
+      return (body as { readonly error: { readonly data: object } }).error.data
+    }
+    expect(dataOf({ ...denied, reasons: ['hours'] })).toHaveProperty('reasons', ['hours'])
+    expect(dataOf(document)).toMatchObject({ url: document.url, authorization_id: 'a1' })
+    for (const name of ['reasons', 'url', 'authorization_id'])
+      expect(Object.keys(dataOf(denied))).not.toContain(name)
+    expect(refusalFor(ping, { ...denied, reasons: ['hours'] })).toMatchObject({
+      body: { error: { code: 403 } },
+    })
+  })
   test('of what is unknown has the protocol’s own code', () => {
     const unknown = { ...denied, reasons: ['operation_unknown'] }
     expect(refusalFor(mcp, unknown)).toMatchObject({ body: { error: { code: -32602 } } })
@@ -215,17 +294,18 @@ describe('a refusal', () => {
         },
       },
     })
-    expect(refusalFor({ ...mcp, url: true, modern: true }, document)).toMatchObject({
-      body: {
-        id: 'q',
-        result: {
-          resultType: 'input_required',
-          inputRequests: {
-            deputy: { method: 'elicitation/create', params: { mode: 'url', url: document.url } },
+    for (const method of ['tools/call', 'prompts/get', 'resources/read'])
+      expect(refusalFor({ ...mcp, method, url: true, modern: true }, document)).toMatchObject({
+        body: {
+          id: 'q',
+          result: {
+            resultType: 'input_required',
+            inputRequests: {
+              deputy: { method: 'elicitation/create', params: { mode: 'url', url: document.url } },
+            },
           },
         },
-      },
-    })
+      })
   })
   test.each([
     ['a client that cannot show links', { ...mcp }],

@@ -36,10 +36,11 @@ test('each is carried out in the order of their types, with its own name and pro
       ['tell', carrier('tell')],
     ]),
   )
-  await carry([
+  const left = await carry([
     [about, demanding('tell', 'count')],
     [{ ...about, exchange: 'y' }, demanding('count')],
   ])
+  expect(left, 'carriers that leave nothing to be done').toEqual([])
   expect(did).toEqual([
     ['count', 'x', '1', 1],
     ['count', 'y', '0', 0],
@@ -89,4 +90,6 @@ test('what is gathered is carried out together, before all others; one that can 
   expect(codeOf(() => able(never))).toBe('obligation_refused')
   expect(codeOf(() => carry([[about, never]]))).toBe('obligation_refused')
   expect(did).toHaveLength(3)
+  await carry([[about, demanding('log')]])
+  expect(did.slice(3), 'of nothing nothing is gathered').toEqual(['log'])
 })

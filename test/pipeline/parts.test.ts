@@ -1,8 +1,11 @@
 // A call of several parts: the strictest age, the hardest answer, everything that any part needs.
 import { describe, expect, test } from 'vitest'
 import type { Decision, Operation, Principal } from '../../proxy/model.ts'
+import type { Act } from '../../proxy/pipeline/classify.ts'
 import { decideEach, together, type Question } from '../../proxy/pipeline/decide.ts'
 import { createEntitlements } from '../../proxy/pipeline/entitlements.ts'
+import { NO_BODY, type Body } from '../../proxy/pipeline/inspect.ts'
+import { canonicalTarget } from '../../proxy/wire/canonical.ts'
 
 const who = (issuedAt: number): Principal => ({
   person: { tenant: 'default', realm: 'corp', id: 'alice' },
@@ -150,6 +153,55 @@ describe('what each part asks for', () => {
     expect(await chosen([], read, write)).toEqual([['write'], ['write']])
     expect(await chosen([], read, read)).toEqual([['read'], ['read']])
     expect(await chosen(['read'], read, write)).toEqual([['read'], ['write']])
+    // What is granted is asked for, whatever else the other part will bring.
+    const either = operation(['write'], ['read'])
+    expect(await chosen(['read'], either, write)).toEqual([['read'], ['write']])
+  })
+
+  test('is its own target, body and yes; and few parts wait for nobody’s turn', async () => {
+    const asked: Question[] = []
+    const body = (stripped: readonly string[]): Body => ({ ...NO_BODY, stripped })
+    const parts = [body(['body:a']), body([]), body([])]
+    const target = canonicalTarget('GET', '/one')
+    const act = (id: string, more: Partial<Act> = {}): Act => ({
+      operation: { ...operation(), id },
+      kind: 'rest',
+      segments: [],
+      ...more,
+    })
+    const whole = canonicalTarget('POST', '/batch')
+    const question = {
+      holding: { kind: 'none' },
+      route: { connection: { provider: {}, scopes: [] }, target: whole },
+      body: { ...NO_BODY, parts },
+      stripped: ['header:x'],
+      approvalsOf: (part: number) => [{ name: `yes ${part}` }],
+    } as unknown as Question
+    let turned = false
+    setImmediate(() => (turned = true))
+    const listen = (_: unknown, one: Question): Decision => {
+      asked.push(one)
+      return decision('allow')
+    }
+    await decideEach(listen, null, question, [act('a', { target }), act('b', { target }), act('c')])
+    expect(turned).toBe(false)
+    expect(
+      asked.map(({ route, body: own, stripped, part, approvals }) => [
+        route.target,
+        own === question.body ? 'whole' : parts.findIndex((one) => one === own),
+        stripped,
+        part,
+        approvals,
+      ]),
+    ).toEqual([
+      [target, 0, ['header:x', 'body:a'], { number: 1, of: 3 }, [{ name: 'yes 1' }]],
+      [target, 1, ['header:x'], { number: 2, of: 3 }, [{ name: 'yes 2' }]],
+      [whole, 'whole', ['header:x'], undefined, [{ name: 'yes 3' }]],
+    ])
+    const { approvalsOf: _approvalsOf, ...unasked } = question
+    await decideEach(listen, null, { ...unasked, body: NO_BODY }, [act('a', { target })])
+    expect(asked.at(-1)).toMatchObject({ route: { target: whole }, body: NO_BODY })
+    expect(asked.at(-1)).not.toHaveProperty('approvals')
   })
 
   test('is asked for a few parts at once, in their order, and others have their turn meanwhile', async () => {

@@ -836,8 +836,11 @@ describe('a call of several calls', () => {
     expect(finished).toHaveLength(1)
   })
   test('leaves not at all where one part is refused; the other, which was allowed, has its end', async () => {
-    const { ask, jobs, finished, diary } = await house([{ effect: 'allow' }, because('deny', 'no')])
-    expect(await ask(GRAPHQL, TWO)).toBe('403 policy_denied')
+    const { problem, jobs, finished, diary } = await house([
+      { effect: 'allow' },
+      because('deny', 'no'),
+    ])
+    expect(await problem(GRAPHQL, TWO)).toMatchObject({ code: 'policy_denied', part: 2 })
     expect(diary).not.toContain('credential')
     expect(jobs).toEqual([])
     expect(finished).toMatchObject([{ outcome: { result: 'policy_denied', sent: false } }])
@@ -1163,6 +1166,132 @@ test('a caller of a listener of its own is the one that the listener names', asy
   expect(seen).toEqual(['bob'])
 })
 
+describe('a call that is only planned', () => {
+  test('ends with what was decided: nothing is recorded, begun or sent', async () => {
+    for (const effect of ['allow', 'consent_required'] as const) {
+      const plans: string[] = []
+      const { deps, diary, decided, jobs } = await house([{ effect }])
+      const pep = createPep({
+        ...deps,
+        planned: ({ decision, act, who, route }) =>
+          void plans.push(
+            `${decision.effect} ${act.operation.id} ${who.person.id} ${route.connection.name}`,
+          ),
+      })
+      const server = createServer((req, res) => {
+        void pep(req, res, 'call-3', null).finally(() => res.destroy())
+      })
+      servers.push(server)
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      const { port } = server.address() as AddressInfo
+      const answer = fetch(`http://127.0.0.1:${port}${NOTES}`, { headers: { prefer: 'wait=9' } })
+      await expect(answer).rejects.toThrow()
+      expect(plans).toEqual([`${effect} notes.list alice work`])
+      expect([decided, jobs]).toEqual([[], []])
+      expect(diary.at(-1)).toBe('decide notes.list')
+    }
+  })
+})
+
+describe('a limit that has no room yet', () => {
+  test('may hold the call where it asks to wait, as long as it has time for', async () => {
+    const waits: number[] = []
+    const said: boolean[] = []
+    let asking = 9_000
+    const { ask } = await house(undefined, (at) => ({
+      hold: {
+        ...createHold({
+          calls: 9,
+          bytes: 999,
+          share: 1,
+          max: 60_000,
+          unasked: 10_000,
+          away: 0,
+          now: () => at.ms,
+        }),
+        wait: async (_res, _body, { ms }) => {
+          waits.push(ms)
+          return true
+        },
+      },
+      obligations: {
+        carry: async (each) => {
+          for (const [{ backOff }] of each) said.push(await backOff(asking))
+          return []
+        },
+      },
+    }))
+    const patient = { headers: { prefer: 'wait=9' } }
+    await ask(NOTES, patient)
+    asking = 9_001
+    await ask(NOTES, patient)
+    asking = 10
+    await ask(NOTES)
+    expect(said).toEqual([true, false, false])
+    expect(waits).toEqual([9_000])
+  })
+})
+
+describe('a session with an MCP server', () => {
+  const MCP = '/api.acme.example/mcp'
+  const parsed = parseProvider(
+    {
+      id: 'acme',
+      kind: 'mcp',
+      url: 'https://api.acme.example/mcp',
+      tools: [{ name: 't', access: 'read' }],
+    },
+    'acme.yaml',
+  )
+  if ('problems' in parsed) throw new Error(parsed.problems.join('\n'))
+  const snapshot = (): ReturnType<PepDeps['snapshot']> => ({
+    routes: buildRoutes([{ ...connection, provider: parsed.provider }]),
+    classify: createClassify([parsed.provider]),
+    served: () => false,
+  })
+  const calling = (session: string, more: object = {}): Asked =>
+    json(
+      { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 't', ...more } },
+      { 'mcp-session-id': session },
+    )
+  const bound = {
+    person: alice.person,
+    agent: alice.agent,
+    connection: 'work',
+    host: 'api.acme.example',
+  }
+  test('is of the person and agent that opened it; the server hears its own name for it', async () => {
+    const { ask, deps, jobs, refused } = await house(undefined, () => ({ snapshot }))
+    const session = { id: 's1', url: false }
+    expect(await ask(MCP, calling(deps.mcpSessions.seal(bound, session)))).toBe('200 sent')
+    const kept = jobs[0]?.sifted.kept ?? []
+    expect(kept[kept.indexOf('mcp-session-id') + 1]).toBe('s1')
+    const strange = [{ agent: 'other' }, { connection: 'home' }].map((other) =>
+      deps.mcpSessions.seal({ ...bound, ...other }, session),
+    )
+    for (const sealed of [...strange, 's1']) await ask(MCP, calling(sealed))
+    expect(refused).toEqual(Array.from({ length: 3 }, () => 'mcp_session_unknown'))
+    expect(jobs).toHaveLength(1)
+  })
+  test('is none where no MCP server is called', async () => {
+    const { ask } = await house()
+    expect(await ask(NOTES, { headers: { 'mcp-session-id': 's1' } })).toBe('200 sent')
+  })
+  test('a client that showed its person the link waits for them, without asking to', async () => {
+    const { ask, diary } = await house([CONSENT, { effect: 'allow' }], () => ({ snapshot }))
+    const params = { name: 't', inputResponses: { deputy: { action: 'accept' } } }
+    const answered = json({ jsonrpc: '2.0', id: 1, method: 'tools/call', params })
+    expect(await ask(MCP, answered)).toBe('200 sent')
+    expect(diary).toContain('wait auth-1 45000')
+    const quiet = await house([CONSENT], () => ({ snapshot }))
+    await quiet.ask(
+      MCP,
+      json({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 't' } }),
+    )
+    expect(quiet.diary.join()).not.toContain('wait')
+  })
+})
+
 describe('a list of an MCP server', () => {
   const parsed = parseProvider(
     {
@@ -1240,6 +1369,35 @@ describe('what somebody approved', () => {
     return { made, spent, begun }
   }
 
+  test('waits for its yes, or for its person’s sign-in, where it asks to; a call that policy denies waits for nobody', async () => {
+    const patient = { ...POST, headers: { ...POST.headers, prefer: 'wait=9' } }
+    const { made, begun } = approving([ASKING, { effect: 'allow' }], { given: false })
+    const waiting = await made
+    expect(await waiting.ask(NOTES, patient)).toBe('200 sent')
+    expect(waiting.diary).toContain('wait ap_1 9000')
+    expect(begun).toHaveLength(1)
+
+    const gold = { type: 'step-up', properties: { acr_values: ['gold'], max_auth_age_s: 60 } }
+    const signIns: string[] = []
+    const stepUps: ApprovalDeps['stepUps'] = {
+      able: true,
+      met: async () => null,
+      begin: async ({ agent }) => {
+        signIns.push(agent)
+        return { authorizationId: 'su_1', url: 'http://localhost:1/step-up/1', expiresAt: 1 }
+      },
+    }
+    for (const [effect, end, waits] of [
+      ['step_up_required', '200 sent', ['wait su_1 9000']],
+      ['deny', '403 policy_denied', []],
+    ] as const) {
+      const said = { ...because(effect, effect), obligations: { gold } }
+      const { ask, diary } = await house([said, { effect: 'allow' }], () => ({ stepUps }))
+      expect(await ask(NOTES, patient)).toBe(end)
+      expect(diary.filter((line) => line.startsWith('wait'))).toEqual(waits)
+    }
+    expect(signIns).toEqual(['triage'])
+  })
   test('leaves as it was shown: where members may not leave it is refused, and its yes is not spent', async () => {
     const { made, spent } = approving([ASKING, redact('/note')], {})
     const { ask, jobs } = await made

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { readBatch } from '../../proxy/envelope/batch.ts'
 import { createClassify } from '../../proxy/pipeline/classify.ts'
+import type { InnerCall } from '../../proxy/model.ts'
 import type { Body } from '../../proxy/pipeline/inspect.ts'
 import { unpack } from '../../proxy/pipeline/unpack.ts'
 import { markNumbers } from '../../proxy/wire/json.ts'
@@ -26,6 +27,8 @@ const provider = providerOf({
         },
         'mail.note': { call: 'POST /v1/notes/mail', mail: { to: ['/to'] } },
         'raw.put': { call: 'PUT /v1/raw/{id}', opaque: 'application/x-git-pack' },
+        'cbor.put': { call: 'PUT /v1/cbor/{id}', opaque: 'application/cbor' },
+        'tag.put': 'PUT /v1/tags/{id}',
       },
       delete: { 'note.delete': 'DELETE /v1/notes/{id}' },
     },
@@ -36,10 +39,14 @@ const classify = createClassify([provider])
 const route = routeTo(provider, 'POST', '/v1/$batch')
 
 const opened = (text: string, at = route) => {
-  const act = classify(at)
   const bytes = Buffer.from(text)
   const value: unknown = JSON.parse(text)
   const { calls } = readBatch('graph_batch', { bytes, value, contentType: '' }, at)
+  return openedAs(calls, text, at)
+}
+const openedAs = (calls: readonly InnerCall[], text = '{}', at = route) => {
+  const act = classify(at)
+  const bytes = Buffer.from(text)
   const body: Body = {
     state: 'parsed',
     bytes,
@@ -49,7 +56,7 @@ const opened = (text: string, at = route) => {
     digest: 'sha256:x',
     stripped: [],
     calls,
-    marked: () => markNumbers(text),
+    marked: /\d/.test(text) ? () => markNumbers(text) : undefined,
   }
   return unpack(act, at, body, classify)
 }
@@ -82,7 +89,26 @@ test('a batch is its parts, as strong as the strongest', () => {
     ['none', {}, 'sha256:x'],
     ['none', {}, 'sha256:x'],
   ])
-  expect(opened(batch({ method: 'GET', url: '/notes/1' })).act.operation.access).toBe('read')
+  const [get, post] = [
+    { method: 'GET', url: '/notes/1' },
+    { method: 'POST', url: '/notes' },
+  ]
+  const remove = { ...get, method: 'DELETE' }
+  const accessOf = (...requests: readonly object[]) => opened(batch(...requests)).act.operation
+  expect(accessOf(get)).toMatchObject({ access: 'read' })
+  expect(accessOf(get, post, get)).toMatchObject({ access: 'write' })
+  expect(accessOf(remove, post, get)).toMatchObject({ access: 'delete' })
+})
+
+test('a member that policy needs is read of the body, or of the query where there is none', () => {
+  const headers = { 'Content-Type': 'application/json; charset=utf-8' }
+  const { body } = opened(
+    batch(
+      { method: 'POST', url: '/notes?to=bob' },
+      { method: 'POST', url: '/notes', headers, body: { to: 'eve' } },
+    ),
+  )
+  expect(body.parts?.map(({ json }) => json)).toEqual([{ '/to': 'bob' }, { '/to': 'eve' }])
 })
 
 test('any other call passes through', () => {
@@ -184,6 +210,43 @@ describe('is refused:', () => {
     expect(said).toContain(why)
   })
 
+  test.each<[string, string, string]>([
+    ['fields in a shape that nobody here can read', '/tags/1', 'application/cbor'],
+    ['a type without fields where policy needs some', '/notes', 'image/png'],
+  ])('%s', (_, url, type) => {
+    const method = url === '/notes' ? 'POST' : 'PUT'
+    const request = { method, url, headers: { 'Content-Type': type }, body: 'aGk=' }
+    expect(refused(request)).toContain('unsupported_media_type: part 1')
+  })
+
+  test('a credential in a form that policy needs nothing of', () => {
+    const headers = { 'Content-Type': 'application/x-www-form-urlencoded' }
+    const body = Buffer.from('client_secret=s').toString('base64')
+    for (const url of ['/tags/1', '/files/1'])
+      expect(refused({ method: 'PUT', url, headers, body })).toContain('credential_in_body: part 1')
+  })
+
+  test('what another part will fill in, where policy needs to see it', () => {
+    const call: InnerCall = {
+      method: 'POST',
+      target: '/v1/notes',
+      contentType: null,
+      stripped: [],
+      body: { kind: 'json', value: { text: '@{other.id}' }, pointer: '/requests/0/body' },
+    }
+    const refers = { ...call, refers: true }
+    const why = 'refers to what another part will answer'
+    expect(refusalOf(() => openedAs([refers]).act.parts?.length)).toContain(why)
+    expect(refusalOf(() => openedAs([{ ...refers, target: '/v1/notes/mail' }]))).toContain(why)
+    expect(openedAs([call]).act.parts).toHaveLength(1)
+    const tags = { ...refers, method: 'PUT', target: '/v1/tags/1' }
+    expect(openedAs([tags]).act.parts).toHaveLength(1)
+  })
+
+  test('nothing at all', () => {
+    expect(refusalOf(() => openedAs([]))).toContain('request_invalid: the batch holds no call')
+  })
+
   test('a query in the URL of the batch', () => {
     const at = routeTo(provider, 'POST', '/v1/$batch?a=b')
     expect(refusalOf(() => opened(batch(get), at))).toContain('a batch has no query')
@@ -203,6 +266,22 @@ test('bodies pass unread where they would alone', () => {
     ['unparsed', 2],
     ['unparsed', 2],
   ])
+  const cbor = { 'Content-Type': 'application/cbor' }
+  const unread = opened(
+    batch(
+      { method: 'PUT', url: '/files/1', headers: cbor, body: 'aGk=' },
+      { method: 'PUT', url: '/cbor/1', headers: cbor, body: 'aGk=' },
+    ),
+  )
+  expect(unread.body.parts?.map(({ state }) => state)).toEqual(['unparsed', 'unparsed'])
+  const untyped: InnerCall = {
+    method: 'PUT',
+    target: '/v1/tags/1',
+    contentType: null,
+    stripped: [],
+    body: { kind: 'bytes', bytes: Buffer.from('words') },
+  }
+  expect(openedAs([untyped]).body.parts?.map(({ state }) => state)).toEqual(['unparsed'])
   expect(refused({ method: 'GET', url: '/notes/1' })).toBe('passed: 1')
 })
 

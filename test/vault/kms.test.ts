@@ -230,6 +230,13 @@ describe('is not run where', () => {
     chmodSync(at('links'), 0o777)
     expect(await refused(at('links/program'))).toMatch(/because of the folder .*links/)
   })
+  test.skipIf(process.getuid?.() !== 0)('its folder is somebody else’s', async () => {
+    mkdirSync(at('theirs'))
+    const program = good('theirs/program')
+    chmodSync(at('theirs'), 0o755)
+    chownSync(at('theirs'), 1_234, 0)
+    expect(await refused(program)).toMatch(/because of the folder .*theirs/)
+  })
   test.skipIf(process.getuid?.() !== 0)(
     'a group of others may replace it in its folder',
     async () => {

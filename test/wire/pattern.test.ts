@@ -4,6 +4,7 @@ import { concerns, fits, inFamily } from '../../proxy/wire/pattern.ts'
 test.each([
   ['alice', 'alice', true],
   ['alice', 'alice2', false],
+  ['alice*', 'mallory', false],
   ['*', '', true],
   ['*', 'anybody', true],
   ['*@acme.example', 'alice@acme.example', true],
@@ -14,6 +15,7 @@ test.each([
   ['a*b*c', 'a-b-c', true],
   ['a*b*c', 'abc', true],
   ['a*b*c', 'acb', false],
+  ['a*x*c', 'abc', false],
   ['ab*ba', 'aba', false],
   ['[a-z]+', 'abc', false],
   ['[a-z]+', '[a-z]+', true],

@@ -127,7 +127,7 @@ export const createHooks = (deps: {
     const all = questionsOf(question, parts)
     return ({ act, part }: Obliged, { checks }: Decision): Promise<string> =>
       documentOf(deps.decide, {
-        ...((part === null ? undefined : all[part - 1]) ?? question),
+        ...(all[(part ?? 0) - 1] ?? question),
         act,
         ...(checks === undefined ? {} : { checks: checks.answers }),
       })

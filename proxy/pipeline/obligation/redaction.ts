@@ -1,6 +1,6 @@
 // The obligation `redact`: members that are taken out of what leaves, and values that are replaced in what comes back.
 import { hash } from 'node:crypto'
-import type { JsonObject } from '../../model.ts'
+import type { EnvelopeFormat, JsonObject } from '../../model.ts'
 import { partsOf, redactAnswer, type Redacting } from '../../envelope/redacted.ts'
 import type { Guard } from '../../net/guarded.ts'
 import { beginsJson } from '../../wire/body.ts'
@@ -44,15 +44,11 @@ const answerOf = ({
 }: Pick<Obliged, 'act' | 'part' | 'within'>): string | null =>
   act.kind === 'graphql'
     ? 'whoever asks by GraphQL names the members of the answer, so that no pointer finds them'
-    : part === null || within.envelope === undefined || batchable(within)
+    : part === null || within.envelope === undefined || batchable(within.envelope.format)
       ? null
       : 'the answers to this kind of batch cannot be redacted one by one: send the calls alone'
-const batchable = ({ envelope, parts }: Obliged['within']): boolean =>
-  partsOf(envelope?.format ?? 'multipart_batch', {
-    requests: [],
-    compositeRequest: [],
-    batchRequests: [],
-  }) !== null && parts !== undefined
+const batchable = (format: EnvelopeFormat): boolean =>
+  partsOf(format, { requests: [], compositeRequest: [], batchRequests: [] }) !== null
 
 const matches = (part: string, name: string): boolean =>
   part.startsWith('*') ? alike(name).endsWith(alike(part.slice(1))) : alike(part) === alike(name)
@@ -76,7 +72,7 @@ const fieldAt = (name: string, pointer: string): 'named' | 'inside' | null => {
     .slice(1)
     .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
   const own = name.split(/[[\].]+/).filter((piece) => piece !== '')
-  return meets(wanted, [name]) ?? meets(wanted, own.length === 0 ? [name] : own)
+  return meets(wanted, [name]) ?? meets(wanted, own)
 }
 
 /** Throws where what is to be taken out could stand in a place that is not looked at. */
@@ -175,8 +171,7 @@ const withoutRedacted = (
       : reading === 'form'
         ? formWithout(bytes, pointers)
         : jsonWithout(bytes, pointers)
-  if (bytes === null || kept === null || kept === bytes)
-    return { request, taken: { pointers, digest: null } }
+  if (kept === null || kept === bytes) return { request, taken: { pointers, digest: null } }
   const digest = `sha256:${hash('sha256', kept, 'hex')}`
   const sent: Body = { ...body, bytes: kept, declared: kept.length, digest }
   const headers = sifted.kept.filter((_, i) => !OF_THE_BODY.test(sifted.kept[i - (i % 2)] ?? ''))
@@ -234,7 +229,7 @@ export const redacting = (
   readonly request: Request
   readonly taken: TakenOut | null
   readonly guard: Guard | null
-} =>
-  redactions.length === 0 && judge === undefined
-    ? { request, taken: null, guard: null }
-    : { ...withoutRedacted(request, redactions), guard: guardOf(request, redactions, judge) }
+} => ({
+  ...withoutRedacted(request, redactions),
+  guard: guardOf(request, redactions, judge),
+})

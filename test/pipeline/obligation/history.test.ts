@@ -193,6 +193,41 @@ test('whoever waits too long for a turn is refused; a plan is decided and not co
   expect(added).toBe(1)
 })
 
+test('a turn may be waited for five seconds', async () => {
+  let ms = 0
+  const add = (): Promise<boolean> => {
+    ms += 5_000
+    return Promise.resolve(true)
+  }
+  const slow = { now: () => 0, mono: () => ms }
+  const { deciding } = createHistory({ history: store({ add }), clock: slow, keeps: true })
+  const both = times(2, () => deciding(following(), ask, () => verdict('allow')))
+  expect(await effects(both)).toEqual(['allow', 'allow'])
+})
+
+test('for a call that no row counts nothing is written', async () => {
+  const add = (): Promise<never> => Promise.reject(new Error('nothing is written'))
+  const { deciding } = createHistory({ history: store({ add }), clock, keeps: true })
+  const list = following(alice(), 'issues.list')
+  expect(await effects([deciding(list, ask, () => verdict('allow'))])).toEqual(['allow'])
+})
+
+test('calls of one person take turns, also those that come while others have theirs', async () => {
+  const { deciding } = createHistory({ history: store(), clock, keeps: true })
+  let [now, most] = [0, 0]
+  const decide = (): Promise<Verdict> =>
+    deciding(following(), ask, async () => {
+      most = Math.max(most, ++now)
+      await new Promise(setImmediate)
+      now--
+      return verdict('allow')
+    })
+  const two = times(2, decide)
+  await two[0]
+  expect(await effects([...two, decide()])).toEqual(['allow', 'allow', 'allow'])
+  expect(most).toBe(1)
+})
+
 const engine = (history: HistoryAsk | null): PolicyEngine => ({ asks: { history } }) as PolicyEngine
 const decision = { effect: 'allow' } as Decision
 

@@ -120,10 +120,16 @@ test('a limit that is reached refuses with its name and its time, and the next t
   const both = [due({ call }), due({ call, name: 'narrow' })]
   expect(await thrown(together(both))).toMatchObject({
     code: 'rate_limited',
+    message: "policy's limit narrow is reached: 2 in 60 s for each person",
     extra: { obligation: 'narrow', retry_after: 2 },
   })
   await together(both)
   expect(asked.map((takes) => takes.length)).toEqual([2, 2])
+})
+
+test('a store that names a limit that was not asked for lets nothing pass', async () => {
+  const { together } = counting([{ at: 1, retryMs: 1 }])
+  await expect(together([due()])).rejects.toMatchObject({ code: 'internal' })
 })
 
 test('whoever asks to wait is counted again after the wait, until there is no time left', async () => {
@@ -142,7 +148,16 @@ test.each<[string, string, Due['properties']]>([
   ['rate_limit', 'has a key', { ...RATE, key: ['__proto__'] }],
   ['rate_limit', 'has a key', { ...RATE, key: ['planet'] }],
   ['rate_limit', 'has a key', { ...RATE, key: [] }],
-  ['rate_limit', 'has burst, which', { ...RATE, burst: 2 }],
+  [
+    'rate_limit',
+    'has burst, which rate_limit does not: key, limit, window_s',
+    { ...RATE, burst: 2 },
+  ],
+  [
+    'budget',
+    'has burst, which budget does not: key, limit, window_s, pointer, of',
+    { ...RATE, burst: 2 },
+  ],
   ['rate_limit', 'has a limit', { ...RATE, limit: Number.NaN }],
   ['rate_limit', 'has a limit', { ...RATE, limit: '20' }],
   ['rate_limit', 'has a window_s', { ...RATE, window_s: 0 }],
@@ -165,6 +180,21 @@ test.each<[string, string, Due['properties']]>([
   expect(asked).toEqual([])
 })
 
+test('what can never be counted is told before any call comes', () => {
+  const { able } = createLimits(() => Promise.resolve(null))
+  expect(() => able('calls', { type: 'rate_limit', properties: { ...RATE, limit: -1 } })).toThrow(
+    'has a limit',
+  )
+  for (const of of [{ limit: 0 }, { window_s: 1 }, { window_s: 2_678_400 }, { limit: 2 ** 53 - 1 }])
+    able('calls', { type: 'rate_limit', properties: { ...RATE, ...of } })
+})
+
+test('a counter of one person is theirs, so that it goes with them', async () => {
+  const { keyOf, asked } = counting()
+  await keyOf({})
+  expect(asked[0]?.[0]?.person).toEqual({ tenant: 'acme', realm: 'corp', id: 'alice' })
+})
+
 const budget = (of: string, pointer = '/n'): Told => ({
   type: 'budget',
   properties: { ...RATE, pointer, of },
@@ -180,6 +210,7 @@ test('a budget adds up what was read of the call, by whichever door it came', as
   expect(await amount(due0({ '/n': [1, 2] }, 'items'))).toBe(2)
   expect(await amount({ ...budget('value'), act: { mcp: { arguments: { '/n': 3 } } } })).toBe(3)
   expect(await amount({ ...budget('value'), act: { graphql: { arguments: { '/n': 4 } } } })).toBe(4)
+  expect(await amount(due0({ '/n': 0 }))).toBe(0)
   const form = { contentType: 'application/x-www-form-urlencoded; charset=utf-8' }
   expect(await amount({ ...budget('value'), body: { ...form, json: { '/n': '1200' } } })).toBe(1200)
   expect(await amount({ ...budget('value'), body: { state: 'none', json: { '/n': '5' } } })).toBe(5)
@@ -220,8 +251,21 @@ test.each<[string, Told]>([
       body: { contentType: 'application/x-www-form-urlencoded', json: { '/n': text } },
     },
   ]),
+  [
+    'several fields of one name',
+    {
+      ...budget('value'),
+      body: { contentType: 'application/x-www-form-urlencoded', json: { '/n': ['5'] } },
+    },
+  ],
 ])('a budget never takes %s for nothing', async (_, told) => {
   await expect(amount(told)).rejects.toMatchObject({ code: 'obligation_refused' })
+})
+
+test('of what the call does not have it says so', async () => {
+  await expect(amount(budget('value'))).rejects.toThrow(
+    'adds up "/n", which the call does not have',
+  )
 })
 
 test('a name that is not well-formed is refused by itself', async () => {

@@ -59,7 +59,10 @@ const pathOf = ({ operation, path }: Step, given: Given): string => {
   return shape.replaceAll(/\{(\w+)(\+?)\}/g, (match, name: string, more: string, at: number) => {
     const template = templates.get(name)
     const last = at + match.length === shape.length
-    const slashes = more === '' ? 'none' : last ? 'plain' : 'encoded'
+    const slashes =
+      more === '' ? 'none' : last || shape.startsWith(':', at + match.length) ? 'plain' : 'encoded'
+    // In a text of OData a quote stands twice.
+    const quoted = shape[at - 1] === "'"
     const said = template === undefined ? name : argOf(template, name)
     // What the author of the tool writes between the arguments stands as it is: `root:/{name}:`.
     if (template?.kind === 'text') {
@@ -72,7 +75,8 @@ const pathOf = ({ operation, path }: Step, given: Given): string => {
     }
     const value = template === undefined ? undefined : filled(template, given)
     if (value === undefined) throw new Unsendable(`\`${said}\` is missing; the request needs it`)
-    return segment(asText(value, `\`${said}\``), said, slashes)
+    const text = segment(asText(value, `\`${said}\``), said, slashes)
+    return quoted ? text.replaceAll("'", "''") : text
   })
 }
 

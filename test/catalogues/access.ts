@@ -143,7 +143,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     rule(
       'delete',
       'what the method says',
-      /^DELETE \/v1\.0\/(?:me|users\/\{userId\}|groups\/\{groupId\}|chats\/\{chatId\}|teams\/\{teamId\}\/\w+|sites\/\{siteId\}|drives\/\{driveId\}|planner)\/(?:messages|mailFolders|events|calendars?|calendarGroups|contacts|contactFolders|todo|onenote|drive|drives|items|root|lists?|photos?|chats|channels|planner|plans|tasks|buckets|conversations|threads|onlineMeetings|bundles|following)\b/,
+      /^DELETE \/v1\.0\/(?:me|users\/\{userId\}|groups\/\{groupId\}|chats\/\{chatId\}|teams\/\{teamId\}\/\w+|sites\/\{siteId\}|drives\/\{driveId\}|planner)\/(?:messages|mailFolders|events|calendars?|calendarGroups|contacts|contactFolders|todo|onenote|drive|drives|items|root|special|lists?|photos?|chats|channels|planner|plans|tasks|buckets|conversations|threads|onlineMeetings|bundles|following)\b/,
     ),
     rule(
       'delete',
@@ -153,7 +153,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     rule(
       'write',
       'what people do with their own mail, files, events and chats',
-      /^(?:POST|PUT|PATCH) \/v1\.0\/(?:me|users\/\{userId\}|groups\/\{groupId\}|chats\/\{chatId\}|teams\/\{teamId\}|sites\/\{siteId\}|drives\/\{driveId\}|planner)\/(?:messages|mailFolders|events|calendars?|calendarView|calendarGroups|contacts|contactFolders|todo|onenote|drive|drives|items|root|lists?|photos?|chats|channels|primaryChannel|planner|plans|tasks|buckets|conversations|threads|onlineMeetings|presence|sendMail|bundles|following|pinnedMessages|schedule\/(?:shifts|timeOffRequests|swapShiftsChangeRequests|timeCards))\b/,
+      /^(?:POST|PUT|PATCH) \/v1\.0\/(?:me|users\/\{userId\}|groups\/\{groupId\}|chats\/\{chatId\}|teams\/\{teamId\}|sites\/\{siteId\}|drives\/\{driveId\}|planner)\/(?:messages|mailFolders|events|calendars?|calendarView|calendarGroups|contacts|contactFolders|todo|onenote|drive|drives|items|root|special|lists?|photos?|chats|channels|primaryChannel|planner|plans|tasks|buckets|conversations|threads|onlineMeetings|presence|sendMail|bundles|following|pinnedMessages|schedule\/(?:shifts|timeOffRequests|swapShiftsChangeRequests|timeCards))\b/,
     ),
   ],
   hubspot: [

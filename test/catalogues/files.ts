@@ -51,7 +51,8 @@ const lines = (rows: readonly unknown[]): string =>
   rows.map((row) => ascii(JSON.stringify(row))).join(',\n')
 
 /** What a template can say; the few others (`{base}...{head}`) are `unknown` unless the hand has them. */
-const NAMED = /^(?:\{\w+\+?\}(?::[A-Za-z]\w*)?|[\w.~$@:=,()'!*+-]*)$/
+const NAMED =
+  /^(?:\{\w+\+?\}(?::(?:[A-Za-z]\w*)?)?|[\w.~$@:=,()'!*+-]*|[A-Za-z][\w.]*\(\w+='?\{\w+\}'?(?:,\w+='?\{\w+\}'?)*\))$/
 
 type Judged = Found & { readonly access: Access }
 /** One id, one access: where two calls of an id differ, the stricter holds for both. */

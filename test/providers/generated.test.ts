@@ -152,7 +152,7 @@ describe('the shipped catalogues', () => {
         expect(row.id).toMatch(/^[\w.:$/-]{1,200}$/)
         for (const [i, segment] of row.path.slice(1).split('/').entries())
           expect(`${row.path} ${i} ${segment}`).toMatch(
-            / (?:\{\w+\+?\}(?::\w*)?|[\w.~$@:=,()'!*+-]*)$/,
+            / (?:\{\w+\+?\}(?::\w*)?|[\w.~$@:=,()'!*+-]*|\w[\w.]*\((?:\w+='?\{\w+\}'?,?)+\))$/,
           )
       }
     },

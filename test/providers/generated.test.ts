@@ -5,6 +5,7 @@ import { readProviderFiles } from '../../proxy/commands/providers.ts'
 import { readGenerated } from '../../proxy/providers/generated.ts'
 import { compileProviders } from '../../proxy/providers/parse.ts'
 import type { OperationRow } from '../../proxy/model.ts'
+import { createTypical } from './typical.ts'
 
 const shipped = join(import.meta.dirname, '../../providers')
 const table = {
@@ -261,6 +262,31 @@ describe('the shipped catalogues', () => {
     const answers = rows.filter(({ path }) => /\/\{\w+\}\/(?:send|reply|replyAll)$/.test(path))
     expect(answers.length).toBeGreaterThan(8)
     expect(answers.filter(({ mail }) => mail?.stored !== true || !mail.sends)).toEqual([])
+  })
+
+  test('know names of several segments where the vendor takes them', () => {
+    const operation = createTypical()
+    const chat = 'chat.googleapis.com'
+    const directory = 'admin.googleapis.com/admin/directory/v1/customer/my_customer/orgunits'
+    expect(
+      [
+        `GET ${chat}/v1/media/abc`,
+        `GET ${chat}/v1/media/spaces/A/messages/B/attachments/C`,
+        `POST ${chat}/upload/v1/spaces/A/attachments:upload`,
+        `POST ${chat}/upload/v1/A/attachments:upload`,
+        `GET ${directory}/corp/sales`,
+        `DELETE ${directory}/corp/sales/west`,
+        `POST ${directory}/corp/sales`,
+      ].flatMap((call) => operation({ provider: 'google', sends: '' }, call)),
+    ).toEqual([
+      'chat.media.download',
+      'chat.media.download',
+      'chat.media.upload',
+      'unknown',
+      'directory.orgunits.get',
+      'directory.orgunits.delete',
+      'unknown',
+    ])
   })
 
   test('name scopes only where a source names them', () => {

@@ -29,8 +29,11 @@ const MOST_TARGET = 8_192
 // oxlint-disable-next-line no-control-regex
 const CONTROL = /[\0-\x1f\x7f-\x9f\\;]/
 
+/** Most values: nothing of it needs an escape, or a second look. */
+const BARE = /^[\w-][\w.~-]*$/
 /** One segment of a path, or several where `slashes` may stand in it. */
 const segment = (value: string, name: string, slashes: 'none' | 'encoded' | 'plain'): string => {
+  if (BARE.test(value)) return value
   if (!value.isWellFormed()) throw new Unsendable(`\`${name}\` holds half of a character`)
   if (CONTROL.test(value))
     throw new Unsendable(`\`${name}\` holds a control character, a backslash or a semicolon`)

@@ -217,7 +217,7 @@ export type OperationRow = Operation & {
   /** A root field of the GraphQL endpoint that stands at `path`: `mutation issueCreate`; absent: a call of its own. */
   readonly graphql?: string
   readonly method: string
-  /** `/repos/{owner}/{repo}/contents/{path+}`: `{x}` one segment; `{x+}` may hold encoded slashes, and a last one takes one or more. */
+  /** `/repos/{owner}/{repo}/contents/{path+}`: `{x}` one segment; `{x+}` may hold encoded slashes, and a last one takes one or more, as does `{x+}:` up to its colon; `search(q='{q}')`. */
   readonly path: string
   /** Limits the row to one host of the provider. */
   readonly host: string | null

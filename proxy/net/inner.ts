@@ -65,6 +65,12 @@ const headersIn = (sent: Sent | undefined): ReadonlyMap<string, string> => {
   return headers
 }
 
+/** Most answers come in one piece, which needs no copy. */
+const whole = (chunks: readonly Buffer[], size: number): Buffer => {
+  const [first] = chunks
+  return chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks, size)
+}
+
 /** What the pipeline uses of a ServerResponse, and what became of it. */
 const responseOf = (req: Incoming, most: number) => {
   const { promise, resolve } = Promise.withResolvers<InnerAnswer>()
@@ -77,7 +83,7 @@ const responseOf = (req: Incoming, most: number) => {
     res.destroyed = true
     res.writableFinished = end === 'whole'
     const status = res.headersSent ? res.statusCode : 0
-    resolve({ status, headers, body: Buffer.concat(chunks, size), end })
+    resolve({ status, headers, body: whole(chunks, size), end })
     // Later, as a socket would: whoever writes is not told in the middle of it.
     queueMicrotask(() => res.emit('close'))
   }

@@ -12,13 +12,17 @@ const parametersOf = ({ operation, segments }: Question['act']): ReadonlyMap<str
   const path = 'path' in operation && typeof operation.path === 'string' ? operation.path : ''
   const parts = path.split('/').slice(1)
   const found = new Map<string, string>()
-  for (const [i, part] of parts.entries()) {
+  let i = 0
+  for (const [n, part] of parts.entries()) {
     const [, name, rest, verb = ''] = /^\{([A-Za-z_]\w*)(\+?)\}(:\w*)?$/.exec(part) ?? []
+    const from = i++
     if (name === undefined) continue
-    const all = rest === '+' && i === parts.length - 1
-    const said = all ? segments.slice(i).join('/') : segments[i]
-    const value = said?.slice(0, said.length - verb.length)
-    if (value !== undefined) found.set(name, value)
+    // `{x+}:` ends behind the first colon, a last `{x+}` with the path.
+    if (rest === '+' && verb === ':')
+      i = segments.findIndex((one, at) => at >= from && one.endsWith(':')) + 1
+    else if (rest === '+' && n === parts.length - 1) i = segments.length
+    const said = segments.slice(from, i).join('/')
+    if (said !== '') found.set(name, said.slice(0, said.length - verb.length))
   }
   return found
 }

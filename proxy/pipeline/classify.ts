@@ -13,6 +13,7 @@ import type {
 } from '../model.ts'
 import { Problem } from '../problem.ts'
 import { canonicalTarget } from '../wire/canonical.ts'
+import { signatureOf } from '../wire/function_segment.ts'
 
 export type Act = {
   readonly operation: Operation
@@ -52,6 +53,10 @@ type Node = {
   messages: Map<string, OperationRow> | null
   /** A `{x+}` before the end: one segment that may hold encoded slashes. */
   slashes: Node | null
+  /** A `{x+}:`: segments up to the first that ends in a colon. */
+  path: Node | null
+  /** `search(q='{q}')`: its signature → what stands there. */
+  functions: Map<string, Node> | null
 }
 const node = (): Node => ({
   literal: null,
@@ -62,6 +67,8 @@ const node = (): Node => ({
   fields: null,
   messages: null,
   slashes: null,
+  path: null,
+  functions: null,
 })
 
 /** Nothing in the catalogue fits: the starter policy refuses it, and facts must be as fresh as for `admin`. */
@@ -131,8 +138,11 @@ const build = (rows: readonly OperationRow[]): Node => {
           return
         }
         at = at.slashes ??= node()
-      } else if (verb !== undefined) at = child((at.verbs ??= new Map()), verb)
+      } else if (part.endsWith('+}:')) at = at.path ??= node()
+      else if (verb !== undefined) at = child((at.verbs ??= new Map()), verb)
       else if (part.startsWith('{')) at = at.one ??= node()
+      else if (part.includes('{'))
+        at = child((at.functions ??= new Map()), signatureOf(part) ?? part)
       else at = child((at.literal ??= new Map()), part)
       if (!last) return
       ;(at.rows ??= new Map()).set(row.method, row)
@@ -164,7 +174,19 @@ const parameter = (at: Node, segment: string, last: boolean): Node | null => {
   return known ?? (last && at.verbs !== null && WORD.test(verb) ? null : at.one)
 }
 
-/** Literals win over parameters, parameters over rests; HEAD reads what GET reads. */
+/** Where a path within a path ends: behind the first segment with a colon, which is its last character. -1: nowhere. */
+const pathEnd = (segments: readonly string[], from: number): number => {
+  const end = segments.findIndex((segment, i) => i >= from && segment.includes(':'))
+  const whole = segments.slice(from, end + 1)
+  return end === -1 ||
+    whole.some((one) => one === '' || one.includes('/') || one.indexOf(':') === 0)
+    ? -1
+    : (segments[end] ?? '').indexOf(':') === (segments[end] ?? '').length - 1
+      ? end + 1
+      : -1
+}
+
+/** Literals win over functions, functions over parameters, parameters over rests; HEAD reads what GET reads. */
 const find = (at: Node, segments: readonly string[], i: number, method: string): Found | null => {
   const segment = segments[i]
   if (segment === undefined) {
@@ -177,12 +199,22 @@ const find = (at: Node, segments: readonly string[], i: number, method: string):
     const literal = at.literal?.get(segment)
     const byLiteral = literal === undefined ? null : find(literal, segments, i + 1, method)
     if (byLiteral !== null) return byLiteral
+    const signature = at.functions === null ? null : signatureOf(segment)
+    const called = signature === null ? undefined : at.functions?.get(signature)
+    const byCall = called === undefined ? null : find(called, segments, i + 1, method)
+    if (byCall !== null) return byCall
     const one = parameter(at, segment, i === segments.length - 1)
     const byOne = one === null ? null : find(one, segments, i + 1, method)
     if (byOne !== null) return byOne
   }
   const bySlashes = at.slashes === null ? null : find(at.slashes, segments, i + 1, method)
   if (bySlashes !== null) return bySlashes
+  if (at.path !== null) {
+    const end = pathEnd(segments, i)
+    if (end !== -1) return find(at.path, segments, end, method)
+    // A colon that ends no path there: nobody knows what the provider makes of it.
+    if (segments.some((one, j) => j >= i && (one === '' || one.includes(':')))) return null
+  }
   const rest = at.rest?.get(method)
   return rest === undefined || segment === '' ? null : { row: rest, splitFrom: i }
 }

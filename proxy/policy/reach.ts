@@ -29,7 +29,7 @@ const meet = (template: readonly string[], pattern: readonly string[]): boolean 
   if (want === undefined || has === undefined) return want === has
   if (!fits(want, has) && !(has.startsWith('{') && want !== '')) return false
   // `{c+}` takes one segment or more.
-  return meet(after, others) || (has.endsWith('+}') && meet(template, others))
+  return meet(after, others) || (/\+\}:?$/.test(has) && meet(template, others))
 }
 
 const FITS: Readonly<Record<Member, (row: Row, one: Known) => boolean>> = {

@@ -6,14 +6,15 @@ import { isObject } from '../wire/json.ts'
 import { explain } from './definition.ts'
 import type { Report } from './definition.ts'
 import { pointer, pointers } from './pointers.ts'
+import { signatureOf } from '../wire/function_segment.ts'
 
 const ACCESS = ['read', 'write', 'delete', 'admin'] as const
 const MAX_ROWS = 20_000
 const PARAM = /^\{([A-Za-z_]\w*)(\+?)\}$/
 /** What Google calls a custom method: a literal behind the last colon of the last segment. */
 const VERB = /^(\{[A-Za-z_]\w*\}):[A-Za-z]\w*$/
-/** Where Graph goes on by path: `items/{id}:/name:/content`. */
-const COLON = /^(\{[A-Za-z_]\w*\}):$/
+/** Where Graph goes on by path: `items/{id}:/{path+}:/content`, where `{path+}:` is one segment or more. */
+const COLON = /^(\{[A-Za-z_]\w*\+?\}):$/
 const LITERAL = /^(?!\.{1,2}$)[\w.~$@:=,()'!*+-]+$/
 
 const operationId = z.string().regex(/^[\w.:$/-]{1,200}$/, 'is not an operation id')
@@ -122,6 +123,12 @@ const graphqlGroup = group.extend({
 /** Schema of `operations` where it is a list, for the generated JSON Schema. */
 export const catalogueSchema = z.array(z.union([row, group, graphqlGroup])).max(MAX_ROWS)
 
+/** `search(q='{q}')`: the names in it; null: it is no such call. */
+const functionNames = (segment: string): readonly string[] | null =>
+  /=(?!'?\{[A-Za-z_]\w*\}'?[,)])/.test(segment) || signatureOf(segment) === null
+    ? null
+    : [...segment.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => name)
+
 const templateProblem = (path: string): string | null => {
   if (!path.startsWith('/')) return 'must begin with /'
   const segments = path.slice(1).split('/')
@@ -130,10 +137,12 @@ const templateProblem = (path: string): string | null => {
     const last = i === segments.length - 1
     const segment = (COLON.exec(whole) ?? (last ? VERB.exec(whole) : null))?.[1] ?? whole
     const param = PARAM.exec(segment)
-    if (param === null && !LITERAL.test(segment) && !(last && segment === ''))
+    const named = param === null ? functionNames(segment) : [param[1] ?? '']
+    if (named === null && !LITERAL.test(segment) && !(last && segment === ''))
       return `segment "${segment}" is neither a literal, nor one {name}, nor at the end {name}:verb`
-    if (param?.[1] !== undefined && seen.has(param[1])) return `{${param[1]}} stands twice`
-    seen.add(param?.[1] ?? '')
+    const twice = named?.find((name) => seen.has(name))
+    if (twice !== undefined) return `{${twice}} stands twice`
+    for (const name of named ?? []) seen.add(name)
   }
   return null
 }

@@ -5,6 +5,7 @@ import { ASKED } from '../envelope/jsonrpc.ts'
 import { quoted } from '../wire/json.ts'
 import { textOf, type Entry } from './endpoint.ts'
 import { FAULT, SUPPORTED, type Fault, type Id } from './mcp_message.ts'
+import { jsonOf } from './result.ts'
 import { resultOf, type Ran } from './run.ts'
 import type { Seen } from './visible.ts'
 
@@ -116,7 +117,7 @@ export const listOf = (to: Told, tools: string, ttlMs: number): Answer =>
 
 /** What a tool gives: the same as text, for hosts that read nothing else. */
 export const done = (to: Told, value: JsonObject): Answer => {
-  const text = JSON.stringify(value)
+  const text = jsonOf(value)
   return result(
     to,
     `"content":[{"type":"text","text":${JSON.stringify(text)}}],"structuredContent":${text}`,

@@ -29,8 +29,11 @@ const MOST_TARGET = 8_192
 // oxlint-disable-next-line no-control-regex
 const CONTROL = /[\0-\x1f\x7f-\x9f\\;]/
 
+/** Most values: nothing of it needs an escape, or a second look. */
+const BARE = /^[\w-][\w.~-]*$/
 /** One segment of a path, or several where `slashes` may stand in it. */
 const segment = (value: string, name: string, slashes: 'none' | 'encoded' | 'plain'): string => {
+  if (BARE.test(value)) return value
   if (!value.isWellFormed()) throw new Unsendable(`\`${name}\` holds half of a character`)
   if (CONTROL.test(value))
     throw new Unsendable(`\`${name}\` holds a control character, a backslash or a semicolon`)
@@ -59,7 +62,10 @@ const pathOf = ({ operation, path }: Step, given: Given): string => {
   return shape.replaceAll(/\{(\w+)(\+?)\}/g, (match, name: string, more: string, at: number) => {
     const template = templates.get(name)
     const last = at + match.length === shape.length
-    const slashes = more === '' ? 'none' : last ? 'plain' : 'encoded'
+    const slashes =
+      more === '' ? 'none' : last || shape.startsWith(':', at + match.length) ? 'plain' : 'encoded'
+    // In a text of OData a quote stands twice.
+    const quoted = shape[at - 1] === "'"
     const said = template === undefined ? name : argOf(template, name)
     // What the author of the tool writes between the arguments stands as it is: `root:/{name}:`.
     if (template?.kind === 'text') {
@@ -72,7 +78,8 @@ const pathOf = ({ operation, path }: Step, given: Given): string => {
     }
     const value = template === undefined ? undefined : filled(template, given)
     if (value === undefined) throw new Unsendable(`\`${said}\` is missing; the request needs it`)
-    return segment(asText(value, `\`${said}\``), said, slashes)
+    const text = segment(asText(value, `\`${said}\``), said, slashes)
+    return quoted ? text.replaceAll("'", "''") : text
   })
 }
 

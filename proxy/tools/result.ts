@@ -105,9 +105,18 @@ const within = (value: Json, bytes: number, sizeOf: SizeOf): Json => {
  * The same within so many bytes of JSON, as much of it as goes in: the end of lists and of long texts is left out, and
  * members that are short stay whole.
  */
-export const fitted = (value: Json, bytes: number): Json =>
+export const fitted = (value: Json, bytes: number): Json => {
   // Nearly all fits: measured whole it costs less than each part by itself.
-  bytesOf(value) <= bytes ? value : within(value, bytes, createSizes())
+  const text = JSON.stringify(value)
+  if (Buffer.byteLength(text) > bytes) return within(value, bytes, createSizes())
+  if (isObject(value)) written.set(value, text)
+  return value
+}
+
+/** What was written to be measured needs no second writing. */
+const written = new WeakMap<object, string>()
+/** A result as JSON. */
+export const jsonOf = (value: JsonObject): string => written.get(value) ?? JSON.stringify(value)
 
 const asInput = (value: Json, { type }: Pick<Input, 'type'>): Json | undefined => {
   if (value === null || value === '') return undefined

@@ -256,8 +256,11 @@ export const resultOf = ({
   value,
   truncated,
   next,
-}: Extract<Ran, { kind: 'done' }>): JsonObject => ({
-  ...(isObject(value) ? value : { result: value }),
-  ...(next === null ? {} : { next }),
-  ...(truncated ? { truncated: true, hint: CUT } : {}),
-})
+}: Extract<Ran, { kind: 'done' }>): JsonObject => {
+  if (isObject(value) && next === null && !truncated) return value
+  return {
+    ...(isObject(value) ? value : { result: value }),
+    ...(next === null ? {} : { next }),
+    ...(truncated ? { truncated: true, hint: CUT } : {}),
+  }
+}

@@ -10,6 +10,18 @@ export const folded = (name: string): string => name.toUpperCase().toLowerCase()
 /** A document, and its text with every key as it is spelt, so that a second look at it finds the same. */
 export type Document = { readonly value: unknown; readonly text: string }
 
+const [OPEN, CLOSE, LIST, LIST_END, QUOTE, ESCAPE] = [123, 125, 91, 93, 34, 92]
+/** Of a text that begins at `from`: its last quote. `indexOf` passes over the letters many times as fast as a look at each. */
+const endOf = (text: string, from: number): number => {
+  let end = text.indexOf('"', from + 1)
+  for (;;) {
+    let before = end - 1
+    while (text.charCodeAt(before) === ESCAPE) before--
+    if ((end - before) % 2 === 1) return end
+    end = text.indexOf('"', end + 1)
+  }
+}
+
 /**
  * Keys written with escapes are written out before the text is parsed: V8 compares an escaped key with the one that
  * earlier objects had there by its raw characters, and may take `"tok\u0065n"` for a key of another text.
@@ -24,13 +36,12 @@ export const readStrict = (text: string, names: Names | null = null, depth = 64)
   let plain = ''
   let done = 0
   for (let i = 0; i < text.length; i++) {
-    const c = text[i]
-    if (c === '{') stack.push(new Set())
-    else if (c === '[') stack.push(null)
-    else if (c === '}' || c === ']') stack.pop()
-    else if (c === '"') {
-      let end = i + 1
-      while (text[end] !== '"') end += text[end] === '\\' ? 2 : 1
+    const c = text.charCodeAt(i)
+    if (c === OPEN) stack.push(new Set())
+    else if (c === LIST) stack.push(null)
+    else if (c === CLOSE || c === LIST_END) stack.pop()
+    else if (c === QUOTE) {
+      const end = endOf(text, i)
       if (surrogates && !(JSON.parse(text.slice(i, end + 1)) as string).isWellFormed())
         throw new SyntaxError('a text holds half of a surrogate pair (RFC 7493 2.1)')
       const keys = isKey(text, end + 1) ? stack.at(-1) : null

@@ -143,7 +143,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     rule(
       'delete',
       'what the method says',
-      /^DELETE \/v1\.0\/(?:me|users\/\{userId\}|groups\/\{groupId\}|chats\/\{chatId\}|teams\/\{teamId\}\/\w+|sites\/\{siteId\}|drives\/\{driveId\}|planner)\/(?:messages|mailFolders|events|calendars?|calendarGroups|contacts|contactFolders|todo|onenote|drive|drives|items|root|lists?|photos?|chats|channels|planner|plans|tasks|buckets|conversations|threads|onlineMeetings|bundles|following)\b/,
+      /^DELETE \/v1\.0\/(?:me|users\/\{userId\}|groups\/\{groupId\}|chats\/\{chatId\}|teams\/\{teamId\}\/\w+|sites\/\{siteId\}|drives\/\{driveId\}|planner)\/(?:messages|mailFolders|events|calendars?|calendarGroups|contacts|contactFolders|todo|onenote|drive|drives|items|root|special|lists?|photos?|chats|channels|planner|plans|tasks|buckets|conversations|threads|onlineMeetings|bundles|following)\b/,
     ),
     rule(
       'delete',
@@ -153,7 +153,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     rule(
       'write',
       'what people do with their own mail, files, events and chats',
-      /^(?:POST|PUT|PATCH) \/v1\.0\/(?:me|users\/\{userId\}|groups\/\{groupId\}|chats\/\{chatId\}|teams\/\{teamId\}|sites\/\{siteId\}|drives\/\{driveId\}|planner)\/(?:messages|mailFolders|events|calendars?|calendarView|calendarGroups|contacts|contactFolders|todo|onenote|drive|drives|items|root|lists?|photos?|chats|channels|primaryChannel|planner|plans|tasks|buckets|conversations|threads|onlineMeetings|presence|sendMail|bundles|following|pinnedMessages|schedule\/(?:shifts|timeOffRequests|swapShiftsChangeRequests|timeCards))\b/,
+      /^(?:POST|PUT|PATCH) \/v1\.0\/(?:me|users\/\{userId\}|groups\/\{groupId\}|chats\/\{chatId\}|teams\/\{teamId\}|sites\/\{siteId\}|drives\/\{driveId\}|planner)\/(?:messages|mailFolders|events|calendars?|calendarView|calendarGroups|contacts|contactFolders|todo|onenote|drive|drives|items|root|special|lists?|photos?|chats|channels|primaryChannel|planner|plans|tasks|buckets|conversations|threads|onlineMeetings|presence|sendMail|bundles|following|pinnedMessages|schedule\/(?:shifts|timeOffRequests|swapShiftsChangeRequests|timeCards))\b/,
     ),
   ],
   hubspot: [
@@ -182,16 +182,25 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     ),
   ],
   linear: [
-    rule('admin', 'answers with an address past deputy', /^mutation fileUpload /),
     rule(
       'admin',
-      'hooks, keys, members, integrations, billing',
-      /^\w+ (?:\w*(?:[Ww]ebhook|[Ii]ntegration|apiKey|ApiKey|[Oo]auth|[Oo]rganization|[Ii]nvite|[Aa]uditEntr|[Ss]ession|[Ss]ubscription|[Rr]oles?\b|[Mm]embership|airbyte|google|github|gitHub|jira|[Ss]so|[Pp]asskey|[Tt]wilio|[Ll]ogout|[Ss]ecret|userChangeRole|userSuspend|userUnsuspend|userDemote|userPromote|userRevoke|userSettings|administrable|verify|[Aa]pplication|[Tt]riageRule|[Aa]utomation|[Ss]pend|emailIntake|[Cc]ustomerTier|teamCreate|teamUpdate|teamDelete|teamUnarchive|teamCyclesDelete|gitAutomation|identityProvider|[Ss]laConfig|[Ww]orkflowDefinition|[Rr]elease|facet\w*|agentSkill)\w*) /,
+      'answers with an address past deputy',
+      /^mutation (?:fileUpload|importFileUpload) |^query agentSession(?:Sandbox|SshAddress) /,
     ),
     rule(
       'admin',
-      'who may see what, what a workspace is set to, and what moves between products',
-      /^mutation (?:createCsvExportReport|customerMerge|\w*(?:Share|Unshare|ExternalSync\w*|SyncToSlack|SlackChannel\w*)|\w*[iI]mport\w*|teamKeyDelete|userUpdate|(?:workflowState|projectStatus|customerStatus)(?:Create|Update|Archive|Unarchive|Delete)) /,
+      'hooks, keys, invitations, sign-in, roles, billing and the log of who did what',
+      /^\w+ \w*(?:[Ww]ebhook|[Aa]udit|[Oo]auth|[Ii]nvite|[Dd]omain|[Ss]aml|[Pp]asskey|[Kk]ey(?!Search)|[Ss]ecret|[Tt]oken|[Ii]dentityProvider|authenticationSession|userSession|[Ll]ogout|[Rr]ole[A-Z ]|emailIntake|pushSubscription|[Ss]pend|[Bb]illing|usageAlert|Trial|ssoUrl|verify)\w* ?/,
+    ),
+    rule(
+      'admin',
+      'who may see what, members, integrations, and what moves between products',
+      /^mutation (?:createCsvExportReport|\w*(?:[Ii]ntegration(?!Schedule)|[Oo]rganization|[Mm]embership|[Ss]uspend|[Pp]romote|[Dd]emote|Revoke|Connect|Disconnect|airbyte|jira|[Gg]oogle|originInstallation|partner|[Ii]mport|Share|Unshare|ExternalSync|SyncToSlack|SlackChannel)\w*) /,
+    ),
+    rule(
+      'admin',
+      'what a workspace and its teams are set to, and what starts an agent or tells it what to do',
+      /^mutation (?:customerMerge|team(?:Create|Update|Delete|Unarchive|CyclesDelete)|(?:workflowState|workflowDefinition|projectStatus|customerStatus|customerTier|releasePipeline|releaseStage|sla|triageRule|gitAutomation|automation|facet|agentSkill)\w*|agentSessionCreate|agentSessionRestartWithDefaultModel) /,
     ),
     rule('write', 'taking away a label destroys nothing', /^mutation \w+RemoveLabel /),
     rule('read', 'queries read', /^query /),
@@ -199,7 +208,7 @@ export const RULES: Readonly<Record<string, readonly Rule[]>> = {
     rule(
       'write',
       'what people do with issues, projects and documents',
-      /^mutation (?:issue|comment|reaction|attachment|project|document|cycle|favorite|notification|customView|initiative|roadmap|label|template|view|entityExternalLink|fileUpload|customer|customerNeed|workflowState|reminder|draft|contact|userUpdate|userFlagUpdate|agentActivity|agentSession|milestone|push|timeSchedule|triageResponsibility|import|resolve|create|update)\w* /,
+      /^mutation (?:issue|comment|reaction|attachment|project|document|cycle|favorite|notification|inboxNotification|customView|initiative|roadmap|label|template|view|entityExternalLink|customer|emoji|release|reminder|draft|contact|userUpdate|userFlagUpdate|userSettings|agentActivity|agentSession|milestone|timeSchedule|triageResponsibility|resolve|create|update)\w* /,
     ),
   ],
   gitea: [

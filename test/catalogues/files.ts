@@ -51,7 +51,8 @@ const lines = (rows: readonly unknown[]): string =>
   rows.map((row) => ascii(JSON.stringify(row))).join(',\n')
 
 /** What a template can say; the few others (`{base}...{head}`) are `unknown` unless the hand has them. */
-const NAMED = /^(?:\{\w+\+?\}(?::[A-Za-z]\w*)?|[\w.~$@:=,()'!*+-]*)$/
+const NAMED =
+  /^(?:\{\w+\+?\}(?::(?:[A-Za-z]\w*)?)?|[\w.~$@:=,()'!*+-]*|[A-Za-z][\w.]*\(\w+='?\{\w+\}'?(?:,\w+='?\{\w+\}'?)*\))$/
 
 type Judged = Found & { readonly access: Access }
 /** One id, one access: where two calls of an id differ, the stricter holds for both. */
@@ -63,16 +64,6 @@ const withAccess = (provider: string, found: readonly Found[]): readonly Judged[
   }
   return found.map((one) => ({ ...one, access: access.get(one.id) ?? 'admin' }))
 }
-
-/** Linear's page on OAuth: `read` is always there, `write` is all changes, `admin` what administrators do. */
-const scopesOf = (provider: string, { access, scopes }: Judged): Found['scopes'] =>
-  provider !== 'linear'
-    ? scopes
-    : access === 'read'
-      ? [['read'], ['write'], ['admin']]
-      : access === 'admin'
-        ? [['admin']]
-        : [['write'], ['admin']]
 
 /**
  * @param hand the provider's rows as they are written by hand
@@ -103,14 +94,13 @@ export const made = (
   const rows = fresh
     .toSorted((a, b) => byText(`${a.id} ${a.method} ${a.path}`, `${b.id} ${b.method} ${b.path}`))
     .map((one) => {
-      const told = scopesOf(provider, one)
       const seen = one.access === 'read' ? null : inspected(provider, one)
       const places = one.access === 'read' ? null : mailed(provider, one)
       return [
         one.id,
         one.access,
         one.graphql ?? `${one.method} ${one.path}`,
-        told === null ? -1 : scopes.of(told),
+        one.scopes === null ? -1 : scopes.of(one.scopes),
         one.host === null ? -1 : hosts.of(one.host),
         ...(one.upload === true ? [1] : seen === null && places === null ? [] : [0]),
         ...(seen !== null ? [inspect.of(seen)] : places === null ? [] : [-1]),
@@ -138,7 +128,7 @@ export const made = (
   const ids = new Set([...handIds, ...fresh.map(({ id }) => id)])
   const told = new Set([
     ...handIds,
-    ...fresh.filter((one) => scopesOf(provider, one) !== null).map(({ id }) => id),
+    ...fresh.filter((one) => one.scopes !== null).map(({ id }) => id),
   ])
   return {
     catalogue: `{"source":${JSON.stringify(source)},\n"hosts":${JSON.stringify(hosts.values)},\n"graphql":${JSON.stringify(graphql)},\n"scopes":[\n${lines(scopes.values)}],\n${inspect.values.length === 0 ? '' : `"inspect":[\n${lines(inspect.values)}],\n`}${mail.values.length === 0 ? '' : `"mail":[\n${lines(mail.values)}],\n`}"operations":[\n${lines(rows)}]}\n`,

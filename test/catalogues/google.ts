@@ -69,7 +69,26 @@ const parametersOf = (raw: Method['raw'], refs: (ref: string) => unknown): reado
   ...members(raw['request'], refs),
 ]
 
-/** A verb behind a parameter of the template; `{+name}` of the source is spelt out by flatPath. */
+/**
+ * `{+name}` takes several segments, and its pattern says which: `^spaces/[^/]+$` are two of them, `^.*$` at the end as many as
+ * there are. Anything else would be a template of which nobody knows where it ends.
+ */
+const spelt = (path: string, parameters: unknown): string =>
+  path.replaceAll(/\{\+(\w+)\}/g, (whole, name: string, at: number) => {
+    const pattern = text(fields(fields(parameters)[name])['pattern'])
+    if (pattern === '^.*$' && at + whole.length === path.length) return `{${name}+}`
+    if (!/^\^(?:[\w-]+|\[\^\/\]\+)(?:\/(?:[\w-]+|\[\^\/\]\+))*\$$/.test(pattern))
+      throw new Error(`${path}: ${pattern} does not say how many segments ${whole} takes`)
+    let before = path.slice(0, at).split('/').at(-2) ?? ''
+    return pattern
+      .slice(1, -1)
+      .replaceAll('[^/]+', '*')
+      .split('/')
+      .map((segment) => (segment === '*' ? `{${before}Id}` : (before = segment)))
+      .join('/')
+  })
+
+/** A verb behind a parameter of the template is Google's own; so are the names of what `{+name}` is spelt out to. */
 const ofApi = (
   api: string,
   document: Readonly<Record<string, unknown>>,
@@ -90,9 +109,9 @@ const ofApi = (
       parameters: parametersOf(raw, refs),
     }
     const media = fields(fields(fields(raw['mediaUpload'])['protocols'])['simple'])
-    const path = `/${base}${text(raw['flatPath']) || text(raw['path'])}`.replaceAll('{+', '{')
+    const path = `/${base}${spelt(text(raw['path']), raw['parameters'])}`
     const own = { ...about, path, ...(raw['supportsMediaUpload'] === true ? { upload: true } : {}) }
-    const upload = text(media['path']).replaceAll('{+', '{')
+    const upload = spelt(text(media['path']), raw['parameters'])
     return upload === '' ? [own] : [own, { ...own, path: upload }]
   })
 }

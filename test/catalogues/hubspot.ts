@@ -61,13 +61,13 @@ export const hubspot = (): readonly Found[] => {
   const shape = (path: string): string => path.replaceAll(/\{\w+\}/g, '{}').replace(/\/$/, '')
   const items = new Set(found.map(({ path }) => shape(path)))
   const gets = new Set(found.filter((one) => one.method === 'GET').map(({ path }) => shape(path)))
-  return found.map((one) => {
+  return found.flatMap((one) => {
     const at = shape(one.path)
     const collection = items.has(`${at}/{}`) && !at.endsWith('{}')
     const noun = at.endsWith('{}') || collection || one.method !== 'POST' || gets.has(at)
-    return {
-      ...one,
-      id: idOf(one.method, one.path, !noun ? 'action' : collection ? 'collection' : 'one'),
-    }
+    const id = idOf(one.method, one.path, !noun ? 'action' : collection ? 'collection' : 'one')
+    // HubSpot's reference and its clients write some collections with a slash at the end, people without.
+    const bare = one.path.replace(/\/$/, '')
+    return [{ ...one, id }, ...(bare === one.path ? [] : [{ ...one, id, path: bare }])]
   })
 }

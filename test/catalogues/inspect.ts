@@ -44,11 +44,14 @@ const RULES: Readonly<Record<string, readonly Rule[]>> = {
     ],
     [/^(?:POST|PATCH) \S*\/(?:events|instances)(?:\/\{\w+\})? /, ['/attendees']],
     [
-      /^(?:POST|PATCH) \S*\/drives?\/(?:\{\w+\}\/)?(?:items\/\{\w+\}|root)(?:\/copy)? /,
+      /^(?:POST|PATCH) \S*\/drives?\/(?:\{\w+\}\/)?(?:(?:items|special)\/\{\w+\}|root)(?::\/\{\w+\+\}:?)?(?:\/copy)? /,
       ['/parentReference'],
     ],
     [/\/createLink /, ['/type', '/scope']],
-    [/\/items\/\{\w+\}\/invite |\/driveItem\/invite |\/root\/invite /, ['/recipients']],
+    [
+      /\/(?:items|special|driveItem|root)[:/]?\S*\/invite |\/(?:driveItem|root)\/invite /,
+      ['/recipients'],
+    ],
     [/^PATCH \/v1\.0\/(?:me|users\/\{\w+\}) /, SIGN_IN],
   ],
   google: [

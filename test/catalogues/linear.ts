@@ -21,7 +21,7 @@ export const linear = (): readonly Found[] => {
               host: null,
               graphql: `${root.toLowerCase()} ${name}`,
               summary: short(doc.replaceAll(/^\s*\* ?/gm, '')),
-              // By access, as Linear's page on scopes has them: see judged.ts.
+              // Linear's page says what each scope is for, and of no field which of them suffices.
               scopes: null,
               parameters: membersOf(`${root}${upper(name)}Args`, types),
             },

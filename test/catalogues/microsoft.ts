@@ -38,18 +38,76 @@ const within = (path: string): boolean => {
   const [, , tree = '', ...rest] = path.split('/')
   // Excel's functions calculate: one operation for each of them tells policy nothing.
   return (
-    TREES.has(tree.split('(')[0] ?? '') &&
-    rest.length < MOST_DEEP &&
-    !path.includes('/workbook/functions/')
+    // `groups(uniqueName='x')`: another address of what policy guards by this segment.
+    TREES.has(tree) && rest.length < MOST_DEEP && !path.includes('/workbook/functions/')
   )
 }
 
+type Kind = 'collection' | 'one' | 'action'
 /** Whoever calls is `me`: the client writes it as /users/{me}, people write /me. */
-const mine = (found: Found, raw: { readonly kind: 'collection' | 'one' | 'action' }): Found[] => {
+const mine = (found: Found, kind: Kind): readonly Found[] => {
   const rest = found.path.replace(/^\/v1\.0\/users\/\{userId\}/, '')
-  if (rest === found.path || (rest === '' && found.method === 'DELETE')) return [found]
+  if (rest === found.path || (rest === '' && found.method === 'DELETE')) return []
   const path = `/v1.0/me${rest}`
-  return [found, { ...found, path, id: idOf(found.method, path, raw.kind) }]
+  return [{ ...found, path, id: idOf(found.method, path, kind) }]
+}
+
+/** The client describes what is in a drive once, below /drives; people go on from whoever's drive it is. */
+const HOLDERS = [
+  'me/drive',
+  'users/{userId}/drive',
+  'groups/{groupId}/drive',
+  'sites/{siteId}/drive',
+]
+const IN_DRIVE =
+  /^\/v1\.0\/drives\/\{driveId\}\/((?:items|recent|sharedWithMe|special|following|bundles|search)(?:[/(].*)?)$/
+/** What is done with an item, wherever in a drive it is found: by its id, as its root, as a folder that has a name, or by path. */
+const OF_ITEM =
+  /^items\/\{driveItemId\}((?:\/(?:children|content|copy|create\w+|delta(?:\(.*\))?|follow|unfollow|invite|listItem|permissions(?:\/\{permissionId\})?|permanentDelete|preview|restore|checkin|checkout|discardCheckout|search\(.*\)|thumbnails(?:\/\{thumbnailSetId\})?|versions(?:\/\{driveItemVersionId\}(?:\/(?:content|restoreVersion))?)?))?)$/
+const FOLDERS = ['items/{driveItemId}', 'root', 'special/{driveItemId}']
+
+/** One row of an item → where else it is named: the root, folders that have a name, a path from each (`root:/{path+}:/content`). */
+const named = (found: Found, kind: Kind, at: string): readonly Found[] => {
+  const rest = OF_ITEM.exec(at)?.[1]
+  if (rest === undefined) return []
+  const base = '/v1.0/drives/{driveId}'
+  const idAt = (folder: string): string => idOf(found.method, `${base}/${folder}${rest}`, kind)
+  return FOLDERS.flatMap((folder) => {
+    const ends = rest === '' ? ['{path+}', '{path+}:'] : ['{path+}:']
+    const item = folder === 'root' ? 'items/{driveItemId}' : folder
+    return [
+      ...(folder === 'items/{driveItemId}' || (rest === '' && found.method === 'DELETE')
+        ? []
+        : [{ ...found, path: `${base}/${folder}${rest}`, id: idAt(folder) }]),
+      ...ends.map((end) => ({
+        ...found,
+        path: `${base}/${folder}:/${end}${rest}`,
+        id: idAt(item),
+      })),
+    ]
+  })
+}
+
+/** The same call by the other addresses that it has. */
+const hung = (found: Found, kind: Kind): readonly Found[] => {
+  const at = IN_DRIVE.exec(found.path)?.[1]
+  if (at === undefined) return mine(found, kind)
+  const inDrives = [found, ...named(found, kind, at)]
+  // Sheets have most rows: those of others' drives are known below /drives, and so is what few clients ask of an item.
+  const often = OF_ITEM.test(at) || at.split('/').length <= 2
+  const holders = often ? HOLDERS : at.includes('/workbook') ? HOLDERS.slice(0, 1) : []
+  return [
+    ...inDrives.slice(1),
+    ...holders.flatMap((holder) =>
+      inDrives
+        .map((one) => ({
+          ...one,
+          path: one.path.replace('drives/{driveId}', holder),
+          id: one.id.replace(/^drives\./, `${holder.replace(/\/\{\w+\}/, '').replace('/', '.')}.`),
+        }))
+        .filter((one) => within(one.path)),
+    ),
+  ]
 }
 
 /** The client writes a function without arguments with its parentheses, the reference and people without. */
@@ -62,8 +120,7 @@ const ofFile = (file: string): readonly Found[] => {
   const source = specText('microsoft', file)
   const raw = TEMPLATE.exec(source)?.[1] ?? ''
   const path = `/v1.0${template(raw.replace(/(?:\{\?|\?).*$/, ''))}`
-  // A function with arguments inside its segment is not one segment and a name.
-  if (/\([^)]*\{/.test(path) || !within(path)) return []
+  if (!within(path)) return []
   const collection = /^ {4}def by_\w+\(/m.test(source)
   return [...source.matchAll(METHOD)].flatMap(
     ([, word = '', body = '', answer = '', doc = '']): Found[] => {
@@ -71,7 +128,7 @@ const ofFile = (file: string): readonly Found[] => {
       const item = path.endsWith('}')
       const noun = item || collection || /Provides operations to manage/.test(source)
       const kind =
-        !noun || path.endsWith(')') ? 'action' : collection && !item ? 'collection' : 'one'
+        !noun || path.endsWith('()') ? 'action' : collection && !item ? 'collection' : 'one'
       const found: Found = {
         id: idOf(method, path, kind),
         method,
@@ -83,7 +140,7 @@ const ofFile = (file: string): readonly Found[] => {
         // The body is a file, of whatever type.
         ...(body === 'bytes' ? { upload: true } : {}),
       }
-      return answer === '' ? [] : mine(found, { kind }).flatMap(bare)
+      return answer === '' ? [] : [found, ...hung(found, kind)].flatMap(bare)
     },
   )
 }

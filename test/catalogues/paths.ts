@@ -1,6 +1,6 @@
 // Ids for vendors that give none: the literal segments of the path, joined by dots, and what the call does.
 const VERSION = /^v\d+(?:\.\d+)?$/
-const parameter = (segment: string): boolean => segment.includes('{')
+const parameter = (segment: string): boolean => segment.startsWith('{')
 
 /**
  * `GET /v1.0/me/messages/{id}` → `me.messages.get`

@@ -51,5 +51,9 @@ describe('paths that rows name for an operation', () => {
     expect(paths({ a: row(['repos', '*', '*', 'contents', 'docs', 'a', '**']) }, file)).toEqual([
       'repos/{owner}/{repo}/contents/docs/a',
     ])
+    const within = { ...list, path: '/drive/root:/{path+}:/content' }
+    expect(paths({ a: row(['drive', 'root:', 'public', '*', 'content']) }, within)).toEqual([
+      'drive/root:/public/{path+}:/content',
+    ])
   })
 })

@@ -160,6 +160,18 @@ describe('a call', () => {
     }
     expect(asked).toEqual(['a f:s1', 'a f:s1', 'a f:s1'])
   })
+  test('gives a path within a path, and what stands behind it', async () => {
+    const { on, asked } = house(() => true, { a: '{path.id}|{path.path}|{path.version}' })
+    for (const [path, segments] of [
+      ['/items/{id}:/{path+}:/versions/{version}', ['items', 'i1:', 'a', 'b:', 'versions', 'v2']],
+      ['/items/{id}/{path+}:/versions/{version}', ['items', 'i1', 'a:', 'versions', 'v2']],
+      ['/items/{id}/{path+}/versions/{version}', ['items', 'i1', 'a/b', 'versions', 'v2']],
+    ] as const)
+      await on({
+        act: { operation: { ...operation, path } as OperationRow, kind: 'rest', segments },
+      })
+    expect(asked).toEqual(['a i1|a/b|v2', 'a i1|a|v2', 'a i1|a/b|v2'])
+  })
   test('that lacks what a check names is decided without its answer', async () => {
     for (const template of ['{path.branch}', '{body/other}', '{body/constructor}']) {
       const { on, asked, evaluated } = house(wants, { a: template })

@@ -288,6 +288,84 @@ describe('a verb behind a parameter', () => {
   })
 })
 
+/** What a call of GET is to a provider; `%` stands for itself. */
+const asked =
+  (of: Provider) =>
+  (path: string): string => {
+    const { connection } = routeTo('GET', '/')
+    const target = encodeURI(path).replaceAll('%25', '%')
+    return createClassify([of])(
+      routeTo('GET', target, { connection: { ...connection, provider: of } }),
+    ).operation.id
+  }
+
+describe('a path within a path', () => {
+  const drive = asked({
+    ...acme,
+    operations: [
+      row('item', 'GET', '/drive/root:/{path+}'),
+      row('item', 'GET', '/drive/root:/{path+}:'),
+      row('content', 'GET', '/drive/root:/{path+}:/content'),
+      row('version', 'GET', '/drive/items/{id}:/{path+}:/versions/{version}'),
+    ],
+  })
+  test.each([
+    ['/drive/root:/a.txt', 'item'],
+    ['/drive/root:/a/b.txt', 'item'],
+    ['/drive/root:/a/b.txt:', 'item'],
+    ['/drive/root:/a.txt:/content', 'content'],
+    ['/drive/root:/a/b/c.txt:/content', 'content'],
+    ['/drive/root:/a/content', 'item'],
+    ['/drive/items/1:/a/b:/versions/2', 'version'],
+    // What follows is known at no item, or the path ends twice or nowhere: no name is made of it.
+    ['/drive/root:/a.txt:/permissions', 'unknown'],
+    ['/drive/root:/a:/b.txt:/content', 'unknown'],
+    ['/drive/root:/a::/content', 'unknown'],
+    ['/drive/root:/a:b/content', 'unknown'],
+    ['/drive/root:/a:b:/content', 'unknown'],
+    ['/drive/root:/:/content', 'unknown'],
+    ['/drive/root:/a/', 'unknown'],
+    ['/drive/root:', 'unknown'],
+    ['/drive/items/1:/a/b:/versions', 'unknown'],
+  ])('%s is %s', (path, id) => {
+    expect(drive(path)).toBe(id)
+  })
+  test('holds no encoded slash', () => {
+    expect(codeOf(() => drive('/drive/root:/a%2Fb:/content'))).toBe('request_invalid')
+  })
+})
+
+describe('a function with its arguments', () => {
+  const odata = asked({
+    ...acme,
+    operations: [
+      row('search', 'GET', "/drive/search(q='{q}')"),
+      row('cell', 'GET', '/sheets/{id}/cell(row={row},column={column})'),
+      row('sheet', 'GET', '/sheets/{id}'),
+      row('range', 'GET', "/sheets/{id}/range(address='{address}')/format"),
+    ],
+  })
+  test.each([
+    ["/drive/search(q='plan')", 'search'],
+    ["/drive/search(q='it''s (a) plan, b=1')", 'search'],
+    ["/drive/search(q='')", 'search'],
+    ['/sheets/1/cell(row=1,column=-2)', 'cell'],
+    ["/sheets/1/range(address='A1:B2')/format", 'range'],
+    // One reading only: another order, another kind of value, a text that ends early, or more arguments are another call.
+    ["/drive/search(q='a') or 'b')", 'unknown'],
+    ["/drive/search(q='a',top=1)", 'unknown'],
+    ['/drive/search(q=plan)', 'unknown'],
+    ['/drive/search(q=@p)', 'unknown'],
+    ['/drive/search()', 'unknown'],
+    ['/drive/search', 'unknown'],
+    ['/sheets/1/cell(column=2,row=1)', 'unknown'],
+    ["/sheets/1/cell(row='1',column=2)", 'unknown'],
+    ["/sheets/1/range(address='A1:B2')", 'unknown'],
+  ])('%s is %s', (path, id) => {
+    expect(odata(path)).toBe(id)
+  })
+})
+
 describe('the name of a field', () => {
   const at = '/services/data/v65.0/sobjects/Contact'
   const forces: Provider = {

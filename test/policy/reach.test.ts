@@ -22,6 +22,14 @@ test('every row that ships matches some call of its provider', () => {
   expect(unreachable(grants, providers.values())).toEqual([])
 })
 
+test('a path within a path is of one segment or more', () => {
+  const wide = wholeRow('microsoft', { kinds: ['rest'], operations: ['*'], access: ['admin'] })
+  const path = (...named: string[]) =>
+    unreachable({ microsoft: { r: { ...wide, path: named } } }, providers.values())
+  expect(path('v1.0', 'me', 'drive', 'root:', 'public', 'a', 'b', 'createLink')).toEqual([])
+  expect(path('v1.0', 'me', 'drive', 'root:', 'public', 'a', 'b', 'nothing')).toHaveLength(1)
+})
+
 describe('a row matches where the catalogue has an operation that fits all of it', () => {
   test.each<[string, Partial<Row>]>([
     ['a path of one repository', { path: ['repos', 'acme', 'app', '**'] }],

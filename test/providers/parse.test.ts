@@ -281,6 +281,16 @@ describe('a definition', () => {
       'acme.yaml: operations.0: /{a}/{a}: {a} stands twice',
     ],
     [
+      'a parameter twice, once in a function',
+      { operations: [{ ...row, path: "/{a}/search(q='{a}')" }] },
+      "acme.yaml: operations.0: /{a}/search(q='{a}'): {a} stands twice",
+    ],
+    [
+      'a function with half an argument',
+      { operations: [{ ...row, path: '/a/search(q={b}c)' }] },
+      'acme.yaml: operations.0: /a/search(q={b}c): segment "search(q={b}c)" is neither a literal, nor one {name}, nor at the end {name}:verb',
+    ],
+    [
       'two rows of one shape',
       {
         operations: [

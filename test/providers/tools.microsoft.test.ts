@@ -13,7 +13,7 @@ const snake = (name: string): string => name.replaceAll(/([a-z0-9])([A-Z])/g, '$
 
 /** A new file is named by its folder: that is written down in words only ("Upload small files"). */
 const IN_WORDS: Readonly<Record<string, string>> = {
-  'PUT /v1.0/me/drive/root:/{name}:/content': '/v1.0/me/drive/items/{id}/content',
+  'PUT /v1.0/me/drive/root:/{path+}:/content': '/v1.0/me/drive/items/{id}/content',
 }
 /** `/v1.0/me/messages/{id}/move` → `users/item/messages/item/move` */
 const folderOf = (path: string): string =>

@@ -92,6 +92,18 @@ export const TYPICAL: Readonly<Record<string, Client>> = {
       GET graph.microsoft.com/v1.0/me/drive/root:/reports/notes.txt:/content
       GET graph.microsoft.com/v1.0/me/drive/items/1/content
       GET graph.microsoft.com/v1.0/me/drive/root/search(q='plan')
+      GET graph.microsoft.com/v1.0/me/drive/root:/reports
+      GET graph.microsoft.com/v1.0/me/drive/root:/reports/2026:/children
+      GET graph.microsoft.com/v1.0/me/drive/items/1/permissions
+      GET graph.microsoft.com/v1.0/me/drive/items/1/workbook/worksheets/S/range(address='A1:B2')
+      GET graph.microsoft.com/v1.0/users/ann@corp.test/drive/root/children
+      GET graph.microsoft.com/v1.0/groups/1/drive/items/2
+      GET graph.microsoft.com/v1.0/groups/1/drive/root:/plan.docx:/content
+      GET graph.microsoft.com/v1.0/sites/1/drive/root/children
+      GET graph.microsoft.com/v1.0/sites/1/drive/items/2/content
+      GET graph.microsoft.com/v1.0/sites/1/drive/root/search(q='it''s%20a%20plan')
+      GET graph.microsoft.com/v1.0/drives/1/root:/reports/notes.txt:/permissions
+      GET graph.microsoft.com/v1.0/drives/1/root/children
       GET graph.microsoft.com/v1.0/me/joinedTeams
       GET graph.microsoft.com/v1.0/teams/1/channels/2/messages
       GET graph.microsoft.com/v1.0/me/chats
@@ -107,6 +119,8 @@ export const TYPICAL: Readonly<Record<string, Client>> = {
       POST graph.microsoft.com/v1.0/me/calendar/getSchedule
       POST graph.microsoft.com/v1.0/me/drive/root:/big.bin:/createUploadSession
       POST graph.microsoft.com/v1.0/me/drive/items/1:/big.bin:/createUploadSession
+      POST graph.microsoft.com/v1.0/sites/1/drive/items/2/createLink
+      POST graph.microsoft.com/v1.0/groups/1/drive/root:/big.bin:/createUploadSession
       POST graph.microsoft.com/v1.0/chats/1/messages
       POST graph.microsoft.com/v1.0/search/query
       POST graph.microsoft.com/v1.0/$batch
@@ -114,12 +128,6 @@ export const TYPICAL: Readonly<Record<string, Client>> = {
       PATCH graph.microsoft.com/v1.0/me/messages/1
       DELETE graph.microsoft.com/v1.0/me/events/1
     `,
-    unknown: {
-      "GET graph.microsoft.com/v1.0/me/drive/root/search(q='plan')":
-        'an argument within a segment; `/search/query` asks the same',
-      'GET graph.microsoft.com/v1.0/me/drive/root:/reports/notes.txt:/content':
-        'a path of several folders; by the id of the item it is known',
-    },
   },
   '@slack/web-api': {
     provider: 'slack',

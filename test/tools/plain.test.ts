@@ -65,3 +65,14 @@ test('a field of GraphQL, and a message to an MCP server, are no tools by themse
   expect(isPlain(row('boards.create'))).toBe(false)
   expect(isPlain({ ...row('notes.create'), mcp: 'tools/call search' })).toBe(false)
 })
+
+test('a path within a path has its slashes, a text within a function its quotes twice', () => {
+  const at = (path: string) => plainTool(provider(), { ...row('notes.create'), path }, undefined)
+  const file = at('/v1/root:/{path+}:/content')
+  const search = at("/v1/root/search(q='{q}')")
+  if (file === null || search === null) throw new Error('no tool')
+  expect(build(file, { path: 'a/b c.txt' }).target).toBe('/v1/root:/a/b%20c.txt:/content')
+  expect(build(search, { q: "it's) or (q='x" }).target).toBe(
+    "/v1/root/search(q='it''s)%20or%20(q%3D''x')",
+  )
+})

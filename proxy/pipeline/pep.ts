@@ -259,7 +259,7 @@ export const createPep = (deps: PepDeps) => {
       if (hooks !== null && asked?.hooks !== hooks)
         asked = { hooks, redactions: await flight.uncut(hooks.before(hooked)) } //     403 503
       const owed = await flight.uncut(deps.obligations.carry(each)) //                 403 429 503
-      call.credential = await flight.uncut(credentialOf(call, who, request, holding)) //     403 502 503
+      call.credential = await flight.uncut(credentialOf(call, who, request, holding)) // 403 502 503
       // Once: a list that takes long would be stale for ever.
       if (seen === undefined) seen = await flight.uncut(seenIn(call, who, request, verdict)) // lists of an MCP server show what may be called
       const redactions = [...(asked?.redactions ?? []), ...owed]
